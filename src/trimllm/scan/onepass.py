@@ -1,0 +1,238 @@
+"""Sensitivity of every unit from one pass over the layers (paper, Eq. 3 and 4).
+
+A scan asks what happens if unit i is dropped, for every i. Instead of N forward passes it carries
+all candidates as extra streams: at unit j run the undropped stream and one stream for every
+candidate i < j, so that each unit's weights are used once, in large matrix products, and the cost
+is N^2 / 2 unit applications instead of N^2. The result is that of dropping each unit in turn.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trimllm.data import Document
+from trimllm.errors import UserError
+from trimllm.progress import Progress
+from trimllm.score.rows import Batch, Row, batches
+from trimllm.score.scorer import answer_scores, max_positions, row_of, start_rows
+from trimllm.units import Unit, adapter_of, unit_layers, unit_parameters
+from trimllm.units.adapters import Adapter, Workspace, device_of
+
+
+@dataclass
+class Scan:
+    """What a scan found, by unit.
+
+    Attributes:
+        documents: number of calibration documents.
+        baseline, baseline_likelihood: accuracy (%) and likelihood of the model as it is.
+        correct: documents answered right with the unit dropped. Without the units that were
+            eliminated before the last document.
+        accuracy: the same in % of the documents (a_i of Eq. 3).
+        likelihood: mean over documents of the log-softmax over the choices' summed
+            log-likelihoods at the right choice, with the unit dropped (at most 0).
+        norm: mean over documents of the Frobenius norm of what the unit adds to the residual
+            stream, over the tokens of the packed row (the norm of Eq. 4).
+        eliminated: units that could no longer be among those asked for, with the number of
+            documents that it took to know.
+        seconds: wall-clock time.
+        tokens: packed tokens of all documents.
+        operations: floating-point operations of all matrix products.
+    """
+
+    documents: int
+    baseline: float = 0.0
+    baseline_likelihood: float = 0.0
+    correct: dict[Unit, int] = field(default_factory=dict)
+    likelihood: dict[Unit, float] = field(default_factory=dict)
+    norm: dict[Unit, float] = field(default_factory=dict)
+    eliminated: dict[Unit, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    tokens: int = 0
+    operations: int = 0
+
+    @property
+    def accuracy(self) -> dict[Unit, float]:
+        return {unit: 100 * count / self.documents for unit, count in self.correct.items()}
+
+
+def scan(
+    model: nn.Module,
+    tokenizer: Any,
+    documents: Sequence[Document],
+    *,
+    eliminate: bool = False,
+    keep: int = 1,
+    row_budget: int = 8192,
+    progress: Progress | None = None,
+) -> Scan:
+    """Accuracy, likelihood and activation norm for every unit that a model has left.
+
+    Args:
+        documents: calibration documents with at least two choices each.
+        eliminate: stop carrying a candidate as soon as it cannot be among the `keep` most accurate
+            ones any more, even if all that is left were right. The units selected by accuracy are
+            always those of the exhaustive scan; scores of eliminated units are not known.
+        keep: how many units will be dropped after this scan.
+        row_budget: streams x tokens that run at once; bounds memory, whatever the number of
+            documents. A document that exceeds it by itself is scanned in groups of candidates.
+        progress: counts documents and packed tokens.
+
+    Raises:
+        UserError: no documents, or one without a wrong choice.
+    """
+    if not documents:
+        raise UserError("a scan needs calibration documents, and there are none")
+    for document in documents:
+        if len(document.choices) < 2:
+            raise UserError(
+                f"the calibration document {document.prompt[:60]!r} has only one choice; "
+                "a scan needs multiple-choice documents"
+            )
+    start = time.perf_counter()
+    room = max_positions(model)
+    rows = [_fit(row_of(tokenizer, document), room) for document in documents]
+    run = _ScanRun(model, rows, [document.answer for document in documents], row_budget)
+    for batch in batches(rows, max(1, row_budget // (len(run.layers) + 1)), device_of(model)):
+        run.add(batch)
+        if eliminate:
+            run.eliminate(keep)
+        if progress:
+            progress.update(len(batch.order), batch.tokens)
+    result = run.result()
+    result.seconds = time.perf_counter() - start
+    return result
+
+
+def _fit(row: Row, max_length: int | None) -> Row:
+    """Cut the prompt from the left so that the longest choice fits the model's positions."""
+    if max_length is None or row.extent <= max_length:
+        return row
+    keep = max_length + 1 - max(len(choice) for choice in row.choices)
+    if keep < 1:
+        raise UserError(f"a choice does not fit the model's {max_length} positions")
+    return Row(row.prompt[-keep:], row.choices)
+
+
+class _ScanRun:
+    """The sums of a scan while it goes through its batches."""
+
+    def __init__(
+        self, model: nn.Module, rows: Sequence[Row], answers: Sequence[int], row_budget: int
+    ) -> None:
+        self.model, self.rows, self.answers, self.row_budget = model, rows, answers, row_budget
+        self.adapter: Adapter = adapter_of(model)
+        self.layers = unit_layers(model)
+        self.open = list(range(len(self.layers)))
+        self.correct = torch.zeros(len(self.layers) + 1, dtype=torch.long)
+        self.log_right = torch.zeros(len(self.layers) + 1, dtype=torch.double)
+        self.norms = torch.zeros(len(self.layers), dtype=torch.double)
+        self.seen = self.operations = 0
+        self.eliminated: dict[Unit, int] = {}
+        self.work = Workspace()
+        self.weights = [
+            sum(p.numel() for p in parameters if p.dim() == 2)
+            for parameters in unit_parameters(model).values()
+        ]
+
+    @torch.inference_mode()
+    def add(self, batch: Batch) -> None:
+        """Run all open candidates on a batch, in as many groups as the row budget asks for."""
+        size = max(1, self.row_budget // batch.tokens - 1)
+        for first in range(0, max(1, len(self.open)), size):
+            group = self.open[first : first + size]
+            sums = self._streams(batch, group, measure=first == 0)
+            self._count(batch, [len(self.layers), *group] if first == 0 else group, sums)
+        self.seen += len(batch.order)
+
+    def _streams(self, batch: Batch, candidates: list[int], measure: bool) -> Tensor:
+        """(1 + candidates, choices) log-likelihoods: nothing dropped, then each candidate."""
+        hidden, shared = start_rows(self.adapter, self.model, batch, self.work)
+        streams = self.work.get("streams", hidden, len(candidates) + 1, *hidden.shape[1:])
+        before = self.work.get("before", hidden, *hidden.shape[1:])
+        streams[0] = hidden[0]
+        running = 1
+        waiting = set(candidates)
+        lengths = torch.tensor([self.rows[index].length for index in batch.order])
+        row_of_token = torch.arange(len(lengths)).repeat_interleave(lengths).to(hidden.device)
+        for number, (unit, layer) in enumerate(self.layers):
+            before.copy_(streams[0])
+            self.adapter.apply_(layer, unit.kind, streams[:running], shared)
+            if measure:
+                squares = (streams[0] - before).float().square().sum(-1)
+                per_row = squares.new_zeros(len(lengths)).index_add_(0, row_of_token, squares)
+                self.norms[number] += per_row.sqrt().sum().double().cpu()
+            self._count_unit(number, unit, running, batch)
+            if number in waiting:
+                streams[running] = before
+                running += 1
+        sums, _ = answer_scores(self.adapter, self.model, batch, streams)
+        head = self.model.get_output_embeddings().weight.numel()
+        self.operations += 2 * head * running * len(batch.places)
+        return sums
+
+    def _count(self, batch: Batch, streams: list[int], sums: Tensor) -> None:
+        """Add right answers and their likelihoods; `streams` names what each row of sums is."""
+        sums = sums[-len(streams) :].double().cpu()
+        where = torch.tensor(streams)
+        start = 0
+        for index, count in zip(batch.order, batch.choices, strict=True):
+            choices = sums[:, start : start + count]
+            answer = self.answers[index]
+            # argmax takes the first of equals, as lm-eval does
+            self.correct[where] += choices.argmax(-1) == answer
+            self.log_right[where] += choices.log_softmax(-1)[:, answer]
+            start += count
+
+    def _count_unit(self, number: int, unit: Unit, running: int, batch: Batch) -> None:
+        self.operations += 2 * self.weights[number] * running * batch.tokens
+        if unit.kind == "attention":
+            squares = sum(rows * length * length for _, rows, length in batch.groups)
+            self.operations += 4 * squares * self.model.config.hidden_size * running
+
+    def eliminate(self, keep: int) -> None:
+        """Close every candidate that cannot be among the `keep` best any more."""
+        left = len(self.rows) - self.seen
+        if left == 0 or len(self.open) <= keep:
+            return
+        bar = sorted((int(self.correct[i]) for i in self.open), reverse=True)[keep - 1]
+        still = [i for i in self.open if int(self.correct[i]) + left >= bar]
+        for i in set(self.open) - set(still):
+            self.eliminated[self.layers[i][0]] = self.seen
+        self.open = still
+
+    def result(self) -> Scan:
+        count = len(self.rows)
+        names = [unit for unit, _ in self.layers]
+        return Scan(
+            documents=count,
+            baseline=100 * int(self.correct[-1]) / count,
+            baseline_likelihood=float(self.log_right[-1]) / count,
+            correct={names[i]: int(self.correct[i]) for i in self.open},
+            likelihood={names[i]: float(self.log_right[i]) / count for i in self.open},
+            norm={name: float(n) / count for name, n in zip(names, self.norms, strict=True)},
+            eliminated=self.eliminated,
+            tokens=sum(row.length for row in self.rows),
+            operations=self.operations,
+        )
+
+
+def importance(accuracy: float, delta: float = 1e-3) -> float:
+    """Sensitivity score of Eq. 3, from the accuracy (%) that is left without the unit.
+
+    s_i = (100 - a_i) / ((1 + delta^2) + (1 + delta) a_i): 0 for a unit that is not missed at all,
+    largest for one without which nothing is answered right.
+    """
+    return (100 - accuracy) / ((1 + delta**2) + (1 + delta) * accuracy)
+
+
+def norm_importance(norm: float, smallest: float) -> float:
+    """Activation-norm score of Eq. 4: 100 min_j |x_j| / |x_i|, lowest for the largest norm."""
+    return 100 * smallest / norm if norm else math.inf

@@ -1,0 +1,87 @@
+"""Tiny random models of every family, and what tests compare."""
+
+from __future__ import annotations
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MistralConfig,
+    OPTConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
+
+ROTARY = {
+    "vocab_size": 101,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "initializer_range": 0.2,
+}
+CONFIGS = {
+    "llama": lambda: LlamaConfig(**ROTARY, tie_word_embeddings=True),
+    "mistral": lambda: MistralConfig(**ROTARY, sliding_window=6),
+    "qwen2": lambda: Qwen2Config(
+        **ROTARY, use_sliding_window=True, sliding_window=7, max_window_layers=0
+    ),
+    "opt": lambda: OPTConfig(
+        vocab_size=101,
+        hidden_size=32,
+        ffn_dim=48,
+        num_hidden_layers=5,
+        num_attention_heads=4,
+        max_position_embeddings=128,
+        word_embed_proj_dim=16,
+        init_std=0.2,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+        dropout=0.0,
+    ),
+}
+FAMILIES = tuple(CONFIGS)
+
+
+def tiny(family: str, seed: int = 0) -> torch.nn.Module:
+    """A random model whose norms and biases are random too, so that no term can hide."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(CONFIGS[family](), dtype=torch.float32).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name and name.endswith("weight"):
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+            elif name.endswith("bias"):
+                parameter.copy_(torch.randn_like(parameter) * 0.2)
+    return model
+
+
+def some_ids(rows: int = 2, tokens: int = 11, seed: int = 1) -> torch.Tensor:
+    """(rows, tokens) ids without special tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(3, 101, (rows, tokens), generator=generator)
+
+
+@torch.no_grad()
+def logits_of(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
+    return model(ids).logits
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer of the words w0 ... w96, for the tiny models' vocabulary of 101."""
+    words = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3}
+    words |= {f"w{i}": i + 4 for i in range(97)}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 # From this number of streams on, attention takes one row at a time.
 MANY_STREAMS = 8
 
@@ -183,9 +182,7 @@ def batch_of(rows: Sequence[Row], order: Sequence[int], device: torch.device | s
     )
 
 
-def batches(
-    rows: Sequence[Row], token_budget: int, device: torch.device | str
-) -> Iterator[Batch]:
+def batches(rows: Sequence[Row], token_budget: int, device: torch.device | str) -> Iterator[Batch]:
     """Cut rows, sorted by length, into batches of at most `token_budget` tokens (or one row)."""
     order = sorted(range(len(rows)), key=lambda index: (rows[index].length, index))
     start = 0

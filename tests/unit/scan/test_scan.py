@@ -76,15 +76,17 @@ def test_norms_are_what_the_units_add_to_the_stream(family: str) -> None:
     for document in docs:
         inputs, handles = {}, []
 
-        def note(unit: Unit, module: torch.nn.Module, output: object) -> None:
+        def note(unit: Unit, output: object, into: dict[Unit, float]) -> None:
             tensor = output[0] if isinstance(output, tuple) else output
-            inputs[unit] = float(tensor.float().norm())
+            into[unit] = float(tensor.float().norm())
 
         for unit, layer in unit_layers(model):
             name = {"attention": "self_attn", "mlp": "fc2" if family == "opt" else "mlp"}
             module = layer.get_submodule(name[unit.kind])
             handles.append(
-                module.register_forward_hook(lambda m, a, o, unit=unit: note(unit, m, o))
+                module.register_forward_hook(
+                    lambda m, a, o, unit=unit, inputs=inputs: note(unit, o, inputs)
+                )
             )
         with torch.no_grad():
             model(torch.tensor([tokenizer.encode(document.prompt)]))

@@ -1,0 +1,6 @@
+"""Evaluation by lm-evaluation-harness; importing this room registers its model `trimllm`."""
+
+from trimllm.evaluate.harness import evaluate, task_of_documents
+from trimllm.evaluate.model import TrimLM
+
+__all__ = ["TrimLM", "evaluate", "task_of_documents"]

@@ -1,0 +1,113 @@
+"""Accuracy by lm-evaluation-harness, on its own tasks and on files of documents."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import lm_eval
+from lm_eval.evaluator import simple_evaluate
+from lm_eval.tasks import TaskManager
+from torch import nn
+
+from trimllm.data import Document, read_documents
+from trimllm.errors import UserError
+from trimllm.evaluate.model import TrimLM
+from trimllm.files import content_hash
+from trimllm.intervals import wilson
+
+
+def task_of_documents(name: str, documents: list[Document]) -> dict[str, Any]:
+    """An lm-eval task over documents: prompt and choices are taken as they are."""
+    rows = [document.as_dict() for document in documents]
+    return {
+        "task": name,
+        "custom_dataset": lambda **_: {"test": datasets.Dataset.from_list(rows)},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{prompt}}",
+        "doc_to_choice": "choices",
+        "doc_to_target": "answer",
+        # choices bring their own leading space
+        "target_delimiter": "",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+        "metadata": {"version": 1},
+    }
+
+
+def evaluate(
+    model: nn.Module,
+    tokenizer: Any,
+    tasks: Mapping[str, str | Path],
+    *,
+    limit: int | None = None,
+    batch_tokens: int = 2048,
+) -> dict[str, dict[str, Any]]:
+    """Evaluate a model on tasks.
+
+    Args:
+        tasks: by name, a path of documents as JSON lines, or the name of one of lm-eval's tasks.
+        limit: evaluate the first so many documents of a task; None takes all.
+        batch_tokens: packed tokens that run at once.
+
+    Returns:
+        By name: task, n, acc (%), stderr (%), ci95 (Wilson, %), chance (%: mean of one over the
+        number of choices), correct (0 or 1 a document, in order), document_hashes_sha256 (of the
+        documents' hashes, in order: equal where results can be paired), lm_eval_version.
+    """
+    harness = TrimLM(model, tokenizer=tokenizer, token_budget=batch_tokens)
+    return {name: _one(harness, name, source, limit) for name, source in tasks.items()}
+
+
+def _one(harness: TrimLM, name: str, source: str | Path, limit: int | None) -> dict[str, Any]:
+    documents = None
+    if isinstance(source, Path) or str(source).endswith(".jsonl"):
+        documents = read_documents(source)
+        task: Any = task_of_documents(name, documents)
+        manager = TaskManager(include_defaults=False)
+    else:
+        task, manager = str(source), TaskManager()
+    # The harness writes a great deal that is of no interest here.
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            found = simple_evaluate(
+                harness,
+                tasks=[task],
+                task_manager=manager,
+                limit=limit,
+                bootstrap_iters=0,
+                log_samples=True,
+            )
+        except KeyError as error:
+            raise UserError(f"task {name}: lm-eval has no task {source!r} ({error})") from None
+    samples = [sample for part in found["samples"].values() for sample in part]
+    samples.sort(key=lambda sample: sample["doc_id"])
+    if not samples or "acc" not in samples[0]:
+        raise UserError(f"task {name}: lm-eval reports no accuracy for {source!r}")
+    correct = [int(sample["acc"]) for sample in samples]
+    choices = [len(sample["resps"]) for sample in samples]
+    n, right = len(correct), sum(correct)
+    accuracy = right / n
+    return {
+        "task": name,
+        "source": "documents" if documents is not None else str(source),
+        "n": n,
+        "acc": 100 * accuracy,
+        "stderr": 100 * (accuracy * (1 - accuracy) / max(1, n - 1)) ** 0.5,
+        "ci95": list(wilson(right, n)),
+        "chance": 100 * sum(1 / count for count in choices) / n,
+        "correct": correct,
+        "document_hashes_sha256": content_hash(
+            "\n".join(
+                documents[sample["doc_id"]].hash if documents is not None else sample["doc_hash"]
+                for sample in samples
+            )
+        ),
+        "lm_eval_version": lm_eval.__version__,
+    }

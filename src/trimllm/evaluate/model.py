@@ -1,0 +1,72 @@
+"""lm-evaluation-harness's model class `trimllm`: its own HFLM, scoring with packed rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.registry import register_model
+from lm_eval.models.huggingface import HFLM
+
+from trimllm.checkpoint import load
+from trimllm.score import Row, score_rows
+
+Request = tuple[tuple[str, str], list[int], list[int]]
+
+
+@register_model("trimllm")
+class TrimLM(HFLM):
+    """HFLM whose multiple-choice log-likelihoods come from packed rows.
+
+    Requests that share a prompt run as one row (see `trimllm.score`); everything else, generation
+    and rolling log-likelihoods among it, is HFLM's. Usable as `lm_eval --model trimllm
+    --model_args pretrained=DIRECTORY` in a process that has imported `trimllm.evaluate`.
+
+    Args:
+        pretrained: a checkpoint directory, plain or trimmed, or a model in memory.
+        token_budget: packed tokens that run at once; bounds memory, not results.
+        dtype: type of the weights when loaded from a directory.
+    """
+
+    def __init__(
+        self,
+        pretrained: Any,
+        *,
+        tokenizer: Any = None,
+        token_budget: int | str = 2048,
+        dtype: str = "float32",
+        device: str = "cpu",
+        batch_size: int | str = 1,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(pretrained, str | Path):
+            pretrained, tokenizer = load(pretrained, dtype=dtype, device=device)
+        super().__init__(pretrained=pretrained, tokenizer=tokenizer, batch_size=1, **kwargs)
+        self.token_budget = int(token_budget)
+
+    def _loglikelihood_tokens(
+        self,
+        requests: Sequence[Request],
+        disable_tqdm: bool = False,
+        override_bs: int | None = None,
+    ) -> list[tuple[float, bool]]:
+        by_prompt: dict[tuple[int, ...], list[int]] = {}
+        for number, (_, prompt, _) in enumerate(requests):
+            by_prompt.setdefault(tuple(prompt), []).append(number)
+        rows = [
+            Row(prompt, tuple(tuple(requests[number][2]) for number in numbers))
+            for prompt, numbers in by_prompt.items()
+        ]
+        answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
+        scored = score_rows(self.model, rows, token_budget=self.token_budget)
+        for numbers, found in zip(by_prompt.values(), scored, strict=True):
+            for number, value, greedy in zip(
+                numbers, found.log_likelihoods, found.greedy, strict=True
+            ):
+                answers[number] = value, greedy
+                if requests[number][0] is not None:
+                    self.cache_hook.add_partial(
+                        "loglikelihood", requests[number][0], answers[number]
+                    )
+        return answers

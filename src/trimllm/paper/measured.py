@@ -1,0 +1,232 @@
+"""What results/eval holds: one JSON a measurement, gathered into the columns of a table.
+
+The path `.../eval/{model}/{domain}/{recipe}/{task}.json` names the measurement; the file must
+agree with it. A column may consist of several tasks: its accuracy is the mean over all their
+documents, so a task counts by its number of documents.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trimllm.errors import UserError
+from trimllm.files import read_json
+from trimllm.intervals import Difference, paired_difference, unpaired_difference, wilson
+
+TRIM = re.compile(
+    r"trim_(?P<criterion>[a-z_]+)_r(?P<ratio>[0-9.]+)_d(?P<drops>\d+)/drop_(?P<dropped>\d+)"
+)
+"""Recipe of a trimmed checkpoint: criterion, sparse-update ratio, drops an epoch, drops so far."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One evaluation: a checkpoint on the documents of one task."""
+
+    model: str
+    domain: str
+    recipe: str
+    task: str
+    correct: tuple[int, ...]
+    documents: str | None  # hash over the documents' hashes: equal where documents are equal
+    weight_bytes: int | None
+    full_bytes: int | None  # of the pretrained checkpoint
+    units_kept: int | None
+    units_total: int | None
+    chance: float | None  # percent
+    stand_in: str | None
+    provenance: dict[str, Any]
+    source: str
+
+
+def read_measurement(path: str | Path) -> Measurement:
+    """Read one evaluation and check it against its path and against itself.
+
+    Raises `UserError` for a file that is missing, incomplete, moved, or edited by hand.
+    """
+    path = Path(path)
+    remedy = "delete it and evaluate again"
+    parts = path.parts
+    at = len(parts) - 1 - parts[::-1].index("eval") if "eval" in parts else len(parts)
+    if len(parts) - at < 5:
+        raise UserError(f"{path} is not of the form eval/MODEL/DOMAIN/RECIPE/TASK.json")
+    named = {"domain": parts[at + 2], "recipe": "/".join(parts[at + 3 : -1]), "task": path.stem}
+    content = read_json(path)
+    if not isinstance(content, dict) or not {"n", "acc", "correct"} <= content.keys():
+        raise UserError(f"{path} is no evaluation (n, acc or correct is missing); {remedy}")
+    for key, value in named.items():
+        if content.get(key, value) != value:
+            raise UserError(
+                f"{path} says {key} {content[key]!r} but lies under {value!r}; {remedy}"
+            )
+    correct = tuple(int(answer) for answer in content["correct"])
+    if len(correct) != content["n"] or not correct or not set(correct) <= {0, 1}:
+        raise UserError(
+            f"{path}: `correct` is not a list of n = {content['n']} 0s and 1s; {remedy}"
+        )
+    if abs(100 * sum(correct) / len(correct) - content["acc"]) > 0.01:
+        raise UserError(f"{path}: acc {content['acc']} is not the mean of `correct`; {remedy}")
+    return Measurement(
+        model=parts[at + 1],
+        **named,
+        correct=correct,
+        documents=content.get("document_hashes_sha256"),
+        weight_bytes=content.get("bytes"),
+        full_bytes=content.get("bytes_full"),
+        units_kept=content.get("units_kept"),
+        units_total=content.get("units_total"),
+        chance=content.get("chance"),
+        stand_in=content.get("stand_in"),
+        provenance=content.get("provenance") or {},
+        source=path.as_posix(),
+    )
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """One checkpoint on one column: its tasks in order, pooled."""
+
+    tasks: tuple[Measurement, ...]
+
+    @property
+    def n(self) -> int:
+        """Documents of all tasks."""
+        return sum(len(task.correct) for task in self.tasks)
+
+    @property
+    def right(self) -> int:
+        """Documents that were answered correctly."""
+        return sum(sum(task.correct) for task in self.tasks)
+
+    @property
+    def percent(self) -> float:
+        """Mean accuracy over all documents, that is the n-weighted mean of the tasks."""
+        return 100 * self.right / self.n
+
+    @property
+    def ci95(self) -> tuple[float, float]:
+        """Wilson interval of the pooled documents, in percent."""
+        return wilson(self.right, self.n)
+
+    @property
+    def stand_in(self) -> str | None:
+        """What the documents really are, where they are not the column's own data set."""
+        names = dict.fromkeys(task.stand_in for task in self.tasks if task.stand_in)
+        return "; ".join(names) or None
+
+    @property
+    def chance(self) -> float | None:
+        """Expected percent of blind guessing, pooled like the accuracy."""
+        if any(task.chance is None for task in self.tasks):
+            return None
+        return sum(len(task.correct) * (task.chance or 0) for task in self.tasks) / self.n
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The files behind the number."""
+        return tuple(task.source for task in self.tasks)
+
+    @property
+    def bytes_percent(self) -> float | None:
+        """Weight bytes of the checkpoint in percent of the pretrained model's."""
+        first = self.tasks[0]
+        if not first.weight_bytes or not first.full_bytes:
+            return None
+        return 100 * first.weight_bytes / first.full_bytes
+
+    @property
+    def megabytes(self) -> float | None:
+        """Weights of the checkpoint in 10⁶ bytes."""
+        weights = self.tasks[0].weight_bytes
+        return weights / 1e6 if weights else None
+
+    @property
+    def kept_percent(self) -> float | None:
+        """Units kept in percent of all units: the paper's compression percentage."""
+        first = self.tasks[0]
+        if first.units_kept is None or not first.units_total:
+            return None
+        return 100 * first.units_kept / first.units_total
+
+    def minus(self, other: Accuracy) -> Difference:
+        """Own minus other accuracy; paired where both answered the very same documents."""
+        same = [(task.task, task.documents, len(task.correct)) for task in self.tasks] == [
+            (task.task, task.documents, len(task.correct)) for task in other.tasks
+        ]
+        if same and all(task.documents for task in self.tasks):
+            return paired_difference(
+                [answer for task in self.tasks for answer in task.correct],
+                [answer for task in other.tasks for answer in task.correct],
+            )
+        return unpaired_difference((self.right, self.n), (other.right, other.n))
+
+
+class Results:
+    """All measurements that a table may use, found by model, domain and recipe."""
+
+    def __init__(self, paths: Iterable[str | Path]) -> None:
+        self._found: dict[tuple[str, str, str], dict[str, Measurement]] = {}
+        self.measurements = tuple(read_measurement(path) for path in sorted(map(Path, paths)))
+        for one in self.measurements:
+            tasks = self._found.setdefault((one.model, one.domain, one.recipe), {})
+            if one.task in tasks:
+                raise UserError(
+                    f"{one.source} and {tasks[one.task].source} measure the same; give one of them"
+                )
+            tasks[one.task] = one
+
+    def accuracy(
+        self, model: str, domain: str, recipe: str, tasks: Sequence[str] | None = None
+    ) -> Accuracy | None:
+        """The measured column, or None unless every one of its tasks was measured.
+
+        `tasks` None takes whatever tasks were measured.
+        """
+        found = self._found.get((model, domain, recipe), {})
+        wanted = sorted(found) if tasks is None else tasks
+        if not wanted or any(task not in found for task in wanted):
+            return None
+        return Accuracy(tuple(found[task] for task in wanted))
+
+    def trimmed(
+        self,
+        model: str,
+        domain: str,
+        criterion: str,
+        kept_percent: float,
+        *,
+        ratio: float | None = None,
+        drops_per_epoch: int | None = None,
+    ) -> str | None:
+        """Recipe of the evaluated checkpoint that stands for a kept fraction, or None.
+
+        A run drops `d` units an epoch, so its kept fractions lie 100·d/N percent apart: the
+        nearest one within less than that step is meant, the larger of two equally near.
+        Raises `UserError` when runs with several ratios or drops an epoch would qualify.
+        """
+        nearest: dict[tuple[str, str], tuple[float, float, str]] = {}
+        for (m, d, recipe), tasks in self._found.items():
+            match = TRIM.fullmatch(recipe)
+            if (m, d) != (model, domain) or not match or match["criterion"] != criterion:
+                continue
+            one = next(iter(tasks.values()))
+            if ratio not in (None, float(match["ratio"])) or not one.units_total:
+                continue
+            if drops_per_epoch not in (None, int(match["drops"])):
+                continue
+            kept = 100 * (one.units_kept or 0) / one.units_total
+            if abs(kept - kept_percent) < 100 * int(match["drops"]) / one.units_total:
+                run = (match["ratio"], match["drops"])
+                this = (abs(kept - kept_percent), -kept, recipe)
+                nearest[run] = min(this, nearest.get(run, this))
+        if len(nearest) > 1:
+            names = ", ".join(sorted(recipe for _, _, recipe in nearest.values()))
+            raise UserError(
+                f"{model}, {domain}: {names} all stand for {kept_percent:g}% by {criterion}; "
+                "name the ratio and the drops per epoch"
+            )
+        return next(iter(nearest.values()))[2] if nearest else None

@@ -1,0 +1,81 @@
+"""The lines under a table that say how its numbers came to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from trimllm.paper.measured import Measurement
+from trimllm.paper.table import Block, Column
+
+
+def _distinct(values: Iterable[Any]) -> list[str]:
+    return list(dict.fromkeys(str(value) for value in values if value not in (None, "")))
+
+
+def _machine(hardware: dict[str, Any]) -> str:
+    if not hardware:
+        return ""
+    parts = [str(hardware.get("gpu") or hardware.get("cpu") or "unnamed processor")]
+    if hardware.get("threads"):
+        parts.append(f"{hardware['threads']} of {hardware.get('cores', '?')} cores")
+    elif hardware.get("cores"):
+        parts.append(f"{hardware['cores']} cores")
+    if hardware.get("memory_bytes"):
+        parts.append(f"{hardware['memory_bytes'] / 2**30:.0f} GiB")
+    return ", ".join(parts)
+
+
+def provenance_notes(
+    measurements: Sequence[Measurement], seed: int | None = None
+) -> tuple[str, ...]:
+    """Count, machine, seed, code and configuration of all measurements, each value once.
+
+    Two values in one note (two commits, say) mean that the table mixes runs: it says so itself.
+    """
+    if not measurements:
+        return ("Nothing has been measured yet",)
+    notes = [f"{len(measurements)} evaluations, Wilson intervals of 95%"]
+
+    def of(key: str) -> list[Any]:
+        return [one.provenance.get(key) for one in measurements]
+
+    def versions(names: Sequence[str]) -> list[str]:
+        found = [one.provenance.get("versions") or {} for one in measurements]
+        return [", ".join(f"{name} {v[name]}" for name in names if name in v) for v in found]
+
+    facts: list[tuple[str, Sequence[Any], Callable[[Any], str]]] = [
+        ("Machine", of("hardware"), lambda value: _machine(value or {})),
+        ("Seed", [*of("seed"), seed], lambda value: "" if value is None else str(value)),
+        ("Configuration (hash)", of("config_hash"), _short),
+        ("Code (git commit)", of("git_commit"), _short),
+        ("Libraries", versions(("torch", "transformers", "lm_eval")), str),
+    ]
+    for name, values, text in facts:
+        found = _distinct(text(value) for value in values)
+        if found:
+            notes.append(f"{name}: {'; '.join(found)}")
+    return tuple(notes)
+
+
+def column_notes(columns: Sequence[Column], blocks: Sequence[Block]) -> tuple[str, ...]:
+    """One line: documents and, where known, chance level of every accuracy column."""
+    parts = []
+    for column in columns:
+        cells = [row.cells[column.key] for block in blocks for row in block.rows]
+        sizes = sorted({cell.n for cell in cells if cell.n})
+        if not sizes:
+            continue
+        documents = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+        chance = _distinct(cell.details.get("chance") for cell in cells)
+        levels = " or ".join(f"{float(level):.1f}%" for level in chance)
+        parts.append(f"{column.label} {documents}" + (f" (chance {levels})" if levels else ""))
+    return (f"Documents: {', '.join(parts)}",) if parts else ()
+
+
+def _short(value: Any) -> str:
+    """First twelve digits of a hash, with the mark of local changes kept."""
+    if not value:
+        return ""
+    digits, _, mark = str(value).partition("-")
+    return digits[:12] + (f"-{mark}" if mark else "")

@@ -1,0 +1,301 @@
+"""Table 2: accuracy in five domains, before and after fine-tuning, compression and trimming.
+
+Every measured model has a block: the paper's ten recipes in its order, then, set apart, what the
+paper does not have (other criteria). Three columns on size: *Final Mem* is what the paper prints
+(the kept fraction of the units; for compressors the share of the bytes), *true bytes* and *true MB*
+what the checkpoint's weights weigh, in percent of the pretrained model's and in 10⁶ bytes, as mean
+(smallest to largest) over the domains, since each domain drops other units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trimllm.errors import UserError
+from trimllm.paper import published
+from trimllm.paper.measured import Accuracy, Results
+from trimllm.paper.notes import column_notes, provenance_notes
+from trimllm.paper.render import render, to_text
+from trimllm.paper.table import Block, Cell, Column, Row, Scalar, Table
+from trimllm.paper.verdict import NOT_RUN, Anchors, judge, judge_size, relations
+
+__all__ = ["build", "render", "to_text"]
+
+PAPER = published.table("table2")
+PAPER_CRITERION = "both"
+PAPER_KEPT = (50, 40, 30)
+COMPARED = "llama-7b"
+"""The paper's model that a stand-in is shown beside."""
+SIZES = (
+    Column("final_mem", "Final Mem", short="Mem", digits=0, unit="%"),
+    Column("true_bytes", "true bytes", digits=0, unit="%"),
+    Column("megabytes", "true MB", terminal=False),
+)
+RECIPES = {
+    "pretrained": ("Pretrained", "pretrained"),
+    "full_ft": ("Full-FT", "full_ft"),
+    "sparse_ft": ("Sparse-FT", "sparse_ft"),
+    "llm_pruner": ("LLM-Pruner", "full_ft+llm_pruner"),
+    "sparsegpt_2_4": ("SparseGPT (2:4)", "full_ft+sparsegpt_2_4"),
+    "llm_int8": ("LLM.int8()", "full_ft+llm_int8"),
+    "awq_int4": ("AWQ-int4", "full_ft+awq_int4"),
+}
+"""Row key -> label and recipe. The compressors are applied to the fully fine-tuned model."""
+
+Domain = Mapping[str, Any]
+"""name, label, tasks (names that count for the column; default all), stand_in (text or None)."""
+
+
+def build(
+    evals: Iterable[str | Path],
+    models: Sequence[Mapping[str, Any]],
+    domains: Sequence[Domain],
+    *,
+    criteria: Sequence[str] = (PAPER_CRITERION,),
+    kept_percent: Sequence[float] = PAPER_KEPT,
+    ratio: float | None = None,
+    drops_per_epoch: int | None = None,
+    seed: int | None = None,
+) -> Table:
+    """Table 2 from evaluation files.
+
+    `models`: name, label and `published`, the key of the paper's model that this one *is*, or None
+    for a stand-in; models whose numbers stand in another table are left out. `domains`: see
+    `Domain`; they come in the paper's order, others after them.
+    `ratio` and `drops_per_epoch` select among several trim runs; `seed` is stated in the notes.
+    What was not measured is a `not run` cell. Raises `UserError` for files that contradict their
+    path, themselves or each other.
+    """
+    results = Results(evals)
+    for model in models:
+        if model.get("published") not in (None, *published.LABELS):
+            known = ", ".join(published.LABELS)
+            raise UserError(
+                f"model {model['name']}: published: {model['published']} is no model of the "
+                f"paper; use null or one of {known}"
+            )
+    # OPT, say, has its numbers in another table.
+    models = [m for m in models if m.get("published") in (None, *PAPER.blocks)]
+    domains = sorted(domains, key=lambda d: _place(d["name"]))
+    lines = _Lines(results, domains, ratio, drops_per_epoch, tuple(criteria), tuple(kept_percent))
+    blocks = [
+        lines.block(m["name"], m.get("label") or m["name"], m.get("published")) for m in models
+    ]
+    shown = {m.get("published") or COMPARED for m in models}
+    blocks += [
+        lines.block(key, published.LABELS[key], key, ours=False)
+        for key in PAPER.blocks
+        if key not in shown
+    ]
+    columns = tuple(
+        Column(d["name"], d.get("label") or d["name"], stand_in=lines.stand_in(d)) for d in domains
+    )
+    return Table(
+        key="table2",
+        title="Table 2: accuracy (%) of specialized models, ours and the paper's",
+        columns=(*columns, *SIZES),
+        blocks=tuple(blocks),
+        header=_header(models, columns),
+        notes=(
+            *_notes(criteria),
+            *column_notes(columns, blocks),
+            *provenance_notes(results.measurements, seed),
+        ),
+    )
+
+
+def _place(domain: str) -> tuple[int, str]:
+    known = domain in PAPER.columns
+    return (PAPER.columns.index(domain), "") if known else (len(PAPER.columns), domain)
+
+
+def task_names(domain: Domain) -> list[str] | None:
+    """Tasks that count for the domain's column, in order; None: all that were measured."""
+    tasks = domain.get("tasks")
+    if tasks is None:
+        return None
+    return [task["name"] if isinstance(task, Mapping) else str(task) for task in tasks]
+
+
+class _Lines:
+    """Builds the blocks, rows and cells of one table."""
+
+    def __init__(
+        self,
+        results: Results,
+        domains: Sequence[Domain],
+        ratio: float | None,
+        drops_per_epoch: int | None,
+        criteria: tuple[str, ...],
+        kept_percent: tuple[float, ...],
+    ) -> None:
+        self.results = results
+        self.domains = domains
+        self.run = {"ratio": ratio, "drops_per_epoch": drops_per_epoch}
+        extra = [kept for kept in kept_percent if kept not in PAPER_KEPT]
+        self.paper_kept = (*PAPER_KEPT, *(extra if PAPER_CRITERION in criteria else ()))
+        self.ours = [(c, kept) for c in criteria if c != PAPER_CRITERION for kept in kept_percent]
+
+    def block(
+        self, model: str, label: str, is_published: str | None, *, ours: bool = True
+    ) -> Block:
+        """All rows of a model, those of `ours` last; a stand-in is set beside `COMPARED`."""
+        compared = is_published or COMPARED
+        own = is_published is not None
+        rows = [
+            self._row(model, key, name, dict.fromkeys(self._names(), recipe), compared, own)
+            for key, (name, recipe) in RECIPES.items()
+        ]
+        trims = [(PAPER_CRITERION, kept, None) for kept in self.paper_kept]
+        if ours:
+            trims += [(c, kept, f"ours, not the paper's: criterion {c}") for c, kept in self.ours]
+        for criterion, kept, section in trims:
+            key = f"trimllm_{kept:g}" + (f"_{criterion}" if section else "")
+            found = {
+                name: self.results.trimmed(model, name, criterion, kept, **self.run)
+                for name in self._names()
+            }
+            rows.append(
+                self._row(model, key, f"TrimLLM ({kept:g}%)", found, compared, own, section)
+            )
+        return Block(model, label, tuple(rows), published.LABELS[compared], is_paper=own)
+
+    def stand_in(self, domain: Domain) -> str | None:
+        """What a column was really measured on: what its files say, or the domain does."""
+        tasks = task_names(domain)
+        said = [
+            one.stand_in
+            for one in self.results.measurements
+            if one.domain == domain["name"] and (tasks is None or one.task in tasks)
+        ]
+        names = dict.fromkeys(text for text in said if text)
+        return "; ".join(names) or domain.get("stand_in")
+
+    def _names(self) -> list[str]:
+        return [domain["name"] for domain in self.domains]
+
+    def _accuracy(self, model: str, domain: Domain, recipe: str | None) -> Accuracy | None:
+        if recipe is None:
+            return None
+        return self.results.accuracy(model, domain["name"], recipe, task_names(domain))
+
+    def _row(
+        self,
+        model: str,
+        key: str,
+        label: str,
+        recipes: Mapping[str, str | None],
+        compared: str,
+        own: bool,
+        section: str | None = None,
+    ) -> Row:
+        cells: dict[str, Cell] = {}
+        found: list[Accuracy] = []
+        for domain in self.domains:
+            accuracy = self._accuracy(model, domain, recipes[domain["name"]])
+            found += [accuracy] if accuracy else []
+            cells[domain["name"]] = self._accuracy_cell(model, key, domain, accuracy, compared, own)
+        printed = PAPER.value(key, "final_mem", compared)
+        compressed = any("+" in recipe for recipe in recipes.values() if recipe)
+        size = "bytes_percent" if compressed else "kept_percent"
+        cells["final_mem"] = _size_cell(found, size, printed, own)
+        cells["true_bytes"] = _size_cell(found, "bytes_percent", None, own)
+        cells["megabytes"] = _size_cell(found, "megabytes", None, own)
+        return Row(key, label, cells, section)
+
+    def _accuracy_cell(
+        self,
+        model: str,
+        row: str,
+        domain: Domain,
+        accuracy: Accuracy | None,
+        compared: str,
+        own_model: bool,
+    ) -> Cell:
+        name = domain["name"]
+        printed = PAPER.value(row, name, compared) if name in PAPER.columns else None
+        if accuracy is None:
+            return Cell(published=printed, verdict=NOT_RUN)
+        base, full = (self._accuracy(model, domain, recipe) for recipe in ("pretrained", "full_ft"))
+        shape = []
+        if printed is not None:
+            baselines = (PAPER.value(key, name, compared) for key in ("pretrained", "full_ft"))
+            shape = relations(row, accuracy, printed, Anchors(base, full, *baselines))
+        own = own_model and not self.stand_in(domain)
+        result, why = judge(accuracy, printed, shape, own=own)
+        return Cell(
+            measured=accuracy.percent,
+            published=printed,
+            verdict=result,
+            n=accuracy.n,
+            ci95=accuracy.ci95,
+            why=why,
+            sources=accuracy.sources,
+            details=_details(accuracy, base, full),
+        )
+
+
+def _details(accuracy: Accuracy, base: Accuracy | None, full: Accuracy | None) -> dict[str, Scalar]:
+    """What only the CSV shows: the checkpoint, its size, and the differences to the baselines."""
+    first = accuracy.tasks[0]
+    found: dict[str, Scalar] = {
+        "recipe": first.recipe,
+        "tasks": ";".join(task.task for task in accuracy.tasks),
+        "kept_percent": accuracy.kept_percent,
+        "weight_bytes": first.weight_bytes,
+        "bytes_percent": accuracy.bytes_percent,
+        "chance": accuracy.chance,
+    }
+    for name, other in (("minus_pretrained", base), ("minus_full_ft", full)):
+        difference = accuracy.minus(other) if other and other.tasks != accuracy.tasks else None
+        found[name] = difference.points if difference else None
+        found[f"{name}_low"] = difference.low if difference else None
+        found[f"{name}_high"] = difference.high if difference else None
+        found[f"{name}_paired"] = str(difference.paired).lower() if difference else None
+    return found
+
+
+def _size_cell(found: Sequence[Accuracy], size: str, printed: published.Value, own: bool) -> Cell:
+    values = [value for one in found if (value := getattr(one, size)) is not None]
+    if not values:
+        return Cell(published=printed, verdict=NOT_RUN)
+    mean = sum(values) / len(values)
+    verdict, why = judge_size(mean, printed, own=own)
+    return Cell(
+        measured=mean,
+        published=printed,
+        verdict=verdict,
+        spread=(min(values), max(values)),
+        why=why,
+        sources=tuple(source for one in found for source in one.sources),
+    )
+
+
+def _header(models: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> tuple[str, ...]:
+    """Above the table: which models and data stand in for the paper's."""
+    lines = []
+    stand_ins = [m.get("label") or m["name"] for m in models if not m.get("published")]
+    if stand_ins:
+        lines.append(
+            f"Stand-in model: {', '.join(stand_ins)} in place of {published.LABELS[COMPARED]}; "
+            "its numbers never stand in the paper's lines"
+        )
+    for column in columns:
+        if column.stand_in:
+            lines.append(f"Stand-in data, column {column.label}: {column.stand_in}")
+    return tuple(lines)
+
+
+def _notes(criteria: Sequence[str]) -> tuple[str, ...]:
+    notes = [
+        "Final Mem is the kept fraction of the attention and MLP units, as the paper counts; true "
+        "bytes are the weights of the checkpoint in percent of the pretrained model's, mean "
+        "(smallest to largest) over the measured domains, each of which drops other units",
+        f"TrimLLM rows: criterion {PAPER_CRITERION} (calibration scan, ties by activation norm)",
+    ]
+    if PAPER_CRITERION not in criteria:
+        notes.append(f"Criterion {PAPER_CRITERION} is not in this configuration")
+    notes += [f"In the paper itself: {text}" for text in published.inconsistencies("table2")]
+    return tuple(notes)

@@ -1,0 +1,29 @@
+"""Criteria, rules and selectors: what to drop, what to train, which checkpoint to take."""
+
+from trimllm.select.criteria import (
+    CRITERIA,
+    RULES,
+    Selection,
+    check_criterion,
+    choose,
+    choose_by_rule,
+    ranking,
+    scan_record,
+    trainable_blocks,
+)
+from trimllm.select.selectors import by_accuracy, by_limit, drops_for
+
+__all__ = [
+    "CRITERIA",
+    "RULES",
+    "Selection",
+    "by_accuracy",
+    "by_limit",
+    "check_criterion",
+    "choose",
+    "choose_by_rule",
+    "drops_for",
+    "ranking",
+    "scan_record",
+    "trainable_blocks",
+]

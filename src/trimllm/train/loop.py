@@ -1,0 +1,202 @@
+"""One pass of training: answer-only loss, a sparse update of some blocks, deterministic."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trimllm.data import Document
+from trimllm.errors import UserError
+from trimllm.progress import Progress
+from trimllm.score.scorer import max_positions
+from trimllm.train.batching import (
+    Example,
+    Tensors,
+    batches_of,
+    examples_of,
+    tensors_of,
+)
+from trimllm.train.settings import TrainSettings, compute_dtype
+from trimllm.units import unit_layers, unit_parameters
+from trimllm.units.adapters import device_of
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """What a pass over the documents did.
+
+    Attributes:
+        loss: mean of the answer tokens' cross entropy over the pass, nats.
+        loss_last_quarter: the same over the last quarter of the steps.
+        steps, documents, tokens: tokens are real ones, without padding.
+        seconds: wall-clock time.
+        trainable_parameters: number of parameters that were trained.
+    """
+
+    loss: float
+    loss_last_quarter: float
+    steps: int
+    documents: int
+    tokens: int
+    seconds: float
+    trainable_parameters: int
+
+
+def set_trainable(
+    model: nn.Module, blocks: Iterable[int] | None, embeddings: bool = False
+) -> list[nn.Parameter]:
+    """Let only the units of the given original blocks learn (None: of all blocks).
+
+    A trainable block that has lost its units is not replaced. Returns the trainable parameters.
+    """
+    wanted = None if blocks is None else set(blocks)
+    model.requires_grad_(False)
+    chosen: list[nn.Parameter] = []
+    in_units: set[int] = set()
+    for unit, parameters in unit_parameters(model).items():
+        in_units.update(id(p) for p in parameters)
+        if wanted is None or unit.block in wanted:
+            chosen += parameters
+    if embeddings:
+        chosen += [p for p in model.parameters() if id(p) not in in_units]
+    for parameter in chosen:
+        parameter.requires_grad_(True)
+    return chosen
+
+
+def answer_loss(model: nn.Module, batch: Tensors) -> Tensor:
+    """Summed cross entropy of the answers' tokens; the head runs at answer places only."""
+    hidden = model.base_model(batch.ids, attention_mask=batch.mask, use_cache=False)
+    answers = hidden.last_hidden_state[batch.rows, batch.places]
+    logits = model.get_output_embeddings()(answers)
+    return F.cross_entropy(logits.float(), batch.targets, reduction="sum")
+
+
+@contextlib.contextmanager
+def _deterministic(seed: int) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    # Nothing here reads memory that it has not written, and filling it takes a tenth of the time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+            torch.utils.deterministic.fill_uninitialized_memory = filled
+
+
+def _rest_in(model: nn.Module, dtype: torch.dtype) -> None:
+    """Hold the frozen matrices of units in the type they are used in: nothing needs them finer."""
+    for _, layer in unit_layers(model):
+        for module in layer.modules():
+            if isinstance(module, nn.Linear) and not module.weight.requires_grad:
+                module.to(dtype)
+
+
+def train_pass(
+    model: nn.Module,
+    tokenizer: Any,
+    documents: Sequence[Document],
+    settings: TrainSettings,
+    *,
+    blocks: Iterable[int] | None = None,
+    epoch: int = 0,
+    epochs: int = 1,
+    label: str = "training",
+) -> PassRecord:
+    """Train one pass over documents in place; the model comes back in evaluation mode, float32.
+
+    The optimizer starts anew every pass; the learning rate goes on from pass to pass along one
+    linear decay. The same seed, documents and number of threads give the same bytes.
+
+    Args:
+        blocks: original blocks to train; None trains all.
+        epoch, epochs: which pass of how many, for the learning rate and the order of documents.
+
+    Raises:
+        UserError: nothing is left to train, or the loss is no number any more.
+    """
+    start = time.perf_counter()
+    device = device_of(model)
+    dtype = compute_dtype(settings.dtype, device)
+    model.float()
+    parameters = set_trainable(model, blocks, settings.train_embeddings)
+    if not parameters:
+        raise UserError("none of the trainable blocks has a unit left; raise the update ratio")
+    if dtype != torch.float32:
+        _rest_in(model, dtype)
+    optimizer = torch.optim.AdamW(
+        parameters,
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    examples = examples_of(tokenizer, documents, max_positions(model))
+    batches = batches_of(examples, settings.batch_size, settings.seed, epoch)
+    every = settings.gradient_accumulation
+    steps = [batches[i : i + every] for i in range(0, len(batches), every)]
+    progress = Progress(len(documents), "documents", label)
+    losses: list[tuple[float, int]] = []
+    model.train()
+    with _deterministic(settings.seed * 1000 + epoch):
+        for number, step in enumerate(steps):
+            done = (epoch * len(steps) + number) / (epochs * len(steps))
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * (1 - done)
+            losses.append(_step(model, optimizer, step, settings, dtype, device))
+            size = sum(len(batch) for batch in step)
+            tokens = sum(len(example) - 1 for batch in step for example in batch)
+            progress.update(size, tokens, f"loss {losses[-1][0] / losses[-1][1]:.3f}")
+    model.eval().requires_grad_(False)
+    model.float()
+
+    def mean(part: list[tuple[float, int]]) -> float:
+        return sum(total for total, _ in part) / sum(count for _, count in part)
+
+    quarter = losses[-max(1, len(losses) // 4) :]
+    progress.done(f"loss {mean(losses):.3f}")
+    return PassRecord(
+        loss=mean(losses),
+        loss_last_quarter=mean(quarter),
+        steps=len(steps),
+        documents=len(documents),
+        tokens=progress.tokens,
+        seconds=time.perf_counter() - start,
+        trainable_parameters=sum(p.numel() for p in parameters),
+    )
+
+
+def _step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: list[list[Example]],
+    settings: TrainSettings,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[float, int]:
+    """One optimizer step; returns the summed loss and the number of answer tokens."""
+    count = sum(len(example.answer) for batch in step for example in batch)
+    total = 0.0
+    for batch in step:
+        tensors = tensors_of(batch, model.config.pad_token_id or 0, device)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss = answer_loss(model, tensors)
+        total += loss.item()
+        (loss / count).backward()
+    if total != total:
+        raise UserError("the loss is not a number; lower the learning rate")
+    parameters = optimizer.param_groups[0]["params"]
+    nn.utils.clip_grad_norm_(parameters, settings.clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return total, count

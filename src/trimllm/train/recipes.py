@@ -1,0 +1,184 @@
+"""Recipes: full and sparse fine-tuning, and an epoch of progressive layer dropping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from torch import nn
+
+from trimllm.data import Document
+from trimllm.errors import UserError
+from trimllm.progress import Progress
+from trimllm.scan import Scan, scan
+from trimllm.select import (
+    RULES,
+    Selection,
+    check_criterion,
+    choose,
+    choose_by_rule,
+    scan_record,
+    trainable_blocks,
+)
+from trimllm.train.batching import documents_of_epoch
+from trimllm.train.loop import train_pass
+from trimllm.train.settings import TrainSettings
+from trimllm.units import drop, original_units, units
+
+# Rules rank nothing; the blocks that they train are chosen as in the paper's main criterion.
+RULE_CRITERION = "both"
+
+
+def _scan(
+    model: nn.Module, tokenizer: Any, documents: Sequence[Document], label: str, **options: Any
+) -> Scan:
+    progress = Progress(len(documents), "documents", label)
+    found = scan(model, tokenizer, documents, progress=progress, **options)
+    progress.done(f"accuracy {found.baseline:.1f}% with nothing dropped")
+    return found
+
+
+def _size(model: nn.Module) -> dict[str, Any]:
+    left = units(model)
+    return {
+        "units_left": len(left),
+        "units_total": original_units(model),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "attention_left": sum(unit.kind == "attention" for unit in left),
+        "mlp_left": sum(unit.kind == "mlp" for unit in left),
+    }
+
+
+def fine_tune(
+    model: nn.Module,
+    tokenizer: Any,
+    documents: Sequence[Document],
+    settings: TrainSettings,
+    *,
+    epochs: int,
+    documents_per_epoch: int | None = None,
+    calibration: Sequence[Document] | None = None,
+    ratio: float | None = None,
+    criterion: str = "both",
+    row_budget: int = 8192,
+) -> dict[str, Any]:
+    """Fine-tune in place: all blocks, or with `ratio` the most important ones (Sparse-FT).
+
+    Args:
+        documents: training documents.
+        documents_per_epoch: how many of them a pass takes; None takes all.
+        calibration: documents of the scan that chooses the blocks; needed with `ratio`.
+        ratio: share r of the blocks to train (section 3.4).
+
+    Returns:
+        A record for JSON: blocks trained, scan, one entry a pass, size.
+    """
+    record: dict[str, Any] = {"epochs": epochs, "ratio": ratio, "settings": asdict(settings)}
+    blocks = None
+    if ratio is not None:
+        if not calibration:
+            raise UserError("a sparse update needs calibration documents, and there are none")
+        found = _scan(model, tokenizer, calibration, "initial scan", row_budget=row_budget)
+        blocks = trainable_blocks(found, criterion, ratio)
+        record |= {"scan": scan_record(found), "scan_seconds": found.seconds}
+    record |= {"trainable_blocks": blocks, "passes": []}
+    for epoch in range(epochs):
+        chosen = documents_of_epoch(documents, epoch, documents_per_epoch, settings.seed)
+        done = train_pass(
+            model,
+            tokenizer,
+            chosen,
+            settings,
+            blocks=blocks,
+            epoch=epoch,
+            epochs=epochs,
+            label=f"epoch {epoch + 1}/{epochs}",
+        )
+        record["passes"].append(asdict(done))
+    return record | _size(model)
+
+
+def trim_epoch(
+    model: nn.Module,
+    tokenizer: Any,
+    documents: Sequence[Document],
+    calibration: Sequence[Document],
+    settings: TrainSettings,
+    *,
+    criterion: str,
+    ratio: float,
+    drops: int,
+    epoch: int,
+    epochs: int,
+    trainable: Sequence[int] | None = None,
+    documents_per_epoch: int | None = None,
+    eliminate: bool = False,
+    row_budget: int = 8192,
+) -> dict[str, Any]:
+    """One epoch of progressive layer dropping, in place (section 3.2): scan, drop, train a pass.
+
+    Epoch 0 drops nothing: it scans, chooses the blocks to train for the whole run, and trains.
+
+    Args:
+        criterion: one of `select.CRITERIA`, or a rule of `select.RULES`, which drops at once.
+        ratio: share r of the blocks to train.
+        drops: units to drop this epoch (0 in epoch 0).
+        epoch, epochs: which epoch, of how many including epoch 0.
+        trainable: the blocks that epoch 0 chose; None chooses them now.
+        eliminate: see `scan`. Ignored where all scores are needed: in a first scan, which has to
+            rank all blocks, and for criteria that are not by accuracy.
+
+    Returns:
+        A record for JSON: units dropped, all scores, ties, margin, loss, seconds, size.
+    """
+    check_criterion(criterion)
+    by_rule = criterion in RULES
+    ranked_by = RULE_CRITERION if by_rule else criterion
+    may_eliminate = eliminate and trainable is not None and ranked_by in ("calibration", "both")
+    found = _scan(
+        model,
+        tokenizer,
+        calibration,
+        f"scan before epoch {epoch}",
+        eliminate=may_eliminate,
+        keep=max(1, drops),
+        row_budget=row_budget,
+    )
+    blocks = trainable
+    if blocks is None:
+        blocks = trainable_blocks(found, ranked_by, ratio)
+    selection = Selection(())
+    if drops and by_rule:
+        selection = choose_by_rule(criterion, units(model), drops, settings.seed)
+    elif drops:
+        selection = choose(found, criterion, drops)
+    if selection.dropped:
+        drop(model, selection.dropped)
+    done = train_pass(
+        model,
+        tokenizer,
+        documents_of_epoch(documents, epoch, documents_per_epoch, settings.seed),
+        settings,
+        blocks=blocks,
+        epoch=epoch,
+        epochs=epochs,
+        label=f"epoch {epoch}/{epochs - 1}",
+    )
+    return {
+        "epoch": epoch,
+        "epochs": epochs,
+        "criterion": criterion,
+        "ratio": ratio,
+        "trainable_blocks": list(blocks),
+        "units_dropped": [[unit.block, unit.kind] for unit in selection.dropped],
+        "ties": selection.ties if drops else None,
+        "ties_attention": selection.ties_attention if drops else None,
+        "ties_mlp": selection.ties_mlp if drops else None,
+        "margin": selection.margin,
+        "scan": scan_record(found),
+        "training": asdict(done),
+        "seconds": {"scan": found.seconds, "train": done.seconds},
+        "settings": asdict(settings),
+        **_size(model),
+    }

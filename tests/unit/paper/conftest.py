@@ -1,0 +1,24 @@
+"""Fixtures of the tables' tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from evaluation_files import Evaluations
+
+
+@pytest.fixture
+def evaluations(tmp_path: Path) -> Evaluations:
+    return Evaluations(tmp_path)
+
+
+@pytest.fixture
+def domains() -> list[dict[str, object]]:
+    return [
+        {"name": "financeqa", "label": "FinanceQA", "tasks": ["financeqa"]},
+        {"name": "sciq", "label": "SciQ", "tasks": ["sciq"]},
+        {"name": "piqa", "label": "PIQA", "tasks": ["piqa"]},
+        {"name": "medmcqa", "label": "MedMCQA", "tasks": ["medmcqa"]},
+        {"name": "lexglue", "label": "LexGLUE", "tasks": ["lexglue"]},
+    ]

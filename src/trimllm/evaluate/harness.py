@@ -20,6 +20,8 @@ from trimllm.errors import UserError
 from trimllm.evaluate.model import TrimLM
 from trimllm.files import content_hash
 from trimllm.intervals import wilson
+from trimllm.precision import compute_dtype
+from trimllm.units.adapters import device_of
 
 
 def task_of_documents(name: str, documents: list[Document]) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def evaluate(
     *,
     limit: int | None = None,
     batch_tokens: int = 2048,
+    dtype: str = "float32",
 ) -> dict[str, dict[str, Any]]:
     """Evaluate a model on tasks.
 
@@ -54,12 +57,15 @@ def evaluate(
         tasks: by name, a path of documents as JSON lines, or the name of one of lm-eval's tasks.
         limit: evaluate the first so many documents of a task; None takes all.
         batch_tokens: packed tokens that run at once.
+        dtype: type that the model is cast to and runs in: "float32", "bfloat16", or "auto",
+            bfloat16 where the processor is fast at it.
 
     Returns:
         By name: task, n, acc (%), stderr (%), ci95 (Wilson, %), chance (%: mean of one over the
         number of choices), correct (0 or 1 a document, in order), document_hashes_sha256 (of the
         documents' hashes, in order: equal where results can be paired), lm_eval_version.
     """
+    model = model.to(compute_dtype(dtype, device_of(model)))
     harness = TrimLM(model, tokenizer=tokenizer, token_budget=batch_tokens)
     return {name: _one(harness, name, source, limit) for name, source in tasks.items()}
 

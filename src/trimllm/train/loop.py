@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from trimllm.data import Document
 from trimllm.errors import UserError
+from trimllm.precision import compute_dtype
 from trimllm.progress import Progress
 from trimllm.score.scorer import max_positions
 from trimllm.train.batching import (
@@ -23,7 +24,7 @@ from trimllm.train.batching import (
     examples_of,
     tensors_of,
 )
-from trimllm.train.settings import TrainSettings, compute_dtype
+from trimllm.train.settings import TrainSettings
 from trimllm.units import unit_layers, unit_parameters
 from trimllm.units.adapters import device_of
 

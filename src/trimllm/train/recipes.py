@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +11,7 @@ from torch import nn
 
 from trimllm.data import Document
 from trimllm.errors import UserError
+from trimllm.precision import compute_dtype
 from trimllm.progress import Progress
 from trimllm.scan import Scan, scan
 from trimllm.select import (
@@ -25,15 +27,25 @@ from trimllm.train.batching import documents_of_epoch
 from trimllm.train.loop import train_pass
 from trimllm.train.settings import TrainSettings
 from trimllm.units import drop, original_units, units
+from trimllm.units.adapters import device_of
 
 # Rules rank nothing; the blocks that they train are chosen as in the paper's main criterion.
 RULE_CRITERION = "both"
 
 
 def _scan(
-    model: nn.Module, tokenizer: Any, documents: Sequence[Document], label: str, **options: Any
+    model: nn.Module,
+    tokenizer: Any,
+    documents: Sequence[Document],
+    label: str,
+    settings: TrainSettings,
+    **options: Any,
 ) -> Scan:
+    dtype = compute_dtype(settings.dtype, device_of(model))
     progress = Progress(len(documents), "documents", label)
+    # The master weights stay as they are; a scan in bfloat16 runs on a rounded copy.
+    if model.dtype != dtype:
+        model = copy.deepcopy(model).to(dtype)
     found = scan(model, tokenizer, documents, progress=progress, **options)
     progress.done(f"accuracy {found.baseline:.1f}% with nothing dropped")
     return found
@@ -79,7 +91,9 @@ def fine_tune(
     if ratio is not None:
         if not calibration:
             raise UserError("a sparse update needs calibration documents, and there are none")
-        found = _scan(model, tokenizer, calibration, "initial scan", row_budget=row_budget)
+        found = _scan(
+            model, tokenizer, calibration, "initial scan", settings, row_budget=row_budget
+        )
         blocks = trainable_blocks(found, criterion, ratio)
         record |= {"scan": scan_record(found), "scan_seconds": found.seconds}
     record |= {"trainable_blocks": blocks, "passes": []}
@@ -141,6 +155,7 @@ def trim_epoch(
         tokenizer,
         calibration,
         f"scan before epoch {epoch}",
+        settings,
         eliminate=may_eliminate,
         keep=max(1, drops),
         row_budget=row_budget,

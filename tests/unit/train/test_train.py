@@ -14,9 +14,9 @@ from models import FAMILIES, logits_of, some_ids, tiny, word_tokenizer
 from trimllm import checkpoint, files
 from trimllm.data import Document
 from trimllm.errors import UserError
+from trimllm.precision import compute_dtype
 from trimllm.train import (
     TrainSettings,
-    compute_dtype,
     fine_tune,
     set_trainable,
     train_pass,

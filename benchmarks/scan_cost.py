@@ -1,0 +1,82 @@
+"""Cost of a scan against units and documents, gain of elimination, and peak memory.
+
+Each row is a fresh process, so that its peak memory is its own.
+
+    python benchmarks/scan_cost.py
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from common import arguments, load, questions, report
+
+from trimllm.provenance import peak_rss_bytes
+from trimllm.scan import scan
+from trimllm.select import choose
+from trimllm.units import drop, units
+
+
+def one(args: object) -> None:
+    """Run one scan and print its figures."""
+    model, tokenizer = load(args.model)
+    if args.left:
+        everything = units(model)
+        # keep the ends of the model: what is left has to answer something
+        drop(model, everything[2 : 2 + len(everything) - args.left])
+    documents = questions(args.documents, tokenizer, args.count, 26 * args.count)
+    before = peak_rss_bytes()
+    found = scan(model, tokenizer, documents, eliminate=args.eliminate, row_budget=args.budget)
+    print(
+        json.dumps(
+            {
+                "units": len(units(model)),
+                "documents": len(documents),
+                "tokens": found.tokens,
+                "eliminate": args.eliminate,
+                "seconds": found.seconds,
+                "tflop": found.operations / 1e12,
+                "eliminated": len(found.eliminated),
+                "chosen": str(choose(found, "both", 1).dropped[0]),
+                "model_rss_mb": before / 1e6,
+                "peak_rss_mb": peak_rss_bytes() / 1e6,
+            }
+        )
+    )
+
+
+def main() -> None:
+    args = arguments(
+        __doc__,
+        left={"type": int, "default": 0, "help": "units left before the scan (0: all)"},
+        count={"type": int, "default": 0, "help": "documents of a single run (0: the table)"},
+        budget={"type": int, "default": 8192, "help": "row budget (8192)"},
+        eliminate={"action": "store_true", "help": "stop hopeless candidates"},
+    )
+    if args.count:
+        one(args)
+        return
+    rows = []
+    cells = [(0, 16, False), (30, 16, False), (15, 16, False)]
+    cells += [(0, 64, False), (0, 64, True), (0, 256, False), (0, 256, True)]
+    for left, count, eliminate in cells:
+        command = [sys.executable, __file__, "--model", args.model, "--documents", args.documents]
+        command += ["--threads", str(args.threads), "--left", str(left), "--count", str(count)]
+        command += ["--eliminate"] if eliminate else []
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        row = json.loads(run.stdout.splitlines()[-1])
+        rows.append(row)
+        print(
+            f"{row['units']:3} units, {row['documents']:3} documents, {row['tokens']:5} tokens"
+            f"{', elimination' if eliminate else '':13}: {row['seconds']:7.1f} s,"
+            f" {row['tflop']:6.2f} TFLOP, chosen {row['chosen']:13} peak {row['peak_rss_mb']:5.0f}"
+            f" MB ({row['model_rss_mb']:.0f} MB before the scan)",
+            flush=True,
+        )
+    report(benchmark="scan_cost", rows=rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Makes tiny wheels and row files for the tests of data and fetch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+def lines(rows: Iterable[Any]) -> str:
+    """JSON lines; a string stands as it is, so that a test can break a line."""
+    return "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows)
+
+
+def make_wheel(folder: Path, name: str, members: dict[str, bytes | str]) -> tuple[Path, str]:
+    """Write a wheel of version 1.0; gives its path and sha256."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name.replace('-', '_')}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
+    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def question_rows(count: int, prefix: str = "q") -> list[dict[str, Any]]:
+    """Rows with two choices, question, list of choices, index."""
+    return [
+        {"question": f"{prefix} {i}?", "choices": [f"yes {i}", f"no {i}"], "answer": i % 2}
+        for i in range(count)
+    ]

@@ -64,7 +64,8 @@ def main() -> None:
     print(
         f"scan: {len(units(model))} units, {len(documents)} documents, {found.tokens} packed"
         f" tokens: {found.seconds:.1f} s, {found.operations / 1e12:.2f} TFLOP,"
-        f" {rate / 1e9:.0f} GFLOP/s = {rate / machine:.0%} of torch.nn.Linear's {machine / 1e9:.0f}",
+        f" {rate / 1e9:.0f} GFLOP/s: {rate / machine:.0%} of"
+        f" torch.nn.Linear's {machine / 1e9:.0f}",
         flush=True,
     )
     result = {"scan_seconds": found.seconds, "share_of_linear": rate / machine}

@@ -12,6 +12,7 @@ from importlib.abc import Loader, MetaPathFinder
 from types import ModuleType
 from typing import Any
 
+
 def register() -> None:
     """Register the trimmed model classes with transformers' auto classes."""
     from transformers import AutoConfig, AutoModelForCausalLM

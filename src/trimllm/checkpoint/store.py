@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
@@ -92,11 +93,13 @@ def load(
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{path} cannot be loaded: {error}") from error
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if names := report.get(problem):
-            raise UserError(f"{path}: weights with {problem.replace('_', ' ')}: {sorted(names)[:3]}")
+            raise UserError(
+                f"{path}: weights with {problem.replace('_', ' ')}: {sorted(names)[:3]}"
+            )
     return model.eval(), load_tokenizer(path, trust_remote_code=trust_remote_code)
 
 

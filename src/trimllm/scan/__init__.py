@@ -2,7 +2,8 @@
 
 from trimllm.rooms import make_callable
 from trimllm.scan.onepass import Scan, importance, norm_importance, scan
+from trimllm.scan.record import from_record, to_record
 
-__all__ = ["Scan", "importance", "norm_importance", "scan"]
+__all__ = ["Scan", "from_record", "importance", "norm_importance", "scan", "to_record"]
 
 make_callable(__name__, scan)

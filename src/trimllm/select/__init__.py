@@ -8,7 +8,6 @@ from trimllm.select.criteria import (
     choose,
     choose_by_rule,
     ranking,
-    scan_record,
     trainable_blocks,
 )
 from trimllm.select.selectors import by_accuracy, by_limit, drops_for
@@ -24,6 +23,5 @@ __all__ = [
     "choose_by_rule",
     "drops_for",
     "ranking",
-    "scan_record",
     "trainable_blocks",
 ]

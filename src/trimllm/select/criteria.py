@@ -6,7 +6,6 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from trimllm.errors import UserError
 from trimllm.scan import Scan, importance, norm_importance
@@ -139,30 +138,3 @@ def trainable_blocks(scan: Scan, criterion: str, ratio: float) -> list[int]:
     ranked = sorted(blocks, key=lambda b: (-total(score, b), -total(by_norm, b), b))
     # 0.1 * 30 is a little more than 3 in floating point
     return sorted(ranked[: math.ceil(round(ratio * len(blocks), 9))])
-
-
-def scan_record(scan: Scan) -> dict[str, Any]:
-    """A scan as JSON: every score of every unit, for the figures that are drawn later."""
-    smallest = min(scan.norm.values())
-    table = []
-    for unit, norm in scan.norm.items():
-        row: dict[str, Any] = {"block": unit.block, "kind": unit.kind, "norm": norm}
-        row["eq4"] = norm_importance(norm, smallest) if norm else None
-        if unit in scan.correct:
-            row |= {
-                "correct": scan.correct[unit],
-                "accuracy": scan.accuracy[unit],
-                "likelihood": scan.likelihood[unit],
-                "eq3": importance(scan.accuracy[unit]),
-            }
-        else:
-            row["eliminated_after"] = scan.eliminated[unit]
-        table.append(row)
-    return {
-        "documents": scan.documents,
-        "tokens": scan.tokens,
-        "baseline_accuracy": scan.baseline,
-        "baseline_likelihood": scan.baseline_likelihood,
-        "operations": scan.operations,
-        "units": table,
-    }

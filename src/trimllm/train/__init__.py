@@ -1,7 +1,7 @@
 """Sparse update, one epoch, and the recipes made of them."""
 
 from trimllm.train.loop import PassRecord, set_trainable, train_pass
-from trimllm.train.recipes import fine_tune, trim_epoch
+from trimllm.train.recipes import fine_tune, trim_epoch, watched_scan
 from trimllm.train.settings import TrainSettings
 
 __all__ = [
@@ -11,4 +11,5 @@ __all__ = [
     "set_trainable",
     "train_pass",
     "trim_epoch",
+    "watched_scan",
 ]

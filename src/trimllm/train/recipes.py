@@ -13,14 +13,13 @@ from trimllm.data import Document
 from trimllm.errors import UserError
 from trimllm.precision import compute_dtype
 from trimllm.progress import Progress
-from trimllm.scan import Scan, scan
+from trimllm.scan import Scan, scan, to_record
 from trimllm.select import (
     RULES,
     Selection,
     check_criterion,
     choose,
     choose_by_rule,
-    scan_record,
     trainable_blocks,
 )
 from trimllm.train.batching import documents_of_epoch
@@ -33,19 +32,21 @@ from trimllm.units.adapters import device_of
 RULE_CRITERION = "both"
 
 
-def _scan(
+def watched_scan(
     model: nn.Module,
     tokenizer: Any,
     documents: Sequence[Document],
-    label: str,
-    settings: TrainSettings,
+    dtype: str = "auto",
+    *,
+    label: str = "scan",
     **options: Any,
 ) -> Scan:
-    dtype = compute_dtype(settings.dtype, device_of(model))
+    """`scan` with progress, in the type that training runs in (see `TrainSettings.dtype`)."""
+    found_dtype = compute_dtype(dtype, device_of(model))
     progress = Progress(len(documents), "documents", label)
     # The master weights stay as they are; a scan in bfloat16 runs on a rounded copy.
-    if model.dtype != dtype:
-        model = copy.deepcopy(model).to(dtype)
+    if model.dtype != found_dtype:
+        model = copy.deepcopy(model).to(found_dtype)
     found = scan(model, tokenizer, documents, progress=progress, **options)
     progress.done(f"accuracy {found.baseline:.1f}% with nothing dropped")
     return found
@@ -70,32 +71,27 @@ def fine_tune(
     *,
     epochs: int,
     documents_per_epoch: int | None = None,
-    calibration: Sequence[Document] | None = None,
+    initial: Scan | None = None,
     ratio: float | None = None,
     criterion: str = "both",
-    row_budget: int = 8192,
 ) -> dict[str, Any]:
     """Fine-tune in place: all blocks, or with `ratio` the most important ones (Sparse-FT).
 
     Args:
         documents: training documents.
         documents_per_epoch: how many of them a pass takes; None takes all.
-        calibration: documents of the scan that chooses the blocks; needed with `ratio`.
+        initial: scan of this very model, which chooses the blocks; needed with `ratio`.
         ratio: share r of the blocks to train (section 3.4).
 
     Returns:
-        A record for JSON: blocks trained, scan, one entry a pass, size.
+        A record for JSON: blocks trained, one entry a pass, size.
     """
     record: dict[str, Any] = {"epochs": epochs, "ratio": ratio, "settings": asdict(settings)}
     blocks = None
     if ratio is not None:
-        if not calibration:
-            raise UserError("a sparse update needs calibration documents, and there are none")
-        found = _scan(
-            model, tokenizer, calibration, "initial scan", settings, row_budget=row_budget
-        )
-        blocks = trainable_blocks(found, criterion, ratio)
-        record |= {"scan": scan_record(found), "scan_seconds": found.seconds}
+        if initial is None:
+            raise UserError("a sparse update needs the scan of the model before training")
+        blocks = trainable_blocks(initial, criterion, ratio)
     record |= {"trainable_blocks": blocks, "passes": []}
     for epoch in range(epochs):
         chosen = documents_of_epoch(documents, epoch, documents_per_epoch, settings.seed)
@@ -126,6 +122,7 @@ def trim_epoch(
     epoch: int,
     epochs: int,
     trainable: Sequence[int] | None = None,
+    initial: Scan | None = None,
     documents_per_epoch: int | None = None,
     eliminate: bool = False,
     row_budget: int = 8192,
@@ -140,6 +137,7 @@ def trim_epoch(
         drops: units to drop this epoch (0 in epoch 0).
         epoch, epochs: which epoch, of how many including epoch 0.
         trainable: the blocks that epoch 0 chose; None chooses them now.
+        initial: a scan of this very model, where there is one already; None scans now.
         eliminate: see `scan`. Ignored where all scores are needed: in a first scan, which has to
             rank all blocks, and for criteria that are not by accuracy.
 
@@ -150,12 +148,12 @@ def trim_epoch(
     by_rule = criterion in RULES
     ranked_by = RULE_CRITERION if by_rule else criterion
     may_eliminate = eliminate and trainable is not None and ranked_by in ("calibration", "both")
-    found = _scan(
+    found = initial or watched_scan(
         model,
         tokenizer,
         calibration,
-        f"scan before epoch {epoch}",
-        settings,
+        settings.dtype,
+        label=f"scan before epoch {epoch}",
         eliminate=may_eliminate,
         keep=max(1, drops),
         row_budget=row_budget,
@@ -191,9 +189,9 @@ def trim_epoch(
         "ties_attention": selection.ties_attention if drops else None,
         "ties_mlp": selection.ties_mlp if drops else None,
         "margin": selection.margin,
-        "scan": scan_record(found),
+        "scan": to_record(found),
         "training": asdict(done),
-        "seconds": {"scan": found.seconds, "train": done.seconds},
+        "seconds": {"scan": 0.0 if initial else found.seconds, "train": done.seconds},
         "settings": asdict(settings),
         **_size(model),
     }

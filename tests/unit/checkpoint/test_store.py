@@ -126,6 +126,10 @@ def test_a_changed_shortened_or_missing_file_is_noticed(tmp_path: Path) -> None:
     weights.write_bytes(content[:-8])
     with pytest.raises(UserError, match=r"model\.safetensors has .* bytes"):
         checkpoint.load(path)
+    (path / "manifest.json").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        checkpoint.load(path)
+    (tmp_path / "elsewhere").rename(path / "manifest.json")
     weights.unlink()
     with pytest.raises(UserError, match=r"model\.safetensors is missing"):
         checkpoint.load(path)

@@ -18,7 +18,6 @@ from trimllm.select import (
     choose_by_rule,
     drops_for,
     ranking,
-    scan_record,
     trainable_blocks,
 )
 from trimllm.units import Unit
@@ -154,17 +153,3 @@ def test_selectors_take_the_right_end_of_the_run() -> None:
     for percent in (0, 101, 0.5):
         with pytest.raises(UserError, match="kept fraction"):
             drops_for(percent, 60)
-
-
-def test_the_record_has_every_score_and_is_json() -> None:
-    import json
-
-    scan = a_scan(list(range(12)), [float(i + 1) for i in range(12)])
-    scan.eliminated[ALL[0]] = 5
-    for found in (scan.correct, scan.likelihood):
-        del found[ALL[0]]
-    record = json.loads(json.dumps(scan_record(scan)))
-    assert [(row["block"], row["kind"]) for row in record["units"]] == ALL
-    assert record["units"][0]["eliminated_after"] == 5
-    assert record["units"][3]["eq3"] == importance(15.0)
-    assert record["units"][3]["eq4"] == 25.0

@@ -21,6 +21,7 @@ from trimllm.train import (
     set_trainable,
     train_pass,
     trim_epoch,
+    watched_scan,
 )
 from trimllm.train.batching import (
     WINDOW,
@@ -62,7 +63,7 @@ def test_a_sparse_update_trains_exactly_its_blocks(family: str, ratio: float) ->
         documents(12),
         SETTINGS,
         epochs=1,
-        calibration=documents(4, 9),
+        initial=watched_scan(model, word_tokenizer(), documents(4, 9)),
         ratio=ratio,
     )
     layers = {int(name.split("layers.")[1].split(".")[0]) for name in changed(before, model)}
@@ -191,6 +192,7 @@ def chain(root: Path, epochs: int, *, start: int = 0) -> list[dict]:
         )
         for volatile in ("seconds", "training"):
             record.pop(volatile)
+        record["scan"].pop("seconds")
         path = root / f"drop_{2 * epoch:02}"
         checkpoint.save(model, tokenizer, path, dtype="bfloat16", record={"epoch": record})
         records.append(record)
@@ -265,3 +267,29 @@ def test_the_original_model_is_not_touched_by_what_a_copy_learns() -> None:
     before = logits_of(model, some_ids())
     train_pass(copy.deepcopy(model), word_tokenizer(), documents(8), SETTINGS)
     assert torch.equal(before, logits_of(model, some_ids()))
+
+
+def test_a_scan_made_before_is_taken_instead_of_a_new_one() -> None:
+    results = []
+    for given in (False, True):
+        model = tiny("llama")
+        initial = watched_scan(model, word_tokenizer(), documents(6, 9)) if given else None
+        record = trim_epoch(
+            model,
+            word_tokenizer(),
+            documents(8),
+            documents(6, 9),
+            SETTINGS,
+            criterion="both",
+            ratio=0.5,
+            drops=0,
+            epoch=0,
+            epochs=2,
+            initial=initial,
+        )
+        record["scan"].pop("seconds")
+        results.append((record["scan"], record["trainable_blocks"], model.state_dict()))
+    assert results[0][:2] == results[1][:2]
+    assert all(value.equal(results[1][2][name]) for name, value in results[0][2].items())
+    with pytest.raises(UserError, match="needs the scan"):
+        fine_tune(model, word_tokenizer(), documents(8), SETTINGS, epochs=1, ratio=0.5)

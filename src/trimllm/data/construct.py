@@ -1,0 +1,153 @@
+"""Constructions: how a row becomes a multiple-choice document, and what that is called.
+
+`own` is the data set's own question and choices. The others make a question that can be learned,
+and answered with few tokens, out of data whose own task cannot: a table that uses one must say so,
+so each has a name in words.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trimllm.data.document import Document, normalised
+from trimllm.data.rows import Row, RowError
+from trimllm.errors import UserError
+
+PROMPT = "Question: {question}\nAnswer:"
+CHOICE = " {choice}"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A document with what the splits need to know of it."""
+
+    document: Document
+    group: str
+    """Items of one group (the same question) never stand in two splits."""
+    stratum: int | None = None
+    """The class, where splits must hold all classes in equal shares."""
+
+
+def words(how: Mapping[str, Any]) -> str:
+    """The construction in words, as a table's header states it."""
+    kind = how.get("kind", "own")
+    count = how.get("choices", 4)
+    if kind == "label":
+        labels = list(how["labels"])
+        shown = ", ".join(label.strip() for label in labels)
+        return f"which {how.get('noun', 'subject')} a question is about, of {len(labels)}: {shown}"
+    if kind == "answer":
+        return f"choose the answer among the answers to {count - 1} other questions"
+    if kind == "question":
+        return f"choose the question that a text answers, among {count}"
+    if kind == "text":
+        return "the answer's text alone, to train on"
+    return "the data set's own question and choices"
+
+
+def tidy(question: str, how: Mapping[str, Any]) -> str:
+    """Take away marks of the source that would give a class away.
+
+    Args:
+        question: as it was read.
+        how: `tidy` (single spaces, capital first letter, no blank or punctuation at the end, which
+            sources use differently), `min_characters` and `max_characters` (others are left out),
+            and `first_characters` (cut after so many, between words).
+    """
+    if how.get("tidy"):
+        question = re.sub(r"\s+", " ", question).strip()
+        question = re.sub(r"[\s_:;.,?…]+$", "", question)
+        question = question[:1].upper() + question[1:]
+    if len(question) > how.get("max_characters", float("inf")):
+        raise RowError("too long")
+    if len(question) < how.get("min_characters", 1):
+        raise RowError("too short")
+    limit = how.get("first_characters", len(question))
+    if len(question) > limit:
+        cut = question[: limit + 1].rsplit(None, 1)
+        question = cut[0] if len(cut) > 1 else question[:limit]
+    return question
+
+
+def construct(rows: Sequence[Row], how: Mapping[str, Any], rng: random.Random) -> list[Item | str]:
+    """Make a document of every row, or say in words why there is none.
+
+    Args:
+        rows: parsed rows.
+        how: `construct` (kind and its settings), `question`, `prompt`, `choice`, `max_characters`
+            of a set in the domain's YAML.
+        rng: draws the choices of `answer` and `question`, and their order.
+    """
+    rules = how.get("construct", {})
+    make = _MAKERS[rules.get("kind", "own")]
+    pool = _pool(rows, rules)
+    made: list[Item | str] = []
+    for row in rows:
+        try:
+            made.append(_item(row, how, make(row, rules, pool, rng)))
+        except (RowError, ValueError) as reason:
+            made.append(str(reason))
+    return made
+
+
+def _item(row: Row, how: Mapping[str, Any], chosen: tuple[Sequence[str], int, int | None]) -> Item:
+    texts, answer, stratum = chosen
+    question = tidy(row.question, how.get("question", {}))
+    shown = how.get("prompt", PROMPT).format(
+        question=question, context=row.context, answer=row.answer_text
+    )
+    choices = tuple(how.get("choice", CHOICE).format(choice=text) for text in texts)
+    if len(shown) + sum(map(len, choices)) > how.get("max_characters", float("inf")):
+        raise RowError("too long")
+    return Item(Document(shown, choices, answer), normalised(question), stratum)
+
+
+def _own(row: Row, rules: Mapping[str, Any], pool: Any, rng: Any) -> tuple[Any, int, int | None]:
+    if row.answer is None or len(row.choices) < 2:
+        raise RowError("no choices")
+    return row.choices, row.answer, None
+
+
+def _label(row: Row, rules: Mapping[str, Any], pool: Any, rng: Any) -> tuple[Any, int, int | None]:
+    labels = list(rules["labels"])
+    values = [str(value) for value in rules["labels"].values()]
+    if row.label not in values:
+        raise RowError("another class")
+    index = values.index(row.label)
+    return labels, index, index
+
+
+def _text(row: Row, rules: Mapping[str, Any], pool: Any, rng: Any) -> tuple[Any, int, int | None]:
+    return (row.answer_text,), 0, None
+
+
+def _pool(rows: Sequence[Row], rules: Mapping[str, Any]) -> list[str]:
+    """The texts to draw wrong choices from, sorted so that a seed draws the same ones again."""
+    if rules.get("kind") not in ("answer", "question"):
+        return []
+    texts = {row.answer_text if rules["kind"] == "answer" else row.question for row in rows}
+    pool, count = sorted(texts - {""}), rules.get("choices", 4)
+    if len(pool) < count:
+        raise UserError(f"{len(pool)} different texts are too few for {count} choices")
+    return pool
+
+
+def _other(
+    row: Row, rules: Mapping[str, Any], pool: list[str], rng: random.Random
+) -> tuple[Any, int, int | None]:
+    """The right text among texts of other rows, in drawn order."""
+    right = row.answer_text if rules["kind"] == "answer" else row.question
+    if not right:
+        raise RowError("no text")
+    others = rng.sample(pool, rules.get("choices", 4))
+    wrong = [text for text in others if normalised(text) != normalised(right)]
+    texts = [right, *wrong[: rules.get("choices", 4) - 1]]
+    rng.shuffle(texts)
+    return texts, texts.index(right), None
+
+
+_MAKERS = {"own": _own, "label": _label, "text": _text, "answer": _other, "question": _other}

@@ -1,0 +1,81 @@
+"""The multiple-choice document, the unit of training, calibration and evaluation alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trimllm import files
+from trimllm.errors import UserError
+
+
+def normalised(text: str) -> str:
+    """Lower case and single spaces: two texts that differ only in layout become equal."""
+    return re.sub(r"\s+", " ", text).strip().lower()
+
+
+@dataclass(frozen=True)
+class Document:
+    """A prompt, its choices and the index of the right one.
+
+    The text that is scored is `prompt + choice`, so choices carry their own leading space (what
+    lm-eval calls the target delimiter). Training needs the right choice alone: a document with a
+    single choice can be trained on, but not answered.
+    """
+
+    prompt: str
+    choices: tuple[str, ...]
+    answer: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "choices", tuple(self.choices))
+        texts = (self.prompt, *self.choices)
+        if not self.choices or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise ValueError(
+                "a document needs a prompt and at least one choice, none of them empty"
+            )
+        is_index = isinstance(self.answer, int) and not isinstance(self.answer, bool)
+        if not is_index or not 0 <= self.answer < len(self.choices):
+            raise ValueError(f"answer {self.answer!r} is no index of {len(self.choices)} choices")
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the content: layout, letter case and the order of choices do not matter."""
+        parts = [normalised(self.prompt), *sorted(normalised(choice) for choice in self.choices)]
+        return files.content_hash("\0".join(parts))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document as a JSON object."""
+        return {"prompt": self.prompt, "choices": list(self.choices), "answer": self.answer}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Document:
+        """The inverse of `as_dict`; `ValueError` where the object is no document."""
+        try:
+            choices = content["choices"]
+            if isinstance(choices, str):
+                raise ValueError("choices must be a list")
+            return cls(content["prompt"], tuple(choices), content["answer"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no prompt, choices or answer ({error})") from None
+
+
+def read_documents(path: str | Path) -> list[Document]:
+    """Read documents from JSON lines; `UserError` names the line that is none."""
+    documents = []
+    for number, row in enumerate(files.read_jsonl(path), start=1):
+        try:
+            documents.append(Document.from_dict(row))
+        except ValueError as error:
+            raise UserError(f"{path}, document {number}: {error}; make the file anew") from None
+    if not documents:
+        raise UserError(f"{path} holds no documents; make the file anew")
+    return documents
+
+
+def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
+    """Write documents as JSON lines, whole or not at all."""
+    files.write_jsonl(path, (document.as_dict() for document in documents))

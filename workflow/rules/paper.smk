@@ -1,0 +1,31 @@
+# The paper's tables, from the evaluations.
+
+
+rule table2:
+    input:
+        evaluations=all_evaluations(),
+        records=all_records(),
+    output:
+        multiext("<results>/tables/table2", ".csv", ".md", ".tex", ".txt"),
+    log:
+        "logs/table2.log",
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        models=[
+            {"name": name, "label": model["label"], "published": model["published"]}
+            for name, model in MODELS.items()
+        ],
+        domains=[column_of(domain) for domain in DOMAINS],
+        criteria=TRIM["criteria"],
+        kept_percent=TRIM["kept_percent"],
+        ratio=TRIM["ratio"],
+        drops_per_epoch=TRIM["drops_per_epoch"],
+        seed=config["seed"],
+        code=CODE["table2"],
+    message:
+        "render Table 2"
+    script:
+        "../scripts/table2.py"

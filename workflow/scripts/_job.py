@@ -1,0 +1,137 @@
+"""What every script of the workflow does around its one library call."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+
+class Tee:
+    """A text stream that writes to the terminal, each line marked with its job, and to a log."""
+
+    def __init__(self, terminal: TextIO, log: TextIO, mark: str) -> None:
+        self.terminal, self.log, self.mark = terminal, log, mark
+        self.line = ""
+
+    def write(self, text: str) -> int:
+        self.log.write(text)
+        self.log.flush()
+        *lines, self.line = (self.line + text).split("\n")
+        for line in lines:
+            shown = line.rsplit("\r", 1)[-1]
+            if shown:
+                self.terminal.write(f"[{self.mark}] {shown}\n")
+        self.terminal.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        self.terminal.flush()
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return self.terminal.fileno()
+
+
+class Job:
+    """Environment, log and clear errors of one job.
+
+    Enter it before anything heavy is imported: it sets the number of threads and shuts the network.
+    A `UserError` ends the job with its one line; any other exception with its traceback.
+
+    Args:
+        snakemake: the object that Snakemake gives to a script.
+        online: whether the job may use the network; never with a mirror.
+        model: whether the job loads a model.
+    """
+
+    def __init__(self, snakemake: Any, online: bool = False, model: bool = False) -> None:
+        self.snakemake, self.model = snakemake, model
+        self.online = online and snakemake.config["mirror"] is None
+        self.params: dict[str, Any] = dict(snakemake.params.items())
+
+    def __enter__(self) -> Job:
+        _set_environment(self.snakemake.threads, self.online)
+        path = Path(str(self.snakemake.log[0]))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        words = [self.snakemake.rule.removesuffix("_kept"), *map(str, self.snakemake.wildcards)]
+        log = path.open("w", encoding="utf-8")
+        sys.stderr = sys.stdout = Tee(sys.__stderr__, log, " ".join(words))
+        if self.model:
+            _import_transformers()
+        from trimllm.provenance import Run
+
+        self.run = Run().__enter__()
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        from trimllm.errors import UserError
+
+        self.run.__exit__(kind, error, trace)
+        if isinstance(error, UserError):
+            print(f"error: {error}", file=sys.stderr)
+        elif isinstance(error, Exception):
+            traceback.print_exception(error, file=sys.stderr)
+            print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        if isinstance(error, Exception):
+            sys.exit(1)
+
+    def provenance(self, **extra: Any) -> dict[str, Any]:
+        """Provenance of the job so far; its config hash covers what the job depends on."""
+        from trimllm.files import content_hash
+
+        text = json.dumps(self.params, sort_keys=True, default=str)
+        return self.run.record(rule=self.snakemake.rule, config_hash=content_hash(text), **extra)
+
+    def load(self, manifest: str) -> tuple[Any, Any]:
+        """Load the checkpoint that a manifest belongs to, verified."""
+        import trimllm
+
+        how: Mapping[str, Any] = self.params["loading"]
+        return trimllm.load(
+            Path(manifest).parent,
+            device=how["device"],
+            trust_remote_code=how["trust_remote_code"],
+        )
+
+    def data_hashes(self, domain_report: str) -> dict[str, str]:
+        """sha256 of every file of a prepared domain, each file checked against it."""
+        from trimllm import files
+        from trimllm.errors import UserError
+
+        folder = Path(domain_report).parent
+        expected: dict[str, str] = files.read_json(domain_report)["files"]
+        for name, sha256 in expected.items():
+            if not (folder / name).is_file() or files.sha256_of(folder / name) != sha256:
+                remedy = f"delete {folder} and run again"
+                raise UserError(f"{folder / name} is not what {domain_report} says; {remedy}")
+        return expected
+
+
+def _import_transformers() -> None:
+    """Import transformers without scikit-learn, which takes a quarter of a job's start.
+
+    It serves assisted generation only, and no job generates that way.
+    """
+    import transformers.utils
+    from transformers.utils import import_utils
+
+    import_utils.is_sklearn_available = transformers.utils.is_sklearn_available = lambda: False
+
+
+def _set_environment(threads: int, online: bool) -> None:
+    for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON"):
+        os.environ[f"{name}_NUM_THREADS"] = str(threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    for name in ("TRANSFORMERS_VERBOSITY", "DATASETS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    # Matrix products on a GPU that give the same bytes each time.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if not online:
+        os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"

@@ -1,0 +1,50 @@
+"""Write a pretrained model as a stock checkpoint, and check that it is what the config says."""
+
+import math
+import shutil
+from pathlib import Path
+
+from _job import Job
+
+with Job(snakemake, online=True) as job:
+    from safetensors import safe_open
+
+    from trimllm import files
+    from trimllm.errors import UserError
+    from trimllm.fetch import fetch_model
+    from trimllm.units.adapters import family_of
+
+    def described(checkpoint: Path) -> dict[str, object]:
+        """Family, blocks and parameters of a checkpoint, from its config and its weights."""
+        config = files.read_json(checkpoint / "config.json")
+        with safe_open(checkpoint / "model.safetensors", "pt") as weights:
+            names = list(weights.keys())
+            sizes = [math.prod(weights.get_slice(name).get_shape()) for name in names]
+        return {
+            "family": family_of(config["model_type"]),
+            "blocks": config["num_hidden_layers"],
+            "parameters": sum(sizes),
+        }
+
+    model = snakemake.params.model
+    final = Path(snakemake.output.manifest).parent
+    temporary = files.new_sibling(final)
+    try:
+        source = fetch_model(
+            model,
+            temporary,
+            downloads=snakemake.config["downloads"],
+            mirror=snakemake.config["mirror"],
+            storage_dtype=model["storage_dtype"],
+        )
+        for key, found in described(temporary).items():
+            if model[key] != found:
+                raise UserError(
+                    f"configuration: models.{snakemake.wildcards.model}.{key} = {model[key]}: the "
+                    f"fetched model has {found}; correct it"
+                )
+        files.write_manifest(temporary, job.provenance(source=source))
+        temporary.chmod(0o755)
+        files.publish(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

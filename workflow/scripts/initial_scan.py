@@ -1,0 +1,22 @@
+"""Scan the untrained model: accuracy, likelihood and norm for every unit."""
+
+from _job import Job
+
+with Job(snakemake, model=True) as job:
+    from trimllm import files
+    from trimllm.data import read_documents
+    from trimllm.scan import to_record
+    from trimllm.train import watched_scan
+
+    hashes = job.data_hashes(snakemake.input.report)
+    model, tokenizer = job.load(snakemake.input.manifest)
+    found = watched_scan(
+        model,
+        tokenizer,
+        read_documents(snakemake.input.calibration),
+        snakemake.params.dtype,
+        label="initial scan",
+        row_budget=snakemake.params.row_budget,
+    )
+    provenance = job.provenance(data_hashes=hashes, seed=snakemake.params.seed)
+    files.write_json(snakemake.output[0], {"scan": to_record(found), "provenance": provenance})

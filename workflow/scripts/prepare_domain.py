@@ -1,0 +1,17 @@
+"""Read, construct, split and check the documents of one domain."""
+
+from pathlib import Path
+
+from _job import Job
+
+with Job(snakemake, online=True):
+    from trimllm.data import prepare
+
+    prepare(
+        snakemake.params.spec,
+        Path(snakemake.output.report).parent,
+        downloads=snakemake.config["downloads"],
+        seed=snakemake.params.seed,
+        limits=snakemake.params.limits,
+        wheels=snakemake.params.wheels,
+    )

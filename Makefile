@@ -40,7 +40,7 @@ $(STAMP): requirements.lock pyproject.toml
 table2: $(STAMP)
 	$(BIN)/snakemake --cores '$(CORES)' table2
 	@echo 'Table 2: results/tables/table2.md (also .csv and .tex)'
-	@cat results/tables/table2.md
+	@cat results/tables/table2.txt
 
 test: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest

@@ -31,6 +31,12 @@ rule all:
     input:
         rules.table2.output,
         all_records(),
+        all_figures(),
+
+
+rule figures:
+    input:
+        all_figures(),
 
 
 rule data:
@@ -57,6 +63,8 @@ localrules:
     fetch_wheel,
     record,
     table2,
+    figures,
+    accuracy_by_kept,
 
 
 onstart:

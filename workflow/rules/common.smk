@@ -28,6 +28,10 @@ USES_GPU = DEVICE == "cuda" or (DEVICE == "auto" and demand.gpus() > 0)
 pathvars:
     results=config["results"].rstrip("/"),
     downloads=config["downloads"].rstrip("/"),
+    # Trial runs with results of their own do not draw over the project's figures.
+    figures="paper_figures"
+    if config["results"].rstrip("/") == "results"
+    else config["results"].rstrip("/") + "/figures",
 
 
 # Local jobs share this machine's memory, and take its GPU one after the other. (A number of nodes
@@ -298,6 +302,11 @@ def all_records():
         for domain in DOMAINS
         for criterion in TRIM["criteria"]
     ]
+
+
+def all_figures():
+    """Every figure."""
+    return [f"<figures>/accuracy_by_kept_{model}.pdf" for model in MODELS]
 
 
 def all_evaluations():

@@ -29,3 +29,32 @@ rule table2:
         "render Table 2"
     script:
         "../scripts/table2.py"
+
+
+rule accuracy_by_kept:
+    input:
+        evaluations=all_evaluations(),
+        style=workflow.basedir + "/src/trimllm/paper/style.py",
+    output:
+        multiext("<figures>/accuracy_by_kept_{model}", ".pdf", ".png"),
+    log:
+        "logs/accuracy_by_kept/{model}.log",
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        model=lambda wildcards: {
+            "name": wildcards.model,
+            "label": MODELS[wildcards.model]["label"],
+        },
+        domains=[column_of(domain) for domain in DOMAINS],
+        criteria=TRIM["criteria"],
+        kept_percent=TRIM["kept_percent"],
+        ratio=TRIM["ratio"],
+        drops_per_epoch=TRIM["drops_per_epoch"],
+        code=CODE["table2"],
+    message:
+        "draw accuracy against units kept for {wildcards.model}"
+    script:
+        "../scripts/accuracy_by_kept.py"

@@ -2,6 +2,7 @@
 #
 #   make setup    the environment alone (.venv)
 #   make table2   fetch, fine-tune, trim, evaluate and show Table 2
+#   make reference  both criteria on the default, its small results kept in results/reference/
 #   make test     all tests
 #   make lint     format and style checks
 #   make clean    remove what runs have made (keeps .venv, downloads/ and results/reference/)
@@ -9,7 +10,7 @@
 # Variables: PYTHON (which Python makes .venv), CORES (default: all).
 
 .DELETE_ON_ERROR:
-.PHONY: setup table2 test lint clean
+.PHONY: setup table2 reference test lint clean
 .DEFAULT_GOAL := setup
 
 ifndef PYTHON
@@ -41,6 +42,10 @@ table2: $(STAMP)
 	$(BIN)/snakemake --cores '$(CORES)' table2
 	@echo 'Table 2: results/tables/table2.md (also .csv and .tex)'
 	@cat results/tables/table2.txt
+
+reference: $(STAMP)
+	$(BIN)/snakemake --cores '$(CORES)' all --config 'trim={"criteria": ["both", "likelihood"]}'
+	$(BIN)/python workflow/lib/reference.py results results/reference
 
 test: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest

@@ -13,6 +13,10 @@
 .PHONY: setup table2 reference test lint clean
 .DEFAULT_GOAL := setup
 
+ifneq ($(words $(CURDIR)),1)
+$(error Snakemake cannot run from a path with a space in it: move $(CURDIR))
+endif
+
 ifndef PYTHON
 PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \

@@ -12,7 +12,7 @@ CHAIN = {"trim_epoch": 2, "trim_epoch_kept": 2}
 
 
 def test_default_runs_five_domains(tmp_path: Path) -> None:
-    run = snakemake(tmp_path, "-n", "table2", configfile=None)
+    run = snakemake(tmp_path, "-n", "table2", configfile=None, downloads="downloads")
     assert run.returncode == 0, run.stderr
     jobs = counts(run.stdout + run.stderr)
     assert jobs["fetch_wheel"] == 3 and jobs["fetch_model"] == 1
@@ -64,7 +64,12 @@ def test_lint() -> None:
 @pytest.mark.parametrize(
     "change, expected",
     [
-        ({"trim": {"kept_percent": ["50"]}}, {"record": 1, "table2": 1}),
+        ({"trim": {"kept_percent": ["25"]}}, {"table2": 1}),
+        # A shorter chain has another decay of the learning rate.
+        (
+            {"trim": {"kept_percent": ["50"]}},
+            {"trim_epoch": 2, "trim_epoch_kept": 1, "evaluate_sciq": 1, "record": 1, "table2": 1},
+        ),
         ({"evaluate": {"batch_tokens": "1024"}}, {"evaluate_sciq": 5, "table2": 1}),
         (
             {"models": {"smollm2-135m": {"learning_rate": "0.001"}}},
@@ -73,7 +78,7 @@ def test_lint() -> None:
         ({"models": {"smollm2-135m": {"label": "another name"}}}, {"table2": 1}),
         ({"compute": {"threads": "2"}}, {}),
     ],
-    ids=["kept_percent", "batch_tokens", "learning_rate", "label", "threads"],
+    ids=["kept_percent", "shorter chain", "batch_tokens", "learning_rate", "label", "threads"],
 )
 def test_a_change_reruns_what_it_touches(
     smoke: Path, change: dict[str, object], expected: dict[str, int]
@@ -90,7 +95,7 @@ def test_a_removed_evaluation_is_made_again_alone(smoke: Path) -> None:
     path = smoke / "results/eval/smollm2-135m/sciq" / RUN / "drop_30/mmlu_sciences.json"
     hidden = path.rename(path.with_suffix(".hidden"))
     try:
-        run = snakemake(smoke, "-n", "table2")
+        run = snakemake(smoke, "-n", "evaluations")
     finally:
         hidden.rename(path)
-    assert counts(run.stdout + run.stderr) == {"evaluate_sciq": 1, "table2": 1}
+    assert counts(run.stdout + run.stderr) == {"evaluate_sciq": 1, "evaluations": 1}

@@ -29,9 +29,11 @@ pathvars:
     results=config["results"].rstrip("/"),
     downloads=config["downloads"].rstrip("/"),
     # Trial runs with results of their own do not draw over the project's figures.
-    figures="paper_figures"
-    if config["results"].rstrip("/") == "results"
-    else config["results"].rstrip("/") + "/figures",
+    figures=(
+        "paper_figures"
+        if config["results"].rstrip("/") == "results"
+        else config["results"].rstrip("/") + "/figures"
+    ),
 
 
 # Local jobs share this machine's memory, and take its GPU one after the other. (A number of nodes

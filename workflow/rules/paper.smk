@@ -34,7 +34,7 @@ rule table2:
 rule accuracy_by_kept:
     input:
         evaluations=all_evaluations(),
-        style=workflow.basedir + "/src/trimllm/paper/style.py",
+        style=ROOT / "src" / "trimllm" / "paper" / "style.py",
     output:
         multiext("<figures>/accuracy_by_kept_{model}", ".pdf", ".png"),
     log:

@@ -23,17 +23,14 @@ config.update(resolved)
 MODELS, TRIM = config["models"], config["trim"]
 DEVICE = config["compute"]["device"]
 USES_GPU = DEVICE == "cuda" or (DEVICE == "auto" and demand.gpus() > 0)
+RESULTS = os.path.normpath(config["results"])
 
 
 pathvars:
-    results=config["results"].rstrip("/"),
-    downloads=config["downloads"].rstrip("/"),
+    results=RESULTS,
+    downloads=os.path.normpath(config["downloads"]),
     # Trial runs with results of their own do not draw over the project's figures.
-    figures=(
-        "paper_figures"
-        if config["results"].rstrip("/") == "results"
-        else config["results"].rstrip("/") + "/figures"
-    ),
+    figures="paper_figures" if RESULTS == "results" else f"{RESULTS}/figures",
 
 
 # Local jobs share this machine's memory, and take its GPU one after the other. (A number of nodes

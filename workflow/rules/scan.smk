@@ -25,7 +25,7 @@ rule initial_scan:
         dtype=config["compute"]["dtype"],
         seed=config["seed"],
         loading=loading,
-        code=CODE["scan"],
+        code=CODE["train"],
     message:
         "scan {wildcards.model} on {wildcards.domain}"
     script:

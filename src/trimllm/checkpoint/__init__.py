@@ -1,5 +1,5 @@
 """Save and load models; trimmed ones load by stock tools too."""
 
-from trimllm.checkpoint.store import load, load_tokenizer, save, stock_weight_bytes, weight_bytes
+from trimllm.checkpoint.store import load, load_tokenizer, save, weight_bytes
 
-__all__ = ["load", "load_tokenizer", "save", "stock_weight_bytes", "weight_bytes"]
+__all__ = ["load", "load_tokenizer", "save", "weight_bytes"]

@@ -162,8 +162,3 @@ def write(
 def weight_bytes(path: str | Path) -> int:
     """Bytes of the stored weights of a checkpoint."""
     return sum(file.stat().st_size for file in Path(path).glob("*.safetensors"))
-
-
-def stock_weight_bytes(model: nn.Module, bytes_per_parameter: int) -> int:
-    """Bytes of a model's parameters (tied ones once) at a given width."""
-    return sum(p.numel() for p in model.parameters()) * bytes_per_parameter

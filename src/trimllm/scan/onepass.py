@@ -160,23 +160,44 @@ class _ScanRun:
         streams[0] = hidden[0]
         running = 1
         waiting = set(candidates)
-        lengths = torch.tensor([self.rows[index].length for index in batch.order])
-        row_of_token = torch.arange(len(lengths)).repeat_interleave(lengths).to(hidden.device)
+        answers = None
         for number, (unit, layer) in enumerate(self.layers):
             before.copy_(streams[0])
-            self.adapter.apply_(layer, unit.kind, streams[:running], shared)
+            self._count_unit(number, unit, 1, batch)
+            if number == len(self.layers) - 1 and unit.kind == "mlp":
+                # What the last MLP does to other tokens than these nobody asks.
+                answers = streams[: len(candidates) + 1, batch.places]
+                answers[running:] = before[batch.places]
+                self.adapter.apply_(layer, unit.kind, streams[:1], shared)
+                answers[0] = streams[0, batch.places]
+                if running > 1:
+                    self.adapter.apply_(layer, unit.kind, answers[1:running], shared)
+                self._count_unit(number, unit, running - 1, batch, len(batch.places))
+            else:
+                self.adapter.apply_(layer, unit.kind, streams[:running], shared)
+                self._count_unit(number, unit, running - 1, batch)
             if measure:
-                squares = (streams[0] - before).float().square().sum(-1)
-                per_row = squares.new_zeros(len(lengths)).index_add_(0, row_of_token, squares)
-                self.norms[number] += per_row.sqrt().sum().double().cpu()
-            self._count_unit(number, unit, running, batch)
+                self.norms[number] += self._added(batch, streams[0] - before)
             if number in waiting:
                 streams[running] = before
                 running += 1
-        sums, _ = answer_scores(self.adapter, self.model, batch, streams)
+        if answers is None:
+            answers = streams[:, batch.places]
+        sums, _ = answer_scores(self.adapter, self.model, batch, answers)
         head = self.model.get_output_embeddings().weight.numel()
-        self.operations += 2 * head * running * len(batch.places)
+        normalized = len(batch.at[~batch.common].unique())
+        self.operations += 2 * head * running * normalized
         return sums
+
+    def _added(self, batch: Batch, update: Tensor) -> float:
+        """Norm of an update (tokens, width) to the stream in each row, summed over the rows."""
+        squares = update.float().square().sum(-1)
+        total = 0.0
+        for group in batch.groups[bool(batch.shared) :]:
+            own = squares[group.first :][: group.rows * group.length]
+            each = own.view(group.rows, group.length).sum(-1) + squares[: group.shared].sum()
+            total += float(each.sqrt().sum(dtype=torch.double))
+        return total
 
     def _count(self, batch: Batch, streams: list[int], sums: Tensor) -> None:
         """Add right answers and their likelihoods; `streams` names what each row of sums is."""
@@ -191,11 +212,13 @@ class _ScanRun:
             self.log_right[where] += choices.log_softmax(-1)[:, answer]
             start += count
 
-    def _count_unit(self, number: int, unit: Unit, running: int, batch: Batch) -> None:
-        self.operations += 2 * self.weights[number] * running * batch.tokens
+    def _count_unit(
+        self, number: int, unit: Unit, streams: int, batch: Batch, tokens: int | None = None
+    ) -> None:
+        self.operations += 2 * self.weights[number] * streams * (tokens or batch.tokens)
         if unit.kind == "attention":
-            squares = sum(rows * length * length for _, rows, length in batch.groups)
-            self.operations += 4 * squares * self.model.config.hidden_size * running
+            pairs = sum(g.rows * g.length * (g.length + g.shared) for g in batch.groups)
+            self.operations += 4 * pairs * self.model.config.hidden_size * streams
 
     def eliminate(self, keep: int) -> None:
         """Close every candidate that cannot be among the `keep` best any more."""

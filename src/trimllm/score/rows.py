@@ -3,7 +3,7 @@
 Every choice sees the prompt and itself only, and its positions restart after the prompt, so a
 packed row gives each choice the log-likelihood that a row of its own would give. A choice's last
 token predicts nothing that is asked for and is left out, and the first tokens of all choices are
-predicted at one place, the prompt's last token.
+predicted at one place, the prompt's last token. What all prompts of a batch begin with runs once.
 """
 
 from __future__ import annotations
@@ -47,30 +47,53 @@ class Row:
         return 1 + self.length - len(self.prompt)
 
 
+@dataclass(frozen=True)
+class Group:
+    """A run of rows of one length that lie next to each other in a batch.
+
+    Attributes:
+        first: index of the run's first token.
+        rows, length: number of rows, tokens of each without the shared prefix.
+        shared: tokens of the prefix that they all look back to; 0 for the prefix itself.
+        segments: (rows, length) 0 for the prompt, c + 1 for choice c.
+    """
+
+    first: int
+    rows: int
+    length: int
+    shared: int
+    segments: Tensor
+
+
 @dataclass
 class Batch:
     """Rows laid end to end, without padding, sorted so that rows of one length are neighbours.
 
+    What all prompts of a batch begin with stands once, in front: it is the same in every row.
+
     Attributes:
         order: index of each row in the list that it came from.
+        shared: tokens of the common beginning.
         ids, positions: (tokens,)
-        groups: (first token, rows, tokens a row) of every run of rows of one length.
-        segments: per group (rows, tokens a row): 0 for the prompt, c + 1 for choice c.
+        groups: the shared beginning, if any, then every run of rows of one length.
         places: (answer places,) indices of the tokens at which the head is needed.
         targets: (scored tokens,) the tokens whose probability counts.
-        at: (scored tokens,) which answer place predicts each of them.
+        at: (scored tokens,) which answer place predicts each of them, ascending.
+        common: (scored tokens,) whether all choices of the row begin at this place, so that its
+            normalizer is no difference between them.
         choice_of: (scored tokens,) which choice, counted through the batch, each belongs to.
         choices: number of choices of each row, in batch order.
     """
 
     order: list[int]
+    shared: int
     ids: Tensor
     positions: Tensor
-    groups: list[tuple[int, int, int]]
-    segments: list[Tensor]
+    groups: list[Group]
     places: Tensor
     targets: Tensor
     at: Tensor
+    common: Tensor
     choice_of: Tensor
     choices: list[int]
     masks: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
@@ -90,18 +113,19 @@ class Batch:
     ) -> None:
         """Attention inside every row; all tensors (streams, tokens, heads, head width)."""
         streams, _, heads, width = query.shape
-        for number, (first, rows, length) in enumerate(self.groups):
+        for number, group in enumerate(self.groups):
             # With many streams a row is work enough for a call, and taken by itself it is a view;
             # with few, rows of one length go together.
-            together = rows if streams < MANY_STREAMS else 1
+            together = group.rows if streams < MANY_STREAMS else 1
             mask = self._mask(number, window, query)
-            for start in range(0, rows, together):
-                place = slice(first + start * length, first + (start + together) * length)
-                shape = (streams * together, length, -1, width)
+            for start in range(0, group.rows, together):
+                at = group.first + start * group.length
+                place = slice(at, at + together * group.length)
+                rows = (streams, together, group.length)
                 mixed = F.scaled_dot_product_attention(
-                    query[:, place].reshape(shape).transpose(1, 2),
-                    key[:, place].reshape(shape).transpose(1, 2),
-                    value[:, place].reshape(shape).transpose(1, 2),
+                    query[:, place].reshape(-1, group.length, heads, width).transpose(1, 2),
+                    _looked_at(key, place, rows, group.shared).transpose(1, 2),
+                    _looked_at(value, place, rows, group.shared).transpose(1, 2),
                     attn_mask=mask[start : start + together].repeat(
                         streams if together > 1 else 1, 1, 1, 1
                     ),
@@ -110,59 +134,94 @@ class Batch:
                 )
                 output[:, place] = mixed.transpose(1, 2).reshape(streams, -1, heads, width)
 
-    def _mask(self, group: int, window: int | None, like: Tensor) -> Tensor:
-        """(rows, 1, length, length), 0 where a token may look and -inf elsewhere.
+    def _mask(self, number: int, window: int | None, like: Tensor) -> Tensor:
+        """(rows, 1, length, shared + length), 0 where a token may look and -inf elsewhere.
 
         An additive mask: a boolean one sends float32 attention down a slow path on CPUs.
         """
-        first, rows, length = self.groups[group]
-        if window is not None and window >= length:
-            window = None
-        if (mask := self.masks.get((group, window))) is None:
-            segments = self.segments[group]
-            place = torch.arange(length, device=like.device)
-            mine, other = segments[:, :, None], segments[:, None, :]
-            seen = (place[:, None] >= place[None, :]) & ((other == 0) | (other == mine))
+        group = self.groups[number]
+        if (mask := self.masks.get((number, window))) is None:
+            segments = F.pad(group.segments, (group.shared, 0))
+            place = torch.arange(segments.shape[1], device=like.device)
+            mine, other = segments[:, group.shared :, None], segments[:, None, :]
+            causal = place[group.shared :, None] >= place[None, :]
+            seen = causal & ((other == 0) | (other == mine))
             if window is not None:
-                at = self.positions[first : first + rows * length].view(rows, length)
-                seen &= at[:, :, None] - at[:, None, :] < window
+                own = self.positions[group.first :][: group.rows * group.length]
+                own = own.view(group.rows, group.length)
+                before = self.positions[: group.shared].expand(group.rows, -1)
+                seen &= own[:, :, None] - torch.cat([before, own], 1)[:, None, :] < window
             mask = torch.zeros(seen.shape, dtype=like.dtype, device=like.device)
             mask = mask.masked_fill_(~seen, float("-inf"))[:, None]
-            self.masks[group, window] = mask
+            self.masks[number, window] = mask
         return mask
+
+
+def _looked_at(tensor: Tensor, place: slice, rows: tuple[int, int, int], shared: int) -> Tensor:
+    """Keys or values of rows (streams, rows, length), each after those of the shared prefix.
+
+    (streams, tokens, heads, width) -> (streams x rows, shared + length, heads, width)
+    """
+    own = tensor[:, place].unflatten(1, rows[1:])
+    if shared:
+        before = tensor[:, None, :shared].expand(-1, rows[1], -1, -1, -1)
+        own = torch.cat([before, own], dim=2)
+    return own.flatten(0, 1)
+
+
+def common_prefix(rows: Sequence[Row]) -> int:
+    """Tokens that several prompts have in common at their beginning.
+
+    At most all but one: a row keeps its last prompt token, which its choices follow.
+    """
+    if len(rows) < 2:
+        return 0
+    # what the smallest and the largest of sorted sequences share, all between them share
+    low, high = min(row.prompt for row in rows), max(row.prompt for row in rows)
+    limit = min(len(row.prompt) for row in rows) - 1
+    pairs = enumerate(zip(low, high, strict=False))
+    return min(limit, next((i for i, (one, other) in pairs if one != other), limit))
 
 
 def batch_of(rows: Sequence[Row], order: Sequence[int], device: torch.device | str) -> Batch:
     """Lay the rows named by `order` end to end (see `Batch`)."""
-    ids, positions, segments, places, targets, at, choice_of = ([] for _ in range(7))
-    lengths, choices_seen = [], 0
+    shared = common_prefix([rows[index] for index in order])
+    ids = list(rows[order[0]].prompt[:shared])
+    positions, segments = list(range(shared)), [0] * shared
+    places, targets, at, common, choice_of = ([] for _ in range(5))
+    runs = [(0, 1, shared)] if shared else []
+    choices_seen = 0
     for index in order:
         row = rows[index]
-        start, width = len(ids), len(row.prompt)
-        ids += row.prompt
-        positions += range(width)
-        segments += [0] * width
+        start, width = len(ids) - shared, len(row.prompt)
+        ids += row.prompt[shared:]
+        positions += range(shared, width)
+        segments += [0] * (width - shared)
+        first_place = len(places)
         places.append(start + width - 1)
-        first_place = len(places) - 1
+        later = []
         for number, choice in enumerate(row.choices):
             for step, token in enumerate(choice):
-                at.append(first_place if step == 0 else len(places) - 1)
-                targets.append(token)
-                choice_of.append(choices_seen + number)
+                if step:
+                    later.append((token, len(places) - 1, choices_seen + number))
+                else:
+                    targets.append(token)
+                    choice_of.append(choices_seen + number)
                 if step < len(choice) - 1:
                     places.append(len(ids))
                     ids.append(token)
                     positions.append(width + step)
                     segments.append(number + 1)
+        common += [True] * len(row.choices) + [False] * len(later)
+        at += [first_place] * len(row.choices) + [place for _, place, _ in later]
+        targets += [token for token, _, _ in later]
+        choice_of += [choice for _, _, choice in later]
         choices_seen += len(row.choices)
-        lengths.append(row.length)
-    groups, first = [], 0
-    for length in lengths:
-        if groups and groups[-1][2] == length:
-            groups[-1] = (groups[-1][0], groups[-1][1] + 1, length)
+        length = row.length - shared
+        if runs[bool(shared) :] and runs[-1][2] == length:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1, length)
         else:
-            groups.append((first, 1, length))
-        first += length
+            runs.append((start + shared, 1, length))
 
     def tensor(values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
@@ -170,13 +229,17 @@ def batch_of(rows: Sequence[Row], order: Sequence[int], device: torch.device | s
     where = tensor(segments)
     return Batch(
         order=list(order),
+        shared=shared,
         ids=tensor(ids),
         positions=tensor(positions),
-        groups=groups,
-        segments=[where[s : s + n * length].view(n, length) for s, n, length in groups],
+        groups=[
+            Group(f, n, length, shared if f else 0, where[f : f + n * length].view(n, length))
+            for f, n, length in runs
+        ],
         places=tensor(places),
         targets=tensor(targets),
         at=tensor(at),
+        common=torch.tensor(common, device=device),
         choice_of=tensor(choice_of),
         choices=[len(rows[index].choices) for index in order],
     )

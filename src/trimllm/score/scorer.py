@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trimllm.data import Document
@@ -17,8 +18,9 @@ from trimllm.score.rows import Batch, Row, batches
 from trimllm.units import adapter_of, unit_layers
 from trimllm.units.adapters import Adapter, Rows, Workspace, device_of
 
-# Rows of logits held at once: 256 x 49,152 float32 are 50 MB.
+# Rows of logits held at once, and tokens of the vocabulary on a CPU: 2 MB in float32.
 LOGIT_ROWS = 256
+VOCABULARY_PART = 2048
 
 
 @dataclass(frozen=True)
@@ -77,47 +79,75 @@ def max_positions(model: nn.Module) -> int | None:
 
 
 def answer_scores(
-    adapter: Adapter, model: nn.Module, batch: Batch, hidden: Tensor, greedy: bool = False
+    adapter: Adapter, model: nn.Module, batch: Batch, answers: Tensor, greedy: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """Summed log-likelihood of every choice, from the residual stream after the last unit.
 
-    The head runs only at answer places, a few hundred rows at a time, in float32.
+    The logits of the tokens that count are taken in float32 whatever the model's type, since
+    choices often differ by less than a step of bfloat16.
 
     Args:
-        hidden: (streams, tokens, width)
-        greedy: also tell whether every token of the choice is the most likely one.
+        answers: (streams, answer places, width), the residual stream at the answer places only.
+        greedy: also tell whether every token of the choice is the most likely one. Without it
+            the log-likelihoods of a row's choices lack a term that they have in common, the
+            normalizer of their first token, which then need not be computed.
 
     Returns:
         (streams, choices) float32 log-likelihoods, and the same shape of booleans or None
     """
-    streams = hidden.shape[0]
-    answers = adapter.finish(model, hidden[:, batch.places]).flatten(0, 1)
+    streams = len(answers)
+    answers = adapter.finish(model, answers)
     head = model.get_output_embeddings()
-    order = torch.argsort(batch.at, stable=True)
-    at, targets = batch.at[order], batch.targets[order]
-    places = len(batch.places)
-    log_probabilities = torch.empty(streams, len(targets), device=hidden.device)
-    is_best = torch.empty(streams, len(targets), dtype=torch.bool, device=hidden.device)
-    flat_at = (torch.arange(streams, device=at.device)[:, None] * places + at).flatten()
-    flat_targets = targets.repeat(streams)
-    flat_log, flat_best = log_probabilities.view(-1), is_best.view(-1)
-    for start in range(0, len(answers), LOGIT_ROWS):
-        logits = head(answers[start : start + LOGIT_ROWS]).float()
-        # flat_at is sorted, so what these rows predict is one slice of it
-        bounds = torch.tensor([start, start + len(logits)], device=at.device)
-        first, last = torch.searchsorted(flat_at, bounds).tolist()
-        rows, tokens = flat_at[first:last] - start, flat_targets[first:last]
-        flat_log[first:last] = logits[rows, tokens] - logits.logsumexp(-1)[rows]
+    found = _token_logits(head, answers, batch)
+    asked = torch.unique(batch.at if greedy else batch.at[~batch.common])
+    best = None
+    if len(asked):
+        rows = answers[:, asked].flatten(0, 1)
+        # a place that is not asked for has the normalizer 0
+        normalizer = found.new_zeros(streams, len(batch.places))
+        log_sums, largest = _over_vocabulary(head, rows, greedy)
+        normalizer[:, asked] = log_sums.view(streams, -1)
+        found -= normalizer[:, batch.at]
         if greedy:
-            flat_best[first:last] = logits.argmax(-1)[rows] == tokens
-    choice_of = batch.choice_of[order]
-    sums = torch.zeros(streams, sum(batch.choices), device=hidden.device)
-    sums.index_add_(1, choice_of, log_probabilities)
-    if not greedy:
+            best = largest.view(streams, -1)[:, torch.searchsorted(asked, batch.at)]
+    sums = found.new_zeros(streams, sum(batch.choices)).index_add_(1, batch.choice_of, found)
+    if best is None:
         return sums, None
-    wrong = torch.zeros(streams, sum(batch.choices), device=hidden.device)
-    wrong.index_add_(1, choice_of, (~is_best).float())
+    wrong = torch.zeros_like(sums).index_add_(1, batch.choice_of, (best != batch.targets).float())
     return sums, wrong == 0
+
+
+def _token_logits(head: nn.Module, answers: Tensor, batch: Batch) -> Tensor:
+    """(streams, scored tokens) float32 logits of the scored tokens at their places."""
+    weight = head.weight[batch.targets].float()
+    logits = torch.stack([(rows[batch.at].float() * weight).sum(-1) for rows in answers])
+    return logits if head.bias is None else logits + head.bias[batch.targets].float()
+
+
+def _over_vocabulary(head: nn.Module, rows: Tensor, greedy: bool) -> tuple[Tensor, Tensor | None]:
+    """(rows,) log-sum-exp of all logits, and the token with the largest, for rows (rows, width).
+
+    On a CPU the vocabulary is taken in parts whose logits stay in the cache.
+    """
+    count, _ = head.weight.shape
+    part, some = (VOCABULARY_PART, LOGIT_ROWS) if rows.is_cpu else (count, LOGIT_ROWS)
+    parts = range(0, count, part)
+    sums = torch.empty(len(rows), len(parts), device=rows.device)
+    values, tokens = torch.empty_like(sums), sums.new_empty(sums.shape, dtype=torch.long)
+    for number, first in enumerate(parts):
+        weight = head.weight[first : first + part]
+        bias = None if head.bias is None else head.bias[first : first + part]
+        for start in range(0, len(rows), some):
+            block = slice(start, start + some)
+            logits = F.linear(rows[block], weight, bias).float()
+            sums[block, number] = logits.logsumexp(-1)
+            if greedy:
+                values[block, number], at = logits.max(-1)
+                tokens[block, number] = at + first
+    if not greedy:
+        return sums.logsumexp(-1), None
+    winner = values.argmax(-1, keepdim=True)
+    return sums.logsumexp(-1), tokens.gather(-1, winner).squeeze(-1)
 
 
 def start_rows(
@@ -152,7 +182,8 @@ def score_rows(
         hidden, shared = start_rows(adapter, model, batch, work)
         for unit, layer in layers:
             adapter.apply_(layer, unit.kind, hidden, shared)
-        sums, greedy = answer_scores(adapter, model, batch, hidden, greedy=True)
+        answers = hidden[:, batch.places]
+        sums, greedy = answer_scores(adapter, model, batch, answers, greedy=True)
         values, flags = sums[0].tolist(), greedy[0].tolist()
         start = 0
         for index, count in zip(batch.order, batch.choices, strict=True):

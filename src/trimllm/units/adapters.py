@@ -24,7 +24,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, float, int | None, Tensor], None]
 
 # Tokens that go through a unit's matrix products at once on a CPU: what they need stays in the
 # cache, which makes everything but the products nearly free.
-CPU_BLOCK = 1024
+CPU_BLOCK = 512
 
 
 class Workspace:

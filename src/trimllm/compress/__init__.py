@@ -1,0 +1,1 @@
+"""Compressors: a checkpoint in, a smaller checkpoint out."""

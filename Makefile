@@ -3,14 +3,15 @@
 #   make setup    the environment alone (.venv)
 #   make table2   fetch, fine-tune, trim, evaluate and show Table 2
 #   make reference  both criteria on the default, its small results kept in results/reference/
+#   make envs     environments of the engines autoawq and auto-gptq (.envs/; Python 3.11)
 #   make test     all tests
 #   make lint     format and style checks
 #   make clean    remove what runs have made (keeps .venv, downloads/ and results/reference/)
 #
-# Variables: PYTHON (which Python makes .venv), CORES (default: all).
+# Variables: PYTHON (which Python makes .venv), PYTHON311 (which makes .envs), CORES (default: all).
 
 .DELETE_ON_ERROR:
-.PHONY: setup table2 reference test lint clean
+.PHONY: setup envs table2 reference test lint clean
 .DEFAULT_GOAL := setup
 
 ifneq ($(words $(CURDIR)),1)
@@ -40,6 +41,25 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --only-binary :all: --no-binary '$(PURE_PYTHON)' \
 		-r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch '$@'
+
+ENGINES := .envs/autoawq/.complete .envs/auto_gptq/.complete
+PYTHON311 ?= $(shell for p in '$(PYTHON)' python3.11; do \
+	"$$p" -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	2>/dev/null && echo "$$p" && break; done)
+
+envs: $(ENGINES)
+
+# auto-gptq is published compiled for Python 3.11 and as a source that needs CUDA's compiler;
+# autoawq as a source that is pure Python. envs/README.md says why the engine comes last and alone.
+$(ENGINES): .envs/%/.complete: envs/%/requirements.lock envs/%/engine.lock
+	@test -n '$(PYTHON311)' || { echo 'error: no Python 3.11 with venv and pip found;' \
+		'install it, or name it: make envs PYTHON311=/path/to/python3.11' >&2; exit 1; }
+	@rm -rf '.envs/$*'
+	'$(PYTHON311)' -m venv '.envs/$*'
+	.envs/$*/bin/python -m pip install --quiet --only-binary :all: -r envs/$*/requirements.lock
+	.envs/$*/bin/python -m pip install --quiet --no-deps --no-build-isolation \
+		--only-binary auto-gptq -r envs/$*/engine.lock
 	@touch '$@'
 
 table2: $(STAMP)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import worker_common as common
 
-DAMPING = 0.01
+# Ten times auto-gptq's default, as in transformers' own: a few dozen texts leave the Hessian of a wide
+# layer without full rank (SmolLM2-135M, 774 tokens: loss 3.15 instead of 3.22).
+DAMPING = 0.1
 
 
 def quantize(job: dict[str, Any]) -> dict[str, Any]:
@@ -19,6 +22,11 @@ def quantize(job: dict[str, Any]) -> dict[str, Any]:
     from auto_gptq import BaseQuantizeConfig
     from auto_gptq.modeling.auto import GPTQ_CAUSAL_LM_MODEL_MAP
 
+    from auto_gptq.quantization import GPTQ
+
+    # auto-gptq takes a group's scale from weights that lack the corrections of the running block; a
+    # block of one group has none pending (loss 3.15 instead of 3.20).
+    GPTQ.fasterquant = functools.partialmethod(GPTQ.fasterquant, blocksize=job["group_size"])
     family = model.config.model_type
     if family not in GPTQ_CAUSAL_LM_MODEL_MAP:
         raise common.WorkerError(f"auto-gptq knows no {family} models; choose another engine")

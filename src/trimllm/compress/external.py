@@ -1,8 +1,8 @@
 """Engines that cannot live in the main environment: their own Python does the work.
 
-autoawq and auto-gptq need an older transformers than everything else here. Each has an environment
-of its own (`make envs`, or conda; see envs/README.md) and a worker in `workers/` that runs there and
-knows nothing of trimllm. A job goes in as one JSON file, a checkpoint comes out.
+autoawq and auto-gptq need an older transformers than everything else here. Each has an
+environment of its own (`make envs`, or conda; see envs/README.md) and a worker in `workers/` that
+runs there and knows nothing of trimllm. A job goes in as one JSON file, a checkpoint comes out.
 """
 
 from __future__ import annotations

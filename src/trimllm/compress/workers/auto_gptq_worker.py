@@ -7,8 +7,8 @@ from typing import Any
 
 import worker_common as common
 
-# Ten times auto-gptq's default, as in transformers' own: a few dozen texts leave the Hessian of a wide
-# layer without full rank (SmolLM2-135M, 774 tokens: loss 3.15 instead of 3.22).
+# Ten times auto-gptq's default, as in transformers' own: a few dozen texts leave the Hessian of a
+# wide layer without full rank (SmolLM2-135M, 774 tokens: loss 3.15 instead of 3.22).
 DAMPING = 0.1
 
 
@@ -21,7 +21,6 @@ def quantize(job: dict[str, Any]) -> dict[str, Any]:
     _make_device_free(job["device"])
     from auto_gptq import BaseQuantizeConfig
     from auto_gptq.modeling.auto import GPTQ_CAUSAL_LM_MODEL_MAP
-
     from auto_gptq.quantization import GPTQ
 
     # auto-gptq takes a group's scale from weights that lack the corrections of the running block; a

@@ -185,7 +185,7 @@ def dense_types(dense: Path) -> dict[str, str]:
     types = {}
     for file in sorted(dense.glob("*.safetensors")):
         with safe_open(file, "pt") as weights:
-            for name in weights.keys():
+            for name in weights.keys():  # noqa: SIM118 (safe_open is no dict)
                 # One value tells the type; torch reads no more of the file than that.
                 part = weights.get_slice(name)[:1]
                 types[name] = str(part.dtype).removeprefix("torch.")

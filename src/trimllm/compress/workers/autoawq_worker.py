@@ -77,8 +77,8 @@ def _quantizer_class() -> type:
             """Clipping bound of every group of weights: (outputs, groups, 1).
 
             autoawq's search, with its error mean_t (x_t . (q - w))² written as d'Gd with the Gram
-            matrix G of the group's inputs. That costs nothing per token, so that all tokens count
-            instead of a sample, and is 50 times as fast on a CPU.
+            matrix G of the group's inputs. Its cost hardly grows with the tokens, so that all of
+            them count instead of a sample.
             """
             outputs, inputs = w.shape
             size = self.group_size if self.group_size > 0 else inputs

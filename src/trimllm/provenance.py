@@ -44,10 +44,10 @@ def git_commit() -> str | None:
 
 
 @cache
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that can change a number."""
+def versions(*more: str) -> dict[str, str]:
+    """Versions of Python and of the libraries (and `more`) that can change a number."""
     found = {"python": platform.python_version()}
-    for name in LIBRARIES:
+    for name in (*LIBRARIES, *more):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -55,7 +55,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Name of the processor as the system gives it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -78,7 +79,7 @@ def memory_bytes() -> int:
 def hardware() -> dict[str, Any]:
     """Processor, usable cores, threads of torch, memory, and GPU if there is one."""
     found: dict[str, Any] = {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
         "memory_bytes": memory_bytes(),
         "gpu": None,

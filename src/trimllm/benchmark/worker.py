@@ -1,0 +1,117 @@
+"""One model in one fresh process, told by lines of JSON on its standard input what to time.
+
+    python -m trimllm.benchmark.worker     the first line describes the `Subject`
+
+Every line of the answer is one JSON object: `{"value": ...}`, or `{"error": ...}` for a mistake of
+the user and `{"crash": ...}` for any other, after which the process ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from trimllm.benchmark.subject import Subject
+from trimllm.errors import UserError
+
+
+class Worker:
+    """The model of a process and what can be asked of it; each method is one command."""
+
+    def __init__(self, subject: Subject, prompt: int, generate: int) -> None:
+        import torch
+
+        from trimllm.benchmark.build import build
+        from trimllm.benchmark.timing import Decoder, PeakMemory, weight_bytes
+
+        torch.set_num_threads(subject.threads)
+        self.model = build(subject)
+        self.subject, self.sizes = subject, weight_bytes(self.model)
+        self.memory = PeakMemory(torch.device(subject.device))
+        self.highest = 0
+        self.decoder = Decoder(self.model, prompt, generate, subject.mode)
+
+    def facts(self) -> dict[str, Any]:
+        """What the model is: units, bytes of weights and of one token in the cache, kernel."""
+        import torch
+
+        from trimllm.benchmark.timing import kv_bytes_per_token
+        from trimllm.provenance import hardware, versions
+        from trimllm.units import original_units, units
+
+        left = units(self.model)
+        return {
+            "units": [list(unit) for unit in left],
+            "units_kept": len(left),
+            "units_total": original_units(self.model),
+            "bytes": self.sizes,
+            "kv_bytes_per_token": kv_bytes_per_token(self.model, self.model.dtype),
+            "linear_kernel": self.decoder.kernel,
+            "layers": self._layers(),
+            "threads": torch.get_num_threads(),
+            "hardware": hardware(),
+            "versions": versions("gptqmodel", "bitsandbytes"),
+        }
+
+    def _layers(self) -> list[str]:
+        """Classes of the units' linear layers: names the kernel of a compressed model."""
+        from trimllm.units.modeling_trimllm import decoder_of
+
+        modules = decoder_of(self.model).layers.modules()
+        return sorted({type(m).__name__ for m in modules if hasattr(m, "in_features")})
+
+    def prefill(self) -> float:
+        """Seconds of the prompt."""
+        return self.decoder.prefill_seconds()
+
+    def decode(self) -> float:
+        """Seconds of the generated tokens."""
+        return self.decoder.decode_seconds()
+
+    def copy(self) -> float:
+        """Bytes/s of a plain copy, whose buffers do not count as the model's memory."""
+        from trimllm.benchmark.timing import PeakMemory, copy_rate
+
+        self.highest = self.peak()
+        rate = copy_rate(self.decoder.device)
+        self.memory = PeakMemory(self.decoder.device)
+        return rate
+
+    def peak(self) -> int:
+        """Largest memory since the model was made, bytes."""
+        return max(self.highest, self.memory.bytes())
+
+
+def serve(lines: TextIO, answer: Callable[[dict[str, Any]], None]) -> None:
+    """Make the model that the first line describes, then obey the others."""
+    try:
+        told = json.loads(lines.readline())
+        worker = Worker(Subject.from_dict(told["subject"]), told["prompt"], told["generate"])
+        answer({"value": worker.facts()})
+        for line in lines:
+            answer({"value": getattr(worker, json.loads(line))()})
+    except UserError as error:
+        answer({"error": str(error)})
+    except Exception as error:
+        traceback.print_exc()
+        answer({"crash": f"{type(error).__name__}: {error}"})
+
+
+def main() -> None:
+    # Libraries greet on standard output, which belongs to the answers alone.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(content: dict[str, Any]) -> None:
+        answers.write(json.dumps(content) + "\n")
+        answers.flush()
+
+    serve(sys.stdin, answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -23,6 +23,7 @@ include: "workflow/rules/scan.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/trim.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/benchmark.smk"
 include: "workflow/rules/paper.smk"
 
 
@@ -55,20 +56,29 @@ rule evaluations:
         all_evaluations(),
 
 
+rule benchmarks:
+    input:
+        benchmark_files(),
+
+
 localrules:
     all,
     data,
     checkpoints,
     evaluations,
+    benchmarks,
     fetch_wheel,
     record,
+    table1,
     table2,
+    table7,
     figures,
     accuracy_by_kept,
 
 
 onstart:
     refuse_too_large()
+    refuse_benchmarks()
 
 
 onsuccess:

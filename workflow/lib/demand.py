@@ -80,3 +80,8 @@ def runtime_minutes(task: str, model: dict[str, Any], config: dict[str, Any], gp
     rate = GPU_RATE if gpu else CORE_RATE * config["compute"]["threads"]
     seconds = model["parameters"] * TOKENS_PER_DOCUMENT * work / rate
     return 10 + math.ceil(seconds / 60)
+
+
+def benchmark_mb(parameters: int) -> int:
+    """MiB of memory for a measurement: two processes, each with a model of 16-bit weights."""
+    return 2 * (700 + math.ceil(1.2 * 2 * parameters / MIB))

@@ -20,6 +20,8 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from trimllm.benchmark.patterns import kept_units
+from trimllm.benchmark.shapes import SHAPES
 from trimllm.data import spec
 from trimllm.errors import UserError
 from trimllm.kept import drops_for
@@ -94,9 +96,18 @@ def load(
         for key, value, problem in spec.problems(domain):
             raise ConfigError(str(path), key, MISSING if value is None else value, problem)
         domains[name] = {"name": name, **domain}
+    _resolve_patterns(full, root)
     for path, value, problem in _problems(full, domains):
         raise ConfigError(source_of(path, value, files), path, value, problem)
     return full, domains
+
+
+def _resolve_patterns(config: dict[str, Any], root: Path) -> None:
+    """Paths of recorded chains, relative to the Snakefile's folder, made absolute in place."""
+    patterns = config["benchmark"]["patterns"]
+    for name, pattern in patterns.items():
+        if isinstance(pattern, str):
+            patterns[name] = str(root / pattern)
 
 
 def validate(document: Any, schema: dict[str, Any], files: Sequence[str | Path]) -> None:
@@ -281,9 +292,37 @@ def _problems(
         for file in local_files(domain):
             if not os.path.isfile(file):
                 yield ["domains", index], name, f"reads file {file}, which does not exist"
+    yield from _benchmark_problems(config["benchmark"], domains)
     for name, model in config["models"].items():
         yield from _model_problems(name, model, wheels)
         yield from _trim_problems(name, model, config["trim"])
+
+
+def _benchmark_problems(
+    bench: dict[str, Any], domains: dict[str, Any]
+) -> Iterator[tuple[list[Any], Any, str]]:
+    at = ["benchmark"]
+    if bench["domain"] not in (None, *domains):
+        yield [*at, "domain"], bench["domain"], f"not among `domains` ({', '.join(domains)})"
+    for name in bench["composed"]:
+        if name not in bench["compressors"]:
+            yield [*at, "composed"], bench["composed"], f"{name} is not among `compressors`"
+    if bench["generate"] >= bench["tokens"]:
+        problem = f"no prompt is left of benchmark.tokens = {bench['tokens']}"
+        yield [*at, "generate"], bench["generate"], problem
+    for index, name in enumerate(bench["shapes"]):
+        if name not in SHAPES:
+            yield [*at, "shapes", index], name, f"unknown shape (there are: {', '.join(SHAPES)})"
+    for name, pattern in bench["patterns"].items():
+        if isinstance(pattern, str) and not os.path.isfile(pattern):
+            yield [*at, "patterns", name], pattern, "no such file; a number or a chain's record"
+            continue
+        for shape_name in bench["shapes"]:
+            for index, kept in enumerate(bench["kept_percent"]):
+                try:
+                    kept_units(SHAPES[shape_name]["num_hidden_layers"], kept, pattern)
+                except UserError as error:
+                    yield [*at, "kept_percent", index], kept, str(error)
 
 
 def named(node: Any, key: str) -> list[str]:

@@ -12,6 +12,9 @@ sys.path[:0] = [str(ROOT / "workflow" / "lib"), str(ROOT / "src")]
 
 import demand
 import settings
+from trimllm.benchmark import cell, machine, shapes
+from trimllm.benchmark.session import Protocol
+from trimllm.errors import UserError
 from trimllm.provenance import code_hash, memory_bytes
 
 try:
@@ -20,10 +23,14 @@ except settings.UserError as error:
     sys.exit(f"error: {error}")
 config.update(resolved)
 
-MODELS, TRIM = config["models"], config["trim"]
+MODELS, TRIM, BENCH = config["models"], config["trim"], config["benchmark"]
 DEVICE = config["compute"]["device"]
 USES_GPU = DEVICE == "cuda" or (DEVICE == "auto" and demand.gpus() > 0)
 RESULTS = os.path.normpath(config["results"])
+HARDWARE = BENCH["hardware"] or machine.this_machine("cuda" if USES_GPU else "cpu")
+# A measurement takes the whole machine.
+BENCH_THREADS = BENCH["threads"] or len(os.sched_getaffinity(0))
+BENCH_CORES = workflow.cores or BENCH_THREADS
 
 
 pathvars:
@@ -42,6 +49,7 @@ if workflow.resource_settings.nodes is None:
 
 
 wildcard_constraints:
+    hardware=re.escape(HARDWARE),
     model="|".join(map(re.escape, MODELS)),
     domain="|".join(map(re.escape, DOMAINS)),
     criterion="|".join(settings.CRITERIA),
@@ -63,6 +71,7 @@ CODE = {
     "prepare_domain": code_hash("data", "files"),
     "train": code_hash("train", "scan", "select", *SCORING),
     "evaluate": code_hash("evaluate", "intervals", *SCORING),
+    "benchmark": code_hash("benchmark", *LOADING, "kept"),
     "table2": code_hash("paper", "intervals"),
 }
 
@@ -265,6 +274,26 @@ def evaluation_files(model, domain):
     ]
 
 
+def model_rows():
+    """The models as the tables know them."""
+    return [
+        {"name": name, "label": model["label"], "published": model["published"]}
+        for name, model in MODELS.items()
+    ]
+
+
+def composed_evaluations():
+    """The evaluations that Table 7 is made from: its domains, trimmed and compressed as well."""
+    return [
+        f"<results>/eval/{model}/{domain}/{recipe}/{task}.json"
+        for model in (MODELS if BENCH["checkpoints"] else [])
+        for domain in DOMAINS
+        if domain in ("sciq", "medmcqa", "financeqa")
+        for recipe in ["pretrained", "sparse_ft", *benchmark_recipes(model)]
+        for task in DOMAINS[domain]["tests"]
+    ]
+
+
 def column_of(domain):
     """A domain as a column of Table 2."""
     spec = DOMAINS[domain]
@@ -312,6 +341,123 @@ def all_evaluations():
     return [
         file for model in MODELS for domain in DOMAINS for file in evaluation_files(model, domain)
     ]
+
+
+# ---- benchmarks ------------------------------------------------------------------------------
+
+
+def benchmark_domain():
+    """The domain whose checkpoints are timed: which units it drops decides a little."""
+    return BENCH["domain"] or config["domains"][0]
+
+
+def compressors_of_checkpoints():
+    """Compressors that make checkpoints here, of those whose speed the tables show."""
+    methods = config.get("compress", {}).get("methods", [])
+    return [method for method in methods if method in BENCH["compressors"]]
+
+
+def benchmark_recipes(model):
+    """Recipes of a model's checkpoints that are timed."""
+    kept = [f"{run_name(c)}/{name}" for c in TRIM["criteria"] for name in kept_names(model)]
+    compressed = [f"full_ft+{method}" for method in compressors_of_checkpoints()]
+    # The paper puts compressors on its first kept fraction.
+    drops = settings.drops_for(TRIM["kept_percent"][0], units(model), TRIM["drops_per_epoch"])
+    trimmed = f"{run_name(TRIM['criteria'][0])}/drop_{settings.padded(drops, units(model))}"
+    both = [f"{trimmed}+{m}" for m in compressors_of_checkpoints() if m in BENCH["composed"]]
+    return ["full_ft", *compressed, *kept, *both]
+
+
+def shape_recipes():
+    """Recipes of a shape: all compressors on the full model, some on the first kept fraction."""
+    kept = BENCH["kept_percent"]
+    patterns = BENCH["patterns"]
+    trims = [f"trim_{pattern}/keep_{percent:g}" for pattern in patterns for percent in kept]
+    return [
+        "full",
+        *(f"full+{method}" for method in BENCH["compressors"]),
+        *trims,
+        *(f"{trim}+{m}" for trim in trims[:1] for m in BENCH["composed"]),
+    ]
+
+
+def benchmark_files():
+    """Every measurement of this machine."""
+    timed = MODELS if BENCH["checkpoints"] else []
+    cells = [(model, recipe) for model in timed for recipe in benchmark_recipes(model)]
+    cells += [(f"random-{name}", recipe) for name in BENCH["shapes"] for recipe in shape_recipes()]
+    return [f"<results>/bench/{HARDWARE}/{model}/{recipe}.json" for model, recipe in cells]
+
+
+def benchmarks_of_other_machines():
+    """Measurements that were copied into <results>/bench/ from elsewhere."""
+    files = sorted(Path(RESULTS, "bench").rglob("*.json"))
+    return [str(file) for file in files if file.relative_to(RESULTS).parts[1] != HARDWARE]
+
+
+def benchmarked_files(wildcards):
+    """Input: a checkpoint, and the full model that it is compared with."""
+    folder = f"<results>/models/{wildcards.model}/{benchmark_domain()}"
+    full = checkpoint_files(f"{folder}/full_ft")
+    return checkpoint_files(f"{folder}/{wildcards.recipe}") | {
+        "full": full["manifest"],
+        "full_weights": full["weights"],
+    }
+
+
+def chain_records():
+    """Input: the recorded chains that patterns follow."""
+    return [pattern for pattern in BENCH["patterns"].values() if isinstance(pattern, str)]
+
+
+def shape_of(wildcards):
+    """Name of the shape that a folder of random weights stands for."""
+    return wildcards.model.removeprefix(cell.RANDOM)
+
+
+def benchmark_protocol():
+    """What a measurement does; becomes `trimllm.benchmark.session.Protocol`."""
+    return {key: BENCH[key] for key in ("tokens", "generate", "repeats", "prefills")}
+
+
+def benchmark_how(wildcards):
+    """On what it runs; becomes part of `trimllm.benchmark.subject.Subject`."""
+    return {
+        "dtype": BENCH["dtype"],
+        "device": "cuda" if USES_GPU else "cpu",
+        "threads": BENCH_THREADS,
+        "group_size": BENCH["group_size"],
+    }
+
+
+def benchmark_memory(wildcards):
+    """Memory of a measurement, MiB: both models, where the machine has room for both."""
+    if wildcards.model in MODELS:
+        parameters = MODELS[wildcards.model]["parameters"]
+    else:
+        parameters = shapes.parameters(shape_of(wildcards))
+    return min(demand.benchmark_mb(parameters), memory_bytes() >> 20)
+
+
+def benchmark_runtime(wildcards):
+    """Time limit of a measurement, minutes."""
+    return 30 if USES_GPU else 60
+
+
+def refuse_benchmarks():
+    """End with one line if a measurement of this run lacks its kernel or its memory."""
+    protocol = Protocol(**benchmark_protocol())
+    try:
+        protocol.check()
+        for job in workflow.dag.needrun_jobs():
+            if job.rule.name == "benchmark_shape":
+                told = job.wildcards_dict
+                name = told["model"].removeprefix(cell.RANDOM)
+                how = benchmark_how(None) | {"dtype": machine.fast_dtype("cpu")}
+                subject, _ = cell.shape_subject(name, told["recipe"], BENCH["patterns"], **how)
+                subject.check()
+    except UserError as error:
+        sys.exit(f"error: benchmark: {error}")
 
 
 # ---- resources -------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from pathlib import Path
 from _job import Job
 
 with Job(snakemake):
-    from trimllm.files import write_text
     from trimllm.paper import table2
 
     params = snakemake.params
@@ -19,6 +18,4 @@ with Job(snakemake):
         drops_per_epoch=params.drops_per_epoch,
         seed=params.seed,
     )
-    stem = Path(snakemake.output[0]).with_suffix("")
-    table2.render(table, stem)
-    write_text(stem.with_suffix(".txt"), table2.to_text(table))
+    table2.render(table, Path(snakemake.output[0]).with_suffix(""))

@@ -6,7 +6,6 @@ as one that a compressor has made. Each function replaces one `nn.Linear` in pla
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +22,8 @@ SCALE = 0.02
 def compress_random(model: nn.Module, compressor: str, group_size: int) -> None:
     """Put a compressor's kernels in the place of every linear layer of the units.
 
-    Embeddings and head stay as they are, as all compressors leave them. Raises `UserError` when
-    the kernel's package is not installed or has no kernel for this device.
+    Embeddings and head stay as they are, as all compressors leave them. Raises `UserError` where
+    the kernel's package (see `Subject.check`) has none for this device.
     """
     device = next(model.parameters()).device
     replace: Callable[[nn.Linear], nn.Module]
@@ -45,17 +44,11 @@ def compress_random(model: nn.Module, compressor: str, group_size: int) -> None:
         hf_gptqmodel_post_init(model, use_act_order=False)
 
 
-def _need(package: str, for_what: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise UserError(f"{for_what} needs the package {package}, which is not installed")
-
-
 def _int4(compressor: str, group_size: int, device: torch.device) -> Callable[..., nn.Module]:
     """The layer class that transformers takes for a GPTQ or AWQ checkpoint on this device.
 
     On a CPU that is a wrapper of torch's own int4 product, which needs no compiler.
     """
-    _need("gptqmodel", f"{compressor} on random weights")
     from gptqmodel.quantization import METHOD
     from gptqmodel.utils.importer import hf_select_quant_linear_v2
 
@@ -102,7 +95,6 @@ def _int4(compressor: str, group_size: int, device: torch.device) -> Callable[..
 
 def _int8(device: torch.device) -> Callable[[nn.Linear], nn.Module]:
     """bitsandbytes' LLM.int8() with its usual outlier threshold."""
-    _need("bitsandbytes", "llm_int8 on random weights")
     import bitsandbytes as bnb
 
     def replace(linear: nn.Linear) -> nn.Module:

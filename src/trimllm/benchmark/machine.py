@@ -46,6 +46,15 @@ def this_machine(device: str) -> str:
     return slug(found[0] if found else "unnamed", device)
 
 
+def fast_dtype(device: str) -> str:
+    """The type that models are served in here: float16 on a GPU, as in the paper; on a CPU bfloat16
+    where the processor computes in it, else float32. Tells without loading torch.
+    """
+    if device == "cuda":
+        return "float16"
+    return "bfloat16" if re.search("avx512_bf16|amx_bf16", _read("/proc/cpuinfo")) else "float32"
+
+
 def state(device: str) -> dict[str, Any]:
     """Load, clocks and driver at this moment; what a machine does not tell is left out."""
     found: dict[str, Any] = {"load_average": [round(value, 2) for value in os.getloadavg()]}

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ OVERHEAD = 1.2
 """Memory of a process over its weights: the cache, buffers, weights on their way to a kernel."""
 PROCESS_BYTES = 700 << 20
 """Python with torch and transformers."""
+
+
+def quartiles(samples: Sequence[float]) -> dict[str, Any]:
+    """Median and quartiles of the samples, with the samples themselves."""
+    low, middle, high = (
+        statistics.quantiles(samples, n=4, method="inclusive")
+        if len(samples) > 1
+        else [samples[0]] * 3
+    )
+    return {"median": middle, "q1": low, "q3": high, "samples": list(samples)}
 
 
 @dataclass(frozen=True)
@@ -243,8 +254,6 @@ def _orders(pairs: list[Any], rounds: int) -> Iterator[list[Any]]:
 
 def of_one(run: Run, protocol: Protocol, copy: float) -> dict[str, Any]:
     """Figures of one model: tokens/s, bytes, what a token reads and how fast that was."""
-    from trimllm.benchmark.timing import quartiles
-
     sizes = run.facts["bytes"]
     head = sizes["head"] or sizes["embeddings"]
     cache = run.facts["kv_bytes_per_token"] * protocol.mean_context
@@ -270,8 +279,6 @@ def against(
     baseline: Run, run: Run, found: dict[str, Any], protocol: Protocol, copy: float
 ) -> dict[str, Any]:
     """The baseline's figures and what the model gains on it, round by round."""
-    from trimllm.benchmark.timing import quartiles
-
     other = of_one(baseline, protocol, copy)
     decodes = zip(baseline.decode, run.decode, strict=True)
     prefills = zip(baseline.prefill, run.prefill, strict=True)
@@ -281,8 +288,3 @@ def against(
         "prefill_speedup": quartiles([theirs / own for theirs, own in prefills]),
         "bandwidth_ratio": found["achieved_bytes_per_second"] / other["achieved_bytes_per_second"],
     }
-
-
-def compiled(subject: Subject) -> Subject:
-    """The same model by `torch.compile`."""
-    return replace(subject, mode="compiled")

@@ -1,7 +1,8 @@
-"""What is measured: a checkpoint, or a shape with random weights, with all that decides its speed."""
+"""What is measured: a checkpoint, or a shape with random weights; and how it is run."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ COMPRESSORS = ("awq_int4", "gptq_int4", "sparsegpt_2_4", "llm_int8")
 """Those that change how fast a layer of a given shape is. LLM-Pruner changes the shape itself: its
 checkpoints are measured, random weights have nothing to choose by."""
 INT4 = COMPRESSORS[:2]
+PACKAGES = {"awq_int4": "gptqmodel", "gptq_int4": "gptqmodel", "llm_int8": "bitsandbytes"}
+"""What has the kernels of a compressor; the others need torch alone."""
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 
 
@@ -71,6 +74,12 @@ class Subject:
             raise UserError(
                 f"compressor {self.compressor!r} cannot be timed on random weights "
                 f"(there are: {', '.join(COMPRESSORS)}); measure a compressed checkpoint instead"
+            )
+        package = PACKAGES.get(self.compressor or "")
+        if package and importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"{self.compressor} runs on kernels of {package}, which is not installed; install "
+                f"it or leave {self.compressor} out"
             )
         for name in ("hidden_size", "intermediate_size"):
             if self.compressor in INT4 and sizes[name] % self.group_size:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,6 @@ from trimllm.units.modeling_trimllm import decoder_of
 COPY_BYTES = 1 << 28
 """Size of the copied buffer: far larger than any cache."""
 SEED = 0
-
-
-def quartiles(samples: Sequence[float]) -> dict[str, Any]:
-    """Median and quartiles of the samples, with the samples themselves."""
-    low, middle, high = (
-        statistics.quantiles(samples, n=4, method="inclusive")
-        if len(samples) > 1
-        else [samples[0]] * 3
-    )
-    return {"median": middle, "q1": low, "q3": high, "samples": list(samples)}
 
 
 def _finish(device: torch.device) -> None:

@@ -53,7 +53,7 @@ class Worker:
             "linear_kernel": self.decoder.kernel,
             "layers": self._layers(),
             "threads": torch.get_num_threads(),
-            "hardware": hardware(),
+            "timed_on": hardware(),
             "versions": versions("gptqmodel", "bitsandbytes"),
         }
 

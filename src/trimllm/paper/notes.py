@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from trimllm.paper.measured import Measurement
 from trimllm.paper.table import Block, Column
+from trimllm.paper.timings import Timing
+
+NOTHING = "Nothing has been measured yet"
 
 
 def _distinct(values: Iterable[Any]) -> list[str]:
@@ -34,14 +37,48 @@ def provenance_notes(
     Two values in one note (two commits, say) mean that the table mixes runs: it says so itself.
     """
     if not measurements:
-        return ("Nothing has been measured yet",)
-    notes = [f"{len(measurements)} evaluations, Wilson intervals of 95%"]
+        return (NOTHING,)
+    first = f"{len(measurements)} evaluations, Wilson intervals of 95%"
+    provenances = [one.provenance for one in measurements]
+    return (first, *_facts(provenances, ("torch", "transformers", "lm_eval"), seed))
+
+
+def timing_notes(timings: Sequence[Timing]) -> tuple[str, ...]:
+    """The same of measurements of throughput; and how busy the machine was beside them."""
+    if not timings:
+        return (NOTHING,)
+    libraries = ("torch", "transformers", "gptqmodel", "bitsandbytes")
+    # What the timed process had at hand; the one that wrote the file may have loaded nothing.
+    provenances = [
+        {**(one.content.get("provenance") or {}), **_timed(one.content)} for one in timings
+    ]
+    loads = [
+        one.content["machine"]["before"]["load_average"][0]
+        for one in timings
+        if one.content.get("machine")
+    ]
+    notes = [f"{len(timings)} measurements", *_facts(provenances, libraries, None)]
+    if loads:
+        notes.append(f"Load of the machine just before: {min(loads):.1f} to {max(loads):.1f}")
+    return tuple(notes)
+
+
+def _timed(content: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"hardware": "timed_on", "versions": "versions"}
+    return {key: content[name] for key, name in names.items() if name in content}
+
+
+def _facts(
+    provenances: Sequence[Mapping[str, Any]], libraries: Sequence[str], seed: int | None
+) -> list[str]:
+    """Machine, seed, configuration, code and libraries, each value once."""
+    notes = []
 
     def of(key: str) -> list[Any]:
-        return [one.provenance.get(key) for one in measurements]
+        return [one.get(key) for one in provenances]
 
     def versions(names: Sequence[str]) -> list[str]:
-        found = [one.provenance.get("versions") or {} for one in measurements]
+        found = [one.get("versions") or {} for one in provenances]
         return [", ".join(f"{name} {v[name]}" for name in names if name in v) for v in found]
 
     facts: list[tuple[str, Sequence[Any], Callable[[Any], str]]] = [
@@ -49,13 +86,13 @@ def provenance_notes(
         ("Seed", [*of("seed"), seed], lambda value: "" if value is None else str(value)),
         ("Configuration (hash)", of("config_hash"), _short),
         ("Code (git commit)", of("git_commit"), _short),
-        ("Libraries", versions(("torch", "transformers", "lm_eval")), str),
+        ("Libraries", versions(libraries), str),
     ]
     for name, values, text in facts:
         found = _distinct(text(value) for value in values)
         if found:
             notes.append(f"{name}: {'; '.join(found)}")
-    return tuple(notes)
+    return notes
 
 
 def column_notes(columns: Sequence[Column], blocks: Sequence[Block]) -> tuple[str, ...]:

@@ -93,8 +93,9 @@ def measured_text(cell: Cell, column: Column, *, interval_digits: int) -> str:
         return verdict.NOT_RUN if cell.verdict == verdict.NOT_RUN else "–"
     text = f"{cell.measured:.{column.digits}f}{column.unit}"
     bounds = cell.ci95 or cell.spread
-    if bounds and (cell.ci95 or f"{bounds[0]:.1f}" != f"{bounds[1]:.1f}"):
-        digits = min(interval_digits, column.digits)
+    if bounds and (cell.ci95 or f"{bounds[0]:.1f}" != f"{bounds[1]:.1f}" or column.interval_digits):
+        digits = column.interval_digits
+        digits = min(interval_digits, column.digits) if digits is None else digits
         text += f" ({bounds[0]:.{digits}f}–{bounds[1]:.{digits}f})"
     mark = MARKS.get(cell.verdict or "", "")
     return f"{text} {mark}" if mark else text
@@ -137,12 +138,13 @@ def _heading(column: Column, *, short: bool = False) -> str:
     return label + (DAGGER if column.stand_in else "")
 
 
-def legend() -> str:
-    """What the marks mean."""
+def legend(brackets: str = "95% interval") -> str:
+    """What the marks mean, and what stands in brackets."""
     marks = "; ".join(f"{mark} {name}" for name, mark in MARKS.items() if mark)
     return (
-        f"Value (95% interval) and verdict: {marks}; no mark: the paper has no such number. "
-        "The rules are in src/trimllm/paper/verdict.py, the reason for each cell in the CSV. "
+        f"Value ({brackets}) and verdict: {marks}; no mark: the paper has no such number. "
+        "The rules are in verdict.py and speeds.py of src/trimllm/paper, the reason for each cell in "
+        "the CSV. "
         f"{DAGGER} measured on stand-in data."
     )
 
@@ -168,7 +170,7 @@ def to_markdown(table: Table) -> str:
         "| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in [grid[0], rule, *grid[1:]]
     ]
     above = [f"- {_escape_markdown(line)}" for line in table.header]
-    below = [f"- {_escape_markdown(note)}" for note in (legend(), *table.notes)]
+    below = [f"- {_escape_markdown(note)}" for note in (legend(table.brackets), *table.notes)]
     parts = [f"# {_escape_markdown(table.title)}", *_paragraph(above), "\n".join(padded)]
     return "\n\n".join([*parts, *_paragraph(below)]) + "\n"
 
@@ -241,7 +243,7 @@ def to_latex(table: Table) -> str:
         else:
             out.append(_latex_row([line.label, *line.texts]))
     out += ["\\bottomrule", "\\end{tabular}"]
-    notes = " ".join(map(_stop, (legend(), *table.notes)))
+    notes = " ".join(map(_stop, (legend(table.brackets), *table.notes)))
     out += [f"\\par\\smallskip\\parbox{{\\textwidth}}{{\\scriptsize {escape_latex(notes)}}}"]
     return "\n".join([*out, "\\end{table*}"]) + "\n"
 
@@ -275,7 +277,7 @@ def to_text(table: Table, width: int = 120) -> str:
             out.append(f"({line.label})")
         else:
             out.append(formatted([indent[line.kind] + line.label, *line.texts]))
-    return "\n".join([*out, "", *_wrapped((legend(), *table.notes), width)]) + "\n"
+    return "\n".join([*out, "", *_wrapped((legend(table.brackets), *table.notes), width)]) + "\n"
 
 
 def _wrapped(paragraphs: tuple[str, ...], width: int) -> list[str]:
@@ -287,9 +289,9 @@ def _wrapped(paragraphs: tuple[str, ...], width: int) -> list[str]:
 
 
 def render(table: Table, stem: str | Path) -> None:
-    """Write stem.csv, stem.md and stem.tex, each atomically."""
+    """Write stem.csv, stem.md, stem.tex and stem.txt, each atomically."""
     stem = Path(stem)
-    forms = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}
+    forms = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex, ".txt": to_text}
     texts = {suffix: form(table) for suffix, form in forms.items()}
     for suffix, text in texts.items():
         write_text(stem.parent / (stem.name + suffix), text)

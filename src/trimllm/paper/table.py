@@ -25,7 +25,7 @@ class Cell:
     n: int | None = None
     ci95: tuple[float, float] | None = None
     spread: tuple[float, float] | None = None
-    """Smallest and largest of the values that `measured` is the mean of."""
+    """Smallest and largest, or the quartiles, of the values that `measured` stands for."""
     why: str = ""
     sources: tuple[str, ...] = ()
     """Files behind the number: the first step of the walk back."""
@@ -41,6 +41,8 @@ class Column:
     label: str
     short: str | None = None
     digits: int = 1
+    interval_digits: int | None = None
+    """Digits of what stands in brackets; None leaves it to the form of the table."""
     unit: str = ""
     """Printed after the number."""
     stand_in: str | None = None
@@ -85,6 +87,8 @@ class Table:
     blocks: tuple[Block, ...]
     header: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    brackets: str = "95% interval"
+    """What stands in brackets after a value."""
 
     def __post_init__(self) -> None:
         keys = {column.key for column in self.columns}

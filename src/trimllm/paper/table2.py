@@ -15,11 +15,12 @@ from typing import Any
 
 from trimllm.errors import UserError
 from trimllm.paper import published
+from trimllm.paper.accuracy_cell import accuracy_cell
 from trimllm.paper.measured import Accuracy, Results
 from trimllm.paper.notes import column_notes, provenance_notes
 from trimllm.paper.render import render, to_text
-from trimllm.paper.table import Block, Cell, Column, Row, Scalar, Table
-from trimllm.paper.verdict import NOT_RUN, Anchors, judge, judge_size, relations
+from trimllm.paper.table import Block, Cell, Column, Row, Table
+from trimllm.paper.verdict import NOT_RUN, Anchors, judge_size
 
 __all__ = ["build", "render", "to_text"]
 
@@ -216,45 +217,13 @@ class _Lines:
     ) -> Cell:
         name = domain["name"]
         printed = PAPER.value(row, name, compared) if name in PAPER.columns else None
-        if accuracy is None:
-            return Cell(published=printed, verdict=NOT_RUN)
         base, full = (self._accuracy(model, domain, recipe) for recipe in ("pretrained", "full_ft"))
-        shape = []
+        baselines = (None, None)
         if printed is not None:
-            baselines = (PAPER.value(key, name, compared) for key in ("pretrained", "full_ft"))
-            shape = relations(row, accuracy, printed, Anchors(base, full, *baselines))
+            baselines = tuple(PAPER.value(key, name, compared) for key in ("pretrained", "full_ft"))
+        anchors = Anchors(base, full, *baselines)
         own = own_model and not self.stand_in(domain)
-        result, why = judge(accuracy, printed, shape, own=own)
-        return Cell(
-            measured=accuracy.percent,
-            published=printed,
-            verdict=result,
-            n=accuracy.n,
-            ci95=accuracy.ci95,
-            why=why,
-            sources=accuracy.sources,
-            details=_details(accuracy, base, full),
-        )
-
-
-def _details(accuracy: Accuracy, base: Accuracy | None, full: Accuracy | None) -> dict[str, Scalar]:
-    """What only the CSV shows: the checkpoint, its size, and the differences to the baselines."""
-    first = accuracy.tasks[0]
-    found: dict[str, Scalar] = {
-        "recipe": first.recipe,
-        "tasks": ";".join(task.task for task in accuracy.tasks),
-        "kept_percent": accuracy.kept_percent,
-        "weight_bytes": first.weight_bytes,
-        "bytes_percent": accuracy.bytes_percent,
-        "chance": accuracy.chance,
-    }
-    for name, other in (("minus_pretrained", base), ("minus_full_ft", full)):
-        difference = accuracy.minus(other) if other and other.tasks != accuracy.tasks else None
-        found[name] = difference.points if difference else None
-        found[f"{name}_low"] = difference.low if difference else None
-        found[f"{name}_high"] = difference.high if difference else None
-        found[f"{name}_paired"] = str(difference.paired).lower() if difference else None
-    return found
+        return accuracy_cell(accuracy, row, printed, anchors, own=own)
 
 
 def _size_cell(found: Sequence[Accuracy], size: str, printed: published.Value, own: bool) -> Cell:

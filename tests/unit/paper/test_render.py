@@ -135,10 +135,10 @@ def test_a_table_needs_all_its_cells() -> None:
         Table("t", "T", (Column("acc", "acc"),), (Block("m", "M", (row,)),))
 
 
-def test_render_writes_three_files_and_nothing_else(tmp_path: Path) -> None:
+def test_render_writes_four_files_and_nothing_else(tmp_path: Path) -> None:
     render(small_table(), tmp_path / "tables" / "table2.v1")
     names = sorted(path.name for path in (tmp_path / "tables").iterdir())
-    assert names == ["table2.v1.csv", "table2.v1.md", "table2.v1.tex"]
+    assert names == ["table2.v1.csv", "table2.v1.md", "table2.v1.tex", "table2.v1.txt"]
 
 
 def test_a_failed_rendering_leaves_the_old_files(tmp_path: Path, monkeypatch) -> None:

@@ -60,6 +60,7 @@ def random_model(subject: Subject) -> nn.Module:
     # Memory that is reserved but never written costs nothing: what a compressor replaces is free.
     with no_init_weights(), torch.device(subject.device):
         model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, subject.dtype))
+    model.tie_weights()  # which goes with the initialization that was left out
     model.eval().requires_grad_(False)
     if subject.compressor == "sparsegpt_2_4":
         fill(model)  # its mask goes over values

@@ -47,7 +47,7 @@ class Protocol:
         tokens: prompt and generated tokens together.
         generate: tokens decoded in one round.
         repeats: rounds of decoding, after one that does not count.
-        prefills: rounds of the prompt, likewise.
+        prefills: rounds of the prompt, after a short one that does not count.
     """
 
     tokens: int = 512
@@ -230,16 +230,18 @@ def _timed(subjects: list[Subject], protocol: Protocol, say: Callable[[str], Non
         pairs = list(zip(processes, runs, strict=True))
         say("made, warming up")
         for process, _ in pairs:
-            process.ask("prefill"), process.ask("decode")
+            process.ask("warm_up")
+        for order in _orders(pairs, protocol.prefills):
+            for process, run in order:
+                run.prefill.append(process.ask("prefill"))
+        for process, _ in pairs:
+            process.ask("decode")  # does not count
         runs[0].copies.append(processes[0].ask("copy"))
         for number, order in enumerate(_orders(pairs, protocol.repeats), 1):
             for process, run in order:
                 run.decode.append(process.ask("decode"))
             rates = ", ".join(f"{protocol.generate / run.decode[-1]:.2f}" for run in runs)
             say(f"round {number} of {protocol.repeats}: {rates} tokens/s")
-        for order in _orders(pairs, protocol.prefills):
-            for process, run in order:
-                run.prefill.append(process.ask("prefill"))
         runs[-1].copies.append(processes[-1].ask("copy"))
         for process, run in pairs:
             run.peak = process.ask("peak")

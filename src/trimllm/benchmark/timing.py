@@ -7,10 +7,9 @@ CUDA graphs can replay it.
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,15 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, StaticCache
 
+from trimllm.benchmark.one_row import linear_kernel, use_one_row_kernels
 from trimllm.provenance import peak_rss_bytes
 from trimllm.units.modeling_trimllm import decoder_of
 
 COPY_BYTES = 1 << 28
 """Size of the copied buffer: far larger than any cache."""
 SEED = 0
+WARM_UP = 16
+"""Tokens of the prompt that is not timed."""
 
 
 def _finish(device: torch.device) -> None:
@@ -100,39 +102,6 @@ def kv_bytes_per_token(model: nn.Module, dtype: torch.dtype) -> int:
     return 2 * attentions * heads * width * torch.finfo(dtype).bits // 8
 
 
-def best_linear_kernel(model: nn.Module) -> str:
-    """Which of torch's two CPU kernels is faster at one row in this type: "onednn" or "native".
-
-    For a single row oneDNN's bfloat16 product can be 1.6 times as slow as torch's own on
-    processors without tiles. The best of several tries decides, which other work disturbs least.
-    """
-    head = model.get_output_embeddings().weight
-    if head.device.type != "cpu" or head.dtype == torch.float32:
-        return "onednn"
-    weight = head[: min(len(head), 1 << 14)]
-    x = torch.ones(1, weight.shape[1], dtype=weight.dtype)
-    best = {}
-    with torch.inference_mode():
-        for name in ("onednn", "native"):
-            with linear_kernel(name):
-                work = [
-                    seconds_of(lambda: nn.functional.linear(x, weight), x.device) for _ in range(9)
-                ]
-                best[name] = min(work)
-    return min(best, key=best.__getitem__)
-
-
-@contextlib.contextmanager
-def linear_kernel(name: str) -> Iterator[None]:
-    """Run a block with oneDNN's CPU products or with torch's own ones."""
-    before = torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled()
-    torch._C._set_mkldnn_enabled(name == "onednn")
-    try:
-        yield
-    finally:
-        torch._C._set_mkldnn_enabled(before)
-
-
 class PeakMemory:
     """Largest memory from here on: of the device on a GPU, resident memory on a CPU (bytes)."""
 
@@ -172,11 +141,12 @@ class Decoder:
         drawn = torch.Generator().manual_seed(SEED)
         ids = torch.randint(3, model.config.vocab_size, (1, prompt), generator=drawn)
         self.ids = ids.to(self.device)
-        self.kernel = best_linear_kernel(model)
+        self.kernel = use_one_row_kernels(model)
         self.step: Callable[..., Any] = model.forward
         if mode == "compiled":
             self.step = torch.compile(model.forward, mode="reduce-overhead", dynamic=False)
         self.cache: Any = None
+        self.decoded_ids: list[Tensor] = []  # (1, 1) each, from the prompt's last token on
         self.decoded = False  # whether the cache holds more than the prompt
         self.first: Tensor | None = None
 
@@ -189,6 +159,11 @@ class Decoder:
                 return self.cache
             return StaticCache(config=self.model.config, max_cache_len=self.prompt + self.generate)
         return DynamicCache()
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """A short prompt: kernels get ready, and repack their weights where they do that."""
+        self.model(self.ids[:, :WARM_UP], use_cache=False, logits_to_keep=1)
 
     @torch.inference_mode()
     def prefill_seconds(self) -> float:
@@ -221,9 +196,11 @@ class Decoder:
 
     def _decode(self) -> None:
         token = self.first
+        self.decoded_ids = [token]
         for _ in range(self.generate):
             torch.compiler.cudagraph_mark_step_begin()
             output = self.step(token, past_key_values=self.cache, use_cache=self.cache is not None)
             token = output.logits[:, -1:].argmax(-1)
+            self.decoded_ids.append(token)
         # The last token counts when it is there.
         token.item()

@@ -64,6 +64,10 @@ class Worker:
         modules = decoder_of(self.model).layers.modules()
         return sorted({type(m).__name__ for m in modules if hasattr(m, "in_features")})
 
+    def warm_up(self) -> None:
+        """A pass that does not count."""
+        self.decoder.warm_up()
+
     def prefill(self) -> float:
         """Seconds of the prompt."""
         return self.decoder.prefill_seconds()

@@ -143,8 +143,8 @@ def legend(brackets: str = "95% interval") -> str:
     marks = "; ".join(f"{mark} {name}" for name, mark in MARKS.items() if mark)
     return (
         f"Value ({brackets}) and verdict: {marks}; no mark: the paper has no such number. "
-        "The rules are in verdict.py and speeds.py of src/trimllm/paper, the reason for each cell in "
-        "the CSV. "
+        "The rules are in verdict.py and speeds.py of src/trimllm/paper, the reason for each cell "
+        "in the CSV. "
         f"{DAGGER} measured on stand-in data."
     )
 

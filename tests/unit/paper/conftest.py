@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from evaluation_files import Evaluations
+from timing_files import TimingFiles
 
 
 @pytest.fixture
@@ -22,3 +23,8 @@ def domains() -> list[dict[str, object]]:
         {"name": "medmcqa", "label": "MedMCQA", "tasks": ["medmcqa"]},
         {"name": "lexglue", "label": "LexGLUE", "tasks": ["lexglue"]},
     ]
+
+
+@pytest.fixture
+def timings(tmp_path: Path) -> TimingFiles:
+    return TimingFiles(tmp_path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from runs import ROOT, RUN, counts, lint, snakemake
 
+SHAPES_ONLY = json.dumps({"checkpoints": "false"})
 CHAIN = {"trim_epoch": 2, "trim_epoch_kept": 2}
 
 
@@ -44,6 +45,43 @@ def test_named_targets(tmp_path: Path, target: str) -> None:
     jobs = counts(run.stdout + run.stderr)
     assert ("full_ft" in jobs) == (target != "data")
     assert ("table2" in jobs) == (target == "all")
+
+
+def test_table1_times_checkpoints_and_shapes(tmp_path: Path) -> None:
+    run = snakemake(tmp_path, "-n", "table1", configfile=None, downloads="downloads")
+    assert run.returncode == 0, run.stderr
+    jobs = counts(run.stdout + run.stderr)
+    # full_ft and three of the chain; full, four compressors, 2 x 2 trimmed and three composed
+    assert (jobs["benchmark"], jobs["benchmark_shape"]) == (4, 12)
+    # One domain alone is trained for it.
+    assert jobs["full_ft"] == 1 and "sparse_ft" not in jobs
+
+
+def test_table7_needs_accuracy_in_its_three_domains(tmp_path: Path) -> None:
+    run = snakemake(tmp_path, "-n", "table7", configfile=None, downloads="downloads")
+    assert run.returncode == 0, run.stderr
+    jobs = counts(run.stdout + run.stderr)
+    evaluated = {name for name in jobs if name.startswith("evaluate_")}
+    assert evaluated == {"evaluate_sciq", "evaluate_medmcqa", "evaluate_financeqa"}
+
+
+def test_the_papers_table1_needs_no_weights(tmp_path: Path) -> None:
+    compute = json.dumps({"device": "cpu"})
+    run = snakemake(
+        tmp_path, "-n", "table1", configfile=ROOT / "config" / "paper.yaml", compute=compute
+    )
+    assert run.returncode == 0, run.stderr
+    # full, four compressors, 2 x 2 trimmed and two composed
+    assert counts(run.stdout + run.stderr) == {"benchmark_shape": 11, "table1": 1}
+
+
+def test_files_of_other_machines_appear_in_the_table(tmp_path: Path) -> None:
+    path = tmp_path / "results/bench/h100/random-llama-7b/full.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    run = snakemake(tmp_path, "-n", "table1", "--printshellcmds", benchmark=SHAPES_ONLY)
+    assert run.returncode == 0, run.stderr
+    assert "results/bench/h100/random-llama-7b/full.json" in run.stdout + run.stderr
 
 
 def test_every_criterion_has_its_chain(tmp_path: Path) -> None:

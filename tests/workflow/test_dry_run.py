@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from runs import ROOT, RUN, counts, lint, snakemake
 
-SHAPES_ONLY = json.dumps({"checkpoints": "false"})
 CHAIN = {"trim_epoch": 2, "trim_epoch_kept": 2}
 
 
@@ -73,15 +72,6 @@ def test_the_papers_table1_needs_no_weights(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     # full, four compressors, 2 x 2 trimmed and two composed
     assert counts(run.stdout + run.stderr) == {"benchmark_shape": 11, "table1": 1}
-
-
-def test_files_of_other_machines_appear_in_the_table(tmp_path: Path) -> None:
-    path = tmp_path / "results/bench/h100/random-llama-7b/full.json"
-    path.parent.mkdir(parents=True)
-    path.write_text("{}")
-    run = snakemake(tmp_path, "-n", "table1", "--printshellcmds", benchmark=SHAPES_ONLY)
-    assert run.returncode == 0, run.stderr
-    assert "results/bench/h100/random-llama-7b/full.json" in run.stdout + run.stderr
 
 
 def test_every_criterion_has_its_chain(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ if not workflow.overwrite_configfiles:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/common_benchmark.smk"
 include: "workflow/rules/fetch.smk"
 include: "workflow/rules/scan.smk"
 include: "workflow/rules/finetune.smk"

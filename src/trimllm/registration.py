@@ -12,9 +12,15 @@ from importlib.abc import Loader, MetaPathFinder
 from types import ModuleType
 from typing import Any
 
+from trimllm import kernels
+
 
 def register() -> None:
-    """Register the trimmed model classes with transformers' auto classes."""
+    """Register the trimmed model classes with transformers' auto classes.
+
+    The kernels of compressed checkpoints are made ready too: transformers imports them itself.
+    """
+    kernels.prepare()
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from trimllm.units.modeling_trimllm import TRIM_CLASSES

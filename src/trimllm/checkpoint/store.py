@@ -8,18 +8,20 @@ weights for whoever passes `trust_remote_code=True` without having trimllm.
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from trimllm import files
+from trimllm import files, kernels
 from trimllm.errors import UserError
 from trimllm.units import modeling_trimllm, supported_families
 from trimllm.units.adapters import family_of
@@ -30,7 +32,8 @@ ONE_FILE = "1000000GB"
 
 
 @contextlib.contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
+    """Without transformers' bars."""
     enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -55,11 +58,12 @@ def load(
     trust_remote_code: bool = False,
     verify: bool = True,
 ) -> tuple[nn.Module, Any]:
-    """Load any checkpoint: plain or trimmed.
+    """Load any checkpoint: plain, trimmed, compressed, or both.
 
     Args:
         path: a checkpoint directory.
-        dtype: type of the weights in memory; "auto" takes the stored one.
+        dtype: type of the weights in memory; "auto" takes the stored one. Four-bit weights come in
+            the type that their kernels compute in, whatever is asked.
         device: where the weights go.
         trust_remote_code: run modeling code that lies in the checkpoint (never for trimmed
             checkpoints of trimllm, whose classes are registered).
@@ -77,23 +81,27 @@ def load(
         raise UserError(f"{path} is no checkpoint: it has no config.json")
     if verify and (path / files.MANIFEST).is_file():
         files.verify_manifest(path)
-    family = family_of(files.read_json(path / "config.json").get("model_type", "unknown"))
+    config = files.read_json(path / "config.json")
+    family = family_of(config.get("model_type", "unknown"))
     if family not in supported_families() and not trust_remote_code:
         raise UserError(
             f"{path}: model family {family!r} has no adapter "
             f"(there are: {', '.join(supported_families())})"
         )
+    quantized = kernels.method_of(config)
+    if quantized in kernels.FOUR_BIT:
+        dtype = kernels.four_bit_dtype(str(device))
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             model, report = AutoModelForCausalLM.from_pretrained(
                 path,
                 dtype=dtype,
-                device_map=None if str(device) == "cpu" else device,
+                device_map={"": str(device)} if quantized or str(device) != "cpu" else None,
                 local_files_only=True,
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise UserError(f"{path} cannot be loaded: {error}") from error
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if names := report.get(problem):
@@ -148,7 +156,7 @@ def write(
         # save_pretrained recognizes tied weights by their shared memory, which a cast undoes.
         for name in list(model._tied_weights_keys or {}):
             state.pop(name, None)
-    with _no_progress_bars():
+    with no_progress_bars():
         model.save_pretrained(directory, state_dict=state, max_shard_size=ONE_FILE)
     # save_pretrained notes the type of the model in memory, not of what it was given to store.
     config = files.read_json(directory / "config.json")
@@ -157,6 +165,59 @@ def write(
     tokenizer.save_pretrained(directory)
     if getattr(model.config, "units", None) is not None:
         shutil.copyfile(MODELING_FILE, directory / MODELING_FILE.name)
+
+
+def write_tensors(
+    source: str | Path, tensors: Mapping[str, Tensor], changes: dict[str, Any], directory: Path
+) -> None:
+    """Write changed tensors of a checkpoint into an existing directory, the rest as in `source`.
+
+    Args:
+        source: the checkpoint whose config, tokenizer and modeling file are taken over.
+        tensors: all tensors of the new one. Weights and biases that are float32 are stored in the
+            type of `source`; what belongs to a packed format (scales, codes) as it is.
+        changes: keys of the config that differ.
+    """
+    config = files.read_json(Path(source) / "config.json")
+    stored_as = getattr(torch, config.get("dtype") or "float32")
+    converted = {
+        name: tensor.to(stored_as)
+        if tensor.dtype == torch.float32 and name.endswith((".weight", ".bias"))
+        else tensor
+        for name, tensor in tensors.items()
+    }
+    save_file(
+        {name: tensor.contiguous() for name, tensor in converted.items()},
+        directory / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    files.write_json(directory / "config.json", config | changes)
+    for path in Path(source).iterdir():
+        # What describes the source itself (manifest, records) stays behind.
+        if path.name.startswith(("tokenizer", "special_tokens", "chat_template", "generation_")) or (
+            path.name in ("vocab.json", "merges.txt", MODELING_FILE.name)
+        ):
+            shutil.copyfile(path, directory / path.name)
+
+
+def bytes_by_part(path: str | Path) -> dict[str, int]:
+    """Bytes of a checkpoint's tensors: all, and the embeddings and head among them."""
+    parts = {"total": 0, "embeddings": 0}
+    for file in Path(path).glob("*.safetensors"):
+        for name, entry in _header(file).items():
+            begin, end = entry["data_offsets"]
+            parts["total"] += end - begin
+            if any(part in name for part in ("embed_", "lm_head", ".project_")):
+                parts["embeddings"] += end - begin
+    return parts
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """Names and places of the tensors in a safetensors file: JSON after eight bytes of length."""
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    header.pop("__metadata__", None)
+    return header
 
 
 def weight_bytes(path: str | Path) -> int:

@@ -1,0 +1,62 @@
+"""A checkpoint proves itself: loaded by a fresh process, it must still know its language.
+
+`python -m trimllm.compress.proof CHECKPOINT IDS DEVICE` prints one JSON object, the mean loss of a
+checkpoint on rows of token ids (a JSON file).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from trimllm import files
+from trimllm.errors import UserError
+
+
+def fresh_loss(
+    checkpoint: Path, encoded: list[list[int]], workspace: Path, device: str, threads: int
+) -> float:
+    """Mean loss in nats a token of a checkpoint, loaded by a process of its own."""
+    ids = workspace / "held_back.json"
+    files.write_json(ids, encoded)
+    source = str(Path(__file__).parents[2])
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")])),
+    }
+    command = [sys.executable, "-m", __name__, str(checkpoint), str(ids), device]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
+    lines = [line for line in run.stdout.splitlines() if line.startswith('{"loss"')]
+    if run.returncode or not lines:
+        last = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
+        raise UserError(f"the compressed checkpoint cannot be loaded by a fresh process: {last}")
+    return float(json.loads(lines[-1])["loss"])
+
+
+def judge(loss: float, yardstick: float, margin: float, what: str, name: str) -> None:
+    """Raise `UserError` unless `loss` is at most `yardstick` + `margin`, all in nats a token."""
+    # Written so that a loss that is no number fails.
+    if not loss <= yardstick + margin:
+        raise UserError(
+            f"{what}: loss {loss:.3f} on held-back texts is worse than {name}'s {yardstick:.3f} "
+            f"by more than {margin:g}: the compressed checkpoint is broken and was not kept; give "
+            "more calibration texts, or another engine"
+        )
+
+
+def _main(arguments: list[str]) -> dict[str, Any]:
+    from trimllm.checkpoint import load
+    from trimllm.compress.calibration import mean_loss
+
+    checkpoint, ids, device = arguments
+    model, _ = load(checkpoint, device=device, verify=False)
+    return {"loss": mean_loss(model, files.read_json(ids))}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_main(sys.argv[1:])))

@@ -1,0 +1,80 @@
+"""A trimmed model as a stock one, and back.
+
+Compressors know whole models only. `to_stock` stands a module of the stock class in the place of
+every missing unit, its output projection zero, so that the residual stream passes it unchanged and
+the model computes exactly the same. `strip` removes those units' tensors again, by name: blocks
+keep their numbers, so it serves every format that keeps the names of modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+
+from trimllm.units import adapter_of
+from trimllm.units.modeling_trimllm import decoder_of, packed_blocks
+from trimllm.units.packing import KINDS
+
+
+def missing_modules(model: nn.Module) -> list[str]:
+    """Names of the modules that a packed model lacks, `model.layers.3.self_attn` say."""
+    kept = getattr(model.config, "units", None)
+    if kept is None:
+        return []
+    adapter, prefix = adapter_of(model), layers_prefix(model)
+    return [
+        f"{prefix}.{number}.{part}"
+        for number, block in enumerate(packed_blocks(kept))
+        for kind in KINDS
+        if kind not in block
+        for part in adapter.parts[kind]
+    ]
+
+
+def layers_prefix(model: nn.Module) -> str:
+    """Name of the module that holds the decoder layers."""
+    layers = decoder_of(model).layers
+    return next(name for name, module in model.named_modules() if module is layers)
+
+
+def stock_config(config: object) -> object:
+    """The stock configuration of a possibly trimmed one: as many blocks, all of them whole."""
+    if getattr(config, "units", None) is None:
+        return config.__class__.from_dict(config.to_dict())
+    content = config.to_dict()
+    for key in ("units", "original_num_hidden_layers", "auto_map", "model_type", "architectures"):
+        content.pop(key, None)
+    return config.__class__.__base__.from_dict(content)
+
+
+@torch.no_grad()
+def to_stock(model: nn.Module, seed: int = 0) -> nn.Module:
+    """A stock model that computes what `model` does; a copy, on the same device and type.
+
+    What stands in for a missing unit is random (its inputs are real, so every statistic of a
+    compressor is finite) up to its output projection, which is zero.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        stock = AutoModelForCausalLM.from_config(stock_config(model.config), dtype=model.dtype)
+    stock.load_state_dict(model.state_dict(), strict=False)
+    stock.generation_config = model.generation_config
+    missing = set(missing_modules(model))
+    adapter, prefix = adapter_of(model), layers_prefix(model)
+    for number, layer in enumerate(decoder_of(stock).layers):
+        for kind in KINDS:
+            if f"{prefix}.{number}.{adapter.parts[kind][-1]}" in missing:
+                projection = adapter.output_projection(layer, kind)
+                projection.weight.zero_()
+                if projection.bias is not None:
+                    projection.bias.zero_()
+    return stock.to(next(model.parameters()).device).eval()
+
+
+def strip(tensors: Mapping[str, Tensor], missing: list[str]) -> dict[str, Tensor]:
+    """The tensors of surviving modules."""
+    gone = tuple(f"{name}." for name in missing)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(gone)}

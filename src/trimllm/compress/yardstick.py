@@ -1,0 +1,74 @@
+"""What a compressor is measured against: the plainest way to the same size.
+
+| compressor | yardstick | margin, nats a token |
+|---|---|---|
+| awq_int4, gptq_int4 | four bits, same groups, rounded to nearest | 0.1 |
+| llm_int8 | eight bits, a scale a row, rounded to nearest | 0.05 |
+| sparsegpt_2_4 | the two smaller of every four weights set to zero | 0 |
+| llm_pruner | structures drawn at random, same widths | 0 |
+
+The margin is how much worse than its yardstick a checkpoint may be on held-back texts: a corrupt
+one is worse by nats. A method that calibrates can lose a little on texts that it has not seen.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from trimllm.compress import int4, llm_pruner
+from trimllm.compress.job import CompressSettings, linear_names
+
+MARGINS = {
+    "awq_int4": 0.1,
+    "gptq_int4": 0.1,
+    "llm_int8": 0.05,
+    "sparsegpt_2_4": 0.0,
+    "llm_pruner": 0.0,
+}
+NAMES = {
+    "awq_int4": "round to nearest, int4",
+    "gptq_int4": "round to nearest, int4",
+    "llm_int8": "round to nearest, int8",
+    "sparsegpt_2_4": "magnitude, 2:4",
+    "llm_pruner": "random structures",
+}
+
+
+@torch.no_grad()
+def yardstick(method: str, model: nn.Module, settings: CompressSettings) -> nn.Module:
+    """A changed copy of a dense model; see the table above."""
+    model = copy.deepcopy(model)
+    if method == "llm_pruner":
+        generator = torch.Generator().manual_seed(settings.seed)
+        llm_pruner.cut(
+            model,
+            llm_pruner.plan(model, settings.kept),
+            lambda sides: torch.rand(int(sides[0].owner.max()) + 1, generator=generator),
+        )
+        return model
+    change: Callable[[Tensor], Tensor] = {
+        "llm_int8": int8_to_nearest,
+        "sparsegpt_2_4": two_of_four,
+    }.get(method, lambda weight: int4.round_to_nearest(weight, settings.group_size))
+    for name in linear_names(model):
+        weight = model.get_submodule(name).weight
+        weight.copy_(change(weight))
+    return model
+
+
+def int8_to_nearest(weight: Tensor) -> Tensor:
+    """(out, in) weights in 255 steps, the largest of a row at 127."""
+    scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+    return (weight / scale).round() * scale
+
+
+def two_of_four(weight: Tensor) -> Tensor:
+    """(out, in) weights, the two smaller of every four neighbours in a row set to zero."""
+    grouped = weight.unflatten(1, (-1, 4))
+    kept = grouped.abs().argsort(2, descending=True, stable=True)[..., :2]
+    mask = torch.zeros_like(grouped, dtype=torch.bool).scatter_(2, kept, True)
+    return (grouped * mask).flatten(1)

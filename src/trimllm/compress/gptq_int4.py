@@ -49,9 +49,7 @@ def _gptqmodel(job: CompressJob) -> Compressed:
         device=job.settings.device,
         dynamic={rf"-:^{name.replace('.', r'[.]')}([.]|$)": {} for name in missing} or None,
     )
-    engine = GPTQModel.load(
-        str(dense), wanted, device=job.settings.device, dtype=torch.float32
-    )
+    engine = GPTQModel.load(str(dense), wanted, dtype=torch.float32)
     rows = pack(encode(job.tokenizer, job.texts, job.settings.max_tokens), job.settings.max_tokens)
     engine.quantize(
         [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in rows], batch_size=1

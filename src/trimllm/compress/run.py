@@ -197,11 +197,12 @@ def _dense_losses(
     settings: CompressSettings,
     seconds: dict[str, float],
 ) -> tuple[dict[str, float], list[list[int]]]:
-    from trimllm.compress.calibration import encode, mean_loss
+    from trimllm.compress.calibration import encode, mean_loss, pack
     from trimllm.compress.yardstick import yardstick
 
     with _timed(seconds, "yardstick"):
-        encoded = encode(tokenizer, held_back, settings.max_tokens)
+        rows = pack(encode(tokenizer, held_back, settings.max_tokens), settings.max_tokens)
+        encoded = [row[0].tolist() for row in rows]
         losses = {"dense": mean_loss(model, encoded)}
         losses["yardstick"] = mean_loss(yardstick(method, model, settings), encoded)
     return losses, encoded

@@ -15,7 +15,7 @@ FOUR_BIT = ("awq", "gptq")
 
 
 def four_bit_dtype(device: str) -> str:
-    """What int4 kernels compute in: PyTorch's own on a CPU takes bfloat16, those of GPUs float16."""
+    """What int4 kernels compute in: PyTorch's own on a CPU bfloat16, those of GPUs float16."""
     return "bfloat16" if device.startswith("cpu") else "float16"
 
 

@@ -25,6 +25,7 @@ TASKS = {
     "full_ft": "full_ft",
     "sparse_ft": "sparse_ft",
     "trim_epoch": "trim",
+    "compress": "compress",
     "evaluate": "evaluate",
 }
 
@@ -43,18 +44,20 @@ def memory_mb(task: str, model: dict[str, Any], config: dict[str, Any]) -> int:
     """MiB of memory for a job on a model.
 
     Args:
-        task: "fetch", "scan", "full_ft", "sparse_ft", "trim" or "evaluate".
+        task: "fetch", "scan", "full_ft", "sparse_ft", "trim", "compress" or
+            "evaluate".
         model: one model of the configuration.
         config: the resolved configuration.
 
     Loading holds the stored file beside the float32 weights; training adds gradients and moments
-    for what is trained.
+    for what is trained; compressing holds the float32 weights three times (the model, what an
+    engine works on, the yardstick) beside those that a second process loads.
     """
     stored = 4 if model["storage_dtype"] == "float32" else 2
     trained = {"full_ft": 1.0, "sparse_ft": config["trim"]["ratio"]}
     trained["trim"] = trained["sparse_ft"]
     training = trained.get(task, 0.0) * (GRADIENT + MOMENTS)
-    bytes_each = WEIGHT + max(stored, training)
+    bytes_each = 4 * WEIGHT if task == "compress" else WEIGHT + max(stored, training)
     return BASE_MIB + math.ceil(model["parameters"] * bytes_each / MIB)
 
 
@@ -65,12 +68,14 @@ def runtime_minutes(task: str, model: dict[str, Any], config: dict[str, Any], gp
     2·N/2.
     """
     per_parameter = {"full_ft": 6.0, "sparse_ft": 6.0, "evaluate": 2.0, "fetch": 0.0, "trim": 6.0}
-    per_parameter["scan"] = 0.0
+    # AWQ, the dearest, runs a unit ten times for each of its layers, in fake four-bit weights.
+    per_parameter |= {"scan": 0.0, "compress": 80.0}
     finetune, trim = config["finetune"], config["trim"]
     documents = {
         "full_ft": (finetune["documents"] or 10_000) * finetune["epochs"],
         "sparse_ft": (finetune["documents"] or 10_000) * finetune["epochs"],
         "evaluate": 3 * (config["evaluate"]["documents"] or 5_000),
+        "compress": config["compress"]["calibration_documents"],
         "fetch": 0,
         "scan": 0,
         "trim": trim["documents"] or 10_000,

@@ -20,6 +20,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from trimllm import compress
 from trimllm.benchmark.patterns import kept_units
 from trimllm.benchmark.shapes import SHAPES
 from trimllm.data import spec
@@ -27,6 +28,7 @@ from trimllm.errors import UserError
 from trimllm.kept import drops_for
 
 COMMAND_LINE = "command line (--config)"
+COMPRESSORS = tuple(compress.METHODS)
 CRITERIA = ("both", "calibration", "activation_norm", "likelihood")
 # model_type in a checkpoint's config.json -> family, where they are not the same word.
 FAMILY_OF = {"trimllm_llama": "llama", "trimllm_opt": "opt"}
@@ -293,6 +295,7 @@ def _problems(
             if not os.path.isfile(file):
                 yield ["domains", index], name, f"reads file {file}, which does not exist"
     yield from _benchmark_problems(config["benchmark"], domains)
+    yield from _compress_problems(config["compress"])
     for name, model in config["models"].items():
         yield from _model_problems(name, model, wheels)
         yield from _trim_problems(name, model, config["trim"])
@@ -371,6 +374,19 @@ def _model_problems(
             model["blocks"],
             f"{folder}/config.json says num_hidden_layers {stored['num_hidden_layers']}",
         )
+
+
+def _compress_problems(section: dict[str, Any]) -> Iterator[tuple[list[Any], Any, str]]:
+    """Engines that a method does not have, or that are not installed."""
+    for method in dict.fromkeys([*section["methods"], *section["engines"]]):
+        engine = section["engines"].get(method)
+        known = compress.METHODS[method]
+        if engine is not None and engine not in known:
+            at = ["compress", "engines", method]
+            yield at, engine, f"no engine of {method} (there are: {', '.join(known)})"
+        elif gone := compress.missing_package(method, engine):
+            at = ["compress", "methods", section["methods"].index(method)]
+            yield at, method, f"needs package {gone}, which is not installed; run `make setup`"
 
 
 def _trim_problems(

@@ -23,7 +23,8 @@ except settings.UserError as error:
     sys.exit(f"error: {error}")
 config.update(resolved)
 
-MODELS, TRIM, BENCH = config["models"], config["trim"], config["benchmark"]
+MODELS, TRIM = config["models"], config["trim"]
+COMPRESS, BENCH = config["compress"], config["benchmark"]
 DEVICE = config["compute"]["device"]
 USES_GPU = DEVICE == "cuda" or (DEVICE == "auto" and demand.gpus() > 0)
 RESULTS = os.path.normpath(config["results"])
@@ -56,6 +57,8 @@ wildcard_constraints:
     ratio=r"[0-9]+(\.[0-9]+)?",
     drops=r"[1-9][0-9]*",
     drop=r"[0-9][0-9]+",
+    compressor="|".join(settings.COMPRESSORS),
+    dense=r"[a-z][a-z0-9_]*(_r[0-9.]+_d[0-9]+/drop_[0-9]+)?",
     recipe=r"[a-z][a-z0-9_]*(_r[0-9.]+_d[0-9]+/drop_[0-9]+)?(\+[a-z][a-z0-9_]*)?",
 
 
@@ -63,13 +66,14 @@ wildcard_constraints:
 # Snakemake reruns a job when its script or its params change, but does not look into what the
 # script imports: a hash of the rooms that a stage uses is among its params.
 
-LOADING = ("files", "units", "checkpoint")
+LOADING = ("files", "kernels", "units", "checkpoint")
 SCORING = (*LOADING, "data", "precision", "score")
 CODE = {
     "fetch_wheel": code_hash("fetch", "files"),
     "fetch_model": code_hash("fetch", *LOADING),
     "prepare_domain": code_hash("data", "files"),
     "train": code_hash("train", "scan", "select", *SCORING),
+    "compress": code_hash("compress", "data", *LOADING),
     "evaluate": code_hash("evaluate", "intervals", *SCORING),
     "benchmark": code_hash("benchmark", *LOADING, "kept"),
     "table2": code_hash("paper", "intervals"),
@@ -111,7 +115,9 @@ def test_files(name):
 
 def document_limits():
     """How many documents a domain gives to training, calibration and each test."""
+    calibrated = COMPRESS["calibration_documents"] + COMPRESS["held_back_documents"]
     wanted = [config["finetune"]["documents"], TRIM["documents"]]
+    wanted += [calibrated] if COMPRESS["methods"] else []
     return {
         "train": None if None in wanted else max(wanted),
         "calibration": TRIM["calibration_documents"],
@@ -217,6 +223,19 @@ def trained_recipes(model):
     return ["full_ft", "sparse_ft", *trimmed]
 
 
+def evaluated_recipes(model):
+    """Recipes of Table 2 that are evaluated: those that are trained, and full_ft compressed."""
+    compressed = [f"full_ft+{method}" for method in COMPRESS["methods"]]
+    return [*trained_recipes(model), *compressed]
+
+
+def dense_files(wildcards):
+    """Input: the checkpoint that is compressed."""
+    return checkpoint_files(
+        f"<results>/models/{wildcards.model}/{wildcards.domain}/{wildcards.dense}"
+    )
+
+
 # ---- parameters ------------------------------------------------------------------------------
 
 
@@ -239,6 +258,18 @@ def loading(wildcards):
         "storage_dtype": model["storage_dtype"],
         "trust_remote_code": model["trust_remote_code"],
     }
+
+
+def engine_of(wildcards):
+    """The tool of a compressor."""
+    name = wildcards.compressor
+    return COMPRESS["engines"].get(name) or settings.default_engine(name)
+
+
+def compress_settings(wildcards):
+    """What compression depends on; becomes `trimllm.compress.CompressSettings`."""
+    keys = ("group_size", "max_tokens", "kept")
+    return {**{key: COMPRESS[key] for key in keys}, "seed": config["seed"]}
 
 
 def epoch_number(wildcards):
@@ -269,7 +300,7 @@ def evaluation_files(model, domain):
     """All evaluations of a model in a domain."""
     return [
         f"<results>/eval/{model}/{domain}/{recipe}/{task}.json"
-        for recipe in ["pretrained", *trained_recipes(model)]
+        for recipe in ["pretrained", *evaluated_recipes(model)]
         for task in DOMAINS[domain]["tests"]
     ]
 
@@ -317,7 +348,7 @@ def all_checkpoints():
         f"<results>/models/{model}/{domain}/{recipe}/manifest.json"
         for model in MODELS
         for domain in DOMAINS
-        for recipe in trained_recipes(model)
+        for recipe in evaluated_recipes(model)
     ]
 
 

@@ -194,9 +194,9 @@ def write_tensors(
     files.write_json(directory / "config.json", config | changes)
     for path in Path(source).iterdir():
         # What describes the source itself (manifest, records) stays behind.
-        if path.name.startswith(("tokenizer", "special_tokens", "chat_template", "generation_")) or (
-            path.name in ("vocab.json", "merges.txt", MODELING_FILE.name)
-        ):
+        if path.name.startswith(
+            ("tokenizer", "special_tokens", "chat_template", "generation_")
+        ) or (path.name in ("vocab.json", "merges.txt", MODELING_FILE.name)):
             shutil.copyfile(path, directory / path.name)
 
 

@@ -5,6 +5,6 @@ that `trimllm.load`, stock transformers and lm-eval read comes out, with the sur
 """
 
 from trimllm.compress.job import CompressSettings
-from trimllm.compress.run import METHODS, check, compress, default_engine
+from trimllm.compress.run import METHODS, check, compress, default_engine, missing_package
 
-__all__ = ["METHODS", "CompressSettings", "check", "compress", "default_engine"]
+__all__ = ["METHODS", "CompressSettings", "check", "compress", "default_engine", "missing_package"]

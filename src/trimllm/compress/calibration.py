@@ -1,4 +1,4 @@
-"""Calibration and held-back texts as rows of tokens, and the loss that a checkpoint is judged by."""
+"""Texts as rows of tokens, and the loss that a checkpoint is judged by."""
 
 from __future__ import annotations
 

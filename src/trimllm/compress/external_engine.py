@@ -1,8 +1,8 @@
-"""Engines in environments of their own: a stock checkpoint goes out, a compressed one comes back."""
+"""Engines in environments of their own: a stock checkpoint goes in, a compressed one comes out."""
 
 from __future__ import annotations
 
-from trimllm.compress.job import CompressJob, Compressed
+from trimllm.compress.job import Compressed, CompressJob
 
 
 def compress(job: CompressJob) -> Compressed:

@@ -16,10 +16,8 @@ from torch import Tensor
 from trimllm import files, kernels
 from trimllm.compress import external_engine
 from trimllm.compress.calibration import encode, pack
-from trimllm.compress.job import CompressJob, Compressed
+from trimllm.compress.job import Compressed, CompressJob
 from trimllm.compress.stock import missing_modules, strip, to_stock
-
-ENGINES = ("gptqmodel", "auto_gptq")
 
 
 def compress(job: CompressJob) -> Compressed:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Compressed:
 
 def linear_names(model: nn.Module) -> list[str]:
     """Names of the linear layers inside the decoder layers: all that compressors change."""
+    from torch import nn
+
     from trimllm.compress.stock import layers_prefix
 
     prefix = layers_prefix(model) + "."
@@ -72,6 +75,8 @@ def linear_names(model: nn.Module) -> list[str]:
 
 def outside_linears(model: nn.Module) -> list[str]:
     """Names of the linear layers outside of them (head, OPT's projections): never changed."""
+    from torch import nn
+
     inside = set(linear_names(model))
     return [
         name

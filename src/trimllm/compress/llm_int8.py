@@ -9,9 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from trimllm.compress.job import CompressJob, Compressed, outside_linears
-
-ENGINES = ("bitsandbytes",)
+from trimllm.compress.job import Compressed, CompressJob, outside_linears
 
 
 def compress(job: CompressJob) -> Compressed:

@@ -20,12 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from trimllm.compress.calibration import encode
-from trimllm.compress.job import CompressJob, Compressed, untied
+from trimllm.compress.job import Compressed, CompressJob, untied
 from trimllm.errors import UserError
 from trimllm.units import unit_layers, unit_parameters
 from trimllm.units.adapters import family_of
 
-ENGINES = ("torch-pruning",)
 # MLP widths are multiples of this where the model is wide enough: what kernels like.
 WIDTH_STEP = 8
 

@@ -7,12 +7,12 @@ import importlib.metadata
 import importlib.util
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from trimllm import files
-from trimllm.compress.job import CompressJob, Compressed, CompressSettings
+from trimllm.compress.job import Compressed, CompressJob, CompressSettings
 from trimllm.errors import UserError
 
 # Method -> engine -> the packages that must be installed here; none: an environment of its own.
@@ -35,6 +35,12 @@ RECORD = "compression"
 def default_engine(method: str) -> str:
     """The engine that a method uses when none is named."""
     return next(iter(METHODS[method]))
+
+
+def missing_package(method: str, engine: str | None = None) -> str | None:
+    """A package that an engine needs and that is not installed, or None."""
+    needed = METHODS[method][engine or default_engine(method)]
+    return next((name for name in needed if importlib.util.find_spec(name) is None), None)
 
 
 def check(
@@ -60,11 +66,10 @@ def check(
     if engine not in METHODS[method]:
         known = ", ".join(METHODS[method])
         raise UserError(f"{method} has no engine {engine!r} (there are: {known})")
-    for package in METHODS[method][engine]:
-        if importlib.util.find_spec(package) is None:
-            raise UserError(
-                f"{method} by {engine}: package {package} is not installed; run `make setup`"
-            )
+    if package := missing_package(method, engine):
+        raise UserError(
+            f"{method} by {engine}: package {package} is not installed; run `make setup`"
+        )
     _check_device(engine, settings.device)
     if method not in UNCALIBRATED and texts < settings.min_texts:
         raise UserError(
@@ -127,7 +132,7 @@ def compress(
     *,
     engine: str | None = None,
     settings: CompressSettings | None = None,
-    provenance: dict[str, Any] | None = None,
+    provenance: Callable[[], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Compress a checkpoint; the result is whole and proven under its name, or not there.
 
@@ -138,6 +143,7 @@ def compress(
         held_back: what the loss is compared on, none of it among `texts`.
         output: where the compressed checkpoint goes.
         engine: the tool; None takes the method's default.
+        provenance: asked at the end for what goes into manifest.json beside the hashes.
 
     Returns:
         The record that lies beside the weights as compression.json: method, engine and its
@@ -163,11 +169,13 @@ def compress(
             job = CompressJob(model, tokenizer, list(texts), engine, settings, workspace)
             made: Compressed = module.compress(job)
         store.write_tensors(source, made.tensors, made.config, temporary)
-        losses["compressed"] = _proven(method, temporary, encoded, losses, workspace, settings, seconds)
+        losses["compressed"] = _proven(
+            method, temporary, encoded, losses, workspace, settings, seconds
+        )
         record = _record(method, engine, source, temporary, made, losses, seconds, settings)
         record |= {"calibration_texts": len(texts), "held_back_texts": len(held_back)}
         files.write_json(temporary / f"{RECORD}.json", record)
-        files.write_manifest(temporary, provenance)
+        files.write_manifest(temporary, provenance() if provenance else None)
         temporary.chmod(0o755)
         files.publish(temporary, output)
     finally:

@@ -15,6 +15,7 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 from torch import nn
 
+from trimllm import kernels
 from trimllm.data import Document, read_documents
 from trimllm.errors import UserError
 from trimllm.evaluate.model import TrimLM
@@ -58,7 +59,7 @@ def evaluate(
         limit: evaluate the first so many documents of a task; None takes all.
         batch_tokens: packed tokens that run at once.
         dtype: type that the model is cast to and runs in: "float32", "bfloat16", or "auto",
-            bfloat16 where the processor is fast at it.
+            bfloat16 where the processor is fast at it. Packed formats keep their kernels' type.
 
     Returns:
         By name: task, n, acc (%), stderr (%), ci95 (Wilson, %), chance (%: mean of one over the
@@ -67,7 +68,8 @@ def evaluate(
     """
     # The harness writes a great deal that is of no interest here.
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    model = model.to(compute_dtype(dtype, device_of(model)))
+    if not kernels.is_quantized(model):
+        model = model.to(compute_dtype(dtype, device_of(model)))
     harness = TrimLM(model, tokenizer=tokenizer, token_budget=batch_tokens)
     return {name: _one(harness, name, source, limit) for name, source in tasks.items()}
 

@@ -1,0 +1,26 @@
+"""Compress one checkpoint, calibrated on the domain's training documents."""
+
+from pathlib import Path
+
+from _job import Job
+
+with Job(snakemake, model=True) as job:
+    from trimllm.compress import CompressSettings, compress
+    from trimllm.data import read_documents
+
+    params, wildcards = snakemake.params, snakemake.wildcards
+    hashes = job.data_hashes(snakemake.input.report)
+    texts = [one.prompt + one.choices[one.answer] for one in read_documents(snakemake.input.train)]
+    texts = list(dict.fromkeys(texts))
+    compress(
+        wildcards.compressor,
+        Path(snakemake.input.manifest).parent,
+        texts[: params.calibration],
+        texts[params.calibration :][: params.held_back],
+        Path(snakemake.output.manifest).parent,
+        engine=params.engine,
+        settings=CompressSettings(
+            **params.settings, threads=snakemake.threads, device=params.loading["device"]
+        ),
+        provenance=lambda: job.provenance(data_hashes=hashes, seed=params.settings["seed"]),
+    )

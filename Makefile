@@ -27,19 +27,22 @@ CORES ?= all
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-# Four of lm-eval's and Snakemake's dependencies are published as sources only; all four are pure
-# Python. Everything else must come as a wheel: nothing is compiled.
+# Published as sources only, and all of it pure Python: dependencies of lm-eval and Snakemake, and
+# gptqmodel with some of its own. Everything else must come as a wheel: nothing is compiled.
 PURE_PYTHON := connection_pool,rouge_score,sqlitedict,word2number
+PURE_PYTHON := $(PURE_PYTHON),defuser,device-smi,gptqmodel,logbar,tokenicer
 
 setup: $(STAMP)
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-nodeps.lock pyproject.toml
 	@test -n '$(PYTHON)' || { echo 'error: no Python 3.11 to 3.13 with venv and pip found;' \
 		'install one, or name it: make setup PYTHON=/path/to/python3' >&2; exit 1; }
 	@rm -f '$@'
 	@test -x $(BIN)/python || '$(PYTHON)' -m venv .venv
 	$(BIN)/python -m pip install --quiet --only-binary :all: --no-binary '$(PURE_PYTHON)' \
 		-r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --only-binary :all: \
+		--no-binary '$(PURE_PYTHON)' -r requirements-nodeps.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch '$@'
 

@@ -263,7 +263,7 @@ def loading(wildcards):
 def engine_of(wildcards):
     """The tool of a compressor."""
     name = wildcards.compressor
-    return COMPRESS["engines"].get(name) or settings.default_engine(name)
+    return COMPRESS["engines"].get(name) or settings.compress.default_engine(name)
 
 
 def compress_settings(wildcards):

@@ -29,6 +29,12 @@ from trimllm.units.adapters import family_of
 MODELING_FILE = Path(modeling_trimllm.__file__)
 # Never split: one declared output per checkpoint, whatever its size.
 ONE_FILE = "1000000GB"
+# Starts of names of files that a changed checkpoint shares with its source. What describes the
+# source itself, manifest and records, is not among them.
+TAKEN_OVER = (
+    *("tokenizer", "special_tokens", "added_tokens", "chat_template", "vocab", "merges"),
+    *("generation_config", MODELING_FILE.name),
+)
 
 
 @contextlib.contextmanager
@@ -193,10 +199,7 @@ def write_tensors(
     )
     files.write_json(directory / "config.json", config | changes)
     for path in Path(source).iterdir():
-        # What describes the source itself (manifest, records) stays behind.
-        if path.name.startswith(
-            ("tokenizer", "special_tokens", "chat_template", "generation_")
-        ) or (path.name in ("vocab.json", "merges.txt", MODELING_FILE.name)):
+        if path.name.startswith(TAKEN_OVER):
             shutil.copyfile(path, directory / path.name)
 
 

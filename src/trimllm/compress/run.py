@@ -169,9 +169,10 @@ def compress(
             job = CompressJob(model, tokenizer, list(texts), engine, settings, workspace)
             made: Compressed = module.compress(job)
         store.write_tensors(source, made.tensors, made.config, temporary)
-        losses["compressed"] = _proven(
-            method, temporary, encoded, losses, workspace, settings, seconds
-        )
+        with _timed(seconds, "proof"):
+            losses["compressed"] = _proven(
+                method, temporary, encoded, losses["yardstick"], workspace, settings
+            )
         record = _record(method, engine, source, temporary, made, losses, seconds, settings)
         record |= {"calibration_texts": len(texts), "held_back_texts": len(held_back)}
         files.write_json(temporary / f"{RECORD}.json", record)
@@ -220,17 +221,15 @@ def _proven(
     method: str,
     checkpoint: Path,
     encoded: list[list[int]],
-    losses: dict[str, float],
+    yardstick: float,
     workspace: Path,
     settings: CompressSettings,
-    seconds: dict[str, float],
 ) -> float:
     from trimllm.compress.proof import fresh_loss, judge
     from trimllm.compress.yardstick import MARGINS, NAMES
 
-    with _timed(seconds, "proof"):
-        loss = fresh_loss(checkpoint, encoded, workspace, settings.device, settings.threads)
-    judge(loss, losses["yardstick"], MARGINS[method], method, NAMES[method])
+    loss = fresh_loss(checkpoint, encoded, workspace, settings.device, settings.threads)
+    judge(loss, yardstick, MARGINS[method], method, NAMES[method])
     return loss
 
 

@@ -52,10 +52,13 @@ CONFIGS = {
 FAMILIES = tuple(CONFIGS)
 
 
-def tiny(family: str, seed: int = 0) -> torch.nn.Module:
+def tiny(family: str, seed: int = 0, mlp_width: int | None = None) -> torch.nn.Module:
     """A random model whose norms and biases are random too, so that no term can hide."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(CONFIGS[family](), dtype=torch.float32).eval()
+    config = CONFIGS[family]()
+    if mlp_width is not None:
+        setattr(config, "ffn_dim" if family == "opt" else "intermediate_size", mlp_width)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name and name.endswith("weight"):

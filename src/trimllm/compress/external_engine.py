@@ -6,7 +6,7 @@ from trimllm.compress.job import Compressed, CompressJob
 
 
 def compress(job: CompressJob) -> Compressed:
-    """Compress with `autoawq` or `auto_gptq`."""
+    """Compress with `autoawq` or `auto-gptq`."""
     from trimllm.checkpoint import store
     from trimllm.compress.external import run_engine
     from trimllm.compress.gptq_int4 import read_made

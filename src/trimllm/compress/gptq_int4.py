@@ -22,7 +22,7 @@ from trimllm.compress.stock import missing_modules, strip, to_stock
 
 def compress(job: CompressJob) -> Compressed:
     """Compress with the job's engine."""
-    if job.engine == "auto_gptq":
+    if job.engine == "auto-gptq":
         return external_engine.compress(job)
     return _gptqmodel(job)
 

@@ -8,6 +8,7 @@ import importlib.util
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,18 @@ from trimllm.errors import UserError
 # Method -> engine -> the packages that must be installed here; none: an environment of its own.
 METHODS: dict[str, dict[str, tuple[str, ...]]] = {
     "awq_int4": {"llmcompressor": ("llmcompressor", "gptqmodel"), "autoawq": ("gptqmodel",)},
-    "gptq_int4": {"gptqmodel": ("gptqmodel", "optimum"), "auto_gptq": ("gptqmodel", "optimum")},
+    "gptq_int4": {"gptqmodel": ("gptqmodel", "optimum"), "auto-gptq": ("gptqmodel", "optimum")},
     "sparsegpt_2_4": {"llmcompressor": ("llmcompressor",)},
     "llm_int8": {"bitsandbytes": ("bitsandbytes",)},
     "llm_pruner": {"torch-pruning": ("torch_pruning",)},
 }
 """The first engine of a method is its default."""
 
-EXTERNAL = ("autoawq", "auto_gptq")
+EXTERNAL = ("autoawq", "auto-gptq")
 FOUR_BIT = ("awq_int4", "gptq_int4")
 UNCALIBRATED = ("llm_int8",)
-GROUP_SIZES = (16, 32, 64, 128)
+# What the int4 kernels of PyTorch on a CPU and those of GPUs both take.
+GROUP_SIZES = (32, 64, 128)
 RECORD = "compression"
 
 
@@ -70,6 +72,10 @@ def check(
         raise UserError(
             f"{method} by {engine}: package {package} is not installed; run `make setup`"
         )
+    if engine in EXTERNAL:
+        from trimllm.compress.external import engine_available
+
+        engine_available(engine, settings.python)
     _check_device(engine, settings.device)
     if method not in UNCALIBRATED and texts < settings.min_texts:
         raise UserError(
@@ -163,6 +169,8 @@ def compress(
     workspace = files.new_sibling(output)
     try:
         model, tokenizer = store.load(source, dtype="float32", device=settings.device)
+        longest = min(settings.max_tokens, model.config.max_position_embeddings)
+        settings = replace(settings, max_tokens=longest)
         losses, encoded = _dense_losses(method, model, tokenizer, held_back, settings, seconds)
         with _timed(seconds, "compress"):
             module = importlib.import_module(f"trimllm.compress.{method}")

@@ -1,0 +1,100 @@
+"""Every compressor on trimmed models: what is stored, and that it loads and computes."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+from models import CONFIGS, logits_of, some_ids, tiny, word_tokenizer
+from safetensors import safe_open
+
+import trimllm
+from trimllm import checkpoint
+from trimllm.checkpoint import store
+from trimllm.compress import METHODS, CompressSettings, default_engine
+from trimllm.compress.job import CompressJob
+from trimllm.compress.yardstick import yardstick
+from trimllm.units import Unit, drop, unit_parameters, units
+
+# First and last unit gone, attention and MLPs without their partner, an inner block gone.
+DROPPED = [Unit(0, "attention"), Unit(1, "mlp"), Unit(2, "attention"), Unit(2, "mlp")]
+DROPPED += [Unit(4, "mlp")]
+TEXTS = [" ".join(f"w{(i * k) % 97}" for i in range(1, 20)) for k in range(1, 13)]
+SETTINGS = CompressSettings(group_size=32, max_tokens=100)
+CASES = [(method, "llama", DROPPED) for method in METHODS]
+CASES += [("awq_int4", "opt", DROPPED), ("llm_int8", "qwen2", []), ("gptq_int4", "opt", [])]
+
+
+def made(method: str, family: str, dropped: list[Unit], folder: Path) -> tuple:
+    """(dense model, folder of the compressed checkpoint) of a tiny random model."""
+    model = tiny(family, mlp_width=64)
+    model = drop(model, dropped) if dropped else model
+    source = checkpoint.save(model, word_tokenizer(), folder / "dense")
+    loaded, tokenizer = trimllm.load(source)
+    (folder / "work").mkdir()
+    job = CompressJob(loaded, tokenizer, TEXTS, default_engine(method), SETTINGS, folder / "work")
+    found = importlib.import_module(f"trimllm.compress.{method}").compress(job)
+    (folder / "made").mkdir()
+    store.write_tensors(source, found.tensors, found.config, folder / "made")
+    return model, folder / "made"
+
+
+@pytest.mark.parametrize(
+    "method, family, dropped", CASES, ids=[f"{m}-{f}-{len(d)}" for m, f, d in CASES]
+)
+def test_a_compressed_model_holds_what_survived_and_computes(
+    method: str, family: str, dropped: list[Unit], tmp_path: Path
+) -> None:
+    dense, path = made(method, family, dropped, tmp_path)
+    model, _ = trimllm.load(path)
+    assert units(model) == units(dense)
+    with safe_open(path / "model.safetensors", "pt") as tensors:
+        names = {name.rsplit(".", 1)[0] for name in tensors.keys()}  # noqa: SIM118
+    assert names <= {name for name, _ in dense.named_modules()} | {"lm_head"}
+
+    ids = some_ids(2, 24)
+    expected, found = logits_of(dense, ids), logits_of(model, ids).float()
+    limit = logits_of(yardstick(method, dense, SETTINGS), ids)
+    # Not worse than twice the error of the plainest way to the same size.
+    assert (found - expected).norm() < 2 * (limit - expected).norm()
+
+    start, options = ids[:1, :5], {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
+    options["attention_mask"] = torch.ones_like(start)
+    with_cache = model.generate(start, **options)
+    assert torch.equal(with_cache, model.generate(start, use_cache=False, **options))
+
+
+def test_pruned_checkpoints_are_smaller_and_stock(tmp_path: Path) -> None:
+    dense, path = made("llm_pruner", "llama", [], tmp_path)
+    model, _ = trimllm.load(path)
+    assert type(model) is type(dense)
+    whole, cut = (
+        sum(p.numel() for parameters in unit_parameters(one).values() for p in parameters)
+        for one in (dense, model)
+    )
+    assert 0.4 < cut / whole < 0.55
+    written, before = (store.bytes_by_part(p)["total"] for p in (path, tmp_path / "dense"))
+    assert written == 4 * sum(p.numel() for p in model.parameters()) < before
+
+
+def test_two_of_four_weights_are_zero(tmp_path: Path) -> None:
+    _, path = made("sparsegpt_2_4", "llama", DROPPED, tmp_path)
+    model, _ = trimllm.load(path)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and name != "lm_head":
+            assert ((module.weight.unflatten(1, (-1, 4)) == 0).sum(2) >= 2).all(), name
+
+
+def test_int8_stores_a_byte_a_weight(tmp_path: Path) -> None:
+    dense, path = made("llm_int8", "llama", DROPPED, tmp_path)
+    with safe_open(path / "model.safetensors", "pt") as tensors:
+        for name, parameter in dense.named_parameters():
+            if "proj" in name:
+                stored = tensors.get_tensor(name)
+                assert stored.dtype == torch.int8 and stored.shape == parameter.shape, name
+
+
+def test_all_families_have_a_case_here() -> None:
+    assert {"llama", "qwen2", "opt"} <= {family for _, family, _ in CASES} <= set(CONFIGS)

@@ -18,7 +18,8 @@ def test_default_runs_five_domains(tmp_path: Path) -> None:
     assert jobs["fetch_wheel"] == 3 and jobs["fetch_model"] == 1
     assert jobs["full_ft"] == jobs["sparse_ft"] == 5
     assert jobs["trim_epoch_kept"] == 15
-    assert sum(n for name, n in jobs.items() if name.startswith("evaluate_")) == 30
+    assert sum(n for name, n in jobs.items() if name.startswith("evaluate_")) == 50
+    assert jobs["compress"] == 5 * 4
     assert (
         "trim smollm2-135m on piqa by both: epoch 7, to 42 of 60 units" in run.stdout + run.stderr
     )
@@ -35,6 +36,14 @@ def test_paper_runs_two_models(tmp_path: Path) -> None:
     # 44 of 64 and 56 of 80 units, two an epoch, and epoch 0; three of each are kept.
     assert jobs["trim_epoch"] + jobs["trim_epoch_kept"] == 5 * (23 + 29)
     assert jobs["trim_epoch_kept"] == 5 * 2 * 3
+
+
+def test_every_recipe_can_be_compressed(tmp_path: Path) -> None:
+    folder = f"results/models/smollm2-135m/sciq/{RUN}/drop_30+gptq_int4"
+    run = snakemake(tmp_path, "-n", f"{folder}/manifest.json")
+    assert run.returncode == 0, run.stderr
+    jobs = counts(run.stdout + run.stderr)
+    assert jobs["compress"] == 1 and jobs["trim_epoch_kept"] == 1
 
 
 @pytest.mark.parametrize("target", ["all", "data", "checkpoints", "evaluations"])
@@ -79,7 +88,7 @@ def test_every_criterion_has_its_chain(tmp_path: Path) -> None:
     run = snakemake(tmp_path, "-n", "table2", trim=trim)
     jobs = counts(run.stdout + run.stderr)
     assert jobs["trim_epoch_kept"] == 8 and "trim_epoch" not in jobs
-    assert jobs["record"] == 2 and jobs["evaluate_sciq"] == 7
+    assert jobs["record"] == 2 and jobs["evaluate_sciq"] == 9
 
 
 def test_lint() -> None:
@@ -98,15 +107,27 @@ def test_lint() -> None:
             {"trim": {"kept_percent": ["50"]}},
             {"trim_epoch": 2, "trim_epoch_kept": 1, "evaluate_sciq": 1, "record": 1, "table2": 1},
         ),
-        ({"evaluate": {"batch_tokens": "1024"}}, {"evaluate_sciq": 5, "table2": 1}),
+        ({"evaluate": {"batch_tokens": "1024"}}, {"evaluate_sciq": 7, "table2": 1}),
         (
             {"models": {"smollm2-135m": {"learning_rate": "0.001"}}},
-            {"full_ft": 1, "sparse_ft": 1, **CHAIN, "evaluate_sciq": 4, "record": 1, "table2": 1},
+            {
+                **{"full_ft": 1, "sparse_ft": 1, "compress": 2, "evaluate_sciq": 6},
+                **{**CHAIN, "record": 1, "table2": 1},
+            },
         ),
+        ({"compress": {"group_size": "32"}}, {"compress": 2, "evaluate_sciq": 2, "table2": 1}),
         ({"models": {"smollm2-135m": {"label": "another name"}}}, {"table2": 1}),
         ({"compute": {"threads": "2"}}, {}),
     ],
-    ids=["kept_percent", "shorter chain", "batch_tokens", "learning_rate", "label", "threads"],
+    ids=[
+        "kept_percent",
+        "shorter chain",
+        "batch_tokens",
+        "learning_rate",
+        "group_size",
+        "label",
+        "threads",
+    ],
 )
 def test_a_change_reruns_what_it_touches(
     smoke: Path, change: dict[str, object], expected: dict[str, int]

@@ -35,9 +35,18 @@ def test_table_holds_measured_and_published_numbers(smoke: Path) -> None:
         assert found["n"] == len(found["correct"]) == 8
         assert found["acc"] == pytest.approx(100 * sum(found["correct"]) / 8)
         assert found["provenance"]["data_hashes"] and found["provenance"]["config_hash"]
-        kept = 60 - int(path.parent.name[5:]) if "drop_" in path.parent.name else 60
+        kept = 60 - int(path.parent.name[5:]) if path.parent.name.startswith("drop_") else 60
         assert (found["units_kept"], found["units_total"]) == (kept, 60)
-    assert len(list(folder.rglob("*.json"))) == 5
+    assert len(list(folder.rglob("*.json"))) == 7
+
+
+def test_compressed_checkpoints_prove_themselves(smoke: Path) -> None:
+    for method in ("llm_pruner", "gptq_int4"):
+        folder = smoke / MODEL / "sciq" / f"full_ft+{method}"
+        record = json.loads((folder / "compression.json").read_text())
+        loss = record["loss"]
+        assert loss["compressed"] <= loss["yardstick"] + record["margin"], method
+        assert record["bytes"]["total"] < 0.65 * record["bytes_dense"]["total"]
 
 
 def test_only_evaluated_checkpoints_keep_their_weights(smoke: Path) -> None:

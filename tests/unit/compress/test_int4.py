@@ -17,7 +17,7 @@ def random_weight(rows: int, columns: int, seed: int, shift: float = 0.0) -> tor
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1000), st.sampled_from([16, 32]), st.floats(-3, 3))
-def test_rounding_errs_by_half_a_step_at_most(seed: int, group: int, shift: float) -> None:
+def test_rounding_errs_by_a_step_at_most(seed: int, group: int, shift: float) -> None:
     weight = random_weight(8, 64, seed, shift)
     scales, _ = int4.ranges(weight, group)
     error = (int4.round_to_nearest(weight, group) - weight).abs().unflatten(1, (-1, group))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
+from torch import nn
 
 from trimllm.errors import UserError
 
@@ -24,3 +27,23 @@ def compute_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
     if name not in ("float32", "bfloat16"):
         raise UserError(f"dtype {name!r} is none of auto, float32, bfloat16")
     return getattr(torch, name)
+
+
+def round_weights_(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Hold a model's weights in `dtype`, in place; returns the model.
+
+    `model.to(dtype)` would round the buffers as well. Rotary frequencies in bfloat16 are wrong by
+    up to one part in 256, at position 500 an angle of a radian.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
+
+
+def rounded_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy whose weights are `dtype` from the start: no second copy in the model's own type."""
+    with torch.no_grad():
+        rounded = {
+            id(p): nn.Parameter(p.to(dtype, copy=True), p.requires_grad) for p in model.parameters()
+        }
+    return copy.deepcopy(model, rounded)

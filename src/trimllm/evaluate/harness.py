@@ -21,7 +21,7 @@ from trimllm.errors import UserError
 from trimllm.evaluate.model import TrimLM
 from trimllm.files import content_hash
 from trimllm.intervals import wilson
-from trimllm.precision import compute_dtype
+from trimllm.precision import compute_dtype, round_weights_
 from trimllm.units.adapters import device_of
 
 
@@ -69,7 +69,7 @@ def evaluate(
     # The harness writes a great deal that is of no interest here.
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     if not kernels.is_quantized(model):
-        model = model.to(compute_dtype(dtype, device_of(model)))
+        round_weights_(model, compute_dtype(dtype, device_of(model)))
     harness = TrimLM(model, tokenizer=tokenizer, token_budget=batch_tokens)
     return {name: _one(harness, name, source, limit) for name, source in tasks.items()}
 

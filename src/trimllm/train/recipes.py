@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +10,7 @@ from torch import nn
 
 from trimllm.data import Document
 from trimllm.errors import UserError
-from trimllm.precision import compute_dtype
+from trimllm.precision import compute_dtype, rounded_copy
 from trimllm.progress import Progress
 from trimllm.scan import Scan, scan, to_record
 from trimllm.select import (
@@ -46,7 +45,7 @@ def watched_scan(
     progress = Progress(len(documents), "documents", label)
     # The master weights stay as they are; a scan in bfloat16 runs on a rounded copy.
     if model.dtype != found_dtype:
-        model = copy.deepcopy(model).to(found_dtype)
+        model = rounded_copy(model, found_dtype)
     found = scan(model, tokenizer, documents, progress=progress, **options)
     progress.done(f"accuracy {found.baseline:.1f}% with nothing dropped")
     return found

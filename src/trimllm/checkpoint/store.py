@@ -56,6 +56,32 @@ def load_tokenizer(path: str | Path, *, trust_remote_code: bool = False) -> Any:
     )
 
 
+def check_directory(
+    path: str | Path, *, verify: bool, any_family: bool = False
+) -> tuple[Path, dict[str, Any]]:
+    """See that a directory is a checkpoint, of a family with an adapter unless `any_family`.
+
+    Returns:
+        (the directory, its config)
+
+    Raises:
+        UserError: it is not, or (with `verify`) a file is not what the manifest says.
+    """
+    path = Path(path)
+    if not (path / "config.json").is_file():
+        raise UserError(f"{path} is no checkpoint: it has no config.json")
+    if verify and (path / files.MANIFEST).is_file():
+        files.verify_manifest(path)
+    config = files.read_json(path / "config.json")
+    family = family_of(config.get("model_type", "unknown"))
+    if family not in supported_families() and not any_family:
+        raise UserError(
+            f"{path}: model family {family!r} has no adapter "
+            f"(there are: {', '.join(supported_families())})"
+        )
+    return path, config
+
+
 def load(
     path: str | Path,
     *,
@@ -82,18 +108,7 @@ def load(
         UserError: no such directory, a file that its manifest does not confirm, a family without
             an adapter, or weights that do not fit the config.
     """
-    path = Path(path)
-    if not (path / "config.json").is_file():
-        raise UserError(f"{path} is no checkpoint: it has no config.json")
-    if verify and (path / files.MANIFEST).is_file():
-        files.verify_manifest(path)
-    config = files.read_json(path / "config.json")
-    family = family_of(config.get("model_type", "unknown"))
-    if family not in supported_families() and not trust_remote_code:
-        raise UserError(
-            f"{path}: model family {family!r} has no adapter "
-            f"(there are: {', '.join(supported_families())})"
-        )
+    path, config = check_directory(path, verify=verify, any_family=trust_remote_code)
     quantized = kernels.method_of(config)
     if quantized in kernels.FOUR_BIT:
         dtype = kernels.four_bit_dtype(str(device))

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
@@ -19,11 +20,13 @@ from torch import Tensor, nn
 
 from trimllm.data import Document
 from trimllm.errors import UserError
+from trimllm.processes import ALONE, Processes
 from trimllm.progress import Progress
 from trimllm.score.rows import Batch, Row, batches
 from trimllm.score.scorer import answer_scores, max_positions, row_of, start_rows
 from trimllm.units import Unit, adapter_of, unit_layers, unit_parameters
 from trimllm.units.adapters import Adapter, Workspace, device_of
+from trimllm.units.presence import present
 
 
 @dataclass
@@ -72,6 +75,7 @@ def scan(
     keep: int = 1,
     row_budget: int = 8192,
     progress: Progress | None = None,
+    processes: Processes = ALONE,
 ) -> Scan:
     """Accuracy, likelihood and activation norm for every unit that a model has left.
 
@@ -84,6 +88,8 @@ def scan(
         row_budget: streams x tokens that run at once; bounds memory, whatever the number of
             documents. A document that exceeds it by itself is scanned in groups of candidates.
         progress: counts documents and packed tokens.
+        processes: share the batches with other processes, each of which has the model and the
+            documents and calls this; all get the same result, that of one process, bit by bit.
 
     Raises:
         UserError: no documents, or one without a wrong choice.
@@ -100,12 +106,14 @@ def scan(
     room = max_positions(model)
     rows = [_fit(row_of(tokenizer, document), room) for document in documents]
     run = _ScanRun(model, rows, [document.answer for document in documents], row_budget)
-    for batch in batches(rows, max(1, row_budget // (len(run.layers) + 1)), device_of(model)):
-        run.add(batch)
+    left = batches(rows, max(1, row_budget // (len(run.layers) + 1)), device_of(model))
+    while turn := list(islice(left, processes.size)):
+        run.add(turn, processes)
         if eliminate:
             run.eliminate(keep)
         if progress:
-            progress.update(len(batch.order), batch.tokens)
+            documents_done = sum(len(batch.order) for batch in turn)
+            progress.update(documents_done, sum(batch.tokens for batch in turn))
     result = run.result()
     result.seconds = time.perf_counter() - start
     return result
@@ -119,6 +127,26 @@ def _fit(row: Row, max_length: int | None) -> Row:
     if keep < 1:
         raise UserError(f"a choice does not fit the model's {max_length} positions")
     return Row(row.prompt[-keep:], row.choices)
+
+
+class _Part:
+    """What one batch adds to the sums of a scan.
+
+    Attributes:
+        values: all of the following, (numbers,) float64.
+        correct, log_right: (units + 1, documents) for each unit dropped, and for none.
+        norms: (units,)
+        operations: () whole numbers, exact up to 2^53.
+    """
+
+    def __init__(self, batch: Batch, units: int) -> None:
+        self.batch = batch
+        table = (units + 1) * len(batch.order)
+        self.values = torch.zeros(2 * table + units + 1, dtype=torch.double)
+        correct, log_right, self.norms, operations = self.values.split([table, table, units, 1])
+        self.correct = correct.view(units + 1, -1)
+        self.log_right = log_right.view(units + 1, -1)
+        self.operations = operations[0]
 
 
 class _ScanRun:
@@ -142,18 +170,36 @@ class _ScanRun:
             for parameters in unit_parameters(model).values()
         ]
 
+    def add(self, turn: Sequence[Batch], processes: Processes) -> None:
+        """Take in at most one batch for each process: each runs its own, all know of all.
+
+        What they found is added in the order of the batches, so that the sums have the same bits
+        whatever the number of processes.
+        """
+        parts = [_Part(batch, len(self.layers)) for batch in turn]
+        if processes.rank < len(parts):
+            self._run(parts[processes.rank])
+        for part in parts:
+            processes.add_up(part.values)
+            self.norms += part.norms
+            for correct, log_right in zip(part.correct.T, part.log_right.T, strict=True):
+                self.correct += correct.long()
+                self.log_right += log_right
+            self.operations += int(part.operations)
+            self.seen += len(part.batch.order)
+
     @torch.inference_mode()
-    def add(self, batch: Batch) -> None:
+    def _run(self, part: _Part) -> None:
         """Run all open candidates on a batch, in as many groups as the row budget asks for."""
-        size = max(1, self.row_budget // batch.tokens - 1)
+        size = max(1, self.row_budget // part.batch.tokens - 1)
         for first in range(0, max(1, len(self.open)), size):
             group = self.open[first : first + size]
-            sums = self._streams(batch, group, measure=first == 0)
-            self._count(batch, [len(self.layers), *group] if first == 0 else group, sums)
-        self.seen += len(batch.order)
+            sums = self._streams(part, group, measure=first == 0)
+            self._count(part, [len(self.layers), *group] if first == 0 else group, sums)
 
-    def _streams(self, batch: Batch, candidates: list[int], measure: bool) -> Tensor:
+    def _streams(self, part: _Part, candidates: list[int], measure: bool) -> Tensor:
         """(1 + candidates, choices) log-likelihoods: nothing dropped, then each candidate."""
+        batch = part.batch
         hidden, shared = start_rows(self.adapter, self.model, batch, self.work)
         streams = self.work.get("streams", hidden, len(candidates) + 1, *hidden.shape[1:])
         before = self.work.get("before", hidden, *hidden.shape[1:])
@@ -163,21 +209,23 @@ class _ScanRun:
         answers = None
         for number, (unit, layer) in enumerate(self.layers):
             before.copy_(streams[0])
-            self._count_unit(number, unit, 1, batch)
-            if number == len(self.layers) - 1 and unit.kind == "mlp":
-                # What the last MLP does to other tokens than these nobody asks.
-                answers = streams[: len(candidates) + 1, batch.places]
-                answers[running:] = before[batch.places]
-                self.adapter.apply_(layer, unit.kind, streams[:1], shared)
-                answers[0] = streams[0, batch.places]
-                if running > 1:
-                    self.adapter.apply_(layer, unit.kind, answers[1:running], shared)
-                self._count_unit(number, unit, running - 1, batch, len(batch.places))
-            else:
-                self.adapter.apply_(layer, unit.kind, streams[:running], shared)
-                self._count_unit(number, unit, running - 1, batch)
+            part.operations += self._work(number, unit, 1, batch)
+            with present(layer, unit.kind):
+                if number == len(self.layers) - 1 and unit.kind == "mlp":
+                    # What the last MLP does to other tokens than these nobody asks.
+                    answers = streams[: len(candidates) + 1, batch.places]
+                    answers[running:] = before[batch.places]
+                    self.adapter.apply_(layer, unit.kind, streams[:1], shared)
+                    answers[0] = streams[0, batch.places]
+                    if running > 1:
+                        self.adapter.apply_(layer, unit.kind, answers[1:running], shared)
+                    places = len(batch.places)
+                    part.operations += self._work(number, unit, running - 1, batch, places)
+                else:
+                    self.adapter.apply_(layer, unit.kind, streams[:running], shared)
+                    part.operations += self._work(number, unit, running - 1, batch)
             if measure:
-                self.norms[number] += self._added(batch, streams[0] - before)
+                part.norms[number] = self._added(batch, streams[0] - before)
             if number in waiting:
                 streams[running] = before
                 running += 1
@@ -186,7 +234,7 @@ class _ScanRun:
         sums, _ = answer_scores(self.adapter, self.model, batch, answers)
         head = self.model.get_output_embeddings().weight.numel()
         normalized = len(batch.at[~batch.common].unique())
-        self.operations += 2 * head * running * normalized
+        part.operations += 2 * head * running * normalized
         return sums
 
     def _added(self, batch: Batch, update: Tensor) -> float:
@@ -199,26 +247,29 @@ class _ScanRun:
             total += float(each.sqrt().sum(dtype=torch.double))
         return total
 
-    def _count(self, batch: Batch, streams: list[int], sums: Tensor) -> None:
-        """Add right answers and their likelihoods; `streams` names what each row of sums is."""
+    def _count(self, part: _Part, streams: list[int], sums: Tensor) -> None:
+        """Note right answers and their likelihoods; `streams` names what each row of sums is."""
+        batch = part.batch
         sums = sums[-len(streams) :].double().cpu()
         where = torch.tensor(streams)
         start = 0
-        for index, count in zip(batch.order, batch.choices, strict=True):
+        for place, (index, count) in enumerate(zip(batch.order, batch.choices, strict=True)):
             choices = sums[:, start : start + count]
             answer = self.answers[index]
             # argmax takes the first of equals, as lm-eval does
-            self.correct[where] += choices.argmax(-1) == answer
-            self.log_right[where] += choices.log_softmax(-1)[:, answer]
+            part.correct[where, place] = (choices.argmax(-1) == answer).double()
+            part.log_right[where, place] = choices.log_softmax(-1)[:, answer]
             start += count
 
-    def _count_unit(
+    def _work(
         self, number: int, unit: Unit, streams: int, batch: Batch, tokens: int | None = None
-    ) -> None:
-        self.operations += 2 * self.weights[number] * streams * (tokens or batch.tokens)
+    ) -> int:
+        """Operations of a unit's matrix products."""
+        operations = 2 * self.weights[number] * streams * (tokens or batch.tokens)
         if unit.kind == "attention":
             pairs = sum(g.rows * g.length * (g.length + g.shared) for g in batch.groups)
-            self.operations += 4 * pairs * self.model.config.hidden_size * streams
+            operations += 4 * pairs * self.model.config.hidden_size * streams
+        return operations
 
     def eliminate(self, keep: int) -> None:
         """Close every candidate that cannot be among the `keep` best any more."""

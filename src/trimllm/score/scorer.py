@@ -17,6 +17,7 @@ from trimllm.score.encode import encode_pair
 from trimllm.score.rows import Batch, Row, batches
 from trimllm.units import adapter_of, unit_layers
 from trimllm.units.adapters import Adapter, Rows, Workspace, device_of
+from trimllm.units.presence import present
 
 # Rows of logits held at once, and tokens of the vocabulary on a CPU: 2 MB in float32.
 LOGIT_ROWS = 256
@@ -181,7 +182,8 @@ def score_rows(
     for batch in batches(fitted, token_budget, device_of(model)):
         hidden, shared = start_rows(adapter, model, batch, work)
         for unit, layer in layers:
-            adapter.apply_(layer, unit.kind, hidden, shared)
+            with present(layer, unit.kind):
+                adapter.apply_(layer, unit.kind, hidden, shared)
         answers = hidden[:, batch.places]
         sums, greedy = answer_scores(adapter, model, batch, answers, greedy=True)
         values, flags = sums[0].tolist(), greedy[0].tolist()

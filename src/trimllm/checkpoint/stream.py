@@ -1,0 +1,308 @@
+"""A model larger than its device: the weights of a unit are there only while the unit runs.
+
+Embeddings, final norm and head stay on the device; the layers lie on torch's meta device, and the
+weights of a unit are read from the checkpoint's safetensors (or from host memory) when it runs.
+The one-pass scan and the scorer run every unit inside `trimllm.units.present`, so they work on a
+streamed model as on any other, with the same bits. What is read is read once a batch of rows: a
+larger row budget (or token budget) reads less often, a smaller one needs less memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+from trimllm import kernels
+from trimllm.checkpoint.store import check_directory, load_tokenizer
+from trimllm.errors import UserError
+from trimllm.units import adapter_of, unit_layers
+from trimllm.units.modeling_trimllm import decoder_of
+from trimllm.units.presence import set_source, source_of
+
+PLACES = ("device", "host", "disk")
+
+# A parameter: the module that has it, its name there, its name in the file.
+Slot = tuple[nn.Module, str, str]
+
+
+class WeightFile:
+    """The weights of a checkpoint by name, each read when it is asked for.
+
+    Args:
+        path: a checkpoint directory.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.file_of: dict[str, Any] = {}
+        for file in sorted(self.path.glob("*.safetensors")):
+            try:
+                store = safe_open(file, "pt")
+            except (OSError, SafetensorError) as error:
+                raise UserError(f"{file} cannot be read: {error}") from error
+            self.file_of |= dict.fromkeys(store.keys(), store)
+        if not self.file_of:
+            raise UserError(f"{self.path} has no *.safetensors file to stream weights from")
+
+    def read(self, name: str, dtype: torch.dtype) -> Tensor:
+        """A weight in host memory of its own. `UserError` if the checkpoint does not have it."""
+        if name not in self.file_of:
+            raise UserError(f"{self.path}: the weights lack {name}")
+        # A copy even in the same type: the file's memory is not aligned as torch's own is, and
+        # matrix products of unaligned memory need not have the same bits.
+        return self.file_of[name].get_tensor(name).to(dtype, copy=True)
+
+
+class Stream:
+    """Brings the weights of a model's units (see `present`) and knows where each is stored.
+
+    Args:
+        model: a model from `skeleton`, every parameter on the meta device.
+        weights: where they are read from.
+        dtype, device: of the weights that are brought.
+        place: where weights wait while their unit does not run: on "disk", in "host" memory
+            (read once), or on the "device" (brought once, and then always there).
+        prefetch: bring the next unit's weights while a unit runs; two are then there at once.
+
+    Attributes:
+        bytes_now, bytes_peak: bytes of units' weights that this stream has on the device.
+        bytes_read: bytes read from disk so far, in the type that they are used in.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        weights: WeightFile,
+        dtype: torch.dtype,
+        device: torch.device | str,
+        place: str,
+        prefetch: bool,
+    ) -> None:
+        if place not in PLACES:
+            raise UserError(f"weights cannot wait on {place!r}; choose among {', '.join(PLACES)}")
+        self.model, self.weights, self.dtype = model, weights, dtype
+        self.device, self.place = torch.device(device), place
+        self.parts = adapter_of(model).parts
+        self.held: dict[str, Tensor] = {}
+        self.bytes_now = self.bytes_peak = self.bytes_read = 0
+        self._lock = threading.Lock()
+        self._reader = ThreadPoolExecutor(1) if prefetch and place != "device" else None
+        self._ahead: tuple[nn.Module, str, Future[list[Tensor]]] | None = None
+        self._side = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        for layer, name in _layers(model):
+            set_source(layer, self)
+            # Dropping units moves these modules from layer to layer: each keeps its stored name.
+            for part in sum(self.parts.values(), ()):
+                if (module := getattr(layer, part, None)) is not None:
+                    module.stored_as = f"{name}.{part}"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Stream:
+        raise UserError("a streamed model cannot be copied; load it in the type it is to run in")
+
+    @contextmanager
+    def present(self, layer: nn.Module, kind: str) -> Iterator[None]:
+        """The weights of the unit of `kind` in `layer` are on the device inside this context."""
+        slots = self._slots(layer, kind)
+        if all(not module._parameters[leaf].is_meta for module, leaf, _ in slots):
+            yield
+            return
+        found = self._taken(layer, kind)
+        for (module, leaf, _), tensor in zip(slots, found, strict=True):
+            module._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+        del found
+        try:
+            yield
+        finally:
+            if self.place != "device":
+                self._put_away(slots)
+
+    def release(self) -> None:
+        """Forget all weights of units, also those that wait."""
+        if self._ahead is not None:
+            self._dropped(self._ahead[2].result())
+            self._ahead = None
+        for unit, layer in unit_layers(self.model):
+            self._put_away(self._slots(layer, unit.kind))
+        self.held.clear()
+
+    def fill(
+        self, make: Callable[[str, nn.Parameter], nn.Parameter], *, units: bool = True
+    ) -> None:
+        """Put make(name in the file, old parameter) in every parameter's place; ties stay ties.
+
+        Args:
+            units: also for the parameters of units; else only for those that are always there.
+        """
+        named = {}
+        for unit, layer in unit_layers(self.model):
+            for module, leaf, name in self._slots(layer, unit.kind):
+                named[id(module._parameters[leaf])] = name
+        of_units = set(named)
+        # Outside the layers a parameter has the same name in the model and in the file.
+        named |= {id(p): n for n, p in self.model.named_parameters() if id(p) not in of_units}
+        made: dict[int, nn.Parameter] = {}
+        for module in self.model.modules():
+            for leaf, old in module._parameters.items():
+                if old is not None and (units or id(old) not in of_units):
+                    if id(old) not in made:
+                        made[id(old)] = make(named[id(old)], old)
+                    module._parameters[leaf] = made[id(old)]
+
+    def _slots(self, layer: nn.Module, kind: str) -> list[Slot]:
+        """The parameters of a unit."""
+        found = []
+        for part in self.parts[kind]:
+            piece = layer.get_submodule(part)
+            for name, _ in piece.named_parameters():
+                owner, _, leaf = name.rpartition(".")
+                found.append((piece.get_submodule(owner), leaf, f"{piece.stored_as}.{name}"))
+        return found
+
+    def _taken(self, layer: nn.Module, kind: str) -> list[Tensor]:
+        """The weights of a unit on the device; begins to bring those of the next one."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and (ahead[0] is not layer or ahead[1] != kind):
+            self._dropped(ahead[2].result())
+            ahead = None
+        found = self._brought(layer, kind) if ahead is None else ahead[2].result()
+        if self._side is not None:
+            for tensor in found:
+                # The side stream may not use this memory again before this stream is done with it.
+                tensor.record_stream(torch.cuda.current_stream(self.device))
+        if self._reader is not None:
+            following = self._next(layer, kind)
+            future = self._reader.submit(self._brought, *following)
+            self._ahead = (*following, future)
+        return found
+
+    def _next(self, layer: nn.Module, kind: str) -> tuple[nn.Module, str]:
+        """The unit after this one; after the last the first, since the next batch begins there."""
+        order = [(one, unit.kind) for unit, one in unit_layers(self.model)]
+        here = next(i for i, (one, k) in enumerate(order) if one is layer and k == kind)
+        return order[(here + 1) % len(order)]
+
+    def _brought(self, layer: nn.Module, kind: str) -> list[Tensor]:
+        """Read a unit's weights to the device; on a GPU beside what is running there."""
+        waiting = [self._waiting(name) for _, _, name in self._slots(layer, kind)]
+        if self._side is None:
+            found = [tensor.to(self.device) for tensor in waiting]
+        else:
+            with torch.cuda.stream(self._side):
+                found = [tensor.to(self.device, non_blocking=True) for tensor in waiting]
+            self._side.synchronize()
+        with self._lock:
+            self.bytes_now += sum(tensor.nbytes for tensor in found)
+            self.bytes_peak = max(self.bytes_peak, self.bytes_now)
+        return found
+
+    def _waiting(self, name: str) -> Tensor:
+        """A weight in host memory; kept there if that is its place."""
+        if (tensor := self.held.get(name)) is not None:
+            return tensor
+        tensor = self.weights.read(name, self.dtype)
+        self.bytes_read += tensor.nbytes
+        if self.place == "host":
+            self.held[name] = tensor.pin_memory() if self._side is not None else tensor
+        return self.held.get(name, tensor)
+
+    def _put_away(self, slots: list[Slot]) -> None:
+        for module, leaf, _ in slots:
+            tensor = module._parameters[leaf]
+            if not tensor.is_meta:
+                self._dropped([tensor])
+                module._parameters[leaf] = nn.Parameter(tensor.to("meta"), requires_grad=False)
+
+    def _dropped(self, tensors: list[Tensor]) -> None:
+        with self._lock:
+            self.bytes_now -= sum(tensor.nbytes for tensor in tensors)
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Every decoder layer with its name in the model."""
+    layers = {id(layer) for layer in decoder_of(model).layers}
+    return ((module, name) for name, module in model.named_modules() if id(module) in layers)
+
+
+def skeleton(config: Any, dtype: torch.dtype, device: torch.device | str = "cpu") -> nn.Module:
+    """A causal language model without weights: parameters on the meta device, buffers real."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    for name, module in list(model.named_modules()):
+        if any(buffer is not None and buffer.is_meta for buffer in module._buffers.values()):
+            # Only what computes its buffers from the config has any, such as rotary frequencies.
+            model.set_submodule(name, type(module)(config=module.config).to(device))
+    return model.eval().requires_grad_(False)
+
+
+def stream_of(model: nn.Module) -> Stream | None:
+    """The stream of a streamed model; None for an ordinary one."""
+    return source_of(decoder_of(model).layers[0])
+
+
+def settle(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Make a streamed model an ordinary one, in place: every weight is read and stays.
+
+    An ordinary model is left as it is.
+    """
+    stream = stream_of(model)
+    if stream is None:
+        return model
+    stream.release()
+    stream.fill(lambda name, _: _read(stream, name, dtype))
+    for layer in decoder_of(model).layers:
+        set_source(layer, None)
+    return model
+
+
+def _read(stream: Stream, name: str, dtype: torch.dtype) -> nn.Parameter:
+    """A parameter on the stream's device."""
+    tensor = stream.weights.read(name, dtype).to(stream.device)
+    return nn.Parameter(tensor, requires_grad=False)
+
+
+def load_streamed(
+    path: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    place: str = "disk",
+    prefetch: bool = True,
+    verify: bool = True,
+) -> tuple[nn.Module, Any]:
+    """Load a checkpoint, plain or trimmed, whose units' weights are brought when they run.
+
+    It scans and scores like any other model, but does not generate or train (`settle` makes it an
+    ordinary one). `stream_of(model)` counts bytes.
+
+    Args:
+        path: a checkpoint directory.
+        dtype: type of the weights when they run.
+        device: where they run.
+        place, prefetch: see `Stream`.
+        verify: check every file against manifest.json, where there is one.
+
+    Returns:
+        (model in evaluation mode, tokenizer)
+
+    Raises:
+        UserError: as for `load`; also for weights that are not safetensors.
+    """
+    path, stored = check_directory(path, verify=verify)
+    if method := kernels.method_of(stored):
+        raise UserError(f"{path} is compressed by {method}; only plain weights are streamed")
+    config = AutoConfig.from_pretrained(path, local_files_only=True)
+    model = skeleton(config, dtype, device)
+    if (path / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(path, local_files_only=True)
+    stream = Stream(model, WeightFile(path), dtype, device, place, prefetch)
+    stream.fill(lambda name, _: _read(stream, name, dtype), units=False)
+    return model, load_tokenizer(path)

@@ -154,15 +154,25 @@ def save(
     temporary = files.new_sibling(directory)
     try:
         write(model, tokenizer, temporary, dtype=dtype)
-        for stem, content in (record or {}).items():
-            files.write_json(temporary / f"{stem}.json", content)
-        files.write_manifest(temporary, provenance)
-        temporary.chmod(0o755)
-        files.publish(temporary, directory)
+        complete(temporary, directory, record, provenance)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return Path(directory)
+
+
+def complete(
+    temporary: Path,
+    directory: str | Path,
+    record: dict[str, Any] | None = None,
+    provenance: dict[str, Any] | None = None,
+) -> None:
+    """Give written weights their records, their manifest and at last their name (see `save`)."""
+    for stem, content in (record or {}).items():
+        files.write_json(temporary / f"{stem}.json", content)
+    files.write_manifest(temporary, provenance)
+    temporary.chmod(0o755)
+    files.publish(temporary, directory)
 
 
 def write(

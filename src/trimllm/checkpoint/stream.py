@@ -93,6 +93,8 @@ class Stream:
         self.device, self.place = torch.device(device), place
         self.parts = adapter_of(model).parts
         self.held: dict[str, Tensor] = {}
+        # The parameters without memory in whose place real ones stand, by (id of module, name).
+        self._empty: dict[tuple[int, str], nn.Parameter] = {}
         self.bytes_now = self.bytes_peak = self.bytes_read = 0
         self._lock = threading.Lock()
         self._reader = ThreadPoolExecutor(1) if prefetch and place != "device" else None
@@ -117,6 +119,7 @@ class Stream:
             return
         found = self._taken(layer, kind)
         for (module, leaf, _), tensor in zip(slots, found, strict=True):
+            self._empty[id(module), leaf] = module._parameters[leaf]
             module._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
         del found
         try:
@@ -216,14 +219,18 @@ class Stream:
 
     def _put_away(self, slots: list[Slot]) -> None:
         for module, leaf, _ in slots:
-            tensor = module._parameters[leaf]
-            if not tensor.is_meta:
-                self._dropped([tensor])
-                module._parameters[leaf] = nn.Parameter(tensor.to("meta"), requires_grad=False)
+            if (empty := self._empty.pop((id(module), leaf), None)) is not None:
+                self._dropped([module._parameters[leaf]])
+                module._parameters[leaf] = empty
 
     def _dropped(self, tensors: list[Tensor]) -> None:
         with self._lock:
             self.bytes_now -= sum(tensor.nbytes for tensor in tensors)
+
+
+def _like(old: nn.Parameter, tensor: Tensor) -> nn.Parameter:
+    """A parameter that takes the place of an old one."""
+    return nn.Parameter(tensor, requires_grad=old.requires_grad)
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
@@ -248,6 +255,12 @@ def stream_of(model: nn.Module) -> Stream | None:
     return source_of(decoder_of(model).layers[0])
 
 
+def release(model: nn.Module) -> None:
+    """Forget the weights that a streamed model has brought; nothing for an ordinary one."""
+    if (stream := stream_of(model)) is not None:
+        stream.release()
+
+
 def settle(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Make a streamed model an ordinary one, in place: every weight is read and stays.
 
@@ -257,16 +270,10 @@ def settle(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     if stream is None:
         return model
     stream.release()
-    stream.fill(lambda name, _: _read(stream, name, dtype))
+    stream.fill(lambda name, old: _like(old, stream.weights.read(name, dtype).to(stream.device)))
     for layer in decoder_of(model).layers:
         set_source(layer, None)
     return model
-
-
-def _read(stream: Stream, name: str, dtype: torch.dtype) -> nn.Parameter:
-    """A parameter on the stream's device."""
-    tensor = stream.weights.read(name, dtype).to(stream.device)
-    return nn.Parameter(tensor, requires_grad=False)
 
 
 def load_streamed(
@@ -304,5 +311,7 @@ def load_streamed(
     if (path / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(path, local_files_only=True)
     stream = Stream(model, WeightFile(path), dtype, device, place, prefetch)
-    stream.fill(lambda name, _: _read(stream, name, dtype), units=False)
+    stream.fill(
+        lambda name, old: _like(old, stream.weights.read(name, dtype).to(device)), units=False
+    )
     return model, load_tokenizer(path)

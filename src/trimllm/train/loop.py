@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trimllm.checkpoint import release
 from trimllm.data import Document
 from trimllm.errors import UserError
 from trimllm.precision import compute_dtype
@@ -25,8 +27,8 @@ from trimllm.train.batching import (
     tensors_of,
 )
 from trimllm.train.settings import TrainSettings
-from trimllm.units import unit_layers, unit_parameters
-from trimllm.units.adapters import device_of
+from trimllm.train.team import ONE, PlacedLoss, Team
+from trimllm.units import unit_parameters
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,6 @@ def _deterministic(seed: int) -> Iterator[None]:
             torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
-def _rest_in(model: nn.Module, dtype: torch.dtype) -> None:
-    """Hold the frozen matrices of units in the type they are used in: nothing needs them finer."""
-    for _, layer in unit_layers(model):
-        for module in layer.modules():
-            if isinstance(module, nn.Linear) and not module.weight.requires_grad:
-                module.to(dtype)
-
-
 def train_pass(
     model: nn.Module,
     tokenizer: Any,
@@ -114,6 +108,7 @@ def train_pass(
     epoch: int = 0,
     epochs: int = 1,
     label: str = "training",
+    team: Team = ONE,
 ) -> PassRecord:
     """Train one pass over documents in place; the model comes back in evaluation mode, float32.
 
@@ -123,19 +118,21 @@ def train_pass(
     Args:
         blocks: original blocks to train; None trains all.
         epoch, epochs: which pass of how many, for the learning rate and the order of documents.
+        team: who trains. Of several processes each calls this with the same arguments, and the
+            model stays sharded among them (see `parallel.Sharded.unwrap`).
 
     Raises:
         UserError: nothing is left to train, or the loss is no number any more.
     """
     start = time.perf_counter()
-    device = device_of(model)
+    device = team.device_of(model)
     dtype = compute_dtype(settings.dtype, device)
-    model.float()
-    parameters = set_trainable(model, blocks, settings.train_embeddings)
-    if not parameters:
+    # What a scan has brought is read anew, in the types that training needs.
+    release(model)
+    if not set_trainable(model, blocks, settings.train_embeddings):
         raise UserError("none of the trainable blocks has a unit left; raise the update ratio")
-    if dtype != torch.float32:
-        _rest_in(model, dtype)
+    loss_of = team.place(model, dtype, answer_loss)
+    parameters = set_trainable(model, blocks, settings.train_embeddings)
     optimizer = torch.optim.AdamW(
         parameters,
         lr=settings.learning_rate,
@@ -146,20 +143,22 @@ def train_pass(
     batches = batches_of(examples, settings.batch_size, settings.seed, epoch)
     every = settings.gradient_accumulation
     steps = [batches[i : i + every] for i in range(0, len(batches), every)]
-    progress = Progress(len(documents), "documents", label)
+    progress = Progress(len(documents), "documents", label, log=team.log())
     losses: list[tuple[float, int]] = []
+    tensors = partial(tensors_of, padding=model.config.pad_token_id or 0, device=device)
     model.train()
-    with _deterministic(settings.seed * 1000 + epoch):
+    # Dropout, where a model has it, differs between processes as between the rows of a batch.
+    with _deterministic(settings.seed * 1000 + epoch + 10**15 * team.rank):
         for number, step in enumerate(steps):
             done = (epoch * len(steps) + number) / (epochs * len(steps))
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * (1 - done)
-            losses.append(_step(model, optimizer, step, settings, dtype, device))
+            losses.append(_step(loss_of, optimizer, step, tensors, settings.clip, dtype, team))
             size = sum(len(batch) for batch in step)
             tokens = sum(len(example) - 1 for batch in step for example in batch)
             progress.update(size, tokens, f"loss {losses[-1][0] / losses[-1][1]:.3f}")
     model.eval().requires_grad_(False)
-    model.float()
+    team.retire(model)
 
     def mean(part: list[tuple[float, int]]) -> float:
         return sum(total for total, _ in part) / sum(count for _, count in part)
@@ -178,26 +177,29 @@ def train_pass(
 
 
 def _step(
-    model: nn.Module,
+    loss_of: PlacedLoss,
     optimizer: torch.optim.Optimizer,
     step: list[list[Example]],
-    settings: TrainSettings,
+    tensors: Callable[[Sequence[Example]], Tensors],
+    clip: float,
     dtype: torch.dtype,
-    device: torch.device,
+    team: Team,
 ) -> tuple[float, int]:
     """One optimizer step; returns the summed loss and the number of answer tokens."""
     count = sum(len(example.answer) for batch in step for example in batch)
     total = 0.0
     for batch in step:
-        tensors = tensors_of(batch, model.config.pad_token_id or 0, device)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = answer_loss(model, tensors)
-        total += loss.item()
-        (loss / count).backward()
+        mine, factor = team.share(batch)
+        inputs = tensors(mine)
+        with torch.autocast(inputs.ids.device.type, dtype, enabled=dtype != torch.float32):
+            loss = loss_of(inputs)
+        total += loss.item() if factor else 0.0
+        (loss * factor / count).backward()
+    total = team.total(total)
     if total != total:
         raise UserError("the loss is not a number; lower the learning rate")
     parameters = optimizer.param_groups[0]["params"]
-    nn.utils.clip_grad_norm_(parameters, settings.clip)
+    nn.utils.clip_grad_norm_(parameters, clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return total, count

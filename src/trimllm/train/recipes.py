@@ -11,6 +11,7 @@ from torch import nn
 from trimllm.data import Document
 from trimllm.errors import UserError
 from trimllm.precision import compute_dtype, rounded_copy
+from trimllm.processes import ALONE, Processes
 from trimllm.progress import Progress
 from trimllm.scan import Scan, scan, to_record
 from trimllm.select import (
@@ -24,6 +25,7 @@ from trimllm.select import (
 from trimllm.train.batching import documents_of_epoch
 from trimllm.train.loop import train_pass
 from trimllm.train.settings import TrainSettings
+from trimllm.train.team import ONE, Team
 from trimllm.units import drop, original_units, units
 from trimllm.units.adapters import device_of
 
@@ -38,15 +40,16 @@ def watched_scan(
     dtype: str = "auto",
     *,
     label: str = "scan",
+    processes: Processes = ALONE,
     **options: Any,
 ) -> Scan:
     """`scan` with progress, in the type that training runs in (see `TrainSettings.dtype`)."""
     found_dtype = compute_dtype(dtype, device_of(model))
-    progress = Progress(len(documents), "documents", label)
+    progress = Progress(len(documents), "documents", label, log=processes.log())
     # The master weights stay as they are; a scan in bfloat16 runs on a rounded copy.
     if model.dtype != found_dtype:
         model = rounded_copy(model, found_dtype)
-    found = scan(model, tokenizer, documents, progress=progress, **options)
+    found = scan(model, tokenizer, documents, progress=progress, processes=processes, **options)
     progress.done(f"accuracy {found.baseline:.1f}% with nothing dropped")
     return found
 
@@ -73,6 +76,7 @@ def fine_tune(
     initial: Scan | None = None,
     ratio: float | None = None,
     criterion: str = "both",
+    team: Team = ONE,
 ) -> dict[str, Any]:
     """Fine-tune in place: all blocks, or with `ratio` the most important ones (Sparse-FT).
 
@@ -81,6 +85,7 @@ def fine_tune(
         documents_per_epoch: how many of them a pass takes; None takes all.
         initial: scan of this very model, which chooses the blocks; needed with `ratio`.
         ratio: share r of the blocks to train (section 3.4).
+        team: who trains (see `train_pass`).
 
     Returns:
         A record for JSON: blocks trained, one entry a pass, size.
@@ -103,6 +108,7 @@ def fine_tune(
             epoch=epoch,
             epochs=epochs,
             label=f"epoch {epoch + 1}/{epochs}",
+            team=team,
         )
         record["passes"].append(asdict(done))
     return record | _size(model)
@@ -125,6 +131,7 @@ def trim_epoch(
     documents_per_epoch: int | None = None,
     eliminate: bool = False,
     row_budget: int = 8192,
+    team: Team = ONE,
 ) -> dict[str, Any]:
     """One epoch of progressive layer dropping, in place (section 3.2): scan, drop, train a pass.
 
@@ -139,6 +146,7 @@ def trim_epoch(
         initial: a scan of this very model, where there is one already; None scans now.
         eliminate: see `scan`. Ignored where all scores are needed: in a first scan, which has to
             rank all blocks, and for criteria that are not by accuracy.
+        team: who scans and trains (see `train_pass`).
 
     Returns:
         A record for JSON: units dropped, all scores, ties, margin, loss, seconds, size.
@@ -156,6 +164,7 @@ def trim_epoch(
         eliminate=may_eliminate,
         keep=max(1, drops),
         row_budget=row_budget,
+        processes=team,
     )
     blocks = trainable
     if blocks is None:
@@ -176,6 +185,7 @@ def trim_epoch(
         epoch=epoch,
         epochs=epochs,
         label=f"epoch {epoch}/{epochs - 1}",
+        team=team,
     )
     return {
         "epoch": epoch,

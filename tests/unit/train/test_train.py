@@ -273,7 +273,9 @@ def test_a_scan_made_before_is_taken_instead_of_a_new_one() -> None:
     results = []
     for given in (False, True):
         model = tiny("llama")
-        initial = watched_scan(model, word_tokenizer(), documents(6, 9)) if given else None
+        initial = None
+        if given:
+            initial = watched_scan(model, word_tokenizer(), documents(6, 9), SETTINGS.dtype)
         record = trim_epoch(
             model,
             word_tokenizer(),

@@ -1,0 +1,168 @@
+"""Several processes, one GPU each, that train one model: FSDP over every decoder layer.
+
+Each process holds an equal share of every weight, gradient and moment. A layer is whole on a
+device only while it runs: its shares are gathered before, and thrown away after. Every batch is
+split by rows; the loss of a step is divided by the number of answer tokens of all processes, so
+that a step is that of one process but for the order in which numbers are added.
+
+A model comes in streamed (`trimllm.checkpoint.load_streamed`), so that no process ever holds it
+whole, and each process reads from disk the shares that it keeps. Epochs load, wrap, train and
+unwrap: what is written is an ordinary checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+)
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from trimllm.checkpoint.stream import Stream, skeleton, stream_of
+from trimllm.errors import UserError
+from trimllm.train.batching import Example, Tensors
+from trimllm.train.team import Loss, PlacedLoss, Team
+from trimllm.units.modeling_trimllm import decoder_of
+
+
+class Sharded(Team):
+    """This process as one of those that `torch.distributed` has connected.
+
+    Args:
+        device: device of this process.
+        offload: hold shares in host memory while they are not used, optimizer included.
+    """
+
+    def __init__(self, device: torch.device, offload: bool = False) -> None:
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.device, self.offload = device, offload and device.type != "cpu"
+        self.mesh: DeviceMesh = init_device_mesh(device.type, (self.size,))
+        self.root: _Root | None = None
+
+    def device_of(self, model: nn.Module) -> torch.device:
+        return self.device
+
+    def add_up(self, values: Tensor) -> None:
+        dist.all_reduce(values)
+
+    def total(self, value: float) -> float:
+        summed = torch.tensor(value, dtype=torch.double)
+        dist.all_reduce(summed)
+        return float(summed)
+
+    def share(self, batch: Sequence[Example]) -> tuple[Sequence[Example], float]:
+        """Every size-th row. The factor undoes the mean that FSDP takes over the processes.
+
+        A process without a row runs one that does not count: all must take part.
+        """
+        mine = batch[self.rank :: self.size]
+        return (mine, float(self.size)) if mine else (batch[:1], 0.0)
+
+    def place(self, model: nn.Module, dtype: torch.dtype, loss: Loss) -> PlacedLoss:
+        """Shard a streamed model; the second pass over a model finds it sharded."""
+        if self.root is None or self.root.model is not model:
+            stream = stream_of(model)
+            if stream is None:
+                raise UserError("several processes train a streamed model; use load_streamed")
+            self.root = self._shard(model, stream, dtype, loss)
+        return self.root
+
+    def retire(self, model: nn.Module) -> None:
+        """Shares stay in the types that `place` gave them."""
+
+    def _shard(self, model: nn.Module, stream: Stream, dtype: torch.dtype, loss: Loss) -> _Root:
+        rest = _resting_types(model, dtype)
+        stream.fill(
+            lambda _, old: nn.Parameter(
+                torch.empty_like(old, device="meta", dtype=rest[id(old)]), old.requires_grad
+            )
+        )
+        # The residual stream stays in float32 and autocast rounds what goes into matrix products,
+        # as in one process; shares are gathered in the type that the products run in.
+        mixed = MixedPrecisionPolicy(
+            param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
+        )
+        whole = MixedPrecisionPolicy(cast_forward_inputs=False)
+        policy = CPUOffloadPolicy() if self.offload else OffloadPolicy()
+        for layer in decoder_of(model).layers:
+            fully_shard(layer, mesh=self.mesh, mp_policy=mixed, offload_policy=policy)
+        root = _Root(model, loss)
+        fully_shard(root, mesh=self.mesh, mp_policy=whole, offload_policy=policy)
+        stream.fill(lambda name, old: self._share_of(stream, name, old))
+        return root
+
+    def _share_of(self, stream: Stream, name: str, old: nn.Parameter) -> nn.Parameter:
+        """This process's share of a stored weight, in place of one without memory."""
+        whole = stream.weights.read(name, old.dtype)
+        # Every process reads the file itself, so nothing has to be sent.
+        share = distribute_tensor(
+            whole.to(self.device), old.device_mesh, old.placements, src_data_rank=None
+        )
+        if self.offload:
+            share = share.cpu()
+        return nn.Parameter(share, old.requires_grad)
+
+    def unwrap(self, model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
+        """The trained model as an ordinary one in host memory, in the first process; else None.
+
+        Args:
+            dtype: type of its weights. Each is rounded before it leaves its device.
+        """
+        state: dict[str, Tensor] = {}
+        for name, parameter in model.named_parameters():
+            share = parameter.detach()
+            if isinstance(share, DTensor):
+                share = share.to(self.device).full_tensor()
+            if self.rank == 0:
+                state[name] = share.to(dtype).cpu()
+        if self.rank:
+            return None
+        whole = skeleton(model.config, dtype)
+        found = whole.load_state_dict(state, strict=False, assign=True)
+        whole.tie_weights()
+        tied = set(whole._tied_weights_keys or ())
+        if found.unexpected_keys or set(found.missing_keys) - tied:
+            raise RuntimeError(f"the trained weights do not fit the model: {found}")
+        whole.generation_config = model.generation_config
+        return whole.requires_grad_(False)
+
+    def every(self, value: float) -> list[float]:
+        """A number of every process, by rank."""
+        found = torch.zeros(self.size, dtype=torch.double)
+        found[self.rank] = value
+        dist.all_reduce(found)
+        return found.tolist()
+
+
+class _Root(nn.Module):
+    """Model and loss as one module, so that FSDP gathers embeddings and head around both."""
+
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+
+    def forward(self, batch: Tensors) -> Tensor:
+        return self.loss(self.model, batch)
+
+
+def _resting_types(model: nn.Module, dtype: torch.dtype) -> dict[int, Any]:
+    """The type of every parameter's shares, by `id`: float32 where anything is trained.
+
+    A frozen layer rests in the type that it is used in: nothing needs it finer. A layer has one
+    type, since its shares are gathered as one piece.
+    """
+    types: dict[int, Any] = {id(p): torch.float32 for p in model.parameters()}
+    for layer in decoder_of(model).layers:
+        if not any(p.requires_grad for p in layer.parameters()):
+            types |= {id(p): dtype for p in layer.parameters()}
+    return types

@@ -1,0 +1,61 @@
+"""Who trains: one process that holds the whole model, or (`parallel.Sharded`) several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from trimllm.checkpoint import settle
+from trimllm.processes import Processes
+from trimllm.train.batching import Example, Tensors
+from trimllm.units import unit_layers
+from trimllm.units.adapters import device_of
+
+# Summed loss of a batch's answers, from (model, batch) and from the batch alone.
+Loss = Callable[[nn.Module, Tensors], Tensor]
+PlacedLoss = Callable[[Tensors], Tensor]
+
+
+class Team(Processes):
+    """One process that holds the whole model. Several share a model and every batch."""
+
+    def device_of(self, model: nn.Module) -> torch.device:
+        """Where this process runs a model."""
+        return device_of(model)
+
+    def place(self, model: nn.Module, dtype: torch.dtype, loss: Loss) -> PlacedLoss:
+        """Bring a model whose trainable parameters are marked to where it is trained.
+
+        Parameters may be other objects afterwards.
+        """
+        settle(model, torch.float32)
+        model.float()
+        if dtype != torch.float32:
+            _rest_in(model, dtype)
+        return partial(loss, model)
+
+    def share(self, batch: Sequence[Example]) -> tuple[Sequence[Example], float]:
+        """The rows of a batch that this process runs, and the factor that its loss has."""
+        return batch, 1.0
+
+    def total(self, value: float) -> float:
+        """Sum of a number over the processes."""
+        return value
+
+    def retire(self, model: nn.Module) -> None:
+        """After a pass: all weights in float32 again, where they were put in another type."""
+        model.float()
+
+
+ONE = Team()
+
+
+def _rest_in(model: nn.Module, dtype: torch.dtype) -> None:
+    """Hold the frozen matrices of units in the type they are used in: nothing needs them finer."""
+    for _, layer in unit_layers(model):
+        for module in layer.modules():
+            if isinstance(module, nn.Linear) and not module.weight.requires_grad:
+                module.to(dtype)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TextIO
+import threading
+from typing import TYPE_CHECKING, TextIO
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Processes:
@@ -28,3 +30,15 @@ class Processes:
 
 
 ALONE = Processes()
+
+
+def end_with_standard_input() -> None:
+    """End this process when its standard input ends, as it does when who started it is killed."""
+
+    def watch() -> None:
+        # Not sys.stdin: its lock would be held when the interpreter ends.
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

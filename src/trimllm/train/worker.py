@@ -10,25 +10,15 @@ from __future__ import annotations
 import datetime
 import os
 import sys
-import threading
 from pathlib import Path
 
 from trimllm import files
 from trimllm.errors import UserError
+from trimllm.processes import end_with_standard_input
 
 JOB, RECORD, ERROR, MODEL = "job.json", "record.json", "error.json", "model"
 # Longest wait for another process: reading a large model from a slow disk takes minutes.
 PATIENCE = datetime.timedelta(hours=1)
-
-
-def _end_with_standard_input() -> None:
-    def watch() -> None:
-        # Not sys.stdin: its lock would be held when the interpreter ends.
-        while os.read(0, 1):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def work(folder: Path, rank: int) -> None:
@@ -74,7 +64,7 @@ def work(folder: Path, rank: int) -> None:
 
 
 if __name__ == "__main__":
-    _end_with_standard_input()
+    end_with_standard_input()
     directory = Path(sys.argv[1])
     try:
         work(directory, int(sys.argv[2]))

@@ -12,10 +12,26 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from models import word_tokenizer
+from safetensors.torch import save_file
 
 from trimllm import checkpoint, files
+from trimllm.data import read_documents
+from trimllm.train.batching import examples_of, tensors_of
 from trimllm.train.jobs import TrainJob, run
+from trimllm.train.loop import set_trainable
 from trimllm.train.parallel import Sharded
+
+
+def gradients_of(model: torch.nn.Module, job: TrainJob, team: Sharded) -> dict:
+    """Gradients of the trained model's loss on five documents, by name of the parameter."""
+    set_trainable(model, None)
+    batch = examples_of(word_tokenizer(), read_documents(job.train))[:5]
+    mine, factor = team.share(batch)
+    loss = team.root(tensors_of(mine, 0, "cpu")) * factor
+    loss.backward()
+    named = model.named_parameters()
+    return {name: p.grad.full_tensor() for name, p in named if p.grad is not None}
 
 
 def main(folder: Path, rank: int, size: int) -> None:
@@ -33,9 +49,11 @@ def main(folder: Path, rank: int, size: int) -> None:
         decisions[name] = {key: record.get(key) for key in ("scan", "units_dropped")}
         if (decisions[name]["scan"] or {}).get("seconds"):
             decisions[name]["scan"].pop("seconds")
+        gradients = {} if job.scan else gradients_of(model, job, team)
         whole = team.unwrap(model, torch.float32)
         if whole is not None:
             checkpoint.save(whole, tokenizer, folder / name, record={"record": record})
+            save_file(gradients, folder / f"{name}.gradients")
     files.write_json(folder / f"decisions-{rank}.json", decisions)
     dist.barrier()
     dist.destroy_process_group()

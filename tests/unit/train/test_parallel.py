@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import subprocess
@@ -12,16 +13,20 @@ from pathlib import Path
 import pytest
 import torch
 from models import tiny, word_tokenizer
+from safetensors.torch import load_file
 
 from trimllm import checkpoint, files
 from trimllm.data import Document
 from trimllm.data.document import write_documents
 from trimllm.errors import UserError
 from trimllm.scan import to_record
-from trimllm.train import TrainJob, make_checkpoint, watched_scan
+from trimllm.train import TrainJob, make_checkpoint, set_trainable, watched_scan
+from trimllm.train.batching import examples_of, tensors_of
+from trimllm.train.loop import answer_loss
 from trimllm.units import Unit, drop
 
 SETTINGS = {"learning_rate": 1e-3, "batch_size": 3, "dtype": "float32", "seed": 3}
+SOURCE, HELPERS = str(Path(checkpoint.__file__).parents[2]), str(Path(__file__).parents[1])
 TRIM = {"criterion": "both", "ratio": 0.5, "drops": 3, "epoch": 1, "epochs": 3}
 
 
@@ -67,6 +72,8 @@ def jobs_of(root: Path) -> dict[str, TrainJob]:
         "embeddings": job(
             root, "llama", "fine_tune", {"train_embeddings": True}, arguments={"epochs": 1}
         ),
+        # gradients as small as AdamW's epsilon move weights by their size, so clipping shows
+        "clipped": job(root, "llama", "fine_tune", {"clip": 1e-7}, arguments={"epochs": 1}),
         "sparse": job(root, "llama", "fine_tune", arguments=sparse, scan=scan),
         "bfloat16": job(
             root, "llama", "fine_tune", {"dtype": "bfloat16"}, arguments=sparse, scan=scan
@@ -74,7 +81,7 @@ def jobs_of(root: Path) -> dict[str, TrainJob]:
     }
 
 
-JOBS = tuple(jobs_of(Path()))
+JOBS = jobs_of(Path())
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +106,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "two").mkdir()
     files.write_json(root / "two/jobs.json", jobs)
     script = str(Path(__file__).with_name("ranks.py"))
-    source = str(Path(checkpoint.__file__).parents[2])
     running = [
         subprocess.Popen(
             [sys.executable, script, str(root / "two"), str(rank), "2"],
-            env={**os.environ, "PYTHONPATH": source},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([SOURCE, HELPERS])},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -143,20 +149,33 @@ def test_two_processes_train_to_what_one_trains_to(root: Path, name: str) -> Non
             assert passed[key] == alone[key]
     trained = weights(root / "two" / name)
     assert trained.keys() == model.state_dict().keys()
-    moved = 0.0
+    apart = moved = 0.0
     for key, value in model.state_dict().items():
-        # AdamW's first steps have the size of the learning rate whatever the gradient's size, so
-        # that a gradient of rounding errors alone (a key's bias) moves a weight that far.
-        silent = key.endswith("k_proj.bias")
-        tolerance = 3e-3 if silent or rough else 2e-5
-        torch.testing.assert_close(trained[key], value, rtol=0, atol=tolerance, msg=key)
-        if key in before and before[key].shape == value.shape and not silent:
-            moved = max(moved, float((value - before[key]).abs().max()))
-    # the comparison says something: training moves weights much further than that
-    assert moved > 1e-3
+        apart += float((trained[key] - value).square().sum())
+        if key in before and before[key].shape == value.shape:
+            moved += float((value - before[key]).square().sum())
+    # AdamW moves a weight by the learning rate, however small its gradient: where that is nothing
+    # but rounding errors, the two disagree. Gradients are compared below.
+    assert math.sqrt(moved) > 1e-3 and math.sqrt(apart) < (0.3 if rough else 0.02) * math.sqrt(
+        moved
+    )
 
 
-@pytest.mark.parametrize("name", [name for name in JOBS if name in ("llama", "opt", "qwen2")])
+@pytest.mark.parametrize("name", [name for name, one in JOBS.items() if not one.scan])
+def test_two_processes_have_the_gradients_of_one(root: Path, name: str) -> None:
+    model, _ = checkpoint.load(root / "two" / name)
+    set_trainable(model, None)
+    batch = examples_of(word_tokenizer(), documents(11))[:5]
+    answer_loss(model, tensors_of(batch, 0, "cpu")).backward()
+    found = load_file(root / "two" / f"{name}.gradients")
+    assert found.keys() == {key for key, p in model.named_parameters() if p.grad is not None}
+    for key, value in found.items():
+        torch.testing.assert_close(
+            value, model.get_parameter(key).grad, rtol=1e-3, atol=1e-4, msg=key
+        )
+
+
+@pytest.mark.parametrize("name", [name for name, one in JOBS.items() if one.calibration])
 def test_every_process_makes_the_decision_that_one_makes(root: Path, name: str) -> None:
     first, second = (files.read_json(root / f"two/decisions-{rank}.json") for rank in range(2))
     assert first == second
@@ -230,16 +249,16 @@ def test_one_process_that_is_killed_ends_all(monkeypatch: pytest.MonkeyPatch) ->
     assert [process.returncode for process in running] == [-9, -9, 0]
 
 
-def test_workers_do_not_outlive_who_started_them(tmp_path: Path) -> None:
-    files.write_json(tmp_path / "job.json", {})
+def test_workers_do_not_outlive_who_started_them() -> None:
     code = (
-        "import os, sys, time; sys.path[:0] = [sys.argv[1]]\n"
-        "from trimllm.train.worker import _end_with_standard_input as watch\n"
+        "import time; from trimllm.processes import end_with_standard_input as watch\n"
         "watch(); print('ready', flush=True); time.sleep(600)"
     )
-    source = str(Path(checkpoint.__file__).parents[2])
     worker = subprocess.Popen(
-        [sys.executable, "-c", code, source], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": SOURCE},
     )
     assert worker.stdout.readline() == b"ready\n"
     worker.stdin.close()

@@ -18,6 +18,10 @@ WEIGHT, GRADIENT, MOMENTS = 4, 4, 8
 # Sustained operations a second, deliberately low: one core, one GPU.
 CORE_RATE, GPU_RATE = 2e10, 5e13
 TOKENS_PER_DOCUMENT = 200
+# Tokens that a model may know, where only its size is given: between LLaMA's and SmolLM's.
+VOCABULARY = 50_000
+# Tasks that `compute.processes` share.
+TRAINING = ("full_ft", "sparse_ft", "trim")
 # Start of a rule's name -> what its jobs do with a model.
 TASKS = {
     "fetch_model": "fetch",
@@ -53,12 +57,61 @@ def memory_mb(task: str, model: dict[str, Any], config: dict[str, Any]) -> int:
     for what is trained; compressing holds the float32 weights three times (the model, what an
     engine works on, the yardstick) beside those that a second process loads.
     """
+    if (special := _streamed_or_shared_mb(task, model, config)) is not None:
+        return special
     stored = 4 if model["storage_dtype"] == "float32" else 2
     trained = {"full_ft": 1.0, "sparse_ft": config["trim"]["ratio"]}
     trained["trim"] = trained["sparse_ft"]
     training = trained.get(task, 0.0) * (GRADIENT + MOMENTS)
     bytes_each = 4 * WEIGHT if task == "compress" else WEIGHT + max(stored, training)
     return BASE_MIB + math.ceil(model["parameters"] * bytes_each / MIB)
+
+
+def _streamed_or_shared_mb(task: str, model: dict[str, Any], config: dict[str, Any]) -> int | None:
+    """MiB of host memory where a model is streamed or trained by several processes; else None."""
+    compute, parameters = config["compute"], model["parameters"]
+    count = compute["processes"] if task in TRAINING else 1
+    place = compute["scan_weights"]
+    stored = 4 if model["storage_dtype"] == "float32" else 2
+    if task == "scan" and place != "device":
+        waiting = parameters if place == "host" else 0
+        return BASE_MIB + math.ceil(WEIGHT * (outside_blocks(model) + block(model) + waiting) / MIB)
+    if count == 1:
+        return None
+    on_gpu = uses_gpu(config)
+    share = 1.0 if task == "full_ft" else config["trim"]["ratio"]
+    state = WEIGHT + share * (GRADIENT + MOMENTS)
+    # What the first process writes, shares that are not on a GPU, layers gathered in each process.
+    need = parameters * stored
+    if compute["offload"] or not on_gpu:
+        need += parameters * state
+    need += count * WEIGHT * (outside_blocks(model) + 2 * block(model))
+    if task == "trim" and place != "disk" and (place == "host" or not on_gpu):
+        need += count * WEIGHT * parameters
+    return count * BASE_MIB + math.ceil(need / MIB)
+
+
+def width(model: dict[str, Any]) -> float:
+    """Width of a model's residual stream, from its size: 12 width^2 weights a block, as in LLaMA,
+    and two matrices of a vocabulary."""
+    blocks, vocabulary = 12 * model["blocks"], 2 * VOCABULARY
+    return (math.sqrt(vocabulary**2 + 4 * blocks * model["parameters"]) - vocabulary) / 2 / blocks
+
+
+def outside_blocks(model: dict[str, Any]) -> float:
+    """Parameters of embeddings and head."""
+    return 2 * VOCABULARY * width(model)
+
+
+def block(model: dict[str, Any]) -> float:
+    """Parameters of a block."""
+    return 12 * width(model) ** 2
+
+
+def uses_gpu(config: dict[str, Any]) -> bool:
+    """Whether jobs run on a GPU."""
+    device = config["compute"]["device"]
+    return device == "cuda" or (device == "auto" and gpus() > 0)
 
 
 def runtime_minutes(task: str, model: dict[str, Any], config: dict[str, Any], gpu: bool) -> int:

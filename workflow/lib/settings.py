@@ -296,6 +296,10 @@ def _problems(
                 yield ["domains", index], name, f"reads file {file}, which does not exist"
     yield from _benchmark_problems(config["benchmark"], domains)
     yield from _compress_problems(config["compress"])
+    processes, batch = config["compute"]["processes"], config["finetune"]["batch_size"]
+    if processes > batch:
+        problem = f"more than finetune.batch_size = {batch}: a process without a document idles"
+        yield ["compute", "processes"], processes, problem
     for name, model in config["models"].items():
         yield from _model_problems(name, model, wheels)
         yield from _trim_problems(name, model, config["trim"])

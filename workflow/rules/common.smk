@@ -27,6 +27,12 @@ MODELS, TRIM = config["models"], config["trim"]
 COMPRESS, BENCH = config["compress"], config["benchmark"]
 DEVICE = config["compute"]["device"]
 USES_GPU = DEVICE == "cuda" or (DEVICE == "auto" and demand.gpus() > 0)
+PROCESSES = config["compute"]["processes"]
+# On this machine jobs take its GPUs one after the other, also those that need fewer.
+LOCAL = workflow.resource_settings.nodes is None
+TEAM_GPUS = PROCESSES if USES_GPU else 0
+GPUS = TEAM_GPUS if LOCAL else int(USES_GPU)
+TEAM_THREADS = config["compute"]["threads"] * PROCESSES
 RESULTS = os.path.normpath(config["results"])
 HARDWARE = BENCH["hardware"] or machine.this_machine("cuda" if USES_GPU else "cpu")
 # A measurement takes the whole machine.
@@ -43,8 +49,8 @@ pathvars:
 
 # Local jobs share this machine's memory, and take its GPU one after the other. (A number of nodes
 # is given for clusters only.)
-if workflow.resource_settings.nodes is None:
-    for resource, available in {"mem_mb": memory_bytes() >> 20, "gpu": int(USES_GPU)}.items():
+if LOCAL:
+    for resource, available in {"mem_mb": memory_bytes() >> 20, "gpu": TEAM_GPUS}.items():
         if resource not in workflow.global_resources:
             workflow.register_resource(resource, available)
 
@@ -67,7 +73,7 @@ wildcard_constraints:
 # script imports: a hash of the rooms that a stage uses is among its params.
 
 LOADING = ("files", "kernels", "units", "checkpoint")
-SCORING = (*LOADING, "data", "precision", "score")
+SCORING = (*LOADING, "data", "precision", "processes", "score")
 CODE = {
     "fetch_wheel": code_hash("fetch", "files"),
     "fetch_model": code_hash("fetch", *LOADING),

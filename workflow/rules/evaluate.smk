@@ -25,7 +25,7 @@ for domain in DOMAINS:
         resources:
             mem_mb=memory_for("evaluate"),
             runtime=runtime_for("evaluate"),
-            gpu=int(USES_GPU),
+            gpu=GPUS,
         params:
             domain=domain,
             tasks=list(DOMAINS[domain]["tests"]),

@@ -15,11 +15,11 @@ rule full_ft:
     benchmark:
         "<results>/benchmarks/full_ft/{model}/{domain}.tsv"
     priority: 10
-    threads: config["compute"]["threads"]
+    threads: TEAM_THREADS
     resources:
         mem_mb=memory_for("full_ft"),
         runtime=runtime_for("full_ft"),
-        gpu=int(USES_GPU),
+        gpu=TEAM_GPUS,
     params:
         epochs=config["finetune"]["epochs"],
         documents=config["finetune"]["documents"],
@@ -51,7 +51,7 @@ use rule full_ft as sparse_ft with:
     resources:
         mem_mb=memory_for("sparse_ft"),
         runtime=runtime_for("sparse_ft"),
-        gpu=int(USES_GPU),
+        gpu=TEAM_GPUS,
     params:
         epochs=config["finetune"]["epochs"],
         documents=config["finetune"]["documents"],

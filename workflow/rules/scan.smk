@@ -19,7 +19,7 @@ rule initial_scan:
     resources:
         mem_mb=memory_for("scan"),
         runtime=runtime_for("scan"),
-        gpu=int(USES_GPU),
+        gpu=GPUS,
     params:
         row_budget=TRIM["row_budget"],
         dtype=config["compute"]["dtype"],

@@ -22,11 +22,11 @@ rule trim_epoch:
         "<results>/benchmarks/trim_epoch/{model}/{domain}/trim_{criterion}_r{ratio}_d{drops}/drop_{drop}.tsv"
     # A chain is the longest way through the DAG: its next epoch goes before anything else.
     priority: 20
-    threads: config["compute"]["threads"]
+    threads: TEAM_THREADS
     resources:
         mem_mb=memory_for("trim"),
         runtime=runtime_for("trim"),
-        gpu=int(USES_GPU),
+        gpu=TEAM_GPUS,
     params:
         epoch=epoch_number,
         epochs=epochs_of_chain,

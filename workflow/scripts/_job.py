@@ -100,6 +100,51 @@ class Job:
             trust_remote_code=how["trust_remote_code"],
         )
 
+    def load_to_scan(self, manifest: str, dtype: str) -> tuple[Any, Any]:
+        """The same for a scan in a type; streamed if the configuration says so."""
+        from trimllm.checkpoint import load_streamed
+        from trimllm.precision import compute_dtype
+
+        device, place = self.params["loading"]["device"], self.compute["scan_weights"]
+        if place == "device":
+            return self.load(manifest)
+        computed = compute_dtype(dtype, device)
+        return load_streamed(Path(manifest).parent, dtype=computed, device=device, place=place)
+
+    @property
+    def compute(self) -> Mapping[str, Any]:
+        """On what jobs run. It changes no result but by rounding, and so is no parameter."""
+        return self.snakemake.config["compute"]
+
+    def train(
+        self, recipe: str, record_name: str, arguments: dict[str, Any], hashes: dict[str, str]
+    ) -> None:
+        """Train by a recipe, from the checkpoint of the job's input to that of its output."""
+        from trimllm.train import TrainJob, make_checkpoint
+
+        inputs, processes = self.snakemake.input, self.compute["processes"]
+        work = TrainJob(
+            recipe=recipe,
+            checkpoint=str(Path(inputs.manifest).parent),
+            train=str(inputs.train),
+            calibration=inputs.get("calibration"),
+            scan=inputs.get("scan"),
+            settings=self.params["settings"],
+            arguments=arguments,
+            processes=processes,
+            threads=max(1, self.snakemake.threads // processes),
+            offload=self.compute["offload"],
+            scan_weights=self.compute["scan_weights"],
+            **self.params["loading"],
+        )
+        seed = self.params["settings"]["seed"]
+        make_checkpoint(
+            work,
+            Path(self.snakemake.output.manifest).parent,
+            record_name=record_name,
+            provenance=lambda: self.provenance(data_hashes=hashes, seed=seed),
+        )
+
     def data_hashes(self, domain_report: str) -> dict[str, str]:
         """sha256 of every file of a prepared domain, each file checked against it."""
         from trimllm import files

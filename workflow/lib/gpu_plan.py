@@ -1,0 +1,171 @@
+"""On which GPUs a model can be trimmed: memory of each job, part by part, by kind of GPU.
+
+    python workflow/lib/gpu_plan.py --configfile config/paper.yaml
+
+Planning figures on the safe side, from the size of a model alone; what a job really took is in its
+record. `plan` gives rows to print, `text` prints them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import demand
+
+GIB = 1 << 30
+# GiB of memory by kind.
+GPUS = {
+    "A100-80GB": 80,
+    "H100-80GB": 80,
+    "A100-40GB": 40,
+    "L40S": 48,
+    "RTX 3090": 24,
+    "RTX 4090": 24,
+}
+COUNTS = (1, 2, 4, 8)
+# CUDA context, libraries, and what the allocator cannot use.
+OVERHEAD = 2 * GIB
+# Bytes that training keeps of a block for each token, in multiples of the width: a float32 residual
+# stream and norms, bfloat16 inputs of matrix products, 2.7 times as wide in the MLP.
+KEPT_FOR_BACKWARD = 80
+# Bytes that a scan holds for each token of its row budget, in multiples of the width.
+SCAN_BUFFERS = 40
+# Tokens of the longest document of a batch.
+LONGEST = 512
+
+
+def training_bytes(
+    model: dict[str, Any], config: dict[str, Any], share: float, processes: int, offload: bool
+) -> dict[str, float]:
+    """Bytes on each GPU while a pass trains, by what they hold.
+
+    Args:
+        share: of the blocks that are trained.
+        processes: GPUs that train together; one holds everything.
+        offload: weights, gradients and moments lie in host memory.
+    """
+    outside, all_blocks = demand.outside_blocks(model), model["parameters"]
+    all_blocks = max(0.0, all_blocks - outside)
+    trained = share * all_blocks
+    # Trained weights and what is outside the blocks rest in float32, frozen blocks in bfloat16.
+    weights = demand.WEIGHT * (trained + outside) + 2 * (all_blocks - trained)
+    state = (demand.GRADIENT + demand.MOMENTS) * trained
+    rows = math.ceil(config["finetune"]["batch_size"] / processes)
+    kept = KEPT_FOR_BACKWARD * demand.width(model) * model["blocks"] * rows * LONGEST
+    found = {"weights": weights, "gradients and moments": state, "activations": kept}
+    if processes > 1:
+        # The layer that runs and the next one in bfloat16; a gradient in bfloat16 and in float32.
+        layers = demand.block(model) * (2 * 2 + 2 + 4)
+        found["gathered"] = layers + demand.WEIGHT * outside
+        for name in ("weights", "gradients and moments"):
+            found[name] = 0.0 if offload else found[name] / processes
+    found["overhead"] = OVERHEAD
+    return found
+
+
+def scan_bytes(model: dict[str, Any], config: dict[str, Any], place: str) -> dict[str, float]:
+    """Bytes on each GPU during a scan in bfloat16.
+
+    Args:
+        place: where weights wait (`compute.scan_weights`). One process that keeps them on the
+            device has loaded them in float32 before it rounds them.
+    """
+    there = model["parameters"]
+    if place != "device":
+        there = demand.outside_blocks(model) + 2 * demand.block(model)
+    elif config["compute"]["processes"] == 1:
+        there *= 1 + demand.WEIGHT / 2
+    buffers = SCAN_BUFFERS * demand.width(model) * config["trim"]["row_budget"]
+    return {"weights": 2.0 * there, "streams": buffers, "overhead": OVERHEAD}
+
+
+def plan(model: dict[str, Any], config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """For each task and kind of GPU the fewest GPUs of COUNTS that it fits on.
+
+    Offload is taken only where nothing else fits, and a scan from disk where the model does not
+    fit as it is.
+
+    Returns:
+        Rows of task ("full_ft", "trim", "scan"), gpu, processes (None: on none), offload,
+        scan_weights, gib (what the job needs on each), available (GiB), host_gib.
+    """
+    shares = {"full_ft": 1.0, "trim": config["trim"]["ratio"], "scan": None}
+    for task, share in shares.items():
+        for gpu, available in GPUS.items():
+            row = next(
+                (row for row in _choices(task, share, model, config) if row["gib"] <= available),
+                {"processes": None, "offload": None, "scan_weights": None, "gib": None},
+            )
+            yield {"task": task, "gpu": gpu, "available": available, "host_gib": None, **row}
+
+
+def _choices(
+    task: str, share: float | None, model: dict[str, Any], config: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Ways to run a task, the most wanted first."""
+    for offload in (False, True):
+        for processes in COUNTS if task != "scan" else COUNTS[:1]:
+            if offload and processes == 1 and task != "scan":
+                continue
+            for place in ("device", "disk"):
+                compute = config["compute"] | {
+                    "processes": processes,
+                    "offload": offload,
+                    "scan_weights": place,
+                    "device": "cuda",
+                }
+                chosen = config | {"compute": compute}
+                needs = []
+                if task != "full_ft":
+                    needs.append(sum(scan_bytes(model, chosen, place).values()))
+                if share is not None:
+                    parts = training_bytes(model, chosen, share, processes, offload)
+                    needs.append(sum(parts.values()))
+                yield {
+                    "processes": processes,
+                    "offload": offload,
+                    "scan_weights": place,
+                    "gib": round(max(needs) / GIB, 1),
+                    "host_gib": math.ceil(demand.memory_mb(task, model, chosen) / 1024),
+                }
+
+
+def text(config: dict[str, Any]) -> str:
+    """The plans of all models of a configuration, a line for each task and kind of GPU."""
+    lines = []
+    for name, model in config["models"].items():
+        lines.append(f"{name}: {model['parameters'] / 1e9:.1f} billion parameters")
+        for row in plan(model, config):
+            line = f"  {row['task']:8} {row['gpu']:10} "
+            if row["processes"] is None:
+                lines.append(f"{line}does not fit on {COUNTS[-1]}")
+                continue
+            line += f"x {row['processes']}  {row['gib']:5.1f} of {row['available']} GiB each"
+            line += f", host {row['host_gib']} GiB"
+            # Each process needs a document of every batch.
+            if row["processes"] > config["finetune"]["batch_size"]:
+                line += f", batch_size: {row['processes']}"
+            line += ", offload: true" if row["offload"] else ""
+            line += ", scan_weights: disk" if row["scan_weights"] == "disk" else ""
+            lines.append(line)
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    root = Path(__file__).parents[2]
+    sys.path.insert(0, str(root / "src"))
+    import settings
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--configfile", type=Path, default=root / "config" / "config.yaml")
+    file = parser.parse_args().configfile
+    try:
+        full, _ = settings.load(settings.read_yaml(file), root, [file])
+    except settings.UserError as error:
+        sys.exit(f"error: {error}")
+    print(text(full))

@@ -127,7 +127,6 @@ with SnakemakeApi() as api:
         snakefile=root / "Snakefile",
         workdir=directory,
     )._workflow
-    flow.include(flow.main_snakefile, overwrite_default_target=True)
     asked = {r.name: (r.resources["_cores"].value, r.resources.get("gpu")) for r in flow.rules}
 print(json.dumps({name: [cores, gpu and gpu.value] for name, (cores, gpu) in asked.items()}))
 """

@@ -68,19 +68,24 @@ def training_bytes(
     return found
 
 
-def scan_bytes(model: dict[str, Any], config: dict[str, Any], place: str) -> dict[str, float]:
-    """Bytes on each GPU during a scan in bfloat16.
+def forward_bytes(
+    task: str, model: dict[str, Any], config: dict[str, Any], place: str
+) -> dict[str, float]:
+    """Bytes on each GPU during a scan or an evaluation in bfloat16.
 
     Args:
-        place: where weights wait (`compute.scan_weights`). One process that keeps them on the
-            device has loaded them in float32 before it rounds them.
+        task: "scan" or "evaluate" by themselves, "trim" for the scan of an epoch.
+        place: where weights wait (`compute.scan_weights`). One process that trims and keeps them
+            on the device scans a rounded copy of those that it will train.
     """
     there = model["parameters"]
     if place != "device":
         there = demand.outside_blocks(model) + 2 * demand.block(model)
-    elif config["compute"]["processes"] == 1:
+    elif task == "trim" and config["compute"]["processes"] == 1:
         there *= 1 + demand.WEIGHT / 2
-    buffers = SCAN_BUFFERS * demand.width(model) * config["trim"]["row_budget"]
+    tokens = config["evaluate"]["batch_tokens"] if task == "evaluate" else None
+    tokens = tokens or config["trim"]["row_budget"]
+    buffers = SCAN_BUFFERS * demand.width(model) * tokens
     return {"weights": 2.0 * there, "streams": buffers, "overhead": OVERHEAD}
 
 
@@ -91,10 +96,10 @@ def plan(model: dict[str, Any], config: dict[str, Any]) -> Iterator[dict[str, An
     fit as it is.
 
     Returns:
-        Rows of task ("full_ft", "trim", "scan"), gpu, processes (None: on none), offload,
-        scan_weights, gib (what the job needs on each), available (GiB), host_gib.
+        Rows of task ("full_ft", "trim", "scan", "evaluate"), gpu, processes (None: does not fit),
+        offload, scan_weights, gib (what the job needs on each), available (GiB), host_gib.
     """
-    shares = {"full_ft": 1.0, "trim": config["trim"]["ratio"], "scan": None}
+    shares = {"full_ft": 1.0, "trim": config["trim"]["ratio"], "scan": None, "evaluate": None}
     for task, share in shares.items():
         for gpu, available in GPUS.items():
             row = next(
@@ -109,10 +114,11 @@ def _choices(
 ) -> Iterator[dict[str, Any]]:
     """Ways to run a task, the most wanted first."""
     for offload in (False, True):
-        for processes in COUNTS if task != "scan" else COUNTS[:1]:
-            if offload and processes == 1 and task != "scan":
+        for processes in COUNTS if share is not None else COUNTS[:1]:
+            if offload and processes == 1:
                 continue
-            for place in ("device", "disk"):
+            # Only a scan streams.
+            for place in ("device", "disk") if task in ("trim", "scan") else ("device",):
                 compute = config["compute"] | {
                     "processes": processes,
                     "offload": offload,
@@ -122,7 +128,7 @@ def _choices(
                 chosen = config | {"compute": compute}
                 needs = []
                 if task != "full_ft":
-                    needs.append(sum(scan_bytes(model, chosen, place).values()))
+                    needs.append(sum(forward_bytes(task, model, chosen, place).values()))
                 if share is not None:
                     parts = training_bytes(model, chosen, share, processes, offload)
                     needs.append(sum(parts.values()))

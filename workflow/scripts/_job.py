@@ -89,13 +89,15 @@ class Job:
         text = json.dumps(self.params, sort_keys=True, default=str)
         return self.run.record(rule=self.snakemake.rule, config_hash=content_hash(text), **extra)
 
-    def load(self, manifest: str) -> tuple[Any, Any]:
-        """Load the checkpoint that a manifest belongs to, verified."""
+    def load(self, manifest: str, dtype: str) -> tuple[Any, Any]:
+        """Load the checkpoint that a manifest belongs to, verified, in the type it is to run in."""
         import trimllm
+        from trimllm.precision import compute_dtype
 
         how: Mapping[str, Any] = self.params["loading"]
         return trimllm.load(
             Path(manifest).parent,
+            dtype=compute_dtype(dtype, how["device"]),
             device=how["device"],
             trust_remote_code=how["trust_remote_code"],
         )
@@ -107,7 +109,7 @@ class Job:
 
         device, place = self.params["loading"]["device"], self.compute["scan_weights"]
         if place == "device":
-            return self.load(manifest)
+            return self.load(manifest, dtype)
         computed = compute_dtype(dtype, device)
         return load_streamed(Path(manifest).parent, dtype=computed, device=device, place=place)
 

@@ -12,7 +12,7 @@ with Job(snakemake, model=True) as job:
 
     params, wildcards = snakemake.params, snakemake.wildcards
     hashes = job.data_hashes(snakemake.input.report)
-    model, tokenizer = job.load(snakemake.input.manifest)
+    model, tokenizer = job.load(snakemake.input.manifest, params.dtype)
     results = evaluate(
         model,
         tokenizer,

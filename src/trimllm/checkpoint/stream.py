@@ -136,6 +136,9 @@ class Stream:
         for unit, layer in unit_layers(self.model):
             self._put_away(self._slots(layer, unit.kind))
         self.held.clear()
+        # Units that were dropped have taken theirs with them.
+        self._empty.clear()
+        self.bytes_now = 0
 
     def fill(
         self, make: Callable[[str, nn.Parameter], nn.Parameter], *, units: bool = True

@@ -135,12 +135,12 @@ class Sharded(Team):
         whole.generation_config = model.generation_config
         return whole.requires_grad_(False)
 
-    def every(self, value: float) -> list[float]:
-        """A number of every process, by rank."""
+    def every(self, value: int) -> list[int]:
+        """A whole number of every process, by rank."""
         found = torch.zeros(self.size, dtype=torch.double)
         found[self.rank] = value
         dist.all_reduce(found)
-        return found.tolist()
+        return found.long().tolist()
 
 
 class _Root(nn.Module):

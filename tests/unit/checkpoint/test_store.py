@@ -16,6 +16,7 @@ from safetensors import safe_open
 import trimllm
 from trimllm import checkpoint, files
 from trimllm.errors import UserError
+from trimllm.precision import rounded_copy
 from trimllm.units import Unit, drop, units
 
 DROPPED = [Unit(0, "attention"), Unit(1, "mlp"), Unit(2, "attention"), Unit(4, "mlp")]
@@ -105,6 +106,10 @@ def test_storage_in_bfloat16_rounds_once(family: str, tmp_path: Path) -> None:
     assert model.dtype == torch.float32
     half, _ = checkpoint.load(tmp_path / "a", dtype="auto")
     assert half.dtype == torch.bfloat16
+    # read in bfloat16 or rounded to it: the same model
+    assert torch.equal(
+        logits_of(half, ids := some_ids()), logits_of(rounded_copy(loaded, half.dtype), ids)
+    )
 
 
 def test_equal_models_have_equal_bytes(tmp_path: Path) -> None:

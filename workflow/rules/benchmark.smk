@@ -16,7 +16,7 @@ rule benchmark:
     resources:
         mem_mb=benchmark_memory,
         runtime=benchmark_runtime,
-        gpu=int(USES_GPU),
+        gpu=GPUS,
     params:
         how=benchmark_how,
         protocol=benchmark_protocol(),

@@ -18,7 +18,7 @@ rule compress:
     resources:
         mem_mb=memory_for("compress"),
         runtime=runtime_for("compress"),
-        gpu=int(USES_GPU),
+        gpu=GPUS,
     params:
         engine=engine_of,
         calibration=COMPRESS["calibration_documents"],

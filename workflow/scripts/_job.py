@@ -90,14 +90,21 @@ class Job:
         return self.run.record(rule=self.snakemake.rule, config_hash=content_hash(text), **extra)
 
     def load(self, manifest: str, dtype: str) -> tuple[Any, Any]:
-        """Load the checkpoint that a manifest belongs to, verified, in the type it is to run in."""
+        """Load the checkpoint that a manifest belongs to, verified.
+
+        Args:
+            dtype: type that it is to run in. Compressed weights have their own.
+        """
         import trimllm
+        from trimllm import files, kernels
         from trimllm.precision import compute_dtype
 
         how: Mapping[str, Any] = self.params["loading"]
+        folder = Path(manifest).parent
+        compressed = kernels.method_of(files.read_json(folder / "config.json"))
         return trimllm.load(
-            Path(manifest).parent,
-            dtype=compute_dtype(dtype, how["device"]),
+            folder,
+            dtype="float32" if compressed else compute_dtype(dtype, how["device"]),
             device=how["device"],
             trust_remote_code=how["trust_remote_code"],
         )

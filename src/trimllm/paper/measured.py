@@ -192,6 +192,10 @@ class Results:
             return None
         return Accuracy(tuple(found[task] for task in wanted))
 
+    def recipes(self, model: str, domain: str) -> list[str]:
+        """Recipes of a model's checkpoints of a domain that were evaluated, in order."""
+        return sorted(recipe for m, d, recipe in self._found if (m, d) == (model, domain))
+
     def trimmed(
         self,
         model: str,

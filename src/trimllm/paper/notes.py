@@ -7,6 +7,7 @@ from typing import Any
 
 from trimllm.paper.measured import Measurement
 from trimllm.paper.table import Block, Column
+from trimllm.paper.tier import tier_note
 from trimllm.paper.timings import Timing
 
 NOTHING = "Nothing has been measured yet"
@@ -38,7 +39,8 @@ def provenance_notes(
     """
     if not measurements:
         return (NOTHING,)
-    first = f"{len(measurements)} evaluations, Wilson intervals of 95%"
+    tier = tier_note(one.source for one in measurements)
+    first = f"{tier}: {len(measurements)} evaluations, Wilson intervals of 95%"
     provenances = [one.provenance for one in measurements]
     return (first, *_facts(provenances, ("torch", "transformers", "lm_eval"), seed))
 
@@ -57,7 +59,8 @@ def timing_notes(timings: Sequence[Timing]) -> tuple[str, ...]:
         for one in timings
         if one.content.get("machine")
     ]
-    notes = [f"{len(timings)} measurements", *_facts(provenances, libraries, None)]
+    tier = tier_note(one.source for one in timings)
+    notes = [f"{tier}: {len(timings)} measurements", *_facts(provenances, libraries, None)]
     if loads:
         notes.append(f"Load of the machine just before: {min(loads):.1f} to {max(loads):.1f}")
     return tuple(notes)

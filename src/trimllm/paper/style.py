@@ -1,13 +1,17 @@
-"""One look for all figures: legible in grey, for colour-blind readers, and on paper."""
+"""One look for all figures: legible in grey, for colour-blind readers, and on paper.
+
+Colours are Okabe and Ito's. Nothing is told by colour alone: criteria and compressors differ in
+marker and line too, heat maps in brightness.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# Okabe and Ito's colours, told apart by marker and line too.
 CRITERIA: dict[str, dict[str, Any]] = {
     "both": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     "calibration": {"color": "#E69F00", "marker": "s", "linestyle": "--"},
@@ -16,9 +20,45 @@ CRITERIA: dict[str, dict[str, Any]] = {
 }
 REFERENCES: dict[str, dict[str, Any]] = {
     "full_ft": {"color": "#000000", "linestyle": "--", "linewidth": 1.2},
+    "keeps": {"color": "#000000", "linestyle": (0, (1, 3)), "linewidth": 0.8},
     "pretrained": {"color": "#666666", "linestyle": ":", "linewidth": 1.4},
     "chance": {"color": "#AAAAAA", "linestyle": "-", "linewidth": 0.8},
 }
+COMPRESSORS: dict[str, dict[str, Any]] = {
+    "llm_pruner": {"color": "#CC79A7", "marker": "v", "linestyle": (0, (5, 3))},
+    "sparsegpt_2_4": {"color": "#56B4E9", "marker": "P", "linestyle": (0, (3, 1, 1, 1))},
+    "llm_int8": {"color": "#8C6D31", "marker": "<", "linestyle": (0, (1, 1))},
+    "awq_int4": {"color": "#882255", "marker": "X", "linestyle": (0, (6, 1, 1, 1))},
+    "gptq_int4": {"color": "#44AA99", "marker": "*", "linestyle": (0, (2, 2))},
+}
+BASELINES: dict[str, dict[str, Any]] = {
+    "full_ft": {"color": "#000000", "marker": "s"},
+    "sparse_ft": {"color": "#555555", "marker": "h"},
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "attention": {"color": "#56B4E9"},
+    "mlp": {"color": "#B35900"},
+}
+NAMES = {
+    "both": "TrimLLM, both (paper)",
+    "calibration": "TrimLLM, calibration (paper)",
+    "activation_norm": "TrimLLM, activation norm (paper)",
+    "likelihood": "TrimLLM, likelihood (ours)",
+    "full_ft": "Full-FT",
+    "sparse_ft": "Sparse-FT",
+    "keeps": "90% of Full-FT",
+    "pretrained": "pretrained",
+    "chance": "chance",
+    "llm_pruner": "LLM-Pruner",
+    "sparsegpt_2_4": "SparseGPT (2:4)",
+    "llm_int8": "LLM.int8()",
+    "awq_int4": "AWQ-int4",
+    "gptq_int4": "GPTQ-int4",
+    "attention": "attention",
+    "mlp": "MLP",
+}
+HEAT = "cividis"
+"""Colour map whose brightness rises evenly, made for colour-blind readers."""
 SETTINGS = {
     "font.size": 8,
     "axes.titlesize": 8.5,
@@ -30,6 +70,7 @@ SETTINGS = {
     "lines.linewidth": 1.3,
     "lines.markersize": 4,
     "errorbar.capsize": 2,
+    "legend.frameon": False,
     "figure.dpi": 150,
     "savefig.bbox": "tight",
     # the same bytes for the same data
@@ -39,19 +80,55 @@ SETTINGS = {
 
 
 @contextmanager
-def figure(width: float, height: float, columns: int) -> Iterator[tuple[Any, Any]]:
-    """A figure of one row of axes in this style; sizes in inches."""
+def figure(
+    width: float, height: float, columns: int, rows: int = 1, **layout: Any
+) -> Iterator[tuple[Any, Any]]:
+    """A figure and its axes (rows x columns) in this style; sizes in inches.
+
+    `layout` is passed on to `pyplot.subplots`.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     with pyplot.rc_context(SETTINGS):
-        drawn, axes = pyplot.subplots(1, columns, figsize=(width, height), squeeze=False)
+        drawn, axes = pyplot.subplots(
+            rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **layout
+        )
         try:
-            yield drawn, axes[0]
+            yield drawn, axes
         finally:
             pyplot.close(drawn)
+
+
+def legend_below(drawn: Any, axes: Iterable[Any], columns: int) -> None:
+    """One legend under the figure for all its axes, every name once."""
+    named = {
+        name: handle
+        for ax in axes
+        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    if named:
+        drawn.legend(
+            named.values(),
+            named.keys(),
+            loc="outside lower center",
+            ncols=min(columns, len(named)),
+        )
+
+
+def footer(drawn: Any, notes: Sequence[str]) -> None:
+    """Small print under a figure, at its left: where the numbers come from, what is missing."""
+    width = int(drawn.get_figwidth() * 19)
+    lines = [line for note in notes for line in textwrap.wrap(note, width)]
+    drawn.text(0.0, -0.01, "\n".join(lines), ha="left", va="top", fontsize=6.5, color="#333333")
+
+
+def say_in_place(ax: Any, text: str) -> None:
+    """Words in place of a panel that has nothing to show."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, color="#555555")
 
 
 def save(drawn: Any, stem: str | Path) -> None:

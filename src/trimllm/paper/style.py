@@ -102,27 +102,32 @@ def figure(
             pyplot.close(drawn)
 
 
-def legend_below(drawn: Any, axes: Iterable[Any], columns: int) -> None:
-    """One legend under the figure for all its axes, every name once."""
+def underneath(drawn: Any, axes: Iterable[Any], columns: int, notes: Sequence[str]) -> None:
+    """Under a figure: one legend for all its axes, every name once, then small print.
+
+    The notes say where the numbers come from and what is missing.
+    """
     named = {
         name: handle
         for ax in axes
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)
     }
+    bottom = -0.01
     if named:
-        drawn.legend(
+        legend = drawn.legend(
             named.values(),
             named.keys(),
-            loc="outside lower center",
+            loc="upper center",
+            bbox_to_anchor=(0.5, bottom),
             ncols=min(columns, len(named)),
         )
-
-
-def footer(drawn: Any, notes: Sequence[str]) -> None:
-    """Small print under a figure, at its left: where the numbers come from, what is missing."""
+        drawn.canvas.draw()
+        extent = legend.get_window_extent().transformed(drawn.transFigure.inverted())
+        bottom = extent.y0
     width = int(drawn.get_figwidth() * 19)
     lines = [line for note in notes for line in textwrap.wrap(note, width)]
-    drawn.text(0.0, -0.01, "\n".join(lines), ha="left", va="top", fontsize=6.5, color="#333333")
+    small = {"fontsize": 6.5, "color": "#333333", "ha": "left", "va": "top"}
+    drawn.text(0.01, bottom - 0.02, "\n".join(lines), **small)
 
 
 def say_in_place(ax: Any, text: str) -> None:

@@ -133,9 +133,7 @@ class DropCounts:
 def _equals(epoch: dict[str, Any], criterion: str) -> set[tuple[int, str]]:
     """Candidates whose first score is that of the last unit dropped in an epoch."""
     key = {"activation_norm": "norm", "likelihood": "likelihood"}.get(criterion, "correct")
-    scores = {
-        (row["block"], row["kind"]): row[key] for row in epoch["scan"]["units"] if key in row
-    }
+    scores = {(row["block"], row["kind"]): row[key] for row in epoch["scan"]["units"] if key in row}
     if not epoch["units_dropped"]:
         return set()
     last = tuple(epoch["units_dropped"][-1])
@@ -174,7 +172,5 @@ def read_chains(paths: Iterable[str | Path], model: str, run: Run) -> dict[tuple
     """Chains of a model that belong to a run, by (domain, criterion)."""
     chains = map(read_chain, sorted(map(str, paths)))
     return {
-        (one.domain, one.criterion): one
-        for one in chains
-        if one.model == model and one.run == run
+        (one.domain, one.criterion): one for one in chains if one.model == model and one.run == run
     }

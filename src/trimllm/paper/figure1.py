@@ -160,11 +160,12 @@ def _levels(ax: Any, levels: Mapping[str, float]) -> None:
 
 
 def _across(ax: Any, compressor: str, percent: float, interval: Any) -> None:
-    """A compressor: its point where no unit is dropped, and a thin line across."""
+    """A compressor: its point near where no unit is dropped, and a thin line across."""
     style = COMPRESSORS[compressor]
+    place = 2.5 * (1 + list(COMPRESSORS).index(compressor))  # apart, so that all are seen
     ax.axhline(percent, color=style["color"], linestyle=style["linestyle"], linewidth=0.8)
     point = {"color": style["color"], "marker": style["marker"], "linestyle": ""}
-    ax.errorbar([0], [percent], interval, label=NAMES[compressor], **point)
+    ax.errorbar([place], [percent], interval, label=NAMES[compressor], **point)
 
 
 def _notes(

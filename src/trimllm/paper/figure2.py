@@ -149,13 +149,14 @@ def draw(
             domain = next((d for d in domains if d["name"] == timed_in), domains[0])
             points = points_of(results, name, domain, criteria, run, by_latency(timed))
             _panel(ax, points, f"{title(domain)} on {hardware}")
-        for ax in (*axes[0][len(domains) : -1], *axes[1][max(1, len(machines)) : -1]):
+        lower = max(1, len(machines))
+        for ax in (*axes[0][len(domains) : -1], *axes[1][lower + 1 :]):
             ax.set_axis_off()
         if not machines:
             say_in_place(axes[1][0], "latency: not run\n(snakemake benchmarks)")
         beside = paper_model(model)
         _panel(axes[0][-1], paper_memory(beside), f"paper: {published.LABELS[beside]}, SciQ")
-        _panel(axes[1][-1], paper_latency(), "paper: LLaMA-7B, SciQ, A100")
+        _panel(axes[1][lower], paper_latency(), "paper: LLaMA-7B, SciQ, A100")
         for row, label in enumerate(("weights (MB)", "latency (ms a token, batch 1)")):
             for ax in axes[row]:
                 ax.set_xlabel(label)

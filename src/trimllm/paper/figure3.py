@@ -153,6 +153,7 @@ def _bars(ax: Any, chains: Sequence[Chain]) -> None:
             ends = (place + offset - 0.18, place + offset + 0.18)
             label = "if ties were drawn by lot"
             ax.plot(ends, (lot, lot), color="black", linewidth=1.6, label=label)
+    ax.set_ylim(top=1.1 * max([1, *(bar.get_y() + bar.get_height() for bar in ax.patches)]))
     ax.set_xticks(range(len(chains)), [one.criterion.replace("_", "\n") for one in chains])
     ax.tick_params(axis="x", labelsize=6.5)
     ax.set_ylabel("units")

@@ -112,7 +112,7 @@ def _ours(
     name = f"formula of Eq. 5, {step} units an epoch"
     ax.plot([100 * d / PAPER_UNITS for d in drops], line, color="#000000", label=name)
     names = [domain["name"] for domain in domains]
-    for criterion in criteria:
+    for shift, criterion in enumerate(criteria):
         found = [one for (d, c), one in costs.items() if c == criterion and d in names]
         if not found:
             continue
@@ -121,7 +121,7 @@ def _ours(
             columns = list(zip(*(getattr(one, key) for one in found), strict=True))
             means = [sum(column) / len(column) for column in columns]
             ax.errorbar(
-                found[0].dropped_percent,
+                [percent + shift for percent in found[0].dropped_percent],  # bars apart
                 means,
                 [
                     [mean - min(column) for mean, column in zip(means, columns, strict=True)],

@@ -1,4 +1,4 @@
-"""What several figures draw alike: lines of accuracy with intervals, and the paper's own numbers."""
+"""What several figures draw alike: accuracies with intervals, and the paper's own numbers."""
 
 from __future__ import annotations
 

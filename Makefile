@@ -2,6 +2,8 @@
 #
 #   make setup    the environment alone (.venv)
 #   make table2   fetch, fine-tune, trim, evaluate and show Table 2
+#   make figures  render all figures, claims and tables again from results/reference/; no model
+#   make report   the same and one HTML page of it, report.html
 #   make reference  both criteria on the default, its small results kept in results/reference/
 #   make envs     environments of the engines autoawq and auto-gptq (.envs/; Python 3.11)
 #   make test     all tests
@@ -11,7 +13,7 @@
 # Variables: PYTHON (which Python makes .venv), PYTHON311 (which makes .envs), CORES (default: all).
 
 .DELETE_ON_ERROR:
-.PHONY: setup envs table2 reference test lint clean
+.PHONY: setup envs table2 figures report reference test lint clean
 .DEFAULT_GOAL := setup
 
 ifneq ($(words $(CURDIR)),1)
@@ -25,6 +27,9 @@ PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
 endif
 CORES ?= all
 BIN := .venv/bin
+# What the kept run changes of the default, and how it is rendered again.
+REFERENCE_RUN := 'trim={"criteria": ["both", "likelihood"]}'
+KEPT := --configfile results/reference/config.yaml
 STAMP := .venv/.complete
 
 # Published as sources only, and all of it pure Python: dependencies of lm-eval and Snakemake, and
@@ -70,9 +75,17 @@ table2: $(STAMP)
 	@echo 'Table 2: results/tables/table2.md (also .csv and .tex)'
 	@cat results/tables/table2.txt
 
+figures: $(STAMP)
+	$(BIN)/snakemake --cores '$(CORES)' all $(KEPT)
+	@echo 'Figures and claims: paper_figures/ (start with overview.html)'
+
+report: figures
+	$(BIN)/snakemake --cores '$(CORES)' all --report report.html $(KEPT)
+
 reference: $(STAMP)
-	$(BIN)/snakemake --cores '$(CORES)' all --config 'trim={"criteria": ["both", "likelihood"]}'
-	$(BIN)/python workflow/lib/reference.py results results/reference
+	$(BIN)/snakemake --cores '$(CORES)' all --config $(REFERENCE_RUN)
+	$(BIN)/python workflow/lib/reference.py results results/reference $(REFERENCE_RUN)
+	$(MAKE) figures
 
 test: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
@@ -85,4 +98,4 @@ lint: $(STAMP)
 
 clean:
 	@find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf -- {} + 2>/dev/null || true
-	rm -rf logs .snakemake
+	rm -rf logs .snakemake report.html

@@ -17,29 +17,44 @@ if not workflow.overwrite_configfiles:
     configfile: Path(workflow.basedir, "config", "config.yaml")
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/common_benchmark.smk"
-include: "workflow/rules/fetch.smk"
-include: "workflow/rules/scan.smk"
-include: "workflow/rules/finetune.smk"
-include: "workflow/rules/trim.smk"
-include: "workflow/rules/compress.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/benchmark.smk"
+include: "workflow/rules/common_paper.smk"
+
+# Kept results (results/reference) are rendered again, and never made again.
+if not REFERENCE:
+
+    include: "workflow/rules/fetch.smk"
+    include: "workflow/rules/scan.smk"
+    include: "workflow/rules/finetune.smk"
+    include: "workflow/rules/trim.smk"
+    include: "workflow/rules/compress.smk"
+    include: "workflow/rules/evaluate.smk"
+    include: "workflow/rules/benchmark.smk"
+
+
 include: "workflow/rules/paper.smk"
+include: "workflow/rules/figures.smk"
 
 
 rule all:
     default_target: True
     input:
         rules.table2.output,
-        all_records(),
+        rendered_from(all_records()),
         all_figures(),
+        rules.claims.output,
+        rules.overview.output,
 
 
 rule figures:
     input:
         all_figures(),
+        rules.claims.output,
+        rules.overview.output,
 
 
 rule data:
@@ -75,10 +90,16 @@ localrules:
     table2,
     table7,
     figures,
-    accuracy_by_kept,
+    figure1,
+    figure2,
+    figure3,
+    figure4,
+    claims,
+    overview,
 
 
 onstart:
+    refuse_changed_reference()
     refuse_too_large()
     refuse_benchmarks()
 

@@ -1,19 +1,27 @@
 """Copy the small results of a run to results/reference: numbers and hashes, no weights, no texts.
 
-    python workflow/lib/reference.py results results/reference
+    python workflow/lib/reference.py results results/reference 'trim={"criteria": ["both"]}'
 
-What is copied: evaluations, scans, per-epoch records, training records, manifests of checkpoints
-and data reports, tables. A manifest.json with the sha256 of every file is written last.
+What is copied: evaluations, scans, per-epoch records, training records, manifests of checkpoints,
+data reports and throughput; config.yaml is the configuration of the run (the default with the
+given keys changed), by which `make figures` renders all tables and figures again. A manifest.json
+with the sha256 of every file is written last.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
+import yaml
 
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "workflow" / "lib"), str(ROOT / "src")]
+
+import settings
 from trimllm import files
 from trimllm.errors import UserError
 
@@ -24,11 +32,49 @@ SMALL = (
     "models/**/manifest.json",
     "models/**/training.json",
     "data/*/report.json",
-    "tables/*",
+    "bench/**/*.json",
 )
+CONFIG = "config.yaml"
 
 
-def collect(results: Path, reference: Path) -> int:
+def is_reference(folder: str | Path) -> bool:
+    """Whether a folder of results holds kept ones, which are rendered and never made again."""
+    return (Path(folder) / files.MANIFEST).is_file()
+
+
+def verify(folder: str | Path) -> None:
+    """Raise `UserError` if a kept result is not what it was when it was kept."""
+    try:
+        files.verify_manifest(folder)
+    except UserError as error:
+        problem = str(error).partition(";")[0]
+        raise UserError(f"{problem}; restore {folder} (git checkout) or run `make reference`") from None
+
+
+def configuration(changes: Sequence[str], reference: Path) -> dict[str, Any]:
+    """The default configuration with `key=value` changes, resolved, to be rendered by.
+
+    Raises `UserError` for a value that the workflow would refuse too.
+    """
+    config = settings.read_yaml(ROOT / "config" / "config.yaml")
+    for change in changes:
+        key, _, value = change.partition("=")
+        config = merged(config, {key: yaml.safe_load(value)})
+    resolved, _ = settings.load(config, ROOT, [])
+    return resolved | {"results": reference.as_posix(), "mirror": None}
+
+
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """`old` with the values of `new`, mappings merged as Snakemake merges `--config`."""
+    both = {
+        key: merged(old[key], new[key])
+        for key in old.keys() & new.keys()
+        if isinstance(old[key], dict) and isinstance(new[key], dict)
+    }
+    return old | new | both
+
+
+def collect(results: Path, reference: Path, config: dict[str, Any]) -> int:
     """Copy small results; the old reference stays until the new one is whole. Returns a count."""
     temporary = files.new_sibling(reference)
     count = 0
@@ -43,6 +89,8 @@ def collect(results: Path, reference: Path) -> int:
                 count += 1
         if not count:
             raise UserError(f"{results} holds no results; run `snakemake --cores all all` first")
+        text = "# Configuration of the run whose small results are kept here.\n"
+        files.write_text(temporary / CONFIG, text + yaml.safe_dump(config, sort_keys=False))
         files.write_manifest(temporary)
         temporary.chmod(0o755)
         files.publish(temporary, reference)
@@ -55,6 +103,7 @@ def collect(results: Path, reference: Path) -> int:
 if __name__ == "__main__":
     try:
         source, target = Path(sys.argv[1]), Path(sys.argv[2])
-        print(f"{collect(source, target)} files in {target}")
+        kept = collect(source, target, configuration(sys.argv[3:], target))
+        print(f"{kept} files in {target}")
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -11,6 +11,7 @@ ROOT = Path(workflow.basedir)
 sys.path[:0] = [str(ROOT / "workflow" / "lib"), str(ROOT / "src")]
 
 import demand
+import reference
 import settings
 from trimllm.benchmark import cell, machine, shapes
 from trimllm.benchmark.session import Protocol
@@ -38,13 +39,15 @@ HARDWARE = BENCH["hardware"] or machine.this_machine("cuda" if USES_GPU else "cp
 # A measurement takes the whole machine.
 BENCH_THREADS = BENCH["threads"] or len(os.sched_getaffinity(0))
 BENCH_CORES = workflow.cores or BENCH_THREADS
+# Kept results (results/reference): rendered again, never made again.
+REFERENCE = reference.is_reference(RESULTS)
 
 
 pathvars:
     results=RESULTS,
     downloads=os.path.normpath(config["downloads"]),
     # Trial runs with results of their own do not draw over the project's figures.
-    figures="paper_figures" if RESULTS == "results" else f"{RESULTS}/figures",
+    figures="paper_figures" if RESULTS == "results" or REFERENCE else f"{RESULTS}/figures",
 
 
 # Local jobs share this machine's memory, and take its GPU one after the other. (A number of nodes
@@ -366,11 +369,6 @@ def all_records():
         for domain in DOMAINS
         for criterion in TRIM["criteria"]
     ]
-
-
-def all_figures():
-    """Every figure."""
-    return [f"<figures>/accuracy_by_kept_{model}.pdf" for model in MODELS]
 
 
 def all_evaluations():

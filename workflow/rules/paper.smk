@@ -3,7 +3,7 @@
 
 rule table1:
     input:
-        benchmarks=[*benchmark_files(), *benchmarks_of_other_machines()],
+        benchmarks=[*rendered_from(benchmark_files()), *benchmarks_of_other_machines()],
     output:
         multiext("<results>/tables/table1", ".csv", ".md", ".tex", ".txt"),
     log:
@@ -26,8 +26,8 @@ rule table1:
 
 rule table7:
     input:
-        evaluations=composed_evaluations(),
-        benchmarks=[*benchmark_files(), *benchmarks_of_other_machines()],
+        evaluations=rendered_from(composed_evaluations()),
+        benchmarks=[*rendered_from(benchmark_files()), *benchmarks_of_other_machines()],
     output:
         multiext("<results>/tables/table7", ".csv", ".md", ".tex", ".txt"),
     log:
@@ -53,10 +53,11 @@ rule table7:
 
 rule table2:
     input:
-        evaluations=all_evaluations(),
-        records=all_records(),
+        evaluations=rendered_from(all_evaluations()),
+        records=rendered_from(all_records()),
     output:
-        multiext("<results>/tables/table2", ".csv", ".md", ".tex", ".txt"),
+        multiext("<results>/tables/table2", ".csv", ".md", ".tex"),
+        report("<results>/tables/table2.txt", caption="../report/table2.rst", category="Tables"),
     log:
         "logs/table2.log",
     threads: 1
@@ -76,32 +77,3 @@ rule table2:
         "render Table 2"
     script:
         "../scripts/table2.py"
-
-
-rule accuracy_by_kept:
-    input:
-        evaluations=all_evaluations(),
-        style=ROOT / "src" / "trimllm" / "paper" / "style.py",
-    output:
-        multiext("<figures>/accuracy_by_kept_{model}", ".pdf", ".png"),
-    log:
-        "logs/accuracy_by_kept/{model}.log",
-    threads: 1
-    resources:
-        mem_mb=500,
-        runtime=10,
-    params:
-        model=lambda wildcards: {
-            "name": wildcards.model,
-            "label": MODELS[wildcards.model]["label"],
-        },
-        domains=[column_of(domain) for domain in DOMAINS],
-        criteria=TRIM["criteria"],
-        kept_percent=TRIM["kept_percent"],
-        ratio=TRIM["ratio"],
-        drops_per_epoch=TRIM["drops_per_epoch"],
-        code=CODE["table2"],
-    message:
-        "draw accuracy against units kept for {wildcards.model}"
-    script:
-        "../scripts/accuracy_by_kept.py"

@@ -1,0 +1,89 @@
+# What the rules of the paper's figures, claims and report ask.
+
+
+def rendered_from(files):
+    """Input: results, of kept ones those that were kept (what is absent is said in the artifact)."""
+    there = lambda file: os.path.exists(file.replace("<results>", RESULTS))
+    return [file for file in files if there(file)] if REFERENCE else list(files)
+
+
+def paper_sources(*modules):
+    """Input: modules of the paper room, so that a changed plot is drawn again and nothing else."""
+    folder = ROOT / "src" / "trimllm" / "paper"
+    shared = ("style", "panels", "measured", "chains", "tier", "published", "verdict")
+    files = [folder / f"{name}.py" for name in (*shared, *modules)]
+    return [str(file) for file in (*files, folder / "published.yaml")]
+
+
+def training_records():
+    """The record of every full and sparse fine-tuning."""
+    return [
+        f"<results>/models/{model}/{domain}/{recipe}/training.json"
+        for model in MODELS
+        for domain in DOMAINS
+        for recipe in ("full_ft", "sparse_ft")
+    ]
+
+
+def timing_files():
+    """Measurements of throughput that are there, of this machine and of others."""
+    return sorted(map(str, Path(RESULTS, "bench").rglob("*.json")))
+
+
+def records_of(model):
+    """The per-epoch records of a model's chains."""
+    return [file for file in all_records() if f"/records/{model}/" in file]
+
+
+def of_model(files):
+    """Input function: those of the files that belong to the wildcard {model}."""
+    return lambda wildcards: [
+        file for file in rendered_from(files) if f"/{wildcards.model}/" in file
+    ]
+
+
+def model_row(name):
+    """A model as figures know it."""
+    return next(row for row in model_rows() if row["name"] == name)
+
+
+def figure_params():
+    """Parameters that all figures share."""
+    return {
+        "domains": [column_of(domain) for domain in DOMAINS],
+        "criteria": TRIM["criteria"],
+        "ratio": TRIM["ratio"],
+        "drops_per_epoch": TRIM["drops_per_epoch"],
+    }
+
+
+def figures_named(name):
+    """One figure of the paper, of every model."""
+    return [f"<figures>/{name}_{model}.png" for model in MODELS]
+
+
+FIGURES = ("figure1", "figure2", "figure3", "figure4")
+
+
+def all_figures():
+    """Every figure."""
+    return [file for name in FIGURES for file in figures_named(name)]
+
+
+def all_tables():
+    """Every table, in its Markdown form."""
+    return ["<results>/tables/table2.md"]
+
+
+def captions():
+    """The captions of the report: they stand in the overview, too."""
+    return {path.stem: str(path) for path in sorted((ROOT / "workflow" / "report").glob("*.rst"))}
+
+
+def refuse_changed_reference():
+    """End with one line if a kept result was changed by hand."""
+    if REFERENCE:
+        try:
+            reference.verify(RESULTS)
+        except settings.UserError as error:
+            sys.exit(f"error: {error}")

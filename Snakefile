@@ -24,6 +24,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/common_benchmark.smk"
 include: "workflow/rules/common_paper.smk"
 
+
 # Kept results (results/reference) are rendered again, and never made again.
 if not REFERENCE:
 
@@ -55,6 +56,26 @@ rule figures:
         all_figures(),
         rules.claims.output,
         rules.overview.output,
+
+
+rule figure1:
+    input:
+        figures_named("figure1"),
+
+
+rule figure2:
+    input:
+        figures_named("figure2"),
+
+
+rule figure3:
+    input:
+        figures_named("figure3"),
+
+
+rule figure4:
+    input:
+        figures_named("figure4"),
 
 
 rule data:
@@ -94,6 +115,10 @@ localrules:
     figure2,
     figure3,
     figure4,
+    draw_figure1,
+    draw_figure2,
+    draw_figure3,
+    draw_figure4,
     claims,
     overview,
 

@@ -18,12 +18,14 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "workflow" / "lib"), str(ROOT / "src")]
+sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 
 import settings
+
 from trimllm import files
 from trimllm.errors import UserError
+
+ROOT = Path(__file__).parents[2]
 
 SMALL = (
     "eval/**/*.json",
@@ -48,7 +50,9 @@ def verify(folder: str | Path) -> None:
         files.verify_manifest(folder)
     except UserError as error:
         problem = str(error).partition(";")[0]
-        raise UserError(f"{problem}; restore {folder} (git checkout) or run `make reference`") from None
+        raise UserError(
+            f"{problem}; restore {folder} (git checkout) or run `make reference`"
+        ) from None
 
 
 def configuration(changes: Sequence[str], reference: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 # is rendered in seconds, from what was measured here or from kept results (results/reference).
 
 
-rule figure1:
+rule draw_figure1:
     input:
         evaluations=of_model(all_evaluations()),
         source=paper_sources("figure1"),
@@ -11,7 +11,7 @@ rule figure1:
         png=report(
             "<figures>/figure1_{model}.png",
             caption="../report/figure1.rst",
-            category="Figures",
+            category="2. Figures",
             labels={"figure": "1: accuracy by units dropped", "model": "{model}"},
         ),
     log:
@@ -30,7 +30,7 @@ rule figure1:
         "../scripts/figure.py"
 
 
-use rule figure1 as figure2 with:
+use rule draw_figure1 as draw_figure2 with:
     input:
         evaluations=of_model(all_evaluations()),
         timings=rendered_from(timing_files()),
@@ -40,7 +40,7 @@ use rule figure1 as figure2 with:
         png=report(
             "<figures>/figure2_{model}.png",
             caption="../report/figure2.rst",
-            category="Figures",
+            category="2. Figures",
             labels={"figure": "2: memory and latency", "model": "{model}"},
         ),
     log:
@@ -53,7 +53,7 @@ use rule figure1 as figure2 with:
         "draw Figure 2 for {wildcards.model}"
 
 
-use rule figure1 as figure3 with:
+use rule draw_figure1 as draw_figure3 with:
     input:
         records=of_model(all_records()),
         source=paper_sources("figure3"),
@@ -62,7 +62,7 @@ use rule figure1 as figure3 with:
         png=report(
             "<figures>/figure3_{model}.png",
             caption="../report/figure3.rst",
-            category="Figures",
+            category="2. Figures",
             labels={"figure": "3: which units go", "model": "{model}"},
         ),
     log:
@@ -75,7 +75,7 @@ use rule figure1 as figure3 with:
         "draw Figure 3 for {wildcards.model}"
 
 
-use rule figure1 as figure4 with:
+use rule draw_figure1 as draw_figure4 with:
     input:
         records=of_model(all_records()),
         trainings=of_model(training_records()),
@@ -85,7 +85,7 @@ use rule figure1 as figure4 with:
         png=report(
             "<figures>/figure4_{model}.png",
             caption="../report/figure4.rst",
-            category="Figures",
+            category="2. Figures",
             labels={"figure": "4: cost of training", "model": "{model}"},
         ),
     log:
@@ -106,7 +106,7 @@ rule claims:
         timings=rendered_from(timing_files()),
         source=paper_sources("claims", "claim_checks", "claim_speed", "evidence", "cost", "timings"),
     output:
-        md=report("<figures>/claims.md", caption="../report/claims.rst", category="Claims"),
+        md=report("<figures>/claims.md", caption="../report/claims.rst", category="3. Claims"),
         json="<figures>/claims.json",
     log:
         "logs/claims.log",
@@ -135,7 +135,7 @@ rule overview:
         report(
             "<figures>/overview.html",
             caption="../report/overview.rst",
-            category="Read this first",
+            category="1. Read this first",
         ),
     log:
         "logs/overview.log",

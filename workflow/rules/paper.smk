@@ -57,7 +57,7 @@ rule table2:
         records=rendered_from(all_records()),
     output:
         multiext("<results>/tables/table2", ".csv", ".md", ".tex"),
-        report("<results>/tables/table2.txt", caption="../report/table2.rst", category="Tables"),
+        report("<results>/tables/table2.txt", caption="../report/table2.rst", category="4. Tables"),
     log:
         "logs/table2.log",
     threads: 1

@@ -1,4 +1,4 @@
-"""Draw one figure of the paper; the rule's name is the module's."""
+"""Draw one figure of the paper; the rule is named after the module."""
 
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +10,8 @@ with Job(snakemake):
 
     params = snakemake.params
     shared = params.shared
-    import_module(f"trimllm.paper.{snakemake.rule}").draw(
+    module = import_module("trimllm.paper." + snakemake.rule.removeprefix("draw_"))
+    module.draw(
         *([*snakemake.input.get(name)] for name in params.inputs),
         params.model,
         shared["domains"],

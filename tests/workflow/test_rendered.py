@@ -1,0 +1,124 @@
+"""Everything rendered again from the kept results, and the report of it in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import browser
+import pytest
+from runs import ROOT, counts, snakemake
+
+KEPT = "results/reference"
+FIGURES = tuple(f"figure{n}_smollm2-135m" for n in (1, 2, 3, 4))
+
+
+def render(directory: Path, *arguments: str):
+    """Run the workflow on a copy of the kept results in `directory`."""
+    if not (directory / KEPT).exists():
+        shutil.copytree(ROOT / KEPT, directory / KEPT)
+    config = directory / KEPT / "config.yaml"
+    return snakemake(directory, "all", *arguments, configfile=config, results=KEPT)
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("rendered")
+    run = render(directory)
+    assert run.returncode == 0, run.stderr[-4000:]
+    jobs = counts(run.stdout + run.stderr)
+    assert not {"fetch_model", "full_ft", "trim_epoch", "evaluate_sciq"} & jobs.keys()
+    return directory
+
+
+def test_all_artifacts_say_that_they_show_kept_results(rendered: Path) -> None:
+    folder = rendered / "paper_figures"
+    for name in FIGURES:
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    told = json.loads((folder / "claims.json").read_text())
+    assert {model["tier"] for model in told["models"]} == {"reference"}
+    for text in (
+        folder / "claims.md",
+        folder / "overview.html",
+        rendered / KEPT / "tables/table2.md",
+    ):
+        assert "Reference: kept results of an earlier run" in text.read_text(encoding="utf-8")
+
+
+def test_the_claims_that_the_project_shows_are_up_to_date(rendered: Path) -> None:
+    shown = (ROOT / "paper_figures/claims.md").read_text(encoding="utf-8")
+    assert shown == (rendered / "paper_figures/claims.md").read_text(encoding="utf-8"), (
+        "paper_figures/ is old: make figures"
+    )
+
+
+def test_a_changed_kept_result_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / KEPT, tmp_path / KEPT)
+    changed = next((tmp_path / KEPT / "eval").rglob("full_ft/*.json"))
+    changed.write_text(changed.read_text().replace('"acc": ', '"acc":  ', 1))
+    run = render(tmp_path)
+    assert run.returncode != 0 and not (tmp_path / "paper_figures").exists()
+    lines = [line for line in run.stderr.splitlines() if "error: " in line]
+    assert len(lines) == 1 and changed.name in lines[0] and "make reference" in lines[0]
+
+
+@pytest.fixture(scope="session")
+def report(rendered: Path) -> Path:
+    run = render(rendered, "--report", "report.html")
+    assert run.returncode == 0, run.stderr[-4000:]
+    return rendered / "report.html"
+
+
+@pytest.fixture
+def page():
+    path = browser.find()
+    if path is None:
+        pytest.skip("no Chromium here (Debian package chromium): the report was not opened")
+    with browser.chromium(path) as opened:
+        yield opened
+
+
+VISIBLE = """[...document.images].map(image => {
+  const box = image.getBoundingClientRect();
+  return image.complete && image.naturalWidth > 300 && box.width > 300 && box.height > 100
+    && getComputedStyle(image).visibility === 'visible';
+})"""
+
+
+def test_the_overview_shows_every_figure_offline(rendered: Path, page: browser.Page) -> None:
+    page.open(rendered / "paper_figures/overview.html")
+    page.wait_for("document.images.length > 0")
+    assert page.run(VISIBLE) == [True] * len(FIGURES)
+    headings = page.run("[...document.querySelectorAll('h2')].map(one => one.innerText)")
+    assert headings[:4] == ["Claims", "Figures", "Tables", "Provenance"]
+    assert page.run("document.querySelectorAll('table tr').length") > 20
+    assert_offline(page)
+
+
+def test_the_report_opens_offline_with_everything(report: Path, page: browser.Page) -> None:
+    page.open(report)
+    page.wait_for("document.querySelector('#app').innerText.includes('Figures')")
+    assert "Read this first" in page.run("document.querySelector('#app').innerText")
+    names = page.run("Object.values(results).map(one => one.name)")
+    assert {f"{name}.png" for name in FIGURES} | {"overview.html", "claims.md"} <= set(names)
+    assert page.run("Object.values(results).every(one => one.data_uri && one.caption)")
+    for name in FIGURES:
+        # What its menu does with a click on a picture.
+        entry = f"Object.values(results).find(one => one.name === '{name}.png')"
+        page.run(f"app.setView({{content: 'img', contentPath: {entry}.data_uri}})")
+        page.wait_for(f"[...document.images].some(i => i.src === {entry}.data_uri && i.complete)")
+        shown = f"[...document.images].find(i => i.src === {entry}.data_uri)"
+        assert page.run(f"{shown}.naturalWidth") > 300
+        assert page.run(f"{shown}.getBoundingClientRect().width") > 300
+    entry = "Object.values(results).find(one => one.name === 'overview.html')"
+    page.run(f"app.setView({{content: 'html', contentPath: {entry}.data_uri}})")
+    page.wait_for("document.querySelector('iframe') !== null")
+    assert_offline(page)
+
+
+def assert_offline(page: browser.Page) -> None:
+    """No error in the console, and nothing was asked for but the file and its own data."""
+    assert page.errors == []
+    assert {url.partition(":")[0] for url in page.requests} <= {"file", "data", "blob"}

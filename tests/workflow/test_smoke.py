@@ -77,6 +77,18 @@ def test_logs_and_summary(smoke: Path) -> None:
     assert "documents" in log and "tokens/s" in log
 
 
+def test_figures_and_claims_show_what_was_measured(smoke: Path) -> None:
+    run = snakemake(smoke, "figures")
+    assert run.returncode == 0, run.stderr[-4000:]
+    folder = smoke / "paper_figures"
+    assert len(list(folder.glob("figure[1-4]_smollm2-135m.png"))) == 4
+    told = json.loads((folder / "claims.json").read_text())["models"][0]
+    assert told["tier"] == "measured here"
+    verdicts = {one["id"]: one["verdict"] for one in told["claims"]}
+    # Measured on one domain that stands in for another: nothing can be the paper's own number.
+    assert "reproduced" not in verdicts.values() and verdicts["no_loss_50"] != "not run"
+
+
 def test_a_second_run_does_nothing(smoke: Path) -> None:
     run = snakemake(smoke, "table2")
     assert run.returncode == 0 and "Nothing to be done" in run.stdout + run.stderr

@@ -88,15 +88,17 @@ def grid(chain: Chain, kind: str) -> list[list[float]]:
 def _heat_maps(drawn: Any, pair: Sequence[Any], chain: Chain) -> None:
     """Attention and MLP of a chain on one scale of brightness."""
     tables = {kind: grid(chain, kind) for kind in KINDS}
-    values = [v for t in tables.values() for row in t for v in row if not math.isnan(v)]
+    values = sorted(v for t in tables.values() for row in t for v in row if not math.isnan(v))
+    # A likelihood has no floor: the few units without which nothing is left would hide the rest.
+    cut = len(values) // 20 if chain.criterion == "likelihood" else 0
     for ax, kind in zip(pair, KINDS, strict=True):
         shown = ax.imshow(
             tables[kind],
             aspect="auto",
             cmap=HEAT,
             interpolation="nearest",
-            vmin=min(values),
-            vmax=max(values),
+            vmin=values[cut],
+            vmax=values[-1],
         )
         ax.set_facecolor("#F2F2F2")
         ax.grid(False)
@@ -128,7 +130,8 @@ def _heat_maps(drawn: Any, pair: Sequence[Any], chain: Chain) -> None:
             clip_on=False,
             label="block is trained",
         )
-    drawn.colorbar(shown, ax=list(pair), pad=0.01, aspect=12).set_label(
+    extend = "min" if cut else "neither"
+    drawn.colorbar(shown, ax=list(pair), pad=0.01, aspect=12, extend=extend).set_label(
         SCORES[chain.criterion][1].replace(" without", "\nwithout"), fontsize=6
     )
 

@@ -65,6 +65,7 @@ SETTINGS = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#E5E5E5",
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.3,

@@ -180,6 +180,7 @@ def _notes(
     notes = [
         f"{tier_note(one.source for one in results.measurements)}. Bars and the grey band: Wilson "
         "intervals of 95%. Units are attention and MLP sublayers; a compressor drops none, its "
-        f"line runs across (its point is set apart only to be seen). {not_run(PAPER_COMPRESSORS, found)}"
+        "line runs across (its point is set apart only to be seen). "
+        f"{not_run(PAPER_COMPRESSORS, found)}"
     ]
     return [*notes, f"Upper row: {'; '.join(stand_in)}."] if stand_in else notes

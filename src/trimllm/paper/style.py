@@ -145,6 +145,21 @@ def save(drawn: Any, stem: str | Path) -> None:
         temporary = final.with_name(f".{final.name}.tmp")
         try:
             drawn.savefig(temporary, format=suffix, metadata=metadata)
+            if suffix == "png":
+                _reduce(temporary)
             temporary.replace(final)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _reduce(picture: Path) -> None:
+    """Store a PNG with 256 colours: a third of the bytes, and no eye sees it.
+
+    The page of all figures is shown by the report as an address, which browsers limit to 2 MiB.
+    """
+    from PIL import Image
+
+    with Image.open(picture) as whole:
+        dpi = whole.info["dpi"]
+        few = whole.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(picture, format="PNG", optimize=True, dpi=dpi)

@@ -314,26 +314,6 @@ def evaluation_files(model, domain):
     ]
 
 
-def model_rows():
-    """The models as the tables know them."""
-    return [
-        {"name": name, "label": model["label"], "published": model["published"]}
-        for name, model in MODELS.items()
-    ]
-
-
-def composed_evaluations():
-    """The evaluations that Table 7 is made from: its domains, trimmed and compressed as well."""
-    return [
-        f"<results>/eval/{model}/{domain}/{recipe}/{task}.json"
-        for model in (MODELS if BENCH["checkpoints"] else [])
-        for domain in DOMAINS
-        if domain in ("sciq", "medmcqa", "financeqa")
-        for recipe in ["pretrained", "sparse_ft", *benchmark_recipes(model)]
-        for task in DOMAINS[domain]["tests"]
-    ]
-
-
 def column_of(domain):
     """A domain as a column of Table 2."""
     spec = DOMAINS[domain]

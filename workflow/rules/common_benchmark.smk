@@ -44,6 +44,18 @@ def benchmark_files():
     return [f"<results>/bench/{HARDWARE}/{model}/{recipe}.json" for model, recipe in cells]
 
 
+def composed_evaluations():
+    """The evaluations that Table 7 is made from: its domains, trimmed and compressed as well."""
+    return [
+        f"<results>/eval/{model}/{domain}/{recipe}/{task}.json"
+        for model in (MODELS if BENCH["checkpoints"] else [])
+        for domain in DOMAINS
+        if domain in ("sciq", "medmcqa", "financeqa")
+        for recipe in ["pretrained", "sparse_ft", *benchmark_recipes(model)]
+        for task in DOMAINS[domain]["tests"]
+    ]
+
+
 def benchmarks_of_other_machines():
     """Measurements that were copied into <results>/bench/ from elsewhere."""
     files = sorted(Path(RESULTS, "bench").rglob("*.json"))

@@ -1,10 +1,14 @@
 # What the rules of the paper's figures, claims and report ask.
 
 
+def there(files):
+    """Those of the files that exist already."""
+    return [file for file in files if os.path.exists(file.replace("<results>", RESULTS))]
+
+
 def rendered_from(files):
     """Input: results, of kept ones those that were kept (what is absent is said in the artifact)."""
-    there = lambda file: os.path.exists(file.replace("<results>", RESULTS))
-    return [file for file in files if there(file)] if REFERENCE else list(files)
+    return there(files) if REFERENCE else list(files)
 
 
 def paper_sources(*modules):
@@ -25,20 +29,31 @@ def training_records():
     ]
 
 
+def figure_evaluations():
+    """Evaluations for figures and claims: all of Table 2, and of Table 7 those that are there.
+
+    Timing takes the whole machine: nothing but its own tables asks for it. A later run draws again.
+    """
+    return list(dict.fromkeys([*all_evaluations(), *there(composed_evaluations())]))
+
+
 def timing_files():
     """Measurements of throughput that are there, of this machine and of others."""
     return sorted(map(str, Path(RESULTS, "bench").rglob("*.json")))
-
-
-def records_of(model):
-    """The per-epoch records of a model's chains."""
-    return [file for file in all_records() if f"/records/{model}/" in file]
 
 
 def of_model(files):
     """Input function: those of the files that belong to the wildcard {model}."""
     return lambda wildcards: [
         file for file in rendered_from(files) if f"/{wildcards.model}/" in file
+    ]
+
+
+def model_rows():
+    """The models as the tables know them."""
+    return [
+        {"name": name, "label": model["label"], "published": model["published"]}
+        for name, model in MODELS.items()
     ]
 
 

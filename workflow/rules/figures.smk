@@ -4,7 +4,7 @@
 
 rule draw_figure1:
     input:
-        evaluations=of_model(all_evaluations()),
+        evaluations=of_model(figure_evaluations()),
         source=paper_sources("figure1"),
     output:
         pdf="<figures>/figure1_{model}.pdf",
@@ -32,7 +32,7 @@ rule draw_figure1:
 
 use rule draw_figure1 as draw_figure2 with:
     input:
-        evaluations=of_model(all_evaluations()),
+        evaluations=of_model(figure_evaluations()),
         timings=rendered_from(timing_files()),
         source=paper_sources("figure2", "timings"),
     output:
@@ -100,7 +100,7 @@ use rule draw_figure1 as draw_figure4 with:
 
 rule claims:
     input:
-        evaluations=rendered_from(all_evaluations()),
+        evaluations=rendered_from(figure_evaluations()),
         records=rendered_from(all_records()),
         trainings=rendered_from(training_records()),
         timings=rendered_from(timing_files()),
@@ -125,7 +125,7 @@ rule claims:
 
 rule overview:
     input:
-        evaluations=rendered_from(all_evaluations()),
+        evaluations=rendered_from(figure_evaluations()),
         claims="<figures>/claims.md",
         figures=all_figures(),
         tables=all_tables(),

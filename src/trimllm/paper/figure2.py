@@ -152,6 +152,7 @@ def draw(
         lower = max(1, len(machines))
         for ax in (*axes[0][len(domains) : -1], *axes[1][lower + 1 :]):
             ax.set_axis_off()
+        axes[1][lower].tick_params(labelleft=not machines)
         if not machines:
             say_in_place(axes[1][0], "latency: not run\n(snakemake benchmarks)")
         beside = paper_model(model)

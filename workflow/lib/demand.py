@@ -71,9 +71,9 @@ def _streamed_or_shared_mb(task: str, model: dict[str, Any], config: dict[str, A
     """MiB of host memory where a model is streamed or trained by several processes; else None."""
     compute, parameters = config["compute"], model["parameters"]
     count = compute["processes"] if task in TRAINING else 1
-    place = compute["scan_weights"]
+    place = compute["weights_on"]
     stored = 4 if model["storage_dtype"] == "float32" else 2
-    if task == "scan" and place != "device":
+    if task in ("scan", "evaluate") and place != "device":
         waiting = parameters if place == "host" else 0
         return BASE_MIB + math.ceil(WEIGHT * (outside_blocks(model) + block(model) + waiting) / MIB)
     if count == 1:

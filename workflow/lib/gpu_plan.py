@@ -75,7 +75,7 @@ def forward_bytes(
 
     Args:
         task: "scan" or "evaluate" by themselves, "trim" for the scan of an epoch.
-        place: where weights wait (`compute.scan_weights`). One process that trims and keeps them
+        place: where weights wait (`compute.weights_on`). One process that trims and keeps them
             on the device scans a rounded copy of those that it will train.
     """
     there = model["parameters"]
@@ -97,14 +97,14 @@ def plan(model: dict[str, Any], config: dict[str, Any]) -> Iterator[dict[str, An
 
     Returns:
         Rows of task ("full_ft", "trim", "scan", "evaluate"), gpu, processes (None: does not fit),
-        offload, scan_weights, gib (what the job needs on each), available (GiB), host_gib.
+        offload, weights_on, gib (what the job needs on each), available (GiB), host_gib.
     """
     shares = {"full_ft": 1.0, "trim": config["trim"]["ratio"], "scan": None, "evaluate": None}
     for task, share in shares.items():
         for gpu, available in GPUS.items():
             row = next(
                 (row for row in _choices(task, share, model, config) if row["gib"] <= available),
-                {"processes": None, "offload": None, "scan_weights": None, "gib": None},
+                {"processes": None, "offload": None, "weights_on": None, "gib": None},
             )
             yield {"task": task, "gpu": gpu, "available": available, "host_gib": None, **row}
 
@@ -117,12 +117,12 @@ def _choices(
         for processes in COUNTS if share is not None else COUNTS[:1]:
             if offload and processes == 1:
                 continue
-            # Only a scan streams.
-            for place in ("device", "disk") if task in ("trim", "scan") else ("device",):
+            # What is trained is not streamed.
+            for place in ("device", "disk") if task != "full_ft" else ("device",):
                 compute = config["compute"] | {
                     "processes": processes,
                     "offload": offload,
-                    "scan_weights": place,
+                    "weights_on": place,
                     "device": "cuda",
                 }
                 chosen = config | {"compute": compute}
@@ -135,7 +135,7 @@ def _choices(
                 yield {
                     "processes": processes,
                     "offload": offload,
-                    "scan_weights": place,
+                    "weights_on": place,
                     "gib": round(max(needs) / GIB, 1),
                     "host_gib": math.ceil(demand.memory_mb(task, model, chosen) / 1024),
                 }
@@ -157,7 +157,7 @@ def text(config: dict[str, Any]) -> str:
             if row["processes"] > config["finetune"]["batch_size"]:
                 line += f", batch_size: {row['processes']}"
             line += ", offload: true" if row["offload"] else ""
-            line += ", scan_weights: disk" if row["scan_weights"] == "disk" else ""
+            line += ", weights_on: disk" if row["weights_on"] == "disk" else ""
             lines.append(line)
     return "\n".join(lines)
 

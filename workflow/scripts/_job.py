@@ -90,35 +90,22 @@ class Job:
         return self.run.record(rule=self.snakemake.rule, config_hash=content_hash(text), **extra)
 
     def load(self, manifest: str, dtype: str) -> tuple[Any, Any]:
-        """Load the checkpoint that a manifest belongs to, verified.
+        """Load the checkpoint that a manifest belongs to, verified; streamed if it is to be.
 
         Args:
             dtype: type that it is to run in. Compressed weights have their own.
         """
-        import trimllm
-        from trimllm import files, kernels
+        from trimllm import checkpoint, files, kernels
         from trimllm.precision import compute_dtype
 
         how: Mapping[str, Any] = self.params["loading"]
-        folder = Path(manifest).parent
+        folder, device, place = Path(manifest).parent, how["device"], self.compute["weights_on"]
         compressed = kernels.method_of(files.read_json(folder / "config.json"))
-        return trimllm.load(
-            folder,
-            dtype="float32" if compressed else compute_dtype(dtype, how["device"]),
-            device=how["device"],
-            trust_remote_code=how["trust_remote_code"],
-        )
-
-    def load_to_scan(self, manifest: str, dtype: str) -> tuple[Any, Any]:
-        """The same for a scan in a type; streamed if the configuration says so."""
-        from trimllm.checkpoint import load_streamed
-        from trimllm.precision import compute_dtype
-
-        device, place = self.params["loading"]["device"], self.compute["scan_weights"]
-        if place == "device":
-            return self.load(manifest, dtype)
-        computed = compute_dtype(dtype, device)
-        return load_streamed(Path(manifest).parent, dtype=computed, device=device, place=place)
+        found = compute_dtype("float32" if compressed else dtype, device)
+        if place != "device" and not compressed:
+            return checkpoint.load_streamed(folder, dtype=found, device=device, place=place)
+        trusted = how["trust_remote_code"]
+        return checkpoint.load(folder, dtype=found, device=device, trust_remote_code=trusted)
 
     @property
     def compute(self) -> Mapping[str, Any]:
@@ -143,7 +130,7 @@ class Job:
             processes=processes,
             threads=max(1, self.snakemake.threads // processes),
             offload=self.compute["offload"],
-            scan_weights=self.compute["scan_weights"],
+            weights_on=self.compute["weights_on"],
             **self.params["loading"],
         )
         seed = self.params["settings"]["seed"]

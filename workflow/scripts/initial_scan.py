@@ -9,7 +9,7 @@ with Job(snakemake, model=True) as job:
     from trimllm.train import watched_scan
 
     hashes = job.data_hashes(snakemake.input.report)
-    model, tokenizer = job.load_to_scan(snakemake.input.manifest, snakemake.params.dtype)
+    model, tokenizer = job.load(snakemake.input.manifest, snakemake.params.dtype)
     found = watched_scan(
         model,
         tokenizer,

@@ -36,7 +36,7 @@ class TrainJob:
         processes: that train together, each with a GPU of its own if the device is "cuda".
         threads: of each process.
         offload: hold weights, gradients and moments in host memory (several processes only).
-        scan_weights: where weights wait during a scan: "device", "host" or "disk".
+        weights_on: where weights wait during a scan: "device", "host" or "disk".
     """
 
     recipe: str
@@ -52,7 +52,7 @@ class TrainJob:
     processes: int = 1
     threads: int = 1
     offload: bool = False
-    scan_weights: str = "device"
+    weights_on: str = "device"
 
 
 def make_checkpoint(
@@ -132,7 +132,7 @@ def run(
     from trimllm.train import recipes
 
     settings = TrainSettings(**job.settings)
-    if team.size == 1 and job.scan_weights == "device":
+    if team.size == 1 and job.weights_on == "device":
         model, tokenizer = checkpoint.load(
             job.checkpoint,
             device=device,
@@ -144,7 +144,7 @@ def run(
             job.checkpoint,
             dtype=compute_dtype(settings.dtype, device),
             device=device,
-            place=job.scan_weights,
+            place=job.weights_on,
             verify=verify,
         )
     documents = [read_documents(path) for path in (job.train, job.calibration) if path]

@@ -51,6 +51,17 @@ def test_answers_are_those_of_the_harness(family: str) -> None:
         assert greedy == is_greedy
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_streamed_model_is_evaluated_to_the_same_answers(family: str, tmp_path: Path) -> None:
+    write_documents(tmp_path / "docs.jsonl", documents(20))
+    path = checkpoint.save(drop(tiny(family), [Unit(1, "mlp")]), word_tokenizer(), tmp_path / "m")
+    models = checkpoint.load(path)[0], checkpoint.load_streamed(path)[0]
+    tasks = {"mine": tmp_path / "docs.jsonl"}
+    whole, streamed = (evaluate(m, word_tokenizer(), tasks, batch_tokens=50) for m in models)
+    assert streamed == whole
+    assert checkpoint.stream_of(models[1]).bytes_read > 0
+
+
 def test_accuracy_counts_and_hashes(tmp_path: Path) -> None:
     docs = documents(20)
     write_documents(tmp_path / "docs.jsonl", docs)

@@ -57,14 +57,14 @@ def jobs_of(root: Path) -> dict[str, TrainJob]:
     scan = str(root / "scan.json")
     return {
         # opt's embeddings are projected, llama's are tied; its blocks are packed anew by dropping
-        "llama": job(root, "llama", "trim_epoch", arguments=trim, scan_weights="disk"),
+        "llama": job(root, "llama", "trim_epoch", arguments=trim, weights_on="disk"),
         "opt": job(root, "opt", "trim_epoch", arguments=trim | {"criterion": "likelihood"}),
         "qwen2": job(
             root,
             "qwen2",
             "trim_epoch",
             arguments=trim | {"eliminate": True, "row_budget": 40, "trainable": [0, 1, 4]},
-            scan_weights="host",
+            weights_on="host",
         ),
         "mistral": job(
             root, "mistral", "fine_tune", {"gradient_accumulation": 2}, arguments={"epochs": 2}
@@ -133,7 +133,7 @@ def test_two_processes_train_to_what_one_trains_to(root: Path, name: str) -> Non
     one = jobs_of(root)[name]
     before = weights(Path(one.checkpoint))
     model, _, expected = run(
-        TrainJob(**one.__dict__ | {"scan_weights": "device"}), torch.device("cpu"), ONE
+        TrainJob(**one.__dict__ | {"weights_on": "device"}), torch.device("cpu"), ONE
     )
     found = files.read_json(root / "two" / name / "record.json")
     for key in ("units_dropped", "trainable_blocks", "parameters", "units_left"):

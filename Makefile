@@ -4,16 +4,20 @@
 #   make table2   fetch, fine-tune, trim, evaluate and show Table 2
 #   make figures  render all figures, claims and tables again from results/reference/; no model
 #   make report   the same and one HTML page of it, report.html
+#   make plan     jobs, hours, disk and wall-clock time of TARGET, before anything runs
+#   make seeds    TARGET under several SEEDS: mean and standard deviation
 #   make reference  both criteria on the default, its small results kept in results/reference/
 #   make envs     environments of the engines autoawq and auto-gptq (.envs/; Python 3.11)
 #   make test     all tests
 #   make lint     format and style checks
 #   make clean    remove what runs have made (keeps .venv, downloads/ and results/reference/)
 #
-# Variables: PYTHON (which Python makes .venv), PYTHON311 (which makes .envs), CORES (default: all).
+# Variables: PYTHON (which Python makes .venv), PYTHON311 (which makes .envs), CORES (default: all),
+# TARGET (default: tables), CONFIG (default: config/config.yaml), SEEDS (default: 0 1 2), PARALLEL
+# (jobs at once, for plans).
 
 .DELETE_ON_ERROR:
-.PHONY: setup envs table2 figures report reference test lint clean
+.PHONY: setup envs table2 plan seeds figures report reference test lint clean
 .DEFAULT_GOAL := setup
 
 ifneq ($(words $(CURDIR)),1)
@@ -26,6 +30,10 @@ PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	2>/dev/null && echo "$$p" && break; done)
 endif
 CORES ?= all
+TARGET ?= tables
+CONFIG ?= config/config.yaml
+SEEDS ?= 0 1 2
+PARALLEL ?=
 BIN := .venv/bin
 # What the kept run changes of the default, and how it is rendered again.
 REFERENCE_RUN := 'trim={"criteria": ["both", "likelihood"]}'
@@ -81,6 +89,13 @@ figures: $(STAMP)
 
 report: figures
 	$(BIN)/snakemake --cores '$(CORES)' all --report report.html $(KEPT)
+plan: $(STAMP)
+	$(BIN)/python workflow/lib/plan.py $(TARGET) --configfile '$(CONFIG)' \
+		$(if $(PARALLEL),--parallel $(PARALLEL))
+
+seeds: $(STAMP)
+	$(BIN)/python workflow/lib/seeds.py $(TARGET) --seeds $(SEEDS) --configfile '$(CONFIG)' \
+		--cores '$(CORES)'
 
 reference: $(STAMP)
 	$(BIN)/snakemake --cores '$(CORES)' all --config $(REFERENCE_RUN)

@@ -22,6 +22,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/common_benchmark.smk"
+include: "workflow/rules/common_tables.smk"
 include: "workflow/rules/common_paper.smk"
 
 
@@ -32,12 +33,14 @@ if not REFERENCE:
     include: "workflow/rules/scan.smk"
     include: "workflow/rules/finetune.smk"
     include: "workflow/rules/trim.smk"
+    include: "workflow/rules/drop_at_once.smk"
     include: "workflow/rules/compress.smk"
     include: "workflow/rules/evaluate.smk"
     include: "workflow/rules/benchmark.smk"
 
 
 include: "workflow/rules/paper.smk"
+include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 
 
@@ -78,6 +81,17 @@ rule figure4:
         figures_named("figure4"),
 
 
+rule tables:
+    input:
+        rules.table2.output,
+        rules.table3.output,
+        rules.table4.output,
+        rules.table5.output,
+        rules.table6.output,
+        rules.table8.output,
+        rules.table9.output,
+
+
 rule data:
     input:
         all_data(),
@@ -109,7 +123,14 @@ localrules:
     record,
     table1,
     table2,
+    table3,
+    table4,
+    table5,
+    table6,
     table7,
+    table8,
+    table9,
+    tables,
     figures,
     figure1,
     figure2,

@@ -22,12 +22,15 @@ TOKENS_PER_DOCUMENT = 200
 VOCABULARY = 50_000
 # Tasks that `compute.processes` share.
 TRAINING = ("full_ft", "sparse_ft", "trim")
+# What jobs reach in fact: one core in float32, one data-centre GPU in bfloat16; and their start.
+CORE_SUSTAINED, GPU_SUSTAINED, START_SECONDS = 5e10, 1.5e14, 8.0
 # Start of a rule's name -> what its jobs do with a model.
 TASKS = {
     "fetch_model": "fetch",
     "initial_scan": "scan",
     "full_ft": "full_ft",
     "sparse_ft": "sparse_ft",
+    "drop_at_once": "sparse_ft",
     "trim_epoch": "trim",
     "compress": "compress",
     "evaluate": "evaluate",
@@ -44,7 +47,12 @@ def gpus() -> int:
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
-def memory_mb(task: str, model: dict[str, Any], config: dict[str, Any]) -> int:
+def memory_mb(
+    task: str,
+    model: dict[str, Any],
+    config: dict[str, Any],
+    ratio: str | float | None = None,
+) -> int:
     """MiB of memory for a job on a model.
 
     Args:
@@ -52,22 +60,25 @@ def memory_mb(task: str, model: dict[str, Any], config: dict[str, Any]) -> int:
             "evaluate".
         model: one model of the configuration.
         config: the resolved configuration.
+        ratio: sparse update ratio; None takes the configuration's.
 
     Loading holds the stored file beside the float32 weights; training adds gradients and moments
     for what is trained; compressing holds the float32 weights three times (the model, what an
     engine works on, the yardstick) beside those that a second process loads.
     """
-    if (special := _streamed_or_shared_mb(task, model, config)) is not None:
+    if (special := _streamed_or_shared_mb(task, model, config, ratio)) is not None:
         return special
     stored = 4 if model["storage_dtype"] == "float32" else 2
-    trained = {"full_ft": 1.0, "sparse_ft": config["trim"]["ratio"]}
+    trained = {"full_ft": 1.0, "sparse_ft": float(ratio or config["trim"]["ratio"])}
     trained["trim"] = trained["sparse_ft"]
     training = trained.get(task, 0.0) * (GRADIENT + MOMENTS)
     bytes_each = 4 * WEIGHT if task == "compress" else WEIGHT + max(stored, training)
     return BASE_MIB + math.ceil(model["parameters"] * bytes_each / MIB)
 
 
-def _streamed_or_shared_mb(task: str, model: dict[str, Any], config: dict[str, Any]) -> int | None:
+def _streamed_or_shared_mb(
+    task: str, model: dict[str, Any], config: dict[str, Any], ratio: str | float | None
+) -> int | None:
     """MiB of host memory where a model is streamed or trained by several processes; else None."""
     compute, parameters = config["compute"], model["parameters"]
     count = compute["processes"] if task in TRAINING else 1
@@ -79,7 +90,7 @@ def _streamed_or_shared_mb(task: str, model: dict[str, Any], config: dict[str, A
     if count == 1:
         return None
     on_gpu = uses_gpu(config)
-    share = 1.0 if task == "full_ft" else config["trim"]["ratio"]
+    share = 1.0 if task == "full_ft" else float(ratio or config["trim"]["ratio"])
     state = WEIGHT + share * (GRADIENT + MOMENTS)
     # What the first process writes, shares that are not on a GPU, layers gathered in each process.
     need = parameters * stored
@@ -143,3 +154,44 @@ def runtime_minutes(task: str, model: dict[str, Any], config: dict[str, Any], gp
 def benchmark_mb(parameters: int) -> int:
     """MiB of memory for a measurement: two processes, each with a model of 16-bit weights."""
     return 2 * (700 + math.ceil(1.2 * 2 * parameters / MIB))
+
+
+def seconds(
+    task: str,
+    model: dict[str, Any],
+    config: dict[str, Any],
+    gpu: bool,
+    *,
+    ratio: float | None = None,
+    kept: float = 1.0,
+    expected: dict[str, int] | None = None,
+) -> float:
+    """Seconds that a job is expected to take, for plans.
+
+    Per token and parameter a forward pass takes 2 operations; backward takes 2 for the activations
+    and 2 for what is trained. A scan of N units takes 2 N / 2.
+
+    Args:
+        ratio: share of the blocks that are trained; None takes the configuration's.
+        kept: share of the units that the model has left.
+        expected: `train` and `test`, the documents of the domain; `tokens`, of one of them. What
+            the configuration limits is limited.
+    """
+    finetune, trim, expected = config["finetune"], config["trim"], expected or {}
+    share = {"full_ft": 1.0}.get(task, float(ratio or trim["ratio"]))
+
+    def limited(limit: int | None, name: str, otherwise: int) -> int:
+        size = expected.get(name, otherwise)
+        return size if limit is None else min(limit, size)
+
+    train = limited(trim["documents"], "train", 10_000)
+    passes = limited(finetune["documents"], "train", 10_000) * finetune["epochs"]
+    trained = {"full_ft": passes, "sparse_ft": passes, "trim": train}.get(task, 0)
+    tested = limited(config["evaluate"]["documents"], "test", 5_000) if task == "evaluate" else 0
+    scanned = trim["calibration_documents"] if task in ("scan", "trim") else 0
+    units = 2 * model["blocks"] * kept
+    each = trained * (4 + 2 * share) + tested * 2 + scanned * units
+    tokens = expected.get("tokens", TOKENS_PER_DOCUMENT)
+    rate = GPU_SUSTAINED if gpu else CORE_SUSTAINED * config["compute"]["threads"]
+    loading = model["parameters"] * WEIGHT / 5e8
+    return START_SECONDS + loading + model["parameters"] * kept * tokens * each / rate

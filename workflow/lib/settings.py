@@ -19,19 +19,23 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from problems import model_problems, table_problems, trim_problems
 
 from trimllm import compress
 from trimllm.benchmark.patterns import kept_units
 from trimllm.benchmark.shapes import SHAPES
 from trimllm.data import spec
 from trimllm.errors import UserError
-from trimllm.kept import drops_for
+from trimllm.kept import drops_for as drops_for  # the workflow asks for it here
 
 COMMAND_LINE = "command line (--config)"
 COMPRESSORS = tuple(compress.METHODS)
-CRITERIA = ("both", "calibration", "activation_norm", "likelihood")
-# model_type in a checkpoint's config.json -> family, where they are not the same word.
-FAMILY_OF = {"trimllm_llama": "llama", "trimllm_opt": "opt"}
+# Criterion of `compat: authors`, and how many test documents their code calibrates on.
+AUTHORS, AUTHORS_DOCUMENTS = "authors", 50
+CRITERIA = ("both", "calibration", "activation_norm", "likelihood", AUTHORS)
+# Percent of the units that a dropping by rule leaves: the paper's.
+RULE_KEPT = 50
+RULES = ("random", "top", "bottom")
 
 
 # Stands for the value of a key that is not there.
@@ -80,24 +84,10 @@ def load(
     full = from_command_line(full, schema, schema, [], files)
     fill_defaults(full, schema, schema)
     validate(full, schema, files)
-    domain_schema = read_yaml(schemas / "domain.schema.yaml")
-    domains = {}
-    folder = root / full["domains_folder"]
-    for index, name in enumerate(full["domains"]):
-        path = folder / f"{name}.yaml"
-        if not path.is_file():
-            known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or "none"
-            raise ConfigError(
-                source_of(["domains", index], name, files),
-                ["domains", index],
-                name,
-                f"unknown domain; {path} does not exist (there are: {known})",
-            )
-        domain = read_yaml(path)
-        validate(domain, domain_schema, [path])
-        for key, value, problem in spec.problems(domain):
-            raise ConfigError(str(path), key, MISSING if value is None else value, problem)
-        domains[name] = {"name": name, **domain}
+    names = enumerate(full["domains"])
+    domains = {
+        name: read_domain(name, ["domains", index], full, root, files) for index, name in names
+    }
     _resolve_patterns(full, root)
     for path, value, problem in _problems(full, domains):
         raise ConfigError(source_of(path, value, files), path, value, problem)
@@ -110,6 +100,43 @@ def _resolve_patterns(config: dict[str, Any], root: Path) -> None:
     for name, pattern in patterns.items():
         if isinstance(pattern, str):
             patterns[name] = str(root / pattern)
+
+
+def load_near(
+    config: dict[str, Any], root: Path, files: Sequence[str | Path]
+) -> dict[str, dict[str, Any]]:
+    """The domains that are only tested on: name -> their file's content.
+
+    Args:
+        config: resolved, as `load` returns it.
+        root, files: as in `load`.
+    """
+    near = config["tables"]["near"].items()
+    return {
+        name: read_domain(name, ["tables", "near", domain], config, root, files)
+        for domain, name in near
+        if name not in config["domains"]
+    }
+
+
+def read_domain(
+    name: str, key: list[Any], config: dict[str, Any], root: Path, files: Sequence[str | Path]
+) -> dict[str, Any]:
+    """Read and check the file of one domain, which `key` of the configuration names."""
+    folder = root / config["domains_folder"]
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or "none"
+        problem = f"unknown domain; {path} does not exist (there are: {known})"
+        raise ConfigError(source_of(key, name, files), key, name, problem)
+    domain = read_yaml(path)
+    validate(domain, read_yaml(root / "workflow" / "schemas" / "domain.schema.yaml"), [path])
+    for inside, value, problem in spec.problems(domain):
+        raise ConfigError(str(path), inside, MISSING if value is None else value, problem)
+    if "train" not in domain and key[0] == "domains":
+        problem = f"{path} has no training set; it can stand under tables.near only"
+        raise ConfigError(source_of(key, name, files), key, name, problem)
+    return {"name": name, **domain}
 
 
 def validate(document: Any, schema: dict[str, Any], files: Sequence[str | Path]) -> None:
@@ -301,8 +328,9 @@ def _problems(
         problem = f"more than finetune.batch_size = {batch}: a process without a document idles"
         yield ["compute", "processes"], processes, problem
     for name, model in config["models"].items():
-        yield from _model_problems(name, model, wheels)
-        yield from _trim_problems(name, model, config["trim"])
+        yield from model_problems(name, model, wheels)
+        yield from trim_problems(name, model, config["trim"])
+    yield from table_problems(config, domains)
 
 
 def _benchmark_problems(
@@ -349,37 +377,6 @@ def local_files(domain: dict[str, Any]) -> list[str]:
     return [os.path.expanduser(os.path.expandvars(file)) for file in named(domain, "file")]
 
 
-def _model_problems(
-    name: str, model: dict[str, Any], wheels: dict[str, Any]
-) -> Iterator[tuple[list[Any], Any, str]]:
-    source = model["source"]
-    at = ["models", name, "source"]
-    if "wheel" in source and source["wheel"] not in wheels:
-        known = ", ".join(sorted(wheels)) or "none"
-        yield [*at, "wheel"], source["wheel"], f"not among `wheels` (there are: {known})"
-    if "directory" not in source:
-        return
-    folder = Path(source["directory"])
-    try:
-        stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        yield [*at, "directory"], str(folder), "no checkpoint: config.json is missing or no JSON"
-        return
-    family = FAMILY_OF.get(stored.get("model_type"), stored.get("model_type"))
-    if family != model["family"]:
-        yield (
-            ["models", name, "family"],
-            model["family"],
-            f"{folder}/config.json says model_type {stored.get('model_type')!r}",
-        )
-    if stored.get("num_hidden_layers", model["blocks"]) != model["blocks"]:
-        yield (
-            ["models", name, "blocks"],
-            model["blocks"],
-            f"{folder}/config.json says num_hidden_layers {stored['num_hidden_layers']}",
-        )
-
-
 def _compress_problems(section: dict[str, Any]) -> Iterator[tuple[list[Any], Any, str]]:
     """Methods whose engine is not installed."""
     for index, method in enumerate(section["methods"]):
@@ -387,20 +384,3 @@ def _compress_problems(section: dict[str, Any]) -> Iterator[tuple[list[Any], Any
         if gone := compress.missing_package(method, engine):
             at = ["compress", "methods", index]
             yield at, method, f"needs package {gone}, which is not installed; run `make setup`"
-
-
-def _trim_problems(
-    name: str, model: dict[str, Any], trim: dict[str, Any]
-) -> Iterator[tuple[list[Any], Any, str]]:
-    units, step = 2 * model["blocks"], trim["drops_per_epoch"]
-    for index, kept in enumerate(trim["kept_percent"]):
-        if drops_for(kept, units, step) is None:
-            epochs = math.floor(units * (1 - kept / 100) / step)
-            near = [e * step for e in (epochs, epochs + 1) if e * step < units]
-            offers = ", ".join(f"{100 * (units - d) / units:.4g} ({d} drops)" for d in near)
-            yield (
-                ["trim", "kept_percent", index],
-                kept,
-                f"not reachable for {name} ({units} units) with trim.drops_per_epoch = {step}; "
-                f"nearest: {offers}",
-            )

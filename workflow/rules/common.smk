@@ -20,6 +20,8 @@ from trimllm.provenance import code_hash, memory_bytes
 
 try:
     resolved, DOMAINS = settings.load(config, ROOT, workflow.configfiles)
+    # Domains to train and test on, and those to test on only.
+    TESTED = DOMAINS | settings.load_near(resolved, ROOT, workflow.configfiles)
 except settings.UserError as error:
     sys.exit(f"error: {error}")
 config.update(resolved)
@@ -61,7 +63,7 @@ if LOCAL:
 wildcard_constraints:
     hardware=re.escape(HARDWARE),
     model="|".join(map(re.escape, MODELS)),
-    domain="|".join(map(re.escape, DOMAINS)),
+    domain="|".join(map(re.escape, TESTED)),
     criterion="|".join(settings.CRITERIA),
     ratio=r"[0-9]+(\.[0-9]+)?",
     drops=r"[1-9][0-9]*",
@@ -85,7 +87,7 @@ CODE = {
     "compress": code_hash("compress", "data", *LOADING),
     "evaluate": code_hash("evaluate", "intervals", *SCORING),
     "benchmark": code_hash("benchmark", *LOADING, "kept"),
-    "table2": code_hash("paper", "intervals"),
+    "table2": code_hash("paper", "intervals", "select", "kept"),
 }
 
 
@@ -113,13 +115,13 @@ def model_wheel(wildcards):
 
 def domain_sources(name):
     """The wheels and local files that a domain is read from."""
-    wheels = [wheel_file(wheel) for wheel in settings.named(DOMAINS[name], "wheel")]
-    return wheels + settings.local_files(DOMAINS[name])
+    wheels = [wheel_file(wheel) for wheel in settings.named(TESTED[name], "wheel")]
+    return wheels + settings.local_files(TESTED[name])
 
 
 def test_files(name):
     """The prepared test documents of a domain, one file a task."""
-    return [f"<results>/data/{name}/tests/{task}.jsonl" for task in DOMAINS[name]["tests"]]
+    return [f"<results>/data/{name}/tests/{task}.jsonl" for task in TESTED[name]["tests"]]
 
 
 def document_limits():
@@ -136,7 +138,7 @@ def document_limits():
 
 def domain_pins(name):
     """Wheels of the configuration that a domain is read from, with their hashes."""
-    return {key: config["wheels"][key] for key in settings.named(DOMAINS[name], "wheel")}
+    return {key: config["wheels"][key] for key in settings.named(TESTED[name], "wheel")}
 
 
 def fetched_model(wildcards):
@@ -180,9 +182,9 @@ def kept_drops(model):
     return sorted({settings.drops_for(kept, units(model), step) for kept in TRIM["kept_percent"]})
 
 
-def run_name(criterion):
+def run_name(criterion, ratio=TRIM["ratio"]):
     """Folder of a trim run."""
-    return f"trim_{criterion}_r{TRIM['ratio']:g}_d{TRIM['drops_per_epoch']}"
+    return f"trim_{criterion}_r{ratio:g}_d{TRIM['drops_per_epoch']}"
 
 
 def drop_names(model):
@@ -197,11 +199,13 @@ def kept_names(model):
 
 
 def models_of_kept(model_names):
-    """Constraint on {model} that looks ahead to the drop: which drops are kept depends on both."""
+    """Constraint on {model} that looks ahead: which drops of which runs are kept."""
     if TRIM["keep_checkpoints"]:
         return "|".join(map(re.escape, model_names))
+    # Other chains, of Tables 3 and 6, are evaluated epoch by epoch and leave no weights.
+    runs = "|".join(re.escape(run_name(criterion)) for criterion in TRIM["criteria"])
     return "|".join(
-        rf"{re.escape(name)}(?=/[^/]+/[^/]+/({'|'.join(kept_names(name))})/)"
+        rf"{re.escape(name)}(?=/[^/]+/({runs})/({'|'.join(kept_names(name))})/)"
         for name in model_names
     )
 
@@ -210,7 +214,8 @@ def previous_files(wildcards):
     """Input: the checkpoint that an epoch of the chain starts from, and that epoch's record."""
     drop, step = int(wildcards.drop), int(wildcards.drops)
     if drop == 0:
-        scan = f"<results>/scans/{wildcards.model}/{wildcards.domain}.json"
+        faulty = ".authors" if wildcards.criterion == settings.AUTHORS else ""
+        scan = f"<results>/scans/{wildcards.model}/{wildcards.domain}{faulty}.json"
         return base_files(wildcards) | {"scan": scan}
     name = settings.padded(drop - step, units(wildcards.model))
     folder = (
@@ -294,15 +299,12 @@ def epochs_of_chain(wildcards):
 # ---- evaluate and table ----------------------------------------------------------------------
 
 
-def evaluated_files(domain):
+def evaluated_files(wildcards):
     """Input: the checkpoint of a recipe. The pretrained one belongs to no domain."""
-
-    def files(wildcards):
-        if wildcards.recipe == "pretrained":
-            return base_files(wildcards)
-        return checkpoint_files(f"<results>/models/{wildcards.model}/{domain}/{wildcards.recipe}")
-
-    return files
+    if wildcards.recipe == "pretrained":
+        return base_files(wildcards)
+    folder = f"<results>/models/{wildcards.model}/{wildcards.domain}/{wildcards.recipe}"
+    return checkpoint_files(folder)
 
 
 def evaluation_files(model, domain):
@@ -314,9 +316,15 @@ def evaluation_files(model, domain):
     ]
 
 
+def model_rows(names=MODELS):
+    """Models as the tables know them."""
+    keys = ("label", "published", "family")
+    return [{"name": name, **{key: MODELS[name][key] for key in keys}} for name in names]
+
+
 def column_of(domain):
     """A domain as a column of Table 2."""
-    spec = DOMAINS[domain]
+    spec = TESTED[domain]
     return {
         "name": domain,
         "label": spec.get("label", domain),
@@ -325,45 +333,14 @@ def column_of(domain):
     }
 
 
-def all_data():
-    """Every prepared domain."""
-    return [f"<results>/data/{domain}/report.json" for domain in DOMAINS]
-
-
-def all_checkpoints():
-    """Every checkpoint that is evaluated."""
-    pretrained = [f"<results>/models/{model}/base/pretrained/manifest.json" for model in MODELS]
-    return pretrained + [
-        f"<results>/models/{model}/{domain}/{recipe}/manifest.json"
-        for model in MODELS
-        for domain in DOMAINS
-        for recipe in evaluated_recipes(model)
-    ]
-
-
-def all_records():
-    """The per-epoch records of every chain."""
-    return [
-        f"<results>/records/{model}/{domain}/{run_name(criterion)}.jsonl"
-        for model in MODELS
-        for domain in DOMAINS
-        for criterion in TRIM["criteria"]
-    ]
-
-
-def all_evaluations():
-    """Every evaluation that Table 2 is made from."""
-    return [
-        file for model in MODELS for domain in DOMAINS for file in evaluation_files(model, domain)
-    ]
-
-
 # ---- resources -------------------------------------------------------------------------------
 
 
 def memory_for(task):
     """Memory of a job, MiB, by the size of its model."""
-    return lambda wildcards: demand.memory_mb(task, MODELS[wildcards.model], config)
+    return lambda wildcards: demand.memory_mb(
+        task, MODELS[wildcards.model], config, wildcards.get("ratio")
+    )
 
 
 def runtime_for(task):
@@ -374,7 +351,15 @@ def runtime_for(task):
 def refuse_too_large():
     """End with one line if a job of this run needs more memory than this machine has."""
     needs = [
-        (demand.memory_mb(task, MODELS[job.wildcards_dict["model"]], config), job)
+        (
+            demand.memory_mb(
+                task,
+                MODELS[job.wildcards_dict["model"]],
+                config,
+                job.wildcards_dict.get("ratio"),
+            ),
+            job,
+        )
         for job in workflow.dag.needrun_jobs()
         if (task := demand.task_of(job.rule.name))
     ]

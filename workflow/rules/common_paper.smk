@@ -23,7 +23,7 @@ def training_records():
     """The record of every full and sparse fine-tuning."""
     return [
         f"<results>/models/{model}/{domain}/{recipe}/training.json"
-        for model in MODELS
+        for model in main_models()
         for domain in DOMAINS
         for recipe in ("full_ft", "sparse_ft")
     ]
@@ -49,14 +49,6 @@ def of_model(files):
     ]
 
 
-def model_rows():
-    """The models as the tables know them."""
-    return [
-        {"name": name, "label": model["label"], "published": model["published"]}
-        for name, model in MODELS.items()
-    ]
-
-
 def model_row(name):
     """A model as figures know it."""
     return next(row for row in model_rows() if row["name"] == name)
@@ -74,7 +66,7 @@ def figure_params():
 
 def figures_named(name):
     """One figure of the paper, of every model."""
-    return [f"<figures>/{name}_{model}.png" for model in MODELS]
+    return [f"<figures>/{name}_{model}.png" for model in main_models()]
 
 
 FIGURES = ("figure1", "figure2", "figure3", "figure4")
@@ -86,8 +78,9 @@ def all_figures():
 
 
 def all_tables():
-    """Every table, in its Markdown form."""
-    return ["<results>/tables/table2.md"]
+    """Table 2 and what there is of the others, in their Markdown form."""
+    others = [f"<results>/tables/table{number}.md" for number in (1, 3, 4, 5, 6, 7, 8, 9)]
+    return sorted(["<results>/tables/table2.md", *there(others)])
 
 
 def captions():

@@ -46,7 +46,7 @@ rule fetch_model:
 
 
 # A rule for each domain, since domains differ in their tests.
-for domain in DOMAINS:
+for domain in TESTED:
 
     rule:
         name:
@@ -54,9 +54,8 @@ for domain in DOMAINS:
         input:
             domain_sources(domain),
         output:
+            **trained_files(domain),
             report=f"<results>/data/{domain}/report.json",
-            train=f"<results>/data/{domain}/train.jsonl",
-            calibration=f"<results>/data/{domain}/calibration.jsonl",
             tests=test_files(domain),
         log:
             f"logs/prepare_domain/{domain}.log",
@@ -65,7 +64,7 @@ for domain in DOMAINS:
             mem_mb=2000,
             runtime=60,
         params:
-            spec=DOMAINS[domain],
+            spec=domain_spec(domain),
             limits=document_limits(),
             wheels=domain_pins(domain),
             seed=config["seed"],

@@ -115,7 +115,7 @@ rule claims:
         mem_mb=500,
         runtime=10,
     params:
-        models=model_rows(),
+        models=model_rows(main_models()),
         shared=figure_params(),
     message:
         "check the claims of the paper"

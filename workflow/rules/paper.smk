@@ -5,7 +5,8 @@ rule table1:
     input:
         benchmarks=[*rendered_from(benchmark_files()), *benchmarks_of_other_machines()],
     output:
-        multiext("<results>/tables/table1", ".csv", ".md", ".tex", ".txt"),
+        multiext("<results>/tables/table1", ".csv", ".md", ".tex"),
+        report("<results>/tables/table1.txt", caption="../report/table1.rst", category="4. Tables"),
     log:
         "logs/table1.log",
     threads: 1
@@ -13,7 +14,7 @@ rule table1:
         mem_mb=500,
         runtime=10,
     params:
-        models=model_rows(),
+        models=model_rows(main_models()),
         kept_percent=sorted({*TRIM["kept_percent"], *BENCH["kept_percent"]}, reverse=True),
         composed=BENCH["composed"],
         first=[*TRIM["criteria"], *BENCH["patterns"]],
@@ -29,7 +30,8 @@ rule table7:
         evaluations=rendered_from(composed_evaluations()),
         benchmarks=[*rendered_from(benchmark_files()), *benchmarks_of_other_machines()],
     output:
-        multiext("<results>/tables/table7", ".csv", ".md", ".tex", ".txt"),
+        multiext("<results>/tables/table7", ".csv", ".md", ".tex"),
+        report("<results>/tables/table7.txt", caption="../report/table7.rst", category="4. Tables"),
     log:
         "logs/table7.log",
     threads: 1
@@ -37,7 +39,7 @@ rule table7:
         mem_mb=500,
         runtime=10,
     params:
-        models=model_rows(),
+        models=model_rows(main_models()),
         domains=[column_of(domain) for domain in DOMAINS],
         kept_percent=TRIM["kept_percent"][0],
         first=[*TRIM["criteria"], *BENCH["patterns"]],
@@ -65,7 +67,7 @@ rule table2:
         mem_mb=500,
         runtime=10,
     params:
-        models=model_rows(),
+        models=model_rows(main_models()),
         domains=[column_of(domain) for domain in DOMAINS],
         criteria=TRIM["criteria"],
         kept_percent=TRIM["kept_percent"],

@@ -6,7 +6,7 @@ rule trim_epoch:
     input:
         unpack(previous_files),
         train="<results>/data/{domain}/train.jsonl",
-        calibration="<results>/data/{domain}/calibration.jsonl",
+        calibration=calibration_file,
         report="<results>/data/{domain}/report.json",
     output:
         manifest=temp(
@@ -32,6 +32,7 @@ rule trim_epoch:
         epochs=epochs_of_chain,
         units=lambda wildcards: units(wildcards.model),
         documents=TRIM["documents"],
+        scanned=scanned_documents,
         eliminate=TRIM["eliminate"],
         row_budget=TRIM["row_budget"],
         settings=train_settings,

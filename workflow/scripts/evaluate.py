@@ -1,4 +1,4 @@
-"""Evaluate one checkpoint on all test tasks of a domain; one JSON a task."""
+"""Evaluate one checkpoint on all test tasks of a domain, its own or another; one JSON a task."""
 
 from pathlib import Path
 
@@ -28,7 +28,9 @@ with Job(snakemake, model=True) as job:
         "units_kept": len(trimllm.units(model)),
         "units_total": params.units_total,
         "recipe": wildcards.recipe,
-        "domain": params.domain,
+        "compat": "authors" if wildcards.recipe.startswith("trim_authors_") else None,
+        "domain": wildcards.domain,
+        "tested": params.tested,
         "stand_in": params.stand_in,
         "provenance": job.provenance(
             data_hashes=hashes,

@@ -13,10 +13,14 @@ with Job(snakemake, model=True) as job:
     found = watched_scan(
         model,
         tokenizer,
-        read_documents(snakemake.input.calibration),
+        read_documents(snakemake.input.calibration)[: snakemake.params.scanned],
         snakemake.params.dtype,
         label="initial scan",
         row_budget=snakemake.params.row_budget,
+        residual_fault=snakemake.params.residual_fault,
     )
     provenance = job.provenance(data_hashes=hashes, seed=snakemake.params.seed)
-    files.write_json(snakemake.output[0], {"scan": to_record(found), "provenance": provenance})
+    content = {"scan": to_record(found), "provenance": provenance}
+    if snakemake.params.residual_fault:
+        content["compat"] = "authors"
+    files.write_json(snakemake.output[0], content)

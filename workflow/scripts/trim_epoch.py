@@ -19,5 +19,6 @@ with Job(snakemake, model=True) as job:
         "documents_per_epoch": snakemake.params.documents,
         "eliminate": snakemake.params.eliminate,
         "row_budget": snakemake.params.row_budget,
+        "calibration_documents": snakemake.params.scanned,
     }
     job.train("trim_epoch", "epoch", arguments, hashes)

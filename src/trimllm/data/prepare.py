@@ -44,6 +44,8 @@ def prepare(
 ) -> dict[str, Any]:
     """Write train.jsonl, calibration.jsonl, tests/{task}.jsonl and report.json of a domain.
 
+    A domain without a training set is one to test on: it has tests and a report only.
+
     Args:
         spec: the domain as its YAML declares it.
         directory: where the files go.
@@ -103,8 +105,28 @@ def _split(
         _answerable(items, f"tests.{task}")
         splits[f"tests/{task}.jsonl"] = items
         tests[task] = {"set": source.name, "construction": source.report["construction"]}
-    tested = [item for items in splits.values() for item in items]
+    trained, removed = {}, 0
+    if spec.get("train"):
+        trained, removed = _training(spec, pool, splits, tests, limits)
+    splits = trained | splits
+    report = {
+        "sets": {name: pool.report for name, pool in pools.items()},
+        "splits": {file.removesuffix(".jsonl"): _summary(items) for file, items in splits.items()},
+        "train_documents_removed_as_test_documents": removed,
+        "construction": "; ".join(dict.fromkeys(test["construction"] for test in tests.values())),
+    }
+    return splits, tests, report
 
+
+def _training(
+    spec: Mapping[str, Any],
+    pool: Callable[[str], Pool],
+    splits: Mapping[str, Sequence[Item]],
+    tests: Mapping[str, Any],
+    limits: Mapping[str, int | None],
+) -> tuple[dict[str, list[Item]], int]:
+    """Documents to train and to calibrate on, and how many were removed as test documents."""
+    tested = [item for items in splits.values() for item in items]
     train = pool(spec["train"])
     calibration = pool(spec.get("calibration") or spec["train"])
     if spec.get("calibration"):
@@ -120,14 +142,7 @@ def _split(
     kept = split.take(clean, limits.get("train"), without | {item.group for item in chosen})
     if not kept:
         raise UserError("train: no document is left after the tests and the calibration")
-    splits = {"train.jsonl": kept, "calibration.jsonl": chosen, **splits}
-    report = {
-        "sets": {name: pool.report for name, pool in pools.items()},
-        "splits": {file.removesuffix(".jsonl"): _summary(items) for file, items in splits.items()},
-        "train_documents_removed_as_test_documents": removed,
-        "construction": "; ".join(dict.fromkeys(test["construction"] for test in tests.values())),
-    }
-    return splits, tests, report
+    return {"train.jsonl": kept, "calibration.jsonl": chosen}, removed
 
 
 def make_pool(

@@ -27,13 +27,11 @@ def problems(spec: Mapping[str, Any]) -> Iterator[Problem]:
     Args:
         spec: a domain as its YAML declares it, valid by the schema or not.
     """
-    for key in ("sets", "train", "tests"):
+    for key in ("sets", "tests"):
         if not spec.get(key):
             yield [key], None, "missing"
             return
-    named = [(["train"], spec["train"])]
-    if spec.get("calibration"):
-        named.append((["calibration"], spec["calibration"]))
+    named = [([key], spec[key]) for key in ("train", "calibration") if spec.get(key)]
     for name, test in spec["tests"].items():
         if "set" in test:
             named.append((["tests", name, "set"], test["set"]))

@@ -1,4 +1,4 @@
-"""A cell of accuracy with its verdict, as Tables 2 and 7 have it."""
+"""A cell of accuracy with its verdict, as all tables of accuracy have it."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def accuracy_cell(
         verdict=result,
         n=accuracy.n,
         ci95=accuracy.ci95,
+        deviation=accuracy.deviation,
         why=why,
         sources=accuracy.sources,
         details=_details(accuracy, anchors.pretrained, anchors.full_ft),
@@ -41,7 +42,8 @@ def _details(accuracy: Accuracy, base: Accuracy | None, full: Accuracy | None) -
     first = accuracy.tasks[0]
     found: dict[str, Scalar] = {
         "recipe": first.recipe,
-        "tasks": ";".join(task.task for task in accuracy.tasks),
+        "tasks": ";".join(dict.fromkeys(task.task for task in accuracy.tasks)),
+        "seeds": ";".join(map(str, accuracy.by_seed)),
         "kept_percent": accuracy.kept_percent,
         "weight_bytes": first.weight_bytes,
         "bytes_percent": accuracy.bytes_percent,

@@ -2,15 +2,17 @@
 
 The path `.../eval/{model}/{domain}/{recipe}/{task}.json` names the measurement; the file must
 agree with it. A column may consist of several tasks: its accuracy is the mean over all their
-documents, so a task counts by its number of documents.
+documents, so a task counts by its number of documents. Runs under several seeds, each in a folder
+of its own, are pooled the same way.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from trimllm.errors import UserError
@@ -41,6 +43,11 @@ class Measurement:
     stand_in: str | None
     provenance: dict[str, Any]
     source: str
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the run that it belongs to."""
+        return self.provenance.get("seed")
 
 
 def read_measurement(path: str | Path) -> Measurement:
@@ -88,7 +95,7 @@ def read_measurement(path: str | Path) -> Measurement:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """One checkpoint on one column: its tasks in order, pooled."""
+    """One recipe on one column: its tasks in order, seed after seed, pooled."""
 
     tasks: tuple[Measurement, ...]
 
@@ -113,6 +120,20 @@ class Accuracy:
         return wilson(self.right, self.n)
 
     @property
+    def by_seed(self) -> dict[int | None, float]:
+        """Mean accuracy of every seed, in percent."""
+        answers: dict[int | None, list[int]] = {}
+        for task in self.tasks:
+            answers.setdefault(task.seed, []).extend(task.correct)
+        return {seed: 100 * sum(each) / len(each) for seed, each in answers.items()}
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation of the seeds' accuracies (n - 1), in points; None for one seed."""
+        values = tuple(self.by_seed.values())
+        return stdev(values) if len(values) > 1 else None
+
+    @property
     def stand_in(self) -> str | None:
         """What the documents really are, where they are not the column's own data set."""
         names = dict.fromkeys(task.stand_in for task in self.tasks if task.stand_in)
@@ -133,24 +154,35 @@ class Accuracy:
     @property
     def bytes_percent(self) -> float | None:
         """Weight bytes of the checkpoint in percent of the pretrained model's."""
-        first = self.tasks[0]
-        if not first.weight_bytes or not first.full_bytes:
-            return None
-        return 100 * first.weight_bytes / first.full_bytes
+        return self._mean(
+            lambda one: (
+                100 * one.weight_bytes / one.full_bytes
+                if one.weight_bytes and one.full_bytes
+                else None
+            )
+        )
 
     @property
     def megabytes(self) -> float | None:
         """Weights of the checkpoint in 10⁶ bytes."""
-        weights = self.tasks[0].weight_bytes
-        return weights / 1e6 if weights else None
+        return self._mean(lambda one: one.weight_bytes / 1e6 if one.weight_bytes else None)
 
     @property
     def kept_percent(self) -> float | None:
         """Units kept in percent of all units: the paper's compression percentage."""
-        first = self.tasks[0]
-        if first.units_kept is None or not first.units_total:
-            return None
-        return 100 * first.units_kept / first.units_total
+        return self._mean(
+            lambda one: (
+                100 * one.units_kept / one.units_total
+                if one.units_kept is not None and one.units_total
+                else None
+            )
+        )
+
+    def _mean(self, value: Callable[[Measurement], float | None]) -> float | None:
+        """Mean over the seeds' checkpoints, which differ in the units dropped."""
+        first = {task.seed: task for task in reversed(self.tasks)}
+        values = [found for one in first.values() if (found := value(one)) is not None]
+        return fmean(values) if values else None
 
     def minus(self, other: Accuracy) -> Difference:
         """Own minus other accuracy; paired where both answered the very same documents."""
@@ -169,20 +201,21 @@ class Results:
     """All measurements that a table may use, found by model, domain and recipe."""
 
     def __init__(self, paths: Iterable[str | Path]) -> None:
-        self._found: dict[tuple[str, str, str], dict[str, Measurement]] = {}
+        # (model, domain, recipe) -> task -> seed
+        self._found: dict[tuple[str, str, str], dict[str, dict[int | None, Measurement]]] = {}
         self.measurements = tuple(read_measurement(path) for path in sorted(map(Path, paths)))
         for one in self.measurements:
             tasks = self._found.setdefault((one.model, one.domain, one.recipe), {})
-            if one.task in tasks:
-                raise UserError(
-                    f"{one.source} and {tasks[one.task].source} measure the same; give one of them"
-                )
-            tasks[one.task] = one
+            seeds = tasks.setdefault(one.task, {})
+            if one.seed in seeds:
+                other = seeds[one.seed].source
+                raise UserError(f"{one.source} and {other} measure the same; give one of them")
+            seeds[one.seed] = one
 
     def accuracy(
         self, model: str, domain: str, recipe: str, tasks: Sequence[str] | None = None
     ) -> Accuracy | None:
-        """The measured column, or None unless every one of its tasks was measured.
+        """The measured column over all seeds that have every one of its tasks, or None.
 
         `tasks` None takes whatever tasks were measured.
         """
@@ -190,7 +223,22 @@ class Results:
         wanted = sorted(found) if tasks is None else tasks
         if not wanted or any(task not in found for task in wanted):
             return None
-        return Accuracy(tuple(found[task] for task in wanted))
+        shared = set.intersection(*(set(found[task]) for task in wanted))
+        seeds = sorted(shared, key=lambda seed: (seed is None, seed))
+        return Accuracy(tuple(found[task][s] for s in seeds for task in wanted)) if seeds else None
+
+    def chain(
+        self, model: str, domain: str, criterion: str, *, ratio: float, drops_per_epoch: int
+    ) -> list[str]:
+        """Recipes of the evaluated checkpoints of one trim run, the least trimmed first."""
+        found = []
+        for m, d, recipe in self._found:
+            match = TRIM.fullmatch(recipe)
+            if (m, d) != (model, domain) or not match or match["criterion"] != criterion:
+                continue
+            if (float(match["ratio"]), int(match["drops"])) == (ratio, drops_per_epoch):
+                found.append((int(match["dropped"]), recipe))
+        return [recipe for _, recipe in sorted(found)]
 
     def recipes(self, model: str, domain: str) -> list[str]:
         """Recipes of a model's checkpoints of a domain that were evaluated, in order."""
@@ -217,7 +265,7 @@ class Results:
             match = TRIM.fullmatch(recipe)
             if (m, d) != (model, domain) or not match or match["criterion"] != criterion:
                 continue
-            one = next(iter(tasks.values()))
+            one = next(iter(next(iter(tasks.values())).values()))
             if ratio not in (None, float(match["ratio"])) or not one.units_total:
                 continue
             if drops_per_epoch not in (None, int(match["drops"])):

@@ -29,6 +29,19 @@ LABELS = MappingProxyType(
 )
 """Names of the paper's models as it prints them."""
 
+DOMAINS = MappingProxyType(
+    {
+        "piqa": "PIQA",
+        "sciq": "SciQ",
+        "medmcqa": "MedMCQA",
+        "lexglue": "LexGLUE",
+        "financeqa": "FinanceQA",
+        "pubmedqa": "PubMedQA",
+        "legalbench": "LegalBench",
+    }
+)
+"""Columns of accuracy as the paper heads them."""
+
 
 @dataclass(frozen=True)
 class PublishedTable:

@@ -22,7 +22,7 @@ from trimllm.paper.table import Block, Cell, Column, Table
 
 FIELDS = (
     *("model", "model_label", "published_model", "row", "row_label", "section", "column"),
-    *("measured", "n", "ci95_low", "ci95_high", "spread_low", "spread_high"),
+    *("measured", "n", "ci95_low", "ci95_high", "spread_low", "spread_high", "deviation"),
     *("published", "published_as_printed", "verdict", "why", "stand_in"),
 )
 """Columns of every CSV; a table's own details and the sources follow."""
@@ -66,6 +66,7 @@ def to_csv(table: Table) -> str:
             "ci95_high": high,
             "spread_low": least,
             "spread_high": most,
+            "deviation": cell.deviation,
             "published": bound_percent(cell.published),
             "published_as_printed": printed,
             "verdict": cell.verdict,
@@ -93,7 +94,11 @@ def measured_text(cell: Cell, column: Column, *, interval_digits: int) -> str:
         return verdict.NOT_RUN if cell.verdict == verdict.NOT_RUN else "–"
     text = f"{cell.measured:.{column.digits}f}{column.unit}"
     bounds = cell.ci95 or cell.spread
-    if bounds and (cell.ci95 or f"{bounds[0]:.1f}" != f"{bounds[1]:.1f}" or column.interval_digits):
+    if cell.deviation is not None:
+        text += f" ± {cell.deviation:.{column.digits}f}"
+    elif bounds and (
+        cell.ci95 or f"{bounds[0]:.1f}" != f"{bounds[1]:.1f}" or column.interval_digits
+    ):
         digits = column.interval_digits
         digits = min(interval_digits, column.digits) if digits is None else digits
         text += f" ({bounds[0]:.{digits}f}–{bounds[1]:.{digits}f})"

@@ -26,6 +26,8 @@ class Cell:
     ci95: tuple[float, float] | None = None
     spread: tuple[float, float] | None = None
     """Smallest and largest, or the quartiles, of the values that `measured` stands for."""
+    deviation: float | None = None
+    """Standard deviation over seeds, where `measured` is the mean of several."""
     why: str = ""
     sources: tuple[str, ...] = ()
     """Files behind the number: the first step of the walk back."""

@@ -1,4 +1,4 @@
-"""Table 2: accuracy in five domains, before and after fine-tuning, compression and trimming.
+"""Tables 2 and 8: accuracy by domain, before and after fine-tuning, compression and trimming.
 
 Every measured model has a block: the paper's ten recipes in its order, then, set apart, what the
 paper does not have (other criteria). Three columns on size: *Final Mem* is what the paper prints
@@ -16,24 +16,31 @@ from typing import Any
 from trimllm.errors import UserError
 from trimllm.paper import published
 from trimllm.paper.accuracy_cell import accuracy_cell
+from trimllm.paper.columns import (
+    COMPARED,
+    FINAL_MEM,
+    TRUE_BYTES,
+    Domain,
+    paper_notes,
+    seed_notes,
+    size_cell,
+    stand_in_header,
+    stand_in_of,
+    task_names,
+)
 from trimllm.paper.measured import Accuracy, Results
 from trimllm.paper.notes import column_notes, provenance_notes
+from trimllm.paper.published import PublishedTable
 from trimllm.paper.render import render, to_text
 from trimllm.paper.table import Block, Cell, Column, Row, Table
-from trimllm.paper.verdict import NOT_RUN, Anchors, judge_size
+from trimllm.paper.verdict import Anchors
 
 __all__ = ["build", "render", "to_text"]
 
 PAPER = published.table("table2")
 PAPER_CRITERION = "both"
 PAPER_KEPT = (50, 40, 30)
-COMPARED = "llama-7b"
-"""The paper's model that a stand-in is shown beside."""
-SIZES = (
-    Column("final_mem", "Final Mem", short="Mem", digits=0, unit="%"),
-    Column("true_bytes", "true bytes", digits=0, unit="%"),
-    Column("megabytes", "true MB", terminal=False),
-)
+SIZES = (FINAL_MEM, TRUE_BYTES, Column("megabytes", "true MB", terminal=False))
 RECIPES = {
     "pretrained": ("Pretrained", "pretrained"),
     "full_ft": ("Full-FT", "full_ft"),
@@ -44,9 +51,6 @@ RECIPES = {
     "awq_int4": ("AWQ-int4", "full_ft+awq_int4"),
 }
 """Row key -> label and recipe. The compressors are applied to the fully fine-tuned model."""
-
-Domain = Mapping[str, Any]
-"""name, label, tasks (names that count for the column; default all), stand_in (text or None)."""
 
 
 def build(
@@ -59,17 +63,20 @@ def build(
     ratio: float | None = None,
     drops_per_epoch: int | None = None,
     seed: int | None = None,
+    table: str = "table2",
+    compared: str = COMPARED,
 ) -> Table:
-    """Table 2 from evaluation files.
+    """Table 2, or another of its form, from evaluation files.
 
     `models`: name, label and `published`, the key of the paper's model that this one *is*, or None
     for a stand-in; models whose numbers stand in another table are left out. `domains`: see
     `Domain`; they come in the paper's order, others after them.
+    `compared`: the paper's model that a stand-in is shown beside.
     `ratio` and `drops_per_epoch` select among several trim runs; `seed` is stated in the notes.
     What was not measured is a `not run` cell. Raises `UserError` for files that contradict their
     path, themselves or each other.
     """
-    results = Results(evals)
+    results, paper = Results(evals), published.table(table)
     for model in models:
         if model.get("published") not in (None, *published.LABELS):
             known = ", ".join(published.LABELS)
@@ -78,46 +85,40 @@ def build(
                 f"paper; use null or one of {known}"
             )
     # OPT, say, has its numbers in another table.
-    models = [m for m in models if m.get("published") in (None, *PAPER.blocks)]
-    domains = sorted(domains, key=lambda d: _place(d["name"]))
-    lines = _Lines(results, domains, ratio, drops_per_epoch, tuple(criteria), tuple(kept_percent))
+    models = [m for m in models if m.get("published") in (None, *paper.blocks)]
+    domains = sorted(domains, key=lambda d: _place(paper, d["name"]))
+    run = {"ratio": ratio, "drops_per_epoch": drops_per_epoch}
+    lines = _Lines(results, paper, compared, domains, run, tuple(criteria), tuple(kept_percent))
     blocks = [
         lines.block(m["name"], m.get("label") or m["name"], m.get("published")) for m in models
     ]
-    shown = {m.get("published") or COMPARED for m in models}
+    shown = {m.get("published") or compared for m in models}
     blocks += [
         lines.block(key, published.LABELS[key], key, ours=False)
-        for key in PAPER.blocks
+        for key in paper.blocks
         if key not in shown
     ]
     columns = tuple(
         Column(d["name"], d.get("label") or d["name"], stand_in=lines.stand_in(d)) for d in domains
     )
     return Table(
-        key="table2",
-        title="Table 2: accuracy (%) of specialized models, ours and the paper's",
+        key=table,
+        title=f"Table {table[5:]}: accuracy (%) of specialized models, ours and the paper's",
         columns=(*columns, *SIZES),
         blocks=tuple(blocks),
-        header=_header(models, columns),
+        header=stand_in_header(models, columns, compared),
         notes=(
-            *_notes(criteria),
+            *_notes(criteria, table),
             *column_notes(columns, blocks),
+            *seed_notes(results),
             *provenance_notes(results.measurements, seed),
         ),
     )
 
 
-def _place(domain: str) -> tuple[int, str]:
-    known = domain in PAPER.columns
-    return (PAPER.columns.index(domain), "") if known else (len(PAPER.columns), domain)
-
-
-def task_names(domain: Domain) -> list[str] | None:
-    """Tasks that count for the domain's column, in order; None: all that were measured."""
-    tasks = domain.get("tasks")
-    if tasks is None:
-        return None
-    return [task["name"] if isinstance(task, Mapping) else str(task) for task in tasks]
+def _place(paper: PublishedTable, domain: str) -> tuple[int, str]:
+    known = domain in paper.columns
+    return (paper.columns.index(domain), "") if known else (len(paper.columns), domain)
 
 
 class _Lines:
@@ -126,28 +127,32 @@ class _Lines:
     def __init__(
         self,
         results: Results,
+        paper: PublishedTable,
+        compared: str,
         domains: Sequence[Domain],
-        ratio: float | None,
-        drops_per_epoch: int | None,
+        run: Mapping[str, Any],
         criteria: tuple[str, ...],
         kept_percent: tuple[float, ...],
     ) -> None:
-        self.results = results
-        self.domains = domains
-        self.run = {"ratio": ratio, "drops_per_epoch": drops_per_epoch}
-        extra = [kept for kept in kept_percent if kept not in PAPER_KEPT]
-        self.paper_kept = (*PAPER_KEPT, *(extra if PAPER_CRITERION in criteria else ()))
+        self.results, self.paper, self.compared = results, paper, compared
+        self.domains, self.run = domains, run
+        # Tables differ in their compressors and kept fractions.
+        self.printed = {row for block in paper.blocks for row in paper.rows(block)}
+        printed_kept = [kept for kept in PAPER_KEPT if f"trimllm_{kept}" in self.printed]
+        extra = [kept for kept in kept_percent if kept not in printed_kept]
+        self.paper_kept = (*printed_kept, *(extra if PAPER_CRITERION in criteria else ()))
         self.ours = [(c, kept) for c in criteria if c != PAPER_CRITERION for kept in kept_percent]
 
     def block(
         self, model: str, label: str, is_published: str | None, *, ours: bool = True
     ) -> Block:
-        """All rows of a model, those of `ours` last; a stand-in is set beside `COMPARED`."""
-        compared = is_published or COMPARED
+        """All rows of a model, those of `ours` last; a stand-in is set beside `compared`."""
+        compared = is_published or self.compared
         own = is_published is not None
         rows = [
             self._row(model, key, name, dict.fromkeys(self._names(), recipe), compared, own)
             for key, (name, recipe) in RECIPES.items()
+            if key in self.printed
         ]
         trims = [(PAPER_CRITERION, kept, None) for kept in self.paper_kept]
         if ours:
@@ -164,15 +169,8 @@ class _Lines:
         return Block(model, label, tuple(rows), published.LABELS[compared], is_paper=own)
 
     def stand_in(self, domain: Domain) -> str | None:
-        """What a column was really measured on: what its files say, or the domain does."""
-        tasks = task_names(domain)
-        said = [
-            one.stand_in
-            for one in self.results.measurements
-            if one.domain == domain["name"] and (tasks is None or one.task in tasks)
-        ]
-        names = dict.fromkeys(text for text in said if text)
-        return "; ".join(names) or domain.get("stand_in")
+        """What a column was really measured on."""
+        return stand_in_of(self.results, domain)
 
     def _names(self) -> list[str]:
         return [domain["name"] for domain in self.domains]
@@ -198,12 +196,12 @@ class _Lines:
             accuracy = self._accuracy(model, domain, recipes[domain["name"]])
             found += [accuracy] if accuracy else []
             cells[domain["name"]] = self._accuracy_cell(model, key, domain, accuracy, compared, own)
-        printed = PAPER.value(key, "final_mem", compared)
+        printed = self.paper.value(key, "final_mem", compared)
         compressed = any("+" in recipe for recipe in recipes.values() if recipe)
         size = "bytes_percent" if compressed else "kept_percent"
-        cells["final_mem"] = _size_cell(found, size, printed, own)
-        cells["true_bytes"] = _size_cell(found, "bytes_percent", None, own)
-        cells["megabytes"] = _size_cell(found, "megabytes", None, own)
+        cells["final_mem"] = size_cell(found, size, printed, own)
+        cells["true_bytes"] = size_cell(found, "bytes_percent", None, own)
+        cells["megabytes"] = size_cell(found, "megabytes", None, own)
         return Row(key, label, cells, section)
 
     def _accuracy_cell(
@@ -216,48 +214,18 @@ class _Lines:
         own_model: bool,
     ) -> Cell:
         name = domain["name"]
-        printed = PAPER.value(row, name, compared) if name in PAPER.columns else None
+        printed = self._printed(row, name, compared)
         base, full = (self._accuracy(model, domain, recipe) for recipe in ("pretrained", "full_ft"))
-        baselines = (None, None)
-        if printed is not None:
-            baselines = tuple(PAPER.value(key, name, compared) for key in ("pretrained", "full_ft"))
-        anchors = Anchors(base, full, *baselines)
+        baselines = (self._printed(key, name, compared) for key in ("pretrained", "full_ft"))
         own = own_model and not self.stand_in(domain)
-        return accuracy_cell(accuracy, row, printed, anchors, own=own)
+        return accuracy_cell(accuracy, row, printed, Anchors(base, full, *baselines), own=own)
+
+    def _printed(self, row: str, domain: str, compared: str) -> published.Value:
+        known = domain in self.paper.columns
+        return self.paper.value(row, domain, compared) if known else None
 
 
-def _size_cell(found: Sequence[Accuracy], size: str, printed: published.Value, own: bool) -> Cell:
-    values = [value for one in found if (value := getattr(one, size)) is not None]
-    if not values:
-        return Cell(published=printed, verdict=NOT_RUN)
-    mean = sum(values) / len(values)
-    verdict, why = judge_size(mean, printed, own=own)
-    return Cell(
-        measured=mean,
-        published=printed,
-        verdict=verdict,
-        spread=(min(values), max(values)),
-        why=why,
-        sources=tuple(source for one in found for source in one.sources),
-    )
-
-
-def _header(models: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> tuple[str, ...]:
-    """Above the table: which models and data stand in for the paper's."""
-    lines = []
-    stand_ins = [m.get("label") or m["name"] for m in models if not m.get("published")]
-    if stand_ins:
-        lines.append(
-            f"Stand-in model: {', '.join(stand_ins)} in place of {published.LABELS[COMPARED]}; "
-            "its numbers never stand in the paper's lines"
-        )
-    for column in columns:
-        if column.stand_in:
-            lines.append(f"Stand-in data, column {column.label}: {column.stand_in}")
-    return tuple(lines)
-
-
-def _notes(criteria: Sequence[str]) -> tuple[str, ...]:
+def _notes(criteria: Sequence[str], table: str) -> tuple[str, ...]:
     notes = [
         "Final Mem is the kept fraction of the attention and MLP units, as the paper counts; true "
         "bytes are the weights of the checkpoint in percent of the pretrained model's, mean "
@@ -266,5 +234,4 @@ def _notes(criteria: Sequence[str]) -> tuple[str, ...]:
     ]
     if PAPER_CRITERION not in criteria:
         notes.append(f"Criterion {PAPER_CRITERION} is not in this configuration")
-    notes += [f"In the paper itself: {text}" for text in published.inconsistencies("table2")]
-    return tuple(notes)
+    return (*notes, *paper_notes(table))

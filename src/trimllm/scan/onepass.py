@@ -76,6 +76,7 @@ def scan(
     row_budget: int = 8192,
     progress: Progress | None = None,
     processes: Processes = ALONE,
+    residual_fault: bool = False,
 ) -> Scan:
     """Accuracy, likelihood and activation norm for every unit that a model has left.
 
@@ -90,6 +91,9 @@ def scan(
         progress: counts documents and packed tokens.
         processes: share the batches with other processes, each of which has the model and the
             documents and calls this; all get the same result, that of one process, bit by bit.
+        residual_fault: a dropped attention unit replaces the residual stream by its norm, as in
+            the code of the paper's authors, instead of leaving it as it is. For comparisons only:
+            no model is trimmed like this.
 
     Raises:
         UserError: no documents, or one without a wrong choice.
@@ -105,7 +109,8 @@ def scan(
     start = time.perf_counter()
     room = max_positions(model)
     rows = [_fit(row_of(tokenizer, document), room) for document in documents]
-    run = _ScanRun(model, rows, [document.answer for document in documents], row_budget)
+    answers = [document.answer for document in documents]
+    run = _ScanRun(model, rows, answers, row_budget, residual_fault)
     left = batches(rows, max(1, row_budget // (len(run.layers) + 1)), device_of(model))
     while turn := list(islice(left, processes.size)):
         run.add(turn, processes)
@@ -153,8 +158,14 @@ class _ScanRun:
     """The sums of a scan while it goes through its batches."""
 
     def __init__(
-        self, model: nn.Module, rows: Sequence[Row], answers: Sequence[int], row_budget: int
+        self,
+        model: nn.Module,
+        rows: Sequence[Row],
+        answers: Sequence[int],
+        row_budget: int,
+        residual_fault: bool = False,
     ) -> None:
+        self.residual_fault = residual_fault
         self.model, self.rows, self.answers, self.row_budget = model, rows, answers, row_budget
         self.adapter: Adapter = adapter_of(model)
         self.layers = unit_layers(model)
@@ -227,7 +238,7 @@ class _ScanRun:
             if measure:
                 part.norms[number] = self._added(batch, streams[0] - before)
             if number in waiting:
-                streams[running] = before
+                streams[running] = self._without(unit, layer, before)
                 running += 1
         if answers is None:
             answers = streams[:, batch.places]
@@ -236,6 +247,13 @@ class _ScanRun:
         normalized = len(batch.at[~batch.common].unique())
         part.operations += 2 * head * running * normalized
         return sums
+
+    def _without(self, unit: Unit, layer: nn.Module, before: Tensor) -> Tensor:
+        """The residual stream after a dropped unit: what it was before."""
+        if self.residual_fault and unit.kind == "attention":
+            with present(layer, unit.kind):
+                return layer.get_submodule(self.adapter.parts["attention"][0])(before)
+        return before
 
     def _added(self, batch: Batch, update: Tensor) -> float:
         """Norm of an update (tokens, width) to the stream in each row, summed over the rows."""

@@ -1,6 +1,7 @@
 """Criteria, rules and selectors: what to drop, what to train, which checkpoint to take."""
 
 from trimllm.select.criteria import (
+    COUNTED,
     CRITERIA,
     RULES,
     Selection,
@@ -13,6 +14,7 @@ from trimllm.select.criteria import (
 from trimllm.select.selectors import by_accuracy, by_limit, drops_for
 
 __all__ = [
+    "COUNTED",
     "CRITERIA",
     "RULES",
     "Selection",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from trimllm.errors import UserError
@@ -18,8 +18,16 @@ _FIRST: dict[str, Callable[[Scan, Unit], float]] = {
     "activation_norm": lambda scan, unit: scan.norm[unit],
     "both": lambda scan, unit: scan.correct[unit],
     "likelihood": lambda scan, unit: scan.likelihood[unit],
+    "authors": lambda scan, unit: scan.correct[unit],
+}
+# What decides between equals, smaller is dropped first; the lower index where it says nothing.
+_TIE: dict[str, Callable[[Scan, Unit], float]] = {
+    "both": lambda scan, unit: -scan.norm[unit],
+    "authors": lambda scan, unit: unit.kind != "mlp",
 }
 CRITERIA = tuple(_FIRST)
+# By accuracy, in counts of documents.
+COUNTED = ("calibration", "both", "authors")
 RULES = ("random", "top", "bottom")
 
 
@@ -54,15 +62,16 @@ def ranking(scan: Scan, criterion: str) -> list[Unit]:
     `calibration` drops where the accuracy left is highest (lowest s_i of Eq. 3), the lowest index
     of equals; `activation_norm` where the norm is largest (lowest s_i of Eq. 4); `both` as
     `calibration`, the largest norm of equals, attention and MLP alike; `likelihood` (ours) where
-    the likelihood left is highest. Units eliminated during the scan are not ranked.
+    the likelihood left is highest; `authors` as `calibration`, the MLP of equals, which is what the
+    code of the paper's authors does (to be used on a scan with their residual fault). Units
+    eliminated during the scan are not ranked.
     """
     check_criterion(criterion)
     if criterion in RULES:
         raise UserError(f"{criterion!r} is a rule and does not rank units by a scan")
-    tie = (lambda unit: -scan.norm[unit]) if criterion == "both" else (lambda unit: 0.0)
-    first = _FIRST[criterion]
+    first, tie = _FIRST[criterion], _TIE.get(criterion, lambda scan, unit: 0.0)
     # sorted is stable, and the scan lists units by index
-    return sorted(scan.correct, key=lambda unit: (-first(scan, unit), tie(unit)))
+    return sorted(scan.correct, key=lambda unit: (-first(scan, unit), tie(scan, unit)))
 
 
 def choose(scan: Scan, criterion: str, count: int) -> Selection:
@@ -77,7 +86,7 @@ def choose(scan: Scan, criterion: str, count: int) -> Selection:
     first = _FIRST[criterion]
     bar = first(scan, dropped[-1])
     tied = [unit for unit in ranked if first(scan, unit) == bar]
-    scale = 100 / scan.documents if criterion in ("calibration", "both") else 1.0
+    scale = 100 / scan.documents if criterion in COUNTED else 1.0
     return Selection(
         dropped=tuple(dropped),
         ties=len(tied),
@@ -110,12 +119,15 @@ def choose_by_rule(rule: str, present: Sequence[Unit], count: int, seed: int = 0
     return Selection(tuple(unit for unit in present if unit.block in chosen))
 
 
-def trainable_blocks(scan: Scan, criterion: str, ratio: float) -> list[int]:
+def trainable_blocks(
+    scan: Scan, criterion: str, ratio: float, among: Collection[int] | None = None
+) -> list[int]:
     """The ceil(r L) most important blocks, which a sparse update trains (section 3.4).
 
     A block's importance is the sum of its units' scores: Eq. 3 for criteria by accuracy, Eq. 4
     for the norm, the negative likelihood for `likelihood`. Equals are told apart by the sum of
-    Eq. 4, then by the lower index. Needs a scan of the full model without elimination.
+    Eq. 4, then by the lower index. Needs a scan of the full model without elimination. L counts
+    all scanned blocks; `among` limits the choice to some of them, as after a dropping by rule.
 
     Raises:
         UserError: a ratio outside (0, 1].
@@ -135,6 +147,7 @@ def trainable_blocks(scan: Scan, criterion: str, ratio: float) -> list[int]:
     def total(values: dict[Unit, float], block: int) -> float:
         return sum(value for unit, value in values.items() if unit.block == block)
 
-    ranked = sorted(blocks, key=lambda b: (-total(score, b), -total(by_norm, b), b))
+    eligible = [block for block in blocks if among is None or block in among]
+    ranked = sorted(eligible, key=lambda b: (-total(score, b), -total(by_norm, b), b))
     # 0.1 * 30 is a little more than 3 in floating point
     return sorted(ranked[: math.ceil(round(ratio * len(blocks), 9))])

@@ -15,6 +15,7 @@ from trimllm.processes import ALONE, Processes
 from trimllm.progress import Progress
 from trimllm.scan import Scan, scan, to_record
 from trimllm.select import (
+    COUNTED,
     RULES,
     Selection,
     check_criterion,
@@ -31,6 +32,8 @@ from trimllm.units.adapters import device_of
 
 # Rules rank nothing; the blocks that they train are chosen as in the paper's main criterion.
 RULE_CRITERION = "both"
+# Chooses as the code of the paper's authors does; what is dropped is dropped exactly all the same.
+AUTHORS = "authors"
 
 
 def watched_scan(
@@ -83,7 +86,8 @@ def fine_tune(
     Args:
         documents: training documents.
         documents_per_epoch: how many of them a pass takes; None takes all.
-        initial: scan of this very model, which chooses the blocks; needed with `ratio`.
+        initial: scan of this very model, before anything was dropped from it; chooses the blocks
+            among those that are left; needed with `ratio`.
         ratio: share r of the blocks to train (section 3.4).
         team: who trains (see `train_pass`).
 
@@ -95,7 +99,8 @@ def fine_tune(
     if ratio is not None:
         if initial is None:
             raise UserError("a sparse update needs the scan of the model before training")
-        blocks = trainable_blocks(initial, criterion, ratio)
+        present = {unit.block for unit in units(model)}
+        blocks = trainable_blocks(initial, criterion, ratio, present)
     record |= {"trainable_blocks": blocks, "passes": []}
     for epoch in range(epochs):
         chosen = documents_of_epoch(documents, epoch, documents_per_epoch, settings.seed)
@@ -112,6 +117,35 @@ def fine_tune(
         )
         record["passes"].append(asdict(done))
     return record | _size(model)
+
+
+def drop_at_once(
+    model: nn.Module,
+    tokenizer: Any,
+    documents: Sequence[Document],
+    settings: TrainSettings,
+    *,
+    rule: str,
+    drops: int,
+    **options: Any,
+) -> dict[str, Any]:
+    """Drop whole blocks by a rule of Sajjad et al. (2023), then fine-tune, in place.
+
+    Args:
+        rule: one of `select.RULES`; `random` draws with the seed of the settings.
+        drops: units to drop, all at once and before any training.
+        options: of `fine_tune`.
+
+    Returns:
+        The record of `fine_tune`, the rule and the units dropped.
+    """
+    selection = choose_by_rule(rule, units(model), drops, settings.seed)
+    drop(model, selection.dropped)
+    record = fine_tune(model, tokenizer, documents, settings, criterion=RULE_CRITERION, **options)
+    return record | {
+        "rule": rule,
+        "units_dropped": [[unit.block, unit.kind] for unit in selection.dropped],
+    }
 
 
 def trim_epoch(
@@ -131,6 +165,7 @@ def trim_epoch(
     documents_per_epoch: int | None = None,
     eliminate: bool = False,
     row_budget: int = 8192,
+    calibration_documents: int | None = None,
     team: Team = ONE,
 ) -> dict[str, Any]:
     """One epoch of progressive layer dropping, in place (section 3.2): scan, drop, train a pass.
@@ -146,6 +181,7 @@ def trim_epoch(
         initial: a scan of this very model, where there is one already; None scans now.
         eliminate: see `scan`. Ignored where all scores are needed: in a first scan, which has to
             rank all blocks, and for criteria that are not by accuracy.
+        calibration_documents: scan on so many of them, the first; None takes all.
         team: who scans and trains (see `train_pass`).
 
     Returns:
@@ -154,17 +190,18 @@ def trim_epoch(
     check_criterion(criterion)
     by_rule = criterion in RULES
     ranked_by = RULE_CRITERION if by_rule else criterion
-    may_eliminate = eliminate and trainable is not None and ranked_by in ("calibration", "both")
+    may_eliminate = eliminate and trainable is not None and ranked_by in COUNTED
     found = initial or watched_scan(
         model,
         tokenizer,
-        calibration,
+        calibration[:calibration_documents],
         settings.dtype,
         label=f"scan before epoch {epoch}",
         eliminate=may_eliminate,
         keep=max(1, drops),
         row_budget=row_budget,
         processes=team,
+        residual_fault=criterion == AUTHORS,
     )
     blocks = trainable
     if blocks is None:
@@ -191,6 +228,7 @@ def trim_epoch(
         "epoch": epoch,
         "epochs": epochs,
         "criterion": criterion,
+        "compat": AUTHORS if criterion == AUTHORS else None,
         "ratio": ratio,
         "trainable_blocks": list(blocks),
         "units_dropped": [[unit.block, unit.kind] for unit in selection.dropped],

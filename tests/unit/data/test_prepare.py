@@ -206,3 +206,11 @@ def test_too_few_documents(domain, tmp_path):
         run(domain, tmp_path, test=100, calibration=30)
     with pytest.raises(UserError, match="train: no document is left"):
         run(domain, tmp_path, test=100, calibration=20)
+
+
+def test_a_domain_to_test_on_only_has_no_training_documents(domain, tmp_path):
+    del domain["train"]
+    report = run(domain, tmp_path)
+    assert set(report["splits"]) == {"tests/some_test"} == {f[:-6] for f in report["files"]}
+    assert not (tmp_path / "out" / "train.jsonl").exists()
+    assert len(read_documents(tmp_path / "out" / "tests/some_test.jsonl")) == 20

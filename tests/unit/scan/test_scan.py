@@ -16,8 +16,8 @@ import trimllm
 from trimllm.data import Document
 from trimllm.errors import UserError
 from trimllm.scan import importance, norm_importance, scan
-from trimllm.score import score
-from trimllm.units import Unit, drop, unit_layers, units
+from trimllm.score import encode_pair, score
+from trimllm.units import Unit, adapter_of, drop, unit_layers, units
 
 
 def documents(count: int, seed: int = 0, choices: int = 3) -> list[Document]:
@@ -152,3 +152,46 @@ def test_scores_follow_the_equations_of_the_paper() -> None:
     assert norm_importance(2.0, 2.0) == 100
     assert norm_importance(8.0, 2.0) == 25
     assert math.isinf(norm_importance(0.0, 0.0))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_authors_residual_fault(family: str) -> None:
+    """Oracle: run the model with a block whose attention returns norm(h) - h, so that h + it is."""
+    model, docs = tiny(family), documents(6)
+    exact = scan(model, word_tokenizer(), docs)
+    found = scan(model, word_tokenizer(), docs, residual_fault=True, row_budget=200)
+    for unit, layer in unit_layers(model):
+        if unit.kind == "mlp":
+            assert found.correct[unit] == exact.correct[unit]
+            assert found.likelihood[unit] == pytest.approx(exact.likelihood[unit], abs=1e-5)
+            continue
+        copied = copy.deepcopy(model)
+        layer = dict((u, one) for u, one in unit_layers(copied))[unit]
+        norm_name, attention_name = adapter_of(copied).parts["attention"]
+        norm, attention = layer.get_submodule(norm_name), layer.get_submodule(attention_name)
+        seen: list[torch.Tensor] = []
+        norm.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0]))
+        attention.register_forward_hook(
+            lambda _, args, output, norm=norm, seen=seen: (
+                norm.forward(seen[-1]) - seen[-1],
+                *output[1:],
+            )
+        )
+        scored = score_by_model(copied, docs)
+        assert found.likelihood[unit] == pytest.approx(scored, abs=2e-4)
+    assert found.baseline == exact.baseline and found.norm == pytest.approx(exact.norm)
+
+
+def score_by_model(model: torch.nn.Module, docs: list[Document]) -> float:
+    """Mean likelihood of the right choices by the model's own forward pass, a choice at a time."""
+    tokenizer, logs = word_tokenizer(), []
+    for document in docs:
+        sums = []
+        for choice in document.choices:
+            prompt, answer = encode_pair(tokenizer, document.prompt, choice)
+            with torch.no_grad():
+                logits = model(torch.tensor([[*prompt, *answer]])).logits[0].log_softmax(-1)
+            places = range(len(prompt) - 1, len(prompt) + len(answer) - 1)
+            sums.append(sum(float(logits[p, t]) for p, t in zip(places, answer, strict=True)))
+        logs.append(torch.tensor(sums).log_softmax(0)[document.answer])
+    return float(torch.stack(logs).mean())

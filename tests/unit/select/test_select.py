@@ -56,6 +56,7 @@ def test_the_lowest_score_of_the_papers_equations_is_dropped(
         "activation_norm": lambda u: (eq4[u], ALL.index(u)),
         "both": lambda u: (eq3[u], eq4[u], ALL.index(u)),
         "likelihood": lambda u: (-scan.likelihood[u], ALL.index(u)),
+        "authors": lambda u: (eq3[u], u.kind != "mlp", ALL.index(u)),
     }
     expected = sorted(ALL, key=keys[criterion])
     assert ranking(scan, criterion) == expected
@@ -157,3 +158,16 @@ def test_selectors_take_the_right_end_of_the_run() -> None:
     assert by_limit(points, "bytes", 85)["drops"] == 4
     with pytest.raises(UserError, match="no checkpoint"):
         by_limit(points, "bytes", 10)
+
+
+@given(scans, st.sampled_from(CRITERIA), st.sets(st.integers(0, BLOCKS - 1), min_size=1))
+def test_the_choice_among_some_blocks_keeps_the_order_of_all(
+    scan: Scan, criterion: str, among: set[int]
+) -> None:
+    # One block more with each ratio gives the order in which blocks are taken.
+    taken = [
+        set(trainable_blocks(scan, criterion, count / BLOCKS)) for count in range(1, BLOCKS + 1)
+    ]
+    order = [(taken[i] - (taken[i - 1] if i else set())).pop() for i in range(BLOCKS)]
+    expected = sorted([block for block in order if block in among][:3])
+    assert trainable_blocks(scan, criterion, 0.5, among) == expected

@@ -15,8 +15,10 @@ from trimllm import checkpoint, files
 from trimllm.data import Document
 from trimllm.errors import UserError
 from trimllm.precision import compute_dtype
+from trimllm.select import trainable_blocks
 from trimllm.train import (
     TrainSettings,
+    drop_at_once,
     fine_tune,
     set_trainable,
     train_pass,
@@ -244,22 +246,50 @@ def test_an_epoch_drops_what_its_scan_says_and_keeps_the_trainable_blocks() -> N
     assert len(units(model)) == 7 == second["units_left"]
 
 
-def test_rules_drop_half_of_the_blocks_at_once() -> None:
-    model = tiny("llama")
-    record = trim_epoch(
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("rule, left", [("bottom", [2, 3, 4]), ("top", [0, 1, 2])])
+def test_rules_drop_blocks_at_once_and_train_those_that_are_left(
+    family: str, rule: str, left: list[int]
+) -> None:
+    model, tokenizer = tiny(family), word_tokenizer()
+    initial = watched_scan(model, tokenizer, documents(6, 9), "float32")
+    expected = copy.deepcopy(model)
+    record = drop_at_once(
         model,
-        word_tokenizer(),
+        tokenizer,
         documents(8),
-        documents(6, 9),
         SETTINGS,
-        criterion="bottom",
-        ratio=1,
+        rule=rule,
         drops=4,
-        epoch=0,
-        epochs=1,
+        epochs=2,
+        initial=initial,
+        ratio=0.4,
     )
-    assert [unit.block for unit in units(model)] == [2, 2, 3, 3, 4, 4]
-    assert record["margin"] is None
+    assert [unit.block for unit in units(model)] == [block for block in left for _ in range(2)]
+    assert record["units_left"] == 6 and len(record["passes"]) == 2
+    # Of five blocks two are trained, the most important ones of the three that are left.
+    blocks = trainable_blocks(initial, "both", 0.4, left)
+    assert record["trainable_blocks"] == blocks and len(blocks) == 2
+    # The same as dropping first and training those blocks.
+    drop(expected, [unit for unit in units(expected) if unit.block not in left])
+    for epoch in range(2):
+        train_pass(
+            expected, tokenizer, documents_of_epoch(documents(8), epoch, None, SETTINGS.seed),
+            SETTINGS, blocks=blocks, epoch=epoch, epochs=2,
+        )  # fmt: skip
+    assert torch.equal(logits_of(model, some_ids()), logits_of(expected, some_ids()))
+
+
+def test_a_random_rule_draws_by_the_seed() -> None:
+    def blocks(seed: int) -> list[int]:
+        model = tiny("llama")
+        settings = TrainSettings(learning_rate=1e-3, dtype="float32", seed=seed)
+        drop_at_once(
+            model, word_tokenizer(), documents(2), settings, rule="random", drops=4, epochs=1
+        )
+        return sorted({unit.block for unit in units(model)})
+
+    assert blocks(1) == blocks(1) and len({tuple(blocks(seed)) for seed in range(6)}) > 1
 
 
 def test_the_original_model_is_not_touched_by_what_a_copy_learns() -> None:

@@ -1,0 +1,161 @@
+"""Tables 3 to 6, 8 and 9: what they run, what they share, and what they are made of."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from runs import ROOT, counts, snakemake
+
+ARTIFACTS = ROOT / "config" / "artifacts.yaml"
+TINY = ROOT / "config" / "artifacts.smoke.yaml"
+PAPER = ROOT / "config" / "paper.yaml"
+ALL = ("table3", "table4", "table5", "table6", "table8", "table9")
+
+
+def planned(directory: Path, *targets: str, **options: object) -> dict[str, int]:
+    """Jobs that a dry run lists."""
+    run = snakemake(directory, "-n", *targets, **options)
+    assert run.returncode == 0, run.stderr
+    return counts(run.stdout + run.stderr)
+
+
+def epochs(jobs: dict[str, int]) -> int:
+    return jobs.get("trim_epoch", 0) + jobs.get("trim_epoch_kept", 0)
+
+
+def test_table_6_runs_every_criterion_at_every_ratio(tmp_path: Path) -> None:
+    jobs = planned(tmp_path, "table6", configfile=ARTIFACTS)
+    # 16 chains of 30 drops, six an epoch, and epoch 0; every epoch is evaluated.
+    assert epochs(jobs) == 16 * 6
+    assert jobs["evaluate_lexglue"] == 16 * 6 + 2
+    assert "drop_at_once" not in jobs and "evaluate_medmcqa" not in jobs
+
+
+def test_tables_share_recipes(tmp_path: Path) -> None:
+    jobs = {
+        name: planned(tmp_path, *names, configfile=ARTIFACTS)
+        for name, names in {
+            "table3": ["table3"],
+            "both": ["table3", "table6"],
+            "all": list(ALL),
+        }.items()
+    }
+    assert epochs(jobs["table3"]) == 4 * 6 and jobs["table3"]["drop_at_once"] == 3
+    # Table 6 holds the chains of Table 3.
+    assert epochs(jobs["both"]) == 16 * 6
+    # Two chains of law go on to 42 drops, those of medicine are whole.
+    assert epochs(jobs["all"]) == 16 * 6 + 2 * 2 + 2 * 8
+    # Specialized models at 40% by two criteria, and the pretrained one, on each near domain.
+    assert jobs["all"]["evaluate_pubmedqa"] == jobs["all"]["evaluate_legalbench"] == 2 * 2 + 1
+
+
+def test_the_authors_choices_are_run_when_asked_for_only(tmp_path: Path) -> None:
+    plain = planned(tmp_path, "table3", configfile=ARTIFACTS)
+    compat = planned(tmp_path, "table3", configfile=ARTIFACTS, compat="authors")
+    assert "initial_scan_authors" not in plain and compat["initial_scan_authors"] == 1
+    assert epochs(compat) == epochs(plain) + 6
+    assert compat["evaluate_lexglue"] == plain["evaluate_lexglue"] + 6
+
+
+def test_the_papers_configuration_has_every_model_where_the_paper_has_it(tmp_path: Path) -> None:
+    chain = {"llama": 23, "opt-1.3b": 18, "opt-6.7b": 23}
+    table8 = planned(tmp_path, "table8", configfile=PAPER)
+    assert table8["fetch_model"] == 2
+    # Three domains by two criteria.
+    assert epochs(table8) == 3 * 2 * (chain["opt-1.3b"] + chain["opt-6.7b"])
+    table3 = planned(tmp_path, "table3", configfile=PAPER)
+    assert table3["fetch_model"] == 1 and table3["drop_at_once"] == 5 * 3
+    assert epochs(table3) == 5 * 4 * 17
+    table4 = planned(tmp_path, "table4", configfile=PAPER)
+    assert table4["evaluate_pubmedqa"] == table4["evaluate_legalbench"] == 2 * 2 + 1
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        ({"tables": {"domains": ["piqa"]}}, "tables.domains.0 piqa not among `domains`"),
+        ({"tables": {"models": ["other"]}}, "tables.models.0 other not among `models`"),
+        ({"tables": {"near": {"lexglue": "nowhere"}}}, "tables.near.lexglue unknown domain"),
+        ({"tables": {"near": {"sciq": "pubmedqa"}}}, "tables.near.sciq sciq is not among"),
+        ({"tables": {"cross_percent": "45"}}, "tables.cross_percent not among trim.kept_percent"),
+        ({"tables": {"smallest_percent": "10"}}, "tables.smallest_percent = 10 no checkpoint"),
+        ({"tables": {"ratios": ["2"]}}, "tables.ratios.0 = 2 must be at most 1"),
+        ({"tables": {"rules": ["middle"]}}, "tables.rules.0 = middle must be one of random"),
+        ({"replicates": ["nowhere"]}, "replicates.0 nowhere no such folder"),
+        ({"domains": ["lexglue", "pubmedqa"]}, "domains.1 pubmedqa has no training set"),
+        ({"compat": "everyone"}, "compat = everyone must be one of authors"),
+    ],
+    ids=lambda value: " ".join(value.split()[:2]) if isinstance(value, str) else "",
+)
+def test_mistakes_are_refused(refused, config: dict[str, object], words: str) -> None:
+    given = {k: v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}
+    line = refused("table3", configfile=TINY, **given)
+    assert not [word for word in words.split() if word not in line], line
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the small configuration has run."""
+    directory = tmp_path_factory.mktemp("tables")
+    run = snakemake(directory, *ALL, configfile=TINY)
+    assert run.returncode == 0, run.stderr[-4000:]
+    return directory
+
+
+def cells(directory: Path, table: str) -> dict[tuple[str, str], dict[str, str]]:
+    """(row, column) -> line of a table's CSV."""
+    path = directory / "results/tables" / f"{table}.csv"
+    with path.open(encoding="utf-8") as stream:
+        return {(row["row"], row["column"]): row for row in csv.DictReader(stream)}
+
+
+@pytest.mark.slow
+def test_tables_hold_what_was_measured(made: Path) -> None:
+    for table in ALL:
+        forms = {path.suffix for path in (made / "results/tables").glob(f"{table}.*")}
+        assert forms == {".csv", ".md", ".tex", ".txt"}
+    for table, row, column in [
+        ("table3", "both", "lexglue"),
+        ("table3", "bottom_50", "lexglue"),
+        ("table3", "likelihood", "lexglue"),
+        ("table4", "lexglue_specialized", "legalbench"),
+        ("table5", "lexglue_specialized", "medmcqa"),
+        ("table6", "r_1/both", "lexglue"),
+    ]:
+        found = cells(made, table)[row, column]
+        source = json.loads((made / found["sources"]).read_text())
+        assert float(found["measured"]) == pytest.approx(source["acc"]), (table, row)
+        assert found["stand_in"] and source["provenance"]["config_hash"]
+    assert cells(made, "table3")["random_50", "lexglue"]["verdict"] == "not run"
+    minutes = cells(made, "table9")
+    assert float(minutes["full_ft", "minutes_2"]["measured"]) > 0
+    assert minutes["trimllm", "minutes_8"]["verdict"] == "not run"
+    assert {row["verdict"] for row in cells(made, "table8").values()} <= {"", "not run"}
+
+
+@pytest.mark.slow
+def test_evaluations_of_other_domains_name_both(made: Path) -> None:
+    folder = made / "results/eval/smollm2-135m/medmcqa/trim_both_r0.25_d30/drop_30"
+    found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    assert {one["domain"] for one in found.values()} == {"medmcqa"}
+    assert {name: one["tested"] for name, one in found.items()} == {
+        "medmcqa_subjects": "medmcqa",
+        "law_areas": "lexglue",
+    }
+
+
+@pytest.mark.slow
+def test_droppings_by_rule_are_trained_as_long_as_a_chain(made: Path) -> None:
+    folder = made / "results/models/smollm2-135m/lexglue/trim_bottom_r0.25_d30/drop_30"
+    record = json.loads((folder / "training.json").read_text())
+    assert record["units_dropped"] == [[b, k] for b in range(15) for k in ("attention", "mlp")]
+    assert len(record["passes"]) == 2 and len(record["trainable_blocks"]) == 8
+    assert min(record["trainable_blocks"]) >= 15
+    # Its weights were needed once.
+    assert not (folder / "model.safetensors").exists()
+    other = made / "results/models/smollm2-135m/lexglue/trim_both_r1_d30/drop_30"
+    assert (other / "epoch.json").exists() and not (other / "model.safetensors").exists()
+    assert len(json.loads((other / "epoch.json").read_text())["trainable_blocks"]) == 30

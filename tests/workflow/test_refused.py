@@ -33,7 +33,7 @@ def model(**keys: object) -> dict[str, object]:
         (model(source={"sha256": "abc"}), f"models.{MODEL}.source.sha256 = abc not of the form"),
         (model(source={"wheel": "nowhere"}), "source.wheel = nowhere not among `wheels`"),
         (model(source={"hub": "a/b", "revision": "main"}), "source must be one kind"),
-        (model(parameters="13000000000"), "parameters = 13000000000 full_ft needs about MiB"),
+        (model(parameters="13000000000"), "parameters = 13000000000 needs about MiB"),
         ({"models": {"../x": {"label": "x"}}}, "models = ../x not a good name"),
         ({"mirror": "/nowhere"}, "mirror = /nowhere no such folder"),
         ({"benchmark": {"shapes": ["llama-9b"]}}, "benchmark.shapes.0 = llama-9b unknown shape"),

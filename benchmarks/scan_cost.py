@@ -13,6 +13,7 @@ import sys
 
 from common import arguments, load, questions, report
 
+from trimllm.precision import compute_dtype
 from trimllm.provenance import peak_rss_bytes
 from trimllm.scan import scan
 from trimllm.select import choose
@@ -21,7 +22,7 @@ from trimllm.units import drop, units
 
 def one(args: object) -> None:
     """Run one scan and print its figures."""
-    model, tokenizer = load(args.model)
+    model, tokenizer = load(args.model, compute_dtype(args.dtype))
     if args.left:
         everything = units(model)
         # keep the ends of the model: what is left has to answer something
@@ -52,6 +53,7 @@ def main() -> None:
         __doc__,
         left={"type": int, "default": 0, "help": "units left before the scan (0: all)"},
         count={"type": int, "default": 0, "help": "documents of a single run (0: the table)"},
+        dtype={"default": "auto", "choices": ["auto", "float32", "bfloat16"]},
         budget={"type": int, "default": 8192, "help": "row budget (8192)"},
         eliminate={"action": "store_true", "help": "stop hopeless candidates"},
     )
@@ -63,7 +65,16 @@ def main() -> None:
     cells += [(0, 64, False), (0, 64, True), (0, 256, False), (0, 256, True)]
     for left, count, eliminate in cells:
         command = [sys.executable, __file__, "--model", args.model, "--documents", args.documents]
-        command += ["--threads", str(args.threads), "--left", str(left), "--count", str(count)]
+        command += [
+            "--threads",
+            str(args.threads),
+            "--dtype",
+            args.dtype,
+            "--left",
+            str(left),
+            "--count",
+            str(count),
+        ]
         command += ["--eliminate"] if eliminate else []
         run = subprocess.run(command, capture_output=True, text=True, check=True)
         row = json.loads(run.stdout.splitlines()[-1])

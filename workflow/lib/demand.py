@@ -23,7 +23,7 @@ VOCABULARY = 50_000
 # Tasks that `compute.processes` share.
 TRAINING = ("full_ft", "sparse_ft", "trim")
 # What jobs reach in fact: one core in float32, one data-centre GPU in bfloat16; and their start.
-CORE_SUSTAINED, GPU_SUSTAINED, START_SECONDS = 5e10, 1.5e14, 8.0
+CORE_SUSTAINED, GPU_SUSTAINED, START_SECONDS = 7e10, 1.5e14, 6.0
 # Start of a rule's name -> what its jobs do with a model.
 TASKS = {
     "fetch_model": "fetch",

@@ -8,6 +8,7 @@
 #   make seeds    TARGET under several SEEDS: mean and standard deviation
 #   make reference  both criteria on the default, its small results kept in results/reference/
 #   make envs     environments of the engines autoawq and auto-gptq (.envs/; Python 3.11)
+#   make verify   check every result against its manifest and what it was made from
 #   make test     all tests
 #   make lint     format and style checks
 #   make clean    remove what runs have made (keeps .venv, downloads/ and results/reference/)
@@ -17,7 +18,7 @@
 # (jobs at once, for plans).
 
 .DELETE_ON_ERROR:
-.PHONY: setup envs table2 plan seeds figures report reference test lint clean
+.PHONY: setup envs table2 plan seeds figures report reference verify test lint clean
 .DEFAULT_GOAL := setup
 
 ifneq ($(words $(CURDIR)),1)
@@ -101,6 +102,9 @@ reference: $(STAMP)
 	$(BIN)/snakemake --cores '$(CORES)' all --config $(REFERENCE_RUN)
 	$(BIN)/python workflow/lib/reference.py results results/reference $(REFERENCE_RUN)
 	$(MAKE) figures
+
+verify: $(STAMP)
+	$(BIN)/python workflow/lib/verify.py results
 
 test: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest

@@ -21,6 +21,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/common_guard.smk"
 include: "workflow/rules/common_benchmark.smk"
 include: "workflow/rules/common_tables.smk"
 include: "workflow/rules/common_paper.smk"
@@ -145,6 +146,7 @@ localrules:
 
 
 onstart:
+    refuse_while_at_work()
     refuse_changed_reference()
     refuse_too_large()
     refuse_benchmarks()

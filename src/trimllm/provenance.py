@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -29,6 +31,22 @@ def code_hash(*rooms: str) -> str:
         if path.suffix in {".py", ".yaml"} and (not rooms or room in rooms):
             digest.update(relative.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def config_hash(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of everything that a result depends on beside its inputs, hexadecimal."""
+    text = json.dumps(dict(settings), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def recorded(path: str | Path) -> dict[str, Any]:
+    """The provenance that a JSON result or a manifest carries; empty where it has none."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    found = content.get("provenance") if isinstance(content, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 @cache

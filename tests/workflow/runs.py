@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "config" / "smoke.yaml"
 MODEL = "results/models/smollm2-135m"
 RUN = "trim_both_r0.25_d15"
+# A small domain of local files.
+ROWS = [{"q": f"What is {i} and one?", "c": [str(i + 1), str(i + 2)], "a": 0} for i in range(200)]
+DOMAIN = """
+label: sums
+licence: none
+sets:
+  train: &set
+    from: [{file: train.jsonl}]
+    fields: {question: q, choices: c, answer: a}
+  calibration:
+    <<: *set
+    from: [{file: calibration.jsonl}]
+  test:
+    <<: *set
+    from: [{file: test.jsonl}]
+train: train
+calibration: calibration
+tests:
+  sums: {set: test}
+"""
+
+
+def _network_cutter() -> list[str]:
+    """What to put before a command so that it runs without a network; empty where not allowed."""
+    words = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--net"]
+    allowed = shutil.which("unshare") and subprocess.run([*words, "true"], capture_output=True)
+    return words if allowed and allowed.returncode == 0 else []
+
+
+CUT = _network_cutter()
 
 
 def command(
@@ -18,7 +50,8 @@ def command(
 ) -> list[str]:
     """Command line of a run in `directory`; wheels come from the project's downloads/."""
     settings = {"results": "results", "downloads": str(ROOT / "downloads"), **config}
-    words = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2"]
+    words = [sys.executable, "-m", "snakemake", *arguments]
+    words += [] if "--profile" in arguments else ["--cores", "2"]
     words += ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(directory)]
     words += ["--configfile", str(configfile)] if configfile else []
     return [*words, "--config", *(f"{key}={value}" for key, value in settings.items())]
@@ -30,12 +63,20 @@ def environment() -> dict[str, str]:
 
 
 def snakemake(
-    directory: Path, *arguments: str, **options: object
+    directory: Path,
+    *arguments: str,
+    prefix: Sequence[str] = (),
+    extra: Mapping[str, str] | None = None,
+    **options: object,
 ) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake to its end; output and errors as texts."""
-    words = command(directory, *arguments, **options)
+    """Run Snakemake to its end; output and errors as texts.
+
+    `prefix` is a command that runs it, `extra` joins the environment.
+    """
+    words, env = [*prefix, *command(directory, *arguments, **options)], environment()
+    env |= extra or {}
     return subprocess.run(
-        words, capture_output=True, text=True, env=environment(), cwd=directory, timeout=900
+        words, capture_output=True, text=True, env=env, cwd=directory, timeout=900
     )
 
 

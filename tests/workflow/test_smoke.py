@@ -8,11 +8,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from runs import MODEL, RUN, command, environment, snakemake
+from runs import CUT, MODEL, RUN, command, environment, snakemake
 
 pytestmark = pytest.mark.slow
 KEPT, DROPPED = ("drop_30", "drop_45"), ("drop_00", "drop_15")
@@ -21,6 +22,16 @@ KEPT, DROPPED = ("drop_30", "drop_45"), ("drop_00", "drop_15")
 def weights_sha256(directory: Path, recipe: str) -> str:
     manifest = json.loads((directory / MODEL / "sciq" / recipe / "manifest.json").read_text())
     return manifest["files"]["model.safetensors"]["sha256"]
+
+
+def test_no_network_after_the_fetch(smoke: Path) -> None:
+    """The smoke run went through without one; here is what that means."""
+    if not CUT:
+        pytest.skip("this system does not let a process be cut off from the network (unshare)")
+    probe = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)"
+    run = subprocess.run([*CUT, sys.executable, "-c", probe], capture_output=True, text=True)
+    assert "Network is unreachable" in run.stderr
+    assert (smoke / "results/tables/table2.md").is_file()
 
 
 def test_table_holds_measured_and_published_numbers(smoke: Path) -> None:

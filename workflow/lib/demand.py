@@ -24,6 +24,10 @@ VOCABULARY = 50_000
 TRAINING = ("full_ft", "sparse_ft", "trim")
 # What jobs reach in fact: one core in float32, one data-centre GPU in bfloat16; and their start.
 CORE_SUSTAINED, GPU_SUSTAINED, START_SECONDS = 7e10, 1.5e14, 6.0
+# Bytes a second from outside, and to and from a busy network file system.
+DOWNLOAD_RATE, STORAGE_RATE = 1e7, 1e8
+# Training documents of a domain that is not prepared yet (MedMCQA, the largest, has 183,000).
+MANY = 200_000
 # Start of a rule's name -> what its jobs do with a model.
 TASKS = {
     "fetch_model": "fetch",
@@ -125,8 +129,17 @@ def uses_gpu(config: dict[str, Any]) -> bool:
     return device == "cuda" or (device == "auto" and gpus() > 0)
 
 
-def runtime_minutes(task: str, model: dict[str, Any], config: dict[str, Any], gpu: bool) -> int:
-    """Minutes for a job on a model: operations over a low rate, and ten to start with.
+def runtime_minutes(
+    task: str,
+    model: dict[str, Any],
+    config: dict[str, Any],
+    gpu: bool,
+    prepared: int | None = None,
+) -> int:
+    """Minutes for a job on a model: operations and bytes over low rates, and ten to start with.
+
+    Args:
+        prepared: training documents of the domain; None if nobody knows yet.
 
     A training pass counts 6 operations a parameter and token, an evaluation 2, a scan of N units
     2·N/2.
@@ -135,19 +148,23 @@ def runtime_minutes(task: str, model: dict[str, Any], config: dict[str, Any], gp
     # AWQ, the dearest, runs a unit ten times for each of its layers, in fake four-bit weights.
     per_parameter |= {"scan": 0.0, "compress": 80.0}
     finetune, trim = config["finetune"], config["trim"]
+    there = prepared or MANY
+    tuned = min(finetune["documents"] or there, there) * finetune["epochs"]
     documents = {
-        "full_ft": (finetune["documents"] or 10_000) * finetune["epochs"],
-        "sparse_ft": (finetune["documents"] or 10_000) * finetune["epochs"],
+        "full_ft": tuned,
+        "sparse_ft": tuned,
         "evaluate": 3 * (config["evaluate"]["documents"] or 5_000),
         "compress": config["compress"]["calibration_documents"],
         "fetch": 0,
         "scan": 0,
-        "trim": trim["documents"] or 10_000,
+        "trim": min(trim["documents"] or there, there),
     }[task]
     scanned = trim["calibration_documents"] if task in ("scan", "trim") else 0
     work = documents * per_parameter[task] + scanned * 2 * model["blocks"]
     rate = GPU_RATE if gpu else CORE_RATE * config["compute"]["threads"]
     seconds = model["parameters"] * TOKENS_PER_DOCUMENT * work / rate
+    stored = model["parameters"] * (4 if model["storage_dtype"] == "float32" else 2)
+    seconds += 2 * stored / STORAGE_RATE + (stored / DOWNLOAD_RATE if task == "fetch" else 0)
     return 10 + math.ceil(seconds / 60)
 
 
@@ -195,3 +212,8 @@ def seconds(
     rate = GPU_SUSTAINED if gpu else CORE_SUSTAINED * config["compute"]["threads"]
     loading = model["parameters"] * WEIGHT / 5e8
     return START_SECONDS + loading + model["parameters"] * kept * tokens * each / rate
+
+
+def again(need: int, attempt: int) -> int:
+    """What to ask for at the n-th attempt: half as much more after each that was killed."""
+    return math.ceil(need * (1 + 0.5 * (attempt - 1)))

@@ -12,12 +12,13 @@ import difflib
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 from problems import model_problems, table_problems, trim_problems
 
@@ -139,9 +140,18 @@ def read_domain(
     return {"name": name, **domain}
 
 
+def _pattern(validator: Any, pattern: str, text: Any, schema: Any) -> Iterator[ValidationError]:
+    """A pattern's `$` is the end of the text; Python's also comes before a last line break."""
+    if isinstance(text, str) and (text.endswith("\n") or not re.search(pattern, text)):
+        yield ValidationError(f"{text!r} does not match {pattern!r}")
+
+
+Validator = validators.extend(Draft202012Validator, {"pattern": _pattern})
+
+
 def validate(document: Any, schema: dict[str, Any], files: Sequence[str | Path]) -> None:
     """Raise `ConfigError` for the first violation of the schema."""
-    errors = sorted(Draft202012Validator(schema).iter_errors(document), key=_depth)
+    errors = sorted(Validator(schema).iter_errors(document), key=_depth)
     if errors:
         path, value, problem = explain(errors[0])
         raise ConfigError(source_of(path, value, files), path, value, problem)

@@ -10,12 +10,15 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path[:0] = [str(ROOT / "workflow" / "lib"), str(ROOT / "src")]
 
+import cluster
 import demand
+import lineage
 import reference
 import settings
 from trimllm.benchmark import cell, machine, shapes
 from trimllm.benchmark.session import Protocol
 from trimllm.errors import UserError
+from trimllm.files import read_json
 from trimllm.provenance import code_hash, memory_bytes
 
 try:
@@ -40,7 +43,8 @@ RESULTS = os.path.normpath(config["results"])
 HARDWARE = BENCH["hardware"] or machine.this_machine("cuda" if USES_GPU else "cpu")
 # A measurement takes the whole machine.
 BENCH_THREADS = BENCH["threads"] or len(os.sched_getaffinity(0))
-BENCH_CORES = workflow.cores or BENCH_THREADS
+# (Who only submits has no number of cores.)
+BENCH_CORES = workflow.resource_settings.cores or BENCH_THREADS
 # Kept results (results/reference): rendered again, never made again.
 REFERENCE = reference.is_reference(RESULTS)
 
@@ -54,7 +58,7 @@ pathvars:
 
 # Local jobs share this machine's memory, and take its GPU one after the other. (A number of nodes
 # is given for clusters only.)
-if LOCAL:
+if LOCAL and workflow.is_main_process:
     for resource, available in {"mem_mb": memory_bytes() >> 20, "gpu": TEAM_GPUS}.items():
         if resource not in workflow.global_resources:
             workflow.register_resource(resource, available)
@@ -337,15 +341,37 @@ def column_of(domain):
 
 
 def memory_for(task):
-    """Memory of a job, MiB, by the size of its model."""
-    return lambda wildcards: demand.memory_mb(
-        task, MODELS[wildcards.model], config, wildcards.get("ratio")
-    )
+    """Memory of a job, MiB, by the size of its model; more after an attempt that failed."""
+
+    def memory(wildcards, attempt):
+        need = demand.memory_mb(task, MODELS[wildcards.model], config, wildcards.get("ratio"))
+        return demand.again(need, attempt)
+
+    return memory
+
+
+def training_documents(domain):
+    """How many training documents a domain has, once it is prepared; else None."""
+    if domain not in known_sizes:
+        file = Path(RESULTS, "data", str(domain), "report.json")
+        if not file.is_file():
+            return None
+        known_sizes[domain] = read_json(file)["splits"]["train"]["documents"]
+    return known_sizes[domain]
+
+
+known_sizes = {}
 
 
 def runtime_for(task):
-    """Time limit of a job, minutes, by the size of its model."""
-    return lambda wildcards: demand.runtime_minutes(task, MODELS[wildcards.model], config, USES_GPU)
+    """Time limit of a job, minutes, by the size of its model; more after an attempt that failed."""
+
+    def runtime(wildcards, attempt):
+        there = training_documents(wildcards.get("domain"))
+        need = demand.runtime_minutes(task, MODELS[wildcards.model], config, USES_GPU, there)
+        return demand.again(need, attempt)
+
+    return runtime
 
 
 def refuse_too_large():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import traceback
@@ -43,7 +42,9 @@ class Job:
     """Environment, log and clear errors of one job.
 
     Enter it before anything heavy is imported: it sets the number of threads and shuts the network.
-    A `UserError` ends the job with its one line; any other exception with its traceback.
+    A `UserError` ends the job with its one line; any other exception with its traceback. While it
+    runs it holds the lock of its outputs, so that no two jobs write one output, whoever started
+    them: a job that had to wait and finds its work done ends at once.
 
     Args:
         snakemake: the object that Snakemake gives to a script.
@@ -63,6 +64,7 @@ class Job:
         words = [self.snakemake.rule.removesuffix("_kept"), *map(str, self.snakemake.wildcards)]
         log = path.open("w", encoding="utf-8")
         sys.stderr = sys.stdout = Tee(sys.__stderr__, log, " ".join(words))
+        self._lock_outputs(words)
         if self.model:
             _import_transformers()
         from trimllm.provenance import Run
@@ -70,11 +72,34 @@ class Job:
         self.run = Run().__enter__()
         return self
 
+    def _lock_outputs(self, words: list[str]) -> None:
+        """Wait until nobody else writes the outputs; end if they were made meanwhile."""
+        from trimllm import files, locks
+        from trimllm.provenance import recorded
+
+        outputs = [Path(path) for path in self.snakemake.output]
+        folder = Path(self.snakemake.config["results"], locks.FOLDER)
+        name = files.content_hash(str(outputs[0].absolute()))[:32]
+        self._lock = locks.exclusive(folder / name, what=" ".join(words), output=str(outputs[0]))
+        waited = self._lock.__enter__()
+        if waited and all(path.is_file() for path in outputs):
+            made = {recorded(p).get("config_hash") for p in outputs if p.suffix == ".json"}
+            if self.settings()["config_hash"] in made:
+                print("made by another job meanwhile; it is kept", file=sys.stderr)
+                self._lock.__exit__(None, None, None)
+                sys.exit(0)
+        for path in {path.parent for path in outputs} | set(outputs):
+            files.remove_leftovers(path)
+
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         from trimllm.errors import UserError
+        from trimllm.files import disk_full
 
         self.run.__exit__(kind, error, trace)
-        if isinstance(error, UserError):
+        self._lock.__exit__(None, None, None)
+        if error is not None and disk_full(error):
+            print(f"error: no space left ({error}); make room and run again", file=sys.stderr)
+        elif isinstance(error, UserError):
             print(f"error: {error}", file=sys.stderr)
         elif isinstance(error, Exception):
             traceback.print_exception(error, file=sys.stderr)
@@ -84,10 +109,17 @@ class Job:
 
     def provenance(self, **extra: Any) -> dict[str, Any]:
         """Provenance of the job so far; its config hash covers what the job depends on."""
-        from trimllm.files import content_hash
+        from trimllm import files
 
-        text = json.dumps(self.params, sort_keys=True, default=str)
-        return self.run.record(rule=self.snakemake.rule, config_hash=content_hash(text), **extra)
+        manifest = self.snakemake.input.get("manifest")
+        read = {"manifest_sha256": files.sha256_of(manifest)} if manifest else {}
+        return self.run.record(rule=self.snakemake.rule, **self.settings(), **read, **extra)
+
+    def settings(self) -> dict[str, str]:
+        """What a result must carry that its own job shall know again: hash of its parameters."""
+        from trimllm.provenance import config_hash
+
+        return {"config_hash": config_hash(self.params)}
 
     def load(self, manifest: str, dtype: str) -> tuple[Any, Any]:
         """Load the checkpoint that a manifest belongs to, verified; streamed if it is to be.
@@ -131,6 +163,7 @@ class Job:
             threads=max(1, self.snakemake.threads // processes),
             offload=self.compute["offload"],
             weights_on=self.compute["weights_on"],
+            stamp=self.settings(),
             **self.params["loading"],
         )
         seed = self.params["settings"]["seed"]

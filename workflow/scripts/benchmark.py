@@ -42,4 +42,5 @@ with Job(snakemake) as job:
         say=lambda text: print(text, file=sys.stderr),
     )
     provenance = job.provenance(manifests=hashes, seed=params.seed)
-    files.write_json(snakemake.output[0], result | facts | {"provenance": provenance})
+    content = files.sealed(result | facts | {"provenance": provenance})
+    files.write_json(snakemake.output[0], content)

@@ -34,9 +34,8 @@ with Job(snakemake, model=True) as job:
         "stand_in": params.stand_in,
         "provenance": job.provenance(
             data_hashes=hashes,
-            manifest_sha256=files.sha256_of(snakemake.input.manifest),
             seed=params.seed,
         ),
     }
     for task, path in zip(params.tasks, snakemake.output, strict=True):
-        files.write_json(path, results[task] | common)
+        files.write_json(path, files.sealed(results[task] | common))

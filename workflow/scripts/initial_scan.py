@@ -23,4 +23,4 @@ with Job(snakemake, model=True) as job:
     content = {"scan": to_record(found), "provenance": provenance}
     if snakemake.params.residual_fault:
         content["compat"] = "authors"
-    files.write_json(snakemake.output[0], content)
+    files.write_json(snakemake.output[0], files.sealed(content))

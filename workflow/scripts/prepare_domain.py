@@ -4,7 +4,7 @@ from pathlib import Path
 
 from _job import Job
 
-with Job(snakemake, online=True):
+with Job(snakemake, online=True) as job:
     from trimllm.data import prepare
 
     prepare(
@@ -14,4 +14,5 @@ with Job(snakemake, online=True):
         seed=snakemake.params.seed,
         limits=snakemake.params.limits,
         wheels=snakemake.params.wheels,
+        provenance=job.settings(),
     )

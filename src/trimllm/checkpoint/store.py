@@ -120,6 +120,8 @@ def load(
                 device_map={"": str(device)} if quantized or str(device) != "cpu" else None,
                 local_files_only=True,
                 trust_remote_code=trust_remote_code,
+                # Never pickles, whatever lies there.
+                use_safetensors=True,
                 output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:

@@ -41,6 +41,7 @@ def prepare(
     seed: int,
     limits: Mapping[str, int | None],
     wheels: Mapping[str, Mapping[str, str]] | None = None,
+    provenance: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write train.jsonl, calibration.jsonl, tests/{task}.jsonl and report.json of a domain.
 
@@ -53,6 +54,7 @@ def prepare(
         seed: of every draw.
         limits: documents at most, for "train", "calibration" and "test"; None means all.
         wheels: version and sha256 of the wheels; without it a wheel's sha256 is only recorded.
+        provenance: goes into the report as it is.
 
     Returns:
         The report: rows read, left out and why, sizes, class counts, hashes, construction in words.
@@ -79,6 +81,7 @@ def prepare(
         hashes[file] = files.sha256_of(directory / file)
     report |= {"domain": name, "seed": seed, "limits": dict(limits), "files": hashes}
     report |= {"tests": tests, "stand_in": spec.get("stand_in"), "licence": spec.get("licence")}
+    report |= {"provenance": dict(provenance)} if provenance else {}
     files.write_json(directory / "report.json", report)
     return report
 

@@ -16,7 +16,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from trimllm.errors import UserError
-from trimllm.files import read_json
+from trimllm.files import check_seal, read_json
 from trimllm.intervals import Difference, paired_difference, unpaired_difference, wilson
 
 TRIM = re.compile(
@@ -65,6 +65,7 @@ def read_measurement(path: str | Path) -> Measurement:
     content = read_json(path)
     if not isinstance(content, dict) or not {"n", "acc", "correct"} <= content.keys():
         raise UserError(f"{path} is no evaluation (n, acc or correct is missing); {remedy}")
+    check_seal(path, content)
     for key, value in named.items():
         if content.get(key, value) != value:
             raise UserError(

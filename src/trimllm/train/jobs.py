@@ -37,6 +37,7 @@ class TrainJob:
         threads: of each process.
         offload: hold weights, gradients and moments in host memory (several processes only).
         weights_on: where weights wait during a scan: "device", "host" or "disk".
+        stamp: goes into the recipe's record as its provenance.
     """
 
     recipe: str
@@ -53,6 +54,7 @@ class TrainJob:
     threads: int = 1
     offload: bool = False
     weights_on: str = "device"
+    stamp: dict[str, str] = field(default_factory=dict)
 
 
 def make_checkpoint(
@@ -155,4 +157,6 @@ def run(
     )
     if team.size > 1:
         record["processes"] = {"count": team.size, "offload": job.offload}
+    if job.stamp:
+        record["provenance"] = job.stamp
     return model, tokenizer, record

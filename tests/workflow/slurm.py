@@ -1,0 +1,164 @@
+"""A Slurm of two nodes on this host, for as long as a test needs it; from Debian's packages."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "scontrol")
+NODES = {"n1": "Gres=gpu:1", "n2": ""}
+
+
+def missing() -> str | None:
+    """Why no Slurm can be started here, or None."""
+    programs = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
+    if programs:
+        return f"Slurm is not installed ({', '.join(programs)}); see .ci/run for the packages"
+    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+        return "Snakemake's plugin for Slurm is not installed (pip install -e '.[slurm]')"
+    return None if os.geteuid() == 0 else "a Slurm of one's own needs root"
+
+
+def _path() -> str:
+    return f"{os.environ['PATH']}:/usr/sbin:/sbin"
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _write_configuration(folder: Path, memory_mb: int) -> None:
+    host = socket.gethostname().split(".")[0]
+    control, *ports = _free_ports(1 + len(NODES))
+    lines = f"""
+ClusterName=toy
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
+SlurmdSpoolDir={folder}/spool.%n
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.%n.log
+SlurmctldPort={control}
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=1
+JobAcctGatherParams=OverMemoryKill
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SchedulerParameters=sched_interval=2,batch_sched_delay=0
+AccountingStorageType=accounting_storage/none
+MinJobAge=3600
+ReturnToService=2
+MpiDefault=none
+GresTypes=gpu
+KillWait=5
+PartitionName=all Nodes={",".join(NODES)} Default=YES MaxTime=600
+"""
+    for (node, extra), port in zip(NODES.items(), ports, strict=True):
+        lines += f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 "
+        lines += f"RealMemory={memory_mb} {extra}\n"
+    (folder / "slurm.conf").write_text(lines)
+    # A GPU to be counted, not to be used: a copy of /dev/null.
+    os.mknod(folder / "nvidia0", 0o20666, os.makedev(1, 3))
+    gres = f"NodeName=n1 Name=gpu File={folder}/nvidia0 AutoDetect=off\n"
+    (folder / "gres.conf").write_text(gres)
+    (folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
+    # Snakemake's job step plugin drops SLURM_CONF for the srun that it starts.
+    (folder / "bin").mkdir()
+    srun = folder / "bin" / "srun"
+    srun.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec /usr/bin/srun "$@"\n')
+    srun.chmod(0o755)
+
+
+def _start_munge(folder: Path) -> None:
+    (folder / "munge").mkdir(mode=0o700)
+    key = folder / "munge" / "key"
+    key.write_bytes(secrets.token_bytes(1024))
+    key.chmod(0o400)
+    options = {"key-file": key, "socket": folder / "munge.socket"}
+    options |= {f"{name}-file": folder / "munge" / name for name in ("pid", "log", "seed")}
+    words = [f"--{name}={value}" for name, value in options.items()]
+    subprocess.run(["munged", *words, "--force"], check=True, env={"PATH": _path()})
+
+
+@contextmanager
+def cluster(folder: Path, memory_mb: int) -> Iterator[dict[str, str]]:
+    """Start a Slurm whose state lies in `folder`; yields its clients' environment.
+
+    Args:
+        folder: an empty folder, short enough in name for a socket.
+        memory_mb: memory of each of the two nodes.
+    """
+    (folder / "state").mkdir(parents=True)
+    folder.chmod(0o755)
+    _write_configuration(folder, memory_mb)
+    config = str(folder / "slurm.conf")
+    client = {"SLURM_CONF": config, "PATH": f"{folder / 'bin'}:{_path()}"}
+    environment = {**os.environ, **client}
+    try:
+        _start_munge(folder)
+        subprocess.run(["slurmctld", "-f", config], check=True, env=environment)
+        for node in NODES:
+            subprocess.run(["slurmd", "-N", node, "-f", config], check=True, env=environment)
+        _wait_until_idle(environment)
+        yield client
+    finally:
+        if (folder / "slurmctld.pid").exists():
+            subprocess.run(["scancel", "--me", "--full"], env=environment)
+        _stop([*folder.glob("slurm*.pid"), folder / "munge" / "pid"])
+
+
+def _stop(pid_files: list[Path]) -> None:
+    """End the daemons and wait until they have (a container may have nobody to bury them)."""
+    pids = []
+    for file in pid_files:
+        with suppress(OSError, ValueError):
+            pids.append(int(file.read_text()))
+            os.kill(pids[-1], signal.SIGTERM)
+    end = time.monotonic() + 20
+    for pid in pids:
+        with suppress(OSError):
+            while Path(f"/proc/{pid}/cmdline").read_bytes() and time.monotonic() < end:
+                time.sleep(0.1)
+
+
+def _wait_until_idle(environment: dict[str, str]) -> None:
+    command, end = ["sinfo", "-h", "-N", "-o", "%T"], time.monotonic() + 60
+    while True:
+        run = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if run.returncode == 0 and set(run.stdout.split()) == {"idle"}:
+            return
+        assert time.monotonic() < end, f"Slurm's nodes did not come up: {run.stdout}{run.stderr}"
+        time.sleep(0.5)
+
+
+def jobs(client: dict[str, str]) -> list[dict[str, str]]:
+    """All jobs of the cluster in order, also those that have ended."""
+    form = "%i|%T|%k|%m|%b|%C|%l"
+    command = ["squeue", "--states=all", "--noheader", f"--format={form}"]
+    run = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, **client}
+    )
+    names = ("id", "state", "comment", "memory", "gres", "cpus", "limit")
+    rows = [dict(zip(names, line.split("|"), strict=True)) for line in run.stdout.splitlines()]
+    return sorted(rows, key=lambda row: int(row["id"]))

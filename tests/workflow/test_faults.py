@@ -1,0 +1,253 @@
+"""Runs that die, meet, or find what others left: one line, and nothing wrong is built upon."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from runs import ROOT, ROWS, command, environment, snakemake
+
+from trimllm import files, locks
+
+sys.path.insert(0, str(ROOT / "workflow" / "lib"))
+
+import cluster
+import demand
+import lineage
+import settings
+
+REPORT = "results/data/sums/report.json"
+
+
+@pytest.fixture
+def domain(sums: Callable[..., None], tmp_path: Path) -> dict[str, object]:
+    """Configuration of a domain that is prepared in a second."""
+    sums(train=ROWS[:90], calibration=ROWS[100:120], test=ROWS[160:])
+    return {"domains": '["sums"]', "domains_folder": tmp_path / "domains"}
+
+
+def complaint(run: subprocess.CompletedProcess[str]) -> str:
+    """The only line that complains."""
+    assert run.returncode != 0, run.stderr
+    (line,) = [line for line in run.stderr.splitlines() if "error: " in line]
+    assert "Traceback" not in run.stderr
+    return line
+
+
+def test_nothing_starts_beside_jobs_that_live_on(tmp_path: Path, domain: dict) -> None:
+    with locks.exclusive(tmp_path / "results/.at_work/x", what="trim_epoch of an earlier run"):
+        line = complaint(snakemake(tmp_path, REPORT, **domain))
+        assert "left jobs at work here: trim_epoch of an earlier run (process " in line
+        assert str(os.getpid()) in line and not (tmp_path / REPORT).exists()
+    assert snakemake(tmp_path, REPORT, **domain).returncode == 0
+    assert not (tmp_path / "results/.at_work").exists()
+
+
+def test_two_runs_in_one_folder(tmp_path: Path, domain: dict) -> None:
+    """The second is refused, or where it will not be told, its jobs wait and take what is there."""
+    how = {"cwd": tmp_path, "env": environment(), "stderr": subprocess.PIPE, "text": True}
+    first = subprocess.Popen(command(tmp_path, REPORT, **domain), **how)
+    with at_a_halt(wait_for_job(tmp_path / "results/.at_work")):
+        second = snakemake(tmp_path, REPORT, **domain)
+        assert second.returncode != 0 and "cannot be locked" in second.stderr
+        # Whoever talks Snakemake out of its lock meets the job's own.
+        line = complaint(snakemake(tmp_path, REPORT, "--nolock", **domain))
+        assert "left jobs at work here: prepare_sums" in line
+        stubborn = command(tmp_path, REPORT, "--nolock", "--no-hooks", **domain)
+        third = subprocess.Popen(stubborn, **how)
+        while "waiting for prepare_sums" not in (said := third.stderr.readline()):
+            assert said
+    assert first.communicate() and first.returncode == 0
+    said = third.communicate()[1]
+    assert third.returncode == 0 and "made by another job meanwhile; it is kept" in said
+    assert files.read_json(tmp_path / REPORT)["files"]
+
+
+def test_a_job_that_outlives_its_master_is_not_doubled(tmp_path: Path, domain: dict) -> None:
+    """Only Snakemake is killed; its job goes on, blocks a second run, and is kept by a third."""
+    words = command(tmp_path, REPORT, **domain)
+    master = subprocess.Popen(words, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE)
+    with at_a_halt(wait_for_job(tmp_path / "results/.at_work")):
+        master.send_signal(signal.SIGKILL)
+        master.wait()
+        assert snakemake(tmp_path, "--unlock", **domain).returncode == 0
+        assert "prepare_sums" in complaint(snakemake(tmp_path, REPORT, **domain))
+        assert not (tmp_path / REPORT).exists()
+    end = time.monotonic() + 60
+    while locks.holders(tmp_path / "results/.at_work"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    made = (tmp_path / REPORT).stat().st_mtime_ns
+    third = snakemake(tmp_path, REPORT, **domain)
+    assert third.returncode == 0 and "Nothing to be done" in third.stdout + third.stderr
+    assert (tmp_path / REPORT).stat().st_mtime_ns == made
+
+
+def wait_for_job(folder: Path) -> int:
+    """Process of the first job that holds a lock."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        for path in folder.glob("*"):
+            with contextlib.suppress(OSError, ValueError):
+                return json.loads(path.read_text())["pid"]
+        time.sleep(0.001)
+    raise AssertionError("no job has started")
+
+
+@contextlib.contextmanager
+def at_a_halt(process: int) -> Iterator[None]:
+    """A process stands still for as long as the block runs."""
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
+def test_results_of_another_configuration_are_refused(tmp_path: Path, domain: dict) -> None:
+    """Brought here, or made by a run that was killed: Snakemake has no notes on them."""
+    assert snakemake(tmp_path, REPORT, seed=1, **domain).returncode == 0
+    before = (tmp_path / REPORT).read_bytes()
+    shutil.rmtree(tmp_path / ".snakemake")
+    for words in ([REPORT], ["-n", "data"]):
+        line = complaint(snakemake(tmp_path, *words, seed=2, **domain))
+        assert f"{REPORT} was made by another configuration or code" in line
+    assert snakemake(tmp_path, REPORT, seed=1, **domain).returncode == 0
+    assert (tmp_path / REPORT).read_bytes() == before
+    # Snakemake's own notes are enough to make it anew.
+    assert snakemake(tmp_path, REPORT, "--force", seed=2, **domain).returncode == 0
+    assert (tmp_path / REPORT).read_bytes() != before
+    assert snakemake(tmp_path, REPORT, seed=1, **domain).returncode == 0
+    assert (tmp_path / REPORT).read_bytes() == before
+
+
+class FinishedJob:
+    """What `lineage.foreign` looks at: the paths and parameters of a job of the DAG."""
+
+    def __init__(self, output: Path, *inputs: Path, **params: object) -> None:
+        self.output, self.input, self.params = [output], list(inputs), params
+
+
+def test_another_checkpoint_or_other_documents_are_noticed(tmp_path: Path) -> None:
+    from trimllm.provenance import config_hash
+
+    manifest, report = tmp_path / "manifest.json", tmp_path / "report.json"
+    files.write_json(manifest, {"files": {}})
+    files.write_json(report, {"files": {"train.jsonl": "1"}})
+    provenance = {"config_hash": config_hash({"seed": 1}), "data_hashes": {"train.jsonl": "1"}}
+    provenance["manifest_sha256"] = files.sha256_of(manifest)
+    files.write_json(tmp_path / "a.json", {"provenance": provenance})
+
+    def found(**params: object) -> str:
+        job = FinishedJob(tmp_path / "a.json", manifest, report, **params)
+        return (lineage.foreign([job]) or ("", ""))[1]
+
+    assert found(seed=1) == ""
+    assert "another configuration" in found(seed=2)
+    files.write_json(report, {"files": {"train.jsonl": "2"}})
+    assert "other documents" in found(seed=1)
+    files.write_json(manifest, {"files": {"model.safetensors": {}}})
+    assert "another checkpoint" in found(seed=1)
+
+
+def test_a_killed_attempt_gets_more() -> None:
+    assert [demand.again(1000, attempt) for attempt in (1, 2, 3)] == [1000, 1500, 2000]
+
+
+def test_every_rule_says_what_it_needs() -> None:
+    """Threads, memory and time; a rule that uses another one has its."""
+    found = 0
+    for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
+        for body in re.split(r"^ *(?=rule\b)", path.read_text(), flags=re.MULTILINE)[1:]:
+            found += 1
+            body = body.split("\nuse rule")[0]
+            for word in ("threads:", "mem_mb=", "runtime=", "log:", "message:"):
+                assert word in body, f"{path.name}: {body.split(':')[0]} lacks {word}"
+    assert found > 10
+
+
+def test_time_follows_model_and_documents() -> None:
+    file = ROOT / "config/paper.yaml"
+    config, _ = settings.load(settings.read_yaml(file), ROOT, [file])
+    small, large = config["models"].values()
+
+    def minutes(task: str, model: dict, prepared: int | None = None) -> int:
+        return demand.runtime_minutes(task, model, config, True, prepared)
+
+    for task in set(demand.TASKS.values()):
+        assert minutes(task, small) < minutes(task, large)
+    # 26 GB at 10 MB/s.
+    assert minutes("fetch", large) > 43
+    assert minutes("trim", large, 10_000) < minutes("trim", large, 183_000) < minutes("trim", large)
+
+
+# ---- hostile values ------------------------------------------------------------------------------
+
+HOSTILE = [
+    "$(touch hacked)",
+    "`touch hacked`",
+    "; touch hacked",
+    "../../hacked",
+    "a b",
+    "x\ny",
+    "-n",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("where", ["model", "wheel", "domain"])
+def test_names_that_would_leave_the_folder_are_refused(
+    tmp_path: Path, where: str, name: str
+) -> None:
+    config = settings.read_yaml(ROOT / "config/smoke.yaml")
+    if where == "domain":
+        config["domains"] = [name]
+    else:
+        group = config[f"{where}s"]
+        group[name] = group.pop(next(iter(group)))
+    with pytest.raises(settings.UserError, match="not a good name|not of the form|wrong type"):
+        settings.load(config, ROOT, [])
+
+
+@pytest.mark.parametrize(
+    "word, safe",
+    [
+        ("seed=1", True),
+        ('models={"a": {"label": "$(touch hacked) `touch hacked` ; | & # *"}}', True),
+        ("results=it's $(touch hacked)", False),
+        ("results=a\\nb", False),
+        ("results=a\nb", False),
+        ("results=\"'$(touch hacked)'\"", False),
+    ],
+)
+def test_what_jobs_of_a_cluster_are_told_runs_nothing(
+    tmp_path: Path, word: str, safe: bool
+) -> None:
+    assert (cluster.unfit_for_cluster("cpu", [word]) is None) == safe
+    # What Snakemake makes of it in the command line of a job.
+    shell = subprocess.run(
+        ["sh", "-c", f"printf '%s' {word!r}"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert not safe or (shell.stdout == word and not any(tmp_path.iterdir()))
+
+
+def test_automatic_device_is_refused_where_others_compute() -> None:
+    problem = cluster.unfit_for_cluster("auto", [])
+    assert problem and "say cpu or cuda" in problem
+
+
+def test_texts_for_people_reach_no_shell(tmp_path: Path, domain: dict) -> None:
+    """A label is free text; a local job runs in a shell-less process."""
+    models = json.dumps({"smollm2-135m": {"label": "$(touch hacked) `touch hacked`; touch hacked"}})
+    assert snakemake(tmp_path, REPORT, models=models, **domain).returncode == 0
+    assert not list(tmp_path.rglob("hacked"))

@@ -1,0 +1,35 @@
+# What keeps runs apart: a run refuses to start beside jobs that an earlier one left, and on results
+# that it would not have made.
+
+if workflow.is_main_process and not workflow.local_exec:
+    if mistake := cluster.unfit_for_cluster(DEVICE, workflow.config_settings.config_args):
+        sys.exit(f"error: {mistake}")
+
+
+def refuse_while_at_work():
+    """End with one line while jobs of an earlier run still write here."""
+    if left := cluster.at_work(RESULTS):
+        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+        sys.exit(
+            f"error: an earlier run left jobs at work here: {'; '.join(left[:3])}{more}; wait until "
+            "they have ended, or end them, and run again"
+        )
+
+
+def refuse_foreign():
+    """End with one line if a result that is taken as it is is not of this run's making."""
+    finished = [job for job in workflow.dag.jobs if not workflow.dag.needrun(job)]
+    if found := lineage.foreign(finished):
+        path, why = found
+        sys.exit(f"error: {path} {why}; delete it (or move it away) and run again")
+
+
+def check_lineage_of_dag(build=workflow._build_dag):
+    """Build the DAG, then check. There is no hook where nothing is left to do, and a whole folder of
+    another configuration's results looks like that."""
+    build()
+    refuse_foreign()
+
+
+if workflow.is_main_process:
+    workflow._build_dag = check_lineage_of_dag

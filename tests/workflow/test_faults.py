@@ -179,7 +179,7 @@ def test_every_rule_says_what_it_needs() -> None:
 def test_time_follows_model_and_documents() -> None:
     file = ROOT / "config/paper.yaml"
     config, _ = settings.load(settings.read_yaml(file), ROOT, [file])
-    small, large = config["models"].values()
+    small, large = (config["models"][name] for name in ("llama-7b", "llama-13b"))
 
     def minutes(task: str, model: dict, prepared: int | None = None) -> int:
         return demand.runtime_minutes(task, model, config, True, prepared)

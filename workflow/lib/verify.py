@@ -35,11 +35,15 @@ def outermost_manifests(folder: Path) -> Iterator[Path]:
 
 
 def verify_folder(folder: Path) -> None:
-    """Every file of a folder is in its manifest, as the manifest says."""
+    """Every file of a folder is in its manifest, as the manifest says.
+
+    Tables beside kept results are rendered from them again, and are no results.
+    """
     named = files.verify_manifest(folder)["files"]
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in named and name != files.MANIFEST:
+        rendered = name.startswith("tables/") or name == files.MANIFEST
+        if path.is_file() and name not in named and not rendered:
             raise UserError(f"{path} is not in the manifest of {folder}; remove it")
 
 

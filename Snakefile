@@ -21,6 +21,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/common_resources.smk"
 include: "workflow/rules/common_guard.smk"
 include: "workflow/rules/common_benchmark.smk"
 include: "workflow/rules/common_tables.smk"

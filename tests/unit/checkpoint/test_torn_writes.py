@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import resource
@@ -10,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -90,24 +91,27 @@ def test_a_writer_killed_at_any_point(tmp_path: Path) -> None:
     assert seen == order and seen.count("none") <= 2, seen
 
 
-@pytest.fixture
-def small_files() -> Callable[[int], None]:
-    """Let no file grow beyond so many bytes: what a full disk does to a writer."""
+@contextlib.contextmanager
+def small_files(limit: int) -> Iterator[None]:
+    """Let no file grow beyond so many bytes: what a full disk does to a writer.
+
+    For as short as can be: what the test runner itself writes is limited, too.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, ignored)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
 @pytest.mark.parametrize("limit", [0, 500, 20_000])
-def test_a_full_disk_leaves_the_old_checkpoint(
-    tmp_path: Path, small_files: Callable[[int], None], limit: int
-) -> None:
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, limit: int) -> None:
     path = checkpoint.save(tiny("llama", seed=1), word_tokenizer(), tmp_path / "model")
     before = files.verify_manifest(path)
-    small_files(limit)
-    with pytest.raises(Exception) as caught:  # noqa: PT011
+    with pytest.raises(Exception) as caught, small_files(limit):  # noqa: PT011
         checkpoint.save(tiny("llama", seed=2), word_tokenizer(), path)
     assert files.disk_full(caught.value), repr(caught.value)
     assert files.verify_manifest(path) == before
@@ -115,14 +119,11 @@ def test_a_full_disk_leaves_the_old_checkpoint(
 
 
 @pytest.mark.parametrize("write", [files.write_json, lambda p, x: files.write_jsonl(p, [x])])
-def test_a_full_disk_leaves_the_old_result(
-    tmp_path: Path, small_files: Callable[[int], None], write: Callable[..., None]
-) -> None:
+def test_a_full_disk_leaves_the_old_result(tmp_path: Path, write: Callable[..., None]) -> None:
     path = tmp_path / "a.json"
     write(path, {"a": 1})
     before = path.read_bytes()
-    small_files(100)
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError) as caught, small_files(100):
         write(path, {"a": "x" * 1000})
     assert files.disk_full(caught.value)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -12,12 +12,12 @@ def memory_for(task):
 
 
 def training_documents(domain):
-    """How many training documents a domain has, once it is prepared; else None."""
+    """How many training documents a domain has, once it is prepared (0: for tests only); else None."""
     if domain not in known_sizes:
         file = Path(RESULTS, "data", str(domain), "report.json")
         if not file.is_file():
             return None
-        known_sizes[domain] = read_json(file)["splits"]["train"]["documents"]
+        known_sizes[domain] = read_json(file)["splits"].get("train", {"documents": 0})["documents"]
     return known_sizes[domain]
 
 

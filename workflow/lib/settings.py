@@ -279,7 +279,7 @@ def from_command_line(
     if isinstance(node, list) and "items" in schema:
         steps = enumerate(node)
         return [from_command_line(v, schema["items"], root, [*path, i], files) for i, v in steps]
-    takes_text = "enum" in schema or "string" in schema.get("type", "string")
+    takes_text = "string" in schema.get("type", "string")
     if isinstance(node, str) and (not takes_text or node == "null"):
         try:
             read = yaml.safe_load(node)

@@ -15,6 +15,7 @@ from trimllm.paper.table import Row, Table
 
 PAPER = published.table("table3")
 RULE_KEPT = 50
+RULES = ("random", "top", "bottom")
 BASELINES = {"pretrained": "Pretrained", "full_ft": "Full-FT", "sparse_ft": "Sparse-FT"}
 RULE_NOTE = (
     "Random, top and bottom: half of the blocks dropped at once from the pretrained model, then as "
@@ -41,7 +42,8 @@ def build(
         evals: evaluations of the baselines, of every epoch of the chains, and of the rules.
         models: name, label, published; as in `table2.build`.
         domains: as in `columns.Domain`; columns of the paper without one say `not run`.
-        criteria, rules: of `trimllm.select`, those that were run.
+        criteria, rules: of `trimllm.select`, those that were run; the paper's rules have their rows
+            in any case.
         ratio, drops_per_epoch: of the chains.
     """
     results = Results(evals)
@@ -77,7 +79,7 @@ def _rows(
     ]
     chosen = [grid.chosen_row(model, c, ratio, key=c) for c in criteria]
     rows += [row for row in chosen if row.section is None]
-    for rule in rules:
+    for rule in dict.fromkeys([*RULES, *rules]):
         key = f"{rule}_{RULE_KEPT}"
         found = {
             name: grid.results.trimmed(model.name, name, rule, RULE_KEPT, ratio=ratio)

@@ -37,7 +37,7 @@ SEEDS ?= 0 1 2
 PARALLEL ?=
 BIN := .venv/bin
 # What the kept run changes of the default, and how it is rendered again.
-REFERENCE_RUN := 'trim={"criteria": ["both", "likelihood"]}'
+REFERENCE_RUN := 'trim={"criteria": ["both", "likelihood"]}' 'compress={"methods": []}'
 KEPT := --configfile results/reference/config.yaml
 STAMP := .venv/.complete
 

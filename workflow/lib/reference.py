@@ -94,7 +94,9 @@ def collect(results: Path, reference: Path, config: dict[str, Any]) -> int:
         if not count:
             raise UserError(f"{results} holds no results; run `snakemake --cores all all` first")
         text = "# Configuration of the run whose small results are kept here.\n"
-        files.write_text(temporary / CONFIG, text + yaml.safe_dump(config, sort_keys=False))
+        text += yaml.safe_dump(config, sort_keys=False)
+        # files of the project by their place in it: another clone lies elsewhere
+        files.write_text(temporary / CONFIG, text.replace(f"{ROOT}/", ""))
         files.write_manifest(temporary)
         temporary.chmod(0o755)
         files.publish(temporary, reference)

@@ -9,13 +9,16 @@ at the answers' places in both.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from common import arguments, load, median_seconds, questions, report
 
 from trimllm.precision import compute_dtype
 from trimllm.train import TrainSettings, set_trainable
 from trimllm.train.batching import examples_of, tensors_of
-from trimllm.train.loop import _step
+from trimllm.train.loop import _step, answer_loss
+from trimllm.train.team import ONE
 
 
 def main() -> None:
@@ -30,9 +33,10 @@ def main() -> None:
     blocks = model.config.num_hidden_layers
     quarter = -(-blocks // 4)
     settings = TrainSettings(learning_rate=1e-5, batch_size=args.batch)
-    device, dtype = torch.device("cpu"), compute_dtype("auto")
+    dtype = compute_dtype("auto")
     examples = examples_of(tokenizer, documents)
-    batch = tensors_of(examples, 0, "cpu")
+    tensors = partial(tensors_of, padding=0, device=torch.device("cpu"))
+    batch = tensors(examples)
     tokens = int(batch.mask.sum())
     per_token = 2 * sum(
         p.numel() for n, p in model.named_parameters() if "layers." in n and p.dim() == 2
@@ -53,12 +57,15 @@ def main() -> None:
     }
     rows = {}
     for name, trainable in cases.items():
+        model.float()
+        set_trainable(model, trainable)
+        loss_of = ONE.place(model, dtype, answer_loss)
         parameters = set_trainable(model, trainable)
         optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True)
         model.train()
         seconds = median_seconds(
-            lambda optimizer=optimizer: _step(
-                model, optimizer, [examples], settings, dtype, device
+            lambda optimizer=optimizer, loss_of=loss_of: _step(
+                loss_of, optimizer, [examples], tensors, settings.clip, dtype, ONE
             ),
             args.repeats,
         )

@@ -31,12 +31,8 @@ from trimllm.kept import drops_for as drops_for  # the workflow asks for it here
 
 COMMAND_LINE = "command line (--config)"
 COMPRESSORS = tuple(compress.METHODS)
-# Criterion of `compat: authors`, and how many test documents their code calibrates on.
-AUTHORS, AUTHORS_DOCUMENTS = "authors", 50
-CRITERIA = ("both", "calibration", "activation_norm", "likelihood", AUTHORS)
-# Percent of the units that a dropping by rule leaves: the paper's.
-RULE_KEPT = 50
-RULES = ("random", "top", "bottom")
+# How many test documents the authors' code calibrates on.
+AUTHORS_DOCUMENTS = 50
 
 
 # Stands for the value of a key that is not there.

@@ -19,6 +19,7 @@ from trimllm.benchmark import cell, machine, shapes
 from trimllm.benchmark.session import Protocol
 from trimllm.errors import UserError
 from trimllm.files import read_json
+from trimllm import names
 from trimllm.provenance import code_hash, memory_bytes
 
 try:
@@ -68,7 +69,7 @@ wildcard_constraints:
     hardware=re.escape(HARDWARE),
     model="|".join(map(re.escape, MODELS)),
     domain="|".join(map(re.escape, TESTED)),
-    criterion="|".join(settings.CRITERIA),
+    criterion="|".join(names.CRITERIA),
     ratio=r"[0-9]+(\.[0-9]+)?",
     drops=r"[1-9][0-9]*",
     drop=r"[0-9][0-9]+",
@@ -87,11 +88,11 @@ CODE = {
     "fetch_wheel": code_hash("fetch", "files"),
     "fetch_model": code_hash("fetch", *LOADING),
     "prepare_domain": code_hash("data", "files"),
-    "train": code_hash("train", "scan", "select", *SCORING),
+    "train": code_hash("train", "scan", "select", "names", *SCORING),
     "compress": code_hash("compress", "data", *LOADING),
     "evaluate": code_hash("evaluate", "intervals", *SCORING),
     "benchmark": code_hash("benchmark", *LOADING, "kept"),
-    "table2": code_hash("paper", "intervals", "select", "kept"),
+    "table2": code_hash("paper", "intervals", "select", "names", "kept"),
 }
 
 
@@ -218,7 +219,7 @@ def previous_files(wildcards):
     """Input: the checkpoint that an epoch of the chain starts from, and that epoch's record."""
     drop, step = int(wildcards.drop), int(wildcards.drops)
     if drop == 0:
-        faulty = ".authors" if wildcards.criterion == settings.AUTHORS else ""
+        faulty = ".authors" if wildcards.criterion == names.AUTHORS else ""
         scan = f"<results>/scans/{wildcards.model}/{wildcards.domain}{faulty}.json"
         return base_files(wildcards) | {"scan": scan}
     name = settings.padded(drop - step, units(wildcards.model))

@@ -46,7 +46,7 @@ def evaluated(model, trained, recipe, tested):
 def epoch_names(model):
     """`drop_00`, ... as far as Tables 3 and 6 look for the smallest checkpoint."""
     step = TRIM["drops_per_epoch"]
-    wanted = TABLES["smallest_percent"] or settings.RULE_KEPT
+    wanted = TABLES["smallest_percent"] or names.RULE_KEPT
     last = settings.drops_for(wanted, units(model), step) or kept_drops(model)[-1]
     return drop_names(model)[: last // step + 1]
 
@@ -211,11 +211,11 @@ def all_evaluations():
 
 def calibration_file(wildcards):
     """Input: what a chain scans on. The authors' code scans on documents that it reports on."""
-    if wildcards.criterion == settings.AUTHORS:
+    if wildcards.criterion == names.AUTHORS:
         return test_files(wildcards.domain)[0]
     return f"<results>/data/{wildcards.domain}/calibration.jsonl"
 
 
 def scanned_documents(wildcards):
     """How many of them, where not all."""
-    return settings.AUTHORS_DOCUMENTS if wildcards.criterion == settings.AUTHORS else None
+    return settings.AUTHORS_DOCUMENTS if wildcards.criterion == names.AUTHORS else None

@@ -20,7 +20,7 @@ rule drop_at_once:
     benchmark:
         "<results>/benchmarks/drop_at_once/{model}/{domain}/trim_{by}_r{ratio}_d{drops}/drop_{drop}.tsv"
     wildcard_constraints:
-        by="|".join(settings.RULES),
+        by="|".join(names.RULES),
     threads: config["compute"]["threads"]
     resources:
         mem_mb=memory_for("sparse_ft"),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 
+from trimllm.names import PAPER_CRITERIA, PAPER_CRITERION
 from trimllm.paper.chains import KINDS, Run
 from trimllm.paper.claim_speed import compression_8x, speedup_a100, speedup_consumer
 from trimllm.paper.claims import Check, Finding, missing
@@ -14,8 +15,7 @@ from trimllm.paper.evidence import Evidence
 from trimllm.paper.measured import Accuracy
 from trimllm.paper.verdict import KEEPS
 
-BOTH, OURS = "both", "likelihood"
-PAPER_CRITERIA = ("calibration", "activation_norm", BOTH)
+BOTH, OURS = PAPER_CRITERION, "likelihood"
 SIGNIFICANT = 0.05
 RATIOS = (1.0, 0.5, 0.25, 0.125)
 NEAR = {"medmcqa": "pubmedqa", "lexglue": "legalbench"}

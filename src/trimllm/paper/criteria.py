@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trimllm.errors import UserError
+from trimllm.names import PAPER_CRITERIA
 from trimllm.paper import published
 from trimllm.paper.accuracy_cell import accuracy_cell
 from trimllm.paper.columns import (
@@ -29,7 +30,6 @@ from trimllm.paper.published import PublishedTable
 from trimllm.paper.table import Block, Cell, Column, Row
 from trimllm.paper.verdict import KEEPS, Anchors
 
-PAPER_CRITERIA = ("calibration", "activation_norm", "both")
 LABELS = {
     "calibration": "Calibration scan",
     "activation_norm": "Activation norm",

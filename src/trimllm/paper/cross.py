@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trimllm.names import PAPER_CRITERIA, PAPER_CRITERION
 from trimllm.paper import published
 from trimllm.paper.columns import (
     COMPARED,
@@ -17,13 +18,12 @@ from trimllm.paper.columns import (
     stand_in_header,
     task_names,
 )
-from trimllm.paper.criteria import LABELS, PAPER_CRITERIA, Model
+from trimllm.paper.criteria import LABELS, Model
 from trimllm.paper.measured import Accuracy, Results
 from trimllm.paper.notes import column_notes, provenance_notes
 from trimllm.paper.table import Block, Cell, Row, Table
 from trimllm.paper.verdict import NOT_RUN, Relation, gain, judge
 
-PAPER_CRITERION = "both"
 SUFFIX = "_specialized"
 
 

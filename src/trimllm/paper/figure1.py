@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.kept import drops_for
+from trimllm.names import PAPER_CRITERION
 from trimllm.paper import published
 from trimllm.paper.chains import Run, checkpoints
 from trimllm.paper.measured import Accuracy, Results
 from trimllm.paper.panels import (
-    PAPER_CRITERION,
     PAPER_UNITS,
     compressed,
     errors,

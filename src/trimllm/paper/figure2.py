@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trimllm.names import PAPER_CRITERION
 from trimllm.paper import published
 from trimllm.paper.chains import Run, checkpoints
 from trimllm.paper.measured import Accuracy, Results
 from trimllm.paper.panels import (
-    PAPER_CRITERION,
     compressed,
     errors,
     not_run,

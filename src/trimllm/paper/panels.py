@@ -13,7 +13,6 @@ STAND_IN_FOR = "llama-7b"
 """The paper's model that a stand-in is shown beside."""
 PAPER_UNITS = {"llama-7b": 64, "llama-13b": 80, "opt-1.3b": 48, "opt-6.7b": 64}
 """Units of the paper's models: two in each decoder block."""
-PAPER_CRITERION = "both"
 DAGGER = "†"
 
 

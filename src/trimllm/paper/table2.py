@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.errors import UserError
+from trimllm.names import PAPER_CRITERION
 from trimllm.paper import published
 from trimllm.paper.accuracy_cell import accuracy_cell
 from trimllm.paper.columns import (
@@ -38,7 +39,6 @@ from trimllm.paper.verdict import Anchors
 __all__ = ["build", "render", "to_text"]
 
 PAPER = published.table("table2")
-PAPER_CRITERION = "both"
 PAPER_KEPT = (50, 40, 30)
 SIZES = (FINAL_MEM, TRUE_BYTES, Column("megabytes", "true MB", terminal=False))
 RECIPES = {

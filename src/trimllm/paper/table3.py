@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trimllm.names import RULE_KEPT, RULES
 from trimllm.paper import published
 from trimllm.paper.columns import Domain, all_columns, paper_notes, seed_notes
 from trimllm.paper.criteria import LABELS, NOTE, OURS, Criteria, Model, section_of
@@ -14,8 +15,6 @@ from trimllm.paper.notes import column_notes, provenance_notes
 from trimllm.paper.table import Row, Table
 
 PAPER = published.table("table3")
-RULE_KEPT = 50
-RULES = ("random", "top", "bottom")
 BASELINES = {"pretrained": "Pretrained", "full_ft": "Full-FT", "sparse_ft": "Sparse-FT"}
 RULE_NOTE = (
     "Random, top and bottom: half of the blocks dropped at once from the pretrained model, then as "

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from trimllm.names import PAPER_CRITERION
 from trimllm.paper import published
 from trimllm.paper.columns import COMPARED
 from trimllm.paper.criteria import LABELS, Model, section_of
@@ -22,7 +23,6 @@ from trimllm.paper.verdict import NOT_REPRODUCED, NOT_RUN, SHAPE_ONLY
 
 PAPER = published.table("table9")
 EPOCHS = tuple(map(int, PAPER.columns))
-PAPER_CRITERION = "both"
 SLACK = 10.0
 """Points of Full-FT's time by which a share may differ from the paper's and agree."""
 COLUMNS = tuple(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from trimllm.errors import UserError
+from trimllm.names import AUTHORS, CRITERIA, RULES
 from trimllm.scan import Scan, importance, norm_importance
 from trimllm.units import Unit
 
@@ -18,17 +19,15 @@ _FIRST: dict[str, Callable[[Scan, Unit], float]] = {
     "activation_norm": lambda scan, unit: scan.norm[unit],
     "both": lambda scan, unit: scan.correct[unit],
     "likelihood": lambda scan, unit: scan.likelihood[unit],
-    "authors": lambda scan, unit: scan.correct[unit],
+    AUTHORS: lambda scan, unit: scan.correct[unit],
 }
 # What decides between equals, smaller is dropped first; the lower index where it says nothing.
 _TIE: dict[str, Callable[[Scan, Unit], float]] = {
     "both": lambda scan, unit: -scan.norm[unit],
-    "authors": lambda scan, unit: unit.kind != "mlp",
+    AUTHORS: lambda scan, unit: unit.kind != "mlp",
 }
-CRITERIA = tuple(_FIRST)
 # By accuracy, in counts of documents.
-COUNTED = ("calibration", "both", "authors")
-RULES = ("random", "top", "bottom")
+COUNTED = ("calibration", "both", AUTHORS)
 
 
 @dataclass(frozen=True)

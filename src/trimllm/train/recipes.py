@@ -10,6 +10,7 @@ from torch import nn
 
 from trimllm.data import Document
 from trimllm.errors import UserError
+from trimllm.names import AUTHORS
 from trimllm.precision import compute_dtype, rounded_copy
 from trimllm.processes import ALONE, Processes
 from trimllm.progress import Progress
@@ -33,7 +34,6 @@ from trimllm.units.adapters import device_of
 # Rules rank nothing; the blocks that they train are chosen as in the paper's main criterion.
 RULE_CRITERION = "both"
 # Chooses as the code of the paper's authors does; what is dropped is dropped exactly all the same.
-AUTHORS = "authors"
 
 
 def watched_scan(

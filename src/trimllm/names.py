@@ -1,0 +1,15 @@
+"""Names of criteria and rules, which the library, the workflow and the paper's tables share.
+
+Importing them costs nothing: the workflow is parsed, and tables are rendered, without torch.
+"""
+
+PAPER_CRITERION = "both"
+"""The paper's main criterion: accuracy, ties by the activation norm."""
+PAPER_CRITERIA = ("calibration", "activation_norm", PAPER_CRITERION)
+AUTHORS = "authors"
+"""What the authors' code did where it differs from the paper (`compat: authors`)."""
+CRITERIA = (*PAPER_CRITERIA, "likelihood", AUTHORS)
+RULES = ("random", "top", "bottom")
+"""Droppings that look at no scan (Sajjad et al.)."""
+RULE_KEPT = 50
+"""Percent of the units that a dropping by rule leaves, in the paper."""

@@ -14,20 +14,22 @@ rule table1:
         mem_mb=500,
         runtime=10,
     params:
-        models=model_rows(main_models()),
-        kept_percent=sorted({*TRIM["kept_percent"], *BENCH["kept_percent"]}, reverse=True),
-        composed=BENCH["composed"],
-        first=[*TRIM["criteria"], *BENCH["patterns"]],
+        build={
+            "models": model_rows(main_models()),
+            "kept_percent": sorted({*TRIM["kept_percent"], *BENCH["kept_percent"]}, reverse=True),
+            "composed": BENCH["composed"],
+            "first": [*TRIM["criteria"], *BENCH["patterns"]],
+        },
         code=CODE["table2"],
     message:
         "render Table 1"
     script:
-        "../scripts/table1.py"
+        "../scripts/table.py"
 
 
 rule table7:
     input:
-        evaluations=rendered_from(composed_evaluations()),
+        evals=rendered_from(composed_evaluations()),
         benchmarks=[*rendered_from(benchmark_files()), *benchmarks_of_other_machines()],
     output:
         multiext("<results>/tables/table7", ".csv", ".md", ".tex"),
@@ -39,24 +41,27 @@ rule table7:
         mem_mb=500,
         runtime=10,
     params:
-        models=model_rows(main_models()),
-        domains=[column_of(domain) for domain in DOMAINS],
-        kept_percent=TRIM["kept_percent"][0],
-        first=[*TRIM["criteria"], *BENCH["patterns"]],
-        ratio=TRIM["ratio"],
-        drops_per_epoch=TRIM["drops_per_epoch"],
-        seed=config["seed"],
+        build={
+            "models": model_rows(main_models()),
+            "domains": [column_of(domain) for domain in DOMAINS],
+            "kept_percent": TRIM["kept_percent"][0],
+            "first": [*TRIM["criteria"], *BENCH["patterns"]],
+            "ratio": TRIM["ratio"],
+            "drops_per_epoch": TRIM["drops_per_epoch"],
+            "seed": config["seed"],
+        },
         code=CODE["table2"],
     message:
         "render Table 7"
     script:
-        "../scripts/table7.py"
+        "../scripts/table.py"
 
 
 rule table2:
     input:
-        evaluations=rendered_from(all_evaluations()),
-        records=rendered_from(all_records()),
+        # not read: a run that renders the table leaves the records of its chains, too
+        rendered_from(all_records()),
+        evals=rendered_from(all_evaluations()),
     output:
         multiext("<results>/tables/table2", ".csv", ".md", ".tex"),
         report("<results>/tables/table2.txt", caption="../report/table2.rst", category="4. Tables"),
@@ -67,15 +72,17 @@ rule table2:
         mem_mb=500,
         runtime=10,
     params:
-        models=model_rows(main_models()),
-        domains=[column_of(domain) for domain in DOMAINS],
-        criteria=TRIM["criteria"],
-        kept_percent=TRIM["kept_percent"],
-        ratio=TRIM["ratio"],
-        drops_per_epoch=TRIM["drops_per_epoch"],
-        seed=config["seed"],
+        build={
+            "models": model_rows(main_models()),
+            "domains": [column_of(domain) for domain in DOMAINS],
+            "criteria": TRIM["criteria"],
+            "kept_percent": TRIM["kept_percent"],
+            "ratio": TRIM["ratio"],
+            "drops_per_epoch": TRIM["drops_per_epoch"],
+            "seed": config["seed"],
+        },
         code=CODE["table2"],
     message:
         "render Table 2"
     script:
-        "../scripts/table2.py"
+        "../scripts/table.py"

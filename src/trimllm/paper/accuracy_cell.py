@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trimllm.paper.measured import Accuracy
 from trimllm.paper.published import Value
 from trimllm.paper.table import Cell, Scalar
-from trimllm.paper.verdict import NOT_RUN, Anchors, judge, relations
+from trimllm.paper.verdict import NOT_RUN, Anchors, Relation, judge, relations
 
 
 def accuracy_cell(
@@ -23,6 +25,19 @@ def accuracy_cell(
     if accuracy is None:
         return Cell(published=printed, verdict=NOT_RUN)
     shape = relations(row, accuracy, printed, anchors) if printed is not None else []
+    details = _details(accuracy, anchors.pretrained, anchors.full_ft)
+    return judged_cell(accuracy, printed, shape, details, own=own)
+
+
+def judged_cell(
+    accuracy: Accuracy,
+    printed: Value,
+    shape: Sequence[Relation],
+    details: dict[str, Scalar],
+    *,
+    own: bool,
+) -> Cell:
+    """A measured cell with the verdict that its relations give (see `verdict.judge`)."""
     result, why = judge(accuracy, printed, shape, own=own)
     return Cell(
         measured=accuracy.percent,
@@ -33,7 +48,7 @@ def accuracy_cell(
         deviation=accuracy.deviation,
         why=why,
         sources=accuracy.sources,
-        details=_details(accuracy, anchors.pretrained, anchors.full_ft),
+        details=details,
     )
 
 

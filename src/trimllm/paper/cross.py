@@ -8,6 +8,7 @@ from typing import Any
 
 from trimllm.names import PAPER_CRITERIA, PAPER_CRITERION
 from trimllm.paper import published
+from trimllm.paper.accuracy_cell import judged_cell
 from trimllm.paper.columns import (
     COMPARED,
     Domain,
@@ -22,7 +23,7 @@ from trimllm.paper.criteria import LABELS, Model
 from trimllm.paper.measured import Accuracy, Results
 from trimllm.paper.notes import column_notes, provenance_notes
 from trimllm.paper.table import Block, Cell, Row, Table
-from trimllm.paper.verdict import NOT_RUN, Relation, gain, judge
+from trimllm.paper.verdict import NOT_RUN, Relation, gain
 
 SUFFIX = "_specialized"
 
@@ -170,25 +171,15 @@ class _Grid:
             return Cell(published=printed, verdict=NOT_RUN)
         own = model.own and not any(task.stand_in for task in accuracy.tasks)
         told = [relation for relation in shape if relation is not None]
-        verdict, why = judge(accuracy, printed, told, own=own)
         base = self._base(model, tested)
         difference = accuracy.minus(base) if base and base.tasks != accuracy.tasks else None
-        return Cell(
-            measured=accuracy.percent,
-            published=printed,
-            verdict=verdict,
-            n=accuracy.n,
-            ci95=accuracy.ci95,
-            deviation=accuracy.deviation,
-            why=why,
-            sources=accuracy.sources,
-            details={
-                "recipe": accuracy.tasks[0].recipe,
-                "trained_on": accuracy.tasks[0].domain,
-                "kept_percent": accuracy.kept_percent,
-                "chance": accuracy.chance,
-                "minus_pretrained": difference.points if difference else None,
-                "minus_pretrained_low": difference.low if difference else None,
-                "minus_pretrained_high": difference.high if difference else None,
-            },
-        )
+        details = {
+            "recipe": accuracy.tasks[0].recipe,
+            "trained_on": accuracy.tasks[0].domain,
+            "kept_percent": accuracy.kept_percent,
+            "chance": accuracy.chance,
+            "minus_pretrained": difference.points if difference else None,
+            "minus_pretrained_low": difference.low if difference else None,
+            "minus_pretrained_high": difference.high if difference else None,
+        }
+        return judged_cell(accuracy, printed, told, details, own=own)

@@ -179,14 +179,15 @@ class Stream:
         if ahead is not None and (ahead[0] is not layer or ahead[1] != kind):
             self._dropped(ahead[2].result())
             ahead = None
-        found = self._brought(layer, kind) if ahead is None else ahead[2].result()
+        found = self._brought(self._stored(layer, kind)) if ahead is None else ahead[2].result()
         if self._side is not None:
             for tensor in found:
                 # The side stream may not use this memory again before this stream is done with it.
                 tensor.record_stream(torch.cuda.current_stream(self.device))
         if self._reader is not None:
             following = self._next(layer, kind)
-            future = self._reader.submit(self._brought, *following)
+            # The reader gets names, not modules: units may be dropped while it reads.
+            future = self._reader.submit(self._brought, self._stored(*following))
             self._ahead = (*following, future)
         return found
 
@@ -196,9 +197,13 @@ class Stream:
         here = next(i for i, (one, k) in enumerate(order) if one is layer and k == kind)
         return order[(here + 1) % len(order)]
 
-    def _brought(self, layer: nn.Module, kind: str) -> list[Tensor]:
-        """Read a unit's weights to the device; on a GPU beside what is running there."""
-        waiting = [self._waiting(name) for _, _, name in self._slots(layer, kind)]
+    def _stored(self, layer: nn.Module, kind: str) -> list[str]:
+        """The names in the file of a unit's weights."""
+        return [name for _, _, name in self._slots(layer, kind)]
+
+    def _brought(self, names: list[str]) -> list[Tensor]:
+        """Read weights to the device; on a GPU beside what is running there."""
+        waiting = [self._waiting(name) for name in names]
         if self._side is None:
             found = [tensor.to(self.device) for tensor in waiting]
         else:

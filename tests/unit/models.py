@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -14,6 +16,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
 )
+
+from trimllm.data import Document
 
 ROTARY = {
     "vocab_size": 101,
@@ -88,3 +92,22 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
     )
+
+
+def random_documents(
+    count: int, seed: int = 0, *, choices: int = 3, longest: int = 9
+) -> list[Document]:
+    """Questions of random words: prompts of two to `longest`, choices of one to three."""
+    rng = random.Random(seed)
+
+    def words(low: int, high: int) -> str:
+        return "".join(f" w{rng.randrange(97)}" for _ in range(rng.randint(low, high)))
+
+    return [
+        Document(
+            words(2, longest).strip(),
+            tuple(words(1, 3) for _ in range(choices)),
+            rng.randrange(choices),
+        )
+        for _ in range(count)
+    ]

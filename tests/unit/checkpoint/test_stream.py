@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import random
 from pathlib import Path
 
 import pytest
 import torch
-from models import FAMILIES, logits_of, some_ids, tiny, word_tokenizer
+from models import FAMILIES, logits_of, random_documents, some_ids, tiny, word_tokenizer
 
 from trimllm import checkpoint, files
-from trimllm.data import Document
 from trimllm.errors import UserError
 from trimllm.precision import rounded_copy
 from trimllm.scan import Scan, scan
@@ -19,18 +17,6 @@ from trimllm.score import score
 from trimllm.units import Unit, adapter_of, drop, unit_layers, unit_parameters, units
 
 DROPPED = [Unit(0, "attention"), Unit(1, "mlp"), Unit(2, "attention"), Unit(4, "mlp")]
-
-
-def documents(count: int, seed: int = 0) -> list[Document]:
-    rng = random.Random(seed)
-
-    def words(low: int, high: int) -> str:
-        return "".join(f" w{rng.randrange(97)}" for _ in range(rng.randint(low, high)))
-
-    return [
-        Document(words(2, 9).strip(), tuple(words(1, 3) for _ in range(3)), rng.randrange(3))
-        for _ in range(count)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +52,7 @@ def test_a_streamed_scan_has_the_same_bits_under_a_cap_on_its_weights(
     (whole, _), tokenizer = checkpoint.load(path), word_tokenizer()
     if dtype != torch.float32:
         whole = rounded_copy(whole, dtype)
-    expected = told(scan(whole, tokenizer, documents(7), row_budget=150))
+    expected = told(scan(whole, tokenizer, random_documents(7), row_budget=150))
     largest = max(unit_bytes(whole))
     for place, prefetch in (("disk", False), ("disk", True), ("host", True), ("device", True)):
         model, _ = checkpoint.load_streamed(path, dtype=dtype, place=place, prefetch=prefetch)
@@ -89,7 +75,7 @@ def test_a_streamed_scan_has_the_same_bits_under_a_cap_on_its_weights(
                 return real(self, layer, residual, rows)
 
             monkeypatch.setattr(type(adapter), name, watched)
-        assert told(scan(model, tokenizer, documents(7), row_budget=150)) == expected
+        assert told(scan(model, tokenizer, random_documents(7), row_budget=150)) == expected
         monkeypatch.undo()
         total, times = sum(unit_bytes(whole)), len(there) // len(units(model))
         assert times > 1
@@ -113,7 +99,9 @@ def test_units_dropped_from_a_streamed_model_are_dropped_and_settling_makes_it_w
     more = [Unit(1, "attention"), Unit(3, "attention")]
     drop(model, more)
     drop(whole, more)
-    assert score(model, tokenizer, documents(5)) == score(whole, tokenizer, documents(5))
+    assert score(model, tokenizer, random_documents(5)) == score(
+        whole, tokenizer, random_documents(5)
+    )
     settled = checkpoint.settle(model, torch.float32)
     assert checkpoint.stream_of(settled) is None
     assert torch.equal(logits_of(settled, some_ids()), logits_of(whole, some_ids()))
@@ -153,14 +141,18 @@ def test_what_cannot_be_streamed_is_told(saved: dict, tmp_path: Path) -> None:
         (bare / name).write_bytes((path / name).read_bytes())
     model, tokenizer = checkpoint.load_streamed(bare)
     with pytest.raises(UserError, match="the weights lack model.layers"):
-        scan(model, tokenizer, documents(2))
+        scan(model, tokenizer, random_documents(2))
 
 
 def test_streaming_follows_the_order_of_the_units(saved: dict) -> None:
     """Prefetched weights are the ones that run next, whatever was dropped in between."""
     model, tokenizer = checkpoint.load_streamed(saved["llama", False])
-    first = score(model, tokenizer, documents(3))
+    first = score(model, tokenizer, random_documents(3))
     dropped = unit_layers(model)[0][0]
     drop(model, [dropped])
     whole = drop(checkpoint.load(saved["llama", False])[0], [dropped])
-    assert score(model, tokenizer, documents(3)) == score(whole, tokenizer, documents(3)) != first
+    assert (
+        score(model, tokenizer, random_documents(3))
+        == score(whole, tokenizer, random_documents(3))
+        != first
+    )

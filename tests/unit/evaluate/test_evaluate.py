@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,25 +11,15 @@ from lm_eval.api.registry import get_model
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-from models import FAMILIES, tiny, word_tokenizer
+from models import FAMILIES, random_documents, tiny, word_tokenizer
 
 from trimllm import checkpoint
-from trimllm.data import Document, write_documents
+from trimllm.data import write_documents
 from trimllm.errors import UserError
 from trimllm.evaluate import TrimLM, evaluate, task_of_documents
 from trimllm.units import Unit, drop
 
-
-def documents(count: int) -> list[Document]:
-    rng = random.Random(8)
-
-    def words(low: int, high: int) -> str:
-        return "".join(f" w{rng.randrange(97)}" for _ in range(rng.randint(low, high)))
-
-    return [
-        Document(words(2, 7).strip(), tuple(words(1, 3) for _ in range(3)), rng.randrange(3))
-        for _ in range(count)
-    ]
+documents = partial(random_documents, seed=8, longest=7)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-import random
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import FAMILIES, tiny, word_tokenizer
+from models import FAMILIES, random_documents, tiny, word_tokenizer
 
 import trimllm
 from trimllm.data import Document
@@ -18,20 +17,6 @@ from trimllm.errors import UserError
 from trimllm.scan import importance, norm_importance, scan
 from trimllm.score import encode_pair, score
 from trimllm.units import Unit, adapter_of, drop, unit_layers, units
-
-
-def documents(count: int, seed: int = 0, choices: int = 3) -> list[Document]:
-    rng = random.Random(seed)
-
-    def words(low: int, high: int) -> str:
-        return "".join(f" w{rng.randrange(97)}" for _ in range(rng.randint(low, high)))
-
-    return [
-        Document(
-            words(2, 9).strip(), tuple(words(1, 3) for _ in range(choices)), rng.randrange(choices)
-        )
-        for _ in range(count)
-    ]
 
 
 def one_by_one(model: torch.nn.Module, docs: list[Document]) -> dict[Unit | None, tuple]:
@@ -53,7 +38,7 @@ def one_by_one(model: torch.nn.Module, docs: list[Document]) -> dict[Unit | None
 @pytest.mark.parametrize("row_budget", [1, 150, 100_000])
 @pytest.mark.parametrize("trimmed", [False, True])
 def test_scan_is_exhaustive_dropping(family: str, row_budget: int, trimmed: bool) -> None:
-    model, docs = tiny(family), documents(9)
+    model, docs = tiny(family), random_documents(9)
     if trimmed:
         drop(model, [Unit(0, "attention"), Unit(2, "mlp"), Unit(4, "mlp")])
     found = scan(model, word_tokenizer(), docs, row_budget=row_budget)
@@ -71,7 +56,7 @@ def test_scan_is_exhaustive_dropping(family: str, row_budget: int, trimmed: bool
 def test_norms_are_what_the_units_add_to_the_stream(family: str) -> None:
     """Against hooks on the stock model, with one-token choices, where rows are plain prompts."""
     model, tokenizer = tiny(family), word_tokenizer()
-    docs = [Document(d.prompt, (" w1", " w2"), 0) for d in documents(4)]
+    docs = [Document(d.prompt, (" w1", " w2"), 0) for d in random_documents(4)]
     expected = dict.fromkeys(units(model), 0.0)
     for document in docs:
         inputs, handles = {}, []
@@ -102,7 +87,7 @@ def test_norms_are_what_the_units_add_to_the_stream(family: str) -> None:
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 24), keep=st.integers(1, 4))
 def test_elimination_never_changes_the_selected_units(seed: int, count: int, keep: int) -> None:
-    model, docs = tiny("llama", seed % 5), documents(count, seed)
+    model, docs = tiny("llama", seed % 5), random_documents(count, seed)
     every = scan(model, word_tokenizer(), docs, row_budget=60)
     some = scan(model, word_tokenizer(), docs, eliminate=True, keep=keep, row_budget=60)
 
@@ -122,7 +107,7 @@ def test_elimination_never_changes_the_selected_units(seed: int, count: int, kee
 
 
 def test_elimination_saves_work_on_a_model_with_one_harmless_unit() -> None:
-    model, docs = tiny("llama"), documents(30, choices=2)
+    model, docs = tiny("llama"), random_documents(30, choices=2)
     plain = scan(model, word_tokenizer(), docs, row_budget=60)
     quick = scan(model, word_tokenizer(), docs, row_budget=60, eliminate=True)
     assert quick.eliminated
@@ -131,7 +116,7 @@ def test_elimination_saves_work_on_a_model_with_one_harmless_unit() -> None:
 
 def test_the_package_is_the_function_and_bad_documents_are_refused() -> None:
     model, tokenizer = tiny("llama"), word_tokenizer()
-    assert trimllm.scan(model, tokenizer, documents(2)).documents == 2
+    assert trimllm.scan(model, tokenizer, random_documents(2)).documents == 2
     assert trimllm.units(model) == units(model)
     with pytest.raises(UserError, match="there are none"):
         scan(model, tokenizer, [])
@@ -157,7 +142,7 @@ def test_scores_follow_the_equations_of_the_paper() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_authors_residual_fault(family: str) -> None:
     """Oracle: run the model with a block whose attention returns norm(h) - h, so that h + it is."""
-    model, docs = tiny(family), documents(6)
+    model, docs = tiny(family), random_documents(6)
     exact = scan(model, word_tokenizer(), docs)
     found = scan(model, word_tokenizer(), docs, residual_fault=True, row_budget=200)
     for unit, layer in unit_layers(model):

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from models import tiny, word_tokenizer
+from models import random_documents, tiny, word_tokenizer
 from safetensors.torch import load_file
 
 from trimllm import checkpoint, files
-from trimllm.data import Document
 from trimllm.data.document import write_documents
 from trimllm.errors import UserError
 from trimllm.scan import to_record
@@ -30,16 +29,7 @@ SOURCE, HELPERS = str(Path(checkpoint.__file__).parents[2]), str(Path(__file__).
 TRIM = {"criterion": "both", "ratio": 0.5, "drops": 3, "epoch": 1, "epochs": 3}
 
 
-def documents(count: int, seed: int = 0) -> list[Document]:
-    rng = random.Random(seed)
-
-    def words(low: int, high: int) -> str:
-        return "".join(f" w{rng.randrange(97)}" for _ in range(rng.randint(low, high)))
-
-    return [
-        Document(words(2, 7).strip(), tuple(words(1, 3) for _ in range(3)), rng.randrange(3))
-        for _ in range(count)
-    ]
+documents = partial(random_documents, longest=7)
 
 
 def job(root: Path, family: str, recipe: str, settings: dict | None = None, **more) -> TrainJob:

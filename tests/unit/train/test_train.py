@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-import random
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from models import FAMILIES, logits_of, some_ids, tiny, word_tokenizer
+from models import FAMILIES, logits_of, random_documents, some_ids, tiny, word_tokenizer
 
 from trimllm import checkpoint, files
-from trimllm.data import Document
 from trimllm.errors import UserError
 from trimllm.precision import compute_dtype
 from trimllm.select import trainable_blocks
@@ -38,16 +37,7 @@ from trimllm.units import Unit, drop, unit_parameters, units
 SETTINGS = TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32", seed=3)
 
 
-def documents(count: int, seed: int = 0) -> list[Document]:
-    rng = random.Random(seed)
-
-    def words(low: int, high: int) -> str:
-        return "".join(f" w{rng.randrange(97)}" for _ in range(rng.randint(low, high)))
-
-    return [
-        Document(words(2, 7).strip(), tuple(words(1, 3) for _ in range(3)), rng.randrange(3))
-        for _ in range(count)
-    ]
+documents = partial(random_documents, longest=7)
 
 
 def changed(before: dict, model: torch.nn.Module) -> set[str]:

@@ -51,21 +51,8 @@ def pack_awq(codes: Tensor, scales: Tensor, zeros: Tensor) -> dict[str, Tensor]:
     }
 
 
-def unpack_awq(tensors: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """codes (out, in), scales (out, groups), zero codes (out, groups): undoes `pack_awq`."""
-    codes, zeros = (_codes(tensors[name]).t() for name in ("qweight", "qzeros"))
-    return codes, tensors["scales"].t(), zeros
-
-
 def _words(codes: Tensor) -> Tensor:
     """(rows, n) codes as (rows, n / 8) words of 32 bits."""
     grouped = codes.to(torch.int64).unflatten(1, (-1, CODES_IN_WORD))
     words = sum(grouped[..., at] << (4 * place) for place, at in enumerate(AWQ_ORDER))
     return torch.where(words >= 1 << 31, words - (1 << 32), words).to(torch.int32).contiguous()
-
-
-def _codes(words: Tensor) -> Tensor:
-    grouped = words.new_empty((*words.shape, CODES_IN_WORD))
-    for place, at in enumerate(AWQ_ORDER):
-        grouped[..., at] = (words >> (4 * place)) & MAX_CODE
-    return grouped.flatten(1)

@@ -15,6 +15,14 @@ def random_weight(rows: int, columns: int, seed: int, shift: float = 0.0) -> tor
     return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)) + shift
 
 
+def codes_in(words: torch.Tensor) -> torch.Tensor:
+    """Eight codes of each 32-bit word, in the order of AWQ's format."""
+    grouped = words.new_empty((*words.shape, int4.CODES_IN_WORD))
+    for place, at in enumerate(int4.AWQ_ORDER):
+        grouped[..., at] = (words >> (4 * place)) & int4.MAX_CODE
+    return grouped.flatten(1)
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1000), st.sampled_from([16, 32]), st.floats(-3, 3))
 def test_rounding_errs_by_a_step_at_most(seed: int, group: int, shift: float) -> None:
@@ -35,7 +43,8 @@ def test_packing_loses_nothing(seed: int) -> None:
     scales, zeros = int4.ranges(weight, 32)
     scales = scales.half().float()
     codes = int4.codes_of(weight, scales, zeros)
-    found = int4.unpack_awq(int4.pack_awq(codes, scales, zeros))
+    packed = int4.pack_awq(codes, scales, zeros)
+    found = codes_in(packed["qweight"]).t(), packed["scales"].t(), codes_in(packed["qzeros"]).t()
     for got, put in zip(found, (codes, scales.half(), zeros), strict=True):
         assert torch.equal(got, put.to(got.dtype))
 

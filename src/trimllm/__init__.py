@@ -8,6 +8,7 @@ imported on first use, so that programs that need only a corner of the library s
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from trimllm.registration import register_when_needed
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from trimllm.units import Unit, drop, units
 
 __all__ = ["Document", "Unit", "drop", "load", "save", "scan", "units"]
+
+# A scan multiplies matrices of thousands of shapes, and oneDNN keeps 0.6 MB for each of the last
+# 1024 of them: 600 MB, whatever the row budget. It asks once, at the first product of a process.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 _HOMES = {
     "Document": "trimllm.data",

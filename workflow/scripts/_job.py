@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import traceback
@@ -59,6 +60,7 @@ class Job:
 
     def __enter__(self) -> Job:
         _set_environment(self.snakemake.threads, self.online)
+        _keep_freed_memory()
         path = Path(str(self.snakemake.log[0]))
         path.parent.mkdir(parents=True, exist_ok=True)
         words = [self.snakemake.rule.removesuffix("_kept"), *map(str, self.snakemake.wildcards)]
@@ -209,3 +211,16 @@ def _set_environment(threads: int, online: bool) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if not online:
         os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library reuse what a training step frees, instead of asking for new pages.
+
+    Zeroing fresh pages takes a tenth of a step. Elsewhere than in glibc there is nothing to set.
+    """
+    top_pad, trim_threshold, mmap_threshold = -2, -1, -3
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(mmap_threshold, 32 << 20)
+        libc.mallopt(trim_threshold, 1 << 30)
+        libc.mallopt(top_pad, 64 << 20)

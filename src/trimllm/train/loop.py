@@ -30,6 +30,9 @@ from trimllm.train.settings import TrainSettings
 from trimllm.train.team import ONE, PlacedLoss, Team
 from trimllm.units import unit_parameters
 
+# Tokens of a document up to which attention keeps all of its weights.
+SHORT = 128
+
 
 @dataclass(frozen=True)
 class PassRecord:
@@ -74,11 +77,15 @@ def set_trainable(
     return chosen
 
 
-def answer_loss(model: nn.Module, batch: Tensors) -> Tensor:
-    """Summed cross entropy of the answers' tokens; the head runs at answer places only."""
+def answer_loss(model: nn.Module, batch: Tensors, head: nn.Module | None = None) -> Tensor:
+    """Summed cross entropy of the answers' tokens; the head runs at answer places only.
+
+    Args:
+        head: takes the place of the model's.
+    """
     hidden = model.base_model(batch.ids, attention_mask=batch.mask, use_cache=False)
     answers = hidden.last_hidden_state[batch.rows, batch.places]
-    logits = model.get_output_embeddings()(answers)
+    logits = (head or model.get_output_embeddings())(answers)
     return F.cross_entropy(logits.float(), batch.targets, reduction="sum")
 
 
@@ -96,6 +103,24 @@ def _deterministic(seed: int) -> Iterator[None]:
         finally:
             torch.use_deterministic_algorithms(before)
             torch.utils.deterministic.fill_uninitialized_memory = filled
+
+
+@contextlib.contextmanager
+def _attention(
+    model: nn.Module, device: torch.device, dtype: torch.dtype, longest: int
+) -> Iterator[None]:
+    """On a CPU in bfloat16, multiply the heads of short documents together.
+
+    The backward pass of PyTorch's fused attention calls a product for every head there, which
+    takes a seventh of a training step.
+    """
+    before = model.config._attn_implementation
+    if device.type == "cpu" and dtype == torch.bfloat16 and longest <= SHORT:
+        model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def train_pass(
@@ -148,7 +173,9 @@ def train_pass(
     tensors = partial(tensors_of, padding=model.config.pad_token_id or 0, device=device)
     model.train()
     # Dropout, where a model has it, differs between processes as between the rows of a batch.
-    with _deterministic(settings.seed * 1000 + epoch + 10**15 * team.rank):
+    seed = settings.seed * 1000 + epoch + 10**15 * team.rank
+    longest = max(map(len, examples))
+    with _deterministic(seed), _attention(model, device, dtype, longest):
         for number, step in enumerate(steps):
             done = (epoch * len(steps) + number) / (epochs * len(steps))
             for group in optimizer.param_groups:

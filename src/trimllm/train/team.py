@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -14,8 +15,8 @@ from trimllm.train.batching import Example, Tensors
 from trimllm.units import unit_layers
 from trimllm.units.adapters import device_of
 
-# Summed loss of a batch's answers, from (model, batch) and from the batch alone.
-Loss = Callable[[nn.Module, Tensors], Tensor]
+# Summed loss of a batch's answers, from (model, batch[, head]) and from the batch alone.
+Loss = Callable[..., Tensor]
 PlacedLoss = Callable[[Tensors], Tensor]
 
 
@@ -33,9 +34,10 @@ class Team(Processes):
         """
         settle(model, torch.float32)
         model.float()
-        if dtype != torch.float32:
-            _rest_in(model, dtype)
-        return partial(loss, model)
+        if dtype == torch.float32:
+            return partial(loss, model)
+        _rest_in(model, dtype)
+        return partial(loss, model, head=_rested_head(model, dtype))
 
     def share(self, batch: Sequence[Example]) -> tuple[Sequence[Example], float]:
         """The rows of a batch that this process runs, and the factor that its loss has."""
@@ -59,3 +61,15 @@ def _rest_in(model: nn.Module, dtype: torch.dtype) -> None:
         for module in layer.modules():
             if isinstance(module, nn.Linear) and not module.weight.requires_grad:
                 module.to(dtype)
+
+
+def _rested_head(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
+    """A copy of a frozen head in the type it is used in; None where it is trained.
+
+    The model's own stays as fine as the embeddings that it may be tied to. Autocast would round
+    it, the largest of all matrices, at every step.
+    """
+    head = model.get_output_embeddings()
+    if any(parameter.requires_grad for parameter in head.parameters()):
+        return None
+    return copy.deepcopy(head, {}).to(dtype)

@@ -46,10 +46,23 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 
 
+rule tables:
+    input:
+        rules.table2.output,
+        rules.table3.output,
+        rules.table4.output,
+        rules.table5.output,
+        rules.table6.output,
+        rules.table8.output,
+        rules.table9.output,
+
+
 rule all:
     default_target: True
     input:
-        rules.table2.output,
+        rules.tables.input,
+        rules.table1.output,
+        rules.table7.output,
         rendered_from(all_records()),
         all_figures(),
         rules.claims.output,
@@ -59,8 +72,6 @@ rule all:
 rule figures:
     input:
         all_figures(),
-        rules.claims.output,
-        rules.overview.output,
 
 
 rule figure1:
@@ -81,17 +92,6 @@ rule figure3:
 rule figure4:
     input:
         figures_named("figure4"),
-
-
-rule tables:
-    input:
-        rules.table2.output,
-        rules.table3.output,
-        rules.table4.output,
-        rules.table5.output,
-        rules.table6.output,
-        rules.table8.output,
-        rules.table9.output,
 
 
 rule data:

@@ -30,16 +30,35 @@ def training_records():
 
 
 def figure_evaluations():
-    """Evaluations for figures and claims: all of Table 2, and of Table 7 those that are there.
+    """Evaluations that Figures 1 and 2 are drawn from: Table 2's and Table 7's, and where Table 3 has
+    the chains evaluated after every epoch, these."""
+    chains = [
+        file
+        for model in main_models()
+        for domain in TABLE_DOMAINS
+        if model in TABLE_MODELS
+        for recipe in chains_of(model, TRIM["criteria"], [TRIM["ratio"]])
+        for file in evaluated(model, domain, recipe, domain)
+    ]
+    return list(dict.fromkeys([*all_evaluations(), *composed_evaluations(), *chains]))
 
-    Timing takes the whole machine: nothing but its own tables asks for it. A later run draws again.
-    """
-    return list(dict.fromkeys([*all_evaluations(), *there(composed_evaluations())]))
+
+def claim_evaluations():
+    """Evaluations that the claims are about: those of all tables."""
+    tables = [recipe_evaluations(recipes) for recipes in (table3_recipes, table6_recipes)]
+    tables += [
+        cross_evaluations(TABLES["near"], near_domains()),
+        cross_evaluations(DOMAINS, DOMAINS),
+    ]
+    own = [file for files in tables for file in files if file.startswith("<results>")]
+    return list(dict.fromkeys([*figure_evaluations(), *own]))
 
 
 def timing_files():
-    """Measurements of throughput that are there, of this machine and of others."""
-    return sorted(map(str, Path(RESULTS, "bench").rglob("*.json")))
+    """Measurements of throughput, of this machine and of others."""
+    if REFERENCE:
+        return sorted(map(str, Path(RESULTS, "bench").rglob("*.json")))
+    return [*benchmark_files(), *benchmarks_of_other_machines()]
 
 
 def of_model(files):
@@ -78,9 +97,8 @@ def all_figures():
 
 
 def all_tables():
-    """Table 2 and what there is of the others, in their Markdown form."""
-    others = [f"<results>/tables/table{number}.md" for number in (1, 3, 4, 5, 6, 7, 8, 9)]
-    return sorted(["<results>/tables/table2.md", *there(others)])
+    """Every table, in its Markdown form."""
+    return [f"<results>/tables/table{number}.md" for number in range(1, 10)]
 
 
 def captions():

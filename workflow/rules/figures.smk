@@ -33,7 +33,7 @@ rule draw_figure1:
 use rule draw_figure1 as draw_figure2 with:
     input:
         evaluations=of_model(figure_evaluations()),
-        timings=rendered_from(timing_files()),
+        timings=timing_files(),
         source=paper_sources("figure2", "timings"),
     output:
         pdf="<figures>/figure2_{model}.pdf",
@@ -100,10 +100,10 @@ use rule draw_figure1 as draw_figure4 with:
 
 rule claims:
     input:
-        evaluations=rendered_from(figure_evaluations()),
+        evaluations=rendered_from(claim_evaluations()),
         records=rendered_from(all_records()),
         trainings=rendered_from(training_records()),
-        timings=rendered_from(timing_files()),
+        timings=timing_files(),
         source=paper_sources("claims", "claim_checks", "claim_speed", "evidence", "cost", "timings"),
     output:
         md=report("<figures>/claims.md", caption="../report/claims.rst", category="3. Claims"),
@@ -125,7 +125,7 @@ rule claims:
 
 rule overview:
     input:
-        evaluations=rendered_from(figure_evaluations()),
+        evaluations=rendered_from(claim_evaluations()),
         claims="<figures>/claims.md",
         figures=all_figures(),
         tables=all_tables(),

@@ -80,7 +80,8 @@ def layers_dropped(evidence: Evidence) -> Finding:
         return missing(formula, "Full-FT or the chain in SciQ and MedMCQA")
     holds = all(found[name] >= 100 * share - 1e-9 for name, share in wanted.items())
     smallest = min(
-        (dropped for name in present for dropped in evidence.evaluated(name, BOTH)), default=0
+        (share for name in present for share in evidence.evaluated(name, BOTH, evidence.run)),
+        default=0,
     )
     text = f"{_percents(found)}, of checkpoints from {smallest:.0f}% on"
     return Finding(formula, holds, text, {"dropped_percent": found}, ours=_percents(ours))
@@ -219,11 +220,28 @@ def _cross(evidence: Evidence) -> list[dict[str, object]]:
 # ---- criteria and ratios ---------------------------------------------------------------------
 
 
-def _sizes(evidence: Evidence, criterion: str, run: Run) -> float | None:
-    """Mean over domains of the units kept (%) by the smallest checkpoint above 90% of Full-FT."""
-    found = [evidence.furthest(d["name"], criterion, run) for d in evidence.domains]
-    known = [100 - share for share in found if share is not None]
-    return sum(known) / len(known) if len(known) == len(found) and known else None
+def _final_mem(
+    evidence: Evidence, chains: Sequence[tuple[str, Run]]
+) -> tuple[list[str], list[float]]:
+    """Final Mem of some chains, as in Table 6, and the domains that it is the mean of.
+
+    In percent of the units, by chain: what the smallest checkpoint above 90% of Full-FT keeps, as
+    far as the shortest of the chains goes. The domains are those in which all of them were
+    evaluated; without any there are no numbers.
+    """
+    kept: dict[str, list[float]] = {}
+    for name in (domain["name"] for domain in evidence.domains):
+        ends = [max(evidence.evaluated(name, *chain), default=None) for chain in chains]
+        if None not in ends:
+            found = [evidence.furthest(name, *chain, at_most=min(ends)) for chain in chains]
+            if None not in found:
+                kept[name] = [100 - share for share in found]
+    return list(kept), [_mean(column) for column in zip(*kept.values(), strict=True)]
+
+
+def _where(evidence: Evidence, names: Sequence[str]) -> str:
+    """Words for the domains that numbers come from, where these are not all."""
+    return "" if len(names) == len(evidence.domains) else f"in {', '.join(names)}: "
 
 
 def both_best(evidence: Evidence) -> Finding:
@@ -231,15 +249,24 @@ def both_best(evidence: Evidence) -> Finding:
     formula = "Final Mem(both, r) ≤ Final Mem(calibration, r) and (activation norm, r), r ∈ {1, "
     formula += "1/2, 1/4, 1/8}"
     step = evidence.run.drops_per_epoch
-    sizes = {
-        f"r={ratio:g}": {c: _sizes(evidence, c, Run(ratio, step)) for c in PAPER_CRITERIA}
-        for ratio in RATIOS
-    }
-    known = {r: row for r, row in sizes.items() if None not in row.values()}
+    known: dict[str, dict[str, float]] = {}
+    ours: dict[str, float] = {}
+    domains: set[str] = set()
+    for ratio in RATIOS:
+        run = Run(ratio, step)
+        names, sizes = _final_mem(evidence, [(criterion, run) for criterion in PAPER_CRITERIA])
+        if not sizes:
+            continue
+        known[f"r={ratio:g}"] = dict(zip(PAPER_CRITERIA, sizes, strict=True))
+        domains |= set(names)
+        beside, likelihood = _final_mem(evidence, [(BOTH, run), (OURS, run)])
+        if beside == names:
+            ours[f"r={ratio:g}"] = likelihood[1]
     if not known:
         return missing(formula, "the chains by all three criteria")
     worse = [r for r, row in known.items() if row[BOTH] > min(row.values()) + 1e-9]
-    text = "; ".join(
+    names = [domain["name"] for domain in evidence.domains if domain["name"] in domains]
+    text = _where(evidence, names) + "; ".join(
         f"{r}: " + ", ".join(f"{name} {size:.0f}%" for name, size in row.items())
         for r, row in known.items()
     )
@@ -248,20 +275,41 @@ def both_best(evidence: Evidence) -> Finding:
         text += "; nothing was dropped above 90% of Full-FT, so no criterion stands out"
     complete = len(known) == len(RATIOS)
     holds = False if worse or (complete and nothing) else (True if complete else None)
-    return Finding(formula, holds, text, {"kept_percent": sizes})
+    return Finding(
+        formula,
+        holds,
+        text,
+        {"kept_percent": known, "domains": names},
+        own=evidence.own and len(names) == len(evidence.domains),
+        ours=", ".join(f"{r} {size:.0f}%" for r, size in ours.items()),
+    )
 
 
 def r_quarter_best(evidence: Evidence) -> Finding:
     """Final Mem at r = 1/4 against every other r."""
     formula = "Final Mem(both, 1/4) < Final Mem(both, r) for r ∈ {1, 1/2, 1/8}"
     step = evidence.run.drops_per_epoch
-    sizes = {ratio: _sizes(evidence, BOTH, Run(ratio, step)) for ratio in RATIOS}
-    numbers = {"kept_percent": {f"{ratio:g}": size for ratio, size in sizes.items()}}
-    if None in sizes.values():
+
+    def by_ratio(criterion: str) -> tuple[list[str], dict[float, float]]:
+        names, sizes = _final_mem(evidence, [(criterion, Run(ratio, step)) for ratio in RATIOS])
+        return names, dict(zip(RATIOS, sizes, strict=False))
+
+    def told(sizes: dict[float, float]) -> str:
+        return ", ".join(f"r = {ratio:g}: {size:.0f}%" for ratio, size in sizes.items())
+
+    names, sizes = by_ratio(BOTH)
+    numbers = {"kept_percent": {f"{r:g}": size for r, size in sizes.items()}, "domains": names}
+    if not sizes:
         return Finding(formula, None, "not run: a chain at every r", numbers)
-    text = ", ".join(f"r = {ratio:g}: {size:.0f}%" for ratio, size in sizes.items())
     others = [size for ratio, size in sizes.items() if ratio != 0.25]
-    return Finding(formula, sizes[0.25] < min(others), text, numbers)
+    return Finding(
+        formula,
+        sizes[0.25] < min(others),
+        _where(evidence, names) + told(sizes),
+        numbers,
+        own=evidence.own and len(names) == len(evidence.domains),
+        ours=told(by_ratio(OURS)[1]),
+    )
 
 
 # ---- time ------------------------------------------------------------------------------------

@@ -90,28 +90,35 @@ class Evidence:
             if (one.model, one.run, one.criterion) == (self.name, self.run, criterion)
         }
 
-    def furthest(self, domain: str, criterion: str, run: Run) -> float | None:
+    def furthest(
+        self, domain: str, criterion: str, run: Run, at_most: float = 100.0
+    ) -> float | None:
         """Share of units dropped (%) of the smallest checkpoint above 90% of Full-FT; 0 for none.
 
         None where Full-FT or the chain was not evaluated.
+
+        Args:
+            at_most: look no further than this share.
         """
         full = self.accuracy(domain, "full_ft")
-        chain = checkpoints(self.results, self.name, domain, self.tasks(domain), criterion, run)
-        if full is None or not chain:
+        shares = self._dropped(domain, criterion, run)
+        if full is None or not shares:
             return None
         good = [
-            100 - (accuracy.kept_percent or 100)
-            for _, accuracy in chain
-            if accuracy.percent > KEEPS * full.percent
+            share
+            for share, accuracy in shares
+            if share <= at_most and accuracy.percent > KEEPS * full.percent
         ]
         return max(good, default=0.0)
 
-    def evaluated(self, domain: str, criterion: str) -> list[float]:
-        """Shares of units dropped (%) of the run's evaluated checkpoints."""
-        chain = checkpoints(
-            self.results, self.name, domain, self.tasks(domain), criterion, self.run
-        )
-        return [100 - (accuracy.kept_percent or 100) for _, accuracy in chain]
+    def evaluated(self, domain: str, criterion: str, run: Run) -> list[float]:
+        """Shares of units dropped (%) of a chain's evaluated checkpoints."""
+        return [share for share, _ in self._dropped(domain, criterion, run)]
+
+    def _dropped(self, domain: str, criterion: str, run: Run) -> list[tuple[float, Accuracy]]:
+        """(share of units dropped in %, accuracy) of a chain's evaluated checkpoints."""
+        chain = checkpoints(self.results, self.name, domain, self.tasks(domain), criterion, run)
+        return [(100 - (accuracy.kept_percent or 100), accuracy) for _, accuracy in chain]
 
     @cached_property
     def costs(self) -> dict[tuple[str, str], Measured]:

@@ -37,7 +37,7 @@ SEEDS ?= 0 1 2
 PARALLEL ?=
 BIN := .venv/bin
 # What the kept run changes of the default, and how it is rendered again.
-REFERENCE_RUN := 'trim={"criteria": ["both", "likelihood"]}' 'compress={"methods": []}'
+REFERENCE_RUN := 'trim={"criteria": ["both", "likelihood"]}'
 KEPT := --configfile results/reference/config.yaml
 STAMP := .venv/.complete
 

@@ -111,11 +111,11 @@ def test_the_plan_ends_with_json(tmp_path: Path) -> None:
 
 
 def test_every_seed_has_a_folder_and_the_last_run_names_them() -> None:
-    config = ROOT / "config" / "artifacts.yaml"
+    config = ROOT / "config" / "config.yaml"
     runs = seeds.commands("table6", [3, 4, 5, 4], config, "2", ["-n"])
     assert len(runs) == 3 and all("-n" in run and "table6" in run for run in runs)
     values = [dict(word.split("=", 1) for word in run[run.index("--config") + 1 :]) for run in runs]
     assert [value["seed"] for value in values] == ["4", "5", "3"]
     folders = [json.loads(value["results"]) for value in values[:2]]
-    assert folders == ["results/artifacts/seed_4", "results/artifacts/seed_5"]
+    assert folders == ["results/seed_4", "results/seed_5"]
     assert json.loads(values[2]["replicates"]) == folders and "results" not in values[2]

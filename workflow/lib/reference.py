@@ -2,7 +2,7 @@
 
     python workflow/lib/reference.py results results/reference 'trim={"criteria": ["both"]}'
 
-What is copied: evaluations, scans, per-epoch records, training records, manifests of checkpoints,
+What is copied: evaluations, scans, per-epoch records, records of training and compression, manifests,
 data reports and throughput; config.yaml is the configuration of the run (the default with the
 given keys changed), by which `make figures` renders all tables and figures again. A manifest.json
 with the sha256 of every file is written last.
@@ -33,6 +33,7 @@ SMALL = (
     "records/**/*.jsonl",
     "models/**/manifest.json",
     "models/**/training.json",
+    "models/**/compression.json",
     "data/*/report.json",
     "bench/**/*.json",
 )

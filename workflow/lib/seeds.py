@@ -1,6 +1,6 @@
 """Run a target under several seeds, each in a folder of its own, and show mean and deviation.
 
-    python workflow/lib/seeds.py table6 --seeds 0 1 2 --configfile config/artifacts.yaml --cores all
+    python workflow/lib/seeds.py table6 --seeds 0 1 2 --configfile config/config.yaml --cores all
 
 The first seed's results lie in the configuration's `results`, those of seed S beside them in
 `results`/seed_S. The seed is that of splits, document order and training alike, so that the

@@ -151,6 +151,7 @@ onstart:
     refuse_changed_reference()
     refuse_too_large()
     refuse_benchmarks()
+    start_jobs_at_once()
 
 
 onsuccess:

@@ -33,18 +33,25 @@ def pack(encoded: Sequence[Sequence[int]], row_tokens: int) -> list[Tensor]:
 
 
 @torch.no_grad()
-def mean_loss(model: nn.Module, encoded: Sequence[Sequence[int]]) -> float:
+def mean_loss(
+    model: nn.Module, encoded: Sequence[Sequence[int]], dtype: torch.dtype = torch.float32
+) -> float:
     """Mean cross-entropy in nats a token of a language model, each text a row of its own.
+
+    Args:
+        dtype: type of the matrix products of a model with float32 weights.
 
     Raises `UserError` when there is no token to predict.
     """
     device = model.get_input_embeddings().weight.device
+    rounded = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
     total, tokens = 0.0, 0
     for ids in encoded:
         if len(ids) < 2:
             continue
         row = torch.tensor([list(ids)], device=device)
-        logits = model(row).logits[0, :-1].float()
+        with rounded:
+            logits = model(row).logits[0, :-1].float()
         total += F.cross_entropy(logits, row[0, 1:], reduction="sum").item()
         tokens += len(ids) - 1
     if not tokens:

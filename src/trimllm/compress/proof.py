@@ -50,12 +50,18 @@ def judge(loss: float, yardstick: float, margin: float, what: str, name: str) ->
 
 
 def _main(arguments: list[str]) -> dict[str, Any]:
+    import torch
+
     from trimllm.checkpoint import load
     from trimllm.compress.calibration import mean_loss
+    from trimllm.kernels import is_quantized
+    from trimllm.precision import compute_dtype
 
     checkpoint, ids, device = arguments
     model, _ = load(checkpoint, device=device, verify=False)
-    return {"loss": mean_loss(model, files.read_json(ids))}
+    # Packed weights come with kernels that have a type of their own.
+    dtype = torch.float32 if is_quantized(model) else compute_dtype("auto", device)
+    return {"loss": mean_loss(model, files.read_json(ids), dtype)}
 
 
 if __name__ == "__main__":

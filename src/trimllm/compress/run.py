@@ -216,12 +216,15 @@ def _dense_losses(
 ) -> tuple[dict[str, float], list[list[int]]]:
     from trimllm.compress.calibration import encode, mean_loss, pack
     from trimllm.compress.yardstick import yardstick
+    from trimllm.precision import compute_dtype
 
     with _timed(seconds, "yardstick"):
         rows = pack(encode(tokenizer, held_back, settings.max_tokens), settings.max_tokens)
         encoded = [row[0].tolist() for row in rows]
-        losses = {"dense": mean_loss(model, encoded)}
-        losses["yardstick"] = mean_loss(yardstick(method, model, settings), encoded)
+        # Losses are told apart by tenths; bfloat16 moves them by thousandths.
+        fast = compute_dtype("auto", settings.device)
+        losses = {"dense": mean_loss(model, encoded, fast)}
+        losses["yardstick"] = mean_loss(yardstick(method, model, settings), encoded, fast)
     return losses, encoded
 
 

@@ -221,12 +221,11 @@ def _step(
         with torch.autocast(inputs.ids.device.type, dtype, enabled=dtype != torch.float32):
             loss = loss_of(inputs)
         total += loss.item() if factor else 0.0
-        (loss * factor / count).backward()
+        team.backward(loss * factor / count)
     total = team.total(total)
     if total != total:
         raise UserError("the loss is not a number; lower the learning rate")
-    parameters = optimizer.param_groups[0]["params"]
-    nn.utils.clip_grad_norm_(parameters, clip)
+    team.clip(optimizer.param_groups[0]["params"], clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return total, count

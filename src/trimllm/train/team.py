@@ -43,6 +43,14 @@ class Team(Processes):
         """The rows of a batch that this process runs, and the factor that its loss has."""
         return batch, 1.0
 
+    def backward(self, loss: Tensor) -> None:
+        """Add a loss's gradients to those of the trained parameters."""
+        loss.backward()
+
+    def clip(self, parameters: Sequence[nn.Parameter], norm: float) -> None:
+        """Shrink the gradients of parameters to a total norm, where it is larger."""
+        nn.utils.clip_grad_norm_(parameters, norm)
+
     def total(self, value: float) -> float:
         """Sum of a number over the processes."""
         return value

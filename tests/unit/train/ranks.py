@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from accelerate.state import AcceleratorState
 from models import word_tokenizer
 from safetensors.torch import save_file
 
@@ -29,7 +30,7 @@ def gradients_of(model: torch.nn.Module, job: TrainJob, team: Sharded) -> dict:
     batch = examples_of(word_tokenizer(), read_documents(job.train))[:5]
     mine, factor = team.share(batch)
     loss = team.root(tensors_of(mine, 0, "cpu")) * factor
-    loss.backward()
+    team.backward(loss)
     named = model.named_parameters()
     return {name: p.grad.full_tensor() for name, p in named if p.grad is not None}
 
@@ -41,11 +42,15 @@ def main(folder: Path, rank: int, size: int) -> None:
     )
     decisions = {}
     for name, content in files.read_json(folder / "jobs.json").items():
+        # a process of a real job trains in one type only
+        AcceleratorState._reset_state(reset_partial_state=True)
         job = TrainJob(**content)
         team = Sharded(torch.device("cpu"), job.offload)
         model, tokenizer, record = run(job, torch.device("cpu"), team)
         held = sum(p.to_local().numel() for p in model.parameters())
         record["share"] = team.every(held)
+        state = team.accelerator.state
+        record["accelerate"] = [str(state.distributed_type.value), state.mixed_precision]
         decisions[name] = {key: record.get(key) for key in ("scan", "units_dropped")}
         if (decisions[name]["scan"] or {}).get("seconds"):
             decisions[name]["scan"].pop("seconds")

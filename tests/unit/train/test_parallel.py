@@ -197,6 +197,13 @@ def test_each_process_holds_half(root: Path, name: str) -> None:
     assert max(record["share"]) < 0.55 * record["parameters"]
 
 
+@pytest.mark.parametrize("name", JOBS)
+def test_accelerate_trains_with_fsdp_in_the_type_of_the_settings(root: Path, name: str) -> None:
+    rough = JOBS[name].settings["dtype"] == "bfloat16"
+    record = files.read_json(root / "two" / name / "record.json")
+    assert record["accelerate"] == ["FSDP", "bf16" if rough else "no"]
+
+
 def test_the_whole_job_in_processes_of_its_own_gives_the_same_bytes_again(
     root: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@
 #   make clean    remove what runs have made (keeps .venv, downloads/ and results/reference/)
 #
 # Variables: PYTHON (which Python makes .venv), PYTHON311 (which makes .envs), CORES (default: all),
-# TARGET (default: tables), CONFIG (default: config/config.yaml), SEEDS (default: 0 1 2), PARALLEL
+# TARGET (default: all), CONFIG (default: config/config.yaml), SEEDS (default: 0 1 2), PARALLEL
 # (jobs at once, for plans).
 
 .DELETE_ON_ERROR:
@@ -31,7 +31,7 @@ PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	2>/dev/null && echo "$$p" && break; done)
 endif
 CORES ?= all
-TARGET ?= tables
+TARGET ?= all
 CONFIG ?= config/config.yaml
 SEEDS ?= 0 1 2
 PARALLEL ?=

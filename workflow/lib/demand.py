@@ -7,6 +7,7 @@ what to reserve, and refuse at once what cannot fit. What a job really took is i
 from __future__ import annotations
 
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ TOKENS_PER_DOCUMENT = 200
 VOCABULARY = 50_000
 # Tasks that `compute.processes` share.
 TRAINING = ("full_ft", "sparse_ft", "trim")
-# What jobs reach in fact: one core in float32, one data-centre GPU in bfloat16; and their start.
-CORE_SUSTAINED, GPU_SUSTAINED, START_SECONDS = 7e10, 1.5e14, 6.0
+# What jobs reach in fact: a core in float32 and in bfloat16, a data-centre GPU; and their start.
+CORE_SUSTAINED, CORE_BFLOAT16, GPU_SUSTAINED, START_SECONDS = 7e10, 2.5e11, 1.5e14, 6.0
 # Bytes a second from outside, and to and from a busy network file system.
 DOWNLOAD_RATE, STORAGE_RATE = 1e7, 1e8
 # Training documents of a domain that is not prepared yet (MedMCQA, the largest, has 183,000).
@@ -49,6 +50,16 @@ def task_of(rule: str) -> str | None:
 def gpus() -> int:
     """GPUs of this machine, without asking their driver."""
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+@cache
+def core_has_bfloat16() -> bool:
+    """Whether this machine's cores multiply in bfloat16, without asking torch."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return False
+    return bool(words & {"avx512_bf16", "amx_bf16"})
 
 
 def memory_mb(
@@ -209,7 +220,9 @@ def seconds(
     units = 2 * model["blocks"] * kept
     each = trained * (4 + 2 * share) + tested * 2 + scanned * units
     tokens = expected.get("tokens", TOKENS_PER_DOCUMENT)
-    rate = GPU_SUSTAINED if gpu else CORE_SUSTAINED * config["compute"]["threads"]
+    rounded = config["compute"]["dtype"] != "float32" and core_has_bfloat16()
+    core = CORE_BFLOAT16 if rounded else CORE_SUSTAINED
+    rate = GPU_SUSTAINED if gpu else core * config["compute"]["threads"]
     loading = model["parameters"] * WEIGHT / 5e8
     return START_SECONDS + loading + model["parameters"] * kept * tokens * each / rate
 

@@ -1,6 +1,6 @@
 """What a target would take, before anything runs: jobs, hours, disk and wall-clock time.
 
-    python workflow/lib/plan.py tables --configfile config/paper.yaml --parallel 8
+    python workflow/lib/plan.py all --configfile config/paper.yaml --parallel 8
 
 Jobs are those that Snakemake would run now. Seconds are those of the same kind of job that ran
 before (`results/benchmarks`), or else operations over a sustained rate; an estimate of the second
@@ -30,7 +30,7 @@ import settings  # noqa: E402
 
 from trimllm.errors import UserError  # noqa: E402
 
-ARTIFACTS = ("table2", "table3", "table4", "table5", "table6", "table8", "table9")
+ARTIFACTS = tuple(f"table{number}" for number in range(1, 10))
 RECIPE = re.compile(r"trim_[a-z_]+_r(?P<ratio>[0-9.]+)_d(?P<step>\d+)/drop_(?P<drop>\d+)")
 KEPT = ("trim_epoch_kept", "full_ft", "sparse_ft", "fetch_model")
 
@@ -184,7 +184,7 @@ def table(rows: list[tuple[str, ...]]) -> str:
 def main() -> None:
     """Print the plan; the last line on stdout is one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("targets", nargs="*", default=["tables"])
+    parser.add_argument("targets", nargs="*", default=["all"])
     parser.add_argument("--configfile", type=Path)
     parser.add_argument("--config", nargs="*", default=[])
     parser.add_argument("--parallel", type=int, help="jobs at once (cores or GPUs)")
@@ -197,7 +197,8 @@ def main() -> None:
     gpu = device == "cuda" or (device == "auto" and demand.gpus() > 0)
     parallel = options.parallel or (1 if gpu else 2)
     estimate = Estimate(config, domains, gpu)
-    names = [*ARTIFACTS, *options.targets] if options.targets == ["tables"] else options.targets
+    whole = options.targets in (["tables"], ["all"])
+    names = [*ARTIFACTS, *options.targets] if whole else options.targets
     hours = "GPU-hours" if gpu else "core-hours"
     rows = [("artifact", "jobs", hours, f"wall clock ({parallel} at once)", "disk peak (GB)")]
     for name in names:

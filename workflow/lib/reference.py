@@ -2,10 +2,10 @@
 
     python workflow/lib/reference.py results results/reference 'trim={"criteria": ["both"]}'
 
-What is copied: evaluations, scans, per-epoch records, records of training and compression, manifests,
-data reports and throughput; config.yaml is the configuration of the run (the default with the
-given keys changed), by which `make figures` renders all tables and figures again. A manifest.json
-with the sha256 of every file is written last.
+What is copied: evaluations, scans, per-epoch records, records of training and compression,
+manifests of checkpoints, data reports and throughput; config.yaml is the configuration of the run
+(the default with the given keys changed), by which `make figures` renders all tables and figures
+again. A manifest.json with the sha256 of every file is written last.
 """
 
 from __future__ import annotations

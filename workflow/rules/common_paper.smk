@@ -14,7 +14,7 @@ def rendered_from(files):
 def paper_sources(*modules):
     """Input: modules of the paper room, so that a changed plot is drawn again and nothing else."""
     folder = ROOT / "src" / "trimllm" / "paper"
-    shared = ("style", "panels", "measured", "chains", "tier", "published", "verdict")
+    shared = ("measured", "chains", "tier", "published", "verdict")
     files = [folder / f"{name}.py" for name in (*shared, *modules)]
     return [str(file) for file in (*files, folder / "published.yaml")]
 

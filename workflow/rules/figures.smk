@@ -5,7 +5,7 @@
 rule draw_figure1:
     input:
         evaluations=of_model(figure_evaluations()),
-        source=paper_sources("figure1"),
+        source=paper_sources("figures/figure1", "figures/panels", "figures/style"),
     output:
         pdf="<figures>/figure1_{model}.pdf",
         png=report(
@@ -34,7 +34,7 @@ use rule draw_figure1 as draw_figure2 with:
     input:
         evaluations=of_model(figure_evaluations()),
         timings=timing_files(),
-        source=paper_sources("figure2", "timings"),
+        source=paper_sources("figures/figure2", "figures/panels", "figures/style", "timings"),
     output:
         pdf="<figures>/figure2_{model}.pdf",
         png=report(
@@ -56,7 +56,7 @@ use rule draw_figure1 as draw_figure2 with:
 use rule draw_figure1 as draw_figure3 with:
     input:
         records=of_model(all_records()),
-        source=paper_sources("figure3"),
+        source=paper_sources("figures/figure3", "figures/panels", "figures/style"),
     output:
         pdf="<figures>/figure3_{model}.pdf",
         png=report(
@@ -79,7 +79,7 @@ use rule draw_figure1 as draw_figure4 with:
     input:
         records=of_model(all_records()),
         trainings=of_model(training_records()),
-        source=paper_sources("figure4", "cost"),
+        source=paper_sources("figures/figure4", "figures/style", "cost"),
     output:
         pdf="<figures>/figure4_{model}.pdf",
         png=report(
@@ -104,7 +104,14 @@ rule claims:
         records=rendered_from(all_records()),
         trainings=rendered_from(training_records()),
         timings=timing_files(),
-        source=paper_sources("claims", "claim_checks", "claim_speed", "evidence", "cost", "timings"),
+        source=paper_sources(
+            "claims/claims",
+            "claims/claim_checks",
+            "claims/claim_speed",
+            "claims/evidence",
+            "cost",
+            "timings",
+        ),
     output:
         md=report("<figures>/claims.md", caption="../report/claims.rst", category="3. Claims"),
         json="<figures>/claims.json",
@@ -130,7 +137,7 @@ rule overview:
         figures=all_figures(),
         tables=all_tables(),
         captions=list(captions().values()),
-        source=paper_sources("overview", "notes"),
+        source=paper_sources("overview", "tables/notes"),
     output:
         report(
             "<figures>/overview.html",

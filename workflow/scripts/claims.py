@@ -5,10 +5,10 @@ from pathlib import Path
 from _job import Job
 
 with Job(snakemake):
-    from trimllm.paper import claims
     from trimllm.paper.chains import Run
-    from trimllm.paper.claim_checks import CHECKS
-    from trimllm.paper.evidence import Evidence
+    from trimllm.paper.claims import claims
+    from trimllm.paper.claims.claim_checks import CHECKS
+    from trimllm.paper.claims.evidence import Evidence
 
     found, shared = snakemake.input, snakemake.params.shared
     evidence = [

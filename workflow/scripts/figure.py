@@ -10,7 +10,7 @@ with Job(snakemake):
 
     params = snakemake.params
     shared = params.shared
-    module = import_module("trimllm.paper." + snakemake.rule.removeprefix("draw_"))
+    module = import_module("trimllm.paper.figures." + snakemake.rule.removeprefix("draw_"))
     module.draw(
         *([*snakemake.input.get(name)] for name in params.inputs),
         params.model,

@@ -1,7 +1,7 @@
 """The last room: the only one that knows the paper. Its tables, its numbers, our verdicts.
 
 `published` (what the paper prints) and `measured` (what results/eval holds) meet in `verdict`;
-`table2` and its siblings arrange both into a `table`, which `render` writes; `figure1` to
-`figure4` draw them in one `style`; `claims` checks the paper's sentences on the `evidence`;
+`chains`, `cost` and `timings` read the other results. On these stand three rooms that do not know
+each other: `tables` arranges all of it, `figures` draws it, `claims` checks the paper's sentences.
 `overview` puts everything on one page. `tier` says of every number where it was measured.
 """

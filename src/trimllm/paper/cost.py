@@ -11,10 +11,13 @@ update 7.35 epochs. Source: the paper, section A.5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from trimllm.errors import UserError
+from trimllm.files import read_json
 from trimllm.paper.chains import Chain
 
 PAPER_UNITS = 64
@@ -45,6 +48,20 @@ class Measured:
     """Sparse over full fine-tuning, by seconds a token."""
     factor: float
     """The whole chain over as many epochs of full fine-tuning, scans left out."""
+
+
+def read_training(paths: Iterable[str | Path]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """(model, domain, recipe) -> record, of files `.../{model}/{domain}/{recipe}/training.json`.
+
+    Raises `UserError` for a file that records no training passes.
+    """
+    found = {}
+    for path in map(Path, sorted(map(str, paths))):
+        record = read_json(path)
+        if not record.get("passes"):
+            raise UserError(f"{path} records no training pass; delete it and train again")
+        found[path.parts[-4], path.parts[-3], path.parts[-2]] = record
+    return found
 
 
 def seconds_per_token(passes: Sequence[Mapping[str, Any]]) -> float:

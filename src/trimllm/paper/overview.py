@@ -15,7 +15,7 @@ from pathlib import Path
 from trimllm.errors import UserError
 from trimllm.files import write_text
 from trimllm.paper.measured import Results
-from trimllm.paper.notes import provenance_notes
+from trimllm.paper.tables.notes import provenance_notes
 from trimllm.paper.tier import tier_note
 
 STYLE = """

@@ -13,7 +13,7 @@ from trimllm.errors import UserError
 from trimllm.files import read_json
 from trimllm.paper import cost
 from trimllm.paper.chains import Run, read_chain
-from trimllm.paper.figure4 import measured, read_training
+from trimllm.paper.figures.figure4 import measured
 
 
 def test_the_papers_numbers() -> None:
@@ -62,4 +62,4 @@ def test_a_training_without_passes_is_refused(tmp_path: Path) -> None:
     path = write_training(tmp_path, "full_ft", 1.0)
     path.write_text('{"passes": []}')
     with pytest.raises(UserError, match="no training pass"):
-        read_training([path])
+        cost.read_training([path])

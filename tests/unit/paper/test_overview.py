@@ -10,7 +10,7 @@ from evaluation_files import Evaluations
 
 from trimllm.errors import UserError
 from trimllm.paper import overview
-from trimllm.paper.style import figure, save
+from trimllm.paper.figures.style import figure, save
 
 
 class Links(HTMLParser):

@@ -1,0 +1,131 @@
+"""Figures: frontiers, and pictures of whatever is there."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+from chain_files import plain_chain, write_chain, write_training
+from evaluation_files import Evaluations
+from hypothesis import given
+from hypothesis import strategies as st
+from timing_files import bench
+
+from trimllm.paper.chains import Run, read_chain
+from trimllm.paper.figures import figure1, figure2, figure3, figure4
+from trimllm.paper.figures.figure2 import Point, by_latency, by_memory, pareto, points_of
+from trimllm.paper.figures.panels import compressed, not_run, paper_column
+from trimllm.paper.measured import Results
+from trimllm.paper.timings import read_timing
+
+RUN = Run(0.25, 6)
+MODEL = {"name": "tiny", "label": "Tiny", "published": None}
+DOMAINS = [
+    {"name": "sciq", "label": "SciQ", "tasks": ["sciq"], "stand_in": "other questions"},
+    {"name": "notinpaper", "label": "Mine", "tasks": ["notinpaper"]},
+]
+CRITERIA = ["both", "likelihood"]
+
+
+def size(path: Path) -> tuple[int, int]:
+    """Width and height of a PNG."""
+    return struct.unpack(">II", path.read_bytes()[16:24])
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), max_size=12))
+def test_the_frontier_is_what_nothing_beats(pairs: list[tuple[int, int]]) -> None:
+    points = [Point(cost, percent, "both") for cost, percent in pairs]
+    front = pareto(points)
+
+    def beaten(one: Point) -> bool:
+        return any(
+            other.cost <= one.cost
+            and other.percent >= one.percent
+            and (other.cost, other.percent) != (one.cost, one.percent)
+            for other in points
+        )
+
+    expected = {(one.cost, one.percent) for one in points if not beaten(one)}
+    assert {(one.cost, one.percent) for one in front} == expected
+    assert [one.cost for one in front] == sorted({one.cost for one in front})
+
+
+def test_points_by_memory_and_by_latency(evaluations: Evaluations, tmp_path: Path) -> None:
+    evaluations.add_domain("sciq")
+    evaluations.add("full_ft+awq_int4", 70, weight_bytes=80_000_000)
+    evaluations.add("trim_both_r0.25_d6/drop_30+awq_int4", 60, kept=30)
+    results = Results(evaluations.paths)
+    points = points_of(results, "tiny", DOMAINS[0], CRITERIA, RUN, by_memory)
+    groups = [point.group for point in points]
+    assert groups.count("both") == groups.count("likelihood") == 3
+    assert {"full_ft", "awq_int4", "both+awq_int4"} <= set(groups) and len(points) == 9
+    assert next(p.cost for p in points if p.group == "awq_int4") == pytest.approx(80.0)
+    timings = [
+        read_timing(bench(tmp_path, "full_ft", 20.0)),
+        read_timing(bench(tmp_path, "trim_both_r0.25_d6/drop_30+awq_int4", 50.0)),
+    ]
+    timed = points_of(results, "tiny", DOMAINS[0], CRITERIA, RUN, by_latency(timings))
+    assert {p.group: p.cost for p in timed} == {"full_ft": 50.0, "both+awq_int4": 20.0}
+    assert all(p.spread[0] < p.cost < p.spread[1] for p in timed)
+
+
+def test_figures_of_all_that_there_is(evaluations: Evaluations, tmp_path: Path) -> None:
+    evaluations.add_domain("sciq", stand_in="other questions")
+    evaluations.add_domain("notinpaper")
+    evaluations.add("full_ft+awq_int4", 70, weight_bytes=80_000_000)
+    chains = [write_chain(tmp_path, plain_chain(c), criterion=c) for c in CRITERIA]
+    trainings = [write_training(tmp_path, r, 4.0) for r in ("full_ft", "sparse_ft")]
+    how = {"criteria": CRITERIA, "run": RUN}
+    evals, timings = evaluations.paths, [bench(tmp_path, "full_ft", 20.0)]
+    figure1.draw(evals, MODEL, DOMAINS, tmp_path / "figure1", **how)
+    figure2.draw(evals, timings, MODEL, DOMAINS, tmp_path / "figure2", **how)
+    figure3.draw(chains, MODEL, DOMAINS, tmp_path / "figure3", **how)
+    figure4.draw(chains, trainings, MODEL, DOMAINS, tmp_path / "figure4", **how)
+    for name in ("figure1", "figure2", "figure3", "figure4"):
+        assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert min(size(tmp_path / f"{name}.png")) > 300
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_figures_of_nothing_say_so(tmp_path: Path) -> None:
+    how = {"criteria": CRITERIA, "run": RUN}
+    figure1.draw([], MODEL, DOMAINS, tmp_path / "figure1", **how)
+    figure2.draw([], [], MODEL, DOMAINS, tmp_path / "figure2", **how)
+    figure3.draw([], MODEL, DOMAINS, tmp_path / "figure3", **how)
+    figure4.draw([], [], MODEL, DOMAINS, tmp_path / "figure4", **how)
+    assert len(list(tmp_path.glob("*.png"))) == 4
+
+
+def test_equal_results_give_equal_pictures(evaluations: Evaluations, tmp_path: Path) -> None:
+    evaluations.add_domain("sciq")
+    for name in ("a", "b"):
+        figure1.draw(
+            evaluations.paths, MODEL, DOMAINS[:1], tmp_path / name, criteria=CRITERIA, run=RUN
+        )
+    for suffix in ("png", "pdf"):
+        first, second = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in ("a", "b"))
+        assert first == second
+
+
+def test_the_heat_map_has_a_hole_where_a_unit_is_gone(tmp_path: Path) -> None:
+    chain = read_chain(write_chain(tmp_path, plain_chain()))
+    mlp = figure3.grid(chain, "mlp")
+    assert len(mlp) == 3 and len(mlp[0]) == 4
+    assert mlp[1][0] == 90 and mlp[2][0] != mlp[2][0]  # NaN
+
+
+def test_absent_compressors_are_named(evaluations: Evaluations) -> None:
+    evaluations.add("full_ft+awq_int4", 70)
+    found = compressed(Results(evaluations.paths), "tiny", "sciq", ["sciq"])
+    assert set(found) == {"awq_int4"}
+    assert not_run(figure1.PAPER_COMPRESSORS, found) == (
+        "Not run: LLM-Pruner, SparseGPT (2:4), LLM.int8()."
+    )
+    assert not_run(["awq_int4"], found) == ""
+
+
+def test_the_papers_columns() -> None:
+    assert paper_column("llama-7b", "sciq")["trimllm_50"] == 94.2
+    assert paper_column("opt-1.3b", "lexglue")["full_ft"] == 24.7
+    assert paper_column("llama-7b", "notinpaper") == {} == paper_column("opt-1.3b", "piqa")

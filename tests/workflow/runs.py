@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +80,16 @@ def snakemake(
     return subprocess.run(
         words, capture_output=True, text=True, env=env, cwd=directory, timeout=900
     )
+
+
+@contextmanager
+def at_a_halt(process: int) -> Iterator[None]:
+    """A process stands still for as long as the block runs."""
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
 
 
 def counts(dry_run: str) -> dict[str, int]:

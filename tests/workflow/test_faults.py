@@ -11,11 +11,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from runs import ROOT, ROWS, command, environment, snakemake
+from runs import ROOT, ROWS, at_a_halt, command, environment, snakemake
 
 from trimllm import files, locks
 
@@ -102,16 +102,6 @@ def wait_for_job(folder: Path) -> int:
                 return json.loads(path.read_text())["pid"]
         time.sleep(0.001)
     raise AssertionError("no job has started")
-
-
-@contextlib.contextmanager
-def at_a_halt(process: int) -> Iterator[None]:
-    """A process stands still for as long as the block runs."""
-    os.kill(process, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(process, signal.SIGCONT)
 
 
 def test_results_of_another_configuration_are_refused(tmp_path: Path, domain: dict) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def report(rendered: Path) -> Path:
 def page():
     path = browser.find()
     if path is None:
+        assert "TRIMLLM_NEEDS_BROWSER" not in os.environ, "Chromium is not installed"
         pytest.skip("no Chromium here (Debian package chromium): the report was not opened")
     with browser.chromium(path) as opened:
         yield opened

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import slurm
-from runs import MODEL, ROOT, RUN, command, environment, listing, snakemake
+from runs import MODEL, ROOT, RUN, at_a_halt, command, environment, listing, snakemake
 
 pytestmark = pytest.mark.slow
 ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
@@ -34,6 +37,18 @@ WORDS = [*TARGETS, *PROFILE, *HERE, *CHAIN, "--set-resources", TOO_LITTLE, *ONE_
 # What a shell would run if the value reached one unquoted.
 HOSTILE = {"smollm2-135m": {"label": "$(touch hacked) `touch hacked`; touch hacked & #"}}
 CONFIG = {"compute": json.dumps({"device": "cpu"}), "models": json.dumps(HOSTILE)}
+# Python runs a module of this name first: an epoch stands still in its middle, whatever the
+# machine's speed, between choosing what to drop and training.
+HALTING = """
+import builtins, os, pathlib, signal
+say, once = builtins.print, pathlib.Path({once!r})
+def print(*words, **how):
+    say(*words, **how)
+    if once.exists() and "scan before epoch 2" in str(words):
+        once.unlink()
+        os.kill(os.getpid(), signal.SIGSTOP)
+builtins.print = print
+"""
 
 
 @pytest.fixture(scope="module")
@@ -67,24 +82,36 @@ def alive(client: dict[str, str]) -> list[str]:
     return [job["id"] for job in slurm.jobs(client) if job["state"] in ALIVE]
 
 
-def test_smoke_run_on_slurm(smoke: Path, tmp_path: Path, client: dict[str, str]) -> None:
-    """Out of memory, master killed, restarted, chain in one allocation: the same bytes."""
-    chain, log = tmp_path / MODEL / "sciq" / RUN, tmp_path / "master.log"
+@contextmanager
+def at_work(
+    directory: Path, log: Path, *words: str, extra: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The workflow runs beside the test; killed at the end, if it has not ended by itself."""
     with log.open("w") as stream:
         master = subprocess.Popen(
-            command(tmp_path, *WORDS, **CONFIG),
-            cwd=tmp_path,
-            env=environment() | client,
+            command(directory, *words, **CONFIG),
+            cwd=directory,
+            env=environment() | extra,
             stdout=stream,
             stderr=stream,
             start_new_session=True,
         )
+    try:
+        yield master
+    finally:
+        if master.poll() is None:
+            os.killpg(master.pid, signal.SIGKILL)
+        master.wait()
+
+
+def test_smoke_run_on_slurm(smoke: Path, tmp_path: Path, client: dict[str, str]) -> None:
+    """Out of memory, master killed, restarted, chain in one allocation: the same bytes."""
+    chain, log = tmp_path / MODEL / "sciq" / RUN, tmp_path / "master.log"
+    with at_work(tmp_path, log, *WORDS, extra=client) as master:
         wait_for(
             lambda: (chain / "drop_00/epoch.json").exists() or master.poll() is not None, 500, log
         )
         assert master.poll() is None, log.read_text()[-4000:]
-        os.killpg(master.pid, signal.SIGKILL)
-        master.wait()
     # Killed for its memory, and submitted again with more.
     fetches = [job for job in slurm.jobs(client) if "fetch_model" in job["comment"]]
     assert [job["memory"] for job in fetches] == ["150M", "2400M"], log.read_text()
@@ -117,12 +144,61 @@ def test_smoke_run_on_slurm(smoke: Path, tmp_path: Path, client: dict[str, str])
     assert [job["memory"] for job in chains] == [sparse["memory"]]
 
 
-def assert_same_bytes(one: Path, other: Path) -> None:
-    """Same weights of all recipes and same answers to all test documents."""
-    for recipe in RECIPES:
+def assert_same_weights(one: Path, other: Path, recipes: Sequence[str]) -> None:
+    for recipe in recipes:
         manifests = [root / MODEL / "sciq" / recipe / "manifest.json" for root in (one, other)]
         hashes = [json.loads(path.read_text())["files"] for path in manifests]
         assert hashes[0]["model.safetensors"] == hashes[1]["model.safetensors"], recipe
+
+
+def assert_same_bytes(one: Path, other: Path) -> None:
+    """Same weights of all recipes and same answers to all test documents."""
+    assert_same_weights(one, other, RECIPES)
     for target in TARGETS:
         first, second = (json.loads((root / target).read_text()) for root in (one, other))
         assert first["correct"] == second["correct"] and first["n"] == 8
+
+
+def minutes(limit: str) -> int:
+    """Of Slurm's `1:02:00` or `2:00`."""
+    *hours, rest, _ = map(int, limit.split(":"))
+    return 60 * sum(hours) + rest
+
+
+def test_an_epoch_that_outlasts_its_time_limit(
+    smoke: Path, tmp_path: Path, client: dict[str, str]
+) -> None:
+    """Slurm ends it in its middle; it is submitted again with more time: the same bytes."""
+    for part in ("results/data", "results/scans", f"{MODEL}/base"):
+        shutil.copytree(smoke / part, tmp_path / part)
+    once, chain, log = tmp_path / "once", tmp_path / MODEL / "sciq" / RUN, tmp_path / "master.log"
+    once.touch()
+    (tmp_path / "halting").mkdir()
+    (tmp_path / "halting/sitecustomize.py").write_text(HALTING.format(once=str(once)))
+    extra = client | {"PYTHONPATH": f"{tmp_path / 'halting'}:{ROOT / 'src'}"}
+    recipes = [f"{RUN}/drop_30", f"{RUN}/drop_45"]
+    words = [f"{MODEL}/sciq/{recipe}/manifest.json" for recipe in recipes] + PROFILE + HERE
+    before = len(slurm.jobs(client))
+    with at_work(tmp_path, log, *words, extra=extra) as master:
+        wait_for(lambda: not once.exists() or master.poll() is not None, 500, log)
+        assert master.poll() is None, log.read_text()[-4000:]
+        *finished_epochs, job = slurm.jobs(client)[before:]
+        assert [one["state"] for one in (*finished_epochs, job)] == [*["COMPLETED"] * 2, "RUNNING"]
+        records = {path: path.stat().st_mtime for path in chain.glob("drop_*/epoch.json")}
+        # Nobody submits it again until we have looked.
+        with at_a_halt(master.pid):
+            shorten = ["scontrol", "update", f"JobId={job['id']}", "TimeLimit=1"]
+            subprocess.run(shorten, check=True, env=environment() | client)
+            wait_for(lambda: slurm.jobs(client)[-1]["state"] == "TIMEOUT", 300, log)
+            assert len(records) == 2 and not [*chain.glob("drop_30/*")]
+        assert master.wait(500) == 0, log.read_text()[-4000:]
+    (said,) = tmp_path.glob(f"logs/slurm/**/{job['id']}.log")
+    assert "DUE TO TIME LIMIT" in said.read_text() and "'TIMEOUT'" in log.read_text()
+    # No epoch but this one was submitted twice, and this one with half as much more time.
+    jobs = slurm.jobs(client)[before:]
+    ended = ["COMPLETED", "COMPLETED", "TIMEOUT", "COMPLETED", "COMPLETED"]
+    assert [one["state"] for one in jobs] == ended
+    assert minutes(jobs[3]["limit"]) == math.ceil(1.5 * minutes(job["limit"]))
+    assert {path: path.stat().st_mtime for path in records} == records
+    assert not [*chain.glob(".*"), *(tmp_path / "results/.at_work").glob("*")]
+    assert_same_weights(smoke, tmp_path, recipes)

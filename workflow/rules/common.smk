@@ -89,7 +89,7 @@ CODE = {
     "fetch_model": code_hash("fetch", *LOADING),
     "prepare_domain": code_hash("data", "files"),
     "train": code_hash("train", "scan", "select", "names", *SCORING),
-    "compress": code_hash("compress", "data", *LOADING),
+    "compress": code_hash("compress", *SCORING),
     "evaluate": code_hash("evaluate", "intervals", *SCORING),
     "benchmark": code_hash("benchmark", *LOADING, "kept"),
     "table2": code_hash("paper", "intervals", "select", "names", "kept"),

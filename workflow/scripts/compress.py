@@ -10,13 +10,13 @@ with Job(snakemake, model=True) as job:
 
     params, wildcards = snakemake.params, snakemake.wildcards
     hashes = job.data_hashes(snakemake.input.report)
-    texts = [one.prompt + one.choices[one.answer] for one in read_documents(snakemake.input.train)]
-    texts = list(dict.fromkeys(texts))
+    documents = read_documents(snakemake.input.train)
+    pairs = list(dict.fromkeys((one.prompt, one.choices[one.answer]) for one in documents))
     compress(
         wildcards.compressor,
         Path(snakemake.input.manifest).parent,
-        texts[: params.calibration],
-        texts[params.calibration :][: params.held_back],
+        ["".join(pair) for pair in pairs[: params.calibration]],
+        pairs[params.calibration :][: params.held_back],
         Path(snakemake.output.manifest).parent,
         engine=params.engine,
         settings=CompressSettings(

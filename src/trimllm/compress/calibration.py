@@ -10,6 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trimllm.errors import UserError
+from trimllm.score.encode import encode_pair
+
+# A text, or a prompt and the answer to it.
+HeldBack = str | tuple[str, str]
 
 
 def encode(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
@@ -32,11 +36,35 @@ def pack(encoded: Sequence[Sequence[int]], row_tokens: int) -> list[Tensor]:
     return [torch.tensor([row]) for row in rows]
 
 
+# Token ids, and the place of the first one that is scored.
+ScoredRow = tuple[Sequence[int], int]
+
+
+def scored_rows(
+    tokenizer: Any, held_back: Sequence[HeldBack], max_tokens: int
+) -> list[tuple[list[int], int]]:
+    """Held-back texts as rows of tokens, cut from the left to `max_tokens`.
+
+    Of a pair, prompt and answer, the answer is scored: a trimmed model that was trained on answers
+    only has forgotten how prompts go on. Of a text all that can be predicted is scored.
+    """
+    rows = []
+    for one in held_back:
+        if isinstance(one, str):
+            ids, first = tokenizer(one).input_ids, 1
+        else:
+            prompt, answer = encode_pair(tokenizer, *one)
+            ids, first = [*prompt, *answer], len(prompt)
+        cut = max(0, len(ids) - max_tokens)
+        rows.append((list(ids[cut:]), max(1, first - cut)))
+    return rows
+
+
 @torch.no_grad()
 def mean_loss(
-    model: nn.Module, encoded: Sequence[Sequence[int]], dtype: torch.dtype = torch.float32
+    model: nn.Module, rows: Sequence[ScoredRow], dtype: torch.dtype = torch.float32
 ) -> float:
-    """Mean cross-entropy in nats a token of a language model, each text a row of its own.
+    """Mean cross-entropy of the scored tokens of some rows, in nats a token.
 
     Args:
         dtype: type of the matrix products of a model with float32 weights.
@@ -46,14 +74,14 @@ def mean_loss(
     device = model.get_input_embeddings().weight.device
     rounded = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
     total, tokens = 0.0, 0
-    for ids in encoded:
-        if len(ids) < 2:
+    for ids, first in rows:
+        if len(ids) <= first:
             continue
         row = torch.tensor([list(ids)], device=device)
         with rounded:
-            logits = model(row).logits[0, :-1].float()
-        total += F.cross_entropy(logits, row[0, 1:], reduction="sum").item()
-        tokens += len(ids) - 1
+            logits = model(row).logits[0, first - 1 : -1].float()
+        total += F.cross_entropy(logits, row[0, first:], reduction="sum").item()
+        tokens += len(ids) - first
     if not tokens:
         raise UserError("the held-back texts hold no two tokens in a row; give longer texts")
     return total / tokens

@@ -1,7 +1,7 @@
 """A checkpoint proves itself: loaded by a fresh process, it must still know its language.
 
-`python -m trimllm.compress.proof CHECKPOINT IDS DEVICE` prints one JSON object, the mean loss of a
-checkpoint on rows of token ids (a JSON file).
+`python -m trimllm.compress.proof CHECKPOINT ROWS DEVICE` prints one JSON object, the mean loss of a
+checkpoint on scored rows (see `calibration.scored_rows`; a JSON file).
 """
 
 from __future__ import annotations
@@ -10,26 +10,28 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from trimllm import files
+from trimllm.compress.calibration import ScoredRow
 from trimllm.errors import UserError
 
 
 def fresh_loss(
-    checkpoint: Path, encoded: list[list[int]], workspace: Path, device: str, threads: int
+    checkpoint: Path, rows: Sequence[ScoredRow], workspace: Path, device: str, threads: int
 ) -> float:
     """Mean loss in nats a token of a checkpoint, loaded by a process of its own."""
-    ids = workspace / "held_back.json"
-    files.write_json(ids, encoded)
+    file = workspace / "held_back.json"
+    files.write_json(file, rows)
     source = str(Path(__file__).parents[2])
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
         "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")])),
     }
-    command = [sys.executable, "-m", __name__, str(checkpoint), str(ids), device]
+    command = [sys.executable, "-m", __name__, str(checkpoint), str(file), device]
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
     lines = [line for line in run.stdout.splitlines() if line.startswith('{"loss"')]
     if run.returncode or not lines:
@@ -57,11 +59,11 @@ def _main(arguments: list[str]) -> dict[str, Any]:
     from trimllm.kernels import is_quantized
     from trimllm.precision import compute_dtype
 
-    checkpoint, ids, device = arguments
+    checkpoint, file, device = arguments
     model, _ = load(checkpoint, device=device, verify=False)
     # Packed weights come with kernels that have a type of their own.
     dtype = torch.float32 if is_quantized(model) else compute_dtype("auto", device)
-    return {"loss": mean_loss(model, files.read_json(ids), dtype)}
+    return {"loss": mean_loss(model, files.read_json(file), dtype)}
 
 
 if __name__ == "__main__":

@@ -10,11 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trimllm import files
 from trimllm.compress.job import Compressed, CompressJob, CompressSettings
 from trimllm.errors import UserError
+
+if TYPE_CHECKING:
+    from trimllm.compress.calibration import HeldBack
 
 # Method -> engine -> the packages that must be installed here; none: an environment of its own.
 METHODS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -133,7 +136,7 @@ def compress(
     method: str,
     source: str | Path,
     texts: Sequence[str],
-    held_back: Sequence[str],
+    held_back: Sequence[HeldBack],
     output: str | Path,
     *,
     engine: str | None = None,
@@ -146,7 +149,8 @@ def compress(
         method: "awq_int4", "gptq_int4", "sparsegpt_2_4", "llm_int8" or "llm_pruner".
         source: a dense checkpoint, plain or trimmed.
         texts: what the method is calibrated on.
-        held_back: what the loss is compared on, none of it among `texts`.
+        held_back: what the loss is compared on, none of it among `texts`: texts, or pairs of a
+            prompt and an answer, of which the answer counts.
         output: where the compressed checkpoint goes.
         engine: the tool; None takes the method's default.
         provenance: asked at the end for what goes into manifest.json beside the hashes.
@@ -162,7 +166,7 @@ def compress(
 
     settings = settings or CompressSettings()
     engine = check(method, source, len(texts), engine=engine, settings=settings)
-    if common := set(texts) & set(held_back):
+    if common := set(texts) & {"".join(one) for one in held_back}:
         raise UserError(f"{len(common)} held-back texts are calibration texts too; take others")
     seconds: dict[str, float] = {}
     temporary = files.new_sibling(output)
@@ -171,7 +175,7 @@ def compress(
         model, tokenizer = store.load(source, dtype="float32", device=settings.device)
         longest = min(settings.max_tokens, model.config.max_position_embeddings)
         settings = replace(settings, max_tokens=longest)
-        losses, encoded = _dense_losses(method, model, tokenizer, held_back, settings, seconds)
+        losses, rows = _dense_losses(method, model, tokenizer, held_back, settings, seconds)
         with _timed(seconds, "compress"):
             module = importlib.import_module(f"trimllm.compress.{method}")
             job = CompressJob(model, tokenizer, list(texts), engine, settings, workspace)
@@ -179,7 +183,7 @@ def compress(
         store.write_tensors(source, made.tensors, made.config, temporary)
         with _timed(seconds, "proof"):
             losses["compressed"] = _proven(
-                method, temporary, encoded, losses["yardstick"], workspace, settings
+                method, temporary, rows, losses["yardstick"], workspace, settings
             )
         record = _record(method, engine, source, temporary, made, losses, seconds, settings)
         record |= {"calibration_texts": len(texts), "held_back_texts": len(held_back)}
@@ -210,28 +214,27 @@ def _dense_losses(
     method: str,
     model: Any,
     tokenizer: Any,
-    held_back: Sequence[str],
+    held_back: Sequence[HeldBack],
     settings: CompressSettings,
     seconds: dict[str, float],
-) -> tuple[dict[str, float], list[list[int]]]:
-    from trimllm.compress.calibration import encode, mean_loss, pack
+) -> tuple[dict[str, float], list[tuple[list[int], int]]]:
+    from trimllm.compress.calibration import mean_loss, scored_rows
     from trimllm.compress.yardstick import yardstick
     from trimllm.precision import compute_dtype
 
     with _timed(seconds, "yardstick"):
-        rows = pack(encode(tokenizer, held_back, settings.max_tokens), settings.max_tokens)
-        encoded = [row[0].tolist() for row in rows]
+        rows = scored_rows(tokenizer, held_back, settings.max_tokens)
         # Losses are told apart by tenths; bfloat16 moves them by thousandths.
         fast = compute_dtype("auto", settings.device)
-        losses = {"dense": mean_loss(model, encoded, fast)}
-        losses["yardstick"] = mean_loss(yardstick(method, model, settings), encoded, fast)
-    return losses, encoded
+        losses = {"dense": mean_loss(model, rows, fast)}
+        losses["yardstick"] = mean_loss(yardstick(method, model, settings), rows, fast)
+    return losses, rows
 
 
 def _proven(
     method: str,
     checkpoint: Path,
-    encoded: list[list[int]],
+    rows: list[tuple[list[int], int]],
     yardstick: float,
     workspace: Path,
     settings: CompressSettings,
@@ -239,7 +242,7 @@ def _proven(
     from trimllm.compress.proof import fresh_loss, judge
     from trimllm.compress.yardstick import MARGINS, NAMES
 
-    loss = fresh_loss(checkpoint, encoded, workspace, settings.device, settings.threads)
+    loss = fresh_loss(checkpoint, rows, workspace, settings.device, settings.threads)
     judge(loss, yardstick, MARGINS[method], method, NAMES[method])
     return loss
 

@@ -7,11 +7,12 @@
 | sparsegpt_2_4 | the two smaller of every four weights set to zero | 0 |
 | llm_pruner | structures drawn at random, same widths | 0 |
 
-The margin is how much worse than its yardstick a checkpoint may be on held-back texts: a corrupt
+The margin is how much worse than its yardstick a checkpoint may be on held-back answers: a corrupt
 one is worse by nats. A method that calibrates can lose a little on texts that it has not seen. And
 weights that had four bits before, as the embedded default's, lie on a grid that rounding mostly
-keeps and that AWQ's scaling leaves: searched in float32 on 80 short documents, AWQ was 0.11 better
-in one domain and 0.13 worse in another.
+keeps and that AWQ's scaling leaves. (Answers and no prompts: half trimmed on MedMCQA, the default's
+model has a loss of 0.00 on answers, and of 27 nats a token on whole texts, where a broken
+checkpoint would not stand out.)
 """
 
 from __future__ import annotations

@@ -33,8 +33,7 @@ def test_a_checkpoint_proves_itself_and_says_how(dense: Path, tmp_path: Path) ->
     assert json.loads((out / "compression.json").read_text()) == record
     model, tokenizer = trimllm.load(out)
     assert units(model) == units(trimllm.load(dense)[0])
-    rows = calibration.pack(calibration.encode(tokenizer, HELD_BACK, 512), 512)
-    again = calibration.mean_loss(model, [row[0].tolist() for row in rows])
+    again = calibration.mean_loss(model, calibration.scored_rows(tokenizer, HELD_BACK, 512))
     assert record["loss"]["compressed"] == pytest.approx(again, abs=1e-4)
     assert record["bytes"]["total"] < 0.7 * record["bytes_dense"]["total"]
     assert record["bytes"]["embeddings"] == record["bytes_dense"]["embeddings"] == 101 * 32 * 4

@@ -134,12 +134,16 @@ def test_another_checkpoint_or_other_documents_are_noticed(tmp_path: Path) -> No
     manifest, report = tmp_path / "manifest.json", tmp_path / "report.json"
     files.write_json(manifest, {"files": {}})
     files.write_json(report, {"files": {"train.jsonl": "1"}})
+    (tmp_path / "base").mkdir()
+    files.write_json(tmp_path / "base/manifest.json", {"files": {"other": {}}})
     provenance = {"config_hash": config_hash({"seed": 1}), "data_hashes": {"train.jsonl": "1"}}
     provenance["manifest_sha256"] = files.sha256_of(manifest)
     files.write_json(tmp_path / "a.json", {"provenance": provenance})
 
     def found(**params: object) -> str:
-        job = FinishedJob(tmp_path / "a.json", manifest, report, **params)
+        # The pretrained model's manifest stands behind the one that was read.
+        base = tmp_path / "base/manifest.json"
+        job = FinishedJob(tmp_path / "a.json", manifest, report, base, **params)
         return (lineage.foreign([job]) or ("", ""))[1]
 
     assert found(seed=1) == ""
@@ -148,6 +152,10 @@ def test_another_checkpoint_or_other_documents_are_noticed(tmp_path: Path) -> No
     assert "other documents" in found(seed=1)
     files.write_json(manifest, {"files": {"model.safetensors": {}}})
     assert "another checkpoint" in found(seed=1)
+    # An epoch's checkpoint goes when it was evaluated; what was made from it stays good.
+    manifest.unlink()
+    files.write_json(report, {"files": {"train.jsonl": "1"}})
+    assert found(seed=1) == ""
 
 
 def test_a_killed_attempt_gets_more() -> None:

@@ -38,12 +38,18 @@ def foreign(jobs: Iterable[Any]) -> tuple[str, str] | None:
 
 def _other_input(found: Mapping[str, Any], inputs: Iterable[str]) -> str | None:
     """What a result was made from that is not what lies there now."""
-    paths = [path for path in map(Path, inputs) if path.is_file()]
-    # Of several checkpoints among the inputs the first is the one that was read.
+    paths = list(map(Path, inputs))
+    # Of several checkpoints among the inputs the first is the one that was read. It may have been
+    # an epoch's, which is gone once it was evaluated.
     read = next((path for path in paths if path.name == files.MANIFEST), None)
-    if read and "manifest_sha256" in found and files.sha256_of(read) != found["manifest_sha256"]:
+    if (
+        read
+        and read.is_file()
+        and "manifest_sha256" in found
+        and files.sha256_of(read) != found["manifest_sha256"]
+    ):
         return f"was made from another checkpoint than {read.parent}"
-    data = next((path for path in paths if path.name == "report.json"), None)
+    data = next((path for path in paths if path.name == "report.json" and path.is_file()), None)
     if data and "data_hashes" in found and files.read_json(data)["files"] != found["data_hashes"]:
         return f"was made from other documents than {data.parent}"
     return None

@@ -188,7 +188,8 @@ def _cross(evidence: Evidence) -> list[dict[str, object]]:
             and one.task not in (domain.get("tasks") or ())
         ]
         for one in measured:
-            places = [home.get(one.task), domain["name"], *(d["name"] for d in evidence.domains)]
+            # The pretrained model is evaluated once a task, in the task's own domain.
+            places = [home.get(one.task), *NEAR.values(), *(d["name"] for d in evidence.domains)]
             before = next(
                 (
                     found_there

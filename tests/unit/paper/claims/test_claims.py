@@ -137,7 +137,7 @@ def test_specialization_needs_all_three_parts(evaluations: Evaluations, tmp_path
     add(evaluations, "medmcqa", 80, {36: 76})
     evaluations.add(recipe, 10, domain="sciq", task="medmcqa", kept=24)
     evaluations.add(recipe, 10, domain="medmcqa", task="sciq", kept=24)
-    evaluations.add("pretrained", 50, domain="medmcqa", task="pubmedqa")
+    evaluations.add("pretrained", 50, domain="pubmedqa", task="pubmedqa")
     assert verdicts(evidence(evaluations, records=records))["specialization"] == NOT_RUN
     evaluations.add(recipe, 55, domain="medmcqa", task="pubmedqa", kept=24)
     assert verdicts(evidence(evaluations, records=records))["specialization"] == SHAPE_ONLY

@@ -27,7 +27,9 @@ def results(tmp_path: Path) -> Path:
         "records/m/d/trim_both_r0.25_d6.jsonl": "{}",
         "bench/box/m/full_ft.json": "{}",
         "models/m/d/full_ft/training.json": "{}",
+        "models/m/d/full_ft/manifest.json": "{}",
         "models/m/d/full_ft/model.safetensors": "weights",
+        "models/m/d/trim_top_r0.25_d30/drop_30/training.json": "{}",
         "tables/table2.md": "rendered",
         "smoke/eval/m/d/full_ft/t.json": "{}",
     }
@@ -41,7 +43,7 @@ def results(tmp_path: Path) -> Path:
 def test_what_is_kept(results: Path) -> None:
     kept = results / "reference"
     config = reference.configuration(CHANGES, Path("results/reference"))
-    assert reference.collect(results, kept, config) == 4
+    assert reference.collect(results, kept, config) == 5
     names = set(read_json(kept / "manifest.json")["files"])
     assert names == {
         "config.yaml",
@@ -49,11 +51,12 @@ def test_what_is_kept(results: Path) -> None:
         "records/m/d/trim_both_r0.25_d6.jsonl",
         "bench/box/m/full_ft.json",
         "models/m/d/full_ft/training.json",
+        "models/m/d/full_ft/manifest.json",
     }
     assert reference.is_reference(kept) and not reference.is_reference(results)
     reference.verify(kept)
     # Collecting again does not collect what was kept before.
-    assert reference.collect(results, kept, config) == 4
+    assert reference.collect(results, kept, config) == 5
 
 
 def test_the_configuration_is_the_runs_own(results: Path) -> None:

@@ -89,6 +89,9 @@ def collect(results: Path, reference: Path, config: dict[str, Any]) -> int:
                 relative = path.relative_to(results)
                 if relative.parts[0] in (reference.name, "smoke", "paper") or not path.is_file():
                     continue
+                # Without its manifest, which goes with the weights, a record cannot be verified.
+                if relative.parts[0] == "models" and not path.with_name(files.MANIFEST).is_file():
+                    continue
                 (temporary / relative).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, temporary / relative)
                 count += 1

@@ -55,8 +55,10 @@ def repair(folder: Path) -> None:
         model, domain, *rest = recipe.parts
         base = "base" if rest == ["pretrained"] else domain
         manifest = folder / "models" / model / base / Path(*rest) / "manifest.json"
-        content["provenance"]["manifest_sha256"] = files.sha256_of(manifest)
-        files.write_json(path, files.sealed(content))
+        # Checkpoints of epochs in between are gone.
+        if manifest.is_file():
+            content["provenance"]["manifest_sha256"] = files.sha256_of(manifest)
+            files.write_json(path, files.sealed(content))
 
 
 def edit(**changes: object) -> Callable[[Path], None]:

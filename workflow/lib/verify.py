@@ -73,7 +73,9 @@ def verify_evaluation(path: Path) -> None:
     manifest = root / "models" / one.model / base / one.recipe / files.MANIFEST
     if manifest.is_file() and made.get("manifest_sha256") != files.sha256_of(manifest):
         raise UserError(f"{path} was made from another checkpoint than {manifest.parent}")
-    report = root / "data" / one.domain / "report.json"
+    # A specialized model may be tested on another domain.
+    tested = files.read_json(path).get("tested", one.domain)
+    report = root / "data" / tested / "report.json"
     if report.is_file() and made.get("data_hashes") != files.read_json(report)["files"]:
         raise UserError(f"{path} was made from other documents than {report.parent}")
 

@@ -1,14 +1,11 @@
 # What the rules of the paper's figures, claims and report ask.
 
 
-def there(files):
-    """Those of the files that exist already."""
-    return [file for file in files if os.path.exists(file.replace("<results>", RESULTS))]
-
-
 def rendered_from(files):
     """Input: results, of kept ones those that were kept (what is absent is said in the artifact)."""
-    return there(files) if REFERENCE else list(files)
+    if not REFERENCE:
+        return list(files)
+    return [file for file in files if os.path.exists(file.replace("<results>", RESULTS))]
 
 
 def paper_sources(*modules):
@@ -56,9 +53,7 @@ def claim_evaluations():
 
 def timing_files():
     """Measurements of throughput, of this machine and of others."""
-    if REFERENCE:
-        return sorted(map(str, Path(RESULTS, "bench").rglob("*.json")))
-    return [*benchmark_files(), *benchmarks_of_other_machines()]
+    return [*rendered_from(benchmark_files()), *benchmarks_of_other_machines()]
 
 
 def of_model(files):

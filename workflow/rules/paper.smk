@@ -3,7 +3,7 @@
 
 rule table1:
     input:
-        benchmarks=[*rendered_from(benchmark_files()), *benchmarks_of_other_machines()],
+        benchmarks=timing_files(),
     output:
         multiext("<results>/tables/table1", ".csv", ".md", ".tex"),
         report("<results>/tables/table1.txt", caption="../report/table1.rst", category="4. Tables"),
@@ -30,7 +30,7 @@ rule table1:
 rule table7:
     input:
         evals=rendered_from(composed_evaluations()),
-        benchmarks=[*rendered_from(benchmark_files()), *benchmarks_of_other_machines()],
+        benchmarks=timing_files(),
     output:
         multiext("<results>/tables/table7", ".csv", ".md", ".tex"),
         report("<results>/tables/table7.txt", caption="../report/table7.rst", category="4. Tables"),

@@ -52,8 +52,6 @@ def judge(loss: float, yardstick: float, margin: float, what: str, name: str) ->
 
 
 def _main(arguments: list[str]) -> dict[str, Any]:
-    import torch
-
     from trimllm.checkpoint import load
     from trimllm.compress.calibration import mean_loss
     from trimllm.kernels import is_quantized
@@ -62,7 +60,7 @@ def _main(arguments: list[str]) -> dict[str, Any]:
     checkpoint, file, device = arguments
     model, _ = load(checkpoint, device=device, verify=False)
     # Packed weights come with kernels that have a type of their own.
-    dtype = torch.float32 if is_quantized(model) else compute_dtype("auto", device)
+    dtype = compute_dtype("float32" if is_quantized(model) else "auto", device)
     return {"loss": mean_loss(model, files.read_json(file), dtype)}
 
 

@@ -95,3 +95,22 @@ def measure(
     factor = seconds_per_token([e["training"] for e in chain.epochs]) / unit
     ratio = seconds_per_token(sparse["passes"]) / unit if sparse else None
     return Measured(tuple(shares), tuple(sums), tuple(both), ratio, factor)
+
+
+def measured(
+    chains: Iterable[Chain], trainings: Iterable[str | Path]
+) -> dict[tuple[str, str], Measured]:
+    """(domain, criterion) -> cost of the chains of a run whose domain has a full fine-tuning.
+
+    Args:
+        trainings: training.json of full and sparse fine-tuning.
+    """
+    trained = read_training(trainings)
+    found = {}
+    for chain in chains:
+        full, sparse = (
+            trained.get((chain.model, chain.domain, recipe)) for recipe in ("full_ft", "sparse_ft")
+        )
+        if full:
+            found[chain.domain, chain.criterion] = measure(chain, full, sparse)
+    return found

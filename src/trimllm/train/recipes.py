@@ -33,7 +33,6 @@ from trimllm.units.adapters import device_of
 
 # Rules rank nothing; the blocks that they train are chosen as in the paper's main criterion.
 RULE_CRITERION = "both"
-# Chooses as the code of the paper's authors does; what is dropped is dropped exactly all the same.
 
 
 def watched_scan(

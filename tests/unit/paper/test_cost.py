@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from trimllm.errors import UserError
 from trimllm.files import read_json
 from trimllm.paper import cost
-from trimllm.paper.chains import Run, read_chain
-from trimllm.paper.figures.figure4 import measured
+from trimllm.paper.chains import read_chain
 
 
 def test_the_papers_numbers() -> None:
@@ -51,11 +50,11 @@ def test_measured_cost(tmp_path: Path) -> None:
 
 
 def test_a_domain_without_full_fine_tuning_has_no_cost(tmp_path: Path) -> None:
-    records = [write_chain(tmp_path, plain_chain())]
+    chains = [read_chain(write_chain(tmp_path, plain_chain()))]
     sparse = write_training(tmp_path, "sparse_ft", 3.0)
-    assert measured(records, [sparse], "tiny", Run(0.25, 6)) == {}
+    assert cost.measured(chains, [sparse]) == {}
     full = write_training(tmp_path, "full_ft", 4.0)
-    assert set(measured(records, [sparse, full], "tiny", Run(0.25, 6))) == {("sciq", "both")}
+    assert set(cost.measured(chains, [sparse, full])) == {("sciq", "both")}
 
 
 def test_a_training_without_passes_is_refused(tmp_path: Path) -> None:

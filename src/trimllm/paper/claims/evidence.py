@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.paper.chains import Chain, Run, checkpoints, read_chain
-from trimllm.paper.cost import Measured, measure, read_training
+from trimllm.paper.cost import Measured, measured
 from trimllm.paper.measured import Accuracy, Results
 from trimllm.paper.timings import Timing, Timings
 from trimllm.paper.verdict import KEEPS
@@ -83,11 +83,7 @@ class Evidence:
 
     def chains(self, criterion: str) -> dict[str, Chain]:
         """Domain -> chain of the run by a criterion."""
-        return {
-            one.domain: one
-            for one in self.all_chains
-            if (one.model, one.run, one.criterion) == (self.name, self.run, criterion)
-        }
+        return {one.domain: one for one in self._chains if one.criterion == criterion}
 
     def furthest(
         self, domain: str, criterion: str, run: Run, at_most: float = 100.0
@@ -122,16 +118,12 @@ class Evidence:
     @cached_property
     def costs(self) -> dict[tuple[str, str], Measured]:
         """(domain, criterion) -> cost of the run's chains."""
-        trained = read_training(self._trainings)
-        found = {}
-        for chain in self.all_chains:
-            key = (chain.model, chain.domain)
-            if chain.model == self.name and chain.run == self.run and (*key, "full_ft") in trained:
-                sparse = trained.get((*key, "sparse_ft"))
-                found[chain.domain, chain.criterion] = measure(
-                    chain, trained[(*key, "full_ft")], sparse
-                )
-        return found
+        return measured(self._chains, self._trainings)
+
+    @property
+    def _chains(self) -> list[Chain]:
+        """The chains of the run."""
+        return [one for one in self.all_chains if (one.model, one.run) == (self.name, self.run)]
 
     def speeds(self) -> dict[tuple[str, str], list[Timing]]:
         """(hardware, model) -> measurements, of this model and of shapes with random weights."""

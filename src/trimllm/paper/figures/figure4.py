@@ -12,9 +12,8 @@ from trimllm.paper.cost import (
     PAPER_UNITS,
     SPARSE_FACTOR,
     Measured,
-    measure,
+    measured,
     progressive,
-    read_training,
 )
 from trimllm.paper.figures.style import CRITERIA, NAMES, figure, save, say_in_place, underneath
 from trimllm.paper.tier import tier_note
@@ -26,20 +25,6 @@ SCHEMES = (
     (2, SPARSE_FACTOR, "Eq. 6 × 0.6 (sparse update)", {"color": "#888888", "linestyle": "--"}),
 )
 """Drops an epoch, factor, name and look of the paper's curves."""
-
-
-def measured(
-    records: Iterable[str | Path], trainings: Iterable[str | Path], model: str, run: Run
-) -> dict[tuple[str, str], Measured]:
-    """(domain, criterion) -> measured cost of a chain whose domain has a full fine-tuning."""
-    trained = read_training(trainings)
-    return {
-        (domain, criterion): measure(
-            chain, trained[model, domain, "full_ft"], trained.get((model, domain, "sparse_ft"))
-        )
-        for (domain, criterion), chain in read_chains(records, model, run).items()
-        if (model, domain, "full_ft") in trained
-    }
 
 
 def draw(
@@ -60,7 +45,7 @@ def draw(
         model, domains, criteria, run: as for Figure 1.
     """
     records, trainings = list(records), list(trainings)
-    costs = measured(records, trainings, model["name"], run)
+    costs = measured(read_chains(records, model["name"], run).values(), trainings)
     with figure(7.6, 3.6, 2, sharex=True) as (drawn, axes):
         left, right = axes[0]
         _equations(left, SCHEMES)

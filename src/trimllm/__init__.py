@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Document", "Unit", "drop", "load", "save", "scan", "units"]
 
-# A scan multiplies matrices of thousands of shapes, and oneDNN keeps 0.6 MB for each of the last
-# 1024 of them: 600 MB, whatever the row budget. It asks once, at the first product of a process.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+# A scan multiplies matrices of thousands of shapes, and oneDNN and PyTorch's bridge to it each keep
+# the last 1024 of them: 600 MB, whatever the row budget. Both ask once, at the first product of a
+# process.
+for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(_cache, "128")
 
 _HOMES = {
     "Document": "trimllm.data",

@@ -11,7 +11,6 @@ from typing import Any
 
 import datasets
 import lm_eval
-from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 from torch import nn
 
@@ -23,6 +22,8 @@ from trimllm.files import content_hash
 from trimllm.intervals import wilson
 from trimllm.precision import compute_dtype, round_weights_
 from trimllm.units.adapters import device_of
+
+FEWSHOT_SEED = 1234  # lm-eval's default
 
 
 def task_of_documents(name: str, documents: list[Document]) -> dict[str, Any]:
@@ -84,16 +85,15 @@ def _one(harness: TrimLM, name: str, source: str | Path, limit: int | None) -> d
         task, manager = str(source), TaskManager()
     with contextlib.redirect_stderr(io.StringIO()):
         try:
-            found = simple_evaluate(
-                harness,
-                tasks=[task],
-                task_manager=manager,
-                limit=limit,
-                bootstrap_iters=0,
-                log_samples=True,
-            )
+            loaded = manager.load([task])
         except KeyError as error:
             raise UserError(f"task {name}: lm-eval has no task {source!r} ({error})") from None
+        # What lm-eval's simple_evaluate does, without its report of the environment by `pip list`.
+        for part in loaded["tasks"].values():
+            if part.get_config("num_fewshot") is None:
+                part.set_config(key="num_fewshot", value=0)
+            part.set_fewshot_seed(seed=FEWSHOT_SEED)
+        found = lm_eval.evaluate(harness, loaded, limit=limit, bootstrap_iters=0, log_samples=True)
     samples = [sample for part in found["samples"].values() for sample in part]
     samples.sort(key=lambda sample: sample["doc_id"])
     if not samples or "acc" not in samples[0]:

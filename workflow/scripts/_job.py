@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import sys
 import traceback
@@ -69,7 +68,9 @@ class Job:
         sys.stderr = sys.stdout = Tee(sys.__stderr__, log, " ".join(words))
         self._lock_outputs(words)
         if self.model:
-            _import_model_code()
+            from trimllm.registration import import_quickly
+
+            import_quickly()
         from trimllm.provenance import Run
 
         self.run = Run().__enter__()
@@ -189,26 +190,6 @@ class Job:
                 remedy = f"delete {folder} and run again"
                 raise UserError(f"{folder / name} is not what {domain_report} says; {remedy}")
         return expected
-
-
-def _import_model_code() -> None:
-    """Import what every job with a model needs, in two thirds of the time.
-
-    Without scikit-learn and SciPy, which serve assisted generation and object detection only; and
-    without collecting garbage, of which imports make none, ever again over thousands of modules.
-    """
-    gc.disable()
-    import transformers.utils
-    from transformers.utils import import_utils
-
-    for name in ("is_sklearn_available", "is_scipy_available"):
-        for module in (import_utils, transformers.utils):
-            setattr(module, name, lambda: False)
-
-    import trimllm.checkpoint  # noqa: F401
-
-    gc.freeze()
-    gc.enable()
 
 
 def _set_environment(threads: int, online: bool) -> None:

@@ -61,27 +61,23 @@ def scored_rows(
 
 
 @torch.no_grad()
-def mean_loss(
-    model: nn.Module, rows: Sequence[ScoredRow], dtype: torch.dtype = torch.float32
-) -> float:
+def mean_loss(model: nn.Module, rows: Sequence[ScoredRow]) -> float:
     """Mean cross-entropy of the scored tokens of some rows, in nats a token.
 
-    Args:
-        dtype: type of the matrix products of a model with float32 weights.
+    By the model's own forward pass, as whoever loads the checkpoint runs it.
 
     Raises `UserError` when there is no token to predict.
     """
     device = model.get_input_embeddings().weight.device
-    rounded = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
     total, tokens = 0.0, 0
     for ids, first in rows:
-        if len(ids) <= first:
+        scored = len(ids) - first
+        if scored <= 0:
             continue
         row = torch.tensor([list(ids)], device=device)
-        with rounded:
-            logits = model(row).logits[0, first - 1 : -1].float()
+        logits = model(row, logits_to_keep=scored + 1, use_cache=False).logits[0, :-1].float()
         total += F.cross_entropy(logits, row[0, first:], reduction="sum").item()
-        tokens += len(ids) - first
+        tokens += scored
     if not tokens:
         raise UserError("the held-back texts hold no two tokens in a row; give longer texts")
     return total / tokens

@@ -52,16 +52,20 @@ def judge(loss: float, yardstick: float, margin: float, what: str, name: str) ->
 
 
 def _main(arguments: list[str]) -> dict[str, Any]:
+    from trimllm.registration import import_quickly
+
+    import_quickly()
     from trimllm.checkpoint import load
     from trimllm.compress.calibration import mean_loss
     from trimllm.kernels import is_quantized
-    from trimllm.precision import compute_dtype
+    from trimllm.precision import compute_dtype, round_weights_
 
     checkpoint, file, device = arguments
     model, _ = load(checkpoint, device=device, verify=False)
     # Packed weights come with kernels that have a type of their own.
-    dtype = compute_dtype("float32" if is_quantized(model) else "auto", device)
-    return {"loss": mean_loss(model, files.read_json(file), dtype)}
+    if not is_quantized(model):
+        round_weights_(model, compute_dtype("auto", device))
+    return {"loss": mean_loss(model, files.read_json(file))}
 
 
 if __name__ == "__main__":

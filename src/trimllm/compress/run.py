@@ -220,14 +220,15 @@ def _dense_losses(
 ) -> tuple[dict[str, float], list[tuple[list[int], int]]]:
     from trimllm.compress.calibration import mean_loss, scored_rows
     from trimllm.compress.yardstick import yardstick
-    from trimllm.precision import compute_dtype
+    from trimllm.precision import compute_dtype, round_weights_, rounded_copy
 
     with _timed(seconds, "yardstick"):
         rows = scored_rows(tokenizer, held_back, settings.max_tokens)
         # Losses are told apart by tenths; bfloat16 moves them by thousandths.
         fast = compute_dtype("auto", settings.device)
-        losses = {"dense": mean_loss(model, rows, fast)}
-        losses["yardstick"] = mean_loss(yardstick(method, model, settings), rows, fast)
+        losses = {"dense": mean_loss(rounded_copy(model, fast), rows)}
+        plain = yardstick(method, model, settings)
+        losses["yardstick"] = mean_loss(round_weights_(plain, fast), rows)
     return losses, rows
 
 

@@ -81,6 +81,25 @@ def test_importance_is_the_sum_over_a_structures_weights(family: str) -> None:
     assert (found > 0).all()
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradients_of_texts_together_are_the_sum_of_each_alone(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llm_pruner, "has_bfloat16", lambda: False)
+    model = tiny(family)
+    ids = some_ids().flatten().tolist()
+    # of many lengths, more than run at once, and one that has nothing to predict
+    texts = [ids[at : at + 2 + at % 5] for at in range(llm_pruner.TEXTS_AT_ONCE + 3)] + [[1]]
+    llm_pruner.gradients(model, texts)
+    weights = [p for parameters in unit_parameters(model).values() for p in parameters]
+    found = [weight.grad.clone() for weight in weights]
+    model.zero_grad()
+    for text in texts[:-1]:
+        row = torch.tensor([text])
+        model(row, labels=row).loss.backward()
+    torch.testing.assert_close(found, [weight.grad for weight in weights], rtol=1e-3, atol=1e-5)
+
+
 def test_a_share_that_cannot_be_reached_is_refused() -> None:
     model = drop(tiny("opt"), [Unit(block, "mlp") for block in range(4)])
     with pytest.raises(UserError, match="cannot lose heads"):

@@ -54,7 +54,7 @@ def main() -> None:
         left={"type": int, "default": 0, "help": "units left before the scan (0: all)"},
         count={"type": int, "default": 0, "help": "documents of a single run (0: the table)"},
         dtype={"default": "auto", "choices": ["auto", "float32", "bfloat16"]},
-        budget={"type": int, "default": 8192, "help": "row budget (8192)"},
+        budget={"type": int, "help": "row budget (that of the type)"},
         eliminate={"action": "store_true", "help": "stop hopeless candidates"},
     )
     if args.count:

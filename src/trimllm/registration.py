@@ -71,7 +71,7 @@ def register_when_needed() -> None:
 def import_quickly() -> None:
     """Import what a process with a model needs, in two thirds of the time; only in own processes.
 
-    Without scikit-learn and SciPy, which serve assisted generation and object detection. And without
+    Without scikit-learn and SciPy, which serve assisted generation and object detection; without
     looking for garbage, of which imports leave none, in thousands of modules time and again.
     """
     gc.disable()

@@ -35,6 +35,8 @@ OVERHEAD = 2 * GIB
 KEPT_FOR_BACKWARD = 80
 # Bytes that a scan holds for each token of its row budget, in multiples of the width.
 SCAN_BUFFERS = 40
+# Tokens that a scan in 16 bits holds unless told otherwise (ROW_BUDGETS of the scan).
+ROW_BUDGET = 32768
 # Tokens of the longest document of a batch.
 LONGEST = 512
 
@@ -84,7 +86,7 @@ def forward_bytes(
     elif task == "trim" and config["compute"]["processes"] == 1:
         there *= 1 + demand.WEIGHT / 2
     tokens = config["evaluate"]["batch_tokens"] if task == "evaluate" else None
-    tokens = tokens or config["trim"]["row_budget"]
+    tokens = tokens or config["trim"]["row_budget"] or ROW_BUDGET
     buffers = SCAN_BUFFERS * demand.width(model) * tokens
     return {"weights": 2.0 * there, "streams": buffers, "overhead": OVERHEAD}
 

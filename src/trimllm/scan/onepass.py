@@ -28,6 +28,10 @@ from trimllm.units import Unit, adapter_of, unit_layers, unit_parameters
 from trimllm.units.adapters import Adapter, Workspace, device_of
 from trimllm.units.presence import present
 
+# Streams x tokens by bytes of a number: what is fastest on a CPU, 32768 by a tenth over 8192 in 16
+# bits (fewer small products) and 8192 by a twentieth in float32 (caches).
+ROW_BUDGETS = {2: 32768, 4: 8192}
+
 
 @dataclass
 class Scan:
@@ -73,7 +77,7 @@ def scan(
     *,
     eliminate: bool = False,
     keep: int = 1,
-    row_budget: int = 8192,
+    row_budget: int | None = None,
     progress: Progress | None = None,
     processes: Processes = ALONE,
     residual_fault: bool = False,
@@ -87,7 +91,8 @@ def scan(
             always those of the exhaustive scan; scores of eliminated units are not known.
         keep: how many units will be dropped after this scan.
         row_budget: streams x tokens that run at once; bounds memory, whatever the number of
-            documents. A document that exceeds it by itself is scanned in groups of candidates.
+            documents; None takes ROW_BUDGETS. A document that exceeds it by itself is scanned in
+            groups of candidates.
         progress: counts documents and packed tokens.
         processes: share the batches with other processes, each of which has the model and the
             documents and calls this; all get the same result, that of one process, bit by bit.
@@ -110,6 +115,7 @@ def scan(
     room = max_positions(model)
     rows = [_fit(row_of(tokenizer, document), room) for document in documents]
     answers = [document.answer for document in documents]
+    row_budget = row_budget or ROW_BUDGETS[model.get_input_embeddings().weight.element_size()]
     run = _ScanRun(model, rows, answers, row_budget, residual_fault)
     left = batches(rows, max(1, row_budget // (len(run.layers) + 1)), device_of(model))
     while turn := list(islice(left, processes.size)):

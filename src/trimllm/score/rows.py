@@ -17,6 +17,9 @@ from torch import Tensor
 
 # From this number of streams on, attention takes one row at a time.
 MANY_STREAMS = 8
+# Up to so many scores, batched products are faster on a CPU than its fused attention: twice for
+# rows of 30 tokens, half as fast for rows of 200.
+FEW_SCORES = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class Batch:
         output: Tensor,
     ) -> None:
         """Attention inside every row; all tensors (streams, tokens, heads, head width)."""
-        streams, _, heads, width = query.shape
+        streams = len(query)
         for number, group in enumerate(self.groups):
             # With many streams a row is work enough for a call, and taken by itself it is a view;
             # with few, rows of one length go together.
@@ -122,17 +125,15 @@ class Batch:
                 at = group.first + start * group.length
                 place = slice(at, at + together * group.length)
                 rows = (streams, together, group.length)
-                mixed = F.scaled_dot_product_attention(
-                    query[:, place].reshape(-1, group.length, heads, width).transpose(1, 2),
+                mixed = _attention(
+                    query[:, place].unflatten(1, rows[1:]).flatten(0, 1).transpose(1, 2),
                     _looked_at(key, place, rows, group.shared).transpose(1, 2),
                     _looked_at(value, place, rows, group.shared).transpose(1, 2),
-                    attn_mask=mask[start : start + together].repeat(
-                        streams if together > 1 else 1, 1, 1, 1
-                    ),
-                    scale=scaling,
-                    enable_gqa=key.shape[2] != heads,
+                    mask[start : start + together],
+                    scaling,
                 )
-                output[:, place] = mixed.transpose(1, 2).reshape(streams, -1, heads, width)
+                own = output[:, place].unflatten(1, rows[1:])
+                own.copy_(mixed.transpose(1, 2).unflatten(0, rows[:2]))
 
     def _mask(self, number: int, window: int | None, like: Tensor) -> Tensor:
         """(rows, 1, length, shared + length), 0 where a token may look and -inf elsewhere.
@@ -155,6 +156,28 @@ class Batch:
             mask = mask.masked_fill_(~seen, float("-inf"))[:, None]
             self.masks[number, window] = mask
         return mask
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float) -> Tensor:
+    """Attention of rows (rows, heads, length, head width), `mask` for the last of them in turn.
+
+    Scores are float32 either way.
+    """
+    rows, heads, length, width = query.shape
+    _, shared_heads, seen, _ = key.shape
+    if query.device.type != "cpu" or rows * heads * length * seen > FEW_SCORES:
+        if len(mask) > 1:
+            mask = mask.repeat(rows // len(mask), 1, 1, 1)
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, scale=scaling, enable_gqa=shared_heads != heads
+        )
+    # Heads that share a key are one product: (rows x shared heads, heads of each x length, ...).
+    asking = query.float().reshape(rows * shared_heads, -1, width)
+    scores = torch.bmm(asking, key.float().reshape(rows * shared_heads, seen, width).mT)
+    each = scores.view(-1, len(mask), heads, length, seen).mul_(scaling).add_(mask)
+    weights = each.softmax(-1).to(value.dtype).view(rows * shared_heads, -1, seen)
+    mixed = torch.bmm(weights, value.reshape(rows * shared_heads, seen, width))
+    return mixed.view(rows, heads, length, width)
 
 
 def _looked_at(tensor: Tensor, place: slice, rows: tuple[int, int, int], shared: int) -> Tensor:

@@ -163,7 +163,7 @@ def trim_epoch(
     initial: Scan | None = None,
     documents_per_epoch: int | None = None,
     eliminate: bool = False,
-    row_budget: int = 8192,
+    row_budget: int | None = None,
     calibration_documents: int | None = None,
     team: Team = ONE,
 ) -> dict[str, Any]:

@@ -24,7 +24,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, float, int | None, Tensor], None]
 
 # Tokens that go through a unit's matrix products at once on a CPU: what they need stays in the
 # cache, which makes everything but the products nearly free.
-CPU_BLOCK = 512
+CPU_BLOCK = 1024
 
 
 class Workspace:
@@ -100,8 +100,11 @@ class Adapter:
 
 
 def blocks_of(tensor: Tensor) -> tuple[Tensor, ...]:
-    """Views of a (tokens, ...) tensor that fit a cache; the whole of it on a GPU."""
-    return tensor.split(CPU_BLOCK) if tensor.device.type == "cpu" else (tensor,)
+    """Views of a (tokens, ...) tensor that fit a cache, of nearly one size; on a GPU the whole."""
+    parts = -(-len(tensor) // CPU_BLOCK) if tensor.device.type == "cpu" else 1
+    even = -(-len(tensor) // parts)
+    # What the kernels of matrix products take at a time.
+    return tensor.split(even + -even % 32)
 
 
 def linear(module: nn.Module, x: Tensor, out: Tensor) -> Tensor:

@@ -33,12 +33,12 @@ class Workspace:
     def __init__(self) -> None:
         self.buffers: dict[str, Tensor] = {}
 
-    def get(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        """An uninitialized tensor of `shape`, with the type and device of `like`."""
-        size = math.prod(shape)
+    def get(self, name: str, like: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        """An uninitialized tensor of `shape`, with the device of `like` and its type or `dtype`."""
+        size, dtype = math.prod(shape), dtype or like.dtype
         buffer = self.buffers.get(name)
-        if buffer is None or buffer.numel() < size or buffer.dtype != like.dtype:
-            buffer = self.buffers[name] = like.new_empty(size)
+        if buffer is None or buffer.numel() < size or buffer.dtype != dtype:
+            buffer = self.buffers[name] = like.new_empty(size, dtype=dtype)
         return buffer[:size].view(shape)
 
 
@@ -126,11 +126,15 @@ def add_linear_(stream: Tensor, module: nn.Module, x: Tensor) -> None:
         stream += module.bias
 
 
-def rms_norm(module: nn.Module, x: Tensor, out: Tensor) -> Tensor:
+def rms_norm(module: nn.Module, x: Tensor, work: Workspace) -> Tensor:
     """RMS norm of x (tokens, width) in float32, in half the passes of the stock module."""
-    scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    wide = work.get("wide", x, *x.shape, dtype=torch.float32).copy_(x)
+    scale = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
     scale = scale.square_().div_(x.shape[-1]).add_(module.variance_epsilon).rsqrt_()
-    return torch.mul(x, scale, out=out).mul_(module.weight)
+    normed = wide.mul_(scale)
+    if x.dtype != normed.dtype:
+        normed = work.get("normed", x, *x.shape).copy_(normed)
+    return normed.mul_(module.weight)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> Tensor:
@@ -176,7 +180,7 @@ class RotaryAdapter(Adapter):
             projected[name] = get(name, stream, len(flat), width)
         parts = zip(blocks_of(flat), *map(blocks_of, projected.values()), strict=True)
         for block, *outputs in parts:
-            normed = rms_norm(layer.input_layernorm, block, get("normed", stream, *block.shape))
+            normed = rms_norm(layer.input_layernorm, block, rows.work)
             for name, output in zip(projected, outputs, strict=True):
                 linear(getattr(module, f"{name}_proj"), normed, output)
         query, key, value = (tensor.view(heads) for tensor in projected.values())
@@ -196,8 +200,7 @@ class RotaryAdapter(Adapter):
         width = module.gate_proj.out_features
         silu = isinstance(module.act_fn, nn.SiLU | SiLUActivation)
         for block in blocks_of(stream.view(-1, stream.shape[-1])):
-            normed = get("normed", stream, *block.shape)
-            rms_norm(layer.post_attention_layernorm, block, normed)
+            normed = rms_norm(layer.post_attention_layernorm, block, rows.work)
             gate = linear(module.gate_proj, normed, get("gate", stream, len(block), width))
             up = linear(module.up_proj, normed, get("up", stream, len(block), width))
             gate = F.silu(gate, inplace=True) if silu else module.act_fn(gate)

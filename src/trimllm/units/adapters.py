@@ -18,8 +18,8 @@ from transformers.activations import SiLUActivation
 from trimllm.errors import UserError
 from trimllm.units.modeling_trimllm import OPT_PARTS, ROTARY_PARTS, decoder_of
 
-# (query, key, value, scaling, window, output): attention inside the rows, into `output`;
-# all (streams, tokens, heads, head width)
+# (query, key, value, scaling, window, output): attention inside the rows, into `output`, which may
+# be the query; all (streams, tokens, heads, head width)
 Attend = Callable[[Tensor, Tensor, Tensor, float, int | None, Tensor], None]
 
 # Tokens that go through a unit's matrix products at once on a CPU: what they need stays in the
@@ -138,7 +138,7 @@ def rms_norm(module: nn.Module, x: Tensor, work: Workspace) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> Tensor:
-    """Rotary position embedding of x (streams, tokens, heads, head width)."""
+    """Rotary position embedding of x (tokens, heads, head width)."""
     half = x.shape[-1] // 2
     torch.mul(x, cos, out=out)
     out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
@@ -173,25 +173,33 @@ class RotaryAdapter(Adapter):
     def attention_(self, layer: nn.Module, stream: Tensor, rows: Rows) -> None:
         module, get = layer.self_attn, rows.work.get
         flat = stream.view(-1, stream.shape[-1])
-        heads = (*stream.shape[:-1], -1, module.head_dim)
         projected = {}
         for name in ("q", "k", "v"):
             width = getattr(module, f"{name}_proj").out_features
             projected[name] = get(name, stream, len(flat), width)
         parts = zip(blocks_of(flat), *map(blocks_of, projected.values()), strict=True)
+        done = 0
         for block, *outputs in parts:
             normed = rms_norm(layer.input_layernorm, block, rows.work)
+            # Of which token each row of the block is, in whatever stream.
+            token = torch.arange(done, done + len(block), device=block.device) % stream.shape[1]
+            turn = [angle[token] for angle in rows.rotary]
+            done += len(block)
             for name, output in zip(projected, outputs, strict=True):
-                linear(getattr(module, f"{name}_proj"), normed, output)
+                projection = getattr(module, f"{name}_proj")
+                if name == "v":
+                    linear(projection, normed, output)
+                    continue
+                plain = linear(projection, normed, get("plain", stream, *output.shape))
+                heads = (len(block), -1, module.head_dim)
+                rotate(plain.view(heads), *turn, output.view(heads))
+        heads = (*stream.shape[:-1], -1, module.head_dim)
         query, key, value = (tensor.view(heads) for tensor in projected.values())
-        query = rotate(query, *rows.rotary, get("rotated q", stream, *query.shape))
-        key = rotate(key, *rows.rotary, get("rotated k", stream, *key.shape))
         # Qwen2 decides layer by layer, Mistral once for all.
         window = getattr(module, "sliding_window", None)
         if family_of(module.config.model_type) == "mistral":
             window = module.config.sliding_window
-        mixed = projected["q"].view(heads)
-        rows.attend(query, key, value, module.scaling, window, mixed)
+        rows.attend(query, key, value, module.scaling, window, query)
         for block, part in zip(blocks_of(flat), blocks_of(projected["q"]), strict=True):
             add_linear_(block, module.o_proj, part)
 

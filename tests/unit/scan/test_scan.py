@@ -15,8 +15,8 @@ import trimllm
 from trimllm.data import Document
 from trimllm.errors import UserError
 from trimllm.scan import importance, norm_importance, scan
-from trimllm.score import encode_pair, score
-from trimllm.units import Unit, adapter_of, drop, unit_layers, units
+from trimllm.score import encode_pair, rows, score
+from trimllm.units import Unit, adapter_of, adapters, drop, unit_layers, units
 
 
 def one_by_one(model: torch.nn.Module, docs: list[Document]) -> dict[Unit | None, tuple]:
@@ -37,7 +37,12 @@ def one_by_one(model: torch.nn.Module, docs: list[Document]) -> dict[Unit | None
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("row_budget", [1, 150, 100_000])
 @pytest.mark.parametrize("trimmed", [False, True])
-def test_scan_is_exhaustive_dropping(family: str, row_budget: int, trimmed: bool) -> None:
+@pytest.mark.parametrize("few_scores", [0, rows.FEW_SCORES], ids=["fused", "products"])
+def test_scan_is_exhaustive_dropping(
+    family: str, row_budget: int, trimmed: bool, few_scores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "FEW_SCORES", few_scores)
+    monkeypatch.setattr(adapters, "CPU_BLOCK", 32)
     model, docs = tiny(family), random_documents(9)
     if trimmed:
         drop(model, [Unit(0, "attention"), Unit(2, "mlp"), Unit(4, "mlp")])

@@ -10,8 +10,8 @@ from models import FAMILIES, tiny, word_tokenizer
 
 from trimllm.data import Document
 from trimllm.errors import UserError
-from trimllm.score import Row, batches, encode_pair, row_of, score, score_rows
-from trimllm.units import Unit, drop
+from trimllm.score import Row, batches, encode_pair, row_of, rows, score, score_rows
+from trimllm.units import Unit, adapters, drop
 
 
 def random_rows(count: int, seed: int = 0) -> list[Row]:
@@ -40,12 +40,18 @@ def separately(model: torch.nn.Module, row: Row) -> tuple[list[float], list[bool
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("trimmed", [False, True])
 @pytest.mark.parametrize("budget", [1, 40, 10_000])
-def test_packed_rows_are_separate_rows(family: str, trimmed: bool, budget: int) -> None:
+@pytest.mark.parametrize("few_scores", [0, rows.FEW_SCORES], ids=["fused", "products"])
+def test_packed_rows_are_separate_rows(
+    family: str, trimmed: bool, budget: int, few_scores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "FEW_SCORES", few_scores)
+    # several blocks, which begin in the middle of a row
+    monkeypatch.setattr(adapters, "CPU_BLOCK", 32)
     model = tiny(family)
     if trimmed:
         drop(model, [Unit(0, "mlp"), Unit(3, "attention"), Unit(4, "mlp")])
-    rows = random_rows(17)
-    for row, scored in zip(rows, score_rows(model, rows, token_budget=budget), strict=True):
+    packed = random_rows(17)
+    for row, scored in zip(packed, score_rows(model, packed, token_budget=budget), strict=True):
         sums, greedy = separately(model, row)
         assert scored.log_likelihoods == pytest.approx(sums, abs=2e-4)
         assert list(scored.greedy) == greedy

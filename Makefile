@@ -90,6 +90,7 @@ figures: $(STAMP)
 
 report: figures
 	$(BIN)/snakemake --cores '$(CORES)' all --report report.html $(KEPT)
+
 plan: $(STAMP)
 	$(BIN)/python workflow/lib/plan.py $(TARGET) --configfile '$(CONFIG)' \
 		$(if $(PARALLEL),--parallel $(PARALLEL))

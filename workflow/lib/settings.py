@@ -133,6 +133,12 @@ def read_domain(
     if "train" not in domain and key[0] == "domains":
         problem = f"{path} has no training set; it can stand under tables.near only"
         raise ConfigError(source_of(key, name, files), key, name, problem)
+    for file in local_files(domain):
+        if not os.path.isfile(file):
+            unset = re.search(r"\$\{?(\w+)", file)
+            why = f": {unset[1]} is not set in the environment" if unset else ""
+            problem = f"{path} reads file {file}, which does not exist{why}"
+            raise ConfigError(source_of(key, name, files), key, name, problem)
     return {"name": name, **domain}
 
 
@@ -324,9 +330,6 @@ def _problems(
                 known = ", ".join(sorted(wheels)) or "none"
                 problem = f"reads wheel {wheel!r}, which is not among `wheels` (there are: {known})"
                 yield ["domains", index], name, problem
-        for file in local_files(domain):
-            if not os.path.isfile(file):
-                yield ["domains", index], name, f"reads file {file}, which does not exist"
     yield from _benchmark_problems(config["benchmark"], domains)
     yield from _compress_problems(config["compress"])
     processes, batch = config["compute"]["processes"], config["finetune"]["batch_size"]

@@ -137,7 +137,9 @@ def _read_file(source: Mapping[str, Any]) -> Read:
     path = expand(source["file"])
     if not path.is_file():
         raise UserError(f"file {path} does not exist")
-    read = Read(path.name, sha256={path.name: files.sha256_of(path)})
+    # Splits of several data sets often have one name, and the folder tells them apart.
+    title = f"{path.parent.name}/{path.name}"
+    read = Read(title, sha256={title: files.sha256_of(path)})
     try:
         if path.suffix == ".parquet":
             import pyarrow.parquet

@@ -1,0 +1,89 @@
+"""The example that reads the real data sets out of local files: here its files, made small."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from runs import CUT, ROOT, counts, snakemake
+
+EXAMPLE = ROOT / "config" / "mirror.example.yaml"
+DOMAINS = sorted((ROOT / "config" / "domains" / "mirror").glob("*.yaml"))
+# The example's limits would leave small files nothing to train on.
+SMALL = {
+    "trim": json.dumps({"calibration_documents": 4, "drops_per_epoch": 3}),
+    "evaluate": json.dumps({"documents": 8}),
+}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder with every file that the example's domains name, of 40 rows each."""
+    folder = tmp_path / "data"
+    for number, name in enumerate(named_files()):
+        rows = [
+            {
+                "question": f"What comes after {100 * number + row} in file {number}?",
+                "context": f"Numbers grow by one, {row} like the others.",
+                "choices": [f"number {row + i}" for i in range(1, 5)],
+                "answer": row % 4,
+                "answer_text": f"number {row}",
+            }
+            for row in range(40)
+        ]
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def named_files() -> list[str]:
+    texts = "".join(path.read_text() for path in DOMAINS)
+    return sorted(set(re.findall(r"\$\{TRIMLLM_DATA\}/([^\"]+)", texts)))
+
+
+def test_every_domain_is_read_without_a_network(tmp_path: Path, data: Path) -> None:
+    run = snakemake(
+        tmp_path,
+        "data",
+        "results/data/pubmedqa/report.json",
+        "results/data/legalbench/report.json",
+        prefix=CUT,
+        configfile=EXAMPLE,
+        extra={"TRIMLLM_DATA": str(data)},
+        **SMALL,
+    )
+    assert run.returncode == 0, run.stderr[-4000:]
+    for path in DOMAINS:
+        domain = yaml.safe_load(path.read_text())
+        folder = tmp_path / "results" / "data" / path.stem
+        report = json.loads((folder / "report.json").read_text())
+        sizes = {name: split["documents"] for name, split in report["splits"].items()}
+        tests = {f"tests/{task}": 8 for task in domain["tests"]}
+        trained = {"train": 36, "calibration": 4} if "train" in domain else {}
+        assert sizes == tests | trained, path.stem
+        assert sum(entry["rows_failed"] for entry in report["sets"].values()) == 0
+
+
+def test_the_example_names_the_files_that_it_needs() -> None:
+    header = EXAMPLE.read_text()
+    for name in named_files():
+        folder, file = name.split("/")
+        assert re.search(rf"{folder}/\S*{file.split('_')[0].split('.')[0]}", header), name
+
+
+def test_one_word_builds_the_whole_example(tmp_path: Path, data: Path) -> None:
+    run = snakemake(tmp_path, "-n", "all", configfile=EXAMPLE, extra={"TRIMLLM_DATA": str(data)})
+    assert run.returncode == 0, run.stderr
+    jobs = counts(run.stdout + run.stderr)
+    assert jobs["full_ft"] == 5 and jobs["fetch_wheel"] == 1 and jobs["table4"] == 1
+
+
+def test_a_missing_variable(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRIMLLM_DATA", raising=False)
+    line = refused(configfile=EXAMPLE)
+    assert "TRIMLLM_DATA is not set" in line and "mirror/piqa.yaml" in line

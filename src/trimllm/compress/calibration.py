@@ -36,6 +36,22 @@ def pack(encoded: Sequence[Sequence[int]], row_tokens: int) -> list[Tensor]:
     return [torch.tensor([row]) for row in rows]
 
 
+def shares(
+    documents: Sequence[tuple[str, str]], calibration: int, held_back: int
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Texts to calibrate on, and other documents to prove a checkpoint on.
+
+    Of too few documents the proof takes its share first: without one no checkpoint is kept.
+
+    Args:
+        documents: prompts and answers; what is there twice is taken once.
+        calibration, held_back: how many of each are wanted.
+    """
+    different = list(dict.fromkeys(documents))
+    count = min(calibration, max(0, len(different) - held_back))
+    return ["".join(pair) for pair in different[:count]], different[count:][:held_back]
+
+
 # Token ids, and the place of the first one that is scored.
 ScoredRow = tuple[Sequence[int], int]
 

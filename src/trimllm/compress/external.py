@@ -31,6 +31,11 @@ ENGINES = {
 TAIL = 3
 
 
+def variable(engine: str) -> str:
+    """The environment variable that names the Python of an engine's environment."""
+    return f"TRIMLLM_{ENGINES[engine][0].upper()}_PYTHON"
+
+
 def engine_python(engine: str, python: Path | None = None) -> Path:
     """The Python of an engine's environment: `python`, else the variable, else what make built.
 
@@ -44,12 +49,12 @@ def engine_python(engine: str, python: Path | None = None) -> Path:
     if engine not in ENGINES:
         raise UserError(f"there is no external engine {engine!r}; choose from {', '.join(ENGINES)}")
     folder = ENGINES[engine][0]
-    variable = f"TRIMLLM_{folder.upper()}_PYTHON"
-    if python is not None or (python := os.environ.get(variable)):
+    name = variable(engine)
+    if python is not None or (python := os.environ.get(name)):
         if not os.access(python, os.X_OK) or Path(python).is_dir():
             raise UserError(
                 f"the engine {engine} is not installed: {python} cannot be run; correct the path "
-                f"(or {variable}), or run `make envs`"
+                f"(or {name}), or run `make envs`"
             )
         return Path(python).absolute()
     for root in (Path.cwd(), Path(__file__).resolve().parents[3]):
@@ -59,7 +64,7 @@ def engine_python(engine: str, python: Path | None = None) -> Path:
             return environment / "bin/python"
     raise UserError(
         f"the engine {engine} is not installed: run `make envs` in the project's folder, or name "
-        f"the Python of its environment in {variable}"
+        f"the Python of its environment in {name}"
     )
 
 

@@ -176,20 +176,35 @@ def config_changes(config: Any, kept: Plan) -> dict[str, int]:
     }
 
 
-def gradients(model: nn.Module, encoded: Sequence[Sequence[int]]) -> None:
+def gradients(
+    model: nn.Module, encoded: Sequence[Sequence[int]], *, on_host: bool | None = None
+) -> None:
     """Leave dL/dw of the summed losses of all texts in the weights of the units.
 
     A text's loss is its mean over tokens. A CPU multiplies in bfloat16 where it is fast at that.
+
+    Args:
+        on_host: sum gradients in host memory, text by text, and leave the model there: a GPU that
+            holds the weights need not hold as much again. None: where the model is on a GPU.
     """
     device = model.get_input_embeddings().weight.device
+    on_host = device.type != "cpu" if on_host is None else on_host
     model.requires_grad_(False)
-    for parameters in unit_parameters(model).values():
-        for parameter in parameters:
-            parameter.requires_grad_(True)
+    wanted = [p for parameters in unit_parameters(model).values() for p in parameters]
+    sums: dict[nn.Parameter, Tensor] = {}
+
+    def put_away(parameter: nn.Parameter) -> None:
+        found, parameter.grad = parameter.grad.to("cpu"), None
+        sums[parameter] = found if parameter not in sums else sums[parameter].add_(found)
+
+    for parameter in wanted:
+        parameter.requires_grad_(True)
+    hooks = [p.register_post_accumulate_grad_hook(put_away) for p in wanted if on_host]
     texts = sorted((ids for ids in encoded if len(ids) > 1), key=len)
     fast = device.type == "cpu" and has_bfloat16()
-    for start in range(0, len(texts), TEXTS_AT_ONCE):
-        some = [torch.tensor(list(ids), device=device) for ids in texts[start:][:TEXTS_AT_ONCE]]
+    at_once = 1 if on_host else TEXTS_AT_ONCE
+    for start in range(0, len(texts), at_once):
+        some = [torch.tensor(list(ids), device=device) for ids in texts[start:][:at_once]]
         # What stands after a text is never seen by it: attention is causal.
         rows = pad_sequence(some, batch_first=True)
         targets = pad_sequence(some, batch_first=True, padding_value=-100)[:, 1:]
@@ -197,6 +212,12 @@ def gradients(model: nn.Module, encoded: Sequence[Sequence[int]]) -> None:
             logits = model(rows, use_cache=False).logits[:, :-1]
         losses = F.cross_entropy(logits.float().mT, targets, reduction="none")
         (losses.sum(1) / (targets >= 0).sum(1)).sum().backward()
+    if on_host:
+        for hook in hooks:
+            hook.remove()
+        model.to("cpu")
+        for parameter, total in sums.items():
+            parameter.grad = total
 
 
 def compress(job: CompressJob) -> Compressed:

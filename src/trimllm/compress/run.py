@@ -83,7 +83,8 @@ def check(
     if method not in UNCALIBRATED and texts < settings.min_texts:
         raise UserError(
             f"{method} needs at least {settings.min_texts} calibration texts and got {texts}; "
-            "give the domain more training documents or raise compress.calibration_documents"
+            "give the domain more training documents, or raise compress.calibration_documents or "
+            "lower compress.held_back_documents"
         )
     config = _config_of(Path(source))
     if method in FOUR_BIT:
@@ -166,17 +167,22 @@ def compress(
 
     settings = settings or CompressSettings()
     engine = check(method, source, len(texts), engine=engine, settings=settings)
+    if not held_back:
+        raise UserError(
+            f"{method} has no held-back texts to prove itself on; give the domain more training "
+            "documents"
+        )
     if common := set(texts) & {"".join(one) for one in held_back}:
         raise UserError(f"{len(common)} held-back texts are calibration texts too; take others")
     seconds: dict[str, float] = {}
     temporary = files.new_sibling(output)
     workspace = files.new_sibling(output)
     try:
-        model, tokenizer = store.load(source, dtype="float32", device=settings.device)
-        longest = min(settings.max_tokens, model.config.max_position_embeddings)
-        settings = replace(settings, max_tokens=longest)
-        losses, rows = _dense_losses(method, model, tokenizer, held_back, settings, seconds)
+        longest = _config_of(Path(source))["max_position_embeddings"]
+        settings = replace(settings, max_tokens=min(settings.max_tokens, longest))
+        losses, rows = _dense_losses(method, source, held_back, settings, seconds)
         with _timed(seconds, "compress"):
+            model, tokenizer = store.load(source, dtype="float32", device=settings.device)
             module = importlib.import_module(f"trimllm.compress.{method}")
             job = CompressJob(model, tokenizer, list(texts), engine, settings, workspace)
             made: Compressed = module.compress(job)
@@ -187,6 +193,7 @@ def compress(
             )
         record = _record(method, engine, source, temporary, made, losses, seconds, settings)
         record |= {"calibration_texts": len(texts), "held_back_texts": len(held_back)}
+        record = files.sealed(record)
         files.write_json(temporary / f"{RECORD}.json", record)
         files.write_manifest(temporary, provenance() if provenance else None)
         temporary.chmod(0o755)
@@ -212,23 +219,29 @@ class _timed:
 
 def _dense_losses(
     method: str,
-    model: Any,
-    tokenizer: Any,
+    source: str | Path,
     held_back: Sequence[HeldBack],
     settings: CompressSettings,
     seconds: dict[str, float],
 ) -> tuple[dict[str, float], list[tuple[list[int], int]]]:
+    """Losses of the dense model and of the yardstick, and the rows that they are taken on.
+
+    The model is loaded for itself, and is gone before the one that is compressed comes: two at a
+    time would not fit a GPU that holds one.
+    """
+    from trimllm.checkpoint import store
     from trimllm.compress.calibration import mean_loss, scored_rows
-    from trimllm.compress.yardstick import yardstick
-    from trimllm.precision import compute_dtype, round_weights_, rounded_copy
+    from trimllm.compress.yardstick import make_yardstick_
+    from trimllm.precision import compute_dtype, round_weights_
 
     with _timed(seconds, "yardstick"):
+        model, tokenizer = store.load(source, dtype="float32", device=settings.device)
         rows = scored_rows(tokenizer, held_back, settings.max_tokens)
         # Losses are told apart by tenths; bfloat16 moves them by thousandths.
-        fast = compute_dtype("auto", settings.device)
-        losses = {"dense": mean_loss(rounded_copy(model, fast), rows)}
-        plain = yardstick(method, model, settings)
-        losses["yardstick"] = mean_loss(round_weights_(plain, fast), rows)
+        round_weights_(model, compute_dtype("auto", settings.device))
+        losses = {"dense": mean_loss(model, rows)}
+        make_yardstick_(method, model, settings)
+        losses["yardstick"] = mean_loss(model, rows)
     return losses, rows
 
 

@@ -17,7 +17,6 @@ checkpoint would not stand out.)
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
@@ -43,9 +42,8 @@ NAMES = {
 
 
 @torch.no_grad()
-def yardstick(method: str, model: nn.Module, settings: CompressSettings) -> nn.Module:
-    """A changed copy of a dense model; see the table above."""
-    model = copy.deepcopy(model)
+def make_yardstick_(method: str, model: nn.Module, settings: CompressSettings) -> None:
+    """Change a dense model in place; see the table above."""
     if method == "llm_pruner":
         generator = torch.Generator().manual_seed(settings.seed)
         llm_pruner.cut(
@@ -53,15 +51,14 @@ def yardstick(method: str, model: nn.Module, settings: CompressSettings) -> nn.M
             llm_pruner.plan(model, settings.kept),
             lambda sides: torch.rand(int(sides[0].owner.max()) + 1, generator=generator),
         )
-        return model
+        return
     change: Callable[[Tensor], Tensor] = {
         "llm_int8": int8_to_nearest,
         "sparsegpt_2_4": two_of_four,
     }.get(method, lambda weight: int4.round_to_nearest(weight, settings.group_size))
     for name in linear_names(model):
         weight = model.get_submodule(name).weight
-        weight.copy_(change(weight))
-    return model
+        weight.copy_(change(weight.float()))
 
 
 def int8_to_nearest(weight: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from models import tiny, word_tokenizer
 
-from trimllm.compress.calibration import mean_loss, scored_rows
+from trimllm.compress.calibration import mean_loss, scored_rows, shares
 from trimllm.errors import UserError
 
 PAIRS = [("w1 w2 w3", " w4"), ("w5 w6", " w7 w8"), ("w9 w10 w11 w12", " w13")]
@@ -39,3 +39,13 @@ def test_the_loss_is_that_of_the_scored_tokens() -> None:
     assert mean_loss(model, rows) == pytest.approx(sum(losses) / 4, rel=1e-5)
     with pytest.raises(UserError, match="no two tokens in a row"):
         mean_loss(model, [([5], 1)])
+
+
+@pytest.mark.parametrize(
+    "there, calibrated, held", [(200, 80, 48), (128, 80, 48), (60, 12, 48), (30, 0, 30), (0, 0, 0)]
+)
+def test_the_proof_takes_its_share_first(there: int, calibrated: int, held: int) -> None:
+    pairs = [(f"question {number}", " answer") for number in range(there)] * 2
+    texts, held_back = shares(pairs, 80, 48)
+    assert (len(texts), len(held_back)) == (calibrated, held)
+    assert not set(texts) & {"".join(pair) for pair in held_back}

@@ -103,6 +103,11 @@ def test_held_back_texts_must_be_others(dense: Path, tmp_path: Path) -> None:
         compress.compress("llm_int8", dense, TEXTS, TEXTS[:1], tmp_path / "out", settings=SMALL)
 
 
+def test_a_proof_needs_held_back_texts(dense: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no held-back texts to prove itself on"):
+        compress.compress("llm_int8", dense, TEXTS, [], tmp_path / "out", settings=SMALL)
+
+
 def test_packing_keeps_every_text_whole() -> None:
     encoded = [[i] * n for i, n in enumerate([5, 3, 8, 1, 0, 9])]
     rows = [row[0].tolist() for row in calibration.pack(encoded, 9)]

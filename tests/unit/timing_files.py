@@ -35,19 +35,21 @@ class TimingFiles:
         """A model at `rate` tokens/s beside a full one at `full` (None: it is the full one)."""
         factors = (1 - spread, 1.0, 1 + spread)
 
-        def figures(tokens: float, units: float) -> dict[str, Any]:
+        def figures(tokens: float, units: float, operations: int) -> dict[str, Any]:
             sizes = {"units": round(units * UNITS), "embeddings": EMBEDDINGS, "head": HEAD}
             return {
                 "decode_tokens_per_second": quartiles([tokens * f for f in factors]),
                 "prefill_tokens_per_second": quartiles([100 * tokens]),
                 "bytes": sizes | {"total": sum(sizes.values())},
+                "read_bytes_per_token": sizes["units"] + HEAD,
+                "prefill_operations": operations,
                 "share_of_copy": 0.5,
                 "achieved_bytes_per_second": 1e9,
                 "peak_memory_bytes": 10**9,
                 "dtype": "bfloat16",
             }
 
-        content = figures(rate, share) | {
+        content = figures(rate, share, kept) | {
             "hardware": hardware,
             "model": model,
             "recipe": recipe,
@@ -63,8 +65,9 @@ class TimingFiles:
             "provenance": {"git_commit": "0123456789abcdef" * 2, "seed": 0},
         }
         if full is not None:
-            content["baseline"] = figures(full, 1.0)
+            content["baseline"] = figures(full, 1.0, total)
             content["speedup"] = quartiles([rate / full * f for f in factors])
+            content["prefill_speedup"] = quartiles([rate / full])
         content |= changes
         path = self.root / "bench" / hardware / model / f"{recipe}.json"
         path.parent.mkdir(parents=True, exist_ok=True)

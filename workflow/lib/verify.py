@@ -4,8 +4,10 @@
 
 Checked: every file that a manifest names and none besides (checkpoints, committed reference runs);
 prepared documents against their report; every evaluation against its seal, its path, the manifest
-of its checkpoint and the documents that it counts; scans and measurements against their seals. One
-line for each that fails.
+of its checkpoint and the documents that it counts; scans and measurements against their seals;
+records of training and compression against their seals (most checkpoints of a chain are gone) or
+their manifests; the gathered records of a chain against those of its epochs. One line for each that
+fails.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 
 from trimllm import files
 from trimllm.errors import UserError
+from trimllm.paper.chains import read_chain
 from trimllm.paper.measured import read_measurement
 from trimllm.provenance import recorded
 
@@ -58,14 +62,64 @@ def verify_data(report: Path) -> None:
             raise UserError(f"{path} is not what {report} says; delete {report.parent}")
 
 
+def in_manifest(path: Path) -> bool:
+    """Whether a manifest of a folder around a file names it.
+
+    Raises `UserError` if one names it with another content. (Of kept checkpoints, which lack their
+    weights, the manifests are not checked as a whole.)
+    """
+    found = False
+    for folder in path.parents:
+        if (folder / files.MANIFEST).is_file():
+            named = files.read_json(folder / files.MANIFEST)["files"]
+            entry = named.get(path.relative_to(folder).as_posix())
+            if entry and entry["sha256"] != files.sha256_of(path):
+                raise UserError(f"{path} is not what {folder / files.MANIFEST} says")
+            found |= entry is not None
+    return found
+
+
+def check_unchanged(path: Path, *results: dict[str, Any]) -> None:
+    """The results in a file were not changed after they were sealed, or listed in a manifest."""
+    for result in results:
+        files.check_seal(path, result)
+    if not in_manifest(path) and not all(files.SEAL in result for result in results):
+        raise UserError(f"{path} has no seal, and no manifest names it; delete it and make it anew")
+
+
 def verify_seal(path: Path) -> None:
     """A result was not changed after it was written."""
-    files.check_seal(path, files.read_json(path))
+    check_unchanged(path, files.read_json(path))
+
+
+def verify_records(path: Path) -> None:
+    """The records of a chain are complete, unchanged, and those of its epochs that lie there."""
+    epochs = read_chain(path).epochs
+    check_unchanged(path, *epochs)
+    if len(epochs) != epochs[0].get("epochs", len(epochs)):
+        raise UserError(f"{path} holds {len(epochs)} epochs of {epochs[0]['epochs']}; run it again")
+    place = len(path.parts) - 1 - path.parts[::-1].index("records")
+    chain = Path(*path.parts[:place], "models", *path.parts[place + 1 :]).with_suffix("")
+    for lying in sorted(chain.glob("drop_*/epoch.json")):
+        record = files.read_json(lying)
+        if record["epoch"] < len(epochs):
+            gathered = epochs[record["epoch"]]
+            if files.sealed(record) != files.sealed(gathered):
+                raise UserError(f"{path} was not gathered from {lying}; delete {path}")
+
+
+def training_records(folder: Path) -> Iterator[Path]:
+    """Records beside checkpoints, or where these were; what is hidden is being written."""
+    for name in ("epoch", "training", "compression"):
+        for path in folder.glob(f"**/models/**/{name}.json"):
+            if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+                yield path
 
 
 def verify_evaluation(path: Path) -> None:
     """An evaluation is whole and unchanged, and so is what it was made from."""
     one = read_measurement(path)
+    check_unchanged(path, files.read_json(path))
     made = recorded(path)
     place = len(path.parts) - 1 - path.parts[::-1].index("eval")
     root = Path(*path.parts[:place])
@@ -86,6 +140,8 @@ CHECKS: dict[str, tuple[Callable[[Path], Iterator[Path]], Callable[[Path], None]
     "evaluations": (lambda folder: folder.glob("**/eval/**/*.json"), verify_evaluation),
     "scans": (lambda folder: folder.glob("**/scans/**/*.json"), verify_seal),
     "measurements": (lambda folder: folder.glob("**/bench/**/*.json"), verify_seal),
+    "training records": (training_records, verify_seal),
+    "records of chains": (lambda folder: folder.glob("**/records/**/*.jsonl"), verify_records),
 }
 
 

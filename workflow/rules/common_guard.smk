@@ -24,11 +24,26 @@ def refuse_foreign():
         sys.exit(f"error: {path} {why}; delete it (or move it away) and run again")
 
 
+def refuse_foreign_replicates():
+    """End with one line if results under another seed are not what this run would make under it."""
+    folders = list(map(os.path.normpath, config["replicates"]))
+    if found := lineage.foreign_replicate(workflow.dag.jobs, RESULTS, folders, config["seed"]):
+        path, why = found
+        sys.exit(
+            f"error: {path} {why}; take its folder out of `replicates`, or make it anew by "
+            "`make seeds`"
+        )
+
+
 def check_lineage_of_dag(build=workflow._build_dag):
     """Build the DAG, then check. There is no hook where nothing is left to do, and a whole folder of
     another configuration's results looks like that."""
     build()
-    refuse_foreign()
+    try:
+        refuse_foreign()
+        refuse_foreign_replicates()
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 if workflow.is_main_process:

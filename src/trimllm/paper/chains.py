@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.errors import UserError
-from trimllm.files import read_jsonl
+from trimllm.files import check_seal, read_jsonl
 from trimllm.paper.measured import TRIM, Accuracy, Results
 
 KINDS = ("attention", "mlp")
@@ -140,16 +140,27 @@ def _equals(epoch: dict[str, Any], criterion: str) -> set[tuple[int, str]]:
     return {unit for unit, score in scores.items() if score == scores.get(last)}
 
 
+def read_epochs(path: str | Path) -> list[dict[str, Any]]:
+    """The records in a chain's file, as each epoch sealed its own.
+
+    Raises `UserError` if one of them was changed since.
+    """
+    epochs = read_jsonl(path)
+    for one in epochs:
+        check_seal(path, one)
+    return epochs
+
+
 def read_chain(path: str | Path) -> Chain:
     """Read `.../records/{model}/{domain}/trim_{criterion}_r{r}_d{d}.jsonl`.
 
-    Raises `UserError` for a file that is none, is incomplete, or contradicts its path.
+    Raises `UserError` for a file that is none, is incomplete, was changed, or contradicts its path.
     """
     path = Path(path)
     match = TRIM.fullmatch(f"{path.stem}/drop_00")
     if path.suffix != ".jsonl" or not match or len(path.parts) < 3:
         raise UserError(f"{path} is not of the form records/MODEL/DOMAIN/RUN.jsonl")
-    epochs = tuple(read_jsonl(path))
+    epochs = tuple(read_epochs(path))
     needed = {"epoch", "criterion", "units_dropped", "scan", "training", "seconds", "units_total"}
     remedy = "delete it and run the chain again"
     if not epochs or any(not needed <= one.keys() for one in epochs):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.errors import UserError
-from trimllm.files import read_json
+from trimllm.files import check_seal, read_json
 from trimllm.paper.chains import Chain
 
 PAPER_UNITS = 64
@@ -53,11 +53,12 @@ class Measured:
 def read_training(paths: Iterable[str | Path]) -> dict[tuple[str, str, str], dict[str, Any]]:
     """(model, domain, recipe) -> record, of files `.../{model}/{domain}/{recipe}/training.json`.
 
-    Raises `UserError` for a file that records no training passes.
+    Raises `UserError` for a file that records no training passes or was changed.
     """
     found = {}
     for path in map(Path, sorted(map(str, paths))):
         record = read_json(path)
+        check_seal(path, record)
         if not record.get("passes"):
             raise UserError(f"{path} records no training pass; delete it and train again")
         found[path.parts[-4], path.parts[-3], path.parts[-2]] = record

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.errors import UserError
-from trimllm.files import read_json
+from trimllm.files import check_seal, read_json
 from trimllm.paper.measured import TRIM
 
 KEEP = re.compile(r"trim_(?P<pattern>[a-z0-9]+)/keep_(?P<kept>[0-9.]+)")
@@ -80,7 +80,10 @@ class Timing:
 
 
 def read_timing(path: str | Path) -> Timing:
-    """Read one measurement and check it against its path; `UserError` for a foreign file."""
+    """Read one measurement and check it against its path and its seal.
+
+    Raises `UserError` for a file that is missing, incomplete, moved, or edited by hand.
+    """
     path = Path(path)
     parts = path.with_suffix("").parts
     at = len(parts) - 1 - parts[::-1].index("bench") if "bench" in parts else len(parts)
@@ -91,6 +94,7 @@ def read_timing(path: str | Path) -> Timing:
     remedy = "delete it and measure again"
     if not isinstance(content, dict) or not content.keys() >= NEEDED:
         raise UserError(f"{path} is no measurement of throughput; {remedy}")
+    check_seal(path, content)
     for key, value in named.items():
         if content.get(key, value) != value:
             raise UserError(

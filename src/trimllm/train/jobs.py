@@ -71,7 +71,7 @@ def make_checkpoint(
         provenance: called when the work is done, for manifest.json.
 
     Returns:
-        The recipe's record.
+        The recipe's record, sealed: most checkpoints of a chain go, and their records stay.
 
     Raises:
         UserError: what can be mended, whichever process met it.
@@ -83,6 +83,7 @@ def make_checkpoint(
         import torch
 
         model, tokenizer, record = run(job, torch.device(job.device), ONE)
+        record = files.sealed(record)
         checkpoint.save(
             model,
             tokenizer,
@@ -111,7 +112,7 @@ def _in_processes(
         (folder / MODEL).symlink_to(temporary.resolve(), target_is_directory=True)
         files.write_json(folder / JOB, asdict(job))
         run_processes(folder, job.processes, job.threads)
-        record = files.read_json(folder / RECORD)
+        record = files.sealed(files.read_json(folder / RECORD))
         store.complete(temporary, directory, {record_name: record}, provenance())
         return record
     finally:

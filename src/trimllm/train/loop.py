@@ -147,8 +147,10 @@ def train_pass(
             model stays sharded among them (see `parallel.Sharded.unwrap`).
 
     Raises:
-        UserError: nothing is left to train, or the loss is no number any more.
+        UserError: an epoch past the last, nothing left to train, or a loss that is no number.
     """
+    if not 0 <= epoch < epochs:
+        raise UserError(f"epoch {epoch} of 0 to {epochs - 1}: the learning rate ends before")
     start = time.perf_counter()
     device = team.device_of(model)
     dtype = compute_dtype(settings.dtype, device)

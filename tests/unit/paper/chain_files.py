@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from trimllm import files
 
 KINDS = ("attention", "mlp")
 
@@ -69,8 +70,7 @@ def write_chain(
 ) -> Path:
     """Write records/{model}/{domain}/trim_{criterion}_{run}.jsonl."""
     path = root / "records" / model / domain / f"trim_{criterion}_{run}.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(one) + "\n" for one in epochs))
+    files.write_jsonl(path, map(files.sealed, epochs))
     return path
 
 
@@ -79,9 +79,8 @@ def write_training(
 ) -> Path:
     """Write models/tiny/{domain}/{recipe}/training.json."""
     path = root / "models/tiny" / domain / recipe / "training.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     one = {"seconds": seconds, "tokens": tokens, "documents": 8}
-    path.write_text(json.dumps({"passes": [one, one]}))
+    files.write_json(path, files.sealed({"passes": [one, one]}))
     return path
 
 
@@ -95,3 +94,19 @@ def plain_chain(criterion: str = "both") -> list[dict[str, Any]]:
         epoch(1, [(0, "mlp"), (1, "mlp")], first, criterion=criterion),
         epoch(2, [(2, "attention"), (3, "attention")], second, criterion=criterion),
     ]
+
+
+def places(content: Any) -> list[tuple[Any, ...]]:
+    """The way to every single value in a JSON document."""
+    if not isinstance(content, dict | list):
+        return [()]
+    keys = content if isinstance(content, dict) else range(len(content))
+    return [(key, *rest) for key in keys for rest in places(content[key])]
+
+
+def change(content: Any, place: tuple[Any, ...]) -> None:
+    """Change one value, as a person might who knows of no seal."""
+    for key in place[:-1]:
+        content = content[key]
+    old = content[place[-1]]
+    content[place[-1]] = old + 1 if isinstance(old, int | float) else f"{old}?"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
-from chain_files import epoch, every_unit, plain_chain, write_chain
+from chain_files import change, epoch, every_unit, places, plain_chain, write_chain
 from evaluation_files import Evaluations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trimllm import files
 from trimllm.errors import UserError
 from trimllm.paper.chains import KINDS, Run, checkpoints, read_chain, read_chains
 from trimllm.paper.measured import Results
@@ -65,6 +67,23 @@ def test_every_drop_is_counted_once(tmp_path_factory, correct: list[int], drops:
 def test_broken_records_are_refused(tmp_path: Path, change, complaint: str) -> None:
     path = write_chain(tmp_path, change(plain_chain()))
     with pytest.raises(UserError, match=complaint):
+        read_chain(path)
+
+
+@given(st.data())
+def test_no_value_can_be_changed_unnoticed(tmp_path_factory, data: st.DataObject) -> None:
+    """Whichever it is, in whichever epoch; how the file is laid out does not matter."""
+    path = write_chain(tmp_path_factory.mktemp("chain"), plain_chain())
+    epochs = files.read_jsonl(path)
+    path.write_text("".join(json.dumps(one, separators=(",", ":")) + "\n\n" for one in epochs))
+    assert read_chain(path).epochs == tuple(epochs)
+    one = data.draw(st.sampled_from(epochs))
+    place = data.draw(
+        st.sampled_from([p for p in places(one) if p[0] not in ("epoch", "criterion")])
+    )
+    change(one, place)
+    files.write_jsonl(path, epochs)
+    with pytest.raises(UserError, match=r"d6\.jsonl was changed after it was written"):
         read_chain(path)
 
 

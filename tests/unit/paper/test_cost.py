@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimllm.errors import UserError
-from trimllm.files import read_json
+from trimllm.files import read_json, write_json
 from trimllm.paper import cost
 from trimllm.paper.chains import read_chain
 
@@ -61,4 +61,14 @@ def test_a_training_without_passes_is_refused(tmp_path: Path) -> None:
     path = write_training(tmp_path, "full_ft", 1.0)
     path.write_text('{"passes": []}')
     with pytest.raises(UserError, match="no training pass"):
+        cost.read_training([path])
+
+
+def test_a_training_that_was_made_faster_by_hand_is_refused(tmp_path: Path) -> None:
+    path = write_training(tmp_path, "full_ft", 1.0)
+    assert cost.read_training([path])["tiny", "sciq", "full_ft"]["passes"][1]["seconds"] == 1.0
+    content = read_json(path)
+    content["passes"][1]["seconds"] = 0.5
+    write_json(path, content)
+    with pytest.raises(UserError, match=r"training\.json was changed after it was written"):
         cost.read_training([path])

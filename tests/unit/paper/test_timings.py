@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from timing_files import TimingFiles
 
+from trimllm import files
 from trimllm.errors import UserError
 from trimllm.paper.timings import Timings, read_timing, trimmed_by
 
@@ -80,4 +81,15 @@ def test_a_file_in_the_wrong_place(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.write_text("{}")
     with pytest.raises(UserError, match="not of the form bench/HARDWARE/MODEL/RECIPE.json"):
+        read_timing(path)
+
+
+def test_a_measurement_that_was_changed_by_hand_is_refused(timings: TimingFiles) -> None:
+    path = timings.add("trim_half/keep_50", 20, kept=22)
+    content = files.sealed(files.read_json(path))
+    files.write_json(path, content)
+    assert read_timing(path).median("decode_tokens_per_second") == 20
+    content["decode_tokens_per_second"]["median"] = 30.0
+    files.write_json(path, content)
+    with pytest.raises(UserError, match=r"keep_50\.json was changed after it was written"):
         read_timing(path)

@@ -149,6 +149,16 @@ def test_epochs_walk_through_all_documents_before_repeating_one() -> None:
         documents_of_epoch([], 0, 4, seed=1)
 
 
+@pytest.mark.parametrize("epoch", [-1, 3])
+def test_there_is_no_epoch_past_the_last(epoch: int) -> None:
+    """There the learning rate would be below zero, and training would unlearn."""
+    model, settings = tiny("llama"), TrainSettings(learning_rate=0.01)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(UserError, match="of 0 to 2"):
+        train_pass(model, word_tokenizer(), [], settings, epoch=epoch, epochs=3)
+    assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
+
+
 def test_batches_hold_every_example_once_and_little_padding() -> None:
     examples = examples_of(word_tokenizer(), documents(WINDOW * 8))
     batches = batches_of(examples, 4, seed=0, epoch=1)

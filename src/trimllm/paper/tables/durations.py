@@ -12,7 +12,8 @@ from pathlib import Path
 from statistics import fmean
 
 from trimllm.errors import UserError
-from trimllm.files import read_json, read_jsonl
+from trimllm.files import check_seal, read_json
+from trimllm.paper.chains import read_epochs
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ def _named(path: Path, room: str, recipe: Path) -> tuple[str, str, str]:
 
 
 def _training(path: Path) -> Duration:
-    passes = read_json(path).get("passes")
+    record = read_json(path)
+    check_seal(path, record)
+    passes = record.get("passes")
     if not passes:
         raise UserError(f"{path} records no pass; delete it and fine-tune again")
     seconds = tuple(one["seconds"] for one in passes)
@@ -82,7 +85,7 @@ def _training(path: Path) -> Duration:
 
 
 def _chain(path: Path) -> Duration:
-    epochs = read_jsonl(path)
+    epochs = read_epochs(path)
     if not epochs:
         raise UserError(f"{path} records no epoch; delete it and run again")
     return Duration(

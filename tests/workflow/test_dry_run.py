@@ -84,6 +84,19 @@ def test_the_papers_table1_needs_no_weights(tmp_path: Path) -> None:
     assert counts(run.stdout + run.stderr) == {"benchmark_shape": 11, "table1": 1}
 
 
+def test_the_papers_table7_has_accuracy_though_nothing_is_timed(tmp_path: Path) -> None:
+    run = snakemake(tmp_path, "-n", "table7", configfile=ROOT / "config" / "paper.yaml")
+    assert run.returncode == 0, run.stderr
+    jobs = counts(run.stdout + run.stderr)
+    evaluated = {name: n for name, n in jobs.items() if name.startswith("evaluate_")}
+    # Two models; pretrained, full and sparse fine-tuning, two chains of three, three compressors
+    # of Full-FT, two on the first kept checkpoint.
+    assert evaluated == dict.fromkeys(
+        ("evaluate_sciq", "evaluate_medmcqa", "evaluate_financeqa"), 2 * (3 + 2 * 3 + 3 + 2)
+    )
+    assert "benchmark" not in jobs and jobs["benchmark_shape"] == 11
+
+
 def test_every_criterion_has_its_chain(tmp_path: Path) -> None:
     trim = json.dumps({"criteria": ["both", "likelihood"], "keep_checkpoints": "true"})
     run = snakemake(tmp_path, "-n", "table2", trim=trim)

@@ -110,6 +110,35 @@ def test_the_plan_ends_with_json(tmp_path: Path) -> None:
     assert not any(tmp_path.glob("results*"))
 
 
+@pytest.mark.parametrize(
+    "target, shown",
+    [
+        *((f"table{n}", n != 1) for n in range(1, 10)),
+        *((name, True) for name in ("all", "tables", "checkpoints", "results/tables/table2.md")),
+        *((f"figure{n}", False) for n in range(1, 5)),
+        *((name, False) for name in ("figures", "claims", "overview", "paper_figures/claims.md")),
+    ],
+)
+def test_seeds_are_refused_where_one_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, target: str, shown: bool
+) -> None:
+    ran: list[list[str]] = []
+    done = subprocess.CompletedProcess([], 0)
+    monkeypatch.setattr(seeds.subprocess, "run", lambda words: ran.append(words) or done)
+    monkeypatch.setattr(sys, "argv", ["seeds.py", target, "--seeds", "3", "4", "-n"])
+    if shown:
+        assert seeds.main() == 0 and len(ran) == 2
+        told = capsys.readouterr().err.splitlines()
+        assert len(told) == 1 and "seed 3 alone" in told[0]
+    else:
+        with pytest.raises(SystemExit) as refusal:
+            seeds.main()
+        assert ran == []
+        for word in ("error: ", target, "table2 to table9", "seed=3"):
+            assert word in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+
+
 def test_every_seed_has_a_folder_and_the_last_run_names_them() -> None:
     config = ROOT / "config" / "config.yaml"
     runs = seeds.commands("table6", [3, 4, 5, 4], config, "2", ["-n"])

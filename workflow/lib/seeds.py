@@ -5,6 +5,7 @@
 The first seed's results lie in the configuration's `results`, those of seed S beside them in
 `results`/seed_S. The seed is that of splits, document order and training alike, so that the
 deviation holds all three. The last run renders the target from all of them (key `replicates`).
+Tables pool what the seeds measured; figures, claims and throughput are those of the first seed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,13 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[2]
+FIRST_SEED = ("figure", "claims", "overview", "table1", "benchmarks")
+"""Targets, by how their names begin, that show the first seed alone."""
+
+
+def pooled(target: str) -> bool:
+    """Whether a target, by name or as a file, shows all seeds (or only makes their results)."""
+    return not Path(target).name.startswith(FIRST_SEED)
 
 
 def commands(
@@ -48,6 +56,17 @@ def main() -> int:
     parser.add_argument("--configfile", type=Path)
     parser.add_argument("--cores", default="all")
     options, rest = parser.parse_known_args()
+    first = options.seeds[0]
+    if not pooled(options.target):
+        sys.exit(
+            f"error: {options.target} shows one seed alone, so that training others would change "
+            "nothing in it; ask for one of table2 to table9, tables or all, or for one seed: "
+            f"snakemake {options.target} --config seed={first}"
+        )
+    print(
+        f"note: tables pool the seeds; figures, claims and throughput show seed {first} alone",
+        file=sys.stderr,
+    )
     for command in commands(options.target, options.seeds, options.configfile, options.cores, rest):
         if code := subprocess.run(command).returncode:
             return code

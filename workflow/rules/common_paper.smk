@@ -68,11 +68,11 @@ def model_row(name):
     return next(row for row in model_rows() if row["name"] == name)
 
 
-def figure_params():
-    """Parameters that all figures share."""
+def figure_params(*more):
+    """Parameters that all figures share; `more` criteria than those of the main tables."""
     return {
         "domains": [column_of(domain) for domain in DOMAINS],
-        "criteria": TRIM["criteria"],
+        "criteria": [*TRIM["criteria"], *more],
         "ratio": TRIM["ratio"],
         "drops_per_epoch": TRIM["drops_per_epoch"],
     }

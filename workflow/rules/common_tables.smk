@@ -33,8 +33,9 @@ COMPAT = ["authors"] if config["compat"] == "authors" else []
 
 def with_replicates(files):
     """The same files of the runs under other seeds, too."""
+    files = list(dict.fromkeys(files))
     roots = ["<results>", *map(os.path.normpath, config["replicates"])]
-    return [file.replace("<results>", root) for root in roots for file in dict.fromkeys(files)]
+    return [file.replace("<results>", root) for root in roots for file in files]
 
 
 def evaluated(model, trained, recipe, tested):
@@ -162,6 +163,16 @@ def timed_chains():
     )
 
 
+def timed_manifests():
+    """Manifests of what was timed, a chain's of the checkpoints that it keeps: they say when it was
+    trained, on what machine and by what code, which the records do not."""
+    return with_replicates(
+        f"<results>/models/{model}/{timed_domain()}/{recipe}/manifest.json"
+        for model in TABLE_MODELS
+        for recipe in trained_recipes(model)
+    )
+
+
 def chain_options():
     """What names the chains of this configuration among all results."""
     return {"ratio": TRIM["ratio"], "drops_per_epoch": TRIM["drops_per_epoch"]}
@@ -197,7 +208,7 @@ def all_records():
 
 
 def all_evaluations():
-    """Every evaluation that Table 2 is made from."""
+    """Every evaluation that Table 2 is made from, of one seed."""
     return [
         file
         for model in main_models()
@@ -207,6 +218,16 @@ def all_evaluations():
 
 
 # ---- compat: authors ---------------------------------------------------------------------------
+
+
+def compat_records():
+    """The records of what the authors' code did, for Figure 3: Table 3's chains to their ends."""
+    return [
+        f"<results>/records/{model}/{domain}/{run_name(criterion)}.jsonl"
+        for model in TABLE_MODELS
+        for domain in TABLE_DOMAINS
+        for criterion in COMPAT
+    ]
 
 
 def calibration_file(wildcards):

@@ -55,7 +55,7 @@ use rule draw_figure1 as draw_figure2 with:
 
 use rule draw_figure1 as draw_figure3 with:
     input:
-        records=of_model(all_records()),
+        records=of_model([*all_records(), *compat_records()]),
         source=paper_sources("figures/figure3", "figures/panels", "figures/style"),
     output:
         pdf="<figures>/figure3_{model}.pdf",
@@ -70,7 +70,7 @@ use rule draw_figure1 as draw_figure3 with:
     params:
         model=lambda wildcards: model_row(wildcards.model),
         inputs=["records"],
-        shared=figure_params(),
+        shared=figure_params(*COMPAT),
     message:
         "draw Figure 3 for {wildcards.model}"
 

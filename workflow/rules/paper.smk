@@ -29,7 +29,7 @@ rule table1:
 
 rule table7:
     input:
-        evals=rendered_from(composed_evaluations()),
+        evals=rendered_from(with_replicates(composed_evaluations())),
         benchmarks=timing_files(),
     output:
         multiext("<results>/tables/table7", ".csv", ".md", ".tex"),
@@ -61,7 +61,7 @@ rule table2:
     input:
         # not read: a run that renders the table leaves the records of its chains, too
         rendered_from(all_records()),
-        evals=rendered_from(all_evaluations()),
+        evals=rendered_from(with_replicates(all_evaluations())),
     output:
         multiext("<results>/tables/table2", ".csv", ".md", ".tex"),
         report("<results>/tables/table2.txt", caption="../report/table2.rst", category="4. Tables"),

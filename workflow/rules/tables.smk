@@ -115,6 +115,7 @@ use rule table3 as table9 with:
     input:
         trainings=rendered_from(timed_trainings()),
         chains=rendered_from(timed_chains()),
+        manifests=rendered_from(timed_manifests()),
     output:
         multiext("<results>/tables/table9", ".csv", ".md", ".tex"),
         report("<results>/tables/table9.txt", caption="../report/table9.rst", category="4. Tables"),
@@ -126,5 +127,6 @@ use rule table3 as table9 with:
             "domain": column_of(timed_domain()),
             "runs": {criterion: run_name(criterion) for criterion in TRIM["criteria"]},
             "ratio": TRIM["ratio"],
+            "seed": config["seed"],
         },
         code=CODE["table2"],

@@ -101,6 +101,7 @@ def report(evidence: Evidence, checks: dict[str, Check]) -> dict[str, Any]:
         "stand_in_data": {d["name"]: d["stand_in"] for d in evidence.domains if d.get("stand_in")},
         "run": evidence.run.folder("CRITERION"),
         "tier": tier(evidence.sources),
+        "seeds": evidence.seeds,
         "claims": found,
         "verdicts": {name: sum(one["verdict"] == name for one in found) for name in verdicts},
         "inconsistencies": list(published.inconsistencies()),
@@ -116,6 +117,9 @@ def to_markdown(reports: list[dict[str, Any]], sources: list[str]) -> str:
     for one in reports:
         counts = ", ".join(f"{count} {name}" for name, count in one["verdicts"].items())
         out += [f"## {one['label']}: {counts}", ""]
+        if one["seeds"]:
+            # claims are checked on one run: those of other seeds are pooled by the tables alone
+            out += [f"Seed: {', '.join(map(str, one['seeds']))}.", ""]
         stand_ins = ["the model"] if one["stand_in_model"] else []
         stand_ins += list(one["stand_in_data"])
         if stand_ins:

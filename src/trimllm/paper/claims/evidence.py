@@ -61,6 +61,11 @@ class Evidence:
             *(one.source for one in self.timings.timings),
         ]
 
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the runs that were evaluated."""
+        return sorted({one.seed for one in self.results.measurements} - {None})
+
     def accuracy(self, domain: str, recipe: str) -> Accuracy | None:
         """Accuracy of a recipe on its own domain's column."""
         return self.results.accuracy(self.name, domain, recipe, self.tasks(domain))

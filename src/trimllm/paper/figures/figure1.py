@@ -21,6 +21,7 @@ from trimllm.paper.figures.panels import (
     not_run,
     paper_column,
     paper_model,
+    seed_note,
     title,
 )
 from trimllm.paper.figures.style import (
@@ -178,7 +179,8 @@ def _notes(
     if any(domain.get("stand_in") for domain in domains):
         stand_in.append("† stand-in data")
     notes = [
-        f"{tier_note(one.source for one in results.measurements)}. Bars and the grey band: Wilson "
+        f"{tier_note(one.source for one in results.measurements)}."
+        f"{seed_note(one.seed for one in results.measurements)} Bars and the grey band: Wilson "
         "intervals of 95%. Units are attention and MLP sublayers; a compressor drops none, its "
         "line runs across (its point is set apart only to be seen). "
         f"{not_run(PAPER_COMPRESSORS, found)}"

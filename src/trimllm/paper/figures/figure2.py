@@ -22,6 +22,7 @@ from trimllm.paper.figures.panels import (
     not_run,
     paper_column,
     paper_model,
+    seed_note,
     title,
 )
 from trimllm.paper.figures.style import (
@@ -169,7 +170,8 @@ def draw(
         drawn.suptitle(f"{label}: accuracy against memory and latency", fontsize=9)
         sources = [one.source for one in (*results.measurements, *timings.timings)]
         notes = (
-            f"{tier_note(sources)}. Grey staircase: Pareto frontier of all points of a panel. "
+            f"{tier_note(sources)}.{seed_note(one.seed for one in results.measurements)} "
+            "Grey staircase: Pareto frontier of all points of a panel. "
             "Vertical bars: Wilson intervals of 95%; horizontal bars: quartiles of the rounds. "
             f"{'' if model.get('published') else 'A stand-in for the paper’s model. '}"
             f"† stand-in data. {not_run(SHOWN, dict.fromkeys(seen))}"

@@ -3,7 +3,8 @@
 For each domain and criterion two heat maps, attention and MLP apart: brightness is what the
 criterion compares (accuracy left without the unit, Eq. 3 falls with it; activation norm;
 likelihood left), crosses are the units dropped. To the right how many units of each kind went
-until half of all units were gone, those that only a tie-break chose apart.
+until half of all units were gone, those that only a tie-break chose apart. With `compat: authors`
+what the authors' code did stands beside it, marked, and the counts of both in words.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trimllm.names import AUTHORS
 from trimllm.paper.chains import KINDS, Chain, Run, read_chains
-from trimllm.paper.figures.panels import title
+from trimllm.paper.figures.panels import seed_note, seed_of, title
 from trimllm.paper.figures.style import HEAT, NAMES, figure, save, say_in_place, underneath
 from trimllm.paper.figures.style import KINDS as LOOKS
 from trimllm.paper.tier import tier_note
@@ -24,8 +26,11 @@ SCORES = {
     "calibration": ("accuracy", "accuracy left without the unit (%)"),
     "activation_norm": ("norm", "activation norm"),
     "likelihood": ("likelihood", "log-likelihood left (nats)"),
+    AUTHORS: ("accuracy", "accuracy left without the unit (%)"),
 }
 """Criterion -> key in the record of a scan, and what the key means."""
+TICKS = {"activation_norm": "activation\nnorm", AUTHORS: "authors'\ncode"}
+"""Criterion -> its name under the bars, where that is not its own."""
 
 
 def draw(
@@ -49,6 +54,7 @@ def draw(
     height = 1.35 * len(domains) + 0.9
     size = (2.1 * columns, height, columns, len(domains))
     with figure(*size, width_ratios=widths) as (drawn, axes):
+        lowest: dict[int, Any] = {}  # column of the figure -> its last panel that shows something
         for row, domain in zip(axes, domains, strict=True):
             found = []
             for place, criterion in enumerate(criteria):
@@ -60,17 +66,20 @@ def draw(
                     continue
                 found.append(chain)
                 _heat_maps(drawn, pair, chain)
+                lowest |= dict(enumerate(pair, start=2 * place))
             _bars(row[-1], found)
             row[0].set_ylabel(f"{title(domain)}\nepoch")
         for place, criterion in enumerate(criteria):
             for ax, kind in zip(axes[0][2 * place :], KINDS, strict=False):
                 ax.set_title(f"{NAMES[criterion]}\n{NAMES[kind]}", fontsize=7.5)
         axes[0][-1].set_title("units dropped, first half", fontsize=7.5)
-        for ax in axes[-1][:-1]:
+        for ax in lowest.values():
             ax.set_xlabel("decoder block")
         label = model.get("label") or model["name"]
         drawn.suptitle(f"{label}: scores of all units and which were dropped", fontsize=9)
-        underneath(drawn, axes.flat, 4, _notes(list(chains.values()), model))
+        shown = [one for one in chains.values() if one.criterion in criteria]
+        shown.sort(key=lambda one: criteria.index(one.criterion))
+        underneath(drawn, axes.flat, 4, _notes(shown, model, domains))
         save(drawn, stem)
 
 
@@ -138,6 +147,7 @@ def _heat_maps(drawn: Any, pair: Sequence[Any], chain: Chain) -> None:
 
 def _bars(ax: Any, chains: Sequence[Chain]) -> None:
     """Units dropped by kind until half are gone; those chosen by a tie-break hatched."""
+    heights = [1.0]
     for place, chain in enumerate(chains):
         counts = chain.counts(at_most=chain.units_total // 2)
         for offset, kind in ((-0.2, "attention"), (0.2, "mlp")):
@@ -156,22 +166,67 @@ def _bars(ax: Any, chains: Sequence[Chain]) -> None:
             ends = (place + offset - 0.18, place + offset + 0.18)
             label = "if ties were drawn by lot"
             ax.plot(ends, (lot, lot), color="black", linewidth=1.6, label=label)
-    ax.set_ylim(top=1.1 * max([1, *(bar.get_y() + bar.get_height() for bar in ax.patches)]))
-    ax.set_xticks(range(len(chains)), [one.criterion.replace("_", "\n") for one in chains])
+            heights += [counts.total(kind), lot]
+    ax.set_ylim(top=1.1 * max(heights))
+    ticks = [TICKS.get(one.criterion, one.criterion) for one in chains]
+    ax.set_xticks(range(len(chains)), ticks)
     ax.tick_params(axis="x", labelsize=6.5)
     ax.set_ylabel("units")
 
 
-def _notes(chains: Sequence[Chain], model: Mapping[str, Any]) -> list[str]:
+def _notes(
+    chains: Sequence[Chain], model: Mapping[str, Any], domains: Sequence[Mapping[str, Any]]
+) -> list[str]:
     if not chains:
         return [tier_note([])]
-    sizes = sorted({one.epochs[0]["scan"]["documents"] for one in chains})
-    documents = " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))
-    step = 100 / sizes[0]
+    seeds = seed_note(map(seed_of, chains))
     stand_in = "" if model.get("published") else " A stand-in for the paper's model."
-    return [
-        f"{tier_note(one.source for one in chains)}. Scores on n = {documents} calibration "
-        f"documents, so accuracy moves in steps of {step:.1f} points. Grey: dropped earlier. "
-        "A tie: the last units dropped have the same accuracy as others that stayed, and the "
-        f"activation norm (both) or the index (calibration) decides. † stand-in data.{stand_in}"
+    authors = [one for one in chains if one.criterion == AUTHORS]
+    last = "the activation norm (both) or the index (calibration)"
+    last += ", in the authors' code the MLP," if authors else ""
+    notes = [
+        f"{tier_note(one.source for one in chains)}.{seeds}{_documents(chains)} Grey: dropped "
+        "earlier. A tie: the last units dropped have the same accuracy as others that stayed, and "
+        f"{last} decides. † stand-in data.{stand_in}"
     ]
+    if authors:
+        notes.append(
+            "Authors' code (compat: authors), where it differs from the paper: calibrated on "
+            f"{_range(authors)} of the test documents that are reported, ties to the MLP, in the "
+            "scan a dropped attention unit replaces the residual stream by its norm."
+        )
+        labels = {domain["name"]: title(domain) for domain in domains}
+        known = {one.domain for one in authors}
+        told = [f"{labels[name]}: {balance(chains, name)}" for name in labels if name in known]
+        notes.append(f"Attention / MLP units, first half of the drops. {'. '.join(told)}.")
+    return notes
+
+
+def _documents(chains: Sequence[Chain]) -> str:
+    """On how many documents the scores are, those of the authors' code apart."""
+    own = [one for one in chains if one.criterion != AUTHORS]
+    if not own:
+        return ""
+    step = 100 / min(one.epochs[0]["scan"]["documents"] for one in own)
+    return (
+        f" Scores on n = {_range(own)} calibration documents, so accuracy moves in steps of "
+        f"{step:.1f} points."
+    )
+
+
+def _range(chains: Sequence[Chain]) -> str:
+    """Documents of the chains' scans, smallest to largest."""
+    sizes = sorted({one.epochs[0]["scan"]["documents"] for one in chains})
+    return " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))
+
+
+def balance(chains: Iterable[Chain], domain: str) -> str:
+    """How many units of each kind every criterion drops in a domain, with ties and without."""
+    told = []
+    for chain in chains:
+        if chain.domain == domain:
+            found = chain.counts(at_most=chain.units_total // 2)
+            every = " / ".join(str(found.total(kind)) for kind in KINDS)
+            clear = " / ".join(str(found.clear[kind]) for kind in KINDS)
+            told.append(f"{NAMES[chain.criterion]} {every}, without ties {clear}")
+    return "; ".join(told)

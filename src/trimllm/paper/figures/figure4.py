@@ -15,6 +15,7 @@ from trimllm.paper.cost import (
     measured,
     progressive,
 )
+from trimllm.paper.figures.panels import seed_note, seed_of
 from trimllm.paper.figures.style import CRITERIA, NAMES, figure, save, say_in_place, underneath
 from trimllm.paper.tier import tier_note
 
@@ -45,7 +46,8 @@ def draw(
         model, domains, criteria, run: as for Figure 1.
     """
     records, trainings = list(records), list(trainings)
-    costs = measured(read_chains(records, model["name"], run).values(), trainings)
+    chains = read_chains(records, model["name"], run).values()
+    costs = measured(chains, trainings)
     with figure(7.6, 3.6, 2, sharex=True) as (drawn, axes):
         left, right = axes[0]
         _equations(left, SCHEMES)
@@ -63,7 +65,8 @@ def draw(
         for ax in axes[0]:
             ax.set_xlabel("units dropped (%)")
         drawn.suptitle("Cost of training until a share of the units is dropped", fontsize=9)
-        underneath(drawn, axes.flat, 3, _notes(records + trainings, costs))
+        seeds = seed_note(map(seed_of, chains))
+        underneath(drawn, axes.flat, 3, _notes(records + trainings, costs, seeds))
         save(drawn, stem)
 
 
@@ -109,8 +112,11 @@ def _ours(
             )
 
 
-def _notes(sources: Sequence[str | Path], costs: Mapping[tuple[str, str], Measured]) -> list[str]:
-    notes = [f"{tier_note(sources)}. One epoch of full fine-tuning over as many tokens costs 1."]
+def _notes(
+    sources: Sequence[str | Path], costs: Mapping[tuple[str, str], Measured], seeds: str
+) -> list[str]:
+    unit = "One epoch of full fine-tuning over as many tokens costs 1."
+    notes = [f"{tier_note(sources)}.{seeds} {unit}"]
     if costs:
         sparse = [one.sparse_factor for one in costs.values() if one.sparse_factor]
         count = len({domain for domain, _ in costs})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trimllm.paper import published
+from trimllm.paper.chains import Chain
 from trimllm.paper.figures.style import NAMES
 from trimllm.paper.measured import Accuracy, Results
 
@@ -56,6 +57,17 @@ def not_run(compressors: Sequence[str], found: Mapping[str, Any]) -> str:
     """A sentence on the compressors that nobody evaluated, or nothing."""
     missing = [NAMES[name] for name in compressors if name not in found]
     return f"Not run: {', '.join(missing)}." if missing else ""
+
+
+def seed_of(chain: Chain) -> int | None:
+    """Seed of a trim run, if its records say it."""
+    return chain.epochs[0].get("settings", {}).get("seed")
+
+
+def seed_note(seeds: Iterable[int | None]) -> str:
+    """A sentence on the seed of what is drawn, or nothing where no file says it."""
+    found = sorted({seed for seed in seeds if seed is not None})
+    return f" Seed {' and '.join(map(str, found))}." if found else ""
 
 
 def title(domain: Mapping[str, Any], n: int | None = None) -> str:

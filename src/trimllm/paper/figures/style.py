@@ -44,6 +44,7 @@ NAMES = {
     "calibration": "TrimLLM, calibration (paper)",
     "activation_norm": "TrimLLM, activation norm (paper)",
     "likelihood": "TrimLLM, likelihood (ours)",
+    "authors": "authors' code (compat)",
     "full_ft": "Full-FT",
     "sparse_ft": "Sparse-FT",
     "keeps": "90% of Full-FT",

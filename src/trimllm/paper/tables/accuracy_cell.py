@@ -54,13 +54,13 @@ def judged_cell(
 
 def _details(accuracy: Accuracy, base: Accuracy | None, full: Accuracy | None) -> dict[str, Scalar]:
     """What only the CSV shows: the checkpoint, its size, and the differences to the baselines."""
-    first = accuracy.tasks[0]
+    first, megabytes = accuracy.tasks[0], accuracy.megabytes
     found: dict[str, Scalar] = {
         "recipe": first.recipe,
         "tasks": ";".join(dict.fromkeys(task.task for task in accuracy.tasks)),
         "seeds": ";".join(map(str, accuracy.by_seed)),
         "kept_percent": accuracy.kept_percent,
-        "weight_bytes": first.weight_bytes,
+        "weight_bytes": None if megabytes is None else round(1e6 * megabytes),
         "bytes_percent": accuracy.bytes_percent,
         "chance": accuracy.chance,
     }

@@ -98,7 +98,8 @@ def seed_notes(results: Results) -> tuple[str, ...]:
     seeds = {one.seed for one in results.measurements}
     if len(seeds) < 2:
         return ()
-    text = "mean ± standard deviation; verdicts and the CSV's intervals pool their documents"
+    text = "mean ± standard deviation; the documents counted, verdicts and the CSV's intervals are "
+    text += "those of all seeds together"
     return (f"{len(seeds)} seeds, of splits, order and training alike: {text}",)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from trimllm.paper.measured import Measurement
 from trimllm.paper.tables.table import Block, Column
 from trimllm.paper.tier import tier_note
 from trimllm.paper.timings import Timing
+from trimllm.provenance import recorded
 
 NOTHING = "Nothing has been measured yet"
 
@@ -64,6 +66,47 @@ def timing_notes(timings: Sequence[Timing]) -> tuple[str, ...]:
     if loads:
         notes.append(f"Load of the machine just before: {min(loads):.1f} to {max(loads):.1f}")
     return tuple(notes)
+
+
+def training_notes(
+    sources: Sequence[str], manifests: Iterable[str | Path], seed: int | None = None
+) -> tuple[str, ...]:
+    """The same of recorded times of training; checkpoints' manifests hold their provenance."""
+    if not sources:
+        return (NOTHING,)
+    first = f"{tier_note(sources)}: {len(sources)} records of training"
+    provenances = [recorded(path) for path in manifests]
+    seeds = {one["seed"] for one in provenances if "seed" in one}
+    several = [f"{len(seeds)} seeds: mean ± standard deviation"] if len(seeds) > 1 else []
+    return (*several, first, *_facts(provenances, ("torch", "transformers"), seed))
+
+
+def mixed_runs(manifests: Iterable[str | Path]) -> tuple[str, ...]:
+    """A warning if times of a model that are compared were not measured in one run.
+
+    Folders of results, as runs under other seeds have their own, are not compared.
+    """
+    runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for path in map(Path, manifests):
+        # RESULTS/models/MODEL/DOMAIN/RECIPE/manifest.json
+        results, _, rest = path.as_posix().rpartition("models/")
+        runs.setdefault((results, rest.partition("/")[0]), []).append(recorded(path))
+    found: dict[str, list[str]] = {}
+    for parts in runs.values():
+        for name, values in (
+            ("code", [_short(one.get("git_commit")) for one in parts]),
+            ("machines", [_machine(one.get("hardware") or {}) for one in parts]),
+            ("days", [str(one.get("started") or "")[:10] for one in parts]),
+        ):
+            several = _distinct(values)
+            found.setdefault(name, []).extend(sorted(several) if len(several) > 1 else ())
+    told = [f"{name} {' and '.join(_distinct(v))}" for name, v in found.items() if v]
+    if not told:
+        return ()
+    return (
+        "Warning: not measured in one run, so that shares of time may show what else the machine "
+        f"did: {'; '.join(told)}",
+    )
 
 
 def _timed(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Tables 2 and 8: accuracy by domain, before and after fine-tuning, compression and trimming.
 
 Every measured model has a block: the paper's ten recipes in its order, then, set apart, what the
-paper does not have (other criteria). Three columns on size: *Final Mem* is what the paper prints
-(the kept fraction of the units; for compressors the share of the bytes), *true bytes* and *true MB*
-what the checkpoint's weights weigh, in percent of the pretrained model's and in 10⁶ bytes, as mean
-(smallest to largest) over the domains, since each domain drops other units.
+paper does not have (other criteria and, where they were run, compressors). Three columns on size:
+*Final Mem* is what the paper prints (the kept fraction of the units; for compressors the share of
+the bytes), *true bytes* and *true MB* what the checkpoint's weights weigh, in percent of the
+pretrained model's and in 10⁶ bytes, as mean (smallest to largest) over the domains, since each
+domain drops other units.
 """
 
 from __future__ import annotations
@@ -51,6 +52,12 @@ RECIPES = {
     "awq_int4": ("AWQ-int4", "full_ft+awq_int4"),
 }
 """Row key -> label and recipe. The compressors are applied to the fully fine-tuned model."""
+COMPRESSED = {
+    **{key: row for key, row in RECIPES.items() if "+" in row[1]},
+    "gptq_int4": ("GPTQ-int4", "full_ft+gptq_int4"),
+}
+"""Those that can be run. The paper's table has some of them, the others are rows set apart."""
+NOT_PRINTED = "ours, not the paper's: compressors that its table does not have"
 
 
 def build(
@@ -166,7 +173,18 @@ class _Lines:
             rows.append(
                 self._row(model, key, f"TrimLLM ({kept:g}%)", found, compared, own, section)
             )
+        rows += self._not_printed(model, compared, own)
         return Block(model, label, tuple(rows), published.LABELS[compared], is_paper=own)
+
+    def _not_printed(self, model: str, compared: str, own: bool) -> list[Row]:
+        """Compressors that were run and have no row in the paper's table."""
+        names = self._names()
+        rows = [
+            self._row(model, key, label, dict.fromkeys(names, recipe), compared, own, NOT_PRINTED)
+            for key, (label, recipe) in COMPRESSED.items()
+            if key not in self.printed
+        ]
+        return [row for row in rows if any(row.cells[name].n for name in names)]
 
     def stand_in(self, domain: Domain) -> str | None:
         """What a column was really measured on."""

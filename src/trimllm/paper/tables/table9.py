@@ -18,6 +18,7 @@ from trimllm.paper import published
 from trimllm.paper.tables.columns import COMPARED
 from trimllm.paper.tables.criteria import LABELS, Model, section_of
 from trimllm.paper.tables.durations import Duration, Durations
+from trimllm.paper.tables.notes import mixed_runs, training_notes
 from trimllm.paper.tables.table import Block, Cell, Column, Row, Table
 from trimllm.paper.verdict import NOT_REPRODUCED, NOT_RUN, SHAPE_ONLY
 
@@ -43,6 +44,8 @@ def build(
     *,
     runs: Mapping[str, str],
     ratio: float,
+    manifests: Iterable[str | Path] = (),
+    seed: int | None = None,
 ) -> Table:
     """Table 9 from the records of training.
 
@@ -53,7 +56,11 @@ def build(
         domain: name and label of the domain that is timed.
         runs: criterion -> folder of its chain.
         ratio: sparse update ratio, stated.
+        manifests: of the checkpoints that were timed, of a chain those that are kept. They hold the
+            provenance, which the records do not.
+        seed: stated in the notes.
     """
+    trainings, chains, manifests = list(trainings), list(chains), list(manifests)
     found = Durations(trainings, chains)
     blocks = [_block(found, model, domain["name"], runs) for model in map(Model.of, models)]
     return Table(
@@ -65,6 +72,7 @@ def build(
         header=(
             "The paper's hours on two A100, in minutes. Only that machine can reproduce them: the "
             "verdicts compare shares of Full-FT's time",
+            *mixed_runs(manifests),
         ),
         notes=(
             "TrimLLM: an epoch scans, drops and trains; the first one drops nothing, and its scan, "
@@ -72,6 +80,7 @@ def build(
             "Epochs that were not run: Full-FT and Sparse-FT from the mean of those that were; the "
             "CSV says which",
             f"A share agrees within {SLACK:g} points; n counts the epochs measured",
+            *training_notes([str(path) for path in (*trainings, *chains)], manifests, seed),
         ),
     )
 
@@ -143,14 +152,21 @@ def _row(
             "sources": sources,
             "n": sum(min(epochs, len(run.train)) for run in runs) if ours else None,
         }
-        spread = stdev(ours) if len(ours) > 1 else None
         cells[f"minutes_{epochs}"] = Cell(
-            fmean(ours) if ours else None, theirs["minutes"], deviation=spread, **common
+            fmean(ours) if ours else None, theirs["minutes"], deviation=_deviation(ours), **common
         )
         if share is None:
             common |= {"verdict": NOT_RUN}
-        cells[f"share_{epochs}"] = Cell(share, theirs["share"], **common)
+        # Both in the order of the seeds' folders.
+        each = [100 * o / b for o, b in zip(ours, base, strict=False)]
+        spread = _deviation(each) if len(ours) == len(base) else None
+        cells[f"share_{epochs}"] = Cell(share, theirs["share"], deviation=spread, **common)
     return Row(key, label, cells, section)
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    """Standard deviation over seeds; None for one seed."""
+    return stdev(values) if len(values) > 1 else None
 
 
 def _minutes(

@@ -266,6 +266,7 @@ def test_files_hold_verdicts_sources_and_inconsistencies(
     assert all(line.count("|") == 5 for line in rows)
     assert text.count("\n- ") == len(published.inconsistencies())
     assert "Measured here" in text
+    assert told["models"][0]["seeds"] == [0] and "\nSeed: 0.\n" in text
 
 
 def test_the_inconsistencies_are_in_the_published_numbers() -> None:

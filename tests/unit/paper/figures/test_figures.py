@@ -6,10 +6,12 @@ import struct
 from pathlib import Path
 
 import pytest
-from chain_files import plain_chain, write_chain, write_training
+from chain_files import epoch, every_unit, plain_chain, write_chain, write_training
 from evaluation_files import Evaluations
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from timing_files import bench
 
 from trimllm.paper.chains import Run, read_chain
@@ -113,6 +115,66 @@ def test_the_heat_map_has_a_hole_where_a_unit_is_gone(tmp_path: Path) -> None:
     mlp = figure3.grid(chain, "mlp")
     assert len(mlp) == 3 and len(mlp[0]) == 4
     assert mlp[1][0] == 90 and mlp[2][0] != mlp[2][0]  # NaN
+
+
+@pytest.fixture
+def pictured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Everything that is written in the figures drawn meanwhile."""
+    texts: list[str] = []
+
+    def save(drawn: Figure, stem: Path) -> None:
+        shown = [one for one in drawn.findobj(Text) if one.get_visible()]
+        texts.extend(" ".join(one.get_text().split()) for one in shown)
+
+    for module in (figure1, figure2, figure3, figure4):
+        monkeypatch.setattr(module, "save", save)
+    return texts
+
+
+def authors(root: Path, domain: str = "sciq") -> Path:
+    """What the authors' code drops: of equals the MLP; one attention is clearly best."""
+    scores = every_unit(attention1=9)
+    first = epoch(0, [], scores, criterion="authors", documents=50)
+    second = epoch(1, [(1, "attention"), (0, "mlp")], scores, criterion="authors", documents=50)
+    return write_chain(root, [first, second], criterion="authors", domain=domain)
+
+
+def test_the_authors_code_stands_beside_and_says_so(tmp_path: Path, pictured: list[str]) -> None:
+    paths = [authors(tmp_path), write_chain(tmp_path, plain_chain())]
+    how = {"criteria": ["both", "authors"], "run": RUN}
+    figure3.draw(paths, MODEL, DOMAINS, tmp_path / "figure3", **how)
+    for heading in ("authors' code (compat) attention", "authors' code (compat) MLP"):
+        assert pictured.count(heading) == 1
+    assert pictured.count("authors' code") == 1  # under the bars, in the one domain that has it
+    # Two heat maps of `both` and two of the authors' code have no chain in the second domain.
+    assert pictured.count("not run") == 4
+    notes = max(pictured, key=len)
+    assert "Authors' code (compat: authors)" in notes
+    assert "n = 10 calibration documents" in notes and "on 50 of the test documents" in notes
+    assert "both (paper) 2 / 2, without ties 2 / 2" in notes
+    assert "authors' code (compat) 1 / 1, without ties 1 / 0" in notes
+    assert "Mine: " not in notes
+
+
+def test_without_compat_the_authors_code_is_not_mentioned(
+    tmp_path: Path, pictured: list[str]
+) -> None:
+    paths = [authors(tmp_path), write_chain(tmp_path, plain_chain())]
+    figure3.draw(paths, MODEL, DOMAINS, tmp_path / "figure3", criteria=["both"], run=RUN)
+    assert pictured and not [text for text in pictured if "uthors" in text]
+
+
+def test_figures_say_their_seed(
+    evaluations: Evaluations, tmp_path: Path, pictured: list[str]
+) -> None:
+    evaluations.add("full_ft", 80, seed=7)
+    chain = [one | {"settings": {"seed": 7}} for one in plain_chain()]
+    records, how = [write_chain(tmp_path, chain)], {"criteria": CRITERIA, "run": RUN}
+    figure1.draw(evaluations.paths, MODEL, DOMAINS, tmp_path / "figure", **how)
+    figure2.draw(evaluations.paths, [], MODEL, DOMAINS, tmp_path / "figure", **how)
+    figure3.draw(records, MODEL, DOMAINS, tmp_path / "figure", **how)
+    figure4.draw(records, [], MODEL, DOMAINS, tmp_path / "figure", **how)
+    assert sum("Measured here. Seed 7. " in text for text in pictured) == 4
 
 
 def test_absent_compressors_are_named(evaluations: Evaluations) -> None:

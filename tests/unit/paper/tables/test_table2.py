@@ -181,6 +181,49 @@ def test_mixed_runs_are_visible(evaluations: Evaluations, domains: list) -> None
     assert "Seed: 1; 0" in found.notes or "Seed: 0; 1" in found.notes
 
 
+def test_two_seeds_show_their_mean_and_deviation(evaluations: Evaluations, domains: list) -> None:
+    first = Evaluations(evaluations.root / "seed_1")
+    for files, seed, acc, weight in ((evaluations, 0, 70, 80), (first, 1, 76, 90)):
+        for recipe in ("pretrained", "full_ft", "trim_both_r0.25_d6/drop_30"):
+            kept = 30 if "drop" in recipe else 60
+            files.add(recipe, acc, seed=seed, kept=kept, weight_bytes=weight * 1_000_000)
+    evaluations.add("sparse_ft", 70)
+    found = table2.build([*evaluations.paths, *first.paths], [TINY], domains, seed=0)
+    for row in ("pretrained", "full_ft", "trimllm_50"):
+        cell = found.cell("tiny", row, "sciq")
+        assert (cell.measured, cell.n) == (73.0, 400)
+        assert cell.deviation == pytest.approx(18**0.5)
+        assert cell.details["chance"] == 25.0 and cell.details["seeds"] == "0;1"
+        assert cell.details["weight_bytes"] == 85_000_000
+        assert [f"seed_{n}" in cell.sources[n] for n in (0, 1)] == [False, True]
+        assert found.cell("tiny", row, "megabytes").measured == pytest.approx(85)
+    assert found.cell("tiny", "trimllm_50", "final_mem").measured == 50
+    # What one seed alone has shows no deviation.
+    assert found.cell("tiny", "sparse_ft", "sciq").deviation is None
+    text = to_text(found)
+    assert text.count("73.0 ± 4.2") == 3 and "2 seeds" in text and "± 4" in to_markdown(found)
+
+
+def test_compressors_that_the_papers_table_lacks_are_rows_set_apart(
+    evaluations: Evaluations, domains: list
+) -> None:
+    evaluations.add_domain("sciq")
+    plain = table2.build(evaluations.paths, [TINY], domains)
+    assert not [row for row in plain.blocks[0].rows if "gptq" in row.key]
+    evaluations.add("full_ft+gptq_int4", 71, weight_bytes=90_000_000)
+    found = table2.build(evaluations.paths, [TINY], domains, criteria=["both", "likelihood"])
+    rows = found.blocks[0].rows
+    assert [row.key for row in rows][:10] == PAPER_ROWS
+    (row,) = [row for row in rows if row.key == "gptq_int4"]
+    cell = row.cells["sciq"]
+    assert row.section == table2.NOT_PRINTED and "not the paper's" in row.section
+    assert (cell.measured, cell.published, cell.verdict) == (71.0, None, None)
+    assert row.cells["piqa"].verdict == "not run"
+    assert row.cells["final_mem"].measured == pytest.approx(33.457, abs=1e-3)
+    assert not [row for row in found.blocks[1].rows if row.key == "gptq_int4"]
+    assert f"({table2.NOT_PRINTED})" in to_text(found)
+
+
 def test_kept_fractions_and_criteria_of_the_configuration(
     evaluations: Evaluations, domains: list
 ) -> None:

@@ -79,3 +79,22 @@ def test_stand_ins_never_reproduce(table: table7.Table) -> None:
         text = form(table)
         assert "Tiny-135M" in text and "188.7" in text
     assert "Stand-in data, column SciQ: Stand-in set" in to_text(table, width=1000)
+
+
+def test_two_seeds_show_accuracy_by_both_and_whose_throughput_it_is(
+    evaluations: Evaluations, timings: TimingFiles, domains: list
+) -> None:
+    second = Evaluations(evaluations.root / "seed_1")
+    for files, seed, acc in ((evaluations, 0, 60), (second, 1, 64)):
+        files.add(CHAIN, 70, kept=30, seed=seed)
+        files.add(f"{CHAIN}+awq_int4", acc, kept=30, seed=seed)
+    timings.add(f"{CHAIN}+awq_int4", 34, kept=30, share=0.13, model="tiny", total=60)
+    paths = [*evaluations.paths, *second.paths]
+    found = table7.build(paths, timings.paths, [TINY], domains)
+    cell = found.cell(BLOCK, "trimllm_awq_int4", "sciq")
+    assert (cell.measured, cell.n) == (62, 400) and cell.deviation == pytest.approx(8**0.5)
+    text = to_text(found, width=1000)
+    assert "62.0 ± 2.8" in text and "Accuracy: 2 seeds" in text
+    assert "Throughput: of the first seed's checkpoints alone" in text
+    alone = to_text(table7.build(evaluations.paths, timings.paths, [TINY], domains), width=1000)
+    assert "seeds" not in alone and "first seed" not in alone

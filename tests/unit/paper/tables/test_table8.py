@@ -37,3 +37,17 @@ def test_another_family_says_nothing_about_opt(evaluations: Evaluations, domains
     assert [block.key for block in table.blocks] == ["opt-1.3b", "opt-6.7b"]
     assert not any(block.measured for block in table.blocks)
     assert table.cell("opt-6.7b", "full_ft", "medmcqa").published == 49.8
+
+
+def test_compressors_that_the_paper_has_not_for_opt_are_set_apart(
+    evaluations: Evaluations, domains: list
+) -> None:
+    evaluations.add("full_ft", 80)
+    evaluations.add("full_ft+llm_int8", 79)
+    evaluations.add("full_ft+awq_int4", 70)
+    model = {"name": "tiny", "label": "OPT", "published": "opt-1.3b", "family": "opt"}
+    table = table8.build(evaluations.paths, [model], domains, **OPTIONS)
+    sections = {row.key: row.section for row in table.blocks[0].rows if "int" in row.key}
+    assert sections["llm_int8"] is None and "not the paper's" in sections["awq_int4"]
+    assert table.cell("tiny", "awq_int4", "sciq").measured == 70
+    assert "gptq_int4" not in sections

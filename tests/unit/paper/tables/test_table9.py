@@ -19,7 +19,7 @@ SCIQ = {"name": "sciq", "label": "SciQ"}
 
 def training(root: Path, recipe: str, seconds: list[float], documents: int = 60) -> Path:
     path = root / "models/tiny/sciq" / recipe / "training.json"
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     passes = [{"seconds": s, "documents": documents} for s in seconds]
     path.write_text(json.dumps({"passes": passes}))
     return path
@@ -106,8 +106,73 @@ def test_a_share_far_from_the_papers_is_not_reproduced(tmp_path: Path) -> None:
 
 def test_seeds_give_mean_and_deviation(tmp_path: Path) -> None:
     trainings = [training(tmp_path / str(s), "full_ft", [60 * s]) for s in (1, 2, 3)]
-    cell = build(trainings, []).cell("tiny", "full_ft", "minutes_2")
+    # A tenth of each, so that the shares do not differ.
+    trainings += [training(tmp_path / str(s), "sparse_ft", [6 * s]) for s in (1, 2, 3)]
+    table = build(trainings, [])
+    cell = table.cell("tiny", "full_ft", "minutes_2")
     assert cell.measured == pytest.approx(4) and cell.deviation == pytest.approx(2)
+    share = table.cell("tiny", "sparse_ft", "share_2")
+    assert share.measured == pytest.approx(10) and share.deviation == pytest.approx(0)
+    uneven = build(trainings[:4], []).cell("tiny", "sparse_ft", "share_2")
+    assert uneven.measured == pytest.approx(5) and uneven.deviation is None
+
+
+def manifest(path: Path, **provenance: object) -> Path:
+    """The manifest beside a checkpoint, as far as Table 9 reads it."""
+    known = {
+        "git_commit": "c" * 40,
+        "started": "2026-01-05T23:00:00+00:00",
+        "hardware": {"cpu": "A & B", "cores": 2},
+        "seed": 3,
+        "versions": {"torch": "2.13.0"},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"files": {}, "provenance": known | provenance}))
+    return path
+
+
+def told(root: Path, *manifests: Path) -> str:
+    """The whole table, on a line each, of one record of training."""
+    paths = [training(root, "full_ft", [60])]
+    runs = {"both": "trim_both_r0.25_d6"}
+    table = table9.build(paths, [], [TINY], SCIQ, runs=runs, ratio=0.25, manifests=manifests)
+    return to_text(table, width=2000)
+
+
+def test_tier_and_provenance_are_told(tmp_path: Path) -> None:
+    text = told(tmp_path, manifest(tmp_path / "models/tiny/sciq/full_ft/manifest.json"))
+    for fact in ("Measured here: 1 records", "A & B, 2 cores", "Seed: 3", "torch 2.13.0", "c" * 12):
+        assert fact in text, fact
+    assert "Warning" not in text and "seeds" not in text
+    other = manifest(tmp_path / "seed_4/models/tiny/sciq/full_ft/manifest.json", seed=4)
+    first = tmp_path / "models/tiny/sciq/full_ft/manifest.json"
+    assert "2 seeds: mean ± standard deviation" in told(tmp_path, first, other)
+    assert "Reference: kept results" in told(tmp_path / "reference")
+    nothing = table9.build([], [], [TINY], SCIQ, runs={}, ratio=0.25)
+    assert "Nothing has been measured yet" in nothing.notes
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"git_commit": "d" * 40}, f"code {'c' * 12} and {'d' * 12}"),
+        ({"git_commit": "c" * 40 + "-dirty"}, f"code {'c' * 12} and {'c' * 12}-dirty"),
+        ({"started": "2026-01-06T00:00:01+00:00"}, "days 2026-01-05 and 2026-01-06"),
+        ({"hardware": {"cpu": "C", "cores": 2}}, "machines A & B, 2 cores and C, 2 cores"),
+    ],
+)
+def test_parts_of_several_runs_are_warned_of(tmp_path: Path, change: dict, words: str) -> None:
+    here = tmp_path / "models/tiny/sciq"
+    first = manifest(here / "full_ft/manifest.json")
+    other = here / "trim_both_r0.25_d6/drop_30/manifest.json"
+    text = told(tmp_path, first, manifest(other, **change))
+    (line,) = (line for line in text.splitlines() if "Warning" in line)
+    assert line.endswith(words)
+    # A run under another seed, and another model, are runs of their own.
+    elsewhere = [tmp_path / "seed_1/models/tiny/sciq", tmp_path / "models/big/sciq"]
+    for place in elsewhere:
+        apart = manifest(place / "full_ft/manifest.json", **change)
+        assert "Warning" not in told(place, first, apart)
 
 
 @pytest.mark.parametrize("content", ["{}", '{"passes": []}'])

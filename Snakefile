@@ -122,6 +122,7 @@ localrules:
     evaluations,
     benchmarks,
     fetch_wheel,
+    engine_environment,
     record,
     table1,
     table2,
@@ -149,7 +150,11 @@ localrules:
 onstart:
     refuse_while_at_work()
     refuse_changed_reference()
+    refuse_past_the_end()
     refuse_too_large()
+    refuse_too_small_gpus()
+    refuse_too_large_shapes()
+    refuse_unnamed_hardware()
     refuse_benchmarks()
     start_jobs_at_once()
 

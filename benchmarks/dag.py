@@ -28,15 +28,19 @@ ROOT = Path(__file__).parents[1]
 CRITERIA = ["both", "calibration", "activation_norm", "likelihood"]
 
 
-def study(copies: int, criteria: list[str], drops_per_epoch: int) -> dict[str, Any]:
-    """The paper's configuration, each model `copies` times under names of its own."""
+def study(copies: int, **trim: Any) -> dict[str, Any]:
+    """The paper's configuration, each model `copies` times under names of its own.
+
+    Args:
+        trim: what is changed of that section.
+    """
     config = yaml.safe_load((ROOT / "config/paper.yaml").read_text(encoding="utf-8"))
     config["models"] = {
         f"{name}.{number}" if number else name: copy.deepcopy(model) | {"published": None}
         for name, model in config["models"].items()
         for number in range(copies)
     }
-    config["trim"] |= {"criteria": criteria, "drops_per_epoch": drops_per_epoch}
+    config["trim"] |= trim
     return config
 
 
@@ -73,9 +77,9 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=5, help=help_text)
     copies = parser.parse_args().copies
     cases = {
-        "paper": study(1, ["both"], 2),
-        "paper, all criteria, one unit an epoch": study(1, CRITERIA, 1),
-        f"the same, {copies} ratios and seeds": study(copies, CRITERIA, 1),
+        "paper": study(1),
+        "paper, all criteria, one unit an epoch": study(1, criteria=CRITERIA, drops_per_epoch=1),
+        f"the same, {copies} ratios and seeds": study(copies, criteria=CRITERIA, drops_per_epoch=1),
     }
     found = {}
     for name, config in cases.items():

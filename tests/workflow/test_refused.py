@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from runs import ROOT, ROWS
+
+sys.path.insert(0, str(ROOT / "workflow" / "lib"))
+
+import demand
 
 Refused = Callable[..., str]
 MODEL = "smollm2-135m"
@@ -53,6 +58,19 @@ def test_value(refused: Refused, config: dict[str, object], words: str) -> None:
     line = refused(**given)
     assert "--config" in line
     assert not [word for word in words.split() if word not in line], line
+
+
+def test_a_checkpoint_past_the_end_of_its_chain(refused: Refused) -> None:
+    """25% of 60 units are kept: with ten drops an epoch a chain ends at 40."""
+    line = refused(f"results/models/{MODEL}/sciq/trim_both_r0.25_d10/drop_50/manifest.json")
+    assert "trim.kept_percent" in line and "end at 40" in line and "drop_50" in line
+
+
+@pytest.mark.skipif(demand.gpus() > 0, reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there(refused: Refused) -> None:
+    assert 'compute.device = "cuda": this machine has no GPU' in refused(
+        compute=json.dumps({"device": "cuda"})
+    )
 
 
 @pytest.mark.parametrize(

@@ -179,9 +179,13 @@ def runtime_minutes(
     return 10 + math.ceil(seconds / 60)
 
 
-def benchmark_mb(parameters: int) -> int:
-    """MiB of memory for a measurement: two processes, each with a model of 16-bit weights."""
-    return 2 * (700 + math.ceil(1.2 * 2 * parameters / MIB))
+def benchmark_mb(parameters: int, models: int = 2) -> int:
+    """MiB of memory for a measurement: a process for each model, with 16-bit weights.
+
+    Args:
+        models: 2, the measured model and the full one; one after the other where that is too much.
+    """
+    return models * (700 + math.ceil(1.2 * 2 * parameters / MIB))
 
 
 def seconds(

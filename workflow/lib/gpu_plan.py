@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ GPUS = {
     "RTX 4090": 24,
 }
 COUNTS = (1, 2, 4, 8)
+TASKS = ("full_ft", "trim", "scan", "compress", "evaluate")
 # CUDA context, libraries, and what the allocator cannot use.
 OVERHEAD = 2 * GIB
 # Bytes that training keeps of a block for each token, in multiples of the width: a float32 residual
@@ -98,29 +101,47 @@ def plan(model: dict[str, Any], config: dict[str, Any]) -> Iterator[dict[str, An
     fit as it is.
 
     Returns:
-        Rows of task ("full_ft", "trim", "scan", "evaluate"), gpu, processes (None: does not fit),
-        offload, weights_on, gib (what the job needs on each), available (GiB), host_gib.
+        Rows of task (see TASKS), gpu, processes (None: does not fit), offload, weights_on, gib
+        (what the job needs on each), available (GiB), host_gib.
     """
-    shares = {"full_ft": 1.0, "trim": config["trim"]["ratio"], "scan": None, "evaluate": None}
-    for task, share in shares.items():
+    for task in TASKS:
         for gpu, available in GPUS.items():
             row = next(
-                (row for row in _choices(task, share, model, config) if row["gib"] <= available),
+                (row for row in _choices(task, model, config) if row["gib"] <= available),
                 {"processes": None, "offload": None, "weights_on": None, "gib": None},
             )
             yield {"task": task, "gpu": gpu, "available": available, "host_gib": None, **row}
 
 
-def _choices(
-    task: str, share: float | None, model: dict[str, Any], config: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
+def needed_gib(task: str, model: dict[str, Any], config: dict[str, Any]) -> float:
+    """GiB on each GPU for a task as the configuration would run it.
+
+    Args:
+        task: one of TASKS, or "sparse_ft".
+    """
+    compute = config["compute"]
+    if task == "compress":  # float32 weights, and what LLM-Pruner keeps of a text for its gradients
+        kept = KEPT_FOR_BACKWARD * demand.width(model) * model["blocks"]
+        kept *= config["compress"]["max_tokens"]
+        return (demand.WEIGHT * model["parameters"] + kept + OVERHEAD) / GIB
+    needs = []
+    if task in ("trim", "scan", "evaluate"):
+        needs.append(sum(forward_bytes(task, model, config, compute["weights_on"]).values()))
+    if task in demand.TRAINING:
+        share = 1.0 if task == "full_ft" else config["trim"]["ratio"]
+        count, offload = compute["processes"], compute["offload"]
+        needs.append(sum(training_bytes(model, config, share, count, offload).values()))
+    return max(needs) / GIB
+
+
+def _choices(task: str, model: dict[str, Any], config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Ways to run a task, the most wanted first."""
     for offload in (False, True):
-        for processes in COUNTS if share is not None else COUNTS[:1]:
+        for processes in COUNTS if task in demand.TRAINING else COUNTS[:1]:
             if offload and processes == 1:
                 continue
-            # What is trained is not streamed.
-            for place in ("device", "disk") if task != "full_ft" else ("device",):
+            # What is trained or compressed is not streamed.
+            for place in ("device",) if task in ("full_ft", "compress") else ("device", "disk"):
                 compute = config["compute"] | {
                     "processes": processes,
                     "offload": offload,
@@ -128,17 +149,11 @@ def _choices(
                     "device": "cuda",
                 }
                 chosen = config | {"compute": compute}
-                needs = []
-                if task != "full_ft":
-                    needs.append(sum(forward_bytes(task, model, chosen, place).values()))
-                if share is not None:
-                    parts = training_bytes(model, chosen, share, processes, offload)
-                    needs.append(sum(parts.values()))
                 yield {
                     "processes": processes,
                     "offload": offload,
                     "weights_on": place,
-                    "gib": round(max(needs) / GIB, 1),
+                    "gib": round(needed_gib(task, model, chosen), 1),
                     "host_gib": math.ceil(demand.memory_mb(task, model, chosen) / 1024),
                 }
 
@@ -151,7 +166,8 @@ def text(config: dict[str, Any]) -> str:
         for row in plan(model, config):
             line = f"  {row['task']:8} {row['gpu']:10} "
             if row["processes"] is None:
-                lines.append(f"{line}does not fit on {COUNTS[-1]}")
+                most = COUNTS[-1] if row["task"] in demand.TRAINING else COUNTS[0]
+                lines.append(f"{line}does not fit on {most}")
                 continue
             line += f"x {row['processes']}  {row['gib']:5.1f} of {row['available']} GiB each"
             line += f", host {row['host_gib']} GiB"
@@ -162,6 +178,49 @@ def text(config: dict[str, Any]) -> str:
             line += ", weights_on: disk" if row["weights_on"] == "disk" else ""
             lines.append(line)
     return "\n".join(lines)
+
+
+def gpus_here() -> list[float]:
+    """GiB of every GPU that jobs on this machine may use; none where nothing tells."""
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    found = [float(line) / 1024 for line in run.stdout.split()]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return found if visible is None else found[: len([v for v in visible.split(",") if v.strip()])]
+
+
+def shortfall(
+    jobs: Iterable[tuple[str, dict[str, Any]]], config: dict[str, Any], gpus: Sequence[float]
+) -> tuple[str, Any, str] | None:
+    """Why a machine's GPUs do not do for some jobs: key of `compute`, its value, problem.
+
+    Args:
+        jobs: task and model of each.
+        config: the resolved configuration, which runs on GPUs.
+        gpus: GiB of each GPU of the machine.
+    """
+    compute, asked = config["compute"], set()
+    if not gpus:
+        return "device", compute["device"], "this machine has no GPU (nvidia-smi names none)"
+    for task, model in jobs:
+        if (task, model["parameters"]) in asked or task == "fetch":
+            continue
+        asked.add((task, model["parameters"]))
+        count = compute["processes"] if task in demand.TRAINING else 1
+        if count > len(gpus):
+            return "processes", count, f"this machine has {len(gpus)} GPUs, a process needs its own"
+        need, have = needed_gib(task, model, config), min(gpus)
+        if need > have:
+            problem = (
+                f"{task} of {model['label']} takes about {need:.0f} GiB on each GPU and this "
+                f"machine's have {have:.0f}; `make plan` says what fits (processes, offload, "
+                "weights_on)"
+            )
+            return "processes", compute["processes"], problem
+    return None
 
 
 if __name__ == "__main__":

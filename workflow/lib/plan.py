@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "workflow" / "lib")]
 
 import demand  # noqa: E402
+import gpu_plan  # noqa: E402
 import settings  # noqa: E402
 
 from trimllm.errors import UserError  # noqa: E402
@@ -213,6 +214,8 @@ def main() -> None:
     print(table(rows))
     kind = "sustained rates of workflow/lib/demand.py" if estimate.guessed else "earlier runs"
     print(f"Jobs that tables share are run once: the last line is all of them. Seconds by {kind}.")
+    if gpu:
+        print(f"\nMemory of a job on each GPU, and the fewest that do:\n{gpu_plan.text(config)}\n")
     keys = ("artifact", "jobs", "hours", "wall_clock", "disk_gb")
     print(json.dumps([dict(zip(keys, row, strict=True)) for row in rows[1:]]))
 

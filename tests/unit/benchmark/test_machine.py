@@ -15,6 +15,8 @@ from trimllm.benchmark import machine
         ("NVIDIA H100 80GB HBM3", "cuda", "h100"),
         ("Tesla V100-SXM2-16GB", "cuda", "v100"),
         ("NVIDIA GeForce RTX 3090", "cuda", "rtx3090"),
+        ("NVIDIA GeForce RTX 3090 Ti", "cuda", "geforce-rtx-3090-ti"),
+        ("NVIDIA RTX A1000 Laptop GPU", "cuda", "rtx-a1000-laptop-gpu"),
         ("NVIDIA L4", "cuda", "l4"),
         ("AMD EPYC 7763 64-Core Processor", "cpu", "cpu-amd-epyc-7763-64-core"),
         ("Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz", "cpu", "cpu-intel-xeon-e5-2680-v4"),

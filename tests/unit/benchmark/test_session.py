@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import statistics
 
 import pytest
 
 from trimllm.benchmark import cell, machine, session
+from trimllm.benchmark.one_row import faster_kernel
+from trimllm.benchmark.predict import predicted
 from trimllm.benchmark.session import Process, Protocol, measure
 from trimllm.benchmark.subject import Subject
 from trimllm.errors import UserError
@@ -45,6 +48,66 @@ def test_achieved_bytes_follow_from_what_is_recorded(found: dict) -> None:
     achieved = [one["achieved_bytes_per_second"] for one in (found, found["baseline"])]
     assert found["bandwidth_ratio"] == pytest.approx(achieved[0] / achieved[1])
     assert found["bytes"]["units"] * 2 == found["baseline"]["bytes"]["units"]
+
+
+def test_both_decode_with_the_kernel_that_was_chosen_for_both(found: dict) -> None:
+    seconds = found["linear_kernel_seconds"]
+    assert found["linear_kernel"] == found["baseline"]["linear_kernel"]
+    assert found["linear_kernel"] == faster_kernel(seconds)
+    assert seconds.keys() == {"onednn", "native"}
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_the_full_model_chooses_once_and_two_kernels_are_an_error(
+    monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    ask = Process.ask
+
+    def spy(process: Process, *command: str) -> object:
+        asked.append((process.subject.units and "trimmed" or "full", *command))
+        if command == ("choose_kernel",):
+            return {"linear_kernel": "native", "linear_kernel_seconds": {}}
+        return ask(process, *command)
+
+    monkeypatch.setattr(Process, "ask", spy)
+    monkeypatch.setattr(session, "fits_together", lambda subjects: together)
+    assert measure(HALF, FULL, PROTOCOL)["linear_kernel"] == "native"
+    told = [command for command in asked if "kernel" in command[1]]
+    assert told[0] == ("full", "choose_kernel")
+    assert sorted(told[1:]) == [(name, "use_kernel", "native") for name in ("full", "trimmed")]
+
+    def deaf(process: Process, *command: str) -> object:
+        found = spy(process, *command)
+        is_deaf = command[0] == "use_kernel" and process.subject.units
+        return "onednn" if is_deaf else found
+
+    monkeypatch.setattr(Process, "ask", deaf)
+    with pytest.raises(RuntimeError, match="one session decode by"):
+        measure(HALF, FULL, PROTOCOL)
+
+
+def test_a_copy_stands_beside_every_round(found: dict) -> None:
+    assert len(found["copy_samples"]) == PROTOCOL.repeats
+    assert found["copy_bytes_per_second"] == statistics.median(found["copy_samples"])
+
+
+def test_predictions_follow_from_what_is_recorded(found: dict) -> None:
+    full = found["baseline"]
+    bytes_ratio = full["read_bytes_per_token"] / found["read_bytes_per_token"]
+    operations_ratio = full["prefill_operations"] / found["prefill_operations"]
+    assert found["predicted_speedup"] == pytest.approx(bytes_ratio)
+    assert found["predicted_prefill_speedup"] == pytest.approx(operations_ratio)
+    assert 1 < operations_ratio < 2 and 1 < bytes_ratio < 2  # the head is not halved
+    for name in ("speedup", "prefill_speedup"):
+        share = found[name]["median"] / found[f"predicted_{name}"]
+        assert found[f"share_of_predicted_{name}"] == pytest.approx(share)
+
+
+def test_what_is_not_recorded_is_not_predicted(found: dict) -> None:
+    older = {key: value for key, value in found.items() if key != "prefill_operations"}
+    assert predicted(older).keys() == {"predicted_speedup", "share_of_predicted_speedup"}
+    assert predicted(found["baseline"]) == {}
 
 
 def test_without_a_baseline_there_is_one_process() -> None:

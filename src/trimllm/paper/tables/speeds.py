@@ -1,4 +1,4 @@
-"""Verdicts on throughput: what a measured speed says about the paper's.
+"""Verdicts on throughput: what a measured speed says about the paper's, and about its prediction.
 
 A cell is *own* when the paper's model shape was timed on the paper's GPU:
 
@@ -13,12 +13,24 @@ A cell is *own* when the paper's model shape was timed on the paper's GPU:
     anything else.
 `not run`
     not measured.
+
+The paper predicts no speed. That a trimmed model's decoding should gain what its bytes do, and its
+prefill what its operations do, is our own yardstick (`trimllm.benchmark.predict`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from trimllm.benchmark.predict import predicted
 from trimllm.paper.published import Value, bound_percent
+from trimllm.paper.timings import Timing
 from trimllm.paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED, SHAPE_ONLY
+
+SPEEDUPS = {"decode": "speedup", "prefill": "prefill_speedup"}
+"""What is timed -> the name of its speedup in a measurement."""
+ENOUGH = 90
+"""Percent of its predicted speedup that a trimmed model should reach."""
 
 TOLERANCE = 0.15
 """Share of the published number by which an own measurement may differ."""
@@ -54,3 +66,39 @@ def judge_relation(
     low, high = spread or (ratio, ratio)
     holds = low > 1 if value > 1 else high < 1
     return (SHAPE_ONLY if holds else NOT_REPRODUCED), why
+
+
+def expected(timing: Timing) -> dict[str, tuple[float, float]]:
+    """Predicted speedup, and percent of it that was reached, of `decode` and of `prefill`.
+
+    Without what the measurement does not record, and empty for the full model itself.
+    """
+    found = predicted(timing.content)
+    return {
+        part: (found[f"predicted_{name}"], 100 * found[f"share_of_predicted_{name}"])
+        for part, name in SPEEDUPS.items()
+        if f"predicted_{name}" in found
+    }
+
+
+def prediction_notes(label: str, trimmed: Mapping[str, Timing]) -> tuple[str, ...]:
+    """What is predicted of a block's trimmed models, by row, and which stay below `ENOUGH`."""
+    found = {row: expected(timing) for row, timing in trimmed.items()}
+    speedups = [
+        f"{row} {' / '.join(f'{speedup:.2f}×' for speedup, _ in parts.values())}"
+        for row, parts in found.items()
+        if parts
+    ]
+    low = [
+        f"{row} {part} ({percent:.0f}%)"
+        for row, parts in found.items()
+        for part, (_, percent) in parts.items()
+        if percent < ENOUGH
+    ]
+    if not speedups:
+        return ()
+    both = " / ".join(dict.fromkeys(part for parts in found.values() for part in parts))
+    notes = [f"{label}: predicted over full, {both}: {', '.join(speedups)}"]
+    if low:
+        notes.append(f"{label}: below {ENOUGH}% of the prediction: {', '.join(low)}")
+    return tuple(notes)

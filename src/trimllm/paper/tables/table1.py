@@ -17,7 +17,12 @@ from trimllm.paper import published
 from trimllm.paper.published import Value, bound_percent
 from trimllm.paper.tables.notes import timing_notes
 from trimllm.paper.tables.render import render, to_text
-from trimllm.paper.tables.speeds import judge_relation, judge_speed
+from trimllm.paper.tables.speeds import (
+    expected,
+    judge_relation,
+    judge_speed,
+    prediction_notes,
+)
 from trimllm.paper.tables.table import Block, Cell, Column, Row, Table
 from trimllm.paper.timings import Timing, Timings
 from trimllm.paper.verdict import NOT_RUN, judge_size
@@ -32,9 +37,13 @@ COMPARED = "A100"
 OWN_MODEL = "llama-7b"
 PAPER_KEPT = 40
 """The kept fraction that Table 1 prints beside TrimLLM's throughput."""
+STEADY = 1.25
+"""Largest ratio between the copy rates of a machine's sessions that is no remark's worth."""
 COLUMNS = (
     Column("throughput", "decode (tokens/s)", short="tokens/s", digits=2, interval_digits=2),
     Column("speedup", "over full", digits=2, interval_digits=2, unit="×"),
+    Column("share_decode", "of predicted", digits=0, unit="%"),
+    Column("share_prefill", "prefill, of predicted", digits=0, unit="%", terminal=False),
     Column("trim_over", "TrimLLM over it", short="TrimLLM over", digits=2, unit="×"),
     Column("mem", "Mem", digits=0, unit="%"),
     Column("unit_bytes", "unit bytes", digits=1, unit="%", terminal=False),
@@ -101,6 +110,8 @@ class _Lines:
         self.timings, self.kept, self.composed, self.first = timings, kept, composed, first
         self.gains: dict[str, list[float]] = {}
         """Block label -> how many times as fast as each baseline TrimLLM is."""
+        self.trimmed: dict[str, dict[str, Timing]] = {}
+        """Block label -> trimmed models without compressor, by the row's label."""
 
     def block(self, hardware: str, model: str, known: Mapping[str, object]) -> Block:
         """All rows of a model on a machine."""
@@ -123,7 +134,10 @@ class _Lines:
             name = f"TrimLLM ({kept:g}%)" + (f" + {LABELS[compressor]}" if compressor else "")
             paper_row = "trimllm" if kept == PAPER_KEPT and not compressor else None
             rows.append(self._row(key, name, best, paper_row, compared, own, reference, label))
-            for by, timing in found.items():
+            for by, timing in sorted(found.items(), key=lambda one: one[1] is not best):
+                if not compressor:
+                    title = name if timing is best else f"{name} by {by}"
+                    self.trimmed.setdefault(label, {})[title] = timing
                 if timing is not best:
                     section = f"trimmed by {timing.content.get('pattern') or by}"
                     args = (timing, None, compared, own, reference, label, section)
@@ -195,6 +209,7 @@ LABELS = {compressor: label for label, compressor in FULL_ROWS.values() if compr
 def speed_cells(timing: Timing, printed: Mapping[str, Value], *, own: bool) -> dict[str, Cell]:
     """The cells of a measured row, but `trim_over`; `printed` by column, of the paper's row."""
     content, sources = timing.content, (timing.source,)
+    predictions = expected(timing)
     median = timing.median("decode_tokens_per_second")
     verdict, why = judge_speed(median, printed.get("throughput"), own=own)
     ratio_verdict, ratio_why = judge_speed(timing.speedup, printed.get("speedup"), own=own)
@@ -210,6 +225,7 @@ def speed_cells(timing: Timing, printed: Mapping[str, Value], *, own: bool) -> d
         "hardware": timing.hardware,
         "threads": content.get("threads"),
         "layers": "+".join(content.get("layers", [])),
+        "linear_kernel": content.get("linear_kernel"),
         "units_kept": content["units_kept"],
         "units_total": content["units_total"],
         "unit_bytes": content["bytes"]["units"],
@@ -218,10 +234,14 @@ def speed_cells(timing: Timing, printed: Mapping[str, Value], *, own: bool) -> d
         "achieved_bytes_per_second": content["achieved_bytes_per_second"],
         "bandwidth_ratio": content.get("bandwidth_ratio"),
         "compiled_tokens_per_second": _compiled(content),
+        **{f"predicted_{part}": speedup for part, (speedup, _) in predictions.items()},
     }
 
-    def cell(value: float, spread: tuple[float, float] | None = None) -> Cell:
+    def cell(value: float | None, spread: tuple[float, float] | None = None) -> Cell:
         return Cell(value, spread=spread, sources=sources)
+
+    def share(part: str) -> Cell:
+        return cell(predictions[part][1] if part in predictions else None)
 
     return {
         "throughput": Cell(
@@ -241,6 +261,8 @@ def speed_cells(timing: Timing, printed: Mapping[str, Value], *, own: bool) -> d
             why=ratio_why,
             sources=sources,
         ),
+        "share_decode": share("decode"),
+        "share_prefill": share("prefill"),
         "mem": Cell(percent, printed.get("mem"), size_verdict, why=size_why, sources=sources),
         "unit_bytes": cell(timing.unit_bytes_percent),
         "share": cell(100 * content["share_of_copy"]),
@@ -306,6 +328,9 @@ def _header(timings: Timings) -> tuple[str, ...]:
 def _notes(lines: _Lines) -> tuple[str, ...]:
     notes = [
         "over full: median over rounds of the full model's time over the row's, measured in turn",
+        "of predicted: over full in percent of what the bytes that a token reads predict, the full "
+        "model's over the row's; prefill: the same of the prompt, by its operations; above 100% "
+        "where time goes with the number of units rather than their size",
         f"TrimLLM over it: TrimLLM ({PAPER_KEPT}%) over the row, both relative to the full model",
         "Mem: units kept for trimmed models, share of all weight bytes for compressed ones",
         "of copy bandwidth: (weights read + KV cache read) a token × tokens/s over what a plain "
@@ -315,5 +340,22 @@ def _notes(lines: _Lines) -> tuple[str, ...]:
     ]
     for block, gains in lines.gains.items():
         notes.append(f"{block}: {min(gains):.2f} to {max(gains):.2f} times")
+    notes += _copy_notes(lines.timings.timings)
+    for block, trimmed in lines.trimmed.items():
+        notes += prediction_notes(block, trimmed)
     notes += [f"In the paper itself: {text}" for text in published.inconsistencies("table1")]
     return tuple(notes)
+
+
+def _copy_notes(timings: Iterable[Timing]) -> list[str]:
+    """Machines whose memory was not the same in all sessions: their shares do not compare."""
+    rates: dict[str, list[float]] = {}
+    for one in timings:
+        if rate := one.content.get("copy_bytes_per_second"):
+            rates.setdefault(one.hardware, []).append(rate / 1e9)
+    return [
+        f"{hardware}: a plain copy reached {min(found):.0f} to {max(found):.0f} GB/s, by session; "
+        "compare shares of it within a session only (bandwidth_ratio of the CSV)"
+        for hardware, found in rates.items()
+        if max(found) > STEADY * min(found)
+    ]

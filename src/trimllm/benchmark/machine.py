@@ -29,9 +29,10 @@ def slug(name: str, device: str) -> str:
     ('a100', 'cpu-amd-epyc-7763-64-core')
     """
     if device == "cuda":
-        plain = name.replace(" ", "").lower()
         for known, inside in GPUS.items():
-            if inside.replace(" ", "").lower() in plain:
+            # a name of its own: an RTX A1000 is no A100, an RTX 3090 Ti no RTX 3090
+            inside = inside.replace(" ", r"\s*")
+            if re.search(rf"\b{inside}(?!\d|\s*(ti|super)\b)", name, re.IGNORECASE):
                 return known
     words = re.sub(r"\(r\)|\(tm\)|\bprocessor\b|\bcpu\b|@.*|\bnvidia\b", " ", name.lower())
     words = "-".join(re.findall(r"[a-z0-9]+", words)) or "unnamed"

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trimllm.errors import UserError
-from trimllm.files import read_jsonl
+from trimllm.files import check_seal, read_jsonl
 from trimllm.kept import drops_for
 
 Place = tuple[int, str]
@@ -61,6 +61,8 @@ def spread(blocks: int, drops: int, attention_share: float) -> list[Place]:
 def read_chain(path: str | Path) -> tuple[int, list[Place]]:
     """Blocks of a recorded chain's model, and its units in the order in which they went."""
     epochs = read_jsonl(path)
+    for one in epochs:
+        check_seal(path, one)
     try:
         order = [(int(b), str(kind)) for epoch in epochs for b, kind in epoch["units_dropped"]]
         blocks = int(epochs[0]["units_total"]) // 2

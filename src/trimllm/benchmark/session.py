@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.benchmark import machine
+from trimllm.benchmark.predict import predicted
 from trimllm.benchmark.subject import Subject
 from trimllm.errors import UserError
 
@@ -47,7 +48,7 @@ class Protocol:
         tokens: prompt and generated tokens together.
         generate: tokens decoded in one round.
         repeats: rounds of decoding, after one that does not count.
-        prefills: rounds of the prompt, after a short one that does not count.
+        prefills: rounds of the prompt, after one that does not count.
     """
 
     tokens: int = 512
@@ -131,9 +132,9 @@ class Process:
             raise RuntimeError(f"{self.name}: {told['crash']}")
         return told["value"]
 
-    def ask(self, command: str) -> Any:
+    def ask(self, command: str, *arguments: str) -> Any:
         """Let the process do one thing and wait for its answer."""
-        self._tell(command)
+        self._tell([command, *arguments])
         return self.answer()
 
     def _last(self) -> str:
@@ -166,11 +167,14 @@ def measure(
     Returns:
         What `of_one` says of the model, `baseline` (the same of the other), `speedup` (quartiles
         over rounds of baseline's over own decoding time), `prefill_speedup`, `bandwidth_ratio`
-        (own achieved bytes/s over the baseline's), `copy_bytes_per_second`, `protocol`,
-        `interleaved`, `machine` (before and after).
+        (own achieved bytes/s over the baseline's), what `predicted` says of both speedups,
+        `copy_bytes_per_second` (median of `copy_samples`, one a round), `linear_kernel_seconds`
+        (what the choice of the kernel stands on), `protocol`, `interleaved`, `machine` (before and
+        after).
 
     Raises:
         UserError: a subject that cannot be made here, or too little memory for it.
+        RuntimeError: both processes do not decode with the same linear kernel.
     """
     protocol = protocol or Protocol()
     protocol.check()
@@ -180,13 +184,20 @@ def measure(
     together = fits_together(subjects)
     before = machine.state(subject.device)
     runs: list[Run] = []
-    for group in [subjects] if together else [[one] for one in subjects]:
-        runs += _timed(group, protocol, say)
+    choice: dict[str, Any] = {}
+    # The full model chooses the kernel for both, so that it is made first where it is made alone.
+    for group in [subjects] if together else [[one] for one in reversed(subjects)]:
+        timed, choice = _timed(group, protocol, say, choice)
+        runs = timed + runs
+    if len(kernels := {run.facts["linear_kernel"] for run in runs}) > 1:
+        raise RuntimeError(f"the processes of one session decode by {' and '.join(kernels)}")
     copies = [rate for run in runs for rate in run.copies]
-    copy = sorted(copies)[len(copies) // 2]
+    copy = statistics.median(copies)
     found = of_one(runs[0], protocol, copy)
     found |= {
+        "linear_kernel_seconds": choice["linear_kernel_seconds"],
         "copy_bytes_per_second": copy,
+        "copy_samples": copies,
         "protocol": {**vars(protocol), "prompt": protocol.prompt, "batch": 1},
         "interleaved": together and baseline is not None,
         "machine": {"before": before, "after": machine.state(subject.device)},
@@ -222,8 +233,16 @@ class Run:
     peak: int = 0
 
 
-def _timed(subjects: list[Subject], protocol: Protocol, say: Callable[[str], None]) -> list[Run]:
-    """Time some models in turn, each in its own process."""
+def _timed(
+    subjects: list[Subject],
+    protocol: Protocol,
+    say: Callable[[str], None],
+    choice: dict[str, Any],
+) -> tuple[list[Run], dict[str, Any]]:
+    """Time some models in turn, each in its own process; and the choice of the linear kernel.
+
+    An empty `choice` leaves it to the last of them.
+    """
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(Process(one, protocol)) for one in subjects]
         runs = [Run(p.subject, p.answer(), [], [], []) for p in processes]
@@ -231,21 +250,26 @@ def _timed(subjects: list[Subject], protocol: Protocol, say: Callable[[str], Non
         say("made, warming up")
         for process, _ in pairs:
             process.ask("warm_up")
+        # All are made and wait for an answer: nothing else runs while one of them tries.
+        choice = choice or processes[-1].ask("choose_kernel")
+        for process, run in pairs:
+            run.facts["linear_kernel"] = process.ask("use_kernel", choice["linear_kernel"])
         for order in _orders(pairs, protocol.prefills):
             for process, run in order:
                 run.prefill.append(process.ask("prefill"))
         for process, _ in pairs:
             process.ask("decode")  # does not count
-        runs[0].copies.append(processes[0].ask("copy"))
         for number, order in enumerate(_orders(pairs, protocol.repeats), 1):
             for process, run in order:
                 run.decode.append(process.ask("decode"))
+            # Beside every round: the memory of a virtual machine can be twice as fast, or half, as
+            # a few minutes before.
+            runs[0].copies.append(processes[0].ask("copy"))
             rates = ", ".join(f"{protocol.generate / run.decode[-1]:.2f}" for run in runs)
             say(f"round {number} of {protocol.repeats}: {rates} tokens/s")
-        runs[-1].copies.append(processes[-1].ask("copy"))
         for process, run in pairs:
             run.peak = process.ask("peak")
-    return runs
+    return runs, choice
 
 
 def _orders(pairs: list[Any], rounds: int) -> Iterator[list[Any]]:
@@ -284,9 +308,10 @@ def against(
     other = of_one(baseline, protocol, copy)
     decodes = zip(baseline.decode, run.decode, strict=True)
     prefills = zip(baseline.prefill, run.prefill, strict=True)
-    return {
+    gains = {
         "baseline": other,
         "speedup": quartiles([theirs / own for theirs, own in decodes]),
         "prefill_speedup": quartiles([theirs / own for theirs, own in prefills]),
         "bandwidth_ratio": found["achieved_bytes_per_second"] / other["achieved_bytes_per_second"],
     }
+    return gains | predicted(found | gains)

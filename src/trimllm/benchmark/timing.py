@@ -7,7 +7,6 @@ CUDA graphs can replay it.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,15 +16,13 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, StaticCache
 
-from trimllm.benchmark.one_row import linear_kernel, use_one_row_kernels
+from trimllm.benchmark.one_row import STOCK, linear_kernel, use_one_row_kernels
 from trimllm.provenance import peak_rss_bytes
 from trimllm.units.modeling_trimllm import decoder_of
 
 COPY_BYTES = 1 << 28
 """Size of the copied buffer: far larger than any cache."""
 SEED = 0
-WARM_UP = 16
-"""Tokens of the prompt that is not timed."""
 
 
 def _finish(device: torch.device) -> None:
@@ -43,18 +40,16 @@ def seconds_of(work: Callable[[], Any], device: torch.device) -> float:
 
 
 def copy_rate(device: torch.device, repeats: int = 5) -> float:
-    """Bytes/s, read and written, of a plain copy of 256 MiB: the median of some.
+    """Bytes/s, read and written, of a plain copy of 256 MiB: the best of some.
 
     A lower bound of what the memory can do: on a CPU a copy's writes may cost a read beside, so
     that work which only reads can reach more than 100% of it.
     """
     source = torch.ones(COPY_BYTES, dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
-    target.copy_(source)
-    rates = [
-        2 * COPY_BYTES / seconds_of(lambda: target.copy_(source), device) for _ in range(repeats)
-    ]
-    return statistics.median(rates)
+    target.copy_(source)  # does not count: the pages of both are there from now on
+    best = min(seconds_of(lambda: target.copy_(source), device) for _ in range(repeats))
+    return 2 * COPY_BYTES / best
 
 
 def weight_bytes(model: nn.Module) -> dict[str, int]:
@@ -90,16 +85,34 @@ def _stored(value: Any) -> int:
 
 def kv_bytes_per_token(model: nn.Module, dtype: torch.dtype) -> int:
     """Bytes that one token adds to the KV cache: 2 · attentions · KV heads · head width."""
-    config = model.config
+    heads = getattr(model.config, "num_key_value_heads", None) or model.config.num_attention_heads
+    width = _head_width(model.config)
+    return 2 * _attentions(model.config) * heads * width * torch.finfo(dtype).bits // 8
+
+
+def prefill_operations(model: nn.Module, prompt: int) -> int:
+    """Multiplications and additions of the matrix products of a prompt, up to the first token.
+
+    Each weight of the units takes two a token, each weight of the head two in all, and the t-th
+    token's attention 4 · heads · head width · t. A compressed weight counts like a dense one.
+    """
+    layers, config = decoder_of(model).layers.modules(), model.config
+    units = sum(m.in_features * m.out_features for m in layers if hasattr(m, "in_features"))
+    scores = _attentions(config) * config.num_attention_heads * _head_width(config)
+    keys = prompt * (prompt + 1) // 2  # that all tokens together look at
+    head = model.get_output_embeddings().weight.numel()
+    return 2 * prompt * units + 4 * scores * keys + 2 * head
+
+
+def _attentions(config: Any) -> int:
     units = getattr(config, "units", None)
-    attentions = (
-        config.num_hidden_layers
-        if units is None
-        else sum(1 for _, kind in units if kind == "attention")
-    )
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return 2 * attentions * heads * width * torch.finfo(dtype).bits // 8
+    if units is None:
+        return config.num_hidden_layers
+    return sum(1 for _, kind in units if kind == "attention")
+
+
+def _head_width(config: Any) -> int:
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
 class PeakMemory:
@@ -133,6 +146,9 @@ class Decoder:
         prompt: tokens of the prompt, drawn at random.
         generate: tokens decoded after it in one go.
         mode: "eager" or "compiled".
+
+    Attributes:
+        kernel: the linear kernel that decodes, by its name in `one_row`; the stock one at first.
     """
 
     def __init__(self, model: nn.Module, prompt: int, generate: int, mode: str = "eager") -> None:
@@ -141,7 +157,8 @@ class Decoder:
         drawn = torch.Generator().manual_seed(SEED)
         ids = torch.randint(3, model.config.vocab_size, (1, prompt), generator=drawn)
         self.ids = ids.to(self.device)
-        self.kernel = use_one_row_kernels(model)
+        use_one_row_kernels(model)
+        self.kernel = STOCK
         self.step: Callable[..., Any] = model.forward
         if mode == "compiled":
             self.step = torch.compile(model.forward, mode="reduce-overhead", dynamic=False)
@@ -160,10 +177,9 @@ class Decoder:
             return StaticCache(config=self.model.config, max_cache_len=self.prompt + self.generate)
         return DynamicCache()
 
-    @torch.inference_mode()
     def warm_up(self) -> None:
-        """A short prompt: kernels get ready, and repack their weights where they do that."""
-        self.model(self.ids[:, :WARM_UP], use_cache=False, logits_to_keep=1)
+        """A prompt that does not count: kernels are made for its length, some repack weights."""
+        self.prefill_seconds()
 
     @torch.inference_mode()
     def prefill_seconds(self) -> float:

@@ -36,10 +36,10 @@ class Worker:
         self.decoder = Decoder(self.model, prompt, generate, subject.mode)
 
     def facts(self) -> dict[str, Any]:
-        """What the model is: units, bytes of weights and of one token in the cache, kernel."""
+        """What the model is: units, bytes of weights and of one token in the cache, operations."""
         import torch
 
-        from trimllm.benchmark.timing import kv_bytes_per_token
+        from trimllm.benchmark.timing import kv_bytes_per_token, prefill_operations
         from trimllm.provenance import hardware, versions
         from trimllm.units import original_units, units
 
@@ -50,7 +50,7 @@ class Worker:
             "units_total": original_units(self.model),
             "bytes": self.sizes,
             "kv_bytes_per_token": kv_bytes_per_token(self.model, self.model.dtype),
-            "linear_kernel": self.decoder.kernel,
+            "prefill_operations": prefill_operations(self.model, self.decoder.prompt),
             "layers": self._layers(),
             "threads": torch.get_num_threads(),
             "timed_on": hardware(),
@@ -67,6 +67,18 @@ class Worker:
     def warm_up(self) -> None:
         """A pass that does not count."""
         self.decoder.warm_up()
+
+    def choose_kernel(self) -> dict[str, Any]:
+        """`linear_kernel`, the faster one for this model, and `linear_kernel_seconds` of each."""
+        from trimllm.benchmark.one_row import faster_kernel, linear_kernel_seconds
+
+        seconds = linear_kernel_seconds(self.model)
+        return {"linear_kernel": faster_kernel(seconds), "linear_kernel_seconds": seconds}
+
+    def use_kernel(self, name: str) -> str:
+        """Decode with this linear kernel; says which one is in use now."""
+        self.decoder.kernel = name
+        return self.decoder.kernel
 
     def prefill(self) -> float:
         """Seconds of the prompt."""
@@ -87,6 +99,8 @@ class Worker:
 
     def peak(self) -> int:
         """Largest memory since the model was made, bytes."""
+        if self.highest and not self.memory.resettable:
+            return self.highest  # later peaks are those of the copied buffers
         return max(self.highest, self.memory.bytes())
 
 
@@ -97,7 +111,8 @@ def serve(lines: TextIO, answer: Callable[[dict[str, Any]], None]) -> None:
         worker = Worker(Subject.from_dict(told["subject"]), told["prompt"], told["generate"])
         answer({"value": worker.facts()})
         for line in lines:
-            answer({"value": getattr(worker, json.loads(line))()})
+            command, *arguments = json.loads(line)
+            answer({"value": getattr(worker, command)(*arguments)})
     except UserError as error:
         answer({"error": str(error)})
     except Exception as error:

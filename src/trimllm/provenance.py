@@ -51,14 +51,21 @@ def recorded(path: str | Path) -> dict[str, Any]:
 
 @cache
 def git_commit() -> str | None:
-    """Commit of the checkout that this library lies in, with "-dirty" after local changes."""
-    command = ["git", "-C", str(PACKAGE), "describe", "--always", "--dirty", "--abbrev=40"]
-    command += ["--exclude", "*"]
+    """Commit of the checkout that this library lies in, with "-dirty" after changes to its code.
+
+    Figures and kept results are not code: a run draws over them.
+    """
+    git = ["git", "-C", str(PACKAGE)]
+    code = [f":/{name}" for name in ("Snakefile", "config", "src", "workflow")]
+    changes = [*git, "status", "--porcelain", "--untracked-files=no", "--", *code]
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        commit, changed = (
+            subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+            for command in ([*git, "rev-parse", "HEAD"], changes)
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-    return run.stdout.strip() or None
+    return commit.strip() + ("-dirty" if changed.strip() else "")
 
 
 @cache

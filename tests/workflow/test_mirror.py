@@ -87,6 +87,15 @@ def test_one_word_builds_the_whole_example(tmp_path: Path, data: Path) -> None:
     assert jobs["full_ft"] == 5 and jobs["fetch_wheel"] == 1 and jobs["table4"] == 1
 
 
+def test_one_domain_alone_needs_no_other_key_changed(tmp_path: Path, data: Path) -> None:
+    """As the example's header says; near domains of others are no concern of this run."""
+    where = {"extra": {"TRIMLLM_DATA": str(data)}, "domains": json.dumps(["sciq"])}
+    run = snakemake(tmp_path, "-n", "table2", "table4", configfile=EXAMPLE, **where)
+    assert run.returncode == 0, run.stderr
+    jobs = counts(run.stdout + run.stderr)
+    assert jobs["full_ft"] == 1 and jobs["table4"] == 1 and "prepare_pubmedqa" not in jobs
+
+
 def test_a_missing_variable(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRIMLLM_DATA", raising=False)
     line = refused(configfile=EXAMPLE)

@@ -123,7 +123,7 @@ def test_tables_are_made_from_the_files_of_every_seed(tmp_path: Path, table: str
         ({"tables": {"domains": ["piqa"]}}, "tables.domains.0 piqa not among `domains`"),
         ({"tables": {"models": ["other"]}}, "tables.models.0 other not among `models`"),
         ({"tables": {"near": {"lexglue": "nowhere"}}}, "tables.near.lexglue unknown domain"),
-        ({"tables": {"near": {"sciq": "pubmedqa"}}}, "tables.near.sciq sciq is not among"),
+        ({"tables": {"near": {"scip": "pubmedqa"}}}, "tables.near.scip scip is not among"),
         ({"tables": {"cross_percent": "45"}}, "tables.cross_percent not among trim.kept_percent"),
         ({"tables": {"smallest_percent": "10"}}, "tables.smallest_percent = 10 no checkpoint"),
         ({"tables": {"ratios": ["2"]}}, "tables.ratios.0 = 2 must be at most 1"),

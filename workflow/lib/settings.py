@@ -86,6 +86,11 @@ def load(
         name: read_domain(name, ["domains", index], full, root, files) for index, name in names
     }
     _resolve_patterns(full, root)
+    # A near domain is of no use without its own: a run of fewer domains need not say so again.
+    folder, near = root / full["domains_folder"], full["tables"]["near"]
+    for name in [name for name in near if name not in domains]:
+        if (folder / f"{name}.yaml").is_file():
+            del near[name]
     for path, value, problem in _problems(full, domains):
         raise ConfigError(source_of(path, value, files), path, value, problem)
     return full, domains

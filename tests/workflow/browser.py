@@ -119,7 +119,8 @@ def chromium(path: str) -> Iterator[Page]:
     read, from_browser = os.pipe()
     # The browser's ends must be 3 and 4 there; a shell puts them so whatever their numbers here.
     script = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'
-    with tempfile.TemporaryDirectory() as profile:
+    # A killed browser's own processes may still write there for a moment.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         words = ["bash", "-c", script, "bash", path, f"--user-data-dir={profile}", *FLAGS]
         process = subprocess.Popen(
             words, pass_fds=(to_browser, from_browser), stderr=subprocess.DEVNULL

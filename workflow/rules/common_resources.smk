@@ -35,6 +35,12 @@ def runtime_for(task):
     return runtime
 
 
+def refuse(key, value, problem):
+    """End with one line that names the file, the key and its value."""
+    source = settings.source_of(key, value, workflow.configfiles)
+    sys.exit(f"error: {settings.ConfigError(source, key, value, problem)}")
+
+
 def refuse_too_large():
     """End with one line if a job of this run needs more memory than this machine has."""
     needs = [
@@ -54,15 +60,12 @@ def refuse_too_large():
     have = memory_bytes() >> 20
     if workflow.local_exec and need > have:
         model = job.wildcards_dict["model"]
-        key, value = ["models", model, "parameters"], MODELS[model]["parameters"]
-        error = settings.ConfigError(
-            settings.source_of(key, value, workflow.configfiles),
-            key,
-            value,
+        refuse(
+            ["models", model, "parameters"],
+            MODELS[model]["parameters"],
             f"{job.rule.name} needs about {need:,} MiB of memory, this machine has {have:,} MiB; "
             "ask for a target that does without, or run where there is more",
         )
-        sys.exit(f"error: {error}")
 
 
 def refuse_too_large_shapes():
@@ -76,10 +79,8 @@ def refuse_too_large_shapes():
     for name in shapes_timed if workflow.local_exec and not USES_GPU else ():
         need = demand.benchmark_mb(shapes.parameters(name), models=1)
         if need > have:
-            key, value = ["benchmark", "shapes"], BENCH["shapes"]
             problem = f"{name} takes about {need:,} MiB of memory, this machine has {have:,} MiB"
-            source = settings.source_of(key, value, workflow.configfiles)
-            sys.exit(f"error: {settings.ConfigError(source, key, value, problem)}")
+            refuse(["benchmark", "shapes"], BENCH["shapes"], problem)
 
 
 def refuse_too_small_gpus():
@@ -91,13 +92,12 @@ def refuse_too_small_gpus():
         for job in workflow.dag.needrun_jobs()
         if (task := demand.task_of(job.rule.name)) not in (None, "fetch")
     ]
-    gpus = gpu_plan.gpus_here()
-    if not gpus and demand.gpus():  # there are some, and nothing tells their size
+    gpus = gpu_plan.gpus_here() if jobs else []
+    if not jobs or (not gpus and demand.gpus()):  # there are some, and nothing tells their size
         return
-    if jobs and (found := gpu_plan.shortfall(jobs, config, gpus)):
+    if found := gpu_plan.shortfall(jobs, config, gpus):
         key, value, problem = found
-        source = settings.source_of(["compute", key], value, workflow.configfiles)
-        sys.exit(f"error: {settings.ConfigError(source, ['compute', key], value, problem)}")
+        refuse(["compute", key], value, problem)
 
 
 def refuse_past_the_end():
@@ -107,14 +107,13 @@ def refuse_past_the_end():
             told = job.wildcards_dict
             end = end_of_chain(told["model"], int(told["drops"]))
             if int(told["drop"]) > end:
-                key, value = ["trim", "kept_percent"], TRIM["kept_percent"]
-                problem = (
+                refuse(
+                    ["trim", "kept_percent"],
+                    TRIM["kept_percent"],
                     f"chains of {told['model']} with {told['drops']} drops an epoch end at {end}, and "
                     f"drop_{told['drop']} was asked for; keep fewer units here, for the learning "
-                    "rate decays over the whole chain"
+                    "rate decays over the whole chain",
                 )
-                source = settings.source_of(key, value, workflow.configfiles)
-                sys.exit(f"error: {settings.ConfigError(source, key, value, problem)}")
 
 
 def refuse_unnamed_hardware():
@@ -122,13 +121,12 @@ def refuse_unnamed_hardware():
     timed = any(job.rule.name.startswith("benchmark") for job in workflow.dag.needrun_jobs())
     for key in ("hardware", "threads") if timed and not workflow.local_exec else ():
         if BENCH[key] is None:
-            problem = (
+            refuse(
+                ["benchmark", key],
+                settings.MISSING,
                 "the machine that submits says nothing of those that measure; say what they are, or "
-                "run `snakemake benchmarks` on one of them first"
+                "run `snakemake benchmarks` on one of them first",
             )
-            source = settings.source_of(["benchmark", key], settings.MISSING, workflow.configfiles)
-            error = settings.ConfigError(source, ["benchmark", key], settings.MISSING, problem)
-            sys.exit(f"error: {error}")
 
 
 def print_summary(failed):

@@ -92,20 +92,20 @@ report: figures
 	$(BIN)/snakemake --cores '$(CORES)' all --report report.html $(KEPT)
 
 plan: $(STAMP)
-	$(BIN)/python workflow/lib/plan.py $(TARGET) --configfile '$(CONFIG)' \
+	$(BIN)/python -m trimllm_paper.commands.plan $(TARGET) --configfile '$(CONFIG)' \
 		$(if $(PARALLEL),--parallel $(PARALLEL))
 
 seeds: $(STAMP)
-	$(BIN)/python workflow/lib/seeds.py $(TARGET) --seeds $(SEEDS) --configfile '$(CONFIG)' \
+	$(BIN)/python -m trimllm_paper.commands.seeds $(TARGET) --seeds $(SEEDS) --configfile '$(CONFIG)' \
 		--cores '$(CORES)'
 
 reference: $(STAMP)
 	$(BIN)/snakemake --cores '$(CORES)' all --config $(REFERENCE_RUN)
-	$(BIN)/python workflow/lib/reference.py results results/reference $(REFERENCE_RUN)
+	$(BIN)/python -m trimllm_paper.commands.reference results results/reference $(REFERENCE_RUN)
 	$(MAKE) figures
 
 verify: $(STAMP)
-	$(BIN)/python workflow/lib/verify.py results
+	$(BIN)/python -m trimllm_paper.commands.verify results
 
 test: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest

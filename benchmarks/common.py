@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 import trimllm
+from trimllm.base.machine import hardware, versions
 from trimllm.data import Document, read_documents
-from trimllm.provenance import hardware, versions
 from trimllm.score import row_of
 
 MODEL = "results/models/smollm2-135m/base/pretrained"

@@ -13,8 +13,8 @@ import sys
 
 from common import arguments, load, questions, report
 
-from trimllm.precision import compute_dtype
-from trimllm.provenance import peak_rss_bytes
+from trimllm.base.machine import peak_rss_bytes
+from trimllm.base.precision import compute_dtype
 from trimllm.scan import scan
 from trimllm.select import choose
 from trimllm.units import drop, units

@@ -11,7 +11,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from trimllm.registration import register_when_needed
+from trimllm.base.registration import register_when_needed
 
 if TYPE_CHECKING:
     from trimllm.checkpoint import load, save

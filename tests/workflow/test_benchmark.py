@@ -10,7 +10,7 @@ import pytest
 from runs import snakemake
 from timing_files import TimingFiles
 
-from trimllm.benchmark.machine import this_machine
+from trimllm.throughput.machine import this_machine
 
 BENCHMARK = json.dumps({"checkpoints": "false"})
 DEVICE = json.dumps({"device": "cpu"})

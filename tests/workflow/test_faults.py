@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,14 +16,10 @@ from pathlib import Path
 import pytest
 from runs import ROOT, ROWS, at_a_halt, command, environment, snakemake
 
-from trimllm import files, locks
-
-sys.path.insert(0, str(ROOT / "workflow" / "lib"))
-
-import cluster
-import demand
-import lineage
-import settings
+from trimllm.base import files
+from trimllm_paper import demand
+from trimllm_paper.config import settings
+from trimllm_paper.integrity import cluster, lineage, locks
 
 REPORT = "results/data/sums/report.json"
 
@@ -129,7 +124,7 @@ class FinishedJob:
 
 
 def test_another_checkpoint_or_other_documents_are_noticed(tmp_path: Path) -> None:
-    from trimllm.provenance import config_hash
+    from trimllm.base.machine import config_hash
 
     manifest, report = tmp_path / "manifest.json", tmp_path / "report.json"
     files.write_json(manifest, {"files": {}})

@@ -11,11 +11,8 @@ from typing import Any
 import pytest
 from runs import ROOT, environment
 
-sys.path.insert(0, str(ROOT / "workflow" / "lib"))
-
-import demand
-import gpu_plan
-import settings
+from trimllm_paper import demand, gpu_plan
+from trimllm_paper.config import settings
 
 PAPER = ROOT / "config/paper.yaml"
 # hidden_size and intermediate_size of the published models.
@@ -112,7 +109,7 @@ def test_what_fits_nowhere_says_so(paper: dict) -> None:
     huge = copy.deepcopy(paper)
     huge["models"] = {"huge": paper["models"]["llama-13b"] | {"parameters": 5e13, "blocks": 200}}
     assert "does not fit" in gpu_plan.text(huge)
-    program = str(ROOT / "workflow/lib/gpu_plan.py")
+    program = str(ROOT / "src/trimllm_paper/gpu_plan.py")
     run = subprocess.run(
         [sys.executable, program, "--configfile", str(PAPER)], capture_output=True, text=True
     )

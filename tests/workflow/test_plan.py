@@ -10,12 +10,9 @@ from pathlib import Path
 import pytest
 from runs import ROOT, environment
 
-sys.path.insert(0, str(ROOT / "workflow" / "lib"))
-
-import demand
-import plan
-import seeds
-import settings
+from trimllm_paper import demand
+from trimllm_paper.commands import plan, seeds
+from trimllm_paper.config import settings
 
 CONFIG = ROOT / "config" / "paper.yaml"
 MODEL = {"parameters": 1_000_000_000, "blocks": 20, "storage_dtype": "bfloat16"}
@@ -98,7 +95,7 @@ def test_a_chain_cannot_be_shortened_by_more_machines(config: dict) -> None:
 
 
 def test_the_plan_ends_with_json(tmp_path: Path) -> None:
-    words = [sys.executable, str(ROOT / "workflow/lib/plan.py"), "table9"]
+    words = [sys.executable, str(ROOT / "src/trimllm_paper/commands/plan.py"), "table9"]
     words += ["--configfile", str(CONFIG)]
     run = subprocess.run(
         words, capture_output=True, text=True, cwd=tmp_path, env=environment(), timeout=300

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from runs import MODEL, snakemake
 
-from trimllm import files
+from trimllm.base import files
 
 pytestmark = pytest.mark.slow
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from runs import ROOT
 
-sys.path.insert(0, str(ROOT / "workflow" / "lib"))
-
-import reference
-
-from trimllm.errors import UserError
-from trimllm.files import read_json
+from trimllm.base.errors import UserError
+from trimllm.base.files import read_json
+from trimllm_paper.commands import reference
 
 CHANGES = ['trim={"criteria": ["both", "likelihood"]}', "seed=3"]
 

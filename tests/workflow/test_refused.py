@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +10,7 @@ import pytest
 import yaml
 from runs import ROOT, ROWS
 
-sys.path.insert(0, str(ROOT / "workflow" / "lib"))
-
-import demand
+from trimllm_paper import demand
 
 Refused = Callable[..., str]
 MODEL = "smollm2-135m"

@@ -13,12 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from runs import ROOT, command, environment, snakemake
 
-from trimllm import files
-from trimllm.provenance import config_hash
-
-sys.path.insert(0, str(ROOT / "workflow" / "lib"))
-
-import lineage
+from trimllm.base import files
+from trimllm.base.machine import config_hash
+from trimllm_paper.integrity import lineage
 
 TINY = ROOT / "config" / "tables.smoke.yaml"
 FOLDER = "results/seed_1"
@@ -29,9 +26,9 @@ STAND_INS = """
 import sys
 from pathlib import Path
 sys.path.insert(0, "workflow/lib")
-import lineage
-from trimllm import files
-from trimllm.provenance import config_hash
+from trimllm_paper.integrity import lineage
+from trimllm.base import files
+from trimllm.base.machine import config_hash
 
 def write(jobs, results, replicates, seed):
     for job in jobs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,10 +9,8 @@ import pytest
 import yaml
 from runs import ROOT
 
-sys.path.insert(0, str(ROOT / "workflow" / "lib"))
-
-import demand
-import settings
+from trimllm_paper import demand
+from trimllm_paper.config import settings
 
 SCHEMA = settings.read_yaml(ROOT / "workflow/schemas/config.schema.yaml")
 # (An example names files of its reader's: test_mirror has some.)

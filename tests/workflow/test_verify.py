@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from runs import ROOT
 
-from trimllm import files
+from trimllm.base import files
 
 EVALUATION = "eval/smollm2-135m/sciq/full_ft/mmlu_sciences.json"
 CHECKPOINT = "models/smollm2-135m/sciq/full_ft/manifest.json"
@@ -25,7 +25,7 @@ SCAN = "scans/smollm2-135m/sciq.json"
 
 
 def verify(folder: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, str(ROOT / "workflow/lib/verify.py"), str(folder)]
+    words = [sys.executable, str(ROOT / "src/trimllm_paper/commands/verify.py"), str(folder)]
     return subprocess.run(words, capture_output=True, text=True)
 
 

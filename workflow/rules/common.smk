@@ -8,21 +8,21 @@ import time
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
-sys.path[:0] = [str(ROOT / "workflow" / "lib"), str(ROOT / "src")]
+sys.path[:0] = [str(ROOT / "src")]
 
-import cluster
-import demand
-import gpu_plan
-import lineage
-import reference
-import settings
-from trimllm.benchmark import cell, machine, shapes
-from trimllm.benchmark.session import Protocol
+from trimllm_paper.integrity import cluster
+from trimllm_paper import demand
+from trimllm_paper import gpu_plan
+from trimllm_paper.integrity import lineage
+from trimllm_paper.commands import reference
+from trimllm_paper.config import settings
+from trimllm.throughput import cell, machine, shapes
+from trimllm.throughput.session import Protocol
 from trimllm.compress import external
-from trimllm.errors import UserError
-from trimllm.files import read_json
-from trimllm import names
-from trimllm.provenance import code_hash, memory_bytes
+from trimllm.base.errors import UserError
+from trimllm.base.files import read_json
+from trimllm.base import names
+from trimllm.base.machine import code_hash, memory_bytes
 
 try:
     resolved, DOMAINS = settings.load(config, ROOT, workflow.configfiles)

@@ -86,12 +86,12 @@ def shape_of(wildcards):
 
 
 def benchmark_protocol():
-    """What a measurement does; becomes `trimllm.benchmark.session.Protocol`."""
+    """What a measurement does; becomes `trimllm.throughput.session.Protocol`."""
     return {key: BENCH[key] for key in ("tokens", "generate", "repeats", "prefills")}
 
 
 def benchmark_how(wildcards):
-    """On what it runs; becomes part of `trimllm.benchmark.subject.Subject`."""
+    """On what it runs; becomes part of `trimllm.throughput.subject.Subject`."""
     return {
         "dtype": BENCH["dtype"],
         "device": "cuda" if USES_GPU else "cpu",

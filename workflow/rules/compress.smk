@@ -20,7 +20,7 @@ rule engine_environment:
         runtime=60,
     params:
         python=ENGINE_PYTHON,
-        program=str(ROOT / "workflow" / "lib" / "engine.py"),
+        program=str(ROOT / "src" / "trimllm_paper" / "commands" / "engine.py"),
         engine=lambda wildcards: ENGINE_OF[wildcards.environment],
     message:
         "find or make the environment of {params.engine}"

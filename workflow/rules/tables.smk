@@ -1,5 +1,5 @@
 # Tables 3 to 6, 8 and 9. Their inputs are in common_tables.smk; each is built by the module of its name
-# in trimllm.paper.tables, whose arguments are the rule's inputs and params.
+# in trimllm_paper.tables, whose arguments are the rule's inputs and params.
 
 
 rule table3:

@@ -3,14 +3,14 @@
 import sys
 from pathlib import Path
 
-from _job import Job
+from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
-    from trimllm import files
-    from trimllm.benchmark import machine
-    from trimllm.benchmark.cell import measure_cell, shape_subject
-    from trimllm.benchmark.session import Protocol
-    from trimllm.benchmark.subject import Subject
+    from trimllm.base import files
+    from trimllm.throughput import machine
+    from trimllm.throughput.cell import measure_cell, shape_subject
+    from trimllm.throughput.session import Protocol
+    from trimllm.throughput.subject import Subject
 
     params, wildcards = snakemake.params, snakemake.wildcards
     how = dict(params.how)

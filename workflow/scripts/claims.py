@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from _job import Job
+from trimllm_paper.job import Job
 
 with Job(snakemake):
-    from trimllm.paper.chains import Run
-    from trimllm.paper.claims import claims
-    from trimllm.paper.claims.claim_checks import CHECKS
-    from trimllm.paper.claims.evidence import Evidence
+    from trimllm_paper.chains import Run
+    from trimllm_paper.claims import claims
+    from trimllm_paper.claims.claim_checks import CHECKS
+    from trimllm_paper.claims.evidence import Evidence
 
     found, shared = snakemake.input, snakemake.params.shared
     evidence = [

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from _job import Job
+from trimllm_paper.job import Job
 
 with Job(snakemake, model=True) as job:
     from trimllm.compress import CompressSettings, compress

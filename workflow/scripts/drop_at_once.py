@@ -1,6 +1,6 @@
 """Drop half of the blocks by a rule, then fine-tune as long as a chain would."""
 
-from _job import Job
+from trimllm_paper.job import Job
 
 with Job(snakemake, model=True) as job:
     hashes = job.data_hashes(snakemake.input.report)

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from _job import Job
+from trimllm_paper.job import Job
 
 with Job(snakemake, model=True) as job:
     import trimllm
-    from trimllm import files
+    from trimllm.base import files
     from trimllm.checkpoint import weight_bytes
     from trimllm.evaluate import evaluate
 

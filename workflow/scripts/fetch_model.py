@@ -4,15 +4,15 @@ import math
 import shutil
 from pathlib import Path
 
-from _job import Job
+from trimllm_paper.job import Job
 
 with Job(snakemake, online=True) as job:
     from safetensors import safe_open
 
-    from trimllm import files
-    from trimllm.errors import UserError
-    from trimllm.fetch import fetch_model
+    from trimllm.base import files
+    from trimllm.base.errors import UserError
     from trimllm.units.adapters import family_of
+    from trimllm_paper.fetch import fetch_model
 
     def described(checkpoint: Path) -> dict[str, object]:
         """Family, blocks and parameters of a checkpoint, from its config and its weights."""

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from _job import Job
+from trimllm_paper.job import Job
 
 with Job(snakemake, online=True):
-    from trimllm.fetch import fetch_wheel
+    from trimllm_paper.fetch import fetch_wheel
 
     fetch_wheel(
         snakemake.params.name,

@@ -3,14 +3,14 @@
 from importlib import import_module
 from pathlib import Path
 
-from _job import Job
+from trimllm_paper.job import Job
 
 with Job(snakemake):
-    from trimllm.paper.chains import Run
+    from trimllm_paper.chains import Run
 
     params = snakemake.params
     shared = params.shared
-    module = import_module("trimllm.paper.figures." + snakemake.rule.removeprefix("draw_"))
+    module = import_module("trimllm_paper.figures." + snakemake.rule.removeprefix("draw_"))
     module.draw(
         *([*snakemake.input.get(name)] for name in params.inputs),
         params.model,

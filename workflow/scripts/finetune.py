@@ -1,6 +1,6 @@
 """Fine-tune a model on a domain: all blocks, or with a ratio the most important ones."""
 
-from _job import Job
+from trimllm_paper.job import Job
 
 with Job(snakemake, model=True) as job:
     hashes = job.data_hashes(snakemake.input.report)

@@ -1,9 +1,9 @@
 """Scan the untrained model: accuracy, likelihood and norm for every unit."""
 
-from _job import Job
+from trimllm_paper.job import Job
 
 with Job(snakemake, model=True) as job:
-    from trimllm import files
+    from trimllm.base import files
     from trimllm.data import read_documents
     from trimllm.scan import to_record
     from trimllm.train import watched_scan

@@ -1,9 +1,9 @@
 """Put claims, figures, tables and provenance on one page."""
 
-from _job import Job
+from trimllm_paper.job import Job
 
 with Job(snakemake):
-    from trimllm.paper import overview
+    from trimllm_paper import overview
 
     found = snakemake.input
     overview.write(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from _job import Job
+from trimllm_paper.job import Job
 
 with Job(snakemake, online=True) as job:
     from trimllm.data import prepare

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
-from _job import Job
+from trimllm_paper.job import Job
 
 
 def as_list(files):
@@ -12,9 +12,9 @@ def as_list(files):
 
 
 with Job(snakemake):
-    from trimllm.paper.tables.render import render
+    from trimllm_paper.tables.render import render
 
-    module = import_module(f"trimllm.paper.tables.{snakemake.rule}")
+    module = import_module(f"trimllm_paper.tables.{snakemake.rule}")
     inputs = {name: as_list(files) for name, files in snakemake.input.items()}
     table = module.build(**inputs, **snakemake.params.build)
     render(table, Path(snakemake.output[0]).with_suffix(""))

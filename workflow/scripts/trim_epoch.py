@@ -1,9 +1,9 @@
 """One epoch of progressive layer dropping: scan, drop, train a pass."""
 
-from _job import Job
+from trimllm_paper.job import Job
 
 with Job(snakemake, model=True) as job:
-    from trimllm import files
+    from trimllm.base import files
 
     epoch = snakemake.params.epoch
     hashes = job.data_hashes(snakemake.input.report)

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from trimllm import files, kernels
-from trimllm.errors import UserError
+from trimllm.base import files, kernels
+from trimllm.base.errors import UserError
 from trimllm.units import modeling_trimllm, supported_families
 from trimllm.units.adapters import family_of
 

@@ -21,9 +21,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from trimllm import kernels
+from trimllm.base import kernels
+from trimllm.base.errors import UserError
 from trimllm.checkpoint.store import check_directory, load_tokenizer
-from trimllm.errors import UserError
 from trimllm.units import adapter_of, unit_layers
 from trimllm.units.modeling_trimllm import decoder_of
 from trimllm.units.presence import set_source, source_of

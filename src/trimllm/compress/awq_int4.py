@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from trimllm.base.precision import has_bfloat16
+from trimllm.checkpoint.stock import missing_modules, strip, to_stock
 from trimllm.compress import external_engine, int4
 from trimllm.compress.job import Compressed, CompressJob, linear_names, outside_linears
 from trimllm.compress.oneshot import one_shot, state_of
-from trimllm.compress.stock import missing_modules, strip, to_stock
-from trimllm.precision import has_bfloat16
 
 # Points of the grid for alpha; the paper takes 20. Ten lose little and take half the time.
 GRID = 10

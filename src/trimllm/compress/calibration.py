@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trimllm.errors import UserError
+from trimllm.base.errors import UserError
 from trimllm.score.encode import encode_pair
 
 # A text, or a prompt and the answer to it.

@@ -17,8 +17,8 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from trimllm import files
-from trimllm.errors import UserError
+from trimllm.base import files
+from trimllm.base.errors import UserError
 
 BITS = 4
 WORKERS = Path(__file__).parent / "workers"

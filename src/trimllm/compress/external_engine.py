@@ -8,9 +8,9 @@ from trimllm.compress.job import Compressed, CompressJob
 def compress(job: CompressJob) -> Compressed:
     """Compress with `autoawq` or `auto-gptq`."""
     from trimllm.checkpoint import store
+    from trimllm.checkpoint.stock import missing_modules, to_stock
     from trimllm.compress.external import run_engine
     from trimllm.compress.gptq_int4 import read_made
-    from trimllm.compress.stock import missing_modules, to_stock
 
     dense, made = job.workspace / "dense", job.workspace / "made"
     dense.mkdir()

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from trimllm import files, kernels
+from trimllm.base import files, kernels
+from trimllm.checkpoint.stock import missing_modules, strip, to_stock
 from trimllm.compress import external_engine
 from trimllm.compress.calibration import encode, pack
 from trimllm.compress.job import Compressed, CompressJob
-from trimllm.compress.stock import missing_modules, strip, to_stock
 
 
 def compress(job: CompressJob) -> Compressed:

@@ -63,7 +63,7 @@ def linear_names(model: nn.Module) -> list[str]:
     """Names of the linear layers inside the decoder layers: all that compressors change."""
     from torch import nn
 
-    from trimllm.compress.stock import layers_prefix
+    from trimllm.checkpoint.stock import layers_prefix
 
     prefix = layers_prefix(model) + "."
     return [

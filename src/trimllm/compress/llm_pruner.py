@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from trimllm.base.errors import UserError
+from trimllm.base.precision import has_bfloat16
 from trimllm.compress.calibration import encode
 from trimllm.compress.job import Compressed, CompressJob, untied
-from trimllm.errors import UserError
-from trimllm.precision import has_bfloat16
 from trimllm.units import unit_layers, unit_parameters
 from trimllm.units.adapters import family_of
 

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trimllm import files
+from trimllm.base import files
+from trimllm.base.errors import UserError
 from trimllm.compress.calibration import ScoredRow
-from trimllm.errors import UserError
 
 
 def fresh_loss(
@@ -52,13 +52,13 @@ def judge(loss: float, yardstick: float, margin: float, what: str, name: str) ->
 
 
 def _main(arguments: list[str]) -> dict[str, Any]:
-    from trimllm.registration import import_quickly
+    from trimllm.base.registration import import_quickly
 
     import_quickly()
+    from trimllm.base.kernels import is_quantized
+    from trimllm.base.precision import compute_dtype, round_weights_
     from trimllm.checkpoint import load
     from trimllm.compress.calibration import mean_loss
-    from trimllm.kernels import is_quantized
-    from trimllm.precision import compute_dtype, round_weights_
 
     checkpoint, file, device = arguments
     model, _ = load(checkpoint, device=device, verify=False)

@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trimllm import files
+from trimllm.base import files
+from trimllm.base.errors import UserError
 from trimllm.compress.job import Compressed, CompressJob, CompressSettings
-from trimllm.errors import UserError
 
 if TYPE_CHECKING:
     from trimllm.compress.calibration import HeldBack
@@ -229,10 +229,10 @@ def _dense_losses(
     The model is loaded for itself, and is gone before the one that is compressed comes: two at a
     time would not fit a GPU that holds one.
     """
+    from trimllm.base.precision import compute_dtype, round_weights_
     from trimllm.checkpoint import store
     from trimllm.compress.calibration import mean_loss, scored_rows
     from trimllm.compress.yardstick import make_yardstick_
-    from trimllm.precision import compute_dtype, round_weights_
 
     with _timed(seconds, "yardstick"):
         model, tokenizer = store.load(source, dtype="float32", device=settings.device)

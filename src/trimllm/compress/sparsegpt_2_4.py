@@ -6,9 +6,9 @@ inputs. The file stays dense: the pattern pays on GPUs that have sparse tensor c
 
 from __future__ import annotations
 
+from trimllm.checkpoint.stock import missing_modules, strip, to_stock
 from trimllm.compress.job import Compressed, CompressJob, linear_names, outside_linears
 from trimllm.compress.oneshot import one_shot, state_of
-from trimllm.compress.stock import missing_modules, strip, to_stock
 
 
 def compress(job: CompressJob) -> Compressed:

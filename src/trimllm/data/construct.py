@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trimllm.base.errors import UserError
 from trimllm.data.document import Document, normalised
 from trimllm.data.rows import Row, RowError
-from trimllm.errors import UserError
 
 PROMPT = "Question: {question}\nAnswer:"
 CHOICE = " {choice}"

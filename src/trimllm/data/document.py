@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trimllm import files
-from trimllm.errors import UserError
+from trimllm.base import files
+from trimllm.base.errors import UserError
 
 
 def normalised(text: str) -> str:

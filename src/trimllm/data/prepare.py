@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trimllm import files
+from trimllm.base import files
+from trimllm.base.errors import UserError
 from trimllm.data import spec as declaration
 from trimllm.data import split
 from trimllm.data.construct import Item, construct, words
 from trimllm.data.document import Document, normalised, write_documents
 from trimllm.data.rows import Failures, Row, RowError, parse_row
 from trimllm.data.sources import read_source
-from trimllm.errors import UserError
 
 MAX_FAILED = 0.05
 """Share of rows that may fail to parse, or of training documents that may be test documents."""

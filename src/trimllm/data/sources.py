@@ -23,10 +23,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from trimllm import files
+from trimllm.base import files
+from trimllm.base.errors import UserError
 from trimllm.data.document import Document
 from trimllm.data.rows import RowError
-from trimllm.errors import UserError
 
 KINDS = ("wheel", "file", "hub", "task")
 SPLITS = {"train": "training_docs", "validation": "validation_docs", "test": "test_docs"}

@@ -6,7 +6,7 @@ import string
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trimllm.errors import UserError
+from trimllm.base.errors import UserError
 
 PLACEHOLDERS = {"prompt": {"question", "context", "answer"}, "choice": {"choice"}}
 SOURCES = ("wheel", "file", "hub", "task")

@@ -14,13 +14,13 @@ import lm_eval
 from lm_eval.tasks import TaskManager
 from torch import nn
 
-from trimllm import kernels
+from trimllm.base import kernels
+from trimllm.base.errors import UserError
+from trimllm.base.files import content_hash
+from trimllm.base.intervals import wilson
+from trimllm.base.precision import compute_dtype, round_weights_
 from trimllm.data import Document, read_documents
-from trimllm.errors import UserError
 from trimllm.evaluate.model import TrimLM
-from trimllm.files import content_hash
-from trimllm.intervals import wilson
-from trimllm.precision import compute_dtype, round_weights_
 from trimllm.units.adapters import device_of
 
 FEWSHOT_SEED = 1234  # lm-eval's default

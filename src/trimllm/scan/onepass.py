@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trimllm.base.errors import UserError
+from trimllm.base.processes import ALONE, Processes
+from trimllm.base.progress import Progress
 from trimllm.data import Document
-from trimllm.errors import UserError
-from trimllm.processes import ALONE, Processes
-from trimllm.progress import Progress
 from trimllm.score.rows import Batch, Row, batches
 from trimllm.score.scorer import answer_scores, max_positions, row_of, start_rows
 from trimllm.units import Unit, adapter_of, unit_layers, unit_parameters

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trimllm.errors import UserError
+from trimllm.base.errors import UserError
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:

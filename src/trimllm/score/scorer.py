@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trimllm.base.errors import UserError
+from trimllm.base.progress import Progress
 from trimllm.data import Document
-from trimllm.errors import UserError
-from trimllm.progress import Progress
 from trimllm.score.encode import encode_pair
 from trimllm.score.rows import Batch, Row, batches
 from trimllm.units import adapter_of, unit_layers

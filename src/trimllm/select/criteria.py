@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from trimllm.errors import UserError
-from trimllm.names import AUTHORS, CRITERIA, RULES
+from trimllm.base.errors import UserError
+from trimllm.base.names import AUTHORS, CRITERIA, RULES
 from trimllm.scan import Scan, importance, norm_importance
 from trimllm.units import Unit
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trimllm.errors import UserError
-from trimllm.kept import drops_for
+from trimllm.base.errors import UserError
+from trimllm.base.kept import drops_for
 
 __all__ = ["by_accuracy", "by_limit", "drops_for"]
 

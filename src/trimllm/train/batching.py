@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trimllm.base.errors import UserError
 from trimllm.data import Document
-from trimllm.errors import UserError
 from trimllm.score import encode_pair
 
 # Batches among which documents are sorted by length, so that few tokens are padding.

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trimllm import files
+from trimllm.base import files
 from trimllm.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ def run(
         (model, sharded where there are several processes, tokenizer, the recipe's record)
     """
     from trimllm import checkpoint
+    from trimllm.base.precision import compute_dtype
     from trimllm.data import read_documents
-    from trimllm.precision import compute_dtype
     from trimllm.scan import from_record
     from trimllm.train import recipes
 

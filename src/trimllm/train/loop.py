@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trimllm.base.errors import UserError
+from trimllm.base.precision import compute_dtype
+from trimllm.base.progress import Progress
 from trimllm.checkpoint import release
 from trimllm.data import Document
-from trimllm.errors import UserError
-from trimllm.precision import compute_dtype
-from trimllm.progress import Progress
 from trimllm.score.scorer import max_positions
 from trimllm.train.batching import (
     Example,

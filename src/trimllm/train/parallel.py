@@ -38,8 +38,8 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from trimllm.base.errors import UserError
 from trimllm.checkpoint.stream import Stream, skeleton, stream_of
-from trimllm.errors import UserError
 from trimllm.train.batching import Example, Tensors
 from trimllm.train.team import Loss, PlacedLoss, Team
 from trimllm.units.modeling_trimllm import decoder_of

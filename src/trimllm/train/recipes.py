@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import nn
 
+from trimllm.base.errors import UserError
+from trimllm.base.names import AUTHORS
+from trimllm.base.precision import compute_dtype, rounded_copy
+from trimllm.base.processes import ALONE, Processes
+from trimllm.base.progress import Progress
 from trimllm.data import Document
-from trimllm.errors import UserError
-from trimllm.names import AUTHORS
-from trimllm.precision import compute_dtype, rounded_copy
-from trimllm.processes import ALONE, Processes
-from trimllm.progress import Progress
 from trimllm.scan import Scan, scan, to_record
 from trimllm.select import (
     COUNTED,

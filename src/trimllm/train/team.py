@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from trimllm.base.processes import Processes
 from trimllm.checkpoint import settle
-from trimllm.processes import Processes
 from trimllm.train.batching import Example, Tensors
 from trimllm.units import unit_layers
 from trimllm.units.adapters import device_of

@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from trimllm import files
-from trimllm.errors import UserError
-from trimllm.provenance import PACKAGE
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm.base.machine import PACKAGE
 from trimllm.train.worker import ERROR
 
 # Seconds between two looks at the processes, and that one has to end after it was asked to.

@@ -12,9 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-from trimllm import files
-from trimllm.errors import UserError
-from trimllm.processes import end_with_standard_input
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm.base.processes import end_with_standard_input
 
 JOB, RECORD, ERROR, MODEL = "job.json", "record.json", "error.json", "model"
 # Longest wait for another process: reading a large model from a slow disk takes minutes.
@@ -27,7 +27,7 @@ def work(folder: Path, rank: int) -> None:
     import torch.distributed as dist
 
     from trimllm import checkpoint
-    from trimllm.provenance import peak_rss_bytes
+    from trimllm.base.machine import peak_rss_bytes
     from trimllm.train.jobs import TrainJob, run
     from trimllm.train.parallel import Sharded
 

@@ -1,6 +1,6 @@
 """Units of a model: find, drop, pack."""
 
-from trimllm.rooms import make_callable
+from trimllm.base.rooms import make_callable
 from trimllm.units.adapters import adapter_of, supported_families
 from trimllm.units.packing import (
     Unit,

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.activations import SiLUActivation
 
-from trimllm.errors import UserError
+from trimllm.base.errors import UserError
 from trimllm.units.modeling_trimllm import OPT_PARTS, ROTARY_PARTS, decoder_of
 
 # (query, key, value, scaling, window, output): attention inside the rows, into `output`, which may

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from trimllm.errors import UserError
+from trimllm.base.errors import UserError
 from trimllm.units.adapters import adapter_of, family_of
 from trimllm.units.modeling_trimllm import TRIM_CLASSES, decoder_of, packed_blocks
 

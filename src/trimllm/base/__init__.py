@@ -1,0 +1,1 @@
+"""Beneath all rooms: errors, files, precision, progress, constants."""

@@ -1,0 +1,97 @@
+"""The name of a machine in paths and tables, and what of its state can move a timing."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from trimllm.base import machine as provenance
+
+GPUS = {
+    "h100": "H100",
+    "h200": "H200",
+    "a100": "A100",
+    "v100": "V100",
+    "rtx3090": "RTX 3090",
+    "rtx4090": "RTX 4090",
+}
+"""Slug -> how the driver's name of the GPU contains it; other GPUs get a slug of their name."""
+QUERY = "driver_version,clocks.sm,clocks.mem,clocks.max.sm,temperature.gpu,power.limit"
+
+
+def slug(name: str, device: str) -> str:
+    """A machine's name in paths: `h100`, `a100`, `cpu-amd-epyc`.
+
+    >>> slug("NVIDIA A100-SXM4-80GB", "cuda"), slug("AMD EPYC 7763 64-Core Processor", "cpu")
+    ('a100', 'cpu-amd-epyc-7763-64-core')
+    """
+    if device == "cuda":
+        for known, inside in GPUS.items():
+            # a name of its own: an RTX A1000 is no A100, an RTX 3090 Ti no RTX 3090
+            inside = inside.replace(" ", r"\s*")
+            if re.search(rf"\b{inside}(?!\d|\s*(ti|super)\b)", name, re.IGNORECASE):
+                return known
+    words = re.sub(r"\(r\)|\(tm\)|\bprocessor\b|\bcpu\b|@.*|\bnvidia\b", " ", name.lower())
+    words = "-".join(re.findall(r"[a-z0-9]+", words)) or "unnamed"
+    return words if device == "cuda" else f"cpu-{words}"
+
+
+def this_machine(device: str) -> str:
+    """Slug of the machine that this runs on, without loading torch where it is a CPU."""
+    if device == "cpu":
+        return slug(provenance.cpu_name(), device)
+    found = _nvidia_smi("name")
+    return slug(found[0] if found else "unnamed", device)
+
+
+def fast_dtype(device: str) -> str:
+    """The type that models are served in here: float16 on a GPU, as in the paper; on a CPU bfloat16
+    where the processor computes in it, else float32. Tells without loading torch.
+    """
+    if device == "cuda":
+        return "float16"
+    return "bfloat16" if re.search("avx512_bf16|amx_bf16", _read("/proc/cpuinfo")) else "float32"
+
+
+def state(device: str) -> dict[str, Any]:
+    """Load, clocks and driver at this moment; what a machine does not tell is left out."""
+    found: dict[str, Any] = {"load_average": [round(value, 2) for value in os.getloadavg()]}
+    clocks = re.findall(r"cpu MHz\s*:\s*([0-9.]+)", _read("/proc/cpuinfo"))
+    if clocks:
+        found["cpu_mhz"] = round(max(map(float, clocks)))
+    governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
+    if governor:
+        found["cpu_governor"] = governor
+    if device == "cuda" and (values := _nvidia_smi(QUERY)):
+        found["gpu"] = dict(zip(QUERY.split(","), values, strict=False))
+    return found
+
+
+def free_bytes(device: str) -> int | None:
+    """Memory that a model may take now, or None where the machine does not tell."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
+    match = re.search(r"MemAvailable:\s*(\d+) kB", _read("/proc/meminfo"))
+    return min(int(match[1]) * 1024, provenance.memory_bytes()) if match else None
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def _nvidia_smi(query: str) -> list[str]:
+    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    lines = run.stdout.strip().splitlines()
+    return [value.strip() for value in lines[0].split(",")] if lines else []

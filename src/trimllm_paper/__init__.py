@@ -1,0 +1,1 @@
+"""The pipeline: knows the paper, the configuration, files and Snakemake."""

@@ -1,0 +1,232 @@
+"""Figure 3: which units go. Scores of every unit before every drop, and what was dropped.
+
+For each domain and criterion two heat maps, attention and MLP apart: brightness is what the
+criterion compares (accuracy left without the unit, Eq. 3 falls with it; activation norm;
+likelihood left), crosses are the units dropped. To the right how many units of each kind went
+until half of all units were gone, those that only a tie-break chose apart. With `compat: authors`
+what the authors' code did stands beside it, marked, and the counts of both in words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trimllm.base.names import AUTHORS
+from trimllm_paper.chains import KINDS, Chain, Run, read_chains
+from trimllm_paper.figures.panels import seed_note, seed_of, title
+from trimllm_paper.figures.style import HEAT, NAMES, figure, save, say_in_place, underneath
+from trimllm_paper.figures.style import KINDS as LOOKS
+from trimllm_paper.tier import tier_note
+
+SCORES = {
+    "both": ("accuracy", "accuracy left without the unit (%)"),
+    "calibration": ("accuracy", "accuracy left without the unit (%)"),
+    "activation_norm": ("norm", "activation norm"),
+    "likelihood": ("likelihood", "log-likelihood left (nats)"),
+    AUTHORS: ("accuracy", "accuracy left without the unit (%)"),
+}
+"""Criterion -> key in the record of a scan, and what the key means."""
+TICKS = {"activation_norm": "activation\nnorm", AUTHORS: "authors'\ncode"}
+"""Criterion -> its name under the bars, where that is not its own."""
+
+
+def draw(
+    records: Iterable[str | Path],
+    model: Mapping[str, Any],
+    domains: Sequence[Mapping[str, Any]],
+    stem: str | Path,
+    *,
+    criteria: Sequence[str],
+    run: Run,
+) -> None:
+    """Draw the drop patterns of all domains (rows) and criteria; STEM.pdf and STEM.png.
+
+    Args:
+        records: per-epoch records of the chains; a chain without one says `not run`.
+        model, domains, criteria, run: as for Figure 1.
+    """
+    chains = read_chains(records, model["name"], run)
+    columns = 2 * len(criteria) + 1
+    widths = [1.5] * (columns - 1) + [0.75 + 0.25 * len(criteria)]
+    height = 1.35 * len(domains) + 0.9
+    size = (2.1 * columns, height, columns, len(domains))
+    with figure(*size, width_ratios=widths) as (drawn, axes):
+        lowest: dict[int, Any] = {}  # column of the figure -> its last panel that shows something
+        for row, domain in zip(axes, domains, strict=True):
+            found = []
+            for place, criterion in enumerate(criteria):
+                chain = chains.get((domain["name"], criterion))
+                pair = row[2 * place : 2 * place + 2]
+                if chain is None:
+                    for ax in pair:
+                        say_in_place(ax, "not run")
+                    continue
+                found.append(chain)
+                _heat_maps(drawn, pair, chain)
+                lowest |= dict(enumerate(pair, start=2 * place))
+            _bars(row[-1], found)
+            row[0].set_ylabel(f"{title(domain)}\nepoch")
+        for place, criterion in enumerate(criteria):
+            for ax, kind in zip(axes[0][2 * place :], KINDS, strict=False):
+                ax.set_title(f"{NAMES[criterion]}\n{NAMES[kind]}", fontsize=7.5)
+        axes[0][-1].set_title("units dropped, first half", fontsize=7.5)
+        for ax in lowest.values():
+            ax.set_xlabel("decoder block")
+        label = model.get("label") or model["name"]
+        drawn.suptitle(f"{label}: scores of all units and which were dropped", fontsize=9)
+        shown = [one for one in chains.values() if one.criterion in criteria]
+        shown.sort(key=lambda one: criteria.index(one.criterion))
+        underneath(drawn, axes.flat, 4, _notes(shown, model, domains))
+        save(drawn, stem)
+
+
+def grid(chain: Chain, kind: str) -> list[list[float]]:
+    """Scores of a kind of unit, (epochs, blocks); NaN where the unit is gone or has no score."""
+    key, _ = SCORES[chain.criterion]
+    table = [[math.nan] * chain.blocks for _ in chain.epochs]
+    for row, epoch in zip(table, chain.epochs, strict=True):
+        for unit in epoch["scan"]["units"]:
+            if unit["kind"] == kind and unit.get(key) is not None:
+                row[unit["block"]] = unit[key]
+    return table
+
+
+def _heat_maps(drawn: Any, pair: Sequence[Any], chain: Chain) -> None:
+    """Attention and MLP of a chain on one scale of brightness."""
+    tables = {kind: grid(chain, kind) for kind in KINDS}
+    values = sorted(v for t in tables.values() for row in t for v in row if not math.isnan(v))
+    # A likelihood has no floor: the few units without which nothing is left would hide the rest.
+    cut = len(values) // 20 if chain.criterion == "likelihood" else 0
+    for ax, kind in zip(pair, KINDS, strict=True):
+        shown = ax.imshow(
+            tables[kind],
+            aspect="auto",
+            cmap=HEAT,
+            interpolation="nearest",
+            vmin=values[cut],
+            vmax=values[-1],
+        )
+        ax.set_facecolor("#F2F2F2")
+        ax.grid(False)
+        dropped = [
+            (block, epoch["epoch"])
+            for epoch in chain.epochs
+            for block, what in epoch["units_dropped"]
+            if what == kind
+        ]
+        if dropped:
+            # black on white: seen on any brightness
+            ax.scatter(*zip(*dropped, strict=True), marker="x", s=16, color="white", linewidth=2)
+            ax.scatter(
+                *zip(*dropped, strict=True),
+                marker="x",
+                s=14,
+                color="black",
+                linewidth=0.9,
+                label="dropped before this epoch's training",
+            )
+        trained = chain.epochs[0]["trainable_blocks"]
+        ax.plot(
+            trained,
+            [len(chain.epochs) - 0.5] * len(trained),
+            marker="|",
+            markersize=4,
+            linestyle="",
+            color="black",
+            clip_on=False,
+            label="block is trained",
+        )
+    extend = "min" if cut else "neither"
+    drawn.colorbar(shown, ax=list(pair), pad=0.01, aspect=12, extend=extend).set_label(
+        SCORES[chain.criterion][1].replace(" without", "\nwithout"), fontsize=6
+    )
+
+
+def _bars(ax: Any, chains: Sequence[Chain]) -> None:
+    """Units dropped by kind until half are gone; those chosen by a tie-break hatched."""
+    heights = [1.0]
+    for place, chain in enumerate(chains):
+        counts = chain.counts(at_most=chain.units_total // 2)
+        for offset, kind in ((-0.2, "attention"), (0.2, "mlp")):
+            look = {"width": 0.36, "edgecolor": "black", "linewidth": 0.5, **LOOKS[kind]}
+            ax.bar(place + offset, counts.clear[kind], label=f"{NAMES[kind]}, no tie", **look)
+            ax.bar(
+                place + offset,
+                counts.tied[kind],
+                bottom=counts.clear[kind],
+                hatch="////",
+                alpha=0.6,
+                label=f"{NAMES[kind]}, by tie-break",
+                **look,
+            )
+            lot = counts.clear[kind] + counts.even[kind]
+            ends = (place + offset - 0.18, place + offset + 0.18)
+            label = "if ties were drawn by lot"
+            ax.plot(ends, (lot, lot), color="black", linewidth=1.6, label=label)
+            heights += [counts.total(kind), lot]
+    ax.set_ylim(top=1.1 * max(heights))
+    ticks = [TICKS.get(one.criterion, one.criterion) for one in chains]
+    ax.set_xticks(range(len(chains)), ticks)
+    ax.tick_params(axis="x", labelsize=6.5)
+    ax.set_ylabel("units")
+
+
+def _notes(
+    chains: Sequence[Chain], model: Mapping[str, Any], domains: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    if not chains:
+        return [tier_note([])]
+    seeds = seed_note(map(seed_of, chains))
+    stand_in = "" if model.get("published") else " A stand-in for the paper's model."
+    authors = [one for one in chains if one.criterion == AUTHORS]
+    last = "the activation norm (both) or the index (calibration)"
+    last += ", in the authors' code the MLP," if authors else ""
+    notes = [
+        f"{tier_note(one.source for one in chains)}.{seeds}{_documents(chains)} Grey: dropped "
+        "earlier. A tie: the last units dropped have the same accuracy as others that stayed, and "
+        f"{last} decides. † stand-in data.{stand_in}"
+    ]
+    if authors:
+        notes.append(
+            "Authors' code (compat: authors), where it differs from the paper: calibrated on "
+            f"{_range(authors)} of the test documents that are reported, ties to the MLP, in the "
+            "scan a dropped attention unit replaces the residual stream by its norm."
+        )
+        labels = {domain["name"]: title(domain) for domain in domains}
+        known = {one.domain for one in authors}
+        told = [f"{labels[name]}: {balance(chains, name)}" for name in labels if name in known]
+        notes.append(f"Attention / MLP units, first half of the drops. {'. '.join(told)}.")
+    return notes
+
+
+def _documents(chains: Sequence[Chain]) -> str:
+    """On how many documents the scores are, those of the authors' code apart."""
+    own = [one for one in chains if one.criterion != AUTHORS]
+    if not own:
+        return ""
+    step = 100 / min(one.epochs[0]["scan"]["documents"] for one in own)
+    return (
+        f" Scores on n = {_range(own)} calibration documents, so accuracy moves in steps of "
+        f"{step:.1f} points."
+    )
+
+
+def _range(chains: Sequence[Chain]) -> str:
+    """Documents of the chains' scans, smallest to largest."""
+    sizes = sorted({one.epochs[0]["scan"]["documents"] for one in chains})
+    return " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))
+
+
+def balance(chains: Iterable[Chain], domain: str) -> str:
+    """How many units of each kind every criterion drops in a domain, with ties and without."""
+    told = []
+    for chain in chains:
+        if chain.domain == domain:
+            found = chain.counts(at_most=chain.units_total // 2)
+            every = " / ".join(str(found.total(kind)) for kind in KINDS)
+            clear = " / ".join(str(found.clear[kind]) for kind in KINDS)
+            told.append(f"{NAMES[chain.criterion]} {every}, without ties {clear}")
+    return "; ".join(told)

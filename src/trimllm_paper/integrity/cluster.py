@@ -1,0 +1,62 @@
+"""What a run has to know where it is not alone: jobs of earlier runs, jobs on other machines.
+
+A run that was killed does not take its jobs with it: on a cluster they live on in the queue, on one
+machine a killed Snakemake leaves its children. A new run must not write what they write.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from trimllm_paper.config.settings import COMMAND_LINE, ConfigError
+from trimllm_paper.integrity import locks
+
+
+def at_work(results: str | Path, folder: str | Path = ".") -> list[str]:
+    """Jobs at work or waiting, in words: those that hold a lock, and those that Slurm knows."""
+    return locks.holders(Path(results, locks.FOLDER)) + queued(folder)
+
+
+def queued(folder: str | Path) -> list[str]:
+    """Slurm jobs of the user that Snakemake submitted from a folder and that have not ended."""
+    if shutil.which("squeue") is None:
+        return []
+    command = ["squeue", "--me", "--noheader", "--format=%i|%T|%Z|%k"]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [line.split("|", 3) for line in run.stdout.splitlines()]
+    mine = os.environ.get("SLURM_JOB_ID")
+    return [
+        f"Slurm job {number} ({state.lower()}: {comment})"
+        for number, state, where, comment in (row for row in rows if len(row) == 4)
+        # The plugin for Slurm names a job's rule in its comment.
+        if number != mine
+        and comment.startswith("rule_")
+        and os.path.realpath(where) == os.path.realpath(folder)
+    ]
+
+
+def unfit_for_cluster(device: str, config_args: Sequence[str] | None) -> str | None:
+    """What may stand in a local run's configuration and not in that of one that submits its jobs.
+
+    Args:
+        device: `compute.device`.
+        config_args: the words after `--config`. Snakemake writes them into the command line of
+            every job between single quotes, or as Python would where they hold one themselves,
+            which a shell reads differently: it would run what stands there as `$(...)`.
+    """
+    if device == "auto":
+        problem = "the machine that submits says nothing of those that compute; say cpu or cuda"
+        return str(ConfigError("configuration", ["compute", "device"], device, problem))
+    for word in config_args or ():
+        if repr(word) != f"'{word}'":
+            problem = "has a quote, a backslash or a control character; write it to a config file"
+            key, _, value = word.partition("=")
+            return str(ConfigError(COMMAND_LINE, [key], value, problem))
+    return None

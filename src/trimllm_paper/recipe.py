@@ -1,0 +1,226 @@
+"""What a recipe is: how a checkpoint came to be, its text form, and every path that follows.
+
+    pretrained | full_ft | sparse_ft | trim_NAME/drop_KK      weights that were trained
+    full | trim_PATTERN/keep_PERCENT                           shapes with random weights
+    RECIPE+COMPRESSOR                                          any of these, compressed
+
+NAME is an entry of the configuration's `recipes`, a name that `variant_name` derives from one
+(`both_r0.5`), or a dropping at once (`random`, `top`, `bottom`). No other file parses or builds a
+recipe or a path of results; the rules ask, too, with wildcards in braces for names.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trimllm.base.errors import UserError
+
+PRETRAINED, FULL_FT, SPARSE_FT, FULL = "pretrained", "full_ft", "sparse_ft", "full"
+NAME = r"[a-z][a-z0-9_]*(?:\.[0-9]+)?"
+"""What a name of `recipes` may look like, a derived one included; a regular expression."""
+COMPRESSOR = r"[a-z][a-z0-9_]*"
+DENSE = (
+    rf"(?:{PRETRAINED}|{FULL_FT}|{SPARSE_FT}|{FULL}|trim_{NAME}/(?:drop_[0-9]{{2,}}|keep_[0-9.]+))"
+)
+"""Every recipe without a compressor, and (`ANY`) every recipe: for constraints on wildcards."""
+ANY = rf"{DENSE}(?:\+{COMPRESSOR})?"
+_PARTS = re.compile(
+    rf"(?P<base>{PRETRAINED}|{FULL_FT}|{SPARSE_FT}|{FULL}|trim_(?P<name>{NAME})/"
+    rf"(?:drop_(?P<drop>[0-9]{{2,}})|keep_(?P<keep>[0-9.]+)))(?:\+(?P<compressor>{COMPRESSOR}))?"
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One recipe.
+
+    Attributes:
+        base: "pretrained", "full_ft", "sparse_ft", "full" or "trim".
+        name: of a trimmed one: entry of `recipes`, derived name, rule, or pattern of a shape.
+        drop: units dropped so far, with the leading zeros of its path.
+        keep: percent of the units that a trimmed shape keeps, as in its path.
+        compressor: what was applied afterwards.
+    """
+
+    base: str
+    name: str | None = None
+    drop: str | None = None
+    keep: str | None = None
+    compressor: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Recipe:
+        """A recipe from its text. Raises `UserError` for what is none."""
+        found = _PARTS.fullmatch(text)
+        if not found:
+            raise UserError(
+                f"{text!r} is no recipe, such as full_ft or trim_paper/drop_30+awq_int4"
+            )
+        parts = found.groupdict()
+        base = "trim" if parts["name"] else parts["base"]
+        return cls(base, parts["name"], parts["drop"], parts["keep"], parts["compressor"])
+
+    @classmethod
+    def trimmed(cls, name: str, dropped: int, units: int) -> Recipe:
+        """A checkpoint of a chain: `dropped` of a model's `units` units are gone."""
+        return cls("trim", name, padded(dropped, units))
+
+    @classmethod
+    def shape(cls, pattern: str | None = None, keep: float | None = None) -> Recipe:
+        """A shape with random weights: the full one, or trimmed by a pattern."""
+        return cls("trim", pattern, keep=f"{keep:g}") if pattern else cls(FULL)
+
+    def __str__(self) -> str:
+        text = self.base
+        if self.base == "trim":
+            text = f"{run_folder(self.name or '')}/"
+            text += f"drop_{self.drop}" if self.drop is not None else f"keep_{self.keep}"
+        return f"{text}+{self.compressor}" if self.compressor else text
+
+    def compressed(self, compressor: str | None) -> Recipe:
+        """The same, compressed by a compressor (None: not compressed)."""
+        return replace(self, compressor=compressor)
+
+    @property
+    def dense(self) -> Recipe:
+        """The same without its compressor."""
+        return self.compressed(None)
+
+    @property
+    def is_trimmed(self) -> bool:
+        """Whether units were dropped by a chain, a rule or a pattern."""
+        return self.base == "trim"
+
+    @property
+    def dropped(self) -> int:
+        """Units dropped so far; 0 for what was not trimmed."""
+        return int(self.drop or 0)
+
+
+def padded(dropped: int | str, units: int) -> str:
+    """Number of drops as it stands in paths: as many digits as any run of the model needs."""
+    return f"{int(dropped):0{max(2, len(str(units - 1)))}d}"
+
+
+def run_folder(name: str) -> str:
+    """Folder of a chain."""
+    return f"trim_{name}"
+
+
+def variant_name(recipes: dict[str, Any], criterion: str, ratio: float, step: int) -> str:
+    """Name of the chain with these keys: that of the entry that has them, or a derived one.
+
+    Args:
+        recipes: name -> entry with attributes criterion, ratio, step.
+    """
+    for name, entry in recipes.items():
+        if (entry.criterion, float(entry.ratio), entry.step) == (criterion, float(ratio), step):
+            return name
+    return f"{criterion}_r{ratio:g}"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where results lie under a folder. Recipes may be texts, and names wildcards in braces."""
+
+    results: str = "<results>"
+
+    def model(self, model: str, domain: str, recipe: Recipe | str) -> str:
+        """Folder of a checkpoint. The pretrained one belongs to no domain."""
+        return f"{self.results}/models/{model}/{self._domain(domain, recipe)}/{recipe}"
+
+    @staticmethod
+    def _domain(domain: str, recipe: Recipe | str) -> str:
+        return "base" if str(recipe) == PRETRAINED else domain
+
+    def pretrained(self, model: str) -> str:
+        """Folder of the pretrained checkpoint."""
+        return self.model(model, "base", PRETRAINED)
+
+    def manifest(self, model: str, domain: str, recipe: Recipe | str) -> str:
+        """The last file of a checkpoint."""
+        return f"{self.model(model, domain, recipe)}/manifest.json"
+
+    def training(self, model: str, domain: str, recipe: Recipe | str) -> str:
+        """Record of full or sparse fine-tuning, or of a dropping at once."""
+        return f"{self.model(model, domain, recipe)}/training.json"
+
+    def epoch(self, model: str, domain: str, recipe: Recipe | str) -> str:
+        """Record of an epoch of a chain; it stays when the weights go."""
+        return f"{self.model(model, domain, recipe)}/epoch.json"
+
+    def compression(self, model: str, domain: str, recipe: Recipe | str) -> str:
+        """Proof of a compressor."""
+        return f"{self.model(model, domain, recipe)}/compression.json"
+
+    def evaluation(self, model: str, domain: str, recipe: Recipe | str, task: str) -> str:
+        """Answers of a recipe, trained on `domain`, to the documents of a task."""
+        return f"{self.results}/eval/{model}/{domain}/{recipe}/{task}.json"
+
+    def scan(self, model: str, domain: str, variant: str = "") -> str:
+        """The scan of the untrained model; `variant` "authors": as their code did."""
+        return f"{self.results}/scans/{model}/{domain}{'.' if variant else ''}{variant}.json"
+
+    def throughput(self, hardware: str, model: str, recipe: Recipe | str) -> str:
+        """Speed and memory of a checkpoint or shape on a machine."""
+        return f"{self.results}/throughput/{hardware}/{model}/{recipe}.json"
+
+    def data(self, domain: str, file: str = "report.json") -> str:
+        """A file of a prepared domain."""
+        return f"{self.results}/data/{domain}/{file}"
+
+    def tests(self, domain: str, task: str) -> str:
+        """Test documents of a task."""
+        return self.data(domain, f"tests/{task}.jsonl")
+
+    def job_times(self, rule: str, *parts: str) -> str:
+        """Snakemake's own measurement of a job."""
+        return f"{self.results}/benchmarks/{'/'.join([rule, *parts])}.tsv"
+
+    def table(self, name: str, form: str = ".md") -> str:
+        """A table of the paper."""
+        return f"{self.results}/tables/{name}{form}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the path of a result says. Fields that its kind does not have are empty."""
+
+    kind: str
+    """"evaluation", "scan", "throughput", "epoch", "training", "compression" or "manifest"."""
+    results: str
+    model: str
+    domain: str = ""
+    recipe: Recipe | None = None
+    task: str = ""
+    hardware: str = ""
+    variant: str = ""
+
+
+_ROOMS = {"eval": "evaluation", "scans": "scan", "throughput": "throughput", "models": ""}
+
+
+def place_of(path: str | Path) -> Place:
+    """Read the path of a result file. Raises `UserError` for a path of another form."""
+    path = Path(path)
+    parts = path.with_suffix("").parts
+    room = next((i for i in reversed(range(len(parts))) if parts[i] in _ROOMS), None)
+    if room is None or path.suffix != ".json":
+        raise UserError(f"{path} is no path of a result (eval, models, scans, throughput)")
+    kind, results, inside = _ROOMS[parts[room]], str(Path(*parts[:room])), parts[room + 1 :]
+    try:
+        if kind == "scan":
+            model, file = inside
+            domain, _, variant = file.partition(".")
+            return Place(kind, results, model, domain, variant=variant)
+        recipe = Recipe.parse("/".join(inside[2 : len(inside) - (kind != "throughput")]))
+        if kind == "throughput":
+            return Place(kind, results, inside[1], recipe=recipe, hardware=inside[0])
+        if kind == "evaluation":
+            return Place(kind, results, *inside[:2], recipe, task=inside[-1])
+        return Place(inside[-1], results, *inside[:2], recipe)
+    except (ValueError, IndexError, TypeError):
+        raise UserError(f"{path} is not of the form that results of its kind have") from None

@@ -1,0 +1,94 @@
+"""Intervals against published values, closed forms, and their own definitions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimllm.base.intervals import Z95, paired_difference, unpaired_difference, wilson
+
+counts = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+pairs = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=200)
+
+
+@pytest.mark.parametrize(
+    ("correct", "n", "low", "high"),
+    [
+        (81, 263, 25.53, 36.62),  # Newcombe 1998 (single proportion), table I, method 3
+        (15, 148, 6.24, 16.05),
+        (0, 20, 0.0, 16.11),
+        (1, 29, 0.61, 17.18),
+    ],
+)
+def test_wilson_equals_the_values_in_newcombe(
+    correct: int, n: int, low: float, high: float
+) -> None:
+    assert wilson(correct, n) == pytest.approx((low, high), abs=0.005)
+
+
+@given(counts)
+def test_wilson_bounds_solve_the_score_equation(count: tuple[int, int]) -> None:
+    correct, n = count
+    p = correct / n
+    for bound in wilson(correct, n):
+        q = bound / 100
+        assert (p - q) ** 2 == pytest.approx(Z95**2 * q * (1 - q) / n, abs=1e-9)
+
+
+@given(counts)
+def test_wilson_contains_the_proportion_and_stays_in_range(count: tuple[int, int]) -> None:
+    correct, n = count
+    low, high = wilson(correct, n)
+    assert 0 <= low <= 100 * correct / n <= high <= 100
+    mirrored = wilson(n - correct, n)
+    assert mirrored == pytest.approx((100 - high, 100 - low), abs=1e-9)
+
+
+@pytest.mark.parametrize(("correct", "n"), [(0, 0), (-1, 5), (6, 5)])
+def test_wilson_refuses_what_is_no_proportion(correct: int, n: int) -> None:
+    with pytest.raises(ValueError):
+        wilson(correct, n)
+
+
+def test_unpaired_difference_equals_the_value_in_newcombe() -> None:
+    # Newcombe 1998 (independent proportions), table II, contrast (a), method 10.
+    found = unpaired_difference((56, 70), (48, 80))
+    assert found.points == pytest.approx(20)
+    assert (found.low, found.high) == pytest.approx((5.24, 33.39), abs=0.005)
+
+
+def test_paired_difference_by_hand() -> None:
+    first = [1] * 30 + [1] * 12 + [0] * 4 + [0] * 54  # 12 right in the first alone, 4 in the second
+    second = [1] * 30 + [0] * 12 + [1] * 4 + [0] * 54
+    found = paired_difference(first, second)
+    assert found.points == pytest.approx(8)
+    centre, spread = 8 / 102, Z95 * math.sqrt(17 - 64 / 102) / 102
+    assert found.low == pytest.approx(100 * (centre - spread))
+    assert found.high == pytest.approx(100 * (centre + spread))
+
+
+@given(pairs)
+def test_paired_difference_is_antisymmetric_and_ordered(answers: list[tuple[int, int]]) -> None:
+    first, second = ([pair[i] for pair in answers] for i in (0, 1))
+    forth, back = paired_difference(first, second), paired_difference(second, first)
+    assert forth.points == pytest.approx(100 * (sum(first) - sum(second)) / len(answers))
+    assert -100 <= forth.low <= forth.high <= 100
+    assert (back.points, back.low, back.high) == pytest.approx(
+        (-forth.points, -forth.high, -forth.low)
+    )
+
+
+@given(pairs.filter(lambda pairs: len(pairs) > 20))
+def test_pairing_equal_answers_is_tighter_than_not_pairing(answers: list[tuple[int, int]]) -> None:
+    first = [pair[0] for pair in answers]
+    count = (sum(first), len(first))
+    paired, unpaired = paired_difference(first, first), unpaired_difference(count, count)
+    assert paired.high - paired.low < unpaired.high - unpaired.low
+
+
+def test_answers_to_different_documents_cannot_be_paired() -> None:
+    with pytest.raises(ValueError, match="cannot be paired"):
+        paired_difference([1, 0], [1])

@@ -1,0 +1,49 @@
+"""Which code made a result."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from trimllm.base import machine as provenance
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with a package and a figure, whose commit is asked for."""
+    for name in ("src/trimllm/a.py", "workflow/b.smk", "paper_figures/f.png", "Snakefile"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("one")
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "first"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "src" / "trimllm")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "changed, dirty",
+    [
+        (None, False),
+        ("paper_figures/f.png", False),
+        ("src/trimllm/a.py", True),
+        ("Snakefile", True),
+    ],
+)
+def test_only_changed_code_marks_a_commit(checkout: Path, changed: str | None, dirty: bool) -> None:
+    if changed:
+        (checkout / changed).write_text("two")
+    head = ["git", "rev-parse", "HEAD"]
+    commit = subprocess.run(head, cwd=checkout, capture_output=True, text=True).stdout.strip()
+    found = provenance.git_commit.__wrapped__()
+    assert found == commit + ("-dirty" if dirty else "") and len(commit) == 40
+
+
+def test_a_library_outside_of_any_checkout_has_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    assert provenance.git_commit.__wrapped__() is None

@@ -1,0 +1,51 @@
+"""What is scored of held-back texts, and that the loss is the textbook's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from models import tiny, word_tokenizer
+
+from trimllm.base.errors import UserError
+from trimllm.compress.calibration import mean_loss, scored_rows, shares
+
+PAIRS = [("w1 w2 w3", " w4"), ("w5 w6", " w7 w8"), ("w9 w10 w11 w12", " w13")]
+
+
+def test_of_a_pair_the_answer_counts_and_of_a_text_everything() -> None:
+    tokenizer = word_tokenizer()
+    pairs = scored_rows(tokenizer, PAIRS, 100)
+    texts = scored_rows(tokenizer, ["".join(pair) for pair in PAIRS], 100)
+    assert [ids for ids, _ in pairs] == [ids for ids, _ in texts]
+    assert [len(ids) - first for ids, first in pairs] == [1, 2, 1]
+    assert [first for _, first in texts] == [1, 1, 1]
+
+
+def test_long_prompts_lose_their_beginning() -> None:
+    (whole, _), (cut, first) = (
+        scored_rows(word_tokenizer(), [PAIRS[2]], limit)[0] for limit in (100, 3)
+    )
+    assert cut == whole[-3:] and first == 2
+
+
+@torch.no_grad()
+def test_the_loss_is_that_of_the_scored_tokens() -> None:
+    model, rows = tiny("llama"), scored_rows(word_tokenizer(), PAIRS, 100)
+    losses = []
+    for ids, first in rows:
+        scores = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        losses += [-float(scores[at - 1, ids[at]]) for at in range(first, len(ids))]
+    assert len(losses) == 4
+    assert mean_loss(model, rows) == pytest.approx(sum(losses) / 4, rel=1e-5)
+    with pytest.raises(UserError, match="no two tokens in a row"):
+        mean_loss(model, [([5], 1)])
+
+
+@pytest.mark.parametrize(
+    "there, calibrated, held", [(200, 80, 48), (128, 80, 48), (60, 12, 48), (30, 0, 30), (0, 0, 0)]
+)
+def test_the_proof_takes_its_share_first(there: int, calibrated: int, held: int) -> None:
+    pairs = [(f"question {number}", " answer") for number in range(there)] * 2
+    texts, held_back = shares(pairs, 80, 48)
+    assert (len(texts), len(held_back)) == (calibrated, held)
+    assert not set(texts) & {"".join(pair) for pair in held_back}

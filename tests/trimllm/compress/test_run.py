@@ -1,0 +1,115 @@
+"""Checks before work, the proof after it, and that nothing broken is left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from models import tiny, word_tokenizer
+
+import trimllm
+from trimllm import checkpoint, compress
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm.compress import CompressSettings, calibration, llm_int8, proof, run
+from trimllm.units import Unit, drop, units
+
+TEXTS = [" ".join(f"w{(i * k) % 97}" for i in range(1, 20)) for k in range(1, 13)]
+HELD_BACK = [" ".join(f"w{(i + 5 * k) % 97}" for i in range(20)) for k in range(4)]
+SMALL = CompressSettings(group_size=32)
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = drop(tiny("llama"), [Unit(0, "attention"), Unit(4, "mlp")])
+    return checkpoint.save(model, word_tokenizer(), tmp_path_factory.mktemp("dense") / "m")
+
+
+def test_a_checkpoint_proves_itself_and_says_how(dense: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m+llm_int8"
+    record = compress.compress("llm_int8", dense, TEXTS, HELD_BACK, out, settings=SMALL)
+    files.verify_manifest(out)
+    assert json.loads((out / "compression.json").read_text()) == record
+    model, tokenizer = trimllm.load(out)
+    assert units(model) == units(trimllm.load(dense)[0])
+    again = calibration.mean_loss(model, calibration.scored_rows(tokenizer, HELD_BACK, 512))
+    assert record["loss"]["compressed"] == pytest.approx(again, abs=1e-4)
+    assert record["bytes"]["total"] < 0.7 * record["bytes_dense"]["total"]
+    assert record["bytes"]["embeddings"] == record["bytes_dense"]["embeddings"] == 101 * 32 * 4
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+    with pytest.raises(UserError, match="compressed already"):
+        compress.compress("llm_pruner", out, TEXTS, HELD_BACK, tmp_path / "twice", settings=SMALL)
+
+
+def test_a_broken_checkpoint_is_an_error_and_is_not_left(
+    dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scales that went wrong, as quantizers were seen to make them."""
+    real = llm_int8.compress
+
+    def corrupted(job: object) -> object:
+        found = real(job)
+        found.tensors["model.norm.weight"] *= 100
+        return found
+
+    monkeypatch.setattr(llm_int8, "compress", corrupted)
+    with pytest.raises(UserError, match="llm_int8: loss .* is worse than round to nearest"):
+        compress.compress("llm_int8", dense, TEXTS, HELD_BACK, tmp_path / "out", settings=SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("loss", [2.2, float("nan"), float("inf")])
+def test_judging(loss: float) -> None:
+    proof.judge(2.05, 2.0, 0.1, "awq_int4", "rounding")
+    with pytest.raises(UserError, match="awq_int4: loss .* broken"):
+        proof.judge(loss, 2.0, 0.1, "awq_int4", "rounding")
+
+
+@pytest.mark.parametrize(
+    "method, options, texts, message",
+    [
+        ("zip", {}, 99, "no compressor 'zip'"),
+        ("awq_int4", {"engine": "bitsandbytes"}, 99, "awq_int4 has no engine 'bitsandbytes'"),
+        ("awq_int4", {}, 7, "at least 8 calibration texts and got 7"),
+        ("gptq_int4", {"group_size": 32}, 99, "32 does not divide the MLP width 48; no group"),
+        ("gptq_int4", {"group_size": 24}, 99, "group_size 24 has no kernel"),
+        ("llm_int8", {"device": "tpu"}, 0, "no device 'tpu'"),
+    ],
+)
+def test_obstacles_are_told_before_work(
+    dense: Path, method: str, options: dict, texts: int, message: str
+) -> None:
+    engine = options.pop("engine", None)
+    with pytest.raises(UserError, match=message):
+        compress.check(method, dense, texts, engine=engine, settings=CompressSettings(**options))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there(dense: Path) -> None:
+    with pytest.raises(UserError, match="on a GPU and there is none"):
+        compress.check("llm_int8", dense, 9, settings=CompressSettings(device="cuda"))
+
+
+def test_an_engine_that_is_not_installed(dense: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(run.METHODS, "llm_int8", {"bitsandbytes": ("no_such_package_here",)})
+    with pytest.raises(UserError, match="no_such_package_here is not installed; run `make setup`"):
+        compress.check("llm_int8", dense, 9)
+
+
+def test_held_back_texts_must_be_others(dense: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="1 held-back texts are calibration texts too"):
+        compress.compress("llm_int8", dense, TEXTS, TEXTS[:1], tmp_path / "out", settings=SMALL)
+
+
+def test_a_proof_needs_held_back_texts(dense: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no held-back texts to prove itself on"):
+        compress.compress("llm_int8", dense, TEXTS, [], tmp_path / "out", settings=SMALL)
+
+
+def test_packing_keeps_every_text_whole() -> None:
+    encoded = [[i] * n for i, n in enumerate([5, 3, 8, 1, 0, 9])]
+    rows = [row[0].tolist() for row in calibration.pack(encoded, 9)]
+    assert sum(rows, []) == sum(encoded, []) and all(len(row) <= 9 for row in rows)

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+
+import pytest
+from wheels import lines, make_wheel, question_rows
+
+from trimllm.base.errors import UserError
+from trimllm.data import prepare, read_documents
+
+FIELDS = {"question": "question", "choices": "choices", "answer": "answer"}
+LIMITS = {"train": None, "calibration": 8, "test": 20}
+
+
+@pytest.fixture
+def domain(tmp_path):
+    """One set for all: 60 questions, each twice, and 3 exact copies."""
+    rows = question_rows(60)
+    rows += [{**row, "choices": [*row["choices"], "other"]} for row in rows] + rows[:3]
+    make_wheel(tmp_path / "downloads", "some-data", {"rows.jsonl": lines(rows)})
+    source = {"wheel": "some-data", "member": "rows.jsonl"}
+    return {
+        "label": "Some",
+        "licence": "none",
+        "sets": {"all": {"from": [source], "fields": FIELDS}},
+        "train": "all",
+        "tests": {"some_test": {"set": "all"}},
+    }
+
+
+def run(spec, tmp_path, seed=0, **limits):
+    return prepare(
+        spec,
+        tmp_path / "out",
+        downloads=tmp_path / "downloads",
+        seed=seed,
+        limits=LIMITS | limits,
+    )
+
+
+def read_all(tmp_path):
+    names = ("train.jsonl", "calibration.jsonl", "tests/some_test.jsonl")
+    return [read_documents(tmp_path / "out" / name) for name in names]
+
+
+def from_file(tmp_path, name, rows):
+    (tmp_path / f"{name}.jsonl").write_text(lines(rows))
+    return {"from": [{"file": str(tmp_path / f"{name}.jsonl")}], "fields": FIELDS}
+
+
+def test_one_set_is_split_by_question(domain, tmp_path):
+    report = run(domain, tmp_path)
+    train, calibration, test = read_all(tmp_path)
+    assert (len(train), len(calibration), len(test)) == (92, 8, 20)
+    prompts = [{document.prompt for document in part} for part in (train, calibration, test)]
+    assert not (prompts[0] & prompts[1] or prompts[0] & prompts[2] or prompts[1] & prompts[2])
+    assert report["sets"]["all"]["duplicates_removed"] == 3
+    assert report["sets"]["all"]["rows_read"] == 123
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
+
+
+def test_a_seed_gives_the_same_bytes_and_another_does_not(domain, tmp_path):
+    first = run(domain, tmp_path)["files"]
+    assert run(domain, tmp_path)["files"] == first
+    assert run(domain, tmp_path, seed=1)["files"] != first
+
+
+def test_limits(domain, tmp_path):
+    domain["tests"]["some_test"]["documents"] = 10
+    report = run(domain, tmp_path, train=30, calibration=4)
+    sizes = {name: split["documents"] for name, split in report["splits"].items()}
+    assert sizes == {"train": 30, "calibration": 4, "tests/some_test": 10}
+
+
+def test_two_tests_of_one_set_share_nothing(domain, tmp_path):
+    domain["tests"]["second"] = {"set": "all"}
+    run(domain, tmp_path)
+    first, second = (
+        {d.prompt for d in read_documents(tmp_path / "out" / "tests" / f"{name}.jsonl")}
+        for name in domain["tests"]
+    )
+    assert not first & second
+
+
+def test_rows_that_do_not_parse_are_counted_and_named(domain, tmp_path):
+    rows = question_rows(100)
+    rows[3], rows[50] = "{", {"question": "secret", "choices": ["a", "b"], "answer": "c d"}
+    domain["sets"]["all"] = from_file(tmp_path, "rows", rows)
+    report = run(domain, tmp_path)["sets"]["all"]
+    assert report["rows_failed"] == 2
+    assert report["rows_failed_examples"][0] == "rows.jsonl:4 (not JSON)"
+    assert "secret" not in json.dumps(report)
+
+
+def test_too_many_rows_that_do_not_parse(domain, tmp_path):
+    domain["sets"]["all"] = from_file(tmp_path, "rows", question_rows(94) + ["{"] * 6)
+    with pytest.raises(UserError, match=r"domain Some: sets.all: 6 of 100 rows .*rows.jsonl:95"):
+        run(domain, tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_calibration_document_that_is_a_test_document(domain, tmp_path):
+    rows = question_rows(40)
+    domain["sets"] = {
+        "train": from_file(tmp_path, "train", question_rows(40, "t")),
+        "test": from_file(tmp_path, "test", rows),
+        "calibration": from_file(tmp_path, "calibration", question_rows(20, "c") + rows[:2]),
+    }
+    domain |= {
+        "train": "train",
+        "calibration": "calibration",
+        "tests": {"some_test": {"set": "test"}},
+    }
+    with pytest.raises(UserError, match="calibration: 2 of the 22 documents of set calibration"):
+        run(domain, tmp_path, test=None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_few_training_documents_of_the_test_are_removed_many_are_an_error(domain, tmp_path):
+    rows = question_rows(40)
+    domain |= {"train": "train", "tests": {"some_test": {"set": "test"}}}
+    domain["sets"] = {
+        "train": from_file(tmp_path, "train", question_rows(60, "t") + rows[:3]),
+        "test": from_file(tmp_path, "test", rows),
+    }
+    report = run(domain, tmp_path, test=None)
+    assert report["train_documents_removed_as_test_documents"] == 3
+    train, calibration, test = read_all(tmp_path)
+    hashes = {document.hash for document in test}
+    assert not any(document.hash in hashes for document in train + calibration)
+    domain["sets"]["train"] = from_file(tmp_path, "train", question_rows(20, "t") + rows[:10])
+    with pytest.raises(UserError, match="train: 10 of the 30 documents of set train are test"):
+        run(domain, tmp_path, test=None)
+
+
+def test_free_answers_train_and_are_calibrated_beside_others(domain, tmp_path):
+    rows = [{"question": f"q{i}", "answer": f"a{i}"} for i in range(50)]
+    fields = {"question": "question", "answer": "answer"}
+    source = from_file(tmp_path, "free", rows)["from"]
+    domain["sets"]["text"] = {"from": source, "fields": fields, "construct": {"kind": "text"}}
+    domain["sets"]["mixed"] = {"from": source, "fields": fields, "construct": {"kind": "answer"}}
+    domain |= {"train": "text", "calibration": "mixed"}
+    run(domain, tmp_path)
+    train, calibration, _ = read_all(tmp_path)
+    assert {len(document.choices) for document in train} == {1}
+    assert {len(document.choices) for document in calibration} == {4}
+    assert not {d.prompt for d in train} & {d.prompt for d in calibration}
+    domain["calibration"] = None
+    with pytest.raises(UserError, match="calibration: a document has a single choice"):
+        run(domain, tmp_path)
+
+
+def test_classes_are_balanced(domain, tmp_path):
+    rows = [{"question": f"number {i}"} for i in range(90)]
+    (tmp_path / "rows.jsonl").write_text(lines(rows))
+    file = str(tmp_path / "rows.jsonl")
+    domain["sets"]["all"] = {
+        "from": [
+            {"file": file, "lines": list(range(60)), "label": "a"},
+            {"file": file, "lines": list(range(60, 90)), "label": "b"},
+        ],
+        "fields": {"question": "question"},
+        "construct": {"kind": "label", "labels": {"A": "a", "B": "b"}},
+        "balance": True,
+    }
+    report = run(domain, tmp_path)
+    assert report["sets"]["all"]["documents_by_class"] == {"A": 30, "B": 30}
+    assert report["splits"]["tests/some_test"]["right_answers"] == {"0": 10, "1": 10}
+    assert report["construction"] == "which subject a question is about, of 2: A, B"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train": "al"}, r"train = 'al': no set of this domain \(there are: all\)"),
+        ({"tests": {"t": {"set": "none"}}}, "tests.t.set = 'none': no set"),
+        ({"calibration": "none"}, "calibration = 'none': no set"),
+        ({"tests": {}}, "tests: missing"),
+    ],
+)
+def test_names_that_point_nowhere(domain, tmp_path, change, message):
+    with pytest.raises(UserError, match=f"domain Some: {message}"):
+        run(domain | change, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": "{question} {option}"}, r"sets.all.prompt = .*there is no {option}"),
+        ({"choice": " {choice"}, "sets.all.choice = ' {choice': expected '}'"),
+        ({"construct": {"kind": "label"}}, "construct.labels = {}: .* two or more"),
+        ({"fields": {}}, r"sets.all.fields: missing"),
+        ({"from": [{"member": "x"}]}, "sets.all.from.0 = .*needs one of wheel, file, hub, task"),
+    ],
+)
+def test_sets_that_cannot_be_made(domain, tmp_path, change, message):
+    spec = deepcopy(domain)
+    spec["sets"]["all"] |= change
+    with pytest.raises(UserError, match=message):
+        run(spec, tmp_path)
+
+
+def test_too_few_documents(domain, tmp_path):
+    with pytest.raises(UserError, match="calibration: only 20 documents are left of 30"):
+        run(domain, tmp_path, test=100, calibration=30)
+    with pytest.raises(UserError, match="train: no document is left"):
+        run(domain, tmp_path, test=100, calibration=20)
+
+
+def test_a_domain_to_test_on_only_has_no_training_documents(domain, tmp_path):
+    del domain["train"]
+    report = run(domain, tmp_path)
+    assert set(report["splits"]) == {"tests/some_test"} == {f[:-6] for f in report["files"]}
+    assert not (tmp_path / "out" / "train.jsonl").exists()
+    assert len(read_documents(tmp_path / "out" / "tests/some_test.jsonl")) == 20

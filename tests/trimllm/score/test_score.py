@@ -1,0 +1,116 @@
+"""Packed rows give the log-likelihoods of separate rows, and tokens are lm-eval's tokens."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from models import FAMILIES, tiny, word_tokenizer
+
+from trimllm.base.errors import UserError
+from trimllm.data import Document
+from trimllm.score import Row, batches, encode_pair, row_of, rows, score, score_rows
+from trimllm.units import Unit, adapters, drop
+
+
+def random_rows(count: int, seed: int = 0) -> list[Row]:
+    rng = random.Random(seed)
+
+    def some(low: int, high: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(3, 101) for _ in range(rng.randint(low, high)))
+
+    return [
+        Row(some(1, 12), tuple(some(1, 5) for _ in range(rng.randint(1, 5)))) for _ in range(count)
+    ]
+
+
+@torch.no_grad()
+def separately(model: torch.nn.Module, row: Row) -> tuple[list[float], list[bool]]:
+    """The textbook way: one forward pass a choice, log-softmax at every place."""
+    sums, greedy = [], []
+    for choice in row.choices:
+        logits = model(torch.tensor([row.prompt + choice])).logits[0]
+        predicted = logits[len(row.prompt) - 1 : -1].log_softmax(-1)
+        sums.append(float(predicted[range(len(choice)), choice].sum()))
+        greedy.append(predicted.argmax(-1).tolist() == list(choice))
+    return sums, greedy
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("trimmed", [False, True])
+@pytest.mark.parametrize("budget", [1, 40, 10_000])
+@pytest.mark.parametrize("few_scores", [0, rows.FEW_SCORES], ids=["fused", "products"])
+def test_packed_rows_are_separate_rows(
+    family: str, trimmed: bool, budget: int, few_scores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "FEW_SCORES", few_scores)
+    # several blocks, which begin in the middle of a row
+    monkeypatch.setattr(adapters, "CPU_BLOCK", 32)
+    model = tiny(family)
+    if trimmed:
+        drop(model, [Unit(0, "mlp"), Unit(3, "attention"), Unit(4, "mlp")])
+    packed = random_rows(17)
+    for row, scored in zip(packed, score_rows(model, packed, token_budget=budget), strict=True):
+        sums, greedy = separately(model, row)
+        assert scored.log_likelihoods == pytest.approx(sums, abs=2e-4)
+        assert list(scored.greedy) == greedy
+        assert scored.best == max(range(len(sums)), key=scored.log_likelihoods.__getitem__)
+
+
+def test_rows_longer_than_the_model_are_cut_as_lm_eval_cuts_them() -> None:
+    model = tiny("llama")
+    model.config.max_position_embeddings = 9
+    row = Row(tuple(range(10, 20)), ((5, 6), (7,), (8, 9, 10)))
+    scored = score_rows(model, [row])[0].log_likelihoods
+    for value, choice in zip(scored, row.choices, strict=True):
+        whole = (row.prompt + choice)[-10:]
+        alone = Row(whole[: -len(choice)], (choice,))
+        assert value == pytest.approx(separately(model, alone)[0][0], abs=2e-4)
+
+
+def test_batches_hold_every_row_once_and_keep_the_budget() -> None:
+    rows = random_rows(40, seed=5)
+    seen = []
+    for batch in batches(rows, 50, "cpu"):
+        seen += batch.order
+        assert batch.tokens <= 50 or len(batch.order) == 1
+        members = [rows[index] for index in batch.order]
+        repeated = batch.shared * (len(members) - 1)
+        assert batch.tokens == sum(row.length for row in members) - repeated
+        assert len(batch.places) == sum(rows[index].answer_places for index in batch.order)
+    assert sorted(seen) == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "choice"),
+    [
+        ("w1 w2", " w3 w4"),
+        ("w1 w2 ", "w3"),
+        ("w1 w2\n", " w3"),
+        ("", "w3 w4"),
+        ("<s>w1", " w2"),
+    ],
+)
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_pairs_are_encoded_as_lm_eval_encodes_them(prompt: str, choice: str, family: str) -> None:
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    harness = HFLM(pretrained=tiny(family), tokenizer=word_tokenizer(), batch_size=1)
+    caught = []
+    harness._loglikelihood_tokens = lambda requests, **_: caught.extend(requests)
+    harness.loglikelihood([Instance("loglikelihood", {}, (prompt, choice), 0)], disable_tqdm=True)
+    assert encode_pair(word_tokenizer(), prompt, choice) == tuple(caught[0][1:])
+
+
+def test_documents_are_scored_and_a_choice_without_tokens_is_refused() -> None:
+    model, tokenizer = tiny("llama"), word_tokenizer()
+    document = Document("w1 w2 w3", (" w4", " w5 w6"), 1)
+    assert row_of(tokenizer, document) == Row((5, 6, 7), ((8,), (9, 10)))
+    expected = separately(model, row_of(tokenizer, document))[0]
+    found = score(model, tokenizer, [document])[0].log_likelihoods
+    assert found == pytest.approx(expected, abs=1e-4)
+    tokenizer.encode = lambda text, **_: [5, 6, 7]
+    with pytest.raises(UserError, match="has no tokens"):
+        row_of(tokenizer, document)

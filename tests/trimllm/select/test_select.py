@@ -1,0 +1,173 @@
+"""Criteria follow the paper's equations, rules its baselines, selectors its algorithm."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimllm.base.errors import UserError
+from trimllm.scan import Scan, importance
+from trimllm.select import (
+    CRITERIA,
+    by_accuracy,
+    by_limit,
+    choose,
+    choose_by_rule,
+    drops_for,
+    ranking,
+    trainable_blocks,
+)
+from trimllm.units import Unit
+
+BLOCKS = 6
+ALL = [Unit(block, kind) for block in range(BLOCKS) for kind in ("attention", "mlp")]
+
+
+def a_scan(correct: list[int], norm: list[float], likelihood: list[float] | None = None) -> Scan:
+    likelihood = likelihood or [-1.0] * len(ALL)
+    return Scan(
+        documents=20,
+        correct=dict(zip(ALL, correct, strict=True)),
+        norm=dict(zip(ALL, norm, strict=True)),
+        likelihood=dict(zip(ALL, likelihood, strict=True)),
+    )
+
+
+scans = st.builds(
+    a_scan,
+    st.lists(st.integers(0, 20), min_size=12, max_size=12),
+    st.lists(st.sampled_from([0.5, 1.0, 2.0, 3.0, 7.0]), min_size=12, max_size=12),
+    st.lists(st.floats(-5, 0), min_size=12, max_size=12),
+)
+
+
+@given(scans, st.sampled_from(CRITERIA), st.integers(1, 11))
+def test_the_lowest_score_of_the_papers_equations_is_dropped(
+    scan: Scan, criterion: str, count: int
+) -> None:
+    eq3 = {unit: importance(accuracy) for unit, accuracy in scan.accuracy.items()}
+    smallest = min(scan.norm.values())
+    eq4 = {unit: 100 * smallest / norm for unit, norm in scan.norm.items()}
+    keys = {
+        "calibration": lambda u: (eq3[u], ALL.index(u)),
+        "activation_norm": lambda u: (eq4[u], ALL.index(u)),
+        "both": lambda u: (eq3[u], eq4[u], ALL.index(u)),
+        "likelihood": lambda u: (-scan.likelihood[u], ALL.index(u)),
+        "authors": lambda u: (eq3[u], u.kind != "mlp", ALL.index(u)),
+    }
+    expected = sorted(ALL, key=keys[criterion])
+    assert ranking(scan, criterion) == expected
+    selection = choose(scan, criterion, count)
+    assert list(selection.dropped) == expected[:count]
+    assert selection.ties == selection.ties_attention + selection.ties_mlp >= 1
+    assert selection.margin >= 0
+    assert (selection.margin == 0) <= (selection.ties > 1 or criterion == "likelihood")
+
+
+def test_ties_and_margin_of_a_known_scan() -> None:
+    scan = a_scan([18, 18, 17, 18, *[10] * 8], [1.0, 9.0, 1.0, 2.0, *[1.0] * 8])
+    by_both = choose(scan, "both", 1)
+    assert by_both.dropped == (ALL[1],)
+    assert (by_both.ties, by_both.ties_attention, by_both.ties_mlp) == (3, 1, 2)
+    assert by_both.margin == 0
+    assert choose(scan, "calibration", 1).dropped == (ALL[0],)
+    assert choose(scan, "both", 3).margin == pytest.approx(5.0)
+    assert choose(scan, "activation_norm", 1).margin == pytest.approx(7.0)
+
+
+@given(scans, st.sampled_from(CRITERIA), st.sampled_from([1, 0.5, 0.25, 0.125, 1 / 3]))
+def test_exactly_the_most_important_blocks_are_trainable(
+    scan: Scan, criterion: str, ratio: float
+) -> None:
+    chosen = trainable_blocks(scan, criterion, ratio)
+    assert len(chosen) == len(set(chosen)) == math.ceil(round(ratio * BLOCKS, 9))
+    assert chosen == sorted(chosen)
+    if criterion in ("calibration", "both"):
+        total = {
+            block: sum(importance(scan.accuracy[u]) for u in ALL if u.block == block)
+            for block in range(BLOCKS)
+        }
+        left_out = [total[b] for b in range(BLOCKS) if b not in chosen]
+        assert not left_out or min(total[b] for b in chosen) >= max(left_out)
+
+
+def test_ties_between_blocks_go_to_the_smaller_norm_then_the_lower_index() -> None:
+    scan = a_scan([10] * 12, [1.0] * 6 + [0.5, 0.5] + [1.0] * 4)
+    assert trainable_blocks(scan, "both", 1 / 6) == [3]
+    assert trainable_blocks(scan, "both", 0.5) == [0, 1, 3]
+
+
+@pytest.mark.parametrize("ratio", [0, -0.5, 1.01])
+def test_a_ratio_out_of_range_is_refused(ratio: float) -> None:
+    with pytest.raises(UserError, match="not in"):
+        trainable_blocks(a_scan([1] * 12, [1.0] * 12), "both", ratio)
+
+
+def test_rules_drop_whole_blocks() -> None:
+    assert {u.block for u in choose_by_rule("top", ALL, 6).dropped} == {3, 4, 5}
+    assert {u.block for u in choose_by_rule("bottom", ALL, 6).dropped} == {0, 1, 2}
+    drawn = choose_by_rule("random", ALL, 6, seed=4).dropped
+    assert drawn == choose_by_rule("random", ALL, 6, seed=4).dropped
+    assert len({choose_by_rule("random", ALL, 6, seed=s).dropped for s in range(9)}) > 1
+    assert len(drawn) == 6
+    for count in (0, 5, 12):
+        with pytest.raises(UserError, match="whole blocks"):
+            choose_by_rule("top", ALL, count)
+    with pytest.raises(UserError, match="none of random, top, bottom"):
+        choose_by_rule("middle", ALL, 6)
+    with pytest.raises(UserError, match="'mood' is none of"):
+        ranking(a_scan([1] * 12, [1.0] * 12), "mood")
+
+
+@pytest.mark.parametrize(
+    ("percent", "total", "drops"),
+    [(50, 64, 32), (40, 64, 38), (50, 60, 30), (40, 60, 36), (30, 60, 42)],
+)
+def test_kept_fractions(percent: float, total: int, drops: int) -> None:
+    assert drops_for(percent, total) == drops
+
+
+@given(st.floats(1, 100), st.integers(8, 200), st.integers(1, 9))
+def test_a_kept_fraction_is_met_to_within_one_unit_or_not_at_all(
+    percent: float, total: int, step: int
+) -> None:
+    drops = drops_for(percent, total, step)
+    exact = total * (1 - percent / 100)
+    distance = min(abs(d - exact) for d in range(0, total + step, step))
+    if drops is None:
+        # no epoch ends near enough, or the nearest end would leave nothing
+        assert distance > 1 - 1e-6 or exact > total - step / 2 - 1e-6
+    else:
+        assert drops < total and drops % step == 0
+        assert abs(drops - exact) == pytest.approx(distance) and distance < 1
+
+
+def test_selectors_take_the_right_end_of_the_run() -> None:
+    points = [
+        {"drops": 0, "accuracy": 80, "bytes": 100},
+        {"drops": 2, "accuracy": 79, "bytes": 90},
+        {"drops": 4, "accuracy": 60, "bytes": 80},
+        {"drops": 6, "accuracy": 75, "bytes": 70},
+        {"drops": 8, "accuracy": 40, "bytes": 60},
+    ]
+    assert by_accuracy(points, 80)["drops"] == 6
+    assert by_accuracy(points, 80, share=0.97)["drops"] == 2
+    assert by_limit(points, "bytes", 85)["drops"] == 4
+    with pytest.raises(UserError, match="no checkpoint"):
+        by_limit(points, "bytes", 10)
+
+
+@given(scans, st.sampled_from(CRITERIA), st.sets(st.integers(0, BLOCKS - 1), min_size=1))
+def test_the_choice_among_some_blocks_keeps_the_order_of_all(
+    scan: Scan, criterion: str, among: set[int]
+) -> None:
+    # One block more with each ratio gives the order in which blocks are taken.
+    taken = [
+        set(trainable_blocks(scan, criterion, count / BLOCKS)) for count in range(1, BLOCKS + 1)
+    ]
+    order = [(taken[i] - (taken[i - 1] if i else set())).pop() for i in range(BLOCKS)]
+    expected = sorted([block for block in order if block in among][:3])
+    assert trainable_blocks(scan, criterion, 0.5, among) == expected

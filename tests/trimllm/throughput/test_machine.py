@@ -1,0 +1,40 @@
+"""Names of machines, and their state."""
+
+from __future__ import annotations
+
+import pytest
+
+from trimllm.throughput import machine
+
+
+@pytest.mark.parametrize(
+    "name, device, slug",
+    [
+        ("NVIDIA A100-SXM4-80GB", "cuda", "a100"),
+        ("NVIDIA A100 80GB PCIe", "cuda", "a100"),
+        ("NVIDIA H100 80GB HBM3", "cuda", "h100"),
+        ("Tesla V100-SXM2-16GB", "cuda", "v100"),
+        ("NVIDIA GeForce RTX 3090", "cuda", "rtx3090"),
+        ("NVIDIA GeForce RTX 3090 Ti", "cuda", "geforce-rtx-3090-ti"),
+        ("NVIDIA RTX A1000 Laptop GPU", "cuda", "rtx-a1000-laptop-gpu"),
+        ("NVIDIA L4", "cuda", "l4"),
+        ("AMD EPYC 7763 64-Core Processor", "cpu", "cpu-amd-epyc-7763-64-core"),
+        ("Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz", "cpu", "cpu-intel-xeon-e5-2680-v4"),
+        ("", "cpu", "cpu-unnamed"),
+    ],
+)
+def test_slug(name: str, device: str, slug: str) -> None:
+    assert machine.slug(name, device) == slug
+
+
+def test_this_machine_and_its_state() -> None:
+    assert machine.this_machine("cpu").startswith("cpu-")
+    assert len(machine.state("cpu")["load_average"]) == 3
+    assert machine.free_bytes("cpu") > 1 << 28
+    assert machine.fast_dtype("cuda") == "float16"
+
+
+def test_the_fast_type_is_the_one_that_torch_knows() -> None:
+    from trimllm.base.precision import has_bfloat16
+
+    assert (machine.fast_dtype("cpu") == "bfloat16") == has_bfloat16("cpu")

@@ -1,0 +1,170 @@
+"""Fresh processes in turn: what comes back, and what is told when something goes wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+
+import pytest
+
+from trimllm.base.errors import UserError
+from trimllm.throughput import cell, machine, session
+from trimllm.throughput.one_row import faster_kernel
+from trimllm.throughput.predict import predicted
+from trimllm.throughput.session import Process, Protocol, measure
+from trimllm.throughput.subject import Subject
+
+PROTOCOL = Protocol(tokens=20, generate=4, repeats=3, prefills=2)
+FULL = Subject(shape="llama-tiny")
+HALF, _ = cell.shape_subject("llama-tiny", "trim_half/keep_50", {"half": 0.5})
+
+
+@pytest.fixture(scope="module")
+def found() -> dict:
+    return measure(HALF, FULL, PROTOCOL)
+
+
+def test_both_were_timed_in_turn(found: dict) -> None:
+    assert found["interleaved"] and len(found["speedup"]["samples"]) == 3
+    own, other = found["decode_tokens_per_second"], found["baseline"]["decode_tokens_per_second"]
+    ratios = [a / b for a, b in zip(own["samples"], other["samples"], strict=True)]
+    assert found["speedup"]["samples"] == pytest.approx(ratios)
+    assert len(found["prefill_tokens_per_second"]["samples"]) == 2
+    assert (found["units_kept"], found["units_total"], found["baseline"]["units_kept"]) == (4, 8, 8)
+
+
+def test_achieved_bytes_follow_from_what_is_recorded(found: dict) -> None:
+    for one in (found, found["baseline"]):
+        sizes = one["bytes"]
+        assert sizes["total"] == sizes["units"] + sizes["embeddings"] + sizes["head"]
+        # 16 prompt tokens and, on the mean, 2.5 generated ones
+        read = sizes["units"] + sizes["head"] + 18.5 * one["kv_bytes_per_token"]
+        assert one["read_bytes_per_token"] == pytest.approx(read)
+        rate = one["decode_tokens_per_second"]["median"]
+        assert one["achieved_bytes_per_second"] == pytest.approx(read * rate)
+        share = one["achieved_bytes_per_second"] / found["copy_bytes_per_second"]
+        assert one["share_of_copy"] == pytest.approx(share)
+    achieved = [one["achieved_bytes_per_second"] for one in (found, found["baseline"])]
+    assert found["bandwidth_ratio"] == pytest.approx(achieved[0] / achieved[1])
+    assert found["bytes"]["units"] * 2 == found["baseline"]["bytes"]["units"]
+
+
+def test_both_decode_with_the_kernel_that_was_chosen_for_both(found: dict) -> None:
+    seconds = found["linear_kernel_seconds"]
+    assert found["linear_kernel"] == found["baseline"]["linear_kernel"]
+    assert found["linear_kernel"] == faster_kernel(seconds)
+    assert seconds.keys() == {"onednn", "native"}
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_the_full_model_chooses_once_and_two_kernels_are_an_error(
+    monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    ask = Process.ask
+
+    def spy(process: Process, *command: str) -> object:
+        asked.append((process.subject.units and "trimmed" or "full", *command))
+        if command == ("choose_kernel",):
+            return {"linear_kernel": "native", "linear_kernel_seconds": {}}
+        return ask(process, *command)
+
+    monkeypatch.setattr(Process, "ask", spy)
+    monkeypatch.setattr(session, "fits_together", lambda subjects: together)
+    assert measure(HALF, FULL, PROTOCOL)["linear_kernel"] == "native"
+    told = [command for command in asked if "kernel" in command[1]]
+    assert told[0] == ("full", "choose_kernel")
+    assert sorted(told[1:]) == [(name, "use_kernel", "native") for name in ("full", "trimmed")]
+
+    def deaf(process: Process, *command: str) -> object:
+        found = spy(process, *command)
+        is_deaf = command[0] == "use_kernel" and process.subject.units
+        return "onednn" if is_deaf else found
+
+    monkeypatch.setattr(Process, "ask", deaf)
+    with pytest.raises(RuntimeError, match="one session decode by"):
+        measure(HALF, FULL, PROTOCOL)
+
+
+def test_a_copy_stands_beside_every_round(found: dict) -> None:
+    assert len(found["copy_samples"]) == PROTOCOL.repeats
+    assert found["copy_bytes_per_second"] == statistics.median(found["copy_samples"])
+
+
+def test_predictions_follow_from_what_is_recorded(found: dict) -> None:
+    full = found["baseline"]
+    bytes_ratio = full["read_bytes_per_token"] / found["read_bytes_per_token"]
+    operations_ratio = full["prefill_operations"] / found["prefill_operations"]
+    assert found["predicted_speedup"] == pytest.approx(bytes_ratio)
+    assert found["predicted_prefill_speedup"] == pytest.approx(operations_ratio)
+    assert 1 < operations_ratio < 2 and 1 < bytes_ratio < 2  # the head is not halved
+    for name in ("speedup", "prefill_speedup"):
+        share = found[name]["median"] / found[f"predicted_{name}"]
+        assert found[f"share_of_predicted_{name}"] == pytest.approx(share)
+
+
+def test_what_is_not_recorded_is_not_predicted(found: dict) -> None:
+    older = {key: value for key, value in found.items() if key != "prefill_operations"}
+    assert predicted(older).keys() == {"predicted_speedup", "share_of_predicted_speedup"}
+    assert predicted(found["baseline"]) == {}
+
+
+def test_without_a_baseline_there_is_one_process() -> None:
+    alone = measure(FULL, None, PROTOCOL)
+    assert "baseline" not in alone and "speedup" not in alone and not alone["interleaved"]
+    assert alone["peak_memory_bytes"] > alone["bytes"]["total"]
+
+
+def test_models_that_do_not_fit_together_run_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session, "PROCESS_BYTES", 1 << 30)
+    monkeypatch.setattr(machine, "free_bytes", lambda device: 3 << 29)
+    assert measure(HALF, FULL, PROTOCOL)["interleaved"] is False
+    monkeypatch.setattr(machine, "free_bytes", lambda device: 1 << 29)
+    with pytest.raises(UserError, match=r"llama-tiny needs about 1.0 GiB of memory, 0.5 GiB are"):
+        measure(HALF, FULL, PROTOCOL)
+
+
+def test_a_mistake_in_the_process_is_one_line(tmp_path: object) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(UserError, match="family 'gpt2' has no adapter"):
+        measure(Subject(checkpoint=str(tmp_path)), None, PROTOCOL)
+
+
+def test_a_process_that_is_killed_is_told() -> None:
+    with Process(FULL, PROTOCOL) as process:
+        os.kill(process.process.pid, signal.SIGKILL)
+        with pytest.raises(UserError, match=r"ended with -9: it was killed, most likely"):
+            process.answer()
+
+
+def test_a_process_ends_with_the_block() -> None:
+    with Process(FULL, PROTOCOL) as process:
+        pass
+    assert process.process.poll() is not None
+
+
+@pytest.mark.parametrize("changes", [{"generate": 20}, {"repeats": 0}, {"prefills": 0}])
+def test_a_protocol_that_times_nothing(changes: dict[str, int]) -> None:
+    with pytest.raises(UserError, match="must be at least 1"):
+        Protocol(**{**vars(PROTOCOL), **changes}).check()
+
+
+def test_recipes_of_shapes() -> None:
+    patterns = {"half": 0.5}
+    subject, words = cell.shape_subject(
+        "llama-1b", "trim_half/keep_40+awq_int4", patterns, threads=2
+    )
+    assert (len(subject.units), subject.compressor, subject.threads) == (18, "awq_int4", 2)
+    assert words == "half: 50% of the dropped units are attention, spread evenly"
+    assert cell.shape_subject("llama-1b", "full", patterns)[0].units is None
+    for wrong in ("trim_other/keep_50", "full_ft", "trim_half/keep_"):
+        with pytest.raises(UserError, match="no recipe of a shape"):
+            cell.shape_subject("llama-1b", wrong, patterns)
+
+
+def test_another_machine_is_refused() -> None:
+    with pytest.raises(UserError, match="this machine is cpu-.*, not a100: measure there"):
+        cell.measure_cell(FULL, None, PROTOCOL, "a100")

@@ -1,0 +1,69 @@
+"""Run training jobs as one of several processes: `ranks.py FOLDER RANK SIZE`.
+
+FOLDER/jobs.json holds the jobs by name; the first process writes each result as a checkpoint
+FOLDER/NAME with its record, and FOLDER/scans.json holds what every process scanned.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from accelerate.state import AcceleratorState
+from models import word_tokenizer
+from safetensors.torch import save_file
+
+from trimllm import checkpoint
+from trimllm.base import files
+from trimllm.data import read_documents
+from trimllm.train.batching import examples_of, tensors_of
+from trimllm.train.jobs import TrainJob, run
+from trimllm.train.loop import set_trainable
+from trimllm.train.parallel import Sharded
+
+
+def gradients_of(model: torch.nn.Module, job: TrainJob, team: Sharded) -> dict:
+    """Gradients of the trained model's loss on five documents, by name of the parameter."""
+    set_trainable(model, None)
+    batch = examples_of(word_tokenizer(), read_documents(job.train))[:5]
+    mine, factor = team.share(batch)
+    loss = team.root(tensors_of(mine, 0, "cpu")) * factor
+    team.backward(loss)
+    named = model.named_parameters()
+    return {name: p.grad.full_tensor() for name, p in named if p.grad is not None}
+
+
+def main(folder: Path, rank: int, size: int) -> None:
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=size
+    )
+    decisions = {}
+    for name, content in files.read_json(folder / "jobs.json").items():
+        # a process of a real job trains in one type only
+        AcceleratorState._reset_state(reset_partial_state=True)
+        job = TrainJob(**content)
+        team = Sharded(torch.device("cpu"), job.offload)
+        model, tokenizer, record = run(job, torch.device("cpu"), team)
+        held = sum(p.to_local().numel() for p in model.parameters())
+        record["share"] = team.every(held)
+        state = team.accelerator.state
+        record["accelerate"] = [str(state.distributed_type.value), state.mixed_precision]
+        decisions[name] = {key: record.get(key) for key in ("scan", "units_dropped")}
+        if (decisions[name]["scan"] or {}).get("seconds"):
+            decisions[name]["scan"].pop("seconds")
+        gradients = {} if job.scan else gradients_of(model, job, team)
+        whole = team.unwrap(model, torch.float32)
+        if whole is not None:
+            checkpoint.save(whole, tokenizer, folder / name, record={"record": record})
+            save_file(gradients, folder / f"{name}.gradients")
+    files.write_json(folder / f"decisions-{rank}.json", decisions)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

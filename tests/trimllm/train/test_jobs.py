@@ -1,0 +1,66 @@
+"""A job's record is sealed once all is in it, for it outlives most checkpoints of a chain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from models import random_documents, tiny, word_tokenizer
+
+from trimllm import checkpoint
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm.data.document import write_documents
+from trimllm.train import TrainJob, make_checkpoint, recipes, together
+from trimllm.train.worker import RECORD
+
+PASSES = [{"seconds": 0.1 + 0.2, "tokens": 7, "loss": 1e-9}]
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainJob:
+    """A job that trains nothing."""
+    checkpoint.save(tiny("llama"), word_tokenizer(), tmp_path / "base")
+    write_documents(tmp_path / "train.jsonl", random_documents(2))
+    monkeypatch.setattr(recipes, "fine_tune", lambda *_, **__: {"passes": PASSES, "ratio": None})
+    return TrainJob(
+        recipe="fine_tune",
+        checkpoint=str(tmp_path / "base"),
+        train=str(tmp_path / "train.jsonl"),
+        settings={"learning_rate": 1e-3, "dtype": "float32"},
+        stamp={"config_hash": "c0ffee"},
+    )
+
+
+def check_sealed(path: Path, record: dict) -> dict:
+    """What was written is the record with a seal that holds for all that it says."""
+    written = files.read_json(path)
+    assert written == record and files.SEAL in written
+    files.check_seal(path, written)
+    for key in written.keys() - {files.SEAL}:
+        with pytest.raises(UserError, match="was changed after it was written"):
+            files.check_seal(path, written | {key: "another"})
+        with pytest.raises(UserError, match="was changed after it was written"):
+            files.check_seal(path, {k: v for k, v in written.items() if k != key})
+    return written
+
+
+def test_the_seal_is_the_last_that_comes_into_a_record(job: TrainJob, tmp_path: Path) -> None:
+    target = tmp_path / "full_ft"
+    record = make_checkpoint(job, target, record_name="training", provenance=dict)
+    written = check_sealed(target / "training.json", record)
+    assert written["passes"] == PASSES and written["provenance"] == {"config_hash": "c0ffee"}
+    files.verify_manifest(target)
+
+
+def test_so_it_is_where_several_processes_train(
+    job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_processes(folder: Path, count: int, threads: int) -> None:
+        files.write_json(folder / RECORD, {"passes": PASSES, "processes": {"count": count}})
+
+    monkeypatch.setattr(together, "run_processes", run_processes)
+    two = TrainJob(**job.__dict__ | {"processes": 2})
+    record = make_checkpoint(two, tmp_path / "to", record_name="epoch", provenance=dict)
+    written = check_sealed(tmp_path / "to/epoch.json", record)
+    assert written["passes"] == PASSES and written["processes"] == {"count": 2}

@@ -1,0 +1,264 @@
+"""Two processes train to what one process trains to, and fail as one."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from models import random_documents, tiny, word_tokenizer
+from safetensors.torch import load_file
+
+from trimllm import checkpoint
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm.data.document import write_documents
+from trimllm.scan import to_record
+from trimllm.train import TrainJob, make_checkpoint, set_trainable, watched_scan
+from trimllm.train.batching import examples_of, tensors_of
+from trimllm.train.loop import answer_loss
+from trimllm.units import Unit, drop
+
+SETTINGS = {"learning_rate": 1e-3, "batch_size": 3, "dtype": "float32", "seed": 3}
+SOURCE, HELPERS = str(Path(checkpoint.__file__).parents[2]), str(Path(__file__).parents[1])
+TRIM = {"criterion": "both", "ratio": 0.5, "drops": 3, "epoch": 1, "epochs": 3}
+
+
+documents = partial(random_documents, longest=7)
+
+
+def job(root: Path, family: str, recipe: str, settings: dict | None = None, **more) -> TrainJob:
+    common = {"checkpoint": str(root / family), "train": str(root / "train.jsonl")}
+    if recipe == "trim_epoch":
+        common["calibration"] = str(root / "calibration.jsonl")
+    settings = SETTINGS | (settings or {})
+    return TrainJob(recipe, settings=settings, storage_dtype="float32", **common, **more)
+
+
+def jobs_of(root: Path) -> dict[str, TrainJob]:
+    """One job for each thing that can go another way in several processes."""
+    trim = {"documents_per_epoch": 11} | TRIM
+    sparse = {"epochs": 2, "ratio": 0.5}
+    scan = str(root / "scan.json")
+    return {
+        # opt's embeddings are projected, llama's are tied; its blocks are packed anew by dropping
+        "llama": job(root, "llama", "trim_epoch", arguments=trim, weights_on="disk"),
+        "opt": job(root, "opt", "trim_epoch", arguments=trim | {"criterion": "likelihood"}),
+        "qwen2": job(
+            root,
+            "qwen2",
+            "trim_epoch",
+            arguments=trim | {"eliminate": True, "row_budget": 40, "trainable": [0, 1, 4]},
+            weights_on="host",
+        ),
+        "mistral": job(
+            root, "mistral", "fine_tune", {"gradient_accumulation": 2}, arguments={"epochs": 2}
+        ),
+        "embeddings": job(
+            root, "llama", "fine_tune", {"train_embeddings": True}, arguments={"epochs": 1}
+        ),
+        # gradients as small as AdamW's epsilon move weights by their size, so clipping shows
+        "clipped": job(root, "llama", "fine_tune", {"clip": 1e-7}, arguments={"epochs": 1}),
+        "sparse": job(root, "llama", "fine_tune", arguments=sparse, scan=scan),
+        "bfloat16": job(
+            root, "llama", "fine_tune", {"dtype": "bfloat16"}, arguments=sparse, scan=scan
+        ),
+    }
+
+
+JOBS = jobs_of(Path())
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints, documents and a scan to train from, and what two processes made of them."""
+    root = tmp_path_factory.mktemp("parallel")
+    tokenizer = word_tokenizer()
+    for family in ("llama", "opt", "qwen2", "mistral"):
+        model = drop(tiny(family), [Unit(1, "mlp"), Unit(2, "attention")])
+        checkpoint.save(model, tokenizer, root / family)
+        # a stock class would be looked up by the model's type, and not read our words
+        content = files.read_json(root / family / "tokenizer_config.json")
+        content["tokenizer_class"] = "PreTrainedTokenizerFast"
+        files.write_json(root / family / "tokenizer_config.json", content)
+        files.write_manifest(root / family)
+    write_documents(root / "train.jsonl", documents(11))
+    write_documents(root / "calibration.jsonl", documents(7, 9))
+    model, _ = checkpoint.load(root / "llama")
+    found = watched_scan(model, tokenizer, documents(7, 9), "float32")
+    files.write_json(root / "scan.json", {"scan": to_record(found)})
+    jobs = {name: one.__dict__ for name, one in jobs_of(root).items()}
+    (root / "two").mkdir()
+    files.write_json(root / "two/jobs.json", jobs)
+    script = str(Path(__file__).with_name("ranks.py"))
+    running = [
+        subprocess.Popen(
+            [sys.executable, script, str(root / "two"), str(rank), "2"],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([SOURCE, HELPERS])},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for process in running:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    return root
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load(path)[0].state_dict()
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_two_processes_train_to_what_one_trains_to(root: Path, name: str) -> None:
+    from trimllm.train.jobs import run
+    from trimllm.train.team import ONE
+
+    one = jobs_of(root)[name]
+    before = weights(Path(one.checkpoint))
+    model, _, expected = run(
+        TrainJob(**one.__dict__ | {"weights_on": "device"}), torch.device("cpu"), ONE
+    )
+    found = files.read_json(root / "two" / name / "record.json")
+    for key in ("units_dropped", "trainable_blocks", "parameters", "units_left"):
+        assert found.get(key) == json.loads(json.dumps(expected.get(key)))
+    rough = one.settings["dtype"] == "bfloat16"
+    for passed, alone in zip(
+        found.get("passes") or [found["training"]],
+        expected.get("passes") or [expected["training"]],
+        strict=True,
+    ):
+        assert passed["loss"] == pytest.approx(alone["loss"], rel=1e-2 if rough else 1e-5)
+        for key in ("steps", "documents", "tokens", "trainable_parameters"):
+            assert passed[key] == alone[key]
+    trained = weights(root / "two" / name)
+    assert trained.keys() == model.state_dict().keys()
+    apart = moved = 0.0
+    for key, value in model.state_dict().items():
+        apart += float((trained[key] - value).square().sum())
+        if key in before and before[key].shape == value.shape:
+            moved += float((value - before[key]).square().sum())
+    # AdamW moves a weight by the learning rate, however small its gradient: where that is nothing
+    # but rounding errors, the two disagree. Gradients are compared below.
+    assert math.sqrt(moved) > 1e-3 and math.sqrt(apart) < (0.3 if rough else 0.02) * math.sqrt(
+        moved
+    )
+
+
+@pytest.mark.parametrize("name", [name for name, one in JOBS.items() if not one.scan])
+def test_two_processes_have_the_gradients_of_one(root: Path, name: str) -> None:
+    model, _ = checkpoint.load(root / "two" / name)
+    set_trainable(model, None)
+    batch = examples_of(word_tokenizer(), documents(11))[:5]
+    answer_loss(model, tensors_of(batch, 0, "cpu")).backward()
+    found = load_file(root / "two" / f"{name}.gradients")
+    assert found.keys() == {key for key, p in model.named_parameters() if p.grad is not None}
+    for key, value in found.items():
+        torch.testing.assert_close(
+            value, model.get_parameter(key).grad, rtol=1e-3, atol=1e-4, msg=key
+        )
+
+
+@pytest.mark.parametrize("name", [name for name, one in JOBS.items() if one.calibration])
+def test_every_process_makes_the_decision_that_one_makes(root: Path, name: str) -> None:
+    first, second = (files.read_json(root / f"two/decisions-{rank}.json") for rank in range(2))
+    assert first == second
+    one = jobs_of(root)[name]
+    model, _ = checkpoint.load(one.checkpoint)
+    options = {
+        key: one.arguments[key] for key in ("row_budget", "eliminate") if key in one.arguments
+    }
+    calibration = documents(7, 9)
+    alone = to_record(
+        watched_scan(model, word_tokenizer(), calibration, "float32", keep=3, **options)
+    )
+    alone.pop("seconds")
+    found = first[name]["scan"]
+    if "eliminate" in options:
+        # two batches are seen before candidates are given up, so what is given up differs
+        assert found["documents"] == alone["documents"]
+        best = {tuple(unit) for unit in first[name]["units_dropped"]}
+        rank = {(row["block"], row["kind"]): row.get("correct", -1) for row in alone["units"]}
+        assert sorted(rank[unit] for unit in best) == sorted(rank.values())[-3:]
+    else:
+        assert found == json.loads(json.dumps(alone))
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_each_process_holds_half(root: Path, name: str) -> None:
+    record = files.read_json(root / "two" / name / "record.json")
+    assert sum(record["share"]) == record["parameters"]
+    assert max(record["share"]) < 0.55 * record["parameters"]
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_accelerate_trains_with_fsdp_in_the_type_of_the_settings(root: Path, name: str) -> None:
+    rough = JOBS[name].settings["dtype"] == "bfloat16"
+    record = files.read_json(root / "two" / name / "record.json")
+    assert record["accelerate"] == ["FSDP", "bf16" if rough else "no"]
+
+
+def test_the_whole_job_in_processes_of_its_own_gives_the_same_bytes_again(
+    root: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the launcher: an ordinary checkpoint, that of the processes above, or one error."""
+
+    one = TrainJob(**jobs_of(root)["llama"].__dict__ | {"processes": 2})
+    target = root / "whole"
+    record = make_checkpoint(one, target, record_name="epoch", provenance=lambda: {"seed": 3})
+    manifest = files.verify_manifest(target)
+    assert manifest["provenance"] == {"seed": 3}
+    assert {"model.safetensors", "config.json", "epoch.json"} <= manifest["files"].keys()
+    assert files.read_json(target / "epoch.json") == record == files.sealed(record)
+    assert record["processes"]["count"] == 2 == len(record["processes"]["peak_rss_bytes"])
+    before = files.verify_manifest(root / "two/llama")["files"]
+    for name in ("model.safetensors", "config.json", "generation_config.json"):
+        assert manifest["files"][name] == before[name]
+    # progress once, not once a process
+    assert capfd.readouterr().err.count("epoch 1/2: 11/11 documents") == 1
+
+    wild = TrainJob(
+        **one.__dict__ | {"settings": SETTINGS | {"learning_rate": 1e30}, "device": "cpu"}
+    )
+    with pytest.raises(UserError, match="the loss is not a number"):
+        make_checkpoint(wild, target, record_name="epoch", provenance=dict)
+    assert files.verify_manifest(target) == manifest
+    assert not [path for path in root.iterdir() if ".tmp-" in path.name]
+
+
+def test_one_process_that_is_killed_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    from trimllm.train import together
+
+    monkeypatch.setattr(together, "GRACE", 0.5)
+    words = ["sleep 600", "kill -9 $$", "cat"]
+    running = [
+        subprocess.Popen(["sh", "-c", one], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        for one in words
+    ]
+    assert together._watch(running) == 1
+    together._end(running)
+    # the last ends by itself when its standard input does, as a worker does
+    assert [process.returncode for process in running] == [-9, -9, 0]
+
+
+def test_workers_do_not_outlive_who_started_them() -> None:
+    code = (
+        "import time; from trimllm.base.processes import end_with_standard_input as watch\n"
+        "watch(); print('ready', flush=True); time.sleep(600)"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": SOURCE},
+    )
+    assert worker.stdout.readline() == b"ready\n"
+    worker.stdin.close()
+    assert worker.wait(30) == 1

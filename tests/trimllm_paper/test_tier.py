@@ -1,0 +1,29 @@
+"""Which numbers were measured here, and which are kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from trimllm_paper.tier import tier, tier_note, tier_of
+
+
+@pytest.mark.parametrize(
+    "path, expected",
+    [
+        ("results/eval/m/d/full_ft/t.json", "measured here"),
+        ("results/reference/eval/m/d/full_ft/t.json", "reference"),
+        ("/somewhere/results/reference/records/m/d/trim.jsonl", "reference"),
+        # A name inside a measurement is no folder of results.
+        ("results/eval/reference/d/full_ft/t.json", "measured here"),
+        ("reference/results/eval/m/d/full_ft/t.json", "measured here"),
+    ],
+)
+def test_the_folder_decides(path: str, expected: str) -> None:
+    assert tier_of(path) == expected
+
+
+def test_a_mixture_says_so() -> None:
+    both = ["results/eval/a.json", "results/reference/eval/b.json"]
+    assert tier(both) == "measured here + reference"
+    assert tier_note(both).startswith("Mixed")
+    assert tier([]) is None and tier_note([]) == "Nothing measured"

@@ -17,7 +17,7 @@ from trimllm_paper import derive, published
 from trimllm_paper.context import Context, Domain
 from trimllm_paper.figures import panels, style
 from trimllm_paper.figures.panels import errors
-from trimllm_paper.frame import Frame
+from trimllm_paper.frame import Frame, where
 from trimllm_paper.verdict import KEEPS
 
 COMPRESSORS = ("llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4")
@@ -68,7 +68,7 @@ def _measured(ax: Any, frame: Frame, context: Context, domain: Domain) -> set[st
         found = [accuracy for _, accuracy in points]
         ax.errorbar(dropped, [one.percent for one in found], errors(found), **look)
     ax.set_title(panels.title(domain, full.n if full else None))
-    total = next((one.units_total for one in base.values() if one), None)
+    total = next((one.tasks[0].units_total for one in base.values() if one), None)
     ax.set_xlabel(f"units dropped (of {total})" if total else "units dropped")
     return set(compressed)
 
@@ -111,7 +111,7 @@ def _notes(frame: Frame, context: Context, found: Collection[str]) -> list[str]:
     stand_in = [] if context.model.published else ["a stand-in for the paper's model"]
     if any(domain.stand_in for domain in context.domains):
         stand_in.append("† stand-in data")
-    rows = frame.evaluations[frame.evaluations.model == context.model.name]
+    rows = where(frame.evaluations, model=context.model.name)
     notes = [
         f"{panels.origin(rows.source, rows.seed)} Bars and the grey band: Wilson intervals of 95%. "
         "Units are attention and MLP sublayers; a compressor drops none, its line runs across (its "

@@ -21,7 +21,7 @@ from trimllm_paper import derive, published
 from trimllm_paper.context import Context, Domain
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.figures import panels, style
-from trimllm_paper.frame import Frame
+from trimllm_paper.frame import Frame, where
 from trimllm_paper.recipe import FULL_FT
 
 COMPRESSORS = ("sparsegpt_2_4", "llm_int8", "awq_int4")
@@ -65,7 +65,7 @@ def by_latency(timings: DataFrame) -> Cost:
         one.recipe: (1000 / one.decode, 1000 / one.decode_high, 1000 / one.decode_low)
         for one in timings.itertuples()
     }
-    return lambda accuracy: known.get(accuracy.recipe)
+    return lambda accuracy: known.get(accuracy.tasks[0].recipe)
 
 
 def pareto(points: DataFrame) -> DataFrame:
@@ -77,7 +77,7 @@ def pareto(points: DataFrame) -> DataFrame:
 def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw accuracy (%) against MB of weights and ms a token; STEM.pdf and STEM.png."""
     domains, looks, beside = context.domains, _looks(context), context.model.beside
-    timings = frame.timings[frame.timings.model == context.model.name]
+    timings = where(frame.timings, model=context.model.name)
     machines = sorted(timings.hardware.unique())
     columns = max(len(domains), len(machines), 1) + 1
     with style.figure(2.1 * columns, 5.0, columns, 2, sharey=True) as (drawn, axes):
@@ -89,7 +89,7 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
                 ax, points, panels.title(domain, points.n.iloc[0] if len(points) else None), looks
             )
         for ax, hardware in zip(axes[1], machines, strict=False):
-            timed = timings[timings.hardware == hardware]
+            timed = where(timings, hardware=hardware)
             timed_in = timed.iloc[0].content.get("domain")
             domain = next((one for one in domains if one.name == timed_in), domains[0])
             points = points_of(frame, context, domain, by_latency(timed))
@@ -110,7 +110,7 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
         axes[0][-1].set_xlabel("weights (% of full, as printed)")
         axes[0][0].set_ylim(0, 100)
         drawn.suptitle(f"{context.model.label}: accuracy against memory and latency", fontsize=9)
-        rows = frame.evaluations[frame.evaluations.model == context.model.name]
+        rows = where(frame.evaluations, model=context.model.name)
         notes = (
             f"{panels.origin([*rows.source, *frame.timings.source], rows.seed)} "
             "Grey staircase: Pareto frontier of all points of a panel. "
@@ -132,8 +132,11 @@ def _panel(ax: Any, points: DataFrame, heading: str, looks: Mapping[str, style.L
         mine = rows.sort_values("cost", kind="stable")
         upright = [mine.percent - mine.low, mine.high - mine.percent]
         across = [mine.cost - mine.cost_low, mine.cost_high - mine.cost]
-        bars = [None if bar[0].isna().any() else bar for bar in (upright, across)]
-        ax.errorbar(mine.cost, mine.percent, *bars, **looks[group])
+        bars = [
+            None if bar[0].isna().any() else [part.tolist() for part in bar]
+            for bar in (upright, across)
+        ]
+        ax.errorbar(mine.cost.tolist(), mine.percent.tolist(), *bars, **looks[group])
     ax.set_xlim(left=0)
 
 

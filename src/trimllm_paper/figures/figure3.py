@@ -42,9 +42,11 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
         shown: list[Chain] = []
         lowest: dict[int, Any] = {}  # column of the figure -> its last panel that shows something
         for row, domain in zip(axes, context.domains, strict=True):
+            wanted = {"model": context.model.name, "domain": domain.name}
+            chains = {chain.name: chain for chain in derive.chains(frame, **wanted)}
             found = []
             for place, name in enumerate(labels):
-                chain = derive.recorded(frame, context.model.name, domain.name, name)
+                chain = chains.get(name)
                 pair = row[2 * place : 2 * place + 2]
                 if chain is None:
                     for ax in pair:
@@ -127,14 +129,11 @@ def _bars(ax: Any, chains: Sequence[Chain]) -> None:
     for place, chain in enumerate(chains):
         counts = chain.counts(at_most=chain.units_total // 2)
         for offset, kind in ((-0.2, "attention"), (0.2, "mlp")):
-            look = {"width": 0.36, "edgecolor": "black", "linewidth": 0.5, **style.KINDS[kind]}
+            name = style.KINDS[kind]["label"]
+            look = style.KINDS[kind] | {"width": 0.36, "edgecolor": "black", "linewidth": 0.5}
             clear, tied = counts.clear[kind], counts.tied[kind]
-            ax.bar(place + offset, clear, label=f"{style.KINDS[kind]['label']}, no tie", **look)
-            look |= {
-                "hatch": "////",
-                "alpha": 0.6,
-                "label": f"{style.KINDS[kind]['label']}, by tie-break",
-            }
+            ax.bar(place + offset, clear, **look | {"label": f"{name}, no tie"})
+            look |= {"hatch": "////", "alpha": 0.6, "label": f"{name}, by tie-break"}
             ax.bar(place + offset, tied, bottom=clear, **look)
             lot = clear + counts.even[kind]
             ends = (place + offset - 0.18, place + offset + 0.18)
@@ -150,7 +149,7 @@ def _bars(ax: Any, chains: Sequence[Chain]) -> None:
 
 def _notes(chains: Sequence[Chain], context: Context, labels: Mapping[str, str]) -> list[str]:
     told = origin(
-        [one.source for chain in chains for one in chain.epochs], [c.seed for c in chains]
+        [source for chain in chains for source in chain.sources], [c.seed for c in chains]
     )
     if not chains:
         return [told]

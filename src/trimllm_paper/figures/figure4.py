@@ -11,7 +11,7 @@ from trimllm_paper.context import Context
 from trimllm_paper.derive import FULL_EPOCHS, PAPER_UNITS, SPARSE_FACTOR, Cost, progressive
 from trimllm_paper.figures import style
 from trimllm_paper.figures.panels import origin
-from trimllm_paper.frame import Frame
+from trimllm_paper.frame import Frame, where
 
 SCHEMES = (
     (1, 1.0, "Eq. 5: one unit an epoch", {"color": "#000000", "linestyle": "-"}),
@@ -28,14 +28,9 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw cost (epochs of full fine-tuning) against units dropped (%); STEM.pdf and STEM.png."""
     model = context.model.name
     names = [recipe.name for recipe in context.recipes]
-    # by domain's name: the order in which means are summed
-    domains = sorted(domain.name for domain in context.domains)
-    costs = {
-        (domain, name): cost
-        for domain in domains
-        for name in names
-        if (cost := derive.cost(frame, model, domain, name))
-    }
+    chains = [chain for chain in derive.chains(frame, model=model) if chain.name in names]
+    found = {(one.domain, one.name): derive.cost(frame, one) for one in chains}
+    costs = {key: cost for key, cost in found.items() if cost}
     with style.figure(7.6, 3.6, 2, sharex=True) as (drawn, axes):
         left, right = axes[0]
         for step, factor, name, look in SCHEMES:
@@ -54,9 +49,9 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
         for ax in axes[0]:
             ax.set_xlabel("units dropped (%)")
         drawn.suptitle("Cost of training until a share of the units is dropped", fontsize=9)
-        epochs = frame.epochs[(frame.epochs.model == model) & frame.epochs.name.isin(names)]
-        passes = frame.trainings[frame.trainings.model == model]
-        first = origin([*epochs.source, *passes.source], epochs.seed)
+        passes = where(frame.trainings, model=model).source
+        sources = [source for chain in chains for source in chain.sources]
+        first = origin([*sources, *passes], [chain.seed for chain in chains])
         style.underneath(drawn, axes.flat, 3, _notes(first, costs))
         style.save(drawn, stem)
 

@@ -21,9 +21,10 @@ from trimllm.base.errors import UserError
 from trimllm.data import spec
 from trimllm_paper.config import check
 from trimllm_paper.config.domain import Domain
-from trimllm_paper.config.explain import MISSING, Explainer, at
+from trimllm_paper.config.explain import MISSING, at, explain
 from trimllm_paper.config.models import Config
 from trimllm_paper.config.parts import Section
+from trimllm_paper.config.tree import tree
 
 PROJECT = Path(trimllm_paper.__file__).parents[2]
 COMMAND_LINE = "command line (--config)"
@@ -110,10 +111,9 @@ def validated(kind: type[S], document: Any, where: Where) -> S:
         try:
             return kind.model_validate(document)
         except ValidationError as error:
-            explainer = Explainer(kind.model_json_schema(), document)
-            told = [explainer.explain(one) for one in error.errors(include_url=False)]
-        told.sort(key=lambda one: (not one.unknown, len(one.path), one.wrong_type))
-        texts = [one for one in told if isinstance(one.value, str) and one.convertible]
+            node, errors = tree(kind), error.errors(include_url=False)
+        told = sorted((explain(one, node, document) for one in errors), key=lambda one: one.order)
+        texts = [one for one in told if isinstance(one.value, str) and one.of_type]
         if not any(_read_text(document, one.path, one.value, where) for one in texts):
             first = told[0]
             raise ConfigError(

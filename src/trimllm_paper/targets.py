@@ -1,4 +1,4 @@
-"""Which files a target needs, and which a job reads: plain functions that the rules ask.
+"""Which files a target needs: plain functions that the rules ask.
 
 A recipe that several tables show is trained and evaluated once, for its path says all that it
 depends on within a configuration.
@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from trimllm.base.kept import drops_for
 from trimllm.base.names import AUTHORS, RULE_KEPT
-from trimllm.compress.external import ENGINES
 from trimllm_paper import context as figures
 from trimllm_paper import layout
-from trimllm_paper.depends import RANDOM, Depends
 from trimllm_paper.figures import FIGURES
-from trimllm_paper.integrity.lineage import Job
-from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Paths, Recipe, padded, place_of
+from trimllm_paper.jobs import RANDOM, Jobs
+from trimllm_paper.recipe import FULL_FT, SPARSE_FT, Recipe, place_of
 
-Files = dict[str, Any]
 TIMED_TABLES = ("table1", "table7")
 OPT = "opt"
 
@@ -32,154 +29,14 @@ class Targets:
     """Files of a configuration's run.
 
     Args:
-        depends: the configuration's jobs.
+        jobs: of the configuration.
         hardware: name of the machine that measures throughput.
         kept: the results are kept ones: what is absent is left out, and said in the artifact.
     """
 
-    def __init__(self, depends: Depends, hardware: str, *, kept: bool = False) -> None:
-        self.depends, self.config = depends, depends.config
+    def __init__(self, jobs: Jobs, hardware: str, *, kept: bool = False) -> None:
+        self.jobs, self.config, self.paths = jobs, jobs.config, jobs.paths
         self.hardware, self.kept = hardware, kept
-        self.paths = Paths(os.path.normpath(self.config.results))
-
-    # ---- what a job reads ----------------------------------------------------------------------
-
-    def wheel(self, name: str) -> str:
-        """Where a wheel of the configuration lies once it is fetched."""
-        wheel = self.config.wheels[name]
-        stem = re.sub(r"[-_.]+", "_", name)
-        folder = os.path.normpath(self.config.downloads)
-        return f"{folder}/{stem}-{wheel.version}-{wheel.tag}.whl"
-
-    @cached_property
-    def wheels(self) -> dict[str, str]:
-        """File -> name of every wheel."""
-        return {self.wheel(name): name for name in self.config.wheels}
-
-    def fetch_model(self, model: str) -> Files:
-        """The wheel that a model is read from, or nothing."""
-        name = getattr(self.config.models[model].source, "wheel", None)
-        return {"wheel": self.wheel(name)} if name else {}
-
-    def prepare(self, domain: str) -> Files:
-        """The wheels and local files that a domain is read from."""
-        spec = self.config.tested[domain]
-        return {"sources": [*map(self.wheel, spec.wheels), *spec.files]}
-
-    def tests(self, domain: str) -> list[str]:
-        """The prepared test documents of a domain, one file a task."""
-        return [self.paths.tests(domain, task) for task in self.config.tested[domain].tests]
-
-    def splits(self, domain: str) -> dict[str, str]:
-        """What a domain is trained and calibrated on; nothing where it is tested on only."""
-        names = ("train", "calibration") if domain in self.config.domain_specs else ()
-        return {name: self.paths.data(domain, f"{name}.jsonl") for name in names}
-
-    def checkpoint(self, model: str, domain: str, recipe: Recipe | str) -> Files:
-        """What must be there before a checkpoint is read."""
-        folder = self.paths.model(model, domain, recipe)
-        return {"manifest": f"{folder}/manifest.json", "weights": f"{folder}/model.safetensors"}
-
-    def scan(self, model: str, domain: str, variant: str = "") -> Files:
-        """The scan before training; the authors' code scans documents that it reports on."""
-        data = {"calibration": self._calibration(domain, variant)}
-        return self.checkpoint(model, "base", PRETRAINED) | data | self._report(domain)
-
-    def _calibration(self, domain: str, name: str) -> str:
-        return self.tests(domain)[0] if name == AUTHORS else self.splits(domain)["calibration"]
-
-    def _report(self, domain: str) -> Files:
-        return {"report": self.paths.data(domain)}
-
-    def full_ft(self, model: str, domain: str) -> Files:
-        """Full fine-tuning."""
-        data = {"train": self.splits(domain)["train"]} | self._report(domain)
-        return self.checkpoint(model, "base", PRETRAINED) | data
-
-    def sparse_ft(self, model: str, domain: str) -> Files:
-        """Sparse fine-tuning: a scan chooses the blocks."""
-        return self.full_ft(model, domain) | {"scan": self.paths.scan(model, domain)}
-
-    def at_once(self, model: str, domain: str, by: str, drop: str) -> Files:
-        """A dropping by rule; of the blocks that are left a scan chooses those to train."""
-        return self.sparse_ft(model, domain)
-
-    def epoch(self, model: str, domain: str, name: str, drop: str) -> Files:
-        """An epoch of a chain: the checkpoint before, and that epoch's record."""
-        data = {
-            "train": self.splits(domain)["train"],
-            "calibration": self._calibration(domain, name),
-        } | self._report(domain)
-        if int(drop) == 0:
-            scan = self.paths.scan(model, domain, AUTHORS if name == AUTHORS else "")
-            return self.checkpoint(model, "base", PRETRAINED) | data | {"scan": scan}
-        before = int(drop) - self.depends.chains[name].step
-        recipe = Recipe.trimmed(name, before, self.config.models[model].units)
-        epoch = {"epoch": self.paths.epoch(model, domain, recipe)}
-        return self.checkpoint(model, domain, recipe) | data | epoch
-
-    def compression(self, model: str, domain: str, dense: str, compressor: str) -> Files:
-        """A compressor: the checkpoint, training documents, the Python of a foreign engine."""
-        environment = ENGINES.get(self.depends.engine(compressor), (None,))[0]
-        engine = {"engine": self.engine_file(environment)} if environment else {}
-        data = {"train": self.splits(domain)["train"]} | self._report(domain)
-        return self.checkpoint(model, domain, dense) | engine | data
-
-    def engine_file(self, environment: str) -> str:
-        """Where the Python of an engine with an environment of its own is told."""
-        return f"{self.paths.results}/engines/{environment}.txt"
-
-    def evaluation(self, model: str, domain: str, recipe: str, tested: str) -> Files:
-        """An evaluation: the checkpoint, the full model for its bytes, the documents."""
-        base = {"base": self.paths.manifest(model, "base", PRETRAINED)}
-        data = {"tests": self.tests(tested)} | self._report(tested)
-        return self.checkpoint(model, domain, recipe) | base | data
-
-    def throughput(self, hardware: str, model: str, recipe: str) -> Files:
-        """A measurement: the checkpoint and the full model, or the chains that shapes follow."""
-        if model.startswith(RANDOM):
-            return {"chains": sorted(self.pattern_records(Recipe.parse(recipe).name))}
-        full = self.checkpoint(model, self.timed_domain, FULL_FT)
-        mine = self.checkpoint(model, self.timed_domain, recipe)
-        return mine | {"full": full["manifest"], "full_weights": full["weights"]}
-
-    def pattern_records(self, name: str | None) -> list[str]:
-        """Records of the chain that a pattern of shapes follows; none for a share."""
-        folder = self.config.throughput.patterns.get(name or "")
-        return [str(p) for p in Path(folder).glob("*/epoch.json")] if type(folder) is str else []
-
-    # ---- what a job leaves ---------------------------------------------------------------------
-
-    def records(self, kind: str, wildcards: Mapping[str, str]) -> list[str]:
-        """Files of a job that carry what it depended on, by its kind and wildcards."""
-        paths, told = self.paths, dict(wildcards)
-        match kind:
-            case "prepare":
-                return [paths.data(told["domain"])]
-            case "fetch_model":
-                return [paths.manifest(told["model"], "base", PRETRAINED)]
-            case "scan":
-                return [paths.scan(**told)]
-            case "throughput":
-                return [paths.throughput(**told)]
-            case "evaluation":
-                tasks = self.config.tested[told.pop("tested")].tests
-                return [paths.evaluation(**told, task=task) for task in tasks]
-        recipe = {
-            "epoch": lambda: Recipe("trim", told["name"], told["drop"]),
-            "at_once": lambda: Recipe("trim", told["by"], told["drop"]),
-            "compression": lambda: f"{told['dense']}+{told['compressor']}",
-        }.get(kind, lambda: kind)()
-        record = {"epoch": paths.epoch, "compression": paths.compression}.get(kind, paths.training)
-        place = (told["model"], told["domain"], recipe)
-        return [paths.manifest(*place), record(*place)]
-
-    def job(self, kind: str, wildcards: Mapping[str, str]) -> Job:
-        """A job as its results are compared with what the configuration would make."""
-        read = getattr(self, kind)(**wildcards)
-        inputs = [f for one in read.values() for f in ([one] if isinstance(one, str) else one)]
-        how = getattr(self.depends, kind)(**wildcards)
-        return Job(self.records(kind, wildcards), inputs, how)
 
     # ---- chains and recipes --------------------------------------------------------------------
 
@@ -189,7 +46,7 @@ class Targets:
 
     def kept_drops(self, model: str, name: str) -> list[int]:
         """Drops of a chain's checkpoints that are evaluated, ascending."""
-        step, units = self.depends.chains[name].step, self.units(model)
+        step, units = self.jobs.chains[name].step, self.units(model)
         return sorted({drops_for(kept, units, step) for kept in self.config.trim.kept_percent})
 
     def kept_recipes(self, model: str) -> list[Recipe]:
@@ -202,9 +59,9 @@ class Targets:
 
     def epochs(self, model: str, name: str, percent: float | None = None) -> list[Recipe]:
         """Every checkpoint of a chain, as far as `percent` of the units (None: to its end)."""
-        step, units = self.depends.chains[name].step, self.units(model)
+        step, units = self.jobs.chains[name].step, self.units(model)
         last = drops_for(percent, units, step) if percent else None
-        last = self.depends.end(model, name) if last is None else last
+        last = self.jobs.end(model, name) if last is None else last
         return [Recipe.trimmed(name, drops, units) for drops in range(0, last + 1, step)]
 
     def is_kept(self, model: str, name: str, drop: str) -> bool:
@@ -222,18 +79,6 @@ class Targets:
             for model in self.config.models
             if (kept := self.kept_recipes(model))
         )
-
-    def past_the_end(self, model: str, name: str, drop: str) -> str | None:
-        """Why a checkpoint is no epoch of its chain, in words; None where it is one."""
-        step, end = self.depends.chains[name].step, self.depends.end(model, name)
-        if int(drop) > end:
-            return (
-                f"chains of {model} with {step} drops an epoch end at {end}, and drop_{drop} was "
-                "asked for; keep fewer units here, for the learning rate decays over the whole chain"
-            )
-        if int(drop) % step or drop != padded(drop, self.units(model)):
-            return f"no epoch of chain {name} ends at drop_{drop}: it drops {step} units an epoch"
-        return None
 
     @property
     def main_models(self) -> list[str]:
@@ -272,11 +117,11 @@ class Targets:
         """What the tables show of this configuration."""
         return layout.Context.of(self.config)
 
-    def context(self) -> Files:
+    def context(self) -> dict[str, Any]:
         """The same as plain data, for a rule's parameters."""
         return self.tables.model_dump(mode="json")
 
-    def figure_context(self, model: str) -> Files:
+    def figure_context(self, model: str) -> dict[str, Any]:
         """What figures and claims show of a model, as plain data."""
         return figures.Context.of(self.config, model).model_dump(mode="json")
 

@@ -1,6 +1,6 @@
 # The resolved configuration and what the rules ask: inputs, parameters, resources. A mistake in the
 # configuration ends here, in one line, before anything runs. What is worth a test lies in
-# trimllm_paper: `targets` (which files), `depends` (which parameters), `resources` (how much).
+# trimllm_paper: `targets` (which files), `jobs` (inputs and parameters), `resources` (how much).
 
 import os
 import re
@@ -11,9 +11,8 @@ from trimllm.base.names import AUTHORS, RULES
 from trimllm.compress.external import ENGINES
 from trimllm_paper import config as configuration
 from trimllm_paper.commands import engine, reference
-from trimllm_paper.depends import RANDOM, Depends
+from trimllm_paper.jobs import Jobs
 from trimllm_paper.integrity.codehash import FIGURES, code_hash
-from trimllm_paper.integrity.provenance import config_hash
 from trimllm_paper.recipe import ANY, AT_ONCE, COMPRESSOR, DENSE, EPOCH
 from trimllm_paper.targets import Targets
 
@@ -23,12 +22,12 @@ except UserError as error:
     refuse(error)
 config.update(CONFIG.model_dump(mode="json"))
 
-DEPENDS = Depends(CONFIG)
-USES_GPU = DEPENDS.device == "cuda"
-HARDWARE = CONFIG.throughput.hardware or this_machine(DEPENDS.device)
+JOBS = Jobs(CONFIG)
+USES_GPU = JOBS.device == "cuda"
+HARDWARE = CONFIG.throughput.hardware or this_machine(JOBS.device)
 KEPT = reference.is_reference(CONFIG.results)
-TARGETS = Targets(DEPENDS, HARDWARE, kept=KEPT)
-PATHS = TARGETS.paths
+TARGETS = Targets(JOBS, HARDWARE, kept=KEPT)
+PATHS = JOBS.paths
 REPLICATES = lineage.Replicates(PATHS.results, CONFIG.seed, CONFIG.replicates)
 PROCESSES = CONFIG.compute.processes
 # What trains together, and on this machine jobs take its GPUs one after the other.
@@ -58,7 +57,7 @@ wildcard_constraints:
     hardware=re.escape(HARDWARE),
     model=one_of(CONFIG.models),
     domain=one_of(CONFIG.tested),
-    name=one_of(DEPENDS.chains),
+    name=one_of(JOBS.chains),
     by=one_of(RULES),
     drop=r"[0-9]{2,}",
     compressor=COMPRESSOR,
@@ -74,21 +73,21 @@ def inputs(kind, **fixed):
     """Input function: what a job reads; its results that lie there already must be this run's own."""
 
     def found(wildcards):
-        told = {**wildcards, **fixed}
-        refuse_foreign(kind, told)
-        return getattr(TARGETS, kind)(**told)
+        job = JOBS.of(kind, **wildcards, **fixed)
+        refuse_foreign(job)
+        return job.files
 
     return found
 
 
 def how(kind, **fixed):
-    """Parameter: all that a job depends on beside its inputs; one hash of it is noted, too."""
-    return lambda wildcards: getattr(DEPENDS, kind)(**{**wildcards, **fixed})
+    """Parameter: all that a job depends on beside its inputs."""
+    return lambda wildcards: JOBS.of(kind, **wildcards, **fixed).how
 
 
 def noted(kind, **fixed):
-    """Parameter: the hash of what a job depends on, as its results carry it."""
-    return lambda wildcards: config_hash(getattr(DEPENDS, kind)(**{**wildcards, **fixed}))
+    """Parameter: the hash of the same, as its results carry it."""
+    return lambda wildcards: JOBS.of(kind, **wildcards, **fixed).config_hash
 
 
 def memory(task):

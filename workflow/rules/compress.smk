@@ -5,7 +5,7 @@
 # leaves behind is the path of a Python.
 rule engine_environment:
     output:
-        temp(TARGETS.engine_file("{environment}")),
+        temp(JOBS.engine_file("{environment}")),
     log:
         log("engine_environment", "{environment}"),
     wildcard_constraints:

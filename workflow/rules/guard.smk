@@ -60,12 +60,11 @@ def is_remade(path, wanted):
     return bool(noted and by_params and wanted not in str(noted.params))
 
 
-def refuse_foreign(kind, wildcards):
+def refuse_foreign(job):
     """Results of a job that stand ready must be this run's own, those of other seeds its like."""
     if not IS_MAIN or workflow.dag_settings.forceall:
         return
     try:
-        job = TARGETS.job(kind, wildcards)
         if found := lineage.foreign(job, is_remade):
             refuse(f"{found[0]} {found[1]}; delete it (or move it away) and run again")
         if found := REPLICATES.foreign(job):

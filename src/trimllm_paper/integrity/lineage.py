@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,30 @@ Found = tuple[str, str]
 """A file, and why it is not what this run would have made."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
-    """What a job writes, reads and depends on; paths as texts."""
+    """A job of the workflow.
+
+    Attributes:
+        outputs: its files that carry what it depended on.
+        files: what it reads, a file or several by name.
+        how: what it depends on beside, as plain data.
+    """
 
     outputs: Sequence[str]
-    inputs: Sequence[str]
+    files: Mapping[str, str | list[str]]
     how: Mapping[str, Any]
+
+    @property
+    def inputs(self) -> list[str]:
+        """All that it reads."""
+        named = self.files.values()
+        return [file for one in named for file in ([one] if isinstance(one, str) else one)]
+
+    @cached_property
+    def config_hash(self) -> str:
+        """Hash of what it depends on, as its results carry it."""
+        return config_hash(self.how)
 
 
 def foreign(job: Job, remade: Callable[[str, str], bool]) -> Found | None:
@@ -42,7 +59,7 @@ def foreign(job: Job, remade: Callable[[str, str], bool]) -> Found | None:
     Args:
         remade: (output, hash of what the job depends on) -> whether it has noted such.
     """
-    wanted = config_hash(job.how)
+    wanted = job.config_hash
 
     def taken(path: str) -> bool:
         made = os.stat(path).st_mtime

@@ -33,7 +33,7 @@ def sections(node: Node, path: str, meaning: str, why: Mapping[str, str]) -> Ite
     for key, one in node["properties"].items():
         at, needed = f"{path}{key}", key in node.get("required", ())
         told = " ".join(filter(None, (_sentence(one.get("description", "")), why.get(at))))
-        holder = one if "each" not in one else one["each"]
+        holder = one.get("each", one)
         if "kinds" in holder or "properties" in holder:
             below = f"{at}." if holder is one else f"{at}.{'N' if 'items' in one else 'NAME'}."
             kinds = holder.get("kinds", {"": holder}).values()

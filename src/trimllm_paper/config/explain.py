@@ -108,7 +108,11 @@ def _unknown(path: list[Any], node: Node) -> str:
         return f"is called {now} now"
     known = sorted(node["properties"])
     close = difflib.get_close_matches(str(path[-1]), known, n=1)
-    return f"unknown key; did you mean {close[0]!r}?" if close else f"unknown key; known: {', '.join(known)}"
+    return (
+        f"unknown key; did you mean {close[0]!r}?"
+        if close
+        else f"unknown key; known: {', '.join(known)}"
+    )
 
 
 def _wrong_type(value: Any, types: list[str]) -> str:

@@ -40,7 +40,11 @@ def _followed(node: Node, kinds: Node) -> Node:
         node = {**told, "about": told.pop("description", ""), **node}
     if "oneOf" in node:
         names = [one["$ref"].rpartition("/")[2] for one in node["oneOf"]]
-        return {**node, "types": ["object"], "kinds": {n: _followed(kinds[n], kinds) for n in names}}
+        return {
+            **node,
+            "types": ["object"],
+            "kinds": {n: _followed(kinds[n], kinds) for n in names},
+        }
     if "anyOf" in node:
         every = [_followed(one, kinds) for one in node["anyOf"]]
         types = [type_ for one in every for type_ in one["types"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,7 +85,7 @@ def test_texts_of_the_command_line_become_numbers() -> None:
         compress={"group_size": "32"},
     )
     assert config.recipes["paper"].ratio == 0.5 and config.recipes["paper"].step == 15
-    assert config.throughput.patterns == {"half": 0.5, "mine": 0.4}
+    assert config.throughput.patterns == {"mine": 0.4}
     assert config.throughput.domain is None and config.throughput.compiled is True
     assert config.compress.group_size == 32
 
@@ -92,8 +93,8 @@ def test_texts_of_the_command_line_become_numbers() -> None:
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"tables": {"ratoi": "0.5"}}, "tables.ratoi = \"0.5\": unknown key; did you mean 'rati"),
-        ({"domains": ["history"]}, "domains.0 = \"history\": unknown domain; no history.yaml in"),
+        ({"tables": {"ratoi": "0.5"}}, 'tables.ratoi = "0.5": unknown key; did you mean \'rati'),
+        ({"domains": ["history"]}, 'domains.0 = "history": unknown domain; no history.yaml in'),
         ({"seed": "often"}, 'seed = "often": wrong type text, must be an integer; it is seed of'),
         ({"seed": None}, "seed = null: wrong type nothing, must be an integer"),
         ({"trim": None}, "trim = null: wrong type nothing, must be a mapping; it is the TrimLLM"),
@@ -117,21 +118,33 @@ def test_texts_of_the_command_line_become_numbers() -> None:
         ({"compute": {"processes": 9}}, "compute.processes = 9: more than finetune.batch_size = 8"),
         ({"compat": "author"}, 'compat = "author": must be one of authors, null'),
         # throughput
-        ({"throughput": {"shapes": ["llama-9b"]}}, "shapes.0 = \"llama-9b\": must be one of llama"),
-        ({"throughput": {"generate": "600"}}, "generate = 600: no prompt is left of throughput.tok"),
+        ({"throughput": {"shapes": ["llama-9b"]}}, 'shapes.0 = "llama-9b": must be one of llama'),
+        (
+            {"throughput": {"generate": "600"}},
+            "generate = 600: no prompt is left of throughput.tok",
+        ),
         ({"throughput": {"domain": "piqa"}}, 'domain = "piqa": not among `domains` (there are: s'),
-        ({"throughput": {"patterns": {"x": "nowhere"}}}, "drop_*/epoch.json, in the working direct"),
+        (
+            {"throughput": {"patterns": {"x": "nowhere"}}},
+            "nowhere holds no chain",
+        ),
         ({"throughput": {"patterns": {"x": 1.5}}}, "patterns.x = 1.5: must be a number between 0"),
         ({"throughput": {"patterns": {"x": True}}}, "wrong type true/false, must be a number or a"),
-        ({"throughput": {"kept_percent": [49]}}, "kept_percent.0 = 49: 49% of 8 units is no number"),
+        (
+            {"throughput": {"kept_percent": [1]}},
+            "kept_percent.0 = 1: 1% of 8 units is no number",
+        ),
         ({"throughput": {"composed": ["llm_int8"]}}, "llm_int8 is not among `compressors`"),
         # compressors
         ({"compress": {"methods": ["zip"]}}, 'methods.0 = "zip": must be one of awq_int4'),
-        ({"compress": {"engines": {"awq_int4": "x"}}}, "awq_int4 = \"x\": must be one of llmcompr"),
-        ({"compress": {"group_size": "48"}}, "compress.group_size = 48: must be one of 32, 64, 128"),
+        ({"compress": {"engines": {"awq_int4": "x"}}}, 'awq_int4 = "x": must be one of llmcompr'),
+        (
+            {"compress": {"group_size": "48"}},
+            "compress.group_size = 48: must be one of 32, 64, 128",
+        ),
         # recipes
         ({"trim": {"recipes": ["best"]}}, 'recipes.0 = "best": not among `recipes` (there are: o'),
-        ({"recipes": {"x": {"criterion": "best"}}}, "x.criterion = \"best\": must be one of calib"),
+        ({"recipes": {"x": {"criterion": "best"}}}, 'x.criterion = "best": must be one of calib'),
         ({"recipes": {"x": {"criterion": "authors"}}}, "needs more than a name; set compat: auth"),
         ({"recipes": {"x": {"ratio": 1}}}, "recipes.x.criterion: missing; it is what the unit to"),
         ({"recipes": {"X": {}}}, 'recipes = "X": not a good name; allowed: lower-case letters'),
@@ -153,14 +166,12 @@ def test_texts_of_the_command_line_become_numbers() -> None:
         ({"tables": {"cross_percent": 40}}, "cross_percent = 40: not among trim.kept_percent"),
         (
             {"tables": {"criteria": ["mine.criteria:Best"]}},
-            "tables.criteria.0 = .*: its chain with ratio 0.25 needs a name: make it an entry of `re",
+            "tables.criteria.0 = .*: its chain with ratio 0.25 needs a name: make it",
         ),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
 def test_a_value_of_the_command_line_is_refused(changes: dict[str, Any], words: str) -> None:
-    import re
-
     with pytest.raises(ConfigError) as refused:
         asked(**changes)
     line = str(refused.value)
@@ -227,7 +238,11 @@ def test_a_missing_file_and_broken_yaml_are_one_line(tmp_path: Path) -> None:
     "family, stored, words",
     [
         ("llama", None, 'source.directory = "{}": no checkpoint: config.json is missing'),
-        ("llama", {"model_type": "gpt2"}, "family = \"llama\": {}/config.json says model_type 'gpt2'"),
+        (
+            "llama",
+            {"model_type": "gpt2"},
+            "family = \"llama\": {}/config.json says model_type 'gpt2'",
+        ),
         ("llama", {"model_type": "llama", "num_hidden_layers": 12}, "blocks = 30: {}/config.json"),
         ("mistral", {"model_type": "trimllm_mistral", "num_hidden_layers": 30}, None),
         ("qwen2", {"model_type": "trimllm_qwen2"}, None),

@@ -12,7 +12,7 @@ with Job(snakemake, online=True) as job:
     from trimllm.base import files
     from trimllm.base.errors import UserError
     from trimllm.units import family_of
-    from trimllm_paper.fetch import fetch_model
+    from trimllm_paper.fetch.models import fetch_model
 
     def described(checkpoint: Path) -> dict[str, object]:
         """Family, blocks and parameters of a checkpoint, from its config and its weights."""
@@ -33,11 +33,12 @@ with Job(snakemake, online=True) as job:
     temporary = files.new_sibling(final)
     try:
         source = fetch_model(
-            model | {"source": model["source"] | versioned},
+            model["source"] | versioned,
             temporary,
             downloads=snakemake.config["downloads"],
             mirror=snakemake.config["mirror"],
             storage_dtype=model["storage_dtype"],
+            trust_remote_code=model["trust_remote_code"],
         )
         for key, found in described(temporary).items():
             if model[key] != found:

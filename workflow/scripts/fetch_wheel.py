@@ -5,7 +5,7 @@ from pathlib import Path
 from trimllm_paper.job import Job
 
 with Job(snakemake, online=True) as job:
-    from trimllm_paper.fetch import fetch_wheel
+    from trimllm_paper.fetch.wheels import fetch_wheel
 
     fetch_wheel(
         job.how["name"],

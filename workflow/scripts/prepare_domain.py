@@ -5,7 +5,7 @@ from pathlib import Path
 from trimllm_paper.job import Job
 
 with Job(snakemake, online=True) as job:
-    from trimllm.data import prepare
+    from trimllm.data.prepare import prepare
 
     how = job.how
     prepare(

@@ -49,7 +49,7 @@ class Jobs:
     @cached_property
     def device(self) -> str:
         """Where jobs run."""
-        return "cuda" if uses_gpu(self.config.compute) else "cpu"
+        return "cuda" if uses_gpu(self.config) else "cpu"
 
     # ---- chains --------------------------------------------------------------------------------
 

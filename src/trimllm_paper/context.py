@@ -65,15 +65,10 @@ class Context(_Plain):
         """What a configuration (`config.Config`) shows of one of its models."""
         spec = config.models[model]
         return cls(
-            model=Model(name=model, label=spec.label or model, published=spec.published),
+            model=Model(name=model, label=spec.label, published=spec.published),
             domains=[
-                Domain(
-                    name=one.name,
-                    label=one.label or one.name,
-                    tasks=one.tests,
-                    stand_in=one.stand_in,
-                )
-                for one in config.domain_specs.values()
+                Domain(name=name, label=one.label, tasks=tuple(one.tests), stand_in=one.stand_in)
+                for name, one in config.domain_specs.items()
             ],
             recipes=[
                 Shown(name=name, criterion=one.criterion, ratio=one.ratio, step=one.step)

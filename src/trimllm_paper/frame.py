@@ -6,7 +6,7 @@ Ask your own questions of them, in a notebook for example:
 >>> results = frame("results/reference")
 >>> piqa = results.evaluations.query("domain == 'piqa' and task == 'piqa' and name == 'ours'")
 >>> print(piqa[["recipe", "n", "accuracy", "units_kept"]].to_string(index=False))
-               recipe   n  accuracy  units_kept
+           recipe   n  accuracy  units_kept
 trim_ours/drop_30 160    55.000          30
 trim_ours/drop_36 160    49.375          24
 trim_ours/drop_42 160    50.625          18
@@ -35,40 +35,24 @@ from trimllm_paper.recipe import place_of
 from trimllm_paper.records import Epoch, Evaluation, OfRecipe, Throughput, Training
 
 Files = Iterable[str | Path]
-RECIPE = ("recipe", "base", "name", "criterion", "ratio", "step", "dropped", "compressor")
+RECIPE = "recipe base name criterion ratio step dropped compressor seed"
 COLUMNS = {
-    "evaluations": [
-        *("results", "model", "domain", "tested", "task", *RECIPE, "seed", "n", "right"),
-        *("accuracy", "correct", "documents", "chance", "units_kept", "units_total", "bytes"),
-        *("bytes_full", "stand_in", "provenance", "source"),
-    ],
-    "epochs": [
-        *("results", "model", "domain", *RECIPE, "seed", "epoch", "units_dropped", "units_total"),
-        *("trainable_blocks", "ties", "margin", "scan", "seconds_scan", "seconds_train", "tokens"),
-        *("documents", "loss", "provenance", "source"),
-    ],
-    "trainings": [
-        *("results", "model", "domain", *RECIPE, "seed", "epoch", "seconds", "tokens"),
-        *("documents", "loss", "provenance", "source"),
-    ],
-    "timings": [
-        *("results", "hardware", "model", *RECIPE, "units_kept", "units_total", "kept_percent"),
-        *("speedup", "speedup_low", "speedup_high", "decode", "decode_low", "decode_high"),
-        *("prefill", "prefill_low", "prefill_high", "bytes_percent", "unit_bytes_percent"),
-        *("content", "provenance", "source"),
-    ],
+    "evaluations": f"results model domain tested task {RECIPE} n right accuracy correct documents "
+    "chance units_kept units_total kept_percent bytes bytes_full bytes_percent stand_in",
+    "epochs": f"results model domain {RECIPE} epoch units_dropped units_total trainable_blocks "
+    "ties margin scan seconds_scan seconds_train tokens documents loss",
+    "trainings": f"results model domain {RECIPE} epoch seconds tokens documents loss",
+    "timings": f"results hardware model {RECIPE} units_kept units_total kept_percent speedup "
+    "speedup_low speedup_high decode decode_low decode_high prefill prefill_low prefill_high "
+    "bytes_percent unit_bytes_percent content",
 }
-"""Columns of the frames. Accuracies and shares are in percent, speeds in tokens/s, `_low` and
-`_high` quartiles, `unit_bytes_percent` without embeddings and head, `documents` of an evaluation a
-hash that is equal where answers can be paired, `units_dropped` (block, kind) of an epoch,
-`dropped` the units that are gone until then, `content` all that a measurement recorded."""
-SAME = {
-    "evaluations": ["model", "domain", "recipe", "task", "seed"],
-    "epochs": ["model", "domain", "recipe", "seed"],
-    "trainings": ["model", "domain", "recipe", "seed", "epoch"],
-    "timings": ["hardware", "model", "recipe"],
-}
-"""What two files may not both have measured."""
+"""Columns of each frame, after which come `provenance` and `source`. Accuracies and shares are in
+percent, speeds in tokens/s, `_low` and `_high` quartiles, `unit_bytes_percent` without embeddings
+and head; `documents` of an evaluation is a hash that is equal where answers can be paired,
+`units_dropped` (block, kind) of an epoch, `dropped` the units gone until then, `content` all that a
+measurement recorded."""
+SAME = ("hardware", "model", "domain", "recipe", "task", "seed", "epoch")
+"""What two rows of a frame may not agree in, as far as it has these columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +103,7 @@ class Frame:
     def by_recipe(self) -> dict[tuple[str, str, str], list[Any]]:
         """(model, domain, recipe) -> its evaluations as named tuples, in order of their files."""
         found: dict[tuple[str, str, str], list[Any]] = {}
-        for row in self.evaluations.itertuples(index=False, name="Evaluated"):
+        for row in rows(self.evaluations):
             found.setdefault((row.model, row.domain, row.recipe), []).append(row)
         return found
 
@@ -150,95 +134,90 @@ def frame(results: str | Path = "results", replicates: Sequence[str | Path] = ()
     )
 
 
+def where(table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
+    """The rows whose columns have these values; None finds what has none."""
+    for column, value in wanted.items():
+        table = table[table[column].isna() if value is None else table[column] == value]
+    return table
+
+
+def rows(table: pd.DataFrame) -> list[Any]:
+    """Rows as named tuples of plain Python values."""
+    return list(table.itertuples(index=False, name="Row"))
+
+
 Row = dict[str, Any]
 
 
 def _table(name: str, files: Files, rows_of: Callable[[Path], list[Row]]) -> pd.DataFrame:
-    rows = [
-        {"results": place_of(path).results, "source": path.as_posix(), **row}
+    found = [
+        row | {"results": place_of(path).results, "source": path.as_posix()}
         for path in sorted(map(Path, files))
         for row in rows_of(path)
     ]
     columns = {}
-    for column in COLUMNS[name]:
-        values = [row[column] for row in rows]
-        plain = bool(rows) and all(isinstance(value, int | float | str) for value in values)
+    for column in [*COLUMNS[name].split(), "provenance", "source"]:
+        values = [row[column] for row in found]
+        plain = bool(found) and all(isinstance(value, int | float | str) for value in values)
         columns[column] = pd.Series(values, dtype=None if plain else object)
     table = pd.DataFrame(columns)
-    if (again := table[table.duplicated(SAME[name])]).size:
-        same = table[(table[SAME[name]] == again.iloc[0][SAME[name]]).all(axis="columns")]
-        first, second = same.source.iloc[:2]
+    same = table[table.duplicated(key := [k for k in SAME if k in columns], keep=False)]
+    if len(same):
+        first, second = same.sort_values(key).source.iloc[:2]
         raise UserError(f"{second} and {first} measure the same; give one of them")
     return table
 
 
-def _of_recipe(record: OfRecipe) -> Row:
+def _facts(record: OfRecipe) -> Row:
+    """All fields of a record, and what its recipe says."""
     recipe = record.parsed
     own = {"base": recipe.base, "name": recipe.name, "dropped": recipe.dropped}
-    told = {key: getattr(record, key) for key in ("model", "recipe", "criterion", "ratio", "step")}
-    return told | own | {"compressor": recipe.compressor, "provenance": record.provenance}
+    return record.model_dump() | own | {"compressor": recipe.compressor}
+
+
+def _sizes(row: Row, own: Row, full: Row) -> Row:
+    """Sizes in percent of the full model's."""
+    percent = {f"{key}_percent": 100 * own[key] / full[key] for key in own}
+    return row | percent | {"kept_percent": 100 * row["units_kept"] / row["units_total"]}
 
 
 def _evaluation(path: Path) -> list[Row]:
-    one = Evaluation.read(path)
-    same = ("domain", "tested", "task", "seed", "n", "chance", "units_kept", "units_total")
-    return [
-        _of_recipe(one)
-        | {key: getattr(one, key) for key in (*same, "bytes", "bytes_full", "stand_in")}
-        | {"right": sum(one.correct), "accuracy": 100 * sum(one.correct) / one.n}
-        | {"correct": tuple(one.correct), "documents": one.document_hashes_sha256}
-    ]
-
-
-def _trained(path: Path, record: Epoch | Training) -> Row:
-    """What both have; provenance in full where the checkpoint's manifest was kept beside it."""
-    full = recorded(path.with_name(MANIFEST)) | record.provenance
-    return _of_recipe(record) | {
-        "domain": record.domain,
-        "seed": record.seed,
-        "provenance": full,
-    }
-
-
-def _epoch(path: Path) -> list[Row]:
-    one = Epoch.read(path)
-    same = ("epoch", "units_total", "ties", "margin", "scan")
-    return [
-        _trained(path, one)
-        | {key: getattr(one, key) for key in same}
-        | {key: getattr(one.training, key) for key in ("tokens", "documents", "loss")}
-        | {f"seconds_{part}": seconds for part, seconds in one.seconds.items()}
-        | {"units_dropped": tuple(one.units_dropped)}
-        | {"trainable_blocks": tuple(one.trainable_blocks)}
-    ]
+    row = _facts(Evaluation.read(path))
+    right = sum(row["correct"])
+    row |= {"right": right, "accuracy": 100 * right / row["n"], "correct": tuple(row["correct"])}
+    row |= {"documents": row["document_hashes_sha256"]}
+    return [_sizes(row, {"bytes": row["bytes"]}, {"bytes": row["bytes_full"]})]
 
 
 def _passes(path: Path) -> list[Row]:
-    one = Training.read(path)
-    return [
-        _trained(path, one)
-        | {key: getattr(each, key) for key in ("seconds", "tokens", "documents", "loss")}
-        | {"epoch": number}
-        for number, each in enumerate(one.passes)
-    ]
+    row = _with_manifest(path, _facts(Training.read(path)))
+    return [row | one | {"epoch": number} for number, one in enumerate(row["passes"])]
+
+
+def _epoch(path: Path) -> list[Row]:
+    row = _with_manifest(path, _facts(Epoch.read(path)))
+    lists = {key: tuple(row[key]) for key in ("units_dropped", "trainable_blocks")}
+    seconds = {f"seconds_{part}": value for part, value in row["seconds"].items()}
+    return [row | row["training"] | lists | seconds]
+
+
+def _with_manifest(path: Path, row: Row) -> Row:
+    """With provenance in full where the checkpoint's manifest was kept beside its record."""
+    return row | {"provenance": recorded(path.with_name(MANIFEST)) | row["provenance"]}
 
 
 def _timing(path: Path) -> list[Row]:
-    one = Throughput.read(path)
-    content = one.model_dump(mode="json")
-    full = content.get("baseline", content)["bytes"]
+    record = Throughput.read(path)
+    row, content = _facts(record), record.model_dump(mode="json")
     speeds = {
         "speedup": content.get("speedup", {"median": 1.0}),
         "decode": content["decode_tokens_per_second"],
         "prefill": content["prefill_tokens_per_second"],
     }
-    return [
-        _of_recipe(one)
-        | {key: content[key] for key in ("hardware", "units_kept", "units_total")}
-        | {key: value["median"] for key, value in speeds.items()}
-        | {f"{key}_low": value.get("q1") for key, value in speeds.items()}
-        | {f"{key}_high": value.get("q3") for key, value in speeds.items()}
-        | {"kept_percent": 100 * one.units_kept / one.units_total}
-        | {"bytes_percent": 100 * one.bytes["total"] / full["total"]}
-        | {"unit_bytes_percent": 100 * one.bytes["units"] / full["units"], "content": content}
-    ]
+    for key, value in speeds.items():
+        row |= {key: value["median"], f"{key}_low": value.get("q1"), f"{key}_high": value.get("q3")}
+    own, full = (
+        {"bytes": b["total"], "unit_bytes": b["units"]}
+        for b in (row["bytes"], content.get("baseline", content)["bytes"])
+    )
+    return [_sizes(row, own, full) | {"content": content}]

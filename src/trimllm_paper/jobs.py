@@ -29,6 +29,7 @@ RANDOM = "random-"
 """Start of the name that a shape with random weights has as a model."""
 AUTHORS_DOCUMENTS = 50
 """How many test documents the authors' code calibrates on."""
+TRIM_EPOCH = "trimllm.trim:trim_epoch"
 FINE_TUNE_CRITERION = "both"
 """By which the blocks of Sparse-FT, and those that are left by a rule, are chosen."""
 
@@ -48,7 +49,7 @@ class Jobs:
     @cached_property
     def device(self) -> str:
         """Where jobs run."""
-        return "cuda" if uses_gpu(self.config) else "cpu"
+        return "cuda" if uses_gpu(self.config.compute) else "cpu"
 
     # ---- chains --------------------------------------------------------------------------------
 
@@ -187,7 +188,7 @@ class Jobs:
         arguments: dict[str, Any],
         files: Files,
     ) -> Job:
-        """A job of training: a recipe of `trimllm.train` with its arguments."""
+        """A job of training: `package.module:name` of a recipe with its arguments."""
         model, domain, made = place
         config, paths = self.config, self.paths
         keys = ("batch_size", "gradient_accumulation", "weight_decay", "clip", "train_embeddings")
@@ -204,7 +205,7 @@ class Jobs:
             "loading": self._loading(model),
             "code": code_hash("train"),
         }
-        record = paths.epoch if recipe == "trim_epoch" else paths.training
+        record = paths.epoch if recipe == TRIM_EPOCH else paths.training
         return Job([paths.manifest(*place), record(*place)], files | self._trained_on(domain), how)
 
     def full_ft(self, model: str, domain: str) -> Job:
@@ -225,7 +226,7 @@ class Jobs:
             "ratio": ratio,
             "criterion": FINE_TUNE_CRITERION,
         }
-        return self._training(place, "fine_tune", arguments, files)
+        return self._training(place, "trimllm.train:fine_tune", arguments, files)
 
     def at_once(self, model: str, domain: str, by: str, drop: str) -> Job:
         """A dropping by rule, trained as long as the main chain takes to as many drops."""
@@ -239,7 +240,7 @@ class Jobs:
         files = self.checkpoint(model, "base", PRETRAINED)
         files["scan"] = self.paths.scan(model, domain)
         recipe = Recipe("trim", by, drop)
-        return self._training((model, domain, recipe), "drop_at_once", arguments, files)
+        return self._training((model, domain, recipe), "trimllm.train:drop_at_once", arguments, files)
 
     def epoch(self, model: str, domain: str, name: str, drop: str) -> Job:
         """An epoch of a chain, from the checkpoint before and that epoch's record.
@@ -251,12 +252,12 @@ class Jobs:
             "criterion": entry.criterion,
             "ratio": entry.ratio,
             "step": step,
-            "epoch": int(drop) // step,
-            "epochs": self.end(model, name) // step + 1,
+            "until": self.end(model, name),
+            "start": int(drop) // step,
             "documents_per_epoch": trim.documents,
             "eliminate": trim.eliminate,
             "row_budget": trim.row_budget,
-            "calibration_documents": AUTHORS_DOCUMENTS if name == AUTHORS else None,
+            "scanned": AUTHORS_DOCUMENTS if name == AUTHORS else None,
         }
         if int(drop) == 0:
             files = self.checkpoint(model, "base", PRETRAINED)
@@ -268,7 +269,7 @@ class Jobs:
             files["epoch"] = self.paths.epoch(model, domain, before)
         files |= self._scanned(domain, name)
         recipe = Recipe("trim", name, drop)
-        return self._training((model, domain, recipe), "trim_epoch", arguments, files)
+        return self._training((model, domain, recipe), TRIM_EPOCH, arguments, files)
 
     def past_the_end(self, model: str, name: str, drop: str) -> str | None:
         """Why a checkpoint is no epoch of its chain, in words; None where it is one."""

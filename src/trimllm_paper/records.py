@@ -19,7 +19,7 @@ from trimllm_paper.recipe import Recipe, place_of
 
 SCHEMA = 1
 """Version of the classes below; a file of another one was made by another version of the code."""
-VERSION = "schema"
+VERSION, REMEDY = "schema", "delete it and run again"
 Units = list[Annotated[tuple[int, Literal["attention", "mlp"]], Strict(False)]]
 """Block and kind of units; a list of pairs in JSON."""
 
@@ -33,8 +33,6 @@ class Part(BaseModel):
 class Record(Part):
     """What all result files have: a model's name, and code, machine, data, settings behind it."""
 
-    FORM: ClassVar[str]  # of its path
-    AGAIN: ClassVar[str]  # what makes it
     PLACED: ClassVar[tuple[str, ...]] = ("model", "domain", "recipe")  # what its path says, too
     model: str
     provenance: dict[str, Any]
@@ -46,18 +44,18 @@ class Record(Part):
         Raises `UserError`, in one line, for a file that is missing, of another version, changed
         after it was written, incomplete, or in another place than it says.
         """
-        content, remedy = read_json(path), f"delete it and {cls.AGAIN} again"
+        content = read_json(path)
         if not isinstance(content, dict):
-            raise UserError(f"{path} is no JSON object; {remedy}")
+            raise UserError(f"{path} is no JSON object; {REMEDY}")
         _check_version(path, content)
         if SEAL not in content:
-            raise UserError(f"{path} has no seal ({SEAL}); {remedy}")
+            raise UserError(f"{path} has no seal ({SEAL}); {REMEDY}")
         check_seal(path, content)
         fields = {key: value for key, value in content.items() if key not in (SEAL, VERSION)}
         try:
             record = cls.model_validate(fields)
         except ValidationError as error:
-            raise UserError(f"{path}: {_problem(error)}; {remedy}") from None
+            raise UserError(f"{path}: {_problem(error)}; {REMEDY}") from None
         record._check_place(path)
         return record
 
@@ -71,26 +69,23 @@ class Record(Part):
         write_json(path, self.content())
 
     def _check_place(self, path: str | Path) -> None:
-        place = place_of(path)
-        if place.kind != type(self).__name__.removesuffix("File").lower():
-            raise UserError(f"{path} is not of the form {self.FORM}")
+        place, kind = place_of(path), type(self).__name__.removesuffix("File").lower()
+        if place.kind != kind:
+            raise UserError(f"{path} is the path of another kind of result, not of {kind}")
         for key in self.PLACED:
             lies, says = str(getattr(place, key)), getattr(self, key)
             if lies != says:
-                raise UserError(
-                    f"{path} says {key} {says!r} but lies under {lies!r}; "
-                    f"delete it and {self.AGAIN} again"
-                )
+                raise UserError(f"{path} says {key} {says!r} but lies under {lies!r}; {REMEDY}")
 
 
 class OfRecipe(Record):
     """A record about a checkpoint: its recipe as text, and the keys of the chain it belongs to.
 
-    Of a dropping at once `criterion` is the rule and `step` all its units; what no chain trimmed
-    has none of them.
+    Of a dropping at once `criterion` is the rule and `step` all its units.
     """
 
     recipe: str
+    seed: int  # of the run that made it
     criterion: str | None = None
     ratio: float | None = None
     step: int | None = None
@@ -115,7 +110,6 @@ class OfRecipe(Record):
 class Evaluation(OfRecipe):
     """Answers of a checkpoint to the documents of one task."""
 
-    FORM, AGAIN = "eval/MODEL/DOMAIN/RECIPE/TASK.json", "evaluate"
     PLACED = ("model", "domain", "recipe", "task")
     domain: str  # that the checkpoint was trained on
     task: str
@@ -137,11 +131,6 @@ class Evaluation(OfRecipe):
     source: str = "documents"  # what lm-eval was given
     lm_eval_version: str
 
-    @property
-    def seed(self) -> int:
-        """Seed of the run that it belongs to."""
-        return self.provenance["seed"]
-
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         answers = self.correct
@@ -149,8 +138,6 @@ class Evaluation(OfRecipe):
             raise ValueError(f"`correct` is not a list of n = {self.n} 0s and 1s")
         if abs(100 * sum(answers) / self.n - self.acc) > 0.01:
             raise ValueError(f"acc {self.acc} is not the mean of `correct`")
-        if not isinstance(self.provenance.get("seed"), int):
-            raise ValueError("lacks `provenance.seed`")
         return self
 
 
@@ -166,6 +153,13 @@ class Pass(Part):
     trainable_parameters: int
 
 
+class Seconds(Part):
+    """Wall-clock time of an epoch's parts; a scan that another job made takes none."""
+
+    scan: float
+    train: float
+
+
 class Trained(OfRecipe):
     """What records of training share."""
 
@@ -179,22 +173,10 @@ class Trained(OfRecipe):
     mlp_left: int
     processes: dict[str, Any] | None = None  # who trained, where there were several
 
-    @property
-    def seed(self) -> int:
-        """Seed of the run."""
-        return self.settings["seed"]
-
-    @model_validator(mode="after")
-    def _seed_is_told(self) -> Self:
-        if not isinstance(self.settings.get("seed"), int):
-            raise ValueError("lacks `settings.seed`")
-        return self
-
 
 class Epoch(Trained):
     """An epoch of a chain: scan, drop, train a pass. Epoch 0 drops nothing. It always stays."""
 
-    FORM, AGAIN = "models/MODEL/DOMAIN/trim_NAME/drop_KK/epoch.json", "run its chain"
     epoch: int
     trainable_blocks: list[int]  # of the whole run
     units_dropped: Units  # in this epoch, in the order of the choice
@@ -204,7 +186,7 @@ class Epoch(Trained):
     margin: float | None  # score of the last unit chosen over the best one left
     scan: dict[str, Any]  # every score: `trimllm.scan.to_record`
     training: Pass
-    seconds: dict[Literal["scan", "train"], float]  # a scan that another job made takes none
+    seconds: Seconds
     compat: str | None = None
 
     @model_validator(mode="after")
@@ -212,15 +194,12 @@ class Epoch(Trained):
         gone = self.units_total - self.units_left
         if gone != self.parsed.dropped:
             raise ValueError(f"{gone} units are gone, not as many as {self.recipe} says")
-        if missing := {"scan", "train"} - self.seconds.keys():
-            raise ValueError(f"lacks `seconds.{missing.pop()}`")
         return self
 
 
 class Training(Trained):
     """Full fine-tuning, a sparse one (`ratio` r), or a dropping at once (`rule`)."""
 
-    FORM, AGAIN = "models/MODEL/DOMAIN/RECIPE/training.json", "train"
     trainable_blocks: list[int] | None  # None: all
     passes: list[Pass] = Field(min_length=1)
     rule: str | None = None
@@ -231,7 +210,6 @@ class Compression(OfRecipe):
     """Proof of a compressed checkpoint (`trimllm.compress`), with its engine's own facts."""
 
     model_config = ConfigDict(extra="allow")
-    FORM, AGAIN = "models/MODEL/DOMAIN/RECIPE+COMPRESSOR/compression.json", "compress"
     domain: str
     method: str
     engine: str
@@ -243,7 +221,6 @@ class Compression(OfRecipe):
     bytes: dict[str, int]  # of the weights by part, after and before
     bytes_dense: dict[str, int]
     seconds: dict[str, float]
-    seed: int
     calibration_texts: int
     held_back_texts: int
 
@@ -251,7 +228,6 @@ class Compression(OfRecipe):
 class ScanFile(Record):
     """The scan of the untrained model."""
 
-    FORM, AGAIN = "scans/MODEL/DOMAIN.json", "scan"
     PLACED = ("model", "domain", "variant")
     domain: str
     variant: str = ""  # "authors": as their code scans
@@ -274,7 +250,6 @@ class Throughput(OfRecipe):
     """
 
     model_config = ConfigDict(extra="allow")
-    FORM, AGAIN = "throughput/HARDWARE/MODEL/RECIPE.json", "measure"
     PLACED = ("hardware", "model", "recipe")
     hardware: str
     label: str

@@ -5,7 +5,7 @@ from trimllm_paper.job import Job
 with Job(snakemake) as job:
     from trimllm.data import read_documents
     from trimllm.scan import to_record
-    from trimllm.trim import watched_scan
+    from trimllm.train import watched_scan
     from trimllm_paper.records import ScanFile
     from trimllm_paper.recipe import place_of
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
-    from trimllm.base import files
     from trimllm.train import TrainJob, make_checkpoint
     from trimllm_paper import records
     from trimllm_paper.recipe import place_of
@@ -36,8 +35,7 @@ with Job(snakemake) as job:
     make_checkpoint(
         work,
         Path(snakemake.output.manifest).parent,
-        record=lambda found: {
-            place.kind: kind(**told | how["chain"] | found, provenance=job.stamp).content()
-        },
+        record_name=place.kind,
+        seal=lambda found: kind(**told | how["chain"] | found, provenance=job.stamp).content(),
         provenance=lambda: job.provenance(data_hashes=hashes, seed=seed),
     )

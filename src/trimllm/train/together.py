@@ -38,12 +38,14 @@ def make_checkpoint(
     *,
     record_name: str,
     provenance: Callable[[], dict[str, Any]],
+    seal: Callable[[dict[str, Any]], dict[str, Any]] = files.sealed,
 ) -> dict[str, Any]:
     """Do a training job and write the checkpoint that comes of it: whole, or not at all.
 
     Args:
         record_name: file stem of the recipe's record beside the weights.
         provenance: called when the work is done, for manifest.json.
+        seal: makes of the recipe's record what is written.
 
     Returns:
         The recipe's record, sealed: most checkpoints of a chain go, and their records stay.
@@ -59,7 +61,7 @@ def make_checkpoint(
             store.write(model, tokenizer, temporary, dtype=job.storage_dtype)
         else:
             record = _in_processes(job, temporary)
-        record = files.sealed(record)
+        record = seal(record)
         store.complete(temporary, directory, {record_name: record}, provenance())
         return record
     finally:

@@ -92,6 +92,16 @@ def test_a_time_limit_follows_what_was_counted(paper: Config, tmp_path: Path) ->
     assert resources.runtime("trim", unknown, told | {"domain": "own"}) > expected
 
 
+def test_time_follows_the_model(paper: Config) -> None:
+    for task in demand.TASKS:
+        small, large = (
+            resources.runtime(task, paper, {"model": name}) for name in ("llama-7b", "llama-13b")
+        )
+        assert small < large
+    # 26 GB at 10 MB/s.
+    assert resources.runtime("fetch", paper, {"model": "llama-13b"}) > 43
+
+
 def test_measurements_reserve_what_there_is(default: Config, machine) -> None:
     told = {"model": "random-llama-1b"}
     both = resources.mem_mb("measure", default, told)

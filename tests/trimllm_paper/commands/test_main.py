@@ -20,7 +20,9 @@ def test_every_command_says_what_it_takes(capsys: pytest.CaptureFixture) -> None
             main(words)
         assert end.value.code == 0
     shown = capsys.readouterr().out
-    assert all(f"    {name}" in shown for name in ("plan", "seeds", "verify", "reference", "engine"))
+    assert all(
+        f"    {name}" in shown for name in ("plan", "seeds", "verify", "reference", "engine")
+    )
     assert "KEY=VALUE" in shown and "config/config.yaml" in shown
 
 

@@ -76,7 +76,9 @@ def test_earlier_runs_are_taken_instead_of_the_model(paper: Config, tmp_path: Pa
 
 def test_a_chain_cannot_be_shortened_by_more_machines(paper: Config) -> None:
     files = [("trim_epoch", f"{CHAIN}/drop_{drop:02d}/epoch.json") for drop in (2, 4)]
-    jobs = plan.jobs_of(pending(*files, ("full_ft", "r/models/llama-7b/sciq/full_ft/training.json")))
+    jobs = plan.jobs_of(
+        pending(*files, ("full_ft", "r/models/llama-7b/sciq/full_ft/training.json"))
+    )
     for processes, hours in ((1, "3.00"), (4, "12")):
         estimate = plan.Estimate(with_compute(paper, processes=processes))
         estimate.seconds = lambda job: 3600.0

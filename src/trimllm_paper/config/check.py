@@ -16,6 +16,7 @@ from trimllm.base.kept import drops_for
 from trimllm.throughput.patterns import kept_units
 from trimllm.throughput.shapes import SHAPES
 from trimllm_paper import recipe
+from trimllm_paper.config.domain import Domain
 from trimllm_paper.config.models import Config, DirectorySource, Model, WheelSource
 from trimllm_paper.config.parts import number
 from trimllm_paper.shapes import pattern_units
@@ -28,13 +29,11 @@ def problems(config: Config) -> Iterator[Problem]:
     """Everything that is wrong with a configuration whose domains are read."""
     if config.mirror is not None and not Path(config.mirror).is_dir():
         yield ["mirror"], config.mirror, "no such folder"
-    for index, (name, domain) in enumerate(config.domain_specs.items()):
+    for at, name, domain in _domains(config):
         for wheel in domain.wheels:
             if wheel not in config.wheels:
-                problem = (
-                    f"reads wheel {wheel!r}, which is not among `wheels` ({_listed(config.wheels)})"
-                )
-                yield ["domains", index], name, problem
+                listed = _listed(config.wheels)
+                yield at, name, f"reads wheel {wheel!r}, which is not among `wheels` ({listed})"
     yield from _recipes(config)
     yield from _throughput(config)
     for index, method in enumerate(config.compress.methods):
@@ -49,6 +48,15 @@ def problems(config: Config) -> Iterator[Problem]:
         yield from _source(name, model, config)
         yield from _kept(name, model, config)
     yield from _tables(config)
+
+
+def _domains(config: Config) -> Iterator[tuple[list[Any], str, Domain]]:
+    """Every domain: key that names it, name, content."""
+    for index, (name, domain) in enumerate(config.domain_specs.items()):
+        yield ["domains", index], name, domain
+    for of, name in config.tables.near.items():
+        if name in config.near_specs:
+            yield ["tables", "near", of], name, config.near_specs[name]
 
 
 def _listed(known: Any) -> str:
@@ -161,11 +169,11 @@ def _tables(config: Config) -> Iterator[Problem]:
             yield [*at, "near", domain], near, f"{domain} is not among `domains`"
     # A model's evaluations lie in one folder, whichever domain a task belongs to.
     owner: dict[str, str] = {}
-    for index, (name, domain) in enumerate(config.domain_specs.items()):
+    for place, name, domain in _domains(config):
         for task in domain.tests:
             if owner.setdefault(task, name) != name:
                 problem = f"its test {task} is one of {owner[task]} too; rename one of them"
-                yield ["domains", index], name, problem
+                yield place, name, problem
     for index, folder in enumerate(config.replicates):
         if not Path(folder).is_dir():
             yield ["replicates", index], folder, "no such folder; run that seed first"

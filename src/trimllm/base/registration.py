@@ -2,11 +2,12 @@
 
 Importing transformers takes seconds, which programs that only prepare data or draw tables need
 not pay. Trimmed classes are registered when transformers is imported, or at once if it already is.
+That takes an import hook: there is no entry point by which a package could tell transformers of
+its classes.
 """
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import sys
 from importlib.abc import Loader, MetaPathFinder
@@ -66,23 +67,3 @@ def register_when_needed() -> None:
         register()
     elif not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
         sys.meta_path.insert(0, _AfterImport())
-
-
-def import_quickly() -> None:
-    """Import what a process with a model needs, in two thirds of the time; only in own processes.
-
-    Without scikit-learn and SciPy, which serve assisted generation and object detection; without
-    looking for garbage, of which imports leave none, in thousands of modules time and again.
-    """
-    gc.disable()
-    import transformers.utils
-    from transformers.utils import import_utils
-
-    for name in ("is_sklearn_available", "is_scipy_available"):
-        for module in (import_utils, transformers.utils):
-            setattr(module, name, lambda: False)
-
-    import trimllm.checkpoint  # noqa: F401
-
-    gc.freeze()
-    gc.enable()

@@ -120,7 +120,7 @@ def compress(
     engine: str | None = None,
     settings: CompressSettings | None = None,
     provenance: Callable[[], dict[str, Any]] | None = None,
-    describe: Callable[[Record], Record] = files.sealed,
+    record: Callable[[Record], dict[str, Record]] = lambda found: {RECORD: files.sealed(found)},
 ) -> Record:
     """Compress a checkpoint; the result is whole and proven under its name, or not there.
 
@@ -133,11 +133,12 @@ def compress(
         output: where the compressed checkpoint goes.
         engine: the tool; None takes the method's default.
         provenance: asked at the end for what goes into manifest.json beside the hashes.
-        describe: makes of the record what is stored, and returned.
+        record: makes of what is returned the JSON documents to store beside the weights, by stem;
+            compression.json must be among them.
 
     Returns:
-        The record that lies beside the weights as compression.json: method, engine and its
-        version, losses (nats a token: dense, compressed, yardstick), margin, bytes, seconds.
+        Method, engine and its version, losses (nats a token: dense, compressed, yardstick), margin,
+        bytes, seconds.
 
     Raises:
         UserError: see `check`; or a checkpoint that does not prove itself.
@@ -170,29 +171,27 @@ def compress(
             )
             judge(loss["compressed"], loss["yardstick"], how.margin, method, how.yardstick)
         own = engine in ENGINES  # with an environment, whose versions its worker reports
-        record = describe(
-            {
-                "method": method,
-                "engine": engine,
-                "engine_version": None if own else importlib.metadata.version(engine),
-                "loss": loss,
-                "yardstick": how.yardstick,
-                "margin": how.margin,
-                "group_size": settings.group_size if how.grouped else None,
-                "bytes": store.bytes_by_part(temporary),
-                "bytes_dense": store.bytes_by_part(source),
-                "seconds": seconds,
-                "seed": settings.seed,
-                "calibration_texts": len(texts),
-                "held_back_texts": len(held_back),
-                **made.facts,
-            }
-        )
-        store.complete(temporary, output, {RECORD: record}, provenance() if provenance else None)
+        found = {
+            "method": method,
+            "engine": engine,
+            "engine_version": None if own else importlib.metadata.version(engine),
+            "loss": loss,
+            "yardstick": how.yardstick,
+            "margin": how.margin,
+            "group_size": settings.group_size if how.grouped else None,
+            "bytes": store.bytes_by_part(temporary),
+            "bytes_dense": store.bytes_by_part(source),
+            "seconds": seconds,
+            "seed": settings.seed,
+            "calibration_texts": len(texts),
+            "held_back_texts": len(held_back),
+            **made.facts,
+        }
+        store.complete(temporary, output, record(found), provenance() if provenance else None)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(workspace, ignore_errors=True)
-    return record
+    return found
 
 
 @contextmanager

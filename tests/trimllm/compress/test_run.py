@@ -35,7 +35,7 @@ def test_a_checkpoint_proves_itself_and_says_how(dense: Path, tmp_path: Path) ->
     out = tmp_path / "m+llm_int8"
     record = compress.compress("llm_int8", dense, TEXTS, HELD_BACK, out, settings=SMALL)
     files.verify_manifest(out)
-    assert json.loads((out / "compression.json").read_text()) == record
+    assert json.loads((out / "compression.json").read_text()) == files.sealed(record)
     model, tokenizer = trimllm.load(out)
     assert units(model) == units(trimllm.load(dense)[0])
     again = calibration.mean_loss(model, calibration.scored_rows(tokenizer, HELD_BACK, 512))
@@ -122,11 +122,13 @@ def test_a_new_compressor_is_a_file_and_an_entry(
     monkeypatch.setitem(sys.modules, file.__name__, file)
     monkeypatch.setitem(methods.METHODS, "as_it_is", {"safetensors": ("safetensors",)})
     record = compress.compress(
-        "as_it_is", dense, TEXTS, HELD_BACK, tmp_path / "out", describe=lambda told: told | {"a": 1}
+        *("as_it_is", dense, TEXTS, HELD_BACK, tmp_path / "out"),
+        record=lambda found: {"compression": found | {"a": 1}, "more": {}},
     )
-    assert record["a"] == 1 and record["toy"] and record["yardstick"] == "nothing at all"
+    assert record["toy"] and record["yardstick"] == "nothing at all"
     assert record["loss"]["compressed"] == pytest.approx(record["loss"]["dense"], abs=1e-3)
-    assert files.read_json(tmp_path / "out/compression.json") == record
+    assert files.read_json(tmp_path / "out/compression.json") == record | {"a": 1}
+    assert "more.json" in files.verify_manifest(tmp_path / "out")["files"]
     stored = (path / "model.safetensors" for path in (tmp_path / "out", dense))
     assert len({files.sha256_of(path) for path in stored}) == 1
 

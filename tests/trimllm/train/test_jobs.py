@@ -11,7 +11,7 @@ from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data.document import write_documents
-from trimllm.train import TrainJob, make_checkpoint, together
+from trimllm.train import TrainJob, jobs, make_checkpoint
 
 PASSES = [{"seconds": 0.1 + 0.2, "tokens": 7, "loss": 1e-9}]
 
@@ -57,7 +57,7 @@ def test_so_it_is_where_several_processes_train(
     job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = {"passes": PASSES, "processes": {"count": 2}}
-    monkeypatch.setattr(together, "_in_processes", lambda job, target: record)
+    monkeypatch.setattr(jobs, "_in_processes", lambda job, target: record)
     two = TrainJob(**job.__dict__ | {"processes": 2})
     record = make_checkpoint(two, tmp_path / "to", record_name="epoch", provenance=dict)
     written = check_sealed(tmp_path / "to/epoch.json", record)

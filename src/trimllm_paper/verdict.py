@@ -21,13 +21,22 @@ else is a stand-in. With x the measured accuracy, p the published one:
     the cell, or a cell that it has to be compared with, was not measured.
 
 A cell for which the paper publishes nothing has no verdict.
+
+Throughput: own is the paper's model shape on the paper's GPU, and then `reproduced` a median within
+`SPEED_TOLERANCE` of the paper's (software of other years is faster or slower by more). Elsewhere
+`shape only`: faster than the full model, or slower, as in the paper, by the whole of the quartiles;
+asked only where the paper's ratio is `RATIO_MARGIN` away from 1.
+
+Time of training depends on the machine, and nobody has the paper's: shares of Full-FT's time agree
+(`shape only`) within `SHARE_SLACK` points, and Full-FT itself where the others take less.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trimllm_paper.measured import Accuracy
+from trimllm_paper.derive import Accuracy
 from trimllm_paper.published import Value, bound_percent
 
 REPRODUCED = "reproduced"
@@ -45,6 +54,12 @@ KEEPS = 0.9
 """Share of Full-FT's accuracy that counts as no loss in the paper."""
 SIZE_SLACK = 10.0
 """Points above the printed bound on the size that still agree with it."""
+SPEED_TOLERANCE = 0.15
+"""Share of the published number by which an own measurement may differ."""
+RATIO_MARGIN = 0.05
+"""Ratios nearer to 1 than this are no statement: the paper gives no intervals."""
+SHARE_SLACK = 10.0
+"""Points of Full-FT's time by which a share may differ from the paper's and agree."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +125,7 @@ def relations(row: str, measured: Accuracy, published: float, anchors: Anchors) 
 def judge(
     measured: Accuracy | None,
     published: Value,
-    shape: list[Relation],
+    shape: Sequence[Relation],
     *,
     own: bool,
 ) -> tuple[str | None, str]:
@@ -150,3 +165,51 @@ def judge_size(measured: float | None, published: Value, *, own: bool) -> tuple[
     if not bound - 1 <= measured <= bound + SIZE_SLACK:
         return NOT_REPRODUCED, f"{measured:.1f}% against {published}"
     return (REPRODUCED if own else SHAPE_ONLY), f"{measured:.1f}% against {published}"
+
+
+def judge_speed(measured: float | None, published: Value, *, own: bool) -> tuple[str | None, str]:
+    """Verdict of a number in tokens/s or of a ratio, against the paper's own; and why.
+
+    No verdict for what is not own: tokens/s of another machine say nothing of the paper's.
+    """
+    if measured is None:
+        return NOT_RUN, ""
+    if published is None or not own:
+        return None, ""
+    value = bound_percent(published)
+    away = measured / value - 1
+    why = f"{measured:.2f} is {100 * away:+.0f}% from the paper's {value:.2f}"
+    return (REPRODUCED if abs(away) <= SPEED_TOLERANCE else NOT_REPRODUCED), why
+
+
+def judge_relation(
+    ratio: float, spread: tuple[float, float] | None, published: Value
+) -> tuple[str | None, str]:
+    """Verdict on a stand-in: is it faster or slower, as the paper's ratio says?"""
+    if published is None:
+        return None, ""
+    value = bound_percent(published)
+    why = f"{ratio:.2f} times as fast, paper {value:.2f} times"
+    if abs(value - 1) < RATIO_MARGIN:
+        return None, f"{why}: no difference in the paper"
+    low, high = spread or (ratio, ratio)
+    holds = low > 1 if value > 1 else high < 1
+    return (SHAPE_ONLY if holds else NOT_REPRODUCED), why
+
+
+def judge_share(measured: float | None, published: float) -> tuple[str, str]:
+    """Verdict of a share of Full-FT's time, in percent."""
+    if measured is None:
+        return NOT_RUN, "Full-FT was not run"
+    holds = abs(measured - published) <= SHARE_SLACK
+    told = f"{measured:.0f}% of Full-FT, paper {published:.0f}%"
+    return (SHAPE_ONLY if holds else NOT_REPRODUCED), told
+
+
+def judge_longest(measured: float, others: Sequence[float | None]) -> tuple[str, str]:
+    """Whether Full-FT takes longer than what the paper found to be shorter; minutes."""
+    if any(other is None for other in others):
+        return NOT_RUN, "what it is compared with was not run"
+    holds = all(other < measured for other in others)
+    told = ", ".join(f"{other:.1f}" for other in others)
+    return (SHAPE_ONLY if holds else NOT_REPRODUCED), f"Sparse-FT and TrimLLM took {told} min"

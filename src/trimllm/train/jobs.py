@@ -64,7 +64,6 @@ class TrainJob:
         threads: of each.
         offload: hold weights, gradients and moments in host memory (several processes only).
         weights_on: where weights wait during a scan: "device", "host" or "disk".
-        stamp: goes into the recipe's record as its provenance.
     """
 
     recipe: str
@@ -81,7 +80,6 @@ class TrainJob:
     threads: int = 1
     offload: bool = False
     weights_on: str = "device"
-    stamp: dict[str, str] = field(default_factory=dict)
 
 
 def make_checkpoint(
@@ -90,12 +88,14 @@ def make_checkpoint(
     *,
     record_name: str,
     provenance: Callable[[], dict[str, Any]],
+    seal: Callable[[dict[str, Any]], dict[str, Any]] = files.sealed,
 ) -> dict[str, Any]:
     """Do a training job and write the checkpoint that comes of it: whole, or not at all.
 
     Args:
         record_name: file stem of the recipe's record beside the weights.
         provenance: called when the work is done, for manifest.json.
+        seal: makes of the recipe's record what is written.
 
     Returns:
         The recipe's record, sealed: most checkpoints of a chain go, and their records stay.
@@ -111,7 +111,7 @@ def make_checkpoint(
             store.write(model, tokenizer, temporary, dtype=job.storage_dtype)
         else:
             record = _in_processes(job, temporary)
-        record = files.sealed(record)
+        record = seal(record)
         store.complete(temporary, directory, {record_name: record}, provenance())
         return record
     finally:
@@ -188,8 +188,6 @@ def run(
     record = named(job.recipe)(model, tokenizer, team=team, **given, **job.arguments)
     if team.size > 1:
         record["processes"] = {"count": team.size, "offload": job.offload}
-    if job.stamp:
-        record["provenance"] = job.stamp
     return model, tokenizer, record
 
 

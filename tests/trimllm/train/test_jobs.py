@@ -28,7 +28,6 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainJob:
         checkpoint=str(tmp_path / "base"),
         train=str(tmp_path / "train.jsonl"),
         settings={"learning_rate": 1e-3, "dtype": "float32"},
-        stamp={"config_hash": "c0ffee"},
     )
 
 
@@ -47,9 +46,15 @@ def check_sealed(path: Path, record: dict) -> dict:
 
 def test_the_seal_is_the_last_that_comes_into_a_record(job: TrainJob, tmp_path: Path) -> None:
     target = tmp_path / "full_ft"
-    record = make_checkpoint(job, target, record_name="training", provenance=dict)
+    record = make_checkpoint(
+        job,
+        target,
+        record_name="training",
+        provenance=dict,
+        seal=lambda found: files.sealed(found | {"model": "tiny"}),
+    )
     written = check_sealed(target / "training.json", record)
-    assert written["passes"] == PASSES and written["provenance"] == {"config_hash": "c0ffee"}
+    assert written["passes"] == PASSES and written["model"] == "tiny"
     files.verify_manifest(target)
 
 

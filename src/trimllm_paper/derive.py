@@ -1,0 +1,368 @@
+"""Numbers made of others: pooled accuracies, what a chain dropped, what training costs.
+
+Tables, figures and claims take their numbers from here and from the frames, never from files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import add
+from statistics import fmean, stdev
+from typing import Any
+
+import pandas as pd
+
+from trimllm.base.intervals import Difference, paired_difference, unpaired_difference, wilson
+from trimllm_paper.frame import Frame, rows, where
+
+KINDS = ("attention", "mlp")
+PAPER_UNITS = 64
+SPARSE_FACTOR = 0.6
+"""Time of a sparse update over full fine-tuning that the paper reads from its Table 9."""
+FULL_EPOCHS = 5
+"""Epochs of full fine-tuning that the paper compares with."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """One recipe on one column, pooled over its documents: tasks in order, seed after seed.
+
+    A column may consist of several tasks, each counts by its number of documents; so do several
+    seeds' runs. `tasks` are rows of `Frame.evaluations`.
+    """
+
+    tasks: tuple[Any, ...]
+
+    @property
+    def n(self) -> int:
+        """Documents of all tasks."""
+        return sum(task.n for task in self.tasks)
+
+    @property
+    def right(self) -> int:
+        """Documents that were answered correctly."""
+        return sum(task.right for task in self.tasks)
+
+    @property
+    def percent(self) -> float:
+        """Mean accuracy over all documents."""
+        return 100 * self.right / self.n
+
+    @property
+    def ci95(self) -> tuple[float, float]:
+        """Wilson interval of the pooled documents, in percent."""
+        return wilson(self.right, self.n)
+
+    @property
+    def by_seed(self) -> dict[int, float]:
+        """Mean accuracy of every seed, in percent."""
+        seeds = dict.fromkeys(task.seed for task in self.tasks)
+        return {s: Accuracy(tuple(t for t in self.tasks if t.seed == s)).percent for s in seeds}
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation of the seeds' accuracies (n - 1), in points; None for one seed."""
+        values = tuple(self.by_seed.values())
+        return stdev(values) if len(values) > 1 else None
+
+    @property
+    def stand_in(self) -> str | None:
+        """What the documents really are, where they are not the column's own data set."""
+        return "; ".join(dict.fromkeys(t.stand_in for t in self.tasks if t.stand_in)) or None
+
+    @property
+    def chance(self) -> float | None:
+        """Expected percent of blind guessing, pooled like the accuracy."""
+        if any(task.chance is None for task in self.tasks):
+            return None
+        return sum(task.n * task.chance for task in self.tasks) / self.n
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The files behind the number."""
+        return tuple(task.source for task in self.tasks)
+
+    @property
+    def bytes_percent(self) -> float:
+        """Weight bytes in percent of the pretrained model's; mean over the seeds' checkpoints."""
+        return fmean(one.bytes_percent for one in self._checkpoints)
+
+    @property
+    def megabytes(self) -> float:
+        """Weights in 10⁶ bytes; mean over the seeds' checkpoints."""
+        return fmean(one.bytes / 1e6 for one in self._checkpoints)
+
+    @property
+    def kept_percent(self) -> float:
+        """Units kept in percent of all: the paper's compression percentage."""
+        return fmean(one.kept_percent for one in self._checkpoints)
+
+    @property
+    def _checkpoints(self) -> list[Any]:
+        """A row of every seed: their checkpoints differ in the units dropped."""
+        return list({task.seed: task for task in reversed(self.tasks)}.values())
+
+    def minus(self, other: Accuracy) -> Difference:
+        """Own minus other accuracy; paired where both answered the very same documents."""
+        asked, others = ([(t.task, t.documents, t.n) for t in x.tasks] for x in (self, other))
+        if asked != others:
+            return unpaired_difference((self.right, self.n), (other.right, other.n))
+        own, theirs = ([answer for t in x.tasks for answer in t.correct] for x in (self, other))
+        return paired_difference(own, theirs)
+
+
+def accuracy(
+    frame: Frame, model: str, domain: str, recipe: str, tasks: Sequence[str] | None = None
+) -> Accuracy | None:
+    """The measured column over all seeds that have every one of its tasks, or None.
+
+    `tasks` None takes whatever tasks were measured.
+    """
+    found = {(row.task, row.seed): row for row in frame.by_recipe.get((model, domain, recipe), ())}
+    wanted = sorted({task for task, _ in found}) if tasks is None else tasks
+    seeds = sorted({s for _, s in found if all((task, s) in found for task in wanted)})
+    column = tuple(found[task, seed] for seed in seeds for task in wanted)
+    return Accuracy(column) if column else None
+
+
+def recipes(frame: Frame, model: str, domain: str) -> list[str]:
+    """Recipes of a model's checkpoints of a domain that were evaluated, in order."""
+    return sorted(set(where(frame.evaluations, model=model, domain=domain).recipe))
+
+
+def checkpoints(
+    frame: Frame,
+    model: str,
+    domain: str,
+    name: str,
+    tasks: Sequence[str] | None = None,
+    compressor: str | None = None,
+) -> list[tuple[int, Accuracy]]:
+    """(units dropped, accuracy) of every evaluated checkpoint of a chain, fewest drops first.
+
+    With `compressor` the checkpoints that were compressed by it afterwards.
+    """
+    chain = {"model": model, "domain": domain, "name": name, "compressor": compressor}
+    found = where(frame.evaluations, **chain).sort_values("dropped").drop_duplicates("recipe")
+    columns = [
+        (one.dropped, accuracy(frame, model, domain, one.recipe, tasks)) for one in rows(found)
+    ]
+    return [(dropped, column) for dropped, column in columns if column]
+
+
+def near(table: pd.DataFrame, kept_percent: float) -> pd.DataFrame:
+    """The rows (evaluations, timings) that stand for a kept fraction, the nearest first.
+
+    Kept fractions of N units lie 100 / N percent apart: what is less than that away is meant (40%
+    of 64 units are 25.6, so 26), of two equally near the larger one.
+    """
+    away = (table.kept_percent - kept_percent).abs()
+    found = table.assign(away=away)[away < 100 / table.units_total - 1e-9]
+    order = found.sort_values(["away", "kept_percent", "recipe"], ascending=[True, False, True])
+    return order.drop(columns="away")
+
+
+def nearest(frame: Frame, model: str, domain: str, name: str, kept_percent: float) -> str | None:
+    """Recipe of a chain's evaluated checkpoint that stands for a kept fraction, or None."""
+    chain = {"model": model, "domain": domain, "name": name, "compressor": None}
+    found = near(where(frame.evaluations, **chain).drop_duplicates("recipe"), kept_percent)
+    return None if found.empty else found.recipe.iloc[0]
+
+
+def trimmed_timings(
+    frame: Frame, hardware: str, model: str, kept_percent: float, compressor: str | None = None
+) -> dict[str, Any]:
+    """Timings of trimmed models of about so many units, by chain or pattern, in order."""
+    timed = where(frame.timings, hardware=hardware, model=model, base="trim", compressor=compressor)
+    return {row.name: row for row in rows(near(timed, kept_percent).sort_index())}
+
+
+@dataclass(frozen=True)
+class DropCounts:
+    """Dropped units by kind (attention, mlp).
+
+    `clear`: chosen by the first score alone. `tied`: chosen among equals by the tie-break.
+    `even`: what `tied` would be on average if it were drawn from the equals by lot.
+    """
+
+    clear: dict[str, int]
+    tied: dict[str, int]
+    even: dict[str, float]
+
+    def total(self, kind: str) -> int:
+        """Dropped units of a kind, ties included."""
+        return self.clear[kind] + self.tied[kind]
+
+
+CHAIN = ("results", "model", "domain", "name", "criterion", "ratio", "step", "seed", "units_total")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One trim run under one seed; `epochs` are rows of `Frame.epochs`, epoch 0 first."""
+
+    results: str
+    model: str
+    domain: str
+    name: str
+    criterion: str
+    ratio: float
+    step: int
+    seed: int
+    units_total: int
+    epochs: tuple[Any, ...]
+
+    @property
+    def blocks(self) -> int:
+        """Decoder blocks of the untrimmed model."""
+        return self.units_total // 2
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The files behind it."""
+        return tuple(epoch.source for epoch in self.epochs)
+
+    def until(self, at_most: int | None) -> list[Any]:
+        """Its whole epochs up to `at_most` drops; None: all."""
+        return [one for one in self.epochs if at_most is None or one.dropped <= at_most]
+
+    def dropped(self, at_most: int | None = None) -> list[tuple[int, str]]:
+        """(block, kind) of the units dropped, in order, of whole epochs up to `at_most` drops."""
+        return [unit for epoch in self.until(at_most) for unit in epoch.units_dropped]
+
+    def counts(self, at_most: int | None = None) -> DropCounts:
+        """Dropped units by kind, and which of them only a tie-break chose.
+
+        The scan's candidates that equal the last unit dropped are a tie when not all of them
+        were dropped: which of them went was not decided by the first score.
+        """
+        clear, tied = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
+        even = dict.fromkeys(KINDS, 0.0)
+        for epoch in self.until(at_most):
+            equals = _equals(epoch)
+            broken = equals.intersection(epoch.units_dropped)
+            if len(broken) == len(equals):
+                broken = set()  # all went: nothing was left to a tie-break
+            for unit in epoch.units_dropped:
+                (tied if unit in broken else clear)[unit[1]] += 1
+            for kind in KINDS:
+                share = sum(unit[1] == kind for unit in equals) / max(1, len(equals))
+                even[kind] += len(broken) * share
+        return DropCounts(clear, tied, even)
+
+
+def _equals(epoch: Any) -> set[tuple[int, str]]:
+    """Candidates whose first score is that of the last unit dropped in an epoch."""
+    if not epoch.units_dropped:
+        return set()
+    key = {"activation_norm": "norm", "likelihood": "likelihood"}.get(epoch.criterion, "correct")
+    scores = {(u["block"], u["kind"]): u[key] for u in epoch.scan["units"] if key in u}
+    return {unit for unit, score in scores.items() if score == scores.get(epoch.units_dropped[-1])}
+
+
+def chains(frame: Frame, **wanted: Any) -> list[Chain]:
+    """Chains, such as those of `model=`, `domain=` and `name=`; several where there are seeds."""
+    runs: dict[tuple[Any, ...], list[Any]] = {}
+    for row in rows(where(frame.epochs, **wanted)):
+        runs.setdefault(tuple(getattr(row, key) for key in CHAIN), []).append(row)
+    return [Chain(*shared, epochs=tuple(epochs)) for shared, epochs in runs.items()]
+
+
+def progressive(units: int, dropped: int, step: int) -> float:
+    """Epochs of full fine-tuning until `dropped` of `units` units are gone, `step` an epoch.
+
+    One epoch of full fine-tuning trains N units at c each. Until n_d units are dropped, d at a time
+    after each epoch, n_d / d epochs train N, N - d, N - 2d, ... units:
+
+        cost(n_d) = c * sum_{i=0}^{n_d/d - 1} (N - d i)        Eq. 5: d = 1, Eq. 6: d = 2
+
+    For N = 64, n_d = 32 and c = 1 Eq. 6 gives 784 = 12.25 epochs, times the paper's 0.6 for a
+    sparse update 7.35 epochs. Source: the paper, section A.5.
+
+    Raises `ValueError` for drops that are no whole number of epochs or leave nothing.
+    """
+    if dropped % step or not 0 <= dropped < units:
+        raise ValueError(f"{dropped} of {units} units cannot go {step} at a time")
+    return sum(units - step * epoch for epoch in range(dropped // step)) / units
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of a chain in epochs of full fine-tuning over as many tokens, after each epoch.
+
+    `sparse_factor`: sparse over full fine-tuning, by seconds a token. `factor`: the whole chain
+    over as many epochs of full fine-tuning, scans left out.
+    """
+
+    dropped_percent: tuple[float, ...]
+    training: tuple[float, ...]
+    with_scans: tuple[float, ...]
+    sparse_factor: float | None
+    factor: float
+
+
+def cost(frame: Frame, chain: Chain) -> Cost | None:
+    """A chain's cost from wall clocks; None without full fine-tuning in its domain and folder.
+
+    A pass over T tokens costs its seconds over (T x seconds a token of full fine-tuning), so that
+    epochs of different length compare. The scan of an epoch is put on the same scale.
+    """
+    place = {"results": chain.results, "model": chain.model, "domain": chain.domain}
+    passes = where(frame.trainings, **place)
+    full, sparse = (where(passes, recipe=recipe) for recipe in ("full_ft", "sparse_ft"))
+    if full.empty:
+        return None
+    unit = sum(full.seconds) / sum(full.tokens)
+    train, tokens = sum(e.seconds_train for e in chain.epochs), sum(e.tokens for e in chain.epochs)
+    trained = list(accumulate(e.seconds_train / (e.tokens * unit) for e in chain.epochs))
+    scans = accumulate(e.seconds_scan / (e.tokens * unit) for e in chain.epochs)
+    return Cost(
+        tuple(100 * epoch.dropped / chain.units_total for epoch in chain.epochs),
+        tuple(trained),
+        tuple(map(add, trained, scans)),
+        None if sparse.empty else sum(sparse.seconds) / sum(sparse.tokens) / unit,
+        train / tokens / unit,
+    )
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Epochs of one recipe in order, under one seed: seconds and documents of each.
+
+    It `extends` where further epochs would be like those recorded, so that they may be
+    extrapolated; a chain's are not, it gets shorter.
+    """
+
+    train: tuple[float, ...]
+    scan: tuple[float, ...]
+    documents: int
+    extends: bool
+
+    def seconds(self, epochs: int, part: str = "train") -> float | None:
+        """Seconds of the first so many epochs; None if they were not run."""
+        values: Sequence[float] = getattr(self, part)
+        if epochs <= len(values):
+            return sum(values[:epochs])
+        return epochs * fmean(values) if self.extends else None
+
+    def told(self, epochs: int) -> str:
+        """How many of the epochs were measured, in words."""
+        if epochs <= len(self.train):
+            return f"{epochs} epochs measured"
+        return f"{len(self.train)} epochs measured, their mean times {epochs}"
+
+
+def durations(frame: Frame, model: str, domain: str, what: str) -> list[Duration]:
+    """Every run, one a seed, of fine-tuning (`what`: its recipe) or of a chain (its name)."""
+    place = {"model": model, "domain": domain}
+    tuned = where(frame.trainings, **place, recipe=what).assign(seconds_scan=0.0)
+    tuned = tuned.rename(columns={"seconds": "seconds_train"})
+    return [
+        Duration(
+            tuple(run.seconds_train), tuple(run.seconds_scan), int(run.documents.iloc[0]), extends
+        )
+        for table, extends in ((tuned, True), (where(frame.epochs, **place, name=what), False))
+        for _, run in table.groupby("results", sort=False)
+    ]

@@ -1,0 +1,223 @@
+"""All results as tidy pandas frames: evaluations, epochs, trainings, timings.
+
+Ask your own questions of them, in a notebook for example:
+
+>>> from trimllm_paper.frame import frame
+>>> results = frame("results/reference")
+>>> piqa = results.evaluations.query("domain == 'piqa' and task == 'piqa' and name == 'ours'")
+>>> print(piqa[["recipe", "n", "accuracy", "units_kept"]].to_string(index=False))
+           recipe   n  accuracy  units_kept
+trim_ours/drop_30 160    55.000          30
+trim_ours/drop_36 160    49.375          24
+trim_ours/drop_42 160    50.625          18
+>>> epochs = results.epochs.query("domain == 'piqa' and name == 'paper'")
+>>> epochs.set_index("dropped").loss.round(2).head(3).to_dict()
+{0: 4.11, 3: 5.34, 6: 4.05}
+
+A value that does not exist is None: no criterion of `full_ft`, no speedup's quartiles of the full
+model itself. `results` is the folder that a row comes from, `source` its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trimllm.base.errors import UserError
+from trimllm.base.files import MANIFEST
+from trimllm.base.machine import recorded
+from trimllm_paper.recipe import place_of
+from trimllm_paper.records import Epoch, Evaluation, OfRecipe, Throughput, Training
+
+Files = Iterable[str | Path]
+RECIPE = "recipe base name criterion ratio step dropped compressor seed"
+COLUMNS = {
+    "evaluations": f"results model domain tested task {RECIPE} n right accuracy correct documents "
+    "chance units_kept units_total kept_percent bytes bytes_full bytes_percent stand_in",
+    "epochs": f"results model domain {RECIPE} epoch units_dropped units_total trainable_blocks "
+    "ties margin scan seconds_scan seconds_train tokens documents loss",
+    "trainings": f"results model domain {RECIPE} epoch seconds tokens documents loss",
+    "timings": f"results hardware model {RECIPE} units_kept units_total kept_percent speedup "
+    "speedup_low speedup_high decode decode_low decode_high prefill prefill_low prefill_high "
+    "bytes_percent unit_bytes_percent content",
+}
+"""Columns of each frame, after which come `provenance` and `source`. Accuracies and shares are in
+percent, speeds in tokens/s, `_low` and `_high` quartiles, `unit_bytes_percent` without embeddings
+and head; `documents` of an evaluation is a hash that is equal where answers can be paired,
+`units_dropped` (block, kind) of an epoch, `dropped` the units gone until then, `content` all that a
+measurement recorded."""
+SAME = ("hardware", "model", "domain", "recipe", "task", "seed", "epoch")
+"""What two rows of a frame may not agree in, as far as it has these columns."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Results. See `COLUMNS` for what each frame holds.
+
+    Attributes:
+        evaluations: a row an evaluation.
+        epochs: a row an epoch of a chain.
+        trainings: a row a pass of full or sparse fine-tuning, or after a dropping at once.
+        timings: a row a measurement of throughput.
+    """
+
+    evaluations: pd.DataFrame
+    epochs: pd.DataFrame
+    trainings: pd.DataFrame
+    timings: pd.DataFrame
+
+    @classmethod
+    def of(
+        cls,
+        evaluations: Files = (),
+        epochs: Files = (),
+        trainings: Files = (),
+        throughput: Files = (),
+    ) -> Frame:
+        """The results in some files.
+
+        Raises `UserError` for a file that is not what it should be (see `records`), for two that
+        measured the same, and for a chain that lacks an epoch.
+        """
+        found = cls(
+            _table("evaluations", evaluations, _evaluation),
+            _table("epochs", epochs, _epoch),
+            _table("trainings", trainings, _passes),
+            _table("timings", throughput, _timing),
+        )
+        for _, chain in found.epochs.groupby(["results", "model", "domain", "name"]):
+            one_chain = len(chain[["criterion", "ratio", "step"]].drop_duplicates()) == 1
+            if not one_chain or list(chain.epoch) != list(range(len(chain))):
+                raise UserError(
+                    f"{Path(chain.source.iloc[0]).parents[1]}: its epochs are not 0, 1, 2, ... of "
+                    "one chain; delete it and run the chain again"
+                )
+        return found
+
+    @cached_property
+    def by_recipe(self) -> dict[tuple[str, str, str], list[Any]]:
+        """(model, domain, recipe) -> its evaluations as named tuples, in order of their files."""
+        found: dict[tuple[str, str, str], list[Any]] = {}
+        for row in rows(self.evaluations):
+            found.setdefault((row.model, row.domain, row.recipe), []).append(row)
+        return found
+
+
+def frame(results: str | Path = "results", replicates: Sequence[str | Path] = ()) -> Frame:
+    """All results of a folder; with accuracies, epochs and trainings of runs of other seeds.
+
+    Args:
+        replicates: folders of the same results under other seeds.
+
+    Raises `UserError` as `Frame.of` does, and for a folder that does not exist.
+    """
+    roots = [Path(folder) for folder in (results, *replicates)]
+    for folder in roots:
+        if not folder.is_dir():
+            raise UserError(f"{folder} does not exist; run the workflow or name another folder")
+
+    def found(pattern: str, within: Sequence[Path] = roots) -> list[Path]:
+        # What is hidden is being written, or was when its writer was killed.
+        paths = ((folder, path) for folder in within for path in folder.glob(pattern))
+        return [p for f, p in paths if not any(s.startswith(".") for s in p.relative_to(f).parts)]
+
+    return Frame.of(
+        evaluations=found("eval/**/*.json"),
+        epochs=found("models/**/epoch.json"),
+        trainings=found("models/**/training.json"),
+        throughput=found("throughput/**/*.json", roots[:1]),
+    )
+
+
+def where(table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
+    """The rows whose columns have these values; None finds what has none."""
+    for column, value in wanted.items():
+        table = table[table[column].isna() if value is None else table[column] == value]
+    return table
+
+
+def rows(table: pd.DataFrame) -> list[Any]:
+    """Rows as named tuples of plain Python values."""
+    return list(table.itertuples(index=False, name="Row"))
+
+
+Row = dict[str, Any]
+
+
+def _table(name: str, files: Files, rows_of: Callable[[Path], list[Row]]) -> pd.DataFrame:
+    found = [
+        row | {"results": place_of(path).results, "source": path.as_posix()}
+        for path in sorted(map(Path, files))
+        for row in rows_of(path)
+    ]
+    columns = {}
+    for column in [*COLUMNS[name].split(), "provenance", "source"]:
+        values = [row[column] for row in found]
+        plain = bool(found) and all(isinstance(value, int | float | str) for value in values)
+        columns[column] = pd.Series(values, dtype=None if plain else object)
+    table = pd.DataFrame(columns)
+    same = table[table.duplicated(key := [k for k in SAME if k in columns], keep=False)]
+    if len(same):
+        first, second = same.sort_values(key).source.iloc[:2]
+        raise UserError(f"{second} and {first} measure the same; give one of them")
+    return table
+
+
+def _facts(record: OfRecipe) -> Row:
+    """All fields of a record, and what its recipe says."""
+    recipe = record.parsed
+    own = {"base": recipe.base, "name": recipe.name, "dropped": recipe.dropped}
+    return record.model_dump() | own | {"compressor": recipe.compressor}
+
+
+def _sizes(row: Row, own: Row, full: Row) -> Row:
+    """Sizes in percent of the full model's."""
+    percent = {f"{key}_percent": 100 * own[key] / full[key] for key in own}
+    return row | percent | {"kept_percent": 100 * row["units_kept"] / row["units_total"]}
+
+
+def _evaluation(path: Path) -> list[Row]:
+    row = _facts(Evaluation.read(path))
+    right = sum(row["correct"])
+    row |= {"right": right, "accuracy": 100 * right / row["n"], "correct": tuple(row["correct"])}
+    row |= {"documents": row["document_hashes_sha256"]}
+    return [_sizes(row, {"bytes": row["bytes"]}, {"bytes": row["bytes_full"]})]
+
+
+def _passes(path: Path) -> list[Row]:
+    row = _with_manifest(path, _facts(Training.read(path)))
+    return [row | one | {"epoch": number} for number, one in enumerate(row["passes"])]
+
+
+def _epoch(path: Path) -> list[Row]:
+    row = _with_manifest(path, _facts(Epoch.read(path)))
+    lists = {key: tuple(row[key]) for key in ("units_dropped", "trainable_blocks")}
+    seconds = {f"seconds_{part}": value for part, value in row["seconds"].items()}
+    return [row | row["training"] | lists | seconds]
+
+
+def _with_manifest(path: Path, row: Row) -> Row:
+    """With provenance in full where the checkpoint's manifest was kept beside its record."""
+    return row | {"provenance": recorded(path.with_name(MANIFEST)) | row["provenance"]}
+
+
+def _timing(path: Path) -> list[Row]:
+    record = Throughput.read(path)
+    row, content = _facts(record), record.model_dump(mode="json")
+    speeds = {
+        "speedup": content.get("speedup", {"median": 1.0}),
+        "decode": content["decode_tokens_per_second"],
+        "prefill": content["prefill_tokens_per_second"],
+    }
+    for key, value in speeds.items():
+        row |= {key: value["median"], f"{key}_low": value.get("q1"), f"{key}_high": value.get("q3")}
+    own, full = (
+        {"bytes": b["total"], "unit_bytes": b["units"]}
+        for b in (row["bytes"], content.get("baseline", content)["bytes"])
+    )
+    return [_sizes(row, own, full) | {"content": content}]

@@ -1,0 +1,455 @@
+"""What `layout.yaml` says of the tables: columns, rows, and what has to be evaluated for them.
+
+A workflow is planned with it: it reads YAML and counts, and knows of no measured number. `Context`
+is what the configuration says; loops over rows are spelled out for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from trimllm.base.errors import UserError
+from trimllm.base.kept import drops_for
+from trimllm.base.names import AUTHORS, PAPER_CRITERIA, PAPER_CRITERION, RULE_KEPT, RULES
+from trimllm_paper import published
+from trimllm_paper.recipe import FULL_FT, SPARSE_FT, Recipe, variant_name
+
+FILE = Path(__file__).with_suffix(".yaml")
+OPT = "opt"
+"""Family of models that have a table of their own; all others stand in the main tables."""
+
+
+class Plain(BaseModel):
+    """Plain data; an unknown key is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Model(Plain):
+    """A model; `published` is the paper's model that it *is*, None for a stand-in."""
+
+    name: str
+    label: str
+    published: str | None = None
+    family: str = "llama"
+    units: int = 0
+
+
+class Domain(Plain):
+    """A domain; `tasks` are those that count for its column, None: all that were measured."""
+
+    name: str
+    label: str
+    tasks: tuple[str, ...] | None = None
+    stand_in: str | None = None
+
+
+class Chain(Plain):
+    """An entry of the configuration's `recipes`, as far as tables tell them apart."""
+
+    criterion: str
+    ratio: float
+    step: int
+
+
+class Context(Plain):
+    """What the configuration says, made from plain dictionaries and lists.
+
+    `tested` are domains that are only tested on; `chains` the names of recipes that are run, the
+    main one first; `table_*` to `near` belong to Tables 3 to 6 and 9 (no name: all); `shapes` and
+    what follows is about throughput; `layouts` are files of further tables and rows.
+    """
+
+    models: tuple[Model, ...] = ()
+    domains: tuple[Domain, ...] = ()
+    tested: tuple[Domain, ...] = ()
+    recipes: dict[str, Chain] = {}
+    chains: tuple[str, ...] = ()
+    kept_percent: tuple[float, ...] = (50, 40, 30)
+    compressors: tuple[str, ...] = ()
+    table_models: tuple[str, ...] = ()
+    table_domains: tuple[str, ...] = ()
+    criteria: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    ratios: tuple[float, ...] = ()
+    smallest_percent: float | None = None
+    cross_percent: float | None = None
+    near: dict[str, str] = {}
+    shapes: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    timed_percent: tuple[float, ...] = ()
+    timed_compressors: tuple[str, ...] = ()
+    composed: tuple[str, ...] = ()
+    checkpoints: bool = True
+    seed: int | None = None
+    layouts: tuple[str, ...] = ()
+
+    @property
+    def main(self) -> Chain:
+        """The chain from which others differ by criterion or ratio."""
+        return self.recipes[self.chains[0]] if self.chains else Chain(criterion="", ratio=1, step=1)
+
+    @property
+    def timed(self) -> Domain:
+        """The domain whose training is timed: the paper's, or the first one."""
+        found = self.trained("compared")
+        return next((domain for domain in found if domain.name == "sciq"), found[0])
+
+    def variant(self, criterion: str, ratio: float) -> str:
+        """Name of the chain that differs from the main one by criterion or ratio."""
+        known = variant_name(self.recipes, criterion, ratio, self.main.step)
+        return AUTHORS if criterion == AUTHORS else known
+
+    def select(self, which: str) -> tuple[Model, ...]:
+        """Models: `main` ones, the `compared` ones of Tables 3 to 6 and 9, or a family."""
+        main = tuple(model for model in self.models if model.family != OPT)
+        if which == "compared" and self.table_models:
+            return tuple(m for name in self.table_models for m in self.models if m.name == name)
+        if which in ("main", "compared"):
+            return main
+        return tuple(model for model in self.models if model.family == which)
+
+    def trained(self, which: str) -> tuple[Domain, ...]:
+        """Domains: `all`, the `compared` ones, or those with a `near` one and these."""
+        every = {domain.name: domain for domain in (*self.domains, *self.tested)}
+        if which == "near":
+            return tuple(every[name] for pair in self.near.items() for name in pair)
+        if which == "compared" and self.table_domains:
+            return tuple(every[name] for name in self.table_domains)
+        return self.domains
+
+    def lists(self) -> dict[str, Sequence[Any]]:
+        """Words that stand for several values in loops of the layout."""
+        paper = [c for c in self.chains if self.recipes[c].criterion == PAPER_CRITERION][:1]
+        cross = 40 if 40 in self.kept_percent else min(self.kept_percent, default=40)
+        timed = sorted({*self.kept_percent, *self.timed_percent}, reverse=True)
+        ours = [c for c in self.criteria if c not in (*PAPER_CRITERIA, AUTHORS)]
+        return {
+            "kept_percent": self.kept_percent,
+            "first_kept": self.kept_percent[:1],
+            "cross_percent": [self.cross_percent or cross],
+            "timed_percent": timed,
+            "first_timed": timed[:1],
+            "paper_chain": paper,
+            "other_chains": [c for c in self.chains if c not in paper],
+            "chains": self.chains,
+            "chains_and_patterns": [*self.chains, *self.patterns],
+            "paper_criteria": [c for c in self.criteria if c in PAPER_CRITERIA],
+            "our_criteria": ours,
+            "authors": [c for c in self.criteria if c == AUTHORS],
+            "ratios": sorted(self.ratios, reverse=True),
+            "composed": self.composed,
+        }
+
+
+class Column(Plain):
+    """A column; what it shows is one of `domain`, `size`, `speed`, `minutes` and `share`.
+
+    `interval_digits` None: as many in brackets as the form of the table has. `terminal` False: left
+    out of the plain text, which has to fit a terminal. `stand_in`: what was really measured.
+    """
+
+    key: str
+    label: str
+    short: str | None = None
+    digits: int = 1
+    interval_digits: int | None = None
+    unit: str = ""
+    terminal: bool = True
+    printed: str | None = None
+    domain: Domain | None = None
+    size: str | None = None
+    speed: str | None = None
+    minutes: int | None = None
+    share: int | None = None
+    stand_in: str | None = None
+
+
+class Row(Plain):
+    """A row with its loops spelled out; `names` are chains, rules or patterns."""
+
+    key: str
+    label: str = ""
+    section: str | None = None
+    recipe: str | None = None
+    names: tuple[str, ...] = ()
+    kept: float | None = None
+    smallest: bool = False
+    compressor: str | None = None
+    trained: str | None = None
+    parts: tuple[str, ...] = ("train", "scan")
+    longer_than: tuple[str, ...] = ()
+    evaluate: bool = True
+    when: str | None = None
+
+
+class Layout(Plain):
+    """A table. The head of layout.yaml says what each key means."""
+
+    key: str
+    title: str
+    columns: list[dict[str, Any]]
+    rows: list[dict[str, Any]]
+    needs: list[dict[str, Any]] = []
+    header: list[str] = []
+    notes: list[str] = []
+    baselines: str | None = None
+    relation: str = "baselines"
+    blocks: str = "models"
+    models: str = "main"
+    trained: str = "all"
+    compared: str = "llama-7b"
+    brackets: str = "95% interval"
+    stand_in: str | None = None
+    label: str = "{model}"
+    gpus: dict[str, str] = {}
+    ratios: dict[str, str] = {}
+    reference: float | None = None
+    paper_rows: dict[str, dict[str, str]] = {}
+    others: str | None = None
+
+    @property
+    def paper(self) -> published.PublishedTable:
+        """The paper's numbers; none for a table that the paper does not have."""
+        known = self.key in published.tables()
+        return published.table(self.key) if known else published.PublishedTable(self.key, (), {})
+
+
+@cache
+def _content(files: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+    """Tables and labels: further files add tables, labels, and rows to tables that are there."""
+    tables: dict[str, Any] = {}
+    labels: dict[str, dict[str, str]] = {}
+    for file in (str(FILE), *files):
+        try:
+            content = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+            for kind, names in content.get("labels", {}).items():
+                labels.setdefault(kind, {}).update(names)
+            for key, entry in content.get("tables", {}).items():
+                known = tables.get(key, {})
+                tables[key] = {**known, **entry, "rows": known.get("rows", []) + entry["rows"]}
+        except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"{file} is no layout of tables: {told}") from None
+    return tables, labels
+
+
+def tables(context: Context) -> tuple[str, ...]:
+    """Keys of all tables."""
+    return tuple(_content(context.layouts)[0])
+
+
+def read(table: str, context: Context) -> Layout:
+    """A table's layout. Raises `UserError` for a table, or a key of one, that does not exist."""
+    entries = _content(context.layouts)[0]
+    if table not in entries:
+        raise UserError(f"{table} is no table; there are {', '.join(entries)}")
+    return _checked(Layout, table, {"key": table, **entries[table]})
+
+
+def _checked(kind: type[Plain], table: str, content: Mapping[str, Any]) -> Any:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"layout of {table}: {where}: {first['msg'].lower()}") from None
+
+
+def models_of(layout: Layout, context: Context) -> tuple[Model, ...]:
+    """Models of a table, without those whose numbers stand in another table of the paper."""
+    known = [block for block in layout.paper.blocks if block in published.LABELS]
+    chosen = context.select(layout.models)
+    return tuple(m for m in chosen if not known or m.published in (None, *known))
+
+
+def columns_of(layout: Layout, context: Context) -> tuple[Column, ...]:
+    """Columns in order, one for each domain; a domain that is not ours has no tasks."""
+    found: list[Column] = []
+    for entry in layout.columns:
+        if "domains" not in entry:
+            found.append(_checked(Column, layout.key, entry))
+            continue
+        paper = [d for d in layout.paper.columns if d in published.DOMAINS]
+        ours = {domain.name: domain for domain in context.trained(layout.trained)}
+        names = [name for name in paper if name in ours]
+        if entry["domains"] == "configured":
+            names += sorted(ours.keys() - {*paper})
+        elif entry["domains"] == "published":
+            # Without a model the table is the paper's alone, on its own data.
+            names, ours = paper, ours if models_of(layout, context) else {}
+        for name in names:
+            absent = Domain(name=name, label=published.DOMAINS.get(name, name), tasks=())
+            domain = ours.get(name, absent)
+            column = Column(key=name, label=domain.label, domain=domain, stand_in=domain.stand_in)
+            found.append(column)
+    return tuple(found)
+
+
+def rows_of(layout: Layout, context: Context, *, needs: bool = False) -> list[Row]:
+    """Rows in order, every loop spelled out; with `needs` those that are not shown, too."""
+    entries = [*layout.rows, *(layout.needs if needs else ())]
+    return [row for entry in entries for row in _spelled(entry, {}, layout, context)]
+
+
+def _spelled(
+    entry: Mapping[str, Any], scope: Mapping[str, Any], layout: Layout, context: Context
+) -> Iterator[Row]:
+    loops = {variable: _values(given, context) for variable, given in entry.get("for", {}).items()}
+    for values in product(*loops.values()):
+        inner = {**scope, **dict(zip(loops, values, strict=True))}
+        if "rows" in entry:
+            for each in entry["rows"]:
+                yield from _spelled(each, inner, layout, context)
+        else:
+            yield _row(entry, inner, layout, context)
+
+
+def _values(given: Any, context: Context) -> list[Any]:
+    """Values of a variable: literal ones, and what a word stands for."""
+    lists = context.lists()
+    items = given if isinstance(given, list) else [given]
+    found = [value for item in items for value in lists.get(item, [item])]
+    return list(dict.fromkeys(found))
+
+
+def _row(
+    entry: Mapping[str, Any], scope: Mapping[str, Any], layout: Layout, context: Context
+) -> Row:
+    scope = dict(scope)
+    for variable in ("kept", "compressor", "trained"):
+        if variable in entry:
+            scope[variable] = _values(entry[variable], context)[0]
+    names = _values(scope.get("chain", entry.get("chain", [])), context)
+    if "chain" in scope:
+        scope["criterion"] = context.recipes[scope["chain"]].criterion
+    elif "criterion" in scope:
+        names = [context.variant(scope["criterion"], scope.get("ratio", context.main.ratio))]
+    elif "rule" in scope:
+        names = [scope["rule"]]
+    words = _words(scope, _content(context.layouts)[1])
+    told = {k: entry[k].format_map(words) for k in ("key", "label", "section") if k in entry}
+    source = {k: scope[k] for k in ("kept", "compressor", "trained") if k in scope}
+    plain = {k: v for k, v in entry.items() if k not in ("for", "chain")}
+    return _checked(Row, layout.key, {**plain, **told, **source, "names": names})
+
+
+def _words(scope: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """What the texts of a row may name: its loop's values, and their labels."""
+    found = {key: f"{value:g}" if key == "kept" else str(value) for key, value in scope.items()}
+    ratio = Fraction(scope.get("ratio", 1)).limit_denominator(1000)
+    paper = scope.get("criterion") in PAPER_CRITERIA
+    kinds = {"criterion": "criteria", "compressor": "compressors"}
+    for variable, kind in kinds.items():
+        found[f"{variable}_label"] = labels[kind].get(found.get(variable, ""), "")
+    return found | {
+        "whose": "the paper's criterion" if paper else "not the paper's",
+        "rule_label": found.get("rule", "").capitalize(),
+        "trained_label": published.DOMAINS.get(found.get("trained", ""), ""),
+        "ratio_label": str(ratio),
+        "ratio_key": "r_" + str(ratio).replace("/", "_"),
+    }
+
+
+# ---- what a table is made from -------------------------------------------------------------------
+
+
+def needed(table: str, context: Context) -> list[tuple[str, str, str, str]]:
+    """Evaluations of a table of accuracy: (model, domain trained on, recipe, domain tested on)."""
+    layout = read(table, context)
+    rows = [row for row in rows_of(layout, context, needs=True) if row.evaluate]
+    shown = [c.key for c in columns_of(layout, context) if c.domain and c.domain.tasks != ()]
+    trained = {domain.name for domain in context.domains}
+    return list(
+        dict.fromkeys(
+            (model.name, row.trained or tested, recipe, tested)
+            for model in models_of(layout, context)
+            for tested in shown
+            for row in rows
+            if row.trained is None or row.trained in trained
+            for recipe in _recipes(row, model, layout, context)
+        )
+    )
+
+
+def _recipes(row: Row, model: Model, layout: Layout, context: Context) -> list[str]:
+    """Recipes that a row is made from, of those that a run of this configuration makes."""
+    compressor = row.compressor or (Recipe.parse(row.recipe).compressor if row.recipe else None)
+    made = set(context.compressors)
+    if layout.blocks != "models":
+        made &= set(context.timed_compressors)
+        made &= set(context.composed if row.names else made)
+    if compressor and compressor not in made:
+        return []
+    if row.recipe:
+        return [row.recipe]
+    name = next(iter(row.names), None)
+    if name in RULES:
+        # An odd number of blocks has no half: nothing is run then.
+        drops = [model.units // 2] if name in context.rules and model.units % 4 == 0 else []
+    elif row.smallest:
+        drops = chain_drops(model, context, context.smallest_percent or RULE_KEPT)
+    elif name in context.chains and (row.trained or row.kept in context.kept_percent):
+        drops = [drops_for(row.kept, model.units, context.recipes[name].step)]
+    else:
+        drops = []
+    found = [Recipe.trimmed(name, d, model.units) for d in drops if d is not None]
+    return [str(recipe.compressed(compressor)) for recipe in found]
+
+
+def chain_drops(
+    model: Model, context: Context, kept: float | None = None, name: str | None = None
+) -> list[int]:
+    """Drops after every epoch of a chain, as far as `kept` percent or the fewest ever kept."""
+    step = (context.recipes[name] if name else context.main).step
+    ends = [drops_for(percent, model.units, step) for percent in context.kept_percent]
+    last = max(end for end in ends if end is not None)
+    wanted = drops_for(kept, model.units, step) if kept else None
+    return list(range(0, min(wanted or last, last) + 1, step))
+
+
+def needed_timings(context: Context) -> list[tuple[str, str]]:
+    """Measurements of throughput on a machine: (model or `random-SHAPE`, recipe)."""
+    made = [c for c in context.timed_compressors if c in context.compressors]
+    found: list[tuple[str, Recipe]] = []
+    for model in context.models if context.checkpoints else ():
+        ends = [
+            (name, drops_for(percent, model.units, context.recipes[name].step))
+            for name in context.chains
+            for percent in context.kept_percent
+        ]
+        kept = [Recipe.trimmed(name, d, model.units) for name, d in ends if d is not None]
+        found += [(model.name, Recipe(FULL_FT, compressor=c)) for c in (None, *made)]
+        found += [(model.name, recipe) for recipe in kept]
+        found += [(model.name, kept[0].compressed(c)) for c in made if c in context.composed]
+    for shape in context.shapes:
+        trims = [Recipe.shape(p, kept) for p in context.patterns for kept in context.timed_percent]
+        full = [Recipe.shape().compressed(c) for c in (None, *context.timed_compressors)]
+        composed = [trim.compressed(c) for trim in trims[:1] for c in context.composed]
+        found += [(f"random-{shape}", recipe) for recipe in (*full, *trims, *composed)]
+    return [(name, str(recipe)) for name, recipe in found]
+
+
+def needed_trainings(context: Context) -> list[tuple[str, str, str]]:
+    """Training that Table 9 times: (model, domain, recipe), of a chain every epoch's."""
+    return [
+        (model.name, context.timed.name, str(recipe))
+        for model in context.select("compared")
+        for recipe in (
+            FULL_FT,
+            SPARSE_FT,
+            *(
+                Recipe.trimmed(name, dropped, model.units)
+                for name in context.chains
+                for dropped in chain_drops(model, context, name=name)
+            ),
+        )
+    ]

@@ -1,0 +1,302 @@
+"""What a result file holds: one class for each kind, which alone reads and writes it.
+
+A file holds the fields of its class, `schema` (the version of these classes) and `content_sha256`
+(its seal). A writer makes a record of what it knows and what the library returned, and writes it:
+
+    Evaluation(**what_it_is, **result, provenance=job.provenance()).write(path)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
+
+from trimllm.base.errors import UserError
+from trimllm.base.files import SEAL, check_seal, read_json, sealed, write_json
+from trimllm_paper.recipe import Recipe, place_of
+
+SCHEMA = 1
+"""Version of the classes below; a file of another one was made by another version of the code."""
+VERSION, REMEDY = "schema", "delete it and run again"
+Units = list[Annotated[tuple[int, Literal["attention", "mlp"]], Strict(False)]]
+"""Block and kind of units; a list of pairs in JSON."""
+
+
+class Part(BaseModel):
+    """A part of a record. Types are taken as they are: "1" is no number, 1.0 is no count."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Record(Part):
+    """What all result files have: a model's name, and code, machine, data, settings behind it."""
+
+    PLACED: ClassVar[tuple[str, ...]] = ("model", "domain", "recipe")  # what its path says, too
+    model: str
+    provenance: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a file and check it against its seal, itself and its path.
+
+        Raises `UserError`, in one line, for a file that is missing, of another version, changed
+        after it was written, incomplete, or in another place than it says.
+        """
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise UserError(f"{path} is no JSON object; {REMEDY}")
+        _check_version(path, content)
+        if SEAL not in content:
+            raise UserError(f"{path} has no seal ({SEAL}); {REMEDY}")
+        check_seal(path, content)
+        fields = {key: value for key, value in content.items() if key not in (SEAL, VERSION)}
+        try:
+            record = cls.model_validate(fields)
+        except ValidationError as error:
+            raise UserError(f"{path}: {_problem(error)}; {REMEDY}") from None
+        record._check_place(path)
+        return record
+
+    def content(self) -> dict[str, Any]:
+        """What its file holds, sealed; for who writes it among other files."""
+        return sealed({VERSION: SCHEMA, **self.model_dump(mode="json")})
+
+    def write(self, path: str | Path) -> None:
+        """Write the file: whole, or not at all. Raises `UserError` for another record's path."""
+        self._check_place(path)
+        write_json(path, self.content())
+
+    def _check_place(self, path: str | Path) -> None:
+        place, kind = place_of(path), type(self).__name__.removesuffix("File").lower()
+        if place.kind != kind:
+            raise UserError(f"{path} is the path of another kind of result, not of {kind}")
+        for key in self.PLACED:
+            lies, says = str(getattr(place, key)), getattr(self, key)
+            if lies != says:
+                raise UserError(f"{path} says {key} {says!r} but lies under {lies!r}; {REMEDY}")
+
+
+class OfRecipe(Record):
+    """A record about a checkpoint: its recipe as text, and the keys of the chain it belongs to.
+
+    Of a dropping at once `criterion` is the rule and `step` all its units.
+    """
+
+    recipe: str
+    seed: int  # of the run that made it
+    criterion: str | None = None
+    ratio: float | None = None
+    step: int | None = None
+
+    @property
+    def parsed(self) -> Recipe:
+        """The recipe."""
+        return Recipe.parse(self.recipe)
+
+    @model_validator(mode="after")
+    def _chain_is_told(self) -> Self:
+        try:
+            of_chain = self.parsed.drop is not None
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        for key in ("criterion", "ratio", "step"):
+            if of_chain and getattr(self, key) is None:
+                raise ValueError(f"{self.recipe} was trimmed and lacks `{key}`")
+        return self
+
+
+class Evaluation(OfRecipe):
+    """Answers of a checkpoint to the documents of one task."""
+
+    PLACED = ("model", "domain", "recipe", "task")
+    domain: str  # that the checkpoint was trained on
+    task: str
+    tested: str  # domain of the task
+    checkpoint: str  # folder
+    n: int  # documents
+    acc: float  # percent, and its standard error and interval
+    stderr: float
+    ci95: list[float]
+    chance: float | None  # percent that blind guessing gets
+    correct: list[int]  # 1 or 0 a document, in order
+    document_hashes_sha256: str  # equal where answers can be paired
+    bytes: int  # of the weight files, and of the pretrained checkpoint's
+    bytes_full: int
+    units_kept: int
+    units_total: int
+    stand_in: str | None = None  # what the documents are, if not the column's own data set
+    compat: str | None = None  # "authors": what their code did
+    source: str = "documents"  # what lm-eval was given
+    lm_eval_version: str
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        answers = self.correct
+        if len(answers) != self.n or not answers or not set(answers) <= {0, 1}:
+            raise ValueError(f"`correct` is not a list of n = {self.n} 0s and 1s")
+        if abs(100 * sum(answers) / self.n - self.acc) > 0.01:
+            raise ValueError(f"acc {self.acc} is not the mean of `correct`")
+        return self
+
+
+class Pass(Part):
+    """A pass of training (`trimllm.train.PassRecord`): tokens without padding, loss in nats."""
+
+    documents: int
+    tokens: int
+    steps: int
+    seconds: float
+    loss: float
+    loss_last_quarter: float
+    trainable_parameters: int
+
+
+class Seconds(Part):
+    """Wall-clock time of an epoch's parts; a scan that another job made takes none."""
+
+    scan: float
+    train: float
+
+
+class Trained(OfRecipe):
+    """What records of training share."""
+
+    domain: str
+    epochs: int  # passes of the whole run
+    settings: dict[str, Any]  # `trimllm.train.TrainSettings`
+    parameters: int
+    units_left: int
+    units_total: int  # of the full model
+    attention_left: int
+    mlp_left: int
+    processes: dict[str, Any] | None = None  # who trained, where there were several
+
+
+class Epoch(Trained):
+    """An epoch of a chain: scan, drop, train a pass. Epoch 0 drops nothing. It always stays."""
+
+    epoch: int
+    trainable_blocks: list[int]  # of the whole run
+    units_dropped: Units  # in this epoch, in the order of the choice
+    ties: int | None  # candidates that equalled the last unit chosen; None without a drop
+    ties_attention: int | None = None
+    ties_mlp: int | None = None
+    margin: float | None  # score of the last unit chosen over the best one left
+    scan: dict[str, Any]  # every score: `trimllm.scan.to_record`
+    training: Pass
+    seconds: Seconds
+    compat: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        gone = self.units_total - self.units_left
+        if gone != self.parsed.dropped:
+            raise ValueError(f"{gone} units are gone, not as many as {self.recipe} says")
+        return self
+
+
+class Training(Trained):
+    """Full fine-tuning, a sparse one (`ratio` r), or a dropping at once (`rule`)."""
+
+    trainable_blocks: list[int] | None  # None: all
+    passes: list[Pass] = Field(min_length=1)
+    rule: str | None = None
+    units_dropped: Units | None = None
+
+
+class Compression(OfRecipe):
+    """Proof of a compressed checkpoint (`trimllm.compress`), with its engine's own facts."""
+
+    model_config = ConfigDict(extra="allow")
+    domain: str
+    method: str
+    engine: str
+    engine_version: str | None
+    loss: dict[Literal["dense", "compressed", "yardstick"], float]  # nats a token, held-back texts
+    yardstick: str
+    margin: float  # by which the loss may exceed the yardstick's
+    group_size: int | None
+    bytes: dict[str, int]  # of the weights by part, after and before
+    bytes_dense: dict[str, int]
+    seconds: dict[str, float]
+    calibration_texts: int
+    held_back_texts: int
+
+
+class ScanFile(Record):
+    """The scan of the untrained model."""
+
+    PLACED = ("model", "domain", "variant")
+    domain: str
+    variant: str = ""  # "authors": as their code scans
+    scan: dict[str, Any]  # `trimllm.scan.to_record`
+
+
+class Quartiles(Part):
+    """Median and quartiles of rounds, with the rounds themselves."""
+
+    median: float
+    q1: float
+    q3: float
+    samples: list[float] = []
+
+
+class Throughput(OfRecipe):
+    """A measurement of `trimllm.throughput`; it is open-ended, further fields are kept.
+
+    Without `baseline` (the full model's figures) and `speedup` it is the full model itself.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    PLACED = ("hardware", "model", "recipe")
+    hardware: str
+    label: str
+    domain: str | None = None  # of a checkpoint
+    compressor: str | None = None
+    pattern: str | None = None  # of a shape, in words
+    random_weights: bool  # whether it is a shape
+    decode_tokens_per_second: Quartiles
+    prefill_tokens_per_second: Quartiles
+    bytes: dict[str, int]  # of the weights: units, embeddings, head, total
+    units_kept: int
+    units_total: int
+    share_of_copy: float
+    achieved_bytes_per_second: float
+    peak_memory_bytes: int
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.compressor != self.parsed.compressor:
+            raise ValueError(f"compressor {self.compressor!r} is not that of {self.recipe}")
+        more = self.model_extra or {}
+        if ("baseline" in more) != ("speedup" in more):
+            raise ValueError("lacks one of `baseline` and `speedup`")
+        return self
+
+
+def _check_version(path: str | Path, content: dict[str, Any]) -> None:
+    if VERSION not in content:
+        raise UserError(
+            f"{path} is of a results folder of before the redesign (trim_both_r0.25_d3 is called "
+            "trim_paper now, bench throughput); move the folder away and run again"
+        )
+    if content[VERSION] != SCHEMA:
+        raise UserError(
+            f"{path} was made by another version (schema {content[VERSION]!r}, not {SCHEMA}); "
+            "read it by that version, or delete it and run again"
+        )
+
+
+def _problem(error: ValidationError) -> str:
+    """The first thing that is wrong with a file, in words."""
+    first = error.errors(include_url=False)[0]
+    name = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return f"lacks `{name}`"
+    if first["type"] == "extra_forbidden":
+        return f"holds `{name}`, which no such file has"
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    return f"`{name}` is {first['input']!r:.60}: {first['msg'][:1].lower()}{first['msg'][1:]}"

@@ -1,0 +1,327 @@
+"""A table of the paper, any of them, and its four forms: CSV, Markdown, LaTeX and plain text.
+
+A block belongs to one model. Its measured numbers and the published ones never share a line: each
+recipe has a line of ours and, under it, a line that names the paper and the paper's model. CSV is
+the complete form, one line a cell with everything known about it; the others show the same lines
+(`lines_of`).
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from trimllm.base.files import write_text
+from trimllm_paper import verdict
+from trimllm_paper.layout import Column
+from trimllm_paper.published import Value, bound_percent, display
+
+MARKS = {"✓": verdict.REPRODUCED, "~": verdict.SHAPE_ONLY, "✗": verdict.NOT_REPRODUCED}
+DAGGER = "†"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: what was measured, what the paper prints, and what the one says of the other.
+
+    `verdict` is None where the paper publishes nothing to compare with; `spread` the smallest and
+    largest, or the quartiles, of what `measured` stands for; `deviation` that over seeds, where it
+    is a mean of several; `sources` the files behind it; `details` more columns of the CSV.
+    """
+
+    measured: float | None = None
+    published: Value = None
+    verdict: str | None = None
+    n: int | None = None
+    ci95: tuple[float, float] | None = None
+    spread: tuple[float, float] | None = None
+    deviation: float | None = None
+    why: str = ""
+    sources: tuple[str, ...] = ()
+    details: Mapping[str, str | float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Line:
+    """The cells of one recipe, by column. A `section` is printed as a line when it changes."""
+
+    key: str
+    label: str
+    cells: Mapping[str, Cell]
+    section: str | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """The lines of one model; `published_as` names the paper's, which it is if `is_paper`."""
+
+    key: str
+    label: str
+    rows: tuple[Line, ...]
+    published_as: str | None = None
+    is_paper: bool = False
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything in the block was measured."""
+        return any(c.measured is not None for row in self.rows for c in row.cells.values())
+
+    @property
+    def heading(self) -> str:
+        """What the block is, in words."""
+        if not self.measured:
+            return f"{self.label}: the paper's numbers, nothing measured here"
+        if self.is_paper or not self.published_as:
+            return f"{self.label}: measured"
+        return f"{self.label}: measured, a stand-in for {self.published_as}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A whole table: `header` says above it what it stands on, `notes` below how it was made."""
+
+    key: str
+    title: str
+    columns: tuple[Column, ...]
+    blocks: tuple[Block, ...]
+    header: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    brackets: str = "95% interval"
+
+    def cell(self, block: str, row: str, column: str) -> Cell:
+        """One cell by its keys. Raises `KeyError` where there is none."""
+        lines = {(b.key, line.key): line for b in self.blocks for line in b.rows}
+        return lines[block, row].cells[column]
+
+    @property
+    def legend(self) -> str:
+        """What the marks mean, and what stands in brackets."""
+        marks = "; ".join(f"{mark} {name}" for mark, name in MARKS.items())
+        return (
+            f"Value ({self.brackets}) and verdict: {marks}; no mark: the paper has no such number. "
+            "The rules are in verdict.py of src/trimllm_paper, the reason for each cell in the "
+            f"CSV. {DAGGER} measured on stand-in data."
+        )
+
+
+def to_csv(table: Table) -> str:
+    """One line per cell, numbers unrounded, empty where a value does not exist."""
+    lines = [
+        {
+            "model": block.key,
+            "model_label": block.label,
+            "published_model": block.published_as,
+            "row": row.key,
+            "row_label": row.label,
+            "section": row.section,
+            "column": column.key,
+            "measured": cell.measured,
+            "n": cell.n,
+            **_bounds("ci95", cell.ci95),
+            **_bounds("spread", cell.spread),
+            "deviation": cell.deviation,
+            "published": bound_percent(cell.published),
+            "published_as_printed": cell.published if isinstance(cell.published, str) else None,
+            "verdict": cell.verdict,
+            "why": cell.why,
+            "stand_in": column.stand_in if cell.measured is not None else None,
+            **cell.details,
+            "sources": ";".join(cell.sources),
+        }
+        for block in table.blocks
+        for row in block.rows
+        for column in table.columns
+        for cell in [row.cells[column.key]]
+    ]
+    names = dict.fromkeys(name for line in lines for name in line if name != "sources")
+    frame = pd.DataFrame(lines, columns=[*names, "sources"], dtype=object)
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def _bounds(name: str, bounds: tuple[float, float] | None) -> dict[str, float | None]:
+    low, high = bounds or (None, None)
+    return {f"{name}_low": low, f"{name}_high": high}
+
+
+@dataclass(frozen=True)
+class Printed:
+    """One printed line: a `block` or `section` heading, what was `measured`, or the `paper`'s."""
+
+    kind: str
+    label: str
+    texts: tuple[str, ...] = ()
+
+
+def measured_text(cell: Cell, column: Column, *, interval_digits: int) -> str:
+    """A measured cell in words: `78.0 (71.8–83.2) ~`, or `not run`."""
+    if cell.measured is None:
+        return verdict.NOT_RUN if cell.verdict == verdict.NOT_RUN else "–"
+    text = f"{cell.measured:.{column.digits}f}{column.unit}"
+    bounds = cell.ci95 or cell.spread
+    if cell.deviation is not None:
+        text += f" ± {cell.deviation:.{column.digits}f}"
+    elif bounds and (
+        cell.ci95 or f"{bounds[0]:.1f}" != f"{bounds[1]:.1f}" or column.interval_digits
+    ):
+        digits = column.interval_digits
+        digits = min(interval_digits, column.digits) if digits is None else digits
+        text += f" ({bounds[0]:.{digits}f}–{bounds[1]:.{digits}f})"
+    mark = next((mark for mark, name in MARKS.items() if name == cell.verdict), "")
+    return f"{text} {mark}".rstrip()
+
+
+def lines_of(table: Table, columns: Sequence[Column], interval_digits: int = 1) -> list[Printed]:
+    """The lines that Markdown, LaTeX and text share, in order."""
+    found: list[Printed] = []
+    for block in table.blocks:
+        found.append(Printed("block", block.heading))
+        section = None
+        for row in block.rows:
+            cells = [(row.cells[column.key], column) for column in columns]
+            if row.section and row.section != section:
+                found.append(Printed("section", row.section))
+            section = row.section
+            if block.measured:
+                texts = [measured_text(c, col, interval_digits=interval_digits) for c, col in cells]
+                found.append(Printed("measured", row.label, tuple(texts)))
+            if block.published_as and any(cell.published is not None for cell, _ in cells):
+                label = f"paper, {block.published_as}" if block.measured else row.label
+                texts = [display(cell.published, column.digits) for cell, column in cells]
+                found.append(Printed("paper", label, tuple(texts)))
+    return found
+
+
+def _heading(column: Column, *, short: bool = False) -> str:
+    label = column.short if short and column.short else column.label
+    return label + (DAGGER if column.stand_in else "")
+
+
+def to_markdown(table: Table) -> str:
+    """GitHub Markdown, padded so that it reads as plain text too."""
+    grid = [["Recipe", *(_escape_markdown(_heading(column)) for column in table.columns)]]
+    for line in lines_of(table, table.columns):
+        label, *texts = map(_escape_markdown, (line.label, *line.texts))
+        if line.kind in ("block", "section"):
+            stars = "**" if line.kind == "block" else "*"
+            grid.append([f"{stars}{label}{stars}", *[""] * len(table.columns)])
+        elif line.kind == "paper":
+            grid.append([f"&nbsp; *{label}*", *(f"*{text}*" for text in texts)])
+        else:
+            grid.append([label, *texts])
+    # Headings are long and have the line for themselves: they do not widen the first column.
+    widths = [max(map(len, column)) for column in zip(*(r for r in grid if any(r[1:])), strict=True)]
+    grid.insert(1, ["-" * width for width in widths])
+    padded = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in grid]
+    above, below = (
+        "\n".join(f"- {_escape_markdown(line)}" for line in lines)
+        for lines in (table.header, (table.legend, *table.notes))
+    )
+    parts = [f"# {_escape_markdown(table.title)}", above, "\n".join(padded), below]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _escape_markdown(text: str) -> str:
+    # Underscores inside words (drop_30) and a `~` alone are literal on GitHub; the rest is not.
+    escaped = re.sub(r"([\\`*|\[\]])", r"\\\1", " ".join(text.split()))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    **{char: f"\\{char}" for char in "{}$&%#_"},
+    "^": r"\textasciicircum{}",
+    '"': r"''",
+    "–": "--",
+    **{"~": r"$\sim$", "<": r"$<$", ">": r"$>$", "|": r"$|$", "≥": r"$\geq$", "±": r"$\pm$"},
+    **{"×": r"$\times$", "→": r"$\to$", "·": r"$\cdot$", "δ": r"$\delta$", "²": r"$^2$"},
+    **{"†": r"$^\dagger$", "✓": r"$\surd$", "✗": r"$\times$"},
+    **{"[": "{[}", "]": "{]}"},  # a line that starts with [ would be read as an option of \\
+}
+
+
+def escape_latex(text: str) -> str:
+    """Text as LaTeX typesets it literally. One pass, so that nothing is escaped twice."""
+    return "".join(LATEX.get(char, char) for char in " ".join(text.split()))
+
+
+def to_latex(table: Table) -> str:
+    """A `table*` with booktabs rules; needs `\\usepackage{booktabs}`."""
+    count = len(table.columns) + 1
+    body = []
+    for line in lines_of(table, table.columns):
+        label, *texts = map(escape_latex, (line.label, *line.texts))
+        if line.kind in ("block", "section"):
+            rule, font = ("\\midrule", "bf") if line.kind == "block" else ("\\addlinespace", "it")
+            font = "\\textbf" if font == "bf" else "\\emph"
+            body += [rule, f"\\multicolumn{{{count}}}{{l}}{{{font}{{{label}}}}} \\\\"]
+        elif line.kind == "paper":
+            cells = [f"\\quad\\emph{{{label}}}", *(f"\\emph{{{text}}}" for text in texts)]
+            body.append(" & ".join(cells) + r" \\")
+        else:
+            body.append(" & ".join([label, *texts]) + r" \\")
+    heads = map(escape_latex, ["Recipe", *map(_heading, table.columns)])
+    caption = escape_latex(" ".join([f"{table.title}.", *_stopped(table.header)]))
+    notes = escape_latex(" ".join(_stopped((table.legend, *table.notes))))
+    out = [
+        "% \\usepackage{booktabs}",
+        "\\begin{table*}",
+        "\\centering\\footnotesize",
+        f"\\caption{{{caption}}}",
+        f"\\label{{tab:{table.key}}}",
+        f"\\begin{{tabular}}{{{'l' * count}}}",
+        "\\toprule",
+        " & ".join(heads) + r" \\",
+        *body,
+        "\\bottomrule",
+        "\\end{tabular}",
+        f"\\par\\smallskip\\parbox{{\\textwidth}}{{\\scriptsize {notes}}}",
+        "\\end{table*}",
+    ]
+    return "\n".join(out) + "\n"
+
+
+def _stopped(texts: Iterable[str]) -> list[str]:
+    """Texts as sentences."""
+    return [text if text.endswith((".", "!", "?")) else f"{text}." for text in texts]
+
+
+def to_text(table: Table, width: int = 120) -> str:
+    """Plain text for a terminal: intervals in whole points, notes wrapped to `width` characters."""
+    columns = [column for column in table.columns if column.terminal]
+    heads = ["", *(_heading(column, short=True) for column in columns)]
+    lines = lines_of(table, columns, interval_digits=0)
+    indent = {"measured": "", "paper": "  "}
+    body = [[indent[x.kind] + x.label, *x.texts] for x in lines if x.kind in indent]
+    widths = [max(map(len, column)) for column in zip(heads, *body, strict=True)]
+
+    def formatted(cells: list[str]) -> str:
+        return "  ".join(map(str.ljust, cells, widths)).rstrip()
+
+    out = [*_wrapped((table.title, *table.header), width), "", formatted(heads)]
+    for line in lines:
+        if line.kind == "block":
+            out += ["-" * min(width, sum(widths) + 2 * len(widths) - 2), line.label]
+        elif line.kind == "section":
+            out.append(f"({line.label})")
+        else:
+            out.append(formatted([indent[line.kind] + line.label, *line.texts]))
+    return "\n".join([*out, "", *_wrapped((table.legend, *table.notes), width)]) + "\n"
+
+
+def _wrapped(paragraphs: Iterable[str], width: int) -> list[str]:
+    how = {"width": width, "subsequent_indent": "  ", "break_long_words": False}
+    return [line for text in paragraphs for line in textwrap.wrap(text, **how)]
+
+
+def render(table: Table, stem: str | Path) -> None:
+    """Write stem.csv, stem.md, stem.tex and stem.txt, each atomically."""
+    stem = Path(stem)
+    forms = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex, ".txt": to_text}
+    texts = {suffix: form(table) for suffix, form in forms.items()}
+    for suffix, text in texts.items():
+        write_text(stem.parent / (stem.name + suffix), text)

@@ -165,12 +165,20 @@ class Column(Plain):
     unit: str = ""
     terminal: bool = True
     printed: str | None = None
+    times: float = 1
+    over: str | None = None
+    under: str | None = None
     domain: Domain | None = None
     size: str | None = None
     speed: str | None = None
     minutes: int | None = None
     share: int | None = None
     stand_in: str | None = None
+
+    @property
+    def epochs(self) -> int | None:
+        """Epochs that a column of time is about."""
+        return self.minutes or self.share
 
 
 class Row(Plain):
@@ -211,7 +219,6 @@ class Layout(Plain):
     stand_in: str | None = None
     label: str = "{model}"
     gpus: dict[str, str] = {}
-    ratios: dict[str, str] = {}
     reference: float | None = None
     paper_rows: dict[str, dict[str, str]] = {}
     others: str | None = None

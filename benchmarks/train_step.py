@@ -17,7 +17,8 @@ from common import arguments, load, median_seconds, questions, report
 from trimllm.base.precision import compute_dtype
 from trimllm.train import TrainSettings, set_trainable
 from trimllm.train.batching import examples_of, tensors_of
-from trimllm.train.loop import _step, answer_loss
+from trimllm.train.loop import _step
+from trimllm.train.loss import answer_loss
 from trimllm.train.team import ONE
 
 

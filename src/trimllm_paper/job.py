@@ -1,4 +1,4 @@
-"""What every script of the workflow does around its one library call."""
+"""What every script of the workflow does around its one call of the library."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
+
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm_paper.integrity import locks
+from trimllm_paper.integrity.provenance import Run, recorded
 
 
 class Tee:
@@ -40,7 +46,7 @@ class Tee:
 
 
 class Job:
-    """Environment, log and clear errors of one job.
+    """Environment, log, lock and clear errors of one job.
 
     Enter it before anything heavy is imported: it sets the number of threads and shuts the network.
     A `UserError` ends the job with its one line; any other exception with its traceback. While it
@@ -50,13 +56,22 @@ class Job:
     Args:
         snakemake: the object that Snakemake gives to a script.
         online: whether the job may use the network; never with a mirror.
-        model: whether the job loads a model.
+
+    Attributes:
+        how: what the job depends on (`depends.Depends`).
+        wildcards: of its rule, by name.
+        inputs: lists of files by name, also where there is one.
     """
 
-    def __init__(self, snakemake: Any, online: bool = False, model: bool = False) -> None:
-        self.snakemake, self.model = snakemake, model
+    def __init__(self, snakemake: Any, online: bool = False) -> None:
+        self.snakemake = snakemake
         self.online = online and snakemake.config["mirror"] is None
-        self.params: dict[str, Any] = dict(snakemake.params.items())
+        self.how: Mapping[str, Any] = snakemake.params.get("how", {})
+        self.wildcards: dict[str, str] = dict(snakemake.wildcards.items())
+        self.inputs = {
+            name: [found] if isinstance(found, str) else list(found)
+            for name, found in snakemake.input.items()
+        }
 
     def __enter__(self) -> Job:
         _set_environment(self.snakemake.threads, self.online)
@@ -64,45 +79,35 @@ class Job:
         path = Path(str(self.snakemake.log[0]))
         path.parent.mkdir(parents=True, exist_ok=True)
         words = [self.snakemake.rule.removesuffix("_kept"), *map(str, self.snakemake.wildcards)]
-        log = path.open("w", encoding="utf-8")
-        sys.stderr = sys.stdout = Tee(sys.__stderr__, log, " ".join(words))
-        self._lock_outputs(words)
-        if self.model:
-            from trimllm.base.registration import import_quickly
-
-            import_quickly()
-        from trimllm.base.machine import Run
-
-        self.run = Run().__enter__()
+        sys.stderr = sys.stdout = Tee(
+            sys.__stderr__, path.open("w", encoding="utf-8"), " ".join(words)
+        )
+        with ExitStack() as held:
+            self._lock_outputs(held, " ".join(words))
+            self.run = held.enter_context(Run())
+            self._held = held.pop_all()
         return self
 
-    def _lock_outputs(self, words: list[str]) -> None:
+    def _lock_outputs(self, held: ExitStack, what: str) -> None:
         """Wait until nobody else writes the outputs; end if they were made meanwhile."""
-        from trimllm.base import files
-        from trimllm.base.machine import recorded
-        from trimllm_paper.integrity import locks
-
         outputs = [Path(path) for path in self.snakemake.output]
         folder = Path(self.snakemake.config["results"], locks.FOLDER)
         name = files.content_hash(str(outputs[0].absolute()))[:32]
-        self._lock = locks.exclusive(folder / name, what=" ".join(words), output=str(outputs[0]))
-        waited = self._lock.__enter__()
+        waited = held.enter_context(
+            locks.exclusive(folder / name, what=what, output=str(outputs[0]))
+        )
         if waited and all(path.is_file() for path in outputs):
             made = {recorded(p).get("config_hash") for p in outputs if p.suffix == ".json"}
-            if self.settings()["config_hash"] in made:
+            if self.snakemake.params.get("config_hash") in made:
                 print("made by another job meanwhile; it is kept", file=sys.stderr)
-                self._lock.__exit__(None, None, None)
+                held.close()
                 sys.exit(0)
         for path in {path.parent for path in outputs} | set(outputs):
             files.remove_leftovers(path)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        from trimllm.base.errors import UserError
-        from trimllm.base.files import disk_full
-
-        self.run.__exit__(kind, error, trace)
-        self._lock.__exit__(None, None, None)
-        if error is not None and disk_full(error):
+        self._held.__exit__(kind, error, trace)
+        if error is not None and files.disk_full(error):
             print(f"error: no space left ({error}); make room and run again", file=sys.stderr)
         elif isinstance(error, UserError):
             print(f"error: {error}", file=sys.stderr)
@@ -112,32 +117,37 @@ class Job:
         if isinstance(error, Exception):
             sys.exit(1)
 
+    @property
+    def stamp(self) -> dict[str, str]:
+        """What a result must carry that its own job shall know again."""
+        return {"config_hash": self.snakemake.params.config_hash}
+
     def provenance(self, **extra: Any) -> dict[str, Any]:
         """Provenance of the job so far; its config hash covers what the job depends on."""
-        from trimllm.base import files
-
         manifest = self.snakemake.input.get("manifest")
         read = {"manifest_sha256": files.sha256_of(manifest)} if manifest else {}
-        return self.run.record(rule=self.snakemake.rule, **self.settings(), **read, **extra)
+        code = self.how.get("code")
+        return self.run.record(
+            code_hash=code, rule=self.snakemake.rule, **self.stamp, **read, **extra
+        )
 
-    def settings(self) -> dict[str, str]:
-        """What a result must carry that its own job shall know again: hash of its parameters."""
-        from trimllm.base.machine import config_hash
+    @property
+    def compute(self) -> Mapping[str, Any]:
+        """On what jobs run. It changes no result but by rounding, and so is no parameter."""
+        return self.snakemake.config["compute"]
 
-        return {"config_hash": config_hash(self.params)}
-
-    def load(self, manifest: str, dtype: str) -> tuple[Any, Any]:
-        """Load the checkpoint that a manifest belongs to, verified; streamed if it is to be.
+    def load(self, dtype: str) -> tuple[Any, Any]:
+        """Model and tokenizer of the job's checkpoint, verified; streamed if it is to be.
 
         Args:
             dtype: type that it is to run in. Compressed weights have their own.
         """
-        from trimllm import checkpoint
-        from trimllm.base import files, kernels
+        from trimllm import checkpoint  # only jobs with a model need torch
+        from trimllm.base import kernels
         from trimllm.base.precision import compute_dtype
 
-        how: Mapping[str, Any] = self.params["loading"]
-        folder, device, place = Path(manifest).parent, how["device"], self.compute["weights_on"]
+        how, folder = self.how["loading"], Path(self.snakemake.input.manifest).parent
+        device, place = how["device"], self.compute["weights_on"]
         compressed = kernels.method_of(files.read_json(folder / "config.json"))
         found = compute_dtype("float32" if compressed else dtype, device)
         if place != "device" and not compressed:
@@ -145,52 +155,15 @@ class Job:
         trusted = how["trust_remote_code"]
         return checkpoint.load(folder, dtype=found, device=device, trust_remote_code=trusted)
 
-    @property
-    def compute(self) -> Mapping[str, Any]:
-        """On what jobs run. It changes no result but by rounding, and so is no parameter."""
-        return self.snakemake.config["compute"]
-
-    def train(
-        self, recipe: str, record_name: str, arguments: dict[str, Any], hashes: dict[str, str]
-    ) -> None:
-        """Train by a recipe, from the checkpoint of the job's input to that of its output."""
-        from trimllm.train import TrainJob, make_checkpoint
-
-        inputs, processes = self.snakemake.input, self.compute["processes"]
-        work = TrainJob(
-            recipe=recipe,
-            checkpoint=str(Path(inputs.manifest).parent),
-            train=str(inputs.train),
-            calibration=inputs.get("calibration"),
-            scan=inputs.get("scan"),
-            settings=self.params["settings"],
-            arguments=arguments,
-            processes=processes,
-            threads=max(1, self.snakemake.threads // processes),
-            offload=self.compute["offload"],
-            weights_on=self.compute["weights_on"],
-            stamp=self.settings(),
-            **self.params["loading"],
-        )
-        seed = self.params["settings"]["seed"]
-        make_checkpoint(
-            work,
-            Path(self.snakemake.output.manifest).parent,
-            record_name=record_name,
-            provenance=lambda: self.provenance(data_hashes=hashes, seed=seed),
-        )
-
-    def data_hashes(self, domain_report: str) -> dict[str, str]:
-        """sha256 of every file of a prepared domain, each file checked against it."""
-        from trimllm.base import files
-        from trimllm.base.errors import UserError
-
-        folder = Path(domain_report).parent
-        expected: dict[str, str] = files.read_json(domain_report)["files"]
+    def data_hashes(self) -> dict[str, str]:
+        """sha256 of every file of the job's prepared domain, each file checked against it."""
+        report = Path(self.snakemake.input.report)
+        expected: dict[str, str] = files.read_json(report)["files"]
         for name, sha256 in expected.items():
-            if not (folder / name).is_file() or files.sha256_of(folder / name) != sha256:
-                remedy = f"delete {folder} and run again"
-                raise UserError(f"{folder / name} is not what {domain_report} says; {remedy}")
+            path = report.parent / name
+            if not path.is_file() or files.sha256_of(path) != sha256:
+                remedy = f"delete {report.parent} and run again"
+                raise UserError(f"{path} is not what {report} says; {remedy}")
         return expected
 
 

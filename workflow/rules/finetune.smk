@@ -1,64 +1,73 @@
-# The two baselines without trimming. Both see the same documents in the same order.
+# What is trained in one piece: the two baselines without trimming, and the droppings by rule.
 
 
 rule full_ft:
     input:
-        unpack(base_files),
-        train="<results>/data/{domain}/train.jsonl",
-        report="<results>/data/{domain}/report.json",
+        unpack(inputs("full_ft")),
     output:
-        manifest="<results>/models/{model}/{domain}/full_ft/manifest.json",
-        weights="<results>/models/{model}/{domain}/full_ft/model.safetensors",
-        record="<results>/models/{model}/{domain}/full_ft/training.json",
+        manifest=PATHS.manifest("{model}", "{domain}", "full_ft"),
+        weights=PATHS.weights("{model}", "{domain}", "full_ft"),
+        record=PATHS.training("{model}", "{domain}", "full_ft"),
     log:
-        "logs/full_ft/{model}/{domain}.log",
+        log("full_ft", "{model}", "{domain}"),
     benchmark:
-        "<results>/benchmarks/full_ft/{model}/{domain}.tsv"
+        PATHS.job_times("full_ft", "{model}", "{domain}")
     priority: 10
     threads: TEAM_THREADS
     resources:
-        mem_mb=memory_for("full_ft"),
-        runtime=runtime_for("full_ft"),
+        mem_mb=memory("full_ft"),
+        runtime=runtime("full_ft"),
         gpu=TEAM_GPUS,
     params:
-        epochs=config["finetune"]["epochs"],
-        documents=config["finetune"]["documents"],
-        ratio=None,
-        criterion="both",
-        settings=train_settings,
-        loading=loading,
-        code=CODE["train"],
+        how=how("full_ft"),
+        config_hash=noted("full_ft"),
     message:
         "fine-tune {wildcards.model} on {wildcards.domain}, all blocks"
     script:
-        "../scripts/finetune.py"
+        "../scripts/train.py"
 
 
 use rule full_ft as sparse_ft with:
     input:
-        unpack(base_files),
-        train="<results>/data/{domain}/train.jsonl",
-        report="<results>/data/{domain}/report.json",
-        scan="<results>/scans/{model}/{domain}.json",
+        unpack(inputs("sparse_ft")),
     output:
-        manifest="<results>/models/{model}/{domain}/sparse_ft/manifest.json",
-        weights="<results>/models/{model}/{domain}/sparse_ft/model.safetensors",
-        record="<results>/models/{model}/{domain}/sparse_ft/training.json",
+        manifest=PATHS.manifest("{model}", "{domain}", "sparse_ft"),
+        weights=PATHS.weights("{model}", "{domain}", "sparse_ft"),
+        record=PATHS.training("{model}", "{domain}", "sparse_ft"),
     log:
-        "logs/sparse_ft/{model}/{domain}.log",
+        log("sparse_ft", "{model}", "{domain}"),
     benchmark:
-        "<results>/benchmarks/sparse_ft/{model}/{domain}.tsv"
+        PATHS.job_times("sparse_ft", "{model}", "{domain}")
     resources:
-        mem_mb=memory_for("sparse_ft"),
-        runtime=runtime_for("sparse_ft"),
+        mem_mb=memory("sparse_ft"),
+        runtime=runtime("sparse_ft"),
         gpu=TEAM_GPUS,
     params:
-        epochs=config["finetune"]["epochs"],
-        documents=config["finetune"]["documents"],
-        ratio=TRIM["ratio"],
-        criterion="both",
-        settings=train_settings,
-        loading=loading,
-        code=CODE["train"],
+        how=how("sparse_ft"),
+        config_hash=noted("sparse_ft"),
     message:
-        "fine-tune {wildcards.model} on {wildcards.domain}, r = {params.ratio}"
+        "fine-tune {wildcards.model} on {wildcards.domain}, the most important blocks"
+
+
+# Droppings by rule (Table 3): half of the blocks at once, then fine-tuning.
+use rule full_ft as drop_at_once with:
+    input:
+        unpack(inputs("at_once")),
+    output:
+        manifest=temp(PATHS.manifest("{model}", "{domain}", AT_ONCE)),
+        weights=temp(PATHS.weights("{model}", "{domain}", AT_ONCE)),
+        record=PATHS.training("{model}", "{domain}", AT_ONCE),
+    log:
+        log("drop_at_once", "{model}", "{domain}", AT_ONCE),
+    benchmark:
+        PATHS.job_times("drop_at_once", "{model}", "{domain}", AT_ONCE)
+    priority: 0
+    resources:
+        mem_mb=memory("sparse_ft"),
+        runtime=runtime("sparse_ft"),
+        gpu=TEAM_GPUS,
+    params:
+        how=how("at_once"),
+        config_hash=noted("at_once"),
+    message:
+        "drop {wildcards.drop} units of {wildcards.model} at once ({wildcards.by}), fine-tune on {wildcards.domain}"

@@ -2,55 +2,41 @@
 # the criterion and the ratio, so it is made once.
 
 
-rule initial_scan:
+rule scan:
     input:
-        unpack(base_files),
-        calibration="<results>/data/{domain}/calibration.jsonl",
-        report="<results>/data/{domain}/report.json",
+        unpack(inputs("scan")),
     output:
-        "<results>/scans/{model}/{domain}.json",
+        PATHS.scan("{model}", "{domain}"),
     log:
-        "logs/initial_scan/{model}/{domain}.log",
+        log("scan", "{model}", "{domain}"),
     benchmark:
-        "<results>/benchmarks/initial_scan/{model}/{domain}.tsv"
+        PATHS.job_times("scan", "{model}", "{domain}")
     # Every chain waits for it.
     priority: 30
-    threads: config["compute"]["threads"]
+    threads: CONFIG.compute.threads
     resources:
-        mem_mb=memory_for("scan"),
-        runtime=runtime_for("scan"),
+        mem_mb=memory("scan"),
+        runtime=runtime("scan"),
         gpu=GPUS,
     params:
-        scanned=None,
-        residual_fault=False,
-        row_budget=TRIM["row_budget"],
-        dtype=config["compute"]["dtype"],
-        seed=config["seed"],
-        loading=loading,
-        code=CODE["train"],
+        how=how("scan"),
+        config_hash=noted("scan"),
     message:
         "scan {wildcards.model} on {wildcards.domain}"
     script:
-        "../scripts/initial_scan.py"
+        "../scripts/scan.py"
 
 
 # What `compat: authors` starts from: their residual fault, on documents that are reported.
-use rule initial_scan as initial_scan_authors with:
+use rule scan as scan_authors with:
     input:
-        unpack(base_files),
-        calibration=lambda wildcards: test_files(wildcards.domain)[0],
-        report="<results>/data/{domain}/report.json",
+        unpack(inputs("scan", variant=AUTHORS)),
     output:
-        "<results>/scans/{model}/{domain}.authors.json",
+        PATHS.scan("{model}", "{domain}", AUTHORS),
     log:
-        "logs/initial_scan/{model}/{domain}.authors.log",
+        log("scan", "{model}", f"{{domain}}.{AUTHORS}"),
     benchmark:
-        "<results>/benchmarks/initial_scan/{model}/{domain}.authors.tsv"
+        PATHS.job_times("scan", "{model}", f"{{domain}}.{AUTHORS}")
     params:
-        scanned=settings.AUTHORS_DOCUMENTS,
-        residual_fault=True,
-        row_budget=TRIM["row_budget"],
-        dtype=config["compute"]["dtype"],
-        seed=config["seed"],
-        loading=loading,
-        code=CODE["train"],
+        how=how("scan", variant=AUTHORS),
+        config_hash=noted("scan", variant=AUTHORS),

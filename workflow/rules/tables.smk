@@ -1,132 +1,126 @@
-# Tables 3 to 6, 8 and 9. Their inputs are in common_tables.smk; each is built by the module of its name
-# in trimllm_paper.tables, whose arguments are the rule's inputs and params.
+# The paper's tables. What each is made from, and its rows and columns, is in trimllm_paper/layout.yaml.
 
 
-rule table3:
+def rendered(table):
+    """The forms of a table; the plain text stands in the report."""
+    shown = {"caption": f"../report/{table}.rst", "category": "2. Tables"}
+    forms = {form: PATHS.table(table, f".{form}") for form in ("csv", "md", "tex")}
+    return forms | {"txt": report(PATHS.table(table, ".txt"), **shown)}
+
+
+rule table1:
     input:
-        evals=rendered_from(recipe_evaluations(table3_recipes)),
+        **TARGETS.table("table1"),
     output:
-        multiext("<results>/tables/table3", ".csv", ".md", ".tex"),
-        report("<results>/tables/table3.txt", caption="../report/table3.rst", category="4. Tables"),
+        **rendered("table1"),
     log:
-        "logs/table3.log",
+        log("table1"),
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
-        build={
-            "models": model_rows(TABLE_MODELS),
-            "domains": [column_of(domain) for domain in TABLE_DOMAINS],
-            "criteria": [*TABLES["criteria"], *COMPAT],
-            "rules": TABLES["rules"],
-            "seed": config["seed"],
-            **chain_options(),
-        },
-        code=CODE["table2"],
+        context=TARGETS.context(),
+        code=code_hash("table"),
     message:
         "render {rule}"
     script:
         "../scripts/table.py"
 
 
-use rule table3 as table4 with:
+use rule table1 as table2 with:
     input:
-        evals=rendered_from(cross_evaluations(TABLES["near"], near_domains())),
+        **TARGETS.table("table2"),
     output:
-        multiext("<results>/tables/table4", ".csv", ".md", ".tex"),
-        report("<results>/tables/table4.txt", caption="../report/table4.rst", category="4. Tables"),
+        **rendered("table2"),
     log:
-        "logs/table4.log",
+        log("table2"),
     params:
-        build={
-            "models": model_rows(TABLE_MODELS),
-            "domains": [column_of(domain) for domain in near_domains()],
-            "criteria": TRIM["criteria"],
-            "kept_percent": cross_percent(),
-            "near": TABLES["near"],
-            "seed": config["seed"],
-            **chain_options(),
-        },
-        code=CODE["table2"],
+        context=TARGETS.context(),
+        code=code_hash("table"),
 
 
-use rule table3 as table5 with:
+use rule table1 as table3 with:
     input:
-        evals=rendered_from(cross_evaluations(DOMAINS, DOMAINS)),
+        **TARGETS.table("table3"),
     output:
-        multiext("<results>/tables/table5", ".csv", ".md", ".tex"),
-        report("<results>/tables/table5.txt", caption="../report/table5.rst", category="4. Tables"),
+        **rendered("table3"),
     log:
-        "logs/table5.log",
+        log("table3"),
     params:
-        build={
-            "models": model_rows(TABLE_MODELS),
-            "domains": [column_of(domain) for domain in DOMAINS],
-            "criteria": TRIM["criteria"],
-            "kept_percent": cross_percent(),
-            "seed": config["seed"],
-            **chain_options(),
-        },
-        code=CODE["table2"],
+        context=TARGETS.context(),
+        code=code_hash("table"),
 
 
-use rule table3 as table6 with:
+use rule table1 as table4 with:
     input:
-        evals=rendered_from(recipe_evaluations(table6_recipes)),
+        **TARGETS.table("table4"),
     output:
-        multiext("<results>/tables/table6", ".csv", ".md", ".tex"),
-        report("<results>/tables/table6.txt", caption="../report/table6.rst", category="4. Tables"),
+        **rendered("table4"),
     log:
-        "logs/table6.log",
+        log("table4"),
     params:
-        build={
-            "models": model_rows(TABLE_MODELS),
-            "domains": [column_of(domain) for domain in TABLE_DOMAINS],
-            "criteria": TABLES["criteria"],
-            "ratios": TABLES["ratios"],
-            "drops_per_epoch": TRIM["drops_per_epoch"],
-            "seed": config["seed"],
-        },
-        code=CODE["table2"],
+        context=TARGETS.context(),
+        code=code_hash("table"),
 
 
-use rule table3 as table8 with:
+use rule table1 as table5 with:
     input:
-        evals=rendered_from(opt_evaluations()),
+        **TARGETS.table("table5"),
     output:
-        multiext("<results>/tables/table8", ".csv", ".md", ".tex"),
-        report("<results>/tables/table8.txt", caption="../report/table8.rst", category="4. Tables"),
+        **rendered("table5"),
     log:
-        "logs/table8.log",
+        log("table5"),
     params:
-        build={
-            "models": model_rows(opt_models()),
-            "domains": [column_of(d) for m in opt_models()[:1] for d in domains_of(m)],
-            "criteria": TRIM["criteria"],
-            "kept_percent": TRIM["kept_percent"],
-            "seed": config["seed"],
-            **chain_options(),
-        },
-        code=CODE["table2"],
+        context=TARGETS.context(),
+        code=code_hash("table"),
 
 
-use rule table3 as table9 with:
+use rule table1 as table6 with:
     input:
-        trainings=rendered_from(timed_trainings()),
-        chains=rendered_from(timed_chains()),
-        manifests=rendered_from(timed_manifests()),
+        **TARGETS.table("table6"),
     output:
-        multiext("<results>/tables/table9", ".csv", ".md", ".tex"),
-        report("<results>/tables/table9.txt", caption="../report/table9.rst", category="4. Tables"),
+        **rendered("table6"),
     log:
-        "logs/table9.log",
+        log("table6"),
     params:
-        build={
-            "models": model_rows(TABLE_MODELS),
-            "domain": column_of(timed_domain()),
-            "runs": {criterion: run_name(criterion) for criterion in TRIM["criteria"]},
-            "ratio": TRIM["ratio"],
-            "seed": config["seed"],
-        },
-        code=CODE["table2"],
+        context=TARGETS.context(),
+        code=code_hash("table"),
+
+
+use rule table1 as table7 with:
+    input:
+        **TARGETS.table("table7"),
+    output:
+        **rendered("table7"),
+    log:
+        log("table7"),
+    params:
+        context=TARGETS.context(),
+        code=code_hash("table"),
+
+
+use rule table1 as table8 with:
+    input:
+        **TARGETS.table("table8"),
+    output:
+        **rendered("table8"),
+    log:
+        log("table8"),
+    params:
+        context=TARGETS.context(),
+        code=code_hash("table"),
+
+
+use rule table1 as table9 with:
+    input:
+        **TARGETS.table("table9"),
+    output:
+        **rendered("table9"),
+    log:
+        log("table9"),
+    params:
+        context=TARGETS.context(),
+        code=code_hash("table"),
+
+

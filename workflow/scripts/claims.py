@@ -4,27 +4,9 @@ from pathlib import Path
 
 from trimllm_paper.job import Job
 
-with Job(snakemake):
-    from trimllm_paper.chains import Run
-    from trimllm_paper.claims import claims
-    from trimllm_paper.claims.claim_checks import CHECKS
-    from trimllm_paper.claims.evidence import Evidence
+with Job(snakemake) as job:
+    from trimllm_paper import claims
+    from trimllm_paper.frame import Frame
 
-    found, shared = snakemake.input, snakemake.params.shared
-    evidence = [
-        Evidence(
-            found.evaluations,
-            found.records,
-            found.trainings,
-            found.timings,
-            model,
-            shared["domains"],
-            Run(float(shared["ratio"]), shared["drops_per_epoch"]),
-        )
-        for model in snakemake.params.models
-    ]
-    claims.write(
-        [claims.report(one, CHECKS) for one in evidence],
-        evidence[0].sources,
-        Path(snakemake.output.md).with_suffix(""),
-    )
+    stem = Path(snakemake.output.md).with_suffix("")
+    claims.write(Frame.of(**job.inputs), snakemake.params.contexts, stem)

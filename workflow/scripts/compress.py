@@ -4,29 +4,37 @@ from pathlib import Path
 
 from trimllm_paper.job import Job
 
-with Job(snakemake, model=True) as job:
+with Job(snakemake) as job:
     from trimllm.compress import CompressSettings, compress
     from trimllm.compress.calibration import shares
     from trimllm.data import read_documents
+    from trimllm_paper.records import Compression
 
-    params, wildcards = snakemake.params, snakemake.wildcards
-    hashes = job.data_hashes(snakemake.input.report)
+    how, told = job.how, job.wildcards
+    hashes = job.data_hashes()
     documents = read_documents(snakemake.input.train)
     pairs = [(one.prompt, one.choices[one.answer]) for one in documents]
-    texts, held_back = shares(pairs, params.calibration, params.held_back)
+    texts, held_back = shares(pairs, how["calibration"], how["held_back"])
     engine_file = snakemake.input.get("engine")
+    place = {"model": told["model"], "domain": told["domain"]}
+    place["recipe"] = f"{told['dense']}+{told['compressor']}"
     compress(
-        wildcards.compressor,
+        told["compressor"],
         Path(snakemake.input.manifest).parent,
         texts,
         held_back,
         Path(snakemake.output.manifest).parent,
-        engine=params.engine,
+        engine=how["engine"],
         settings=CompressSettings(
-            **params.settings,
+            **how["settings"],
             threads=snakemake.threads,
-            device=params.loading["device"],
+            device=how["loading"]["device"],
             python=Path(Path(engine_file).read_text().strip()) if engine_file else None,
         ),
-        provenance=lambda: job.provenance(data_hashes=hashes, seed=params.settings["seed"]),
+        record=lambda found: {
+            "compression": Compression(
+                **place, **how["chain"], **found, provenance=job.stamp
+            ).content()
+        },
+        provenance=lambda: job.provenance(data_hashes=hashes, seed=how["settings"]["seed"]),
     )

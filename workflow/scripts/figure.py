@@ -1,21 +1,13 @@
-"""Draw one figure of the paper; the rule is named after the module."""
+"""Draw the figure that the output is named after."""
 
 from importlib import import_module
 from pathlib import Path
 
 from trimllm_paper.job import Job
 
-with Job(snakemake):
-    from trimllm_paper.chains import Run
+with Job(snakemake) as job:
+    from trimllm_paper.frame import Frame
 
-    params = snakemake.params
-    shared = params.shared
-    module = import_module("trimllm_paper.figures." + snakemake.rule.removeprefix("draw_"))
-    module.draw(
-        *([*snakemake.input.get(name)] for name in params.inputs),
-        params.model,
-        shared["domains"],
-        Path(snakemake.output.png).with_suffix(""),
-        criteria=shared["criteria"],
-        run=Run(float(shared["ratio"]), shared["drops_per_epoch"]),
-    )
+    stem = Path(snakemake.output.png).with_suffix("")
+    module = import_module(f"trimllm_paper.figures.{stem.name.partition('_')[0]}")
+    module.draw(Frame.of(**job.inputs), snakemake.params.context, stem)

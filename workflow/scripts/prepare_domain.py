@@ -5,14 +5,15 @@ from pathlib import Path
 from trimllm_paper.job import Job
 
 with Job(snakemake, online=True) as job:
-    from trimllm.data import prepare
+    from trimllm.data.prepare import prepare
 
+    how = job.how
     prepare(
-        snakemake.params.spec,
+        how["spec"],
         Path(snakemake.output.report).parent,
         downloads=snakemake.config["downloads"],
-        seed=snakemake.params.seed,
-        limits=snakemake.params.limits,
-        wheels=snakemake.params.wheels,
-        provenance=job.settings(),
+        seed=how["seed"],
+        limits=how["limits"],
+        wheels=how["wheels"],
+        provenance=job.stamp,
     )

@@ -1,20 +1,14 @@
-"""Build and render the table that the rule is named after."""
+"""Build and render the table that the output is named after."""
 
-from importlib import import_module
 from pathlib import Path
 
 from trimllm_paper.job import Job
 
+with Job(snakemake) as job:
+    from trimllm_paper import grid, render
+    from trimllm_paper.frame import Frame
+    from trimllm_paper.layout import Context
 
-def as_list(files):
-    """Files of one input name, of which Snakemake hands over a single one as a text."""
-    return [files] if isinstance(files, str) else list(files)
-
-
-with Job(snakemake):
-    from trimllm_paper.tables.render import render
-
-    module = import_module(f"trimllm_paper.tables.{snakemake.rule}")
-    inputs = {name: as_list(files) for name, files in snakemake.input.items()}
-    table = module.build(**inputs, **snakemake.params.build)
-    render(table, Path(snakemake.output[0]).with_suffix(""))
+    stem = Path(snakemake.output[0]).with_suffix("")
+    context = Context.of(snakemake.params.context)
+    render.render(grid.build(stem.name, Frame.of(**job.inputs), context), stem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -32,13 +33,17 @@ class Processes:
 ALONE = Processes()
 
 
-def end_with_standard_input() -> None:
-    """End this process when its standard input ends, as it does when who started it is killed."""
+def end_with(parent: int, look: float = 1.0) -> None:
+    """End this process when its parent is gone, however that was ended.
+
+    Args:
+        parent: its process id, told by itself: it may be gone before this process looks.
+        look: seconds between two looks.
+    """
 
     def watch() -> None:
-        # Not sys.stdin: its lock would be held when the interpreter ends.
-        while os.read(0, 1):
-            pass
+        while os.getppid() == parent:
+            time.sleep(look)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

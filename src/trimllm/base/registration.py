@@ -1,7 +1,8 @@
 """Make transformers know trimmed checkpoints, without importing it before anyone needs it.
 
 Importing transformers takes seconds, which programs that only prepare data or draw tables need
-not pay. Trimmed classes are registered when transformers is imported, or at once if it already is.
+not pay. Trimmed classes are registered when transformers is imported, or at once if it already is;
+without that hook `AutoModelForCausalLM.from_pretrained` would refuse what trimllm has saved.
 """
 
 from __future__ import annotations
@@ -9,27 +10,10 @@ from __future__ import annotations
 import gc
 import importlib.util
 import sys
+from collections.abc import Callable
 from importlib.abc import Loader, MetaPathFinder
 from types import ModuleType
 from typing import Any
-
-from trimllm.base import kernels
-
-
-def register() -> None:
-    """Register the trimmed model classes with transformers' auto classes.
-
-    The kernels of compressed checkpoints are made ready too: transformers imports them itself.
-    """
-    kernels.prepare()
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    from trimllm.units.modeling_trimllm import TRIM_CLASSES
-
-    for model_class in TRIM_CLASSES.values():
-        config_class = model_class.config_class
-        AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
-        AutoModelForCausalLM.register(config_class, model_class, exist_ok=True)
 
 
 class _AfterImport(MetaPathFinder):
@@ -38,38 +22,41 @@ class _AfterImport(MetaPathFinder):
     Later would be too late: its modules import each other in circles.
     """
 
+    def __init__(self, register: Callable[[], object]) -> None:
+        self.register = register
+
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
         if fullname != "transformers":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
         if spec is not None and spec.loader is not None:
-            spec.loader = _RegisteringLoader(spec.loader)
+            spec.loader = _RegisteringLoader(spec.loader, self.register)
         return spec
 
 
 class _RegisteringLoader(Loader):
-    def __init__(self, loader: Any) -> None:
-        self.loader = loader
+    def __init__(self, loader: Any, register: Callable[[], object]) -> None:
+        self.loader, self.register = loader, register
 
     def create_module(self, spec: Any) -> ModuleType | None:
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
         self.loader.exec_module(module)
-        register()
+        self.register()
 
 
-def register_when_needed() -> None:
-    """Register now if transformers is there, else when it is imported."""
+def register_when_needed(register: Callable[[], object]) -> None:
+    """Call `register` now if transformers is there, else when it is imported."""
     if "transformers" in sys.modules:
         register()
     elif not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _AfterImport())
+        sys.meta_path.insert(0, _AfterImport(register))
 
 
-def import_quickly() -> None:
-    """Import what a process with a model needs, in two thirds of the time; only in own processes.
+def import_quickly(room: str = "trimllm.checkpoint") -> None:
+    """Import a room with models in two thirds of the time; only in processes of one's own.
 
     Without scikit-learn and SciPy, which serve assisted generation and object detection; without
     looking for garbage, of which imports leave none, in thousands of modules time and again.
@@ -82,7 +69,6 @@ def import_quickly() -> None:
         for module in (import_utils, transformers.utils):
             setattr(module, name, lambda: False)
 
-    import trimllm.checkpoint  # noqa: F401
-
+    importlib.import_module(room)
     gc.freeze()
     gc.enable()

@@ -8,6 +8,7 @@ weights for whoever passes `trust_remote_code=True` without having trimllm.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -23,17 +24,16 @@ from transformers.utils import logging
 
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
-from trimllm.units import modeling_trimllm, supported_families
+from trimllm.units import adapter_of, supported_families
 from trimllm.units.adapters import family_of
 
-MODELING_FILE = Path(modeling_trimllm.__file__)
 # Never split: one declared output per checkpoint, whatever its size.
 ONE_FILE = "1000000GB"
 # Starts of names of files that a changed checkpoint shares with its source. What describes the
 # source itself, manifest and records, is not among them.
 TAKEN_OVER = (
     *("tokenizer", "special_tokens", "added_tokens", "chat_template", "vocab", "merges"),
-    *("generation_config", MODELING_FILE.name),
+    *("generation_config", "modeling_"),
 )
 
 
@@ -197,7 +197,8 @@ def write(
     files.write_json(directory / "config.json", config)
     tokenizer.save_pretrained(directory)
     if getattr(model.config, "units", None) is not None:
-        shutil.copyfile(MODELING_FILE, directory / MODELING_FILE.name)
+        modeling = Path(inspect.getfile(adapter_of(model).trimmed))
+        shutil.copyfile(modeling, directory / modeling.name)
 
 
 def write_tensors(

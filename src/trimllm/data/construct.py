@@ -34,19 +34,16 @@ class Item:
 
 def words(how: Mapping[str, Any]) -> str:
     """The construction in words, as a table's header states it."""
-    kind = how.get("kind", "own")
-    count = how.get("choices", 4)
-    if kind == "label":
-        labels = list(how["labels"])
-        shown = ", ".join(label.strip() for label in labels)
-        return f"which {how.get('noun', 'subject')} a question is about, of {len(labels)}: {shown}"
-    if kind == "answer":
-        return f"choose the answer among the answers to {count - 1} other questions"
-    if kind == "question":
-        return f"choose the question that a text answers, among {count}"
-    if kind == "text":
-        return "the answer's text alone, to train on"
-    return "the data set's own question and choices"
+    labels, count = list(how.get("labels", ())), how.get("choices", 4)
+    shown = ", ".join(label.strip() for label in labels)
+    return {
+        "label": f"which {how.get('noun', 'subject')} a question is about, of {len(labels)}: "
+        f"{shown}",
+        "answer": f"choose the answer among the answers to {count - 1} other questions",
+        "question": f"choose the question that a text answers, among {count}",
+        "text": "the answer's text alone, to train on",
+        "own": "the data set's own question and choices",
+    }[how.get("kind", "own")]
 
 
 def tidy(question: str, how: Mapping[str, Any]) -> str:
@@ -83,71 +80,63 @@ def construct(rows: Sequence[Row], how: Mapping[str, Any], rng: random.Random) -
         rng: draws the choices of `answer` and `question`, and their order.
     """
     rules = how.get("construct", {})
-    make = _MAKERS[rules.get("kind", "own")]
     pool = _pool(rows, rules)
     made: list[Item | str] = []
     for row in rows:
         try:
-            made.append(_item(row, how, make(row, rules, pool, rng)))
+            texts, answer, stratum = _choices(row, rules, pool, rng)
+            question = tidy(row.question, how.get("question", {}))
+            shown = how.get("prompt", PROMPT).format(
+                question=question, context=row.context, answer=row.answer_text
+            )
+            choices = tuple(how.get("choice", CHOICE).format(choice=text) for text in texts)
+            if len(shown) + sum(map(len, choices)) > how.get("max_characters", float("inf")):
+                raise RowError("too long")
+            made.append(Item(Document(shown, choices, answer), normalised(question), stratum))
         except (RowError, ValueError) as reason:
             made.append(str(reason))
     return made
 
 
-def _item(row: Row, how: Mapping[str, Any], chosen: tuple[Sequence[str], int, int | None]) -> Item:
-    texts, answer, stratum = chosen
-    question = tidy(row.question, how.get("question", {}))
-    shown = how.get("prompt", PROMPT).format(
-        question=question, context=row.context, answer=row.answer_text
-    )
-    choices = tuple(how.get("choice", CHOICE).format(choice=text) for text in texts)
-    if len(shown) + sum(map(len, choices)) > how.get("max_characters", float("inf")):
-        raise RowError("too long")
-    return Item(Document(shown, choices, answer), normalised(question), stratum)
-
-
-def _own(row: Row, rules: Mapping[str, Any], pool: Any, rng: Any) -> tuple[Any, int, int | None]:
-    if row.answer is None or len(row.choices) < 2:
-        raise RowError("no choices")
-    return row.choices, row.answer, None
-
-
-def _label(row: Row, rules: Mapping[str, Any], pool: Any, rng: Any) -> tuple[Any, int, int | None]:
-    labels = list(rules["labels"])
-    values = [str(value) for value in rules["labels"].values()]
-    if row.label not in values:
-        raise RowError("another class")
-    index = values.index(row.label)
-    return labels, index, index
-
-
-def _text(row: Row, rules: Mapping[str, Any], pool: Any, rng: Any) -> tuple[Any, int, int | None]:
-    return (row.answer_text,), 0, None
-
-
-def _pool(rows: Sequence[Row], rules: Mapping[str, Any]) -> list[str]:
-    """The texts to draw wrong choices from, sorted so that a seed draws the same ones again."""
-    if rules.get("kind") not in ("answer", "question"):
-        return []
-    texts = {row.answer_text if rules["kind"] == "answer" else row.question for row in rows}
-    pool, count = sorted(texts - {""}), rules.get("choices", 4)
-    if len(pool) < count:
-        raise UserError(f"{len(pool)} different texts are too few for {count} choices")
-    return pool
-
-
-def _other(
+def _choices(
     row: Row, rules: Mapping[str, Any], pool: list[str], rng: random.Random
-) -> tuple[Any, int, int | None]:
-    """The right text among texts of other rows, in drawn order."""
-    right = row.answer_text if rules["kind"] == "answer" else row.question
+) -> tuple[Sequence[str], int, int | None]:
+    """Texts of the choices, index of the right one, and the class where there are classes."""
+    kind = rules.get("kind", "own")
+    if kind == "own":
+        if row.answer is None or len(row.choices) < 2:
+            raise RowError("no choices")
+        return row.choices, row.answer, None
+    if kind == "text":
+        return (row.answer_text,), 0, None
+    if kind == "label":
+        values = [str(value) for value in rules["labels"].values()]
+        if row.label not in values:
+            raise RowError("another class")
+        index = values.index(row.label)
+        return list(rules["labels"]), index, index
+    right = _right(row, kind)
     if not right:
         raise RowError("no text")
-    others = rng.sample(pool, rules.get("choices", 4))
+    count = rules.get("choices", 4)
+    others = rng.sample(pool, count)
     wrong = [text for text in others if normalised(text) != normalised(right)]
-    texts = [right, *wrong[: rules.get("choices", 4) - 1]]
+    texts = [right, *wrong[: count - 1]]
     rng.shuffle(texts)
     return texts, texts.index(right), None
 
 
-_MAKERS = {"own": _own, "label": _label, "text": _text, "answer": _other, "question": _other}
+def _right(row: Row, kind: str) -> str:
+    """What is to be chosen among the same of other rows."""
+    return row.answer_text if kind == "answer" else row.question
+
+
+def _pool(rows: Sequence[Row], rules: Mapping[str, Any]) -> list[str]:
+    """The texts to draw wrong choices from, sorted so that a seed draws the same ones again."""
+    kind, count = rules.get("kind"), rules.get("choices", 4)
+    if kind not in ("answer", "question"):
+        return []
+    pool = sorted({_right(row, kind) for row in rows} - {""})
+    if len(pool) < count:
+        raise UserError(f"{len(pool)} different texts are too few for {count} choices")
+    return pool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,24 @@ from trimllm.data import spec as declaration
 from trimllm.data import split
 from trimllm.data.construct import Item, construct, words
 from trimllm.data.document import Document, normalised, write_documents
-from trimllm.data.rows import Failures, Row, RowError, parse_row
-from trimllm.data.sources import read_source
+from trimllm.data.rows import Row, RowError, parse_row
+from trimllm.data.sources import Read, read_source
 
 MAX_FAILED = 0.05
 """Share of rows that may fail to parse, or of training documents that may be test documents."""
+NAMED = 3
+"""Rows that fail to parse and are named."""
 
-Reader = Callable[[Mapping[str, Any]], Any]
+Reader = Callable[[Mapping[str, Any]], Read]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Pool:
     """All documents of one set, grouped and in the order in which splits take them."""
 
     name: str
     groups: list[list[Item]]
-    report: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any]
 
 
 def prepare(
@@ -65,7 +67,7 @@ def prepare(
             written then.
     """
 
-    def read(source: Mapping[str, Any]) -> Any:
+    def read(source: Mapping[str, Any]) -> Read:
         return read_source(source, downloads=Path(downloads), wheels=wheels)
 
     name = spec.get("label") or "unnamed"
@@ -89,6 +91,7 @@ def prepare(
 def _split(
     spec: Mapping[str, Any], read: Reader, seed: int, limits: Mapping[str, int | None]
 ) -> tuple[dict[str, list[Item]], dict[str, Any], dict[str, Any]]:
+    """Items by file; of each test its set and construction; and the rest of the report."""
     pools: dict[str, Pool] = {}
 
     def pool(name: str) -> Pool:
@@ -99,18 +102,24 @@ def _split(
     splits: dict[str, list[Item]] = {}
     tests: dict[str, Any] = {}
     for task, how in spec["tests"].items():
-        source = pool(how["set"]) if "set" in how else _task_pool(task, how, read)
-        pools.setdefault(source.name, source)
-        size = _least(limits.get("test"), how.get("documents"))
+        if "set" in how:
+            source = pool(how["set"])
+        else:  # an lm-eval task: its documents in their own order, as `--limit` takes them
+            name = f"lm-eval {how['task']}"
+            source = make_pool(name, {"from": [how]}, read, 0, shuffle=False)
+            pools.setdefault(name, source)
+        sizes = (limits.get("test"), how.get("documents"))
+        size = min((size for size in sizes if size is not None), default=None)
         earlier = [t for t, test in tests.items() if test["set"] == source.name]
         used = {item.group for t in earlier for item in splits[f"tests/{t}.jsonl"]}
-        items = split.take(source.groups, size, used)
-        _answerable(items, f"tests.{task}")
-        splits[f"tests/{task}.jsonl"] = items
+        splits[f"tests/{task}.jsonl"] = split.take(source.groups, size, used)
+        _answerable(splits[f"tests/{task}.jsonl"], f"tests.{task}")
         tests[task] = {"set": source.name, "construction": source.report["construction"]}
     trained, removed = {}, 0
     if spec.get("train"):
-        trained, removed = _training(spec, pool, splits, tests, limits)
+        tested = [item for items in splits.values() for item in items]
+        sets = {test["set"] for test in tests.values()}
+        trained, removed = _training(spec, pool, tested, sets, limits)
     splits = trained | splits
     report = {
         "sets": {name: pool.report for name, pool in pools.items()},
@@ -124,21 +133,37 @@ def _split(
 def _training(
     spec: Mapping[str, Any],
     pool: Callable[[str], Pool],
-    splits: Mapping[str, Sequence[Item]],
-    tests: Mapping[str, Any],
+    tested: Sequence[Item],
+    tested_sets: set[str],
     limits: Mapping[str, int | None],
 ) -> tuple[dict[str, list[Item]], int]:
-    """Documents to train and to calibrate on, and how many were removed as test documents."""
-    tested = [item for items in splits.values() for item in items]
+    """Documents to train and to calibrate on, and how many were removed as test documents.
+
+    A set that holds tests, too, is split instead: it shares no group with them.
+    """
+    hashes = {item.document.hash for item in tested}
+
+    def overlap(groups: Sequence[list[Item]]) -> int:
+        return sum(item.document.hash in hashes for group in groups for item in group)
+
     train = pool(spec["train"])
     calibration = pool(spec.get("calibration") or spec["train"])
-    if spec.get("calibration"):
-        _refuse_overlap(calibration, tested, {how.get("set") for how in spec["tests"].values()})
-    without = {item.group for item in tested}
-    wanted = limits.get("calibration")
-    clean, removed = _without_tested(train, tested, {t["set"] for t in tests.values()})
-    source = clean if calibration is train else calibration.groups
-    chosen = split.take(source, wanted, without)
+    own = spec.get("calibration") and calibration.name not in tested_sets
+    if own and (found := overlap(calibration.groups)):
+        raise UserError(
+            f"calibration: {found} of the {_size(calibration.groups)} documents of set "
+            f"{calibration.name} are test documents; calibrate on training or validation data"
+        )
+    clean = train.groups
+    if train.name not in tested_sets:
+        clean = [group for group in train.groups if not overlap([group])]
+    total, removed = _size(train.groups), _size(train.groups) - _size(clean)
+    if removed > MAX_FAILED * total:
+        raise UserError(
+            f"train: {removed} of the {total} documents of set {train.name} are test documents"
+        )
+    without, wanted = {item.group for item in tested}, limits.get("calibration")
+    chosen = split.take(clean if calibration is train else calibration.groups, wanted, without)
     _answerable(chosen, "calibration")
     if wanted is not None and len(chosen) < wanted:
         raise UserError(f"calibration: only {len(chosen)} documents are left of {wanted} asked for")
@@ -148,20 +173,30 @@ def _training(
     return {"train.jsonl": kept, "calibration.jsonl": chosen}, removed
 
 
+def _size(groups: Sequence[list[Item]]) -> int:
+    return sum(map(len, groups))
+
+
 def make_pool(
     name: str, how: Mapping[str, Any], read: Reader, seed: int, *, shuffle: bool = True
 ) -> Pool:
     """Read one set of the YAML and make its documents."""
-    rng = random.Random(f"{seed}:{name}")
+    try:
+        return _made(name, how, read, random.Random(f"{seed}:{name}"), shuffle)
+    except UserError as error:
+        raise UserError(f"sets.{name}: {error}") from error
+
+
+def _made(
+    name: str, how: Mapping[str, Any], read: Reader, rng: random.Random, shuffle: bool
+) -> Pool:
     rows: list[Row] = []
-    ready: list[Document] = []
-    failures, total = Failures(), 0
+    made: list[Item | str] = []
+    failures: list[str] = []
     hashes: dict[str, str] = {}
+    total = 0
     for source in how["from"]:
-        try:
-            content = read(source)
-        except UserError as error:
-            raise UserError(f"sets.{name}: {error}") from error
+        content = read(source)
         hashes |= content.sha256
         total += len(content.rows)
         for where, row in content.rows:
@@ -169,23 +204,18 @@ def make_pool(
                 if isinstance(row, RowError):
                     raise row
                 if isinstance(row, Document):
-                    ready.append(row)
+                    made.append(Item(row, normalised(row.prompt)))
                     continue
                 parsed = parse_row(row, {**how, **source})
                 rows.append(replace(parsed, label=str(source.get("label", parsed.label))))
             except RowError as reason:
-                failures.add(where, str(reason))
-    if failures.count > MAX_FAILED * total or not total:
+                failures.append(f"{where} ({reason})")
+    if len(failures) > MAX_FAILED * total or not total:
         raise UserError(
-            f"sets.{name}: {failures.count} of {total} rows do not parse, more than "
-            f"{MAX_FAILED:.0%} ({'; '.join(failures.examples) or 'there are none'})"
+            f"{len(failures)} of {total} rows do not parse, more than {MAX_FAILED:.0%} "
+            f"({'; '.join(failures[:NAMED]) or 'there are none'})"
         )
-    made = [Item(document, normalised(document.prompt)) for document in ready]
-    try:
-        made += construct(rows, how, rng)
-    except UserError as error:
-        raise UserError(f"sets.{name}: {error}") from error
-    reasons = Counter(item for item in made if isinstance(item, str))
+    made += construct(rows, how, rng)
     items, duplicates = split.deduplicate([item for item in made if isinstance(item, Item)])
     if how.get("balance") and items:
         items = split.balance(items, rng, how.get("per_class"))
@@ -194,20 +224,14 @@ def make_pool(
         "sources": hashes,
         "construction": words(how.get("construct", {})),
         "rows_read": total,
-        "rows_failed": failures.count,
-        "rows_failed_examples": failures.examples,
-        "rows_left_out": dict(reasons),
+        "rows_failed": len(failures),
+        "rows_failed_examples": failures[:NAMED],
+        "rows_left_out": dict(Counter(item for item in made if isinstance(item, str))),
         "duplicates_removed": duplicates,
         "documents": len(items),
         "documents_by_class": _classes(items, how),
     }
     return Pool(name, groups, report)
-
-
-def _task_pool(task: str, how: Mapping[str, Any], read: Reader) -> Pool:
-    """A test that is an lm-eval task: its documents in their own order, as `--limit` takes them."""
-    name = f"lm-eval {how['task']}"
-    return make_pool(name, {"from": [how]}, read, 0, shuffle=False)
 
 
 def _classes(items: Sequence[Item], how: Mapping[str, Any]) -> dict[str, int] | None:
@@ -221,45 +245,11 @@ def _classes(items: Sequence[Item], how: Mapping[str, Any]) -> dict[str, int] | 
     return {label: counts[index] for index, label in enumerate(labels)}
 
 
-def _refuse_overlap(calibration: Pool, tested: Sequence[Item], shared: set[str | None]) -> None:
-    """A calibration set of its own must hold no test document; a shared set is split instead."""
-    if calibration.name in shared:
-        return
-    known = {item.document.hash for item in tested}
-    own = [item for group in calibration.groups for item in group]
-    found = sum(item.document.hash in known for item in own)
-    if found:
-        raise UserError(
-            f"calibration: {found} of the {len(own)} documents of set {calibration.name} are test "
-            "documents; calibrate on training or validation data"
-        )
-
-
-def _without_tested(
-    train: Pool, tested: Sequence[Item], shared: set[str]
-) -> tuple[list[list[Item]], int]:
-    """Training groups without test documents, and how many documents that removed."""
-    if train.name in shared:
-        return train.groups, 0
-    known = {item.document.hash for item in tested}
-    clean = [g for g in train.groups if not any(item.document.hash in known for item in g)]
-    total, left = (sum(map(len, groups)) for groups in (train.groups, clean))
-    if total - left > MAX_FAILED * total:
-        raise UserError(
-            f"train: {total - left} of the {total} documents of set {train.name} are test documents"
-        )
-    return clean, total - left
-
-
 def _answerable(items: Sequence[Item], what: str) -> None:
     if not items:
         raise UserError(f"{what}: no document is left")
     if any(len(item.document.choices) < 2 for item in items):
         raise UserError(f"{what}: a document has a single choice and cannot be answered")
-
-
-def _least(*sizes: int | None) -> int | None:
-    return min((size for size in sizes if size is not None), default=None)
 
 
 def _summary(items: Sequence[Item]) -> dict[str, Any]:

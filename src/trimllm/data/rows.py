@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 _LETTERED = re.compile(r"^[ \t]*\(?([A-Za-z])[.:)][ \t]+", re.MULTILINE)
@@ -31,20 +31,6 @@ class Row:
     answer_text: str = ""
     context: str = ""
     label: str = ""
-
-
-@dataclass
-class Failures:
-    """Rows that were left out, and why."""
-
-    count: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def add(self, where: str, reason: str) -> None:
-        """Count one row; the first three are named."""
-        self.count += 1
-        if len(self.examples) < 3:
-            self.examples.append(f"{where} ({reason})")
 
 
 def lettered(text: str) -> tuple[str, tuple[str, ...]]:
@@ -112,12 +98,14 @@ def parse_row(row: Any, how: Mapping[str, Any]) -> Row:
     if how.get("format", "fields") == "chat":
         return _parse_chat(row)
     fields = how["fields"]
-    question = " ".join(_text(row, name) for name in _names(fields["question"])).strip()
+    names = fields["question"]
+    names = [names] if isinstance(names, str) else names
+    question = " ".join(_text(row, name) for name in names).strip()
     if not question:
         raise RowError("an empty question")
     context = _text(row, fields["context"]).strip() if "context" in fields else ""
     label = str(_value(row, fields["label"])) if "label" in fields else ""
-    choices, names = _choices(row, fields["choices"]) if "choices" in fields else ((), {})
+    choices, known = _choices(row, fields["choices"]) if "choices" in fields else ((), {})
     if "answer" not in fields:
         return Row(question, choices, context=context, label=label)
     answer = fields["answer"]
@@ -128,7 +116,7 @@ def parse_row(row: Any, how: Mapping[str, Any]) -> Row:
         return Row(question, answer_text=text, context=context, label=label)
     # A number in the YAML is the index itself: some data sets keep the right choice in its place.
     value = answer if isinstance(answer, int) else _value(row, answer)
-    index = names[str(value)] if str(value) in names else answer_index(value, choices)
+    index = known[str(value)] if str(value) in known else answer_index(value, choices)
     return Row(question, choices, index, choices[index], context, label)
 
 
@@ -167,10 +155,6 @@ def _choices(row: Mapping[str, Any], where: Any) -> tuple[tuple[str, ...], dict[
     if not all(texts):
         raise RowError("an empty choice")
     return texts, {str(name): index for index, name in enumerate(names)}
-
-
-def _names(names: str | list[str]) -> list[str]:
-    return [names] if isinstance(names, str) else names
 
 
 def _value(row: Mapping[str, Any], name: str) -> Any:

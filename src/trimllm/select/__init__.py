@@ -1,29 +1,25 @@
 """Criteria, rules and selectors: what to drop, what to train, which checkpoint to take."""
 
-from trimllm.select.criteria import (
-    COUNTED,
-    CRITERIA,
-    RULES,
+from trimllm.base.kept import drops_for
+from trimllm.select.choice import (
     Selection,
-    check_criterion,
+    by_accuracy,
     choose,
     choose_by_rule,
     ranking,
     trainable_blocks,
 )
-from trimllm.select.selectors import by_accuracy, by_limit, drops_for
+from trimllm.select.criterion import Criterion, criterion, register
 
 __all__ = [
-    "COUNTED",
-    "CRITERIA",
-    "RULES",
+    "Criterion",
     "Selection",
     "by_accuracy",
-    "by_limit",
-    "check_criterion",
     "choose",
     "choose_by_rule",
+    "criterion",
     "drops_for",
     "ranking",
+    "register",
     "trainable_blocks",
 ]

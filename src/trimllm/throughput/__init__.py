@@ -3,12 +3,10 @@
 Decoding one token at batch 1 reads every weight once, so the time of a token is bound by
 (weight bytes + KV cache bytes) / memory bandwidth. Each measurement therefore states three things
 beside its tokens/s: the bytes that a token reads, the bytes/s reached, and the bytes/s that a plain
-copy reaches on the same machine in the same session. What is measured beside a full model also
-states the speedups that its bytes (decoding) and operations (prompt) predict, and the shares of
-them that it reaches.
+copy reaches on the same machine in the same session.
 
-`shapes` and `patterns` know models without weights, `build` and `kernels` make them, `timing`
-measures, `worker` is one fresh process, `session` runs two of them in turn, `predict` says what to
-expect of the one beside the other, `machine` names the hardware. Nothing here is imported before it
-is needed: a workflow reads the names of the shapes.
+`shapes` and `patterns` know models without weights, `subject` what is measured, `build` and
+`kernels` make it, `timing` times it in one process, `session` runs two processes in turn, `result`
+and `predict` make the figures of it, `machine` names the hardware. All but `build`, `kernels`,
+`one_row`, `timing` and `worker` are light: a workflow is planned with them.
 """

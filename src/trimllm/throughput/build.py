@@ -6,8 +6,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM
+from transformers.initialization import no_init_weights
 
 from trimllm.base.errors import UserError
+from trimllm.checkpoint import load
 from trimllm.throughput.kernels import SCALE, compress_random, sparse
 from trimllm.throughput.shapes import shape
 from trimllm.throughput.subject import Subject
@@ -24,8 +27,6 @@ def build(subject: Subject) -> nn.Module:
     if subject.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device cuda was asked for, but this machine has no usable GPU")
     if subject.checkpoint is not None:
-        from trimllm.checkpoint import load
-
         model, _ = load(
             subject.checkpoint,
             dtype=subject.dtype,
@@ -53,9 +54,6 @@ def random_config(name: str, units: Any = None) -> Any:
 
 def random_model(subject: Subject) -> nn.Module:
     """A shape with random weights, trimmed and compressed as the subject says."""
-    from transformers import AutoModelForCausalLM
-    from transformers.initialization import no_init_weights
-
     config = random_config(subject.shape, subject.units)
     # Memory that is reserved but never written costs nothing: what a compressor replaces is free.
     with no_init_weights(), torch.device(subject.device):
@@ -88,9 +86,8 @@ def fill(model: nn.Module) -> None:
 
 def sparse_where_it_helps(model: nn.Module) -> nn.Module:
     """On a GPU with 2:4 tensor cores, run a checkpoint's 2:4 layers on them."""
-    if next(model.parameters()).device.type != "cuda":
-        return model
-    if torch.cuda.get_device_capability() < (8, 0):
+    on_gpu = next(model.parameters()).device.type == "cuda"
+    if not on_gpu or torch.cuda.get_device_capability() < (8, 0):
         return model
     for layer in modeling_trimllm.decoder_of(model).layers.modules():
         if type(layer) is nn.Linear and is_2_4(layer.weight):

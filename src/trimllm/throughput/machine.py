@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from trimllm.base import machine as provenance
 
 GPUS = {
@@ -73,11 +75,9 @@ def state(device: str) -> dict[str, Any]:
 def free_bytes(device: str) -> int | None:
     """Memory that a model may take now, or None where the machine does not tell."""
     if device == "cuda":
-        import torch
-
-        return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
-    match = re.search(r"MemAvailable:\s*(\d+) kB", _read("/proc/meminfo"))
-    return min(int(match[1]) * 1024, provenance.memory_bytes()) if match else None
+        found = _nvidia_smi("memory.free")
+        return int(found[0].split()[0]) << 20 if found and found[0].split()[0].isdigit() else None
+    return min(psutil.virtual_memory().available, provenance.memory_bytes())
 
 
 def _read(path: str) -> str:

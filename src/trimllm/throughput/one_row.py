@@ -20,6 +20,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from trimllm.units.modeling_trimllm import decoder_of
 
@@ -43,9 +46,6 @@ def use_one_row_kernels(model: nn.Module) -> None:
     head.register_forward_pre_hook(_own_row)
     if head.weight.dtype == torch.float32:
         return
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
     AttentionInterface.register(ATTENTION, attention)
     AttentionMaskInterface.register(ATTENTION, sdpa_mask)
     model.set_attn_implementation(ATTENTION)
@@ -117,8 +117,6 @@ def attention(
         (rows, queries, heads, head width)
     """
     if query.shape[2] != 1 or attention_mask is not None:
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )

@@ -21,7 +21,7 @@ def predicted(content: Mapping[str, Any]) -> dict[str, float]:
     """Predicted speedups of a measurement, and the shares of them that were reached.
 
     Args:
-        content: a measurement as `session.measure` returns it, of any version.
+        content: a measurement as `session.measure` returns it.
 
     Returns:
         `predicted_speedup`, `share_of_predicted_speedup`, `predicted_prefill_speedup` and

@@ -1,65 +1,32 @@
-"""Shapes of models that can be timed without a download: throughput depends on shapes only.
-
-Light, since a workflow is planned with it.
-"""
+"""Shapes of models that can be timed without a download: throughput depends on shapes only."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Any
 
 from trimllm.base.errors import UserError
 
+_SIZES = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
+    *("num_attention_heads", "num_key_value_heads", "tie_word_embeddings"),
+)
 SHAPES: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
     {
-        # LLaMA-7B of the paper (Touvron et al. 2023, table 2)
-        "llama-7b": {
-            "vocab_size": 32000,
-            "hidden_size": 4096,
-            "intermediate_size": 11008,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 32,
-        },
-        # LLaMA's architecture and vocabulary at 1.1B parameters, as TinyLlama has them
-        "llama-1b": {
-            "vocab_size": 32000,
-            "hidden_size": 2048,
-            "intermediate_size": 5632,
-            "num_hidden_layers": 22,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 4,
-        },
-        "smollm2-135m": {
-            "vocab_size": 49152,
-            "hidden_size": 576,
-            "intermediate_size": 1536,
-            "num_hidden_layers": 30,
-            "num_attention_heads": 9,
-            "num_key_value_heads": 3,
-            "tie_word_embeddings": True,
-        },
-        # for tests: everything runs, nothing means anything
-        "llama-tiny": {
-            "vocab_size": 512,
-            "hidden_size": 128,
-            "intermediate_size": 256,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-        },
+        name: dict(zip(_SIZES, sizes, strict=True))
+        for name, *sizes in (
+            # LLaMA-7B of the paper (Touvron et al. 2023, table 2)
+            ("llama-7b", 32000, 4096, 11008, 32, 32, 32, False),
+            # LLaMA's architecture and vocabulary at 1.1B parameters, as TinyLlama has them
+            ("llama-1b", 32000, 2048, 5632, 22, 32, 4, False),
+            ("smollm2-135m", 49152, 576, 1536, 30, 9, 3, True),
+            # for tests: everything runs, nothing means anything
+            ("llama-tiny", 512, 128, 256, 4, 4, 2, False),
+        )
     }
 )
 """Keyword arguments of `transformers.LlamaConfig`, by the name of the shape."""
-
-LABELS = MappingProxyType(
-    {
-        "llama-7b": "LLaMA-7B shape",
-        "llama-1b": "LLaMA-1B shape",
-        "smollm2-135m": "SmolLM2-135M shape",
-        "llama-tiny": "tiny shape",
-    }
-)
 
 
 def shape(name: str) -> dict[str, Any]:
@@ -76,9 +43,20 @@ def unit_parameters(sizes: dict[str, Any]) -> dict[str, int]:
     return {"attention": 2 * width * (width + keys) + width, "mlp": 3 * width * inner + width}
 
 
-def parameters(name: str) -> int:
-    """Parameters of a whole shape, a tied head once."""
+def inside_and_outside(
+    name: str, units: Iterable[tuple[int, str]] | None = None
+) -> tuple[int, int]:
+    """Parameters of a shape's units (those named, or all), and of embeddings, head, final norm.
+
+    A tied head counts once.
+    """
     sizes = shape(name)
-    tables = 1 if sizes.get("tie_word_embeddings") else 2
-    outside = sizes["hidden_size"] * (tables * sizes["vocab_size"] + 1)
-    return sizes["num_hidden_layers"] * sum(unit_parameters(sizes).values()) + outside
+    each, blocks = unit_parameters(sizes), sizes["num_hidden_layers"]
+    inside = blocks * sum(each.values()) if units is None else sum(each[kind] for _, kind in units)
+    tables = 1 if sizes["tie_word_embeddings"] else 2
+    return inside, sizes["hidden_size"] * (tables * sizes["vocab_size"] + 1)
+
+
+def parameters(name: str) -> int:
+    """Parameters of a whole shape."""
+    return sum(inside_and_outside(name))

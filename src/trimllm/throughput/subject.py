@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm.throughput.shapes import shape, unit_parameters
+from trimllm.throughput.patterns import Chain, kept_units
+from trimllm.throughput.shapes import inside_and_outside, shape
 
-COMPRESSORS = ("awq_int4", "gptq_int4", "sparsegpt_2_4", "llm_int8")
-"""Those that change how fast a layer of a given shape is. LLM-Pruner changes the shape itself: its
-checkpoints are measured, random weights have nothing to choose by."""
-INT4 = COMPRESSORS[:2]
-PACKAGES = {"awq_int4": "gptqmodel", "gptq_int4": "gptqmodel", "llm_int8": "bitsandbytes"}
-"""What has the kernels of a compressor; the others need torch alone."""
+PACKAGES = {
+    "awq_int4": "gptqmodel",
+    "gptq_int4": "gptqmodel",
+    "sparsegpt_2_4": "torch",
+    "llm_int8": "bitsandbytes",
+}
+"""Compressors that change how fast a layer of a given shape is, and what has their kernels.
+LLM-Pruner changes the shape itself: its checkpoints are measured, random weights have nothing to
+choose by."""
+INT4 = ("awq_int4", "gptq_int4")
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 
 
@@ -28,7 +32,7 @@ class Subject:
         checkpoint: a directory; or, with random weights,
         shape: a name of `shapes.SHAPES`.
         units: with a shape, the units that are left as (block, kind); None keeps all.
-        compressor: with a shape, one of `COMPRESSORS` or None. A checkpoint brings its own.
+        compressor: with a shape, one of `PACKAGES` or None. A checkpoint brings its own.
         group_size: of int4, input features that share a scale.
         dtype: of the weights and of the products: float32, bfloat16, float16.
         device: "cpu" or "cuda".
@@ -48,16 +52,13 @@ class Subject:
     mode: str = "eager"
     trust_remote_code: bool = False
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data, for a process of its own."""
-        return asdict(self)
+    def __post_init__(self) -> None:
+        if self.units is not None:  # which are lists after a way through JSON
+            object.__setattr__(self, "units", tuple((block, kind) for block, kind in self.units))
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Subject:
-        """The opposite of `as_dict`, also after a way through JSON."""
-        kept = values.get("units")
-        units = None if kept is None else tuple((int(b), str(kind)) for b, kind in kept)
-        return cls(**{**values, "units": units})
+    def __str__(self) -> str:
+        name = self.checkpoint or f"shape {self.shape}"
+        return f"{name} + {self.compressor}" if self.compressor else name
 
     def check(self) -> None:
         """Raise `UserError` for what cannot be measured, before anything heavy is imported."""
@@ -70,13 +71,13 @@ class Subject:
                 raise UserError(f"{self.checkpoint} is no checkpoint: it has no config.json")
             return
         sizes = shape(self.shape)
-        if self.compressor not in (None, *COMPRESSORS):
+        if self.compressor not in (None, *PACKAGES):
             raise UserError(
                 f"compressor {self.compressor!r} cannot be timed on random weights "
-                f"(there are: {', '.join(COMPRESSORS)}); measure a compressed checkpoint instead"
+                f"(there are: {', '.join(PACKAGES)}); measure a compressed checkpoint instead"
             )
-        package = PACKAGES.get(self.compressor or "")
-        if package and importlib.util.find_spec(package) is None:
+        package = PACKAGES.get(self.compressor, "torch")
+        if importlib.util.find_spec(package) is None:
             raise UserError(
                 f"{self.compressor} runs on kernels of {package}, which is not installed; install "
                 f"it or leave {self.compressor} out"
@@ -92,12 +93,29 @@ class Subject:
         """About how many bytes the weights take in memory: planned with, before they exist."""
         if self.checkpoint is not None:
             return sum(file.stat().st_size for file in Path(self.checkpoint).glob("*.safetensors"))
-        sizes = shape(self.shape)
-        per_unit = unit_parameters(sizes)
-        every = [(b, k) for b in range(sizes["num_hidden_layers"]) for k in per_unit]
-        inside = sum(per_unit[kind] for _, kind in (self.units or every))
-        tables = 1 if sizes.get("tie_word_embeddings") else 2
-        outside = tables * sizes["vocab_size"] * sizes["hidden_size"]
+        inside, outside = inside_and_outside(self.shape, self.units)
         plain = BYTES[self.dtype]
         each = {"llm_int8": 1.0, **dict.fromkeys(INT4, 0.5 + 4.5 / self.group_size)}
         return int(inside * each.get(self.compressor, plain) + outside * plain)
+
+
+def shape_subject(
+    name: str,
+    pattern: float | Chain | None = None,
+    kept_percent: float | None = None,
+    compressor: str | None = None,
+    **how: Any,
+) -> Subject:
+    """A shape with random weights, of which a pattern keeps a share of the units.
+
+    Args:
+        name: of `shapes.SHAPES`.
+        pattern: see `patterns`; None leaves the shape whole.
+        how: further attributes of `Subject`.
+
+    Raises `UserError` for an unknown shape and for a pattern that cannot drop so many units.
+    """
+    left = None
+    if pattern is not None:
+        left = tuple(kept_units(shape(name)["num_hidden_layers"], kept_percent, pattern))
+    return Subject(shape=name, units=left, compressor=compressor, **how)

@@ -7,6 +7,7 @@ CUDA graphs can replay it.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from transformers import DynamicCache, StaticCache
 
 from trimllm.base.machine import peak_rss_bytes
 from trimllm.throughput.one_row import STOCK, linear_kernel, use_one_row_kernels
+from trimllm.units import units
 from trimllm.units.modeling_trimllm import decoder_of
 
 COPY_BYTES = 1 << 28
@@ -57,26 +59,19 @@ def weight_bytes(model: nn.Module) -> dict[str, int]:
 
     To be asked before the first forward pass: some int4 kernels repack their weights there.
     """
-    state = model.state_dict()
+    layers = decoder_of(model).layers
     embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    layers = {id(module): module for module in decoder_of(model).layers.modules()}
-    inside = {
-        f"{name}.{key}" if name else key
-        for name, module in model.named_modules()
-        if id(module) in layers
-        for key in (*module._parameters, *module._buffers)
-    }
-    units = sum(_stored(value) for name, value in state.items() if name in inside)
+    # A state may hold more than parameters and buffers: notes of a kernel.
+    own = {name for name, _ in (*layers.named_parameters(), *layers.named_buffers())}
+    stored = {name: _stored(value) for name, value in layers.state_dict().items() if name in own}
     return {
-        "units": units,
+        "units": sum(stored.values()),
         "embeddings": _stored(embeddings),
         "head": 0 if head is embeddings else _stored(head),
     }
 
 
-def _stored(value: Any) -> int:
-    if not isinstance(value, Tensor):
-        return 0
+def _stored(value: Tensor) -> int:
     if type(value.data) is not Tensor and hasattr(value, "packed"):  # 2:4 sparse on a GPU
         parts = [part for part in (value.packed, value.meta) if part is not None]
         return sum(part.numel() * part.element_size() for part in parts)
@@ -86,8 +81,7 @@ def _stored(value: Any) -> int:
 def kv_bytes_per_token(model: nn.Module, dtype: torch.dtype) -> int:
     """Bytes that one token adds to the KV cache: 2 · attentions · KV heads · head width."""
     heads = getattr(model.config, "num_key_value_heads", None) or model.config.num_attention_heads
-    width = _head_width(model.config)
-    return 2 * _attentions(model.config) * heads * width * torch.finfo(dtype).bits // 8
+    return 2 * _attentions(model) * heads * _head_width(model) * torch.finfo(dtype).bits // 8
 
 
 def prefill_operations(model: nn.Module, prompt: int) -> int:
@@ -96,47 +90,42 @@ def prefill_operations(model: nn.Module, prompt: int) -> int:
     Each weight of the units takes two a token, each weight of the head two in all, and the t-th
     token's attention 4 · heads · head width · t. A compressed weight counts like a dense one.
     """
-    layers, config = decoder_of(model).layers.modules(), model.config
-    units = sum(m.in_features * m.out_features for m in layers if hasattr(m, "in_features"))
-    scores = _attentions(config) * config.num_attention_heads * _head_width(config)
+    layers = decoder_of(model).layers.modules()
+    inside = sum(m.in_features * m.out_features for m in layers if hasattr(m, "in_features"))
+    scores = _attentions(model) * model.config.num_attention_heads * _head_width(model)
     keys = prompt * (prompt + 1) // 2  # that all tokens together look at
     head = model.get_output_embeddings().weight.numel()
-    return 2 * prompt * units + 4 * scores * keys + 2 * head
+    return 2 * prompt * inside + 4 * scores * keys + 2 * head
 
 
-def _attentions(config: Any) -> int:
-    units = getattr(config, "units", None)
-    if units is None:
-        return config.num_hidden_layers
-    return sum(1 for _, kind in units if kind == "attention")
+def _attentions(model: nn.Module) -> int:
+    return sum(unit.kind == "attention" for unit in units(model))
 
 
-def _head_width(config: Any) -> int:
+def _head_width(model: nn.Module) -> int:
+    config = model.config
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
-class PeakMemory:
-    """Largest memory from here on: of the device on a GPU, resident memory on a CPU (bytes)."""
+def forget_peak(device: torch.device) -> None:
+    """Let `peak_bytes` begin here; where a CPU's system refuses, it begins with the process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.resettable = device, True
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            return
-        try:
-            Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            self.resettable = False  # then the peak since the start of the process
 
-    def bytes(self) -> int:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
-        try:
-            lines = Path("/proc/self/status").read_text().splitlines()
-            peak = next(line for line in lines if line.startswith("VmHWM"))
-            return int(peak.split()[1]) * 1024
-        except (OSError, StopIteration, ValueError):
-            return peak_rss_bytes()
+def peak_bytes(device: torch.device) -> int:
+    """Largest memory since `forget_peak`: of the device on a GPU, resident memory on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peak = next(line for line in lines if line.startswith("VmHWM"))
+        return int(peak.split()[1]) * 1024
+    except (OSError, StopIteration, ValueError):
+        return peak_rss_bytes()
 
 
 class Decoder:
@@ -148,7 +137,7 @@ class Decoder:
         mode: "eager" or "compiled".
 
     Attributes:
-        kernel: the linear kernel that decodes, by its name in `one_row`; the stock one at first.
+        decoded_ids: (1, 1) each, the tokens of the last round, from the prompt's next token on.
     """
 
     def __init__(self, model: nn.Module, prompt: int, generate: int, mode: str = "eager") -> None:
@@ -158,65 +147,46 @@ class Decoder:
         ids = torch.randint(3, model.config.vocab_size, (1, prompt), generator=drawn)
         self.ids = ids.to(self.device)
         use_one_row_kernels(model)
-        self.kernel = STOCK
         self.step: Callable[..., Any] = model.forward
         if mode == "compiled":
             self.step = torch.compile(model.forward, mode="reduce-overhead", dynamic=False)
         self.cache: Any = None
-        self.decoded_ids: list[Tensor] = []  # (1, 1) each, from the prompt's last token on
-        self.decoded = False  # whether the cache holds more than the prompt
-        self.first: Tensor | None = None
+        self.decoded_ids: list[Tensor] = []
 
     def _new_cache(self) -> Any:
         if getattr(self.model, "caches", 1) == 0:
             return None  # no attention is left: nothing to remember
-        if self.mode == "compiled":
-            if self.cache is not None:
-                self.cache.reset()  # the same memory, which CUDA graphs have recorded
-                return self.cache
+        if self.mode != "compiled":
+            return DynamicCache()
+        if self.cache is None:
             return StaticCache(config=self.model.config, max_cache_len=self.prompt + self.generate)
-        return DynamicCache()
+        self.cache.reset()  # the same memory, which CUDA graphs have recorded
+        return self.cache
 
-    def warm_up(self) -> None:
-        """A prompt that does not count: kernels are made for its length, some repack weights."""
-        self.prefill_seconds()
+    def _next(self, step: Callable[..., Any], ids: Tensor, **how: Any) -> None:
+        output = step(ids, past_key_values=self.cache, use_cache=self.cache is not None, **how)
+        self.decoded_ids.append(output.logits[:, -1:].argmax(-1))
 
     @torch.inference_mode()
     def prefill_seconds(self) -> float:
         """Seconds until the first token is known; leaves the cache for `decode_seconds`."""
-        self.cache, self.decoded = self._new_cache(), False
-
-        def work() -> None:
-            output = self.model(
-                self.ids,
-                past_key_values=self.cache,
-                use_cache=self.cache is not None,
-                logits_to_keep=1,
-            )
-            self.first = output.logits[:, -1:].argmax(-1)
-
-        return seconds_of(work, self.device)
+        self.cache, self.decoded_ids = self._new_cache(), []
+        return seconds_of(lambda: self._next(self.model, self.ids, logits_to_keep=1), self.device)
 
     @torch.inference_mode()
-    def decode_seconds(self) -> float:
-        """Seconds of `generate` further tokens, each fed the one before."""
-        if self.first is None:
-            self.prefill_seconds()
-        elif type(self.cache) is DynamicCache and self.decoded:
-            self.cache.crop(-self.generate)
-        elif self.cache is not None and self.decoded:
+    def decode_seconds(self, kernel: str = STOCK) -> float:
+        """Seconds of `generate` further tokens, each fed the one before, by a linear kernel."""
+        decoded = len(self.decoded_ids) > 1
+        if not self.decoded_ids or (decoded and isinstance(self.cache, StaticCache)):
             self.prefill_seconds()  # a static cache cannot be cut: fill it anew
-        self.decoded = True
-        with linear_kernel(self.kernel):
+        elif decoded and self.cache is not None:
+            self.cache.crop(-self.generate)
+        del self.decoded_ids[1:]
+        with linear_kernel(kernel):
             return seconds_of(self._decode, self.device)
 
     def _decode(self) -> None:
-        token = self.first
-        self.decoded_ids = [token]
         for _ in range(self.generate):
             torch.compiler.cudagraph_mark_step_begin()
-            output = self.step(token, past_key_values=self.cache, use_cache=self.cache is not None)
-            token = output.logits[:, -1:].argmax(-1)
-            self.decoded_ids.append(token)
-        # The last token counts when it is there.
-        token.item()
+            self._next(self.step, self.decoded_ids[-1])
+        self.decoded_ids[-1].item()  # the last token counts when it is there

@@ -1,19 +1,24 @@
-"""Sparse update, one epoch, and the recipes made of them."""
+"""Training: one pass, fine-tuning, and jobs from files to a checkpoint."""
 
-from trimllm.train.jobs import TrainJob, make_checkpoint
+from trimllm.train.drop_at_once import drop_at_once
+from trimllm.train.fine_tune import fine_tune, size_of
+from trimllm.train.job import TrainJob
 from trimllm.train.loop import PassRecord, set_trainable, train_pass
-from trimllm.train.recipes import drop_at_once, fine_tune, trim_epoch, watched_scan
 from trimllm.train.settings import TrainSettings
+from trimllm.train.team import Team
+from trimllm.train.together import make_checkpoint
+from trimllm.train.watched import watched_scan
 
 __all__ = [
     "PassRecord",
+    "Team",
     "TrainJob",
     "TrainSettings",
     "drop_at_once",
     "fine_tune",
     "make_checkpoint",
     "set_trainable",
+    "size_of",
     "train_pass",
-    "trim_epoch",
     "watched_scan",
 ]

@@ -10,8 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype
@@ -19,13 +18,8 @@ from trimllm.base.progress import Progress
 from trimllm.checkpoint import release
 from trimllm.data import Document
 from trimllm.score.scorer import max_positions
-from trimllm.train.batching import (
-    Example,
-    Tensors,
-    batches_of,
-    examples_of,
-    tensors_of,
-)
+from trimllm.train.batching import Example, Tensors, batches_of, examples_of, tensors_of
+from trimllm.train.loss import answer_loss
 from trimllm.train.settings import TrainSettings
 from trimllm.train.team import ONE, PlacedLoss, Team
 from trimllm.units import unit_parameters
@@ -75,18 +69,6 @@ def set_trainable(
     for parameter in chosen:
         parameter.requires_grad_(True)
     return chosen
-
-
-def answer_loss(model: nn.Module, batch: Tensors, head: nn.Module | None = None) -> Tensor:
-    """Summed cross entropy of the answers' tokens; the head runs at answer places only.
-
-    Args:
-        head: takes the place of the model's.
-    """
-    hidden = model.base_model(batch.ids, attention_mask=batch.mask, use_cache=False)
-    answers = hidden.last_hidden_state[batch.rows, batch.places]
-    logits = (head or model.get_output_embeddings())(answers)
-    return F.cross_entropy(logits.float(), batch.targets, reduction="sum")
 
 
 @contextlib.contextmanager

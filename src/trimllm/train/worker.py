@@ -1,8 +1,7 @@
-"""One of several training processes: `python -m trimllm.train.worker FOLDER RANK`.
+"""One of several training processes, `python -m trimllm.train.worker FOLDER PARENT THREADS`.
 
 Started by `trimllm.train.together`, which describes the work in FOLDER/job.json. A `UserError` ends
-up in FOLDER/error.json. The process ends when its standard input does, so none is left behind
-when whoever started it is killed.
+up in FOLDER/error.json.
 """
 
 from __future__ import annotations
@@ -12,25 +11,24 @@ import os
 import sys
 from pathlib import Path
 
+import torch
+import torch.distributed as dist
+
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.base.processes import end_with_standard_input
+from trimllm.base.machine import peak_rss_bytes
+from trimllm.base.processes import end_with
+from trimllm.checkpoint import store
+from trimllm.train.job import TrainJob, run
+from trimllm.train.parallel import Sharded
+from trimllm.train.together import ERROR, JOB, MODEL, RECORD
 
-JOB, RECORD, ERROR, MODEL = "job.json", "record.json", "error.json", "model"
 # Longest wait for another process: reading a large model from a slow disk takes minutes.
 PATIENCE = datetime.timedelta(hours=1)
 
 
-def work(folder: Path, rank: int) -> None:
-    """Take part in the job that FOLDER describes; the first process writes what comes of it."""
-    import torch
-    import torch.distributed as dist
-
-    from trimllm import checkpoint
-    from trimllm.base.machine import peak_rss_bytes
-    from trimllm.train.jobs import TrainJob, run
-    from trimllm.train.parallel import Sharded
-
+def work(folder: Path) -> None:
+    """Do this process's part of the job in a folder; the first one writes what comes of it."""
     job = TrainJob(**files.read_json(folder / JOB))
     device = torch.device("cpu")
     if job.device != "cpu":
@@ -39,16 +37,11 @@ def work(folder: Path, rank: int) -> None:
                 f"compute.processes = {job.processes}, but this job sees "
                 f"{torch.cuda.device_count()} GPUs; ask for as many processes as there are GPUs"
             )
-        device = torch.device("cuda", rank)
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    # All processes are on this machine: nothing needs to find the name of its network.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     dist.init_process_group(
-        "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl",
-        init_method=f"file://{folder / 'meeting'}",
-        rank=rank,
-        world_size=job.processes,
-        timeout=PATIENCE,
+        "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl", timeout=PATIENCE
     )
     team = Sharded(device, job.offload)
     model, tokenizer, record = run(job, device, team, verify=False)
@@ -57,17 +50,18 @@ def work(folder: Path, rank: int) -> None:
         record["processes"]["peak_device_bytes"] = team.every(torch.cuda.max_memory_allocated())
     record["processes"]["peak_rss_bytes"] = team.every(peak_rss_bytes())
     if whole is not None:
-        checkpoint.store.write(whole, tokenizer, folder / MODEL, dtype=job.storage_dtype)
+        store.write(whole, tokenizer, folder / MODEL, dtype=job.storage_dtype)
         files.write_json(folder / RECORD, record)
     dist.barrier()
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    end_with_standard_input()
-    directory = Path(sys.argv[1])
+    directory, parent, threads = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    end_with(parent)
+    torch.set_num_threads(threads)
     try:
-        work(directory, int(sys.argv[2]))
+        work(directory)
     except UserError as error:
         files.write_json(directory / ERROR, str(error))
         sys.exit(1)

@@ -1,7 +1,8 @@
-"""Units of a model: find, drop, pack."""
+"""Units of a model: find, drop, pack; `trimllm.units(model)` lists them."""
 
 from trimllm.base.rooms import make_callable
-from trimllm.units.adapters import adapter_of, supported_families
+from trimllm.units import families  # noqa: F401
+from trimllm.units.adapters import Adapter, adapter_of, register, supported_families
 from trimllm.units.packing import (
     Unit,
     drop,
@@ -13,10 +14,12 @@ from trimllm.units.packing import (
 )
 
 __all__ = [
+    "Adapter",
     "Unit",
     "adapter_of",
     "drop",
     "original_units",
+    "register",
     "supported_families",
     "unit_layers",
     "unit_parameters",

@@ -1,7 +1,8 @@
 """What the library has to know of a model family: where its units are and how they compute.
 
-An adapter is stateless. Adding a family means adding an adapter here and its four classes in
-`modeling_trimllm`; `tests/unit/units` holds the contract that every adapter must pass.
+An adapter is stateless, one file a family in `families`. A family of one's own needs an adapter
+and its trimmed classes (those of `modeling_trimllm` are the pattern) in one module of one's own,
+which calls `trimllm.units.register`; `tests/trimllm/units` holds the contract of all adapters.
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.activations import SiLUActivation
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from trimllm.base.errors import UserError
-from trimllm.units.modeling_trimllm import OPT_PARTS, ROTARY_PARTS, decoder_of
 
 # (query, key, value, scaling, window, output): attention inside the rows, into `output`, which may
 # be the query; all (streams, tokens, heads, head width)
@@ -62,11 +62,24 @@ class Rows:
 class Adapter:
     """The contract. `layer` is a decoder layer, `stream` the residual stream of any number of
     streams over the same tokens, (streams, tokens, width), contiguous, changed in place.
+
+    Args:
+        trimmed: class of the family's trimmed models, as in `modeling_trimllm`. The file that it
+            stands in is written beside the weights of every trimmed checkpoint.
+
+    Attributes:
+        outputs: by kind, the linear layer that writes the unit's result; zeroing it drops the unit.
     """
 
-    model_types: tuple[str, ...]
-    parts: dict[str, tuple[str, ...]]
     outputs: dict[str, str]
+
+    def __init__(self, trimmed: type[Any]) -> None:
+        self.trimmed = trimmed
+
+    @property
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """By kind, the submodules of a decoder layer that make up the unit."""
+        return self.trimmed.layer_class.parts
 
     def check(self, model: nn.Module) -> None:
         """Raise `UserError` for a variant of the family whose sublayers are no units."""
@@ -91,7 +104,7 @@ class Adapter:
         raise NotImplementedError
 
     def output_projection(self, layer: nn.Module, kind: str) -> nn.Linear:
-        """The linear layer that writes the unit's result; zeroing it drops the unit."""
+        """The layer that `outputs` names, in a decoder layer."""
         return layer.get_submodule(self.outputs[kind])
 
     def apply_(self, layer: nn.Module, kind: str, stream: Tensor, rows: Rows) -> None:
@@ -126,143 +139,15 @@ def add_linear_(stream: Tensor, module: nn.Module, x: Tensor) -> None:
         stream += module.bias
 
 
-def rms_norm(module: nn.Module, x: Tensor, work: Workspace) -> Tensor:
-    """RMS norm of x (tokens, width) in float32, in half the passes of the stock module."""
-    wide = work.get("wide", x, *x.shape, dtype=torch.float32).copy_(x)
-    scale = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-    scale = scale.square_().div_(x.shape[-1]).add_(module.variance_epsilon).rsqrt_()
-    normed = wide.mul_(scale)
-    if x.dtype != normed.dtype:
-        normed = work.get("normed", x, *x.shape).copy_(normed)
-    return normed.mul_(module.weight)
+_ADAPTERS: dict[str, Adapter] = {}
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> Tensor:
-    """Rotary position embedding of x (tokens, heads, head width)."""
-    half = x.shape[-1] // 2
-    torch.mul(x, cos, out=out)
-    out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
-    out[..., half:].addcmul_(x[..., :half], sin[..., half:])
-    return out
-
-
-class RotaryAdapter(Adapter):
-    """LLaMA, SmolLM, Mistral, Qwen2: RMS norm, rotary positions, gated MLP."""
-
-    model_types = ("llama", "mistral", "qwen2")
-    parts = ROTARY_PARTS
-    outputs = {"attention": "self_attn.o_proj", "mlp": "mlp.down_proj"}
-
-    def check(self, model: nn.Module) -> None:
-        # A cache takes the kind of its n-th layer from the n-th block, a trimmed model's n-th
-        # attention may stand elsewhere. No published Qwen2 mixes the two kinds.
-        kinds = set(getattr(model.config, "layer_types", None) or ())
-        if len(kinds) > 1:
-            raise UserError(
-                f"{model.config._name_or_path or 'this model'} mixes {' and '.join(sorted(kinds))}"
-                " layers, which a trimmed model's KV cache cannot; set use_sliding_window: false"
-            )
-
-    def prepare(self, model: nn.Module, rows: Rows, stream: Tensor) -> None:
-        cos, sin = model.model.rotary_emb(stream, position_ids=rows.positions[None])
-        rows.rotary = cos[0, :, None], sin[0, :, None]
-
-    def embed(self, model: nn.Module, ids: Tensor, positions: Tensor) -> Tensor:
-        return model.model.embed_tokens(ids)[None]
-
-    def attention_(self, layer: nn.Module, stream: Tensor, rows: Rows) -> None:
-        module, get = layer.self_attn, rows.work.get
-        flat = stream.view(-1, stream.shape[-1])
-        projected = {}
-        for name in ("q", "k", "v"):
-            width = getattr(module, f"{name}_proj").out_features
-            projected[name] = get(name, stream, len(flat), width)
-        parts = zip(blocks_of(flat), *map(blocks_of, projected.values()), strict=True)
-        done = 0
-        for block, *outputs in parts:
-            normed = rms_norm(layer.input_layernorm, block, rows.work)
-            # Of which token each row of the block is, in whatever stream.
-            token = torch.arange(done, done + len(block), device=block.device) % stream.shape[1]
-            turn = [angle[token] for angle in rows.rotary]
-            done += len(block)
-            for name, output in zip(projected, outputs, strict=True):
-                projection = getattr(module, f"{name}_proj")
-                if name == "v":
-                    linear(projection, normed, output)
-                    continue
-                plain = linear(projection, normed, get("plain", stream, *output.shape))
-                heads = (len(block), -1, module.head_dim)
-                rotate(plain.view(heads), *turn, output.view(heads))
-        heads = (*stream.shape[:-1], -1, module.head_dim)
-        query, key, value = (tensor.view(heads) for tensor in projected.values())
-        # Qwen2 decides layer by layer, Mistral once for all.
-        window = getattr(module, "sliding_window", None)
-        if family_of(module.config.model_type) == "mistral":
-            window = module.config.sliding_window
-        rows.attend(query, key, value, module.scaling, window, query)
-        for block, part in zip(blocks_of(flat), blocks_of(projected["q"]), strict=True):
-            add_linear_(block, module.o_proj, part)
-
-    def mlp_(self, layer: nn.Module, stream: Tensor, rows: Rows) -> None:
-        module, get = layer.mlp, rows.work.get
-        width = module.gate_proj.out_features
-        silu = isinstance(module.act_fn, nn.SiLU | SiLUActivation)
-        for block in blocks_of(stream.view(-1, stream.shape[-1])):
-            normed = rms_norm(layer.post_attention_layernorm, block, rows.work)
-            gate = linear(module.gate_proj, normed, get("gate", stream, len(block), width))
-            up = linear(module.up_proj, normed, get("up", stream, len(block), width))
-            gate = F.silu(gate, inplace=True) if silu else module.act_fn(gate)
-            add_linear_(block, module.down_proj, gate.mul_(up))
-
-    def finish(self, model: nn.Module, stream: Tensor) -> Tensor:
-        return model.model.norm(stream)
-
-
-class OPTAdapter(Adapter):
-    """OPT with the norm before each sublayer (all sizes but 350M)."""
-
-    model_types = ("opt",)
-    parts = OPT_PARTS
-    outputs = {"attention": "self_attn.out_proj", "mlp": "fc2"}
-
-    def check(self, model: nn.Module) -> None:
-        if not model.config.do_layer_norm_before:
-            raise UserError(
-                f"{model.config._name_or_path or 'this OPT model'} normalizes after its sublayers "
-                "(do_layer_norm_before: false), so they are no units; use another OPT size"
-            )
-
-    def embed(self, model: nn.Module, ids: Tensor, positions: Tensor) -> Tensor:
-        decoder = decoder_of(model)
-        hidden = decoder.embed_tokens(ids)
-        if decoder.project_in is not None:
-            hidden = decoder.project_in(hidden)
-        return (hidden + decoder.embed_positions(None, position_ids=positions))[None]
-
-    def attention_(self, layer: nn.Module, stream: Tensor, rows: Rows) -> None:
-        module = layer.self_attn
-        normed = layer.self_attn_layer_norm(stream)
-        heads = (*stream.shape[:-1], module.num_heads, module.head_dim)
-        query = (module.q_proj(normed) * module.scaling).view(heads)
-        key, value = module.k_proj(normed).view(heads), module.v_proj(normed).view(heads)
-        mixed = rows.work.get("mixed", stream, *heads)
-        rows.attend(query, key, value, 1.0, None, mixed)
-        width = stream.shape[-1]
-        add_linear_(stream.view(-1, width), module.out_proj, mixed.view(-1, width))
-
-    def mlp_(self, layer: nn.Module, stream: Tensor, rows: Rows) -> None:
-        for block in blocks_of(stream.view(-1, stream.shape[-1])):
-            wide = layer.activation_fn(layer.fc1(layer.final_layer_norm(block)))
-            add_linear_(block, layer.fc2, wide)
-
-    def finish(self, model: nn.Module, stream: Tensor) -> Tensor:
-        decoder = decoder_of(model)
-        if decoder.final_layer_norm is not None:
-            stream = decoder.final_layer_norm(stream)
-        return stream if decoder.project_out is None else decoder.project_out(stream)
-
-
-ADAPTERS: tuple[Adapter, ...] = (RotaryAdapter(), OPTAdapter())
+def register(adapter: Adapter) -> None:
+    """Let a family be trimmed; transformers' auto classes learn of its trimmed models."""
+    config_class = adapter.trimmed.config_class
+    AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+    AutoModelForCausalLM.register(config_class, adapter.trimmed, exist_ok=True)
+    _ADAPTERS[family_of(config_class.model_type)] = adapter
 
 
 def family_of(model_type: str) -> str:
@@ -272,20 +157,19 @@ def family_of(model_type: str) -> str:
 
 def supported_families() -> tuple[str, ...]:
     """Model types that have an adapter."""
-    return tuple(name for adapter in ADAPTERS for name in adapter.model_types)
+    return tuple(_ADAPTERS)
 
 
 def adapter_of(model: nn.Module) -> Adapter:
     """The adapter of a model's family; `UserError` when there is none."""
     family = family_of(model.config.model_type)
-    for adapter in ADAPTERS:
-        if family in adapter.model_types:
-            adapter.check(model)
-            return adapter
-    raise UserError(
-        f"model family {family!r} has no adapter (there are: {', '.join(supported_families())}); "
-        "add one in trimllm/units/adapters.py"
-    )
+    if family not in _ADAPTERS:
+        raise UserError(
+            f"model family {family!r} has no adapter (there are: {', '.join(_ADAPTERS)}); "
+            "register one with trimllm.units.register"
+        )
+    _ADAPTERS[family].check(model)
+    return _ADAPTERS[family]
 
 
 def device_of(model: nn.Module) -> torch.device:

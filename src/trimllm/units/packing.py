@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from trimllm.base.errors import UserError
-from trimllm.units.adapters import adapter_of, family_of
-from trimllm.units.modeling_trimllm import TRIM_CLASSES, decoder_of, packed_blocks
+from trimllm.units.adapters import adapter_of
+from trimllm.units.modeling_trimllm import decoder_of, packed_blocks
 
 KINDS = ("attention", "mlp")
 
@@ -97,11 +97,10 @@ def drop(model: nn.Module, dropped: Iterable[Unit]) -> nn.Module:
             for name in adapter.parts[kind]:
                 setattr(shell, name, pieces[unit][name] if unit else None)
 
-    model_class = TRIM_CLASSES[family_of(config.model_type)]
-    _trim_config(config, model_class, kept, len(shells), types)
+    _trim_config(config, adapter.trimmed, kept, len(shells), types)
     decoder.layers = nn.ModuleList(shell for shell, _ in shells)
     if not hasattr(model, "adopt_layers"):
-        model.__class__ = model_class
+        model.__class__ = adapter.trimmed
     model.adopt_layers()
     return model
 
@@ -112,9 +111,10 @@ def _trim_config(config: Any, model_class: Any, kept: list[Unit], blocks: int, t
         original = config.num_hidden_layers
         config.__class__ = model_class.config_class
         config.original_num_hidden_layers = original
+        file = model_class.__module__.rpartition(".")[2]
         config.auto_map = {
-            "AutoConfig": f"modeling_trimllm.{model_class.config_class.__name__}",
-            "AutoModelForCausalLM": f"modeling_trimllm.{model_class.__name__}",
+            "AutoConfig": f"{file}.{model_class.config_class.__name__}",
+            "AutoModelForCausalLM": f"{file}.{model_class.__name__}",
         }
     config.units = [[unit.block, unit.kind] for unit in kept]
     config.num_hidden_layers = blocks

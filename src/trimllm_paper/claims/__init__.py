@@ -1,4 +1,6 @@
-"""The paper's headline sentences: `claims` judges each by its check and writes what was found.
+"""The paper's headline sentences, each checked on our own measurements by a formula.
 
-The checks are `claim_checks`, those about throughput `claim_speed`; `evidence` is what they ask.
+A check is a function of `Evidence`, entered with its formula by `@claim` under the id that the
+claim has in published.yaml, in the file of its group: `speed`, `accuracy`, `units`, `criteria`,
+`times`. `report.write` judges what they find and writes claims.md and claims.json.
 """

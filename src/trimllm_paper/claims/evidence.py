@@ -1,139 +1,123 @@
-"""Everything that claims are checked on: evaluations, records, trainings, throughput of a model."""
+"""What claims are checked on, and what a check finds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from trimllm_paper.chains import Chain, Run, checkpoints, read_chain
-from trimllm_paper.cost import Measured, measured
-from trimllm_paper.measured import Accuracy, Results
-from trimllm_paper.timings import Timing, Timings
+from trimllm.base.names import PAPER_CRITERION
+from trimllm_paper import derive
+from trimllm_paper.context import Context, Domain
+from trimllm_paper.derive import Accuracy, Chain
+from trimllm_paper.frame import Frame, where
+from trimllm_paper.recipe import FULL_FT
 from trimllm_paper.verdict import KEEPS
 
+BOTH, OURS = PAPER_CRITERION, "likelihood"
 
-class Evidence:
-    """What was measured of one model.
 
-    Args:
-        evals, records, trainings, benchmarks: files, as for the figures.
-        model: name, label, published.
-        domains: name, label, tasks, stand_in.
-        run: the chains that the paper's claims on r = 1/4 are checked on.
+@dataclass(frozen=True)
+class Finding:
+    """What a check found.
+
+    Attributes:
+        holds: whether its formula does; None where a number is missing.
+        measured: the numbers in it, in words.
+        numbers: the same for programs.
+        n: documents behind it, where it is about accuracy.
+        own: whether all of it is the paper's own; None: as the context's model and data are.
+        ours: the same formula by our criterion, in words; no verdict hangs on it.
     """
 
-    def __init__(
-        self,
-        evals: Iterable[str | Path],
-        records: Iterable[str | Path],
-        trainings: Iterable[str | Path],
-        benchmarks: Iterable[str | Path],
-        model: Mapping[str, Any],
-        domains: Sequence[Mapping[str, Any]],
-        run: Run,
-    ) -> None:
-        self.results, self.timings = Results(evals), Timings(benchmarks)
-        self.all_chains = [read_chain(path) for path in sorted(map(str, records))]
-        self._trainings = sorted(map(str, trainings))
-        self.model, self.domains, self.run = model, domains, run
+    holds: bool | None
+    measured: str
+    numbers: dict[str, Any]
+    n: int | None = None
+    own: bool | None = None
+    ours: str = ""
 
-    @property
-    def name(self) -> str:
-        """The model's name in paths."""
-        return self.model["name"]
 
-    @property
-    def own(self) -> bool:
-        """Whether model and all data are the paper's own."""
-        return bool(self.model.get("published")) and not any(
-            domain.get("stand_in") for domain in self.domains
-        )
+def missing(what: str) -> Finding:
+    """The finding of a check that lacks a measurement."""
+    return Finding(None, f"not run: {what}", {})
 
-    @property
-    def sources(self) -> list[str]:
-        """Every file that was read."""
-        return [
-            *(one.source for one in self.results.measurements),
-            *(one.source for one in self.all_chains),
-            *self._trainings,
-            *(one.source for one in self.timings.timings),
-        ]
 
-    @property
-    def seeds(self) -> list[int]:
-        """Seeds of the runs that were evaluated."""
-        return sorted({one.seed for one in self.results.measurements} - {None})
+Check = Callable[["Evidence"], Finding]
+CHECKS: dict[str, tuple[str, Check]] = {}
+"""Claim's id -> formula and check, of all groups that were imported."""
 
-    def accuracy(self, domain: str, recipe: str) -> Accuracy | None:
-        """Accuracy of a recipe on its own domain's column."""
-        return self.results.accuracy(self.name, domain, recipe, self.tasks(domain))
 
-    def tasks(self, domain: str) -> Sequence[str] | None:
-        """Tasks of a domain's column."""
-        return next(d for d in self.domains if d["name"] == domain).get("tasks")
+def claim(formula: str) -> Callable[[Check], Check]:
+    """Enter a check, under its function's name, with its formula in symbols of what it measures."""
 
-    def near(self, domain: str, criterion: str, kept_percent: float) -> Accuracy | None:
-        """The checkpoint of the run that stands for a kept fraction."""
-        recipe = self.results.trimmed(
-            self.name,
-            domain,
-            criterion,
-            kept_percent,
-            ratio=self.run.ratio,
-            drops_per_epoch=self.run.drops_per_epoch,
-        )
-        return self.accuracy(domain, recipe) if recipe else None
+    def enter(check: Check) -> Check:
+        CHECKS[check.__name__] = formula, check
+        return check
 
-    def chains(self, criterion: str) -> dict[str, Chain]:
-        """Domain -> chain of the run by a criterion."""
-        return {one.domain: one for one in self._chains if one.criterion == criterion}
+    return enter
 
-    def furthest(
-        self, domain: str, criterion: str, run: Run, at_most: float = 100.0
-    ) -> float | None:
-        """Share of units dropped (%) of the smallest checkpoint above 90% of Full-FT; 0 for none.
 
-        None where Full-FT or the chain was not evaluated.
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured of one model."""
 
-        Args:
-            at_most: look no further than this share.
+    frame: Frame
+    context: Context
+
+    def name(self, criterion: str, ratio: float | None = None) -> str:
+        """Name of the chain by a criterion, with as many drops an epoch as the main one.
+
+        The recipe that is shown, if one is; else at `ratio` (None: the main one's) whatever was
+        evaluated; "" for nothing.
         """
-        full = self.accuracy(domain, "full_ft")
-        shares = self._dropped(domain, criterion, run)
-        if full is None or not shares:
+        main = self.context.main
+        for one in self.context.recipes:
+            if one.criterion == criterion and ratio in (None, one.ratio):
+                return one.name
+        keys = {"criterion": criterion, "ratio": ratio or main.ratio, "step": main.step}
+        return next(iter(where(self.frame.evaluations, **keys).name), "")
+
+    def accuracy(self, domain: Domain, recipe: str) -> Accuracy | None:
+        """Accuracy of a recipe on its own domain's column."""
+        model = self.context.model.name
+        return derive.accuracy(self.frame, model, domain.name, recipe, domain.tasks)
+
+    def near(self, domain: Domain, criterion: str, kept_percent: float) -> str | None:
+        """Recipe of the checkpoint that stands for a kept fraction."""
+        place = self.context.model.name, domain.name, self.name(criterion)
+        return derive.nearest(self.frame, *place, kept_percent)
+
+    def checkpoints(self, domain: Domain, name: str) -> list[tuple[float, Accuracy]]:
+        """(units dropped in %, accuracy) of a chain's evaluated checkpoints."""
+        place = self.context.model.name, domain.name, name
+        found = derive.checkpoints(self.frame, *place, domain.tasks)
+        return [(100 - accuracy.kept_percent, accuracy) for _, accuracy in found]
+
+    def furthest(self, domain: Domain, name: str, at_most: float = 100.0) -> float | None:
+        """Units dropped (%), up to a share, of the smallest checkpoint above 90% of Full-FT.
+
+        0 for none, None where Full-FT or the chain was not evaluated.
+        """
+        full, chain = self.accuracy(domain, FULL_FT), self.checkpoints(domain, name)
+        if full is None or not chain:
             return None
-        good = [
-            share
-            for share, accuracy in shares
-            if share <= at_most and accuracy.percent > KEEPS * full.percent
-        ]
+        bar = KEEPS * full.percent
+        good = [share for share, one in chain if share <= at_most and one.percent > bar]
         return max(good, default=0.0)
 
-    def evaluated(self, domain: str, criterion: str, run: Run) -> list[float]:
-        """Shares of units dropped (%) of a chain's evaluated checkpoints."""
-        return [share for share, _ in self._dropped(domain, criterion, run)]
-
-    def _dropped(self, domain: str, criterion: str, run: Run) -> list[tuple[float, Accuracy]]:
-        """(share of units dropped in %, accuracy) of a chain's evaluated checkpoints."""
-        chain = checkpoints(self.results, self.name, domain, self.tasks(domain), criterion, run)
-        return [(100 - (accuracy.kept_percent or 100), accuracy) for _, accuracy in chain]
-
     @cached_property
-    def costs(self) -> dict[tuple[str, str], Measured]:
-        """(domain, criterion) -> cost of the run's chains."""
-        return measured(self._chains, self._trainings)
+    def chains(self) -> list[Chain]:
+        """Records of all chains, by domain."""
+        return derive.chains(self.frame, model=self.context.model.name)
 
-    @property
-    def _chains(self) -> list[Chain]:
-        """The chains of the run."""
-        return [one for one in self.all_chains if (one.model, one.run) == (self.name, self.run)]
+    def recorded(self, criterion: str) -> dict[str, Chain]:
+        """Domain -> record of the chain by a criterion."""
+        name = self.name(criterion)
+        return {chain.domain: chain for chain in self.chains if chain.name == name}
 
-    def speeds(self) -> dict[tuple[str, str], list[Timing]]:
-        """(hardware, model) -> measurements, of this model and of shapes with random weights."""
-        return {
-            (hardware, model): self.timings.of(hardware, model)
-            for hardware, model in self.timings.groups()
-            if model == self.name or self.timings.of(hardware, model)[0].content["random_weights"]
-        }
+
+def mean(values: Sequence[float]) -> float:
+    """Of some numbers, at least one."""
+    return sum(values) / len(values)

@@ -1,0 +1,1 @@
+"""Commands behind `python -m trimllm_paper`, one a file."""

@@ -1,10 +1,9 @@
 """Prints the Python of an engine that has an environment of its own, made first if need be.
 
-    python -m trimllm_paper.commands.engine autoawq
-
 Looked for in this order: the Python that runs this (with `--sdm conda` that of the engine's conda
-environment), the variable, `.envs/`, and else `make` builds `.envs/`. Runs in any of these
-environments, so it imports nothing but the standard library and what imports nothing else.
+environment), the variable, `.envs/`, and else `make` builds `.envs/`. Rules run this file by its
+path in any of these environments: it imports nothing but the standard library and what imports
+nothing else.
 """
 
 from __future__ import annotations
@@ -32,7 +31,8 @@ def found(engine: str) -> Path:
     try:
         return engine_python(engine)
     except UserError:
-        if variable(engine) in os.environ:  # named, and wrong: nothing is made in its place
+        # unknown, or named and wrong: nothing is made in its place
+        if engine not in ENGINES or variable(engine) in os.environ:
             raise
         stamp = f".envs/{ENGINES[engine][0]}/.complete"
         built = subprocess.run(["make", "-C", ROOT, stamp], stdout=sys.stderr)
@@ -41,8 +41,13 @@ def found(engine: str) -> Path:
         return ROOT / Path(stamp).parent / "bin/python"
 
 
+def run(engine: str) -> int:
+    """Print the path."""
+    print(found(engine))
+    return 0
+
+
 if __name__ == "__main__":
-    try:
-        print(found(sys.argv[1]))
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
+    from trimllm_paper.__main__ import main
+
+    sys.exit(main(["engine", *sys.argv[1:]]))

@@ -8,245 +8,171 @@ paper's own (Tables 2 and 7).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from math import nan
 from pathlib import Path
 from typing import Any
 
+from pandas import DataFrame
+
 from trimllm.base.names import PAPER_CRITERION
-from trimllm_paper import published
-from trimllm_paper.chains import Run, checkpoints
-from trimllm_paper.figures.panels import (
-    compressed,
-    errors,
-    not_run,
-    paper_column,
-    paper_model,
-    seed_note,
-    title,
-)
-from trimllm_paper.figures.style import (
-    BASELINES,
-    COMPRESSORS,
-    CRITERIA,
-    NAMES,
-    figure,
-    save,
-    say_in_place,
-    underneath,
-)
-from trimllm_paper.measured import Accuracy, Results
-from trimllm_paper.published import bound_percent
-from trimllm_paper.tier import tier_note
-from trimllm_paper.timings import Timing, Timings
+from trimllm_paper import derive, published
+from trimllm_paper.context import Context, Domain
+from trimllm_paper.derive import Accuracy
+from trimllm_paper.figures import panels, style
+from trimllm_paper.frame import Frame, where
+from trimllm_paper.recipe import FULL_FT
 
-SHOWN = ("sparsegpt_2_4", "llm_int8", "awq_int4")
+COMPRESSORS = ("sparsegpt_2_4", "llm_int8", "awq_int4")
+"""Those of the paper's Table 7."""
 PAPER_DOMAIN = "sciq"
+POINT = ("group", "cost", "percent", "cost_low", "cost_high", "low", "high", "n")
+"""A checkpoint: its line (`full_ft`, a recipe, a compressor, or `RECIPE+COMPRESSOR`; of the paper a
+criterion), cost with quartiles, accuracy with 95% interval and documents; NaN for what is unknown.
+"""
+Cost = Callable[[Accuracy], tuple[float, float, float] | None]
+"""Accuracy of a checkpoint -> its cost and the cost's quartiles, or None: not known."""
 
 
-@dataclass(frozen=True)
-class Point:
-    """One checkpoint: what it costs, how accurate it is, and to which line it belongs."""
-
-    cost: float
-    percent: float
-    group: str
-    """`full_ft`, a criterion, a compressor, or `CRITERION+COMPRESSOR`."""
-    accuracy: Accuracy | None = None
-    spread: tuple[float, float] | None = None
-    """Quartiles of the cost."""
-
-
-def pareto(points: Iterable[Point]) -> list[Point]:
-    """Points that no other one beats: nothing is cheaper and at least as accurate. By cost."""
-    front: list[Point] = []
-    for point in sorted(points, key=lambda one: (one.cost, -one.percent)):
-        if not front or point.percent > front[-1].percent:
-            front.append(point)
-    return front
-
-
-Cost = Callable[[str, Accuracy], tuple[float, tuple[float, float] | None] | None]
-"""Recipe and accuracy of a checkpoint -> its cost and the cost's quartiles, or None: not known."""
-
-
-def points_of(
-    results: Results,
-    model: str,
-    domain: Mapping[str, Any],
-    criteria: Sequence[str],
-    run: Run,
-    cost: Cost,
-) -> list[Point]:
-    """Everything that was evaluated in a domain and whose cost is known."""
-    name, tasks = domain["name"], domain.get("tasks")
-    found: list[tuple[str, Accuracy]] = []
-    full = results.accuracy(model, name, "full_ft", tasks)
-    found += [("full_ft", full)] if full else []
-    found += compressed(results, model, name, tasks).items()
-    for criterion in criteria:
-        for compressor in (None, *COMPRESSORS):
-            group = f"{criterion}+{compressor}" if compressor else criterion
-            chain = checkpoints(results, model, name, tasks, criterion, run, compressor)
+def points_of(frame: Frame, context: Context, domain: Domain, cost: Cost) -> DataFrame:
+    """Everything that was evaluated in a domain and whose cost is known, as rows of `POINT`."""
+    place = frame, context.model.name, domain.name
+    full = derive.accuracy(*place, FULL_FT, domain.tasks)
+    found = [(FULL_FT, full)] if full else []
+    found += panels.compressed(frame, context, domain).items()
+    for recipe in context.recipes:
+        for compressor in (None, *style.COMPRESSORS):
+            group = f"{recipe.name}+{compressor}" if compressor else recipe.name
+            chain = derive.checkpoints(*place, recipe.name, domain.tasks, compressor)
             found += [(group, accuracy) for _, accuracy in chain]
-    points = []
-    for group, accuracy in found:
-        known = cost(accuracy.tasks[0].recipe, accuracy)
-        if known:
-            points.append(Point(known[0], accuracy.percent, group, accuracy, known[1]))
-    return points
+    rows = [
+        (group, known[0], one.percent, *known[1:], *one.ci95, one.n)
+        for group, one in found
+        if (known := cost(one))
+    ]
+    return DataFrame(rows, columns=POINT)
 
 
-def by_memory(recipe: str, accuracy: Accuracy) -> tuple[float, None] | None:
+def by_memory(accuracy: Accuracy) -> tuple[float, float, float] | None:
     """Weights of a checkpoint in MB."""
-    return (accuracy.megabytes, None) if accuracy.megabytes else None
+    return (accuracy.megabytes, nan, nan) if accuracy.megabytes else None
 
 
-def by_latency(timings: Sequence[Timing]) -> Cost:
+def by_latency(timings: DataFrame) -> Cost:
     """Milliseconds a generated token on one machine, with its quartiles."""
     known = {
-        f"{one.recipe}+{one.compressor}" if one.compressor else one.recipe: one for one in timings
+        one.recipe: (1000 / one.decode, 1000 / one.decode_high, 1000 / one.decode_low)
+        for one in timings.itertuples()
     }
-
-    def cost(recipe: str, accuracy: Accuracy) -> tuple[float, tuple[float, float]] | None:
-        timing = known.get(recipe)
-        if timing is None:
-            return None
-        low, high = timing.range("decode_tokens_per_second")
-        return 1000 / timing.median("decode_tokens_per_second"), (1000 / high, 1000 / low)
-
-    return cost
+    return lambda accuracy: known.get(accuracy.tasks[0].recipe)
 
 
-def draw(
-    evals: Iterable[str | Path],
-    benchmarks: Iterable[str | Path],
-    model: Mapping[str, Any],
-    domains: Sequence[Mapping[str, Any]],
-    stem: str | Path,
-    *,
-    criteria: Sequence[str],
-    run: Run,
-) -> None:
-    """Draw accuracy (%) against MB of weights and ms a token; STEM.pdf and STEM.png.
+def pareto(points: DataFrame) -> DataFrame:
+    """Points that no other one beats: nothing is cheaper and at least as accurate. By cost."""
+    ordered = points.sort_values(["cost", "percent"], ascending=[True, False])
+    return ordered[ordered.percent > ordered.percent.cummax().shift(fill_value=-1.0)]
 
-    Args:
-        evals, benchmarks: evaluation files and measurements of throughput; what is not there is
-            left out and named below the figure.
-        model, domains, criteria, run: as for Figure 1.
-    """
-    results, timings = Results(evals), Timings(benchmarks)
-    name = model["name"]
-    machines = sorted({one.hardware for one in timings.timings if one.model == name})
+
+def draw(frame: Frame, context: Context, stem: str | Path) -> None:
+    """Draw accuracy (%) against MB of weights and ms a token; STEM.pdf and STEM.png."""
+    domains, looks, beside = context.domains, _looks(context), context.model.beside
+    timings = where(frame.timings, model=context.model.name)
+    machines = sorted(timings.hardware.unique())
     columns = max(len(domains), len(machines), 1) + 1
-    with figure(2.1 * columns, 5.0, columns, 2, sharey=True) as (drawn, axes):
+    with style.figure(2.1 * columns, 5.0, columns, 2, sharey=True) as (drawn, axes):
         seen: set[str] = set()
         for ax, domain in zip(axes[0], domains, strict=False):
-            points = points_of(results, name, domain, criteria, run, by_memory)
-            seen |= _panel(ax, points, title(domain, points[0].accuracy.n if points else None))
+            points = points_of(frame, context, domain, by_memory)
+            seen |= set(points.group)
+            _panel(
+                ax, points, panels.title(domain, points.n.iloc[0] if len(points) else None), looks
+            )
         for ax, hardware in zip(axes[1], machines, strict=False):
-            timed = timings.of(hardware, name)
-            timed_in = timed[0].content.get("domain")
-            domain = next((d for d in domains if d["name"] == timed_in), domains[0])
-            points = points_of(results, name, domain, criteria, run, by_latency(timed))
-            _panel(ax, points, f"{title(domain)} on {hardware}")
+            timed = where(timings, hardware=hardware)
+            timed_in = timed.iloc[0].content.get("domain")
+            domain = next((one for one in domains if one.name == timed_in), domains[0])
+            points = points_of(frame, context, domain, by_latency(timed))
+            _panel(ax, points, f"{panels.title(domain)} on {hardware}", looks)
         lower = max(1, len(machines))
         for ax in (*axes[0][len(domains) : -1], *axes[1][lower + 1 :]):
             ax.set_axis_off()
         axes[1][lower].tick_params(labelleft=not machines)
         if not machines:
-            say_in_place(axes[1][0], "latency: not run\n(snakemake benchmarks)")
-        beside = paper_model(model)
-        _panel(axes[0][-1], paper_memory(beside), f"paper: {published.LABELS[beside]}, SciQ")
-        _panel(axes[1][lower], paper_latency(), "paper: LLaMA-7B, SciQ, A100")
-        for row, label in enumerate(("weights (MB)", "latency (ms a token, batch 1)")):
-            for ax in axes[row]:
+            style.say_in_place(axes[1][0], "latency: not run\n(snakemake benchmarks)")
+        heading = f"paper: {published.LABELS[beside]}, SciQ"
+        _panel(axes[0][-1], paper_memory(beside), heading, looks)
+        _panel(axes[1][lower], paper_latency(), "paper: LLaMA-7B, SciQ, A100", looks)
+        for row, label in zip(axes, ("weights (MB)", "latency (ms a token, batch 1)"), strict=True):
+            row[0].set_ylabel("accuracy (%)")
+            for ax in row:
                 ax.set_xlabel(label)
         axes[0][-1].set_xlabel("weights (% of full, as printed)")
-        for ax in (axes[0][0], axes[1][0]):
-            ax.set_ylabel("accuracy (%)")
         axes[0][0].set_ylim(0, 100)
-        label = model.get("label") or name
-        drawn.suptitle(f"{label}: accuracy against memory and latency", fontsize=9)
-        sources = [one.source for one in (*results.measurements, *timings.timings)]
+        drawn.suptitle(f"{context.model.label}: accuracy against memory and latency", fontsize=9)
+        rows = where(frame.evaluations, model=context.model.name)
         notes = (
-            f"{tier_note(sources)}.{seed_note(one.seed for one in results.measurements)} "
+            f"{panels.origin([*rows.source, *frame.timings.source], rows.seed)} "
             "Grey staircase: Pareto frontier of all points of a panel. "
             "Vertical bars: Wilson intervals of 95%; horizontal bars: quartiles of the rounds. "
-            f"{'' if model.get('published') else 'A stand-in for the paper’s model. '}"
-            f"† stand-in data. {not_run(SHOWN, dict.fromkeys(seen))}"
+            f"{'' if context.model.published else 'A stand-in for the paper’s model. '}"
+            f"† stand-in data. {panels.not_run(COMPRESSORS, seen)}"
         )
-        underneath(drawn, axes.flat, 5, [notes])
-        save(drawn, stem)
+        style.underneath(drawn, axes.flat, 5, [notes])
+        style.save(drawn, stem)
 
 
-def _panel(ax: Any, points: Sequence[Point], heading: str) -> set[str]:
-    """Draw the points of one panel with their frontier; returns the groups that were drawn."""
+def _panel(ax: Any, points: DataFrame, heading: str, looks: Mapping[str, style.Look]) -> None:
+    """Draw the points of one panel with their frontier."""
     ax.set_title(heading)
     front = pareto(points)
-    ax.step(
-        [one.cost for one in front],
-        [one.percent for one in front],
-        where="post",
-        color="#999999",
-        linewidth=3,
-        alpha=0.45,
-        label="Pareto frontier",
-    )
-    groups = list(dict.fromkeys(one.group for one in points))
-    for group in groups:
-        mine = sorted((one for one in points if one.group == group), key=lambda one: one.cost)
-        known = [one.accuracy for one in mine]
-        spreads = [one.spread for one in mine]
-        ax.errorbar(
-            [one.cost for one in mine],
-            [one.percent for one in mine],
-            errors(known) if all(known) else None,
-            [
-                [one.cost - one.spread[0] for one in mine],
-                [one.spread[1] - one.cost for one in mine],
-            ]
-            if all(spreads)
-            else None,
-            **_look(group),
-        )
+    staircase = {"color": "#999999", "linewidth": 3, "alpha": 0.45, "label": "Pareto frontier"}
+    ax.step(front.cost, front.percent, where="post", **staircase)
+    for group, rows in points.groupby("group", sort=False):
+        mine = rows.sort_values("cost", kind="stable")
+        upright = [mine.percent - mine.low, mine.high - mine.percent]
+        across = [mine.cost - mine.cost_low, mine.cost_high - mine.cost]
+        bars = [
+            None if bar[0].isna().any() else [part.tolist() for part in bar]
+            for bar in (upright, across)
+        ]
+        ax.errorbar(mine.cost.tolist(), mine.percent.tolist(), *bars, **looks[group])
     ax.set_xlim(left=0)
-    return set(groups)
 
 
-def _look(group: str) -> dict[str, Any]:
-    """Style and name of a group; compressed TrimLLM has the compressor's marker, hollow."""
-    criterion, _, compressor = group.partition("+")
-    if compressor:
-        style = {"color": CRITERIA[criterion]["color"], "markerfacecolor": "white"}
-        marker = {"marker": COMPRESSORS[compressor]["marker"], "linestyle": ""}
-        return style | marker | {"label": f"{NAMES[criterion]} + {NAMES[compressor]}"}
-    if group in CRITERIA:
-        return CRITERIA[group] | {"label": NAMES[group]}
-    return (BASELINES | COMPRESSORS)[group] | {"label": NAMES[group], "linestyle": ""}
+def _looks(context: Context) -> dict[str, style.Look]:
+    """Look of every group; compressed TrimLLM has the compressor's marker, hollow."""
+    chains = {PAPER_CRITERION: style.CRITERIA[PAPER_CRITERION]} | style.looks(context.recipes)
+    points = {key: look | {"linestyle": ""} for key, look in style.COMPRESSORS.items()}
+    hollow = {
+        f"{group}+{compressor}": point
+        | {"color": look["color"], "markerfacecolor": "white"}
+        | {"label": f"{look['label']} + {point['label']}"}
+        for group, look in chains.items()
+        for compressor, point in points.items()
+    }
+    return style.BASELINES | points | chains | hollow
 
 
-def paper_memory(block: str) -> list[Point]:
+def paper_memory(block: str) -> DataFrame:
     """The paper's accuracies on SciQ against its printed sizes, in % of the full model."""
-    name = next(n for n in ("table2", "table8") if block in published.table(n).blocks)
-    table = published.table(name)
-    points = []
-    for row, percent in paper_column(block, PAPER_DOMAIN).items():
-        group = PAPER_CRITERION if row.startswith("trimllm") else row
-        size = bound_percent(table.value(row, "final_mem", block))
-        if group in CRITERIA | COMPRESSORS or group == "full_ft":
-            points += [Point(size, percent, group)] if size else []
-    return points
+    sizes = panels.paper_column(block, PAPER_DOMAIN, "final_mem")
+    return _paper_points(panels.paper_column(block, PAPER_DOMAIN), sizes)
 
 
-def paper_latency() -> list[Point]:
+def paper_latency() -> DataFrame:
     """The paper's accuracies on SciQ against 1000 / its tokens/s, LLaMA-7B on an A100."""
     table = published.table("table7")
-    points = []
-    for row in table.rows():
-        group = row.replace("trimllm_", f"{PAPER_CRITERION}+").replace("trimllm", PAPER_CRITERION)
-        if group in ("pretrained", "sparse_ft"):
-            continue
-        rate = float(table.value(row, "throughput"))
-        points.append(Point(1000 / rate, float(table.value(row, PAPER_DOMAIN)), group))
-    return points
+    costs = {row: 1000 / float(table.value(row, "throughput")) for row in table.rows()}
+    return _paper_points({row: table.value(row, PAPER_DOMAIN) for row in table.rows()}, costs)
+
+
+def _paper_points(percents: Mapping[str, float], costs: Mapping[str, float]) -> DataFrame:
+    """Points of the paper's rows; of TrimLLM these are `trimllm[_KEPT]`, `trimllm_COMPRESSOR`."""
+    unknown = (nan,) * 5
+    rows = []
+    for row in (row for row in costs if row not in ("pretrained", "sparse_ft")):
+        group = re.sub(r"trimllm(_\d+)?$", PAPER_CRITERION, row)
+        group = group.replace("trimllm_", f"{PAPER_CRITERION}+")
+        rows.append((group, costs[row], percents[row], *unknown))
+    return DataFrame(rows, columns=POINT)

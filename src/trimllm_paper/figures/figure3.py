@@ -1,10 +1,10 @@
 """Figure 3: which units go. Scores of every unit before every drop, and what was dropped.
 
-For each domain and criterion two heat maps, attention and MLP apart: brightness is what the
-criterion compares (accuracy left without the unit, Eq. 3 falls with it; activation norm;
-likelihood left), crosses are the units dropped. To the right how many units of each kind went
-until half of all units were gone, those that only a tie-break chose apart. With `compat: authors`
-what the authors' code did stands beside it, marked, and the counts of both in words.
+For each domain and recipe two heat maps, attention and MLP apart: brightness is what the criterion
+compares (accuracy left without the unit, Eq. 3 falls with it; activation norm; likelihood left),
+crosses are the units dropped. To the right how many units of each kind went until half of all units
+were gone, those that only a tie-break chose apart. With `compat: authors` what the authors' code
+did stands beside it, marked, and the counts of both in words.
 """
 
 from __future__ import annotations
@@ -15,80 +15,67 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base.names import AUTHORS
-from trimllm_paper.chains import KINDS, Chain, Run, read_chains
-from trimllm_paper.figures.panels import seed_note, seed_of, title
-from trimllm_paper.figures.style import HEAT, NAMES, figure, save, say_in_place, underneath
-from trimllm_paper.figures.style import KINDS as LOOKS
-from trimllm_paper.tier import tier_note
+from trimllm_paper import derive
+from trimllm_paper.context import Context
+from trimllm_paper.derive import KINDS, Chain
+from trimllm_paper.figures import style
+from trimllm_paper.figures.panels import origin, title
+from trimllm_paper.frame import Frame
 
 SCORES = {
-    "both": ("accuracy", "accuracy left without the unit (%)"),
-    "calibration": ("accuracy", "accuracy left without the unit (%)"),
     "activation_norm": ("norm", "activation norm"),
     "likelihood": ("likelihood", "log-likelihood left (nats)"),
-    AUTHORS: ("accuracy", "accuracy left without the unit (%)"),
 }
-"""Criterion -> key in the record of a scan, and what the key means."""
+ACCURACY = ("accuracy", "accuracy left without the unit (%)")
+"""Criterion -> key in the record of a scan, and what the key means; of all others the accuracy."""
 TICKS = {"activation_norm": "activation\nnorm", AUTHORS: "authors'\ncode"}
 """Criterion -> its name under the bars, where that is not its own."""
 
 
-def draw(
-    records: Iterable[str | Path],
-    model: Mapping[str, Any],
-    domains: Sequence[Mapping[str, Any]],
-    stem: str | Path,
-    *,
-    criteria: Sequence[str],
-    run: Run,
-) -> None:
-    """Draw the drop patterns of all domains (rows) and criteria; STEM.pdf and STEM.png.
-
-    Args:
-        records: per-epoch records of the chains; a chain without one says `not run`.
-        model, domains, criteria, run: as for Figure 1.
-    """
-    chains = read_chains(records, model["name"], run)
-    columns = 2 * len(criteria) + 1
-    widths = [1.5] * (columns - 1) + [0.75 + 0.25 * len(criteria)]
-    height = 1.35 * len(domains) + 0.9
-    size = (2.1 * columns, height, columns, len(domains))
-    with figure(*size, width_ratios=widths) as (drawn, axes):
+def draw(frame: Frame, context: Context, stem: str | Path) -> None:
+    """Draw the drop patterns of all domains (rows) and recipes; STEM.pdf and STEM.png."""
+    labels = {name: look["label"] for name, look in style.looks(context.shown).items()}
+    columns, count = 2 * len(labels) + 1, len(context.domains)
+    widths = [1.5] * (columns - 1) + [0.75 + 0.25 * len(labels)]
+    size = (2.1 * columns, 1.35 * count + 0.9, columns, count)
+    with style.figure(*size, width_ratios=widths) as (drawn, axes):
+        shown: list[Chain] = []
         lowest: dict[int, Any] = {}  # column of the figure -> its last panel that shows something
-        for row, domain in zip(axes, domains, strict=True):
+        for row, domain in zip(axes, context.domains, strict=True):
+            wanted = {"model": context.model.name, "domain": domain.name}
+            chains = {chain.name: chain for chain in derive.chains(frame, **wanted)}
             found = []
-            for place, criterion in enumerate(criteria):
-                chain = chains.get((domain["name"], criterion))
+            for place, name in enumerate(labels):
+                chain = chains.get(name)
                 pair = row[2 * place : 2 * place + 2]
                 if chain is None:
                     for ax in pair:
-                        say_in_place(ax, "not run")
+                        style.say_in_place(ax, "not run")
                     continue
                 found.append(chain)
                 _heat_maps(drawn, pair, chain)
                 lowest |= dict(enumerate(pair, start=2 * place))
             _bars(row[-1], found)
             row[0].set_ylabel(f"{title(domain)}\nepoch")
-        for place, criterion in enumerate(criteria):
+            shown += found
+        for place, label in enumerate(labels.values()):
             for ax, kind in zip(axes[0][2 * place :], KINDS, strict=False):
-                ax.set_title(f"{NAMES[criterion]}\n{NAMES[kind]}", fontsize=7.5)
+                ax.set_title(f"{label}\n{style.KINDS[kind]['label']}", fontsize=7.5)
         axes[0][-1].set_title("units dropped, first half", fontsize=7.5)
         for ax in lowest.values():
             ax.set_xlabel("decoder block")
-        label = model.get("label") or model["name"]
-        drawn.suptitle(f"{label}: scores of all units and which were dropped", fontsize=9)
-        shown = [one for one in chains.values() if one.criterion in criteria]
-        shown.sort(key=lambda one: criteria.index(one.criterion))
-        underneath(drawn, axes.flat, 4, _notes(shown, model, domains))
-        save(drawn, stem)
+        heading = f"{context.model.label}: scores of all units and which were dropped"
+        drawn.suptitle(heading, fontsize=9)
+        style.underneath(drawn, axes.flat, 4, _notes(shown, context, labels))
+        style.save(drawn, stem)
 
 
 def grid(chain: Chain, kind: str) -> list[list[float]]:
     """Scores of a kind of unit, (epochs, blocks); NaN where the unit is gone or has no score."""
-    key, _ = SCORES[chain.criterion]
+    key, _ = SCORES.get(chain.criterion, ACCURACY)
     table = [[math.nan] * chain.blocks for _ in chain.epochs]
     for row, epoch in zip(table, chain.epochs, strict=True):
-        for unit in epoch["scan"]["units"]:
+        for unit in epoch.scan["units"]:
             if unit["kind"] == kind and unit.get(key) is not None:
                 row[unit["block"]] = unit[key]
     return table
@@ -100,35 +87,25 @@ def _heat_maps(drawn: Any, pair: Sequence[Any], chain: Chain) -> None:
     values = sorted(v for t in tables.values() for row in t for v in row if not math.isnan(v))
     # A likelihood has no floor: the few units without which nothing is left would hide the rest.
     cut = len(values) // 20 if chain.criterion == "likelihood" else 0
+    scale = {"vmin": values[cut], "vmax": values[-1], "cmap": style.HEAT}
     for ax, kind in zip(pair, KINDS, strict=True):
-        shown = ax.imshow(
-            tables[kind],
-            aspect="auto",
-            cmap=HEAT,
-            interpolation="nearest",
-            vmin=values[cut],
-            vmax=values[-1],
-        )
+        shown = ax.imshow(tables[kind], aspect="auto", interpolation="nearest", **scale)
         ax.set_facecolor("#F2F2F2")
         ax.grid(False)
         dropped = [
-            (block, epoch["epoch"])
+            (block, epoch.epoch)
             for epoch in chain.epochs
-            for block, what in epoch["units_dropped"]
+            for block, what in epoch.units_dropped
             if what == kind
         ]
         if dropped:
             # black on white: seen on any brightness
-            ax.scatter(*zip(*dropped, strict=True), marker="x", s=16, color="white", linewidth=2)
-            ax.scatter(
-                *zip(*dropped, strict=True),
-                marker="x",
-                s=14,
-                color="black",
-                linewidth=0.9,
-                label="dropped before this epoch's training",
-            )
-        trained = chain.epochs[0]["trainable_blocks"]
+            white = {"s": 16, "color": "white", "linewidth": 2}
+            black = {"s": 14, "color": "black", "linewidth": 0.9}
+            ax.scatter(*zip(*dropped, strict=True), marker="x", **white)
+            label = "dropped before this epoch's training"
+            ax.scatter(*zip(*dropped, strict=True), marker="x", label=label, **black)
+        trained = chain.epochs[0].trainable_blocks
         ax.plot(
             trained,
             [len(chain.epochs) - 0.5] * len(trained),
@@ -139,10 +116,11 @@ def _heat_maps(drawn: Any, pair: Sequence[Any], chain: Chain) -> None:
             clip_on=False,
             label="block is trained",
         )
-    extend = "min" if cut else "neither"
-    drawn.colorbar(shown, ax=list(pair), pad=0.01, aspect=12, extend=extend).set_label(
-        SCORES[chain.criterion][1].replace(" without", "\nwithout"), fontsize=6
+    bar = drawn.colorbar(
+        shown, ax=list(pair), pad=0.01, aspect=12, extend="min" if cut else "neither"
     )
+    _, meaning = SCORES.get(chain.criterion, ACCURACY)
+    bar.set_label(meaning.replace(" without", "\nwithout"), fontsize=6)
 
 
 def _bars(ax: Any, chains: Sequence[Chain]) -> None:
@@ -151,18 +129,13 @@ def _bars(ax: Any, chains: Sequence[Chain]) -> None:
     for place, chain in enumerate(chains):
         counts = chain.counts(at_most=chain.units_total // 2)
         for offset, kind in ((-0.2, "attention"), (0.2, "mlp")):
-            look = {"width": 0.36, "edgecolor": "black", "linewidth": 0.5, **LOOKS[kind]}
-            ax.bar(place + offset, counts.clear[kind], label=f"{NAMES[kind]}, no tie", **look)
-            ax.bar(
-                place + offset,
-                counts.tied[kind],
-                bottom=counts.clear[kind],
-                hatch="////",
-                alpha=0.6,
-                label=f"{NAMES[kind]}, by tie-break",
-                **look,
-            )
-            lot = counts.clear[kind] + counts.even[kind]
+            name = style.KINDS[kind]["label"]
+            look = style.KINDS[kind] | {"width": 0.36, "edgecolor": "black", "linewidth": 0.5}
+            clear, tied = counts.clear[kind], counts.tied[kind]
+            ax.bar(place + offset, clear, **look | {"label": f"{name}, no tie"})
+            look |= {"hatch": "////", "alpha": 0.6, "label": f"{name}, by tie-break"}
+            ax.bar(place + offset, tied, bottom=clear, **look)
+            lot = clear + counts.even[kind]
             ends = (place + offset - 0.18, place + offset + 0.18)
             label = "if ties were drawn by lot"
             ax.plot(ends, (lot, lot), color="black", linewidth=1.6, label=label)
@@ -174,18 +147,18 @@ def _bars(ax: Any, chains: Sequence[Chain]) -> None:
     ax.set_ylabel("units")
 
 
-def _notes(
-    chains: Sequence[Chain], model: Mapping[str, Any], domains: Sequence[Mapping[str, Any]]
-) -> list[str]:
+def _notes(chains: Sequence[Chain], context: Context, labels: Mapping[str, str]) -> list[str]:
+    told = origin(
+        [source for chain in chains for source in chain.sources], [c.seed for c in chains]
+    )
     if not chains:
-        return [tier_note([])]
-    seeds = seed_note(map(seed_of, chains))
-    stand_in = "" if model.get("published") else " A stand-in for the paper's model."
+        return [told]
+    stand_in = "" if context.model.published else " A stand-in for the paper's model."
     authors = [one for one in chains if one.criterion == AUTHORS]
     last = "the activation norm (both) or the index (calibration)"
     last += ", in the authors' code the MLP," if authors else ""
     notes = [
-        f"{tier_note(one.source for one in chains)}.{seeds}{_documents(chains)} Grey: dropped "
+        f"{told}{_documents(chains)} Grey: dropped "
         "earlier. A tie: the last units dropped have the same accuracy as others that stayed, and "
         f"{last} decides. † stand-in data.{stand_in}"
     ]
@@ -195,9 +168,12 @@ def _notes(
             f"{_range(authors)} of the test documents that are reported, ties to the MLP, in the "
             "scan a dropped attention unit replaces the residual stream by its norm."
         )
-        labels = {domain["name"]: title(domain) for domain in domains}
         known = {one.domain for one in authors}
-        told = [f"{labels[name]}: {balance(chains, name)}" for name in labels if name in known]
+        told = [
+            f"{title(domain)}: {balance(chains, domain.name, labels)}"
+            for domain in context.domains
+            if domain.name in known
+        ]
         notes.append(f"Attention / MLP units, first half of the drops. {'. '.join(told)}.")
     return notes
 
@@ -207,7 +183,7 @@ def _documents(chains: Sequence[Chain]) -> str:
     own = [one for one in chains if one.criterion != AUTHORS]
     if not own:
         return ""
-    step = 100 / min(one.epochs[0]["scan"]["documents"] for one in own)
+    step = 100 / min(one.epochs[0].scan["documents"] for one in own)
     return (
         f" Scores on n = {_range(own)} calibration documents, so accuracy moves in steps of "
         f"{step:.1f} points."
@@ -216,17 +192,17 @@ def _documents(chains: Sequence[Chain]) -> str:
 
 def _range(chains: Sequence[Chain]) -> str:
     """Documents of the chains' scans, smallest to largest."""
-    sizes = sorted({one.epochs[0]["scan"]["documents"] for one in chains})
+    sizes = sorted({one.epochs[0].scan["documents"] for one in chains})
     return " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))
 
 
-def balance(chains: Iterable[Chain], domain: str) -> str:
-    """How many units of each kind every criterion drops in a domain, with ties and without."""
+def balance(chains: Iterable[Chain], domain: str, labels: Mapping[str, str]) -> str:
+    """How many units of each kind every recipe drops in a domain, with ties and without."""
     told = []
     for chain in chains:
         if chain.domain == domain:
             found = chain.counts(at_most=chain.units_total // 2)
             every = " / ".join(str(found.total(kind)) for kind in KINDS)
             clear = " / ".join(str(found.clear[kind]) for kind in KINDS)
-            told.append(f"{NAMES[chain.criterion]} {every}, without ties {clear}")
+            told.append(f"{labels[chain.name]} {every}, without ties {clear}")
     return "; ".join(told)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trimllm_paper.chains import Run, read_chains
-from trimllm_paper.cost import (
-    FULL_EPOCHS,
-    PAPER_UNITS,
-    SPARSE_FACTOR,
-    Measured,
-    measured,
-    progressive,
-)
-from trimllm_paper.figures.panels import seed_note, seed_of
-from trimllm_paper.figures.style import CRITERIA, NAMES, figure, save, say_in_place, underneath
-from trimllm_paper.tier import tier_note
+from trimllm_paper import derive
+from trimllm_paper.context import Context
+from trimllm_paper.derive import FULL_EPOCHS, PAPER_UNITS, SPARSE_FACTOR, Cost, progressive
+from trimllm_paper.figures import style
+from trimllm_paper.figures.panels import origin
+from trimllm_paper.frame import Frame, where
 
 SCHEMES = (
     (1, 1.0, "Eq. 5: one unit an epoch", {"color": "#000000", "linestyle": "-"}),
@@ -26,31 +20,21 @@ SCHEMES = (
     (2, SPARSE_FACTOR, "Eq. 6 × 0.6 (sparse update)", {"color": "#888888", "linestyle": "--"}),
 )
 """Drops an epoch, factor, name and look of the paper's curves."""
+Costs = Mapping[tuple[str, str], Cost]
+"""(domain, recipe) -> cost of a chain."""
 
 
-def draw(
-    records: Iterable[str | Path],
-    trainings: Iterable[str | Path],
-    model: Mapping[str, Any],
-    domains: Sequence[Mapping[str, Any]],
-    stem: str | Path,
-    *,
-    criteria: Sequence[str],
-    run: Run,
-) -> None:
-    """Draw cost (epochs of full fine-tuning) against units dropped (%); STEM.pdf and STEM.png.
-
-    Args:
-        records: per-epoch records of the chains.
-        trainings: training.json of full and sparse fine-tuning.
-        model, domains, criteria, run: as for Figure 1.
-    """
-    records, trainings = list(records), list(trainings)
-    chains = read_chains(records, model["name"], run).values()
-    costs = measured(chains, trainings)
-    with figure(7.6, 3.6, 2, sharex=True) as (drawn, axes):
+def draw(frame: Frame, context: Context, stem: str | Path) -> None:
+    """Draw cost (epochs of full fine-tuning) against units dropped (%); STEM.pdf and STEM.png."""
+    model = context.model.name
+    names = [recipe.name for recipe in context.recipes]
+    chains = [chain for chain in derive.chains(frame, model=model) if chain.name in names]
+    found = {(one.domain, one.name): derive.cost(frame, one) for one in chains}
+    costs = {key: cost for key, cost in found.items() if cost}
+    with style.figure(7.6, 3.6, 2, sharex=True) as (drawn, axes):
         left, right = axes[0]
-        _equations(left, SCHEMES)
+        for step, factor, name, look in SCHEMES:
+            _equation(left, step, factor, label=name, **look)
         left.axhline(FULL_EPOCHS, color="#D55E00", linestyle=":", label="5 epochs of full FT")
         half = SPARSE_FACTOR * progressive(PAPER_UNITS, PAPER_UNITS // 2, 2)
         left.plot([50], [half], marker="o", color="#888888", linestyle="")
@@ -58,45 +42,40 @@ def draw(
         left.set_title(f"Eq. 5 and 6, N = {PAPER_UNITS}, c = 1")
         left.set_ylabel("cost (epochs of full fine-tuning)")
         if costs:
-            _ours(right, costs, domains, criteria, run)
-            right.set_title(f"measured, {model.get('label') or model['name']}")
+            _ours(right, costs, context)
+            right.set_title(f"measured, {context.model.label}")
         else:
-            say_in_place(right, "not run")
+            style.say_in_place(right, "not run")
         for ax in axes[0]:
             ax.set_xlabel("units dropped (%)")
         drawn.suptitle("Cost of training until a share of the units is dropped", fontsize=9)
-        seeds = seed_note(map(seed_of, chains))
-        underneath(drawn, axes.flat, 3, _notes(records + trainings, costs, seeds))
-        save(drawn, stem)
+        passes = where(frame.trainings, model=model).source
+        sources = [source for chain in chains for source in chain.sources]
+        first = origin([*sources, *passes], [chain.seed for chain in chains])
+        style.underneath(drawn, axes.flat, 3, _notes(first, costs))
+        style.save(drawn, stem)
 
 
-def _equations(ax: Any, schemes: Iterable[tuple[int, float, str, dict[str, Any]]]) -> None:
-    for step, factor, name, look in schemes:
-        drops = range(0, PAPER_UNITS, step)
-        costs = [factor * progressive(PAPER_UNITS, dropped, step) for dropped in drops]
-        ax.plot([100 * dropped / PAPER_UNITS for dropped in drops], costs, label=name, **look)
-
-
-def _ours(
-    ax: Any,
-    costs: Mapping[tuple[str, str], Measured],
-    domains: Sequence[Mapping[str, Any]],
-    criteria: Sequence[str],
-    run: Run,
-) -> None:
-    """Mean over the domains as a line with the range as bars; training alone, and with scans."""
-    step = run.drops_per_epoch
+def _equation(ax: Any, step: int, factor: float = 1.0, **look: Any) -> None:
     drops = range(0, PAPER_UNITS, step)
-    line = [progressive(PAPER_UNITS, dropped, step) for dropped in drops]
-    name = f"formula of Eq. 5, {step} units an epoch"
-    ax.plot([100 * d / PAPER_UNITS for d in drops], line, color="#000000", label=name)
-    names = [domain["name"] for domain in domains]
-    for shift, criterion in enumerate(criteria):
-        found = [one for (d, c), one in costs.items() if c == criterion and d in names]
+    costs = [factor * progressive(PAPER_UNITS, dropped, step) for dropped in drops]
+    ax.plot([100 * dropped / PAPER_UNITS for dropped in drops], costs, **look)
+
+
+def _ours(ax: Any, costs: Costs, context: Context) -> None:
+    """Mean over the domains as a line with the range as bars; training alone, and with scans."""
+    for step in dict.fromkeys(recipe.step for recipe in context.recipes):
+        label = f"formula of Eq. 5, {step} units an epoch"
+        _equation(ax, step, color="#000000", label=label)
+    for shift, (name, look) in enumerate(style.looks(context.recipes).items()):
+        found = [cost for (_, of), cost in costs.items() if of == name]
         if not found:
             continue
-        parts = (("training", "training", "full"), ("with_scans", "training + scans", "none"))
-        for key, what, fill in parts:
+        parts = (
+            ("training", "training", "full", {}),
+            ("with_scans", "training + scans", "none", {"linestyle": ":"}),
+        )
+        for key, what, fill, line in parts:
             columns = list(zip(*(getattr(one, key) for one in found), strict=True))
             means = [sum(column) / len(column) for column in columns]
             ax.errorbar(
@@ -106,17 +85,13 @@ def _ours(
                     [mean - min(column) for mean, column in zip(means, columns, strict=True)],
                     [max(column) - mean for mean, column in zip(means, columns, strict=True)],
                 ],
-                label=f"{NAMES[criterion]}: {what}",
                 fillstyle=fill,
-                **CRITERIA[criterion] | ({"linestyle": ":"} if fill == "none" else {}),
+                **look | {"label": f"{look['label']}: {what}"} | line,
             )
 
 
-def _notes(
-    sources: Sequence[str | Path], costs: Mapping[tuple[str, str], Measured], seeds: str
-) -> list[str]:
-    unit = "One epoch of full fine-tuning over as many tokens costs 1."
-    notes = [f"{tier_note(sources)}.{seeds} {unit}"]
+def _notes(first: str, costs: Costs) -> Sequence[str]:
+    notes = [f"{first} One epoch of full fine-tuning over as many tokens costs 1."]
     if costs:
         sparse = [one.sparse_factor for one in costs.values() if one.sparse_factor]
         count = len({domain for domain, _ in costs})

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
 
-from trimllm_paper import published
-from trimllm_paper.chains import Chain
-from trimllm_paper.figures.style import NAMES
-from trimllm_paper.measured import Accuracy, Results
-
-STAND_IN_FOR = "llama-7b"
-"""The paper's model that a stand-in is shown beside."""
-PAPER_UNITS = {"llama-7b": 64, "llama-13b": 80, "opt-1.3b": 48, "opt-6.7b": 64}
-"""Units of the paper's models: two in each decoder block."""
-DAGGER = "†"
+from trimllm_paper import derive, published
+from trimllm_paper.context import Context, Domain
+from trimllm_paper.derive import Accuracy
+from trimllm_paper.figures.style import COMPRESSORS
+from trimllm_paper.frame import Frame
+from trimllm_paper.recipe import FULL_FT
+from trimllm_paper.tier import tier_note
 
 
-def paper_model(model: Mapping[str, Any]) -> str:
-    """Key of the paper's model that a model is, or is shown beside."""
-    return model.get("published") or STAND_IN_FOR
+def paper_column(block: str, domain: str, column: str = "") -> dict[str, float]:
+    """Row -> accuracy (%) that the paper prints for a model in a domain, if it does.
 
-
-def paper_column(block: str, domain: str) -> dict[str, float]:
-    """Row key -> accuracy (%) that the paper prints for a model in a domain, if it does."""
-    name = next((n for n in ("table2", "table8") if block in published.table(n).blocks), None)
-    table = published.table(name) if name else None
+    With `column` what it prints there in the same rows, sizes in percent.
+    """
+    tables = (published.table(name) for name in ("table2", "table8"))
+    table = next((one for one in tables if block in one.blocks), None)
     if table is None or domain not in table.columns:
         return {}
-    values = {row: table.value(row, domain, block) for row in table.rows(block)}
-    return {row: float(value) for row, value in values.items() if value is not None}
+    values = {row: table.value(row, column or domain, block) for row in table.rows(block)}
+    return {row: published.bound_percent(one) for row, one in values.items() if one is not None}
 
 
 def errors(points: Sequence[Accuracy]) -> list[list[float]]:
@@ -40,38 +34,31 @@ def errors(points: Sequence[Accuracy]) -> list[list[float]]:
     ]
 
 
-def compressed(
-    results: Results, model: str, domain: str, tasks: Sequence[str] | None
-) -> dict[str, Accuracy]:
+def compressed(frame: Frame, context: Context, domain: Domain) -> dict[str, Accuracy]:
     """Compressor -> accuracy of the fully fine-tuned model compressed by it."""
-    found = {}
-    for recipe in results.recipes(model, domain):
-        base, _, compressor = recipe.partition("+")
-        accuracy = results.accuracy(model, domain, recipe, tasks)
-        if base == "full_ft" and compressor in NAMES and accuracy:
-            found[compressor] = accuracy
-    return found
+    place = frame, context.model.name, domain.name
+    found = {
+        name: derive.accuracy(*place, f"{FULL_FT}+{name}", domain.tasks)
+        for name in sorted(COMPRESSORS)
+    }
+    return {name: accuracy for name, accuracy in found.items() if accuracy}
 
 
-def not_run(compressors: Sequence[str], found: Mapping[str, Any]) -> str:
+def not_run(compressors: Sequence[str], found: Collection[str]) -> str:
     """A sentence on the compressors that nobody evaluated, or nothing."""
-    missing = [NAMES[name] for name in compressors if name not in found]
+    missing = [COMPRESSORS[name]["label"] for name in compressors if name not in found]
     return f"Not run: {', '.join(missing)}." if missing else ""
 
 
-def seed_of(chain: Chain) -> int | None:
-    """Seed of a trim run, if its records say it."""
-    return chain.epochs[0].get("settings", {}).get("seed")
+def origin(sources: Iterable[str], seeds: Iterable[int | None]) -> str:
+    """Where numbers come from and, if files say it, under which seed, in sentences."""
+    known = sorted({int(seed) for seed in seeds if seed is not None and seed == seed})
+    told = f" Seed {' and '.join(map(str, known))}." if known else ""
+    return f"{tier_note(sources)}.{told}"
 
 
-def seed_note(seeds: Iterable[int | None]) -> str:
-    """A sentence on the seed of what is drawn, or nothing where no file says it."""
-    found = sorted({seed for seed in seeds if seed is not None})
-    return f" Seed {' and '.join(map(str, found))}." if found else ""
-
-
-def title(domain: Mapping[str, Any], n: int | None = None) -> str:
+def title(domain: Domain, n: int | None = None) -> str:
     """Heading of a domain's panel: its label, the mark of stand-in data, documents."""
-    mark = DAGGER if domain.get("stand_in") else ""
+    mark = "†" if domain.stand_in else ""
     documents = f" (n = {n})" if n else ""
-    return f"{domain.get('label') or domain['name']}{mark}{documents}"
+    return f"{domain.label}{mark}{documents}"

@@ -1,8 +1,4 @@
-"""One look for all figures: legible in grey, for colour-blind readers, and on paper.
-
-Colours are Okabe and Ito's. Nothing is told by colour alone: criteria and compressors differ in
-marker and line too, heat maps in brightness.
-"""
+"""One look for all figures (`style.yaml`): legible in grey, for colour-blind eyes, on paper."""
 
 from __future__ import annotations
 
@@ -12,99 +8,64 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-CRITERIA: dict[str, dict[str, Any]] = {
-    "both": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
-    "calibration": {"color": "#E69F00", "marker": "s", "linestyle": "--"},
-    "activation_norm": {"color": "#009E73", "marker": "^", "linestyle": "-."},
-    "likelihood": {"color": "#D55E00", "marker": "D", "linestyle": (0, (4, 1))},
-}
-REFERENCES: dict[str, dict[str, Any]] = {
-    "full_ft": {"color": "#000000", "linestyle": "--", "linewidth": 1.2},
-    "keeps": {"color": "#000000", "linestyle": (0, (1, 3)), "linewidth": 0.8},
-    "pretrained": {"color": "#666666", "linestyle": ":", "linewidth": 1.4},
-    "chance": {"color": "#AAAAAA", "linestyle": "-", "linewidth": 0.8},
-}
-COMPRESSORS: dict[str, dict[str, Any]] = {
-    "llm_pruner": {"color": "#CC79A7", "marker": "v", "linestyle": (0, (5, 3))},
-    "sparsegpt_2_4": {"color": "#56B4E9", "marker": "P", "linestyle": (0, (3, 1, 1, 1))},
-    "llm_int8": {"color": "#8C6D31", "marker": "<", "linestyle": (0, (1, 1))},
-    "awq_int4": {"color": "#882255", "marker": "X", "linestyle": (0, (6, 1, 1, 1))},
-    "gptq_int4": {"color": "#44AA99", "marker": "*", "linestyle": (0, (2, 2))},
-}
-BASELINES: dict[str, dict[str, Any]] = {
-    "full_ft": {"color": "#000000", "marker": "s"},
-    "sparse_ft": {"color": "#555555", "marker": "h"},
-}
-KINDS: dict[str, dict[str, Any]] = {
-    "attention": {"color": "#56B4E9"},
-    "mlp": {"color": "#B35900"},
-}
-NAMES = {
-    "both": "TrimLLM, both (paper)",
-    "calibration": "TrimLLM, calibration (paper)",
-    "activation_norm": "TrimLLM, activation norm (paper)",
-    "likelihood": "TrimLLM, likelihood (ours)",
-    "authors": "authors' code (compat)",
-    "full_ft": "Full-FT",
-    "sparse_ft": "Sparse-FT",
-    "keeps": "90% of Full-FT",
-    "pretrained": "pretrained",
-    "chance": "chance",
-    "llm_pruner": "LLM-Pruner",
-    "sparsegpt_2_4": "SparseGPT (2:4)",
-    "llm_int8": "LLM.int8()",
-    "awq_int4": "AWQ-int4",
-    "gptq_int4": "GPTQ-int4",
-    "attention": "attention",
-    "mlp": "MLP",
-}
-HEAT = "cividis"
-"""Colour map whose brightness rises evenly, made for colour-blind readers."""
-SETTINGS = {
-    "font.size": 8,
-    "axes.titlesize": 8.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E5E5E5",
-    "grid.linewidth": 0.6,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4,
-    "errorbar.capsize": 2,
-    "legend.frameon": False,
-    "figure.dpi": 150,
-    "savefig.bbox": "tight",
-    # the same bytes for the same data
-    "svg.hashsalt": "trimllm",
-    "pdf.fonttype": 42,
-}
+import yaml
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from trimllm_paper.context import Shown
+
+Look = dict[str, Any]
+"""What matplotlib takes: label, color, marker, linestyle, linewidth."""
+
+
+def _look(entry: Look) -> Look:
+    """An entry of style.yaml; matplotlib takes patterns of lines as tuples only."""
+    line = entry.get("linestyle")
+    return entry | {"linestyle": tuple(line)} if isinstance(line, list) else entry
+
+
+_STYLE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+CRITERIA, COMPRESSORS, BASELINES, REFERENCES, KINDS = (
+    {key: _look(entry) for key, entry in _STYLE[room].items()}
+    for room in ("criteria", "compressors", "baselines", "references", "kinds")
+)
+OTHERS = [_look(entry) for entry in _STYLE["others"]]
+HEAT: str = _STYLE["heat"]
+
+
+def looks(recipes: Iterable[Shown]) -> dict[str, Look]:
+    """Recipe -> its look and what legends call it. Both hang on its criterion.
+
+    A further recipe by the same criterion has its own name beside it and another look.
+    """
+    found: dict[str, Look] = {}
+    seen: set[str] = set()
+    for place, one in enumerate(recipes):
+        look = CRITERIA.get(one.criterion, {"label": f"TrimLLM, {one.criterion}"})
+        if one.criterion in seen:
+            look = {"label": f"{look['label']}: {one.name}"}
+        found[one.name] = OTHERS[place % len(OTHERS)] | look
+        seen.add(one.criterion)
+    return found
 
 
 @contextmanager
 def figure(
     width: float, height: float, columns: int, rows: int = 1, **layout: Any
-) -> Iterator[tuple[Any, Any]]:
+) -> Iterator[tuple[Figure, Any]]:
     """A figure and its axes (rows x columns) in this style; sizes in inches.
 
-    `layout` is passed on to `pyplot.subplots`.
+    `layout` is passed on to `Figure.subplots`.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    with pyplot.rc_context(SETTINGS):
-        drawn, axes = pyplot.subplots(
-            rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **layout
-        )
-        try:
-            yield drawn, axes
-        finally:
-            pyplot.close(drawn)
+    with rc_context(_STYLE["settings"]):
+        drawn = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(drawn)
+        yield drawn, drawn.subplots(rows, columns, squeeze=False, **layout)
 
 
-def underneath(drawn: Any, axes: Iterable[Any], columns: int, notes: Sequence[str]) -> None:
+def underneath(drawn: Figure, axes: Iterable[Any], columns: int, notes: Sequence[str]) -> None:
     """Under a figure: one legend for all its axes, every name once, then small print.
 
     The notes say where the numbers come from and what is missing.
@@ -124,8 +85,7 @@ def underneath(drawn: Any, axes: Iterable[Any], columns: int, notes: Sequence[st
             ncols=min(columns, len(named)),
         )
         drawn.canvas.draw()
-        extent = legend.get_window_extent().transformed(drawn.transFigure.inverted())
-        bottom = extent.y0
+        bottom = legend.get_window_extent().transformed(drawn.transFigure.inverted()).y0
     width = int(drawn.get_figwidth() * 19)
     lines = [line for note in notes for line in textwrap.wrap(note, width)]
     small = {"fontsize": 6.5, "color": "#333333", "ha": "left", "va": "top"}
@@ -138,7 +98,7 @@ def say_in_place(ax: Any, text: str) -> None:
     ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, color="#555555")
 
 
-def save(drawn: Any, stem: str | Path) -> None:
+def save(drawn: Figure, stem: str | Path) -> None:
     """Write STEM.pdf and STEM.png, whole or not at all, without a date in them."""
     for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
         final = Path(f"{stem}.{suffix}")
@@ -156,10 +116,8 @@ def save(drawn: Any, stem: str | Path) -> None:
 def _reduce(picture: Path) -> None:
     """Store a PNG with 256 colours: a third of the bytes, and no eye sees it.
 
-    The page of all figures is shown by the report as an address, which browsers limit to 2 MiB.
+    The report shows figures as addresses, which browsers limit to 2 MiB.
     """
-    from PIL import Image
-
     with Image.open(picture) as whole:
         dpi = whole.info["dpi"]
         few = whole.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)

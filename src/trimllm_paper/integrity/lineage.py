@@ -2,69 +2,71 @@
 
 Snakemake compares times, parameters and code with what it noted in `.snakemake/`. A result that was
 copied here, made by a run that was killed, or kept by `--rerun-triggers mtime` has no such notes or
-none that count. What it carries itself is compared here, before anything is built upon it. Results
-under other seeds, which tables pool with this run's, must be what it would make under their seed.
+none that count. What it carries itself is compared here, before anything is built upon it: job by
+job, while the DAG is built. Results under other seeds, which tables pool with this run's, must be
+what this run would make under their seed.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from trimllm.base import files
-from trimllm.base.machine import config_hash, recorded
+from trimllm_paper.integrity.provenance import config_hash, recorded
 
-Place = Callable[[str], str | None]
-"""From an output or input of a job to the file that is looked at instead, or None."""
 ANOTHER = "was made by another configuration or code"
+Found = tuple[str, str]
+"""A file, and why it is not what this run would have made."""
 
 
-def foreign(jobs: Iterable[Any]) -> tuple[str, str] | None:
-    """The first output of finished jobs that this run would not have made, and why.
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A job of the workflow.
+
+    Attributes:
+        outputs: its files that carry what it depended on.
+        files: what it reads, a file or several by name.
+        how: what it depends on beside, as plain data.
+    """
+
+    outputs: Sequence[str]
+    files: Mapping[str, str | list[str]]
+    how: Mapping[str, Any]
+
+    @property
+    def inputs(self) -> list[str]:
+        """All that it reads."""
+        named = self.files.values()
+        return [file for one in named for file in ([one] if isinstance(one, str) else one)]
+
+    @cached_property
+    def config_hash(self) -> str:
+        """Hash of what it depends on, as its results carry it."""
+        return config_hash(self.how)
+
+
+def foreign(job: Job, remade: Callable[[str, str], bool]) -> Found | None:
+    """The first output of a job that lies there and is not of this run's making.
+
+    What Snakemake makes anew by itself is passed over: an output that is older than an input, or
+    that it noted other parameters of.
 
     Args:
-        jobs: Snakemake's jobs whose outputs are taken as they are: with `output`, `input` (lists
-            of paths) and `params`.
-
-    Raises:
-        UserError: for the records of a chain that cannot be read.
+        remade: (output, hash of what the job depends on) -> whether it has noted such.
     """
-    return _first(list(jobs), str)
+    wanted = job.config_hash
 
+    def taken(path: str) -> bool:
+        made = os.stat(path).st_mtime
+        older = all(os.stat(one).st_mtime <= made for one in job.inputs if os.path.isfile(one))
+        return older and not remade(path, wanted)
 
-def foreign_replicate(
-    jobs: Iterable[Any], results: str, replicates: Sequence[str], seed: int
-) -> tuple[str, str] | None:
-    """The first result under another seed that this run would not have made under it, and why.
-
-    Compared are the results that a job reads beside this run's, and all that they are made from.
-
-    Args:
-        jobs: all jobs of the run, finished or not.
-        results, seed: folder and seed of the run.
-        replicates: folders of the same results under other seeds, one a folder.
-
-    Raises:
-        UserError: for the records of a chain that cannot be read.
-    """
-    jobs, folder_of = list(jobs), {seed: results}
-    for folder in replicates:
-        place = _inside(folder, results)
-        pooled = _behind(jobs, place)
-        other = _seed_in(pooled, place)
-        if other is None:
-            continue
-        if other in folder_of:
-            return folder, f"holds results of seed {other}, and so does {folder_of[other]}"
-        folder_of[other] = folder
-        if found := _first(pooled, place, other):
-            path, why = found
-            than = " than this run's with only the seed changed" if why == ANOTHER else ""
-            return path, why + than
-    return None
+    return _first(filter(taken, filter(os.path.isfile, job.outputs)), job.inputs, wanted)
 
 
 def with_seed(settings: Any, seed: int) -> Any:
@@ -76,92 +78,73 @@ def with_seed(settings: Any, seed: int) -> Any:
     return settings
 
 
-def _inside(folder: str, results: str) -> Place:
-    """Where a result of this run lies in another folder of results."""
-
-    def place(path: str) -> str | None:
-        own = Path(path)
-        return str(folder / own.relative_to(results)) if own.is_relative_to(results) else None
-
-    return place
-
-
-def _behind(jobs: Sequence[Any], place: Place) -> list[Any]:
-    """The jobs whose outputs are read in another place too, and those that they depend on."""
-    made_by = {str(path): job for job in jobs for path in job.output}
-    read = {str(path) for job in jobs for path in job.input}
-    open_jobs = [job for job in jobs if any(place(str(path)) in read for path in job.output)]
-    found: dict[Any, None] = {}
-    while open_jobs:
-        job = open_jobs.pop()
-        if job not in found:
-            found[job] = None
-            open_jobs += [made_by[path] for path in map(str, job.input) if path in made_by]
-    return list(found)
-
-
-def _seed_in(jobs: Iterable[Any], place: Place) -> int | None:
-    """The seed that most results name, or None where none does."""
-    paths = (place(str(path)) for job in jobs for path in job.output)
-    found = (recorded(path).get("seed") for path in paths if path and path.endswith(".json"))
-    seeds = Counter(seed for seed in found if seed is not None).most_common(1)
-    return seeds[0][0] if seeds else None
-
-
-def _first(jobs: Sequence[Any], place: Place, seed: int | None = None) -> tuple[str, str] | None:
-    """The first file in the place of an output that its job would not have made, and why.
+class Replicates:
+    """Folders of the same results under other seeds, one a folder.
 
     Args:
-        seed: under which it would have; None means the run's own.
+        results, seed: folder and seed of the run itself.
+        folders: the others.
     """
-    made_by = {str(path): job for job in jobs for path in job.output}
 
-    @cache
-    def expected(job: Any) -> str:
-        params = dict(job.params.items())
-        return config_hash(params if seed is None else with_seed(params, seed))
+    def __init__(self, results: str, seed: int, folders: Sequence[str]) -> None:
+        self.results, self.folders = results, list(map(os.path.normpath, folders))
+        self.seeds: dict[int, str] = {seed: results}
 
-    for job in sorted(jobs, key=lambda job: list(map(str, job.output))):
-        for path in filter(None, map(place, map(str, job.output))):
-            for found, maker in _made(path, job, made_by):
-                if "config_hash" in found and found["config_hash"] != expected(maker):
-                    return path, ANOTHER
-                inputs = filter(None, map(place, map(str, maker.input)))
-                if "config_hash" in found and (problem := _other_input(found, inputs)):
-                    return path, problem
+    def clash(self) -> Found | None:
+        """Two folders that hold results of one seed."""
+        for folder in self.folders:
+            seed = seed_of(folder)
+            if seed is not None and self.seeds.setdefault(seed, folder) != folder:
+                return folder, f"holds results of seed {seed}, and so does {self.seeds[seed]}"
+        return None
+
+    def foreign(self, job: Job) -> Found | None:
+        """The first counterpart of a job's outputs that this run would not make so."""
+        for folder in self.folders:
+            if (seed := seed_of(folder)) is None:
+                continue
+            outputs, inputs = (self._there(paths, folder) for paths in (job.outputs, job.inputs))
+            if found := _first(outputs, inputs, config_hash(with_seed(job.how, seed))):
+                than = " than this run's with only the seed changed" if found[1] == ANOTHER else ""
+                return found[0], found[1] + than
+        return None
+
+    def _there(self, paths: Iterable[str], folder: str) -> list[str]:
+        own = [path for path in map(Path, paths) if path.is_relative_to(self.results)]
+        return [str(folder / path.relative_to(self.results)) for path in own]
+
+
+@cache
+def seed_of(folder: str) -> int | None:
+    """The seed that the evaluations of a folder of results name; None where none does."""
+    for path in sorted(Path(folder, "eval").rglob("*.json")):
+        if (seed := recorded(path).get("seed")) is not None:
+            return seed
     return None
 
 
-def _made(
-    path: str, job: Any, made_by: Mapping[str, Any]
-) -> Iterator[tuple[Mapping[str, Any], Any]]:
-    """Provenance of every result in a file, each with the job that made it.
-
-    A line of `.../records/...jsonl` is the record of an epoch, as the job of that epoch wrote it.
-    """
-    if path.endswith(".json"):
-        yield recorded(path), job
-    elif path.endswith(".jsonl") and "records" in Path(path).parts and Path(path).is_file():
-        lines = files.read_jsonl(path)
-        for epoch, line in zip(map(str, job.input), lines, strict=False):
-            if epoch in made_by:
-                yield line.get("provenance", {}), made_by[epoch]
+def _first(outputs: Iterable[str], inputs: Sequence[str], wanted: str) -> Found | None:
+    """The first output that was not made of what lies there, by what it carries itself."""
+    for path in outputs:
+        made = recorded(path) if path.endswith(".json") else {}
+        if "config_hash" not in made:
+            continue
+        if made["config_hash"] != wanted:
+            return path, ANOTHER
+        if problem := _other_input(made, filter(os.path.isfile, inputs)):
+            return path, problem
+    return None
 
 
-def _other_input(found: Mapping[str, Any], inputs: Iterable[str]) -> str | None:
+def _other_input(made: Mapping[str, Any], inputs: Iterable[str]) -> str | None:
     """What a result was made from that is not what lies there now."""
     paths = list(map(Path, inputs))
     # Of several checkpoints among the inputs the first is the one that was read. It may have been
     # an epoch's, which is gone once it was evaluated.
     read = next((path for path in paths if path.name == files.MANIFEST), None)
-    if (
-        read
-        and read.is_file()
-        and "manifest_sha256" in found
-        and files.sha256_of(read) != found["manifest_sha256"]
-    ):
+    if read and made.get("manifest_sha256", "") not in ("", files.sha256_of(read)):
         return f"was made from another checkpoint than {read.parent}"
-    data = next((path for path in paths if path.name == "report.json" and path.is_file()), None)
-    if data and "data_hashes" in found and files.read_json(data)["files"] != found["data_hashes"]:
+    data = next((path for path in paths if path.name == "report.json"), None)
+    if data and "data_hashes" in made and files.read_json(data)["files"] != made["data_hashes"]:
         return f"was made from other documents than {data.parent}"
     return None

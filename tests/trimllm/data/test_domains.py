@@ -9,7 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
-from trimllm.data import prepare, read_documents
+from trimllm.data import read_documents
+from trimllm.data.prepare import prepare
 from trimllm.data.spec import problems
 
 ROOT = Path(__file__).parents[3]

@@ -7,7 +7,8 @@ import pytest
 from wheels import lines, make_wheel, question_rows
 
 from trimllm.base.errors import UserError
-from trimllm.data import prepare, read_documents
+from trimllm.data import read_documents
+from trimllm.data.prepare import prepare
 
 FIELDS = {"question": "question", "choices": "choices", "answer": "answer"}
 LIMITS = {"train": None, "calibration": 8, "test": 20}

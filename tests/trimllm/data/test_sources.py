@@ -9,7 +9,8 @@ from wheels import lines, make_wheel, question_rows
 from trimllm.base.errors import UserError
 from trimllm.data import Document
 from trimllm.data.rows import RowError
-from trimllm.data.sources import _task_manager, expand, read_source, wheel_path
+from trimllm.data.sources import _task_manager, expand, read_source
+from trimllm.data.wheels import wheel_path
 
 ROWS = question_rows(4)
 MEMBER = "some_data/set/test.jsonl"

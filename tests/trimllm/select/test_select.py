@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimllm.base.errors import UserError
+from trimllm.base.names import CRITERIA
 from trimllm.scan import Scan, importance
 from trimllm.select import (
-    CRITERIA,
     by_accuracy,
-    by_limit,
     choose,
     choose_by_rule,
     drops_for,
@@ -147,17 +146,16 @@ def test_a_kept_fraction_is_met_to_within_one_unit_or_not_at_all(
 
 def test_selectors_take_the_right_end_of_the_run() -> None:
     points = [
-        {"drops": 0, "accuracy": 80, "bytes": 100},
-        {"drops": 2, "accuracy": 79, "bytes": 90},
-        {"drops": 4, "accuracy": 60, "bytes": 80},
-        {"drops": 6, "accuracy": 75, "bytes": 70},
-        {"drops": 8, "accuracy": 40, "bytes": 60},
+        {"drops": 0, "accuracy": 80},
+        {"drops": 2, "accuracy": 79},
+        {"drops": 4, "accuracy": 60},
+        {"drops": 6, "accuracy": 75},
+        {"drops": 8, "accuracy": 40},
     ]
     assert by_accuracy(points, 80)["drops"] == 6
     assert by_accuracy(points, 80, share=0.97)["drops"] == 2
-    assert by_limit(points, "bytes", 85)["drops"] == 4
     with pytest.raises(UserError, match="no checkpoint"):
-        by_limit(points, "bytes", 10)
+        by_accuracy(points, 800)
 
 
 @given(scans, st.sampled_from(CRITERIA), st.sets(st.integers(0, BLOCKS - 1), min_size=1))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+from dataclasses import asdict
 
 import pytest
 import torch
 from models import some_ids, tiny, word_tokenizer
+from torch.utils.flop_counter import FlopCounterMode
 
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import save
 from trimllm.throughput.build import build, is_2_4, random_model
 from trimllm.throughput.kernels import mask_2_4
-from trimllm.throughput.subject import COMPRESSORS, PACKAGES, Subject
+from trimllm.throughput.subject import PACKAGES, Subject, shape_subject
 from trimllm.throughput.timing import kv_bytes_per_token, prefill_operations, weight_bytes
 from trimllm.units import units
 
@@ -21,11 +24,10 @@ KERNELS = [
     pytest.param(
         name,
         marks=pytest.mark.skipif(
-            name in PACKAGES and importlib.util.find_spec(PACKAGES[name]) is None,
-            reason=f"{PACKAGES.get(name)} is not installed",
+            importlib.util.find_spec(package) is None, reason=f"{package} is not installed"
         ),
     )
-    for name in COMPRESSORS
+    for name, package in PACKAGES.items()
 ]
 
 
@@ -99,8 +101,6 @@ def test_cache_bytes_are_those_of_a_real_cache(left: tuple | None) -> None:
 
 @pytest.mark.parametrize("left", [None, LEFT])
 def test_operations_are_those_that_torch_counts(left: tuple | None) -> None:
-    from torch.utils.flop_counter import FlopCounterMode
-
     model, prompt = random_model(subject(units=left, dtype="float32")), 48
     model.set_attn_implementation("eager")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -160,7 +160,14 @@ def test_a_gpu_that_is_not_there() -> None:
 
 
 def test_a_subject_survives_json() -> None:
-    import json
-
     one = subject(units=LEFT, compressor="llm_int8")
-    assert Subject.from_dict(json.loads(json.dumps(one.as_dict()))) == one
+    assert Subject(**json.loads(json.dumps(asdict(one)))) == one
+    assert str(one) == "shape llama-tiny + llm_int8"
+
+
+def test_a_shape_trimmed_by_a_pattern() -> None:
+    one = shape_subject("llama-1b", 0.5, 40, "awq_int4", threads=2)
+    assert (len(one.units), one.compressor, one.threads) == (18, "awq_int4", 2)
+    assert shape_subject("llama-1b").units is None
+    with pytest.raises(UserError, match="44 units is no number of units"):
+        shape_subject("llama-1b", 0.5, 0)

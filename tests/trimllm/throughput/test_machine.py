@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from trimllm.base.precision import has_bfloat16
 from trimllm.throughput import machine
 
 
@@ -35,6 +36,4 @@ def test_this_machine_and_its_state() -> None:
 
 
 def test_the_fast_type_is_the_one_that_torch_knows() -> None:
-    from trimllm.base.precision import has_bfloat16
-
     assert (machine.fast_dtype("cpu") == "bfloat16") == has_bfloat16("cpu")

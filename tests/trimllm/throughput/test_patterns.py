@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trimllm.base.errors import UserError
-from trimllm.throughput.patterns import kept_units, read_chain, scaled_chain, spread
+from trimllm.throughput.patterns import Chain, kept_units, spread
+
+CHAIN = Chain(4, ((3, "mlp"), (0, "attention"), (1, "mlp"), (2, "attention")))
 
 
 @given(st.integers(1, 40), st.floats(0, 1), st.data())
@@ -35,38 +34,21 @@ def test_kept_units_in_the_order_of_the_data(blocks: int, kept: float, left: int
     assert len(units) == left and units == sorted(units)
 
 
-@pytest.fixture
-def record(tmp_path: Path) -> Path:
-    epochs = [
-        {"units_total": 8, "units_dropped": []},
-        {"units_total": 8, "units_dropped": [[3, "mlp"], [0, "attention"]]},
-        {"units_total": 8, "units_dropped": [[1, "mlp"], [2, "attention"]]},
-    ]
-    path = tmp_path / "trim.jsonl"
-    path.write_text("\n".join(map(json.dumps, epochs)))
-    return path
-
-
-def test_a_chain_on_its_own_model_is_itself(record: Path) -> None:
-    blocks, order = read_chain(record)
-    assert scaled_chain(blocks, order, blocks) == order
+def test_a_chain_on_its_own_model_is_itself() -> None:
+    assert CHAIN.scaled(4) == list(CHAIN.order)
     gone = {(3, "mlp"), (0, "attention")}
     everything = {(b, kind) for b in range(4) for kind in ("attention", "mlp")}
-    assert set(kept_units(4, 75, record)) == everything - gone
+    assert set(kept_units(4, 75, CHAIN)) == everything - gone
 
 
-def test_a_chain_on_a_deeper_model(record: Path) -> None:
-    found = scaled_chain(*read_chain(record), 8)
+def test_a_chain_on_a_deeper_model() -> None:
+    found = CHAIN.scaled(8)
     assert found[:4] == [(6, "mlp"), (7, "mlp"), (0, "attention"), (1, "attention")]
     assert len(found) == 8
 
 
-def test_mistakes_in_one_line(record: Path, tmp_path: Path) -> None:
+def test_mistakes_in_one_line() -> None:
     with pytest.raises(UserError, match=r"dropped 4 units at most .* 25% needs 6"):
-        kept_units(4, 25, record)
+        kept_units(4, 25, CHAIN)
     with pytest.raises(UserError, match="share of attention units 1.5"):
         kept_units(4, 50, 1.5)
-    other = tmp_path / "other.jsonl"
-    other.write_text('{"a": 1}\n')
-    with pytest.raises(UserError, match="no record of a trim chain"):
-        kept_units(4, 50, other)

@@ -9,15 +9,16 @@ import statistics
 import pytest
 
 from trimllm.base.errors import UserError
-from trimllm.throughput import cell, machine, session
+from trimllm.throughput import machine, session
 from trimllm.throughput.one_row import faster_kernel
 from trimllm.throughput.predict import predicted
-from trimllm.throughput.session import Process, Protocol, measure
-from trimllm.throughput.subject import Subject
+from trimllm.throughput.result import Protocol
+from trimllm.throughput.session import Process, measure
+from trimllm.throughput.subject import Subject, shape_subject
 
 PROTOCOL = Protocol(tokens=20, generate=4, repeats=3, prefills=2)
 FULL = Subject(shape="llama-tiny")
-HALF, _ = cell.shape_subject("llama-tiny", "trim_half/keep_50", {"half": 0.5})
+HALF = shape_subject("llama-tiny", 0.5, 50)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_both_decode_with_the_kernel_that_was_chosen_for_both(found: dict) -> No
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_the_full_model_chooses_once_and_two_kernels_are_an_error(
+def test_the_full_model_chooses_the_kernel_of_all_once(
     monkeypatch: pytest.MonkeyPatch, together: bool
 ) -> None:
     asked: list[tuple[str, ...]] = []
@@ -72,19 +73,12 @@ def test_the_full_model_chooses_once_and_two_kernels_are_an_error(
 
     monkeypatch.setattr(Process, "ask", spy)
     monkeypatch.setattr(session, "fits_together", lambda subjects: together)
-    assert measure(HALF, FULL, PROTOCOL)["linear_kernel"] == "native"
-    told = [command for command in asked if "kernel" in command[1]]
-    assert told[0] == ("full", "choose_kernel")
-    assert sorted(told[1:]) == [(name, "use_kernel", "native") for name in ("full", "trimmed")]
-
-    def deaf(process: Process, *command: str) -> object:
-        found = spy(process, *command)
-        is_deaf = command[0] == "use_kernel" and process.subject.units
-        return "onednn" if is_deaf else found
-
-    monkeypatch.setattr(Process, "ask", deaf)
-    with pytest.raises(RuntimeError, match="one session decode by"):
-        measure(HALF, FULL, PROTOCOL)
+    found = measure(HALF, FULL, PROTOCOL)
+    assert found["linear_kernel"] == found["baseline"]["linear_kernel"] == "native"
+    assert [name for name, *command in asked if command == ["choose_kernel"]] == ["full"]
+    decoded = [(name, kernel) for name, command, *rest in asked for kernel in rest]
+    assert set(decoded) == {("full", "native"), ("trimmed", "native")}
+    assert len(decoded) == 2 * (1 + PROTOCOL.repeats)
 
 
 def test_a_copy_stands_beside_every_round(found: dict) -> None:
@@ -152,19 +146,16 @@ def test_a_protocol_that_times_nothing(changes: dict[str, int]) -> None:
         Protocol(**{**vars(PROTOCOL), **changes}).check()
 
 
-def test_recipes_of_shapes() -> None:
-    patterns = {"half": 0.5}
-    subject, words = cell.shape_subject(
-        "llama-1b", "trim_half/keep_40+awq_int4", patterns, threads=2
-    )
-    assert (len(subject.units), subject.compressor, subject.threads) == (18, "awq_int4", 2)
-    assert words == "half: 50% of the dropped units are attention, spread evenly"
-    assert cell.shape_subject("llama-1b", "full", patterns)[0].units is None
-    for wrong in ("trim_other/keep_50", "full_ft", "trim_half/keep_"):
-        with pytest.raises(UserError, match="no recipe of a shape"):
-            cell.shape_subject("llama-1b", wrong, patterns)
+def test_a_compiled_pair_that_fails_is_told_beside_the_measurement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = session._timed
 
+    def without_compiler(subjects: list[Subject], *rest: object) -> object:
+        if subjects[0].mode == "compiled":
+            raise RuntimeError("no compiler")
+        return started(subjects, *rest)
 
-def test_another_machine_is_refused() -> None:
-    with pytest.raises(UserError, match="this machine is cpu-.*, not a100: measure there"):
-        cell.measure_cell(FULL, None, PROTOCOL, "a100")
+    monkeypatch.setattr(session, "_timed", without_compiler)
+    found = measure(FULL, None, PROTOCOL, also_compiled=True)
+    assert found["compiled"] == {"error": "no compiler"} and found["random_weights"]

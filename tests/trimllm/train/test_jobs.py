@@ -11,8 +11,7 @@ from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data.document import write_documents
-from trimllm.train import TrainJob, make_checkpoint, recipes, together
-from trimllm.train.worker import RECORD
+from trimllm.train import TrainJob, make_checkpoint, together
 
 PASSES = [{"seconds": 0.1 + 0.2, "tokens": 7, "loss": 1e-9}]
 
@@ -22,9 +21,10 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainJob:
     """A job that trains nothing."""
     checkpoint.save(tiny("llama"), word_tokenizer(), tmp_path / "base")
     write_documents(tmp_path / "train.jsonl", random_documents(2))
-    monkeypatch.setattr(recipes, "fine_tune", lambda *_, **__: {"passes": PASSES, "ratio": None})
+    (tmp_path / "idle.py").write_text(f"def rest(*_, **__):\n    return {{'passes': {PASSES}}}\n")
+    monkeypatch.syspath_prepend(tmp_path)
     return TrainJob(
-        recipe="fine_tune",
+        recipe="idle:rest",
         checkpoint=str(tmp_path / "base"),
         train=str(tmp_path / "train.jsonl"),
         settings={"learning_rate": 1e-3, "dtype": "float32"},
@@ -56,11 +56,17 @@ def test_the_seal_is_the_last_that_comes_into_a_record(job: TrainJob, tmp_path: 
 def test_so_it_is_where_several_processes_train(
     job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run_processes(folder: Path, count: int, threads: int) -> None:
-        files.write_json(folder / RECORD, {"passes": PASSES, "processes": {"count": count}})
-
-    monkeypatch.setattr(together, "run_processes", run_processes)
+    record = {"passes": PASSES, "processes": {"count": 2}}
+    monkeypatch.setattr(together, "_in_processes", lambda job, target: record)
     two = TrainJob(**job.__dict__ | {"processes": 2})
     record = make_checkpoint(two, tmp_path / "to", record_name="epoch", provenance=dict)
     written = check_sealed(tmp_path / "to/epoch.json", record)
     assert written["passes"] == PASSES and written["processes"] == {"count": 2}
+
+
+def test_a_recipe_that_is_none_is_one_clear_line(job: TrainJob, tmp_path: Path) -> None:
+    for recipe in ("fine_tune", "trimllm.train:polish", "no_such_module:fine_tune"):
+        wrong = TrainJob(**job.__dict__ | {"recipe": recipe})
+        with pytest.raises(UserError, match=f"'{recipe}' names nothing"):
+            make_checkpoint(wrong, tmp_path / "to", record_name="epoch", provenance=dict)
+    assert not (tmp_path / "to").exists()

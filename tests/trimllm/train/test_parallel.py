@@ -22,12 +22,15 @@ from trimllm.data.document import write_documents
 from trimllm.scan import to_record
 from trimllm.train import TrainJob, make_checkpoint, set_trainable, watched_scan
 from trimllm.train.batching import examples_of, tensors_of
-from trimllm.train.loop import answer_loss
+from trimllm.train.job import run
+from trimllm.train.loss import answer_loss
+from trimllm.train.team import ONE
 from trimllm.units import Unit, drop
 
 SETTINGS = {"learning_rate": 1e-3, "batch_size": 3, "dtype": "float32", "seed": 3}
 SOURCE, HELPERS = str(Path(checkpoint.__file__).parents[2]), str(Path(__file__).parents[1])
-TRIM = {"criterion": "both", "ratio": 0.5, "drops": 3, "epoch": 1, "epochs": 3}
+FINE_TUNE, TRIM_EPOCH = "trimllm.train:fine_tune", "trimllm.trim:trim_epoch"
+TRIM = {"criterion": "both", "ratio": 0.5, "step": 3, "start": 1, "until": 8}
 
 
 documents = partial(random_documents, longest=7)
@@ -35,7 +38,7 @@ documents = partial(random_documents, longest=7)
 
 def job(root: Path, family: str, recipe: str, settings: dict | None = None, **more) -> TrainJob:
     common = {"checkpoint": str(root / family), "train": str(root / "train.jsonl")}
-    if recipe == "trim_epoch":
+    if recipe == TRIM_EPOCH:
         common["calibration"] = str(root / "calibration.jsonl")
     settings = SETTINGS | (settings or {})
     return TrainJob(recipe, settings=settings, storage_dtype="float32", **common, **more)
@@ -48,26 +51,26 @@ def jobs_of(root: Path) -> dict[str, TrainJob]:
     scan = str(root / "scan.json")
     return {
         # opt's embeddings are projected, llama's are tied; its blocks are packed anew by dropping
-        "llama": job(root, "llama", "trim_epoch", arguments=trim, weights_on="disk"),
-        "opt": job(root, "opt", "trim_epoch", arguments=trim | {"criterion": "likelihood"}),
+        "llama": job(root, "llama", TRIM_EPOCH, arguments=trim, weights_on="disk"),
+        "opt": job(root, "opt", TRIM_EPOCH, arguments=trim | {"criterion": "likelihood"}),
         "qwen2": job(
             root,
             "qwen2",
-            "trim_epoch",
+            TRIM_EPOCH,
             arguments=trim | {"eliminate": True, "row_budget": 40, "trainable": [0, 1, 4]},
             weights_on="host",
         ),
         "mistral": job(
-            root, "mistral", "fine_tune", {"gradient_accumulation": 2}, arguments={"epochs": 2}
+            root, "mistral", FINE_TUNE, {"gradient_accumulation": 2}, arguments={"epochs": 2}
         ),
         "embeddings": job(
-            root, "llama", "fine_tune", {"train_embeddings": True}, arguments={"epochs": 1}
+            root, "llama", FINE_TUNE, {"train_embeddings": True}, arguments={"epochs": 1}
         ),
         # gradients as small as AdamW's epsilon move weights by their size, so clipping shows
-        "clipped": job(root, "llama", "fine_tune", {"clip": 1e-7}, arguments={"epochs": 1}),
-        "sparse": job(root, "llama", "fine_tune", arguments=sparse, scan=scan),
+        "clipped": job(root, "llama", FINE_TUNE, {"clip": 1e-7}, arguments={"epochs": 1}),
+        "sparse": job(root, "llama", FINE_TUNE, arguments=sparse, scan=scan),
         "bfloat16": job(
-            root, "llama", "fine_tune", {"dtype": "bfloat16"}, arguments=sparse, scan=scan
+            root, "llama", FINE_TUNE, {"dtype": "bfloat16"}, arguments=sparse, scan=scan
         ),
     }
 
@@ -118,9 +121,6 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", JOBS)
 def test_two_processes_train_to_what_one_trains_to(root: Path, name: str) -> None:
-    from trimllm.train.jobs import run
-    from trimllm.train.team import ONE
-
     one = jobs_of(root)[name]
     before = weights(Path(one.checkpoint))
     model, _, expected = run(
@@ -233,32 +233,41 @@ def test_the_whole_job_in_processes_of_its_own_gives_the_same_bytes_again(
     assert not [path for path in root.iterdir() if ".tmp-" in path.name]
 
 
-def test_one_process_that_is_killed_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    from trimllm.train import together
-
-    monkeypatch.setattr(together, "GRACE", 0.5)
-    words = ["sleep 600", "kill -9 $$", "cat"]
-    running = [
-        subprocess.Popen(["sh", "-c", one], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        for one in words
-    ]
-    assert together._watch(running) == 1
-    together._end(running)
-    # the last ends by itself when its standard input does, as a worker does
-    assert [process.returncode for process in running] == [-9, -9, 0]
+KILLED = """
+import os, signal
+from trimllm.train import fine_tune
+def die(model, tokenizer, documents, settings, *, team, initial):
+    if team.rank:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return fine_tune(model, tokenizer, documents, settings, epochs=1, team=team)
+"""
 
 
-def test_workers_do_not_outlive_who_started_them() -> None:
-    code = (
-        "import time; from trimllm.base.processes import end_with_standard_input as watch\n"
-        "watch(); print('ready', flush=True); time.sleep(600)"
+def test_one_process_that_is_killed_ends_all(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([SOURCE, str(tmp_path)]))
+    one = job(root, "llama", "killed:die", processes=2)
+    with pytest.raises(RuntimeError, match="process 1 of 2 was killed by signal 9.*memory"):
+        make_checkpoint(one, tmp_path / "never", record_name="epoch", provenance=dict)
+    assert [path.name for path in tmp_path.iterdir()] == ["killed.py"]
+
+
+def test_processes_do_not_outlive_who_started_them() -> None:
+    watching = (
+        "import os, time; from trimllm.base.processes import end_with\n"
+        "end_with(os.getppid(), look=0.1); print(os.getpid(), flush=True); time.sleep(600)"
     )
-    worker = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE,
+    starting = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {watching!r}])"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", starting],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": SOURCE},
     )
-    assert worker.stdout.readline() == b"ready\n"
-    worker.stdin.close()
-    assert worker.wait(30) == 1
+    child = int(parent.stdout.readline())
+    assert Path(f"/proc/{child}").exists()
+    parent.kill()
+    # the pipe ends when the last process that could write to it has ended
+    assert parent.stdout.read() == b""
+    parent.wait()

@@ -5,14 +5,11 @@ from __future__ import annotations
 import copy
 import math
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from models import FAMILIES, logits_of, random_documents, some_ids, tiny, word_tokenizer
 
-from trimllm import checkpoint
-from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype
 from trimllm.select import trainable_blocks
@@ -22,7 +19,6 @@ from trimllm.train import (
     fine_tune,
     set_trainable,
     train_pass,
-    trim_epoch,
     watched_scan,
 )
 from trimllm.train.batching import (
@@ -32,7 +28,7 @@ from trimllm.train.batching import (
     examples_of,
     tensors_of,
 )
-from trimllm.train.loop import answer_loss
+from trimllm.train.loss import answer_loss
 from trimllm.units import Unit, drop, unit_parameters, units
 
 SETTINGS = TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32", seed=3)
@@ -169,84 +165,6 @@ def test_batches_hold_every_example_once_and_little_padding() -> None:
     assert batches != batches_of(examples, 4, seed=0, epoch=2)
 
 
-def chain(root: Path, epochs: int, *, start: int = 0) -> list[dict]:
-    """A trim run over checkpoints, every epoch loaded from the one before, as the workflow does."""
-    records = []
-    for epoch in range(start, epochs):
-        if epoch:
-            model, tokenizer = checkpoint.load(root / f"drop_{2 * (epoch - 1):02}")
-            trainable = files.read_json(root / f"drop_{2 * (epoch - 1):02}" / "epoch.json")
-            trainable = trainable["trainable_blocks"]
-        else:
-            model, tokenizer, trainable = tiny("llama"), word_tokenizer(), None
-        record = trim_epoch(
-            model,
-            tokenizer,
-            documents(12),
-            documents(6, 9),
-            SETTINGS,
-            criterion="both",
-            ratio=0.5,
-            drops=2 if epoch else 0,
-            epoch=epoch,
-            epochs=4,
-            trainable=trainable,
-            documents_per_epoch=6,
-        )
-        for volatile in ("seconds", "training"):
-            record.pop(volatile)
-        record["scan"].pop("seconds")
-        path = root / f"drop_{2 * epoch:02}"
-        checkpoint.save(model, tokenizer, path, dtype="bfloat16", record={"epoch": record})
-        records.append(record)
-    return records
-
-
-def test_same_seed_same_bytes_and_a_chain_cut_after_any_epoch_resumes(tmp_path: Path) -> None:
-    records = chain(tmp_path / "whole", 4)
-    assert [len(record["units_dropped"]) for record in records] == [0, 2, 2, 2]
-    assert records[-1]["units_left"] == 4
-    expected = files.verify_manifest(tmp_path / "whole" / "drop_06")["files"]
-    for cut in (1, 2, 3):
-        chain(tmp_path / f"cut{cut}", cut)
-        chain(tmp_path / f"cut{cut}", 4, start=cut)
-        assert files.verify_manifest(tmp_path / f"cut{cut}" / "drop_06")["files"] == expected
-
-
-def test_an_epoch_drops_what_its_scan_says_and_keeps_the_trainable_blocks() -> None:
-    model = tiny("llama")
-    first = trim_epoch(
-        model,
-        word_tokenizer(),
-        documents(8),
-        documents(6, 9),
-        SETTINGS,
-        criterion="likelihood",
-        ratio=0.25,
-        drops=0,
-        epoch=0,
-        epochs=3,
-    )
-    assert len(units(model)) == 10 and first["margin"] is None and first["ties"] is None
-    second = trim_epoch(
-        model,
-        word_tokenizer(),
-        documents(8),
-        documents(6, 9),
-        SETTINGS,
-        criterion="likelihood",
-        ratio=0.25,
-        drops=3,
-        epoch=1,
-        epochs=3,
-        trainable=first["trainable_blocks"],
-    )
-    ranked = sorted(second["scan"]["units"], key=lambda row: -row["likelihood"])
-    assert second["units_dropped"] == [[row["block"], row["kind"]] for row in ranked[:3]]
-    assert second["trainable_blocks"] == first["trainable_blocks"]
-    assert len(units(model)) == 7 == second["units_left"]
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("rule, left", [("bottom", [2, 3, 4]), ("top", [0, 1, 2])])
 def test_rules_drop_blocks_at_once_and_train_those_that_are_left(
@@ -300,29 +218,6 @@ def test_the_original_model_is_not_touched_by_what_a_copy_learns() -> None:
     assert torch.equal(before, logits_of(model, some_ids()))
 
 
-def test_a_scan_made_before_is_taken_instead_of_a_new_one() -> None:
-    results = []
-    for given in (False, True):
-        model = tiny("llama")
-        initial = None
-        if given:
-            initial = watched_scan(model, word_tokenizer(), documents(6, 9), SETTINGS.dtype)
-        record = trim_epoch(
-            model,
-            word_tokenizer(),
-            documents(8),
-            documents(6, 9),
-            SETTINGS,
-            criterion="both",
-            ratio=0.5,
-            drops=0,
-            epoch=0,
-            epochs=2,
-            initial=initial,
-        )
-        record["scan"].pop("seconds")
-        results.append((record["scan"], record["trainable_blocks"], model.state_dict()))
-    assert results[0][:2] == results[1][:2]
-    assert all(value.equal(results[1][2][name]) for name, value in results[0][2].items())
+def test_a_sparse_update_needs_a_scan() -> None:
     with pytest.raises(UserError, match="needs the scan"):
-        fine_tune(model, word_tokenizer(), documents(8), SETTINGS, epochs=1, ratio=0.5)
+        fine_tune(tiny("llama"), word_tokenizer(), documents(8), SETTINGS, epochs=1, ratio=0.5)

@@ -1,0 +1,43 @@
+"""Wheels as archives: found by name and version, their members read; never installed."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from trimllm.base.errors import UserError
+
+
+def wheels_of(name: str, directory: str | Path, version: str | None = None) -> list[Path]:
+    """The wheels of a package (of one version) in a folder."""
+    stem = re.sub(r"[-_.]+", "_", name)
+    return sorted(Path(directory).glob(f"{stem}-{version or '*'}-*.whl"))
+
+
+def wheel_path(name: str, directory: str | Path, version: str | None = None) -> Path:
+    """The wheel of a package in a folder; `UserError` when there is none or more than one."""
+    found = wheels_of(name, directory, version)
+    if not found:
+        wanted = f"{name} {version}" if version else name
+        raise UserError(f"no wheel of {wanted} in {directory}: fetch it first")
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise UserError(f"more than one wheel of {name} in {directory}: {names}; name a version")
+    return found[0]
+
+
+@contextmanager
+def open_member(wheel: Path, member: str) -> Iterator[IO[bytes]]:
+    """A member of a wheel, to be read; `UserError` where it is not there or not readable."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            if member not in archive.namelist():
+                raise UserError(f"{wheel} has no member {member!r}")
+            with archive.open(member) as stream:
+                yield stream
+    except (zipfile.BadZipFile, EOFError, UnicodeDecodeError) as error:
+        raise UserError(f"{wheel} is not readable ({error}): delete it and run again") from None

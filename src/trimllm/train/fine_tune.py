@@ -1,0 +1,81 @@
+"""Full and sparse fine-tuning (paper, section 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from torch import nn
+
+from trimllm.base.errors import UserError
+from trimllm.data import Document
+from trimllm.scan import Scan
+from trimllm.select import trainable_blocks
+from trimllm.train.batching import documents_of_epoch
+from trimllm.train.loop import train_pass
+from trimllm.train.settings import TrainSettings
+from trimllm.train.team import ONE, Team
+from trimllm.units import original_units, units
+
+
+def size_of(model: nn.Module) -> dict[str, int]:
+    """Units and parameters that a model has left, for its record."""
+    left = units(model)
+    return {
+        "units_left": len(left),
+        "units_total": original_units(model),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "attention_left": sum(unit.kind == "attention" for unit in left),
+        "mlp_left": sum(unit.kind == "mlp" for unit in left),
+    }
+
+
+def fine_tune(
+    model: nn.Module,
+    tokenizer: Any,
+    documents: Sequence[Document],
+    settings: TrainSettings,
+    *,
+    epochs: int,
+    documents_per_epoch: int | None = None,
+    initial: Scan | None = None,
+    ratio: float | None = None,
+    criterion: str = "both",
+    team: Team = ONE,
+) -> dict[str, Any]:
+    """Fine-tune in place: all blocks, or with `ratio` the most important ones (Sparse-FT).
+
+    Args:
+        documents: training documents.
+        documents_per_epoch: how many of them a pass takes; None takes all.
+        initial: scan of this very model, before anything was dropped from it; chooses the blocks
+            among those that are left; needed with `ratio`.
+        ratio: share r of the blocks to train (section 3.4).
+        team: who trains (see `train_pass`).
+
+    Returns:
+        A record for JSON: blocks trained, one entry a pass, size.
+    """
+    record: dict[str, Any] = {"epochs": epochs, "ratio": ratio, "settings": asdict(settings)}
+    blocks = None
+    if ratio is not None:
+        if initial is None:
+            raise UserError("a sparse update needs the scan of the model before training")
+        present = {unit.block for unit in units(model)}
+        blocks = trainable_blocks(initial, criterion, ratio, present)
+    record |= {"trainable_blocks": blocks, "passes": []}
+    for epoch in range(epochs):
+        done = train_pass(
+            model,
+            tokenizer,
+            documents_of_epoch(documents, epoch, documents_per_epoch, settings.seed),
+            settings,
+            blocks=blocks,
+            epoch=epoch,
+            epochs=epochs,
+            label=f"epoch {epoch + 1}/{epochs}",
+            team=team,
+        )
+        record["passes"].append(asdict(done))
+    return record | size_of(model)

@@ -1,0 +1,235 @@
+"""Algorithm 1 of the paper, progressive layer dropping: scan, choose, drop, train, again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from trimllm import select
+from trimllm.base.errors import UserError
+from trimllm.base.names import AUTHORS, PAPER_CRITERION
+from trimllm.base.rooms import make_callable
+from trimllm.data import Document
+from trimllm.scan import Scan, to_record
+from trimllm.select import Selection, choose, trainable_blocks
+from trimllm.train import PassRecord, Team, TrainSettings, size_of, train_pass, watched_scan
+from trimllm.train.batching import documents_of_epoch
+from trimllm.train.team import ONE
+from trimllm.units import drop, original_units, units
+
+DEFAULTS = TrainSettings()
+
+
+def trim(
+    model: nn.Module,
+    tokenizer: Any,
+    *,
+    train: Sequence[Document],
+    calibration: Sequence[Document],
+    step: int = 1,
+    until: float,
+    criterion: str = PAPER_CRITERION,
+    ratio: float = 0.25,
+    settings: TrainSettings = DEFAULTS,
+    documents: int | None = None,
+    scanned: int | None = None,
+    eliminate: bool = False,
+    row_budget: int | None = None,
+    start: int = 0,
+    trainable: Sequence[int] | None = None,
+    initial: Scan | None = None,
+    team: Team = ONE,
+) -> Iterator[Epoch]:
+    """Trim a model in place, epoch by epoch (section 3.2), while one iterates.
+
+    Epoch 0 drops nothing: it scans, chooses the blocks that are trained for the whole run
+    (section 3.4), and trains. Every later one scans (Eq. 3 and 4), drops the `step` units that are
+    missed least (section 3.3) and trains one pass. Whoever iterates may stop at any epoch, save
+    the model after it, and go on from there with `start`: trained weights are float32 from epoch to
+    epoch, so a chain whose epochs save and load them so gives the same bytes as one in one piece.
+
+    >>> from trimllm import TrainSettings, save, trim
+    >>> settings = TrainSettings(learning_rate=1e-3, dtype="float32")
+    >>> for epoch in trim(model, tokenizer, train=documents, calibration=others,
+    ...                   step=2, until=0.5, settings=settings):
+    ...     print(epoch.number, len(epoch.selection.dropped), epoch.dropped)
+    0 0 0
+    1 2 2
+    2 2 4
+    3 2 6
+    >>> path = save(model, tokenizer, "trimmed")
+
+    Args:
+        train, calibration: documents to train on, and others to scan with.
+        step: units dropped an epoch.
+        until: units to drop in all; below 1 the share of the full model's units to keep. Reached
+            or passed in whole steps.
+        criterion: what to drop by; a name of `trimllm.select`, or `package.module:name`.
+        ratio: share r of the blocks to train.
+        documents: training documents an epoch; None takes all.
+        scanned: calibration documents a scan, the first; None takes all.
+        eliminate, row_budget: see `scan`. Nothing is eliminated where all scores are needed: in a
+            first scan, which has to rank all blocks, and by criteria that count no answers.
+        start: number of the first epoch; the model is as epoch `start` - 1 left it.
+        trainable: the blocks that epoch 0 chose; None chooses them in the first epoch.
+        initial: a scan of this very model, where there is one already.
+        team: who scans and trains (see `train_pass`).
+
+    Raises:
+        UserError: what can be mended: an unknown criterion, a model that is not where `start`
+            says, no documents, a loss that is no number.
+    """
+    rank = select.criterion(criterion)
+    epochs = _epochs(model, step, until, start)
+    for number in range(start, epochs):
+        count = step if number else 0
+        found = initial or watched_scan(
+            model,
+            tokenizer,
+            calibration[:scanned],
+            settings.dtype,
+            label=f"scan before epoch {number}",
+            eliminate=eliminate and trainable is not None and rank.counted,
+            keep=max(1, count),
+            row_budget=row_budget,
+            processes=team,
+            residual_fault=rank.residual_fault,
+        )
+        if trainable is None:
+            trainable = trainable_blocks(found, criterion, ratio)
+        selection = choose(found, criterion, count) if count else Selection(())
+        if selection.dropped:
+            drop(model, selection.dropped)
+        done = train_pass(
+            model,
+            tokenizer,
+            documents_of_epoch(train, number, documents, settings.seed),
+            settings,
+            blocks=trainable,
+            epoch=number,
+            epochs=epochs,
+            label=f"epoch {number}/{epochs - 1}",
+            team=team,
+        )
+        yield Epoch(
+            number=number,
+            epochs=epochs,
+            criterion=criterion,
+            ratio=ratio,
+            trainable=list(trainable),
+            selection=selection,
+            scan=found,
+            training=done,
+            seconds={"scan": 0.0 if initial else found.seconds, "train": done.seconds},
+            settings=settings,
+            size=size_of(model),
+        )
+        initial = None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of a chain, as it was when it ended.
+
+    Attributes:
+        number, epochs: which, from 0, of how many.
+        criterion, ratio, settings: of the chain.
+        trainable: original blocks that are trained.
+        selection: the units dropped in this epoch, ties and margin.
+        scan: by which they were chosen.
+        training: loss, steps, tokens of the pass that followed.
+        seconds: of "scan" and "train".
+        size: units and parameters left.
+    """
+
+    number: int
+    epochs: int
+    criterion: str
+    ratio: float
+    trainable: list[int]
+    selection: Selection
+    scan: Scan
+    training: PassRecord
+    seconds: dict[str, float]
+    settings: TrainSettings
+    size: dict[str, int]
+
+    @property
+    def dropped(self) -> int:
+        """Units of the full model that are gone so far."""
+        return self.size["units_total"] - self.size["units_left"]
+
+    @property
+    def loss(self) -> float:
+        """Mean cross entropy of the answers' tokens in this epoch's pass, nats."""
+        return self.training.loss
+
+    def record(self) -> dict[str, Any]:
+        """Everything as a JSON object."""
+        chosen, any_dropped = self.selection, bool(self.selection.dropped)
+        return {
+            "epoch": self.number,
+            "epochs": self.epochs,
+            "criterion": self.criterion,
+            "compat": AUTHORS if select.criterion(self.criterion).residual_fault else None,
+            "ratio": self.ratio,
+            "trainable_blocks": self.trainable,
+            "units_dropped": [[unit.block, unit.kind] for unit in chosen.dropped],
+            "ties": chosen.ties if any_dropped else None,
+            "ties_attention": chosen.ties_attention if any_dropped else None,
+            "ties_mlp": chosen.ties_mlp if any_dropped else None,
+            "margin": chosen.margin,
+            "scan": to_record(self.scan),
+            "training": asdict(self.training),
+            "seconds": self.seconds,
+            "settings": asdict(self.settings),
+            **self.size,
+        }
+
+
+def trim_epoch(
+    model: nn.Module,
+    tokenizer: Any,
+    documents: Sequence[Document],
+    settings: TrainSettings,
+    *,
+    start: int,
+    documents_per_epoch: int | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Epoch `start` of `trim` and no other, as a recipe of `trimllm.train.TrainJob`: its record."""
+    epochs = trim(
+        model,
+        tokenizer,
+        train=documents,
+        documents=documents_per_epoch,
+        settings=settings,
+        start=start,
+        **options,
+    )
+    epoch = next(epochs, None)
+    if epoch is None:
+        raise UserError(f"there is no epoch {start}: the chain ends before")
+    return epoch.record()
+
+
+def _epochs(model: nn.Module, step: int, until: float, start: int) -> int:
+    """Number of epochs of a chain, epoch 0 included."""
+    total = original_units(model)
+    gone = total - len(units(model))
+    # What was gone before the chain began: a model may be trimmed already.
+    before = gone - step * max(0, start - 1)
+    if step < 1 or start < 0 or before < 0:
+        raise UserError(
+            f"epoch {start} of a chain that drops {step} units an epoch cannot follow on a model "
+            f"that lacks {gone}"
+        )
+    wanted = (until if until >= 1 else total * (1 - until)) - before
+    return 1 + max(0, math.ceil(round(wanted / step, 9)))
+
+
+make_callable(__name__, trim)

@@ -1,0 +1,60 @@
+"""Commands around a run: `python -m trimllm_paper COMMAND --help` says what each takes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from trimllm.base.errors import UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the commands take; each is a module of `commands` with a function `run`."""
+    whole = argparse.ArgumentParser(prog="python -m trimllm_paper", description=__doc__)
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, does: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+
+    plan = command("plan", "what targets would take: jobs, hours, disk and wall-clock time")
+    plan.add_argument("targets", nargs="*", default=["all"])
+    plan.add_argument("--config", nargs="*", default=[], metavar="KEY=VALUE", help="changes")
+    plan.add_argument("--parallel", type=int, help="jobs at once (cores or GPUs)")
+    seeds = command("seeds", "run a target under several seeds, show mean and deviation")
+    seeds.add_argument("target")
+    seeds.add_argument("--seeds", nargs="+", type=int, required=True, metavar="SEED")
+    seeds.add_argument("--cores", default="all")
+    for one in (plan, seeds):
+        one.add_argument("--configfile", type=Path, help="default: config/config.yaml")
+    verify = command("verify", "check every result against what it says and was made from")
+    verify.add_argument("folder", type=Path, nargs="?", default=Path("results"))
+    reference = command("reference", "keep a run's small results and its configuration")
+    reference.add_argument("results", type=Path, help="folder of the run")
+    reference.add_argument("reference", type=Path, help="folder that keeps them")
+    reference.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="what the run changed")
+    engine = command("engine", "print the Python of an engine with an environment of its own")
+    engine.add_argument("engine", help="autoawq or auto-gptq")
+    return whole
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Exit status of a command. What a user can mend is one line."""
+    options, rest = parser().parse_known_args(words)
+    told = vars(options)
+    if options.command == "seeds":  # the rest is Snakemake's
+        told["rest"] = rest
+    elif rest:
+        parser().error(f"unknown: {' '.join(rest)}")
+    module = importlib.import_module(f"trimllm_paper.commands.{told.pop('command')}")
+    try:
+        return module.run(**told)
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Claims on speed and memory, by the measurements of throughput."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pandas import DataFrame
+
+from trimllm_paper import derive
+from trimllm_paper.claims.evidence import Evidence, Finding, claim, missing
+from trimllm_paper.frame import rows, where
+from trimllm_paper.recipe import FULL, FULL_FT
+
+CONSUMER = ("v100", "3090")
+
+
+def _places(evidence: Evidence) -> dict[str, DataFrame]:
+    """HARDWARE/MODEL -> measurements, of this model and of shapes with random weights."""
+    groups = evidence.frame.timings.groupby(["hardware", "model"])
+    own = evidence.context.model.name
+    return {
+        f"{hardware}/{model}": timings
+        for (hardware, model), timings in groups
+        if model == own or timings.content.iloc[0]["random_weights"]
+    }
+
+
+def _at_50(timings: DataFrame, evidence: Evidence, compressor: str | None = None) -> Any:
+    """TrimLLM at about half of the units: by the main recipe, else by the first pattern."""
+    found = rows(derive.near(where(timings, base="trim", compressor=compressor), 50).sort_index())
+    main = evidence.context.main.name
+    return next(iter(sorted(found, key=lambda row: row.name != main)), None)
+
+
+def _named(found: dict[str, Any], parts: Sequence[str]) -> tuple[dict[str, Any], bool]:
+    """Of places those whose name has a part, else all; whether these are the paper's model's."""
+    named = {place: one for place, one in found.items() if any(p in place.lower() for p in parts)}
+    return named or found, bool(named) and all("llama-7b" in place for place in named)
+
+
+@claim("min over compressors c of tokens/s(TrimLLM 50%) / tokens/s(c) ≥ 2.1")
+def speedup_consumer(evidence: Evidence) -> Finding:
+    """TrimLLM at 50% over every compressor, on consumer hardware; the paper: 2.1 to 5.7."""
+    ratios = {}
+    for place, timings in _places(evidence).items():
+        full = timings[timings.base.isin([FULL, FULL_FT])]
+        others = [row for row in rows(full) if row.compressor]
+        trimmed = _at_50(timings, evidence)
+        if trimmed and others:
+            ratios[place] = {row.compressor: trimmed.decode / row.decode for row in others}
+    if not ratios:
+        return missing("throughput of TrimLLM and of a compressor on one machine")
+    shown, own = _named(ratios, CONSUMER)
+    text = "; ".join(
+        f"{place}: " + ", ".join(f"{ratio:.2f} over {name}" for name, ratio in r.items())
+        for place, r in shown.items()
+    )
+    low = min(min(r.values()) for r in shown.values())
+    return Finding(low >= 2.1, text, {"ratios": shown}, own=own)
+
+
+@claim("max over TrimLLM [+ compressor] of speedup over the full model ≥ 3.1")
+def speedup_a100(evidence: Evidence) -> Finding:
+    """The fastest TrimLLM, compressed or not, over the full model; the paper: 3.1 on A100."""
+    found = {
+        place: float(trimmed.speedup.max())
+        for place, timings in _places(evidence).items()
+        if len(trimmed := where(timings, base="trim"))
+    }
+    if not found:
+        return missing("throughput of TrimLLM")
+    shown, own = _named(found, ["a100"])
+    text = "; ".join(f"{place}: {value:.2f}" for place, value in shown.items())
+    return Finding(max(shown.values()) >= 3.1, text, {"speedup": shown}, own=own)
+
+
+@claim("bytes(full) / bytes(TrimLLM 50% + AWQ) ≥ 8 and speedup ≥ 4.5")
+def compression_8x(evidence: Evidence) -> Finding:
+    """AWQ on the trimmed model: bytes and speed against the full one."""
+    found = {
+        place: {"smaller": 100 / one.bytes_percent, "faster": one.speedup}
+        for place, timings in _places(evidence).items()
+        if (one := _at_50(timings, evidence, "awq_int4"))
+    }
+    if not found:
+        return missing("throughput of TrimLLM with AWQ")
+    holds = any(one["smaller"] >= 8 and one["faster"] >= 4.5 for one in found.values())
+    text = "; ".join(
+        f"{place}: {one['smaller']:.1f}x smaller, {one['faster']:.2f}x as fast"
+        for place, one in found.items()
+    )
+    own = all("a100" in place.lower() and "llama-7b" in place for place in found)
+    return Finding(holds, text, {"found": found}, own=own)

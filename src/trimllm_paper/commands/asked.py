@@ -1,0 +1,54 @@
+"""What commands ask of Snakemake: a target, a configuration file, and values that are changed."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trimllm_paper.config.load import COMMAND_LINE, PROJECT, ConfigError, read_yaml
+
+DEFAULT = PROJECT / "config" / "config.yaml"
+"""The configuration that the Snakefile takes by itself."""
+
+
+def snakemake(
+    target: str, configfile: Path | None, changes: Sequence[str], *words: str
+) -> list[str]:
+    """Snakemake's command line for a target, with further words of its own."""
+    command = [sys.executable, "-m", "snakemake", *words, "--snakefile", str(PROJECT / "Snakefile")]
+    command += [target, *(["--configfile", str(configfile)] if configfile else [])]
+    return [*command, *(["--config", *changes] if changes else [])]
+
+
+def configuration(configfile: Path | None, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """A configuration file with `KEY=VALUE` changes, not checked yet.
+
+    Raises `ConfigError` for a file that cannot be read and for a change that is none.
+    """
+    config = read_yaml(configfile or DEFAULT) or {}
+    for change in changes:
+        key, _, text = change.partition("=")
+        if not re.fullmatch(r"[A-Za-z]\w+", key) or not text:
+            problem = "a change is KEY=VALUE, KEY one of the first level: 'trim={\"documents\": 9}'"
+            raise ConfigError(COMMAND_LINE, [key], text, problem)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        config = merged(config, {key: value})
+    return config
+
+
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """`old` with the values of `new`, mappings merged as Snakemake merges `--config`."""
+    both = {
+        key: merged(old[key], new[key])
+        for key in old.keys() & new.keys()
+        if isinstance(old[key], dict) and isinstance(new[key], dict)
+    }
+    return old | new | both

@@ -1,0 +1,182 @@
+"""What a configuration must be beyond its models: names that point at something, chains that reach."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trimllm import compress
+from trimllm.base import names
+from trimllm.base.errors import UserError
+from trimllm.base.kept import drops_for
+from trimllm.throughput.patterns import kept_units
+from trimllm.throughput.shapes import SHAPES
+from trimllm_paper import recipe
+from trimllm_paper.config.models import Config, DirectorySource, Model, WheelSource
+from trimllm_paper.config.parts import number
+
+Problem = tuple[list[Any], Any, str]
+"""Path of the key, its value, what is wrong."""
+
+
+def problems(config: Config) -> Iterator[Problem]:
+    """Everything that is wrong with a configuration whose domains are read."""
+    if config.mirror is not None and not Path(config.mirror).is_dir():
+        yield ["mirror"], config.mirror, "no such folder"
+    for index, (name, domain) in enumerate(config.domain_specs.items()):
+        for wheel in domain.wheels:
+            if wheel not in config.wheels:
+                problem = (
+                    f"reads wheel {wheel!r}, which is not among `wheels` ({_listed(config.wheels)})"
+                )
+                yield ["domains", index], name, problem
+    yield from _recipes(config)
+    yield from _throughput(config)
+    for index, method in enumerate(config.compress.methods):
+        if gone := compress.missing_package(method, getattr(config.compress.engines, method)):
+            at = ["compress", "methods", index]
+            yield at, method, f"needs package {gone}, which is not installed; run `make setup`"
+    processes, batch = config.compute.processes, config.finetune.batch_size
+    if processes > batch:
+        problem = f"more than finetune.batch_size = {batch}: a process without a document idles"
+        yield ["compute", "processes"], processes, problem
+    for name, model in config.models.items():
+        yield from _source(name, model, config)
+        yield from _kept(name, model, config)
+    yield from _tables(config)
+
+
+def _listed(known: Any) -> str:
+    return f"there are: {', '.join(sorted(known)) or 'none'}"
+
+
+def _recipes(config: Config) -> Iterator[Problem]:
+    """Names of recipes that mean something else, or nothing."""
+    recipes = config.recipes
+    for index, name in enumerate(config.trim.recipes):
+        if name not in recipes:
+            yield ["trim", "recipes", index], name, f"not among `recipes` ({_listed(recipes)})"
+            return
+    for name, entry in recipes.items():
+        own = recipe.variant_name({}, entry.criterion, entry.ratio, entry.step)
+        derived = number(name.rpartition("_r")[2]) is not None
+        if name in (*names.RULES, names.AUTHORS):
+            yield ["recipes", name], dict(entry), "a reserved name; call the recipe otherwise"
+        elif derived and (name, entry.step) != (own, config.main.step):
+            problem = (
+                "the name that Tables 3 and 6 give to a chain with other keys; call it otherwise"
+            )
+            yield ["recipes", name], dict(entry), problem
+        elif (first := recipe.variant_name(recipes, *dict(entry).values())) != name:
+            yield ["recipes", name], dict(entry), f"the same chain as recipes.{first}"
+    for index, criterion in enumerate(config.tables.criteria):
+        for ratio in config.tables.ratios:
+            name = recipe.variant_name(recipes, criterion, ratio, config.main.step)
+            if not re.fullmatch(recipe.NAME, name):
+                problem = (
+                    f"its chain with ratio {ratio:g} needs a name: make it an entry of `recipes`"
+                )
+                yield ["tables", "criteria", index], criterion, problem
+
+
+def _throughput(config: Config) -> Iterator[Problem]:
+    section, at = config.throughput, ["throughput"]
+    if section.domain not in (None, *config.domains):
+        problem = f"not among `domains` ({_listed(config.domains)})"
+        yield [*at, "domain"], section.domain, problem
+    for name in section.composed:
+        if name not in section.compressors:
+            yield [*at, "composed"], section.composed, f"{name} is not among `compressors`"
+    if section.generate >= section.tokens:
+        problem = f"no prompt is left of throughput.tokens = {section.tokens}"
+        yield [*at, "generate"], section.generate, problem
+    for name, pattern in section.patterns.items():
+        if isinstance(pattern, str) and not any(Path(pattern).glob("drop_*/epoch.json")):
+            problem = (
+                "no such folder with drop_*/epoch.json, in the working directory or the project"
+            )
+            yield [*at, "patterns", name], pattern, f"{problem}; a number or a kept chain's folder"
+            continue
+        for shape in section.shapes:
+            for index, kept in enumerate(section.kept_percent):
+                try:
+                    kept_units(SHAPES[shape]["num_hidden_layers"], kept, pattern)
+                except UserError as error:
+                    yield [*at, "kept_percent", index], kept, str(error)
+
+
+def _source(name: str, model: Model, config: Config) -> Iterator[Problem]:
+    """What is wrong with a model's source."""
+    source, at = model.source, ["models", name]
+    if isinstance(source, WheelSource) and source.wheel not in config.wheels:
+        problem = f"not among `wheels` ({_listed(config.wheels)})"
+        yield [*at, "source", "wheel"], source.wheel, problem
+    if not isinstance(source, DirectorySource):
+        return
+    file = Path(source.directory) / "config.json"
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        problem = "no checkpoint: config.json is missing or no JSON"
+        yield [*at, "source", "directory"], source.directory, problem
+        return
+    family = stored.get("model_type")
+    if str(family).removeprefix("trimllm_") != model.family:
+        yield [*at, "family"], model.family, f"{file} says model_type {family!r}"
+    blocks = stored.get("num_hidden_layers", model.blocks)
+    if blocks != model.blocks:
+        yield [*at, "blocks"], model.blocks, f"{file} says num_hidden_layers {blocks}"
+
+
+def _kept(name: str, model: Model, config: Config) -> Iterator[Problem]:
+    """Kept fractions that a chain of a model does not meet."""
+    units = model.units
+    for entry in config.trim.recipes:
+        step = config.recipes[entry].step
+        for index, kept in enumerate(config.trim.kept_percent):
+            if drops_for(kept, units, step) is None:
+                epochs = math.floor(units * (1 - kept / 100) / step)
+                near = [e * step for e in (epochs, epochs + 1) if e * step < units]
+                offers = ", ".join(f"{100 * (units - d) / units:.4g} ({d} drops)" for d in near)
+                problem = (
+                    f"not reachable for {name} ({units} units) with recipes.{entry}.step = {step}"
+                )
+                yield ["trim", "kept_percent", index], kept, f"{problem}; nearest: {offers}"
+
+
+def _tables(config: Config) -> Iterator[Problem]:
+    """What names nothing or cannot be reached by the chains of Tables 3 to 6."""
+    tables, at = config.tables, ["tables"]
+    for key, known in (("domains", config.domains), ("models", config.models)):
+        for index, name in enumerate(getattr(tables, key) or ()):
+            if name not in known:
+                yield [*at, key, index], name, f"not among `{key}` ({_listed(known)})"
+    for domain, near in tables.near.items():
+        if domain not in config.domains:
+            yield [*at, "near", domain], near, f"{domain} is not among `domains`"
+    # A model's evaluations lie in one folder, whichever domain a task belongs to.
+    owner: dict[str, str] = {}
+    for index, (name, domain) in enumerate(config.domain_specs.items()):
+        for task in domain.tests:
+            if owner.setdefault(task, name) != name:
+                problem = f"its test {task} is one of {owner[task]} too; rename one of them"
+                yield ["domains", index], name, problem
+    for index, folder in enumerate(config.replicates):
+        if not Path(folder).is_dir():
+            yield ["replicates", index], folder, "no such folder; run that seed first"
+    kept, step, deepest = config.trim.kept_percent, config.main.step, tables.smallest_percent
+    for name in config.models if tables.models is None else tables.models:
+        units = config.models[name].units
+        chain = max(drops_for(one, units, step) or 0 for one in kept)
+        reached = 0 if deepest is None else drops_for(deepest, units, step)
+        if reached is None or reached > chain:
+            problem = (
+                f"no checkpoint of {name}: its chain drops {step} units an epoch, {chain} in all"
+            )
+            yield [*at, "smallest_percent"], deepest, problem
+    if tables.cross_percent not in (None, *kept):
+        yield [*at, "cross_percent"], tables.cross_percent, "not among trim.kept_percent"

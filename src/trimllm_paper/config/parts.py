@@ -1,0 +1,124 @@
+"""What the models of the configuration are made of: sections, keys, and types with a range."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, ClassVar, TypeVar, Union
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
+
+from trimllm.base import names
+
+T = TypeVar("T")
+CRITERIA = tuple(name for name in names.CRITERIA if name != names.AUTHORS)
+"""Criteria that a recipe may name; the authors' own needs more than a name (`compat`)."""
+
+
+class Section(BaseModel):
+    """A mapping with known keys. Values are taken as they are: no text becomes a number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    told_by: ClassVar[str] = ""
+    """Of one kind among several: the key that only this kind has."""
+
+
+def key(default: Any, meaning: str, **limits: Any) -> Any:
+    """A key: its default (`...`: it must be there), its meaning, and what `Field` limits.
+
+    The meaning completes "it is ..." in complaints, and stands in the schema and in README.md.
+    """
+    return Field(default, description=meaning, **limits)
+
+
+def one_of(meaning: str, *kinds: type[Section]) -> Any:
+    """The type of a value that is one kind of mapping, told by the key that only this kind has."""
+    tags = {kind.told_by: kind.__name__ for kind in kinds}
+
+    def tag(value: Any) -> str | None:
+        if isinstance(value, Section):
+            return type(value).__name__
+        told = [tag for key, tag in tags.items() if isinstance(value, dict) and key in value]
+        return told[0] if len(told) == 1 else None
+
+    union = Union[tuple(Annotated[kind, Tag(kind.__name__)] for kind in kinds)]  # noqa: UP007
+    return Annotated[union, Discriminator(tag), Field(description=meaning)]
+
+
+def number(text: Any) -> float | None:
+    """A text that reads as a finite number, as that; else None."""
+    try:
+        value = float(text) if isinstance(text, str) else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _unique(values: list[T]) -> list[T]:
+    if any(value in values[:index] for index, value in enumerate(values)):
+        raise PydanticCustomError("unique", "names something twice")
+    return values
+
+
+def _as_written(value: Any, check: Any) -> Any:
+    checked = check(value)
+    return value if type(value) is int else checked
+
+
+# 50 stays 50 and 0.5 stays 0.5, so that texts made of them are those of the file.
+AS_WRITTEN = (WrapValidator(_as_written), PlainSerializer(lambda value: value))
+
+
+def _criterion(name: str) -> str:
+    if name == names.AUTHORS:
+        raise PydanticCustomError("criterion", "needs more than a name; set compat: authors")
+    if name not in CRITERIA and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+        known = ", ".join(CRITERIA)
+        raise PydanticCustomError("criterion", f"must be one of {known}, or package.module:name")
+    return name
+
+
+def _pattern(value: Any) -> float | str:
+    if number(value) is not None or not isinstance(value, int | float | str) or value is True:
+        raise PydanticCustomError("number_or_text_type", "")
+    if value == "" or not isinstance(value, str) and not 0 <= value <= 1:
+        raise PydanticCustomError("range", "must be a number between 0 and 1, or a folder")
+    return value
+
+
+Unique = Annotated[list[T], AfterValidator(_unique), Field(json_schema_extra={"uniqueItems": True})]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1), *AS_WRITTEN]
+Percent = Annotated[float, Field(gt=0, le=100), *AS_WRITTEN]
+Text = Annotated[str, Field(min_length=1)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+Criterion = Annotated[
+    str,
+    AfterValidator(_criterion),
+    Field(description=f"{', '.join(CRITERIA)}, or package.module:name for one of your own"),
+]
+Pattern = Annotated[
+    float | str,
+    BeforeValidator(_pattern),
+    Field(description="share of attention units among the dropped, or folder of a kept chain"),
+]
+
+
+def name(form: str, meaning: str) -> Any:
+    """The type of a name of a certain form."""
+    return Annotated[str, Field(pattern=f"^{form}$", description=meaning)]
+
+
+Name = name("[a-z0-9][a-z0-9._-]*", "lower-case letters, digits, dots, dashes and underscores")

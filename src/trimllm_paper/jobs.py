@@ -1,0 +1,373 @@
+"""Every kind of job: what it reads, what it depends on beside, and which of its files tell.
+
+A kind is a method of `Jobs`, by the wildcards of its rule. The rules take inputs and parameters
+from it; every result carries the hash of what its job depends on, and what lies there is compared
+with what the configuration would make (`integrity.lineage`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from trimllm.base.kept import drops_for
+from trimllm.base.names import AUTHORS, RULES
+from trimllm.compress.external import ENGINES
+from trimllm_paper.config.models import Config, RecipeEntry
+from trimllm_paper.integrity.codehash import code_hash
+from trimllm_paper.integrity.lineage import Job
+from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Paths, Recipe, variant_name
+from trimllm_paper.resources import uses_gpu
+
+Files = dict[str, Any]
+"""Name of an input -> its file or files."""
+RANDOM = "random-"
+"""Start of the name that a shape with random weights has as a model."""
+AUTHORS_DOCUMENTS = 50
+"""How many test documents the authors' code calibrates on."""
+TRIM_EPOCH = "trimllm.trim:trim_epoch"
+FINE_TUNE_CRITERION = "both"
+"""By which the blocks of Sparse-FT, and those that are left by a rule, are chosen."""
+
+
+class Jobs:
+    """The jobs of a configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.paths = Paths(os.path.normpath(config.results))
+        self.of: Callable[..., Job] = lru_cache(maxsize=None)(self._of)
+
+    def _of(self, kind: str, **wildcards: str) -> Job:
+        """A job of a kind, made once."""
+        return getattr(self, kind)(**wildcards)
+
+    @cached_property
+    def device(self) -> str:
+        """Where jobs run."""
+        return "cuda" if uses_gpu(self.config) else "cpu"
+
+    # ---- chains --------------------------------------------------------------------------------
+
+    @cached_property
+    def chains(self) -> dict[str, RecipeEntry]:
+        """Every chain that may be asked for, by name: entries, derived ones, the authors' code."""
+        config, main = self.config, self.config.main
+        found = dict(config.recipes)
+        for ratio in dict.fromkeys([main.ratio, *config.tables.ratios]):
+            for criterion in config.tables.criteria:
+                name = variant_name(config.recipes, criterion, ratio, main.step)
+                entry = main.model_copy(update={"criterion": criterion, "ratio": ratio})
+                found.setdefault(name, entry)
+        return found | {AUTHORS: main.model_copy(update={"criterion": AUTHORS})}
+
+    def end(self, model: str, name: str) -> int:
+        """Drops of a whole chain: the fewest units that are kept anywhere."""
+        fewest, step = min(self.config.trim.kept_percent), self.chains[name].step
+        units = self.config.models[model].units
+        reached = drops_for(fewest, units, step)
+        return reached or int(units * (1 - fewest / 100)) // step * step
+
+    def _chain(self, recipe: Recipe) -> dict[str, Any]:
+        """What records of a recipe say of its chain, or of its dropping by rule."""
+        if recipe.name in RULES:
+            return {
+                "criterion": recipe.name,
+                "ratio": self.config.main.ratio,
+                "step": recipe.dropped,
+            }
+        entry = self.chains.get(recipe.name or "")
+        return {key: getattr(entry, key, None) for key in ("criterion", "ratio", "step")}
+
+    # ---- fetch ---------------------------------------------------------------------------------
+
+    def wheel_file(self, name: str) -> str:
+        """Where a wheel of the configuration lies once it is fetched."""
+        wheel = self.config.wheels[name]
+        stem = re.sub(r"[-_.]+", "_", name)
+        folder = os.path.normpath(self.config.downloads)
+        return f"{folder}/{stem}-{wheel.version}-{wheel.tag}.whl"
+
+    def wheel(self, stem: str, version: str, tag: str) -> Job:
+        """A wheel. Where it comes from does not matter, its sha256 does."""
+        named = {Path(self.wheel_file(name)).name: name for name in self.config.wheels}
+        name = named[f"{stem}-{version}-{tag}.whl"]
+        wheel = self.config.wheels[name]
+        how = {"name": name, "version": version, "sha256": wheel.sha256}
+        return Job([], {}, how | {"code": code_hash("fetch_wheel")})
+
+    def _wheels(self, names: list[str]) -> dict[str, Any]:
+        return {name: self.config.wheels[name].model_dump() for name in names}
+
+    def fetch_model(self, model: str) -> Job:
+        """A pretrained checkpoint, and what it must agree with."""
+        keys = {"source", "storage_dtype", "trust_remote_code", "family", "blocks", "parameters"}
+        found = self.config.models[model].model_dump(include=keys, exclude_none=True)
+        wheel = found["source"].get("wheel")
+        wheels = self._wheels([wheel] if wheel else [])
+        how = {"model": found, "wheels": wheels, "code": code_hash("fetch_model")}
+        files = {"wheel": self.wheel_file(wheel)} if wheel else {}
+        return Job([self.paths.manifest(model, "base", PRETRAINED)], files, how)
+
+    def prepare(self, domain: str) -> Job:
+        """A prepared domain. What plans expect of it changes nothing."""
+        config, spec = self.config, self.config.tested[domain]
+        wanted = [config.finetune.documents, config.trim.documents]
+        if config.compress.methods:
+            compress = config.compress
+            wanted.append(compress.calibration_documents + compress.held_back_documents)
+        how = {
+            "spec": {key: value for key, value in spec.raw.items() if key != "expected"},
+            "limits": {
+                "train": None if None in wanted else max(wanted),
+                "calibration": config.trim.calibration_documents,
+                "test": config.evaluate.documents,
+            },
+            "wheels": self._wheels(spec.wheels),
+            "seed": config.seed,
+            "code": code_hash("prepare"),
+        }
+        sources = [*map(self.wheel_file, spec.wheels), *spec.files]
+        return Job([self.paths.data(domain)], {"sources": sources}, how)
+
+    def tests(self, domain: str) -> list[str]:
+        """The prepared test documents of a domain, one file a task."""
+        return [self.paths.tests(domain, task) for task in self.config.tested[domain].tests]
+
+    def splits(self, domain: str) -> dict[str, str]:
+        """What a domain is trained and calibrated on; nothing where it is tested on only."""
+        names = ("train", "calibration") if domain in self.config.domain_specs else ()
+        return {name: self.paths.data(domain, f"{name}.jsonl") for name in names}
+
+    def _trained_on(self, domain: str) -> Files:
+        return {"train": self.splits(domain)["train"], "report": self.paths.data(domain)}
+
+    def _scanned(self, domain: str, name: str) -> Files:
+        """Calibration documents; the authors' code scans some that it reports on."""
+        file = self.tests(domain)[0] if name == AUTHORS else self.splits(domain)["calibration"]
+        return {"calibration": file, "report": self.paths.data(domain)}
+
+    # ---- checkpoints ---------------------------------------------------------------------------
+
+    def checkpoint(self, model: str, domain: str, recipe: Recipe | str) -> Files:
+        """What must be there before a checkpoint is read."""
+        place = model, domain, recipe
+        return {"manifest": self.paths.manifest(*place), "weights": self.paths.weights(*place)}
+
+    def _loading(self, model: str) -> dict[str, Any]:
+        """How a model's checkpoints are read and stored."""
+        entry = self.config.models[model]
+        return {
+            "device": self.device,
+            "storage_dtype": entry.storage_dtype,
+            "trust_remote_code": entry.trust_remote_code,
+        }
+
+    def scan(self, model: str, domain: str, variant: str = "") -> Job:
+        """The scan of the untrained model; `variant` "authors" scans with their fault."""
+        how = {
+            "documents": AUTHORS_DOCUMENTS if variant == AUTHORS else None,
+            "residual_fault": variant == AUTHORS,
+            "row_budget": self.config.trim.row_budget,
+            "dtype": self.config.compute.dtype,
+            "seed": self.config.seed,
+            "loading": self._loading(model),
+            "code": code_hash("scan"),
+        }
+        files = self.checkpoint(model, "base", PRETRAINED) | self._scanned(domain, variant)
+        return Job([self.paths.scan(model, domain, variant)], files, how)
+
+    def _training(
+        self,
+        place: tuple[str, str, Recipe],
+        recipe: str,
+        arguments: dict[str, Any],
+        files: Files,
+    ) -> Job:
+        """A job of training: `package.module:name` of a recipe with its arguments."""
+        model, domain, made = place
+        config, paths = self.config, self.paths
+        keys = ("batch_size", "gradient_accumulation", "weight_decay", "clip", "train_embeddings")
+        how = {
+            "recipe": recipe,
+            "arguments": arguments,
+            "chain": self._chain(made),
+            "settings": {
+                "learning_rate": config.models[model].learning_rate,
+                **{key: getattr(config.finetune, key) for key in keys},
+                "seed": config.seed,
+                "dtype": config.compute.dtype,
+            },
+            "loading": self._loading(model),
+            "code": code_hash("train"),
+        }
+        record = paths.epoch if recipe == TRIM_EPOCH else paths.training
+        return Job([paths.manifest(*place), record(*place)], files | self._trained_on(domain), how)
+
+    def full_ft(self, model: str, domain: str) -> Job:
+        """Full fine-tuning."""
+        files = self.checkpoint(model, "base", PRETRAINED)
+        return self._fine_tune((model, domain, Recipe(FULL_FT)), None, files)
+
+    def sparse_ft(self, model: str, domain: str) -> Job:
+        """Sparse fine-tuning: a scan chooses the blocks. Both see the same documents in order."""
+        files = self.checkpoint(model, "base", PRETRAINED)
+        files["scan"] = self.paths.scan(model, domain)
+        return self._fine_tune((model, domain, Recipe(SPARSE_FT)), self.config.main.ratio, files)
+
+    def _fine_tune(self, place: tuple[str, str, Recipe], ratio: float | None, files: Files) -> Job:
+        arguments = {
+            "epochs": self.config.finetune.epochs,
+            "documents_per_epoch": self.config.finetune.documents,
+            "ratio": ratio,
+            "criterion": FINE_TUNE_CRITERION,
+        }
+        return self._training(place, "trimllm.train:fine_tune", arguments, files)
+
+    def at_once(self, model: str, domain: str, by: str, drop: str) -> Job:
+        """A dropping by rule, trained as long as the main chain takes to as many drops."""
+        arguments = {
+            "rule": by,
+            "drops": int(drop),
+            "epochs": 1 + -(-int(drop) // self.config.main.step),
+            "documents_per_epoch": self.config.trim.documents,
+            "ratio": self.config.main.ratio,
+        }
+        files = self.checkpoint(model, "base", PRETRAINED)
+        files["scan"] = self.paths.scan(model, domain)
+        recipe = Recipe("trim", by, drop)
+        return self._training((model, domain, recipe), "trimllm.train:drop_at_once", arguments, files)
+
+    def epoch(self, model: str, domain: str, name: str, drop: str) -> Job:
+        """An epoch of a chain, from the checkpoint before and that epoch's record.
+
+        Over all epochs of the chain, epoch 0 included, the learning rate decays.
+        """
+        entry, trim, step = self.chains[name], self.config.trim, self.chains[name].step
+        arguments = {
+            "criterion": entry.criterion,
+            "ratio": entry.ratio,
+            "step": step,
+            "until": self.end(model, name),
+            "start": int(drop) // step,
+            "documents_per_epoch": trim.documents,
+            "eliminate": trim.eliminate,
+            "row_budget": trim.row_budget,
+            "scanned": AUTHORS_DOCUMENTS if name == AUTHORS else None,
+        }
+        if int(drop) == 0:
+            files = self.checkpoint(model, "base", PRETRAINED)
+            files["scan"] = self.paths.scan(model, domain, AUTHORS if name == AUTHORS else "")
+        else:
+            units = self.config.models[model].units
+            before = Recipe.trimmed(name, int(drop) - step, units)
+            files = self.checkpoint(model, domain, before)
+            files["epoch"] = self.paths.epoch(model, domain, before)
+        files |= self._scanned(domain, name)
+        recipe = Recipe("trim", name, drop)
+        return self._training((model, domain, recipe), TRIM_EPOCH, arguments, files)
+
+    def past_the_end(self, model: str, name: str, drop: str) -> str | None:
+        """Why a checkpoint is no epoch of its chain, in words; None where it is one."""
+        step, end = self.chains[name].step, self.end(model, name)
+        if int(drop) > end:
+            return (
+                f"chains of {model} with {step} drops an epoch end at {end}, and drop_{drop} was "
+                "asked for; keep fewer units here, for the learning rate decays over all epochs"
+            )
+        if Recipe("trim", name, drop) != Recipe.trimmed(
+            name, int(drop) // step * step, self.config.models[model].units
+        ):
+            return f"no epoch of chain {name} ends at drop_{drop}: it drops {step} units an epoch"
+        return None
+
+    def compression(self, model: str, domain: str, dense: str, compressor: str) -> Job:
+        """A compressed checkpoint. A foreign engine's Python is told by a file."""
+        config, keys = self.config.compress, ("group_size", "max_tokens", "kept")
+        engine = getattr(config.engines, compressor)
+        how = {
+            "engine": engine,
+            "chain": self._chain(Recipe.parse(dense)),
+            "calibration": config.calibration_documents,
+            "held_back": config.held_back_documents,
+            "settings": {key: getattr(config, key) for key in keys} | {"seed": self.config.seed},
+            "loading": self._loading(model),
+            "code": code_hash("compress"),
+        }
+        files = self.checkpoint(model, domain, dense) | self._trained_on(domain)
+        if engine in ENGINES:
+            files["engine"] = self.engine_file(ENGINES[engine][0])
+        place = model, domain, f"{dense}+{compressor}"
+        return Job([self.paths.manifest(*place), self.paths.compression(*place)], files, how)
+
+    def engine_file(self, environment: str) -> str:
+        """Where the Python of an engine with an environment of its own is told."""
+        return f"{self.paths.results}/engines/{environment}.txt"
+
+    # ---- measurements --------------------------------------------------------------------------
+
+    def evaluation(self, model: str, domain: str, recipe: str, tested: str) -> Job:
+        """Answers of a checkpoint to all tests of a domain; the full model for its bytes."""
+        config, spec = self.config, self.config.tested[tested]
+        how = {
+            "chain": self._chain(Recipe.parse(recipe)),
+            "tested": tested,
+            "tasks": list(spec.tests),
+            "stand_in": spec.stand_in,
+            "units_total": config.models[model].units,
+            "batch_tokens": config.evaluate.batch_tokens,
+            "dtype": config.compute.dtype,
+            "seed": config.seed,
+            "loading": self._loading(model),
+            "code": code_hash("evaluate"),
+        }
+        files = self.checkpoint(model, domain, recipe) | {
+            "base": self.paths.manifest(model, "base", PRETRAINED),
+            "report": self.paths.data(tested),
+            "tests": self.tests(tested),
+        }
+        made = [self.paths.evaluation(model, domain, recipe, task) for task in spec.tests]
+        return Job(made, files, how)
+
+    def throughput(self, hardware: str, model: str, recipe: str) -> Job:
+        """A measurement of a checkpoint beside the full one, or of a shape with random weights."""
+        section, config = self.config.throughput, self.config
+        shape = model.removeprefix(RANDOM) if model.startswith(RANDOM) else None
+        domain = None if shape else section.domain or config.domains[0]
+        rounds = ("tokens", "generate", "repeats", "prefills")
+        how = {
+            "chain": {} if shape else self._chain(Recipe.parse(recipe)),
+            "subject": {
+                "dtype": section.dtype,
+                "device": self.device,
+                "threads": self.timing_threads,
+                "group_size": section.group_size,
+            },
+            "protocol": {key: getattr(section, key) for key in rounds},
+            "compiled": section.compiled,
+            "shape": shape,
+            "patterns": dict(section.patterns) if shape else {},
+            "domain": domain,
+            "label": None if shape else config.models[model].label,
+            "loading": None if shape else self._loading(model),
+            "seed": config.seed,
+            "code": code_hash("throughput"),
+        }
+        if shape:
+            followed = section.patterns.get(Recipe.parse(recipe).name or "")
+            folder = followed if isinstance(followed, str) else None
+            files = {"chain": sorted(map(str, Path(folder).glob("*/epoch.json")))} if folder else {}
+        else:
+            full = self.checkpoint(model, domain, FULL_FT)
+            files = self.checkpoint(model, domain, recipe)
+            files |= {"full": full["manifest"], "full_weights": full["weights"]}
+        return Job([self.paths.throughput(hardware, model, recipe)], files, how)
+
+    @property
+    def timing_threads(self) -> int:
+        """Threads of a measurement, which takes the whole machine."""
+        return self.config.throughput.threads or len(os.sched_getaffinity(0))

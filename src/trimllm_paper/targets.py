@@ -1,0 +1,271 @@
+"""Which files a target needs: plain functions that the rules ask.
+
+A recipe that several tables show is trained and evaluated once, for its path says all that it
+depends on within a configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from trimllm.base.kept import drops_for
+from trimllm.base.names import AUTHORS, RULE_KEPT
+from trimllm_paper import context as figures
+from trimllm_paper import layout
+from trimllm_paper.figures import FIGURES
+from trimllm_paper.jobs import RANDOM, Jobs
+from trimllm_paper.recipe import FULL_FT, SPARSE_FT, Recipe, place_of
+
+TIMED_TABLES = ("table1", "table7")
+OPT = "opt"
+
+
+class Targets:
+    """Files of a configuration's run.
+
+    Args:
+        jobs: of the configuration.
+        hardware: name of the machine that measures throughput.
+        kept: the results are kept ones: what is absent is left out, and said in the artifact.
+    """
+
+    def __init__(self, jobs: Jobs, hardware: str, *, kept: bool = False) -> None:
+        self.jobs, self.config, self.paths = jobs, jobs.config, jobs.paths
+        self.hardware, self.kept = hardware, kept
+
+    # ---- chains and recipes --------------------------------------------------------------------
+
+    def units(self, model: str) -> int:
+        """Units of an untrimmed model."""
+        return self.config.models[model].units
+
+    def kept_drops(self, model: str, name: str) -> list[int]:
+        """Drops of a chain's checkpoints that are evaluated, ascending."""
+        step, units = self.jobs.chains[name].step, self.units(model)
+        return sorted({drops_for(kept, units, step) for kept in self.config.trim.kept_percent})
+
+    def kept_recipes(self, model: str) -> list[Recipe]:
+        """Checkpoints of the main tables' chains that are kept and evaluated."""
+        return [
+            Recipe.trimmed(name, drops, self.units(model))
+            for name in self.config.trim.recipes
+            for drops in self.kept_drops(model, name)
+        ]
+
+    def epochs(self, model: str, name: str, percent: float | None = None) -> list[Recipe]:
+        """Every checkpoint of a chain, as far as `percent` of the units (None: to its end)."""
+        step, units = self.jobs.chains[name].step, self.units(model)
+        last = drops_for(percent, units, step) if percent else None
+        last = self.jobs.end(model, name) if last is None else last
+        return [Recipe.trimmed(name, drops, units) for drops in range(0, last + 1, step)]
+
+    def is_kept(self, model: str, name: str, drop: str) -> bool:
+        """Whether the weights of an epoch stay."""
+        trim = self.config.trim
+        kept = name in trim.recipes and int(drop) in self.kept_drops(model, name)
+        return trim.keep_checkpoints or kept
+
+    def kept_models(self) -> str:
+        """Constraint on {model} that looks ahead: which drops of which chains are kept."""
+        if self.config.trim.keep_checkpoints:
+            return "|".join(map(re.escape, self.config.models))
+        return "|".join(
+            rf"{re.escape(model)}(?=/[^/]+/({'|'.join(map(re.escape, map(str, kept)))})/)"
+            for model in self.config.models
+            if (kept := self.kept_recipes(model))
+        )
+
+    @property
+    def main_models(self) -> list[str]:
+        """Models of the main tables; OPT has a table of its own."""
+        return [name for name, model in self.config.models.items() if model.family != OPT]
+
+    @property
+    def opt_models(self) -> list[str]:
+        """Models of Table 8."""
+        return [name for name in self.config.models if name not in self.main_models]
+
+    @property
+    def table_models(self) -> list[str]:
+        """Models of Tables 3 to 6 and 9."""
+        return self.config.tables.models or self.main_models
+
+    @property
+    def table_domains(self) -> list[str]:
+        """Domains of Tables 3 and 6."""
+        return self.config.tables.domains or list(self.config.domain_specs)
+
+    @property
+    def timed_domain(self) -> str:
+        """The domain whose checkpoints are timed: which units it drops decides a little."""
+        return self.config.throughput.domain or self.config.domains[0]
+
+    @property
+    def compat(self) -> list[str]:
+        """What the authors' code did is one more chain, with files and rows of its own."""
+        return [AUTHORS] if self.config.compat == AUTHORS else []
+
+    # ---- tables, figures, claims ---------------------------------------------------------------
+
+    @cached_property
+    def tables(self) -> layout.Context:
+        """What the tables show of this configuration."""
+        return layout.Context.of(self.config)
+
+    def context(self) -> dict[str, Any]:
+        """The same as plain data, for a rule's parameters."""
+        return self.tables.model_dump(mode="json")
+
+    def figure_context(self, model: str) -> dict[str, Any]:
+        """What figures and claims show of a model, as plain data."""
+        return figures.Context.of(self.config, model).model_dump(mode="json")
+
+    def present(self, files: Iterable[str]) -> list[str]:
+        """Files, each once; of kept results those that were kept."""
+        found = dict.fromkeys(files)
+        return [file for file in found if not self.kept or os.path.exists(file)]
+
+    def of_all_seeds(self, files: Iterable[str]) -> list[str]:
+        """The same files of the runs under other seeds, too."""
+        own, folders = list(files), [*map(os.path.normpath, self.config.replicates)]
+        start = f"{self.paths.results}/"
+        return own + [f"{folder}/{f.removeprefix(start)}" for folder in folders for f in own]
+
+    def answers(self, tables: Iterable[str]) -> list[str]:
+        """Evaluations that tables are made from, of this run."""
+        return [
+            self.paths.evaluation(model, trained, recipe, task)
+            for table in tables
+            for model, trained, recipe, tested in layout.needed(table, self.tables)
+            for task in self.config.tested[tested].tests
+        ]
+
+    def chains(
+        self, models: Iterable[str], domains: Iterable[str], names: Iterable[str]
+    ) -> list[str]:
+        """Records of every epoch of chains."""
+        return [
+            self.paths.epoch(model, domain, recipe)
+            for model in models
+            for domain in domains
+            for name in names
+            for recipe in self.epochs(model, name)
+        ]
+
+    def main_chains(self) -> list[str]:
+        """Records of the main tables' chains."""
+        return self.chains(self.main_models, self.config.domain_specs, self.config.trim.recipes)
+
+    def trainings(self, models: Iterable[str], domains: Iterable[str]) -> list[str]:
+        """Records of full and sparse fine-tuning."""
+        return [
+            self.paths.training(model, domain, recipe)
+            for model in models
+            for domain in domains
+            for recipe in (FULL_FT, SPARSE_FT)
+        ]
+
+    def timings(self) -> list[str]:
+        """Measurements of throughput: this machine's, and those copied here from others."""
+        mine = (
+            self.paths.throughput(self.hardware, model, recipe)
+            for model, recipe in layout.needed_timings(self.tables)
+        )
+        room = Path(self.paths.results, "throughput")
+        others = (f for f in sorted(room.rglob("*.json")) if place_of(f).hardware != self.hardware)
+        return [*self.present(mine), *map(str, others)]
+
+    def table(self, name: str) -> dict[str, list[str]]:
+        """Inputs of a table, by what they are. A run of Table 2 leaves its chains' records, too."""
+        found: dict[str, list[str]] = {}
+        if name == "table9":
+            models, domain = self.table_models, [self.tables.timed.name]
+            found["trainings"] = self.trainings(models, domain)
+            found["epochs"] = self.chains(models, domain, self.config.trim.recipes)
+        elif name != "table1":
+            found["evaluations"] = self.answers([name])
+        found = {kind: self.present(self.of_all_seeds(files)) for kind, files in found.items()}
+        if name == "table2":
+            found["epochs"] = self.present(self.main_chains())
+        return found | ({"throughput": self.timings()} if name in TIMED_TABLES else {})
+
+    def figure(self, name: str, model: str) -> dict[str, list[str]]:
+        """Inputs of a figure of a model, of one seed."""
+        found: dict[str, list[str]] = {}
+        if name in ("figure1", "figure2"):
+            chains = [
+                self.paths.evaluation(model, domain, recipe, task)
+                for domain in self.table_domains
+                for chain in self.config.trim.recipes
+                for recipe in self.epochs(model, chain, self.compared_percent)
+                for task in self.config.tested[domain].tests
+                if model in self.table_models
+            ]
+            found["evaluations"] = [*self.answers(["table2", "table7"]), *chains]
+        else:
+            found["epochs"] = self.main_chains()
+        if name == "figure2":
+            found["throughput"] = self.timings()
+        if name == "figure3":
+            models = [one for one in self.main_models if one in self.table_models]
+            found["epochs"] += self.chains(models, self.table_domains, self.compat)
+        if name == "figure4":
+            found["trainings"] = self.trainings(self.main_models, self.config.domain_specs)
+        mine = f"/{model}/"
+        return {
+            kind: self.present(f for f in files if kind == "throughput" or mine in f)
+            for kind, files in found.items()
+        }
+
+    @property
+    def compared_percent(self) -> float:
+        """Units kept where the chains of Tables 3 and 6 end."""
+        return self.config.tables.smallest_percent or RULE_KEPT
+
+    def claims(self) -> dict[str, list[str]]:
+        """Inputs of the claims: everything that tables and figures show, of one seed."""
+        drawn = [self.figure("figure1", model)["evaluations"] for model in self.main_models]
+        answers = self.answers(["table3", "table6", "table4", "table5"])
+        return {
+            "evaluations": self.present([*(f for files in drawn for f in files), *answers]),
+            "epochs": self.present(self.main_chains()),
+            "trainings": self.present(self.trainings(self.main_models, self.config.domain_specs)),
+            "throughput": self.timings(),
+        }
+
+    # ---- all of a kind -------------------------------------------------------------------------
+
+    @property
+    def figures_folder(self) -> str:
+        """Trial runs with results of their own do not draw over the project's figures."""
+        own = self.paths.results == "results" or self.kept
+        return "paper_figures" if own else f"{self.paths.results}/figures"
+
+    def figures_named(self, name: str) -> list[str]:
+        """One figure of the paper, of every model."""
+        return [f"{self.figures_folder}/{name}_{model}.png" for model in self.main_models]
+
+    def all_figures(self) -> list[str]:
+        """Every figure."""
+        return [file for name in FIGURES for file in self.figures_named(name)]
+
+    def all_data(self) -> list[str]:
+        """Every prepared domain."""
+        return [self.paths.data(domain) for domain in self.config.domain_specs]
+
+    def all_checkpoints(self) -> list[str]:
+        """Every checkpoint that Tables 2 and 8 evaluate, and the records of their chains."""
+        rows = [*layout.needed("table2", self.tables), *layout.needed("table8", self.tables)]
+        found = [self.paths.manifest(model, domain, recipe) for model, domain, recipe, _ in rows]
+        return list(dict.fromkeys([*found, *self.main_chains()]))
+
+    @property
+    def timed_models(self) -> list[str]:
+        """What is timed: models and shapes, by their names in paths."""
+        shapes = [f"{RANDOM}{shape}" for shape in self.config.throughput.shapes]
+        return [*self.config.models, *shapes]

@@ -1,0 +1,216 @@
+"""Algorithm 1: what an epoch drops and trains, and that a chain cut anywhere is the whole one."""
+
+from __future__ import annotations
+
+import copy
+import doctest
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from models import random_documents, tiny, word_tokenizer
+
+import trimllm
+from trimllm import checkpoint
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm.data.document import write_documents
+from trimllm.scan import to_record
+from trimllm.train import TrainJob, TrainSettings, make_checkpoint, watched_scan
+from trimllm.units import Unit, drop, units
+
+SETTINGS = TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32", seed=3)
+CHAIN = {"step": 2, "until": 6, "criterion": "both", "ratio": 0.8}
+
+documents = partial(random_documents, longest=7)
+
+
+def trim(model: torch.nn.Module, **options: Any) -> Any:
+    given = {"train": documents(12), "calibration": documents(6, 9), "settings": SETTINGS}
+    return trimllm.trim(model, word_tokenizer(), **given | CHAIN | options)
+
+
+def without_times(record: dict) -> dict:
+    """A record but for what differs from run to run."""
+    found = copy.deepcopy(record)
+    found.pop(files.SEAL, None)
+    for part in (found, found["scan"], found["training"]):
+        part.pop("seconds")
+    return found
+
+
+def as_jobs(root: Path, settings: TrainSettings, stored: str) -> list[dict]:
+    """The records of the chain as the pipeline has it, a job an epoch."""
+    records: list[dict] = []
+    for epoch in range(4):
+        target = root / f"drop_{2 * epoch:02}"
+        arguments = {**CHAIN, "start": epoch, "documents_per_epoch": 6}
+        if records:
+            arguments["trainable"] = records[0]["trainable_blocks"]
+        job = TrainJob(
+            recipe="trimllm.trim:trim_epoch",
+            checkpoint=str(root / f"drop_{2 * epoch - 2:02}" if epoch else root / "base"),
+            train=str(root / "train.jsonl"),
+            calibration=str(root / "calibration.jsonl"),
+            settings=settings.__dict__,
+            arguments=arguments,
+            storage_dtype=stored,
+        )
+        made = make_checkpoint(job, target, record_name="epoch", provenance=dict)
+        records.append(without_times(made))
+    return records
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    checkpoint.save(tiny("llama"), word_tokenizer(), tmp_path / "base")
+    write_documents(tmp_path / "train.jsonl", documents(12))
+    write_documents(tmp_path / "calibration.jsonl", documents(6, 9))
+    return tmp_path
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_epoch_a_job_and_the_whole_chain_in_one_call_give_the_same_bytes(
+    base: Path, dtype: str
+) -> None:
+    settings = TrainSettings(**SETTINGS.__dict__ | {"dtype": dtype})
+    records = as_jobs(base, settings, "float32")
+    model, tokenizer = trimllm.load(base / "base")
+    calls = trimllm.trim(
+        model,
+        tokenizer,
+        train=documents(12),
+        calibration=documents(6, 9),
+        documents=6,
+        settings=settings,
+        **CHAIN,
+    )
+    for epoch, record in zip(calls, records, strict=True):
+        path = checkpoint.save(model, tokenizer, base / "one_call")
+        expected = files.verify_manifest(base / f"drop_{2 * epoch.number:02}")["files"]
+        assert expected.pop("epoch.json")
+        assert files.verify_manifest(path)["files"] == expected
+        assert without_times(epoch.record()) == record
+        assert epoch.dropped == 2 * epoch.number and epoch.loss == record["training"]["loss"]
+
+
+def test_same_seed_same_bytes_whatever_weights_are_stored_in(base: Path) -> None:
+    records = as_jobs(base, SETTINGS, "bfloat16")
+    expected = [files.verify_manifest(base / f"drop_{d:02}")["files"] for d in (0, 2, 4, 6)]
+    again = as_jobs(base, SETTINGS, "bfloat16")
+    assert again == records and [len(record["units_dropped"]) for record in again] == [0, 2, 2, 2]
+    assert records[-1]["units_left"] == 4 and {record["epochs"] for record in records} == {4}
+    for drops, made in zip((0, 2, 4, 6), expected, strict=True):
+        found = files.verify_manifest(base / f"drop_{drops:02}")["files"]
+        assert found["model.safetensors"] == made["model.safetensors"]
+
+
+def test_an_epoch_drops_what_its_scan_says_and_keeps_the_trainable_blocks() -> None:
+    model = tiny("llama")
+    chain = trim(model, criterion="likelihood", ratio=0.25, step=3, until=3)
+    first = next(chain).record()
+    assert len(units(model)) == 10 and first["margin"] is None and first["ties"] is None
+    second = next(chain).record()
+    ranked = sorted(second["scan"]["units"], key=lambda row: -row["likelihood"])
+    assert second["units_dropped"] == [[row["block"], row["kind"]] for row in ranked[:3]]
+    assert second["trainable_blocks"] == first["trainable_blocks"]
+    assert len(units(model)) == 7 == second["units_left"]
+    assert next(chain, None) is None
+
+
+def test_a_scan_made_before_is_taken_instead_of_a_new_one() -> None:
+    results = []
+    for given in (False, True):
+        model = tiny("llama")
+        initial = None
+        if given:
+            initial = watched_scan(model, word_tokenizer(), documents(6, 9), SETTINGS.dtype)
+        chain = trim(model, initial=initial)
+        first, second = (without_times(next(chain).record()) for _ in range(2))
+        assert first["scan"] != second["scan"]
+        results.append((first, second, model.state_dict()))
+    assert results[0][:2] == results[1][:2]
+    assert all(value.equal(results[1][2][name]) for name, value in results[0][2].items())
+
+
+@pytest.mark.parametrize(
+    ("step", "until", "dropped"),
+    [(2, 6, [0, 2, 4, 6]), (2, 5, [0, 2, 4, 6]), (3, 0.5, [0, 3, 6]), (1, 0.8, [0, 1, 2])],
+)
+def test_a_chain_ends_where_it_was_asked_to_in_whole_steps(
+    step: int, until: float, dropped: list[int]
+) -> None:
+    chain = trim(tiny("llama"), step=step, until=until, ratio=1.0)
+    assert [epoch.dropped for epoch in chain] == dropped
+
+
+def test_a_model_that_lacks_units_already_is_trimmed_further() -> None:
+    model = drop(tiny("llama"), [Unit(1, "mlp")])
+    assert [epoch.dropped for epoch in trim(model, until=5, ratio=1.0)] == [1, 3, 5]
+
+
+def test_a_chain_goes_on_only_where_it_was_left() -> None:
+    with pytest.raises(UserError, match="epoch 3 .* 2 units an epoch .* lacks 0"):
+        next(trim(tiny("llama"), start=3))
+    with pytest.raises(UserError, match="'mood' is none of"):
+        next(trim(tiny("llama"), criterion="mood"))
+    model = drop(tiny("llama"), [Unit(1, "mlp"), Unit(2, "mlp")])
+    with pytest.raises(UserError, match="there is no epoch 2"):
+        trimllm.trim.trim_epoch(
+            model,
+            word_tokenizer(),
+            documents(4),
+            SETTINGS,
+            start=2,
+            calibration=documents(6, 9),
+            **CHAIN | {"until": 2},
+        )
+
+
+TOY = """
+from trimllm.select import Criterion, register
+late = Criterion(first=lambda scan, unit: unit.block, tie=lambda scan, unit: unit.kind == "mlp")
+register("late", late)
+"""
+
+
+def test_a_criterion_of_ones_own_trims_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "toy_criterion.py").write_text(TOY)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("toy_criterion:late", "late"):  # imported when it is used, and then registered
+        first, second = list(trim(tiny("llama"), criterion=name, until=2, ratio=0.2))
+        # what is dropped first is missed least: the first block is the one that is trained
+        assert first.trainable == [0]
+        assert second.selection.dropped == (Unit(4, "attention"), Unit(4, "mlp"))
+        assert second.record()["margin"] == 1 and second.selection.ties == 2
+    for name in ("toy_criterion:early", "toy_criterion:register", "nowhere:late"):
+        with pytest.raises(UserError, match=name):
+            next(trim(tiny("llama"), criterion=name))
+
+
+def test_the_authors_criterion_scans_with_their_fault() -> None:
+    found = next(trim(tiny("llama"), criterion="authors")).record()
+    faulty = watched_scan(
+        tiny("llama"), word_tokenizer(), documents(6, 9), "float32", residual_fault=True
+    )
+    assert found["compat"] == "authors"
+    assert found["scan"]["units"] == to_record(faulty)["units"]
+    assert next(trim(tiny("llama"))).record()["compat"] is None
+
+
+def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {
+        "model": tiny("llama"),
+        "tokenizer": word_tokenizer(),
+        "documents": documents(8),
+        "others": documents(12, 9),
+    }
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner()
+    runner.run(parser.get_doctest(trimllm.trim.trim.__doc__, given, "trim", None, 0))
+    assert runner.summarize() == doctest.TestResults(failed=0, attempted=4)
+    assert len(trimllm.units(trimllm.load("trimmed")[0])) == 4

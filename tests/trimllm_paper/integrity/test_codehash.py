@@ -1,0 +1,93 @@
+"""What reruns a job: used lines do, docstrings, comments and unused modules do not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from trimllm_paper.integrity import codehash
+from trimllm_paper.integrity.codehash import ENTRIES, SOURCE, closure, code_hash
+
+STAGES = [stage for stage in ENTRIES]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A copy of both packages that a test may edit."""
+    for package in codehash.PACKAGES:
+        shutil.copytree(SOURCE / package, tmp_path / package)
+    return tmp_path
+
+
+def edit(source: Path, file: str, old: str, new: str) -> None:
+    """Replace a text of a file, and forget what was read of it."""
+    path = source / file
+    text = path.read_text()
+    assert old in text, (file, old)
+    path.write_text(text.replace(old, new, 1))
+    for cached in (codehash._tree, codehash._imported, codehash._meaning):
+        cached.cache_clear()
+
+
+def hashes(source: Path) -> dict[str, str]:
+    return {stage: code_hash(stage, source=source) for stage in STAGES}
+
+
+def changed(source: Path, before: dict[str, str]) -> set[str]:
+    after = hashes(source)
+    return {stage for stage in STAGES if before[stage] != after[stage]}
+
+
+def test_a_used_line_reruns_the_stages_that_import_it(source: Path) -> None:
+    before = hashes(source)
+    edit(source, "trimllm/select/criteria.py", "import math", "import math\nUSED = 1")
+    assert changed(source, before) == {"train"}
+
+
+def test_docstrings_comments_and_layout_rerun_nothing(source: Path) -> None:
+    before = hashes(source)
+    edit(source, "trimllm/scan/onepass.py", '"""Sensitivity of every', '"""Another: every')
+    edit(source, "trimllm/scan/onepass.py", "import math", "# why\n\n\nimport  math")
+    edit(source, "trimllm_paper/layout.yaml", "\n", "\n# a comment\n")
+    assert changed(source, before) == set()
+
+
+def test_a_module_that_nobody_imports_reruns_nothing(source: Path) -> None:
+    before = hashes(source)
+    (source / "trimllm/scan/unused.py").write_text("VALUE = 1\n")
+    assert changed(source, before) == set()
+    edit(source, "trimllm/scan/record.py", "import annotations", "import annotations\nimport os")
+    assert "trimllm/scan/unused.py" not in {
+        str(file.relative_to(source)) for file in closure(ENTRIES["train"], source)
+    }
+
+
+def test_what_a_stage_imports_by_name_or_runs_elsewhere_is_declared(source: Path) -> None:
+    before = hashes(source)
+    worker = "trimllm/compress/workers/autoawq_worker.py"
+    edit(source, worker, "import annotations", "import annotations\nUSED = 1")
+    assert changed(source, before) == {"compress"}
+
+
+def test_imports_inside_functions_and_relative_ones_are_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "trimllm"
+    folder.mkdir()
+    for name, text in {
+        "__init__": "",
+        "one": "def f():\n    from . import two\n",
+        "two": "from .three import x\n",
+        "three": "x = 1\n",
+        "four": "",
+    }.items():
+        (folder / f"{name}.py").write_text(text)
+    names = {file.stem for file in closure(("trimllm.one",), tmp_path)}
+    assert names == {"__init__", "one", "two", "three"}
+
+
+def test_every_entry_point_exists() -> None:
+    for stage in STAGES:
+        assert code_hash(stage)
+    with pytest.raises(FileNotFoundError, match="trimllm.no"):
+        closure(("trimllm.no",))

@@ -1,0 +1,83 @@
+"""Recipes and paths: what is written is read again, and nobody else needs to know how."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimllm.base.errors import UserError
+from trimllm_paper.recipe import ANY, DENSE, Paths, Recipe, padded, place_of, variant_name
+
+NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,9}(\.[0-9]{1,3})?", fullmatch=True)
+COMPRESSORS = st.none() | st.sampled_from(["awq_int4", "gptq_int4", "sparsegpt_2_4"])
+RECIPES = st.one_of(
+    st.builds(Recipe, st.sampled_from(["pretrained", "full_ft", "sparse_ft", "full"])),
+    st.builds(Recipe.trimmed, NAMES, st.integers(0, 63), st.just(64)),
+    st.builds(Recipe.shape, NAMES, st.sampled_from([50, 40, 12.5])),
+)
+
+
+@given(RECIPES, COMPRESSORS)
+def test_a_recipe_is_its_text(recipe: Recipe, compressor: str | None) -> None:
+    made = recipe.compressed(compressor)
+    assert Recipe.parse(str(made)) == made and made.dense == recipe
+    assert re.fullmatch(ANY, str(made)) and re.fullmatch(DENSE, str(recipe))
+
+
+@given(RECIPES, COMPRESSORS)
+def test_a_path_says_what_it_was_made_of(recipe: Recipe, compressor: str | None) -> None:
+    made, paths = recipe.compressed(compressor), Paths("some/results")
+    task = place_of(paths.evaluation("m", "d", made, "t"))
+    assert (task.kind, task.results, task.model, task.domain) == (
+        "evaluation",
+        "some/results",
+        "m",
+        "d",
+    )
+    assert task.recipe == made and task.task == "t"
+    speed = place_of(paths.throughput("cpu", "random-m", made))
+    assert (speed.kind, speed.hardware, speed.model, speed.recipe) == (
+        *("throughput", "cpu", "random-m"),
+        made,
+    )
+    for kind in ("manifest", "training", "epoch", "compression"):
+        found = place_of(getattr(paths, kind)("m", "d", made))
+        assert (found.kind, found.recipe) == (kind, made)
+    assert place_of(paths.scan("m", "d", "authors")).variant == "authors"
+
+
+def test_drops_have_as_many_digits_as_the_model_needs() -> None:
+    assert [padded(n, 60) for n in (0, 9, 45)] == ["00", "09", "45"]
+    assert padded(7, 160) == "007" and Recipe.trimmed("paper", 7, 160).dropped == 7
+
+
+@pytest.mark.parametrize(
+    "text", ["", "trim", "trim_x", "trim_x/drop_", "full_ft+", "Full", "trim_x/drop_1", "a/b"]
+)
+def test_what_is_no_recipe_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="is no recipe"):
+        Recipe.parse(text)
+
+
+@pytest.mark.parametrize(
+    "path", ["eval/m/d/full_ft.json", "other/m.json", "eval/m/d/full_ft/t.csv", "scans/m.json"]
+)
+def test_what_is_no_result_is_refused(path: str) -> None:
+    with pytest.raises(UserError):
+        place_of(path)
+
+
+def test_two_ways_to_train_never_meet_in_one_path() -> None:
+    entry = SimpleNamespace
+    recipes = {
+        "paper": entry(criterion="both", ratio=0.25, step=2),
+        "wide": entry(criterion="both", ratio=1, step=2),
+    }
+    assert variant_name(recipes, "both", 0.25, 2) == "paper"
+    assert variant_name(recipes, "both", 1.0, 2) == "wide"
+    assert variant_name(recipes, "both", 0.5, 2) == "both_r0.5"
+    assert variant_name(recipes, "likelihood", 0.25, 2) == "likelihood_r0.25"

@@ -1,0 +1,58 @@
+"""Shapes in the pipeline: recipes of shapes, patterns of kept chains, other machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trimllm.base.errors import UserError
+from trimllm.throughput.patterns import Chain, kept_units
+from trimllm.throughput.shapes import SHAPES
+from trimllm_paper import shapes
+from trimllm_paper.recipe import Recipe
+
+PATTERNS = {"half": 0.5}
+KEPT = Path(__file__).parents[2] / "results/reference/models/smollm2-135m/piqa/trim_paper"
+
+
+def subject(recipe: str, **how: object) -> object:
+    return shapes.subject_of("llama-1b", Recipe.parse(recipe), PATTERNS, **how)
+
+
+def test_recipes_of_shapes() -> None:
+    found = subject("trim_half/keep_40+awq_int4", threads=2)
+    assert (len(found.units), found.compressor, found.threads) == (18, "awq_int4", 2)
+    assert subject("full").units is None
+    for wrong in ("trim_other/keep_50", "full_ft", "trim_half/drop_10"):
+        with pytest.raises(UserError, match=r"no recipe of a shape \(patterns: half\)"):
+            subject(wrong)
+
+
+def test_patterns_in_words() -> None:
+    words = "half: 50% of the dropped units are attention, spread evenly"
+    assert shapes.in_words("half", 0.5) == words
+    folder = "results/models/smollm2-135m/piqa/trim_paper"
+    assert shapes.in_words("chain", folder) == "chain: the order of the chain piqa/trim_paper"
+
+
+def test_every_shape_has_a_label() -> None:
+    assert shapes.LABELS.keys() == SHAPES.keys()
+
+
+@pytest.mark.skipif(not KEPT.is_dir(), reason="no kept chain")
+def test_the_kept_chain_is_a_pattern() -> None:
+    chain = shapes.pattern_units(KEPT)
+    assert isinstance(chain, Chain) and chain.blocks == 30
+    assert len(kept_units(22, 50, chain)) == 22
+
+
+def test_a_folder_without_a_chain(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no chain"):
+        shapes.pattern_units(tmp_path)
+
+
+def test_another_machine_is_refused() -> None:
+    with pytest.raises(UserError, match="this machine is cpu-.*, not a100: measure there"):
+        shapes.check_machine("a100", "cpu")
+    shapes.check_machine(shapes.machine.this_machine("cpu"), "cpu")

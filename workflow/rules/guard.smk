@@ -1,0 +1,130 @@
+# The only file that looks at Snakemake's own objects: what they say of this run, what is refused, and
+# the last words. Nothing of theirs is changed; tests/workflow/test_guard.py names what is read.
+#
+# What a configuration, a result or a target makes wrong is refused while the DAG is built, so also in a
+# dry run, where nothing is left to do, and where this workflow is a module of another. What only jobs
+# that are about to run may meet (memory, GPUs) is refused when they start.
+
+import sys
+import time
+from pathlib import Path
+
+from snakemake.io import IOFile
+
+from trimllm.base.errors import UserError
+from trimllm_paper import resources
+from trimllm_paper.integrity import cluster, lineage
+
+# A file given by --configfile stands alone: nothing of the default is mixed into it.
+if not workflow.overwrite_configfiles:
+
+    configfile: workflow.source_path("../../config/config.yaml")
+
+
+CONFIG_FILES = [Path(file) for file in workflow.configfiles]
+IS_MAIN = workflow.is_main_process
+# Jobs run on this machine. (A number of nodes is given for clusters only.)
+IS_LOCAL = workflow.resource_settings.nodes is None
+# (Who only submits has no number of cores.)
+CORES = workflow.resource_settings.cores
+USES_CONDA = "conda" in map(str, workflow.deployment_settings.deployment_method)
+
+
+def refuse(problem):
+    """End the run with one line."""
+    sys.exit(f"error: {problem}")
+
+
+def declare_resources(available):
+    """Local jobs share this machine's memory, and take its GPU one after the other."""
+    for name, amount in available.items():
+        if IS_LOCAL and IS_MAIN and name not in workflow.global_resources:
+            workflow.register_resource(name, amount)
+
+
+def refuse_unfit_for_cluster():
+    """What may stand in a local run's configuration, and not in that of one that submits its jobs."""
+    if IS_MAIN and not workflow.local_exec:
+        words = workflow.config_settings.config_args
+        if mistake := cluster.unfit_for_cluster(CONFIG.compute.device, words):
+            refuse(mistake)
+
+
+# ---- while the DAG is built ------------------------------------------------------------------------
+
+
+def is_remade(path, wanted):
+    """Whether Snakemake noted other parameters when it made a file, and so makes it anew."""
+    noted = workflow.persistence.metadata(IOFile(path))
+    by_params = "params" in map(str, workflow.rerun_triggers)
+    return bool(noted and by_params and wanted not in str(noted.params))
+
+
+def refuse_foreign(job):
+    """Results of a job that stand ready must be this run's own, those of other seeds its like."""
+    if not IS_MAIN or workflow.dag_settings.forceall:
+        return
+    try:
+        if found := lineage.foreign(job, is_remade):
+            refuse(f"{found[0]} {found[1]}; delete it (or move it away) and run again")
+        if found := REPLICATES.foreign(job):
+            refuse(
+                f"{found[0]} {found[1]}; take its folder out of `replicates`, or make it anew by "
+                "`make seeds`"
+            )
+    except UserError as error:
+        refuse(error)
+
+
+# ---- when jobs start -------------------------------------------------------------------------------
+
+
+def jobs_to_run():
+    """Kind of task, model and wildcards of every job that is about to run."""
+    for job in workflow.dag.needrun_jobs():
+        yield job.rule.name, dict(job.wildcards_dict)
+
+
+def refuse_while_at_work():
+    """Jobs of an earlier run still write here."""
+    if left := cluster.at_work(CONFIG.results):
+        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+        refuse(
+            f"an earlier run left jobs at work here: {'; '.join(left[:3])}{more}; wait until they have "
+            "ended, or end them, and run again"
+        )
+
+
+def refuse_too_large():
+    """A job of this run does not fit the machine, or its measurement would name another one."""
+    try:
+        if found := resources.refusal(jobs_to_run(), CONFIG, here=workflow.local_exec):
+            refuse(complaint(*found))
+    except UserError as error:
+        refuse(error)
+
+
+def print_summary(failed):
+    """Last words of a run: how much was done, how long it took, where to look."""
+    jobs = len([job for job in workflow.dag.finished_jobs if not job.is_norun])
+    seconds = time.time() - workflow.start_time.timestamp()
+    done = f"{jobs} jobs in {seconds // 60:.0f} min {seconds % 60:.0f} s"
+    if failed:
+        print(f"Stopped after {done}. What failed is named above, with its log.", file=sys.stderr)
+        return
+    table = Path(PATHS.table("table2"))
+    where = f"; Table 2: {table} (.csv, .tex)" if table.is_file() else ""
+    print(f"Done: {done}{where}", file=sys.stderr)
+
+
+onstart:
+    refuse_while_at_work()
+    refuse_too_large()
+
+
+onsuccess:
+    print_summary(failed=False)
+
+
+onerror:
+    print_summary(failed=True)

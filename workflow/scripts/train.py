@@ -1,0 +1,41 @@
+"""Train from one checkpoint to the next: fine-tuning, a dropping at once, an epoch of a chain."""
+
+from pathlib import Path
+
+from trimllm_paper.job import Job
+
+with Job(snakemake) as job:
+    from trimllm.train import TrainJob, make_checkpoint
+    from trimllm_paper import records
+    from trimllm_paper.recipe import place_of
+
+    how, compute, inputs = job.how, job.compute, snakemake.input
+    arguments = dict(how["arguments"])
+    if epoch := inputs.get("epoch"):
+        # Epoch 0 chooses the blocks that are trained; all later ones train the same.
+        arguments["trainable"] = records.Epoch.read(epoch).trainable_blocks
+    hashes, seed = job.data_hashes(), how["settings"]["seed"]
+    work = TrainJob(
+        recipe=how["recipe"],
+        checkpoint=str(Path(inputs.manifest).parent),
+        train=str(inputs.train),
+        calibration=inputs.get("calibration"),
+        scan=inputs.get("scan"),
+        settings=how["settings"],
+        arguments=arguments,
+        processes=compute["processes"],
+        threads=max(1, snakemake.threads // compute["processes"]),
+        offload=compute["offload"],
+        weights_on=compute["weights_on"],
+        **how["loading"],
+    )
+    place = place_of(snakemake.output.record)
+    kind = records.Epoch if place.kind == "epoch" else records.Training
+    told = {"model": place.model, "domain": place.domain, "recipe": str(place.recipe)}
+    make_checkpoint(
+        work,
+        Path(snakemake.output.manifest).parent,
+        record_name=place.kind,
+        seal=lambda found: kind(**told | how["chain"] | found, provenance=job.stamp).content(),
+        provenance=lambda: job.provenance(data_hashes=hashes, seed=seed),
+    )

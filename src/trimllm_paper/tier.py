@@ -12,7 +12,7 @@ from pathlib import Path
 MEASURED = "measured here"
 REFERENCE = "reference"
 FOLDER = "reference"
-ROOMS = frozenset({"eval", "records", "scans", "models", "bench", "data"})
+ROOMS = frozenset({"eval", "models", "scans", "throughput", "data"})
 """Folders of results, whose parent says the tier."""
 
 

@@ -13,13 +13,14 @@ from typing import Any
 
 from trimllm.throughput.predict import predicted
 from trimllm_paper import derive, published, verdict
-from trimllm_paper.context import Context, Model
+from trimllm_paper.context import Model
 from trimllm_paper.derive import Accuracy, Duration
 from trimllm_paper.frame import Frame, rows, where
 from trimllm_paper.layout import Column, Layout, Row
 from trimllm_paper.published import Value
 from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, Recipe
 from trimllm_paper.render import Cell, Line
+from trimllm_paper.table_context import Context
 from trimllm_paper.verdict import KEEPS, NOT_RUN, Anchors, Relation
 
 RECORDED = ("threads", "linear_kernel", "achieved_bytes_per_second", "bandwidth_ratio")

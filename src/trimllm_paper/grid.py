@@ -12,10 +12,10 @@ from typing import Any
 from trimllm.throughput.predict import predicted
 from trimllm_paper import layout, notes, published
 from trimllm_paper.cells import Cells, Subject
-from trimllm_paper.context import Context
 from trimllm_paper.frame import Frame, rows, where
 from trimllm_paper.layout import Column, Row
 from trimllm_paper.render import Block, Cell, Line, Table
+from trimllm_paper.table_context import Context
 from trimllm_paper.verdict import NOT_RUN
 
 ENOUGH = 90

@@ -14,19 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.base.names import PAPER_CRITERIA, RULE_KEPT, RULES
 from trimllm_paper import published
-from trimllm_paper.context import Context, Domain, Model, Plain
-from trimllm_paper.recipe import FULL_FT, SPARSE_FT, Recipe
+from trimllm_paper.context import Domain
+from trimllm_paper.recipe import FULL_FT, Recipe
+from trimllm_paper.table_context import Context, TableModel
 
 FILE = Path(__file__).with_suffix(".yaml")
 
 
-class Column(Plain):
+class _Plain(BaseModel):
+    """Plain data; an unknown key is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Column(_Plain):
     """A column; what it shows is one of `domain`, `size`, `speed`, `minutes` and `share`.
 
     `interval_digits` None: as many in brackets as the form of the table has. `terminal` False: left
@@ -57,7 +64,7 @@ class Column(Plain):
         return self.minutes or self.share
 
 
-class Row(Plain):
+class Row(_Plain):
     """A row with its loops spelled out; `names` are chains, rules or patterns."""
 
     key: str
@@ -75,7 +82,7 @@ class Row(Plain):
     when: str | None = None
 
 
-class Layout(Plain):
+class Layout(_Plain):
     """A table. The head of layout.yaml says what each key means."""
 
     key: str
@@ -138,7 +145,7 @@ def read(table: str, context: Context) -> Layout:
     return _checked(Layout, table, {"key": table, **entries[table]})
 
 
-def _checked(kind: type[Plain], table: str, content: Mapping[str, Any]) -> Any:
+def _checked(kind: type[_Plain], table: str, content: Mapping[str, Any]) -> Any:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -147,7 +154,7 @@ def _checked(kind: type[Plain], table: str, content: Mapping[str, Any]) -> Any:
         raise UserError(f"layout of {table}: {where}: {first['msg'].lower()}") from None
 
 
-def models_of(layout: Layout, context: Context) -> tuple[Model, ...]:
+def models_of(layout: Layout, context: Context) -> tuple[TableModel, ...]:
     """Models of a table, without those whose numbers stand in another table of the paper."""
     known = [block for block in layout.paper.blocks if block in published.LABELS]
     chosen = context.select(layout.models)
@@ -263,7 +270,7 @@ def needed(table: str, context: Context) -> list[tuple[str, str, str, str]]:
     )
 
 
-def _recipes(row: Row, model: Model, layout: Layout, context: Context) -> list[str]:
+def _recipes(row: Row, model: TableModel, layout: Layout, context: Context) -> list[str]:
     """Recipes that a row is made from, of those that a run of this configuration makes."""
     compressor = row.compressor or (Recipe.parse(row.recipe).compressor if row.recipe else None)
     made = set(context.compressors)
@@ -289,7 +296,7 @@ def _recipes(row: Row, model: Model, layout: Layout, context: Context) -> list[s
 
 
 def chain_drops(
-    model: Model, context: Context, kept: float | None = None, name: str | None = None
+    model: TableModel, context: Context, kept: float | None = None, name: str | None = None
 ) -> list[int]:
     """Drops after every epoch of a chain, as far as `kept` percent or the fewest ever kept."""
     step = (context.recipes[name] if name else context.main).step
@@ -319,20 +326,3 @@ def needed_timings(context: Context) -> list[tuple[str, str]]:
         composed = [trim.compressed(c) for trim in trims[:1] for c in context.composed]
         found += [(f"random-{shape}", recipe) for recipe in (*full, *trims, *composed)]
     return [(name, str(recipe)) for name, recipe in found]
-
-
-def needed_trainings(context: Context) -> list[tuple[str, str, str]]:
-    """Training that Table 9 times: (model, domain, recipe), of a chain every epoch's."""
-    return [
-        (model.name, context.timed.name, str(recipe))
-        for model in context.select("compared")
-        for recipe in (
-            FULL_FT,
-            SPARSE_FT,
-            *(
-                Recipe.trimmed(name, dropped, model.units)
-                for name in context.chains
-                for dropped in chain_drops(model, context, name=name)
-            ),
-        )
-    ]

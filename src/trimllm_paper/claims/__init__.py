@@ -2,5 +2,9 @@
 
 A check is a function of `Evidence`, entered with its formula by `@claim` under the id that the
 claim has in published.yaml, in the file of its group: `speed`, `accuracy`, `units`, `criteria`,
-`times`. `report.write` judges what they find and writes claims.md and claims.json.
+`times`. `write` judges what they find and writes claims.md and claims.json.
 """
+
+from trimllm_paper.claims.report import write
+
+__all__ = ["write"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from statistics import fmean
 
 from trimllm.base.names import PAPER_CRITERIA
-from trimllm_paper.claims.evidence import BOTH, OURS, Evidence, Finding, claim, mean, missing
+from trimllm_paper.claims.evidence import BOTH, OURS, Evidence, Finding, claim, listed, missing
 
 RATIOS = (1.0, 0.5, 0.25, 0.125)
 
@@ -27,16 +28,16 @@ def _final_mem(
             found = [evidence.furthest(domain, name, end) for name in names]
             if None not in found:
                 kept[domain.name] = [100 - share for share in found]
-    return list(kept), [mean(column) for column in zip(*kept.values(), strict=True)]
+    return list(kept), [fmean(column) for column in zip(*kept.values(), strict=True)]
 
 
-def _where(evidence: Evidence, names: Collection[str]) -> tuple[str, bool]:
-    """Words for the domains that numbers come from, where not from all; whether all is own.
-
-    A part of the domains is not the paper's claim, on whatever model.
-    """
-    every = len(names) == len(evidence.context.domains)
-    return "" if every else f"in {', '.join(names)}: ", evidence.context.own and every
+def _found(evidence: Evidence, where: Collection[str], sizes: object, **found: object) -> Finding:
+    """A finding in some domains: these are named, and it is not the paper's, if not in all."""
+    domains = [one.name for one in evidence.context.domains if one.name in where]
+    every = len(domains) == len(evidence.context.domains)
+    before = "" if every else f"in {', '.join(domains)}: "
+    numbers = {"kept_percent": sizes, "domains": domains}
+    return Finding(numbers=numbers, before=before, own=evidence.context.own and every, **found)
 
 
 @claim(
@@ -46,50 +47,41 @@ def _where(evidence: Evidence, names: Collection[str]) -> tuple[str, bool]:
 def both_best(evidence: Evidence) -> Finding:
     """Final Mem by every criterion at every r."""
     known: dict[str, dict[str, float]] = {}
-    ours: list[str] = []
-    domains: set[str] = set()
+    ours: dict[str, float] = {}
+    where: set[str] = set()
     for ratio in RATIOS:
         names, sizes = _final_mem(evidence, [(criterion, ratio) for criterion in PAPER_CRITERIA])
-        if not sizes:
-            continue
-        known[f"r={ratio:g}"] = dict(zip(PAPER_CRITERIA, sizes, strict=True))
-        domains |= set(names)
-        beside, likelihood = _final_mem(evidence, [(BOTH, ratio), (OURS, ratio)])
-        if beside == names:
-            ours.append(f"r={ratio:g} {likelihood[1]:.0f}%")
+        if sizes:
+            known[f"r={ratio:g}"] = dict(zip(PAPER_CRITERIA, sizes, strict=True))
+            where |= set(names)
+            beside, likelihood = _final_mem(evidence, [(BOTH, ratio), (OURS, ratio)])
+            if beside == names:
+                ours[f"r={ratio:g}"] = likelihood[1]
     if not known:
         return missing("the chains by all three criteria")
-    names = [domain.name for domain in evidence.context.domains if domain.name in domains]
-    where, own = _where(evidence, names)
-    text = where + "; ".join(
-        f"{r}: " + ", ".join(f"{name} {size:.0f}%" for name, size in row.items())
-        for r, row in known.items()
-    )
+    words = {r: listed(row.items(), "{} {:.0f}%") for r, row in known.items()}
     worse = any(row[BOTH] > min(row.values()) + 1e-9 for row in known.values())
     nothing = all(size == 100 for row in known.values() for size in row.values())
-    if nothing:
-        text += "; nothing was dropped above 90% of Full-FT, so no criterion stands out"
     complete = len(known) == len(RATIOS)
-    holds = False if worse or (complete and nothing) else (True if complete else None)
-    numbers = {"kept_percent": known, "domains": names}
-    return Finding(holds, text, numbers, own=own, ours=", ".join(ours))
+    after = "; nothing was dropped above 90% of Full-FT, so no criterion stands out"
+    return _found(
+        evidence,
+        where,
+        known,
+        holds=False if worse or (complete and nothing) else (True if complete else None),
+        told=listed(words.items(), "{}: {}", "; "),
+        after=after if nothing else "",
+        ours=listed(ours.items(), "{} {:.0f}%"),
+    )
 
 
-@claim("Final Mem(both, 1/4) < Final Mem(both, r) for r ∈ {1, 1/2, 1/8}")
+@claim("Final Mem(both, 1/4) < Final Mem(both, r) for r ∈ {1, 1/2, 1/8}", ours=True)
 def r_quarter_best(evidence: Evidence) -> Finding:
     """Final Mem at r = 1/4 against every other r."""
-
-    def by_ratio(criterion: str) -> tuple[list[str], dict[float, float]]:
-        names, sizes = _final_mem(evidence, [(criterion, ratio) for ratio in RATIOS])
-        return names, dict(zip(RATIOS, sizes, strict=False))
-
-    def told(sizes: dict[float, float]) -> str:
-        return ", ".join(f"r = {ratio:g}: {size:.0f}%" for ratio, size in sizes.items())
-
-    names, sizes = by_ratio(BOTH)
-    numbers = {"kept_percent": {f"{r:g}": size for r, size in sizes.items()}, "domains": names}
+    where, sizes = _final_mem(evidence, [(evidence.criterion, ratio) for ratio in RATIOS])
     if not sizes:
-        return Finding(None, "not run: a chain at every r", numbers)
-    where, own = _where(evidence, names)
-    holds = sizes[0.25] < min(size for ratio, size in sizes.items() if ratio != 0.25)
-    return Finding(holds, where + told(sizes), numbers, own=own, ours=told(by_ratio(OURS)[1]))
+        return missing("a chain at every r", {"kept_percent": {}, "domains": []})
+    kept = {f"{ratio:g}": size for ratio, size in zip(RATIOS, sizes, strict=True)}
+    holds = kept["0.25"] < min(size for ratio, size in kept.items() if ratio != "0.25")
+    told = listed(kept.items(), "r = {}: {:.0f}%")
+    return _found(evidence, where, kept, holds=holds, told=told)

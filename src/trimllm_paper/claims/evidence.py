@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from trimllm.base.names import PAPER_CRITERION
@@ -24,36 +23,47 @@ class Finding:
 
     Attributes:
         holds: whether its formula does; None where a number is missing.
-        measured: the numbers in it, in words.
+        told: the numbers in it, in words; the same by our criterion stand beside, if it was asked.
         numbers: the same for programs.
         n: documents behind it, where it is about accuracy.
         own: whether all of it is the paper's own; None: as the context's model and data are.
-        ours: the same formula by our criterion, in words; no verdict hangs on it.
+        before, after: words around `told`.
+        ours: our criterion's numbers in words, where these are others.
     """
 
     holds: bool | None
-    measured: str
+    told: str
     numbers: dict[str, Any]
     n: int | None = None
     own: bool | None = None
+    before: str = ""
+    after: str = ""
     ours: str = ""
 
 
-def missing(what: str) -> Finding:
+def missing(what: str, numbers: Mapping[str, Any] | None = None) -> Finding:
     """The finding of a check that lacks a measurement."""
-    return Finding(None, f"not run: {what}", {})
+    return Finding(None, "", dict(numbers or {}), before=f"not run: {what}")
 
 
-Check = Callable[["Evidence"], Finding]
-CHECKS: dict[str, tuple[str, Check]] = {}
-"""Claim's id -> formula and check, of all groups that were imported."""
+@dataclass(frozen=True)
+class Claim:
+    """A check with its formula; `ours`: our criterion is asked, too, but no verdict hangs on it."""
+
+    formula: str
+    check: Callable[[Evidence], Finding]
+    ours: bool
 
 
-def claim(formula: str) -> Callable[[Check], Check]:
-    """Enter a check, under its function's name, with its formula in symbols of what it measures."""
+CLAIMS: dict[str, Claim] = {}
+"""Of all groups that were imported, by id."""
 
-    def enter(check: Check) -> Check:
-        CHECKS[check.__name__] = formula, check
+
+def claim(formula: str, *, ours: bool = False) -> Callable[[Any], Any]:
+    """Enter a check, under its function's name."""
+
+    def enter(check: Callable[[Evidence], Finding]) -> Callable[[Evidence], Finding]:
+        CLAIMS[check.__name__] = Claim(formula, check, ours)
         return check
 
     return enter
@@ -61,18 +71,24 @@ def claim(formula: str) -> Callable[[Check], Check]:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was measured of one model."""
+    """What was measured of one model; `criterion` is whose chains are asked about."""
 
     frame: Frame
     context: Context
+    criterion: str = BOTH
 
-    def name(self, criterion: str, ratio: float | None = None) -> str:
+    @property
+    def model(self) -> str:
+        """The model's name in paths."""
+        return self.context.model.name
+
+    def name(self, criterion: str = "", ratio: float | None = None) -> str:
         """Name of the chain by a criterion, with as many drops an epoch as the main one.
 
         The recipe that is shown, if one is; else at `ratio` (None: the main one's) whatever was
         evaluated; "" for nothing.
         """
-        main = self.context.main
+        criterion, main = criterion or self.criterion, self.context.main
         for one in self.context.recipes:
             if one.criterion == criterion and ratio in (None, one.ratio):
                 return one.name
@@ -81,18 +97,15 @@ class Evidence:
 
     def accuracy(self, domain: Domain, recipe: str) -> Accuracy | None:
         """Accuracy of a recipe on its own domain's column."""
-        model = self.context.model.name
-        return derive.accuracy(self.frame, model, domain.name, recipe, domain.tasks)
+        return derive.accuracy(self.frame, self.model, domain.name, recipe, domain.tasks)
 
-    def near(self, domain: Domain, criterion: str, kept_percent: float) -> str | None:
-        """Recipe of the checkpoint that stands for a kept fraction."""
-        place = self.context.model.name, domain.name, self.name(criterion)
-        return derive.nearest(self.frame, *place, kept_percent)
+    def near(self, domain: Domain, kept_percent: float) -> str | None:
+        """Recipe of the chain's checkpoint that stands for a kept fraction."""
+        return derive.nearest(self.frame, self.model, domain.name, self.name(), kept_percent)
 
     def checkpoints(self, domain: Domain, name: str) -> list[tuple[float, Accuracy]]:
         """(units dropped in %, accuracy) of a chain's evaluated checkpoints."""
-        place = self.context.model.name, domain.name, name
-        found = derive.checkpoints(self.frame, *place, domain.tasks)
+        found = derive.checkpoints(self.frame, self.model, domain.name, name, domain.tasks)
         return [(100 - accuracy.kept_percent, accuracy) for _, accuracy in found]
 
     def furthest(self, domain: Domain, name: str, at_most: float = 100.0) -> float | None:
@@ -107,17 +120,12 @@ class Evidence:
         good = [share for share, one in chain if share <= at_most and one.percent > bar]
         return max(good, default=0.0)
 
-    @cached_property
-    def chains(self) -> list[Chain]:
-        """Records of all chains, by domain."""
-        return derive.chains(self.frame, model=self.context.model.name)
-
-    def recorded(self, criterion: str) -> dict[str, Chain]:
-        """Domain -> record of the chain by a criterion."""
-        name = self.name(criterion)
-        return {chain.domain: chain for chain in self.chains if chain.name == name}
+    def chains(self) -> dict[str, Chain]:
+        """Domain -> record of the chain."""
+        found = derive.chains(self.frame, model=self.model, name=self.name())
+        return {chain.domain: chain for chain in found}
 
 
-def mean(values: Sequence[float]) -> float:
-    """Of some numbers, at least one."""
-    return sum(values) / len(values)
+def listed(values: Iterable[Any], form: str, between: str = ", ") -> str:
+    """Some values in words, each in the same form."""
+    return between.join(form.format(*value) for value in values)

@@ -8,21 +8,20 @@ from typing import Any
 from pandas import DataFrame
 
 from trimllm_paper import derive
-from trimllm_paper.claims.evidence import Evidence, Finding, claim, missing
+from trimllm_paper.claims.evidence import Evidence, Finding, claim, listed, missing
 from trimllm_paper.frame import rows, where
 from trimllm_paper.recipe import FULL, FULL_FT
 
 CONSUMER = ("v100", "3090")
+A100 = ("a100",)
 
 
 def _places(evidence: Evidence) -> dict[str, DataFrame]:
     """HARDWARE/MODEL -> measurements, of this model and of shapes with random weights."""
-    groups = evidence.frame.timings.groupby(["hardware", "model"])
-    own = evidence.context.model.name
     return {
         f"{hardware}/{model}": timings
-        for (hardware, model), timings in groups
-        if model == own or timings.content.iloc[0]["random_weights"]
+        for (hardware, model), timings in evidence.frame.timings.groupby(["hardware", "model"])
+        if model == evidence.model or timings.content.iloc[0]["random_weights"]
     }
 
 
@@ -44,35 +43,27 @@ def speedup_consumer(evidence: Evidence) -> Finding:
     """TrimLLM at 50% over every compressor, on consumer hardware; the paper: 2.1 to 5.7."""
     ratios = {}
     for place, timings in _places(evidence).items():
-        full = timings[timings.base.isin([FULL, FULL_FT])]
-        others = [row for row in rows(full) if row.compressor]
-        trimmed = _at_50(timings, evidence)
-        if trimmed and others:
-            ratios[place] = {row.compressor: trimmed.decode / row.decode for row in others}
+        full = rows(timings[timings.base.isin([FULL, FULL_FT]) & timings.compressor.notna()])
+        if full and (trimmed := _at_50(timings, evidence)):
+            ratios[place] = {row.compressor: trimmed.decode / row.decode for row in full}
     if not ratios:
         return missing("throughput of TrimLLM and of a compressor on one machine")
     shown, own = _named(ratios, CONSUMER)
-    text = "; ".join(
-        f"{place}: " + ", ".join(f"{ratio:.2f} over {name}" for name, ratio in r.items())
-        for place, r in shown.items()
-    )
-    low = min(min(r.values()) for r in shown.values())
-    return Finding(low >= 2.1, text, {"ratios": shown}, own=own)
+    words = {p: listed(r.items(), "{1:.2f} over {0}") for p, r in shown.items()}
+    holds = min(min(r.values()) for r in shown.values()) >= 2.1
+    return Finding(holds, listed(words.items(), "{}: {}", "; "), {"ratios": shown}, own=own)
 
 
 @claim("max over TrimLLM [+ compressor] of speedup over the full model ≥ 3.1")
 def speedup_a100(evidence: Evidence) -> Finding:
     """The fastest TrimLLM, compressed or not, over the full model; the paper: 3.1 on A100."""
-    found = {
-        place: float(trimmed.speedup.max())
-        for place, timings in _places(evidence).items()
-        if len(trimmed := where(timings, base="trim"))
-    }
+    trimmed = {place: where(t, base="trim").speedup for place, t in _places(evidence).items()}
+    found = {place: float(speedups.max()) for place, speedups in trimmed.items() if len(speedups)}
     if not found:
         return missing("throughput of TrimLLM")
-    shown, own = _named(found, ["a100"])
-    text = "; ".join(f"{place}: {value:.2f}" for place, value in shown.items())
-    return Finding(max(shown.values()) >= 3.1, text, {"speedup": shown}, own=own)
+    shown, own = _named(found, A100)
+    told = listed(shown.items(), "{}: {:.2f}", "; ")
+    return Finding(max(shown.values()) >= 3.1, told, {"speedup": shown}, own=own)
 
 
 @claim("bytes(full) / bytes(TrimLLM 50% + AWQ) ≥ 8 and speedup ≥ 4.5")
@@ -86,9 +77,7 @@ def compression_8x(evidence: Evidence) -> Finding:
     if not found:
         return missing("throughput of TrimLLM with AWQ")
     holds = any(one["smaller"] >= 8 and one["faster"] >= 4.5 for one in found.values())
-    text = "; ".join(
-        f"{place}: {one['smaller']:.1f}x smaller, {one['faster']:.2f}x as fast"
-        for place, one in found.items()
-    )
-    own = all("a100" in place.lower() and "llama-7b" in place for place in found)
-    return Finding(holds, text, {"found": found}, own=own)
+    form = "{0}: {1[smaller]:.1f}x smaller, {1[faster]:.2f}x as fast"
+    named, own = _named(found, A100)
+    own = own and named.keys() == found.keys()
+    return Finding(holds, listed(found.items(), form, "; "), {"found": found}, own=own)

@@ -8,8 +8,8 @@ from typing import Any
 from scipy.stats import binomtest
 
 from trimllm_paper import derive
-from trimllm_paper.claims.evidence import BOTH, OURS, Evidence, Finding, claim, missing
-from trimllm_paper.derive import KINDS, Chain
+from trimllm_paper.claims.evidence import Evidence, Finding, claim, missing
+from trimllm_paper.derive import KINDS
 from trimllm_paper.recipe import PRETRAINED
 
 SIGNIFICANT = 0.05
@@ -19,37 +19,24 @@ OVERLAP = 0.8
 """Share of common dropped units (Jaccard) above which two patterns are the same to us."""
 
 
-def sign_test(first: int, second: int) -> float:
-    """Two-sided exact probability of a split at least as uneven if both were equally likely."""
-    return float(binomtest(first, first + second).pvalue) if first + second else 1.0
-
-
-@claim(f"dropped MLP > dropped attention, sign test p < {SIGNIFICANT} (first half of drops)")
+@claim(
+    f"dropped MLP > dropped attention, sign test p < {SIGNIFICANT} (first half of drops)",
+    ours=True,
+)
 def mlp_more_than_attention(evidence: Evidence) -> Finding:
     """Kinds of the units dropped until half are gone, all domains together."""
-
-    def pooled(chains: dict[str, Chain]) -> dict[str, dict[str, int]]:
-        counts = [chain.counts(chain.units_total // 2) for chain in chains.values()]
-        return {
-            "all": {kind: sum(one.total(kind) for one in counts) for kind in KINDS},
-            "without_ties": {kind: sum(one.clear[kind] for one in counts) for kind in KINDS},
-        }
-
-    def told(found: dict[str, dict[str, int]]) -> str:
-        every, clear = found["all"], found["without_ties"]
-        p = sign_test(*every.values())
-        return (
-            f"{every['mlp']} MLP and {every['attention']} attention, p = {p:.2g}; without ties "
-            f"{clear['mlp']} and {clear['attention']}"
-        )
-
-    chains, ours = evidence.recorded(BOTH), evidence.recorded(OURS)
-    if not chains:
+    counts = [chain.counts(chain.units_total // 2) for chain in evidence.chains().values()]
+    if not counts:
         return missing("the chains by the paper's criterion")
-    found = pooled(chains)
-    every = found["all"]
-    holds = every["mlp"] > every["attention"] and sign_test(*every.values()) < SIGNIFICANT
-    return Finding(holds, told(found), found, ours=told(pooled(ours)) if ours else "")
+    every = {kind: sum(one.total(kind) for one in counts) for kind in KINDS}
+    clear = {kind: sum(one.clear[kind] for one in counts) for kind in KINDS}
+    mlp, attention = every["mlp"], every["attention"]
+    # two-sided: a split at least as uneven if both were equally likely
+    p = float(binomtest(mlp, mlp + attention).pvalue) if mlp + attention else 1.0
+    told = f"{mlp} MLP and {attention} attention, p = {p:.2g}; "
+    told += f"without ties {clear['mlp']} and {clear['attention']}"
+    numbers = {"all": every, "without_ties": clear}
+    return Finding(mlp > attention and p < SIGNIFICANT, told, numbers)
 
 
 @claim(
@@ -58,20 +45,20 @@ def mlp_more_than_attention(evidence: Evidence) -> Finding:
 )
 def specialization(evidence: Evidence) -> Finding:
     """Patterns differ, other domains lose, near domains hold (the last two by cross-evaluation)."""
-    chains = evidence.recorded(BOTH)
-    sets = {name: set(chain.dropped(chain.units_total // 2)) for name, chain in chains.items()}
-    pairs = {f"{a}/{b}": _jaccard(sets[a], sets[b]) for a, b in combinations(sorted(sets), 2)}
+    chains = sorted(evidence.chains().items())
+    sets = {domain: set(chain.dropped(chain.units_total // 2)) for domain, chain in chains}
+    pairs = {f"{a}/{b}": _jaccard(sets[a], sets[b]) for a, b in combinations(sets, 2)}
     cross = _cross(evidence)
     far = [one["high"] < 0 for one in cross if not one["near"]]
     near = [one["high"] >= 0 for one in cross if one["near"]]
     low, high = (pick(pairs.values(), default=0.0) for pick in (min, max))
-    text = f"(1) overlap {low:.2f} to {high:.2f} (by lot 0.33); " if pairs else "(1) not run; "
-    text += f"(2) {sum(far)} of {len(far)} fall; " if far else "(2) not run; "
-    text += f"(3) {sum(near)} of {len(near)} hold" if near else "(3) not run"
+    told = f"(1) overlap {low:.2f} to {high:.2f} (by lot 0.33); " if pairs else "(1) not run; "
+    told += f"(2) {sum(far)} of {len(far)} fall; " if far else "(2) not run; "
+    told += f"(3) {sum(near)} of {len(near)} hold" if near else "(3) not run"
     holds = high < OVERLAP and all(far + near)
     if not (pairs and far and near):
         holds = False if high >= OVERLAP else None
-    return Finding(holds, text, {"overlap": pairs, "cross": cross})
+    return Finding(holds, told, {"overlap": pairs, "cross": cross})
 
 
 def _jaccard(a: set[tuple[int, str]], b: set[tuple[int, str]]) -> float:
@@ -81,9 +68,9 @@ def _jaccard(a: set[tuple[int, str]], b: set[tuple[int, str]]) -> float:
 def _cross(evidence: Evidence) -> list[dict[str, Any]]:
     """Differences to the pretrained model on tasks that are not the domain's own, at 40%."""
     found = []
-    frame, model = evidence.frame, evidence.context.model.name
+    frame, model = evidence.frame, evidence.model
     for domain in evidence.context.domains:
-        recipe = evidence.near(domain, BOTH, 40)
+        recipe = evidence.near(domain, 40)
         for row in frame.by_recipe.get((model, domain.name, recipe), ()):
             # The pretrained model is evaluated once a task, in the task's own domain.
             before = derive.accuracy(frame, model, row.tested, PRETRAINED, [row.task])

@@ -88,10 +88,11 @@ class Evidence:
         The recipe that is shown, if one is; else at `ratio` (None: the main one's) whatever was
         evaluated; "" for nothing.
         """
-        criterion, main = criterion or self.criterion, self.context.main
-        for one in self.context.recipes:
+        criterion, recipes = criterion or self.criterion, self.context.recipes
+        for name, one in recipes.items():
             if one.criterion == criterion and ratio in (None, one.ratio):
-                return one.name
+                return name
+        main = recipes[self.context.main]
         keys = {"criterion": criterion, "ratio": ratio or main.ratio, "step": main.step}
         return next(iter(where(self.frame.evaluations, **keys).name), "")
 

@@ -37,8 +37,9 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     labels = {name: look["label"] for name, look in style.looks(context.shown).items()}
     columns, count = 2 * len(labels) + 1, len(context.domains)
     widths = [1.5] * (columns - 1) + [0.75 + 0.25 * len(labels)]
-    size = (2.1 * columns, 1.35 * count + 0.9, columns, count)
-    with style.figure(*size, width_ratios=widths) as (drawn, axes):
+    heading = f"{context.model.label}: scores of all units and which were dropped"
+    size = (stem, heading, (2.1 * columns, 1.35 * count + 0.9), count, columns)
+    with style.figure(*size, width_ratios=widths, legend=4) as (axes, notes):
         shown: list[Chain] = []
         lowest: dict[int, Any] = {}  # column of the figure -> its last panel that shows something
         for row, domain in zip(axes, context.domains, strict=True):
@@ -53,7 +54,7 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
                         style.say_in_place(ax, "not run")
                     continue
                 found.append(chain)
-                _heat_maps(drawn, pair, chain)
+                _heat_maps(pair, chain)
                 lowest |= dict(enumerate(pair, start=2 * place))
             _bars(row[-1], found)
             row[0].set_ylabel(f"{title(domain)}\nepoch")
@@ -64,10 +65,7 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
         axes[0][-1].set_title("units dropped, first half", fontsize=7.5)
         for ax in lowest.values():
             ax.set_xlabel("decoder block")
-        heading = f"{context.model.label}: scores of all units and which were dropped"
-        drawn.suptitle(heading, fontsize=9)
-        style.underneath(drawn, axes.flat, 4, _notes(shown, context, labels))
-        style.save(drawn, stem)
+        notes += _notes(shown, context, labels)
 
 
 def grid(chain: Chain, kind: str) -> list[list[float]]:
@@ -81,7 +79,7 @@ def grid(chain: Chain, kind: str) -> list[list[float]]:
     return table
 
 
-def _heat_maps(drawn: Any, pair: Sequence[Any], chain: Chain) -> None:
+def _heat_maps(pair: Sequence[Any], chain: Chain) -> None:
     """Attention and MLP of a chain on one scale of brightness."""
     tables = {kind: grid(chain, kind) for kind in KINDS}
     values = sorted(v for t in tables.values() for row in t for v in row if not math.isnan(v))
@@ -99,26 +97,12 @@ def _heat_maps(drawn: Any, pair: Sequence[Any], chain: Chain) -> None:
             if what == kind
         ]
         if dropped:
-            # black on white: seen on any brightness
-            white = {"s": 16, "color": "white", "linewidth": 2}
-            black = {"s": 14, "color": "black", "linewidth": 0.9}
-            ax.scatter(*zip(*dropped, strict=True), marker="x", **white)
-            label = "dropped before this epoch's training"
-            ax.scatter(*zip(*dropped, strict=True), marker="x", label=label, **black)
+            for mark in ("beneath", "dropped"):
+                ax.scatter(*zip(*dropped, strict=True), **style.MARKS[mark])
         trained = chain.epochs[0].trainable_blocks
-        ax.plot(
-            trained,
-            [len(chain.epochs) - 0.5] * len(trained),
-            marker="|",
-            markersize=4,
-            linestyle="",
-            color="black",
-            clip_on=False,
-            label="block is trained",
-        )
-    bar = drawn.colorbar(
-        shown, ax=list(pair), pad=0.01, aspect=12, extend="min" if cut else "neither"
-    )
+        ax.plot(trained, [len(chain.epochs) - 0.5] * len(trained), **style.MARKS["trained"])
+    look = {"pad": 0.01, "aspect": 12, "extend": "min" if cut else "neither"}
+    bar = pair[0].figure.colorbar(shown, ax=list(pair), **look)
     _, meaning = SCORES.get(chain.criterion, ACCURACY)
     bar.set_label(meaning.replace(" without", "\nwithout"), fontsize=6)
 
@@ -129,16 +113,14 @@ def _bars(ax: Any, chains: Sequence[Chain]) -> None:
     for place, chain in enumerate(chains):
         counts = chain.counts(at_most=chain.units_total // 2)
         for offset, kind in ((-0.2, "attention"), (0.2, "mlp")):
-            name = style.KINDS[kind]["label"]
-            look = style.KINDS[kind] | {"width": 0.36, "edgecolor": "black", "linewidth": 0.5}
+            look, name = style.KINDS[kind], style.KINDS[kind]["label"]
             clear, tied = counts.clear[kind], counts.tied[kind]
             ax.bar(place + offset, clear, **look | {"label": f"{name}, no tie"})
-            look |= {"hatch": "////", "alpha": 0.6, "label": f"{name}, by tie-break"}
-            ax.bar(place + offset, tied, bottom=clear, **look)
+            hatched = {"hatch": "////", "alpha": 0.6, "label": f"{name}, by tie-break"}
+            ax.bar(place + offset, tied, bottom=clear, **look | hatched)
             lot = clear + counts.even[kind]
             ends = (place + offset - 0.18, place + offset + 0.18)
-            label = "if ties were drawn by lot"
-            ax.plot(ends, (lot, lot), color="black", linewidth=1.6, label=label)
+            ax.plot(ends, (lot, lot), **style.MARKS["by_lot"])
             heights += [counts.total(kind), lot]
     ax.set_ylim(top=1.1 * max(heights))
     ticks = [TICKS.get(one.criterion, one.criterion) for one in chains]
@@ -148,19 +130,18 @@ def _bars(ax: Any, chains: Sequence[Chain]) -> None:
 
 
 def _notes(chains: Sequence[Chain], context: Context, labels: Mapping[str, str]) -> list[str]:
-    told = origin(
-        [source for chain in chains for source in chain.sources], [c.seed for c in chains]
-    )
+    sources = [source for chain in chains for source in chain.sources]
+    where_from = origin(sources, [chain.seed for chain in chains])
     if not chains:
-        return [told]
+        return [where_from]
     stand_in = "" if context.model.published else " A stand-in for the paper's model."
     authors = [one for one in chains if one.criterion == AUTHORS]
     last = "the activation norm (both) or the index (calibration)"
     last += ", in the authors' code the MLP," if authors else ""
     notes = [
-        f"{told}{_documents(chains)} Grey: dropped "
-        "earlier. A tie: the last units dropped have the same accuracy as others that stayed, and "
-        f"{last} decides. † stand-in data.{stand_in}"
+        f"{where_from}{_documents(chains)} Grey: dropped earlier. A tie: the last units dropped "
+        f"have the same accuracy as others that stayed, and {last} decides. † stand-in "
+        f"data.{stand_in}"
     ]
     if authors:
         notes.append(

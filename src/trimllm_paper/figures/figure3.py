@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trimllm.base.names import AUTHORS
+from trimllm.base.names import AUTHORS, PAPER_CRITERION
 from trimllm_paper import derive
 from trimllm_paper.context import Context
 from trimllm_paper.derive import KINDS, Chain
@@ -22,14 +22,10 @@ from trimllm_paper.figures import style
 from trimllm_paper.figures.panels import origin, title
 from trimllm_paper.frame import Frame
 
-SCORES = {
-    "activation_norm": ("norm", "activation norm"),
-    "likelihood": ("likelihood", "log-likelihood left (nats)"),
-}
-ACCURACY = ("accuracy", "accuracy left without the unit (%)")
-"""Criterion -> key in the record of a scan, and what the key means; of all others the accuracy."""
-TICKS = {"activation_norm": "activation\nnorm", AUTHORS: "authors'\ncode"}
-"""Criterion -> its name under the bars, where that is not its own."""
+
+def _score(criterion: str) -> dict[str, str]:
+    """What a criterion compares; a criterion of others is shown by the accuracies of its scan."""
+    return style.SCORES.get(criterion, style.SCORES[PAPER_CRITERION] | {"tick": criterion})
 
 
 def draw(frame: Frame, context: Context, stem: str | Path) -> None:
@@ -70,7 +66,7 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
 
 def grid(chain: Chain, kind: str) -> list[list[float]]:
     """Scores of a kind of unit, (epochs, blocks); NaN where the unit is gone or has no score."""
-    key, _ = SCORES.get(chain.criterion, ACCURACY)
+    key = _score(chain.criterion)["key"]
     table = [[math.nan] * chain.blocks for _ in chain.epochs]
     for row, epoch in zip(table, chain.epochs, strict=True):
         for unit in epoch.scan["units"]:
@@ -103,8 +99,8 @@ def _heat_maps(pair: Sequence[Any], chain: Chain) -> None:
         ax.plot(trained, [len(chain.epochs) - 0.5] * len(trained), **style.MARKS["trained"])
     look = {"pad": 0.01, "aspect": 12, "extend": "min" if cut else "neither"}
     bar = pair[0].figure.colorbar(shown, ax=list(pair), **look)
-    _, meaning = SCORES.get(chain.criterion, ACCURACY)
-    bar.set_label(meaning.replace(" without", "\nwithout"), fontsize=6)
+    meaning = _score(chain.criterion)["label"].replace(" without", "\nwithout")
+    bar.set_label(meaning, fontsize=6)
 
 
 def _bars(ax: Any, chains: Sequence[Chain]) -> None:
@@ -123,8 +119,7 @@ def _bars(ax: Any, chains: Sequence[Chain]) -> None:
             ax.plot(ends, (lot, lot), **style.MARKS["by_lot"])
             heights += [counts.total(kind), lot]
     ax.set_ylim(top=1.1 * max(heights))
-    ticks = [TICKS.get(one.criterion, one.criterion) for one in chains]
-    ax.set_xticks(range(len(chains)), ticks)
+    ax.set_xticks(range(len(chains)), [_score(one.criterion)["tick"] for one in chains])
     ax.tick_params(axis="x", labelsize=6.5)
     ax.set_ylabel("units")
 
@@ -136,18 +131,23 @@ def _notes(chains: Sequence[Chain], context: Context, labels: Mapping[str, str])
         return [where_from]
     stand_in = "" if context.model.published else " A stand-in for the paper's model."
     authors = [one for one in chains if one.criterion == AUTHORS]
+    own = [one for one in chains if one.criterion != AUTHORS]
     last = "the activation norm (both) or the index (calibration)"
     last += ", in the authors' code the MLP," if authors else ""
+    scanned = ""
+    if own:
+        many, fewest = _documents(own)
+        scanned = f" Scores on n = {many} calibration documents, so accuracy moves in steps of "
+        scanned += f"{100 / fewest:.1f} points."
     notes = [
-        f"{where_from}{_documents(chains)} Grey: dropped earlier. A tie: the last units dropped "
-        f"have the same accuracy as others that stayed, and {last} decides. † stand-in "
-        f"data.{stand_in}"
+        f"{where_from}{scanned} Grey: dropped earlier. A tie: the last units dropped have the same "
+        f"accuracy as others that stayed, and {last} decides. † stand-in data.{stand_in}"
     ]
     if authors:
         notes.append(
             "Authors' code (compat: authors), where it differs from the paper: calibrated on "
-            f"{_range(authors)} of the test documents that are reported, ties to the MLP, in the "
-            "scan a dropped attention unit replaces the residual stream by its norm."
+            f"{_documents(authors)[0]} of the test documents that are reported, ties to the MLP, "
+            "in the scan a dropped attention unit replaces the residual stream by its norm."
         )
         known = {one.domain for one in authors}
         told = [
@@ -159,22 +159,10 @@ def _notes(chains: Sequence[Chain], context: Context, labels: Mapping[str, str])
     return notes
 
 
-def _documents(chains: Sequence[Chain]) -> str:
-    """On how many documents the scores are, those of the authors' code apart."""
-    own = [one for one in chains if one.criterion != AUTHORS]
-    if not own:
-        return ""
-    step = 100 / min(one.epochs[0].scan["documents"] for one in own)
-    return (
-        f" Scores on n = {_range(own)} calibration documents, so accuracy moves in steps of "
-        f"{step:.1f} points."
-    )
-
-
-def _range(chains: Sequence[Chain]) -> str:
-    """Documents of the chains' scans, smallest to largest."""
+def _documents(chains: Iterable[Chain]) -> tuple[str, int]:
+    """Documents of the chains' scans, smallest to largest, in words; and the smallest."""
     sizes = sorted({one.epochs[0].scan["documents"] for one in chains})
-    return " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))
+    return " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1])))), sizes[0]
 
 
 def balance(chains: Iterable[Chain], domain: str, labels: Mapping[str, str]) -> str:

@@ -33,6 +33,7 @@ CRITERIA, COMPRESSORS, BASELINES, REFERENCES, KINDS, MARKS = (
 )
 OTHERS = [_look(entry) for entry in _STYLE["others"]]
 HEAT: str = _STYLE["heat"]
+SCORES: dict[str, dict[str, str]] = _STYLE["scores"]
 
 
 def looks(recipes: Mapping[str, Chain]) -> dict[str, Look]:

@@ -5,9 +5,10 @@ Tables, figures and claims take their numbers from here and from the frames, nev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import add
 from statistics import fmean, stdev
 from typing import Any
 
@@ -28,11 +29,8 @@ FULL_EPOCHS = 5
 class Accuracy:
     """One recipe on one column, pooled over its documents: tasks in order, seed after seed.
 
-    A column may consist of several tasks: a task counts by its number of documents, and so does
-    each of several seeds' runs.
-
-    Attributes:
-        tasks: rows of `Frame.evaluations`, as named tuples.
+    A column may consist of several tasks, each counts by its number of documents; so do several
+    seeds' runs. `tasks` are rows of `Frame.evaluations`.
     """
 
     tasks: tuple[Any, ...]
@@ -292,15 +290,17 @@ def progressive(units: int, dropped: int, step: int) -> float:
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of a chain in epochs of full fine-tuning over as many tokens, after each epoch."""
+    """Cost of a chain in epochs of full fine-tuning over as many tokens, after each epoch.
+
+    `sparse_factor`: sparse over full fine-tuning, by seconds a token. `factor`: the whole chain
+    over as many epochs of full fine-tuning, scans left out.
+    """
 
     dropped_percent: tuple[float, ...]
     training: tuple[float, ...]
     with_scans: tuple[float, ...]
     sparse_factor: float | None
-    """Sparse over full fine-tuning, by seconds a token."""
     factor: float
-    """The whole chain over as many epochs of full fine-tuning, scans left out."""
 
 
 def cost(frame: Frame, chain: Chain) -> Cost | None:
@@ -314,33 +314,25 @@ def cost(frame: Frame, chain: Chain) -> Cost | None:
     full, sparse = (where(passes, recipe=recipe) for recipe in ("full_ft", "sparse_ft"))
     if full.empty:
         return None
-    unit = seconds_per_token(full.seconds, full.tokens)
-    tokens, train = [e.tokens for e in chain.epochs], [e.seconds_train for e in chain.epochs]
-    trained = list(accumulate(s / (t * unit) for s, t in zip(train, tokens, strict=True)))
+    unit = sum(full.seconds) / sum(full.tokens)
+    train, tokens = sum(e.seconds_train for e in chain.epochs), sum(e.tokens for e in chain.epochs)
+    trained = list(accumulate(e.seconds_train / (e.tokens * unit) for e in chain.epochs))
     scans = accumulate(e.seconds_scan / (e.tokens * unit) for e in chain.epochs)
     return Cost(
         tuple(100 * epoch.dropped / chain.units_total for epoch in chain.epochs),
         tuple(trained),
-        tuple(cost + scan for cost, scan in zip(trained, scans, strict=True)),
-        None if sparse.empty else seconds_per_token(sparse.seconds, sparse.tokens) / unit,
-        seconds_per_token(train, tokens) / unit,
+        tuple(map(add, trained, scans)),
+        None if sparse.empty else sum(sparse.seconds) / sum(sparse.tokens) / unit,
+        train / tokens / unit,
     )
-
-
-def seconds_per_token(seconds: Iterable[float], tokens: Iterable[int]) -> float:
-    """Of some training passes, pooled."""
-    return sum(seconds) / sum(tokens)
 
 
 @dataclass(frozen=True)
 class Duration:
-    """Epochs of one recipe in order, under one seed.
+    """Epochs of one recipe in order, under one seed: seconds and documents of each.
 
-    Attributes:
-        train, scan: seconds of every epoch.
-        documents: training documents of an epoch.
-        extends: whether further epochs would be like those recorded, so that they may be
-            extrapolated; a chain's are not, it gets shorter.
+    It `extends` where further epochs would be like those recorded, so that they may be
+    extrapolated; a chain's are not, it gets shorter.
     """
 
     train: tuple[float, ...]
@@ -365,12 +357,12 @@ class Duration:
 def durations(frame: Frame, model: str, domain: str, what: str) -> list[Duration]:
     """Every run, one a seed, of fine-tuning (`what`: its recipe) or of a chain (its name)."""
     place = {"model": model, "domain": domain}
-    tuned = where(frame.trainings, **place, recipe=what).groupby("results", sort=False)
-    found = [
-        Duration(tuple(run.seconds), (0.0,) * len(run), int(run.documents.iloc[0]), True)
-        for _, run in tuned
+    tuned = where(frame.trainings, **place, recipe=what).assign(seconds_scan=0.0)
+    tuned = tuned.rename(columns={"seconds": "seconds_train"})
+    return [
+        Duration(
+            tuple(run.seconds_train), tuple(run.seconds_scan), int(run.documents.iloc[0]), extends
+        )
+        for table, extends in ((tuned, True), (where(frame.epochs, **place, name=what), False))
+        for _, run in table.groupby("results", sort=False)
     ]
-    for run in chains(frame, **place, name=what):
-        times = ([getattr(e, f"seconds_{part}") for e in run.epochs] for part in ("train", "scan"))
-        found.append(Duration(*map(tuple, times), run.epochs[0].documents, False))
-    return found

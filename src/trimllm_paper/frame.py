@@ -151,7 +151,7 @@ Row = dict[str, Any]
 
 def _table(name: str, files: Files, rows_of: Callable[[Path], list[Row]]) -> pd.DataFrame:
     found = [
-        {**row, "results": place_of(path).results, "source": path.as_posix()}
+        row | {"results": place_of(path).results, "source": path.as_posix()}
         for path in sorted(map(Path, files))
         for row in rows_of(path)
     ]

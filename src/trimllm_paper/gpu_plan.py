@@ -1,4 +1,4 @@
-"""On which GPUs the models of a configuration can be trimmed: a line for each task and kind of GPU."""
+"""On which GPUs the models of a configuration can be trimmed, by task and kind of GPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from trimllm_paper import resources
+from trimllm_paper import demand
 
 GPUS = {
     "A100-80GB": 80,
@@ -28,19 +28,19 @@ class Fit:
     """A way to run a task: section `compute` of the configuration, and what it takes then."""
 
     compute: Any
-    memory: resources.Memory
+    memory: demand.Memory
 
 
 def ways(task: str, model: Any, config: Any) -> Iterator[Fit]:
     """Ways to run a task, the most wanted first: offload only where nothing else fits, a scan from
     disk where the model does not fit as it is. What is trained or compressed is not streamed."""
-    counts = COUNTS if task in resources.TRAINING else COUNTS[:1]
+    counts = COUNTS if task in demand.TRAINING else COUNTS[:1]
     places = ("device",) if task in ("full_ft", "compress") else ("device", "disk")
     for offload, count, place in itertools.product((False, True), counts, places):
         if count > 1 or not offload:
             changes = {"device": "cuda", "processes": count, "offload": offload}
             compute = config.compute.model_copy(update=changes | {"weights_on": place})
-            yield Fit(compute, resources.memory(task, model, config, compute=compute))
+            yield Fit(compute, demand.memory(task, model, config, compute=compute))
 
 
 def fit(task: str, model: Any, config: Any, gib: float) -> Fit | None:
@@ -56,7 +56,7 @@ def text(config: Any) -> str:
         for task, (gpu, gib) in itertools.product(TASKS, GPUS.items()):
             line, way = f"  {task:8} {gpu:10} ", fit(task, model, config, gib)
             if way is None:
-                most = COUNTS[-1] if task in resources.TRAINING else COUNTS[0]
+                most = COUNTS[-1] if task in demand.TRAINING else COUNTS[0]
                 lines.append(f"{line}does not fit on {most}")
                 continue
             compute, count = way.compute, way.compute.processes

@@ -84,7 +84,7 @@ class Job:
         )
         with ExitStack() as held:
             self._lock_outputs(held, " ".join(words))
-            self.run = held.enter_context(Run())
+            self.run = held.enter_context(Run(self.how.get("code", "")))
             self._held = held.pop_all()
         return self
 
@@ -126,10 +126,7 @@ class Job:
         """Provenance of the job so far; its config hash covers what the job depends on."""
         manifest = self.snakemake.input.get("manifest")
         read = {"manifest_sha256": files.sha256_of(manifest)} if manifest else {}
-        code = self.how.get("code")
-        return self.run.record(
-            code_hash=code, rule=self.snakemake.rule, **self.stamp, **read, **extra
-        )
+        return self.run.record(rule=self.snakemake.rule, **self.stamp, **read, **extra)
 
     @property
     def compute(self) -> Mapping[str, Any]:

@@ -1,78 +1,38 @@
-"""What a job takes: one model of memory and one of time, from the size of its model.
+"""What the rules ask for their jobs, `told` the wildcards: memory, time, and why one cannot run.
 
-Rules reserve by them, `make plan` adds them up, what cannot fit is refused by them. Memory is on
-the safe side. Time is operations over a rate that is reached, bytes over a bandwidth, and starts:
-what such jobs took where it was measured, and good to a factor of two elsewhere.
+How much a job takes is in `demand`; what a machine has, in `hardware`.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from trimllm.base.files import read_json
+from trimllm.base.machine import memory_bytes
+from trimllm.throughput import shapes
 from trimllm_paper import hardware
+from trimllm_paper.config import MISSING
+from trimllm_paper.demand import MIB, Memory, memory, processes, seconds, uses_gpu
+from trimllm_paper.recipe import Paths, variant_name
 
-MIB, GIB = 1 << 20, 1 << 30
-TASKS = {name: name for name in ("full_ft", "sparse_ft", "compress", "evaluate")}
-TASKS |= {"fetch_model": "fetch", "initial_scan": "scan", "trim_epoch": "trim"}
-TASKS |= {"drop_at_once": "sparse_ft"}
+TASKS = {name: name for name in ("scan", "full_ft", "sparse_ft", "compress", "evaluate", "measure")}
+TASKS |= {"fetch_model": "fetch", "drop_at_once": "sparse_ft", "trim_epoch": "trim"}
 """Start of a rule's name -> what its jobs do with a model."""
-TRAINING = ("full_ft", "sparse_ft", "trim")
-"""Tasks that `compute.processes` share."""
-
-# Memory. Bytes a parameter: float32 weights, gradients, AdamW's two moments.
-WEIGHT, GRADIENT, MOMENTS = 4, 4, 8
-# Python with torch, transformers and lm-eval, and the activations of a small batch; a process that
-# times a model, without these.
-BASE_MIB, TIMED_MIB = 1600, 700
-# A GPU's context, libraries, and what the allocator cannot use.
-OVERHEAD = 2 * GIB
-# Tokens that a model may know, where only its size is given: between LLaMA's and SmolLM's.
-VOCABULARY = 50_000
-# Bytes that training keeps of a block for each token, in multiples of the width: a float32 residual
-# stream and norms, bfloat16 inputs of matrix products, 2.7 times as wide in the MLP; and what a
-# scan holds for each token of its row budget.
-KEPT_FOR_BACKWARD, SCAN_BUFFERS = 80, 40
-# Tokens that a scan in 16 bits holds unless told otherwise; of the longest document of a batch.
-ROW_BUDGET, LONGEST = 32768, 512
-
-# Time. Operations a second: one core in 16 and in 32 bits, a data-centre GPU. All parameters count,
-# embeddings included.
-CORE_16, CORE_32, GPU_RATE = 3.3e11, 7e10, 1.5e14
-# Bytes a second: a core's memory, a GPU's, GPU to GPU (PCIe 4; NVLink is ten times that), a disk
-# with SHA-256 of what passes, and the network outside.
-CORE_MEMORY, GPU_MEMORY, LINK, DISK, DOWNLOAD = 2e10, 1.6e12, 2e10, 8e8, 1e7
-# Bytes a parameter: a pass (weights to 16 bits, then forward and backward); a step of AdamW
-# (weight, gradient and two moments read, weight and moments written).
-PASS_BYTES, STEP_BYTES = 16, 28
-# Seconds: a process until its imports are done; lm-eval and its tasks.
-START, EVALUATION_START = 5.0, 0.8
-# Seconds a parameter of what a compressor does once for each weight; others take the dearest.
-COMPRESSING = {"awq_int4": 2.2e-7, "sparsegpt_2_4": 2.3e-7, "llm_pruner": 5e-8, "llm_int8": 2e-8}
-# Documents and tokens where nobody has said; and training documents where a job must not run out of
-# its time (MedMCQA, the largest, has 183,000).
-TRAIN, TEST, TOKENS, MANY = 10_000, 5_000, 200, 200_000
-# Time limits: so many times the time above, and minutes for a slow start.
+RANDOM = "random-"
+"""Start of the name that a shape with random weights has as a model."""
+# Training documents where nobody has counted: the largest domain, MedMCQA, has 183,000.
+MANY = 200_000
+# Time limits: so many times the expected time, and minutes for a slow start.
 MARGIN, SLOW_START = 4, 10
 
 Refusal = tuple[list[Any], Any, str]
 """Key of the configuration, its value, and what is wrong with it."""
-
-
-@dataclass(frozen=True)
-class Memory:
-    """MiB of the host's memory, and bytes on each GPU by what they hold (empty without GPUs)."""
-
-    host_mib: int
-    gpu: Mapping[str, float]
-
-    @property
-    def gpu_gib(self) -> float:
-        """GiB on each GPU."""
-        return sum(self.gpu.values()) / GIB
 
 
 def task_of(rule: str) -> str | None:
@@ -80,264 +40,124 @@ def task_of(rule: str) -> str | None:
     return next((task for start, task in TASKS.items() if rule.startswith(start)), None)
 
 
-def uses_gpu(compute: Any) -> bool:
-    """Whether jobs run on a GPU, by the section `compute`; drivers are not asked."""
-    return compute.device == "cuda" or (compute.device == "auto" and hardware.gpu_count() > 0)
+def model_of(config: Any, name: str) -> Any:
+    """A model of the configuration, or the size of a shape that is timed."""
+    if name in config.models:
+        return config.models[name]
+    return SimpleNamespace(parameters=shapes.parameters(name.removeprefix(RANDOM)))
 
 
-def processes(task: str, compute: Any) -> int:
-    """Processes of a job: only training is shared."""
-    return compute.processes if task in TRAINING else 1
+def ratio_of(config: Any, name: str | None) -> float | None:
+    """Sparse update ratio of a chain; None, the main chain's, for what is none."""
+    if name in config.recipes:
+        return config.recipes[name].ratio
+    tried = itertools.product(config.tables.criteria, config.tables.ratios)
+    named = ((variant_name(config.recipes, *one, config.main.step), one[1]) for one in tried)
+    return next((ratio for found, ratio in named if found == name), None)
 
 
-def shape(model: Any) -> tuple[float, float, float]:
-    """Width of a model's residual stream, parameters of a block, and those outside of the blocks,
-    from its size: 12 width² weights a block, as in LLaMA, and two matrices of a vocabulary."""
-    blocks, tables = 12 * model.blocks, 2 * VOCABULARY
-    width = (math.sqrt(tables**2 + 4 * blocks * model.parameters) - tables) / 2 / blocks
-    return width, 12 * width**2, tables * width
+def trained_documents(results: str, domain: str | None) -> int | None:
+    """Training documents of a domain that is prepared; None where it is not."""
+    report = Paths(results).data(domain or "")
+    return _trained_documents(report) if Path(report).is_file() else None
 
 
-def stored_bytes(model: Any) -> int:
-    """Bytes of the stored weights."""
-    return model.parameters * (4 if model.storage_dtype == "float32" else 2)
+@cache
+def _trained_documents(report: str) -> int | None:
+    return read_json(report)["splits"].get("train", {}).get("documents")
 
 
-def _share(task: str, config: Any, ratio: float | None) -> float:
-    """Share of the blocks that a task trains."""
-    return 1.0 if task == "full_ft" else ratio or config.main.ratio
+def mem_mb(task: str, config: Any, told: Any, attempt: int = 1) -> int:
+    """MiB that a job reserves; half as much more after each attempt that was killed. Two models are
+    timed one after the other where memory is short."""
+    model, ratio = model_of(config, told.get("model")), ratio_of(config, told.get("name"))
+    need = _again(memory(task, model, config, ratio).host_mib, attempt)
+    return min(need, memory_bytes() // MIB) if task == "measure" else need
 
 
-def memory(
-    task: str, model: Any, config: Any, ratio: float | None = None, compute: Any = None
-) -> Memory:
-    """Memory of a job on a model.
-
-    Args:
-        task: a value of `TASKS`.
-        model: one of the configuration's models.
-        ratio: sparse update ratio; None takes the main chain's.
-        compute: on what it runs; None takes the configuration's section.
-    """
-    compute, share = compute or config.compute, _share(task, config, ratio)
-    phases: list[dict[str, float]] = []
-    if task == "compress":  # float32 weights, and what LLM-Pruner keeps of a text for its gradients
-        kept = KEPT_FOR_BACKWARD * shape(model)[0] * model.blocks * config.compress.max_tokens
-        phases.append({"weights": WEIGHT * model.parameters, "activations": kept})
-    if task in ("trim", "scan", "evaluate"):
-        phases.append(_forward_bytes(task, model, config, compute))
-    if task in TRAINING:
-        phases.append(_training_bytes(model, config, share, compute))
-    most = max(phases, key=lambda parts: sum(parts.values()), default={})
-    on_gpu = {**most, "overhead": OVERHEAD} if most and uses_gpu(compute) else {}
-    return Memory(_host_mib(task, model, share, compute), on_gpu)
+def runtime(task: str, config: Any, told: Any, attempt: int = 1) -> int:
+    """Time limit of a job, minutes, likewise. What nobody has counted is taken for large."""
+    domain, tested = told.get("domain"), config.tested
+    expected = tested[domain].expected if domain in tested and task != "evaluate" else None
+    prepared = trained_documents(config.results, domain) or getattr(expected, "train", None)
+    need = seconds(
+        task,
+        model_of(config, told.get("model")),
+        config,
+        ratio=ratio_of(config, told.get("name")),
+        expected=expected,
+        prepared=prepared or MANY,
+        tests=max((len(one.tests) for one in tested.values()), default=1),
+    )
+    return _again(SLOW_START + math.ceil(MARGIN * need / 60), attempt)
 
 
-def _host_mib(task: str, model: Any, share: float, compute: Any) -> int:
-    """MiB in the host's memory.
-
-    Loading holds the stored file beside the float32 weights; training adds gradients and moments
-    for what is trained; compressing holds the float32 weights three times (the model, what an
-    engine works on, the yardstick) beside those that a second process loads.
-    """
-    parameters, state = model.parameters, share * (GRADIENT + MOMENTS)
-    (_, block, outside), gpu = shape(model), uses_gpu(compute)
-    count, place = processes(task, compute), compute.weights_on
-    if task == "compress":
-        need = 4.0 * WEIGHT * parameters
-    elif place != "device" and task in ("scan", "evaluate"):
-        need = WEIGHT * (outside + block + (parameters if place == "host" else 0))
-    elif count == 1:
-        trained = state * parameters if task in TRAINING and not gpu else 0.0
-        need = WEIGHT * parameters + max(stored_bytes(model), trained)
-    else:  # what the first writes, shares that are on no GPU, layers gathered in each process
-        need = stored_bytes(model) + count * WEIGHT * (outside + 2 * block)
-        need += parameters * (WEIGHT + state) if compute.offload or not gpu else 0
-        scanned = task == "trim" and (place == "host" or (place == "device" and not gpu))
-        need += count * WEIGHT * parameters if scanned else 0
-    return count * BASE_MIB + math.ceil(need / MIB)
-
-
-def _training_bytes(model: Any, config: Any, share: float, compute: Any) -> dict[str, float]:
-    """Bytes on each GPU while a pass trains: trained weights and what is outside the blocks rest in
-    float32, frozen blocks in 16 bits."""
-    (width, block, outside), count = shape(model), compute.processes
-    trained = share * max(0.0, model.parameters - outside)
-    frozen = max(0.0, model.parameters - outside) - trained
-    held = {
-        "weights": WEIGHT * (trained + outside) + 2 * frozen,
-        "gradients and moments": (GRADIENT + MOMENTS) * trained,
-    }
-    rows = math.ceil(config.finetune.batch_size / count)
-    passing = {"activations": KEPT_FOR_BACKWARD * width * model.blocks * rows * LONGEST}
-    if count > 1:
-        held = {name: 0 if compute.offload else size / count for name, size in held.items()}
-        # The layer that runs and the next one in 16 bits; a gradient in 16 bits and in float32.
-        passing["gathered"] = block * (2 * 2 + 2 + 4) + WEIGHT * outside
-    return held | passing
-
-
-def _forward_bytes(task: str, model: Any, config: Any, compute: Any) -> dict[str, float]:
-    """Bytes on each GPU during a scan or an evaluation in 16 bits. One process that trims and keeps
-    its weights on the device scans a rounded copy of them."""
-    (width, block, outside), there = shape(model), float(model.parameters)
-    if compute.weights_on != "device":
-        there = outside + 2 * block
-    elif task == "trim" and compute.processes == 1:
-        there *= 1 + WEIGHT / 2
-    tokens = config.evaluate.batch_tokens if task == "evaluate" else None
-    tokens = tokens or config.trim.row_budget or ROW_BUDGET
-    return {"weights": 2 * there, "streams": SCAN_BUFFERS * width * tokens}
-
-
-def throughput_mib(parameters: int, models: int = 2) -> int:
-    """MiB of the host for timing a model: a process for each, with 16-bit weights.
-
-    Args:
-        models: 2, this one and the full one; one after the other where that is too much.
-    """
-    return models * (TIMED_MIB + math.ceil(1.2 * 2 * parameters / MIB))
-
-
-def seconds(task: str, model: Any, config: Any, **options: Any) -> float:
-    """Seconds that a job is expected to take; options as in `spent`."""
-    return sum(spent(task, model, config, **options).values())
-
-
-def spent(
-    task: str,
-    model: Any,
-    config: Any,
-    *,
-    ratio: float | None = None,
-    kept: float = 1.0,
-    expected: Any = None,
-    prepared: int | None = None,
-    tests: int = 1,
-    compressor: str | None = None,
-) -> dict[str, float]:
-    """Seconds of a job by what it does; "start" is what passes before the clock of its provenance.
-
-    A token takes 2 operations a parameter forward, 2 back through activations and 2 for what is
-    trained; a scan of N units 2 · N / 2.
-
-    Args:
-        ratio: share of the blocks that are trained; None takes the main chain's.
-        kept: share of the units that the model has left.
-        expected: `train` and `test`, documents of the domain; `tokens`, of one of them. What the
-            configuration limits is limited.
-        prepared: training documents of the domain, where somebody has counted.
-        tests: tasks of an evaluation.
-    """
-    finetune, trim, share = config.finetune, config.trim, _share(task, config, ratio)
-    count = processes(task, config.compute)
-    parameters, stored = kept * model.parameters, kept * stored_bytes(model)
-    rate, bandwidth = _rates(config, config.compute.threads, config.compute.dtype)
-    each = 2 * parameters * (getattr(expected, "tokens", None) or TOKENS) / rate  # a document
-    found = {"start": START, "load": stored / DISK}
-    if task == "fetch":
-        found["fetch"] = stored / DOWNLOAD
-    if task in ("scan", "trim"):
-        found["scan"] = trim.calibration_documents * each * model.blocks * kept
-    if task in TRAINING:
-        limit, epochs = finetune.documents, finetune.epochs
-        if task == "trim":
-            limit, epochs = trim.documents, 1
-        known = prepared or getattr(expected, "train", None) or TRAIN
-        documents = epochs * min(limit or known, known)
-        passes = math.ceil(documents / finetune.batch_size)
-        moved = PASS_BYTES + share * STEP_BYTES / finetune.gradient_accumulation
-        found["train"] = documents * each * (2 + share) / count
-        found["update"] = passes * parameters * moved / bandwidth
-        if count > 1 and uses_gpu(config.compute):  # 16-bit weights to all, forward and backward
-            found["gather"] = passes * 2 * 2 * parameters / LINK
-    if task == "evaluate":
-        known, limit = getattr(expected, "test", None) or TEST, config.evaluate.documents
-        found["evaluate"] = EVALUATION_START + min(tests * limit if limit else known, known) * each
-    if task == "compress":
-        dearest = max(COMPRESSING.values())
-        found["compress"] = parameters * COMPRESSING.get(compressor or "", dearest)
-        # Two processes more load a checkpoint and measure its loss: what was made, the yardstick.
-        proof = START + stored / DISK + config.compress.held_back_documents * each
-        found["proof"] = 2 * proof
-    if task not in ("scan", "evaluate"):
-        found["save"] = stored / DISK
-    return found
-
-
-def _rates(config: Any, threads: int, dtype: str) -> tuple[float, float]:
-    """Operations and bytes a second of a GPU, or of so many threads."""
-    if uses_gpu(config.compute):
-        return GPU_RATE, GPU_MEMORY
-    in_16 = dtype != "float32" and hardware.core_has_16_bits()
-    return threads * (CORE_16 if in_16 else CORE_32), threads * CORE_MEMORY
-
-
-def throughput_seconds(parameters: int, config: Any, models: int = 2) -> float:
-    """Seconds for timing a model beside the full one; decoding reads all weights for each token."""
-    asked = config.throughput
-    rate, bandwidth = _rates(config, asked.threads or os.cpu_count() or 1, asked.dtype)
-    tokens = (asked.repeats + 1) * asked.generate
-    prompts = (asked.prefills + 1) * (asked.tokens - asked.generate)
-    work = 2 * parameters * (1 / DISK + tokens / bandwidth + prompts / rate)
-    return models * (START + work)
-
-
-def runtime_minutes(task: str, model: Any, config: Any, **options: Any) -> int:
-    """Time limit of a job, minutes; options as in `spent`. Documents that nobody has counted are
-    taken for many."""
-    if not options.get("prepared"):
-        options["prepared"] = getattr(options.get("expected"), "train", None) or MANY
-    return SLOW_START + math.ceil(MARGIN * seconds(task, model, config, **options) / 60)
-
-
-def again(need: int, attempt: int) -> int:
-    """What to ask for at the n-th attempt: half as much more after each that was killed."""
+def _again(need: int, attempt: int) -> int:
     return math.ceil(need * (1 + 0.5 * (attempt - 1)))
 
 
-def shortfall(
-    jobs: Iterable[tuple[str, str, float | None]],
-    config: Any,
-    host_mib: int | None = None,
-    gpus: Sequence[float] | None = None,
-    shapes: Mapping[str, int] | None = None,
-) -> Refusal | None:
-    """Why a machine does not do for some jobs: the first problem, or None.
+def refusal(jobs: Iterable[tuple[str, Any]], config: Any, here: bool) -> Refusal | None:
+    """Why jobs cannot run: the first problem, or None.
 
     Args:
-        jobs: rule, model and sparse update ratio (None: the main chain's) of each.
-        host_mib: MiB of the machine's memory; None: not asked.
-        gpus: GiB of each of its GPUs; None: not asked.
-        shapes: name -> parameters of what is timed with random weights in the host's memory.
+        jobs: rule and wildcards of each.
+        here: jobs run on this machine, whose memory and GPUs must do.
     """
-    have = f"this machine has {host_mib:,} MiB of memory" if host_mib is not None else ""
-    for name, parameters in (shapes or {}).items():
-        if have and (mib := throughput_mib(parameters, models=1)) > host_mib:
-            problem = f"{name} takes about {mib:,} MiB, {have}"
-            return ["throughput", "shapes"], config.throughput.shapes, problem
-    asked = {(task, *of) for rule, *of in jobs if (task := task_of(rule))}
-    for task, name, ratio in sorted(asked, key=str):
-        model, need = config.models[name], memory(task, config.models[name], config, ratio)
-        if have and need.host_mib > host_mib:
+    asked = {
+        (task, told.get("model"), ratio_of(config, told.get("name")))
+        for rule, told in jobs
+        if (task := task_of(rule))
+    }
+    gpus = hardware.gpu_memory_gib() if here and asked and uses_gpu(config) else []
+    if not here and any(task == "measure" for task, *_ in asked):
+        return _unnamed(config)
+    for task, name, ratio in sorted(asked, key=str) if here else ():
+        model = model_of(config, name)
+        found = shortfall(task, name, memory(task, model, config, ratio), config, gpus)
+        if found:
+            return found
+    return None
+
+
+def _unnamed(config: Any) -> Refusal | None:
+    """A measurement on a machine of a cluster that nobody has named."""
+    for key in ("hardware", "threads"):
+        if getattr(config.throughput, key) is None:
             problem = (
-                f"{task} needs about {need.host_mib:,} MiB, {have}; ask for a target that does "
-                "without, or run where there is more"
+                "the machine that submits says nothing of those that measure; say what they are, "
+                "or run `snakemake throughput` on one of them first"
             )
-            return ["models", name, "parameters"], model.parameters, problem
-        if gpus is None or not need.gpu:
-            continue
-        count = ["compute", "processes"], config.compute.processes
-        if not gpus:
-            problem = "this machine has no GPU (nvidia-smi names none)"
-            return ["compute", "device"], config.compute.device, problem
-        if processes(task, config.compute) > len(gpus):
-            return *count, f"this machine has {len(gpus)} GPUs, a process needs its own"
-        if need.gpu_gib > min(gpus):
-            problem = (
-                f"{task} of {model.label} takes about {need.gpu_gib:.0f} GiB on each GPU and this "
-                f"machine's have {min(gpus):.0f}; `make plan` says what fits (processes, offload, "
-                "weights_on)"
-            )
-            return *count, problem
+            return ["throughput", key], MISSING, problem
+    return None
+
+
+def shortfall(
+    task: str, name: str, need: Memory, config: Any, gpus: Sequence[float]
+) -> Refusal | None:
+    """Why this machine does not do for a job on a model; `gpus`: GiB of each."""
+    have, compute = memory_bytes() // MIB, config.compute
+    least = need.host_mib // 2 if task == "measure" else need.host_mib
+    if least > have and not (task == "measure" and uses_gpu(config)):
+        problem = (
+            f"{task} of {name} needs about {least:,} MiB of memory, this machine has {have:,} MiB; "
+            "ask for a target that does without, or run where there is more"
+        )
+        if name in config.models:
+            return ["models", name, "parameters"], config.models[name].parameters, problem
+        return ["throughput", "shapes"], config.throughput.shapes, problem
+    if not need.gpu or (not gpus and hardware.gpu_count()):  # some are there, nothing tells of them
+        return None
+    if not gpus:
+        problem = "this machine has no GPU (nvidia-smi names none)"
+        return ["compute", "device"], compute.device, problem
+    key, count = ["compute", "processes"], processes(task, compute)
+    if count > len(gpus):
+        return key, count, f"this machine has {len(gpus)} GPUs, a process needs its own"
+    if need.gpu_gib > min(gpus):
+        problem = (
+            f"{task} of {config.models[name].label} takes about {need.gpu_gib:.0f} GiB on each GPU "
+            f"and this machine's have {min(gpus):.0f}; `make plan` says what fits (processes, "
+            "offload, weights_on)"
+        )
+        return key, compute.processes, problem
     return None

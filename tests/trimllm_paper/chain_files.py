@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trimllm.base import files
+from trimllm_paper.recipe import Paths, Recipe
+from trimllm_paper.records import Epoch, Training
 
 KINDS = ("attention", "mlp")
 
@@ -36,7 +37,10 @@ def epoch(
         }
         for (block, kind), correct in left.items()
     ]
-    training = {"seconds": seconds, "tokens": tokens, "documents": 8, "loss": 1.0, "steps": 1}
+    training = {
+        **{"seconds": seconds, "tokens": tokens, "documents": 8, "steps": 1, "loss": 1.0},
+        **{"loss_last_quarter": 1.0, "trainable_parameters": 1},
+    }
     return {
         "epoch": number,
         "criterion": criterion,
@@ -44,9 +48,13 @@ def epoch(
         "units_dropped": [list(unit) for unit in dropped],
         "units_total": 2 * blocks,
         "trainable_blocks": [0],
+        "ties": 1 if dropped else None,
+        "margin": 0.0 if dropped else None,
         "scan": {"documents": documents, "units": units, "baseline_accuracy": 90.0},
         "training": training,
         "seconds": {"train": seconds, "scan": scan_seconds},
+        "settings": {"seed": 0},
+        "provenance": {"config_hash": "c0ffee" * 8},
     }
 
 
@@ -63,24 +71,52 @@ def write_chain(
     root: Path,
     epochs: list[dict[str, Any]],
     *,
-    criterion: str = "both",
+    name: str = "paper",
     domain: str = "sciq",
     model: str = "tiny",
-    run: str = "r0.25_d6",
-) -> Path:
-    """Write records/{model}/{domain}/trim_{criterion}_{run}.jsonl."""
-    path = root / "records" / model / domain / f"trim_{criterion}_{run}.jsonl"
-    files.write_jsonl(path, map(files.sealed, epochs))
-    return path
+    step: int = 2,
+    seed: int = 0,
+) -> list[Path]:
+    """Write models/{model}/{domain}/trim_{name}/drop_KK/epoch.json of every epoch."""
+    gone: list[str] = []
+    paths = []
+    for one in epochs:
+        gone += [kind for _, kind in one["units_dropped"]]
+        total = one["units_total"]
+        left = {f"{kind}_left": total // 2 - sum(k == kind for k in gone) for kind in KINDS}
+        recipe = str(Recipe.trimmed(name, len(gone), total))
+        paths.append(Path(Paths(str(root)).epoch(model, domain, recipe)))
+        Epoch(
+            **{"model": model, "domain": domain, "recipe": recipe, "step": step, "seed": seed},
+            **{"epochs": len(epochs), "units_left": total - len(gone), "parameters": 1},
+            **left,
+            **one,
+        ).write(paths[-1])
+    return paths
 
 
 def write_training(
-    root: Path, recipe: str, seconds: float, *, domain: str = "sciq", tokens: int = 100
+    root: Path,
+    recipe: str,
+    seconds: float,
+    *,
+    domain: str = "sciq",
+    tokens: int = 100,
+    passes: int = 2,
 ) -> Path:
     """Write models/tiny/{domain}/{recipe}/training.json."""
-    path = root / "models/tiny" / domain / recipe / "training.json"
-    one = {"seconds": seconds, "tokens": tokens, "documents": 8}
-    files.write_json(path, files.sealed({"passes": [one, one]}))
+    path = Path(Paths(str(root)).training("tiny", domain, recipe))
+    one = {
+        **{"seconds": seconds, "tokens": tokens, "documents": 8, "steps": 1, "loss": 1.0},
+        **{"loss_last_quarter": 1.0, "trainable_parameters": 1},
+    }
+    Training(
+        **{"model": "tiny", "domain": domain, "recipe": recipe, "seed": 0, "epochs": passes},
+        **{"units_left": 8, "units_total": 8, "attention_left": 4, "mlp_left": 4},
+        **{"parameters": 1, "trainable_blocks": None, "settings": {"seed": 0}},
+        passes=[one] * passes,
+        provenance={"config_hash": "c0ffee" * 8},
+    ).write(path)
     return path
 
 

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
+from typing import Any
 
+from trimllm.base import files
 from trimllm.base.intervals import wilson
+from trimllm_paper.recipe import Paths, Recipe
+from trimllm_paper.records import Evaluation
 
 TOTAL_UNITS = 60
 FULL_BYTES = 269_000_000
+CHAINS = {
+    "paper": {"criterion": "both", "ratio": 0.25, "step": 6},
+    "ours": {"criterion": "likelihood", "ratio": 0.25, "step": 6},
+}
+"""The chains of the tests' configuration."""
+
+
+def chain_keys(recipe: str) -> dict[str, Any]:
+    """Criterion, ratio and step of a recipe: of an entry, of a derived name, or of a rule."""
+    parsed = Recipe.parse(recipe)
+    if parsed.drop is None:
+        return {}
+    name = parsed.name or ""
+    criterion, _, ratio = name.partition("_r")
+    if name in ("random", "top", "bottom"):
+        return {"criterion": name, "ratio": 0.25, "step": parsed.dropped}
+    derived = {"criterion": criterion, "ratio": float(ratio or 0.25), "step": 6}
+    return CHAINS.get(name, derived)
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    """Change a result file and seal it again, as no writer of the pipeline would."""
+    content = {key: value for key, value in files.read_json(path).items() if key not in changes}
+    content |= {key: value for key, value in changes.items() if value is not None}
+    files.write_json(path, files.sealed(content))
 
 
 class Evaluations:
@@ -33,16 +61,22 @@ class Evaluations:
         stand_in: str | None = None,
         documents: str = "same",
         seed: int = 0,
-        **changes: object,
+        **changes: Any,
     ) -> Path:
         task = task or domain
         right = round(acc * n / 100)
         correct = [1] * right + [0] * (n - right)
         random.Random(f"{domain}{task}{recipe}").shuffle(correct)
+        paths = Paths(str(self.root))
         content = {
-            "task": task,
+            "model": model,
             "domain": domain,
             "recipe": recipe,
+            **chain_keys(recipe),
+            "task": task,
+            "tested": domain,
+            "checkpoint": paths.model(model, domain, recipe),
+            "seed": seed,
             "n": n,
             "acc": 100 * right / n,
             "stderr": 0.0,
@@ -55,7 +89,7 @@ class Evaluations:
             "units_kept": kept,
             "units_total": TOTAL_UNITS,
             "stand_in": stand_in,
-            "model": {"name": model},
+            "lm_eval_version": "0.4.13",
             "provenance": {
                 "config_hash": "c0ffee" * 8,
                 "git_commit": "0123456789abcdef" * 2,
@@ -65,9 +99,8 @@ class Evaluations:
             },
             **changes,
         }
-        path = self.root / "eval" / model / domain / recipe / f"{task}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content))
+        path = Path(paths.evaluation(model, domain, recipe, task))
+        Evaluation(**content).write(path)
         if path not in self.paths:
             self.paths.append(path)
         return path
@@ -80,12 +113,12 @@ class Evaluations:
             "pretrained": (50, 60),
             "full_ft": (75, 60),
             "sparse_ft": (74, 60),
-            "trim_both_r0.25_d6/drop_30": (70, 30),
-            "trim_both_r0.25_d6/drop_36": (60, 24),
-            "trim_both_r0.25_d6/drop_42": (52, 18),
-            "trim_likelihood_r0.25_d6/drop_30": (73, 30),
-            "trim_likelihood_r0.25_d6/drop_36": (71, 24),
-            "trim_likelihood_r0.25_d6/drop_42": (69, 18),
+            "trim_paper/drop_30": (70, 30),
+            "trim_paper/drop_36": (60, 24),
+            "trim_paper/drop_42": (52, 18),
+            "trim_ours/drop_30": (73, 30),
+            "trim_ours/drop_36": (71, 24),
+            "trim_ours/drop_42": (69, 18),
         }
         for recipe, (acc, kept) in rows.items():
             self.add(recipe, acc, domain=domain, stand_in=stand_in, model=model, kept=kept, **sizes)

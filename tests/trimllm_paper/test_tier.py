@@ -12,7 +12,8 @@ from trimllm_paper.tier import tier, tier_note, tier_of
     [
         ("results/eval/m/d/full_ft/t.json", "measured here"),
         ("results/reference/eval/m/d/full_ft/t.json", "reference"),
-        ("/somewhere/results/reference/records/m/d/trim.jsonl", "reference"),
+        ("/elsewhere/results/reference/models/m/d/trim_ours/drop_03/epoch.json", "reference"),
+        ("results/reference/throughput/cpu/m/full.json", "reference"),
         # A name inside a measurement is no folder of results.
         ("results/eval/reference/d/full_ft/t.json", "measured here"),
         ("reference/results/eval/m/d/full_ft/t.json", "measured here"),

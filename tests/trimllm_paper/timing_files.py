@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from trimllm.throughput.result import quartiles
+from evaluation_files import chain_keys
+
+from trimllm.throughput.session import quartiles
+from trimllm_paper.recipe import Paths, Recipe
+from trimllm_paper.records import Throughput
 
 UNITS, EMBEDDINGS, HEAD = 2_000_000, 300_000, 300_000
 
 
 class TimingFiles:
-    """Writes files of results/bench under a folder and remembers their paths."""
+    """Writes files of results/throughput under a folder and remembers their paths."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -53,6 +56,9 @@ class TimingFiles:
             "hardware": hardware,
             "model": model,
             "recipe": recipe,
+            **chain_keys(recipe),
+            "compressor": Recipe.parse(recipe).compressor,
+            "seed": 0,
             "units_kept": kept,
             "units_total": total,
             "layers": ["Linear"],
@@ -69,9 +75,8 @@ class TimingFiles:
             content["speedup"] = quartiles([rate / full * f for f in factors])
             content["prefill_speedup"] = quartiles([rate / full])
         content |= changes
-        path = self.root / "bench" / hardware / model / f"{recipe}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content))
+        path = Path(Paths(str(self.root)).throughput(hardware, model, recipe))
+        Throughput(**content).write(path)
         if path not in self.paths:
             self.paths.append(path)
         return path
@@ -90,16 +95,17 @@ class TimingFiles:
         self.add("trim_half/keep_50+awq_int4", 35, kept=22, share=0.13, **where)
 
 
-def bench(root: Path, recipe: str, rate: float) -> Path:
-    """Write what figures and claims ask of a measurement: bench/box/tiny/{recipe}.json."""
-    path = root / "bench" / "box" / "tiny" / f"{recipe}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+def timing(root: Path, recipe: str, rate: float) -> Path:
+    """Write what figures and claims ask of a measurement: throughput/box/tiny/{recipe}.json."""
     figure = {"median": rate, "q1": 0.9 * rate, "q3": 1.1 * rate}
-    content = {
+    path = Path(Paths(str(root)).throughput("box", "tiny", recipe))
+    Throughput(
+        **{"hardware": "box", "model": "tiny", "recipe": recipe, "seed": 0, "label": "tiny"},
+        **chain_keys(recipe),
         **{"decode_tokens_per_second": figure, "prefill_tokens_per_second": figure},
         **{"bytes": {"units": 1, "total": 2}, "units_kept": 60, "units_total": 60},
         **{"share_of_copy": 0.5, "achieved_bytes_per_second": 1.0, "peak_memory_bytes": 1},
-        **{"domain": "sciq", "random_weights": False},
-    }
-    path.write_text(json.dumps(content))
+        **{"domain": "sciq", "random_weights": False, "provenance": {}},
+        compressor=Recipe.parse(recipe).compressor,
+    ).write(path)
     return path

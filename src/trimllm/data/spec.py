@@ -1,4 +1,4 @@
-"""What a domain's YAML must be beyond its JSON schema: names that are there, templates that fit."""
+"""What no schema of a domain's YAML can say: names that are there, templates that fit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from trimllm.base.errors import UserError
 
 PLACEHOLDERS = {"prompt": {"question", "context", "answer"}, "choice": {"choice"}}
-SOURCES = ("wheel", "file", "hub", "task")
 Problem = tuple[list[Any], Any, str]
 
 
@@ -25,51 +24,29 @@ def problems(spec: Mapping[str, Any]) -> Iterator[Problem]:
     """(path of the key, its value or None, what is wrong) of every problem.
 
     Args:
-        spec: a domain as its YAML declares it, valid by the schema or not.
+        spec: a domain as its YAML declares it, with the keys and types that it must have.
     """
-    for key in ("sets", "tests"):
-        if not spec.get(key):
-            yield [key], None, "missing"
-            return
     named = [([key], spec[key]) for key in ("train", "calibration") if spec.get(key)]
-    for name, test in spec["tests"].items():
-        if "set" in test:
-            named.append((["tests", name, "set"], test["set"]))
-        elif "task" not in test:
-            yield ["tests", name], None, "needs a set or a task"
+    tests = spec["tests"].items()
+    named += [(["tests", name, "set"], test["set"]) for name, test in tests if "set" in test]
     for path, name in named:
         if name not in spec["sets"]:
-            yield (
-                path,
-                name,
-                f"no set of this domain (there are: {', '.join(sorted(spec['sets']))})",
-            )
+            known = ", ".join(sorted(spec["sets"]))
+            yield path, name, f"no set of this domain (there are: {known})"
     for name, how in spec["sets"].items():
-        yield from _set_problems(how, ["sets", name])
+        path = ["sets", name]
+        for template in PLACEHOLDERS.keys() & how.keys():
+            yield from _template_problems(how[template], [*path, template], PLACEHOLDERS[template])
+        for source in how["from"]:
+            told = {**how, **source}
+            if "task" not in told and told.get("format") != "chat" and not told.get("fields"):
+                yield [*path, "fields"], None, "missing (or format: chat)"
+        if how.get("construct", {}).get("kind") == "label":
+            yield from _label_problems(how, [*path])
 
 
-def _set_problems(how: Mapping[str, Any], path: list[Any]) -> Iterator[Problem]:
-    for template, allowed in PLACEHOLDERS.items():
-        if template in how:
-            yield from _template_problems(how[template], [*path, template], allowed)
-    if not how.get("from"):
-        yield [*path, "from"], None, "missing"
-        return
-    for number, source in enumerate(how["from"]):
-        if sum(kind in source for kind in SOURCES) != 1:
-            yield [*path, "from", number], dict(source), f"needs one of {', '.join(SOURCES)}"
-        told = {**how, **source}
-        readable = told.get("format") == "chat" or told.get("fields", {}).get("question")
-        if "task" not in source and not readable:
-            yield [*path, "fields"], None, "missing (or format: chat)"
-    rules = how.get("construct", {})
-    if rules.get("kind") == "label":
-        yield from _label_problems(how, rules.get("labels") or {}, path)
-
-
-def _label_problems(
-    how: Mapping[str, Any], labels: Mapping[str, str], path: list[Any]
-) -> Iterator[Problem]:
+def _label_problems(how: Mapping[str, Any], path: list[Any]) -> Iterator[Problem]:
+    labels = how["construct"].get("labels") or {}
     if len(labels) < 2:
         yield [*path, "construct", "labels"], dict(labels), "the construction needs two or more"
     classes = sorted(map(str, labels.values()))

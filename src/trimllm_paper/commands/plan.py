@@ -3,7 +3,7 @@
     python -m trimllm_paper plan all --configfile config/paper.yaml --parallel 8
 
 Jobs are those that Snakemake would run now. Seconds are those of the same kind of job that ran
-before (`results/benchmarks`), or else of `trimllm_paper.resources`. Jobs that several artifacts
+before (`results/benchmarks`), or else of `trimllm_paper.demand`. Jobs that several artifacts
 share are counted in each of them, and once in the last line.
 """
 
@@ -20,12 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm.base.files import read_json
-from trimllm.throughput import shapes
-from trimllm_paper import gpu_plan, resources
+from trimllm_paper import demand, gpu_plan, resources
 from trimllm_paper.commands import asked
-from trimllm_paper.config.load import load
-from trimllm_paper.recipe import Paths, Place, place_of, run_folder, variant_name
+from trimllm_paper.config import load
+from trimllm_paper.recipe import Place, place_of
 
 ARTIFACTS = tuple(f"table{number}" for number in range(1, 10))
 KEPT = ("trim_epoch_kept", "full_ft", "sparse_ft", "fetch_model")
@@ -64,38 +62,110 @@ class Estimate:
 
     def __init__(self, config: Any) -> None:
         self.config, self.guessed = config, 0
-        self.gpu = resources.uses_gpu(config.compute)
+        self.gpu = demand.uses_gpu(config)
         self.measured = measured_seconds(Path(config.results) / "benchmarks")
         self.owner = {task: name for name, one in config.tested.items() for task in one.tests}
-        entries, step = config.recipes, config.main.step
-        self.ratios = {
-            variant_name(entries, criterion, ratio, step): ratio
-            for criterion in config.tables.criteria
-            for ratio in config.tables.ratios
-        } | {name: entry.ratio for name, entry in entries.items()}
 
     def seconds(self, job: Job) -> float:
         """Seconds of one job."""
         task, place = resources.task_of(job.rule), job.place
-        if place is None or (task is None and not place.hardware):
-            return 60.0 if job.rule.startswith(("prepare", "fetch")) else resources.START
+        if task is None or place is None:
+            return 60.0 if job.rule.startswith(("prepare", "fetch")) else demand.START
         rule = "evaluate" if task == "evaluate" else job.rule.removesuffix("_kept")
         if known := self.measured.get((rule, place.model)):
             return known
         self.guessed += 1
-        model = self.config.models.get(place.model)
-        if task is None:
-            shape = model or shapes.named(place.model)
-            return resources.throughput_seconds(shape.parameters, self.config)
-        recipe, tested = place.recipe, self.owner.get(next(iter(job.tasks), ""), place.domain)
-        return resources.seconds(
+        model, recipe = resources.model_of(self.config, place.model), place.recipe
+        dropped = recipe.dropped / model.units if recipe and task != "measure" else 0.0
+        tested = self.config.tested.get(self.owner.get(job.tasks[0], place.domain))
+        return demand.seconds(
             task,
             model,
             self.config,
-            ratio=recipe and self.ratios.get(recipe.name),
-            kept=1 - (recipe.dropped if recipe else 0) / model.units,
-            expected=getattr(self.config.tested.get(tested), "expected", None),
-            prepared=training_documents(self.config.results, place.domain),
+            ratio=resources.ratio_of(self.config, recipe and recipe.name),
+            kept=1 - dropped,
+            expected=tested and tested.expected,
+            prepared=resources.trained_documents(self.config.results, place.domain),
             tests=len(job.tasks),
             compressor=recipe and recipe.compressor,
         )
+
+    def bytes(self, job: Job) -> float:
+        """Bytes of the checkpoint that a job writes."""
+        task = resources.task_of(job.rule)
+        if task in (None, "scan", "evaluate", "measure"):
+            return 0.0
+        model = self.config.models[job.place.model]
+        return demand.stored_bytes(model) * (1 - job.place.recipe.dropped / model.units)
+
+    def line(self, name: str, jobs: set[Job], parallel: int) -> tuple[str, ...]:
+        """Artifact, jobs, hours of cores or GPUs, wall-clock hours and peak of the disk."""
+        compute, chains, total = self.config.compute, defaultdict(float), 0.0
+        for job in jobs:
+            task, seconds = resources.task_of(job.rule), self.seconds(job)
+            cores = (os.cpu_count() or 1) if task == "measure" else compute.threads
+            total += seconds * demand.processes(task, compute) * (1 if self.gpu else cores)
+            if task == "trim":
+                chains[replace(job.place, recipe=None), job.place.recipe.name] += seconds
+        wall = max(total / parallel, max(chains.values(), default=0.0))
+        kept = sum(self.bytes(job) for job in jobs if job.rule in KEPT)
+        # An epoch's weights go when the next epoch and its evaluation are done.
+        passing = sorted((self.bytes(job) for job in jobs if job.rule not in KEPT), reverse=True)
+        hours = f"{total / 3600:.2f}" if total < 36000 else f"{total / 3600:,.0f}"
+        shown = f"{wall / 3600:,.1f} h" if wall >= 7200 else f"{wall / 60:.0f} min"
+        disk = (kept + sum(passing[: 2 * parallel])) / 1e9
+        return name, str(len(jobs)), hours, shown, f"{disk:,.1f}"
+
+
+def measured_seconds(folder: Path) -> dict[tuple[str, str], float]:
+    """(rule, model) -> mean seconds of the jobs that ran, from Snakemake's benchmark files."""
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for path in folder.rglob("*.tsv"):
+        rule, model = path.relative_to(folder).parts[:2]
+        with path.open(encoding="utf-8") as stream:
+            for row in csv.DictReader(stream, delimiter="\t"):
+                found[rule, model.removesuffix(".tsv")].append(float(row["s"]))
+    return {key: sum(values) / len(values) for key, values in found.items()}
+
+
+def summary_of(target: str, configfile: Path | None, changes: list[str]) -> str:
+    """Snakemake's list of a target's files and what would become of them."""
+    command = asked.snakemake(target, configfile, changes, "--summary", "--cores", "1")
+    run = subprocess.run(command, capture_output=True, text=True)
+    if run.returncode:
+        lines = [line for line in run.stderr.splitlines() if "error" in line.lower()]
+        last = (lines or run.stderr.splitlines() or ["Snakemake failed"])[-1]
+        raise UserError(last.removeprefix("error: "))
+    return run.stdout
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Rows in columns."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    )
+
+
+def run(
+    targets: list[str], configfile: Path | None, config: list[str], parallel: int | None
+) -> int:
+    """Print the plan; the last line on stdout is one JSON object."""
+    raw = asked.configuration(configfile, config)
+    estimate = Estimate(load(raw, [configfile or asked.DEFAULT]))
+    gpu, compute = estimate.gpu, estimate.config.compute
+    parallel = parallel or (compute.processes if gpu else 2)
+    names = [*ARTIFACTS, *targets] if targets in (["tables"], ["all"]) else targets
+    hours = "GPU-hours" if gpu else "core-hours"
+    rows = [("artifact", "jobs", hours, f"wall clock ({parallel} at once)", "disk peak (GB)")]
+    for name in names:
+        rows.append(estimate.line(name, jobs_of(summary_of(name, configfile, config)), parallel))
+    print(table(rows))
+    kind = "the model in trimllm_paper.demand" if estimate.guessed else "earlier runs"
+    print(f"Jobs that tables share are run once: the last line is all of them. Seconds by {kind}.")
+    if gpu:
+        fits = gpu_plan.text(estimate.config)
+        print(f"\nMemory of a job on each GPU, and the fewest that do:\n{fits}\n")
+    keys = ("artifact", "jobs", "hours", "wall_clock", "disk_gb")
+    print(json.dumps([dict(zip(keys, row, strict=True)) for row in rows[1:]]))
+    return 0

@@ -19,6 +19,10 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper.commands import asked
 from trimllm_paper.config.load import PROJECT, load
+from trimllm_paper.integrity.checks import is_reference
+from trimllm_paper.integrity.checks import verify_reference as verify
+
+__all__ = ["collect", "configuration", "is_reference", "verify"]
 
 SMALL = (
     *("eval/**/*.json", "scans/**/*.json", "throughput/**/*.json", "data/*/report.json"),

@@ -42,9 +42,7 @@ def commands(
     return [*runs, command(first, replicates=list(folders.values()))]
 
 
-def run(
-    target: str, seeds: list[int], configfile: Path | None, cores: str, rest: list[str]
-) -> int:
+def run(target: str, seeds: list[int], configfile: Path | None, cores: str, rest: list[str]) -> int:
     """Run them; the first one that fails ends all."""
     if not pooled(target):
         raise UserError(

@@ -1,7 +1,17 @@
 """The configuration: `load` reads and checks one; `Config` tells what every key means."""
 
 from trimllm_paper.config.domain import Domain
-from trimllm_paper.config.load import MISSING, ConfigError, load, read_yaml, source_of
+from trimllm_paper.config.explain import MISSING
+from trimllm_paper.config.load import ConfigError, load, read_domain, read_yaml, source_of
 from trimllm_paper.config.models import Config
 
-__all__ = ["MISSING", "Config", "ConfigError", "Domain", "load", "read_yaml", "source_of"]
+__all__ = [
+    "MISSING",
+    "Config",
+    "ConfigError",
+    "Domain",
+    "load",
+    "read_domain",
+    "read_yaml",
+    "source_of",
+]

@@ -1,4 +1,4 @@
-"""What a configuration must be beyond its models: names that point at something, chains that reach."""
+"""What a configuration must be beyond its models: names that exist, chains that reach."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from trimllm.throughput.shapes import SHAPES
 from trimllm_paper import recipe
 from trimllm_paper.config.models import Config, DirectorySource, Model, WheelSource
 from trimllm_paper.config.parts import number
+from trimllm_paper.shapes import pattern_units
 
 Problem = tuple[list[Any], Any, str]
 """Path of the key, its value, what is wrong."""
@@ -95,18 +96,18 @@ def _throughput(config: Config) -> Iterator[Problem]:
         problem = f"no prompt is left of throughput.tokens = {section.tokens}"
         yield [*at, "generate"], section.generate, problem
     for name, pattern in section.patterns.items():
-        if isinstance(pattern, str) and not any(Path(pattern).glob("drop_*/epoch.json")):
-            problem = (
-                "no such folder with drop_*/epoch.json, in the working directory or the project"
-            )
-            yield [*at, "patterns", name], pattern, f"{problem}; a number or a kept chain's folder"
+        try:
+            dropped = pattern_units(pattern) if isinstance(pattern, str) else pattern
+        except UserError as error:
+            problem = f"{error}; looked for in the working directory, then in the project"
+            yield [*at, "patterns", name], pattern, problem
             continue
         for shape in section.shapes:
             for index, kept in enumerate(section.kept_percent):
                 try:
-                    kept_units(SHAPES[shape]["num_hidden_layers"], kept, pattern)
+                    kept_units(SHAPES[shape]["num_hidden_layers"], kept, dropped)
                 except UserError as error:
-                    yield [*at, "kept_percent", index], kept, str(error)
+                    yield [*at, "kept_percent", index], kept, f"{error} (pattern {name})"
 
 
 def _source(name: str, model: Model, config: Config) -> Iterator[Problem]:

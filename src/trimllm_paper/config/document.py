@@ -9,120 +9,65 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema
-
-from trimllm.base.errors import UserError
 from trimllm_paper.config.load import PROJECT, read_yaml
 from trimllm_paper.config.models import Config, Domain
-from trimllm_paper.config.parts import Section
+from trimllm_paper.config.tree import Node, schema, tree
 
-MARK = "<!-- What follows is made by python -m trimllm_paper.config.document; do not edit it. -->"
-TYPES = {"string": "text", "boolean": "true or false", "null": "null"}
-
-
-class _Untitled(GenerateJsonSchema):
-    """Without titles, which only say a key's name once more."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        return False
+MARK = "<!-- What follows is made by python -m trimllm_paper.config.document; do not edit it. -->\n"
+WORDS = {"string": "text", "boolean": "true or false", "object": "mapping"}
 
 
-def schema(kind: type[Section]) -> dict[str, Any]:
-    """JSON schema of a model."""
-    return kind.model_json_schema(schema_generator=_Untitled)
+def sections(node: Node, path: str, meaning: str, why: Mapping[str, str]) -> Iterator[str]:
+    """Lines of a section and of those inside: a table of the keys that are none themselves.
+
+    Args:
+        path: of the section, ending in a dot unless it is the whole.
+        meaning: of the section, for its head.
+        why: path of a key -> sentences beside its meaning.
+    """
+    yield from ("", f"### `{path.rstrip('.')}`", "", meaning) if path else ()
+    inside, rows = [], []
+    for key, one in node["properties"].items():
+        at, needed = f"{path}{key}", key in node.get("required", ())
+        told = " ".join(filter(None, (_sentence(one.get("description", "")), why.get(at))))
+        holder = one.get("each", one)
+        if "kinds" in holder or "properties" in holder:
+            below = f"{at}." if holder is one else f"{at}.{'N' if 'items' in one else 'NAME'}."
+            kinds = holder.get("kinds", {"": holder}).values()
+            inside += [(kind, below, told, kind.get("description")) for kind in kinds]
+        else:
+            default = "required" if needed else f"`{json.dumps(one['default'])}`"
+            rows.append(f"| `{key}` | {in_words(one)}; {default} | {told} |")
+    yield from ("", "| key | type, default | meaning, and why |", "|---|---|---|") if rows else ()
+    yield from rows
+    for section, below, told, own in inside:
+        told = f"{told} {own}" if len(inside) > 1 and own and own not in told else told
+        yield from sections(section, below, told, why)
 
 
-class Keys:
-    """The keys of a model as sections with Markdown tables."""
-
-    def __init__(self, kind: type[Section], why: dict[str, str], level: int) -> None:
-        self.schema, self.why, self.level = schema(kind), why, level
-
-    def text(self) -> Iterator[str]:
-        """Lines of all sections, the outermost first."""
-        yield from self._section("", self.schema)
-
-    def _section(self, path: str, node: dict[str, Any]) -> Iterator[str]:
-        keys, inside = node["properties"], []
-        plain = [(key, one) for key, one in keys.items() if not self._sections(key, one)]
-        if plain:
-            yield from ("", "| key | type, default | meaning, and why |", "|---|---|---|")
-        for key, one in plain:
-            default = "required" if key in node.get("required", ()) else self._default(one)
-            meaning = self._meaning(f"{path}{key}", one.get("description", ""))
-            yield f"| `{key}` | {self._type(one)}; {default} | {meaning} |"
-        for key, one in keys.items():
-            inside += self._sections(key, one)
-        for name, sub in inside:
-            key = name.split(".")[0].split("[")[0]
-            yield from ("", f"{'#' * self.level} `{path}{name}`", "")
-            own = sub.get("description", "")
-            told = self._meaning(f"{path}{key}", keys[key].get("description", own))
-            yield f"{told} {own}" if "kind" in sub else told
-            yield from self._section(f"{path}{name}.", sub)
-
-    def _sections(self, key: str, node: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-        """Sections that a key holds: itself, those of its names, or of its items."""
-        if "$ref" in node:
-            return [(key, self._followed(node))]
-        for name, held in (
-            (f"{key}.NAME", next(iter(node.get("patternProperties", {"": None}).values()))),
-            (f"{key}.NAME", node.get("additionalProperties")),
-            (f"{key}[]", node.get("items")),
-            (key, node if "oneOf" in node else None),
-        ):
-            if isinstance(held, dict) and ("$ref" in held or "oneOf" in held):
-                kinds = held.get("oneOf", [held])
-                return [
-                    (name, {**self._followed(one), **({"kind": 1} if "oneOf" in held else {})})
-                    for one in kinds
-                ]
-        return []
-
-    def _followed(self, node: dict[str, Any]) -> dict[str, Any]:
-        return self.schema["$defs"][node["$ref"].rpartition("/")[2]]
-
-    def _meaning(self, path: str, meaning: str) -> str:
-        text = f"{meaning[:1].upper()}{meaning[1:].rstrip('.')}."
-        return f"{text} {self.why[path]}" if path in self.why else text
-
-    def _default(self, node: dict[str, Any]) -> str:
-        return f"`{json.dumps(node['default'], ensure_ascii=False)}`"
-
-    def _type(self, node: dict[str, Any]) -> str:
-        """Type and range in words."""
-        if "anyOf" in node:
-            return " or ".join(dict.fromkeys(map(self._type, node["anyOf"])))
-        if "$ref" in node:
-            return "mapping"
-        if "enum" in node or "const" in node:
-            return ", ".join(f"`{one}`" for one in node.get("enum", [node.get("const")]))
-        if node["type"] == "array":
-            return f"list of {self._type(node['items'])}"
-        if node["type"] == "object":
-            return "mapping"
-        low, high = node.get("minimum", node.get("exclusiveMinimum")), node.get("maximum")
-        kind = TYPES.get(node["type"], node["type"])
-        if high is not None:
-            return f"{kind} in {'(' if 'exclusiveMinimum' in node else '['}{low}, {high}]"
-        sign = ">" if "exclusiveMinimum" in node else "≥"
-        return kind if low is None else f"{kind} {sign} {low}"
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def readme(old: str) -> str:
-    """config/README.md: its head, which is written by hand, and all keys."""
-    head, mark, _ = old.partition(MARK)
-    if not mark:
-        raise UserError(f"config/README.md lacks the line {MARK}")
-    why = read_yaml(Path(__file__).with_name("why.yaml"))
-    config = Keys(Config, why, 3).text()
-    domain = Keys(Domain, why, 3).text()
-    lines = [mark, "", "## Keys", *config, "", "## Keys of a domain's file", *domain]
-    return head + "\n".join(lines) + "\n"
+def in_words(node: Node) -> str:
+    """Type and range of a key."""
+    null = " or null" if "null" in node["types"] else ""
+    if choices := node.get("enum") or [one for one in [node.get("const")] if one]:
+        return ", ".join(f"`{one}`" for one in choices) + null
+    types = [one for one in node["types"] if one != "null"]
+    if types == ["array"]:
+        return f"list of {in_words(node['each'])}{null}"
+    low, high = node.get("minimum", node.get("exclusiveMinimum")), node.get("maximum")
+    open_ = "exclusiveMinimum" in node
+    words = " or ".join(WORDS.get(one, one) for one in types)
+    if high is not None:
+        words += f" in {'(' if open_ else '['}{low}, {high}]"
+    elif low is not None:
+        words += f" {'>' if open_ else '≥'} {low}"
+    return words + null
 
 
 def files(root: Path) -> dict[Path, str]:
@@ -131,21 +76,24 @@ def files(root: Path) -> dict[Path, str]:
     for name, kind in (("config", Config), ("domain", Domain)):
         text = json.dumps(schema(kind), indent=1, ensure_ascii=False) + "\n"
         made[root / "workflow" / "schemas" / f"{name}.schema.json"] = text
-    path = root / "config" / "README.md"
-    return made | {path: readme(path.read_text(encoding="utf-8"))}
+    readme = root / "config" / "README.md"
+    why = read_yaml(Path(__file__).with_name("why.yaml"))
+    lines = ["", "## Keys of a configuration", *sections(tree(Config), "", "", why)]
+    lines += ["", "## Keys of a domain's file", *sections(tree(Domain), "", "", {})]
+    head = readme.read_text(encoding="utf-8").partition(MARK)[0]
+    return made | {readme: head + MARK + "\n".join(lines) + "\n"}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Write the files, or check them; 1 where one is not what it must be."""
-    stale = []
+    check, stale = "--check" in arguments, 0
     for path, text in files(PROJECT).items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            stale.append(str(path.relative_to(PROJECT)))
-            if "--check" not in arguments:
+            stale += 1
+            print(f"{path}: {'not what the models say' if check else 'written'}")
+            if not check:
                 path.write_text(text, encoding="utf-8")
-    told = "not what the configuration's models say" if "--check" in arguments else "written"
-    print(f"{', '.join(stale)}: {told}" if stale else "everything is as it must be")
-    return 1 if stale and "--check" in arguments else 0
+    return int(check and stale > 0)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ from trimllm.base.errors import UserError
 from trimllm.data import spec
 from trimllm_paper.config import check
 from trimllm_paper.config.domain import Domain
-from trimllm_paper.config.explain import MISSING, Explainer, at
+from trimllm_paper.config.explain import MISSING, at, explain
 from trimllm_paper.config.models import Config
 from trimllm_paper.config.parts import Section
+from trimllm_paper.config.tree import tree
 
 PROJECT = Path(trimllm_paper.__file__).parents[2]
 COMMAND_LINE = "command line (--config)"
@@ -110,10 +111,9 @@ def validated(kind: type[S], document: Any, where: Where) -> S:
         try:
             return kind.model_validate(document)
         except ValidationError as error:
-            explainer = Explainer(kind.model_json_schema(), document)
-            told = [explainer.explain(one) for one in error.errors(include_url=False)]
-        told.sort(key=lambda one: (not one.unknown, len(one.path), one.wrong_type))
-        texts = [one for one in told if isinstance(one.value, str) and one.convertible]
+            node, errors = tree(kind), error.errors(include_url=False)
+        told = sorted((explain(one, node, document) for one in errors), key=lambda one: one.order)
+        texts = [one for one in told if isinstance(one.value, str) and one.of_type]
         if not any(_read_text(document, one.path, one.value, where) for one in texts):
             first = told[0]
             raise ConfigError(
@@ -171,31 +171,36 @@ def _domain_file(name: str, config: Config, roots: Sequence[Path]) -> Path | Non
     return next((path for path in every if path.is_file()), None)
 
 
+def read_domain(path: Path) -> Domain:
+    """Read and check a domain's file. Raises `ConfigError` for the first mistake in it."""
+    raw = read_yaml(path)
+    domain = validated(Domain, raw, lambda key, value: str(path))
+    for inside, value, problem in spec.problems(raw):
+        raise ConfigError(str(path), inside, MISSING if value is None else value, problem)
+    domain._name, domain._raw = path.stem, raw
+    return domain
+
+
 def _domain(
     name: str, key: list[Any], config: Config, roots: Sequence[Path], where: Where
 ) -> Domain:
-    """Read and check the file of one domain, which `key` of the configuration names."""
+    """The domain that `key` of the configuration names."""
 
-    def refuse(problem: str) -> ConfigError:
+    def refused(problem: str) -> ConfigError:
         return ConfigError(where(key, name), key, name, problem)
 
     path = _domain_file(name, config, roots)
     if path is None:
-        folders = list(dict.fromkeys(str(root / config.domains_folder) for root in roots))
-        known = sorted({file.stem for folder in folders for file in Path(folder).glob("*.yaml")})
-        places = " or ".join(folders)
-        listed = ", ".join(known) or "none"
-        raise refuse(f"unknown domain; no {name}.yaml in {places} (there are: {listed})")
-    raw = read_yaml(path)
-    domain = validated(Domain, raw, lambda path_, value: str(path))
-    for inside, value, problem in spec.problems(raw):
-        raise ConfigError(str(path), inside, MISSING if value is None else value, problem)
+        folders = dict.fromkeys(root / config.domains_folder for root in roots)
+        known = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+        places, listed = " or ".join(map(str, folders)), ", ".join(known) or "none"
+        raise refused(f"unknown domain; no {name}.yaml in {places} (there are: {listed})")
+    domain = read_domain(path)
     if domain.train is None and key[0] == "domains":
-        raise refuse(f"{path} has no training set; it can stand under tables.near only")
+        raise refused(f"{path} has no training set; it can stand under tables.near only")
     for file in domain.files:
         if not os.path.isfile(file):
             unset = re.search(r"\$\{?(\w+)", file)
             why = f": {unset[1]} is not set in the environment" if unset else ""
-            raise refuse(f"{path} reads file {file}, which does not exist{why}")
-    domain._name, domain._raw = name, raw
+            raise refused(f"{path} reads file {file}, which does not exist{why}")
     return domain

@@ -204,9 +204,7 @@ class Compress(Section):
 class Tables(Section):
     """What Tables 3 to 6, 8 and 9 need beside Table 2."""
 
-    models: Unique[Name] | None = key(
-        None, "models of Tables 3 to 6 and 9; null takes all"
-    )
+    models: Unique[Name] | None = key(None, "models of Tables 3 to 6 and 9; null takes all")
     domains: Unique[Name] | None = key(
         None,
         "domains in which Tables 3 and 6 try all of their chains; null takes all",
@@ -216,9 +214,7 @@ class Tables(Section):
         "criteria that Tables 3 and 6 compare",
         min_length=1,
     )
-    rules: Unique[Literal[RULES]] = key(
-        [*RULES], "rules of Sajjad et al. that Table 3 compares"
-    )
+    rules: Unique[Literal[RULES]] = key([*RULES], "rules of Sajjad et al. that Table 3 compares")
     ratios: Unique[Share] = key(
         [1, 0.5, 0.25, 0.125],
         "sparse update ratios that Table 6 compares",

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from trimllm_paper.config.settings import COMMAND_LINE, ConfigError
+from trimllm_paper.config.load import COMMAND_LINE, ConfigError
 from trimllm_paper.integrity import locks
 
 

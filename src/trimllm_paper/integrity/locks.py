@@ -1,13 +1,12 @@
 """Who is writing what: a lock that its holder's death opens, on one machine or across a cluster.
 
-POSIX record locks: the kernel (and the lock service of a network file system) frees them when the
-process that holds them ends, however it ends. A file left behind means nothing by itself.
+The kernel (and the lock service of a network file system) frees such a lock when the process that
+holds it ends, however it ends. A file left behind means nothing by itself.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import socket
@@ -16,33 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout, lock_descriptor
 
 FOLDER = ".at_work"
 """Where a results folder keeps the locks of what is being written into it."""
 # What file systems without locks answer.
 NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-
-
-def _lock(stream: IO[str], wait: bool) -> bool:
-    """Lock an open file; False if another process has it and `wait` is False."""
-    try:
-        fcntl.lockf(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            return False
-        if error.errno not in NO_LOCKS:
-            raise
-        print(f"warning: {stream.name}: this file system has no locks", file=sys.stderr)
-    return True
-
-
-def _is_at(stream: IO[str], path: Path) -> bool:
-    """Whether the open file still stands under its name: holders remove theirs when they end."""
-    try:
-        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 @contextmanager
@@ -57,27 +37,37 @@ def exclusive(path: str | Path, **note: Any) -> Iterator[bool]:
         Whether somebody else held it meanwhile.
     """
     path = Path(path)
-    waited = False
+    # A soft lock, a mere file, would outlive its holder.
+    lock = FileLock(path, fallback_to_soft=False)
+    waited = not _acquired(lock, path, wait=False)
+    if waited:
+        print(f"waiting for {_described(_note(path))}", file=sys.stderr, flush=True)
+        _acquired(lock, path, wait=True)
+    try:
+        path.write_text(json.dumps(note | _self(), sort_keys=True), encoding="utf-8")
+        yield waited
+    finally:
+        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.parent.rmdir()
+        lock.release()
+
+
+def _acquired(lock: FileLock, path: Path, wait: bool) -> bool:
+    """Take a lock; False if another process has it and `wait` is False."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a+", encoding="utf-8")
-        if not _lock(stream, wait=False):
-            if not waited:
-                print(f"waiting for {_described(_note(path))}", file=sys.stderr, flush=True)
-            waited = _lock(stream, wait=True)
-        if _is_at(stream, path):
-            break
-        stream.close()
-    with stream:
-        stream.truncate(0)
-        stream.write(json.dumps(note | _self(), sort_keys=True))
-        stream.flush()
         try:
-            yield waited
-        finally:
-            path.unlink(missing_ok=True)
-            with suppress(OSError):
-                path.parent.rmdir()
+            lock.acquire(blocking=wait)
+        except Timeout:
+            return False
+        except FileNotFoundError:  # the last holder took the empty folder away
+            continue
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            print(f"warning: {path}: this file system has no locks", file=sys.stderr)
+        return True
 
 
 def _self() -> dict[str, Any]:
@@ -100,10 +90,10 @@ def _described(note: dict[str, Any]) -> str:
 
 
 def holders(folder: str | Path) -> list[str]:
-    """Who holds a lock of a folder now, in words."""
+    """Who holds a lock of a folder now, in words; where nothing can be locked, nobody."""
     found = []
     for path in sorted(Path(folder).glob("*")):
-        with suppress(FileNotFoundError), path.open("a+", encoding="utf-8") as stream:
-            if not _lock(stream, wait=False):
+        with suppress(OSError), path.open("r+", encoding="utf-8") as stream:
+            if not lock_descriptor(stream.fileno(), blocking=False):
                 found.append(_described(_note(path)))
     return found

@@ -1,0 +1,270 @@
+"""How much a job takes: one model of memory and one of time, from the size of its model.
+
+Rules reserve by them and refuse by them (`resources`), `make plan` adds them up. Memory is on the
+safe side. Time is operations over a rate that is reached, bytes over a bandwidth, and starts: what
+such jobs took where it was measured, and good to a factor of two elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trimllm_paper import hardware
+
+MIB, GIB = 1 << 20, 1 << 30
+TASKS = ("fetch", "scan", "full_ft", "sparse_ft", "trim", "compress", "evaluate", "measure")
+"""What jobs do with a model."""
+TRAINING = ("full_ft", "sparse_ft", "trim")
+"""Tasks that `compute.processes` share."""
+
+# Memory. Bytes a parameter: float32 weights, gradients, AdamW's two moments.
+WEIGHT, GRADIENT, MOMENTS = 4, 4, 8
+# Python with torch, transformers and lm-eval, and the activations of a small batch; a process that
+# times a model, without these.
+BASE_MIB, TIMED_MIB = 1600, 700
+# A GPU's context, libraries, and what the allocator cannot use.
+OVERHEAD = 2 * GIB
+# Tokens that a model may know, where only its size is given: between LLaMA's and SmolLM's.
+VOCABULARY = 50_000
+# Bytes that training keeps of a block for each token, in multiples of the width: a float32 residual
+# stream and norms, bfloat16 inputs of matrix products, 2.7 times as wide in the MLP; and what a
+# scan holds for each token of its row budget.
+KEPT_FOR_BACKWARD, SCAN_BUFFERS = 80, 40
+# Tokens that a scan in 16 bits holds unless told otherwise; of the longest document of a batch.
+ROW_BUDGET, LONGEST = 32768, 512
+
+# Time. Operations a second: one core in 16 and in 32 bits, a data-centre GPU. All parameters count,
+# embeddings included.
+CORE_16, CORE_32, GPU_RATE = 3.3e11, 7e10, 1.5e14
+# Bytes a second: a core's memory, a GPU's, GPU to GPU (PCIe 4; NVLink is ten times that), a disk
+# with SHA-256 of what passes, and the network outside.
+CORE_MEMORY, GPU_MEMORY, LINK, DISK, DOWNLOAD = 2e10, 1.6e12, 2e10, 8e8, 1e7
+# Bytes a parameter: a pass (weights to 16 bits, then forward and backward); a step of AdamW
+# (weight, gradient and two moments read, weight and moments written).
+PASS_BYTES, STEP_BYTES = 16, 28
+# Seconds: a process until its imports are done; lm-eval and its tasks.
+START, EVALUATION_START = 5.0, 0.8
+# Seconds a parameter of what a compressor does once for each weight; others take the dearest.
+COMPRESSING = {"awq_int4": 2.2e-7, "sparsegpt_2_4": 2.3e-7, "llm_pruner": 5e-8, "llm_int8": 2e-8}
+# Documents and tokens where nobody has said.
+TRAIN, TEST, TOKENS = 10_000, 5_000, 200
+
+
+@dataclass(frozen=True)
+class Memory:
+    """MiB of the host's memory, and bytes on each GPU by what they hold (empty without GPUs)."""
+
+    host_mib: int
+    gpu: Mapping[str, float]
+
+    @property
+    def gpu_gib(self) -> float:
+        """GiB on each GPU."""
+        return sum(self.gpu.values()) / GIB
+
+
+def uses_gpu(config: Any) -> bool:
+    """Whether jobs run on a GPU; drivers are not asked."""
+    return _on_gpu(config.compute)
+
+
+def _on_gpu(compute: Any) -> bool:
+    return compute.device == "cuda" or (compute.device == "auto" and hardware.gpu_count() > 0)
+
+
+def processes(task: str, compute: Any) -> int:
+    """Processes of a job: only training is shared."""
+    return compute.processes if task in TRAINING else 1
+
+
+def shape(model: Any) -> tuple[float, float, float]:
+    """Width of a model's residual stream, parameters of a block, and those outside of the blocks,
+    from its size: 12 width² weights a block, as in LLaMA, and two matrices of a vocabulary."""
+    blocks, tables = 12 * model.blocks, 2 * VOCABULARY
+    width = (math.sqrt(tables**2 + 4 * blocks * model.parameters) - tables) / 2 / blocks
+    return width, 12 * width**2, tables * width
+
+
+def stored_bytes(model: Any) -> int:
+    """Bytes of the stored weights."""
+    return model.parameters * (4 if model.storage_dtype == "float32" else 2)
+
+
+def _share(task: str, config: Any, ratio: float | None) -> float:
+    """Share of the blocks that a task trains."""
+    return 1.0 if task == "full_ft" else ratio or config.main.ratio
+
+
+def memory(
+    task: str, model: Any, config: Any, ratio: float | None = None, compute: Any = None
+) -> Memory:
+    """Memory of a job on a model.
+
+    Args:
+        task: one of `TASKS`.
+        model: one of the configuration's models.
+        ratio: sparse update ratio; None takes the main chain's.
+        compute: on what it runs; None takes the configuration's section.
+    """
+    compute, share = compute or config.compute, _share(task, config, ratio)
+    if task == "measure":  # a process each for the timed and the full one, with 16-bit weights
+        return Memory(2 * (TIMED_MIB + math.ceil(1.2 * 2 * model.parameters / MIB)), {})
+    phases: list[dict[str, float]] = []
+    if task == "compress":  # float32 weights, and what LLM-Pruner keeps of a text for its gradients
+        kept = KEPT_FOR_BACKWARD * shape(model)[0] * model.blocks * config.compress.max_tokens
+        phases.append({"weights": WEIGHT * model.parameters, "activations": kept})
+    if task in ("trim", "scan", "evaluate"):
+        phases.append(_forward_bytes(task, model, config, compute))
+    if task in TRAINING:
+        phases.append(_training_bytes(model, config, share, compute))
+    most = max(phases, key=lambda parts: sum(parts.values()), default={})
+    on_gpu = {**most, "overhead": OVERHEAD} if most and _on_gpu(compute) else {}
+    return Memory(_host_mib(task, model, share, compute), on_gpu)
+
+
+def _host_mib(task: str, model: Any, share: float, compute: Any) -> int:
+    """MiB in the host's memory.
+
+    Loading holds the stored file beside the float32 weights; training adds gradients and moments
+    for what is trained; compressing holds the float32 weights three times (the model, what an
+    engine works on, the yardstick) beside those that a second process loads.
+    """
+    parameters, state = model.parameters, share * (GRADIENT + MOMENTS)
+    (_, block, outside), gpu = shape(model), _on_gpu(compute)
+    count, place = processes(task, compute), compute.weights_on
+    if task == "compress":
+        need = 4.0 * WEIGHT * parameters
+    elif place != "device" and task in ("scan", "evaluate"):
+        need = WEIGHT * (outside + block + (parameters if place == "host" else 0))
+    elif count == 1:
+        trained = state * parameters if task in TRAINING and not gpu else 0.0
+        need = WEIGHT * parameters + max(stored_bytes(model), trained)
+    else:  # what the first writes, shares that are on no GPU, layers gathered in each process
+        need = stored_bytes(model) + count * WEIGHT * (outside + 2 * block)
+        need += parameters * (WEIGHT + state) if compute.offload or not gpu else 0
+        scanned = task == "trim" and (place == "host" or (place == "device" and not gpu))
+        need += count * WEIGHT * parameters if scanned else 0
+    return count * BASE_MIB + math.ceil(need / MIB)
+
+
+def _training_bytes(model: Any, config: Any, share: float, compute: Any) -> dict[str, float]:
+    """Bytes on each GPU while a pass trains: trained weights and what is outside the blocks rest in
+    float32, frozen blocks in 16 bits."""
+    (width, block, outside), count = shape(model), compute.processes
+    trained = share * max(0.0, model.parameters - outside)
+    frozen = max(0.0, model.parameters - outside) - trained
+    held = {
+        "weights": WEIGHT * (trained + outside) + 2 * frozen,
+        "gradients and moments": (GRADIENT + MOMENTS) * trained,
+    }
+    rows = math.ceil(config.finetune.batch_size / count)
+    passing = {"activations": KEPT_FOR_BACKWARD * width * model.blocks * rows * LONGEST}
+    if count > 1:
+        held = {name: 0 if compute.offload else size / count for name, size in held.items()}
+        # The layer that runs and the next one in 16 bits; a gradient in 16 bits and in float32.
+        passing["gathered"] = block * (2 * 2 + 2 + 4) + WEIGHT * outside
+    return held | passing
+
+
+def _forward_bytes(task: str, model: Any, config: Any, compute: Any) -> dict[str, float]:
+    """Bytes on each GPU during a scan or an evaluation in 16 bits. One process that trims and keeps
+    its weights on the device scans a rounded copy of them."""
+    (width, block, outside), there = shape(model), float(model.parameters)
+    if compute.weights_on != "device":
+        there = outside + 2 * block
+    elif task == "trim" and compute.processes == 1:
+        there *= 1 + WEIGHT / 2
+    tokens = config.evaluate.batch_tokens if task == "evaluate" else None
+    tokens = tokens or config.trim.row_budget or ROW_BUDGET
+    return {"weights": 2 * there, "streams": SCAN_BUFFERS * width * tokens}
+
+
+def seconds(task: str, model: Any, config: Any, **options: Any) -> float:
+    """Seconds that a job is expected to take; options as in `spent`."""
+    return sum(spent(task, model, config, **options).values())
+
+
+def spent(
+    task: str,
+    model: Any,
+    config: Any,
+    *,
+    ratio: float | None = None,
+    kept: float = 1.0,
+    expected: Any = None,
+    prepared: int | None = None,
+    tests: int = 1,
+    compressor: str | None = None,
+) -> dict[str, float]:
+    """Seconds of a job by what it does; "start" is what passes before the clock of its provenance.
+
+    A token takes 2 operations a parameter forward, 2 back through activations and 2 for what is
+    trained; a scan of N units 2 · N / 2.
+
+    Args:
+        ratio: share of the blocks that are trained; None takes the main chain's.
+        kept: share of the units that the model has left.
+        expected: `train` and `test`, documents of the domain; `tokens`, of one of them. What the
+            configuration limits is limited.
+        prepared: training documents of the domain, where somebody has counted.
+        tests: tasks of an evaluation.
+    """
+    if task == "measure":
+        return _measuring(model, config)
+    finetune, trim, share = config.finetune, config.trim, _share(task, config, ratio)
+    count = processes(task, config.compute)
+    parameters, stored = kept * model.parameters, kept * stored_bytes(model)
+    rate, bandwidth = _rates(config, config.compute)
+    each = 2 * parameters * (getattr(expected, "tokens", None) or TOKENS) / rate  # a document
+    found = {"start": START, "load": stored / DISK}
+    if task == "fetch":
+        found["fetch"] = stored / DOWNLOAD
+    if task in ("scan", "trim"):
+        found["scan"] = trim.calibration_documents * each * model.blocks * kept
+    if task in TRAINING:
+        limit, epochs = finetune.documents, finetune.epochs
+        if task == "trim":
+            limit, epochs = trim.documents, 1
+        known = prepared or getattr(expected, "train", None) or TRAIN
+        documents = epochs * min(limit or known, known)
+        passes = math.ceil(documents / finetune.batch_size)
+        moved = PASS_BYTES + share * STEP_BYTES / finetune.gradient_accumulation
+        found["train"] = documents * each * (2 + share) / count
+        found["update"] = passes * parameters * moved / bandwidth
+        if count > 1 and uses_gpu(config):  # 16-bit weights to all, forward and backward
+            found["gather"] = passes * 2 * 2 * parameters / LINK
+    if task == "evaluate":
+        known, limit = getattr(expected, "test", None) or TEST, config.evaluate.documents
+        found["evaluate"] = EVALUATION_START + min(tests * limit if limit else known, known) * each
+    if task == "compress":
+        dearest = max(COMPRESSING.values())
+        found["compress"] = parameters * COMPRESSING.get(compressor or "", dearest)
+        # Two processes more load a checkpoint and measure its loss: what was made, the yardstick.
+        proof = START + stored / DISK + config.compress.held_back_documents * each
+        found["proof"] = 2 * proof
+    if task not in ("scan", "evaluate"):
+        found["save"] = stored / DISK
+    return found
+
+
+def _measuring(model: Any, config: Any) -> dict[str, float]:
+    """Seconds for timing a model beside the full one; decoding reads all weights for each token."""
+    asked, twice = config.throughput, 2 * 2 * model.parameters
+    rate, bandwidth = _rates(config, asked)
+    tokens = (asked.repeats + 1) * asked.generate
+    prompts = (asked.prefills + 1) * (asked.tokens - asked.generate)
+    found = {"start": 2 * START, "load": twice / DISK}
+    return found | {"decode": twice * tokens / bandwidth, "prompt": twice * prompts / rate}
+
+
+def _rates(config: Any, section: Any) -> tuple[float, float]:
+    """Operations and bytes a second of a GPU, or of the threads of a section."""
+    if uses_gpu(config):
+        return GPU_RATE, GPU_MEMORY
+    threads = section.threads or os.cpu_count() or 1
+    in_16 = section.dtype != "float32" and hardware.core_has_16_bits()
+    return threads * (CORE_16 if in_16 else CORE_32), threads * CORE_MEMORY

@@ -1,0 +1,89 @@
+"""Where a number comes from: code, libraries, machine, time and memory of the run that made it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from trimllm.base.machine import hardware, peak_rss_bytes, versions
+
+ROOT = Path(__file__).parents[3]
+# What of a checkout is code: figures and kept results are not, a run draws over them.
+CODE = ("Snakefile", "config", "src", "workflow")
+
+
+def config_hash(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of everything that a result depends on beside its inputs, hexadecimal."""
+    text = json.dumps(dict(settings), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def recorded(path: str | Path) -> dict[str, Any]:
+    """The provenance that a JSON result or a manifest carries; empty where it has none."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    found = content.get("provenance") if isinstance(content, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+@cache
+def git_commit() -> str | None:
+    """Commit of the checkout that this lies in, with "-dirty" after changes to its code."""
+    git = ["git", "-C", str(ROOT)]
+    code = [f":/{name}" for name in CODE]
+    changes = [*git, "status", "--porcelain", "--untracked-files=no", "--", *code]
+    try:
+        commit, changed = (
+            subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+            for command in ([*git, "rev-parse", "HEAD"], changes)
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.strip() + ("-dirty" if changed.strip() else "")
+
+
+class Run:
+    """Times a piece of work; `record` gives its provenance as a JSON object.
+
+    Args:
+        code_hash: of the code that does it.
+
+    >>> with Run("0" * 64) as run:
+    ...     pass
+    >>> sorted(run.record(seed=0))[:3]
+    ['code_hash', 'git_commit', 'hardware']
+    """
+
+    def __init__(self, code_hash: str) -> None:
+        self.code_hash = code_hash
+
+    def __enter__(self) -> Run:
+        self.started = datetime.now(UTC)
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds = time.perf_counter() - self._start
+
+    def record(self, **extra: Any) -> dict[str, Any]:
+        """Provenance of the work so far, with whatever the caller knows (seed, config hash)."""
+        seconds = getattr(self, "seconds", time.perf_counter() - self._start)
+        return {
+            "started": self.started.isoformat(timespec="seconds"),
+            "wall_seconds": round(seconds, 3),
+            "peak_rss_bytes": peak_rss_bytes(),
+            "hardware": hardware(),
+            "versions": versions(),
+            "git_commit": git_commit(),
+            "code_hash": self.code_hash,
+            **extra,
+        }

@@ -1,0 +1,63 @@
+"""The schemas and config/README.md are what the models say, and every key is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from trimllm.units import supported_families
+from trimllm_paper.config import document, models, read_yaml
+from trimllm_paper.config.domain import Domain
+
+ROOT = Path(__file__).parents[3]
+WHY = Path(models.__file__).with_name("why.yaml")
+
+
+def keys(node: dict[str, Any], root: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Path and schema of every key."""
+    if "$ref" in node:
+        node = root["$defs"][node["$ref"].rpartition("/")[2]]
+    held = [*node.get("patternProperties", {}).values(), node.get("additionalProperties")]
+    for inside in held:
+        if isinstance(inside, dict):
+            yield from keys(inside, root, f"{path}NAME.")
+    for kind in node.get("oneOf", []):
+        yield from keys(kind, root, path)
+    for name, one in node.get("properties", {}).items():
+        yield f"{path}{name}", one
+        yield from keys(one, root, f"{path}{name}.")
+
+
+@pytest.mark.parametrize("path", document.files(ROOT), ids=lambda path: path.name)
+def test_what_is_committed_is_what_the_models_say(path: Path) -> None:
+    text = document.files(ROOT)[path]
+    assert path.read_text() == text, "run python -m trimllm_paper.config.document"
+
+
+@pytest.mark.parametrize("kind", [models.Config, Domain])
+def test_every_key_has_a_meaning(kind: type) -> None:
+    schema = document.schema(kind)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    nameless = [path for path, one in keys(schema, schema) if not one.get("description")]
+    assert not nameless
+
+
+def test_every_reason_belongs_to_a_key() -> None:
+    schema = document.schema(models.Config)
+    assert not read_yaml(WHY).keys() - {path for path, _ in keys(schema, schema)}
+
+
+def test_every_key_stands_in_the_default_file() -> None:
+    default = (ROOT / "config/config.yaml").read_text()
+    schema = document.schema(models.Config)
+    told_otherwise = ("hub", "revision", "directory", "tag")
+    missing = [path for path, _ in keys(schema, schema) if f"{path.split('.')[-1]}:" not in default]
+    assert not [path for path in missing if path.split(".")[-1] not in told_otherwise]
+
+
+def test_families_are_those_with_an_adapter() -> None:
+    assert set(models.FAMILIES) == set(supported_families())

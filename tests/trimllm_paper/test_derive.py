@@ -1,0 +1,275 @@
+"""Numbers made of others: accuracies pooled by documents, what went by a tie, costs, durations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from chain_files import epoch, every_unit, plain_chain, write_chain, write_training
+from evaluation_files import Evaluations
+from hypothesis import given
+from hypothesis import strategies as st
+from timing_files import TimingFiles
+
+from trimllm.base.intervals import wilson
+from trimllm_paper import derive
+from trimllm_paper.derive import KINDS, Chain, accuracy, chains, checkpoints, durations, nearest
+from trimllm_paper.frame import Frame
+
+
+def only_chain(paths: list[Path]) -> Chain:
+    (found,) = chains(Frame.of(epochs=paths))
+    return found
+
+
+# ---- accuracies
+
+
+def test_a_column_of_several_tasks_is_weighted_by_documents(evaluations: Evaluations) -> None:
+    evaluations.add("full_ft", 80, task="a", n=300)
+    evaluations.add("full_ft", 40, task="b", n=100)
+    found = accuracy(Frame.of(evaluations.paths), "tiny", "sciq", "full_ft", ["a", "b"])
+    assert found.percent == pytest.approx((300 * 80 + 100 * 40) / 400)
+    assert (found.n, found.right) == (400, 280)
+    assert found.ci95 == wilson(280, 400)
+    assert found.chance == pytest.approx(25)
+    assert [Path(source).name for source in found.sources] == ["a.json", "b.json"]
+
+
+def test_a_column_with_a_missing_task_is_missing(evaluations: Evaluations) -> None:
+    evaluations.add("full_ft", 80, task="a")
+    results = Frame.of(evaluations.paths)
+    assert accuracy(results, "tiny", "sciq", "full_ft", ["a", "b"]) is None
+    assert accuracy(results, "tiny", "piqa", "full_ft") is None
+    assert accuracy(results, "tiny", "sciq", "full_ft").n == 200
+
+
+def test_seeds_are_pooled_where_each_has_every_task(tmp_path: Path) -> None:
+    """The third seed lacks a task; the seeds' checkpoints kept other units."""
+    paths = []
+    for seed, kept in ((0, 30), (1, 27), (2, 60)):
+        one = Evaluations(tmp_path / str(seed))
+        one.add("full_ft", 60 + 10 * seed, task="a", seed=seed, kept=kept, weight_bytes=10**8)
+        if seed < 2:
+            one.add("full_ft", 80, task="b", seed=seed, kept=kept, weight_bytes=2 * 10**8)
+        paths += one.paths
+    found = accuracy(Frame.of(paths), "tiny", "sciq", "full_ft", ["b", "a"])
+    assert [(task.seed, task.task) for task in found.tasks] == [
+        *((0, "b"), (0, "a"), (1, "b"), (1, "a")),
+    ]
+    assert found.by_seed == {0: 70, 1: 75} and found.deviation == pytest.approx(12.5**0.5)
+    assert found.kept_percent == 47.5 and found.megabytes == 200
+    assert found.bytes_percent == pytest.approx(100 * 2 / 2.69)
+    alone = accuracy(Frame.of(paths), "tiny", "sciq", "full_ft", ["a"])
+    assert list(alone.by_seed.values()) == [60, 70, 80] and alone.deviation == 10
+
+
+def test_what_is_not_known_of_all_is_not_known(evaluations: Evaluations) -> None:
+    evaluations.add("full_ft", 80, task="a", chance=None, stand_in="One")
+    evaluations.add("full_ft", 80, task="b", stand_in="Two")
+    found = accuracy(Frame.of(evaluations.paths), "tiny", "sciq", "full_ft")
+    assert found.chance is None and found.stand_in == "One; Two" and found.deviation is None
+
+
+def test_differences_are_paired_only_on_the_same_documents(evaluations: Evaluations) -> None:
+    evaluations.add("pretrained", 50)
+    evaluations.add("full_ft", 75)
+    evaluations.add("sparse_ft", 75, documents="others")
+    results = Frame.of(evaluations.paths)
+    base, full, sparse = (
+        accuracy(results, "tiny", "sciq", recipe)
+        for recipe in ("pretrained", "full_ft", "sparse_ft")
+    )
+    assert full.minus(base).paired and not sparse.minus(base).paired
+    assert full.minus(base).points == sparse.minus(base).points == pytest.approx(25)
+
+
+def test_a_kept_fraction_finds_its_checkpoint(evaluations: Evaluations) -> None:
+    for dropped in (30, 36):
+        evaluations.add(f"trim_paper/drop_{dropped}", 60, kept=60 - dropped)
+        evaluations.add(f"trim_paper/drop_{dropped}+awq_int4", 60, kept=60 - dropped)
+        evaluations.add(f"trim_both_r0.5/drop_{dropped}", 60, kept=60 - dropped)
+    results = Frame.of(evaluations.paths)
+
+    def recipe(kept: float, name: str = "paper") -> str | None:
+        return nearest(results, "tiny", "sciq", name, kept)
+
+    assert recipe(50) == "trim_paper/drop_30"
+    assert recipe(40) == "trim_paper/drop_36"
+    assert recipe(41) == "trim_paper/drop_36"  # 24.6 units: the next whole number
+    assert recipe(45) is None  # nobody trimmed to 27 units
+    assert recipe(30) is None  # one step away: another checkpoint, not this one
+    assert recipe(50, "both_r0.5") == "trim_both_r0.5/drop_30"
+    assert recipe(50, "ours") is None
+
+
+def test_of_two_equally_near_the_larger_is_meant(evaluations: Evaluations) -> None:
+    for dropped in (32, 33):
+        evaluations.add(f"trim_paper/drop_{dropped}", 60, kept=64 - dropped, units_total=64)
+    results = Frame.of(evaluations.paths)
+    assert nearest(results, "tiny", "sciq", "paper", 100 * 31.5 / 64) == "trim_paper/drop_32"
+
+
+def test_checkpoints_come_in_order_and_compressed_ones_apart(evaluations: Evaluations) -> None:
+    evaluations.add_domain("sciq")
+    evaluations.add("trim_paper/drop_30+awq_int4", 60, kept=30)
+    evaluations.add("trim_both_r0.5/drop_30", 60, kept=30)
+    results = Frame.of(evaluations.paths)
+    found = checkpoints(results, "tiny", "sciq", "paper", ["sciq"])
+    assert [(dropped, column.percent) for dropped, column in found] == [
+        (30, 70),
+        (36, 60),
+        (42, 52),
+    ]
+    found = checkpoints(results, "tiny", "sciq", "paper", ["sciq"], "awq_int4")
+    assert [(dropped, column.percent) for dropped, column in found] == [(30, 60)]
+    assert checkpoints(results, "tiny", "sciq", "paper", ["another"]) == []
+
+
+# ---- throughput
+
+
+def test_timings_by_kept_fraction(timings: TimingFiles) -> None:
+    timings.add_machine()
+    results = Frame.of(throughput=timings.paths)
+
+    def found(kept: float, compressor: str | None = None, hardware: str = "cpu-mine") -> list[str]:
+        return list(derive.trimmed_timings(results, hardware, "random-llama-1b", kept, compressor))
+
+    assert found(50) == ["chain", "half"]
+    # 18 of 44 units are 40.9%
+    assert found(40) == ["half"] and found(30) == []
+    assert found(50, "awq_int4") == ["half"] and found(50, hardware="h100") == []
+
+
+# ---- chains
+
+
+def test_drops_are_those_of_whole_epochs(tmp_path: Path) -> None:
+    chain = only_chain(write_chain(tmp_path, plain_chain()))
+    said = (chain.results, chain.model, chain.domain, chain.name, chain.criterion, chain.ratio)
+    assert said == (str(tmp_path), "tiny", "sciq", "paper", "both", 0.25)
+    assert (chain.step, chain.seed, chain.blocks, len(chain.sources)) == (2, 0, 4, 3)
+    assert len(chain.dropped()) == 4
+    assert chain.dropped(at_most=3) == chain.dropped(at_most=2) == [(0, "mlp"), (1, "mlp")]
+
+
+def test_chains_are_found_by_what_they_are(tmp_path: Path) -> None:
+    paths = write_chain(tmp_path, plain_chain())
+    paths += write_chain(tmp_path, plain_chain("likelihood"), name="ours")
+    paths += write_chain(tmp_path, plain_chain(), model="other")
+    paths += write_chain(tmp_path / "again", plain_chain(), seed=1)
+    results = Frame.of(epochs=paths)
+    assert len(chains(results)) == 4
+    assert [one.seed for one in chains(results, model="tiny", name="paper")] == [1, 0]
+    assert [one.criterion for one in chains(results, name="ours")] == ["likelihood"]
+    assert chains(results, domain="piqa") == []
+
+
+def test_a_clear_choice_is_no_tie(tmp_path: Path) -> None:
+    counts = only_chain(write_chain(tmp_path, plain_chain())).counts()
+    assert counts.clear == {"attention": 2, "mlp": 2} and counts.tied == dict.fromkeys(KINDS, 0)
+
+
+def test_a_tie_is_one_where_equals_stayed(tmp_path: Path) -> None:
+    """One unit is clearly best; the second is one of four equals, three of them attention."""
+    scores = every_unit(mlp0=9, attention1=7, attention2=7, attention3=7, mlp3=7)
+    paths = write_chain(tmp_path, [epoch(0, [(0, "mlp"), (3, "mlp")], scores)])
+    counts = only_chain(paths).counts()
+    assert counts.clear == {"attention": 0, "mlp": 1}
+    assert counts.tied == {"attention": 0, "mlp": 1}
+    assert counts.even == {"attention": 0.75, "mlp": 0.25}
+    assert counts.total("mlp") == 2
+
+
+def test_by_another_criterion_other_scores_tie(tmp_path: Path) -> None:
+    """Equal accuracies, unequal norms: no tie for the norm. Units without a score are none."""
+    scores = every_unit()
+    one = epoch(0, [(3, "mlp")], scores, criterion="activation_norm")
+    for unit in one["scan"]["units"]:
+        unit["norm"] += unit["kind"] == "mlp"
+    del one["scan"]["units"][0]["norm"]
+    counts = only_chain(write_chain(tmp_path, [one], name="activation_norm_r0.25")).counts()
+    assert counts.clear["mlp"] == 1 and counts.tied["mlp"] == 0
+
+
+@given(st.lists(st.integers(0, 10), min_size=8, max_size=8), st.integers(1, 7))
+def test_every_drop_is_counted_once(tmp_path_factory, correct: list[int], drops: int) -> None:
+    scores = dict(zip(every_unit(), correct, strict=True))
+    best = sorted(scores, key=lambda unit: -scores[unit])[:drops]
+    paths = write_chain(tmp_path_factory.mktemp("chain"), [epoch(0, best, scores)])
+    counts = only_chain(paths).counts()
+    assert counts.total("attention") + counts.total("mlp") == drops
+    assert sum(counts.even.values()) == pytest.approx(sum(counts.tied.values()))
+    # Drawn by lot or not, a tie has no part in what is strictly better than the last one dropped.
+    bar = scores[best[-1]]
+    assert sum(counts.clear.values()) >= sum(scores[unit] > bar for unit in best)
+
+
+# ---- costs
+
+
+def test_the_papers_numbers() -> None:
+    assert derive.SPARSE_FACTOR * derive.progressive(64, 32, 2) == pytest.approx(7.35)
+    assert derive.progressive(64, 32, 1) == pytest.approx((64 * 32 - 31 * 32 / 2) / 64)
+
+
+@given(st.integers(2, 100), st.integers(1, 6), st.data())
+def test_cost_is_what_a_simulated_run_trains(units: int, step: int, data: st.DataObject) -> None:
+    epochs = data.draw(st.integers(0, (units - 1) // step))
+    left, trained = units, 0
+    for _ in range(epochs):
+        trained += left
+        left -= step
+    assert derive.progressive(units, epochs * step, step) == pytest.approx(trained / units)
+
+
+@pytest.mark.parametrize("dropped, step", [(3, 2), (64, 2), (-2, 2)])
+def test_impossible_drops_are_refused(dropped: int, step: int) -> None:
+    with pytest.raises(ValueError, match="cannot go"):
+        derive.progressive(64, dropped, step)
+
+
+def test_measured_cost(tmp_path: Path) -> None:
+    """Full: 0.04 s a token, sparse 0.03; the chain's epochs 0.02 each, their scans half of that."""
+    epochs = write_chain(tmp_path, plain_chain())
+    sparse = write_training(tmp_path, "sparse_ft", 3.0)
+    full = write_training(tmp_path, "full_ft", 4.0)
+    results = Frame.of(epochs=epochs, trainings=[full, sparse])
+    found = derive.cost(results, chains(results)[0])
+    assert found.dropped_percent == (0, 25, 50)
+    assert found.training == pytest.approx((0.5, 1.0, 1.5))
+    assert found.with_scans == pytest.approx((0.75, 1.5, 2.25))
+    assert (found.sparse_factor, found.factor) == pytest.approx((0.75, 0.5))
+    without = Frame.of(epochs=epochs, trainings=[full])
+    assert derive.cost(without, chains(without)[0]).sparse_factor is None
+
+
+def test_a_domain_without_full_fine_tuning_has_no_cost(tmp_path: Path) -> None:
+    """Full fine-tuning of another domain, or of another seed's folder, is no measure of it."""
+    results = Frame.of(
+        epochs=write_chain(tmp_path / "a", plain_chain()),
+        trainings=[
+            write_training(tmp_path / "a", "sparse_ft", 3.0),
+            write_training(tmp_path / "a", "full_ft", 3.0, domain="piqa"),
+            write_training(tmp_path / "b", "full_ft", 3.0),
+        ],
+    )
+    assert derive.cost(results, chains(results)[0]) is None
+
+
+def test_durations(tmp_path: Path) -> None:
+    results = Frame.of(
+        epochs=write_chain(tmp_path, plain_chain()),
+        trainings=[write_training(tmp_path, "full_ft", 4.0)],
+    )
+    (full,) = durations(results, "tiny", "sciq", "full_ft")
+    assert (full.train, full.scan, full.documents) == ((4.0, 4.0), (0.0, 0.0), 8)
+    assert full.seconds(1) == 4 and full.seconds(5) == 20
+    assert full.told(2) == "2 epochs measured"
+    assert full.told(5) == "2 epochs measured, their mean times 5"
+    (chain,) = durations(results, "tiny", "sciq", "paper")
+    assert (chain.train, chain.scan, chain.documents) == ((2.0,) * 3, (1.0,) * 3, 8)
+    # A chain gets shorter: what was not run is not known.
+    assert chain.seconds(2, "scan") == 2 and chain.seconds(4) is None
+    assert durations(results, "tiny", "piqa", "full_ft") == []

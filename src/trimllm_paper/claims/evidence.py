@@ -84,7 +84,7 @@ class Evidence:
         for name, one in recipes.items():
             if one.criterion == criterion and ratio in (None, one.ratio):
                 return name
-        main = recipes[self.context.main]
+        main = self.context.main
         keys = {"criterion": criterion, "ratio": ratio or main.ratio, "step": main.step}
         return next(iter(where(self.frame.evaluations, **keys).name), "")
 

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from trimllm_paper.layout import Chain
+from trimllm_paper.context import Shown
 
 Look = dict[str, Any]
 """What matplotlib takes: label, color, marker, linestyle, linewidth."""
@@ -36,7 +36,7 @@ HEAT: str = _STYLE["heat"]
 SCORES: dict[str, dict[str, str]] = _STYLE["scores"]
 
 
-def looks(recipes: Mapping[str, Chain]) -> dict[str, Look]:
+def looks(recipes: Mapping[str, Shown]) -> dict[str, Look]:
     """Recipe -> its look and what legends call it. Both hang on its criterion.
 
     A further recipe by the same criterion has its own name beside it and another look.

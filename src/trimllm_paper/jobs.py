@@ -49,7 +49,7 @@ class Jobs:
     @cached_property
     def device(self) -> str:
         """Where jobs run."""
-        return "cuda" if uses_gpu(self.config.compute) else "cpu"
+        return "cuda" if uses_gpu(self.config) else "cpu"
 
     # ---- chains --------------------------------------------------------------------------------
 
@@ -222,7 +222,7 @@ class Jobs:
     def _fine_tune(self, place: tuple[str, str, Recipe], ratio: float | None, files: Files) -> Job:
         arguments = {
             "epochs": self.config.finetune.epochs,
-            "documents_per_epoch": self.config.finetune.documents,
+            "documents": self.config.finetune.documents,
             "ratio": ratio,
             "criterion": FINE_TUNE_CRITERION,
         }
@@ -232,9 +232,9 @@ class Jobs:
         """A dropping by rule, trained as long as the main chain takes to as many drops."""
         arguments = {
             "rule": by,
-            "drops": int(drop),
+            "dropped": int(drop),
             "epochs": 1 + -(-int(drop) // self.config.main.step),
-            "documents_per_epoch": self.config.trim.documents,
+            "documents": self.config.trim.documents,
             "ratio": self.config.main.ratio,
         }
         files = self.checkpoint(model, "base", PRETRAINED)
@@ -254,7 +254,7 @@ class Jobs:
             "step": step,
             "until": self.end(model, name),
             "start": int(drop) // step,
-            "documents_per_epoch": trim.documents,
+            "documents": trim.documents,
             "eliminate": trim.eliminate,
             "row_budget": trim.row_budget,
             "scanned": AUTHORS_DOCUMENTS if name == AUTHORS else None,

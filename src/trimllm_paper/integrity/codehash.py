@@ -28,7 +28,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "fetch_model": ("trimllm_paper.fetch.models", *CHECKPOINTS),
     "prepare": ("trimllm.data",),
     "scan": ("trimllm.scan", *CHECKPOINTS),
-    "train": ("trimllm.train", "trimllm.train.worker", "trimllm.trim", *CHECKPOINTS),
+    "train": ("trimllm.train", "trimllm.train.__main__", "trimllm.trim", *CHECKPOINTS),
     "compress": ("trimllm.compress.run", "trimllm/compress/workers/*.py", *CHECKPOINTS),
     "evaluate": ("trimllm.evaluate", *CHECKPOINTS),
     "throughput": ("trimllm.throughput.session", "trimllm.throughput.worker", *CHECKPOINTS),

@@ -123,7 +123,7 @@ class FinishedJob:
 
 
 def test_another_checkpoint_or_other_documents_are_noticed(tmp_path: Path) -> None:
-    from trimllm.base.machine import config_hash
+    from trimllm_paper.integrity.provenance import config_hash
 
     manifest, report = tmp_path / "manifest.json", tmp_path / "report.json"
     files.write_json(manifest, {"files": {}})

@@ -76,19 +76,15 @@ def _recipes(config: Config) -> Iterator[Problem]:
         if name in (*names.RULES, names.AUTHORS):
             yield ["recipes", name], dict(entry), "a reserved name; call the recipe otherwise"
         elif derived and (name, entry.step) != (own, config.main.step):
-            problem = (
-                "the name that Tables 3 and 6 give to a chain with other keys; call it otherwise"
-            )
-            yield ["recipes", name], dict(entry), problem
+            problem = "a name that Tables 3 and 6 give to a chain with other keys"
+            yield ["recipes", name], dict(entry), f"{problem}; call the recipe otherwise"
         elif (first := recipe.variant_name(recipes, *dict(entry).values())) != name:
             yield ["recipes", name], dict(entry), f"the same chain as recipes.{first}"
     for index, criterion in enumerate(config.tables.criteria):
         for ratio in config.tables.ratios:
             name = recipe.variant_name(recipes, criterion, ratio, config.main.step)
             if not re.fullmatch(recipe.NAME, name):
-                problem = (
-                    f"its chain with ratio {ratio:g} needs a name: make it an entry of `recipes`"
-                )
+                problem = f"its chain with ratio {ratio:g} must be an entry of `recipes`"
                 yield ["tables", "criteria", index], criterion, problem
 
 
@@ -128,8 +124,8 @@ def _source(name: str, model: Model, config: Config) -> Iterator[Problem]:
         return
     file = Path(source.directory) / "config.json"
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stored = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         problem = "no checkpoint: config.json is missing or no JSON"
         yield [*at, "source", "directory"], source.directory, problem
         return
@@ -151,10 +147,9 @@ def _kept(name: str, model: Model, config: Config) -> Iterator[Problem]:
                 epochs = math.floor(units * (1 - kept / 100) / step)
                 near = [e * step for e in (epochs, epochs + 1) if e * step < units]
                 offers = ", ".join(f"{100 * (units - d) / units:.4g} ({d} drops)" for d in near)
-                problem = (
-                    f"not reachable for {name} ({units} units) with recipes.{entry}.step = {step}"
-                )
-                yield ["trim", "kept_percent", index], kept, f"{problem}; nearest: {offers}"
+                chain = f"{name} ({units} units) with recipes.{entry}.step = {step}"
+                problem = f"not reachable for {chain}; nearest: {offers}"
+                yield ["trim", "kept_percent", index], kept, problem
 
 
 def _tables(config: Config) -> Iterator[Problem]:
@@ -183,9 +178,7 @@ def _tables(config: Config) -> Iterator[Problem]:
         chain = max(drops_for(one, units, step) or 0 for one in kept)
         reached = 0 if deepest is None else drops_for(deepest, units, step)
         if reached is None or reached > chain:
-            problem = (
-                f"no checkpoint of {name}: its chain drops {step} units an epoch, {chain} in all"
-            )
-            yield [*at, "smallest_percent"], deepest, problem
+            drops = f"its chain drops {step} units an epoch, {chain} in all"
+            yield [*at, "smallest_percent"], deepest, f"no checkpoint of {name}: {drops}"
     if tables.cross_percent not in (None, *kept):
         yield [*at, "cross_percent"], tables.cross_percent, "not among trim.kept_percent"

@@ -125,7 +125,9 @@ class Finetune(Section):
     """How every recipe is trained."""
 
     epochs: Count = key(2, "number of epochs of full_ft and sparse_ft")
-    documents: Count | None = key(None, "number of documents an epoch of these two; null: all")
+    documents: Count | None = key(
+        None, "number of documents an epoch of full_ft and sparse_ft; null takes all"
+    )
     batch_size: Count = key(8, "number of documents in one pass, forward and backward")
     gradient_accumulation: Count = key(1, "number of passes to one optimizer step")
     weight_decay: float = key(0.0, "weight decay of AdamW", ge=0)
@@ -178,8 +180,8 @@ class Compress(Section):
 class Tables(Section):
     """What Tables 3 to 6, 8 and 9 need beside Table 2."""
 
-    models: Unique[Name] | None = key(None, "models of Tables 3 to 6 and 9; null: all")
-    domains: Unique[Name] | None = key(None, "domains that Tables 3 and 6 try; null: all")
+    models: Unique[Name] | None = key(None, "models of Tables 3 to 6 and 9; null takes all")
+    domains: Unique[Name] | None = key(None, "domains that Tables 3 and 6 try; null takes all")
     criteria: Some[Criterion] = key(
         ["calibration", "activation_norm", "both", "likelihood"],
         "criteria that Tables 3 and 6 compare",

@@ -83,7 +83,9 @@ def test_texts_of_the_command_line_become_numbers() -> None:
         tables={"smallest_percent": "null"},
         throughput={"patterns": {"mine": "0.4"}, "domain": "null", "compiled": "true"},
         compress={"group_size": "32"},
+        models={MODEL: {"learning_rate": "1e-4"}},
     )
+    assert config.models[MODEL].learning_rate == 1e-4
     assert config.recipes["paper"].ratio == 0.5 and config.recipes["paper"].step == 15
     assert config.throughput.patterns == {"mine": 0.4}
     assert config.throughput.domain is None and config.throughput.compiled is True
@@ -157,7 +159,7 @@ def test_texts_of_the_command_line_become_numbers() -> None:
         ({"recipes": {"authors": {"criterion": "both"}}}, "recipes.authors = .*a reserved name"),
         (
             {"recipes": {"both_r0.5": {"criterion": "both", "ratio": 0.25}}},
-            "recipes.both_r0.5 = .*: the name that Tables 3 and 6 give to a chain with other keys",
+            "recipes.both_r0.5 = .*: a name that Tables 3 and 6 give to a chain with other keys",
         ),
         (
             {"recipes": {"again": {"criterion": "both", "step": 15}}},
@@ -171,7 +173,7 @@ def test_texts_of_the_command_line_become_numbers() -> None:
         ({"tables": {"cross_percent": 40}}, "cross_percent = 40: not among trim.kept_percent"),
         (
             {"tables": {"criteria": ["mine.criteria:Best"]}},
-            "tables.criteria.0 = .*: its chain with ratio 0.25 needs a name: make it",
+            "tables.criteria.0 = .*: its chain with ratio 0.25 must be an entry",
         ),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",

@@ -47,7 +47,7 @@ CORE_MEMORY, GPU_MEMORY, LINK, DISK, DOWNLOAD = 2e10, 1.6e12, 2e10, 8e8, 1e7
 # (weight, gradient and two moments read, weight and moments written).
 PASS_BYTES, STEP_BYTES = 16, 28
 # Seconds: a process until its imports are done; lm-eval and its tasks.
-START, EVALUATION_START = 5.0, 0.8
+START, EVALUATION_START = 4.0, 0.8
 # Seconds a parameter of what a compressor does once for each weight; others take the dearest.
 COMPRESSING = {"awq_int4": 2.2e-7, "sparsegpt_2_4": 2.3e-7, "llm_pruner": 5e-8, "llm_int8": 2e-8}
 # Documents and tokens where nobody has said.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from trimllm_paper import demand
@@ -23,15 +22,11 @@ COUNTS = (1, 2, 4, 8)
 TASKS = ("full_ft", "trim", "scan", "compress", "evaluate")
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A way to run a task: section `compute` of the configuration, and what it takes then."""
-
-    compute: Any
-    memory: demand.Memory
+Way = tuple[Any, demand.Memory]
+"""How a task runs: section `compute` of the configuration, and what it takes then."""
 
 
-def ways(task: str, model: Any, config: Any) -> Iterator[Fit]:
+def ways(task: str, model: Any, config: Any) -> Iterator[Way]:
     """Ways to run a task, the most wanted first: offload only where nothing else fits, a scan from
     disk where the model does not fit as it is. What is trained or compressed is not streamed."""
     counts = COUNTS if task in demand.TRAINING else COUNTS[:1]
@@ -40,12 +35,12 @@ def ways(task: str, model: Any, config: Any) -> Iterator[Fit]:
         if count > 1 or not offload:
             changes = {"device": "cuda", "processes": count, "offload": offload}
             compute = config.compute.model_copy(update=changes | {"weights_on": place})
-            yield Fit(compute, demand.memory(task, model, config, compute=compute))
+            yield compute, demand.memory(task, model, config, compute=compute)
 
 
-def fit(task: str, model: Any, config: Any, gib: float) -> Fit | None:
+def fit(task: str, model: Any, config: Any, gib: float) -> Way | None:
     """The first way that fits on GPUs of so many GiB."""
-    return next((way for way in ways(task, model, config) if way.memory.gpu_gib <= gib), None)
+    return next((way for way in ways(task, model, config) if way[1].gpu_gib <= gib), None)
 
 
 def text(config: Any) -> str:
@@ -59,9 +54,9 @@ def text(config: Any) -> str:
                 most = COUNTS[-1] if task in demand.TRAINING else COUNTS[0]
                 lines.append(f"{line}does not fit on {most}")
                 continue
-            compute, count = way.compute, way.compute.processes
-            line += f"x {count}  {way.memory.gpu_gib:5.1f} of {gib} GiB each"
-            line += f", host {math.ceil(way.memory.host_mib / 1024)} GiB"
+            (compute, memory), count = way, way[0].processes
+            line += f"x {count}  {memory.gpu_gib:5.1f} of {gib} GiB each"
+            line += f", host {math.ceil(memory.host_mib / 1024)} GiB"
             # Each process needs a document of every batch.
             line += f", batch_size: {count}" if count > config.finetune.batch_size else ""
             line += ", offload: true" if compute.offload else ""

@@ -18,7 +18,7 @@ from trimllm.base.machine import memory_bytes
 from trimllm.throughput.shapes import parameters
 from trimllm_paper import hardware
 from trimllm_paper.config import MISSING
-from trimllm_paper.demand import MIB, Memory, memory, processes, seconds, uses_gpu
+from trimllm_paper.demand import MIB, memory, processes, seconds, uses_gpu
 from trimllm_paper.recipe import Paths, variant_name
 from trimllm_paper.shapes import RANDOM
 
@@ -100,42 +100,35 @@ def refusal(jobs: Iterable[tuple[str, Any]], config: Any, here: bool) -> Refusal
 
     Args:
         jobs: rule and wildcards of each.
-        here: jobs run on this machine, whose memory and GPUs must do.
+        here: jobs run on this machine, whose memory and GPUs must do. Those of a cluster that
+            measure must be named, since who submits says nothing of them.
     """
     asked = {
         (task, told.get("model"), ratio_of(config, told.get("name")))
         for rule, told in jobs
         if (task := task_of(rule))
     }
-    gpus = hardware.gpu_memory_gib() if here and asked and uses_gpu(config) else []
-    if not here and any(task == "measure" for task, *_ in asked):
-        return _unnamed(config)
-    for task, name, ratio in sorted(asked, key=str) if here else ():
-        model = model_of(config, name)
-        found = shortfall(task, name, memory(task, model, config, ratio), config, gpus)
-        if found:
-            return found
-    return None
-
-
-def _unnamed(config: Any) -> Refusal | None:
-    """A measurement on a machine of a cluster that nobody has named."""
-    for key in ("hardware", "threads"):
-        if getattr(config.throughput, key) is None:
-            problem = (
-                "the machine that submits says nothing of those that measure; say what they are, "
-                "or run `snakemake throughput` on one of them first"
-            )
-            return ["throughput", key], MISSING, problem
+    if here:
+        gpus = hardware.gpu_memory_gib() if asked and uses_gpu(config) else []
+        found = (shortfall(*one, config, gpus) for one in sorted(asked, key=str))
+        return next(filter(None, found), None)
+    if any(task == "measure" for task, *_ in asked):
+        problem = (
+            "the machine that submits says nothing of those that measure; say what they are, or "
+            "run `snakemake throughput` on one of them first"
+        )
+        for key in ("hardware", "threads"):
+            if getattr(config.throughput, key) is None:
+                return ["throughput", key], MISSING, problem
     return None
 
 
 def shortfall(
-    task: str, name: str, need: Memory, config: Any, gpus: Sequence[float]
+    task: str, name: str, ratio: float | None, config: Any, gpus: Sequence[float]
 ) -> Refusal | None:
     """Why this machine does not do for a job on a model; `gpus`: GiB of each."""
-    have, compute = memory_bytes() // MIB, config.compute
-    least = need.host_mib // 2 if task == "measure" else need.host_mib
+    need, have = memory(task, model_of(config, name), config, ratio), memory_bytes() // MIB
+    least = need.host_mib // (2 if task == "measure" else 1)
     if least > have and not (task == "measure" and uses_gpu(config)):
         problem = (
             f"{task} of {name} needs about {least:,} MiB of memory, this machine has {have:,} MiB; "
@@ -146,17 +139,17 @@ def shortfall(
         return ["throughput", "shapes"], config.throughput.shapes, problem
     if not need.gpu or (not gpus and hardware.gpu_count()):  # some are there, nothing tells of them
         return None
+    key, count = ["compute", "processes"], processes(task, config.compute)
     if not gpus:
         problem = "this machine has no GPU (nvidia-smi names none)"
-        return ["compute", "device"], compute.device, problem
-    key, count = ["compute", "processes"], processes(task, compute)
+        return ["compute", "device"], config.compute.device, problem
     if count > len(gpus):
         return key, count, f"this machine has {len(gpus)} GPUs, a process needs its own"
-    if need.gpu_gib > min(gpus):
-        problem = (
-            f"{task} of {config.models[name].label} takes about {need.gpu_gib:.0f} GiB on each GPU "
-            f"and this machine's have {min(gpus):.0f}; `make plan` says what fits (processes, "
-            "offload, weights_on)"
-        )
-        return key, compute.processes, problem
-    return None
+    if need.gpu_gib <= min(gpus):
+        return None
+    problem = (
+        f"{task} of {config.models[name].label} takes about {need.gpu_gib:.0f} GiB on each GPU and "
+        f"this machine's have {min(gpus):.0f}; `make plan` says what fits (processes, offload, "
+        "weights_on)"
+    )
+    return key, config.compute.processes, problem

@@ -11,7 +11,7 @@ def test_llama_13b_trains_on_every_gpu() -> None:
     config = configuration("paper")
     model = config.models["llama-13b"]
 
-    def fits(task: str) -> dict[str, gpu_plan.Fit | None]:
+    def fits(task: str) -> dict[str, gpu_plan.Way | None]:
         return {gpu: gpu_plan.fit(task, model, config, gib) for gpu, gib in gpu_plan.GPUS.items()}
 
     for task in gpu_plan.TASKS:
@@ -19,17 +19,18 @@ def test_llama_13b_trains_on_every_gpu() -> None:
             if task == "compress":  # on one GPU, in float32: 52 GB
                 assert (way is None) == (gpu_plan.GPUS[gpu] < 52)
             else:
-                assert way.compute.processes in gpu_plan.COUNTS
-                assert way.memory.gpu_gib <= gpu_plan.GPUS[gpu]
+                compute, memory = way
+                assert compute.processes in gpu_plan.COUNTS
+                assert memory.gpu_gib <= gpu_plan.GPUS[gpu]
     full = fits("full_ft")
     # 16 bytes x 13e9 = 208 GB: no GPU holds that alone, and less memory needs more GPUs
-    large, small = full["A100-80GB"].compute, full["A100-40GB"].compute
+    large, small = full["A100-80GB"][0], full["A100-40GB"][0]
     assert large.processes >= 4 and not large.offload and small.processes > large.processes
-    assert full["RTX 3090"].compute.offload
-    assert fits("trim")["A100-80GB"].compute.processes < large.processes
+    assert full["RTX 3090"][0].offload
+    assert fits("trim")["A100-80GB"][0].processes < large.processes
     for task in ("scan", "evaluate"):  # 26 GB in 16 bits
-        alone = fits(task)["RTX 3090"]
-        assert alone.compute.weights_on == "disk" and alone.memory.gpu_gib < 10
+        compute, memory = fits(task)["RTX 3090"]
+        assert compute.weights_on == "disk" and memory.gpu_gib < 10
 
 
 def test_the_plan_in_words() -> None:

@@ -17,6 +17,7 @@ import pytest
 from runs import ROOT, ROWS, at_a_halt, command, environment, snakemake
 
 from trimllm.base import files
+from trimllm_paper.config import ConfigError, load, read_yaml
 from trimllm_paper.integrity import lineage, locks
 
 REPORT = "results/data/sums/report.json"
@@ -181,14 +182,14 @@ HOSTILE = [
 def test_names_that_would_leave_the_folder_are_refused(
     tmp_path: Path, where: str, name: str
 ) -> None:
-    config = settings.read_yaml(ROOT / "config/smoke.yaml")
+    config = read_yaml(ROOT / "config/smoke.yaml")
     if where == "domain":
         config["domains"] = [name]
     else:
         group = config[f"{where}s"]
         group[name] = group.pop(next(iter(group)))
-    with pytest.raises(settings.UserError, match="not a good name|not of the form|wrong type"):
-        settings.load(config, ROOT, [])
+    with pytest.raises(ConfigError, match="not a good name|not of the form|wrong type"):
+        load(config, [])
 
 
 def test_texts_for_people_reach_no_shell(tmp_path: Path, domain: dict) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from snakemake.utils import update_config
 
 from trimllm_paper.config.load import COMMAND_LINE, PROJECT, ConfigError, read_yaml
 
@@ -40,15 +41,5 @@ def configuration(configfile: Path | None, changes: Sequence[str] = ()) -> dict[
             value = yaml.safe_load(text)
         except yaml.YAMLError:
             value = text
-        config = merged(config, {key: value})
+        update_config(config, {key: value})
     return config
-
-
-def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """`old` with the values of `new`, mappings merged as Snakemake merges `--config`."""
-    both = {
-        key: merged(old[key], new[key])
-        for key in old.keys() & new.keys()
-        if isinstance(old[key], dict) and isinstance(new[key], dict)
-    }
-    return old | new | both

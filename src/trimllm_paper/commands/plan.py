@@ -28,6 +28,8 @@ from trimllm_paper.recipe import Place, place_of
 ARTIFACTS = tuple(f"table{number}" for number in range(1, 10))
 KEPT = ("trim_epoch_kept", "full_ft", "sparse_ft", "fetch_model")
 """Rules whose checkpoints stay."""
+PREPARING = 15.0
+"""Seconds for a wheel or a domain."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Estimate:
         """Seconds of one job."""
         task, place = resources.task_of(job.rule), job.place
         if task is None or place is None:
-            return 60.0 if job.rule.startswith(("prepare", "fetch")) else demand.START
+            return PREPARING if job.rule.startswith(("prepare", "fetch")) else demand.START
         rule = "evaluate" if task == "evaluate" else job.rule.removesuffix("_kept")
         if known := self.measured.get((rule, place.model)):
             return known

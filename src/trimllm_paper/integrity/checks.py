@@ -17,14 +17,9 @@ from trimllm.base.errors import UserError
 from trimllm_paper import records
 from trimllm_paper.recipe import Paths, place_of
 
-KINDS = {
-    "evaluation": records.Evaluation,
-    "epoch": records.Epoch,
-    "training": records.Training,
-    "compression": records.Compression,
-    "scan": records.ScanFile,
-    "throughput": records.Throughput,
-}
+KINDS = {"evaluation": records.Evaluation, "scan": records.ScanFile, "epoch": records.Epoch}
+KINDS |= {"training": records.Training, "compression": records.Compression}
+KINDS |= {"throughput": records.Throughput}
 """Kind of a result's place -> the class that reads it."""
 ROOMS = ("eval", "models", "scans", "throughput")
 

@@ -35,14 +35,13 @@ def no_loss_50(evidence: Evidence) -> Finding:
 def layers_dropped(evidence: Evidence) -> Finding:
     """How far the chain goes above 90% of Full-FT; two units are a decoder layer."""
     domains = [domain for domain in evidence.context.domains if domain.name in LAYERS]
-    name = evidence.name()
-    found = {domain.name: evidence.furthest(domain, name) for domain in domains}
-    if len(found) < len(LAYERS) or None in found.values():
+    passes = [evidence.passes(domain, evidence.name()) for domain in domains]
+    if len(passes) < len(LAYERS) or not all(passes):
         return missing("Full-FT or the chain in SciQ and MedMCQA")
-    evaluated = [share for domain in domains for share, _ in evidence.checkpoints(domain, name)]
+    found = {domain.name: evidence.furthest(domain, evidence.name()) for domain in domains}
     return Finding(
         all(found[name] >= 100 * share - 1e-9 for name, share in LAYERS.items()),
         listed(found.items(), "{} {:.0f}%"),
         {"dropped_percent": found},
-        after=f", of checkpoints from {min(evaluated):.0f}% on",
+        after=f", of checkpoints from {min(map(min, passes)):.0f}% on",
     )

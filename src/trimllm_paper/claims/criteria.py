@@ -22,12 +22,10 @@ def _final_mem(
     names = [evidence.name(*chain) for chain in chains]
     kept: dict[str, list[float]] = {}
     for domain in evidence.context.domains:
-        shares = [[share for share, _ in evidence.checkpoints(domain, name)] for name in names]
-        if all(shares):
-            end = min(map(max, shares))
-            found = [evidence.furthest(domain, name, end) for name in names]
-            if None not in found:
-                kept[domain.name] = [100 - share for share in found]
+        passes = [evidence.passes(domain, name) for name in names]
+        if all(passes):
+            end = min(map(max, passes))
+            kept[domain.name] = [100 - evidence.furthest(domain, name, end) for name in names]
     return list(kept), [fmean(column) for column in zip(*kept.values(), strict=True)]
 
 

@@ -96,22 +96,20 @@ class Evidence:
         """Recipe of the chain's checkpoint that stands for a kept fraction."""
         return derive.nearest(self.frame, self.model, domain.name, self.name(), kept_percent)
 
-    def checkpoints(self, domain: Domain, name: str) -> list[tuple[float, Accuracy]]:
-        """(units dropped in %, accuracy) of a chain's evaluated checkpoints."""
-        found = derive.checkpoints(self.frame, self.model, domain.name, name, domain.tasks)
-        return [(100 - accuracy.kept_percent, accuracy) for _, accuracy in found]
+    def passes(self, domain: Domain, name: str) -> dict[float, bool]:
+        """Units dropped (%) -> whether more than 90% of Full-FT is left, of a chain's checkpoints.
 
-    def furthest(self, domain: Domain, name: str, at_most: float = 100.0) -> float | None:
-        """Units dropped (%), up to a share, of the smallest checkpoint above 90% of Full-FT.
-
-        0 for none, None where Full-FT or the chain was not evaluated.
+        Empty where the chain or Full-FT was not evaluated.
         """
-        full, chain = self.accuracy(domain, FULL_FT), self.checkpoints(domain, name)
-        if full is None or not chain:
-            return None
-        bar = KEEPS * full.percent
-        good = [share for share, one in chain if share <= at_most and one.percent > bar]
-        return max(good, default=0.0)
+        full = self.accuracy(domain, FULL_FT)
+        found = derive.checkpoints(self.frame, self.model, domain.name, name, domain.tasks)
+        bar = KEEPS * full.percent if full else 0
+        return {100 - one.kept_percent: one.percent > bar for _, one in found} if full else {}
+
+    def furthest(self, domain: Domain, name: str, at_most: float = 100.0) -> float:
+        """The largest of these shares, up to one, that passes; 0 for none."""
+        shares = self.passes(domain, name).items()
+        return max((share for share, good in shares if good and share <= at_most), default=0.0)
 
     def chains(self) -> dict[str, Chain]:
         """Domain -> record of the chain."""

@@ -16,7 +16,6 @@ from trimllm.base.names import PAPER_CRITERION
 from trimllm_paper import derive, published
 from trimllm_paper.context import Context, Domain
 from trimllm_paper.figures import panels, style
-from trimllm_paper.figures.panels import errors
 from trimllm_paper.frame import Frame, where
 from trimllm_paper.verdict import KEEPS
 
@@ -58,15 +57,15 @@ def _measured(ax: Any, frame: Frame, context: Context, domain: Domain) -> set[st
     _levels(ax, levels)
     compressed = panels.compressed(frame, context, domain)
     for compressor, accuracy in compressed.items():
-        _across(ax, compressor, accuracy.percent, errors([accuracy]))
+        _across(ax, compressor, accuracy.percent, panels.errors([accuracy]))
     if sparse:
-        ax.errorbar([0], [sparse.percent], errors([sparse]), **style.BASELINES["sparse_ft"])
+        ax.errorbar([0], [sparse.percent], panels.errors([sparse]), **style.BASELINES["sparse_ft"])
     for shift, (name, look) in enumerate(style.looks(context.recipes).items()):
         points = derive.checkpoints(*place, name, domain.tasks)
         # a little apart, so that intervals do not cover each other
         dropped = [dropped + 0.5 * shift for dropped, _ in points]
         found = [accuracy for _, accuracy in points]
-        ax.errorbar(dropped, [one.percent for one in found], errors(found), **look)
+        ax.errorbar(dropped, [one.percent for one in found], panels.errors(found), **look)
     ax.set_title(panels.title(domain, full.n if full else None))
     total = next((one.tasks[0].units_total for one in base.values() if one), None)
     ax.set_xlabel(f"units dropped (of {total})" if total else "units dropped")
@@ -79,8 +78,7 @@ def _published(ax: Any, beside: str, domain: Domain) -> None:
     if not rows:
         style.say_in_place(ax, "the paper has no such column")
         return
-    levels = {key: rows[key] for key in ("full_ft", "pretrained") if key in rows}
-    _levels(ax, levels | {"keeps": KEEPS * rows["full_ft"]})
+    _levels(ax, rows | {"keeps": KEEPS * rows["full_ft"]})
     for compressor in COMPRESSORS:
         if compressor in rows:
             _across(ax, compressor, rows[compressor], None)
@@ -95,8 +93,9 @@ def _published(ax: Any, beside: str, domain: Domain) -> None:
 
 
 def _levels(ax: Any, levels: Mapping[str, float]) -> None:
-    for key, level in levels.items():
-        ax.axhline(level, **style.REFERENCES[key])
+    for name, look in style.REFERENCES.items():
+        if name in levels:
+            ax.axhline(levels[name], **look)
 
 
 def _across(ax: Any, compressor: str, percent: float, interval: Any) -> None:

@@ -28,10 +28,8 @@ def paper_column(block: str, domain: str, column: str = "") -> dict[str, float]:
 
 def errors(points: Sequence[Accuracy]) -> list[list[float]]:
     """Distances to the 95% intervals' ends, as `errorbar` takes them."""
-    return [
-        [point.percent - point.ci95[0] for point in points],
-        [point.ci95[1] - point.percent for point in points],
-    ]
+    low = [point.percent - point.ci95[0] for point in points]
+    return [low, [point.ci95[1] - point.percent for point in points]]
 
 
 def compressed(frame: Frame, context: Context, domain: Domain) -> dict[str, Accuracy]:
@@ -59,6 +57,5 @@ def origin(sources: Iterable[str], seeds: Iterable[int | None]) -> str:
 
 def title(domain: Domain, n: int | None = None) -> str:
     """Heading of a domain's panel: its label, the mark of stand-in data, documents."""
-    mark = "†" if domain.stand_in else ""
     documents = f" (n = {n})" if n else ""
-    return f"{domain.label}{mark}{documents}"
+    return f"{domain.label}{'†' if domain.stand_in else ''}{documents}"

@@ -2,69 +2,86 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chain_files import epoch, every_unit, plain_chain, write_chain, write_training
+from context_files import context
 from evaluation_files import Evaluations
-from timing_files import bench
+from timing_files import TimingFiles
 
 from trimllm.base.files import read_json
-from trimllm_paper import published
-from trimllm_paper.chains import Run
-from trimllm_paper.claims import claims
-from trimllm_paper.claims.claim_checks import CHECKS, sign_test
-from trimllm_paper.claims.evidence import Evidence
+from trimllm_paper import claims, published
+from trimllm_paper.claims import report
+from trimllm_paper.claims.evidence import CLAIMS, Evidence, Finding, claim
+from trimllm_paper.frame import Frame
+from trimllm_paper.recipe import Recipe
 from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED, SHAPE_ONLY
 
-RUN = Run(0.25, 6)
-TRIMMED = "trim_{criterion}_r{ratio}_d6/drop_{dropped}"
+BOTH = ("sciq", "medmcqa")
+CRITERIA = ("calibration", "activation_norm", "both")
+RATIOS = (1.0, 0.5, 0.25, 0.125)
 
 
-def evidence(
+def found(
     evaluations: Evaluations | None = None,
-    *,
-    records: list[Path] = (),
-    trainings: list[Path] = (),
-    timings: list[Path] = (),
-    model: dict[str, Any] | None = None,
-    domains: tuple[str, ...] = ("sciq", "medmcqa"),
-) -> Evidence:
-    return Evidence(
-        evaluations.paths if evaluations else [],
-        records,
-        trainings,
-        timings,
-        model or {"name": "tiny", "label": "Tiny", "published": None},
-        [{"name": name, "tasks": [name]} for name in domains],
-        RUN,
-    )
+    domains: tuple[str, ...] = BOTH,
+    published: str | None = None,
+    stand_in: dict[str, str] | None = None,
+    **files: Any,
+) -> dict[str, Any]:
+    """Claim -> what is found on some files."""
+    frame = Frame.of(evaluations=evaluations.paths if evaluations else (), **files)
+    shown = context(*domains, published=published, stand_in=stand_in)
+    return {one["id"]: one for one in report.report(frame, shown, [])["claims"]}
 
 
-def verdicts(found: Evidence) -> dict[str, str]:
-    return {one["id"]: one["verdict"] for one in claims.check_all(found, CHECKS)}
+def verdicts(*args: Any, **kwargs: Any) -> dict[str, str]:
+    return {name: one["verdict"] for name, one in found(*args, **kwargs).items()}
 
 
-def test_every_claim_of_the_paper_has_a_check() -> None:
-    assert set(CHECKS) == {claim["id"] for claim in published.claims()}
-    assert all(check.__doc__ for check in CHECKS.values())
+def trimmed(evaluations: Evaluations, acc: float, dropped: int, **more: Any) -> None:
+    """Answers of the main chain's checkpoint after so many of 60 units."""
+    recipe = str(Recipe.trimmed("paper", dropped, 60))
+    evaluations.add(recipe, acc, kept=60 - dropped, **more)
 
 
-def test_without_measurements_nothing_is_claimed() -> None:
-    found = claims.report(evidence(), CHECKS)
-    assert {one["verdict"] for one in found["claims"]} == {NOT_RUN}
-    assert found["verdicts"][NOT_RUN] == len(published.claims()) and found["tier"] is None
-
-
-def add(evaluations: Evaluations, domain: str, full: float, trimmed: dict[int, float]) -> None:
+def add(evaluations: Evaluations, domain: str, full: float, acc: dict[int, float]) -> None:
     """Full-FT, and the accuracy after so many of 60 units."""
     evaluations.add("pretrained", 40, domain=domain)
     evaluations.add("full_ft", full, domain=domain)
-    for dropped, acc in trimmed.items():
-        recipe = TRIMMED.format(criterion="both", ratio="0.25", dropped=dropped)
-        evaluations.add(recipe, acc, domain=domain, kept=60 - dropped)
+    for dropped, each in acc.items():
+        trimmed(evaluations, each, dropped, domain=domain)
+
+
+def test_every_claim_of_the_paper_has_a_check() -> None:
+    assert set(CLAIMS) == {claim["id"] for claim in published.claims()}
+    assert all(formula and check.__doc__ for formula, check, _ in CLAIMS.values())
+
+
+def test_a_claim_is_a_function_and_none_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "claims", lambda: ({"id": "toy", "text": "?", "from": "here"},))
+    with pytest.raises(KeyError, match="toy"):
+        found()
+
+    @claim("1 < 2", ours=True)
+    def toy(evidence: Evidence) -> Finding:
+        return Finding(True, evidence.criterion, {}, before="by ")
+
+    try:
+        one = found()["toy"]
+    finally:
+        del CLAIMS["toy"]
+    assert one["verdict"] == SHAPE_ONLY and one["formula"] == "1 < 2" and one["from"] == ["here"]
+    assert (one["measured"], one["ours"]) == ("by both", "likelihood")
+
+
+def test_without_measurements_nothing_is_claimed(tmp_path: Path) -> None:
+    claims.write(Frame.of(), [context(*BOTH)], tmp_path / "claims")
+    (one,) = read_json(tmp_path / "claims.json")["models"]
+    assert {claim["verdict"] for claim in one["claims"]} == {NOT_RUN}
+    assert one["verdicts"][NOT_RUN] == len(published.claims()) and one["tier"] is None
 
 
 @pytest.mark.parametrize(
@@ -80,36 +97,23 @@ def test_no_loss_is_judged_by_the_papers_own_bar(
     evaluations: Evaluations, published_as: str | None, acc: float, expected: str
 ) -> None:
     """90% of 80 are 72."""
-    for domain in ("sciq", "medmcqa"):
-        add(evaluations, domain, 80, {30: 75 if domain == "sciq" else acc})
-    model = {"name": "tiny", "published": published_as}
-    assert verdicts(evidence(evaluations, model=model))["no_loss_50"] == expected
-
-
-def test_stand_in_data_reproduce_nothing(evaluations: Evaluations) -> None:
-    for domain in ("sciq", "medmcqa"):
-        add(evaluations, domain, 80, {30: 80})
-    found = evidence(evaluations, model={"name": "tiny", "published": "llama-7b"})
-    found.domains = [dict(d, stand_in="others") for d in found.domains]
-    assert verdicts(found)["no_loss_50"] == SHAPE_ONLY
+    add(evaluations, "sciq", 80, {30: 75})
+    add(evaluations, "medmcqa", 80, {30: acc})
+    assert verdicts(evaluations, published=published_as)["no_loss_50"] == expected
+    stand_in = {"sciq": "others"}
+    told = verdicts(evaluations, published=published_as, stand_in=stand_in)["no_loss_50"]
+    assert told == (SHAPE_ONLY if acc == 75 else NOT_REPRODUCED)  # stand-ins reproduce nothing
 
 
 def test_layers_dropped_counts_the_smallest_good_checkpoint(evaluations: Evaluations) -> None:
     """SciQ needs 62.5% and MedMCQA 50% of the units gone."""
     add(evaluations, "sciq", 80, {30: 60, 42: 76})
     add(evaluations, "medmcqa", 80, {30: 76, 42: 50})
-    found = {one["id"]: one for one in claims.check_all(evidence(evaluations), CHECKS)}
-    one = found["layers_dropped"]
+    one = found(evaluations)["layers_dropped"]
     assert one["verdict"] == SHAPE_ONLY
     assert one["numbers"]["dropped_percent"] == {"sciq": 70, "medmcqa": 50}
-    evaluations.add(TRIMMED.format(criterion="both", ratio="0.25", dropped=42), 60, kept=18)
-    assert verdicts(evidence(evaluations))["layers_dropped"] == NOT_REPRODUCED
-
-
-def test_sign_test_is_exact() -> None:
-    assert sign_test(5, 5) == 1.0
-    assert sign_test(0, 5) == sign_test(5, 0) == pytest.approx(2 / 32)
-    assert sign_test(9, 1) == pytest.approx(2 * 11 / 1024)
+    trimmed(evaluations, 60, 42)
+    assert verdicts(evaluations)["layers_dropped"] == NOT_REPRODUCED
 
 
 @pytest.mark.parametrize(
@@ -118,84 +122,84 @@ def test_sign_test_is_exact() -> None:
 def test_more_mlp_must_be_significant(
     tmp_path: Path, mlps: int, blocks: int, expected: str
 ) -> None:
+    """Eight of eight: p = 2 / 256; three of four: p = 10 / 16."""
     half = [(block, "mlp") for block in range(mlps)]
     half += [(block, "attention") for block in range(blocks - mlps)]
     scores = dict.fromkeys(every_unit(blocks=blocks), 5) | dict.fromkeys(half, 9)
-    path = write_chain(tmp_path, [epoch(0, half, scores, blocks=blocks)])
-    assert verdicts(evidence(records=[path]))["mlp_more_than_attention"] == expected
+    none = epoch(0, [], scores, blocks=blocks)
+    paths = write_chain(tmp_path, [none, epoch(1, half, scores, blocks=blocks)])
+    one = found(epochs=paths)["mlp_more_than_attention"]
+    assert one["verdict"] == expected
+    p = {8: {8: "0.0078", 4: "1"}, 4: {3: "0.62"}}[blocks][mlps]
+    assert f"{mlps} MLP and {blocks - mlps} attention, p = {p};" in one["measured"]
 
 
 def test_specialization_needs_all_three_parts(evaluations: Evaluations, tmp_path: Path) -> None:
-    records = []
+    epochs: list[Path] = []
     for domain, kind in (("sciq", "mlp"), ("medmcqa", "attention")):
         half = [(block, kind) for block in range(4)]
         scores = dict.fromkeys(every_unit(), 5) | dict.fromkeys(half, 9)
-        records.append(write_chain(tmp_path, [epoch(0, half, scores)], domain=domain))
-    assert verdicts(evidence(records=records))["specialization"] == NOT_RUN
-    recipe = TRIMMED.format(criterion="both", ratio="0.25", dropped=36)
+        epochs += write_chain(
+            tmp_path, [epoch(0, [], scores), epoch(1, half, scores)], domain=domain
+        )
+
+    def verdict() -> str:
+        return verdicts(evaluations, epochs=epochs)["specialization"]
+
+    assert verdict() == NOT_RUN
     add(evaluations, "sciq", 80, {36: 76})
     add(evaluations, "medmcqa", 80, {36: 76})
-    evaluations.add(recipe, 10, domain="sciq", task="medmcqa", kept=24)
-    evaluations.add(recipe, 10, domain="medmcqa", task="sciq", kept=24)
+    trimmed(evaluations, 10, 36, domain="sciq", task="medmcqa", tested="medmcqa")
+    trimmed(evaluations, 10, 36, domain="medmcqa", task="sciq", tested="sciq")
     evaluations.add("pretrained", 50, domain="pubmedqa", task="pubmedqa")
-    assert verdicts(evidence(evaluations, records=records))["specialization"] == NOT_RUN
-    evaluations.add(recipe, 55, domain="medmcqa", task="pubmedqa", kept=24)
-    assert verdicts(evidence(evaluations, records=records))["specialization"] == SHAPE_ONLY
-    # The near domain is lost.
-    evaluations.add(recipe, 10, domain="medmcqa", task="pubmedqa", kept=24)
-    assert verdicts(evidence(evaluations, records=records))["specialization"] == NOT_REPRODUCED
+    assert verdict() == NOT_RUN
+    near = {"domain": "medmcqa", "task": "pubmedqa", "tested": "pubmedqa"}
+    trimmed(evaluations, 55, 36, **near)
+    assert verdict() == SHAPE_ONLY
+    trimmed(evaluations, 10, 36, **near)  # the near domain is lost
+    assert verdict() == NOT_REPRODUCED
 
 
-def grid(evaluations: Evaluations, kept: dict[tuple[str, float], int]) -> None:
+def grid(evaluations: Evaluations, good: dict[tuple[str, float], int]) -> None:
     """Full-FT of 80, and chains by criterion and ratio that keep 90% of it until so many drops."""
     evaluations.add("full_ft", 80, domain="sciq")
-    for (criterion, ratio), good in kept.items():
+    for (criterion, ratio), last in good.items():
+        name = "paper" if (criterion, ratio) == ("both", 0.25) else f"{criterion}_r{ratio:g}"
         for dropped in (30, 36, 42):
-            recipe = TRIMMED.format(criterion=criterion, ratio=f"{ratio:g}", dropped=dropped)
-            evaluations.add(recipe, 78 if dropped <= good else 40, kept=60 - dropped)
+            recipe = str(Recipe.trimmed(name, dropped, 60))
+            evaluations.add(recipe, 78 if dropped <= last else 40, kept=60 - dropped)
 
 
-CRITERIA = ("calibration", "activation_norm", "both")
-RATIOS = (1.0, 0.5, 0.25, 0.125)
+SIZES = {(c, r): 36 if c == "both" else 30 for c in CRITERIA for r in RATIOS}
 
 
-def test_criteria_and_ratios_are_compared_by_final_mem(evaluations: Evaluations) -> None:
-    sizes = {(c, r): 36 if c == "both" else 30 for c in CRITERIA for r in RATIOS}
-    grid(evaluations, sizes | {("both", 0.25): 42})
-    found = verdicts(evidence(evaluations, domains=("sciq",)))
-    assert found["both_best"] == found["r_quarter_best"] == SHAPE_ONLY
-
-
-def test_a_better_criterion_anywhere_refutes(evaluations: Evaluations) -> None:
-    sizes = {(c, r): 36 if c == "both" else 30 for c in CRITERIA for r in RATIOS}
-    grid(evaluations, sizes | {("calibration", 1.0): 42, ("both", 1.0): 36})
-    found = verdicts(evidence(evaluations, domains=("sciq",)))
-    # r = 1/4 is no better than the other ratios.
-    assert found["both_best"] == found["r_quarter_best"] == NOT_REPRODUCED
-
-
-def test_one_ratio_alone_settles_nothing_but_a_refutation(evaluations: Evaluations) -> None:
-    grid(
-        evaluations, {("both", 0.25): 42, ("calibration", 0.25): 30, ("activation_norm", 0.25): 30}
-    )
-    assert verdicts(evidence(evaluations, domains=("sciq",)))["both_best"] == NOT_RUN
+@pytest.mark.parametrize(
+    "sizes, best, quarter",
+    [
+        (SIZES | {("both", 0.25): 42}, SHAPE_ONLY, SHAPE_ONLY),
+        # A better criterion anywhere refutes, and r = 1/4 is no better than the other ratios.
+        (SIZES | {("calibration", 1.0): 42}, NOT_REPRODUCED, NOT_REPRODUCED),
+        # One ratio alone settles nothing but a refutation.
+        ({key: size for key, size in SIZES.items() if key[1] == 0.25}, NOT_RUN, NOT_RUN),
+    ],
+)
+def test_criteria_and_ratios_are_compared_by_final_mem(
+    evaluations: Evaluations, sizes: dict[tuple[str, float], int], best: str, quarter: str
+) -> None:
+    grid(evaluations, sizes)
+    told = verdicts(evaluations, ("sciq",))
+    assert (told["both_best"], told["r_quarter_best"]) == (best, quarter)
 
 
 def test_final_mem_is_compared_where_all_chains_went_and_as_far_as_all(
     evaluations: Evaluations,
 ) -> None:
     """Other domains have the chain of Table 2 only; in sciq that of `both` goes on further."""
-    sizes = {(c, r): 36 if c == "both" else 30 for c in CRITERIA for r in RATIOS}
-    grid(evaluations, sizes)
+    grid(evaluations, SIZES)
     add(evaluations, "medmcqa", 80, {30: 20, 36: 20, 42: 20})
-    recipe = TRIMMED.format(criterion="both", ratio="0.25", dropped=48)
-    evaluations.add(recipe, 79, kept=12)
-    published_as = {"name": "tiny", "published": "llama-7b"}
-    found = {
-        one["id"]: one
-        for one in claims.check_all(evidence(evaluations, model=published_as), CHECKS)
-    }
-    best, quarter = found["both_best"], found["r_quarter_best"]
+    trimmed(evaluations, 79, 48)
+    told = found(evaluations, published="llama-7b")
+    best, quarter = told["both_best"], told["r_quarter_best"]
     # One domain is not the paper's claim, on whatever model.
     assert best["verdict"] == SHAPE_ONLY and best["measured"].startswith("in sciq: ")
     assert best["numbers"]["kept_percent"]["r=0.25"]["both"] == pytest.approx(40)
@@ -208,55 +212,39 @@ def test_final_mem_is_compared_where_all_chains_went_and_as_far_as_all(
     [(0.6, 0.4, SHAPE_ONLY), (0.8, 0.4, NOT_REPRODUCED), (0.6, 0.6, NOT_REPRODUCED)],
 )
 def test_training_time(tmp_path: Path, sparse: float, chain: float, expected: str) -> None:
-    epochs = [
-        {**one, "training": {**one["training"], "seconds": 10 * chain}} for one in plain_chain()
-    ]
-    records = [write_chain(tmp_path, epochs)]
+    epochs = [one | {"seconds": {"train": 10 * chain, "scan": 1.0}} for one in plain_chain()]
     trainings = [
         write_training(tmp_path, "full_ft", 10.0),
         write_training(tmp_path, "sparse_ft", 10.0 * sparse),
     ]
-    found = verdicts(evidence(records=records, trainings=trainings))
-    assert found["training_time"] == expected
+    told = verdicts(epochs=write_chain(tmp_path, epochs), trainings=trainings)
+    assert told["training_time"] == expected
     # 12.25 epochs times 0.6 are 7.35, not 5.
-    assert found["two_per_epoch"] == NOT_REPRODUCED
+    assert told["two_per_epoch"] == NOT_REPRODUCED
 
 
-def timings(root: Path, awq: float, trimmed: float) -> list[Path]:
-    """Full model at 10 tokens/s beside AWQ and the trimmed model."""
-    paths = []
-    for recipe, rate in (
-        ("full_ft", 10.0),
-        ("full_ft+awq_int4", awq),
-        ("trim_both_r0.25_d6/drop_30", trimmed),
-    ):
-        path = bench(root, recipe, rate)
-        if recipe != "full_ft":
-            content = read_json(path)
-            kept = 30 if recipe.startswith("trim") else 60
-            ratio = {"median": rate / 10, "q1": rate / 10, "q3": rate / 10}
-            full = {"bytes": {"units": 2, "total": 4}}
-            path.write_text(
-                json.dumps(content | {"units_kept": kept, "baseline": full, "speedup": ratio})
-            )
-        paths.append(path)
-    return paths
-
-
-def test_speed_claims(tmp_path: Path) -> None:
-    fast = verdicts(evidence(timings=timings(tmp_path / "fast", awq=12, trimmed=32)))
-    assert fast["speedup_consumer"] == fast["speedup_a100"] == SHAPE_ONLY
-    slow = verdicts(evidence(timings=timings(tmp_path / "slow", awq=12, trimmed=20)))
-    assert slow["speedup_consumer"] == slow["speedup_a100"] == NOT_REPRODUCED
-    assert slow["compression_8x"] == NOT_RUN
+@pytest.mark.parametrize("rate, expected", [(32, SHAPE_ONLY), (20, NOT_REPRODUCED)])
+def test_speed_claims(timings: TimingFiles, rate: float, expected: str) -> None:
+    """Full model at 10 tokens/s beside AWQ at 12 and two trimmed models; ours is no evidence."""
+    where = {"model": "tiny", "total": 60}
+    timings.add("full_ft", 10, full=None, kept=60, **where)
+    timings.add("full_ft+awq_int4", 12, kept=60, **where)
+    timings.add("trim_paper/drop_30", rate, kept=30, **where)
+    timings.add("trim_ours/drop_30", 5, kept=30, **where)
+    told = verdicts(throughput=timings.paths)
+    assert told["speedup_consumer"] == told["speedup_a100"] == expected
+    assert told["compression_8x"] == NOT_RUN
+    timings.add("trim_paper/drop_30+awq_int4", 45, kept=30, share=0.1, **where)
+    one = found(throughput=timings.paths)["compression_8x"]
+    # embeddings and head stay: 2.6 MB of 2.6 against 0.8
+    assert one["verdict"] == NOT_REPRODUCED and one["measured"].endswith("4.50x as fast")
 
 
 def test_files_hold_verdicts_sources_and_inconsistencies(
     evaluations: Evaluations, tmp_path: Path
 ) -> None:
     add(evaluations, "sciq", 80, {30: 75})
-    found = evidence(evaluations)
-    claims.write([claims.report(found, CHECKS)], found.sources, tmp_path / "claims")
+    claims.write(Frame.of(evaluations.paths), [context(*BOTH)], tmp_path / "claims")
     told = read_json(tmp_path / "claims.json")
     assert len(told["models"][0]["claims"]) == len(published.claims())
     assert told["sources"] == [path.as_posix() for path in sorted(evaluations.paths)]

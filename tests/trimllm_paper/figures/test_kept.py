@@ -1,0 +1,45 @@
+"""Pictures and claims in paper_figures/ are what kept results give, byte for byte."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from configurations import ROOT
+
+from trimllm_paper import claims
+from trimllm_paper.config import load, read_yaml
+from trimllm_paper.context import Context
+from trimllm_paper.figures import FIGURES
+from trimllm_paper.frame import Frame, frame
+
+KEPT = Path("results/reference")
+MODEL = "smollm2-135m"
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> tuple[Frame, Context]:
+    """Kept results, without the droppings at once, and what their configuration shows."""
+    monkeypatch.chdir(ROOT)
+    found, file = frame(KEPT), KEPT / "config.yaml"
+    trainings = found.trainings[found.trainings.base != "trim"]
+    shown = Context.of(load(read_yaml(file), [file]), MODEL)
+    assert Context.model_validate(shown.model_dump(mode="json")) == shown
+    return Frame(found.evaluations, found.epochs, trainings, found.timings), shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures(kept: tuple[Frame, Context], tmp_path: Path, name: str) -> None:
+    stem = f"{name}_{MODEL}"
+    import_module(f"trimllm_paper.figures.{name}").draw(*kept, tmp_path / stem)
+    for file in (f"{stem}.png", f"{stem}.pdf"):
+        assert (tmp_path / file).read_bytes() == (ROOT / "paper_figures" / file).read_bytes()
+
+
+def test_claims(kept: tuple[Frame, Context], tmp_path: Path) -> None:
+    claims.write(kept[0], [kept[1]], tmp_path / "claims")
+    for file in ("claims.md", "claims.json"):
+        told = (tmp_path / file).read_text(encoding="utf-8")
+        assert told == (ROOT / "paper_figures" / file).read_text(encoding="utf-8")

@@ -257,7 +257,8 @@ def needed(table: str, context: Context) -> list[tuple[str, str, str, str]]:
     layout = read(table, context)
     rows = [row for row in rows_of(layout, context, needs=True) if row.evaluate]
     shown = [c.key for c in columns_of(layout, context) if c.domain and c.domain.tasks != ()]
-    trained = {domain.name for domain in context.domains}
+    near = layout.trained == "near"
+    trained = {*context.near} if near else {domain.name for domain in context.domains}
     return list(
         dict.fromkeys(
             (model.name, row.trained or tested, recipe, tested)
@@ -301,7 +302,7 @@ def chain_drops(
     """Drops after every epoch of a chain, as far as `kept` percent or the fewest ever kept."""
     step = (context.recipes[name] if name else context.main).step
     ends = [drops_for(percent, model.units, step) for percent in context.kept_percent]
-    last = max(end for end in ends if end is not None)
+    last = max((end for end in ends if end is not None), default=0)
     wanted = drops_for(kept, model.units, step) if kept else None
     return list(range(0, min(wanted or last, last) + 1, step))
 

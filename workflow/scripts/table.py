@@ -10,5 +10,5 @@ with Job(snakemake) as job:
     from trimllm_paper.layout import Context
 
     stem = Path(snakemake.output[0]).with_suffix("")
-    context = Context.of(snakemake.params.context)
+    context = Context(**snakemake.params.context)
     render.render(grid.build(stem.name, Frame.of(**job.inputs), context), stem)

@@ -71,7 +71,7 @@ class _Grid:
         blocks += [block for block in self._of_paper() if block.published_as not in shown]
         return Table(
             form.key,
-            form.title.format_map(words),
+            layout.worded(form.title, words, form),
             tuple(self.columns),
             tuple(blocks),
             header=tuple(self._header(words)),
@@ -189,7 +189,7 @@ class _Grid:
 
     def _header(self, words: Mapping[str, str]) -> Iterator[str]:
         form = self.form
-        yield from (text.format_map(words) for text in form.header)
+        yield from (layout.worded(text, words, form) for text in form.header)
         if form.blocks == "machines":
             yield from self._protocols()
         stand_ins = ", ".join(model.label for model in self.models if not model.published)
@@ -221,7 +221,7 @@ class _Grid:
 
     def _notes(self, words: Mapping[str, str], blocks: Sequence[Block]) -> Iterator[str]:
         form, frame, seed = self.form, self.frame, self.context.seed
-        yield from (text.format_map(words) for text in form.notes)
+        yield from (layout.worded(text, words, form) for text in form.notes)
         if form.blocks == "machines":
             yield from self._speed_notes(blocks)
         yield from (f"In the paper itself: {text}" for text in published.inconsistencies(form.key))

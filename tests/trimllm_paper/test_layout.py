@@ -78,6 +78,11 @@ def test_a_table_and_a_row_of_ones_own_are_a_file_of_yaml(
         ("tables: {own: {title: T, columns: [{key: a}], rows: []}}", "own: label: field required"),
         ("tables: {own: {title: T, columns: [], rows: [{key: a, x: 1}]}}", "own: x: extra"),
         ("{", "no layout of tables"),
+        ("tables: {own: {title: '{x}', columns: [], rows: []}}", "'{x}' names 'x'; there are"),
+        (
+            "tables: {own: {title: T, columns: [], rows: [{key: '{kept}'}]}}",
+            "'{kept}' names 'kept'; there are",
+        ),
     ],
 )
 def test_a_layout_that_is_none_is_one_line(tmp_path: Path, text: str, told: str) -> None:

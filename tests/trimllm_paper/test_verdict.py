@@ -30,8 +30,12 @@ def accuracy(percent: float, n: int = 1000) -> Accuracy:
     right = round(percent * n / 100)
     correct = [1] * right + [0] * (n - right)
     random.Random(right).shuffle(correct)
-    one = {"task": "sciq", "documents": "documents", "seed": 0, "n": n, "right": right}
-    return Accuracy((SimpleNamespace(**one, correct=tuple(correct)),))
+    one = SimpleNamespace(
+        **{"task": "sciq", "documents": "documents", "seed": 0, "source": "file.json"},
+        **{"n": n, "right": right, "correct": tuple(correct), "chance": None, "stand_in": None},
+        **{"bytes": 1, "bytes_percent": 100, "kept_percent": 100},
+    )
+    return Accuracy([one])
 
 
 def verdict(

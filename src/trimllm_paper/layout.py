@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,6 +25,11 @@ from trimllm_paper.recipe import FULL_FT, Recipe
 from trimllm_paper.table_context import Context, TableModel
 
 FILE = Path(__file__).with_suffix(".yaml")
+Size = Literal["final", "kept_percent", "bytes_percent", "megabytes"]
+Speed = Literal[
+    *("decode", "speedup", "prefill", "share_decode", "share_prefill", "trim_over"),
+    *("mem", "unit_bytes_percent", "share_of_copy", "peak_megabytes"),
+]
 
 
 class _Plain(BaseModel):
@@ -52,8 +57,8 @@ class Column(_Plain):
     over: str | None = None
     under: str | None = None
     domain: Domain | None = None
-    size: str | None = None
-    speed: str | None = None
+    size: Size | None = None
+    speed: Speed | None = None
     minutes: int | None = None
     share: int | None = None
     stand_in: str | None = None
@@ -79,7 +84,7 @@ class Row(_Plain):
     parts: tuple[str, ...] = ("train", "scan")
     longer_than: tuple[str, ...] = ()
     evaluate: bool = True
-    when: str | None = None
+    when: Literal["measured"] | None = None
 
 
 class Layout(_Plain):
@@ -93,11 +98,11 @@ class Layout(_Plain):
     header: list[str] = []
     notes: list[str] = []
     baselines: str | None = None
-    relation: str = "baselines"
-    blocks: str = "models"
+    relation: Literal["baselines", "specialized"] = "baselines"
+    blocks: Literal["models", "machines", "both"] = "models"
     models: str = "main"
-    trained: str = "all"
-    compared: str = "llama-7b"
+    trained: Literal["all", "compared", "near"] = "all"
+    compared: Literal[tuple(published.LABELS)] = "llama-7b"
     brackets: str = "95% interval"
     stand_in: str | None = None
     label: str = "{model}"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from evaluation_files import Evaluations
 from table_building import COLUMNS, TINY, build, column, context
+from timing_files import TimingFiles
 
 from trimllm.base.errors import UserError
 from trimllm_paper import layout
@@ -29,6 +30,16 @@ tables:
       - {key: full_ft, label: Full-FT, recipe: full_ft}
       - {for: {kept: [50, 30]}, key: "ours_{kept}", label: "Ours ({kept}%)", chain: ours}
     notes: ["a note of the toy"]
+  toy_speed:
+    title: "Toy: decoding"
+    blocks: machines
+    label: "{model} on {hardware}"
+    columns:
+      - {key: rate, speed: decode, label: tokens/s}
+      - {key: gain, speed: speedup, label: over full}
+    rows:
+      - {key: full, label: Full, recipe: full}
+      - {key: half, label: Half, chain: chains_and_patterns, kept: 50}
   table2:
     rows:
       - {key: toy_quant, label: Toy quantizer, recipe: full_ft+toy_quant, section: toys}
@@ -69,6 +80,15 @@ def test_a_table_and_a_row_of_ones_own_are_a_file_of_yaml(
     assert "toy" not in layout.tables(context())
 
 
+def test_a_table_of_throughput_of_ones_own(toys: str, timings: TimingFiles) -> None:
+    timings.add_machine()
+    table = build("toy_speed", throughput=timings.paths, models=[], layouts=[toys])
+    (block,) = table.blocks
+    assert block.heading == "LLaMA-1B shape on cpu-mine: measured"
+    assert table.cell(block.key, "half", "gain").measured == 1.85
+    assert table.cell(block.key, "full", "rate").published is None
+
+
 @pytest.mark.parametrize(
     "text, told",
     [
@@ -78,6 +98,10 @@ def test_a_table_and_a_row_of_ones_own_are_a_file_of_yaml(
         ("tables: {own: {title: T, columns: [{key: a}], rows: []}}", "own: label: field required"),
         ("tables: {own: {title: T, columns: [], rows: [{key: a, x: 1}]}}", "own: x: extra"),
         ("{", "no layout of tables"),
+        (
+            "tables: {own: {title: T, columns: [{key: a, label: A, size: x}], rows: []}}",
+            "own: size: input should be 'final', 'kept_percent'",
+        ),
         ("tables: {own: {title: '{x}', columns: [], rows: []}}", "'{x}' names 'x'; there are"),
         (
             "tables: {own: {title: T, columns: [], rows: [{key: '{kept}'}]}}",

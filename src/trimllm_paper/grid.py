@@ -71,7 +71,7 @@ class _Grid:
         blocks += [block for block in self._of_paper() if block.published_as not in shown]
         return Table(
             form.key,
-            form.title.format_map(words),
+            layout.worded(form.title, words, form),
             tuple(self.columns),
             tuple(blocks),
             header=tuple(self._header(words)),
@@ -106,7 +106,7 @@ class _Grid:
             model = known.get(name)
             shape = form.compared in (model and model.published, name.removeprefix("random-"))
             own = shape and hardware in form.gpus
-            gpu = form.gpus[hardware] if own else next(iter(form.gpus.values()))
+            gpu = form.gpus[hardware] if own else next(iter(form.gpus.values()), "")
             first = next(iter(where(timings, hardware=hardware, model=name).content), {})
             label = model.label if model else first.get("label") or name
             words = {
@@ -120,7 +120,7 @@ class _Grid:
                 name,
                 form.label.format_map(words) if hardware else f"{label}, not timed",
                 gpu,
-                f"{published.LABELS[form.compared]}, {gpu}",
+                f"{published.LABELS[form.compared]}, {gpu}" if gpu else None,
                 own=model is not None and model.published == form.compared,
                 is_paper=own or (shape and hardware is None),
                 known=model,
@@ -168,7 +168,7 @@ class _Grid:
                 self.trimmed.setdefault(subject.label, {})[title] = timing
             if by != best.name:
                 section = self.form.others.format(by=timing.content.get("pattern") or by)
-                told = {"key": f"{row.key}_{by}", "section": section}
+                told = {"key": f"{row.key}_{by}", "section": section, "names": (by,)}
                 yield self.cells.line(subject, row.model_copy(update=told), timing)
 
     # ---- above and below -----------------------------------------------------------------------
@@ -189,7 +189,7 @@ class _Grid:
 
     def _header(self, words: Mapping[str, str]) -> Iterator[str]:
         form = self.form
-        yield from (text.format_map(words) for text in form.header)
+        yield from (layout.worded(text, words, form) for text in form.header)
         if form.blocks == "machines":
             yield from self._protocols()
         stand_ins = ", ".join(model.label for model in self.models if not model.published)
@@ -215,13 +215,12 @@ class _Grid:
                 "processes"
             )
         strangers = ", ".join(sorted({*timings.hardware} - {*self.form.gpus}))
-        if strangers:
-            compared = next(iter(self.form.gpus.values()))
+        for compared in [*self.form.gpus.values()][:1] if strangers else ():
             yield f"{strangers}: not the paper's hardware; set beside the paper's {compared}"
 
     def _notes(self, words: Mapping[str, str], blocks: Sequence[Block]) -> Iterator[str]:
         form, frame, seed = self.form, self.frame, self.context.seed
-        yield from (text.format_map(words) for text in form.notes)
+        yield from (layout.worded(text, words, form) for text in form.notes)
         if form.blocks == "machines":
             yield from self._speed_notes(blocks)
         yield from (f"In the paper itself: {text}" for text in published.inconsistencies(form.key))

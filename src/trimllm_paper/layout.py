@@ -1,7 +1,7 @@
 """What `layout.yaml` says of the tables: columns, rows, and what has to be evaluated for them.
 
 A workflow is planned with it: it reads YAML and counts, and knows of no measured number. Loops over
-rows are spelled out for what the configuration says (`context.py`).
+rows are spelled out for what the configuration says (`table_context.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,6 +25,11 @@ from trimllm_paper.recipe import FULL_FT, Recipe
 from trimllm_paper.table_context import Context, TableModel
 
 FILE = Path(__file__).with_suffix(".yaml")
+Size = Literal["final", "kept_percent", "bytes_percent", "megabytes"]
+Speed = Literal[
+    *("decode", "speedup", "prefill", "share_decode", "share_prefill", "trim_over"),
+    *("mem", "unit_bytes_percent", "share_of_copy", "peak_megabytes"),
+]
 
 
 class _Plain(BaseModel):
@@ -52,8 +57,8 @@ class Column(_Plain):
     over: str | None = None
     under: str | None = None
     domain: Domain | None = None
-    size: str | None = None
-    speed: str | None = None
+    size: Size | None = None
+    speed: Speed | None = None
     minutes: int | None = None
     share: int | None = None
     stand_in: str | None = None
@@ -79,7 +84,7 @@ class Row(_Plain):
     parts: tuple[str, ...] = ("train", "scan")
     longer_than: tuple[str, ...] = ()
     evaluate: bool = True
-    when: str | None = None
+    when: Literal["measured"] | None = None
 
 
 class Layout(_Plain):
@@ -93,11 +98,11 @@ class Layout(_Plain):
     header: list[str] = []
     notes: list[str] = []
     baselines: str | None = None
-    relation: str = "baselines"
-    blocks: str = "models"
+    relation: Literal["baselines", "specialized"] = "baselines"
+    blocks: Literal["models", "machines", "both"] = "models"
     models: str = "main"
-    trained: str = "all"
-    compared: str = "llama-7b"
+    trained: Literal["all", "compared", "near"] = "all"
+    compared: Literal[tuple(published.LABELS)] = "llama-7b"
     brackets: str = "95% interval"
     stand_in: str | None = None
     label: str = "{model}"
@@ -219,31 +224,43 @@ def _row(
         if variable in entry:
             scope[variable] = _values(entry[variable], context)[0]
     names = _values(scope.get("chain", entry.get("chain", [])), context)
-    if "chain" in scope:
+    if scope.get("chain") in context.recipes:
         scope["criterion"] = context.recipes[scope["chain"]].criterion
     elif "criterion" in scope:
         names = [context.variant(scope["criterion"], scope.get("ratio", context.main.ratio))]
     elif "rule" in scope:
         names = [scope["rule"]]
     words = _words(scope, _content(context.layouts)[1])
-    told = {k: entry[k].format_map(words) for k in ("key", "label", "section") if k in entry}
+    texts = {k: entry[k] for k in ("key", "label", "section") if k in entry}
+    told = {k: worded(text, words, layout) for k, text in texts.items()}
     source = {k: scope[k] for k in ("kept", "compressor", "trained") if k in scope}
     plain = {k: v for k, v in entry.items() if k not in ("for", "chain")}
     return _checked(Row, layout.key, {**plain, **told, **source, "names": names})
+
+
+def worded(text: str, words: Mapping[str, str], layout: Layout) -> str:
+    """A text with its words in place. Raises `UserError` for a word that there is none of."""
+    try:
+        return text.format_map(words)
+    except (KeyError, ValueError, IndexError) as error:
+        known = ", ".join(words)
+        problem = f"{text!r} names {error}; there are {known}"
+        raise UserError(f"layout of {layout.key}: {problem}") from None
 
 
 def _words(scope: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """What the texts of a row may name: its loop's values, and their labels."""
     found = {key: f"{value:g}" if key == "kept" else str(value) for key, value in scope.items()}
     ratio = Fraction(scope.get("ratio", 1)).limit_denominator(1000)
-    paper = scope.get("criterion") in PAPER_CRITERIA
+    paper, trained = scope.get("criterion") in PAPER_CRITERIA, found.get("trained", "")
     kinds = {"criterion": "criteria", "compressor": "compressors"}
     for variable, kind in kinds.items():
-        found[f"{variable}_label"] = labels[kind].get(found.get(variable, ""), "")
+        value = found.get(variable, "")
+        found[f"{variable}_label"] = labels[kind].get(value, value)
     return found | {
         "whose": "the paper's criterion" if paper else "not the paper's",
         "rule_label": found.get("rule", "").capitalize(),
-        "trained_label": published.DOMAINS.get(found.get("trained", ""), ""),
+        "trained_label": published.DOMAINS.get(trained, trained),
         "ratio_label": str(ratio),
         "ratio_key": "r_" + str(ratio).replace("/", "_"),
     }
@@ -257,7 +274,8 @@ def needed(table: str, context: Context) -> list[tuple[str, str, str, str]]:
     layout = read(table, context)
     rows = [row for row in rows_of(layout, context, needs=True) if row.evaluate]
     shown = [c.key for c in columns_of(layout, context) if c.domain and c.domain.tasks != ()]
-    trained = {domain.name for domain in context.domains}
+    near = layout.trained == "near"
+    trained = {*context.near} if near else {domain.name for domain in context.domains}
     return list(
         dict.fromkeys(
             (model.name, row.trained or tested, recipe, tested)
@@ -286,7 +304,7 @@ def _recipes(row: Row, model: TableModel, layout: Layout, context: Context) -> l
         # An odd number of blocks has no half: nothing is run then.
         drops = [model.units // 2] if name in context.rules and model.units % 4 == 0 else []
     elif row.smallest:
-        drops = chain_drops(model, context, context.smallest_percent or RULE_KEPT)
+        drops = _epochs(model, context)
     elif name in context.chains and (row.trained or row.kept in context.kept_percent):
         drops = [drops_for(row.kept, model.units, context.recipes[name].step)]
     else:
@@ -295,14 +313,12 @@ def _recipes(row: Row, model: TableModel, layout: Layout, context: Context) -> l
     return [str(recipe.compressed(compressor)) for recipe in found]
 
 
-def chain_drops(
-    model: TableModel, context: Context, kept: float | None = None, name: str | None = None
-) -> list[int]:
-    """Drops after every epoch of a chain, as far as `kept` percent or the fewest ever kept."""
-    step = (context.recipes[name] if name else context.main).step
+def _epochs(model: TableModel, context: Context) -> list[int]:
+    """Drops after every epoch of a chain, as far as the smallest checkpoint is looked for."""
+    step = context.main.step
     ends = [drops_for(percent, model.units, step) for percent in context.kept_percent]
-    last = max(end for end in ends if end is not None)
-    wanted = drops_for(kept, model.units, step) if kept else None
+    last = max((end for end in ends if end is not None), default=0)
+    wanted = drops_for(context.smallest_percent or RULE_KEPT, model.units, step)
     return list(range(0, min(wanted or last, last) + 1, step))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimllm_paper.measured import Accuracy, Measurement
+from trimllm_paper.derive import Accuracy
 from trimllm_paper.verdict import (
     NOT_REPRODUCED,
     NOT_RUN,
@@ -16,7 +17,11 @@ from trimllm_paper.verdict import (
     SHAPE_ONLY,
     Anchors,
     judge,
+    judge_longest,
+    judge_relation,
+    judge_share,
     judge_size,
+    judge_speed,
     relations,
 )
 
@@ -25,11 +30,12 @@ def accuracy(percent: float, n: int = 1000) -> Accuracy:
     right = round(percent * n / 100)
     correct = [1] * right + [0] * (n - right)
     random.Random(right).shuffle(correct)
-    one = Measurement(
-        *("tiny", "sciq", "recipe", "sciq", tuple(correct), "documents"),
-        *(None, None, None, None, None, None, {}, "file.json"),
+    one = SimpleNamespace(
+        **{"task": "sciq", "documents": "documents", "seed": 0, "source": "file.json"},
+        **{"n": n, "right": right, "correct": tuple(correct), "chance": None, "stand_in": None},
+        **{"bytes": 1, "bytes_percent": 100, "kept_percent": 100},
     )
-    return Accuracy((one,))
+    return Accuracy([one])
 
 
 def verdict(
@@ -118,3 +124,46 @@ def test_nothing_published_or_nothing_measured() -> None:
 )
 def test_sizes(measured: float | None, own: bool, expected: str) -> None:
     assert judge_size(measured, ">=50%", own=own)[0] == expected
+
+
+@pytest.mark.parametrize(
+    "measured, printed, own, verdict",
+    [
+        (None, 42.3, True, "not run"),
+        (42.3, None, True, None),
+        (10.0, 42.3, False, None),
+        (42.3 * 1.14, 42.3, True, "reproduced"),
+        (42.3 * 0.86, 42.3, True, "reproduced"),
+        (42.3 * 1.2, 42.3, True, "not reproduced"),
+        (20.0, 42.3, True, "not reproduced"),
+    ],
+)
+def test_own_speeds(measured: float | None, printed: float, own: bool, verdict: str) -> None:
+    assert judge_speed(measured, printed, own=own)[0] == verdict
+
+
+@pytest.mark.parametrize(
+    "ratio, spread, printed, verdict",
+    [
+        (2.0, (1.9, 2.1), 2.44, "shape only"),
+        (1.1, (0.9, 1.2), 2.44, "not reproduced"),  # the quartiles hold 1
+        (0.9, (0.8, 0.95), 2.44, "not reproduced"),
+        (0.6, (0.5, 0.7), 0.7, "shape only"),
+        (2.0, None, 1.75, "shape only"),
+        (2.0, (1.9, 2.1), 1.03, None),  # the paper shows no difference
+        (2.0, (1.9, 2.1), None, None),
+    ],
+)
+def test_speedups_of_stand_ins(
+    ratio: float, spread: tuple[float, float] | None, printed: float | None, verdict: str | None
+) -> None:
+    assert judge_relation(ratio, spread, printed)[0] == verdict
+
+
+def test_shares_of_time() -> None:
+    assert judge_share(None, 40)[0] == NOT_RUN
+    assert judge_share(49, 40)[0] == judge_share(31, 40)[0] == SHAPE_ONLY
+    assert judge_share(51, 40)[0] == NOT_REPRODUCED
+    assert judge_longest(20, [12.0, 8.0])[0] == SHAPE_ONLY
+    assert judge_longest(20, [12.0, 21.0])[0] == NOT_REPRODUCED
+    assert judge_longest(20, [12.0, None])[0] == NOT_RUN

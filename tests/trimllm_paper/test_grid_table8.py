@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import pytest
 from evaluation_files import Evaluations
+from table_building import TINY, build
 
 from trimllm_paper import published
-from trimllm_paper.tables import table8
 
-OPTIONS = {"criteria": ["both", "likelihood"], "kept_percent": [50, 40]}
-OPTIONS |= {"ratio": 0.25, "drops_per_epoch": 6}
 PAPER = published.table("table8")
 
 
 @pytest.mark.parametrize("own, verdict", [("opt-1.3b", "reproduced"), (None, "not reproduced")])
 def test_an_opt_model_stands_beside_its_numbers(
-    evaluations: Evaluations, domains: list, own: str | None, verdict: str
+    evaluations: Evaluations, own: str | None, verdict: str
 ) -> None:
     for recipe, accuracy in {"pretrained": 84.9, "full_ft": 70}.items():
         evaluations.add(recipe, accuracy, n=1000)
-    evaluations.add("trim_both_r0.25_d6/drop_36", 85, kept=24, n=1000)
-    model = {"name": "tiny", "label": "OPT", "published": own, "family": "opt"}
-    table = table8.build(evaluations.paths, [model], domains, **OPTIONS)
+    evaluations.add("trim_paper/drop_36", 85, kept=24, n=1000)
+    model = TINY | {"label": "OPT", "published": own, "family": "opt"}
+    table = build("table8", evaluations.paths, models=[model], kept_percent=[50, 40])
     cell = table.cell("tiny", "pretrained", "sciq")
     assert (cell.measured, cell.published, cell.verdict) == (84.9, 84.9, verdict)
     assert table.cell("tiny", "trimllm_40", "sciq").measured == 85
@@ -30,23 +28,20 @@ def test_an_opt_model_stands_beside_its_numbers(
     assert [column.key for column in table.columns][:3] == list(PAPER.columns[:3])
 
 
-def test_another_family_says_nothing_about_opt(evaluations: Evaluations, domains: list) -> None:
+def test_another_family_says_nothing_about_opt(evaluations: Evaluations) -> None:
     evaluations.add("full_ft", 80)
-    model = {"name": "tiny", "label": "Tiny", "published": None, "family": "llama"}
-    table = table8.build(evaluations.paths, [model], domains, **OPTIONS)
+    table = build("table8", evaluations.paths)
     assert [block.key for block in table.blocks] == ["opt-1.3b", "opt-6.7b"]
     assert not any(block.measured for block in table.blocks)
     assert table.cell("opt-6.7b", "full_ft", "medmcqa").published == 49.8
 
 
-def test_compressors_that_the_paper_has_not_for_opt_are_set_apart(
-    evaluations: Evaluations, domains: list
-) -> None:
+def test_compressors_that_the_paper_has_not_for_opt_are_set_apart(evaluations: Evaluations) -> None:
     evaluations.add("full_ft", 80)
     evaluations.add("full_ft+llm_int8", 79)
     evaluations.add("full_ft+awq_int4", 70)
-    model = {"name": "tiny", "label": "OPT", "published": "opt-1.3b", "family": "opt"}
-    table = table8.build(evaluations.paths, [model], domains, **OPTIONS)
+    model = TINY | {"label": "OPT", "published": "opt-1.3b", "family": "opt"}
+    table = build("table8", evaluations.paths, models=[model], kept_percent=[50, 40])
     sections = {row.key: row.section for row in table.blocks[0].rows if "int" in row.key}
     assert sections["llm_int8"] is None and "not the paper's" in sections["awq_int4"]
     assert table.cell("tiny", "awq_int4", "sciq").measured == 70

@@ -4,41 +4,40 @@ from __future__ import annotations
 
 import pytest
 from evaluation_files import Evaluations
+from table_building import COLUMNS, build
 from timing_files import TimingFiles
 
 from trimllm_paper import published
-from trimllm_paper.tables import table7
-from trimllm_paper.tables.render import to_csv, to_latex, to_markdown, to_text
+from trimllm_paper.render import Table, to_csv, to_latex, to_markdown, to_text
 
 PAPER = published.table("table7")
-TINY = {"name": "tiny", "label": "Tiny-135M", "published": None}
-CHAIN = "trim_both_r0.25_d6/drop_30"
+CHAIN = "trim_paper/drop_30"
 BLOCK = "cpu-mine/tiny"
 
 
 @pytest.fixture
-def table(evaluations: Evaluations, timings: TimingFiles, domains: list) -> table7.Table:
-    for domain in domains:
-        evaluations.add_domain(domain["name"], stand_in="Stand-in set")
-        evaluations.add("full_ft+awq_int4", 72, domain=domain["name"], stand_in="Stand-in set")
-        evaluations.add(f"{CHAIN}+awq_int4", 66, domain=domain["name"], kept=30)
+def table(evaluations: Evaluations, timings: TimingFiles) -> Table:
+    for domain in COLUMNS:
+        evaluations.add_domain(domain, stand_in="Stand-in set")
+        evaluations.add("full_ft+awq_int4", 72, domain=domain, stand_in="Stand-in set")
+        evaluations.add(f"{CHAIN}+awq_int4", 66, domain=domain, kept=30)
     where = {"model": "tiny", "total": 60}
     timings.add("full_ft", 10, full=None, kept=60, **where)
     timings.add("full_ft+awq_int4", 20, share=0.26, kept=60, **where)
     timings.add(CHAIN, 19, kept=30, share=0.5, **where)
     timings.add(f"{CHAIN}+awq_int4", 34, kept=30, share=0.13, **where)
     timings.add_machine()
-    return table7.build(evaluations.paths, timings.paths, [TINY], domains)
+    return build("table7", evaluations.paths, throughput=timings.paths)
 
 
-def test_columns_and_rows_are_the_papers_and_ours_beside(table: table7.Table) -> None:
+def test_columns_and_rows_are_the_papers_and_ours_beside(table: Table) -> None:
     assert [c.key for c in table.columns[:3]] == list(PAPER.columns[:3])
     rows = [row.key for row in table.blocks[0].rows]
     assert [row for row in rows if "gptq" not in row] == list(PAPER.rows())
     assert [block.key for block in table.blocks] == [BLOCK, "cpu-mine/random-llama-1b"]
 
 
-def test_accuracy_and_throughput_of_the_same_recipe(table: table7.Table) -> None:
+def test_accuracy_and_throughput_of_the_same_recipe(table: Table) -> None:
     composed = {c: table.cell(BLOCK, "trimllm_awq_int4", c) for c in ("sciq", "speedup", "mem")}
     assert composed["sciq"].measured == 66 and composed["sciq"].published == 91.5
     assert composed["speedup"].measured == 3.4
@@ -49,13 +48,13 @@ def test_accuracy_and_throughput_of_the_same_recipe(table: table7.Table) -> None
     assert composed["speedup"].sources[0].endswith(f"{CHAIN}+awq_int4.json")
 
 
-def test_untrimmed_rows_share_one_throughput(table: table7.Table) -> None:
+def test_untrimmed_rows_share_one_throughput(table: Table) -> None:
     cells = [table.cell(BLOCK, row, "throughput") for row in ("pretrained", "full_ft", "sparse_ft")]
     assert {cell.measured for cell in cells} == {10}
     assert len({cell.sources for cell in cells}) == 1
 
 
-def test_a_missing_half_leaves_the_other(table: table7.Table) -> None:
+def test_a_missing_half_leaves_the_other(table: Table) -> None:
     gptq = table.cell(BLOCK, "gptq_int4", "throughput")
     assert (gptq.measured, gptq.verdict) == (None, "not run")
     assert table.cell(BLOCK, "sparsegpt_2_4", "sciq").verdict == "not run"
@@ -64,15 +63,15 @@ def test_a_missing_half_leaves_the_other(table: table7.Table) -> None:
     assert table.cell("cpu-mine/random-llama-1b", "trimllm_awq_int4", "speedup").measured == 3.5
 
 
-def test_a_model_that_was_not_timed(evaluations: Evaluations, domains: list) -> None:
+def test_a_model_that_was_not_timed(evaluations: Evaluations) -> None:
     evaluations.add_domain("sciq")
-    found = table7.build(evaluations.paths, [], [TINY], domains)
+    found = build("table7", evaluations.paths)
     assert found.cell("-/tiny", "trimllm", "sciq").measured == 70
     assert found.cell("-/tiny", "trimllm", "throughput").verdict == "not run"
     assert "not timed" in found.blocks[0].label
 
 
-def test_stand_ins_never_reproduce(table: table7.Table) -> None:
+def test_stand_ins_never_reproduce(table: Table) -> None:
     every = {c.verdict for b in table.blocks for row in b.rows for c in row.cells.values()}
     assert "reproduced" not in every and {"shape only", "not run"} <= every
     for form in (to_csv, to_markdown, to_latex, to_text):
@@ -82,7 +81,7 @@ def test_stand_ins_never_reproduce(table: table7.Table) -> None:
 
 
 def test_two_seeds_show_accuracy_by_both_and_whose_throughput_it_is(
-    evaluations: Evaluations, timings: TimingFiles, domains: list
+    evaluations: Evaluations, timings: TimingFiles
 ) -> None:
     second = Evaluations(evaluations.root / "seed_1")
     for files, seed, acc in ((evaluations, 0, 60), (second, 1, 64)):
@@ -90,11 +89,11 @@ def test_two_seeds_show_accuracy_by_both_and_whose_throughput_it_is(
         files.add(f"{CHAIN}+awq_int4", acc, kept=30, seed=seed)
     timings.add(f"{CHAIN}+awq_int4", 34, kept=30, share=0.13, model="tiny", total=60)
     paths = [*evaluations.paths, *second.paths]
-    found = table7.build(paths, timings.paths, [TINY], domains)
+    found = build("table7", paths, throughput=timings.paths)
     cell = found.cell(BLOCK, "trimllm_awq_int4", "sciq")
     assert (cell.measured, cell.n) == (62, 400) and cell.deviation == pytest.approx(8**0.5)
     text = to_text(found, width=1000)
     assert "62.0 ± 2.8" in text and "Accuracy: 2 seeds" in text
     assert "Throughput: of the first seed's checkpoints alone" in text
-    alone = to_text(table7.build(evaluations.paths, timings.paths, [TINY], domains), width=1000)
+    alone = to_text(build("table7", evaluations.paths, throughput=timings.paths), width=1000)
     assert "seeds" not in alone and "first seed" not in alone

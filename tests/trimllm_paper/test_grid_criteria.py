@@ -7,15 +7,14 @@ import io
 
 import pytest
 from evaluation_files import Evaluations
+from table_building import TINY, build, column, context
 
 from trimllm.base.errors import UserError
-from trimllm_paper import published
-from trimllm_paper.tables import table3, table6
-from trimllm_paper.tables.render import to_csv, to_latex, to_markdown, to_text
-from trimllm_paper.tables.table import Table
+from trimllm_paper import layout, published
+from trimllm_paper.render import Table, to_csv, to_latex, to_markdown, to_text
 
-TINY = {"name": "tiny", "label": "Tiny-135M", "published": None}
-OWN = {"name": "tiny", "label": "LLaMA-7B", "published": "llama-7b"}
+OWN = TINY | {"label": "LLaMA-7B", "published": "llama-7b"}
+NAMES = {"both": "paper", "likelihood": "ours", "authors": "authors"}
 CRITERIA = ["calibration", "activation_norm", "both", "likelihood"]
 
 
@@ -28,26 +27,25 @@ def chains(evaluations: Evaluations) -> Evaluations:
     for criterion in CRITERIA[1:]:
         chain(evaluations, criterion, [78, 77, 76, 60, 73, 40])
     chain(evaluations, "calibration", [60, 60, 60, 60, 60, 60])
-    evaluations.add("trim_bottom_r0.25_d30/drop_30", 30, kept=30)
+    evaluations.add("trim_bottom/drop_30", 30, kept=30)
     return evaluations
 
 
-def chain(evaluations: Evaluations, criterion: str, accuracies: list[float], ratio: str = "0.25"):
+def chain(evaluations: Evaluations, criterion: str, accuracies: list[float], name: str = ""):
+    name = name or NAMES.get(criterion, f"{criterion}_r0.25")
     for number, accuracy in enumerate(accuracies):
-        recipe = f"trim_{criterion}_r{ratio}_d6/drop_{6 * number:02d}"
+        recipe = f"trim_{name}/drop_{6 * number:02d}"
         evaluations.add(recipe, accuracy, kept=60 - 6 * number)
 
 
-def build3(evaluations: Evaluations, domains: list, **changes: object) -> Table:
-    options = {"criteria": CRITERIA, "rules": ["random", "bottom"], "ratio": 0.25}
-    options |= {"drops_per_epoch": 6, "models": [TINY], **changes}
-    return table3.build(evaluations.paths, domains=domains, **options)
+def build3(evaluations: Evaluations, **changes: object) -> Table:
+    return build("table3", evaluations.paths, **changes)
 
 
 def test_the_row_of_a_criterion_is_the_smallest_checkpoint_that_keeps_enough(
-    chains: Evaluations, domains: list
+    chains: Evaluations,
 ) -> None:
-    table = build3(chains, domains)
+    table = build3(chains)
     cell = table.cell("tiny", "both", "sciq")
     assert cell.measured == 73 and "drop_24" in cell.sources[0]
     assert table.cell("tiny", "both", "final_mem").measured == pytest.approx(60)
@@ -55,10 +53,8 @@ def test_the_row_of_a_criterion_is_the_smallest_checkpoint_that_keeps_enough(
     assert "keeps 91% of Full-FT, paper 99%" in cell.why and cell.verdict == "shape only"
 
 
-def test_where_none_keeps_enough_the_untrimmed_one_stands_and_says_so(
-    chains: Evaluations, domains: list
-) -> None:
-    table = build3(chains, domains)
+def test_where_none_keeps_enough_the_untrimmed_one_stands_and_says_so(chains: Evaluations) -> None:
+    table = build3(chains)
     cell = table.cell("tiny", "calibration", "sciq")
     assert "drop_00" in cell.sources[0] and "no checkpoint keeps more than 90%" in cell.why
     assert table.cell("tiny", "calibration", "final_mem").measured == 100
@@ -66,15 +62,15 @@ def test_where_none_keeps_enough_the_untrimmed_one_stands_and_says_so(
 
 
 def test_without_the_checkpoint_before_the_first_drop_nothing_is_claimed(
-    evaluations: Evaluations, domains: list
+    evaluations: Evaluations,
 ) -> None:
     evaluations.add("full_ft", 80)
-    evaluations.add("trim_both_r0.25_d6/drop_06", 10, kept=54)
-    assert build3(evaluations, domains).cell("tiny", "both", "sciq").verdict == "not run"
+    evaluations.add("trim_paper/drop_06", 10, kept=54)
+    assert build3(evaluations).cell("tiny", "both", "sciq").verdict == "not run"
 
 
-def test_rules_and_criteria_stand_at_half_of_the_units(chains: Evaluations, domains: list) -> None:
-    table = build3(chains, domains)
+def test_rules_and_criteria_stand_at_half_of_the_units(chains: Evaluations) -> None:
+    table = build3(chains)
     assert table.cell("tiny", "bottom_50", "sciq").measured == 30
     assert table.cell("tiny", "bottom_50", "sciq").published == 63.9
     assert table.cell("tiny", "random_50", "sciq").verdict == "not run"
@@ -82,11 +78,9 @@ def test_rules_and_criteria_stand_at_half_of_the_units(chains: Evaluations, doma
     assert equal.measured == 40 and equal.published is None and equal.verdict is None
 
 
-def test_ours_are_set_apart_and_have_no_published_number(
-    chains: Evaluations, domains: list
-) -> None:
+def test_ours_are_set_apart_and_have_no_published_number(chains: Evaluations) -> None:
     chain(chains, "authors", [78, 77, 76, 75, 74, 74])
-    table = build3(chains, domains, criteria=[*CRITERIA, "authors"])
+    table = build3(chains, criteria=[*CRITERIA, "authors"])
     rows = {row.key: row for row in table.blocks[0].rows}
     assert "ours" in rows["likelihood"].section
     assert "compat: authors" in rows["authors"].section
@@ -96,24 +90,24 @@ def test_ours_are_set_apart_and_have_no_published_number(
     assert rows["both"].section is None
 
 
-def test_every_column_of_the_paper_is_there(chains: Evaluations, domains: list) -> None:
-    table = build3(chains, [d for d in domains if d["name"] == "sciq"])
+def test_every_column_of_the_paper_is_there(chains: Evaluations) -> None:
+    table = build3(chains, domains=[column("sciq")])
     assert [c.key for c in table.columns][:6] == list(published.table("table3").columns)
     assert table.cell("tiny", "both", "piqa").verdict == "not run"
     for form in (to_csv, to_markdown, to_latex, to_text):
         assert "Tiny-135M" in form(table)
 
 
-def test_the_papers_own_model_can_reproduce(evaluations: Evaluations, domains: list) -> None:
+def test_the_papers_own_model_can_reproduce(evaluations: Evaluations) -> None:
     for recipe, accuracy in {"pretrained": 89.7, "full_ft": 95.6}.items():
         evaluations.add(recipe, accuracy, n=1000)
     for number, accuracy in enumerate([95, 94.5, 94.2]):
-        recipe = f"trim_both_r0.25_d6/drop_{6 * number:02d}"
+        recipe = f"trim_paper/drop_{6 * number:02d}"
         evaluations.add(recipe, accuracy, kept=60 - 6 * number, n=1000)
-    cell = build3(evaluations, domains, models=[OWN]).cell("tiny", "both", "sciq")
+    cell = build3(evaluations, models=[OWN]).cell("tiny", "both", "sciq")
     assert cell.verdict == "reproduced"
     # The same numbers under another model's name reproduce nothing.
-    other = build3(evaluations, domains, models=[TINY]).cell("tiny", "both", "sciq")
+    other = build3(evaluations, models=[TINY]).cell("tiny", "both", "sciq")
     assert other.verdict == "shape only"
 
 
@@ -121,22 +115,15 @@ def test_the_papers_own_model_can_reproduce(evaluations: Evaluations, domains: l
     "ratio, block", [(1, "r_1"), (0.5, "r_1_2"), (0.25, "r_1_4"), (0.125, "r_1_8"), (0.3, "r_3_10")]
 )
 def test_ratios_have_the_papers_keys(ratio: float, block: str) -> None:
-    assert table6.block_of(ratio) == block
+    wanted = context(ratios=[ratio])
+    rows = layout.rows_of(layout.read("table6", wanted), wanted)
+    assert {row.key.split("/")[0] for row in rows} == {block}
     assert (block in published.table("table6").blocks) == (ratio != 0.3)
 
 
-def test_table_6_takes_each_row_from_the_chain_of_its_ratio(
-    chains: Evaluations, domains: list
-) -> None:
-    chain(chains, "both", [79, 78, 77, 76, 75, 74], ratio="1")
-    table = table6.build(
-        chains.paths,
-        [TINY],
-        domains,
-        criteria=CRITERIA,
-        ratios=[0.125, 0.25, 1],
-        drops_per_epoch=6,
-    )
+def test_table_6_takes_each_row_from_the_chain_of_its_ratio(chains: Evaluations) -> None:
+    chain(chains, "both", [79, 78, 77, 76, 75, 74], name="both_r1")
+    table = build("table6", chains.paths, ratios=[0.125, 0.25, 1])
     assert table.cell("tiny", "r_1/both", "sciq").measured == 74
     assert table.cell("tiny", "r_1/both", "final_mem").measured == 50
     assert table.cell("tiny", "r_1_4/both", "sciq").measured == 73
@@ -151,15 +138,14 @@ def test_table_6_takes_each_row_from_the_chain_of_its_ratio(
     assert sections[0] == "r = 1" and sections[-1].startswith("r = 1/8; ours")
 
 
-def test_seeds_are_pooled_and_their_deviation_shown(tmp_path, domains: list) -> None:
+def test_seeds_are_pooled_and_their_deviation_shown(tmp_path) -> None:
     roots = [Evaluations(tmp_path / str(seed)) for seed in range(3)]
     for seed, (root, accuracy) in enumerate(zip(roots, (70, 74, 78), strict=True)):
         for recipe, value in {"pretrained": 50, "full_ft": 80}.items():
             root.add(recipe, value, seed=seed)
-        root.add("trim_both_r0.25_d6/drop_00", accuracy, seed=seed)
+        root.add("trim_paper/drop_00", accuracy, seed=seed)
     paths = [path for root in roots for path in root.paths]
-    options = {"criteria": ["both"], "rules": [], "ratio": 0.25, "drops_per_epoch": 6}
-    table = table3.build(paths, [TINY], domains, **options)
+    table = build("table3", paths)
     cell = table.cell("tiny", "both", "sciq")
     assert cell.measured == pytest.approx(74) and cell.deviation == pytest.approx(4)
     assert cell.n == 600 and "74.0 ± 4.0" in to_text(table)
@@ -168,10 +154,9 @@ def test_seeds_are_pooled_and_their_deviation_shown(tmp_path, domains: list) -> 
     assert row["seeds"] == "0;1;2" and float(row["deviation"]) == pytest.approx(4)
     assert any("3 seeds" in note for note in table.notes)
     # One seed alone has no deviation, and the same seed twice is a mistake.
-    assert table3.build(roots[0].paths, [TINY], domains, **options).cell(
-        "tiny", "both", "sciq"
-    ).deviation is None  # fmt: skip
+    alone = build("table3", roots[0].paths).cell("tiny", "both", "sciq")
+    assert alone.deviation is None
     roots[0].root = tmp_path / "again"
     roots[0].add("full_ft", 80, seed=0)
     with pytest.raises(UserError, match="measure the same"):
-        table3.build([*paths, roots[0].paths[-1]], [TINY], domains, **options)
+        build("table3", [*paths, roots[0].paths[-1]])

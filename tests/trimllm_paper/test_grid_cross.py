@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import pytest
 from evaluation_files import Evaluations
+from table_building import build, column
 
 from trimllm_paper import published
-from trimllm_paper.tables import table4, table5
-from trimllm_paper.tables.render import to_csv, to_text
-from trimllm_paper.tables.table import Table
+from trimllm_paper.render import Table, to_csv, to_text
 
-TINY = {"name": "tiny", "label": "Tiny-135M", "published": None}
 NAMES = ("medmcqa", "pubmedqa", "lexglue", "legalbench")
 NEAR = {"medmcqa": "pubmedqa", "lexglue": "legalbench"}
-RECIPE = "trim_{}_r0.25_d6/drop_36"
-OPTIONS = {"kept_percent": 40, "ratio": 0.25, "drops_per_epoch": 6}
+RECIPE = "trim_{}/drop_36"
 # Accuracy by (trained on, tested on); pretrained 50% everywhere.
 BOTH = {
     ("medmcqa", "medmcqa"): 70,
@@ -26,8 +23,11 @@ BOTH = {
 }
 
 
-def columns(*names: str) -> list[dict[str, object]]:
-    return [{"name": name, "label": name.upper(), "tasks": [f"{name}_test"]} for name in names]
+def near4(evaluations: Evaluations, **changes: object) -> Table:
+    """Table 4; every test has another name than its domain."""
+    trained, tested = ([column(n, f"{n}_test") for n in names] for names in (NEAR, NEAR.values()))
+    paths = evaluations.paths
+    return build("table4", paths, domains=trained, tested=tested, near=NEAR, **changes)
 
 
 @pytest.fixture
@@ -35,37 +35,34 @@ def cross(evaluations: Evaluations) -> Evaluations:
     for name in NAMES:
         evaluations.add("pretrained", 50, domain=name, task=f"{name}_test")
     for (trained, tested), accuracy in BOTH.items():
-        recipe = RECIPE.format("both")
+        recipe = RECIPE.format("paper")
         evaluations.add(recipe, accuracy, domain=trained, task=f"{tested}_test", kept=24)
-    recipe = RECIPE.format("likelihood")
+    recipe = RECIPE.format("ours")
     evaluations.add(recipe, 61, domain="lexglue", task="legalbench_test", kept=24)
     return evaluations
 
 
 @pytest.fixture
 def near(cross: Evaluations) -> Table:
-    criteria = ["both", "likelihood"]
-    return table4.build(
-        cross.paths, [TINY], columns(*NAMES), criteria=criteria, near=NEAR, **OPTIONS
-    )
+    return near4(cross)
 
 
 def test_each_cell_is_the_model_of_its_row_on_the_tests_of_its_column(near: Table) -> None:
     for (trained, tested), accuracy in BOTH.items():
         cell = near.cell("tiny", f"{trained}_specialized", tested)
         assert cell.measured == accuracy
-        assert f"/{trained}/trim_both" in cell.sources[0] and f"{tested}_test" in cell.sources[0]
+        assert f"/{trained}/trim_paper" in cell.sources[0] and f"{tested}_test" in cell.sources[0]
         assert cell.details["trained_on"] == trained
     assert near.cell("tiny", "lexglue_specialized", "legalbench").verdict == "not run"
-    ours = near.cell("tiny", "lexglue_specialized_likelihood", "legalbench")
+    ours = near.cell("tiny", "lexglue_specialized_ours", "legalbench")
     assert ours.measured == 61 and ours.published is None and ours.verdict is None
 
 
 def test_published_numbers_stand_in_their_cells(near: Table) -> None:
     paper = published.table("table4")
     for row in paper.rows():
-        for column in paper.columns:
-            assert near.cell("tiny", row, column).published == paper.value(row, column)
+        for name in paper.columns:
+            assert near.cell("tiny", row, name).published == paper.value(row, name)
 
 
 def test_verdicts_ask_for_the_sign_of_the_papers_difference(near: Table) -> None:
@@ -91,9 +88,8 @@ def test_the_pretrained_row_is_judged_by_the_expert_of_the_column(near: Table) -
 
 
 def test_table_5_has_all_domains_of_the_paper_as_rows_and_columns(cross: Evaluations) -> None:
-    table = table5.build(
-        cross.paths, [TINY], columns("medmcqa", "lexglue"), criteria=["both"], **OPTIONS
-    )
+    domains = [column(name, f"{name}_test") for name in ("medmcqa", "lexglue")]
+    table = build("table5", cross.paths, domains=domains, chains=["paper"])
     paper = published.table("table5")
     assert tuple(column.key for column in table.columns) == paper.columns
     assert tuple(row.key for row in table.blocks[0].rows) == paper.rows()
@@ -103,11 +99,9 @@ def test_table_5_has_all_domains_of_the_paper_as_rows_and_columns(cross: Evaluat
 
 
 def test_stand_in_data_of_the_tested_column_is_named(evaluations: Evaluations) -> None:
-    recipe = RECIPE.format("both")
+    recipe = RECIPE.format("paper")
     evaluations.add("pretrained", 50, domain="pubmedqa", task="pubmedqa_test", stand_in="S")
     evaluations.add(recipe, 60, domain="medmcqa", task="pubmedqa_test", kept=24, stand_in="S")
-    table = table4.build(
-        evaluations.paths, [TINY], columns(*NAMES), criteria=["both"], near=NEAR, **OPTIONS
-    )
+    table = near4(evaluations)
     assert {c.key: c.stand_in for c in table.columns}["pubmedqa"] == "S"
-    assert any("PUBMEDQA: S" in line for line in table.header)
+    assert any("Pubmedqa: S" in line for line in table.header)

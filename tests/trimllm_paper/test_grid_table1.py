@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import io
-import json
 
 import pandas as pd
 import pytest
+from evaluation_files import rewrite
+from table_building import build as build_table
 from timing_files import TimingFiles
 
+from trimllm.base import files
 from trimllm_paper import published
-from trimllm_paper.tables import table1
-from trimllm_paper.tables.render import to_csv, to_latex, to_markdown, to_text
+from trimllm_paper.render import Table, to_csv, to_latex, to_markdown, to_text
 
 PAPER = published.table("table1")
 MINE = "cpu-mine/random-llama-1b"
 
 
 @pytest.fixture
-def table(timings: TimingFiles) -> table1.Table:
+def table(timings: TimingFiles) -> Table:
     timings.add_machine()
     return build(timings)
 
 
-def build(timings: TimingFiles, **more: object) -> table1.Table:
-    how = {"composed": ["sparsegpt_2_4", "awq_int4"], "first": ["both", "half", "chain"]}
-    return table1.build(timings.paths, [], **(how | more))
+def build(timings: TimingFiles) -> Table:
+    return build_table("table1", throughput=timings.paths, models=[], kept_percent=[50])
 
 
-def test_rows_are_the_papers_then_ours(table: table1.Table) -> None:
+def test_rows_are_the_papers_then_ours(table: Table) -> None:
     keys = [row.key for row in table.blocks[0].rows]
     assert keys[:5] == list(PAPER.rows("A100"))[:5]
     assert keys[5:9] == [
@@ -38,7 +38,7 @@ def test_rows_are_the_papers_then_ours(table: table1.Table) -> None:
     assert table.blocks[0].rows[9].section == "trimmed by chain: of PIQA"
 
 
-def test_cells_walk_back_to_their_files(table: table1.Table) -> None:
+def test_cells_walk_back_to_their_files(table: Table) -> None:
     cell = table.cell(MINE, "trimllm_40", "throughput")
     assert (cell.measured, cell.published) == (22, 103.1)
     assert cell.sources == (cell.sources[0],) and cell.sources[0].endswith("trim_half/keep_40.json")
@@ -48,7 +48,7 @@ def test_cells_walk_back_to_their_files(table: table1.Table) -> None:
     assert table.cell(MINE, "trimllm_50_awq_int4", "unit_bytes").measured == pytest.approx(13)
 
 
-def test_trimmed_over_every_baseline_with_the_papers_beside(table: table1.Table) -> None:
+def test_trimmed_over_every_baseline_with_the_papers_beside(table: Table) -> None:
     for row, rate, paper in (("fp16", 10, 42.3), ("llm_int8", 5, 29.6), ("awq_int4", 23, 115.3)):
         cell = table.cell(MINE, row, "trim_over")
         assert cell.measured == pytest.approx(22 / rate)
@@ -60,12 +60,9 @@ def test_trimmed_over_every_baseline_with_the_papers_beside(table: table1.Table)
 
 
 def test_the_papers_consumer_range_follows_from_its_numbers() -> None:
-    gains = [
-        table1._published(row, gpu)["trim_over"]
-        for gpu in ("V100", "RTX3090")
-        for row in PAPER.rows(gpu)
-        if row != "trimllm"
-    ]
+    paper = {block.key: block for block in build_table("table1").blocks}
+    cells = [row.cells["trim_over"] for gpu in ("V100", "RTX3090") for row in paper[gpu].rows]
+    gains = [cell.published for cell in cells if cell.published]
     assert max(gains) == pytest.approx(5.7, abs=0.05)
     assert min(gains) == pytest.approx(2.0, abs=0.05)
 
@@ -95,13 +92,14 @@ def test_predicted_speedups_and_what_is_reached_of_them(timings: TimingFiles) ->
 
 def test_older_measurements_show_no_prediction(timings: TimingFiles) -> None:
     path = timings.add("trim_half/keep_50", 18.5, kept=22, share=0.5)
-    content = json.loads(path.read_text())
-    for one in (content, content["baseline"]):
-        del one["read_bytes_per_token"], one["prefill_operations"]
-    path.write_text(json.dumps(content))
+    full = files.read_json(path)["baseline"]
+    absent = dict.fromkeys(["read_bytes_per_token", "prefill_operations"])
+    kept = {key: value for key, value in full.items() if key not in absent}
+    rewrite(path, baseline=kept, **absent)
     table = build(timings)
     assert table.cell(MINE, "trimllm_50", "share_decode").measured is None
-    assert "predicted_decode" not in table.cell(MINE, "trimllm_50", "throughput").details
+    details = table.cell(MINE, "trimllm_50", "throughput").details
+    assert details["predicted_decode"] is None
     assert not any("predicted over full" in note for note in table.notes)
     assert "of predicted" in to_markdown(table)
 
@@ -113,7 +111,7 @@ def test_a_machine_of_two_speeds_is_told(timings: TimingFiles, fastest: float, t
     assert any("copy reached 42 to 81 GB/s" in note for note in build(timings).notes) == told
 
 
-def test_verdicts_on_a_stand_in_are_of_shape(table: table1.Table) -> None:
+def test_verdicts_on_a_stand_in_are_of_shape(table: Table) -> None:
     found = {row: table.cell(MINE, row, "speedup").verdict for row in ("llm_int8", "trimllm_40")}
     assert set(found.values()) == {"shape only"}
     assert table.cell(MINE, "sparsegpt", "speedup").verdict == "not reproduced"
@@ -145,7 +143,7 @@ def test_a_row_of_the_papers_own_hardware_is_judged_by_its_number(timings: Timin
     assert [block.is_paper for block in table.blocks] == [True, False, True, True]
 
 
-def test_paper_blocks_hold_the_papers_numbers_alone(table: table1.Table) -> None:
+def test_paper_blocks_hold_the_papers_numbers_alone(table: Table) -> None:
     for block in table.blocks[1:]:
         assert block.is_paper and not block.measured
         for row in block.rows:
@@ -165,10 +163,10 @@ def test_every_form_shows_all_machines(timings: TimingFiles) -> None:
     frame = pd.read_csv(io.StringIO(to_csv(table)))
     line = frame[(frame.model == MINE) & (frame.row == "trimllm_40")].set_index("column")
     assert line.measured["throughput"] == 22 and line.spread_low["speedup"] < 2.2
-    assert line.unit_bytes["throughput"] == 800_000
+    assert line.units_bytes["throughput"] == 800_000
 
 
 def test_no_measurement_still_makes_a_table() -> None:
-    empty = table1.build([], [])
+    empty = build_table("table1")
     assert [block.key for block in empty.blocks] == ["A100", "V100", "RTX3090"]
     assert "Nothing has been measured yet" in to_text(empty)

@@ -7,13 +7,13 @@ import io
 import pandas as pd
 import pytest
 from evaluation_files import Evaluations
+from table_building import TINY, build, column
 
-from trimllm.base.errors import UserError
 from trimllm_paper import published
-from trimllm_paper.tables import table2
-from trimllm_paper.tables.render import to_csv, to_latex, to_markdown, to_text
+from trimllm_paper.render import Table, to_csv, to_latex, to_markdown, to_text
 
-TINY = {"name": "tiny", "label": "Tiny-135M", "published": None}
+PAPER = published.table("table2")
+NOT_PRINTED = "ours, not the paper's: compressors that its table does not have"
 PAPER_ROWS = [
     *("pretrained", "full_ft", "sparse_ft", "llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4"),
     *("trimllm_50", "trimllm_40", "trimllm_30"),
@@ -22,79 +22,71 @@ COMPRESSED = PAPER_ROWS[3:7]
 
 
 @pytest.fixture
-def full(evaluations: Evaluations, domains: list) -> table2.Table:
-    for domain in domains:
-        evaluations.add_domain(domain["name"], stand_in="Stand-in set")
-    return table2.build(evaluations.paths, [TINY], domains, criteria=["both", "likelihood"])
+def full(evaluations: Evaluations) -> Table:
+    for domain in PAPER.columns[:5]:
+        evaluations.add_domain(domain, stand_in="Stand-in set")
+    return build("table2", evaluations.paths)
 
 
-def test_rows_and_columns_are_the_papers_in_its_order(full: table2.Table) -> None:
+def test_rows_and_columns_are_the_papers_in_its_order(full: Table) -> None:
     block = full.blocks[0]
     assert [row.key for row in block.rows][:10] == PAPER_ROWS
-    assert [row.key for row in block.rows][10:] == [
-        f"trimllm_{kept}_likelihood" for kept in (50, 40, 30)
-    ]
-    assert [column.key for column in full.columns][:6] == list(table2.PAPER.columns)
+    assert [row.key for row in block.rows][10:] == [f"trimllm_{kept}_ours" for kept in (50, 40, 30)]
+    assert [column.key for column in full.columns][:6] == list(PAPER.columns)
     assert {row.section for row in block.rows[:10]} == {None}
     assert all("ours, not the paper's" in row.section for row in block.rows[10:])
 
 
-def test_cells_hold_measured_published_and_walk_back(full: table2.Table) -> None:
+def test_cells_hold_measured_published_and_walk_back(full: Table) -> None:
     cell = full.cell("tiny", "trimllm_50", "sciq")
     assert (cell.measured, cell.published, cell.n) == (70.0, 94.2, 200)
     assert cell.verdict == "shape only"
-    assert cell.sources[0].endswith("tiny/sciq/trim_both_r0.25_d6/drop_30/sciq.json")
+    assert cell.sources[0].endswith("tiny/sciq/trim_paper/drop_30/sciq.json")
     assert cell.details["minus_full_ft"] == pytest.approx(-5)
     assert cell.details["minus_full_ft_low"] < -5 < cell.details["minus_full_ft_high"]
     assert "keeps 93% of Full-FT, paper 99%" in cell.why
-    assert full.cell("tiny", "trimllm_50_likelihood", "sciq").measured == 73.0
-    assert full.cell("tiny", "trimllm_50_likelihood", "sciq").published is None
+    assert full.cell("tiny", "trimllm_50_ours", "sciq").measured == 73.0
+    assert full.cell("tiny", "trimllm_50_ours", "sciq").published is None
 
 
 def test_compression_rows_are_not_run_until_their_files_exist(
-    full: table2.Table, evaluations: Evaluations, domains: list
+    full: Table, evaluations: Evaluations
 ) -> None:
     for row in COMPRESSED:
-        for column in full.columns:
-            cell = full.cell("tiny", row, column.key)
+        for shown in full.columns:
+            cell = full.cell("tiny", row, shown.key)
             assert (cell.measured, cell.verdict) == (None, "not run")
     evaluations.add("full_ft+awq_int4", 71, weight_bytes=90_000_000)
-    later = table2.build(evaluations.paths, [TINY], domains)
+    later = build("table2", evaluations.paths)
     assert later.cell("tiny", "awq_int4", "sciq").measured == 71.0
     assert later.cell("tiny", "awq_int4", "piqa").verdict == "not run"
     # For a compressor the size is its bytes, not the units that it keeps.
     assert later.cell("tiny", "awq_int4", "final_mem").measured == pytest.approx(33.457, abs=1e-3)
 
 
-@pytest.mark.parametrize("missing", ["full_ft", "trim_both_r0.25_d6/drop_36", "pretrained"])
-def test_a_missing_file_is_a_cell_not_run(
-    evaluations: Evaluations, domains: list, missing: str
-) -> None:
+@pytest.mark.parametrize("missing", ["full_ft", "trim_paper/drop_36", "pretrained"])
+def test_a_missing_file_is_a_cell_not_run(evaluations: Evaluations, missing: str) -> None:
     evaluations.add_domain("sciq")
     paths = [path for path in evaluations.paths if f"/{missing}/" not in path.as_posix()]
-    row = {"trim_both_r0.25_d6/drop_36": "trimllm_40"}.get(missing, missing)
-    found = table2.build(paths, [TINY], domains)
+    row = {"trim_paper/drop_36": "trimllm_40"}.get(missing, missing)
+    found = build("table2", paths)
     cell = found.cell("tiny", row, "sciq")
     assert (cell.measured, cell.verdict, cell.published is None) == (None, "not run", False)
     assert found.cell("tiny", "sparse_ft", "sciq").measured == 74.0
 
 
-def test_no_results_at_all_still_make_a_table(domains: list) -> None:
-    empty = table2.build([], [TINY], domains)
+def test_no_results_at_all_still_make_a_table() -> None:
+    empty = build("table2")
     for form in (to_csv, to_markdown, to_latex, to_text):
         assert form(empty)
     assert not empty.blocks[0].measured
     assert "Nothing has been measured yet" in to_text(empty)
 
 
-def test_true_bytes_are_the_mean_and_range_over_domains(
-    evaluations: Evaluations, domains: list
-) -> None:
+def test_true_bytes_are_the_mean_and_range_over_domains(evaluations: Evaluations) -> None:
     for domain, weight in (("sciq", 134_500_000), ("piqa", 161_400_000)):
-        evaluations.add(
-            "trim_both_r0.25_d6/drop_30", 70, domain=domain, kept=30, weight_bytes=weight
-        )
-    found = table2.build(evaluations.paths, [TINY], domains)
+        evaluations.add("trim_paper/drop_30", 70, domain=domain, kept=30, weight_bytes=weight)
+    found = build("table2", evaluations.paths)
     cell = found.cell("tiny", "trimllm_50", "true_bytes")
     assert cell.measured == pytest.approx(55) and cell.spread == pytest.approx((50, 60))
     assert found.cell("tiny", "trimllm_50", "final_mem").measured == 50
@@ -102,7 +94,7 @@ def test_true_bytes_are_the_mean_and_range_over_domains(
     assert found.cell("tiny", "trimllm_50", "piqa").details["bytes_percent"] == pytest.approx(60)
 
 
-def test_stand_ins_are_named_and_never_reproduce(full: table2.Table) -> None:
+def test_stand_ins_are_named_and_never_reproduce(full: Table) -> None:
     assert any("Tiny-135M" in line for line in full.header)
     assert sum("Stand-in set" in line for line in full.header) == 5
     verdicts = {c.verdict for b in full.blocks for row in b.rows for c in row.cells.values()}
@@ -110,33 +102,31 @@ def test_stand_ins_are_named_and_never_reproduce(full: table2.Table) -> None:
     for form in (to_markdown, to_latex, to_text):
         assert "Stand-in set" in form(full)
     frame = pd.read_csv(io.StringIO(to_csv(full)))
-    accuracy = frame[frame.measured.notna() & frame.column.isin(table2.PAPER.columns[:5])]
+    accuracy = frame[frame.measured.notna() & frame.column.isin(PAPER.columns[:5])]
     assert set(accuracy.stand_in) == {"Stand-in set"}
 
 
-def test_the_papers_own_blocks_hold_no_measurement_of_a_stand_in(full: table2.Table) -> None:
+def test_the_papers_own_blocks_hold_no_measurement_of_a_stand_in(full: Table) -> None:
     assert [block.key for block in full.blocks] == ["tiny", "llama-13b"]
     paper = full.blocks[1]
     assert paper.is_paper and not paper.measured
     assert [row.key for row in paper.rows] == PAPER_ROWS
     for row in paper.rows:
-        for column in table2.PAPER.columns:
-            cell = row.cells[column]
-            assert cell.published == table2.PAPER.value(row.key, column, "llama-13b")
+        for name in PAPER.columns:
+            cell = row.cells[name]
+            assert cell.published == PAPER.value(row.key, name, "llama-13b")
             assert (cell.measured, cell.verdict) == (None, "not run")
 
 
-def test_the_papers_model_on_stand_in_data_reproduces_nothing(
-    evaluations: Evaluations, domains: list
-) -> None:
-    model = {"name": "big", "label": "LLaMA-7B", "published": "llama-7b"}
+def test_the_papers_model_on_stand_in_data_reproduces_nothing(evaluations: Evaluations) -> None:
+    model = TINY | {"name": "big", "label": "LLaMA-7B", "published": "llama-7b"}
     accuracies = {"pretrained": 22.4, "full_ft": 54.6}
     for recipe, acc in accuracies.items():
         for domain, stand_in in (("medmcqa", None), ("sciq", "Other questions")):
             evaluations.add(
                 recipe, acc, model="big", domain=domain, n=2000, stand_in=stand_in, kept=60
             )
-    found = table2.build(evaluations.paths, [model], domains)
+    found = build("table2", evaluations.paths, models=[model])
     assert found.cell("big", "full_ft", "medmcqa").verdict == "reproduced"
     assert found.cell("big", "full_ft", "sciq").verdict == "shape only"
     assert [block.key for block in found.blocks] == ["big", "llama-13b"]
@@ -146,22 +136,22 @@ def test_a_column_of_several_tasks(evaluations: Evaluations) -> None:
     evaluations.add("full_ft", 80, task="quartz", n=300)
     evaluations.add("full_ft", 40, task="openbookqa", n=100)
     evaluations.add("full_ft", 10, task="far_away", n=100)
-    domain = {"name": "sciq", "label": "SciQ", "tasks": [{"name": "quartz"}, "openbookqa"]}
-    cell = table2.build(evaluations.paths, [TINY], [domain]).cell("tiny", "full_ft", "sciq")
+    domain = column("sciq", "quartz", "openbookqa")
+    cell = build("table2", evaluations.paths, domains=[domain]).cell("tiny", "full_ft", "sciq")
     assert (cell.measured, cell.n) == (70.0, 400)
     assert cell.details["tasks"] == "quartz;openbookqa"
 
 
 def test_a_domain_of_ones_own_follows_the_papers(evaluations: Evaluations) -> None:
     evaluations.add("full_ft", 80, domain="chemistry")
-    domains = [{"name": "chemistry", "label": "Chemistry"}, {"name": "sciq", "label": "SciQ"}]
-    found = table2.build(evaluations.paths, [TINY], domains)
+    domains = [column("chemistry"), column("sciq")]
+    found = build("table2", evaluations.paths, domains=domains)
     assert [column.key for column in found.columns][:2] == ["sciq", "chemistry"]
     cell = found.cell("tiny", "full_ft", "chemistry")
     assert (cell.measured, cell.published, cell.verdict) == (80.0, None, None)
 
 
-def test_notes_say_how_the_numbers_came_to_be(full: table2.Table) -> None:
+def test_notes_say_how_the_numbers_came_to_be(full: Table) -> None:
     notes = " ".join(full.notes)
     for fact in (
         "A & B_Processor",
@@ -174,21 +164,21 @@ def test_notes_say_how_the_numbers_came_to_be(full: table2.Table) -> None:
         assert fact in notes
 
 
-def test_mixed_runs_are_visible(evaluations: Evaluations, domains: list) -> None:
+def test_mixed_runs_are_visible(evaluations: Evaluations) -> None:
     evaluations.add("pretrained", 50)
     evaluations.add("full_ft", 75, seed=1)
-    found = table2.build(evaluations.paths, [TINY], domains, seed=0)
+    found = build("table2", evaluations.paths, seed=0)
     assert "Seed: 1; 0" in found.notes or "Seed: 0; 1" in found.notes
 
 
-def test_two_seeds_show_their_mean_and_deviation(evaluations: Evaluations, domains: list) -> None:
+def test_two_seeds_show_their_mean_and_deviation(evaluations: Evaluations) -> None:
     first = Evaluations(evaluations.root / "seed_1")
     for files, seed, acc, weight in ((evaluations, 0, 70, 80), (first, 1, 76, 90)):
-        for recipe in ("pretrained", "full_ft", "trim_both_r0.25_d6/drop_30"):
+        for recipe in ("pretrained", "full_ft", "trim_paper/drop_30"):
             kept = 30 if "drop" in recipe else 60
             files.add(recipe, acc, seed=seed, kept=kept, weight_bytes=weight * 1_000_000)
     evaluations.add("sparse_ft", 70)
-    found = table2.build([*evaluations.paths, *first.paths], [TINY], domains, seed=0)
+    found = build("table2", [*evaluations.paths, *first.paths], seed=0)
     for row in ("pretrained", "full_ft", "trimllm_50"):
         cell = found.cell("tiny", row, "sciq")
         assert (cell.measured, cell.n) == (73.0, 400)
@@ -205,50 +195,41 @@ def test_two_seeds_show_their_mean_and_deviation(evaluations: Evaluations, domai
 
 
 def test_compressors_that_the_papers_table_lacks_are_rows_set_apart(
-    evaluations: Evaluations, domains: list
+    evaluations: Evaluations,
 ) -> None:
     evaluations.add_domain("sciq")
-    plain = table2.build(evaluations.paths, [TINY], domains)
+    plain = build("table2", evaluations.paths)
     assert not [row for row in plain.blocks[0].rows if "gptq" in row.key]
     evaluations.add("full_ft+gptq_int4", 71, weight_bytes=90_000_000)
-    found = table2.build(evaluations.paths, [TINY], domains, criteria=["both", "likelihood"])
+    found = build("table2", evaluations.paths)
     rows = found.blocks[0].rows
     assert [row.key for row in rows][:10] == PAPER_ROWS
     (row,) = [row for row in rows if row.key == "gptq_int4"]
     cell = row.cells["sciq"]
-    assert row.section == table2.NOT_PRINTED and "not the paper's" in row.section
+    assert row.section == NOT_PRINTED and "not the paper's" in row.section
     assert (cell.measured, cell.published, cell.verdict) == (71.0, None, None)
     assert row.cells["piqa"].verdict == "not run"
     assert row.cells["final_mem"].measured == pytest.approx(33.457, abs=1e-3)
     assert not [row for row in found.blocks[1].rows if row.key == "gptq_int4"]
-    assert f"({table2.NOT_PRINTED})" in to_text(found)
+    assert f"({NOT_PRINTED})" in to_text(found)
 
 
-def test_kept_fractions_and_criteria_of_the_configuration(
-    evaluations: Evaluations, domains: list
-) -> None:
-    evaluations.add("trim_both_r0.25_d6/drop_24", 70, kept=36)
-    evaluations.add("trim_likelihood_r0.25_d6/drop_24", 71, kept=36)
-    found = table2.build(
-        evaluations.paths, [TINY], domains, criteria=["both", "likelihood"], kept_percent=[60]
-    )
+def test_kept_fractions_and_criteria_of_the_configuration(evaluations: Evaluations) -> None:
+    evaluations.add("trim_paper/drop_24", 70, kept=36)
+    evaluations.add("trim_ours/drop_24", 71, kept=36)
+    found = build("table2", evaluations.paths, kept_percent=[60])
     assert found.cell("tiny", "trimllm_60", "sciq").measured == 70
     assert found.cell("tiny", "trimllm_60", "sciq").published is None
-    assert found.cell("tiny", "trimllm_60_likelihood", "sciq").measured == 71
+    assert found.cell("tiny", "trimllm_60_ours", "sciq").measured == 71
     assert found.cell("tiny", "trimllm_50", "sciq").verdict == "not run"
 
 
-def test_an_unknown_model_of_the_paper_is_an_error(domains: list) -> None:
-    with pytest.raises(UserError, match="llama-65b"):
-        table2.build([], [{"name": "x", "published": "llama-65b"}], domains)
-
-
-def test_models_of_other_tables_are_left_out(domains: list) -> None:
-    opt = {"name": "opt", "label": "OPT-1.3B", "published": "opt-1.3b"}
-    found = table2.build([], [TINY, opt], domains)
+def test_models_of_other_tables_are_left_out() -> None:
+    opt = TINY | {"name": "opt", "label": "OPT-1.3B", "published": "opt-1.3b"}
+    found = build("table2", models=[TINY, opt])
     assert [block.key for block in found.blocks] == ["tiny", "llama-13b"]
 
 
-def test_forms_fit_their_readers(full: table2.Table) -> None:
+def test_forms_fit_their_readers(full: Table) -> None:
     assert max(map(len, to_text(full).splitlines())) <= 120
     assert published.LABELS["llama-7b"] in to_markdown(full)

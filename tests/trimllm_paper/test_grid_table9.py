@@ -1,0 +1,169 @@
+"""Table 9 from records of training: sums, scaling, extrapolation, and verdicts on shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chain_files import epoch, every_unit, write_chain, write_training
+from evaluation_files import rewrite
+from table_building import build
+
+from trimllm.base import files
+from trimllm_paper.render import Table, to_csv, to_text
+
+FIRST = {
+    "git_commit": "c" * 40,
+    "started": "2026-01-05T23:00:00+00:00",
+    "hardware": {"cpu": "A & B", "cores": 2},
+    "seed": 3,
+    "versions": {"torch": "2.13.0"},
+}
+
+
+def training(
+    root: Path, recipe: str, seconds: list[float], documents: int = 8, **changes: Any
+) -> Path:
+    """A record of fine-tuning with so many seconds a pass; a chain's epoch has 8 documents."""
+    path = write_training(root, recipe, 1.0, passes=len(seconds))
+    passes = files.read_json(path)["passes"]
+    each = zip(passes, seconds, strict=True)
+    rewrite(path, passes=[one | {"seconds": s, "documents": documents} for one, s in each])
+    if changes:
+        rewrite(path, **changes)
+    return path
+
+
+def chain(root: Path, train: list[float], scan: list[float]) -> list[Path]:
+    """Records of a chain's epochs; each but the first drops a unit of sixty."""
+    units = [(block, kind) for block in range(30) for kind in ("attention", "mlp")]
+    gone = [[], *([unit] for unit in units[1 : len(train)])]
+    epochs = [
+        epoch(n, drops, every_unit(blocks=30), blocks=30, seconds=t, scan_seconds=s)
+        for n, (drops, t, s) in enumerate(zip(gone, train, scan, strict=True))
+    ]
+    return write_chain(root, epochs, step=1)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    trainings = [training(tmp_path, "full_ft", [600, 600])]
+    trainings.append(training(tmp_path, "sparse_ft", [360] * 8))
+    train, scan = [300, 240, 200, 160, 120, 100, 80, 60], [0, 60, 50, 40, 30, 20, 10, 5]
+    return build("table9", trainings=trainings, epochs=chain(tmp_path, train, scan))
+
+
+def test_minutes_are_sums_of_epochs(table: Table) -> None:
+    def minutes(row: str, epochs: int) -> float | None:
+        return table.cell("tiny", row, f"minutes_{epochs}").measured
+
+    assert minutes("full_ft", 2) == 20 and minutes("sparse_ft", 4) == 24
+    assert minutes("trimllm", 2) == 10
+    assert minutes("trimllm_paper_train", 4) == 15 and minutes("trimllm_paper_scan", 4) == 2.5
+    for epochs in (2, 4, 8):
+        parts = minutes("trimllm_paper_train", epochs) + minutes("trimllm_paper_scan", epochs)
+        assert minutes("trimllm", epochs) == pytest.approx(parts)
+
+
+def test_cells_walk_back_to_the_records(table: Table) -> None:
+    (source,) = table.cell("tiny", "full_ft", "share_2").sources
+    assert source.endswith("tiny/sciq/full_ft/training.json")
+    sources = table.cell("tiny", "trimllm", "minutes_2").sources
+    assert len(sources) == 8 and sources[1].endswith("trim_paper/drop_01/epoch.json")
+
+
+def test_what_was_not_run_is_extrapolated_and_says_so(table: Table) -> None:
+    cell = table.cell("tiny", "full_ft", "minutes_8")
+    assert cell.measured == 80 and "2 epochs measured, their mean times 8" in cell.why
+    assert cell.n == 2
+    assert "8 epochs measured" in table.cell("tiny", "sparse_ft", "minutes_8").why
+
+
+def test_verdicts_compare_shares_of_full_fine_tuning(table: Table) -> None:
+    share = table.cell("tiny", "sparse_ft", "share_2")
+    assert share.measured == 60 and share.published == pytest.approx(100 * 2.5 / 4.1)
+    assert share.verdict == "shape only"
+    # 10 of 20 minutes, the paper 44%; 24.6 of 80, the paper 39%.
+    assert table.cell("tiny", "trimllm", "share_2").verdict == "shape only"
+    last = table.cell("tiny", "trimllm", "share_8")
+    assert last.measured == pytest.approx(100 * 24.58333 / 80, abs=1e-3)
+    assert last.verdict == "shape only"
+    assert table.cell("tiny", "full_ft", "minutes_4").verdict == "shape only"
+    assert table.cell("tiny", "full_ft", "minutes_4").published == pytest.approx(8.3 * 60)
+    assert table.cell("tiny", "trimllm_ours", "minutes_2").verdict == "not run"
+    assert table.cell("tiny", "trimllm_paper_scan", "minutes_2").verdict is None
+
+
+def test_a_chain_is_not_extrapolated(tmp_path: Path) -> None:
+    trainings = [training(tmp_path, "full_ft", [600])]
+    table = build("table9", trainings=trainings, epochs=chain(tmp_path, [100, 80, 60], [0, 5, 5]))
+    assert table.cell("tiny", "trimllm", "minutes_4").verdict == "not run"
+    assert table.cell("tiny", "trimllm", "minutes_2").measured == pytest.approx(185 / 60)
+    # Sparse-FT was not run: whether Full-FT takes longest is not known.
+    assert table.cell("tiny", "full_ft", "minutes_2").verdict == "not run"
+    assert "not run" in to_text(table) and to_csv(table)
+
+
+def test_epochs_of_other_sizes_are_scaled_but_scans_are_not(tmp_path: Path) -> None:
+    trainings = [training(tmp_path, "full_ft", [600], documents=16)]
+    table = build("table9", trainings=trainings, epochs=chain(tmp_path, [150, 150], [0, 60]))
+    assert table.cell("tiny", "trimllm", "minutes_2").measured == pytest.approx(11)
+
+
+def test_a_share_far_from_the_papers_is_not_reproduced(tmp_path: Path) -> None:
+    trainings = [training(tmp_path, "full_ft", [60]), training(tmp_path, "sparse_ft", [59])]
+    table = build("table9", trainings=trainings, epochs=chain(tmp_path, [60] * 8, [60] * 8))
+    assert table.cell("tiny", "sparse_ft", "share_4").verdict == "not reproduced"
+    assert table.cell("tiny", "full_ft", "minutes_2").verdict == "not reproduced"
+
+
+def test_seeds_give_mean_and_deviation(tmp_path: Path) -> None:
+    trainings = [
+        training(tmp_path / str(seed), recipe, [factor * seed], seed=seed)
+        # A tenth of each, so that the shares do not differ.
+        for recipe, factor in (("full_ft", 60), ("sparse_ft", 6))
+        for seed in (1, 2, 3)
+    ]
+    table = build("table9", trainings=trainings)
+    cell = table.cell("tiny", "full_ft", "minutes_2")
+    assert cell.measured == pytest.approx(4) and cell.deviation == pytest.approx(2)
+    share = table.cell("tiny", "sparse_ft", "share_2")
+    assert share.measured == pytest.approx(10) and share.deviation == pytest.approx(0)
+    assert "3 seeds: mean ± standard deviation" in table.notes
+    uneven = build("table9", trainings=trainings[:4]).cell("tiny", "sparse_ft", "share_2")
+    assert uneven.measured == pytest.approx(5) and uneven.deviation is None
+
+
+def told(root: Path, *apart: dict[str, Any], recipe: str = "sparse_ft") -> str:
+    """The whole table, on a line each, of records with these provenances."""
+    paths = [training(root, "full_ft", [60], provenance=FIRST)]
+    paths += [training(root, recipe, [60], provenance=FIRST | each) for each in apart]
+    return to_text(build("table9", trainings=paths), width=2000)
+
+
+def test_tier_and_provenance_are_told(tmp_path: Path) -> None:
+    text = told(tmp_path)
+    for fact in ("Measured here: 1 records", "A & B, 2 cores", "Seed: 3", "torch 2.13.0", "c" * 12):
+        assert fact in text, fact
+    assert "Warning" not in text and "seeds" not in text
+    assert "Reference: kept results" in told(tmp_path / "reference")
+    assert "Nothing has been measured yet" in build("table9").notes
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"git_commit": "d" * 40}, f"code {'c' * 12} and {'d' * 12}"),
+        ({"git_commit": "c" * 40 + "-dirty"}, f"code {'c' * 12} and {'c' * 12}-dirty"),
+        ({"started": "2026-01-06T00:00:01+00:00"}, "days 2026-01-05 and 2026-01-06"),
+        ({"hardware": {"cpu": "C", "cores": 2}}, "machines A & B, 2 cores and C, 2 cores"),
+    ],
+)
+def test_parts_of_several_runs_are_warned_of(tmp_path: Path, change: dict, words: str) -> None:
+    (line,) = (line for line in told(tmp_path, change).splitlines() if "Warning" in line)
+    assert line.endswith(words)
+    # A run under another seed is a run of its own.
+    paths = [training(tmp_path, "full_ft", [60], provenance=FIRST)]
+    paths.append(training(tmp_path / "1", "full_ft", [60], provenance=FIRST | change, seed=1))
+    assert "Warning" not in to_text(build("table9", trainings=paths), width=2000)

@@ -1,0 +1,252 @@
+"""Tables are data: what they show, what they need evaluated, and tables of one's own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from evaluation_files import Evaluations
+from table_building import COLUMNS, TINY, build, column, context
+from timing_files import TimingFiles
+
+from trimllm.base.errors import UserError
+from trimllm_paper import layout
+from trimllm_paper.layout import Context
+from trimllm_paper.render import render, to_markdown
+
+TOY = """
+labels:
+  compressors: {toy_quant: Toy quantizer}
+tables:
+  toy:
+    title: "Toy: what {timed} costs"
+    compared: llama-7b
+    columns:
+      - {domains: configured}
+      - {key: megabytes, size: megabytes, label: MB}
+    rows:
+      - {key: full_ft, label: Full-FT, recipe: full_ft}
+      - {for: {kept: [50, 30]}, key: "ours_{kept}", label: "Ours ({kept}%)", chain: ours}
+    notes: ["a note of the toy"]
+  toy_speed:
+    title: "Toy: decoding"
+    blocks: machines
+    label: "{model} on {hardware}"
+    columns:
+      - {key: rate, speed: decode, label: tokens/s}
+      - {key: gain, speed: speedup, label: over full}
+    rows:
+      - {key: full, label: Full, recipe: full}
+      - {key: half, label: Half, chain: chains_and_patterns, kept: 50}
+  table2:
+    rows:
+      - {key: toy_quant, label: Toy quantizer, recipe: full_ft+toy_quant, section: toys}
+"""
+
+
+@pytest.fixture
+def toys(tmp_path: Path) -> str:
+    path = tmp_path / "layouts" / "toys.yaml"
+    path.parent.mkdir()
+    path.write_text(TOY)
+    return str(path)
+
+
+def test_a_table_and_a_row_of_ones_own_are_a_file_of_yaml(
+    toys: str, evaluations: Evaluations, tmp_path: Path
+) -> None:
+    evaluations.add_domain("sciq")
+    evaluations.add("full_ft+toy_quant", 64, weight_bytes=50_000_000)
+    own = {"layouts": [toys], "compressors": ["toy_quant"]}
+    table = build("toy", evaluations.paths, **own)
+    assert table.title == "Toy: what SciQ costs" and "a note of the toy" in table.notes
+    assert table.cell("tiny", "ours_50", "sciq").measured == 73
+    assert table.cell("tiny", "ours_30", "piqa").verdict == "not run"
+    assert table.cell("tiny", "full_ft", "megabytes").measured == pytest.approx(269)
+    assert "**Tiny-135M: measured**" in to_markdown(table)
+    render(table, tmp_path / "tables" / "toy")
+    assert len(list((tmp_path / "tables").iterdir())) == 4
+    needed = layout.needed("toy", context(**own))
+    recipes = {recipe for _, _, recipe, _ in needed}
+    assert recipes == {"full_ft", "trim_ours/drop_30", "trim_ours/drop_42"}
+    # The row in the paper's table stands last, and its checkpoint is evaluated.
+    second = build("table2", evaluations.paths, **own)
+    assert second.blocks[0].rows[-1].section == "toys"
+    cell = second.cell("tiny", "toy_quant", "sciq")
+    assert (cell.measured, cell.published, cell.verdict) == (64, None, None)
+    assert ("tiny", "sciq", "full_ft+toy_quant", "sciq") in layout.needed("table2", context(**own))
+    assert "toy" not in layout.tables(context())
+
+
+def test_a_table_of_throughput_of_ones_own(toys: str, timings: TimingFiles) -> None:
+    timings.add_machine()
+    table = build("toy_speed", throughput=timings.paths, models=[], layouts=[toys])
+    (block,) = table.blocks
+    assert block.heading == "LLaMA-1B shape on cpu-mine: measured"
+    assert table.cell(block.key, "half", "gain").measured == 1.85
+    assert table.cell(block.key, "full", "rate").published is None
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("tables: {own: {title: T, columns: [], rows: [], colour: red}}", "own: colour: extra"),
+        ("tables: {own: {title: T, columns: []}}", "KeyError: 'rows'"),
+        ("tables: [1, 2]", "no layout of tables"),
+        ("tables: {own: {title: T, columns: [{key: a}], rows: []}}", "own: label: field required"),
+        ("tables: {own: {title: T, columns: [], rows: [{key: a, x: 1}]}}", "own: x: extra"),
+        ("{", "no layout of tables"),
+        (
+            "tables: {own: {title: T, columns: [{key: a, label: A, size: x}], rows: []}}",
+            "own: size: input should be 'final', 'kept_percent'",
+        ),
+        ("tables: {own: {title: '{x}', columns: [], rows: []}}", "'{x}' names 'x'; there are"),
+        (
+            "tables: {own: {title: T, columns: [], rows: [{key: '{kept}'}]}}",
+            "'{kept}' names 'kept'; there are",
+        ),
+    ],
+)
+def test_a_layout_that_is_none_is_one_line(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=told) as error:
+        build("own", layouts=[str(path)])
+    assert "\n" not in str(error.value)
+
+
+def test_a_table_or_file_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="table10 is no table; there are table1"):
+        build("table10")
+    with pytest.raises(UserError, match="absent.yaml is no layout"):
+        build("table2", layouts=[str(tmp_path / "absent.yaml")])
+
+
+def test_a_context_is_plain_data() -> None:
+    own = context()
+    assert Context(**own.model_dump(mode="json")) == own
+    with pytest.raises(ValueError, match="colour"):
+        Context(colour="red")
+
+
+def recipes(table: str, **changes: object) -> set[str]:
+    return {recipe for _, _, recipe, _ in layout.needed(table, context(**changes))}
+
+
+def test_what_the_main_table_is_made_from() -> None:
+    needed = layout.needed("table2", context())
+    assert len(needed) == len(set(needed)) == 5 * (3 + 4 + 2 * 3)
+    assert all(trained == tested for _, trained, _, tested in needed)
+    assert {recipe for _, _, recipe, _ in needed} == {
+        *("pretrained", "full_ft", "sparse_ft"),
+        *(f"full_ft+{name}" for name in ("llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4")),
+        *(f"trim_{name}/drop_{drop}" for name in ("paper", "ours") for drop in (30, 36, 42)),
+    }
+    # What a configuration does not run is a row, but no work.
+    few = recipes("table2", chains=["paper"], kept_percent=[50], compressors=["gptq_int4"])
+    assert few == {"pretrained", "full_ft", "sparse_ft", "full_ft+gptq_int4", "trim_paper/drop_30"}
+
+
+def test_criteria_and_ratios_need_every_checkpoint_of_their_chains() -> None:
+    chain = [f"drop_{drop:02d}" for drop in range(0, 31, 6)]
+    names = ["calibration_r0.25", "activation_norm_r0.25", "paper", "ours"]
+    assert recipes("table3") == {
+        *("pretrained", "full_ft", "sparse_ft"),
+        *(f"trim_{name}/{drop}" for name in names for drop in chain),
+        *(f"trim_{rule}/drop_30" for rule in ("random", "top", "bottom")),
+    }
+    few = {"criteria": ["both", "authors"], "rules": ["top"], "smallest_percent": 60}
+    chain = chain[:5]
+    assert recipes("table3", **few) == {
+        *("pretrained", "full_ft", "sparse_ft", "trim_top/drop_30"),
+        *(f"trim_{name}/{drop}" for name in ("paper", "authors") for drop in chain),
+    }
+    found = recipes("table6", criteria=["both"], ratios=[0.5, 0.25], smallest_percent=90)
+    names = ("both_r0.5", "paper")
+    steps = ("drop_00", "drop_06")
+    assert found == {"pretrained", "full_ft", *(f"trim_{n}/{s}" for n in names for s in steps)}
+    odd = TINY | {"units": 62}  # 31 blocks have no half
+    assert not [r for r in recipes("table3", models=[odd]) if "random" in r]
+
+
+def test_domains_and_models_that_are_compared() -> None:
+    models = [TINY, TINY | {"name": "other"}, TINY | {"name": "opt", "family": "opt"}]
+    more = {"models": models, "table_models": ["other"], "table_domains": ["lexglue"]}
+    needed = layout.needed("table3", context(**more))
+    assert {(model, trained) for model, trained, _, _ in needed} == {("other", "lexglue")}
+    main = {model for model, *_ in layout.needed("table2", context(**more))}
+    assert main == {"tiny", "other"}
+    needed = layout.needed("table8", context(**more))
+    assert {(m, d) for m, d, _, _ in needed} == {
+        ("opt", domain) for domain in ("sciq", "medmcqa", "lexglue")
+    }
+    assert layout.needed("table8", context()) == []
+
+
+def test_specialized_models_are_tested_on_other_domains() -> None:
+    needed = layout.needed("table5", context(chains=["paper"]))
+    assert len(needed) == 5 + 5 * 5
+    assert ("tiny", "sciq", "trim_paper/drop_36", "piqa") in needed
+    near = {"near": {"medmcqa": "pubmedqa"}, "tested": [column("pubmedqa")]}
+    needed = layout.needed("table4", context(chains=["paper"], **near))
+    assert sorted(needed) == [
+        ("tiny", "medmcqa", "pretrained", "medmcqa"),
+        ("tiny", "medmcqa", "trim_paper/drop_36", "medmcqa"),
+        ("tiny", "medmcqa", "trim_paper/drop_36", "pubmedqa"),
+        ("tiny", "pubmedqa", "pretrained", "pubmedqa"),
+    ]
+    assert layout.needed("table4", context()) == []
+    assert "trim_paper/drop_30" in recipes("table5", cross_percent=50)
+    assert "trim_paper/drop_42" in recipes("table5", kept_percent=[50, 30])
+
+
+def test_composition_is_evaluated_on_its_domains_whether_timed_or_not() -> None:
+    needed = layout.needed("table7", context(checkpoints=False))
+    assert {tested for *_, tested in needed} == {"sciq", "medmcqa", "financeqa"}
+    assert {recipe for _, _, recipe, _ in needed} == {
+        *("pretrained", "full_ft", "sparse_ft"),
+        *(f"full_ft+{name}" for name in ("sparsegpt_2_4", "llm_int8", "awq_int4")),
+        *(f"trim_{name}/drop_{drop}" for name in ("paper", "ours") for drop in (30, 36, 42)),
+        *("trim_paper/drop_30+sparsegpt_2_4", "trim_paper/drop_30+awq_int4"),
+    }
+
+
+def test_what_is_timed() -> None:
+    found = layout.needed_timings(context())
+    assert len(found) == len(set(found))
+    assert {recipe for name, recipe in found if name == "tiny"} == {
+        "full_ft",
+        *(f"full_ft+{name}" for name in ("sparsegpt_2_4", "llm_int8", "awq_int4")),
+        *(f"trim_{name}/drop_{drop}" for name in ("paper", "ours") for drop in (30, 36, 42)),
+        *("trim_paper/drop_30+sparsegpt_2_4", "trim_paper/drop_30+awq_int4"),
+    }
+    full = [f"full+{name}" for name in ("sparsegpt_2_4", "llm_int8", "gptq_int4", "awq_int4")]
+    assert {recipe for name, recipe in found if name == "random-llama-1b"} == {
+        *("full", *full),
+        *(f"trim_{name}/keep_{kept}" for name in ("half", "chain") for kept in (50, 40)),
+        *("trim_half/keep_50+sparsegpt_2_4", "trim_half/keep_50+awq_int4"),
+    }
+    shapes = layout.needed_timings(context(checkpoints=False))
+    assert {name for name, _ in shapes} == {"random-llama-1b"}
+
+
+def test_the_timed_domain_is_the_papers_or_the_first() -> None:
+    assert context().timed.name == "sciq"
+    assert context(table_domains=["lexglue", "piqa"]).timed.name == "lexglue"
+    assert list(COLUMNS)[0] == "financeqa"
+    assert context(domains=[column("financeqa"), column("piqa")]).timed.name == "financeqa"
+
+
+def test_planning_needs_no_heavy_library() -> None:
+    heavy = "torch", "transformers", "pandas", "scipy"
+    program = (
+        "import sys; from trimllm_paper import layout; "
+        "layout.needed('table2', layout.Context()); "
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+    assert told.strip() == "[]"

@@ -30,7 +30,7 @@ import pandas as pd
 
 from trimllm.base.errors import UserError
 from trimllm.base.files import MANIFEST
-from trimllm.base.machine import recorded
+from trimllm_paper.integrity.provenance import recorded
 from trimllm_paper.recipe import place_of
 from trimllm_paper.records import Epoch, Evaluation, OfRecipe, Throughput, Training
 

@@ -29,6 +29,7 @@ RANDOM = "random-"
 """Start of the name that a shape with random weights has as a model."""
 AUTHORS_DOCUMENTS = 50
 """How many test documents the authors' code calibrates on."""
+FINE_TUNE, DROP_AT_ONCE = "trimllm.train:fine_tune", "trimllm.train:drop_at_once"
 TRIM_EPOCH = "trimllm.trim:trim_epoch"
 FINE_TUNE_CRITERION = "both"
 """By which the blocks of Sparse-FT, and those that are left by a rule, are chosen."""
@@ -226,7 +227,7 @@ class Jobs:
             "ratio": ratio,
             "criterion": FINE_TUNE_CRITERION,
         }
-        return self._training(place, "trimllm.train:fine_tune", arguments, files)
+        return self._training(place, FINE_TUNE, arguments, files)
 
     def at_once(self, model: str, domain: str, by: str, drop: str) -> Job:
         """A dropping by rule, trained as long as the main chain takes to as many drops."""
@@ -240,7 +241,7 @@ class Jobs:
         files = self.checkpoint(model, "base", PRETRAINED)
         files["scan"] = self.paths.scan(model, domain)
         recipe = Recipe("trim", by, drop)
-        return self._training((model, domain, recipe), "trimllm.train:drop_at_once", arguments, files)
+        return self._training((model, domain, recipe), DROP_AT_ONCE, arguments, files)
 
     def epoch(self, model: str, domain: str, name: str, drop: str) -> Job:
         """An epoch of a chain, from the checkpoint before and that epoch's record.

@@ -16,7 +16,7 @@ from typing import Any
 from trimllm.base.kept import drops_for
 from trimllm.base.names import AUTHORS, RULE_KEPT
 from trimllm_paper import context as figures
-from trimllm_paper import layout
+from trimllm_paper import layout, table_context
 from trimllm_paper.figures import FIGURES
 from trimllm_paper.jobs import RANDOM, Jobs
 from trimllm_paper.recipe import FULL_FT, SPARSE_FT, Recipe, place_of
@@ -113,50 +113,9 @@ class Targets:
     # ---- tables, figures, claims ---------------------------------------------------------------
 
     @cached_property
-    def tables(self) -> layout.Context:
+    def tables(self) -> table_context.Context:
         """What the tables show of this configuration."""
-        config, tables, timed = self.config, self.config.tables, self.config.throughput
-
-        def columns(specs: Iterable[Any]) -> list[dict[str, Any]]:
-            keys = ("name", "label", "stand_in")
-            return [
-                {key: getattr(one, key) for key in keys} | {"tasks": list(one.tests)}
-                for one in specs
-            ]
-
-        return layout.Context.model_validate(
-            {
-                "models": [
-                    {"name": name, "units": one.units}
-                    | one.model_dump(include={"label", "published", "family"})
-                    for name, one in config.models.items()
-                ],
-                "domains": columns(config.domain_specs.values()),
-                "tested": columns(config.near_specs.values()),
-                "recipes": {
-                    name: {"criterion": one.criterion, "ratio": one.ratio, "step": one.step}
-                    for name, one in config.recipes.items()
-                },
-                "chains": config.trim.recipes,
-                "kept_percent": config.trim.kept_percent,
-                "compressors": config.compress.methods,
-                "table_models": tables.models or (),
-                "table_domains": tables.domains or (),
-                "criteria": [*tables.criteria, *self.compat],
-                "rules": tables.rules,
-                "ratios": tables.ratios,
-                "smallest_percent": tables.smallest_percent,
-                "cross_percent": tables.cross_percent,
-                "near": tables.near,
-                "shapes": timed.shapes,
-                "patterns": list(timed.patterns),
-                "timed_percent": timed.kept_percent,
-                "timed_compressors": timed.compressors,
-                "composed": timed.composed,
-                "checkpoints": timed.checkpoints,
-                "seed": config.seed,
-            }
-        )
+        return table_context.Context.of(self.config)
 
     def context(self) -> dict[str, Any]:
         """The same as plain data, for a rule's parameters."""

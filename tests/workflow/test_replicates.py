@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from runs import ROOT, command, environment, snakemake
 
 from trimllm.base import files
-from trimllm.base.machine import config_hash
+from trimllm_paper.integrity.provenance import config_hash
 from trimllm_paper.integrity import lineage
 
 TINY = ROOT / "config" / "tables.smoke.yaml"
@@ -28,7 +28,7 @@ from pathlib import Path
 sys.path.insert(0, "workflow/lib")
 from trimllm_paper.integrity import lineage
 from trimllm.base import files
-from trimllm.base.machine import config_hash
+from trimllm_paper.integrity.provenance import config_hash
 
 def write(jobs, results, replicates, seed):
     for job in jobs:

@@ -1,6 +1,7 @@
 """Confidence intervals of accuracies: one proportion, and the difference of two.
 
-All values are in percent or percentage points, as everywhere in the project.
+All values are in percent or percentage points, as everywhere in the project. SciPy's own room for
+statistics costs a job nothing that lm-eval, which imports it, does not cost already (alone: 0.9 s).
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scipy.stats import binomtest
+
 Z95 = 1.959963984540054
 """97.5% quantile of the normal distribution: two-sided intervals of 95%."""
 
 
-def wilson(correct: int, n: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion, in percent.
+def wilson(correct: int, n: int) -> tuple[float, float]:
+    """Wilson's score interval of 95% of a proportion, in percent.
 
     With p = correct / n: (p + z²/2n ± z·sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n).
     Unlike the textbook interval it never leaves [0, 100] and does not shrink to a point at 0% or
@@ -23,17 +26,10 @@ def wilson(correct: int, n: int, z: float = Z95) -> tuple[float, float]:
 
     Raises `ValueError` for a count outside 0..n or for no documents.
     """
-    if n < 1 or not 0 <= correct <= n:
-        raise ValueError(f"{correct} correct of {n} documents is no proportion")
-    p = correct / n
-    centre = p + z * z / (2 * n)
-    spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 100 / (1 + z * z / n)
-    # Rounding must not push a bound past the proportion itself at 0% and 100%.
-    return (
-        min(max(0.0, (centre - spread) * scale), 100 * p),
-        max(min(100.0, (centre + spread) * scale), 100 * p),
-    )
+    if n < 1:
+        raise ValueError("no documents have no proportion")
+    found = binomtest(correct, n).proportion_ci(method="wilson")
+    return 100 * float(found.low), 100 * float(found.high)
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class Difference:
         return f"{self.points:+.1f} ({self.low:+.1f} to {self.high:+.1f})"
 
 
-def paired_difference(first: Sequence[int], second: Sequence[int], z: float = Z95) -> Difference:
+def paired_difference(first: Sequence[int], second: Sequence[int]) -> Difference:
     """Difference of two accuracies on the same documents, in the same order.
 
     `first` and `second` hold 1 for a right and 0 for a wrong answer. Only documents on which the
@@ -68,7 +64,7 @@ def paired_difference(first: Sequence[int], second: Sequence[int], z: float = Z9
     only_second = sum(1 for a, b in zip(first, second, strict=True) if b and not a)
     total, b, c = n + 2, only_first + 0.5, only_second + 0.5
     centre = (b - c) / total
-    spread = z * math.sqrt(b + c - (b - c) ** 2 / total) / total
+    spread = Z95 * math.sqrt(b + c - (b - c) ** 2 / total) / total
     return Difference(
         points=100 * (only_first - only_second) / n,
         low=max(-100.0, 100 * (centre - spread)),
@@ -77,9 +73,7 @@ def paired_difference(first: Sequence[int], second: Sequence[int], z: float = Z9
     )
 
 
-def unpaired_difference(
-    first: tuple[int, int], second: tuple[int, int], z: float = Z95
-) -> Difference:
+def unpaired_difference(first: tuple[int, int], second: tuple[int, int]) -> Difference:
     """Difference of two accuracies on different documents, each given as (correct, n).
 
     Newcombe's interval: the distances from each proportion to its Wilson bounds, added in
@@ -87,7 +81,7 @@ def unpaired_difference(
     proportions", Statist. Med. 17 (1998), method 10.
     """
     p, q = (100 * correct / n for correct, n in (first, second))
-    (p_low, p_high), (q_low, q_high) = wilson(*first, z), wilson(*second, z)
+    (p_low, p_high), (q_low, q_high) = wilson(*first), wilson(*second)
     return Difference(
         points=p - q,
         low=p - q - math.hypot(p - p_low, q_high - q),

@@ -1,13 +1,13 @@
 """Make transformers know trimmed checkpoints, without importing it before anyone needs it.
 
 Importing transformers takes seconds, which programs that only prepare data or draw tables need
-not pay. Trimmed classes are registered when transformers is imported, or at once if it already is;
-without that hook `AutoModelForCausalLM.from_pretrained` would refuse what trimllm has saved.
+not pay. Trimmed classes are registered when transformers is imported, or at once if it already is.
+That takes an import hook: transformers has no entry point by which a package could tell it of its
+classes, and without one `AutoModelForCausalLM.from_pretrained` would refuse what trimllm has saved.
 """
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -53,22 +53,3 @@ def register_when_needed(register: Callable[[], object]) -> None:
         register()
     elif not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
         sys.meta_path.insert(0, _AfterImport(register))
-
-
-def import_quickly(room: str = "trimllm.checkpoint") -> None:
-    """Import a room with models in two thirds of the time; only in processes of one's own.
-
-    Without scikit-learn and SciPy, which serve assisted generation and object detection; without
-    looking for garbage, of which imports leave none, in thousands of modules time and again.
-    """
-    gc.disable()
-    import transformers.utils
-    from transformers.utils import import_utils
-
-    for name in ("is_sklearn_available", "is_scipy_available"):
-        for module in (import_utils, transformers.utils):
-            setattr(module, name, lambda: False)
-
-    importlib.import_module(room)
-    gc.freeze()
-    gc.enable()

@@ -214,17 +214,11 @@ def write_tensors(
     """
     config = files.read_json(Path(source) / "config.json")
     stored_as = getattr(torch, config.get("dtype") or "float32")
-    converted = {
-        name: tensor.to(stored_as)
-        if tensor.dtype == torch.float32 and name.endswith((".weight", ".bias"))
-        else tensor
-        for name, tensor in tensors.items()
-    }
-    save_file(
-        {name: tensor.contiguous() for name, tensor in converted.items()},
-        directory / "model.safetensors",
-        metadata={"format": "pt"},
-    )
+    stored = {}
+    for name, tensor in tensors.items():
+        wide = tensor.dtype == torch.float32 and name.endswith((".weight", ".bias"))
+        stored[name] = (tensor.to(stored_as) if wide else tensor).contiguous()
+    save_file(stored, directory / "model.safetensors", metadata={"format": "pt"})
     files.write_json(directory / "config.json", config | changes)
     for path in Path(source).iterdir():
         if path.name.startswith(TAKEN_OVER):
@@ -235,20 +229,16 @@ def bytes_by_part(path: str | Path) -> dict[str, int]:
     """Bytes of a checkpoint's tensors: all, and the embeddings and head among them."""
     parts = {"total": 0, "embeddings": 0}
     for file in Path(path).glob("*.safetensors"):
-        for name, entry in _header(file).items():
+        # Eight bytes of length, then JSON: names and places of the tensors.
+        with file.open("rb") as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        header.pop("__metadata__", None)
+        for name, entry in header.items():
             begin, end = entry["data_offsets"]
             parts["total"] += end - begin
             if any(part in name for part in ("embed_", "lm_head", ".project_")):
                 parts["embeddings"] += end - begin
     return parts
-
-
-def _header(file: Path) -> dict[str, Any]:
-    """Names and places of the tensors in a safetensors file: JSON after eight bytes of length."""
-    with file.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    header.pop("__metadata__", None)
-    return header
 
 
 def weight_bytes(path: str | Path) -> int:

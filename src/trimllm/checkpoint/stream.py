@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -100,12 +101,11 @@ class Stream:
         self._reader = ThreadPoolExecutor(1) if prefetch and place != "device" else None
         self._ahead: tuple[nn.Module, str, Future[list[Tensor]]] | None = None
         self._side = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
-        for layer, name in _layers(model):
+        # Dropping units moves modules from layer to layer: each keeps its name in the file. Those
+        # that are dropped are not held here, they may have their weights with them.
+        self._name_of = WeakKeyDictionary((module, name) for name, module in model.named_modules())
+        for layer in decoder_of(model).layers:
             set_source(layer, self)
-            # Dropping units moves these modules from layer to layer: each keeps its stored name.
-            for part in sum(self.parts.values(), ()):
-                if (module := getattr(layer, part, None)) is not None:
-                    module.stored_as = f"{name}.{part}"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Stream:
         raise UserError("a streamed model cannot be copied; load it in the type it is to run in")
@@ -148,30 +148,34 @@ class Stream:
         Args:
             units: also for the parameters of units; else only for those that are always there.
         """
-        named = {}
-        for unit, layer in unit_layers(self.model):
-            for module, leaf, name in self._slots(layer, unit.kind):
-                named[id(module._parameters[leaf])] = name
-        of_units = set(named)
-        # Outside the layers a parameter has the same name in the model and in the file.
-        named |= {id(p): n for n, p in self.model.named_parameters() if id(p) not in of_units}
+        of_units = {
+            id(module._parameters[leaf])
+            for unit, layer in unit_layers(self.model)
+            for module, leaf, _ in self._slots(layer, unit.kind)
+        }
         made: dict[int, nn.Parameter] = {}
         for module in self.model.modules():
             for leaf, old in module._parameters.items():
                 if old is not None and (units or id(old) not in of_units):
                     if id(old) not in made:
-                        made[id(old)] = make(named[id(old)], old)
+                        made[id(old)] = make(f"{self._name_of[module]}.{leaf}", old)
                     module._parameters[leaf] = made[id(old)]
+
+    def reader(self, dtype: torch.dtype) -> Callable[[str, nn.Parameter], nn.Parameter]:
+        """What `fill` puts in the places of parameters to have an ordinary model."""
+        return lambda name, old: nn.Parameter(
+            self.weights.read(name, dtype).to(self.device), requires_grad=old.requires_grad
+        )
 
     def _slots(self, layer: nn.Module, kind: str) -> list[Slot]:
         """The parameters of a unit."""
-        found = []
-        for part in self.parts[kind]:
-            piece = layer.get_submodule(part)
-            for name, _ in piece.named_parameters():
-                owner, _, leaf = name.rpartition(".")
-                found.append((piece.get_submodule(owner), leaf, f"{piece.stored_as}.{name}"))
-        return found
+        return [
+            (module, leaf, f"{self._name_of[module]}.{leaf}")
+            for part in self.parts[kind]
+            for module in layer.get_submodule(part).modules()
+            for leaf, parameter in module._parameters.items()
+            if parameter is not None
+        ]
 
     def _taken(self, layer: nn.Module, kind: str) -> list[Tensor]:
         """The weights of a unit on the device; begins to bring those of the next one."""
@@ -179,31 +183,24 @@ class Stream:
         if ahead is not None and (ahead[0] is not layer or ahead[1] != kind):
             self._dropped(ahead[2].result())
             ahead = None
-        found = self._brought(self._stored(layer, kind)) if ahead is None else ahead[2].result()
+        found = self._brought(self._slots(layer, kind)) if ahead is None else ahead[2].result()
         if self._side is not None:
             for tensor in found:
                 # The side stream may not use this memory again before this stream is done with it.
                 tensor.record_stream(torch.cuda.current_stream(self.device))
         if self._reader is not None:
-            following = self._next(layer, kind)
-            # The reader gets names, not modules: units may be dropped while it reads.
-            future = self._reader.submit(self._brought, self._stored(*following))
+            order = [(one, unit.kind) for unit, one in unit_layers(self.model)]
+            here = next(i for i, (one, k) in enumerate(order) if one is layer and k == kind)
+            # After the last unit the first: the next batch begins there.
+            following = order[(here + 1) % len(order)]
+            # The reader looks at names alone: units may be dropped while it reads.
+            future = self._reader.submit(self._brought, self._slots(*following))
             self._ahead = (*following, future)
         return found
 
-    def _next(self, layer: nn.Module, kind: str) -> tuple[nn.Module, str]:
-        """The unit after this one; after the last the first, since the next batch begins there."""
-        order = [(one, unit.kind) for unit, one in unit_layers(self.model)]
-        here = next(i for i, (one, k) in enumerate(order) if one is layer and k == kind)
-        return order[(here + 1) % len(order)]
-
-    def _stored(self, layer: nn.Module, kind: str) -> list[str]:
-        """The names in the file of a unit's weights."""
-        return [name for _, _, name in self._slots(layer, kind)]
-
-    def _brought(self, names: list[str]) -> list[Tensor]:
+    def _brought(self, slots: list[Slot]) -> list[Tensor]:
         """Read weights to the device; on a GPU beside what is running there."""
-        waiting = [self._waiting(name) for name in names]
+        waiting = [self._waiting(name) for _, _, name in slots]
         if self._side is None:
             found = [tensor.to(self.device) for tensor in waiting]
         else:
@@ -234,17 +231,6 @@ class Stream:
     def _dropped(self, tensors: list[Tensor]) -> None:
         with self._lock:
             self.bytes_now -= sum(tensor.nbytes for tensor in tensors)
-
-
-def _like(old: nn.Parameter, tensor: Tensor) -> nn.Parameter:
-    """A parameter that takes the place of an old one."""
-    return nn.Parameter(tensor, requires_grad=old.requires_grad)
-
-
-def _layers(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """Every decoder layer with its name in the model."""
-    layers = {id(layer) for layer in decoder_of(model).layers}
-    return ((module, name) for name, module in model.named_modules() if id(module) in layers)
 
 
 def skeleton(config: Any, dtype: torch.dtype, device: torch.device | str = "cpu") -> nn.Module:
@@ -278,7 +264,7 @@ def settle(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     if stream is None:
         return model
     stream.release()
-    stream.fill(lambda name, old: _like(old, stream.weights.read(name, dtype).to(stream.device)))
+    stream.fill(stream.reader(dtype))
     for layer in decoder_of(model).layers:
         set_source(layer, None)
     return model
@@ -319,7 +305,5 @@ def load_streamed(
     if (path / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(path, local_files_only=True)
     stream = Stream(model, WeightFile(path), dtype, device, place, prefetch)
-    stream.fill(
-        lambda name, old: _like(old, stream.weights.read(name, dtype).to(device)), units=False
-    )
+    stream.fill(stream.reader(dtype), units=False)
     return model, load_tokenizer(path)

@@ -2,9 +2,30 @@
 
 Every method has the same shape: a dense checkpoint, plain or trimmed, and texts go in; a checkpoint
 that `trimllm.load`, stock transformers and lm-eval read comes out, with the surviving units only.
+A new one is a file here, whose `METHOD` says what `run` has to know, and its entry in `METHODS`.
+
+`methods` and `external` import no torch: a workflow is planned with them. Packages of engines are
+imported by the functions that run them: who uses one engine need not have the others.
 """
 
-from trimllm.compress.job import CompressSettings
-from trimllm.compress.run import METHODS, check, compress, default_engine, missing_package
+from typing import Any
 
-__all__ = ["METHODS", "CompressSettings", "check", "compress", "default_engine", "missing_package"]
+from trimllm.compress.methods import ENGINES, METHODS, default_engine, missing_package
+
+__all__ = [
+    "ENGINES",
+    "METHODS",
+    "CompressSettings",
+    "check",
+    "compress",
+    "default_engine",
+    "missing_package",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from trimllm.compress import run
+
+    return getattr(run, name)

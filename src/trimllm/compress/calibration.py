@@ -14,11 +14,8 @@ from trimllm.score.encode import encode_pair
 
 # A text, or a prompt and the answer to it.
 HeldBack = str | tuple[str, str]
-
-
-def encode(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Token ids of every text, without padding, cut after `max_tokens`."""
-    return [tokenizer(text).input_ids[:max_tokens] for text in texts]
+# Token ids, and the place of the first one that is scored.
+ScoredRow = tuple[Sequence[int], int]
 
 
 def pack(encoded: Sequence[Sequence[int]], row_tokens: int) -> list[Tensor]:
@@ -34,6 +31,17 @@ def pack(encoded: Sequence[Sequence[int]], row_tokens: int) -> list[Tensor]:
         elif ids:
             rows.append(list(ids))
     return [torch.tensor([row]) for row in rows]
+
+
+def equal_blocks(encoded: Sequence[Sequence[int]], longest: int) -> list[list[int]]:
+    """Texts end to end, cut into blocks of one length, at most `longest` tokens.
+
+    So that fewer tokens than there are blocks are lost.
+    """
+    ids = [one for text in encoded for one in text]
+    count = -(-len(ids) // longest)
+    length = len(ids) // count
+    return [ids[at * length : (at + 1) * length] for at in range(count)]
 
 
 def shares(
@@ -52,13 +60,7 @@ def shares(
     return ["".join(pair) for pair in different[:count]], different[count:][:held_back]
 
 
-# Token ids, and the place of the first one that is scored.
-ScoredRow = tuple[Sequence[int], int]
-
-
-def scored_rows(
-    tokenizer: Any, held_back: Sequence[HeldBack], max_tokens: int
-) -> list[tuple[list[int], int]]:
+def scored_rows(tokenizer: Any, held_back: Sequence[HeldBack], max_tokens: int) -> list[ScoredRow]:
     """Held-back texts as rows of tokens, cut from the left to `max_tokens`.
 
     Of a pair, prompt and answer, the answer is scored: a trimmed model that was trained on answers

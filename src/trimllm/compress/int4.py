@@ -7,8 +7,11 @@ hold 0: s = (max - min) / 15, z = round(-min / s); code = round(w / s) + z, weig
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from trimllm.compress.job import CompressSettings, change_linears_
+
+YARDSTICK = "round to nearest, int4"
 MAX_CODE = 15
 CODES_IN_WORD = 8
 # Position in a 32-bit word, from the lowest bits: the order of AWQ's GEMM kernels.
@@ -40,6 +43,11 @@ def round_to_nearest(weight: Tensor, group_size: int) -> Tensor:
     """The weight (out, in) as plain rounding would store it."""
     scales, zeros = ranges(weight, group_size)
     return decoded(codes_of(weight, scales, zeros), scales, zeros).to(weight.dtype)
+
+
+def plain_(model: nn.Module, settings: CompressSettings) -> None:
+    """The yardstick of four-bit methods: the same groups, rounded to nearest, in place."""
+    change_linears_(model, lambda weight: round_to_nearest(weight, settings.group_size))
 
 
 def pack_awq(codes: Tensor, scales: Tensor, zeros: Tensor) -> dict[str, Tensor]:

@@ -7,40 +7,51 @@ calibration. The engine changes linear layers one by one, so it takes trimmed mo
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from trimllm.compress.job import Compressed, CompressJob, outside_linears
+from trimllm.checkpoint import store
+from trimllm.compress.job import (
+    Compressed,
+    CompressJob,
+    Method,
+    change_linears_,
+    other_linears,
+    read_made,
+)
 
 
+@torch.no_grad()
 def compress(job: CompressJob) -> Compressed:
     """Compress with the job's engine."""
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-    from trimllm.checkpoint import store
-
-    dense = job.workspace / "dense"
-    dense.mkdir()
-    store.write(job.model, job.tokenizer, dense)
-    untouched = outside_linears(job.model)
-    wanted = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=untouched)
+    untouched = other_linears(job.model)
     with store.no_progress_bars():
         model = AutoModelForCausalLM.from_pretrained(
-            dense,
-            quantization_config=wanted,
+            job.write(job.model),
+            quantization_config=BitsAndBytesConfig(
+                load_in_8bit=True, llm_int8_skip_modules=untouched
+            ),
             dtype=torch.float32,
             device_map={"": job.settings.device},
             local_files_only=True,
         )
-    _run_once(model)
-    made = job.workspace / "made"
-    model.save_pretrained(made)
-    from trimllm.compress.gptq_int4 import read_made
-
-    return read_made(made, [])
-
-
-@torch.no_grad()
-def _run_once(model: nn.Module) -> None:
-    """The engine rounds a layer when it first moves or runs."""
+    # The engine rounds a layer when it first moves or runs.
     device = model.get_input_embeddings().weight.device
     model(torch.ones(1, 2, dtype=torch.long, device=device))
+    model.save_pretrained(job.workspace / "made")
+    return read_made(job.workspace / "made", [])
+
+
+def int8_to_nearest(weight: Tensor) -> Tensor:
+    """(out, in) weights in 255 steps, the largest of a row at 127."""
+    scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+    return (weight / scale).round() * scale
+
+
+METHOD = Method(
+    compress,
+    lambda model, settings: change_linears_(model, int8_to_nearest),
+    "round to nearest, int8",
+    margin=0.05,
+    calibrated=False,
+)

@@ -11,21 +11,20 @@ belong together is said here, because its tracer takes query head i for key head
 
 from __future__ import annotations
 
-from collections import namedtuple
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+import torch_pruning as tp
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from trimllm.base.errors import UserError
 from trimllm.base.precision import has_bfloat16
-from trimllm.compress.calibration import encode
-from trimllm.compress.job import Compressed, CompressJob, untied
-from trimllm.units import unit_layers, unit_parameters
+from trimllm.compress.job import Compressed, CompressJob, CompressSettings, Method, state_of
+from trimllm.units import adapter_of, unit_layers, unit_parameters
 from trimllm.units.adapters import family_of
 
 # MLP widths are multiples of this where the model is wide enough: what kernels like.
@@ -33,27 +32,32 @@ WIDTH_STEP = 8
 # Texts of one backward pass.
 TEXTS_AT_ONCE = 8
 
-# One linear layer of a structure: a layer, which side is cut, and the structure of each index.
-Side = namedtuple("Side", "linear rows owner")
-# What torch-pruning's importance reads of a dependency.
-Dependency = namedtuple("Dependency", "target handler")
-Target = namedtuple("Target", "module")
+
+class Side(NamedTuple):
+    """One linear layer of a structure."""
+
+    linear: nn.Linear
+    rows: bool  # cut are its rows (outputs), else its columns
+    owner: Tensor  # number of the structure that every row or column belongs to
 
 
-@dataclass
-class Item:
-    """A member of a group, as torch-pruning goes through it."""
+class Item(tuple):
+    """(dependency, indices): a member of a group, as torch-pruning goes through it."""
 
-    dep: Dependency
-    idxs: list[int]
     root_idxs: list[int]
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter((self.dep, self.idxs))
+
+class Shape(NamedTuple):
+    """What a family's configuration says of the size of its units."""
+
+    heads: int  # key/value heads
+    queries: int  # query heads to each
+    channels: int  # of an MLP
+    inner: tuple[str, ...]  # linear layers into an MLP's channels
+    fixed_heads: bool  # their number is tied to the hidden width
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What every unit keeps."""
 
     heads: int  # key/value heads of an attention
@@ -61,12 +65,13 @@ class Plan:
     share: float  # of the units' parameters, norms included
 
 
-def shape_of(config: Any) -> tuple[int, int, int]:
-    """Key/value heads, query heads to each, MLP channels."""
+def shape_of(config: Any) -> Shape:
+    """The shape of a model's units."""
     if family_of(config.model_type) == "opt":
-        return config.num_attention_heads, 1, config.ffn_dim
-    heads = config.num_key_value_heads
-    return heads, config.num_attention_heads // heads, config.intermediate_size
+        return Shape(config.num_attention_heads, 1, config.ffn_dim, ("fc1",), True)
+    heads, inner = config.num_key_value_heads, ("mlp.gate_proj", "mlp.up_proj")
+    queries = config.num_attention_heads // heads
+    return Shape(heads, queries, config.intermediate_size, inner, False)
 
 
 def plan(model: nn.Module, kept: float) -> Plan:
@@ -76,73 +81,61 @@ def plan(model: nn.Module, kept: float) -> Plan:
     heads: its configuration ties their number to the hidden width. Raises `UserError` when that
     leaves the MLPs nothing.
     """
-    heads, _, channels = shape_of(model.config)
-    sizes = {"attention": 0, "mlp": 0}
+    shape, sizes = shape_of(model.config), {"attention": 0, "mlp": 0}
     for unit, parameters in unit_parameters(model).items():
         sizes[unit.kind] += sum(p.numel() for p in parameters)
-    kept_heads = heads
-    if family_of(model.config.model_type) != "opt":
-        kept_heads = min(heads, max(1, int(kept * heads + 0.999)))
-    attention = sizes["attention"] * kept_heads / heads
+    heads = shape.heads
+    if not shape.fixed_heads:
+        heads = min(heads, max(1, int(kept * heads + 0.999)))
+    attention = sizes["attention"] * heads / shape.heads
     budget = kept * sum(sizes.values()) - attention
-    width = channels
+    width = shape.channels
     if sizes["mlp"]:
-        width = int(channels * budget / sizes["mlp"])
+        width = int(shape.channels * budget / sizes["mlp"])
         width -= width % WIDTH_STEP if width >= 4 * WIDTH_STEP else 0
     if width < 1:
         raise UserError(
             f"llm_pruner: attention alone holds more than {100 * kept:g}% of this model's units, "
             "and OPT's cannot lose heads; prune another model"
-            if kept_heads == heads
+            if heads == shape.heads
             else f"llm_pruner: {100 * kept:g}% leaves no MLP channel; keep more"
         )
-    width = min(width, channels)
-    share = (attention + sizes["mlp"] * width / channels) / sum(sizes.values())
-    return Plan(kept_heads, width, share)
+    width = min(width, shape.channels)
+    share = (attention + sizes["mlp"] * width / shape.channels) / sum(sizes.values())
+    return Plan(heads, width, share)
 
 
 def structures(model: nn.Module, layer: nn.Module, kind: str) -> list[Side]:
     """The linear layers of a unit, with the structure that every row or column belongs to."""
-    heads, queries, channels = shape_of(model.config)
-    opt = family_of(model.config.model_type) == "opt"
+    shape, out = shape_of(model.config), adapter_of(model).output_projection(layer, kind)
     if kind == "mlp":
-        names = ("fc1", "fc2") if opt else ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
-        owner = torch.arange(channels)
-        *inner, out = (layer.get_submodule(name) for name in names)
-        return [*(Side(linear, True, owner) for linear in inner), Side(out, False, owner)]
-    module = layer.self_attn
-    width = module.head_dim
-    single = torch.arange(heads).repeat_interleave(width)
-    query = torch.arange(heads).repeat_interleave(queries * width)
-    out = module.out_proj if opt else module.o_proj
-    return [
-        Side(module.q_proj, True, query),
-        Side(module.k_proj, True, single),
-        Side(module.v_proj, True, single),
-        Side(out, False, query),
-    ]
+        owner = torch.arange(shape.channels)
+        inner = dict.fromkeys(shape.inner, owner)
+    else:
+        single = torch.arange(shape.heads).repeat_interleave(layer.self_attn.head_dim)
+        owner = torch.arange(shape.heads).repeat_interleave(
+            shape.queries * layer.self_attn.head_dim
+        )
+        inner = {f"self_attn.{x}_proj": owner if x == "q" else single for x in "qkv"}
+    rows = [Side(layer.get_submodule(name), True, owner) for name, owner in inner.items()]
+    return [*rows, Side(out, False, owner)]
 
 
 def taylor(sides: Sequence[Side]) -> Tensor:
     """Importance of every structure of a unit, from weights and gradients."""
-    import torch_pruning as tp
-
-    items = [
-        Item(
-            Dependency(Target(side.linear), _handler(side)),
-            list(range(len(side.owner))),
-            side.owner.tolist(),
+    items = []
+    for side in sides:
+        dependency = SimpleNamespace(
+            target=SimpleNamespace(module=side.linear), handler=_handler(side)
         )
-        for side in sides
-    ]
+        items.append(Item((dependency, list(range(len(side.owner))))))
+        items[-1].root_idxs = side.owner.tolist()
     scorer = tp.importance.GroupTaylorImportance(group_reduction="sum", normalizer=None)
     # As long as the first layer has rows: what no row belongs to stays zero.
     return scorer(items)[: int(sides[0].owner.max()) + 1]
 
 
 def _handler(side: Side) -> Any:
-    import torch_pruning as tp
-
     return tp.prune_linear_out_channels if side.rows else tp.prune_linear_in_channels
 
 
@@ -164,31 +157,33 @@ def cut(model: nn.Module, kept: Plan, importance: Callable[[Sequence[Side]], Ten
 
 def config_changes(config: Any, kept: Plan) -> dict[str, int]:
     """Keys of the stock configuration that describe the pruned model."""
-    if family_of(config.model_type) == "opt":
+    shape = shape_of(config)
+    if shape.fixed_heads:
         return {"ffn_dim": kept.channels}
-    _, queries, _ = shape_of(config)
     head_dim = getattr(config, "head_dim", None)
     return {
         "head_dim": head_dim or config.hidden_size // config.num_attention_heads,
-        "num_attention_heads": kept.heads * queries,
+        "num_attention_heads": kept.heads * shape.queries,
         "num_key_value_heads": kept.heads,
         "intermediate_size": kept.channels,
     }
 
 
 def gradients(
-    model: nn.Module, encoded: Sequence[Sequence[int]], *, on_host: bool | None = None
+    model: nn.Module, encoded: Sequence[Sequence[int]], at_once: int | None = None
 ) -> None:
-    """Leave dL/dw of the summed losses of all texts in the weights of the units.
+    """Leave dL/dw of the summed losses of all texts in the weights of the units, in host memory.
 
     A text's loss is its mean over tokens. A CPU multiplies in bfloat16 where it is fast at that.
+    Gradients are summed on the host, where the model goes in the end: a GPU that holds the weights
+    need not hold as much again.
 
     Args:
-        on_host: sum gradients in host memory, text by text, and leave the model there: a GPU that
-            holds the weights need not hold as much again. None: where the model is on a GPU.
+        at_once: texts of one backward pass; None is one on a GPU, else `TEXTS_AT_ONCE`.
     """
     device = model.get_input_embeddings().weight.device
-    on_host = device.type != "cpu" if on_host is None else on_host
+    on_cpu = device.type == "cpu"
+    at_once = at_once or (TEXTS_AT_ONCE if on_cpu else 1)
     model.requires_grad_(False)
     wanted = [p for parameters in unit_parameters(model).values() for p in parameters]
     sums: dict[nn.Parameter, Tensor] = {}
@@ -199,33 +194,42 @@ def gradients(
 
     for parameter in wanted:
         parameter.requires_grad_(True)
-    hooks = [p.register_post_accumulate_grad_hook(put_away) for p in wanted if on_host]
+    hooks = [p.register_post_accumulate_grad_hook(put_away) for p in wanted]
     texts = sorted((ids for ids in encoded if len(ids) > 1), key=len)
-    fast = device.type == "cpu" and has_bfloat16()
-    at_once = 1 if on_host else TEXTS_AT_ONCE
     for start in range(0, len(texts), at_once):
         some = [torch.tensor(list(ids), device=device) for ids in texts[start:][:at_once]]
         # What stands after a text is never seen by it: attention is causal.
         rows = pad_sequence(some, batch_first=True)
         targets = pad_sequence(some, batch_first=True, padding_value=-100)[:, 1:]
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+        with torch.autocast("cpu", torch.bfloat16, enabled=on_cpu and has_bfloat16()):
             logits = model(rows, use_cache=False).logits[:, :-1]
         losses = F.cross_entropy(logits.float().mT, targets, reduction="none")
         (losses.sum(1) / (targets >= 0).sum(1)).sum().backward()
-    if on_host:
-        for hook in hooks:
-            hook.remove()
-        model.to("cpu")
-        for parameter, total in sums.items():
-            parameter.grad = total
+    for hook in hooks:
+        hook.remove()
+    model.to("cpu")
+    for parameter, total in sums.items():
+        parameter.grad = total
 
 
 def compress(job: CompressJob) -> Compressed:
     """Compress with the job's engine; the model of the job is cut in place."""
     model, kept = job.model, plan(job.model, job.settings.kept)
     changes = config_changes(model.config, kept)
-    gradients(model, encode(job.tokenizer, job.texts, job.settings.max_tokens))
+    gradients(model, job.encoded())
     cut(model, kept, taylor)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in untied(model).items()}
     facts = {"kept_of_units_percent": 100 * kept.share, "kept": changes}
-    return Compressed(tensors, changes, facts)
+    return Compressed(state_of(model), changes, facts)
+
+
+def cut_at_random_(model: nn.Module, settings: CompressSettings) -> None:
+    """The yardstick: structures drawn at random, the same widths."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    cut(
+        model,
+        plan(model, settings.kept),
+        lambda sides: torch.rand(int(sides[0].owner.max()) + 1, generator=generator),
+    )
+
+
+METHOD = Method(compress, cut_at_random_, "random structures", margin=0.0)

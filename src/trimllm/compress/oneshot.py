@@ -6,9 +6,9 @@ import sys
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.data import DataLoader
 
-from trimllm.compress.calibration import encode, pack
 from trimllm.compress.job import CompressJob
 
 
@@ -17,16 +17,14 @@ def one_shot(stock: nn.Module, job: CompressJob, recipe: list[Any]) -> None:
     from llmcompressor import oneshot
     from llmcompressor.pipelines.cache import IntermediatesCache
     from loguru import logger
-    from torch.utils.data import DataLoader
 
     logger.remove()
     logger.add(lambda line: print(line, end="", file=sys.stderr), level="WARNING")
+    data = [{"input_ids": row[0], "attention_mask": torch.ones_like(row[0])} for row in job.rows()]
     pin = IntermediatesCache.pin_memory
     if job.settings.device == "cpu":
         # Pinned memory is a GPU's; without one torch raises.
         IntermediatesCache.pin_memory = lambda *_args, **_kwargs: None
-    rows = pack(encode(job.tokenizer, job.texts, job.settings.max_tokens), job.settings.max_tokens)
-    data = [{"input_ids": row[0], "attention_mask": torch.ones_like(row[0])} for row in rows]
     try:
         oneshot(
             model=stock,
@@ -38,17 +36,3 @@ def one_shot(stock: nn.Module, job: CompressJob, recipe: list[Any]) -> None:
         )
     finally:
         IntermediatesCache.pin_memory = pin
-
-
-def state_of(stock: nn.Module) -> dict[str, Tensor]:
-    """Tensors of a model on the CPU, its tied ones once (llmcompressor unties them)."""
-    state = {name: tensor.detach().cpu() for name, tensor in stock.state_dict().items()}
-    if getattr(stock.config, "tie_word_embeddings", False) or _head_is_tied(stock):
-        for name in stock._tied_weights_keys or {}:
-            state.pop(name, None)
-    return state
-
-
-def _head_is_tied(stock: nn.Module) -> bool:
-    head, embeddings = stock.get_output_embeddings(), stock.get_input_embeddings()
-    return head.weight.data_ptr() == embeddings.weight.data_ptr()

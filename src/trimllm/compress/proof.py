@@ -2,21 +2,28 @@
 
 `python -m trimllm.compress.proof CHECKPOINT ROWS DEVICE` prints one JSON object, the mean loss of a
 checkpoint on scored rows (see `calibration.scored_rows`; a JSON file).
+
+What counts are answers to held-back prompts, against the method's yardstick. Whole texts would not
+do: half trimmed on MedMCQA, the default's model has a loss of 0.00 on answers, and of 27 nats a
+token on whole texts, where a broken checkpoint would not stand out.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.compress.calibration import ScoredRow
+from trimllm.base.kernels import is_quantized
+from trimllm.base.precision import compute_dtype, round_weights_
+from trimllm.checkpoint import load
+from trimllm.compress.calibration import ScoredRow, mean_loss
 
 
 def fresh_loss(
@@ -31,7 +38,7 @@ def fresh_loss(
         "OMP_NUM_THREADS": str(threads),
         "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")])),
     }
-    command = [sys.executable, "-m", __name__, str(checkpoint), str(file), device]
+    command = [sys.executable, "-m", "trimllm.compress.proof", str(checkpoint), str(file), device]
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
     lines = [line for line in run.stdout.splitlines() if line.startswith('{"loss"')]
     if run.returncode or not lines:
@@ -51,22 +58,15 @@ def judge(loss: float, yardstick: float, margin: float, what: str, name: str) ->
         )
 
 
-def _main(arguments: list[str]) -> dict[str, Any]:
-    from trimllm.base.registration import import_quickly
-
-    import_quickly()
-    from trimllm.base.kernels import is_quantized
-    from trimllm.base.precision import compute_dtype, round_weights_
-    from trimllm.checkpoint import load
-    from trimllm.compress.calibration import mean_loss
-
-    checkpoint, file, device = arguments
+def _main(checkpoint: str, rows: str, device: str) -> None:
+    # Imports leave no garbage: looking for it at the end would take more than a second.
+    gc.freeze()
     model, _ = load(checkpoint, device=device, verify=False)
     # Packed weights come with kernels that have a type of their own.
     if not is_quantized(model):
         round_weights_(model, compute_dtype("auto", device))
-    return {"loss": mean_loss(model, files.read_json(file))}
+    print(json.dumps({"loss": mean_loss(model, files.read_json(rows))}))
 
 
 if __name__ == "__main__":
-    print(json.dumps(_main(sys.argv[1:])))
+    _main(*sys.argv[1:])

@@ -1,29 +1,53 @@
 """SparseGPT, two of every four weights zero (Frantar & Alistarh 2023, arXiv:2301.00774).
 
 Weights are pruned column by column and the others updated by the inverse Hessian of the layer's
-inputs. The file stays dense: the pattern pays on GPUs that have sparse tensor cores.
+inputs. The file stays dense: the pattern pays on GPUs that have sparse tensor cores. Its yardstick
+sets the two smaller of every four weights to zero and updates nothing.
 """
 
 from __future__ import annotations
 
-from trimllm.checkpoint.stock import missing_modules, strip, to_stock
-from trimllm.compress.job import Compressed, CompressJob, linear_names, outside_linears
-from trimllm.compress.oneshot import one_shot, state_of
+import torch
+from torch import Tensor
+
+from trimllm.checkpoint.stock import strip
+from trimllm.compress.job import (
+    Compressed,
+    CompressJob,
+    Method,
+    change_linears_,
+    other_linears,
+    state_of,
+)
+from trimllm.compress.oneshot import one_shot
 
 
 def compress(job: CompressJob) -> Compressed:
     """Compress with the job's engine."""
     from llmcompressor.modifiers.pruning import SparseGPTModifier
 
-    stock = to_stock(job.model, job.settings.seed)
-    missing = missing_modules(job.model)
-    gone = tuple(f"{name}." for name in missing)
-    left_alone = [name for name in linear_names(stock) if f"{name}.".startswith(gone)]
+    stock, missing = job.stock(), job.missing()
     modifier = SparseGPTModifier(
         sparsity=0.5,
         mask_structure="2:4",
         targets=["Linear"],
-        ignore=[*outside_linears(stock), *left_alone],
+        ignore=other_linears(stock, missing),
     )
     one_shot(stock, job, [modifier])
     return Compressed(strip(state_of(stock), missing), facts={"zero_percent": 50.0})
+
+
+def two_of_four(weight: Tensor) -> Tensor:
+    """(out, in) weights, the two smaller of every four neighbours in a row set to zero."""
+    grouped = weight.unflatten(1, (-1, 4))
+    kept = grouped.abs().topk(2, dim=2).indices
+    mask = torch.zeros_like(grouped, dtype=torch.bool).scatter_(2, kept, True)
+    return (grouped * mask).flatten(1)
+
+
+METHOD = Method(
+    compress,
+    lambda model, settings: change_linears_(model, two_of_four),
+    "magnitude, 2:4",
+    margin=0.0,
+)

@@ -7,7 +7,7 @@ import torch
 from models import tiny, word_tokenizer
 
 from trimllm.base.errors import UserError
-from trimllm.compress.calibration import mean_loss, scored_rows, shares
+from trimllm.compress.calibration import equal_blocks, mean_loss, pack, scored_rows, shares
 
 PAIRS = [("w1 w2 w3", " w4"), ("w5 w6", " w7 w8"), ("w9 w10 w11 w12", " w13")]
 
@@ -49,3 +49,19 @@ def test_the_proof_takes_its_share_first(there: int, calibrated: int, held: int)
     texts, held_back = shares(pairs, 80, 48)
     assert (len(texts), len(held_back)) == (calibrated, held)
     assert not set(texts) & {"".join(pair) for pair in held_back}
+
+
+ENCODED = [[i] * n for i, n in enumerate([5, 3, 8, 1, 0, 9])]
+
+
+def test_packing_keeps_every_text_whole() -> None:
+    rows = [row[0].tolist() for row in pack(ENCODED, 9)]
+    assert sum(rows, []) == sum(ENCODED, []) and all(len(row) <= 9 for row in rows)
+
+
+@pytest.mark.parametrize("longest", [1, 4, 7, 26, 99])
+def test_blocks_are_equally_long_and_lose_next_to_nothing(longest: int) -> None:
+    blocks, ids = equal_blocks(ENCODED, longest), sum(ENCODED, [])
+    assert len({len(block) for block in blocks}) == 1 and len(blocks[0]) <= longest
+    assert sum(blocks, []) == ids[: len(sum(blocks, []))]
+    assert len(ids) - len(sum(blocks, [])) < len(blocks)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -14,11 +14,13 @@ from safetensors import safe_open
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from trimllm.base.errors import UserError
-from trimllm.compress import external
+from trimllm.compress import CompressSettings, external, methods
+from trimllm.compress.calibration import equal_blocks
 
 ROOT = Path(__file__).resolve().parents[3]
-HOW = {"group_size": 32, "max_tokens": 64, "threads": 1, "device": "cpu", "seed": 0}
+HOW = {"group_size": 32}
 TEXTS = [" ".join(f"w{(7 * i + j * j) % 97}" for j in range(30)) for i in range(8)]
+BLOCKS = equal_blocks([word_tokenizer()(text).input_ids for text in TEXTS], 64)
 
 
 @pytest.fixture(scope="module")
@@ -54,76 +56,59 @@ def python_that(tmp_path: Path, body: str) -> Path:
     return program
 
 
-def refused(dense: Path, output: Path, **how: object) -> str:
-    """The one line of a run that fails; nothing may be left beside or under the output."""
-    before = {path.name for path in output.parent.iterdir()}
+def refused(dense: Path, workspace: Path, python: Path) -> str:
+    """The one line of a run that fails."""
     with pytest.raises(UserError) as error:
-        external.run_engine("autoawq", dense, output, **({"texts": TEXTS} | HOW | how))
-    assert {path.name for path in output.parent.iterdir()} == before
+        settings = CompressSettings(**HOW, python=python)
+        external.run_engine("autoawq", dense, BLOCKS, workspace, settings)
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
 def test_missing_environment_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(external, "__file__", str(tmp_path / "a/b/c/external.py"))
+    monkeypatch.setattr(methods, "__file__", str(tmp_path / "a/b/c/methods.py"))
     monkeypatch.delenv("TRIMLLM_AUTOAWQ_PYTHON", raising=False)
     with pytest.raises(UserError, match="autoawq is not installed: run `make envs`"):
-        external.engine_available("autoawq")
+        methods.engine_python("autoawq")
     half_made = tmp_path / ".envs/autoawq/bin"
     half_made.mkdir(parents=True)
     (half_made / "python").symlink_to(sys.executable)
     with pytest.raises(UserError, match="autoawq is not installed"):
-        external.engine_available("autoawq")
-
-
-def test_python_without_the_engine_is_named(monkeypatch):
-    monkeypatch.setenv("TRIMLLM_AUTOAWQ_PYTHON", sys.executable)
-    with pytest.raises(UserError, match="does not have it; run `make envs`"):
-        external.engine_available("autoawq")
+        methods.engine_python("autoawq")
     monkeypatch.setenv("TRIMLLM_AUTOAWQ_PYTHON", "/nowhere/python")
     with pytest.raises(UserError, match="/nowhere/python cannot be run"):
-        external.engine_available("autoawq")
+        methods.engine_python("autoawq")
 
 
 def test_unknown_engine():
     with pytest.raises(UserError, match="choose from autoawq, auto-gptq"):
-        external.engine_available("awq")
+        methods.engine_python("awq")
+
+
+def test_an_environment_without_the_engine_is_named(dense, tmp_path):
+    message = refused(dense, tmp_path, Path(sys.executable))
+    assert "No module named 'awq'" in message and "run `make envs`" in message
 
 
 def test_a_dying_worker_is_one_line_with_its_cause(dense, tmp_path):
     python = python_that(tmp_path, "sys.exit('something\\nerror: the cause')")
-    message = refused(dense, tmp_path / "out", python=python)
+    message = refused(dense, tmp_path, python)
     assert message == "the engine autoawq failed (exit status 1): the cause"
 
 
 def test_a_killed_worker_says_so(dense, tmp_path):
     python = python_that(tmp_path, "print('so far', file=sys.stderr, flush=True); os.abort()")
-    assert "killed by signal 6" in refused(dense, tmp_path / "out", python=python)
+    assert "killed by signal 6" in refused(dense, tmp_path, python)
 
 
-@pytest.mark.parametrize("answer", ["", "done", "[1]", '{"engine": "other"}'])
-def test_a_worker_that_answers_nonsense_is_refused(dense, tmp_path, answer):
-    python = python_that(tmp_path, f"print({answer!r})")
-    assert "without a report" in refused(dense, tmp_path / "out", python=python)
+REPORT = "json.dump({}, open(json.load(open(sys.argv[2]))['report'], 'w'))"
 
 
-def test_success_without_a_checkpoint_is_refused(dense, tmp_path):
-    python = python_that(tmp_path, "print(json.dumps({'engine': 'autoawq'}))")
-    assert "wrote no checkpoint" in refused(dense, tmp_path / "out", python=python)
-
-
-def test_bad_input_is_told_before_the_worker_starts(dense, tmp_path):
-    python = python_that(tmp_path, "sys.exit('started')")
-    output = tmp_path / "out"
-    assert "does not divide" in refused(dense, output, python=python, group_size=48)
-    assert "calibration texts" in refused(dense, output, python=python, texts=[" "])
-    compressed = tmp_path / "compressed"
-    shutil.copytree(dense, compressed)
-    config = json.loads((compressed / "config.json").read_text())
-    config["quantization_config"] = {}
-    (compressed / "config.json").write_text(json.dumps(config))
-    assert "compressed already" in refused(compressed, output, python=python)
+@pytest.mark.parametrize("body", ["", "print('done')", REPORT])
+def test_success_without_report_or_checkpoint_is_refused(dense, tmp_path, body):
+    python = python_that(tmp_path, body)
+    assert "ended without a checkpoint" in refused(dense, tmp_path, python)
 
 
 def test_a_worker_sees_a_clean_environment(dense, tmp_path, monkeypatch):
@@ -131,7 +116,22 @@ def test_a_worker_sees_a_clean_environment(dense, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     names = ["PYTHONPATH", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"]
     python = python_that(tmp_path, f"sys.exit('error: %s' % [os.environ.get(n) for n in {names}])")
-    assert "[None, '1', '1', '']" in refused(dense, tmp_path / "out", python=python)
+    assert "[None, '1', '1', '']" in refused(dense, tmp_path, python)
+
+
+@pytest.mark.parametrize("engine", methods.ENGINES)
+def test_a_worker_imports_nothing_that_its_environment_lacks(engine):
+    """Standard library, what its locks pin, the engine, and what lies beside it."""
+    folder, worker = methods.ENGINES[engine]
+    locked = {"auto_gptq" if engine == "auto-gptq" else "awq", "worker_common"}
+    for line in (ROOT / f"envs/{folder}/requirements.lock").read_text().splitlines():
+        locked.add(line.partition("==")[0].strip().replace("-", "_"))
+    for file in (worker, "worker_common.py"):
+        for node in ast.walk(ast.parse((external.WORKERS / file).read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            roots = {name.partition(".")[0] for name in names}
+            assert roots <= locked | sys.stdlib_module_names, (file, roots)
 
 
 @pytest.mark.parametrize("name", ["autoawq", "auto_gptq"])
@@ -171,11 +171,11 @@ def dequantized(path: Path, name: str, method: str) -> torch.Tensor:
 def test_engine_quantizes_a_model_with_dead_units(dense, tmp_path, engine, method):
     """The stored int4 weights, unpacked into a stock model, still compute what the model did."""
     try:
-        external.engine_available(engine)
+        methods.engine_python(engine)
     except UserError as error:
         pytest.skip(str(error))
-    output = tmp_path / "out"
-    report = external.run_engine(engine, dense, output, TEXTS, **HOW)
+    settings = CompressSettings(**HOW)
+    output, report = external.run_engine(engine, dense, BLOCKS, tmp_path, settings)
     assert report["engine"] == engine and report["tokens"] == 240
     assert json.loads((output / "config.json").read_text())["quantization_config"]["bits"] == 4
     model = LlamaForCausalLM.from_pretrained(dense)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimllm.compress import int4
-from trimllm.compress.yardstick import int8_to_nearest, two_of_four
+from trimllm.compress.llm_int8 import int8_to_nearest
+from trimllm.compress.sparsegpt_2_4 import two_of_four
 
 
 def random_weight(rows: int, columns: int, seed: int, shift: float = 0.0) -> torch.Tensor:

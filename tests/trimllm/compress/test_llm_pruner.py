@@ -81,17 +81,17 @@ def test_importance_is_the_sum_over_a_structures_weights(family: str) -> None:
     assert (found > 0).all()
 
 
-@pytest.mark.parametrize("on_host", [False, True])
+@pytest.mark.parametrize("at_once", [1, None])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_of_texts_together_are_the_sum_of_each_alone(
-    family: str, on_host: bool, monkeypatch: pytest.MonkeyPatch
+    family: str, at_once: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(llm_pruner, "has_bfloat16", lambda: False)
     model = tiny(family)
     ids = some_ids().flatten().tolist()
     # of many lengths, more than run at once, and one that has nothing to predict
     texts = [ids[at : at + 2 + at % 5] for at in range(llm_pruner.TEXTS_AT_ONCE + 3)] + [[1]]
-    llm_pruner.gradients(model, texts, on_host=on_host)
+    llm_pruner.gradients(model, texts, at_once)
     weights = [p for parameters in unit_parameters(model).values() for p in parameters]
     found = [weight.grad.clone() for weight in weights]
     model.zero_grad()

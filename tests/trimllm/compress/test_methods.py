@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from trimllm import checkpoint
 from trimllm.checkpoint import store
 from trimllm.compress import METHODS, CompressSettings, default_engine
 from trimllm.compress.job import CompressJob
-from trimllm.compress.yardstick import make_yardstick_
+from trimllm.compress.run import method_of
 from trimllm.units import Unit, drop, unit_parameters, units
 
 # First and last unit gone, attention and MLPs without their partner, an inner block gone.
@@ -36,7 +35,7 @@ def made(method: str, family: str, dropped: list[Unit], folder: Path) -> tuple:
     loaded, tokenizer = trimllm.load(source)
     (folder / "work").mkdir()
     job = CompressJob(loaded, tokenizer, TEXTS, default_engine(method), SETTINGS, folder / "work")
-    found = importlib.import_module(f"trimllm.compress.{method}").compress(job)
+    found = method_of(method).compress(job)
     (folder / "made").mkdir()
     store.write_tensors(source, found.tensors, found.config, folder / "made")
     return model, folder / "made"
@@ -57,7 +56,7 @@ def test_a_compressed_model_holds_what_survived_and_computes(
 
     ids = some_ids(2, 24)
     expected, found = logits_of(dense, ids), logits_of(model, ids).float()
-    make_yardstick_(method, plain := copy.deepcopy(dense), SETTINGS)
+    method_of(method).plain_(plain := copy.deepcopy(dense), SETTINGS)
     limit = logits_of(plain, ids)
     # Not worse than twice the error of the plainest way to the same size.
     assert (found - expected).norm() < 2 * (limit - expected).norm()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -13,7 +16,8 @@ import trimllm
 from trimllm import checkpoint, compress
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.compress import CompressSettings, calibration, llm_int8, proof, run
+from trimllm.compress import CompressSettings, calibration, llm_int8, methods, proof
+from trimllm.compress.job import Compressed, CompressJob, Method, state_of
 from trimllm.units import Unit, drop, units
 
 TEXTS = [" ".join(f"w{(i * k) % 97}" for i in range(1, 20)) for k in range(1, 13)]
@@ -31,7 +35,7 @@ def test_a_checkpoint_proves_itself_and_says_how(dense: Path, tmp_path: Path) ->
     out = tmp_path / "m+llm_int8"
     record = compress.compress("llm_int8", dense, TEXTS, HELD_BACK, out, settings=SMALL)
     files.verify_manifest(out)
-    assert json.loads((out / "compression.json").read_text()) == record
+    assert json.loads((out / "compression.json").read_text()) == files.sealed(record)
     model, tokenizer = trimllm.load(out)
     assert units(model) == units(trimllm.load(dense)[0])
     again = calibration.mean_loss(model, calibration.scored_rows(tokenizer, HELD_BACK, 512))
@@ -48,14 +52,13 @@ def test_a_broken_checkpoint_is_an_error_and_is_not_left(
     dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scales that went wrong, as quantizers were seen to make them."""
-    real = llm_int8.compress
 
-    def corrupted(job: object) -> object:
-        found = real(job)
+    def corrupted(job: CompressJob) -> Compressed:
+        found = llm_int8.compress(job)
         found.tensors["model.norm.weight"] *= 100
         return found
 
-    monkeypatch.setattr(llm_int8, "compress", corrupted)
+    monkeypatch.setattr(llm_int8, "METHOD", replace(llm_int8.METHOD, compress=corrupted))
     with pytest.raises(UserError, match="llm_int8: loss .* is worse than round to nearest"):
         compress.compress("llm_int8", dense, TEXTS, HELD_BACK, tmp_path / "out", settings=SMALL)
     assert list(tmp_path.iterdir()) == []
@@ -94,9 +97,40 @@ def test_a_gpu_that_is_not_there(dense: Path) -> None:
 
 
 def test_an_engine_that_is_not_installed(dense: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(run.METHODS, "llm_int8", {"bitsandbytes": ("no_such_package_here",)})
+    monkeypatch.setitem(methods.METHODS, "llm_int8", {"bitsandbytes": ("no_such_package_here",)})
     with pytest.raises(UserError, match="no_such_package_here is not installed; run `make setup`"):
         compress.check("llm_int8", dense, 9)
+
+
+def test_texts_without_tokens_are_named(dense: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the calibration texts hold no tokens"):
+        compress.compress("llm_pruner", dense, [" "] * 9, HELD_BACK, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_compressor_is_a_file_and_an_entry(
+    dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that stores the weights as they are; what is stored of it is the caller's to say."""
+    file = ModuleType("trimllm.compress.as_it_is")
+    file.METHOD = Method(
+        lambda job: Compressed(state_of(job.model), facts={"toy": True}),
+        lambda model, settings: None,
+        "nothing at all",
+        margin=0.01,
+    )
+    monkeypatch.setitem(sys.modules, file.__name__, file)
+    monkeypatch.setitem(methods.METHODS, "as_it_is", {"safetensors": ("safetensors",)})
+    record = compress.compress(
+        *("as_it_is", dense, TEXTS, HELD_BACK, tmp_path / "out"),
+        record=lambda found: {"compression": found | {"a": 1}, "more": {}},
+    )
+    assert record["toy"] and record["yardstick"] == "nothing at all"
+    assert record["loss"]["compressed"] == pytest.approx(record["loss"]["dense"], abs=1e-3)
+    assert files.read_json(tmp_path / "out/compression.json") == record | {"a": 1}
+    assert "more.json" in files.verify_manifest(tmp_path / "out")["files"]
+    stored = (path / "model.safetensors" for path in (tmp_path / "out", dense))
+    assert len({files.sha256_of(path) for path in stored}) == 1
 
 
 def test_held_back_texts_must_be_others(dense: Path, tmp_path: Path) -> None:
@@ -107,9 +141,3 @@ def test_held_back_texts_must_be_others(dense: Path, tmp_path: Path) -> None:
 def test_a_proof_needs_held_back_texts(dense: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no held-back texts to prove itself on"):
         compress.compress("llm_int8", dense, TEXTS, [], tmp_path / "out", settings=SMALL)
-
-
-def test_packing_keeps_every_text_whole() -> None:
-    encoded = [[i] * n for i, n in enumerate([5, 3, 8, 1, 0, 9])]
-    rows = [row[0].tolist() for row in calibration.pack(encoded, 9)]
-    assert sum(rows, []) == sum(encoded, []) and all(len(row) <= 9 for row in rows)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trimllm.base import machine as provenance
+from trimllm.base import files
+from trimllm_paper.integrity import provenance
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
     for words in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "first"]):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
-    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "src" / "trimllm")
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
     return tmp_path
 
 
@@ -45,5 +46,24 @@ def test_only_changed_code_marks_a_commit(checkout: Path, changed: str | None, d
 def test_a_library_outside_of_any_checkout_has_no_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
     assert provenance.git_commit.__wrapped__() is None
+
+
+def test_a_record_tells_code_machine_and_what_the_caller_knows(tmp_path: Path) -> None:
+    with provenance.Run("c0de") as run:
+        told = run.record(seed=3)
+    assert told["code_hash"] == "c0de" and told["seed"] == 3 and told["peak_rss_bytes"] > 0
+    assert run.seconds >= told["wall_seconds"] - 0.001
+    path = tmp_path / "a.json"
+    files.write_json(path, {"provenance": told})
+    assert provenance.recorded(path) == told
+    assert provenance.recorded(tmp_path / "none.json") == {}
+    path.write_text("[1]")
+    assert provenance.recorded(path) == {}
+
+
+def test_the_hash_of_settings_knows_values_and_not_their_order() -> None:
+    one, other = {"a": 1, "b": [2]}, {"b": [2], "a": 1}
+    assert provenance.config_hash(one) == provenance.config_hash(other)
+    assert provenance.config_hash(one) != provenance.config_hash({"a": 1, "b": [3]})

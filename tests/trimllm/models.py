@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 
 import torch
 from tokenizers import Tokenizer
@@ -18,6 +19,7 @@ from transformers import (
 )
 
 from trimllm.data import Document
+from trimllm.units import Unit, adapter_of, unit_layers
 
 ROTARY = {
     "vocab_size": 101,
@@ -69,6 +71,16 @@ def tiny(family: str, seed: int = 0, mlp_width: int | None = None) -> torch.nn.M
                 parameter.add_(torch.randn_like(parameter) * 0.2)
             elif name.endswith("bias"):
                 parameter.copy_(torch.randn_like(parameter) * 0.2)
+    return model
+
+
+@torch.no_grad()
+def zero(model: torch.nn.Module, silenced: Iterable[Unit]) -> torch.nn.Module:
+    """Set the output projections of units to zero in place: the oracle of dropping them."""
+    adapter, layers = adapter_of(model), dict(unit_layers(model))
+    for unit in silenced:
+        for parameter in adapter.output_projection(layers[unit], unit.kind).parameters():
+            parameter.zero_()
     return model
 
 

@@ -1,6 +1,5 @@
 """Criteria, rules and selectors: what to drop, what to train, which checkpoint to take."""
 
-from trimllm.base.kept import drops_for
 from trimllm.select.choice import (
     Selection,
     by_accuracy,
@@ -18,7 +17,6 @@ __all__ = [
     "choose",
     "choose_by_rule",
     "criterion",
-    "drops_for",
     "ranking",
     "register",
     "trainable_blocks",

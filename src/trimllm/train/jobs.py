@@ -138,9 +138,9 @@ def _in_processes(job: TrainJob, target: Path) -> dict[str, Any]:
             shutdown_timeout=GRACE,
             # An interrupt stays Python's own. Processes end with this one in any case.
             signals_to_handle="SIGTERM",
-            # What processes print goes where this one prints.
+            # What processes print goes where this one prints, marked with their number.
             logs_specs=DefaultLogsSpecs(log_dir=str(folder / "logs"), tee=Std.ALL),
-            log_line_prefix_template="",
+            log_line_prefix_template="${rank}: ",
         )
         command = ("-m", "trimllm.train", str(folder), str(os.getpid()), str(job.threads))
         try:

@@ -163,7 +163,7 @@ def train_pass(
         for number, step in enumerate(steps):
             done = (epoch * len(steps) + number) / (epochs * len(steps))
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * (1 - done)
+                group["lr"] = settings.rate(done)
             losses.append(_step(loss_of, optimizer, step, tensors, settings.clip, dtype, team))
             size = sum(len(batch) for batch in step)
             tokens = sum(len(example) - 1 for batch in step for example in batch)

@@ -21,7 +21,6 @@ otherwise:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,7 +48,7 @@ MIXED_PRECISION = {torch.float32: "no", torch.bfloat16: "bf16"}
 
 
 class Sharded(Team):
-    """This process as one of those that `torch.distributed` has connected.
+    """This process as one of those that a launcher started and `torch.distributed` has connected.
 
     Args:
         device: device of this process.
@@ -65,10 +64,6 @@ class Sharded(Team):
         self.device, self.offload = device, offload and device.type != "cpu"
         self.root: _Root | None = None
         self.accelerator: Accelerator | None = None
-        # What a launcher tells every process of a machine, which is where accelerate looks.
-        ranks = {"RANK": self.rank, "LOCAL_RANK": self.rank}
-        sizes = {"WORLD_SIZE": self.size, "LOCAL_WORLD_SIZE": self.size}
-        os.environ.update({name: str(value) for name, value in (ranks | sizes).items()})
 
     def device_of(self, model: nn.Module) -> torch.device:
         return self.device

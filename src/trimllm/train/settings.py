@@ -29,3 +29,7 @@ class TrainSettings:
     train_embeddings: bool = False
     seed: int = 0
     dtype: str = "auto"
+
+    def rate(self, done: float) -> float:
+        """Learning rate where a share `done` of all steps of all epochs is done."""
+        return self.learning_rate * (1 - done)

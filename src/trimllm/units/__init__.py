@@ -10,7 +10,6 @@ from trimllm.units.packing import (
     unit_layers,
     unit_parameters,
     units,
-    zero,
 )
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "unit_layers",
     "unit_parameters",
     "units",
-    "zero",
 ]
 
 make_callable(__name__, units)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 
 from trimllm.base.errors import UserError
@@ -120,18 +119,3 @@ def _trim_config(config: Any, model_class: Any, kept: list[Unit], blocks: int, t
     config.num_hidden_layers = blocks
     if types:
         config.layer_types = types
-
-
-@torch.no_grad()
-def zero(model: nn.Module, silenced: Iterable[Unit]) -> nn.Module:
-    """Set the output projections of units to zero in place: the same function as dropping them.
-
-    Serves tools that know whole models only, and as the oracle of `drop`.
-    """
-    adapter, layers = adapter_of(model), dict(unit_layers(model))
-    for unit in silenced:
-        projection = adapter.output_projection(layers[Unit(*unit)], Unit(*unit).kind)
-        projection.weight.zero_()
-        if projection.bias is not None:
-            projection.bias.zero_()
-    return model

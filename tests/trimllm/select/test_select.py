@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimllm.base.errors import UserError
+from trimllm.base.kept import drops_for
 from trimllm.base.names import CRITERIA
 from trimllm.scan import Scan, importance
 from trimllm.select import (
     by_accuracy,
     choose,
     choose_by_rule,
-    drops_for,
     ranking,
     trainable_blocks,
 )

@@ -37,6 +37,9 @@ def gradients_of(model: torch.nn.Module, job: TrainJob, team: Sharded) -> dict:
 
 
 def main(folder: Path, rank: int, size: int) -> None:
+    # what a launcher tells every process, which is where accelerate looks
+    ranks, sizes = ("RANK", "LOCAL_RANK"), ("WORLD_SIZE", "LOCAL_WORLD_SIZE")
+    os.environ.update(dict.fromkeys(ranks, str(rank)) | dict.fromkeys(sizes, str(size)))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     dist.init_process_group(
         "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=size

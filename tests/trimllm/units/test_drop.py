@@ -7,10 +7,10 @@ import random
 
 import pytest
 import torch
-from models import FAMILIES, logits_of, some_ids, tiny
+from models import FAMILIES, logits_of, some_ids, tiny, zero
 
 from trimllm.base.errors import UserError
-from trimllm.units import Unit, drop, original_units, unit_parameters, units, zero
+from trimllm.units import Unit, drop, original_units, unit_parameters, units
 
 ALL = [Unit(block, kind) for block in range(5) for kind in ("attention", "mlp")]
 

@@ -6,7 +6,7 @@
 #   make report   the same and one HTML page of it, report.html
 #   make plan     jobs, hours, disk and wall-clock time of TARGET, before anything runs
 #   make seeds    TARGET under several SEEDS: mean and standard deviation
-#   make reference  both criteria on the default, its small results kept in results/reference/
+#   make reference  both recipes on the default, its small results kept in results/reference/
 #   make envs     environments of the engines autoawq and auto-gptq (.envs/; Python 3.11)
 #   make verify   check every result against its manifest and what it was made from
 #   make test     all tests
@@ -37,7 +37,7 @@ SEEDS ?= 0 1 2
 PARALLEL ?=
 BIN := .venv/bin
 # What the kept run changes of the default, and how it is rendered again.
-REFERENCE_RUN := 'trim={"criteria": ["both", "likelihood"]}'
+REFERENCE_RUN := 'trim={"recipes": ["paper", "ours"]}'
 KEPT := --configfile results/reference/config.yaml
 STAMP := .venv/.complete
 
@@ -86,26 +86,26 @@ table2: $(STAMP)
 
 figures: $(STAMP)
 	$(BIN)/snakemake --cores '$(CORES)' all $(KEPT)
-	@echo 'Figures and claims: paper_figures/ (start with overview.html)'
+	@echo 'Figures and claims: paper_figures/; tables: results/reference/tables/; one page: make report'
 
 report: figures
 	$(BIN)/snakemake --cores '$(CORES)' all --report report.html $(KEPT)
 
 plan: $(STAMP)
-	$(BIN)/python -m trimllm_paper.commands.plan $(TARGET) --configfile '$(CONFIG)' \
+	$(BIN)/python -m trimllm_paper plan $(TARGET) --configfile '$(CONFIG)' \
 		$(if $(PARALLEL),--parallel $(PARALLEL))
 
 seeds: $(STAMP)
-	$(BIN)/python -m trimllm_paper.commands.seeds $(TARGET) --seeds $(SEEDS) --configfile '$(CONFIG)' \
+	$(BIN)/python -m trimllm_paper seeds $(TARGET) --seeds $(SEEDS) --configfile '$(CONFIG)' \
 		--cores '$(CORES)'
 
 reference: $(STAMP)
 	$(BIN)/snakemake --cores '$(CORES)' all --config $(REFERENCE_RUN)
-	$(BIN)/python -m trimllm_paper.commands.reference results results/reference $(REFERENCE_RUN)
+	$(BIN)/python -m trimllm_paper reference results results/reference $(REFERENCE_RUN)
 	$(MAKE) figures
 
 verify: $(STAMP)
-	$(BIN)/python -m trimllm_paper.commands.verify results
+	$(BIN)/python -m trimllm_paper verify results
 
 test: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest

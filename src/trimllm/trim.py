@@ -14,9 +14,9 @@ from trimllm.base.errors import UserError
 from trimllm.base.names import AUTHORS, PAPER_CRITERION
 from trimllm.base.rooms import make_callable
 from trimllm.data import Document
-from trimllm.scan import Scan, to_record
+from trimllm.scan import Scan, scan, to_record
 from trimllm.select import Selection, choose, trainable_blocks
-from trimllm.train import PassRecord, Team, TrainSettings, size_of, train_pass, watched_scan
+from trimllm.train import PassRecord, Team, TrainSettings, size_of, train_pass
 from trimllm.train.batching import documents_of_epoch
 from trimllm.train.team import ONE
 from trimllm.units import drop, original_units, units
@@ -87,11 +87,11 @@ def trim(
     epochs = _epochs(model, step, until, start)
     for number in range(start, epochs):
         count = step if number else 0
-        found = initial or watched_scan(
+        found = initial or scan(
             model,
             tokenizer,
             calibration[:scanned],
-            settings.dtype,
+            dtype=settings.dtype,
             label=f"scan before epoch {number}",
             eliminate=eliminate and trainable is not None and rank.counted,
             keep=max(1, count),
@@ -191,27 +191,9 @@ class Epoch:
         }
 
 
-def trim_epoch(
-    model: nn.Module,
-    tokenizer: Any,
-    documents: Sequence[Document],
-    settings: TrainSettings,
-    *,
-    start: int,
-    documents_per_epoch: int | None = None,
-    **options: Any,
-) -> dict[str, Any]:
+def trim_epoch(model: nn.Module, tokenizer: Any, *, start: int, **options: Any) -> dict[str, Any]:
     """Epoch `start` of `trim` and no other, as a recipe of `trimllm.train.TrainJob`: its record."""
-    epochs = trim(
-        model,
-        tokenizer,
-        train=documents,
-        documents=documents_per_epoch,
-        settings=settings,
-        start=start,
-        **options,
-    )
-    epoch = next(epochs, None)
+    epoch = next(trim(model, tokenizer, start=start, **options), None)
     if epoch is None:
         raise UserError(f"there is no epoch {start}: the chain ends before")
     return epoch.record()

@@ -25,84 +25,44 @@ FULL_EPOCHS = 5
 """Epochs of full fine-tuning that the paper compares with."""
 
 
-@dataclass(frozen=True)
 class Accuracy:
     """One recipe on one column, pooled over its documents: tasks in order, seed after seed.
 
     A column may consist of several tasks, each counts by its number of documents; so do several
-    seeds' runs. `tasks` are rows of `Frame.evaluations`.
+    seeds' runs.
+
+    Attributes:
+        tasks: rows of `Frame.evaluations`, and `sources`, their files.
+        n, right, percent, ci95: documents, those answered rightly, their share, Wilson's interval.
+        by_seed, deviation: percent of each seed, and their standard deviation (n - 1) in points;
+            None for one seed.
+        chance: percent that blind guessing gets, None where it is not known.
+        stand_in: what the documents are, where they are not the column's own data set.
+        bytes_percent, megabytes, kept_percent: of the checkpoint: weight bytes in percent of the
+            pretrained model's and in 10⁶, units in percent of all (the paper's compression
+            percentage); means over the seeds' checkpoints, which differ in the units dropped.
     """
 
-    tasks: tuple[Any, ...]
-
-    @property
-    def n(self) -> int:
-        """Documents of all tasks."""
-        return sum(task.n for task in self.tasks)
-
-    @property
-    def right(self) -> int:
-        """Documents that were answered correctly."""
-        return sum(task.right for task in self.tasks)
-
-    @property
-    def percent(self) -> float:
-        """Mean accuracy over all documents."""
-        return 100 * self.right / self.n
-
-    @property
-    def ci95(self) -> tuple[float, float]:
-        """Wilson interval of the pooled documents, in percent."""
-        return wilson(self.right, self.n)
-
-    @property
-    def by_seed(self) -> dict[int, float]:
-        """Mean accuracy of every seed, in percent."""
-        seeds = dict.fromkeys(task.seed for task in self.tasks)
-        return {s: Accuracy(tuple(t for t in self.tasks if t.seed == s)).percent for s in seeds}
-
-    @property
-    def deviation(self) -> float | None:
-        """Standard deviation of the seeds' accuracies (n - 1), in points; None for one seed."""
-        values = tuple(self.by_seed.values())
-        return stdev(values) if len(values) > 1 else None
-
-    @property
-    def stand_in(self) -> str | None:
-        """What the documents really are, where they are not the column's own data set."""
-        return "; ".join(dict.fromkeys(t.stand_in for t in self.tasks if t.stand_in)) or None
-
-    @property
-    def chance(self) -> float | None:
-        """Expected percent of blind guessing, pooled like the accuracy."""
-        if any(task.chance is None for task in self.tasks):
-            return None
-        return sum(task.n * task.chance for task in self.tasks) / self.n
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The files behind the number."""
-        return tuple(task.source for task in self.tasks)
-
-    @property
-    def bytes_percent(self) -> float:
-        """Weight bytes in percent of the pretrained model's; mean over the seeds' checkpoints."""
-        return fmean(one.bytes_percent for one in self._checkpoints)
-
-    @property
-    def megabytes(self) -> float:
-        """Weights in 10⁶ bytes; mean over the seeds' checkpoints."""
-        return fmean(one.bytes / 1e6 for one in self._checkpoints)
-
-    @property
-    def kept_percent(self) -> float:
-        """Units kept in percent of all: the paper's compression percentage."""
-        return fmean(one.kept_percent for one in self._checkpoints)
-
-    @property
-    def _checkpoints(self) -> list[Any]:
-        """A row of every seed: their checkpoints differ in the units dropped."""
-        return list({task.seed: task for task in reversed(self.tasks)}.values())
+    def __init__(self, tasks: Sequence[Any]) -> None:
+        self.tasks = tuple(tasks)
+        self.sources = tuple(task.source for task in tasks)
+        self.n, self.right = sum(task.n for task in tasks), sum(task.right for task in tasks)
+        self.percent, self.ci95 = 100 * self.right / self.n, wilson(self.right, self.n)
+        seeds: dict[int, list[Any]] = {}
+        for task in tasks:
+            seeds.setdefault(task.seed, []).append(task)
+        self.by_seed = {
+            seed: 100 * sum(t.right for t in own) / sum(t.n for t in own)
+            for seed, own in seeds.items()
+        }
+        self.deviation = stdev(self.by_seed.values()) if len(seeds) > 1 else None
+        known = all(task.chance is not None for task in tasks)
+        self.chance = sum(t.n * t.chance for t in tasks) / self.n if known else None
+        self.stand_in = "; ".join(dict.fromkeys(t.stand_in for t in tasks if t.stand_in)) or None
+        checkpoints = [own[0] for own in seeds.values()]
+        self.bytes_percent = fmean(one.bytes_percent for one in checkpoints)
+        self.megabytes = fmean(one.bytes / 1e6 for one in checkpoints)
+        self.kept_percent = fmean(one.kept_percent for one in checkpoints)
 
     def minus(self, other: Accuracy) -> Difference:
         """Own minus other accuracy; paired where both answered the very same documents."""
@@ -123,7 +83,7 @@ def accuracy(
     found = {(row.task, row.seed): row for row in frame.by_recipe.get((model, domain, recipe), ())}
     wanted = sorted({task for task, _ in found}) if tasks is None else tasks
     seeds = sorted({s for _, s in found if all((task, s) in found for task in wanted)})
-    column = tuple(found[task, seed] for seed in seeds for task in wanted)
+    column = [found[task, seed] for seed in seeds for task in wanted]
     return Accuracy(column) if column else None
 
 

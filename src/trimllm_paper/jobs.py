@@ -29,6 +29,7 @@ RANDOM = "random-"
 """Start of the name that a shape with random weights has as a model."""
 AUTHORS_DOCUMENTS = 50
 """How many test documents the authors' code calibrates on."""
+FINE_TUNE, DROP_AT_ONCE = "trimllm.train:fine_tune", "trimllm.train:drop_at_once"
 TRIM_EPOCH = "trimllm.trim:trim_epoch"
 FINE_TUNE_CRITERION = "both"
 """By which the blocks of Sparse-FT, and those that are left by a rule, are chosen."""
@@ -49,7 +50,7 @@ class Jobs:
     @cached_property
     def device(self) -> str:
         """Where jobs run."""
-        return "cuda" if uses_gpu(self.config.compute) else "cpu"
+        return "cuda" if uses_gpu(self.config) else "cpu"
 
     # ---- chains --------------------------------------------------------------------------------
 
@@ -222,25 +223,25 @@ class Jobs:
     def _fine_tune(self, place: tuple[str, str, Recipe], ratio: float | None, files: Files) -> Job:
         arguments = {
             "epochs": self.config.finetune.epochs,
-            "documents_per_epoch": self.config.finetune.documents,
+            "documents": self.config.finetune.documents,
             "ratio": ratio,
             "criterion": FINE_TUNE_CRITERION,
         }
-        return self._training(place, "trimllm.train:fine_tune", arguments, files)
+        return self._training(place, FINE_TUNE, arguments, files)
 
     def at_once(self, model: str, domain: str, by: str, drop: str) -> Job:
         """A dropping by rule, trained as long as the main chain takes to as many drops."""
         arguments = {
             "rule": by,
-            "drops": int(drop),
+            "dropped": int(drop),
             "epochs": 1 + -(-int(drop) // self.config.main.step),
-            "documents_per_epoch": self.config.trim.documents,
+            "documents": self.config.trim.documents,
             "ratio": self.config.main.ratio,
         }
         files = self.checkpoint(model, "base", PRETRAINED)
         files["scan"] = self.paths.scan(model, domain)
         recipe = Recipe("trim", by, drop)
-        return self._training((model, domain, recipe), "trimllm.train:drop_at_once", arguments, files)
+        return self._training((model, domain, recipe), DROP_AT_ONCE, arguments, files)
 
     def epoch(self, model: str, domain: str, name: str, drop: str) -> Job:
         """An epoch of a chain, from the checkpoint before and that epoch's record.
@@ -254,7 +255,7 @@ class Jobs:
             "step": step,
             "until": self.end(model, name),
             "start": int(drop) // step,
-            "documents_per_epoch": trim.documents,
+            "documents": trim.documents,
             "eliminate": trim.eliminate,
             "row_budget": trim.row_budget,
             "scanned": AUTHORS_DOCUMENTS if name == AUTHORS else None,

@@ -1,12 +1,12 @@
 """What `layout.yaml` says of the tables: columns, rows, and what has to be evaluated for them.
 
-A workflow is planned with it: it reads YAML and counts, and knows of no measured number. `Context`
-is what the configuration says; loops over rows are spelled out for it.
+A workflow is planned with it: it reads YAML and counts, and knows of no measured number. Loops over
+rows are spelled out for what the configuration says (`context.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import cache
 from itertools import product
@@ -18,139 +18,22 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
-from trimllm.base.names import AUTHORS, PAPER_CRITERIA, PAPER_CRITERION, RULE_KEPT, RULES
+from trimllm.base.names import PAPER_CRITERIA, RULE_KEPT, RULES
 from trimllm_paper import published
-from trimllm_paper.recipe import FULL_FT, SPARSE_FT, Recipe, variant_name
+from trimllm_paper.context import Domain
+from trimllm_paper.recipe import FULL_FT, Recipe
+from trimllm_paper.table_context import Context, TableModel
 
 FILE = Path(__file__).with_suffix(".yaml")
-OPT = "opt"
-"""Family of models that have a table of their own; all others stand in the main tables."""
 
 
-class Plain(BaseModel):
+class _Plain(BaseModel):
     """Plain data; an unknown key is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Model(Plain):
-    """A model; `published` is the paper's model that it *is*, None for a stand-in."""
-
-    name: str
-    label: str
-    published: str | None = None
-    family: str = "llama"
-    units: int = 0
-
-
-class Domain(Plain):
-    """A domain; `tasks` are those that count for its column, None: all that were measured."""
-
-    name: str
-    label: str
-    tasks: tuple[str, ...] | None = None
-    stand_in: str | None = None
-
-
-class Chain(Plain):
-    """An entry of the configuration's `recipes`, as far as tables tell them apart."""
-
-    criterion: str
-    ratio: float
-    step: int
-
-
-class Context(Plain):
-    """What the configuration says, made from plain dictionaries and lists.
-
-    `tested` are domains that are only tested on; `chains` the names of recipes that are run, the
-    main one first; `table_*` to `near` belong to Tables 3 to 6 and 9 (no name: all); `shapes` and
-    what follows is about throughput; `layouts` are files of further tables and rows.
-    """
-
-    models: tuple[Model, ...] = ()
-    domains: tuple[Domain, ...] = ()
-    tested: tuple[Domain, ...] = ()
-    recipes: dict[str, Chain] = {}
-    chains: tuple[str, ...] = ()
-    kept_percent: tuple[float, ...] = (50, 40, 30)
-    compressors: tuple[str, ...] = ()
-    table_models: tuple[str, ...] = ()
-    table_domains: tuple[str, ...] = ()
-    criteria: tuple[str, ...] = ()
-    rules: tuple[str, ...] = ()
-    ratios: tuple[float, ...] = ()
-    smallest_percent: float | None = None
-    cross_percent: float | None = None
-    near: dict[str, str] = {}
-    shapes: tuple[str, ...] = ()
-    patterns: tuple[str, ...] = ()
-    timed_percent: tuple[float, ...] = ()
-    timed_compressors: tuple[str, ...] = ()
-    composed: tuple[str, ...] = ()
-    checkpoints: bool = True
-    seed: int | None = None
-    layouts: tuple[str, ...] = ()
-
-    @property
-    def main(self) -> Chain:
-        """The chain from which others differ by criterion or ratio."""
-        return self.recipes[self.chains[0]] if self.chains else Chain(criterion="", ratio=1, step=1)
-
-    @property
-    def timed(self) -> Domain:
-        """The domain whose training is timed: the paper's, or the first one."""
-        found = self.trained("compared")
-        return next((domain for domain in found if domain.name == "sciq"), found[0])
-
-    def variant(self, criterion: str, ratio: float) -> str:
-        """Name of the chain that differs from the main one by criterion or ratio."""
-        known = variant_name(self.recipes, criterion, ratio, self.main.step)
-        return AUTHORS if criterion == AUTHORS else known
-
-    def select(self, which: str) -> tuple[Model, ...]:
-        """Models: `main` ones, the `compared` ones of Tables 3 to 6 and 9, or a family."""
-        main = tuple(model for model in self.models if model.family != OPT)
-        if which == "compared" and self.table_models:
-            return tuple(m for name in self.table_models for m in self.models if m.name == name)
-        if which in ("main", "compared"):
-            return main
-        return tuple(model for model in self.models if model.family == which)
-
-    def trained(self, which: str) -> tuple[Domain, ...]:
-        """Domains: `all`, the `compared` ones, or those with a `near` one and these."""
-        every = {domain.name: domain for domain in (*self.domains, *self.tested)}
-        if which == "near":
-            return tuple(every[name] for pair in self.near.items() for name in pair)
-        if which == "compared" and self.table_domains:
-            return tuple(every[name] for name in self.table_domains)
-        return self.domains
-
-    def lists(self) -> dict[str, Sequence[Any]]:
-        """Words that stand for several values in loops of the layout."""
-        paper = [c for c in self.chains if self.recipes[c].criterion == PAPER_CRITERION][:1]
-        cross = 40 if 40 in self.kept_percent else min(self.kept_percent, default=40)
-        timed = sorted({*self.kept_percent, *self.timed_percent}, reverse=True)
-        ours = [c for c in self.criteria if c not in (*PAPER_CRITERIA, AUTHORS)]
-        return {
-            "kept_percent": self.kept_percent,
-            "first_kept": self.kept_percent[:1],
-            "cross_percent": [self.cross_percent or cross],
-            "timed_percent": timed,
-            "first_timed": timed[:1],
-            "paper_chain": paper,
-            "other_chains": [c for c in self.chains if c not in paper],
-            "chains": self.chains,
-            "chains_and_patterns": [*self.chains, *self.patterns],
-            "paper_criteria": [c for c in self.criteria if c in PAPER_CRITERIA],
-            "our_criteria": ours,
-            "authors": [c for c in self.criteria if c == AUTHORS],
-            "ratios": sorted(self.ratios, reverse=True),
-            "composed": self.composed,
-        }
-
-
-class Column(Plain):
+class Column(_Plain):
     """A column; what it shows is one of `domain`, `size`, `speed`, `minutes` and `share`.
 
     `interval_digits` None: as many in brackets as the form of the table has. `terminal` False: left
@@ -165,6 +48,9 @@ class Column(Plain):
     unit: str = ""
     terminal: bool = True
     printed: str | None = None
+    times: float = 1
+    over: str | None = None
+    under: str | None = None
     domain: Domain | None = None
     size: str | None = None
     speed: str | None = None
@@ -172,8 +58,13 @@ class Column(Plain):
     share: int | None = None
     stand_in: str | None = None
 
+    @property
+    def epochs(self) -> int | None:
+        """Epochs that a column of time is about."""
+        return self.minutes or self.share
 
-class Row(Plain):
+
+class Row(_Plain):
     """A row with its loops spelled out; `names` are chains, rules or patterns."""
 
     key: str
@@ -191,7 +82,7 @@ class Row(Plain):
     when: str | None = None
 
 
-class Layout(Plain):
+class Layout(_Plain):
     """A table. The head of layout.yaml says what each key means."""
 
     key: str
@@ -211,7 +102,6 @@ class Layout(Plain):
     stand_in: str | None = None
     label: str = "{model}"
     gpus: dict[str, str] = {}
-    ratios: dict[str, str] = {}
     reference: float | None = None
     paper_rows: dict[str, dict[str, str]] = {}
     others: str | None = None
@@ -255,7 +145,7 @@ def read(table: str, context: Context) -> Layout:
     return _checked(Layout, table, {"key": table, **entries[table]})
 
 
-def _checked(kind: type[Plain], table: str, content: Mapping[str, Any]) -> Any:
+def _checked(kind: type[_Plain], table: str, content: Mapping[str, Any]) -> Any:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -264,7 +154,7 @@ def _checked(kind: type[Plain], table: str, content: Mapping[str, Any]) -> Any:
         raise UserError(f"layout of {table}: {where}: {first['msg'].lower()}") from None
 
 
-def models_of(layout: Layout, context: Context) -> tuple[Model, ...]:
+def models_of(layout: Layout, context: Context) -> tuple[TableModel, ...]:
     """Models of a table, without those whose numbers stand in another table of the paper."""
     known = [block for block in layout.paper.blocks if block in published.LABELS]
     chosen = context.select(layout.models)
@@ -380,7 +270,7 @@ def needed(table: str, context: Context) -> list[tuple[str, str, str, str]]:
     )
 
 
-def _recipes(row: Row, model: Model, layout: Layout, context: Context) -> list[str]:
+def _recipes(row: Row, model: TableModel, layout: Layout, context: Context) -> list[str]:
     """Recipes that a row is made from, of those that a run of this configuration makes."""
     compressor = row.compressor or (Recipe.parse(row.recipe).compressor if row.recipe else None)
     made = set(context.compressors)
@@ -406,7 +296,7 @@ def _recipes(row: Row, model: Model, layout: Layout, context: Context) -> list[s
 
 
 def chain_drops(
-    model: Model, context: Context, kept: float | None = None, name: str | None = None
+    model: TableModel, context: Context, kept: float | None = None, name: str | None = None
 ) -> list[int]:
     """Drops after every epoch of a chain, as far as `kept` percent or the fewest ever kept."""
     step = (context.recipes[name] if name else context.main).step
@@ -436,20 +326,3 @@ def needed_timings(context: Context) -> list[tuple[str, str]]:
         composed = [trim.compressed(c) for trim in trims[:1] for c in context.composed]
         found += [(f"random-{shape}", recipe) for recipe in (*full, *trims, *composed)]
     return [(name, str(recipe)) for name, recipe in found]
-
-
-def needed_trainings(context: Context) -> list[tuple[str, str, str]]:
-    """Training that Table 9 times: (model, domain, recipe), of a chain every epoch's."""
-    return [
-        (model.name, context.timed.name, str(recipe))
-        for model in context.select("compared")
-        for recipe in (
-            FULL_FT,
-            SPARSE_FT,
-            *(
-                Recipe.trimmed(name, dropped, model.units)
-                for name in context.chains
-                for dropped in chain_drops(model, context, name=name)
-            ),
-        )
-    ]

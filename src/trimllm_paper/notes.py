@@ -31,7 +31,9 @@ def seed_notes(evaluations: pd.DataFrame) -> tuple[str, ...]:
     if seeds < 2:
         return ()
     text = "mean ± standard deviation; the documents counted, verdicts and the CSV's intervals are "
-    return (f"{seeds} seeds, of splits, order and training alike: {text}those of all seeds together",)
+    return (
+        f"{seeds} seeds, of splits, order and training alike: {text}those of all seeds together",
+    )
 
 
 def timing_notes(timings: pd.DataFrame) -> tuple[str, ...]:

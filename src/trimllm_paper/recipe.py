@@ -25,13 +25,13 @@ EPOCH, AT_ONCE = "trim_{name}/drop_{drop}", "trim_{by}/drop_{drop}"
 """Recipes of an epoch of a chain and of a dropping by rule, with wildcards in braces."""
 COMPRESSOR = r"[a-z][a-z0-9_]*"
 DENSE = (
-    rf"(?:{PRETRAINED}|{FULL_FT}|{SPARSE_FT}|{FULL}|trim_{NAME}/(?:drop_[0-9]{{2,}}|keep_[0-9.]+))"
+    rf"(?:{PRETRAINED}|{FULL_FT}|{SPARSE_FT}|{FULL}|trim_{NAME}/(?:drop_[0-9][0-9]+|keep_[0-9.]+))"
 )
 """Every recipe without a compressor, and (`ANY`) every recipe: for constraints on wildcards."""
 ANY = rf"{DENSE}(?:\+{COMPRESSOR})?"
 _PARTS = re.compile(
     rf"(?P<base>{PRETRAINED}|{FULL_FT}|{SPARSE_FT}|{FULL}|trim_(?P<name>{NAME})/"
-    rf"(?:drop_(?P<drop>[0-9]{{2,}})|keep_(?P<keep>[0-9.]+)))(?:\+(?P<compressor>{COMPRESSOR}))?"
+    rf"(?:drop_(?P<drop>[0-9][0-9]+)|keep_(?P<keep>[0-9.]+)))(?:\+(?P<compressor>{COMPRESSOR}))?"
 )
 
 

@@ -22,6 +22,8 @@ SCHEMA = 1
 VERSION, REMEDY = "schema", "delete it and run again"
 Units = list[Annotated[tuple[int, Literal["attention", "mlp"]], Strict(False)]]
 """Block and kind of units; a list of pairs in JSON."""
+ABSENT = Field(default=None, exclude_if=lambda value: value is None)
+"""A field that a file need not have; None where it has not."""
 
 
 class Part(BaseModel):
@@ -243,10 +245,25 @@ class Quartiles(Part):
     samples: list[float] = []
 
 
+class Sizes(Part):
+    """Bytes of weights, by part and in all."""
+
+    model_config = ConfigDict(extra="allow")
+    units: int
+    total: int
+
+
+class Baseline(Part):
+    """The full model, measured in turn with another; further figures are kept."""
+
+    model_config = ConfigDict(extra="allow")
+    bytes: Sizes
+
+
 class Throughput(OfRecipe):
     """A measurement of `trimllm.throughput`; it is open-ended, further fields are kept.
 
-    Without `baseline` (the full model's figures) and `speedup` it is the full model itself.
+    Without a baseline and a speedup over it, it is the full model itself.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -259,7 +276,9 @@ class Throughput(OfRecipe):
     random_weights: bool  # whether it is a shape
     decode_tokens_per_second: Quartiles
     prefill_tokens_per_second: Quartiles
-    bytes: dict[str, int]  # of the weights: units, embeddings, head, total
+    baseline: Baseline | None = ABSENT
+    speedup: Quartiles | None = ABSENT
+    bytes: Sizes
     units_kept: int
     units_total: int
     share_of_copy: float
@@ -270,8 +289,7 @@ class Throughput(OfRecipe):
     def _consistent(self) -> Self:
         if self.compressor != self.parsed.compressor:
             raise ValueError(f"compressor {self.compressor!r} is not that of {self.recipe}")
-        more = self.model_extra or {}
-        if ("baseline" in more) != ("speedup" in more):
+        if (self.baseline is None) != (self.speedup is None):
             raise ValueError("lacks one of `baseline` and `speedup`")
         return self
 

@@ -214,7 +214,9 @@ def to_markdown(table: Table) -> str:
         else:
             grid.append([label, *texts])
     # Headings are long and have the line for themselves: they do not widen the first column.
-    widths = [max(map(len, column)) for column in zip(*(r for r in grid if any(r[1:])), strict=True)]
+    widths = [
+        max(map(len, column)) for column in zip(*(r for r in grid if any(r[1:])), strict=True)
+    ]
     grid.insert(1, ["-" * width for width in widths])
     padded = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in grid]
     above, below = (

@@ -15,17 +15,16 @@ from typing import Any
 
 from trimllm.base.files import read_json
 from trimllm.base.machine import memory_bytes
-from trimllm.throughput import shapes
+from trimllm.throughput.shapes import parameters
 from trimllm_paper import hardware
 from trimllm_paper.config import MISSING
 from trimllm_paper.demand import MIB, Memory, memory, processes, seconds, uses_gpu
 from trimllm_paper.recipe import Paths, variant_name
+from trimllm_paper.shapes import RANDOM
 
 TASKS = {name: name for name in ("scan", "full_ft", "sparse_ft", "compress", "evaluate", "measure")}
 TASKS |= {"fetch_model": "fetch", "drop_at_once": "sparse_ft", "trim_epoch": "trim"}
 """Start of a rule's name -> what its jobs do with a model."""
-RANDOM = "random-"
-"""Start of the name that a shape with random weights has as a model."""
 # Training documents where nobody has counted: the largest domain, MedMCQA, has 183,000.
 MANY = 200_000
 # Time limits: so many times the expected time, and minutes for a slow start.
@@ -44,7 +43,7 @@ def model_of(config: Any, name: str) -> Any:
     """A model of the configuration, or the size of a shape that is timed."""
     if name in config.models:
         return config.models[name]
-    return SimpleNamespace(parameters=shapes.parameters(name.removeprefix(RANDOM)))
+    return SimpleNamespace(parameters=parameters(name.removeprefix(RANDOM)))
 
 
 def ratio_of(config: Any, name: str | None) -> float | None:

@@ -16,7 +16,7 @@ from typing import Any
 from trimllm.base.kept import drops_for
 from trimllm.base.names import AUTHORS, RULE_KEPT
 from trimllm_paper import context as figures
-from trimllm_paper import layout
+from trimllm_paper import layout, table_context
 from trimllm_paper.figures import FIGURES
 from trimllm_paper.jobs import RANDOM, Jobs
 from trimllm_paper.recipe import FULL_FT, SPARSE_FT, Recipe, place_of
@@ -113,9 +113,9 @@ class Targets:
     # ---- tables, figures, claims ---------------------------------------------------------------
 
     @cached_property
-    def tables(self) -> layout.Context:
+    def tables(self) -> table_context.Context:
         """What the tables show of this configuration."""
-        return layout.Context.of(self.config)
+        return table_context.Context.of(self.config)
 
     def context(self) -> dict[str, Any]:
         """The same as plain data, for a rule's parameters."""

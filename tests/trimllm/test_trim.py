@@ -17,8 +17,8 @@ from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data.document import write_documents
-from trimllm.scan import to_record
-from trimllm.train import TrainJob, TrainSettings, make_checkpoint, watched_scan
+from trimllm.scan import scan, to_record
+from trimllm.train import TrainJob, TrainSettings, make_checkpoint
 from trimllm.units import Unit, drop, units
 
 SETTINGS = TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32", seed=3)
@@ -46,7 +46,7 @@ def as_jobs(root: Path, settings: TrainSettings, stored: str) -> list[dict]:
     records: list[dict] = []
     for epoch in range(4):
         target = root / f"drop_{2 * epoch:02}"
-        arguments = {**CHAIN, "start": epoch, "documents_per_epoch": 6}
+        arguments = {**CHAIN, "start": epoch, "documents": 6}
         if records:
             arguments["trainable"] = records[0]["trainable_blocks"]
         job = TrainJob(
@@ -126,7 +126,7 @@ def test_a_scan_made_before_is_taken_instead_of_a_new_one() -> None:
         model = tiny("llama")
         initial = None
         if given:
-            initial = watched_scan(model, word_tokenizer(), documents(6, 9), SETTINGS.dtype)
+            initial = scan(model, word_tokenizer(), documents(6, 9))
         chain = trim(model, initial=initial)
         first, second = (without_times(next(chain).record()) for _ in range(2))
         assert first["scan"] != second["scan"]
@@ -161,8 +161,8 @@ def test_a_chain_goes_on_only_where_it_was_left() -> None:
         trimllm.trim.trim_epoch(
             model,
             word_tokenizer(),
-            documents(4),
-            SETTINGS,
+            train=documents(4),
+            settings=SETTINGS,
             start=2,
             calibration=documents(6, 9),
             **CHAIN | {"until": 2},
@@ -194,9 +194,7 @@ def test_a_criterion_of_ones_own_trims_by_its_name(
 
 def test_the_authors_criterion_scans_with_their_fault() -> None:
     found = next(trim(tiny("llama"), criterion="authors")).record()
-    faulty = watched_scan(
-        tiny("llama"), word_tokenizer(), documents(6, 9), "float32", residual_fault=True
-    )
+    faulty = scan(tiny("llama"), word_tokenizer(), documents(6, 9), residual_fault=True)
     assert found["compat"] == "authors"
     assert found["scan"]["units"] == to_record(faulty)["units"]
     assert next(trim(tiny("llama"))).record()["compat"] is None

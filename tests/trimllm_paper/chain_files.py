@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from evaluation_files import chain_keys
+
 from trimllm_paper.recipe import Paths, Recipe
 from trimllm_paper.records import Epoch, Training
 
@@ -114,6 +116,7 @@ def write_training(
         **{"model": "tiny", "domain": domain, "recipe": recipe, "seed": 0, "epochs": passes},
         **{"units_left": 8, "units_total": 8, "attention_left": 4, "mlp_left": 4},
         **{"parameters": 1, "trainable_blocks": None, "settings": {"seed": 0}},
+        **chain_keys(recipe),
         passes=[one] * passes,
         provenance={"config_hash": "c0ffee" * 8},
     ).write(path)

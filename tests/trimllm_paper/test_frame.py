@@ -17,6 +17,7 @@ from trimllm_paper import frame as room
 from trimllm_paper.frame import COLUMNS, Frame, frame, rows, where
 
 ROOT = Path(__file__).parents[2]
+AT_ONCE = "trim_random/drop_04"
 
 
 def test_the_example_of_the_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,6 +67,12 @@ def test_epochs_and_passes(tmp_path: Path) -> None:
     assert found.epochs.units_dropped[1] == ((0, "mlp"), (1, "mlp"))
     assert list(found.epochs.seconds_scan) == [1.0] * 3 and list(found.epochs.loss) == [1.0] * 3
     assert list(found.trainings.epoch) == [0, 1] and list(found.trainings.seconds) == [4.0] * 2
+    (random,) = rows(
+        Frame.of(trainings=[write_training(tmp_path, AT_ONCE, 1.0, passes=1)]).trainings
+    )
+    assert (random.name, random.criterion, random.step, random.dropped) == (
+        *("random", "random", 4, 4),
+    )
 
 
 def test_timings(timings: TimingFiles) -> None:

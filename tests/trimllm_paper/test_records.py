@@ -170,6 +170,8 @@ Changes = Callable[[dict[str, Any]], dict[str, Any]]
         ("throughput", {"hardware": "a100"}, "says hardware 'a100' but lies under 'cpu-mine'"),
         ("throughput", {"compressor": "awq_int4"}, "compressor 'awq_int4' is not that of trim_h"),
         ("throughput", {"baseline": None}, "lacks one of `baseline` and `speedup`"),
+        ("throughput", {"speedup": {"q1": 1.0, "q3": 1.0}}, "lacks `speedup.median`"),
+        ("throughput", {"baseline": {"bytes": {"units": 1}}}, "lacks `baseline.bytes.total`"),
         ("compression", {"loss": {"dense": 1.0, "none": 1.0}}, "loss.none"),
         ("scan", {"variant": "authors"}, "says variant 'authors' but lies under ''"),
     ],
@@ -201,7 +203,11 @@ def test_what_an_engine_or_a_machine_tells_besides_is_kept(tmp_path: Path) -> No
     _, path = case("compression", tmp_path)
     assert Compression.read(path).model_extra == {"engine_run": {"packages": ["one"]}}
     _, path = case("throughput", tmp_path)
-    assert Throughput.read(path).model_extra["protocol"]["generate"] == 32
+    found = Throughput.read(path)
+    assert found.model_extra["protocol"]["generate"] == 32
+    assert found.baseline.model_extra["dtype"] == "bfloat16"
+    whole = TimingFiles(tmp_path).add("full", 20, full=None)
+    assert not {"baseline", "speedup"} & Throughput.read(whole).content().keys()
 
 
 def test_a_broken_record_is_not_made() -> None:

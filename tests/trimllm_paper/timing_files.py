@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluation_files import chain_keys
 
-from trimllm.throughput.session import quartiles
+from trimllm.throughput.result import quartiles
 from trimllm_paper.recipe import Paths, Recipe
 from trimllm_paper.records import Throughput
 

@@ -17,9 +17,7 @@ import pytest
 from runs import ROOT, ROWS, at_a_halt, command, environment, snakemake
 
 from trimllm.base import files
-from trimllm_paper import demand
-from trimllm_paper.config import settings
-from trimllm_paper.integrity import cluster, lineage, locks
+from trimllm_paper.integrity import lineage, locks
 
 REPORT = "results/data/sums/report.json"
 
@@ -153,10 +151,6 @@ def test_another_checkpoint_or_other_documents_are_noticed(tmp_path: Path) -> No
     assert found(seed=1) == ""
 
 
-def test_a_killed_attempt_gets_more() -> None:
-    assert [demand.again(1000, attempt) for attempt in (1, 2, 3)] == [1000, 1500, 2000]
-
-
 def test_every_rule_says_what_it_needs() -> None:
     """Threads, memory and time; a rule that uses another one has its."""
     found = 0
@@ -167,21 +161,6 @@ def test_every_rule_says_what_it_needs() -> None:
             for word in ("threads:", "mem_mb=", "runtime=", "log:", "message:"):
                 assert word in body, f"{path.name}: {body.split(':')[0]} lacks {word}"
     assert found > 10
-
-
-def test_time_follows_model_and_documents() -> None:
-    file = ROOT / "config/paper.yaml"
-    config, _ = settings.load(settings.read_yaml(file), ROOT, [file])
-    small, large = (config["models"][name] for name in ("llama-7b", "llama-13b"))
-
-    def minutes(task: str, model: dict, prepared: int | None = None) -> int:
-        return demand.runtime_minutes(task, model, config, True, prepared)
-
-    for task in set(demand.TASKS.values()):
-        assert minutes(task, small) < minutes(task, large)
-    # 26 GB at 10 MB/s.
-    assert minutes("fetch", large) > 43
-    assert minutes("trim", large, 10_000) < minutes("trim", large, 183_000) < minutes("trim", large)
 
 
 # ---- hostile values ------------------------------------------------------------------------------
@@ -210,33 +189,6 @@ def test_names_that_would_leave_the_folder_are_refused(
         group[name] = group.pop(next(iter(group)))
     with pytest.raises(settings.UserError, match="not a good name|not of the form|wrong type"):
         settings.load(config, ROOT, [])
-
-
-@pytest.mark.parametrize(
-    "word, safe",
-    [
-        ("seed=1", True),
-        ('models={"a": {"label": "$(touch hacked) `touch hacked` ; | & # *"}}', True),
-        ("results=it's $(touch hacked)", False),
-        ("results=a\\nb", False),
-        ("results=a\nb", False),
-        ("results=\"'$(touch hacked)'\"", False),
-    ],
-)
-def test_what_jobs_of_a_cluster_are_told_runs_nothing(
-    tmp_path: Path, word: str, safe: bool
-) -> None:
-    assert (cluster.unfit_for_cluster("cpu", [word]) is None) == safe
-    # What Snakemake makes of it in the command line of a job.
-    shell = subprocess.run(
-        ["sh", "-c", f"printf '%s' {word!r}"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert not safe or (shell.stdout == word and not any(tmp_path.iterdir()))
-
-
-def test_automatic_device_is_refused_where_others_compute() -> None:
-    problem = cluster.unfit_for_cluster("auto", [])
-    assert problem and "say cpu or cuda" in problem
 
 
 def test_texts_for_people_reach_no_shell(tmp_path: Path, domain: dict) -> None:

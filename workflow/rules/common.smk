@@ -9,6 +9,7 @@ import sys
 from trimllm.base import machine
 from trimllm.base.names import AUTHORS, RULES
 from trimllm.compress.external import ENGINES
+from trimllm.throughput.machine import this_machine
 from trimllm_paper import config as configuration
 from trimllm_paper.commands import engine, reference
 from trimllm_paper.jobs import Jobs
@@ -48,6 +49,12 @@ if KEPT:
         refuse(error)
 
 
+def complaint(key, value, problem):
+    """A mistake in the configuration in words: file, key, value, problem."""
+    source = configuration.source_of(key, value, CONFIG_FILES)
+    return configuration.ConfigError(source, key, value, problem)
+
+
 def one_of(names):
     """A constraint on a wildcard that is one of some names."""
     return "|".join(map(re.escape, names)) or "nothing_of_the_kind"
@@ -59,7 +66,7 @@ wildcard_constraints:
     domain=one_of(CONFIG.tested),
     name=one_of(JOBS.chains),
     by=one_of(RULES),
-    drop=r"[0-9]{2,}",
+    drop=r"[0-9][0-9]+",
     compressor=COMPRESSOR,
     dense=DENSE,
     recipe=ANY,
@@ -73,7 +80,10 @@ def inputs(kind, **fixed):
     """Input function: what a job reads; its results that lie there already must be this run's own."""
 
     def found(wildcards):
-        job = JOBS.of(kind, **wildcards, **fixed)
+        told = {**wildcards, **fixed}
+        if kind == "epoch" and (end := JOBS.past_the_end(told["model"], told["name"], told["drop"])):
+            refuse(complaint(["trim", "kept_percent"], CONFIG.trim.kept_percent, end))
+        job = JOBS.of(kind, **told)
         refuse_foreign(job)
         return job.files
 

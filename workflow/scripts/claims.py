@@ -6,7 +6,9 @@ from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
     from trimllm_paper import claims
+    from trimllm_paper.context import Context
     from trimllm_paper.frame import Frame
 
     stem = Path(snakemake.output.md).with_suffix("")
-    claims.write(Frame.of(**job.inputs), snakemake.params.contexts, stem)
+    contexts = [Context.model_validate(one) for one in snakemake.params.contexts]
+    claims.write(Frame.of(**job.inputs), contexts, stem)

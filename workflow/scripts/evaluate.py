@@ -23,6 +23,7 @@ with Job(snakemake) as job:
     common = {
         **job.wildcards,
         **how["chain"],
+        "seed": how["seed"],
         "tested": how["tested"],
         "checkpoint": folder.as_posix(),
         "bytes": weight_bytes(folder),

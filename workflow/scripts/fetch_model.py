@@ -11,7 +11,7 @@ with Job(snakemake, online=True) as job:
 
     from trimllm.base import files
     from trimllm.base.errors import UserError
-    from trimllm.units import family_of
+    from trimllm.units.adapters import family_of
     from trimllm_paper.fetch.models import fetch_model
 
     def described(checkpoint: Path) -> dict[str, object]:

@@ -6,8 +6,10 @@ from pathlib import Path
 from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
+    from trimllm_paper.context import Context
     from trimllm_paper.frame import Frame
 
     stem = Path(snakemake.output.png).with_suffix("")
     module = import_module(f"trimllm_paper.figures.{stem.name.partition('_')[0]}")
-    module.draw(Frame.of(**job.inputs), snakemake.params.context, stem)
+    context = Context.model_validate(snakemake.params.context)
+    module.draw(Frame.of(**job.inputs), context, stem)

@@ -49,6 +49,7 @@ with Job(snakemake) as job:
         **how["chain"],
         **facts,
         **found,
+        seed=how["seed"],
         compressor=recipe.compressor,
         random_weights=shape is not None,
         provenance=job.provenance(manifests=hashes, seed=how["seed"]),

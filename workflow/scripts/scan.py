@@ -4,19 +4,18 @@ from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
     from trimllm.data import read_documents
-    from trimllm.scan import to_record
-    from trimllm.train import watched_scan
+    from trimllm.scan import scan, to_record
     from trimllm_paper.records import ScanFile
     from trimllm_paper.recipe import place_of
 
     how, path = job.how, snakemake.output[0]
     hashes = job.data_hashes()
     model, tokenizer = job.load(how["dtype"])
-    found = watched_scan(
+    found = scan(
         model,
         tokenizer,
         read_documents(snakemake.input.calibration)[: how["documents"]],
-        how["dtype"],
+        dtype=how["dtype"],
         label="initial scan",
         row_budget=how["row_budget"],
         residual_fault=how["residual_fault"],

@@ -7,8 +7,8 @@ from trimllm_paper.job import Job
 with Job(snakemake) as job:
     from trimllm_paper import grid, render
     from trimllm_paper.frame import Frame
-    from trimllm_paper.layout import Context
+    from trimllm_paper.table_context import Context
 
     stem = Path(snakemake.output[0]).with_suffix("")
-    context = Context.of(snakemake.params.context)
+    context = Context(**snakemake.params.context)
     render.render(grid.build(stem.name, Frame.of(**job.inputs), context), stem)

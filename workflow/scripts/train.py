@@ -32,6 +32,7 @@ with Job(snakemake) as job:
     place = place_of(snakemake.output.record)
     kind = records.Epoch if place.kind == "epoch" else records.Training
     told = {"model": place.model, "domain": place.domain, "recipe": str(place.recipe)}
+    told["seed"] = seed
     make_checkpoint(
         work,
         Path(snakemake.output.manifest).parent,

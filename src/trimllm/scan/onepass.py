@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from trimllm.base.errors import UserError
+from trimllm.base.precision import compute_dtype, rounded_copy
 from trimllm.base.processes import ALONE, Processes
 from trimllm.base.progress import Progress
 from trimllm.data import Document
@@ -78,7 +79,8 @@ def scan(
     eliminate: bool = False,
     keep: int = 1,
     row_budget: int | None = None,
-    progress: Progress | None = None,
+    dtype: str | None = None,
+    label: str | None = None,
     processes: Processes = ALONE,
     residual_fault: bool = False,
 ) -> Scan:
@@ -93,7 +95,9 @@ def scan(
         row_budget: streams x tokens that run at once; bounds memory, whatever the number of
             documents; None takes ROW_BUDGETS. A document that exceeds it by itself is scanned in
             groups of candidates.
-        progress: counts documents and packed tokens.
+        dtype: type of matrix products (see `compute_dtype`), on a rounded copy of the model where
+            that is another; None takes the weights as they are.
+        label: write progress to standard error under this name.
         processes: share the batches with other processes, each of which has the model and the
             documents and calls this; all get the same result, that of one process, bit by bit.
         residual_fault: a dropped attention unit replaces the residual stream by its norm, as in
@@ -112,6 +116,10 @@ def scan(
                 "a scan needs multiple-choice documents"
             )
     start = time.perf_counter()
+    wanted = compute_dtype(dtype, device_of(model)) if dtype else model.dtype
+    if model.dtype != wanted:
+        model = rounded_copy(model, wanted)
+    progress = Progress(len(documents), "documents", label, log=processes.log()) if label else None
     room = max_positions(model)
     rows = [_fit(row_of(tokenizer, document), room) for document in documents]
     answers = [document.answer for document in documents]
@@ -127,6 +135,8 @@ def scan(
             progress.update(documents_done, sum(batch.tokens for batch in turn))
     result = run.result()
     result.seconds = time.perf_counter() - start
+    if progress:
+        progress.done(f"accuracy {result.baseline:.1f}% with nothing dropped")
     return result
 
 

@@ -2,12 +2,10 @@
 
 from trimllm.train.drop_at_once import drop_at_once
 from trimllm.train.fine_tune import fine_tune, size_of
-from trimllm.train.job import TrainJob
+from trimllm.train.jobs import TrainJob, make_checkpoint
 from trimllm.train.loop import PassRecord, set_trainable, train_pass
 from trimllm.train.settings import TrainSettings
 from trimllm.train.team import Team
-from trimllm.train.together import make_checkpoint
-from trimllm.train.watched import watched_scan
 
 __all__ = [
     "PassRecord",
@@ -20,5 +18,4 @@ __all__ = [
     "set_trainable",
     "size_of",
     "train_pass",
-    "watched_scan",
 ]

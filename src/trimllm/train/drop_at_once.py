@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from trimllm.data import Document
 from trimllm.select import choose_by_rule
 from trimllm.train.fine_tune import fine_tune
 from trimllm.train.settings import TrainSettings
@@ -20,26 +18,25 @@ RANKED_BY = "both"
 def drop_at_once(
     model: nn.Module,
     tokenizer: Any,
-    documents: Sequence[Document],
-    settings: TrainSettings,
     *,
     rule: str,
-    drops: int,
+    dropped: int,
+    settings: TrainSettings,
     **options: Any,
 ) -> dict[str, Any]:
     """Drop whole blocks by a rule, then fine-tune, in place.
 
     Args:
         rule: "random" (draws with the seed of the settings), "top" or "bottom".
-        drops: units to drop, all at once and before any training.
+        dropped: units to drop, all at once and before any training.
         options: of `fine_tune`.
 
     Returns:
         The record of `fine_tune`, the rule and the units dropped.
     """
-    selection = choose_by_rule(rule, units(model), drops, settings.seed)
+    selection = choose_by_rule(rule, units(model), dropped, settings.seed)
     drop(model, selection.dropped)
-    record = fine_tune(model, tokenizer, documents, settings, criterion=RANKED_BY, **options)
+    record = fine_tune(model, tokenizer, settings=settings, criterion=RANKED_BY, **options)
     return record | {
         "rule": rule,
         "units_dropped": [[unit.block, unit.kind] for unit in selection.dropped],

@@ -34,11 +34,11 @@ def size_of(model: nn.Module) -> dict[str, int]:
 def fine_tune(
     model: nn.Module,
     tokenizer: Any,
-    documents: Sequence[Document],
-    settings: TrainSettings,
     *,
+    train: Sequence[Document],
+    settings: TrainSettings,
     epochs: int,
-    documents_per_epoch: int | None = None,
+    documents: int | None = None,
     initial: Scan | None = None,
     ratio: float | None = None,
     criterion: str = "both",
@@ -47,8 +47,8 @@ def fine_tune(
     """Fine-tune in place: all blocks, or with `ratio` the most important ones (Sparse-FT).
 
     Args:
-        documents: training documents.
-        documents_per_epoch: how many of them a pass takes; None takes all.
+        train: documents to train on.
+        documents: how many of them a pass takes; None takes all.
         initial: scan of this very model, before anything was dropped from it; chooses the blocks
             among those that are left; needed with `ratio`.
         ratio: share r of the blocks to train (section 3.4).
@@ -69,7 +69,7 @@ def fine_tune(
         done = train_pass(
             model,
             tokenizer,
-            documents_of_epoch(documents, epoch, documents_per_epoch, settings.seed),
+            documents_of_epoch(train, epoch, documents, settings.seed),
             settings,
             blocks=blocks,
             epoch=epoch,

@@ -36,8 +36,8 @@ def _found(evidence: Evidence, where: Collection[str], sizes: object, **found: o
     domains = [one.name for one in evidence.context.domains if one.name in where]
     every = len(domains) == len(evidence.context.domains)
     before = "" if every else f"in {', '.join(domains)}: "
-    numbers = {"kept_percent": sizes, "domains": domains}
-    return Finding(numbers=numbers, before=before, own=evidence.context.own and every, **found)
+    found |= {"before": before, "own": evidence.context.own and every}
+    return Finding(numbers={"kept_percent": sizes, "domains": domains}, **found)
 
 
 @claim(

@@ -46,24 +46,16 @@ def missing(what: str, numbers: Mapping[str, Any] | None = None) -> Finding:
     return Finding(None, "", dict(numbers or {}), before=f"not run: {what}")
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A check with its formula; `ours`: our criterion is asked, too, but no verdict hangs on it."""
-
-    formula: str
-    check: Callable[[Evidence], Finding]
-    ours: bool
+Check = Callable[["Evidence"], Finding]
+CLAIMS: dict[str, tuple[str, Check, bool]] = {}
+"""Claim's id -> formula, check, whether our criterion is asked, too; of all imported groups."""
 
 
-CLAIMS: dict[str, Claim] = {}
-"""Of all groups that were imported, by id."""
+def claim(formula: str, *, ours: bool = False) -> Callable[[Check], Check]:
+    """Enter a check, under its function's name. No verdict hangs on what `ours` finds."""
 
-
-def claim(formula: str, *, ours: bool = False) -> Callable[[Any], Any]:
-    """Enter a check, under its function's name."""
-
-    def enter(check: Callable[[Evidence], Finding]) -> Callable[[Evidence], Finding]:
-        CLAIMS[check.__name__] = Claim(formula, check, ours)
+    def enter(check: Check) -> Check:
+        CLAIMS[check.__name__] = formula, check, ours
         return check
 
     return enter
@@ -88,10 +80,11 @@ class Evidence:
         The recipe that is shown, if one is; else at `ratio` (None: the main one's) whatever was
         evaluated; "" for nothing.
         """
-        criterion, main = criterion or self.criterion, self.context.main
-        for one in self.context.recipes:
+        criterion, recipes = criterion or self.criterion, self.context.recipes
+        for name, one in recipes.items():
             if one.criterion == criterion and ratio in (None, one.ratio):
-                return one.name
+                return name
+        main = self.context.main
         keys = {"criterion": criterion, "ratio": ratio or main.ratio, "step": main.step}
         return next(iter(where(self.frame.evaluations, **keys).name), "")
 

@@ -21,7 +21,7 @@ from jinja2 import Environment
 from trimllm.base.files import write_json, write_text
 from trimllm_paper import published
 from trimllm_paper.claims import accuracy, criteria, speed, times, units
-from trimllm_paper.claims.evidence import CLAIMS, OURS, Evidence, Finding
+from trimllm_paper.claims.evidence import CLAIMS, OURS, Evidence
 from trimllm_paper.context import Context
 from trimllm_paper.frame import Frame, where
 from trimllm_paper.recipe import run_folder
@@ -34,29 +34,22 @@ MARKS = {REPRODUCED: "✓", SHAPE_ONLY: "~", NOT_REPRODUCED: "✗", NOT_RUN: "�
 PAGE = Path(__file__).with_name("claims.md.jinja")
 
 
-def verdict(finding: Finding, own: bool) -> str:
-    """The verdict that a finding earns; `own` as in `Finding`."""
-    if finding.holds is None:
-        return NOT_RUN
-    if not finding.holds:
-        return NOT_REPRODUCED
-    return REPRODUCED if own else SHAPE_ONLY
-
-
 def judge(evidence: Evidence, sentence: dict[str, Any]) -> dict[str, Any]:
     """A claim of published.yaml with what its check finds. Raises `KeyError` for one without."""
-    claim = CLAIMS[sentence["id"]]
-    found = claim.check(evidence)
+    formula, check, asks_ours = CLAIMS[sentence["id"]]
+    found = check(evidence)
     own = evidence.context.own if found.own is None else found.own
-    ours = claim.check(replace(evidence, criterion=OURS)).told if claim.ours else found.ours
+    holds = REPRODUCED if own else SHAPE_ONLY
+    verdict = {None: NOT_RUN, False: NOT_REPRODUCED, True: holds}[found.holds]
+    ours = check(replace(evidence, criterion=OURS)).told if asks_ours else found.ours
     origin = sentence["from"]
     return {
         **{key: sentence.get(key) for key in ("id", "text", "remark")},
         "from": origin if isinstance(origin, list) else [origin],
-        "formula": claim.formula,
+        "formula": formula,
         "measured": f"{found.before}{found.told}{found.after}",
         **{key: getattr(found, key) for key in ("holds", "numbers", "n")},
-        **{"own": own, "ours": ours, "verdict": verdict(found, own)},
+        **{"own": own, "ours": ours, "verdict": verdict},
     }
 
 

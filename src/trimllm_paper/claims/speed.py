@@ -28,8 +28,7 @@ def _places(evidence: Evidence) -> dict[str, DataFrame]:
 def _at_50(timings: DataFrame, evidence: Evidence, compressor: str | None = None) -> Any:
     """TrimLLM at about half of the units: by the main recipe, else by the first pattern."""
     found = rows(derive.near(where(timings, base="trim", compressor=compressor), 50).sort_index())
-    main = evidence.context.main.name
-    return next(iter(sorted(found, key=lambda row: row.name != main)), None)
+    return min(found, key=lambda row: row.name != evidence.context.main.name, default=None)
 
 
 def _named(found: dict[str, Any], parts: Sequence[str]) -> tuple[dict[str, Any], bool]:

@@ -47,7 +47,10 @@ def specialization(evidence: Evidence) -> Finding:
     """Patterns differ, other domains lose, near domains hold (the last two by cross-evaluation)."""
     chains = sorted(evidence.chains().items())
     sets = {domain: set(chain.dropped(chain.units_total // 2)) for domain, chain in chains}
-    pairs = {f"{a}/{b}": _jaccard(sets[a], sets[b]) for a, b in combinations(sets, 2)}
+    pairs = {
+        f"{a}/{b}": len(sets[a] & sets[b]) / max(1, len(sets[a] | sets[b]))
+        for a, b in combinations(sets, 2)
+    }
     cross = _cross(evidence)
     far = [one["high"] < 0 for one in cross if not one["near"]]
     near = [one["high"] >= 0 for one in cross if one["near"]]
@@ -59,10 +62,6 @@ def specialization(evidence: Evidence) -> Finding:
     if not (pairs and far and near):
         holds = False if high >= OVERLAP else None
     return Finding(holds, told, {"overlap": pairs, "cross": cross})
-
-
-def _jaccard(a: set[tuple[int, str]], b: set[tuple[int, str]]) -> float:
-    return len(a & b) / len(a | b) if a | b else 1.0
 
 
 def _cross(evidence: Evidence) -> list[dict[str, Any]]:

@@ -50,9 +50,10 @@ def run(target: str, seeds: list[int], configfile: Path | None, cores: str, rest
             "ask for one of table2 to table9, tables or all, or for one seed: "
             f"snakemake {target} --config seed={seeds[0]}"
         )
+    runs = commands(target, seeds, configfile, cores, rest)
     told = f"note: tables pool the seeds; figures, claims and throughput show seed {seeds[0]} alone"
     print(told, file=sys.stderr)
-    for command in commands(target, seeds, configfile, cores, rest):
+    for command in runs:
         if code := subprocess.run(command).returncode:
             return code
     return 0

@@ -16,6 +16,7 @@ from trimllm.base.kept import drops_for
 from trimllm.throughput.patterns import kept_units
 from trimllm.throughput.shapes import SHAPES
 from trimllm_paper import recipe
+from trimllm_paper.config.domain import Domain
 from trimllm_paper.config.models import Config, DirectorySource, Model, WheelSource
 from trimllm_paper.config.parts import number
 from trimllm_paper.shapes import pattern_units
@@ -28,13 +29,11 @@ def problems(config: Config) -> Iterator[Problem]:
     """Everything that is wrong with a configuration whose domains are read."""
     if config.mirror is not None and not Path(config.mirror).is_dir():
         yield ["mirror"], config.mirror, "no such folder"
-    for index, (name, domain) in enumerate(config.domain_specs.items()):
+    for at, name, domain in _domains(config):
         for wheel in domain.wheels:
             if wheel not in config.wheels:
-                problem = (
-                    f"reads wheel {wheel!r}, which is not among `wheels` ({_listed(config.wheels)})"
-                )
-                yield ["domains", index], name, problem
+                listed = _listed(config.wheels)
+                yield at, name, f"reads wheel {wheel!r}, which is not among `wheels` ({listed})"
     yield from _recipes(config)
     yield from _throughput(config)
     for index, method in enumerate(config.compress.methods):
@@ -49,6 +48,15 @@ def problems(config: Config) -> Iterator[Problem]:
         yield from _source(name, model, config)
         yield from _kept(name, model, config)
     yield from _tables(config)
+
+
+def _domains(config: Config) -> Iterator[tuple[list[Any], str, Domain]]:
+    """Every domain: key that names it, name, content."""
+    for index, (name, domain) in enumerate(config.domain_specs.items()):
+        yield ["domains", index], name, domain
+    for of, name in config.tables.near.items():
+        if name in config.near_specs:
+            yield ["tables", "near", of], name, config.near_specs[name]
 
 
 def _listed(known: Any) -> str:
@@ -68,19 +76,15 @@ def _recipes(config: Config) -> Iterator[Problem]:
         if name in (*names.RULES, names.AUTHORS):
             yield ["recipes", name], dict(entry), "a reserved name; call the recipe otherwise"
         elif derived and (name, entry.step) != (own, config.main.step):
-            problem = (
-                "the name that Tables 3 and 6 give to a chain with other keys; call it otherwise"
-            )
-            yield ["recipes", name], dict(entry), problem
+            problem = "a name that Tables 3 and 6 give to a chain with other keys"
+            yield ["recipes", name], dict(entry), f"{problem}; call the recipe otherwise"
         elif (first := recipe.variant_name(recipes, *dict(entry).values())) != name:
             yield ["recipes", name], dict(entry), f"the same chain as recipes.{first}"
     for index, criterion in enumerate(config.tables.criteria):
         for ratio in config.tables.ratios:
             name = recipe.variant_name(recipes, criterion, ratio, config.main.step)
             if not re.fullmatch(recipe.NAME, name):
-                problem = (
-                    f"its chain with ratio {ratio:g} needs a name: make it an entry of `recipes`"
-                )
+                problem = f"its chain with ratio {ratio:g} must be an entry of `recipes`"
                 yield ["tables", "criteria", index], criterion, problem
 
 
@@ -120,8 +124,8 @@ def _source(name: str, model: Model, config: Config) -> Iterator[Problem]:
         return
     file = Path(source.directory) / "config.json"
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stored = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         problem = "no checkpoint: config.json is missing or no JSON"
         yield [*at, "source", "directory"], source.directory, problem
         return
@@ -143,10 +147,9 @@ def _kept(name: str, model: Model, config: Config) -> Iterator[Problem]:
                 epochs = math.floor(units * (1 - kept / 100) / step)
                 near = [e * step for e in (epochs, epochs + 1) if e * step < units]
                 offers = ", ".join(f"{100 * (units - d) / units:.4g} ({d} drops)" for d in near)
-                problem = (
-                    f"not reachable for {name} ({units} units) with recipes.{entry}.step = {step}"
-                )
-                yield ["trim", "kept_percent", index], kept, f"{problem}; nearest: {offers}"
+                chain = f"{name} ({units} units) with recipes.{entry}.step = {step}"
+                problem = f"not reachable for {chain}; nearest: {offers}"
+                yield ["trim", "kept_percent", index], kept, problem
 
 
 def _tables(config: Config) -> Iterator[Problem]:
@@ -161,11 +164,11 @@ def _tables(config: Config) -> Iterator[Problem]:
             yield [*at, "near", domain], near, f"{domain} is not among `domains`"
     # A model's evaluations lie in one folder, whichever domain a task belongs to.
     owner: dict[str, str] = {}
-    for index, (name, domain) in enumerate(config.domain_specs.items()):
+    for place, name, domain in _domains(config):
         for task in domain.tests:
             if owner.setdefault(task, name) != name:
                 problem = f"its test {task} is one of {owner[task]} too; rename one of them"
-                yield ["domains", index], name, problem
+                yield place, name, problem
     for index, folder in enumerate(config.replicates):
         if not Path(folder).is_dir():
             yield ["replicates", index], folder, "no such folder; run that seed first"
@@ -175,9 +178,7 @@ def _tables(config: Config) -> Iterator[Problem]:
         chain = max(drops_for(one, units, step) or 0 for one in kept)
         reached = 0 if deepest is None else drops_for(deepest, units, step)
         if reached is None or reached > chain:
-            problem = (
-                f"no checkpoint of {name}: its chain drops {step} units an epoch, {chain} in all"
-            )
-            yield [*at, "smallest_percent"], deepest, problem
+            drops = f"its chain drops {step} units an epoch, {chain} in all"
+            yield [*at, "smallest_percent"], deepest, f"no checkpoint of {name}: {drops}"
     if tables.cross_percent not in (None, *kept):
         yield [*at, "cross_percent"], tables.cross_percent, "not among trim.kept_percent"

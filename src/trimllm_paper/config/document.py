@@ -17,39 +17,42 @@ from trimllm_paper.config.models import Config, Domain
 from trimllm_paper.config.tree import Node, schema, tree
 
 MARK = "<!-- What follows is made by python -m trimllm_paper.config.document; do not edit it. -->\n"
-WORDS = {"string": "text", "boolean": "true or false", "object": "mapping"}
+WORDS = {"string": "text", "boolean": "true or false", "object": "mapping", "array": "list"}
 
 
-def sections(node: Node, path: str, meaning: str, why: Mapping[str, str]) -> Iterator[str]:
+def sections(
+    kinds: Sequence[Node], path: str, meaning: str, why: Mapping[str, str]
+) -> Iterator[str]:
     """Lines of a section and of those inside: a table of the keys that are none themselves.
 
     Args:
+        kinds: the section; several where it is one of several kinds.
         path: of the section, ending in a dot unless it is the whole.
         meaning: of the section, for its head.
         why: path of a key -> sentences beside its meaning.
     """
-    yield from ("", f"### `{path.rstrip('.')}`", "", meaning) if path else ()
-    inside, rows = [], []
-    for key, one in node["properties"].items():
-        at, needed = f"{path}{key}", key in node.get("required", ())
-        told = " ".join(filter(None, (_sentence(one.get("description", "")), why.get(at))))
-        holder = one.get("each", one)
-        if "kinds" in holder or "properties" in holder:
-            below = f"{at}." if holder is one else f"{at}.{'N' if 'items' in one else 'NAME'}."
-            kinds = holder.get("kinds", {"": holder}).values()
-            inside += [(kind, below, told, kind.get("description")) for kind in kinds]
-        else:
-            default = "required" if needed else f"`{json.dumps(one['default'])}`"
-            rows.append(f"| `{key}` | {in_words(one)}; {default} | {told} |")
+    yield from ("", f"### `{path[:-1]}`", "", meaning) if path else ()
+    inside, rows = {}, {}
+    for node in kinds:
+        for key, one in node["properties"].items():
+            at = f"{path}{key}"
+            told = " ".join(filter(None, (_sentence(one["description"]), why.get(at))))
+            held = one.get("each", one)
+            if "kinds" in held or "properties" in held:
+                below = "." if held is one else ".N." if "items" in one else ".NAME."
+                inside[at + below] = [*held.get("kinds", {"": held}).values()], told
+            else:
+                needed = key in node.get("required", ())
+                default = "required" if needed else f"`{json.dumps(one['default'])}`"
+                rows[f"| `{key}` | {in_words(one)}; {default} | {told} |"] = None
     yield from ("", "| key | type, default | meaning, and why |", "|---|---|---|") if rows else ()
     yield from rows
-    for section, below, told, own in inside:
-        told = f"{told} {own}" if len(inside) > 1 and own and own not in told else told
-        yield from sections(section, below, told, why)
+    for below, (nodes, told) in inside.items():
+        yield from sections(nodes, below, told, why)
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def in_words(node: Node) -> str:
@@ -78,8 +81,8 @@ def files(root: Path) -> dict[Path, str]:
         made[root / "workflow" / "schemas" / f"{name}.schema.json"] = text
     readme = root / "config" / "README.md"
     why = read_yaml(Path(__file__).with_name("why.yaml"))
-    lines = ["", "## Keys of a configuration", *sections(tree(Config), "", "", why)]
-    lines += ["", "## Keys of a domain's file", *sections(tree(Domain), "", "", {})]
+    lines = ["", "## Keys of a configuration", *sections([tree(Config)], "", "", why)]
+    lines += ["", "## Keys of a domain's file", *sections([tree(Domain)], "", "", {})]
     head = readme.read_text(encoding="utf-8").partition(MARK)[0]
     return made | {readme: head + MARK + "\n".join(lines) + "\n"}
 

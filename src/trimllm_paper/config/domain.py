@@ -38,7 +38,7 @@ class Fields(Section):
 
 class _Rows(Section):
     lines: list[Annotated[int, Field(ge=0)]] | None = key(
-        None, "zero-based numbers of the lines to keep; all by default"
+        None, "zero-based numbers of the lines to keep"
     )
     label: str | None = key(None, "class of every row of this source, for the construction `label`")
     format: Format | None = key(None, "how rows are read, where this source differs from its set")
@@ -59,11 +59,7 @@ class FileRows(_Rows):
     """Rows of a local file."""
 
     told_by: ClassVar[str] = "file"
-    file: str = key(
-        ...,
-        "local .jsonl, .json or .parquet, relative to the working directory; ${VARIABLE} is taken "
-        "from the environment",
-    )
+    file: str = key(..., "local .jsonl, .json or .parquet; ${VARIABLE} is of the environment")
 
 
 class HubRows(_Rows):
@@ -80,7 +76,7 @@ class _Task(Section):
     told_by: ClassVar[str] = "task"
     task: str = key(..., "name of an lm-eval task; its prompts are used as they are")
     split: Literal["train", "validation", "test"] = key(
-        "test", "which documents; test falls back to validation, as in lm-eval, where it has none"
+        "test", "which documents; test may fall back to validation"
     )
     include_path: str | None = key(None, "folder with lm-eval tasks of one's own")
 
@@ -99,9 +95,7 @@ class Question(Section):
     )
     min_characters: Count = key(1, "number of characters; shorter questions are left out")
     max_characters: Count | None = key(None, "number of characters; longer questions are left out")
-    first_characters: int | None = key(
-        None, "number of characters that are kept at most, cut between words", ge=10
-    )
+    first_characters: int | None = key(None, "number of characters kept at most", ge=10)
 
 
 class Construct(Section):
@@ -114,10 +108,10 @@ class Construct(Section):
         "answers; text, the answer's text alone, to train on",
     )
     labels: dict[str, str] | None = key(
-        None, "choices in order, each with the class that it means, for `label`", min_length=2
+        None, "for `label`: choices, each with its class", min_length=2
     )
-    noun: str = key("subject", "what a class is called in a table's header, for `label`")
-    choices: int = key(4, "number of choices, for `answer` and `question`", ge=2)
+    noun: str = key("subject", "for `label`: what a class is called in a header")
+    choices: int = key(4, "for `answer` and `question`: number of choices", ge=2)
 
 
 class DocumentSet(Section):
@@ -131,7 +125,7 @@ class DocumentSet(Section):
             HubRows,
             TaskRows,
         )
-    ] = key(..., "where rows are read", alias="from", min_length=1)
+    ] = key(..., "where rows are read, one source after the other", alias="from", min_length=1)
     format: Format = key(
         "fields",
         "how rows are read: fields reads the fields that are named; chat reads samples of the "
@@ -141,20 +135,14 @@ class DocumentSet(Section):
     construction: Construct = key(Construct(), "how a row becomes a document", alias="construct")
     question: Question = key(Question(), "limits and clean-up of the question")
     prompt: str = key(PROMPT, "text before the choices, with {question}, {context} and {answer}")
-    choice: str = key(
-        CHOICE, "text of a choice, with {choice}; its leading space is part of what is scored"
-    )
-    max_characters: Count | None = key(
-        None, "number of characters in prompt and choices; longer documents are left out"
-    )
+    choice: str = key(CHOICE, "text of a choice, with {choice}; its leading space is scored")
+    max_characters: Count | None = key(None, "number of characters; longer documents are left out")
     balance: bool = key(False, "whether to keep as many documents of every class")
     per_class: Count | None = key(None, "number of documents a class at most, when balanced")
 
 
 class _Test(Section):
-    documents: Count | None = key(
-        None, "number of documents at most; null leaves it to evaluate.documents"
-    )
+    documents: Count | None = key(None, "number of documents; null: evaluate.documents")
 
 
 class SetTest(_Test):
@@ -184,29 +172,20 @@ class Domain(Section):
 
     label: str = key(..., "head of the column in tables", pattern=r"\S")
     stand_in: str | None = key(
-        None,
-        "what is really measured, where it is not the paper's data; every table that shows the "
-        "domain says so",
+        None, "what is really measured, if not the paper's data, as tables say"
     )
     licence: str = key(..., "licences of the data sets, whose text is never committed")
-    train: str | None = key(
-        None, "the set to train on; without it the domain is one to test on only (tables.near)"
-    )
+    train: str | None = key(None, "the set to train on; null: a domain for tables.near")
     calibration: str | None = key(
-        None,
-        "the set to calibrate on, without a test document; null takes documents of the training "
-        "set that training does not use",
+        None, "the set to calibrate on, without test documents; null: a part of `train` of its own"
     )
     expected: Expected = key(Expected(), "sizes for plans made before anything is read")
     sets: dict[str, DocumentSet] = key(
-        ...,
-        "sets of documents by name; one that both trains and tests is split by question",
-        min_length=1,
+        ..., "sets of documents; what trains and tests is split by question", min_length=1
     )
     tests: dict[TaskName, one_of("what a test is, a set or a task", SetTest, TaskTest)] = key(
         ...,
-        "what the column is measured on, by task name; several make one column, the mean over all "
-        "of their documents",
+        "what the column is measured on, by task name; the mean over all documents of all tests",
         min_length=1,
     )
 

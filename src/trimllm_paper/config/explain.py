@@ -22,8 +22,7 @@ PROBLEMS = {
     "greater_than": "must be above {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
     "less_than_equal": "must be at most {le:g}",
-    "too_short": "must not be empty",
-    "string_too_short": "must not be empty",
+    "too_short": "must have {min_length} or more",
     "string_pattern_mismatch": "not of the form {pattern}",
     "union_tag_not_found": "must be one kind",
 }
@@ -40,11 +39,12 @@ class Mistake:
     value: Any
     problem: str
     rule: str
+    depth: int = 0
 
     @property
-    def order(self) -> tuple[bool, int, bool]:
+    def order(self) -> tuple[bool, int, bool, int]:
         """What comes first: a misspelt key also makes a required one missing."""
-        return self.rule != "extra_forbidden", len(self.path), self.of_type
+        return self.rule != "extra_forbidden", len(self.path), self.of_type, -self.depth
 
     @property
     def of_type(self) -> bool:
@@ -70,14 +70,16 @@ def explain(error: dict[str, Any], node: Node, document: Any) -> Mistake:
         document: what was validated.
     """
     rule, place, path, meaning = error["type"], list(error["loc"]), [], ""
+    context, inside_type = error.get("ctx", {}), []
     if place[-1:] == ["[key]"]:  # the name itself is wrong
         place, name = place[:-2], place[-2]
     last = place.pop() if rule == "extra_forbidden" else None
-    for step in place:
+    for index, step in enumerate(place):
         inside = node.get("kinds", {}).get(step)
         if inside is None:  # else the step is no key, but which kind of mapping it is
             inside = node.get("properties", {}).get(step) or node.get("each")
-            if inside is None:  # one of several types
+            if inside is None:  # one of several types, and what is wrong inside of it
+                inside_type = place[index + 1 :]
                 break
             path.append(step)
         node, meaning = inside, inside.get("description", meaning)
@@ -92,15 +94,20 @@ def explain(error: dict[str, Any], node: Node, document: Any) -> Mistake:
         return Mistake(path, MISSING, f"missing; it is {meaning}", rule)
     if rule == "union_tag_not_found" and not isinstance(value, dict):
         rule = "dict_type"
-    if rule.endswith("_type"):
+    if inside_type:
+        problem = f"{error['msg']}, at {'.'.join(map(str, inside_type))}"
+    elif rule.endswith("_type"):
         problem = _wrong_type(value, node["types"])
     elif rule == "literal_error":
         choices = node.get("enum") or [node["const"]]
         problem = f"must be one of {', '.join(map(str, choices))}"
         problem += ", null" if "null" in node["types"] else ""
+    elif context.get("min_length") == 1:
+        problem = "must not be empty"
     else:
-        problem = PROBLEMS.get(rule, error["msg"]).format(**error.get("ctx", {}))
-    return Mistake(path, value, f"{problem}; it is {meaning}" if meaning else problem, rule)
+        problem = PROBLEMS.get(rule, error["msg"]).format(**context)
+    told = f"{problem}; it is {meaning}" if meaning else problem
+    return Mistake(path, value, told, rule, len(error["loc"]))
 
 
 def _unknown(path: list[Any], node: Node) -> str:
@@ -108,16 +115,13 @@ def _unknown(path: list[Any], node: Node) -> str:
         return f"is called {now} now"
     known = sorted(node["properties"])
     close = difflib.get_close_matches(str(path[-1]), known, n=1)
-    return (
-        f"unknown key; did you mean {close[0]!r}?"
-        if close
-        else f"unknown key; known: {', '.join(known)}"
-    )
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    return f"unknown key; {hint}"
 
 
 def _wrong_type(value: Any, types: list[str]) -> str:
     wanted = " or ".join(WANTED[one] for one in dict.fromkeys(types))
-    as_text = number(value) is not None and "string" not in types
+    as_text = number(value) is not None and not {"integer", "number"}.isdisjoint(types)
     hint = f" (YAML takes {value} for a text; write a dot: 1.0e-4)" if as_text else ""
     shown = "nothing" if value is None else TYPES.get(type(value), "mapping")
     return f"wrong type {shown}, must be {wanted}{hint}"

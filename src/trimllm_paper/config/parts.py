@@ -98,6 +98,7 @@ def _pattern(value: Any) -> float | str:
 
 
 Unique = Annotated[list[T], AfterValidator(_unique), Field(json_schema_extra={"uniqueItems": True})]
+Some = Annotated[Unique[T], Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1), *AS_WRITTEN]
 Percent = Annotated[float, Field(gt=0, le=100), *AS_WRITTEN]

@@ -27,8 +27,8 @@ def tree(kind: type[Section]) -> Node:
     """The schema with references followed.
 
     A node has what its schema has, but `each` for the values of a mapping or the items of a list,
-    `kinds` (class name -> node) for one of several kinds of mapping, `types` for all types that it
-    may have, null included, and `about` for what its class says.
+    `kinds` (class name -> node) for one of several kinds of mapping, and `types` for all types that
+    it may have, null included. What a class says of itself is left out.
     """
     whole = schema(kind)
     return _followed(whole, whole.get("$defs", {}))
@@ -37,7 +37,7 @@ def tree(kind: type[Section]) -> Node:
 def _followed(node: Node, kinds: Node) -> Node:
     if "$ref" in node:
         told = _followed(kinds[node["$ref"].rpartition("/")[2]], kinds)
-        node = {**told, "about": told.pop("description", ""), **node}
+        node = {**{key: one for key, one in told.items() if key != "description"}, **node}
     if "oneOf" in node:
         names = [one["$ref"].rpartition("/")[2] for one in node["oneOf"]]
         return {

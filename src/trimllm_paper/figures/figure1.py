@@ -28,9 +28,11 @@ PAPER_UNITS = {"llama-7b": 64, "llama-13b": 80, "opt-1.3b": 48, "opt-6.7b": 64}
 
 def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw accuracy (%) against units dropped; STEM.pdf and STEM.png."""
-    beside = context.model.beside
+    beside = context.beside
     count = len(context.domains)
-    with style.figure(max(6.5, 2.1 * count), 5.0, count, 2, sharey=True) as (drawn, axes):
+    heading = f"{context.model.label}: accuracy as units are dropped"
+    size = (max(6.5, 2.1 * count), 5.0)
+    with style.figure(stem, heading, size, 2, count, sharey=True, legend=5) as (axes, notes):
         found: set[str] = set()
         for (above, below), domain in zip(axes.T, context.domains, strict=True):
             found |= _measured(above, frame, context, domain)
@@ -38,9 +40,7 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
         axes[0][0].set_ylabel("measured accuracy (%)")
         axes[1][0].set_ylabel(f"paper, {published.LABELS[beside]}: accuracy (%)")
         axes[0][0].set_ylim(0, 100)
-        drawn.suptitle(f"{context.model.label}: accuracy as units are dropped", fontsize=9)
-        style.underneath(drawn, axes.flat, 5, _notes(frame, context, found))
-        style.save(drawn, stem)
+        notes += _notes(frame, context, found)
 
 
 def _measured(ax: Any, frame: Frame, context: Context, domain: Domain) -> set[str]:

@@ -41,10 +41,10 @@ def points_of(frame: Frame, context: Context, domain: Domain, cost: Cost) -> Dat
     full = derive.accuracy(*place, FULL_FT, domain.tasks)
     found = [(FULL_FT, full)] if full else []
     found += panels.compressed(frame, context, domain).items()
-    for recipe in context.recipes:
+    for name in context.recipes:
         for compressor in (None, *style.COMPRESSORS):
-            group = f"{recipe.name}+{compressor}" if compressor else recipe.name
-            chain = derive.checkpoints(*place, recipe.name, domain.tasks, compressor)
+            group = f"{name}+{compressor}" if compressor else name
+            chain = derive.checkpoints(*place, name, domain.tasks, compressor)
             found += [(group, accuracy) for _, accuracy in chain]
     rows = [
         (group, known[0], one.percent, *known[1:], *one.ci95, one.n)
@@ -76,18 +76,18 @@ def pareto(points: DataFrame) -> DataFrame:
 
 def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw accuracy (%) against MB of weights and ms a token; STEM.pdf and STEM.png."""
-    domains, looks, beside = context.domains, _looks(context), context.model.beside
+    domains, looks, beside = context.domains, _looks(context), context.beside
     timings = where(frame.timings, model=context.model.name)
     machines = sorted(timings.hardware.unique())
     columns = max(len(domains), len(machines), 1) + 1
-    with style.figure(2.1 * columns, 5.0, columns, 2, sharey=True) as (drawn, axes):
+    heading = f"{context.model.label}: accuracy against memory and latency"
+    size = (2.1 * columns, 5.0)
+    with style.figure(stem, heading, size, 2, columns, sharey=True, legend=5) as (axes, notes):
         seen: set[str] = set()
         for ax, domain in zip(axes[0], domains, strict=False):
             points = points_of(frame, context, domain, by_memory)
             seen |= set(points.group)
-            _panel(
-                ax, points, panels.title(domain, points.n.iloc[0] if len(points) else None), looks
-            )
+            _panel(ax, points, panels.title(domain, next(iter(points.n), None)), looks)
         for ax, hardware in zip(axes[1], machines, strict=False):
             timed = where(timings, hardware=hardware)
             timed_in = timed.iloc[0].content.get("domain")
@@ -100,8 +100,7 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
         axes[1][lower].tick_params(labelleft=not machines)
         if not machines:
             style.say_in_place(axes[1][0], "latency: not run\n(snakemake benchmarks)")
-        heading = f"paper: {published.LABELS[beside]}, SciQ"
-        _panel(axes[0][-1], paper_memory(beside), heading, looks)
+        _panel(axes[0][-1], paper_memory(beside), f"paper: {published.LABELS[beside]}, SciQ", looks)
         _panel(axes[1][lower], paper_latency(), "paper: LLaMA-7B, SciQ, A100", looks)
         for row, label in zip(axes, ("weights (MB)", "latency (ms a token, batch 1)"), strict=True):
             row[0].set_ylabel("accuracy (%)")
@@ -109,34 +108,27 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
                 ax.set_xlabel(label)
         axes[0][-1].set_xlabel("weights (% of full, as printed)")
         axes[0][0].set_ylim(0, 100)
-        drawn.suptitle(f"{context.model.label}: accuracy against memory and latency", fontsize=9)
         rows = where(frame.evaluations, model=context.model.name)
-        notes = (
+        notes.append(
             f"{panels.origin([*rows.source, *frame.timings.source], rows.seed)} "
             "Grey staircase: Pareto frontier of all points of a panel. "
             "Vertical bars: Wilson intervals of 95%; horizontal bars: quartiles of the rounds. "
             f"{'' if context.model.published else 'A stand-in for the paper’s model. '}"
             f"† stand-in data. {panels.not_run(COMPRESSORS, seen)}"
         )
-        style.underneath(drawn, axes.flat, 5, [notes])
-        style.save(drawn, stem)
 
 
 def _panel(ax: Any, points: DataFrame, heading: str, looks: Mapping[str, style.Look]) -> None:
     """Draw the points of one panel with their frontier."""
     ax.set_title(heading)
     front = pareto(points)
-    staircase = {"color": "#999999", "linewidth": 3, "alpha": 0.45, "label": "Pareto frontier"}
-    ax.step(front.cost, front.percent, where="post", **staircase)
+    ax.step(front.cost, front.percent, where="post", **style.MARKS["frontier"])
     for group, rows in points.groupby("group", sort=False):
         mine = rows.sort_values("cost", kind="stable")
-        upright = [mine.percent - mine.low, mine.high - mine.percent]
-        across = [mine.cost - mine.cost_low, mine.cost_high - mine.cost]
-        bars = [
-            None if bar[0].isna().any() else [part.tolist() for part in bar]
-            for bar in (upright, across)
-        ]
-        ax.errorbar(mine.cost.tolist(), mine.percent.tolist(), *bars, **looks[group])
+        upright = (mine.percent - mine.low, mine.high - mine.percent)
+        across = (mine.cost - mine.cost_low, mine.cost_high - mine.cost)
+        bars = [None if bar[0].isna().any() else list(map(list, bar)) for bar in (upright, across)]
+        ax.errorbar(list(mine.cost), list(mine.percent), *bars, **looks[group])
     ax.set_xlim(left=0)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trimllm.base.names import AUTHORS
+from trimllm.base.names import AUTHORS, PAPER_CRITERION
 from trimllm_paper import derive
 from trimllm_paper.context import Context
 from trimllm_paper.derive import KINDS, Chain
@@ -22,14 +22,10 @@ from trimllm_paper.figures import style
 from trimllm_paper.figures.panels import origin, title
 from trimllm_paper.frame import Frame
 
-SCORES = {
-    "activation_norm": ("norm", "activation norm"),
-    "likelihood": ("likelihood", "log-likelihood left (nats)"),
-}
-ACCURACY = ("accuracy", "accuracy left without the unit (%)")
-"""Criterion -> key in the record of a scan, and what the key means; of all others the accuracy."""
-TICKS = {"activation_norm": "activation\nnorm", AUTHORS: "authors'\ncode"}
-"""Criterion -> its name under the bars, where that is not its own."""
+
+def _score(criterion: str) -> dict[str, str]:
+    """What a criterion compares; a criterion of others is shown by the accuracies of its scan."""
+    return style.SCORES.get(criterion, style.SCORES[PAPER_CRITERION] | {"tick": criterion})
 
 
 def draw(frame: Frame, context: Context, stem: str | Path) -> None:
@@ -37,8 +33,9 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     labels = {name: look["label"] for name, look in style.looks(context.shown).items()}
     columns, count = 2 * len(labels) + 1, len(context.domains)
     widths = [1.5] * (columns - 1) + [0.75 + 0.25 * len(labels)]
-    size = (2.1 * columns, 1.35 * count + 0.9, columns, count)
-    with style.figure(*size, width_ratios=widths) as (drawn, axes):
+    heading = f"{context.model.label}: scores of all units and which were dropped"
+    size = (stem, heading, (2.1 * columns, 1.35 * count + 0.9), count, columns)
+    with style.figure(*size, width_ratios=widths, legend=4) as (axes, notes):
         shown: list[Chain] = []
         lowest: dict[int, Any] = {}  # column of the figure -> its last panel that shows something
         for row, domain in zip(axes, context.domains, strict=True):
@@ -53,7 +50,7 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
                         style.say_in_place(ax, "not run")
                     continue
                 found.append(chain)
-                _heat_maps(drawn, pair, chain)
+                _heat_maps(pair, chain)
                 lowest |= dict(enumerate(pair, start=2 * place))
             _bars(row[-1], found)
             row[0].set_ylabel(f"{title(domain)}\nepoch")
@@ -64,15 +61,12 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
         axes[0][-1].set_title("units dropped, first half", fontsize=7.5)
         for ax in lowest.values():
             ax.set_xlabel("decoder block")
-        heading = f"{context.model.label}: scores of all units and which were dropped"
-        drawn.suptitle(heading, fontsize=9)
-        style.underneath(drawn, axes.flat, 4, _notes(shown, context, labels))
-        style.save(drawn, stem)
+        notes += _notes(shown, context, labels)
 
 
 def grid(chain: Chain, kind: str) -> list[list[float]]:
     """Scores of a kind of unit, (epochs, blocks); NaN where the unit is gone or has no score."""
-    key, _ = SCORES.get(chain.criterion, ACCURACY)
+    key = _score(chain.criterion)["key"]
     table = [[math.nan] * chain.blocks for _ in chain.epochs]
     for row, epoch in zip(table, chain.epochs, strict=True):
         for unit in epoch.scan["units"]:
@@ -81,7 +75,7 @@ def grid(chain: Chain, kind: str) -> list[list[float]]:
     return table
 
 
-def _heat_maps(drawn: Any, pair: Sequence[Any], chain: Chain) -> None:
+def _heat_maps(pair: Sequence[Any], chain: Chain) -> None:
     """Attention and MLP of a chain on one scale of brightness."""
     tables = {kind: grid(chain, kind) for kind in KINDS}
     values = sorted(v for t in tables.values() for row in t for v in row if not math.isnan(v))
@@ -99,28 +93,14 @@ def _heat_maps(drawn: Any, pair: Sequence[Any], chain: Chain) -> None:
             if what == kind
         ]
         if dropped:
-            # black on white: seen on any brightness
-            white = {"s": 16, "color": "white", "linewidth": 2}
-            black = {"s": 14, "color": "black", "linewidth": 0.9}
-            ax.scatter(*zip(*dropped, strict=True), marker="x", **white)
-            label = "dropped before this epoch's training"
-            ax.scatter(*zip(*dropped, strict=True), marker="x", label=label, **black)
+            for mark in ("beneath", "dropped"):
+                ax.scatter(*zip(*dropped, strict=True), **style.MARKS[mark])
         trained = chain.epochs[0].trainable_blocks
-        ax.plot(
-            trained,
-            [len(chain.epochs) - 0.5] * len(trained),
-            marker="|",
-            markersize=4,
-            linestyle="",
-            color="black",
-            clip_on=False,
-            label="block is trained",
-        )
-    bar = drawn.colorbar(
-        shown, ax=list(pair), pad=0.01, aspect=12, extend="min" if cut else "neither"
-    )
-    _, meaning = SCORES.get(chain.criterion, ACCURACY)
-    bar.set_label(meaning.replace(" without", "\nwithout"), fontsize=6)
+        ax.plot(trained, [len(chain.epochs) - 0.5] * len(trained), **style.MARKS["trained"])
+    look = {"pad": 0.01, "aspect": 12, "extend": "min" if cut else "neither"}
+    bar = pair[0].figure.colorbar(shown, ax=list(pair), **look)
+    meaning = _score(chain.criterion)["label"].replace(" without", "\nwithout")
+    bar.set_label(meaning, fontsize=6)
 
 
 def _bars(ax: Any, chains: Sequence[Chain]) -> None:
@@ -129,44 +109,45 @@ def _bars(ax: Any, chains: Sequence[Chain]) -> None:
     for place, chain in enumerate(chains):
         counts = chain.counts(at_most=chain.units_total // 2)
         for offset, kind in ((-0.2, "attention"), (0.2, "mlp")):
-            name = style.KINDS[kind]["label"]
-            look = style.KINDS[kind] | {"width": 0.36, "edgecolor": "black", "linewidth": 0.5}
+            look, name = style.KINDS[kind], style.KINDS[kind]["label"]
             clear, tied = counts.clear[kind], counts.tied[kind]
             ax.bar(place + offset, clear, **look | {"label": f"{name}, no tie"})
-            look |= {"hatch": "////", "alpha": 0.6, "label": f"{name}, by tie-break"}
-            ax.bar(place + offset, tied, bottom=clear, **look)
+            hatched = {"hatch": "////", "alpha": 0.6, "label": f"{name}, by tie-break"}
+            ax.bar(place + offset, tied, bottom=clear, **look | hatched)
             lot = clear + counts.even[kind]
             ends = (place + offset - 0.18, place + offset + 0.18)
-            label = "if ties were drawn by lot"
-            ax.plot(ends, (lot, lot), color="black", linewidth=1.6, label=label)
+            ax.plot(ends, (lot, lot), **style.MARKS["by_lot"])
             heights += [counts.total(kind), lot]
     ax.set_ylim(top=1.1 * max(heights))
-    ticks = [TICKS.get(one.criterion, one.criterion) for one in chains]
-    ax.set_xticks(range(len(chains)), ticks)
+    ax.set_xticks(range(len(chains)), [_score(one.criterion)["tick"] for one in chains])
     ax.tick_params(axis="x", labelsize=6.5)
     ax.set_ylabel("units")
 
 
 def _notes(chains: Sequence[Chain], context: Context, labels: Mapping[str, str]) -> list[str]:
-    told = origin(
-        [source for chain in chains for source in chain.sources], [c.seed for c in chains]
-    )
+    sources = [source for chain in chains for source in chain.sources]
+    where_from = origin(sources, [chain.seed for chain in chains])
     if not chains:
-        return [told]
+        return [where_from]
     stand_in = "" if context.model.published else " A stand-in for the paper's model."
     authors = [one for one in chains if one.criterion == AUTHORS]
+    own = [one for one in chains if one.criterion != AUTHORS]
     last = "the activation norm (both) or the index (calibration)"
     last += ", in the authors' code the MLP," if authors else ""
+    scanned = ""
+    if own:
+        many, fewest = _documents(own)
+        scanned = f" Scores on n = {many} calibration documents, so accuracy moves in steps of "
+        scanned += f"{100 / fewest:.1f} points."
     notes = [
-        f"{told}{_documents(chains)} Grey: dropped "
-        "earlier. A tie: the last units dropped have the same accuracy as others that stayed, and "
-        f"{last} decides. † stand-in data.{stand_in}"
+        f"{where_from}{scanned} Grey: dropped earlier. A tie: the last units dropped have the same "
+        f"accuracy as others that stayed, and {last} decides. † stand-in data.{stand_in}"
     ]
     if authors:
         notes.append(
             "Authors' code (compat: authors), where it differs from the paper: calibrated on "
-            f"{_range(authors)} of the test documents that are reported, ties to the MLP, in the "
-            "scan a dropped attention unit replaces the residual stream by its norm."
+            f"{_documents(authors)[0]} of the test documents that are reported, ties to the MLP, "
+            "in the scan a dropped attention unit replaces the residual stream by its norm."
         )
         known = {one.domain for one in authors}
         told = [
@@ -178,22 +159,10 @@ def _notes(chains: Sequence[Chain], context: Context, labels: Mapping[str, str])
     return notes
 
 
-def _documents(chains: Sequence[Chain]) -> str:
-    """On how many documents the scores are, those of the authors' code apart."""
-    own = [one for one in chains if one.criterion != AUTHORS]
-    if not own:
-        return ""
-    step = 100 / min(one.epochs[0].scan["documents"] for one in own)
-    return (
-        f" Scores on n = {_range(own)} calibration documents, so accuracy moves in steps of "
-        f"{step:.1f} points."
-    )
-
-
-def _range(chains: Sequence[Chain]) -> str:
-    """Documents of the chains' scans, smallest to largest."""
+def _documents(chains: Iterable[Chain]) -> tuple[str, int]:
+    """Documents of the chains' scans, smallest to largest, in words; and the smallest."""
     sizes = sorted({one.epochs[0].scan["documents"] for one in chains})
-    return " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))
+    return " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1])))), sizes[0]
 
 
 def balance(chains: Iterable[Chain], domain: str, labels: Mapping[str, str]) -> str:

@@ -27,11 +27,11 @@ Costs = Mapping[tuple[str, str], Cost]
 def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw cost (epochs of full fine-tuning) against units dropped (%); STEM.pdf and STEM.png."""
     model = context.model.name
-    names = [recipe.name for recipe in context.recipes]
-    chains = [chain for chain in derive.chains(frame, model=model) if chain.name in names]
+    chains = [chain for chain in derive.chains(frame, model=model) if chain.name in context.recipes]
     found = {(one.domain, one.name): derive.cost(frame, one) for one in chains}
     costs = {key: cost for key, cost in found.items() if cost}
-    with style.figure(7.6, 3.6, 2, sharex=True) as (drawn, axes):
+    heading = "Cost of training until a share of the units is dropped"
+    with style.figure(stem, heading, (7.6, 3.6), 1, 2, sharex=True, legend=3) as (axes, notes):
         left, right = axes[0]
         for step, factor, name, look in SCHEMES:
             _equation(left, step, factor, label=name, **look)
@@ -48,12 +48,10 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
             style.say_in_place(right, "not run")
         for ax in axes[0]:
             ax.set_xlabel("units dropped (%)")
-        drawn.suptitle("Cost of training until a share of the units is dropped", fontsize=9)
         passes = where(frame.trainings, model=model).source
         sources = [source for chain in chains for source in chain.sources]
         first = origin([*sources, *passes], [chain.seed for chain in chains])
-        style.underneath(drawn, axes.flat, 3, _notes(first, costs))
-        style.save(drawn, stem)
+        notes += _notes(first, costs)
 
 
 def _equation(ax: Any, step: int, factor: float = 1.0, **look: Any) -> None:
@@ -64,7 +62,7 @@ def _equation(ax: Any, step: int, factor: float = 1.0, **look: Any) -> None:
 
 def _ours(ax: Any, costs: Costs, context: Context) -> None:
     """Mean over the domains as a line with the range as bars; training alone, and with scans."""
-    for step in dict.fromkeys(recipe.step for recipe in context.recipes):
+    for step in dict.fromkeys(recipe.step for recipe in context.recipes.values()):
         label = f"formula of Eq. 5, {step} units an epoch"
         _equation(ax, step, color="#000000", label=label)
     for shift, (name, look) in enumerate(style.looks(context.recipes).items()):

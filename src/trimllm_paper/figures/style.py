@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,49 +27,59 @@ def _look(entry: Look) -> Look:
 
 
 _STYLE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-CRITERIA, COMPRESSORS, BASELINES, REFERENCES, KINDS = (
+CRITERIA, COMPRESSORS, BASELINES, REFERENCES, KINDS, MARKS = (
     {key: _look(entry) for key, entry in _STYLE[room].items()}
-    for room in ("criteria", "compressors", "baselines", "references", "kinds")
+    for room in ("criteria", "compressors", "baselines", "references", "kinds", "marks")
 )
 OTHERS = [_look(entry) for entry in _STYLE["others"]]
 HEAT: str = _STYLE["heat"]
+SCORES: dict[str, dict[str, str]] = _STYLE["scores"]
 
 
-def looks(recipes: Iterable[Shown]) -> dict[str, Look]:
+def looks(recipes: Mapping[str, Shown]) -> dict[str, Look]:
     """Recipe -> its look and what legends call it. Both hang on its criterion.
 
     A further recipe by the same criterion has its own name beside it and another look.
     """
     found: dict[str, Look] = {}
     seen: set[str] = set()
-    for place, one in enumerate(recipes):
+    for place, (name, one) in enumerate(recipes.items()):
         look = CRITERIA.get(one.criterion, {"label": f"TrimLLM, {one.criterion}"})
         if one.criterion in seen:
-            look = {"label": f"{look['label']}: {one.name}"}
-        found[one.name] = OTHERS[place % len(OTHERS)] | look
+            look = {"label": f"{look['label']}: {name}"}
+        found[name] = OTHERS[place % len(OTHERS)] | look
         seen.add(one.criterion)
     return found
 
 
 @contextmanager
 def figure(
-    width: float, height: float, columns: int, rows: int = 1, **layout: Any
-) -> Iterator[tuple[Figure, Any]]:
-    """A figure and its axes (rows x columns) in this style; sizes in inches.
+    stem: str | Path,
+    title: str,
+    size: tuple[float, float],
+    rows: int,
+    columns: int,
+    legend: int,
+    **layout: Any,
+) -> Iterator[tuple[Any, list[str]]]:
+    """Axes (rows x columns) of a figure of so many inches, and a list for notes beneath it.
 
-    `layout` is passed on to `Figure.subplots`.
+    Writes STEM.pdf and STEM.png when it is left without an error. The notes say where the numbers
+    come from and what is missing. `legend`: columns of the legend; `layout` goes to `subplots`.
     """
+    notes: list[str] = []
     with rc_context(_STYLE["settings"]):
-        drawn = Figure(figsize=(width, height), layout="constrained")
+        drawn = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(drawn)
-        yield drawn, drawn.subplots(rows, columns, squeeze=False, **layout)
+        axes = drawn.subplots(rows, columns, squeeze=False, **layout)
+        yield axes, notes
+        drawn.suptitle(title, fontsize=9)
+        _underneath(drawn, axes.flat, legend, notes)
+        save(drawn, stem)
 
 
-def underneath(drawn: Figure, axes: Iterable[Any], columns: int, notes: Sequence[str]) -> None:
-    """Under a figure: one legend for all its axes, every name once, then small print.
-
-    The notes say where the numbers come from and what is missing.
-    """
+def _underneath(drawn: Figure, axes: Iterable[Any], columns: int, notes: Iterable[str]) -> None:
+    """Under a figure: one legend for all its axes, every name once, then small print."""
     named = {
         name: handle
         for ax in axes
@@ -77,13 +87,9 @@ def underneath(drawn: Figure, axes: Iterable[Any], columns: int, notes: Sequence
     }
     bottom = -0.01
     if named:
-        legend = drawn.legend(
-            named.values(),
-            named.keys(),
-            loc="upper center",
-            bbox_to_anchor=(0.5, bottom),
-            ncols=min(columns, len(named)),
-        )
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, bottom)}
+        columns = min(columns, len(named))
+        legend = drawn.legend(named.values(), named.keys(), ncols=columns, **place)
         drawn.canvas.draw()
         bottom = legend.get_window_extent().transformed(drawn.transFigure.inverted()).y0
     width = int(drawn.get_figwidth() * 19)

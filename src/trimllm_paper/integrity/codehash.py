@@ -31,7 +31,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "train": ("trimllm.train", "trimllm.train.worker", "trimllm.trim", *CHECKPOINTS),
     "compress": ("trimllm.compress.run", "trimllm/compress/workers/*.py", *CHECKPOINTS),
     "evaluate": ("trimllm.evaluate", *CHECKPOINTS),
-    "throughput": ("trimllm.throughput.cell", "trimllm.throughput.worker", *CHECKPOINTS),
+    "throughput": ("trimllm.throughput.session", "trimllm.throughput.worker", *CHECKPOINTS),
     "table": ("trimllm_paper.grid", "trimllm_paper.render", *PAPER),
     "claims": ("trimllm_paper.claims", *PAPER),
     **{name: (f"trimllm_paper.figures.{name}", PAPER[1]) for name in FIGURES},

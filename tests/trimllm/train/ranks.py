@@ -20,7 +20,7 @@ from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.data import read_documents
 from trimllm.train.batching import examples_of, tensors_of
-from trimllm.train.job import TrainJob, run
+from trimllm.train.jobs import TrainJob, run
 from trimllm.train.loop import set_trainable
 from trimllm.train.parallel import Sharded
 

@@ -11,7 +11,7 @@ from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data.document import write_documents
-from trimllm.train import TrainJob, make_checkpoint, together
+from trimllm.train import TrainJob, jobs, make_checkpoint
 
 PASSES = [{"seconds": 0.1 + 0.2, "tokens": 7, "loss": 1e-9}]
 
@@ -28,7 +28,6 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainJob:
         checkpoint=str(tmp_path / "base"),
         train=str(tmp_path / "train.jsonl"),
         settings={"learning_rate": 1e-3, "dtype": "float32"},
-        stamp={"config_hash": "c0ffee"},
     )
 
 
@@ -47,9 +46,15 @@ def check_sealed(path: Path, record: dict) -> dict:
 
 def test_the_seal_is_the_last_that_comes_into_a_record(job: TrainJob, tmp_path: Path) -> None:
     target = tmp_path / "full_ft"
-    record = make_checkpoint(job, target, record_name="training", provenance=dict)
+    record = make_checkpoint(
+        job,
+        target,
+        record_name="training",
+        provenance=dict,
+        seal=lambda found: files.sealed(found | {"model": "tiny"}),
+    )
     written = check_sealed(target / "training.json", record)
-    assert written["passes"] == PASSES and written["provenance"] == {"config_hash": "c0ffee"}
+    assert written["passes"] == PASSES and written["model"] == "tiny"
     files.verify_manifest(target)
 
 
@@ -57,7 +62,7 @@ def test_so_it_is_where_several_processes_train(
     job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = {"passes": PASSES, "processes": {"count": 2}}
-    monkeypatch.setattr(together, "_in_processes", lambda job, target: record)
+    monkeypatch.setattr(jobs, "_in_processes", lambda job, target: record)
     two = TrainJob(**job.__dict__ | {"processes": 2})
     record = make_checkpoint(two, tmp_path / "to", record_name="epoch", provenance=dict)
     written = check_sealed(tmp_path / "to/epoch.json", record)

@@ -19,10 +19,10 @@ from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data.document import write_documents
-from trimllm.scan import to_record
-from trimllm.train import TrainJob, make_checkpoint, set_trainable, watched_scan
+from trimllm.scan import scan, to_record
+from trimllm.train import TrainJob, make_checkpoint, set_trainable
 from trimllm.train.batching import examples_of, tensors_of
-from trimllm.train.job import run
+from trimllm.train.jobs import run
 from trimllm.train.loss import answer_loss
 from trimllm.train.team import ONE
 from trimllm.units import Unit, drop
@@ -46,9 +46,8 @@ def job(root: Path, family: str, recipe: str, settings: dict | None = None, **mo
 
 def jobs_of(root: Path) -> dict[str, TrainJob]:
     """One job for each thing that can go another way in several processes."""
-    trim = {"documents_per_epoch": 11} | TRIM
-    sparse = {"epochs": 2, "ratio": 0.5}
-    scan = str(root / "scan.json")
+    trim = {"documents": 11} | TRIM
+    sparse, initial = {"epochs": 2, "ratio": 0.5}, str(root / "scan.json")
     return {
         # opt's embeddings are projected, llama's are tied; its blocks are packed anew by dropping
         "llama": job(root, "llama", TRIM_EPOCH, arguments=trim, weights_on="disk"),
@@ -68,9 +67,9 @@ def jobs_of(root: Path) -> dict[str, TrainJob]:
         ),
         # gradients as small as AdamW's epsilon move weights by their size, so clipping shows
         "clipped": job(root, "llama", FINE_TUNE, {"clip": 1e-7}, arguments={"epochs": 1}),
-        "sparse": job(root, "llama", FINE_TUNE, arguments=sparse, scan=scan),
+        "sparse": job(root, "llama", FINE_TUNE, arguments=sparse, scan=initial),
         "bfloat16": job(
-            root, "llama", FINE_TUNE, {"dtype": "bfloat16"}, arguments=sparse, scan=scan
+            root, "llama", FINE_TUNE, {"dtype": "bfloat16"}, arguments=sparse, scan=initial
         ),
     }
 
@@ -94,7 +93,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_documents(root / "train.jsonl", documents(11))
     write_documents(root / "calibration.jsonl", documents(7, 9))
     model, _ = checkpoint.load(root / "llama")
-    found = watched_scan(model, tokenizer, documents(7, 9), "float32")
+    found = scan(model, tokenizer, documents(7, 9))
     files.write_json(root / "scan.json", {"scan": to_record(found)})
     jobs = {name: one.__dict__ for name, one in jobs_of(root).items()}
     (root / "two").mkdir()
@@ -176,9 +175,7 @@ def test_every_process_makes_the_decision_that_one_makes(root: Path, name: str) 
         key: one.arguments[key] for key in ("row_budget", "eliminate") if key in one.arguments
     }
     calibration = documents(7, 9)
-    alone = to_record(
-        watched_scan(model, word_tokenizer(), calibration, "float32", keep=3, **options)
-    )
+    alone = to_record(scan(model, word_tokenizer(), calibration, keep=3, **options))
     alone.pop("seconds")
     found = first[name]["scan"]
     if "eliminate" in options:
@@ -236,10 +233,10 @@ def test_the_whole_job_in_processes_of_its_own_gives_the_same_bytes_again(
 KILLED = """
 import os, signal
 from trimllm.train import fine_tune
-def die(model, tokenizer, documents, settings, *, team, initial):
+def die(model, tokenizer, team, **options):
     if team.rank:
         os.kill(os.getpid(), signal.SIGKILL)
-    return fine_tune(model, tokenizer, documents, settings, epochs=1, team=team)
+    return fine_tune(model, tokenizer, epochs=1, team=team, **options)
 """
 
 

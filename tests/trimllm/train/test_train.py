@@ -12,6 +12,7 @@ from models import FAMILIES, logits_of, random_documents, some_ids, tiny, word_t
 
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype
+from trimllm.scan import scan
 from trimllm.select import trainable_blocks
 from trimllm.train import (
     TrainSettings,
@@ -19,7 +20,6 @@ from trimllm.train import (
     fine_tune,
     set_trainable,
     train_pass,
-    watched_scan,
 )
 from trimllm.train.batching import (
     WINDOW,
@@ -49,10 +49,10 @@ def test_a_sparse_update_trains_exactly_its_blocks(family: str, ratio: float) ->
     record = fine_tune(
         model,
         word_tokenizer(),
-        documents(12),
-        SETTINGS,
+        train=documents(12),
+        settings=SETTINGS,
         epochs=1,
-        initial=watched_scan(model, word_tokenizer(), documents(4, 9)),
+        initial=scan(model, word_tokenizer(), documents(4, 9), dtype="auto"),
         ratio=ratio,
     )
     layers = {int(name.split("layers.")[1].split(".")[0]) for name in changed(before, model)}
@@ -130,7 +130,7 @@ def test_bfloat16_trains_float32_master_weights() -> None:
 def test_training_learns() -> None:
     model, docs = tiny("llama"), documents(8)
     settings = TrainSettings(learning_rate=3e-3, batch_size=4, dtype="float32")
-    record = fine_tune(model, word_tokenizer(), docs, settings, epochs=12)
+    record = fine_tune(model, word_tokenizer(), train=docs, settings=settings, epochs=12)
     losses = [done["loss"] for done in record["passes"]]
     assert losses[-1] < 0.5 * losses[0]
 
@@ -171,15 +171,15 @@ def test_rules_drop_blocks_at_once_and_train_those_that_are_left(
     family: str, rule: str, left: list[int]
 ) -> None:
     model, tokenizer = tiny(family), word_tokenizer()
-    initial = watched_scan(model, tokenizer, documents(6, 9), "float32")
+    initial = scan(model, tokenizer, documents(6, 9), dtype="float32")
     expected = copy.deepcopy(model)
     record = drop_at_once(
         model,
         tokenizer,
-        documents(8),
-        SETTINGS,
+        train=documents(8),
+        settings=SETTINGS,
         rule=rule,
-        drops=4,
+        dropped=4,
         epochs=2,
         initial=initial,
         ratio=0.4,
@@ -204,7 +204,13 @@ def test_a_random_rule_draws_by_the_seed() -> None:
         model = tiny("llama")
         settings = TrainSettings(learning_rate=1e-3, dtype="float32", seed=seed)
         drop_at_once(
-            model, word_tokenizer(), documents(2), settings, rule="random", drops=4, epochs=1
+            model,
+            word_tokenizer(),
+            train=documents(2),
+            settings=settings,
+            rule="random",
+            dropped=4,
+            epochs=1,
         )
         return sorted({unit.block for unit in units(model)})
 
@@ -220,4 +226,10 @@ def test_the_original_model_is_not_touched_by_what_a_copy_learns() -> None:
 
 def test_a_sparse_update_needs_a_scan() -> None:
     with pytest.raises(UserError, match="needs the scan"):
-        fine_tune(tiny("llama"), word_tokenizer(), documents(8), SETTINGS, epochs=1, ratio=0.5)
+        fine_tune(
+            *(tiny("llama"), word_tokenizer()),
+            train=documents(8),
+            settings=SETTINGS,
+            epochs=1,
+            ratio=0.5,
+        )

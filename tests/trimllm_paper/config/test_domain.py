@@ -78,6 +78,11 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
         ),
         (one(FILE, fields=None), "sets.piqa.fields: missing (or format: chat)"),
         (
+            one(FILE, fields={"question": "q", "choices": {"a": "1", "b": True}}),
+            'sets.piqa.fields.choices = {"a": "1", "b": true}: Input should be a valid string',
+        ),
+        (one(FILE, fields={"question": "q", "choices": ["a"]}), 'choices = ["a"]: must have 2 or'),
+        (
             one(FILE, prompt="{option}"),
             'sets.piqa.prompt = "{option}": there is no {option} (there',
         ),

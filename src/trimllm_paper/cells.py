@@ -1,0 +1,388 @@
+"""The cells of a row: accuracy, size, throughput, time of training, each beside the paper's number.
+
+Numbers come from frames (`derive.py`), what the paper prints from `published.py`, and what the one
+says of the other from `verdict.py`. What was not measured is a `not run` cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from trimllm.throughput.predict import predicted
+from trimllm_paper import derive, published, verdict
+from trimllm_paper.context import Model
+from trimllm_paper.derive import Accuracy, Duration
+from trimllm_paper.frame import Frame, rows, where
+from trimllm_paper.layout import Column, Layout, Row
+from trimllm_paper.published import Value
+from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, Recipe
+from trimllm_paper.render import Cell, Line
+from trimllm_paper.table_context import Context
+from trimllm_paper.verdict import KEEPS, NOT_RUN, Anchors, Relation
+
+RECORDED = ("threads", "linear_kernel", "achieved_bytes_per_second", "bandwidth_ratio")
+"""What else the CSV holds of a measurement of throughput."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a block is about: a model, on a machine where it was timed.
+
+    `known` is the model if it is configured, `compared` the paper's block beside it. `own`: whether
+    it is the paper's model; `own_speed`: whether its shape and the machine are.
+    """
+
+    key: str
+    name: str
+    label: str
+    compared: str
+    published_as: str | None
+    own: bool
+    is_paper: bool
+    known: Model | None = None
+    hardware: str | None = None
+    own_speed: bool = False
+
+
+class Cells:
+    """Makes the cells of one table."""
+
+    def __init__(
+        self, form: Layout, frame: Frame, context: Context, lines: list[Row], columns: list[Column]
+    ) -> None:
+        self.form, self.frame, self.context = form, frame, context
+        self.rows, self.columns = lines, columns
+        self.paper_keys = {entry["row"]: key for key, entry in form.paper_rows.items()}
+
+    def line(self, subject: Subject, row: Row, timing: Any) -> Line:
+        """A row of a subject; `timing` is its measurement of throughput, if any."""
+        block, _, key = row.key.rpartition("/")
+        key, block = self.paper_keys.get(key, key), block or subject.compared
+        found = {c.key: self._accuracy(subject, row, c) for c in self.columns if c.domain}
+        printed = {c.key: self.printed(key, block, c) for c in self.columns}
+        cells = {}
+        for column in self.columns:
+            about, value = (subject, row, column), printed[column.key]
+            if column.domain:
+                cell = self._accuracy_cell(*about, found[column.key], value)
+            elif column.size:
+                measured = [accuracy for accuracy in found.values() if accuracy]
+                cell = _size_cell(column.size, measured, value, own=subject.own)
+            elif column.speed == "trim_over":
+                cell = self._over_cell(subject, timing, value)
+            elif column.speed:
+                of_paper = [printed[c.key] for c in self.columns if c.speed == "speedup"]
+                cell = _speed_cell(subject, column.speed, timing, value, *of_paper)
+            else:
+                of_paper = [printed[c.key] for c in self.columns if c.share == column.epochs]
+                cell = self._time_cell(*about, value, *of_paper)
+            cells[column.key] = cell
+        return Line(row.key, row.label, cells, row.section)
+
+    def printed(
+        self, row: str, block: str, column: Column, paper: published.PublishedTable | None = None
+    ) -> Value:
+        """The paper's number, or what follows from its numbers; None where it has none."""
+        paper, name = paper or self.form.paper, column.printed or column.key
+        if name not in paper.columns:
+            return None
+        block = block if block in paper.blocks else ""
+        value = paper.value(row, name, block)
+        if value is None or isinstance(value, str) or column.under == row:
+            return None if column.under == row else value
+        if column.under:
+            return paper.value(column.under, name, block) / value
+        return column.times * value / (paper.value(column.over, name, block) if column.over else 1)
+
+    # ---- accuracy ------------------------------------------------------------------------------
+
+    def _of(
+        self, subject: Subject, recipe: str | None, column: Column, trained: str | None = None
+    ) -> Accuracy | None:
+        """A recipe on the tests of a column, trained on its domain or on another."""
+        if recipe is None or subject.known is None:
+            return None
+        place = (self.frame, subject.name, trained or column.key)
+        return derive.accuracy(*place, recipe, column.domain.tasks)
+
+    def _accuracy(self, subject: Subject, row: Row, column: Column) -> Accuracy | None:
+        """Of the row's recipe, or of the first of its chains that was measured."""
+        recipe = row.recipe
+        for name in row.names if recipe is None else ():
+            if row.smallest:
+                found = self._smallest(subject, column, name)
+            else:
+                place = (self.frame, subject.name, row.trained or column.key)
+                found = derive.nearest(*place, name, row.kept)
+            if found:
+                recipe = str(Recipe.parse(found).compressed(row.compressor))
+                break
+        return self._of(subject, recipe, column, row.trained)
+
+    def _smallest(self, subject: Subject, column: Column, name: str) -> str | None:
+        """The chain's smallest checkpoint that keeps enough (Algorithm 1, C_a).
+
+        Where none does, the one before the first drop, which alone says that nothing can go.
+        """
+        place = (self.frame, subject.name, column.key)
+        chain = derive.checkpoints(*place, name, column.domain.tasks)
+        full = self._of(subject, FULL_FT, column)
+        if full is None:
+            return None
+        enough = [one for _, one in chain if one.percent > KEEPS * full.percent]
+        untrimmed = [one for dropped, one in chain if dropped == 0]
+        return next((one.tasks[0].recipe for one in (*enough[::-1], *untrimmed)), None)
+
+    def _accuracy_cell(
+        self, subject: Subject, row: Row, column: Column, found: Accuracy | None, printed: Value
+    ) -> Cell:
+        if subject.known is None:
+            return Cell()  # random weights answer nothing
+        if found is None:
+            return Cell(published=printed, verdict=NOT_RUN)
+        base, full = (self._of(subject, recipe, column) for recipe in (PRETRAINED, FULL_FT))
+        shape: Sequence[Relation | None] = ()
+        if printed is not None and self.form.relation == "specialized":
+            shape = [self._specialized(subject, row, column, found, printed)]
+        elif printed is not None:
+            paper = published.table(self.form.baselines or self.form.key)
+            theirs = (
+                self.printed(recipe, subject.compared, column, paper)
+                for recipe in (PRETRAINED, FULL_FT)
+            )
+            shape = verdict.relations(row.key, found, printed, Anchors(base, full, *theirs))
+        told = [relation for relation in shape if relation]
+        own = subject.own and not column.stand_in
+        result, why = verdict.judge(found, printed, told, own=own)
+        if row.smallest and full and found.percent <= KEEPS * full.percent:
+            none = f"no checkpoint keeps more than {100 * KEEPS:.0f}% of Full-FT"
+            why = "; ".join(filter(None, [none, why]))
+        return Cell(
+            found.percent,
+            printed,
+            result,
+            found.n,
+            ci95=found.ci95,
+            deviation=found.deviation,
+            why=why,
+            sources=found.sources,
+            details=_details(found, base, full),
+        )
+
+    def _specialized(
+        self, subject: Subject, row: Row, column: Column, found: Accuracy, printed: float
+    ) -> Relation | None:
+        """Over the pretrained model; that itself is judged by what specializing gains on it."""
+        if row.recipe != PRETRAINED:
+            base = self._of(subject, PRETRAINED, column)
+            return verdict.gain(found, base, printed, self.printed(PRETRAINED, "", column))
+        near = self.context.near.items() if self.form.trained == "near" else ()
+        expert = {there: here for here, there in near}.get(column.key, column.key)
+        key = f"{expert}_specialized"
+        other = self._accuracy(subject, next(r for r in self.rows if r.key == key), column)
+        if other is None:
+            return Relation(None, f"the model specialized on {expert} was not run")
+        return verdict.gain(other, found, self.printed(key, "", column), printed)
+
+    # ---- throughput ----------------------------------------------------------------------------
+
+    def timing(self, subject: Subject, row: Row) -> Any:
+        """A row's measurement: of the full model, or of the first chain or pattern measured."""
+        if subject.hardware is None:
+            return None
+        if row.recipe is None:
+            found = self.trimmed(subject, row) if row.kept else {}
+            return next((found[name] for name in (*row.names, *found) if name in found), None)
+        place = {"hardware": subject.hardware, "model": subject.name}
+        compressor = Recipe.parse(row.recipe).compressor
+        full = where(self.frame.timings, **place, compressor=compressor)
+        return next((one for one in rows(full) if one.base in (FULL, FULL_FT)), None)
+
+    def trimmed(self, subject: Subject, row: Row) -> dict[str, Any]:
+        """All that was measured for a row, by chain or pattern."""
+        place = (self.frame, subject.hardware, subject.name)
+        return derive.trimmed_timings(*place, row.kept, row.compressor)
+
+    def _over_cell(self, subject: Subject, timing: Any, printed: Value) -> Cell:
+        """How many times as fast as this row TrimLLM is, both measured against the full model."""
+        kept = self.form.reference
+        names = tuple(name for row in self.rows if row.kept == kept for name in row.names)
+        reference = self.timing(subject, Row(key="", names=names, kept=kept))
+        if timing is None or reference is None:
+            return Cell(published=printed, verdict=NOT_RUN)
+        if timing.base not in (FULL, FULL_FT):
+            return Cell()
+        gained, own = reference.speedup / timing.speedup, subject.own_speed
+        result, why = verdict.judge_relation(gained, None, printed)
+        if own or printed is None:
+            result, why = verdict.judge_speed(gained, printed, own=own)
+        sources = (reference.source, timing.source)
+        return Cell(gained, printed, result, why=why, sources=sources)
+
+    # ---- time of training ----------------------------------------------------------------------
+
+    def _time_cell(
+        self, subject: Subject, row: Row, column: Column, printed: Value, of_paper: Value = None
+    ) -> Cell:
+        """Minutes, or a share of Full-FT's; `of_paper` is the paper's share."""
+        full = self._durations(subject, Row(key="", recipe=FULL_FT))
+        documents = full[0].documents if full else None
+
+        def minutes(row: Row) -> list[float]:
+            return _minutes(self._durations(subject, row), column.epochs, row.parts, documents)
+
+        runs, ours = self._durations(subject, row), minutes(row)
+        if not ours:
+            return Cell(published=printed, verdict=NOT_RUN)
+        whole = minutes(Row(key="", recipe=FULL_FT))
+        share = 100 * fmean(ours) / fmean(whole) if whole else None
+        result, why = None, ""
+        if printed is not None and row.longer_than:
+            others = [minutes(other) for other in self.rows if other.key in row.longer_than]
+            means = [fmean(each) if each else None for each in others]
+            result, why = verdict.judge_longest(fmean(ours), means)
+        elif printed is not None:
+            result, why = verdict.judge_share(share, of_paper)
+        if column.share:
+            result = NOT_RUN if share is None else result
+            # Both in the order of the seeds' folders.
+            shares = [100 * o / w for o, w in zip(ours, whole, strict=False)]
+            each = shares if len(ours) == len(whole) else []
+        else:
+            each = ours
+        return Cell(
+            share if column.share else fmean(ours),
+            printed,
+            result,
+            n=sum(min(column.epochs, len(run.train)) for run in runs),
+            deviation=stdev(each) if len(each) > 1 else None,
+            why="; ".join(filter(None, [why, runs[0].told(column.epochs)])),
+            sources=self._trained(subject, row),
+        )
+
+    def _durations(self, subject: Subject, row: Row) -> list[Duration]:
+        """Every run of a row, one a seed."""
+        domain = self.context.timed.name
+        names = [row.recipe] if row.recipe else row.names[:1]
+        return [d for n in names for d in derive.durations(self.frame, subject.name, domain, n)]
+
+    def _trained(self, subject: Subject, row: Row) -> tuple[str, ...]:
+        """The files behind these."""
+        place = {"model": subject.name, "domain": self.context.timed.name}
+        if row.recipe:
+            found = where(self.frame.trainings, **place, recipe=row.recipe)
+        else:
+            found = where(self.frame.epochs, **place, name=row.names[0])
+        return tuple(dict.fromkeys(found.source))
+
+
+def _minutes(
+    runs: Sequence[Duration], epochs: int, parts: Sequence[str], documents: int | None
+) -> list[float]:
+    """Minutes of every run that got so far, its training scaled to so many documents an epoch."""
+    found = []
+    for run in runs:
+        scale = {"train": (documents or run.documents) / run.documents, "scan": 1.0}
+        each = {part: run.seconds(epochs, part) for part in parts}
+        if None not in each.values():
+            found.append(sum(scale[part] * seconds for part, seconds in each.items()) / 60)
+    return found
+
+
+def _size_cell(size: str, found: Sequence[Accuracy], printed: Value, *, own: bool) -> Cell:
+    """Mean, smallest and largest over the domains, each of which drops other units."""
+    if not found:
+        return Cell(published=printed, verdict=NOT_RUN)
+    if size == "final":
+        # The paper counts units, and of what is compressed the bytes.
+        size = "bytes_percent" if found[0].tasks[0].compressor else "kept_percent"
+    values = [getattr(accuracy, size) for accuracy in found]
+    mean = sum(values) / len(values)
+    result, why = verdict.judge_size(mean, printed, own=own)
+    sources = tuple(source for accuracy in found for source in accuracy.sources)
+    spread = (min(values), max(values))
+    return Cell(mean, printed, result, spread=spread, why=why, sources=sources)
+
+
+def _speed_cell(
+    subject: Subject, figure: str, timing: Any, printed: Value, of_paper: Value = None
+) -> Cell:
+    """A figure of a measurement; `of_paper` is the paper's speedup of the row."""
+    if timing is None:
+        return Cell(published=printed, verdict=NOT_RUN)
+    own, result, why = subject.own_speed, None, ""
+    value, spread = figures(timing)[figure]
+    if figure in ("decode", "speedup") and not own and "baseline" in timing.content:
+        result, why = verdict.judge_relation(*figures(timing)["speedup"], of_paper)
+    elif figure in ("decode", "speedup"):
+        result, why = verdict.judge_speed(value, printed, own=own)
+    elif figure == "mem":
+        result, why = verdict.judge_size(value, printed, own=own)
+    details = _recorded(timing) if figure == "decode" else {}
+    told = {"spread": spread, "why": why, "sources": (timing.source,), "details": details}
+    return Cell(value, printed, result, **told)
+
+
+def figures(timing: Any) -> dict[str, tuple[float | None, tuple[float, float] | None]]:
+    """Figures of a measurement that columns may show, with their quartiles."""
+    content, expected = timing.content, predicted(timing.content)
+    shares = {"decode": "share_of_predicted_speedup"}
+    shares["prefill"] = "share_of_predicted_prefill_speedup"
+    size = timing.bytes_percent if timing.compressor else timing.kept_percent
+    of_full = (timing.speedup_low, timing.speedup_high) if "baseline" in content else None
+    return {
+        "decode": (timing.decode, (timing.decode_low, timing.decode_high)),
+        "prefill": (timing.prefill, (timing.prefill_low, timing.prefill_high)),
+        "speedup": (timing.speedup, of_full),
+        "mem": (size, None),
+        "unit_bytes_percent": (timing.unit_bytes_percent, None),
+        "share_of_copy": (100 * content["share_of_copy"], None),
+        "peak_megabytes": (content["peak_memory_bytes"] / 1e6, None),
+        **{
+            f"share_{part}": (100 * expected[name] if name in expected else None, None)
+            for part, name in shares.items()
+        },
+    }
+
+
+def _recorded(timing: Any) -> dict[str, Any]:
+    """What only the CSV shows of a measurement."""
+    content, expected = timing.content, predicted(timing.content)
+    compiled = (content.get("compiled") or {}).get("decode_tokens_per_second", {})
+    return {
+        "recipe": str(Recipe.parse(timing.recipe).dense),
+        "compressor": timing.compressor,
+        "hardware": timing.hardware,
+        "layers": "+".join(content.get("layers", [])),
+        **{name: content.get(name) for name in RECORDED},
+        "units_kept": timing.units_kept,
+        "units_total": timing.units_total,
+        **{f"{name}_bytes": content["bytes"][name] for name in ("units", "embeddings", "head")},
+        "compiled_tokens_per_second": compiled.get("median"),
+        "predicted_decode": expected.get("predicted_speedup"),
+        "predicted_prefill": expected.get("predicted_prefill_speedup"),
+    }
+
+
+def _details(accuracy: Accuracy, base: Accuracy | None, full: Accuracy | None) -> Mapping[str, Any]:
+    """What only the CSV shows: the checkpoint, its size, and the differences to the baselines."""
+    first = accuracy.tasks[0]
+    found: dict[str, Any] = {
+        "recipe": first.recipe,
+        "trained_on": first.domain,
+        "tasks": ";".join(dict.fromkeys(task.task for task in accuracy.tasks)),
+        "seeds": ";".join(map(str, accuracy.by_seed)),
+        "kept_percent": accuracy.kept_percent,
+        "weight_bytes": round(1e6 * accuracy.megabytes),
+        "bytes_percent": accuracy.bytes_percent,
+        "chance": accuracy.chance,
+    }
+    for name, other in (("minus_pretrained", base), ("minus_full_ft", full)):
+        difference = accuracy.minus(other) if other and other.tasks != accuracy.tasks else None
+        for suffix, field in (("", "points"), ("_low", "low"), ("_high", "high")):
+            found[name + suffix] = getattr(difference, field, None)
+        found[f"{name}_paired"] = str(difference.paired).lower() if difference else None
+    return found

@@ -1,0 +1,79 @@
+"""The commands' front door: help, and what a user can mend in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from configurations import ROOT
+
+from trimllm_paper.__main__ import main
+from trimllm_paper.commands import asked, engine
+from trimllm_paper.config import ConfigError
+
+
+def test_every_command_says_what_it_takes(capsys: pytest.CaptureFixture) -> None:
+    for words in (["--help"], *([name, "--help"] for name in ("plan", "seeds", "verify"))):
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(
+        f"    {name}" in shown for name in ("plan", "seeds", "verify", "reference", "engine")
+    )
+    assert "KEY=VALUE" in shown and "config/config.yaml" in shown
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (["plan", "table2", "--configfile", "no/such.yaml"], "no/such.yaml: cannot be read"),
+        (["seeds", "table2", "--seeds", "1", "--configfile", "no/such.yaml"], "cannot be read"),
+        (["plan", "--config", "trim.ratio="], "(--config): trim.ratio"),
+        (["plan", "--config", "seed="], "(--config): seed"),
+        (["plan", "--config", "seed"], "a change is KEY=VALUE"),
+        (["plan", "--config", "sed=3"], "sed = 3: unknown key; did you mean 'seed'?"),
+        (["verify", "no/such/folder"], "no/such/folder does not exist"),
+        (["engine", "autocook"], "there is no external engine 'autocook'"),
+        (["reference", "results", "kept", "trim={documents: 0}"], "trim.documents = 0"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    words: list[str], told: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(words) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and told in line
+
+
+def test_changes_are_merged_as_snakemake_merges_them(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("trim: {documents: 3, kept_percent: [50]}\nseed: 1\n")
+    found = asked.configuration(file, ["trim={documents: 4}", "seed=2"])
+    assert found == {"trim": {"documents": 4, "kept_percent": [50]}, "seed": 2}
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        file.write_text("a: [")
+        asked.configuration(file)
+
+
+def test_snakemake_is_asked_for_a_target_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    words = asked.snakemake("table2", file, ["seed=2"], "-n")
+    assert words[-5:] == ["table2", "--configfile", str(file), "--config", "seed=2"]
+    assert "-n" in words and (ROOT / "Snakefile").samefile(words[words.index("--snakefile") + 1])
+
+
+def test_an_engine_needs_nothing_but_the_standard_library(tmp_path: Path) -> None:
+    """Rules run it by its path, in environments that have none of our libraries."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\n")
+    python.chmod(0o755)
+    variable = engine.variable("autoawq")
+    words = [sys.executable, "-I", "-S", str(Path(engine.__file__)), "autoawq"]
+    run = subprocess.run(words, capture_output=True, text=True, env={variable: str(python)})
+    assert (run.returncode, run.stdout) == (0, f"{python}\n"), run.stderr
+    run = subprocess.run(words, capture_output=True, text=True, env={variable: "/no/python"})
+    assert run.returncode == 1 and run.stderr.startswith("error: ") and run.stderr.count("\n") == 1

@@ -1,0 +1,87 @@
+"""Plans: jobs from Snakemake's list, their seconds, the wall clock of chains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from configurations import configuration, with_compute
+
+from trimllm_paper import demand
+from trimllm_paper.commands import plan
+from trimllm_paper.config import Config
+
+HEADER = "output_file\tdate\trule\tlog-file(s)\tstatus\tplan\n"
+CHAIN = "r/models/llama-7b/sciq/trim_paper"
+
+
+def pending(*files: tuple[str, str]) -> str:
+    return HEADER + "".join(f"{f}\t-\t{rule}\t-\tmissing\tupdate pending\n" for rule, f in files)
+
+
+def job(rule: str, *files: str) -> plan.Job:
+    (found,) = plan.jobs_of(pending(*((rule, file) for file in files)))
+    return found
+
+
+@pytest.fixture
+def paper() -> Config:
+    return configuration("paper").model_copy(update={"results": "nowhere"})
+
+
+def test_files_of_one_job_are_one_job() -> None:
+    folder = "r/models/llama-7b/sciq/full_ft"
+    names = ("manifest.json", "model.safetensors", "training.json")
+    rows = pending(*(("full_ft", f"{folder}/{name}") for name in names))
+    rows += pending(("table2", "r/tables/table2.md"), ("table2", "r/tables/table2.csv"))
+    rows += pending(("fetch_wheel", "downloads/a.whl"), ("fetch_wheel", "downloads/b.whl"))
+    rows += "r/scans/llama-7b/sciq.json\t-\tscan\t-\tok\tno update\n"
+    found = [job.rule for job in plan.jobs_of(rows)]
+    assert sorted(found) == ["fetch_wheel", "fetch_wheel", "full_ft", "table2"]
+    answers = job("evaluate_lexglue", *(f"r/eval/m/d/trim_paper/drop_04/{t}.json" for t in "ab"))
+    assert answers.tasks == ("a", "b") and answers.place.recipe.dropped == 4
+
+
+def test_a_job_takes_what_its_path_says(paper: Config) -> None:
+    estimate = plan.Estimate(paper)
+    epoch = job("trim_epoch_kept", f"{CHAIN}/drop_32/epoch.json")
+    model = paper.models["llama-7b"]
+    expected = paper.tested["sciq"].expected
+    assert estimate.seconds(epoch) == demand.seconds(
+        "trim", model, paper, kept=0.5, expected=expected
+    )
+    assert estimate.bytes(epoch) == model.parameters  # half of the units, two bytes each
+    wider = job("trim_epoch", "r/models/llama-7b/sciq/trim_both_r1/drop_32/epoch.json")
+    assert estimate.seconds(wider) > estimate.seconds(epoch)
+    # Documents are those of the domain that a task belongs to.
+    other = next(iter(paper.tested["lexglue"].tests))
+    seen = [f"r/eval/llama-7b/sciq/full_ft/{task}.json" for task in (other, "sciq")]
+    first, second = (estimate.seconds(job("evaluate_x", file)) for file in seen)
+    assert first != second
+    shape = job("measure", "r/throughput/a100/random-llama-7b/trim_half/keep_50.json")
+    assert estimate.seconds(shape) > 2 * demand.START and estimate.bytes(shape) == 0
+    assert estimate.seconds(job("prepare_sciq", "r/data/sciq/report.json")) == 60
+    assert estimate.guessed == 6
+
+
+def test_earlier_runs_are_taken_instead_of_the_model(paper: Config, tmp_path: Path) -> None:
+    path = tmp_path / "benchmarks/trim_epoch/llama-7b/sciq/trim_paper/drop_02.tsv"
+    path.parent.mkdir(parents=True)
+    path.write_text("s\tmax_rss\n100\t1\n")
+    path.with_name("drop_04.tsv").write_text("s\tmax_rss\n50\t1\n")
+    estimate = plan.Estimate(paper.model_copy(update={"results": str(tmp_path)}))
+    assert estimate.seconds(job("trim_epoch_kept", f"{CHAIN}/drop_32/epoch.json")) == 75
+    assert estimate.guessed == 0
+
+
+def test_a_chain_cannot_be_shortened_by_more_machines(paper: Config) -> None:
+    files = [("trim_epoch", f"{CHAIN}/drop_{drop:02d}/epoch.json") for drop in (2, 4)]
+    jobs = plan.jobs_of(
+        pending(*files, ("full_ft", "r/models/llama-7b/sciq/full_ft/training.json"))
+    )
+    for processes, hours in ((1, "3.00"), (4, "12")):
+        estimate = plan.Estimate(with_compute(paper, processes=processes))
+        estimate.seconds = lambda job: 3600.0
+        for parallel, wall in ((1, "3.0 h"), (2, "2.0 h"), (8, "2.0 h")):
+            line = estimate.line("x", jobs, parallel * processes)
+            assert line[:4] == ("x", "3", hours, wall)

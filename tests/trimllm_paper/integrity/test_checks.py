@@ -1,0 +1,164 @@
+"""Whatever was changed, lost, or brought from elsewhere is named: `make verify`."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from configurations import ROOT
+
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm_paper.__main__ import main
+from trimllm_paper.integrity import checks
+from trimllm_paper.recipe import Paths, place_of
+
+EVALUATION = "eval/smollm2-135m/sciq/full_ft/mmlu_sciences.json"
+CHECKPOINT = "models/smollm2-135m/sciq/full_ft/manifest.json"
+TRAINING = "models/smollm2-135m/sciq/full_ft/training.json"
+EPOCH = "models/smollm2-135m/sciq/trim_paper/drop_03/epoch.json"
+SCAN = "scans/smollm2-135m/sciq.json"
+TIMED = "throughput/cpu-amd-epyc/smollm2-135m/full_ft.json"
+
+
+def test_the_kept_results_are_what_they_say(capsys: pytest.CaptureFixture) -> None:
+    status = main(["verify", str(ROOT / "results/reference")])
+    shown = capsys.readouterr()
+    assert status == 0, shown.err
+    assert "none failed" in shown.out and not re.search(r"\b0 ", shown.out), shown.out
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A domain of the reference, as a run would leave it: without the manifest of the whole."""
+    folder, kept = tmp_path_factory.mktemp("untouched") / "results", ROOT / "results/reference"
+    for part in ("eval/*/sciq", "models/*/base", "models/*/sciq", "data/sciq", "throughput/*/*"):
+        for path in kept.glob(part):
+            shutil.copytree(path, folder / path.relative_to(kept))
+    (folder / SCAN).parent.mkdir(parents=True)
+    shutil.copyfile(kept / SCAN, folder / SCAN)
+    # Its checkpoints are kept without their weights.
+    for path in folder.rglob("manifest.json"):
+        content = json.loads(path.read_text())
+        content["files"] = {}
+        for other in path.parent.glob("*.json"):
+            if other != path:
+                name = {"bytes": other.stat().st_size, "sha256": files.sha256_of(other)}
+                content["files"][other.name] = name
+        path.write_text(json.dumps(content))
+    # Let evaluations name the checkpoints as they now are.
+    for path in folder.glob("eval/**/*.json"):
+        content, place = json.loads(path.read_text()), place_of(path)
+        results = Paths(place.results)
+        manifest = Path(results.manifest(place.model, place.domain, place.recipe))
+        # Checkpoints of epochs in between are gone.
+        if manifest.is_file():
+            content["provenance"]["manifest_sha256"] = files.sha256_of(manifest)
+            files.write_json(path, files.sealed(content))
+    return folder
+
+
+@pytest.fixture
+def results(untouched: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(untouched, tmp_path / "results")
+
+
+def edit(**changes: object) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(content | changes))
+
+    return change
+
+
+def resealed(**changes: object) -> Callable[[Path], None]:
+    """Another result, whole in itself."""
+
+    def change(path: Path) -> None:
+        files.write_json(path, files.sealed(files.read_json(path) | changes))
+
+    return change
+
+
+def unseal(path: Path) -> None:
+    content = files.read_json(path)
+    del content[files.SEAL]
+    files.write_json(path, content)
+
+
+def test_nothing_is_wrong_with_an_untouched_run(untouched: Path) -> None:
+    counts, problems = checks.verify(untouched)
+    assert problems == [] and all(counts[kind] for kind in checks.CHECKS)
+
+
+@pytest.mark.parametrize(
+    "file, change, words",
+    [
+        # Numbers that agree with each other and are not what was measured.
+        (EVALUATION, edit(n=2, correct=[1, 1], acc=100.0), "was changed after it was written"),
+        (EVALUATION, edit(provenance={}), "was changed after it was written"),
+        (EVALUATION, resealed(n=3), "is not a list of n = 3"),
+        (EVALUATION, resealed(task="other"), "says task 'other' but lies under 'mmlu_sciences'"),
+        (EVALUATION, resealed(provenance={"seed": 0}), "was made from another checkpoint"),
+        (EVALUATION, Path.unlink, ""),
+        (EVALUATION, lambda path: path.write_text("{"), "is not JSON"),
+        (EVALUATION, unseal, "has no seal"),
+        (SCAN, edit(scan={}), "was changed after it was written"),
+        (SCAN, unseal, "has no seal"),
+        (TIMED, edit(label="another"), "was changed after it was written"),
+        (EPOCH, edit(units_dropped=[]), "was changed after it was written"),
+        (EPOCH, unseal, "has no seal"),
+        (EPOCH, resealed(units_left=2), "units are gone, not as many as trim_paper/drop_03 says"),
+        (EPOCH, lambda path: path.with_name("training.json").write_text("[]"), "no JSON object"),
+        (EPOCH, lambda path: path.write_text("{}"), "of before the redesign"),
+        (EPOCH, Path.unlink, ""),
+        (TRAINING, resealed(units_left=2), "full_ft/manifest.json says"),
+        (CHECKPOINT, edit(provenance={}), "was made from another checkpoint"),
+        (CHECKPOINT, edit(files={"a": {"bytes": 1, "sha256": ""}}), "is missing although"),
+        (CHECKPOINT, lambda path: path.with_name("pickle.bin").touch(), "is not in the manifest"),
+        ("data/sciq/report.json", edit(files={"train.jsonl": ""}), "was made from other documents"),
+        (
+            "data/sciq/report.json",
+            lambda path: path.with_name("train.jsonl").touch(),
+            "is not what",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(
+    results: Path, file: str, change: Callable[[Path], None], words: str
+) -> None:
+    change(results / file)
+    _, problems = checks.verify(results)
+    assert bool(problems) == bool(words), problems
+    assert words in "\n".join(problems) and all("\n" not in line for line in problems)
+
+
+def test_a_result_of_another_place_is_named(results: Path) -> None:
+    shutil.copyfile(results / EVALUATION, results / EVALUATION.replace("full_ft", "sparse_ft"))
+    _, (problem,) = checks.verify(results)
+    assert "says recipe 'full_ft' but lies under" in problem
+
+
+def test_a_kept_record_is_what_its_checkpoint_had(tmp_path: Path) -> None:
+    """Kept anew with another record: the manifest of the checkpoint, kept too, knows better."""
+    folder = tmp_path / "reference"
+    shutil.copytree(ROOT / "results/reference", folder)
+    content = files.read_json(folder / TRAINING)
+    content["passes"][0]["seconds"] *= 0.5
+    files.write_json(folder / TRAINING, files.sealed(content))
+    files.write_manifest(folder)
+    _, (line,) = checks.verify(folder)
+    assert TRAINING in line and line.endswith(f"is not what {folder / CHECKPOINT} says")
+
+
+def test_a_kept_result_that_was_changed_is_named(results: Path) -> None:
+    files.write_manifest(results)
+    assert checks.is_reference(results)
+    checks.verify_reference(results)
+    edit(label="another")(results / TIMED)
+    with pytest.raises(UserError, match=r"restore .* \(git checkout\) or run `make reference`"):
+        checks.verify_reference(results)

@@ -1,0 +1,50 @@
+"""Which GPUs do: for a model whose size is known, and for one that fits nowhere."""
+
+from __future__ import annotations
+
+from configurations import configuration
+
+from trimllm_paper import demand, gpu_plan
+
+
+def test_llama_13b_trains_on_every_gpu() -> None:
+    config = configuration("paper")
+    model = config.models["llama-13b"]
+
+    def fits(task: str) -> dict[str, gpu_plan.Fit | None]:
+        return {gpu: gpu_plan.fit(task, model, config, gib) for gpu, gib in gpu_plan.GPUS.items()}
+
+    for task in gpu_plan.TASKS:
+        for gpu, way in fits(task).items():
+            if task == "compress":  # on one GPU, in float32: 52 GB
+                assert (way is None) == (gpu_plan.GPUS[gpu] < 52)
+            else:
+                assert way.compute.processes in gpu_plan.COUNTS
+                assert way.memory.gpu_gib <= gpu_plan.GPUS[gpu]
+    full = fits("full_ft")
+    # 16 bytes x 13e9 = 208 GB: no GPU holds that alone, and less memory needs more GPUs
+    large, small = full["A100-80GB"].compute, full["A100-40GB"].compute
+    assert large.processes >= 4 and not large.offload and small.processes > large.processes
+    assert full["RTX 3090"].compute.offload
+    assert fits("trim")["A100-80GB"].compute.processes < large.processes
+    for task in ("scan", "evaluate"):  # 26 GB in 16 bits
+        alone = fits(task)["RTX 3090"]
+        assert alone.compute.weights_on == "disk" and alone.memory.gpu_gib < 10
+
+
+def test_the_plan_in_words() -> None:
+    config = configuration("paper")
+    text = gpu_plan.text(config)
+    kinds = len(gpu_plan.TASKS) * len(gpu_plan.GPUS)
+    assert len(text.splitlines()) == len(config.models) * (1 + kinds)
+    for words in ("llama-13b: 13.0 billion", "weights_on: disk", "offload: true", "batch_size: 8"):
+        assert words in text
+    assert all(task in demand.TASKS for task in gpu_plan.TASKS)
+
+
+def test_what_fits_nowhere_says_so() -> None:
+    config = configuration("paper")
+    large = {"parameters": 5 * 10**13, "blocks": 200}
+    huge = config.models["llama-13b"].model_copy(update=large)
+    text = gpu_plan.text(config.model_copy(update={"models": {"huge": huge}}))
+    assert "does not fit on 8" in text and "does not fit on 1" in text

@@ -1,0 +1,157 @@
+"""What rules reserve, and what is refused before a job starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from configurations import configuration, with_compute
+
+from trimllm_paper import demand, resources
+from trimllm_paper.config import MISSING, Config
+
+MODEL = "smollm2-135m"
+TOLD = {"model": MODEL, "domain": "sciq"}
+
+
+@pytest.fixture
+def default() -> Config:
+    return with_compute(configuration("config"), device="cpu")
+
+
+@pytest.fixture
+def paper() -> Config:
+    return configuration("paper")
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch):
+    """Give this machine so many MiB of memory, and GPUs of so many GiB."""
+
+    def given(mib: int = 1 << 20, gpus: tuple[float, ...] = (), *, present: int | None = None):
+        monkeypatch.setattr(resources, "memory_bytes", lambda: mib << 20)
+        monkeypatch.setattr(resources.hardware, "gpu_memory_gib", lambda: list(gpus))
+        count = len(gpus) if present is None else present
+        monkeypatch.setattr(resources.hardware, "gpu_count", lambda: count)
+
+    return given
+
+
+@pytest.mark.parametrize(
+    "rule, task",
+    [
+        ("trim_epoch_kept", "trim"),
+        ("evaluate_sciq", "evaluate"),
+        ("drop_at_once", "sparse_ft"),
+        ("scan_authors", "scan"),
+        ("fetch_model", "fetch"),
+        ("fetch_wheel", None),
+        ("prepare_sciq", None),
+        ("table2", None),
+    ],
+)
+def test_tasks_of_rules(rule: str, task: str | None) -> None:
+    assert resources.task_of(rule) == task
+
+
+def test_the_ratio_of_a_chain_is_that_of_its_name(default: Config) -> None:
+    found = [resources.ratio_of(default, name) for name in ("paper", "both_r0.5", "likelihood_r1")]
+    assert found == [0.25, 0.5, 1]
+    assert [resources.ratio_of(default, name) for name in (None, "random", "nothing")] == [None] * 3
+
+
+def test_rules_reserve_what_is_expected_and_more_at_every_attempt(default: Config) -> None:
+    need = demand.memory("trim", default.models[MODEL], default).host_mib
+    assert resources.mem_mb("trim", default, TOLD | {"name": "paper"}) == need
+    assert resources.mem_mb("trim", default, TOLD | {"name": "both_r1"}) > need
+    assert resources.mem_mb("trim", default, TOLD, 3) == 2 * need
+    minutes = [resources.runtime("trim", default, TOLD, attempt) for attempt in (1, 2, 3)]
+    assert minutes == sorted(minutes) and minutes[0] > resources.SLOW_START
+    expected = demand.seconds("trim", default.models[MODEL], default) / 60
+    assert expected < minutes[0] < resources.SLOW_START + 1 + 5 * expected
+
+
+def test_a_time_limit_follows_what_was_counted(paper: Config, tmp_path: Path) -> None:
+    told = {"model": "llama-7b", "domain": "sciq", "name": "paper"}
+    config = paper.model_copy(update={"results": str(tmp_path)})
+    expected = resources.runtime("trim", config, told)
+    report = tmp_path / "data/sciq/report.json"
+    report.parent.mkdir(parents=True)
+    report.write_text(json.dumps({"splits": {"train": {"documents": 100}}}))
+    assert resources.runtime("trim", config, told) < expected
+    # Of a domain that nobody has counted or described a job may have to train on very many.
+    bare = SimpleNamespace(expected=None, tests={"a": 1})
+    unknown = SimpleNamespace(
+        **{name: getattr(config, name) for name in ("models", "main", "recipes", "compute")},
+        **{name: getattr(config, name) for name in ("finetune", "trim", "evaluate", "tables")},
+        results="nowhere",
+        tested={"own": bare},
+    )
+    assert resources.runtime("trim", unknown, told | {"domain": "own"}) > expected
+
+
+def test_time_follows_the_model(paper: Config) -> None:
+    for task in demand.TASKS:
+        small, large = (
+            resources.runtime(task, paper, {"model": name}) for name in ("llama-7b", "llama-13b")
+        )
+        assert small < large
+    # 26 GB at 10 MB/s.
+    assert resources.runtime("fetch", paper, {"model": "llama-13b"}) > 43
+
+
+def test_measurements_reserve_what_there_is(default: Config, machine) -> None:
+    told = {"model": "random-llama-1b"}
+    both = resources.mem_mb("measure", default, told)
+    assert both > 2 * 2 * 1_000_000_000 >> 20
+    machine(both - 1)
+    assert resources.mem_mb("measure", default, told) == both - 1
+    assert resources.runtime("measure", default, told) > resources.SLOW_START
+
+
+def test_too_little_memory(default: Config, machine) -> None:
+    jobs = [("full_ft", TOLD), ("fetch_wheel", {}), ("prepare_sciq", {})]
+    machine(100_000)
+    assert resources.refusal(jobs, default, here=True) is None
+    machine(1700)
+    key, value, problem = resources.refusal(jobs, default, here=True)
+    assert (key, value) == (["models", MODEL, "parameters"], 134515008)
+    assert "full_ft" in problem and "1,700 MiB" in problem
+    assert resources.refusal(jobs, default, here=False) is None
+    timed = [("measure", {"model": "random-llama-1b"})]
+    key, value, problem = resources.refusal(timed, default, here=True)
+    assert (key, value) == (["throughput", "shapes"], ["llama-1b"]) and "random-llama-1b" in problem
+    machine(4000)  # one after the other
+    assert resources.refusal(timed, default, here=True) is None
+
+
+def test_the_papers_configuration_runs_on_the_gpus_that_it_asks_for(paper: Config, machine) -> None:
+    """Four of 80 GB; not two, not of 40, and not none."""
+    rules = ("fetch_model", "scan", "full_ft", "sparse_ft", "trim_epoch", "compress", "evaluate_x")
+    jobs = [(rule, {"model": name, "domain": "sciq"}) for name in paper.models for rule in rules]
+
+    def refused(*gpus: float, **more: int) -> tuple | None:
+        machine(gpus=gpus, **more)
+        return resources.refusal(jobs, paper, here=True)
+
+    assert refused(*[79.6] * 4) is None
+    key, value, problem = refused(*[79.6] * 2)
+    assert (key, value) == (["compute", "processes"], 4) and "2 GPUs" in problem
+    key, _, problem = refused(79.6, 79.6, 79.6, 39.4)
+    assert key == ["compute", "processes"] and "GiB" in problem and "39" in problem
+    key, value, problem = refused()
+    assert (key, value) == (["compute", "device"], "cuda") and "no GPU" in problem
+    assert refused(present=4) is None  # there are some, and nothing tells their size
+    jobs = [("fetch_model", {"model": "llama-7b"})]
+    assert refused() is None
+
+
+def test_machines_of_a_cluster_that_measure_are_named(default: Config) -> None:
+    jobs = [("measure", {"model": MODEL})]
+    key, value, problem = resources.refusal(jobs, default, here=False)
+    assert (key, value) == (["throughput", "hardware"], MISSING) and "say what they are" in problem
+    named = default.throughput.model_copy(update={"hardware": "a100", "threads": 8})
+    config = default.model_copy(update={"throughput": named})
+    assert resources.refusal(jobs, config, here=False) is None

@@ -1,0 +1,75 @@
+"""What is asked of Snakemake before anything runs: plans, and what rules reserve."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import ROOT, environment
+
+CONFIG = ROOT / "config" / "paper.yaml"
+
+
+def plan(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "trimllm_paper", "plan", *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, env=environment(), timeout=300
+    )
+
+
+def test_the_plan_ends_with_json(tmp_path: Path) -> None:
+    run = plan(tmp_path, "table9", "--configfile", str(CONFIG))
+    assert run.returncode == 0, run.stderr
+    assert "GPU-hours" in run.stdout and "llama-13b: 13.0 billion" in run.stdout
+    (row,) = json.loads(run.stdout.splitlines()[-1])
+    # Two chains of SciQ with 23 epochs each, scan, two baselines, fetches, table.
+    assert row["artifact"] == "table9" and int(row["jobs"]) == 2 * 23 + 1 + 2 + 2 + 1
+    assert not any(tmp_path.glob("results*"))
+
+
+def test_what_snakemake_refuses_is_one_line(tmp_path: Path) -> None:
+    run = plan(tmp_path, "table99")
+    (line,) = run.stderr.splitlines()
+    assert run.returncode == 1 and line.startswith("error: ") and "table99" in line
+
+
+# Prints what the rules ask for, which a dry run does not.
+RULES = """
+import json, sys
+from pathlib import Path
+from snakemake.api import SnakemakeApi
+from snakemake.settings.types import ConfigSettings, ResourceSettings
+
+root, directory, nodes = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+files = [root / "config/smoke.yaml"]
+config = {"compute": {"processes": 2, "threads": 3, "device": "cuda"}}
+with SnakemakeApi() as api:
+    flow = api.workflow(
+        resource_settings=ResourceSettings(cores=8, nodes=nodes),
+        config_settings=ConfigSettings(config=config, configfiles=files),
+        snakefile=root / "Snakefile",
+        workdir=directory,
+    )._workflow
+    asked = {r.name: (r.resources["_cores"].value, r.resources.get("gpu")) for r in flow.rules}
+print(json.dumps({name: [cores, gpu and gpu.value] for name, (cores, gpu) in asked.items()}))
+"""
+
+
+@pytest.mark.parametrize("nodes, alone", [(None, 2), (4, 1)])
+def test_training_asks_for_the_threads_and_gpus_of_all_its_processes(
+    tmp_path: Any, nodes: int | None, alone: int
+) -> None:
+    """Other jobs ask for one GPU on a cluster, and for all on one machine: they take turns."""
+    words = [sys.executable, "-c", RULES, str(ROOT), str(tmp_path), json.dumps(nodes)]
+    run = subprocess.run(words, capture_output=True, text=True, env=environment())
+    assert run.returncode == 0, run.stderr
+    asked = json.loads(run.stdout.splitlines()[-1])
+    for name in ("full_ft", "sparse_ft", "drop_at_once", "trim_epoch", "trim_epoch_kept"):
+        assert asked[name] == [6, 2]
+    for name in ("scan", "evaluate_sciq"):
+        assert asked[name] == [3, alone]
+    assert asked["prepare_sciq"][1] is None

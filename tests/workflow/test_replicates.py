@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from runs import ROOT, command, environment, snakemake
 
 from trimllm.base import files
-from trimllm_paper.integrity.provenance import config_hash
 from trimllm_paper.integrity import lineage
+from trimllm_paper.integrity.provenance import config_hash
 
 TINY = ROOT / "config" / "tables.smoke.yaml"
 FOLDER = "results/seed_1"

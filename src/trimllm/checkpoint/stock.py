@@ -19,19 +19,19 @@ from trimllm.units.modeling_trimllm import decoder_of, packed_blocks
 from trimllm.units.packing import KINDS
 
 
+def missing_units(model: nn.Module) -> list[tuple[int, str]]:
+    """(block of the packed model, kind) of every unit that it lacks."""
+    if (kept := getattr(model.config, "units", None)) is None:
+        return []
+    blocks = enumerate(packed_blocks(kept))
+    return [(number, kind) for number, block in blocks for kind in KINDS if kind not in block]
+
+
 def missing_modules(model: nn.Module) -> list[str]:
     """Names of the modules that a packed model lacks, `model.layers.3.self_attn` say."""
-    kept = getattr(model.config, "units", None)
-    if kept is None:
-        return []
-    adapter, prefix = adapter_of(model), layers_prefix(model)
-    return [
-        f"{prefix}.{number}.{part}"
-        for number, block in enumerate(packed_blocks(kept))
-        for kind in KINDS
-        if kind not in block
-        for part in adapter.parts[kind]
-    ]
+    prefix, parts = layers_prefix(model), adapter_of(model).parts
+    missing = missing_units(model)
+    return [f"{prefix}.{number}.{part}" for number, kind in missing for part in parts[kind]]
 
 
 def layers_prefix(model: nn.Module) -> str:
@@ -62,15 +62,10 @@ def to_stock(model: nn.Module, seed: int = 0) -> nn.Module:
         stock = AutoModelForCausalLM.from_config(stock_config(model.config), dtype=model.dtype)
     stock.load_state_dict(model.state_dict(), strict=False)
     stock.generation_config = model.generation_config
-    missing = set(missing_modules(model))
-    adapter, prefix = adapter_of(model), layers_prefix(model)
-    for number, layer in enumerate(decoder_of(stock).layers):
-        for kind in KINDS:
-            if f"{prefix}.{number}.{adapter.parts[kind][-1]}" in missing:
-                projection = adapter.output_projection(layer, kind)
-                projection.weight.zero_()
-                if projection.bias is not None:
-                    projection.bias.zero_()
+    layers = decoder_of(stock).layers
+    for number, kind in missing_units(model):
+        for parameter in adapter_of(model).output_projection(layers[number], kind).parameters():
+            parameter.zero_()
     return stock.to(next(model.parameters()).device).eval()
 
 

@@ -25,14 +25,23 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
-CRITERIA = ["both", "calibration", "activation_norm", "likelihood"]
+RECIPES = {
+    name: {"criterion": criterion, "ratio": 0.25, "step": 1}
+    for name, criterion in (
+        ("paper", "both"),
+        ("accuracy", "calibration"),
+        ("norm", "activation_norm"),
+        ("ours", "likelihood"),
+    )
+}
+"""A chain by every criterion, one unit an epoch."""
 
 
-def study(copies: int, **trim: Any) -> dict[str, Any]:
+def study(copies: int, recipes: dict[str, Any] | None = None) -> dict[str, Any]:
     """The paper's configuration, each model `copies` times under names of its own.
 
     Args:
-        trim: what is changed of that section.
+        recipes: chains of every model in place of the configuration's.
     """
     config = yaml.safe_load((ROOT / "config/paper.yaml").read_text(encoding="utf-8"))
     config["models"] = {
@@ -40,7 +49,9 @@ def study(copies: int, **trim: Any) -> dict[str, Any]:
         for name, model in config["models"].items()
         for number in range(copies)
     }
-    config["trim"] |= trim
+    if recipes:
+        config["recipes"] = recipes
+        config["trim"]["recipes"] = list(recipes)
     return config
 
 
@@ -78,8 +89,8 @@ def main() -> None:
     copies = parser.parse_args().copies
     cases = {
         "paper": study(1),
-        "paper, all criteria, one unit an epoch": study(1, criteria=CRITERIA, drops_per_epoch=1),
-        f"the same, {copies} ratios and seeds": study(copies, criteria=CRITERIA, drops_per_epoch=1),
+        "paper, all criteria, one unit an epoch": study(1, RECIPES),
+        f"the same, {copies} ratios and seeds": study(copies, RECIPES),
     }
     found = {}
     for name, config in cases.items():

@@ -65,16 +65,8 @@ def main() -> None:
     cells += [(0, 64, False), (0, 64, True), (0, 256, False), (0, 256, True)]
     for left, count, eliminate in cells:
         command = [sys.executable, __file__, "--model", args.model, "--documents", args.documents]
-        command += [
-            "--threads",
-            str(args.threads),
-            "--dtype",
-            args.dtype,
-            "--left",
-            str(left),
-            "--count",
-            str(count),
-        ]
+        command += ["--threads", str(args.threads), "--dtype", args.dtype]
+        command += ["--left", str(left), "--count", str(count)]
         command += ["--eliminate"] if eliminate else []
         run = subprocess.run(command, capture_output=True, text=True, check=True)
         row = json.loads(run.stdout.splitlines()[-1])

@@ -110,13 +110,10 @@ def _json_lines(lines: Numbered) -> Iterator[tuple[str, Any]]:
 
 def expand(path: str) -> Path:
     """Fill in `${VARIABLE}` from the environment; `UserError` where one is not set."""
-
-    def value(match: re.Match[str]) -> str:
-        if not os.environ.get(match[1]):
-            raise UserError(f"{path} needs the environment variable {match[1]}, which is not set")
-        return os.environ[match[1]]
-
-    return Path(re.sub(r"\$\{(\w+)\}", value, path)).expanduser()
+    for name in re.findall(r"\$\{(\w+)\}", path):
+        if not os.environ.get(name):
+            raise UserError(f"{path} needs the environment variable {name}, which is not set")
+    return Path(os.path.expandvars(path)).expanduser()
 
 
 def _read_file(source: Mapping[str, Any]) -> Read:

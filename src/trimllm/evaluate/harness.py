@@ -76,13 +76,10 @@ def evaluate(
 
 
 def _one(harness: TrimLM, name: str, source: str | Path, limit: int | None) -> dict[str, Any]:
-    documents = None
-    if isinstance(source, Path) or str(source).endswith(".jsonl"):
-        documents = read_documents(source)
-        task: Any = task_of_documents(name, documents)
-        manager = TaskManager(include_defaults=False)
-    else:
-        task, manager = str(source), TaskManager()
+    is_file = isinstance(source, Path) or source.endswith(".jsonl")
+    documents = read_documents(source) if is_file else None
+    task: Any = task_of_documents(name, documents) if documents else source
+    manager = TaskManager(include_defaults=not is_file)
     with contextlib.redirect_stderr(io.StringIO()):
         try:
             loaded = manager.load([task])
@@ -94,28 +91,22 @@ def _one(harness: TrimLM, name: str, source: str | Path, limit: int | None) -> d
                 part.set_config(key="num_fewshot", value=0)
             part.set_fewshot_seed(seed=FEWSHOT_SEED)
         found = lm_eval.evaluate(harness, loaded, limit=limit, bootstrap_iters=0, log_samples=True)
-    samples = [sample for part in found["samples"].values() for sample in part]
-    samples.sort(key=lambda sample: sample["doc_id"])
+    samples = sorted(sum(found["samples"].values(), []), key=lambda sample: sample["doc_id"])
     if not samples or "acc" not in samples[0]:
         raise UserError(f"task {name}: lm-eval reports no accuracy for {source!r}")
     correct = [int(sample["acc"]) for sample in samples]
     choices = [len(sample["resps"]) for sample in samples]
-    n, right = len(correct), sum(correct)
-    accuracy = right / n
+    hashes = [documents[s["doc_id"]].hash if documents else s["doc_hash"] for s in samples]
+    n, accuracy = len(correct), sum(correct) / len(correct)
     return {
         "task": name,
-        "source": "documents" if documents is not None else str(source),
+        "source": "documents" if documents else source,
         "n": n,
         "acc": 100 * accuracy,
         "stderr": 100 * (accuracy * (1 - accuracy) / max(1, n - 1)) ** 0.5,
-        "ci95": list(wilson(right, n)),
+        "ci95": list(wilson(sum(correct), n)),
         "chance": 100 * sum(1 / count for count in choices) / n,
         "correct": correct,
-        "document_hashes_sha256": content_hash(
-            "\n".join(
-                documents[sample["doc_id"]].hash if documents is not None else sample["doc_hash"]
-                for sample in samples
-            )
-        ),
+        "document_hashes_sha256": content_hash("\n".join(hashes)),
         "lm_eval_version": lm_eval.__version__,
     }

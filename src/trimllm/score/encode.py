@@ -19,14 +19,6 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
     return tokenizer.encode(text)
 
 
-def prefix_token(tokenizer: Any) -> int:
-    """The token that stands before a text without a prompt."""
-    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-        if token is not None:
-            return token
-    raise UserError("the tokenizer has neither a BOS nor an EOS token; give every text a prompt")
-
-
 def encode_pair(tokenizer: Any, prompt: str, choice: str) -> tuple[list[int], list[int]]:
     """Tokens of a prompt and of a choice that follows it.
 
@@ -34,7 +26,10 @@ def encode_pair(tokenizer: Any, prompt: str, choice: str) -> tuple[list[int], li
     word boundary falls where it does in running text.
     """
     if not prompt:
-        first = prefix_token(tokenizer)
+        specials = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+        first = next((token for token in specials if token is not None), None)
+        if first is None:
+            raise UserError("the tokenizer has neither a BOS nor an EOS token; give all a prompt")
         tokens = tokenizer.encode(choice, add_special_tokens=False)
         return ([first], tokens) if tokens[:1] != [first] else (tokens[:1], tokens[1:])
     stripped = prompt.rstrip()

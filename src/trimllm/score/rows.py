@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -43,11 +44,6 @@ class Row:
     def extent(self) -> int:
         """Positions that the longest choice needs."""
         return len(self.prompt) + max(len(choice) for choice in self.choices) - 1
-
-    @property
-    def answer_places(self) -> int:
-        """Places of the row at which the head is needed."""
-        return 1 + self.length - len(self.prompt)
 
 
 @dataclass(frozen=True)
@@ -208,76 +204,67 @@ def common_prefix(rows: Sequence[Row]) -> int:
 
 def batch_of(rows: Sequence[Row], order: Sequence[int], device: torch.device | str) -> Batch:
     """Lay the rows named by `order` end to end (see `Batch`)."""
-    shared = common_prefix([rows[index] for index in order])
-    ids = list(rows[order[0]].prompt[:shared])
+    chosen = [rows[index] for index in order]
+    shared = common_prefix(chosen)
+    ids = list(chosen[0].prompt[:shared])
     positions, segments = list(range(shared)), [0] * shared
-    places, targets, at, common, choice_of = ([] for _ in range(5))
-    runs = [(0, 1, shared)] if shared else []
-    choices_seen = 0
-    for index in order:
-        row = rows[index]
-        start, width = len(ids) - shared, len(row.prompt)
+    places: list[int] = []
+    scored: list[tuple[int, int, bool, int]] = []  # target, at, common, choice_of
+    choices = 0
+    for row in chosen:
+        width = len(row.prompt)
         ids += row.prompt[shared:]
         positions += range(shared, width)
         segments += [0] * (width - shared)
-        first_place = len(places)
-        places.append(start + width - 1)
-        later = []
-        for number, choice in enumerate(row.choices):
-            for step, token in enumerate(choice):
-                if step:
-                    later.append((token, len(places) - 1, choices_seen + number))
-                else:
-                    targets.append(token)
-                    choice_of.append(choices_seen + number)
-                if step < len(choice) - 1:
-                    places.append(len(ids))
-                    ids.append(token)
-                    positions.append(width + step)
-                    segments.append(number + 1)
-        common += [True] * len(row.choices) + [False] * len(later)
-        at += [first_place] * len(row.choices) + [place for _, place, _ in later]
-        targets += [token for token, _, _ in later]
-        choice_of += [choice for _, _, choice in later]
-        choices_seen += len(row.choices)
-        length = row.length - shared
-        if runs[bool(shared) :] and runs[-1][2] == length:
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1, length)
-        else:
-            runs.append((start + shared, 1, length))
+        named = list(enumerate(row.choices))
+        scored += [(choice[0], len(places), True, choices + number) for number, choice in named]
+        places.append(len(ids) - 1)
+        for number, choice in named:
+            later = enumerate(choice[1:], start=len(places))
+            scored += [(token, place, False, choices + number) for place, token in later]
+            run = len(choice) - 1  # all but its last token
+            places += range(len(ids), len(ids) + run)
+            ids += choice[:-1]
+            positions += range(width, width + run)
+            segments += [number + 1] * run
+        choices += len(row.choices)
 
-    def tensor(values: list[int]) -> Tensor:
+    def tensor(values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
 
     where = tensor(segments)
+    groups = [Group(0, 1, shared, 0, where[None, :shared])] if shared else []
+    first = shared
+    for length, run_of_rows in groupby(row.length - shared for row in chosen):
+        count = len(list(run_of_rows))
+        cut = where[first : first + count * length].view(count, length)
+        groups.append(Group(first, count, length, shared, cut))
+        first += count * length
+    targets, at, common, choice_of = zip(*scored, strict=True)
     return Batch(
         order=list(order),
         shared=shared,
         ids=tensor(ids),
         positions=tensor(positions),
-        groups=[
-            Group(f, n, length, shared if f else 0, where[f : f + n * length].view(n, length))
-            for f, n, length in runs
-        ],
+        groups=groups,
         places=tensor(places),
         targets=tensor(targets),
         at=tensor(at),
         common=torch.tensor(common, device=device),
         choice_of=tensor(choice_of),
-        choices=[len(rows[index].choices) for index in order],
+        choices=[len(row.choices) for row in chosen],
     )
 
 
 def batches(rows: Sequence[Row], token_budget: int, device: torch.device | str) -> Iterator[Batch]:
     """Cut rows, sorted by length, into batches of at most `token_budget` tokens (or one row)."""
-    order = sorted(range(len(rows)), key=lambda index: (rows[index].length, index))
-    start = 0
-    while start < len(order):
-        end, tokens = start, 0
-        while end < len(order) and (
-            end == start or tokens + rows[order[end]].length <= token_budget
-        ):
-            tokens += rows[order[end]].length
-            end += 1
-        yield batch_of(rows, order[start:end], device)
-        start = end
+    order: list[int] = []
+    tokens = 0
+    for index in sorted(range(len(rows)), key=lambda index: (rows[index].length, index)):
+        if order and tokens + rows[index].length > token_budget:
+            yield batch_of(rows, order, device)
+            order, tokens = [], 0
+        order.append(index)
+        tokens += rows[index].length
+    if order:
+        yield batch_of(rows, order, device)

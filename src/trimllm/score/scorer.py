@@ -50,18 +50,16 @@ def row_of(tokenizer: Any, document: Document) -> Row:
     return Row(tuple(pairs[0][0]), tuple(tuple(tokens) for _, tokens in pairs))
 
 
-def fit_rows(rows: Sequence[Row], max_length: int | None) -> tuple[list[Row], list[list[int]]]:
+def fit_rows(rows: Sequence[Row], max_length: int | None) -> list[tuple[int, Row]]:
     """Cut rows that do not fit the model the way lm-eval does: from the left, choice by choice.
 
-    Returns the rows to run and, for each original row, which of them hold its choices, in order.
+    Returns the rows to run, each with the index of the row whose choices it holds, in order.
     """
-    fitted, holders = [], []
-    for row in rows:
+    fitted = []
+    for index, row in enumerate(rows):
         if max_length is None or row.extent <= max_length:
-            holders.append([len(fitted)])
-            fitted.append(row)
+            fitted.append((index, row))
             continue
-        holders.append([])
         for choice in row.choices:
             keep = max_length + 1 - len(choice)
             if keep < 1:
@@ -69,9 +67,8 @@ def fit_rows(rows: Sequence[Row], max_length: int | None) -> tuple[list[Row], li
                     f"a choice of {len(choice)} tokens does not fit the model's {max_length} "
                     "positions"
                 )
-            holders[-1].append(len(fitted))
-            fitted.append(Row(row.prompt[-keep:], (choice,)))
-    return fitted, holders
+            fitted.append((index, Row(row.prompt[-keep:], (choice,))))
+    return fitted
 
 
 def max_positions(model: nn.Module) -> int | None:
@@ -176,30 +173,28 @@ def score_rows(
         progress: counts rows and tokens.
     """
     adapter, layers = adapter_of(model), unit_layers(model)
-    fitted, holders = fit_rows(rows, max_positions(model))
+    fitted = fit_rows(rows, max_positions(model))
     work = Workspace()
-    found: list[tuple[list[float], list[bool]]] = [([], [])] * len(fitted)
-    for batch in batches(fitted, token_budget, device_of(model)):
+    found: dict[int, tuple[list[float], list[bool]]] = {}
+    for batch in batches([row for _, row in fitted], token_budget, device_of(model)):
         hidden, shared = start_rows(adapter, model, batch, work)
         for unit, layer in layers:
             with present(layer, unit.kind):
                 adapter.apply_(layer, unit.kind, hidden, shared)
         answers = hidden[:, batch.places]
-        sums, greedy = answer_scores(adapter, model, batch, answers, greedy=True)
-        values, flags = sums[0].tolist(), greedy[0].tolist()
-        start = 0
-        for index, count in zip(batch.order, batch.choices, strict=True):
-            found[index] = values[start : start + count], flags[start : start + count]
-            start += count
+        both = answer_scores(adapter, model, batch, answers, greedy=True)
+        parts = (tensor[0].cpu().split(batch.choices) for tensor in both)
+        for part, values, flags in zip(batch.order, *parts, strict=True):
+            found[part] = values.tolist(), flags.tolist()
         if progress:
             progress.update(len(batch.order), batch.tokens)
-    return [
-        Scored(
-            tuple(value for part in parts for value in found[part][0]),
-            tuple(flag for part in parts for flag in found[part][1]),
+    scored: list[Scored] = [Scored((), ())] * len(rows)
+    for part, (index, _) in enumerate(fitted):
+        one = scored[index]
+        scored[index] = Scored(
+            (*one.log_likelihoods, *found[part][0]), (*one.greedy, *found[part][1])
         )
-        for parts in holders
-    ]
+    return scored
 
 
 def score(

@@ -78,7 +78,7 @@ def test_batches_hold_every_row_once_and_keep_the_budget() -> None:
         members = [rows[index] for index in batch.order]
         repeated = batch.shared * (len(members) - 1)
         assert batch.tokens == sum(row.length for row in members) - repeated
-        assert len(batch.places) == sum(rows[index].answer_places for index in batch.order)
+        assert len(batch.places) == sum(1 + row.length - len(row.prompt) for row in members)
     assert sorted(seen) == list(range(40))
 
 

@@ -24,7 +24,8 @@ from trimllm_paper.table_context import Context
 from trimllm_paper.verdict import KEEPS, NOT_RUN, Anchors, Relation
 
 RECORDED = ("threads", "linear_kernel", "achieved_bytes_per_second", "bandwidth_ratio")
-"""What else the CSV holds of a measurement of throughput."""
+PARTS = ("units", "embeddings", "head")
+"""What else the CSV holds of a measurement of throughput, and parts of the weights."""
 
 
 @dataclass(frozen=True)
@@ -360,7 +361,7 @@ def _recorded(timing: Any) -> dict[str, Any]:
         **{name: content.get(name) for name in RECORDED},
         "units_kept": timing.units_kept,
         "units_total": timing.units_total,
-        **{f"{name}_bytes": content["bytes"][name] for name in ("units", "embeddings", "head")},
+        **{f"{part.rstrip('s')}_bytes": content["bytes"][part] for part in PARTS},
         "compiled_tokens_per_second": compiled.get("median"),
         "predicted_decode": expected.get("predicted_speedup"),
         "predicted_prefill": expected.get("predicted_prefill_speedup"),

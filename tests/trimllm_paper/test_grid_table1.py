@@ -163,7 +163,7 @@ def test_every_form_shows_all_machines(timings: TimingFiles) -> None:
     frame = pd.read_csv(io.StringIO(to_csv(table)))
     line = frame[(frame.model == MINE) & (frame.row == "trimllm_40")].set_index("column")
     assert line.measured["throughput"] == 22 and line.spread_low["speedup"] < 2.2
-    assert line.units_bytes["throughput"] == 800_000
+    assert line.unit_bytes["throughput"] == 800_000
 
 
 def test_no_measurement_still_makes_a_table() -> None:

@@ -42,10 +42,10 @@ def test_a_model_that_does_not_fit(refused: Refused) -> None:
 
 
 def test_a_shape_without_its_kernel(refused: Refused) -> None:
-    """Before anything is trained; 128 does not divide the tiny shape's width."""
-    timed = {"compressors": ["awq_int4"], "composed": [], "shapes": ["llama-tiny"]}
+    """Before anything is trained; groups of 128 do not divide a width of 576."""
+    timed = {"compressors": ["awq_int4"], "composed": [], "shapes": ["smollm2-135m"]}
     line = refused("table1", throughput=json.dumps(timed))
-    assert "group size 128 does not divide llama-tiny's hidden_size 64" in line
+    assert "group size 128 does not divide smollm2-135m's hidden_size 576" in line
 
 
 def test_a_checkpoint_past_the_end_of_its_chain(refused: Refused) -> None:

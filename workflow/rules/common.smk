@@ -81,7 +81,9 @@ def inputs(kind, **fixed):
 
     def found(wildcards):
         told = {**wildcards, **fixed}
-        if kind == "epoch" and (end := JOBS.past_the_end(told["model"], told["name"], told["drop"])):
+        if kind == "epoch" and (
+            end := JOBS.past_the_end(told["model"], told["name"], told["drop"])
+        ):
             refuse(complaint(["trim", "kept_percent"], CONFIG.trim.kept_percent, end))
         job = JOBS.of(kind, **told)
         refuse_foreign(job)

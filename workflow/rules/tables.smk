@@ -115,5 +115,3 @@ use rule table1 as table9 with:
     params:
         context=TARGETS.context(),
         code=code_hash("table"),
-
-

@@ -5,7 +5,7 @@
 def drawn(figure, title):
     """The forms of a figure; the picture stands in the report."""
     labels = {"figure": f"{figure[-1]}: {title}", "model": "{model}"}
-    shown = {"caption": f"../report/{figure}.rst", "category": "1. Figures", "labels": labels}
+    shown = {"caption": f"../report/{figure}.rst", "category": "2. Figures", "labels": labels}
     stem = f"{TARGETS.figures_folder}/{figure}_{{model}}"
     return {"pdf": f"{stem}.pdf", "png": report(f"{stem}.png", **shown)}
 
@@ -73,7 +73,7 @@ rule claims:
         md=report(
             f"{TARGETS.figures_folder}/claims.md",
             caption="../report/claims.rst",
-            category="3. Claims",
+            category="1. Claims",
         ),
         json=f"{TARGETS.figures_folder}/claims.json",
     log:

@@ -3,7 +3,7 @@
 
 def rendered(table):
     """The forms of a table; the plain text stands in the report."""
-    shown = {"caption": f"../report/{table}.rst", "category": "2. Tables"}
+    shown = {"caption": f"../report/{table}.rst", "category": "3. Tables"}
     forms = {form: PATHS.table(table, f".{form}") for form in ("csv", "md", "tex")}
     return forms | {"txt": report(PATHS.table(table, ".txt"), **shown)}
 

@@ -112,4 +112,22 @@ def runtime(task):
 
 def log(kind, *parts):
     """Log of a job."""
-    return "/".join(["logs", kind, *parts]) + ".log"
+    return f"{os.path.join('logs', kind, *parts)}.log"
+
+
+# ---- what is rendered, and stands in the report ----------------------------------------------------
+
+
+def rendered(table):
+    """The forms of a table; the plain text stands in the report."""
+    shown = {"caption": f"../report/{table}.rst", "category": "3. Tables"}
+    forms = {form: PATHS.table(table, f".{form}") for form in ("csv", "md", "tex")}
+    return forms | {"txt": report(PATHS.table(table, ".txt"), **shown)}
+
+
+def drawn(figure, title):
+    """The forms of a figure; the picture stands in the report."""
+    labels = {"figure": f"{figure[-1]}: {title}", "model": "{model}"}
+    shown = {"caption": f"../report/{figure}.rst", "category": "2. Figures", "labels": labels}
+    stem = f"{TARGETS.figures_folder}/{figure}_{{model}}"
+    return {"pdf": f"{stem}.pdf", "png": report(f"{stem}.png", **shown)}

@@ -3,8 +3,10 @@
 
 rule fetch_wheel:
     output:
-        os.path.normpath(CONFIG.downloads)
-        + "/{stem,[A-Za-z0-9_]+}-{version,[^-/]+}-{tag,[^-/]+-[^-/]+-[^-/]+}.whl",
+        os.path.join(
+            os.path.normpath(CONFIG.downloads),
+            "{stem,[A-Za-z0-9_]+}-{version,[^-/]+}-{tag,[^-/]+-[^-/]+-[^-/]+}.whl",
+        ),
     log:
         log("fetch_wheel", "{stem}-{version}-{tag}"),
     threads: 1

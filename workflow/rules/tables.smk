@@ -1,13 +1,6 @@
 # The paper's tables. What each is made from, and its rows and columns, is in trimllm_paper/layout.yaml.
 
 
-def rendered(table):
-    """The forms of a table; the plain text stands in the report."""
-    shown = {"caption": f"../report/{table}.rst", "category": "3. Tables"}
-    forms = {form: PATHS.table(table, f".{form}") for form in ("csv", "md", "tex")}
-    return forms | {"txt": report(PATHS.table(table, ".txt"), **shown)}
-
-
 rule table1:
     input:
         **TARGETS.table("table1"),

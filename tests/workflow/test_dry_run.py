@@ -20,9 +20,7 @@ def test_default_runs_five_domains(tmp_path: Path) -> None:
     assert jobs["trim_epoch_kept"] == 15
     assert sum(n for name, n in jobs.items() if name.startswith("evaluate_")) == 50
     assert jobs["compress"] == 5 * 4
-    assert (
-        "trim smollm2-135m on piqa by paper: to 42 units dropped" in run.stdout + run.stderr
-    )
+    assert "trim smollm2-135m on piqa by paper: to 42 units dropped" in run.stdout + run.stderr
 
 
 def test_paper_runs_two_models(tmp_path: Path) -> None:

@@ -164,3 +164,10 @@ def test_all_makes_every_table_figure_and_claim(smoke: Path) -> None:
     assert "not run" not in {verdicts[name] for name in measured}
     again = snakemake(smoke, "all")
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_everything_that_was_made_is_verified(
+    smoke: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(smoke / "results")]) == 0, capsys.readouterr().err
+    assert "none failed" in capsys.readouterr().out

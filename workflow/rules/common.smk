@@ -122,7 +122,7 @@ def log(kind, *parts):
 
 def rendered(table):
     """The forms of a table; the plain text stands in the report."""
-    shown = {"caption": f"../report/{table}.rst", "category": "2. Tables"}
+    shown = {"caption": f"../report/{table}.rst", "category": "3. Tables"}
     forms = {form: PATHS.table(table, f".{form}") for form in ("csv", "md", "tex")}
     return forms | {"txt": report(PATHS.table(table, ".txt"), **shown)}
 
@@ -130,6 +130,6 @@ def rendered(table):
 def drawn(figure, title):
     """The forms of a figure; the picture stands in the report."""
     labels = {"figure": f"{figure[-1]}: {title}", "model": "{model}"}
-    shown = {"caption": f"../report/{figure}.rst", "category": "1. Figures", "labels": labels}
+    shown = {"caption": f"../report/{figure}.rst", "category": "2. Figures", "labels": labels}
     stem = f"{TARGETS.figures_folder}/{figure}_{{model}}"
     return {"pdf": f"{stem}.pdf", "png": report(f"{stem}.png", **shown)}

@@ -65,7 +65,7 @@ rule claims:
         md=report(
             f"{TARGETS.figures_folder}/claims.md",
             caption="../report/claims.rst",
-            category="3. Claims",
+            category="1. Claims",
         ),
         json=f"{TARGETS.figures_folder}/claims.json",
     log:

@@ -73,7 +73,7 @@ wildcard_constraints:
 
 
 # ---- a kind of job ---------------------------------------------------------------------------------
-# `inputs`, `how` and `noted` are given the kind of a job, and wildcards that its rule does not have.
+# `inputs` and `depends` are given the kind of a job, and wildcards that its rule does not have.
 
 
 def inputs(kind, **fixed):
@@ -81,7 +81,9 @@ def inputs(kind, **fixed):
 
     def found(wildcards):
         told = {**wildcards, **fixed}
-        if kind == "epoch" and (end := JOBS.past_the_end(told["model"], told["name"], told["drop"])):
+        if kind == "epoch" and (
+            end := JOBS.past_the_end(told["model"], told["name"], told["drop"])
+        ):
             refuse(complaint(["trim", "kept_percent"], CONFIG.trim.kept_percent, end))
         job = JOBS.of(kind, **told)
         refuse_foreign(job)
@@ -90,26 +92,30 @@ def inputs(kind, **fixed):
     return found
 
 
-def how(kind, **fixed):
-    """Parameter: all that a job depends on beside its inputs."""
-    return lambda wildcards: JOBS.of(kind, **wildcards, **fixed).how
+def depends(kind, **fixed):
+    """Parameters: all that a job depends on beside its inputs, and its hash, as results carry it."""
+    return {
+        "how": lambda wildcards: JOBS.of(kind, **wildcards, **fixed).how,
+        "config_hash": lambda wildcards: JOBS.of(kind, **wildcards, **fixed).config_hash,
+    }
 
 
-def noted(kind, **fixed):
-    """Parameter: the hash of the same, as its results carry it."""
-    return lambda wildcards: JOBS.of(kind, **wildcards, **fixed).config_hash
-
-
-def memory(task):
-    """Memory of a job, MiB, by the size of its model; more after an attempt that failed."""
-    return lambda wildcards, attempt: resources.mem_mb(task, CONFIG, wildcards, attempt)
-
-
-def runtime(task):
-    """Time limit of a job, minutes, likewise."""
-    return lambda wildcards, attempt: resources.runtime(task, CONFIG, wildcards, attempt)
+def reserved(task, **gpus):
+    """Resources of a job, by the size of its model: memory, MiB, and a time limit, minutes, which are
+    more after an attempt that failed, and its GPUs."""
+    return gpus | {
+        name: lambda wildcards, attempt, of=of: of(task, CONFIG, wildcards, attempt)
+        for name, of in (("mem_mb", resources.mem_mb), ("runtime", resources.runtime))
+    }
 
 
 def log(kind, *parts):
     """Log of a job."""
     return "/".join(["logs", kind, *parts]) + ".log"
+
+
+def checkpoint(recipe, record, mark=str):
+    """Files of a checkpoint, which may be marked as `temp`, and the record beside it, which stays."""
+    place = ("{model}", "{domain}", recipe)
+    manifest, weights = PATHS.manifest(*place), PATHS.weights(*place)
+    return {"manifest": mark(manifest), "weights": mark(weights), "record": record(*place)}

@@ -15,6 +15,7 @@ rule table1:
         **rendered("table1"),
     log:
         log("table1"),
+    localrule: True
     threads: 1
     resources:
         mem_mb=1000,
@@ -35,9 +36,6 @@ use rule table1 as table2 with:
         **rendered("table2"),
     log:
         log("table2"),
-    params:
-        context=TARGETS.context(),
-        code=code_hash("table"),
 
 
 use rule table1 as table3 with:
@@ -47,9 +45,6 @@ use rule table1 as table3 with:
         **rendered("table3"),
     log:
         log("table3"),
-    params:
-        context=TARGETS.context(),
-        code=code_hash("table"),
 
 
 use rule table1 as table4 with:
@@ -59,9 +54,6 @@ use rule table1 as table4 with:
         **rendered("table4"),
     log:
         log("table4"),
-    params:
-        context=TARGETS.context(),
-        code=code_hash("table"),
 
 
 use rule table1 as table5 with:
@@ -71,9 +63,6 @@ use rule table1 as table5 with:
         **rendered("table5"),
     log:
         log("table5"),
-    params:
-        context=TARGETS.context(),
-        code=code_hash("table"),
 
 
 use rule table1 as table6 with:
@@ -83,9 +72,6 @@ use rule table1 as table6 with:
         **rendered("table6"),
     log:
         log("table6"),
-    params:
-        context=TARGETS.context(),
-        code=code_hash("table"),
 
 
 use rule table1 as table7 with:
@@ -95,9 +81,6 @@ use rule table1 as table7 with:
         **rendered("table7"),
     log:
         log("table7"),
-    params:
-        context=TARGETS.context(),
-        code=code_hash("table"),
 
 
 use rule table1 as table8 with:
@@ -107,9 +90,6 @@ use rule table1 as table8 with:
         **rendered("table8"),
     log:
         log("table8"),
-    params:
-        context=TARGETS.context(),
-        code=code_hash("table"),
 
 
 use rule table1 as table9 with:
@@ -119,8 +99,3 @@ use rule table1 as table9 with:
         **rendered("table9"),
     log:
         log("table9"),
-    params:
-        context=TARGETS.context(),
-        code=code_hash("table"),
-
-

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,13 +56,10 @@ def ratio_of(config: Any, name: str | None) -> float | None:
 
 def trained_documents(results: str, domain: str | None) -> int | None:
     """Training documents of a domain that is prepared; None where it is not."""
-    report = Paths(results).data(domain or "")
-    return _trained_documents(report) if Path(report).is_file() else None
-
-
-@cache
-def _trained_documents(report: str) -> int | None:
-    return read_json(report)["splits"].get("train", {}).get("documents")
+    report = Path(Paths(results).data(domain or ""))
+    return (
+        read_json(report)["splits"].get("train", {}).get("documents") if report.is_file() else None
+    )
 
 
 def mem_mb(task: str, config: Any, told: Any, attempt: int = 1) -> int:
@@ -110,25 +106,24 @@ def refusal(jobs: Iterable[tuple[str, Any]], config: Any, here: bool) -> Refusal
     }
     if here:
         gpus = hardware.gpu_memory_gib() if asked and uses_gpu(config) else []
-        found = (shortfall(*one, config, gpus) for one in sorted(asked, key=str))
+        found = (_shortfall(*one, config, gpus) for one in sorted(asked, key=str))
         return next(filter(None, found), None)
-    if any(task == "measure" for task, *_ in asked):
+    unnamed = [key for key in ("hardware", "threads") if getattr(config.throughput, key) is None]
+    if unnamed and any(task == "measure" for task, *_ in asked):
         problem = (
             "the machine that submits says nothing of those that measure; say what they are, or "
             "run `snakemake throughput` on one of them first"
         )
-        for key in ("hardware", "threads"):
-            if getattr(config.throughput, key) is None:
-                return ["throughput", key], MISSING, problem
+        return ["throughput", unnamed[0]], MISSING, problem
     return None
 
 
-def shortfall(
+def _shortfall(
     task: str, name: str, ratio: float | None, config: Any, gpus: Sequence[float]
 ) -> Refusal | None:
     """Why this machine does not do for a job on a model; `gpus`: GiB of each."""
     need, have = memory(task, model_of(config, name), config, ratio), memory_bytes() // MIB
-    least = need.host_mib // (2 if task == "measure" else 1)
+    least, compute = need.host_mib // (2 if task == "measure" else 1), config.compute
     if least > have and not (task == "measure" and uses_gpu(config)):
         problem = (
             f"{task} of {name} needs about {least:,} MiB of memory, this machine has {have:,} MiB; "
@@ -137,19 +132,19 @@ def shortfall(
         if name in config.models:
             return ["models", name, "parameters"], config.models[name].parameters, problem
         return ["throughput", "shapes"], config.throughput.shapes, problem
-    if not need.gpu or (not gpus and hardware.gpu_count()):  # some are there, nothing tells of them
+    if not need.gpu:
         return None
-    key, count = ["compute", "processes"], processes(task, config.compute)
-    if not gpus:
+    if not gpus:  # there may be some, and nothing tells of them
         problem = "this machine has no GPU (nvidia-smi names none)"
-        return ["compute", "device"], config.compute.device, problem
-    if count > len(gpus):
-        return key, count, f"this machine has {len(gpus)} GPUs, a process needs its own"
-    if need.gpu_gib <= min(gpus):
+        return None if hardware.gpu_count() else (["compute", "device"], compute.device, problem)
+    if processes(task, config) > len(gpus):
+        problem = f"this machine has {len(gpus)} GPUs, a process needs its own"
+    elif need.gpu_gib > min(gpus):
+        problem = (
+            f"{task} of {config.models[name].label} takes about {need.gpu_gib:.0f} GiB on each GPU "
+            f"and this machine's have {min(gpus):.0f}; `make plan` says what fits (processes, "
+            "offload, weights_on)"
+        )
+    else:
         return None
-    problem = (
-        f"{task} of {config.models[name].label} takes about {need.gpu_gib:.0f} GiB on each GPU and "
-        f"this machine's have {min(gpus):.0f}; `make plan` says what fits (processes, offload, "
-        "weights_on)"
-    )
-    return key, config.compute.processes, problem
+    return ["compute", "processes"], compute.processes, problem

@@ -106,7 +106,7 @@ class Estimate:
         for job in jobs:
             task, seconds = resources.task_of(job.rule), self.seconds(job)
             cores = (os.cpu_count() or 1) if task == "measure" else compute.threads
-            total += seconds * demand.processes(task, compute) * (1 if self.gpu else cores)
+            total += seconds * demand.processes(task, self.config) * (1 if self.gpu else cores)
             if task == "trim":
                 chains[replace(job.place, recipe=None), job.place.recipe.name] += seconds
         wall = max(total / parallel, max(chains.values(), default=0.0))

@@ -11,9 +11,10 @@ from trimllm.base.names import AUTHORS, RULES
 from trimllm.compress.external import ENGINES
 from trimllm.throughput.machine import this_machine
 from trimllm_paper import config as configuration
-from trimllm_paper.commands import engine, reference
+from trimllm_paper.commands import engine
 from trimllm_paper.jobs import Jobs
-from trimllm_paper.integrity.codehash import FIGURES, code_hash
+from trimllm_paper.integrity import checks
+from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.recipe import ANY, AT_ONCE, COMPRESSOR, DENSE, EPOCH
 from trimllm_paper.targets import Targets
 
@@ -26,7 +27,7 @@ config.update(CONFIG.model_dump(mode="json"))
 JOBS = Jobs(CONFIG)
 USES_GPU = JOBS.device == "cuda"
 HARDWARE = CONFIG.throughput.hardware or this_machine(JOBS.device)
-KEPT = reference.is_reference(CONFIG.results)
+KEPT = checks.is_reference(CONFIG.results)
 TARGETS = Targets(JOBS, HARDWARE, kept=KEPT)
 PATHS = JOBS.paths
 REPLICATES = lineage.Replicates(PATHS.results, CONFIG.seed, CONFIG.replicates)
@@ -44,7 +45,7 @@ if found := REPLICATES.clash():
     refuse(f"{found[0]} {found[1]}; take its folder out of `replicates`")
 if KEPT:
     try:
-        reference.verify(CONFIG.results)
+        checks.verify_reference(CONFIG.results)
     except UserError as error:
         refuse(error)
 

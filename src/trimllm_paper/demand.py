@@ -11,9 +11,11 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from trimllm_paper import hardware
+from trimllm.throughput.machine import fast_dtype
 
 MIB, GIB = 1 << 20, 1 << 30
 TASKS = ("fetch", "scan", "full_ft", "sparse_ft", "trim", "compress", "evaluate", "measure")
@@ -65,10 +67,21 @@ class Memory:
         return sum(self.gpu.values()) / GIB
 
 
+def gpus() -> int:
+    """GPUs of this machine, without asking their driver."""
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
 def uses_gpu(config: Any) -> bool:
     """Whether jobs run on a GPU; drivers are not asked."""
     device = config.compute.device
-    return device == "cuda" or (device == "auto" and hardware.gpu_count() > 0)
+    return device == "cuda" or (device == "auto" and gpus() > 0)
+
+
+@cache
+def core_has_16_bits() -> bool:
+    """Whether this machine's cores multiply in bfloat16."""
+    return fast_dtype("cpu") == "bfloat16"
 
 
 def processes(task: str, config: Any) -> int:
@@ -206,7 +219,7 @@ def spent(
     rate, bandwidth = GPU_RATE, GPU_MEMORY
     if not on_gpu:
         threads = section.threads or os.cpu_count() or 1
-        in_16 = section.dtype != "float32" and hardware.core_has_16_bits()
+        in_16 = section.dtype != "float32" and core_has_16_bits()
         rate, bandwidth = threads * (CORE_16 if in_16 else CORE_32), threads * CORE_MEMORY
     if task == "measure":  # beside the full model; decoding reads all weights for each token
         twice, tokens = 2 * 2 * model.parameters, (section.repeats + 1) * section.generate

@@ -1,12 +1,14 @@
 """What the rules ask for their jobs, `told` the wildcards: memory, time, and why one cannot run.
 
-How much a job takes is in `demand`; what a machine has, in `hardware`.
+How much a job takes is in `demand`.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import os
+import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +17,7 @@ from typing import Any
 from trimllm.base.files import read_json
 from trimllm.base.machine import memory_bytes
 from trimllm.throughput.shapes import parameters
-from trimllm_paper import hardware
+from trimllm_paper import demand
 from trimllm_paper.config import MISSING
 from trimllm_paper.demand import MIB, memory, processes, seconds, uses_gpu
 from trimllm_paper.recipe import Paths, variant_name
@@ -91,6 +93,18 @@ def _again(need: int, attempt: int) -> int:
     return math.ceil(need * (1 + 0.5 * (attempt - 1)))
 
 
+def gpu_memory_gib() -> list[float]:
+    """GiB of every GPU that jobs on this machine may use; none where nothing tells."""
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    found = [float(line) / 1024 for line in run.stdout.split()]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return found if visible is None else found[: len([v for v in visible.split(",") if v.strip()])]
+
+
 def refusal(jobs: Iterable[tuple[str, Any]], config: Any, here: bool) -> Refusal | None:
     """Why jobs cannot run: the first problem, or None.
 
@@ -105,7 +119,7 @@ def refusal(jobs: Iterable[tuple[str, Any]], config: Any, here: bool) -> Refusal
         if (task := task_of(rule))
     }
     if here:
-        gpus = hardware.gpu_memory_gib() if asked and uses_gpu(config) else []
+        gpus = gpu_memory_gib() if asked and uses_gpu(config) else []
         found = (_shortfall(*one, config, gpus) for one in sorted(asked, key=str))
         return next(filter(None, found), None)
     unnamed = [key for key in ("hardware", "threads") if getattr(config.throughput, key) is None]
@@ -136,7 +150,7 @@ def _shortfall(
         return None
     if not gpus:  # there may be some, and nothing tells of them
         problem = "this machine has no GPU (nvidia-smi names none)"
-        return None if hardware.gpu_count() else (["compute", "device"], compute.device, problem)
+        return None if demand.gpus() else (["compute", "device"], compute.device, problem)
     if processes(task, config) > len(gpus):
         problem = f"this machine has {len(gpus)} GPUs, a process needs its own"
     elif need.gpu_gib > min(gpus):

@@ -14,7 +14,7 @@ rule fetch_wheel:
         mem_mb=500,
         runtime=60,
     params:
-        how=how("wheel"),
+        how=depends("wheel")["how"],
     message:
         "fetch wheel {params.how[name]} {wildcards.version}"
     script:
@@ -33,11 +33,9 @@ rule fetch_model:
         PATHS.job_times("fetch_model", "{model}")
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=memory("fetch"),
-        runtime=runtime("fetch"),
+        **reserved("fetch"),
     params:
-        how=how("fetch_model"),
-        config_hash=noted("fetch_model"),
+        **depends("fetch_model"),
     message:
         "fetch model {wildcards.model}"
     script:
@@ -63,8 +61,7 @@ for domain in CONFIG.tested:
             mem_mb=2000,
             runtime=60,
         params:
-            how=how("prepare", domain=domain),
-            config_hash=noted("prepare", domain=domain),
+            **depends("prepare", domain=domain),
         message:
             f"prepare the documents of {domain}"
         script:

@@ -9,6 +9,7 @@ rule draw_figure1:
         **drawn("figure1", "accuracy by units dropped"),
     log:
         log("figure1", "{model}"),
+    localrule: True
     threads: 1
     resources:
         mem_mb=1000,
@@ -30,7 +31,6 @@ use rule draw_figure1 as draw_figure2 with:
     log:
         log("figure2", "{model}"),
     params:
-        context=lambda wildcards: TARGETS.figure_context(wildcards.model),
         code=code_hash("figure2"),
 
 
@@ -42,7 +42,6 @@ use rule draw_figure1 as draw_figure3 with:
     log:
         log("figure3", "{model}"),
     params:
-        context=lambda wildcards: TARGETS.figure_context(wildcards.model),
         code=code_hash("figure3"),
 
 
@@ -54,7 +53,6 @@ use rule draw_figure1 as draw_figure4 with:
     log:
         log("figure4", "{model}"),
     params:
-        context=lambda wildcards: TARGETS.figure_context(wildcards.model),
         code=code_hash("figure4"),
 
 
@@ -70,6 +68,7 @@ rule claims:
         json=f"{TARGETS.figures_folder}/claims.json",
     log:
         log("claims"),
+    localrule: True
     threads: 1
     resources:
         mem_mb=1000,

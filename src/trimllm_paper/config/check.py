@@ -16,7 +16,7 @@ from trimllm.base.kept import drops_for
 from trimllm.throughput.patterns import kept_units
 from trimllm.throughput.shapes import SHAPES
 from trimllm_paper import recipe
-from trimllm_paper.config.domain import Domain, Problem
+from trimllm_paper.config.domain import Problem
 from trimllm_paper.config.models import Config, DirectorySource, Model, WheelSource
 from trimllm_paper.config.parts import number
 from trimllm_paper.shapes import pattern_units
@@ -29,7 +29,6 @@ def problems(config: Config) -> Iterator[Problem]:
     for index, folder in enumerate(config.replicates):
         if not Path(folder).is_dir():
             yield ["replicates", index], folder, "no such folder; run that seed first"
-    yield from _domains(config)
     yield from _recipes(config)
     yield from _throughput(config)
     for index, method in enumerate(config.compress.methods):
@@ -46,7 +45,8 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _tables(config)
 
 
-def _listed(known: Iterable[str]) -> str:
+def listed(known: Iterable[str]) -> str:
+    """Names that there are, in words."""
     return f"there are: {', '.join(sorted(known)) or 'none'}"
 
 
@@ -56,30 +56,7 @@ def _absent(
     """Names of a list that are not among those of a section."""
     for index, name in enumerate(names or ()):
         if name not in known:
-            yield [*at, index], name, f"not among `{of}` ({_listed(known)})"
-
-
-def _domains(config: Config) -> Iterator[Problem]:
-    """Wheels that are not there, and tests of one name."""
-    named: list[tuple[list[Any], str, Domain]] = [
-        (["domains", index], *one) for index, one in enumerate(config.domain_specs.items())
-    ]
-    near = config.tables.near.items()
-    named += [
-        (["tables", "near", of], name, config.near_specs[name])
-        for of, name in near
-        if name in config.near_specs
-    ]
-    # A model's evaluations lie in one folder, whichever domain a task belongs to.
-    owner: dict[str, str] = {}
-    for at, name, domain in named:
-        for wheel in domain.wheels:
-            if wheel not in config.wheels:
-                listed = _listed(config.wheels)
-                yield at, name, f"reads wheel {wheel!r}, which is not among `wheels` ({listed})"
-        for task in domain.tests:
-            if owner.setdefault(task, name) != name:
-                yield at, name, f"its test {task} is one of {owner[task]} too; rename one of them"
+            yield [*at, index], name, f"not among `{of}` ({listed(known)})"
 
 
 def _recipes(config: Config) -> Iterator[Problem]:
@@ -110,7 +87,7 @@ def _recipes(config: Config) -> Iterator[Problem]:
 def _throughput(config: Config) -> Iterator[Problem]:
     section, at = config.throughput, ["throughput"]
     if section.domain not in (None, *config.domains):
-        problem = f"not among `domains` ({_listed(config.domains)})"
+        problem = f"not among `domains` ({listed(config.domains)})"
         yield [*at, "domain"], section.domain, problem
     for name in section.composed:
         if name not in section.compressors:
@@ -137,7 +114,7 @@ def _source(name: str, model: Model, config: Config) -> Iterator[Problem]:
     """What is wrong with a model's source."""
     source, at = model.source, ["models", name]
     if isinstance(source, WheelSource) and source.wheel not in config.wheels:
-        problem = f"not among `wheels` ({_listed(config.wheels)})"
+        problem = f"not among `wheels` ({listed(config.wheels)})"
         yield [*at, "source", "wheel"], source.wheel, problem
     if not isinstance(source, DirectorySource):
         return

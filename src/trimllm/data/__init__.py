@@ -2,7 +2,7 @@
 
 In the order that a row walks through it: `sources` (where rows are read; `wheels` among them),
 `rows` (fields of a row), `construct` (rows made into documents), `split` (which document goes
-where), `prepare` (checks, files, report). `spec` checks the declaration of a domain.
+where), `prepare` (checks, files, report).
 
 Documents alone are imported here: `prepare` brings `datasets` and lm-eval with it.
 """

@@ -11,7 +11,6 @@ from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.data import spec as declaration
 from trimllm.data import split
 from trimllm.data.construct import Item, construct, words
 from trimllm.data.document import Document, normalised, write_documents
@@ -50,7 +49,7 @@ def prepare(
     A domain without a training set is one to test on: it has tests and a report only.
 
     Args:
-        spec: the domain as its YAML declares it.
+        spec: the domain as its YAML declares it; taken to be as its schema demands.
         directory: where the files go.
         downloads: folder that holds the fetched wheels.
         seed: of every draw.
@@ -71,7 +70,6 @@ def prepare(
         return read_source(source, downloads=Path(downloads), wheels=wheels)
 
     name = spec.get("label") or "unnamed"
-    declaration.check(spec, f"domain {name}")
     try:
         splits, tests, report = _split(spec, read, seed, limits)
     except UserError as error:
@@ -95,6 +93,9 @@ def _split(
     pools: dict[str, Pool] = {}
 
     def pool(name: str) -> Pool:
+        if name not in spec["sets"]:
+            known = ", ".join(sorted(spec["sets"]))
+            raise UserError(f"no set {name!r} of this domain (there are: {known})")
         if name not in pools:
             pools[name] = make_pool(name, spec["sets"][name], read, seed)
         return pools[name]

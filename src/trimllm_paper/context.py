@@ -1,19 +1,27 @@
-"""What figures and claims show: a model, its columns, the recipes of its chains.
+"""What tables, figures and claims show: all that they take from the configuration.
 
-All that they take from the configuration. Rules hand it to their scripts as plain data
-(`model_dump`), of which Snakemake sees what changed.
+Rules hand it to their scripts as plain data (`model_dump(mode="json")`), of which Snakemake sees
+what changed; `Context(**plain)` makes it again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from trimllm.base.names import AUTHORS
+from trimllm.base.names import AUTHORS, PAPER_CRITERIA, PAPER_CRITERION
+from trimllm_paper.recipe import variant_name
 
 STAND_IN_FOR = "llama-7b"
 """The paper's model that a stand-in is shown beside."""
+OPT = "opt"
+"""Family of models that have a table of their own; all others stand in the main tables."""
+TIMED_DOMAIN = "sciq"
+"""The domain whose training the paper times."""
+CROSS_KEPT = 40
+"""Percent of the units that the paper's specialized models keep."""
 
 
 class Plain(BaseModel):
@@ -28,6 +36,8 @@ class Model(Plain):
     name: str
     label: str
     published: str | None = None
+    family: str = "llama"
+    units: int = 0
 
 
 class Domain(Plain):
@@ -49,33 +59,91 @@ class Shown(Plain):
 
 
 class Context(Plain):
-    """What is shown; `recipes` by name, the main one first.
+    """What is shown; figures and claims are of one model and take the first five alone.
 
-    `compat`: whether what the authors' code did is shown beside.
+    `domains` are trained on, `tested` only tested on; `chains` are the names of the recipes that
+    are run, the main one first; `table_models` to `near` belong to Tables 3 to 6 and 9 (no model or
+    domain: all); `shapes` to `checkpoints` say what is timed; `layouts` are files of further tables
+    and rows.
     """
 
-    model: Model
-    domains: tuple[Domain, ...]
-    recipes: dict[str, Shown]
-    compat: bool = False
+    models: tuple[Model, ...] = ()
+    domains: tuple[Domain, ...] = ()
+    recipes: dict[str, Shown] = {}
+    chains: tuple[str, ...] = ()
+    criteria: tuple[str, ...] = ()
+    tested: tuple[Domain, ...] = ()
+    kept_percent: tuple[float, ...] = (50, 40, 30)
+    compressors: tuple[str, ...] = ()
+    table_models: tuple[str, ...] = ()
+    table_domains: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    ratios: tuple[float, ...] = ()
+    smallest_percent: float | None = None
+    cross_percent: float | None = None
+    near: dict[str, str] = {}
+    shapes: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    timed_percent: tuple[float, ...] = ()
+    timed_compressors: tuple[str, ...] = ()
+    composed: tuple[str, ...] = ()
+    checkpoints: bool = True
+    seed: int | None = None
+    layouts: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, config: Any, model: str) -> Context:
-        """What a configuration (`config.Config`) shows of one of its models."""
-        spec = config.models[model]
-        chains = {name: config.recipes[name] for name in config.trim.recipes}
+    def of(cls, config: Any, model: str | None = None) -> Context:
+        """What a configuration (`config.Config`) has to be shown, in the figures of one `model`."""
+
+        def shown(kind: type[Plain], entries: dict[str, Any], **more: Any) -> list[Plain]:
+            told = kind.model_fields.keys() - {"name", "tasks"}
+            return [
+                kind(name=name, **{key: getattr(one, key) for key in told}, **more.get(name, {}))
+                for name, one in entries.items()
+            ]
+
+        def domains(specs: dict[str, Any]) -> list[Plain]:
+            return shown(Domain, specs, **{n: {"tasks": tuple(d.tests)} for n, d in specs.items()})
+
+        names = config.trim.recipes if model else config.recipes
+        authors = [AUTHORS] if config.compat == AUTHORS else []
+        found = {
+            "models": shown(Model, {model: config.models[model]} if model else config.models),
+            "domains": domains(config.domain_specs),
+            "recipes": {r.name: r for r in shown(Shown, {n: config.recipes[n] for n in names})},
+            "chains": config.trim.recipes,
+            "criteria": authors,
+        }
+        if model:
+            return cls(**found)
+        tables, timed = config.tables, config.throughput
+        same = ("rules", "ratios", "near", "smallest_percent", "cross_percent")
         return cls(
-            model=Model(name=model, label=spec.label, published=spec.published),
-            domains=[
-                Domain(name=name, label=one.label, tasks=tuple(one.tests), stand_in=one.stand_in)
-                for name, one in config.domain_specs.items()
-            ],
-            recipes={
-                name: Shown(name=name, criterion=one.criterion, ratio=one.ratio, step=one.step)
-                for name, one in chains.items()
-            },
-            compat=config.compat == AUTHORS,
+            **found | {"criteria": [*tables.criteria, *authors]},
+            **{key: getattr(tables, key) for key in same},
+            **{key: getattr(timed, key) for key in ("shapes", "composed", "checkpoints")},
+            tested=domains(config.near_specs),
+            kept_percent=config.trim.kept_percent,
+            compressors=config.compress.methods,
+            table_models=tables.models or (),
+            table_domains=tables.domains or (),
+            patterns=list(timed.patterns),
+            timed_percent=timed.kept_percent,
+            timed_compressors=timed.compressors,
+            seed=config.seed,
         )
+
+    @property
+    def main(self) -> Shown:
+        """The chain that stands for the paper's; others differ from it by criterion or ratio."""
+        return self.recipes[self.chains[0]]
+
+    # ---- figures and claims --------------------------------------------------------------------
+
+    @property
+    def model(self) -> Model:
+        """The model that figures and claims are of."""
+        return self.models[0]
 
     @property
     def beside(self) -> str:
@@ -88,12 +156,58 @@ class Context(Plain):
         return bool(self.model.published) and not any(one.stand_in for one in self.domains)
 
     @property
-    def main(self) -> Shown:
-        """The recipe that stands for the paper's."""
-        return next(iter(self.recipes.values()))
-
-    @property
     def shown(self) -> dict[str, Shown]:
         """The recipes and, if it is asked for, what the authors' code did as one more."""
         authors = self.main.model_copy(update={"name": AUTHORS, "criterion": AUTHORS})
-        return self.recipes | ({AUTHORS: authors} if self.compat else {})
+        return self.recipes | ({AUTHORS: authors} if AUTHORS in self.criteria else {})
+
+    # ---- tables --------------------------------------------------------------------------------
+
+    @property
+    def timed(self) -> Domain:
+        """The domain whose training is timed: the paper's, or the first one."""
+        found = self.trained("compared")
+        return next((domain for domain in found if domain.name == TIMED_DOMAIN), found[0])
+
+    def variant(self, criterion: str, ratio: float) -> str:
+        """Name of the chain that differs from the main one by criterion or ratio."""
+        known = variant_name(self.recipes, criterion, ratio, self.main.step)
+        return AUTHORS if criterion == AUTHORS else known
+
+    def select(self, which: str) -> tuple[Model, ...]:
+        """Models: `main` ones, the `compared` ones of Tables 3 to 6 and 9, or a family."""
+        if which == "compared" and self.table_models:
+            return tuple(m for name in self.table_models for m in self.models if m.name == name)
+        main = which in ("main", "compared")
+        return tuple(m for m in self.models if (m.family != OPT if main else m.family == which))
+
+    def trained(self, which: str) -> tuple[Domain, ...]:
+        """Domains: `all`, the `compared` ones, or those with a `near` one and these."""
+        every = {domain.name: domain for domain in (*self.domains, *self.tested)}
+        if which == "near":
+            return tuple(every[name] for pair in self.near.items() for name in pair)
+        if which == "compared" and self.table_domains:
+            return tuple(every[name] for name in self.table_domains)
+        return self.domains
+
+    def lists(self) -> dict[str, Sequence[Any]]:
+        """Words that stand for several values in loops of the layout."""
+        paper = [c for c in self.chains if self.recipes[c].criterion == PAPER_CRITERION][:1]
+        cross = CROSS_KEPT if CROSS_KEPT in self.kept_percent else min(self.kept_percent, default=0)
+        timed = sorted({*self.kept_percent, *self.timed_percent}, reverse=True)
+        return {
+            "kept_percent": self.kept_percent,
+            "first_kept": self.kept_percent[:1],
+            "cross_percent": [self.cross_percent or cross],
+            "timed_percent": timed,
+            "first_timed": timed[:1],
+            "paper_chain": paper,
+            "other_chains": [c for c in self.chains if c not in paper],
+            "chains": self.chains,
+            "chains_and_patterns": [*self.chains, *self.patterns],
+            "paper_criteria": [c for c in self.criteria if c in PAPER_CRITERIA],
+            "our_criteria": [c for c in self.criteria if c not in (*PAPER_CRITERIA, AUTHORS)],
+            "authors": [c for c in self.criteria if c == AUTHORS],
+            "ratios": sorted(self.ratios, reverse=True),
+            "composed": self.composed,
+        }

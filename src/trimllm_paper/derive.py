@@ -299,6 +299,7 @@ class Duration:
     scan: tuple[float, ...]
     documents: int
     extends: bool
+    sources: tuple[str, ...]
 
     def seconds(self, epochs: int, part: str = "train") -> float | None:
         """Seconds of the first so many epochs; None if they were not run."""
@@ -306,6 +307,14 @@ class Duration:
         if epochs <= len(values):
             return sum(values[:epochs])
         return epochs * fmean(values) if self.extends else None
+
+    def minutes(self, epochs: int, parts: Sequence[str], documents: int | None) -> float | None:
+        """The same of some parts, with training scaled to so many documents an epoch."""
+        scale = {"train": (documents or self.documents) / self.documents, "scan": 1.0}
+        each = {part: self.seconds(epochs, part) for part in parts}
+        if None in each.values():
+            return None
+        return sum(scale[part] * seconds for part, seconds in each.items()) / 60
 
     def told(self, epochs: int) -> str:
         """How many of the epochs were measured, in words."""
@@ -319,10 +328,10 @@ def durations(frame: Frame, model: str, domain: str, what: str) -> list[Duration
     place = {"model": model, "domain": domain}
     tuned = where(frame.trainings, **place, recipe=what).assign(seconds_scan=0.0)
     tuned = tuned.rename(columns={"seconds": "seconds_train"})
-    return [
-        Duration(
-            tuple(run.seconds_train), tuple(run.seconds_scan), int(run.documents.iloc[0]), extends
-        )
-        for table, extends in ((tuned, True), (where(frame.epochs, **place, name=what), False))
-        for _, run in table.groupby("results", sort=False)
-    ]
+    found = []
+    for table, extends in ((tuned, True), (where(frame.epochs, **place, name=what), False)):
+        for _, run in table.groupby("results", sort=False):
+            seconds = tuple(run.seconds_train), tuple(run.seconds_scan)
+            sources = tuple(dict.fromkeys(run.source))
+            found.append(Duration(*seconds, int(run.documents.iloc[0]), extends, sources))
+    return found

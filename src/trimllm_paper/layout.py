@@ -1,7 +1,7 @@
 """What `layout.yaml` says of the tables: columns, rows, and what has to be evaluated for them.
 
 A workflow is planned with it: it reads YAML and counts, and knows of no measured number. Loops over
-rows are spelled out for what the configuration says (`table_context.py`).
+rows are spelled out for what the configuration says (`context.py`).
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.base.names import PAPER_CRITERIA, RULE_KEPT, RULES
 from trimllm_paper import published
-from trimllm_paper.context import Domain
+from trimllm_paper.context import Context, Domain, Model
 from trimllm_paper.recipe import FULL_FT, Recipe
-from trimllm_paper.table_context import Context, TableModel
 
 FILE = Path(__file__).with_suffix(".yaml")
 Size = Literal["final", "kept_percent", "bytes_percent", "megabytes"]
@@ -159,7 +158,7 @@ def _checked(kind: type[_Plain], table: str, content: Mapping[str, Any]) -> Any:
         raise UserError(f"layout of {table}: {where}: {first['msg'].lower()}") from None
 
 
-def models_of(layout: Layout, context: Context) -> tuple[TableModel, ...]:
+def models_of(layout: Layout, context: Context) -> tuple[Model, ...]:
     """Models of a table, without those whose numbers stand in another table of the paper."""
     known = [block for block in layout.paper.blocks if block in published.LABELS]
     chosen = context.select(layout.models)
@@ -288,7 +287,7 @@ def needed(table: str, context: Context) -> list[tuple[str, str, str, str]]:
     )
 
 
-def _recipes(row: Row, model: TableModel, layout: Layout, context: Context) -> list[str]:
+def _recipes(row: Row, model: Model, layout: Layout, context: Context) -> list[str]:
     """Recipes that a row is made from, of those that a run of this configuration makes."""
     compressor = row.compressor or (Recipe.parse(row.recipe).compressor if row.recipe else None)
     made = set(context.compressors)
@@ -313,7 +312,7 @@ def _recipes(row: Row, model: TableModel, layout: Layout, context: Context) -> l
     return [str(recipe.compressed(compressor)) for recipe in found]
 
 
-def _epochs(model: TableModel, context: Context) -> list[int]:
+def _epochs(model: Model, context: Context) -> list[int]:
     """Drops after every epoch of a chain, as far as the smallest checkpoint is looked for."""
     step = context.main.step
     ends = [drops_for(percent, model.units, step) for percent in context.kept_percent]

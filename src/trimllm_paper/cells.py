@@ -20,14 +20,13 @@ from trimllm_paper.layout import Column, Layout, Row
 from trimllm_paper.published import Value
 from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, Recipe
 from trimllm_paper.render import Block, Cell, Line
-from trimllm_paper.verdict import KEEPS, NOT_RUN, Anchors, Relation
+from trimllm_paper.verdict import KEEPS, NOT_RUN, Relation
 
 RECORDED = ("threads", "linear_kernel", "achieved_bytes_per_second", "bandwidth_ratio")
 PARTS = ("units", "embeddings", "head")
 """What else the CSV holds of a measurement of throughput, and parts of the weights."""
 Found = dict[str, Accuracy | None]
-Printed = dict[str, Value]
-"""Accuracies of a row, and the paper's numbers of it, by column."""
+"""Accuracies by column or name; None for what was not run."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +149,8 @@ class Cells:
         elif printed is not None:
             paper = published.table(self.form.baselines or self.form.key)
             place = (subject.compared, column, paper)
-            theirs = (self.printed(recipe, *place) for recipe in (PRETRAINED, FULL_FT))
-            shape = verdict.relations(row.key, found, printed, Anchors(base, full, *theirs))
+            theirs = [self.printed(recipe, *place) for recipe in (PRETRAINED, FULL_FT)]
+            shape = verdict.relations(row.key, found, printed, (base, full), theirs)
         own = subject.own and not column.stand_in
         result, why = verdict.judge(found, printed, [one for one in shape if one], own=own)
         if row.smallest and full and found.percent <= KEEPS * full.percent:

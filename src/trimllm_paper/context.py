@@ -7,9 +7,10 @@ what changed; `Context(**plain)` makes it again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from operator import attrgetter
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from trimllm.base.names import AUTHORS, PAPER_CRITERIA, PAPER_CRITERION
 from trimllm_paper.recipe import variant_name
@@ -22,6 +23,10 @@ TIMED_DOMAIN = "sciq"
 """The domain whose training the paper times."""
 CROSS_KEPT = 40
 """Percent of the units that the paper's specialized models keep."""
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(tuple)]
+"""Names; of a mapping its keys."""
 
 
 class Plain(BaseModel):
@@ -45,7 +50,7 @@ class Domain(Plain):
 
     name: str
     label: str
-    tasks: tuple[str, ...]
+    tasks: Names
     stand_in: str | None = None
 
 
@@ -56,6 +61,11 @@ class Shown(Plain):
     criterion: str
     ratio: float
     step: int
+
+
+def told(path: str, default: Any = ()) -> Any:
+    """A key of tables alone, and where the configuration tells it."""
+    return Field(default, json_schema_extra={"path": path})
 
 
 class Context(Plain):
@@ -73,65 +83,51 @@ class Context(Plain):
     chains: tuple[str, ...] = ()
     criteria: tuple[str, ...] = ()
     tested: tuple[Domain, ...] = ()
-    kept_percent: tuple[float, ...] = (50, 40, 30)
-    compressors: tuple[str, ...] = ()
-    table_models: tuple[str, ...] = ()
-    table_domains: tuple[str, ...] = ()
-    rules: tuple[str, ...] = ()
-    ratios: tuple[float, ...] = ()
-    smallest_percent: float | None = None
-    cross_percent: float | None = None
-    near: dict[str, str] = {}
-    shapes: tuple[str, ...] = ()
-    patterns: tuple[str, ...] = ()
-    timed_percent: tuple[float, ...] = ()
-    timed_compressors: tuple[str, ...] = ()
-    composed: tuple[str, ...] = ()
-    checkpoints: bool = True
-    seed: int | None = None
+    kept_percent: tuple[float, ...] = told("trim.kept_percent", (50, 40, 30))
+    compressors: tuple[str, ...] = told("compress.methods")
+    table_models: tuple[str, ...] = told("tables.models")
+    table_domains: tuple[str, ...] = told("tables.domains")
+    rules: tuple[str, ...] = told("tables.rules")
+    ratios: tuple[float, ...] = told("tables.ratios")
+    smallest_percent: float | None = told("tables.smallest_percent", None)
+    cross_percent: float | None = told("tables.cross_percent", None)
+    near: dict[str, str] = told("tables.near", {})
+    shapes: tuple[str, ...] = told("throughput.shapes")
+    patterns: Names = told("throughput.patterns")
+    timed_percent: tuple[float, ...] = told("throughput.kept_percent")
+    timed_compressors: tuple[str, ...] = told("throughput.compressors")
+    composed: tuple[str, ...] = told("throughput.composed")
+    checkpoints: bool = told("throughput.checkpoints", True)
+    seed: int | None = told("seed", None)
     layouts: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, config: Any, model: str | None = None) -> Context:
         """What a configuration (`config.Config`) has to be shown, in the figures of one `model`."""
 
-        def shown(kind: type[Plain], entries: dict[str, Any], **more: Any) -> list[Plain]:
-            told = kind.model_fields.keys() - {"name", "tasks"}
+        def shown(kind: type[Plain], entries: dict[str, Any]) -> list[Any]:
+            told_as = {key: key for key in kind.model_fields.keys() - {"name"}}
+            told_as |= {"tasks": "tests"} if kind is Domain else {}
             return [
-                kind(name=name, **{key: getattr(one, key) for key in told}, **more.get(name, {}))
+                kind(name=name, **{key: getattr(one, own) for key, own in told_as.items()})
                 for name, one in entries.items()
             ]
-
-        def domains(specs: dict[str, Any]) -> list[Plain]:
-            return shown(Domain, specs, **{n: {"tasks": tuple(d.tests)} for n, d in specs.items()})
 
         names = config.trim.recipes if model else config.recipes
         authors = [AUTHORS] if config.compat == AUTHORS else []
         found = {
             "models": shown(Model, {model: config.models[model]} if model else config.models),
-            "domains": domains(config.domain_specs),
+            "domains": shown(Domain, config.domain_specs),
             "recipes": {r.name: r for r in shown(Shown, {n: config.recipes[n] for n in names})},
             "chains": config.trim.recipes,
-            "criteria": authors,
+            "criteria": authors if model else [*config.tables.criteria, *authors],
         }
-        if model:
-            return cls(**found)
-        tables, timed = config.tables, config.throughput
-        same = ("rules", "ratios", "near", "smallest_percent", "cross_percent")
-        return cls(
-            **found | {"criteria": [*tables.criteria, *authors]},
-            **{key: getattr(tables, key) for key in same},
-            **{key: getattr(timed, key) for key in ("shapes", "composed", "checkpoints")},
-            tested=domains(config.near_specs),
-            kept_percent=config.trim.kept_percent,
-            compressors=config.compress.methods,
-            table_models=tables.models or (),
-            table_domains=tables.domains or (),
-            patterns=list(timed.patterns),
-            timed_percent=timed.kept_percent,
-            timed_compressors=timed.compressors,
-            seed=config.seed,
-        )
+        if not model:
+            found["tested"] = shown(Domain, config.near_specs)
+            for name, field in cls.model_fields.items():
+                if field.json_schema_extra:
+                    found[name] = attrgetter(field.json_schema_extra["path"])(config)
+        return cls(**{key: value for key, value in found.items() if value is not None})
 
     @property
     def main(self) -> Shown:

@@ -87,11 +87,6 @@ def accuracy(
     return Accuracy(column) if column else None
 
 
-def recipes(frame: Frame, model: str, domain: str) -> list[str]:
-    """Recipes of a model's checkpoints of a domain that were evaluated, in order."""
-    return sorted(set(where(frame.evaluations, model=model, domain=domain).recipe))
-
-
 def checkpoints(
     frame: Frame,
     model: str,
@@ -156,23 +151,18 @@ class DropCounts:
         return self.clear[kind] + self.tied[kind]
 
 
-CHAIN = ("results", "model", "domain", "name", "criterion", "ratio", "step", "seed", "units_total")
-
-
 @dataclass(frozen=True)
 class Chain:
-    """One trim run under one seed; `epochs` are rows of `Frame.epochs`, epoch 0 first."""
+    """One trim run under one seed; `epochs` are rows of `Frame.epochs`, epoch 0 first.
 
-    results: str
-    model: str
-    domain: str
-    name: str
-    criterion: str
-    ratio: float
-    step: int
-    seed: int
-    units_total: int
+    What these agree in is told by the chain, too: results, model, domain, name, criterion, ratio,
+    step, seed, units_total.
+    """
+
     epochs: tuple[Any, ...]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.epochs[0], name)
 
     @property
     def blocks(self) -> int:
@@ -198,8 +188,7 @@ class Chain:
         The scan's candidates that equal the last unit dropped are a tie when not all of them
         were dropped: which of them went was not decided by the first score.
         """
-        clear, tied = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
-        even = dict.fromkeys(KINDS, 0.0)
+        clear, tied, even = (dict.fromkeys(KINDS, zero) for zero in (0, 0, 0.0))
         for epoch in self.until(at_most):
             equals = _equals(epoch)
             broken = equals.intersection(epoch.units_dropped)
@@ -224,10 +213,9 @@ def _equals(epoch: Any) -> set[tuple[int, str]]:
 
 def chains(frame: Frame, **wanted: Any) -> list[Chain]:
     """Chains, such as those of `model=`, `domain=` and `name=`; several where there are seeds."""
-    runs: dict[tuple[Any, ...], list[Any]] = {}
-    for row in rows(where(frame.epochs, **wanted)):
-        runs.setdefault(tuple(getattr(row, key) for key in CHAIN), []).append(row)
-    return [Chain(*shared, epochs=tuple(epochs)) for shared, epochs in runs.items()]
+    one = ["results", "model", "domain", "name"]
+    runs = where(frame.epochs, **wanted).groupby(one, sort=False)
+    return [Chain(tuple(rows(run))) for _, run in runs]
 
 
 def progressive(units: int, dropped: int, step: int) -> float:

@@ -59,8 +59,8 @@ class _Grid:
         """What a column was really measured on: what its files say, or the domain does."""
         if column.domain is None:
             return None
-        tasks, table = column.domain.tasks, self.frame.evaluations
-        asked = where(table, domain=column.key) if tasks is None else table[table.task.isin(tasks)]
+        table = self.frame.evaluations
+        asked = table[table.task.isin(column.domain.tasks)]
         return "; ".join(filter(None, dict.fromkeys(asked.stand_in))) or column.domain.stand_in
 
     def table(self) -> Table:

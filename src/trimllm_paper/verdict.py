@@ -70,16 +70,6 @@ class Relation:
     text: str
 
 
-@dataclass(frozen=True)
-class Anchors:
-    """Baselines of a column: measured ones (None: not run) and the published ones."""
-
-    pretrained: Accuracy | None
-    full_ft: Accuracy | None
-    published_pretrained: float
-    published_full_ft: float
-
-
 def gain(
     measured: Accuracy, base: Accuracy | None, published: float, published_base: float
 ) -> Relation | None:
@@ -105,16 +95,26 @@ def keeps(
     return Relation((ours > KEEPS) == (theirs > KEEPS), told)
 
 
-def relations(row: str, measured: Accuracy, published: float, anchors: Anchors) -> list[Relation]:
-    """What the paper reports about a row of its main tables, relative to the baselines."""
+def relations(
+    row: str,
+    measured: Accuracy,
+    published: float,
+    ours: Sequence[Accuracy | None],
+    theirs: Sequence[float],
+) -> list[Relation]:
+    """What the paper reports about a row of its main tables, relative to the baselines.
+
+    `ours` and `theirs` are the pretrained model and Full-FT, measured (None: not run) and printed.
+    """
+    (base, full), (their_base, their_full) = ours, theirs
     if row == "pretrained":
-        if anchors.full_ft is None:
+        if full is None:
             return [Relation(None, "Full-FT was not run")]
-        of_full = gain(anchors.full_ft, measured, anchors.published_full_ft, published)
+        of_full = gain(full, measured, their_full, published)
         return [Relation(of_full.holds, f"Full-FT {of_full.text}")] if of_full else []
-    found = [gain(measured, anchors.pretrained, published, anchors.published_pretrained)]
+    found = [gain(measured, base, published, their_base)]
     if row != "full_ft":
-        found.append(keeps(measured, anchors.full_ft, published, anchors.published_full_ft))
+        found.append(keeps(measured, full, published, their_full))
     return [relation for relation in found if relation is not None]
 
 

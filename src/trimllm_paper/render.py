@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from jinja2 import Environment
 
 from trimllm.base.files import write_text
 from trimllm_paper import verdict
@@ -23,6 +24,7 @@ from trimllm_paper.published import Value, bound_percent, display
 
 MARKS = {"✓": verdict.REPRODUCED, "~": verdict.SHAPE_ONLY, "✗": verdict.NOT_REPRODUCED}
 DAGGER = "†"
+LATEX_PAGE = Path(__file__).with_name("table.tex.jinja")
 
 
 @dataclass(frozen=True)
@@ -238,42 +240,16 @@ def escape_latex(text: str) -> str:
 
 def to_latex(table: Table) -> str:
     """A `table*` with booktabs rules; needs `\\usepackage{booktabs}`."""
-    count = len(table.columns) + 1
-    heading = f"\\multicolumn{{{count}}}{{l}}"
-    rules = {"block": "\\midrule", "section": "\\addlinespace"}
-    fonts = {"block": r"\textbf{%s}", "section": r"\emph{%s}", "paper": r"\emph{%s}"}
-    body = []
-    for kind, *line in lines_of(table, table.columns):
-        font = fonts.get(kind, "%s")
-        label, *texts = (font % escape_latex(text) for text in (line[0], *line[1]))
-        if kind in rules:
-            body += [rules[kind], f"{heading}{{{label}}} \\\\"]
-        else:
-            label = f"\\quad{label}" if kind == "paper" else label
-            body.append(" & ".join([label, *texts]) + r" \\")
-    heads = map(escape_latex, ["Recipe", *_heads(table.columns)])
+    page = Environment("<%", "%>", "<<", ">>", trim_blocks=True, keep_trailing_newline=True)
+    page.filters["tex"] = escape_latex
     caption, notes = (
-        escape_latex(
-            " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in texts)
-        )
+        " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in texts)
         for texts in ((f"{table.title}.", *table.header), (table.legend, *table.notes))
     )
-    out = [
-        "% \\usepackage{booktabs}",
-        "\\begin{table*}",
-        "\\centering\\footnotesize",
-        f"\\caption{{{caption}}}",
-        f"\\label{{tab:{table.key}}}",
-        f"\\begin{{tabular}}{{{'l' * count}}}",
-        "\\toprule",
-        " & ".join(heads) + r" \\",
-        *body,
-        "\\bottomrule",
-        "\\end{tabular}",
-        f"\\par\\smallskip\\parbox{{\\textwidth}}{{\\scriptsize {notes}}}",
-        "\\end{table*}",
-    ]
-    return "\n".join(out) + "\n"
+    lines, heads = lines_of(table, table.columns), ["Recipe", *_heads(table.columns)]
+    template = page.from_string(LATEX_PAGE.read_text(encoding="utf-8"))
+    shown = {"caption": caption, "notes": notes, "heads": heads, "lines": lines}
+    return template.render(key=table.key, **shown)
 
 
 def to_text(table: Table, width: int = 120) -> str:

@@ -1,10 +1,8 @@
 """Training: one pass, fine-tuning, and jobs from files to a checkpoint."""
 
-from trimllm.train.drop_at_once import drop_at_once
-from trimllm.train.fine_tune import fine_tune, size_of
+from trimllm.train.fine_tune import drop_at_once, fine_tune, size_of
 from trimllm.train.jobs import TrainJob, make_checkpoint
-from trimllm.train.loop import PassRecord, set_trainable, train_pass
-from trimllm.train.settings import TrainSettings
+from trimllm.train.loop import PassRecord, TrainSettings, set_trainable, train_pass
 from trimllm.train.team import Team
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Full and sparse fine-tuning (paper, section 3.4)."""
+"""Full and sparse fine-tuning (paper, section 3.4), also after a dropping without a scan."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from torch import nn
 from trimllm.base.errors import UserError
 from trimllm.data import Document
 from trimllm.scan import Scan
-from trimllm.select import trainable_blocks
+from trimllm.select import choose_by_rule, trainable_blocks
 from trimllm.train.batching import documents_of_epoch
-from trimllm.train.loop import train_pass
-from trimllm.train.settings import TrainSettings
+from trimllm.train.loop import TrainSettings, train_pass
 from trimllm.train.team import ONE, Team
-from trimllm.units import original_units, units
+from trimllm.units import drop, original_units, units
 
 
 def size_of(model: nn.Module) -> dict[str, int]:
@@ -57,16 +56,14 @@ def fine_tune(
     Returns:
         A record for JSON: blocks trained, one entry a pass, size.
     """
-    record: dict[str, Any] = {"epochs": epochs, "ratio": ratio, "settings": asdict(settings)}
     blocks = None
     if ratio is not None:
         if initial is None:
             raise UserError("a sparse update needs the scan of the model before training")
         present = {unit.block for unit in units(model)}
         blocks = trainable_blocks(initial, criterion, ratio, present)
-    record |= {"trainable_blocks": blocks, "passes": []}
-    for epoch in range(epochs):
-        done = train_pass(
+    passes = [
+        train_pass(
             model,
             tokenizer,
             documents_of_epoch(train, epoch, documents, settings.seed),
@@ -77,5 +74,40 @@ def fine_tune(
             label=f"epoch {epoch + 1}/{epochs}",
             team=team,
         )
-        record["passes"].append(asdict(done))
-    return record | size_of(model)
+        for epoch in range(epochs)
+    ]
+    return {
+        "epochs": epochs,
+        "ratio": ratio,
+        "settings": asdict(settings),
+        "trainable_blocks": blocks,
+        "passes": [asdict(done) for done in passes],
+        **size_of(model),
+    }
+
+
+def drop_at_once(
+    model: nn.Module,
+    tokenizer: Any,
+    *,
+    rule: str,
+    dropped: int,
+    settings: TrainSettings,
+    **options: Any,
+) -> dict[str, Any]:
+    """Drop whole blocks by a rule of Sajjad et al. (2023), then fine-tune, in place.
+
+    The blocks that are trained are chosen as by the paper's main criterion: rules rank nothing.
+
+    Args:
+        rule: "random" (draws with the seed of the settings), "top" or "bottom".
+        dropped: units to drop, all at once and before any training.
+        options: of `fine_tune`.
+
+    Returns:
+        The record of `fine_tune`, the rule and the units dropped.
+    """
+    gone = choose_by_rule(rule, units(model), dropped, settings.seed).dropped
+    drop(model, gone)
+    record = fine_tune(model, tokenizer, settings=settings, **options)
+    return record | {"rule": rule, "units_dropped": [list(unit) for unit in gone]}

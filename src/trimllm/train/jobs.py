@@ -1,12 +1,11 @@
 """A training job from files to a checkpoint, in this process or in several that train together.
 
-Several are started by PyTorch's own launcher (torchrun's), whose agent, in this process, ends all
-when one fails. Each loads, trains and keeps a share of the model (`trimllm.train.parallel`).
+Several (`trimllm.train.__main__`) are started by PyTorch's own launcher (torchrun's), whose agent,
+in this process, ends all when one fails.
 """
 
 from __future__ import annotations
 
-import datetime
 import os
 import shutil
 import sys
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -26,20 +24,16 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.base.machine import peak_rss_bytes
 from trimllm.base.precision import compute_dtype
 from trimllm.base.rooms import named
 from trimllm.checkpoint import store
 from trimllm.data import read_documents
 from trimllm.scan import from_record
-from trimllm.train.parallel import Sharded
-from trimllm.train.settings import TrainSettings
+from trimllm.train.loop import TrainSettings
 from trimllm.train.team import ONE, Team
 
 # Files in the folder through which processes and the one that started them speak.
 JOB, RECORD, ERROR, MODEL = "job.json", "record.json", "error.json", "model"
-# Longest wait for another process: reading a large model from a slow disk takes minutes.
-PATIENCE = datetime.timedelta(hours=1)
 # Seconds that processes have to end after they were asked to.
 GRACE = 10
 
@@ -142,7 +136,7 @@ def _in_processes(job: TrainJob, target: Path) -> dict[str, Any]:
             logs_specs=DefaultLogsSpecs(log_dir=str(folder / "logs"), tee=Std.ALL),
             log_line_prefix_template="${rank}: ",
         )
-        command = ("-m", "trimllm.train", str(folder), str(os.getpid()), str(job.threads))
+        command = ("-m", "trimllm.train", str(folder), str(os.getpid()))
         try:
             elastic_launch(config, sys.executable)(*command)
         except ChildFailedError as error:
@@ -168,10 +162,7 @@ def run(
     settings = TrainSettings(**job.settings)
     if team.size == 1 and job.weights_on == "device":
         model, tokenizer = checkpoint.load(
-            job.checkpoint,
-            device=device,
-            trust_remote_code=job.trust_remote_code,
-            verify=verify,
+            job.checkpoint, device=device, trust_remote_code=job.trust_remote_code, verify=verify
         )
     else:
         model, tokenizer = checkpoint.load_streamed(
@@ -189,32 +180,3 @@ def run(
     if team.size > 1:
         record["processes"] = {"count": team.size, "offload": job.offload}
     return model, tokenizer, record
-
-
-def take_part(folder: Path) -> None:
-    """Do this process's part of the job in a folder; the first one writes what comes of it."""
-    job = TrainJob(**files.read_json(folder / JOB))
-    device = torch.device("cpu")
-    if job.device != "cpu":
-        if torch.cuda.device_count() < job.processes:
-            raise UserError(
-                f"compute.processes = {job.processes}, but this job sees "
-                f"{torch.cuda.device_count()} GPUs; ask for as many processes as there are GPUs"
-            )
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group(
-        "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl", timeout=PATIENCE
-    )
-    team = Sharded(device, job.offload)
-    model, tokenizer, record = run(job, device, team, verify=False)
-    whole = team.unwrap(model, getattr(torch, job.storage_dtype))
-    if device.type == "cuda":
-        record["processes"]["peak_device_bytes"] = team.every(torch.cuda.max_memory_allocated())
-    record["processes"]["peak_rss_bytes"] = team.every(peak_rss_bytes())
-    if whole is not None:
-        store.write(whole, tokenizer, folder / MODEL, dtype=job.storage_dtype)
-        files.write_json(folder / RECORD, record)
-    dist.barrier()
-    dist.destroy_process_group()

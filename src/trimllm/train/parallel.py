@@ -1,4 +1,4 @@
-"""Several processes, one GPU each, that train one model: accelerate's FSDP over decoder layers.
+"""Several processes, one GPU each, that train one model: FSDP over decoder layers.
 
 Each process holds an equal share of every weight, gradient and moment. A layer is whole on a
 device only while it runs: its shares are gathered before, and thrown away after. Every batch is
@@ -9,32 +9,26 @@ A model comes in streamed (`trimllm.checkpoint.load_streamed`), so that no proce
 whole, and each process reads from disk the shares that it keeps. Epochs load, wrap, train and
 unwrap: what is written is an ordinary checkpoint.
 
-An `accelerate.Accelerator` wraps the model, runs backward and clips. Three things it would do
-otherwise:
-- `Accelerator.prepare` tells parameters apart by their addresses, which a model without memory
-  does not have; `fsdp2_prepare_model`, the part of it that wraps, is called by itself, and the
-  optimizer is made afterwards, of the shares.
-- One precision holds for the whole model; what is outside the layers is wrapped before, as a group
-  of its own that stays in float32. Autocast is the training loop's, as in one process.
-- FSDP is for GPUs only; on the CPU its state is told that it is FSDP all the same.
+The residual stream stays in float32 and autocast rounds what goes into matrix products, as in one
+process: layers are gathered in the type of the products, what is outside of them as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
-from accelerate.utils import (
-    DistributedType,
-    FullyShardedDataParallelPlugin,
-    ParallelismConfig,
-    fsdp2_prepare_model,
-)
 from torch import Tensor, nn
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+)
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from trimllm.base.errors import UserError
@@ -43,9 +37,6 @@ from trimllm.train.batching import Example, Tensors
 from trimllm.train.team import Loss, PlacedLoss, Team
 from trimllm.units.modeling_trimllm import decoder_of
 
-# What accelerate calls the type of matrix products.
-MIXED_PRECISION = {torch.float32: "no", torch.bfloat16: "bf16"}
-
 
 class Sharded(Team):
     """This process as one of those that a launcher started and `torch.distributed` has connected.
@@ -53,28 +44,18 @@ class Sharded(Team):
     Args:
         device: device of this process.
         offload: hold shares in host memory while they are not used, optimizer included.
-
-    Attributes:
-        accelerator: of the model that was placed; its state is one for the whole process, so that
-            all models of a process train in one type.
     """
 
     def __init__(self, device: torch.device, offload: bool = False) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.device, self.offload = device, offload and device.type != "cpu"
         self.root: _Root | None = None
-        self.accelerator: Accelerator | None = None
 
     def device_of(self, model: nn.Module) -> torch.device:
         return self.device
 
     def add_up(self, values: Tensor) -> None:
         dist.all_reduce(values)
-
-    def total(self, value: float) -> float:
-        summed = torch.tensor(value, dtype=torch.double)
-        dist.all_reduce(summed)
-        return float(summed)
 
     def share(self, batch: Sequence[Example]) -> tuple[Sequence[Example], float]:
         """Every size-th row. The factor undoes the mean that FSDP takes over the processes.
@@ -93,12 +74,6 @@ class Sharded(Team):
             self.root = self._shard(model, stream, dtype, loss)
         return self.root
 
-    def backward(self, loss: Tensor) -> None:
-        self.accelerator.backward(loss)
-
-    def clip(self, parameters: Sequence[nn.Parameter], norm: float) -> None:
-        self.accelerator.clip_grad_norm_(parameters, norm)
-
     def retire(self, model: nn.Module) -> None:
         """Shares stay in the types that `place` gave them."""
 
@@ -109,47 +84,18 @@ class Sharded(Team):
                 torch.empty_like(old, device="meta", dtype=rest[id(old)]), old.requires_grad
             )
         )
-        self.accelerator = self._accelerator(dtype, decoder_of(model).layers)
-        state = self.accelerator.state
-        # The residual stream stays in float32 and autocast rounds what goes into matrix products,
-        # as in one process; so what begins and ends it is gathered as it is, and stays until the
-        # backward pass, which begins with it.
-        fully_shard(
-            _outside_layers(model),
-            mesh=state.device_mesh[tuple(state.parallelism_config.fsdp_dim_names)],
-            reshard_after_forward=False,
-            mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False),
-            offload_policy=state.fsdp_plugin.cpu_offload,
-        )
-        root = fsdp2_prepare_model(self.accelerator, _Root(model, loss))
+        mesh = init_device_mesh(self.device.type, (self.size,))
+        offload = CPUOffloadPolicy() if self.offload else OffloadPolicy()
+        shard = partial(fully_shard, mesh=mesh, offload_policy=offload)
+        products = MixedPrecisionPolicy(dtype, torch.float32, cast_forward_inputs=False)
+        for layer in decoder_of(model).layers:
+            shard(layer, mp_policy=products, reshard_after_forward=True)
+        root = _Root(model, loss)
+        # What begins and ends the residual stream stays until the backward pass begins with it.
+        as_it_is = MixedPrecisionPolicy(cast_forward_inputs=False)
+        shard(root, mp_policy=as_it_is, reshard_after_forward=False)
         stream.fill(lambda name, old: self._share_of(stream, name, old))
         return root
-
-    def _accelerator(self, dtype: torch.dtype, layers: nn.ModuleList) -> Accelerator:
-        """An accelerator that shards layers, and gathers them in the type of matrix products."""
-        plugin = FullyShardedDataParallelPlugin(
-            fsdp_version=2,
-            reshard_after_forward=True,
-            mixed_precision_policy=MixedPrecisionPolicy(
-                param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
-            ),
-            cpu_offload=self.offload,
-            auto_wrap_policy="transformer_based_wrap",
-            transformer_cls_names_to_wrap=sorted({type(layer).__name__ for layer in layers}),
-            # The stream reads each process's shares; the first has nothing to send to the others.
-            cpu_ram_efficient_loading=False,
-        )
-        accelerator = Accelerator(
-            mixed_precision=MIXED_PRECISION[dtype],
-            cpu=self.device.type == "cpu",
-            fsdp_plugin=plugin,
-        )
-        # On the CPU the first two are not set, and the others cannot be asked for without them.
-        state = accelerator.state
-        state.distributed_type, state.fsdp_plugin = DistributedType.FSDP, plugin
-        state.parallelism_config = ParallelismConfig(dp_shard_size=self.size)
-        state.device_mesh = state.parallelism_config.get_device_mesh(self.device.type)
-        return accelerator
 
     def _share_of(self, stream: Stream, name: str, old: nn.Parameter) -> nn.Parameter:
         """This process's share of a stored weight, in place of one without memory."""
@@ -204,16 +150,6 @@ class _Root(nn.Module):
 
     def forward(self, batch: Tensors) -> Tensor:
         return self.loss(self.model, batch)
-
-
-def _outside_layers(model: nn.Module) -> list[nn.Module]:
-    """The modules that hold what is in no layer. One group, since weights of two may be tied."""
-    inside = {id(p) for layer in decoder_of(model).layers for p in layer.parameters()}
-    return [
-        module
-        for module in model.modules()
-        if any(id(p) not in inside for p in module.parameters(recurse=False))
-    ]
 
 
 def _resting_types(model: nn.Module, dtype: torch.dtype) -> dict[int, Any]:

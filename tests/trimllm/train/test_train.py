@@ -23,12 +23,12 @@ from trimllm.train import (
 )
 from trimllm.train.batching import (
     WINDOW,
+    answer_loss,
     batches_of,
     documents_of_epoch,
     examples_of,
     tensors_of,
 )
-from trimllm.train.loss import answer_loss
 from trimllm.units import Unit, drop, unit_parameters, units
 
 SETTINGS = TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32", seed=3)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from more_itertools import chunked
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -58,13 +60,15 @@ def documents_of_epoch(
     if not documents:
         raise UserError("there are no training documents")
     count = len(documents) if count is None else count
-    start, chosen = epoch * count, []
-    while len(chosen) < count:
-        lap, offset = divmod(start + len(chosen), len(documents))
-        order = list(documents)
-        random.Random(f"{seed} lap {lap}").shuffle(order)
-        chosen += order[offset : offset + count - len(chosen)]
-    return chosen
+    first, offset = divmod(epoch * count, len(documents))
+
+    def order() -> Iterator[Document]:
+        for lap in itertools.count(first):
+            shuffled = list(documents)
+            random.Random(f"{seed} lap {lap}").shuffle(shuffled)
+            yield from shuffled
+
+    return list(itertools.islice(order(), offset, offset + count))
 
 
 def batches_of(
@@ -74,11 +78,9 @@ def batches_of(
     rng = random.Random(f"{seed} epoch {epoch}")
     order = list(examples)
     rng.shuffle(order)
-    window = batch_size * WINDOW
-    batches = []
-    for start in range(0, len(order), window):
-        part = sorted(order[start : start + window], key=len)
-        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    batches: list[list[Example]] = []
+    for window in chunked(order, batch_size * WINDOW):
+        batches += chunked(sorted(window, key=len), batch_size)
     rng.shuffle(batches)
     return batches
 

@@ -1,4 +1,4 @@
-"""One pass of training: answer-only loss, a sparse update of some blocks, deterministic."""
+"""A pass of training: answer-only loss, sparse update, deterministic. Fine-tuning by passes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import contextlib
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from more_itertools import chunked
 from torch import nn
 
 from trimllm.base.errors import UserError
@@ -17,10 +18,18 @@ from trimllm.base.precision import compute_dtype
 from trimllm.base.progress import Progress
 from trimllm.checkpoint import release
 from trimllm.data import Document
+from trimllm.scan import Scan
 from trimllm.score.scorer import max_positions
-from trimllm.train.batching import Example, answer_loss, batches_of, examples_of, tensors_of
+from trimllm.select import choose_by_rule, trainable_blocks
+from trimllm.train.batching import (
+    Example,
+    batches_of,
+    documents_of_epoch,
+    examples_of,
+    tensors_of,
+)
 from trimllm.train.team import ONE, Team
-from trimllm.units import unit_parameters
+from trimllm.units import drop, original_units, unit_parameters, units
 
 # Tokens of a document up to which attention keeps all of its weights.
 SHORT = 128
@@ -86,14 +95,11 @@ def set_trainable(
     """
     wanted = None if blocks is None else set(blocks)
     model.requires_grad_(False)
-    chosen: list[nn.Parameter] = []
-    in_units: set[int] = set()
-    for unit, parameters in unit_parameters(model).items():
-        in_units.update(id(p) for p in parameters)
-        if wanted is None or unit.block in wanted:
-            chosen += parameters
+    of_units = unit_parameters(model)
+    chosen = [p for u, ps in of_units.items() if wanted is None or u.block in wanted for p in ps]
     if embeddings:
-        chosen += [p for p in model.parameters() if id(p) not in in_units]
+        inside = {id(p) for parameters in of_units.values() for p in parameters}
+        chosen += [p for p in model.parameters() if id(p) not in inside]
     for parameter in chosen:
         parameter.requires_grad_(True)
     return chosen
@@ -155,13 +161,12 @@ def train_pass(
     release(model)
     if not set_trainable(model, blocks, settings.train_embeddings):
         raise UserError("none of the trainable blocks has a unit left; raise the update ratio")
-    loss_of = team.place(model, dtype, answer_loss)
+    loss_of = team.place(model, dtype)
     parameters = set_trainable(model, blocks, settings.train_embeddings)
     optimizer = torch.optim.AdamW(parameters, weight_decay=settings.weight_decay, fused=True)
     examples = examples_of(tokenizer, documents, max_positions(model))
     batches = batches_of(examples, settings.batch_size, settings.seed, epoch)
-    every = settings.gradient_accumulation
-    steps = [batches[i : i + every] for i in range(0, len(batches), every)]
+    steps = list(chunked(batches, settings.gradient_accumulation))
     progress = Progress(len(documents), "documents", label, log=team.log())
     padding = model.config.pad_token_id or 0
     losses: list[tuple[float, int]] = []
@@ -214,3 +219,75 @@ def train_pass(
         seconds=time.perf_counter() - start,
         trainable_parameters=sum(p.numel() for p in parameters),
     )
+
+
+def size_of(model: nn.Module) -> dict[str, int]:
+    """Units and parameters that a model has left, for its record."""
+    left = units(model)
+    return {
+        "units_left": len(left),
+        "units_total": original_units(model),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "attention_left": sum(unit.kind == "attention" for unit in left),
+        "mlp_left": sum(unit.kind == "mlp" for unit in left),
+    }
+
+
+def fine_tune(
+    model: nn.Module,
+    tokenizer: Any,
+    *,
+    train: Sequence[Document],
+    settings: TrainSettings,
+    epochs: int,
+    documents: int | None = None,
+    initial: Scan | None = None,
+    ratio: float | None = None,
+    criterion: str = "both",
+    rule: str | None = None,
+    dropped: int = 0,
+    team: Team = ONE,
+) -> dict[str, Any]:
+    """Fine-tune in place: all blocks, or with `ratio` the most important ones (Sparse-FT).
+
+    Args:
+        train: documents to train on.
+        documents: how many of them a pass takes; None takes all.
+        initial: scan of this very model, before anything was dropped from it; chooses the blocks
+            among those that are left; needed with `ratio`.
+        ratio: share r of the blocks to train (section 3.4), by `criterion`.
+        rule: drop whole blocks first, all at once and without a scan, the baseline of Sajjad et al.
+            (2023): "random" (draws with the seed of the settings), "top" or "bottom".
+        dropped: how many units the rule drops.
+        team: who trains (see `train_pass`).
+
+    Returns:
+        A record for JSON: blocks trained, one entry a pass, size; the rule and what it dropped.
+    """
+    gone = choose_by_rule(rule, units(model), dropped, settings.seed).dropped if rule else ()
+    if gone:
+        drop(model, gone)
+    blocks = None
+    if ratio is not None:
+        if initial is None:
+            raise UserError("a sparse update needs the scan of the model before training")
+        present = {unit.block for unit in units(model)}
+        blocks = trainable_blocks(initial, criterion, ratio, present)
+    passes = [
+        train_pass(
+            model,
+            tokenizer,
+            documents_of_epoch(train, epoch, documents, settings.seed),
+            settings,
+            blocks=blocks,
+            epoch=epoch,
+            epochs=epochs,
+            label=f"epoch {epoch + 1}/{epochs}",
+            team=team,
+        )
+        for epoch in range(epochs)
+    ]
+    record = {"epochs": epochs, "ratio": ratio, "settings": asdict(settings)}
+    record |= {"trainable_blocks": blocks, "passes": [asdict(done) for done in passes]}
+    told = {"rule": rule, "units_dropped": [list(unit) for unit in gone]} if rule else {}
+    return record | size_of(model) | told

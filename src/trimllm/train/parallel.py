@@ -17,24 +17,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import fsdp
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import (
-    CPUOffloadPolicy,
-    MixedPrecisionPolicy,
-    OffloadPolicy,
-    fully_shard,
-)
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from trimllm.base.errors import UserError
 from trimllm.checkpoint.stream import Stream, skeleton, stream_of
-from trimllm.train.batching import Example, Tensors
-from trimllm.train.team import Loss, PlacedLoss, Team
+from trimllm.train.batching import Example, Tensors, answer_loss
+from trimllm.train.team import Team
 from trimllm.units.modeling_trimllm import decoder_of
 
 
@@ -65,48 +59,48 @@ class Sharded(Team):
         mine = batch[self.rank :: self.size]
         return (mine, float(self.size)) if mine else (batch[:1], 0.0)
 
-    def place(self, model: nn.Module, dtype: torch.dtype, loss: Loss) -> PlacedLoss:
+    def place(self, model: nn.Module, dtype: torch.dtype) -> _Root:
         """Shard a streamed model; the second pass over a model finds it sharded."""
         if self.root is None or self.root.model is not model:
             stream = stream_of(model)
             if stream is None:
                 raise UserError("several processes train a streamed model; use load_streamed")
-            self.root = self._shard(model, stream, dtype, loss)
+            self.root = self._shard(model, stream, dtype)
         return self.root
 
     def retire(self, model: nn.Module) -> None:
         """Shares stay in the types that `place` gave them."""
 
-    def _shard(self, model: nn.Module, stream: Stream, dtype: torch.dtype, loss: Loss) -> _Root:
-        rest = _resting_types(model, dtype)
-        stream.fill(
-            lambda _, old: nn.Parameter(
-                torch.empty_like(old, device="meta", dtype=rest[id(old)]), old.requires_grad
-            )
-        )
-        mesh = init_device_mesh(self.device.type, (self.size,))
-        offload = CPUOffloadPolicy() if self.offload else OffloadPolicy()
-        shard = partial(fully_shard, mesh=mesh, offload_policy=offload)
-        products = MixedPrecisionPolicy(dtype, torch.float32, cast_forward_inputs=False)
-        for layer in decoder_of(model).layers:
-            shard(layer, mp_policy=products, reshard_after_forward=True)
-        root = _Root(model, loss)
-        # What begins and ends the residual stream stays until the backward pass begins with it.
-        as_it_is = MixedPrecisionPolicy(cast_forward_inputs=False)
-        shard(root, mp_policy=as_it_is, reshard_after_forward=False)
-        stream.fill(lambda name, old: self._share_of(stream, name, old))
-        return root
+    def _shard(self, model: nn.Module, stream: Stream, dtype: torch.dtype) -> _Root:
+        # A frozen layer's shares rest in the type that it is used in: nothing needs them finer.
+        # A layer has one type, since its shares are gathered as one piece.
+        layers = decoder_of(model).layers
+        parts = [list(layer.parameters()) for layer in layers]
+        frozen = {id(p) for part in parts if not any(p.requires_grad for p in part) for p in part}
 
-    def _share_of(self, stream: Stream, name: str, old: nn.Parameter) -> nn.Parameter:
-        """This process's share of a stored weight, in place of one without memory."""
-        whole = stream.weights.read(name, old.dtype)
-        # Every process reads the file itself, so nothing has to be sent.
-        share = distribute_tensor(
-            whole.to(self.device), old.device_mesh, old.placements, src_data_rank=None
-        )
-        if self.offload:
-            share = share.cpu()
-        return nn.Parameter(share, old.requires_grad)
+        def empty(_: str, old: nn.Parameter) -> nn.Parameter:
+            rest = dtype if id(old) in frozen else torch.float32
+            return nn.Parameter(torch.empty_like(old, device="meta", dtype=rest), old.requires_grad)
+
+        def share_of(name: str, old: nn.Parameter) -> nn.Parameter:
+            """This process's share of a stored weight; each reads the file, none has to send."""
+            whole = stream.weights.read(name, old.dtype).to(self.device)
+            share = distribute_tensor(whole, old.device_mesh, old.placements, src_data_rank=None)
+            return nn.Parameter(share.cpu() if self.offload else share, old.requires_grad)
+
+        stream.fill(empty)
+        mesh = init_device_mesh(self.device.type, (self.size,))
+        offload = fsdp.CPUOffloadPolicy() if self.offload else fsdp.OffloadPolicy()
+        shard = partial(fsdp.fully_shard, mesh=mesh, offload_policy=offload)
+        products = fsdp.MixedPrecisionPolicy(dtype, torch.float32, cast_forward_inputs=False)
+        for layer in layers:
+            shard(layer, mp_policy=products, reshard_after_forward=True)
+        root = _Root(model)
+        # What begins and ends the residual stream stays until the backward pass begins with it.
+        as_it_is = fsdp.MixedPrecisionPolicy(cast_forward_inputs=False)
+        shard(root, mp_policy=as_it_is, reshard_after_forward=False)
+        stream.fill(share_of)
+        return root
 
     def unwrap(self, model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
         """The trained model as an ordinary one in host memory, in the first process; else None.
@@ -115,7 +109,7 @@ class Sharded(Team):
             dtype: type of its weights. Each is rounded before it leaves its device.
         """
         state: dict[str, Tensor] = {}
-        for name, parameter in model.named_parameters():
+        for name, parameter in model.named_parameters(remove_duplicate=False):
             share = parameter.detach()
             if isinstance(share, DTensor):
                 share = share.to(self.device).full_tensor()
@@ -124,42 +118,24 @@ class Sharded(Team):
         if self.rank:
             return None
         whole = skeleton(model.config, dtype)
-        found = whole.load_state_dict(state, strict=False, assign=True)
+        whole.load_state_dict(state, assign=True)
         whole.tie_weights()
-        tied = set(whole._tied_weights_keys or ())
-        if found.unexpected_keys or set(found.missing_keys) - tied:
-            raise RuntimeError(f"the trained weights do not fit the model: {found}")
         whole.generation_config = model.generation_config
         return whole.requires_grad_(False)
 
     def every(self, value: int) -> list[int]:
         """A whole number of every process, by rank."""
-        found = torch.zeros(self.size, dtype=torch.double)
-        found[self.rank] = value
-        dist.all_reduce(found)
-        return found.long().tolist()
+        found = [0] * self.size
+        dist.all_gather_object(found, value)
+        return found
 
 
 class _Root(nn.Module):
     """Model and loss as one module, so that the head, which the loss calls, runs inside FSDP."""
 
-    def __init__(self, model: nn.Module, loss: Loss) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.loss = loss
 
     def forward(self, batch: Tensors) -> Tensor:
-        return self.loss(self.model, batch)
-
-
-def _resting_types(model: nn.Module, dtype: torch.dtype) -> dict[int, Any]:
-    """The type of every parameter's shares, by `id`: float32 where anything is trained.
-
-    A frozen layer rests in the type that it is used in: nothing needs it finer. A layer has one
-    type, since its shares are gathered as one piece.
-    """
-    types: dict[int, Any] = {id(p): torch.float32 for p in model.parameters()}
-    for layer in decoder_of(model).layers:
-        if not any(p.requires_grad for p in layer.parameters()):
-            types |= {id(p): dtype for p in layer.parameters()}
-    return types
+        return answer_loss(self.model, batch)

@@ -11,13 +11,9 @@ from torch import Tensor, nn
 
 from trimllm.base.processes import Processes
 from trimllm.checkpoint import settle
-from trimllm.train.batching import Example, Tensors
+from trimllm.train.batching import Example, Tensors, answer_loss
 from trimllm.units import unit_layers
 from trimllm.units.adapters import device_of
-
-# Summed loss of a batch's answers, from (model, batch[, head]) and from the batch alone.
-Loss = Callable[..., Tensor]
-PlacedLoss = Callable[[Tensors], Tensor]
 
 
 class Team(Processes):
@@ -27,15 +23,15 @@ class Team(Processes):
         """Where this process runs a model."""
         return device_of(model)
 
-    def place(self, model: nn.Module, dtype: torch.dtype, loss: Loss) -> PlacedLoss:
+    def place(self, model: nn.Module, dtype: torch.dtype) -> Callable[[Tensors], Tensor]:
         """Bring a model whose trainable parameters are marked to where it is trained.
 
-        Parameters may be other objects afterwards.
+        Parameters may be other objects afterwards. Returns the summed loss of a batch's answers.
         """
         settle(model, torch.float32)
         model.float()
         if dtype == torch.float32:
-            return partial(loss, model)
+            return partial(answer_loss, model)
         # Frozen matrices of units rest in the type they are used in: nothing needs them finer.
         for _, layer in unit_layers(model):
             for module in layer.modules():
@@ -43,10 +39,10 @@ class Team(Processes):
                     module.to(dtype)
         head = model.get_output_embeddings()
         if any(parameter.requires_grad for parameter in head.parameters()):
-            return partial(loss, model)
+            return partial(answer_loss, model)
         # A frozen head is copied: the model's own stays as fine as the embeddings that it may be
         # tied to. Autocast would round it, the largest of all matrices, at every step.
-        return partial(loss, model, head=copy.deepcopy(head, {}).to(dtype))
+        return partial(answer_loss, model, head=copy.deepcopy(head, {}).to(dtype))
 
     def share(self, batch: Sequence[Example]) -> tuple[Sequence[Example], float]:
         """The rows of a batch that this process runs, and the factor that its loss has."""

@@ -296,7 +296,7 @@ class Jobs:
             "held_back": config.held_back_documents,
             "settings": {key: getattr(config, key) for key in keys} | {"seed": self.config.seed},
             "loading": self._loading(model),
-            "code": code_hash("compress"),
+            "code": code_hash("compress", f"trimllm.compress.{compressor}"),
         }
         files = self.checkpoint(model, domain, dense) | self._trained_on(domain)
         if engine in ENGINES:

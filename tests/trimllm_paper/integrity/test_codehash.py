@@ -10,7 +10,7 @@ import pytest
 from trimllm_paper.integrity import codehash
 from trimllm_paper.integrity.codehash import ENTRIES, SOURCE, closure, code_hash
 
-STAGES = [stage for stage in ENTRIES]
+STAGES = list(ENTRIES)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def edit(source: Path, file: str, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text, (file, old)
     path.write_text(text.replace(old, new, 1))
-    for cached in (codehash._tree, codehash._imported, codehash._meaning):
+    for cached in (code_hash, codehash._tree, codehash._imported, codehash._meaning):
         cached.cache_clear()
 
 

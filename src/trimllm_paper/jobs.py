@@ -16,7 +16,7 @@ from typing import Any
 
 from trimllm.base.kept import drops_for
 from trimllm.base.names import AUTHORS, RULES
-from trimllm.compress.external import ENGINES
+from trimllm.compress.engines import ENGINES
 from trimllm_paper.config.models import Config, RecipeEntry
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from trimllm.throughput.predict import predicted
+from trimllm.throughput.result import predicted
 from trimllm_paper import layout, notes, published
 from trimllm_paper.cells import Cells, Subject
 from trimllm_paper.frame import Frame, rows, where

@@ -166,11 +166,7 @@ def _timed(
     shared: dict[str, Any],
     say: Callable[[str], None],
 ) -> list[Run]:
-    """Time some models in turn, each in its own process.
-
-    `shared` by all processes of a measurement are `copy_samples`, to which those of every round are
-    added, and the choice of a kernel, which the last model makes if no other did before.
-    """
+    """Time some models in turn, each in its own process; `shared` by all are copies and kernel."""
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(Process(one, protocol)) for one in subjects]
         pairs = [(process, Run(process.answer())) for process in processes]
@@ -178,7 +174,7 @@ def _timed(
         say("made, warming up")
         for process in processes:
             process.ask("prefill")  # does not count: kernels are made for its length
-        # All are made and wait for an answer: nothing else runs while one of them tries.
+        # All are made and wait for an answer: nothing else runs while the last of them tries.
         if "linear_kernel" not in shared:
             shared |= processes[-1].ask("choose_kernel")
         kernel = shared["linear_kernel"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from trimllm.throughput.predict import predicted
+from trimllm.throughput.result import predicted
 from trimllm_paper import derive, published, verdict
 from trimllm_paper.context import Context, Model
 from trimllm_paper.derive import Accuracy, Duration

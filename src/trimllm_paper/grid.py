@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from trimllm.throughput.predict import predicted
+from trimllm.throughput.result import predicted
 from trimllm_paper import layout, notes, published
 from trimllm_paper.cells import Cells, Subject
 from trimllm_paper.context import Context

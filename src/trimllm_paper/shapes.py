@@ -8,8 +8,8 @@ from typing import Any
 
 from trimllm.base.errors import UserError
 from trimllm.throughput import machine
-from trimllm.throughput.patterns import Chain
 from trimllm.throughput.result import Protocol
+from trimllm.throughput.shapes import Chain
 from trimllm.throughput.subject import Subject, shape_subject
 from trimllm_paper.recipe import Recipe
 from trimllm_paper.records import Epoch

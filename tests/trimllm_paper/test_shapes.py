@@ -8,8 +8,7 @@ import pytest
 from configurations import configuration
 
 from trimllm.base.errors import UserError
-from trimllm.throughput.patterns import Chain, kept_units
-from trimllm.throughput.shapes import SHAPES
+from trimllm.throughput.shapes import SHAPES, Chain, kept_units
 from trimllm_paper import shapes
 from trimllm_paper.recipe import Recipe
 

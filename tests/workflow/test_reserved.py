@@ -37,6 +37,27 @@ def test_what_snakemake_refuses_is_one_line(tmp_path: Path) -> None:
     assert run.returncode == 1 and line.startswith("error: ") and "table99" in line
 
 
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--configfile", "missing.yaml"], "missing.yaml: cannot be read: No such file"),
+        (["--config", "trim.ratio="], 'trim.ratio = "": a change is KEY=VALUE'),
+    ],
+)
+def test_what_is_not_there_is_one_line(tmp_path: Path, words: list[str], said: str) -> None:
+    """Where Snakemake itself has a traceback."""
+    run = plan(tmp_path, "table2", *words)
+    (line,) = run.stderr.splitlines()
+    assert run.returncode == 1 and line.startswith("error: ") and said in line
+
+
+def test_make_plan_takes_the_file(tmp_path: Path) -> None:
+    """`make plan CONFIG=missing.yaml` asks the same."""
+    words = ["make", "--dry-run", "plan", "CONFIG=missing.yaml", "TARGET=table2"]
+    told = subprocess.run(words, capture_output=True, text=True, cwd=ROOT).stdout
+    assert "-m trimllm_paper plan table2 --configfile 'missing.yaml'" in told
+
+
 # Prints what the rules ask for, which a dry run does not.
 RULES = """
 import json, sys

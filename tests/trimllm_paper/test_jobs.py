@@ -1,0 +1,130 @@
+"""What jobs read and depend on: all that changes a number, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from configurations import ROOT, configuration
+
+from trimllm_paper.config import Config, load, read_yaml
+from trimllm_paper.jobs import Jobs
+from trimllm_paper.recipe import place_of
+
+MODEL, CHAIN = "smollm2-135m", {"model": "smollm2-135m", "domain": "sciq"}
+# A job of every kind that makes results.
+EVERY: dict[str, tuple[str, dict[str, str]]] = {
+    "fetch_model": ("fetch_model", {"model": MODEL}),
+    "prepare": ("prepare", {"domain": "sciq"}),
+    "scan": ("scan", CHAIN),
+    "full_ft": ("full_ft", CHAIN),
+    "sparse_ft": ("sparse_ft", CHAIN),
+    "at_once": ("at_once", CHAIN | {"by": "bottom", "drop": "30"}),
+    "epoch": ("epoch", CHAIN | {"name": "paper", "drop": "30"}),
+    "compression": ("compression", CHAIN | {"dense": "full_ft", "compressor": "gptq_int4"}),
+    "evaluation": ("evaluation", CHAIN | {"recipe": "trim_paper/drop_30", "tested": "sciq"}),
+    "timing": ("throughput", {"hardware": "here", "model": MODEL, "recipe": "full_ft"}),
+    "shape": ("throughput", {"hardware": "here", "model": "random-llama-tiny", "recipe": "full"}),
+}
+TRAINED = {"full_ft", "sparse_ft", "at_once", "epoch"}
+
+
+def smoke(**changes: dict[str, Any]) -> Config:
+    """The smoke configuration with other values of some keys of its sections."""
+    file = ROOT / "config/smoke.yaml"
+    raw = read_yaml(file)
+    for section, keys in changes.items():
+        raw[section] = raw.get(section, {}) | keys
+    return load(raw, [file])
+
+
+def hashes(config: Config) -> dict[str, str]:
+    """What a job of every kind depends on beside its inputs, as a hash."""
+    jobs = Jobs(config)
+    return {name: jobs.of(kind, **told).config_hash for name, (kind, told) in EVERY.items()}
+
+
+@pytest.mark.parametrize(
+    "changes, touched",
+    [
+        ({"finetune": {"epochs": 2}}, {"full_ft", "sparse_ft"}),
+        ({"finetune": {"weight_decay": 0.5}}, TRAINED),
+        ({"trim": {"eliminate": True}}, {"epoch"}),
+        # A shorter chain has another decay of the learning rate.
+        ({"trim": {"kept_percent": [50]}}, {"epoch"}),
+        # Which of its checkpoints are evaluated changes none.
+        ({"trim": {"kept_percent": [25]}}, set()),
+        ({"trim": {"row_budget": 9000}}, {"scan", "epoch"}),
+        ({"evaluate": {"batch_tokens": 99}}, {"evaluation"}),
+        ({"compress": {"kept": 0.25}}, {"compression"}),
+        ({"throughput": {"repeats": 4}}, {"timing", "shape"}),
+        ({"compute": {"threads": 2}}, set()),
+        ({"compute": {"dtype": "float32"}}, {"scan", "evaluation", *TRAINED}),
+        ({"recipes": {"other": {"criterion": "likelihood", "ratio": 1, "step": 5}}}, set()),
+    ],
+    ids=str,
+)
+def test_a_job_depends_on_what_changes_its_numbers(
+    changes: dict[str, dict[str, Any]], touched: set[str]
+) -> None:
+    before, after = hashes(configuration("smoke")), hashes(smoke(**changes))
+    assert {name for name in before if before[name] != after[name]} == touched
+
+
+def test_every_result_is_of_one_job() -> None:
+    jobs = Jobs(configuration("smoke"))
+    made = [file for kind, told in EVERY.values() for file in jobs.of(kind, **told).outputs]
+    assert len(made) == len(set(made))
+    for file in made:
+        if "/data/" not in file:
+            assert place_of(file).model in (MODEL, "random-llama-tiny")
+
+
+def test_a_job_is_made_once() -> None:
+    jobs = Jobs(configuration("smoke"))
+    assert jobs.of("scan", **CHAIN) is jobs.of("scan", **CHAIN)
+
+
+def test_a_chain_goes_from_epoch_to_epoch() -> None:
+    jobs = Jobs(configuration("smoke"))
+    first, second = (jobs.of("epoch", **CHAIN, name="paper", drop=drop) for drop in ("00", "15"))
+    assert first.files["scan"] == "results/smoke/scans/smollm2-135m/sciq.json"
+    assert first.files["manifest"].endswith("smollm2-135m/base/pretrained/manifest.json")
+    folder = "results/smoke/models/smollm2-135m/sciq/trim_paper"
+    assert second.files["epoch"] == f"{folder}/drop_00/epoch.json"
+    assert "scan" not in second.files and second.outputs[1] == f"{folder}/drop_15/epoch.json"
+    assert (first.how["arguments"]["start"], second.how["arguments"]["start"]) == (0, 1)
+    assert first.how["arguments"]["until"] == 45 == jobs.end(MODEL, "paper")
+
+
+def test_what_is_no_epoch_is_told() -> None:
+    jobs = Jobs(configuration("smoke"))
+    assert jobs.past_the_end(MODEL, "paper", "45") is None
+    assert "end at 45, and drop_60 was asked for" in jobs.past_the_end(MODEL, "paper", "60")
+    assert "no epoch of chain paper ends at drop_20" in jobs.past_the_end(MODEL, "paper", "20")
+    # As many digits as any run of the model needs, no more.
+    assert "ends at drop_030" in jobs.past_the_end(MODEL, "paper", "030")
+
+
+def test_the_authors_code_scans_what_it_reports_on() -> None:
+    jobs = Jobs(configuration("smoke"))
+    plain, authors = jobs.of("scan", **CHAIN), jobs.of("scan", **CHAIN, variant="authors")
+    assert plain.files["calibration"].endswith("data/sciq/calibration.jsonl")
+    assert authors.files["calibration"].endswith("data/sciq/tests/mmlu_sciences.jsonl")
+    assert authors.how["residual_fault"] and not plain.how["residual_fault"]
+
+
+def test_chains_of_tables_3_and_6_have_names_of_their_own() -> None:
+    """Those that are entries have theirs."""
+    chains = Jobs(configuration("config")).chains
+    assert len(chains) == 16 + 1 and {"paper", "ours", "authors"} < set(chains)
+    assert (chains["both_r0.5"].criterion, chains["both_r0.5"].ratio) == ("both", 0.5)
+    assert "both_r0.25" not in chains and "likelihood_r0.25" not in chains
+
+
+def test_a_shape_follows_a_kept_chain() -> None:
+    folder = "results/reference/models/smollm2-135m/piqa/trim_paper"
+    jobs = Jobs(smoke(throughput={"patterns": {"chain": folder}}))
+    told = {"hardware": "here", "model": "random-llama-tiny", "recipe": "trim_chain/keep_50"}
+    records = jobs.of("throughput", **told).files["chain"]
+    assert records and all(file.endswith("/epoch.json") for file in records)

@@ -1,0 +1,125 @@
+"""Which files a target needs, by configurations of the project."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from configurations import configuration
+
+from trimllm_paper.jobs import Jobs
+from trimllm_paper.recipe import Paths, place_of
+from trimllm_paper.targets import Targets
+
+MODEL = "smollm2-135m"
+# Files of every table by what they are. Numbers of epochs: to 42 of 60 units, three each, and the
+# first; LLaMA-7B to 44 of 64 and 13B to 56 of 80, two each, by two recipes in five domains.
+FILES = {
+    "config": {
+        "table1": {"throughput": 9 + 12},
+        "table2": {"evaluations": 50, "epochs": 5 * 15},
+        "table3": {"evaluations": 4 * 11 + 3 + 3},
+        "table4": {"evaluations": 2 * 2 * (1 + 2)},
+        "table5": {"evaluations": 5 * (1 + 5)},
+        "table6": {"evaluations": 16 * 11 + 2},
+        "table7": {"evaluations": 3 * 11, "throughput": 9 + 12},
+        "table8": {"evaluations": 0},
+        "table9": {"trainings": 2, "epochs": 15},
+    },
+    "paper": {
+        "table1": {"throughput": 11},
+        "table2": {"evaluations": 234, "epochs": 5 * 2 * (23 + 29)},
+        "table9": {"trainings": 2, "epochs": 2 * 23},
+    },
+}
+
+
+def targets(name: str = "smoke", **more: object) -> Targets:
+    config = configuration(name)
+    return Targets(Jobs(config.model_copy(update=more)), "here")
+
+
+@pytest.mark.parametrize("name, table", [(n, table) for n in FILES for table in FILES[n]])
+def test_a_table_needs_so_many_files(name: str, table: str) -> None:
+    found = targets(name).table(table)
+    assert {kind: len(files) for kind, files in found.items()} == FILES[name][table]
+    assert all(len(files) == len(set(files)) for files in found.values())
+
+
+def test_every_file_has_a_place() -> None:
+    told = targets("config")
+    kinds = {"evaluations": "evaluation", "epochs": "epoch", "trainings": "training"}
+    for kind, files in told.claims().items():
+        found = {place_of(file).kind for file in files}
+        assert found == {kinds.get(kind, kind)}, kind
+
+
+def test_replicates_are_pooled_file_by_file() -> None:
+    own, pooled = targets(), targets(replicates=["results/seed_1/", "elsewhere"])
+    for table in ("table2", "table9"):
+        for kind, files in own.table(table).items():
+            start, found = "results/smoke/", pooled.table(table)[kind]
+            others = [f.replace(start, "results/seed_1/") for f in files]
+            others += [f.replace(start, "elsewhere/") for f in files]
+            # Table 2 leaves the records of its own chains, and shows none.
+            more = [] if (table, kind) == ("table2", "epochs") else others
+            assert found == [*files, *more]
+    # Figures and claims are of one seed.
+    assert pooled.claims() == own.claims()
+
+
+def test_measurements_of_other_machines_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    copied = Path(Paths("results/smoke").throughput("h100", MODEL, "full_ft"))
+    mine = Path(Paths("results/smoke").throughput("here", MODEL, "trim_other/drop_30"))
+    for path in (copied, mine):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    found = targets().timings()
+    assert found[-1] == str(copied) and str(mine) not in found
+    assert found[:-1] == [f for f in found if "/throughput/here/" in f]
+
+
+def test_of_kept_results_what_is_absent_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    jobs = Jobs(configuration("smoke"))
+    wanted = Targets(jobs, "here").table("table2")["evaluations"]
+    Path(wanted[2]).parent.mkdir(parents=True)
+    Path(wanted[2]).touch()
+    kept = Targets(jobs, "here", kept=True)
+    assert kept.table("table2") == {"evaluations": [wanted[2]], "epochs": []}
+    assert kept.figures_folder == "paper_figures"
+    assert Targets(jobs, "here").figures_folder == "results/smoke/figures"
+
+
+def test_the_constraint_on_kept_checkpoints_looks_ahead() -> None:
+    """Matched against the text after `models/`, it says which epochs' weights stay."""
+    told = targets("paper")
+    pattern = re.compile(told.kept_models())
+    for name in told.config.trim.recipes:
+        for model in ("llama-7b", "llama-13b"):
+            for recipe in told.epochs(model, name):
+                kept = bool(pattern.match(f"{model}/sciq/{recipe}/manifest.json"))
+                assert kept == told.is_kept(model, name, recipe.drop)
+    assert not pattern.match("llama-7b/sciq/trim_both_r0.5/drop_32/manifest.json")
+
+
+def test_a_figure_is_of_one_model() -> None:
+    told = targets("paper")
+    for name in ("figure1", "figure3", "figure4"):
+        for files in told.figure(name, "llama-13b").values():
+            assert files and all("/llama-13b/" in file for file in files)
+
+
+def test_the_authors_chain_is_drawn_when_asked_for_only() -> None:
+    plain, compat = targets("config"), targets("config", compat="authors")
+    more = set(compat.figure("figure3", MODEL)["epochs"]) - set(
+        plain.figure("figure3", MODEL)["epochs"]
+    )
+    assert len(more) == 15 and all("/lexglue/trim_authors/" in file for file in more)
+    assert compat.figure("figure4", MODEL) == plain.figure("figure4", MODEL)

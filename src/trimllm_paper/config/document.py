@@ -48,18 +48,17 @@ def sections(kinds: Sequence[Node], path: str, meaning: str) -> Iterator[str]:
 def in_words(node: Node) -> str:
     """Type and range of a key."""
     null = " or null" if "null" in node["types"] else ""
-    if choices := node.get("enum") or [one for one in [node.get("const")] if one]:
-        return ", ".join(f"`{one}`" for one in choices) + null
-    types = [one for one in node["types"] if one != "null"]
-    if types == ["array"]:
+    if "enum" in node or "const" in node:
+        return ", ".join(f"`{one}`" for one in node.get("enum", [node.get("const")])) + null
+    if "items" in node:
         return f"list of {in_words(node['each'])}{null}"
+    words = " or ".join(WORDS.get(one, one) for one in node["types"] if one != "null")
     low, high = node.get("minimum", node.get("exclusiveMinimum")), node.get("maximum")
-    open_ = "exclusiveMinimum" in node
-    words = " or ".join(WORDS.get(one, one) for one in types)
+    strict = "exclusiveMinimum" in node
     if high is not None:
-        words += f" in {'(' if open_ else '['}{low}, {high}]"
+        words += f" in {'(' if strict else '['}{low}, {high}]"
     elif low is not None:
-        words += f" {'>' if open_ else '≥'} {low}"
+        words += f" {'>' if strict else '≥'} {low}"
     return words + null
 
 

@@ -1,10 +1,9 @@
 """Data: from published rows to multiple-choice documents, split so that nothing leaks.
 
 In the order that a row walks through it: `sources` (where rows are read; `wheels` among them),
-`rows` (fields of a row), `construct` (rows made into documents), `split` (which document goes
-where), `prepare` (checks, files, report).
-
-Documents alone are imported here: `prepare` brings `datasets` and lm-eval with it.
+`rows` (fields of a row), `construct` (rows made into documents), `prepare` (which document goes
+where, checks, files, report). Documents alone are imported here: `prepare` brings `datasets` and
+lm-eval with it.
 """
 
 from trimllm.data.document import Document, read_documents, write_documents

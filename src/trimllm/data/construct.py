@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from trimllm.base.errors import UserError
@@ -19,6 +20,9 @@ from trimllm.data.rows import Row, RowError
 
 PROMPT = "Question: {question}\nAnswer:"
 CHOICE = " {choice}"
+CHOICES = 4
+DRAWN = {"answer": attrgetter("answer_text"), "question": attrgetter("question")}
+"""Construction -> what of a row is to be chosen among the same of other rows."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Item:
 
 def words(how: Mapping[str, Any]) -> str:
     """The construction in words, as a table's header states it."""
-    labels, count = list(how.get("labels", ())), how.get("choices", 4)
+    labels, count = list(how.get("labels", ())), how.get("choices", CHOICES)
     shown = ", ".join(label.strip() for label in labels)
     return {
         "label": f"which {how.get('noun', 'subject')} a question is about, of {len(labels)}: "
@@ -80,7 +84,12 @@ def construct(rows: Sequence[Row], how: Mapping[str, Any], rng: random.Random) -
         rng: draws the choices of `answer` and `question`, and their order.
     """
     rules = how.get("construct", {})
-    pool = _pool(rows, rules)
+    pool: list[str] = []
+    if drawn := DRAWN.get(rules.get("kind")):
+        # sorted, so that a seed draws the same ones again
+        pool, count = sorted({drawn(row) for row in rows} - {""}), rules.get("choices", CHOICES)
+        if len(pool) < count:
+            raise UserError(f"{len(pool)} different texts are too few for {count} choices")
     made: list[Item | str] = []
     for row in rows:
         try:
@@ -93,7 +102,7 @@ def construct(rows: Sequence[Row], how: Mapping[str, Any], rng: random.Random) -
             if len(shown) + sum(map(len, choices)) > how.get("max_characters", float("inf")):
                 raise RowError("too long")
             made.append(Item(Document(shown, choices, answer), normalised(question), stratum))
-        except (RowError, ValueError) as reason:
+        except ValueError as reason:  # a `RowError` among them
             made.append(str(reason))
     return made
 
@@ -115,28 +124,12 @@ def _choices(
             raise RowError("another class")
         index = values.index(row.label)
         return list(rules["labels"]), index, index
-    right = _right(row, kind)
+    right = DRAWN[kind](row)
     if not right:
         raise RowError("no text")
-    count = rules.get("choices", 4)
+    count = rules.get("choices", CHOICES)
     others = rng.sample(pool, count)
     wrong = [text for text in others if normalised(text) != normalised(right)]
     texts = [right, *wrong[: count - 1]]
     rng.shuffle(texts)
     return texts, texts.index(right), None
-
-
-def _right(row: Row, kind: str) -> str:
-    """What is to be chosen among the same of other rows."""
-    return row.answer_text if kind == "answer" else row.question
-
-
-def _pool(rows: Sequence[Row], rules: Mapping[str, Any]) -> list[str]:
-    """The texts to draw wrong choices from, sorted so that a seed draws the same ones again."""
-    kind, count = rules.get("kind"), rules.get("choices", 4)
-    if kind not in ("answer", "question"):
-        return []
-    pool = sorted({_right(row, kind) for row in rows} - {""})
-    if len(pool) < count:
-        raise UserError(f"{len(pool)} different texts are too few for {count} choices")
-    return pool

@@ -31,20 +31,21 @@ class Document:
     answer: int
 
     def __post_init__(self) -> None:
+        if isinstance(self.choices, str):
+            raise ValueError("choices must be a list")
         object.__setattr__(self, "choices", tuple(self.choices))
         texts = (self.prompt, *self.choices)
         if not self.choices or not all(isinstance(text, str) and text.strip() for text in texts):
             raise ValueError(
                 "a document needs a prompt and at least one choice, none of them empty"
             )
-        is_index = isinstance(self.answer, int) and not isinstance(self.answer, bool)
-        if not is_index or not 0 <= self.answer < len(self.choices):
+        if type(self.answer) is not int or not 0 <= self.answer < len(self.choices):
             raise ValueError(f"answer {self.answer!r} is no index of {len(self.choices)} choices")
 
     @property
     def hash(self) -> str:
         """SHA-256 of the content: layout, letter case and the order of choices do not matter."""
-        parts = [normalised(self.prompt), *sorted(normalised(choice) for choice in self.choices)]
+        parts = [normalised(self.prompt), *sorted(map(normalised, self.choices))]
         return files.content_hash("\0".join(parts))
 
     def as_dict(self) -> dict[str, Any]:
@@ -55,10 +56,7 @@ class Document:
     def from_dict(cls, content: Mapping[str, Any]) -> Document:
         """The inverse of `as_dict`; `ValueError` where the object is no document."""
         try:
-            choices = content["choices"]
-            if isinstance(choices, str):
-                raise ValueError("choices must be a list")
-            return cls(content["prompt"], tuple(choices), content["answer"])
+            return cls(content["prompt"], content["choices"], content["answer"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"no prompt, choices or answer ({error})") from None
 

@@ -1,17 +1,21 @@
-"""Prepare a domain: read, construct, split, check, write, report."""
+"""Prepare a domain: read, construct, split, check, write, report.
+
+Splits are made test first, then calibration, then training, and never one question in two of them.
+"""
 
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.data import split
 from trimllm.data.construct import Item, construct, words
 from trimllm.data.document import Document, normalised, write_documents
 from trimllm.data.rows import Row, RowError, parse_row
@@ -21,8 +25,7 @@ MAX_FAILED = 0.05
 """Share of rows that may fail to parse, or of training documents that may be test documents."""
 NAMED = 3
 """Rows that fail to parse and are named."""
-
-Reader = Callable[[Mapping[str, Any]], Read]
+Limits = Mapping[str, int | None]
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def prepare(
     *,
     downloads: str | Path,
     seed: int,
-    limits: Mapping[str, int | None],
+    limits: Limits,
     wheels: Mapping[str, Mapping[str, str]] | None = None,
     provenance: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -65,39 +68,45 @@ def prepare(
             calibration document is a test document, or too few documents are left. Nothing is
             written then.
     """
-
-    def read(source: Mapping[str, Any]) -> Read:
-        return read_source(source, downloads=Path(downloads), wheels=wheels)
-
-    name = spec.get("label") or "unnamed"
-    try:
-        splits, tests, report = _split(spec, read, seed, limits)
-    except UserError as error:
-        raise UserError(f"domain {name}: {error}") from error
-    directory = Path(directory)
+    name, directory = spec.get("label") or "unnamed", Path(directory)
+    read = partial(read_source, downloads=Path(downloads), wheels=wheels)
+    with _within(f"domain {name}"):
+        splits, report = _split(spec, read, seed, limits)
     hashes = {}
     for file, items in splits.items():
         write_documents(directory / file, (item.document for item in items))
         hashes[file] = files.sha256_of(directory / file)
     report |= {"domain": name, "seed": seed, "limits": dict(limits), "files": hashes}
-    report |= {"tests": tests, "stand_in": spec.get("stand_in"), "licence": spec.get("licence")}
+    report |= {"stand_in": spec.get("stand_in"), "licence": spec.get("licence")}
     report |= {"provenance": dict(provenance)} if provenance else {}
     files.write_json(directory / "report.json", report)
     return report
 
 
+@contextmanager
+def _within(place: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
+
+
 def _split(
-    spec: Mapping[str, Any], read: Reader, seed: int, limits: Mapping[str, int | None]
-) -> tuple[dict[str, list[Item]], dict[str, Any], dict[str, Any]]:
-    """Items by file; of each test its set and construction; and the rest of the report."""
+    spec: Mapping[str, Any], read: Callable[..., Read], seed: int, limits: Limits
+) -> tuple[dict[str, list[Item]], dict[str, Any]]:
+    """Items by file, and what the report says of them."""
     pools: dict[str, Pool] = {}
+
+    def made(name: str, how: Mapping[str, Any], rng: random.Random | None) -> Pool:
+        with _within(f"sets.{name}"):
+            return Pool(name, *_read_set(how, read, rng))
 
     def pool(name: str) -> Pool:
         if name not in spec["sets"]:
             known = ", ".join(sorted(spec["sets"]))
             raise UserError(f"no set {name!r} of this domain (there are: {known})")
         if name not in pools:
-            pools[name] = make_pool(name, spec["sets"][name], read, seed)
+            pools[name] = made(name, spec["sets"][name], random.Random(f"{seed}:{name}"))
         return pools[name]
 
     splits: dict[str, list[Item]] = {}
@@ -106,37 +115,33 @@ def _split(
         if "set" in how:
             source = pool(how["set"])
         else:  # an lm-eval task: its documents in their own order, as `--limit` takes them
-            name = f"lm-eval {how['task']}"
-            source = make_pool(name, {"from": [how]}, read, 0, shuffle=False)
-            pools.setdefault(name, source)
+            source = made(f"lm-eval {how['task']}", {"from": [how]}, None)
+            pools.setdefault(source.name, source)
         sizes = (limits.get("test"), how.get("documents"))
         size = min((size for size in sizes if size is not None), default=None)
         earlier = [t for t, test in tests.items() if test["set"] == source.name]
         used = {item.group for t in earlier for item in splits[f"tests/{t}.jsonl"]}
-        splits[f"tests/{task}.jsonl"] = split.take(source.groups, size, used)
-        _answerable(splits[f"tests/{task}.jsonl"], f"tests.{task}")
+        splits[f"tests/{task}.jsonl"] = take(source.groups, size, used)
+        _check_answerable(splits[f"tests/{task}.jsonl"], f"tests.{task}")
         tests[task] = {"set": source.name, "construction": source.report["construction"]}
-    trained, removed = {}, 0
+    removed = 0
     if spec.get("train"):
         tested = [item for items in splits.values() for item in items]
         sets = {test["set"] for test in tests.values()}
-        trained, removed = _training(spec, pool, tested, sets, limits)
-    splits = trained | splits
-    report = {
+        calibration = pool(spec["calibration"]) if spec.get("calibration") else None
+        trained, removed = _training(pool(spec["train"]), calibration, tested, sets, limits)
+        splits = trained | splits
+    return splits, {
         "sets": {name: pool.report for name, pool in pools.items()},
         "splits": {file.removesuffix(".jsonl"): _summary(items) for file, items in splits.items()},
+        "tests": tests,
         "train_documents_removed_as_test_documents": removed,
         "construction": "; ".join(dict.fromkeys(test["construction"] for test in tests.values())),
     }
-    return splits, tests, report
 
 
 def _training(
-    spec: Mapping[str, Any],
-    pool: Callable[[str], Pool],
-    tested: Sequence[Item],
-    tested_sets: set[str],
-    limits: Mapping[str, int | None],
+    train: Pool, calibration: Pool | None, tested: list[Item], tested_sets: set[str], limits: Limits
 ) -> tuple[dict[str, list[Item]], int]:
     """Documents to train and to calibrate on, and how many were removed as test documents.
 
@@ -147,9 +152,7 @@ def _training(
     def overlap(groups: Sequence[list[Item]]) -> int:
         return sum(item.document.hash in hashes for group in groups for item in group)
 
-    train = pool(spec["train"])
-    calibration = pool(spec.get("calibration") or spec["train"])
-    own = spec.get("calibration") and calibration.name not in tested_sets
+    own = calibration and calibration.name not in tested_sets
     if own and (found := overlap(calibration.groups)):
         raise UserError(
             f"calibration: {found} of the {_size(calibration.groups)} documents of set "
@@ -164,11 +167,12 @@ def _training(
             f"train: {removed} of the {total} documents of set {train.name} are test documents"
         )
     without, wanted = {item.group for item in tested}, limits.get("calibration")
-    chosen = split.take(clean if calibration is train else calibration.groups, wanted, without)
-    _answerable(chosen, "calibration")
+    mixed = calibration is None or calibration is train
+    chosen = take(clean if mixed else calibration.groups, wanted, without)
+    _check_answerable(chosen, "calibration")
     if wanted is not None and len(chosen) < wanted:
         raise UserError(f"calibration: only {len(chosen)} documents are left of {wanted} asked for")
-    kept = split.take(clean, limits.get("train"), without | {item.group for item in chosen})
+    kept = take(clean, limits.get("train"), without | {item.group for item in chosen})
     if not kept:
         raise UserError("train: no document is left after the tests and the calibration")
     return {"train.jsonl": kept, "calibration.jsonl": chosen}, removed
@@ -178,19 +182,10 @@ def _size(groups: Sequence[list[Item]]) -> int:
     return sum(map(len, groups))
 
 
-def make_pool(
-    name: str, how: Mapping[str, Any], read: Reader, seed: int, *, shuffle: bool = True
-) -> Pool:
-    """Read one set of the YAML and make its documents."""
-    try:
-        return _made(name, how, read, random.Random(f"{seed}:{name}"), shuffle)
-    except UserError as error:
-        raise UserError(f"sets.{name}: {error}") from error
-
-
-def _made(
-    name: str, how: Mapping[str, Any], read: Reader, rng: random.Random, shuffle: bool
-) -> Pool:
+def _read_set(
+    how: Mapping[str, Any], read: Callable[..., Read], rng: random.Random | None
+) -> tuple[list[list[Item]], dict[str, Any]]:
+    """Groups of a set's documents, without `rng` in their own order, and the report on them."""
     rows: list[Row] = []
     made: list[Item | str] = []
     failures: list[str] = []
@@ -207,8 +202,7 @@ def _made(
                 if isinstance(row, Document):
                     made.append(Item(row, normalised(row.prompt)))
                     continue
-                parsed = parse_row(row, {**how, **source})
-                rows.append(replace(parsed, label=str(source.get("label", parsed.label))))
+                rows.append(parse_row(row, {**how, **source}))
             except RowError as reason:
                 failures.append(f"{where} ({reason})")
     if len(failures) > MAX_FAILED * total or not total:
@@ -217,36 +211,81 @@ def _made(
             f"({'; '.join(failures[:NAMED]) or 'there are none'})"
         )
     made += construct(rows, how, rng)
-    items, duplicates = split.deduplicate([item for item in made if isinstance(item, Item)])
+    left_out = Counter(item for item in made if isinstance(item, str))
+    items = deduplicate([item for item in made if isinstance(item, Item)])
+    duplicates = len(made) - left_out.total() - len(items)
     if how.get("balance") and items:
-        items = split.balance(items, rng, how.get("per_class"))
-    groups = split.in_order(items, rng) if shuffle else [[item] for item in items]
-    report = {
+        items = balance(items, rng, how.get("per_class"))
+    groups = in_order(items, rng) if rng else [[item] for item in items]
+    return groups, {
         "sources": hashes,
         "construction": words(how.get("construct", {})),
         "rows_read": total,
         "rows_failed": len(failures),
         "rows_failed_examples": failures[:NAMED],
-        "rows_left_out": dict(Counter(item for item in made if isinstance(item, str))),
+        "rows_left_out": dict(left_out),
         "duplicates_removed": duplicates,
         "documents": len(items),
         "documents_by_class": _classes(items, how),
     }
-    return Pool(name, groups, report)
+
+
+def deduplicate(items: Sequence[Item]) -> list[Item]:
+    """The first document of each content hash."""
+    seen: dict[str, Item] = {}
+    for item in items:
+        seen.setdefault(item.document.hash, item)
+    return list(seen.values())
+
+
+def balance(items: Sequence[Item], rng: random.Random, most: int | None = None) -> list[Item]:
+    """As many documents of every class: those of the rarest, or `most` where that is fewer."""
+    classes: dict[int | None, list[Item]] = defaultdict(list)
+    for item in items:
+        classes[item.stratum].append(item)
+    size = min(len(members) for members in classes.values())
+    size = min(size, most) if most else size
+    kept = {id(item) for members in classes.values() for item in rng.sample(members, size)}
+    return [item for item in items if id(item) in kept]
+
+
+def in_order(items: Sequence[Item], rng: random.Random) -> list[list[Item]]:
+    """Groups in drawn order, so mixed that every prefix holds the classes in equal shares.
+
+    The j-th of n groups of a class goes to the place (j + 1/2) / n of the whole.
+    """
+    groups: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        groups[item.group].append(item)
+    classes: dict[int, list[list[Item]]] = defaultdict(list)
+    for members in groups.values():
+        stratum = members[0].stratum
+        classes[-1 if stratum is None else stratum].append(members)
+    placed = []
+    for stratum, drawn in sorted(classes.items()):
+        rng.shuffle(drawn)
+        placed += [((j + 0.5) / len(drawn), stratum, group) for j, group in enumerate(drawn)]
+    return [group for *_, group in sorted(placed, key=lambda entry: entry[:2])]
+
+
+def take(groups: Sequence[list[Item]], size: int | None, without: set[str]) -> list[Item]:
+    """The first groups that fit into `size` documents (None: all), skipping those named."""
+    taken: list[Item] = []
+    for group in groups:
+        if group[0].group not in without and (size is None or len(taken) + len(group) <= size):
+            taken += group
+    return taken
 
 
 def _classes(items: Sequence[Item], how: Mapping[str, Any]) -> dict[str, int] | None:
     labels = list(how.get("construct", {}).get("labels", ()))
-    if not labels:
-        return None
     counts = Counter(item.stratum for item in items)
-    missing = [label for index, label in enumerate(labels) if not counts[index]]
-    if missing:
+    if missing := [label for index, label in enumerate(labels) if not counts[index]]:
         raise UserError(f"no document has the class {', '.join(missing)}; see labels")
-    return {label: counts[index] for index, label in enumerate(labels)}
+    return {label: counts[index] for index, label in enumerate(labels)} or None
 
 
-def _answerable(items: Sequence[Item], what: str) -> None:
+def _check_answerable(items: Sequence[Item], what: str) -> None:
     if not items:
         raise UserError(f"{what}: no document is left")
     if any(len(item.document.choices) < 2 for item in items):
@@ -255,8 +294,9 @@ def _answerable(items: Sequence[Item], what: str) -> None:
 
 def _summary(items: Sequence[Item]) -> dict[str, Any]:
     """Size of a split, how often each answer index is right, and its mean length."""
-    answers = Counter(item.document.answer for item in items)
-    length = sum(len(d.prompt) + sum(map(len, d.choices)) for d in (i.document for i in items))
+    documents = [item.document for item in items]
+    answers = Counter(document.answer for document in documents)
+    length = sum(len("".join((document.prompt, *document.choices))) for document in documents)
     return {
         "documents": len(items),
         "right_answers": {str(index): answers[index] for index in sorted(answers)},

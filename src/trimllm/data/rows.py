@@ -39,13 +39,13 @@ def lettered(text: str) -> tuple[str, tuple[str, ...]]:
     Only letters that follow each other from A (or a) on open an option, so that an option that
     itself holds a line such as "I. first" stays whole.
     """
-    starts = []
+    starts: list[re.Match[str]] = []
     for match in _LETTERED.finditer(text):
-        if ord(match[1].lower()) - ord("a") == len(starts):
+        if _place(match[1]) == len(starts):
             starts.append(match)
     if len(starts) < 2:
         raise RowError("no lettered options")
-    ends = [match.start() for match in starts[1:]] + [len(text)]
+    ends = [*(match.start() for match in starts[1:]), len(text)]
     pairs = zip(starts, ends, strict=True)
     options = tuple(text[match.end() : end].strip() for match, end in pairs)
     if not all(options):
@@ -53,33 +53,32 @@ def lettered(text: str) -> tuple[str, tuple[str, ...]]:
     return text[: starts[0].start()].strip(), options
 
 
+def _place(letter: str) -> int:
+    return ord(letter.lower()) - ord("a")
+
+
 def answer_index(value: Any, choices: Sequence[str]) -> int:
     """Index of the right choice from an index, a letter, a lettered line or the choice's text."""
-    if isinstance(value, bool):
-        value = str(value)
-    if isinstance(value, int):
-        return _checked(value, choices)
-    if not isinstance(value, str):
+    if not isinstance(value, str | int):
         raise RowError("the answer is neither a number nor a text")
-    text = value.strip()
+    text = str(value).strip()
     plain = [choice.strip().lower() for choice in choices]
-    if plain.count(text.lower()) == 1:
+    is_index = type(value) is int
+    if not is_index and plain.count(text.lower()) == 1:
         return plain.index(text.lower())
-    if re.fullmatch(r"\d+", text):
-        return _checked(int(text), choices)
-    if re.fullmatch(r"\(?[A-Za-z][.:)]?", text):
-        return _checked(ord(text.strip("(.:)").lower()) - ord("a"), choices)
-    if match := _LETTERED.match(text):
-        index = _checked(ord(match[1].lower()) - ord("a"), choices)
-        if plain[index] != text[match.end() :].strip().lower():
-            raise RowError("the answer's letter and text name different choices")
-        return index
-    raise RowError("the answer is none of the choices")
-
-
-def _checked(index: int, choices: Sequence[str]) -> int:
+    match = _LETTERED.match(text)
+    if is_index or re.fullmatch(r"\d+", text):
+        index = int(text)
+    elif re.fullmatch(r"\(?[A-Za-z][.:)]?", text):
+        index = _place(text.strip("(.:)"))
+    elif match:
+        index = _place(match[1])
+    else:
+        raise RowError("the answer is none of the choices")
     if not 0 <= index < len(choices):
         raise RowError(f"answer {index} of {len(choices)} choices")
+    if match and plain[index] != text[match.end() :].strip().lower():
+        raise RowError("the answer's letter and text name different choices")
     return index
 
 
@@ -88,7 +87,7 @@ def parse_row(row: Any, how: Mapping[str, Any]) -> Row:
 
     Args:
         row: the JSON object (or row of a table) as it was read.
-        how: `format` ("fields" or "chat") and `fields`.
+        how: `format` ("fields" or "chat"), `fields`, and `label` where all rows have the same.
 
     Raises:
         RowError: the row does not hold what it should.
@@ -96,44 +95,40 @@ def parse_row(row: Any, how: Mapping[str, Any]) -> Row:
     if not isinstance(row, Mapping):
         raise RowError("not an object")
     if how.get("format", "fields") == "chat":
-        return _parse_chat(row)
-    fields = how["fields"]
+        row, fields = _of_chat(row), {name: name for name in ("question", "choices", "answer")}
+    else:
+        fields = how["fields"]
     names = fields["question"]
     names = [names] if isinstance(names, str) else names
     question = " ".join(_text(row, name) for name in names).strip()
     if not question:
         raise RowError("an empty question")
     context = _text(row, fields["context"]).strip() if "context" in fields else ""
-    label = str(_value(row, fields["label"])) if "label" in fields else ""
+    label = _value(row, fields["label"]) if "label" in fields else ""
     choices, known = _choices(row, fields["choices"]) if "choices" in fields else ((), {})
-    if "answer" not in fields:
-        return Row(question, choices, context=context, label=label)
-    answer = fields["answer"]
-    if not choices:
-        text = _text(row, answer).strip()
-        if not text:
-            raise RowError("an empty answer")
-        return Row(question, answer_text=text, context=context, label=label)
-    # A number in the YAML is the index itself: some data sets keep the right choice in its place.
-    value = answer if isinstance(answer, int) else _value(row, answer)
-    index = known[str(value)] if str(value) in known else answer_index(value, choices)
-    return Row(question, choices, index, choices[index], context, label)
+    index, text = None, ""
+    if "answer" in fields and choices:
+        answer = fields["answer"]
+        # A number in the YAML is the index itself: some data sets keep the right choice in place.
+        value = answer if isinstance(answer, int) else _value(row, answer)
+        index = known[str(value)] if str(value) in known else answer_index(value, choices)
+        text = choices[index]
+    elif "answer" in fields and not (text := _text(row, fields["answer"]).strip()):
+        raise RowError("an empty answer")
+    return Row(question, choices, index, text, context, str(how.get("label", label)))
 
 
-def _parse_chat(row: Mapping[str, Any]) -> Row:
+def _of_chat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Question, choices and answer of a sample of `evals`."""
     messages = row.get("input")
     if not isinstance(messages, list) or "ideal" not in row:
         raise RowError("no input or ideal")
-    said = [
-        m.get("content") for m in messages if isinstance(m, Mapping) and m.get("role") == "user"
-    ]
-    if not said or not isinstance(said[-1], str):
+    spoken = [m for m in messages if isinstance(m, Mapping) and m.get("role") == "user"]
+    said = spoken[-1].get("content") if spoken else None
+    if not isinstance(said, str):
         raise RowError("no message of the user")
-    question, choices = lettered(re.sub(r"\s*\bAnswer:\s*$", "", said[-1]))
-    if not question:
-        raise RowError("an empty question")
-    index = answer_index(row["ideal"], choices)
-    return Row(question, choices, index, choices[index])
+    question, choices = lettered(re.sub(r"\s*\bAnswer:\s*$", "", said))
+    return {"question": question, "choices": list(choices), "answer": row["ideal"]}
 
 
 def _choices(row: Mapping[str, Any], where: Any) -> tuple[tuple[str, ...], dict[str, int]]:

@@ -31,7 +31,6 @@ from trimllm.data.document import Document
 from trimllm.data.rows import RowError
 from trimllm.data.wheels import open_member, wheel_path
 
-KINDS = ("wheel", "file", "hub", "task")
 SPLITS = {"train": "training_docs", "validation": "validation_docs", "test": "test_docs"}
 Numbered = list[tuple[str, Any]]
 """(where, row): a JSON object, a finished `Document`, or the `RowError` of a broken line."""
@@ -63,14 +62,14 @@ def read_source(
     Raises:
         UserError: nothing there, not what its sha256 says, or not readable.
     """
-    kind = next((kind for kind in KINDS if kind in source), None)
-    if kind == "wheel":
+    if "wheel" in source:
         return _read_wheel(source, downloads, (wheels or {}).get(source["wheel"], {}))
-    if kind is None:
-        raise UserError(
-            f"a source has none of the keys {', '.join(KINDS)}: it has {sorted(source)}"
-        )
-    return {"file": _read_file, "hub": _read_hub, "task": read_task}[kind](source)
+    readers = {"file": _read_file, "hub": _read_hub, "task": read_task}
+    for kind, reader in readers.items():
+        if kind in source:
+            return reader(source)
+    known = ", ".join(("wheel", *readers))
+    raise UserError(f"a source has none of the keys {known}: it has {sorted(source)}")
 
 
 def _read_wheel(source: Mapping[str, Any], downloads: Path, known: Mapping[str, str]) -> Read:
@@ -85,21 +84,21 @@ def _read_wheel(source: Mapping[str, Any], downloads: Path, known: Mapping[str, 
     rows: Numbered = []
     for member in members:
         with open_member(path, member) as stream:
-            lines = stream.read().decode("utf-8").split("\n")
-        rows += _json_lines(_numbered(lines, Path(member).name, source.get("lines")))
+            text = stream.read().decode("utf-8")
+        rows += _parsed(_numbered(text.split("\n"), Path(member).name, source))
     return Read(rows, {path.name: digest})
 
 
-def _numbered(rows: Sequence[Any], name: str, wanted: Sequence[int] | None) -> Numbered:
-    """The wanted rows (None: all), each with its file and line, which count from 1."""
-    wanted = range(len(rows)) if wanted is None else wanted
+def _numbered(rows: Sequence[Any], name: str, source: Mapping[str, Any]) -> Numbered:
+    """The wanted rows, each with its file and line, which count from 1."""
+    wanted = source.get("lines", range(len(rows)))
     for number in wanted:
         if not 0 <= number < len(rows):
             raise UserError(f"line {number} was asked for, {name} has {len(rows)}")
     return [(f"{name}:{number + 1}", rows[number]) for number in wanted]
 
 
-def _json_lines(lines: Numbered) -> Iterator[tuple[str, Any]]:
+def _parsed(lines: Numbered) -> Iterator[tuple[str, Any]]:
     for where, line in lines:
         if line.strip():
             try:
@@ -121,33 +120,34 @@ def _read_file(source: Mapping[str, Any]) -> Read:
     if not path.is_file():
         raise UserError(f"file {path} does not exist")
     try:
-        if path.suffix == ".parquet":
-            rows = pyarrow.parquet.read_table(path).to_pylist()
-        elif path.suffix == ".json":
-            content = json.loads(path.read_text(encoding="utf-8"))
-            rows = content.get("data") if isinstance(content, dict) else content
-            if not isinstance(rows, list):
-                raise UserError(f"file {path} is neither a list of rows nor has a list named data")
-        elif path.suffix == ".jsonl":
-            rows = path.read_text(encoding="utf-8").split("\n")
-        else:
-            raise UserError(f"file {path} is not .jsonl, .json or .parquet")
+        rows = _rows_of(path)
     except ValueError as error:
         raise UserError(f"file {path} is not readable ({error})") from None
-    numbered = _numbered(rows, path.name, source.get("lines"))
-    if path.suffix == ".jsonl":
-        numbered = list(_json_lines(numbered))
+    numbered = _numbered(rows, path.name, source)
+    numbered = list(_parsed(numbered)) if path.suffix == ".jsonl" else numbered
     # Splits of several data sets often have one name, and the folder tells them apart.
     return Read(numbered, {f"{path.parent.name}/{path.name}": files.sha256_of(path)})
 
 
+def _rows_of(path: Path) -> list[Any]:
+    if path.suffix == ".parquet":
+        return pyarrow.parquet.read_table(path).to_pylist()
+    if path.suffix == ".jsonl":
+        return path.read_text(encoding="utf-8").split("\n")
+    if path.suffix != ".json":
+        raise UserError(f"file {path} is not .jsonl, .json or .parquet")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    rows = content.get("data") if isinstance(content, dict) else content
+    if not isinstance(rows, list):
+        raise UserError(f"file {path} is neither a list of rows nor has a list named data")
+    return rows
+
+
 def _read_hub(source: Mapping[str, Any]) -> Read:
-    name, revision = source["hub"], source.get("revision")
+    name, split, revision = source["hub"], source["split"], source.get("revision")
     title = f"{name} {'/'.join(str(source[key]) for key in ('name', 'split') if key in source)}"
     try:
-        rows = datasets.load_dataset(
-            name, source.get("name"), split=source["split"], revision=revision
-        )
+        rows = datasets.load_dataset(name, source.get("name"), split=split, revision=revision)
     except Exception as error:  # `datasets` raises many kinds; all mean that the set is not there
         raise UserError(f"hub data set {title} cannot be read: {_reason(error)}") from error
     numbered = [(f"{title}:{i}", row) for i, row in enumerate(rows, start=1)]
@@ -158,16 +158,13 @@ def _reason(error: Exception) -> str:
     return str(error).split("\n")[0] or type(error).__name__
 
 
-@cache
-def _task_manager(include_path: str | None) -> TaskManager:
-    """lm-eval's index of tasks; making it takes seconds."""
-    return TaskManager(include_path=include_path)
+_task_manager = cache(TaskManager)  # lm-eval's index of tasks; making it takes seconds
 
 
 def read_task(source: Mapping[str, Any]) -> Read:
     """Documents of an lm-eval task, with prompt and choices from the task object itself."""
     name, split = source["task"], source.get("split", "test")
-    manager = _task_manager(source.get("include_path"))
+    manager = _task_manager(include_path=source.get("include_path"))
     if name not in manager.all_tasks:
         raise UserError(f"lm-eval has no task {name!r}")
     try:

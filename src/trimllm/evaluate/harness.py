@@ -76,10 +76,11 @@ def evaluate(
 
 
 def _one(harness: TrimLM, name: str, source: str | Path, limit: int | None) -> dict[str, Any]:
-    is_file = isinstance(source, Path) or source.endswith(".jsonl")
-    documents = read_documents(source) if is_file else None
-    task: Any = task_of_documents(name, documents) if documents else source
-    manager = TaskManager(include_defaults=not is_file)
+    documents, task = None, source
+    if isinstance(source, Path) or source.endswith(".jsonl"):
+        documents = read_documents(source)
+        task = task_of_documents(name, documents)
+    manager = TaskManager(include_defaults=documents is None)
     with contextlib.redirect_stderr(io.StringIO()):
         try:
             loaded = manager.load([task])

@@ -61,9 +61,8 @@ class TrimLM(HFLM):
         answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         scored = score_rows(self.model, rows, token_budget=self.token_budget)
         for numbers, found in zip(by_prompt.values(), scored, strict=True):
-            pairs = zip(found.log_likelihoods, found.greedy, strict=True)
-            for number, answer in zip(numbers, pairs, strict=True):
-                answers[number] = answer
+            for number, *answer in zip(numbers, found.log_likelihoods, found.greedy, strict=True):
+                answers[number] = tuple(answer)
                 if (asked := requests[number][0]) is not None:
-                    self.cache_hook.add_partial("loglikelihood", asked, answer)
+                    self.cache_hook.add_partial("loglikelihood", asked, answers[number])
         return answers

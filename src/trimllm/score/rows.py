@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, takewhile
 
 import torch
 import torch.nn.functional as F
@@ -155,15 +155,11 @@ class Batch:
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float) -> Tensor:
-    """Attention of rows (rows, heads, length, head width), `mask` for the last of them in turn.
-
-    Scores are float32 either way.
-    """
+    """Attention of rows (rows, heads, length, head width), with float32 scores."""
     rows, heads, length, width = query.shape
     _, shared_heads, seen, _ = key.shape
     if query.device.type != "cpu" or rows * heads * length * seen > FEW_SCORES:
-        if len(mask) > 1:
-            mask = mask.repeat(rows // len(mask), 1, 1, 1)
+        mask = mask if len(mask) == 1 else mask.repeat(rows // len(mask), 1, 1, 1)
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, scale=scaling, enable_gqa=shared_heads != heads
         )
@@ -195,11 +191,9 @@ def common_prefix(rows: Sequence[Row]) -> int:
     """
     if len(rows) < 2:
         return 0
-    # what the smallest and the largest of sorted sequences share, all between them share
-    low, high = min(row.prompt for row in rows), max(row.prompt for row in rows)
-    limit = min(len(row.prompt) for row in rows) - 1
-    pairs = enumerate(zip(low, high, strict=False))
-    return min(limit, next((i for i, (one, other) in pairs if one != other), limit))
+    places = zip(*(row.prompt for row in rows), strict=False)
+    alike = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, places))
+    return min(alike, min(len(row.prompt) for row in rows) - 1)
 
 
 def batch_of(rows: Sequence[Row], order: Sequence[int], device: torch.device | str) -> Batch:
@@ -240,7 +234,7 @@ def batch_of(rows: Sequence[Row], order: Sequence[int], device: torch.device | s
         cut = where[first : first + count * length].view(count, length)
         groups.append(Group(first, count, length, shared, cut))
         first += count * length
-    targets, at, common, choice_of = zip(*scored, strict=True)
+    targets, at, common, choice_of = map(tensor, zip(*scored, strict=True))
     return Batch(
         order=list(order),
         shared=shared,
@@ -248,10 +242,10 @@ def batch_of(rows: Sequence[Row], order: Sequence[int], device: torch.device | s
         positions=tensor(positions),
         groups=groups,
         places=tensor(places),
-        targets=tensor(targets),
-        at=tensor(at),
-        common=torch.tensor(common, device=device),
-        choice_of=tensor(choice_of),
+        targets=targets,
+        at=at,
+        common=common.bool(),
+        choice_of=choice_of,
         choices=[len(row.choices) for row in chosen],
     )
 

@@ -96,14 +96,16 @@ def answer_scores(
     streams = len(answers)
     answers = adapter.finish(model, answers)
     head = model.get_output_embeddings()
-    found = _token_logits(head, answers, batch)
+    # (streams, scored tokens): the logits of the scored tokens at their places
+    weight = head.weight[batch.targets].float()
+    found = torch.stack([(rows[batch.at].float() * weight).sum(-1) for rows in answers])
+    found = found if head.bias is None else found + head.bias[batch.targets].float()
     asked = torch.unique(batch.at if greedy else batch.at[~batch.common])
     best = None
     if len(asked):
-        rows = answers[:, asked].flatten(0, 1)
         # a place that is not asked for has the normalizer 0
         normalizer = found.new_zeros(streams, len(batch.places))
-        log_sums, largest = _over_vocabulary(head, rows, greedy)
+        log_sums, largest = _over_vocabulary(head, answers[:, asked].flatten(0, 1), greedy)
         normalizer[:, asked] = log_sums.view(streams, -1)
         found -= normalizer[:, batch.at]
         if greedy:
@@ -113,13 +115,6 @@ def answer_scores(
         return sums, None
     wrong = torch.zeros_like(sums).index_add_(1, batch.choice_of, (best != batch.targets).float())
     return sums, wrong == 0
-
-
-def _token_logits(head: nn.Module, answers: Tensor, batch: Batch) -> Tensor:
-    """(streams, scored tokens) float32 logits of the scored tokens at their places."""
-    weight = head.weight[batch.targets].float()
-    logits = torch.stack([(rows[batch.at].float() * weight).sum(-1) for rows in answers])
-    return logits if head.bias is None else logits + head.bias[batch.targets].float()
 
 
 def _over_vocabulary(head: nn.Module, rows: Tensor, greedy: bool) -> tuple[Tensor, Tensor | None]:
@@ -188,13 +183,11 @@ def score_rows(
             found[part] = values.tolist(), flags.tolist()
         if progress:
             progress.update(len(batch.order), batch.tokens)
-    scored: list[Scored] = [Scored((), ())] * len(rows)
+    whole: list[tuple[list[float], list[bool]]] = [([], []) for _ in rows]
     for part, (index, _) in enumerate(fitted):
-        one = scored[index]
-        scored[index] = Scored(
-            (*one.log_likelihoods, *found[part][0]), (*one.greedy, *found[part][1])
-        )
-    return scored
+        whole[index][0].extend(found[part][0])
+        whole[index][1].extend(found[part][1])
+    return [Scored(tuple(values), tuple(greedy)) for values, greedy in whole]
 
 
 def score(

@@ -1,24 +1,45 @@
-"""Make the model that is measured: a checkpoint as it is, or a shape with random weights."""
+"""Make the model that is measured: a checkpoint as it is, or a shape with random weights.
+
+Speed depends on kernel and shape, not on values, so a layer with random codes and scales is as fast
+as one that a compressor has made: random weights go behind the very kernels that compressed
+checkpoints run on.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import AutoModelForCausalLM
+from torch import Tensor, nn
+from torch.sparse import to_sparse_semi_structured
+from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
 from transformers.initialization import no_init_weights
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import load
-from trimllm.throughput.kernels import SCALE, compress_random, sparse
 from trimllm.throughput.shapes import shape
-from trimllm.throughput.subject import Subject
-from trimllm.units import modeling_trimllm
+from trimllm.throughput.subject import INT4, Subject
+from trimllm.units.modeling_trimllm import LlamaConfig, TrimLlamaConfig, decoder_of, packed_blocks
 
+SCALE = 0.02
+"""Largest weight of the random layers: small enough that nothing overflows."""
 POOL = 4_194_301
 """Random numbers of which all random weights are cut; prime, so that no two rows are alike."""
 POSITIONS = 4096
+ATTENTION = "trimllm_one_row"
+"""Name of the attention for one row in transformers' registry."""
+STOCK, NATIVE = "onednn", "native"
+"""The linear kernels: what torch takes by itself, and torch's own products."""
+ROUNDS = 15
+MARGIN = 1.1
+"""The stock kernel stays unless the other is so many times as fast: no choice by chance."""
 
 
 def build(subject: Subject) -> nn.Module:
@@ -26,27 +47,31 @@ def build(subject: Subject) -> nn.Module:
     subject.check()
     if subject.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device cuda was asked for, but this machine has no usable GPU")
-    if subject.checkpoint is not None:
-        model, _ = load(
-            subject.checkpoint,
-            dtype=subject.dtype,
-            device=subject.device,
-            trust_remote_code=subject.trust_remote_code,
-            verify=False,  # whoever starts the session has done it
-        )
-        return sparse_where_it_helps(model)
-    return random_model(subject)
+    if subject.checkpoint is None:
+        return random_model(subject)
+    model, _ = load(
+        subject.checkpoint,
+        dtype=subject.dtype,
+        device=subject.device,
+        trust_remote_code=subject.trust_remote_code,
+        verify=False,  # whoever starts the session has done it
+    )
+    if subject.device == "cuda" and torch.cuda.get_device_capability() >= (8, 0):
+        for layer in decoder_of(model).layers.modules():
+            if type(layer) is nn.Linear and is_2_4(layer.weight):
+                sparse(layer)
+    return model
 
 
 def random_config(name: str, units: Any = None) -> Any:
     """transformers' configuration of a shape, of which only `units` are left (None: all)."""
     sizes: dict[str, Any] = shape(name) | {"max_position_embeddings": POSITIONS}
     if units is None:
-        return modeling_trimllm.LlamaConfig(**sizes)
+        return LlamaConfig(**sizes)
     original = sizes.pop("num_hidden_layers")
-    return modeling_trimllm.TrimLlamaConfig(
+    return TrimLlamaConfig(
         **sizes,
-        num_hidden_layers=len(modeling_trimllm.packed_blocks(units)),
+        num_hidden_layers=len(packed_blocks(units)),
         original_num_hidden_layers=original,
         units=[list(unit) for unit in units],
     )
@@ -75,7 +100,7 @@ def fill(model: nn.Module) -> None:
     first = next(model.parameters())
     pool = torch.empty(POOL, dtype=first.dtype, device=first.device).uniform_(-SCALE, SCALE)
     for parameter in model.parameters():
-        if parameter.dtype != pool.dtype or type(parameter.data) is not torch.Tensor:
+        if parameter.dtype != pool.dtype or type(parameter.data) is not Tensor:
             continue
         if parameter.dim() == 1:
             parameter.fill_(1)
@@ -84,20 +109,209 @@ def fill(model: nn.Module) -> None:
             part.copy_(pool[: len(part)])
 
 
-def sparse_where_it_helps(model: nn.Module) -> nn.Module:
-    """On a GPU with 2:4 tensor cores, run a checkpoint's 2:4 layers on them."""
-    on_gpu = next(model.parameters()).device.type == "cuda"
-    if not on_gpu or torch.cuda.get_device_capability() < (8, 0):
-        return model
-    for layer in modeling_trimllm.decoder_of(model).layers.modules():
-        if type(layer) is nn.Linear and is_2_4(layer.weight):
-            sparse(layer)
-    return model
+def compress_random(model: nn.Module, compressor: str, group_size: int) -> None:
+    """Put a compressor's kernels in the place of every linear layer of the units.
+
+    Embeddings and head stay as they are, as all compressors leave them. Raises `UserError` where
+    the kernel's package (see `Subject.check`) has none for this device.
+    """
+    device = next(model.parameters()).device
+    replace: Callable[[nn.Linear], nn.Module]
+    if compressor == "sparsegpt_2_4":
+        replace = sparse if device.type == "cuda" else masked
+    elif compressor == "llm_int8":
+        replace = _int8
+    else:
+        replace = _int4(compressor, group_size, device)
+    for parent in list(decoder_of(model).layers.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Linear:
+                setattr(parent, name, replace(child))
+    if compressor in INT4:
+        from gptqmodel.utils.model import hf_gptqmodel_post_init
+
+        hf_gptqmodel_post_init(model, use_act_order=False)
 
 
-def is_2_4(weight: torch.Tensor) -> bool:
+def _int4(compressor: str, group_size: int, device: torch.device) -> Callable[..., nn.Module]:
+    """Layers of the class that transformers takes for a GPTQ or AWQ checkpoint on this device.
+
+    On a CPU that is a wrapper of torch's own int4 product, which needs no compiler.
+    """
+    from gptqmodel.quantization import METHOD
+    from gptqmodel.utils.importer import hf_select_quant_linear_v2
+
+    gptq = compressor == "gptq_int4"
+    how = {"bits": 4, "group_size": group_size, "sym": gptq, "desc_act": False}
+    try:
+        layer_class = hf_select_quant_linear_v2(
+            **how,
+            format="gptq" if gptq else "gemm",
+            backend="auto",
+            device_map={"": str(device)},
+            quant_method=METHOD.GPTQ if gptq else METHOD.AWQ,
+            zero_point=not gptq,
+            pack=False,
+        )
+    except (ValueError, ImportError, NotImplementedError, RuntimeError) as error:
+        raise UserError(
+            f"no int4 kernel for {compressor} on {device.type} ({_reason(error)}); leave it out "
+            "here"
+        ) from error
+    return partial(_random_int4, partial(layer_class, **how, register_buffers=True))
+
+
+def _random_int4(layer_class: Callable[..., nn.Module], linear: nn.Linear) -> nn.Module:
+    sizes = {"in_features": linear.in_features, "out_features": linear.out_features}
+    layer = layer_class(**sizes, bias=linear.bias is not None)
+    for name, buffer in layer.named_buffers():
+        if name in ("qweight", "qzeros"):
+            buffer.random_(-(2**31), 2**31 - 1)
+        elif name == "scales":
+            buffer.uniform_(0, SCALE / 8)
+    return layer.to(linear.weight.device).requires_grad_(False).eval()
+
+
+def _int8(linear: nn.Linear) -> nn.Module:
+    """bitsandbytes' LLM.int8() with its usual outlier threshold."""
+    import bitsandbytes as bnb
+
+    how = {"bias": linear.bias is not None, "has_fp16_weights": False, "threshold": 6.0}
+    layer = bnb.nn.Linear8bitLt(linear.in_features, linear.out_features, **how)
+    weight = torch.empty(linear.weight.shape, dtype=torch.float16).uniform_(-SCALE, SCALE)
+    layer.weight = bnb.nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
+    return layer.to(linear.weight.device).eval()
+
+
+def is_2_4(weight: Tensor) -> bool:
     """Whether at most two of every four weights along the inputs (out, in) are not zero."""
     if weight.shape[-1] % 4:
         return False
-    groups = weight.reshape(-1, 4)
-    return bool((groups != 0).sum(-1).max() <= 2)
+    return bool((weight.reshape(-1, 4) != 0).sum(-1).max() <= 2)
+
+
+@torch.no_grad()
+def masked(linear: nn.Linear) -> nn.Module:
+    """2:4 sparse weights, the first two of every four inputs zero, in a dense layer, in place.
+
+    A CPU has no kernel that skips the zeros.
+    """
+    linear.weight.view(linear.out_features, -1, 4)[..., :2] = 0
+    return linear
+
+
+def sparse(linear: nn.Linear) -> nn.Module:
+    """2:4 sparse weights on a GPU's sparse tensor cores (compute capability 8.0 and later)."""
+    masked(linear)
+    try:
+        weight: Any = to_sparse_semi_structured(linear.weight)
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        name = torch.cuda.get_device_name() if torch.cuda.is_available() else "this machine"
+        raise UserError(f"{name} has no 2:4 kernel for these layers ({_reason(error)})") from error
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    return linear
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+# ---- the fastest stock kernels for a single row of 16-bit floats on a CPU -------------------
+#
+# What torch takes by itself is made for many rows. Measured on one core of an AMD EPYC with AVX512
+# bfloat16, torch 2.13, for one token: a 2048 x 2048 product takes 470 µs through oneDNN and 290 µs
+# through torch's own kernel; attention of 32 heads over 500 keys takes 1260 µs through the fused
+# kernel and 140 µs as two products through oneDNN. Left alone, attention would take a third of a
+# token's time and hide what is measured here, the reading of the weights.
+
+
+def use_one_row_kernels(model: nn.Module) -> None:
+    """Give a model the fast attention, and a head that takes one row of many as it is.
+
+    Changes nothing on a GPU, and of float32 the head alone: the other stock kernels are fast there.
+    """
+    head = model.get_output_embeddings()
+    if head.weight.device.type != "cpu":
+        return
+    head.register_forward_pre_hook(_own_row)
+    if head.weight.dtype != torch.float32:
+        AttentionInterface.register(ATTENTION, attention)
+        AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+        model.set_attn_implementation(ATTENTION)
+
+
+def _own_row(head: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+    # The last position is a slice of (1, tokens, width), whose strides make torch copy the head's
+    # whole weight before it multiplies: 0.3 s of the 1.8 s of a prompt at the 1B shape.
+    return inputs[0].clone(memory_format=torch.contiguous_format)
+
+
+def linear_kernel_seconds(model: nn.Module) -> dict[str, float]:
+    """Seconds of all dense products of one token, units and head, by each linear kernel.
+
+    Which is faster depends on processor and shape, so one process times both while nothing else
+    runs, and all of a session use the one that it found. The median of rounds in which both take
+    turns, after one that does not count. Empty where there is no choice: on a GPU, for float32.
+    """
+    head = model.get_output_embeddings().weight
+    if head.device.type != "cpu" or head.dtype == torch.float32:
+        return {}
+    layers = decoder_of(model).layers.modules()
+    weights = [layer.weight for layer in layers if type(layer) is nn.Linear] + [head]
+    rows = {w.shape[1]: torch.ones(1, w.shape[1], dtype=w.dtype) for w in weights}
+    found: dict[str, list[float]] = {STOCK: [], NATIVE: []}
+    with torch.inference_mode():
+        for _ in range(1 + ROUNDS):
+            for name, seconds in found.items():
+                with linear_kernel(name):
+                    start = time.perf_counter()
+                    for weight in weights:
+                        nn.functional.linear(rows[weight.shape[1]], weight)
+                    seconds.append(time.perf_counter() - start)
+    return {name: statistics.median(seconds[1:]) for name, seconds in found.items()}
+
+
+def faster_kernel(seconds: Mapping[str, float]) -> str:
+    """The kernel to use after `linear_kernel_seconds`: the stock one but for a clear reason."""
+    return NATIVE if seconds and seconds[STOCK] > MARGIN * seconds[NATIVE] else STOCK
+
+
+@contextlib.contextmanager
+def linear_kernel(name: str) -> Iterator[None]:
+    """Run a block with oneDNN's CPU products ("onednn") or with torch's own ("native")."""
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(name == STOCK)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **how: Any,
+) -> tuple[Tensor, None]:
+    """Attention as transformers calls it; one query goes as two products, the rest to torch.
+
+    Args:
+        query: (rows, heads, queries, head width).
+        key, value: (rows, KV heads, keys, head width); each serves heads / KV heads heads.
+
+    Returns:
+        (rows, queries, heads, head width)
+    """
+    if query.shape[2] != 1 or attention_mask is not None:
+        how["scaling"] = scaling
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **how)
+    rows, heads, _, width = query.shape
+    grouped = query.view(rows, key.shape[1], -1, width)
+    with linear_kernel(STOCK):
+        scores = torch.matmul(grouped, key.transpose(2, 3)).float()
+        scores = scores.mul_(width**-0.5 if scaling is None else scaling)
+        mixed = torch.matmul(scores.softmax(-1).to(value.dtype), value)
+    return mixed.reshape(rows, 1, heads, width), None

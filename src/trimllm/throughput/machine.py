@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -32,9 +33,10 @@ def slug(name: str, device: str) -> str:
     """
     if device == "cuda":
         for known, inside in GPUS.items():
-            # a name of its own: an RTX A1000 is no A100, an RTX 3090 Ti no RTX 3090
+            # a name of its own: an RTX A1000 is no A100, an RTX 3090 Ti or a share no RTX 3090
             inside = inside.replace(" ", r"\s*")
-            if re.search(rf"\b{inside}(?!\d|\s*(ti|super)\b)", name, re.IGNORECASE):
+            whole = rf"^(?!.*\b(mig|grid|laptop)\b).*\b{inside}(?!\d|\s*(ti|super)\b)"
+            if re.search(whole, name, re.IGNORECASE):
                 return known
     words = re.sub(r"\(r\)|\(tm\)|\bprocessor\b|\bcpu\b|@.*|\bnvidia\b", " ", name.lower())
     words = "-".join(re.findall(r"[a-z0-9]+", words)) or "unnamed"
@@ -43,10 +45,8 @@ def slug(name: str, device: str) -> str:
 
 def this_machine(device: str) -> str:
     """Slug of the machine that this runs on, without loading torch where it is a CPU."""
-    if device == "cpu":
-        return slug(provenance.cpu_name(), device)
-    found = _nvidia_smi("name")
-    return slug(found[0] if found else "unnamed", device)
+    name = provenance.cpu_name() if device == "cpu" else "".join(_nvidia_smi("name"))
+    return slug(name, device)
 
 
 def fast_dtype(device: str) -> str:
@@ -61,11 +61,9 @@ def fast_dtype(device: str) -> str:
 def state(device: str) -> dict[str, Any]:
     """Load, clocks and driver at this moment; what a machine does not tell is left out."""
     found: dict[str, Any] = {"load_average": [round(value, 2) for value in os.getloadavg()]}
-    clocks = re.findall(r"cpu MHz\s*:\s*([0-9.]+)", _read("/proc/cpuinfo"))
-    if clocks:
+    if clocks := re.findall(r"cpu MHz\s*:\s*([0-9.]+)", _read("/proc/cpuinfo")):
         found["cpu_mhz"] = round(max(map(float, clocks)))
-    governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
-    if governor:
+    if governor := _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip():
         found["cpu_governor"] = governor
     if device == "cuda" and (values := _nvidia_smi(QUERY)):
         found["gpu"] = dict(zip(QUERY.split(","), values, strict=False))
@@ -75,23 +73,21 @@ def state(device: str) -> dict[str, Any]:
 def free_bytes(device: str) -> int | None:
     """Memory that a model may take now, or None where the machine does not tell."""
     if device == "cuda":
-        found = _nvidia_smi("memory.free")
-        return int(found[0].split()[0]) << 20 if found and found[0].split()[0].isdigit() else None
+        mebibytes = re.match(r"\d+", "".join(_nvidia_smi("memory.free")))
+        return int(mebibytes[0]) << 20 if mebibytes else None
     return min(psutil.virtual_memory().available, provenance.memory_bytes())
 
 
 def _read(path: str) -> str:
-    try:
+    with contextlib.suppress(OSError):
         return Path(path).read_text()
-    except OSError:
-        return ""
+    return ""
 
 
 def _nvidia_smi(query: str) -> list[str]:
+    """What the driver says of the first GPU; nothing where there is none."""
     command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    lines = run.stdout.strip().splitlines()
-    return [value.strip() for value in lines[0].split(",")] if lines else []
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        return [value.strip() for value in said.stdout.strip().partition("\n")[0].split(",")]
+    return []

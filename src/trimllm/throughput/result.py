@@ -1,14 +1,21 @@
-"""What comes of a measurement: its protocol, and the figures of one model and of two together."""
+"""What comes of a measurement: its protocol, figures of one model and of two, what to expect.
+
+A token decoded at batch 1 reads every weight and the cache once, so its time goes with the bytes; a
+prompt reads them once for all of its tokens, so its time goes with the operations. A speedup below
+its prediction is time that does not shrink with the model.
+"""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm.throughput.predict import predicted
+
+PREDICTIONS = {"speedup": "read_bytes_per_token", "prefill_speedup": "prefill_operations"}
+"""Measured speedup -> the figure of either model of whose ratio it should be."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +38,6 @@ class Protocol:
     def prompt(self) -> int:
         """Tokens of the prompt."""
         return self.tokens - self.generate
-
-    @property
-    def mean_context(self) -> float:
-        """Tokens in the cache when a generated token is computed, itself included; the mean."""
-        return self.prompt + (self.generate + 1) / 2
 
     def check(self) -> None:
         """Raise `UserError` for a protocol that times nothing."""
@@ -62,18 +64,20 @@ def quartiles(samples: Sequence[float]) -> dict[str, Any]:
     return {"median": middle, "q1": low, "q3": high, "samples": list(samples)}
 
 
-def of_one(run: Run, protocol: Protocol, copy: float) -> dict[str, Any]:
-    """Figures of one model: tokens/s, bytes, what a token reads and how fast that was.
+def figures(protocol: Protocol, copy: float, run: Run, full: Run | None = None) -> dict[str, Any]:
+    """Figures of a model, of its baseline if any, and what it gains on that, round by round.
 
     Args:
         copy: bytes/s of a plain copy in the same session.
     """
     sizes = run.facts["bytes"]
     head = sizes["head"] or sizes["embeddings"]
-    read = sizes["units"] + head + run.facts["kv_bytes_per_token"] * protocol.mean_context
+    # tokens in the cache when a generated token is computed, itself included; the mean
+    context = protocol.prompt + (protocol.generate + 1) / 2
+    read = sizes["units"] + head + run.facts["kv_bytes_per_token"] * context
     decode = quartiles([protocol.generate / seconds for seconds in run.decode])
     achieved = read * decode["median"]
-    return run.facts | {
+    found = run.facts | {
         "decode_tokens_per_second": decode,
         "prefill_tokens_per_second": quartiles([protocol.prompt / s for s in run.prefill]),
         "bytes": sizes | {"total": sum(sizes.values())},
@@ -81,18 +85,38 @@ def of_one(run: Run, protocol: Protocol, copy: float) -> dict[str, Any]:
         "achieved_bytes_per_second": achieved,
         "share_of_copy": achieved / copy,
     }
-
-
-def of_two(run: Run, full: Run, protocol: Protocol, copy: float) -> dict[str, Any]:
-    """Figures of a model, of its baseline, and what it gains on that, round by round."""
-    found, baseline = (of_one(one, protocol, copy) for one in (run, full))
-    decodes = zip(full.decode, run.decode, strict=True)
-    prefills = zip(full.prefill, run.prefill, strict=True)
-    achieved = "achieved_bytes_per_second"
+    if full is None:
+        return found
+    baseline = figures(protocol, copy, full)
     found |= {
         "baseline": baseline,
-        "speedup": quartiles([theirs / own for theirs, own in decodes]),
-        "prefill_speedup": quartiles([theirs / own for theirs, own in prefills]),
-        "bandwidth_ratio": found[achieved] / baseline[achieved],
+        "speedup": _gain(full.decode, run.decode),
+        "prefill_speedup": _gain(full.prefill, run.prefill),
+        "bandwidth_ratio": achieved / baseline["achieved_bytes_per_second"],
     }
     return found | predicted(found)
+
+
+def _gain(theirs: Sequence[float], own: Sequence[float]) -> dict[str, Any]:
+    return quartiles([full / seconds for full, seconds in zip(theirs, own, strict=True)])
+
+
+def predicted(content: Mapping[str, Any]) -> dict[str, float]:
+    """Predicted speedups of a measurement, and the shares of them that were reached.
+
+    Args:
+        content: a measurement as `session.measure` returns it.
+
+    Returns:
+        `predicted_speedup`, `share_of_predicted_speedup`, `predicted_prefill_speedup` and
+        `share_of_predicted_prefill_speedup`; without those whose figures are not recorded, and
+        nothing for the full model itself.
+    """
+    found = {}
+    full = content.get("baseline", {})
+    for speedup, figure in PREDICTIONS.items():
+        if speedup in content and figure in content and figure in full:
+            ratio = full[figure] / content[figure]
+            found[f"predicted_{speedup}"] = ratio
+            found[f"share_of_predicted_{speedup}"] = content[speedup]["median"] / ratio
+    return found

@@ -13,14 +13,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
 from trimllm.throughput import machine
-from trimllm.throughput.result import Protocol, Run, of_one, of_two
+from trimllm.throughput.result import Protocol, Run, figures
 from trimllm.throughput.subject import Subject
 
 SOURCE = Path(__file__).parents[2]
@@ -30,42 +30,33 @@ PROCESS_BYTES = 700 << 20
 """Python with torch and transformers."""
 
 
-class Process:
-    """A fresh process with one model; leaving the block ends it."""
+class Process(subprocess.Popen[str]):
+    """A fresh process with one model (see `worker`); leaving the block ends it."""
 
     def __init__(self, subject: Subject, protocol: Protocol) -> None:
-        self.subject, self.protocol = subject, protocol
-
-    def __enter__(self) -> Process:
-        self.said = tempfile.TemporaryFile("w+", errors="replace")
+        self.subject = subject
+        self.said = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         path = [str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(path),
-            "OMP_NUM_THREADS": str(self.subject.threads),
-            "MKL_NUM_THREADS": str(self.subject.threads),
+            **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(subject.threads)),
             "TRANSFORMERS_VERBOSITY": "error",
             "HF_HUB_OFFLINE": "1",
         }
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "trimllm.throughput.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.said,
-            text=True,
-            env=environment,
-        )
-        self._tell([asdict(self.subject), self.protocol.prompt, self.protocol.generate])
-        return self
+        command = [sys.executable, "-W", "ignore", "-m", "trimllm.throughput.worker"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.said}
+        super().__init__(command, **pipes, text=True, env=environment)
+        self._tell(asdict(subject), protocol.prompt, protocol.generate)
 
     def __exit__(self, *error: object) -> None:
-        self.process.kill()
-        self.process.communicate()
+        self.kill()
+        self.communicate()
         self.said.close()
 
-    def _tell(self, what: Any) -> None:
+    def _tell(self, *words: Any) -> None:
         with contextlib.suppress(BrokenPipeError):  # its answer says why it is gone
-            self.process.stdin.write(json.dumps(what) + "\n")
-            self.process.stdin.flush()
+            self.stdin.write(json.dumps(words) + "\n")
+            self.stdin.flush()
 
     def answer(self) -> Any:
         """What the process says next.
@@ -74,7 +65,7 @@ class Process:
             UserError: a mistake of the user, or the process was ended from outside.
             RuntimeError: any other; all that the process said goes to standard error.
         """
-        told = json.loads(self.process.stdout.readline() or "{}")
+        told = json.loads(self.stdout.readline() or "{}")
         if "value" in told:
             return told["value"]
         if "error" in told:
@@ -84,13 +75,13 @@ class Process:
         if "crash" in told:
             sys.stderr.write(said)
             raise RuntimeError(f"{self.subject}: {told['crash']}")
-        code, last = self.process.wait(), (said.strip().splitlines() or ["it said nothing"])[-1]
+        code, last = self.wait(), (said.strip().splitlines() or ["it said nothing"])[-1]
         reason = "it was killed, most likely for want of memory" if code == -9 else last
         raise UserError(f"the process that timed {self.subject} ended with {code}: {reason}")
 
     def ask(self, command: str, *arguments: str) -> Any:
         """Let the process do one thing and wait for its answer."""
-        self._tell([command, *arguments])
+        self._tell(command, *arguments)
         return self.answer()
 
 
@@ -105,15 +96,14 @@ def measure(
     """Time a model, and its baseline in turn with it.
 
     Args:
-        subject: the model.
-        baseline: what it is compared with, as a rule the full model; None where it is that itself.
+        baseline: what the model is compared with, as a rule the full one; None where it is that.
         protocol: how often and on how many tokens.
         also_compiled: time the same pair by `torch.compile` too, under `compiled`; where that
             fails, its error stands there.
         say: called with a line on every step.
 
     Returns:
-        What `result.of_one` and `Worker.facts` say of the model, `baseline` (the same of the
+        What `result.figures` and `worker.facts` say of the model, `baseline` (the same of the
         other), `speedup` (quartiles over rounds of baseline's over own decoding time),
         `prefill_speedup`, `bandwidth_ratio` (own achieved bytes/s over the baseline's), what
         `predicted` says of both speedups, `copy_bytes_per_second` (median of `copy_samples`, one a
@@ -137,11 +127,9 @@ def measure(
     for group in [subjects] if together else [[one] for one in reversed(subjects)]:
         runs = _timed(group, protocol, shared, say) + runs
     copy = statistics.median(shared["copy_samples"])
-    figures = of_one if baseline is None else of_two
-    found = figures(*runs, protocol, copy) | {
-        "linear_kernel_seconds": shared["linear_kernel_seconds"],
+    found = figures(protocol, copy, *runs) | shared
+    found |= {
         "copy_bytes_per_second": copy,
-        "copy_samples": shared["copy_samples"],
         "protocol": {**vars(protocol), "prompt": protocol.prompt, "batch": 1},
         "interleaved": together and baseline is not None,
         "machine": {"before": before, "after": machine.state(subject.device)},
@@ -178,41 +166,30 @@ def _timed(
     shared: dict[str, Any],
     say: Callable[[str], None],
 ) -> list[Run]:
-    """Time some models in turn, each in its own process.
-
-    Args:
-        shared: of all processes of a measurement: `copy_samples`, to which those of every round
-            are added, and what `Worker.choose_kernel` says, which the last of the models is asked
-            for if no other was before.
-    """
+    """Time some models in turn, each in its own process; `shared` by all are copies and kernel."""
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(Process(one, protocol)) for one in subjects]
         pairs = [(process, Run(process.answer())) for process in processes]
+        orders = (pairs, pairs[::-1])  # each second round the other way round
         say("made, warming up")
         for process in processes:
             process.ask("prefill")  # does not count: kernels are made for its length
-        # All are made and wait for an answer: nothing else runs while one of them tries.
+        # All are made and wait for an answer: nothing else runs while the last of them tries.
         if "linear_kernel" not in shared:
             shared |= processes[-1].ask("choose_kernel")
         kernel = shared["linear_kernel"]
-        for _, turns in _rounds(pairs, protocol.prefills):
-            for process, run in turns:
+        for number in range(protocol.prefills):
+            for process, run in orders[number % 2]:
                 run.prefill.append(process.ask("prefill"))
         for process, run in pairs:
             process.ask("decode", kernel)  # does not count
             run.facts |= {"linear_kernel": kernel, "peak_memory_bytes": process.ask("peak")}
-        for number, turns in _rounds(pairs, protocol.repeats):
-            for process, run in turns:
+        for number in range(protocol.repeats):
+            for process, run in orders[number % 2]:
                 run.decode.append(process.ask("decode", kernel))
             # Beside every round: the memory of a virtual machine can be twice as fast, or half, as
             # a few minutes before.
             shared["copy_samples"].append(processes[0].ask("copy"))
             rates = ", ".join(f"{protocol.generate / run.decode[-1]:.2f}" for _, run in pairs)
-            say(f"round {number} of {protocol.repeats}: {rates} tokens/s")
+            say(f"round {number + 1} of {protocol.repeats}: {rates} tokens/s")
     return [run for _, run in pairs]
-
-
-def _rounds(pairs: list[Any], rounds: int) -> Iterator[tuple[int, list[Any]]]:
-    """The models in turn, each second round the other way round; rounds count from 1."""
-    for number in range(1, rounds + 1):
-        yield number, pairs if number % 2 else pairs[::-1]

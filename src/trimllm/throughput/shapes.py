@@ -1,32 +1,44 @@
-"""Shapes of models that can be timed without a download: throughput depends on shapes only."""
+"""Shapes of models that can be timed without a download, and which of their units are left.
+
+Throughput depends on shapes only. How fast a trimmed model is depends on what was dropped: at the
+1B shape an MLP holds 3.7 times the weights of an attention. Where no training has chosen, a pattern
+does, and is always named with its result:
+
+- a number: the share of attention units among the dropped ones, spread evenly over the blocks
+  (0.5 is half attention and half MLP);
+- a `Chain`: units go in the order of a real chain, its blocks stretched or shrunk to the shape's
+  number of blocks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Any
 
 from trimllm.base.errors import UserError
+from trimllm.base.kept import drops_for
 
 _SIZES = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
     *("num_attention_heads", "num_key_value_heads", "tie_word_embeddings"),
 )
-SHAPES: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
-    {
-        name: dict(zip(_SIZES, sizes, strict=True))
-        for name, *sizes in (
-            # LLaMA-7B of the paper (Touvron et al. 2023, table 2)
-            ("llama-7b", 32000, 4096, 11008, 32, 32, 32, False),
-            # LLaMA's architecture and vocabulary at 1.1B parameters, as TinyLlama has them
-            ("llama-1b", 32000, 2048, 5632, 22, 32, 4, False),
-            ("smollm2-135m", 49152, 576, 1536, 30, 9, 3, True),
-            # for tests: everything runs, nothing means anything
-            ("llama-tiny", 512, 128, 256, 4, 4, 2, False),
-        )
-    }
-)
+SHAPES: dict[str, dict[str, Any]] = {
+    name: dict(zip(_SIZES, sizes, strict=True))
+    for name, *sizes in (
+        # LLaMA-7B of the paper (Touvron et al. 2023, table 2)
+        ("llama-7b", 32000, 4096, 11008, 32, 32, 32, False),
+        # LLaMA's architecture and vocabulary at 1.1B parameters, as TinyLlama has them
+        ("llama-1b", 32000, 2048, 5632, 22, 32, 4, False),
+        ("smollm2-135m", 49152, 576, 1536, 30, 9, 3, True),
+        # for tests: everything runs, nothing means anything
+        ("llama-tiny", 512, 128, 256, 4, 4, 2, False),
+    )
+}
 """Keyword arguments of `transformers.LlamaConfig`, by the name of the shape."""
+Place = tuple[int, str]
+"""Block and kind ("attention" or "mlp") of a unit."""
+KINDS = ("attention", "mlp")
 
 
 def shape(name: str) -> dict[str, Any]:
@@ -36,27 +48,81 @@ def shape(name: str) -> dict[str, Any]:
     return dict(SHAPES[name])
 
 
-def unit_parameters(sizes: dict[str, Any]) -> dict[str, int]:
-    """Parameters of one attention unit and one MLP unit, each with its norm."""
-    width, inner = sizes["hidden_size"], sizes["intermediate_size"]
-    keys = width * sizes["num_key_value_heads"] // sizes["num_attention_heads"]
-    return {"attention": 2 * width * (width + keys) + width, "mlp": 3 * width * inner + width}
-
-
-def inside_and_outside(
-    name: str, units: Iterable[tuple[int, str]] | None = None
-) -> tuple[int, int]:
+def inside_and_outside(name: str, units: Iterable[Place] | None = None) -> tuple[int, int]:
     """Parameters of a shape's units (those named, or all), and of embeddings, head, final norm.
 
-    A tied head counts once.
+    A unit's norm counts with it, a tied head once.
     """
     sizes = shape(name)
-    each, blocks = unit_parameters(sizes), sizes["num_hidden_layers"]
-    inside = blocks * sum(each.values()) if units is None else sum(each[kind] for _, kind in units)
+    width, inner = sizes["hidden_size"], sizes["intermediate_size"]
+    keys = width * sizes["num_key_value_heads"] // sizes["num_attention_heads"]
+    each = {"attention": 2 * width * (width + keys) + width, "mlp": 3 * width * inner + width}
+    everything = ((block, kind) for block in range(sizes["num_hidden_layers"]) for kind in KINDS)
+    inside = sum(each[kind] for _, kind in (everything if units is None else units))
     tables = 1 if sizes["tie_word_embeddings"] else 2
-    return inside, sizes["hidden_size"] * (tables * sizes["vocab_size"] + 1)
+    return inside, width * (tables * sizes["vocab_size"] + 1)
 
 
 def parameters(name: str) -> int:
     """Parameters of a whole shape."""
     return sum(inside_and_outside(name))
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What a real chain dropped.
+
+    Attributes:
+        blocks: of the chain's model.
+        order: its units in the order in which they went.
+    """
+
+    blocks: int
+    order: tuple[Place, ...]
+
+    def scaled(self, blocks: int) -> list[Place]:
+        """The order on a model of another depth.
+
+        Block b of the model stands for block ⌊b · chain blocks / blocks⌋ of the chain; a unit goes
+        when its unit of the chain went.
+        """
+        rank = {unit: number for number, unit in enumerate(self.order)}
+        going = [
+            (rank[stands_for], (block, kind))
+            for block in range(blocks)
+            for kind in KINDS
+            if (stands_for := (block * self.blocks // blocks, kind)) in rank
+        ]
+        return [unit for _, unit in sorted(going)]
+
+
+def kept_units(blocks: int, kept_percent: float, pattern: float | Chain) -> list[Place]:
+    """Units that are left of a model of `blocks` blocks, in the order of the data.
+
+    Raises `UserError` for a pattern that cannot drop so many units.
+    """
+    drops = drops_for(kept_percent, 2 * blocks)
+    if drops is None:
+        raise UserError(f"{kept_percent:g}% of {2 * blocks} units is no number of units")
+    if isinstance(pattern, Chain):
+        gone = pattern.scaled(blocks)[:drops]
+        if len(gone) < drops:
+            raise UserError(
+                f"the chain dropped {len(gone)} units at most when scaled to {blocks} blocks, "
+                f"{kept_percent:g}% needs {drops}; name a longer chain or a larger kept fraction"
+            )
+    else:
+        gone = spread(blocks, drops, float(pattern))
+    return [(b, kind) for b in range(blocks) for kind in KINDS if (b, kind) not in gone]
+
+
+def spread(blocks: int, drops: int, attention_share: float) -> list[Place]:
+    """Drop so many units, evenly over the blocks, so large a share of them attention."""
+    if not 0 <= attention_share <= 1:
+        raise UserError(f"share of attention units {attention_share:g} is not between 0 and 1")
+    attention = max(min(round(drops * attention_share), blocks), drops - blocks)
+    return [
+        ((2 * i + 1) * blocks // (2 * count), kind)
+        for kind, count in zip(KINDS, (attention, drops - attention), strict=True)
+        for i in range(count)
+    ]

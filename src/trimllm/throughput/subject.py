@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm.throughput.patterns import Chain, kept_units
-from trimllm.throughput.shapes import inside_and_outside, shape
+from trimllm.throughput.shapes import Chain, inside_and_outside, kept_units, shape
 
 PACKAGES = {
     "awq_int4": "gptqmodel",
@@ -106,11 +105,9 @@ def shape_subject(
     compressor: str | None = None,
     **how: Any,
 ) -> Subject:
-    """A shape with random weights, of which a pattern keeps a share of the units.
+    """A shape with random weights, of which a pattern (None: all) keeps a share of the units.
 
     Args:
-        name: of `shapes.SHAPES`.
-        pattern: see `patterns`; None leaves the shape whole.
         how: further attributes of `Subject`.
 
     Raises `UserError` for an unknown shape and for a pattern that cannot drop so many units.

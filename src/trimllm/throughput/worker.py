@@ -4,79 +4,226 @@
 
 Every line of the answer is one JSON object: `{"value": ...}`, or `{"error": ...}` for a mistake of
 the user and `{"crash": ...}` for any other, after which the process ends.
+
+Decoding is a bare loop over `model.forward` with a KV cache: greedy, batch 1, no end of text. The
+eager loop uses the growing cache that `generate` uses; the compiled one a static cache, so that
+CUDA graphs can replay it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import sys
+import time
 import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, StaticCache
 
 from trimllm.base.errors import UserError
-from trimllm.base.machine import hardware, versions
-from trimllm.throughput import timing
-from trimllm.throughput.build import build
-from trimllm.throughput.one_row import faster_kernel, linear_kernel_seconds
+from trimllm.base.machine import hardware, peak_rss_bytes, versions
+from trimllm.throughput.build import (
+    STOCK,
+    build,
+    faster_kernel,
+    linear_kernel,
+    linear_kernel_seconds,
+    use_one_row_kernels,
+)
 from trimllm.throughput.subject import Subject
 from trimllm.units import original_units, units
 from trimllm.units.modeling_trimllm import decoder_of
 
+COPY_BYTES = 1 << 28
+"""Size of the copied buffer: far larger than any cache."""
+SEED = 0
 
-class Worker:
-    """The model of a process and what can be asked of it; each method is one command."""
 
-    def __init__(self, subject: Subject, prompt: int, generate: int) -> None:
-        torch.set_num_threads(subject.threads)
-        self.subject, self.model = subject, build(subject)
-        self.sizes = timing.weight_bytes(self.model)
-        timing.forget_peak(self.model.device)
-        self.decoder = timing.Decoder(self.model, prompt, generate, subject.mode)
+def seconds_of(work: Callable[[], Any], device: torch.device) -> float:
+    """Wall-clock seconds of a call, the GPU's work included."""
+    finish = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
+    finish()
+    start = time.perf_counter()
+    work()
+    finish()
+    return time.perf_counter() - start
 
-    def facts(self) -> dict[str, Any]:
-        """What the model is: units, bytes of weights and of one token in the cache, operations.
 
-        `layers` are the classes of the units' linear layers: the kernel of a compressed model.
-        """
-        left = units(self.model)
-        linears = [m for m in decoder_of(self.model).layers.modules() if hasattr(m, "in_features")]
-        return {
-            "units": [list(unit) for unit in left],
-            "units_kept": len(left),
-            "units_total": original_units(self.model),
-            "bytes": self.sizes,
-            "kv_bytes_per_token": timing.kv_bytes_per_token(self.model, self.model.dtype),
-            "prefill_operations": timing.prefill_operations(self.model, self.decoder.prompt),
-            "layers": sorted({type(linear).__name__ for linear in linears}),
-            "threads": torch.get_num_threads(),
-            "timed_on": hardware(),
-            "versions": versions("gptqmodel", "bitsandbytes"),
-            **{name: getattr(self.subject, name) for name in ("dtype", "device", "mode")},
-        }
+def copy_rate(device: torch.device, repeats: int = 5) -> float:
+    """Bytes/s, read and written, of a plain copy of 256 MiB: the best of some.
 
-    def choose_kernel(self) -> dict[str, Any]:
-        """`linear_kernel`, the faster one for this model, and `linear_kernel_seconds` of each."""
-        seconds = linear_kernel_seconds(self.model)
-        return {"linear_kernel": faster_kernel(seconds), "linear_kernel_seconds": seconds}
+    A lower bound of what the memory can do: on a CPU a copy's writes may cost a read beside, so
+    that work which only reads can reach more than 100% of it.
+    """
+    source = torch.ones(COPY_BYTES, dtype=torch.uint8, device=device)
+    target = torch.zeros_like(source)
+    target.copy_(source)  # does not count: the pages of both are there from now on
+    best = min(seconds_of(lambda: target.copy_(source), device) for _ in range(repeats))
+    return 2 * COPY_BYTES / best
 
-    def prefill(self) -> float:
-        """Seconds of the prompt."""
-        return self.decoder.prefill_seconds()
 
-    def decode(self, kernel: str) -> float:
-        """Seconds of the generated tokens, with a linear kernel of `one_row`."""
-        return self.decoder.decode_seconds(kernel)
+def weight_bytes(model: nn.Module) -> dict[str, int]:
+    """Bytes of the stored weights: `units`, input `embeddings`, and `head` (0 where it is tied).
 
-    def peak(self) -> int:
-        """Largest memory since the model was made, bytes; asked before the first copy."""
-        return timing.peak_bytes(self.model.device)
+    To be asked before the first forward pass: some int4 kernels repack their weights there.
+    """
+    layers = decoder_of(model).layers
+    embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    # A state may hold more than parameters and buffers: notes of a kernel.
+    own = {name for name, _ in (*layers.named_parameters(), *layers.named_buffers())}
+    return {
+        "units": sum(_stored(value) for name, value in layers.state_dict().items() if name in own),
+        "embeddings": _stored(embeddings),
+        "head": 0 if head is embeddings else _stored(head),
+    }
 
-    def copy(self) -> float:
-        """Bytes/s of a plain copy."""
-        return timing.copy_rate(self.model.device)
+
+def _stored(value: Tensor) -> int:
+    if type(value.data) is not Tensor and hasattr(value, "packed"):  # 2:4 sparse on a GPU
+        return sum(part.nbytes for part in (value.packed, value.meta) if part is not None)
+    return value.nbytes
+
+
+def kv_bytes_per_token(model: nn.Module) -> int:
+    """Bytes that one token adds to the KV cache: 2 · attentions · KV heads · head width."""
+    heads = model.config.num_attention_heads
+    shared = getattr(model.config, "num_key_value_heads", None) or heads
+    return 2 * _attention_width(model) * shared // heads * model.dtype.itemsize
+
+
+def prefill_operations(model: nn.Module, prompt: int) -> int:
+    """Multiplications and additions of the matrix products of a prompt, up to the first token.
+
+    Each weight of the units takes two a token, each weight of the head two in all, and the t-th
+    token's attention 4 · heads · head width · t. A compressed weight counts like a dense one.
+    """
+    inside = sum(layer.in_features * layer.out_features for layer in _linears(model))
+    keys = prompt * (prompt + 1) // 2  # that all tokens together look at
+    head = model.get_output_embeddings().weight.numel()
+    return 2 * prompt * inside + 4 * _attention_width(model) * keys + 2 * head
+
+
+def _linears(model: nn.Module) -> list[Any]:
+    """The units' linear layers, compressed ones among them."""
+    return [m for m in decoder_of(model).layers.modules() if hasattr(m, "in_features")]
+
+
+def _attention_width(model: nn.Module) -> int:
+    """Width of the queries of all attention units together."""
+    config, heads = model.config, model.config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return sum(unit.kind == "attention" for unit in units(model)) * heads * width
+
+
+def forget_peak(device: torch.device) -> None:
+    """Let `peak_bytes` begin here; where a CPU's system refuses, it begins with the process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Largest memory since `forget_peak`: of the device on a GPU, resident memory on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError):
+        if peak := re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text()):
+            return int(peak[1]) * 1024
+    return peak_rss_bytes()
+
+
+class Decoder:
+    """Prefill and decoding of one model over one fixed prompt.
+
+    Args:
+        prompt: tokens of the prompt, drawn at random.
+        generate: tokens decoded after it in one go.
+        mode: "eager" or "compiled".
+
+    Attributes:
+        decoded_ids: (1, 1) each, the tokens of the last round, from the prompt's next token on.
+    """
+
+    def __init__(self, model: nn.Module, prompt: int, generate: int, mode: str = "eager") -> None:
+        self.model, self.prompt, self.generate, self.mode = model, prompt, generate, mode
+        self.device = model.get_input_embeddings().weight.device
+        drawn = torch.Generator().manual_seed(SEED)
+        ids = torch.randint(3, model.config.vocab_size, (1, prompt), generator=drawn)
+        self.ids = ids.to(self.device)
+        use_one_row_kernels(model)
+        self.step: Callable[..., Any] = model.forward
+        if mode == "compiled":
+            self.step = torch.compile(model.forward, mode="reduce-overhead", dynamic=False)
+        self.cache: Any = None
+        self.decoded_ids: list[Tensor] = []
+
+    def _new_cache(self) -> Any:
+        if getattr(self.model, "caches", 1) == 0:
+            return None  # no attention is left: nothing to remember
+        if self.mode != "compiled":
+            return DynamicCache()
+        if self.cache is None:
+            return StaticCache(config=self.model.config, max_cache_len=self.prompt + self.generate)
+        self.cache.reset()  # the same memory, which CUDA graphs have recorded
+        return self.cache
+
+    def _next(self, step: Callable[..., Any], ids: Tensor, **how: Any) -> None:
+        output = step(ids, past_key_values=self.cache, use_cache=self.cache is not None, **how)
+        self.decoded_ids.append(output.logits[:, -1:].argmax(-1))
+
+    @torch.inference_mode()
+    def prefill_seconds(self) -> float:
+        """Seconds until the first token is known; leaves the cache for `decode_seconds`."""
+        self.cache, self.decoded_ids = self._new_cache(), []
+        return seconds_of(lambda: self._next(self.model, self.ids, logits_to_keep=1), self.device)
+
+    @torch.inference_mode()
+    def decode_seconds(self, kernel: str = STOCK) -> float:
+        """Seconds of `generate` tokens after the prompt's, each fed the one before."""
+        if len(self.decoded_ids) > 1 and isinstance(self.cache, StaticCache):
+            self.prefill_seconds()  # a static cache cannot be cut: fill it anew
+        elif len(self.decoded_ids) > 1 and self.cache is not None:
+            self.cache.crop(-self.generate)
+        del self.decoded_ids[1:]
+        with linear_kernel(kernel):
+            return seconds_of(self._decode, self.device)
+
+    def _decode(self) -> None:
+        for _ in range(self.generate):
+            torch.compiler.cudagraph_mark_step_begin()
+            self._next(self.step, self.decoded_ids[-1])
+        self.decoded_ids[-1].item()  # the last token counts when it is there
+
+
+def facts(subject: Subject, model: nn.Module, prompt: int) -> dict[str, Any]:
+    """What the model is: units, bytes of weights and of one token in the cache, operations.
+
+    `layers` are the classes of the units' linear layers: the kernel of a compressed model.
+    """
+    left = units(model)
+    return {
+        "units": [list(unit) for unit in left],
+        "units_kept": len(left),
+        "units_total": original_units(model),
+        "bytes": weight_bytes(model),
+        "kv_bytes_per_token": kv_bytes_per_token(model),
+        "prefill_operations": prefill_operations(model, prompt),
+        "layers": sorted({type(linear).__name__ for linear in _linears(model)}),
+        "threads": torch.get_num_threads(),
+        "timed_on": hardware(),
+        "versions": versions("gptqmodel", "bitsandbytes"),
+        **{name: getattr(subject, name) for name in ("dtype", "device", "mode")},
+    }
 
 
 def main() -> None:
@@ -87,13 +234,28 @@ def main() -> None:
     def answer(kind: str, content: Any) -> None:
         print(json.dumps({kind: content}), file=answers, flush=True)
 
+    def choose_kernel() -> dict[str, Any]:
+        seconds = linear_kernel_seconds(model)
+        return {"linear_kernel": faster_kernel(seconds), "linear_kernel_seconds": seconds}
+
     try:
-        subject, prompt, generate = json.loads(sys.stdin.readline())
-        worker = Worker(Subject(**subject), prompt, generate)
-        answer("value", worker.facts())
+        told, prompt, generate = json.loads(sys.stdin.readline())
+        subject = Subject(**told)
+        torch.set_num_threads(subject.threads)
+        model = build(subject)
+        answer("value", facts(subject, model, prompt))
+        forget_peak(model.device)
+        decoder = Decoder(model, prompt, generate, subject.mode)
+        commands: dict[str, Callable[..., Any]] = {
+            "choose_kernel": choose_kernel,
+            "prefill": decoder.prefill_seconds,
+            "decode": decoder.decode_seconds,  # with a linear kernel
+            "peak": partial(peak_bytes, model.device),  # asked before the first copy
+            "copy": partial(copy_rate, model.device),
+        }
         for line in sys.stdin:
             command, *arguments = json.loads(line)
-            answer("value", getattr(worker, command)(*arguments))
+            answer("value", commands[command](*arguments))
     except UserError as error:
         answer("error", str(error))
     except Exception as error:

@@ -13,8 +13,7 @@ from trimllm import compress
 from trimllm.base import names
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
-from trimllm.throughput.patterns import kept_units
-from trimllm.throughput.shapes import SHAPES
+from trimllm.throughput.shapes import SHAPES, kept_units
 from trimllm_paper import recipe
 from trimllm_paper.config.domain import Problem
 from trimllm_paper.config.models import Config, DirectorySource, Model, WheelSource

@@ -139,7 +139,9 @@ def test_a_task_gives_the_prompts_of_the_evaluation(tmp_path, monkeypatch):
     found = read_source(source, downloads=tmp_path)
     first = found.rows[0][1]
     assert first == Document("Answer.\n\nQ: q 0?\nA:", (" yes 0", " no 0"), 0)
-    task = _task_manager(source["include_path"]).load(["tiny_task"])["tasks"]["tiny_task"]
+    task = _task_manager(include_path=source["include_path"]).load(["tiny_task"])["tasks"][
+        "tiny_task"
+    ]
     task.build_all_requests(limit=None, rank=0, world_size=1)
     asked = [tuple(request.args) for request in task.instances]
     documents = [document for _, document in found.rows]

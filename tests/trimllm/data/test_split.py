@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trimllm.data import Document
 from trimllm.data.construct import Item
-from trimllm.data.split import balance, deduplicate, in_order, take
+from trimllm.data.prepare import balance, deduplicate, in_order, take
 
 
 def item(group: int, variant: int = 0, stratum: int | None = None) -> Item:
@@ -17,7 +17,7 @@ def item(group: int, variant: int = 0, stratum: int | None = None) -> Item:
 
 def test_deduplicate_keeps_the_first():
     items = [item(1), item(2), item(1), item(1, variant=1)]
-    assert deduplicate(items) == ([items[0], items[1], items[3]], 1)
+    assert deduplicate(items) == [items[0], items[1], items[3]]
 
 
 def test_balance():

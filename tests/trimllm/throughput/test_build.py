@@ -13,10 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import save
-from trimllm.throughput.build import build, is_2_4, random_model
-from trimllm.throughput.kernels import mask_2_4
+from trimllm.throughput.build import build, is_2_4, masked, random_model
 from trimllm.throughput.subject import PACKAGES, Subject, shape_subject
-from trimllm.throughput.timing import kv_bytes_per_token, prefill_operations, weight_bytes
+from trimllm.throughput.worker import kv_bytes_per_token, prefill_operations, weight_bytes
 from trimllm.units import units
 
 LEFT = ((0, "attention"), (1, "mlp"), (2, "mlp"), (3, "attention"))
@@ -66,9 +65,9 @@ def test_compressed_models_run_and_weigh_less(compressor: str, left: tuple | Non
 
 
 def test_mask_and_its_test() -> None:
-    weight = torch.randn(8, 16)
-    assert not is_2_4(weight) and is_2_4(mask_2_4(weight.clone()))
-    assert (mask_2_4(weight.clone()) != 0).sum() == weight.numel() / 2
+    linear = torch.nn.Linear(16, 8)
+    assert not is_2_4(linear.weight) and is_2_4(masked(linear).weight)
+    assert (linear.weight != 0).sum() == linear.weight.numel() / 2
     assert not is_2_4(torch.zeros(4, 6))
 
 
@@ -96,7 +95,7 @@ def test_cache_bytes_are_those_of_a_real_cache(left: tuple | None) -> None:
         cache = model(some_ids(1, 7), use_cache=True).past_key_values
     layers = [layer for layer in cache.layers if layer.is_initialized]
     real = sum(t.numel() * t.element_size() for la in layers for t in (la.keys, la.values))
-    assert kv_bytes_per_token(model, torch.bfloat16) == real / 7
+    assert kv_bytes_per_token(model) == real / 7
 
 
 @pytest.mark.parametrize("left", [None, LEFT])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from models import FAMILIES, some_ids, tiny
 
-from trimllm.throughput.one_row import (
+from trimllm.throughput.build import (
     ATTENTION,
     MARGIN,
     attention,

@@ -10,9 +10,8 @@ import pytest
 
 from trimllm.base.errors import UserError
 from trimllm.throughput import machine, session
-from trimllm.throughput.one_row import faster_kernel
-from trimllm.throughput.predict import predicted
-from trimllm.throughput.result import Protocol
+from trimllm.throughput.build import faster_kernel
+from trimllm.throughput.result import Protocol, predicted
 from trimllm.throughput.session import Process, measure
 from trimllm.throughput.subject import Subject, shape_subject
 
@@ -129,7 +128,7 @@ def test_a_mistake_in_the_process_is_one_line(tmp_path: object) -> None:
 
 def test_a_process_that_is_killed_is_told() -> None:
     with Process(FULL, PROTOCOL) as process:
-        os.kill(process.process.pid, signal.SIGKILL)
+        os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(UserError, match=r"ended with -9: it was killed, most likely"):
             process.answer()
 
@@ -137,7 +136,7 @@ def test_a_process_that_is_killed_is_told() -> None:
 def test_a_process_ends_with_the_block() -> None:
     with Process(FULL, PROTOCOL) as process:
         pass
-    assert process.process.poll() is not None
+    assert process.poll() is not None
 
 
 @pytest.mark.parametrize("changes", [{"generate": 20}, {"repeats": 0}, {"prefills": 0}])

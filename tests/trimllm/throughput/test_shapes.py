@@ -1,16 +1,28 @@
-"""Shapes count their parameters as the models that they describe have them."""
+"""Shapes count the parameters of the models that they describe; patterns drop what they say."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from trimllm.base.errors import UserError
 from trimllm.throughput.build import random_config
-from trimllm.throughput.shapes import SHAPES, parameters, shape, unit_parameters
+from trimllm.throughput.shapes import (
+    SHAPES,
+    Chain,
+    inside_and_outside,
+    kept_units,
+    parameters,
+    shape,
+    spread,
+)
 from trimllm.units import Unit
 from trimllm.units import unit_parameters as of_model
+
+CHAIN = Chain(4, ((3, "mlp"), (0, "attention"), (1, "mlp"), (2, "attention")))
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -19,8 +31,8 @@ def test_parameters_are_those_of_the_model(name: str) -> None:
         model = AutoModelForCausalLM.from_config(random_config(name))
     assert parameters(name) == sum(p.numel() for p in model.parameters())
     sizes = {unit: sum(p.numel() for p in own) for unit, own in of_model(model).items()}
-    for kind, count in unit_parameters(shape(name)).items():
-        assert sizes[Unit(0, kind)] == count
+    for kind in ("attention", "mlp"):
+        assert sizes[Unit(0, kind)] == inside_and_outside(name, [(0, kind)])[0]
 
 
 def test_the_papers_model_has_its_published_size() -> None:
@@ -31,3 +43,45 @@ def test_the_papers_model_has_its_published_size() -> None:
 def test_unknown_shape() -> None:
     with pytest.raises(UserError, match=r"'llama-9b' is unknown \(there are: llama-7b"):
         shape("llama-9b")
+
+
+@given(st.integers(1, 40), st.floats(0, 1), st.data())
+def test_spread_drops_what_it_is_asked_to(blocks: int, share: float, data: st.DataObject) -> None:
+    drops = data.draw(st.integers(0, 2 * blocks - 1))
+    gone = spread(blocks, drops, share)
+    assert len(set(gone)) == len(gone) == drops
+    assert all(0 <= block < blocks for block, _ in gone)
+    attention = sum(kind == "attention" for _, kind in gone)
+    # as near to the share as the number of blocks allows
+    assert attention == max(min(round(drops * share), blocks), drops - blocks)
+
+
+def test_spread_is_even() -> None:
+    places = [block for block, kind in spread(22, 22, 0.5) if kind == "mlp"]
+    assert places == list(range(1, 22, 2))
+
+
+@pytest.mark.parametrize("blocks, kept, left", [(22, 50, 22), (22, 40, 18), (32, 40, 26)])
+def test_kept_units_in_the_order_of_the_data(blocks: int, kept: float, left: int) -> None:
+    units = kept_units(blocks, kept, 0.5)
+    assert len(units) == left and units == sorted(units)
+
+
+def test_a_chain_on_its_own_model_is_itself() -> None:
+    assert CHAIN.scaled(4) == list(CHAIN.order)
+    gone = {(3, "mlp"), (0, "attention")}
+    everything = {(b, kind) for b in range(4) for kind in ("attention", "mlp")}
+    assert set(kept_units(4, 75, CHAIN)) == everything - gone
+
+
+def test_a_chain_on_a_deeper_model() -> None:
+    found = CHAIN.scaled(8)
+    assert found[:4] == [(6, "mlp"), (7, "mlp"), (0, "attention"), (1, "attention")]
+    assert len(found) == 8
+
+
+def test_mistakes_in_one_line() -> None:
+    with pytest.raises(UserError, match=r"dropped 4 units at most .* 25% needs 6"):
+        kept_units(4, 25, CHAIN)
+    with pytest.raises(UserError, match="share of attention units 1.5"):
+        kept_units(4, 50, 1.5)

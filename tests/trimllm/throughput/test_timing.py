@@ -9,7 +9,7 @@ import torch
 from models import tiny
 
 from trimllm.throughput.result import quartiles
-from trimllm.throughput.timing import Decoder, copy_rate, forget_peak, peak_bytes
+from trimllm.throughput.worker import Decoder, copy_rate, forget_peak, peak_bytes
 from trimllm.units import Unit, drop
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from trimllm_paper.config import Config, ConfigError, load, read_yaml
-from trimllm_paper.table_context import Context
+from trimllm_paper.context import Context
 
 ROOT = Path(__file__).parents[3]
 SMOKE = ROOT / "config" / "smoke.yaml"

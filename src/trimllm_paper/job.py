@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
+from trimllm.base.names import ADAPTERS
 from trimllm_paper.integrity import checks, locks
 from trimllm_paper.integrity.provenance import Run, recorded
 
@@ -75,6 +76,8 @@ class Job:
 
     def __enter__(self) -> Job:
         _set_environment(self.snakemake.threads, self.online)
+        families = {model["family"] for model in self.snakemake.config["models"].values()}
+        os.environ[ADAPTERS] = " ".join(sorted(name for name in families if ":" in name))
         _keep_freed_memory()
         path = Path(str(self.snakemake.log[0]))
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ with Job(snakemake, online=True) as job:
 
     from trimllm.base import files
     from trimllm.base.errors import UserError
-    from trimllm.units.adapters import family_of
+    from trimllm.units.adapters import family_of, register_named
     from trimllm_paper.fetch.models import fetch_model
 
     def described(checkpoint: Path) -> dict[str, object]:
@@ -41,8 +41,9 @@ with Job(snakemake, online=True) as job:
             storage_dtype=model["storage_dtype"],
             trust_remote_code=model["trust_remote_code"],
         )
+        expected = model | {"family": register_named(model["family"])}
         for key, found in described(temporary).items():
-            if model[key] != found:
+            if expected[key] != found:
                 raise UserError(
                     f"configuration: models.{job.wildcards['model']}.{key} = {model[key]}: the "
                     f"fetched model has {found}; correct it"

@@ -13,3 +13,5 @@ RULES = ("random", "top", "bottom")
 """Droppings that look at no scan (Sajjad et al.)."""
 RULE_KEPT = 50
 """Percent of the units that a dropping by rule leaves, in the paper."""
+ADAPTERS = "TRIMLLM_ADAPTERS"
+"""Environment variable: adapters of one's own, `package.module:adapter`, parted by spaces."""

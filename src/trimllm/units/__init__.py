@@ -1,8 +1,17 @@
 """Units of a model: find, drop, pack; `trimllm.units(model)` lists them."""
 
+import os
+
+from trimllm.base.names import ADAPTERS
 from trimllm.base.rooms import make_callable
 from trimllm.units import families  # noqa: F401
-from trimllm.units.adapters import Adapter, adapter_of, register, supported_families
+from trimllm.units.adapters import (
+    Adapter,
+    adapter_of,
+    register,
+    register_named,
+    supported_families,
+)
 from trimllm.units.packing import (
     Unit,
     drop,
@@ -19,6 +28,7 @@ __all__ = [
     "drop",
     "original_units",
     "register",
+    "register_named",
     "supported_families",
     "unit_layers",
     "unit_parameters",
@@ -26,3 +36,5 @@ __all__ = [
 ]
 
 make_callable(__name__, units)
+for name in os.environ.get(ADAPTERS, "").split():
+    register_named(name)

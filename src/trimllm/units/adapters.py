@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from trimllm.base.errors import UserError
+from trimllm.base.rooms import named
 
 # (query, key, value, scaling, window, output): attention inside the rows, into `output`, which may
 # be the query; all (streams, tokens, heads, head width)
@@ -148,6 +149,21 @@ def register(adapter: Adapter) -> None:
     AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
     AutoModelForCausalLM.register(config_class, adapter.trimmed, exist_ok=True)
     _ADAPTERS[family_of(config_class.model_type)] = adapter
+
+
+def register_named(name: str) -> str:
+    """The family that a name stands for: `package.module:adapter` is imported and registered.
+
+    Raises:
+        UserError: there is no such adapter.
+    """
+    if ":" not in name:
+        return name
+    adapter = named(name)
+    if not isinstance(adapter, Adapter):
+        raise UserError(f"family {name!r} names no adapter (trimllm.units.Adapter)")
+    register(adapter)
+    return family_of(adapter.trimmed.config_class.model_type)
 
 
 def family_of(model_type: str) -> str:

@@ -28,6 +28,9 @@ def problems(config: Config) -> Iterator[Problem]:
     for index, folder in enumerate(config.replicates):
         if not Path(folder).is_dir():
             yield ["replicates", index], folder, "no such folder; run that seed first"
+    for index, file in enumerate(config.tables.layouts):
+        if not Path(file).is_file():
+            yield ["tables", "layouts", index], file, "no such file"
     yield from _recipes(config)
     yield from _throughput(config)
     for index, method in enumerate(config.compress.methods):

@@ -81,22 +81,22 @@ def tree(kind: type[Section]) -> Node:
 
 def _followed(node: Node, classes: Node) -> Node:
     if "$ref" in node:
-        told = _followed(classes[node["$ref"].rpartition("/")[2]], classes)
-        node = {**{key: one for key, one in told.items() if key != "description"}, **node}
+        node = classes[node["$ref"].rpartition("/")[2]] | node
     if "oneOf" in node:
         kinds = {one["$ref"].rpartition("/")[2]: _followed(one, classes) for one in node["oneOf"]}
-        return {**node, "types": ["object"], "kinds": kinds}
+        return node | {"types": ["object"], "kinds": kinds}
     if "anyOf" in node:
         every = [_followed(one, classes) for one in node["anyOf"]]
-        left = [one for one in every if one["types"] != ["null"]]
         types = [type_ for one in every for type_ in one["types"]]
-        return {**(left[0] if len(left) == 1 else {}), **node, "types": types}
-    others = [*node.get("patternProperties", {}).values(), node.get("additionalProperties")]
-    each = node.get("items", others[0])
-    found = {**node, "types": [node["type"]]}
+        left = [one for one in every if one["types"] != ["null"]]
+        return (left[0] if len(left) == 1 else {}) | node | {"types": types}
+    found = node | {"types": [node["type"]]}
+    inside = [*node.get("patternProperties", {}).values(), node.get("additionalProperties")]
+    if each := node.get("items") or inside[0]:
+        found["each"] = _followed(each, classes)
     if "properties" in node:
         found["properties"] = {k: _followed(v, classes) for k, v in node["properties"].items()}
-    return {**found, "each": _followed(each, classes)} if isinstance(each, dict) else found
+    return found
 
 
 class Mistake(NamedTuple):

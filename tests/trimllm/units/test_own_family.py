@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,9 @@ from models import ROTARY, logits_of, random_documents, some_ids, word_tokenizer
 
 import trimllm
 from trimllm.base import files
+from trimllm.base.errors import UserError
 from trimllm.train import TrainSettings
-from trimllm.units import Unit, adapters
+from trimllm.units import Unit, adapters, register_named
 
 MODULE = '''
 """Toy: LLaMA by another name."""
@@ -47,7 +51,8 @@ class TrimToyForCausalLM(TrimModel, ToyForCausalLM):
 
 AutoConfig.register("toy", ToyConfig)
 AutoModelForCausalLM.register(ToyConfig, ToyForCausalLM)
-register(LlamaAdapter(TrimToyForCausalLM))
+adapter = LlamaAdapter(TrimToyForCausalLM)
+register(adapter)
 '''
 
 
@@ -82,3 +87,19 @@ def test_a_family_of_ones_own_is_scanned_dropped_trimmed_saved_and_loaded(
     loaded, _ = trimllm.load(path)
     assert trimllm.units(loaded) == trimllm.units(model) and len(trimllm.units(model)) == 7
     assert torch.equal(logits_of(loaded, some_ids()), logits_of(model, some_ids()))
+
+
+def test_a_family_that_is_named_is_imported_with_the_units(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "named_family.py").write_text(MODULE)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    monkeypatch.setenv("TRIMLLM_ADAPTERS", "named_family:adapter")
+    code = "from trimllm import units; print(units.supported_families())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "'toy'" in told.stdout, told.stderr
+    with pytest.raises(UserError, match="names no adapter"):
+        register_named("trimllm.units:register")
+    with pytest.raises(UserError, match="can be imported"):
+        register_named("nowhere:adapter")
+    assert register_named("llama") == "llama"

@@ -275,9 +275,9 @@ def _speed_cell(
     if timing is None:
         return None
     own, result, why = subject.own_speed, None, ""
-    value, spread = figures(timing)[figure]
+    value, spread = _with_quartiles(timing, figure)
     if figure in ("decode", "speedup") and not own and "baseline" in timing.content:
-        result, why = verdict.judge_relation(*figures(timing)["speedup"], of_paper)
+        result, why = verdict.judge_relation(*_with_quartiles(timing, "speedup"), of_paper)
     elif figure in ("decode", "speedup"):
         result, why = verdict.judge_speed(value, printed, own=own)
     elif figure == "mem":
@@ -287,24 +287,9 @@ def _speed_cell(
     return Cell(value, printed, result, **told)
 
 
-def figures(timing: Any) -> dict[str, tuple[float | None, tuple[float, float] | None]]:
-    """Figures of a measurement that columns may show, with their quartiles."""
-    content, expected = timing.content, predicted(timing.content)
-    shares = {"share_decode": "share_of_predicted_speedup"}
-    shares["share_prefill"] = "share_of_predicted_prefill_speedup"
-    plain = {
-        "mem": timing.bytes_percent if timing.compressor else timing.kept_percent,
-        "unit_bytes_percent": timing.unit_bytes_percent,
-        "share_of_copy": 100 * content["share_of_copy"],
-        "peak_megabytes": content["peak_memory_bytes"] / 1e6,
-        **{key: 100 * expected[n] if n in expected else None for key, n in shares.items()},
-    }
-    of_full = (timing.speedup_low, timing.speedup_high) if "baseline" in content else None
-    return {
-        "decode": (timing.decode, (timing.decode_low, timing.decode_high)),
-        "prefill": (timing.prefill, (timing.prefill_low, timing.prefill_high)),
-        "speedup": (timing.speedup, of_full),
-    } | {key: (value, None) for key, value in plain.items()}
+def _with_quartiles(timing: Any, figure: str) -> tuple[float | None, tuple[float, float] | None]:
+    low, high = (getattr(timing, f"{figure}_{end}", None) for end in ("low", "high"))
+    return getattr(timing, figure), None if low is None else (low, high)
 
 
 def _recorded(timing: Any) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from typing import Any
 import pandas as pd
 
 from trimllm.base.intervals import Difference, paired_difference, unpaired_difference, wilson
+from trimllm_paper import published
 from trimllm_paper.frame import Frame, rows, where
 
 KINDS = ("attention", "mlp")
-PAPER_UNITS = 64
+PAPER_UNITS = published.UNITS["llama-7b"]
 SPARSE_FACTOR = 0.6
 """Time of a sparse update over full fine-tuning that the paper reads from its Table 9."""
 FULL_EPOCHS = 5

@@ -31,6 +31,7 @@ import pandas as pd
 from trimllm.base.errors import UserError
 from trimllm.base.files import MANIFEST
 from trimllm.base.rooms import make_callable
+from trimllm.throughput.predict import predicted
 from trimllm_paper.integrity.provenance import recorded
 from trimllm_paper.recipe import place_of
 from trimllm_paper.records import Epoch, Evaluation, OfRecipe, Throughput, Training
@@ -45,13 +46,15 @@ COLUMNS = {
     "trainings": f"results model domain {RECIPE} epoch seconds tokens documents loss",
     "timings": f"results hardware model {RECIPE} units_kept units_total kept_percent speedup "
     "speedup_low speedup_high decode decode_low decode_high prefill prefill_low prefill_high "
-    "bytes_percent unit_bytes_percent content",
+    "bytes_percent unit_bytes_percent mem share_decode share_prefill share_of_copy peak_megabytes "
+    "content",
 }
 """Columns of each frame, after which come `provenance` and `source`. Accuracies and shares are in
 percent, speeds in tokens/s, `_low` and `_high` quartiles, `unit_bytes_percent` without embeddings
-and head; `documents` of an evaluation is a hash that is equal where answers can be paired,
-`units_dropped` (block, kind) of an epoch, `dropped` the units gone until then, `content` all that a
-measurement recorded."""
+and head, `mem` what the paper calls so (units kept; bytes of what is compressed), `share_decode`
+and `share_prefill` of the speedup that sizes predict, `share_of_copy` of a plain copy's bandwidth;
+`documents` of an evaluation is a hash that is equal where answers can be paired, `units_dropped`
+(block, kind) of an epoch, `dropped` the units gone until then, `content` all that was recorded."""
 SAME = ("hardware", "model", "domain", "recipe", "task", "seed", "epoch")
 """What two rows of a frame may not agree in, as far as it has these columns."""
 
@@ -217,7 +220,13 @@ def _timing(path: Path) -> list[Row]:
         {"bytes": b["total"], "unit_bytes": b["units"]}
         for b in (row["bytes"], content.get("baseline", content)["bytes"])
     )
-    return [_sizes(row, own, full) | {"content": content}]
+    row, expected = _sizes(row, own, full), predicted(content)
+    for part, name in (("decode", "speedup"), ("prefill", "prefill_speedup")):
+        share = expected.get(f"share_of_predicted_{name}")
+        row[f"share_{part}"] = None if share is None else 100 * share
+    row["mem"] = row["bytes_percent" if row["compressor"] else "kept_percent"]
+    row["share_of_copy"] *= 100
+    return [row | {"peak_megabytes": row["peak_memory_bytes"] / 1e6, "content": content}]
 
 
 make_callable(__name__, frame)

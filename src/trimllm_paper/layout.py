@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.base.names import PAPER_CRITERIA, RULE_KEPT, RULES
 from trimllm_paper import published
-from trimllm_paper.context import Context, Domain, Model, Shown
+from trimllm_paper.context import Context, Domain, Model, Plain, Shown
 from trimllm_paper.recipe import FULL_FT, Recipe
 
 FILE = Path(__file__).with_suffix(".yaml")
@@ -31,13 +31,7 @@ Speed = Literal[
 ]
 
 
-class _Plain(BaseModel):
-    """Plain data; an unknown key is a mistake."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Column(_Plain):
+class Column(Plain):
     """A column; what it shows is one of `domain`, `size`, `speed`, `minutes` and `share`.
 
     `interval_digits` None: as many in brackets as the form of the table has. `terminal` False: left
@@ -68,7 +62,7 @@ class Column(_Plain):
         return self.minutes or self.share
 
 
-class Row(_Plain):
+class Row(Plain):
     """A row with its loops spelled out; `names` are chains, rules or patterns."""
 
     key: str
@@ -86,7 +80,7 @@ class Row(_Plain):
     when: Literal["measured"] | None = None
 
 
-class Layout(_Plain):
+class Layout(Plain):
     """A table. The head of layout.yaml says what each key means."""
 
     key: str
@@ -149,7 +143,7 @@ def read(table: str, context: Context) -> Layout:
     return _checked(Layout, table, {"key": table, **entries[table]})
 
 
-def _checked(kind: type[_Plain], table: str, content: Mapping[str, Any]) -> Any:
+def _checked(kind: type[Plain], table: str, content: Mapping[str, Any]) -> Any:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -183,8 +177,8 @@ def columns_of(layout: Layout, context: Context) -> tuple[Column, ...]:
         for name in names:
             absent = Domain(name=name, label=published.DOMAINS.get(name, name), tasks=())
             domain = ours.get(name, absent)
-            column = Column(key=name, label=domain.label, domain=domain, stand_in=domain.stand_in)
-            found.append(column)
+            told = {"label": domain.label, "stand_in": domain.stand_in}
+            found.append(Column(key=name, domain=domain, **told))
     return tuple(found)
 
 

@@ -18,23 +18,14 @@ import yaml
 Value = float | str | None
 """A number, a bound as printed (">=50%"), or None where the paper leaves the cell empty."""
 
-LABELS = {
-    "llama-7b": "LLaMA-7B",
-    "llama-13b": "LLaMA-13B",
-    "opt-1.3b": "OPT-1.3B",
-    "opt-6.7b": "OPT-6.7B",
-}
+_CONTENT: dict[str, Any] = yaml.safe_load(
+    Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")
+)
+LABELS: dict[str, str] = _CONTENT["labels"]
 """Names of the paper's models as it prints them."""
-
-DOMAINS = {
-    "piqa": "PIQA",
-    "sciq": "SciQ",
-    "medmcqa": "MedMCQA",
-    "lexglue": "LexGLUE",
-    "financeqa": "FinanceQA",
-    "pubmedqa": "PubMedQA",
-    "legalbench": "LegalBench",
-}
+UNITS: dict[str, int] = _CONTENT["units"]
+"""Their attention and MLP sublayers."""
+DOMAINS: dict[str, str] = _CONTENT["domains"]
 """Columns of accuracy as the paper heads them."""
 
 
@@ -84,16 +75,11 @@ def display(value: Value, digits: int = 1) -> str:
 
 
 @cache
-def _content() -> dict[str, Any]:
-    return yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-
-
-@cache
 def table(name: str) -> PublishedTable:
     """A table of the paper by its key, `table1` to `table9`. Raises `KeyError` for another."""
     if name not in tables():
         raise KeyError(f"{name} is no table of the paper")
-    content = dict(_content()[name])
+    content = dict(_CONTENT[name])
     columns = tuple(map(str, content.pop("columns")))
     one = any(isinstance(entry, list) for entry in content.values())
     return PublishedTable(name, columns, {"": content} if one else content)
@@ -101,15 +87,15 @@ def table(name: str) -> PublishedTable:
 
 def tables() -> tuple[str, ...]:
     """Keys of all tables."""
-    return tuple(key for key in _content() if key.startswith("table"))
+    return tuple(key for key in _CONTENT if key.startswith("table"))
 
 
 def claims() -> tuple[dict[str, Any], ...]:
     """The paper's headline sentences, to be checked on our own measurements."""
-    return tuple(_content()["claims"])
+    return tuple(_CONTENT["claims"])
 
 
 def inconsistencies(of: str | None = None) -> tuple[str, ...]:
     """Contradictions found in the paper itself, all of them or those of one table."""
-    entries = _content()["inconsistencies"]
+    entries = _CONTENT["inconsistencies"]
     return tuple(entry["text"] for entry in entries if of is None or of in entry["tables"])

@@ -22,7 +22,6 @@ from trimllm_paper import verdict
 from trimllm_paper.layout import Column
 from trimllm_paper.published import Value, bound_percent, display
 
-MARKS = {"✓": verdict.REPRODUCED, "~": verdict.SHAPE_ONLY, "✗": verdict.NOT_REPRODUCED}
 DAGGER = "†"
 LATEX_PAGE = Path(__file__).with_name("table.tex.jinja")
 
@@ -103,7 +102,7 @@ class Table:
     @property
     def legend(self) -> str:
         """What the marks mean, and what stands in brackets."""
-        marks = "; ".join(f"{mark} {name}" for mark, name in MARKS.items())
+        marks = "; ".join(f"{mark} {name}" for name, mark in verdict.MARKS.items())
         return (
             f"Value ({self.brackets}) and verdict: {marks}; no mark: the paper has no such number. "
             "The rules are in verdict.py of src/trimllm_paper, the reason for each cell in the "
@@ -159,8 +158,7 @@ def _measured(cell: Cell, column: Column, interval_digits: int) -> str:
         digits = column.interval_digits
         digits = min(interval_digits, column.digits) if digits is None else digits
         text += f" ({low:.{digits}f}–{high:.{digits}f})"
-    mark = next((mark for mark, name in MARKS.items() if name == cell.verdict), "")
-    return f"{text} {mark}".rstrip()
+    return f"{text} {verdict.MARKS.get(cell.verdict, '')}".rstrip()
 
 
 def lines_of(

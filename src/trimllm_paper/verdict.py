@@ -43,6 +43,7 @@ REPRODUCED = "reproduced"
 SHAPE_ONLY = "shape only"
 NOT_REPRODUCED = "not reproduced"
 NOT_RUN = "not run"
+MARKS = {REPRODUCED: "✓", SHAPE_ONLY: "~", NOT_REPRODUCED: "✗"}
 
 TOLERANCE = 1.0
 """Points; fine-tuning under another seed moves a number about as far."""

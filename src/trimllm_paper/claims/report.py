@@ -19,7 +19,7 @@ from typing import Any
 from jinja2 import Environment
 
 from trimllm.base.files import write_json, write_text
-from trimllm_paper import published
+from trimllm_paper import published, verdict
 from trimllm_paper.claims import accuracy, speed, units
 from trimllm_paper.claims.evidence import CLAIMS, OURS, Evidence
 from trimllm_paper.context import Context
@@ -30,7 +30,7 @@ from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED, SHAPE_ONL
 
 GROUPS = (speed, accuracy, units)
 """Whose import enters their checks."""
-MARKS = {REPRODUCED: "✓", SHAPE_ONLY: "~", NOT_REPRODUCED: "✗", NOT_RUN: "–"}
+MARKS = verdict.MARKS | {NOT_RUN: "–"}
 PAGE = Path(__file__).with_name("claims.md.jinja")
 
 
@@ -40,7 +40,7 @@ def judge(evidence: Evidence, sentence: dict[str, Any]) -> dict[str, Any]:
     found = check(evidence)
     own = evidence.context.own if found.own is None else found.own
     holds = REPRODUCED if own else SHAPE_ONLY
-    verdict = {None: NOT_RUN, False: NOT_REPRODUCED, True: holds}[found.holds]
+    judged = {None: NOT_RUN, False: NOT_REPRODUCED, True: holds}[found.holds]
     ours = check(replace(evidence, criterion=OURS)).told if asks_ours else found.ours
     origin = sentence["from"]
     return {
@@ -49,7 +49,7 @@ def judge(evidence: Evidence, sentence: dict[str, Any]) -> dict[str, Any]:
         "formula": formula,
         "measured": f"{found.before}{found.told}{found.after}",
         **{key: getattr(found, key) for key in ("holds", "numbers", "n")},
-        **{"own": own, "ours": ours, "verdict": verdict},
+        **{"own": own, "ours": ours, "verdict": judged},
     }
 
 

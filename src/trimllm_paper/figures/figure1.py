@@ -21,8 +21,6 @@ from trimllm_paper.verdict import KEEPS
 
 COMPRESSORS = ("llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4")
 """Those of the paper's Table 2."""
-PAPER_UNITS = {"llama-7b": 64, "llama-13b": 80, "opt-1.3b": 48, "opt-6.7b": 64}
-"""Units of the paper's models: two in each decoder block."""
 
 
 def draw(frame: Frame, context: Context, stem: str | Path) -> None:
@@ -83,7 +81,7 @@ def _published(ax: Any, beside: str, domain: Domain) -> None:
         if compressor in rows:
             _across(ax, compressor, rows[compressor], None)
     ax.plot([0], [rows["sparse_ft"]], **style.BASELINES["sparse_ft"])
-    total = PAPER_UNITS[beside]
+    total = published.UNITS[beside]
     kept = [kept for kept in (50, 40, 30) if f"trimllm_{kept}" in rows]
     dropped = [drops_for(percent, total) for percent in kept]
     percents = [rows[f"trimllm_{percent}"] for percent in kept]

@@ -16,19 +16,6 @@ from trimllm_paper.figures import style
 from trimllm_paper.figures.panels import origin
 from trimllm_paper.frame import Frame, where
 
-SCHEMES = (
-    (1, 1.0, "Eq. 5: one unit an epoch", {"color": "#000000", "linestyle": "-"}),
-    (1, SPARSE_FACTOR, "Eq. 5 × 0.6 (sparse update)", {"color": "#000000", "linestyle": "--"}),
-    (2, 1.0, "Eq. 6: two units an epoch", {"color": "#888888", "linestyle": "-"}),
-    (2, SPARSE_FACTOR, "Eq. 6 × 0.6 (sparse update)", {"color": "#888888", "linestyle": "--"}),
-)
-"""Drops an epoch, factor, name and look of the paper's curves."""
-PARTS = {
-    "training": {"label": "training", "fillstyle": "full"},
-    "with_scans": {"label": "training + scans", "fillstyle": "none", "linestyle": ":"},
-}
-"""Of a measured cost: its name, and what is its own in its look."""
-
 
 def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw cost (epochs of full fine-tuning) against units dropped (%); STEM.pdf and STEM.png."""
@@ -38,8 +25,9 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     heading = "Cost of training until a share of the units is dropped"
     with style.figure(stem, heading, (7.6, 3.6), 1, 2, sharex=True, legend=3) as (axes, notes):
         left, right = axes[0]
-        for step, factor, name, look in SCHEMES:
-            _equation(left, step, factor, label=name, **look)
+        for scheme in style.SCHEMES:
+            factor = SPARSE_FACTOR if scheme["sparse"] else 1.0
+            _equation(left, scheme["step"], factor, **scheme["look"])
         left.axhline(FULL_EPOCHS, color="#D55E00", linestyle=":", label="5 epochs of full FT")
         half = SPARSE_FACTOR * progressive(PAPER_UNITS, PAPER_UNITS // 2, 2)
         left.plot([50], [half], marker="o", color="#888888", linestyle="")
@@ -81,7 +69,7 @@ def _ours(ax: Any, costs: Sequence[tuple[Chain, Cost]], context: Context) -> Non
         _equation(ax, step, color="#000000", label=label)
     for shift, (name, look) in enumerate(style.looks(context.recipes).items()):
         found = [DataFrame(vars(cost)) for chain, cost in costs if chain.name == name]
-        for part, own in PARTS.items() if found else ():
+        for part, own in style.COSTS.items() if found else ():
             over = concat(found).groupby("dropped_percent")[part]
             mean, label = over.mean(), {"label": f"{look['label']}: {own['label']}"}
             bars = [list(mean - over.min()), list(over.max() - mean)]

@@ -27,12 +27,13 @@ def _look(entry: Look) -> Look:
 
 
 _STYLE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-CRITERIA, COMPRESSORS, BASELINES, REFERENCES, KINDS, MARKS = (
+CRITERIA, COMPRESSORS, BASELINES, REFERENCES, KINDS, MARKS, COSTS = (
     {key: _look(entry) for key, entry in _STYLE[room].items()}
-    for room in ("criteria", "compressors", "baselines", "references", "kinds", "marks")
+    for room in ("criteria", "compressors", "baselines", "references", "kinds", "marks", "costs")
 )
 OTHERS = [_look(entry) for entry in _STYLE["others"]]
 HEAT: str = _STYLE["heat"]
+SCHEMES: list[dict[str, Any]] = _STYLE["schemes"]
 SCORES: dict[str, dict[str, str]] = _STYLE["scores"]
 
 

@@ -32,8 +32,8 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "compress": ("trimllm.compress.run", "trimllm/compress/workers/*.py", *CHECKPOINTS),
     "evaluate": ("trimllm.evaluate", *CHECKPOINTS),
     "throughput": ("trimllm.throughput.session", "trimllm.throughput.worker", *CHECKPOINTS),
-    "table": ("trimllm_paper.grid", "trimllm_paper.render", *PAPER),
-    "claims": ("trimllm_paper.claims", *PAPER),
+    "table": ("trimllm_paper.grid", "trimllm_paper.render", "trimllm_paper/*.jinja", *PAPER),
+    "claims": ("trimllm_paper.claims", "trimllm_paper/claims/*.jinja", *PAPER),
     **{name: (f"trimllm_paper.figures.{name}", PAPER[1]) for name in FIGURES},
 }
 """Stage -> modules, and files (with a slash; `*` for all of a kind) relative to `src`."""
@@ -121,7 +121,8 @@ def _names(node: ast.AST, package: str) -> Iterator[str]:
 def _meaning(file: Path) -> str:
     """What a file says: of code its syntax tree without docstrings, of YAML its content."""
     if file.suffix != ".py":
-        return repr(yaml.safe_load(file.read_text(encoding="utf-8")))
+        text = file.read_text(encoding="utf-8")
+        return repr(yaml.safe_load(text)) if file.suffix == ".yaml" else text
     tree = _tree(file)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

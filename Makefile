@@ -85,7 +85,7 @@ table2: $(STAMP)
 	@cat results/tables/table2.txt
 
 figures: $(STAMP)
-	$(BIN)/snakemake --cores '$(CORES)' all $(KEPT)
+	$(BIN)/snakemake --cores '$(CORES)' all --forceall $(KEPT)
 	@echo 'Figures and claims: paper_figures/; tables: results/reference/tables/; one page: make report'
 
 report: figures

@@ -8,4 +8,5 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path.insert(0, str(Path(__file__).parent / "trimllm"))
+for house in ("trimllm", "trimllm_paper"):
+    sys.path.insert(0, str(Path(__file__).parent / house))

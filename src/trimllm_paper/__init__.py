@@ -1,1 +1,18 @@
-"""The pipeline: knows the paper, the configuration, files and Snakemake."""
+"""The pipeline: knows the paper, the configuration, files and Snakemake.
+
+`trimllm_paper.frame("results")` gives all results as pandas frames. It is imported on first use, for
+a workflow is planned without pandas.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__all__ = ["frame"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "frame":
+        return importlib.import_module("trimllm_paper.frame")
+    raise AttributeError(f"module 'trimllm_paper' has no attribute {name!r}")

@@ -11,9 +11,11 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from trimllm_paper import hardware
+from trimllm.throughput.machine import fast_dtype
 
 MIB, GIB = 1 << 20, 1 << 30
 TASKS = ("fetch", "scan", "full_ft", "sparse_ft", "trim", "compress", "evaluate", "measure")
@@ -21,13 +23,11 @@ TASKS = ("fetch", "scan", "full_ft", "sparse_ft", "trim", "compress", "evaluate"
 TRAINING = ("full_ft", "sparse_ft", "trim")
 """Tasks that `compute.processes` share."""
 
-# Memory. Bytes a parameter: float32 weights, gradients, AdamW's two moments.
-WEIGHT, GRADIENT, MOMENTS = 4, 4, 8
+# Memory. Bytes a parameter: float32 weights; gradients and AdamW's two moments.
+WEIGHT, STATE = 4, 12
 # Python with torch, transformers and lm-eval, and the activations of a small batch; a process that
-# times a model, without these.
-BASE_MIB, TIMED_MIB = 1600, 700
-# A GPU's context, libraries, and what the allocator cannot use.
-OVERHEAD = 2 * GIB
+# times a model, without these. A GPU's context, libraries, and what the allocator cannot use.
+BASE_MIB, TIMED_MIB, OVERHEAD = 1600, 700, 2 * GIB
 # Tokens that a model may know, where only its size is given: between LLaMA's and SmolLM's.
 VOCABULARY = 50_000
 # Bytes that training keeps of a block for each token, in multiples of the width: a float32 residual
@@ -67,18 +67,26 @@ class Memory:
         return sum(self.gpu.values()) / GIB
 
 
+def gpus() -> int:
+    """GPUs of this machine, without asking their driver."""
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
 def uses_gpu(config: Any) -> bool:
     """Whether jobs run on a GPU; drivers are not asked."""
-    return _on_gpu(config.compute)
+    device = config.compute.device
+    return device == "cuda" or (device == "auto" and gpus() > 0)
 
 
-def _on_gpu(compute: Any) -> bool:
-    return compute.device == "cuda" or (compute.device == "auto" and hardware.gpu_count() > 0)
+@cache
+def core_has_16_bits() -> bool:
+    """Whether this machine's cores multiply in bfloat16."""
+    return fast_dtype("cpu") == "bfloat16"
 
 
-def processes(task: str, compute: Any) -> int:
+def processes(task: str, config: Any) -> int:
     """Processes of a job: only training is shared."""
-    return compute.processes if task in TRAINING else 1
+    return config.compute.processes if task in TRAINING else 1
 
 
 def shape(model: Any) -> tuple[float, float, float]:
@@ -99,84 +107,77 @@ def _share(task: str, config: Any, ratio: float | None) -> float:
     return 1.0 if task == "full_ft" else ratio or config.main.ratio
 
 
-def memory(
-    task: str, model: Any, config: Any, ratio: float | None = None, compute: Any = None
-) -> Memory:
+def memory(task: str, model: Any, config: Any, ratio: float | None = None) -> Memory:
     """Memory of a job on a model.
 
     Args:
         task: one of `TASKS`.
         model: one of the configuration's models.
         ratio: sparse update ratio; None takes the main chain's.
-        compute: on what it runs; None takes the configuration's section.
     """
-    compute, share = compute or config.compute, _share(task, config, ratio)
     if task == "measure":  # a process each for the timed and the full one, with 16-bit weights
         return Memory(2 * (TIMED_MIB + math.ceil(1.2 * 2 * model.parameters / MIB)), {})
+    share = _share(task, config, ratio)
     phases: list[dict[str, float]] = []
     if task == "compress":  # float32 weights, and what LLM-Pruner keeps of a text for its gradients
         kept = KEPT_FOR_BACKWARD * shape(model)[0] * model.blocks * config.compress.max_tokens
         phases.append({"weights": WEIGHT * model.parameters, "activations": kept})
     if task in ("trim", "scan", "evaluate"):
-        phases.append(_forward_bytes(task, model, config, compute))
+        phases.append(_forward_bytes(task, model, config))
     if task in TRAINING:
-        phases.append(_training_bytes(model, config, share, compute))
+        phases.append(_training_bytes(model, config, share))
     most = max(phases, key=lambda parts: sum(parts.values()), default={})
-    on_gpu = {**most, "overhead": OVERHEAD} if most and _on_gpu(compute) else {}
-    return Memory(_host_mib(task, model, share, compute), on_gpu)
+    on_gpu = {**most, "overhead": OVERHEAD} if most and uses_gpu(config) else {}
+    return Memory(_host_mib(task, model, config, share), on_gpu)
 
 
-def _host_mib(task: str, model: Any, share: float, compute: Any) -> int:
+def _host_mib(task: str, model: Any, config: Any, share: float) -> int:
     """MiB in the host's memory.
 
-    Loading holds the stored file beside the float32 weights; training adds gradients and moments
-    for what is trained; compressing holds the float32 weights three times (the model, what an
-    engine works on, the yardstick) beside those that a second process loads.
+    Loading holds the stored file beside the float32 weights; compressing holds these three times
+    (the model, what an engine works on, the yardstick) beside those that a second process loads.
     """
-    parameters, state = model.parameters, share * (GRADIENT + MOMENTS)
-    (_, block, outside), gpu = shape(model), _on_gpu(compute)
-    count, place = processes(task, compute), compute.weights_on
+    parameters, compute, gpu = model.parameters, config.compute, uses_gpu(config)
+    (_, block, outside), state = shape(model), share * STATE * parameters
+    count, place = processes(task, config), compute.weights_on
     if task == "compress":
         need = 4.0 * WEIGHT * parameters
     elif place != "device" and task in ("scan", "evaluate"):
         need = WEIGHT * (outside + block + (parameters if place == "host" else 0))
     elif count == 1:
-        trained = state * parameters if task in TRAINING and not gpu else 0.0
+        trained = state if task in TRAINING and not gpu else 0.0
         need = WEIGHT * parameters + max(stored_bytes(model), trained)
     else:  # what the first writes, shares that are on no GPU, layers gathered in each process
         need = stored_bytes(model) + count * WEIGHT * (outside + 2 * block)
-        need += parameters * (WEIGHT + state) if compute.offload or not gpu else 0
+        need += WEIGHT * parameters + state if compute.offload or not gpu else 0
         scanned = task == "trim" and (place == "host" or (place == "device" and not gpu))
         need += count * WEIGHT * parameters if scanned else 0
     return count * BASE_MIB + math.ceil(need / MIB)
 
 
-def _training_bytes(model: Any, config: Any, share: float, compute: Any) -> dict[str, float]:
+def _training_bytes(model: Any, config: Any, share: float) -> dict[str, float]:
     """Bytes on each GPU while a pass trains: trained weights and what is outside the blocks rest in
     float32, frozen blocks in 16 bits."""
-    (width, block, outside), count = shape(model), compute.processes
-    trained = share * max(0.0, model.parameters - outside)
-    frozen = max(0.0, model.parameters - outside) - trained
-    held = {
-        "weights": WEIGHT * (trained + outside) + 2 * frozen,
-        "gradients and moments": (GRADIENT + MOMENTS) * trained,
-    }
+    (width, block, outside), count = shape(model), config.compute.processes
+    inside = max(0.0, model.parameters - outside)
+    weights = WEIGHT * (share * inside + outside) + 2 * (1 - share) * inside
+    held = {"weights": weights, "gradients and moments": STATE * share * inside}
     rows = math.ceil(config.finetune.batch_size / count)
     passing = {"activations": KEPT_FOR_BACKWARD * width * model.blocks * rows * LONGEST}
     if count > 1:
-        held = {name: 0 if compute.offload else size / count for name, size in held.items()}
+        held = {name: 0 if config.compute.offload else held[name] / count for name in held}
         # The layer that runs and the next one in 16 bits; a gradient in 16 bits and in float32.
         passing["gathered"] = block * (2 * 2 + 2 + 4) + WEIGHT * outside
     return held | passing
 
 
-def _forward_bytes(task: str, model: Any, config: Any, compute: Any) -> dict[str, float]:
+def _forward_bytes(task: str, model: Any, config: Any) -> dict[str, float]:
     """Bytes on each GPU during a scan or an evaluation in 16 bits. One process that trims and keeps
     its weights on the device scans a rounded copy of them."""
     (width, block, outside), there = shape(model), float(model.parameters)
-    if compute.weights_on != "device":
+    if config.compute.weights_on != "device":
         there = outside + 2 * block
-    elif task == "trim" and compute.processes == 1:
+    elif task == "trim" and config.compute.processes == 1:
         there *= 1 + WEIGHT / 2
     tokens = config.evaluate.batch_tokens if task == "evaluate" else None
     tokens = tokens or config.trim.row_budget or ROW_BUDGET
@@ -213,12 +214,22 @@ def spent(
         prepared: training documents of the domain, where somebody has counted.
         tests: tasks of an evaluation.
     """
-    if task == "measure":
-        return _measuring(model, config)
+    on_gpu = uses_gpu(config)
+    section = config.throughput if task == "measure" else config.compute
+    rate, bandwidth = GPU_RATE, GPU_MEMORY
+    if not on_gpu:
+        threads = section.threads or os.cpu_count() or 1
+        in_16 = section.dtype != "float32" and core_has_16_bits()
+        rate, bandwidth = threads * (CORE_16 if in_16 else CORE_32), threads * CORE_MEMORY
+    if task == "measure":  # beside the full model; decoding reads all weights for each token
+        twice, tokens = 2 * 2 * model.parameters, (section.repeats + 1) * section.generate
+        prompts = (section.prefills + 1) * (section.tokens - section.generate)
+        found = {"start": 2 * START, "load": twice / DISK}
+        return found | {"decode": twice * tokens / bandwidth, "prompt": twice * prompts / rate}
+
     finetune, trim, share = config.finetune, config.trim, _share(task, config, ratio)
-    count = processes(task, config.compute)
+    count = processes(task, config)
     parameters, stored = kept * model.parameters, kept * stored_bytes(model)
-    rate, bandwidth = _rates(config, config.compute)
     each = 2 * parameters * (getattr(expected, "tokens", None) or TOKENS) / rate  # a document
     found = {"start": START, "load": stored / DISK}
     if task == "fetch":
@@ -235,7 +246,7 @@ def spent(
         moved = PASS_BYTES + share * STEP_BYTES / finetune.gradient_accumulation
         found["train"] = documents * each * (2 + share) / count
         found["update"] = passes * parameters * moved / bandwidth
-        if count > 1 and uses_gpu(config):  # 16-bit weights to all, forward and backward
+        if count > 1 and on_gpu:  # 16-bit weights to all, forward and backward
             found["gather"] = passes * 2 * 2 * parameters / LINK
     if task == "evaluate":
         known, limit = getattr(expected, "test", None) or TEST, config.evaluate.documents
@@ -249,22 +260,3 @@ def spent(
     if task not in ("scan", "evaluate"):
         found["save"] = stored / DISK
     return found
-
-
-def _measuring(model: Any, config: Any) -> dict[str, float]:
-    """Seconds for timing a model beside the full one; decoding reads all weights for each token."""
-    asked, twice = config.throughput, 2 * 2 * model.parameters
-    rate, bandwidth = _rates(config, asked)
-    tokens = (asked.repeats + 1) * asked.generate
-    prompts = (asked.prefills + 1) * (asked.tokens - asked.generate)
-    found = {"start": 2 * START, "load": twice / DISK}
-    return found | {"decode": twice * tokens / bandwidth, "prompt": twice * prompts / rate}
-
-
-def _rates(config: Any, section: Any) -> tuple[float, float]:
-    """Operations and bytes a second of a GPU, or of the threads of a section."""
-    if uses_gpu(config):
-        return GPU_RATE, GPU_MEMORY
-    threads = section.threads or os.cpu_count() or 1
-    in_16 = section.dtype != "float32" and hardware.core_has_16_bits()
-    return threads * (CORE_16 if in_16 else CORE_32), threads * CORE_MEMORY

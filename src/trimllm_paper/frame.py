@@ -2,8 +2,8 @@
 
 Ask your own questions of them, in a notebook for example:
 
->>> from trimllm_paper.frame import frame
->>> results = frame("results/reference")
+>>> import trimllm_paper
+>>> results = trimllm_paper.frame("results/reference")
 >>> piqa = results.evaluations.query("domain == 'piqa' and task == 'piqa' and name == 'ours'")
 >>> print(piqa[["recipe", "n", "accuracy", "units_kept"]].to_string(index=False))
            recipe   n  accuracy  units_kept
@@ -30,6 +30,7 @@ import pandas as pd
 
 from trimllm.base.errors import UserError
 from trimllm.base.files import MANIFEST
+from trimllm.base.rooms import make_callable
 from trimllm_paper.integrity.provenance import recorded
 from trimllm_paper.recipe import place_of
 from trimllm_paper.records import Epoch, Evaluation, OfRecipe, Throughput, Training
@@ -221,3 +222,6 @@ def _timing(path: Path) -> list[Row]:
         for b in (row["bytes"], content.get("baseline", content)["bytes"])
     )
     return [_sizes(row, own, full) | {"content": content}]
+
+
+make_callable(__name__, frame)

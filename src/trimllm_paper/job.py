@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper.integrity import locks
+from trimllm_paper.integrity import checks, locks
 from trimllm_paper.integrity.provenance import Run, recorded
 
 
@@ -84,7 +84,7 @@ class Job:
         )
         with ExitStack() as held:
             self._lock_outputs(held, " ".join(words))
-            self.run = held.enter_context(Run(self.how.get("code", "")))
+            self.run = Run(self.how.get("code", ""))
             self._held = held.pop_all()
         return self
 
@@ -154,14 +154,7 @@ class Job:
 
     def data_hashes(self) -> dict[str, str]:
         """sha256 of every file of the job's prepared domain, each file checked against it."""
-        report = Path(self.snakemake.input.report)
-        expected: dict[str, str] = files.read_json(report)["files"]
-        for name, sha256 in expected.items():
-            path = report.parent / name
-            if not path.is_file() or files.sha256_of(path) != sha256:
-                remedy = f"delete {report.parent} and run again"
-                raise UserError(f"{path} is not what {report} says; {remedy}")
-        return expected
+        return checks.verified_data(Path(self.snakemake.input.report))
 
 
 def _set_environment(threads: int, online: bool) -> None:

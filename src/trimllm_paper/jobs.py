@@ -22,11 +22,10 @@ from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Paths, Recipe, variant_name
 from trimllm_paper.resources import uses_gpu
+from trimllm_paper.shapes import RANDOM
 
 Files = dict[str, Any]
 """Name of an input -> its file or files."""
-RANDOM = "random-"
-"""Start of the name that a shape with random weights has as a model."""
 AUTHORS_DOCUMENTS = 50
 """How many test documents the authors' code calibrates on."""
 FINE_TUNE, DROP_AT_ONCE = "trimllm.train:fine_tune", "trimllm.train:drop_at_once"
@@ -297,7 +296,7 @@ class Jobs:
             "held_back": config.held_back_documents,
             "settings": {key: getattr(config, key) for key in keys} | {"seed": self.config.seed},
             "loading": self._loading(model),
-            "code": code_hash("compress"),
+            "code": code_hash("compress", f"trimllm.compress.{compressor}"),
         }
         files = self.checkpoint(model, domain, dense) | self._trained_on(domain)
         if engine in ENGINES:

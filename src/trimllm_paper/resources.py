@@ -1,14 +1,15 @@
 """What the rules ask for their jobs, `told` the wildcards: memory, time, and why one cannot run.
 
-How much a job takes is in `demand`; what a machine has, in `hardware`.
+How much a job takes is in `demand`.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import os
+import subprocess
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from trimllm.base.files import read_json
 from trimllm.base.machine import memory_bytes
 from trimllm.throughput.shapes import parameters
-from trimllm_paper import hardware
+from trimllm_paper import demand
 from trimllm_paper.config import MISSING
 from trimllm_paper.demand import MIB, memory, processes, seconds, uses_gpu
 from trimllm_paper.recipe import Paths, variant_name
@@ -57,13 +58,10 @@ def ratio_of(config: Any, name: str | None) -> float | None:
 
 def trained_documents(results: str, domain: str | None) -> int | None:
     """Training documents of a domain that is prepared; None where it is not."""
-    report = Paths(results).data(domain or "")
-    return _trained_documents(report) if Path(report).is_file() else None
-
-
-@cache
-def _trained_documents(report: str) -> int | None:
-    return read_json(report)["splits"].get("train", {}).get("documents")
+    report = Path(Paths(results).data(domain or ""))
+    return (
+        read_json(report)["splits"].get("train", {}).get("documents") if report.is_file() else None
+    )
 
 
 def mem_mb(task: str, config: Any, told: Any, attempt: int = 1) -> int:
@@ -95,6 +93,18 @@ def _again(need: int, attempt: int) -> int:
     return math.ceil(need * (1 + 0.5 * (attempt - 1)))
 
 
+def gpu_memory_gib() -> list[float]:
+    """GiB of every GPU that jobs on this machine may use; none where nothing tells."""
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    found = [float(line) / 1024 for line in run.stdout.split()]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return found if visible is None else found[: len([v for v in visible.split(",") if v.strip()])]
+
+
 def refusal(jobs: Iterable[tuple[str, Any]], config: Any, here: bool) -> Refusal | None:
     """Why jobs cannot run: the first problem, or None.
 
@@ -109,26 +119,25 @@ def refusal(jobs: Iterable[tuple[str, Any]], config: Any, here: bool) -> Refusal
         if (task := task_of(rule))
     }
     if here:
-        gpus = hardware.gpu_memory_gib() if asked and uses_gpu(config) else []
-        found = (shortfall(*one, config, gpus) for one in sorted(asked, key=str))
+        gpus = gpu_memory_gib() if asked and uses_gpu(config) else []
+        found = (_shortfall(*one, config, gpus) for one in sorted(asked, key=str))
         return next(filter(None, found), None)
-    if any(task == "measure" for task, *_ in asked):
+    unnamed = [key for key in ("hardware", "threads") if getattr(config.throughput, key) is None]
+    if unnamed and any(task == "measure" for task, *_ in asked):
         problem = (
             "the machine that submits says nothing of those that measure; say what they are, or "
             "run `snakemake throughput` on one of them first"
         )
-        for key in ("hardware", "threads"):
-            if getattr(config.throughput, key) is None:
-                return ["throughput", key], MISSING, problem
+        return ["throughput", unnamed[0]], MISSING, problem
     return None
 
 
-def shortfall(
+def _shortfall(
     task: str, name: str, ratio: float | None, config: Any, gpus: Sequence[float]
 ) -> Refusal | None:
     """Why this machine does not do for a job on a model; `gpus`: GiB of each."""
     need, have = memory(task, model_of(config, name), config, ratio), memory_bytes() // MIB
-    least = need.host_mib // (2 if task == "measure" else 1)
+    least, compute = need.host_mib // (2 if task == "measure" else 1), config.compute
     if least > have and not (task == "measure" and uses_gpu(config)):
         problem = (
             f"{task} of {name} needs about {least:,} MiB of memory, this machine has {have:,} MiB; "
@@ -137,19 +146,19 @@ def shortfall(
         if name in config.models:
             return ["models", name, "parameters"], config.models[name].parameters, problem
         return ["throughput", "shapes"], config.throughput.shapes, problem
-    if not need.gpu or (not gpus and hardware.gpu_count()):  # some are there, nothing tells of them
+    if not need.gpu:
         return None
-    key, count = ["compute", "processes"], processes(task, config.compute)
-    if not gpus:
+    if not gpus:  # there may be some, and nothing tells of them
         problem = "this machine has no GPU (nvidia-smi names none)"
-        return ["compute", "device"], config.compute.device, problem
-    if count > len(gpus):
-        return key, count, f"this machine has {len(gpus)} GPUs, a process needs its own"
-    if need.gpu_gib <= min(gpus):
+        return None if demand.gpus() else (["compute", "device"], compute.device, problem)
+    if processes(task, config) > len(gpus):
+        problem = f"this machine has {len(gpus)} GPUs, a process needs its own"
+    elif need.gpu_gib > min(gpus):
+        problem = (
+            f"{task} of {config.models[name].label} takes about {need.gpu_gib:.0f} GiB on each GPU "
+            f"and this machine's have {min(gpus):.0f}; `make plan` says what fits (processes, "
+            "offload, weights_on)"
+        )
+    else:
         return None
-    problem = (
-        f"{task} of {config.models[name].label} takes about {need.gpu_gib:.0f} GiB on each GPU and "
-        f"this machine's have {min(gpus):.0f}; `make plan` says what fits (processes, offload, "
-        "weights_on)"
-    )
-    return key, config.compute.processes, problem
+    return ["compute", "processes"], compute.processes, problem

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
 from trimllm.throughput import machine
+from trimllm.throughput.result import Protocol
 from trimllm.throughput.shapes import Chain
 from trimllm.throughput.subject import Subject, shape_subject
 from trimllm_paper.recipe import Recipe
@@ -59,6 +60,23 @@ def subject_of(
     pattern = patterns.get(recipe.name or "")
     chain = pattern_units(pattern) if isinstance(pattern, str) else pattern
     return shape_subject(name, chain, keep and float(keep), recipe.compressor, **how)
+
+
+def refuse_untimed(jobs: Iterable[tuple[str, Mapping[str, str]]], section: Any) -> None:
+    """Raise `UserError` if a shape of this run lacks its kernel, or a round of timing its tokens.
+
+    Args:
+        jobs: rule and wildcards of each job that is about to run.
+        section: `throughput` of the configuration.
+    """
+    measured = [told for rule, told in jobs if rule == "measure"]
+    if measured:
+        Protocol(section.tokens, section.generate, section.repeats, section.prefills).check()
+    for told in measured:
+        if told["model"].startswith(RANDOM):
+            name, recipe = told["model"].removeprefix(RANDOM), Recipe.parse(told["recipe"])
+            size = {"group_size": section.group_size}
+            subject_of(name, recipe, section.patterns, **size).check()
 
 
 def check_machine(hardware: str, device: str) -> None:

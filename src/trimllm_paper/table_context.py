@@ -101,6 +101,7 @@ class Context(BaseModel):
             composed=timed.composed,
             checkpoints=timed.checkpoints,
             seed=config.seed,
+            layouts=tables.layouts,
         )
 
     @property

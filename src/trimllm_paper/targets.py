@@ -18,8 +18,9 @@ from trimllm.base.names import AUTHORS, RULE_KEPT
 from trimllm_paper import context as figures
 from trimllm_paper import layout, table_context
 from trimllm_paper.figures import FIGURES
-from trimllm_paper.jobs import RANDOM, Jobs
+from trimllm_paper.jobs import Jobs
 from trimllm_paper.recipe import FULL_FT, SPARSE_FT, Recipe, place_of
+from trimllm_paper.shapes import RANDOM
 
 TIMED_TABLES = ("table1", "table7")
 OPT = "opt"

@@ -158,7 +158,7 @@ def kept_jobs(config: Config) -> dict[str, list[tuple[float, float]]]:
 
 def test_the_time_of_the_default_is_that_of_the_kept_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """On two cores with 16-bit products, where the kept run was made."""
-    monkeypatch.setattr(demand.hardware, "core_has_16_bits", lambda: True)
+    monkeypatch.setattr(demand, "core_has_16_bits", lambda: True)
     jobs = kept_jobs(with_compute(configuration("config"), device="cpu"))
     assert {len(jobs[task]) > 1 for task in jobs if task != "fetch"} == {True}
     ratios = {

@@ -32,9 +32,9 @@ def machine(monkeypatch: pytest.MonkeyPatch):
 
     def given(mib: int = 1 << 20, gpus: tuple[float, ...] = (), *, present: int | None = None):
         monkeypatch.setattr(resources, "memory_bytes", lambda: mib << 20)
-        monkeypatch.setattr(resources.hardware, "gpu_memory_gib", lambda: list(gpus))
+        monkeypatch.setattr(resources, "gpu_memory_gib", lambda: list(gpus))
         count = len(gpus) if present is None else present
-        monkeypatch.setattr(resources.hardware, "gpu_count", lambda: count)
+        monkeypatch.setattr(demand, "gpus", lambda: count)
 
     return given
 
@@ -155,3 +155,18 @@ def test_machines_of_a_cluster_that_measure_are_named(default: Config) -> None:
     named = default.throughput.model_copy(update={"hardware": "a100", "threads": 8})
     config = default.model_copy(update={"throughput": named})
     assert resources.refusal(jobs, config, here=False) is None
+
+
+def test_gpus_that_jobs_may_not_see_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 81559\necho 40960\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert resources.gpu_memory_gib() == [pytest.approx(79.6, abs=0.1), 40]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert len(resources.gpu_memory_gib()) == 1
+    tool.write_text("#!/bin/sh\nexit 9\n")
+    assert resources.gpu_memory_gib() == []

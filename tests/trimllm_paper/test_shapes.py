@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from configurations import configuration
 
 from trimllm.base.errors import UserError
 from trimllm.throughput.shapes import SHAPES, Chain, kept_units
@@ -55,3 +56,25 @@ def test_another_machine_is_refused() -> None:
     with pytest.raises(UserError, match="this machine is cpu-.*, not a100: measure there"):
         shapes.check_machine("a100", "cpu")
     shapes.check_machine(shapes.machine.this_machine("cpu"), "cpu")
+
+
+def test_a_shape_without_its_kernel_is_refused_before_it_is_timed() -> None:
+    section = configuration("smoke").throughput
+    job = {"model": "random-llama-1b", "recipe": "full+awq_int4", "hardware": "here"}
+    shapes.refuse_untimed([("measure", job)], section)
+    wide = section.model_copy(update={"group_size": 96})
+    with pytest.raises(UserError, match="group size 96 does not divide llama-1b's hidden_size"):
+        shapes.refuse_untimed([("measure", job)], wide)
+    with pytest.raises(UserError, match="cannot be timed on random weights"):
+        shapes.refuse_untimed([("measure", job | {"recipe": "full+llm_pruner"})], section)
+    with pytest.raises(UserError, match="a prompt must be left"):
+        shapes.refuse_untimed([("measure", job)], section.model_copy(update={"generate": 24}))
+    # Only what is about to be measured counts.
+    shapes.refuse_untimed([("scan", job)], wide)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    job = {"model": "random-llama-1b", "recipe": "full+llm_int8"}
+    with pytest.raises(UserError, match="kernels of bitsandbytes, which is not installed"):
+        shapes.refuse_untimed([("measure", job)], configuration("smoke").throughput)

@@ -84,30 +84,17 @@ class Page:
         self._ask("Page.navigate", url=path.resolve().as_uri())
         self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
 
-    def frame(self, seconds: float = 60) -> int:
-        """A context for `run` inside the only frame of the page, once that has loaded."""
-        end = time.monotonic() + seconds
-        while True:
-            frames = self._ask("Page.getFrameTree")["frameTree"].get("childFrames", [])
-            if frames and frames[0]["frame"]["url"] != "about:blank":
-                number = frames[0]["frame"]["id"]
-                return self._ask("Page.createIsolatedWorld", frameId=number)["executionContextId"]
-            assert time.monotonic() < end, "the page has no frame"
-            time.sleep(0.1)
-
-    def run(self, script: str, frame: int | None = None) -> Any:
+    def run(self, script: str) -> Any:
         """Value of a JavaScript expression; promises are awaited."""
         params = {"expression": script, "returnByValue": True, "awaitPromise": True}
-        if frame is not None:
-            params["contextId"] = frame
         told = self._ask("Runtime.evaluate", **params)
         assert "exceptionDetails" not in told, told["exceptionDetails"]
         return told["result"].get("value")
 
-    def wait_for(self, condition: str, seconds: float = 60, frame: int | None = None) -> None:
+    def wait_for(self, condition: str, seconds: float = 60) -> None:
         """Wait until an expression is true."""
         end = time.monotonic() + seconds
-        while not self.run(condition, frame):
+        while not self.run(condition):
             assert time.monotonic() < end, f"still not: {condition}"
             time.sleep(0.1)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "config" / "smoke.yaml"
 MODEL = "results/models/smollm2-135m"
-RUN = "trim_both_r0.25_d15"
+RUN = "trim_paper"
 # A small domain of local files.
 ROWS = [{"q": f"What is {i} and one?", "c": [str(i + 1), str(i + 2)], "a": 0} for i in range(200)]
 DOMAIN = """

@@ -15,7 +15,7 @@ EXAMPLE = ROOT / "config" / "mirror.example.yaml"
 DOMAINS = sorted((ROOT / "config" / "domains" / "mirror").glob("*.yaml"))
 # The example's limits would leave small files nothing to train on.
 SMALL = {
-    "trim": json.dumps({"calibration_documents": 4, "drops_per_epoch": 3}),
+    "trim": json.dumps({"calibration_documents": 4}),
     "evaluate": json.dumps({"documents": 8}),
 }
 

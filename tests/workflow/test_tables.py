@@ -55,7 +55,7 @@ def test_tables_share_recipes(tmp_path: Path) -> None:
 def test_the_authors_choices_are_run_when_asked_for_only(tmp_path: Path) -> None:
     plain = planned(tmp_path, "table3", configfile=DEFAULT)
     compat = planned(tmp_path, "table3", configfile=DEFAULT, compat="authors")
-    assert "initial_scan_authors" not in plain and compat["initial_scan_authors"] == 1
+    assert "scan_authors" not in plain and compat["scan_authors"] == 1
     assert epochs(compat) == epochs(plain) + 11
     assert compat["evaluate_lexglue"] == plain["evaluate_lexglue"] + 11
 
@@ -76,16 +76,16 @@ def test_the_papers_configuration_has_every_model_where_the_paper_has_it(tmp_pat
 def test_figure_3_wants_the_authors_chain_when_asked_for_only(tmp_path: Path) -> None:
     plain = planned(tmp_path, "figure3", configfile=DEFAULT)
     compat = planned(tmp_path, "figure3", configfile=DEFAULT, compat="authors")
-    assert plain["record"] == 5 and "initial_scan_authors" not in plain
+    assert epochs(plain) == 5 * 15 and "scan_authors" not in plain
     # The whole chain in the domain in which Table 3 tries it, to 42 drops.
-    assert compat["record"] == 6 and compat["initial_scan_authors"] == 1
+    assert compat["scan_authors"] == 1
     assert epochs(compat) == epochs(plain) + 15
     run = snakemake(tmp_path, "-n", "figure3", configfile=DEFAULT, compat="authors")
-    told = "gather the epochs of trim_authors_r0.25_d3 for smollm2-135m on lexglue"
+    told = "trim smollm2-135m on lexglue by authors: to 42 units dropped"
     assert told in run.stdout + run.stderr
     for figure in ("figure1", "figure2", "figure4"):
         jobs = planned(tmp_path, figure, configfile=DEFAULT, compat="authors")
-        assert "initial_scan_authors" not in jobs, figure
+        assert "scan_authors" not in jobs, figure
 
 
 # Every table that shows what is trained: evaluations of one seed, and other files.
@@ -96,7 +96,7 @@ SEEDED = {
     "table5": ({"eval"}, 2 * (1 + 2 * 2)),
     "table6": ({"eval"}, 2 + 2 * 2 * 2),
     "table7": ({"eval"}, 2 + 1 + 2),
-    "table9": ({"models", "records"}, 2 + 4 + 2),
+    "table9": ({"models"}, 2 + 2 * 2),
 }
 
 
@@ -182,7 +182,7 @@ def test_tables_hold_what_was_measured(made: Path) -> None:
 
 @pytest.mark.slow
 def test_evaluations_of_other_domains_name_both(made: Path) -> None:
-    folder = made / "results/eval/smollm2-135m/medmcqa/trim_both_r0.25_d30/drop_30"
+    folder = made / "results/eval/smollm2-135m/medmcqa/trim_paper/drop_30"
     found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
     assert {one["domain"] for one in found.values()} == {"medmcqa"}
     assert {name: one["tested"] for name, one in found.items()} == {
@@ -193,13 +193,13 @@ def test_evaluations_of_other_domains_name_both(made: Path) -> None:
 
 @pytest.mark.slow
 def test_droppings_by_rule_are_trained_as_long_as_a_chain(made: Path) -> None:
-    folder = made / "results/models/smollm2-135m/lexglue/trim_bottom_r0.25_d30/drop_30"
+    folder = made / "results/models/smollm2-135m/lexglue/trim_bottom/drop_30"
     record = json.loads((folder / "training.json").read_text())
     assert record["units_dropped"] == [[b, k] for b in range(15) for k in ("attention", "mlp")]
     assert len(record["passes"]) == 2 and len(record["trainable_blocks"]) == 8
     assert min(record["trainable_blocks"]) >= 15
     # Its weights were needed once.
     assert not (folder / "model.safetensors").exists()
-    other = made / "results/models/smollm2-135m/lexglue/trim_both_r1_d30/drop_30"
+    other = made / "results/models/smollm2-135m/lexglue/trim_both_r1/drop_30"
     assert (other / "epoch.json").exists() and not (other / "model.safetensors").exists()
     assert len(json.loads((other / "epoch.json").read_text())["trainable_blocks"]) == 30

@@ -11,9 +11,10 @@ from trimllm.base.names import AUTHORS, RULES
 from trimllm.compress.external import ENGINES
 from trimllm.throughput.machine import this_machine
 from trimllm_paper import config as configuration
-from trimllm_paper.commands import engine, reference
+from trimllm_paper.commands import engine
 from trimllm_paper.jobs import Jobs
-from trimllm_paper.integrity.codehash import FIGURES, code_hash
+from trimllm_paper.integrity import checks
+from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.recipe import ANY, AT_ONCE, COMPRESSOR, DENSE, EPOCH
 from trimllm_paper.targets import Targets
 
@@ -26,7 +27,7 @@ config.update(CONFIG.model_dump(mode="json"))
 JOBS = Jobs(CONFIG)
 USES_GPU = JOBS.device == "cuda"
 HARDWARE = CONFIG.throughput.hardware or this_machine(JOBS.device)
-KEPT = reference.is_reference(CONFIG.results)
+KEPT = checks.is_reference(CONFIG.results)
 TARGETS = Targets(JOBS, HARDWARE, kept=KEPT)
 PATHS = JOBS.paths
 REPLICATES = lineage.Replicates(PATHS.results, CONFIG.seed, CONFIG.replicates)
@@ -44,7 +45,7 @@ if found := REPLICATES.clash():
     refuse(f"{found[0]} {found[1]}; take its folder out of `replicates`")
 if KEPT:
     try:
-        reference.verify(CONFIG.results)
+        checks.verify_reference(CONFIG.results)
     except UserError as error:
         refuse(error)
 
@@ -73,7 +74,7 @@ wildcard_constraints:
 
 
 # ---- a kind of job ---------------------------------------------------------------------------------
-# `inputs`, `how` and `noted` are given the kind of a job, and wildcards that its rule does not have.
+# `inputs` and `depends` are given the kind of a job, and wildcards that its rule does not have.
 
 
 def inputs(kind, **fixed):
@@ -81,7 +82,9 @@ def inputs(kind, **fixed):
 
     def found(wildcards):
         told = {**wildcards, **fixed}
-        if kind == "epoch" and (end := JOBS.past_the_end(told["model"], told["name"], told["drop"])):
+        if kind == "epoch" and (
+            end := JOBS.past_the_end(told["model"], told["name"], told["drop"])
+        ):
             refuse(complaint(["trim", "kept_percent"], CONFIG.trim.kept_percent, end))
         job = JOBS.of(kind, **told)
         refuse_foreign(job)
@@ -90,26 +93,48 @@ def inputs(kind, **fixed):
     return found
 
 
-def how(kind, **fixed):
-    """Parameter: all that a job depends on beside its inputs."""
-    return lambda wildcards: JOBS.of(kind, **wildcards, **fixed).how
+def depends(kind, **fixed):
+    """Parameters: all that a job depends on beside its inputs, and its hash, as results carry it."""
+    return {
+        "how": lambda wildcards: JOBS.of(kind, **wildcards, **fixed).how,
+        "config_hash": lambda wildcards: JOBS.of(kind, **wildcards, **fixed).config_hash,
+    }
 
 
-def noted(kind, **fixed):
-    """Parameter: the hash of the same, as its results carry it."""
-    return lambda wildcards: JOBS.of(kind, **wildcards, **fixed).config_hash
-
-
-def memory(task):
-    """Memory of a job, MiB, by the size of its model; more after an attempt that failed."""
-    return lambda wildcards, attempt: resources.mem_mb(task, CONFIG, wildcards, attempt)
-
-
-def runtime(task):
-    """Time limit of a job, minutes, likewise."""
-    return lambda wildcards, attempt: resources.runtime(task, CONFIG, wildcards, attempt)
+def reserved(task, **gpus):
+    """Resources of a job, by the size of its model: memory, MiB, and a time limit, minutes, which are
+    more after an attempt that failed, and its GPUs."""
+    return gpus | {
+        name: lambda wildcards, attempt, of=of: of(task, CONFIG, wildcards, attempt)
+        for name, of in (("mem_mb", resources.mem_mb), ("runtime", resources.runtime))
+    }
 
 
 def log(kind, *parts):
     """Log of a job."""
-    return "/".join(["logs", kind, *parts]) + ".log"
+    return f"{os.path.join('logs', kind, *parts)}.log"
+
+
+def checkpoint(recipe, record, mark=str):
+    """Files of a checkpoint, which may be marked as `temp`, and the record beside it, which stays."""
+    place = ("{model}", "{domain}", recipe)
+    manifest, weights = PATHS.manifest(*place), PATHS.weights(*place)
+    return {"manifest": mark(manifest), "weights": mark(weights), "record": record(*place)}
+
+
+# ---- what is rendered, and stands in the report ----------------------------------------------------
+
+
+def rendered(table):
+    """The forms of a table; the plain text stands in the report."""
+    shown = {"caption": f"../report/{table}.rst", "category": "3. Tables"}
+    forms = {form: PATHS.table(table, f".{form}") for form in ("csv", "md", "tex")}
+    return forms | {"txt": report(PATHS.table(table, ".txt"), **shown)}
+
+
+def drawn(figure, title):
+    """The forms of a figure; the picture stands in the report."""
+    labels = {"figure": f"{figure[-1]}: {title}", "model": "{model}"}
+    shown = {"caption": f"../report/{figure}.rst", "category": "2. Figures", "labels": labels}
+    stem = f"{TARGETS.figures_folder}/{figure}_{{model}}"
+    return {"pdf": f"{stem}.pdf", "png": report(f"{stem}.png", **shown)}

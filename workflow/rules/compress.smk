@@ -32,21 +32,16 @@ rule compress:
     input:
         unpack(inputs("compression")),
     output:
-        manifest=PATHS.manifest("{model}", "{domain}", "{dense}+{compressor}"),
-        weights=PATHS.weights("{model}", "{domain}", "{dense}+{compressor}"),
-        record=PATHS.compression("{model}", "{domain}", "{dense}+{compressor}"),
+        **checkpoint("{dense}+{compressor}", PATHS.compression),
     log:
         log("compress", "{model}", "{domain}", "{dense}+{compressor}"),
     benchmark:
         PATHS.job_times("compress", "{model}", "{domain}", "{dense}+{compressor}")
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=memory("compress"),
-        runtime=runtime("compress"),
-        gpu=GPUS,
+        **reserved("compress", gpu=GPUS),
     params:
-        how=how("compression"),
-        config_hash=noted("compression"),
+        **depends("compression"),
     message:
         "compress {wildcards.dense} of {wildcards.model} on {wildcards.domain}: {wildcards.compressor}"
     script:

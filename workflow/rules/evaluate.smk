@@ -20,12 +20,9 @@ for domain in CONFIG.tested:
             PATHS.job_times("evaluate", "{model}", "{domain}", "{recipe}", f"on_{domain}")
         threads: CONFIG.compute.threads
         resources:
-            mem_mb=memory("evaluate"),
-            runtime=runtime("evaluate"),
-            gpu=GPUS,
+            **reserved("evaluate", gpu=GPUS),
         params:
-            how=how("evaluation", tested=domain),
-            config_hash=noted("evaluation", tested=domain),
+            **depends("evaluation", tested=domain),
         message:
             f"evaluate {{wildcards.recipe}} of {{wildcards.model}}, trained on {{wildcards.domain}}, on {domain}"
         script:

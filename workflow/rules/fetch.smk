@@ -3,8 +3,10 @@
 
 rule fetch_wheel:
     output:
-        os.path.normpath(CONFIG.downloads)
-        + "/{stem,[A-Za-z0-9_]+}-{version,[^-/]+}-{tag,[^-/]+-[^-/]+-[^-/]+}.whl",
+        os.path.join(
+            os.path.normpath(CONFIG.downloads),
+            "{stem,[A-Za-z0-9_]+}-{version,[^-/]+}-{tag,[^-/]+-[^-/]+-[^-/]+}.whl",
+        ),
     log:
         log("fetch_wheel", "{stem}-{version}-{tag}"),
     threads: 1
@@ -12,7 +14,7 @@ rule fetch_wheel:
         mem_mb=500,
         runtime=60,
     params:
-        how=how("wheel"),
+        how=depends("wheel")["how"],
     message:
         "fetch wheel {params.how[name]} {wildcards.version}"
     script:
@@ -31,11 +33,9 @@ rule fetch_model:
         PATHS.job_times("fetch_model", "{model}")
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=memory("fetch"),
-        runtime=runtime("fetch"),
+        **reserved("fetch"),
     params:
-        how=how("fetch_model"),
-        config_hash=noted("fetch_model"),
+        **depends("fetch_model"),
     message:
         "fetch model {wildcards.model}"
     script:
@@ -61,8 +61,7 @@ for domain in CONFIG.tested:
             mem_mb=2000,
             runtime=60,
         params:
-            how=how("prepare", domain=domain),
-            config_hash=noted("prepare", domain=domain),
+            **depends("prepare", domain=domain),
         message:
             f"prepare the documents of {domain}"
         script:

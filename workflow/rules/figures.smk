@@ -2,14 +2,6 @@
 # from kept results (results/reference).
 
 
-def drawn(figure, title):
-    """The forms of a figure; the picture stands in the report."""
-    labels = {"figure": f"{figure[-1]}: {title}", "model": "{model}"}
-    shown = {"caption": f"../report/{figure}.rst", "category": "1. Figures", "labels": labels}
-    stem = f"{TARGETS.figures_folder}/{figure}_{{model}}"
-    return {"pdf": f"{stem}.pdf", "png": report(f"{stem}.png", **shown)}
-
-
 rule draw_figure1:
     input:
         unpack(lambda wildcards: TARGETS.figure("figure1", wildcards.model)),
@@ -17,6 +9,7 @@ rule draw_figure1:
         **drawn("figure1", "accuracy by units dropped"),
     log:
         log("figure1", "{model}"),
+    localrule: True
     threads: 1
     resources:
         mem_mb=1000,
@@ -38,7 +31,6 @@ use rule draw_figure1 as draw_figure2 with:
     log:
         log("figure2", "{model}"),
     params:
-        context=lambda wildcards: TARGETS.figure_context(wildcards.model),
         code=code_hash("figure2"),
 
 
@@ -50,7 +42,6 @@ use rule draw_figure1 as draw_figure3 with:
     log:
         log("figure3", "{model}"),
     params:
-        context=lambda wildcards: TARGETS.figure_context(wildcards.model),
         code=code_hash("figure3"),
 
 
@@ -62,7 +53,6 @@ use rule draw_figure1 as draw_figure4 with:
     log:
         log("figure4", "{model}"),
     params:
-        context=lambda wildcards: TARGETS.figure_context(wildcards.model),
         code=code_hash("figure4"),
 
 
@@ -73,11 +63,12 @@ rule claims:
         md=report(
             f"{TARGETS.figures_folder}/claims.md",
             caption="../report/claims.rst",
-            category="3. Claims",
+            category="1. Claims",
         ),
         json=f"{TARGETS.figures_folder}/claims.json",
     log:
         log("claims"),
+    localrule: True
     threads: 1
     resources:
         mem_mb=1000,

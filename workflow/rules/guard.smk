@@ -12,7 +12,7 @@ from pathlib import Path
 from snakemake.io import IOFile
 
 from trimllm.base.errors import UserError
-from trimllm_paper import resources
+from trimllm_paper import resources, shapes
 from trimllm_paper.integrity import cluster, lineage
 
 # A file given by --configfile stands alone: nothing of the default is mixed into it.
@@ -96,10 +96,12 @@ def refuse_while_at_work():
 
 
 def refuse_too_large():
-    """A job of this run does not fit the machine, or its measurement would name another one."""
+    """A job does not fit the machine, its measurement would name another one or lacks a kernel."""
+    jobs = list(jobs_to_run())
     try:
-        if found := resources.refusal(jobs_to_run(), CONFIG, here=workflow.local_exec):
+        if found := resources.refusal(jobs, CONFIG, here=workflow.local_exec):
             refuse(complaint(*found))
+        shapes.refuse_untimed(jobs, CONFIG.throughput)
     except UserError as error:
         refuse(error)
 

@@ -15,12 +15,9 @@ rule scan:
     priority: 30
     threads: CONFIG.compute.threads
     resources:
-        mem_mb=memory("scan"),
-        runtime=runtime("scan"),
-        gpu=GPUS,
+        **reserved("scan", gpu=GPUS),
     params:
-        how=how("scan"),
-        config_hash=noted("scan"),
+        **depends("scan"),
     message:
         "scan {wildcards.model} on {wildcards.domain}"
     script:
@@ -38,5 +35,4 @@ use rule scan as scan_authors with:
     benchmark:
         PATHS.job_times("scan", "{model}", f"{{domain}}.{AUTHORS}")
     params:
-        how=how("scan", variant=AUTHORS),
-        config_hash=noted("scan", variant=AUTHORS),
+        **depends("scan", variant=AUTHORS),

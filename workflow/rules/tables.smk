@@ -1,13 +1,6 @@
 # The paper's tables. What each is made from, and its rows and columns, is in trimllm_paper/layout.yaml.
 
 
-def rendered(table):
-    """The forms of a table; the plain text stands in the report."""
-    shown = {"caption": f"../report/{table}.rst", "category": "2. Tables"}
-    forms = {form: PATHS.table(table, f".{form}") for form in ("csv", "md", "tex")}
-    return forms | {"txt": report(PATHS.table(table, ".txt"), **shown)}
-
-
 rule table1:
     input:
         **TARGETS.table("table1"),
@@ -15,6 +8,7 @@ rule table1:
         **rendered("table1"),
     log:
         log("table1"),
+    localrule: True
     threads: 1
     resources:
         mem_mb=1000,
@@ -35,9 +29,6 @@ use rule table1 as table2 with:
         **rendered("table2"),
     log:
         log("table2"),
-    params:
-        context=TARGETS.context(),
-        code=code_hash("table"),
 
 
 use rule table1 as table3 with:
@@ -47,9 +38,6 @@ use rule table1 as table3 with:
         **rendered("table3"),
     log:
         log("table3"),
-    params:
-        context=TARGETS.context(),
-        code=code_hash("table"),
 
 
 use rule table1 as table4 with:
@@ -59,9 +47,6 @@ use rule table1 as table4 with:
         **rendered("table4"),
     log:
         log("table4"),
-    params:
-        context=TARGETS.context(),
-        code=code_hash("table"),
 
 
 use rule table1 as table5 with:
@@ -71,9 +56,6 @@ use rule table1 as table5 with:
         **rendered("table5"),
     log:
         log("table5"),
-    params:
-        context=TARGETS.context(),
-        code=code_hash("table"),
 
 
 use rule table1 as table6 with:
@@ -83,9 +65,6 @@ use rule table1 as table6 with:
         **rendered("table6"),
     log:
         log("table6"),
-    params:
-        context=TARGETS.context(),
-        code=code_hash("table"),
 
 
 use rule table1 as table7 with:
@@ -95,9 +74,6 @@ use rule table1 as table7 with:
         **rendered("table7"),
     log:
         log("table7"),
-    params:
-        context=TARGETS.context(),
-        code=code_hash("table"),
 
 
 use rule table1 as table8 with:
@@ -107,9 +83,6 @@ use rule table1 as table8 with:
         **rendered("table8"),
     log:
         log("table8"),
-    params:
-        context=TARGETS.context(),
-        code=code_hash("table"),
 
 
 use rule table1 as table9 with:
@@ -119,8 +92,3 @@ use rule table1 as table9 with:
         **rendered("table9"),
     log:
         log("table9"),
-    params:
-        context=TARGETS.context(),
-        code=code_hash("table"),
-
-

@@ -16,12 +16,9 @@ rule measure:
     priority: -10
     threads: CORES or JOBS.timing_threads
     resources:
-        mem_mb=memory("measure"),
-        runtime=runtime("measure"),
-        gpu=GPUS,
+        **reserved("measure", gpu=GPUS),
     params:
-        how=how("throughput"),
-        config_hash=noted("throughput"),
+        **depends("throughput"),
     message:
         "time {wildcards.recipe} of {wildcards.model} beside the full model"
     script:

@@ -6,9 +6,7 @@ rule trim_epoch:
     input:
         unpack(inputs("epoch")),
     output:
-        manifest=temp(PATHS.manifest("{model}", "{domain}", EPOCH)),
-        weights=temp(PATHS.weights("{model}", "{domain}", EPOCH)),
-        record=PATHS.epoch("{model}", "{domain}", EPOCH),
+        **checkpoint(EPOCH, PATHS.epoch, temp),
     log:
         log("trim_epoch", "{model}", "{domain}", EPOCH),
     benchmark:
@@ -17,12 +15,9 @@ rule trim_epoch:
     priority: 20
     threads: TEAM_THREADS
     resources:
-        mem_mb=memory("trim"),
-        runtime=runtime("trim"),
-        gpu=TEAM_GPUS,
+        **reserved("trim", gpu=TEAM_GPUS),
     params:
-        how=how("epoch"),
-        config_hash=noted("epoch"),
+        **depends("epoch"),
     message:
         "trim {wildcards.model} on {wildcards.domain} by {wildcards.name}: to {wildcards.drop} units dropped"
     script:
@@ -31,9 +26,7 @@ rule trim_epoch:
 
 use rule trim_epoch as trim_epoch_kept with:
     output:
-        manifest=PATHS.manifest("{model}", "{domain}", EPOCH),
-        weights=PATHS.weights("{model}", "{domain}", EPOCH),
-        record=PATHS.epoch("{model}", "{domain}", EPOCH),
+        **checkpoint(EPOCH, PATHS.epoch),
     wildcard_constraints:
         model=TARGETS.kept_models(),
 

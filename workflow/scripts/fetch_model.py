@@ -18,7 +18,8 @@ with Job(snakemake, online=True) as job:
         """Family, blocks and parameters of a checkpoint, from its config and its weights."""
         config = files.read_json(checkpoint / "config.json")
         with safe_open(checkpoint / "model.safetensors", "pt") as weights:
-            sizes = [math.prod(weights.get_slice(name).get_shape()) for name in weights.keys()]
+            names = weights.keys()
+            sizes = [math.prod(weights.get_slice(name).get_shape()) for name in names]
         return {
             "family": family_of(config["model_type"]),
             "blocks": config.get("num_hidden_layers"),

@@ -51,6 +51,5 @@ with Job(snakemake) as job:
         **found,
         seed=how["seed"],
         compressor=recipe.compressor,
-        random_weights=shape is not None,
         provenance=job.provenance(manifests=hashes, seed=how["seed"]),
     ).write(snakemake.output[0])

@@ -5,8 +5,8 @@ from trimllm_paper.job import Job
 with Job(snakemake) as job:
     from trimllm.data import read_documents
     from trimllm.scan import scan, to_record
-    from trimllm_paper.records import ScanFile
     from trimllm_paper.recipe import place_of
+    from trimllm_paper.records import ScanFile
 
     how, path = job.how, snakemake.output[0]
     hashes = job.data_hashes()

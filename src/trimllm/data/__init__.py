@@ -2,8 +2,8 @@
 
 In the order that a row walks through it: `sources` (where rows are read; `wheels` among them),
 `rows` (fields of a row), `construct` (rows made into documents), `prepare` (which document goes
-where, checks, files, report). `spec` checks a domain's declaration. Documents alone are imported
-here: `prepare` brings `datasets` and lm-eval with it.
+where, checks, files, report). Documents alone are imported here: `prepare` brings `datasets` and
+lm-eval with it.
 """
 
 from trimllm.data.document import Document, read_documents, write_documents

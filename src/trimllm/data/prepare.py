@@ -16,7 +16,6 @@ from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.data import spec as declaration
 from trimllm.data.construct import Item, construct, words
 from trimllm.data.document import Document, normalised, write_documents
 from trimllm.data.rows import Row, RowError, parse_row
@@ -53,7 +52,7 @@ def prepare(
     A domain without a training set is one to test on: it has tests and a report only.
 
     Args:
-        spec: the domain as its YAML declares it.
+        spec: the domain as its YAML declares it; taken to be as its schema demands.
         directory: where the files go.
         downloads: folder that holds the fetched wheels.
         seed: of every draw.
@@ -70,7 +69,6 @@ def prepare(
             written then.
     """
     name, directory = spec.get("label") or "unnamed", Path(directory)
-    declaration.check(spec, f"domain {name}")
     read = partial(read_source, downloads=Path(downloads), wheels=wheels)
     with _within(f"domain {name}"):
         splits, report = _split(spec, read, seed, limits)
@@ -104,6 +102,9 @@ def _split(
             return Pool(name, *_read_set(how, read, rng))
 
     def pool(name: str) -> Pool:
+        if name not in spec["sets"]:
+            known = ", ".join(sorted(spec["sets"]))
+            raise UserError(f"no set {name!r} of this domain (there are: {known})")
         if name not in pools:
             pools[name] = made(name, spec["sets"][name], random.Random(f"{seed}:{name}"))
         return pools[name]

@@ -33,9 +33,10 @@ def slug(name: str, device: str) -> str:
     """
     if device == "cuda":
         for known, inside in GPUS.items():
-            # a name of its own: an RTX A1000 is no A100, an RTX 3090 Ti no RTX 3090
+            # a name of its own: an RTX A1000 is no A100, an RTX 3090 Ti or a share no RTX 3090
             inside = inside.replace(" ", r"\s*")
-            if re.search(rf"\b{inside}(?!\d|\s*(ti|super)\b)", name, re.IGNORECASE):
+            whole = rf"^(?!.*\b(mig|grid|laptop)\b).*\b{inside}(?!\d|\s*(ti|super)\b)"
+            if re.search(whole, name, re.IGNORECASE):
                 return known
     words = re.sub(r"\(r\)|\(tm\)|\bprocessor\b|\bcpu\b|@.*|\bnvidia\b", " ", name.lower())
     words = "-".join(re.findall(r"[a-z0-9]+", words)) or "unnamed"

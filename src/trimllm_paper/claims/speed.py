@@ -12,7 +12,7 @@ from trimllm_paper.claims.evidence import Evidence, Finding, claim, listed, miss
 from trimllm_paper.frame import rows, where
 from trimllm_paper.recipe import FULL, FULL_FT
 
-CONSUMER = ("v100", "3090")
+CONSUMER = ("v100", "rtx3090")
 A100 = ("a100",)
 
 
@@ -31,9 +31,9 @@ def _at_50(timings: DataFrame, evidence: Evidence, compressor: str | None = None
     return min(found, key=lambda row: row.name != evidence.context.main.name, default=None)
 
 
-def _named(found: dict[str, Any], parts: Sequence[str]) -> tuple[dict[str, Any], bool]:
-    """Of places those whose name has a part, else all; whether these are the paper's model's."""
-    named = {place: one for place, one in found.items() if any(p in place.lower() for p in parts)}
+def _named(found: dict[str, Any], machines: Sequence[str]) -> tuple[dict[str, Any], bool]:
+    """Of places those on such machines, else all; whether these are the paper's model's."""
+    named = {place: one for place, one in found.items() if place.partition("/")[0] in machines}
     return named or found, bool(named) and all("llama-7b" in place for place in named)
 
 

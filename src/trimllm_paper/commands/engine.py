@@ -21,29 +21,25 @@ from trimllm.base.errors import UserError  # noqa: E402
 from trimllm.compress.external import ENGINES, engine_python, variable  # noqa: E402
 
 
-def found(engine: str) -> Path:
-    """The Python of an engine's environment; `UserError` where it cannot be made."""
+def run(engine: str) -> int:
+    """Print the path; `UserError` where the environment cannot be made."""
     try:
         importlib.metadata.version(engine)
-        return Path(sys.executable)
+        print(sys.executable)
+        return 0
     except importlib.metadata.PackageNotFoundError:
         pass
     try:
-        return engine_python(engine)
+        print(engine_python(engine))
     except UserError:
         # unknown, or named and wrong: nothing is made in its place
         if engine not in ENGINES or variable(engine) in os.environ:
             raise
-        stamp = f".envs/{ENGINES[engine][0]}/.complete"
-        built = subprocess.run(["make", "-C", ROOT, stamp], stdout=sys.stderr)
-        if built.returncode:
+        made = ROOT / ".envs" / ENGINES[engine][0]
+        stamp = made.relative_to(ROOT) / ".complete"
+        if subprocess.run(["make", "-C", ROOT, stamp], stdout=sys.stderr).returncode:
             raise UserError(f"the environment of {engine} cannot be made (see above)") from None
-        return ROOT / Path(stamp).parent / "bin/python"
-
-
-def run(engine: str) -> int:
-    """Print the path."""
-    print(found(engine))
+        print(made / "bin/python")
     return 0
 
 

@@ -10,13 +10,13 @@ share are counted in each of them, and once in the last line.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import subprocess
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from trimllm.base.errors import UserError
@@ -45,17 +45,16 @@ class Job:
 def jobs_of(summary: str) -> set[Job]:
     """The pending jobs of `snakemake --summary`."""
     jobs: dict[Job, set[str]] = defaultdict(set)
-    for row in csv.DictReader(io.StringIO(summary), delimiter="\t"):
+    for row in csv.DictReader(summary.splitlines(), delimiter="\t"):
         rule, file = row["rule"], row["output_file"]
         if "pending" not in (row["plan"] or ""):
             continue
         try:
             place = place_of(file)
+            jobs[Job(rule, replace(place, kind="", task=""))].add(place.task)
         except UserError:
             if resources.task_of(rule) is None:  # such rules make all their files at once, but one
-                jobs[Job(rule, file=file if rule == "fetch_wheel" else "")]
-            continue
-        jobs[Job(rule, replace(place, kind="", task=""))] |= {place.task}
+                jobs[Job(rule, file=file if rule == "fetch_wheel" else "")] = set()
     return {replace(job, tasks=tuple(sorted(tasks))) for job, tasks in jobs.items()}
 
 
@@ -94,22 +93,21 @@ class Estimate:
 
     def bytes(self, job: Job) -> float:
         """Bytes of the checkpoint that a job writes."""
-        task = resources.task_of(job.rule)
-        if task in (None, "scan", "evaluate", "measure"):
+        if resources.task_of(job.rule) in (None, "scan", "evaluate", "measure"):
             return 0.0
         model = self.config.models[job.place.model]
         return demand.stored_bytes(model) * (1 - job.place.recipe.dropped / model.units)
 
     def line(self, name: str, jobs: set[Job], parallel: int) -> tuple[str, ...]:
         """Artifact, jobs, hours of cores or GPUs, wall-clock hours and peak of the disk."""
-        compute, chains, total = self.config.compute, defaultdict(float), 0.0
+        chains, total = defaultdict(float), 0.0
         for job in jobs:
             task, seconds = resources.task_of(job.rule), self.seconds(job)
-            cores = (os.cpu_count() or 1) if task == "measure" else compute.threads
-            total += seconds * demand.processes(task, compute) * (1 if self.gpu else cores)
+            cores = (os.cpu_count() or 1) if task == "measure" else self.config.compute.threads
+            total += seconds * demand.processes(task, self.config) * (1 if self.gpu else cores)
             if task == "trim":
                 chains[replace(job.place, recipe=None), job.place.recipe.name] += seconds
-        wall = max(total / parallel, max(chains.values(), default=0.0))
+        wall = max(total / parallel, *chains.values())
         kept = sum(self.bytes(job) for job in jobs if job.rule in KEPT)
         # An epoch's weights go when the next epoch and its evaluation are done.
         passing = sorted((self.bytes(job) for job in jobs if job.rule not in KEPT), reverse=True)
@@ -124,10 +122,9 @@ def measured_seconds(folder: Path) -> dict[tuple[str, str], float]:
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for path in folder.rglob("*.tsv"):
         rule, model = path.relative_to(folder).parts[:2]
-        with path.open(encoding="utf-8") as stream:
-            for row in csv.DictReader(stream, delimiter="\t"):
-                found[rule, model.removesuffix(".tsv")].append(float(row["s"]))
-    return {key: sum(values) / len(values) for key, values in found.items()}
+        rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines(), delimiter="\t")
+        found[rule, model.removesuffix(".tsv")] += [float(row["s"]) for row in rows]
+    return {key: fmean(values) for key, values in found.items() if values}
 
 
 def summary_of(target: str, configfile: Path | None, changes: list[str]) -> str:
@@ -135,18 +132,10 @@ def summary_of(target: str, configfile: Path | None, changes: list[str]) -> str:
     command = asked.snakemake(target, configfile, changes, "--summary", "--cores", "1")
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode:
-        lines = [line for line in run.stderr.splitlines() if "error" in line.lower()]
-        last = (lines or run.stderr.splitlines() or ["Snakemake failed"])[-1]
+        lines = run.stderr.splitlines() or ["Snakemake failed"]
+        last = ([line for line in lines if "error" in line.lower()] or lines)[-1]
         raise UserError(last.removeprefix("error: "))
     return run.stdout
-
-
-def table(rows: list[tuple[str, ...]]) -> str:
-    """Rows in columns."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    )
 
 
 def run(
@@ -162,7 +151,9 @@ def run(
     rows = [("artifact", "jobs", hours, f"wall clock ({parallel} at once)", "disk peak (GB)")]
     for name in names:
         rows.append(estimate.line(name, jobs_of(summary_of(name, configfile, config)), parallel))
-    print(table(rows))
+    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for name, *cells in rows:
+        print("  ".join([name.ljust(first), *map(str.rjust, cells, widths)]))
     kind = "the model in trimllm_paper.demand" if estimate.guessed else "earlier runs"
     print(f"Jobs that tables share are run once: the last line is all of them. Seconds by {kind}.")
     if gpu:

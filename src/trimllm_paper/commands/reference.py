@@ -19,17 +19,12 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper.commands import asked
 from trimllm_paper.config.load import PROJECT, load
-from trimllm_paper.integrity.checks import is_reference
-from trimllm_paper.integrity.checks import verify_reference as verify
-
-__all__ = ["collect", "configuration", "is_reference", "verify"]
 
 SMALL = (
     *("eval/**/*.json", "scans/**/*.json", "throughput/**/*.json", "data/*/report.json"),
     *("models/**/epoch.json", "models/**/manifest.json"),
     *("models/**/training.json", "models/**/compression.json"),
 )
-CONFIG = "config.yaml"
 
 
 def configuration(changes: list[str], reference: Path) -> dict[str, Any]:
@@ -51,25 +46,23 @@ def small(results: Path) -> list[Path]:
 
 def collect(results: Path, reference: Path, config: dict[str, Any]) -> int:
     """Copy small results; the old reference stays until the new one is whole. Returns a count."""
+    if not (found := small(results)):
+        raise UserError(f"{results} holds no results; run `snakemake --cores all all` first")
     temporary = files.new_sibling(reference)
     try:
-        found = small(results)
         for path in found:
             copy = temporary / path.relative_to(results)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
-        if not found:
-            raise UserError(f"{results} holds no results; run `snakemake --cores all all` first")
         text = "# Configuration of the run whose small results are kept here.\n"
         text += yaml.safe_dump(config, sort_keys=False)
         # files of the project by their place in it: another clone lies elsewhere
-        files.write_text(temporary / CONFIG, text.replace(f"{PROJECT}/", ""))
+        files.write_text(temporary / "config.yaml", text.replace(f"{PROJECT}/", ""))
         files.write_manifest(temporary)
         temporary.chmod(0o755)
         files.publish(temporary, reference)
-    except BaseException:
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return len(found)
 
 

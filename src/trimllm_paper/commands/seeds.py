@@ -18,12 +18,7 @@ from trimllm.base.errors import UserError
 from trimllm_paper.commands import asked
 
 FIRST_SEED = ("figure", "claims", "table1", "throughput", "report")
-"""Targets, by how their names begin, that show the first seed alone."""
-
-
-def pooled(target: str) -> bool:
-    """Whether a target, by name or as a file, shows all seeds (or only makes their results)."""
-    return not Path(target).name.startswith(FIRST_SEED)
+"""Targets, by how their names or those of their files begin, that show the first seed alone."""
 
 
 def commands(
@@ -33,18 +28,15 @@ def commands(
     results = Path(asked.configuration(configfile).get("results", "results"))
     first, *others = dict.fromkeys(seeds)
     folders = {seed: (results / f"seed_{seed}").as_posix() for seed in others}
-
-    def command(seed: int, **changes: object) -> list[str]:
-        values = [f"{key}={json.dumps(value)}" for key, value in ({"seed": seed} | changes).items()]
-        return asked.snakemake(target, configfile, values, "--cores", cores, *rest)
-
-    runs = [command(seed, results=folder) for seed, folder in folders.items()]
-    return [*runs, command(first, replicates=list(folders.values()))]
+    changed = [{"seed": seed, "results": folder} for seed, folder in folders.items()]
+    changed.append({"seed": first, "replicates": list(folders.values())})
+    values = ([f"{key}={json.dumps(value)}" for key, value in one.items()] for one in changed)
+    return [asked.snakemake(target, configfile, one, "--cores", cores, *rest) for one in values]
 
 
 def run(target: str, seeds: list[int], configfile: Path | None, cores: str, rest: list[str]) -> int:
     """Run them; the first one that fails ends all."""
-    if not pooled(target):
+    if Path(target).name.startswith(FIRST_SEED):
         raise UserError(
             f"{target} shows one seed alone, so that training others would change nothing in it; "
             "ask for one of table2 to table9, tables or all, or for one seed: "
@@ -53,7 +45,5 @@ def run(target: str, seeds: list[int], configfile: Path | None, cores: str, rest
     runs = commands(target, seeds, configfile, cores, rest)
     told = f"note: tables pool the seeds; figures, claims and throughput show seed {seeds[0]} alone"
     print(told, file=sys.stderr)
-    for command in runs:
-        if code := subprocess.run(command).returncode:
-            return code
-    return 0
+    codes = (subprocess.run(command).returncode for command in runs)
+    return next(filter(None, codes), 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,19 @@ from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.throughput.shapes import SHAPES, kept_units
 from trimllm_paper import recipe
-from trimllm_paper.config.domain import Domain
+from trimllm_paper.config.domain import Problem
 from trimllm_paper.config.models import Config, DirectorySource, Model, WheelSource
 from trimllm_paper.config.parts import number
 from trimllm_paper.shapes import pattern_units
-
-Problem = tuple[list[Any], Any, str]
-"""Path of the key, its value, what is wrong."""
 
 
 def problems(config: Config) -> Iterator[Problem]:
     """Everything that is wrong with a configuration whose domains are read."""
     if config.mirror is not None and not Path(config.mirror).is_dir():
         yield ["mirror"], config.mirror, "no such folder"
-    for at, name, domain in _domains(config):
-        for wheel in domain.wheels:
-            if wheel not in config.wheels:
-                listed = _listed(config.wheels)
-                yield at, name, f"reads wheel {wheel!r}, which is not among `wheels` ({listed})"
+    for index, folder in enumerate(config.replicates):
+        if not Path(folder).is_dir():
+            yield ["replicates", index], folder, "no such folder; run that seed first"
     yield from _recipes(config)
     yield from _throughput(config)
     for index, method in enumerate(config.compress.methods):
@@ -49,36 +44,37 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _tables(config)
 
 
-def _domains(config: Config) -> Iterator[tuple[list[Any], str, Domain]]:
-    """Every domain: key that names it, name, content."""
-    for index, (name, domain) in enumerate(config.domain_specs.items()):
-        yield ["domains", index], name, domain
-    for of, name in config.tables.near.items():
-        if name in config.near_specs:
-            yield ["tables", "near", of], name, config.near_specs[name]
-
-
-def _listed(known: Any) -> str:
+def listed(known: Iterable[str]) -> str:
+    """Names that there are, in words."""
     return f"there are: {', '.join(sorted(known)) or 'none'}"
+
+
+def _absent(
+    at: Sequence[Any], names: Iterable[str] | None, known: Collection[str], of: str
+) -> Iterator[Problem]:
+    """Names of a list that are not among those of a section."""
+    for index, name in enumerate(names or ()):
+        if name not in known:
+            yield [*at, index], name, f"not among `{of}` ({listed(known)})"
 
 
 def _recipes(config: Config) -> Iterator[Problem]:
     """Names of recipes that mean something else, or nothing."""
     recipes = config.recipes
-    for index, name in enumerate(config.trim.recipes):
-        if name not in recipes:
-            yield ["trim", "recipes", index], name, f"not among `recipes` ({_listed(recipes)})"
-            return
+    yield from _absent(["trim", "recipes"], config.trim.recipes, recipes, "recipes")
     for name, entry in recipes.items():
         own = recipe.variant_name({}, entry.criterion, entry.ratio, entry.step)
         derived = number(name.rpartition("_r")[2]) is not None
+        problem = None
         if name in (*names.RULES, names.AUTHORS):
-            yield ["recipes", name], dict(entry), "a reserved name; call the recipe otherwise"
+            problem = "a reserved name; call the recipe otherwise"
         elif derived and (name, entry.step) != (own, config.main.step):
             problem = "a name that Tables 3 and 6 give to a chain with other keys"
-            yield ["recipes", name], dict(entry), f"{problem}; call the recipe otherwise"
+            problem += "; call the recipe otherwise"
         elif (first := recipe.variant_name(recipes, *dict(entry).values())) != name:
-            yield ["recipes", name], dict(entry), f"the same chain as recipes.{first}"
+            problem = f"the same chain as recipes.{first}"
+        if problem:
+            yield ["recipes", name], dict(entry), problem
     for index, criterion in enumerate(config.tables.criteria):
         for ratio in config.tables.ratios:
             name = recipe.variant_name(recipes, criterion, ratio, config.main.step)
@@ -90,7 +86,7 @@ def _recipes(config: Config) -> Iterator[Problem]:
 def _throughput(config: Config) -> Iterator[Problem]:
     section, at = config.throughput, ["throughput"]
     if section.domain not in (None, *config.domains):
-        problem = f"not among `domains` ({_listed(config.domains)})"
+        problem = f"not among `domains` ({listed(config.domains)})"
         yield [*at, "domain"], section.domain, problem
     for name in section.composed:
         if name not in section.compressors:
@@ -117,7 +113,7 @@ def _source(name: str, model: Model, config: Config) -> Iterator[Problem]:
     """What is wrong with a model's source."""
     source, at = model.source, ["models", name]
     if isinstance(source, WheelSource) and source.wheel not in config.wheels:
-        problem = f"not among `wheels` ({_listed(config.wheels)})"
+        problem = f"not among `wheels` ({listed(config.wheels)})"
         yield [*at, "source", "wheel"], source.wheel, problem
     if not isinstance(source, DirectorySource):
         return
@@ -129,7 +125,7 @@ def _source(name: str, model: Model, config: Config) -> Iterator[Problem]:
         yield [*at, "source", "directory"], source.directory, problem
         return
     family = stored.get("model_type")
-    if str(family).removeprefix("trimllm_") != model.family:
+    if ":" not in model.family and str(family).removeprefix("trimllm_") != model.family:
         yield [*at, "family"], model.family, f"{file} says model_type {family!r}"
     blocks = stored.get("num_hidden_layers", model.blocks)
     if blocks != model.blocks:
@@ -154,23 +150,11 @@ def _kept(name: str, model: Model, config: Config) -> Iterator[Problem]:
 def _tables(config: Config) -> Iterator[Problem]:
     """What names nothing or cannot be reached by the chains of Tables 3 to 6."""
     tables, at = config.tables, ["tables"]
-    for key, known in (("domains", config.domains), ("models", config.models)):
-        for index, name in enumerate(getattr(tables, key) or ()):
-            if name not in known:
-                yield [*at, key, index], name, f"not among `{key}` ({_listed(known)})"
+    yield from _absent([*at, "domains"], tables.domains, config.domains, "domains")
+    yield from _absent([*at, "models"], tables.models, config.models, "models")
     for domain, near in tables.near.items():
         if domain not in config.domains:
             yield [*at, "near", domain], near, f"{domain} is not among `domains`"
-    # A model's evaluations lie in one folder, whichever domain a task belongs to.
-    owner: dict[str, str] = {}
-    for place, name, domain in _domains(config):
-        for task in domain.tests:
-            if owner.setdefault(task, name) != name:
-                problem = f"its test {task} is one of {owner[task]} too; rename one of them"
-                yield place, name, problem
-    for index, folder in enumerate(config.replicates):
-        if not Path(folder).is_dir():
-            yield ["replicates", index], folder, "no such folder; run that seed first"
     kept, step, deepest = config.trim.kept_percent, config.main.step, tables.smallest_percent
     for name in config.models if tables.models is None else tables.models:
         units = config.models[name].units

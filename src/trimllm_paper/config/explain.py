@@ -1,14 +1,21 @@
-"""What pydantic refuses, in words of the configuration: key, value, problem and meaning."""
+"""What pydantic refuses, in words of the configuration: key, value, problem and meaning.
+
+Complaints and config/README.md walk the models as a `tree` of keys, made of their JSON schema.
+"""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from trimllm_paper.config.parts import number
-from trimllm_paper.config.tree import Node
+import yaml
+from pydantic.json_schema import GenerateJsonSchema
 
+from trimllm_paper.config.parts import Section, number
+
+Node = dict[str, Any]
 MISSING = object()
 """Stands for the value of a key that is not there."""
 RENAMED = {
@@ -19,10 +26,12 @@ RENAMED = {
 }
 """Keys of before, and what they are called now."""
 PROBLEMS = {
+    "missing": "missing",
     "greater_than": "must be above {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
     "less_than_equal": "must be at most {le:g}",
     "too_short": "must have {min_length} or more",
+    "string_too_short": "must not be empty",
     "string_pattern_mismatch": "not of the form {pattern}",
     "union_tag_not_found": "must be one kind",
 }
@@ -31,83 +40,118 @@ WANTED |= {"boolean": "true or false", "array": "a list", "object": "a mapping"}
 TYPES = {bool: "true/false", int: "integer", float: "number", str: "text", list: "list"}
 
 
-@dataclass
-class Mistake:
-    """One mistake: where, what, and why it is one."""
+@cache
+def meanings() -> dict[str, dict[str, str | list[str]]]:
+    """keys.yaml: class -> key -> what it means, or that and why."""
+    return yaml.safe_load(Path(__file__).with_name("keys.yaml").read_text(encoding="utf-8"))
 
+
+class _Explained(GenerateJsonSchema):
+    """Keys with their meaning, and in a second line why; no titles, which only say the name."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def model_schema(self, schema: Any) -> Node:
+        made, told = super().model_schema(schema), {}
+        for kind in reversed(schema["cls"].__mro__):
+            told |= meanings().get(kind.__name__, {})
+        for key, node in made["properties"].items():
+            if key in told:
+                texts = told[key]
+                node["description"] = texts if isinstance(texts, str) else "\n".join(texts)
+        return made
+
+
+def schema(kind: type[Section]) -> Node:
+    """JSON schema of a model."""
+    return kind.model_json_schema(schema_generator=_Explained)
+
+
+def tree(kind: type[Section]) -> Node:
+    """The schema with references followed.
+
+    A node has what its schema has, but `each` for the values of a mapping or the items of a list,
+    `kinds` (class name -> node) for one of several kinds of mapping, and `types` for all types that
+    it may have, null included. What a class says of itself is left out.
+    """
+    whole = schema(kind)
+    return _followed(whole, whole.get("$defs", {}))
+
+
+def _followed(node: Node, classes: Node) -> Node:
+    if "$ref" in node:
+        told = _followed(classes[node["$ref"].rpartition("/")[2]], classes)
+        node = {**{key: one for key, one in told.items() if key != "description"}, **node}
+    if "oneOf" in node:
+        kinds = {one["$ref"].rpartition("/")[2]: _followed(one, classes) for one in node["oneOf"]}
+        return {**node, "types": ["object"], "kinds": kinds}
+    if "anyOf" in node:
+        every = [_followed(one, classes) for one in node["anyOf"]]
+        left = [one for one in every if one["types"] != ["null"]]
+        types = [type_ for one in every for type_ in one["types"]]
+        return {**(left[0] if len(left) == 1 else {}), **node, "types": types}
+    others = [*node.get("patternProperties", {}).values(), node.get("additionalProperties")]
+    each = node.get("items", others[0])
+    found = {**node, "types": [node["type"]]}
+    if "properties" in node:
+        found["properties"] = {k: _followed(v, classes) for k, v in node["properties"].items()}
+    return {**found, "each": _followed(each, classes)} if isinstance(each, dict) else found
+
+
+class Mistake(NamedTuple):
+    """One mistake: where, what, why it is one, and whether another type may mend it.
+
+    `order` says what is told first: a misspelt key also makes a required one missing.
+    """
+
+    order: tuple[bool, int, bool, int]
     path: list[Any]
     value: Any
     problem: str
-    rule: str
-    depth: int = 0
-
-    @property
-    def order(self) -> tuple[bool, int, bool, int]:
-        """What comes first: a misspelt key also makes a required one missing."""
-        return self.rule != "extra_forbidden", len(self.path), self.of_type, -self.depth
-
-    @property
-    def of_type(self) -> bool:
-        """Whether another type, such as a number instead of a text, may mend it."""
-        return self.rule.endswith("_type") or self.rule == "literal_error"
+    of_type: bool
 
 
-def at(node: Any, path: Any) -> Any:
-    """What stands at a path in nested mappings and lists, or `MISSING`."""
-    for step in path:
-        inside = dict(enumerate(node)) if isinstance(node, list) else node
-        if not isinstance(inside, dict) or step not in inside:
-            return MISSING
-        node = inside[step]
-    return node
-
-
-def explain(error: dict[str, Any], node: Node, document: Any) -> Mistake:
+def explain(error: dict[str, Any], node: Node) -> Mistake:
     """The mistake that an entry of `ValidationError.errors()` tells of.
 
     Args:
-        node: the document's model as `tree.tree` makes it.
-        document: what was validated.
+        node: the model of what was validated, as a `tree`.
     """
-    rule, place, path, meaning = error["type"], list(error["loc"]), [], ""
-    context, inside_type = error.get("ctx", {}), []
-    if place[-1:] == ["[key]"]:  # the name itself is wrong
-        place, name = place[:-2], place[-2]
-    last = place.pop() if rule == "extra_forbidden" else None
-    for index, step in enumerate(place):
-        inside = node.get("kinds", {}).get(step)
-        if inside is None:  # else the step is no key, but which kind of mapping it is
-            inside = node.get("properties", {}).get(step) or node.get("each")
-            if inside is None:  # one of several types, and what is wrong inside of it
-                inside_type = place[index + 1 :]
-                break
-            path.append(step)
-        node, meaning = inside, inside.get("description", meaning)
-    value = at(document, path)
-    if error["loc"][-1:] == ("[key]",):
-        allowed = node.get("propertyNames", {}).get("description")
-        return Mistake(path, name, f"not a good name; allowed: {allowed}", rule)
-    if last is not None:
-        path.append(last)
-        return Mistake(path, at(document, path), _unknown(path, node), rule)
-    if rule == "missing":
-        return Mistake(path, MISSING, f"missing; it is {meaning}", rule)
-    if rule == "union_tag_not_found" and not isinstance(value, dict):
-        rule = "dict_type"
-    if inside_type:
-        problem = f"{error['msg']}, at {'.'.join(map(str, inside_type))}"
-    elif rule.endswith("_type"):
-        problem = _wrong_type(value, node["types"])
-    elif rule == "literal_error":
-        choices = node.get("enum") or [node["const"]]
-        problem = f"must be one of {', '.join(map(str, choices))}"
-        problem += ", null" if "null" in node["types"] else ""
-    elif context.get("min_length") == 1:
-        problem = "must not be empty"
+    rule, place, path, meaning, inside = error["type"], list(error["loc"]), [], "", []
+    wrong_name, unknown = place[-1] == "[key]", rule == "extra_forbidden"
+    for index, step in enumerate(place[: -2 if wrong_name else -1 if unknown else None]):
+        if step in node.get("kinds", ()):  # no key, but which kind of mapping it is
+            node = node["kinds"][step]
+            continue
+        below = node.get("properties", {}).get(step) or node.get("each")
+        if below is None:  # one of several types, and what is wrong inside of it
+            inside = place[index + 1 :]
+            break
+        path.append(step)
+        node, meaning = below, below.get("description", meaning).partition("\n")[0]
+    of_type = rule.endswith("_type") or rule == "literal_error"
+    order = not unknown, len(path), of_type, -len(place)
+    path += place[-1:] if unknown else inside
+    value = MISSING if rule == "missing" else error["input"]
+    if wrong_name:
+        problem = f"not a good name; allowed: {node['propertyNames']['description']}"
+    elif unknown:
+        problem = _unknown(path, node)
     else:
-        problem = PROBLEMS.get(rule, error["msg"]).format(**context)
-    told = f"{problem}; it is {meaning}" if meaning else problem
-    return Mistake(path, value, told, rule, len(error["loc"]))
+        problem = error["msg"] if inside else _problem(error, value, node)
+        problem += f"; it is {meaning}" if meaning else ""
+    return Mistake(order, path, value, problem, of_type)
+
+
+def _problem(error: dict[str, Any], value: Any, node: Node) -> str:
+    rule, told = error["type"], error.get("ctx", {})
+    if rule.endswith("_type") or rule == "union_tag_not_found" and not isinstance(value, dict):
+        return _wrong_type(value, node["types"])
+    if rule == "literal_error":
+        return f"must be one of {told['expected']}".replace("'", "")
+    rule = "string_too_short" if told.get("min_length") == 1 else rule
+    return PROBLEMS[rule].format(**told) if rule in PROBLEMS else error["msg"]
 
 
 def _unknown(path: list[Any], node: Node) -> str:

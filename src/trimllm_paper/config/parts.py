@@ -1,10 +1,11 @@
-"""What the models of the configuration are made of: sections, keys, and types with a range."""
+"""What the models of the configuration are made of: sections, and types with a range."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any, ClassVar, TypeVar, Union
+from collections.abc import Collection
+from typing import Annotated, Any, TypeVar, Union
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +17,7 @@ from pydantic import (
     PlainSerializer,
     Tag,
     WrapValidator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -27,33 +29,33 @@ CRITERIA = tuple(name for name in names.CRITERIA if name != names.AUTHORS)
 
 
 class Section(BaseModel):
-    """A mapping with known keys. Values are taken as they are: no text becomes a number."""
+    """A mapping with known keys. Values are taken as they are: no text becomes a number.
+
+    What a key means, and why its default is what it is, stands in `keys.yaml`.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-    told_by: ClassVar[str] = ""
-    """Of one kind among several: the key that only this kind has."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null(cls, values: Any) -> Any:
+        """Nothing where the command line says null, which Snakemake leaves a text."""
+        if not isinstance(values, dict):
+            return values
+        return {key: None if value == "null" else value for key, value in values.items()}
 
 
-def key(default: Any, meaning: str, **limits: Any) -> Any:
-    """A key: its default (`...`: it must be there), its meaning, and what `Field` limits.
-
-    The meaning completes "it is ..." in complaints, and stands in the schema and in README.md.
-    """
-    return Field(default, description=meaning, **limits)
-
-
-def one_of(meaning: str, *kinds: type[Section]) -> Any:
+def one_of(**kinds: type[Section]) -> Any:
     """The type of a value that is one kind of mapping, told by the key that only this kind has."""
-    tags = {kind.told_by: kind.__name__ for kind in kinds}
 
     def tag(value: Any) -> str | None:
         if isinstance(value, Section):
             return type(value).__name__
-        told = [tag for key, tag in tags.items() if isinstance(value, dict) and key in value]
+        told = [kinds[key].__name__ for key in kinds if isinstance(value, dict) and key in value]
         return told[0] if len(told) == 1 else None
 
-    union = Union[tuple(Annotated[kind, Tag(kind.__name__)] for kind in kinds)]  # noqa: UP007
-    return Annotated[union, Discriminator(tag), Field(description=meaning)]
+    union = Union[tuple(Annotated[one, Tag(one.__name__)] for one in kinds.values())]  # noqa: UP007
+    return Annotated[union, Discriminator(tag)]
 
 
 def number(text: Any) -> float | None:
@@ -63,6 +65,24 @@ def number(text: Any) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def name(form: str, meaning: str) -> Any:
+    """The type of a name of a certain form."""
+    return Annotated[str, Field(pattern=f"^{form}$", description=meaning)]
+
+
+def known_or_own(known: Collection[str], what: str) -> Any:
+    """The type of a name that is known, or says where to import something of one's own."""
+
+    def check(name: str) -> str:
+        if name not in known and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+            problem = f"must be one of {', '.join(known)}, or package.module:{what}"
+            raise PydanticCustomError("unknown", problem)
+        return name
+
+    meaning = f"{', '.join(known)}, or package.module:{what} for one of your own"
+    return Annotated[str, AfterValidator(check), Field(description=meaning)]
 
 
 def _unique(values: list[T]) -> list[T]:
@@ -80,21 +100,16 @@ def _as_written(value: Any, check: Any) -> Any:
 AS_WRITTEN = (WrapValidator(_as_written), PlainSerializer(lambda value: value))
 
 
-def _criterion(name: str) -> str:
+def _no_authors(name: str) -> str:
     if name == names.AUTHORS:
         raise PydanticCustomError("criterion", "needs more than a name; set compat: authors")
-    if name not in CRITERIA and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
-        known = ", ".join(CRITERIA)
-        raise PydanticCustomError("criterion", f"must be one of {known}, or package.module:name")
     return name
 
 
-def _pattern(value: Any) -> float | str:
-    if number(value) is not None or not isinstance(value, int | float | str) or value is True:
-        raise PydanticCustomError("number_or_text_type", "")
-    if value == "" or not isinstance(value, str) and not 0 <= value <= 1:
-        raise PydanticCustomError("range", "must be a number between 0 and 1, or a folder")
-    return value
+def _folder(text: str) -> str:
+    if number(text) is not None:
+        raise PydanticCustomError("folder_type", "a number")
+    return text
 
 
 Unique = Annotated[list[T], AfterValidator(_unique), Field(json_schema_extra={"uniqueItems": True})]
@@ -105,21 +120,7 @@ Percent = Annotated[float, Field(gt=0, le=100), *AS_WRITTEN]
 Text = Annotated[str, Field(min_length=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
-Criterion = Annotated[
-    str,
-    AfterValidator(_criterion),
-    Field(description=f"{', '.join(CRITERIA)}, or package.module:name for one of your own"),
-]
-Pattern = Annotated[
-    float | str,
-    BeforeValidator(_pattern),
-    Field(description="share of attention units among the dropped, or folder of a kept chain"),
-]
-
-
-def name(form: str, meaning: str) -> Any:
-    """The type of a name of a certain form."""
-    return Annotated[str, Field(pattern=f"^{form}$", description=meaning)]
-
-
+Criterion = Annotated[known_or_own(CRITERIA, "name"), BeforeValidator(_no_authors)]
+Pattern = Annotated[float, Field(ge=0, le=1)] | Annotated[Text, AfterValidator(_folder)]
+"""Share of attention units among the dropped, or folder of a kept chain."""
 Name = name("[a-z0-9][a-z0-9._-]*", "lower-case letters, digits, dots, dashes and underscores")

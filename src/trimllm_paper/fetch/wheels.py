@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -39,9 +38,9 @@ def fetch_wheel(
     # Both become arguments of pip: neither may be read as an option.
     if not _NAME.fullmatch(name) or not _VERSION.fullmatch(version):
         raise UserError(f"wheel {name!r} {version!r}: not a package name and version")
-    for path in wheels_of(name, directory, version):
-        check_sha256(path, sha256, "it is corrupt: delete it and run again")
-        return path
+    if there := wheels_of(name, directory, version):
+        check_sha256(there[0], sha256, "it is corrupt: delete it and run again")
+        return there[0]
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory, prefix=".fetch-") as temporary:
         if mirror is None:
@@ -51,8 +50,7 @@ def fetch_wheel(
             found = Path(shutil.copy(wheel_path(name, mirror, version), temporary))
             remedy = f"replace it in the mirror {mirror}"
         check_sha256(found, sha256, remedy)
-        os.replace(found, directory / found.name)
-    return directory / found.name
+        return found.replace(directory / found.name)
 
 
 def _download(name: str, version: str, directory: Path) -> Path:
@@ -62,8 +60,8 @@ def _download(name: str, version: str, directory: Path) -> Path:
     print(f"downloading the wheel {name} {version}", file=sys.stderr, flush=True)
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode:
-        said = [line for line in run.stderr.splitlines() if line.startswith("ERROR")]
-        reason = (said or run.stderr.splitlines() or ["pip said nothing"])[-1]
+        said = run.stderr.splitlines() or ["pip said nothing"]
+        reason = ([line for line in said if line.startswith("ERROR")] or said)[-1]
         raise UserError(
             f"wheel {name} {version} cannot be downloaded ({reason}); "
             "without a network put it into a folder and name that as mirror"

@@ -9,7 +9,7 @@ they were made from.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from trimllm.base import files
@@ -19,7 +19,7 @@ from trimllm_paper.recipe import Paths, place_of
 
 KINDS = {"evaluation": records.Evaluation, "scan": records.ScanFile, "epoch": records.Epoch}
 KINDS |= {"training": records.Training, "compression": records.Compression}
-KINDS |= {"throughput": records.Throughput}
+KINDS["throughput"] = records.Throughput
 """Kind of a result's place -> the class that reads it."""
 ROOMS = ("eval", "models", "scans", "throughput")
 
@@ -39,15 +39,17 @@ def verify_reference(folder: str | Path) -> None:
         raise UserError(f"{problem}; {remedy}") from None
 
 
-def outermost_manifests(folder: Path) -> Iterator[Path]:
+def _shown(folder: Path, pattern: str) -> list[Path]:
+    """Files of a folder, but hidden ones, or in hidden folders: these are being written, or were
+    when their writer was killed."""
+    found = ((path, path.relative_to(folder).parts) for path in sorted(folder.glob(pattern)))
+    return [path for path, parts in found if not any(part.startswith(".") for part in parts)]
+
+
+def outermost_manifests(folder: Path) -> list[Path]:
     """Folders with a manifest; what lies inside one of them is covered by it."""
-    if (folder / files.MANIFEST).is_file():
-        yield folder
-        return
-    for path in sorted(folder.iterdir()):
-        # Hidden folders are being written, or were when their writer was killed.
-        if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
-            yield from outermost_manifests(path)
+    found = {path.parent for path in _shown(folder, f"**/{files.MANIFEST}")}
+    return [one for one in found if found.isdisjoint(one.parents)]
 
 
 def verify_folder(folder: Path) -> None:
@@ -63,24 +65,26 @@ def verify_folder(folder: Path) -> None:
             raise UserError(f"{path} is not in the manifest of {folder}; remove it")
 
 
-def verify_data(report: Path) -> None:
-    """Prepared documents are what their report says. A reference keeps reports without them."""
+def verified_data(report: Path) -> dict[str, str]:
+    """sha256 of every file of a prepared domain, by its name; each is what the report says."""
     expected: dict[str, str] = files.read_json(report)["files"]
-    if not any((report.parent / name).exists() for name in expected):
-        return
     for name, sha256 in expected.items():
         path = report.parent / name
         if not path.is_file() or files.sha256_of(path) != sha256:
-            raise UserError(f"{path} is not what {report} says; delete {report.parent}")
+            raise UserError(f"{path} is not what {report} says; delete {report.parent}, run again")
+    return expected
 
 
-def result_files(folder: Path) -> Iterator[Path]:
-    """Result files, at any depth; what is hidden is being written."""
-    for room in ROOMS:
-        for path in folder.glob(f"**/{room}/**/*.json"):
-            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-            if not hidden and (room != "models" or path.stem in KINDS):
-                yield path
+def verify_data(report: Path) -> None:
+    """Prepared documents are what their report says. A reference keeps reports without them."""
+    if any((report.parent / name).exists() for name in files.read_json(report)["files"]):
+        verified_data(report)
+
+
+def result_files(folder: Path) -> list[Path]:
+    """Result files, at any depth."""
+    found = [(room, path) for room in ROOMS for path in _shown(folder, f"**/{room}/**/*.json")]
+    return [path for room, path in found if room != "models" or path.stem in KINDS]
 
 
 def verify_result(path: Path) -> None:
@@ -105,9 +109,9 @@ def verify_result(path: Path) -> None:
         raise UserError(f"{path} was made from other documents than {report.parent}")
 
 
-CHECKS: dict[str, tuple[Callable[[Path], Iterator[Path]], Callable[[Path], None]]] = {
+CHECKS: dict[str, tuple[Callable[[Path], list[Path]], Callable[[Path], None]]] = {
     "manifests": (outermost_manifests, verify_folder),
-    "data sets": (lambda folder: folder.glob("**/data/*/report.json"), verify_data),
+    "data sets": (lambda folder: _shown(folder, "**/data/*/report.json"), verify_data),
     "results": (result_files, verify_result),
 }
 

@@ -7,7 +7,6 @@ machine a killed Snakemake leaves its children. A new run must not write what th
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,20 +22,17 @@ def at_work(results: str | Path, folder: str | Path = ".") -> list[str]:
 
 def queued(folder: str | Path) -> list[str]:
     """Slurm jobs of the user that Snakemake submitted from a folder and that have not ended."""
-    if shutil.which("squeue") is None:
-        return []
     command = ["squeue", "--me", "--noheader", "--format=%i|%T|%Z|%k"]
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError):  # no Slurm here, or one that does not answer
         return []
-    rows = [line.split("|", 3) for line in run.stdout.splitlines()]
-    mine = os.environ.get("SLURM_JOB_ID")
+    rows = [line.split("|", 3) for line in run.stdout.splitlines() if line.count("|") > 2]
     return [
         f"Slurm job {number} ({state.lower()}: {comment})"
-        for number, state, where, comment in (row for row in rows if len(row) == 4)
+        for number, state, where, comment in rows
         # The plugin for Slurm names a job's rule in its comment.
-        if number != mine
+        if number != os.environ.get("SLURM_JOB_ID")
         and comment.startswith("rule_")
         and os.path.realpath(where) == os.path.realpath(folder)
     ]

@@ -39,6 +39,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
 """Stage -> modules, and files (with a slash; `*` for all of a kind) relative to `src`."""
 
 
+@cache
 def code_hash(stage: str, *more: str, source: Path = SOURCE) -> str:
     """SHA-256 of the code of a stage, hexadecimal; `more` entry points than the declared ones.
 

@@ -131,7 +131,7 @@ def _first(outputs: Iterable[str], inputs: Sequence[str], wanted: str) -> Found 
             continue
         if made["config_hash"] != wanted:
             return path, ANOTHER
-        if problem := _other_input(made, filter(os.path.isfile, inputs)):
+        if problem := _other_input(made, inputs):
             return path, problem
     return None
 
@@ -142,9 +142,11 @@ def _other_input(made: Mapping[str, Any], inputs: Iterable[str]) -> str | None:
     # Of several checkpoints among the inputs the first is the one that was read. It may have been
     # an epoch's, which is gone once it was evaluated.
     read = next((path for path in paths if path.name == files.MANIFEST), None)
-    if read and made.get("manifest_sha256", "") not in ("", files.sha256_of(read)):
+    noted = made.get("manifest_sha256")
+    if read and noted and read.is_file() and noted != files.sha256_of(read):
         return f"was made from another checkpoint than {read.parent}"
     data = next((path for path in paths if path.name == "report.json"), None)
-    if data and "data_hashes" in made and files.read_json(data)["files"] != made["data_hashes"]:
+    known = made.get("data_hashes")
+    if data and known and data.is_file() and known != files.read_json(data)["files"]:
         return f"was made from other documents than {data.parent}"
     return None

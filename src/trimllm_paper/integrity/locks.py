@@ -39,12 +39,13 @@ def exclusive(path: str | Path, **note: Any) -> Iterator[bool]:
     path = Path(path)
     # A soft lock, a mere file, would outlive its holder.
     lock = FileLock(path, fallback_to_soft=False)
-    waited = not _acquired(lock, path, wait=False)
-    if waited:
-        print(f"waiting for {_described(_note(path))}", file=sys.stderr, flush=True)
+    if waited := not _acquired(lock, path, wait=False):
+        print(f"waiting for {_holder(path)}", file=sys.stderr, flush=True)
         _acquired(lock, path, wait=True)
+    note |= {"host": socket.gethostname(), "pid": os.getpid(), "job": os.getenv("SLURM_JOB_ID")}
+    note["started"] = datetime.now(UTC).isoformat(timespec="seconds")
     try:
-        path.write_text(json.dumps(note | _self(), sort_keys=True), encoding="utf-8")
+        path.write_text(json.dumps(note, sort_keys=True), encoding="utf-8")
         yield waited
     finally:
         path.unlink(missing_ok=True)
@@ -70,23 +71,14 @@ def _acquired(lock: FileLock, path: Path, wait: bool) -> bool:
         return True
 
 
-def _self() -> dict[str, Any]:
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    job = os.environ.get("SLURM_JOB_ID")
-    return {"host": socket.gethostname(), "pid": os.getpid(), "job": job, "started": started}
-
-
-def _note(path: Path) -> dict[str, Any]:
+def _holder(path: Path) -> str:
+    """Who holds a lock, in words."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        note = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {"what": path.name}
-
-
-def _described(note: dict[str, Any]) -> str:
-    job = f", cluster job {note['job']}" if note.get("job") else ""
-    where = f" (process {note['pid']} on {note['host']}{job})" if "pid" in note else ""
-    return f"{note.get('what', 'somebody')}{where}"
+        return path.name
+    job = f", cluster job {note['job']}" if note["job"] else ""
+    return f"{note.get('what', 'somebody')} (process {note['pid']} on {note['host']}{job})"
 
 
 def holders(folder: str | Path) -> list[str]:
@@ -95,5 +87,5 @@ def holders(folder: str | Path) -> list[str]:
     for path in sorted(Path(folder).glob("*")):
         with suppress(OSError), path.open("r+", encoding="utf-8") as stream:
             if not lock_descriptor(stream.fileno(), blocking=False):
-                found.append(_described(_note(path)))
+                found.append(_holder(path))
     return found

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
 from trimllm.base.machine import hardware, peak_rss_bytes, versions
@@ -38,13 +39,13 @@ def recorded(path: str | Path) -> dict[str, Any]:
 @cache
 def git_commit() -> str | None:
     """Commit of the checkout that this lies in, with "-dirty" after changes to its code."""
-    git = ["git", "-C", str(ROOT)]
-    code = [f":/{name}" for name in CODE]
-    changes = [*git, "status", "--porcelain", "--untracked-files=no", "--", *code]
+    changes = ["status", "--porcelain", "--untracked-files=no", "--", *(f":/{n}" for n in CODE)]
     try:
         commit, changed = (
-            subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
-            for command in ([*git, "rev-parse", "HEAD"], changes)
+            subprocess.check_output(
+                ["git", *words], cwd=ROOT, text=True, stderr=DEVNULL, timeout=20
+            )
+            for words in (["rev-parse", "HEAD"], changes)
         )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -52,34 +53,27 @@ def git_commit() -> str | None:
 
 
 class Run:
-    """Times a piece of work; `record` gives its provenance as a JSON object.
+    """A piece of work from now on; `record` gives its provenance as a JSON object.
 
     Args:
         code_hash: of the code that does it.
 
-    >>> with Run("0" * 64) as run:
-    ...     pass
-    >>> sorted(run.record(seed=0))[:3]
+    >>> sorted(Run("0" * 64).record(seed=0))[:3]
     ['code_hash', 'git_commit', 'hardware']
     """
 
     def __init__(self, code_hash: str) -> None:
-        self.code_hash = code_hash
-
-    def __enter__(self) -> Run:
-        self.started = datetime.now(UTC)
-        self._start = time.perf_counter()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.seconds = time.perf_counter() - self._start
+        self.code_hash, self.started, self._start = (
+            code_hash,
+            datetime.now(UTC),
+            time.perf_counter(),
+        )
 
     def record(self, **extra: Any) -> dict[str, Any]:
         """Provenance of the work so far, with whatever the caller knows (seed, config hash)."""
-        seconds = getattr(self, "seconds", time.perf_counter() - self._start)
         return {
             "started": self.started.isoformat(timespec="seconds"),
-            "wall_seconds": round(seconds, 3),
+            "wall_seconds": round(time.perf_counter() - self._start, 3),
             "peak_rss_bytes": peak_rss_bytes(),
             "hardware": hardware(),
             "versions": versions(),

@@ -22,6 +22,8 @@ from trimllm.throughput import machine
         ("AMD EPYC 7763 64-Core Processor", "cpu", "cpu-amd-epyc-7763-64-core"),
         ("Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz", "cpu", "cpu-intel-xeon-e5-2680-v4"),
         ("", "cpu", "cpu-unnamed"),
+        ("NVIDIA A1000", "cuda", "a1000"),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "cuda", "a100-sxm4-40gb-mig-1g-5gb"),
     ],
 )
 def test_slug(name: str, device: str, slug: str) -> None:

@@ -11,6 +11,7 @@ from configurations import ROOT
 from trimllm.base.errors import UserError
 from trimllm.base.files import read_json
 from trimllm_paper.commands import reference
+from trimllm_paper.integrity import checks
 
 CHANGES = ['trim={"recipes": ["paper", "ours"]}', "seed=3"]
 
@@ -49,8 +50,8 @@ def test_what_is_kept(results: Path) -> None:
         "models/m/d/full_ft/training.json",
         "models/m/d/full_ft/manifest.json",
     }
-    assert reference.is_reference(kept) and not reference.is_reference(results)
-    reference.verify(kept)
+    assert checks.is_reference(kept) and not checks.is_reference(results)
+    checks.verify_reference(kept)
     # Collecting again does not collect what was kept before.
     assert reference.collect(results, kept, config) == 5
 
@@ -80,7 +81,7 @@ def test_nothing_to_keep_leaves_the_old(results: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no results"):
         reference.collect(tmp_path / "empty", kept, {})
-    reference.verify(kept)
+    checks.verify_reference(kept)
     assert not list(tmp_path.glob(".kept*"))
 
 
@@ -89,4 +90,4 @@ def test_a_change_is_found(results: Path) -> None:
     reference.collect(results, kept, {})
     (kept / "eval/m/d/full_ft/t.json").write_text('{"acc": 99}')
     with pytest.raises(UserError, match="make reference"):
-        reference.verify(kept)
+        checks.verify_reference(kept)

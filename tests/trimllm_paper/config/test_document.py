@@ -10,11 +10,10 @@ import jsonschema
 import pytest
 
 from trimllm.units import supported_families
-from trimllm_paper.config import document, models, read_yaml
+from trimllm_paper.config import document, explain, models, parts
 from trimllm_paper.config.domain import Domain
 
 ROOT = Path(__file__).parents[3]
-WHY = Path(models.__file__).with_name("why.yaml")
 
 
 def keys(node: dict[str, Any], root: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -32,6 +31,12 @@ def keys(node: dict[str, Any], root: dict[str, Any], path: str = "") -> Iterator
         yield from keys(one, root, f"{path}{name}.")
 
 
+def subclasses(kind: type) -> Iterator[type]:
+    """All classes below one."""
+    for one in kind.__subclasses__():
+        yield from (one, *subclasses(one))
+
+
 @pytest.mark.parametrize("path", document.files(ROOT), ids=lambda path: path.name)
 def test_what_is_committed_is_what_the_models_say(path: Path) -> None:
     text = document.files(ROOT)[path]
@@ -42,13 +47,14 @@ def test_what_is_committed_is_what_the_models_say(path: Path) -> None:
 def test_every_key_has_a_meaning(kind: type) -> None:
     schema = document.schema(kind)
     jsonschema.Draft202012Validator.check_schema(schema)
-    nameless = [path for path, one in keys(schema, schema) if not one.get("description")]
-    assert not nameless
+    assert not [path for path, one in keys(schema, schema) if not one.get("description")]
 
 
-def test_every_reason_belongs_to_a_key() -> None:
-    schema = document.schema(models.Config)
-    assert not read_yaml(WHY).keys() - {path for path, _ in keys(schema, schema)}
+def test_every_meaning_belongs_to_a_key() -> None:
+    told = {(kind, key) for kind, keys in explain.meanings().items() for key in keys}
+    kinds = {kind.__name__: kind for kind in subclasses(parts.Section)}
+    known = {(n, f.alias or key) for n, k in kinds.items() for key, f in k.model_fields.items()}
+    assert not told - known
 
 
 def test_every_key_stands_in_the_default_file() -> None:

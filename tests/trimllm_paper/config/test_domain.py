@@ -45,7 +45,7 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
         ({"tests": {}}, "tests = {}: must not be empty; it is what the column is measured on"),
         (
             {"tests": {"t": {"set": "piqa", **TASK}}},
-            "must be one kind; it is what a test is, a set",
+            "must be one kind; it is what the column is",
         ),
         ({"tests": {"../t": {"set": "piqa"}}}, 'tests = "../t": not a good name; allowed: letters'),
         ({"tests": {"t": {"set": "piqa", "documents": 0}}}, "tests.t.documents = 0: must be at le"),
@@ -61,7 +61,7 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
             one(HUB | {"revision": "main"}),
             'from.0.revision = "main": not of the form ^[0-9a-f]{40}',
         ),
-        (one(FILE | TASK), "must be one kind; it is where rows are read, one of wheel + member, f"),
+        (one(FILE | TASK), "must be one kind; it is where rows are read, one source after"),
         (
             one(FILE | {"lines": [-1]}),
             "sets.piqa.from.0.lines.0 = -1: must be at least 0; it is ze",
@@ -79,7 +79,7 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
         (one(FILE, fields=None), "sets.piqa.fields: missing (or format: chat)"),
         (
             one(FILE, fields={"question": "q", "choices": {"a": "1", "b": True}}),
-            'sets.piqa.fields.choices = {"a": "1", "b": true}: Input should be a valid string',
+            "sets.piqa.fields.choices.b = true: Input should be a valid string; it is field with",
         ),
         (one(FILE, fields={"question": "q", "choices": ["a"]}), 'choices = ["a"]: must have 2 or'),
         (

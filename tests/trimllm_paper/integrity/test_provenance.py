@@ -51,10 +51,9 @@ def test_a_library_outside_of_any_checkout_has_no_commit(
 
 
 def test_a_record_tells_code_machine_and_what_the_caller_knows(tmp_path: Path) -> None:
-    with provenance.Run("c0de") as run:
-        told = run.record(seed=3)
+    told = provenance.Run("c0de").record(seed=3)
     assert told["code_hash"] == "c0de" and told["seed"] == 3 and told["peak_rss_bytes"] > 0
-    assert run.seconds >= told["wall_seconds"] - 0.001
+    assert 0 <= told["wall_seconds"] < 60
     path = tmp_path / "a.json"
     files.write_json(path, {"provenance": told})
     assert provenance.recorded(path) == told

@@ -12,17 +12,17 @@ from timing_files import TimingFiles
 
 from trimllm.throughput.machine import this_machine
 
-BENCHMARK = json.dumps({"checkpoints": "false"})
+TIMED = json.dumps({"checkpoints": "false"})
 DEVICE = json.dumps({"device": "cpu"})
 
 
 @pytest.mark.slow
 def test_table1_of_a_shape_and_of_another_machine(tmp_path: Path) -> None:
     TimingFiles(tmp_path / "results").add_machine(hardware="h100", model="random-llama-7b")
-    run = snakemake(tmp_path, "table1", benchmark=BENCHMARK, compute=DEVICE)
+    run = snakemake(tmp_path, "table1", throughput=TIMED, compute=DEVICE)
     assert run.returncode == 0, run.stderr[-4000:]
     here = this_machine("cpu")
-    folder = tmp_path / "results/bench" / here / "random-llama-tiny"
+    folder = tmp_path / "results/throughput" / here / "random-llama-tiny"
     made = {path.relative_to(folder).as_posix() for path in folder.rglob("*.json")}
     trimmed = "trim_half/keep_50"
     assert made == {
@@ -41,5 +41,5 @@ def test_table1_of_a_shape_and_of_another_machine(tmp_path: Path) -> None:
     rate = found["decode_tokens_per_second"]["median"]
     assert speeds[f"{here}/random-llama-tiny", "trimllm_50"] == rate
     assert speeds["h100/random-llama-7b", "awq_int4"] == 23
-    again = snakemake(tmp_path, "table1", benchmark=BENCHMARK, compute=DEVICE)
+    again = snakemake(tmp_path, "table1", throughput=TIMED, compute=DEVICE)
     assert "Nothing to be done" in again.stdout + again.stderr

@@ -13,12 +13,12 @@ from functools import partial
 
 import torch
 from common import arguments, load, median_seconds, questions, report
+from trimllm.train.loss import answer_loss
 
 from trimllm.base.precision import compute_dtype
 from trimllm.train import TrainSettings, set_trainable
 from trimllm.train.batching import examples_of, tensors_of
 from trimllm.train.loop import _step
-from trimllm.train.loss import answer_loss
 from trimllm.train.team import ONE
 
 

@@ -1,6 +1,6 @@
 """The pipeline: knows the paper, the configuration, files and Snakemake.
 
-`trimllm_paper.frame("results")` gives all results as pandas frames. It is imported on first use, for
+`trimllm_paper.frame("results")` gives all results as pandas frames. It is imported on first use:
 a workflow is planned without pandas.
 """
 

@@ -6,43 +6,40 @@ says of the other from `verdict.py`. What was not measured is a `not run` cell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
 from trimllm.throughput.result import predicted
 from trimllm_paper import derive, published, verdict
-from trimllm_paper.context import Model
+from trimllm_paper.context import Context, Model
 from trimllm_paper.derive import Accuracy, Duration
 from trimllm_paper.frame import Frame, rows, where
 from trimllm_paper.layout import Column, Layout, Row
 from trimllm_paper.published import Value
 from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, Recipe
-from trimllm_paper.render import Cell, Line
-from trimllm_paper.table_context import Context
-from trimllm_paper.verdict import KEEPS, NOT_RUN, Anchors, Relation
+from trimllm_paper.render import Block, Cell, Line
+from trimllm_paper.verdict import KEEPS, NOT_RUN, Relation
 
 RECORDED = ("threads", "linear_kernel", "achieved_bytes_per_second", "bandwidth_ratio")
 PARTS = ("units", "embeddings", "head")
 """What else the CSV holds of a measurement of throughput, and parts of the weights."""
+Found = dict[str, Accuracy | None]
+"""Accuracies by column or name; None for what was not run."""
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What a block is about: a model, on a machine where it was timed.
+class Subject(Block):
+    """A block and what it is about: a model, on a machine where it was timed.
 
     `known` is the model if it is configured, `compared` the paper's block beside it. `own`: whether
     it is the paper's model; `own_speed`: whether its shape and the machine are.
     """
 
-    key: str
-    name: str
-    label: str
-    compared: str
-    published_as: str | None
-    own: bool
-    is_paper: bool
+    name: str = ""
+    compared: str = ""
+    own: bool = False
     known: Model | None = None
     hardware: str | None = None
     own_speed: bool = False
@@ -66,9 +63,11 @@ class Cells:
         printed = {c.key: self.printed(key, block, c) for c in self.columns}
         cells = {}
         for column in self.columns:
-            about, value = (subject, row, column), printed[column.key]
-            if column.domain:
-                cell = self._accuracy_cell(*about, found[column.key], value)
+            value = printed[column.key]
+            if column.domain and subject.known is None:
+                cell = Cell()  # random weights answer nothing
+            elif column.domain:
+                cell = self._accuracy_cell(subject, row, column, found[column.key], value)
             elif column.size:
                 measured = [accuracy for accuracy in found.values() if accuracy]
                 cell = _size_cell(column.size, measured, value, own=subject.own)
@@ -79,8 +78,9 @@ class Cells:
                 cell = _speed_cell(subject, column.speed, timing, value, *of_paper)
             else:
                 of_paper = [printed[c.key] for c in self.columns if c.share == column.epochs]
-                cell = self._time_cell(*about, value, *of_paper)
-            cells[column.key] = cell
+                cell = self._time_cell(subject, row, column, value, *of_paper)
+            # What there is no measurement of has the paper's number alone.
+            cells[column.key] = cell or Cell(published=value, verdict=NOT_RUN)
         return Line(row.key, row.label, cells, row.section)
 
     def printed(
@@ -88,12 +88,12 @@ class Cells:
     ) -> Value:
         """The paper's number, or what follows from its numbers; None where it has none."""
         paper, name = paper or self.form.paper, column.printed or column.key
-        if name not in paper.columns:
+        if name not in paper.columns or column.under == row:
             return None
         block = block if block in paper.blocks else ""
         value = paper.value(row, name, block)
-        if value is None or isinstance(value, str) or column.under == row:
-            return None if column.under == row else value
+        if value is None or isinstance(value, str):
+            return value
         if column.under:
             return paper.value(column.under, name, block) / value
         return column.times * value / (paper.value(column.over, name, block) if column.over else 1)
@@ -128,50 +128,37 @@ class Cells:
 
         Where none does, the one before the first drop, which alone says that nothing can go.
         """
-        place = (self.frame, subject.name, column.key)
-        chain = derive.checkpoints(*place, name, column.domain.tasks)
         full = self._of(subject, FULL_FT, column)
         if full is None:
             return None
+        place = (self.frame, subject.name, column.key)
+        chain = derive.checkpoints(*place, name, column.domain.tasks)
         enough = [one for _, one in chain if one.percent > KEEPS * full.percent]
         untrimmed = [one for dropped, one in chain if dropped == 0]
         return next((one.tasks[0].recipe for one in (*enough[::-1], *untrimmed)), None)
 
     def _accuracy_cell(
         self, subject: Subject, row: Row, column: Column, found: Accuracy | None, printed: Value
-    ) -> Cell:
-        if subject.known is None:
-            return Cell()  # random weights answer nothing
+    ) -> Cell | None:
         if found is None:
-            return Cell(published=printed, verdict=NOT_RUN)
+            return None
         base, full = (self._of(subject, recipe, column) for recipe in (PRETRAINED, FULL_FT))
         shape: Sequence[Relation | None] = ()
         if printed is not None and self.form.relation == "specialized":
             shape = [self._specialized(subject, row, column, found, printed)]
         elif printed is not None:
             paper = published.table(self.form.baselines or self.form.key)
-            theirs = (
-                self.printed(recipe, subject.compared, column, paper)
-                for recipe in (PRETRAINED, FULL_FT)
-            )
-            shape = verdict.relations(row.key, found, printed, Anchors(base, full, *theirs))
-        told = [relation for relation in shape if relation]
+            place = (subject.compared, column, paper)
+            theirs = [self.printed(recipe, *place) for recipe in (PRETRAINED, FULL_FT)]
+            shape = verdict.relations(row.key, found, printed, (base, full), theirs)
         own = subject.own and not column.stand_in
-        result, why = verdict.judge(found, printed, told, own=own)
+        result, why = verdict.judge(found, printed, [one for one in shape if one], own=own)
         if row.smallest and full and found.percent <= KEEPS * full.percent:
             none = f"no checkpoint keeps more than {100 * KEEPS:.0f}% of Full-FT"
             why = "; ".join(filter(None, [none, why]))
-        return Cell(
-            found.percent,
-            printed,
-            result,
-            found.n,
-            ci95=found.ci95,
-            deviation=found.deviation,
-            why=why,
-            sources=found.sources,
-            details=_details(found, base, full),
-        )
+        told = {"deviation": found.deviation, "why": why, "sources": found.sources}
+        details = _details(found, {"minus_pretrained": base, "minus_full_ft": full})
+        return Cell(found.percent, printed, result, found.n, found.ci95, details=details, **told)
 
     def _specialized(
         self, subject: Subject, row: Row, column: Column, found: Accuracy, printed: float
@@ -207,113 +194,86 @@ class Cells:
         place = (self.frame, subject.hardware, subject.name)
         return derive.trimmed_timings(*place, row.kept, row.compressor)
 
-    def _over_cell(self, subject: Subject, timing: Any, printed: Value) -> Cell:
+    def _over_cell(self, subject: Subject, timing: Any, printed: Value) -> Cell | None:
         """How many times as fast as this row TrimLLM is, both measured against the full model."""
         kept = self.form.reference
         names = tuple(name for row in self.rows if row.kept == kept for name in row.names)
         reference = self.timing(subject, Row(key="", names=names, kept=kept))
         if timing is None or reference is None:
-            return Cell(published=printed, verdict=NOT_RUN)
+            return None
         if timing.base not in (FULL, FULL_FT):
             return Cell()
         gained, own = reference.speedup / timing.speedup, subject.own_speed
         result, why = verdict.judge_relation(gained, None, printed)
         if own or printed is None:
             result, why = verdict.judge_speed(gained, printed, own=own)
-        sources = (reference.source, timing.source)
-        return Cell(gained, printed, result, why=why, sources=sources)
+        return Cell(gained, printed, result, why=why, sources=(reference.source, timing.source))
 
     # ---- time of training ----------------------------------------------------------------------
 
     def _time_cell(
         self, subject: Subject, row: Row, column: Column, printed: Value, of_paper: Value = None
-    ) -> Cell:
+    ) -> Cell | None:
         """Minutes, or a share of Full-FT's; `of_paper` is the paper's share."""
-        full = self._durations(subject, Row(key="", recipe=FULL_FT))
-        documents = full[0].documents if full else None
+        tuned = Row(key="", recipe=FULL_FT)
+        documents = next((run.documents for run in self._durations(subject, tuned)), None)
 
         def minutes(row: Row) -> list[float]:
-            return _minutes(self._durations(subject, row), column.epochs, row.parts, documents)
+            runs = self._durations(subject, row)
+            each = [run.minutes(column.epochs, row.parts, documents) for run in runs]
+            return [found for found in each if found is not None]
 
-        runs, ours = self._durations(subject, row), minutes(row)
+        runs, ours, whole = self._durations(subject, row), minutes(row), minutes(tuned)
         if not ours:
-            return Cell(published=printed, verdict=NOT_RUN)
-        whole = minutes(Row(key="", recipe=FULL_FT))
-        share = 100 * fmean(ours) / fmean(whole) if whole else None
+            return None
+        mean, each = fmean(ours), ours
+        share = 100 * mean / fmean(whole) if whole else None
         result, why = None, ""
         if printed is not None and row.longer_than:
             others = [minutes(other) for other in self.rows if other.key in row.longer_than]
-            means = [fmean(each) if each else None for each in others]
-            result, why = verdict.judge_longest(fmean(ours), means)
+            means = [fmean(other) if other else None for other in others]
+            result, why = verdict.judge_longest(mean, means)
         elif printed is not None:
             result, why = verdict.judge_share(share, of_paper)
         if column.share:
-            result = NOT_RUN if share is None else result
+            mean, result = share, NOT_RUN if share is None else result
             # Both in the order of the seeds' folders.
-            shares = [100 * o / w for o, w in zip(ours, whole, strict=False)]
-            each = shares if len(ours) == len(whole) else []
-        else:
-            each = ours
-        return Cell(
-            share if column.share else fmean(ours),
-            printed,
-            result,
-            n=sum(min(column.epochs, len(run.train)) for run in runs),
-            deviation=stdev(each) if len(each) > 1 else None,
-            why="; ".join(filter(None, [why, runs[0].told(column.epochs)])),
-            sources=self._trained(subject, row),
-        )
+            pairs = zip(ours, whole, strict=True) if len(ours) == len(whole) else ()
+            each = [100 * own / full for own, full in pairs]
+        told = {
+            "n": sum(min(column.epochs, len(run.train)) for run in runs),
+            "deviation": stdev(each) if len(each) > 1 else None,
+            "why": "; ".join(filter(None, [why, runs[0].told(column.epochs)])),
+            "sources": tuple(source for run in runs for source in run.sources),
+        }
+        return Cell(mean, printed, result, **told)
 
     def _durations(self, subject: Subject, row: Row) -> list[Duration]:
         """Every run of a row, one a seed."""
-        domain = self.context.timed.name
-        names = [row.recipe] if row.recipe else row.names[:1]
-        return [d for n in names for d in derive.durations(self.frame, subject.name, domain, n)]
-
-    def _trained(self, subject: Subject, row: Row) -> tuple[str, ...]:
-        """The files behind these."""
-        place = {"model": subject.name, "domain": self.context.timed.name}
-        if row.recipe:
-            found = where(self.frame.trainings, **place, recipe=row.recipe)
-        else:
-            found = where(self.frame.epochs, **place, name=row.names[0])
-        return tuple(dict.fromkeys(found.source))
+        place = (self.frame, subject.name, self.context.timed.name)
+        return derive.durations(*place, next(filter(None, (row.recipe, *row.names)), ""))
 
 
-def _minutes(
-    runs: Sequence[Duration], epochs: int, parts: Sequence[str], documents: int | None
-) -> list[float]:
-    """Minutes of every run that got so far, its training scaled to so many documents an epoch."""
-    found = []
-    for run in runs:
-        scale = {"train": (documents or run.documents) / run.documents, "scan": 1.0}
-        each = {part: run.seconds(epochs, part) for part in parts}
-        if None not in each.values():
-            found.append(sum(scale[part] * seconds for part, seconds in each.items()) / 60)
-    return found
-
-
-def _size_cell(size: str, found: Sequence[Accuracy], printed: Value, *, own: bool) -> Cell:
+def _size_cell(size: str, found: Sequence[Accuracy], printed: Value, *, own: bool) -> Cell | None:
     """Mean, smallest and largest over the domains, each of which drops other units."""
     if not found:
-        return Cell(published=printed, verdict=NOT_RUN)
+        return None
     if size == "final":
         # The paper counts units, and of what is compressed the bytes.
         size = "bytes_percent" if found[0].tasks[0].compressor else "kept_percent"
     values = [getattr(accuracy, size) for accuracy in found]
-    mean = sum(values) / len(values)
+    mean, spread = sum(values) / len(values), (min(values), max(values))
     result, why = verdict.judge_size(mean, printed, own=own)
     sources = tuple(source for accuracy in found for source in accuracy.sources)
-    spread = (min(values), max(values))
     return Cell(mean, printed, result, spread=spread, why=why, sources=sources)
 
 
 def _speed_cell(
     subject: Subject, figure: str, timing: Any, printed: Value, of_paper: Value = None
-) -> Cell:
+) -> Cell | None:
     """A figure of a measurement; `of_paper` is the paper's speedup of the row."""
     if timing is None:
-        return Cell(published=printed, verdict=NOT_RUN)
+        return None
     own, result, why = subject.own_speed, None, ""
     value, spread = figures(timing)[figure]
     if figure in ("decode", "speedup") and not own and "baseline" in timing.content:
@@ -330,23 +290,21 @@ def _speed_cell(
 def figures(timing: Any) -> dict[str, tuple[float | None, tuple[float, float] | None]]:
     """Figures of a measurement that columns may show, with their quartiles."""
     content, expected = timing.content, predicted(timing.content)
-    shares = {"decode": "share_of_predicted_speedup"}
-    shares["prefill"] = "share_of_predicted_prefill_speedup"
-    size = timing.bytes_percent if timing.compressor else timing.kept_percent
+    shares = {"share_decode": "share_of_predicted_speedup"}
+    shares["share_prefill"] = "share_of_predicted_prefill_speedup"
+    plain = {
+        "mem": timing.bytes_percent if timing.compressor else timing.kept_percent,
+        "unit_bytes_percent": timing.unit_bytes_percent,
+        "share_of_copy": 100 * content["share_of_copy"],
+        "peak_megabytes": content["peak_memory_bytes"] / 1e6,
+        **{key: 100 * expected[n] if n in expected else None for key, n in shares.items()},
+    }
     of_full = (timing.speedup_low, timing.speedup_high) if "baseline" in content else None
     return {
         "decode": (timing.decode, (timing.decode_low, timing.decode_high)),
         "prefill": (timing.prefill, (timing.prefill_low, timing.prefill_high)),
         "speedup": (timing.speedup, of_full),
-        "mem": (size, None),
-        "unit_bytes_percent": (timing.unit_bytes_percent, None),
-        "share_of_copy": (100 * content["share_of_copy"], None),
-        "peak_megabytes": (content["peak_memory_bytes"] / 1e6, None),
-        **{
-            f"share_{part}": (100 * expected[name] if name in expected else None, None)
-            for part, name in shares.items()
-        },
-    }
+    } | {key: (value, None) for key, value in plain.items()}
 
 
 def _recorded(timing: Any) -> dict[str, Any]:
@@ -368,7 +326,7 @@ def _recorded(timing: Any) -> dict[str, Any]:
     }
 
 
-def _details(accuracy: Accuracy, base: Accuracy | None, full: Accuracy | None) -> Mapping[str, Any]:
+def _details(accuracy: Accuracy, others: Found) -> dict[str, Any]:
     """What only the CSV shows: the checkpoint, its size, and the differences to the baselines."""
     first = accuracy.tasks[0]
     found: dict[str, Any] = {
@@ -381,7 +339,7 @@ def _details(accuracy: Accuracy, base: Accuracy | None, full: Accuracy | None) -
         "bytes_percent": accuracy.bytes_percent,
         "chance": accuracy.chance,
     }
-    for name, other in (("minus_pretrained", base), ("minus_full_ft", full)):
+    for name, other in others.items():
         difference = accuracy.minus(other) if other and other.tasks != accuracy.tasks else None
         for suffix, field in (("", "points"), ("_low", "low"), ("_high", "high")):
             found[name + suffix] = getattr(difference, field, None)

@@ -1,19 +1,32 @@
-"""What figures and claims show: a model, its columns, the recipes of its chains.
+"""What tables, figures and claims show: all that they take from the configuration.
 
-All that they take from the configuration. Rules hand it to their scripts as plain data
-(`model_dump`), of which Snakemake sees what changed.
+Rules hand it to their scripts as plain data (`model_dump(mode="json")`), of which Snakemake sees
+what changed; `Context(**plain)` makes it again.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from trimllm.base.names import AUTHORS
+from trimllm.base.names import AUTHORS, PAPER_CRITERIA, PAPER_CRITERION
+from trimllm_paper.recipe import variant_name
 
 STAND_IN_FOR = "llama-7b"
 """The paper's model that a stand-in is shown beside."""
+OPT = "opt"
+"""Family of models that have a table of their own; all others stand in the main tables."""
+TIMED_DOMAIN = "sciq"
+"""The domain whose training the paper times."""
+CROSS_KEPT = 40
+"""Percent of the units that the paper's specialized models keep."""
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(tuple)]
+"""Names; of a mapping its keys."""
 
 
 class Plain(BaseModel):
@@ -28,6 +41,8 @@ class Model(Plain):
     name: str
     label: str
     published: str | None = None
+    family: str = "llama"
+    units: int = 0
 
 
 class Domain(Plain):
@@ -35,7 +50,7 @@ class Domain(Plain):
 
     name: str
     label: str
-    tasks: tuple[str, ...]
+    tasks: Names
     stand_in: str | None = None
 
 
@@ -48,34 +63,83 @@ class Shown(Plain):
     step: int
 
 
-class Context(Plain):
-    """What is shown; `recipes` by name, the main one first.
+def told(path: str, default: Any = ()) -> Any:
+    """A key of tables alone, and where the configuration tells it."""
+    return Field(default, json_schema_extra={"path": path})
 
-    `compat`: whether what the authors' code did is shown beside.
+
+class Context(Plain):
+    """What is shown; figures and claims are of one model and take the first five alone.
+
+    `domains` are trained on, `tested` only tested on; `chains` are the names of the recipes that
+    are run, the main one first; `table_models` to `near` belong to Tables 3 to 6 and 9 (no model or
+    domain: all); `shapes` to `checkpoints` say what is timed; `layouts` are files of further tables
+    and rows.
     """
 
-    model: Model
-    domains: tuple[Domain, ...]
-    recipes: dict[str, Shown]
-    compat: bool = False
+    models: tuple[Model, ...] = ()
+    domains: tuple[Domain, ...] = ()
+    recipes: dict[str, Shown] = {}
+    chains: tuple[str, ...] = ()
+    criteria: tuple[str, ...] = ()
+    tested: tuple[Domain, ...] = ()
+    kept_percent: tuple[float, ...] = told("trim.kept_percent", (50, 40, 30))
+    compressors: tuple[str, ...] = told("compress.methods")
+    table_models: tuple[str, ...] = told("tables.models")
+    table_domains: tuple[str, ...] = told("tables.domains")
+    rules: tuple[str, ...] = told("tables.rules")
+    ratios: tuple[float, ...] = told("tables.ratios")
+    smallest_percent: float | None = told("tables.smallest_percent", None)
+    cross_percent: float | None = told("tables.cross_percent", None)
+    near: dict[str, str] = told("tables.near", {})
+    shapes: tuple[str, ...] = told("throughput.shapes")
+    patterns: Names = told("throughput.patterns")
+    timed_percent: tuple[float, ...] = told("throughput.kept_percent")
+    timed_compressors: tuple[str, ...] = told("throughput.compressors")
+    composed: tuple[str, ...] = told("throughput.composed")
+    checkpoints: bool = told("throughput.checkpoints", True)
+    seed: int | None = told("seed", None)
+    layouts: tuple[str, ...] = told("tables.layouts", ())
 
     @classmethod
-    def of(cls, config: Any, model: str) -> Context:
-        """What a configuration (`config.Config`) shows of one of its models."""
-        spec = config.models[model]
-        chains = {name: config.recipes[name] for name in config.trim.recipes}
-        return cls(
-            model=Model(name=model, label=spec.label, published=spec.published),
-            domains=[
-                Domain(name=name, label=one.label, tasks=tuple(one.tests), stand_in=one.stand_in)
-                for name, one in config.domain_specs.items()
-            ],
-            recipes={
-                name: Shown(name=name, criterion=one.criterion, ratio=one.ratio, step=one.step)
-                for name, one in chains.items()
-            },
-            compat=config.compat == AUTHORS,
-        )
+    def of(cls, config: Any, model: str | None = None) -> Context:
+        """What a configuration (`config.Config`) has to be shown, in the figures of one `model`."""
+
+        def shown(kind: type[Plain], entries: dict[str, Any]) -> list[Any]:
+            told_as = {key: key for key in kind.model_fields.keys() - {"name"}}
+            told_as |= {"tasks": "tests"} if kind is Domain else {}
+            return [
+                kind(name=name, **{key: getattr(one, own) for key, own in told_as.items()})
+                for name, one in entries.items()
+            ]
+
+        names = config.trim.recipes if model else config.recipes
+        authors = [AUTHORS] if config.compat == AUTHORS else []
+        found = {
+            "models": shown(Model, {model: config.models[model]} if model else config.models),
+            "domains": shown(Domain, config.domain_specs),
+            "recipes": {r.name: r for r in shown(Shown, {n: config.recipes[n] for n in names})},
+            "chains": config.trim.recipes,
+            "criteria": authors if model else [*config.tables.criteria, *authors],
+        }
+        if not model:
+            found["tested"] = shown(Domain, config.near_specs)
+            for name, field in cls.model_fields.items():
+                if field.json_schema_extra:
+                    found[name] = attrgetter(field.json_schema_extra["path"])(config)
+        return cls(**{key: value for key, value in found.items() if value is not None})
+
+    @property
+    def main(self) -> Shown:
+        """The chain that stands for the paper's; others differ from it by criterion or ratio."""
+        return self.recipes[self.chains[0]]
+
+    # ---- figures and claims --------------------------------------------------------------------
+
+    @property
+    def model(self) -> Model:
+        """The model that figures and claims are of."""
+        return self.models[0]
 
     @property
     def beside(self) -> str:
@@ -88,12 +152,58 @@ class Context(Plain):
         return bool(self.model.published) and not any(one.stand_in for one in self.domains)
 
     @property
-    def main(self) -> Shown:
-        """The recipe that stands for the paper's."""
-        return next(iter(self.recipes.values()))
-
-    @property
     def shown(self) -> dict[str, Shown]:
         """The recipes and, if it is asked for, what the authors' code did as one more."""
         authors = self.main.model_copy(update={"name": AUTHORS, "criterion": AUTHORS})
-        return self.recipes | ({AUTHORS: authors} if self.compat else {})
+        return self.recipes | ({AUTHORS: authors} if AUTHORS in self.criteria else {})
+
+    # ---- tables --------------------------------------------------------------------------------
+
+    @property
+    def timed(self) -> Domain:
+        """The domain whose training is timed: the paper's, or the first one."""
+        found = self.trained("compared")
+        return next((domain for domain in found if domain.name == TIMED_DOMAIN), found[0])
+
+    def variant(self, criterion: str, ratio: float) -> str:
+        """Name of the chain that differs from the main one by criterion or ratio."""
+        known = variant_name(self.recipes, criterion, ratio, self.main.step)
+        return AUTHORS if criterion == AUTHORS else known
+
+    def select(self, which: str) -> tuple[Model, ...]:
+        """Models: `main` ones, the `compared` ones of Tables 3 to 6 and 9, or a family."""
+        if which == "compared" and self.table_models:
+            return tuple(m for name in self.table_models for m in self.models if m.name == name)
+        main = which in ("main", "compared")
+        return tuple(m for m in self.models if (m.family != OPT if main else m.family == which))
+
+    def trained(self, which: str) -> tuple[Domain, ...]:
+        """Domains: `all`, the `compared` ones, or those with a `near` one and these."""
+        every = {domain.name: domain for domain in (*self.domains, *self.tested)}
+        if which == "near":
+            return tuple(every[name] for pair in self.near.items() for name in pair)
+        if which == "compared" and self.table_domains:
+            return tuple(every[name] for name in self.table_domains)
+        return self.domains
+
+    def lists(self) -> dict[str, Sequence[Any]]:
+        """Words that stand for several values in loops of the layout."""
+        paper = [c for c in self.chains if self.recipes[c].criterion == PAPER_CRITERION][:1]
+        cross = CROSS_KEPT if CROSS_KEPT in self.kept_percent else min(self.kept_percent, default=0)
+        timed = sorted({*self.kept_percent, *self.timed_percent}, reverse=True)
+        return {
+            "kept_percent": self.kept_percent,
+            "first_kept": self.kept_percent[:1],
+            "cross_percent": [self.cross_percent or cross],
+            "timed_percent": timed,
+            "first_timed": timed[:1],
+            "paper_chain": paper,
+            "other_chains": [c for c in self.chains if c not in paper],
+            "chains": self.chains,
+            "chains_and_patterns": [*self.chains, *self.patterns],
+            "paper_criteria": [c for c in self.criteria if c in PAPER_CRITERIA],
+            "our_criteria": [c for c in self.criteria if c not in (*PAPER_CRITERIA, AUTHORS)],
+            "authors": [c for c in self.criteria if c == AUTHORS],
+            "ratios": sorted(self.ratios, reverse=True),
+            "composed": self.composed,
+        }

@@ -87,11 +87,6 @@ def accuracy(
     return Accuracy(column) if column else None
 
 
-def recipes(frame: Frame, model: str, domain: str) -> list[str]:
-    """Recipes of a model's checkpoints of a domain that were evaluated, in order."""
-    return sorted(set(where(frame.evaluations, model=model, domain=domain).recipe))
-
-
 def checkpoints(
     frame: Frame,
     model: str,
@@ -156,23 +151,18 @@ class DropCounts:
         return self.clear[kind] + self.tied[kind]
 
 
-CHAIN = ("results", "model", "domain", "name", "criterion", "ratio", "step", "seed", "units_total")
-
-
 @dataclass(frozen=True)
 class Chain:
-    """One trim run under one seed; `epochs` are rows of `Frame.epochs`, epoch 0 first."""
+    """One trim run under one seed; `epochs` are rows of `Frame.epochs`, epoch 0 first.
 
-    results: str
-    model: str
-    domain: str
-    name: str
-    criterion: str
-    ratio: float
-    step: int
-    seed: int
-    units_total: int
+    What these agree in is told by the chain, too: results, model, domain, name, criterion, ratio,
+    step, seed, units_total.
+    """
+
     epochs: tuple[Any, ...]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.epochs[0], name)
 
     @property
     def blocks(self) -> int:
@@ -198,8 +188,7 @@ class Chain:
         The scan's candidates that equal the last unit dropped are a tie when not all of them
         were dropped: which of them went was not decided by the first score.
         """
-        clear, tied = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
-        even = dict.fromkeys(KINDS, 0.0)
+        clear, tied, even = (dict.fromkeys(KINDS, zero) for zero in (0, 0, 0.0))
         for epoch in self.until(at_most):
             equals = _equals(epoch)
             broken = equals.intersection(epoch.units_dropped)
@@ -224,10 +213,9 @@ def _equals(epoch: Any) -> set[tuple[int, str]]:
 
 def chains(frame: Frame, **wanted: Any) -> list[Chain]:
     """Chains, such as those of `model=`, `domain=` and `name=`; several where there are seeds."""
-    runs: dict[tuple[Any, ...], list[Any]] = {}
-    for row in rows(where(frame.epochs, **wanted)):
-        runs.setdefault(tuple(getattr(row, key) for key in CHAIN), []).append(row)
-    return [Chain(*shared, epochs=tuple(epochs)) for shared, epochs in runs.items()]
+    one = ["results", "model", "domain", "name"]
+    runs = where(frame.epochs, **wanted).groupby(one, sort=False)
+    return [Chain(tuple(rows(run))) for _, run in runs]
 
 
 def progressive(units: int, dropped: int, step: int) -> float:
@@ -299,6 +287,7 @@ class Duration:
     scan: tuple[float, ...]
     documents: int
     extends: bool
+    sources: tuple[str, ...]
 
     def seconds(self, epochs: int, part: str = "train") -> float | None:
         """Seconds of the first so many epochs; None if they were not run."""
@@ -306,6 +295,14 @@ class Duration:
         if epochs <= len(values):
             return sum(values[:epochs])
         return epochs * fmean(values) if self.extends else None
+
+    def minutes(self, epochs: int, parts: Sequence[str], documents: int | None) -> float | None:
+        """The same of some parts, with training scaled to so many documents an epoch."""
+        scale = {"train": (documents or self.documents) / self.documents, "scan": 1.0}
+        each = {part: self.seconds(epochs, part) for part in parts}
+        if None in each.values():
+            return None
+        return sum(scale[part] * seconds for part, seconds in each.items()) / 60
 
     def told(self, epochs: int) -> str:
         """How many of the epochs were measured, in words."""
@@ -319,10 +316,10 @@ def durations(frame: Frame, model: str, domain: str, what: str) -> list[Duration
     place = {"model": model, "domain": domain}
     tuned = where(frame.trainings, **place, recipe=what).assign(seconds_scan=0.0)
     tuned = tuned.rename(columns={"seconds": "seconds_train"})
-    return [
-        Duration(
-            tuple(run.seconds_train), tuple(run.seconds_scan), int(run.documents.iloc[0]), extends
-        )
-        for table, extends in ((tuned, True), (where(frame.epochs, **place, name=what), False))
-        for _, run in table.groupby("results", sort=False)
-    ]
+    found = []
+    for table, extends in ((tuned, True), (where(frame.epochs, **place, name=what), False)):
+        for _, run in table.groupby("results", sort=False):
+            seconds = tuple(run.seconds_train), tuple(run.seconds_scan)
+            sources = tuple(dict.fromkeys(run.source))
+            found.append(Duration(*seconds, int(run.documents.iloc[0]), extends, sources))
+    return found

@@ -169,11 +169,15 @@ def _table(name: str, files: Files, rows_of: Callable[[Path], list[Row]]) -> pd.
     return table
 
 
-def _facts(record: OfRecipe) -> Row:
-    """All fields of a record, and what its recipe says."""
+def _facts(record: OfRecipe, path: Path) -> Row:
+    """All fields of a record, and what its recipe says.
+
+    With provenance in full where a checkpoint's manifest was kept beside its record.
+    """
     recipe = record.parsed
     own = {"base": recipe.base, "name": recipe.name, "dropped": recipe.dropped}
-    return record.model_dump() | own | {"compressor": recipe.compressor}
+    known = recorded(path.with_name(MANIFEST)) | record.provenance
+    return record.model_dump() | own | {"compressor": recipe.compressor, "provenance": known}
 
 
 def _sizes(row: Row, own: Row, full: Row) -> Row:
@@ -183,7 +187,7 @@ def _sizes(row: Row, own: Row, full: Row) -> Row:
 
 
 def _evaluation(path: Path) -> list[Row]:
-    row = _facts(Evaluation.read(path))
+    row = _facts(Evaluation.read(path), path)
     right = sum(row["correct"])
     row |= {"right": right, "accuracy": 100 * right / row["n"], "correct": tuple(row["correct"])}
     row |= {"documents": row["document_hashes_sha256"]}
@@ -191,31 +195,23 @@ def _evaluation(path: Path) -> list[Row]:
 
 
 def _passes(path: Path) -> list[Row]:
-    row = _with_manifest(path, _facts(Training.read(path)))
+    row = _facts(Training.read(path), path)
     return [row | one | {"epoch": number} for number, one in enumerate(row["passes"])]
 
 
 def _epoch(path: Path) -> list[Row]:
-    row = _with_manifest(path, _facts(Epoch.read(path)))
+    row = _facts(Epoch.read(path), path)
     lists = {key: tuple(row[key]) for key in ("units_dropped", "trainable_blocks")}
     seconds = {f"seconds_{part}": value for part, value in row["seconds"].items()}
     return [row | row["training"] | lists | seconds]
 
 
-def _with_manifest(path: Path, row: Row) -> Row:
-    """With provenance in full where the checkpoint's manifest was kept beside its record."""
-    return row | {"provenance": recorded(path.with_name(MANIFEST)) | row["provenance"]}
-
-
 def _timing(path: Path) -> list[Row]:
     record = Throughput.read(path)
-    row, content = _facts(record), record.model_dump(mode="json")
-    speeds = {
-        "speedup": content.get("speedup", {"median": 1.0}),
-        "decode": content["decode_tokens_per_second"],
-        "prefill": content["prefill_tokens_per_second"],
-    }
-    for key, value in speeds.items():
+    row, content = _facts(record, path), record.model_dump(mode="json")
+    for key in ("speedup", "decode", "prefill"):
+        value = content.get("speedup" if key == "speedup" else f"{key}_tokens_per_second")
+        value = value or {"median": 1.0}  # the full model itself
         row |= {key: value["median"], f"{key}_low": value.get("q1"), f"{key}_high": value.get("q3")}
     own, full = (
         {"bytes": b["total"], "unit_bytes": b["units"]}

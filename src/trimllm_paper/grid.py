@@ -7,15 +7,16 @@ together: a block for each model, the paper's own blocks, and the lines above an
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from trimllm.throughput.result import predicted
 from trimllm_paper import layout, notes, published
 from trimllm_paper.cells import Cells, Subject
+from trimllm_paper.context import Context
 from trimllm_paper.frame import Frame, rows, where
 from trimllm_paper.layout import Column, Row
 from trimllm_paper.render import Block, Cell, Line, Table
-from trimllm_paper.table_context import Context
 from trimllm_paper.verdict import NOT_RUN
 
 ENOUGH = 90
@@ -50,6 +51,7 @@ class _Grid:
         ]
         self.domains = [column for column in self.columns if column.domain]
         self.cells = Cells(form, frame, context, self.rows, self.columns)
+        self.compared = published.LABELS[form.compared]
         self.trimmed: dict[str, dict[str, Any]] = {}
         """Block label -> measurements of trimmed models without compressor, by the row's label."""
 
@@ -57,27 +59,22 @@ class _Grid:
         """What a column was really measured on: what its files say, or the domain does."""
         if column.domain is None:
             return None
-        tasks, table = column.domain.tasks, self.frame.evaluations
-        asked = where(table, domain=column.key) if tasks is None else table[table.task.isin(tasks)]
+        table = self.frame.evaluations
+        asked = table[table.task.isin(column.domain.tasks)]
         return "; ".join(filter(None, dict.fromkeys(asked.stand_in))) or column.domain.stand_in
 
     def table(self) -> Table:
         """The whole table."""
         form, words = self.form, self._words()
         subjects = self._models() if form.blocks == "models" else self._timed()
-        blocks = [self._block(subject) for subject in subjects]
+        blocks: list[Block] = [self._block(subject) for subject in subjects]
         # A stand-in has the paper's numbers in its block, another machine has not.
         shown = {b.published_as for b in blocks if b.is_paper or form.blocks == "models"}
         blocks += [block for block in self._of_paper() if block.published_as not in shown]
-        return Table(
-            form.key,
-            layout.worded(form.title, words, form),
-            tuple(self.columns),
-            tuple(blocks),
-            header=tuple(self._header(words)),
-            notes=tuple(self._notes(words, blocks)),
-            brackets=form.brackets,
-        )
+        above, below = self._header(words), self._notes(words, blocks)
+        title, columns = layout.worded(form.title, words, form), tuple(self.columns)
+        lines = {"header": tuple(above), "notes": tuple(below), "brackets": form.brackets}
+        return Table(form.key, title, columns, tuple(blocks), **lines)
 
     # ---- blocks --------------------------------------------------------------------------------
 
@@ -89,8 +86,8 @@ class _Grid:
             own = model.published in known
             compared = model.published if own else self.form.compared
             named = published.LABELS[compared] if paper else None
-            about = (model.name, model.name, model.label)
-            yield Subject(*about, compared, named, own, is_paper=own, known=model)
+            shown = (model.name, model.label, (), named, own)
+            yield Subject(*shown, model.name, compared, own=own, known=model)
 
     def _timed(self) -> Iterator[Subject]:
         """A block for each machine and model, those of the configuration first if asked for."""
@@ -99,9 +96,9 @@ class _Grid:
         known = {model.name: model for model in self.models}
         groups: list[tuple[str | None, str]] = list(timed)
         if form.blocks == "both":
+            untimed = [(None, name) for name in known if name not in {m for _, m in timed}]
             groups = [(h, name) for name in known for h, model in timed if model == name]
-            groups += [(None, name) for name in known if name not in {m for _, m in timed}]
-            groups += [(h, model) for h, model in timed if model not in known]
+            groups += [*untimed, *((h, model) for h, model in timed if model not in known)]
         for hardware, name in groups:
             model = known.get(name)
             shape = form.compared in (model and model.published, name.removeprefix("random-"))
@@ -109,20 +106,17 @@ class _Grid:
             gpu = form.gpus[hardware] if own else next(iter(form.gpus.values()), "")
             first = next(iter(where(timings, hardware=hardware, model=name).content), {})
             label = model.label if model else first.get("label") or name
-            words = {
-                "model": label,
-                "weights": ", random weights" if first.get("random_weights") else "",
-                "hardware": hardware,
-                "dtype": first.get("dtype", "?"),
-            }
+            weights = ", random weights" if first.get("random_weights") else ""
+            words = {"model": label, "weights": weights, "hardware": hardware}
+            titled = form.label.format(**words, dtype=first.get("dtype", "?"))
             yield Subject(
                 f"{hardware or '-'}/{name}",
-                name,
-                form.label.format_map(words) if hardware else f"{label}, not timed",
-                gpu,
-                f"{published.LABELS[form.compared]}, {gpu}" if gpu else None,
-                own=model is not None and model.published == form.compared,
+                titled if hardware else f"{label}, not timed",
+                published_as=f"{self.compared}, {gpu}" if gpu else None,
                 is_paper=own or (shape and hardware is None),
+                name=name,
+                compared=gpu,
+                own=model is not None and model.published == form.compared,
                 known=model,
                 hardware=hardware,
                 own_speed=own,
@@ -132,7 +126,7 @@ class _Grid:
         """The paper's own models or GPUs, with its numbers alone."""
         labels = {row.key: row.label for row in self.rows}
         labels |= {key: row["label"] for key, row in self.form.paper_rows.items()}
-        named = {g: f"{published.LABELS[self.form.compared]}, {g}" for g in self.form.gpus.values()}
+        named = {gpu: f"{self.compared}, {gpu}" for gpu in self.form.gpus.values()}
         named |= published.LABELS
         for block in self.form.paper.blocks:
             lines = []
@@ -143,7 +137,7 @@ class _Grid:
             if lines:
                 yield Block(block, named[block], tuple(lines), named[block], is_paper=True)
 
-    def _block(self, subject: Subject) -> Block:
+    def _block(self, subject: Subject) -> Subject:
         lines: list[Line] = []
         others: list[Line] = []
         for row in self.rows:
@@ -154,9 +148,8 @@ class _Grid:
             if self.form.others and row.kept:
                 others += self._others(subject, row, timing)
         # Lines of the same section stand together.
-        lines += sorted(others, key=lambda line: line.section or "")
-        about = (subject.published_as, subject.is_paper)
-        return Block(subject.key, subject.label, tuple(lines), *about)
+        others.sort(key=lambda line: line.section or "")
+        return replace(subject, rows=(*lines, *others))
 
     def _others(self, subject: Subject, row: Row, best: Any) -> Iterator[Line]:
         """What was trimmed by another chain or pattern than the one that stands in the row."""
@@ -194,8 +187,7 @@ class _Grid:
             yield from self._protocols()
         stand_ins = ", ".join(model.label for model in self.models if not model.published)
         if form.stand_in and stand_ins:
-            compared = published.LABELS[form.compared]
-            yield form.stand_in.format(models=stand_ins, compared=compared)
+            yield form.stand_in.format(models=stand_ins, compared=self.compared)
         for column in self.columns:
             if column.stand_in:
                 yield f"Stand-in data, column {column.label}: {column.stand_in}"
@@ -206,9 +198,8 @@ class _Grid:
         """How throughput was measured, and on which machines that are not the paper's."""
         timings = self.frame.timings
         found = [content["protocol"] for content in timings.content if content.get("protocol")]
-        for prompt, generate, repeats in sorted(
-            {(one["prompt"], one["generate"], one["repeats"]) for one in found}
-        ):
+        keys = ("prompt", "generate", "repeats")
+        for prompt, generate, repeats in sorted({tuple(one[k] for k in keys) for one in found}):
             yield (
                 f"Ours: {prompt} prompt and {generate} generated tokens; median and quartiles (in "
                 f"brackets) of {repeats} rounds, each in turn with the full model, in fresh "
@@ -225,16 +216,11 @@ class _Grid:
             yield from self._speed_notes(blocks)
         yield from (f"In the paper itself: {text}" for text in published.inconsistencies(form.key))
         yield from _documents(self.domains, blocks)
-        accuracy: Sequence[str] = ()
-        throughput: Sequence[str] = ()
-        if self.domains:
-            shown = frame.evaluations
-            accuracy = (*notes.seed_notes(shown), *notes.provenance_notes(shown, seed))
-        if form.blocks != "models":
-            throughput = notes.timing_notes(frame.timings)
+        accuracy = notes.provenance_notes(frame.evaluations, seed) if self.domains else []
+        throughput = notes.timing_notes(frame.timings) if form.blocks != "models" else []
         if accuracy and throughput:
             if frame.evaluations.seed.nunique() > 1 and len(frame.timings):
-                throughput = ("of the first seed's checkpoints alone", *throughput)
+                throughput.insert(0, "of the first seed's checkpoints alone")
             accuracy = [f"Accuracy: {note}" for note in accuracy]
             throughput = [f"Throughput: {note}" for note in throughput]
         yield from (*accuracy, *throughput)
@@ -245,9 +231,8 @@ class _Grid:
         """Ranges of TrimLLM's advantage, unsteady machines, and what is predicted."""
         over = [column.key for column in self.columns if column.speed == "trim_over"]
         for block in blocks:
-            cells = [line.cells[key] for line in block.rows for key in over]
-            gains = [cell.measured for cell in cells if cell.measured is not None]
-            if gains:
+            cells = [line.cells[key].measured for line in block.rows for key in over]
+            if gains := [gain for gain in cells if gain is not None]:
                 yield f"{block.label}: {min(gains):.2f} to {max(gains):.2f} times"
         rates: dict[str, list[float]] = {}
         for one in rows(self.frame.timings):

@@ -16,7 +16,7 @@ from typing import Any
 
 from trimllm.base.kept import drops_for
 from trimllm.base.names import AUTHORS, RULES
-from trimllm.compress.external import ENGINES
+from trimllm.compress.engines import ENGINES
 from trimllm_paper.config.models import Config, RecipeEntry
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
@@ -28,8 +28,7 @@ Files = dict[str, Any]
 """Name of an input -> its file or files."""
 AUTHORS_DOCUMENTS = 50
 """How many test documents the authors' code calibrates on."""
-FINE_TUNE, DROP_AT_ONCE = "trimllm.train:fine_tune", "trimllm.train:drop_at_once"
-TRIM_EPOCH = "trimllm.trim:trim_epoch"
+FINE_TUNE, TRIM_EPOCH = "trimllm.train:fine_tune", "trimllm.trim:trim_epoch"
 FINE_TUNE_CRITERION = "both"
 """By which the blocks of Sparse-FT, and those that are left by a rule, are chosen."""
 
@@ -240,7 +239,7 @@ class Jobs:
         files = self.checkpoint(model, "base", PRETRAINED)
         files["scan"] = self.paths.scan(model, domain)
         recipe = Recipe("trim", by, drop)
-        return self._training((model, domain, recipe), DROP_AT_ONCE, arguments, files)
+        return self._training((model, domain, recipe), FINE_TUNE, arguments, files)
 
     def epoch(self, model: str, domain: str, name: str, drop: str) -> Job:
         """An epoch of a chain, from the checkpoint before and that epoch's record.

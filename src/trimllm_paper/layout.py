@@ -1,12 +1,12 @@
 """What `layout.yaml` says of the tables: columns, rows, and what has to be evaluated for them.
 
 A workflow is planned with it: it reads YAML and counts, and knows of no measured number. Loops over
-rows are spelled out for what the configuration says (`table_context.py`).
+rows are spelled out for what the configuration says (`context.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import cache
 from itertools import product
@@ -20,9 +20,8 @@ from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.base.names import PAPER_CRITERIA, RULE_KEPT, RULES
 from trimllm_paper import published
-from trimllm_paper.context import Domain
+from trimllm_paper.context import Context, Domain, Model, Shown
 from trimllm_paper.recipe import FULL_FT, Recipe
-from trimllm_paper.table_context import Context, TableModel
 
 FILE = Path(__file__).with_suffix(".yaml")
 Size = Literal["final", "kept_percent", "bytes_percent", "megabytes"]
@@ -159,7 +158,7 @@ def _checked(kind: type[_Plain], table: str, content: Mapping[str, Any]) -> Any:
         raise UserError(f"layout of {table}: {where}: {first['msg'].lower()}") from None
 
 
-def models_of(layout: Layout, context: Context) -> tuple[TableModel, ...]:
+def models_of(layout: Layout, context: Context) -> tuple[Model, ...]:
     """Models of a table, without those whose numbers stand in another table of the paper."""
     known = [block for block in layout.paper.blocks if block in published.LABELS]
     chosen = context.select(layout.models)
@@ -219,10 +218,8 @@ def _values(given: Any, context: Context) -> list[Any]:
 def _row(
     entry: Mapping[str, Any], scope: Mapping[str, Any], layout: Layout, context: Context
 ) -> Row:
-    scope = dict(scope)
-    for variable in ("kept", "compressor", "trained"):
-        if variable in entry:
-            scope[variable] = _values(entry[variable], context)[0]
+    given = {k: entry[k] for k in ("kept", "compressor", "trained") if k in entry}
+    scope = {**scope, **{k: _values(value, context)[0] for k, value in given.items()}}
     names = _values(scope.get("chain", entry.get("chain", [])), context)
     if scope.get("chain") in context.recipes:
         scope["criterion"] = context.recipes[scope["chain"]].criterion
@@ -273,22 +270,21 @@ def needed(table: str, context: Context) -> list[tuple[str, str, str, str]]:
     """Evaluations of a table of accuracy: (model, domain trained on, recipe, domain tested on)."""
     layout = read(table, context)
     rows = [row for row in rows_of(layout, context, needs=True) if row.evaluate]
-    shown = [c.key for c in columns_of(layout, context) if c.domain and c.domain.tasks != ()]
+    shown = [c.key for c in columns_of(layout, context) if c.domain and c.domain.tasks]
     near = layout.trained == "near"
-    trained = {*context.near} if near else {domain.name for domain in context.domains}
-    return list(
-        dict.fromkeys(
-            (model.name, row.trained or tested, recipe, tested)
-            for model in models_of(layout, context)
-            for tested in shown
-            for row in rows
-            if row.trained is None or row.trained in trained
-            for recipe in _recipes(row, model, layout, context)
-        )
+    trained = {None, *(context.near if near else (domain.name for domain in context.domains))}
+    found = (
+        (model.name, row.trained or tested, recipe, tested)
+        for model in models_of(layout, context)
+        for tested in shown
+        for row in rows
+        if row.trained in trained
+        for recipe in _recipes(row, model, layout, context)
     )
+    return list(dict.fromkeys(found))
 
 
-def _recipes(row: Row, model: TableModel, layout: Layout, context: Context) -> list[str]:
+def _recipes(row: Row, model: Model, layout: Layout, context: Context) -> list[str]:
     """Recipes that a row is made from, of those that a run of this configuration makes."""
     compressor = row.compressor or (Recipe.parse(row.recipe).compressor if row.recipe else None)
     made = set(context.compressors)
@@ -299,27 +295,25 @@ def _recipes(row: Row, model: TableModel, layout: Layout, context: Context) -> l
         return []
     if row.recipe:
         return [row.recipe]
-    name = next(iter(row.names), None)
+    name, drops = next(iter(row.names), None), []
     if name in RULES:
         # An odd number of blocks has no half: nothing is run then.
         drops = [model.units // 2] if name in context.rules and model.units % 4 == 0 else []
     elif row.smallest:
-        drops = _epochs(model, context)
+        # After every epoch, as far as the smallest checkpoint is looked for.
+        last = max(_drops(model, context.main, context.kept_percent), default=0)
+        wanted = _drops(model, context.main, [context.smallest_percent or RULE_KEPT])
+        drops = range(0, min([last, *filter(None, wanted)]) + 1, context.main.step)
     elif name in context.chains and (row.trained or row.kept in context.kept_percent):
-        drops = [drops_for(row.kept, model.units, context.recipes[name].step)]
-    else:
-        drops = []
-    found = [Recipe.trimmed(name, d, model.units) for d in drops if d is not None]
+        drops = _drops(model, context.recipes[name], [row.kept])
+    found = [Recipe.trimmed(name, dropped, model.units) for dropped in drops]
     return [str(recipe.compressed(compressor)) for recipe in found]
 
 
-def _epochs(model: TableModel, context: Context) -> list[int]:
-    """Drops after every epoch of a chain, as far as the smallest checkpoint is looked for."""
-    step = context.main.step
-    ends = [drops_for(percent, model.units, step) for percent in context.kept_percent]
-    last = max((end for end in ends if end is not None), default=0)
-    wanted = drops_for(context.smallest_percent or RULE_KEPT, model.units, step)
-    return list(range(0, min(wanted or last, last) + 1, step))
+def _drops(model: Model, chain: Shown, kept_percent: Iterable[float]) -> list[int]:
+    """Drops of a chain that stand for kept fractions, as far as it has such."""
+    found = [drops_for(percent, model.units, chain.step) for percent in kept_percent]
+    return [dropped for dropped in found if dropped is not None]
 
 
 def needed_timings(context: Context) -> list[tuple[str, str]]:
@@ -327,15 +321,14 @@ def needed_timings(context: Context) -> list[tuple[str, str]]:
     made = [c for c in context.timed_compressors if c in context.compressors]
     found: list[tuple[str, Recipe]] = []
     for model in context.models if context.checkpoints else ():
-        ends = [
-            (name, drops_for(percent, model.units, context.recipes[name].step))
+        kept = [
+            Recipe.trimmed(name, dropped, model.units)
             for name in context.chains
-            for percent in context.kept_percent
+            for dropped in _drops(model, context.recipes[name], context.kept_percent)
         ]
-        kept = [Recipe.trimmed(name, d, model.units) for name, d in ends if d is not None]
-        found += [(model.name, Recipe(FULL_FT, compressor=c)) for c in (None, *made)]
-        found += [(model.name, recipe) for recipe in kept]
-        found += [(model.name, kept[0].compressed(c)) for c in made if c in context.composed]
+        full = [Recipe(FULL_FT, compressor=c) for c in (None, *made)]
+        composed = [kept[0].compressed(c) for c in made if c in context.composed]
+        found += [(model.name, recipe) for recipe in (*full, *kept, *composed)]
     for shape in context.shapes:
         trims = [Recipe.shape(p, kept) for p in context.patterns for kept in context.timed_percent]
         full = [Recipe.shape().compressed(c) for c in (None, *context.timed_compressors)]

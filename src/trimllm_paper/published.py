@@ -7,11 +7,10 @@ ACL 2025), never results of this project.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
-from types import MappingProxyType
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -19,27 +18,23 @@ import yaml
 Value = float | str | None
 """A number, a bound as printed (">=50%"), or None where the paper leaves the cell empty."""
 
-LABELS = MappingProxyType(
-    {
-        "llama-7b": "LLaMA-7B",
-        "llama-13b": "LLaMA-13B",
-        "opt-1.3b": "OPT-1.3B",
-        "opt-6.7b": "OPT-6.7B",
-    }
-)
+LABELS = {
+    "llama-7b": "LLaMA-7B",
+    "llama-13b": "LLaMA-13B",
+    "opt-1.3b": "OPT-1.3B",
+    "opt-6.7b": "OPT-6.7B",
+}
 """Names of the paper's models as it prints them."""
 
-DOMAINS = MappingProxyType(
-    {
-        "piqa": "PIQA",
-        "sciq": "SciQ",
-        "medmcqa": "MedMCQA",
-        "lexglue": "LexGLUE",
-        "financeqa": "FinanceQA",
-        "pubmedqa": "PubMedQA",
-        "legalbench": "LegalBench",
-    }
-)
+DOMAINS = {
+    "piqa": "PIQA",
+    "sciq": "SciQ",
+    "medmcqa": "MedMCQA",
+    "lexglue": "LexGLUE",
+    "financeqa": "FinanceQA",
+    "pubmedqa": "PubMedQA",
+    "legalbench": "LegalBench",
+}
 """Columns of accuracy as the paper heads them."""
 
 
@@ -52,7 +47,7 @@ class PublishedTable:
 
     name: str
     columns: tuple[str, ...]
-    blocks: Mapping[str, Mapping[str, tuple[Value, ...]]]
+    blocks: Mapping[str, Mapping[str, Sequence[Value]]]
 
     def rows(self, block: str = "") -> tuple[str, ...]:
         """Row keys of a block, in the paper's order; none for a block that it lacks."""
@@ -90,33 +85,23 @@ def display(value: Value, digits: int = 1) -> str:
 
 @cache
 def _content() -> dict[str, Any]:
-    text = resources.files(__package__).joinpath("published.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(text)
+    return yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 
 @cache
 def table(name: str) -> PublishedTable:
     """A table of the paper by its key, `table1` to `table9`. Raises `KeyError` for another."""
-    content = _content()[name] if re.fullmatch(r"table\d+", name) else None
-    if content is None:
+    if name not in tables():
         raise KeyError(f"{name} is no table of the paper")
-    columns = tuple(str(column) for column in content["columns"])
-    blocks: dict[str, dict[str, tuple[Value, ...]]] = {}
-    for key, entry in content.items():
-        if key == "columns":
-            continue
-        named = {key: entry} if isinstance(entry, list) else entry
-        block = "" if isinstance(entry, list) else key
-        for row, values in named.items():
-            if len(values) != len(columns):
-                raise ValueError(f"{name}, {key}, {row}: {len(values)} values for {len(columns)}")
-            blocks.setdefault(block, {})[row] = tuple(values)
-    return PublishedTable(name, columns, MappingProxyType(blocks))
+    content = dict(_content()[name])
+    columns = tuple(map(str, content.pop("columns")))
+    one = any(isinstance(entry, list) for entry in content.values())
+    return PublishedTable(name, columns, {"": content} if one else content)
 
 
 def tables() -> tuple[str, ...]:
     """Keys of all tables."""
-    return tuple(key for key in _content() if re.fullmatch(r"table\d+", key))
+    return tuple(key for key in _content() if key.startswith("table"))
 
 
 def claims() -> tuple[dict[str, Any], ...]:

@@ -311,10 +311,8 @@ def _problem(error: ValidationError) -> str:
     """The first thing that is wrong with a file, in words."""
     first = error.errors(include_url=False)[0]
     name = ".".join(map(str, first["loc"]))
-    if first["type"] == "missing":
-        return f"lacks `{name}`"
-    if first["type"] == "extra_forbidden":
-        return f"holds `{name}`, which no such file has"
-    if first["type"] == "value_error":
-        return str(first["ctx"]["error"])
-    return f"`{name}` is {first['input']!r:.60}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    wrong = f"`{name}` is {first['input']!r:.60}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    known = {"missing": f"lacks `{name}`"}
+    known["extra_forbidden"] = f"holds `{name}`, which no such file has"
+    known["value_error"] = str(first.get("ctx", {}).get("error"))
+    return known.get(first["type"], wrong)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from jinja2 import Environment
 
 from trimllm.base.files import write_text
 from trimllm_paper import verdict
@@ -23,6 +24,7 @@ from trimllm_paper.published import Value, bound_percent, display
 
 MARKS = {"✓": verdict.REPRODUCED, "~": verdict.SHAPE_ONLY, "✗": verdict.NOT_REPRODUCED}
 DAGGER = "†"
+LATEX_PAGE = Path(__file__).with_name("table.tex.jinja")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Block:
 
     key: str
     label: str
-    rows: tuple[Line, ...]
+    rows: tuple[Line, ...] = ()
     published_as: str | None = None
     is_paper: bool = False
 
@@ -122,8 +124,8 @@ def to_csv(table: Table) -> str:
             "column": column.key,
             "measured": cell.measured,
             "n": cell.n,
-            **_bounds("ci95", cell.ci95),
-            **_bounds("spread", cell.spread),
+            **dict(zip(("ci95_low", "ci95_high"), cell.ci95 or (None, None), strict=True)),
+            **dict(zip(("spread_low", "spread_high"), cell.spread or (None, None), strict=True)),
             "deviation": cell.deviation,
             "published": bound_percent(cell.published),
             "published_as_printed": cell.published if isinstance(cell.published, str) else None,
@@ -143,80 +145,65 @@ def to_csv(table: Table) -> str:
     return frame.to_csv(index=False, lineterminator="\n")
 
 
-def _bounds(name: str, bounds: tuple[float, float] | None) -> dict[str, float | None]:
-    low, high = bounds or (None, None)
-    return {f"{name}_low": low, f"{name}_high": high}
-
-
-@dataclass(frozen=True)
-class Printed:
-    """One printed line: a `block` or `section` heading, what was `measured`, or the `paper`'s."""
-
-    kind: str
-    label: str
-    texts: tuple[str, ...] = ()
-
-
-def measured_text(cell: Cell, column: Column, *, interval_digits: int) -> str:
+def _measured(cell: Cell, column: Column, interval_digits: int) -> str:
     """A measured cell in words: `78.0 (71.8–83.2) ~`, or `not run`."""
     if cell.measured is None:
         return verdict.NOT_RUN if cell.verdict == verdict.NOT_RUN else "–"
     text = f"{cell.measured:.{column.digits}f}{column.unit}"
-    bounds = cell.ci95 or cell.spread
+    low, high = cell.ci95 or cell.spread or (None, None)
     if cell.deviation is not None:
         text += f" ± {cell.deviation:.{column.digits}f}"
-    elif bounds and (
-        cell.ci95 or f"{bounds[0]:.1f}" != f"{bounds[1]:.1f}" or column.interval_digits
+    elif cell.ci95 or (
+        low is not None and (f"{low:.1f}" != f"{high:.1f}" or column.interval_digits)
     ):
         digits = column.interval_digits
         digits = min(interval_digits, column.digits) if digits is None else digits
-        text += f" ({bounds[0]:.{digits}f}–{bounds[1]:.{digits}f})"
+        text += f" ({low:.{digits}f}–{high:.{digits}f})"
     mark = next((mark for mark, name in MARKS.items() if name == cell.verdict), "")
     return f"{text} {mark}".rstrip()
 
 
-def lines_of(table: Table, columns: Sequence[Column], interval_digits: int = 1) -> list[Printed]:
-    """The lines that Markdown, LaTeX and text share, in order."""
-    found: list[Printed] = []
+def lines_of(
+    table: Table, columns: Sequence[Column], interval_digits: int = 1
+) -> Iterator[tuple[str, str, list[str]]]:
+    """The lines that Markdown, LaTeX and text share, in order: kind, label, texts of the cells.
+
+    A line is a `block`'s or a `section`'s heading, what was `measured`, or what the `paper` prints.
+    """
     for block in table.blocks:
-        found.append(Printed("block", block.heading))
+        yield "block", block.heading, []
         section = None
         for row in block.rows:
             cells = [(row.cells[column.key], column) for column in columns]
             if row.section and row.section != section:
-                found.append(Printed("section", row.section))
+                yield "section", row.section, []
             section = row.section
             if block.measured:
-                texts = [measured_text(c, col, interval_digits=interval_digits) for c, col in cells]
-                found.append(Printed("measured", row.label, tuple(texts)))
+                yield "measured", row.label, [_measured(*cell, interval_digits) for cell in cells]
             if block.published_as and any(cell.published is not None for cell, _ in cells):
                 label = f"paper, {block.published_as}" if block.measured else row.label
-                texts = [display(cell.published, column.digits) for cell, column in cells]
-                found.append(Printed("paper", label, tuple(texts)))
-    return found
+                yield "paper", label, [display(c.published, column.digits) for c, column in cells]
 
 
-def _heading(column: Column, *, short: bool = False) -> str:
-    label = column.short if short and column.short else column.label
-    return label + (DAGGER if column.stand_in else "")
+def _heads(columns: Sequence[Column], *, short: bool = False) -> list[str]:
+    labels = [(column.short if short else None) or column.label for column in columns]
+    return [
+        label + (DAGGER if column.stand_in else "")
+        for label, column in zip(labels, columns, strict=True)
+    ]
 
 
 def to_markdown(table: Table) -> str:
     """GitHub Markdown, padded so that it reads as plain text too."""
-    grid = [["Recipe", *(_escape_markdown(_heading(column)) for column in table.columns)]]
-    for line in lines_of(table, table.columns):
-        label, *texts = map(_escape_markdown, (line.label, *line.texts))
-        if line.kind in ("block", "section"):
-            stars = "**" if line.kind == "block" else "*"
-            grid.append([f"{stars}{label}{stars}", *[""] * len(table.columns)])
-        elif line.kind == "paper":
-            grid.append([f"&nbsp; *{label}*", *(f"*{text}*" for text in texts)])
-        else:
-            grid.append([label, *texts])
+    fonts = {"block": "**{}**", "section": "*{}*", "paper": "*{}*", "measured": "{}"}
+    grid = [["Recipe", *map(_escape_markdown, _heads(table.columns))]]
+    for kind, *line in lines_of(table, table.columns):
+        label, *texts = (fonts[kind].format(_escape_markdown(text)) for text in (line[0], *line[1]))
+        texts = texts or [""] * len(table.columns)
+        grid.append([f"&nbsp; {label}" if kind == "paper" else label, *texts])
     # Headings are long and have the line for themselves: they do not widen the first column.
-    widths = [
-        max(map(len, column)) for column in zip(*(r for r in grid if any(r[1:])), strict=True)
-    ]
+    lines = [row for row in grid if any(row[1:])]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     grid.insert(1, ["-" * width for width in widths])
     padded = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in grid]
     above, below = (
@@ -253,77 +240,48 @@ def escape_latex(text: str) -> str:
 
 def to_latex(table: Table) -> str:
     """A `table*` with booktabs rules; needs `\\usepackage{booktabs}`."""
-    count = len(table.columns) + 1
-    body = []
-    for line in lines_of(table, table.columns):
-        label, *texts = map(escape_latex, (line.label, *line.texts))
-        if line.kind in ("block", "section"):
-            rule, font = ("\\midrule", "bf") if line.kind == "block" else ("\\addlinespace", "it")
-            font = "\\textbf" if font == "bf" else "\\emph"
-            body += [rule, f"\\multicolumn{{{count}}}{{l}}{{{font}{{{label}}}}} \\\\"]
-        elif line.kind == "paper":
-            cells = [f"\\quad\\emph{{{label}}}", *(f"\\emph{{{text}}}" for text in texts)]
-            body.append(" & ".join(cells) + r" \\")
-        else:
-            body.append(" & ".join([label, *texts]) + r" \\")
-    heads = map(escape_latex, ["Recipe", *map(_heading, table.columns)])
-    caption = escape_latex(" ".join([f"{table.title}.", *_stopped(table.header)]))
-    notes = escape_latex(" ".join(_stopped((table.legend, *table.notes))))
-    out = [
-        "% \\usepackage{booktabs}",
-        "\\begin{table*}",
-        "\\centering\\footnotesize",
-        f"\\caption{{{caption}}}",
-        f"\\label{{tab:{table.key}}}",
-        f"\\begin{{tabular}}{{{'l' * count}}}",
-        "\\toprule",
-        " & ".join(heads) + r" \\",
-        *body,
-        "\\bottomrule",
-        "\\end{tabular}",
-        f"\\par\\smallskip\\parbox{{\\textwidth}}{{\\scriptsize {notes}}}",
-        "\\end{table*}",
-    ]
-    return "\n".join(out) + "\n"
-
-
-def _stopped(texts: Iterable[str]) -> list[str]:
-    """Texts as sentences."""
-    return [text if text.endswith((".", "!", "?")) else f"{text}." for text in texts]
+    page = Environment("<%", "%>", "<<", ">>", trim_blocks=True, keep_trailing_newline=True)
+    page.filters["tex"] = escape_latex
+    caption, notes = (
+        " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in texts)
+        for texts in ((f"{table.title}.", *table.header), (table.legend, *table.notes))
+    )
+    lines, heads = lines_of(table, table.columns), ["Recipe", *_heads(table.columns)]
+    template = page.from_string(LATEX_PAGE.read_text(encoding="utf-8"))
+    shown = {"caption": caption, "notes": notes, "heads": heads, "lines": lines}
+    return template.render(key=table.key, **shown)
 
 
 def to_text(table: Table, width: int = 120) -> str:
     """Plain text for a terminal: intervals in whole points, notes wrapped to `width` characters."""
-    columns = [column for column in table.columns if column.terminal]
-    heads = ["", *(_heading(column, short=True) for column in columns)]
-    lines = lines_of(table, columns, interval_digits=0)
-    indent = {"measured": "", "paper": "  "}
-    body = [[indent[x.kind] + x.label, *x.texts] for x in lines if x.kind in indent]
-    widths = [max(map(len, column)) for column in zip(heads, *body, strict=True)]
+
+    def wrapped(*paragraphs: str) -> list[str]:
+        how = {"width": width, "subsequent_indent": "  ", "break_long_words": False}
+        return [line for text in paragraphs for line in textwrap.wrap(text, **how)]
 
     def formatted(cells: list[str]) -> str:
         return "  ".join(map(str.ljust, cells, widths)).rstrip()
 
-    out = [*_wrapped((table.title, *table.header), width), "", formatted(heads)]
-    for line in lines:
-        if line.kind == "block":
-            out += ["-" * min(width, sum(widths) + 2 * len(widths) - 2), line.label]
-        elif line.kind == "section":
-            out.append(f"({line.label})")
-        else:
-            out.append(formatted([indent[line.kind] + line.label, *line.texts]))
-    return "\n".join([*out, "", *_wrapped((table.legend, *table.notes), width)]) + "\n"
-
-
-def _wrapped(paragraphs: Iterable[str], width: int) -> list[str]:
-    how = {"width": width, "subsequent_indent": "  ", "break_long_words": False}
-    return [line for text in paragraphs for line in textwrap.wrap(text, **how)]
+    columns = [column for column in table.columns if column.terminal]
+    heads = ["", *_heads(columns, short=True)]
+    indent = {"paper": "  "}
+    lines = [
+        (kind, [indent.get(kind, "") + label, *texts])
+        for kind, label, texts in lines_of(table, columns, interval_digits=0)
+    ]
+    body = [cells for _, cells in lines if len(cells) > 1]
+    widths = [max(map(len, column)) for column in zip(heads, *body, strict=True)]
+    rule = "-" * min(width, sum(widths) + 2 * len(widths) - 2)
+    out = [*wrapped(table.title, *table.header), "", formatted(heads)]
+    for kind, cells in lines:
+        heading = {"block": [rule, cells[0]], "section": [f"({cells[0]})"]}
+        out += heading.get(kind) or [formatted(cells)]
+    return "\n".join([*out, "", *wrapped(table.legend, *table.notes)]) + "\n"
 
 
 def render(table: Table, stem: str | Path) -> None:
     """Write stem.csv, stem.md, stem.tex and stem.txt, each atomically."""
-    stem = Path(stem)
-    forms = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex, ".txt": to_text}
+    forms = {"csv": to_csv, "md": to_markdown, "tex": to_latex, "txt": to_text}
     texts = {suffix: form(table) for suffix, form in forms.items()}
     for suffix, text in texts.items():
-        write_text(stem.parent / (stem.name + suffix), text)
+        write_text(f"{stem}.{suffix}", text)

@@ -15,15 +15,14 @@ from typing import Any
 
 from trimllm.base.kept import drops_for
 from trimllm.base.names import AUTHORS, RULE_KEPT
-from trimllm_paper import context as figures
-from trimllm_paper import layout, table_context
+from trimllm_paper import layout
+from trimllm_paper.context import OPT, Context
 from trimllm_paper.figures import FIGURES
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.recipe import FULL_FT, SPARSE_FT, Recipe, place_of
 from trimllm_paper.shapes import RANDOM
 
 TIMED_TABLES = ("table1", "table7")
-OPT = "opt"
 
 
 class Targets:
@@ -114,9 +113,9 @@ class Targets:
     # ---- tables, figures, claims ---------------------------------------------------------------
 
     @cached_property
-    def tables(self) -> table_context.Context:
+    def tables(self) -> Context:
         """What the tables show of this configuration."""
-        return table_context.Context.of(self.config)
+        return Context.of(self.config)
 
     def context(self) -> dict[str, Any]:
         """The same as plain data, for a rule's parameters."""
@@ -124,7 +123,7 @@ class Targets:
 
     def figure_context(self, model: str) -> dict[str, Any]:
         """What figures and claims show of a model, as plain data."""
-        return figures.Context.of(self.config, model).model_dump(mode="json")
+        return Context.of(self.config, model).model_dump(mode="json")
 
     def present(self, files: Iterable[str]) -> list[str]:
         """Files, each once; of kept results those that were kept."""

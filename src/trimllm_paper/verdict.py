@@ -70,16 +70,6 @@ class Relation:
     text: str
 
 
-@dataclass(frozen=True)
-class Anchors:
-    """Baselines of a column: measured ones (None: not run) and the published ones."""
-
-    pretrained: Accuracy | None
-    full_ft: Accuracy | None
-    published_pretrained: float
-    published_full_ft: float
-
-
 def gain(
     measured: Accuracy, base: Accuracy | None, published: float, published_base: float
 ) -> Relation | None:
@@ -98,42 +88,50 @@ def keeps(
     measured: Accuracy, full: Accuracy | None, published: float, published_full: float
 ) -> Relation:
     """The relation to full fine-tuning: more than 90% of its accuracy is kept, or not."""
-    if full is None:
-        return Relation(None, "Full-FT was not run")
-    if full.right == 0:
-        return Relation(None, "Full-FT has no right answer")
+    if full is None or full.right == 0:
+        return Relation(None, "Full-FT has no right answer" if full else "Full-FT was not run")
     ours, theirs = measured.percent / full.percent, published / published_full
-    return Relation(
-        (ours > KEEPS) == (theirs > KEEPS),
-        f"keeps {100 * ours:.0f}% of Full-FT, paper {100 * theirs:.0f}%",
-    )
+    told = f"keeps {100 * ours:.0f}% of Full-FT, paper {100 * theirs:.0f}%"
+    return Relation((ours > KEEPS) == (theirs > KEEPS), told)
 
 
-def relations(row: str, measured: Accuracy, published: float, anchors: Anchors) -> list[Relation]:
-    """What the paper reports about a row of its main tables, relative to the baselines."""
+def relations(
+    row: str,
+    measured: Accuracy,
+    published: float,
+    ours: Sequence[Accuracy | None],
+    theirs: Sequence[float],
+) -> list[Relation]:
+    """What the paper reports about a row of its main tables, relative to the baselines.
+
+    `ours` and `theirs` are the pretrained model and Full-FT, measured (None: not run) and printed.
+    """
+    (base, full), (their_base, their_full) = ours, theirs
     if row == "pretrained":
-        if anchors.full_ft is None:
+        if full is None:
             return [Relation(None, "Full-FT was not run")]
-        of_full = gain(anchors.full_ft, measured, anchors.published_full_ft, published)
+        of_full = gain(full, measured, their_full, published)
         return [Relation(of_full.holds, f"Full-FT {of_full.text}")] if of_full else []
-    found = [gain(measured, anchors.pretrained, published, anchors.published_pretrained)]
+    found = [gain(measured, base, published, their_base)]
     if row != "full_ft":
-        found.append(keeps(measured, anchors.full_ft, published, anchors.published_full_ft))
+        found.append(keeps(measured, full, published, their_full))
     return [relation for relation in found if relation is not None]
 
 
+Verdict = tuple[str | None, str]
+"""A verdict, None where the paper has nothing to compare with; and why, in words."""
+
+
+def _seen(holds: bool, why: str, *, own: bool = False) -> Verdict:
+    return (REPRODUCED if own else SHAPE_ONLY) if holds else NOT_REPRODUCED, why
+
+
 def judge(
-    measured: Accuracy | None,
-    published: Value,
-    shape: Sequence[Relation],
-    *,
-    own: bool,
-) -> tuple[str | None, str]:
-    """Verdict of an accuracy cell and, in words, why. The rules are in the module's docstring."""
-    if measured is None:
-        return NOT_RUN, ""
-    if published is None:
-        return None, ""
+    measured: Accuracy | None, published: Value, shape: Sequence[Relation], *, own: bool
+) -> Verdict:
+    """Verdict of an accuracy cell. The rules are in the module's docstring."""
+    if measured is None or published is None:
+        return (NOT_RUN if measured is None else None), ""
     value = bound_percent(published)
     low, high = measured.ci95
     near = low <= value <= high or abs(measured.percent - value) <= TOLERANCE
@@ -143,48 +141,40 @@ def judge(
     if own:
         wide = f"interval of {high - low:.1f} points is too wide to reproduce a number"
         reasons.insert(0, wide if near else f"paper {value:.1f} does not agree")
-    if any(relation.holds is False for relation in shape):
-        return NOT_REPRODUCED, "; ".join(reasons)
     if not shape:
-        return NOT_REPRODUCED, "; ".join([*reasons, "the paper shows no relation to compare"])
-    if any(relation.holds is None for relation in shape):
+        reasons.append("the paper shows no relation to compare")
+    found = {relation.holds for relation in shape}
+    if None in found and False not in found:
         return NOT_RUN, "; ".join(reasons)
-    return SHAPE_ONLY, "; ".join(reasons)
+    return _seen(found == {True}, "; ".join(reasons))
 
 
-def judge_size(measured: float | None, published: Value, *, own: bool) -> tuple[str | None, str]:
+def judge_size(measured: float | None, published: Value, *, own: bool) -> Verdict:
     """Verdict of a size in percent against the paper's printed bound, as in ">=50%".
 
     A size agrees from one point below the bound to `SIZE_SLACK` points above it.
     """
-    if measured is None:
-        return NOT_RUN, ""
-    if published is None:
-        return None, ""
+    if measured is None or published is None:
+        return (NOT_RUN if measured is None else None), ""
     bound = bound_percent(published)
-    if not bound - 1 <= measured <= bound + SIZE_SLACK:
-        return NOT_REPRODUCED, f"{measured:.1f}% against {published}"
-    return (REPRODUCED if own else SHAPE_ONLY), f"{measured:.1f}% against {published}"
+    holds = bound - 1 <= measured <= bound + SIZE_SLACK
+    return _seen(holds, f"{measured:.1f}% against {published}", own=own)
 
 
-def judge_speed(measured: float | None, published: Value, *, own: bool) -> tuple[str | None, str]:
-    """Verdict of a number in tokens/s or of a ratio, against the paper's own; and why.
+def judge_speed(measured: float | None, published: Value, *, own: bool) -> Verdict:
+    """Verdict of a number in tokens/s or of a ratio, against the paper's own.
 
     No verdict for what is not own: tokens/s of another machine say nothing of the paper's.
     """
-    if measured is None:
-        return NOT_RUN, ""
-    if published is None or not own:
-        return None, ""
+    if measured is None or published is None or not own:
+        return (NOT_RUN if measured is None else None), ""
     value = bound_percent(published)
     away = measured / value - 1
     why = f"{measured:.2f} is {100 * away:+.0f}% from the paper's {value:.2f}"
-    return (REPRODUCED if abs(away) <= SPEED_TOLERANCE else NOT_REPRODUCED), why
+    return _seen(abs(away) <= SPEED_TOLERANCE, why, own=True)
 
 
-def judge_relation(
-    ratio: float, spread: tuple[float, float] | None, published: Value
-) -> tuple[str | None, str]:
+def judge_relation(ratio: float, spread: tuple[float, float] | None, published: Value) -> Verdict:
     """Verdict on a stand-in: is it faster or slower, as the paper's ratio says?"""
     if published is None:
         return None, ""
@@ -193,23 +183,21 @@ def judge_relation(
     if abs(value - 1) < RATIO_MARGIN:
         return None, f"{why}: no difference in the paper"
     low, high = spread or (ratio, ratio)
-    holds = low > 1 if value > 1 else high < 1
-    return (SHAPE_ONLY if holds else NOT_REPRODUCED), why
+    return _seen(low > 1 if value > 1 else high < 1, why)
 
 
-def judge_share(measured: float | None, published: float) -> tuple[str, str]:
+def judge_share(measured: float | None, published: float) -> Verdict:
     """Verdict of a share of Full-FT's time, in percent."""
     if measured is None:
         return NOT_RUN, "Full-FT was not run"
-    holds = abs(measured - published) <= SHARE_SLACK
     told = f"{measured:.0f}% of Full-FT, paper {published:.0f}%"
-    return (SHAPE_ONLY if holds else NOT_REPRODUCED), told
+    return _seen(abs(measured - published) <= SHARE_SLACK, told)
 
 
-def judge_longest(measured: float, others: Sequence[float | None]) -> tuple[str, str]:
+def judge_longest(measured: float, others: Sequence[float | None]) -> Verdict:
     """Whether Full-FT takes longer than what the paper found to be shorter; minutes."""
-    if any(other is None for other in others):
+    if None in others:
         return NOT_RUN, "what it is compared with was not run"
-    holds = all(other < measured for other in others)
     told = ", ".join(f"{other:.1f}" for other in others)
-    return (SHAPE_ONLY if holds else NOT_REPRODUCED), f"Sparse-FT and TrimLLM took {told} min"
+    holds = all(other < measured for other in others)
+    return _seen(holds, f"Sparse-FT and TrimLLM took {told} min")

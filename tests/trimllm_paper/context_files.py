@@ -23,4 +23,4 @@ def context(
     ]
     model = Model(name="tiny", label="Tiny", published=published)
     recipes = {name: Shown(name=name, **keys) for name, keys in CHAINS.items()}
-    return Context(model=model, domains=columns, recipes=recipes)
+    return Context(models=[model], domains=columns, recipes=recipes, chains=list(CHAINS))

@@ -13,6 +13,7 @@ def test_every_table_is_rectangular() -> None:
         found = published.table(name)
         assert found.columns and found.blocks
         for block in found.blocks:
+            assert {len(row) for row in found.blocks[block].values()} == {len(found.columns)}
             for row in found.rows(block):
                 values = [found.value(row, column, block) for column in found.columns]
                 assert all(isinstance(value, int | float | str) for value in values)

@@ -15,7 +15,6 @@ from trimllm_paper.verdict import (
     NOT_RUN,
     REPRODUCED,
     SHAPE_ONLY,
-    Anchors,
     judge,
     judge_longest,
     judge_relation,
@@ -44,10 +43,8 @@ def verdict(
     """Verdict of a row, given measured and published accuracies by row."""
     n = how.get("n", 1000)
     found = {key: None if value is None else accuracy(value, n) for key, value in ours.items()}
-    anchors = Anchors(
-        found["pretrained"], found["full_ft"], theirs["pretrained"], theirs["full_ft"]
-    )
-    shape = relations(row, found[row], theirs[row], anchors)
+    baselines = ([of["pretrained"], of["full_ft"]] for of in (found, theirs))
+    shape = relations(row, found[row], theirs[row], *baselines)
     return judge(found[row], theirs[row], shape, own=bool(how.get("own")))[0]
 
 

@@ -8,7 +8,7 @@ import sys
 
 from trimllm.base import machine
 from trimllm.base.names import AUTHORS, RULES
-from trimllm.compress.external import ENGINES
+from trimllm.compress.engines import ENGINES
 from trimllm.throughput.machine import this_machine
 from trimllm_paper import config as configuration
 from trimllm_paper.commands import engine

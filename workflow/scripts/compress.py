@@ -6,7 +6,7 @@ from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
     from trimllm.compress import CompressSettings, compress
-    from trimllm.compress.calibration import shares
+    from trimllm.compress.proof import shares
     from trimllm.data import read_documents
     from trimllm_paper.records import Compression
 

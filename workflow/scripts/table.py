@@ -6,8 +6,8 @@ from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
     from trimllm_paper import grid, render
+    from trimllm_paper.context import Context
     from trimllm_paper.frame import Frame
-    from trimllm_paper.table_context import Context
 
     stem = Path(snakemake.output[0]).with_suffix("")
     context = Context(**snakemake.params.context)

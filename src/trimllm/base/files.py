@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import glob
 import hashlib
@@ -9,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,9 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file, hexadecimal, read in blocks of 1 MiB."""
-    digest = hashlib.sha256()
+    """SHA-256 of a file, hexadecimal."""
     with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def content_hash(text: str) -> str:
@@ -69,12 +67,17 @@ def check_seal(path: str | Path, result: dict[str, Any]) -> None:
         raise UserError(f"{path} was changed after it was written; delete it and make it anew")
 
 
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run the step that makes it") from None
+
+
 def read_json(path: str | Path) -> Any:
     """Read a JSON file; `UserError` when it is missing or is no JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; run the step that makes it") from None
+        return json.loads(_read(path))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not JSON ({error}); delete it and make it anew") from None
 
@@ -86,12 +89,8 @@ def write_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
 
 def read_jsonl(path: str | Path) -> list[Any]:
     """Read JSON lines; `UserError` names the line that does not parse."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; run the step that makes it") from None
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_read(path).split("\n"), start=1):
         if line.strip():
             try:
                 rows.append(json.loads(line))
@@ -105,6 +104,16 @@ def new_sibling(final: str | Path) -> Path:
     final = Path(final)
     final.parent.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.tmp-"))
+
+
+@contextlib.contextmanager
+def scratch(final: str | Path) -> Iterator[Path]:
+    """A `new_sibling` for the time of a block: gone at its end unless it was published."""
+    temporary = new_sibling(final)
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_leftovers(final: str | Path) -> None:
@@ -147,26 +156,21 @@ def verify_manifest(directory: str | Path) -> dict[str, Any]:
     directory = Path(directory)
     manifest = read_json(directory / MANIFEST)
     for name, expected in manifest["files"].items():
-        path = directory / name
-        remedy = f"delete {directory} and run again"
+        path, fault = directory / name, ""
         if not path.is_file():
-            raise UserError(f"{path} is missing although the manifest names it; {remedy}")
-        if path.stat().st_size != expected["bytes"]:
-            raise UserError(
-                f"{path} has {path.stat().st_size} bytes, its manifest says {expected['bytes']}; "
-                f"{remedy}"
-            )
-        if sha256_of(path) != expected["sha256"]:
-            raise UserError(f"{path} was changed after it was written (sha256); {remedy}")
+            fault = "is missing although the manifest names it"
+        elif path.stat().st_size != expected["bytes"]:
+            fault = f"has {path.stat().st_size} bytes, its manifest says {expected['bytes']}"
+        elif sha256_of(path) != expected["sha256"]:
+            fault = "was changed after it was written (sha256)"
+        if fault:
+            raise UserError(f"{path} {fault}; delete {directory} and run again")
     return manifest
 
 
 def publish(temporary: str | Path, final: str | Path) -> None:
     """Give a finished directory its final name; what stood there before is removed."""
-    temporary, final = Path(temporary), Path(final)
-    retired = new_sibling(final) if final.exists() else None
-    if retired:
-        os.replace(final, retired)
-    os.replace(temporary, final)
-    if retired:
-        shutil.rmtree(retired, ignore_errors=True)
+    with scratch(final) as retired:
+        if Path(final).exists():
+            os.replace(final, retired)
+        os.replace(temporary, final)

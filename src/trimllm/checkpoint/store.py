@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from trimllm.base import files, kernels
@@ -153,13 +153,9 @@ def save(
         record: JSON documents to store beside the weights, by file stem.
         provenance: what goes into manifest.json beside the hashes.
     """
-    temporary = files.new_sibling(directory)
-    try:
+    with files.scratch(directory) as temporary:
         write(model, tokenizer, temporary, dtype=dtype)
         complete(temporary, directory, record, provenance)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return Path(directory)
 
 
@@ -208,16 +204,20 @@ def write_tensors(
 
     Args:
         source: the checkpoint whose config, tokenizer and modeling file are taken over.
-        tensors: all tensors of the new one. Weights and biases that are float32 are stored in the
-            type of `source`; what belongs to a packed format (scales, codes) as it is.
+        tensors: all tensors of the new one, a tied head or not. Weights and biases that are float32
+            are stored in the type of `source`; what belongs to a packed format (scales, codes) as
+            it is.
         changes: keys of the config that differ.
     """
     config = files.read_json(Path(source) / "config.json")
     stored_as = getattr(torch, config.get("dtype") or "float32")
+    tied = AutoConfig.from_pretrained(source, local_files_only=True).tie_word_embeddings
     stored = {}
     for name, tensor in tensors.items():
+        if tied and name == "lm_head.weight":
+            continue  # stored once, as the embeddings
         wide = tensor.dtype == torch.float32 and name.endswith((".weight", ".bias"))
-        stored[name] = (tensor.to(stored_as) if wide else tensor).contiguous()
+        stored[name] = tensor.detach().to("cpu", stored_as if wide else None).contiguous()
     save_file(stored, directory / "model.safetensors", metadata={"format": "pt"})
     files.write_json(directory / "config.json", config | changes)
     for path in Path(source).iterdir():

@@ -4,27 +4,24 @@ Every method has the same shape: a dense checkpoint, plain or trimmed, and texts
 that `trimllm.load`, stock transformers and lm-eval read comes out, with the surviving units only.
 A new one is a file here, whose `METHOD` says what `run` has to know, and its entry in `METHODS`.
 
-`methods` and `external` import no torch: a workflow is planned with them. Packages of engines are
-imported by the functions that run them: who uses one engine need not have the others.
+`engines` imports no torch: a workflow is planned with it. Packages of engines are imported by the
+functions that run them: who uses one engine need not have the others.
 """
 
 from typing import Any
 
-from trimllm.compress.methods import ENGINES, METHODS, default_engine, missing_package
-
-__all__ = [
-    "ENGINES",
-    "METHODS",
-    "CompressSettings",
-    "check",
-    "compress",
-    "default_engine",
-    "missing_package",
-]
+from trimllm.compress.engines import (  # noqa: F401
+    ENGINES,
+    METHODS,
+    CompressSettings,
+    default_engine,
+    missing_package,
+)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    """`check` and `compress`, which need torch."""
+    if name not in ("check", "compress"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from trimllm.compress import run
 

@@ -19,15 +19,7 @@ from torch import nn
 from trimllm.base.precision import has_bfloat16
 from trimllm.checkpoint.stock import strip
 from trimllm.compress import int4
-from trimllm.compress.job import (
-    Compressed,
-    CompressJob,
-    Method,
-    linear_names,
-    other_linears,
-    state_of,
-)
-from trimllm.compress.oneshot import one_shot
+from trimllm.compress.job import Compressed, CompressJob, Method, linear_names, one_shot
 
 # Points of the grid for alpha; the paper takes 20. Ten lose little and take half the time.
 GRID = 10
@@ -43,19 +35,14 @@ def _llmcompressor(job: CompressJob) -> Compressed:
     from llmcompressor.modifiers.quantization import QuantizationModifier
     from llmcompressor.modifiers.transform.awq import AWQModifier
 
-    stock, missing = job.stock(), job.missing()
-    linears = linear_names(stock, missing)
+    stock, missing = job.stock()
+    linears, others = linear_names(stock, missing)
+    size = job.settings.group_size
     weights = QuantizationArgs(
-        num_bits=4,
-        type="int",
-        symmetric=False,
-        strategy="group",
-        group_size=job.settings.group_size,
+        num_bits=4, type="int", symmetric=False, strategy="group", group_size=size
     )
     scheme = QuantizationScheme(targets=["Linear"], weights=weights)
-    quantize = QuantizationModifier(
-        config_groups={"units": scheme}, ignore=other_linears(stock, missing)
-    )
+    quantize = QuantizationModifier(config_groups={"units": scheme}, ignore=others)
     scale = AWQModifier(mappings=_mappings(stock), n_grid=GRID, duo_scaling=True)
     # In the precision that models have when this tool is used elsewhere, and half the time. The
     # embedded default it leaves as good as rounding to nearest (within 0.04 in five domains); in
@@ -63,7 +50,7 @@ def _llmcompressor(job: CompressJob) -> Compressed:
     fast = job.settings.device == "cpu" and has_bfloat16()
     with torch.autocast("cpu", torch.bfloat16, enabled=fast):
         one_shot(stock, job, [scale, quantize])
-    tensors = state_of(stock)
+    tensors = stock.state_dict()
     for name in linears:
         layer = stock.get_submodule(name)
         for key in [key for key in tensors if key.startswith(f"{name}.") and "bias" not in key]:
@@ -79,10 +66,10 @@ def _llmcompressor(job: CompressJob) -> Compressed:
     quantization = {
         "quant_method": "awq",
         "bits": 4,
-        "group_size": job.settings.group_size,
+        "group_size": size,
         "zero_point": True,
         "version": "gemm",
-        "modules_to_not_convert": other_linears(stock),
+        "modules_to_not_convert": linear_names(stock)[1],
     }
     return Compressed(strip(tensors, missing), {"quantization_config": quantization})
 

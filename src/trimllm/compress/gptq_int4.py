@@ -26,7 +26,7 @@ def _gptqmodel(job: CompressJob) -> Compressed:
     kernels.prepare()
     from gptqmodel import GPTQModel, QuantizeConfig
 
-    missing = job.missing()
+    stock, missing = job.stock()
     wanted = QuantizeConfig(
         bits=4,
         group_size=job.settings.group_size,
@@ -36,9 +36,8 @@ def _gptqmodel(job: CompressJob) -> Compressed:
         device=job.settings.device,
         dynamic={rf"-:^{name.replace('.', r'[.]')}([.]|$)": {} for name in missing} or None,
     )
-    engine = GPTQModel.load(str(job.write(job.stock())), wanted, dtype=torch.float32)
-    rows = [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in job.rows()]
-    engine.quantize(rows, batch_size=1)
+    engine = GPTQModel.load(str(job.write(stock)), wanted, dtype=torch.float32)
+    engine.quantize(job.rows(), batch_size=1)
     made = job.workspace / "made"
     made.mkdir()
     engine.save(str(made))

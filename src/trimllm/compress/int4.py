@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trimllm.compress.job import CompressSettings, change_linears_
+from trimllm.compress.engines import CompressSettings
+from trimllm.compress.job import change_linears_
 
 YARDSTICK = "round to nearest, int4"
 MAX_CODE = 15

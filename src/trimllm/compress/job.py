@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,38 +11,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import store
 from trimllm.checkpoint.stock import layers_prefix, missing_modules, strip, to_stock
-from trimllm.compress.calibration import equal_blocks, pack
-from trimllm.compress.external import run_engine
-
-
-@dataclass(frozen=True)
-class CompressSettings:
-    """How to compress.
-
-    Attributes:
-        group_size: weights that share a scale in the four-bit formats.
-        max_tokens: tokens of a calibration text; longer ones are cut.
-        min_texts: calibration texts below which a compressor that needs them refuses to work.
-        kept: share of the units' parameters that structured pruning keeps.
-        seed: of what an engine draws at random.
-        threads: of the engine.
-        device: "cpu" or "cuda".
-        python: interpreter of an engine that has an environment of its own.
-    """
-
-    group_size: int = 64
-    max_tokens: int = 512
-    min_texts: int = 8
-    kept: float = 0.5
-    seed: int = 0
-    threads: int = 1
-    device: str = "cpu"
-    python: Path | None = None
+from trimllm.compress.engines import CompressSettings, run_engine
 
 
 @dataclass
@@ -74,17 +50,14 @@ class CompressJob:
             raise UserError("the calibration texts hold no tokens; give real texts")
         return found
 
-    def rows(self) -> list[Tensor]:
-        """The texts end to end in long rows, each (1, tokens)."""
-        return pack(self.encoded(), self.settings.max_tokens)
+    def rows(self) -> list[dict[str, Tensor]]:
+        """The texts end to end in long rows, each (1, tokens), with their masks."""
+        rows = pack(self.encoded(), self.settings.max_tokens)
+        return [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in rows]
 
-    def stock(self) -> nn.Module:
-        """The model as a stock one: engines know no others."""
-        return to_stock(self.model, self.settings.seed)
-
-    def missing(self) -> list[str]:
-        """Names of the stock model's modules that the model itself lacks."""
-        return missing_modules(self.model)
+    def stock(self) -> tuple[nn.Module, list[str]]:
+        """The model as a stock one (engines know no others), and the modules that it lacks."""
+        return to_stock(self.model, self.settings.seed), missing_modules(self.model)
 
     def write(self, model: nn.Module) -> Path:
         """A model as a checkpoint in the workspace, for an engine that reads one."""
@@ -96,11 +69,10 @@ class CompressJob:
     def by_worker(self) -> Compressed:
         """What an engine in an environment of its own makes of the stock model."""
         blocks = equal_blocks(self.encoded(), self.settings.max_tokens)
-        dense = self.write(self.stock())
+        stock, missing = self.stock()
+        dense = self.write(stock)
         made, report = run_engine(self.engine, dense, blocks, self.workspace, self.settings)
-        found = read_made(made, self.missing())
-        found.facts = {"engine_run": report}
-        return found
+        return read_made(made, missing, {"engine_run": report})
 
 
 @dataclass(frozen=True)
@@ -125,58 +97,86 @@ class Method:
     grouped: bool = False
 
 
-def linear_names(model: nn.Module, missing: Sequence[str] = ()) -> list[str]:
-    """Names of the linear layers inside the decoder layers: all that compressors change.
+def pack(encoded: Sequence[Sequence[int]], row_tokens: int) -> list[Tensor]:
+    """Texts end to end in rows of at most `row_tokens` tokens, each (1, tokens).
+
+    Calibration looks at inputs of linear layers, of which a long row gives as many as several
+    short ones, in larger matrix products. No text is cut.
+    """
+    rows: list[list[int]] = []
+    for ids in encoded:
+        if rows and len(rows[-1]) + len(ids) <= row_tokens:
+            rows[-1].extend(ids)
+        elif ids:
+            rows.append(list(ids))
+    return [torch.tensor([row]) for row in rows]
+
+
+def equal_blocks(encoded: Sequence[Sequence[int]], longest: int) -> list[list[int]]:
+    """Texts end to end, cut into blocks of one length, at most `longest` tokens.
+
+    So that fewer tokens than there are blocks are lost.
+    """
+    ids = [one for text in encoded for one in text]
+    count = -(-len(ids) // longest)
+    length = len(ids) // count
+    return [ids[at * length : (at + 1) * length] for at in range(count)]
+
+
+def linear_names(model: nn.Module, missing: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Names of the linear layers that compressors change, those in decoder layers; and all others.
 
     Args:
-        missing: modules whose own are left out: stand-ins for missing units.
+        missing: modules whose own are left alone: stand-ins for missing units.
     """
     prefix, gone = layers_prefix(model) + ".", tuple(f"{name}." for name in missing)
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name.startswith(prefix) and not name.startswith(gone)
-    ]
-
-
-def other_linears(model: nn.Module, missing: Sequence[str] = ()) -> list[str]:
-    """Names of all other linear layers: head, OPT's projections, and the stand-ins' own."""
-    changed = set(linear_names(model, missing))
-    linears = (name for name, module in model.named_modules() if isinstance(module, nn.Linear))
-    return [name for name in linears if name not in changed]
+    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    changed = [name for name in linears if name.startswith(prefix) and not name.startswith(gone)]
+    return changed, [name for name in linears if name not in changed]
 
 
 @torch.no_grad()
 def change_linears_(model: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
     """Replace the (out, in) weight of every linear layer that compressors change, in place."""
-    for name in linear_names(model):
+    for name in linear_names(model)[0]:
         weight = model.get_submodule(name).weight
         weight.copy_(change(weight.float()))
 
 
-def state_of(model: nn.Module) -> dict[str, Tensor]:
-    """Tensors of a model on the CPU, tied ones once (llmcompressor unties them by itself)."""
-    state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
-    }
-    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
-    one = head.weight.data_ptr() == embeddings.weight.data_ptr()
-    if one or getattr(model.config, "tie_word_embeddings", False):
-        for name in model._tied_weights_keys or {}:
-            state.pop(name, None)
-    return state
+def one_shot(stock: nn.Module, job: CompressJob, recipe: list[Any]) -> None:
+    """Run a recipe of llmcompressor on a stock model in place, block after block."""
+    from llmcompressor import oneshot
+    from llmcompressor.pipelines.cache import IntermediatesCache
+    from loguru import logger
+
+    logger.remove()
+    logger.add(lambda line: print(line, end="", file=sys.stderr), level="WARNING")
+    data = [{name: row[0] for name, row in rows.items()} for rows in job.rows()]
+    pin = IntermediatesCache.pin_memory
+    if job.settings.device == "cpu":  # pinned memory is a GPU's; without one torch raises
+        IntermediatesCache.pin_memory = lambda *_args, **_kwargs: None
+    try:
+        oneshot(
+            model=stock,
+            processor=job.tokenizer,
+            dataset=DataLoader(data, batch_size=1),
+            recipe=recipe,
+            num_calibration_samples=len(data),
+            pipeline="sequential",
+        )
+    finally:
+        IntermediatesCache.pin_memory = pin
 
 
-def read_made(folder: Path, missing: Sequence[str]) -> Compressed:
+def read_made(
+    folder: Path, missing: Sequence[str], facts: dict[str, Any] | None = None
+) -> Compressed:
     """Surviving tensors and quantization config of a stock checkpoint that an engine wrote."""
     tensors: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         tensors |= load_file(path)
-    config = files.read_json(folder / "config.json")
-    found = config["quantization_config"]
+    found = files.read_json(folder / "config.json")["quantization_config"]
     # Where single modules were left out does not matter once they are gone.
     found.pop("dynamic", None)
     found.get("meta", {}).pop("offload_to_disk_path", None)
-    if config.get("tie_word_embeddings"):
-        tensors.pop("lm_head.weight", None)
-    return Compressed(strip(tensors, missing), {"quantization_config": found})
+    return Compressed(strip(tensors, missing), {"quantization_config": found}, facts or {})

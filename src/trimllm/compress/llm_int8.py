@@ -16,7 +16,7 @@ from trimllm.compress.job import (
     CompressJob,
     Method,
     change_linears_,
-    other_linears,
+    linear_names,
     read_made,
 )
 
@@ -24,13 +24,12 @@ from trimllm.compress.job import (
 @torch.no_grad()
 def compress(job: CompressJob) -> Compressed:
     """Compress with the job's engine."""
-    untouched = other_linears(job.model)
+    _, untouched = linear_names(job.model)
+    how = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=untouched)
     with store.no_progress_bars():
         model = AutoModelForCausalLM.from_pretrained(
             job.write(job.model),
-            quantization_config=BitsAndBytesConfig(
-                load_in_8bit=True, llm_int8_skip_modules=untouched
-            ),
+            quantization_config=how,
             dtype=torch.float32,
             device_map={"": job.settings.device},
             local_files_only=True,

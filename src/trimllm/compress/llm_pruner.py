@@ -23,7 +23,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from trimllm.base.errors import UserError
 from trimllm.base.precision import has_bfloat16
-from trimllm.compress.job import Compressed, CompressJob, CompressSettings, Method, state_of
+from trimllm.compress.engines import CompressSettings
+from trimllm.compress.job import Compressed, CompressJob, Method
 from trimllm.units import adapter_of, unit_layers, unit_parameters
 from trimllm.units.adapters import family_of
 
@@ -37,7 +38,7 @@ class Side(NamedTuple):
     """One linear layer of a structure."""
 
     linear: nn.Linear
-    rows: bool  # cut are its rows (outputs), else its columns
+    prune: Callable[..., Any]  # torch-pruning's for its rows (outputs) or columns
     owner: Tensor  # number of the structure that every row or column belongs to
 
 
@@ -113,30 +114,26 @@ def structures(model: nn.Module, layer: nn.Module, kind: str) -> list[Side]:
         inner = dict.fromkeys(shape.inner, owner)
     else:
         single = torch.arange(shape.heads).repeat_interleave(layer.self_attn.head_dim)
-        owner = torch.arange(shape.heads).repeat_interleave(
-            shape.queries * layer.self_attn.head_dim
-        )
+        owner = single.view(shape.heads, -1).repeat(1, shape.queries).flatten()
         inner = {f"self_attn.{x}_proj": owner if x == "q" else single for x in "qkv"}
-    rows = [Side(layer.get_submodule(name), True, owner) for name, owner in inner.items()]
-    return [*rows, Side(out, False, owner)]
+    rows = [
+        Side(layer.get_submodule(name), tp.prune_linear_out_channels, own)
+        for name, own in inner.items()
+    ]
+    return [*rows, Side(out, tp.prune_linear_in_channels, owner)]
 
 
 def taylor(sides: Sequence[Side]) -> Tensor:
     """Importance of every structure of a unit, from weights and gradients."""
     items = []
     for side in sides:
-        dependency = SimpleNamespace(
-            target=SimpleNamespace(module=side.linear), handler=_handler(side)
-        )
+        target = SimpleNamespace(module=side.linear)
+        dependency = SimpleNamespace(target=target, handler=side.prune)
         items.append(Item((dependency, list(range(len(side.owner))))))
         items[-1].root_idxs = side.owner.tolist()
     scorer = tp.importance.GroupTaylorImportance(group_reduction="sum", normalizer=None)
     # As long as the first layer has rows: what no row belongs to stays zero.
     return scorer(items)[: int(sides[0].owner.max()) + 1]
-
-
-def _handler(side: Side) -> Any:
-    return tp.prune_linear_out_channels if side.rows else tp.prune_linear_in_channels
 
 
 def cut(model: nn.Module, kept: Plan, importance: Callable[[Sequence[Side]], Tensor]) -> None:
@@ -150,7 +147,7 @@ def cut(model: nn.Module, kept: Plan, importance: Callable[[Sequence[Side]], Ten
         gone = torch.zeros(len(score), dtype=torch.bool)
         gone[score.cpu().argsort(stable=True)[: len(score) - keep]] = True
         for side in sides:
-            _handler(side)(side.linear, torch.nonzero(gone[side.owner]).flatten().tolist())
+            side.prune(side.linear, torch.nonzero(gone[side.owner]).flatten().tolist())
     for key, value in config_changes(model.config, kept).items():
         setattr(model.config, key, value)
 
@@ -169,32 +166,25 @@ def config_changes(config: Any, kept: Plan) -> dict[str, int]:
     }
 
 
-def gradients(
-    model: nn.Module, encoded: Sequence[Sequence[int]], at_once: int | None = None
-) -> None:
+def gradients(model: nn.Module, encoded: Sequence[Sequence[int]]) -> None:
     """Leave dL/dw of the summed losses of all texts in the weights of the units, in host memory.
 
     A text's loss is its mean over tokens. A CPU multiplies in bfloat16 where it is fast at that.
     Gradients are summed on the host, where the model goes in the end: a GPU that holds the weights
-    need not hold as much again.
-
-    Args:
-        at_once: texts of one backward pass; None is one on a GPU, else `TEXTS_AT_ONCE`.
+    need not hold as much again, and takes a text at a time.
     """
     device = model.get_input_embeddings().weight.device
     on_cpu = device.type == "cpu"
-    at_once = at_once or (TEXTS_AT_ONCE if on_cpu else 1)
+    at_once = TEXTS_AT_ONCE if on_cpu else 1
     model.requires_grad_(False)
     wanted = [p for parameters in unit_parameters(model).values() for p in parameters]
     sums: dict[nn.Parameter, Tensor] = {}
 
     def put_away(parameter: nn.Parameter) -> None:
-        found, parameter.grad = parameter.grad.to("cpu"), None
-        sums[parameter] = found if parameter not in sums else sums[parameter].add_(found)
+        sums[parameter] = parameter.grad.to("cpu") + sums.get(parameter, 0)
+        parameter.grad = None
 
-    for parameter in wanted:
-        parameter.requires_grad_(True)
-    hooks = [p.register_post_accumulate_grad_hook(put_away) for p in wanted]
+    hooks = [p.requires_grad_().register_post_accumulate_grad_hook(put_away) for p in wanted]
     texts = sorted((ids for ids in encoded if len(ids) > 1), key=len)
     for start in range(0, len(texts), at_once):
         some = [torch.tensor(list(ids), device=device) for ids in texts[start:][:at_once]]
@@ -219,7 +209,7 @@ def compress(job: CompressJob) -> Compressed:
     gradients(model, job.encoded())
     cut(model, kept, taylor)
     facts = {"kept_of_units_percent": 100 * kept.share, "kept": changes}
-    return Compressed(state_of(model), changes, facts)
+    return Compressed(model.state_dict(), changes, facts)
 
 
 def cut_at_random_(model: nn.Module, settings: CompressSettings) -> None:

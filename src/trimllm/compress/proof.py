@@ -1,7 +1,7 @@
 """A checkpoint proves itself: loaded by a fresh process, it must still know its language.
 
-`python -m trimllm.compress.proof CHECKPOINT ROWS DEVICE` prints one JSON object, the mean loss of a
-checkpoint on scored rows (see `calibration.scored_rows`; a JSON file).
+`python -m trimllm.compress.proof CHECKPOINT ROWS DEVICE` prints the mean loss of a checkpoint on
+scored rows (a JSON file).
 
 What counts are answers to held-back prompts, against the method's yardstick. Whole texts would not
 do: half trimmed on MedMCQA, the default's model has a loss of 0.00 on answers, and of 27 nats a
@@ -11,19 +11,83 @@ token on whole texts, where a broken checkpoint would not stand out.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.kernels import is_quantized
 from trimllm.base.precision import compute_dtype, round_weights_
 from trimllm.checkpoint import load
-from trimllm.compress.calibration import ScoredRow, mean_loss
+from trimllm.score.encode import encode_pair
+
+# A text, or a prompt and the answer to it.
+HeldBack = str | tuple[str, str]
+# Token ids, and the place of the first one that is scored.
+ScoredRow = tuple[Sequence[int], int]
+
+
+def shares(
+    documents: Sequence[tuple[str, str]], calibration: int, held_back: int
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Texts to calibrate on, and other documents to prove a checkpoint on.
+
+    Of too few documents the proof takes its share first: without one no checkpoint is kept.
+
+    Args:
+        documents: prompts and answers; what is there twice is taken once.
+        calibration, held_back: how many of each are wanted.
+    """
+    different = list(dict.fromkeys(documents))
+    count = min(calibration, max(0, len(different) - held_back))
+    return ["".join(pair) for pair in different[:count]], different[count:][:held_back]
+
+
+def scored_rows(tokenizer: Any, held_back: Sequence[HeldBack], max_tokens: int) -> list[ScoredRow]:
+    """Held-back texts as rows of tokens, cut from the left to `max_tokens`.
+
+    Of a pair, prompt and answer, the answer is scored: a trimmed model that was trained on answers
+    only has forgotten how prompts go on. Of a text all that can be predicted is scored.
+    """
+    rows = []
+    for one in held_back:
+        if isinstance(one, str):
+            ids, first = tokenizer(one).input_ids, 1
+        else:
+            prompt, answer = encode_pair(tokenizer, *one)
+            ids, first = [*prompt, *answer], len(prompt)
+        cut = max(0, len(ids) - max_tokens)
+        rows.append((list(ids[cut:]), max(1, first - cut)))
+    return rows
+
+
+@torch.no_grad()
+def mean_loss(model: nn.Module, rows: Sequence[ScoredRow]) -> float:
+    """Mean cross-entropy of the scored tokens of some rows, in nats a token.
+
+    By the model's own forward pass, as whoever loads the checkpoint runs it.
+
+    Raises `UserError` when there is no token to predict.
+    """
+    device = model.get_input_embeddings().weight.device
+    total, tokens = 0.0, 0
+    for ids, first in rows:
+        if (scored := len(ids) - first) > 0:
+            row = torch.tensor([list(ids)], device=device)
+            logits = model(row, logits_to_keep=scored + 1, use_cache=False).logits[0, :-1].float()
+            total += F.cross_entropy(logits, row[0, first:], reduction="sum").item()
+            tokens += scored
+    if not tokens:
+        raise UserError("the held-back texts hold no two tokens in a row; give longer texts")
+    return total / tokens
 
 
 def fresh_loss(
@@ -32,19 +96,14 @@ def fresh_loss(
     """Mean loss in nats a token of a checkpoint, loaded by a process of its own."""
     file = workspace / "held_back.json"
     files.write_json(file, rows)
-    source = str(Path(__file__).parents[2])
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads),
-        "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")])),
-    }
-    command = [sys.executable, "-m", "trimllm.compress.proof", str(checkpoint), str(file), device]
-    run = subprocess.run(command, capture_output=True, text=True, env=environment)
-    lines = [line for line in run.stdout.splitlines() if line.startswith('{"loss"')]
-    if run.returncode or not lines:
+    path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(path)}
+    command = [sys.executable, "-m", "trimllm.compress.proof", checkpoint, file, device]
+    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    if run.returncode:
         last = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
         raise UserError(f"the compressed checkpoint cannot be loaded by a fresh process: {last}")
-    return float(json.loads(lines[-1])["loss"])
+    return float(run.stdout.split()[-1])
 
 
 def judge(loss: float, yardstick: float, margin: float, what: str, name: str) -> None:
@@ -65,7 +124,7 @@ def _main(checkpoint: str, rows: str, device: str) -> None:
     # Packed weights come with kernels that have a type of their own.
     if not is_quantized(model):
         round_weights_(model, compute_dtype("auto", device))
-    print(json.dumps({"loss": mean_loss(model, files.read_json(rows))}))
+    print(mean_loss(model, files.read_json(rows)))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,16 +17,23 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype, round_weights_
 from trimllm.checkpoint import store
-from trimllm.compress.calibration import HeldBack, ScoredRow, mean_loss, scored_rows
-from trimllm.compress.job import CompressJob, CompressSettings, Method
-from trimllm.compress.methods import (
+from trimllm.compress.engines import (
     ENGINES,
     METHODS,
+    CompressSettings,
     default_engine,
     engine_python,
     missing_package,
 )
-from trimllm.compress.proof import fresh_loss, judge
+from trimllm.compress.job import CompressJob, Method
+from trimllm.compress.proof import (
+    HeldBack,
+    ScoredRow,
+    fresh_loss,
+    judge,
+    mean_loss,
+    scored_rows,
+)
 
 # What the int4 kernels of PyTorch on a CPU and those of GPUs both take.
 GROUP_SIZES = (32, 64, 128)
@@ -62,8 +68,8 @@ def check(
         raise UserError(f"no compressor {method!r} (there are: {', '.join(METHODS)})")
     engine = engine or default_engine(method)
     if engine not in METHODS[method]:
-        known = ", ".join(METHODS[method])
-        raise UserError(f"{method} has no engine {engine!r} (there are: {known})")
+        engines = ", ".join(METHODS[method])
+        raise UserError(f"{method} has no engine {engine!r} (there are: {engines})")
     if package := missing_package(method, engine):
         raise UserError(
             f"{method} by {engine}: package {package} is not installed; run `make setup`"
@@ -153,15 +159,14 @@ def compress(
     if common := set(texts) & {"".join(one) for one in held_back}:
         raise UserError(f"{len(common)} held-back texts are calibration texts too; take others")
     how, seconds = method_of(method), {}
-    temporary, workspace = files.new_sibling(output), files.new_sibling(output)
-    try:
-        longest = files.read_json(Path(source) / "config.json")["max_position_embeddings"]
-        settings = replace(settings, max_tokens=min(settings.max_tokens, longest))
+    longest = files.read_json(Path(source) / "config.json")["max_position_embeddings"]
+    settings = replace(settings, max_tokens=min(settings.max_tokens, longest))
+    with files.scratch(output) as temporary, files.scratch(output) as workspace:
         with _timed(seconds, "yardstick"):
             loss, rows = _dense_losses(how, source, held_back, settings)
         with _timed(seconds, "compress"):
             model, tokenizer = store.load(source, dtype="float32", device=settings.device)
-            job = CompressJob(model, tokenizer, list(texts), engine, settings, workspace)
+            job = CompressJob(model, tokenizer, texts, engine, settings, workspace)
             made = how.compress(job)
         del model, job  # the proof needs the memory
         store.write_tensors(source, made.tensors, made.config, temporary)
@@ -188,9 +193,6 @@ def compress(
             **made.facts,
         }
         store.complete(temporary, output, record(found), provenance() if provenance else None)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(workspace, ignore_errors=True)
     return found
 
 
@@ -207,8 +209,7 @@ def _dense_losses(
 ) -> tuple[dict[str, float], list[ScoredRow]]:
     """Losses of the dense model and of the yardstick, and the rows that they are taken on.
 
-    The model is loaded for itself, and is gone before the one that is compressed comes: two at a
-    time would not fit a GPU that holds one.
+    The model is gone before the one that is compressed comes: both would not fit a GPU.
     """
     model, tokenizer = store.load(source, dtype="float32", device=settings.device)
     rows = scored_rows(tokenizer, held_back, settings.max_tokens)

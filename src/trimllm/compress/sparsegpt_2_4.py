@@ -16,25 +16,22 @@ from trimllm.compress.job import (
     CompressJob,
     Method,
     change_linears_,
-    other_linears,
-    state_of,
+    linear_names,
+    one_shot,
 )
-from trimllm.compress.oneshot import one_shot
 
 
 def compress(job: CompressJob) -> Compressed:
     """Compress with the job's engine."""
     from llmcompressor.modifiers.pruning import SparseGPTModifier
 
-    stock, missing = job.stock(), job.missing()
+    stock, missing = job.stock()
+    others = linear_names(stock, missing)[1]
     modifier = SparseGPTModifier(
-        sparsity=0.5,
-        mask_structure="2:4",
-        targets=["Linear"],
-        ignore=other_linears(stock, missing),
+        sparsity=0.5, mask_structure="2:4", targets=["Linear"], ignore=others
     )
     one_shot(stock, job, [modifier])
-    return Compressed(strip(state_of(stock), missing), facts={"zero_percent": 50.0})
+    return Compressed(strip(stock.state_dict(), missing), facts={"zero_percent": 50.0})
 
 
 def two_of_four(weight: Tensor) -> Tensor:

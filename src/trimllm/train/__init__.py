@@ -1,21 +1,12 @@
 """Training: one pass, fine-tuning, and jobs from files to a checkpoint."""
 
-from trimllm.train.drop_at_once import drop_at_once
-from trimllm.train.fine_tune import fine_tune, size_of
 from trimllm.train.jobs import TrainJob, make_checkpoint
-from trimllm.train.loop import PassRecord, set_trainable, train_pass
-from trimllm.train.settings import TrainSettings
-from trimllm.train.team import Team
-
-__all__ = [
-    "PassRecord",
-    "Team",
-    "TrainJob",
-    "TrainSettings",
-    "drop_at_once",
-    "fine_tune",
-    "make_checkpoint",
-    "set_trainable",
-    "size_of",
-    "train_pass",
-]
+from trimllm.train.loop import (
+    PassRecord,
+    TrainSettings,
+    fine_tune,
+    set_trainable,
+    size_of,
+    train_pass,
+)
+from trimllm.train.team import ONE, Team

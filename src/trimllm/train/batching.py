@@ -1,14 +1,18 @@
-"""Training examples: which documents an epoch sees, in which order, and as which tensors."""
+"""Training examples: which documents an epoch sees, in which order, as which tensors; the loss."""
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from more_itertools import chunked
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from trimllm.base.errors import UserError
 from trimllm.data import Document
@@ -16,6 +20,8 @@ from trimllm.score import encode_pair
 
 # Batches among which documents are sorted by length, so that few tokens are padding.
 WINDOW = 16
+# Label of a token that the loss does not count.
+IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -54,13 +60,15 @@ def documents_of_epoch(
     if not documents:
         raise UserError("there are no training documents")
     count = len(documents) if count is None else count
-    start, chosen = epoch * count, []
-    while len(chosen) < count:
-        lap, offset = divmod(start + len(chosen), len(documents))
-        order = list(range(len(documents)))
-        random.Random(f"{seed} lap {lap}").shuffle(order)
-        chosen += [documents[i] for i in order[offset : offset + count - len(chosen)]]
-    return chosen
+    first, offset = divmod(epoch * count, len(documents))
+
+    def order() -> Iterator[Document]:
+        for lap in itertools.count(first):
+            shuffled = list(documents)
+            random.Random(f"{seed} lap {lap}").shuffle(shuffled)
+            yield from shuffled
+
+    return list(itertools.islice(order(), offset, offset + count))
 
 
 def batches_of(
@@ -70,44 +78,45 @@ def batches_of(
     rng = random.Random(f"{seed} epoch {epoch}")
     order = list(examples)
     rng.shuffle(order)
-    window = batch_size * WINDOW
-    batches = []
-    for start in range(0, len(order), window):
-        part = sorted(order[start : start + window], key=len)
-        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    batches: list[list[Example]] = []
+    for window in chunked(order, batch_size * WINDOW):
+        batches += chunked(sorted(window, key=len), batch_size)
     rng.shuffle(batches)
     return batches
 
 
-@dataclass(frozen=True)
-class Tensors:
-    """A padded batch.
+class Tensors(NamedTuple):
+    """A batch padded on the right, each (rows, tokens); the answer's last token is left out.
 
     Attributes:
-        ids, mask: (rows, tokens); mask is 1 for real tokens. The answer's last token is left out.
-        rows, places: (answer tokens,) where each answer token is predicted.
-        targets: (answer tokens,)
+        ids, mask: mask is 1 for real tokens.
+        labels: the answer's token where one is predicted, else IGNORED.
     """
 
     ids: Tensor
     mask: Tensor
-    rows: Tensor
-    places: Tensor
-    targets: Tensor
+    labels: Tensor
 
 
 def tensors_of(batch: Sequence[Example], padding: int, device: torch.device | str) -> Tensors:
-    """Pad a batch on the right."""
-    length = max(len(example) for example in batch) - 1
-    ids = torch.full((len(batch), length), padding)
-    mask = torch.zeros(len(batch), length, dtype=torch.long)
-    rows, places, targets = [], [], []
-    for number, example in enumerate(batch):
-        tokens = (example.prompt + example.answer)[:-1]
-        ids[number, : len(tokens)] = torch.tensor(tokens)
-        mask[number, : len(tokens)] = 1
-        rows += [number] * len(example.answer)
-        places += range(len(example.prompt) - 1, len(tokens))
-        targets += example.answer
-    moved = (torch.tensor(values, device=device) for values in (rows, places, targets))
-    return Tensors(ids.to(device), mask.to(device), *moved)
+    """Pad a batch."""
+    rows = []
+    for example in batch:
+        ids = torch.tensor(example.prompt + example.answer)
+        labels = ids[1:].clone()
+        labels[: len(example.prompt) - 1] = IGNORED
+        rows.append((ids[:-1], torch.ones_like(labels), labels))
+    parts = zip(zip(*rows, strict=True), (padding, 0, IGNORED), strict=True)
+    return Tensors(*(pad_sequence(list(p), True, value).to(device) for p, value in parts))
+
+
+def answer_loss(model: nn.Module, batch: Tensors, head: nn.Module | None = None) -> Tensor:
+    """Summed cross entropy of the answers' tokens, nats; the head runs at answer places only.
+
+    Args:
+        head: takes the place of the model's.
+    """
+    hidden = model.base_model(batch.ids, attention_mask=batch.mask, use_cache=False)
+    at = (batch.labels != IGNORED).nonzero(as_tuple=True)
+    logits = (head or model.get_output_embeddings())(hidden.last_hidden_state[at])
+    return F.cross_entropy(logits.float(), batch.labels[at], reduction="sum")

@@ -1,7 +1,7 @@
 """A training job from files to a checkpoint, in this process or in several that train together.
 
-Several are started by PyTorch's own launcher (torchrun's), whose agent, in this process, ends all
-when one fails. Each loads, trains and keeps a share of the model (`trimllm.train.parallel`).
+Several (`trimllm.train.__main__`) are started by PyTorch's own launcher (torchrun's), whose agent,
+in this process, ends all when one fails.
 """
 
 from __future__ import annotations
@@ -32,16 +32,14 @@ from trimllm.base.rooms import named
 from trimllm.checkpoint import store
 from trimllm.data import read_documents
 from trimllm.scan import from_record
+from trimllm.train.loop import TrainSettings
 from trimllm.train.parallel import Sharded
-from trimllm.train.settings import TrainSettings
 from trimllm.train.team import ONE, Team
 
 # Files in the folder through which processes and the one that started them speak.
 JOB, RECORD, ERROR, MODEL = "job.json", "record.json", "error.json", "model"
 # Longest wait for another process: reading a large model from a slow disk takes minutes.
 PATIENCE = datetime.timedelta(hours=1)
-# Seconds that processes have to end after they were asked to.
-GRACE = 10
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,9 @@ class TrainJob:
     """What to train, on what, and by whom.
 
     Attributes:
-        recipe: a function as `package.module:name`: "trimllm.train:fine_tune",
-            "trimllm.train:drop_at_once", "trimllm.trim:trim_epoch". It takes model, tokenizer, and
-            by name train, settings, initial and team, and returns a record.
+        recipe: a function as `package.module:name`, "trimllm.train:fine_tune" or
+            "trimllm.trim:trim_epoch". It takes model, tokenizer, and by name train, settings,
+            initial and team, and returns a record.
         checkpoint: directory of the model to start from.
         train, calibration: files of documents; calibration where the recipe scans.
         scan: JSON file of an initial scan, if there is one.
@@ -135,14 +133,14 @@ def _in_processes(job: TrainJob, target: Path) -> dict[str, Any]:
             rdzv_endpoint="127.0.0.1:0",
             local_addr="127.0.0.1",
             max_restarts=0,
-            shutdown_timeout=GRACE,
+            shutdown_timeout=10,
             # An interrupt stays Python's own. Processes end with this one in any case.
             signals_to_handle="SIGTERM",
             # What processes print goes where this one prints, marked with their number.
             logs_specs=DefaultLogsSpecs(log_dir=str(folder / "logs"), tee=Std.ALL),
             log_line_prefix_template="${rank}: ",
         )
-        command = ("-m", "trimllm.train", str(folder), str(os.getpid()), str(job.threads))
+        command = ("-m", "trimllm.train", str(folder), str(os.getpid()))
         try:
             elastic_launch(config, sys.executable)(*command)
         except ChildFailedError as error:
@@ -157,43 +155,33 @@ def _in_processes(job: TrainJob, target: Path) -> dict[str, Any]:
         return files.read_json(folder / RECORD)
 
 
-def run(
-    job: TrainJob, device: torch.device, team: Team, *, verify: bool = True
-) -> tuple[nn.Module, Any, dict[str, Any]]:
+def run(job: TrainJob, device: torch.device, team: Team) -> tuple[nn.Module, Any, dict[str, Any]]:
     """The part of a job that every process does: load and train.
 
     Returns:
         (model, sharded where there are several processes, tokenizer, the recipe's record)
     """
     settings = TrainSettings(**job.settings)
+    # Several processes share what was verified before they were started.
+    where = {"device": device, "verify": team.size == 1}
     if team.size == 1 and job.weights_on == "device":
-        model, tokenizer = checkpoint.load(
-            job.checkpoint,
-            device=device,
-            trust_remote_code=job.trust_remote_code,
-            verify=verify,
-        )
+        remote = job.trust_remote_code
+        model, tokenizer = checkpoint.load(job.checkpoint, trust_remote_code=remote, **where)
     else:
-        model, tokenizer = checkpoint.load_streamed(
-            job.checkpoint,
-            dtype=compute_dtype(settings.dtype, device),
-            device=device,
-            place=job.weights_on,
-            verify=verify,
-        )
+        where |= {"dtype": compute_dtype(settings.dtype, device), "place": job.weights_on}
+        model, tokenizer = checkpoint.load_streamed(job.checkpoint, **where)
     given: dict[str, Any] = {"train": read_documents(job.train), "settings": settings}
     if job.calibration:
         given["calibration"] = read_documents(job.calibration)
     given["initial"] = from_record(files.read_json(job.scan)["scan"]) if job.scan else None
     record = named(job.recipe)(model, tokenizer, team=team, **given, **job.arguments)
-    if team.size > 1:
-        record["processes"] = {"count": team.size, "offload": job.offload}
     return model, tokenizer, record
 
 
 def take_part(folder: Path) -> None:
     """Do this process's part of the job in a folder; the first one writes what comes of it."""
     job = TrainJob(**files.read_json(folder / JOB))
+    torch.set_num_threads(job.threads)
     device = torch.device("cpu")
     if job.device != "cpu":
         if torch.cuda.device_count() < job.processes:
@@ -204,12 +192,12 @@ def take_part(folder: Path) -> None:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group(
-        "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl", timeout=PATIENCE
-    )
+    backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, timeout=PATIENCE)
     team = Sharded(device, job.offload)
-    model, tokenizer, record = run(job, device, team, verify=False)
+    model, tokenizer, record = run(job, device, team)
     whole = team.unwrap(model, getattr(torch, job.storage_dtype))
+    record["processes"] = {"count": team.size, "offload": job.offload}
     if device.type == "cuda":
         record["processes"]["peak_device_bytes"] = team.every(torch.cuda.max_memory_allocated())
     record["processes"]["peak_rss_bytes"] = team.every(peak_rss_bytes())

@@ -1,15 +1,16 @@
-"""One pass of training: answer-only loss, a sparse update of some blocks, deterministic."""
+"""A pass of training: answer-only loss, sparse update, deterministic. Fine-tuning by passes."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from more_itertools import chunked
 from torch import nn
 
 from trimllm.base.errors import UserError
@@ -17,15 +18,51 @@ from trimllm.base.precision import compute_dtype
 from trimllm.base.progress import Progress
 from trimllm.checkpoint import release
 from trimllm.data import Document
+from trimllm.scan import Scan
 from trimllm.score.scorer import max_positions
-from trimllm.train.batching import Example, Tensors, batches_of, examples_of, tensors_of
-from trimllm.train.loss import answer_loss
-from trimllm.train.settings import TrainSettings
-from trimllm.train.team import ONE, PlacedLoss, Team
-from trimllm.units import unit_parameters
+from trimllm.select import choose_by_rule, trainable_blocks
+from trimllm.train.batching import (
+    Example,
+    batches_of,
+    documents_of_epoch,
+    examples_of,
+    tensors_of,
+)
+from trimllm.train.team import ONE, Team
+from trimllm.units import drop, original_units, unit_parameters, units
 
 # Tokens of a document up to which attention keeps all of its weights.
 SHORT = 128
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Settings of a training run.
+
+    Attributes:
+        learning_rate: at the first step; decays linearly to 0 at the last step of the last epoch.
+        batch_size: documents that run at once.
+        gradient_accumulation: batches an optimizer step; changes memory, not the result (but for
+            rounding), when batch_size shrinks accordingly.
+        weight_decay, clip: of AdamW, and of the gradient's norm.
+        train_embeddings: also train embeddings, head and final norm (the authors' code did).
+        seed: order of documents, and dropout where a model has it.
+        dtype: "float32", "bfloat16" (matrix products in bfloat16, master weights in float32), or
+            "auto": bfloat16 where the processor has it.
+    """
+
+    learning_rate: float = 2e-5
+    batch_size: int = 8
+    gradient_accumulation: int = 1
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    train_embeddings: bool = False
+    seed: int = 0
+    dtype: str = "auto"
+
+    def rate(self, done: float) -> float:
+        """Learning rate where a share `done` of all steps of all epochs is done."""
+        return self.learning_rate * (1 - done)
 
 
 @dataclass(frozen=True)
@@ -58,51 +95,35 @@ def set_trainable(
     """
     wanted = None if blocks is None else set(blocks)
     model.requires_grad_(False)
-    chosen: list[nn.Parameter] = []
-    in_units: set[int] = set()
-    for unit, parameters in unit_parameters(model).items():
-        in_units.update(id(p) for p in parameters)
-        if wanted is None or unit.block in wanted:
-            chosen += parameters
+    of_units = unit_parameters(model)
+    chosen = [p for u, ps in of_units.items() if wanted is None or u.block in wanted for p in ps]
     if embeddings:
-        chosen += [p for p in model.parameters() if id(p) not in in_units]
+        inside = {id(p) for parameters in of_units.values() for p in parameters}
+        chosen += [p for p in model.parameters() if id(p) not in inside]
     for parameter in chosen:
         parameter.requires_grad_(True)
     return chosen
 
 
 @contextlib.contextmanager
-def _deterministic(seed: int) -> Iterator[None]:
+def _conditions(model: nn.Module, seed: int, eager: bool) -> Iterator[None]:
+    """Deterministic algorithms and a seed; `eager` attention instead of the fused one."""
     before = torch.are_deterministic_algorithms_enabled()
     filled = torch.utils.deterministic.fill_uninitialized_memory
+    attention = model.config._attn_implementation
     # Nothing here reads memory that it has not written, and filling it takes a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before)
-            torch.utils.deterministic.fill_uninitialized_memory = filled
-
-
-@contextlib.contextmanager
-def _attention(
-    model: nn.Module, device: torch.device, dtype: torch.dtype, longest: int
-) -> Iterator[None]:
-    """On a CPU in bfloat16, multiply the heads of short documents together.
-
-    The backward pass of PyTorch's fused attention calls a product for every head there, which
-    takes a seventh of a training step.
-    """
-    before = model.config._attn_implementation
-    if device.type == "cpu" and dtype == torch.bfloat16 and longest <= SHORT:
-        model.set_attn_implementation("eager")
     try:
-        yield
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(seed)
+            if eager:
+                model.set_attn_implementation("eager")
+            yield
     finally:
-        model.set_attn_implementation(before)
+        model.set_attn_implementation(attention)
+        torch.use_deterministic_algorithms(before)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
 def train_pass(
@@ -140,45 +161,58 @@ def train_pass(
     release(model)
     if not set_trainable(model, blocks, settings.train_embeddings):
         raise UserError("none of the trainable blocks has a unit left; raise the update ratio")
-    loss_of = team.place(model, dtype, answer_loss)
+    loss_of = team.place(model, dtype)
     parameters = set_trainable(model, blocks, settings.train_embeddings)
-    optimizer = torch.optim.AdamW(
-        parameters,
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
+    optimizer = torch.optim.AdamW(parameters, weight_decay=settings.weight_decay, fused=True)
     examples = examples_of(tokenizer, documents, max_positions(model))
     batches = batches_of(examples, settings.batch_size, settings.seed, epoch)
-    every = settings.gradient_accumulation
-    steps = [batches[i : i + every] for i in range(0, len(batches), every)]
+    steps = list(chunked(batches, settings.gradient_accumulation))
     progress = Progress(len(documents), "documents", label, log=team.log())
+    padding = model.config.pad_token_id or 0
     losses: list[tuple[float, int]] = []
-    tensors = partial(tensors_of, padding=model.config.pad_token_id or 0, device=device)
-    model.train()
-    # Dropout, where a model has it, differs between processes as between the rows of a batch.
-    seed = settings.seed * 1000 + epoch + 10**15 * team.rank
-    longest = max(map(len, examples))
-    with _deterministic(seed), _attention(model, device, dtype, longest):
-        for number, step in enumerate(steps):
-            done = (epoch * len(steps) + number) / (epochs * len(steps))
-            for group in optimizer.param_groups:
-                group["lr"] = settings.rate(done)
-            losses.append(_step(loss_of, optimizer, step, tensors, settings.clip, dtype, team))
-            size = sum(len(batch) for batch in step)
-            tokens = sum(len(example) - 1 for batch in step for example in batch)
-            progress.update(size, tokens, f"loss {losses[-1][0] / losses[-1][1]:.3f}")
-    model.eval().requires_grad_(False)
-    team.retire(model)
 
     def mean(part: list[tuple[float, int]]) -> float:
         return sum(total for total, _ in part) / sum(count for _, count in part)
 
-    quarter = losses[-max(1, len(losses) // 4) :]
+    def gradients_of(step: list[list[Example]]) -> tuple[float, int]:
+        """Summed loss of the answers of an optimizer step, and how many tokens they have."""
+        count = sum(len(example.answer) for batch in step for example in batch)
+        total = torch.zeros((), dtype=torch.double)
+        for batch in step:
+            mine, factor = team.share(batch)
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                loss = loss_of(tensors_of(mine, padding, device))
+            if factor:
+                total += loss.item()
+            (loss * factor / count).backward()
+        team.add_up(total)
+        return total.item(), count
+
+    model.train()
+    # Dropout, where a model has it, differs between processes as between the rows of a batch.
+    seed = settings.seed * 1000 + epoch + 10**15 * team.rank
+    # On a CPU in bfloat16 the backward pass of fused attention calls a product for every head,
+    # which takes a seventh of a training step.
+    eager = device.type == "cpu" and dtype == torch.bfloat16 and max(map(len, examples)) <= SHORT
+    with _conditions(model, seed, eager):
+        for number, step in enumerate(steps):
+            done = (epoch * len(steps) + number) / (epochs * len(steps))
+            for group in optimizer.param_groups:
+                group["lr"] = settings.rate(done)
+            losses.append(gradients_of(step))
+            if math.isnan(losses[-1][0]):
+                raise UserError("the loss is not a number; lower the learning rate")
+            nn.utils.clip_grad_norm_(parameters, settings.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            tokens = sum(len(example) - 1 for batch in step for example in batch)
+            progress.update(sum(map(len, step)), tokens, f"loss {mean(losses[-1:]):.3f}")
+    model.eval().requires_grad_(False)
+    team.retire(model)
     progress.done(f"loss {mean(losses):.3f}")
     return PassRecord(
         loss=mean(losses),
-        loss_last_quarter=mean(quarter),
+        loss_last_quarter=mean(losses[-max(1, len(losses) // 4) :]),
         steps=len(steps),
         documents=len(documents),
         tokens=progress.tokens,
@@ -187,29 +221,73 @@ def train_pass(
     )
 
 
-def _step(
-    loss_of: PlacedLoss,
-    optimizer: torch.optim.Optimizer,
-    step: list[list[Example]],
-    tensors: Callable[[Sequence[Example]], Tensors],
-    clip: float,
-    dtype: torch.dtype,
-    team: Team,
-) -> tuple[float, int]:
-    """One optimizer step; returns the summed loss and the number of answer tokens."""
-    count = sum(len(example.answer) for batch in step for example in batch)
-    total = 0.0
-    for batch in step:
-        mine, factor = team.share(batch)
-        inputs = tensors(mine)
-        with torch.autocast(inputs.ids.device.type, dtype, enabled=dtype != torch.float32):
-            loss = loss_of(inputs)
-        total += loss.item() if factor else 0.0
-        team.backward(loss * factor / count)
-    total = team.total(total)
-    if total != total:
-        raise UserError("the loss is not a number; lower the learning rate")
-    team.clip(optimizer.param_groups[0]["params"], clip)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return total, count
+def size_of(model: nn.Module) -> dict[str, int]:
+    """Units and parameters that a model has left, for its record."""
+    left = units(model)
+    return {
+        "units_left": len(left),
+        "units_total": original_units(model),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "attention_left": sum(unit.kind == "attention" for unit in left),
+        "mlp_left": sum(unit.kind == "mlp" for unit in left),
+    }
+
+
+def fine_tune(
+    model: nn.Module,
+    tokenizer: Any,
+    *,
+    train: Sequence[Document],
+    settings: TrainSettings,
+    epochs: int,
+    documents: int | None = None,
+    initial: Scan | None = None,
+    ratio: float | None = None,
+    criterion: str = "both",
+    rule: str | None = None,
+    dropped: int = 0,
+    team: Team = ONE,
+) -> dict[str, Any]:
+    """Fine-tune in place: all blocks, or with `ratio` the most important ones (Sparse-FT).
+
+    Args:
+        train: documents to train on.
+        documents: how many of them a pass takes; None takes all.
+        initial: scan of this very model, before anything was dropped from it; chooses the blocks
+            among those that are left; needed with `ratio`.
+        ratio: share r of the blocks to train (section 3.4), by `criterion`.
+        rule: drop whole blocks first, all at once and without a scan, the baseline of Sajjad et al.
+            (2023): "random" (draws with the seed of the settings), "top" or "bottom".
+        dropped: how many units the rule drops.
+        team: who trains (see `train_pass`).
+
+    Returns:
+        A record for JSON: blocks trained, one entry a pass, size; the rule and what it dropped.
+    """
+    gone = choose_by_rule(rule, units(model), dropped, settings.seed).dropped if rule else ()
+    if gone:
+        drop(model, gone)
+    blocks = None
+    if ratio is not None:
+        if initial is None:
+            raise UserError("a sparse update needs the scan of the model before training")
+        present = {unit.block for unit in units(model)}
+        blocks = trainable_blocks(initial, criterion, ratio, present)
+    passes = [
+        train_pass(
+            model,
+            tokenizer,
+            documents_of_epoch(train, epoch, documents, settings.seed),
+            settings,
+            blocks=blocks,
+            epoch=epoch,
+            epochs=epochs,
+            label=f"epoch {epoch + 1}/{epochs}",
+            team=team,
+        )
+        for epoch in range(epochs)
+    ]
+    record = {"epochs": epochs, "ratio": ratio, "settings": asdict(settings)}
+    record |= {"trainable_blocks": blocks, "passes": [asdict(done) for done in passes]}
+    told = {"rule": rule, "units_dropped": [list(unit) for unit in gone]} if rule else {}
+    return record | size_of(model) | told

@@ -1,4 +1,4 @@
-"""Several processes, one GPU each, that train one model: accelerate's FSDP over decoder layers.
+"""Several processes, one GPU each, that train one model: FSDP over decoder layers.
 
 Each process holds an equal share of every weight, gradient and moment. A layer is whole on a
 device only while it runs: its shares are gathered before, and thrown away after. Every batch is
@@ -9,42 +9,27 @@ A model comes in streamed (`trimllm.checkpoint.load_streamed`), so that no proce
 whole, and each process reads from disk the shares that it keeps. Epochs load, wrap, train and
 unwrap: what is written is an ordinary checkpoint.
 
-An `accelerate.Accelerator` wraps the model, runs backward and clips. Three things it would do
-otherwise:
-- `Accelerator.prepare` tells parameters apart by their addresses, which a model without memory
-  does not have; `fsdp2_prepare_model`, the part of it that wraps, is called by itself, and the
-  optimizer is made afterwards, of the shares.
-- One precision holds for the whole model; what is outside the layers is wrapped before, as a group
-  of its own that stays in float32. Autocast is the training loop's, as in one process.
-- FSDP is for GPUs only; on the CPU its state is told that it is FSDP all the same.
+The residual stream stays in float32 and autocast rounds what goes into matrix products, as in one
+process: layers are gathered in the type of the products, what is outside of them as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
-from accelerate.utils import (
-    DistributedType,
-    FullyShardedDataParallelPlugin,
-    ParallelismConfig,
-    fsdp2_prepare_model,
-)
 from torch import Tensor, nn
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed import fsdp
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from trimllm.base.errors import UserError
 from trimllm.checkpoint.stream import Stream, skeleton, stream_of
-from trimllm.train.batching import Example, Tensors
-from trimllm.train.team import Loss, PlacedLoss, Team
+from trimllm.train.batching import Example, Tensors, answer_loss
+from trimllm.train.team import Team
 from trimllm.units.modeling_trimllm import decoder_of
-
-# What accelerate calls the type of matrix products.
-MIXED_PRECISION = {torch.float32: "no", torch.bfloat16: "bf16"}
 
 
 class Sharded(Team):
@@ -53,28 +38,18 @@ class Sharded(Team):
     Args:
         device: device of this process.
         offload: hold shares in host memory while they are not used, optimizer included.
-
-    Attributes:
-        accelerator: of the model that was placed; its state is one for the whole process, so that
-            all models of a process train in one type.
     """
 
     def __init__(self, device: torch.device, offload: bool = False) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.device, self.offload = device, offload and device.type != "cpu"
         self.root: _Root | None = None
-        self.accelerator: Accelerator | None = None
 
     def device_of(self, model: nn.Module) -> torch.device:
         return self.device
 
     def add_up(self, values: Tensor) -> None:
         dist.all_reduce(values)
-
-    def total(self, value: float) -> float:
-        summed = torch.tensor(value, dtype=torch.double)
-        dist.all_reduce(summed)
-        return float(summed)
 
     def share(self, batch: Sequence[Example]) -> tuple[Sequence[Example], float]:
         """Every size-th row. The factor undoes the mean that FSDP takes over the processes.
@@ -84,83 +59,48 @@ class Sharded(Team):
         mine = batch[self.rank :: self.size]
         return (mine, float(self.size)) if mine else (batch[:1], 0.0)
 
-    def place(self, model: nn.Module, dtype: torch.dtype, loss: Loss) -> PlacedLoss:
+    def place(self, model: nn.Module, dtype: torch.dtype) -> _Root:
         """Shard a streamed model; the second pass over a model finds it sharded."""
         if self.root is None or self.root.model is not model:
             stream = stream_of(model)
             if stream is None:
                 raise UserError("several processes train a streamed model; use load_streamed")
-            self.root = self._shard(model, stream, dtype, loss)
+            self.root = self._shard(model, stream, dtype)
         return self.root
-
-    def backward(self, loss: Tensor) -> None:
-        self.accelerator.backward(loss)
-
-    def clip(self, parameters: Sequence[nn.Parameter], norm: float) -> None:
-        self.accelerator.clip_grad_norm_(parameters, norm)
 
     def retire(self, model: nn.Module) -> None:
         """Shares stay in the types that `place` gave them."""
 
-    def _shard(self, model: nn.Module, stream: Stream, dtype: torch.dtype, loss: Loss) -> _Root:
-        rest = _resting_types(model, dtype)
-        stream.fill(
-            lambda _, old: nn.Parameter(
-                torch.empty_like(old, device="meta", dtype=rest[id(old)]), old.requires_grad
-            )
-        )
-        self.accelerator = self._accelerator(dtype, decoder_of(model).layers)
-        state = self.accelerator.state
-        # The residual stream stays in float32 and autocast rounds what goes into matrix products,
-        # as in one process; so what begins and ends it is gathered as it is, and stays until the
-        # backward pass, which begins with it.
-        fully_shard(
-            _outside_layers(model),
-            mesh=state.device_mesh[tuple(state.parallelism_config.fsdp_dim_names)],
-            reshard_after_forward=False,
-            mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False),
-            offload_policy=state.fsdp_plugin.cpu_offload,
-        )
-        root = fsdp2_prepare_model(self.accelerator, _Root(model, loss))
-        stream.fill(lambda name, old: self._share_of(stream, name, old))
+    def _shard(self, model: nn.Module, stream: Stream, dtype: torch.dtype) -> _Root:
+        # A frozen layer's shares rest in the type that it is used in: nothing needs them finer.
+        # A layer has one type, since its shares are gathered as one piece.
+        layers = decoder_of(model).layers
+        parts = [list(layer.parameters()) for layer in layers]
+        frozen = {id(p) for part in parts if not any(p.requires_grad for p in part) for p in part}
+
+        def empty(_: str, old: nn.Parameter) -> nn.Parameter:
+            rest = dtype if id(old) in frozen else torch.float32
+            return nn.Parameter(torch.empty_like(old, device="meta", dtype=rest), old.requires_grad)
+
+        def share_of(name: str, old: nn.Parameter) -> nn.Parameter:
+            """This process's share of a stored weight; each reads the file, none has to send."""
+            whole = stream.weights.read(name, old.dtype).to(self.device)
+            share = distribute_tensor(whole, old.device_mesh, old.placements, src_data_rank=None)
+            return nn.Parameter(share.cpu() if self.offload else share, old.requires_grad)
+
+        stream.fill(empty)
+        mesh = init_device_mesh(self.device.type, (self.size,))
+        offload = fsdp.CPUOffloadPolicy() if self.offload else fsdp.OffloadPolicy()
+        shard = partial(fsdp.fully_shard, mesh=mesh, offload_policy=offload)
+        products = fsdp.MixedPrecisionPolicy(dtype, torch.float32, cast_forward_inputs=False)
+        for layer in layers:
+            shard(layer, mp_policy=products, reshard_after_forward=True)
+        root = _Root(model)
+        # What begins and ends the residual stream stays until the backward pass begins with it.
+        as_it_is = fsdp.MixedPrecisionPolicy(cast_forward_inputs=False)
+        shard(root, mp_policy=as_it_is, reshard_after_forward=False)
+        stream.fill(share_of)
         return root
-
-    def _accelerator(self, dtype: torch.dtype, layers: nn.ModuleList) -> Accelerator:
-        """An accelerator that shards layers, and gathers them in the type of matrix products."""
-        plugin = FullyShardedDataParallelPlugin(
-            fsdp_version=2,
-            reshard_after_forward=True,
-            mixed_precision_policy=MixedPrecisionPolicy(
-                param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
-            ),
-            cpu_offload=self.offload,
-            auto_wrap_policy="transformer_based_wrap",
-            transformer_cls_names_to_wrap=sorted({type(layer).__name__ for layer in layers}),
-            # The stream reads each process's shares; the first has nothing to send to the others.
-            cpu_ram_efficient_loading=False,
-        )
-        accelerator = Accelerator(
-            mixed_precision=MIXED_PRECISION[dtype],
-            cpu=self.device.type == "cpu",
-            fsdp_plugin=plugin,
-        )
-        # On the CPU the first two are not set, and the others cannot be asked for without them.
-        state = accelerator.state
-        state.distributed_type, state.fsdp_plugin = DistributedType.FSDP, plugin
-        state.parallelism_config = ParallelismConfig(dp_shard_size=self.size)
-        state.device_mesh = state.parallelism_config.get_device_mesh(self.device.type)
-        return accelerator
-
-    def _share_of(self, stream: Stream, name: str, old: nn.Parameter) -> nn.Parameter:
-        """This process's share of a stored weight, in place of one without memory."""
-        whole = stream.weights.read(name, old.dtype)
-        # Every process reads the file itself, so nothing has to be sent.
-        share = distribute_tensor(
-            whole.to(self.device), old.device_mesh, old.placements, src_data_rank=None
-        )
-        if self.offload:
-            share = share.cpu()
-        return nn.Parameter(share, old.requires_grad)
 
     def unwrap(self, model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
         """The trained model as an ordinary one in host memory, in the first process; else None.
@@ -169,7 +109,7 @@ class Sharded(Team):
             dtype: type of its weights. Each is rounded before it leaves its device.
         """
         state: dict[str, Tensor] = {}
-        for name, parameter in model.named_parameters():
+        for name, parameter in model.named_parameters(remove_duplicate=False):
             share = parameter.detach()
             if isinstance(share, DTensor):
                 share = share.to(self.device).full_tensor()
@@ -178,52 +118,24 @@ class Sharded(Team):
         if self.rank:
             return None
         whole = skeleton(model.config, dtype)
-        found = whole.load_state_dict(state, strict=False, assign=True)
+        whole.load_state_dict(state, assign=True)
         whole.tie_weights()
-        tied = set(whole._tied_weights_keys or ())
-        if found.unexpected_keys or set(found.missing_keys) - tied:
-            raise RuntimeError(f"the trained weights do not fit the model: {found}")
         whole.generation_config = model.generation_config
         return whole.requires_grad_(False)
 
     def every(self, value: int) -> list[int]:
         """A whole number of every process, by rank."""
-        found = torch.zeros(self.size, dtype=torch.double)
-        found[self.rank] = value
-        dist.all_reduce(found)
-        return found.long().tolist()
+        found = [0] * self.size
+        dist.all_gather_object(found, value)
+        return found
 
 
 class _Root(nn.Module):
     """Model and loss as one module, so that the head, which the loss calls, runs inside FSDP."""
 
-    def __init__(self, model: nn.Module, loss: Loss) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.loss = loss
 
     def forward(self, batch: Tensors) -> Tensor:
-        return self.loss(self.model, batch)
-
-
-def _outside_layers(model: nn.Module) -> list[nn.Module]:
-    """The modules that hold what is in no layer. One group, since weights of two may be tied."""
-    inside = {id(p) for layer in decoder_of(model).layers for p in layer.parameters()}
-    return [
-        module
-        for module in model.modules()
-        if any(id(p) not in inside for p in module.parameters(recurse=False))
-    ]
-
-
-def _resting_types(model: nn.Module, dtype: torch.dtype) -> dict[int, Any]:
-    """The type of every parameter's shares, by `id`: float32 where anything is trained.
-
-    A frozen layer rests in the type that it is used in: nothing needs it finer. A layer has one
-    type, since its shares are gathered as one piece.
-    """
-    types: dict[int, Any] = {id(p): torch.float32 for p in model.parameters()}
-    for layer in decoder_of(model).layers:
-        if not any(p.requires_grad for p in layer.parameters()):
-            types |= {id(p): dtype for p in layer.parameters()}
-    return types
+        return answer_loss(self.model, batch)

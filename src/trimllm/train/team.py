@@ -11,13 +11,9 @@ from torch import Tensor, nn
 
 from trimllm.base.processes import Processes
 from trimllm.checkpoint import settle
-from trimllm.train.batching import Example, Tensors
+from trimllm.train.batching import Example, Tensors, answer_loss
 from trimllm.units import unit_layers
 from trimllm.units.adapters import device_of
-
-# Summed loss of a batch's answers, from (model, batch[, head]) and from the batch alone.
-Loss = Callable[..., Tensor]
-PlacedLoss = Callable[[Tensors], Tensor]
 
 
 class Team(Processes):
@@ -27,33 +23,30 @@ class Team(Processes):
         """Where this process runs a model."""
         return device_of(model)
 
-    def place(self, model: nn.Module, dtype: torch.dtype, loss: Loss) -> PlacedLoss:
+    def place(self, model: nn.Module, dtype: torch.dtype) -> Callable[[Tensors], Tensor]:
         """Bring a model whose trainable parameters are marked to where it is trained.
 
-        Parameters may be other objects afterwards.
+        Parameters may be other objects afterwards. Returns the summed loss of a batch's answers.
         """
         settle(model, torch.float32)
         model.float()
         if dtype == torch.float32:
-            return partial(loss, model)
-        _rest_in(model, dtype)
-        return partial(loss, model, head=_rested_head(model, dtype))
+            return partial(answer_loss, model)
+        # Frozen matrices of units rest in the type they are used in: nothing needs them finer.
+        for _, layer in unit_layers(model):
+            for module in layer.modules():
+                if isinstance(module, nn.Linear) and not module.weight.requires_grad:
+                    module.to(dtype)
+        head = model.get_output_embeddings()
+        if any(parameter.requires_grad for parameter in head.parameters()):
+            return partial(answer_loss, model)
+        # A frozen head is copied: the model's own stays as fine as the embeddings that it may be
+        # tied to. Autocast would round it, the largest of all matrices, at every step.
+        return partial(answer_loss, model, head=copy.deepcopy(head, {}).to(dtype))
 
     def share(self, batch: Sequence[Example]) -> tuple[Sequence[Example], float]:
         """The rows of a batch that this process runs, and the factor that its loss has."""
         return batch, 1.0
-
-    def backward(self, loss: Tensor) -> None:
-        """Add a loss's gradients to those of the trained parameters."""
-        loss.backward()
-
-    def clip(self, parameters: Sequence[nn.Parameter], norm: float) -> None:
-        """Shrink the gradients of parameters to a total norm, where it is larger."""
-        nn.utils.clip_grad_norm_(parameters, norm)
-
-    def total(self, value: float) -> float:
-        """Sum of a number over the processes."""
-        return value
 
     def retire(self, model: nn.Module) -> None:
         """After a pass: all weights in float32 again, where they were put in another type."""
@@ -61,23 +54,3 @@ class Team(Processes):
 
 
 ONE = Team()
-
-
-def _rest_in(model: nn.Module, dtype: torch.dtype) -> None:
-    """Hold the frozen matrices of units in the type they are used in: nothing needs them finer."""
-    for _, layer in unit_layers(model):
-        for module in layer.modules():
-            if isinstance(module, nn.Linear) and not module.weight.requires_grad:
-                module.to(dtype)
-
-
-def _rested_head(model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
-    """A copy of a frozen head in the type it is used in; None where it is trained.
-
-    The model's own stays as fine as the embeddings that it may be tied to. Autocast would round
-    it, the largest of all matrices, at every step.
-    """
-    head = model.get_output_embeddings()
-    if any(parameter.requires_grad for parameter in head.parameters()):
-        return None
-    return copy.deepcopy(head, {}).to(dtype)

@@ -20,7 +20,7 @@ from jinja2 import Environment
 
 from trimllm.base.files import write_json, write_text
 from trimllm_paper import published
-from trimllm_paper.claims import accuracy, criteria, speed, times, units
+from trimllm_paper.claims import accuracy, speed, units
 from trimllm_paper.claims.evidence import CLAIMS, OURS, Evidence
 from trimllm_paper.context import Context
 from trimllm_paper.frame import Frame, where
@@ -28,7 +28,7 @@ from trimllm_paper.recipe import run_folder
 from trimllm_paper.tier import tier, tier_note
 from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED, SHAPE_ONLY
 
-GROUPS = (speed, accuracy, units, criteria, times)
+GROUPS = (speed, accuracy, units)
 """Whose import enters their checks."""
 MARKS = {REPRODUCED: "✓", SHAPE_ONLY: "~", NOT_REPRODUCED: "✗", NOT_RUN: "–"}
 PAGE = Path(__file__).with_name("claims.md.jinja")

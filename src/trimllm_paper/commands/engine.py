@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT / "src"))
 
 from trimllm.base.errors import UserError  # noqa: E402
-from trimllm.compress.external import ENGINES, engine_python, variable  # noqa: E402
+from trimllm.compress.engines import ENGINES, engine_python, variable  # noqa: E402
 
 
 def run(engine: str) -> int:

@@ -7,7 +7,8 @@ import torch
 from models import tiny, word_tokenizer
 
 from trimllm.base.errors import UserError
-from trimllm.compress.calibration import equal_blocks, mean_loss, pack, scored_rows, shares
+from trimllm.compress.job import equal_blocks, pack
+from trimllm.compress.proof import mean_loss, scored_rows, shares
 
 PAIRS = [("w1 w2 w3", " w4"), ("w5 w6", " w7 w8"), ("w9 w10 w11 w12", " w13")]
 

@@ -14,8 +14,8 @@ from safetensors import safe_open
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from trimllm.base.errors import UserError
-from trimllm.compress import CompressSettings, external, methods
-from trimllm.compress.calibration import equal_blocks
+from trimllm.compress import CompressSettings, engines
+from trimllm.compress.job import equal_blocks
 
 ROOT = Path(__file__).resolve().parents[3]
 HOW = {"group_size": 32}
@@ -60,30 +60,30 @@ def refused(dense: Path, workspace: Path, python: Path) -> str:
     """The one line of a run that fails."""
     with pytest.raises(UserError) as error:
         settings = CompressSettings(**HOW, python=python)
-        external.run_engine("autoawq", dense, BLOCKS, workspace, settings)
+        engines.run_engine("autoawq", dense, BLOCKS, workspace, settings)
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
 def test_missing_environment_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(methods, "__file__", str(tmp_path / "a/b/c/methods.py"))
+    monkeypatch.setattr(engines, "__file__", str(tmp_path / "a/b/c/engines.py"))
     monkeypatch.delenv("TRIMLLM_AUTOAWQ_PYTHON", raising=False)
     with pytest.raises(UserError, match="autoawq is not installed: run `make envs`"):
-        methods.engine_python("autoawq")
+        engines.engine_python("autoawq")
     half_made = tmp_path / ".envs/autoawq/bin"
     half_made.mkdir(parents=True)
     (half_made / "python").symlink_to(sys.executable)
     with pytest.raises(UserError, match="autoawq is not installed"):
-        methods.engine_python("autoawq")
+        engines.engine_python("autoawq")
     monkeypatch.setenv("TRIMLLM_AUTOAWQ_PYTHON", "/nowhere/python")
     with pytest.raises(UserError, match="/nowhere/python cannot be run"):
-        methods.engine_python("autoawq")
+        engines.engine_python("autoawq")
 
 
 def test_unknown_engine():
     with pytest.raises(UserError, match="choose from autoawq, auto-gptq"):
-        methods.engine_python("awq")
+        engines.engine_python("awq")
 
 
 def test_an_environment_without_the_engine_is_named(dense, tmp_path):
@@ -119,15 +119,15 @@ def test_a_worker_sees_a_clean_environment(dense, tmp_path, monkeypatch):
     assert "[None, '1', '1', '']" in refused(dense, tmp_path, python)
 
 
-@pytest.mark.parametrize("engine", methods.ENGINES)
+@pytest.mark.parametrize("engine", engines.ENGINES)
 def test_a_worker_imports_nothing_that_its_environment_lacks(engine):
     """Standard library, what its locks pin, the engine, and what lies beside it."""
-    folder, worker = methods.ENGINES[engine]
+    folder, worker = engines.ENGINES[engine]
     locked = {"auto_gptq" if engine == "auto-gptq" else "awq", "worker_common"}
     for line in (ROOT / f"envs/{folder}/requirements.lock").read_text().splitlines():
         locked.add(line.partition("==")[0].strip().replace("-", "_"))
     for file in (worker, "worker_common.py"):
-        for node in ast.walk(ast.parse((external.WORKERS / file).read_text())):
+        for node in ast.walk(ast.parse((engines.WORKERS / file).read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             roots = {name.partition(".")[0] for name in names}
@@ -171,11 +171,11 @@ def dequantized(path: Path, name: str, method: str) -> torch.Tensor:
 def test_engine_quantizes_a_model_with_dead_units(dense, tmp_path, engine, method):
     """The stored int4 weights, unpacked into a stock model, still compute what the model did."""
     try:
-        methods.engine_python(engine)
+        engines.engine_python(engine)
     except UserError as error:
         pytest.skip(str(error))
     settings = CompressSettings(**HOW)
-    output, report = external.run_engine(engine, dense, BLOCKS, tmp_path, settings)
+    output, report = engines.run_engine(engine, dense, BLOCKS, tmp_path, settings)
     assert report["engine"] == engine and report["tokens"] == 240
     assert json.loads((output / "config.json").read_text())["quantization_config"]["bits"] == 4
     model = LlamaForCausalLM.from_pretrained(dense)

@@ -16,8 +16,8 @@ import trimllm
 from trimllm import checkpoint, compress
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.compress import CompressSettings, calibration, llm_int8, methods, proof
-from trimllm.compress.job import Compressed, CompressJob, Method, state_of
+from trimllm.compress import CompressSettings, engines, llm_int8, proof
+from trimllm.compress.job import Compressed, CompressJob, Method
 from trimllm.units import Unit, drop, units
 
 TEXTS = [" ".join(f"w{(i * k) % 97}" for i in range(1, 20)) for k in range(1, 13)]
@@ -38,7 +38,7 @@ def test_a_checkpoint_proves_itself_and_says_how(dense: Path, tmp_path: Path) ->
     assert json.loads((out / "compression.json").read_text()) == files.sealed(record)
     model, tokenizer = trimllm.load(out)
     assert units(model) == units(trimllm.load(dense)[0])
-    again = calibration.mean_loss(model, calibration.scored_rows(tokenizer, HELD_BACK, 512))
+    again = proof.mean_loss(model, proof.scored_rows(tokenizer, HELD_BACK, 512))
     assert record["loss"]["compressed"] == pytest.approx(again, abs=1e-4)
     assert record["bytes"]["total"] < 0.7 * record["bytes_dense"]["total"]
     assert record["bytes"]["embeddings"] == record["bytes_dense"]["embeddings"] == 101 * 32 * 4
@@ -97,7 +97,7 @@ def test_a_gpu_that_is_not_there(dense: Path) -> None:
 
 
 def test_an_engine_that_is_not_installed(dense: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(methods.METHODS, "llm_int8", {"bitsandbytes": ("no_such_package_here",)})
+    monkeypatch.setitem(engines.METHODS, "llm_int8", {"bitsandbytes": ("no_such_package_here",)})
     with pytest.raises(UserError, match="no_such_package_here is not installed; run `make setup`"):
         compress.check("llm_int8", dense, 9)
 
@@ -114,13 +114,13 @@ def test_a_new_compressor_is_a_file_and_an_entry(
     """One that stores the weights as they are; what is stored of it is the caller's to say."""
     file = ModuleType("trimllm.compress.as_it_is")
     file.METHOD = Method(
-        lambda job: Compressed(state_of(job.model), facts={"toy": True}),
+        lambda job: Compressed(job.model.state_dict(), facts={"toy": True}),
         lambda model, settings: None,
         "nothing at all",
         margin=0.01,
     )
     monkeypatch.setitem(sys.modules, file.__name__, file)
-    monkeypatch.setitem(methods.METHODS, "as_it_is", {"safetensors": ("safetensors",)})
+    monkeypatch.setitem(engines.METHODS, "as_it_is", {"safetensors": ("safetensors",)})
     record = compress.compress(
         *("as_it_is", dense, TEXTS, HELD_BACK, tmp_path / "out"),
         record=lambda found: {"compression": found | {"a": 1}, "more": {}},

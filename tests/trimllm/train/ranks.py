@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from accelerate.state import AcceleratorState
 from models import word_tokenizer
 from safetensors.torch import save_file
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from trimllm import checkpoint
 from trimllm.base import files
@@ -23,6 +24,7 @@ from trimllm.train.batching import examples_of, tensors_of
 from trimllm.train.jobs import TrainJob, run
 from trimllm.train.loop import set_trainable
 from trimllm.train.parallel import Sharded
+from trimllm.units.modeling_trimllm import decoder_of
 
 
 def gradients_of(model: torch.nn.Module, job: TrainJob, team: Sharded) -> dict:
@@ -31,30 +33,43 @@ def gradients_of(model: torch.nn.Module, job: TrainJob, team: Sharded) -> dict:
     batch = examples_of(word_tokenizer(), read_documents(job.train))[:5]
     mine, factor = team.share(batch)
     loss = team.root(tensors_of(mine, 0, "cpu")) * factor
-    team.backward(loss)
+    loss.backward()
     named = model.named_parameters()
     return {name: p.grad.full_tensor() for name, p in named if p.grad is not None}
 
 
+def types_of(model: torch.nn.Module) -> dict[str, list[str]]:
+    """Types in which weights rest, and in which FSDP gathers them: of layers, and of the rest."""
+    layers = decoder_of(model).layers
+    assert all(isinstance(layer, FSDPModule) for layer in layers)
+    in_layers = {name for name, p in model.named_parameters() if "layers." in name}
+    resting = {name: str(p.dtype) for name, p in model.named_parameters()}
+    gathered = {}
+    for layer in layers:
+        layer.unshard()
+        gathered |= {id(p): str(p.dtype) for p in layer.parameters()}
+        assert not any(isinstance(p, DTensor) for p in layer.parameters())
+        layer.reshard()
+    return {
+        "resting": sorted({resting[name] for name in in_layers}),
+        "gathered": sorted(set(gathered.values())),
+        "outside": sorted({resting[name] for name in resting.keys() - in_layers}),
+    }
+
+
 def main(folder: Path, rank: int, size: int) -> None:
-    # what a launcher tells every process, which is where accelerate looks
-    ranks, sizes = ("RANK", "LOCAL_RANK"), ("WORLD_SIZE", "LOCAL_WORLD_SIZE")
-    os.environ.update(dict.fromkeys(ranks, str(rank)) | dict.fromkeys(sizes, str(size)))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     dist.init_process_group(
         "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=size
     )
     decisions = {}
     for name, content in files.read_json(folder / "jobs.json").items():
-        # a process of a real job trains in one type only
-        AcceleratorState._reset_state(reset_partial_state=True)
         job = TrainJob(**content)
         team = Sharded(torch.device("cpu"), job.offload)
         model, tokenizer, record = run(job, torch.device("cpu"), team)
         held = sum(p.to_local().numel() for p in model.parameters())
         record["share"] = team.every(held)
-        state = team.accelerator.state
-        record["accelerate"] = [str(state.distributed_type.value), state.mixed_precision]
+        record["types"] = types_of(model)
         decisions[name] = {key: record.get(key) for key in ("scan", "units_dropped")}
         if (decisions[name]["scan"] or {}).get("seconds"):
             decisions[name]["scan"].pop("seconds")

@@ -21,9 +21,8 @@ from trimllm.base.errors import UserError
 from trimllm.data.document import write_documents
 from trimllm.scan import scan, to_record
 from trimllm.train import TrainJob, make_checkpoint, set_trainable
-from trimllm.train.batching import examples_of, tensors_of
+from trimllm.train.batching import answer_loss, examples_of, tensors_of
 from trimllm.train.jobs import run
-from trimllm.train.loss import answer_loss
 from trimllm.train.team import ONE
 from trimllm.units import Unit, drop
 
@@ -196,10 +195,14 @@ def test_each_process_holds_half(root: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_accelerate_trains_with_fsdp_in_the_type_of_the_settings(root: Path, name: str) -> None:
-    rough = JOBS[name].settings["dtype"] == "bfloat16"
-    record = files.read_json(root / "two" / name / "record.json")
-    assert record["accelerate"] == ["FSDP", "bf16" if rough else "no"]
+def test_layers_are_gathered_in_the_type_of_the_settings(root: Path, name: str) -> None:
+    """Trained shares are float32 all the same, and so is what is outside of the layers."""
+    product = "torch." + JOBS[name].settings["dtype"]
+    types = files.read_json(root / "two" / name / "record.json")["types"]
+    # of the sparse updates some layers are frozen: they rest in the type that they are used in
+    resting = {"torch.float32", product} if JOBS[name].scan else {"torch.float32"}
+    assert types["gathered"] == [product] and types["outside"] == ["torch.float32"]
+    assert types["resting"] == sorted(resting)
 
 
 def test_the_whole_job_in_processes_of_its_own_gives_the_same_bytes_again(

@@ -16,19 +16,18 @@ from trimllm.scan import scan
 from trimllm.select import trainable_blocks
 from trimllm.train import (
     TrainSettings,
-    drop_at_once,
     fine_tune,
     set_trainable,
     train_pass,
 )
 from trimllm.train.batching import (
     WINDOW,
+    answer_loss,
     batches_of,
     documents_of_epoch,
     examples_of,
     tensors_of,
 )
-from trimllm.train.loss import answer_loss
 from trimllm.units import Unit, drop, unit_parameters, units
 
 SETTINGS = TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32", seed=3)
@@ -173,7 +172,7 @@ def test_rules_drop_blocks_at_once_and_train_those_that_are_left(
     model, tokenizer = tiny(family), word_tokenizer()
     initial = scan(model, tokenizer, documents(6, 9), dtype="float32")
     expected = copy.deepcopy(model)
-    record = drop_at_once(
+    record = fine_tune(
         model,
         tokenizer,
         train=documents(8),
@@ -203,7 +202,7 @@ def test_a_random_rule_draws_by_the_seed() -> None:
     def blocks(seed: int) -> list[int]:
         model = tiny("llama")
         settings = TrainSettings(learning_rate=1e-3, dtype="float32", seed=seed)
-        drop_at_once(
+        fine_tune(
             model,
             word_tokenizer(),
             train=documents(2),

@@ -18,6 +18,7 @@ from matplotlib.text import Text
 from pandas import DataFrame
 from timing_files import timing
 
+from trimllm.base.names import AUTHORS
 from trimllm_paper import derive
 from trimllm_paper.context import Shown
 from trimllm_paper.figures import FIGURES, figure1, figure2, figure3, style
@@ -137,7 +138,7 @@ def authors(root: Path, domain: str = "sciq") -> list[Path]:
 def test_the_authors_code_stands_beside_and_says_so(tmp_path: Path, pictured: list[str]) -> None:
     frame = Frame.of(epochs=[*authors(tmp_path), *write_chain(tmp_path, plain_chain())])
     paper = {"paper": CONTEXT.recipes["paper"]}
-    draw(frame, tmp_path, ["figure3"], recipes=paper, compat=True)
+    draw(frame, tmp_path, ["figure3"], recipes=paper, criteria=(AUTHORS,))
     for heading in ("authors' code (compat) attention", "authors' code (compat) MLP"):
         assert pictured.count(heading) == 1
     assert pictured.count("authors' code") == 1  # under the bars, in the one domain that has it

@@ -35,7 +35,7 @@ def main(engine: str, quantize: Callable[[Job], tuple[Any, dict[str, Any]]]) -> 
     job = read_json(Path(sys.argv[1]))
     torch.manual_seed(job["seed"])
     if job["device"] != "cpu" and not torch.cuda.is_available():
-        fail("device cuda was asked for, but torch sees no GPU; use device cpu")
+        sys.exit("error: device cuda was asked for, but torch sees no GPU; use device cpu")
     write_checkpoint(job, *quantize(job))
     report = {
         "engine": engine,
@@ -46,19 +46,13 @@ def main(engine: str, quantize: Callable[[Job], tuple[Any, dict[str, Any]]]) -> 
     Path(job["report"]).write_text(json.dumps(report), encoding="utf-8")
 
 
-def fail(cause: str) -> None:
-    """End with a cause that one line can tell."""
-    sys.exit(f"error: {cause}")
-
-
 def older_config(config: dict[str, Any]) -> dict[str, Any]:
     """config.json in the words of transformers 4: rope_theta, rope_scaling, torch_dtype.
 
     Left as it is, the rotary base inside `rope_parameters` would be overlooked and silently
     replaced by 10000.
     """
-    config = dict(config)
-    rope = dict(config.pop("rope_parameters", None) or {})
+    rope = config.pop("rope_parameters", None) or {}
     if "rope_theta" in rope:
         config["rope_theta"] = rope.pop("rope_theta")
     if rope.get("rope_type", "default") != "default":
@@ -79,7 +73,7 @@ def load_dense(job: Job, engine: str, families: dict[str, Any]) -> Any:
     config = older_config(read_json(Path(job["dense"]) / "config.json"))
     family = config.pop("model_type")
     if family not in families:
-        fail(f"{engine} knows no {family} models; choose another engine")
+        sys.exit(f"error: {engine} knows no {family} models; choose another engine")
     model = AutoModelForCausalLM.from_pretrained(
         job["dense"],
         config=AutoConfig.for_model(family, **config),
@@ -95,7 +89,8 @@ def write_checkpoint(job: Job, model: Any, quantization: dict[str, Any]) -> None
     """Write the quantized weights beside the dense checkpoint's own config.
 
     The engines' own writers would store an older config, and one of them a zero bias for every
-    layer. Weights that were not quantized are float32, as they came.
+    layer. Weights that were not quantized are float32, as they came. What is lost or not finite,
+    the proof of the checkpoint shows.
     """
     dense, output = Path(job["dense"]), Path(job["output"])
     with safe_open(dense / "model.safetensors", "pt") as weights:
@@ -106,12 +101,6 @@ def write_checkpoint(job: Job, model: Any, quantization: dict[str, Any]) -> None
             state[name] = tensor.float().contiguous().clone()
         elif name.endswith((".qweight", ".qzeros", ".scales", ".g_idx")):
             state[name] = tensor.contiguous()
-    lost = [n for n in names - state.keys() if n.removesuffix("weight") + "qweight" not in state]
-    if lost:
-        fail(f"the engine lost the weights {sorted(lost)[:3]}")
-    broken = [n for n, t in state.items() if t.is_floating_point() and not t.isfinite().all()]
-    if broken:
-        fail(f"quantization gave values that are not finite: {broken[:3]}")
     save_file(state, output / "model.safetensors", metadata={"format": "pt"})
     config = read_json(dense / "config.json") | {"quantization_config": quantization}
     (output / "config.json").write_text(json.dumps(config), encoding="utf-8")

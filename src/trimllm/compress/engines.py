@@ -1,0 +1,187 @@
+"""Which compressors there are, what their engines need, and engines with a Python of their own.
+
+autoawq and auto-gptq need an older transformers than everything else here. Each has an
+environment of its own (`make envs`, or conda; see envs/README.md) and a worker in `workers/` that
+runs there and knows nothing of trimllm. A job goes in as one JSON file, a checkpoint and a report
+come out. Imports nothing but the standard library: planning reads this, and programs of other
+environments.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trimllm.base import files
+from trimllm.base.errors import UserError
+
+METHODS: dict[str, dict[str, tuple[str, ...]]] = {
+    "awq_int4": {"llmcompressor": ("llmcompressor", "gptqmodel"), "autoawq": ("gptqmodel",)},
+    "gptq_int4": {"gptqmodel": ("gptqmodel", "optimum"), "auto-gptq": ("gptqmodel", "optimum")},
+    "sparsegpt_2_4": {"llmcompressor": ("llmcompressor",)},
+    "llm_int8": {"bitsandbytes": ("bitsandbytes",)},
+    "llm_pruner": {"torch-pruning": ("torch_pruning",)},
+}
+"""Method, which is also the name of its file -> engine -> packages that must be installed here. The
+first engine of a method is its default."""
+
+ENGINES = {
+    "autoawq": ("autoawq", "autoawq_worker.py"),
+    "auto-gptq": ("auto_gptq", "auto_gptq_worker.py"),
+}
+"""Engines with an environment of their own, by the name of their package -> (folder of the
+environment, the worker that runs there)."""
+
+WORKERS = Path(__file__).parent / "workers"
+
+
+@dataclass(frozen=True)
+class CompressSettings:
+    """How to compress.
+
+    Attributes:
+        group_size: weights that share a scale in the four-bit formats.
+        max_tokens: tokens of a calibration text; longer ones are cut.
+        min_texts: calibration texts below which a compressor that needs them refuses to work.
+        kept: share of the units' parameters that structured pruning keeps.
+        seed: of what an engine draws at random.
+        threads: of the engine.
+        device: "cpu" or "cuda".
+        python: interpreter of an engine that has an environment of its own.
+    """
+
+    group_size: int = 64
+    max_tokens: int = 512
+    min_texts: int = 8
+    kept: float = 0.5
+    seed: int = 0
+    threads: int = 1
+    device: str = "cpu"
+    python: Path | None = None
+
+
+def default_engine(method: str) -> str:
+    """The engine that a method uses when none is named."""
+    return next(iter(METHODS[method]))
+
+
+def missing_package(method: str, engine: str | None = None) -> str | None:
+    """A package that an engine needs and that is not installed, or None."""
+    needed = METHODS[method][engine or default_engine(method)]
+    return next((name for name in needed if importlib.util.find_spec(name) is None), None)
+
+
+def variable(engine: str) -> str:
+    """The environment variable that names the Python of an engine's environment."""
+    return f"TRIMLLM_{ENGINES[engine][0].upper()}_PYTHON"
+
+
+def engine_python(engine: str, python: Path | None = None) -> Path:
+    """The Python of an engine's environment: `python`, else the variable, else what make built.
+
+    The variable is TRIMLLM_AUTOAWQ_PYTHON or TRIMLLM_AUTO_GPTQ_PYTHON; `make envs` builds
+    `.envs/autoawq` and `.envs/auto_gptq` in the project's folder, looked for in the working
+    directory first.
+
+    Raises:
+        UserError: no such engine, or no Python there.
+    """
+    if engine not in ENGINES:
+        raise UserError(f"there is no external engine {engine!r}; choose from {', '.join(ENGINES)}")
+    name = variable(engine)
+    if python is not None or (python := os.environ.get(name)):
+        if not os.access(python, os.X_OK) or Path(python).is_dir():
+            raise UserError(
+                f"the engine {engine} is not installed: {python} cannot be run; correct the path "
+                f"(or {name}), or run `make envs`"
+            )
+        return Path(python).absolute()
+    for root in (Path.cwd(), Path(__file__).resolve().parents[3]):
+        environment = root / ".envs" / ENGINES[engine][0]
+        # The stamp is made last: an environment without it was left half-made.
+        if (environment / ".complete").is_file() and os.access(environment / "bin/python", os.X_OK):
+            return environment / "bin/python"
+    raise UserError(
+        f"the engine {engine} is not installed: run `make envs` in the project's folder, or name "
+        f"the Python of its environment in {name}"
+    )
+
+
+def run_engine(
+    engine: str,
+    dense: Path,
+    blocks: list[list[int]],
+    workspace: Path,
+    settings: CompressSettings,
+) -> tuple[Path, dict[str, Any]]:
+    """Quantize a stock dense checkpoint to int4 by an external engine.
+
+    Args:
+        engine: "autoawq" or "auto-gptq".
+        dense: a stock checkpoint in float32, one safetensors file.
+        blocks: calibration tokens in lists of one length.
+        workspace: an empty folder to work in, which the caller removes.
+
+    Returns:
+        (folder of the quantized weights and their config.json, in the format that transformers
+        loads; what the worker reports: engine, versions, seconds, calibration tokens used)
+
+    Raises:
+        UserError: the engine is not installed, or it failed.
+    """
+    python, output = engine_python(engine, settings.python), workspace / "made"
+    output.mkdir()
+    job, report = workspace / "job.json", workspace / "report.json"
+    paths = {"dense": dense, "output": output, "report": report}
+    told = {name: str(path.absolute()) for name, path in paths.items()}
+    told |= {name: getattr(settings, name) for name in ("group_size", "device", "seed")}
+    files.write_json(job, told | {"blocks": blocks})
+    _call(engine, [python, WORKERS / ENGINES[engine][1], job], settings)
+    if not report.is_file() or not any(output.glob("*.safetensors")):
+        raise UserError(f"the engine {engine} ended without a checkpoint; check its environment")
+    return output, files.read_json(report)
+
+
+def _call(engine: str, command: list[Path], settings: CompressSettings) -> None:
+    """Run a worker, offline and with its own packages only; what it prints is passed on."""
+    foreign = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")
+    environment = {name: text for name, text in os.environ.items() if name not in foreign}
+    for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON"):
+        environment[f"{name}_NUM_THREADS"] = str(settings.threads)
+    offline = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+    environment |= dict.fromkeys((*offline, "PYTHONNOUSERSITE", "PYTHONUNBUFFERED"), "1")
+    environment |= {"PYTHONIOENCODING": "utf-8", "TOKENIZERS_PARALLELISM": "false"}
+    if settings.device == "cpu":  # engines take a GPU wherever they see one
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    last = "it wrote no message"
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        raise UserError(f"the engine {engine} cannot be started: {error}") from error
+    with process:
+        try:
+            # Progress bars end their lines by a carriage return; text mode makes them lines too.
+            for line in filter(str.strip, process.stdout):
+                last = line.strip()
+                print(f"{engine}: {line.rstrip()}", file=sys.stderr, flush=True)
+            code = process.wait()
+        finally:
+            process.kill()
+    if code:
+        how = f"killed by signal {-code}; too little memory?" if code < 0 else f"exit status {code}"
+        remedy = "; run `make envs`" if last.startswith("ModuleNotFoundError") else ""
+        last = last.removeprefix("error: ")
+        raise UserError(f"the engine {engine} failed ({how}): {last}{remedy}")

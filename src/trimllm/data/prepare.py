@@ -155,13 +155,14 @@ def _training(
     own = calibration and calibration.name not in tested_sets
     if own and (found := overlap(calibration.groups)):
         raise UserError(
-            f"calibration: {found} of the {_size(calibration.groups)} documents of set "
+            f"calibration: {found} of the {calibration.report['documents']} documents of set "
             f"{calibration.name} are test documents; calibrate on training or validation data"
         )
     clean = train.groups
     if train.name not in tested_sets:
         clean = [group for group in train.groups if not overlap([group])]
-    total, removed = _size(train.groups), _size(train.groups) - _size(clean)
+    total = train.report["documents"]
+    removed = total - sum(map(len, clean))
     if removed > MAX_FAILED * total:
         raise UserError(
             f"train: {removed} of the {total} documents of set {train.name} are test documents"
@@ -176,10 +177,6 @@ def _training(
     if not kept:
         raise UserError("train: no document is left after the tests and the calibration")
     return {"train.jsonl": kept, "calibration.jsonl": chosen}, removed
-
-
-def _size(groups: Sequence[list[Item]]) -> int:
-    return sum(map(len, groups))
 
 
 def _read_set(

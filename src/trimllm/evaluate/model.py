@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,6 @@ from lm_eval.models.huggingface import HFLM
 
 from trimllm.checkpoint import load
 from trimllm.score import Row, score_rows
-
-Request = tuple[tuple[str, str], list[int], list[int]]
 
 
 @register_model("trimllm")
@@ -46,14 +45,11 @@ class TrimLM(HFLM):
         self.token_budget = int(token_budget)
 
     def _loglikelihood_tokens(
-        self,
-        requests: Sequence[Request],
-        disable_tqdm: bool = False,
-        override_bs: int | None = None,
+        self, requests: Sequence[Any], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
-        by_prompt: dict[tuple[int, ...], list[int]] = {}
-        for number, (_, prompt, _) in enumerate(requests):
-            by_prompt.setdefault(tuple(prompt), []).append(number)
+        by_prompt: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for number, (_, prompt, _) in enumerate(requests):  # texts, tokens of prompt and choice
+            by_prompt[tuple(prompt)].append(number)
         rows = [
             Row(prompt, tuple(tuple(requests[number][2]) for number in numbers))
             for prompt, numbers in by_prompt.items()

@@ -200,8 +200,8 @@ def batch_of(rows: Sequence[Row], order: Sequence[int], device: torch.device | s
     """Lay the rows named by `order` end to end (see `Batch`)."""
     chosen = [rows[index] for index in order]
     shared = common_prefix(chosen)
-    ids = list(chosen[0].prompt[:shared])
-    positions, segments = list(range(shared)), [0] * shared
+    ids, positions = list(chosen[0].prompt[:shared]), list(range(shared))
+    segments = [0] * shared
     places: list[int] = []
     scored: list[tuple[int, int, bool, int]] = []  # target, at, common, choice_of
     choices = 0
@@ -210,30 +210,30 @@ def batch_of(rows: Sequence[Row], order: Sequence[int], device: torch.device | s
         ids += row.prompt[shared:]
         positions += range(shared, width)
         segments += [0] * (width - shared)
-        named = list(enumerate(row.choices))
-        scored += [(choice[0], len(places), True, choices + number) for number, choice in named]
+        first = len(places)
         places.append(len(ids) - 1)
-        for number, choice in named:
+        scored += [(choice[0], first, True, choices + c) for c, choice in enumerate(row.choices)]
+        for number, choice in enumerate(row.choices, start=1):
             later = enumerate(choice[1:], start=len(places))
-            scored += [(token, place, False, choices + number) for place, token in later]
+            scored += [(token, place, False, choices) for place, token in later]
             run = len(choice) - 1  # all but its last token
             places += range(len(ids), len(ids) + run)
             ids += choice[:-1]
             positions += range(width, width + run)
-            segments += [number + 1] * run
-        choices += len(row.choices)
+            segments += [number] * run
+            choices += 1
 
     def tensor(values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
 
     where = tensor(segments)
     groups = [Group(0, 1, shared, 0, where[None, :shared])] if shared else []
-    first = shared
-    for length, run_of_rows in groupby(row.length - shared for row in chosen):
-        count = len(list(run_of_rows))
-        cut = where[first : first + count * length].view(count, length)
-        groups.append(Group(first, count, length, shared, cut))
-        first += count * length
+    start = shared
+    for length, alike in groupby(row.length - shared for row in chosen):
+        count = len(list(alike))
+        cut = where[start : start + count * length].view(count, length)
+        groups.append(Group(start, count, length, shared, cut))
+        start += count * length
     targets, at, common, choice_of = map(tensor, zip(*scored, strict=True))
     return Batch(
         order=list(order),

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trimllm.base.errors import UserError
-from trimllm.base.progress import Progress
 from trimllm.data import Document
 from trimllm.score.encode import encode_pair
 from trimllm.score.rows import Batch, Row, batches
@@ -93,9 +92,8 @@ def answer_scores(
     Returns:
         (streams, choices) float32 log-likelihoods, and the same shape of booleans or None
     """
-    streams = len(answers)
+    streams, head = len(answers), model.get_output_embeddings()
     answers = adapter.finish(model, answers)
-    head = model.get_output_embeddings()
     # (streams, scored tokens): the logits of the scored tokens at their places
     weight = head.weight[batch.targets].float()
     found = torch.stack([(rows[batch.at].float() * weight).sum(-1) for rows in answers])
@@ -154,18 +152,11 @@ def start_rows(
 
 
 @torch.inference_mode()
-def score_rows(
-    model: nn.Module,
-    rows: Sequence[Row],
-    *,
-    token_budget: int = 2048,
-    progress: Progress | None = None,
-) -> list[Scored]:
+def score_rows(model: nn.Module, rows: Sequence[Row], *, token_budget: int = 2048) -> list[Scored]:
     """Score packed rows, in the order given.
 
     Args:
         token_budget: packed tokens that run at once; bounds memory, not results.
-        progress: counts rows and tokens.
     """
     adapter, layers = adapter_of(model), unit_layers(model)
     fitted = fit_rows(rows, max_positions(model))
@@ -176,13 +167,10 @@ def score_rows(
         for unit, layer in layers:
             with present(layer, unit.kind):
                 adapter.apply_(layer, unit.kind, hidden, shared)
-        answers = hidden[:, batch.places]
-        both = answer_scores(adapter, model, batch, answers, greedy=True)
+        both = answer_scores(adapter, model, batch, hidden[:, batch.places], greedy=True)
         parts = (tensor[0].cpu().split(batch.choices) for tensor in both)
         for part, values, flags in zip(batch.order, *parts, strict=True):
             found[part] = values.tolist(), flags.tolist()
-        if progress:
-            progress.update(len(batch.order), batch.tokens)
     whole: list[tuple[list[float], list[bool]]] = [([], []) for _ in rows]
     for part, (index, _) in enumerate(fitted):
         whole[index][0].extend(found[part][0])

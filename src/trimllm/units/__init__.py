@@ -1,7 +1,7 @@
 """Units of a model: find, drop, pack; `trimllm.units(model)` lists them."""
 
 from trimllm.base.rooms import make_callable
-from trimllm.units import families  # noqa: F401
+from trimllm.units import families
 from trimllm.units.adapters import Adapter, adapter_of, register, supported_families
 from trimllm.units.packing import (
     Unit,
@@ -11,18 +11,5 @@ from trimllm.units.packing import (
     unit_parameters,
     units,
 )
-
-__all__ = [
-    "Adapter",
-    "Unit",
-    "adapter_of",
-    "drop",
-    "original_units",
-    "register",
-    "supported_families",
-    "unit_layers",
-    "unit_parameters",
-    "units",
-]
 
 make_callable(__name__, units)

@@ -42,7 +42,7 @@ def changed(source: Path, before: dict[str, str]) -> set[str]:
 
 def test_a_used_line_reruns_the_stages_that_import_it(source: Path) -> None:
     before = hashes(source)
-    edit(source, "trimllm/select/criteria.py", "import math", "import math\nUSED = 1")
+    edit(source, "trimllm/select.py", "import math", "import math\nUSED = 1")
     assert changed(source, before) == {"train"}
 
 

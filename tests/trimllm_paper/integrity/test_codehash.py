@@ -58,7 +58,7 @@ def test_a_module_that_nobody_imports_reruns_nothing(source: Path) -> None:
     before = hashes(source)
     (source / "trimllm/scan/unused.py").write_text("VALUE = 1\n")
     assert changed(source, before) == set()
-    edit(source, "trimllm/scan/record.py", "import annotations", "import annotations\nimport os")
+    edit(source, "trimllm/scan/onepass.py", "import annotations", "import annotations\nimport os")
     assert "trimllm/scan/unused.py" not in {
         str(file.relative_to(source)) for file in closure(ENTRIES["train"], source)
     }

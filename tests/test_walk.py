@@ -66,5 +66,5 @@ def test_which_unit_went_is_chosen_by_the_functions_that_the_walk_names() -> Non
     body = ast.unparse(named_in("src/trimllm/trim.py")["trim"])
     for call in ("scan(", "choose(", "drop(", "train_pass("):
         assert call in body, call
-    criterion = (ROOT / "src/trimllm/select/criterion.py").read_text(encoding="utf-8")
+    criterion = (ROOT / "src/trimllm/select.py").read_text(encoding="utf-8")
     assert "importance(scan.accuracy[unit])" in criterion

@@ -16,9 +16,8 @@ from trimllm.base.rooms import make_callable
 from trimllm.data import Document
 from trimllm.scan import Scan, scan, to_record
 from trimllm.select import Selection, choose, trainable_blocks
-from trimllm.train import PassRecord, Team, TrainSettings, size_of, train_pass
+from trimllm.train import ONE, PassRecord, Team, TrainSettings, size_of, train_pass
 from trimllm.train.batching import documents_of_epoch
-from trimllm.train.team import ONE
 from trimllm.units import drop, original_units, units
 
 DEFAULTS = TrainSettings()
@@ -86,7 +85,6 @@ def trim(
     rank = select.criterion(criterion)
     epochs = _epochs(model, step, until, start)
     for number in range(start, epochs):
-        count = step if number else 0
         found = initial or scan(
             model,
             tokenizer,
@@ -94,15 +92,16 @@ def trim(
             dtype=settings.dtype,
             label=f"scan before epoch {number}",
             eliminate=eliminate and trainable is not None and rank.counted,
-            keep=max(1, count),
+            keep=step if number else 1,
             row_budget=row_budget,
             processes=team,
             residual_fault=rank.residual_fault,
         )
         if trainable is None:
             trainable = trainable_blocks(found, criterion, ratio)
-        selection = choose(found, criterion, count) if count else Selection(())
-        if selection.dropped:
+        selection = Selection()
+        if number:
+            selection = choose(found, criterion, step)
             drop(model, selection.dropped)
         done = train_pass(
             model,
@@ -133,30 +132,19 @@ def trim(
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch of a chain, as it was when it ended.
+    """One epoch of a chain, as it was when it ended."""
 
-    Attributes:
-        number, epochs: which, from 0, of how many.
-        criterion, ratio, settings: of the chain.
-        trainable: original blocks that are trained.
-        selection: the units dropped in this epoch, ties and margin.
-        scan: by which they were chosen.
-        training: loss, steps, tokens of the pass that followed.
-        seconds: of "scan" and "train".
-        size: units and parameters left.
-    """
-
-    number: int
-    epochs: int
+    number: int  # from 0
+    epochs: int  # of the whole chain
     criterion: str
     ratio: float
-    trainable: list[int]
-    selection: Selection
-    scan: Scan
-    training: PassRecord
-    seconds: dict[str, float]
+    trainable: list[int]  # original blocks that are trained
+    selection: Selection  # the units dropped in this epoch, ties and margin
+    scan: Scan  # by which they were chosen
+    training: PassRecord  # loss, steps, tokens of the pass that followed
+    seconds: dict[str, float]  # of "scan" and "train"
     settings: TrainSettings
-    size: dict[str, int]
+    size: dict[str, int]  # units and parameters left
 
     @property
     def dropped(self) -> int:
@@ -170,7 +158,7 @@ class Epoch:
 
     def record(self) -> dict[str, Any]:
         """Everything as a JSON object."""
-        chosen, any_dropped = self.selection, bool(self.selection.dropped)
+        chosen = self.selection
         return {
             "epoch": self.number,
             "epochs": self.epochs,
@@ -178,10 +166,10 @@ class Epoch:
             "compat": AUTHORS if select.criterion(self.criterion).residual_fault else None,
             "ratio": self.ratio,
             "trainable_blocks": self.trainable,
-            "units_dropped": [[unit.block, unit.kind] for unit in chosen.dropped],
-            "ties": chosen.ties if any_dropped else None,
-            "ties_attention": chosen.ties_attention if any_dropped else None,
-            "ties_mlp": chosen.ties_mlp if any_dropped else None,
+            "units_dropped": [list(unit) for unit in chosen.dropped],
+            "ties": chosen.ties,
+            "ties_attention": chosen.ties_attention,
+            "ties_mlp": chosen.ties_mlp,
             "margin": chosen.margin,
             "scan": to_record(self.scan),
             "training": asdict(self.training),

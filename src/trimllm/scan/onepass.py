@@ -36,38 +36,28 @@ ROW_BUDGETS = {2: 32768, 4: 8192}
 
 @dataclass
 class Scan:
-    """What a scan found, by unit.
+    """What a scan found, by unit; `correct` and `likelihood` lack the eliminated ones."""
 
-    Attributes:
-        documents: number of calibration documents.
-        baseline, baseline_likelihood: accuracy (%) and likelihood of the model as it is.
-        correct: documents answered right with the unit dropped. Without the units that were
-            eliminated before the last document.
-        accuracy: the same in % of the documents (a_i of Eq. 3).
-        likelihood: mean over documents of the log-softmax over the choices' summed
-            log-likelihoods at the right choice, with the unit dropped (at most 0).
-        norm: mean over documents of the Frobenius norm of what the unit adds to the residual
-            stream, over the tokens of the packed row (the norm of Eq. 4).
-        eliminated: units that could no longer be among those asked for, with the number of
-            documents that it took to know.
-        seconds: wall-clock time.
-        tokens: packed tokens of all documents.
-        operations: floating-point operations of all matrix products.
-    """
-
-    documents: int
-    baseline: float = 0.0
+    documents: int  # number of calibration documents
+    baseline: float = 0.0  # accuracy (%) of the model as it is
     baseline_likelihood: float = 0.0
+    # Documents answered right with the unit dropped.
     correct: dict[Unit, int] = field(default_factory=dict)
+    # Mean over documents of the log-softmax over the choices' summed log-likelihoods at the right
+    # choice, with the unit dropped (at most 0).
     likelihood: dict[Unit, float] = field(default_factory=dict)
+    # Mean over documents of the Frobenius norm of what the unit adds to the residual stream, over
+    # the tokens of the packed row (the norm of Eq. 4).
     norm: dict[Unit, float] = field(default_factory=dict)
+    # Units that could no longer be among those asked for: documents that it took to know.
     eliminated: dict[Unit, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    tokens: int = 0
-    operations: int = 0
+    seconds: float = 0.0  # wall-clock time
+    tokens: int = 0  # packed tokens of all documents
+    operations: int = 0  # floating-point operations of all matrix products
 
     @property
     def accuracy(self) -> dict[Unit, float]:
+        """The share of `correct` in % of the documents (a_i of Eq. 3)."""
         return {unit: 100 * count / self.documents for unit, count in self.correct.items()}
 
 
@@ -151,13 +141,10 @@ def _fit(row: Row, max_length: int | None) -> Row:
 
 
 class _Part:
-    """What one batch adds to the sums of a scan.
+    """What one batch adds to the sums of a scan: views of `values`, (numbers,) float64.
 
-    Attributes:
-        values: all of the following, (numbers,) float64.
-        correct, log_right: (units + 1, documents) for each unit dropped, and for none.
-        norms: (units,)
-        operations: () whole numbers, exact up to 2^53.
+    correct and log_right (units + 1, documents) for each unit dropped and for none; norms (units,);
+    operations () whole numbers, exact up to 2^53.
     """
 
     def __init__(self, batch: Batch, units: int) -> None:
@@ -165,8 +152,7 @@ class _Part:
         table = (units + 1) * len(batch.order)
         self.values = torch.zeros(2 * table + units + 1, dtype=torch.double)
         correct, log_right, self.norms, operations = self.values.split([table, table, units, 1])
-        self.correct = correct.view(units + 1, -1)
-        self.log_right = log_right.view(units + 1, -1)
+        self.correct, self.log_right = correct.view(units + 1, -1), log_right.view(units + 1, -1)
         self.operations = operations[0]
 
 
@@ -344,3 +330,49 @@ def importance(accuracy: float, delta: float = 1e-3) -> float:
 def norm_importance(norm: float, smallest: float) -> float:
     """Activation-norm score of Eq. 4: 100 min_j |x_j| / |x_i|, lowest for the largest norm."""
     return 100 * smallest / norm if norm else math.inf
+
+
+def to_record(scan: Scan) -> dict[str, Any]:
+    """A scan as a JSON object, with the scores of Eq. 3 and 4 beside what they are made of."""
+    smallest = min(scan.norm.values())
+    table = []
+    for unit, norm in scan.norm.items():
+        row: dict[str, Any] = {"block": unit.block, "kind": unit.kind, "norm": norm}
+        row["eq4"] = norm_importance(norm, smallest) if norm else None
+        if unit in scan.correct:
+            row |= {
+                "correct": scan.correct[unit],
+                "accuracy": scan.accuracy[unit],
+                "likelihood": scan.likelihood[unit],
+                "eq3": importance(scan.accuracy[unit]),
+            }
+        else:
+            row["eliminated_after"] = scan.eliminated[unit]
+        table.append(row)
+    return {
+        "documents": scan.documents,
+        "tokens": scan.tokens,
+        "baseline_accuracy": scan.baseline,
+        "baseline_likelihood": scan.baseline_likelihood,
+        "operations": scan.operations,
+        "seconds": scan.seconds,
+        "units": table,
+    }
+
+
+def from_record(record: dict[str, Any]) -> Scan:
+    """The scan that a record was made of."""
+    rows = {Unit(row["block"], row["kind"]): row for row in record["units"]}
+    scored = {unit: row for unit, row in rows.items() if "correct" in row}
+    return Scan(
+        documents=record["documents"],
+        baseline=record["baseline_accuracy"],
+        baseline_likelihood=record["baseline_likelihood"],
+        correct={unit: row["correct"] for unit, row in scored.items()},
+        likelihood={unit: row["likelihood"] for unit, row in scored.items()},
+        norm={unit: row["norm"] for unit, row in rows.items()},
+        eliminated={u: row["eliminated_after"] for u, row in rows.items() if u not in scored},
+        seconds=record["seconds"],
+        tokens=record["tokens"],
+        operations=record["operations"],
+    )

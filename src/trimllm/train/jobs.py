@@ -44,40 +44,24 @@ PATIENCE = datetime.timedelta(hours=1)
 
 @dataclass(frozen=True)
 class TrainJob:
-    """What to train, on what, and by whom.
+    """What to train, on what, and by whom."""
 
-    Attributes:
-        recipe: a function as `package.module:name`, "trimllm.train:fine_tune" or
-            "trimllm.trim:trim_epoch". It takes model, tokenizer, and by name train, settings,
-            initial and team, and returns a record.
-        checkpoint: directory of the model to start from.
-        train, calibration: files of documents; calibration where the recipe scans.
-        scan: JSON file of an initial scan, if there is one.
-        settings: of `TrainSettings`.
-        arguments: further arguments of the recipe.
-        storage_dtype: type of the weights that are written.
-        device: "cpu" or "cuda".
-        trust_remote_code: run code that lies beside the weights (in one process only).
-        processes: that train together, each with a GPU of its own if the device is "cuda".
-        threads: of each.
-        offload: hold weights, gradients and moments in host memory (several processes only).
-        weights_on: where weights wait during a scan: "device", "host" or "disk".
-    """
-
+    # A function as `package.module:name`: "trimllm.train:fine_tune", "trimllm.trim:trim_epoch". It
+    # takes model, tokenizer, and by name train, settings, initial, team; and returns a record.
     recipe: str
-    checkpoint: str
-    train: str
-    settings: dict[str, Any]
-    arguments: dict[str, Any] = field(default_factory=dict)
-    calibration: str | None = None
-    scan: str | None = None
-    storage_dtype: str = "bfloat16"
-    device: str = "cpu"
-    trust_remote_code: bool = False
-    processes: int = 1
-    threads: int = 1
-    offload: bool = False
-    weights_on: str = "device"
+    checkpoint: str  # directory of the model to start from
+    train: str  # file of documents
+    settings: dict[str, Any]  # of `TrainSettings`
+    arguments: dict[str, Any] = field(default_factory=dict)  # further ones of the recipe
+    calibration: str | None = None  # file of documents, where the recipe scans
+    scan: str | None = None  # JSON file of an initial scan, if there is one
+    storage_dtype: str = "bfloat16"  # of the weights that are written
+    device: str = "cpu"  # or "cuda"
+    trust_remote_code: bool = False  # run code that lies beside the weights (in one process only)
+    processes: int = 1  # that train together, each with a GPU of its own if the device is "cuda"
+    threads: int = 1  # of each
+    offload: bool = False  # weights, gradients, moments in host memory (several processes only)
+    weights_on: str = "device"  # where weights wait during a scan: "device", "host" or "disk"
 
 
 def make_checkpoint(

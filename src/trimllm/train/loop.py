@@ -37,27 +37,20 @@ SHORT = 128
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Settings of a training run.
+    """Settings of a training run."""
 
-    Attributes:
-        learning_rate: at the first step; decays linearly to 0 at the last step of the last epoch.
-        batch_size: documents that run at once.
-        gradient_accumulation: batches an optimizer step; changes memory, not the result (but for
-            rounding), when batch_size shrinks accordingly.
-        weight_decay, clip: of AdamW, and of the gradient's norm.
-        train_embeddings: also train embeddings, head and final norm (the authors' code did).
-        seed: order of documents, and dropout where a model has it.
-        dtype: "float32", "bfloat16" (matrix products in bfloat16, master weights in float32), or
-            "auto": bfloat16 where the processor has it.
-    """
-
-    learning_rate: float = 2e-5
-    batch_size: int = 8
+    learning_rate: float = 2e-5  # at the first step; linearly to 0 at the end of the last epoch
+    batch_size: int = 8  # documents that run at once
+    # Batches an optimizer step; changes memory, not the result (but for rounding), when batch_size
+    # shrinks accordingly.
     gradient_accumulation: int = 1
-    weight_decay: float = 0.0
-    clip: float = 1.0
+    weight_decay: float = 0.0  # of AdamW
+    clip: float = 1.0  # of the gradient's norm
+    # Also train embeddings, head and final norm (the authors' code did).
     train_embeddings: bool = False
-    seed: int = 0
+    seed: int = 0  # order of documents, and dropout where a model has it
+    # "float32", "bfloat16" (matrix products in bfloat16, master weights in float32), or "auto":
+    # bfloat16 where the processor has it.
     dtype: str = "auto"
 
     def rate(self, done: float) -> float:
@@ -67,23 +60,15 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class PassRecord:
-    """What a pass over the documents did.
+    """What a pass over the documents did."""
 
-    Attributes:
-        loss: mean of the answer tokens' cross entropy over the pass, nats.
-        loss_last_quarter: the same over the last quarter of the steps.
-        steps, documents, tokens: tokens are real ones, without padding.
-        seconds: wall-clock time.
-        trainable_parameters: number of parameters that were trained.
-    """
-
-    loss: float
-    loss_last_quarter: float
+    loss: float  # mean of the answer tokens' cross entropy over the pass, nats
+    loss_last_quarter: float  # the same over the last quarter of the steps
     steps: int
     documents: int
-    tokens: int
-    seconds: float
-    trainable_parameters: int
+    tokens: int  # real ones, without padding
+    seconds: float  # wall-clock time
+    trainable_parameters: int  # number of parameters that were trained
 
 
 def set_trainable(

@@ -4,7 +4,7 @@ import os
 
 from trimllm.base.names import ADAPTERS
 from trimllm.base.rooms import make_callable
-from trimllm.units import families  # noqa: F401
+from trimllm.units import families
 from trimllm.units.adapters import (
     Adapter,
     adapter_of,
@@ -20,20 +20,6 @@ from trimllm.units.packing import (
     unit_parameters,
     units,
 )
-
-__all__ = [
-    "Adapter",
-    "Unit",
-    "adapter_of",
-    "drop",
-    "original_units",
-    "register",
-    "register_named",
-    "supported_families",
-    "unit_layers",
-    "unit_parameters",
-    "units",
-]
 
 make_callable(__name__, units)
 for name in os.environ.get(ADAPTERS, "").split():

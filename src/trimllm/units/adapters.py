@@ -45,18 +45,12 @@ class Workspace:
 
 @dataclass
 class Rows:
-    """What units need to know of the rows they run on.
+    """What units need to know of the rows they run on."""
 
-    Attributes:
-        positions: (tokens,) position of every token in its own sequence.
-        attend: attention between the tokens of one row.
-        work: buffers.
-        rotary: cosines and sines (tokens, 1, head width), where the family has them.
-    """
-
-    positions: Tensor
-    attend: Attend
+    positions: Tensor  # (tokens,) position of every token in its own sequence
+    attend: Attend  # attention between the tokens of one row
     work: Workspace = field(default_factory=Workspace)
+    # Cosines and sines (tokens, 1, head width), where the family has them.
     rotary: tuple[Tensor, Tensor] | None = None
 
 

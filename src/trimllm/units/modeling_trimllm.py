@@ -27,16 +27,6 @@ from transformers.models.mistral.modeling_mistral import MistralDecoderLayer
 from transformers.models.opt.modeling_opt import OPTDecoderLayer
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
-# Submodules of a decoder layer that belong to its attention and to its MLP, by family.
-ROTARY_PARTS = {
-    "attention": ("input_layernorm", "self_attn"),
-    "mlp": ("post_attention_layernorm", "mlp"),
-}
-OPT_PARTS = {
-    "attention": ("self_attn_layer_norm", "self_attn"),
-    "mlp": ("final_layer_norm", "fc1", "fc2"),
-}
-
 
 def packed_blocks(units):
     """Group surviving units, in order, into blocks: [{"attention": 0, "mlp": 3}, ...].
@@ -60,7 +50,10 @@ def decoder_of(model):
 class RotaryTrimLayer:
     """Forward pass of a LLaMA-like decoder layer that may lack its attention or its MLP."""
 
-    parts = ROTARY_PARTS
+    parts = {
+        "attention": ("input_layernorm", "self_attn"),
+        "mlp": ("post_attention_layernorm", "mlp"),
+    }
 
     def forward(self, hidden_states, **kwargs):
         if self.self_attn is not None:
@@ -75,7 +68,10 @@ class RotaryTrimLayer:
 class OPTTrimLayer:
     """Forward pass of a pre-norm OPT decoder layer that may lack its attention or its MLP."""
 
-    parts = OPT_PARTS
+    parts = {
+        "attention": ("self_attn_layer_norm", "self_attn"),
+        "mlp": ("final_layer_norm", "fc1", "fc2"),
+    }
 
     def forward(self, hidden_states, **kwargs):
         if self.self_attn is not None:
@@ -133,7 +129,11 @@ class TrimOPTConfig(OPTConfig):
 class TrimModel:
     """Mixin over a stock causal language model: removes what `config.units` does not name."""
 
-    layer_class = None
+    layer_class = None  # a decoder layer; its `parts` are the submodules of each kind of unit
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        cls._no_split_modules = [cls.layer_class.__name__]
 
     def __init__(self, config, *args, **kwargs):
         super().__init__(config, *args, **kwargs)
@@ -164,38 +164,19 @@ class TrimModel:
 
 class TrimLlamaForCausalLM(TrimModel, LlamaForCausalLM):
     config_class = TrimLlamaConfig
-    config: TrimLlamaConfig
     layer_class = TrimLlamaDecoderLayer
-    _no_split_modules = ["TrimLlamaDecoderLayer"]
 
 
 class TrimMistralForCausalLM(TrimModel, MistralForCausalLM):
     config_class = TrimMistralConfig
-    config: TrimMistralConfig
     layer_class = TrimMistralDecoderLayer
-    _no_split_modules = ["TrimMistralDecoderLayer"]
 
 
 class TrimQwen2ForCausalLM(TrimModel, Qwen2ForCausalLM):
     config_class = TrimQwen2Config
-    config: TrimQwen2Config
     layer_class = TrimQwen2DecoderLayer
-    _no_split_modules = ["TrimQwen2DecoderLayer"]
 
 
 class TrimOPTForCausalLM(TrimModel, OPTForCausalLM):
     config_class = TrimOPTConfig
-    config: TrimOPTConfig
     layer_class = TrimOPTDecoderLayer
-    _no_split_modules = ["TrimOPTDecoderLayer"]
-
-
-TRIM_CLASSES = {
-    model.config_class.__base__.model_type: model
-    for model in (
-        TrimLlamaForCausalLM,
-        TrimMistralForCausalLM,
-        TrimQwen2ForCausalLM,
-        TrimOPTForCausalLM,
-    )
-}

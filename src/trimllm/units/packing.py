@@ -79,32 +79,29 @@ def drop(model: nn.Module, dropped: Iterable[Unit]) -> nn.Module:
         unit: {name: layers[unit].get_submodule(name) for name in adapter.parts[unit.kind]}
         for unit in kept
     }
-    layer_types = getattr(config, "layer_types", None)
-    old_index = {id(layer): i for i, layer in enumerate(decoder.layers)}
-    shells, types = [], []
-    for block in packed_blocks(kept):
-        sources = [Unit(source, kind) for kind, source in block.items()]
-        # An attention and the MLP of its own block are neighbours, so whichever of the two a
-        # packed block takes its shell from, no other packed block wants the same one.
-        shell = layers[sources[0]]
-        if layer_types:
-            types.append(layer_types[old_index[id(shell)]])
-        shells.append((shell, sources))
-    for shell, sources in shells:
+    blocks = packed_blocks(kept)
+    # An attention and the MLP of its own block are neighbours, so whichever of the two a packed
+    # block takes its shell from, no other packed block wants the same one.
+    first = [next(iter(block.items())) for block in blocks]
+    shells = [layers[Unit(source, kind)] for kind, source in first]
+    if layer_types := getattr(config, "layer_types", None):
+        old_index = {id(layer): i for i, layer in enumerate(decoder.layers)}
+        config.layer_types = [layer_types[old_index[id(shell)]] for shell in shells]
+    for shell, block in zip(shells, blocks, strict=True):
         for kind in KINDS:
-            unit = next((source for source in sources if source.kind == kind), None)
+            found = pieces.get(Unit(block.get(kind, -1), kind), {})
             for name in adapter.parts[kind]:
-                setattr(shell, name, pieces[unit][name] if unit else None)
+                setattr(shell, name, found.get(name))
 
-    _trim_config(config, adapter.trimmed, kept, len(shells), types)
-    decoder.layers = nn.ModuleList(shell for shell, _ in shells)
+    _trim_config(config, adapter.trimmed, kept, len(shells))
+    decoder.layers = nn.ModuleList(shells)
     if not hasattr(model, "adopt_layers"):
         model.__class__ = adapter.trimmed
     model.adopt_layers()
     return model
 
 
-def _trim_config(config: Any, model_class: Any, kept: list[Unit], blocks: int, types: list) -> None:
+def _trim_config(config: Any, model_class: Any, kept: list[Unit], blocks: int) -> None:
     """Turn a stock config into the trimmed one in place: every submodule shares the object."""
     if getattr(config, "units", None) is None:
         original = config.num_hidden_layers
@@ -117,5 +114,3 @@ def _trim_config(config: Any, model_class: Any, kept: list[Unit], blocks: int, t
         }
     config.units = [[unit.block, unit.kind] for unit in kept]
     config.num_hidden_layers = blocks
-    if types:
-        config.layer_types = types

@@ -7,25 +7,18 @@ model (`trimllm.checkpoint.stream`) gives each of its layers a source, which bri
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Any
 
 from torch import nn
 
 
-class WeightSource(Protocol):
-    """What brings the weights of units."""
-
-    def present(self, layer: nn.Module, kind: str) -> AbstractContextManager[None]:
-        """A context in which the weights of the unit of `kind` in `layer` are on its device."""
-
-
-def set_source(layer: nn.Module, source: WeightSource | None) -> None:
-    """Say where the weights of a decoder layer's units come from; None: they are there."""
+def set_source(layer: nn.Module, source: Any) -> None:
+    """Say what brings the weights of a decoder layer's units: its `present` is called as below."""
     layer.weight_source = source
 
 
-def source_of(layer: nn.Module) -> WeightSource | None:
-    """Where the weights of a decoder layer's units come from; None: they are there."""
+def source_of(layer: nn.Module) -> Any:
+    """What brings the weights of a decoder layer's units; None: they are there."""
     return getattr(layer, "weight_source", None)
 
 

@@ -42,7 +42,7 @@ def changed(source: Path, before: dict[str, str]) -> set[str]:
 
 def test_a_used_line_reruns_the_stages_that_import_it(source: Path) -> None:
     before = hashes(source)
-    edit(source, "trimllm/select/choice.py", "import math", "import math\nUSED = 1")
+    edit(source, "trimllm/select.py", "import math", "import math\nUSED = 1")
     assert changed(source, before) == {"train"}
 
 
@@ -58,7 +58,7 @@ def test_a_module_that_nobody_imports_reruns_nothing(source: Path) -> None:
     before = hashes(source)
     (source / "trimllm/scan/unused.py").write_text("VALUE = 1\n")
     assert changed(source, before) == set()
-    edit(source, "trimllm/scan/record.py", "import annotations", "import annotations\nimport os")
+    edit(source, "trimllm/scan/onepass.py", "import annotations", "import annotations\nimport os")
     assert "trimllm/scan/unused.py" not in {
         str(file.relative_to(source)) for file in closure(ENTRIES["train"], source)
     }

@@ -13,7 +13,6 @@ from trimllm.base.kept import drops_for
 from trimllm.base.names import CRITERIA
 from trimllm.scan import Scan, importance
 from trimllm.select import (
-    by_accuracy,
     choose,
     choose_by_rule,
     ranking,
@@ -142,20 +141,6 @@ def test_a_kept_fraction_is_met_to_within_one_unit_or_not_at_all(
     else:
         assert drops < total and drops % step == 0
         assert abs(drops - exact) == pytest.approx(distance) and distance < 1
-
-
-def test_selectors_take_the_right_end_of_the_run() -> None:
-    points = [
-        {"drops": 0, "accuracy": 80},
-        {"drops": 2, "accuracy": 79},
-        {"drops": 4, "accuracy": 60},
-        {"drops": 6, "accuracy": 75},
-        {"drops": 8, "accuracy": 40},
-    ]
-    assert by_accuracy(points, 80)["drops"] == 6
-    assert by_accuracy(points, 80, share=0.97)["drops"] == 2
-    with pytest.raises(UserError, match="no checkpoint"):
-        by_accuracy(points, 800)
 
 
 @given(scans, st.sampled_from(CRITERIA), st.sets(st.integers(0, BLOCKS - 1), min_size=1))

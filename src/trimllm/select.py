@@ -1,0 +1,183 @@
+"""Criteria and rules: what to drop, and which blocks to train (paper, section 3.3 and 3.4)."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from trimllm.base.errors import UserError
+from trimllm.base.names import AUTHORS
+from trimllm.base.rooms import named
+from trimllm.scan import Scan, importance, norm_importance
+from trimllm.units import Unit
+
+Score = Callable[[Scan, Unit], float]
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """How units are ranked by a scan.
+
+    Attributes:
+        first: compared first, of what is left without the unit; the largest is dropped.
+        tie: decides between equals, the smallest is dropped; then the lower index.
+        counted: `first` counts right answers. Counts tie or not whatever the rounding; a scan may
+            then eliminate units early, and a margin is told in points of accuracy.
+        importance: of a unit that stays, for the choice of the blocks to train (section 3.4);
+            None: Eq. 3 where answers are counted, else the negative of `first`.
+        residual_fault: scan with the residual fault of the authors' code (see `trimllm.scan`).
+    """
+
+    first: Score
+    tie: Score = lambda scan, unit: 0.0
+    counted: bool = False
+    importance: Score | None = None
+    residual_fault: bool = False
+
+    def importance_of(self, scan: Scan, unit: Unit) -> float:
+        """How much a unit is missed when it is gone."""
+        if self.importance is not None:
+            return self.importance(scan, unit)
+        return importance(scan.accuracy[unit]) if self.counted else -self.first(scan, unit)
+
+
+def by_norm(scan: Scan, unit: Unit) -> float:
+    """Eq. 4, lowest for the largest norm."""
+    return norm_importance(scan.norm[unit], min(scan.norm.values()))
+
+
+def _accuracy(scan: Scan, unit: Unit) -> int:
+    return scan.correct[unit]
+
+
+_CRITERIA = {
+    # Lowest s_i of Eq. 3: where the accuracy left is highest.
+    "calibration": Criterion(_accuracy, counted=True),
+    # Lowest s_i of Eq. 4: where the norm is largest.
+    "activation_norm": Criterion(lambda scan, unit: scan.norm[unit], importance=by_norm),
+    # Eq. 3, equals by Eq. 4, attention and MLP alike.
+    "both": Criterion(_accuracy, lambda scan, unit: -scan.norm[unit], counted=True),
+    # Ours: where the likelihood of the right choice that is left is highest.
+    "likelihood": Criterion(lambda scan, unit: scan.likelihood[unit]),
+    # The code of the paper's authors: the MLP of equals, on a scan with their residual fault.
+    AUTHORS: Criterion(
+        _accuracy, lambda scan, unit: unit.kind != "mlp", counted=True, residual_fault=True
+    ),
+}
+
+
+def register(name: str, criterion: Criterion) -> None:
+    """Let `criterion` be chosen by name."""
+    _CRITERIA[name] = criterion
+
+
+def criterion(name: str) -> Criterion:
+    """A criterion by its name, or by `package.module:name`, which is imported now.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = named(name) if ":" in name else _CRITERIA.get(name)
+    if not isinstance(found, Criterion):
+        known = ", ".join(_CRITERIA)
+        raise UserError(f"criterion {name!r} is none of {known}, and no package.module:name of one")
+    return found
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Units to drop and how clear the choice was.
+
+    Attributes:
+        dropped: units, the first choice first.
+        ties: candidates whose first score equals that of the last unit dropped, itself included.
+        ties_attention, ties_mlp: the same by kind.
+        margin: first score of the last unit dropped minus that of the best unit kept; points of
+            accuracy (%), norm or mean log-likelihood, as the criterion has it.
+        Of ties and margin there are none (None) by a rule, or where nothing is dropped.
+    """
+
+    dropped: tuple[Unit, ...] = ()
+    ties: int | None = None
+    ties_attention: int | None = None
+    ties_mlp: int | None = None
+    margin: float | None = None
+
+
+def ranking(scan: Scan, name: str) -> list[Unit]:
+    """Units by a criterion, the one to drop first at the head; eliminated ones are not ranked."""
+    rank = criterion(name)
+    # sorted is stable, and the scan lists units by index
+    return sorted(scan.correct, key=lambda unit: (-rank.first(scan, unit), rank.tie(scan, unit)))
+
+
+def choose(scan: Scan, name: str, count: int) -> Selection:
+    """The `count` units to drop after a scan, by a criterion."""
+    ranked, rank = ranking(scan, name), criterion(name)
+    if not 0 < count < len(ranked) + len(scan.eliminated):
+        raise UserError(
+            f"cannot drop {count} of {len(ranked) + len(scan.eliminated)} units; "
+            "drop at least one and keep at least one"
+        )
+    bar = rank.first(scan, ranked[count - 1])
+    tied = [unit.kind for unit in ranked if rank.first(scan, unit) == bar]
+    scale = 100 / scan.documents if rank.counted else 1.0
+    best_kept = ranked[count : count + 1]
+    return Selection(
+        dropped=tuple(ranked[:count]),
+        ties=len(tied),
+        ties_attention=tied.count("attention"),
+        ties_mlp=tied.count("mlp"),
+        margin=scale * (bar - rank.first(scan, best_kept[0])) if best_kept else None,
+    )
+
+
+def choose_by_rule(rule: str, present: Sequence[Unit], count: int, seed: int = 0) -> Selection:
+    """Whole blocks by a rule of Sajjad et al. (2023): random, top (last) or bottom (first).
+
+    `count` is in units, so it has to be even.
+    """
+    blocks = sorted({unit.block for unit in present})
+    wanted, odd = divmod(count, 2)
+    if odd or not 0 < wanted < len(blocks):
+        raise UserError(
+            f"rule {rule!r} drops whole blocks of {len(blocks)}: {count} units do not make some"
+        )
+    chosen = {
+        "random": random.Random(seed).sample(blocks, wanted),
+        "top": blocks[-wanted:],
+        "bottom": blocks[:wanted],
+    }
+    if rule not in chosen:
+        raise UserError(f"rule {rule!r} is none of {', '.join(chosen)}")
+    return Selection(tuple(unit for unit in present if unit.block in chosen[rule]))
+
+
+def trainable_blocks(
+    scan: Scan, name: str, ratio: float, among: Collection[int] | None = None
+) -> list[int]:
+    """The ceil(r L) most important blocks, which a sparse update trains (section 3.4).
+
+    A block's importance is the sum of its units' by the criterion. Equals are told apart by the
+    sum of Eq. 4, then by the lower index. Needs a scan of the full model without elimination. L
+    counts all scanned blocks; `among` limits the choice to some, as after a dropping by rule.
+
+    Raises:
+        UserError: a ratio outside (0, 1].
+    """
+    if not 0 < ratio <= 1:
+        raise UserError(f"sparse update ratio {ratio} is not in (0, 1]")
+    blocks = sorted({unit.block for unit in scan.correct})
+
+    def total(score: Score, block: int) -> float:
+        return sum(score(scan, unit) for unit in scan.correct if unit.block == block)
+
+    score = criterion(name).importance_of
+    ranked = sorted(
+        (block for block in blocks if among is None or block in among),
+        key=lambda block: (-total(score, block), -total(by_norm, block), block),
+    )
+    # 0.1 * 30 is a little more than 3 in floating point
+    return sorted(ranked[: math.ceil(round(ratio * len(blocks), 9))])

@@ -63,7 +63,6 @@ class Stream:
 
     Args:
         model: a model from `skeleton`, every parameter on the meta device.
-        weights: where they are read from.
         dtype, device: of the weights that are brought.
         place: where weights wait while their unit does not run: on "disk", in "host" memory
             (read once), or on the "device" (brought once, and then always there).

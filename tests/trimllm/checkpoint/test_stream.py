@@ -59,15 +59,14 @@ def test_a_streamed_scan_has_the_same_bits_under_a_cap_on_its_weights(
         model, _ = checkpoint.load_streamed(path, dtype=dtype, place=place, prefetch=prefetch)
         assert units(model) == units(whole)
         adapter, stream = adapter_of(model), checkpoint.stream_of(model)
-        there, peaks = [], []
+        lists = there, peaks = [], []
         for name in ("attention_", "mlp_"):
             real = getattr(type(adapter), name)
 
-            def watched(
-                self, layer, residual, rows, real=real, model=model, there=there, peaks=peaks
-            ):
+            def watched(self, layer, residual, rows, real=real, model=model, lists=lists):
                 # what the model really holds at the moment in which a unit runs, and what waits
                 held = [p for weights in unit_parameters(model).values() for p in weights]
+                there, peaks = lists
                 there.append(sum(p.nbytes for p in held if not p.is_meta))
                 ahead = checkpoint.stream_of(model)._ahead
                 waiting = ahead[2].result() if ahead else []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import re
 import sys
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -36,24 +36,10 @@ def prepare() -> None:
     # It prints a banner and every step; what goes wrong is raised.
     os.environ.setdefault("LOGBAR_LEVEL", "ERROR")
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
-    if not any(isinstance(finder, _RegularExpressions) for finder in sys.meta_path):
-        sys.meta_path.append(_RegularExpressions())
-
-
-class _RegularExpressions(MetaPathFinder, Loader):
-    """Answers `import pcre` with Python's own `re` where PyPcre is not installed.
-
-    gptqmodel uses it for a handful of plain patterns, and it exists as C sources only. Being the
-    last finder, this one is asked only when there is no such package.
-    """
-
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        return ModuleSpec(fullname, self) if fullname == "pcre" else None
-
-    def create_module(self, spec: ModuleSpec) -> None:
-        return None
-
-    def exec_module(self, module: ModuleType) -> None:
+    if "pcre" not in sys.modules and importlib.util.find_spec("pcre") is None:
+        # PyPcre exists as C sources only; for gptqmodel's few plain patterns Python's own will do.
+        stand_in = sys.modules["pcre"] = ModuleType("pcre")
+        stand_in.__spec__ = ModuleSpec("pcre", None)
         for name in ("compile", "escape", "match", "search", "sub", "fullmatch", "Pattern"):
-            setattr(module, name, getattr(re, name))
-        module.Flag = type("Flag", (), {"CASELESS": re.I, "MULTILINE": re.M})
+            setattr(stand_in, name, getattr(re, name))
+        stand_in.Flag = type("Flag", (), {"CASELESS": re.I, "MULTILINE": re.M})

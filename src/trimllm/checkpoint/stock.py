@@ -16,14 +16,12 @@ from transformers import AutoModelForCausalLM
 
 from trimllm.units import adapter_of
 from trimllm.units.modeling_trimllm import decoder_of, packed_blocks
-from trimllm.units.packing import KINDS
+from trimllm.units.packing import KINDS, units
 
 
 def missing_units(model: nn.Module) -> list[tuple[int, str]]:
     """(block of the packed model, kind) of every unit that it lacks."""
-    if (kept := getattr(model.config, "units", None)) is None:
-        return []
-    blocks = enumerate(packed_blocks(kept))
+    blocks = enumerate(packed_blocks(units(model)))
     return [(number, kind) for number, block in blocks for kind in KINDS if kind not in block]
 
 
@@ -42,12 +40,12 @@ def layers_prefix(model: nn.Module) -> str:
 
 def stock_config(config: object) -> object:
     """The stock configuration of a possibly trimmed one: as many blocks, all of them whole."""
-    if getattr(config, "units", None) is None:
-        return config.__class__.from_dict(config.to_dict())
-    content = config.to_dict()
-    for key in ("units", "original_num_hidden_layers", "auto_map", "model_type", "architectures"):
-        content.pop(key, None)
-    return config.__class__.__base__.from_dict(content)
+    content, kind = config.to_dict(), type(config)
+    if content.pop("units", None) is not None:
+        kind = kind.__base__
+        for key in ("original_num_hidden_layers", "auto_map", "model_type", "architectures"):
+            content.pop(key, None)
+    return kind.from_dict(content)
 
 
 @torch.no_grad()

@@ -59,13 +59,9 @@ def load_tokenizer(path: str | Path, *, trust_remote_code: bool = False) -> Any:
 def check_directory(
     path: str | Path, *, verify: bool, any_family: bool = False
 ) -> tuple[Path, dict[str, Any]]:
-    """See that a directory is a checkpoint, of a family with an adapter unless `any_family`.
+    """(directory, config) of a checkpoint, of a family with an adapter unless `any_family`.
 
-    Returns:
-        (the directory, its config)
-
-    Raises:
-        UserError: it is not, or (with `verify`) a file is not what the manifest says.
+    Raises `UserError` if it is none, or (with `verify`) a file is not what the manifest says.
     """
     path = Path(path)
     if not (path / "config.json").is_file():
@@ -75,10 +71,8 @@ def check_directory(
     config = files.read_json(path / "config.json")
     family = family_of(config.get("model_type", "unknown"))
     if family not in supported_families() and not any_family:
-        raise UserError(
-            f"{path}: model family {family!r} has no adapter "
-            f"(there are: {', '.join(supported_families())})"
-        )
+        known = ", ".join(supported_families())
+        raise UserError(f"{path}: model family {family!r} has no adapter (there are: {known})")
     return path, config
 
 
@@ -128,9 +122,8 @@ def load(
         raise UserError(f"{path} cannot be loaded: {error}") from error
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if names := report.get(problem):
-            raise UserError(
-                f"{path}: weights with {problem.replace('_', ' ')}: {sorted(names)[:3]}"
-            )
+            said = problem.replace("_", " ")
+            raise UserError(f"{path}: weights with {said}: {sorted(names)[:3]}")
     return model.eval(), load_tokenizer(path, trust_remote_code=trust_remote_code)
 
 
@@ -177,9 +170,7 @@ def write(
     model: nn.Module, tokenizer: Any, directory: Path, *, dtype: str | torch.dtype | None = None
 ) -> None:
     """Write model and tokenizer into an existing directory, weights as one safetensors file."""
-    if isinstance(dtype, str):
-        dtype = getattr(torch, dtype)
-    stored_as = dtype or model.dtype
+    stored_as = getattr(torch, dtype) if isinstance(dtype, str) else dtype or model.dtype
     state = {name: tensor.to(stored_as) for name, tensor in model.state_dict().items()}
     if getattr(model.config, "tie_word_embeddings", False):
         # save_pretrained recognizes tied weights by their shared memory, which a cast undoes.

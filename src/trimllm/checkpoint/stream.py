@@ -9,7 +9,6 @@ larger row budget (or token budget) reads less often, a smaller one needs less m
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -36,11 +35,7 @@ Slot = tuple[nn.Module, str, str]
 
 
 class WeightFile:
-    """The weights of a checkpoint by name, each read when it is asked for.
-
-    Args:
-        path: a checkpoint directory.
-    """
+    """The weights of a checkpoint directory by name, each read when it is asked for."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -68,14 +63,12 @@ class Stream:
 
     Args:
         model: a model from `skeleton`, every parameter on the meta device.
-        weights: where they are read from.
         dtype, device: of the weights that are brought.
         place: where weights wait while their unit does not run: on "disk", in "host" memory
             (read once), or on the "device" (brought once, and then always there).
         prefetch: bring the next unit's weights while a unit runs; two are then there at once.
 
     Attributes:
-        bytes_now, bytes_peak: bytes of units' weights that this stream has on the device.
         bytes_read: bytes read from disk so far, in the type that they are used in.
     """
 
@@ -96,8 +89,7 @@ class Stream:
         self.held: dict[str, Tensor] = {}
         # The parameters without memory in whose place real ones stand, by (id of module, name).
         self._empty: dict[tuple[int, str], nn.Parameter] = {}
-        self.bytes_now = self.bytes_peak = self.bytes_read = 0
-        self._lock = threading.Lock()
+        self.bytes_read = 0
         self._reader = ThreadPoolExecutor(1) if prefetch and place != "device" else None
         self._ahead: tuple[nn.Module, str, Future[list[Tensor]]] | None = None
         self._side = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
@@ -131,14 +123,13 @@ class Stream:
     def release(self) -> None:
         """Forget all weights of units, also those that wait."""
         if self._ahead is not None:
-            self._dropped(self._ahead[2].result())
-            self._ahead = None
+            self._ahead[2].result()
+        self._ahead = None
         for unit, layer in unit_layers(self.model):
             self._put_away(self._slots(layer, unit.kind))
         self.held.clear()
         # Units that were dropped have taken theirs with them.
         self._empty.clear()
-        self.bytes_now = 0
 
     def fill(
         self, make: Callable[[str, nn.Parameter], nn.Parameter], *, units: bool = True
@@ -180,19 +171,17 @@ class Stream:
     def _taken(self, layer: nn.Module, kind: str) -> list[Tensor]:
         """The weights of a unit on the device; begins to bring those of the next one."""
         ahead, self._ahead = self._ahead, None
-        if ahead is not None and (ahead[0] is not layer or ahead[1] != kind):
-            self._dropped(ahead[2].result())
-            ahead = None
-        found = self._brought(self._slots(layer, kind)) if ahead is None else ahead[2].result()
+        found = ahead[2].result() if ahead is not None else []
+        if ahead is None or ahead[:2] != (layer, kind):
+            found = self._brought(self._slots(layer, kind))
         if self._side is not None:
             for tensor in found:
                 # The side stream may not use this memory again before this stream is done with it.
                 tensor.record_stream(torch.cuda.current_stream(self.device))
         if self._reader is not None:
             order = [(one, unit.kind) for unit, one in unit_layers(self.model)]
-            here = next(i for i, (one, k) in enumerate(order) if one is layer and k == kind)
             # After the last unit the first: the next batch begins there.
-            following = order[(here + 1) % len(order)]
+            following = order[(order.index((layer, kind)) + 1) % len(order)]
             # The reader looks at names alone: units may be dropped while it reads.
             future = self._reader.submit(self._brought, self._slots(*following))
             self._ahead = (*following, future)
@@ -201,36 +190,26 @@ class Stream:
     def _brought(self, slots: list[Slot]) -> list[Tensor]:
         """Read weights to the device; on a GPU beside what is running there."""
         waiting = [self._waiting(name) for _, _, name in slots]
-        if self._side is None:
-            found = [tensor.to(self.device) for tensor in waiting]
-        else:
-            with torch.cuda.stream(self._side):
-                found = [tensor.to(self.device, non_blocking=True) for tensor in waiting]
+        with torch.cuda.stream(self._side):  # None: the current one, or none at all
+            found = [tensor.to(self.device, non_blocking=True) for tensor in waiting]
+        if self._side is not None:
             self._side.synchronize()
-        with self._lock:
-            self.bytes_now += sum(tensor.nbytes for tensor in found)
-            self.bytes_peak = max(self.bytes_peak, self.bytes_now)
         return found
 
     def _waiting(self, name: str) -> Tensor:
         """A weight in host memory; kept there if that is its place."""
-        if (tensor := self.held.get(name)) is not None:
-            return tensor
+        if name in self.held:
+            return self.held[name]
         tensor = self.weights.read(name, self.dtype)
         self.bytes_read += tensor.nbytes
         if self.place == "host":
-            self.held[name] = tensor.pin_memory() if self._side is not None else tensor
-        return self.held.get(name, tensor)
+            self.held[name] = tensor = tensor.pin_memory() if self._side is not None else tensor
+        return tensor
 
     def _put_away(self, slots: list[Slot]) -> None:
         for module, leaf, _ in slots:
             if (empty := self._empty.pop((id(module), leaf), None)) is not None:
-                self._dropped([module._parameters[leaf]])
                 module._parameters[leaf] = empty
-
-    def _dropped(self, tensors: list[Tensor]) -> None:
-        with self._lock:
-            self.bytes_now -= sum(tensor.nbytes for tensor in tensors)
 
 
 def skeleton(config: Any, dtype: torch.dtype, device: torch.device | str = "cpu") -> nn.Module:
@@ -256,17 +235,12 @@ def release(model: nn.Module) -> None:
 
 
 def settle(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Make a streamed model an ordinary one, in place: every weight is read and stays.
-
-    An ordinary model is left as it is.
-    """
-    stream = stream_of(model)
-    if stream is None:
-        return model
-    stream.release()
-    stream.fill(stream.reader(dtype))
-    for layer in decoder_of(model).layers:
-        set_source(layer, None)
+    """Make a streamed model an ordinary one, in place: every weight is read and stays."""
+    if (stream := stream_of(model)) is not None:
+        stream.release()
+        stream.fill(stream.reader(dtype))
+        for layer in decoder_of(model).layers:
+            set_source(layer, None)
     return model
 
 
@@ -285,11 +259,9 @@ def load_streamed(
     ordinary one). `stream_of(model)` counts bytes.
 
     Args:
-        path: a checkpoint directory.
-        dtype: type of the weights when they run.
-        device: where they run.
+        path, verify: as for `load`.
+        dtype, device: type of the weights when they run, and where.
         place, prefetch: see `Stream`.
-        verify: check every file against manifest.json, where there is one.
 
     Returns:
         (model in evaluation mode, tokenizer)

@@ -42,27 +42,16 @@ WORKERS = Path(__file__).parent / "workers"
 
 @dataclass(frozen=True)
 class CompressSettings:
-    """How to compress.
+    """How to compress."""
 
-    Attributes:
-        group_size: weights that share a scale in the four-bit formats.
-        max_tokens: tokens of a calibration text; longer ones are cut.
-        min_texts: calibration texts below which a compressor that needs them refuses to work.
-        kept: share of the units' parameters that structured pruning keeps.
-        seed: of what an engine draws at random.
-        threads: of the engine.
-        device: "cpu" or "cuda".
-        python: interpreter of an engine that has an environment of its own.
-    """
-
-    group_size: int = 64
-    max_tokens: int = 512
-    min_texts: int = 8
-    kept: float = 0.5
-    seed: int = 0
-    threads: int = 1
-    device: str = "cpu"
-    python: Path | None = None
+    group_size: int = 64  # weights that share a scale in the four-bit formats
+    max_tokens: int = 512  # of a calibration text; longer ones are cut
+    min_texts: int = 8  # below which a compressor that needs calibration texts refuses to work
+    kept: float = 0.5  # share of the units' parameters that structured pruning keeps
+    seed: int = 0  # of what an engine draws at random
+    threads: int = 1  # of the engine
+    device: str = "cpu"  # or "cuda"
+    python: Path | None = None  # interpreter of an engine that has an environment of its own
 
 
 def default_engine(method: str) -> str:
@@ -93,7 +82,7 @@ def engine_python(engine: str, python: Path | None = None) -> Path:
     """
     if engine not in ENGINES:
         raise UserError(f"there is no external engine {engine!r}; choose from {', '.join(ENGINES)}")
-    name = variable(engine)
+    folder, name = ENGINES[engine][0], variable(engine)
     if python is not None or (python := os.environ.get(name)):
         if not os.access(python, os.X_OK) or Path(python).is_dir():
             raise UserError(
@@ -102,7 +91,7 @@ def engine_python(engine: str, python: Path | None = None) -> Path:
             )
         return Path(python).absolute()
     for root in (Path.cwd(), Path(__file__).resolve().parents[3]):
-        environment = root / ".envs" / ENGINES[engine][0]
+        environment = root / ".envs" / folder
         # The stamp is made last: an environment without it was left half-made.
         if (environment / ".complete").is_file() and os.access(environment / "bin/python", os.X_OK):
             return environment / "bin/python"
@@ -119,11 +108,9 @@ def run_engine(
     workspace: Path,
     settings: CompressSettings,
 ) -> tuple[Path, dict[str, Any]]:
-    """Quantize a stock dense checkpoint to int4 by an external engine.
+    """Quantize `dense`, a stock checkpoint in float32, to int4 by one of `ENGINES`.
 
     Args:
-        engine: "autoawq" or "auto-gptq".
-        dense: a stock checkpoint in float32, one safetensors file.
         blocks: calibration tokens in lists of one length.
         workspace: an empty folder to work in, which the caller removes.
 
@@ -131,8 +118,7 @@ def run_engine(
         (folder of the quantized weights and their config.json, in the format that transformers
         loads; what the worker reports: engine, versions, seconds, calibration tokens used)
 
-    Raises:
-        UserError: the engine is not installed, or it failed.
+    Raises `UserError` where the engine is not installed or failed.
     """
     python, output = engine_python(engine, settings.python), workspace / "made"
     output.mkdir()

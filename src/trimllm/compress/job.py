@@ -26,8 +26,7 @@ class Compressed:
 
     tensors: dict[str, Tensor]
     config: dict[str, Any] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
-    """What the record says besides."""
+    facts: dict[str, Any] = field(default_factory=dict)  # what the record says besides
 
 
 @dataclass
@@ -39,8 +38,7 @@ class CompressJob:
     texts: Sequence[str]
     engine: str
     settings: CompressSettings
-    workspace: Path
-    """An empty folder for what an engine writes in between."""
+    workspace: Path  # an empty folder for what an engine writes in between
 
     def encoded(self) -> list[list[int]]:
         """Token ids of every text. `UserError` where none has any."""
@@ -77,24 +75,16 @@ class CompressJob:
 
 @dataclass(frozen=True)
 class Method:
-    """A compressor. Its file, named as in `METHODS`, calls it `METHOD`.
-
-    Attributes:
-        compress: makes the compressed tensors.
-        plain_: the yardstick: changes a dense model in place, the plainest way to the same size.
-        yardstick: its name.
-        margin: nats a token by which a checkpoint may be worse than its yardstick on held-back
-            answers; a corrupt one is worse by nats.
-        calibrated: whether it looks at texts.
-        grouped: whether weights share scales in groups of `group_size`, which must fit.
-    """
+    """A compressor. Its file, named as in `METHODS`, calls it `METHOD`."""
 
     compress: Callable[[CompressJob], Compressed]
+    # The yardstick: changes a dense model in place, the plainest way to the same size.
     plain_: Callable[[nn.Module, CompressSettings], None]
-    yardstick: str
+    yardstick: str  # its name
+    # Nats a token by which held-back answers may be worse; a corrupt checkpoint is worse by nats.
     margin: float
-    calibrated: bool = True
-    grouped: bool = False
+    calibrated: bool = True  # whether it looks at texts
+    grouped: bool = False  # whether weights share scales in groups of `group_size`, which must fit
 
 
 def pack(encoded: Sequence[Sequence[int]], row_tokens: int) -> list[Tensor]:
@@ -124,11 +114,8 @@ def equal_blocks(encoded: Sequence[Sequence[int]], longest: int) -> list[list[in
 
 
 def linear_names(model: nn.Module, missing: Sequence[str] = ()) -> tuple[list[str], list[str]]:
-    """Names of the linear layers that compressors change, those in decoder layers; and all others.
-
-    Args:
-        missing: modules whose own are left alone: stand-ins for missing units.
-    """
+    """Names of linear layers: those in decoder layers but `missing`, which compressors change, and
+    all others."""
     prefix, gone = layers_prefix(model) + ".", tuple(f"{name}." for name in missing)
     linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     changed = [name for name in linears if name.startswith(prefix) and not name.startswith(gone)]

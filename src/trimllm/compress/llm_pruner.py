@@ -43,9 +43,7 @@ class Side(NamedTuple):
 
 
 class Item(tuple):
-    """(dependency, indices): a member of a group, as torch-pruning goes through it."""
-
-    root_idxs: list[int]
+    """(dependency, indices), with `root_idxs`: a member of a group as torch-pruning takes it."""
 
 
 class Shape(NamedTuple):
@@ -85,9 +83,8 @@ def plan(model: nn.Module, kept: float) -> Plan:
     shape, sizes = shape_of(model.config), {"attention": 0, "mlp": 0}
     for unit, parameters in unit_parameters(model).items():
         sizes[unit.kind] += sum(p.numel() for p in parameters)
-    heads = shape.heads
-    if not shape.fixed_heads:
-        heads = min(heads, max(1, int(kept * heads + 0.999)))
+    heads = shape.heads if shape.fixed_heads else max(1, int(kept * shape.heads + 0.999))
+    heads = min(heads, shape.heads)
     attention = sizes["attention"] * heads / shape.heads
     budget = kept * sum(sizes.values()) - attention
     width = shape.channels
@@ -116,11 +113,9 @@ def structures(model: nn.Module, layer: nn.Module, kind: str) -> list[Side]:
         single = torch.arange(shape.heads).repeat_interleave(layer.self_attn.head_dim)
         owner = single.view(shape.heads, -1).repeat(1, shape.queries).flatten()
         inner = {f"self_attn.{x}_proj": owner if x == "q" else single for x in "qkv"}
-    rows = [
-        Side(layer.get_submodule(name), tp.prune_linear_out_channels, own)
-        for name, own in inner.items()
-    ]
-    return [*rows, Side(out, tp.prune_linear_in_channels, owner)]
+    rows, columns = tp.prune_linear_out_channels, tp.prune_linear_in_channels
+    sides = [Side(layer.get_submodule(name), rows, own) for name, own in inner.items()]
+    return [*sides, Side(out, columns, owner)]
 
 
 def taylor(sides: Sequence[Side]) -> Tensor:
@@ -148,8 +143,7 @@ def cut(model: nn.Module, kept: Plan, importance: Callable[[Sequence[Side]], Ten
         gone[score.cpu().argsort(stable=True)[: len(score) - keep]] = True
         for side in sides:
             side.prune(side.linear, torch.nonzero(gone[side.owner]).flatten().tolist())
-    for key, value in config_changes(model.config, kept).items():
-        setattr(model.config, key, value)
+    model.config.update(config_changes(model.config, kept))
 
 
 def config_changes(config: Any, kept: Plan) -> dict[str, int]:
@@ -215,11 +209,8 @@ def compress(job: CompressJob) -> Compressed:
 def cut_at_random_(model: nn.Module, settings: CompressSettings) -> None:
     """The yardstick: structures drawn at random, the same widths."""
     generator = torch.Generator().manual_seed(settings.seed)
-    cut(
-        model,
-        plan(model, settings.kept),
-        lambda sides: torch.rand(int(sides[0].owner.max()) + 1, generator=generator),
-    )
+    kept = plan(model, settings.kept)
+    cut(model, kept, lambda sides: torch.rand(int(sides[0].owner.max()) + 1, generator=generator))
 
 
 METHOD = Method(compress, cut_at_random_, "random structures", margin=0.0)

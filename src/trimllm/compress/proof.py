@@ -38,13 +38,10 @@ ScoredRow = tuple[Sequence[int], int]
 def shares(
     documents: Sequence[tuple[str, str]], calibration: int, held_back: int
 ) -> tuple[list[str], list[tuple[str, str]]]:
-    """Texts to calibrate on, and other documents to prove a checkpoint on.
+    """Texts to calibrate on, and other documents (prompts and answers) to prove a checkpoint on.
 
-    Of too few documents the proof takes its share first: without one no checkpoint is kept.
-
-    Args:
-        documents: prompts and answers; what is there twice is taken once.
-        calibration, held_back: how many of each are wanted.
+    What is there twice is taken once. Of too few documents the proof takes its share first: without
+    one no checkpoint is kept.
     """
     different = list(dict.fromkeys(documents))
     count = min(calibration, max(0, len(different) - held_back))
@@ -71,11 +68,9 @@ def scored_rows(tokenizer: Any, held_back: Sequence[HeldBack], max_tokens: int) 
 
 @torch.no_grad()
 def mean_loss(model: nn.Module, rows: Sequence[ScoredRow]) -> float:
-    """Mean cross-entropy of the scored tokens of some rows, in nats a token.
+    """Mean cross-entropy of the scored tokens of some rows, in nats a token; `UserError` if none.
 
     By the model's own forward pass, as whoever loads the checkpoint runs it.
-
-    Raises `UserError` when there is no token to predict.
     """
     device = model.get_input_embeddings().weight.device
     total, tokens = 0.0, 0

@@ -100,16 +100,15 @@ def _check_group_size(method: str, config: dict[str, Any], group_size: int) -> N
     if group_size not in GROUP_SIZES:
         sizes = ", ".join(map(str, GROUP_SIZES))
         raise UserError(f"{method}: group_size {group_size} has no kernel; use one of {sizes}")
-    heads = config["num_attention_heads"]
-    head_dim = config.get("head_dim") or config["hidden_size"] // heads
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
     widths = {
-        "hidden_size": config["hidden_size"],
-        "attention width": heads * head_dim,
-        "MLP width": config.get("intermediate_size") or config.get("ffn_dim"),
+        "hidden_size": hidden,
+        "attention width": heads * (config.get("head_dim") or hidden // heads),
+        "MLP width": config.get("intermediate_size") or config["ffn_dim"],
     }
     for name, width in widths.items():
-        if width and width % group_size:
-            fits = [size for size in GROUP_SIZES if not any(w % size for w in widths.values() if w)]
+        if width % group_size:
+            fits = [size for size in GROUP_SIZES if not any(w % size for w in widths.values())]
             offer = f"use {', '.join(map(str, fits))}" if fits else "no group size fits this model"
             raise UserError(
                 f"{method}: group_size {group_size} does not divide the {name} {width}; {offer}"

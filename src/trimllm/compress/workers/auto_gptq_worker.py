@@ -25,16 +25,10 @@ def quantize(job: common.Job) -> tuple[Any, dict[str, Any]]:
     # auto-gptq takes a group's scale from weights that lack the corrections of the running block; a
     # block of one group has none pending (loss 3.15 instead of 3.20).
     GPTQ.fasterquant = functools.partialmethod(GPTQ.fasterquant, blocksize=job["group_size"])
-    said = {
-        "bits": 4,
-        "group_size": job["group_size"],
-        "damp_percent": DAMPING,
-        "desc_act": False,
-        "sym": True,
-    }
-    wrapped = GPTQ_CAUSAL_LM_MODEL_MAP[model.config.model_type](
-        model, False, BaseQuantizeConfig(**said)
-    )
+    said = {"bits": 4, "group_size": job["group_size"], "damp_percent": DAMPING}
+    said |= {"desc_act": False, "sym": True}
+    family = GPTQ_CAUSAL_LM_MODEL_MAP[model.config.model_type]
+    wrapped = family(model, False, BaseQuantizeConfig(**said))
     rows = torch.tensor(job["blocks"])
     wrapped.quantize([{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in rows])
     said |= {"quant_method": "gptq", "true_sequential": True, "checkpoint_format": "gptq"}

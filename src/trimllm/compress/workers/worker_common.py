@@ -28,7 +28,6 @@ def main(engine: str, quantize: Callable[[Job], tuple[Any, dict[str, Any]]]) -> 
     """Read the job, quantize, and write the checkpoint and what to report of it.
 
     Args:
-        engine: name of the engine's package.
         quantize: takes the job; returns the quantized model and its quantization_config.
     """
     start = time.perf_counter()
@@ -63,12 +62,9 @@ def older_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_dense(job: Job, engine: str, families: dict[str, Any]) -> Any:
-    """The dense model on the CPU, in a type that its device is fast and exact at.
+    """The dense model on the CPU, of a family that the engine has a class for.
 
     float32 on a CPU, where half precision is slow; float16 for a GPU, as both engines expect.
-
-    Args:
-        families: what the engine has a class for.
     """
     config = older_config(read_json(Path(job["dense"]) / "config.json"))
     family = config.pop("model_type")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 import traceback
@@ -79,6 +80,8 @@ class Job:
         families = {model["family"] for model in self.snakemake.config["models"].values()}
         os.environ[ADAPTERS] = " ".join(sorted(name for name in families if ":" in name))
         _keep_freed_memory()
+        # Imports leave thousands of modules and no garbage: look for it a hundred times less often.
+        gc.set_threshold(70_000)
         path = Path(str(self.snakemake.log[0]))
         path.parent.mkdir(parents=True, exist_ok=True)
         words = [self.snakemake.rule.removesuffix("_kept"), *map(str, self.snakemake.wildcards)]
@@ -109,6 +112,7 @@ class Job:
             files.remove_leftovers(path)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        gc.freeze()  # what is left goes with the process: the interpreter need not look at it again
         self._held.__exit__(kind, error, trace)
         if error is not None and files.disk_full(error):
             print(f"error: no space left ({error}); make room and run again", file=sys.stderr)

@@ -16,7 +16,7 @@ from typing import Any
 from trimllm.base.kept import drops_for
 from trimllm.base.names import AUTHORS, RULE_KEPT
 from trimllm_paper import layout
-from trimllm_paper.context import OPT, Context
+from trimllm_paper.context import Context
 from trimllm_paper.figures import FIGURES
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.recipe import FULL_FT, SPARSE_FT, Recipe, place_of
@@ -44,17 +44,14 @@ class Targets:
         """Units of an untrimmed model."""
         return self.config.models[model].units
 
-    def kept_drops(self, model: str, name: str) -> list[int]:
-        """Drops of a chain's checkpoints that are evaluated, ascending."""
-        step, units = self.jobs.chains[name].step, self.units(model)
-        return sorted({drops_for(kept, units, step) for kept in self.config.trim.kept_percent})
-
     def kept_recipes(self, model: str) -> list[Recipe]:
-        """Checkpoints of the main tables' chains that are kept and evaluated."""
+        """Checkpoints of the main tables' chains that stay and are evaluated, fewest drops first."""
+        units, trim = self.units(model), self.config.trim
         return [
-            Recipe.trimmed(name, drops, self.units(model))
-            for name in self.config.trim.recipes
-            for drops in self.kept_drops(model, name)
+            Recipe.trimmed(name, drops, units)
+            for name in trim.recipes
+            for step in [self.jobs.chains[name].step]
+            for drops in sorted({drops_for(kept, units, step) for kept in trim.kept_percent})
         ]
 
     def epochs(self, model: str, name: str, percent: float | None = None) -> list[Recipe]:
@@ -63,12 +60,6 @@ class Targets:
         last = drops_for(percent, units, step) if percent else None
         last = self.jobs.end(model, name) if last is None else last
         return [Recipe.trimmed(name, drops, units) for drops in range(0, last + 1, step)]
-
-    def is_kept(self, model: str, name: str, drop: str) -> bool:
-        """Whether the weights of an epoch stay."""
-        trim = self.config.trim
-        kept = name in trim.recipes and int(drop) in self.kept_drops(model, name)
-        return trim.keep_checkpoints or kept
 
     def kept_models(self) -> str:
         """Constraint on {model} that looks ahead: which drops of which chains are kept."""
@@ -83,27 +74,17 @@ class Targets:
     @property
     def main_models(self) -> list[str]:
         """Models of the main tables; OPT has a table of its own."""
-        return [name for name, model in self.config.models.items() if model.family != OPT]
-
-    @property
-    def opt_models(self) -> list[str]:
-        """Models of Table 8."""
-        return [name for name in self.config.models if name not in self.main_models]
+        return [model.name for model in self.tables.select("main")]
 
     @property
     def table_models(self) -> list[str]:
         """Models of Tables 3 to 6 and 9."""
-        return self.config.tables.models or self.main_models
+        return [model.name for model in self.tables.select("compared")]
 
     @property
     def table_domains(self) -> list[str]:
         """Domains of Tables 3 and 6."""
-        return self.config.tables.domains or list(self.config.domain_specs)
-
-    @property
-    def timed_domain(self) -> str:
-        """The domain whose checkpoints are timed: which units it drops decides a little."""
-        return self.config.throughput.domain or self.config.domains[0]
+        return [domain.name for domain in self.tables.trained("compared")]
 
     @property
     def compat(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Table 1 from files of results/bench: ours beside the paper's, and never in its place."""
+"""Table 1 from files of results/throughput: ours beside the paper's, and never in its place."""
 
 from __future__ import annotations
 

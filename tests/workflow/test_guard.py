@@ -57,7 +57,8 @@ def test_what_is_set_when_a_workflow_is_made_is_there() -> None:
     )
     for _, names in FIELDS:
         assert set(names) <= fields
-    assert "forceall" in DAGSettings.__dataclass_fields__
+    forced = {"forceall", "forcerun", "forcetargets", "targets"}
+    assert forced <= DAGSettings.__dataclass_fields__.keys()
     assert "nodes" in ResourceSettings.__dataclass_fields__ and "cores" in (
         ResourceSettings.__dataclass_fields__
     )

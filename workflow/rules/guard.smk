@@ -60,9 +60,16 @@ def is_remade(path, wanted):
     return bool(noted and by_params and wanted not in str(noted.params))
 
 
+def is_forced(job):
+    """Whether a job was asked to run whatever lies there (--forceall, --force, --forcerun FILE)."""
+    settings = workflow.dag_settings
+    named = {*settings.forcerun, *(settings.targets if settings.forcetargets else ())}
+    return settings.forceall or not named.isdisjoint(job.outputs)
+
+
 def refuse_foreign(job):
     """Results of a job that stand ready must be this run's own, those of other seeds its like."""
-    if not IS_MAIN or workflow.dag_settings.forceall:
+    if not IS_MAIN or is_forced(job):
         return
     try:
         if found := lineage.foreign(job, is_remade):

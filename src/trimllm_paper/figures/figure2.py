@@ -99,7 +99,7 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
             ax.set_axis_off()
         axes[1][lower].tick_params(labelleft=not machines)
         if not machines:
-            style.say_in_place(axes[1][0], "latency: not run\n(snakemake benchmarks)")
+            style.say_in_place(axes[1][0], "latency: not run\n(snakemake throughput)")
         _panel(axes[0][-1], paper_memory(beside), f"paper: {published.LABELS[beside]}, SciQ", looks)
         _panel(axes[1][lower], paper_latency(), "paper: LLaMA-7B, SciQ, A100", looks)
         for row, label in zip(axes, ("weights (MB)", "latency (ms a token, batch 1)"), strict=True):

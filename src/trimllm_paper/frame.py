@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from trimllm.throughput.predict import predicted
 
 from trimllm.base.errors import UserError
 from trimllm.base.files import MANIFEST
 from trimllm.base.rooms import make_callable
+from trimllm.throughput.result import predicted
 from trimllm_paper.integrity.provenance import recorded
 from trimllm_paper.recipe import place_of
 from trimllm_paper.records import Epoch, Evaluation, OfRecipe, Throughput, Training

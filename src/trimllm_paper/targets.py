@@ -45,7 +45,7 @@ class Targets:
         return self.config.models[model].units
 
     def kept_recipes(self, model: str) -> list[Recipe]:
-        """Checkpoints of the main tables' chains that stay and are evaluated, fewest drops first."""
+        """Checkpoints of the main tables' chains that stay and are evaluated, in order."""
         units, trim = self.units(model), self.config.trim
         return [
             Recipe.trimmed(name, drops, units)

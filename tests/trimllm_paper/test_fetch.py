@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,6 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "trimllm/data"))
 from wheels import make_wheel
 
 from trimllm.base import files

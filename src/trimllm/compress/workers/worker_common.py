@@ -85,8 +85,7 @@ def write_checkpoint(job: Job, model: Any, quantization: dict[str, Any]) -> None
     """Write the quantized weights beside the dense checkpoint's own config.
 
     The engines' own writers would store an older config, and one of them a zero bias for every
-    layer. Weights that were not quantized are float32, as they came. What is lost or not finite,
-    the proof of the checkpoint shows.
+    layer. Weights that were not quantized are float32, as they came.
     """
     dense, output = Path(job["dense"]), Path(job["output"])
     with safe_open(dense / "model.safetensors", "pt") as weights:
@@ -97,6 +96,12 @@ def write_checkpoint(job: Job, model: Any, quantization: dict[str, Any]) -> None
             state[name] = tensor.float().contiguous().clone()
         elif name.endswith((".qweight", ".qzeros", ".scales", ".g_idx")):
             state[name] = tensor.contiguous()
+    lost = [n for n in names - state.keys() if n.removesuffix("weight") + "qweight" not in state]
+    if lost:
+        sys.exit(f"error: the engine lost the weights {sorted(lost)[:3]}")
+    broken = [n for n, t in state.items() if t.is_floating_point() and not t.isfinite().all()]
+    if broken:
+        sys.exit(f"error: quantization gave values that are not finite: {broken[:3]}")
     save_file(state, output / "model.safetensors", metadata={"format": "pt"})
     config = read_json(dense / "config.json") | {"quantization_config": quantization}
     (output / "config.json").write_text(json.dumps(config), encoding="utf-8")

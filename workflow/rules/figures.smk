@@ -16,7 +16,7 @@ rule draw_figure1:
         runtime=10,
     params:
         context=lambda wildcards: TARGETS.figure_context(wildcards.model),
-        code=code_hash("figure1"),
+        code=lambda wildcards: code_hash("figure1"),
     message:
         "{rule} for {wildcards.model}"
     script:
@@ -31,7 +31,7 @@ use rule draw_figure1 as draw_figure2 with:
     log:
         log("figure2", "{model}"),
     params:
-        code=code_hash("figure2"),
+        code=lambda wildcards: code_hash("figure2"),
 
 
 use rule draw_figure1 as draw_figure3 with:
@@ -42,7 +42,7 @@ use rule draw_figure1 as draw_figure3 with:
     log:
         log("figure3", "{model}"),
     params:
-        code=code_hash("figure3"),
+        code=lambda wildcards: code_hash("figure3"),
 
 
 use rule draw_figure1 as draw_figure4 with:
@@ -53,7 +53,7 @@ use rule draw_figure1 as draw_figure4 with:
     log:
         log("figure4", "{model}"),
     params:
-        code=code_hash("figure4"),
+        code=lambda wildcards: code_hash("figure4"),
 
 
 rule claims:
@@ -75,7 +75,7 @@ rule claims:
         runtime=10,
     params:
         contexts=[TARGETS.figure_context(model) for model in TARGETS.main_models],
-        code=code_hash("claims"),
+        code=lambda wildcards: code_hash("claims"),
     message:
         "check the claims of the paper"
     script:

@@ -15,7 +15,7 @@ rule table1:
         runtime=10,
     params:
         context=TARGETS.context(),
-        code=code_hash("table"),
+        code=lambda wildcards: code_hash("table"),
     message:
         "render {rule}"
     script:

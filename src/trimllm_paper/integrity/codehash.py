@@ -49,7 +49,7 @@ def code_hash(stage: str, *more: str, source: Path = SOURCE) -> str:
     """
     digest = hashlib.sha256()
     for file in sorted(closure((*ENTRIES[stage], *more), source)):
-        digest.update(f"{file.relative_to(source)} {_meaning(file)}\0".encode())
+        digest.update(f"{file.relative_to(source)} {_read(file, source)[0]}\0".encode())
     return digest.hexdigest()
 
 
@@ -66,7 +66,7 @@ def closure(entries: tuple[str, ...], source: Path = SOURCE) -> set[Path]:
         file = left.pop()
         if file not in found:
             found.add(file)
-            left += _imported(file, source) if file.suffix == ".py" else ()
+            left += _read(file, source)[1]
     return found
 
 
@@ -85,26 +85,14 @@ def _files(module: str, source: Path) -> list[Path]:
     return [file for file in (own, *rooms) if file.is_file() and file not in roots]
 
 
-@cache
-def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"), str(file))
-
-
-@cache
-def _imported(file: Path, source: Path) -> tuple[Path, ...]:
-    """Files of our packages that a module imports, at its top or inside a function."""
-    package = ".".join(file.relative_to(source).parent.parts)
-    names = (name for node in _executed(_tree(file)) for name in _names(node, package))
-    ours = (name for name in names if name.partition(".")[0] in PACKAGES)
-    return tuple(dict.fromkeys(found for name in ours for found in _files(name, source)))
-
-
-def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those under `if TYPE_CHECKING`."""
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements but those under `if TYPE_CHECKING`."""
     for child in ast.iter_child_nodes(node):
-        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+        if isinstance(child, ast.If) and getattr(child.test, "id", "") == "TYPE_CHECKING":
+            continue
+        if not isinstance(child, ast.expr):
             yield child
-            yield from _executed(child)
+            yield from _statements(child)
 
 
 def _names(node: ast.AST, package: str) -> Iterator[str]:
@@ -118,18 +106,25 @@ def _names(node: ast.AST, package: str) -> Iterator[str]:
 
 
 @cache
-def _meaning(file: Path) -> str:
-    """What a file says: of code its syntax tree without docstrings, of YAML its content."""
+def _read(file: Path, source: Path) -> tuple[str, tuple[Path, ...]]:
+    """What a file says, and the files of our packages that it imports, wherever it does.
+
+    A module says its syntax tree without docstrings, YAML its content.
+    """
+    text = file.read_text(encoding="utf-8")
     if file.suffix != ".py":
-        text = file.read_text(encoding="utf-8")
-        return repr(yaml.safe_load(text)) if file.suffix == ".yaml" else text
-    tree = _tree(file)
+        return (repr(yaml.safe_load(text)) if file.suffix == ".yaml" else text), ()
+    tree = ast.parse(text, str(file))
+    package = ".".join(file.relative_to(source).parent.parts)
+    names = (name for node in _statements(tree) for name in _names(node, package))
+    ours = (name for name in names if name.partition(".")[0] in PACKAGES)
+    imported = tuple(dict.fromkeys(found for name in ours for found in _files(name, source)))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
             # Texts that stand by themselves: docstrings of modules, functions, attributes.
             node.body = [one for one in body if not _is_text(one)] or [ast.Pass()]
-    return ast.dump(tree)
+    return ast.dump(tree), imported
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -27,7 +27,7 @@ def edit(source: Path, file: str, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text, (file, old)
     path.write_text(text.replace(old, new, 1))
-    for cached in (code_hash, codehash._tree, codehash._imported, codehash._meaning):
+    for cached in (code_hash, codehash._read):
         cached.cache_clear()
 
 

@@ -78,7 +78,7 @@ def test_what_another_seed_made_is_pooled(other_seed: Path) -> None:
 @pytest.mark.parametrize(
     "config, file",
     [
-        ({"finetune": {"documents": 9}}, "models/smollm2-135m/lexglue/"),
+        ({"finetune": {"documents": 7}}, "models/smollm2-135m/lexglue/"),
         ({"finetune": {"epochs": 2}}, "models/smollm2-135m/lexglue/"),
         ({"finetune": {"weight_decay": 0.5}}, "models/smollm2-135m/lexglue/"),
         ({"models": {"smollm2-135m": {"learning_rate": 1e-3}}}, "models/smollm2-135m/lexglue/"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import nn
@@ -14,11 +14,21 @@ from trimllm.base.errors import UserError
 from trimllm.base.names import AUTHORS, PAPER_CRITERION
 from trimllm.base.rooms import make_callable
 from trimllm.data import Document
+from trimllm.fold import fold as fold_away
 from trimllm.scan import Scan, scan, to_record
 from trimllm.select import Selection, choose, trainable_blocks
-from trimllm.train import ONE, PassRecord, Team, TrainSettings, size_of, train_pass
-from trimllm.train.batching import documents_of_epoch
-from trimllm.units import drop, original_units, units
+from trimllm.train import (
+    ONE,
+    HeldBack,
+    PassRecord,
+    Teacher,
+    Team,
+    TrainSettings,
+    size_of,
+    train_pass,
+)
+from trimllm.train.batching import documents_of_epoch, sample_of
+from trimllm.units import Unit, drop, original_units, units
 
 DEFAULTS = TrainSettings()
 
@@ -36,6 +46,10 @@ def trim(
     settings: TrainSettings = DEFAULTS,
     documents: int | None = None,
     scanned: int | None = None,
+    resample: bool = True,
+    held_back: Sequence[Document] = (),
+    teacher: Teacher | None = None,
+    fold: bool = False,
     eliminate: bool = False,
     row_budget: int | None = None,
     start: int = 0,
@@ -63,14 +77,19 @@ def trim(
     >>> path = save(model, tokenizer, "trimmed")
 
     Args:
-        train, calibration: documents to train on, and others to scan with.
+        train: documents to train on.
+        calibration: others, the pool that scans draw from.
         step: units dropped an epoch.
         until: units to drop in all; below 1 the share of the full model's units to keep. Reached
             or passed in whole steps.
         criterion: what to drop by; a name of `trimllm.select`, or `package.module:name`.
         ratio: share r of the blocks to train.
         documents: training documents an epoch; None takes all.
-        scanned: calibration documents a scan, the first; None takes all.
+        scanned: calibration documents a scan, drawn anew for each (section 3.3); None takes all.
+        resample: False scans with the same documents throughout.
+        held_back: documents to answer after each epoch, for its record alone.
+        teacher: whom to learn from, where the settings weigh one (`kl`, `hidden`).
+        fold: fold every dropped unit into the one before it (see `trimllm.fold`).
         eliminate, row_budget: see `scan`. Nothing is eliminated where all scores are needed: in a
             first scan, which has to rank all blocks, and by criteria that count no answers.
         start: number of the first epoch; the model is as epoch `start` - 1 left it.
@@ -85,10 +104,11 @@ def trim(
     rank = select.criterion(criterion)
     epochs = _epochs(model, step, until, start)
     for number in range(start, epochs):
+        sample = sample_of(calibration, scanned, settings.seed, number if resample else 0)
         found = initial or scan(
             model,
             tokenizer,
-            calibration[:scanned],
+            sample,
             dtype=settings.dtype,
             label=f"scan before epoch {number}",
             eliminate=eliminate and trainable is not None and rank.counted,
@@ -99,10 +119,13 @@ def trim(
         )
         if trainable is None:
             trainable = trainable_blocks(found, criterion, ratio)
-        selection = Selection()
+        selection, folded = Selection(), {}
         if number:
             selection = choose(found, criterion, step)
-            drop(model, selection.dropped)
+            if fold:
+                folded = fold_away(model, tokenizer, selection.dropped, sample)
+            else:
+                drop(model, selection.dropped)
         done = train_pass(
             model,
             tokenizer,
@@ -112,8 +135,12 @@ def trim(
             epoch=number,
             epochs=epochs,
             label=f"epoch {number}/{epochs - 1}",
+            teacher=teacher,
             team=team,
         )
+        answered = None
+        if held_back:
+            answered = HeldBack.of(model, tokenizer, held_back, settings.dtype, team)
         yield Epoch(
             number=number,
             epochs=epochs,
@@ -126,6 +153,8 @@ def trim(
             seconds={"scan": 0.0 if initial else found.seconds, "train": done.seconds},
             settings=settings,
             size=size_of(model),
+            held_back=answered,
+            folded=folded,
         )
         initial = None
 
@@ -145,6 +174,9 @@ class Epoch:
     seconds: dict[str, float]  # of "scan" and "train"
     settings: TrainSettings
     size: dict[str, int]  # units and parameters left
+    held_back: HeldBack | None = None  # what the model makes of documents held back
+    # By unit that was folded away, the share of what it added that could be kept (R^2).
+    folded: dict[Unit, float | None] = field(default_factory=dict)
 
     @property
     def dropped(self) -> int:
@@ -175,6 +207,8 @@ class Epoch:
             "training": asdict(self.training),
             "seconds": self.seconds,
             "settings": asdict(self.settings),
+            "held_back": asdict(self.held_back) if self.held_back else None,
+            "folded": [[*unit, share] for unit, share in self.folded.items()],
             **self.size,
         }
 

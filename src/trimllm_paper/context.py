@@ -55,12 +55,14 @@ class Domain(Plain):
 
 
 class Shown(Plain):
-    """A recipe: its name in paths, criterion, sparse-update ratio and units dropped an epoch."""
+    """A recipe: its name in paths, criterion, sparse-update ratio, units dropped an epoch, and the
+    rest of its keys as one text."""
 
     name: str
     criterion: str
     ratio: float
     step: int
+    rest: str = ""
 
 
 def told(path: str, default: Any = ()) -> Any:
@@ -167,7 +169,7 @@ class Context(Plain):
 
     def variant(self, criterion: str, ratio: float) -> str:
         """Name of the chain that differs from the main one by criterion or ratio."""
-        known = variant_name(self.recipes, criterion, ratio, self.main.step)
+        known = variant_name(self.recipes, self.main, criterion, ratio)
         return AUTHORS if criterion == AUTHORS else known
 
     def select(self, which: str) -> tuple[Model, ...]:

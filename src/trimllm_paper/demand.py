@@ -18,10 +18,23 @@ from typing import Any
 from trimllm.throughput.machine import fast_dtype
 
 MIB, GIB = 1 << 20, 1 << 30
-TASKS = ("fetch", "scan", "full_ft", "sparse_ft", "trim", "compress", "evaluate", "measure")
+TASKS = (
+    "fetch",
+    "scan",
+    "full_ft",
+    "sparse_ft",
+    "trim",
+    "settle",
+    "teach",
+    "compress",
+    "evaluate",
+    "measure",
+)
 """What jobs do with a model."""
-TRAINING = ("full_ft", "sparse_ft", "trim")
+TRAINING = ("full_ft", "sparse_ft", "trim", "settle")
 """Tasks that `compute.processes` share."""
+TASKS = (*TRAINING, "fetch", "scan", "teach", "compress", "evaluate", "measure")
+"""What jobs do with a model."""
 
 # Memory. Bytes a parameter: float32 weights; gradients and AdamW's two moments.
 WEIGHT, STATE = 4, 12
@@ -122,7 +135,7 @@ def memory(task: str, model: Any, config: Any, ratio: float | None = None) -> Me
     if task == "compress":  # float32 weights, and what LLM-Pruner keeps of a text for its gradients
         kept = KEPT_FOR_BACKWARD * shape(model)[0] * model.blocks * config.compress.max_tokens
         phases.append({"weights": WEIGHT * model.parameters, "activations": kept})
-    if task in ("trim", "scan", "evaluate"):
+    if task in ("trim", "scan", "evaluate", "teach"):
         phases.append(_forward_bytes(task, model, config))
     if task in TRAINING:
         phases.append(_training_bytes(model, config, share))
@@ -200,6 +213,7 @@ def spent(
     prepared: int | None = None,
     tests: int = 1,
     compressor: str | None = None,
+    settle: int = 0,
 ) -> dict[str, float]:
     """Seconds of a job by what it does; "start" is what passes before the clock of its provenance.
 
@@ -213,6 +227,7 @@ def spent(
             configuration limits is limited.
         prepared: training documents of the domain, where somebody has counted.
         tests: tasks of an evaluation.
+        settle: passes at most that settle a checkpoint.
     """
     on_gpu = uses_gpu(config)
     section = config.throughput if task == "measure" else config.compute
@@ -240,6 +255,8 @@ def spent(
         limit, epochs = finetune.documents, finetune.epochs
         if task == "trim":
             limit, epochs = trim.documents, 1
+        elif task == "settle":
+            epochs = settle
         known = prepared or getattr(expected, "train", None) or TRAIN
         documents = epochs * min(limit or known, known)
         passes = math.ceil(documents / finetune.batch_size)
@@ -248,6 +265,10 @@ def spent(
         found["update"] = passes * parameters * moved / bandwidth
         if count > 1 and on_gpu:  # 16-bit weights to all, forward and backward
             found["gather"] = passes * 2 * 2 * parameters / LINK
+        # What held-back documents say after each pass: four choices share a prompt.
+        found["held back"] = epochs * finetune.held_back_documents * each
+    if task == "teach":
+        found["teach"] = (prepared or getattr(expected, "train", None) or TRAIN) * each
     if task == "evaluate":
         known, limit = getattr(expected, "test", None) or TEST, config.evaluate.documents
         found["evaluate"] = EVALUATION_START + min(tests * limit if limit else known, known) * each
@@ -257,6 +278,6 @@ def spent(
         # Two processes more load a checkpoint and measure its loss: what was made, the yardstick.
         proof = START + stored / DISK + config.compress.held_back_documents * each
         found["proof"] = 2 * proof
-    if task not in ("scan", "evaluate"):
+    if task not in ("scan", "evaluate", "teach"):
         found["save"] = stored / DISK
     return found

@@ -29,6 +29,8 @@ Files = dict[str, Any]
 AUTHORS_DOCUMENTS = 50
 """How many test documents the authors' code calibrates on."""
 FINE_TUNE, TRIM_EPOCH = "trimllm.train:fine_tune", "trimllm.trim:trim_epoch"
+PASSES = ("epochs", "documents", "patience")
+"""Keys of `finetune` that say how long it goes on."""
 FINE_TUNE_CRITERION = "both"
 """By which the blocks of Sparse-FT, and those that are left by a rule, are chosen."""
 
@@ -59,7 +61,7 @@ class Jobs:
         found = dict(config.recipes)
         for ratio in dict.fromkeys([main.ratio, *config.tables.ratios]):
             for criterion in config.tables.criteria:
-                name = variant_name(config.recipes, criterion, ratio, main.step)
+                name = variant_name(config.recipes, main, criterion, ratio)
                 entry = main.model_copy(update={"criterion": criterion, "ratio": ratio})
                 found.setdefault(name, entry)
         return found | {AUTHORS: main.model_copy(update={"criterion": AUTHORS})}
@@ -139,7 +141,7 @@ class Jobs:
 
     def splits(self, domain: str) -> dict[str, str]:
         """What a domain is trained and calibrated on; nothing where it is tested on only."""
-        names = ("train", "calibration") if domain in self.config.domain_specs else ()
+        names = ("train", "calibration", "held_back") if domain in self.config.domain_specs else ()
         return {name: self.paths.data(domain, f"{name}.jsonl") for name in names}
 
     def _trained_on(self, domain: str) -> Files:
@@ -168,8 +170,9 @@ class Jobs:
 
     def scan(self, model: str, domain: str, variant: str = "") -> Job:
         """The scan of the untrained model; `variant` "authors" scans with their fault."""
+        limit = AUTHORS_DOCUMENTS if variant else self.config.trim.calibration_documents
         how = {
-            "documents": AUTHORS_DOCUMENTS if variant == AUTHORS else None,
+            "documents": limit,
             "residual_fault": variant == AUTHORS,
             "row_budget": self.config.trim.row_budget,
             "dtype": self.config.compute.dtype,
@@ -186,9 +189,17 @@ class Jobs:
         recipe: str,
         arguments: dict[str, Any],
         files: Files,
+        entry: RecipeEntry | None = None,
+        schedule: str = "epoch",
     ) -> Job:
-        """A job of training: `package.module:name` of a recipe with its arguments."""
+        """A job of training: `package.module:name` of a recipe with its arguments.
+
+        Args:
+            entry: the chain it belongs to, whose teacher it listens to.
+        """
         model, domain, made = place
+        if teacher := entry and entry.teacher:
+            files["teacher"] = self.paths.teacher(model, domain)
         config, paths = self.config, self.paths
         keys = ("batch_size", "gradient_accumulation", "weight_decay", "clip", "train_embeddings")
         how = {
@@ -198,12 +209,16 @@ class Jobs:
             "settings": {
                 "learning_rate": config.models[model].learning_rate,
                 **{key: getattr(config.finetune, key) for key in keys},
+                **(teacher.model_dump() if teacher else {}),
+                "schedule": schedule,
                 "seed": config.seed,
                 "dtype": config.compute.dtype,
             },
             "loading": self._loading(model),
+            "exact": made.stage == "state" and entry is not None and entry.state == "float32",
             "code": code_hash("train"),
         }
+        files["held_back"] = self.splits(domain)["held_back"]
         record = paths.epoch if recipe == TRIM_EPOCH else paths.training
         return Job([paths.manifest(*place), record(*place)], files | self._trained_on(domain), how)
 
@@ -219,17 +234,29 @@ class Jobs:
         return self._fine_tune((model, domain, Recipe(SPARSE_FT)), self.config.main.ratio, files)
 
     def _fine_tune(self, place: tuple[str, str, Recipe], ratio: float | None, files: Files) -> Job:
-        arguments = {
-            "epochs": self.config.finetune.epochs,
-            "documents": self.config.finetune.documents,
-            "ratio": ratio,
-            "criterion": FINE_TUNE_CRITERION,
-        }
+        arguments = {**self._passes(), "ratio": ratio, "criterion": FINE_TUNE_CRITERION}
         return self._training(place, FINE_TUNE, arguments, files)
+
+    def _passes(self) -> dict[str, Any]:
+        """How long fine-tuning goes on, and on how much: the same for all that tables compare."""
+        return {key: getattr(self.config.finetune, key) for key in PASSES}
+
+    def teacher(self, model: str, domain: str) -> Job:
+        """What the fully fine-tuned model says of all training documents of its domain."""
+        listening = [entry.teacher for entry in self.config.recipes.values() if entry.teacher]
+        how = {
+            "every_token": any(teacher.hidden > 0 for teacher in listening),
+            "dtype": self.config.compute.dtype,
+            "loading": self._loading(model),
+            "code": code_hash("train"),
+        }
+        files = self.checkpoint(model, domain, FULL_FT) | self._trained_on(domain)
+        return Job([], files, how)
 
     def at_once(self, model: str, domain: str, by: str, drop: str) -> Job:
         """A dropping by rule, trained as long as the main chain takes to as many drops."""
         arguments = {
+            **self._passes(),
             "rule": by,
             "dropped": int(drop),
             "epochs": 1 + -(-int(drop) // self.config.main.step),
@@ -242,33 +269,43 @@ class Jobs:
         return self._training((model, domain, recipe), FINE_TUNE, arguments, files)
 
     def epoch(self, model: str, domain: str, name: str, drop: str) -> Job:
-        """An epoch of a chain, from the checkpoint before and that epoch's record.
-
-        Over all epochs of the chain, epoch 0 included, the learning rate decays.
-        """
+        """An epoch of a chain, from the state before and that epoch's record to the next state."""
         entry, trim, step = self.chains[name], self.config.trim, self.chains[name].step
         arguments = {
             "criterion": entry.criterion,
             "ratio": entry.ratio,
             "step": step,
-            "until": self.end(model, name),
+            # Only this decay has to know where the chain ends.
+            "until": self.end(model, name) if entry.schedule == "chain" else max(int(drop), step),
             "start": int(drop) // step,
             "documents": trim.documents,
             "eliminate": trim.eliminate,
             "row_budget": trim.row_budget,
-            "scanned": AUTHORS_DOCUMENTS if name == AUTHORS else None,
+            "scanned": AUTHORS_DOCUMENTS if name == AUTHORS else trim.calibration_documents,
+            "resample": entry.resample and name != AUTHORS,
+            "fold": entry.fold,
         }
-        if int(drop) == 0:
+        if int(drop) > 0:
+            units = self.config.models[model].units
+            before = Recipe.trimmed(name, int(drop) - step, units)
+            files = self.checkpoint(model, domain, before.state)
+            files["epoch"] = self.paths.epoch(model, domain, before)
+        elif entry.start == PRETRAINED:
             files = self.checkpoint(model, "base", PRETRAINED)
             files["scan"] = self.paths.scan(model, domain, AUTHORS if name == AUTHORS else "")
         else:
-            units = self.config.models[model].units
-            before = Recipe.trimmed(name, int(drop) - step, units)
-            files = self.checkpoint(model, domain, before)
-            files["epoch"] = self.paths.epoch(model, domain, before)
+            files = self.checkpoint(model, domain, entry.start)
         files |= self._scanned(domain, name)
-        recipe = Recipe("trim", name, drop)
-        return self._training((model, domain, recipe), TRIM_EPOCH, arguments, files)
+        place = model, domain, Recipe("trim", name, drop).state
+        return self._training(place, TRIM_EPOCH, arguments, files, entry, entry.schedule)
+
+    def settled(self, model: str, domain: str, name: str, drop: str) -> Job:
+        """A checkpoint of a chain that is evaluated: its state, settled and rounded once."""
+        entry, recipe = self.chains[name], Recipe("trim", name, drop)
+        files = self.checkpoint(model, domain, recipe.state)
+        files["epoch"] = self.paths.epoch(model, domain, recipe)
+        arguments = {**self._passes(), "epochs": entry.settle}
+        return self._training((model, domain, recipe), FINE_TUNE, arguments, files, entry)
 
     def past_the_end(self, model: str, name: str, drop: str) -> str | None:
         """Why a checkpoint is no epoch of its chain, in words; None where it is one."""

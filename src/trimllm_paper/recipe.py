@@ -1,6 +1,8 @@
 """What a recipe is: how a checkpoint came to be, its text form, and every path that follows.
 
     pretrained | full_ft | sparse_ft | trim_NAME/drop_KK      weights that were trained
+    trim_NAME/state_KK                                        the same before it is settled: what
+                                                              the chain goes on from
     full | trim_PATTERN/keep_PERCENT                           shapes with random weights
     RECIPE+COMPRESSOR                                          any of these, compressed
 
@@ -21,17 +23,18 @@ from trimllm.base.errors import UserError
 PRETRAINED, FULL_FT, SPARSE_FT, FULL = "pretrained", "full_ft", "sparse_ft", "full"
 NAME = r"[a-z][a-z0-9_]*(?:\.[0-9]+)?"
 """What a name of `recipes` may look like, a derived one included; a regular expression."""
-EPOCH, AT_ONCE = "trim_{name}/drop_{drop}", "trim_{by}/drop_{drop}"
-"""Recipes of an epoch of a chain and of a dropping by rule, with wildcards in braces."""
+EPOCH, STATE = "trim_{name}/drop_{drop}", "trim_{name}/state_{drop}"
+"""A checkpoint of a chain, and the state that it is made from, with wildcards in braces."""
+AT_ONCE = "trim_{by}/drop_{drop}"
+"""A dropping by rule."""
 COMPRESSOR = r"[a-z][a-z0-9_]*"
-DENSE = (
-    rf"(?:{PRETRAINED}|{FULL_FT}|{SPARSE_FT}|{FULL}|trim_{NAME}/(?:drop_[0-9][0-9]+|keep_[0-9.]+))"
-)
+_TRIMMED = rf"trim_{NAME}/(?:(?:drop|state)_[0-9][0-9]+|keep_[0-9.]+)"
+DENSE = rf"(?:{PRETRAINED}|{FULL_FT}|{SPARSE_FT}|{FULL}|{_TRIMMED})"
 """Every recipe without a compressor, and (`ANY`) every recipe: for constraints on wildcards."""
 ANY = rf"{DENSE}(?:\+{COMPRESSOR})?"
 _PARTS = re.compile(
     rf"(?P<base>{PRETRAINED}|{FULL_FT}|{SPARSE_FT}|{FULL}|trim_(?P<name>{NAME})/"
-    rf"(?:drop_(?P<drop>[0-9][0-9]+)|keep_(?P<keep>[0-9.]+)))(?:\+(?P<compressor>{COMPRESSOR}))?"
+    rf"(?:(?P<stage>drop|state)_(?P<drop>[0-9][0-9]+)|keep_(?P<keep>[0-9.]+)))(?:\+(?P<compressor>{COMPRESSOR}))?"
 )
 
 
@@ -43,6 +46,7 @@ class Recipe:
         base: "pretrained", "full_ft", "sparse_ft", "full" or "trim".
         name: of a trimmed one: entry of `recipes`, derived name, rule, or pattern of a shape.
         drop: units dropped so far, with the leading zeros of its path.
+        stage: "state" for what a chain goes on from, else "drop".
         keep: percent of the units that a trimmed shape keeps, as in its path.
         compressor: what was applied afterwards.
     """
@@ -52,6 +56,7 @@ class Recipe:
     drop: str | None = None
     keep: str | None = None
     compressor: str | None = None
+    stage: str = "drop"
 
     @classmethod
     def parse(cls, text: str) -> Recipe:
@@ -63,7 +68,8 @@ class Recipe:
             )
         parts = found.groupdict()
         base = "trim" if parts["name"] else parts["base"]
-        return cls(base, parts["name"], parts["drop"], parts["keep"], parts["compressor"])
+        known = (parts[key] for key in ("name", "drop", "keep", "compressor"))
+        return cls(base, *known, parts["stage"] or "drop")
 
     @classmethod
     def trimmed(cls, name: str, dropped: int, units: int) -> Recipe:
@@ -79,7 +85,7 @@ class Recipe:
         text = self.base
         if self.base == "trim":
             text = f"{run_folder(self.name or '')}/"
-            text += f"drop_{self.drop}" if self.drop is not None else f"keep_{self.keep}"
+            text += f"{self.stage}_{self.drop}" if self.drop is not None else f"keep_{self.keep}"
         return f"{text}+{self.compressor}" if self.compressor else text
 
     def compressed(self, compressor: str | None) -> Recipe:
@@ -90,6 +96,11 @@ class Recipe:
     def dense(self) -> Recipe:
         """The same without its compressor."""
         return self.compressed(None)
+
+    @property
+    def state(self) -> Recipe:
+        """What the chain goes on from after as many drops."""
+        return replace(self, stage="state")
 
     @property
     def is_trimmed(self) -> bool:
@@ -112,14 +123,18 @@ def run_folder(name: str) -> str:
     return f"trim_{name}"
 
 
-def variant_name(recipes: dict[str, Any], criterion: str, ratio: float, step: int) -> str:
-    """Name of the chain with these keys: that of the entry that has them, or a derived one.
+def variant_name(recipes: dict[str, Any], main: Any, criterion: str, ratio: float) -> str:
+    """Name of the chain that differs from another by criterion and ratio alone.
+
+    That of the entry that does, or a derived one.
 
     Args:
-        recipes: name -> entry with attributes criterion, ratio, step.
+        recipes: name -> entry with attributes criterion, ratio, step, and `rest`, all others.
+        main: the other entry.
     """
     for name, entry in recipes.items():
-        if (entry.criterion, float(entry.ratio), entry.step) == (criterion, float(ratio), step):
+        alike = (entry.step, entry.rest) == (main.step, main.rest)
+        if alike and (entry.criterion, float(entry.ratio)) == (criterion, float(ratio)):
             return name
     return f"{criterion}_r{ratio:g}"
 
@@ -155,8 +170,13 @@ class Paths:
         return f"{self.model(model, domain, recipe)}/training.json"
 
     def epoch(self, model: str, domain: str, recipe: Recipe | str) -> str:
-        """Record of an epoch of a chain; it stays when the weights go."""
-        return f"{self.model(model, domain, recipe)}/epoch.json"
+        """Record of an epoch of a chain, beside the state; it stays when the weights go."""
+        state = str(recipe).replace("/drop_", "/state_")
+        return f"{self.model(model, domain, state)}/epoch.json"
+
+    def teacher(self, model: str, domain: str) -> str:
+        """What the fully fine-tuned model says of the training documents."""
+        return f"{self.results}/teachers/{model}/{domain}.safetensors"
 
     def compression(self, model: str, domain: str, recipe: Recipe | str) -> str:
         """Proof of a compressor."""

@@ -155,6 +155,14 @@ class Pass(Part):
     trainable_parameters: int
 
 
+class HeldBack(Part):
+    """What a model makes of documents that are neither trained nor reported on."""
+
+    accuracy: float  # percent
+    likelihood: float  # mean log-probability of the right one among the choices, nats
+    documents: int
+
+
 class Seconds(Part):
     """Wall-clock time of an epoch's parts; a scan that another job made takes none."""
 
@@ -189,6 +197,8 @@ class Epoch(Trained):
     scan: dict[str, Any]  # every score: `trimllm.scan.to_record`
     training: Pass
     seconds: Seconds
+    held_back: HeldBack | None = None  # after the pass, before any settling
+    folded: list[list[Any]] = []  # block, kind, R^2 of units that were folded away
     compat: str | None = None
 
     @model_validator(mode="after")
@@ -200,10 +210,22 @@ class Epoch(Trained):
 
 
 class Training(Trained):
-    """Full fine-tuning, a sparse one (`ratio` r), or a dropping at once (`rule`)."""
+    """Fine-tuning, full or sparse (`ratio` r), settling a state, or a dropping at once (`rule`).
+
+    Settling without a pass rounds the state, and that is all.
+    """
 
     trainable_blocks: list[int] | None  # None: all
-    passes: list[Pass] = Field(min_length=1)
+    passes: list[Pass]
+    held_back: list[HeldBack] = []  # after each pass
+    kept_pass: int | None = None  # whose weights these are, from 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.passes and not self.parsed.is_trimmed:
+            raise ValueError(f"{self.recipe} was trained without a pass")
+        return self
+
     rule: str | None = None
     units_dropped: Units | None = None
 

@@ -25,6 +25,7 @@ from trimllm_paper.shapes import RANDOM
 
 TASKS = {name: name for name in ("scan", "full_ft", "sparse_ft", "compress", "evaluate", "measure")}
 TASKS |= {"fetch_model": "fetch", "drop_at_once": "sparse_ft", "trim_epoch": "trim"}
+TASKS |= {"settle": "settle", "teach": "teach"}
 """Start of a rule's name -> what its jobs do with a model."""
 # Training documents where nobody has counted: the largest domain, MedMCQA, has 183,000.
 MANY = 200_000
@@ -52,8 +53,13 @@ def ratio_of(config: Any, name: str | None) -> float | None:
     if name in config.recipes:
         return config.recipes[name].ratio
     tried = itertools.product(config.tables.criteria, config.tables.ratios)
-    named = ((variant_name(config.recipes, *one, config.main.step), one[1]) for one in tried)
+    named = ((variant_name(config.recipes, config.main, *one), one[1]) for one in tried)
     return next((ratio for found, ratio in named if found == name), None)
+
+
+def settling_of(config: Any, name: str | None) -> int:
+    """Passes at most that settle a checkpoint of a chain."""
+    return config.recipes.get(name or "", config.main).settle
 
 
 def trained_documents(results: str, domain: str | None) -> int | None:
@@ -82,6 +88,7 @@ def runtime(task: str, config: Any, told: Any, attempt: int = 1) -> int:
         model_of(config, told.get("model")),
         config,
         ratio=ratio_of(config, told.get("name")),
+        settle=settling_of(config, told.get("name")),
         expected=expected,
         prepared=prepared or MANY,
         tests=max((len(one.tests) for one in tested.values()), default=1),

@@ -28,15 +28,15 @@ def pattern_units(folder: str | Path) -> Chain:
     """What a chain dropped, in order, from the records of its epochs.
 
     Args:
-        folder: `.../models/MODEL/DOMAIN/trim_NAME`, which holds `drop_KK/epoch.json`.
+        folder: `.../models/MODEL/DOMAIN/trim_NAME`, which holds `state_KK/epoch.json`.
 
     Raises `UserError` where there is no such chain.
     """
-    epochs = [Epoch.read(path) for path in Path(folder).glob("drop_*/epoch.json")]
+    epochs = [Epoch.read(path) for path in Path(folder).glob("state_*/epoch.json")]
     epochs.sort(key=lambda epoch: epoch.parsed.dropped)
     order = [unit for epoch in epochs for unit in epoch.units_dropped]
     if not order or len(set(order)) != len(order):
-        raise UserError(f"{folder} holds no chain: drop_*/epoch.json of one that drops units once")
+        raise UserError(f"{folder} holds no chain: state_*/epoch.json of one that drops units once")
     return Chain(epochs[0].units_total // 2, tuple(order))
 
 

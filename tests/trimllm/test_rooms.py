@@ -17,7 +17,18 @@ SOURCE = Path(trimllm.__file__).parents[1]
 # By house, the rooms from the lowest to the highest.
 ROOMS = {
     "trimllm": (
-        *("base", "units", "checkpoint", "data", "score", "scan", "select", "train", "trim"),
+        *(
+            "base",
+            "units",
+            "checkpoint",
+            "data",
+            "score",
+            "scan",
+            "select",
+            "train",
+            "fold",
+            "trim",
+        ),
         *("compress", "evaluate", "throughput", "export"),
     ),
     "trimllm_paper": (

@@ -79,14 +79,14 @@ def write_chain(
     step: int = 2,
     seed: int = 0,
 ) -> list[Path]:
-    """Write models/{model}/{domain}/trim_{name}/drop_KK/epoch.json of every epoch."""
+    """Write models/{model}/{domain}/trim_{name}/state_KK/epoch.json of every epoch."""
     gone: list[str] = []
     paths = []
     for one in epochs:
         gone += [kind for _, kind in one["units_dropped"]]
         total = one["units_total"]
         left = {f"{kind}_left": total // 2 - sum(k == kind for k in gone) for kind in KINDS}
-        recipe = str(Recipe.trimmed(name, len(gone), total))
+        recipe = str(Recipe.trimmed(name, len(gone), total).state)
         paths.append(Path(Paths(str(root)).epoch(model, domain, recipe)))
         Epoch(
             **{"model": model, "domain": domain, "recipe": recipe, "step": step, "seed": seed},

@@ -21,12 +21,15 @@ EVERY: dict[str, tuple[str, dict[str, str]]] = {
     "sparse_ft": ("sparse_ft", CHAIN),
     "at_once": ("at_once", CHAIN | {"by": "bottom", "drop": "30"}),
     "epoch": ("epoch", CHAIN | {"name": "paper", "drop": "30"}),
+    "settled": ("settled", CHAIN | {"name": "paper", "drop": "30"}),
+    "teacher": ("teacher", CHAIN),
     "compression": ("compression", CHAIN | {"dense": "full_ft", "compressor": "gptq_int4"}),
     "evaluation": ("evaluation", CHAIN | {"recipe": "trim_paper/drop_30", "tested": "sciq"}),
     "timing": ("throughput", {"hardware": "here", "model": MODEL, "recipe": "full_ft"}),
     "shape": ("throughput", {"hardware": "here", "model": "random-llama-tiny", "recipe": "full"}),
 }
-TRAINED = {"full_ft", "sparse_ft", "at_once", "epoch"}
+TRAINED = {"full_ft", "sparse_ft", "at_once", "epoch", "settled"}
+PAPER = {"criterion": "both", "ratio": 0.25, "step": 15, "settle": 1}
 
 
 def smoke(**changes: dict[str, Any]) -> Config:
@@ -48,10 +51,17 @@ def hashes(config: Config) -> dict[str, str]:
     "changes, touched",
     [
         ({"finetune": {"epochs": 2}}, {"full_ft", "sparse_ft"}),
+        ({"finetune": {"patience": 2}}, {"full_ft", "sparse_ft", "at_once", "settled"}),
         ({"finetune": {"weight_decay": 0.5}}, TRAINED),
         ({"trim": {"eliminate": True}}, {"epoch"}),
-        # A shorter chain has another decay of the learning rate.
-        ({"trim": {"kept_percent": [50]}}, {"epoch"}),
+        # A shorter chain has the same epochs, unless the learning rate decays over all of them.
+        ({"trim": {"kept_percent": [50]}}, set()),
+        ({"recipes": {"paper": PAPER | {"schedule": "chain"}}}, {"epoch"}),
+        ({"recipes": {"paper": PAPER | {"settle": 3}}}, {"settled"}),
+        ({"recipes": {"paper": PAPER | {"fold": True}}}, {"epoch"}),
+        ({"recipes": {"paper": PAPER | {"resample": False}}}, {"epoch"}),
+        ({"recipes": {"paper": PAPER | {"state": "stored"}}}, {"epoch"}),
+        ({"recipes": {"paper": PAPER | {"teacher": {"kl": 0.5}}}}, {"epoch", "settled"}),
         # Which of its checkpoints are evaluated changes none.
         ({"trim": {"kept_percent": [25]}}, set()),
         ({"trim": {"row_budget": 9000}}, {"scan", "epoch"}),
@@ -59,7 +69,7 @@ def hashes(config: Config) -> dict[str, str]:
         ({"compress": {"kept": 0.25}}, {"compression"}),
         ({"throughput": {"repeats": 4}}, {"timing", "shape"}),
         ({"compute": {"threads": 2}}, set()),
-        ({"compute": {"dtype": "float32"}}, {"scan", "evaluation", *TRAINED}),
+        ({"compute": {"dtype": "float32"}}, {"scan", "teacher", "evaluation", *TRAINED}),
         ({"recipes": {"other": {"criterion": "likelihood", "ratio": 1, "step": 5}}}, set()),
     ],
     ids=str,
@@ -91,10 +101,29 @@ def test_a_chain_goes_from_epoch_to_epoch() -> None:
     assert first.files["scan"] == "results/smoke/scans/smollm2-135m/sciq.json"
     assert first.files["manifest"].endswith("smollm2-135m/base/pretrained/manifest.json")
     folder = "results/smoke/models/smollm2-135m/sciq/trim_paper"
-    assert second.files["epoch"] == f"{folder}/drop_00/epoch.json"
-    assert "scan" not in second.files and second.outputs[1] == f"{folder}/drop_15/epoch.json"
+    assert second.files["epoch"] == f"{folder}/state_00/epoch.json"
+    assert "scan" not in second.files and second.outputs[1] == f"{folder}/state_15/epoch.json"
     assert (first.how["arguments"]["start"], second.how["arguments"]["start"]) == (0, 1)
-    assert first.how["arguments"]["until"] == 45 == jobs.end(MODEL, "paper")
+    assert first.how["arguments"]["until"] == 15 == second.how["arguments"]["until"]
+    settled = jobs.of("settled", **CHAIN, name="paper", drop="15")
+    assert settled.files["epoch"] == second.outputs[1]
+    assert settled.files["manifest"] == f"{folder}/state_15/manifest.json"
+    assert settled.outputs == [f"{folder}/drop_15/{name}.json" for name in ("manifest", "training")]
+    assert settled.how["arguments"]["epochs"] == 1 and not settled.how["exact"]
+    assert first.how["exact"] and second.how["exact"]
+
+
+def test_a_chain_may_start_from_full_fine_tuning_and_learn_from_it() -> None:
+    entry = {"criterion": "likelihood", "step": 15, "start": "full_ft", "teacher": {"hidden": 1.0}}
+    jobs = Jobs(smoke(recipes={"mine": entry}))
+    first = jobs.of("epoch", **CHAIN, name="mine", drop="00")
+    assert first.files["manifest"].endswith("sciq/full_ft/manifest.json")
+    assert "scan" not in first.files and first.files["teacher"].endswith("sciq.safetensors")
+    settings = first.how["settings"]
+    assert (settings["kl"], settings["hidden"], settings["schedule"]) == (0.7, 1.0, "constant")
+    assert jobs.of("settled", **CHAIN, name="mine", drop="15").how["settings"]["kl"] == 0.7
+    assert jobs.of("teacher", **CHAIN).how["every_token"]
+    assert "kl" not in jobs.of("epoch", **CHAIN, name="paper", drop="00").how["settings"]
 
 
 def test_what_is_no_epoch_is_told() -> None:
@@ -117,9 +146,11 @@ def test_the_authors_code_scans_what_it_reports_on() -> None:
 def test_chains_of_tables_3_and_6_have_names_of_their_own() -> None:
     """Those that are entries have theirs."""
     chains = Jobs(configuration("config")).chains
-    assert len(chains) == 16 + 1 and {"paper", "ours", "authors"} < set(chains)
+    assert len(chains) == 16 + 2 and {"paper", "ours", "authors"} < set(chains)
     assert (chains["both_r0.5"].criterion, chains["both_r0.5"].ratio) == ("both", 0.5)
-    assert "both_r0.25" not in chains and "likelihood_r0.25" not in chains
+    assert "both_r0.25" not in chains
+    # Ours differs from the paper's by more than its criterion.
+    assert chains["likelihood_r0.25"].start == "pretrained" and chains["ours"].start == "full_ft"
 
 
 def test_a_shape_follows_a_kept_chain() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -46,7 +47,8 @@ def test_a_path_says_what_it_was_made_of(recipe: Recipe, compressor: str | None)
     )
     for kind in ("manifest", "training", "epoch", "compression"):
         found = place_of(getattr(paths, kind)("m", "d", made))
-        assert (found.kind, found.recipe) == (kind, made)
+        of_state = kind == "epoch" and made.drop is not None
+        assert (found.kind, found.recipe) == (kind, made.state if of_state else made)
     assert place_of(paths.scan("m", "d", "authors")).variant == "authors"
 
 
@@ -74,10 +76,13 @@ def test_what_is_no_result_is_refused(path: str) -> None:
 def test_two_ways_to_train_never_meet_in_one_path() -> None:
     entry = SimpleNamespace
     recipes = {
-        "paper": entry(criterion="both", ratio=0.25, step=2),
-        "wide": entry(criterion="both", ratio=1, step=2),
+        "paper": entry(criterion="both", ratio=0.25, step=2, rest="plain"),
+        "wide": entry(criterion="both", ratio=1, step=2, rest="plain"),
+        "ours": entry(criterion="likelihood", ratio=0.25, step=2, rest="taught"),
     }
-    assert variant_name(recipes, "both", 0.25, 2) == "paper"
-    assert variant_name(recipes, "both", 1.0, 2) == "wide"
-    assert variant_name(recipes, "both", 0.5, 2) == "both_r0.5"
-    assert variant_name(recipes, "likelihood", 0.25, 2) == "likelihood_r0.25"
+    name = partial(variant_name, recipes, recipes["paper"])
+    assert name("both", 0.25) == "paper" and name("both", 1.0) == "wide"
+    assert name("both", 0.5) == "both_r0.5"
+    # Another way to train is no variant of the paper's, whatever its criterion and ratio.
+    assert name("likelihood", 0.25) == "likelihood_r0.25"
+    assert variant_name(recipes, recipes["ours"], "likelihood", 0.25) == "ours"

@@ -15,7 +15,7 @@ from trimllm_paper.commands import engine
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.integrity import checks
 from trimllm_paper.integrity.codehash import code_hash
-from trimllm_paper.recipe import ANY, AT_ONCE, COMPRESSOR, DENSE, EPOCH
+from trimllm_paper.recipe import ANY, AT_ONCE, COMPRESSOR, DENSE, EPOCH, STATE
 from trimllm_paper.targets import Targets
 
 try:
@@ -82,7 +82,7 @@ def inputs(kind, **fixed):
 
     def found(wildcards):
         told = {**wildcards, **fixed}
-        if kind == "epoch" and (
+        if kind in ("epoch", "settled") and (
             end := JOBS.past_the_end(told["model"], told["name"], told["drop"])
         ):
             refuse(complaint(["trim", "kept_percent"], CONFIG.trim.kept_percent, end))

@@ -56,3 +56,24 @@ use rule full_ft as drop_at_once with:
         **depends("at_once"),
     message:
         "drop {wildcards.drop} units of {wildcards.model} at once ({wildcards.by}), fine-tune on {wildcards.domain}"
+
+
+# What recipes with a teacher learn from, beside the answers: once a document.
+rule teach:
+    input:
+        unpack(inputs("teacher")),
+    output:
+        temp(PATHS.teacher("{model}", "{domain}")),
+    log:
+        log("teach", "{model}", "{domain}"),
+    benchmark:
+        PATHS.job_times("teach", "{model}", "{domain}")
+    priority: 20
+    resources:
+        **reserved("teach", gpu=GPUS),
+    params:
+        **depends("teacher"),
+    message:
+        "what fine-tuned {wildcards.model} says of the training documents of {wildcards.domain}"
+    script:
+        "../scripts/teach.py"

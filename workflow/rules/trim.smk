@@ -1,12 +1,13 @@
-# The chain: pretrained -> drop_00 -> ... -> drop_KK, one job an epoch, resumable after each. Weights
-# are kept for the checkpoints that are evaluated, and the record of every epoch always.
+# The chain: start -> state_00 -> ... -> state_KK, one job an epoch, resumable after each. Beside it
+# every state that is evaluated is settled and rounded, to drop_KK. States go when nothing needs them
+# any more; weights are kept of what is evaluated, and the record of every epoch always.
 
 
 rule trim_epoch:
     input:
         unpack(inputs("epoch")),
     output:
-        **checkpoint(EPOCH, PATHS.epoch, temp),
+        **checkpoint(STATE, PATHS.epoch, temp),
     log:
         log("trim_epoch", "{model}", "{domain}", EPOCH),
     benchmark:
@@ -24,11 +25,33 @@ rule trim_epoch:
         "../scripts/train.py"
 
 
-use rule trim_epoch as trim_epoch_kept with:
+rule settle:
+    input:
+        unpack(inputs("settled")),
     output:
-        **checkpoint(EPOCH, PATHS.epoch),
+        **checkpoint(EPOCH, PATHS.training, temp),
+    log:
+        log("settle", "{model}", "{domain}", EPOCH),
+    benchmark:
+        PATHS.job_times("settle", "{model}", "{domain}", EPOCH)
+    # The states that it needs stay until it is done.
+    priority: 10
+    threads: TEAM_THREADS
+    resources:
+        **reserved("settle", gpu=TEAM_GPUS),
+    params:
+        **depends("settled"),
+    message:
+        "settle {wildcards.model} on {wildcards.domain} by {wildcards.name} with {wildcards.drop} units dropped"
+    script:
+        "../scripts/train.py"
+
+
+use rule settle as settle_kept with:
+    output:
+        **checkpoint(EPOCH, PATHS.training),
     wildcard_constraints:
         model=TARGETS.kept_models(),
 
 
-ruleorder: trim_epoch_kept > trim_epoch
+ruleorder: settle_kept > settle

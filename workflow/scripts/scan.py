@@ -5,6 +5,7 @@ from trimllm_paper.job import Job
 with Job(snakemake) as job:
     from trimllm.data import read_documents
     from trimllm.scan import scan, to_record
+    from trimllm.train.batching import sample_of
     from trimllm_paper.recipe import place_of
     from trimllm_paper.records import ScanFile
 
@@ -14,7 +15,7 @@ with Job(snakemake) as job:
     found = scan(
         model,
         tokenizer,
-        read_documents(snakemake.input.calibration)[: how["documents"]],
+        sample_of(read_documents(snakemake.input.calibration), how["documents"], how["seed"], 0),
         dtype=how["dtype"],
         label="initial scan",
         row_budget=how["row_budget"],

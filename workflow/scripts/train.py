@@ -12,7 +12,7 @@ with Job(snakemake) as job:
     how, compute, inputs = job.how, job.compute, snakemake.input
     arguments = dict(how["arguments"])
     if epoch := inputs.get("epoch"):
-        # Epoch 0 chooses the blocks that are trained; all later ones train the same.
+        # Epoch 0 chooses the blocks that are trained; all later ones, and settling, train the same.
         arguments["trainable"] = records.Epoch.read(epoch).trainable_blocks
     hashes, seed = job.data_hashes(), how["settings"]["seed"]
     work = TrainJob(
@@ -21,6 +21,9 @@ with Job(snakemake) as job:
         train=str(inputs.train),
         calibration=inputs.get("calibration"),
         scan=inputs.get("scan"),
+        held_back=inputs.held_back,
+        teacher=inputs.get("teacher"),
+        exact=how["exact"],
         settings=how["settings"],
         arguments=arguments,
         processes=compute["processes"],

@@ -167,11 +167,27 @@ def complete(
 
 
 def write(
-    model: nn.Module, tokenizer: Any, directory: Path, *, dtype: str | torch.dtype | None = None
+    model: nn.Module,
+    tokenizer: Any,
+    directory: Path,
+    *,
+    dtype: str | torch.dtype | None = None,
+    exact: bool = False,
 ) -> None:
-    """Write model and tokenizer into an existing directory, weights as one safetensors file."""
+    """Write model and tokenizer into an existing directory, weights as one safetensors file.
+
+    Args:
+        dtype: see `save`.
+        exact: a tensor that `dtype` would round keeps its own type. What was never trained is as
+            short as before, and reading it as float32 gives every weight bit by bit.
+    """
     stored_as = getattr(torch, dtype) if isinstance(dtype, str) else dtype or model.dtype
-    state = {name: tensor.to(stored_as) for name, tensor in model.state_dict().items()}
+
+    def stored(tensor: Tensor) -> Tensor:
+        rounded = tensor.to(stored_as)
+        return tensor if exact and not torch.equal(rounded.to(tensor.dtype), tensor) else rounded
+
+    state = {name: stored(tensor) for name, tensor in model.state_dict().items()}
     if getattr(model.config, "tie_word_embeddings", False):
         # save_pretrained recognizes tied weights by their shared memory, which a cast undoes.
         for name in list(model._tied_weights_keys or {}):

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from trimllm.base.errors import UserError
+from trimllm.base.files import content_hash
 from trimllm.base.precision import compute_dtype, rounded_copy
 from trimllm.base.processes import ALONE, Processes
 from trimllm.base.progress import Progress
@@ -51,6 +52,7 @@ class Scan:
     norm: dict[Unit, float] = field(default_factory=dict)
     # Units that could no longer be among those asked for: documents that it took to know.
     eliminated: dict[Unit, int] = field(default_factory=dict)
+    documents_sha256: str = ""  # of the documents' hashes, in order
     seconds: float = 0.0  # wall-clock time
     tokens: int = 0  # packed tokens of all documents
     operations: int = 0  # floating-point operations of all matrix products
@@ -124,6 +126,7 @@ def scan(
             documents_done = sum(len(batch.order) for batch in turn)
             progress.update(documents_done, sum(batch.tokens for batch in turn))
     result = run.result()
+    result.documents_sha256 = content_hash("\n".join(document.hash for document in documents))
     result.seconds = time.perf_counter() - start
     if progress:
         progress.done(f"accuracy {result.baseline:.1f}% with nothing dropped")
@@ -351,6 +354,7 @@ def to_record(scan: Scan) -> dict[str, Any]:
         table.append(row)
     return {
         "documents": scan.documents,
+        "documents_sha256": scan.documents_sha256,
         "tokens": scan.tokens,
         "baseline_accuracy": scan.baseline,
         "baseline_likelihood": scan.baseline_likelihood,
@@ -366,6 +370,7 @@ def from_record(record: dict[str, Any]) -> Scan:
     scored = {unit: row for unit, row in rows.items() if "correct" in row}
     return Scan(
         documents=record["documents"],
+        documents_sha256=record.get("documents_sha256", ""),
         baseline=record["baseline_accuracy"],
         baseline_likelihood=record["baseline_likelihood"],
         correct={unit: row["correct"] for unit, row in scored.items()},

@@ -1,12 +1,8 @@
 """Training: one pass, fine-tuning, and jobs from files to a checkpoint."""
 
+from trimllm.train.fine_tune import HeldBack, fine_tune
 from trimllm.train.jobs import TrainJob, make_checkpoint
-from trimllm.train.loop import (
-    PassRecord,
-    TrainSettings,
-    fine_tune,
-    set_trainable,
-    size_of,
-    train_pass,
-)
+from trimllm.train.loop import set_trainable, size_of, train_pass
+from trimllm.train.settings import PassRecord, TrainSettings
+from trimllm.train.teacher import Teacher
 from trimllm.train.team import ONE, Team

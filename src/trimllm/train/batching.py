@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -26,26 +26,40 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and its right answer, in tokens."""
+    """A prompt and its right answer, in tokens.
+
+    Attributes:
+        taught: (tokens, width) a teacher's last hidden states, of the last tokens before a
+            prediction or of all; None without a teacher.
+    """
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
+    taught: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.answer)
 
 
 def examples_of(
-    tokenizer: Any, documents: Sequence[Document], max_length: int | None = None
+    tokenizer: Any,
+    documents: Sequence[Document],
+    max_length: int | None = None,
+    taught: Callable[[Document], Tensor] | None = None,
 ) -> list[Example]:
-    """Tokens of every document with its right choice; long prompts lose their left end."""
+    """Tokens of every document with its right choice; long prompts lose their left end.
+
+    Args:
+        taught: what a teacher says of a document (see `Example`).
+    """
     examples = []
     for document in documents:
         prompt, answer = encode_pair(tokenizer, document.prompt, document.choices[document.answer])
         if max_length is not None and len(prompt) + len(answer) > max_length + 1:
             answer = answer[:max_length]
             prompt = prompt[-(max_length + 1 - len(answer)) :]
-        examples.append(Example(tuple(prompt), tuple(answer)))
+        said = taught(document) if taught else None
+        examples.append(Example(tuple(prompt), tuple(answer), said))
     return examples
 
 
@@ -71,6 +85,18 @@ def documents_of_epoch(
     return list(itertools.islice(order(), offset, offset + count))
 
 
+def sample_of(
+    documents: Sequence[Document], count: int | None, seed: int, number: int
+) -> list[Document]:
+    """The calibration documents of scan `number` of a run: `count` drawn from a pool.
+
+    Every scan draws anew (section 3.3). None takes all, as does a pool that has no more.
+    """
+    if count is None or count >= len(documents):
+        return list(documents)
+    return random.Random(f"{seed} scan {number}").sample(list(documents), count)
+
+
 def batches_of(
     examples: Sequence[Example], batch_size: int, seed: int, epoch: int
 ) -> list[list[Example]]:
@@ -91,14 +117,25 @@ class Tensors(NamedTuple):
     Attributes:
         ids, mask: mask is 1 for real tokens.
         labels: the answer's token where one is predicted, else IGNORED.
+        taught: (rows, tokens, width) a teacher's last hidden states, 0 where they are not known.
+        kl, hidden: weights of the teacher's parts of the loss (see `TrainSettings`).
     """
 
     ids: Tensor
     mask: Tensor
     labels: Tensor
+    taught: Tensor | None = None
+    kl: float = 0.0
+    hidden: float = 0.0
 
 
-def tensors_of(batch: Sequence[Example], padding: int, device: torch.device | str) -> Tensors:
+def tensors_of(
+    batch: Sequence[Example],
+    padding: int,
+    device: torch.device | str,
+    kl: float = 0.0,
+    hidden: float = 0.0,
+) -> Tensors:
     """Pad a batch."""
     rows = []
     for example in batch:
@@ -107,16 +144,41 @@ def tensors_of(batch: Sequence[Example], padding: int, device: torch.device | st
         labels[: len(example.prompt) - 1] = IGNORED
         rows.append((ids[:-1], torch.ones_like(labels), labels))
     parts = zip(zip(*rows, strict=True), (padding, 0, IGNORED), strict=True)
-    return Tensors(*(pad_sequence(list(p), True, value).to(device) for p, value in parts))
+    found = Tensors(*(pad_sequence(list(p), True, value).to(device) for p, value in parts))
+    if not (kl or hidden):
+        return found
+    # States of the last tokens alone come after as many zeros.
+    states = [F.pad(e.taught, (0, 0, len(e) - 1 - len(e.taught), 0)) for e in batch]
+    return found._replace(taught=pad_sequence(states, True).to(device), kl=kl, hidden=hidden)
 
 
-def answer_loss(model: nn.Module, batch: Tensors, head: nn.Module | None = None) -> Tensor:
-    """Summed cross entropy of the answers' tokens, nats; the head runs at answer places only.
+def answer_losses(model: nn.Module, batch: Tensors, head: nn.Module | None = None) -> Tensor:
+    """Summed loss of the answer's tokens of every row (rows,), nats; the head runs there only.
+
+    Cross entropy; with a teacher (1 - kl) of it, and kl of the divergence of the prediction from
+    the teacher's, by the same head. With `hidden` also, times the number of answer tokens, the mean
+    over a row's tokens but the first of |h - t|^2 / |t|^2, h and t the last hidden states: the
+    first token's state is many times as large as all others, and the same in every document.
 
     Args:
         head: takes the place of the model's.
     """
-    hidden = model.base_model(batch.ids, attention_mask=batch.mask, use_cache=False)
-    at = (batch.labels != IGNORED).nonzero(as_tuple=True)
-    logits = (head or model.get_output_embeddings())(hidden.last_hidden_state[at])
-    return F.cross_entropy(logits.float(), batch.labels[at], reduction="sum")
+    head = head or model.get_output_embeddings()
+    states = model.base_model(batch.ids, attention_mask=batch.mask, use_cache=False)
+    hidden, answered = states.last_hidden_state, batch.labels != IGNORED
+    at = answered.nonzero(as_tuple=True)
+    logits = head(hidden[at]).float()
+    each = F.cross_entropy(logits, batch.labels[at], reduction="none")
+    if batch.taught is not None and batch.kl:
+        with torch.no_grad():
+            taught = head(batch.taught[at].to(hidden.dtype)).float().log_softmax(-1)
+        apart = F.kl_div(logits.log_softmax(-1), taught, reduction="none", log_target=True)
+        each = (1 - batch.kl) * each + batch.kl * apart.sum(-1)
+    rows = each.new_zeros(len(batch.ids)).index_add(0, at[0], each)
+    if batch.taught is not None and batch.hidden:
+        told, counted = batch.taught.float(), batch.mask.bool().clone()
+        counted[:, 0] = False
+        error = (hidden.float() - told).square().sum(-1) / told.square().sum(-1).clamp_min(1e-12)
+        mean = (error * counted).sum(-1) / counted.sum(-1).clamp_min(1)
+        rows = rows + batch.hidden * mean * answered.sum(-1)
+    return rows

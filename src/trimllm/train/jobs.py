@@ -32,8 +32,9 @@ from trimllm.base.rooms import named
 from trimllm.checkpoint import store
 from trimllm.data import read_documents
 from trimllm.scan import from_record
-from trimllm.train.loop import TrainSettings
 from trimllm.train.parallel import Sharded
+from trimllm.train.settings import TrainSettings
+from trimllm.train.teacher import Teacher
 from trimllm.train.team import ONE, Team
 
 # Files in the folder through which processes and the one that started them speak.
@@ -55,7 +56,11 @@ class TrainJob:
     arguments: dict[str, Any] = field(default_factory=dict)  # further ones of the recipe
     calibration: str | None = None  # file of documents, where the recipe scans
     scan: str | None = None  # JSON file of an initial scan, if there is one
+    held_back: str | None = None  # file of documents that say how good it is
+    teacher: str | None = None  # file of what a teacher says (see `Teacher`)
     storage_dtype: str = "bfloat16"  # of the weights that are written
+    # Whether weights that `storage_dtype` would round stay float32: a state to go on from.
+    exact: bool = False
     device: str = "cpu"  # or "cuda"
     trust_remote_code: bool = False  # run code that lies beside the weights (in one process only)
     processes: int = 1  # that train together, each with a GPU of its own if the device is "cuda"
@@ -90,7 +95,7 @@ def make_checkpoint(
     try:
         if job.processes == 1:
             model, tokenizer, record = run(job, torch.device(job.device), ONE)
-            store.write(model, tokenizer, temporary, dtype=job.storage_dtype)
+            store.write(model, tokenizer, temporary, dtype=job.storage_dtype, exact=job.exact)
         else:
             record = _in_processes(job, temporary)
         record = seal(record)
@@ -157,6 +162,10 @@ def run(job: TrainJob, device: torch.device, team: Team) -> tuple[nn.Module, Any
     given: dict[str, Any] = {"train": read_documents(job.train), "settings": settings}
     if job.calibration:
         given["calibration"] = read_documents(job.calibration)
+    if job.held_back:
+        given["held_back"] = read_documents(job.held_back)
+    if job.teacher:
+        given["teacher"] = Teacher.load(job.teacher)
     given["initial"] = from_record(files.read_json(job.scan)["scan"]) if job.scan else None
     record = named(job.recipe)(model, tokenizer, team=team, **given, **job.arguments)
     return model, tokenizer, record
@@ -180,13 +189,14 @@ def take_part(folder: Path) -> None:
     dist.init_process_group(backend, timeout=PATIENCE)
     team = Sharded(device, job.offload)
     model, tokenizer, record = run(job, device, team)
-    whole = team.unwrap(model, getattr(torch, job.storage_dtype))
+    kept_as = torch.float32 if job.exact else getattr(torch, job.storage_dtype)
+    whole = team.unwrap(model, kept_as)
     record["processes"] = {"count": team.size, "offload": job.offload}
     if device.type == "cuda":
         record["processes"]["peak_device_bytes"] = team.every(torch.cuda.max_memory_allocated())
     record["processes"]["peak_rss_bytes"] = team.every(peak_rss_bytes())
     if whole is not None:
-        store.write(whole, tokenizer, folder / MODEL, dtype=job.storage_dtype)
+        store.write(whole, tokenizer, folder / MODEL, dtype=job.storage_dtype, exact=job.exact)
         files.write_json(folder / RECORD, record)
     dist.barrier()
     dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""A pass of training: answer-only loss, sparse update, deterministic. Fine-tuning by passes."""
+"""A pass of training: answer-only loss, sparse update, deterministic."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -18,57 +17,15 @@ from trimllm.base.precision import compute_dtype
 from trimllm.base.progress import Progress
 from trimllm.checkpoint import release
 from trimllm.data import Document
-from trimllm.scan import Scan
 from trimllm.score.scorer import max_positions
-from trimllm.select import choose_by_rule, trainable_blocks
-from trimllm.train.batching import (
-    Example,
-    batches_of,
-    documents_of_epoch,
-    examples_of,
-    tensors_of,
-)
+from trimllm.train.batching import Example, batches_of, examples_of, tensors_of
+from trimllm.train.settings import PassRecord, TrainSettings
+from trimllm.train.teacher import Teacher
 from trimllm.train.team import ONE, Team
-from trimllm.units import drop, original_units, unit_parameters, units
+from trimllm.units import original_units, unit_parameters, units
 
 # Tokens of a document up to which attention keeps all of its weights.
 SHORT = 128
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """Settings of a training run."""
-
-    learning_rate: float = 2e-5  # at the first step; linearly to 0 at the end of the last epoch
-    batch_size: int = 8  # documents that run at once
-    # Batches an optimizer step; changes memory, not the result (but for rounding), when batch_size
-    # shrinks accordingly.
-    gradient_accumulation: int = 1
-    weight_decay: float = 0.0  # of AdamW
-    clip: float = 1.0  # of the gradient's norm
-    # Also train embeddings, head and final norm (the authors' code did).
-    train_embeddings: bool = False
-    seed: int = 0  # order of documents, and dropout where a model has it
-    # "float32", "bfloat16" (matrix products in bfloat16, master weights in float32), or "auto":
-    # bfloat16 where the processor has it.
-    dtype: str = "auto"
-
-    def rate(self, done: float) -> float:
-        """Learning rate where a share `done` of all steps of all epochs is done."""
-        return self.learning_rate * (1 - done)
-
-
-@dataclass(frozen=True)
-class PassRecord:
-    """What a pass over the documents did."""
-
-    loss: float  # mean of the answer tokens' cross entropy over the pass, nats
-    loss_last_quarter: float  # the same over the last quarter of the steps
-    steps: int
-    documents: int
-    tokens: int  # real ones, without padding
-    seconds: float  # wall-clock time
-    trainable_parameters: int  # number of parameters that were trained
 
 
 def set_trainable(
@@ -121,24 +78,29 @@ def train_pass(
     epoch: int = 0,
     epochs: int = 1,
     label: str = "training",
+    teacher: Teacher | None = None,
     team: Team = ONE,
 ) -> PassRecord:
     """Train one pass over documents in place; the model comes back in evaluation mode, float32.
 
-    The optimizer starts anew every pass; the learning rate goes on from pass to pass along one
-    linear decay. The same seed, documents and number of threads give the same bytes.
+    The optimizer starts anew every pass; the learning rate goes by the settings' schedule. The same
+    seed, documents and number of threads give the same bytes.
 
     Args:
         blocks: original blocks to train; None trains all.
         epoch, epochs: which pass of how many, for the learning rate and the order of documents.
+        teacher: whom to learn from, where the settings weigh one.
         team: who trains. Of several processes each calls this with the same arguments, and the
             model stays sharded among them (see `parallel.Sharded.unwrap`).
 
     Raises:
-        UserError: an epoch past the last, nothing left to train, or a loss that is no number.
+        UserError: an epoch past the last, nothing left to train, a teacher that is missing or of
+            another head, or a loss that is no number.
     """
     if not 0 <= epoch < epochs:
         raise UserError(f"epoch {epoch} of 0 to {epochs - 1}: the learning rate ends before")
+    if settings.taught and (teacher is None or settings.train_embeddings):
+        raise UserError("a teacher is listened to where there is one, and embeddings are frozen")
     start = time.perf_counter()
     device = team.device_of(model)
     dtype = compute_dtype(settings.dtype, device)
@@ -149,7 +111,8 @@ def train_pass(
     loss_of = team.place(model, dtype)
     parameters = set_trainable(model, blocks, settings.train_embeddings)
     optimizer = torch.optim.AdamW(parameters, weight_decay=settings.weight_decay, fused=True)
-    examples = examples_of(tokenizer, documents, max_positions(model))
+    taught = teacher.of_document if teacher and settings.taught else None
+    examples = examples_of(tokenizer, documents, max_positions(model), taught)
     batches = batches_of(examples, settings.batch_size, settings.seed, epoch)
     steps = list(chunked(batches, settings.gradient_accumulation))
     progress = Progress(len(documents), "documents", label, log=team.log())
@@ -166,7 +129,10 @@ def train_pass(
         for batch in step:
             mine, factor = team.share(batch)
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                loss = loss_of(tensors_of(mine, padding, device))
+                losses_of_rows = loss_of(
+                    tensors_of(mine, padding, device, settings.kl, settings.hidden)
+                )
+            loss = losses_of_rows.sum()
             if factor:
                 total += loss.item()
             (loss * factor / count).backward()
@@ -181,9 +147,8 @@ def train_pass(
     eager = device.type == "cpu" and dtype == torch.bfloat16 and max(map(len, examples)) <= SHORT
     with _conditions(model, seed, eager):
         for number, step in enumerate(steps):
-            done = (epoch * len(steps) + number) / (epochs * len(steps))
             for group in optimizer.param_groups:
-                group["lr"] = settings.rate(done)
+                group["lr"] = settings.rate(epoch, epochs, number / len(steps))
             losses.append(gradients_of(step))
             if math.isnan(losses[-1][0]):
                 raise UserError("the loss is not a number; lower the learning rate")
@@ -216,63 +181,3 @@ def size_of(model: nn.Module) -> dict[str, int]:
         "attention_left": sum(unit.kind == "attention" for unit in left),
         "mlp_left": sum(unit.kind == "mlp" for unit in left),
     }
-
-
-def fine_tune(
-    model: nn.Module,
-    tokenizer: Any,
-    *,
-    train: Sequence[Document],
-    settings: TrainSettings,
-    epochs: int,
-    documents: int | None = None,
-    initial: Scan | None = None,
-    ratio: float | None = None,
-    criterion: str = "both",
-    rule: str | None = None,
-    dropped: int = 0,
-    team: Team = ONE,
-) -> dict[str, Any]:
-    """Fine-tune in place: all blocks, or with `ratio` the most important ones (Sparse-FT).
-
-    Args:
-        train: documents to train on.
-        documents: how many of them a pass takes; None takes all.
-        initial: scan of this very model, before anything was dropped from it; chooses the blocks
-            among those that are left; needed with `ratio`.
-        ratio: share r of the blocks to train (section 3.4), by `criterion`.
-        rule: drop whole blocks first, all at once and without a scan, the baseline of Sajjad et al.
-            (2023): "random" (draws with the seed of the settings), "top" or "bottom".
-        dropped: how many units the rule drops.
-        team: who trains (see `train_pass`).
-
-    Returns:
-        A record for JSON: blocks trained, one entry a pass, size; the rule and what it dropped.
-    """
-    gone = choose_by_rule(rule, units(model), dropped, settings.seed).dropped if rule else ()
-    if gone:
-        drop(model, gone)
-    blocks = None
-    if ratio is not None:
-        if initial is None:
-            raise UserError("a sparse update needs the scan of the model before training")
-        present = {unit.block for unit in units(model)}
-        blocks = trainable_blocks(initial, criterion, ratio, present)
-    passes = [
-        train_pass(
-            model,
-            tokenizer,
-            documents_of_epoch(train, epoch, documents, settings.seed),
-            settings,
-            blocks=blocks,
-            epoch=epoch,
-            epochs=epochs,
-            label=f"epoch {epoch + 1}/{epochs}",
-            team=team,
-        )
-        for epoch in range(epochs)
-    ]
-    record = {"epochs": epochs, "ratio": ratio, "settings": asdict(settings)}
-    record |= {"trainable_blocks": blocks, "passes": [asdict(done) for done in passes]}
-    told = {"rule": rule, "units_dropped": [list(unit) for unit in gone]} if rule else {}
-    return record | size_of(model) | told

@@ -16,10 +16,13 @@ process: layers are gathered in the type of the products, what is outside of the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from more_itertools import chunked
 from torch import Tensor, nn
 from torch.distributed import fsdp
 from torch.distributed.device_mesh import init_device_mesh
@@ -27,9 +30,14 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from trimllm.base.errors import UserError
 from trimllm.checkpoint.stream import Stream, skeleton, stream_of
-from trimllm.train.batching import Example, Tensors, answer_loss
+from trimllm.data import Document
+from trimllm.score.scorer import max_positions
+from trimllm.train.batching import Example, Tensors, answer_losses, examples_of, tensors_of
 from trimllm.train.team import Team
 from trimllm.units.modeling_trimllm import decoder_of
+
+SCORED = 16
+"""Rows that a process scores at once."""
 
 
 class Sharded(Team):
@@ -102,6 +110,27 @@ class Sharded(Team):
         stream.fill(share_of)
         return root
 
+    @torch.no_grad()
+    def score(
+        self, model: nn.Module, tokenizer: Any, documents: Sequence[Document], dtype: torch.dtype
+    ) -> list[Sequence[float]]:
+        """Every choice is a row of its own, for a sharded model runs as it is trained."""
+        assert self.root is not None, "a model is sharded by its first pass"
+        alone = [replace(d, choices=(c,), answer=0) for d in documents for c in d.choices]
+        rows = examples_of(tokenizer, alone, max_positions(model))
+        found = torch.zeros(len(rows), dtype=torch.double)
+        order = sorted(range(len(rows)), key=lambda at: (len(rows[at]), at))
+        padding = model.config.pad_token_id or 0
+        for part in chunked(order, SCORED * self.size):
+            # All must take part in gathering the weights; who has no row runs one again.
+            mine = part[self.rank :: self.size]
+            batch = tensors_of([rows[at] for at in mine or part[:1]], padding, self.device)
+            with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+                losses = self.root(batch)
+            found[mine] = -losses.double().cpu()[: len(mine)]
+        self.add_up(found)
+        return [tuple(each.tolist()) for each in found.split([len(d.choices) for d in documents])]
+
     def unwrap(self, model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
         """The trained model as an ordinary one in host memory, in the first process; else None.
 
@@ -138,4 +167,4 @@ class _Root(nn.Module):
         self.model = model
 
     def forward(self, batch: Tensors) -> Tensor:
-        return answer_loss(self.model, batch)
+        return answer_losses(self.model, batch)

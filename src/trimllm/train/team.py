@@ -5,13 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from trimllm.base.precision import rounded_copy
 from trimllm.base.processes import Processes
 from trimllm.checkpoint import settle
-from trimllm.train.batching import Example, Tensors, answer_loss
+from trimllm.data import Document
+from trimllm.score import score
+from trimllm.train.batching import Example, Tensors, answer_losses
 from trimllm.units import unit_layers
 from trimllm.units.adapters import device_of
 
@@ -26,12 +30,13 @@ class Team(Processes):
     def place(self, model: nn.Module, dtype: torch.dtype) -> Callable[[Tensors], Tensor]:
         """Bring a model whose trainable parameters are marked to where it is trained.
 
-        Parameters may be other objects afterwards. Returns the summed loss of a batch's answers.
+        Parameters may be other objects afterwards. Returns what gives the summed loss
+        of the answer of every row of a batch.
         """
         settle(model, torch.float32)
         model.float()
         if dtype == torch.float32:
-            return partial(answer_loss, model)
+            return partial(answer_losses, model)
         # Frozen matrices of units rest in the type they are used in: nothing needs them finer.
         for _, layer in unit_layers(model):
             for module in layer.modules():
@@ -39,14 +44,21 @@ class Team(Processes):
                     module.to(dtype)
         head = model.get_output_embeddings()
         if any(parameter.requires_grad for parameter in head.parameters()):
-            return partial(answer_loss, model)
+            return partial(answer_losses, model)
         # A frozen head is copied: the model's own stays as fine as the embeddings that it may be
         # tied to. Autocast would round it, the largest of all matrices, at every step.
-        return partial(answer_loss, model, head=copy.deepcopy(head, {}).to(dtype))
+        return partial(answer_losses, model, head=copy.deepcopy(head, {}).to(dtype))
 
     def share(self, batch: Sequence[Example]) -> tuple[Sequence[Example], float]:
         """The rows of a batch that this process runs, and the factor that its loss has."""
         return batch, 1.0
+
+    def score(
+        self, model: nn.Module, tokenizer: Any, documents: Sequence[Document], dtype: torch.dtype
+    ) -> list[Sequence[float]]:
+        """Summed log-likelihood of every choice of documents, by weights rounded to `dtype`."""
+        rounded = model if dtype == torch.float32 else rounded_copy(model, dtype)
+        return [found.log_likelihoods for found in score(rounded, tokenizer, documents)]
 
     def retire(self, model: nn.Module) -> None:
         """After a pass: all weights in float32 again, where they were put in another type."""

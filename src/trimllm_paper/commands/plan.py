@@ -26,7 +26,7 @@ from trimllm_paper.config import load
 from trimllm_paper.recipe import Place, place_of
 
 ARTIFACTS = tuple(f"table{number}" for number in range(1, 10))
-KEPT = ("trim_epoch_kept", "full_ft", "sparse_ft", "fetch_model")
+KEPT = ("settle_kept", "full_ft", "sparse_ft", "fetch_model")
 """Rules whose checkpoints stay."""
 PREPARING = 15.0
 """Seconds for a wheel or a domain."""
@@ -84,6 +84,7 @@ class Estimate:
             model,
             self.config,
             ratio=resources.ratio_of(self.config, recipe and recipe.name),
+            settle=resources.settling_of(self.config, recipe and recipe.name),
             kept=1 - dropped,
             expected=tested and tested.expected,
             prepared=resources.trained_documents(self.config.results, place.domain),
@@ -93,7 +94,7 @@ class Estimate:
 
     def bytes(self, job: Job) -> float:
         """Bytes of the checkpoint that a job writes."""
-        if resources.task_of(job.rule) in (None, "scan", "evaluate", "measure"):
+        if resources.task_of(job.rule) in (None, "scan", "evaluate", "measure", "teach"):
             return 0.0
         model = self.config.models[job.place.model]
         return demand.stored_bytes(model) * (1 - job.place.recipe.dropped / model.units)

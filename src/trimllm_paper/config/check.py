@@ -66,7 +66,7 @@ def _recipes(config: Config) -> Iterator[Problem]:
     recipes = config.recipes
     yield from _absent(["trim", "recipes"], config.trim.recipes, recipes, "recipes")
     for name, entry in recipes.items():
-        own = recipe.variant_name({}, entry.criterion, entry.ratio, entry.step)
+        own = recipe.variant_name({}, entry, entry.criterion, entry.ratio)
         derived = number(name.rpartition("_r")[2]) is not None
         problem = None
         if name in (*names.RULES, names.AUTHORS):
@@ -74,13 +74,13 @@ def _recipes(config: Config) -> Iterator[Problem]:
         elif derived and (name, entry.step) != (own, config.main.step):
             problem = "a name that Tables 3 and 6 give to a chain with other keys"
             problem += "; call the recipe otherwise"
-        elif (first := recipe.variant_name(recipes, *dict(entry).values())) != name:
+        elif (first := recipe.variant_name(recipes, entry, entry.criterion, entry.ratio)) != name:
             problem = f"the same chain as recipes.{first}"
         if problem:
             yield ["recipes", name], dict(entry), problem
     for index, criterion in enumerate(config.tables.criteria):
         for ratio in config.tables.ratios:
-            name = recipe.variant_name(recipes, criterion, ratio, config.main.step)
+            name = recipe.variant_name(recipes, config.main, criterion, ratio)
             if not re.fullmatch(recipe.NAME, name):
                 problem = f"its chain with ratio {ratio:g} must be an entry of `recipes`"
                 yield ["tables", "criteria", index], criterion, problem

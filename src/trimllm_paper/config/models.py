@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, PrivateAttr, create_model
 
 from trimllm import compress
-from trimllm.base.names import RULES
+from trimllm.base.names import RULES, SCHEDULES
 from trimllm.throughput.shapes import SHAPES
 from trimllm_paper import recipe
 from trimllm_paper.config.domain import Domain
@@ -85,14 +85,32 @@ class Wheel(Section):
     tag: str = Field("py3-none-any", pattern=f"^{_WORD}-{_WORD}-{_WORD}$")
 
 
+class TeacherEntry(Section):
+    kl: float = Field(0.7, ge=0, le=1)
+    hidden: float = Field(0.0, ge=0)
+
+
 class RecipeEntry(Section):
     criterion: Criterion
     ratio: Share = 0.25
     step: Count = 2
+    start: Literal["pretrained", "full_ft"] = "pretrained"
+    schedule: Literal[SCHEDULES] = "constant"
+    settle: int = Field(2, ge=0)
+    resample: bool = True
+    state: Literal["float32", "stored"] = "float32"
+    teacher: TeacherEntry | None = None
+    fold: bool = False
+
+    @property
+    def rest(self) -> str:
+        """All keys but criterion, ratio and step, as one text."""
+        return self.model_dump_json(exclude={"criterion", "ratio", "step"})
 
 
 class Finetune(Section):
-    epochs: Count = 2
+    epochs: Count = 4
+    patience: Count = 1
     documents: Count | None = None
     batch_size: Count = 8
     gradient_accumulation: Count = 1

@@ -21,7 +21,7 @@ from trimllm.base.errors import UserError
 from trimllm.data.document import write_documents
 from trimllm.scan import scan, to_record
 from trimllm.train import TrainJob, make_checkpoint, set_trainable
-from trimllm.train.batching import answer_loss, examples_of, tensors_of
+from trimllm.train.batching import answer_losses, examples_of, tensors_of
 from trimllm.train.jobs import run
 from trimllm.train.team import ONE
 from trimllm.units import Unit, drop
@@ -155,7 +155,7 @@ def test_two_processes_have_the_gradients_of_one(root: Path, name: str) -> None:
     model, _ = checkpoint.load(root / "two" / name)
     set_trainable(model, None)
     batch = examples_of(word_tokenizer(), documents(11))[:5]
-    answer_loss(model, tensors_of(batch, 0, "cpu")).backward()
+    answer_losses(model, tensors_of(batch, 0, "cpu")).sum().backward()
     found = load_file(root / "two" / f"{name}.gradients")
     assert found.keys() == {key for key, p in model.named_parameters() if p.grad is not None}
     for key, value in found.items():

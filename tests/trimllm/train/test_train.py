@@ -22,7 +22,7 @@ from trimllm.train import (
 )
 from trimllm.train.batching import (
     WINDOW,
-    answer_loss,
+    answer_losses,
     batches_of,
     documents_of_epoch,
     examples_of,
@@ -93,7 +93,7 @@ def test_the_loss_is_the_answers_cross_entropy_alone(family: str) -> None:
         logits = logits_of(model, torch.tensor([example.prompt + example.answer]))[0]
         logs = logits[len(example.prompt) - 1 : -1].log_softmax(-1)
         expected -= float(logs[range(len(example.answer)), example.answer].sum())
-    assert answer_loss(model, batch).item() == pytest.approx(expected, rel=1e-4)
+    assert answer_losses(model, batch).sum().item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_gradient_accumulation_is_a_larger_batch() -> None:

@@ -163,7 +163,7 @@ def test_texts_of_the_command_line_become_numbers() -> None:
             "recipes.both_r0.5 = .*: a name that Tables 3 and 6 give to a chain with other keys",
         ),
         (
-            {"recipes": {"again": {"criterion": "both", "step": 15}}},
+            {"recipes": {"again": {"criterion": "both", "step": 15, "settle": 1}}},
             "recipes.again = .*: the same chain as recipes.paper",
         ),
         # tables
@@ -294,7 +294,7 @@ def test_near_domains_go_with_their_own() -> None:
 
 
 def test_a_recipe_may_name_a_criterion_of_ones_own() -> None:
-    recipes = {"mine": {"criterion": "mine.criteria:Best", "step": 15}}
+    recipes = {"mine": {"criterion": "mine.criteria:Best", "step": 15, "settle": 1}}
     config = asked(recipes=recipes, tables={"criteria": ["mine.criteria:Best"]})
     assert config.recipes["mine"].criterion == "mine.criteria:Best"
 

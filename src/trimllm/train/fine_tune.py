@@ -1,0 +1,144 @@
+"""Fine-tuning by passes until documents held back from training say that it is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trimllm.base.errors import UserError
+from trimllm.base.precision import compute_dtype
+from trimllm.data import Document
+from trimllm.scan import Scan
+from trimllm.select import choose_by_rule, trainable_blocks
+from trimllm.train.batching import documents_of_epoch
+from trimllm.train.loop import size_of, train_pass
+from trimllm.train.settings import TrainSettings
+from trimllm.train.teacher import Teacher
+from trimllm.train.team import ONE, Team
+from trimllm.units import drop, units
+
+
+@dataclass(frozen=True, order=True)
+class HeldBack:
+    """What a model makes of documents that it is not trained on; the better one is larger."""
+
+    accuracy: float  # percent
+    # Mean over documents of the log-softmax over the choices' summed log-likelihoods at the right
+    # choice (at most 0), nats.
+    likelihood: float
+    documents: int
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        tokenizer: Any,
+        documents: Sequence[Document],
+        dtype: str,
+        team: Team = ONE,
+    ) -> HeldBack:
+        """Score documents by a model, rounded as it is evaluated."""
+        product = compute_dtype(dtype, team.device_of(model))
+        right, likelihood = 0, 0.0
+        scores = team.score(model, tokenizer, documents, product)
+        for document, values in zip(documents, scores, strict=True):
+            right += max(range(len(values)), key=values.__getitem__) == document.answer
+            all_choices = torch.tensor(values, dtype=torch.double).log_softmax(-1)
+            likelihood += float(all_choices[document.answer])
+        count = len(documents)
+        return cls(100 * right / count, likelihood / count, count)
+
+
+def fine_tune(
+    model: nn.Module,
+    tokenizer: Any,
+    *,
+    train: Sequence[Document],
+    settings: TrainSettings,
+    epochs: int,
+    documents: int | None = None,
+    held_back: Sequence[Document] = (),
+    patience: int = 1,
+    initial: Scan | None = None,
+    ratio: float | None = None,
+    criterion: str = "both",
+    trainable: Sequence[int] | None = None,
+    rule: str | None = None,
+    dropped: int = 0,
+    teacher: Teacher | None = None,
+    team: Team = ONE,
+) -> dict[str, Any]:
+    """Fine-tune in place: all blocks, the most important ones (Sparse-FT), or those that are told.
+
+    With `held_back` documents the pass that answers them best is kept, and training ends after
+    `patience` passes in a row that were not better than the best one before.
+
+    Args:
+        train: documents to train on.
+        epochs: passes, or at most so many.
+        documents: how many of them a pass takes; None takes all.
+        initial: scan of this very model, before anything was dropped from it; chooses the blocks
+            among those that are left; needed with `ratio`.
+        ratio: share r of the blocks to train (section 3.4), by `criterion`.
+        trainable: the blocks to train, in place of a ratio.
+        rule: drop whole blocks first, all at once and without a scan, the baseline of Sajjad et al.
+            (2023): "random" (draws with the seed of the settings), "top" or "bottom".
+        dropped: how many units the rule drops.
+        teacher, team: see `train_pass`.
+
+    Returns:
+        A record for JSON: blocks trained, one entry a pass, what the held-back documents said after
+        each and which pass was kept (from 0), size; the rule and what it dropped.
+    """
+    gone = choose_by_rule(rule, units(model), dropped, settings.seed).dropped if rule else ()
+    if gone:
+        drop(model, gone)
+    blocks = list(trainable) if trainable is not None else None
+    if ratio is not None and blocks is None:
+        if initial is None:
+            raise UserError("a sparse update needs the scan of the model before training")
+        present = {unit.block for unit in units(model)}
+        blocks = trainable_blocks(initial, criterion, ratio, present)
+    passes, curve = [], []
+    kept: tuple[int, dict[str, Tensor]] = (epochs - 1, {})
+    for epoch in range(epochs):
+        done = train_pass(
+            model,
+            tokenizer,
+            documents_of_epoch(train, epoch, documents, settings.seed),
+            settings,
+            blocks=blocks,
+            epoch=epoch,
+            epochs=epochs,
+            label=f"epoch {epoch + 1}/{epochs}",
+            teacher=teacher,
+            team=team,
+        )
+        passes.append(done)
+        if not held_back:
+            continue
+        curve.append(HeldBack.of(model, tokenizer, held_back, settings.dtype, team))
+        best = max(range(len(curve)), key=lambda at: (curve[at], -at))
+        if best == epoch:
+            kept = epoch, {n: p.detach().clone() for n, p in model.named_parameters()}
+        elif epoch - best >= patience:
+            break
+    if held_back and kept[0] != len(passes) - 1:
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(kept[1][name])
+    return {
+        "epochs": epochs,
+        "ratio": ratio,
+        "settings": asdict(settings),
+        "trainable_blocks": blocks,
+        "passes": [asdict(one) for one in passes],
+        "held_back": [asdict(one) for one in curve],
+        "kept_pass": kept[0],
+        **size_of(model),
+        **({"rule": rule, "units_dropped": [list(unit) for unit in gone]} if rule else {}),
+    }

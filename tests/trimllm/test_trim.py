@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import doctest
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,17 @@ from typing import Any
 import pytest
 import torch
 from models import random_documents, tiny, word_tokenizer
+from safetensors.torch import load_file
 
 import trimllm
 from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
+from trimllm.base.precision import round_weights_
 from trimllm.data.document import write_documents
 from trimllm.scan import scan, to_record
-from trimllm.train import TrainJob, TrainSettings, make_checkpoint
-from trimllm.units import Unit, drop, units
+from trimllm.train import HeldBack, TrainJob, TrainSettings, make_checkpoint
+from trimllm.units import Unit, drop, unit_parameters, units
 
 SETTINGS = TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32", seed=3)
 CHAIN = {"step": 2, "until": 6, "criterion": "both", "ratio": 0.8}
@@ -41,12 +44,12 @@ def without_times(record: dict) -> dict:
     return found
 
 
-def as_jobs(root: Path, settings: TrainSettings, stored: str) -> list[dict]:
-    """The records of the chain as the pipeline has it, a job an epoch."""
+def as_jobs(root: Path, settings: TrainSettings, stored: str, **more: Any) -> list[dict]:
+    """The records of the chain as the pipeline has it, a job an epoch; `more` of its arguments."""
     records: list[dict] = []
     for epoch in range(4):
         target = root / f"drop_{2 * epoch:02}"
-        arguments = {**CHAIN, "start": epoch, "documents": 6}
+        arguments = {**CHAIN, "start": epoch, "documents": 6, **more}
         if records:
             arguments["trainable"] = records[0]["trainable_blocks"]
         job = TrainJob(
@@ -56,7 +59,8 @@ def as_jobs(root: Path, settings: TrainSettings, stored: str) -> list[dict]:
             calibration=str(root / "calibration.jsonl"),
             settings=settings.__dict__,
             arguments=arguments,
-            storage_dtype=stored,
+            storage_dtype=stored.removeprefix("exact "),
+            exact=stored.startswith("exact "),
         )
         made = make_checkpoint(job, target, record_name="epoch", provenance=dict)
         records.append(without_times(made))
@@ -72,11 +76,12 @@ def base(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("more", [{}, {"scanned": 4, "fold": True}], ids=["plain", "folded"])
 def test_an_epoch_a_job_and_the_whole_chain_in_one_call_give_the_same_bytes(
-    base: Path, dtype: str
+    base: Path, dtype: str, more: dict[str, Any]
 ) -> None:
     settings = TrainSettings(**SETTINGS.__dict__ | {"dtype": dtype})
-    records = as_jobs(base, settings, "float32")
+    records = as_jobs(base, settings, "exact bfloat16", **more)
     model, tokenizer = trimllm.load(base / "base")
     calls = trimllm.trim(
         model,
@@ -86,9 +91,13 @@ def test_an_epoch_a_job_and_the_whole_chain_in_one_call_give_the_same_bytes(
         documents=6,
         settings=settings,
         **CHAIN,
+        **more,
     )
     for epoch, record in zip(calls, records, strict=True):
-        path = checkpoint.save(model, tokenizer, base / "one_call")
+        path = base / "one_call"
+        with files.scratch(path) as folder:
+            checkpoint.store.write(model, tokenizer, folder, dtype="bfloat16", exact=True)
+            checkpoint.store.complete(folder, path)
         expected = files.verify_manifest(base / f"drop_{2 * epoch.number:02}")["files"]
         assert expected.pop("epoch.json")
         assert files.verify_manifest(path)["files"] == expected
@@ -105,6 +114,52 @@ def test_same_seed_same_bytes_whatever_weights_are_stored_in(base: Path) -> None
     for drops, made in zip((0, 2, 4, 6), expected, strict=True):
         found = files.verify_manifest(base / f"drop_{drops:02}")["files"]
         assert found["model.safetensors"] == made["model.safetensors"]
+
+
+def test_frozen_weights_have_the_bytes_of_the_start_at_the_end_of_a_chain(base: Path) -> None:
+    start = tiny("llama")
+    round_weights_(start, torch.bfloat16)
+    checkpoint.save(start, word_tokenizer(), base / "base", dtype="bfloat16")
+    records = as_jobs(base, SETTINGS, "exact bfloat16", ratio=0.4)
+    trained, seen = set(records[0]["trainable_blocks"]), set()
+    assert 0 < len(trained) < 5
+    stored = load_file(base / "drop_06/model.safetensors")
+    model, _ = trimllm.load(base / "drop_06")
+    names = {id(p): name for name, p in model.named_parameters()}
+    before = dict(unit_parameters(start))
+    for unit, parameters in unit_parameters(model).items():
+        for old, parameter in zip(before[unit], parameters, strict=True):
+            kept = stored[names[id(parameter)]]
+            frozen = unit.block not in trained
+            # What was trained is stored as fine as it was trained, the rest as it came.
+            assert kept.dtype == (torch.bfloat16 if frozen else torch.float32)
+            assert kept.equal(old) == frozen
+            seen.add(frozen)
+    assert seen == {True, False}
+    assert stored["model.embed_tokens.weight"].equal(start.model.embed_tokens.weight)
+
+
+def test_calibration_documents_are_drawn_anew_for_every_scan() -> None:
+    def hashes(**options: Any) -> list[str]:
+        given = {"calibration": documents(9, 9), "scanned": 4, "ratio": 1.0} | options
+        chain = trim(tiny("llama"), **given)
+        return [epoch.record()["scan"]["documents_sha256"] for epoch in chain]
+
+    found = hashes()
+    assert len(set(found)) == 4 and found == hashes()
+    assert len(set(hashes(resample=False))) == 1 and hashes(resample=False)[0] == found[0]
+    other = TrainSettings(**SETTINGS.__dict__ | {"seed": 4})
+    assert not set(found) & set(hashes(settings=other))
+    # No fewer than there are.
+    assert len(set(hashes(calibration=documents(4, 9)))) == 1
+
+
+def test_a_chain_tells_what_held_back_documents_say() -> None:
+    model, held_back = tiny("llama"), documents(7, 11)
+    for epoch in trim(model, held_back=held_back, until=2):
+        told = HeldBack.of(model, word_tokenizer(), held_back, "float32")
+        assert epoch.held_back == told and epoch.record()["held_back"] == asdict(told)
+    assert next(trim(tiny("llama"))).record()["held_back"] is None
 
 
 def test_an_epoch_drops_what_its_scan_says_and_keeps_the_trainable_blocks() -> None:

@@ -138,7 +138,7 @@ def fine_tune(
         "trainable_blocks": blocks,
         "passes": [asdict(one) for one in passes],
         "held_back": [asdict(one) for one in curve],
-        "kept_pass": kept[0],
+        "kept_pass": kept[0] if passes else None,
         **size_of(model),
         **({"rule": rule, "units_dropped": [list(unit) for unit in gone]} if rule else {}),
     }

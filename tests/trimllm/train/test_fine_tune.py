@@ -1,0 +1,108 @@
+"""Fine-tuning ends when held-back documents say so, and leaves the pass that they like best."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from models import random_documents, tiny, word_tokenizer
+
+from trimllm.base.errors import UserError
+from trimllm.score import score
+from trimllm.train import HeldBack, Teacher, TrainSettings, fine_tune, train_pass
+
+documents = partial(random_documents, longest=7)
+# A rate at which what is learned by heart soon hurts elsewhere.
+SETTINGS = TrainSettings(
+    learning_rate=1e-2, batch_size=4, dtype="float32", seed=3, schedule="epoch"
+)
+
+
+def tuned(**options: Any) -> tuple[torch.nn.Module, dict[str, Any]]:
+    model = tiny("llama")
+    given = {"train": documents(12), "settings": SETTINGS, "epochs": 6}
+    return model, fine_tune(model, word_tokenizer(), **given | options)
+
+
+def test_held_back_documents_are_answered_as_the_scorer_answers_them() -> None:
+    model, held_back = tiny("llama"), documents(7, 9)
+    found = HeldBack.of(model, word_tokenizer(), held_back, "float32")
+    scores = [one.log_likelihoods for one in score(model, word_tokenizer(), held_back)]
+    right = [max(range(len(s)), key=s.__getitem__) for s in scores]
+    assert found.documents == 7
+    hits = sum(a == d.answer for a, d in zip(right, held_back, strict=True))
+    assert found.accuracy == pytest.approx(100 * hits / 7)
+    logs = [
+        s[d.answer] - math.log(sum(map(math.exp, s)))
+        for s, d in zip(scores, held_back, strict=True)
+    ]
+    assert found.likelihood == pytest.approx(sum(logs) / 7, abs=1e-4)
+
+
+def test_the_better_one_has_more_right_and_then_more_likely() -> None:
+    assert HeldBack(60, -2.0, 10) > HeldBack(50, -1.0, 10)
+    assert HeldBack(50, -1.0, 10) > HeldBack(50, -1.5, 10)
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_training_ends_and_the_best_pass_is_kept(patience: int) -> None:
+    held_back = documents(20, 9)
+    model, record = tuned(held_back=held_back, patience=patience)
+    curve = [HeldBack(**one) for one in record["held_back"]]
+    kept = record["kept_pass"]
+    assert len(curve) == len(record["passes"]) <= 6
+    assert curve[kept] == max(curve) and kept == curve.index(max(curve))
+    assert len(curve) == min(6, kept + 1 + patience)
+    # ... and the weights are those of that pass.
+    again, _ = tuned(epochs=kept + 1)
+    for name, value in again.state_dict().items():
+        assert value.equal(model.state_dict()[name])
+    assert HeldBack.of(model, word_tokenizer(), held_back, "float32") == curve[kept]
+
+
+def test_without_held_back_documents_the_last_pass_is_kept() -> None:
+    _, record = tuned(epochs=2)
+    assert record["kept_pass"] == 1 and record["held_back"] == [] and len(record["passes"]) == 2
+
+
+def test_no_pass_changes_nothing() -> None:
+    model, record = tuned(epochs=0, trainable=[1])
+    assert record["passes"] == [] and record["kept_pass"] is None
+    assert all(v.equal(tiny("llama").state_dict()[n]) for n, v in model.state_dict().items())
+
+
+def test_blocks_may_be_told() -> None:
+    model, record = tuned(epochs=1, trainable=[1, 3])
+    assert record["trainable_blocks"] == [1, 3]
+    moved = {n for n, v in model.state_dict().items() if not v.equal(tiny("llama").state_dict()[n])}
+    assert {name.split(".")[2] for name in moved} == {"1", "3"}
+
+
+def test_a_teacher_has_seen_what_is_learned() -> None:
+    model, tokenizer = tiny("llama"), word_tokenizer()
+    teacher = Teacher.of(tiny("llama", 1), tokenizer, documents(4), dtype="float32")
+    settings = TrainSettings(**SETTINGS.__dict__ | {"kl": 0.5})
+    train_pass(model, tokenizer, documents(4), settings, teacher=teacher)
+    with pytest.raises(UserError, match="has not seen the document"):
+        train_pass(model, tokenizer, documents(4, 5), settings, teacher=teacher)
+    for wrong in ({"teacher": None}, {"teacher": teacher}):
+        embeddings = wrong["teacher"] is not None
+        unfit = TrainSettings(**settings.__dict__ | {"train_embeddings": embeddings})
+        with pytest.raises(UserError, match="a teacher is listened to where"):
+            train_pass(model, tokenizer, documents(4), unfit, **wrong)
+
+
+def test_what_a_teacher_says_is_kept_in_a_file(tmp_path: Any) -> None:
+    teacher = Teacher.of(tiny("llama"), word_tokenizer(), documents(4), every_token=True)
+    teacher.save(tmp_path / "x.safetensors")
+    again = Teacher.load(tmp_path / "x.safetensors")
+    for document in documents(4):
+        assert teacher.of_document(document).equal(again.of_document(document))
+
+
+def test_an_unknown_schedule_is_refused() -> None:
+    with pytest.raises(UserError, match="'cosine' is none of chain, epoch, constant"):
+        TrainSettings(schedule="cosine")

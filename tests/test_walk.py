@@ -52,7 +52,7 @@ def test_a_cell_of_table_2_leads_to_equation_3() -> None:
     # 3: the same recipe names the record of the epoch
     place, paths = place_of(source), Paths(str(KEPT))
     epoch = Epoch.read(paths.epoch(place.model, place.domain, place.recipe))
-    assert epoch.recipe == evaluation.recipe == cell.recipe.iloc[0]
+    assert epoch.parsed == evaluation.parsed.state and evaluation.recipe == cell.recipe.iloc[0]
     assert epoch.units_total - epoch.units_left == place.recipe.dropped
     # 4 and 5: what went first has the lowest score of Eq. 3 among all candidates
     scores = {(u["block"], u["kind"]): u for u in epoch.scan["units"]}

@@ -70,7 +70,7 @@ def test_cells_walk_back_to_the_records(table: Table) -> None:
     (source,) = table.cell("tiny", "full_ft", "share_2").sources
     assert source.endswith("tiny/sciq/full_ft/training.json")
     sources = table.cell("tiny", "trimllm", "minutes_2").sources
-    assert len(sources) == 8 and sources[1].endswith("trim_paper/drop_01/epoch.json")
+    assert len(sources) == 8 and sources[1].endswith("trim_paper/state_01/epoch.json")
 
 
 def test_what_was_not_run_is_extrapolated_and_says_so(table: Table) -> None:

@@ -12,7 +12,7 @@ from trimllm_paper.tier import tier, tier_note, tier_of
     [
         ("results/eval/m/d/full_ft/t.json", "measured here"),
         ("results/reference/eval/m/d/full_ft/t.json", "reference"),
-        ("/elsewhere/results/reference/models/m/d/trim_ours/drop_03/epoch.json", "reference"),
+        ("/elsewhere/results/reference/models/m/d/trim_ours/state_03/epoch.json", "reference"),
         ("results/reference/throughput/cpu/m/full.json", "reference"),
         # A name inside a measurement is no folder of results.
         ("results/eval/reference/d/full_ft/t.json", "measured here"),

@@ -104,6 +104,6 @@ def test_a_seed_counts_once(other_seed: Path) -> None:
 def test_the_record_of_another_epoch_is_noticed(other_seed: Path) -> None:
     """What Table 9 pools are records of epochs, whose checkpoints may be gone."""
     chain = other_seed / FOLDER / "models/smollm2-135m/lexglue/trim_paper"
-    shutil.copy(chain / "drop_00/epoch.json", chain / "drop_30/epoch.json")
+    shutil.copy(chain / "state_00/epoch.json", chain / "state_30/epoch.json")
     line = complaint(planned(other_seed))
-    assert f"error: {FOLDER}/models/smollm2-135m/lexglue/trim_paper/drop_30/epoch.json was" in line
+    assert f"error: {FOLDER}/models/smollm2-135m/lexglue/trim_paper/state_30/epoch.json was" in line

@@ -109,7 +109,7 @@ def test_smoke_run_on_slurm(smoke: Path, tmp_path: Path, client: dict[str, str])
     chain, log = tmp_path / MODEL / "sciq" / RUN, tmp_path / "master.log"
     with at_work(tmp_path, log, *WORDS, extra=client) as master:
         wait_for(
-            lambda: (chain / "drop_00/epoch.json").exists() or master.poll() is not None, 500, log
+            lambda: (chain / "state_00/epoch.json").exists() or master.poll() is not None, 500, log
         )
         assert master.poll() is None, log.read_text()[-4000:]
     # Killed for its memory, and submitted again with more.
@@ -184,7 +184,7 @@ def test_an_epoch_that_outlasts_its_time_limit(
         assert master.poll() is None, log.read_text()[-4000:]
         *finished_epochs, job = slurm.jobs(client)[before:]
         assert [one["state"] for one in (*finished_epochs, job)] == [*["COMPLETED"] * 2, "RUNNING"]
-        records = {path: path.stat().st_mtime for path in chain.glob("drop_*/epoch.json")}
+        records = {path: path.stat().st_mtime for path in chain.glob("state_*/epoch.json")}
         # Nobody submits it again until we have looked.
         with at_a_halt(master.pid):
             shorten = ["scontrol", "update", f"JobId={job['id']}", "TimeLimit=1"]

@@ -44,14 +44,14 @@ def test_files_of_one_job_are_one_job() -> None:
 
 def test_a_job_takes_what_its_path_says(paper: Config) -> None:
     estimate = plan.Estimate(paper)
-    epoch = job("trim_epoch_kept", f"{CHAIN}/drop_32/epoch.json")
+    epoch = job("trim_epoch", f"{CHAIN}/state_32/epoch.json")
     model = paper.models["llama-7b"]
     expected = paper.tested["sciq"].expected
     assert estimate.seconds(epoch) == demand.seconds(
         "trim", model, paper, kept=0.5, expected=expected
     )
     assert estimate.bytes(epoch) == model.parameters  # half of the units, two bytes each
-    wider = job("trim_epoch", "r/models/llama-7b/sciq/trim_both_r1/drop_32/epoch.json")
+    wider = job("trim_epoch", "r/models/llama-7b/sciq/trim_both_r1/state_32/epoch.json")
     assert estimate.seconds(wider) > estimate.seconds(epoch)
     # Documents are those of the domain that a task belongs to.
     other = next(iter(paper.tested["lexglue"].tests))
@@ -70,12 +70,12 @@ def test_earlier_runs_are_taken_instead_of_the_model(paper: Config, tmp_path: Pa
     path.write_text("s\tmax_rss\n100\t1\n")
     path.with_name("drop_04.tsv").write_text("s\tmax_rss\n50\t1\n")
     estimate = plan.Estimate(paper.model_copy(update={"results": str(tmp_path)}))
-    assert estimate.seconds(job("trim_epoch_kept", f"{CHAIN}/drop_32/epoch.json")) == 75
+    assert estimate.seconds(job("trim_epoch", f"{CHAIN}/state_32/epoch.json")) == 75
     assert estimate.guessed == 0
 
 
 def test_a_chain_cannot_be_shortened_by_more_machines(paper: Config) -> None:
-    files = [("trim_epoch", f"{CHAIN}/drop_{drop:02d}/epoch.json") for drop in (2, 4)]
+    files = [("trim_epoch", f"{CHAIN}/state_{drop:02d}/epoch.json") for drop in (2, 4)]
     jobs = plan.jobs_of(
         pending(*files, ("full_ft", "r/models/llama-7b/sciq/full_ft/training.json"))
     )

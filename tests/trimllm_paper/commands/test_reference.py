@@ -22,7 +22,7 @@ def results(tmp_path: Path) -> Path:
     files = {
         "eval/m/d/full_ft/t.json": "{}",
         "throughput/box/m/full_ft.json": "{}",
-        "models/m/d/trim_paper/drop_06/epoch.json": "{}",
+        "models/m/d/trim_paper/state_06/epoch.json": "{}",
         "models/m/d/full_ft/training.json": "{}",
         "models/m/d/full_ft/manifest.json": "{}",
         "models/m/d/full_ft/model.safetensors": "weights",
@@ -46,7 +46,7 @@ def test_what_is_kept(results: Path) -> None:
         "config.yaml",
         "eval/m/d/full_ft/t.json",
         "throughput/box/m/full_ft.json",
-        "models/m/d/trim_paper/drop_06/epoch.json",
+        "models/m/d/trim_paper/state_06/epoch.json",
         "models/m/d/full_ft/training.json",
         "models/m/d/full_ft/manifest.json",
     }

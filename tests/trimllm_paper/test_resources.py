@@ -42,7 +42,9 @@ def machine(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     "rule, task",
     [
-        ("trim_epoch_kept", "trim"),
+        ("trim_epoch", "trim"),
+        ("settle_kept", "settle"),
+        ("teach", "teach"),
         ("evaluate_sciq", "evaluate"),
         ("drop_at_once", "sparse_ft"),
         ("scan_authors", "scan"),
@@ -129,7 +131,16 @@ def test_too_little_memory(default: Config, machine) -> None:
 
 def test_the_papers_configuration_runs_on_the_gpus_that_it_asks_for(paper: Config, machine) -> None:
     """Four of 80 GB; not two, not of 40, and not none."""
-    rules = ("fetch_model", "scan", "full_ft", "sparse_ft", "trim_epoch", "compress", "evaluate_x")
+    rules = (
+        "fetch_model",
+        "scan",
+        "full_ft",
+        "sparse_ft",
+        "trim_epoch",
+        "settle",
+        "compress",
+        "evaluate_x",
+    )
     jobs = [(rule, {"model": name, "domain": "sciq"}) for name in paper.models for rule in rules]
 
     def refused(*gpus: float, **more: int) -> tuple | None:

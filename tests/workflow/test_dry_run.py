@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from runs import ROOT, RUN, counts, lint, snakemake
 
-CHAIN = {"trim_epoch": 2, "trim_epoch_kept": 2}
+CHAIN = {"trim_epoch": 4, "settle_kept": 2}
 
 
 def test_default_runs_five_domains(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_default_runs_five_domains(tmp_path: Path) -> None:
     jobs = counts(run.stdout + run.stderr)
     assert jobs["fetch_wheel"] == 3 and jobs["fetch_model"] == 1
     assert jobs["full_ft"] == jobs["sparse_ft"] == 5
-    assert jobs["trim_epoch_kept"] == 15
+    assert jobs["trim_epoch"] == 5 * 15 and jobs["settle_kept"] == 15 and "teach" not in jobs
     assert sum(n for name, n in jobs.items() if name.startswith("evaluate_")) == 50
     assert jobs["compress"] == 5 * 4
     assert "trim smollm2-135m on piqa by paper: to 42 units dropped" in run.stdout + run.stderr
@@ -32,8 +32,8 @@ def test_paper_runs_two_models(tmp_path: Path) -> None:
     # Nothing of the embedded default is mixed in.
     assert jobs["fetch_model"] == 2 and "fetch_wheel" not in jobs
     # 44 of 64 and 56 of 80 units, two an epoch, and epoch 0; by two criteria, three of each kept.
-    assert jobs["trim_epoch"] + jobs["trim_epoch_kept"] == 5 * 2 * (23 + 29)
-    assert jobs["trim_epoch_kept"] == 5 * 2 * 2 * 3
+    assert jobs["trim_epoch"] == 5 * 2 * (23 + 29)
+    assert jobs["settle_kept"] == 5 * 2 * 2 * 3 and jobs["teach"] == 5 * 2
 
 
 def test_every_recipe_can_be_compressed(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_every_recipe_can_be_compressed(tmp_path: Path) -> None:
     run = snakemake(tmp_path, "-n", f"{folder}/manifest.json")
     assert run.returncode == 0, run.stderr
     jobs = counts(run.stdout + run.stderr)
-    assert jobs["compress"] == 1 and jobs["trim_epoch_kept"] == 1
+    assert jobs["compress"] == 1 and jobs["settle_kept"] == 1
 
 
 @pytest.mark.parametrize("target", ["all", "data", "checkpoints", "evaluations"])
@@ -100,7 +100,7 @@ def test_every_criterion_has_its_chain(tmp_path: Path) -> None:
     trim = json.dumps({"recipes": ["paper", "ours"], "keep_checkpoints": "true"})
     run = snakemake(tmp_path, "-n", "table2", trim=trim)
     jobs = counts(run.stdout + run.stderr)
-    assert jobs["trim_epoch_kept"] == 8 and "trim_epoch" not in jobs
+    assert jobs["trim_epoch"] == 8 and jobs["settle_kept"] == 4
     assert jobs["evaluate_sciq"] == 9
 
 
@@ -115,11 +115,8 @@ def test_lint() -> None:
     "change, expected",
     [
         ({"trim": {"kept_percent": ["25"]}}, {"table2": 1}),
-        # A shorter chain has another decay of the learning rate.
-        (
-            {"trim": {"kept_percent": ["50"]}},
-            {"trim_epoch": 2, "trim_epoch_kept": 1, "evaluate_sciq": 1, "table2": 1},
-        ),
+        # A shorter chain has the same epochs.
+        ({"trim": {"kept_percent": ["50"]}}, {"table2": 1}),
         ({"evaluate": {"batch_tokens": "1024"}}, {"evaluate_sciq": 7, "table2": 1}),
         (
             {"models": {"smollm2-135m": {"learning_rate": "0.001"}}},

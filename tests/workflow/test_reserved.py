@@ -89,7 +89,7 @@ def test_training_asks_for_the_threads_and_gpus_of_all_its_processes(
     run = subprocess.run(words, capture_output=True, text=True, env=environment())
     assert run.returncode == 0, run.stderr
     asked = json.loads(run.stdout.splitlines()[-1])
-    for name in ("full_ft", "sparse_ft", "drop_at_once", "trim_epoch", "trim_epoch_kept"):
+    for name in ("full_ft", "sparse_ft", "drop_at_once", "trim_epoch", "settle", "settle_kept"):
         assert asked[name] == [6, 2]
     for name in ("scan", "evaluate_sciq"):
         assert asked[name] == [3, alone]

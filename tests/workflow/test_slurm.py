@@ -28,8 +28,8 @@ HERE = [
 # The first attempt gets less memory than it takes to import what it needs.
 TOO_LITTLE = "fetch_model:mem_mb=150 if attempt == 1 else 2400"
 # More than the one that there is, if the epochs' GPUs were added.
-ONE_GPU = ["trim_epoch:gpu=1", "trim_epoch_kept:gpu=1"]
-CHAIN = ["--groups", "trim_epoch=chain", "trim_epoch_kept=chain"]
+ONE_GPU = ["trim_epoch:gpu=1"]
+CHAIN = ["--groups", "trim_epoch=chain"]
 PROFILE = ["--profile", str(ROOT / "workflow/profiles/slurm")]
 RECIPES = ("full_ft", "sparse_ft", f"{RUN}/drop_30", f"{RUN}/drop_45")
 TARGETS = [f"results/eval/smollm2-135m/sciq/{recipe}/mmlu_sciences.json" for recipe in RECIPES]

@@ -19,7 +19,7 @@ from trimllm_paper import records
 from trimllm_paper.__main__ import main
 
 pytestmark = pytest.mark.slow
-KEPT, DROPPED = ("drop_30", "drop_45"), ("drop_00", "drop_15")
+KEPT, STATES = ("drop_30", "drop_45"), ("state_00", "state_15", "state_30", "state_45")
 
 
 def weights_sha256(directory: Path, recipe: str) -> str:
@@ -67,7 +67,9 @@ def test_only_evaluated_checkpoints_keep_their_weights(smoke: Path) -> None:
     chain = smoke / MODEL / "sciq" / RUN
     for name in KEPT:
         assert (chain / name / "model.safetensors").is_file()
-    for name in DROPPED:
+        assert (chain / name / "training.json").is_file()
+    assert {path.name for path in chain.iterdir()} == {*KEPT, *STATES}
+    for name in STATES:
         assert not (chain / name / "model.safetensors").exists()
         assert not (chain / name / "manifest.json").exists()
         assert (chain / name / "epoch.json").is_file()
@@ -114,8 +116,8 @@ def test_a_chain_that_was_killed_ends_in_the_same_bytes(smoke: Path, tmp_path: P
         end = time.monotonic() + 300
         # An epoch is over for Snakemake when it has removed the weights that the epoch came from.
         while (
-            not (chain / "drop_15/manifest.json").exists()
-            or (chain / "drop_00/model.safetensors").exists()
+            not (chain / "state_15/manifest.json").exists()
+            or (chain / "state_00/model.safetensors").exists()
         ):
             assert cut.poll() is None and time.monotonic() < end, (tmp_path / "cut.log").read_text()
             time.sleep(0.2)

@@ -23,7 +23,7 @@ def planned(directory: Path, *targets: str, **options: object) -> dict[str, int]
 
 
 def epochs(jobs: dict[str, int]) -> int:
-    return jobs.get("trim_epoch", 0) + jobs.get("trim_epoch_kept", 0)
+    return jobs.get("trim_epoch", 0)
 
 
 def test_table_6_runs_every_criterion_at_every_ratio(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 # every state that is evaluated is settled and rounded, to drop_KK. States go when nothing needs them
 # any more; weights are kept of what is evaluated, and the record of every epoch always.
 
+STATES = str if CONFIG.trim.keep_checkpoints else temp
+
 
 rule trim_epoch:
     input:
         unpack(inputs("epoch")),
     output:
-        **checkpoint(STATE, PATHS.epoch, temp),
+        **checkpoint(STATE, PATHS.epoch, STATES),
     log:
         log("trim_epoch", "{model}", "{domain}", EPOCH),
     benchmark:

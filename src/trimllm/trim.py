@@ -18,6 +18,7 @@ from trimllm.fold import fold as fold_away
 from trimllm.scan import Scan, scan, to_record
 from trimllm.select import Selection, choose, trainable_blocks
 from trimllm.train import (
+    NO_PASS,
     ONE,
     HeldBack,
     PassRecord,
@@ -84,7 +85,7 @@ def trim(
             or passed in whole steps.
         criterion: what to drop by; a name of `trimllm.select`, or `package.module:name`.
         ratio: share r of the blocks to train.
-        documents: training documents an epoch; None takes all.
+        documents: training documents an epoch; None takes all, 0 trains not at all.
         scanned: calibration documents a scan, drawn anew for each (section 3.3); None takes all.
         resample: False scans with the same documents throughout.
         held_back: documents to answer after each epoch, for its record alone.
@@ -126,18 +127,20 @@ def trim(
                 folded = fold_away(model, tokenizer, selection.dropped, sample)
             else:
                 drop(model, selection.dropped)
-        done = train_pass(
-            model,
-            tokenizer,
-            documents_of_epoch(train, number, documents, settings.seed),
-            settings,
-            blocks=trainable,
-            epoch=number,
-            epochs=epochs,
-            label=f"epoch {number}/{epochs - 1}",
-            teacher=teacher,
-            team=team,
-        )
+        done = NO_PASS
+        if documents != 0:
+            done = train_pass(
+                model,
+                tokenizer,
+                documents_of_epoch(train, number, documents, settings.seed),
+                settings,
+                blocks=trainable,
+                epoch=number,
+                epochs=epochs,
+                label=f"epoch {number}/{epochs - 1}",
+                teacher=teacher,
+                team=team,
+            )
         answered = None
         if held_back:
             answered = HeldBack.of(model, tokenizer, held_back, settings.dtype, team)
@@ -184,8 +187,8 @@ class Epoch:
         return self.size["units_total"] - self.size["units_left"]
 
     @property
-    def loss(self) -> float:
-        """Mean cross entropy of the answers' tokens in this epoch's pass, nats."""
+    def loss(self) -> float | None:
+        """Mean loss of the answers' tokens in this epoch's pass, nats; None without training."""
         return self.training.loss
 
     def record(self) -> dict[str, Any]:

@@ -253,7 +253,8 @@ class Cost:
 
 
 def cost(frame: Frame, chain: Chain) -> Cost | None:
-    """A chain's cost from wall clocks; None without full fine-tuning in its domain and folder.
+    """A chain's cost from wall clocks; None without full fine-tuning in its domain and folder,
+    and for a chain that trains nothing.
 
     A pass over T tokens costs its seconds over (T x seconds a token of full fine-tuning), so that
     epochs of different length compare. The scan of an epoch is put on the same scale.
@@ -261,7 +262,7 @@ def cost(frame: Frame, chain: Chain) -> Cost | None:
     place = {"results": chain.results, "model": chain.model, "domain": chain.domain}
     passes = where(frame.trainings, **place)
     full, sparse = (where(passes, recipe=recipe) for recipe in ("full_ft", "sparse_ft"))
-    if full.empty:
+    if full.empty or not sum(epoch.tokens for epoch in chain.epochs):
         return None
     unit = sum(full.seconds) / sum(full.tokens)
     train, tokens = sum(e.seconds_train for e in chain.epochs), sum(e.tokens for e in chain.epochs)

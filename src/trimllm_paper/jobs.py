@@ -278,7 +278,7 @@ class Jobs:
             # Only this decay has to know where the chain ends.
             "until": self.end(model, name) if entry.schedule == "chain" else max(int(drop), step),
             "start": int(drop) // step,
-            "documents": trim.documents,
+            "documents": trim.documents if entry.train else 0,
             "eliminate": trim.eliminate,
             "row_budget": trim.row_budget,
             "scanned": AUTHORS_DOCUMENTS if name == AUTHORS else trim.calibration_documents,

@@ -150,8 +150,8 @@ class Pass(Part):
     tokens: int
     steps: int
     seconds: float
-    loss: float
-    loss_last_quarter: float
+    loss: float | None
+    loss_last_quarter: float | None
     trainable_parameters: int
 
 

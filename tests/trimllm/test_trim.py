@@ -154,6 +154,15 @@ def test_calibration_documents_are_drawn_anew_for_every_scan() -> None:
     assert len(set(hashes(calibration=documents(4, 9)))) == 1
 
 
+def test_without_training_units_go_and_weights_stay() -> None:
+    model, before = tiny("llama"), tiny("llama")
+    epochs = list(trim(model, documents=0, until=4))
+    assert [epoch.loss for epoch in epochs] == [None] * 3
+    assert epochs[-1].record()["training"]["steps"] == 0 and epochs[-1].dropped == 4
+    left = drop(before, [unit for epoch in epochs for unit in epoch.selection.dropped])
+    assert all(value.equal(model.state_dict()[name]) for name, value in left.state_dict().items())
+
+
 def test_a_chain_tells_what_held_back_documents_say() -> None:
     model, held_back = tiny("llama"), documents(7, 11)
     for epoch in trim(model, held_back=held_back, until=2):

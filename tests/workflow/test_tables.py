@@ -52,6 +52,18 @@ def test_tables_share_recipes(tmp_path: Path) -> None:
     assert jobs["all"]["evaluate_pubmedqa"] == jobs["all"]["evaluate_legalbench"] == 2 + 1
 
 
+def test_the_ablation_switches_one_key_at_a_time(tmp_path: Path) -> None:
+    overlay = str(ROOT / "config/overlays/ablation.yaml")
+    files = ("--configfile", str(DEFAULT), overlay)
+    run = snakemake(tmp_path, "-n", "table_a1", *files, configfile=None)
+    assert run.returncode == 0, run.stderr
+    jobs = counts(run.stdout + run.stderr)
+    recipes = 14
+    assert epochs(jobs) == 2 * recipes * 15 and jobs["settle_kept"] == 2 * recipes * 2
+    assert jobs["evaluate_sciq"] == jobs["evaluate_lexglue"] == recipes * 2 + 2
+    assert "compress" not in jobs
+
+
 def test_the_authors_choices_are_run_when_asked_for_only(tmp_path: Path) -> None:
     plain = planned(tmp_path, "table3", configfile=DEFAULT)
     compat = planned(tmp_path, "table3", configfile=DEFAULT, compat="authors")

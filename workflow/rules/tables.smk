@@ -92,3 +92,13 @@ use rule table1 as table9 with:
         **rendered("table9"),
     log:
         log("table9"),
+
+
+# Not among `tables`: it has a configuration of its own, config/overlays/ablation.yaml.
+use rule table1 as table_a1 with:
+    input:
+        **TARGETS.table("table_a1"),
+    output:
+        **rendered("table_a1"),
+    log:
+        log("table_a1"),

@@ -52,11 +52,15 @@ class PassRecord:
     """What a pass over the documents did."""
 
     # Mean over the answers' tokens of what is minimized, nats: cross entropy, and with a teacher
-    # its part of it, as the settings weigh them.
-    loss: float
-    loss_last_quarter: float  # the same over the last quarter of the steps
+    # its part of it, as the settings weigh them. None of a pass without documents.
+    loss: float | None  # None where no document was seen
+    loss_last_quarter: float | None  # the same over the last quarter of the steps
     steps: int
     documents: int
     tokens: int  # real ones, without padding
     seconds: float  # wall-clock time
     trainable_parameters: int  # number of parameters that were trained
+
+
+NO_PASS = PassRecord(None, None, steps=0, documents=0, tokens=0, seconds=0, trainable_parameters=0)
+"""What a pass without documents does."""

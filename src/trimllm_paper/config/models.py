@@ -99,6 +99,7 @@ class RecipeEntry(Section):
     settle: int = Field(2, ge=0)
     resample: bool = True
     state: Literal["float32", "stored"] = "float32"
+    train: bool = True
     teacher: TeacherEntry | None = None
     fold: bool = False
 

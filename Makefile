@@ -36,8 +36,9 @@ CONFIG ?= config/config.yaml
 SEEDS ?= 0 1 2
 PARALLEL ?=
 BIN := .venv/bin
-# What the kept run changes of the default, and how it is rendered again.
-REFERENCE_RUN := 'trim={"recipes": ["paper", "ours"]}'
+# What the kept run changes of the default, and how it is rendered again. It takes hours; finished
+# parts are kept by `reference --add` (config/overlays/reference.yaml).
+REFERENCE_RUN := config/overlays/reference.yaml
 KEPT := --configfile results/reference/config.yaml
 STAMP := .venv/.complete
 
@@ -100,8 +101,9 @@ seeds: $(STAMP)
 		--cores '$(CORES)'
 
 reference: $(STAMP)
-	$(BIN)/snakemake --cores '$(CORES)' all --config $(REFERENCE_RUN)
-	$(BIN)/python -m trimllm_paper reference results results/reference $(REFERENCE_RUN)
+	$(BIN)/snakemake --cores '$(CORES)' all --configfile config/config.yaml $(REFERENCE_RUN)
+	$(BIN)/python -m trimllm_paper reference results/reference_run results/reference \
+		--on-top $(REFERENCE_RUN)
 	$(MAKE) figures
 
 verify: $(STAMP)

@@ -35,6 +35,16 @@ def parser() -> argparse.ArgumentParser:
     reference.add_argument("results", type=Path, help="folder of the run")
     reference.add_argument("reference", type=Path, help="folder that keeps them")
     reference.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="what the run changed")
+    reference.add_argument(
+        "--on-top",
+        dest="overlays",
+        nargs="*",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="configuration files on top of the default",
+    )
+    reference.add_argument("--add", action="store_true", help="keep what is kept already, too")
     engine = command("engine", "print the Python of an engine with an environment of its own")
     engine.add_argument("engine", help="autoawq or auto-gptq")
     return whole

@@ -26,12 +26,16 @@ def snakemake(
     return [*command, *(["--config", *changes] if changes else [])]
 
 
-def configuration(configfile: Path | None, changes: Sequence[str] = ()) -> dict[str, Any]:
-    """A configuration file with `KEY=VALUE` changes, not checked yet.
+def configuration(
+    configfile: Path | None, changes: Sequence[str] = (), overlays: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """A configuration file with others on top and `KEY=VALUE` changes, not checked yet.
 
     Raises `ConfigError` for a file that cannot be read and for a change that is none.
     """
     config = read_yaml(configfile or DEFAULT) or {}
+    for overlay in overlays:
+        update_config(config, read_yaml(overlay) or {})
     for change in changes:
         key, _, text = change.partition("=")
         if not re.fullmatch(r"[A-Za-z]\w+", key) or not text:

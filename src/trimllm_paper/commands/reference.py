@@ -2,14 +2,16 @@
 
     python -m trimllm_paper reference results results/reference
 
-config.yaml is the configuration of the run (the default with the given keys changed), by which
-`make figures` renders all tables and figures again. A manifest.json with the sha256 of every file
-is written last (`trimllm_paper.integrity.checks` says what it guards).
+config.yaml is the configuration of the run (the default, changed by files and keys), by which `make
+figures` renders all tables and figures again. With `--add` what was kept before stays: a long run
+is kept as its parts end, and what it lacks yet is `not run`. A manifest.json with the sha256 of
+every file is written last (`trimllm_paper.integrity.checks` says what it guards).
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper.commands import asked
 from trimllm_paper.config.load import PROJECT, load
+from trimllm_paper.integrity import checks
 
+CONFIG = "config.yaml"
 SMALL = (
     *("eval/**/*.json", "scans/**/*.json", "throughput/**/*.json", "data/*/report.json"),
     *("models/**/epoch.json", "models/**/manifest.json"),
@@ -27,12 +31,15 @@ SMALL = (
 )
 
 
-def configuration(changes: list[str], reference: Path) -> dict[str, Any]:
-    """The default configuration with `key=value` changes, resolved, to be rendered by.
+def configuration(
+    changes: list[str], reference: Path, overlays: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """The default configuration with files on top and `key=value` changes, resolved.
 
     Raises `UserError` for a value that the workflow would refuse too.
     """
-    found = load(asked.configuration(None, changes), []).model_dump(mode="json", by_alias=True)
+    raw = asked.configuration(None, changes, overlays)
+    found = load(raw, [*overlays]).model_dump(mode="json", by_alias=True)
     return found | {"results": reference.as_posix(), "mirror": None}
 
 
@@ -44,30 +51,50 @@ def small(results: Path) -> list[Path]:
     return [p for p in found if p.name not in gone or p.with_name(files.MANIFEST).is_file()]
 
 
-def collect(results: Path, reference: Path, config: dict[str, Any]) -> int:
-    """Copy small results; the old reference stays until the new one is whole. Returns a count."""
+def collect(results: Path, reference: Path, config: dict[str, Any], add: bool = False) -> int:
+    """Copy small results; the old reference stays until the new one is whole. Returns a count.
+
+    Args:
+        add: keep what is there already, if it is of the same configuration.
+    """
     if not (found := small(results)):
         raise UserError(f"{results} holds no results; run `snakemake --cores all all` first")
+    before = []
+    if add and (reference / CONFIG).is_file():
+        if yaml.safe_load((reference / CONFIG).read_text(encoding="utf-8")) != _portable(config):
+            raise UserError(
+                f"{reference} keeps results of another configuration; leave out --add to replace "
+                "them"
+            )
+        checks.verify_reference(reference)
+        named = files.verify_manifest(reference)["files"].keys() - {CONFIG}
+        mine = {path.relative_to(results).as_posix() for path in found}
+        before = [reference / name for name in sorted(named - mine)]
     temporary = files.new_sibling(reference)
     try:
-        for path in found:
-            copy = temporary / path.relative_to(results)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+        for folder, paths in ((results, found), (reference, before)):
+            for path in paths:
+                copy = temporary / path.relative_to(folder)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
         text = "# Configuration of the run whose small results are kept here.\n"
-        text += yaml.safe_dump(config, sort_keys=False)
-        # files of the project by their place in it: another clone lies elsewhere
-        files.write_text(temporary / "config.yaml", text.replace(f"{PROJECT}/", ""))
+        text += yaml.safe_dump(_portable(config), sort_keys=False)
+        files.write_text(temporary / CONFIG, text)
         files.write_manifest(temporary)
         temporary.chmod(0o755)
         files.publish(temporary, reference)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return len(found)
+    return len(found) + len(before)
 
 
-def run(results: Path, reference: Path, changes: list[str]) -> int:
+def _portable(config: dict[str, Any]) -> dict[str, Any]:
+    """Files of the project by their place in it: another clone lies elsewhere."""
+    return yaml.safe_load(yaml.safe_dump(config, sort_keys=False).replace(f"{PROJECT}/", ""))
+
+
+def run(results: Path, reference: Path, changes: list[str], overlays: list[Path], add: bool) -> int:
     """Keep them."""
-    config = configuration(changes, reference)
-    print(f"{collect(results, reference, config)} files in {reference}")
+    config = configuration(changes, reference, overlays)
+    print(f"{collect(results, reference, config, add)} files in {reference}")
     return 0

@@ -62,8 +62,35 @@ def test_the_configuration_is_the_runs_own(results: Path) -> None:
     config = yaml.safe_load((kept / "config.yaml").read_text())
     default = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     assert config["trim"]["recipes"] == ["paper", "ours"] and config["seed"] == 3
-    assert config["recipes"] == default["recipes"]
+    for name, entry in default["recipes"].items():  # and further keys with their defaults
+        assert entry.items() <= config["recipes"][name].items()
     assert config["results"] == "results/reference"
+
+
+def test_a_long_run_is_kept_as_its_parts_end(results: Path, tmp_path: Path) -> None:
+    kept, config = tmp_path / "kept", reference.configuration(CHANGES, Path("results/reference"))
+    reference.collect(results, kept, config)
+    later = tmp_path / "later"
+    (later / "eval/m/e/full_ft").mkdir(parents=True)
+    (later / "eval/m/e/full_ft/t.json").write_text('{"another": "domain"}')
+    assert reference.collect(later, kept, config, add=True) == 6
+    checks.verify_reference(kept)
+    assert (kept / "eval/m/e/full_ft/t.json").is_file()
+    assert (kept / "models/m/d/full_ft/manifest.json").is_file()
+    # The same again is no more; what was made anew takes the place of what was there.
+    (later / "eval/m/e/full_ft/t.json").write_text('{"made": "anew"}')
+    assert reference.collect(later, kept, config, add=True) == 6
+    assert read_json(kept / "eval/m/e/full_ft/t.json") == {"made": "anew"}
+    # Parts of two configurations are no run.
+    with pytest.raises(UserError, match="keeps results of another configuration"):
+        reference.collect(later, kept, config | {"seed": 4}, add=True)
+    assert reference.collect(later, kept, config | {"seed": 4}) == 1
+
+
+def test_files_on_top_of_the_default_are_part_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "top.yaml").write_text("trim: {documents: 77}")
+    config = reference.configuration(CHANGES, Path("kept"), [tmp_path / "top.yaml"])
+    assert config["trim"]["documents"] == 77 and config["trim"]["recipes"] == ["paper", "ours"]
 
 
 @pytest.mark.parametrize(

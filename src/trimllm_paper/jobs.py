@@ -113,18 +113,15 @@ class Jobs:
         return Job([self.paths.manifest(model, "base", PRETRAINED)], files, how)
 
     def prepare(self, domain: str) -> Job:
-        """A prepared domain. What plans expect of it changes nothing."""
+        """A prepared domain. What plans expect of it changes nothing, nor does what an epoch or a
+        scan takes of it."""
         config, spec = self.config, self.config.tested[domain]
-        wanted = [config.finetune.documents, config.trim.documents]
-        if config.compress.methods:
-            compress = config.compress
-            wanted.append(compress.calibration_documents + compress.held_back_documents)
         how = {
             "spec": {key: value for key, value in spec.raw.items() if key != "expected"},
             "limits": {
-                "train": None if None in wanted else max(wanted),
-                "calibration": config.trim.calibration_documents,
                 "test": config.evaluate.documents,
+                "held_back": config.finetune.held_back_documents,
+                "calibration": config.trim.calibration_pool,
             },
             "wheels": self._wheels(spec.wheels),
             "seed": config.seed,
@@ -138,8 +135,9 @@ class Jobs:
         return [self.paths.tests(domain, task) for task in self.config.tested[domain].tests]
 
     def splits(self, domain: str) -> dict[str, str]:
-        """What a domain is trained and calibrated on; nothing where it is tested on only."""
-        names = ("train", "calibration") if domain in self.config.domain_specs else ()
+        """What a domain is trained and calibrated on, and what is held back; nothing where it is
+        tested on only."""
+        names = ("train", "calibration", "held_back") if domain in self.config.domain_specs else ()
         return {name: self.paths.data(domain, f"{name}.jsonl") for name in names}
 
     def _trained_on(self, domain: str) -> Files:
@@ -149,6 +147,10 @@ class Jobs:
         """Calibration documents; the authors' code scans some that it reports on."""
         file = self.tests(domain)[0] if name == AUTHORS else self.splits(domain)["calibration"]
         return {"calibration": file, "report": self.paths.data(domain)}
+
+    def _scanned_documents(self, name: str) -> int:
+        """How many of them a scan takes."""
+        return AUTHORS_DOCUMENTS if name == AUTHORS else self.config.trim.calibration_documents
 
     # ---- checkpoints ---------------------------------------------------------------------------
 
@@ -169,7 +171,7 @@ class Jobs:
     def scan(self, model: str, domain: str, variant: str = "") -> Job:
         """The scan of the untrained model; `variant` "authors" scans with their fault."""
         how = {
-            "documents": AUTHORS_DOCUMENTS if variant == AUTHORS else None,
+            "documents": self._scanned_documents(variant),
             "residual_fault": variant == AUTHORS,
             "row_budget": self.config.trim.row_budget,
             "dtype": self.config.compute.dtype,
@@ -256,7 +258,7 @@ class Jobs:
             "documents": trim.documents,
             "eliminate": trim.eliminate,
             "row_budget": trim.row_budget,
-            "scanned": AUTHORS_DOCUMENTS if name == AUTHORS else None,
+            "scanned": self._scanned_documents(name),
         }
         if int(drop) == 0:
             files = self.checkpoint(model, "base", PRETRAINED)

@@ -106,11 +106,19 @@ def test_what_is_no_epoch_is_told() -> None:
     assert "ends at drop_030" in jobs.past_the_end(MODEL, "paper", "030")
 
 
+def test_what_an_epoch_takes_changes_no_prepared_data() -> None:
+    plain = Jobs(smoke()).of("prepare", domain="sciq")
+    for change in ({"finetune": {"documents": 3}}, {"trim": {"documents": 3}}):
+        assert Jobs(smoke(**change)).of("prepare", domain="sciq") == plain
+    more = Jobs(smoke(trim={"calibration_pool": 9})).of("prepare", domain="sciq")
+    assert more.how["limits"] == {"test": 8, "held_back": 8, "calibration": 9}
+
+
 def test_the_authors_code_scans_what_it_reports_on() -> None:
     jobs = Jobs(configuration("smoke"))
     plain, authors = jobs.of("scan", **CHAIN), jobs.of("scan", **CHAIN, variant="authors")
     assert plain.files["calibration"].endswith("data/sciq/calibration.jsonl")
-    assert authors.files["calibration"].endswith("data/sciq/tests/mmlu_sciences.jsonl")
+    assert authors.files["calibration"].endswith("data/sciq/tests/science_answers.jsonl")
     assert authors.how["residual_fault"] and not plain.how["residual_fault"]
 
 

@@ -49,6 +49,11 @@ def hashes(config: Config) -> dict[str, str]:
     [
         ({"finetune": {"epochs": 2}}, {"full_ft", "sparse_ft"}),
         ({"finetune": {"weight_decay": 0.5}}, TRAINED),
+        # What an epoch takes of the training documents changes no prepared data.
+        ({"finetune": {"documents": 7}}, {"full_ft", "sparse_ft"}),
+        ({"trim": {"documents": 7}}, {"at_once", "epoch"}),
+        ({"finetune": {"held_back_documents": 9}}, {"prepare"}),
+        ({"trim": {"calibration_pool": 9}}, {"prepare"}),
         ({"trim": {"eliminate": True}}, {"epoch"}),
         # A shorter chain has another decay of the learning rate.
         ({"trim": {"kept_percent": [50]}}, {"epoch"}),
@@ -104,14 +109,6 @@ def test_what_is_no_epoch_is_told() -> None:
     assert "no epoch of chain paper ends at drop_20" in jobs.past_the_end(MODEL, "paper", "20")
     # As many digits as any run of the model needs, no more.
     assert "ends at drop_030" in jobs.past_the_end(MODEL, "paper", "030")
-
-
-def test_what_an_epoch_takes_changes_no_prepared_data() -> None:
-    plain = Jobs(smoke()).of("prepare", domain="sciq")
-    for change in ({"finetune": {"documents": 3}}, {"trim": {"documents": 3}}):
-        assert Jobs(smoke(**change)).of("prepare", domain="sciq") == plain
-    more = Jobs(smoke(trim={"calibration_pool": 9})).of("prepare", domain="sciq")
-    assert more.how["limits"] == {"test": 8, "held_back": 8, "calibration": 9}
 
 
 def test_the_authors_code_scans_what_it_reports_on() -> None:

@@ -115,18 +115,15 @@ class Jobs:
         return Job([self.paths.manifest(model, "base", PRETRAINED)], files, how)
 
     def prepare(self, domain: str) -> Job:
-        """A prepared domain. What plans expect of it changes nothing."""
+        """A prepared domain. What plans expect of it changes nothing, nor does what an epoch or a
+        scan takes of it."""
         config, spec = self.config, self.config.tested[domain]
-        wanted = [config.finetune.documents, config.trim.documents]
-        if config.compress.methods:
-            compress = config.compress
-            wanted.append(compress.calibration_documents + compress.held_back_documents)
         how = {
             "spec": {key: value for key, value in spec.raw.items() if key != "expected"},
             "limits": {
-                "train": None if None in wanted else max(wanted),
-                "calibration": config.trim.calibration_documents,
                 "test": config.evaluate.documents,
+                "held_back": config.finetune.held_back_documents,
+                "calibration": config.trim.calibration_pool,
             },
             "wheels": self._wheels(spec.wheels),
             "seed": config.seed,
@@ -140,7 +137,8 @@ class Jobs:
         return [self.paths.tests(domain, task) for task in self.config.tested[domain].tests]
 
     def splits(self, domain: str) -> dict[str, str]:
-        """What a domain is trained and calibrated on; nothing where it is tested on only."""
+        """What a domain is trained and calibrated on, and what is held back; nothing where it is
+        tested on only."""
         names = ("train", "calibration", "held_back") if domain in self.config.domain_specs else ()
         return {name: self.paths.data(domain, f"{name}.jsonl") for name in names}
 
@@ -151,6 +149,10 @@ class Jobs:
         """Calibration documents; the authors' code scans some that it reports on."""
         file = self.tests(domain)[0] if name == AUTHORS else self.splits(domain)["calibration"]
         return {"calibration": file, "report": self.paths.data(domain)}
+
+    def _scanned_documents(self, name: str) -> int:
+        """How many of them a scan takes."""
+        return AUTHORS_DOCUMENTS if name == AUTHORS else self.config.trim.calibration_documents
 
     # ---- checkpoints ---------------------------------------------------------------------------
 
@@ -170,9 +172,8 @@ class Jobs:
 
     def scan(self, model: str, domain: str, variant: str = "") -> Job:
         """The scan of the untrained model; `variant` "authors" scans with their fault."""
-        limit = AUTHORS_DOCUMENTS if variant else self.config.trim.calibration_documents
         how = {
-            "documents": limit,
+            "documents": self._scanned_documents(variant),
             "residual_fault": variant == AUTHORS,
             "row_budget": self.config.trim.row_budget,
             "dtype": self.config.compute.dtype,
@@ -281,7 +282,7 @@ class Jobs:
             "documents": trim.documents if entry.train else 0,
             "eliminate": trim.eliminate,
             "row_budget": trim.row_budget,
-            "scanned": AUTHORS_DOCUMENTS if name == AUTHORS else trim.calibration_documents,
+            "scanned": self._scanned_documents(name),
             "resample": entry.resample and name != AUTHORS,
             "fold": entry.fold,
         }

@@ -53,6 +53,11 @@ def hashes(config: Config) -> dict[str, str]:
         ({"finetune": {"epochs": 2}}, {"full_ft", "sparse_ft"}),
         ({"finetune": {"patience": 2}}, {"full_ft", "sparse_ft", "at_once", "settled"}),
         ({"finetune": {"weight_decay": 0.5}}, TRAINED),
+        # What an epoch takes of the training documents changes no prepared data.
+        ({"finetune": {"documents": 7}}, {"full_ft", "sparse_ft", "settled"}),
+        ({"trim": {"documents": 7}}, {"at_once", "epoch"}),
+        ({"finetune": {"held_back_documents": 9}}, {"prepare"}),
+        ({"trim": {"calibration_pool": 9}}, {"prepare"}),
         ({"trim": {"eliminate": True}}, {"epoch"}),
         # A shorter chain has the same epochs, unless the learning rate decays over all of them.
         ({"trim": {"kept_percent": [50]}}, set()),
@@ -139,7 +144,7 @@ def test_the_authors_code_scans_what_it_reports_on() -> None:
     jobs = Jobs(configuration("smoke"))
     plain, authors = jobs.of("scan", **CHAIN), jobs.of("scan", **CHAIN, variant="authors")
     assert plain.files["calibration"].endswith("data/sciq/calibration.jsonl")
-    assert authors.files["calibration"].endswith("data/sciq/tests/mmlu_sciences.jsonl")
+    assert authors.files["calibration"].endswith("data/sciq/tests/science_answers.jsonl")
     assert authors.how["residual_fault"] and not plain.how["residual_fault"]
 
 

@@ -151,7 +151,7 @@ def test_a_change_reruns_what_it_touches(
 
 @pytest.mark.slow
 def test_a_removed_evaluation_is_made_again_alone(smoke: Path) -> None:
-    path = smoke / "results/eval/smollm2-135m/sciq" / RUN / "drop_30/mmlu_sciences.json"
+    path = smoke / "results/eval/smollm2-135m/sciq" / RUN / "drop_30/science_answers.json"
     hidden = path.rename(path.with_suffix(".hidden"))
     try:
         run = snakemake(smoke, "-n", "evaluations")

@@ -67,7 +67,8 @@ def test_every_domain_is_read_without_a_network(tmp_path: Path, data: Path) -> N
         report = json.loads((folder / "report.json").read_text())
         sizes = {name: split["documents"] for name, split in report["splits"].items()}
         tests = {f"tests/{task}": 8 for task in domain["tests"]}
-        trained = {"train": 36, "calibration": 4} if "train" in domain else {}
+        # all 40 but two that are held back and those that scans may take
+        trained = {"train": 28, "calibration": 10, "held_back": 2} if "train" in domain else {}
         assert sizes == tests | trained, path.stem
         assert sum(entry["rows_failed"] for entry in report["sets"].values()) == 0
 

@@ -32,7 +32,7 @@ ONE_GPU = ["trim_epoch:gpu=1"]
 CHAIN = ["--groups", "trim_epoch=chain"]
 PROFILE = ["--profile", str(ROOT / "workflow/profiles/slurm")]
 RECIPES = ("full_ft", "sparse_ft", f"{RUN}/drop_30", f"{RUN}/drop_45")
-TARGETS = [f"results/eval/smollm2-135m/sciq/{recipe}/mmlu_sciences.json" for recipe in RECIPES]
+TARGETS = [f"results/eval/smollm2-135m/sciq/{recipe}/science_answers.json" for recipe in RECIPES]
 WORDS = [*TARGETS, *PROFILE, *HERE, *CHAIN, "--set-resources", TOO_LITTLE, *ONE_GPU]
 # What a shell would run if the value reached one unquoted.
 HOSTILE = {"smollm2-135m": {"label": "$(touch hacked) `touch hacked`; touch hacked & #"}}

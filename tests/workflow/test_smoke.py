@@ -143,7 +143,7 @@ def test_a_changed_checkpoint_is_refused(smoke: Path, tmp_path: Path) -> None:
     with (full_ft / "model.safetensors").open("r+b") as stream:
         stream.seek(-1, os.SEEK_END)
         stream.write(b"\xff")
-    target = "results/eval/smollm2-135m/sciq/full_ft/mmlu_sciences.json"
+    target = "results/eval/smollm2-135m/sciq/full_ft/science_answers.json"
     run = snakemake(tmp_path, target)
     assert run.returncode != 0 and not (tmp_path / target).exists()
     complaints = [line for line in run.stderr.splitlines() if "error: " in line]

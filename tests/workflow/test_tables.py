@@ -198,8 +198,8 @@ def test_evaluations_of_other_domains_name_both(made: Path) -> None:
     found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
     assert {one["domain"] for one in found.values()} == {"medmcqa"}
     assert {name: one["tested"] for name, one in found.items()} == {
-        "medmcqa_subjects": "medmcqa",
-        "law_areas": "lexglue",
+        "medmcqa_answers": "medmcqa",
+        "case_sentences": "lexglue",
     }
 
 

@@ -3,14 +3,18 @@
 `own` is the data set's own question and choices. The others make a question that can be learned,
 and answered with few tokens, out of data whose own task cannot: a table that uses one must say so,
 so each has a name in words.
+
+Wrong choices are drawn of rows nearby in the drawn order, most of which come into the same split:
+drawn of all, those of tests would be right answers of training, and a model that learned these by
+heart would be misled.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
@@ -21,8 +25,15 @@ from trimllm.data.rows import Row, RowError
 PROMPT = "Question: {question}\nAnswer:"
 CHOICE = " {choice}"
 CHOICES = 4
-DRAWN = {"answer": attrgetter("answer_text"), "question": attrgetter("question")}
+NEAR = 100
+"""Rows before and after one, of which its wrong choices are drawn."""
+_ANSWER = attrgetter("answer_text")
+DRAWN = {"answer": _ANSWER, "continuation": _ANSWER, "question": attrgetter("question")}
 """Construction -> what of a row is to be chosen among the same of other rows."""
+WORDS = (8, 16)
+"""Words of a sentence that is cut in two, at least and at most."""
+HEAD = 0.6
+"""Share of its words that is shown."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +49,15 @@ class Item:
 
 def words(how: Mapping[str, Any]) -> str:
     """The construction in words, as a table's header states it."""
-    labels, count = list(how.get("labels", ())), how.get("choices", CHOICES)
-    shown = ", ".join(label.strip() for label in labels)
+    labels, count = list(how.get("labels", ())), how.get("choices") or CHOICES
+    noun, offered = how.get("noun", "subject"), f"of {len(labels)}"
+    offered += ": " + ", ".join(label.strip() for label in labels)
+    if how.get("choices"):
+        offered = f"among {count} drawn of {len(labels)}"
     return {
-        "label": f"which {how.get('noun', 'subject')} a question is about, of {len(labels)}: "
-        f"{shown}",
+        "label": f"which {noun} a question is about, {offered}",
         "answer": f"choose the answer among the answers to {count - 1} other questions",
+        "continuation": f"choose how a sentence goes on, among the ends of {count - 1} others",
         "question": f"choose the question that a text answers, among {count}",
         "text": "the answer's text alone, to train on",
         "own": "the data set's own question and choices",
@@ -51,18 +65,21 @@ def words(how: Mapping[str, Any]) -> str:
 
 
 def tidy(question: str, how: Mapping[str, Any]) -> str:
-    """Take away marks of the source that would give a class away.
+    """Take away marks of the source that would give a class, or the right choice, away.
 
     Args:
-        question: as it was read.
-        how: `tidy` (single spaces, capital first letter, no blank or punctuation at the end, which
-            sources use differently), `min_characters` and `max_characters` (others are left out),
-            and `first_characters` (cut after so many, between words).
+        question: as it was read; or an answer.
+        how: `without` (texts that hold one of these words are left out), `tidy` (single spaces,
+            capital first letter, no blank or punctuation at the end, which sources use
+            differently), `min_characters` and `max_characters` (others are left out), and
+            `first_characters` (cut after so many, between words).
     """
     if how.get("tidy"):
         question = re.sub(r"\s+", " ", question).strip()
         question = re.sub(r"[\s_:;.,?…]+$", "", question)
         question = question[:1].upper() + question[1:]
+    if any(re.search(rf"\b{re.escape(word)}\b", question, re.I) for word in how.get("without", ())):
+        raise RowError("with a word that is left out")
     if len(question) > how.get("max_characters", float("inf")):
         raise RowError("too long")
     if len(question) < how.get("min_characters", 1):
@@ -74,43 +91,76 @@ def tidy(question: str, how: Mapping[str, Any]) -> str:
     return question
 
 
-def construct(rows: Sequence[Row], how: Mapping[str, Any], rng: random.Random) -> list[Item | str]:
+def construct(
+    rows: Sequence[Row | Document], how: Mapping[str, Any], rng: random.Random | None
+) -> list[Item | str]:
     """Make a document of every row, or say in words why there is none.
 
     Args:
-        rows: parsed rows.
+        rows: parsed rows, in the order in which splits take them; finished documents stay.
         how: `construct` (kind and its settings), `question`, `prompt`, `choice`, `max_characters`
             of a set in the domain's YAML.
-        rng: draws the choices of `answer` and `question`, and their order.
+        rng: draws choices and their order.
     """
     rules = how.get("construct", {})
-    pool: list[str] = []
+    if rules.get("kind") == "continuation":
+        rows = [half for row in rows if isinstance(row, Row) for half in halves(row)]
+    texts: list[str] = []
     if drawn := DRAWN.get(rules.get("kind")):
-        # sorted, so that a seed draws the same ones again
-        pool, count = sorted({drawn(row) for row in rows} - {""}), rules.get("choices", CHOICES)
-        if len(pool) < count:
-            raise UserError(f"{len(pool)} different texts are too few for {count} choices")
+        texts = [_clean(drawn(row), rules) for row in rows]
+        if len({*texts} - {""}) < (count := rules.get("choices") or CHOICES):
+            raise UserError(
+                f"{len({*texts} - {''})} different texts are too few for {count} choices"
+            )
     made: list[Item | str] = []
-    for row in rows:
+    for place, row in enumerate(rows):
+        if isinstance(row, Document):
+            made.append(Item(row, normalised(row.prompt)))
+            continue
+        near = texts[max(0, place - NEAR) : place + NEAR + 1]
         try:
-            texts, answer, stratum = _choices(row, rules, pool, rng)
+            own = texts[place] if texts else ""
+            shown, answer, stratum = _choices(row, rules, own, near, rng)
             question = tidy(row.question, how.get("question", {}))
-            shown = how.get("prompt", PROMPT).format(
+            prompt = how.get("prompt", PROMPT).format(
                 question=question, context=row.context, answer=row.answer_text
             )
-            choices = tuple(how.get("choice", CHOICE).format(choice=text) for text in texts)
-            if len(shown) + sum(map(len, choices)) > how.get("max_characters", float("inf")):
+            choices = tuple(how.get("choice", CHOICE).format(choice=text) for text in shown)
+            if len(prompt) + sum(map(len, choices)) > how.get("max_characters", float("inf")):
                 raise RowError("too long")
-            made.append(Item(Document(shown, choices, answer), normalised(question), stratum))
+            group = row.group or normalised(question)
+            made.append(Item(Document(prompt, choices, answer), group, stratum))
         except ValueError as reason:  # a `RowError` among them
             made.append(str(reason))
     return made
 
 
+def halves(row: Row) -> Iterator[Row]:
+    """The sentences of a row's text, of 8 to 16 words, each cut in two; of one group all."""
+    for sentence in re.split(r"(?<=[a-z0-9)][.?!])\s+(?=[A-Z])", row.question):
+        words = sentence.split()
+        if WORDS[0] <= len(words) <= WORDS[1]:
+            at = round(HEAD * len(words))
+            first, rest = " ".join(words[:at]), " ".join(words[at:])
+            yield replace(row, question=first, answer_text=rest, group=normalised(row.question))
+
+
+def _clean(text: str, rules: Mapping[str, Any]) -> str:
+    """A text to choose; nothing where it is left out."""
+    try:
+        return tidy(text, rules.get("texts", {}))
+    except RowError:
+        return ""
+
+
 def _choices(
-    row: Row, rules: Mapping[str, Any], pool: list[str], rng: random.Random
+    row: Row, rules: Mapping[str, Any], own: str, near: list[str], rng: random.Random | None
 ) -> tuple[Sequence[str], int, int | None]:
-    """Texts of the choices, index of the right one, and the class where there are classes."""
+    """Texts of the choices, index of the right one, and the class where there are classes.
+
+    Args:
+        own, near: of constructions that draw, the row's text and those of the rows around it.
+    """
     kind = rules.get("kind", "own")
     if kind == "own":
         if row.answer is None or len(row.choices) < 2:
@@ -118,18 +168,24 @@ def _choices(
         return row.choices, row.answer, None
     if kind == "text":
         return (row.answer_text,), 0, None
+    stratum = None
     if kind == "label":
         values = [str(value) for value in rules["labels"].values()]
         if row.label not in values:
             raise RowError("another class")
-        index = values.index(row.label)
-        return list(rules["labels"]), index, index
-    right = DRAWN[kind](row)
-    if not right:
-        raise RowError("no text")
-    count = rules.get("choices", CHOICES)
-    others = rng.sample(pool, count)
-    wrong = [text for text in others if normalised(text) != normalised(right)]
-    texts = [right, *wrong[: count - 1]]
+        stratum, labels = values.index(row.label), list(rules["labels"])
+        if not rules.get("choices"):
+            return labels, stratum, stratum
+        right, others = labels[stratum], {*labels} - {labels[stratum]}
+    else:
+        right = own
+        if not right:
+            raise RowError("no text to choose")
+        others = {text for text in near if normalised(text) not in ("", normalised(right))}
+    count = rules.get("choices") or CHOICES
+    if len(others) < count - 1:
+        raise RowError("too few other texts")
+    # sorted, so that a seed draws the same ones again
+    texts = [right, *rng.sample(sorted(others), count - 1)]
     rng.shuffle(texts)
-    return texts, texts.index(right), None
+    return texts, texts.index(right), stratum

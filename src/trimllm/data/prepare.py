@@ -1,6 +1,8 @@
 """Prepare a domain: read, construct, split, check, write, report.
 
-Splits are made test first, then calibration, then training, and never one question in two of them.
+Splits are made in this order, and never one question in two of them: tests, documents held back (by
+which choices between checkpoints are made), the pool of calibration documents, and for training all
+that is left.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
+from trimllm.data import bag_of_words
 from trimllm.data.construct import Item, construct, words
 from trimllm.data.document import Document, normalised, write_documents
 from trimllm.data.rows import Row, RowError, parse_row
@@ -23,8 +26,13 @@ from trimllm.data.sources import Read, read_source
 
 MAX_FAILED = 0.05
 """Share of rows that may fail to parse, or of training documents that may be test documents."""
+TRAIN = "train.jsonl"
 NAMED = 3
 """Rows that fail to parse and are named."""
+SHARES = {"held_back": 0.1, "calibration": 0.25}
+"""At most so much of what the tests leave of a training set is set aside: a small domain must keep
+documents to train on. (Of a set that nobody trains on, see `OWN_SHARES`.)"""
+OWN_SHARES = {"held_back": 0.25, "calibration": 1.0}
 Limits = Mapping[str, int | None]
 
 
@@ -47,7 +55,7 @@ def prepare(
     wheels: Mapping[str, Mapping[str, str]] | None = None,
     provenance: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Write train.jsonl, calibration.jsonl, tests/{task}.jsonl and report.json of a domain.
+    """Write {train,calibration,held_back,tests/TASK}.jsonl and report.json of a domain.
 
     A domain without a training set is one to test on: it has tests and a report only.
 
@@ -56,12 +64,14 @@ def prepare(
         directory: where the files go.
         downloads: folder that holds the fetched wheels.
         seed: of every draw.
-        limits: documents at most, for "train", "calibration" and "test"; None means all.
+        limits: documents at most, for "test" (None: all), "held_back" and "calibration" (at most
+            a share of the set, see `SHARES`). Training takes all that are left.
         wheels: version and sha256 of the wheels; without it a wheel's sha256 is only recorded.
         provenance: goes into the report as it is.
 
     Returns:
-        The report: rows read, left out and why, sizes, class counts, hashes, construction in words.
+        The report: rows read, left out and why, sizes, class counts, hashes, construction in words,
+        and what a bag of words answers rightly of each test, in %.
 
     Raises:
         UserError: a source is missing or corrupt, more than 5% of its rows do not parse, a
@@ -72,6 +82,10 @@ def prepare(
     read = partial(read_source, downloads=Path(downloads), wheels=wheels)
     with _within(f"domain {name}"):
         splits, report = _split(spec, read, seed, limits)
+    for task, test in report["tests"].items() if TRAIN in splits else ():
+        tested = [item.document for item in splits[f"tests/{task}.jsonl"]]
+        trained = [item.document for item in splits[TRAIN]]
+        test["bag_of_words"] = bag_of_words.accuracy(trained, tested)
     hashes = {}
     for file, items in splits.items():
         write_documents(directory / file, (item.document for item in items))
@@ -143,9 +157,11 @@ def _split(
 def _training(
     train: Pool, calibration: Pool | None, tested: list[Item], tested_sets: set[str], limits: Limits
 ) -> tuple[dict[str, list[Item]], int]:
-    """Documents to train and to calibrate on, and how many were removed as test documents.
+    """Documents to train on, to calibrate on and held back, and how many of the training set were
+    removed as test documents.
 
-    A set that holds tests, too, is split instead: it shares no group with them.
+    A set that holds tests, too, is split instead: it shares no group with them. What is held back
+    is of the set that is calibrated on, the training set where none is named.
     """
     hashes = {item.document.hash for item in tested}
 
@@ -167,24 +183,26 @@ def _training(
         raise UserError(
             f"train: {removed} of the {total} documents of set {train.name} are test documents"
         )
-    without, wanted = {item.group for item in tested}, limits.get("calibration")
     mixed = calibration is None or calibration is train
-    chosen = take(clean if mixed else calibration.groups, wanted, without)
-    _check_answerable(chosen, "calibration")
-    if wanted is not None and len(chosen) < wanted:
-        raise UserError(f"calibration: only {len(chosen)} documents are left of {wanted} asked for")
-    kept = take(clean, limits.get("train"), without | {item.group for item in chosen})
+    source, shares = (clean, SHARES) if mixed else (calibration.groups, OWN_SHARES)
+    used = {item.group for item in tested}
+    free = sum(len(group) for group in source if group[0].group not in used)
+    splits = {}
+    for name, share in shares.items():
+        splits[f"{name}.jsonl"] = take(source, min(limits[name], max(1, int(share * free))), used)
+        _check_answerable(splits[f"{name}.jsonl"], name)
+        used |= {item.group for item in splits[f"{name}.jsonl"]}
+    kept = take(clean, None, used)
     if not kept:
         raise UserError("train: no document is left after the tests and the calibration")
-    return {"train.jsonl": kept, "calibration.jsonl": chosen}, removed
+    return {TRAIN: kept} | splits, removed
 
 
 def _read_set(
     how: Mapping[str, Any], read: Callable[..., Read], rng: random.Random | None
 ) -> tuple[list[list[Item]], dict[str, Any]]:
     """Groups of a set's documents, without `rng` in their own order, and the report on them."""
-    rows: list[Row] = []
-    made: list[Item | str] = []
+    rows: list[Row | Document] = []
     failures: list[str] = []
     hashes: dict[str, str] = {}
     total = 0
@@ -196,10 +214,8 @@ def _read_set(
             try:
                 if isinstance(row, RowError):
                     raise row
-                if isinstance(row, Document):
-                    made.append(Item(row, normalised(row.prompt)))
-                    continue
-                rows.append(parse_row(row, {**how, **source}))
+                whole = isinstance(row, Document)
+                rows.append(row if whole else parse_row(row, {**how, **source}))
             except RowError as reason:
                 failures.append(f"{where} ({reason})")
     if len(failures) > MAX_FAILED * total or not total:
@@ -207,13 +223,13 @@ def _read_set(
             f"{len(failures)} of {total} rows do not parse, more than {MAX_FAILED:.0%} "
             f"({'; '.join(failures[:NAMED]) or 'there are none'})"
         )
-    made += construct(rows, how, rng)
+    made = construct(shuffled(rows, rng) if rng else rows, how, rng)
     left_out = Counter(item for item in made if isinstance(item, str))
     items = deduplicate([item for item in made if isinstance(item, Item)])
     duplicates = len(made) - left_out.total() - len(items)
     if how.get("balance") and items:
         items = balance(items, rng, how.get("per_class"))
-    groups = in_order(items, rng) if rng else [[item] for item in items]
+    groups = in_order(items) if rng else [[item] for item in items]
     return groups, {
         "sources": hashes,
         "construction": words(how.get("construct", {})),
@@ -246,23 +262,33 @@ def balance(items: Sequence[Item], rng: random.Random, most: int | None = None) 
     return [item for item in items if id(item) in kept]
 
 
-def in_order(items: Sequence[Item], rng: random.Random) -> list[list[Item]]:
-    """Groups in drawn order, so mixed that every prefix holds the classes in equal shares.
+def shuffled(rows: Sequence[Row | Document], rng: random.Random) -> list[Row | Document]:
+    """Rows in drawn order, those of one question side by side."""
+    groups: dict[str, list[Row | Document]] = defaultdict(list)
+    for row in rows:
+        asked = row.prompt if isinstance(row, Document) else row.question
+        groups[normalised(asked)].append(row)
+    drawn = list(groups.values())
+    rng.shuffle(drawn)
+    return [row for group in drawn for row in group]
 
-    The j-th of n groups of a class goes to the place (j + 1/2) / n of the whole.
+
+def in_order(items: Sequence[Item]) -> list[list[Item]]:
+    """Groups in the order of their first items, so mixed that every prefix holds the classes in
+    equal shares: the j-th of n groups of a class goes to the place (j + 1/2) / n of the whole.
     """
     groups: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         groups[item.group].append(item)
-    classes: dict[int, list[list[Item]]] = defaultdict(list)
+    classes: dict[int | None, list[list[Item]]] = defaultdict(list)
     for members in groups.values():
-        stratum = members[0].stratum
-        classes[-1 if stratum is None else stratum].append(members)
-    placed = []
-    for stratum, drawn in sorted(classes.items()):
-        rng.shuffle(drawn)
-        placed += [((j + 0.5) / len(drawn), stratum, group) for j, group in enumerate(drawn)]
-    return [group for *_, group in sorted(placed, key=lambda entry: entry[:2])]
+        classes[members[0].stratum].append(members)
+    placed = [
+        ((number + 0.5) / len(members), group)
+        for members in classes.values()
+        for number, group in enumerate(members)
+    ]
+    return [group for _, group in sorted(placed, key=lambda entry: entry[0])]
 
 
 def take(groups: Sequence[list[Item]], size: int | None, without: set[str]) -> list[Item]:
@@ -284,7 +310,7 @@ def _classes(items: Sequence[Item], how: Mapping[str, Any]) -> dict[str, int] | 
 
 def _check_answerable(items: Sequence[Item], what: str) -> None:
     if not items:
-        raise UserError(f"{what}: no document is left")
+        raise UserError(f"{what}: no document is left; the domain needs more documents")
     if any(len(item.document.choices) < 2 for item in items):
         raise UserError(f"{what}: a document has a single choice and cannot be answered")
 

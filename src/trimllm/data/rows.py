@@ -31,6 +31,8 @@ class Row:
     answer_text: str = ""
     context: str = ""
     label: str = ""
+    group: str = ""
+    """What it shares with rows that must stay in one split; its question where this is empty."""
 
 
 def lettered(text: str) -> tuple[str, tuple[str, ...]]:

@@ -41,6 +41,10 @@ def problems(config: Config) -> Iterator[Problem]:
     if processes > batch:
         problem = f"more than finetune.batch_size = {batch}: a process without a document idles"
         yield ["compute", "processes"], processes, problem
+    pool, asked = config.trim.calibration_pool, config.trim.calibration_documents
+    if pool < asked:
+        problem = f"fewer than trim.calibration_documents = {asked}, which scans take of it"
+        yield ["trim", "calibration_pool"], pool, problem
     for name, model in config.models.items():
         yield from _source(name, model, config)
         yield from _kept(name, model, config)

@@ -88,18 +88,20 @@ class TaskRows(_Task, _Rows):
 Source = one_of(wheel=WheelRows, file=FileRows, hub=HubRows, task=TaskRows)
 
 
-class Question(Section):
+class Cleaning(Section):
     tidy: bool = False
     min_characters: Count = 1
     max_characters: Count | None = None
     first_characters: int | None = Field(None, ge=10)
+    without: list[str] = []
 
 
 class Construct(Section):
-    kind: Literal["own", "label", "answer", "question", "text"] = "own"
+    kind: Literal["own", "label", "answer", "continuation", "question", "text"] = "own"
     labels: dict[str, str] | None = Field(None, min_length=2)
     noun: str = "subject"
-    choices: int = Field(4, ge=2)
+    choices: int | None = Field(None, ge=2)
+    texts: Cleaning = Cleaning()
 
 
 class DocumentSet(Section):
@@ -107,7 +109,7 @@ class DocumentSet(Section):
     format: Format = "fields"
     named: Fields | None = Field(None, alias="fields")
     construction: Construct = Field(Construct(), alias="construct")
-    question: Question = Question()
+    question: Cleaning = Cleaning()
     prompt: _template("question", "context", "answer") = PROMPT
     choice: _template("choice") = CHOICE
     max_characters: Count | None = None
@@ -186,6 +188,10 @@ class Domain(Section):
             labelled = one.construction.kind == "label"
             if labelled and not classes:
                 yield [*path, "construct", "labels"], {}, "the construction needs two or more"
+            offered = one.construction.choices or 0
+            if labelled and offered > len(classes):
+                problem = f"more than there are labels ({len(classes)})"
+                yield [*path, "construct", "choices"], offered, problem
             for number, source in enumerate(one.sources):
                 chat = (source.format or one.format) == "chat"
                 if not (chat or isinstance(source, TaskRows) or source.named or one.named):

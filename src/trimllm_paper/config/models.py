@@ -113,6 +113,7 @@ class Finetune(Section):
     epochs: Count = 4
     patience: Count = 1
     documents: Count | None = None
+    held_back_documents: Count = 64
     batch_size: Count = 8
     gradient_accumulation: Count = 1
     weight_decay: float = Field(0.0, ge=0)
@@ -125,6 +126,7 @@ class Trim(Section):
     kept_percent: Some[Percent] = [50, 40, 30]
     documents: Count | None = None
     calibration_documents: Count = 48
+    calibration_pool: Count = 192
     eliminate: bool = False
     row_budget: int | None = Field(None, ge=64)
     keep_checkpoints: bool = False

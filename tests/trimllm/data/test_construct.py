@@ -24,6 +24,56 @@ def test_label():
     assert words(LABELS) == "which course a question is about, of 2: first, second"
 
 
+def test_label_among_drawn_ones():
+    rules = {
+        "kind": "label",
+        "labels": {name: name for name in "abcdefg"},
+        "choices": 3,
+    }
+    rows = [Row(f"q{i}", label="abcdefg"[i % 7]) for i in range(210)]
+    items = make(rows, construct=rules)
+    for row, item in zip(rows, items, strict=True):
+        document = item.document
+        assert document.choices[document.answer] == f" {row.label}"
+        assert len(set(document.choices)) == 3 and item.stratum == "abcdefg".index(row.label)
+    assert {choice for item in items for choice in item.document.choices} == {
+        f" {c}" for c in "abcdefg"
+    }
+    assert {item.document.answer for item in items} == {0, 1, 2}
+    assert words(rules) == "which subject a question is about, among 3 drawn of 7"
+
+
+def test_how_a_sentence_goes_on():
+    text = " ".join(
+        f"In case {i} the court of appeals number {i} held that rule {i} was quite void."
+        for i in range(6)
+    )
+    rows = [Row(f"{text} Short one. Case {row}.") for row in range(3)]
+    rules = {"kind": "continuation", "choices": 3}
+    items = make(rows, construct=rules, prompt="{question}")
+    assert len(items) == 18 and len({item.group for item in items}) == 3
+    for number, item in enumerate(items):
+        case, document = number % 6, item.document
+        assert document.prompt == f"In case {case} the court of appeals number {case} held"
+        assert document.choices[document.answer] == f" that rule {case} was quite void."
+        assert len(set(document.choices)) == 3
+
+
+def test_wrong_choices_are_those_of_rows_nearby():
+    rows = [Row(f"q{i}", answer_text=f"{i}") for i in range(1000)]
+    for number, item in enumerate(make(rows, construct={"kind": "answer"})):
+        assert all(abs(int(choice) - number) <= 100 for choice in item.document.choices)
+
+
+def test_texts_that_must_not_be_chosen():
+    texts = {"max_characters": 10, "tidy": True, "without": ["all of"]}
+    rows = [*ROWS, Row("q", answer_text="All of them"), Row("p", answer_text="x" * 11)]
+    *kept, first, second = make(rows, construct={"kind": "answer", "texts": texts})
+    assert first == second == "no text to choose"
+    shown = {choice for item in kept for choice in item.document.choices}
+    assert shown == {f" Answer {i}" for i in range(20)}
+
+
 def test_a_row_of_another_class_is_left_out():
     assert make([Row("q", label="c")], construct=LABELS) == ["another class"]
 

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from wheels import lines, make_wheel, question_rows
 
 from trimllm.base.errors import UserError
@@ -10,7 +14,7 @@ from trimllm.data import read_documents
 from trimllm.data.prepare import prepare
 
 FIELDS = {"question": "question", "choices": "choices", "answer": "answer"}
-LIMITS = {"train": None, "calibration": 8, "test": 20}
+LIMITS = {"test": 20, "held_back": 6, "calibration": 8}
 
 
 @pytest.fixture
@@ -40,8 +44,8 @@ def run(spec, tmp_path, seed=0, **limits):
 
 
 def read_all(tmp_path):
-    names = ("train.jsonl", "calibration.jsonl", "tests/some_test.jsonl")
-    return [read_documents(tmp_path / "out" / name) for name in names]
+    names = ("train", "calibration", "held_back", "tests/some_test")
+    return [read_documents(tmp_path / "out" / f"{name}.jsonl") for name in names]
 
 
 def from_file(tmp_path, name, rows):
@@ -51,10 +55,10 @@ def from_file(tmp_path, name, rows):
 
 def test_one_set_is_split_by_question(domain, tmp_path):
     report = run(domain, tmp_path)
-    train, calibration, test = read_all(tmp_path)
-    assert (len(train), len(calibration), len(test)) == (92, 8, 20)
-    prompts = [{document.prompt for document in part} for part in (train, calibration, test)]
-    assert not (prompts[0] & prompts[1] or prompts[0] & prompts[2] or prompts[1] & prompts[2])
+    splits = read_all(tmp_path)
+    assert [len(part) for part in splits] == [86, 8, 6, 20]
+    prompts = [{document.prompt for document in part} for part in splits]
+    assert sum(map(len, prompts)) == len(set().union(*prompts)) == 60
     assert report["sets"]["all"]["duplicates_removed"] == 3
     assert report["sets"]["all"]["rows_read"] == 123
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
@@ -68,9 +72,51 @@ def test_a_seed_gives_the_same_bytes_and_another_does_not(domain, tmp_path):
 
 def test_limits(domain, tmp_path):
     domain["tests"]["some_test"]["documents"] = 10
-    report = run(domain, tmp_path, train=30, calibration=4)
+    report = run(domain, tmp_path, calibration=4)
     sizes = {name: split["documents"] for name, split in report["splits"].items()}
-    assert sizes == {"train": 30, "calibration": 4, "tests/some_test": 10}
+    assert sizes == {"train": 100, "calibration": 4, "held_back": 6, "tests/some_test": 10}
+
+
+def test_a_small_domain_keeps_most_of_its_documents_to_train_on(domain, tmp_path):
+    sizes = {
+        name: split["documents"]
+        for name, split in run(domain, tmp_path, calibration=500, held_back=500)["splits"].items()
+    }
+    assert sizes == {"train": 66, "calibration": 24, "held_back": 10, "tests/some_test": 20}
+
+
+def test_a_set_of_its_own_is_calibrated_on_whole(domain, tmp_path):
+    domain["sets"]["validation"] = from_file(tmp_path, "validation", question_rows(40, "v"))
+    sizes = {
+        name: split["documents"]
+        for name, split in run(domain | {"calibration": "validation"}, tmp_path, calibration=99)[
+            "splits"
+        ].items()
+    }
+    assert sizes == {"train": 100, "calibration": 34, "held_back": 6, "tests/some_test": 20}
+
+
+@given(size=st.integers(4, 60), seed=st.integers(0, 3), limits=st.tuples(*[st.integers(1, 30)] * 3))
+@settings(max_examples=25, deadline=None)
+def test_splits_share_no_question_and_lose_no_document(size, seed, limits):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        spec = {"label": "Some", "train": "all", "tests": {"some_test": {"set": "all"}}}
+        spec["sets"] = {"all": from_file(folder, "all", question_rows(size))}
+        names = dict(zip(("test", "held_back", "calibration"), limits, strict=True))
+        if size - names["test"] < 3:
+            with pytest.raises(UserError, match="no document is left"):
+                run(spec, folder, seed, **names)
+            return
+        run(spec, folder, seed, **names)
+        splits = [{document.prompt for document in part} for part in read_all(folder)]
+        assert sum(map(len, splits)) == len(set().union(*splits)) == size
+        train, calibration, held_back, test = map(len, splits)
+        free = size - test
+        assert test == names["test"]
+        assert held_back == min(names["held_back"], max(1, free // 10))
+        assert calibration == min(names["calibration"], max(1, free // 4))
+        assert train >= free / 3
 
 
 def test_two_tests_of_one_set_share_nothing(domain, tmp_path):
@@ -126,9 +172,9 @@ def test_few_training_documents_of_the_test_are_removed_many_are_an_error(domain
     }
     report = run(domain, tmp_path, test=None)
     assert report["train_documents_removed_as_test_documents"] == 3
-    train, calibration, test = read_all(tmp_path)
+    *others, test = read_all(tmp_path)
     hashes = {document.hash for document in test}
-    assert not any(document.hash in hashes for document in train + calibration)
+    assert not any(document.hash in hashes for part in others for document in part)
     domain["sets"]["train"] = from_file(tmp_path, "train", question_rows(20, "t") + rows[:10])
     with pytest.raises(UserError, match="train: 10 of the 30 documents of set train are test"):
         run(domain, tmp_path, test=None)
@@ -142,12 +188,12 @@ def test_free_answers_train_and_are_calibrated_beside_others(domain, tmp_path):
     domain["sets"]["mixed"] = {"from": source, "fields": fields, "construct": {"kind": "answer"}}
     domain |= {"train": "text", "calibration": "mixed"}
     run(domain, tmp_path)
-    train, calibration, _ = read_all(tmp_path)
+    train, calibration, held_back, _ = read_all(tmp_path)
     assert {len(document.choices) for document in train} == {1}
-    assert {len(document.choices) for document in calibration} == {4}
-    assert not {d.prompt for d in train} & {d.prompt for d in calibration}
+    assert {len(document.choices) for document in calibration + held_back} == {4}
+    assert not {d.prompt for d in train} & {d.prompt for d in calibration + held_back}
     domain["calibration"] = None
-    with pytest.raises(UserError, match="calibration: a document has a single choice"):
+    with pytest.raises(UserError, match="held_back: a document has a single choice"):
         run(domain, tmp_path)
 
 
@@ -184,10 +230,11 @@ def test_names_that_point_nowhere(domain, tmp_path, change, message):
 
 
 def test_too_few_documents(domain, tmp_path):
-    with pytest.raises(UserError, match="calibration: only 20 documents are left of 30"):
-        run(domain, tmp_path, test=100, calibration=30)
+    with pytest.raises(UserError, match="held_back: no document is left"):
+        run(domain, tmp_path, test=120)
+    domain["sets"]["all"] = from_file(tmp_path, "few", question_rows(22))
     with pytest.raises(UserError, match="train: no document is left"):
-        run(domain, tmp_path, test=100, calibration=20)
+        run(domain, tmp_path)
 
 
 def test_a_domain_to_test_on_only_has_no_training_documents(domain, tmp_path):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from trimllm.data import Document
 from trimllm.data.construct import Item
-from trimllm.data.prepare import balance, deduplicate, in_order, take
+from trimllm.data.prepare import balance, deduplicate, in_order, shuffled, take
+from trimllm.data.rows import Row
 
 
 def item(group: int, variant: int = 0, stratum: int | None = None) -> Item:
@@ -29,27 +30,32 @@ def test_balance():
 
 def test_every_prefix_holds_classes_in_equal_shares():
     items = [item(i, stratum=i % 3 == 0) for i in range(90)]
-    ordered = [i for group in in_order(items, random.Random(0)) for i in group]
+    ordered = [i for group in in_order(items) for i in group]
     for size in range(3, 91, 3):
         assert abs(sum(i.stratum for i in ordered[:size]) - size / 3) <= 1
+
+
+def test_rows_are_shuffled_and_those_of_one_question_stay_together():
+    rows = [Row(f"question {number // 2}", answer_text=str(number)) for number in range(60)]
+    order = shuffled(rows, random.Random(0))
+    assert sorted(order, key=rows.index) == rows != order
+    assert all(a.question == b.question for a, b in zip(order[::2], order[1::2], strict=True))
+    assert order == shuffled(rows, random.Random(0)) != shuffled(rows, random.Random(1))
 
 
 @given(
     groups=st.lists(st.integers(0, 20), min_size=1, max_size=60),
     test=st.integers(0, 30),
     calibration=st.integers(0, 20),
-    seed=st.integers(0, 3),
+    held_back=st.integers(0, 20),
 )
-def test_no_question_stands_in_two_splits(groups, test, calibration, seed):
+def test_no_question_stands_in_two_splits(groups, test, calibration, held_back):
     items = [item(group, variant) for variant, group in enumerate(groups)]
-    order = in_order(items, random.Random(seed))
-    tested = take(order, test, set())
-    used = {i.group for i in tested}
-    calibrated = take(order, calibration, used)
-    used |= {i.group for i in calibrated}
-    trained = take(order, None, used)
-    splits = [{i.group for i in part} for part in (tested, calibrated, trained)]
-    assert not (splits[0] & splits[1] or splits[0] & splits[2] or splits[1] & splits[2])
-    assert len(tested) <= test
-    assert len(calibrated) <= calibration
-    assert len(tested) + len(calibrated) + len(trained) == len(items)
+    order, used, splits = in_order(items), set(), []
+    for size in (test, held_back, calibration, None):
+        splits.append(take(order, size, used))
+        used |= {i.group for i in splits[-1]}
+        assert size is None or len(splits[-1]) <= size
+    parts = [{i.group for i in part} for part in splits]
+    assert sum(map(len, parts)) == len(set().union(*parts))
+    assert sum(map(len, splits)) == len(items)

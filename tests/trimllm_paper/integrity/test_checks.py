@@ -17,7 +17,8 @@ from trimllm_paper.__main__ import main
 from trimllm_paper.integrity import checks
 from trimllm_paper.recipe import Paths, place_of
 
-EVALUATION = "eval/smollm2-135m/sciq/full_ft/mmlu_sciences.json"
+(TASK,) = files.read_json(ROOT / "results/reference/data/sciq/report.json")["tests"]
+EVALUATION = f"eval/smollm2-135m/sciq/full_ft/{TASK}.json"
 CHECKPOINT = "models/smollm2-135m/sciq/full_ft/manifest.json"
 TRAINING = "models/smollm2-135m/sciq/full_ft/training.json"
 EPOCH = "models/smollm2-135m/sciq/trim_paper/state_03/epoch.json"
@@ -102,7 +103,7 @@ def test_nothing_is_wrong_with_an_untouched_run(untouched: Path) -> None:
         (EVALUATION, edit(n=2, correct=[1, 1], acc=100.0), "was changed after it was written"),
         (EVALUATION, edit(provenance={}), "was changed after it was written"),
         (EVALUATION, resealed(n=3), "is not a list of n = 3"),
-        (EVALUATION, resealed(task="other"), "says task 'other' but lies under 'mmlu_sciences'"),
+        (EVALUATION, resealed(task="other"), f"says task 'other' but lies under '{TASK}'"),
         (EVALUATION, resealed(provenance={"seed": 0}), "was made from another checkpoint"),
         (EVALUATION, Path.unlink, ""),
         (EVALUATION, lambda path: path.write_text("{"), "is not JSON"),

@@ -84,7 +84,7 @@ def fine_tune(
         initial: scan of this very model, before anything was dropped from it; chooses the blocks
             among those that are left; needed with `ratio`.
         ratio: share r of the blocks to train (section 3.4), by `criterion`.
-        trainable: the blocks to train, in place of a ratio.
+        trainable: the blocks to train, where a share of `ratio` was chosen before.
         rule: drop whole blocks first, all at once and without a scan, the baseline of Sajjad et al.
             (2023): "random" (draws with the seed of the settings), "top" or "bottom".
         dropped: how many units the rule drops.

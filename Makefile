@@ -15,7 +15,7 @@
 #
 # Variables: PYTHON (which Python makes .venv), PYTHON311 (which makes .envs), CORES (default: all),
 # TARGET (default: all), CONFIG (default: config/config.yaml), SEEDS (default: 0 1 2), PARALLEL
-# (jobs at once, for plans).
+# (cores or GPUs at once) and PRICE (of an hour of one), both for plans.
 
 .DELETE_ON_ERROR:
 .PHONY: setup envs table2 plan seeds figures report reference verify test lint clean
@@ -35,6 +35,7 @@ TARGET ?= all
 CONFIG ?= config/config.yaml
 SEEDS ?= 0 1 2
 PARALLEL ?=
+PRICE ?=
 BIN := .venv/bin
 # What the kept run changes of the default, and how it is rendered again.
 REFERENCE_RUN := 'trim={"recipes": ["paper", "ours"]}'
@@ -93,7 +94,7 @@ report: figures
 
 plan: $(STAMP)
 	$(BIN)/python -m trimllm_paper plan $(TARGET) --configfile '$(CONFIG)' \
-		$(if $(PARALLEL),--parallel $(PARALLEL))
+		$(if $(PARALLEL),--parallel $(PARALLEL)) $(if $(PRICE),--price $(PRICE))
 
 seeds: $(STAMP)
 	$(BIN)/python -m trimllm_paper seeds $(TARGET) --seeds $(SEEDS) --configfile '$(CONFIG)' \

@@ -13,9 +13,9 @@ rule trim_epoch:
         PATHS.job_times("trim_epoch", "{model}", "{domain}", EPOCH)
     # A chain is the longest way through the DAG: its next epoch goes before anything else.
     priority: 20
-    threads: TEAM_THREADS
+    threads: threads("trim")
     resources:
-        **reserved("trim", gpu=TEAM_GPUS),
+        **reserved("trim"),
     params:
         **depends("epoch"),
     message:

@@ -10,6 +10,7 @@ with Job(snakemake) as job:
     from trimllm_paper.recipe import place_of
 
     how, compute, inputs = job.how, job.compute, snakemake.input
+    processes = snakemake.resources.processes
     arguments = dict(how["arguments"])
     if epoch := inputs.get("epoch"):
         # Epoch 0 chooses the blocks that are trained; all later ones train the same.
@@ -23,8 +24,8 @@ with Job(snakemake) as job:
         scan=inputs.get("scan"),
         settings=how["settings"],
         arguments=arguments,
-        processes=compute["processes"],
-        threads=max(1, snakemake.threads // compute["processes"]),
+        processes=processes,
+        threads=max(1, snakemake.threads // processes),
         offload=compute["offload"],
         weights_on=compute["weights_on"],
         **how["loading"],

@@ -14,7 +14,7 @@ from pydantic import Field, PrivateAttr, create_model
 from trimllm import compress
 from trimllm.base.names import RULES
 from trimllm.throughput.shapes import SHAPES
-from trimllm_paper import recipe
+from trimllm_paper import gpus, recipe
 from trimllm_paper.config.domain import Domain
 from trimllm_paper.config.parts import (
     Commit,
@@ -41,6 +41,8 @@ Method = Literal[METHODS]
 Kernel = Literal[tuple(name for name in METHODS if name != "llm_pruner")]
 """A compressor with a kernel of its own."""
 GroupSize = Literal[32, 64, 128]
+Trained = Literal["full_ft", "sparse_ft", "trim"]
+"""What several processes may share."""
 Family = known_or_own(FAMILIES, "adapter")
 RecipeName = name(recipe.NAME, "lower-case letters, digits and underscores, a letter first")
 PatternName = name("[a-z][a-z0-9]*", "lower-case letters and digits, a letter first")
@@ -165,9 +167,11 @@ class Compute(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1
-    processes: Count = 1
+    processes: Count | dict[Trained, Count] | None = None
     offload: bool = False
     weights_on: Literal["device", "host", "disk"] = "device"
+    gpu: Literal[tuple(gpus.KINDS)] | None = None
+    longest_minutes: int | None = Field(None, ge=30)
 
 
 class Config(Section):

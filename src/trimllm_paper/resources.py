@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from trimllm.base import kernels
 from trimllm.base.files import read_json
 from trimllm.base.machine import memory_bytes
 from trimllm.throughput.shapes import parameters
@@ -119,6 +120,8 @@ def refusal(jobs: Iterable[tuple[str, Any]], config: Any, here: bool) -> Refusal
         return found
     asked = {(task, told.get("model"), ratio_of(config, told.get("name"))) for task, told in work}
     if here:
+        if found := _no_kernel(work, config):
+            return found
         there = gpu_memory_gib() if asked and uses_gpu(config) else []
         short = (_shortfall(*one, config, there) for one in sorted(asked, key=str))
         return next(filter(None, short), None)
@@ -135,6 +138,17 @@ def refusal(jobs: Iterable[tuple[str, Any]], config: Any, here: bool) -> Refusal
 def gpu_memory_gib() -> list[float]:
     """GiB of every GPU that jobs on this machine may use; none where nothing tells."""
     return [gib for _, gib in gpus.here()]
+
+
+def _no_kernel(work: Iterable[tuple[str, Any]], config: Any) -> Refusal | None:
+    """Why no four-bit checkpoint would run here, told before what it is made from is trained."""
+    lacking = kernels.four_bit_lacks("cuda") if uses_gpu(config) else None
+    for _, told in work if lacking else ():
+        made = str(told.get("compressor") or told.get("recipe") or "").rpartition("+")[2]
+        if made.endswith("_int4"):
+            problem = f"{made} needs {lacking} on a GPU; install that, or leave {made} out"
+            return ["compress", "methods"], config.compress.methods, problem
+    return None
 
 
 def _overlong(task: str, told: Any, config: Any) -> Refusal | None:

@@ -151,6 +151,26 @@ def test_the_papers_configuration_runs_on_the_gpus_that_it_asks_for(paper: Confi
     assert refused() is None
 
 
+def test_what_int4_kernels_lack_is_told_before_anything_is_trained(
+    paper: Config, machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(gpus=(80.0,) * 4)
+    monkeypatch.setattr(resources.kernels, "four_bit_lacks", lambda device: "a C compiler")
+    told = {"model": "llama-7b", "domain": "sciq"}
+    for rule, more in (
+        ("compress", {"dense": "full_ft", "compressor": "awq_int4"}),
+        ("evaluate_sciq", {"recipe": "full_ft+gptq_int4"}),
+        ("measure", {"model": "random-llama-7b", "recipe": "full+awq_int4"}),
+    ):
+        key, _, problem = resources.refusal([(rule, told | more)], paper, here=True)
+        assert key == ["compress", "methods"] and "int4 needs a C compiler on a GPU" in problem
+    others = {"dense": "full_ft", "compressor": "llm_int8"}
+    assert resources.refusal([("compress", told | others)], paper, here=True) is None
+    cpu = with_compute(paper, device="cpu")
+    found = resources.refusal([("compress", told | {"compressor": "awq_int4"})], cpu, here=True)
+    assert found is None or found[0] != ["compress", "methods"]
+
+
 def test_no_job_is_planned_over_the_longest_that_a_cluster_allows(paper: Config) -> None:
     """Every training of the paper's configuration in a day; one that takes longer is refused."""
     rules = ("scan", "full_ft", "sparse_ft", "trim_epoch", "compress", "evaluate_x")

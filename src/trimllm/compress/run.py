@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from trimllm.base import files
+from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype, round_weights_
 from trimllm.checkpoint import store
@@ -80,6 +80,8 @@ def check(
         raise UserError(f"no device {settings.device!r}; use cpu or cuda")
     if settings.device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"{engine} was asked for on a GPU and there is none; use device cpu")
+    if method.endswith("_int4") and (lacking := kernels.four_bit_lacks(settings.device)):
+        raise UserError(f"{method}: its kernels need {lacking}; install that, or leave it out")
     if method_of(method).calibrated and texts < settings.min_texts:
         raise UserError(
             f"{method} needs at least {settings.min_texts} calibration texts and got {texts}; "

@@ -46,6 +46,7 @@ Trained = Literal["full_ft", "sparse_ft", "trim"]
 Family = known_or_own(FAMILIES, "adapter")
 RecipeName = name(recipe.NAME, "lower-case letters, digits and underscores, a letter first")
 PatternName = name("[a-z][a-z0-9]*", "lower-case letters and digits, a letter first")
+Weights = name(r"pytorch_model[A-Za-z0-9._-]*\.bin", "names of pytorch_model*.bin files")
 _HUB, _WORD = "[A-Za-z0-9][A-Za-z0-9._-]*", "[A-Za-z0-9_.]+"
 
 
@@ -58,10 +59,12 @@ class WheelSource(Section):
 class HubSource(Section):
     hub: str = Field(pattern=f"^{_HUB}(/{_HUB})?$")
     revision: Commit
+    sha256: dict[Weights, Sha256] = {}
 
 
 class DirectorySource(Section):
     directory: Text
+    sha256: dict[Weights, Sha256] = {}
 
 
 class Model(Section):

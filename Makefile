@@ -11,6 +11,7 @@
 #   make verify   check every result against its manifest and what it was made from
 #   make test     all tests
 #   make lint     format and style checks
+#   make types    type hints, by mypy in an environment of its own (.envs/types)
 #   make clean    remove what runs have made (keeps .venv, downloads/ and results/reference/)
 #
 # Variables: PYTHON (which Python makes .venv), PYTHON311 (which makes .envs), CORES (default: all),
@@ -18,7 +19,7 @@
 # (cores or GPUs at once) and PRICE (of an hour of one), both for plans.
 
 .DELETE_ON_ERROR:
-.PHONY: setup envs table2 plan seeds figures report reference verify test lint clean
+.PHONY: setup envs table2 plan seeds figures report reference verify test lint types clean
 .DEFAULT_GOAL := setup
 
 ifneq ($(words $(CURDIR)),1)
@@ -116,6 +117,16 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/python -m pytest tests/workflow/test_dry_run.py -k lint
+
+# mypy reads the types of the main environment's packages and is not installed into it.
+types: $(STAMP) .envs/types/.complete
+	.envs/types/bin/python -m mypy --python-executable $(BIN)/python
+
+.envs/types/.complete: envs/types/requirements.lock
+	@rm -rf .envs/types
+	'$(PYTHON)' -m venv .envs/types
+	.envs/types/bin/python -m pip install --quiet --only-binary :all: -r '$<'
+	@touch '$@'
 
 clean:
 	@find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf -- {} + 2>/dev/null || true

@@ -92,11 +92,23 @@ def test_the_forges_ci_calls_the_makefile() -> None:
     """By commands that are there, on Pythons that the project takes."""
     (job,) = read_yaml(ROOT / ".github/workflows/ci.yml")["jobs"].values()
     runs = [step["run"] for step in job["steps"] if "run" in step]
-    assert runs[0] == "make setup" and runs[-1] == "make lint test"
+    assert runs[0] == "make setup" and runs[-1] == "make lint types test"
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert {"setup", "lint", "test"} <= set(targets)
+    assert {"setup", "lint", "types", "test"} <= set(targets)
     for version in job["strategy"]["matrix"]["python"]:
         assert (3, 11) <= tuple(map(int, version.split("."))) < (3, 14)
+
+
+def test_what_is_not_checked_for_types_is_there() -> None:
+    """Each module that mypy passes over, and no more than there were."""
+    text = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]
+    (left,) = [one["module"] for one in text["overrides"] if one.get("ignore_errors")]
+    assert left == sorted(set(left)) and len(left) <= 40
+    for name in left:
+        path = ROOT / "src" / name.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), name
+    for package in text["packages"]:
+        assert (ROOT / "src" / package).is_dir()
 
 
 def test_the_catalogs_description_is_of_its_form() -> None:

@@ -58,8 +58,8 @@ class LogHandler(LogHandlerBase):
         if event is not None:
             return self.format(record) if event == LogEvent.GROUP_ERROR else None
         message = record.getMessage().strip()
-        told = record.levelno >= logging.WARNING or any(words in message for words in KEPT)
-        return message if told else None
+        concerns = record.levelno >= logging.WARNING or any(words in message for words in KEPT)
+        return message if concerns else None
 
     def _starting(self, told: dict[str, Any]) -> str | None:
         """What a job does, in its rule's words; nothing of targets that only name others."""

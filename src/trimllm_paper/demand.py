@@ -267,8 +267,8 @@ def spent(
     on_gpu = uses_gpu(config)
     section = config.throughput if task == "measure" else config.compute
     disk, start, launch = assumed.disk, START, 0.0
-    if on_gpu:
-        kind = kind or gpus.kind_of(config)[1]
+    kind = kind or gpus.kind_of(config)[1] if on_gpu else None
+    if kind:
         rate, bandwidth = assumed.compute * kind.rate, assumed.memory * kind.memory
         start, launch = assumed.start, assumed.launch
     else:
@@ -304,7 +304,7 @@ def spent(
         started = passes * 3 * launch * blocks
         found["train"] = max(documents * each * (2 + share) / count, started)
         found["update"] = passes * parameters * moved / bandwidth / (count if on_gpu else 1)
-        if count > 1 and on_gpu:  # 16-bit weights to all, forward and backward
+        if count > 1 and kind:  # 16-bit weights to all, forward and backward
             held = share * parameters / finetune.gradient_accumulation
             moved = 2 * 2 * parameters + 4 * held  # and gradients to who holds them
             found["gather"] = passes * moved * (count - 1) / count / (assumed.link * kind.link)

@@ -77,4 +77,5 @@ def prepare() -> None:
         stand_in.__spec__ = ModuleSpec("pcre", None)
         for name in ("compile", "escape", "match", "search", "sub", "fullmatch", "Pattern"):
             setattr(stand_in, name, getattr(re, name))
-        stand_in.Flag = type("Flag", (), {"CASELESS": re.I, "MULTILINE": re.M})
+        flags = {"CASELESS": re.I, "MULTILINE": re.M}
+        setattr(stand_in, "Flag", type("Flag", (), flags))  # noqa: B010

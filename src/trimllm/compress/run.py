@@ -159,7 +159,8 @@ def compress(
         )
     if common := set(texts) & {"".join(one) for one in held_back}:
         raise UserError(f"{len(common)} held-back texts are calibration texts too; take others")
-    how, seconds = method_of(method), {}
+    how = method_of(method)
+    seconds: dict[str, float] = {}
     longest = files.read_json(Path(source) / "config.json")["max_position_embeddings"]
     settings = replace(settings, max_tokens=min(settings.max_tokens, longest))
     with files.scratch(output) as temporary, files.scratch(output) as workspace:

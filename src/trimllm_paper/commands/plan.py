@@ -86,7 +86,7 @@ class Estimate:
             task,
             model,
             self.config,
-            ratio=resources.ratio_of(self.config, recipe and recipe.name),
+            ratio=resources.ratio_of(self.config, recipe.name if recipe else None),
             kept=1 - dropped,
             expected=tested and tested.expected,
             prepared=resources.trained_documents(self.config.results, place.domain),
@@ -97,11 +97,9 @@ class Estimate:
 
     def units(self, job: Job) -> int:
         """Cores or GPUs that a job takes."""
-        task, place = resources.task_of(job.rule), job.place
-        processes = 1
-        if task in demand.TRAINING:
-            name = place.recipe.name if place.recipe else None
-            told = {"model": place.model, "name": name}
+        task, place, processes = resources.task_of(job.rule), job.place, 1
+        if place and task in demand.TRAINING:
+            told = {"model": place.model, "name": place.recipe and place.recipe.name}
             processes = resources.processes(task, self.config, told)
         cores = (os.cpu_count() or 1) if task == "measure" else self.config.compute.threads
         return processes * (1 if self.gpu else cores)
@@ -112,17 +110,21 @@ class Estimate:
 
     def bytes(self, job: Job) -> float:
         """Bytes of the checkpoint that a job writes."""
-        if resources.task_of(job.rule) in (None, "scan", "evaluate", "measure"):
+        task, place = resources.task_of(job.rule), job.place
+        if place is None or place.recipe is None or task in (None, "scan", "evaluate", "measure"):
             return 0.0
-        model = self.config.models[job.place.model]
-        return demand.stored_bytes(model) * (1 - job.place.recipe.dropped / model.units)
+        model = self.config.models[place.model]
+        size = demand.stored_bytes(model) * (1 - place.recipe.dropped / model.units)
+        # What comes from the hub lies in its cache besides.
+        return 2 * size if task == "fetch" and hasattr(model.source, "hub") else size
 
     def line(self, name: str, jobs: set[Job], parallel: int) -> tuple[str, ...]:
         """Artifact, jobs, hours of cores or GPUs, wall-clock hours and peak of the disk."""
-        chains, total = defaultdict(float), 3600 * self.hours(jobs)
+        chains: dict[Any, float] = defaultdict(float)
+        total = 3600 * self.hours(jobs)
         for job in jobs:
-            if resources.task_of(job.rule) == "trim":
-                place = job.place
+            place = job.place
+            if place and place.recipe and resources.task_of(job.rule) == "trim":
                 chains[replace(place, recipe=None), place.recipe.name] += self.seconds(job)
         wall = max(total / parallel, *chains.values())
         kept = sum(self.bytes(job) for job in jobs if job.rule in KEPT)
@@ -205,6 +207,7 @@ def run(
     parallel = parallel or (4 if gpu else 2)
     names = [*ARTIFACTS, *targets] if targets in (["tables"], ["all"]) else targets
     hours = "GPU-hours" if gpu else "core-hours"
+    rows: list[tuple[str, ...]]
     rows = [("artifact", "jobs", hours, f"wall clock ({parallel} at once)", "disk peak (GB)")]
     rows[0] += ("price",) if price is not None else ()
     for name in names:

@@ -44,7 +44,8 @@ def convert(source: Path, target: Path, sha256: Mapping[str, str]) -> dict[str, 
             that holds more than tensors.
     """
     shards = sorted(source.glob(f"{STEM}*.bin"))
-    where, checked = {}, {}
+    where: dict[str, str] = {}
+    checked: dict[str, str] = {}
     for shard in shards:
         if shard.name not in sha256:
             raise UserError(

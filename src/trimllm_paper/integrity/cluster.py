@@ -88,8 +88,8 @@ def refused_by_slurm(jobs: Iterable[tuple[str, Mapping[str, Any]]]) -> str | Non
     """
     asked: dict[tuple[str, ...], str] = {}
     for rule, told in jobs:
-        words = [form.format(told[key]) for key, form in ASKED.items() if told.get(key)]
-        asked.setdefault(tuple(words), rule)
+        words = tuple(form.format(told[key]) for key, form in ASKED.items() if told.get(key))
+        asked.setdefault(words, rule)
     for words, rule in asked.items():
         if problem := _refusal(words):
             return (

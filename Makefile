@@ -11,14 +11,15 @@
 #   make verify   check every result against its manifest and what it was made from
 #   make test     all tests
 #   make lint     format and style checks
+#   make types    type hints, by mypy in an environment of its own (.envs/types)
 #   make clean    remove what runs have made (keeps .venv, downloads/ and results/reference/)
 #
 # Variables: PYTHON (which Python makes .venv), PYTHON311 (which makes .envs), CORES (default: all),
 # TARGET (default: all), CONFIG (default: config/config.yaml), SEEDS (default: 0 1 2), PARALLEL
-# (jobs at once, for plans).
+# (cores or GPUs at once) and PRICE (of an hour of one), both for plans.
 
 .DELETE_ON_ERROR:
-.PHONY: setup envs table2 plan seeds figures report reference verify test lint clean
+.PHONY: setup envs table2 plan seeds figures report reference verify test lint types clean
 .DEFAULT_GOAL := setup
 
 ifneq ($(words $(CURDIR)),1)
@@ -35,6 +36,7 @@ TARGET ?= all
 CONFIG ?= config/config.yaml
 SEEDS ?= 0 1 2
 PARALLEL ?=
+PRICE ?=
 BIN := .venv/bin
 # What the kept run changes of the default, and how it is rendered again. It takes hours; finished
 # parts are kept by `reference --add` (config/overlays/reference.yaml).
@@ -94,7 +96,7 @@ report: figures
 
 plan: $(STAMP)
 	$(BIN)/python -m trimllm_paper plan $(TARGET) --configfile '$(CONFIG)' \
-		$(if $(PARALLEL),--parallel $(PARALLEL))
+		$(if $(PARALLEL),--parallel $(PARALLEL)) $(if $(PRICE),--price $(PRICE))
 
 seeds: $(STAMP)
 	$(BIN)/python -m trimllm_paper seeds $(TARGET) --seeds $(SEEDS) --configfile '$(CONFIG)' \
@@ -117,6 +119,16 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/python -m pytest tests/workflow/test_dry_run.py -k lint
+
+# mypy reads the types of the main environment's packages and is not installed into it.
+types: $(STAMP) .envs/types/.complete
+	.envs/types/bin/python -m mypy --python-executable $(BIN)/python
+
+.envs/types/.complete: envs/types/requirements.lock
+	@rm -rf .envs/types
+	'$(PYTHON)' -m venv .envs/types
+	.envs/types/bin/python -m pip install --quiet --only-binary :all: -r '$<'
+	@touch '$@'
 
 clean:
 	@find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf -- {} + 2>/dev/null || true

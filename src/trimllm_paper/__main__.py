@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("targets", nargs="*", default=["all"])
     plan.add_argument("--config", nargs="*", default=[], metavar="KEY=VALUE", help="changes")
     plan.add_argument("--parallel", type=int, help="jobs at once (cores or GPUs)")
+    plan.add_argument("--price", type=float, help="of an hour of a GPU (or core): adds the cost")
     seeds = command("seeds", "run a target under several seeds, show mean and deviation")
     seeds.add_argument("target")
     seeds.add_argument("--seeds", nargs="+", type=int, required=True, metavar="SEED")

@@ -2,7 +2,8 @@
 
 Rules reserve by them and refuse by them (`resources`), `make plan` adds them up. Memory is on the
 safe side. Time is operations over a rate that is reached, bytes over a bandwidth, and starts: what
-such jobs took where it was measured, and good to a factor of two elsewhere.
+such jobs took where it was measured, and good to a factor of two elsewhere. On GPUs, where nobody
+has measured, it rests on a kind's data sheet (`gpus`) and on what `Assumed` names.
 """
 
 from __future__ import annotations
@@ -16,23 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.throughput.machine import fast_dtype
+from trimllm_paper import gpus
 
 MIB, GIB = 1 << 20, 1 << 30
-TASKS = (
-    "fetch",
-    "scan",
-    "full_ft",
-    "sparse_ft",
-    "trim",
-    "settle",
-    "teach",
-    "compress",
-    "evaluate",
-    "measure",
-)
-"""What jobs do with a model."""
 TRAINING = ("full_ft", "sparse_ft", "trim", "settle")
-"""Tasks that `compute.processes` share."""
+"""Tasks that several processes share."""
+COUNTS = (1, 2, 4, 8)
+"""Processes that may share one."""
 TASKS = (*TRAINING, "fetch", "scan", "teach", "compress", "evaluate", "measure")
 """What jobs do with a model."""
 
@@ -50,12 +41,11 @@ KEPT_FOR_BACKWARD, SCAN_BUFFERS = 80, 40
 # Tokens that a scan in 16 bits holds unless told otherwise; of the longest document of a batch.
 ROW_BUDGET, LONGEST = 32768, 512
 
-# Time. Operations a second: one core in 16 and in 32 bits, a data-centre GPU. All parameters count,
-# embeddings included.
-CORE_16, CORE_32, GPU_RATE = 3.3e11, 7e10, 1.5e14
-# Bytes a second: a core's memory, a GPU's, GPU to GPU (PCIe 4; NVLink is ten times that), a disk
-# with SHA-256 of what passes, and the network outside.
-CORE_MEMORY, GPU_MEMORY, LINK, DISK, DOWNLOAD = 2e10, 1.6e12, 2e10, 8e8, 1e7
+# Time. Operations a second of one core in 16 and in 32 bits. All parameters count, embeddings
+# included.
+CORE_16, CORE_32 = 3.3e11, 7e10
+# Bytes a second: a core's memory, and the network outside.
+CORE_MEMORY, DOWNLOAD = 2e10, 1e7
 # Bytes a parameter: a pass (weights to 16 bits, then forward and backward); a step of AdamW
 # (weight, gradient and two moments read, weight and moments written).
 PASS_BYTES, STEP_BYTES = 16, 28
@@ -65,6 +55,32 @@ START, EVALUATION_START = 4.0, 0.8
 COMPRESSING = {"awq_int4": 2.2e-7, "sparsegpt_2_4": 2.3e-7, "llm_pruner": 5e-8, "llm_int8": 2e-8}
 # Documents and tokens where nobody has said.
 TRAIN, TEST, TOKENS = 10_000, 5_000, 200
+# GPUs' memory that a plan fills at most: what the allocator cannot use differs from run to run.
+FILLED = 0.95
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What times on GPUs rest on; `make plan` says how its hours move with each."""
+
+    compute: float = 0.40
+    """Share of the peak of 16-bit products that large ones reach."""
+    memory: float = 0.75
+    """Share of the bandwidth of a GPU's memory."""
+    link: float = 0.60
+    """Share of the bandwidth between GPUs that collective operations reach."""
+    disk: float = 8e8
+    """Bytes a second of a disk, with SHA-256 of what passes: each file is hashed when written and
+    when read."""
+    start: float = 25.0
+    """Seconds until a process on a cluster's node has imported what it needs (from a network file
+    system) and has its GPU; several processes, until they have met, as many again."""
+    launch: float = 7e-4
+    """Seconds in which the host starts the kernels of a block once, forward: eager LLaMA-7B decodes
+    about 45 tokens a second on an A100, whatever its bandwidth allows."""
+
+
+ASSUMED = Assumed()
 
 
 @dataclass(frozen=True)
@@ -80,7 +96,7 @@ class Memory:
         return sum(self.gpu.values()) / GIB
 
 
-def gpus() -> int:
+def gpus_present() -> int:
     """GPUs of this machine, without asking their driver."""
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
@@ -88,7 +104,7 @@ def gpus() -> int:
 def uses_gpu(config: Any) -> bool:
     """Whether jobs run on a GPU; drivers are not asked."""
     device = config.compute.device
-    return device == "cuda" or (device == "auto" and gpus() > 0)
+    return device == "cuda" or (device == "auto" and gpus_present() > 0)
 
 
 @cache
@@ -97,9 +113,22 @@ def core_has_16_bits() -> bool:
     return fast_dtype("cpu") == "bfloat16"
 
 
-def processes(task: str, config: Any) -> int:
-    """Processes of a job: only training is shared."""
-    return config.compute.processes if task in TRAINING else 1
+def processes(task: str, model: Any, config: Any, ratio: float | None = None) -> int:
+    """Processes of a job: only training is shared. Where the configuration does not tell them, the
+    fewest whose GPUs hold what they need: what is not passed from GPU to GPU costs no time."""
+    told = config.compute.processes
+    if task not in TRAINING:
+        return 1
+    if isinstance(told, dict):
+        told = told.get("trim" if task == "settle" else task)
+    if told is not None:
+        return told
+    if not uses_gpu(config):
+        return 1
+    most = FILLED * gpus.kind_of(config)[1].gib
+    counts = [count for count in COUNTS if count <= config.finetune.batch_size]
+    fits = (n for n in counts if memory(task, model, config, ratio, n).gpu_gib <= most)
+    return next(fits, counts[-1])
 
 
 def shape(model: Any) -> tuple[float, float, float]:
@@ -120,31 +149,35 @@ def _share(task: str, config: Any, ratio: float | None) -> float:
     return 1.0 if task == "full_ft" else ratio or config.main.ratio
 
 
-def memory(task: str, model: Any, config: Any, ratio: float | None = None) -> Memory:
+def memory(
+    task: str, model: Any, config: Any, ratio: float | None = None, count: int | None = None
+) -> Memory:
     """Memory of a job on a model.
 
     Args:
         task: one of `TASKS`.
         model: one of the configuration's models.
         ratio: sparse update ratio; None takes the main chain's.
+        count: processes; None takes those of `processes`.
     """
     if task == "measure":  # a process each for the timed and the full one, with 16-bit weights
         return Memory(2 * (TIMED_MIB + math.ceil(1.2 * 2 * model.parameters / MIB)), {})
     share = _share(task, config, ratio)
+    count = count or processes(task, model, config, ratio)
     phases: list[dict[str, float]] = []
     if task == "compress":  # float32 weights, and what LLM-Pruner keeps of a text for its gradients
         kept = KEPT_FOR_BACKWARD * shape(model)[0] * model.blocks * config.compress.max_tokens
         phases.append({"weights": WEIGHT * model.parameters, "activations": kept})
     if task in ("trim", "scan", "evaluate", "teach"):
-        phases.append(_forward_bytes(task, model, config))
+        phases.append(_forward_bytes(task, model, config, count))
     if task in TRAINING:
-        phases.append(_training_bytes(model, config, share))
+        phases.append(_training_bytes(model, config, share, count))
     most = max(phases, key=lambda parts: sum(parts.values()), default={})
     on_gpu = {**most, "overhead": OVERHEAD} if most and uses_gpu(config) else {}
-    return Memory(_host_mib(task, model, config, share), on_gpu)
+    return Memory(_host_mib(task, model, config, share, count), on_gpu)
 
 
-def _host_mib(task: str, model: Any, config: Any, share: float) -> int:
+def _host_mib(task: str, model: Any, config: Any, share: float, count: int) -> int:
     """MiB in the host's memory.
 
     Loading holds the stored file beside the float32 weights; compressing holds these three times
@@ -152,7 +185,7 @@ def _host_mib(task: str, model: Any, config: Any, share: float) -> int:
     """
     parameters, compute, gpu = model.parameters, config.compute, uses_gpu(config)
     (_, block, outside), state = shape(model), share * STATE * parameters
-    count, place = processes(task, config), compute.weights_on
+    place = compute.weights_on
     if task == "compress":
         need = 4.0 * WEIGHT * parameters
     elif place != "device" and task in ("scan", "evaluate"):
@@ -168,10 +201,10 @@ def _host_mib(task: str, model: Any, config: Any, share: float) -> int:
     return count * BASE_MIB + math.ceil(need / MIB)
 
 
-def _training_bytes(model: Any, config: Any, share: float) -> dict[str, float]:
+def _training_bytes(model: Any, config: Any, share: float, count: int) -> dict[str, float]:
     """Bytes on each GPU while a pass trains: trained weights and what is outside the blocks rest in
     float32, frozen blocks in 16 bits."""
-    (width, block, outside), count = shape(model), config.compute.processes
+    width, block, outside = shape(model)
     inside = max(0.0, model.parameters - outside)
     weights = WEIGHT * (share * inside + outside) + 2 * (1 - share) * inside
     held = {"weights": weights, "gradients and moments": STATE * share * inside}
@@ -184,13 +217,13 @@ def _training_bytes(model: Any, config: Any, share: float) -> dict[str, float]:
     return held | passing
 
 
-def _forward_bytes(task: str, model: Any, config: Any) -> dict[str, float]:
+def _forward_bytes(task: str, model: Any, config: Any, count: int) -> dict[str, float]:
     """Bytes on each GPU during a scan or an evaluation in 16 bits. One process that trims and keeps
     its weights on the device scans a rounded copy of them."""
     (width, block, outside), there = shape(model), float(model.parameters)
     if config.compute.weights_on != "device":
         there = outside + 2 * block
-    elif task == "trim" and config.compute.processes == 1:
+    elif task == "trim" and count == 1:
         there *= 1 + WEIGHT / 2
     tokens = config.evaluate.batch_tokens if task == "evaluate" else None
     tokens = tokens or config.trim.row_budget or ROW_BUDGET
@@ -214,6 +247,8 @@ def spent(
     tests: int = 1,
     compressor: str | None = None,
     settle: int = 0,
+    assumed: Assumed = ASSUMED,
+    kind: gpus.Kind | None = None,
 ) -> dict[str, float]:
     """Seconds of a job by what it does; "start" is what passes before the clock of its provenance.
 
@@ -228,29 +263,37 @@ def spent(
         prepared: training documents of the domain, where somebody has counted.
         tests: tasks of an evaluation.
         settle: passes at most that settle a checkpoint.
+        assumed: what times on GPUs rest on.
+        kind: of the GPUs; None takes the configuration's.
     """
     on_gpu = uses_gpu(config)
     section = config.throughput if task == "measure" else config.compute
-    rate, bandwidth = GPU_RATE, GPU_MEMORY
-    if not on_gpu:
+    disk, start, launch = assumed.disk, START, 0.0
+    kind = kind or gpus.kind_of(config)[1] if on_gpu else None
+    if kind:
+        rate, bandwidth = assumed.compute * kind.rate, assumed.memory * kind.memory
+        start, launch = assumed.start, assumed.launch
+    else:
         threads = section.threads or os.cpu_count() or 1
         in_16 = section.dtype != "float32" and core_has_16_bits()
         rate, bandwidth = threads * (CORE_16 if in_16 else CORE_32), threads * CORE_MEMORY
     if task == "measure":  # beside the full model; decoding reads all weights for each token
         twice, tokens = 2 * 2 * model.parameters, (section.repeats + 1) * section.generate
         prompts = (section.prefills + 1) * (section.tokens - section.generate)
-        found = {"start": 2 * START, "load": twice / DISK}
-        return found | {"decode": twice * tokens / bandwidth, "prompt": twice * prompts / rate}
+        found = {"start": 2 * start, "load": twice / disk}
+        decode = max(twice / bandwidth, 2 * launch * getattr(model, "blocks", 0))
+        return found | {"decode": decode * tokens, "prompt": twice * prompts / rate}
 
     finetune, trim, share = config.finetune, config.trim, _share(task, config, ratio)
-    count = processes(task, config)
+    count, blocks = processes(task, model, config, ratio), kept * model.blocks
     parameters, stored = kept * model.parameters, kept * stored_bytes(model)
     each = 2 * parameters * (getattr(expected, "tokens", None) or TOKENS) / rate  # a document
-    found = {"start": START, "load": stored / DISK}
+    found = {"start": start * (1 if count == 1 else 2), "load": stored / disk}
     if task == "fetch":
         found["fetch"] = stored / DOWNLOAD
     if task in ("scan", "trim"):
-        found["scan"] = trim.calibration_documents * each * model.blocks * kept
+        shared = count if task == "trim" else 1
+        found["scan"] = trim.calibration_documents * each * blocks / shared
     if task in TRAINING:
         limit, epochs = finetune.documents, finetune.epochs
         if task == "trim":
@@ -261,10 +304,14 @@ def spent(
         documents = epochs * min(limit or known, known)
         passes = math.ceil(documents / finetune.batch_size)
         moved = PASS_BYTES + share * STEP_BYTES / finetune.gradient_accumulation
-        found["train"] = documents * each * (2 + share) / count
-        found["update"] = passes * parameters * moved / bandwidth
-        if count > 1 and on_gpu:  # 16-bit weights to all, forward and backward
-            found["gather"] = passes * 2 * 2 * parameters / LINK
+        # A pass takes as long as its operations, or as the host takes to start them.
+        started = passes * 3 * launch * blocks
+        found["train"] = max(documents * each * (2 + share) / count, started)
+        found["update"] = passes * parameters * moved / bandwidth / (count if on_gpu else 1)
+        if count > 1 and kind:  # 16-bit weights to all, forward and backward
+            held = share * parameters / finetune.gradient_accumulation
+            moved = 2 * 2 * parameters + 4 * held  # and gradients to who holds them
+            found["gather"] = passes * moved * (count - 1) / count / (assumed.link * kind.link)
         # What held-back documents say after each pass: four choices share a prompt.
         found["held back"] = epochs * finetune.held_back_documents * each
     if task == "teach":
@@ -276,8 +323,8 @@ def spent(
         dearest = max(COMPRESSING.values())
         found["compress"] = parameters * COMPRESSING.get(compressor or "", dearest)
         # Two processes more load a checkpoint and measure its loss: what was made, the yardstick.
-        proof = START + stored / DISK + config.compress.held_back_documents * each
+        proof = start + stored / disk + config.compress.held_back_documents * each
         found["proof"] = 2 * proof
     if task not in ("scan", "evaluate", "teach"):
-        found["save"] = stored / DISK
+        found["save"] = stored / disk
     return found

@@ -7,13 +7,9 @@ import math
 from typing import Any
 
 from trimllm_paper import demand
+from trimllm_paper.demand import COUNTS
+from trimllm_paper.gpus import KINDS
 
-GPUS = {
-    **{"A100-80GB": 80, "H100-80GB": 80, "A100-40GB": 40},
-    **{"L40S": 48, "RTX 3090": 24, "RTX 4090": 24},
-}
-"""GiB of memory by kind."""
-COUNTS = (1, 2, 4, 8)
 TASKS = ("full_ft", "trim", "scan", "compress", "evaluate")
 Way = tuple[Any, demand.Memory]
 """How a task runs: section `compute` of the configuration, and what it takes then."""
@@ -29,7 +25,7 @@ def fit(task: str, model: Any, config: Any, gib: float) -> Way | None:
         how = {"device": "cuda", "processes": count, "offload": offload, "weights_on": place}
         compute = config.compute.model_copy(update=how)
         memory = demand.memory(task, model, config.model_copy(update={"compute": compute}))
-        if memory.gpu_gib <= gib and (count > 1 or not offload):
+        if memory.gpu_gib <= demand.FILLED * gib and (count > 1 or not offload):
             return compute, memory
     return None
 
@@ -39,13 +35,13 @@ def text(config: Any) -> str:
     lines = []
     for name, model in config.models.items():
         lines.append(f"{name}: {model.parameters / 1e9:.1f} billion parameters")
-        for task, (gpu, gib) in itertools.product(TASKS, GPUS.items()):
-            line, way = f"  {task:8} {gpu:10} ", fit(task, model, config, gib)
+        for task, (gpu, kind) in itertools.product(TASKS, KINDS.items()):
+            line, way = f"  {task:8} {gpu:15} ", fit(task, model, config, kind.gib)
             if way is None:
                 line += f"does not fit on {COUNTS[-1] if task in demand.TRAINING else COUNTS[0]}"
             else:
                 (compute, memory), count = way, way[0].processes
-                line += f"x {count}  {memory.gpu_gib:5.1f} of {gib} GiB each"
+                line += f"x {count}  {memory.gpu_gib:5.1f} of {kind.gib} GiB each"
                 line += f", host {math.ceil(memory.host_mib / 1024)} GiB"
                 # Each process needs a document of every batch.
                 line += f", batch_size: {count}" if count > config.finetune.batch_size else ""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import re
 import sys
 import traceback
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
@@ -18,33 +19,53 @@ from trimllm.base.names import ADAPTERS
 from trimllm_paper.integrity import checks, locks
 from trimllm_paper.integrity.provenance import Run, recorded
 
+PROGRESS = re.compile(r": \d+/\d+ \w+.*, (\d+:\d\d left|done in )")
+"""A line of `trimllm.base.progress`."""
 
-class Tee:
-    """A text stream that writes to the terminal, each line marked with its job, and to a log."""
 
-    def __init__(self, terminal: TextIO, log: TextIO, mark: str) -> None:
-        self.terminal, self.log, self.mark = terminal, log, mark
-        self.line = ""
+class Output:
+    """Where a job's words go: all to its log; to the terminal what concerns who waits for it.
+
+    Also what libraries, their threads and other processes write past Python, for the process's own
+    standard output and error become the log. The terminal gets what it is told (`tell`), and one
+    line that lives, of the work's own progress, if it is one.
+    """
+
+    def __init__(self, log: Path, mark: str) -> None:
+        self.mark, self.line = mark, ""
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        self.terminal = os.fdopen(os.dup(2), "w", encoding="utf-8", buffering=1)
+        self.log = log.open("w", encoding="utf-8", buffering=1)
+        for number in (1, 2):
+            os.dup2(self.log.fileno(), number)
 
     def write(self, text: str) -> int:
         self.log.write(text)
         self.log.flush()
         *lines, self.line = (self.line + text).split("\n")
-        for line in lines:
-            shown = line.rsplit("\r", 1)[-1]
-            if shown:
-                self.terminal.write(f"[{self.mark}] {shown}\n")
-        self.terminal.flush()
+        for line in lines if self.terminal.isatty() else ():
+            if PROGRESS.search(line):
+                self.terminal.write(f"\r\x1b[K[{self.mark}] {line}"[:200])
+                self.terminal.flush()
         return len(text)
 
-    def flush(self) -> None:
+    def tell(self, text: str) -> None:
+        """Write a line to the terminal and to the log, if there is room for it."""
+        erase = "\r\x1b[K" if self.terminal.isatty() else ""
+        self.terminal.write(f"{erase}[{self.mark}] {text}\n")
         self.terminal.flush()
+        with suppress(OSError):
+            self.write(f"{text}\n")
+
+    def flush(self) -> None:
+        self.log.flush()
 
     def isatty(self) -> bool:
         return False
 
     def fileno(self) -> int:
-        return self.terminal.fileno()
+        return self.log.fileno()
 
 
 class Job:
@@ -85,9 +106,7 @@ class Job:
         path = Path(str(self.snakemake.log[0]))
         path.parent.mkdir(parents=True, exist_ok=True)
         words = [self.snakemake.rule.removesuffix("_kept"), *map(str, self.snakemake.wildcards)]
-        sys.stderr = sys.stdout = Tee(
-            sys.__stderr__, path.open("w", encoding="utf-8"), " ".join(words)
-        )
+        self.output = sys.stderr = sys.stdout = Output(path, " ".join(words))
         with ExitStack() as held:
             self._lock_outputs(held, " ".join(words))
             self.run = Run(self.how.get("code", ""))
@@ -100,12 +119,12 @@ class Job:
         folder = Path(self.snakemake.config["results"], locks.FOLDER)
         name = files.content_hash(str(outputs[0].absolute()))[:32]
         waited = held.enter_context(
-            locks.exclusive(folder / name, what=what, output=str(outputs[0]))
+            locks.exclusive(folder / name, what=what, output=str(outputs[0]), tell=self.output.tell)
         )
         if waited and all(path.is_file() for path in outputs):
             made = {recorded(p).get("config_hash") for p in outputs if p.suffix == ".json"}
             if self.snakemake.params.get("config_hash") in made:
-                print("made by another job meanwhile; it is kept", file=sys.stderr)
+                self.output.tell("made by another job meanwhile; it is kept")
                 held.close()
                 sys.exit(0)
         for path in {path.parent for path in outputs} | set(outputs):
@@ -115,12 +134,12 @@ class Job:
         gc.freeze()  # what is left goes with the process: the interpreter need not look at it again
         self._held.__exit__(kind, error, trace)
         if error is not None and files.disk_full(error):
-            print(f"error: no space left ({error}); make room and run again", file=sys.stderr)
+            self.output.tell(f"error: no space left ({error}); make room and run again")
         elif isinstance(error, UserError):
-            print(f"error: {error}", file=sys.stderr)
+            self.output.tell(f"error: {error}")
         elif isinstance(error, Exception):
             traceback.print_exception(error, file=sys.stderr)
-            print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+            self.output.tell(f"error: {type(error).__name__}: {error}")
         if isinstance(error, Exception):
             sys.exit(1)
 

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from trimllm.base import kernels
 from trimllm.base.files import read_json
 from trimllm.base.machine import memory_bytes
 from trimllm.throughput.shapes import parameters
-from trimllm_paper import demand
+from trimllm_paper import demand, gpus
 from trimllm_paper.config import MISSING
-from trimllm_paper.demand import MIB, memory, processes, seconds, uses_gpu
+from trimllm_paper.demand import MIB, memory, seconds, uses_gpu
 from trimllm_paper.recipe import Paths, variant_name
 from trimllm_paper.shapes import RANDOM
 
@@ -31,6 +30,9 @@ TASKS |= {"settle": "settle", "teach": "teach"}
 MANY = 200_000
 # Time limits: so many times the expected time, and minutes for a slow start.
 MARGIN, SLOW_START = 4, 10
+# A job that is expected to take more than this share of the longest that a cluster allows, a start
+# included, is refused: what is expected is good to a factor of two.
+SAFE = 0.75
 
 Refusal = tuple[list[Any], Any, str]
 """Key of the configuration, its value, and what is wrong with it."""
@@ -78,8 +80,20 @@ def mem_mb(task: str, config: Any, told: Any, attempt: int = 1) -> int:
     return min(need, memory_bytes() // MIB) if task == "measure" else need
 
 
+def processes(task: str, config: Any, told: Any) -> int:
+    """Processes of a job, each with a GPU or threads of its own."""
+    model, ratio = model_of(config, told.get("model")), ratio_of(config, told.get("name"))
+    return demand.processes(task, model, config, ratio)
+
+
 def runtime(task: str, config: Any, told: Any, attempt: int = 1) -> int:
-    """Time limit of a job, minutes, likewise. What nobody has counted is taken for large."""
+    """Time limit of a job, minutes, likewise; no more than `compute.longest_minutes`."""
+    need = _again(SLOW_START + math.ceil(MARGIN * _expected_minutes(task, config, told)), attempt)
+    return min(need, config.compute.longest_minutes or need)
+
+
+def _expected_minutes(task: str, config: Any, told: Any) -> float:
+    """What a job takes by the plan's own model. What nobody has counted is taken for large."""
     domain, tested = told.get("domain"), config.tested
     expected = tested[domain].expected if domain in tested and task != "evaluate" else None
     prepared = trained_documents(config.results, domain) or getattr(expected, "train", None)
@@ -93,23 +107,11 @@ def runtime(task: str, config: Any, told: Any, attempt: int = 1) -> int:
         prepared=prepared or MANY,
         tests=max((len(one.tests) for one in tested.values()), default=1),
     )
-    return _again(SLOW_START + math.ceil(MARGIN * need / 60), attempt)
+    return need / 60
 
 
 def _again(need: int, attempt: int) -> int:
     return math.ceil(need * (1 + 0.5 * (attempt - 1)))
-
-
-def gpu_memory_gib() -> list[float]:
-    """GiB of every GPU that jobs on this machine may use; none where nothing tells."""
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    found = [float(line) / 1024 for line in run.stdout.split()]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return found if visible is None else found[: len([v for v in visible.split(",") if v.strip()])]
 
 
 def refusal(jobs: Iterable[tuple[str, Any]], config: Any, here: bool) -> Refusal | None:
@@ -120,15 +122,16 @@ def refusal(jobs: Iterable[tuple[str, Any]], config: Any, here: bool) -> Refusal
         here: jobs run on this machine, whose memory and GPUs must do. Those of a cluster that
             measure must be named, since who submits says nothing of them.
     """
-    asked = {
-        (task, told.get("model"), ratio_of(config, told.get("name")))
-        for rule, told in jobs
-        if (task := task_of(rule))
-    }
+    work = [(task, told) for rule, told in jobs if (task := task_of(rule))]
+    if found := next(filter(None, (_overlong(*one, config) for one in work)), None):
+        return found
+    asked = {(task, told.get("model"), ratio_of(config, told.get("name"))) for task, told in work}
     if here:
-        gpus = gpu_memory_gib() if asked and uses_gpu(config) else []
-        found = (_shortfall(*one, config, gpus) for one in sorted(asked, key=str))
-        return next(filter(None, found), None)
+        if found := _no_kernel(work, config):
+            return found
+        there = gpu_memory_gib() if asked and uses_gpu(config) else []
+        short = (_shortfall(*one, config, there) for one in sorted(asked, key=str))
+        return next(filter(None, short), None)
     unnamed = [key for key in ("hardware", "threads") if getattr(config.throughput, key) is None]
     if unnamed and any(task == "measure" for task, *_ in asked):
         problem = (
@@ -139,10 +142,42 @@ def refusal(jobs: Iterable[tuple[str, Any]], config: Any, here: bool) -> Refusal
     return None
 
 
+def gpu_memory_gib() -> list[float]:
+    """GiB of every GPU that jobs on this machine may use; none where nothing tells."""
+    return [gib for _, gib in gpus.here()]
+
+
+def _no_kernel(work: Iterable[tuple[str, Any]], config: Any) -> Refusal | None:
+    """Why no four-bit checkpoint would run here, told before what it is made from is trained."""
+    lacking = kernels.four_bit_lacks("cuda") if uses_gpu(config) else None
+    for _, told in work if lacking else ():
+        made = str(told.get("compressor") or told.get("recipe") or "").rpartition("+")[2]
+        if made.endswith("_int4"):
+            problem = f"{made} needs {lacking} on a GPU; install that, or leave {made} out"
+            return ["compress", "methods"], config.compress.methods, problem
+    return None
+
+
+def _overlong(task: str, told: Any, config: Any) -> Refusal | None:
+    """Why a job would not end in the time that a cluster gives it."""
+    most, key = config.compute.longest_minutes, ["compute", "longest_minutes"]
+    if most is None or told.get("model") not in config.models:
+        return None
+    need = SLOW_START + _expected_minutes(task, config, told)
+    if need <= SAFE * most:
+        return None
+    problem = (
+        f"{task} of {told['model']} on {told.get('domain', 'no domain')} is expected to take "
+        f"{need:.0f} minutes and should take no more than {SAFE:.0%} of these; more processes, "
+        "fewer documents or a longer partition"
+    )
+    return key, most, problem
+
+
 def _shortfall(
-    task: str, name: str, ratio: float | None, config: Any, gpus: Sequence[float]
+    task: str, name: str, ratio: float | None, config: Any, there: Sequence[float]
 ) -> Refusal | None:
-    """Why this machine does not do for a job on a model; `gpus`: GiB of each."""
+    """Why this machine does not do for a job on a model; `there`: GiB of each of its GPUs."""
     need, have = memory(task, model_of(config, name), config, ratio), memory_bytes() // MIB
     least, compute = need.host_mib // (2 if task == "measure" else 1), config.compute
     if least > have and not (task == "measure" and uses_gpu(config)):
@@ -155,15 +190,16 @@ def _shortfall(
         return ["throughput", "shapes"], config.throughput.shapes, problem
     if not need.gpu:
         return None
-    if not gpus:  # there may be some, and nothing tells of them
+    if not there:  # there may be some, and nothing tells of them
         problem = "this machine has no GPU (nvidia-smi names none)"
-        return None if demand.gpus() else (["compute", "device"], compute.device, problem)
-    if processes(task, config) > len(gpus):
-        problem = f"this machine has {len(gpus)} GPUs, a process needs its own"
-    elif need.gpu_gib > min(gpus):
+        return None if demand.gpus_present() else (["compute", "device"], compute.device, problem)
+    count = demand.processes(task, model_of(config, name), config, ratio)
+    if count > len(there):
+        problem = f"this machine has {len(there)} GPUs, {task} of {name} is shared by {count}"
+    elif need.gpu_gib > min(there):
         problem = (
             f"{task} of {config.models[name].label} takes about {need.gpu_gib:.0f} GiB on each GPU "
-            f"and this machine's have {min(gpus):.0f}; `make plan` says what fits (processes, "
+            f"and this machine's have {min(there):.0f}; `make plan` says what fits (processes, "
             "offload, weights_on)"
         )
     else:

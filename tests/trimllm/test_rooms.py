@@ -34,7 +34,7 @@ ROOMS = {
     "trimllm_paper": (
         # what is asked for, and what it takes
         *("recipe", "records", "shapes", "config", "integrity"),
-        *("hardware", "demand", "gpu_plan", "resources", "fetch", "job", "jobs"),
+        *("hardware", "gpus", "demand", "gpu_plan", "resources", "fetch", "job", "jobs"),
         # what came of it: numbers, tables, figures, claims
         *("published", "context", "frame", "tier", "derive", "verdict"),
         *("table_context", "layout", "render", "cells", "notes", "grid", "figures", "claims"),

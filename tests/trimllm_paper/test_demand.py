@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 from configurations import ROOT, configuration, with_compute
 
 from trimllm.base.files import read_json
-from trimllm_paper import demand
+from trimllm_paper import demand, gpus
 from trimllm_paper.config import Config
 from trimllm_paper.recipe import PRETRAINED, place_of
 
@@ -95,14 +96,63 @@ def test_seconds_grow_with_what_is_done(paper: Config) -> None:
     assert full > seconds("sparse_ft", ratio=0.5) > seconds("sparse_ft")
     assert seconds("trim") > seconds("trim", kept=0.5) > demand.START
     # Full fine-tuning: six operations a parameter and token, two epochs.
-    work = 6 * MODEL.parameters * 1000 * 100 * 2 / demand.GPU_RATE
-    assert demand.spent("full_ft", MODEL, alone, expected=sizes)["train"] == pytest.approx(work)
+    kind, assumed = gpus.KINDS["A100-SXM4-80GB"], demand.ASSUMED
+    work = 6 * MODEL.parameters * 1000 * 100 * 2 / (assumed.compute * kind.rate)
+    slow = {"assumed": replace(assumed, launch=0.0), "expected": sizes}
+    assert demand.spent("full_ft", MODEL, alone, **slow)["train"] == pytest.approx(work)
+    # Small batches wait for the host: three times forward, block by block.
+    hosted = 2 * 1000 / 4 * 3 * MODEL.blocks * assumed.launch
+    assert demand.spent("full_ft", MODEL, alone, expected=sizes)["train"] == pytest.approx(hosted)
     # Four GPUs share the work, and pass each other the weights.
-    shared = demand.spent("full_ft", MODEL, paper, expected=sizes)
+    four = with_compute(paper, processes=4)
+    shared = demand.spent("full_ft", MODEL, four, **slow)
     assert shared["train"] == pytest.approx(work / 4)
-    assert shared["gather"] == pytest.approx(2 * 1000 / 4 * 4 * MODEL.parameters / demand.LINK)
+    # 16-bit weights from three others forward and backward, float32 gradients once in 8 passes.
+    each = (2 + 2 + 4 / 8) * MODEL.parameters * 3 / 4
+    assert shared["gather"] == pytest.approx(2 * 1000 / 4 * each / (assumed.link * kind.link))
+    slower = gpus.KINDS["A100-PCIe-80GB"]
+    by_pcie = demand.spent("full_ft", MODEL, four, kind=slower, **slow)
+    assert by_pcie["gather"] == pytest.approx(shared["gather"] * kind.link / slower.link)
     assert seconds("evaluate", tests=3) == seconds("evaluate")  # 100 documents in all
     assert seconds("full_ft", prepared=500) < full
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(demand.Assumed)])
+def test_time_moves_with_everything_that_it_is_said_to_rest_on(paper: Config, name: str) -> None:
+    four = with_compute(paper, processes=4)
+
+    def hours(factor: float) -> float:
+        value = factor * getattr(demand.ASSUMED, name)
+        how = {"assumed": replace(demand.ASSUMED, **{name: value})}
+        tasks = ("full_ft", "trim", "evaluate", "measure")
+        return sum(demand.seconds(task, MODEL, four, **how) for task in tasks)
+
+    more, less = (2.0, 0.5) if name in ("start", "launch") else (0.5, 2.0)
+    assert hours(more) > hours(1) > hours(less) or (name == "launch" and hours(more) > hours(1))
+
+
+def test_the_fewest_gpus_that_do_train_together(paper: Config) -> None:
+    """A chain of LLaMA-7B on one card of 80 GB, its full fine-tuning on two, 13B on four."""
+
+    def count(task: str, name: str, ratio: float | None = None, **compute: object) -> int:
+        return demand.processes(task, paper.models[name], with_compute(paper, **compute), ratio)
+
+    assert [count("trim", "llama-7b", ratio) for ratio in (0.125, 0.25, 0.5, 1)] == [1, 1, 2, 2]
+    assert [count("full_ft", name) for name in ("opt-1.3b", "llama-7b", "llama-13b")] == [1, 2, 4]
+    assert count("trim", "llama-7b", gpu="A100-SXM4-40GB") == 2
+    assert count("full_ft", "llama-7b", gpu="H200-141GB") == 1
+    # Told ones are taken, for all or by task; what is not shared and what runs on CPUs is alone.
+    assert count("trim", "llama-7b", processes=4) == 4
+    by_task = {"full_ft": 4}
+    assert count("full_ft", "llama-7b", processes=by_task) == 4
+    assert count("trim", "llama-7b", processes=by_task) == 1
+    assert count("evaluate", "llama-7b", processes=4) == 1
+    assert count("full_ft", "llama-13b", device="cpu") == 1
+    # What is chosen fits, with room for what the allocator cannot use.
+    for name, model in paper.models.items():
+        for task in demand.TRAINING:
+            need = demand.memory(task, model, paper)
+            assert need.gpu_gib <= demand.FILLED * 80, (name, task)
 
 
 def kept_jobs(config: Config) -> dict[str, list[tuple[float, float]]]:

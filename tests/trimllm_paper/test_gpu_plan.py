@@ -5,6 +5,7 @@ from __future__ import annotations
 from configurations import configuration
 
 from trimllm_paper import demand, gpu_plan
+from trimllm_paper.gpus import KINDS
 
 
 def test_llama_13b_trains_on_every_gpu() -> None:
@@ -12,31 +13,33 @@ def test_llama_13b_trains_on_every_gpu() -> None:
     model = config.models["llama-13b"]
 
     def fits(task: str) -> dict[str, gpu_plan.Way | None]:
-        return {gpu: gpu_plan.fit(task, model, config, gib) for gpu, gib in gpu_plan.GPUS.items()}
+        return {gpu: gpu_plan.fit(task, model, config, kind.gib) for gpu, kind in KINDS.items()}
 
     for task in gpu_plan.TASKS:
         for gpu, way in fits(task).items():
             if task == "compress":  # on one GPU, in float32: 52 GB
-                assert (way is None) == (gpu_plan.GPUS[gpu] < 52)
+                assert (way is None) == (KINDS[gpu].gib < 60)
             else:
                 compute, memory = way
-                assert compute.processes in gpu_plan.COUNTS
-                assert memory.gpu_gib <= gpu_plan.GPUS[gpu]
+                assert compute.processes in demand.COUNTS
+                assert memory.gpu_gib <= demand.FILLED * KINDS[gpu].gib
     full = fits("full_ft")
-    # 16 bytes x 13e9 = 208 GB: no GPU holds that alone, and less memory needs more GPUs
-    large, small = full["A100-80GB"][0], full["A100-40GB"][0]
-    assert large.processes >= 4 and not large.offload and small.processes > large.processes
-    assert full["RTX 3090"][0].offload
-    assert fits("trim")["A100-80GB"][0].processes < large.processes
+    # 16 bytes x 13e9 = 208 GB: no GPU holds that alone, and with less memory it takes more, or
+    # the host's memory
+    large, small = full["A100-SXM4-80GB"][0], full["A100-SXM4-40GB"][0]
+    assert large.processes >= 4 and not large.offload
+    assert small.offload or small.processes > large.processes
+    assert full["RTX-3090-24GB"][0].offload
+    assert fits("trim")["A100-SXM4-80GB"][0].processes < large.processes
     for task in ("scan", "evaluate"):  # 26 GB in 16 bits
-        compute, memory = fits(task)["RTX 3090"]
+        compute, memory = fits(task)["RTX-3090-24GB"]
         assert compute.weights_on == "disk" and memory.gpu_gib < 10
 
 
 def test_the_plan_in_words() -> None:
     config = configuration("paper")
     text = gpu_plan.text(config)
-    kinds = len(gpu_plan.TASKS) * len(gpu_plan.GPUS)
+    kinds = len(gpu_plan.TASKS) * len(KINDS)
     assert len(text.splitlines()) == len(config.models) * (1 + kinds)
     for words in ("llama-13b: 13.0 billion", "weights_on: disk", "offload: true", "batch_size: 8"):
         assert words in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,7 +35,7 @@ def machine(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(resources, "memory_bytes", lambda: mib << 20)
         monkeypatch.setattr(resources, "gpu_memory_gib", lambda: list(gpus))
         count = len(gpus) if present is None else present
-        monkeypatch.setattr(demand, "gpus", lambda: count)
+        monkeypatch.setattr(demand, "gpus_present", lambda: count)
 
     return given
 
@@ -95,6 +96,7 @@ def test_a_time_limit_follows_what_was_counted(paper: Config, tmp_path: Path) ->
 
 
 def test_time_follows_the_model(paper: Config) -> None:
+    paper = with_compute(paper, longest_minutes=None)
     for task in demand.TASKS:
         small, large = (
             resources.runtime(task, paper, {"model": name}) for name in ("llama-7b", "llama-13b")
@@ -149,7 +151,8 @@ def test_the_papers_configuration_runs_on_the_gpus_that_it_asks_for(paper: Confi
 
     assert refused(*[79.6] * 4) is None
     key, value, problem = refused(*[79.6] * 2)
-    assert (key, value) == (["compute", "processes"], 4) and "2 GPUs" in problem
+    assert (key, value) == (["compute", "processes"], None) and "2 GPUs" in problem
+    assert "full_ft of llama-13b is shared by 4" in problem
     key, _, problem = refused(79.6, 79.6, 79.6, 39.4)
     assert key == ["compute", "processes"] and "GiB" in problem and "39" in problem
     key, value, problem = refused()
@@ -157,6 +160,48 @@ def test_the_papers_configuration_runs_on_the_gpus_that_it_asks_for(paper: Confi
     assert refused(present=4) is None  # there are some, and nothing tells their size
     jobs = [("fetch_model", {"model": "llama-7b"})]
     assert refused() is None
+
+
+def test_what_int4_kernels_lack_is_told_before_anything_is_trained(
+    paper: Config, machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(gpus=(80.0,) * 4)
+    monkeypatch.setattr(resources.kernels, "four_bit_lacks", lambda device: "a C compiler")
+    told = {"model": "llama-7b", "domain": "sciq"}
+    for rule, more in (
+        ("compress", {"dense": "full_ft", "compressor": "awq_int4"}),
+        ("evaluate_sciq", {"recipe": "full_ft+gptq_int4"}),
+        ("measure", {"model": "random-llama-7b", "recipe": "full+awq_int4"}),
+    ):
+        key, _, problem = resources.refusal([(rule, told | more)], paper, here=True)
+        assert key == ["compress", "methods"] and "int4 needs a C compiler on a GPU" in problem
+    others = {"dense": "full_ft", "compressor": "llm_int8"}
+    assert resources.refusal([("compress", told | others)], paper, here=True) is None
+    cpu = with_compute(paper, device="cpu")
+    found = resources.refusal([("compress", told | {"compressor": "awq_int4"})], cpu, here=True)
+    assert found is None or found[0] != ["compress", "methods"]
+
+
+def test_no_job_is_planned_over_the_longest_that_a_cluster_allows(paper: Config) -> None:
+    """Every training of the paper's configuration in a day; one that takes longer is refused."""
+    rules = ("scan", "full_ft", "sparse_ft", "trim_epoch", "compress", "evaluate_x")
+    every = [
+        (rule, {"model": name, "domain": domain, "name": chain})
+        for rule, name, domain, chain in itertools.product(
+            rules, paper.models, paper.domains, ("paper", "both_r1")
+        )
+    ]
+    assert resources.refusal(every, paper, here=False) is None
+    for rule, told in every:
+        for attempt in (1, 3):
+            task = resources.task_of(rule)
+            assert resources.runtime(task, paper, told, attempt) <= 1440
+    short = with_compute(paper, longest_minutes=60)
+    key, value, problem = resources.refusal(every, short, here=False)
+    assert (key, value) == (["compute", "longest_minutes"], 60)
+    assert "is expected to take" in problem and "llama-7b" in problem
+    easy = [("scan", {"model": "opt-1.3b", "domain": "sciq"})]
+    assert resources.refusal(easy, short, here=False) is None
 
 
 def test_machines_of_a_cluster_that_measure_are_named(default: Config) -> None:
@@ -172,10 +217,12 @@ def test_gpus_that_jobs_may_not_see_do_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho 81559\necho 40960\n")
+    tool.write_text("#!/bin/sh\necho A100 80GB, 81559\necho A100, 40960\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    asked = resources.gpus.here.__wrapped__  # anew, whatever was told before
+    monkeypatch.setattr(resources.gpus, "here", asked)
     assert resources.gpu_memory_gib() == [pytest.approx(79.6, abs=0.1), 40]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert len(resources.gpu_memory_gib()) == 1

@@ -10,12 +10,21 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from runs import ROOT, command, environment
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "scontrol")
-NODES = {"n1": "Gres=gpu:1", "n2": ""}
+NODES = ("n1", "n2")
+ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
+# The project's profile, and how a fast one-host cluster without accounting differs from a real one.
+PROFILE = [
+    *("--profile", str(ROOT / "workflow/profiles/slurm")),
+    *("--latency-wait", "5", "--slurm-status-command", "squeue"),
+    *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
+]
 
 
 def missing() -> str | None:
@@ -40,7 +49,9 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _write_configuration(folder: Path, memory_mb: int) -> None:
+def _write_configuration(
+    folder: Path, memory_mb: int, cpus: int, gpus: Sequence[int], limit: int
+) -> None:
     host = socket.gethostname().split(".")[0]
     control, *ports = _free_ports(1 + len(NODES))
     lines = f"""
@@ -71,16 +82,20 @@ MinJobAge=3600
 ReturnToService=2
 MpiDefault=none
 GresTypes=gpu
+SlurmdParameters=config_overrides
 KillWait=5
-PartitionName=all Nodes={",".join(NODES)} Default=YES MaxTime=600
+PartitionName=all Nodes={",".join(NODES)} Default=YES MaxTime={limit}
 """
-    for (node, extra), port in zip(NODES.items(), ports, strict=True):
-        lines += f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 "
-        lines += f"RealMemory={memory_mb} {extra}\n"
+    gres = ""
+    for node, port, count in zip(NODES, ports, gpus, strict=True):
+        lines += f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} "
+        lines += f"RealMemory={memory_mb} {f'Gres=gpu:{count}' if count else ''}\n"
+        for number in range(count):
+            # A GPU to be counted, not to be used: a copy of /dev/null.
+            os.mknod(folder / f"{node}.nvidia{number}", 0o20666, os.makedev(1, 3))
+            file = f"{folder}/{node}.nvidia{number}"
+            gres += f"NodeName={node} Name=gpu File={file} AutoDetect=off\n"
     (folder / "slurm.conf").write_text(lines)
-    # A GPU to be counted, not to be used: a copy of /dev/null.
-    os.mknod(folder / "nvidia0", 0o20666, os.makedev(1, 3))
-    gres = f"NodeName=n1 Name=gpu File={folder}/nvidia0 AutoDetect=off\n"
     (folder / "gres.conf").write_text(gres)
     (folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
     # Snakemake's job step plugin drops SLURM_CONF for the srun that it starts.
@@ -102,16 +117,21 @@ def _start_munge(folder: Path) -> None:
 
 
 @contextmanager
-def cluster(folder: Path, memory_mb: int) -> Iterator[dict[str, str]]:
+def cluster(
+    folder: Path, memory_mb: int, *, cpus: int = 1, gpus: Sequence[int] = (1, 0), limit: int = 600
+) -> Iterator[dict[str, str]]:
     """Start a Slurm whose state lies in `folder`; yields its clients' environment.
 
     Args:
         folder: an empty folder, short enough in name for a socket.
         memory_mb: memory of each of the two nodes.
+        cpus: processors that each says it has.
+        gpus: of each node.
+        limit: longest time that a job may ask for, minutes.
     """
     (folder / "state").mkdir(parents=True)
     folder.chmod(0o755)
-    _write_configuration(folder, memory_mb)
+    _write_configuration(folder, memory_mb, cpus, gpus, limit)
     config = str(folder / "slurm.conf")
     client = {"SLURM_CONF": config, "PATH": f"{folder / 'bin'}:{_path()}"}
     environment = {**os.environ, **client}
@@ -154,11 +174,46 @@ def _wait_until_idle(environment: dict[str, str]) -> None:
 
 def jobs(client: dict[str, str]) -> list[dict[str, str]]:
     """All jobs of the cluster in order, also those that have ended."""
-    form = "%i|%T|%k|%m|%b|%C|%l"
+    form = "%i|%T|%k|%m|%b|%C|%l|%r"
     command = ["squeue", "--states=all", "--noheader", f"--format={form}"]
     run = subprocess.run(
         command, capture_output=True, text=True, check=True, env={**os.environ, **client}
     )
-    names = ("id", "state", "comment", "memory", "gres", "cpus", "limit")
+    names = ("id", "state", "comment", "memory", "gres", "cpus", "limit", "why")
     rows = [dict(zip(names, line.split("|"), strict=True)) for line in run.stdout.splitlines()]
     return sorted(rows, key=lambda row: int(row["id"]))
+
+
+def alive(client: dict[str, str]) -> list[str]:
+    """Numbers of the jobs that have not ended."""
+    return [job["id"] for job in jobs(client) if job["state"] in ALIVE]
+
+
+def wait_for(condition: Callable[[], object], seconds: float, log: Path) -> None:
+    """Wait until `condition()` holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, log.read_text()[-4000:]
+        time.sleep(0.5)
+
+
+@contextmanager
+def at_work(
+    directory: Path, log: Path, *words: str, extra: Mapping[str, str], **options: object
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The workflow runs beside the test; killed at the end, if it has not ended by itself."""
+    with log.open("w") as stream:
+        master = subprocess.Popen(
+            command(directory, *words, **options),
+            cwd=directory,
+            env=environment() | extra,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    try:
+        yield master
+    finally:
+        if master.poll() is None:
+            os.killpg(master.pid, signal.SIGKILL)
+        master.wait()

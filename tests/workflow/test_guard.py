@@ -23,14 +23,14 @@ OF_WORKFLOW = {
     *("overwrite_configfiles", "source_path", "configfiles", "is_main_process", "local_exec"),
     *("resource_settings", "deployment_settings", "config_settings", "dag_settings"),
     *("global_resources", "register_resource", "persistence", "rerun_triggers", "dag"),
-    "start_time",
+    *("start_time", "executor_plugin"),
 }
 READ = [
     *((Workflow, name) for name in ("overwrite_configfiles", "source_path", "is_main_process")),
     *((Workflow, name) for name in ("local_exec", "register_resource", "persistence", "dag")),
-    (Workflow, "rerun_triggers"),
+    *((Workflow, name) for name in ("rerun_triggers", "executor_plugin")),
     *((DAG, name) for name in ("needrun_jobs", "finished_jobs")),
-    *((Job, name) for name in ("wildcards_dict", "is_norun")),
+    *((Job, name) for name in ("wildcards_dict", "is_norun", "is_local", "resources")),
     (PersistenceBase, "metadata"),
 ]
 # Set when an object is made.

@@ -22,12 +22,15 @@ def plan(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_plan_ends_with_json(tmp_path: Path) -> None:
-    run = plan(tmp_path, "table9", "--configfile", str(CONFIG))
+    run = plan(tmp_path, "table9", "--configfile", str(CONFIG), "--price", "2.5")
     assert run.returncode == 0, run.stderr
-    assert "GPU-hours" in run.stdout and "llama-13b: 13.0 billion" in run.stdout
+    assert "GPU-hours" in run.stdout and "Assumed: A100-SXM4-80GB" in run.stdout
+    assert "llama-13b: 13.0 billion" in run.stdout
     (row,) = json.loads(run.stdout.splitlines()[-1])
     # Two chains of SciQ with 23 epochs each, scan, two baselines, fetches, table.
     assert row["artifact"] == "table9" and int(row["jobs"]) == 2 * 23 + 1 + 2 + 2 + 1
+    hours, price = (float(row[key].replace(",", "")) for key in ("hours", "price"))
+    assert price == pytest.approx(2.5 * hours, rel=0.02)
     assert not any(tmp_path.glob("results*"))
 
 
@@ -75,22 +78,33 @@ with SnakemakeApi() as api:
         snakefile=root / "Snakefile",
         workdir=directory,
     )._workflow
-    asked = {r.name: (r.resources["_cores"].value, r.resources.get("gpu")) for r in flow.rules}
-print(json.dumps({name: [cores, gpu and gpu.value] for name, (cores, gpu) in asked.items()}))
+    told = {"model": "smollm2-135m", "domain": "sciq", "name": "paper"}
+
+    def asked(rule, name):
+        if name not in rule.resources:
+            return None
+        resource = rule.resources[name]
+        if not resource.is_evaluable():
+            return resource.value
+        return resource.evaluate(told).value
+
+    names = ("_cores", "gpu", "nodes", "tasks_per_gpu")
+    found = {rule.name: [asked(rule, name) for name in names] for rule in flow.rules}
+print(json.dumps(found))
 """
 
 
-@pytest.mark.parametrize("nodes, alone", [(None, 2), (4, 1)])
+@pytest.mark.parametrize("nodes, together", [(None, 1), (4, 2)])
 def test_training_asks_for_the_threads_and_gpus_of_all_its_processes(
-    tmp_path: Any, nodes: int | None, alone: int
+    tmp_path: Any, nodes: int | None, together: int
 ) -> None:
-    """Other jobs ask for one GPU on a cluster, and for all on one machine: they take turns."""
+    """One of a cluster's for each process; on one machine jobs take all of its, in turn."""
     words = [sys.executable, "-c", RULES, str(ROOT), str(tmp_path), json.dumps(nodes)]
     run = subprocess.run(words, capture_output=True, text=True, env=environment())
     assert run.returncode == 0, run.stderr
     asked = json.loads(run.stdout.splitlines()[-1])
     for name in ("full_ft", "sparse_ft", "drop_at_once", "trim_epoch", "settle", "settle_kept"):
-        assert asked[name] == [6, 2]
+        assert asked[name] == [6, together, 1, 0]
     for name in ("scan", "evaluate_sciq"):
-        assert asked[name] == [3, alone]
+        assert asked[name] == [3, 1, 1, 0]
     assert asked["prepare_sciq"][1] is None

@@ -6,34 +6,24 @@ import json
 import math
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import slurm
-from runs import MODEL, ROOT, RUN, at_a_halt, command, environment, listing, snakemake
+from runs import MODEL, ROOT, RUN, at_a_halt, environment, listing, snakemake
 
 pytestmark = pytest.mark.slow
-ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
-# How a fast one-host cluster without accounting differs from a real one.
-HERE = [
-    *("--latency-wait", "5", "--slurm-status-command", "squeue"),
-    *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
-]
 # The first attempt gets less memory than it takes to import what it needs.
 TOO_LITTLE = "fetch_model:mem_mb=150 if attempt == 1 else 2400"
 # More than the one that there is, if the epochs' GPUs were added.
 ONE_GPU = ["trim_epoch:gpu=1"]
 CHAIN = ["--groups", "trim_epoch=chain"]
-PROFILE = ["--profile", str(ROOT / "workflow/profiles/slurm")]
 RECIPES = ("full_ft", "sparse_ft", f"{RUN}/drop_30", f"{RUN}/drop_45")
 TARGETS = [f"results/eval/smollm2-135m/sciq/{recipe}/science_answers.json" for recipe in RECIPES]
-WORDS = [*TARGETS, *PROFILE, *HERE, *CHAIN, "--set-resources", TOO_LITTLE, *ONE_GPU]
+WORDS = [*TARGETS, *slurm.PROFILE, *CHAIN, "--set-resources", TOO_LITTLE, *ONE_GPU]
 # What a shell would run if the value reached one unquoted.
 HOSTILE = {"smollm2-135m": {"label": "$(touch hacked) `touch hacked`; touch hacked & #"}}
 CONFIG = {"compute": json.dumps({"device": "cpu"}), "models": json.dumps(HOSTILE)}
@@ -64,51 +54,17 @@ def client() -> Iterator[dict[str, str]]:
         yield found
 
 
-def wait_for(condition, seconds: float, log: Path) -> None:
-    """Wait until `condition()` holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, log.read_text()[-4000:]
-        time.sleep(0.5)
-
-
 def finished(directory: Path) -> dict[str, float]:
     """Results with their times; benchmarks are noted by Snakemake after a job."""
     files = listing(directory / "results")
     return {n: t for n, t in files.items() if not n.startswith(("benchmarks/", ".at_work/"))}
 
 
-def alive(client: dict[str, str]) -> list[str]:
-    return [job["id"] for job in slurm.jobs(client) if job["state"] in ALIVE]
-
-
-@contextmanager
-def at_work(
-    directory: Path, log: Path, *words: str, extra: Mapping[str, str]
-) -> Iterator[subprocess.Popen[bytes]]:
-    """The workflow runs beside the test; killed at the end, if it has not ended by itself."""
-    with log.open("w") as stream:
-        master = subprocess.Popen(
-            command(directory, *words, **CONFIG),
-            cwd=directory,
-            env=environment() | extra,
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,
-        )
-    try:
-        yield master
-    finally:
-        if master.poll() is None:
-            os.killpg(master.pid, signal.SIGKILL)
-        master.wait()
-
-
 def test_smoke_run_on_slurm(smoke: Path, tmp_path: Path, client: dict[str, str]) -> None:
     """Out of memory, master killed, restarted, chain in one allocation: the same bytes."""
     chain, log = tmp_path / MODEL / "sciq" / RUN, tmp_path / "master.log"
-    with at_work(tmp_path, log, *WORDS, extra=client) as master:
-        wait_for(
+    with slurm.at_work(tmp_path, log, *WORDS, extra=client, **CONFIG) as master:
+        slurm.wait_for(
             lambda: (chain / "state_00/epoch.json").exists() or master.poll() is not None, 500, log
         )
         assert master.poll() is None, log.read_text()[-4000:]
@@ -120,11 +76,11 @@ def test_smoke_run_on_slurm(smoke: Path, tmp_path: Path, client: dict[str, str])
     assert "exceeded memory limit" in first.read_text()
 
     # The jobs live on; nobody may start others beside them.
-    assert alive(client)
+    assert slurm.alive(client)
     assert snakemake(tmp_path, "--unlock", **CONFIG).returncode == 0
     second = snakemake(tmp_path, *WORDS, extra=client, **CONFIG)
     assert second.returncode != 0 and "left jobs at work here: " in second.stderr, second.stderr
-    wait_for(lambda: not alive(client), 500, log)
+    slurm.wait_for(lambda: not slurm.alive(client), 500, log)
 
     # They were not disturbed, and what they made is not made again.
     before = finished(tmp_path)
@@ -177,10 +133,10 @@ def test_an_epoch_that_outlasts_its_time_limit(
     (tmp_path / "halting/sitecustomize.py").write_text(HALTING.format(once=str(once)))
     extra = client | {"PYTHONPATH": f"{tmp_path / 'halting'}:{ROOT / 'src'}"}
     recipes = [f"{RUN}/drop_30", f"{RUN}/drop_45"]
-    words = [f"{MODEL}/sciq/{recipe}/manifest.json" for recipe in recipes] + PROFILE + HERE
+    words = [f"{MODEL}/sciq/{recipe}/manifest.json" for recipe in recipes] + slurm.PROFILE
     before = len(slurm.jobs(client))
-    with at_work(tmp_path, log, *words, extra=extra) as master:
-        wait_for(lambda: not once.exists() or master.poll() is not None, 500, log)
+    with slurm.at_work(tmp_path, log, *words, extra=extra, **CONFIG) as master:
+        slurm.wait_for(lambda: not once.exists() or master.poll() is not None, 500, log)
         assert master.poll() is None, log.read_text()[-4000:]
         *finished_epochs, job = slurm.jobs(client)[before:]
         assert [one["state"] for one in (*finished_epochs, job)] == [*["COMPLETED"] * 2, "RUNNING"]
@@ -189,7 +145,7 @@ def test_an_epoch_that_outlasts_its_time_limit(
         with at_a_halt(master.pid):
             shorten = ["scontrol", "update", f"JobId={job['id']}", "TimeLimit=1"]
             subprocess.run(shorten, check=True, env=environment() | client)
-            wait_for(lambda: slurm.jobs(client)[-1]["state"] == "TIMEOUT", 300, log)
+            slurm.wait_for(lambda: slurm.jobs(client)[-1]["state"] == "TIMEOUT", 300, log)
             assert len(records) == 2 and not [*chain.glob("drop_30/*")]
         assert master.wait(500) == 0, log.read_text()[-4000:]
     (said,) = tmp_path.glob(f"logs/slurm/**/{job['id']}.log")

@@ -31,16 +31,12 @@ KEPT = checks.is_reference(CONFIG.results)
 TARGETS = Targets(JOBS, HARDWARE, kept=KEPT)
 PATHS = JOBS.paths
 REPLICATES = lineage.Replicates(PATHS.results, CONFIG.seed, CONFIG.replicates)
-PROCESSES = CONFIG.compute.processes
-# What trains together, and on this machine jobs take its GPUs one after the other.
-TEAM_GPUS = PROCESSES if USES_GPU else 0
-GPUS = TEAM_GPUS if IS_LOCAL else int(USES_GPU)
-TEAM_THREADS = CONFIG.compute.threads * PROCESSES
 # Environment of an engine -> the engine.
 ENGINE_OF = {environment: name for name, (environment, _) in ENGINES.items()}
 
 refuse_unfit_for_cluster()
-declare_resources({"mem_mb": machine.memory_bytes() >> 20, "gpu": TEAM_GPUS})
+# On one machine jobs take its GPUs, however many, one after the other.
+declare_resources({"mem_mb": machine.memory_bytes() >> 20, "gpu": int(USES_GPU)})
 if found := REPLICATES.clash():
     refuse(f"{found[0]} {found[1]}; take its folder out of `replicates`")
 if KEPT:
@@ -101,13 +97,30 @@ def depends(kind, **fixed):
     }
 
 
-def reserved(task, **gpus):
+def reserved(task):
     """Resources of a job, by the size of its model: memory, MiB, and a time limit, minutes, which are
-    more after an attempt that failed, and its GPUs."""
-    return gpus | {
-        name: lambda wildcards, attempt, of=of: of(task, CONFIG, wildcards, attempt)
-        for name, of in (("mem_mb", resources.mem_mb), ("runtime", resources.runtime))
-    }
+    more after an attempt that failed, its processes and its GPUs. A job is one task on one node, which
+    starts its processes itself: Slurm's plugin would start a task for each GPU, each with all threads.
+    """
+
+    def asked(of):
+        return lambda wildcards, attempt: of(task, CONFIG, wildcards, attempt)
+
+    found = {"mem_mb": asked(resources.mem_mb), "runtime": asked(resources.runtime)}
+    found |= {"nodes": 1, "tasks_per_gpu": 0, "processes": processes(task)}
+    if task == "fetch":
+        return found
+    return found | {"gpu": int(USES_GPU) if IS_LOCAL or not USES_GPU else processes(task)}
+
+
+def processes(task):
+    """Processes of a job."""
+    return lambda wildcards: resources.processes(task, CONFIG, wildcards)
+
+
+def threads(task):
+    """Threads of a job: of all its processes."""
+    return lambda wildcards: CONFIG.compute.threads * processes(task)(wildcards)
 
 
 def log(kind, *parts):

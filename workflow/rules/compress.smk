@@ -39,7 +39,7 @@ rule compress:
         PATHS.job_times("compress", "{model}", "{domain}", "{dense}+{compressor}")
     threads: CONFIG.compute.threads
     resources:
-        **reserved("compress", gpu=GPUS),
+        **reserved("compress"),
     params:
         **depends("compression"),
     message:

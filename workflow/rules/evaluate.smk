@@ -20,7 +20,7 @@ for domain in CONFIG.tested:
             PATHS.job_times("evaluate", "{model}", "{domain}", "{recipe}", f"on_{domain}")
         threads: CONFIG.compute.threads
         resources:
-            **reserved("evaluate", gpu=GPUS),
+            **reserved("evaluate"),
         params:
             **depends("evaluation", tested=domain),
         message:

@@ -11,9 +11,9 @@ rule full_ft:
     benchmark:
         PATHS.job_times("full_ft", "{model}", "{domain}")
     priority: 10
-    threads: TEAM_THREADS
+    threads: threads("full_ft")
     resources:
-        **reserved("full_ft", gpu=TEAM_GPUS),
+        **reserved("full_ft"),
     params:
         **depends("full_ft"),
     message:
@@ -31,8 +31,9 @@ use rule full_ft as sparse_ft with:
         log("sparse_ft", "{model}", "{domain}"),
     benchmark:
         PATHS.job_times("sparse_ft", "{model}", "{domain}")
+    threads: threads("sparse_ft")
     resources:
-        **reserved("sparse_ft", gpu=TEAM_GPUS),
+        **reserved("sparse_ft"),
     params:
         **depends("sparse_ft"),
     message:
@@ -50,8 +51,9 @@ use rule full_ft as drop_at_once with:
     benchmark:
         PATHS.job_times("drop_at_once", "{model}", "{domain}", AT_ONCE)
     priority: 0
+    threads: threads("sparse_ft")
     resources:
-        **reserved("sparse_ft", gpu=TEAM_GPUS),
+        **reserved("sparse_ft"),
     params:
         **depends("at_once"),
     message:
@@ -70,7 +72,7 @@ rule teach:
         PATHS.job_times("teach", "{model}", "{domain}")
     priority: 20
     resources:
-        **reserved("teach", gpu=GPUS),
+        **reserved("teach"),
     params:
         **depends("teacher"),
     message:

@@ -46,7 +46,7 @@ def refuse_unfit_for_cluster():
     """What may stand in a local run's configuration, and not in that of one that submits its jobs."""
     if IS_MAIN and not workflow.local_exec:
         words = workflow.config_settings.config_args
-        if mistake := cluster.unfit_for_cluster(CONFIG.compute.device, words):
+        if mistake := cluster.unfit_for_cluster(CONFIG.compute, words):
             refuse(mistake)
 
 
@@ -113,6 +113,16 @@ def refuse_too_large():
         refuse(error)
 
 
+def refuse_unsubmittable():
+    """A job that Slurm would not take."""
+    if workflow.local_exec or workflow.executor_plugin.name != "slurm":
+        return
+    jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
+    asked = ((job.rule.name, {**job.resources, "threads": job.threads}) for job in jobs)
+    if mistake := cluster.refused_by_slurm(asked):
+        refuse(mistake)
+
+
 def print_summary(failed):
     """Last words of a run: how much was done, how long it took, where to look."""
     jobs = len([job for job in workflow.dag.finished_jobs if not job.is_norun])
@@ -129,6 +139,7 @@ def print_summary(failed):
 onstart:
     refuse_while_at_work()
     refuse_too_large()
+    refuse_unsubmittable()
 
 
 onsuccess:

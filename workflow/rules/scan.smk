@@ -15,7 +15,7 @@ rule scan:
     priority: 30
     threads: CONFIG.compute.threads
     resources:
-        **reserved("scan", gpu=GPUS),
+        **reserved("scan"),
     params:
         **depends("scan"),
     message:

@@ -16,7 +16,7 @@ rule measure:
     priority: -10
     threads: CORES or JOBS.timing_threads
     resources:
-        **reserved("measure", gpu=GPUS),
+        **reserved("measure"),
     params:
         **depends("throughput"),
     message:

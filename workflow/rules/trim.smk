@@ -16,9 +16,9 @@ rule trim_epoch:
         PATHS.job_times("trim_epoch", "{model}", "{domain}", EPOCH)
     # A chain is the longest way through the DAG: its next epoch goes before anything else.
     priority: 20
-    threads: TEAM_THREADS
+    threads: threads("trim")
     resources:
-        **reserved("trim", gpu=TEAM_GPUS),
+        **reserved("trim"),
     params:
         **depends("epoch"),
     message:
@@ -38,9 +38,9 @@ rule settle:
         PATHS.job_times("settle", "{model}", "{domain}", EPOCH)
     # The states that it needs stay until it is done.
     priority: 10
-    threads: TEAM_THREADS
+    threads: threads("settle")
     resources:
-        **reserved("settle", gpu=TEAM_GPUS),
+        **reserved("settle"),
     params:
         **depends("settled"),
     message:

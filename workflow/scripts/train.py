@@ -10,6 +10,7 @@ with Job(snakemake) as job:
     from trimllm_paper.recipe import place_of
 
     how, compute, inputs = job.how, job.compute, snakemake.input
+    processes = snakemake.resources.processes
     arguments = dict(how["arguments"])
     if epoch := inputs.get("epoch"):
         # Epoch 0 chooses the blocks that are trained; all later ones, and settling, train the same.
@@ -26,8 +27,8 @@ with Job(snakemake) as job:
         exact=how["exact"],
         settings=how["settings"],
         arguments=arguments,
-        processes=compute["processes"],
-        threads=max(1, snakemake.threads // compute["processes"]),
+        processes=processes,
+        threads=max(1, snakemake.threads // processes),
         offload=compute["offload"],
         weights_on=compute["weights_on"],
         **how["loading"],

@@ -6,17 +6,52 @@ import importlib.util
 import logging
 import os
 import re
+import shutil
 import sys
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 FOUR_BIT = ("awq", "gptq")
+TRITON = {"awq": "gemm_triton", "gptq": "triton"}
+"""gptqmodel's int4 kernels for GPUs that CUDA's compiler is not needed for, by format."""
 
 
 def four_bit_dtype(device: str) -> str:
     """What int4 kernels compute in: PyTorch's own on a CPU bfloat16, those of GPUs float16."""
     return "bfloat16" if device.startswith("cpu") else "float16"
+
+
+def _compiles_cuda() -> bool:
+    """Whether CUDA's compiler is here, and what builds extensions with it."""
+    homes = [os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")]
+    nvcc = [Path(home, "bin", "nvcc").is_file() for home in homes if home]
+    ninja = shutil.which("ninja") or importlib.util.find_spec("ninja")
+    return bool((any(nvcc) or shutil.which("nvcc")) and ninja)
+
+
+def four_bit_backend(method: str, device: str) -> str:
+    """gptqmodel's name of the kernels that packed weights run on: "auto", its own choice, on a CPU
+    and where the fastest ones for GPUs (Marlin, Machete), which it compiles when weights are
+    loaded, can be compiled; else those of Triton, which brings its own compiler.
+
+    Args:
+        method: "awq" or "gptq".
+        device: "cpu", "cuda", "cuda:0".
+    """
+    return TRITON[method] if device.startswith("cuda") and not _compiles_cuda() else "auto"
+
+
+def four_bit_lacks(device: str) -> str | None:
+    """What int4 kernels lack on this machine, in words, or None."""
+    if not device.startswith("cuda") or _compiles_cuda():
+        return None
+    if importlib.util.find_spec("triton") is None:
+        return "CUDA's compiler (nvcc and ninja) or the package triton"
+    # Triton builds the few lines that start its kernels with the system's C compiler.
+    names = (os.environ.get("CC"), "cc", "gcc", "clang")
+    return None if any(map(shutil.which, filter(None, names))) else "a C compiler (cc, gcc, clang)"
 
 
 def method_of(config: dict[str, Any]) -> str | None:
@@ -42,4 +77,5 @@ def prepare() -> None:
         stand_in.__spec__ = ModuleSpec("pcre", None)
         for name in ("compile", "escape", "match", "search", "sub", "fullmatch", "Pattern"):
             setattr(stand_in, name, getattr(re, name))
-        stand_in.Flag = type("Flag", (), {"CASELESS": re.I, "MULTILINE": re.M})
+        flags = {"CASELESS": re.I, "MULTILINE": re.M}
+        setattr(stand_in, "Flag", type("Flag", (), flags))  # noqa: B010

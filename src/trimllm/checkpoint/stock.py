@@ -8,7 +8,7 @@ keep their numbers, so it serves every format that keeps the names of modules.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,7 @@ def to_stock(model: nn.Module, seed: int = 0) -> nn.Module:
     return stock.to(next(model.parameters()).device).eval()
 
 
-def strip(tensors: Mapping[str, Tensor], missing: list[str]) -> dict[str, Tensor]:
+def strip(tensors: Mapping[str, Tensor], missing: Sequence[str]) -> dict[str, Tensor]:
     """The tensors of surviving modules."""
     gone = tuple(f"{name}." for name in missing)
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(gone)}

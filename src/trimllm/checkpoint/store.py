@@ -103,9 +103,13 @@ def load(
             an adapter, or weights that do not fit the config.
     """
     path, config = check_directory(path, verify=verify, any_family=trust_remote_code)
-    quantized = kernels.method_of(config)
+    quantized, how = kernels.method_of(config), {}
     if quantized in kernels.FOUR_BIT:
         dtype = kernels.four_bit_dtype(str(device))
+        if (backend := kernels.four_bit_backend(quantized, str(device))) != "auto":
+            told = AutoConfig.from_pretrained(path, local_files_only=True)
+            told.quantization_config |= {"backend": backend}
+            how["config"] = told
     try:
         with no_progress_bars():
             model, report = AutoModelForCausalLM.from_pretrained(
@@ -117,6 +121,7 @@ def load(
                 # Never pickles, whatever lies there.
                 use_safetensors=True,
                 output_loading_info=True,
+                **how,
             )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise UserError(f"{path} cannot be loaded: {error}") from error

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from trimllm.base import files
+from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype, round_weights_
 from trimllm.checkpoint import store
@@ -80,6 +80,8 @@ def check(
         raise UserError(f"no device {settings.device!r}; use cpu or cuda")
     if settings.device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"{engine} was asked for on a GPU and there is none; use device cpu")
+    if method.endswith("_int4") and (lacking := kernels.four_bit_lacks(settings.device)):
+        raise UserError(f"{method}: its kernels need {lacking}; install that, or leave it out")
     if method_of(method).calibrated and texts < settings.min_texts:
         raise UserError(
             f"{method} needs at least {settings.min_texts} calibration texts and got {texts}; "
@@ -157,7 +159,8 @@ def compress(
         )
     if common := set(texts) & {"".join(one) for one in held_back}:
         raise UserError(f"{len(common)} held-back texts are calibration texts too; take others")
-    how, seconds = method_of(method), {}
+    how = method_of(method)
+    seconds: dict[str, float] = {}
     longest = files.read_json(Path(source) / "config.json")["max_position_embeddings"]
     settings = replace(settings, max_tokens=min(settings.max_tokens, longest))
     with files.scratch(output) as temporary, files.scratch(output) as workspace:

@@ -22,6 +22,7 @@ from transformers.initialization import no_init_weights
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from trimllm.base import kernels
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import load
 from trimllm.throughput.shapes import shape
@@ -134,7 +135,8 @@ def compress_random(model: nn.Module, compressor: str, group_size: int) -> None:
 
 
 def _int4(compressor: str, group_size: int, device: torch.device) -> Callable[..., nn.Module]:
-    """Layers of the class that transformers takes for a GPTQ or AWQ checkpoint on this device.
+    """Layers of the class that transformers takes for our GPTQ or AWQ checkpoints on this device:
+    with zero codes of their own (not symmetric), as accuracy is measured with.
 
     On a CPU that is a wrapper of torch's own int4 product, which needs no compiler.
     """
@@ -142,14 +144,15 @@ def _int4(compressor: str, group_size: int, device: torch.device) -> Callable[..
     from gptqmodel.utils.importer import hf_select_quant_linear_v2
 
     gptq = compressor == "gptq_int4"
-    how = {"bits": 4, "group_size": group_size, "sym": gptq, "desc_act": False}
+    method = METHOD.GPTQ if gptq else METHOD.AWQ
+    how = {"bits": 4, "group_size": group_size, "sym": False, "desc_act": False}
     try:
         layer_class = hf_select_quant_linear_v2(
             **how,
             format="gptq" if gptq else "gemm",
-            backend="auto",
+            backend=kernels.four_bit_backend(method.value, str(device)),
             device_map={"": str(device)},
-            quant_method=METHOD.GPTQ if gptq else METHOD.AWQ,
+            quant_method=method,
             zero_point=not gptq,
             pack=False,
         )

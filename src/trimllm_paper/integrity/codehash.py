@@ -123,7 +123,7 @@ def _read(file: Path, source: Path) -> tuple[str, tuple[Path, ...]]:
         body = getattr(node, "body", None)
         if isinstance(body, list):
             # Texts that stand by themselves: docstrings of modules, functions, attributes.
-            node.body = [one for one in body if not _is_text(one)] or [ast.Pass()]
+            body[:] = [one for one in body if not _is_text(one)] or [ast.Pass()]
     return ast.dump(tree), imported
 
 

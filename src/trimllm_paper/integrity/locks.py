@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,12 +25,19 @@ FOLDER = ".at_work"
 NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 @contextmanager
-def exclusive(path: str | Path, **note: Any) -> Iterator[bool]:
+def exclusive(
+    path: str | Path, tell: Callable[[str], object] = _say, **note: Any
+) -> Iterator[bool]:
     """Hold the lock `path`; waits as long as another process has it.
 
     Args:
         path: the lock's file; made, and removed at the end.
+        tell: called with whom is waited for, and what cannot be locked.
         note: what others are told of the holder, beside host, process, cluster job and time.
 
     Yields:
@@ -39,9 +46,9 @@ def exclusive(path: str | Path, **note: Any) -> Iterator[bool]:
     path = Path(path)
     # A soft lock, a mere file, would outlive its holder.
     lock = FileLock(path, fallback_to_soft=False)
-    if waited := not _acquired(lock, path, wait=False):
-        print(f"waiting for {_holder(path)}", file=sys.stderr, flush=True)
-        _acquired(lock, path, wait=True)
+    if waited := not _acquired(lock, path, False, tell):
+        tell(f"waiting for {_holder(path)}")
+        _acquired(lock, path, True, tell)
     note |= {"host": socket.gethostname(), "pid": os.getpid(), "job": os.getenv("SLURM_JOB_ID")}
     note["started"] = datetime.now(UTC).isoformat(timespec="seconds")
     try:
@@ -54,7 +61,7 @@ def exclusive(path: str | Path, **note: Any) -> Iterator[bool]:
         lock.release()
 
 
-def _acquired(lock: FileLock, path: Path, wait: bool) -> bool:
+def _acquired(lock: FileLock, path: Path, wait: bool, tell: Callable[[str], object]) -> bool:
     """Take a lock; False if another process has it and `wait` is False."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +74,7 @@ def _acquired(lock: FileLock, path: Path, wait: bool) -> bool:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-            print(f"warning: {path}: this file system has no locks", file=sys.stderr)
+            tell(f"warning: {path}: this file system has no locks")
         return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,31 @@ def test_a_chain_cannot_be_shortened_by_more_machines(paper: Config) -> None:
         for parallel, wall in ((1, "3.0 h"), (2, "2.0 h"), (8, "2.0 h")):
             line = estimate.line("x", jobs, parallel * processes)
             assert line[:4] == ("x", "3", hours, wall)
+
+
+def test_hours_move_with_what_they_rest_on(paper: Config) -> None:
+    files = [("trim_epoch", f"{CHAIN}/drop_{drop:02d}/epoch.json") for drop in (2, 4)]
+    files += [("full_ft", "r/models/llama-13b/sciq/full_ft/training.json")]
+    jobs = plan.jobs_of(pending(*files))
+    head, *rows = plan.sensitivity(paper, jobs)
+    assert "A100-SXM4-80GB" in head and "300 GB/s" in head
+    shown = plan.in_words(plan.Estimate(paper).hours(jobs))
+    hours = {}
+    for row in rows:
+        cells = re.findall(r"(\S[^:]*): ([\d.,]+)", row[34:])
+        hours[row[:34].strip(), len(hours)] = [float(value.replace(",", "")) for _, value in cells]
+        assert shown in [value for _, value in cells], row
+    assert all(len(set(values)) > 1 for values in hours.values()), hours
+
+
+def test_gpus_count_by_the_processes_of_a_task(paper: Config) -> None:
+    """LLaMA-7B: a chain takes one, full fine-tuning two."""
+    estimate = plan.Estimate(paper)
+    for file, rule, count in (
+        (f"{CHAIN}/state_02/epoch.json", "trim_epoch", 1),
+        ("r/models/llama-7b/sciq/trim_both_r1/state_02/epoch.json", "trim_epoch", 2),
+        ("r/models/llama-7b/sciq/full_ft/training.json", "full_ft", 2),
+    ):
+        one = job(rule, file)
+        assert estimate.units(one) == count
+        assert estimate.hours({one}) == pytest.approx(count * estimate.seconds(one) / 3600)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from trimllm_paper.config.models import Compute
 from trimllm_paper.integrity import cluster, locks
 
 
@@ -24,7 +26,7 @@ from trimllm_paper.integrity import cluster, locks
 def test_what_jobs_of_a_cluster_are_told_runs_nothing(
     tmp_path: Path, word: str, safe: bool
 ) -> None:
-    assert (cluster.unfit_for_cluster("cpu", [word]) is None) == safe
+    assert (cluster.unfit_for_cluster(Compute(device="cpu"), [word]) is None) == safe
     # What Snakemake makes of it in the command line of a job.
     shell = subprocess.run(
         ["sh", "-c", f"printf '%s' {word!r}"], cwd=tmp_path, capture_output=True, text=True
@@ -32,9 +34,22 @@ def test_what_jobs_of_a_cluster_are_told_runs_nothing(
     assert not safe or (shell.stdout == word and not any(tmp_path.iterdir()))
 
 
-def test_automatic_device_is_refused_where_others_compute() -> None:
-    problem = cluster.unfit_for_cluster("auto", [])
-    assert problem and "say cpu or cuda" in problem
+@pytest.mark.parametrize(
+    "compute, said",
+    [
+        ({}, "say cpu or cuda"),
+        ({"device": "cuda"}, "say which GPUs they have (A100-SXM4-80GB, "),
+        ({"device": "cuda", "processes": {"trim": 1}}, "compute.gpu"),
+        ({"device": "cuda", "processes": 4}, None),
+        ({"device": "cuda", "gpu": "A100-PCIe-40GB"}, None),
+        ({"device": "cpu"}, None),
+    ],
+)
+def test_what_the_machine_that_submits_cannot_know_is_told(
+    compute: dict[str, Any], said: str | None
+) -> None:
+    problem = cluster.unfit_for_cluster(Compute(**compute), [])
+    assert problem is None if said is None else said in str(problem)
 
 
 def test_jobs_that_were_submitted_from_here_are_at_work(

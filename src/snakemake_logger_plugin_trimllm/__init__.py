@@ -1,0 +1,125 @@
+"""What a run shows: a line for each job that starts, how far all of them are, and what went wrong.
+
+A plugin on Snakemake's public interface for loggers, which the default profile names
+(`logger: trimllm`). All else, of Snakemake and of the libraries that jobs use, is in the logs of
+jobs and in `.snakemake/log`. Dry runs look as Snakemake's own do.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+TAIL = 15
+"""Lines of a failed job's log that are shown."""
+KEPT = ("Nothing to be done", "has been submitted with")
+"""Words of plain messages that concern who waits for the run."""
+ERASE = "\r\x1b[K"
+"""Clears a terminal's line, on which a job may have left its progress."""
+
+
+class LogHandler(LogHandlerBase):
+    """One line for one thing that happens, on standard error."""
+
+    def __post_init__(self) -> None:
+        self.started = time.monotonic()
+        self.shown = -1
+        self.messages: dict[int, str] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record, or not."""
+        stream = sys.stdout if self.common_settings.stdout else sys.stderr
+        text = self._text(record)
+        if text:
+            erase = ERASE if stream.isatty() else ""
+            stream.write(f"{erase}{text}\n")
+            stream.flush()
+
+    def _text(self, record: logging.LogRecord) -> str | None:
+        if self.common_settings.dryrun or self.common_settings.verbose:
+            return self.format(record)
+        event, told = getattr(record, "event", None), vars(record)
+        if event == LogEvent.JOB_INFO:
+            return self._starting(told)
+        if event == LogEvent.PROGRESS:
+            return self._progress(told["done"], told["total"])
+        if event == LogEvent.JOB_ERROR:
+            return self._failed(told)
+        if event == LogEvent.ERROR:
+            # That a job's process failed is told with its log.
+            message = record.getMessage()
+            return None if "CalledProcessError" in message else message
+        if event is not None:
+            return self.format(record) if event == LogEvent.GROUP_ERROR else None
+        message = record.getMessage().strip()
+        concerns = record.levelno >= logging.WARNING or any(words in message for words in KEPT)
+        return message if concerns else None
+
+    def _starting(self, told: dict[str, Any]) -> str | None:
+        """What a job does, in its rule's words; nothing of targets that only name others."""
+        message = told.get("rule_msg")
+        self.messages[told["jobid"]] = message or told["rule_name"]
+        return f"{time.strftime('%H:%M:%S')} {message}" if message else None
+
+    def _progress(self, done: int, total: int) -> str | None:
+        """How far the run is and what is left, at every tenth."""
+        tenth = 10 * done // max(total, 1)
+        if tenth == self.shown or not done:
+            return None
+        self.shown = tenth
+        spent = time.monotonic() - self.started
+        left = spent / done * (total - done)
+        words = f"about {left / 60:.0f} min left" if total > done else f"in {spent / 60:.0f} min"
+        return f"{time.strftime('%H:%M:%S')} {done} of {total} jobs done, {words}"
+
+    def _failed(self, told: dict[str, Any]) -> str:
+        """Which job failed, and the last lines of its log, or the one that says why."""
+        what = self.messages.get(told["jobid"], told["rule_name"])
+        # Slurm's account of a job holds the command line of it: the first line says what happened.
+        why = str(told.get("rule_msg") or "").strip().partition("\n")[0]
+        logs = [Path(name.split(" ", 1)[0]) for name in told.get("log") or ()]
+        lines = [f"failed: {what}" + (f" ({why})" if why else "")]
+        for log in logs:
+            tail = last_lines(log)
+            # What the user can mend was told by the job itself, unless it ran on another machine.
+            said = tail and tail[-1].startswith("error: ") and len(logs) == 1
+            lines += [f"  log: {log}"] + [f"    | {line}" for line in ([] if said else tail)]
+        return "\n".join(lines)
+
+    @property
+    def writes_to_stream(self) -> bool:
+        return True
+
+    @property
+    def writes_to_file(self) -> bool:
+        return False
+
+    @property
+    def has_filter(self) -> bool:
+        return False
+
+    @property
+    def has_formatter(self) -> bool:
+        return False
+
+    @property
+    def needs_rulegraph(self) -> bool:
+        return False
+
+
+def last_lines(log: Path) -> list[str]:
+    """The last lines of a log; of a line that was written over and over its last state."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - 16384))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [line.rsplit("\r", 1)[-1][:400] for line in text.rstrip().split("\n")][-TAIL:]

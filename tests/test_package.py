@@ -1,0 +1,146 @@
+"""What a laboratory looks for: a package that builds and runs alone, and files that agree."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trimllm_paper.commands.plan import ARTIFACTS
+from trimllm_paper.config import read_yaml
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "src")
+BUILD = "from setuptools import build_meta as b; print(b.build_sdist('out'), b.build_wheel('out'))"
+
+
+def built(folder: Path) -> None:
+    """sdist and wheel in `out`, by the build backend that pyproject.toml names."""
+    (folder / "out").mkdir()
+    subprocess.run([sys.executable, "-c", BUILD], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_sdist_and_wheel_are_built_and_run_in_a_clean_environment(tmp_path: Path) -> None:
+    source, ignored = tmp_path / "source", shutil.ignore_patterns("__pycache__", "*.egg-info")
+    source.mkdir()
+    for name in SOURCES:
+        path = ROOT / name
+        copy = shutil.copytree if path.is_dir() else shutil.copy
+        copy(path, source / name, **({"ignore": ignored} if path.is_dir() else {}))
+    built(source)
+    stem = f"trimllm-{PROJECT['version']}"
+    wheel, sdist = source / f"out/{stem}-py3-none-any.whl", source / f"out/{stem}.tar.gz"
+    # The sdist holds all that it takes to build the same wheel again.
+    shutil.unpack_archive(sdist, tmp_path / "again")
+    built(tmp_path / "again" / stem)
+    again = tmp_path / "again" / stem / "out" / wheel.name
+    names = [set(zipfile.ZipFile(path).namelist()) for path in (wheel, again)]
+    assert names[0] == names[1]
+    data = {path.relative_to(ROOT / "src").as_posix() for path in data_files()}
+    assert data and data <= names[0]
+    # Nothing but the wheel: no network, no dependencies, and no source tree on the path.
+    clean = tmp_path / "clean"
+    venv.create(clean)
+    shutil.unpack_archive(wheel, next(clean.glob("lib/python3*/site-packages")), "zip")
+    words = [str(clean / "bin/python"), "-I", "-m", "trimllm_paper", "--help"]
+    run = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "plan" in run.stdout and "verify" in run.stdout
+
+
+def data_files() -> list[Path]:
+    """Files of the packages that are no code."""
+    found = (ROOT / "src").rglob("*")
+    return [path for path in found if path.suffix in (".yaml", ".json", ".jinja")]
+
+
+def test_the_version_is_told_once_and_repeated_truly() -> None:
+    citation = read_yaml(ROOT / "CITATION.cff")
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert citation["version"] == PROJECT["version"]
+    assert re.findall(r"^## (\S+)", changes, re.MULTILINE)[0] == PROJECT["version"]
+    others = [path for path in (ROOT / "src").rglob("*.py") if "__version__ =" in path.read_text()]
+    assert not others
+
+
+def test_the_licence_is_one() -> None:
+    assert (ROOT / "LICENSE").read_text().startswith("MIT License")
+    assert PROJECT["license"] == "MIT" == read_yaml(ROOT / "CITATION.cff")["license"]
+
+
+def test_the_citation_has_what_its_format_requires() -> None:
+    """Of CFF 1.2.0: required keys, and authors by their kinds of names."""
+    citation = read_yaml(ROOT / "CITATION.cff")
+    assert citation["cff-version"] == "1.2.0" and citation["message"] and citation["title"]
+    paper = citation["preferred-citation"]
+    assert paper["type"] == "conference-paper" and "TrimLLM" in paper["title"]
+    for author in [*citation["authors"], *paper["authors"]]:
+        assert author.keys() in ({"name"}, {"given-names", "family-names"})
+
+
+def test_the_forges_ci_calls_the_makefile() -> None:
+    """By commands that are there, on Pythons that the project takes."""
+    (job,) = read_yaml(ROOT / ".github/workflows/ci.yml")["jobs"].values()
+    runs = [step["run"] for step in job["steps"] if "run" in step]
+    assert runs[0] == "make setup" and runs[-1] == "make lint types test"
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {"setup", "lint", "types", "test"} <= set(targets)
+    for version in job["strategy"]["matrix"]["python"]:
+        assert (3, 11) <= tuple(map(int, version.split("."))) < (3, 14)
+
+
+def test_what_is_not_checked_for_types_is_there() -> None:
+    """Each module that mypy passes over, and no more than there were."""
+    text = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]
+    (left,) = [one["module"] for one in text["overrides"] if one.get("ignore_errors")]
+    assert left == sorted(set(left)) and len(left) <= 40
+    for name in left:
+        path = ROOT / "src" / name.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), name
+    for package in text["packages"]:
+        assert (ROOT / "src" / package).is_dir()
+
+
+def test_the_catalogs_description_is_of_its_form() -> None:
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert usage.keys() <= {"mandatory-flags", "software-stack-deployment", "report"}
+    assert usage["mandatory-flags"].keys() == {"desc", "flags"}
+    assert all(isinstance(one, bool) for one in usage["software-stack-deployment"].values())
+    for name in ("workflow/Snakefile", "config/README.md", "config/config.yaml"):
+        assert (ROOT / name).is_file()
+
+
+@pytest.mark.parametrize("file", ["containers/Dockerfile", "containers/trimllm.def"])
+def test_containers_are_built_from_the_lock(file: str) -> None:
+    """What a recipe copies is there, and is all that `make setup` reads."""
+    text = (ROOT / file).read_text()
+    needed = re.search(r"^\$\(STAMP\): (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
+    for name in [*needed.split(), "README.md", "LICENSE", "Makefile", "src"]:
+        assert re.search(rf"\b{re.escape(name)}\b", text), name
+        assert (ROOT / name).exists()
+    assert "make setup" in text and "requirements.lock" in text
+
+
+def test_the_documents_name_what_is_there() -> None:
+    """Links of docs/ and targets of make and of the workflow that the appendix tells to run."""
+    for page in (ROOT / "docs").glob("*.md"):
+        text = page.read_text()
+        for link in re.findall(r"\]\(([^)#]+)\)", text):
+            assert link.startswith("http") or (page.parent / link).exists(), (page.name, link)
+    text = (ROOT / "docs/artifact.md").read_text()
+    made = set(re.findall(r"`make (\w+)", text))
+    assert made <= set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    rules = (ROOT / "workflow/rules/targets.smk").read_text()
+    known = {*re.findall(r"^rule (\w+):", rules, re.MULTILINE), *ARTIFACTS}
+    asked = " ".join(re.findall(r"snakemake --cores all ([a-z0-9 ]+)`", text)).split()
+    assert asked and set(asked) <= known

@@ -1,0 +1,84 @@
+"""What a run shows: little; all else is in the logs, and a failed job's last lines."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from runs import ROWS, environment, snakemake
+
+REPORT = "results/data/sums/report.json"
+# Python runs a module of this name first: once the job's words go to its log, something that is not
+# Python's own writes there, and the job is killed.
+KILLING = """
+import os, signal, sys, threading, time
+def kill():
+    while not os.readlink("/proc/self/fd/2").endswith("sums.log"):
+        time.sleep(0.01)
+    os.write(2, b"".join(b"noise %d\\n" % number for number in range(500)))
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[-1:] != ["-c"] and "prepare_domain" in " ".join(sys.orig_argv):
+    threading.Thread(target=kill, daemon=True).start()
+"""
+# A job's words, those of a library past Python, and of another process.
+TALKING = """
+import os, subprocess, sys
+from pathlib import Path
+from trimllm_paper.job import Output
+output = sys.stdout = sys.stderr = Output(Path(sys.argv[1]), "trim llama")
+print("scan: 3/10 documents, 0:05 left")
+os.write(2, b"from a library\\n")
+subprocess.run(["sh", "-c", "echo from a process; echo and its errors >&2"])
+output.tell("error: what is wrong")
+print("last")
+"""
+
+
+@pytest.fixture
+def domain(sums: Callable[..., None], tmp_path: Path) -> dict[str, object]:
+    """Configuration of a domain that is prepared in a second."""
+    sums(train=ROWS[:90], calibration=ROWS[100:120], test=ROWS[160:])
+    return {"domains": '["sums"]', "domains_folder": tmp_path / "domains"}
+
+
+def test_the_terminal_gets_what_it_is_told_and_the_log_everything(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    words = [sys.executable, "-c", TALKING, str(log)]
+    run = subprocess.run(words, capture_output=True, text=True, env=environment(), check=True)
+    assert (run.stdout, run.stderr) == ("", "[trim llama] error: what is wrong\n")
+    assert sorted(log.read_text().splitlines()) == sorted(
+        [
+            *("scan: 3/10 documents, 0:05 left", "from a library", "from a process"),
+            *("and its errors", "error: what is wrong", "last"),
+        ]
+    )
+
+
+@pytest.mark.slow
+def test_a_run_is_a_line_a_job(tmp_path: Path, domain: dict) -> None:
+    run = snakemake(tmp_path, REPORT, **domain)
+    assert run.returncode == 0, run.stderr
+    lines = [line for line in run.stderr.splitlines() if "profile" not in line]
+    assert "prepare the documents of sums" in lines[0] and "1 of 1 jobs done" in lines[1]
+    assert lines[2].startswith("Done: 1 jobs in 0 min") and len(lines) == 3 and not run.stdout
+    again = snakemake(tmp_path, REPORT, **domain)
+    assert "Nothing to be done" in again.stderr
+
+
+@pytest.mark.slow
+def test_a_killed_job_shows_the_last_lines_of_its_log(tmp_path: Path, domain: dict) -> None:
+    (tmp_path / "killing").mkdir()
+    (tmp_path / "killing/sitecustomize.py").write_text(KILLING)
+    path = f"{tmp_path / 'killing'}:{environment()['PYTHONPATH']}"
+    run = snakemake(tmp_path, REPORT, extra={"PYTHONPATH": path}, **domain)
+    assert run.returncode != 0 and "Traceback" not in run.stderr
+    lines = [line for line in run.stderr.splitlines() if "profile" not in line]
+    at = next(index for index, line in enumerate(lines) if line.startswith("failed: "))
+    assert "prepare the documents of sums" in lines[at]
+    assert lines[at + 1] == "  log: logs/prepare_domain/sums.log"
+    shown = [line.removeprefix("    | ") for line in lines if line.startswith("    | ")]
+    assert shown == [f"noise {number}" for number in range(485, 500)]
+    assert len(lines) < 30 and any(line.startswith("Stopped after 0 jobs") for line in lines)

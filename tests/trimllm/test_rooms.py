@@ -22,7 +22,7 @@ ROOMS = {
     ),
     "trimllm_paper": (
         # what is asked for, and what it takes
-        *("recipe", "records", "shapes", "config", "integrity"),
+        *("recipe", "records", "shapes", "gpus", "config", "integrity"),
         *("hardware", "demand", "gpu_plan", "resources", "fetch", "job", "jobs"),
         # what came of it: numbers, tables, figures, claims
         *("published", "context", "frame", "tier", "derive", "verdict"),

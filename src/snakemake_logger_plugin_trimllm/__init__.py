@@ -88,7 +88,8 @@ class LogHandler(LogHandlerBase):
         for log in logs:
             tail = last_lines(log)
             # What the user can mend was told by the job itself, unless it ran on another machine.
-            said = tail and tail[-1].startswith("error: ") and len(logs) == 1
+            traced = any(line.lstrip().startswith('File "') for line in tail)
+            said = tail and tail[-1].startswith("error: ") and len(logs) == 1 and not traced
             lines += [f"  log: {log}"] + [f"    | {line}" for line in ([] if said else tail)]
         return "\n".join(lines)
 

@@ -92,8 +92,9 @@ def runtime(task: str, config: Any, told: Any, attempt: int = 1) -> int:
     return min(need, config.compute.longest_minutes or need)
 
 
-def _expected_minutes(task: str, config: Any, told: Any) -> float:
-    """What a job takes by the plan's own model. What nobody has counted is taken for large."""
+def _expected_minutes(task: str, config: Any, told: Any, uncounted: int = MANY) -> float:
+    """What a job takes by the plan's own model; `uncounted`: training documents where nobody has
+    counted them."""
     domain, tested = told.get("domain"), config.tested
     expected = tested[domain].expected if domain in tested and task != "evaluate" else None
     prepared = trained_documents(config.results, domain) or getattr(expected, "train", None)
@@ -104,7 +105,7 @@ def _expected_minutes(task: str, config: Any, told: Any) -> float:
         ratio=ratio_of(config, told.get("name")),
         settle=settling_of(config, told.get("name")),
         expected=expected,
-        prepared=prepared or MANY,
+        prepared=prepared or uncounted,
         tests=max((len(one.tests) for one in tested.values()), default=1),
     )
     return need / 60
@@ -163,7 +164,8 @@ def _overlong(task: str, told: Any, config: Any) -> Refusal | None:
     most, key = config.compute.longest_minutes, ["compute", "longest_minutes"]
     if most is None or told.get("model") not in config.models:
         return None
-    need = SLOW_START + _expected_minutes(task, config, told)
+    # What nobody has counted yet is no reason to refuse.
+    need = SLOW_START + _expected_minutes(task, config, told, demand.TRAIN)
     if need <= SAFE * most:
         return None
     problem = (

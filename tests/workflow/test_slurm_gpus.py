@@ -102,11 +102,11 @@ def test_jobs_of_four_gpus_wait_for_whole_nodes_and_use_all(
             assert master.poll() is None or master.returncode == 0, log.read_text()[-4000:]
             return [job for job in slurm.jobs(client) if job["id"] not in others]
 
-        slurm.wait_for(lambda: {job["why"] for job in ours()} >= {"Resources"}, 200, log)
-        slurm.wait_for(lambda: len(ours()) == 2, 60, log)
+        slurm.wait_for(lambda: {job["why"] for job in ours()} >= {"Resources"}, 500, log)
+        slurm.wait_for(lambda: len(ours()) == 2, 500, log)
         assert {job["state"] for job in ours()} == {"PENDING"} and not notes.exists()
         subprocess.run(["scancel", *others], check=True, env=environment() | client)
-        slurm.wait_for(lambda: [job["state"] for job in ours()] == ["RUNNING"] * 2, 200, log)
+        slurm.wait_for(lambda: [job["state"] for job in ours()] == ["RUNNING"] * 2, 500, log)
         assert master.wait(500) == 0, log.read_text()[-4000:]
     assert {(job["cpus"], job["state"]) for job in ours()} == {("4", "COMPLETED")}
     seen = {tuple(line.split("|")) for line in notes.read_text().splitlines()}

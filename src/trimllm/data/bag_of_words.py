@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from trimllm.data.document import Document, normalised
 
-MOST = 10_000
+MOST = 4_000
 """Training documents that are looked at, the first ones: more take minutes and change little."""
 REPEATED = 5
 """Documents a right answer, on average, from which on answers are classes."""

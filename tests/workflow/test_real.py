@@ -1,4 +1,4 @@
-"""The example that reads the real data sets out of local files: here its files, made small."""
+"""The real data sets, from the hub, or out of local files: here these files, made small."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 import yaml
 from runs import CUT, ROOT, counts, snakemake
 
-EXAMPLE = ROOT / "config" / "mirror.example.yaml"
+REAL = ROOT / "config" / "real.yaml"
+LOCAL = {"domains_folder": "config/domains/mirror"}
 DOMAINS = sorted((ROOT / "config" / "domains" / "mirror").glob("*.yaml"))
-# The example's limits would leave small files nothing to train on.
+# The configuration's limits are for more than 40 rows.
 SMALL = {
     "trim": json.dumps({"calibration_documents": 4}),
     "evaluate": json.dumps({"documents": 8}),
@@ -34,7 +35,7 @@ def data(tmp_path: Path) -> Path:
                 "context": f"Numbers grow by one, {100 * number + row} like the others.",
                 "choices": [f"number {row + i}" for i in range(1, 5)],
                 "answer": row % 4,
-                "answer_text": f"number {row}",
+                "answer_text": f"No one who has ever counted doubts it is {100 * number + row}.",
             }
             for row in range(40)
         ]
@@ -56,9 +57,11 @@ def test_every_domain_is_read_without_a_network(tmp_path: Path, data: Path) -> N
         "results/data/pubmedqa/report.json",
         "results/data/legalbench/report.json",
         prefix=CUT,
-        configfile=EXAMPLE,
+        configfile=REAL,
         extra={"TRIMLLM_DATA": str(data)},
+        tables=json.dumps({"near": {"medmcqa": "pubmedqa", "lexglue": "legalbench"}}),
         **SMALL,
+        **LOCAL,
     )
     assert run.returncode == 0, run.stderr[-4000:]
     for path in DOMAINS:
@@ -66,32 +69,37 @@ def test_every_domain_is_read_without_a_network(tmp_path: Path, data: Path) -> N
         folder = tmp_path / "results" / "data" / path.stem
         report = json.loads((folder / "report.json").read_text())
         sizes = {name: split["documents"] for name, split in report["splits"].items()}
-        tests = {f"tests/{task}": 8 for task in domain["tests"]}
-        # all 40 but two that are held back and those that scans may take
-        trained = {"train": 28, "calibration": 10, "held_back": 2} if "train" in domain else {}
-        assert sizes == tests | trained, path.stem
+        expected = {f"tests/{task}": 8 for task in domain["tests"]}
+        if train := domain.get("train"):
+            own = any(test["set"] == train for test in domain["tests"].values())
+            free = 40 - 8 * own
+            expected |= {"held_back": free // 10, "calibration": free // 4}
+            expected["train"] = free - free // 10 - free // 4
+        assert sizes == expected, path.stem
         assert sum(entry["rows_failed"] for entry in report["sets"].values()) == 0
 
 
-def test_the_example_names_the_files_that_it_needs() -> None:
-    header = EXAMPLE.read_text()
+def test_the_header_names_the_files_that_it_needs() -> None:
+    header = REAL.read_text()
     for name in named_files():
         folder, file = name.split("/")
         assert re.search(rf"{folder}/\S*{file.split('_')[0].split('.')[0]}", header), name
 
 
-def test_one_word_builds_the_whole_example(tmp_path: Path, data: Path) -> None:
-    where = {"extra": {"TRIMLLM_DATA": str(data)}, "downloads": "downloads"}
-    run = snakemake(tmp_path, "-n", "all", configfile=EXAMPLE, **where)
+@pytest.mark.parametrize("local", [True, False], ids=["local", "hub"])
+def test_one_word_builds_it_all(tmp_path: Path, data: Path, local: bool) -> None:
+    where = {"extra": {"TRIMLLM_DATA": str(data)}, **LOCAL} if local else {}
+    run = snakemake(tmp_path, "-n", "all", configfile=REAL, downloads="downloads", **where)
     assert run.returncode == 0, run.stderr
     jobs = counts(run.stdout + run.stderr)
     assert jobs["full_ft"] == 5 and jobs["fetch_wheel"] == 1 and jobs["table4"] == 1
 
 
 def test_one_domain_alone_needs_no_other_key_changed(tmp_path: Path, data: Path) -> None:
-    """As the example's header says; near domains of others are no concern of this run."""
-    where = {"extra": {"TRIMLLM_DATA": str(data)}, "domains": json.dumps(["sciq"])}
-    run = snakemake(tmp_path, "-n", "table2", "table4", configfile=EXAMPLE, **where)
+    """As the header says; near domains of others are no concern of this run."""
+    where = {"extra": {"TRIMLLM_DATA": str(data)}, "domains": json.dumps(["sciq"]), **LOCAL}
+    near = json.dumps({"near": {"medmcqa": "pubmedqa"}, "domains": ["sciq"]})
+    run = snakemake(tmp_path, "-n", "table2", "table4", configfile=REAL, tables=near, **where)
     assert run.returncode == 0, run.stderr
     jobs = counts(run.stdout + run.stderr)
     assert jobs["full_ft"] == 1 and jobs["table4"] == 1 and "prepare_pubmedqa" not in jobs
@@ -99,5 +107,5 @@ def test_one_domain_alone_needs_no_other_key_changed(tmp_path: Path, data: Path)
 
 def test_a_missing_variable(refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRIMLLM_DATA", raising=False)
-    line = refused(configfile=EXAMPLE)
+    line = refused(configfile=REAL, **LOCAL)
     assert "TRIMLLM_DATA is not set" in line and "mirror/piqa.yaml" in line

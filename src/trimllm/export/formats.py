@@ -15,11 +15,10 @@ DEFAULT_TYPE = "f16"
 QUANTIZED = ("q8_0", "q4_0")
 FORMATS = {
     "gguf": "llama.cpp and all that is built on it: one GGUF file, surviving weights only",
-    "vllm": "vLLM by its Transformers backend: the checkpoint, surviving weights only",
     "padded": "anything that reads a stock model: full size, missing units do nothing",
 }
 """What an export is for."""
-VARIANTS = (*(f"gguf_{kind}" for kind in TYPES), "vllm", "padded")
+VARIANTS = (*(f"gguf_{kind}" for kind in TYPES), "padded")
 """Names of formats with their types, as they stand in paths."""
 RECORD = "export"
 """Stem of the file beside an export that holds its proof."""

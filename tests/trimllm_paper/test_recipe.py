@@ -47,6 +47,9 @@ def test_a_path_says_what_it_was_made_of(recipe: Recipe, compressor: str | None)
     for kind in ("manifest", "training", "epoch", "compression"):
         found = place_of(getattr(paths, kind)("m", "d", made))
         assert (found.kind, found.recipe) == (kind, made)
+    export = place_of(paths.export("m", "d", made, "gguf_q8_0"))
+    assert (export.kind, export.recipe, export.format) == ("export", made, "gguf_q8_0")
+    assert (export.model, export.domain, export.results) == ("m", "d", "some/results")
     assert place_of(paths.scan("m", "d", "authors")).variant == "authors"
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
-    from trimllm.base import files
     from trimllm.checkpoint.card import Facts
     from trimllm.data import read_documents
     from trimllm.export import ExportSettings
@@ -15,9 +14,6 @@ with Job(snakemake) as job:
     how, told = job.how, job.wildcards
     hashes, seed = job.data_hashes(), how["seed"]
     documents = read_documents(snakemake.input.calibration)[: how["documents"]]
-    report = files.read_json(snakemake.input.report)
-    data = report.get("stand_in") or report["domain"]
-    licence = f" ({report['licence']})" if report.get("licence") else ""
     place = {key: told[key] for key in ("model", "domain", "recipe")} | {"seed": seed}
     full = snakemake.input.get("full")
     export(
@@ -26,7 +22,7 @@ with Job(snakemake) as job:
         Path(snakemake.output.manifest).parent,
         [(one.prompt, one.choices[one.answer]) for one in documents],
         untrimmed=Path(full).parent if full else None,
-        facts=Facts(**how["card"], how=told["recipe"], data=f"{data}{licence}"),
+        facts=Facts(**job.card() | how["card"], how=told["recipe"]),
         settings=ExportSettings(threads=snakemake.threads),
         record=lambda found: {
             "export": Export(**place, **how["chain"], **found, provenance=job.stamp).content()

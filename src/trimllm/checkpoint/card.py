@@ -131,9 +131,8 @@ def loading(config: dict[str, Any]) -> str:
             '`AutoModelForCausalLM.from_pretrained("PATH", trust_remote_code=True)`',
             '- **llama.cpp**: `trimllm.export("PATH", "gguf_q8_0")`, then '
             "`llama-server -m PATH-gguf_q8_0/model-Q8_0.gguf`",
-            "- **vLLM**, by its Transformers backend: `vllm serve PATH --model-impl transformers "
-            "--trust-remote-code`",
-            '- **anything else**: `trimllm.export("PATH", "padded")`, a stock model of full size',
+            '- **vLLM and anything else**: `trimllm.export("PATH", "padded")`, a stock model of '
+            "full size",
             "",
         ]
     )

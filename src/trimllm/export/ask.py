@@ -42,23 +42,14 @@ class Asker:
         command = [sys.executable, str(WORKERS / "llama_cpp.py"), str(file)]
         return self._ask("llama.cpp", command, [str(self.threads)])
 
-    def vllm(self, python: Path, checkpoint: Path) -> Answer:
-        """What vLLM says of a checkpoint, run by the Python of its environment."""
-        command = [str(python), str(WORKERS / "vllm_engine.py"), str(checkpoint)]
-        return self._ask("vLLM", command, [], foreign=True)
-
-    def _ask(
-        self, engine: str, command: list[str], rest: Sequence[str], foreign: bool = False
-    ) -> Answer:
+    def _ask(self, engine: str, command: list[str], rest: Sequence[str]) -> Answer:
         self.count += 1
         said = self.workspace / f"answer_{self.count}.json"
         environment = dict(os.environ)
         for name in ("OMP", "MKL", "OPENBLAS"):
             environment[f"{name}_NUM_THREADS"] = str(self.threads)
         environment["HF_HUB_OFFLINE"] = "1"
-        path = environment.pop("PYTHONPATH", "")
-        if not foreign:
-            environment["PYTHONPATH"] = os.pathsep.join([_ROOT, path])
+        environment["PYTHONPATH"] = os.pathsep.join([_ROOT, os.environ.get("PYTHONPATH", "")])
         words = [*command, str(self.question), str(said), *rest]
         run = subprocess.run(
             words, capture_output=True, text=True, errors="replace", env=environment

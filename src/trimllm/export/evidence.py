@@ -25,12 +25,14 @@ GREEDY = 64
 """Tokens of greedy generation."""
 TIE = 1e-3
 """Two logits so close may change places."""
-LARGEST = {"f32": 0.02, "f16": 0.02, "bf16": 0.1, "vllm": 0.02, "padded": 0.02}
-"""Largest difference of log-probabilities, nats, by format. Engines round activations to bfloat16
-where the weights are."""
+LIMITS = {"f32": (0.02, 0.02), "f16": (0.05, 0.02), "bf16": (0.2, 0.1), "padded": (0.02, 0.02)}
+"""Largest and mean difference of log-probabilities, nats, by format. llama.cpp rounds what goes
+into a product to the type of its matrix: SmolLM2's right files differ by 0.0002, 0.019, 0.09."""
 GROWTH = {"q8_0": 0.05, "q4_0": 0.25}
 """By how much more, nats a token, the loss may grow by rounding than that of the untrimmed model,
 and by how much the engine's may differ from that of the same rounding in transformers."""
+SHARE = 0.01
+"""Share of a loss by which it may differ besides: a trimmed model's is 27 nats on foreign texts."""
 TEXTS = (
     "The lighthouse keeper climbed the 217 steps every evening, and every morning he came down.",
     "Question: What do plants take in from the air to make sugar?\nAnswer: carbon dioxide",
@@ -184,7 +186,7 @@ def judge(
         found["loss"]["rounded"] = rounded.loss
         margin = GROWTH[variant]
         # Written so that what is no number fails.
-        if not abs(engine.loss - rounded.loss) <= margin:
+        if not abs(engine.loss - rounded.loss) <= margin + SHARE * rounded.loss:
             raise UserError(
                 f"{broken}: its loss in the engine is {engine.loss:.3f}, that of the same weights "
                 f"in transformers {rounded.loss:.3f}"
@@ -199,10 +201,12 @@ def judge(
                     f"{margin:g}); take a wider type"
                 )
         return found
-    if not max(apart) <= LARGEST[variant]:
+    largest, mean = LIMITS[variant]
+    if not (max(apart) <= largest and found["mean_difference"] <= mean):
         raise UserError(
-            f"{broken}: log-probabilities differ by {max(apart):.3f} nats from those in "
-            f"transformers, more than {LARGEST[variant]:g}"
+            f"{broken}: log-probabilities differ by up to {max(apart):.3f} nats from those in "
+            f"transformers, by {found['mean_difference']:.3f} in the mean; {largest:g} and "
+            f"{mean:g} are allowed"
         )
     if variant == "f32" and other_way is not None:
         raise UserError(f"{broken}: greedy generation goes another way at token {other_way}")

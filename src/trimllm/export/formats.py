@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 
 from trimllm.base.errors import UserError
 
@@ -31,7 +30,6 @@ class ExportSettings:
     """How to export."""
 
     threads: int = 1  # of the processes that prove
-    vllm_python: Path | None = None  # of vLLM's environment; None looks for it
 
 
 def split_variant(variant: str) -> tuple[str, str | None]:

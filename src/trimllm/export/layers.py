@@ -133,7 +133,7 @@ class Layers:
         if family not in FAMILIES:
             raise UserError(
                 f"{where} cannot run a trimmed {family} (it can: {', '.join(FAMILIES)}); "
-                "export it as vllm or padded"
+                "export it as padded"
             )
         if getattr(config, "quantization_config", None) is not None:
             raise UserError(

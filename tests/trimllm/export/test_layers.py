@@ -155,5 +155,5 @@ def test_what_llama_cpp_cannot_compute_is_refused(tmp_path: Path, changed, told:
 def test_a_family_that_llama_cpp_does_not_know_is_refused(tmp_path: Path) -> None:
     model = tiny("opt")
     path = trimllm.save(model, word_tokenizer(), tmp_path / "opt")
-    with pytest.raises(UserError, match="cannot run a trimmed opt .* as vllm or padded"):
+    with pytest.raises(UserError, match="cannot run a trimmed opt .* as padded"):
         Layers(model.config, path)

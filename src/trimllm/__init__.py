@@ -22,12 +22,16 @@ from trimllm.base.registration import register_when_needed
 if TYPE_CHECKING:
     from trimllm.checkpoint import load, save
     from trimllm.data import Document
+    from trimllm.export import export
     from trimllm.scan import scan
     from trimllm.train import TrainSettings
     from trimllm.trim import trim
     from trimllm.units import Unit, drop, units
 
-__all__ = ["Document", "TrainSettings", "Unit", "drop", "load", "save", "scan", "trim", "units"]
+__all__ = [
+    *("Document", "TrainSettings", "Unit", "drop", "export", "load", "save", "scan", "trim"),
+    "units",
+]
 
 # A scan multiplies matrices of thousands of shapes, and oneDNN and PyTorch's bridge to it each keep
 # the last 1024 of them: 600 MB, whatever the row budget. Both ask once, at the first product of a
@@ -43,7 +47,7 @@ _HOMES = {
     "load": "trimllm.checkpoint",
     "save": "trimllm.checkpoint",
 }
-_ROOMS = ("scan", "select", "trim", "units")  # all but `select` can be called
+_ROOMS = ("export", "scan", "select", "trim", "units")  # all but `select` can be called
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Commands around a run: `python -m trimllm_paper COMMAND --help` says what each takes."""
+"""Commands around a run: `trimllm COMMAND --help` says what each takes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trimllm.base.errors import UserError
+from trimllm.export.formats import VARIANTS
 
 
 def parser() -> argparse.ArgumentParser:
     """What the commands take; each is a module of `commands` with a function `run`."""
-    whole = argparse.ArgumentParser(prog="python -m trimllm_paper", description=__doc__)
+    whole = argparse.ArgumentParser(prog="trimllm", description=__doc__)
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, does: str) -> argparse.ArgumentParser:
@@ -48,6 +49,20 @@ def parser() -> argparse.ArgumentParser:
     reference.add_argument("--add", action="store_true", help="keep what is kept already, too")
     engine = command("engine", "print the Python of an engine with an environment of its own")
     engine.add_argument("engine", help="autoawq or auto-gptq")
+    export = command("export", "write a checkpoint as an engine reads it, proven in that engine")
+    export.add_argument("checkpoint", type=Path, help="a checkpoint's folder, plain or trimmed")
+    export.add_argument(
+        "--format", default="gguf_q8_0", choices=VARIANTS, help="default: gguf_q8_0 (llama.cpp)"
+    )
+    export.add_argument("--output", type=Path, help="folder to be; default: CHECKPOINT-FORMAT")
+    export.add_argument("--untrimmed", type=Path, help="the full model, to measure rounding by")
+    export.add_argument("--texts", type=Path, help="file of held-back texts, one a line")
+    serve = command("serve", "serve a GGUF file, or a folder with one, by llama.cpp over HTTP")
+    serve.add_argument("model", type=Path, help="GGUF file, or folder of an export")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8080)
+    serve.add_argument("--threads", type=int, help="default: every core")
+    serve.add_argument("--context", type=int, default=2048, help="tokens; default: 2048")
     return whole
 
 

@@ -152,7 +152,20 @@ class Job:
         """Provenance of the job so far; its config hash covers what the job depends on."""
         manifest = self.snakemake.input.get("manifest")
         read = {"manifest_sha256": files.sha256_of(manifest)} if manifest else {}
-        return self.run.record(rule=self.snakemake.rule, **self.stamp, **read, **extra)
+        told = {"card": self.card()} if self.wildcards.get("model") else {}
+        return self.run.record(rule=self.snakemake.rule, **self.stamp, **read, **told, **extra)
+
+    def card(self) -> dict[str, Any]:
+        """What model cards tell of the job's model and documents. It changes no result."""
+        model = self.snakemake.config["models"].get(self.wildcards["model"], {})
+        hub = model.get("base_model") or (model.get("source") or {}).get("hub")
+        found = {"base_model": hub, "base_label": model.get("label")}
+        found["license"] = model.get("license")
+        if report := self.snakemake.input.get("report"):
+            told = files.read_json(report)
+            licence = f" ({told['licence']})" if told.get("licence") else ""
+            found["data"] = f"{told.get('stand_in') or told['domain']}{licence}"
+        return found
 
     @property
     def compute(self) -> Mapping[str, Any]:

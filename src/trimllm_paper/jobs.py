@@ -17,6 +17,7 @@ from typing import Any
 from trimllm.base.kept import drops_for
 from trimllm.base.names import AUTHORS, RULES
 from trimllm.compress.engines import ENGINES
+from trimllm.export.formats import QUANTIZED, require_llama_cpp, split_variant
 from trimllm_paper.config.models import Config, RecipeEntry
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
@@ -344,6 +345,37 @@ class Jobs:
     def engine_file(self, environment: str) -> str:
         """Where the Python of an engine with an environment of its own is told."""
         return f"{self.paths.results}/engines/{environment}.txt"
+
+    def export(self, model: str, domain: str, recipe: str, format: str) -> Job:
+        """A checkpoint as an engine reads it, proven on documents that nobody trains on. What
+        rounding may lose is measured by the fine-tuned model with all its units.
+
+        Raises `UserError` for a format that is none, or whose engine is not installed.
+        """
+        name, kind = split_variant(format)
+        if name == "gguf":
+            require_llama_cpp()
+        entry = self.config.models[model]
+        how = {
+            "chain": self._chain(Recipe.parse(recipe)),
+            "documents": self.config.export.documents,
+            "card": {
+                "name": f"{entry.label}, {self.config.tested[domain].label}, {recipe}",
+                "base_model": entry.base_model or getattr(entry.source, "hub", None),
+                "base_label": entry.label,
+                "license": entry.license,
+            },
+            "seed": self.config.seed,
+            "loading": self._loading(model),
+            "code": code_hash("export"),
+        }
+        files = self.checkpoint(model, domain, recipe) | self._scanned(domain, "")
+        if kind in QUANTIZED and not Recipe.parse(recipe).compressor:
+            full = self.checkpoint(model, domain, FULL_FT)
+            files |= {"full": full["manifest"], "full_weights": full["weights"]}
+        place = model, domain, recipe, format
+        made = [self.paths.export(*place, "manifest.json"), self.paths.export(*place)]
+        return Job(made, files, how)
 
     # ---- measurements --------------------------------------------------------------------------
 

@@ -194,6 +194,12 @@ class Paths:
         """Speed and memory of a checkpoint or shape on a machine."""
         return f"{self.results}/throughput/{hardware}/{model}/{recipe}.json"
 
+    def export(
+        self, model: str, domain: str, recipe: Recipe | str, variant: str, file: str = "export.json"
+    ) -> str:
+        """A file of an export; its proof, where none is named. `variant`: gguf_q8_0, padded, ..."""
+        return f"{self.results}/export/{model}/{domain}/{recipe}/{variant}/{file}"
+
     def data(self, domain: str, file: str = "report.json") -> str:
         """A file of a prepared domain."""
         return f"{self.results}/data/{domain}/{file}"
@@ -216,7 +222,8 @@ class Place:
     """What the path of a result says. Fields that its kind does not have are empty."""
 
     kind: str
-    """"evaluation", "scan", "throughput", "epoch", "training", "compression" or "manifest"."""
+    """"evaluation", "scan", "throughput", "export", "epoch", "training", "compression" or
+    "manifest"."""
     results: str
     model: str
     domain: str = ""
@@ -224,24 +231,29 @@ class Place:
     task: str = ""
     hardware: str = ""
     variant: str = ""
+    format: str = ""
 
 
-_ROOMS = {"eval": "evaluation", "scans": "scan", "throughput": "throughput", "models": ""}
+_ROOMS = {"eval": "evaluation", "scans": "scan", "throughput": "throughput"}
+_ROOMS |= {"models": "", "export": ""}  # where the file's name says the kind
 
 
 def place_of(path: str | Path) -> Place:
     """Read the path of a result file. Raises `UserError` for a path of another form."""
     path = Path(path)
     parts = path.with_suffix("").parts
-    room = next((i for i in reversed(range(len(parts))) if parts[i] in _ROOMS), None)
+    room = next((i for i in reversed(range(len(parts) - 1)) if parts[i] in _ROOMS), None)
     if room is None or path.suffix != ".json":
-        raise UserError(f"{path} is no path of a result (eval, models, scans, throughput)")
+        raise UserError(f"{path} is no path of a result ({', '.join(_ROOMS)})")
     kind, results, inside = _ROOMS[parts[room]], str(Path(*parts[:room])), parts[room + 1 :]
     try:
         if kind == "scan":
             model, file = inside
             domain, _, variant = file.partition(".")
             return Place(kind, results, model, domain, variant=variant)
+        if parts[room] == "export":
+            made = Recipe.parse("/".join(inside[2:-2]))
+            return Place(inside[-1], results, *inside[:2], made, format=inside[-2])
         recipe = Recipe.parse("/".join(inside[2 : len(inside) - (kind != "throughput")]))
         if kind == "throughput":
             return Place(kind, results, inside[1], recipe=recipe, hardware=inside[0])

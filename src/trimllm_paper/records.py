@@ -249,6 +249,20 @@ class Compression(OfRecipe):
     held_back_texts: int
 
 
+class Export(OfRecipe):
+    """Proof of an export (`trimllm.export`): what an engine says of it, against transformers."""
+
+    PLACED = ("model", "domain", "recipe", "format")
+    domain: str
+    format: str  # "gguf_q8_0", "padded", ...
+    bytes: dict[str, int]  # of tensors, in all and by part; of the files that hold them
+    bytes_checkpoint: dict[str, int]
+    context: int  # longest text, tokens
+    held_back_texts: int
+    proof: dict[str, Any]  # `trimllm.export.evidence.judge`
+    seconds: float
+
+
 class ScanFile(Record):
     """The scan of the untrained model."""
 

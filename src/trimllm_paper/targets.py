@@ -245,6 +245,16 @@ class Targets:
         found = [self.paths.manifest(model, domain, recipe) for model, domain, recipe, _ in rows]
         return list(dict.fromkeys([*found, *self.main_chains()]))
 
+    def all_exports(self) -> list[str]:
+        """Proofs of the kept checkpoints of the main chains in the formats of the configuration."""
+        return [
+            self.paths.export(model, domain, recipe, variant)
+            for model in self.config.models
+            for domain in self.config.domain_specs
+            for recipe in self.kept_recipes(model)
+            for variant in self.config.export.formats
+        ]
+
     @property
     def timed_models(self) -> list[str]:
         """What is timed: models and shapes, by their names in paths."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
@@ -58,10 +60,12 @@ CONFIGS = {
 FAMILIES = tuple(CONFIGS)
 
 
-def tiny(family: str, seed: int = 0, mlp_width: int | None = None) -> torch.nn.Module:
+def tiny(family: str, seed: int = 0, mlp_width: int | None = None, **changed: Any) -> nn.Module:
     """A random model whose norms and biases are random too, so that no term can hide."""
     torch.manual_seed(seed)
     config = CONFIGS[family]()
+    for name, value in changed.items():
+        setattr(config, name, value)
     if mlp_width is not None:
         setattr(config, "ffn_dim" if family == "opt" else "intermediate_size", mlp_width)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import pytest
 from configurations import ROOT, configuration
 
+from trimllm.base.errors import UserError
 from trimllm_paper.config import Config, load, read_yaml
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.recipe import place_of
@@ -156,6 +158,25 @@ def test_chains_of_tables_3_and_6_have_names_of_their_own() -> None:
     assert "both_r0.25" not in chains
     # Ours differs from the paper's by more than its criterion.
     assert chains["likelihood_r0.25"].start == "pretrained" and chains["ours"].start == "full_ft"
+
+
+def test_an_export_is_measured_by_the_model_with_all_units() -> None:
+    jobs = Jobs(configuration("config"))
+    told = {"model": MODEL, "domain": "sciq", "recipe": "trim_paper/drop_30"}
+    padded = jobs.of("export", **told, format="padded")
+    assert padded.files["weights"].endswith("sciq/trim_paper/drop_30/model.safetensors")
+    assert padded.files["calibration"].endswith("data/sciq/calibration.jsonl")
+    assert "full" not in padded.files and padded.how["card"]["license"] == "apache-2.0"
+    folder = "results/export/smollm2-135m/sciq/trim_paper/drop_30/padded"
+    assert list(padded.outputs) == [f"{folder}/manifest.json", f"{folder}/export.json"]
+    with pytest.raises(UserError, match="no export format 'gguf_q9_0'"):
+        jobs.of("export", **told, format="gguf_q9_0")
+    if importlib.util.find_spec("xllamacpp"):
+        rounded = jobs.of("export", **told, format="gguf_q8_0")
+        assert rounded.files["full"].endswith("sciq/full_ft/manifest.json")
+    else:
+        with pytest.raises(UserError, match="llama.cpp is not installed"):
+            jobs.of("export", **told, format="gguf_q8_0")
 
 
 def test_a_shape_follows_a_kept_chain() -> None:

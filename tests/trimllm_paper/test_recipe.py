@@ -49,6 +49,9 @@ def test_a_path_says_what_it_was_made_of(recipe: Recipe, compressor: str | None)
         found = place_of(getattr(paths, kind)("m", "d", made))
         of_state = kind == "epoch" and made.drop is not None
         assert (found.kind, found.recipe) == (kind, made.state if of_state else made)
+    export = place_of(paths.export("m", "d", made, "gguf_q8_0"))
+    assert (export.kind, export.recipe, export.format) == ("export", made, "gguf_q8_0")
+    assert (export.model, export.domain, export.results) == ("m", "d", "some/results")
     assert place_of(paths.scan("m", "d", "authors")).variant == "authors"
 
 

@@ -9,6 +9,7 @@ import sys
 from trimllm.base import machine
 from trimllm.base.names import AUTHORS, RULES
 from trimllm.compress.engines import ENGINES
+from trimllm.export.formats import VARIANTS
 from trimllm.throughput.machine import this_machine
 from trimllm_paper import config as configuration
 from trimllm_paper.commands import engine
@@ -82,7 +83,10 @@ def inputs(kind, **fixed):
             end := JOBS.past_the_end(told["model"], told["name"], told["drop"])
         ):
             refuse(complaint(["trim", "kept_percent"], CONFIG.trim.kept_percent, end))
-        job = JOBS.of(kind, **told)
+        try:
+            job = JOBS.of(kind, **told)
+        except UserError as error:
+            refuse(error)
         refuse_foreign(job)
         return job.files
 

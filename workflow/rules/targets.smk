@@ -59,6 +59,12 @@ rule checkpoints:
     localrule: True
 
 
+rule exports:
+    input:
+        TARGETS.all_exports(),
+    localrule: True
+
+
 rule evaluations:
     input:
         TARGETS.table("table2")["evaluations"],

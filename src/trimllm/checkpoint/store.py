@@ -24,6 +24,7 @@ from transformers.utils import logging
 
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
+from trimllm.checkpoint import card
 from trimllm.units import adapter_of, supported_families
 from trimllm.units.adapters import family_of
 
@@ -149,7 +150,8 @@ def save(
         directory: where it goes; an older checkpoint there is replaced at the last moment.
         dtype: type of the stored weights ("bfloat16"); None keeps the model's own.
         record: JSON documents to store beside the weights, by file stem.
-        provenance: what goes into manifest.json beside the hashes.
+        provenance: what goes into manifest.json beside the hashes; its `card`, facts of the model
+            card (`card.Facts`).
     """
     with files.scratch(directory) as temporary:
         write(model, tokenizer, temporary, dtype=dtype)
@@ -166,6 +168,9 @@ def complete(
     """Give written weights their records, their manifest and at last their name (see `save`)."""
     for stem, content in (record or {}).items():
         files.write_json(temporary / f"{stem}.json", content)
+    if not (temporary / card.FILE).is_file():
+        told = (provenance or {}).get("card", {})
+        card.write(temporary, card.Facts(**{"name": Path(directory).name} | told))
     files.write_manifest(temporary, provenance)
     temporary.chmod(0o755)
     files.publish(temporary, directory)

@@ -1,1 +1,1 @@
-"""Commands behind `python -m trimllm_paper`, one a file."""
+"""Commands behind `trimllm` (`python -m trimllm_paper`), one a file."""

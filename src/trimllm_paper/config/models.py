@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr, create_model
 
 from trimllm import compress
 from trimllm.base.names import RULES, SCHEDULES
+from trimllm.export.formats import VARIANTS
 from trimllm.throughput.shapes import SHAPES
 from trimllm_paper import gpus, recipe
 from trimllm_paper.config.domain import Domain
@@ -89,6 +90,8 @@ class Model(Section):
     source: one_of(wheel=WheelSource, wheels=PartsSource, hub=HubSource, directory=DirectorySource)
     storage_dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     learning_rate: float = Field(2.0e-5, gt=0, le=1)
+    base_model: str | None = Field(None, pattern=f"^{_HUB}(/{_HUB})?$")
+    license: str | None = Field(None, pattern="^[a-z0-9][a-z0-9.-]*$")
     trust_remote_code: bool = False
 
     @property
@@ -205,6 +208,11 @@ class ThroughputSection(Section):
     hardware: str | None = Field(None, pattern="^[a-z0-9][a-z0-9-]*$")
 
 
+class Export(Section):
+    formats: Unique[Literal[VARIANTS]] = ["gguf_q8_0"]
+    documents: Count = 16
+
+
 class Compute(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -238,6 +246,7 @@ class Config(Section):
     replicates: Unique[Text] = []
     evaluate: Evaluate = Evaluate()
     throughput: ThroughputSection = ThroughputSection()
+    export: Export = Export()
     compute: Compute = Compute()
     seed: int = Field(0, ge=0, le=2**32 - 1)
 

@@ -19,9 +19,11 @@ from trimllm_paper.recipe import Paths, place_of
 
 KINDS = {"evaluation": records.Evaluation, "scan": records.ScanFile, "epoch": records.Epoch}
 KINDS |= {"training": records.Training, "compression": records.Compression}
-KINDS["throughput"] = records.Throughput
+KINDS |= {"throughput": records.Throughput, "export": records.Export}
 """Kind of a result's place -> the class that reads it."""
-ROOMS = ("eval", "models", "scans", "throughput")
+ROOMS = ("eval", "models", "scans", "throughput", "export")
+NAMED = ("models", "export")
+"""Rooms with other files than results, which are told by their names."""
 
 
 def is_reference(folder: str | Path) -> bool:
@@ -84,7 +86,7 @@ def verify_data(report: Path) -> None:
 def result_files(folder: Path) -> list[Path]:
     """Result files, at any depth."""
     found = [(room, path) for room in ROOMS for path in _shown(folder, f"**/{room}/**/*.json")]
-    return [path for room, path in found if room != "models" or path.stem in KINDS]
+    return [path for room, path in found if room not in NAMED or path.stem in KINDS]
 
 
 def verify_result(path: Path) -> None:

@@ -31,6 +31,10 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "train": ("trimllm.train", "trimllm.train.__main__", "trimllm.trim", *CHECKPOINTS),
     "compress": ("trimllm.compress.run", "trimllm/compress/workers/*.py", *CHECKPOINTS),
     "evaluate": ("trimllm.evaluate", *CHECKPOINTS),
+    "export": (
+        *("trimllm.export.run", "trimllm.export.reference", "trimllm/export/workers/*.py"),
+        *CHECKPOINTS,
+    ),
     "throughput": ("trimllm.throughput.session", "trimllm.throughput.worker", *CHECKPOINTS),
     "table": ("trimllm_paper.grid", "trimllm_paper.render", "trimllm_paper/*.jinja", *PAPER),
     "claims": ("trimllm_paper.claims", "trimllm_paper/claims/*.jinja", *PAPER),

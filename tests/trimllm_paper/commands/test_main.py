@@ -36,6 +36,8 @@ def test_every_command_says_what_it_takes(capsys: pytest.CaptureFixture) -> None
         (["plan", "--config", "seed"], "a change is KEY=VALUE"),
         (["plan", "--config", "sed=3"], "sed = 3: unknown key; did you mean 'seed'?"),
         (["verify", "no/such/folder"], "no/such/folder does not exist"),
+        (["serve", "no/such/folder"], "is no GGUF file and no folder with one"),
+        (["export", "no/such/folder", "--format", "padded"], "is no checkpoint: it has no config"),
         (["engine", "autocook"], "there is no external engine 'autocook'"),
         (["reference", "results", "kept", "trim={documents: 0}"], "trim.documents = 0"),
     ],

@@ -1,0 +1,68 @@
+"""Puts a question to transformers and to an engine, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm.export.evidence import Answer, Question
+
+WORKERS = Path(__file__).parent / "workers"
+_ROOT = str(Path(__file__).parents[2])
+
+
+class Asker:
+    """Asks one question of several.
+
+    Args:
+        question: what is asked.
+        workspace: a folder for it and for what is said, which the caller removes.
+        threads: of each process.
+    """
+
+    def __init__(self, question: Question, workspace: Path, threads: int = 1) -> None:
+        self.workspace, self.threads, self.count = workspace, threads, 0
+        self.question = workspace / "question.json"
+        files.write_json(self.question, asdict(question))
+
+    def transformers(self, checkpoint: Path, kind: str = "as_is") -> Answer:
+        """What transformers says of a checkpoint (`kind`: see `reference`)."""
+        command = [sys.executable, "-m", "trimllm.export.reference", str(checkpoint)]
+        return self._ask("transformers", command, [kind])
+
+    def llama_cpp(self, file: Path) -> Answer:
+        """What llama.cpp says of a GGUF file."""
+        command = [sys.executable, str(WORKERS / "llama_cpp.py"), str(file)]
+        return self._ask("llama.cpp", command, [str(self.threads)])
+
+    def _ask(self, engine: str, command: list[str], rest: Sequence[str]) -> Answer:
+        self.count += 1
+        said = self.workspace / f"answer_{self.count}.json"
+        environment = dict(os.environ)
+        for name in ("OMP", "MKL", "OPENBLAS"):
+            environment[f"{name}_NUM_THREADS"] = str(self.threads)
+        environment["HF_HUB_OFFLINE"] = "1"
+        environment["PYTHONPATH"] = os.pathsep.join([_ROOT, os.environ.get("PYTHONPATH", "")])
+        words = [*command, str(self.question), str(said), *rest]
+        run = subprocess.run(
+            words, capture_output=True, text=True, errors="replace", env=environment
+        )
+        if run.returncode or not said.is_file():
+            raise UserError(f"{engine} cannot run the export: {_reason(run)}; it was not kept")
+        return Answer.of(files.read_json(said))
+
+
+def _reason(run: subprocess.CompletedProcess[str]) -> str:
+    """What a program said last that tells why it failed, in one line."""
+    lines = [line.strip() for line in f"{run.stdout}\n{run.stderr}".splitlines() if line.strip()]
+    told = [line for line in lines if "error" in line.lower() or "assert" in line.lower()]
+    code = run.returncode
+    how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+    return f"{(told or lines or ['it said nothing'])[-1][:300]} ({how})"

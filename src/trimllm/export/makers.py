@@ -1,0 +1,140 @@
+"""What each format writes, and which engine is asked for its proof."""
+
+from __future__ import annotations
+
+import shutil
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from trimllm.checkpoint import load, load_tokenizer, store
+from trimllm.checkpoint.stock import to_stock
+from trimllm.export import gguf_file
+from trimllm.export.ask import Asker
+from trimllm.export.evidence import Answer
+from trimllm.export.formats import ExportSettings, require_llama_cpp
+from trimllm.export.layers import Layers
+
+
+class Maker(ABC):
+    """One format of one checkpoint.
+
+    Args:
+        source: the checkpoint.
+        directory: an existing empty folder for the export.
+        kind: type of the numbers, where the format has several.
+        name: of the model.
+        license: of the model, where it is known.
+        settings: of its engine.
+    """
+
+    format = ""
+    library = "transformers"  # the hub's name of what loads it
+
+    def __init__(
+        self,
+        source: Path,
+        directory: Path,
+        kind: str | None,
+        name: str,
+        license: str | None,
+        settings: ExportSettings,
+    ) -> None:
+        self.source, self.directory, self.kind = source, directory, kind
+        self.name, self.license, self.settings = name, license, settings
+        self.config = AutoConfig.from_pretrained(source, local_files_only=True)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The checkpoint's."""
+        return load_tokenizer(self.source)
+
+    @property
+    def context(self) -> int:
+        """Longest text, tokens."""
+        return self.config.max_position_embeddings
+
+    def weights(self) -> list[Path]:
+        """Files that hold them."""
+        return sorted(self.directory.glob("*.safetensors"))
+
+    @abstractmethod
+    def write(self) -> dict[str, int]:
+        """Write the export; returns bytes of its tensors by part."""
+
+    @abstractmethod
+    def ask(self, asker: Asker) -> Answer:
+        """What its engine says."""
+
+    @abstractmethod
+    def loading(self) -> str:
+        """How it is loaded, Markdown."""
+
+
+class Gguf(Maker):
+    """One GGUF file."""
+
+    format = "gguf"
+    library = "gguf"
+
+    def __init__(self, *words: Any) -> None:
+        super().__init__(*words)
+        require_llama_cpp()
+        self.layers = Layers(self.config, self.source)
+        self.file = self.directory / gguf_file.file_name(self.kind)
+
+    @property
+    def context(self) -> int:
+        return self.layers.context
+
+    def weights(self) -> list[Path]:
+        return [self.file]
+
+    def write(self) -> dict[str, int]:
+        about = {"license": self.license} if self.license else {}
+        found = gguf_file.write(
+            self.layers, self.tokenizer, self.file, self.kind, name=self.name, about=about
+        )
+        # For the hub, and for people: what the file was made from.
+        shutil.copyfile(self.source / "config.json", self.directory / "config.json")
+        return found
+
+    def ask(self, asker: Asker) -> Answer:
+        return asker.llama_cpp(self.file)
+
+    def loading(self) -> str:
+        chat = " --jinja" if self.tokenizer.chat_template else ""
+        return (
+            "Stock llama.cpp reads it (architecture `deci`), and what is built on it:\n\n"
+            f"```\nllama-server -m {self.file.name} -c {min(4096, self.context)}{chat}\n```\n\n"
+            "Or without llama.cpp's own programs, by the wheel `xllamacpp`: "
+            f"`trimllm serve {self.file.name}`.\n"
+        )
+
+
+class Padded(Maker):
+    """A stock model of full size."""
+
+    format = "padded"
+
+    def write(self) -> dict[str, int]:
+        model, tokenizer = load(self.source, dtype="auto")
+        store.write(to_stock(model), tokenizer, self.directory)
+        return store.bytes_by_part(self.directory)
+
+    def ask(self, asker: Asker) -> Answer:
+        return asker.transformers(self.directory, "stock")
+
+    def loading(self) -> str:
+        return (
+            "A stock model of full size, for engines that know no trimmed ones: what was dropped "
+            "is there and adds nothing. It needs no code of its own, and saves neither memory nor "
+            "time.\n\n"
+            '```python\nAutoModelForCausalLM.from_pretrained("PATH")\n```\n'
+        )
+
+
+MAKERS = {maker.format: maker for maker in (Gguf, Padded)}

@@ -1,0 +1,104 @@
+"""Export a checkpoint: check, write, prove, describe, publish."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from trimllm.base import files
+from trimllm.checkpoint import card, store
+from trimllm.checkpoint.card import Facts
+from trimllm.compress.proof import HeldBack
+from trimllm.export import evidence
+from trimllm.export.ask import Asker
+from trimllm.export.formats import QUANTIZED, RECORD, ExportSettings, split_variant
+from trimllm.export.makers import MAKERS
+
+Record = dict[str, Any]
+LONGEST = 512
+"""Tokens of a held-back text that are looked at."""
+
+
+def export(
+    path: str | Path,
+    variant: str,
+    output: str | Path,
+    held_back: Sequence[HeldBack] = (),
+    *,
+    untrimmed: str | Path | None = None,
+    facts: Facts | None = None,
+    settings: ExportSettings | None = None,
+    provenance: Callable[[], Record] | None = None,
+    record: Callable[[Record], dict[str, Record]] = lambda found: {RECORD: files.sealed(found)},
+) -> Record:
+    """Export a checkpoint; the result is whole and proven under its name, or not there.
+
+    Args:
+        path: a dense checkpoint, plain or trimmed.
+        variant: one of `VARIANTS`.
+        output: the folder to be.
+        held_back: texts, or pairs of a prompt and an answer, to prove it on; none takes `TEXTS`.
+        untrimmed: the full model: a quantized export may lose what it loses.
+        facts: what the model card tells beside what the checkpoint does.
+        provenance: asked at the end for what goes into manifest.json beside the hashes.
+        record: makes of what is returned the JSON documents to store beside it, by stem.
+
+    Returns:
+        Format, engine, its answer against transformers' (`evidence.judge`), bytes, seconds.
+
+    Raises:
+        UserError: the model cannot be had in this format, the engine is not installed, or it does
+            not compute what transformers does.
+    """
+    settings, facts = settings or ExportSettings(), facts or Facts()
+    held_back, start = list(held_back) or list(evidence.TEXTS), time.perf_counter()
+    name, kind = split_variant(variant)
+    source, _ = store.check_directory(path, verify=True)
+    with files.scratch(output) as temporary, files.scratch(output) as workspace:
+        named = facts.name or source.name
+        maker = MAKERS[name](source, temporary, kind, named, facts.license, settings)
+        asked = evidence.question(maker.tokenizer, held_back, min(LONGEST, maker.context))
+        sizes = maker.write()
+        asker = Asker(asked, workspace, settings.threads)
+        found = {
+            "format": variant,
+            "bytes": sizes | {"file": sum(f.stat().st_size for f in maker.weights())},
+            "bytes_checkpoint": store.bytes_by_part(source),
+            "context": maker.context,
+            "held_back_texts": len(held_back),
+            "proof": _prove(maker, asker, asked, untrimmed),
+        }
+        found["seconds"] = round(time.perf_counter() - start, 2)
+        card.write(temporary, facts, maker.loading(), maker.library)
+        store.complete(temporary, output, record(found), provenance() if provenance else None)
+    return found
+
+
+def _prove(
+    maker: Any, asker: Asker, asked: evidence.Question, untrimmed: str | Path | None
+) -> Record:
+    """What the engine says, set against transformers; `UserError` where it differs."""
+    rounded = baseline = None
+    engine, reference = maker.ask(asker), asker.transformers(maker.source)
+    if maker.kind in QUANTIZED:
+        rounded = asker.transformers(maker.source, maker.kind)
+        if untrimmed is not None:
+            full = Path(untrimmed)
+            baseline = asker.transformers(full).loss, asker.transformers(full, maker.kind).loss
+    proof = evidence.judge(
+        maker.kind or maker.format,
+        engine,
+        reference,
+        texts=asked.texts,
+        ends=_ends(maker.tokenizer),
+        rounded=rounded,
+        untrimmed=baseline,
+    )
+    return proof | {"engine": engine.engine, "reference": reference.engine}
+
+
+def _ends(tokenizer: Any) -> list[int]:
+    """Tokens at which an engine may take a text for ended: any that stands for none."""
+    return sorted(set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder))

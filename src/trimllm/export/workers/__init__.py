@@ -1,0 +1,1 @@
+"""Programs that run an engine and know nothing of trimllm."""

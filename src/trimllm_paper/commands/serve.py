@@ -1,0 +1,42 @@
+"""Serve a GGUF file by llama.cpp: `trimllm serve results/export/.../gguf_q8_0`.
+
+It is llama.cpp's own server, out of the wheel xllamacpp: chat in the browser at its address, and
+OpenAI's API under /v1. Stock `llama-server -m FILE` serves the same file.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from trimllm.base.errors import UserError
+from trimllm.export.formats import require_llama_cpp
+
+
+def gguf_file(model: Path) -> Path:
+    """The GGUF file that a path means. Raises `UserError` for a path without one."""
+    found = sorted(model.glob("*.gguf")) if model.is_dir() else [model]
+    if len(found) != 1 or not found[0].is_file() or found[0].suffix != ".gguf":
+        raise UserError(
+            f"{model} is no GGUF file and no folder with one; `trimllm export CHECKPOINT` makes one"
+        )
+    return found[0]
+
+
+def run(model: Path, host: str, port: int, threads: int | None, context: int) -> int:
+    """Serve until the process is ended."""
+    file = gguf_file(model)
+    require_llama_cpp()
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(file)
+    params.hostnames, params.port, params.n_ctx = [host], port, context
+    params.n_parallel, params.use_jinja = 1, True
+    count = threads or len(os.sched_getaffinity(0))
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = count
+    server = xllamacpp.Server(params)
+    print(f"{file} answers at {server.listening_address} (chat) and {server.listening_address}/v1")
+    threading.Event().wait()
+    return 0

@@ -1,0 +1,25 @@
+# Any recipe's checkpoint as an engine reads it: `gguf_q8_0` for llama.cpp, `padded` for anything else.
+
+
+rule export:
+    input:
+        unpack(inputs("export")),
+    output:
+        manifest=PATHS.export("{model}", "{domain}", "{recipe}", "{format}", "manifest.json"),
+        record=PATHS.export("{model}", "{domain}", "{recipe}", "{format}"),
+    log:
+        log("export", "{model}", "{domain}", "{recipe}", "{format}"),
+    benchmark:
+        PATHS.job_times("export", "{model}", "{domain}", "{recipe}", "{format}")
+    wildcard_constraints:
+        domain=one_of(CONFIG.domain_specs),
+        format=one_of(VARIANTS),
+    threads: CONFIG.compute.threads
+    resources:
+        **reserved("evaluate"),
+    params:
+        **depends("export"),
+    message:
+        "export {wildcards.recipe} of {wildcards.model} on {wildcards.domain} as {wildcards.format}"
+    script:
+        "../scripts/export.py"

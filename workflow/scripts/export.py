@@ -1,0 +1,31 @@
+"""Write one checkpoint as an engine reads it, and prove it there on the domain's documents."""
+
+from pathlib import Path
+
+from trimllm_paper.job import Job
+
+with Job(snakemake) as job:
+    from trimllm.checkpoint.card import Facts
+    from trimllm.data import read_documents
+    from trimllm.export import ExportSettings
+    from trimllm.export.run import export
+    from trimllm_paper.records import Export
+
+    how, told = job.how, job.wildcards
+    hashes, seed = job.data_hashes(), how["seed"]
+    documents = read_documents(snakemake.input.calibration)[: how["documents"]]
+    place = {key: told[key] for key in ("model", "domain", "recipe")} | {"seed": seed}
+    full = snakemake.input.get("full")
+    export(
+        Path(snakemake.input.manifest).parent,
+        told["format"],
+        Path(snakemake.output.manifest).parent,
+        [(one.prompt, one.choices[one.answer]) for one in documents],
+        untrimmed=Path(full).parent if full else None,
+        facts=Facts(**job.card() | how["card"], how=told["recipe"]),
+        settings=ExportSettings(threads=snakemake.threads),
+        record=lambda found: {
+            "export": Export(**place, **how["chain"], **found, provenance=job.stamp).content()
+        },
+        provenance=lambda: job.provenance(data_hashes=hashes, seed=seed),
+    )

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from functools import cache
 
 from trimllm.base.names import RULES
-from trimllm_paper.commands.plan import Estimate, Job
 from trimllm_paper.config.load import PROJECT, load, read_yaml
 from trimllm_paper.config.models import Config
 from trimllm_paper.context import STAND_IN_FOR, TIMED_DOMAIN, Context
 from trimllm_paper.demand import processes
+from trimllm_paper.estimate import Estimate, Job
 from trimllm_paper.layout import needed, needed_timings
 from trimllm_paper.recipe import PRETRAINED, Place, Recipe
 from trimllm_paper.resources import task_of

@@ -8,8 +8,10 @@
 #   make seeds    TARGET under several SEEDS: mean and standard deviation
 #   make reference  both recipes on the default, its small results kept in results/reference/
 #   make envs     environments of the engines autoawq and auto-gptq (.envs/; Python 3.11)
+#   make compare  does the run in results/ agree with the kept one, cell by cell
 #   make verify   check every result against its manifest and what it was made from
 #   make test     all tests
+#   make mutants  a seeded sample of MUTANTS changes to the method and the verdicts: who notices?
 #   make lint     format and style checks
 #   make clean    remove what runs have made (keeps .venv, downloads/ and results/reference/)
 #
@@ -18,7 +20,7 @@
 # (jobs at once, for plans).
 
 .DELETE_ON_ERROR:
-.PHONY: setup envs table2 plan seeds figures report reference verify test lint clean
+.PHONY: setup envs table2 plan seeds figures report reference compare verify mutants test lint clean
 .DEFAULT_GOAL := setup
 
 ifneq ($(words $(CURDIR)),1)
@@ -34,6 +36,7 @@ CORES ?= all
 TARGET ?= all
 CONFIG ?= config/config.yaml
 SEEDS ?= 0 1 2
+MUTANTS ?= 300
 PARALLEL ?=
 BIN := .venv/bin
 # What the kept run changes of the default, and how it is rendered again.
@@ -104,8 +107,14 @@ reference: $(STAMP)
 	$(BIN)/python -m trimllm_paper reference results results/reference $(REFERENCE_RUN)
 	$(MAKE) figures
 
+compare: $(STAMP)
+	$(BIN)/python -m trimllm_paper compare results results/reference
+
 verify: $(STAMP)
 	$(BIN)/python -m trimllm_paper verify results
+
+mutants: $(STAMP)
+	$(BIN)/python tests/mutants.py --sample '$(MUTANTS)'
 
 test: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest

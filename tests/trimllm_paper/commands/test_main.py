@@ -15,7 +15,10 @@ from trimllm_paper.config import ConfigError
 
 
 def test_every_command_says_what_it_takes(capsys: pytest.CaptureFixture) -> None:
-    for words in (["--help"], *([name, "--help"] for name in ("plan", "seeds", "verify"))):
+    for words in (
+        ["--help"],
+        *([name, "--help"] for name in ("plan", "seeds", "compare", "verify")),
+    ):
         with pytest.raises(SystemExit) as end:
             main(words)
         assert end.value.code == 0
@@ -36,6 +39,7 @@ def test_every_command_says_what_it_takes(capsys: pytest.CaptureFixture) -> None
         (["plan", "--config", "seed"], "a change is KEY=VALUE"),
         (["plan", "--config", "sed=3"], "sed = 3: unknown key; did you mean 'seed'?"),
         (["verify", "no/such/folder"], "no/such/folder does not exist"),
+        (["compare", "no/such/folder"], "no/such/folder does not exist"),
         (["engine", "autocook"], "there is no external engine 'autocook'"),
         (["reference", "results", "kept", "trim={documents: 0}"], "trim.documents = 0"),
     ],

@@ -5,7 +5,7 @@
 #   make figures  render all figures, claims and tables again from results/reference/; no model
 #   make report   the same and one HTML page of it, report.html
 #   make plan     jobs, hours, disk and wall-clock time of TARGET, before anything runs
-#   make seeds    TARGET under several SEEDS: mean and standard deviation
+#   make seeds    TARGET under several SEEDS: means, with intervals over documents and seeds
 #   make reference  both recipes on the default, its small results kept in results/reference/
 #   make envs     environments of the engines autoawq and auto-gptq (.envs/; Python 3.11)
 #   make compare  does the run in results/ agree with the kept one, cell by cell

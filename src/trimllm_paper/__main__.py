@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("targets", nargs="*", default=["all"])
     plan.add_argument("--config", nargs="*", default=[], metavar="KEY=VALUE", help="changes")
     plan.add_argument("--parallel", type=int, help="jobs at once (cores or GPUs)")
-    seeds = command("seeds", "run a target under several seeds, show mean and deviation")
+    seeds = command("seeds", "run a target under several seeds, show means and their intervals")
     seeds.add_argument("target")
     seeds.add_argument("--seeds", nargs="+", type=int, required=True, metavar="SEED")
     seeds.add_argument("--cores", default="all")

@@ -188,6 +188,12 @@ def test_no_loss_in_four_domains_is_not_none_in_five(results: PaperResults) -> N
     assert one["verdict"] == NOT_RUN and "financeqa" in one["measured"]
 
 
+def test_a_claim_is_refuted_whatever_is_missing(results: PaperResults) -> None:
+    results.table2()
+    results.trimmed("medmcqa", "paper", 40, 20)
+    assert judged(results, "no_loss_50", *DOMAINS[:4])["verdict"] == NOT_REPRODUCED
+
+
 def test_a_few_documents_leave_a_loss_undecided(results: PaperResults) -> None:
     results.table2()
     for kept in (50, 40):
@@ -234,6 +240,19 @@ def test_a_ratio_as_good_as_a_quarter_fails_it(results: PaperResults) -> None:
         full = contradictions.number("table3", "full_ft", domain)
         results.trimmed(domain, "both_r0.125", 30, full)
     assert judged(results, "r_quarter_best")["verdict"] == NOT_REPRODUCED
+
+
+def test_a_ratio_exactly_as_good_as_a_quarter_fails_it(results: PaperResults) -> None:
+    results.table2()
+    results.table6()
+    for domain in DOMAINS:
+        full = contradictions.number("table3", "full_ft", domain)
+        for name in ("paper", "both_r0.125"):
+            for kept, percent in ((50, full), (40, full / 2), (30, full / 2)):
+                results.trimmed(domain, name, kept, percent)
+    one = judged(results, "r_quarter_best")
+    assert one["numbers"]["kept_percent"]["0.25"] == one["numbers"]["kept_percent"]["0.125"] == 50
+    assert one["verdict"] == NOT_REPRODUCED
 
 
 def test_the_criteria_are_not_best_at_r_that_were_not_run(results: PaperResults) -> None:

@@ -5,11 +5,13 @@
 #   make figures  render all figures, claims and tables again from results/reference/; no model
 #   make report   the same and one HTML page of it, report.html
 #   make plan     jobs, hours, disk and wall-clock time of TARGET, before anything runs
-#   make seeds    TARGET under several SEEDS: mean and standard deviation
+#   make seeds    TARGET under several SEEDS: means, with intervals over documents and seeds
 #   make reference  both recipes on the default, its small results kept in results/reference/
 #   make envs     environments of the engines autoawq and auto-gptq (.envs/; Python 3.11)
+#   make compare  does the run in results/ agree with the kept one, cell by cell
 #   make verify   check every result against its manifest and what it was made from
 #   make test     all tests
+#   make mutants  changes to the method and the verdicts that a test must notice (tests/mutants.yaml)
 #   make lint     format and style checks
 #   make types    type hints, by mypy in an environment of its own (.envs/types)
 #   make clean    remove what runs have made (keeps .venv, downloads/ and results/reference/)
@@ -19,7 +21,8 @@
 # (cores or GPUs at once) and PRICE (of an hour of one), both for plans.
 
 .DELETE_ON_ERROR:
-.PHONY: setup envs table2 plan seeds figures report reference verify test lint types clean
+.PHONY: setup envs table2 plan seeds figures report reference compare verify mutants test lint
+.PHONY: types clean
 .DEFAULT_GOAL := setup
 
 ifneq ($(words $(CURDIR)),1)
@@ -108,8 +111,14 @@ reference: $(STAMP)
 		--on-top $(REFERENCE_RUN)
 	$(MAKE) figures
 
+compare: $(STAMP)
+	$(BIN)/python -m trimllm_paper compare results results/reference
+
 verify: $(STAMP)
 	$(BIN)/python -m trimllm_paper verify results
+
+mutants: $(STAMP)
+	$(BIN)/python tests/mutants.py
 
 test: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest

@@ -152,13 +152,18 @@ class Cells:
             theirs = [self.printed(recipe, *place) for recipe in (PRETRAINED, FULL_FT)]
             shape = verdict.relations(row.key, found, printed, (base, full), theirs)
         own = subject.own and not column.stand_in
-        result, why = verdict.judge(found, printed, [one for one in shape if one], own=own)
+        # What was specialized on another domain is not asked to know this one.
+        own_test = row.trained in (None, column.key) and row.key not in (PRETRAINED, FULL_FT)
+        preserves = full if own_test and self.form.relation == "baselines" else None
+        known = [one for one in shape if one]
+        result, why = verdict.judge(found, printed, known, own=own, preserves=preserves)
         if row.smallest and full and found.percent <= KEEPS * full.percent:
             none = f"no checkpoint keeps more than {100 * KEEPS:.0f}% of Full-FT"
             why = "; ".join(filter(None, [none, why]))
         told = {"deviation": found.deviation, "why": why, "sources": found.sources}
         details = _details(found, {"minus_pretrained": base, "minus_full_ft": full})
-        return Cell(found.percent, printed, result, found.n, found.ci95, details=details, **told)
+        n = found.documents
+        return Cell(found.percent, printed, result, n, found.ci95, details=details, **told)
 
     def _specialized(
         self, subject: Subject, row: Row, column: Column, found: Accuracy, printed: float
@@ -172,7 +177,8 @@ class Cells:
         key = f"{expert}_specialized"
         other = self._accuracy(subject, next(r for r in self.rows if r.key == key), column)
         if other is None:
-            return Relation(None, f"the model specialized on {expert} was not run")
+            told = f"the model specialized on {expert} was not run"
+            return Relation(None, told, missing=True)
         return verdict.gain(other, found, self.printed(key, "", column), printed)
 
     # ---- throughput ----------------------------------------------------------------------------
@@ -323,6 +329,8 @@ def _details(accuracy: Accuracy, others: Found) -> dict[str, Any]:
         "weight_bytes": round(1e6 * accuracy.megabytes),
         "bytes_percent": accuracy.bytes_percent,
         "chance": accuracy.chance,
+        "above_chance": None if accuracy.chance is None else accuracy.percent - accuracy.chance,
+        "answer_loss": accuracy.answer_loss,
     }
     for name, other in others.items():
         difference = accuracy.minus(other) if other and other.tasks != accuracy.tasks else None

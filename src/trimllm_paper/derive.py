@@ -14,7 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from trimllm.base.intervals import Difference, paired_difference, unpaired_difference, wilson
+from trimllm.base.intervals import (
+    Difference,
+    accuracy_interval,
+    paired_difference,
+    unpaired_difference,
+)
 from trimllm_paper import published
 from trimllm_paper.frame import Frame, rows, where
 
@@ -34,10 +39,13 @@ class Accuracy:
 
     Attributes:
         tasks: rows of `Frame.evaluations`, and `sources`, their files.
-        n, right, percent, ci95: documents, those answered rightly, their share, Wilson's interval.
+        n, right, percent, ci95: answers, right ones among them, their share, and its interval over
+            documents and seeds together (`trimllm.base.intervals`).
+        same, documents: whether all seeds answered the same documents, and how many there are.
         by_seed, deviation: percent of each seed, and their standard deviation (n - 1) in points;
             None for one seed.
         chance: percent that blind guessing gets, None where it is not known.
+        answer_loss: nats a token of the right answers, None where it was not recorded.
         stand_in: what the documents are, where they are not the column's own data set.
         bytes_percent, megabytes, kept_percent: of the checkpoint: weight bytes in percent of the
             pretrained model's and in 10⁶, units in percent of all (the paper's compression
@@ -48,30 +56,46 @@ class Accuracy:
         self.tasks = tuple(tasks)
         self.sources = tuple(task.source for task in tasks)
         self.n, self.right = sum(task.n for task in tasks), sum(task.right for task in tasks)
-        self.percent, self.ci95 = 100 * self.right / self.n, wilson(self.right, self.n)
+        self.percent = 100 * self.right / self.n
         seeds: dict[int, list[Any]] = {}
         for task in tasks:
             seeds.setdefault(task.seed, []).append(task)
-        self.by_seed = {
-            seed: 100 * sum(t.right for t in own) / sum(t.n for t in own)
-            for seed, own in seeds.items()
-        }
+        self.answers = [[a for task in own for a in task.correct] for own in seeds.values()]
+        asked = {tuple((t.task, t.documents, t.n) for t in own) for own in seeds.values()}
+        self.same = len(asked) == 1
+        self.documents = len(self.answers[0]) if self.same else self.n
+        self.ci95 = accuracy_interval(self.answers, same=self.same)
+        self.by_seed = dict(zip(seeds, (100 * fmean(one) for one in self.answers), strict=True))
         self.deviation = stdev(self.by_seed.values()) if len(seeds) > 1 else None
-        known = all(task.chance is not None for task in tasks)
-        self.chance = sum(t.n * t.chance for t in tasks) / self.n if known else None
+        self.chance, self.answer_loss = self._mean("chance"), self._mean("answer_loss")
         self.stand_in = "; ".join(dict.fromkeys(t.stand_in for t in tasks if t.stand_in)) or None
         checkpoints = [own[0] for own in seeds.values()]
         self.bytes_percent = fmean(one.bytes_percent for one in checkpoints)
         self.megabytes = fmean(one.bytes / 1e6 for one in checkpoints)
         self.kept_percent = fmean(one.kept_percent for one in checkpoints)
 
-    def minus(self, other: Accuracy) -> Difference:
-        """Own minus other accuracy; paired where both answered the very same documents."""
+    def _mean(self, field: str) -> float | None:
+        """Mean over the documents of what each task has one of; None if a task has none."""
+        values = [getattr(task, field, None) for task in self.tasks]
+        if any(value is None for value in values):
+            return None
+        return sum(t.n * value for t, value in zip(self.tasks, values, strict=True)) / self.n
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether blind guessing does as well, as far as the interval tells."""
+        return self.chance is not None and self.ci95[0] <= self.chance
+
+    def minus(self, other: Accuracy, share: float = 1.0) -> Difference:
+        """Own minus `share` times other accuracy.
+
+        Paired where both answered the very same documents under as many seeds.
+        """
         asked, others = ([(t.task, t.documents, t.n) for t in x.tasks] for x in (self, other))
-        if asked != others:
-            return unpaired_difference((self.right, self.n), (other.right, other.n))
-        own, theirs = ([answer for t in x.tasks for answer in t.correct] for x in (self, other))
-        return paired_difference(own, theirs)
+        if asked == others:
+            return paired_difference(self.answers, other.answers, share, same=self.same)
+        same = self.same, other.same
+        return unpaired_difference(self.answers, other.answers, share, same=same)
 
 
 def accuracy(

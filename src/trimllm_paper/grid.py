@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from trimllm.throughput.result import predicted
-from trimllm_paper import layout, notes, published
+from trimllm_paper import contradictions, layout, notes, published
 from trimllm_paper.cells import Cells, Subject
 from trimllm_paper.context import Context
 from trimllm_paper.frame import Frame, rows, where
@@ -21,6 +21,8 @@ from trimllm_paper.verdict import NOT_RUN
 
 ENOUGH = 90
 """Percent of its predicted speedup that a trimmed model should reach."""
+FEW = 4
+"""Contradictions of the paper that stand under a table; the page of them has all."""
 STEADY = 1.25
 """Largest ratio between the copy rates of a machine's sessions that is no remark's worth."""
 
@@ -214,8 +216,12 @@ class _Grid:
         yield from (layout.worded(text, words, form) for text in form.notes)
         if form.blocks == "machines":
             yield from self._speed_notes(blocks)
-        yield from (f"In the paper itself: {text}" for text in published.inconsistencies(form.key))
+        against = contradictions.of_table(form.key)
+        yield from (f"In the paper itself: {text}" for text in against[:FEW])
+        if more := len(against) - FEW if len(against) > FEW else 0:
+            yield f"In the paper itself: {more} more (contradictions.md beside the figures)"
         yield from _documents(self.domains, blocks)
+        yield from _losses(self.domains, blocks)
         accuracy = notes.provenance_notes(frame.evaluations, seed) if self.domains else []
         throughput = notes.timing_notes(frame.timings) if form.blocks != "models" else []
         if accuracy and throughput:
@@ -282,3 +288,19 @@ def _documents(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[s
         parts += [f"{column.label} {ends}{told}"] if sizes else []
     if parts:
         yield f"Documents: {', '.join(parts)}"
+
+
+def _losses(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[str]:
+    """A line a block: answer loss by row, smallest to largest over the columns."""
+    for block in blocks:
+        parts = []
+        for line in block.rows:
+            cells = [line.cells[column.key].details for column in columns]
+            losses = [cell["answer_loss"] for cell in cells if cell.get("answer_loss") is not None]
+            ends = dict.fromkeys(f"{end(losses):.2f}" for end in (min, max) if losses)
+            parts += [f"{line.label} {' to '.join(ends)}"] if losses else []
+        if parts:
+            yield (
+                f"{block.label}: nats a token of the right answers, smallest to largest over the "
+                f"columns: {', '.join(parts)}"
+            )

@@ -96,7 +96,7 @@ class Layout(Plain):
     models: str = "main"
     trained: Literal["all", "compared", "near"] = "all"
     compared: Literal[tuple(published.LABELS)] = "llama-7b"
-    brackets: str = "95% interval"
+    brackets: str = "95% interval over documents and seeds"
     stand_in: str | None = None
     label: str = "{model}"
     gpus: dict[str, str] = {}

@@ -17,13 +17,18 @@ def provenance_notes(evaluations: pd.DataFrame, seed: int | None = None) -> list
     Two values in one note (two commits, say) mean that the table mixes runs: it says so itself.
     """
     seeds = evaluations.seed.nunique()
-    several = (
-        f"{seeds} seeds, of splits, order and training alike: mean ± standard deviation; the "
-        "documents counted, verdicts and the CSV's intervals are those of all seeds together"
+    told = (
+        f"{seeds} seeds: mean, and its interval of 95% over documents and seeds together (each "
+        "source's variance apart, t for the few seeds); the standard deviation over seeds is in "
+        "the CSV"
+        if seeds > 1
+        else "One seed: the intervals of 95% are of the documents alone (Wilson's), and how far "
+        "another seed lies is not in them"
     )
-    count = f"{len(evaluations)} evaluations, Wilson intervals of 95%"
-    facts = _facts(evaluations, count, "torch transformers lm_eval", seed)
-    return [several, *facts] if seeds > 1 else facts
+    facts = _facts(
+        evaluations, f"{len(evaluations)} evaluations", "torch transformers lm_eval", seed
+    )
+    return [told, *facts] if len(evaluations) else facts
 
 
 def timing_notes(timings: pd.DataFrame) -> list[str]:
@@ -50,7 +55,7 @@ def training_notes(frame: Frame, seed: int | None = None) -> list[str]:
     runs = len(trained.drop_duplicates(["results", "model", "domain", "run"]))
     facts = _facts(trained, f"{runs} records of training", "torch transformers", seed)
     seeds = trained.seed.nunique()
-    return [f"{seeds} seeds: mean ± standard deviation", *facts] if seeds > 1 else facts
+    return [f"{seeds} seeds: mean ± standard deviation over them", *facts] if seeds > 1 else facts
 
 
 def mixed_runs(frame: Frame) -> list[str]:

@@ -93,9 +93,3 @@ def tables() -> tuple[str, ...]:
 def claims() -> tuple[dict[str, Any], ...]:
     """The paper's headline sentences, to be checked on our own measurements."""
     return tuple(_CONTENT["claims"])
-
-
-def inconsistencies(of: str | None = None) -> tuple[str, ...]:
-    """Contradictions found in the paper itself, all of them or those of one table."""
-    entries = _CONTENT["inconsistencies"]
-    return tuple(entry["text"] for entry in entries if of is None or of in entry["tables"])

@@ -122,6 +122,7 @@ class Evaluation(OfRecipe):
     stderr: float
     ci95: list[float]
     chance: float | None  # percent that blind guessing gets
+    answer_loss: float | None = ABSENT  # nats a token of the right answers
     correct: list[int]  # 1 or 0 a document, in order
     document_hashes_sha256: str  # equal where answers can be paired
     bytes: int  # of the weight files, and of the pretrained checkpoint's

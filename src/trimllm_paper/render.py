@@ -32,7 +32,8 @@ class Cell:
 
     `verdict` is None where the paper publishes nothing to compare with; `spread` the smallest and
     largest, or the quartiles, of what `measured` stands for; `deviation` that over seeds, where it
-    is a mean of several; `sources` the files behind it; `details` more columns of the CSV.
+    is a mean of several, shown where there is no interval; `sources` the files behind it; `details`
+    more columns of the CSV.
     """
 
     measured: float | None = None
@@ -92,7 +93,7 @@ class Table:
     blocks: tuple[Block, ...]
     header: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    brackets: str = "95% interval"
+    brackets: str = "95% interval over documents and seeds"
 
     def cell(self, block: str, row: str, column: str) -> Cell:
         """One cell by its keys. Raises `KeyError` where there is none."""
@@ -150,7 +151,7 @@ def _measured(cell: Cell, column: Column, interval_digits: int) -> str:
         return verdict.NOT_RUN if cell.verdict == verdict.NOT_RUN else "–"
     text = f"{cell.measured:.{column.digits}f}{column.unit}"
     low, high = cell.ci95 or cell.spread or (None, None)
-    if cell.deviation is not None:
+    if cell.deviation is not None and not cell.ci95:
         text += f" ± {cell.deviation:.{column.digits}f}"
     elif cell.ci95 or (
         low is not None and (f"{low:.1f}" != f"{high:.1f}" or column.interval_digits)
@@ -226,6 +227,7 @@ LATEX = {
     "–": "--",
     **{"~": r"$\sim$", "<": r"$<$", ">": r"$>$", "|": r"$|$", "≥": r"$\geq$", "±": r"$\pm$"},
     **{"×": r"$\times$", "→": r"$\to$", "·": r"$\cdot$", "δ": r"$\delta$", "²": r"$^2$"},
+    **{"≁": r"$\not\sim$", "↓": r"$\downarrow$"},
     **{"†": r"$^\dagger$", "✓": r"$\surd$", "✗": r"$\times$"},
     **{"[": "{[}", "]": "{]}"},  # a line that starts with [ would be read as an option of \\
 }

@@ -1,49 +1,63 @@
 """Verdicts: what a measured cell says about the paper's cell. Computed, never written by hand.
 
-A cell is *own* when the paper's own model was measured on the column's own data set; everything
-else is a stand-in. With x the measured accuracy, p the published one:
+A cell is *own* when the paper's own model was measured on the column's own data set (and, of speed,
+on the paper's hardware); everything else is a stand-in. Words:
 
-`reproduced` (own cells only)
-    p lies in the 95% interval of x, or within `TOLERANCE` points of x, and the interval is no wider
-    than `WIDEST` points: a handful of documents agrees with everything and reproduces nothing.
-`shape only`
-    the number does not stand for the paper's, but every relation that the paper reports for the
-    cell holds in our measurement:
-    - *gain*: the difference to the pretrained model has the paper's sign, and its (paired) 95%
-      interval excludes zero. Asked only where the paper's own difference is at least
-      `PAPER_MARGIN` points, about what its test sets can resolve. The pretrained row, which has
-      no such difference, is judged by the gain of Full-FT.
-    - *keeps*: more than 90% of Full-FT's accuracy is kept, or not, as in the paper (the paper's
-      own criterion C_a of Algorithm 1). Not asked of the pretrained and the Full-FT row.
-`not reproduced`
-    anything else. On stand-ins: our measurement does not show what the paper reports.
+`reproduced`, `not reproduced` (own cells only)
+    the published number p lies in the 95% interval of the measured one, or within `TOLERANCE`
+    points of it, and the interval is no wider than `WIDEST` points; or p lies outside of both.
+    Where p lies inside of a wider interval, a handful of documents agrees with everything:
+    `undecided`.
+`seen on the stand-in`, `not seen on the stand-in`, `undecided`
+    the number does not stand for the paper's; asked is whether what the paper reports of the cell,
+    relative to the baselines, holds here:
+    - *gain*: the difference to the pretrained model has the paper's sign. Asked only where the
+      paper's own difference is at least `PAPER_MARGIN` points, about what its test sets resolve.
+      The pretrained row, which has no such difference, is judged by the gain of Full-FT.
+    - *keeps*: of Full-FT's accuracy as large a share is left as in the paper, but never more is
+      asked than `KEEPS` (the paper's own criterion C_a of Algorithm 1). Not asked of the pretrained
+      and the Full-FT row.
+    - *loses*: Full-FT is better, where it is in the paper, by a share of more than 1 - `KEEPS`.
+    Each is a difference with its interval of 95%: it holds if the interval lies on its side of 0,
+    fails if it lies on the other, and is undecided if it holds both answers. One that fails is
+    enough for `not seen`, one that is undecided for `undecided`.
+`collapsed`
+    the model is no better than blind guessing (its interval reaches down to chance) although
+    Full-FT is: nothing of what it should preserve is left, whatever the paper's number. Not said of
+    the baselines, of tests that a model was not specialized for, and of what is `reproduced`.
 `not run`
     the cell, or a cell that it has to be compared with, was not measured.
 
-A cell for which the paper publishes nothing has no verdict.
+A cell for which the paper publishes nothing, or shows no difference, has no verdict.
 
 Throughput: own is the paper's model shape on the paper's GPU, and then `reproduced` a median within
 `SPEED_TOLERANCE` of the paper's (software of other years is faster or slower by more). Elsewhere
-`shape only`: faster than the full model, or slower, as in the paper, by the whole of the quartiles;
-asked only where the paper's ratio is `RATIO_MARGIN` away from 1.
+`seen`: faster than the full model, or slower, as in the paper, by the whole of the quartiles; asked
+only where the paper's ratio is `RATIO_MARGIN` away from 1; quartiles that hold 1 decide nothing.
 
 Time of training depends on the machine, and nobody has the paper's: shares of Full-FT's time agree
-(`shape only`) within `SHARE_SLACK` points, and Full-FT itself where the others take less.
+within `SHARE_SLACK` points, and Full-FT itself where the others take less.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.published import Value, bound_percent
 
 REPRODUCED = "reproduced"
-SHAPE_ONLY = "shape only"
 NOT_REPRODUCED = "not reproduced"
+SEEN = "seen on the stand-in"
+NOT_SEEN = "not seen on the stand-in"
+UNDECIDED = "undecided"
+COLLAPSED = "collapsed"
 NOT_RUN = "not run"
-MARKS = {REPRODUCED: "✓", SHAPE_ONLY: "~", NOT_REPRODUCED: "✗"}
+MARKS = {
+    **{REPRODUCED: "✓", NOT_REPRODUCED: "✗", SEEN: "~", NOT_SEEN: "≁"},
+    **{UNDECIDED: "?", COLLAPSED: "↓"},
+}
 
 TOLERANCE = 1.0
 """Points; fine-tuning under another seed moves a number about as far."""
@@ -65,10 +79,29 @@ SHARE_SLACK = 10.0
 
 @dataclass(frozen=True)
 class Relation:
-    """A statement of the paper and whether ours shows it; None: it could not be compared."""
+    """A statement of the paper and whether ours shows it.
+
+    `holds` None: the interval holds both answers, or, where `missing`, it could not be compared.
+    """
 
     holds: bool | None
     text: str
+    missing: bool = False
+
+
+def above(low: float, high: float, bar: float = 0.0) -> bool | None:
+    """Whether a number lies above a bar, by its interval; None where that holds both answers."""
+    if low > bar:
+        return True
+    return False if high < bar else None
+
+
+def all_of(answers: Iterable[bool | None]) -> bool | None:
+    """Whether all hold: one that fails refutes, one that is open leaves it open; none: open."""
+    found = list(answers)
+    if False in found:
+        return False
+    return None if None in found or not found else True
 
 
 def gain(
@@ -79,21 +112,33 @@ def gain(
     if abs(theirs) < PAPER_MARGIN:
         return None
     if base is None:
-        return Relation(None, "the pretrained model was not run")
+        return Relation(None, "the pretrained model was not run", missing=True)
     ours = measured.minus(base)
-    holds = ours.low > 0 if theirs > 0 else ours.high < 0
-    return Relation(holds, f"over pretrained {ours}, paper {theirs:+.1f}")
+    ends = (ours.low, ours.high) if theirs > 0 else (-ours.high, -ours.low)
+    return Relation(above(*ends), f"over pretrained {ours}, paper {theirs:+.1f}")
 
 
 def keeps(
     measured: Accuracy, full: Accuracy | None, published: float, published_full: float
-) -> Relation:
-    """The relation to full fine-tuning: more than 90% of its accuracy is kept, or not."""
+) -> list[Relation]:
+    """The relation to full fine-tuning: what is kept of its accuracy, and what is lost."""
     if full is None or full.right == 0:
-        return Relation(None, "Full-FT has no right answer" if full else "Full-FT was not run")
-    ours, theirs = measured.percent / full.percent, published / published_full
-    told = f"keeps {100 * ours:.0f}% of Full-FT, paper {100 * theirs:.0f}%"
-    return Relation((ours > KEEPS) == (theirs > KEEPS), told)
+        text = "Full-FT has no right answer" if full else "Full-FT was not run"
+        return [Relation(None, text, missing=True)]
+    if full.at_chance:
+        return [Relation(None, "Full-FT is at chance: there is nothing to keep")]
+    theirs = published / published_full
+    bar, whole = min(KEEPS, theirs), measured.minus(full)
+    over = measured.minus(full, bar)
+    told = (
+        f"keeps {100 * measured.percent / full.percent:.0f}% of Full-FT, paper "
+        f"{100 * theirs:.0f}%; over {100 * bar:.0f}% of it {over}"
+    )
+    found = [Relation(above(over.low, over.high), told)]
+    if theirs <= KEEPS:
+        text = f"over Full-FT {whole}, paper {published - published_full:+.1f}"
+        found.append(Relation(above(-whole.high, -whole.low), text))
+    return found
 
 
 def relations(
@@ -110,12 +155,12 @@ def relations(
     (base, full), (their_base, their_full) = ours, theirs
     if row == "pretrained":
         if full is None:
-            return [Relation(None, "Full-FT was not run")]
+            return [Relation(None, "Full-FT was not run", missing=True)]
         of_full = gain(full, measured, their_full, published)
         return [Relation(of_full.holds, f"Full-FT {of_full.text}")] if of_full else []
     found = [gain(measured, base, published, their_base)]
     if row != "full_ft":
-        found.append(keeps(measured, full, published, their_full))
+        found += keeps(measured, full, published, their_full)
     return [relation for relation in found if relation is not None]
 
 
@@ -123,31 +168,46 @@ Verdict = tuple[str | None, str]
 """A verdict, None where the paper has nothing to compare with; and why, in words."""
 
 
-def _seen(holds: bool, why: str, *, own: bool = False) -> Verdict:
-    return (REPRODUCED if own else SHAPE_ONLY) if holds else NOT_REPRODUCED, why
+def word(holds: bool | None, *, own: bool = False) -> str:
+    """The verdict on what holds, does not hold, or is undecided."""
+    if holds is None:
+        return UNDECIDED
+    return (REPRODUCED if holds else NOT_REPRODUCED) if own else (SEEN if holds else NOT_SEEN)
 
 
 def judge(
-    measured: Accuracy | None, published: Value, shape: Sequence[Relation], *, own: bool
+    measured: Accuracy | None,
+    published: Value,
+    shape: Sequence[Relation],
+    *,
+    own: bool,
+    preserves: Accuracy | None = None,
 ) -> Verdict:
-    """Verdict of an accuracy cell. The rules are in the module's docstring."""
+    """Verdict of an accuracy cell. The rules are in the module's docstring.
+
+    `preserves` is Full-FT where the cell's model should have kept what that has learned.
+    """
     if measured is None or published is None:
         return (NOT_RUN if measured is None else None), ""
     value = bound_percent(published)
     low, high = measured.ci95
-    near = low <= value <= high or abs(measured.percent - value) <= TOLERANCE
+    inside = low <= value <= high or abs(measured.percent - value) <= TOLERANCE
     reasons = [relation.text for relation in shape]
-    if own and near and high - low <= WIDEST:
-        return REPRODUCED, "; ".join([f"paper {value:.1f} agrees", *reasons])
     if own:
-        wide = f"interval of {high - low:.1f} points is too wide to reproduce a number"
-        reasons.insert(0, wide if near else f"paper {value:.1f} does not agree")
+        wide = inside and high - low > WIDEST
+        told = f"paper {value:.1f} {'agrees' if inside else 'does not agree'}"
+        wider = f"interval of {high - low:.1f} points is too wide to reproduce a number"
+        why = "; ".join([wider if wide else told, *reasons])
+        return word(None if wide else inside, own=True), why
+    if preserves is not None and measured.at_chance and not preserves.at_chance:
+        told = f"at chance ({low:.1f} to {high:.1f}, by lot {measured.chance:.1f})"
+        return COLLAPSED, "; ".join([told, *reasons])
     if not shape:
-        reasons.append("the paper shows no relation to compare")
-    found = {relation.holds for relation in shape}
-    if None in found and False not in found:
+        return None, "the paper shows no relation to compare"
+    failed = any(relation.holds is False for relation in shape)
+    if not failed and any(relation.missing for relation in shape):
         return NOT_RUN, "; ".join(reasons)
-    return _seen(found == {True}, "; ".join(reasons))
+    return word(all_of(relation.holds for relation in shape)), "; ".join(reasons)
 
 
 def judge_size(measured: float | None, published: Value, *, own: bool) -> Verdict:
@@ -159,7 +219,7 @@ def judge_size(measured: float | None, published: Value, *, own: bool) -> Verdic
         return (NOT_RUN if measured is None else None), ""
     bound = bound_percent(published)
     holds = bound - 1 <= measured <= bound + SIZE_SLACK
-    return _seen(holds, f"{measured:.1f}% against {published}", own=own)
+    return word(holds, own=own), f"{measured:.1f}% against {published}"
 
 
 def judge_speed(measured: float | None, published: Value, *, own: bool) -> Verdict:
@@ -172,7 +232,7 @@ def judge_speed(measured: float | None, published: Value, *, own: bool) -> Verdi
     value = bound_percent(published)
     away = measured / value - 1
     why = f"{measured:.2f} is {100 * away:+.0f}% from the paper's {value:.2f}"
-    return _seen(abs(away) <= SPEED_TOLERANCE, why, own=True)
+    return word(abs(away) <= SPEED_TOLERANCE, own=True), why
 
 
 def judge_relation(ratio: float, spread: tuple[float, float] | None, published: Value) -> Verdict:
@@ -184,7 +244,7 @@ def judge_relation(ratio: float, spread: tuple[float, float] | None, published: 
     if abs(value - 1) < RATIO_MARGIN:
         return None, f"{why}: no difference in the paper"
     low, high = spread or (ratio, ratio)
-    return _seen(low > 1 if value > 1 else high < 1, why)
+    return word(above(low, high, 1) if value > 1 else above(-high, -low, -1)), why
 
 
 def judge_share(measured: float | None, published: float) -> Verdict:
@@ -192,13 +252,13 @@ def judge_share(measured: float | None, published: float) -> Verdict:
     if measured is None:
         return NOT_RUN, "Full-FT was not run"
     told = f"{measured:.0f}% of Full-FT, paper {published:.0f}%"
-    return _seen(abs(measured - published) <= SHARE_SLACK, told)
+    return word(abs(measured - published) <= SHARE_SLACK), told
 
 
 def judge_longest(measured: float, others: Sequence[float | None]) -> Verdict:
     """Whether Full-FT takes longer than what the paper found to be shorter; minutes."""
-    if None in others:
+    if not others or None in others:
         return NOT_RUN, "what it is compared with was not run"
     told = ", ".join(f"{other:.1f}" for other in others)
     holds = all(other < measured for other in others)
-    return _seen(holds, f"Sparse-FT and TrimLLM took {told} min")
+    return word(holds), f"Sparse-FT and TrimLLM took {told} min"

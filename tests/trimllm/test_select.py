@@ -71,6 +71,8 @@ def test_ties_and_margin_of_a_known_scan() -> None:
     assert by_both.dropped == (ALL[1],)
     assert (by_both.ties, by_both.ties_attention, by_both.ties_mlp) == (3, 1, 2)
     assert by_both.margin == 0
+    # Units that are clearly better than the last one chosen do not tie with it.
+    assert choose(scan, "both", 4).ties == 1
     assert choose(scan, "calibration", 1).dropped == (ALL[0],)
     assert choose(scan, "both", 3).margin == pytest.approx(5.0)
     assert choose(scan, "activation_norm", 1).margin == pytest.approx(7.0)

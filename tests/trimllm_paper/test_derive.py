@@ -31,7 +31,7 @@ def test_a_column_of_several_tasks_is_weighted_by_documents(evaluations: Evaluat
     found = accuracy(Frame.of(evaluations.paths), "tiny", "sciq", "full_ft", ["a", "b"])
     assert found.percent == pytest.approx((300 * 80 + 100 * 40) / 400)
     assert (found.n, found.right) == (400, 280)
-    assert found.ci95 == wilson(280, 400)
+    assert found.ci95 == wilson(280, 400) and found.documents == 400
     assert found.chance == pytest.approx(25)
     assert [Path(source).name for source in found.sources] == ["a.json", "b.json"]
 
@@ -62,6 +62,37 @@ def test_seeds_are_pooled_where_each_has_every_task(tmp_path: Path) -> None:
     assert found.bytes_percent == pytest.approx(100 * 2 / 2.69)
     alone = accuracy(Frame.of(paths), "tiny", "sciq", "full_ft", ["a"])
     assert list(alone.by_seed.values()) == [60, 70, 80] and alone.deviation == 10
+    # 200 documents under three seeds, whose spread of 10 points is most of the interval: t = 4.3.
+    assert (alone.n, alone.documents, alone.same) == (600, 200, True)
+    assert alone.percent - alone.ci95[0] == pytest.approx(4.303 * 10 / 3**0.5, abs=1)
+
+
+def test_seeds_with_documents_of_their_own_are_not_paired_by_document(tmp_path: Path) -> None:
+    paths = []
+    for seed in range(3):
+        one = Evaluations(tmp_path / str(seed))
+        for recipe, percent in (("pretrained", 50), ("full_ft", 60 + seed)):
+            one.add(recipe, percent, seed=seed, documents=f"those of {seed}")
+        paths += one.paths
+    base, full = (
+        accuracy(Frame.of(paths), "tiny", "sciq", recipe) for recipe in ("pretrained", "full_ft")
+    )
+    assert (full.same, full.documents) == (False, 600)
+    # Each seed's difference stands for one: 10, 11 and 12 points.
+    found = full.minus(base)
+    assert found.paired and found.points == pytest.approx(11)
+    assert found.high - found.points == pytest.approx(4.303 / 3**0.5, abs=0.1)
+
+
+def test_nats_and_chance_are_means_over_documents(evaluations: Evaluations) -> None:
+    evaluations.add("full_ft", 80, task="a", n=300, answer_loss=1.0)
+    evaluations.add("full_ft", 40, task="b", n=100, answer_loss=3.0)
+    evaluations.add("sparse_ft", 28, task="a", n=300)
+    frame = Frame.of(evaluations.paths)
+    found = accuracy(frame, "tiny", "sciq", "full_ft")
+    assert found.answer_loss == pytest.approx(1.5) and not found.at_chance
+    sparse = accuracy(frame, "tiny", "sciq", "sparse_ft")
+    assert sparse.answer_loss is None and sparse.at_chance  # 28 of 100, by lot 25
 
 
 def test_what_is_not_known_of_all_is_not_known(evaluations: Evaluations) -> None:

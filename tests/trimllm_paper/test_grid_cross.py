@@ -70,19 +70,19 @@ def test_verdicts_ask_for_the_sign_of_the_papers_difference(near: Table) -> None
         return near.cell("tiny", row, column).verdict
 
     # The paper: near +53.7, far -19.7, on its own domain +25.1.
-    assert verdict("medmcqa_specialized", "pubmedqa") == "shape only"
-    assert verdict("medmcqa_specialized", "lexglue") == "shape only"
-    assert verdict("medmcqa_specialized", "medmcqa") == "shape only"
+    assert verdict("medmcqa_specialized", "pubmedqa") == "seen on the stand-in"
+    assert verdict("medmcqa_specialized", "lexglue") == "seen on the stand-in"
+    assert verdict("medmcqa_specialized", "medmcqa") == "seen on the stand-in"
     # The paper loses on legalbench; two points more in 200 documents are no loss.
-    assert verdict("medmcqa_specialized", "legalbench") == "not reproduced"
-    # It gains on its own domain, ours does not; and loses far from it, where ours gains.
-    assert verdict("lexglue_specialized", "lexglue") == "not reproduced"
-    assert verdict("lexglue_specialized", "medmcqa") == "not reproduced"
+    assert verdict("medmcqa_specialized", "legalbench") == "undecided"
+    # It gains on its own domain, which ours leaves open; and loses far from it, where ours gains.
+    assert verdict("lexglue_specialized", "lexglue") == "undecided"
+    assert verdict("lexglue_specialized", "medmcqa") == "not seen on the stand-in"
 
 
 def test_the_pretrained_row_is_judged_by_the_expert_of_the_column(near: Table) -> None:
-    assert near.cell("tiny", "pretrained", "pubmedqa").verdict == "shape only"
-    assert near.cell("tiny", "pretrained", "lexglue").verdict == "not reproduced"
+    assert near.cell("tiny", "pretrained", "pubmedqa").verdict == "seen on the stand-in"
+    assert near.cell("tiny", "pretrained", "lexglue").verdict == "undecided"
     # The expert of legalbench, the model of lexglue, was not tested on it.
     assert near.cell("tiny", "pretrained", "legalbench").verdict == "not run"
 

@@ -83,13 +83,13 @@ def test_what_was_not_run_is_extrapolated_and_says_so(table: Table) -> None:
 def test_verdicts_compare_shares_of_full_fine_tuning(table: Table) -> None:
     share = table.cell("tiny", "sparse_ft", "share_2")
     assert share.measured == 60 and share.published == pytest.approx(100 * 2.5 / 4.1)
-    assert share.verdict == "shape only"
+    assert share.verdict == "seen on the stand-in"
     # 10 of 20 minutes, the paper 44%; 24.6 of 80, the paper 39%.
-    assert table.cell("tiny", "trimllm", "share_2").verdict == "shape only"
+    assert table.cell("tiny", "trimllm", "share_2").verdict == "seen on the stand-in"
     last = table.cell("tiny", "trimllm", "share_8")
     assert last.measured == pytest.approx(100 * 24.58333 / 80, abs=1e-3)
-    assert last.verdict == "shape only"
-    assert table.cell("tiny", "full_ft", "minutes_4").verdict == "shape only"
+    assert last.verdict == "seen on the stand-in"
+    assert table.cell("tiny", "full_ft", "minutes_4").verdict == "seen on the stand-in"
     assert table.cell("tiny", "full_ft", "minutes_4").published == pytest.approx(8.3 * 60)
     assert table.cell("tiny", "trimllm_ours", "minutes_2").verdict == "not run"
     assert table.cell("tiny", "trimllm_paper_scan", "minutes_2").verdict is None
@@ -114,8 +114,8 @@ def test_epochs_of_other_sizes_are_scaled_but_scans_are_not(tmp_path: Path) -> N
 def test_a_share_far_from_the_papers_is_not_reproduced(tmp_path: Path) -> None:
     trainings = [training(tmp_path, "full_ft", [60]), training(tmp_path, "sparse_ft", [59])]
     table = build("table9", trainings=trainings, epochs=chain(tmp_path, [60] * 8, [60] * 8))
-    assert table.cell("tiny", "sparse_ft", "share_4").verdict == "not reproduced"
-    assert table.cell("tiny", "full_ft", "minutes_2").verdict == "not reproduced"
+    assert table.cell("tiny", "sparse_ft", "share_4").verdict == "not seen on the stand-in"
+    assert table.cell("tiny", "full_ft", "minutes_2").verdict == "not seen on the stand-in"
 
 
 def test_seeds_give_mean_and_deviation(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_seeds_give_mean_and_deviation(tmp_path: Path) -> None:
     assert cell.measured == pytest.approx(4) and cell.deviation == pytest.approx(2)
     share = table.cell("tiny", "sparse_ft", "share_2")
     assert share.measured == pytest.approx(10) and share.deviation == pytest.approx(0)
-    assert "3 seeds: mean ± standard deviation" in table.notes
+    assert "3 seeds: mean ± standard deviation over them" in table.notes
     uneven = build("table9", trainings=trainings[:4]).cell("tiny", "sparse_ft", "share_2")
     assert uneven.measured == pytest.approx(5) and uneven.deviation is None
 
@@ -146,7 +146,7 @@ def test_tier_and_provenance_are_told(tmp_path: Path) -> None:
     text = told(tmp_path)
     for fact in ("Measured here: 1 records", "A & B, 2 cores", "Seed: 3", "torch 2.13.0", "c" * 12):
         assert fact in text, fact
-    assert "Warning" not in text and "seeds" not in text
+    assert "Warning" not in text and "3 seeds" not in text
     assert "Reference: kept results" in told(tmp_path / "reference")
     assert "Nothing has been measured yet" in build("table9").notes
 

@@ -64,13 +64,5 @@ def test_every_printed_size_is_a_bound() -> None:
         published.bound_percent("half")
 
 
-def test_inconsistencies_of_a_table() -> None:
-    assert any("43.4" in text for text in published.inconsistencies("table2"))
-    assert not any("tokens/s" in text for text in published.inconsistencies("table2"))
-    assert len(published.inconsistencies()) == 5
-    assert published.table("table2").value("sparse_ft", "lexglue", "llama-7b") == 43.4
-    assert published.table("table3").value("sparse_ft", "lexglue") == 43.3
-
-
 def test_claims_name_where_they_come_from() -> None:
     assert all({"id", "text", "from"} <= claim.keys() for claim in published.claims())

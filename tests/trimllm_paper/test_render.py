@@ -34,8 +34,10 @@ def small_table(text: str = "plain") -> Table:
         Column(key="acc", label=text, stand_in=text),
         Column(key="size", label="Size", digits=0, unit="%"),
     )
-    measured = Cell(78.0, 82.4, "shape only", 200, (71.8, 83.2), why=text, sources=("a.json",))
-    size = Cell(55.0, ">=50%", "shape only", spread=(52.0, 58.0), details={"bytes": 12})
+    measured = Cell(
+        78.0, 82.4, "seen on the stand-in", 200, (71.8, 83.2), why=text, sources=("a.json",)
+    )
+    size = Cell(55.0, ">=50%", "seen on the stand-in", spread=(52.0, 58.0), details={"bytes": 12})
     absent = Cell(published=41.5, verdict="not run")
     rows = (
         Line("full_ft", text, {"acc": measured, "size": size}),
@@ -132,7 +134,7 @@ def test_a_block_without_measurements_says_so() -> None:
 def test_text_wraps_its_notes() -> None:
     table = small_table("word " * 60)
     notes = to_text(table, width=100).split("\n\n")[-1]
-    assert notes.startswith("Value (95% interval)")
+    assert notes.startswith("Value (95% interval over documents and seeds)")
     assert max(map(len, notes.splitlines())) <= 100
 
 

@@ -98,11 +98,11 @@ def test_the_report_opens_offline_with_everything(report: Path, page: browser.Pa
     page.wait_for("document.querySelector('#app').innerText.includes('Figures')")
     # The page that it opens with says where to begin, and the menu begins there.
     assert 'Start with "1. Claims"' in page.run("document.querySelector('#app').innerText")
-    groups = {"1. Claims": 1, "2. Figures": len(FIGURES), "3. Tables": 9}
+    groups = {"1. Claims": 2, "2. Figures": len(FIGURES), "3. Tables": 9}
     assert page.run("Object.keys(categories).sort()") == list(groups)
     entries = page.run("Object.values(results).map(one => [one.name, one.data_uri, one.caption])")
     shown = {*(f"{name}.png" for name in FIGURES), *(f"table{n}.txt" for n in range(1, 10))}
-    assert {name for name, *_ in entries} == shown | {"claims.md"}
+    assert {name for name, *_ in entries} == shown | {"claims.md", "contradictions.md"}
     assert len(entries) == sum(groups.values())
     for name, uri, caption in entries:
         made = next(path for path in report.parent.rglob(name) if ".snakemake" not in path.parts)

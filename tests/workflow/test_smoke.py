@@ -162,8 +162,13 @@ def test_all_makes_every_table_figure_and_claim(smoke: Path) -> None:
     verdicts = {one["id"]: one["verdict"] for one in told["claims"]}
     # Measured on one domain that stands in for another: nothing can be the paper's own number.
     assert "reproduced" not in verdicts.values()
-    measured = {"no_loss_50", "speedup_consumer", "training_time", "mlp_more_than_attention"}
+    measured = {"training_time", "mlp_more_than_attention"}
     assert "not run" not in {verdicts[name] for name in measured}
+    # One domain and two compressors may refute what is said of all, and never show it.
+    assert not {verdicts[name] for name in ("no_loss_50", "speedup_consumer")} & {
+        "seen on the stand-in",
+        "undecided",
+    }
     again = snakemake(smoke, "all")
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
 

@@ -66,6 +66,11 @@ rule claims:
             category="1. Claims",
         ),
         json=f"{TARGETS.figures_folder}/claims.json",
+        contradictions=report(
+            f"{TARGETS.figures_folder}/contradictions.md",
+            caption="../report/contradictions.rst",
+            category="1. Claims",
+        ),
     log:
         log("claims"),
     localrule: True

@@ -21,6 +21,7 @@ from trimllm.base.intervals import wilson
 from trimllm.base.precision import compute_dtype, round_weights_
 from trimllm.data import Document, read_documents
 from trimllm.evaluate.model import TrimLM
+from trimllm.score.encode import encode_pair
 from trimllm.units.adapters import device_of
 
 FEWSHOT_SEED = 1234  # lm-eval's default
@@ -64,8 +65,10 @@ def evaluate(
 
     Returns:
         By name: task, n, acc (%), stderr (%), ci95 (Wilson, %), chance (%: mean of one over the
-        number of choices), correct (0 or 1 a document, in order), document_hashes_sha256 (of the
-        documents' hashes, in order: equal where results can be paired), lm_eval_version.
+        number of choices), answer_loss (nats a token of the right answers: a model that has lost
+        its language shows here, not in its accuracy), correct (0 or 1 a document, in order),
+        document_hashes_sha256 (of the documents' hashes, in order: equal where results can be
+        paired), lm_eval_version.
     """
     # The harness writes a great deal that is of no interest here.
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
@@ -107,7 +110,18 @@ def _one(harness: TrimLM, name: str, source: str | Path, limit: int | None) -> d
         "stderr": 100 * (accuracy * (1 - accuracy) / max(1, n - 1)) ** 0.5,
         "ci95": list(wilson(sum(correct), n)),
         "chance": 100 * sum(1 / count for count in choices) / n,
+        "answer_loss": _answer_loss(harness, samples),
         "correct": correct,
         "document_hashes_sha256": content_hash("\n".join(hashes)),
         "lm_eval_version": lm_eval.__version__,
     }
+
+
+def _answer_loss(harness: TrimLM, samples: list[dict[str, Any]]) -> float:
+    """Nats a token of the right answers, all documents' tokens together."""
+    nats, tokens = 0.0, 0
+    for sample in samples:
+        right = int(sample["target"])
+        nats -= float(sample["filtered_resps"][right][0])
+        tokens += len(encode_pair(harness.tokenizer, *sample["arguments"][right])[1])
+    return nats / max(1, tokens)

@@ -5,31 +5,67 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from statistics import fmean
 
+from trimllm.base.intervals import Difference
 from trimllm.base.names import PAPER_CRITERIA
-from trimllm_paper.claims.evidence import BOTH, OURS, Evidence, Finding, claim, listed, missing
+from trimllm_paper.claims.evidence import (
+    BOTH,
+    OURS,
+    Evidence,
+    Finding,
+    Furthest,
+    claim,
+    conclude,
+    listed,
+    missing,
+)
 from trimllm_paper.recipe import FULL_FT
-from trimllm_paper.verdict import KEEPS
+from trimllm_paper.verdict import KEEPS, above
 
 LAYERS = {"sciq": 20 / 32, "medmcqa": 16 / 32}
 """Domain -> share of the decoder layers that the paper removes."""
 RATIOS = (1.0, 0.5, 0.25, 0.125)
+COMPRESSED = (50, 40)
+"""Percent of the units that are kept at a compression of 50 to 60%."""
 
 
-@claim("accuracy(TrimLLM 50%) > 0.9 × accuracy(Full-FT) in every domain", ours=True)
+@claim(
+    "accuracy(TrimLLM at 50% and at 40% of the units) > 0.9 × accuracy(Full-FT) in every domain",
+    ours=True,
+)
 def no_loss_50(evidence: Evidence) -> Finding:
-    """The paper's own criterion C_a in every domain, at half of the units."""
-    told, shares, n = [], {}, 0
+    """The paper's own criterion C_a in every domain, at both ends of 50 to 60% compression."""
+    told, shares, found = [], {}, {}
+    lacking = [name for name in [evidence.lacking_domains(_names(evidence))] if name]
+    documents, seeds = 0, set()
     for domain in evidence.context.domains:
-        recipe, full = evidence.near(domain, 50), evidence.accuracy(domain, FULL_FT)
-        trimmed = evidence.accuracy(domain, recipe) if recipe else None
-        if trimmed and full and full.right:
-            share = shares[domain.name] = trimmed.percent / full.percent
-            told.append(f"{domain.name} {100 * share:.0f}% (difference {trimmed.minus(full)})")
-            n += trimmed.n
-    if not told:
-        return missing("Full-FT or TrimLLM (50%)")
-    holds = all(share > KEEPS for share in shares.values())
-    return Finding(holds, ", ".join(told), {"share_of_full_ft": shares}, n=n)
+        full = evidence.accuracy(domain, FULL_FT)
+        for kept in COMPRESSED:
+            recipe, name = evidence.near(domain, kept), f"{domain.name} at {kept}%"
+            trimmed = evidence.accuracy(domain, recipe) if recipe else None
+            if not (trimmed and full and full.right):
+                lacking.append(name)
+                continue
+            over = found[name] = trimmed.minus(full, KEEPS)
+            shares[name] = trimmed.percent / full.percent
+            told.append(f"{name} {100 * shares[name]:.0f}%, over the bar {over}")
+            documents += trimmed.documents if kept == COMPRESSED[0] else 0
+            seeds.add(over.seeds)
+    if not found:
+        return missing("Full-FT or TrimLLM (50%, 40%)")
+    holds, what = conclude((above(one.low, one.high) for one in found.values()), "; ".join(lacking))
+    return Finding(
+        holds,
+        "; ".join(told),
+        {"share_of_full_ft": shares},
+        missing=what,
+        differences=found,
+        n=documents,
+        seeds=min(seeds),
+    )
+
+
+def _names(evidence: Evidence) -> list[str]:
+    return [domain.name for domain in evidence.context.domains]
 
 
 @claim(
@@ -37,43 +73,89 @@ def no_loss_50(evidence: Evidence) -> Finding:
     ours=True,
 )
 def layers_dropped(evidence: Evidence) -> Finding:
-    """How far the chain goes above 90% of Full-FT; two units are a decoder layer."""
-    domains = [domain for domain in evidence.context.domains if domain.name in LAYERS]
-    passes = [evidence.passes(domain, evidence.name()) for domain in domains]
-    if len(passes) < len(LAYERS) or not all(passes):
+    """How far the chain goes above 90% of Full-FT; two units are a decoder layer.
+
+    Where the first evaluated checkpoint already fails, what is known is "less than its share".
+    """
+    domains = {one.name: one for one in evidence.context.domains if one.name in LAYERS}
+    passes = {name: evidence.passes(one, evidence.name()) for name, one in domains.items()}
+    lacking = ", ".join(name for name in LAYERS if not passes.get(name))
+    found = {name: Furthest.of(one) for name, one in passes.items() if one}
+    if not found:
         return missing("Full-FT or the chain in SciQ and MedMCQA")
-    found = {domain.name: evidence.furthest(domain, evidence.name()) for domain in domains}
-    holds = all(found[name] >= 100 * share - 1e-9 for name, share in LAYERS.items())
-    after = f", of checkpoints from {min(map(min, passes)):.0f}% on"
-    told = listed(found.items(), "{} {:.0f}%")
-    return Finding(holds, told, {"dropped_percent": found}, after=after)
+    answers = (found[name].at_least(100 * LAYERS[name]) for name in found)
+    holds, what = conclude(answers, lacking)
+    each = {name: evidence.accuracy(domains[name], FULL_FT) for name in found}
+    return Finding(
+        holds,
+        listed(found.items(), "{} {}"),
+        {"dropped_percent": {name: one.likely or 0.0 for name, one in found.items()}},
+        missing=what,
+        differences={
+            f"{name} at {share:.0f}% dropped": one
+            for name in found
+            for share, one in passes[name].items()
+            if share >= 100 * LAYERS[name] - 1e-9
+        },
+        n=sum(one.documents for one in each.values()),
+        seeds=min(len(one.by_seed) for one in each.values()),
+    )
+
+
+Sizes = dict[str, tuple[float, float, float]]
+"""Chain -> Final Mem in percent of the units: likely, smallest possible, largest possible."""
 
 
 def _final_mem(
     evidence: Evidence, chains: Sequence[tuple[str, float]]
-) -> tuple[list[str], list[float]]:
+) -> tuple[list[str], list[tuple[float, float, float]]]:
     """The domains in which all of some chains (criterion, ratio) went, and their Final Mem there.
 
     In percent of the units, by chain: what the smallest checkpoint above 90% of Full-FT keeps, as
-    far as the shortest of the chains goes, mean over the domains; no numbers without a domain.
+    far as the shortest of the chains goes, mean over the domains; likely, and between which bounds
+    by the intervals. No numbers without a domain.
     """
     names = [evidence.name(*chain) for chain in chains]
-    kept: dict[str, list[float]] = {}
+    kept: dict[str, list[tuple[float, float, float]]] = {}
     for domain in evidence.context.domains:
         passes = [evidence.passes(domain, name) for name in names]
         if all(passes):
             end = min(map(max, passes))
-            kept[domain.name] = [100 - evidence.furthest(domain, name, end) for name in names]
-    return list(kept), [fmean(column) for column in zip(*kept.values(), strict=True)]
+            furthest = [Furthest.of(one, end) for one in passes]
+            kept[domain.name] = [
+                tuple(100 - (share or 0.0) for share in (one.likely, one.possibly, one.surely))
+                for one in furthest
+            ]
+    columns = zip(*kept.values(), strict=True)
+    means = [tuple(map(fmean, zip(*column, strict=True))) for column in columns]
+    return list(kept), means
 
 
 def _found(evidence: Evidence, where: Collection[str], sizes: object, **found: object) -> Finding:
     """A finding in some domains: these are named, and it is not the paper's, if not in all."""
     domains = [one.name for one in evidence.context.domains if one.name in where]
-    every = len(domains) == len(evidence.context.domains)
+    every = not evidence.lacking_domains(domains)
     before = "" if every else f"in {', '.join(domains)}: "
     found |= {"before": before, "own": evidence.context.own and every}
     return Finding(numbers={"kept_percent": sizes, "domains": domains}, **found)
+
+
+def _smaller(one: tuple[float, float, float], other: tuple[float, float, float]) -> Difference:
+    """Final Mem of the other less that of the one, with the bounds that intervals leave."""
+    likely, low, high = one
+    return Difference(other[0] - likely, other[1] - high, other[2] - low, paired=True)
+
+
+def _not_larger(one: Difference, *, strict: bool) -> bool | None:
+    """Whether a Final Mem is not larger (strict: smaller) than another, by their bounds."""
+    if strict:
+        return True if one.low > 1e-9 else (False if one.high <= 1e-9 else None)
+    return True if one.low >= -1e-9 else (False if one.high < -1e-9 else None)
+
+
+def _size(size: tuple[float, float, float]) -> str:
+    likely, low, high = size
+    return f"{likely:.0f}%" + (f" ({low:.0f} to {high:.0f})" if high - low > 0.5 else "")
 
 
 @claim(
@@ -82,8 +164,8 @@ def _found(evidence: Evidence, where: Collection[str], sizes: object, **found: o
 )
 def both_best(evidence: Evidence) -> Finding:
     """Final Mem by every criterion at every r."""
-    known: dict[str, dict[str, float]] = {}
-    ours: dict[str, float] = {}
+    known: dict[str, Sizes] = {}
+    ours: dict[str, str] = {}
     where: set[str] = set()
     for ratio in RATIOS:
         names, sizes = _final_mem(evidence, [(criterion, ratio) for criterion in PAPER_CRITERIA])
@@ -91,21 +173,35 @@ def both_best(evidence: Evidence) -> Finding:
             where |= set(names)
             known[f"r={ratio:g}"] = dict(zip(PAPER_CRITERIA, sizes, strict=True))
             beside, likelihood = _final_mem(evidence, [(BOTH, ratio), (OURS, ratio)])
-            ours |= {f"r={ratio:g}": likelihood[1]} if beside == names else {}
+            ours |= {f"r={ratio:g}": _size(likelihood[1])} if beside == names else {}
     if not known:
         return missing("the chains by all three criteria")
-    words = {r: listed(row.items(), "{} {:.0f}%") for r, row in known.items()}
-    worse = any(row[BOTH] > min(row.values()) + 1e-9 for row in known.values())
-    nothing = all(size == 100 for row in known.values() for size in row.values())
-    complete = len(known) == len(RATIOS)
-    after = "; nothing was dropped above 90% of Full-FT, so no criterion stands out"
     found = {
-        "holds": not (worse or nothing) if complete else (False if worse else None),
-        "told": listed(words.items(), "{}: {}", "; "),
-        "after": after if nothing else "",
-        "ours": listed(ours.items(), "{} {:.0f}%"),
+        f"both under {criterion}, {r}": _smaller(row[BOTH], row[criterion])
+        for r, row in known.items()
+        for criterion in PAPER_CRITERIA
+        if criterion != BOTH
     }
-    return _found(evidence, where, known, **found)
+    nothing = all(size[0] == 100 for row in known.values() for size in row.values())
+    lacking = ", ".join(f"r={r:g}" for r in RATIOS if f"r={r:g}" not in known)
+    holds, what = conclude((_not_larger(one, strict=False) for one in found.values()), lacking)
+    words = {
+        r: listed(((key, _size(size)) for key, size in row.items()), "{} {}")
+        for r, row in known.items()
+    }
+    told = {
+        # Where nothing can be dropped all are equal, which makes none the best.
+        "holds": None if nothing and holds else holds,
+        "missing": what,
+        "told": listed(words.items(), "{}: {}", "; "),
+        "after": "; nothing was dropped above 90% of Full-FT, so no criterion stands out"
+        if nothing
+        else "",
+        "differences": found,
+        "ours": listed(ours.items(), "{} {}"),
+    }
+    likely = {r: {key: size[0] for key, size in row.items()} for r, row in known.items()}
+    return _found(evidence, where, likely, **told)
 
 
 @claim("Final Mem(both, 1/4) < Final Mem(both, r) for r ∈ {1, 1/2, 1/8}", ours=True)
@@ -115,6 +211,12 @@ def r_quarter_best(evidence: Evidence) -> Finding:
     if not sizes:
         return missing("a chain at every r", {"kept_percent": {}, "domains": []})
     kept = {f"{ratio:g}": size for ratio, size in zip(RATIOS, sizes, strict=True)}
-    holds = kept["0.25"] < min(size for ratio, size in kept.items() if ratio != "0.25")
-    told = listed(kept.items(), "r = {}: {:.0f}%")
-    return _found(evidence, where, kept, holds=holds, told=told)
+    found = {
+        f"r = 1/4 under r = {ratio}": _smaller(kept["0.25"], size)
+        for ratio, size in kept.items()
+        if ratio != "0.25"
+    }
+    holds, _ = conclude(_not_larger(one, strict=True) for one in found.values())
+    told = listed(((ratio, _size(size)) for ratio, size in kept.items()), "r = {}: {}")
+    likely = {ratio: size[0] for ratio, size in kept.items()}
+    return _found(evidence, where, likely, holds=holds, told=told, differences=found)

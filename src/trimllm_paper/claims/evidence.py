@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from trimllm.base.intervals import Difference
 from trimllm.base.names import PAPER_CRITERION
-from trimllm_paper import derive
+from trimllm_paper import derive, published
 from trimllm_paper.context import Context, Domain
 from trimllm_paper.derive import Accuracy, Chain
 from trimllm_paper.frame import Frame, where
 from trimllm_paper.recipe import FULL_FT
-from trimllm_paper.verdict import KEEPS
+from trimllm_paper.verdict import KEEPS, above, all_of
 
 BOTH, OURS = PAPER_CRITERION, "likelihood"
+PAPER_DOMAINS = tuple(c for c in published.table("table2").columns if c in published.DOMAINS)
+"""Domains that the paper specializes models on; a claim on every domain is on all of these."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,13 @@ class Finding:
     """What a check found.
 
     Attributes:
-        holds: whether its formula does; None where a number is missing.
+        holds: whether its formula does; None where the intervals hold both answers, or `missing`.
         told: the numbers in it, in words; the same by our criterion stand beside, if it was asked.
         numbers: the same for programs.
-        n: documents behind it, where it is about accuracy.
+        missing: what was not measured and is needed to say that it holds; "" for nothing. Without
+            it a formula may still be refuted.
+        differences: those that decide, with their intervals, by name; their bar is 0.
+        n, seeds: documents and seeds behind it, where it is about accuracy.
         own: whether all of it is the paper's own; None: as the context's model and data are.
         before, after: words around `told`.
         ours: our criterion's numbers in words, where these are others.
@@ -34,7 +40,10 @@ class Finding:
     holds: bool | None
     told: str
     numbers: dict[str, Any]
+    missing: str = ""
+    differences: Mapping[str, Difference] = field(default_factory=dict)
     n: int | None = None
+    seeds: int | None = None
     own: bool | None = None
     before: str = ""
     after: str = ""
@@ -43,7 +52,18 @@ class Finding:
 
 def missing(what: str, numbers: Mapping[str, Any] | None = None) -> Finding:
     """The finding of a check that lacks a measurement."""
-    return Finding(None, "", dict(numbers or {}), before=f"not run: {what}")
+    return Finding(None, "", dict(numbers or {}), missing=what)
+
+
+def conclude(answers: Iterable[bool | None], lacking: str = "") -> tuple[bool | None, str]:
+    """Whether all of several conditions hold, and what is missing for that.
+
+    One that fails refutes, whatever else is missing; nothing holds while something is.
+    """
+    found = all_of(answers)
+    if found is False:
+        return False, ""
+    return (None, lacking) if lacking else (found, "")
 
 
 Check = Callable[["Evidence"], Finding]
@@ -88,6 +108,10 @@ class Evidence:
         keys = {"criterion": criterion, "ratio": ratio or main.ratio, "step": main.step}
         return next(iter(where(self.frame.evaluations, **keys).name), "")
 
+    def lacking_domains(self, found: Iterable[str]) -> str:
+        """The paper's domains that are not among some, in words; "" if none is lacking."""
+        return ", ".join(name for name in PAPER_DOMAINS if name not in set(found))
+
     def accuracy(self, domain: Domain, recipe: str) -> Accuracy | None:
         """Accuracy of a recipe on its own domain's column."""
         return derive.accuracy(self.frame, self.model, domain.name, recipe, domain.tasks)
@@ -96,25 +120,57 @@ class Evidence:
         """Recipe of the chain's checkpoint that stands for a kept fraction."""
         return derive.nearest(self.frame, self.model, domain.name, self.name(), kept_percent)
 
-    def passes(self, domain: Domain, name: str) -> dict[float, bool]:
-        """Units dropped (%) -> whether more than 90% of Full-FT is left, of a chain's checkpoints.
+    def passes(self, domain: Domain, name: str) -> dict[float, Difference]:
+        """Units dropped (%) -> accuracy less 90% of Full-FT's, of a chain's checkpoints.
 
         Empty where the chain or Full-FT was not evaluated.
         """
         full = self.accuracy(domain, FULL_FT)
         found = derive.checkpoints(self.frame, self.model, domain.name, name, domain.tasks)
-        bar = KEEPS * full.percent if full else 0
-        return {100 - one.kept_percent: one.percent > bar for _, one in found} if full else {}
-
-    def furthest(self, domain: Domain, name: str, at_most: float = 100.0) -> float:
-        """The largest of these shares, up to one, that passes; 0 for none."""
-        shares = self.passes(domain, name).items()
-        return max((share for share, good in shares if good and share <= at_most), default=0.0)
+        return {100 - one.kept_percent: one.minus(full, KEEPS) for _, one in found} if full else {}
 
     def chains(self) -> dict[str, Chain]:
-        """Domain -> record of the chain."""
+        """Domain -> record of the chain, of the first seed."""
         found = derive.chains(self.frame, model=self.model, name=self.name())
-        return {chain.domain: chain for chain in found}
+        return {chain.domain: chain for chain in reversed(found)}
+
+
+@dataclass(frozen=True)
+class Furthest:
+    """How far a chain may go (percent of the units dropped) and keep more than 90% of Full-FT.
+
+    `likely` by the accuracies themselves, `surely` where the interval lies above the bar, and
+    `possibly` where it does not lie below; None: not even the first checkpoint.
+    """
+
+    likely: float | None
+    surely: float | None
+    possibly: float | None
+    first: float
+
+    @classmethod
+    def of(cls, passes: Mapping[float, Difference], end: float = 100.0) -> Furthest:
+        """Of a chain's checkpoints up to `end`. Raises `ValueError` for none."""
+        shares = {share: one for share, one in passes.items() if share <= end + 1e-9}
+        told = {share: above(one.low, one.high) for share, one in shares.items()}
+        return cls(
+            max((share for share, one in shares.items() if one.points > 0), default=None),
+            max((share for share, answer in told.items() if answer), default=None),
+            max((share for share, answer in told.items() if answer is not False), default=None),
+            min(shares),
+        )
+
+    def at_least(self, share: float) -> bool | None:
+        """Whether it goes so far; None if that is open."""
+        surely, possibly = (-1.0 if x is None else x for x in (self.surely, self.possibly))
+        return above(surely + 1e-9, possibly + 1e-9, share)
+
+    def __str__(self) -> str:
+        ends = (f"< {self.first:.0f}%" if x is None else f"{x:.0f}%" for x in self._told())
+        return " to ".join(dict.fromkeys(ends))
+
+    def _told(self) -> tuple[float | None, float | None]:
+        return (self.surely, self.possibly)
 
 
 def listed(values: Iterable[Any], form: str, between: str = ", ") -> str:

@@ -1,37 +1,42 @@
 """Claims judged and written. A verdict is computed, never typed:
 
-`reproduced`      the formula holds and every number in it is the paper's own model (and hardware)
-                  on the paper's own data;
-`shape only`      the formula holds on a stand-in;
-`not reproduced`  it does not hold;
-`not run`         a number in it was not measured.
+`reproduced`, `not reproduced`  the formula holds, or not, and every number in it is the paper's own
+                                model (and hardware) on the paper's own data;
+`seen on the stand-in`, `not seen on the stand-in`  it holds, or not, elsewhere;
+`undecided`                     the intervals hold both answers;
+`not run`                       a number in it was not measured, and nothing refutes it without.
 
-A claim of published.yaml without a check is an error, so none can be left out silently.
+Beside each stands what would decide it: of the paper's own, with its cost, and how many documents
+would make an undecided difference clear. A claim of published.yaml without a check is an error, so
+none can be left out silently.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
 
 from trimllm.base.files import write_json, write_text
-from trimllm_paper import published, verdict
-from trimllm_paper.claims import accuracy, speed, units
-from trimllm_paper.claims.evidence import CLAIMS, OURS, Evidence
+from trimllm_paper import contradictions, published, verdict
+from trimllm_paper.claims import accuracy, cost, speed, units
+from trimllm_paper.claims.evidence import CLAIMS, OURS, Evidence, Finding
 from trimllm_paper.context import Context
 from trimllm_paper.frame import Frame, where
 from trimllm_paper.recipe import run_folder
 from trimllm_paper.tier import tier, tier_note
-from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED, SHAPE_ONLY
+from trimllm_paper.verdict import COLLAPSED, NOT_RUN, UNDECIDED, above, word
 
 GROUPS = (speed, accuracy, units)
 """Whose import enters their checks."""
-MARKS = verdict.MARKS | {NOT_RUN: "–"}
+MARKS = {name: mark for name, mark in verdict.MARKS.items() if name != COLLAPSED} | {NOT_RUN: "–"}
 PAGE = Path(__file__).with_name("claims.md.jinja")
+MANY = 100
+"""So many times the documents: a difference that needs more is none that documents decide."""
 
 
 def judge(evidence: Evidence, sentence: dict[str, Any]) -> dict[str, Any]:
@@ -39,18 +44,40 @@ def judge(evidence: Evidence, sentence: dict[str, Any]) -> dict[str, Any]:
     formula, check, asks_ours = CLAIMS[sentence["id"]]
     found = check(evidence)
     own = evidence.context.own if found.own is None else found.own
-    holds = REPRODUCED if own else SHAPE_ONLY
-    judged = {None: NOT_RUN, False: NOT_REPRODUCED, True: holds}[found.holds]
+    judged = NOT_RUN if found.missing and found.holds is None else word(found.holds, own=own)
     ours = check(replace(evidence, criterion=OURS)).told if asks_ours else found.ours
     origin = sentence["from"]
+    lacking = f"not run: {found.missing}" if found.missing else ""
+    told = f"{found.before}{found.told}{found.after}"
     return {
         **{key: sentence.get(key) for key in ("id", "text", "remark")},
         "from": origin if isinstance(origin, list) else [origin],
         "formula": formula,
-        "measured": f"{found.before}{found.told}{found.after}",
-        **{key: getattr(found, key) for key in ("holds", "numbers", "n")},
+        "measured": "; ".join(filter(None, [told, lacking])),
+        **{key: getattr(found, key) for key in ("holds", "numbers", "n", "seeds")},
+        "differences": {name: asdict(one) for name, one in found.differences.items()},
         **{"own": own, "ours": ours, "verdict": judged},
+        "decided_by": "" if own and judged != UNDECIDED else _decided_by(sentence["id"], found),
+        "against_itself": list(contradictions.of_claim(sentence["id"])),
     }
+
+
+def _decided_by(claim: str, found: Finding) -> str:
+    """What would have to be run: documents here, and the paper's own with its cost."""
+    times = [
+        ((one.high - one.low) / 2 / abs(one.points)) ** 2 if one.points else math.inf
+        for one in found.differences.values()
+        if above(one.low, one.high) is None
+    ]
+    parts = []
+    if times and found.n and found.holds is None:
+        most = max(times)
+        parts.append(
+            f"here: about {most:.1f} times the documents"
+            if most < MANY
+            else "here: more documents hardly, the difference is too small"
+        )
+    return "; ".join([*parts, *filter(None, [cost.told(claim)])])
 
 
 def report(frame: Frame, context: Context, sources: Sequence[str]) -> dict[str, Any]:
@@ -66,7 +93,6 @@ def report(frame: Frame, context: Context, sources: Sequence[str]) -> dict[str, 
         "seeds": sorted(set(where(frame.evaluations, model=context.model.name).seed)),
         "claims": found,
         "verdicts": {name: sum(one["verdict"] == name for one in found) for name in MARKS},
-        "inconsistencies": list(published.inconsistencies()),
     }
 
 
@@ -78,8 +104,8 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
     """STEM.md and STEM.json, each whole or not at all.
 
     Args:
-        frame: evaluations, epochs, trainings and timings of all models, of one seed each: claims
-            are checked on one run, those of other seeds are pooled by the tables alone.
+        frame: evaluations, epochs, trainings and timings of all models. Accuracies may be of
+            several seeds; chains and times are those of one run.
         contexts: one a model.
     """
     frames = (frame.evaluations, frame.epochs, frame.trainings, frame.timings)
@@ -88,6 +114,6 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
     environment = Environment(keep_trailing_newline=True)
     environment.filters["cell"] = _cell
     page = environment.from_string(PAGE.read_text(encoding="utf-8"))
-    told = {"tier": tier_note(sources), "inconsistencies": published.inconsistencies()}
+    told = {"tier": tier_note(sources), "against": len(contradictions.found())}
     write_text(f"{stem}.md", page.render(models=models, marks=MARKS, **told))
     write_json(f"{stem}.json", {"models": models, "sources": sources})

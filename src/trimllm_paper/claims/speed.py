@@ -1,25 +1,40 @@
-"""Claims on speed and memory, by the measurements of throughput; and on what training costs."""
+"""Claims on speed and memory, by the measurements of throughput; and on what training costs.
+
+A printed number is meant to its last digit: 26.8 / 13.0 = 2.06 is the 2.1 of the paper, so the bar
+of "2.1 times" is 2.05. Spreads are the quartiles of the rounds, which is what is recorded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from pandas import DataFrame
 
+from trimllm.base.intervals import Difference, mean_interval
 from trimllm_paper import derive
-from trimllm_paper.claims.evidence import Evidence, Finding, claim, listed, missing
+from trimllm_paper.claims.evidence import Evidence, Finding, claim, conclude, listed, missing
+from trimllm_paper.context import STAND_IN_FOR
 from trimllm_paper.derive import FULL_EPOCHS, PAPER_UNITS, SPARSE_FACTOR, Cost, progressive
 from trimllm_paper.frame import rows, where
 from trimllm_paper.recipe import FULL, FULL_FT
+from trimllm_paper.shapes import RANDOM
+from trimllm_paper.verdict import above
 
 CONSUMER = ("v100", "rtx3090")
 A100 = ("a100",)
-SLACK = 0.05
-"""By how much a share of time may exceed the paper's and still agree."""
-SPARSE, TRIM = 0.6 + SLACK, 0.4 + SLACK
-"""Times over full fine-tuning's, which the paper reads from its Table 9."""
+BASELINES = ("sparsegpt_2_4", "llm_int8", "gptq_int4", "awq_int4")
+"""Compressors that Table 1 compares with."""
+KEPT = 40
+"""Percent of the units that TrimLLM keeps in Table 1."""
+LEAST, MOST = 2.1 - 0.05, 5.7 - 0.05
+FASTEST = 3.1 - 0.05
+SMALLER, FASTER = 8 - 0.5, 4.5 - 0.05
+SPARSE, TRIM = 0.6 + 0.05, 0.4 + 0.05
+"""Times over full fine-tuning's, which the paper reads from its Table 9 to one digit."""
+Ratio = tuple[float, float, float]
+"""A ratio and its lower and upper quartile."""
 
 
 def _places(evidence: Evidence) -> dict[str, DataFrame]:
@@ -31,61 +46,115 @@ def _places(evidence: Evidence) -> dict[str, DataFrame]:
     }
 
 
-def _at_50(timings: DataFrame, evidence: Evidence, compressor: str | None = None) -> Any:
-    """TrimLLM at about half of the units: by the main recipe, else by the first pattern."""
-    found = rows(derive.near(where(timings, base="trim", compressor=compressor), 50).sort_index())
+def _named(
+    evidence: Evidence, found: dict[str, Any], machines: Sequence[str]
+) -> tuple[dict[str, Any], bool]:
+    """Of places those of the paper's model on such machines, else all; whether it is the former.
+
+    They are the paper's where each of its machines is among them.
+    """
+    known = [f"{RANDOM}{STAND_IN_FOR}"]
+    known += [evidence.model] if evidence.context.model.published == STAND_IN_FOR else []
+    places = {place: place.partition("/") for place in found}
+    named = {
+        p: found[p] for p, (machine, _, m) in places.items() if machine in machines and m in known
+    }
+    own = {places[p][0] for p in named} == {*machines}
+    return (named, True) if own else (found, False)
+
+
+def _trimmed(
+    timings: DataFrame, evidence: Evidence, kept: float, compressor: str | None = None
+) -> Any:
+    """TrimLLM at about so many units: by the main recipe, else by the first pattern."""
+    found = rows(derive.near(where(timings, base="trim", compressor=compressor), kept).sort_index())
     return min(found, key=lambda row: row.name != evidence.context.main.name, default=None)
 
 
-def _named(found: dict[str, Any], machines: Sequence[str]) -> tuple[dict[str, Any], bool]:
-    """Of places those on such machines, else all; whether these are the paper's model's."""
-    named = {place: one for place, one in found.items() if place.partition("/")[0] in machines}
-    return named or found, bool(named) and all("llama-7b" in place for place in named)
+def _spread(row: Any) -> Ratio:
+    """Speedup over the full model, with quartiles; the full model's own is 1."""
+    low, high = row.speedup_low, row.speedup_high
+    return row.speedup, row.speedup if low is None else low, row.speedup if high is None else high
 
 
-@claim("min over compressors c of tokens/s(TrimLLM 50%) / tokens/s(c) ≥ 2.1")
+def _over(row: Any, other: Any) -> Ratio:
+    """How many times as fast one is as the other, each measured in turn with the full model."""
+    (own, low, high), (theirs, their_low, their_high) = _spread(row), _spread(other)
+    return own / theirs, low / their_high, high / their_low
+
+
+def _told(ratios: Mapping[str, Ratio]) -> str:
+    return ", ".join(f"{one[0]:.2f} over {name}" for name, one in ratios.items())
+
+
+def _fastest(ratios: Iterable[Ratio]) -> Ratio:
+    """The largest, end by end."""
+    value, low, high = map(max, zip(*ratios, strict=True))
+    return value, low, high
+
+
+@claim(
+    f"tokens/s(TrimLLM {KEPT}%) / tokens/s(c) over the compressors c of Table 1: each ≥ 2.1, the "
+    "largest ≥ 5.7 (as printed, to one digit)"
+)
 def speedup_consumer(evidence: Evidence) -> Finding:
-    """TrimLLM at 50% over every compressor, on consumer hardware; the paper: 2.1 to 5.7."""
-    ratios = {}
+    """TrimLLM as in Table 1 over every compressor, on consumer hardware."""
+    ratios: dict[str, dict[str, Ratio]] = {}
     for place, timings in _places(evidence).items():
         full = rows(timings[timings.base.isin([FULL, FULL_FT]) & timings.compressor.notna()])
-        if full and (trimmed := _at_50(timings, evidence)):
-            ratios[place] = {row.compressor: trimmed.decode / row.decode for row in full}
+        if full and (trimmed := _trimmed(timings, evidence, KEPT)):
+            ratios[place] = {row.compressor: _over(trimmed, row) for row in full}
     if not ratios:
         return missing("throughput of TrimLLM and of a compressor on one machine")
-    shown, own = _named(ratios, CONSUMER)
-    words = {p: listed(r.items(), "{1:.2f} over {0}") for p, r in shown.items()}
-    holds = min(min(r.values()) for r in shown.values()) >= 2.1
-    return Finding(holds, listed(words.items(), "{}: {}", "; "), {"ratios": shown}, own=own)
+    shown, own = _named(evidence, ratios, CONSUMER)
+    every = [one for place in shown.values() for one in place.values()]
+    lacking = {place: [c for c in BASELINES if c not in found] for place, found in shown.items()}
+    what = "; ".join(f"{', '.join(names)} on {place}" for place, names in lacking.items() if names)
+    _, low, high = _fastest(every)
+    # The largest may be one that was not measured: what is there cannot refute it.
+    largest = above(low, high, MOST)
+    answers = [above(low, high, LEAST) for _, low, high in every]
+    holds, what = conclude([*answers, largest if largest or not what else None], what)
+    told = listed(((place, _told(found)) for place, found in shown.items()), "{}: {}", "; ")
+    numbers = {place: {c: one[0] for c, one in found.items()} for place, found in shown.items()}
+    return Finding(holds, told, {"ratios": numbers}, missing=what, own=own)
 
 
-@claim("max over TrimLLM [+ compressor] of speedup over the full model ≥ 3.1")
+@claim("max over TrimLLM [+ compressor] of speedup over the full model ≥ 3.1 (to one digit)")
 def speedup_a100(evidence: Evidence) -> Finding:
-    """The fastest TrimLLM, compressed or not, over the full model; the paper: 3.1 on A100."""
-    trimmed = {place: where(t, base="trim").speedup for place, t in _places(evidence).items()}
-    found = {place: float(speedups.max()) for place, speedups in trimmed.items() if len(speedups)}
+    """The fastest TrimLLM, compressed or not, over the full model; the paper: 132.0 / 42.3."""
+    trimmed = {place: rows(where(t, base="trim")) for place, t in _places(evidence).items()}
+    found = {place: _fastest(map(_spread, each)) for place, each in trimmed.items() if each}
     if not found:
         return missing("throughput of TrimLLM")
-    shown, own = _named(found, A100)
-    told = listed(shown.items(), "{}: {:.2f}", "; ")
-    return Finding(max(shown.values()) >= 3.1, told, {"speedup": shown}, own=own)
+    shown, own = _named(evidence, found, A100)
+    told = listed(((place, one[0]) for place, one in shown.items()), "{}: {:.2f}", "; ")
+    # "Up to": one place is enough.
+    holds = above(*_fastest(shown.values())[1:], FASTEST)
+    return Finding(holds, told, {"speedup": {p: one[0] for p, one in shown.items()}}, own=own)
 
 
-@claim("bytes(full) / bytes(TrimLLM 50% + AWQ) ≥ 8 and speedup ≥ 4.5")
+@claim("bytes(full) / bytes(TrimLLM 50% + AWQ) ≥ 8 (to no digit) and speedup ≥ 4.5 (to one digit)")
 def compression_8x(evidence: Evidence) -> Finding:
-    """AWQ on the trimmed model: bytes and speed against the full one."""
+    """AWQ on the trimmed model: bytes and speed against the full one, in every place.
+
+    The paper's 8 is 1 / 12.5%, half of the units at a quarter of the bits. Of all bytes of
+    LLaMA-7B that is 6.1 to 8.2, by which units go: embeddings and head keep their bits.
+    """
     found = {
-        place: {"smaller": 100 / one.bytes_percent, "faster": one.speedup}
+        place: {"smaller": 100 / one.bytes_percent, "faster": one.speedup, "row": one}
         for place, timings in _places(evidence).items()
-        if (one := _at_50(timings, evidence, "awq_int4"))
+        if (one := _trimmed(timings, evidence, 50, "awq_int4"))
     }
     if not found:
         return missing("throughput of TrimLLM with AWQ")
-    holds = any(one["smaller"] >= 8 and one["faster"] >= 4.5 for one in found.values())
+    shown, own = _named(evidence, found, A100)
+    answers = [one["smaller"] >= SMALLER for one in shown.values()]
+    answers += [above(*_spread(one["row"])[1:], FASTER) for one in shown.values()]
     form = "{0}: {1[smaller]:.1f}x smaller, {1[faster]:.2f}x as fast"
-    named, own = _named(found, A100)
-    own = own and named.keys() == found.keys()
-    return Finding(holds, listed(found.items(), form, "; "), {"found": found}, own=own)
+    numbers = {p: {k: one[k] for k in ("smaller", "faster")} for p, one in shown.items()}
+    holds, _ = conclude(answers)
+    return Finding(holds, listed(shown.items(), form, "; "), {"found": numbers}, own=own)
 
 
 def _costs(evidence: Evidence) -> list[Cost]:
@@ -94,25 +163,35 @@ def _costs(evidence: Evidence) -> list[Cost]:
     return [one for one in found if one and one.sparse_factor]
 
 
+def _mean(values: Sequence[float]) -> Difference:
+    """A mean over domains with its t interval; one domain has none."""
+    return Difference(fmean(values), *mean_interval(values), paired=False)
+
+
 @claim(
-    f"time(Sparse-FT) / time(Full-FT) ≤ {SPARSE:g} and time(TrimLLM) / time(Full-FT) ≤ {TRIM:g}, "
-    "scans left out"
+    "time(Sparse-FT) / time(Full-FT) ≤ 0.6 and time(TrimLLM) / time(Full-FT) ≤ 0.4 (to one "
+    "digit), scans left out"
 )
 def training_time(evidence: Evidence) -> Finding:
     """Seconds a token of sparse fine-tuning and of the chain, over full fine-tuning's."""
     costs = _costs(evidence)
     if not costs:
         return missing("full and sparse fine-tuning and the chain")
-    factors = [one.factor for one in costs]
-    sparse, trim = fmean(one.sparse_factor for one in costs), fmean(factors)
+    sparse = _mean([one.sparse_factor for one in costs])
+    trim = _mean([one.factor for one in costs])
     scans = fmean((one.with_scans[-1] - one.training[-1]) / one.training[-1] for one in costs)
-    numbers = {"sparse": sparse, "trim": trim, "scans_over_training": scans, "domains": len(costs)}
+    numbers = {
+        **{"sparse": sparse.points, "trim": trim.points},
+        **{"scans_over_training": scans, "domains": len(costs)},
+    }
     told = (
-        f"{sparse:.2f} and {trim:.2f} ({min(factors):.2f} to {max(factors):.2f}), mean over "
-        f"{len(costs)} domains, seconds a token; the scans take {scans:.1f} times as long as the "
-        "chain's training"
+        f"{sparse.points:.2f} ({sparse.low:.2f} to {sparse.high:.2f}) and {trim.points:.2f} "
+        f"({trim.low:.2f} to {trim.high:.2f}), mean over {len(costs)} domains and its interval, "
+        f"seconds a token; the scans take {scans:.1f} times as long as the chain's training"
     )
-    return Finding(sparse <= SPARSE and trim <= TRIM, told, numbers)
+    bars = ((sparse, SPARSE), (trim, TRIM))
+    holds, _ = conclude(above(-one.high, -one.low, -bar) for one, bar in bars)
+    return Finding(holds, told, numbers)
 
 
 @claim("Eq. 6 × f / N = 5 ± 1 epochs, N = 64, n_d = 32, f = measured Sparse-FT / Full-FT")
@@ -124,10 +203,13 @@ def two_per_epoch(evidence: Evidence) -> Finding:
     costs = _costs(evidence)
     if not costs:
         return missing(f"full and sparse fine-tuning; {theirs}", numbers)
-    factor = fmean(one.sparse_factor for one in costs)
-    numbers |= {"factor": factor, "measured": factor * full}
+    factor = _mean([one.sparse_factor for one in costs])
+    low, epochs, high = (one * full for one in (factor.low, factor.points, factor.high))
+    numbers |= {"factor": factor.points, "measured": epochs}
     told = (
-        f"f = {factor:.2f}: {factor * full:.2f} epochs; {theirs}; 5 epochs would need "
-        f"f = {FULL_EPOCHS / full:.2f}, about the paper's TrimLLM / Full-FT of Table 9"
+        f"f = {factor.points:.2f}: {epochs:.2f} epochs ({low:.2f} to {high:.2f}); {theirs}; 5 "
+        f"epochs would need f = {FULL_EPOCHS / full:.2f}, about the paper's TrimLLM / Full-FT of "
+        "Table 9"
     )
-    return Finding(abs(factor * full - FULL_EPOCHS) <= 1, told, numbers)
+    ends = above(low, high, FULL_EPOCHS - 1), above(-high, -low, -FULL_EPOCHS - 1)
+    return Finding(conclude(ends)[0], told, numbers)

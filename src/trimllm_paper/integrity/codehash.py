@@ -37,7 +37,10 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     ),
     "throughput": ("trimllm.throughput.session", "trimllm.throughput.worker", *CHECKPOINTS),
     "table": ("trimllm_paper.grid", "trimllm_paper.render", "trimllm_paper/*.jinja", *PAPER),
-    "claims": ("trimllm_paper.claims", "trimllm_paper/claims/*.jinja", *PAPER),
+    "claims": (
+        *("trimllm_paper.claims", "trimllm_paper/claims/*.jinja"),
+        *("trimllm_paper.contradictions", "trimllm_paper/contradictions.md.jinja", *PAPER),
+    ),
     **{name: (f"trimllm_paper.figures.{name}", PAPER[1]) for name in FIGURES},
 }
 """Stage -> modules, and files (with a slash; `*` for all of a kind) relative to `src`."""

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import get_model
 from lm_eval.evaluator import simple_evaluate
@@ -17,6 +18,7 @@ from trimllm import checkpoint
 from trimllm.base.errors import UserError
 from trimllm.data import write_documents
 from trimllm.evaluate import TrimLM, evaluate, task_of_documents
+from trimllm.score.encode import encode_pair
 from trimllm.units import Unit, drop
 
 documents = partial(random_documents, seed=8, longest=7)
@@ -70,6 +72,19 @@ def test_accuracy_counts_and_hashes(tmp_path: Path) -> None:
     assert found["chance"] == pytest.approx(100 / 3)
     low, high = found["ci95"]
     assert low <= found["acc"] <= high
+    right = [encode_pair(tokenizer, one.prompt, one.choices[one.answer]) for one in docs]
+    with torch.no_grad():
+        nats = [
+            torch.nn.functional.cross_entropy(
+                model(torch.tensor([[*head, *tail]])).logits[0, len(head) - 1 : -1],
+                torch.tensor(tail),
+                reduction="sum",
+            ).item()
+            for head, tail in right
+        ]
+    assert found["answer_loss"] == pytest.approx(
+        sum(nats) / sum(len(t) for _, t in right), abs=1e-4
+    )
     first = evaluate(model, tokenizer, {"mine": tmp_path / "docs.jsonl"}, limit=7)["mine"]
     assert first["correct"] == found["correct"][:7]
     assert first["document_hashes_sha256"] != found["document_hashes_sha256"]

@@ -15,7 +15,10 @@ from trimllm_paper.config import ConfigError
 
 
 def test_every_command_says_what_it_takes(capsys: pytest.CaptureFixture) -> None:
-    for words in (["--help"], *([name, "--help"] for name in ("plan", "seeds", "verify"))):
+    for words in (
+        ["--help"],
+        *([name, "--help"] for name in ("plan", "seeds", "compare", "verify")),
+    ):
         with pytest.raises(SystemExit) as end:
             main(words)
         assert end.value.code == 0
@@ -38,6 +41,7 @@ def test_every_command_says_what_it_takes(capsys: pytest.CaptureFixture) -> None
         (["verify", "no/such/folder"], "no/such/folder does not exist"),
         (["serve", "no/such/folder"], "is no GGUF file and no folder with one"),
         (["export", "no/such/folder", "--format", "padded"], "is no checkpoint: it has no config"),
+        (["compare", "no/such/folder"], "no/such/folder does not exist"),
         (["engine", "autocook"], "there is no external engine 'autocook'"),
         (["reference", "results", "kept", "trim={documents: 0}"], "trim.documents = 0"),
     ],

@@ -11,6 +11,7 @@ from configurations import configuration, with_compute
 from trimllm_paper import demand
 from trimllm_paper.commands import plan
 from trimllm_paper.config import Config
+from trimllm_paper.estimate import PREPARING
 
 HEADER = "output_file\tdate\trule\tlog-file(s)\tstatus\tplan\n"
 CHAIN = "r/models/llama-7b/sciq/trim_paper"
@@ -61,7 +62,7 @@ def test_a_job_takes_what_its_path_says(paper: Config) -> None:
     assert first != second
     shape = job("measure", "r/throughput/a100/random-llama-7b/trim_half/keep_50.json")
     assert estimate.seconds(shape) > 2 * demand.START and estimate.bytes(shape) == 0
-    assert estimate.seconds(job("prepare_sciq", "r/data/sciq/report.json")) == plan.PREPARING
+    assert estimate.seconds(job("prepare_sciq", "r/data/sciq/report.json")) == PREPARING
     assert estimate.guessed == 6
 
 

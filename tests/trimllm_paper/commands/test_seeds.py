@@ -18,7 +18,8 @@ from trimllm_paper.commands import seeds
         *((f"table{n}", n != 1) for n in range(1, 10)),
         *((name, True) for name in ("all", "tables", "checkpoints", "results/tables/table2.md")),
         *((f"figure{n}", False) for n in range(1, 5)),
-        *((name, False) for name in ("figures", "claims", "throughput", "paper_figures/claims.md")),
+        *((name, True) for name in ("claims", "paper_figures/claims.md")),
+        *((name, False) for name in ("figures", "throughput")),
     ],
 )
 def test_seeds_are_refused_where_one_is_shown(

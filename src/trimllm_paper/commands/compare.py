@@ -1,0 +1,159 @@
+"""Does a run agree with the kept one? Cell by cell, paired by document where both asked the same.
+
+    python -m trimllm_paper compare results results/reference
+
+Each evaluation of both (model, domain trained on, recipe, task) is one of
+
+    equal          every document has the same answer
+    within noise   the answers differ, by no more than their intervals allow
+    different      the 95% interval of the difference lies on one side of 0
+
+and what is in one folder alone is named. Over many cells, one in twenty is `different` by chance
+alone; the last lines say how many would be. What differs in how the two were made (configuration,
+code, libraries, machine, data, seeds) stands below: rounding alone can move a chain, since each of
+its drops decides the next.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trimllm.base.errors import UserError
+from trimllm_paper.derive import Accuracy
+from trimllm_paper.frame import Frame, frame, rows
+
+EQUAL, NOISE, DIFFERENT = "equal", "within noise", "different"
+CHANCE = 0.05
+"""Share of cells that differ by chance alone, at intervals of 95%."""
+Key = tuple[str, str, str, str]
+"""Model, domain trained on, recipe, task."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One cell: percent in the one and the other folder, and the difference with its interval."""
+
+    model: str
+    domain: str
+    recipe: str
+    task: str
+    one: float
+    other: float
+    points: float
+    low: float
+    high: float
+    n: int
+    paired: bool
+    verdict: str
+
+
+def cells(results: Frame) -> dict[Key, Accuracy]:
+    """Every evaluated cell, over all its seeds."""
+    found: dict[Key, list[Any]] = {}
+    for row in rows(results.evaluations):
+        found.setdefault((row.model, row.domain, row.recipe, row.task), []).append(row)
+    return {key: Accuracy(tasks) for key, tasks in found.items()}
+
+
+def compared(key: Key, one: Accuracy, other: Accuracy) -> Compared:
+    """A cell of both."""
+    found = one.minus(other)
+    verdict = NOISE if found.low <= 0 <= found.high else DIFFERENT
+    if found.paired and one.answers == other.answers:
+        verdict = EQUAL
+    told = (found.points, found.low, found.high, one.documents, found.paired)
+    return Compared(*key, one.percent, other.percent, *told, verdict)
+
+
+Fact = Callable[[Mapping[str, Any]], list[str]]
+
+
+def _parts(field: str, digits: int | None = None) -> Fact:
+    """A mapping of the provenance, each entry in words."""
+
+    def told(one: Mapping[str, Any]) -> list[str]:
+        return [f"{k} {str(v)[:digits]}" for k, v in sorted((one.get(field) or {}).items())]
+
+    return told
+
+
+def _one(field: str, digits: int | None = None) -> Fact:
+    """A single value of the provenance."""
+    return lambda one: [str(one.get(field, "none"))[:digits]]
+
+
+FACTS: dict[str, Fact] = {
+    "configuration (hash)": _one("config_hash", 12),
+    "code (git commit)": _one("git_commit", 12),
+    "code (hash)": _one("code_hash", 12),
+    "libraries": _parts("versions"),
+    "machine": _parts("hardware"),
+    "data (hashes)": _parts("data_hashes", 8),
+    "seed": _one("seed"),
+}
+"""What of a provenance is compared, in parts."""
+FEW = 4
+"""Parts that are told of either."""
+
+
+def differences(one: Frame, other: Frame, keys: list[Key]) -> Iterator[str]:
+    """A line for each fact in which the cells of both were made differently.
+
+    Of libraries, machines and data only the parts that differ.
+    """
+    made = [
+        {(r.model, r.domain, r.recipe, r.task): r.provenance for r in rows(each.evaluations)}
+        for each in (one, other)
+    ]
+    for name, fact in FACTS.items():
+        only: tuple[dict[str, None], dict[str, None]] = {}, {}
+        for key in keys:
+            mine, theirs = (fact(each[key]) for each in made)
+            only[0].update(dict.fromkeys(part for part in mine if part not in theirs))
+            only[1].update(dict.fromkeys(part for part in theirs if part not in mine))
+        if any(only):
+            sides = ([*list(side)[:FEW], *(["..."] if len(side) > FEW else [])] for side in only)
+            yield f"{name}: {' | '.join('; '.join(side) for side in sides)}"
+
+
+def run(folder: Path, kept: Path, show: str = "different") -> int:
+    """Print the comparison; the last line on stdout is one JSON object.
+
+    Exit status 1 if more cells are different than twice what chance explains (and than one).
+    """
+    one, other = frame(folder), frame(kept)
+    mine, theirs = cells(one), cells(other)
+    keys = [key for key in mine if key in theirs]
+    if not keys:
+        raise UserError(
+            f"{folder} and {kept} hold no evaluation of the same model, recipe and task"
+        )
+    found = [compared(key, mine[key], theirs[key]) for key in keys]
+    wanted = {"all": (EQUAL, NOISE, DIFFERENT), "different": (DIFFERENT,)}.get(show, (show,))
+    for cell in found:
+        if cell.verdict in wanted:
+            name = f"{cell.model}/{cell.domain}/{cell.recipe} on {cell.task}"
+            how = "paired" if cell.paired else "other documents"
+            print(
+                f"{cell.verdict:12}  {cell.one:5.1f} {cell.other:5.1f}  {cell.points:+5.1f} "
+                f"({cell.low:+.1f} to {cell.high:+.1f}, n = {cell.n}, {how})  {name}"
+            )
+    counts = {word: sum(c.verdict == word for c in found) for word in (EQUAL, NOISE, DIFFERENT)}
+    alone = {str(folder): mine.keys() - theirs.keys(), str(kept): theirs.keys() - mine.keys()}
+    print(f"{len(found)} cells in both: " + ", ".join(f"{n} {word}" for word, n in counts.items()))
+    unequal = len(found) - counts[EQUAL]
+    by_chance = CHANCE * unequal
+    print(f"Of {unequal} that are not equal about {by_chance:.0f} would be different by chance.")
+    for place, only in alone.items():
+        if only:
+            print(f"In {place} alone: {len(only)} cells, such as {'/'.join(sorted(only)[0])}")
+    told = list(differences(one, other, keys))
+    print("Made differently (first | second):" if told else "Made alike, as far as is recorded.")
+    for line in told:
+        print(f"  {line}")
+    print(json.dumps({"counts": counts, "cells": [asdict(cell) for cell in found]}))
+    return int(counts[DIFFERENT] > max(1, 2 * by_chance))

@@ -1,0 +1,126 @@
+"""Seconds and bytes that jobs take: of earlier runs where there are any, else of a model.
+
+Seconds are those of the same kind of job that ran before (`results/benchmarks`), or else of
+`trimllm_paper.demand`.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from trimllm_paper import demand, resources
+from trimllm_paper.recipe import Place
+
+UNSTORED = (None, "scan", "evaluate", "measure", "teach")
+"""Tasks that leave no checkpoint."""
+KEPT = ("settle_kept", "full_ft", "sparse_ft", "fetch_model")
+"""Rules whose checkpoints stay."""
+PREPARING = 15.0
+"""Seconds for a wheel or a domain."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that would run: its rule, the place of its results, and the tasks that it evaluates."""
+
+    rule: str
+    place: Place | None = None
+    file: str = ""
+    tasks: tuple[str, ...] = ()
+
+
+class Estimate:
+    """Seconds and bytes of jobs under a configuration."""
+
+    def __init__(self, config: Any, **how: Any) -> None:
+        """`how` is what `demand.spent` is told of GPUs: `assumed`, `kind`."""
+        self.config, self.guessed, self.how = config, 0, how
+        self.gpu = demand.uses_gpu(config)
+        self.measured = measured_seconds(Path(config.results) / "benchmarks")
+        self.owner = {task: name for name, one in config.tested.items() for task in one.tests}
+
+    def seconds(self, job: Job) -> float:
+        """Seconds of one job."""
+        task, place = resources.task_of(job.rule), job.place
+        if task is None or place is None:
+            return PREPARING if job.rule.startswith(("prepare", "fetch")) else demand.START
+        rule = "evaluate" if task == "evaluate" else job.rule.removesuffix("_kept")
+        if known := self.measured.get((rule, place.model)):
+            return known
+        self.guessed += 1
+        model, recipe = resources.model_of(self.config, place.model), place.recipe
+        dropped = recipe.dropped / model.units if recipe and task != "measure" else 0.0
+        tested = self.config.tested.get(self.owner.get(job.tasks[0], place.domain))
+        return demand.seconds(
+            task,
+            model,
+            self.config,
+            ratio=resources.ratio_of(self.config, recipe.name if recipe else None),
+            settle=resources.settling_of(self.config, recipe.name if recipe else None),
+            kept=1 - dropped,
+            expected=tested and tested.expected,
+            prepared=resources.trained_documents(self.config.results, place.domain),
+            tests=len(job.tasks),
+            compressor=recipe and recipe.compressor,
+            **self.how,
+        )
+
+    def units(self, job: Job) -> int:
+        """Cores or GPUs that a job takes."""
+        task, place, processes = resources.task_of(job.rule), job.place, 1
+        if place and task in demand.TRAINING:
+            told = {"model": place.model, "name": place.recipe and place.recipe.name}
+            processes = resources.processes(task, self.config, told)
+        cores = (os.cpu_count() or 1) if task == "measure" else self.config.compute.threads
+        return processes * (1 if self.gpu else cores)
+
+    def hours(self, jobs: set[Job]) -> float:
+        """Hours of cores or GPUs."""
+        return sum(self.seconds(job) * self.units(job) for job in jobs) / 3600
+
+    def bytes(self, job: Job) -> float:
+        """Bytes of the checkpoint that a job writes."""
+        task, place = resources.task_of(job.rule), job.place
+        if place is None or place.recipe is None or task in UNSTORED:
+            return 0.0
+        model = self.config.models[place.model]
+        size = demand.stored_bytes(model) * (1 - place.recipe.dropped / model.units)
+        # What comes from the hub lies in its cache besides.
+        return 2 * size if task == "fetch" and hasattr(model.source, "hub") else size
+
+    def line(self, name: str, jobs: set[Job], parallel: int) -> tuple[str, ...]:
+        """Artifact, jobs, hours of cores or GPUs, wall-clock hours and peak of the disk."""
+        chains: dict[Any, float] = defaultdict(float)
+        total = 3600 * self.hours(jobs)
+        for job in jobs:
+            place = job.place
+            if place and place.recipe and resources.task_of(job.rule) == "trim":
+                chains[replace(place, recipe=None), place.recipe.name] += self.seconds(job)
+        wall = max(total / parallel, *chains.values())
+        kept = sum(self.bytes(job) for job in jobs if job.rule in KEPT)
+        # An epoch's weights go when the next epoch and its evaluation are done.
+        passing = sorted((self.bytes(job) for job in jobs if job.rule not in KEPT), reverse=True)
+        shown = f"{wall / 3600:,.1f} h" if wall >= 7200 else f"{wall / 60:.0f} min"
+        disk = (kept + sum(passing[: 2 * parallel])) / 1e9
+        return name, str(len(jobs)), in_words(total / 3600), shown, f"{disk:,.1f}"
+
+
+def in_words(hours: float) -> str:
+    """Hours, with decimals where they are few."""
+    return f"{hours:.2f}" if hours < 10 else f"{hours:,.0f}"
+
+
+def measured_seconds(folder: Path) -> dict[tuple[str, str], float]:
+    """(rule, model) -> mean seconds of the jobs that ran, from Snakemake's benchmark files."""
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for path in folder.rglob("*.tsv"):
+        rule, model = path.relative_to(folder).parts[:2]
+        rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines(), delimiter="\t")
+        found[rule, model.removesuffix(".tsv")] += [float(row["s"]) for row in rows]
+    return {key: fmean(values) for key, values in found.items() if values}

@@ -1,0 +1,123 @@
+"""Would the tests notice? Each mutant changes one line of the method or of the verdicts.
+
+    python tests/mutants.py [NUMBER ...]
+
+A mutant is a text of a module and what stands there instead, in a copy of `src`; the tests named
+with it must fail on that copy, and pass on the code as it is. Heavy libraries are imported once and
+each mutant runs in a fork, so that a list of them takes a minute or two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+LIST = Path(__file__).with_suffix(".yaml")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A change to a module of `src`, and the tests (file, `-k`) that must notice it."""
+
+    module: str
+    old: str
+    new: str
+    tests: str
+    named: str
+
+
+def listed() -> list[Mutant]:
+    """The mutants of mutants.yaml."""
+    groups = yaml.safe_load(LIST.read_text(encoding="utf-8"))
+    return [
+        Mutant(group["module"], one["old"], one["new"], group["tests"], one["named"])
+        for group in groups
+        for one in group["changes"]
+    ]
+
+
+HEAVY = ("torch", "numpy", "pandas", "scipy.stats", "transformers", "pydantic", "jinja2")
+
+
+def run(tests: Sequence[str], source: Path) -> bool:
+    """Whether some tests pass on the code under `source`, in a process of their own."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(status) == 0
+    code = 1
+    try:
+        import pytest
+
+        sys.path.insert(0, str(source))
+        sys.dont_write_bytecode = True
+        os.environ["PYTHONPATH"] = str(source)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]
+            code = int(pytest.main(words))
+            import trimllm
+
+            if Path(trimllm.__file__).parents[1] != source:
+                code = 70  # the tests did not see the mutant
+    finally:
+        os._exit(code)
+
+
+def survives(mutant: Mutant, folder: Path) -> bool:
+    """Whether no test notices. Raises `ValueError` for a mutant whose text is not there once."""
+    source = folder / "src"
+    file = source / mutant.module
+    text = file.read_text(encoding="utf-8")
+    if text.count(mutant.old) != 1:
+        raise ValueError(f"{mutant.module} has {mutant.old!r} {text.count(mutant.old)} times")
+    old = file.stat()
+    try:
+        file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+        return run([str(ROOT / mutant.tests), "-k", mutant.named], source)
+    finally:
+        file.write_text(text, encoding="utf-8")
+        os.utime(file, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the mutants; the survivors are named, and the number of them is the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("numbers", nargs="*", type=int, help="of the list; default: all")
+    mutants = listed()
+    chosen = parser.parse_args(words).numbers or range(len(mutants))
+    os.chdir(ROOT)
+    for name in HEAVY:
+        __import__(name)
+    alive = []
+    with tempfile.TemporaryDirectory() as room:
+        folder = Path(room)
+        shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        wanted = dict.fromkeys((mutants[n].tests, mutants[n].named) for n in chosen)
+        for file, named in wanted:
+            if not run([str(ROOT / file), "-k", named], folder / "src"):
+                print(f"error: {file} -k {named!r} fails on the code as it is", file=sys.stderr)
+                return 125
+        for number in chosen:
+            mutant = mutants[number]
+            left = survives(mutant, folder)
+            alive += [number] if left else []
+            told = "SURVIVES" if left else "killed"
+            change = f"{mutant.old!r} -> {mutant.new!r}"
+            print(f"{number:3} {told:8} {mutant.module}: {change}", flush=True)
+    print(f"{len(chosen)} mutants, {len(alive)} survive")
+    return min(len(alive), 100)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Intervals cover what they say: known truths, with as few documents and seeds as we have.
+
+Answers are drawn from a logistic model with an effect of each document and of each seed; the truth
+is the expected accuracy of another document under another seed. A trained model's seeds differ by
+2 to 10 points (an effect of 0.1 to 0.4), its documents are far from equally hard (1 to 4).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from trimllm.base.intervals import accuracy_interval, paired_difference, unpaired_difference, wilson
+
+DRAWS, ENOUGH = 500, 0.93
+SETTINGS = [
+    (n, seeds, documents, seed)
+    for n, seeds in ((160, 3), (300, 3), (160, 5))
+    for documents in (1.0, 2.0, 4.0)
+    for seed in (0.0, 0.1, 0.2, 0.4)
+]
+
+
+def share(logit: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logit))
+
+
+def expected(rng: np.random.Generator, mean: float, deviation: float) -> float:
+    return float(share(mean + rng.normal(0, deviation, 1_000_000)).mean())
+
+
+def drawn(
+    rng: np.random.Generator, mean: float, documents: np.ndarray, seed: float, seeds: int
+) -> np.ndarray:
+    """Answers by seed to documents whose effects are given."""
+    logit = mean + documents[None, :] + rng.normal(0, seed, (seeds, 1))
+    return (rng.random((seeds, documents.size)) < share(logit)).astype(int)
+
+
+def test_accuracies_are_covered_and_how_wide_that_is() -> None:
+    rng = np.random.default_rng(1)
+    hits, widths = [], {}
+    for n, seeds, spread, seed in SETTINGS:
+        truth = 100 * expected(rng, 1.0, math.hypot(spread, seed))
+        found = [
+            accuracy_interval(drawn(rng, 1.0, rng.normal(0, spread, n), seed, seeds).tolist())
+            for _ in range(DRAWS // 5)
+        ]
+        hits.append(np.mean([low <= truth <= high for low, high in found]))
+        widths[n, seeds, spread, seed] = np.mean([high - low for low, high in found])
+    assert np.mean(hits) >= ENOUGH and min(hits) >= 0.89  # of a hundred draws each
+    # Three seeds of 160 documents: 8 points to either side if seeds do nothing, 14 if they do.
+    assert widths[160, 3, 2.0, 0.0] == pytest.approx(15, abs=2)
+    assert widths[160, 3, 2.0, 0.4] == pytest.approx(29, abs=4)
+
+
+@pytest.mark.parametrize("spread, seed", [(1.0, 0.4), (2.0, 0.0), (2.0, 0.2)])
+def test_each_setting_of_the_kept_run_is_covered(spread: float, seed: float) -> None:
+    rng = np.random.default_rng(2)
+    truth = 100 * expected(rng, 1.0, math.hypot(spread, seed))
+    found = [
+        accuracy_interval(drawn(rng, 1.0, rng.normal(0, spread, 160), seed, 3).tolist())
+        for _ in range(2 * DRAWS)
+    ]
+    assert np.mean([low <= truth <= high for low, high in found]) >= ENOUGH
+
+
+@pytest.mark.parametrize("part", [1.0, 0.9])
+@pytest.mark.parametrize("seeds, seed", [(1, 0.0), (3, 0.0), (3, 0.2), (3, 0.4)])
+def test_paired_differences_are_covered(seeds: int, seed: float, part: float) -> None:
+    """Two models on the same documents, whose seeds go their own ways."""
+    rng = np.random.default_rng(3)
+    spread = math.hypot(2.0, seed)
+    truth = 100 * (expected(rng, 0.5, spread) - part * expected(rng, 1.5, spread))
+    hits = []
+    for _ in range(DRAWS):
+        documents = rng.normal(0, 2.0, 160)
+        first, second = (drawn(rng, mean, documents, seed, seeds) for mean in (0.5, 1.5))
+        found = paired_difference(first.tolist(), second.tolist(), part)
+        hits.append(found.low <= truth <= found.high)
+    assert np.mean(hits) >= ENOUGH
+
+
+def test_seeds_with_documents_of_their_own_are_covered() -> None:
+    rng = np.random.default_rng(4)
+    truth = 100 * expected(rng, 1.0, math.hypot(2.0, 0.2))
+    hits = []
+    for _ in range(DRAWS):
+        answers = [drawn(rng, 1.0, rng.normal(0, 2.0, 160), 0.2, 1)[0].tolist() for _ in range(3)]
+        low, high = accuracy_interval(answers, same=False)
+        hits.append(low <= truth <= high)
+    assert np.mean(hits) >= ENOUGH
+
+
+def test_documents_alone_do_not_cover_what_seeds_do() -> None:
+    """Pooling all answers of all seeds as if they were documents is what this is instead of."""
+    rng = np.random.default_rng(5)
+    truth = 100 * expected(rng, 1.0, math.hypot(2.0, 0.4))
+    hits = []
+    for _ in range(DRAWS):
+        answers = drawn(rng, 1.0, rng.normal(0, 2.0, 160), 0.4, 3)
+        low, high = wilson(int(answers.sum()), answers.size)
+        hits.append(low <= truth <= high)
+    assert np.mean(hits) < 0.8
+
+
+def test_one_seed_is_wilson_and_equal_seeds_add_nothing() -> None:
+    answers = [1] * 70 + [0] * 30
+    assert accuracy_interval([answers]) == wilson(70, 100)
+    assert accuracy_interval([answers] * 3) == pytest.approx(wilson(70, 100))
+    alone, thrice = (paired_difference([answers] * k, [answers[::-1]] * k) for k in (1, 3))
+    assert (thrice.low, thrice.high) == pytest.approx((alone.low, alone.high))
+
+
+def test_answers_that_are_all_right_keep_an_interval() -> None:
+    low, high = accuracy_interval([[1] * 50] * 3)
+    assert (low, high) == wilson(50, 50)
+    found = unpaired_difference([[1] * 50], [[0] * 40])
+    assert found.points == 100 and 85 < found.low < 100
+
+
+def test_no_answers_have_no_interval() -> None:
+    for nothing in ([], [[]], [[1], []]):
+        with pytest.raises(ValueError, match="no documents"):
+            accuracy_interval(nothing)
+    with pytest.raises(ValueError):
+        accuracy_interval([[1, 0], [1]])

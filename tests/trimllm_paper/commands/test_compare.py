@@ -1,0 +1,89 @@
+"""Two runs, cell by cell: what is equal, what is noise, what differs, and how each was made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evaluation_files import Evaluations
+
+from trimllm_paper.__main__ import main
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> tuple[Evaluations, Evaluations]:
+    """Two runs: equal but for one recipe, which is a little worse in the second."""
+    runs = Evaluations(tmp_path / "mine"), Evaluations(tmp_path / "theirs")
+    for run, trimmed in zip(runs, (70, 69), strict=True):
+        run.add("full_ft", 80)
+        run.add("trim_paper/drop_30", trimmed, kept=30)
+    return runs
+
+
+def told(both: tuple[Evaluations, Evaluations], capsys: Any, *more: str) -> tuple[int, str, Any]:
+    code = main(["compare", str(both[0].root), str(both[1].root), *more])
+    out = capsys.readouterr().out
+    return code, out, json.loads(out.splitlines()[-1])
+
+
+def verdicts(found: Any) -> dict[str, str]:
+    return {cell["recipe"]: cell["verdict"] for cell in found["cells"]}
+
+
+def test_the_same_answers_are_equal_and_a_few_others_noise(
+    both: tuple[Evaluations, Evaluations], capsys: pytest.CaptureFixture
+) -> None:
+    code, out, found = told(both, capsys)
+    assert verdicts(found) == {"full_ft": "equal", "trim_paper/drop_30": "within noise"}
+    assert code == 0 and "Made alike" in out and "2 cells in both: 1 equal, 1 within" in out
+    (cell,) = (cell for cell in found["cells"] if cell["verdict"] != "equal")
+    assert cell["paired"] and cell["n"] == 200 and cell["points"] == pytest.approx(1)
+    assert cell["low"] < 0 < cell["high"]
+
+
+def test_as_many_right_answers_to_other_documents_are_not_equal(
+    both: tuple[Evaluations, Evaluations], capsys: pytest.CaptureFixture
+) -> None:
+    both[1].add("full_ft", 80, correct=[0] * 40 + [1] * 160)
+    both[1].add("trim_paper/drop_30", 70, kept=30, documents="others")
+    _, out, found = told(both, capsys, "--show", "all")
+    assert verdicts(found) == {"full_ft": "within noise", "trim_paper/drop_30": "within noise"}
+    assert "other documents" in out and out.count("n = 200") == 2
+
+
+def test_a_difference_beyond_the_intervals_is_different_and_says_how_it_was_made(
+    both: tuple[Evaluations, Evaluations], capsys: pytest.CaptureFixture
+) -> None:
+    provenance = {
+        "config_hash": "other" * 8,
+        "versions": {"torch": "2.14.0", "lm_eval": "0.4.13"},
+        "hardware": {"cpu": "Another", "cores": 2, "threads": 1},
+    }
+    for recipe in ("full_ft", "trim_paper/drop_30"):
+        kept = 60 if recipe == "full_ft" else 30
+        both[1].add(recipe, 40, kept=kept, provenance=provenance)
+    code, out, found = told(both, capsys)
+    assert set(verdicts(found).values()) == {"different"} and code == 1
+    assert "torch 2.13.0 | torch 2.14.0" in out and "lm_eval" not in out
+    assert "cpu Another" in out and "configuration (hash): c0ffeec0ffee | otherotherot" in out
+    assert "git commit" in out  # the second has none
+
+
+def test_what_one_of_them_lacks_is_named(
+    both: tuple[Evaluations, Evaluations], capsys: pytest.CaptureFixture
+) -> None:
+    both[0].add("sparse_ft", 75)
+    _, out, found = told(both, capsys)
+    assert f"In {both[0].root} alone: 1 cells, such as tiny/sciq/sparse_ft/sciq" in out
+    assert "sparse_ft" not in verdicts(found)
+
+
+def test_nothing_in_common_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    runs = Evaluations(tmp_path / "mine"), Evaluations(tmp_path / "theirs")
+    runs[0].add("full_ft", 80)
+    runs[1].add("full_ft", 80, domain="piqa")
+    assert main(["compare", *(str(run.root) for run in runs)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "hold no evaluation of the same model" in line

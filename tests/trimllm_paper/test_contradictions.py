@@ -1,0 +1,88 @@
+"""The paper against itself: every contradiction holds for the numbers that we took from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trimllm_paper import contradictions, published
+from trimllm_paper.contradictions import Contradiction, found, of_claim, of_table
+
+
+def texts() -> str:
+    return "\n".join(one.text for one in found())
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        ("43.4", "43.3", "sparse_ft"),
+        ("40 in Table 1", "50 in Table 7"),
+        ("13 accuracies on medmcqa", "9.1"),
+        ("5.2 in Table 4", "33.3%"),
+        ("81.1 in Table 6, r_1", "80.5"),
+        ("94.3 at r_1_8", "94.2"),
+        ("47.5 is 87%", "54.6"),
+        ("pubmedqa by 29.3", "5.2 to 34.5"),
+        ("3.48 times", "3.1x"),
+        ("4.46 times", "3.1x"),
+        ("More than 16", "≥50%"),
+        ("leave 36%", "68%"),
+        ("5 epochs", "7.35"),
+        ("6.5 h for 8 epochs", "8.8"),
+        ("82.2 on sciq", "6.8 below"),
+    ],
+)
+def test_what_is_known_is_found(numbers: tuple[str, ...]) -> None:
+    assert any(all(number in one.text for number in numbers) for one in found()), numbers
+
+
+def test_each_has_two_numbers_with_places_and_nothing_is_told_twice() -> None:
+    assert all(len(one.numbers) >= 2 for one in found())
+    assert len({one.text for one in found()}) == len(found())
+    known = {one["id"] for one in published.claims()}
+    assert all({*one.claims} <= known for one in found())
+    assert all({*one.tables} <= {*published.tables()} for one in found())
+
+
+def test_a_paper_without_them_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each check finds nothing where the numbers agree: one changed number, one finding less."""
+    rows = published._CONTENT["table2"]["llama-7b"]
+    before = len(found())
+    agreeing = [43.3 if value == 43.4 else value for value in rows["sparse_ft"]]
+    monkeypatch.setitem(rows, "sparse_ft", agreeing)
+    published.table.cache_clear()
+    found.cache_clear()
+    try:
+        assert len(found()) == before - 1 and "43.4" not in texts()
+    finally:
+        monkeypatch.undo()
+        published.table.cache_clear()
+        found.cache_clear()
+    assert len(found()) == before
+
+
+def test_tables_and_claims_have_their_own() -> None:
+    assert any("43.4" in text for text in of_table("table2"))
+    assert not any("tokens/s" in text or "29.3" in text for text in of_table("table2"))
+    assert any("7.35" in text for text in of_claim("two_per_epoch"))
+    assert of_claim("no_such_claim") == ()
+
+
+def test_a_number_that_the_paper_does_not_print_is_an_error() -> None:
+    with pytest.raises(KeyError, match="prints nothing"):
+        contradictions.number("table3", "no_row", "sciq")
+
+
+def test_the_page_lists_them_all(tmp_path: Path) -> None:
+    contradictions.write(tmp_path / "contradictions.md")
+    text = (tmp_path / "contradictions.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + len(found()) and all(line.count("|") == 4 for line in rows)
+    assert f"{len(found())} contradictions" in text
+
+
+def test_places_name_their_tables() -> None:
+    one = Contradiction("1, not 2", {"Table 2, a": 1, "abstract": 2})
+    assert one.tables == ("table2",)

@@ -80,7 +80,6 @@ def text(directory: Path, facts: Facts, how_to_load: str, library: str = "transf
         library_name=library,
         pipeline_tag="text-generation",
         tags=["trimllm", "layer-dropping", family_of(config["model_type"])],
-        model_name=name,
     )
     parts = [f"---\n{data.to_yaml()}\n---\n", f"# {name}\n", _origin(facts, config)]
     if picture := strip(config):

@@ -127,7 +127,8 @@ def differences(engine: Answer, reference: Answer) -> list[float]:
     for theirs, ours in zip(engine.places, reference.places, strict=True):
         for their, our in zip(theirs, ours, strict=True):
             top = sorted(our, key=our.__getitem__, reverse=True)[:TOP]
-            found.append(max(abs(their.get(token, -math.inf) - our[token]) for token in top))
+            apart = [abs(their.get(token, -math.inf) - our[token]) for token in top]
+            found.append(math.inf if any(map(math.isnan, apart)) else max(apart))
     return found
 
 

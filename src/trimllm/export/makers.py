@@ -15,7 +15,7 @@ from trimllm.checkpoint.stock import to_stock
 from trimllm.export import gguf_file
 from trimllm.export.ask import Asker
 from trimllm.export.evidence import Answer
-from trimllm.export.formats import ExportSettings, require_llama_cpp
+from trimllm.export.formats import require_llama_cpp
 from trimllm.export.layers import Layers
 
 
@@ -28,23 +28,16 @@ class Maker(ABC):
         kind: type of the numbers, where the format has several.
         name: of the model.
         license: of the model, where it is known.
-        settings: of its engine.
     """
 
     format = ""
     library = "transformers"  # the hub's name of what loads it
 
     def __init__(
-        self,
-        source: Path,
-        directory: Path,
-        kind: str | None,
-        name: str,
-        license: str | None,
-        settings: ExportSettings,
+        self, source: Path, directory: Path, kind: str | None, name: str, license: str | None
     ) -> None:
         self.source, self.directory, self.kind = source, directory, kind
-        self.name, self.license, self.settings = name, license, settings
+        self.name, self.license = name, license
         self.config = AutoConfig.from_pretrained(source, local_files_only=True)
 
     @cached_property

@@ -58,7 +58,7 @@ def export(
     source, _ = store.check_directory(path, verify=True)
     with files.scratch(output) as temporary, files.scratch(output) as workspace:
         named = facts.name or source.name
-        maker = MAKERS[name](source, temporary, kind, named, facts.license, settings)
+        maker = MAKERS[name](source, temporary, kind, named, facts.license)
         asked = evidence.question(maker.tokenizer, held_back, min(LONGEST, maker.context))
         sizes = maker.write()
         asker = Asker(asked, workspace, settings.threads)

@@ -109,7 +109,7 @@ class Jobs:
         """A pretrained checkpoint, and what it must agree with."""
         keys = {"source", "storage_dtype", "trust_remote_code", "family", "blocks", "parameters"}
         entry = self.config.models[model]
-        found = entry.model_dump(include=keys, exclude_none=True, by_alias=True)
+        found = entry.model_dump(include=keys, exclude_none=True)
         wheels = self._wheels(entry.wheels)
         how = {"model": found, "wheels": wheels, "code": code_hash("fetch_model")}
         files = {"wheels": [*map(self.wheel_file, wheels)]} if wheels else {}

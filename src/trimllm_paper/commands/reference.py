@@ -2,17 +2,19 @@
 
     python -m trimllm_paper reference results results/reference
 
-config.yaml is the configuration of the run (the default, changed by files and keys), by which `make
-figures` renders all tables and figures again. With `--add` what was kept before stays: a long run
-is kept as its parts end, and what it lacks yet is `not run`. A manifest.json with the sha256 of
-every file is written last (`trimllm_paper.integrity.checks` says what it guards).
+config.yaml is the configuration of the run (the default, changed by files and keys) and domains/
+what its documents are, by which `make figures` renders all tables and figures again. With `--add`
+what was kept before stays: a long run is kept as its parts end, and what it lacks yet is `not run`.
+A manifest.json with the sha256 of every file is written last (`trimllm_paper.integrity.checks` says
+what it guards).
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -23,7 +25,7 @@ from trimllm_paper.commands import asked
 from trimllm_paper.config.load import PROJECT, load
 from trimllm_paper.integrity import checks
 
-CONFIG = "config.yaml"
+CONFIG, DOMAINS = "config.yaml", "domains"
 SMALL = (
     *("eval/**/*.json", "scans/**/*.json", "throughput/**/*.json", "data/*/report.json"),
     *("models/**/epoch.json", "models/**/manifest.json"),
@@ -39,8 +41,19 @@ def configuration(
     Raises `UserError` for a value that the workflow would refuse too.
     """
     raw = asked.configuration(None, changes, overlays)
-    found = load(raw, [*overlays]).model_dump(mode="json", by_alias=True)
-    return found | {"results": reference.as_posix(), "mirror": None}
+    found = load(raw, [*overlays])
+    kept = {"results": reference.as_posix(), "domains_folder": (reference / DOMAINS).as_posix()}
+    return found.model_dump(mode="json") | kept | {"mirror": None}
+
+
+def domain_files(config: dict[str, Any], overlays: Sequence[Path] = ()) -> dict[str, str]:
+    """What the domains of a configuration are: files that are kept with its results."""
+    folder = asked.configuration(None, (), overlays).get("domains_folder", "config/domains")
+    names = [*config["domains"], *config["tables"]["near"].values()]
+    return {
+        f"{DOMAINS}/{name}.yaml": (PROJECT / folder / f"{name}.yaml").read_text(encoding="utf-8")
+        for name in dict.fromkeys(names)
+    }
 
 
 def small(results: Path) -> list[Path]:
@@ -51,23 +64,33 @@ def small(results: Path) -> list[Path]:
     return [p for p in found if p.name not in gone or p.with_name(files.MANIFEST).is_file()]
 
 
-def collect(results: Path, reference: Path, config: dict[str, Any], add: bool = False) -> int:
+def collect(
+    results: Path,
+    reference: Path,
+    config: dict[str, Any],
+    domains: Mapping[str, str] = MappingProxyType({}),
+    add: bool = False,
+) -> int:
     """Copy small results; the old reference stays until the new one is whole. Returns a count.
 
     Args:
-        add: keep what is there already, if it is of the same configuration.
+        domains: texts of the domain's files, by name.
+        add: keep what is there already, if it is of the same configuration and domains.
     """
     if not (found := small(results)):
         raise UserError(f"{results} holds no results; run `snakemake --cores all all` first")
     before = []
     if add and (reference / CONFIG).is_file():
-        if yaml.safe_load((reference / CONFIG).read_text(encoding="utf-8")) != _portable(config):
+        said = yaml.safe_load((reference / CONFIG).read_text(encoding="utf-8"))
+        kept = {n: (reference / n).read_text("utf-8") for n in domains if (reference / n).is_file()}
+        other = [name for name, text in kept.items() if text != domains[name]]
+        if said != _portable(config) or other:
             raise UserError(
                 f"{reference} keeps results of another configuration; leave out --add to replace "
                 "them"
             )
         checks.verify_reference(reference)
-        named = files.verify_manifest(reference)["files"].keys() - {CONFIG}
+        named = files.verify_manifest(reference)["files"].keys() - {CONFIG, *domains}
         mine = {path.relative_to(results).as_posix() for path in found}
         before = [reference / name for name in sorted(named - mine)]
     temporary = files.new_sibling(reference)
@@ -79,7 +102,8 @@ def collect(results: Path, reference: Path, config: dict[str, Any], add: bool = 
                 shutil.copyfile(path, copy)
         text = "# Configuration of the run whose small results are kept here.\n"
         text += yaml.safe_dump(_portable(config), sort_keys=False)
-        files.write_text(temporary / CONFIG, text)
+        for name, content in {CONFIG: text, **domains}.items():
+            files.write_text(temporary / name, content)
         files.write_manifest(temporary)
         temporary.chmod(0o755)
         files.publish(temporary, reference)
@@ -96,5 +120,6 @@ def _portable(config: dict[str, Any]) -> dict[str, Any]:
 def run(results: Path, reference: Path, changes: list[str], overlays: list[Path], add: bool) -> int:
     """Keep them."""
     config = configuration(changes, reference, overlays)
-    print(f"{collect(results, reference, config, add)} files in {reference}")
+    domains = domain_files(config, overlays)
+    print(f"{collect(results, reference, config, domains, add)} files in {reference}")
     return 0

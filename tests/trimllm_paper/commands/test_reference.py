@@ -81,10 +81,24 @@ def test_a_long_run_is_kept_as_its_parts_end(results: Path, tmp_path: Path) -> N
     (later / "eval/m/e/full_ft/t.json").write_text('{"made": "anew"}')
     assert reference.collect(later, kept, config, add=True) == 6
     assert read_json(kept / "eval/m/e/full_ft/t.json") == {"made": "anew"}
-    # Parts of two configurations are no run.
+    # Parts of two configurations, or of two kinds of documents, are no run.
+    reference.collect(later, kept, config, {"domains/e.yaml": "label: one"}, add=True)
+    with pytest.raises(UserError, match="keeps results of another configuration"):
+        reference.collect(later, kept, config, {"domains/e.yaml": "label: other"}, add=True)
     with pytest.raises(UserError, match="keeps results of another configuration"):
         reference.collect(later, kept, config | {"seed": 4}, add=True)
     assert reference.collect(later, kept, config | {"seed": 4}) == 1
+
+
+def test_domains_are_kept_as_they_were(results: Path) -> None:
+    kept, shown = results / "reference", Path("results/reference")
+    config = reference.configuration(CHANGES, shown)
+    reference.collect(results, kept, config, reference.domain_files(config))
+    assert config["domains_folder"] == "results/reference/domains"
+    for name in (*config["domains"], *config["tables"]["near"].values()):
+        own = (ROOT / f"config/domains/{name}.yaml").read_text()
+        assert (kept / f"domains/{name}.yaml").read_text() == own
+    checks.verify_reference(kept)
 
 
 def test_files_on_top_of_the_default_are_part_of_the_configuration(tmp_path: Path) -> None:

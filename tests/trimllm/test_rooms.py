@@ -34,7 +34,17 @@ ROOMS = {
     "trimllm_paper": (
         # what is asked for, and what it takes
         *("recipe", "records", "shapes", "gpus", "config", "integrity"),
-        *("hardware", "demand", "gpu_plan", "resources", "estimate", "fetch", "job", "jobs"),
+        *(
+            "hardware",
+            "demand",
+            "gpu_plan",
+            "resources",
+            "estimate",
+            "fetch",
+            "job",
+            "prepared",
+            "jobs",
+        ),
         # what came of it: numbers, tables, figures, claims
         *("published", "context", "frame", "tier", "derive", "verdict", "contradictions"),
         *("table_context", "layout", "render", "cells", "notes", "grid", "figures", "claims"),

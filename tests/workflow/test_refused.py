@@ -59,7 +59,7 @@ def test_a_checkpoint_between_two_epochs(refused: Refused) -> None:
     assert "no epoch of chain paper ends at drop_20: it drops 15 units an epoch" in line
 
 
-@pytest.mark.skipif(demand.gpus() > 0, reason="this machine has a GPU")
+@pytest.mark.skipif(demand.gpus_present() > 0, reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there(refused: Refused) -> None:
     assert 'compute.device = "cuda": this machine has no GPU' in refused(
         compute=json.dumps({"device": "cuda"})

@@ -1,0 +1,143 @@
+"""What comes before any checkpoint: the chains of a configuration, wheels, models, documents."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from trimllm.base.kept import drops_for
+from trimllm.base.names import AUTHORS, RULES
+from trimllm_paper.config.models import Config, RecipeEntry
+from trimllm_paper.integrity.codehash import code_hash
+from trimllm_paper.integrity.lineage import Job
+from trimllm_paper.recipe import PRETRAINED, Paths, Recipe, variant_name
+from trimllm_paper.resources import uses_gpu
+
+Files = dict[str, Any]
+"""Name of an input -> its file or files."""
+AUTHORS_DOCUMENTS = 50
+"""How many test documents the authors' code calibrates on."""
+
+
+class Prepared:
+    """The part of `jobs.Jobs` that knows of no training."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.paths = Paths(os.path.normpath(config.results))
+        self.of: Callable[..., Job] = lru_cache(maxsize=None)(self._of)
+
+    def _of(self, kind: str, **wildcards: str) -> Job:
+        """A job of a kind, made once."""
+        return getattr(self, kind)(**wildcards)
+
+    @cached_property
+    def device(self) -> str:
+        """Where jobs run."""
+        return "cuda" if uses_gpu(self.config) else "cpu"
+
+    # ---- chains --------------------------------------------------------------------------------
+
+    @cached_property
+    def chains(self) -> dict[str, RecipeEntry]:
+        """Every chain that may be asked for, by name: entries, derived ones, the authors' code."""
+        config, main = self.config, self.config.main
+        found = dict(config.recipes)
+        for ratio in dict.fromkeys([main.ratio, *config.tables.ratios]):
+            for criterion in config.tables.criteria:
+                name = variant_name(config.recipes, main, criterion, ratio)
+                entry = main.model_copy(update={"criterion": criterion, "ratio": ratio})
+                found.setdefault(name, entry)
+        return found | {AUTHORS: main.model_copy(update={"criterion": AUTHORS})}
+
+    def end(self, model: str, name: str) -> int:
+        """Drops of a whole chain: the fewest units that are kept anywhere."""
+        fewest, step = min(self.config.trim.kept_percent), self.chains[name].step
+        units = self.config.models[model].units
+        reached = drops_for(fewest, units, step)
+        return reached or int(units * (1 - fewest / 100)) // step * step
+
+    def _chain(self, recipe: Recipe) -> dict[str, Any]:
+        """What records of a recipe say of its chain, or of its dropping by rule."""
+        if recipe.name in RULES:
+            return {
+                "criterion": recipe.name,
+                "ratio": self.config.main.ratio,
+                "step": recipe.dropped,
+            }
+        entry = self.chains.get(recipe.name or "")
+        return {key: getattr(entry, key, None) for key in ("criterion", "ratio", "step")}
+
+    # ---- fetch ---------------------------------------------------------------------------------
+
+    def wheel_file(self, name: str) -> str:
+        """Where a wheel of the configuration lies once it is fetched."""
+        wheel = self.config.wheels[name]
+        stem = re.sub(r"[-_.]+", "_", name)
+        folder = os.path.normpath(self.config.downloads)
+        return f"{folder}/{stem}-{wheel.version}-{wheel.tag}.whl"
+
+    def wheel(self, stem: str, version: str, tag: str) -> Job:
+        """A wheel. Where it comes from does not matter, its sha256 does."""
+        named = {Path(self.wheel_file(name)).name: name for name in self.config.wheels}
+        name = named[f"{stem}-{version}-{tag}.whl"]
+        wheel = self.config.wheels[name]
+        how = {"name": name, "version": version, "sha256": wheel.sha256}
+        return Job([], {}, how | {"code": code_hash("fetch_wheel")})
+
+    def _wheels(self, names: list[str]) -> dict[str, Any]:
+        return {name: self.config.wheels[name].model_dump() for name in names}
+
+    def fetch_model(self, model: str) -> Job:
+        """A pretrained checkpoint, and what it must agree with."""
+        keys = {"source", "storage_dtype", "trust_remote_code", "family", "blocks", "parameters"}
+        entry = self.config.models[model]
+        found = entry.model_dump(include=keys, exclude_none=True)
+        wheels = self._wheels(entry.wheels)
+        how = {"model": found, "wheels": wheels, "code": code_hash("fetch_model")}
+        files = {"wheels": [*map(self.wheel_file, wheels)]} if wheels else {}
+        return Job([self.paths.manifest(model, "base", PRETRAINED)], files, how)
+
+    def prepare(self, domain: str) -> Job:
+        """A prepared domain. What plans expect of it changes nothing, nor does what an epoch or a
+        scan takes of it."""
+        config, spec = self.config, self.config.tested[domain]
+        how = {
+            "spec": {key: value for key, value in spec.raw.items() if key != "expected"},
+            "limits": {
+                "test": config.evaluate.documents,
+                "held_back": config.finetune.held_back_documents,
+                "calibration": config.trim.calibration_pool,
+            },
+            "wheels": self._wheels(spec.wheels),
+            "seed": config.seed,
+            "code": code_hash("prepare"),
+        }
+        sources = [*map(self.wheel_file, spec.wheels), *spec.files]
+        return Job([self.paths.data(domain)], {"sources": sources}, how)
+
+    def tests(self, domain: str) -> list[str]:
+        """The prepared test documents of a domain, one file a task."""
+        return [self.paths.tests(domain, task) for task in self.config.tested[domain].tests]
+
+    def splits(self, domain: str) -> dict[str, str]:
+        """What a domain is trained and calibrated on, and what is held back; nothing where it is
+        tested on only."""
+        names = ("train", "calibration", "held_back") if domain in self.config.domain_specs else ()
+        return {name: self.paths.data(domain, f"{name}.jsonl") for name in names}
+
+    def _trained_on(self, domain: str) -> Files:
+        return {"train": self.splits(domain)["train"], "report": self.paths.data(domain)}
+
+    def _scanned(self, domain: str, name: str) -> Files:
+        """Calibration documents; the authors' code scans some that it reports on."""
+        file = self.tests(domain)[0] if name == AUTHORS else self.splits(domain)["calibration"]
+        return {"calibration": file, "report": self.paths.data(domain)}
+
+    def _scanned_documents(self, name: str) -> int:
+        """How many of them a scan takes."""
+        return AUTHORS_DOCUMENTS if name == AUTHORS else self.config.trim.calibration_documents

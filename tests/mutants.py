@@ -103,6 +103,8 @@ def main(words: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as room:
         folder = Path(room)
         shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        for beside in ("config", "results", "workflow"):  # what the code reads of the project
+            (folder / beside).symlink_to(ROOT / beside)
         wanted = dict.fromkeys((mutants[n].tests, mutants[n].named) for n in chosen)
         for file, named in wanted:
             if not run([str(ROOT / file), "-k", named], folder / "src"):

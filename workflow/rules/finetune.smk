@@ -71,6 +71,7 @@ rule teach:
     benchmark:
         PATHS.job_times("teach", "{model}", "{domain}")
     priority: 20
+    threads: CONFIG.compute.threads
     resources:
         **reserved("teach"),
     params:

@@ -26,7 +26,7 @@ class Facts:
     """What a checkpoint itself does not say.
 
     Attributes:
-        name: of the model; None takes the folder's.
+        name: of the model; None takes its family's.
         base_model: the hub's name of what it was made from.
         base_label: the same in words, where the hub has none.
         license: the hub's name of the base model's licence.
@@ -73,7 +73,9 @@ def text(directory: Path, facts: Facts, how_to_load: str, library: str = "transf
         library: the hub's name of what loads it.
     """
     config = files.read_json(directory / "config.json")
-    name = facts.name or directory.name
+    # Not the folder's: equal models have equal bytes, wherever they lie.
+    kind = "Trimmed" if config.get("units") is not None else "Fine-tuned"
+    name = facts.name or f"{kind} {family_of(config['model_type'])}"
     data = ModelCardData(
         base_model=facts.base_model,
         license=facts.license,

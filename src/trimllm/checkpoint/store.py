@@ -170,7 +170,7 @@ def complete(
         files.write_json(temporary / f"{stem}.json", content)
     if not (temporary / card.FILE).is_file():
         told = (provenance or {}).get("card", {})
-        card.write(temporary, card.Facts(**{"name": Path(directory).name} | told))
+        card.write(temporary, card.Facts(**told))
     files.write_manifest(temporary, provenance)
     temporary.chmod(0o755)
     files.publish(temporary, directory)

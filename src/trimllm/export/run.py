@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,8 @@ def export(
     name, kind = split_variant(variant)
     source, _ = store.check_directory(path, verify=True)
     with files.scratch(output) as temporary, files.scratch(output) as workspace:
-        named = facts.name or source.name
-        maker = MAKERS[name](source, temporary, kind, named, facts.license)
+        facts = replace(facts, name=facts.name or source.name)
+        maker = MAKERS[name](source, temporary, kind, facts.name, facts.license)
         asked = evidence.question(maker.tokenizer, held_back, min(LONGEST, maker.context))
         sizes = maker.write()
         asker = Asker(asked, workspace, settings.threads)

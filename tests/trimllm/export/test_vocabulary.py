@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from exports import SPECIAL, byte_tokenizer, piece_tokenizer
 from models import word_tokenizer
@@ -56,10 +58,14 @@ def test_every_row_of_the_embeddings_has_a_token_of_a_type() -> None:
 
 
 def test_pieces_have_scores_in_the_order_of_their_merges() -> None:
-    found = vocabulary(piece_tokenizer(), 400)
+    tokenizer = piece_tokenizer()
+    found = vocabulary(tokenizer, 400)
     assert (found.model, found.pre, found.space_prefix) == ("llama", "default", True)
     score = dict(zip(found.tokens, found.scores, strict=True))
-    assert score["▁t"] > score["▁th"] > score["▁the"] > score["q"]
+    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    merged = ["".join(pair) for pair in merges]
+    assert len(merged) > 20 and [score[one] for one in merged] == [-i for i in range(len(merged))]
+    assert score["t"] < min(score[one] for one in merged)
     byte = 6
     kinds = dict(zip(found.tokens, found.types, strict=True))
     assert kinds["<0x0A>"] == byte and not found.merges

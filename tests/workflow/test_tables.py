@@ -212,6 +212,8 @@ def test_droppings_by_rule_are_trained_as_long_as_a_chain(made: Path) -> None:
     assert min(record["trainable_blocks"]) >= 15
     # Its weights were needed once.
     assert not (folder / "model.safetensors").exists()
-    other = made / "results/models/smollm2-135m/lexglue/trim_both_r1/drop_30"
-    assert (other / "epoch.json").exists() and not (other / "model.safetensors").exists()
+    chain = made / "results/models/smollm2-135m/lexglue/trim_both_r1"
+    assert (chain / "drop_30/training.json").exists()
+    assert not [*chain.glob("*/model.safetensors")]
+    other = chain / "state_30"
     assert len(json.loads((other / "epoch.json").read_text())["trainable_blocks"]) == 30

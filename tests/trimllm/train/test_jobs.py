@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,12 @@ def test_so_it_is_where_several_processes_train(
     job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = {"passes": PASSES, "processes": {"count": 2}}
-    monkeypatch.setattr(jobs, "_in_processes", lambda job, target: record)
+
+    def made(job: TrainJob, target: Path) -> dict:
+        shutil.copytree(job.checkpoint, target, dirs_exist_ok=True)
+        return record
+
+    monkeypatch.setattr(jobs, "_in_processes", made)
     two = TrainJob(**job.__dict__ | {"processes": 2})
     record = make_checkpoint(two, tmp_path / "to", record_name="epoch", provenance=dict)
     written = check_sealed(tmp_path / "to/epoch.json", record)

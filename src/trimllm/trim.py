@@ -20,7 +20,7 @@ from trimllm.select import Selection, choose, trainable_blocks
 from trimllm.train import (
     NO_PASS,
     ONE,
-    HeldBack,
+    HeldBackScore,
     PassRecord,
     Teacher,
     Team,
@@ -143,7 +143,7 @@ def trim(
             )
         answered = None
         if held_back:
-            answered = HeldBack.of(model, tokenizer, held_back, settings.dtype, team)
+            answered = HeldBackScore.of(model, tokenizer, held_back, settings.dtype, team)
         yield Epoch(
             number=number,
             epochs=epochs,
@@ -177,7 +177,7 @@ class Epoch:
     seconds: dict[str, float]  # of "scan" and "train"
     settings: TrainSettings
     size: dict[str, int]  # units and parameters left
-    held_back: HeldBack | None = None  # what the model makes of documents held back
+    held_back: HeldBackScore | None = None  # what the model makes of documents held back
     # By unit that was folded away, the share of what it added that could be kept (R^2).
     folded: dict[Unit, float | None] = field(default_factory=dict)
 

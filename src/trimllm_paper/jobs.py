@@ -134,9 +134,9 @@ class Jobs(Prepared):
     def at_once(self, model: str, domain: str, by: str, drop: str) -> Job:
         """A dropping by rule, trained as long as the main chain takes to as many drops."""
         arguments = {
-            **self._passes(),
             "rule": by,
             "dropped": int(drop),
+            "patience": self.config.finetune.patience,
             "epochs": 1 + -(-int(drop) // self.config.main.step),
             "documents": self.config.trim.documents,
             "ratio": self.config.main.ratio,

@@ -156,7 +156,7 @@ class Pass(Part):
     trainable_parameters: int
 
 
-class HeldBack(Part):
+class HeldBackScore(Part):
     """What a model makes of documents that are neither trained nor reported on."""
 
     accuracy: float  # percent
@@ -198,7 +198,7 @@ class Epoch(Trained):
     scan: dict[str, Any]  # every score: `trimllm.scan.to_record`
     training: Pass
     seconds: Seconds
-    held_back: HeldBack | None = None  # after the pass, before any settling
+    held_back: HeldBackScore | None = None  # after the pass, before any settling
     folded: list[list[Any]] = []  # block, kind, R^2 of units that were folded away
     compat: str | None = None
 
@@ -218,7 +218,7 @@ class Training(Trained):
 
     trainable_blocks: list[int] | None  # None: all
     passes: list[Pass]
-    held_back: list[HeldBack] = []  # after each pass
+    held_back: list[HeldBackScore] = []  # after each pass
     kept_pass: int | None = None  # whose weights these are, from 0
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ from trimllm.base.errors import UserError
 from trimllm.base.precision import round_weights_
 from trimllm.data.document import write_documents
 from trimllm.scan import scan, to_record
-from trimllm.train import HeldBack, TrainJob, TrainSettings, make_checkpoint
+from trimllm.train import HeldBackScore, TrainJob, TrainSettings, make_checkpoint
 from trimllm.units import Unit, drop, unit_parameters, units
 
 SETTINGS = TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32", seed=3)
@@ -166,7 +166,7 @@ def test_without_training_units_go_and_weights_stay() -> None:
 def test_a_chain_tells_what_held_back_documents_say() -> None:
     model, held_back = tiny("llama"), documents(7, 11)
     for epoch in trim(model, held_back=held_back, until=2):
-        told = HeldBack.of(model, word_tokenizer(), held_back, "float32")
+        told = HeldBackScore.of(model, word_tokenizer(), held_back, "float32")
         assert epoch.held_back == told and epoch.record()["held_back"] == asdict(told)
     assert next(trim(tiny("llama"))).record()["held_back"] is None
 

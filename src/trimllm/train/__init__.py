@@ -1,6 +1,6 @@
 """Training: one pass, fine-tuning, and jobs from files to a checkpoint."""
 
-from trimllm.train.fine_tune import HeldBack, fine_tune
+from trimllm.train.fine_tune import HeldBackScore, fine_tune
 from trimllm.train.jobs import TrainJob, make_checkpoint
 from trimllm.train.loop import set_trainable, size_of, train_pass
 from trimllm.train.settings import NO_PASS, PassRecord, TrainSettings

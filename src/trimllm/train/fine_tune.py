@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype
@@ -15,7 +16,7 @@ from trimllm.data import Document
 from trimllm.scan import Scan
 from trimllm.select import choose_by_rule, trainable_blocks
 from trimllm.train.batching import documents_of_epoch
-from trimllm.train.loop import size_of, train_pass
+from trimllm.train.loop import set_trainable, size_of, train_pass
 from trimllm.train.settings import TrainSettings
 from trimllm.train.teacher import Teacher
 from trimllm.train.team import ONE, Team
@@ -23,7 +24,7 @@ from trimllm.units import drop, units
 
 
 @dataclass(frozen=True, order=True)
-class HeldBack:
+class HeldBackScore:
     """What a model makes of documents that it is not trained on; the better one is larger."""
 
     accuracy: float  # percent
@@ -40,14 +41,14 @@ class HeldBack:
         documents: Sequence[Document],
         dtype: str,
         team: Team = ONE,
-    ) -> HeldBack:
+    ) -> HeldBackScore:
         """Score documents by a model, rounded as it is evaluated."""
         product = compute_dtype(dtype, team.device_of(model))
         right, likelihood = 0, 0.0
         scores = team.score(model, tokenizer, documents, product)
-        for document, values in zip(documents, scores, strict=True):
-            right += max(range(len(values)), key=values.__getitem__) == document.answer
-            all_choices = torch.tensor(values, dtype=torch.double).log_softmax(-1)
+        for document, found in zip(documents, scores, strict=True):
+            right += found.best == document.answer
+            all_choices = torch.tensor(found.log_likelihoods, dtype=torch.double).log_softmax(-1)
             likelihood += float(all_choices[document.answer])
         count = len(documents)
         return cls(100 * right / count, likelihood / count, count)
@@ -104,7 +105,7 @@ def fine_tune(
         present = {unit.block for unit in units(model)}
         blocks = trainable_blocks(initial, criterion, ratio, present)
     passes, curve = [], []
-    kept: tuple[int, dict[str, Tensor]] = (epochs - 1, {})
+    kept, weights = epochs - 1, {}
     for epoch in range(epochs):
         done = train_pass(
             model,
@@ -121,16 +122,16 @@ def fine_tune(
         passes.append(done)
         if not held_back:
             continue
-        curve.append(HeldBack.of(model, tokenizer, held_back, settings.dtype, team))
+        curve.append(HeldBackScore.of(model, tokenizer, held_back, settings.dtype, team))
         best = max(range(len(curve)), key=lambda at: (curve[at], -at))
         if best == epoch:
-            kept = epoch, {n: p.detach().clone() for n, p in model.named_parameters()}
+            kept = epoch
+            if epoch < epochs - 1:  # a later pass may turn out worse
+                weights = _trained(model, blocks, settings)
         elif epoch - best >= patience:
             break
-    if held_back and kept[0] != len(passes) - 1:
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.copy_(kept[1][name])
+    if held_back and kept != len(passes) - 1:
+        _give_back(model, weights)
     return {
         "epochs": epochs,
         "ratio": ratio,
@@ -138,7 +139,30 @@ def fine_tune(
         "trainable_blocks": blocks,
         "passes": [asdict(one) for one in passes],
         "held_back": [asdict(one) for one in curve],
-        "kept_pass": kept[0] if passes else None,
+        "kept_pass": kept if passes else None,
         **size_of(model),
         **({"rule": rule, "units_dropped": [list(unit) for unit in gone]} if rule else {}),
     }
+
+
+def _own(parameter: Tensor) -> Tensor:
+    """What this process holds of a parameter, which several may share."""
+    return parameter.to_local() if isinstance(parameter, DTensor) else parameter
+
+
+@torch.no_grad()
+def _trained(
+    model: nn.Module, blocks: Sequence[int] | None, settings: TrainSettings
+) -> dict[str, Tensor]:
+    """The weights that a pass changes, copied to the host's memory; others are as they were."""
+    changed = {id(p) for p in set_trainable(model, blocks, settings.train_embeddings)}
+    model.requires_grad_(False)
+    named = model.named_parameters()
+    return {name: _own(p).to("cpu", copy=True) for name, p in named if id(p) in changed}
+
+
+@torch.no_grad()
+def _give_back(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    for name, parameter in model.named_parameters():
+        if name in weights:
+            _own(parameter).copy_(weights[name])

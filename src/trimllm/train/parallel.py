@@ -31,6 +31,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from trimllm.base.errors import UserError
 from trimllm.checkpoint.stream import Stream, skeleton, stream_of
 from trimllm.data import Document
+from trimllm.score import Scored
 from trimllm.score.scorer import max_positions
 from trimllm.train.batching import Example, Tensors, answer_losses, examples_of, tensors_of
 from trimllm.train.team import Team
@@ -113,8 +114,9 @@ class Sharded(Team):
     @torch.no_grad()
     def score(
         self, model: nn.Module, tokenizer: Any, documents: Sequence[Document], dtype: torch.dtype
-    ) -> list[Sequence[float]]:
-        """Every choice is a row of its own, for a sharded model runs as it is trained."""
+    ) -> list[Scored]:
+        """Every choice is a row of its own, for a sharded model runs as it is trained. What greedy
+        decoding would write is not looked at."""
         assert self.root is not None, "a model is sharded by its first pass"
         alone = [replace(d, choices=(c,), answer=0) for d in documents for c in d.choices]
         rows = examples_of(tokenizer, alone, max_positions(model))
@@ -128,8 +130,11 @@ class Sharded(Team):
             with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
                 losses = self.root(batch)
             found[mine] = -losses.double().cpu()[: len(mine)]
+        # Without a backward pass the root's weights stay whole, and would not be what is trained.
+        self.root.reshard()
         self.add_up(found)
-        return [tuple(each.tolist()) for each in found.split([len(d.choices) for d in documents])]
+        counts = [len(document.choices) for document in documents]
+        return [Scored(tuple(each.tolist()), ()) for each in found.split(counts)]
 
     def unwrap(self, model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
         """The trained model as an ordinary one in host memory, in the first process; else None.

@@ -14,7 +14,7 @@ from trimllm.base.precision import rounded_copy
 from trimllm.base.processes import Processes
 from trimllm.checkpoint import settle
 from trimllm.data import Document
-from trimllm.score import score
+from trimllm.score import Scored, score
 from trimllm.train.batching import Example, Tensors, answer_losses
 from trimllm.units import unit_layers
 from trimllm.units.adapters import device_of
@@ -55,10 +55,10 @@ class Team(Processes):
 
     def score(
         self, model: nn.Module, tokenizer: Any, documents: Sequence[Document], dtype: torch.dtype
-    ) -> list[Sequence[float]]:
-        """Summed log-likelihood of every choice of documents, by weights rounded to `dtype`."""
+    ) -> list[Scored]:
+        """What a model says of documents, by weights rounded to `dtype`."""
         rounded = model if dtype == torch.float32 else rounded_copy(model, dtype)
-        return [found.log_likelihoods for found in score(rounded, tokenizer, documents)]
+        return score(rounded, tokenizer, documents)
 
     def retire(self, model: nn.Module) -> None:
         """After a pass: all weights in float32 again, where they were put in another type."""

@@ -12,7 +12,7 @@ from models import random_documents, tiny, word_tokenizer
 
 from trimllm.base.errors import UserError
 from trimllm.score import score
-from trimllm.train import HeldBack, Teacher, TrainSettings, fine_tune, train_pass
+from trimllm.train import HeldBackScore, Teacher, TrainSettings, fine_tune, train_pass
 
 documents = partial(random_documents, longest=7)
 # A rate at which what is learned by heart soon hurts elsewhere.
@@ -29,7 +29,7 @@ def tuned(**options: Any) -> tuple[torch.nn.Module, dict[str, Any]]:
 
 def test_held_back_documents_are_answered_as_the_scorer_answers_them() -> None:
     model, held_back = tiny("llama"), documents(7, 9)
-    found = HeldBack.of(model, word_tokenizer(), held_back, "float32")
+    found = HeldBackScore.of(model, word_tokenizer(), held_back, "float32")
     scores = [one.log_likelihoods for one in score(model, word_tokenizer(), held_back)]
     right = [max(range(len(s)), key=s.__getitem__) for s in scores]
     assert found.documents == 7
@@ -43,15 +43,15 @@ def test_held_back_documents_are_answered_as_the_scorer_answers_them() -> None:
 
 
 def test_the_better_one_has_more_right_and_then_more_likely() -> None:
-    assert HeldBack(60, -2.0, 10) > HeldBack(50, -1.0, 10)
-    assert HeldBack(50, -1.0, 10) > HeldBack(50, -1.5, 10)
+    assert HeldBackScore(60, -2.0, 10) > HeldBackScore(50, -1.0, 10)
+    assert HeldBackScore(50, -1.0, 10) > HeldBackScore(50, -1.5, 10)
 
 
 @pytest.mark.parametrize("patience", [1, 2])
 def test_training_ends_and_the_best_pass_is_kept(patience: int) -> None:
     held_back = documents(20, 9)
     model, record = tuned(held_back=held_back, patience=patience)
-    curve = [HeldBack(**one) for one in record["held_back"]]
+    curve = [HeldBackScore(**one) for one in record["held_back"]]
     kept = record["kept_pass"]
     assert len(curve) == len(record["passes"]) <= 6
     assert curve[kept] == max(curve) and kept == curve.index(max(curve))
@@ -60,7 +60,7 @@ def test_training_ends_and_the_best_pass_is_kept(patience: int) -> None:
     again, _ = tuned(epochs=kept + 1)
     for name, value in again.state_dict().items():
         assert value.equal(model.state_dict()[name])
-    assert HeldBack.of(model, word_tokenizer(), held_back, "float32") == curve[kept]
+    assert HeldBackScore.of(model, word_tokenizer(), held_back, "float32") == curve[kept]
 
 
 def test_without_held_back_documents_the_last_pass_is_kept() -> None:

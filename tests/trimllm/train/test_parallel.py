@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
+from trimllm.data import read_documents
 from trimllm.data.document import write_documents
 from trimllm.scan import scan, to_record
-from trimllm.train import TrainJob, make_checkpoint, set_trainable
+from trimllm.train import HeldBackScore, TrainJob, make_checkpoint, set_trainable
 from trimllm.train.batching import answer_losses, examples_of, tensors_of
 from trimllm.train.jobs import run
 from trimllm.train.team import ONE
@@ -66,6 +67,15 @@ def jobs_of(root: Path) -> dict[str, TrainJob]:
         ),
         # gradients as small as AdamW's epsilon move weights by their size, so clipping shows
         "clipped": job(root, "llama", FINE_TUNE, {"clip": 1e-7}, arguments={"epochs": 1}),
+        # by documents held back an earlier pass than the last may be the best one
+        "held back": job(
+            root,
+            "llama",
+            FINE_TUNE,
+            {"schedule": "epoch"},
+            arguments={"epochs": 4, "patience": 3},
+            held_back=str(root / "calibration.jsonl"),
+        ),
         "sparse": job(root, "llama", FINE_TUNE, arguments=sparse, scan=initial),
         "bfloat16": job(
             root, "llama", FINE_TUNE, {"dtype": "bfloat16"}, arguments=sparse, scan=initial
@@ -148,6 +158,18 @@ def test_two_processes_train_to_what_one_trains_to(root: Path, name: str) -> Non
     assert math.sqrt(moved) > 1e-3 and math.sqrt(apart) < (0.3 if rough else 0.02) * math.sqrt(
         moved
     )
+
+
+def test_two_processes_say_of_held_back_documents_what_one_says(root: Path) -> None:
+    one = jobs_of(root)["held back"]
+    found = files.read_json(root / "two/held back/record.json")
+    # Of the weights that two processes left, by one process: the pass that was kept.
+    model, tokenizer = checkpoint.load(root / "two/held back")
+    kept = found["held_back"][found["kept_pass"]]
+    again = HeldBackScore.of(model, tokenizer, read_documents(one.held_back), "float32")
+    assert kept["accuracy"] == again.accuracy and kept["documents"] == again.documents == 7
+    assert kept["likelihood"] == pytest.approx(again.likelihood, abs=1e-4)
+    assert found["kept_pass"] < len(found["held_back"]) - 1
 
 
 @pytest.mark.parametrize("name", [name for name, one in JOBS.items() if not one.scan])

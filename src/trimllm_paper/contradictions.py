@@ -17,10 +17,10 @@ from pathlib import Path
 from jinja2 import Environment
 
 from trimllm.base.files import write_text
-from trimllm.throughput.shapes import parameters
+from trimllm.throughput.shapes import inside_and_outside, parameters
 from trimllm_paper import published
 from trimllm_paper.derive import FULL_EPOCHS, PAPER_UNITS, SPARSE_FACTOR, progressive
-from trimllm_paper.published import Value, bound_percent
+from trimllm_paper.published import NEAR, Value, bound_percent
 from trimllm_paper.verdict import KEEPS, PAPER_MARGIN
 
 PAGE = Path(__file__).with_name("contradictions.md.jinja")
@@ -249,14 +249,13 @@ def no_loss() -> Iterator[Contradiction]:
 @check
 def unrelated_domains() -> Iterator[Contradiction]:
     """A model specialized elsewhere degrades on a domain that is not near."""
-    near = {("medmcqa", "pubmedqa"), ("lexglue", "legalbench")}
     for name in ("table4", "table5"):
         table = published.table(name)
         for row in table.rows()[1:]:
             domain = row.removesuffix("_specialized")
             for column in table.columns:
                 before, after = number(name, "pretrained", column), number(name, row, column)
-                if column != domain and (domain, column) not in near and after > before:
+                if column != domain and NEAR.get(domain) != column and after > before:
                     yield Contradiction(
                         f"Unrelated domains degrade (section A.3), but the model of {domain} rises "
                         f"on {column} by {after - before:.1f}, from {before:g} to {after:g}",
@@ -307,7 +306,10 @@ def sizes() -> Iterator[Contradiction]:
             {where: layers, there: final},
         )
     whole, dropped = parameters("llama-7b"), PAPER_UNITS // 2
-    left = [100 * (1 - dropped * each / whole) for each in _unit_parameters()]
+    left = [
+        100 * (1 - inside_and_outside("llama-7b", [(b, kind) for b in range(dropped)])[0] / whole)
+        for kind in ("attention", "mlp")
+    ]
     row = place("table2", "llama-7b", "trimllm_50", "final_mem")
     printed = number("table2", "trimllm_50", "final_mem", "llama-7b")
     yield Contradiction(
@@ -315,12 +317,6 @@ def sizes() -> Iterator[Contradiction]:
         f"{left[1]:.0f}% of its parameters if all are MLPs, {left[0]:.0f}% if all are attention",
         {row: printed, "32 MLPs dropped": left[1], "32 attentions dropped": left[0]},
     )
-
-
-def _unit_parameters() -> tuple[float, float]:
-    """Parameters of an attention and of an MLP sublayer of LLaMA-7B, norms left out."""
-    width, inner = 4096, 11008
-    return 4.0 * width * width, 3.0 * width * inner
 
 
 @check

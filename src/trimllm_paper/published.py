@@ -27,6 +27,8 @@ UNITS: dict[str, int] = _CONTENT["units"]
 """Their attention and MLP sublayers."""
 DOMAINS: dict[str, str] = _CONTENT["domains"]
 """Columns of accuracy as the paper heads them."""
+NEAR = {"medmcqa": "pubmedqa", "lexglue": "legalbench"}
+"""Domain -> the near domain of the paper's Table 4."""
 
 
 @dataclass(frozen=True)

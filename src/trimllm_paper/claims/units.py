@@ -11,12 +11,11 @@ from trimllm.base.intervals import Difference, wilson
 from trimllm_paper import derive
 from trimllm_paper.claims.evidence import Evidence, Finding, claim, conclude, missing
 from trimllm_paper.derive import KINDS
+from trimllm_paper.published import NEAR
 from trimllm_paper.recipe import PRETRAINED
 from trimllm_paper.verdict import PAPER_MARGIN, above
 
 SIGNIFICANT = 0.05
-NEAR = {"medmcqa": "pubmedqa", "lexglue": "legalbench"}
-"""Domain -> the near domain of the paper's Table 4."""
 OVERLAP = 0.8
 """Share of common dropped units (Jaccard) above which two patterns are the same to us."""
 

@@ -31,6 +31,23 @@ def provenance_notes(evaluations: pd.DataFrame, seed: int | None = None) -> list
     return [told, *facts] if len(evaluations) else facts
 
 
+def tie_notes(epochs: pd.DataFrame) -> list[str]:
+    """A warning where a unit went although its equal stayed: the calibration documents did not say
+    which, and the criterion's second rule (the norm, or the index) decided.
+
+    By chain, over domains: in how many epochs, and among how many units at most.
+    """
+    chosen = epochs[(epochs.dropped > 0) & epochs.margin.notna()]
+    told = []
+    for (_, name), chain in chosen.groupby(["model", "name"], sort=False):
+        tied = chain[chain.margin == 0]
+        if len(tied):
+            many = f"{len(tied)} of {len(chain)} epochs, among up to {tied.ties.max()} units"
+            told.append(f"{name} {many}")
+    warning = "Warning: calibration documents left it open which of equal units to drop: "
+    return [warning + "; ".join(told)] if told else []
+
+
 def timing_notes(timings: pd.DataFrame) -> list[str]:
     """The same of measurements of throughput; and how busy the machine was beside them."""
     # What the timed process had at hand; the one that wrote the file may have loaded nothing.

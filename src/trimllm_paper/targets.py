@@ -162,7 +162,7 @@ class Targets:
         return [*self.present(mine), *map(str, others)]
 
     def table(self, name: str) -> dict[str, list[str]]:
-        """Inputs of a table, by what they are. A run of Table 2 leaves its chains' records, too."""
+        """Inputs of a table, by what they are; chains' records for what they say of ties."""
         found: dict[str, list[str]] = {}
         if name == "table9":
             models, domain = self.table_models, [self.tables.timed.name]
@@ -173,6 +173,13 @@ class Targets:
         found = {kind: self.present(self.of_all_seeds(files)) for kind, files in found.items()}
         if name == "table2":
             found["epochs"] = self.present(self.main_chains())
+        elif name in ("table3", "table6"):
+            asked = (
+                Recipe.parse(recipe).name for _, _, recipe, _ in layout.needed(name, self.tables)
+            )
+            names = [one for one in dict.fromkeys(asked) if one in self.jobs.chains]
+            chains = self.chains(self.table_models, self.table_domains, names)
+            found["epochs"] = self.present(chains)
         return found | ({"throughput": self.timings()} if name in TIMED_TABLES else {})
 
     def figure(self, name: str, model: str) -> dict[str, list[str]]:

@@ -43,8 +43,9 @@ COLUMNS = {
     "chance answer_loss units_kept units_total kept_percent bytes bytes_full bytes_percent "
     "stand_in",
     "epochs": f"results model domain {RECIPE} epoch units_dropped units_total trainable_blocks "
-    "ties margin scan seconds_scan seconds_train tokens documents loss",
-    "trainings": f"results model domain {RECIPE} epoch seconds tokens documents loss",
+    "ties margin scan seconds_scan seconds_train tokens documents loss held_back",
+    "trainings": f"results model domain {RECIPE} epoch seconds tokens documents loss held_back "
+    "kept",
     "timings": f"results hardware model {RECIPE} units_kept units_total kept_percent speedup "
     "speedup_low speedup_high decode decode_low decode_high prefill prefill_low prefill_high "
     "bytes_percent unit_bytes_percent mem share_decode share_prefill share_of_copy peak_megabytes "
@@ -56,7 +57,9 @@ and head, `mem` what the paper calls so (units kept; bytes of what is compressed
 and `share_prefill` of the speedup that sizes predict, `share_of_copy` of a plain copy's bandwidth;
 `answer_loss` in nats a token; `documents` of an evaluation is a hash that is equal where answers
 can be paired, `units_dropped` (block, kind) of an epoch, `dropped` the units gone until then,
-`content` all that was recorded."""
+`held_back` the accuracy on documents held
+back from training after an epoch or a pass (None where nobody asked), `kept` whether a pass's
+weights are the checkpoint's, `content` all that was recorded."""
 SAME = ("hardware", "model", "domain", "recipe", "task", "seed", "epoch")
 """What two rows of a frame may not agree in, as far as it has these columns."""
 
@@ -201,15 +204,20 @@ def _evaluation(path: Path) -> list[Row]:
 
 
 def _passes(path: Path) -> list[Row]:
-    row = _facts(Training.read(path), path)
-    return [row | one | {"epoch": number} for number, one in enumerate(row["passes"])]
+    row = _facts(record := Training.read(path), path)
+    answered = [one.accuracy for one in record.held_back] or [None] * len(record.passes)
+    return [
+        row | one | {"epoch": number, "held_back": held_back, "kept": number == record.kept_pass}
+        for number, (one, held_back) in enumerate(zip(row["passes"], answered, strict=True))
+    ]
 
 
 def _epoch(path: Path) -> list[Row]:
-    row = _facts(Epoch.read(path), path)
+    row = _facts(record := Epoch.read(path), path)
     lists = {key: tuple(row[key]) for key in ("units_dropped", "trainable_blocks")}
     seconds = {f"seconds_{part}": value for part, value in row["seconds"].items()}
-    return [row | row["training"] | lists | seconds]
+    answered = {"held_back": record.held_back and record.held_back.accuracy}
+    return [row | row["training"] | lists | seconds | answered]
 
 
 def _timing(path: Path) -> list[Row]:

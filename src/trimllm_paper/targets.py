@@ -195,7 +195,7 @@ class Targets:
                 if model in self.table_models
             ]
             found["evaluations"] = [*self.answers(["table2", "table7"]), *chains]
-        else:
+        if name != "figure2":
             found["epochs"] = self.main_chains()
         if name == "figure2":
             found["throughput"] = self.timings()

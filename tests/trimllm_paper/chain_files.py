@@ -105,6 +105,7 @@ def write_training(
     domain: str = "sciq",
     tokens: int = 100,
     passes: int = 2,
+    **more: Any,
 ) -> Path:
     """Write models/tiny/{domain}/{recipe}/training.json."""
     path = Path(Paths(str(root)).training("tiny", domain, recipe))
@@ -119,6 +120,7 @@ def write_training(
         **chain_keys(recipe),
         passes=[one] * passes,
         provenance={"config_hash": "c0ffee" * 8},
+        **more,
     ).write(path)
     return path
 

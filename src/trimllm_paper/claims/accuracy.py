@@ -86,10 +86,14 @@ def layers_dropped(evidence: Evidence) -> Finding:
     answers = (found[name].at_least(100 * LAYERS[name]) for name in found)
     holds, what = conclude(answers, lacking)
     each = {name: evidence.accuracy(domains[name], FULL_FT) for name in found}
+    between = {name: evidence.furthest_held_back(domains[name]) for name in found}
+    told = {name: f"{share:.0f}%" for name, share in between.items() if share is not None}
+    after = "; of every epoch's state, before settling, by documents held back: "
     return Finding(
         holds,
         listed(found.items(), "{} {}"),
         {"dropped_percent": {name: one.likely or 0.0 for name, one in found.items()}},
+        after=after + listed(told.items(), "{} {}") if told else "",
         missing=what,
         differences={
             f"{name} at {share:.0f}% dropped": one

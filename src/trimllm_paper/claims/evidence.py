@@ -129,6 +129,21 @@ class Evidence:
         found = derive.checkpoints(self.frame, self.model, domain.name, name, domain.tasks)
         return {100 - one.kept_percent: one.minus(full, KEEPS) for _, one in found} if full else {}
 
+    def furthest_held_back(self, domain: Domain) -> float | None:
+        """Largest share of units dropped (%) whose state answers more than 90% as many of the
+        held-back documents as Full-FT does; 0 if none, None where this was not asked.
+
+        Finer than the checkpoints that are evaluated: there is a state after every epoch.
+        """
+        place = {"model": self.model, "domain": domain.name}
+        full = where(self.frame.trainings, **place, recipe=FULL_FT, kept=True).held_back
+        states = where(self.frame.epochs, **place, name=self.name())
+        states = states[states.held_back.notna()]
+        if full.isna().all() or states.empty:
+            return None
+        enough = states[states.held_back > KEEPS * full.iloc[0]]
+        return float((100 * enough.dropped / enough.units_total).max()) if len(enough) else 0.0
+
     def chains(self) -> dict[str, Chain]:
         """Domain -> record of the chain, of the first seed."""
         found = derive.chains(self.frame, model=self.model, name=self.name())

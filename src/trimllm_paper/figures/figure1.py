@@ -64,6 +64,10 @@ def _measured(ax: Any, frame: Frame, context: Context, domain: Domain) -> set[st
         dropped = [dropped + 0.5 * shift for dropped, _ in points]
         found = [accuracy for _, accuracy in points]
         ax.errorbar(dropped, [one.percent for one in found], panels.errors(found), **look)
+        chain = where(frame.epochs, model=context.model.name, domain=domain.name, name=name)
+        states = chain[chain.held_back.notna()].sort_values("dropped")
+        if len(states):
+            ax.plot(states.dropped, states.held_back, **look | style.MARKS["held_back"])
     ax.set_title(panels.title(domain, full.n if full else None))
     total = next((one.tasks[0].units_total for one in base.values() if one), None)
     ax.set_xlabel(f"units dropped (of {total})" if total else "units dropped")
@@ -114,4 +118,10 @@ def _notes(frame: Frame, context: Context, found: Collection[str]) -> list[str]:
         "Units are attention and MLP sublayers; a compressor drops none, its line runs across (its "
         f"point is set apart only to be seen). {panels.not_run(COMPRESSORS, found)}"
     ]
+    states = where(frame.epochs, model=context.model.name)
+    if states.held_back.notna().any():
+        notes.append(
+            "Dotted: the state after every epoch, before it is settled, on documents that are "
+            "neither trained nor reported on."
+        )
     return [*notes, f"Upper row: {'; '.join(stand_in)}."] if stand_in else notes

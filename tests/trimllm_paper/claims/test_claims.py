@@ -126,6 +126,25 @@ def test_layers_dropped_counts_the_smallest_good_checkpoint(evaluations: Evaluat
     assert told["verdict"] == NOT_SEEN and told["measured"].startswith("sciq < 50%, medmcqa")
 
 
+def test_documents_held_back_tell_of_the_epochs_between(
+    evaluations: Evaluations, tmp_path: Path
+) -> None:
+    add(evaluations, "sciq", 80, {30: 60})
+    answered = {"documents": 64, "likelihood": -1.0}
+    epochs = [
+        one | {"held_back": {"accuracy": accuracy, **answered}}
+        for one, accuracy in zip(plain_chain("both"), (80.0, 73.0, 71.0), strict=True)
+    ]
+    files = {"epochs": write_chain(tmp_path, epochs)}
+    assert "held back" not in found(evaluations, **files)["layers_dropped"]["measured"]
+    curve = [{"accuracy": one, **answered} for one in (90.0, 80.0)]  # the second was kept
+    files["trainings"] = [
+        write_training(tmp_path, "full_ft", 4.0, held_back=curve, kept_pass=1),
+    ]
+    told = found(evaluations, **files)["layers_dropped"]["measured"]
+    assert told.endswith("by documents held back: sciq 25%")  # two of eight units
+
+
 @pytest.mark.parametrize(
     "mlps, blocks, expected", [(8, 8, SEEN), (4, 8, UNDECIDED), (3, 4, UNDECIDED), (0, 8, NOT_SEEN)]
 )

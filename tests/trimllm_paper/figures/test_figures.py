@@ -114,6 +114,19 @@ def test_the_heat_map_has_a_hole_where_a_unit_is_gone(tmp_path: Path) -> None:
     assert mlp[1][0] == 90 and mlp[2][0] != mlp[2][0]  # NaN
 
 
+def test_figure1_draws_every_epochs_state_by_documents_held_back(
+    evaluations: Evaluations, tmp_path: Path, pictured: list[str]
+) -> None:
+    evaluations.add_domain("sciq")
+    label = style.MARKS["held_back"]["label"]
+    draw(Frame.of(evaluations.paths, write_chain(tmp_path, plain_chain())), tmp_path, ["figure1"])
+    assert label not in pictured
+    answered = {"held_back": {"accuracy": 80.0, "documents": 64, "likelihood": -1.0}}
+    files = write_chain(tmp_path, [one | answered for one in plain_chain()])
+    draw(Frame.of(evaluations.paths, files), tmp_path, ["figure1"])
+    assert label in pictured
+
+
 @pytest.fixture
 def pictured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Everything that is written in the figures drawn meanwhile."""

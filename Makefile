@@ -14,6 +14,7 @@
 #   make mutants  changes to the method and the verdicts that a test must notice (tests/mutants.yaml)
 #   make lint     format and style checks
 #   make types    type hints, by mypy in an environment of its own (.envs/types)
+#   make docs     the API reference, build/api/index.html (.envs/docs)
 #   make clean    remove what runs have made (keeps .venv, downloads/ and results/reference/)
 #
 # Variables: PYTHON (which Python makes .venv), PYTHON311 (which makes .envs), CORES (default: all),
@@ -22,7 +23,7 @@
 
 .DELETE_ON_ERROR:
 .PHONY: setup envs table2 plan seeds figures report reference compare verify mutants test lint
-.PHONY: types clean
+.PHONY: types docs clean
 .DEFAULT_GOAL := setup
 
 ifneq ($(words $(CURDIR)),1)
@@ -137,6 +138,17 @@ types: $(STAMP) .envs/types/.complete
 	@rm -rf .envs/types
 	'$(PYTHON)' -m venv .envs/types
 	.envs/types/bin/python -m pip install --quiet --only-binary :all: -r '$<'
+	@touch '$@'
+
+# The API reference from docstrings, build/api/index.html; any warning is an error.
+docs: .envs/docs/.complete
+	.envs/docs/bin/python -m mkdocs build --strict --quiet
+	@echo 'API reference: build/api/index.html'
+
+.envs/docs/.complete: envs/docs/requirements.lock
+	@rm -rf .envs/docs
+	'$(PYTHON)' -m venv .envs/docs
+	.envs/docs/bin/python -m pip install --quiet --only-binary :all: -r '$<'
 	@touch '$@'
 
 clean:

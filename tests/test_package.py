@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import trimllm
 from trimllm_paper.commands.plan import ARTIFACTS
 from trimllm_paper.config import read_yaml
 
@@ -92,11 +94,20 @@ def test_the_forges_ci_calls_the_makefile() -> None:
     """By commands that are there, on Pythons that the project takes."""
     (job,) = read_yaml(ROOT / ".github/workflows/ci.yml")["jobs"].values()
     runs = [step["run"] for step in job["steps"] if "run" in step]
-    assert runs[0] == "make setup" and runs[-1] == "make lint types test"
+    assert runs[0] == "make setup" and runs[-1] == "make lint types docs test"
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert {"setup", "lint", "types", "test"} <= set(targets)
+    assert {"setup", "lint", "types", "docs", "test"} <= set(targets)
     for version in job["strategy"]["matrix"]["python"]:
         assert (3, 11) <= tuple(map(int, version.split("."))) < (3, 14)
+
+
+def test_the_reference_has_every_public_name() -> None:
+    """Each that stands there is one; `make docs` builds the pages and lets no warning pass."""
+    pages = {path.name: path.read_text() for path in (ROOT / "docs/api").glob("*.md")}
+    told = {name: re.findall(r"^::: (\S+)$", text, re.MULTILINE) for name, text in pages.items()}
+    assert {name.rpartition(".")[2] for name in told["index.md"]} >= set(trimllm.__all__)
+    for name in sum(told.values(), []):
+        assert pkgutil.resolve_name(name).__doc__, name
 
 
 def test_what_is_not_checked_for_types_is_there() -> None:

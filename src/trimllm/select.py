@@ -96,7 +96,8 @@ class Selection:
         ties_attention, ties_mlp: the same by kind.
         margin: first score of the last unit dropped minus that of the best unit kept; points of
             accuracy (%), norm or mean log-likelihood, as the criterion has it.
-        Of ties and margin there are none (None) by a rule, or where nothing is dropped.
+
+    Of ties and margin there are none (None) by a rule, or where nothing is dropped.
     """
 
     dropped: tuple[Unit, ...] = ()

@@ -91,8 +91,9 @@ def trim(
         held_back: documents to answer after each epoch, for its record alone.
         teacher: whom to learn from, where the settings weigh one (`kl`, `hidden`).
         fold: fold every dropped unit into the one before it (see `trimllm.fold`).
-        eliminate, row_budget: see `scan`. Nothing is eliminated where all scores are needed: in a
-            first scan, which has to rank all blocks, and by criteria that count no answers.
+        eliminate: see `scan`. Nothing is eliminated where all scores are needed: in a first scan,
+            which has to rank all blocks, and by criteria that count no answers.
+        row_budget: see `scan`.
         start: number of the first epoch; the model is as epoch `start` - 1 left it.
         trainable: the blocks that epoch 0 chose; None chooses them in the first epoch.
         initial: a scan of this very model, where there is one already.

@@ -89,7 +89,8 @@ def fine_tune(
         rule: drop whole blocks first, all at once and without a scan, the baseline of Sajjad et al.
             (2023): "random" (draws with the seed of the settings), "top" or "bottom".
         dropped: how many units the rule drops.
-        teacher, team: see `train_pass`.
+        teacher: see `train_pass`.
+        team: see `train_pass`.
 
     Returns:
         A record for JSON: blocks trained, one entry a pass, what the held-back documents said after

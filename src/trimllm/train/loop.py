@@ -88,7 +88,8 @@ def train_pass(
 
     Args:
         blocks: original blocks to train; None trains all.
-        epoch, epochs: which pass of how many, for the learning rate and the order of documents.
+        epoch: which pass, for the learning rate and the order of documents.
+        epochs: of how many.
         teacher: whom to learn from, where the settings weigh one.
         team: who trains. Of several processes each calls this with the same arguments, and the
             model stays sharded among them (see `parallel.Sharded.unwrap`).

@@ -213,6 +213,8 @@ class Jobs(Prepared):
             "code": code_hash("compress", f"trimllm.compress.{compressor}"),
         }
         files = self.checkpoint(model, domain, dense) | self._trained_on(domain)
+        # What a checkpoint proves itself on was never trained or calibrated on, nor is it reported.
+        files["held_back"] = self.splits(domain)["held_back"]
         if engine in ENGINES:
             files["engine"] = self.engine_file(ENGINES[engine][0])
         place = model, domain, f"{dense}+{compressor}"

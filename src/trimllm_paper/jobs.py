@@ -79,7 +79,8 @@ class Jobs(Prepared):
         if teacher := entry and entry.teacher:
             files["teacher"] = self.paths.teacher(model, domain)
         config, paths = self.config, self.paths
-        keys = ("batch_size", "gradient_accumulation", "weight_decay", "clip", "train_embeddings")
+        keys = ("batch_size", "gradient_accumulation", "optimizer", "weight_decay", "clip")
+        keys += ("train_embeddings",)
         how = {
             "recipe": recipe,
             "arguments": arguments,

@@ -59,6 +59,7 @@ def hashes(config: Config) -> dict[str, str]:
         ({"finetune": {"epochs": 2}}, {"full_ft", "sparse_ft"}),
         ({"finetune": {"patience": 2}}, {"full_ft", "sparse_ft", "at_once", "settled"}),
         ({"finetune": {"weight_decay": 0.5}}, TRAINED),
+        ({"finetune": {"optimizer": "adamw_8bit"}}, TRAINED),
         # What an epoch takes of the training documents changes no prepared data.
         ({"finetune": {"documents": 7}}, {"full_ft", "sparse_ft", "settled"}),
         ({"trim": {"documents": 7}}, {"at_once", "epoch"}),

@@ -25,7 +25,8 @@ GRID_ENGINE_MORE = {
     "mem_mb": " -l mem_free={mem_by_slot}M",
     "gpu": " -l gpu={gpu}",
 }
-PBS = "qsub -V -S /bin/sh -N {rule} -j oe -o {logs}/ -l walltime={seconds}"
+# Older ones take no longer names.
+PBS = "qsub -V -S /bin/sh -N {rule:.15} -j oe -o {logs}/ -l walltime={seconds}"
 PBS_MORE = {
     "threads": " -l select=1:ncpus={threads}",
     "mem_mb": ":mem={mem_mb}mb",

@@ -33,6 +33,8 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument("--configfile", type=Path, help="default: config/config.yaml")
     verify = command("verify", "check every result against what it says and was made from")
     verify.add_argument("folder", type=Path, nargs="?", default=Path("results"))
+    what = "pages that tell numbers of results"
+    verify.add_argument("--pages", dest="told", type=Path, nargs="+", default=[], help=what)
     compare = command("compare", "does a run agree with another, cell by cell, paired by document")
     compare.add_argument("folder", type=Path, nargs="?", default=Path("results"), help="yours")
     compare.add_argument("kept", type=Path, nargs="?", default=Path("results/reference"))

@@ -27,8 +27,9 @@ COUNTS = (1, 2, 4, 8)
 TASKS = (*TRAINING, "fetch", "scan", "teach", "compress", "evaluate", "measure")
 """What jobs do with a model."""
 
-# Memory. Bytes a parameter: float32 weights; gradients and AdamW's two moments.
-WEIGHT, STATE = 4, 12
+# Memory. Bytes a parameter: float32 weights; gradients and AdamW's two moments, by optimizer (in 8
+# bits with a float32 scale for each 256).
+WEIGHT, STATE = 4, {"adamw": 12, "adamw_8bit": 6 + 2 * 4 / 256}
 # Python with torch, transformers and lm-eval, and the activations of a small batch; a process that
 # times a model, without these. A GPU's context, libraries, and what the allocator cannot use.
 BASE_MIB, TIMED_MIB, OVERHEAD = 1600, 700, 2 * GIB
@@ -47,8 +48,8 @@ CORE_16, CORE_32 = 3.3e11, 7e10
 # Bytes a second: a core's memory, and the network outside.
 CORE_MEMORY, DOWNLOAD = 2e10, 1e7
 # Bytes a parameter: a pass (weights to 16 bits, then forward and backward); a step of AdamW
-# (weight, gradient and two moments read, weight and moments written).
-PASS_BYTES, STEP_BYTES = 16, 28
+# (weight, gradient and two moments read, weight and moments written), by optimizer.
+PASS_BYTES, STEP_BYTES = 16, {"adamw": 28, "adamw_8bit": 16}
 # Seconds: a process until its imports are done; lm-eval and its tasks.
 START, EVALUATION_START = 4.0, 0.8
 # Seconds a parameter of what a compressor does once for each weight; others take the dearest.
@@ -126,7 +127,8 @@ def processes(task: str, model: Any, config: Any, ratio: float | None = None) ->
     if not uses_gpu(config):
         return 1
     most = FILLED * gpus.kind_of(config)[1].gib
-    counts = [count for count in COUNTS if count <= config.finetune.batch_size]
+    alone = config.finetune.optimizer == "adamw_8bit"
+    counts = [1] if alone else [n for n in COUNTS if n <= config.finetune.batch_size]
     fits = (n for n in counts if memory(task, model, config, ratio, n).gpu_gib <= most)
     return next(fits, counts[-1])
 
@@ -147,6 +149,11 @@ def stored_bytes(model: Any) -> int:
 def _share(task: str, config: Any, ratio: float | None) -> float:
     """Share of the blocks that a task trains."""
     return 1.0 if task == "full_ft" else ratio or config.main.ratio
+
+
+def _state(config: Any) -> float:
+    """Bytes of a trained parameter beside its weight."""
+    return STATE[config.finetune.optimizer]
 
 
 def memory(
@@ -184,7 +191,7 @@ def _host_mib(task: str, model: Any, config: Any, share: float, count: int) -> i
     (the model, what an engine works on, the yardstick) beside those that a second process loads.
     """
     parameters, compute, gpu = model.parameters, config.compute, uses_gpu(config)
-    (_, block, outside), state = shape(model), share * STATE * parameters
+    (_, block, outside), state = shape(model), share * _state(config) * parameters
     place = compute.weights_on
     if task == "compress":
         need = 4.0 * WEIGHT * parameters
@@ -207,7 +214,7 @@ def _training_bytes(model: Any, config: Any, share: float, count: int) -> dict[s
     width, block, outside = shape(model)
     inside = max(0.0, model.parameters - outside)
     weights = WEIGHT * (share * inside + outside) + 2 * (1 - share) * inside
-    held = {"weights": weights, "gradients and moments": STATE * share * inside}
+    held = {"weights": weights, "gradients and moments": _state(config) * share * inside}
     rows = math.ceil(config.finetune.batch_size / count)
     passing = {"activations": KEPT_FOR_BACKWARD * width * model.blocks * rows * LONGEST}
     if count > 1:
@@ -303,7 +310,8 @@ def spent(
         known = prepared or getattr(expected, "train", None) or TRAIN
         documents = epochs * min(limit or known, known)
         passes = math.ceil(documents / finetune.batch_size)
-        moved = PASS_BYTES + share * STEP_BYTES / finetune.gradient_accumulation
+        step = STEP_BYTES[finetune.optimizer]
+        moved = PASS_BYTES + share * step / finetune.gradient_accumulation
         # A pass takes as long as its operations, or as the host takes to start them.
         started = passes * 3 * launch * blocks
         found["train"] = max(documents * each * (2 + share) / count, started)

@@ -79,7 +79,8 @@ class Jobs(Prepared):
         if teacher := entry and entry.teacher:
             files["teacher"] = self.paths.teacher(model, domain)
         config, paths = self.config, self.paths
-        keys = ("batch_size", "gradient_accumulation", "weight_decay", "clip", "train_embeddings")
+        keys = ("batch_size", "gradient_accumulation", "optimizer", "weight_decay", "clip")
+        keys += ("train_embeddings",)
         how = {
             "recipe": recipe,
             "arguments": arguments,
@@ -213,6 +214,8 @@ class Jobs(Prepared):
             "code": code_hash("compress", f"trimllm.compress.{compressor}"),
         }
         files = self.checkpoint(model, domain, dense) | self._trained_on(domain)
+        # What a checkpoint proves itself on was never trained or calibrated on, nor is it reported.
+        files["held_back"] = self.splits(domain)["held_back"]
         if engine in ENGINES:
             files["engine"] = self.engine_file(ENGINES[engine][0])
         place = model, domain, f"{dense}+{compressor}"

@@ -58,6 +58,25 @@ def test_a_process_holds_its_share_of_what_one_holds(
         assert nothing == 0 and rest == pytest.approx(whole - held / count)
 
 
+def test_moments_in_eight_bits_halve_what_is_trained(paper: Config) -> None:
+    finetune = paper.finetune.model_copy(update={"optimizer": "adamw_8bit"})
+    small = paper.model_copy(update={"finetune": finetune})
+    model = paper.models["llama-7b"]
+    for task, share in (("full_ft", 1.0), ("trim", 0.25)):
+        alone = [with_compute(one, processes=1) for one in (paper, small)]
+        in_32, in_8 = (demand.memory(task, model, one).gpu for one in alone)
+        # Gradients of 4 bytes; two moments of 4 bytes or of 1, and of these a scale for each 256.
+        trained = share * (model.parameters - demand.shape(model)[2])
+        assert in_32.pop("gradients and moments") == pytest.approx(12 * trained)
+        assert in_8.pop("gradients and moments") == pytest.approx(6 * trained, rel=0.01)
+        assert in_32 == in_8
+        slow, fast = (demand.spent(task, model, one)["update"] for one in alone)
+        assert fast < slow
+    # Nothing shards them.
+    one, several = (demand.processes("full_ft", model, config) for config in (small, paper))
+    assert one == 1 < several
+
+
 def test_host_memory_follows_streaming_sharing_and_offload(paper: Config) -> None:
     model = paper.models["llama-13b"]
 

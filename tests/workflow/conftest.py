@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from models import tiny, word_tokenizer
 from runs import CUT, DOMAIN, MODEL, listing, snakemake
+
+import trimllm
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +59,35 @@ def sums(tmp_path: Path) -> Callable[..., None]:
             (tmp_path / f"{name}.jsonl").write_text(text)
 
     return write
+
+
+@pytest.fixture
+def project(tmp_path: Path, sums: Callable[..., None]) -> dict[str, Any]:
+    """A folder with a tiny model and a domain of words; options of runs in it."""
+    model = tiny("llama")
+    trimllm.save(model, word_tokenizer(), tmp_path / "source")
+    rows = [
+        {"q": f"w{i % 97} w{i // 97}", "c": [f"w{i % 89}", f"w{i % 83 + 5}"], "a": 0}
+        for i in range(96)
+    ]
+    sums(train=rows[:64], calibration=rows[64:80], test=rows[80:])
+    entry = {
+        "label": "tiny",
+        "family": "llama",
+        "blocks": model.config.num_hidden_layers,
+        "parameters": sum(one.numel() for one in model.parameters()),
+        "source": {"directory": str(tmp_path / "source")},
+    }
+    config = {
+        "domains_folder": "domains",
+        "models": {"tiny": entry},
+        "domains": ["sums"],
+        "finetune": {"batch_size": 8, "epochs": 1},
+        "trim": {"kept_percent": [60], "calibration_documents": 4},
+        "compress": {"methods": []},
+        "throughput": {"checkpoints": False},
+        "compute": {"device": "cpu", "processes": 4},
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return {"configfile": path}

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from runs import ROOT, command, environment
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "scontrol")
@@ -174,14 +175,49 @@ def _wait_until_idle(environment: dict[str, str]) -> None:
 
 def jobs(client: dict[str, str]) -> list[dict[str, str]]:
     """All jobs of the cluster in order, also those that have ended."""
-    form = "%i|%T|%k|%m|%b|%C|%l|%r"
+    form = "%i|%T|%k|%m|%b|%C|%l|%r|%N"
     command = ["squeue", "--states=all", "--noheader", f"--format={form}"]
     run = subprocess.run(
         command, capture_output=True, text=True, check=True, env={**os.environ, **client}
     )
-    names = ("id", "state", "comment", "memory", "gres", "cpus", "limit", "why")
+    names = ("id", "state", "comment", "memory", "gres", "cpus", "limit", "why", "node")
     rows = [dict(zip(names, line.split("|"), strict=True)) for line in run.stdout.splitlines()]
     return sorted(rows, key=lambda row: int(row["id"]))
+
+
+@contextmanager
+def without_controller(client: Mapping[str, str]) -> Iterator[None]:
+    """Slurm's controller is down for as long as the block runs; what it knew, it knows again."""
+    config = Path(client["SLURM_CONF"])
+    _stop([config.with_name("slurmctld.pid")])
+    yield
+    environment = {**os.environ, **client}
+    subprocess.run(["slurmctld", "-f", str(config)], check=True, env=environment)
+    end = time.monotonic() + 60
+    while subprocess.run(["squeue"], capture_output=True, env=environment).returncode:
+        assert time.monotonic() < end, "Slurm's controller did not come up again"
+        time.sleep(0.5)
+
+
+def lose_node(client: Mapping[str, str], node: str, job: str) -> None:
+    """A node is gone with the job that runs on it, and Slurm is told."""
+    running = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            told = process.environ().get("SLURM_JOB_ID") == job
+            if told or process.name().startswith("slurmstepd") and f"[{job}." in cmdline(process):
+                running.append(process)
+    daemon = Path(client["SLURM_CONF"]).with_name(f"slurmd.{node}.pid")
+    for process in (psutil.Process(int(daemon.read_text())), *running):
+        with suppress(psutil.Error):
+            process.kill()
+    words = ["scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost"]
+    subprocess.run(words, check=True, env={**os.environ, **client})
+
+
+def cmdline(process: psutil.Process) -> str:
+    """A process's command line as one text."""
+    return " ".join(process.cmdline())
 
 
 def alive(client: dict[str, str]) -> list[str]:

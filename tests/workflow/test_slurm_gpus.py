@@ -11,11 +11,8 @@ from typing import Any
 
 import pytest
 import slurm
-import yaml
-from models import tiny, word_tokenizer
 from runs import environment, snakemake
 
-import trimllm
 from trimllm_paper import records
 
 pytestmark = pytest.mark.slow
@@ -46,38 +43,6 @@ def client() -> Iterator[dict[str, str]]:
         slurm.cluster(Path(folder, "state"), **how) as found,
     ):
         yield found
-
-
-@pytest.fixture
-def project(tmp_path: Path, sums: Any) -> dict[str, Any]:
-    """A folder with a tiny model and a domain of words; options of runs in it."""
-    model = tiny("llama")
-    trimllm.save(model, word_tokenizer(), tmp_path / "source")
-    rows = [
-        {"q": f"w{i % 97} w{i // 97}", "c": [f"w{i % 89}", f"w{i % 83 + 5}"], "a": 0}
-        for i in range(96)
-    ]
-    sums(train=rows[:64], calibration=rows[64:80], test=rows[80:])
-    entry = {
-        "label": "tiny",
-        "family": "llama",
-        "blocks": model.config.num_hidden_layers,
-        "parameters": sum(one.numel() for one in model.parameters()),
-        "source": {"directory": str(tmp_path / "source")},
-    }
-    config = {
-        "domains_folder": "domains",
-        "models": {"tiny": entry},
-        "domains": ["sums"],
-        "finetune": {"batch_size": 8, "epochs": 1},
-        "trim": {"kept_percent": [60], "calibration_documents": 4},
-        "compress": {"methods": []},
-        "throughput": {"checkpoints": False},
-        "compute": {"device": "cpu", "processes": 4},
-    }
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(config))
-    return {"configfile": path}
 
 
 def test_jobs_of_four_gpus_wait_for_whole_nodes_and_use_all(

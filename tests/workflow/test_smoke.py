@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 from runs import CUT, MODEL, RUN, command, environment, snakemake
 
+from trimllm.checkpoint import load_tokenizer
+from trimllm.compress.proof import answered, fresh_loss, scored_rows
+from trimllm.data import read_documents
 from trimllm_paper import records
 from trimllm_paper.__main__ import main
 
@@ -54,13 +57,19 @@ def test_table_holds_measured_and_published_numbers(smoke: Path) -> None:
     assert len(list(folder.rglob("*.json"))) == 7
 
 
-def test_compressed_checkpoints_prove_themselves(smoke: Path) -> None:
+def test_compressed_checkpoints_prove_themselves(smoke: Path, tmp_path: Path) -> None:
     for method in ("llm_pruner", "gptq_int4"):
         folder = smoke / MODEL / "sciq" / f"full_ft+{method}"
         record = json.loads((folder / "compression.json").read_text())
         loss = record["loss"]
         assert loss["compressed"] <= loss["yardstick"] + record["margin"], method
         assert record["bytes"]["total"] < 0.65 * record["bytes_dense"]["total"]
+    # On documents that were held back: their loss is the one on record.
+    documents = read_documents(smoke / "results/data/sciq/held_back.jsonl")
+    pairs = answered(documents, record["held_back_texts"])
+    rows = scored_rows(load_tokenizer(folder), pairs, 512)
+    assert len(pairs) == 8
+    assert fresh_loss(folder, rows, tmp_path, "cpu", 1) == pytest.approx(loss["compressed"])
 
 
 def test_only_evaluated_checkpoints_keep_their_weights(smoke: Path) -> None:

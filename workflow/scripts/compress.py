@@ -1,4 +1,4 @@
-"""Compress one checkpoint, calibrated on the domain's training documents."""
+"""Compress one checkpoint, calibrated on training documents and proven on documents held back."""
 
 from pathlib import Path
 
@@ -6,22 +6,21 @@ from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
     from trimllm.compress import CompressSettings, compress
-    from trimllm.compress.proof import shares
+    from trimllm.compress.proof import answered
     from trimllm.data import read_documents
     from trimllm_paper.records import Compression
 
     how, told = job.how, job.wildcards
     hashes = job.data_hashes()
-    documents = read_documents(snakemake.input.train)
-    pairs = [(one.prompt, one.choices[one.answer]) for one in documents]
-    texts, held_back = shares(pairs, how["calibration"], how["held_back"])
+    calibration = answered(read_documents(snakemake.input.train), how["calibration"])
+    held_back = answered(read_documents(snakemake.input.held_back), how["held_back"])
     engine_file = snakemake.input.get("engine")
     place = {"model": told["model"], "domain": told["domain"]}
     place["recipe"] = f"{told['dense']}+{told['compressor']}"
     compress(
         told["compressor"],
         Path(snakemake.input.manifest).parent,
-        texts,
+        ["".join(pair) for pair in calibration],
         held_back,
         Path(snakemake.output.manifest).parent,
         engine=how["engine"],

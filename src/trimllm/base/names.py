@@ -15,5 +15,7 @@ RULE_KEPT = 50
 """Percent of the units that a dropping by rule leaves, in the paper."""
 ADAPTERS = "TRIMLLM_ADAPTERS"
 """Environment variable: adapters of one's own, `package.module:adapter`, parted by spaces."""
+OPTIMIZERS = ("adamw", "adamw_8bit")
+"""What moves weights by their gradients."""
 SCHEDULES = ("chain", "epoch", "constant")
 """Where a learning rate reaches zero: over all epochs of a run, over each, or nowhere."""

@@ -14,7 +14,7 @@ import gc
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from trimllm.base.errors import UserError
 from trimllm.base.kernels import is_quantized
 from trimllm.base.precision import compute_dtype, round_weights_
 from trimllm.checkpoint import load
+from trimllm.data import Document
 from trimllm.score.encode import encode_pair
 
 # A text, or a prompt and the answer to it.
@@ -35,17 +36,10 @@ HeldBack = str | tuple[str, str]
 ScoredRow = tuple[Sequence[int], int]
 
 
-def shares(
-    documents: Sequence[tuple[str, str]], calibration: int, held_back: int
-) -> tuple[list[str], list[tuple[str, str]]]:
-    """Texts to calibrate on, and other documents (prompts and answers) to prove a checkpoint on.
-
-    What is there twice is taken once. Of too few documents the proof takes its share first: without
-    one no checkpoint is kept.
-    """
-    different = list(dict.fromkeys(documents))
-    count = min(calibration, max(0, len(different) - held_back))
-    return ["".join(pair) for pair in different[:count]], different[count:][:held_back]
+def answered(documents: Iterable[Document], at_most: int) -> list[tuple[str, str]]:
+    """The first different documents, at most so many, as prompts with their right answers."""
+    pairs = dict.fromkeys((one.prompt, one.choices[one.answer]) for one in documents)
+    return list(pairs)[:at_most]
 
 
 def scored_rows(tokenizer: Any, held_back: Sequence[HeldBack], max_tokens: int) -> list[ScoredRow]:

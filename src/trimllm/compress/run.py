@@ -85,8 +85,7 @@ def check(
     if method_of(method).calibrated and texts < settings.min_texts:
         raise UserError(
             f"{method} needs at least {settings.min_texts} calibration texts and got {texts}; "
-            "give the domain more training documents, or raise compress.calibration_documents or "
-            "lower compress.held_back_documents"
+            "give the domain more training documents, or raise compress.calibration_documents"
         )
     _, config = store.check_directory(source, verify=False)
     if (Path(source) / f"{RECORD}.json").is_file() or "quantization_config" in config:

@@ -111,7 +111,7 @@ def train_pass(
         raise UserError("none of the trainable blocks has a unit left; raise the update ratio")
     loss_of = team.place(model, dtype)
     parameters = set_trainable(model, blocks, settings.train_embeddings)
-    optimizer = torch.optim.AdamW(parameters, weight_decay=settings.weight_decay, fused=True)
+    optimizer = _optimizer(parameters, settings, team)
     taught = teacher.of_document if teacher and settings.taught else None
     examples = examples_of(tokenizer, documents, max_positions(model), taught)
     batches = batches_of(examples, settings.batch_size, settings.seed, epoch)
@@ -170,6 +170,25 @@ def train_pass(
         seconds=time.perf_counter() - start,
         trainable_parameters=sum(p.numel() for p in parameters),
     )
+
+
+def _optimizer(
+    parameters: list[nn.Parameter], settings: TrainSettings, team: Team
+) -> torch.optim.Optimizer:
+    """What the settings name; the loop gives it its rate before each step."""
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, weight_decay=settings.weight_decay, fused=True)
+    if team.size > 1:
+        raise UserError(
+            f"optimizer {settings.optimizer} trains in one process, not in {team.size}; use adamw"
+        )
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise UserError(
+            f"optimizer {settings.optimizer} needs package bitsandbytes; run `make setup`"
+        ) from None
+    return AdamW8bit(parameters, weight_decay=settings.weight_decay)
 
 
 def size_of(model: nn.Module) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trimllm.base.errors import UserError
-from trimllm.base.names import SCHEDULES
+from trimllm.base.names import OPTIMIZERS, SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,9 @@ class TrainSettings:
     # Batches an optimizer step; changes memory, not the result (but for rounding), when batch_size
     # shrinks accordingly.
     gradient_accumulation: int = 1
+    # "adamw", or "adamw_8bit": with moments in 8 bits by bitsandbytes, 6 bytes a trained parameter
+    # less, in one process.
+    optimizer: str = "adamw"
     weight_decay: float = 0.0  # of AdamW
     clip: float = 1.0  # of the gradient's norm
     # Also train embeddings, head and final norm (the authors' code did).
@@ -35,6 +38,8 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise UserError(f"schedule {self.schedule!r} is none of {', '.join(SCHEDULES)}")
+        if self.optimizer not in OPTIMIZERS:
+            raise UserError(f"optimizer {self.optimizer!r} is none of {', '.join(OPTIMIZERS)}")
 
     @property
     def taught(self) -> bool:

@@ -46,6 +46,9 @@ def problems(config: Config) -> Iterator[Problem]:
         if count > batch:
             problem = f"more than finetune.batch_size = {batch}: a process without a document idles"
             yield [*("compute", "processes"), *filter(None, [task])], count, problem
+        if count > 1 and config.finetune.optimizer == "adamw_8bit":
+            problem = "finetune.optimizer = adamw_8bit trains in one process"
+            yield [*("compute", "processes"), *filter(None, [task])], count, problem
     for name, model in config.models.items():
         yield from _source(name, model, config)
         yield from _kept(name, model, config)

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, PrivateAttr, create_model
 
 from trimllm import compress
-from trimllm.base.names import RULES, SCHEDULES
+from trimllm.base.names import OPTIMIZERS, RULES, SCHEDULES
 from trimllm.export.formats import VARIANTS
 from trimllm.throughput.shapes import SHAPES
 from trimllm_paper import gpus, recipe
@@ -142,6 +142,7 @@ class Finetune(Section):
     held_back_documents: Count = 64
     batch_size: Count = 8
     gradient_accumulation: Count = 1
+    optimizer: Literal[OPTIMIZERS] = "adamw"
     weight_decay: float = Field(0.0, ge=0)
     clip: float = Field(1.0, gt=0)
     train_embeddings: bool = False

@@ -8,7 +8,8 @@ from models import tiny, word_tokenizer
 
 from trimllm.base.errors import UserError
 from trimllm.compress.job import equal_blocks, pack
-from trimllm.compress.proof import mean_loss, scored_rows, shares
+from trimllm.compress.proof import answered, mean_loss, scored_rows
+from trimllm.data import Document
 
 PAIRS = [("w1 w2 w3", " w4"), ("w5 w6", " w7 w8"), ("w9 w10 w11 w12", " w13")]
 
@@ -42,14 +43,10 @@ def test_the_loss_is_that_of_the_scored_tokens() -> None:
         mean_loss(model, [([5], 1)])
 
 
-@pytest.mark.parametrize(
-    "there, calibrated, held", [(200, 80, 48), (128, 80, 48), (60, 12, 48), (30, 0, 30), (0, 0, 0)]
-)
-def test_the_proof_takes_its_share_first(there: int, calibrated: int, held: int) -> None:
-    pairs = [(f"question {number}", " answer") for number in range(there)] * 2
-    texts, held_back = shares(pairs, 80, 48)
-    assert (len(texts), len(held_back)) == (calibrated, held)
-    assert not set(texts) & {"".join(pair) for pair in held_back}
+def test_documents_that_are_there_twice_are_taken_once() -> None:
+    documents = [Document(f"question {n}", (" no", " yes"), 1) for n in (3, 1, 3, 2)]
+    wanted = [(f"question {n}", " yes") for n in (3, 1, 2)]
+    assert [answered(documents, count) for count in (0, 2, 9)] == [[], wanted[:2], wanted]
 
 
 ENCODED = [[i] * n for i, n in enumerate([5, 3, 8, 1, 0, 9])]

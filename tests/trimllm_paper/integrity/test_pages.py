@@ -1,0 +1,133 @@
+"""Numbers of a page without a source, or that their source does not hold, are named."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+from configurations import ROOT
+
+from trimllm.base.files import sha256_of
+from trimllm_paper.__main__ import main
+from trimllm_paper.integrity import pages
+
+PAGES = ("README.md", "LIMITS.md", "docs/artifact.md")
+TABLE = """# A page
+
+<!-- cells of kept.csv: model=tiny -->
+| accuracy in % | PIQA | SciQ† |
+|---|---|---|
+| all units, 50% <!-- full_ft --> | 54.4 | 68.8 |
+| half <!-- half --> | 50 | not run |
+| chance <!-- chance --> | 50.0 | 14.3 |
+"""
+ROWS = [
+    ("tiny", "full_ft", "piqa", "54.375", "50"),
+    ("tiny", "full_ft", "sciq", "68.75", "14.2857"),
+    ("tiny", "half", "piqa", "50.4", "50"),
+    ("large", "full_ft", "piqa", "99", "50"),
+]
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A folder with a table's CSV."""
+    with (tmp_path / "kept.csv").open("w", newline="") as stream:
+        names = ("model", "row", "column", "measured", "chance")
+        csv.writer(stream).writerows([names, *ROWS])
+    return tmp_path
+
+
+def found(folder: Path, text: str) -> list[str]:
+    (folder / "page.md").write_text(text)
+    return pages.problems([folder / "page.md"], folder)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_measured_number_of_the_projects_pages_has_its_source(name: str) -> None:
+    """And those that were read off a file are still that file's."""
+    assert pages.problems([ROOT / name], ROOT) == []
+
+
+def test_the_projects_accuracy_table_is_its_sources() -> None:
+    whole = list(pages.blocks(ROOT / "README.md"))
+    (block,) = (one for one in whole if "accuracy in %" in "".join(one.lines[:2]))
+    assert "cells of results/reference/tables/table2.csv" in block.lines[0]
+    assert len(block.lines) > 10
+
+
+def test_a_table_that_is_its_files_has_no_problem(kept: Path) -> None:
+    assert found(kept, TABLE) == []
+
+
+@pytest.mark.parametrize(
+    "old, new, said",
+    [
+        ("54.4", "54.3", "line 6: 54.3 is 54.375 in "),
+        ("68.8", "68.6", "line 6: 68.6 is 68.75 in "),
+        (" <!-- full_ft -->", "", "line 6: 54.4 has no source: "),
+        ("half <!-- half", "half <!-- third", "has no row 'third', 'piqa'"),
+        ("not run", "33.3", "line 7: 33.3 has no source: "),
+        ("SciQ", "LexGLUE", "'lexglue'"),
+        ("54.4", "**54.3**", "line 6: 54.3 is 54.375 in "),
+        ("54.4", "54.4 or so", "'54.4 or so' is no single number"),
+        ("| 68.8 |", "| 68.8 | 99.9 |", "line 6: 99.9 has no source: "),
+        ("kept.csv: model=tiny", "kept.csv", "line 3: a source is not of its form"),
+        ("model=tiny", "model=small", "has no row 'full_ft', 'piqa'"),
+        ("kept.csv", "gone.csv", "line 3: gone.csv, its source, does not exist"),
+        ("<!-- cells of kept.csv: model=tiny -->\n", "", "line 5: '50%' has no source"),
+    ],
+)
+def test_a_cell_that_is_not_its_files_is_named(kept: Path, old: str, new: str, said: str) -> None:
+    problems = found(kept, TABLE.replace(old, new))
+    assert problems and said in problems[0]
+
+
+def test_what_was_read_off_a_file_that_is_another_one_now_is_named(kept: Path) -> None:
+    begins = sha256_of(kept / "kept.csv")[:8]
+    text = f"<!-- read off kept.csv@{begins} -->\nHalf of the units costs 4 points.\n"
+    assert found(kept, text) == []
+    with (kept / "kept.csv").open("a") as stream:
+        stream.write("tiny,half,sciq,60,25\n")
+    (problem,) = found(kept, text)
+    assert f"({begins}); read it anew" in problem and "line 1" in problem
+
+
+@pytest.mark.parametrize(
+    "text, number",
+    [
+        ("It took 1:28 minutes.", "1:28 minutes"),
+        ("It took\n2.8 GB.", "2.8 GB"),
+        ("Four times? 8.3 times as fast.", "8.3 times"),
+        ("A loss of 14 nats", "14 nats"),
+        ("Up to 13 points", "13 points"),
+        ("It took 9:23 more", "9:23"),
+    ],
+)
+def test_a_measured_number_without_a_source_is_named(kept: Path, text: str, number: str) -> None:
+    (problem,) = found(kept, f"Words.\n\n{text}\n")
+    assert f"{number!r} has no source" in problem
+    for source in ("measured 2026-11-25: by `make`", "given: the paper's"):
+        assert found(kept, f"<!-- {source} -->\n{text}\n") == []
+    # A source holds for its block alone, and says when or what.
+    assert found(kept, f"<!-- given: this -->\n\n{text}\n")
+    assert found(kept, f"<!-- measured: somehow -->\n{text}\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["Python 3.11, 60 units, `5 GB`", "[a](b-5%-c)", "```\nmake  # 5 minutes\n\n10 GB\n```"]
+)
+def test_other_numbers_need_none(kept: Path, text: str) -> None:
+    assert found(kept, text + "\n") == []
+
+
+def test_verify_names_them(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(ROOT / "results/reference/scans", kept / "results/scans")
+    (kept / "page.md").write_text("It takes 5 GB.\n")
+    assert main(["verify", str(kept / "results"), "--pages", str(kept / "page.md")]) == 1
+    told = capsys.readouterr()
+    assert "page.md, line 1: '5 GB' has no source" in told.err and "1 pages; 1 failed" in told.out
+    assert main(["verify", str(kept), "--pages", str(kept / "none.md")]) == 1
+    assert "none.md does not exist" in capsys.readouterr().err

@@ -132,7 +132,7 @@ def quoted(sentence: str) -> tuple[str, float]:
 def same_cells() -> Iterator[Contradiction]:
     """Numbers of one model that are printed more than once."""
     for rows in SAME:
-        cells: dict[str, dict[str, Value]] = {}
+        cells: dict[str, dict[str, float | str]] = {}
         for row in rows:
             table, block, key = row.split("/")
             paper = published.table(table)

@@ -205,7 +205,8 @@ def _evaluation(path: Path) -> list[Row]:
 
 def _passes(path: Path) -> list[Row]:
     row = _facts(record := Training.read(path), path)
-    answered = [one.accuracy for one in record.held_back] or [None] * len(record.passes)
+    answered: list[float | None] = [one.accuracy for one in record.held_back]
+    answered = answered or [None] * len(record.passes)
     return [
         row | one | {"epoch": number, "held_back": held_back, "kept": number == record.kept_pass}
         for number, (one, held_back) in enumerate(zip(row["passes"], answered, strict=True))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import yaml
 
@@ -55,6 +55,14 @@ class PublishedTable:
             raise KeyError(f"{self.name} has no column {column}")
         values = self.blocks.get(block, {}).get(row)
         return None if values is None else values[self.columns.index(column)]
+
+
+@overload
+def bound_percent(value: None) -> None: ...
+
+
+@overload
+def bound_percent(value: float | str) -> float: ...
 
 
 def bound_percent(value: Value) -> float | None:

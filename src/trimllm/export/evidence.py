@@ -175,16 +175,18 @@ def judge(
     yardstick = rounded or reference
     apart = differences(engine, yardstick)
     other_way = first_difference(engine, yardstick, ends)
+    mean_difference = math.fsum(apart) / len(apart)
+    loss = {"checkpoint": reference.loss, "engine": engine.loss}
     found = {
         "places": len(apart),
         "largest_difference": max(apart),
-        "mean_difference": math.fsum(apart) / len(apart),
-        "loss": {"checkpoint": reference.loss, "engine": engine.loss},
+        "mean_difference": mean_difference,
+        "loss": loss,
         "greedy_tokens": len(engine.greedy),
         "greedy_differs_at": other_way,
     }
     if rounded is not None:
-        found["loss"]["rounded"] = rounded.loss
+        loss["rounded"] = rounded.loss
         margin = GROWTH[variant]
         # Written so that what is no number fails.
         if not abs(engine.loss - rounded.loss) <= margin + SHARE * rounded.loss:
@@ -194,7 +196,7 @@ def judge(
             )
         if untrimmed is not None:
             allowed = max(0.0, untrimmed[1] - untrimmed[0]) + margin
-            found["loss"] |= {"untrimmed": untrimmed[0], "untrimmed_rounded": untrimmed[1]}
+            loss |= {"untrimmed": untrimmed[0], "untrimmed_rounded": untrimmed[1]}
             if not engine.loss - reference.loss <= allowed:
                 raise UserError(
                     f"{broken}: rounding raises its loss by {engine.loss - reference.loss:.3f} "
@@ -203,10 +205,10 @@ def judge(
                 )
         return found
     largest, mean = LIMITS[variant]
-    if not (max(apart) <= largest and found["mean_difference"] <= mean):
+    if not (max(apart) <= largest and mean_difference <= mean):
         raise UserError(
             f"{broken}: log-probabilities differ by up to {max(apart):.3f} nats from those in "
-            f"transformers, by {found['mean_difference']:.3f} in the mean; {largest:g} and "
+            f"transformers, by {mean_difference:.3f} in the mean; {largest:g} and "
             f"{mean:g} are allowed"
         )
     if variant == "f32" and other_way is not None:

@@ -32,12 +32,15 @@ class ExportSettings:
     threads: int = 1  # of the processes that prove
 
 
-def split_variant(variant: str) -> tuple[str, str | None]:
-    """Format and type of a name of `VARIANTS`: ("gguf", "q8_0"). Raises `UserError` for others."""
+def split_variant(variant: str) -> tuple[str, str]:
+    """Format and type ("" for none) of a name of `VARIANTS`: ("gguf", "q8_0").
+
+    Raises `UserError` for others.
+    """
     if variant not in VARIANTS:
         raise UserError(f"no export format {variant!r} (there are: {', '.join(VARIANTS)})")
     name, _, kind = variant.partition("_")
-    return name, kind or None
+    return name, kind
 
 
 def require_llama_cpp() -> None:

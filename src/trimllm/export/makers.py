@@ -34,7 +34,7 @@ class Maker(ABC):
     library = "transformers"  # the hub's name of what loads it
 
     def __init__(
-        self, source: Path, directory: Path, kind: str | None, name: str, license: str | None
+        self, source: Path, directory: Path, kind: str, name: str, license: str | None
     ) -> None:
         self.source, self.directory, self.kind = source, directory, kind
         self.name, self.license = name, license

@@ -58,8 +58,9 @@ def export(
     name, kind = split_variant(variant)
     source, _ = store.check_directory(path, verify=True)
     with files.scratch(output) as temporary, files.scratch(output) as workspace:
-        facts = replace(facts, name=facts.name or source.name)
-        maker = MAKERS[name](source, temporary, kind, facts.name, facts.license)
+        named = facts.name or source.name
+        facts = replace(facts, name=named)
+        maker = MAKERS[name](source, temporary, kind, named, facts.license)
         asked = evidence.question(maker.tokenizer, held_back, min(LONGEST, maker.context))
         sizes = maker.write()
         asker = Asker(asked, workspace, settings.threads)

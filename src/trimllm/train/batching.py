@@ -148,7 +148,8 @@ def tensors_of(
     if not (kl or hidden):
         return found
     # States of the last tokens alone come after as many zeros.
-    states = [F.pad(e.taught, (0, 0, len(e) - 1 - len(e.taught), 0)) for e in batch]
+    said: list[Any] = [example.taught for example in batch]
+    states = [F.pad(s, (0, 0, len(e) - 1 - len(s), 0)) for e, s in zip(batch, said, strict=True)]
     return found._replace(taught=pad_sequence(states, True).to(device), kl=kl, hidden=hidden)
 
 

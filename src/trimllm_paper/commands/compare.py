@@ -65,8 +65,9 @@ def compared(key: Key, one: Accuracy, other: Accuracy) -> Compared:
     verdict = NOISE if found.low <= 0 <= found.high else DIFFERENT
     if found.paired and one.answers == other.answers:
         verdict = EQUAL
-    told = (found.points, found.low, found.high, one.documents, found.paired)
-    return Compared(*key, one.percent, other.percent, *told, verdict)
+    points = (found.points, found.low, found.high)
+    percents = (one.percent, other.percent)
+    return Compared(*key, *percents, *points, one.documents, found.paired, verdict)
 
 
 Fact = Callable[[Mapping[str, Any]], list[str]]

@@ -20,6 +20,7 @@ from trimllm.base.intervals import (
     paired_difference,
     unpaired_difference,
 )
+from trimllm.base.names import ANSWER_CRITERION
 from trimllm_paper import published
 from trimllm_paper.frame import Frame, rows, where
 
@@ -231,7 +232,8 @@ def _equals(epoch: Any) -> set[tuple[int, str]]:
     """Candidates whose first score is that of the last unit dropped in an epoch."""
     if not epoch.units_dropped:
         return set()
-    key = {"activation_norm": "norm", "likelihood": "likelihood"}.get(epoch.criterion, "correct")
+    keys = {"activation_norm": "norm"} | {key: key for key in ("likelihood", ANSWER_CRITERION)}
+    key = keys.get(epoch.criterion, "correct")
     scores = {(u["block"], u["kind"]): u[key] for u in epoch.scan["units"] if key in u}
     return {unit for unit, score in scores.items() if score == scores.get(epoch.units_dropped[-1])}
 

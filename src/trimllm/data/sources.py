@@ -121,7 +121,8 @@ def _read_file(source: Mapping[str, Any]) -> Read:
     rows = _wanted(_rows_of(path), path.name, source)
     rows = list(json_rows(rows)) if path.suffix == ".jsonl" else rows
     # Splits of several data sets often have one name, and the folder tells them apart.
-    return Read(rows, {f"{path.parent.name}/{path.name}": files.sha256_of(path)})
+    named = "/".join(filter(None, (path.parent.name, path.name)))
+    return Read(rows, {named: files.sha256_of(path)})
 
 
 def _rows_of(path: Path) -> Numbered:

@@ -32,6 +32,7 @@ def problems(config: Config) -> Iterator[Problem]:
         if not Path(file).is_file():
             yield ["tables", "layouts", index], file, "no such file"
     yield from _recipes(config)
+    yield from _criteria(config)
     yield from _throughput(config)
     for index, method in enumerate(config.compress.methods):
         if gone := compress.missing_package(method, getattr(config.compress.engines, method)):
@@ -89,6 +90,23 @@ def _recipes(config: Config) -> Iterator[Problem]:
             if not re.fullmatch(recipe.NAME, name):
                 problem = f"its chain with ratio {ratio:g} must be an entry of `recipes`"
                 yield ["tables", "criteria", index], criterion, problem
+
+
+def _criteria(config: Config) -> Iterator[Problem]:
+    """Criteria of main chains that cannot look at what a domain calibrates on."""
+    for name in config.trim.recipes:
+        criterion = getattr(config.recipes.get(name), "criterion", "")
+        for domain, spec in config.domain_specs.items():
+            problem = None
+            if spec.calibrated_freely and criterion in (*names.PAPER_CRITERIA, "likelihood"):
+                if criterion not in names.FREE_CRITERIA:
+                    problem = "has free answers, none of which is right"
+                    problem += f"; take {names.ANSWER_CRITERION} there"
+            elif criterion == names.ANSWER_CRITERION and not spec.calibrated_freely:
+                problem = "has choices; take likelihood there"
+            if problem:
+                told = f"cannot be calibrated on domain {domain}, which {problem}"
+                yield ["recipes", name, "criterion"], criterion, told
 
 
 def _throughput(config: Config) -> Iterator[Problem]:

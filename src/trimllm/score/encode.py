@@ -8,7 +8,7 @@ of several templates, and only here the tokenizer is known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -69,6 +69,12 @@ def rendered(tokenizer: Any, document: Document) -> Document:
     before, found, _ = whole.removeprefix(prompt).partition(choices[0])
     lead = before if found and whole.startswith(prompt) else ""
     return Document(prompt, tuple(lead + choice for choice in choices), document.answer)
+
+
+def texts_of(tokenizer: Any, documents: Iterable[Document]) -> list[tuple[str, str]]:
+    """Prompts and right answers as texts, for who encodes them elsewhere."""
+    asked = [rendered(tokenizer, document) for document in documents]
+    return [(document.prompt, document.choices[document.answer]) for document in asked]
 
 
 def encode_document(

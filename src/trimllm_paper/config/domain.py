@@ -162,8 +162,8 @@ class Domain(Section):
         return self._raw
 
     def free(self, name: str) -> bool:
-        """Whether the documents of a set have free answers."""
-        return kind_of(self.raw["sets"][name]) == "free"
+        """Whether there is a set of this name, and its documents have free answers."""
+        return name in self.sets and kind_of(self.raw["sets"][name]) == "free"
 
     @property
     def calibrated_freely(self) -> bool:

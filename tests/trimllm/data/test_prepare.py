@@ -147,6 +147,22 @@ def test_too_many_rows_that_do_not_parse(domain, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"question": "q", "choices": ["a", "b"], "answer": 7}, "answer 7 of 2 choices"),
+        ({"question": "q", "choices": ["a", "b"], "answer": " "}, "the answer is none of the"),
+        ({"question": " ", "choices": ["a", "b"], "answer": 0}, "an empty question"),
+        ({"messages": [{"role": "user", "content": "q"}]}, "no field question .but messages: form"),
+        ("[1, 2]", "not an object"),
+    ],
+)
+def test_a_bad_row_is_told_with_its_file_and_line(domain, tmp_path, row, told):
+    domain["sets"]["all"] = from_file(tmp_path, "rows", [*question_rows(10), row])
+    with pytest.raises(UserError, match=rf"1 of 11 rows do not parse, .*\(rows.jsonl:11 \({told}"):
+        run(domain, tmp_path)
+
+
 def test_a_calibration_document_that_is_a_test_document(domain, tmp_path):
     rows = question_rows(40)
     domain["sets"] = {

@@ -68,8 +68,8 @@ class Document:
     def from_dict(cls, content: Mapping[str, Any]) -> Document:
         """The inverse of `as_dict`; `ValueError` where the object is no document."""
         try:
-            told = (content[key] for key in ("prompt", "choices", "answer"))
-            return cls(*told, content.get("messages", ()))
+            messages = content.get("messages", ())
+            return cls(content["prompt"], content["choices"], content["answer"], messages)
         except (KeyError, TypeError) as error:
             raise ValueError(f"no prompt, choices or answer ({error})") from None
 

@@ -329,20 +329,20 @@ class _ScanRun:
         names = [unit for unit, _ in self.layers]
         likelihood = {names[i]: float(self.log_right[i]) / count for i in self.open}
         baseline = float(self.log_right[-1]) / count
-        if len(self.rows[0].choices) == 1:
-            found = {"answer_likelihood": likelihood, "baseline_answer_likelihood": baseline}
-        else:
-            found = {"likelihood": likelihood, "baseline_likelihood": baseline}
-            found["correct"] = {names[i]: int(self.correct[i]) for i in self.open}
-            found["baseline"] = 100 * int(self.correct[-1]) / count
-        return Scan(
+        found = Scan(
             documents=count,
-            **found,
             norm={name: float(n) / count for name, n in zip(names, self.norms, strict=True)},
             eliminated=self.eliminated,
             tokens=sum(row.length for row in self.rows),
             operations=self.operations,
         )
+        if len(self.rows[0].choices) == 1:
+            found.answer_likelihood, found.baseline_answer_likelihood = likelihood, baseline
+            return found
+        found.likelihood, found.baseline_likelihood = likelihood, baseline
+        found.correct = {names[i]: int(self.correct[i]) for i in self.open}
+        found.baseline = 100 * int(self.correct[-1]) / count
+        return found
 
 
 def importance(accuracy: float, delta: float = 1e-3) -> float:
@@ -357,59 +357,3 @@ def importance(accuracy: float, delta: float = 1e-3) -> float:
 def norm_importance(norm: float, smallest: float) -> float:
     """Activation-norm score of Eq. 4: 100 min_j |x_j| / |x_i|, lowest for the largest norm."""
     return 100 * smallest / norm if norm else math.inf
-
-
-def to_record(scan: Scan) -> dict[str, Any]:
-    """A scan as a JSON object, with the scores of Eq. 3 and 4 beside what they are made of."""
-    smallest = min(scan.norm.values())
-    table = []
-    for unit, norm in scan.norm.items():
-        row: dict[str, Any] = {"block": unit.block, "kind": unit.kind, "norm": norm}
-        row["eq4"] = norm_importance(norm, smallest) if norm else None
-        if unit in scan.answer_likelihood:
-            row["answer_likelihood"] = scan.answer_likelihood[unit]
-        elif unit in scan.correct:
-            row |= {
-                "correct": scan.correct[unit],
-                "accuracy": scan.accuracy[unit],
-                "likelihood": scan.likelihood[unit],
-                "eq3": importance(scan.accuracy[unit]),
-            }
-        else:
-            row["eliminated_after"] = scan.eliminated[unit]
-        table.append(row)
-    return {
-        "documents": scan.documents,
-        "documents_sha256": scan.documents_sha256,
-        "tokens": scan.tokens,
-        "baseline_accuracy": scan.baseline,
-        "baseline_likelihood": scan.baseline_likelihood,
-        "baseline_answer_likelihood": scan.baseline_answer_likelihood,
-        "operations": scan.operations,
-        "seconds": scan.seconds,
-        "units": table,
-    }
-
-
-def from_record(record: dict[str, Any]) -> Scan:
-    """The scan that a record was made of."""
-    rows = {Unit(row["block"], row["kind"]): row for row in record["units"]}
-    scored = {unit: row for unit, row in rows.items() if "correct" in row}
-    key = "answer_likelihood"
-    return Scan(
-        documents=record["documents"],
-        documents_sha256=record.get("documents_sha256", ""),
-        baseline=record["baseline_accuracy"],
-        baseline_likelihood=record["baseline_likelihood"],
-        baseline_answer_likelihood=record.get(f"baseline_{key}"),
-        correct={unit: row["correct"] for unit, row in scored.items()},
-        likelihood={unit: row["likelihood"] for unit, row in scored.items()},
-        answer_likelihood={unit: row[key] for unit, row in rows.items() if key in row},
-        norm={unit: row["norm"] for unit, row in rows.items()},
-        eliminated={
-            unit: row["eliminated_after"] for unit, row in rows.items() if "eliminated_after" in row
-        },
-        seconds=record["seconds"],
-        tokens=record["tokens"],
-        operations=record["operations"],
-    )

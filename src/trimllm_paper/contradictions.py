@@ -20,7 +20,7 @@ from trimllm.base.files import write_text
 from trimllm.throughput.shapes import inside_and_outside, parameters
 from trimllm_paper import published
 from trimllm_paper.derive import FULL_EPOCHS, PAPER_UNITS, SPARSE_FACTOR, progressive
-from trimllm_paper.published import NEAR, Value, bound_percent
+from trimllm_paper.published import NEAR, bound_percent
 from trimllm_paper.verdict import KEEPS, PAPER_MARGIN
 
 PAGE = Path(__file__).with_name("contradictions.md.jinja")

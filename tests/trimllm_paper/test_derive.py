@@ -224,6 +224,18 @@ def test_by_another_criterion_other_scores_tie(tmp_path: Path) -> None:
     assert counts.clear["mlp"] == 1 and counts.tied["mlp"] == 0
 
 
+def test_likelihoods_of_free_answers_tie_where_they_are_equal(tmp_path: Path) -> None:
+    one = epoch(0, [(3, "mlp")], every_unit(), criterion="answer_likelihood")
+    one["scan"]["units"] = [
+        {"block": u["block"], "kind": u["kind"], "norm": 1.0, "answer_likelihood": -1.0}
+        for u in one["scan"]["units"]
+    ]
+    for unit in one["scan"]["units"][-2:]:  # both of block 3 are best
+        unit["answer_likelihood"] = -0.5
+    counts = only_chain(write_chain(tmp_path, [one], name="answers")).counts()
+    assert counts.tied == {"attention": 0, "mlp": 1} and counts.even == dict.fromkeys(KINDS, 0.5)
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 10), min_size=8, max_size=8), st.integers(1, 7))
 def test_every_drop_is_counted_once(tmp_path_factory, correct: list[int], drops: int) -> None:

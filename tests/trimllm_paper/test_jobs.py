@@ -212,3 +212,17 @@ def test_a_shape_follows_a_kept_chain() -> None:
     told = {"hardware": "here", "model": "random-llama-tiny", "recipe": "trim_chain/keep_50"}
     records = jobs.of("throughput", **told).files["chain"]
     assert records and all(file.endswith("/epoch.json") for file in records)
+
+
+def test_blocks_are_chosen_by_what_the_calibration_documents_allow() -> None:
+    raw = read_yaml(ROOT / "config/smoke.yaml") | {"domains": ["disflqa"]}
+    raw["recipes"] = {"paper": PAPER | {"criterion": "answer_likelihood"}}
+    free = Jobs(load(raw, []))
+    told = {"model": MODEL, "domain": "disflqa"}
+    for jobs, place, criterion in (
+        (free, told, "answer_likelihood"),
+        (Jobs(smoke()), CHAIN, "both"),
+    ):
+        by_rule = jobs.of("at_once", **place, by="bottom", drop="30")
+        for job in (jobs.of("sparse_ft", **place), by_rule):
+            assert job.how["arguments"]["criterion"] == criterion

@@ -66,8 +66,9 @@ def test_compressed_checkpoints_prove_themselves(smoke: Path, tmp_path: Path) ->
         assert record["bytes"]["total"] < 0.65 * record["bytes_dense"]["total"]
     # On documents that were held back: their loss is the one on record.
     documents = read_documents(smoke / "results/data/sciq/held_back.jsonl")
-    pairs = answered(documents, record["held_back_texts"])
-    rows = scored_rows(load_tokenizer(folder), pairs, 512)
+    tokenizer = load_tokenizer(folder)
+    pairs = answered(tokenizer, documents, record["held_back_texts"])
+    rows = scored_rows(tokenizer, pairs, 512)
     assert len(pairs) == 8
     assert fresh_loss(folder, rows, tmp_path, "cpu", 1) == pytest.approx(loss["compressed"])
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
+    from trimllm.checkpoint import load_tokenizer
     from trimllm.compress import CompressSettings, compress
     from trimllm.compress.proof import answered
     from trimllm.data import read_documents
@@ -12,14 +13,17 @@ with Job(snakemake) as job:
 
     how, told = job.how, job.wildcards
     hashes = job.data_hashes()
-    calibration = answered(read_documents(snakemake.input.train), how["calibration"])
-    held_back = answered(read_documents(snakemake.input.held_back), how["held_back"])
+    folder, trusted = Path(snakemake.input.manifest).parent, how["loading"]["trust_remote_code"]
+    tokenizer = load_tokenizer(folder, trust_remote_code=trusted)
+    train, others = (read_documents(snakemake.input[kind]) for kind in ("train", "held_back"))
+    calibration = answered(tokenizer, train, how["calibration"])
+    held_back = answered(tokenizer, others, how["held_back"])
     engine_file = snakemake.input.get("engine")
     place = {"model": told["model"], "domain": told["domain"]}
     place["recipe"] = f"{told['dense']}+{told['compressor']}"
     compress(
         told["compressor"],
-        Path(snakemake.input.manifest).parent,
+        folder,
         ["".join(pair) for pair in calibration],
         held_back,
         Path(snakemake.output.manifest).parent,

@@ -28,7 +28,7 @@ from trimllm.base.kernels import is_quantized
 from trimllm.base.precision import compute_dtype, round_weights_
 from trimllm.checkpoint import load
 from trimllm.data import Document
-from trimllm.score.encode import encode_pair
+from trimllm.score.encode import encode_pair, texts_of
 
 # A text, or a prompt and the answer to it.
 HeldBack = str | tuple[str, str]
@@ -36,10 +36,9 @@ HeldBack = str | tuple[str, str]
 ScoredRow = tuple[Sequence[int], int]
 
 
-def answered(documents: Iterable[Document], at_most: int) -> list[tuple[str, str]]:
+def answered(tokenizer: Any, documents: Iterable[Document], at_most: int) -> list[tuple[str, str]]:
     """The first different documents, at most so many, as prompts with their right answers."""
-    pairs = dict.fromkeys((one.prompt, one.choices[one.answer]) for one in documents)
-    return list(pairs)[:at_most]
+    return list(dict.fromkeys(texts_of(tokenizer, documents)))[:at_most]
 
 
 def scored_rows(tokenizer: Any, held_back: Sequence[HeldBack], max_tokens: int) -> list[ScoredRow]:

@@ -31,6 +31,8 @@ def problems(config: Config) -> Iterator[Problem]:
     for index, file in enumerate(config.tables.layouts):
         if not Path(file).is_file():
             yield ["tables", "layouts", index], file, "no such file"
+    if config.own and len(config.domains) > 1:
+        yield ["domains"], config.domains, "`own` chooses a model for one domain; leave one of them"
     yield from _recipes(config)
     yield from _throughput(config)
     for index, method in enumerate(config.compress.methods):

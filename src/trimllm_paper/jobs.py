@@ -302,7 +302,7 @@ class Jobs(Prepared):
             "trainings": [self.paths.training(model, domain, one) for one in recipes],
             "weights": [self.paths.weights(model, domain, one) for one in recipes],
             "epochs": [self.paths.epoch(model, domain, one) for one in kept],
-            "timings": [self.paths.throughput(hardware, model, one) for one in recipes],
+            "timings": [self.paths.throughput(hardware, model, one) for one in kept],
         }
         return Job([self.paths.chosen(model)], files, how)
 

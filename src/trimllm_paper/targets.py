@@ -226,24 +226,20 @@ class Targets:
             require_llama_cpp()
         return [self.paths.chosen(model, "report.html") for model in self.config.models]
 
-    def own_recipes(self, model: str) -> list[Recipe | str]:
-        """What is evaluated of a model on one's own data."""
-        return [PRETRAINED, FULL_FT, *self.jobs.kept_recipes(model)]
-
     def own_report(self, model: str) -> dict[str, list[str]]:
         """What a report is made from, whatever is chosen."""
         domain, paths = self.jobs.own_domain, self.paths
-        trained = self.own_recipes(model)[1:]
+        kept = self.jobs.kept_recipes(model)
         place = model, domain
         return {
             "evaluations": [
                 paths.evaluation(*place, recipe, task)
-                for recipe in self.own_recipes(model)
+                for recipe in (PRETRAINED, FULL_FT, *kept)
                 for task in self.config.tested[domain].tests
             ],
             "epochs": self.chains([model], [domain], self.config.trim.recipes),
-            "trainings": [paths.training(*place, recipe) for recipe in trained],
-            "throughput": [paths.throughput(self.hardware, model, recipe) for recipe in trained],
+            "trainings": [paths.training(*place, recipe) for recipe in (FULL_FT, *kept)],
+            "throughput": [paths.throughput(self.hardware, model, recipe) for recipe in kept],
             "data": [paths.data(domain)],
         }
 

@@ -56,6 +56,7 @@ def run(
         require_llama_cpp()
     told = models.look(model)
     spec = specification(name, found)
+    leaking(found)
     prepared = trial(spec, {"test": 12, "held_back": 4, "calibration": 8})
     count = prepared["sets"][SET]["documents"]
     plan.enough(count, look.FEWEST, [str(file)])
@@ -111,6 +112,21 @@ def specification(name: str, found: Sequence[look.Found]) -> dict[str, Any]:
         "sets": sets,
         "tests": {name: {"set": tested}},
     }
+
+
+def leaking(found: Sequence[look.Found]) -> None:
+    """Raise `UserError` where a file of tests holds more than a few questions that are trained on;
+    a few are left out of training."""
+    if len(found) < 2:
+        return
+    train, tests = (look.questions(one) for one in found)
+    shared = [question for question in train if question in tests]
+    if len(shared) > look.MOST_FAILED * len(train):
+        first = f"{train[shared[0]]} is {tests[shared[0]]}"
+        raise UserError(
+            f"{len(shared)} of the {len(train)} questions of {found[0].path} are in "
+            f"{found[1].path} too ({first}); take them out of one of the files"
+        )
 
 
 def trial(spec: Mapping[str, Any], limits: Mapping[str, int]) -> dict[str, Any]:

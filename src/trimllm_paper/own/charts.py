@@ -11,6 +11,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from trimllm_paper.figures import style
 
@@ -43,11 +44,10 @@ def svg(drawn: Figure, title: str, salt: str) -> str:
     text = out.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(
-        r'\bid="((?:figure|axes|patch|text|line2d|xtick|ytick|legend|matplotlib)\.?\w*)"',
-        rf'id="{salt}_\1"',
-        text,
-    )
+    # Ids that something refers to are this chart's own; nobody asks for the others.
+    used = set(re.findall(r"#([\w-]+)", text))
+    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{salt}-{m[1]}"' if m[1] in used else "", text)
+    text = re.sub(r"(url\(|href=\")#", rf"\1#{salt}-", text)
     # the page gives the width, the view box the height
     text = re.sub(r'<svg ([^>]*?)width="[^"]*"', r"<svg \1", text, count=1)
     text = re.sub(r'<svg ([^>]*?)height="[^"]*"', r"<svg \1", text, count=1)
@@ -101,7 +101,9 @@ def accuracy(
         ax.set_ylabel("accuracy on test documents (%)")
         ax.margins(x=0.08)
         handles, names = ax.get_legend_handles_labels()
-        drawn.legend(handles, names, loc="outside lower center", ncols=2, fontsize=7)
+        drawn.legend(
+            handles, names, loc="outside lower center", ncols=2, fontsize=7, markerscale=0.6
+        )
         return svg(drawn, f"Accuracy against {label}", salt)
 
 
@@ -143,6 +145,8 @@ def strip(
         ax.axvline(gone + min(steps, default=1) / 2, label="chosen", **WANTED)
         ax.set_xlim(0, max([*steps, 1]) * 1.04 + 1)
         ax.set_ylim(-1, blocks)
+        ax.yaxis.set_major_locator(FixedLocator(range(0, blocks, max(1, blocks // 6))))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_xlabel("units gone so far")
         ax.set_ylabel("block")
         handles, names = ax.get_legend_handles_labels()

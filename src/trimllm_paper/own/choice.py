@@ -9,12 +9,14 @@ Test documents are never looked at: what they say of the chosen one is no maximu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from trimllm.export.sizes import expected_bytes
 from trimllm_paper.choices import Candidate
+from trimllm_paper.recipe import FULL_FT
 from trimllm_paper.records import Epoch, Throughput, Training
 
 ABOVE, SIZE, SPEED = "above_percent", "megabytes", "tokens_per_second"
@@ -33,13 +35,13 @@ def candidates(
         trainings: records of the checkpoints, each beside its weights.
         epochs: records of the epochs that trimmed ones were settled from; where nothing was
             trained after it, held-back documents speak of that state.
-        timings: of every checkpoint.
+        timings: of every trimmed checkpoint beside the fully fine-tuned one.
         format: of the export whose size counts.
 
     Raises `UserError` for a model that cannot be had in the format.
     """
     states = {(e.recipe.replace("/state_", "/drop_")): e for e in map(Epoch.read, epochs)}
-    speeds = {one.recipe: one for one in map(Throughput.read, timings)}
+    speeds = tokens_per_second(map(Throughput.read, timings))
     found = []
     for path in trainings:
         record = Training.read(path)
@@ -50,11 +52,23 @@ def candidates(
                 recipe=record.recipe,
                 **score.model_dump(),
                 bytes=expected_bytes(Path(path).parent, format),
-                tokens_per_second=speeds[record.recipe].decode_tokens_per_second.median,
+                tokens_per_second=speeds[record.recipe],
                 units_kept=record.units_left,
             )
         )
     return found
+
+
+def tokens_per_second(timings: Iterable[Throughput]) -> dict[str, float]:
+    """Decoding speed by recipe, as the full model's over all measurements, times the speedup.
+
+    A machine is not as fast at all times, but each was timed in turn with the full model: so what
+    else ran meanwhile moves none of them against the others.
+    """
+    measured = list(timings)
+    # further figures of a baseline are kept as they are
+    full = median(one.baseline.decode_tokens_per_second["median"] for one in measured)
+    return {FULL_FT: full} | {one.recipe: full * one.speedup.median for one in measured}
 
 
 def missed(one: Candidate, full: Candidate, wanted: Mapping[str, float]) -> dict[str, float]:

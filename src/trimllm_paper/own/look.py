@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm.data.rows import RowError, parse_row
+from trimllm.data.document import normalised
+from trimllm.data.rows import Row, RowError, parse_row
 
 LONGEST = 1 << 20
 """Bytes of a document at most."""
@@ -91,7 +92,7 @@ def look(path: Path) -> Found:
         try:
             if isinstance(row, RowError):
                 raise row
-            parsed.append(parse_row(row, {"fields": kind.fields}))
+            parsed.append(_parsed(row, kind))
         except RowError as reason:
             failed.append(f"{where}: {reason}")
     if len(failed) > MOST_FAILED * len(rows):
@@ -108,6 +109,24 @@ def look(path: Path) -> Found:
     spec = _labelled(kind, right, parsed) if labels else _chosen(kind)
     ordered = dict(sorted(places.items()) if not labels else places.most_common())
     return Found(path, kind, len(rows), tuple(failed), ordered, spec)
+
+
+def _parsed(row: Any, kind: Kind) -> Row:
+    answer = kind.fields.get("answer", kind.fields.get("label"))
+    if isinstance(row, Mapping) and isinstance(answer, str):
+        value = row.get(answer)
+        if value is None or not str(value).strip():
+            raise RowError(f"an empty {answer}")
+    return parse_row(row, {"fields": kind.fields})
+
+
+def questions(found: Found) -> dict[str, str]:
+    """Every question (or text) of a file, layout and letter case apart, and where it stands."""
+    name, places = found.kind.fields["question"], {}
+    for where, row in read(found.path):
+        if isinstance(row, Mapping) and isinstance(row.get(name), str):
+            places.setdefault(normalised(row[name]), where)
+    return places
 
 
 # ---- rows ----------------------------------------------------------------------------------------

@@ -35,7 +35,9 @@ def parser() -> argparse.ArgumentParser:
         "one or several",
     )
     start.add_argument("--test", type=Path, help="file of test questions; default: some of FILE")
-    start.add_argument("--format", default="gguf_q8_0", choices=VARIANTS, help="of the export")
+    start.add_argument(
+        "--format", choices=VARIANTS, help="of the export; default: gguf_q8_0 where llama.cpp can"
+    )
     start.add_argument("--minutes", type=float, default=15, help="budget; default: 15")
     start.add_argument("--output", type=Path, default=Path("own.yaml"), help="default: own.yaml")
     start.add_argument("--force", action="store_true", help="write over what is there")

@@ -68,7 +68,7 @@ class Prepared:
             Recipe.trimmed(name, drops, units)
             for name in trim.recipes
             for step in [self.chains[name].step]
-            for drops in sorted({drops_for(kept, units, step) for kept in trim.kept_percent})
+            for drops in sorted({drops_for(kept, units, step) or 0 for kept in trim.kept_percent})
         ]
 
     def _chain(self, recipe: Recipe) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from exports import byte_tokenizer
 from models import tiny
-from runs import CUT, ROOT, environment, snakemake
+from runs import ROOT, environment, snakemake
 
 import trimllm
 from trimllm_paper.choices import Answers, Choice
@@ -31,7 +31,7 @@ FORMAT = "gguf_f32" if LLAMA_CPP else "padded"
 
 def command(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*CUT, sys.executable, "-m", "trimllm_paper", *words],
+        [sys.executable, "-m", "trimllm_paper", *words],
         capture_output=True,
         text=True,
         cwd=folder,
@@ -73,9 +73,7 @@ def own(started: tuple[Path, str]) -> Path:
     config["finetune"]["epochs"] = 1
     config["throughput"] = {"tokens": 24, "generate": 4, "repeats": 2, "prefills": 1, "threads": 1}
     (folder / "short.yaml").write_text(yaml.safe_dump(config))
-    run = snakemake(
-        folder, "own", configfile=folder / "short.yaml", results="results/sums", prefix=CUT
-    )
+    run = snakemake(folder, "own", configfile=folder / "short.yaml", results="results/sums")
     assert run.returncode == 0, run.stderr[-4000:]
     said = [line for line in run.stderr.splitlines() if line.startswith(("asked:", "Report:"))]
     assert len(said) == 2 and "smallest above 10% of full fine-tuning; chosen: " in said[0]
@@ -108,11 +106,27 @@ def test_start_writes_over_nothing(started: tuple[Path, str]) -> None:
 def test_tests_that_are_trained_on_are_refused(started: tuple[Path, str]) -> None:
     folder, _ = started
     shutil.copyfile(folder / "sums.jsonl", folder / "same.jsonl")
-    words = ("--model", "model", "--test", "same.jsonl", "--output", "other.yaml")
+    words = ("--model", "model", "--test", "same.jsonl", "--output", "other/own.yaml")
     run = command(folder, "start", "sums.jsonl", *words, "--format", FORMAT)
     (line,) = run.stderr.splitlines()
-    assert run.returncode == 1 and not (folder / "other.yaml").exists()
+    assert run.returncode == 1 and not (folder / "other").exists()
     assert "120 of the 120 questions of sums.jsonl are in same.jsonl too (sums.jsonl:1 is" in line
+
+
+def test_labelled_texts_with_tests_of_their_own(started: tuple[Path, str]) -> None:
+    folder, _ = started
+    for name, first in (("mail", 0), ("mail_tests", 200)):
+        with (folder / f"{name}.jsonl").open("w") as stream:
+            for i in range(first, first + 90):
+                row = {"text": f"Message {i} of the day.", "label": ["spam", "ham"][i % 2]}
+                stream.write(json.dumps(row) + "\n")
+    words = ("--model", "model", "--test", "mail_tests.jsonl", "--output", "mail/own.yaml")
+    run = command(folder, "start", "mail.jsonl", *words, "--format", FORMAT)
+    assert run.returncode == 0, run.stderr
+    assert "labels: spam 50%, ham 50%" in run.stdout
+    domain = yaml.safe_load((folder / "mail/mail.yaml").read_text())
+    assert domain["sets"]["own"]["construct"]["labels"] == {"ham": "ham", "spam": "spam"}
+    assert domain["tests"] == {"mail": {"set": "tests"}}
 
 
 def test_the_choice_saw_no_test_document(own: Path) -> None:

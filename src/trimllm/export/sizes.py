@@ -31,11 +31,11 @@ def expected_bytes(path: str | Path, variant: str) -> int:
     """
     directory, _ = store.check_directory(path, verify=False)
     config = AutoConfig.from_pretrained(directory, local_files_only=True)
-    name, kind = split_variant(variant)
-    if name == "gguf":
+    _, kind = split_variant(variant)
+    if kind:
         vocabulary = directory / TOKENIZER
-        told = vocabulary.stat().st_size if vocabulary.is_file() else 0
-        return told + sum(bytes_of(entry, kind) for entry in Layers(config, directory).entries())
+        sizes = [bytes_of(entry, kind) for entry in Layers(config, directory).entries()]
+        return sum(sizes) + (vocabulary.stat().st_size if vocabulary.is_file() else 0)
     with torch.device("meta"):
         stock = AutoModelForCausalLM.from_config(stock_config(config), dtype=config.dtype)
-    return sum(one.numel() * one.element_size() for one in stock.parameters())
+    return int(sum(one.numel() * one.element_size() for one in stock.parameters()))

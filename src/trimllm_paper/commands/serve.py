@@ -49,6 +49,9 @@ def run(model: Path, host: str, port: int, threads: int | None, context: int) ->
     count = threads or len(os.sched_getaffinity(0))
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = count
     server = xllamacpp.Server(params)
-    print(f"{file} answers at {server.listening_address} (chat) and {server.listening_address}/v1")
+    print(
+        f"{file} answers at {server.listening_address} (chat) and {server.listening_address}/v1",
+        flush=True,
+    )
     threading.Event().wait()
     return 0

@@ -18,7 +18,7 @@ from jinja2 import Environment, StrictUndefined
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.export.formats import require_llama_cpp, split_variant
+from trimllm.export.formats import GGUF_FAMILIES, require_llama_cpp, split_variant
 from trimllm_paper.commands.plan import jobs_of, summary_of
 from trimllm_paper.config import load, read_yaml
 from trimllm_paper.config.load import PROJECT
@@ -37,7 +37,7 @@ def run(
     model: str,
     want: list[str],
     test: Path | None,
-    format: str,
+    format: str | None,
     minutes: float,
     output: Path,
     force: bool,
@@ -52,9 +52,11 @@ def run(
     targets = [output, output.with_name(f"{name}.yaml")]
     if not force and (there := [str(one) for one in targets if one.exists()]):
         raise UserError(f"{', '.join(there)} exists; --force writes it anew, --output elsewhere")
+    told = models.look(model)
+    format = format or ("gguf_q8_0" if told.family in GGUF_FAMILIES else "padded")
     if split_variant(format)[0] == "gguf":
         require_llama_cpp()
-    told = models.look(model)
+        models.check_vocabulary(told)
     spec = specification(name, found)
     leaking(found)
     prepared = trial(spec, {"test": 12, "held_back": 4, "calibration": 8})

@@ -18,24 +18,25 @@ def measured(files: Sequence[str | Path], recipe: str) -> list[str]:
             chosen model.
         recipe: the chosen one.
     """
-    answers, tests = {}, {}
+    answers: dict[str, Answers] = {}
+    tests: dict[str, dict[str, Evaluation]] = {}
     for file in files:
         if place_of(file).kind == "answers":
-            answers[Answers.read(file).recipe] = Answers.read(file)
+            said = Answers.read(file)
+            answers[said.recipe] = said
         else:
-            one = Evaluation.read(file)
-            tests.setdefault(one.task, {})[one.recipe] = one
+            tested = Evaluation.read(file)
+            tests.setdefault(tested.task, {})[tested.recipe] = tested
     names = {FULL_FT: "fully fine-tuned", PRETRAINED: "before fine-tuning"}
     others = {other: name for other, name in names.items() if other != recipe}
     lines = []
     for task, found in tests.items():
-        own, beside = found[recipe], (f"{name} {found[o].acc:.1f}%" for o, name in others.items())
-        lines.append(
-            f"Accuracy on {own.n} test documents of {task}: {own.acc:.1f}% ({', '.join(beside)})"
-        )
-    own, beside = answers[recipe], (f"{n} {answers[o].perplexity:.1f}" for o, n in others.items())
+        own = found[recipe]
+        beside = ", ".join(f"{name} {found[o].acc:.1f}%" for o, name in others.items())
+        lines.append(f"Accuracy on {own.n} test documents of {task}: {own.acc:.1f}% ({beside})")
+    beside = ", ".join(f"{name} {answers[o].perplexity:.1f}" for o, name in others.items())
+    value = answers[recipe].perplexity
     lines.append(
-        f"Outside of its domain: perplexity {own.perplexity:.1f} on neutral English text "
-        f"({', '.join(beside)})"
+        f"Outside of its domain: perplexity {value:.1f} on neutral English text ({beside})"
     )
     return lines

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from trimllm.base.errors import UserError
 from trimllm.export.sizes import expected_bytes
 from trimllm_paper.choices import Candidate
 from trimllm_paper.recipe import FULL_FT
@@ -46,7 +47,11 @@ def candidates(
     for path in trainings:
         record = Training.read(path)
         state = states.get(record.recipe)
-        score = record.held_back[record.kept_pass or 0] if record.held_back else state.held_back
+        score = state.held_back if state else None
+        if record.held_back:
+            score = record.held_back[record.kept_pass or 0]
+        if score is None:
+            raise UserError(f"{path}: no held-back document speaks of it; delete it and run again")
         found.append(
             Candidate(
                 recipe=record.recipe,
@@ -65,10 +70,14 @@ def tokens_per_second(timings: Iterable[Throughput]) -> dict[str, float]:
     A machine is not as fast at all times, but each was timed in turn with the full model: so what
     else ran meanwhile moves none of them against the others.
     """
-    measured = list(timings)
-    # further figures of a baseline are kept as they are
-    full = median(one.baseline.decode_tokens_per_second["median"] for one in measured)
-    return {FULL_FT: full} | {one.recipe: full * one.speedup.median for one in measured}
+    speedups, full = {}, []
+    for one in timings:
+        if one.baseline and one.speedup:
+            speedups[one.recipe] = one.speedup.median
+            # further figures of a baseline are kept as they are
+            full.append(one.baseline.model_dump()["decode_tokens_per_second"]["median"])
+    speed = median(full)
+    return {FULL_FT: speed} | {recipe: speed * speedup for recipe, speedup in speedups.items()}
 
 
 def missed(one: Candidate, full: Candidate, wanted: Mapping[str, float]) -> dict[str, float]:

@@ -29,8 +29,10 @@ MOST_LABELS, OFFERED = 20, 8
 QUESTION = ("question", "query", "prompt", "q", "goal", "stem", "problem", "instruction", "input")
 TEXT = ("text", "sentence", "content", "review", "document", "message", "body", "tweet", "title")
 CHOICES = ("choices", "options", "candidates", "endings", "alternatives", "c")
-ANSWER = ("answer", "label", "answer_key", "answerkey", "correct", "correct_answer", "gold")
-ANSWER += ("target", "answer_idx", "answer_index", "solution", "a")
+ANSWER = (
+    *("answer", "label", "answer_key", "answerkey", "correct", "correct_answer", "gold"),
+    *("target", "answer_idx", "answer_index", "solution", "a"),
+)
 LABEL = ("label", "class", "category", "intent", "topic", "sentiment", "tag", "target", "answer")
 CONTEXT = ("context", "passage", "support", "background", "article", "evidence")
 _OPTION = re.compile(r"(option|choice|opt|ending|sol|op|answer)?[_ ]?([a-j]|[0-9])", re.I)
@@ -122,7 +124,8 @@ def _parsed(row: Any, kind: Kind) -> Row:
 
 def questions(found: Found) -> dict[str, str]:
     """Every question (or text) of a file, layout and letter case apart, and where it stands."""
-    name, places = found.kind.fields["question"], {}
+    name = found.kind.fields["question"]
+    places: dict[str, str] = {}
     for where, row in read(found.path):
         if isinstance(row, Mapping) and isinstance(row.get(name), str):
             places.setdefault(normalised(row[name]), where)

@@ -141,6 +141,18 @@ def _check_tokenizer(name: str, folder: Path) -> None:
         ) from None
 
 
+def check_vocabulary(model: Model) -> None:
+    """Raise `UserError` for a tokenizer that a GGUF file cannot hold."""
+    from trimllm.checkpoint.store import load_tokenizer
+    from trimllm.export.vocabulary import vocabulary
+
+    size = files.read_json(model.folder / "config.json")["vocab_size"]
+    try:
+        vocabulary(load_tokenizer(model.folder), size)
+    except UserError as error:
+        raise UserError(f"{model.label}: {error}; take --format padded") from None
+
+
 def _size(name: str, folder: Path) -> tuple[int, int]:
     """Blocks and parameters, tied ones once, of the configuration alone."""
     import torch

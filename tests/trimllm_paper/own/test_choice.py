@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from timing_files import TimingFiles
 
 from trimllm_paper.choices import Candidate
-from trimllm_paper.own.choice import choose, missed, told, tokens_per_second
+from trimllm_paper.own.choice import choose, missed, tokens_per_second, told
 from trimllm_paper.records import Throughput
 
 
@@ -88,7 +87,7 @@ def test_it_is_what_a_search_finds(values: list[tuple[float, ...]], wanted: dict
 
 
 def test_speed_is_that_of_one_moment(tmp_path: Path) -> None:
-    """While the second was timed the machine did something else, too, and all took twice as long."""
+    """While the second was timed the machine had more to do, and all took twice as long."""
     files = TimingFiles(tmp_path)
     timed = [
         files.add("trim_half/keep_50", 20.0, full=10.0, kept=22),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from trimllm.base.errors import UserError
-from trimllm.base.names import AUTHORS
+from trimllm.base.names import ANSWER_CRITERION, AUTHORS
 from trimllm.base.rooms import named
 from trimllm.scan import Scan, importance, norm_importance
 from trimllm.units import Unit
@@ -27,6 +27,7 @@ class Criterion:
             then eliminate units early, and a margin is told in points of accuracy.
         importance: of a unit that stays, for the choice of the blocks to train (section 3.4);
             None: Eq. 3 where answers are counted, else the negative of `first`.
+        free: documents that it can look at: with free answers, with choices, or (None) both.
         residual_fault: scan with the residual fault of the authors' code (see `trimllm.scan`).
     """
 
@@ -34,6 +35,7 @@ class Criterion:
     tie: Score = lambda scan, unit: 0.0
     counted: bool = False
     importance: Score | None = None
+    free: bool | None = False
     residual_fault: bool = False
 
     def importance_of(self, scan: Scan, unit: Unit) -> float:
@@ -56,11 +58,13 @@ _CRITERIA = {
     # Lowest s_i of Eq. 3: where the accuracy left is highest.
     "calibration": Criterion(_accuracy, counted=True),
     # Lowest s_i of Eq. 4: where the norm is largest.
-    "activation_norm": Criterion(lambda scan, unit: scan.norm[unit], importance=by_norm),
+    "activation_norm": Criterion(lambda scan, unit: scan.norm[unit], importance=by_norm, free=None),
     # Eq. 3, equals by Eq. 4, attention and MLP alike.
     "both": Criterion(_accuracy, lambda scan, unit: -scan.norm[unit], counted=True),
     # Ours: where the likelihood of the right choice that is left is highest.
     "likelihood": Criterion(lambda scan, unit: scan.likelihood[unit]),
+    # Ours, of free answers: where the likelihood of the reference answer by token is highest.
+    ANSWER_CRITERION: Criterion(lambda scan, unit: scan.answer_likelihood[unit], free=True),
     # The code of the paper's authors: the MLP of equals, on a scan with their residual fault.
     AUTHORS: Criterion(
         _accuracy, lambda scan, unit: unit.kind != "mlp", counted=True, residual_fault=True
@@ -86,6 +90,23 @@ def criterion(name: str) -> Criterion:
     return found
 
 
+def suited(name: str, free: bool) -> Criterion:
+    """A criterion by its name, for documents with free answers or with choices.
+
+    Raises:
+        UserError: there is none, or it looks at documents of the other kind.
+    """
+    found = criterion(name)
+    if found.free is not None and found.free != free:
+        needs, have = ("free answers", "choices") if found.free else ("choices", "free answers")
+        other = "likelihood" if found.free else ANSWER_CRITERION
+        raise UserError(
+            f"criterion {name!r} needs calibration documents with {needs}, and these have {have}; "
+            f"take {other}"
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class Selection:
     """Units to drop and how clear the choice was.
@@ -108,9 +129,9 @@ class Selection:
 
 def ranking(scan: Scan, name: str) -> list[Unit]:
     """Units by a criterion, the one to drop first at the head; eliminated ones are not ranked."""
-    rank = criterion(name)
+    rank = suited(name, scan.free)
     # sorted is stable, and the scan lists units by index
-    return sorted(scan.correct, key=lambda unit: (-rank.first(scan, unit), rank.tie(scan, unit)))
+    return sorted(scan.scored, key=lambda unit: (-rank.first(scan, unit), rank.tie(scan, unit)))
 
 
 def choose(scan: Scan, name: str, count: int) -> Selection:
@@ -165,16 +186,16 @@ def trainable_blocks(
     counts all scanned blocks; `among` limits the choice to some, as after a dropping by rule.
 
     Raises:
-        UserError: a ratio outside (0, 1].
+        UserError: a ratio outside (0, 1], or a criterion of other documents.
     """
     if not 0 < ratio <= 1:
         raise UserError(f"sparse update ratio {ratio} is not in (0, 1]")
-    blocks = sorted({unit.block for unit in scan.correct})
+    blocks = sorted({unit.block for unit in scan.scored})
 
     def total(score: Score, block: int) -> float:
-        return sum(score(scan, unit) for unit in scan.correct if unit.block == block)
+        return sum(score(scan, unit) for unit in scan.scored if unit.block == block)
 
-    score = criterion(name).importance_of
+    score = suited(name, scan.free).importance_of
     ranked = sorted(
         (block for block in blocks if among is None or block in among),
         key=lambda block: (-total(score, block), -total(by_norm, block), block),

@@ -13,7 +13,7 @@ from trimllm import select
 from trimllm.base.errors import UserError
 from trimllm.base.names import AUTHORS, PAPER_CRITERION
 from trimllm.base.rooms import make_callable
-from trimllm.data import Document
+from trimllm.data import Document, all_free
 from trimllm.fold import fold as fold_away
 from trimllm.scan import Scan, scan, to_record
 from trimllm.select import Selection, choose, trainable_blocks
@@ -99,10 +99,10 @@ def trim(
         team: who scans and trains (see `train_pass`).
 
     Raises:
-        UserError: what can be mended: an unknown criterion, a model that is not where `start`
-            says, no documents, a loss that is no number.
+        UserError: what can be mended: a criterion that is unknown or of other documents, a model
+            that is not where `start` says, no documents, a loss that is no number.
     """
-    rank = select.criterion(criterion)
+    rank = select.suited(criterion, all_free(calibration, "calibration"))
     epochs = _epochs(model, step, until, start)
     for number in range(start, epochs):
         sample = sample_of(calibration, scanned, settings.seed, number if resample else 0)

@@ -331,6 +331,7 @@ def _details(accuracy: Accuracy, others: Found) -> dict[str, Any]:
         "chance": accuracy.chance,
         "above_chance": None if accuracy.chance is None else accuracy.percent - accuracy.chance,
         "answer_loss": accuracy.answer_loss,
+        **accuracy.free,
     }
     for name, other in others.items():
         difference = accuracy.minus(other) if other and other.tasks != accuracy.tasks else None

@@ -5,6 +5,7 @@ Tables, figures and claims take their numbers from here and from the frames, nev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -20,6 +21,7 @@ from trimllm.base.intervals import (
     paired_difference,
     unpaired_difference,
 )
+from trimllm.base.names import ANSWER_CRITERION
 from trimllm_paper import published
 from trimllm_paper.frame import Frame, rows, where
 
@@ -46,6 +48,8 @@ class Accuracy:
             None for one seed.
         chance: percent that blind guessing gets, None where it is not known.
         answer_loss: nats a token of the right answers, None where it was not recorded.
+        free: of free answers, which are right where they match exactly, token_f1 and rouge_l in
+            percent and the perplexity of the references; else nothing.
         stand_in: what the documents are, where they are not the column's own data set.
         bytes_percent, megabytes, kept_percent: of the checkpoint: weight bytes in percent of the
             pretrained model's and in 10⁶, units in percent of all (the paper's compression
@@ -68,6 +72,9 @@ class Accuracy:
         self.by_seed = dict(zip(seeds, (100 * fmean(one) for one in self.answers), strict=True))
         self.deviation = stdev(self.by_seed.values()) if len(seeds) > 1 else None
         self.chance, self.answer_loss = self._mean("chance"), self._mean("answer_loss")
+        free = {name: self._mean(name) for name in ("token_f1", "rouge_l")}
+        free["perplexity"] = math.exp(min(self.answer_loss or 0.0, 700.0))
+        self.free = free if free["token_f1"] is not None else {}
         self.stand_in = "; ".join(dict.fromkeys(t.stand_in for t in tasks if t.stand_in)) or None
         checkpoints = [own[0] for own in seeds.values()]
         self.bytes_percent = fmean(one.bytes_percent for one in checkpoints)
@@ -231,7 +238,8 @@ def _equals(epoch: Any) -> set[tuple[int, str]]:
     """Candidates whose first score is that of the last unit dropped in an epoch."""
     if not epoch.units_dropped:
         return set()
-    key = {"activation_norm": "norm", "likelihood": "likelihood"}.get(epoch.criterion, "correct")
+    keys = {"activation_norm": "norm"} | {key: key for key in ("likelihood", ANSWER_CRITERION)}
+    key = keys.get(epoch.criterion, "correct")
     scores = {(u["block"], u["kind"]): u[key] for u in epoch.scan["units"] if key in u}
     return {unit for unit, score in scores.items() if score == scores.get(epoch.units_dropped[-1])}
 

@@ -40,8 +40,8 @@ Files = Iterable[str | Path]
 RECIPE = "recipe base name criterion ratio step dropped compressor seed"
 COLUMNS = {
     "evaluations": f"results model domain tested task {RECIPE} n right accuracy correct documents "
-    "chance answer_loss units_kept units_total kept_percent bytes bytes_full bytes_percent "
-    "stand_in",
+    "chance answer_loss exact_match token_f1 rouge_l perplexity units_kept units_total "
+    "kept_percent bytes bytes_full bytes_percent stand_in",
     "epochs": f"results model domain {RECIPE} epoch units_dropped units_total trainable_blocks "
     "ties margin scan seconds_scan seconds_train tokens documents loss",
     "trainings": f"results model domain {RECIPE} epoch seconds tokens documents loss",
@@ -54,9 +54,10 @@ COLUMNS = {
 percent, speeds in tokens/s, `_low` and `_high` quartiles, `unit_bytes_percent` without embeddings
 and head, `mem` what the paper calls so (units kept; bytes of what is compressed), `share_decode`
 and `share_prefill` of the speedup that sizes predict, `share_of_copy` of a plain copy's bandwidth;
-`answer_loss` in nats a token; `documents` of an evaluation is a hash that is equal where answers
-can be paired, `units_dropped` (block, kind) of an epoch, `dropped` the units gone until then,
-`content` all that was recorded."""
+`answer_loss` in nats a token; `exact_match` (what is accuracy there), `token_f1`, `rouge_l` in
+percent and `perplexity` of free answers alone; `documents` of an evaluation is a hash that is equal
+where answers can be paired, `units_dropped` (block, kind) of an epoch, `dropped` the units gone
+until then, `content` all that was recorded."""
 SAME = ("hardware", "model", "domain", "recipe", "task", "seed", "epoch")
 """What two rows of a frame may not agree in, as far as it has these columns."""
 
@@ -197,6 +198,8 @@ def _evaluation(path: Path) -> list[Row]:
     row |= {"right": right, "accuracy": 100 * right / row["n"], "correct": tuple(row["correct"])}
     row |= {"documents": row["document_hashes_sha256"]}
     row |= {"answer_loss": row.get("answer_loss")}
+    free = row.get("answers") or {}
+    row |= {name: free.get(name) for name in ("exact_match", "token_f1", "rouge_l", "perplexity")}
     return [_sizes(row, {"bytes": row["bytes"]}, {"bytes": row["bytes_full"]})]
 
 

@@ -221,6 +221,7 @@ class _Grid:
         if more := len(against) - FEW if len(against) > FEW else 0:
             yield f"In the paper itself: {more} more (contradictions.md beside the figures)"
         yield from _documents(self.domains, blocks)
+        yield from _answers(self.domains, blocks)
         yield from _losses(self.domains, blocks)
         accuracy = notes.provenance_notes(frame.evaluations, seed) if self.domains else []
         throughput = notes.timing_notes(frame.timings) if form.blocks != "models" else []
@@ -275,7 +276,8 @@ def _predictions(label: str, trimmed: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _documents(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[str]:
-    """One line: documents and, where known, chance level of every accuracy column."""
+    """One line: documents and, where known, chance level of every accuracy column; which of them
+    has free answers."""
     parts = []
     for column in columns:
         cells = [line.cells[column.key] for block in blocks for line in block.rows]
@@ -284,10 +286,30 @@ def _documents(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[s
         chance = dict.fromkeys(cell.details["chance"] for cell in cells)
         levels = " or ".join(f"{level:.1f}%" for level in chance if level is not None)
         told = f" (chance {levels})" if levels else ""
+        if any("token_f1" in cell.details for cell in cells):
+            told = " (free answers, right where they match exactly)"
         ends = " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1])))) if sizes else ""
         parts += [f"{column.label} {ends}{told}"] if sizes else []
     if parts:
         yield f"Documents: {', '.join(parts)}"
+
+
+def _answers(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[str]:
+    """A line a block and column of free answers: what exact matches do not tell, by row."""
+    for block in blocks:
+        for column in columns:
+            cells = [(line.label, line.cells[column.key].details) for line in block.rows]
+            told = [
+                f"{row} {found['token_f1']:.1f} / {found['rouge_l']:.1f} / "
+                f"{found['perplexity']:.4g}"
+                for row, found in cells
+                if "token_f1" in found
+            ]
+            if told:
+                yield (
+                    f"{block.label}, {column.label}: F1 of words (%) / ROUGE-L (%) / perplexity of "
+                    f"the reference answers: {', '.join(told)}"
+                )
 
 
 def _losses(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[str]:

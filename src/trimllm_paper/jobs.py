@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from trimllm.base.names import AUTHORS
+from trimllm.base.names import ANSWER_CRITERION, AUTHORS
 from trimllm.compress.engines import ENGINES
 from trimllm.export.formats import QUANTIZED, require_llama_cpp, split_variant
 from trimllm_paper.config.models import RecipeEntry
@@ -25,7 +25,8 @@ FINE_TUNE, TRIM_EPOCH = "trimllm.train:fine_tune", "trimllm.trim:trim_epoch"
 PASSES = ("epochs", "documents", "patience")
 """Keys of `finetune` that say how long it goes on."""
 FINE_TUNE_CRITERION = "both"
-"""By which the blocks of Sparse-FT, and those that are left by a rule, are chosen."""
+"""By which the blocks of Sparse-FT, and those that are left by a rule, are chosen; of free answers
+`ANSWER_CRITERION` takes its place."""
 
 
 class Jobs(Prepared):
@@ -112,8 +113,13 @@ class Jobs(Prepared):
         return self._fine_tune((model, domain, Recipe(SPARSE_FT)), self.config.main.ratio, files)
 
     def _fine_tune(self, place: tuple[str, str, Recipe], ratio: float | None, files: Files) -> Job:
-        arguments = {**self._passes(), "ratio": ratio, "criterion": FINE_TUNE_CRITERION}
+        arguments = {**self._passes(), "ratio": ratio, "criterion": self._criterion(place[1])}
         return self._training(place, FINE_TUNE, arguments, files)
+
+    def _criterion(self, domain: str) -> str:
+        """By what blocks are chosen outside of chains."""
+        free = self.config.domain_specs[domain].calibrated_freely
+        return ANSWER_CRITERION if free else FINE_TUNE_CRITERION
 
     def _passes(self) -> dict[str, Any]:
         """How long fine-tuning goes on, and on how much: the same for all that tables compare."""
@@ -140,6 +146,7 @@ class Jobs(Prepared):
             "epochs": 1 + -(-int(drop) // self.config.main.step),
             "documents": self.config.trim.documents,
             "ratio": self.config.main.ratio,
+            "criterion": self._criterion(domain),
         }
         files = self.checkpoint(model, "base", PRETRAINED)
         files["scan"] = self.paths.scan(model, domain)
@@ -318,6 +325,7 @@ class Jobs(Prepared):
             "stand_in": spec.stand_in,
             "units_total": config.models[model].units,
             "batch_tokens": config.evaluate.batch_tokens,
+            "answer_tokens": config.evaluate.answer_tokens,
             "dtype": config.compute.dtype,
             "seed": config.seed,
             "loading": self._loading(model),

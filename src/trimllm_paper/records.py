@@ -109,8 +109,21 @@ class OfRecipe(Record):
         return self
 
 
+class FreeAnswers(Part):
+    """How near generated answers are to the references (`trimllm.evaluate.answers`)."""
+
+    exact_match: float  # percent, and so the next two: means over documents
+    token_f1: float
+    rouge_l: float
+    perplexity: float  # of the reference answers, by token
+    by_document: dict[Literal["token_f1", "rouge_l"], list[float]]  # 0 to 1, in order
+
+
 class Evaluation(OfRecipe):
-    """Answers of a checkpoint to the documents of one task."""
+    """Answers of a checkpoint to the documents of one task.
+
+    A free answer is right where it matches the reference exactly.
+    """
 
     PLACED = ("model", "domain", "recipe", "task")
     domain: str  # that the checkpoint was trained on
@@ -124,6 +137,7 @@ class Evaluation(OfRecipe):
     chance: float | None  # percent that blind guessing gets
     answer_loss: float | None = ABSENT  # nats a token of the right answers
     correct: list[int]  # 1 or 0 a document, in order
+    answers: FreeAnswers | None = ABSENT
     document_hashes_sha256: str  # equal where answers can be paired
     bytes: int  # of the weight files, and of the pretrained checkpoint's
     bytes_full: int
@@ -141,7 +155,17 @@ class Evaluation(OfRecipe):
             raise ValueError(f"`correct` is not a list of n = {self.n} 0s and 1s")
         if abs(100 * sum(answers) / self.n - self.acc) > 0.01:
             raise ValueError(f"acc {self.acc} is not the mean of `correct`")
+        if self.answers:
+            self._check_answers(self.answers)
         return self
+
+    def _check_answers(self, answers: FreeAnswers) -> None:
+        if abs(answers.exact_match - self.acc) > 0.01:
+            raise ValueError(f"exact_match {answers.exact_match} is not acc {self.acc}")
+        for name, values in answers.by_document.items():
+            mean = getattr(answers, name)
+            if len(values) != self.n or abs(100 * sum(values) / self.n - mean) > 0.01:
+                raise ValueError(f"{name} {mean} is not the mean of n = {self.n} documents")
 
 
 class Pass(Part):
@@ -159,8 +183,9 @@ class Pass(Part):
 class HeldBackScore(Part):
     """What a model makes of documents that are neither trained nor reported on."""
 
-    accuracy: float  # percent
-    likelihood: float  # mean log-probability of the right one among the choices, nats
+    accuracy: float | None  # percent; None of free answers
+    # Mean log-probability of the right one among the choices, or of a free answer by token, nats.
+    likelihood: float
     documents: int
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
-from trimllm.base.names import CRITERIA
+from trimllm.base.names import ANSWER_CRITERION, CRITERIA, FREE_CRITERIA
 from trimllm.scan import Scan, importance
 from trimllm.select import (
     choose,
@@ -21,6 +21,7 @@ from trimllm.select import (
 from trimllm.units import Unit
 
 BLOCKS = 6
+OF_CHOICES = [name for name in CRITERIA if name != ANSWER_CRITERION]
 ALL = [Unit(block, kind) for block in range(BLOCKS) for kind in ("attention", "mlp")]
 
 
@@ -42,7 +43,7 @@ scans = st.builds(
 )
 
 
-@given(scans, st.sampled_from(CRITERIA), st.integers(1, 11))
+@given(scans, st.sampled_from(OF_CHOICES), st.integers(1, 11))
 def test_the_lowest_score_of_the_papers_equations_is_dropped(
     scan: Scan, criterion: str, count: int
 ) -> None:
@@ -65,6 +66,26 @@ def test_the_lowest_score_of_the_papers_equations_is_dropped(
     assert (selection.margin == 0) <= (selection.ties > 1 or criterion == "likelihood")
 
 
+def test_of_free_answers_the_likeliest_is_dropped() -> None:
+    likely = [-2.0, -1.0, -3.0, *[-4.0] * 9]
+    scan = Scan(
+        documents=20,
+        norm=dict.fromkeys(ALL, 1.0) | {ALL[5]: 2.0},
+        answer_likelihood=dict(zip(ALL, likely, strict=True)),
+    )
+    assert ranking(scan, ANSWER_CRITERION)[:3] == [ALL[1], ALL[0], ALL[2]]
+    assert choose(scan, ANSWER_CRITERION, 2).margin == pytest.approx(1.0)
+    assert choose(scan, "activation_norm", 1).dropped == (ALL[5],)
+    # The first block is missed least, and the second next.
+    assert trainable_blocks(scan, ANSWER_CRITERION, 4 / 6) == [2, 3, 4, 5]
+    for name in set(OF_CHOICES) - {*FREE_CRITERIA}:
+        with pytest.raises(UserError, match=f"'{name}' needs .* with choices, and these have free"):
+            choose(scan, name, 1)
+    of_choices = a_scan([1] * 12, [1.0] * 12)
+    with pytest.raises(UserError, match="with free answers, and these have choices; take likelih"):
+        trainable_blocks(of_choices, ANSWER_CRITERION, 0.5)
+
+
 def test_ties_and_margin_of_a_known_scan() -> None:
     scan = a_scan([18, 18, 17, 18, *[10] * 8], [1.0, 9.0, 1.0, 2.0, *[1.0] * 8])
     by_both = choose(scan, "both", 1)
@@ -78,7 +99,7 @@ def test_ties_and_margin_of_a_known_scan() -> None:
     assert choose(scan, "activation_norm", 1).margin == pytest.approx(7.0)
 
 
-@given(scans, st.sampled_from(CRITERIA), st.sampled_from([1, 0.5, 0.25, 0.125, 1 / 3]))
+@given(scans, st.sampled_from(OF_CHOICES), st.sampled_from([1, 0.5, 0.25, 0.125, 1 / 3]))
 def test_exactly_the_most_important_blocks_are_trainable(
     scan: Scan, criterion: str, ratio: float
 ) -> None:
@@ -145,7 +166,7 @@ def test_a_kept_fraction_is_met_to_within_one_unit_or_not_at_all(
         assert abs(drops - exact) == pytest.approx(distance) and distance < 1
 
 
-@given(scans, st.sampled_from(CRITERIA), st.sets(st.integers(0, BLOCKS - 1), min_size=1))
+@given(scans, st.sampled_from(OF_CHOICES), st.sets(st.integers(0, BLOCKS - 1), min_size=1))
 def test_the_choice_among_some_blocks_keeps_the_order_of_all(
     scan: Scan, criterion: str, among: set[int]
 ) -> None:

@@ -256,6 +256,31 @@ def test_a_criterion_of_ones_own_trims_by_its_name(
             next(trim(tiny("llama"), criterion=name))
 
 
+def test_free_answers_are_trimmed_by_their_likelihood() -> None:
+    free = {"train": documents(12, choices=1), "calibration": documents(6, 9, choices=1)}
+    model, held_back = tiny("llama"), documents(5, 3, choices=1)
+    epochs = list(trim(model, criterion="answer_likelihood", held_back=held_back, **free))
+    assert [epoch.dropped for epoch in epochs] == [0, 2, 4, 6]
+    for epoch in epochs[1:]:
+        ranked = sorted(epoch.scan.answer_likelihood.items(), key=lambda found: -found[1])
+        assert list(epoch.selection.dropped) == [unit for unit, _ in ranked[:2]]
+        assert epoch.held_back.accuracy is None
+    said = trimllm.scan(model, word_tokenizer(), held_back).baseline_answer_likelihood
+    assert epochs[-1].held_back.likelihood == pytest.approx(said, abs=1e-5)
+    folded = list(trim(tiny("llama"), criterion="answer_likelihood", fold=True, **free))
+    assert len(folded[1].folded) == 2
+
+
+def test_a_criterion_of_other_documents_is_refused_before_the_scan() -> None:
+    free = {"calibration": documents(6, 9, choices=1)}
+    for criterion in ("both", "calibration", "likelihood", "authors"):
+        # A model that cannot be scanned: nothing comes to that.
+        with pytest.raises(UserError, match="needs calibration documents with choices, and these"):
+            next(trim(torch.nn.Linear(1, 1), criterion=criterion, **free))
+    with pytest.raises(UserError, match="with free answers, and these have choices; take likeli"):
+        next(trim(torch.nn.Linear(1, 1), criterion="answer_likelihood"))
+
+
 def test_the_authors_criterion_scans_with_their_fault() -> None:
     found = next(trim(tiny("llama"), criterion="authors")).record()
     faulty = scan(tiny("llama"), word_tokenizer(), documents(6, 9), residual_fault=True)

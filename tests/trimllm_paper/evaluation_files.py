@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,14 @@ class Evaluations:
         if path not in self.paths:
             self.paths.append(path)
         return path
+
+    def add_free(self, recipe: str, acc: float, f1: float, loss: float, **more: Any) -> Path:
+        """An evaluation of four free answers, of which `acc` percent match exactly."""
+        each = {"token_f1": [f1 / 100] * 4, "rouge_l": [f1 / 200] * 4}
+        answers = {"exact_match": acc, "token_f1": f1, "rouge_l": f1 / 2, "by_document": each}
+        answers["perplexity"] = math.exp(loss)
+        told = {"n": 4, "chance": None, "answer_loss": loss, "answers": answers}
+        return self.add(recipe, acc, **told | more)
 
     def add_domain(
         self, domain: str, stand_in: str | None = None, model: str = "tiny", **sizes: int

@@ -49,6 +49,17 @@ def test_a_row_says_what_a_file_does(evaluations: Evaluations, tmp_path: Path) -
     assert (row.kept_percent, row.chance, row.documents) == (50, 25, "same-sciq")
 
 
+def test_free_answers_stand_beside_choices(evaluations: Evaluations) -> None:
+    evaluations.add("full_ft", 75)
+    evaluations.add_free("full_ft", 25, 60, 0.0, domain="own")
+    found = Frame.of(evaluations.paths)
+    chosen, free = (next(iter(rows(where(found.evaluations, domain=d)))) for d in ("sciq", "own"))
+    assert (free.accuracy, free.exact_match, free.token_f1, free.rouge_l) == (25, 25, 60, 30)
+    assert (free.perplexity, free.chance, free.correct.count(1)) == (1.0, None, 1)
+    names = ("exact_match", "token_f1", "rouge_l", "perplexity")
+    assert [getattr(chosen, name) for name in names] == [None] * 4
+
+
 def test_what_does_not_exist_is_none(evaluations: Evaluations) -> None:
     evaluations.add("full_ft", 75)
     evaluations.add("trim_paper/drop_30", 70, kept=30)

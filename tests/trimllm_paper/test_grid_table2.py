@@ -50,6 +50,19 @@ def test_cells_hold_measured_published_and_walk_back(full: Table) -> None:
     assert full.cell("tiny", "trimllm_50_ours", "sciq").published is None
 
 
+def test_free_answers_are_exact_matches_and_their_metrics_stand_below(
+    evaluations: Evaluations,
+) -> None:
+    evaluations.add_domain("sciq")
+    evaluations.add_free("full_ft", 50, 60.25, 0.0, domain="own")
+    evaluations.add_free("trim_paper/drop_30", 25, 40, 2.0, domain="own", kept=30)
+    found = build("table2", evaluations.paths, domains=[column("sciq"), column("own")])
+    assert found.cell("tiny", "trimllm_50", "own").measured == 25
+    notes = to_text(found)
+    assert "SciQ 200 (chance 25.0%), Own 4 (free answers, right where they match exactly)" in notes
+    assert "Full-FT 60.2 / 30.1 / 1, " in notes and " 40.0 / 20.0 / 7.389" in notes
+
+
 def test_a_model_at_chance_has_collapsed_and_nats_stand_beside(evaluations: Evaluations) -> None:
     evaluations.add_domain("sciq")
     evaluations.add("full_ft", 75, answer_loss=0.5)

@@ -233,3 +233,14 @@ def test_an_export_lies_where_it_says(tmp_path: Path) -> None:
     other.write_bytes(path.read_bytes())
     with pytest.raises(UserError, match="says format 'padded' but lies under 'gguf_q8_0'"):
         Export.read(other)
+
+
+def test_means_of_free_answers_are_those_of_their_documents(evaluations: Evaluations) -> None:
+    path = evaluations.add_free("full_ft", 25, 60, 0.5)
+    answers = files.read_json(path)["answers"]
+    rewrite(path, answers=answers | {"token_f1": 61.0})
+    with pytest.raises(UserError, match="token_f1 61.0 is not the mean of n = 4 documents"):
+        Evaluation.read(path)
+    rewrite(path, answers=answers | {"exact_match": 50.0})
+    with pytest.raises(UserError, match="exact_match 50.0 is not acc 25.0"):
+        Evaluation.read(path)

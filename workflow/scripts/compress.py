@@ -5,22 +5,25 @@ from pathlib import Path
 from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
+    from trimllm.checkpoint import load_tokenizer
     from trimllm.compress import CompressSettings, compress
     from trimllm.compress.proof import shares
     from trimllm.data import read_documents
+    from trimllm.score import texts_of
     from trimllm_paper.records import Compression
 
     how, told = job.how, job.wildcards
     hashes = job.data_hashes()
-    documents = read_documents(snakemake.input.train)
-    pairs = [(one.prompt, one.choices[one.answer]) for one in documents]
+    folder, trusted = Path(snakemake.input.manifest).parent, how["loading"]["trust_remote_code"]
+    tokenizer = load_tokenizer(folder, trust_remote_code=trusted)
+    pairs = texts_of(tokenizer, read_documents(snakemake.input.train))
     texts, held_back = shares(pairs, how["calibration"], how["held_back"])
     engine_file = snakemake.input.get("engine")
     place = {"model": told["model"], "domain": told["domain"]}
     place["recipe"] = f"{told['dense']}+{told['compressor']}"
     compress(
         told["compressor"],
-        Path(snakemake.input.manifest).parent,
+        folder,
         texts,
         held_back,
         Path(snakemake.output.manifest).parent,

@@ -18,6 +18,7 @@ with Job(snakemake) as job:
         tokenizer,
         dict(zip(how["tasks"], job.inputs["tests"], strict=True)),
         batch_tokens=how["batch_tokens"],
+        answer_tokens=how["answer_tokens"],
         dtype=how["dtype"],
     )
     common = {

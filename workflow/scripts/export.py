@@ -5,14 +5,18 @@ from pathlib import Path
 from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
+    from trimllm.checkpoint import load_tokenizer
     from trimllm.checkpoint.card import Facts
     from trimllm.data import read_documents
     from trimllm.export import ExportSettings
     from trimllm.export.run import export
+    from trimllm.score import texts_of
     from trimllm_paper.records import Export
 
     how, told = job.how, job.wildcards
     hashes, seed = job.data_hashes(), how["seed"]
+    folder, trusted = Path(snakemake.input.manifest).parent, how["loading"]["trust_remote_code"]
+    tokenizer = load_tokenizer(folder, trust_remote_code=trusted)
     documents = read_documents(snakemake.input.calibration)[: how["documents"]]
     place = {key: told[key] for key in ("model", "domain", "recipe")} | {"seed": seed}
     full = snakemake.input.get("full")
@@ -22,10 +26,10 @@ with Job(snakemake) as job:
 
         card = card | {"measured": own_card.measured(told_of, told["recipe"])}
     export(
-        Path(snakemake.input.manifest).parent,
+        folder,
         told["format"],
         Path(snakemake.output.manifest).parent,
-        [(one.prompt, one.choices[one.answer]) for one in documents],
+        texts_of(tokenizer, documents),
         untrimmed=Path(full).parent if full else None,
         facts=Facts(**job.card() | card, how=told["recipe"]),
         settings=ExportSettings(threads=snakemake.threads),

@@ -8,7 +8,11 @@ PAPER_CRITERION = "both"
 PAPER_CRITERIA = ("calibration", "activation_norm", PAPER_CRITERION)
 AUTHORS = "authors"
 """What the authors' code did where it differs from the paper (`compat: authors`)."""
-CRITERIA = (*PAPER_CRITERIA, "likelihood", AUTHORS)
+ANSWER_CRITERION = "answer_likelihood"
+"""Of documents with free answers, of which none is right or wrong."""
+CRITERIA = (*PAPER_CRITERIA, "likelihood", ANSWER_CRITERION, AUTHORS)
+FREE_CRITERIA = ("activation_norm", ANSWER_CRITERION)
+"""Criteria that need no choices."""
 RULES = ("random", "top", "bottom")
 """Droppings that look at no scan (Sajjad et al.)."""
 RULE_KEPT = 50

@@ -1,4 +1,4 @@
-"""Data: from published rows to multiple-choice documents, split so that nothing leaks.
+"""Data: from published rows to documents, split so that nothing leaks.
 
 In the order that a row walks through it: `sources` (where rows are read; `wheels` among them),
 `rows` (fields of a row), `construct` (rows made into documents), `prepare` (which document goes
@@ -6,6 +6,6 @@ where, checks, files, report). Documents alone are imported here: `prepare` brin
 lm-eval with it.
 """
 
-from trimllm.data.document import Document, read_documents, write_documents
+from trimllm.data.document import Document, all_free, read_documents, write_documents
 
-__all__ = ["Document", "read_documents", "write_documents"]
+__all__ = ["Document", "all_free", "read_documents", "write_documents"]

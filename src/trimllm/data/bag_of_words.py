@@ -26,12 +26,12 @@ REPEATED = 5
 def accuracy(train: Sequence[Document], test: Sequence[Document]) -> float | None:
     """Percent of the test documents that a bag of words answers rightly.
 
-    None where the training documents show no wrong answers, or always the same right one.
+    None where answers are free, or where training documents always show the same right one.
     """
     train = train[:MOST]
     right = [_choice(document, document.answer) for document in train]
     classes = set(right)
-    if any(len(document.choices) < 2 for document in train) or len(classes) < 2:
+    if any(document.free for document in (*train, *test)) or len(classes) < 2:
         return None
     scores = _by_class if REPEATED * len(classes) <= len(train) else _by_pair
     found = iter(scores(train, right, test))

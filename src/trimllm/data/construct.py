@@ -1,6 +1,7 @@
-"""Constructions: how a row becomes a multiple-choice document, and what that is called.
+"""Constructions: how a row becomes a document, and what that is called.
 
-`own` is the data set's own question and choices. The others make a question that can be learned,
+`own` is the data set's own question and choices, `free` its own question and free answer, `label`
+its own text and class. The others make a question that can be learned,
 and answered with few tokens, out of data whose own task cannot: a table that uses one must say so,
 so each has a name in words.
 
@@ -23,6 +24,9 @@ from trimllm.data.document import Document, normalised
 from trimllm.data.rows import Row, RowError
 
 PROMPT = "Question: {question}\nAnswer:"
+WITH_CONTEXT = "{context}\n" + PROMPT
+CONVERSATION = "{question}\nAssistant:"
+"""Prompt of a conversation of several messages, for a model without a chat template."""
 CHOICE = " {choice}"
 CHOICES = 4
 NEAR = 100
@@ -34,6 +38,9 @@ WORDS = (8, 16)
 """Words of a sentence that is cut in two, at least and at most."""
 HEAD = 0.6
 """Share of its words that is shown."""
+MOST_CLASSES = 100
+FEWEST_OF_CLASS = 4
+"""Rows of a class: one to test, one held back, one to calibrate and one to train."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,46 @@ class Item:
     """Items of one group (the same question) never stand in two splits."""
     stratum: int | None = None
     """The class, where splits must hold all classes in equal shares."""
+    where: str = ""
+    """File and line of its row."""
+
+
+def kind_of(how: Mapping[str, Any]) -> str:
+    """The construction of a set: as it says, else `free` for conversations and `own` for others."""
+    formats = {one.get("format", how.get("format")) for one in how.get("from", ())}
+    told = how.get("construct", {}).get("kind")
+    return told or ("free" if "messages" in formats else "own")
+
+
+def labels_of(rows: Sequence[Row | Document]) -> dict[str, str]:
+    """The classes of rows, in order, each shown by its own name.
+
+    Raises:
+        UserError: fewer than two classes, a class of too few rows, or too many classes.
+    """
+    classes: dict[str, list[Row]] = {}
+    for row in rows:
+        if isinstance(row, Row):
+            classes.setdefault(row.label, []).append(row)
+    if len(classes) < 2:
+        first = next(iter(classes.values()), [Row("", where="no row")])[0]
+        raise UserError(
+            f"{first.where}: the label of all {len(rows)} rows is {first.label!r}, and telling "
+            "classes apart takes two; give rows of another class"
+        )
+    if len(classes) > MOST_CLASSES:
+        raise UserError(
+            f"{len(classes)} different labels in {len(rows)} rows, and at most {MOST_CLASSES} are "
+            "classes; take `construct: {kind: free}` for answers that differ"
+        )
+    for label, members in classes.items():
+        if len(members) < FEWEST_OF_CLASS:
+            raise UserError(
+                f"{members[0].where}: the class {label!r} has {len(members)} rows and needs "
+                f"{FEWEST_OF_CLASS}, one to test, one held back, one to calibrate, one to train; "
+                "give more of them, or say in `construct.labels` which classes count"
+            )
+    return {label: label for label in sorted(classes)}
 
 
 def words(how: Mapping[str, Any]) -> str:
@@ -59,7 +106,7 @@ def words(how: Mapping[str, Any]) -> str:
         "answer": f"choose the answer among the answers to {count - 1} other questions",
         "continuation": f"choose how a sentence goes on, among the ends of {count - 1} others",
         "question": f"choose the question that a text answers, among {count}",
-        "text": "the answer's text alone, to train on",
+        "free": "the data set's own question and free answer",
         "own": "the data set's own question and choices",
     }[how.get("kind", "own")]
 
@@ -98,15 +145,15 @@ def construct(
 
     Args:
         rows: parsed rows, in the order in which splits take them; finished documents stay.
-        how: `construct` (kind and its settings), `question`, `prompt`, `choice`, `max_characters`
-            of a set in the domain's YAML.
+        how: `construct` (kind and its settings), `question`, `prompt`, `choice`, `max_characters`,
+            `chat_template` of a set in the domain's YAML.
         rng: draws choices and their order.
     """
-    rules = how.get("construct", {})
-    if rules.get("kind") == "continuation":
+    rules = how.get("construct", {}) | {"kind": kind_of(how)}
+    if rules["kind"] == "continuation":
         rows = [half for row in rows if isinstance(row, Row) for half in halves(row)]
     texts: list[str] = []
-    if drawn := DRAWN.get(rules.get("kind")):
+    if drawn := DRAWN.get(rules["kind"]):
         texts = [_clean(drawn(row), rules) for row in rows]
         if len({*texts} - {""}) < (count := rules.get("choices") or CHOICES):
             raise UserError(
@@ -122,17 +169,36 @@ def construct(
             own = texts[place] if texts else ""
             shown, answer, stratum = _choices(row, rules, own, near, rng)
             question = tidy(row.question, how.get("question", {}))
-            prompt = how.get("prompt", PROMPT).format(
-                question=question, context=row.context, answer=row.answer_text
-            )
+            parts = {"question": question, "context": row.context, "answer": row.answer_text}
+            prompt = (how.get("prompt") or _prompt(row)).format(**parts)
             choices = tuple(how.get("choice", CHOICE).format(choice=text) for text in shown)
             if len(prompt) + sum(map(len, choices)) > how.get("max_characters", float("inf")):
                 raise RowError("too long")
             group = row.group or normalised(question)
-            made.append(Item(Document(prompt, choices, answer), group, stratum))
+            messages = _messages(row, how, parts)
+            document = Document(prompt, choices, answer, messages)
+            made.append(Item(document, group, stratum, row.where))
         except ValueError as reason:  # a `RowError` among them
             made.append(str(reason))
     return made
+
+
+def _prompt(row: Row) -> str:
+    """The prompt of a set that names none."""
+    if len(row.messages) > 1:
+        return CONVERSATION
+    return WITH_CONTEXT if row.context else PROMPT
+
+
+def _messages(
+    row: Row, how: Mapping[str, Any], parts: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
+    """What a chat template is to render: a conversation, or the question; none where none is."""
+    told = how.get("chat_template")
+    if not (row.messages if told is None else told):
+        return ()
+    bare = "{context}\n{question}" if row.context else "{question}"
+    return row.messages or (("user", (how.get("prompt") or bare).format(**parts)),)
 
 
 def halves(row: Row) -> Iterator[Row]:
@@ -161,13 +227,15 @@ def _choices(
     Args:
         own, near: of constructions that draw, the row's text and those of the rows around it.
     """
-    kind = rules.get("kind", "own")
+    kind = rules["kind"]
     if kind == "own":
         if row.answer is None or len(row.choices) < 2:
             raise RowError("no choices")
         return row.choices, row.answer, None
-    if kind == "text":
-        return (row.answer_text,), 0, None
+    if kind == "free":
+        if not row.answer_text:
+            raise RowError("no answer")
+        return (tidy(row.answer_text, rules.get("texts", {})),), 0, None
     stratum = None
     if kind == "label":
         values = [str(value) for value in rules["labels"].values()]

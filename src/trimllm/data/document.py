@@ -1,9 +1,9 @@
-"""The multiple-choice document, the unit of training, calibration and evaluation alike."""
+"""The document, the unit of training, calibration and evaluation: choices or a free answer."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,24 @@ class Document:
     """A prompt, its choices and the index of the right one.
 
     The text that is scored is `prompt + choice`, so choices carry their own leading space (what
-    lm-eval calls the target delimiter). Training needs the right choice alone: a document with a
-    single choice can be trained on, but not answered.
+    lm-eval calls the target delimiter). A document with a single choice is a question with a free
+    answer, the choice being the reference answer.
+
+    Attributes:
+        messages: the prompt as (role, content) of a conversation; a tokenizer that has a chat
+            template renders it by that, others take the prompt (see `trimllm.score.encode`).
     """
 
     prompt: str
     choices: tuple[str, ...]
     answer: int
+    messages: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.choices, str):
             raise ValueError("choices must be a list")
         object.__setattr__(self, "choices", tuple(self.choices))
+        object.__setattr__(self, "messages", tuple((role, said) for role, said in self.messages))
         texts = (self.prompt, *self.choices)
         if not self.choices or not all(isinstance(text, str) and text.strip() for text in texts):
             raise ValueError(
@@ -43,6 +49,11 @@ class Document:
             raise ValueError(f"answer {self.answer!r} is no index of {len(self.choices)} choices")
 
     @property
+    def free(self) -> bool:
+        """Whether its answer is free text instead of one among choices."""
+        return len(self.choices) == 1
+
+    @property
     def hash(self) -> str:
         """SHA-256 of the content: layout, letter case and the order of choices do not matter."""
         parts = [normalised(self.prompt), *sorted(map(normalised, self.choices))]
@@ -50,15 +61,28 @@ class Document:
 
     def as_dict(self) -> dict[str, Any]:
         """The document as a JSON object."""
-        return {"prompt": self.prompt, "choices": list(self.choices), "answer": self.answer}
+        plain = {"prompt": self.prompt, "choices": list(self.choices), "answer": self.answer}
+        return plain | ({"messages": self.messages} if self.messages else {})
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Document:
         """The inverse of `as_dict`; `ValueError` where the object is no document."""
         try:
-            return cls(content["prompt"], content["choices"], content["answer"])
+            told = (content[key] for key in ("prompt", "choices", "answer"))
+            return cls(*told, content.get("messages", ()))
         except (KeyError, TypeError) as error:
             raise ValueError(f"no prompt, choices or answer ({error})") from None
+
+
+def all_free(documents: Sequence[Document], what: str) -> bool:
+    """Whether all documents have free answers; `UserError` where some have and others choices."""
+    free = sum(document.free for document in documents)
+    if free not in (0, len(documents)):
+        raise UserError(
+            f"{what}: {free} of {len(documents)} documents have a free answer (a single choice), "
+            "the others choices; give documents of one kind"
+        )
+    return free > 0
 
 
 def read_documents(path: str | Path) -> list[Document]:

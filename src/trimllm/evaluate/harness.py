@@ -1,10 +1,11 @@
-"""Accuracy by lm-evaluation-harness, on its own tasks and on files of documents."""
+"""Evaluation by lm-evaluation-harness, on its own tasks and on files of documents."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from trimllm.base.errors import UserError
 from trimllm.base.files import content_hash
 from trimllm.base.intervals import wilson
 from trimllm.base.precision import compute_dtype, round_weights_
-from trimllm.data import Document, read_documents
+from trimllm.checkpoint import stream_of
+from trimllm.data import Document, all_free, read_documents
+from trimllm.evaluate.answers import METRICS, task_of_answers
 from trimllm.evaluate.model import TrimLM
+from trimllm.score import rendered, score
 from trimllm.score.encode import encode_pair
 from trimllm.units.adapters import device_of
 
@@ -28,8 +32,11 @@ FEWSHOT_SEED = 1234  # lm-eval's default
 
 
 def task_of_documents(name: str, documents: list[Document]) -> dict[str, Any]:
-    """An lm-eval task over documents: prompt and choices are taken as they are."""
-    rows = [document.as_dict() for document in documents]
+    """An lm-eval task over documents with choices: all is taken as it is."""
+    rows = [
+        {"prompt": one.prompt, "choices": list(one.choices), "answer": one.answer}
+        for one in documents
+    ]
     return {
         "task": name,
         "custom_dataset": lambda **_: {"test": datasets.Dataset.from_list(rows)},
@@ -52,6 +59,7 @@ def evaluate(
     *,
     limit: int | None = None,
     batch_tokens: int = 2048,
+    answer_tokens: int = 128,
     dtype: str = "float32",
 ) -> dict[str, dict[str, Any]]:
     """Evaluate a model on tasks.
@@ -60,6 +68,8 @@ def evaluate(
         tasks: by name, a path of documents as JSON lines, or the name of one of lm-eval's tasks.
         limit: evaluate the first so many documents of a task; None takes all.
         batch_tokens: packed tokens that run at once.
+        answer_tokens: tokens that are generated for a free answer, at most; fewer where all
+            reference answers are shorter.
         dtype: type that the model is cast to and runs in: "float32", "bfloat16", or "auto",
             bfloat16 where the processor is fast at it. Packed formats keep their kernels' type.
 
@@ -69,21 +79,80 @@ def evaluate(
         its language shows here, not in its accuracy), correct (0 or 1 a document, in order),
         document_hashes_sha256 (of the documents' hashes, in order: equal where results can be
         paired), lm_eval_version.
+
+        Of free answers `acc` and `correct` are the exact matches, `chance` is None, and `answers`
+        holds exact_match, token_f1, rouge_l (%; see `trimllm.evaluate.answers`), perplexity (of the
+        reference answers by token, e to the answer_loss) and by_document: token_f1 and rouge_l of
+        each document in order, 0 to 1.
+
+    Raises:
+        UserError: a task that there is not, or whose documents are of both kinds; free answers of a
+            streamed model.
     """
     # The harness writes a great deal that is of no interest here.
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     if not kernels.is_quantized(model):
         round_weights_(model, compute_dtype(dtype, device_of(model)))
     harness = TrimLM(model, tokenizer=tokenizer, token_budget=batch_tokens)
-    return {name: _one(harness, name, source, limit) for name, source in tasks.items()}
+    return {
+        name: _one(harness, name, source, limit, answer_tokens) for name, source in tasks.items()
+    }
 
 
-def _one(harness: TrimLM, name: str, source: str | Path, limit: int | None) -> dict[str, Any]:
+def _one(
+    harness: TrimLM, name: str, source: str | Path, limit: int | None, most: int
+) -> dict[str, Any]:
     documents, task = None, source
     if isinstance(source, Path) or source.endswith(".jsonl"):
-        documents = read_documents(source)
-        task = task_of_documents(name, documents)
-    manager = TaskManager(include_defaults=documents is None)
+        documents = read_documents(source)[:limit]
+        if all_free(documents, f"task {name}"):
+            return _free(harness, name, documents, most)
+        task = task_of_documents(name, [rendered(harness.tokenizer, one) for one in documents])
+    samples = _samples(harness, name, source, task, limit)
+    if "acc" not in samples[0]:
+        raise UserError(f"task {name}: lm-eval reports no accuracy for {source!r}")
+    correct = [int(sample["acc"]) for sample in samples]
+    choices = [len(sample["resps"]) for sample in samples]
+    hashes = [documents[s["doc_id"]].hash if documents else s["doc_hash"] for s in samples]
+    return {
+        **_counted(name, correct, hashes),
+        "source": "documents" if documents else source,
+        "chance": 100 * sum(1 / count for count in choices) / len(choices),
+        "answer_loss": _answer_loss(harness, samples),
+    }
+
+
+def _free(harness: TrimLM, name: str, documents: list[Document], most: int) -> dict[str, Any]:
+    """Documents with free answers: generated ones, and the likelihood of the reference answers."""
+    if stream_of(harness.model) is not None:
+        raise UserError(
+            f"task {name}: free answers are generated, which takes the whole model in memory; set "
+            "compute.weights_on: device"
+        )
+    scored = score(harness.model, harness.tokenizer, documents, token_budget=harness.token_budget)
+    tokens = [one.tokens[0] for one in scored]
+    loss = -sum(one.log_likelihoods[0] for one in scored) / sum(tokens)
+    asked = [rendered(harness.tokenizer, one) for one in documents]
+    # Half of the positions are left to the prompt.
+    most = min(most, max(tokens), max(1, harness.max_length // 2))
+    samples = _samples(harness, name, "documents", task_of_answers(name, asked, most), None)
+    each = {metric: [float(sample[metric]) for sample in samples] for metric in METRICS}
+    means = {metric: 100 * sum(values) / len(values) for metric, values in each.items()}
+    exact = [round(value) for value in each.pop("exact_match")]
+    return {
+        **_counted(name, exact, [one.hash for one in documents]),
+        "source": "documents",
+        "chance": None,
+        "answer_loss": loss,
+        "answers": {**means, "perplexity": math.exp(min(loss, 700.0)), "by_document": each},
+    }
+
+
+def _samples(
+    harness: TrimLM, name: str, source: str | Path, task: Any, limit: int | None
+) -> list[dict[str, Any]]:
+    """What lm-eval notes of every document of a task, in order."""
+    manager = TaskManager(include_defaults=isinstance(task, str))
     with contextlib.redirect_stderr(io.StringIO()):
         try:
             loaded = manager.load([task])
@@ -96,21 +165,20 @@ def _one(harness: TrimLM, name: str, source: str | Path, limit: int | None) -> d
             part.set_fewshot_seed(seed=FEWSHOT_SEED)
         found = lm_eval.evaluate(harness, loaded, limit=limit, bootstrap_iters=0, log_samples=True)
     samples = sorted(sum(found["samples"].values(), []), key=lambda sample: sample["doc_id"])
-    if not samples or "acc" not in samples[0]:
-        raise UserError(f"task {name}: lm-eval reports no accuracy for {source!r}")
-    correct = [int(sample["acc"]) for sample in samples]
-    choices = [len(sample["resps"]) for sample in samples]
-    hashes = [documents[s["doc_id"]].hash if documents else s["doc_hash"] for s in samples]
+    if not samples:
+        raise UserError(f"task {name}: lm-eval has no documents of {source!r}")
+    return samples
+
+
+def _counted(name: str, correct: list[int], hashes: list[str]) -> dict[str, Any]:
+    """What results have in common: right answers, and what was asked."""
     n, accuracy = len(correct), sum(correct) / len(correct)
     return {
         "task": name,
-        "source": "documents" if documents else source,
         "n": n,
         "acc": 100 * accuracy,
         "stderr": 100 * (accuracy * (1 - accuracy) / max(1, n - 1)) ** 0.5,
         "ci95": list(wilson(sum(correct), n)),
-        "chance": 100 * sum(1 / count for count in choices) / n,
-        "answer_loss": _answer_loss(harness, samples),
         "correct": correct,
         "document_hashes_sha256": content_hash("\n".join(hashes)),
         "lm_eval_version": lm_eval.__version__,

@@ -23,7 +23,7 @@ from trimllm.base.files import content_hash
 from trimllm.base.precision import compute_dtype, rounded_copy
 from trimllm.base.processes import ALONE, Processes
 from trimllm.base.progress import Progress
-from trimllm.data import Document
+from trimllm.data import Document, all_free
 from trimllm.score.rows import Batch, Row, batches
 from trimllm.score.scorer import answer_scores, max_positions, row_of, start_rows
 from trimllm.units import Unit, adapter_of, unit_layers, unit_parameters
@@ -37,16 +37,23 @@ ROW_BUDGETS = {2: 32768, 4: 8192}
 
 @dataclass
 class Scan:
-    """What a scan found, by unit; `correct` and `likelihood` lack the eliminated ones."""
+    """What a scan found, by unit; `correct` and `likelihood` lack the eliminated ones.
+
+    Of documents with free answers there is `answer_likelihood` in place of the two.
+    """
 
     documents: int  # number of calibration documents
-    baseline: float = 0.0  # accuracy (%) of the model as it is
-    baseline_likelihood: float = 0.0
+    baseline: float | None = None  # accuracy (%) of the model as it is
+    baseline_likelihood: float | None = None
+    baseline_answer_likelihood: float | None = None
     # Documents answered right with the unit dropped.
     correct: dict[Unit, int] = field(default_factory=dict)
     # Mean over documents of the log-softmax over the choices' summed log-likelihoods at the right
     # choice, with the unit dropped (at most 0).
     likelihood: dict[Unit, float] = field(default_factory=dict)
+    # Mean over documents of the mean log-likelihood of the reference answer's tokens, its end among
+    # them, with the unit dropped (nats, at most 0).
+    answer_likelihood: dict[Unit, float] = field(default_factory=dict)
     # Mean over documents of the Frobenius norm of what the unit adds to the residual stream, over
     # the tokens of the packed row (the norm of Eq. 4).
     norm: dict[Unit, float] = field(default_factory=dict)
@@ -56,6 +63,16 @@ class Scan:
     seconds: float = 0.0  # wall-clock time
     tokens: int = 0  # packed tokens of all documents
     operations: int = 0  # floating-point operations of all matrix products
+
+    @property
+    def free(self) -> bool:
+        """Whether the documents have free answers."""
+        return bool(self.answer_likelihood)
+
+    @property
+    def scored(self) -> list[Unit]:
+        """Units with all scores: those that are left but the eliminated ones, by index."""
+        return list(self.answer_likelihood or self.correct)
 
     @property
     def accuracy(self) -> dict[Unit, float]:
@@ -79,7 +96,7 @@ def scan(
     """Accuracy, likelihood and activation norm for every unit that a model has left.
 
     Args:
-        documents: calibration documents with at least two choices each.
+        documents: calibration documents, all with choices or all with free answers.
         eliminate: stop carrying a candidate as soon as it cannot be among the `keep` most accurate
             ones any more, even if all that is left were right. The units selected by accuracy are
             always those of the exhaustive scan; scores of eliminated units are not known.
@@ -97,16 +114,13 @@ def scan(
             no model is trimmed like this.
 
     Raises:
-        UserError: no documents, or one without a wrong choice.
+        UserError: no documents, some with choices and some with free answers, or elimination
+            where no answer is right or wrong.
     """
     if not documents:
         raise UserError("a scan needs calibration documents, and there are none")
-    for document in documents:
-        if len(document.choices) < 2:
-            raise UserError(
-                f"the calibration document {document.prompt[:60]!r} has only one choice; "
-                "a scan needs multiple-choice documents"
-            )
+    if all_free(documents, "calibration") and eliminate:
+        raise UserError("a scan eliminates by right answers, and free ones are none; turn it off")
     start = time.perf_counter()
     wanted = compute_dtype(dtype, device_of(model)) if dtype else model.dtype
     if model.dtype != wanted:
@@ -129,7 +143,9 @@ def scan(
     result.documents_sha256 = content_hash("\n".join(document.hash for document in documents))
     result.seconds = time.perf_counter() - start
     if progress:
-        progress.done(f"accuracy {result.baseline:.1f}% with nothing dropped")
+        likely, right = result.baseline_answer_likelihood, result.baseline
+        told = f"{likely:.3f} nats a token" if right is None else f"accuracy {right:.1f}%"
+        progress.done(f"{told} with nothing dropped")
     return result
 
 
@@ -279,10 +295,13 @@ class _ScanRun:
         for place, (index, count) in enumerate(zip(batch.order, batch.choices, strict=True)):
             choices = sums[:, start : start + count]
             answer = self.answers[index]
+            start += count
+            if count == 1:
+                part.log_right[where, place] = choices[:, 0] / len(self.rows[index].choices[0])
+                continue
             # argmax takes the first of equals, as lm-eval does
             part.correct[where, place] = (choices.argmax(-1) == answer).double()
             part.log_right[where, place] = choices.log_softmax(-1)[:, answer]
-            start += count
 
     def _work(
         self, number: int, unit: Unit, streams: int, batch: Batch, tokens: int | None = None
@@ -308,12 +327,17 @@ class _ScanRun:
     def result(self) -> Scan:
         count = len(self.rows)
         names = [unit for unit, _ in self.layers]
+        likelihood = {names[i]: float(self.log_right[i]) / count for i in self.open}
+        baseline = float(self.log_right[-1]) / count
+        if len(self.rows[0].choices) == 1:
+            found = {"answer_likelihood": likelihood, "baseline_answer_likelihood": baseline}
+        else:
+            found = {"likelihood": likelihood, "baseline_likelihood": baseline}
+            found["correct"] = {names[i]: int(self.correct[i]) for i in self.open}
+            found["baseline"] = 100 * int(self.correct[-1]) / count
         return Scan(
             documents=count,
-            baseline=100 * int(self.correct[-1]) / count,
-            baseline_likelihood=float(self.log_right[-1]) / count,
-            correct={names[i]: int(self.correct[i]) for i in self.open},
-            likelihood={names[i]: float(self.log_right[i]) / count for i in self.open},
+            **found,
             norm={name: float(n) / count for name, n in zip(names, self.norms, strict=True)},
             eliminated=self.eliminated,
             tokens=sum(row.length for row in self.rows),
@@ -342,7 +366,9 @@ def to_record(scan: Scan) -> dict[str, Any]:
     for unit, norm in scan.norm.items():
         row: dict[str, Any] = {"block": unit.block, "kind": unit.kind, "norm": norm}
         row["eq4"] = norm_importance(norm, smallest) if norm else None
-        if unit in scan.correct:
+        if unit in scan.answer_likelihood:
+            row["answer_likelihood"] = scan.answer_likelihood[unit]
+        elif unit in scan.correct:
             row |= {
                 "correct": scan.correct[unit],
                 "accuracy": scan.accuracy[unit],
@@ -358,6 +384,7 @@ def to_record(scan: Scan) -> dict[str, Any]:
         "tokens": scan.tokens,
         "baseline_accuracy": scan.baseline,
         "baseline_likelihood": scan.baseline_likelihood,
+        "baseline_answer_likelihood": scan.baseline_answer_likelihood,
         "operations": scan.operations,
         "seconds": scan.seconds,
         "units": table,
@@ -368,15 +395,20 @@ def from_record(record: dict[str, Any]) -> Scan:
     """The scan that a record was made of."""
     rows = {Unit(row["block"], row["kind"]): row for row in record["units"]}
     scored = {unit: row for unit, row in rows.items() if "correct" in row}
+    key = "answer_likelihood"
     return Scan(
         documents=record["documents"],
         documents_sha256=record.get("documents_sha256", ""),
         baseline=record["baseline_accuracy"],
         baseline_likelihood=record["baseline_likelihood"],
+        baseline_answer_likelihood=record.get(f"baseline_{key}"),
         correct={unit: row["correct"] for unit, row in scored.items()},
         likelihood={unit: row["likelihood"] for unit, row in scored.items()},
+        answer_likelihood={unit: row[key] for unit, row in rows.items() if key in row},
         norm={unit: row["norm"] for unit, row in rows.items()},
-        eliminated={u: row["eliminated_after"] for u, row in rows.items() if u not in scored},
+        eliminated={
+            unit: row["eliminated_after"] for unit, row in rows.items() if "eliminated_after" in row
+        },
         seconds=record["seconds"],
         tokens=record["tokens"],
         operations=record["operations"],

@@ -1,7 +1,10 @@
-"""Log-likelihoods of multiple-choice answers, packed."""
+"""Log-likelihoods of answers, packed."""
 
-from trimllm.score.encode import encode_pair
+from trimllm.score.encode import encode_document, encode_pair, rendered, texts_of
 from trimllm.score.rows import Row, batches
 from trimllm.score.scorer import Scored, row_of, score, score_rows
 
-__all__ = ["Row", "Scored", "batches", "encode_pair", "row_of", "score", "score_rows"]
+__all__ = [
+    *("Row", "Scored", "batches", "encode_document", "encode_pair", "rendered", "row_of", "score"),
+    *("score_rows", "texts_of"),
+]

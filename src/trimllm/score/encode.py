@@ -1,14 +1,21 @@
 """Text to tokens, exactly as lm-evaluation-harness does it for causal models.
 
 A score depends on where the tokens of a choice begin. Everything in this library that scores or
-trains goes through `encode_pair`, so that training sees what evaluation measures.
+trains goes through `encode_document`, so that training sees what evaluation measures. Chat
+templates are applied here and not when documents are prepared: one file of documents serves models
+of several templates, and only here the tokenizer is known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
+from jinja2 import TemplateError
+
 from trimllm.base.errors import UserError
+from trimllm.data import Document
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
@@ -36,3 +43,56 @@ def encode_pair(tokenizer: Any, prompt: str, choice: str) -> tuple[list[int], li
     prompt, choice = stripped, prompt[len(stripped) :] + choice
     head = encode_text(tokenizer, prompt)
     return head, encode_text(tokenizer, prompt + choice)[len(head) :]
+
+
+def rendered(tokenizer: Any, document: Document) -> Document:
+    """A document as the tokenizer's chat template writes it, where both have something to say.
+
+    What stands before a choice is then what the template writes between its prompt and an answer.
+
+    Raises:
+        UserError: the template refuses the messages.
+    """
+    if not document.messages or not tokenizer.chat_template:
+        return document
+    messages = [{"role": role, "content": content} for role, content in document.messages]
+    choices = [choice.strip() for choice in document.choices]
+    answered = [*messages, {"role": "assistant", "content": choices[0]}]
+    write = partial(tokenizer.apply_chat_template, tokenize=False)
+    try:
+        prompt, whole = write(messages, add_generation_prompt=True), write(answered)
+    except TemplateError as error:
+        raise UserError(
+            f"the model's chat template refuses the document {document.prompt[:60]!r} ({error}); "
+            "set `chat_template: false`, or leave such documents out"
+        ) from None
+    before, found, _ = whole.removeprefix(prompt).partition(choices[0])
+    lead = before if found and whole.startswith(prompt) else ""
+    return Document(prompt, tuple(lead + choice for choice in choices), document.answer)
+
+
+def texts_of(tokenizer: Any, documents: Iterable[Document]) -> list[tuple[str, str]]:
+    """Prompts and right answers as texts, for who encodes them elsewhere."""
+    asked = [rendered(tokenizer, document) for document in documents]
+    return [(document.prompt, document.choices[document.answer]) for document in asked]
+
+
+def encode_document(
+    tokenizer: Any, document: Document, choices: Sequence[int] | None = None
+) -> tuple[list[int], list[list[int]]]:
+    """Tokens of a document's prompt and of its choices (of some, by index).
+
+    A free answer ends with the EOS token: a model that does not learn where to end writes on.
+
+    Raises:
+        UserError: a choice has no token of its own.
+    """
+    document = rendered(tokenizer, document)
+    wanted = range(len(document.choices)) if choices is None else choices
+    pairs = [encode_pair(tokenizer, document.prompt, document.choices[index]) for index in wanted]
+    if not all(tokens for _, tokens in pairs):
+        raise UserError(f"a choice of the document {document.prompt[:60]!r} has no tokens")
+    end = tokenizer.eos_token_id
+    if document.free and end is not None:
+        pairs = [(prompt, [*tokens, end]) for prompt, tokens in pairs]
+    return pairs[0][0], [tokens for _, tokens in pairs]

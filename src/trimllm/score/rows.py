@@ -78,8 +78,8 @@ class Batch:
         places: (answer places,) indices of the tokens at which the head is needed.
         targets: (scored tokens,) the tokens whose probability counts.
         at: (scored tokens,) which answer place predicts each of them, ascending.
-        common: (scored tokens,) whether all choices of the row begin at this place, so that its
-            normalizer is no difference between them.
+        common: (scored tokens,) whether all choices of the row, two or more, begin at this place,
+            so that its normalizer is no difference between them.
         choice_of: (scored tokens,) which choice, counted through the batch, each belongs to.
         choices: number of choices of each row, in batch order.
     """
@@ -212,7 +212,8 @@ def batch_of(rows: Sequence[Row], order: Sequence[int], device: torch.device | s
         segments += [0] * (width - shared)
         first = len(places)
         places.append(len(ids) - 1)
-        scored += [(choice[0], first, True, choices + c) for c, choice in enumerate(row.choices)]
+        several = len(row.choices) > 1
+        scored += [(choice[0], first, several, choices + c) for c, choice in enumerate(row.choices)]
         for number, choice in enumerate(row.choices, start=1):
             later = enumerate(choice[1:], start=len(places))
             scored += [(token, place, False, choices) for place, token in later]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trimllm.base.errors import UserError
 from trimllm.data import Document
-from trimllm.score.encode import encode_pair
+from trimllm.score.encode import encode_document
 from trimllm.score.rows import Batch, Row, batches
 from trimllm.units import adapter_of, unit_layers
 from trimllm.units.adapters import Adapter, Rows, Workspace, device_of
@@ -29,11 +29,13 @@ class Scored:
 
     Attributes:
         log_likelihoods: summed log-likelihood of each choice's tokens, natural logarithm.
+        tokens: number of tokens of each choice.
         greedy: whether each choice is what greedy decoding would write.
     """
 
     log_likelihoods: tuple[float, ...]
     greedy: tuple[bool, ...]
+    tokens: tuple[int, ...]
 
     @property
     def best(self) -> int:
@@ -43,10 +45,8 @@ class Scored:
 
 def row_of(tokenizer: Any, document: Document) -> Row:
     """Tokens of a document. `UserError` if a choice has no token of its own."""
-    pairs = [encode_pair(tokenizer, document.prompt, choice) for choice in document.choices]
-    if not all(tokens for _, tokens in pairs):
-        raise UserError(f"a choice of the document {document.prompt[:60]!r} has no tokens")
-    return Row(tuple(pairs[0][0]), tuple(tuple(tokens) for _, tokens in pairs))
+    prompt, choices = encode_document(tokenizer, document)
+    return Row(tuple(prompt), tuple(map(tuple, choices)))
 
 
 def fit_rows(rows: Sequence[Row], max_length: int | None) -> list[tuple[int, Row]]:
@@ -175,7 +175,11 @@ def score_rows(model: nn.Module, rows: Sequence[Row], *, token_budget: int = 204
     for part, (index, _) in enumerate(fitted):
         whole[index][0].extend(found[part][0])
         whole[index][1].extend(found[part][1])
-    return [Scored(tuple(values), tuple(greedy)) for values, greedy in whole]
+    lengths = [tuple(len(choice) for choice in row.choices) for row in rows]
+    return [
+        Scored(tuple(values), tuple(greedy), tokens)
+        for (values, greedy), tokens in zip(whole, lengths, strict=True)
+    ]
 
 
 def score(

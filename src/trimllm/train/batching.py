@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from trimllm.base.errors import UserError
 from trimllm.data import Document
-from trimllm.score import encode_pair
+from trimllm.score import encode_document
 
 # Batches among which documents are sorted by length, so that few tokens are padding.
 WINDOW = 16
@@ -46,20 +46,24 @@ def examples_of(
     documents: Sequence[Document],
     max_length: int | None = None,
     taught: Callable[[Document], Tensor] | None = None,
+    every: bool = False,
 ) -> list[Example]:
     """Tokens of every document with its right choice; long prompts lose their left end.
 
     Args:
+        every: take all choices of a document, an example each, in place of the right one.
         taught: what a teacher says of a document (see `Example`).
     """
     examples = []
     for document in documents:
-        prompt, answer = encode_pair(tokenizer, document.prompt, document.choices[document.answer])
-        if max_length is not None and len(prompt) + len(answer) > max_length + 1:
-            answer = answer[:max_length]
-            prompt = prompt[-(max_length + 1 - len(answer)) :]
+        whole, answers = encode_document(tokenizer, document, None if every else [document.answer])
         said = taught(document) if taught else None
-        examples.append(Example(tuple(prompt), tuple(answer), said))
+        for answer in answers:
+            prompt = whole
+            if max_length is not None and len(prompt) + len(answer) > max_length + 1:
+                answer = answer[:max_length]
+                prompt = prompt[-(max_length + 1 - len(answer)) :]
+            examples.append(Example(tuple(prompt), tuple(answer), said))
     return examples
 
 

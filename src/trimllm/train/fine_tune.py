@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype
-from trimllm.data import Document
+from trimllm.data import Document, all_free
 from trimllm.scan import Scan
 from trimllm.select import choose_by_rule, trainable_blocks
 from trimllm.train.batching import documents_of_epoch
@@ -23,15 +23,20 @@ from trimllm.train.team import ONE, Team
 from trimllm.units import drop, units
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class HeldBackScore:
-    """What a model makes of documents that it is not trained on; the better one is larger."""
+    """What a model makes of documents that it is not trained on."""
 
-    accuracy: float  # percent
+    accuracy: float | None  # percent; None of free answers
     # Mean over documents of the log-softmax over the choices' summed log-likelihoods at the right
-    # choice (at most 0), nats.
+    # choice, or of a free answer's mean log-likelihood by token (at most 0), nats.
     likelihood: float
     documents: int
+
+    def __lt__(self, other: HeldBackScore) -> bool:
+        """Whether the other is better."""
+        mine, theirs = ((one.accuracy or 0.0, one.likelihood) for one in (self, other))
+        return mine < theirs
 
     @classmethod
     def of(
@@ -42,16 +47,23 @@ class HeldBackScore:
         dtype: str,
         team: Team = ONE,
     ) -> HeldBackScore:
-        """Score documents by a model, rounded as it is evaluated."""
+        """Score documents by a model, rounded as it is evaluated.
+
+        Raises `UserError` where some have free answers and others choices.
+        """
+        free = all_free(documents, "held back")
         product = compute_dtype(dtype, team.device_of(model))
         right, likelihood = 0, 0.0
         scores = team.score(model, tokenizer, documents, product)
         for document, found in zip(documents, scores, strict=True):
+            if free:
+                likelihood += found.log_likelihoods[0] / found.tokens[0]
+                continue
             right += found.best == document.answer
             all_choices = torch.tensor(found.log_likelihoods, dtype=torch.double).log_softmax(-1)
             likelihood += float(all_choices[document.answer])
         count = len(documents)
-        return cls(100 * right / count, likelihood / count, count)
+        return cls(None if free else 100 * right / count, likelihood / count, count)
 
 
 def fine_tune(

@@ -16,7 +16,6 @@ process: layers are gathered in the type of the products, what is outside of the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -118,8 +117,7 @@ class Sharded(Team):
         """Every choice is a row of its own, for a sharded model runs as it is trained. What greedy
         decoding would write is not looked at."""
         assert self.root is not None, "a model is sharded by its first pass"
-        alone = [replace(d, choices=(c,), answer=0) for d in documents for c in d.choices]
-        rows = examples_of(tokenizer, alone, max_positions(model))
+        rows = examples_of(tokenizer, documents, max_positions(model), every=True)
         found = torch.zeros(len(rows), dtype=torch.double)
         order = sorted(range(len(rows)), key=lambda at: (len(rows[at]), at))
         padding = model.config.pad_token_id or 0
@@ -134,7 +132,11 @@ class Sharded(Team):
         self.root.reshard()
         self.add_up(found)
         counts = [len(document.choices) for document in documents]
-        return [Scored(tuple(each.tolist()), ()) for each in found.split(counts)]
+        lengths = torch.tensor([len(row.answer) for row in rows]).split(counts)
+        return [
+            Scored(tuple(each.tolist()), (), tuple(tokens.tolist()))
+            for each, tokens in zip(found.split(counts), lengths, strict=True)
+        ]
 
     def unwrap(self, model: nn.Module, dtype: torch.dtype) -> nn.Module | None:
         """The trained model as an ordinary one in host memory, in the first process; else None.

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PrivateAttr
 from pydantic_core import PydanticCustomError
 
-from trimllm.data.construct import CHOICE, PROMPT
+from trimllm.data.construct import CHOICE, kind_of
 from trimllm_paper.config.parts import Commit, Count, Section, Sha256, name, one_of
 
-Format = Literal["fields", "chat"]
+Format = Literal["fields", "chat", "messages"]
 Names = str | Annotated[list[str], Field(min_length=1)]
 Choices = (
     str | Annotated[list[str], Field(min_length=2)] | Annotated[dict[str, str], Field(min_length=2)]
@@ -97,7 +97,7 @@ class Cleaning(Section):
 
 
 class Construct(Section):
-    kind: Literal["own", "label", "answer", "continuation", "question", "text"] = "own"
+    kind: Literal["own", "label", "answer", "continuation", "question", "free"] | None = None
     labels: dict[str, str] | None = Field(None, min_length=2)
     noun: str = "subject"
     choices: int | None = Field(None, ge=2)
@@ -110,8 +110,9 @@ class DocumentSet(Section):
     named: Fields | None = Field(None, alias="fields")
     construction: Construct = Field(Construct(), alias="construct")
     question: Cleaning = Cleaning()
-    prompt: _template("question", "context", "answer") = PROMPT
+    prompt: _template("question", "context", "answer") | None = None
     choice: _template("choice") = CHOICE
+    chat_template: bool | None = None
     max_characters: Count | None = None
     balance: bool = False
     per_class: Count | None = None
@@ -160,6 +161,16 @@ class Domain(Section):
         """The file's content, as `trimllm.data.prepare` takes it."""
         return self._raw
 
+    def free(self, name: str) -> bool:
+        """Whether there is a set of this name, and its documents have free answers."""
+        return name in self.sets and kind_of(self.raw["sets"][name]) == "free"
+
+    @property
+    def calibrated_freely(self) -> bool:
+        """Whether scans see free answers: none of them is right or wrong, only likely."""
+        name = self.calibration or self.train
+        return name is not None and self.free(name)
+
     def _sources(self, key: str) -> dict[str, None]:
         """What the sources have under a key, each once."""
         every = (source for one in self.sets.values() for source in one.sources)
@@ -184,18 +195,30 @@ class Domain(Section):
                 known = ", ".join(sorted(self.sets))
                 yield path, told, f"no set of this domain (there are: {known})"
         for key, one in self.sets.items():
-            path, classes = ["sets", key], sorted((one.construction.labels or {}).values())
-            labelled = one.construction.kind == "label"
-            if labelled and not classes:
-                yield [*path, "construct", "labels"], {}, "the construction needs two or more"
-            offered = one.construction.choices or 0
-            if labelled and offered > len(classes):
-                problem = f"more than there are labels ({len(classes)})"
-                yield [*path, "construct", "choices"], offered, problem
-            for number, source in enumerate(one.sources):
-                chat = (source.format or one.format) == "chat"
-                if not (chat or isinstance(source, TaskRows) or source.named or one.named):
-                    yield [*path, "fields"], None, "missing (or format: chat)"
-                if labelled and source.label not in (None, *classes):
-                    problem = f"no value of construct.labels ({', '.join(classes)})"
-                    yield [*path, "from", number, "label"], source.label, problem
+            yield from _set_problems(["sets", key], one, kind_of(self.raw["sets"][key]))
+
+
+def _set_problems(path: list[Any], one: DocumentSet, kind: str) -> Iterator[Problem]:
+    """What is wrong with a set, whose construction is of a kind."""
+    classes = sorted((one.construction.labels or {}).values())
+    offered = one.construction.choices or 0
+    if kind == "label" and classes and offered > len(classes):
+        problem = f"more than there are labels ({len(classes)})"
+        yield [*path, "construct", "choices"], offered, problem
+    for number, source in enumerate(one.sources):
+        told, place = source.format or one.format, [*path, "from", number]
+        if told == "messages" and kind != "free":
+            problem = "goes with construct.kind: free alone, whose answer is the last message"
+            yield [*path, "construct", "kind"], kind, problem
+        if told != "fields" or isinstance(source, TaskRows):
+            continue
+        named = source.named or one.named
+        if named is None:
+            yield [*path, "fields"], None, "missing (or format: chat, or messages)"
+        elif kind == "free" and named.answer is None:
+            yield [*path, "fields", "answer"], None, "missing: construct.kind is free"
+        elif kind == "label" and named.label is None and source.label is None:
+            yield [*place, "label"], None, "missing, and so is fields.label: a row needs a class"
+        if kind == "label" and classes and source.label not in (None, *classes):
+            problem = f"no value of construct.labels ({', '.join(classes)})"
+            yield [*place, "label"], source.label, problem

@@ -142,9 +142,9 @@ def read_domain(path: Path) -> Domain:
     """Read and check a domain's file. Raises `ConfigError` for the first mistake in it."""
     raw = read_yaml(path)
     domain = validated(Domain, raw, lambda key, value: str(path))
+    domain._name, domain._raw = path.stem, raw
     for inside, value, problem in domain.problems():
         raise ConfigError(str(path), inside, MISSING if value is None else value, problem)
-    domain._name, domain._raw = path.stem, raw
     return domain
 
 

@@ -187,6 +187,7 @@ class Tables(Section):
 class Evaluate(Section):
     documents: Count | None = None
     batch_tokens: int = Field(2048, ge=64)
+    answer_tokens: Count = 128
 
 
 class ThroughputSection(Section):

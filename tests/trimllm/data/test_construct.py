@@ -5,7 +5,8 @@ import random
 import pytest
 
 from trimllm.base.errors import UserError
-from trimllm.data.construct import Item, construct, tidy, words
+from trimllm.data import Document
+from trimllm.data.construct import Item, construct, labels_of, tidy, words
 from trimllm.data.rows import Row, RowError
 
 ROWS = [Row(f"question {i}", answer_text=f"answer {i}", label="ab"[i % 2]) for i in range(20)]
@@ -96,9 +97,50 @@ def test_too_few_texts_to_choose_from():
         make(ROWS[:2], construct={"kind": "answer"})
 
 
-def test_text_alone_is_a_document_to_train_on():
-    (item,) = make(ROWS[:1], construct={"kind": "text"})
+def test_a_free_answer_is_the_only_choice():
+    rules = {"kind": "free", "texts": {"max_characters": 10}}
+    rows = [Row("q", answer_text="answer 0"), Row("p", answer_text="x" * 11), Row("r")]
+    item, *others = make(rows, construct=rules)
     assert (item.document.choices, item.document.answer) == ((" answer 0",), 0)
+    assert item.document.free and not item.document.messages
+    assert others == ["too long", "no answer"]
+
+
+def test_a_context_stands_before_its_question():
+    (item,) = make([Row("q", answer_text="a", context="c")], construct={"kind": "free"})
+    assert item.document.prompt == "c\nQuestion: q\nAnswer:"
+
+
+def test_what_a_chat_template_renders():
+    rows = [Row("q", ("a", "b"), 0, context="c")]
+    (plain,) = make(rows)
+    (item,) = make(rows, chat_template=True)
+    assert item.document.prompt == plain.document.prompt and not plain.document.messages
+    assert item.document.messages == (("user", "c\nq"),)
+    (own,) = make(rows, chat_template=True, prompt="{question}!")
+    assert (own.document.prompt, own.document.messages) == ("q!", (("user", "q!"),))
+
+
+def test_conversations_have_free_answers():
+    messages = (("system", "s"), ("user", "q"))
+    row = Row("System: s\nUser: q", answer_text="a", group="q", messages=messages)
+    how = {"from": [{"format": "messages"}]}
+    (item,) = make([row], **how)
+    assert item.document == Document("System: s\nUser: q\nAssistant:", (" a",), 0, messages)
+    assert item.group == "q"
+    (item,) = make([row], chat_template=False, **how)
+    assert item.document.messages == ()
+
+
+def test_labels_are_those_of_the_rows():
+    rows = [Row(f"q{i}", label=["no", "yes"][i % 2], where=f"f:{i + 1}") for i in range(9)]
+    assert labels_of(rows) == {"no": "no", "yes": "yes"}
+    with pytest.raises(UserError, match="f:1: the label of all 5 rows is 'no'"):
+        labels_of(rows[::2])
+    with pytest.raises(UserError, match="f:2: the class 'yes' has 1 rows and needs 4"):
+        labels_of([*rows[::2], rows[1]])
+    with pytest.raises(UserError, match="404 different labels in 404 rows, and at most 100"):
+        labels_of([Row("q", label=str(i)) for i in range(404)])
 
 
 def test_braces_in_a_text_stay():

@@ -104,8 +104,9 @@ def test_splits_share_no_question_and_lose_no_document(size, seed, limits):
         spec = {"label": "Some", "train": "all", "tests": {"some_test": {"set": "all"}}}
         spec["sets"] = {"all": from_file(folder, "all", question_rows(size))}
         names = dict(zip(("test", "held_back", "calibration"), limits, strict=True))
-        if size - names["test"] < 3:
-            with pytest.raises(UserError, match="no document is left"):
+        needed = names["test"] + min(names["held_back"], 4) + min(names["calibration"], 4) + 8
+        if size < needed:
+            with pytest.raises(UserError, match=f"set all: {size} .* too few, {needed} are needed"):
                 run(spec, folder, seed, **names)
             return
         run(spec, folder, seed, **names)
@@ -114,9 +115,9 @@ def test_splits_share_no_question_and_lose_no_document(size, seed, limits):
         train, calibration, held_back, test = map(len, splits)
         free = size - test
         assert test == names["test"]
-        assert held_back == min(names["held_back"], max(1, free // 10))
-        assert calibration == min(names["calibration"], max(1, free // 4))
-        assert train >= free / 3
+        assert held_back == min(names["held_back"], max(4, free // 10))
+        assert calibration == min(names["calibration"], max(4, free // 4))
+        assert train >= max(8, free / 3)
 
 
 def test_two_tests_of_one_set_share_nothing(domain, tmp_path):
@@ -144,6 +145,22 @@ def test_too_many_rows_that_do_not_parse(domain, tmp_path):
     with pytest.raises(UserError, match=r"domain Some: sets.all: 6 of 100 rows .*rows.jsonl:95"):
         run(domain, tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"question": "q", "choices": ["a", "b"], "answer": 7}, "answer 7 of 2 choices"),
+        ({"question": "q", "choices": ["a", "b"], "answer": " "}, "the answer is none of the"),
+        ({"question": " ", "choices": ["a", "b"], "answer": 0}, "an empty question"),
+        ({"messages": [{"role": "user", "content": "q"}]}, "no field question .but messages: form"),
+        ("[1, 2]", "not an object"),
+    ],
+)
+def test_a_bad_row_is_told_with_its_file_and_line(domain, tmp_path, row, told):
+    domain["sets"]["all"] = from_file(tmp_path, "rows", [*question_rows(10), row])
+    with pytest.raises(UserError, match=rf"1 of 11 rows do not parse, .*\(rows.jsonl:11 \({told}"):
+        run(domain, tmp_path)
 
 
 def test_a_calibration_document_that_is_a_test_document(domain, tmp_path):
@@ -184,7 +201,7 @@ def test_free_answers_train_and_are_calibrated_beside_others(domain, tmp_path):
     rows = [{"question": f"q{i}", "answer": f"a{i}"} for i in range(50)]
     fields = {"question": "question", "answer": "answer"}
     source = from_file(tmp_path, "free", rows)["from"]
-    domain["sets"]["text"] = {"from": source, "fields": fields, "construct": {"kind": "text"}}
+    domain["sets"]["text"] = {"from": source, "fields": fields, "construct": {"kind": "free"}}
     domain["sets"]["mixed"] = {"from": source, "fields": fields, "construct": {"kind": "answer"}}
     domain |= {"train": "text", "calibration": "mixed"}
     run(domain, tmp_path)
@@ -193,8 +210,9 @@ def test_free_answers_train_and_are_calibrated_beside_others(domain, tmp_path):
     assert {len(document.choices) for document in calibration + held_back} == {4}
     assert not {d.prompt for d in train} & {d.prompt for d in calibration + held_back}
     domain["calibration"] = None
-    with pytest.raises(UserError, match="held_back: a document has a single choice"):
-        run(domain, tmp_path)
+    report = run(domain, tmp_path)
+    assert {len(d.choices) for part in read_all(tmp_path)[:3] for d in part} == {1}
+    assert report["tests"]["some_test"]["bag_of_words"] is None
 
 
 def test_classes_are_balanced(domain, tmp_path):
@@ -230,11 +248,75 @@ def test_names_that_point_nowhere(domain, tmp_path, change, message):
 
 
 def test_too_few_documents(domain, tmp_path):
-    with pytest.raises(UserError, match="held_back: no document is left"):
+    with pytest.raises(UserError) as refused:
         run(domain, tmp_path, test=120)
-    domain["sets"]["all"] = from_file(tmp_path, "few", question_rows(22))
-    with pytest.raises(UserError, match="train: no document is left"):
+    assert str(refused.value) == (
+        "domain Some: set all: 120 documents (of 123 rows in some_data-1.0-py3-none-any.whl) are "
+        "too few, 136 are needed: 120 for tests.some_test, 4 to be held back, 4 to calibrate, 8 to "
+        "train; give more rows, or test on less (`documents`)"
+    )
+    domain["sets"]["all"] |= {"max_characters": 3}
+    with pytest.raises(UserError, match="set all: 0 documents .* 123 left out as too long"):
         run(domain, tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_set_to_calibrate_on_of_too_few_rows(domain, tmp_path):
+    domain["sets"]["validation"] = from_file(tmp_path, "validation", question_rows(7, "v"))
+    with pytest.raises(UserError, match="set validation: 7 .* 8 are needed: 4 to be held back, 4"):
+        run(domain | {"calibration": "validation"}, tmp_path)
+
+
+def free_set(tmp_path, name, rows):
+    source = from_file(tmp_path, name, [{"question": q, "answer": a} for q, a in rows])["from"]
+    fields = {"question": "question", "answer": "answer"}
+    return {"from": source, "fields": fields, "construct": {"kind": "free"}}
+
+
+def test_a_question_with_another_free_answer_is_still_the_same(domain, tmp_path):
+    questions = [f"what is {i}" for i in range(40)]
+    domain["sets"] = {
+        "train": free_set(tmp_path, "train", [(q, "one") for q in questions]),
+        "test": free_set(tmp_path, "test", [(q, "two") for q in (*questions[7:10], *"abcdefg")]),
+    }
+    domain |= {"train": "train", "tests": {"some_test": {"set": "test"}}}
+    with pytest.raises(UserError) as refused:
+        run(domain, tmp_path)
+    told = str(refused.value)
+    assert "train: 3 of the 40 documents of set train are test documents (" in told
+    assert "train.jsonl:8 is test.jsonl:1" in told and "train.jsonl:10 is test.jsonl:3" in told
+
+
+def test_labelled_text_is_answered_by_all_labels_of_the_set(domain, tmp_path):
+    rows = [{"text": f"text {i}", "label": ["bad", "fair", "good"][i % 3]} for i in range(60)]
+    domain["sets"]["all"] = from_file(tmp_path, "rows", rows) | {
+        "fields": {"question": "text", "label": "label"},
+        "construct": {"kind": "label", "noun": "mood"},
+    }
+    report = run(domain, tmp_path)
+    assert report["construction"] == "which mood a question is about, of 3: bad, fair, good"
+    assert report["sets"]["all"]["documents_by_class"] == {"bad": 20, "fair": 20, "good": 20}
+    documents = [document for part in read_all(tmp_path) for document in part]
+    assert {document.choices for document in documents} == {(" bad", " fair", " good")}
+    domain["sets"]["all"] = domain["sets"]["all"] | from_file(tmp_path, "one", rows[::3])
+    domain["sets"]["all"]["fields"] = {"question": "text", "label": "label"}
+    with pytest.raises(UserError, match="sets.all: one.jsonl:1: the label of all 20 rows is"):
+        run(domain, tmp_path)
+
+
+def test_conversations_become_documents_with_messages(domain, tmp_path):
+    rows = [
+        {"messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": "a"}]}
+        for i in range(60)
+    ]
+    source = from_file(tmp_path, "chats", rows)["from"]
+    domain["sets"]["all"] = {"from": source, "format": "messages"}
+    assert run(domain, tmp_path)["construction"] == "the data set's own question and free answer"
+    for part in read_all(tmp_path):
+        for document in part:
+            (role, content), *others = document.messages
+            assert role == "user" and document.prompt == f"Question: {content}\nAnswer:"
+            assert not others and document.choices == (" a",)
 
 
 def test_a_domain_to_test_on_only_has_no_training_documents(domain, tmp_path):

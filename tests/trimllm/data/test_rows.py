@@ -64,6 +64,49 @@ def test_several_fields_make_one_question():
     assert (parsed.question, parsed.answer_text, parsed.choices) == ("Do", "done", ())
 
 
+def conversation(*said):
+    return {"messages": [{"role": role, "content": content} for role, content in said]}
+
+
+def test_the_last_message_of_the_assistant_is_the_answer():
+    said = [("system", "Be brief."), ("user", "One?"), ("assistant", "1"), ("user", "Two?")]
+    row = parse_row(conversation(*said, ("assistant", " 2 ")), {"format": "messages"})
+    assert (row.messages, row.answer_text, row.group) == (tuple(said), "2", "one?")
+    assert row.question == "System: Be brief.\nUser: One?\nAssistant: 1\nUser: Two?"
+    row = parse_row(conversation(*said), {"format": "messages"})
+    assert (row.question, row.answer_text) == ("System: Be brief.\nUser: One?", "1")
+    assert parse_row(conversation(*said[1:3]), {"format": "messages"}).question == "One?"
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"q": "?"}, "no field messages"),
+        ({"messages": "hello"}, "field messages is not a list"),
+        (conversation(("user", "q")), "no message of the assistant"),
+        (conversation(("assistant", "a")), "no message of the user before"),
+        (conversation(("human", "q")), "message 1 has no role of system, user, assistant"),
+        (conversation(("user", "q"), ("assistant", " ")), "message 2 is empty"),
+        (conversation(("user", "q"), ("assistant", None)), "no field content"),
+        (conversation(("user", ["q"]), ("assistant", "a")), "field content is not a text"),
+    ],
+)
+def test_what_is_no_conversation_says_why(row, reason):
+    with pytest.raises(RowError, match=reason):
+        parse_row(row, {"format": "messages"})
+
+
+def test_mixed_formats_empty_labels_and_endless_texts_are_told():
+    with pytest.raises(RowError, match=r"no field q \(but messages: format: messages\?\)"):
+        parse(conversation(("user", "q"), ("assistant", "a")))
+    with pytest.raises(RowError, match="an empty label"):
+        parse({"q": "?", "l": " "}, label="l")
+    with pytest.raises(RowError, match="an empty answer"):
+        parse({"q": "?", "a": " "}, answer="a")
+    with pytest.raises(RowError, match="field a has 1,000,001 characters, more than 1,000,000"):
+        parse({"q": "?", "a": "x" * 1_000_001}, answer="a")
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [

@@ -85,7 +85,7 @@ def test_local_files(tmp_path, kind):
 
 def test_local_files_that_are_none(tmp_path):
     for name, text, reason in [
-        ("rows.csv", "a,b", "is not .jsonl, .json or .parquet"),
+        ("rows.txt", "a,b", "is not .jsonl, .json, .csv, .tsv or .parquet"),
         ("rows.json", "{", "is not readable"),
         ("rows.json", '{"rows": 3}', "neither a list"),
         ("rows.parquet", "no", "is not readable"),

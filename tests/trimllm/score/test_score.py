@@ -10,7 +10,17 @@ from models import FAMILIES, tiny, word_tokenizer
 
 from trimllm.base.errors import UserError
 from trimllm.data import Document
-from trimllm.score import Row, batches, encode_pair, row_of, rows, score, score_rows
+from trimllm.score import (
+    Row,
+    batches,
+    encode_document,
+    encode_pair,
+    rendered,
+    row_of,
+    rows,
+    score,
+    score_rows,
+)
 from trimllm.units import Unit, adapters, drop
 
 
@@ -102,6 +112,46 @@ def test_pairs_are_encoded_as_lm_eval_encodes_them(prompt: str, choice: str, fam
     harness._loglikelihood_tokens = lambda requests, **_: caught.extend(requests)
     harness.loglikelihood([Instance("loglikelihood", {}, (prompt, choice), 0)], disable_tqdm=True)
     assert encode_pair(word_tokenizer(), prompt, choice) == tuple(caught[0][1:])
+
+
+def test_a_free_answer_ends_and_choices_do_not() -> None:
+    model, tokenizer = tiny("llama"), word_tokenizer()
+    free = Document("w1 w2 w3", (" w5 w6",), 0)
+    assert row_of(tokenizer, free) == Row((5, 6, 7), ((9, 10, tokenizer.eos_token_id),))
+    (found,) = score(model, tokenizer, [free])
+    assert found.tokens == (3,)
+    (chosen,) = score(model, tokenizer, [Document("w1 w2 w3", (" w5 w6", " w4"), 0)])
+    assert chosen.tokens == (2, 1)
+
+
+TURNS = "{% for m in messages %}<s> {{m.role}} {{m.content}} </s> {% endfor %}"
+ASKED = "{% if add_generation_prompt %}<s> assistant{% endif %}"
+
+
+def test_a_chat_template_is_applied_where_both_have_something_to_say() -> None:
+    tokenizer = word_tokenizer()
+    said = (("system", "w7"), ("user", "w1 w2"))
+    document = Document("w1 w2 w3", (" w4", " w5 w6"), 1, said)
+    plain = Document("w1 w2 w3", (" w4", " w5 w6"), 1)
+    assert row_of(tokenizer, document) == row_of(tokenizer, plain)
+    tokenizer.chat_template = TURNS + ASKED
+    assert row_of(tokenizer, plain) == Row((5, 6, 7), ((8,), (9, 10)))
+    found = rendered(tokenizer, document)
+    assert found.prompt == "<s> system w7 </s> <s> user w1 w2 </s> <s> assistant"
+    # The space is what the template writes before an answer.
+    assert found.choices == (" w4", " w5 w6") and found.answer == 1
+    (prompt, choices), unknown = encode_document(tokenizer, document), 3
+    assert prompt == [1, unknown, 11, 2, 1, unknown, 5, 6, 2, 1, unknown]
+    assert choices == [[8], [9, 10]]
+    tokenizer.chat_template = TURNS + ASKED.replace("assistant", "assistant ")
+    assert rendered(tokenizer, document).choices == ("w4", "w5 w6")
+
+
+def test_a_template_that_refuses_a_document_is_one_line() -> None:
+    tokenizer = word_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('no system here') }}"
+    with pytest.raises(UserError, match="refuses the document 'w1' .no system here.; set `chat_t"):
+        row_of(tokenizer, Document("w1", (" w2",), 0, (("user", "w1"),)))
 
 
 def test_documents_are_scored_and_a_choice_without_tokens_is_refused() -> None:

@@ -11,6 +11,7 @@ import torch
 from models import random_documents, tiny, word_tokenizer
 
 from trimllm.base.errors import UserError
+from trimllm.scan import scan
 from trimllm.score import score
 from trimllm.train import HeldBackScore, Teacher, TrainSettings, fine_tune, train_pass
 
@@ -42,22 +43,35 @@ def test_held_back_documents_are_answered_as_the_scorer_answers_them() -> None:
     assert found.likelihood == pytest.approx(sum(logs) / 7, abs=1e-4)
 
 
+def test_free_answers_that_are_held_back_are_judged_by_their_likelihood() -> None:
+    model, tokenizer = tiny("llama"), word_tokenizer()
+    held_back = documents(7, 9, choices=1)
+    found = HeldBackScore.of(model, tokenizer, held_back, "float32")
+    assert found.accuracy is None and found.documents == 7
+    scanned = scan(model, tokenizer, held_back).baseline_answer_likelihood
+    assert found.likelihood == pytest.approx(scanned, abs=1e-5)
+    assert HeldBackScore(None, -1.0, 7) > HeldBackScore(None, -2.0, 7)
+    with pytest.raises(UserError, match="held back: 7 of 9 documents have a free answer"):
+        HeldBackScore.of(model, tokenizer, [*held_back, *documents(2)], "float32")
+
+
 def test_the_better_one_has_more_right_and_then_more_likely() -> None:
     assert HeldBackScore(60, -2.0, 10) > HeldBackScore(50, -1.0, 10)
     assert HeldBackScore(50, -1.0, 10) > HeldBackScore(50, -1.5, 10)
 
 
+@pytest.mark.parametrize("choices", [3, 1])
 @pytest.mark.parametrize("patience", [1, 2])
-def test_training_ends_and_the_best_pass_is_kept(patience: int) -> None:
-    held_back = documents(20, 9)
-    model, record = tuned(held_back=held_back, patience=patience)
+def test_training_ends_and_the_best_pass_is_kept(patience: int, choices: int) -> None:
+    held_back, train = documents(20, 9, choices=choices), documents(12, choices=choices)
+    model, record = tuned(train=train, held_back=held_back, patience=patience)
     curve = [HeldBackScore(**one) for one in record["held_back"]]
     kept = record["kept_pass"]
     assert len(curve) == len(record["passes"]) <= 6
     assert curve[kept] == max(curve) and kept == curve.index(max(curve))
     assert len(curve) == min(6, kept + 1 + patience)
     # ... and the weights are those of that pass.
-    again, _ = tuned(epochs=kept + 1)
+    again, _ = tuned(train=train, epochs=kept + 1)
     for name, value in again.state_dict().items():
         assert value.equal(model.state_dict()[name])
     assert HeldBackScore.of(model, word_tokenizer(), held_back, "float32") == curve[kept]

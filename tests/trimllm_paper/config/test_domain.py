@@ -31,6 +31,18 @@ def test_what_a_domain_is_read_from(monkeypatch: pytest.MonkeyPatch) -> None:
     assert files == ["/there/sciq/train.jsonl", "/there/sciq/test.jsonl"]
 
 
+def test_which_sets_have_free_answers(tmp_path: Path) -> None:
+    assert read_domain(DOMAINS / "disflqa.yaml").calibrated_freely
+    assert not read_domain(DOMAINS / "piqa.yaml").calibrated_freely
+    # Trained on free answers, calibrated on choices.
+    finance = read_domain(DOMAINS / "paper" / "financeqa.yaml")
+    assert finance.free("instructions") and not finance.calibrated_freely
+    chats = {"sets": {"piqa": {"from": [FILE], "format": "messages"}}}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(read_yaml(DOMAINS / "piqa.yaml") | chats))
+    assert read_domain(path).calibrated_freely
+
+
 def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
     return {"sets": {"piqa": {"from": [*sources], "fields": {"question": "q"}, **how}}}
 
@@ -70,13 +82,18 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
             one(FILE, construct={"kind": "other"}),
             'construct.kind = "other": must be one of own, la',
         ),
-        (one(FILE, construct={"kind": "label"}), "labels = {}: the construction needs two or more"),
+        (one(FILE, construct={"kind": "label"}), "from.0.label: missing, and so is fields.label"),
+        (one(FILE, construct={"kind": "free"}), "fields.answer: missing: construct.kind is free"),
+        (
+            one(FILE, format="messages", construct={"kind": "own"}),
+            'construct.kind = "own": goes with construct.kind: free alone',
+        ),
         (one(FILE, fields={}), "sets.piqa.fields.question: missing; it is field, or fields to be"),
         (
             one(FILE, fields={"question": "q", "choices": 3}),
             "choices = 3: wrong type integer, must",
         ),
-        (one(FILE, fields=None), "sets.piqa.fields: missing (or format: chat)"),
+        (one(FILE, fields=None), "sets.piqa.fields: missing (or format: chat, or messages)"),
         (
             one(FILE, fields={"question": "q", "choices": {"a": "1", "b": True}}),
             "sets.piqa.fields.choices.b = true: Input should be a valid string; it is field with",

@@ -199,6 +199,26 @@ def test_a_value_of_the_command_line_is_refused(changes: dict[str, Any], words: 
     assert words in line or re.search(words, line), line
 
 
+FREE = {"domains": ["disflqa"], "recipes": {"paper": {"criterion": "answer_likelihood"}}}
+
+
+def test_free_answers_need_a_criterion_that_looks_at_them_and_whole_models() -> None:
+    found = asked(**FREE)
+    assert found.tested["disflqa"].calibrated_freely
+    asked(domains=["disflqa"], recipes={"paper": {"criterion": "activation_norm"}})
+    for criterion in ("both", "calibration", "likelihood"):
+        with pytest.raises(
+            ConfigError, match="criterion = .* on domain disflqa, which has free ans"
+        ):
+            asked(domains=["disflqa"], recipes={"paper": {"criterion": criterion, "ratio": 0.3}})
+    with pytest.raises(ConfigError, match="on domain sciq, which has choices; take likelihood"):
+        asked(recipes=FREE["recipes"])
+    with pytest.raises(
+        ConfigError, match='weights_on = "disk": test disflqa of domain disflqa has'
+    ):
+        asked(**FREE, compute={"weights_on": "disk"})
+
+
 @pytest.mark.parametrize(
     "changes, now",
     [

@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     start.epilog = (
         "Then: snakemake --cores all own --configfile own.yaml, and trimllm serve results/MY."
     )
-    start.add_argument("file", type=Path, help="questions: .jsonl, .json or .parquet")
+    start.add_argument("file", type=Path, help="questions: .jsonl, .json, .csv or .parquet")
     start.add_argument("--model", required=True, help="a checkpoint's folder, or OWNER/NAME")
     start.add_argument(
         "--want",

@@ -13,12 +13,13 @@ from trimllm_paper.records import OfRecipe, Part, Record
 
 
 class Answer(Part):
-    """A held-back document, and which of its choices a checkpoint takes."""
+    """A held-back document, and what a checkpoint answers."""
 
     prompt: str
-    choices: list[str]
-    answer: int
-    picked: int
+    right: str  # the answer that is right, of free ones the reference
+    said: str  # the choice that it takes, or what it writes
+    correct: bool  # of free answers: equal up to letter case and punctuation
+    f1: float | None = None  # of the words of free answers, 0 to 1
 
 
 class Answers(OfRecipe):
@@ -36,8 +37,9 @@ class Candidate(Part):
     """A checkpoint that may be chosen, by what is known of it without any test document."""
 
     recipe: str
-    accuracy: float  # percent of held-back documents
-    likelihood: float  # as in HeldBackScore
+    free: bool  # whether answers are free text
+    accuracy: float  # percent of held-back documents; of free answers the next, in percent
+    likelihood: float  # as in HeldBackScore; e to it is the probability of a right token, or choice
     documents: int
     bytes: int  # of the export, as far as it is known before
     tokens_per_second: float  # median

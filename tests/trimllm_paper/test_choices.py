@@ -15,7 +15,7 @@ from trimllm_paper.recipe import Paths
 
 PROVENANCE = {"config_hash": "c0ffee"}
 CANDIDATE: dict[str, Any] = {
-    **{"recipe": "full_ft", "accuracy": 80.0, "likelihood": -0.5, "documents": 85},
+    **{"recipe": "full_ft", "free": False, "accuracy": 80.0, "likelihood": -0.5, "documents": 85},
     **{"bytes": 10, "tokens_per_second": 20.0, "units_kept": 60},
 }
 CHOICE: dict[str, Any] = {
@@ -25,7 +25,7 @@ CHOICE: dict[str, Any] = {
 }
 ANSWERS: dict[str, Any] = {
     **{"model": "tiny", "domain": "my", "recipe": "full_ft", "seed": 0, "perplexity": 20.5},
-    "documents": [{"prompt": "q?", "choices": ["a", "b"], "answer": 0, "picked": 1}],
+    "documents": [{"prompt": "q?", "right": "a", "said": "b", "correct": False}],
     **{"tokens": 600, "provenance": PROVENANCE},
 }
 
@@ -41,7 +41,7 @@ def written(root: Path) -> tuple[Path, Path]:
 def test_what_is_written_is_read_and_verified(tmp_path: Path) -> None:
     choice, answers = written(tmp_path)
     assert Choice.read(choice).chosen.accuracy == 80
-    assert Answers.read(answers).documents[0].picked == 1
+    assert Answers.read(answers).documents[0].said == "b"
     assert set(checks.result_files(tmp_path)) == {choice, answers}
     counts, problems = checks.verify(tmp_path)
     assert counts["results"] == 2 and not problems

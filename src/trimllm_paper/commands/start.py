@@ -18,6 +18,7 @@ from jinja2 import Environment, StrictUndefined
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
+from trimllm.base.names import ANSWER_CRITERION
 from trimllm.export.formats import GGUF_FAMILIES, require_llama_cpp, split_variant
 from trimllm_paper.commands.plan import jobs_of, summary_of
 from trimllm_paper.config import load, read_yaml
@@ -30,6 +31,8 @@ TEMPLATE = Path(look.__file__).with_name("own.yaml.jinja")
 TAKEN = ("own", "base")
 """Names that mean something else in paths or beside the file."""
 SET, TESTS = "own", "tests"
+KINDS = {"choices": "questions with choices", "labels": "labelled texts"}
+KINDS |= {"free": "questions with free answers", "messages": "conversations"}
 
 
 def run(
@@ -77,7 +80,9 @@ def run(
         print(line)
     snakefile = "" if Path("Snakefile").is_file() else f"--snakefile {PROJECT / 'Snakefile'} "
     command = f"snakemake --cores all {snakefile}own --configfile {output}"
+    free = found[0].kind.free
     facts = {
+        "criterion": ANSWER_CRITERION if free else "likelihood",
         **{"model": told, "sizes": sizes, "wanted": wanted, "format": format, "domain": name},
         **{"data": file.name, "train": splits["train"], "command": command, "report": lines},
         **{"results": f"results/{name}", "batch": min(16, max(1, splits["train"] // 4))},
@@ -150,7 +155,7 @@ def lengths(folder: Path, found: look.Found, how: Mapping[str, Any]) -> list[int
             one = parse_row(row, how)
         except RowError:
             continue
-        longest = max([*one.choices, one.label], key=len)
+        longest = max([*one.choices, one.label, one.answer_text], key=len)
         texts.append(f"{one.context} {one.question} {longest}")
     return [len(ids) for ids in tokenizer(texts).input_ids]
 
@@ -161,16 +166,14 @@ def told_of_data(
     """What was found, in lines."""
     lines = []
     for one, report in zip(found, prepared["sets"].values(), strict=True):
-        what = {"choices": "questions with choices", "labels": "labelled texts"}[one.kind.name]
+        what = KINDS[one.kind.name]
         lines.append(f"{one.path}: {one.rows:,} {what} (fields {one.kind})")
         if one.failed:
             lines.append(f"  left out: {len(one.failed)} rows, the first {one.failed[0]}")
         if count := report["duplicates_removed"]:
             lines.append(f"  duplicates: {count}, left out")
-    total = sum(found[0].answers.values())
-    shares = [f"{key[:20]} {n / total:.0%}" for key, n in [*found[0].answers.items()][:8]]
-    what = "labels" if found[0].kind.name == "labels" else "right answers by place"
-    lines.append(f"  {what}: {', '.join(shares)}{', ...' if len(found[0].answers) > 8 else ''}")
+    if total := sum(found[0].answers.values()):
+        lines.append(balance(found[0], total))
     words = prepared["tests"][name].get("bag_of_words")
     if words is not None:
         lines.append(f"  by its words alone (a bag of words) a test is answered: {words:.0f}%")
@@ -185,6 +188,14 @@ def told_of_data(
     if leaked := prepared["train_documents_removed_as_test_documents"]:
         lines.append(f"  leaks: {leaked} documents to train on are tests too, left out")
     return lines
+
+
+def balance(found: look.Found, total: int) -> str:
+    """How often each label, or each place, is right."""
+    answers = [*found.answers.items()]
+    shares = ", ".join(f"{key[:20]} {count / total:.0%}" for key, count in answers[:8])
+    what = "labels" if found.kind.name == "labels" else "right answers by place"
+    return f"  {what}: {shares}{', ...' if len(answers) > 8 else ''}"
 
 
 def told_of_model(model: models.Model) -> str:

@@ -15,6 +15,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from trimllm_paper.figures import style
 
+ACCURACY = "accuracy on test documents (%)"
 WIDTH = 4.2
 """Inches."""
 FULL, CHAIN = style.BASELINES["full_ft"], style.CRITERIA
@@ -63,6 +64,7 @@ def _figure(height: float) -> tuple[Figure, Any]:
 def accuracy(
     points: Sequence[Point],
     label: str,
+    measure: str,
     *,
     salt: str,
     least: float | None = None,
@@ -71,7 +73,7 @@ def accuracy(
     """Test accuracy against size or speed, the chosen one ringed.
 
     Args:
-        label: of the x axis.
+        label: of the x axis; `measure`: of the y axis.
         least: accuracy that was asked for, in percent, as far as test documents can show it.
         limit: value of x that was asked for.
     """
@@ -98,7 +100,7 @@ def accuracy(
         if limit is not None:
             ax.axvline(limit, label=None if least is not None else "asked for", **WANTED)
         ax.set_xlabel(label)
-        ax.set_ylabel("accuracy on test documents (%)")
+        ax.set_ylabel(measure)
         ax.margins(x=0.08)
         handles, names = ax.get_legend_handles_labels()
         drawn.legend(

@@ -9,6 +9,7 @@ Test documents are never looked at: what they say of the chosen one is no maximu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -52,10 +53,16 @@ def candidates(
             score = record.held_back[record.kept_pass or 0]
         if score is None:
             raise UserError(f"{path}: no held-back document speaks of it; delete it and run again")
+        accuracy = score.accuracy
+        if accuracy is None:  # of free answers none is right: how likely a token of them is
+            accuracy = 100 * math.exp(score.likelihood)
         found.append(
             Candidate(
                 recipe=record.recipe,
-                **score.model_dump(),
+                free=score.accuracy is None,
+                accuracy=accuracy,
+                likelihood=score.likelihood,
+                documents=score.documents,
                 bytes=expected_bytes(Path(path).parent, format),
                 tokens_per_second=speeds[record.recipe],
                 units_kept=record.units_left,
@@ -123,11 +130,16 @@ def asked_in_words(wanted: Mapping[str, float]) -> str:
     return ", ".join(told if ABOVE in wanted else ["most accurate", *told])
 
 
+def measure(one: Candidate) -> str:
+    """What held-back documents are compared by."""
+    return "probability of a right token" if one.free else "accuracy"
+
+
 def facts_in_words(one: Candidate, full: Candidate) -> str:
     """What was found of a candidate: accuracy against full fine-tuning's, size, speed."""
-    share = f"{100 * one.accuracy / full.accuracy:.0f}% of full fine-tuning's accuracy"
-    if not full.accuracy:
-        share = "full fine-tuning has no accuracy to compare with"
+    share = f"full fine-tuning has no {measure(one)} to compare with"
+    if full.accuracy:
+        share = f"{100 * one.accuracy / full.accuracy:.0f}% of full fine-tuning's {measure(one)}"
     return f"{share}, {one.bytes / MB:.0f} MB, {one.tokens_per_second:.0f} tokens/s"
 
 
@@ -139,7 +151,7 @@ def told(found: Sequence[Candidate], wanted: Mapping[str, float]) -> dict[str, A
     )
     line = f"asked: {asked_in_words(wanted)}; chosen: {facts}"
     if lacking:
-        names = {ABOVE: "accuracy", SIZE: "size", SPEED: "speed"}
+        names = {ABOVE: measure(one), SIZE: "size", SPEED: "speed"}
         short = ", ".join(f"{names[key]} by {share:.0%}" for key, share in lacking.items())
         line = f"asked: {asked_in_words(wanted)}; no checkpoint meets it, nearest: {facts}; "
         line += f"it misses {short}"

@@ -5,8 +5,7 @@ What is wrong is one line that names the file, the line in it and what to do.
 
 from __future__ import annotations
 
-import codecs
-import json
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,8 +17,6 @@ from trimllm.base.errors import UserError
 from trimllm.data.document import normalised
 from trimllm.data.rows import Row, RowError, parse_row
 
-LONGEST = 1 << 20
-"""Bytes of a document at most."""
 MOST_FAILED = 0.05
 """Share of rows that may be broken; so many are left out (`trimllm.data.prepare`)."""
 FEWEST = 60
@@ -33,6 +30,7 @@ ANSWER = (
     *("answer", "label", "answer_key", "answerkey", "correct", "correct_answer", "gold"),
     *("target", "answer_idx", "answer_index", "solution", "a"),
 )
+REPLY = ("response", "output", "completion", "reply", "answer_text")
 LABEL = ("label", "class", "category", "intent", "topic", "sentiment", "tag", "target", "answer")
 CONTEXT = ("context", "passage", "support", "background", "article", "evidence")
 _OPTION = re.compile(r"(option|choice|opt|ending|sol|op|answer)?[_ ]?([a-j]|[0-9])", re.I)
@@ -44,15 +42,26 @@ class Kind:
     """What a file holds.
 
     Attributes:
-        name: "choices" (questions with choices) or "labels" (texts with a label).
-        fields: as a domain's YAML names them.
+        name: "choices" (questions with choices), "labels" (texts with a label), "free" (questions
+            with free answers) or "messages" (conversations, whose last message is the answer).
+        fields: as a domain's YAML names them; none of conversations.
     """
 
     name: str
     fields: Mapping[str, Any]
 
     def __str__(self) -> str:
-        return ", ".join(str(field) for field in _flat(self.fields.values()))
+        return ", ".join(str(field) for field in _flat(self.fields.values())) or self.name
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """How `trimllm.data.rows` parses a row of it."""
+        return {"fields": dict(self.fields)} if self.fields else {"format": "messages"}
+
+    @property
+    def free(self) -> bool:
+        """Whether its answers are free text."""
+        return self.name in ("free", "messages")
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ def look(path: Path) -> Found:
     Raises `UserError`: it cannot be read, is of no kind or of several, more than 5% of its rows do
     not parse, or every row has the same answer.
     """
-    rows = list(read(path))
+    rows = read(path)
     if not rows:
         raise UserError(f"{path} holds no rows")
     kind = kind_of_all(path, rows)
@@ -100,6 +109,8 @@ def look(path: Path) -> Found:
     if len(failed) > MOST_FAILED * len(rows):
         few = f"{len(failed)} of {len(rows)} rows do not parse; the first is {failed[0]}"
         raise UserError(f"{few}{_hint(kind, rows, failed[0])}")
+    if kind.free:
+        return Found(path, kind, len(rows), tuple(failed), {}, _free(kind))
     labels = kind.name == "labels"
     right = Counter(one.label if labels else one.answer_text for one in parsed)
     if len(right) < 2:
@@ -119,23 +130,23 @@ def _parsed(row: Any, kind: Kind) -> Row:
         value = row.get(answer)
         if value is None or not str(value).strip():
             raise RowError(f"an empty {answer}")
-    return parse_row(row, {"fields": kind.fields})
+    return parse_row(row, kind.how)
 
 
 def questions(found: Found) -> dict[str, str]:
     """Every question (or text) of a file, layout and letter case apart, and where it stands."""
-    name = found.kind.fields["question"]
     places: dict[str, str] = {}
     for where, row in read(found.path):
-        if isinstance(row, Mapping) and isinstance(row.get(name), str):
-            places.setdefault(normalised(row[name]), where)
+        with contextlib.suppress(RowError):
+            one = parse_row(row, found.kind.how)
+            places.setdefault(one.group or normalised(one.question), where)
     return places
 
 
 # ---- rows ----------------------------------------------------------------------------------------
 
 
-def read(path: Path) -> Iterator[tuple[str, Any]]:
+def read(path: Path) -> list[tuple[str, Any]]:
     """(place, row) of a file; a line that is no JSON is a `RowError`.
 
     Raises `UserError` for a file that is not there, empty, in another encoding than UTF-8, or holds
@@ -145,56 +156,15 @@ def read(path: Path) -> Iterator[tuple[str, Any]]:
         raise UserError(f"{path} does not exist")
     if not path.stat().st_size:
         raise UserError(f"{path} is empty")
-    if path.suffix == ".jsonl":
-        return _lines(path)
-    if path.suffix not in (".json", ".parquet"):
-        raise UserError(
-            f"{path} is not .jsonl, .json or .parquet; a line of .jsonl is one document, such as "
-            '{"question": "...", "choices": ["...", "..."], "answer": 0}'
-        )
+    with path.open("rb") as stream:
+        if path.suffix == ".jsonl" and stream.read(1) == b"[":
+            raise UserError(
+                f"{path} is one JSON list, not a document a line; call it "
+                f"{path.with_suffix('.json').name}"
+            )
     from trimllm.data.sources import read_source  # brings `datasets` with it
 
-    if path.suffix == ".json":
-        _decoded(path, 1, path.read_bytes())
-    return iter(read_source({"file": str(path)}, downloads=path.parent).rows)
-
-
-def _lines(path: Path) -> Iterator[tuple[str, Any]]:
-    with path.open("rb") as stream:
-        number = 0
-        while line := stream.readline(LONGEST + 1):
-            number += 1
-            if len(line) > LONGEST:
-                size = len(line)
-                while not line.endswith(b"\n") and (line := stream.readline(1 << 24)):
-                    size += len(line)
-                raise UserError(
-                    f"{path}, line {number}, is {size / 1e6:,.0f} MB long; a line is one document "
-                    "of at most 1 MB: cut it into several, or leave it out"
-                )
-            if text := _decoded(path, number, line).strip():
-                where = f"{path.name}:{number}"
-                try:
-                    yield where, json.loads(text)
-                except json.JSONDecodeError as error:
-                    if number == 1 and text.startswith("["):
-                        raise UserError(
-                            f"{path} is one JSON list, not a document a line; call it "
-                            f"{path.with_suffix('.json').name}"
-                        ) from None
-                    yield where, RowError(f"not JSON ({error.msg})")
-
-
-def _decoded(path: Path, number: int, line: bytes) -> str:
-    marks = {codecs.BOM_UTF8: "UTF-8 with a byte order mark", codecs.BOM_UTF16_LE: "UTF-16"}
-    marks |= {codecs.BOM_UTF16_BE: "UTF-16"}
-    told = next((name for mark, name in marks.items() if number == 1 and line.startswith(mark)), "")
-    if not told:
-        try:
-            return line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            told = f"not UTF-8 (line {number}, byte {error.start + 1} is {line[error.start]:#04x})"
-    raise UserError(f"{path} is {told}; save it as plain UTF-8")
+    return read_source({"file": str(path)}, downloads=path.parent).rows
 
 
 # ---- kinds ---------------------------------------------------------------------------------------
@@ -231,22 +201,17 @@ def kind_of_all(path: Path, rows: Sequence[tuple[str, Any]]) -> Kind:
 
 def _refuse_unknown(path: Path, rows: Sequence[Any], unknown: Sequence[Any]) -> None:
     where, first = rows[0]
-    if unknown and {"messages", "conversations"} & set(unknown[0][1]):
-        raise UserError(f"{path}: chats (`messages`) are not supported here yet")
-    if unknown and (question := _named(unknown[0][1], QUESTION)) and _named(unknown[0][1], ANSWER):
-        raise UserError(
-            f"{path}: answers without choices ({question} and its answer, {unknown[0][0]}) are not "
-            "supported here yet; give each question a list of choices"
-        )
     said = f"fields {', '.join(unknown[0][1])}" if unknown else f"{first!r:.80}"
     raise UserError(
-        f"{path}: {unknown[0][0] if unknown else where} has {said}: neither question, choices and "
-        "answer nor text and label"
+        f"{path}: {unknown[0][0] if unknown else where} has {said}: neither question and answer "
+        "(with choices or without), nor text and label, nor messages"
     )
 
 
 def kind_of(row: Mapping[str, Any]) -> Kind | None:
     """The kind of one row, by the names and values of its fields; None for none that is known."""
+    if _named(row, ("messages",), list | tuple):
+        return Kind("messages", {})
     question = _named(row, QUESTION, str)
     context = _named(row, CONTEXT, str)
     more = {"context": context} if context else {}
@@ -268,6 +233,9 @@ def kind_of(row: Mapping[str, Any]) -> Kind | None:
     label = _named(row, LABEL, str | int)
     if text and label and label != text:
         return Kind("labels", {"question": text, "label": label})
+    answer = _named(row, (*ANSWER, *REPLY), str)
+    if question and answer and answer != question:
+        return Kind("free", more | {"answer": answer})
     return None
 
 
@@ -305,6 +273,10 @@ def _hint(kind: Kind, rows: Sequence[tuple[str, Any]], first: str) -> str:
 def _chosen(kind: Kind) -> dict[str, Any]:
     prompt = "{context}\n" * ("context" in kind.fields) + "Question: {question}\nAnswer:"
     return {"fields": dict(kind.fields), "prompt": prompt}
+
+
+def _free(kind: Kind) -> dict[str, Any]:
+    return kind.how | {"construct": {"kind": "free"}}
 
 
 def _labelled(kind: Kind, labels: Counter[str], rows: Sequence[Any]) -> dict[str, Any]:

@@ -12,11 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from trimllm.data import Document
-from trimllm.score import row_of, score
+from trimllm.data import Document, all_free
+from trimllm.score import rendered, row_of, score
+from trimllm.score.encode import encode_document
+from trimllm.units.adapters import device_of
 
+LONGEST = 96
+"""Tokens of a free answer in a report."""
 SHOWN = 20
 """Held-back documents in a report."""
 TEXT = Path(__file__).with_name("neutral.txt")
@@ -27,7 +32,8 @@ def paragraphs() -> list[Document]:
     found = []
     for text in TEXT.read_text(encoding="utf-8").strip().split("\n\n"):
         first, _, rest = text.replace("\n", " ").partition(". ")
-        found.append(Document(f"{first}.", (f" {rest}",), 0))
+        # Beside a second choice it is no free answer, whose end would be scored as well.
+        found.append(Document(f"{first}.", (f" {rest}", " End."), 0))
     return found
 
 
@@ -40,19 +46,63 @@ def perplexity(model: nn.Module, tokenizer: Any) -> tuple[float, int]:
 
 
 def answers(model: nn.Module, tokenizer: Any, documents: Sequence[Document]) -> dict[str, Any]:
-    """Fields of `choices.Answers`: which choice the model takes of each document, and perplexity.
+    """Fields of `choices.Answers`: which choice the model takes of each document, or what it writes
+    (greedily), and perplexity.
 
     Args:
         model: rounded as it is evaluated.
-        documents: multiple-choice ones.
+        documents: with choices or with free answers, all of a kind.
     """
-    picked = [one.best for one in score(model, tokenizer, documents)]
+    said = written if all_free(documents, "held back") else chosen
     found, tokens = perplexity(model, tokenizer)
-    return {
-        "documents": [
-            {**document.as_dict(), "picked": best}
-            for document, best in zip(documents, picked, strict=True)
-        ],
-        "perplexity": found,
-        "tokens": tokens,
-    }
+    shown = said(model, tokenizer, documents)
+    return {"documents": shown, "perplexity": found, "tokens": tokens}
+
+
+def chosen(model: nn.Module, tokenizer: Any, documents: Sequence[Document]) -> list[dict[str, Any]]:
+    """What the model takes of choices."""
+    best = [one.best for one in score(model, tokenizer, documents)]
+    return [
+        {
+            "prompt": document.prompt,
+            "right": document.choices[document.answer].strip(),
+            "said": document.choices[picked].strip(),
+            "correct": picked == document.answer,
+        }
+        for document, picked in zip(documents, best, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def written(
+    model: nn.Module, tokenizer: Any, documents: Sequence[Document]
+) -> list[dict[str, Any]]:
+    """What the model writes, ended as an evaluation ends it."""
+    from trimllm.evaluate.answers import compared, task_of_answers  # brings lm-eval with it
+
+    asked = [rendered(tokenizer, document) for document in documents]
+    ends = task_of_answers("", asked, LONGEST)["generation_kwargs"]["until"]
+    found = []
+    for document in documents:
+        prompt, (reference,) = encode_document(tokenizer, document)
+        ids = torch.tensor([prompt], device=device_of(model))
+        most, end = min(LONGEST, 2 * len(reference)), tokenizer.eos_token_id
+        made = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=most,
+            do_sample=False,
+            pad_token_id=end,
+        )
+        text = tokenizer.decode(made[0, len(prompt) :], skip_special_tokens=True)
+        for stop in ends:
+            text = text.partition(stop)[0]
+        right = document.choices[0].strip()
+        said = compared(text, right)
+        found.append(
+            {
+                **{"prompt": document.prompt, "right": right, "said": text.strip()},
+                **{"correct": said["exact_match"] == 1, "f1": said["token_f1"]},
+            }
+        )
+    return found

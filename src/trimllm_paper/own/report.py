@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -19,9 +20,9 @@ from trimllm_paper.choices import Answers, Choice
 from trimllm_paper.frame import Frame, rows, where
 from trimllm_paper.integrity.provenance import recorded
 from trimllm_paper.own import charts
-from trimllm_paper.own.choice import ABOVE, MB, SIZE, SPEED, asked_in_words
+from trimllm_paper.own.choice import ABOVE, MB, SIZE, SPEED, asked_in_words, measure
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, Recipe, place_of
-from trimllm_paper.records import Export
+from trimllm_paper.records import Evaluation, Export
 
 PAGE = Path(__file__).with_name("report.html.jinja")
 NAMES = {PRETRAINED: "before fine-tuning", FULL_FT: "full fine-tuning"}
@@ -49,7 +50,8 @@ def content(inputs: Inputs, how: Mapping[str, Any]) -> dict[str, Any]:
     frame = Frame.of(**{name: inputs[name] for name in names})
     answers = {one.recipe: one for one in map(Answers.read, inputs["answers"])}
     export, data = Export.read(inputs["export"][0]), files.read_json(inputs["data"][0])
-    table = recipes(choice, frame, answers, export, how["tasks"])
+    tested = [Evaluation.read(file) for file in inputs["evaluations"]]
+    table = recipes(choice, scores(tested, frame, choice, how["tasks"]), answers, export)
     shown = {one["recipe"]: one for one in table}
     full, trimmed = answers[FULL_FT], answers[choice.recipe]
     return {
@@ -61,11 +63,10 @@ def content(inputs: Inputs, how: Mapping[str, Any]) -> dict[str, Any]:
         "plain": shown[PRETRAINED],
         "table": table,
         **drawn(choice, table, frame),
-        "documents": [
-            {"prompt": one.prompt, "choices": one.choices, "right": one.answer}
-            | {"full": one.picked, "trimmed": other.picked}
-            for one, other in zip(full.documents, trimmed.documents, strict=True)
-        ],
+        "documents": list(zip(full.documents, trimmed.documents, strict=True)),
+        "free": choice.chosen.free,
+        "measure": "F1" if choice.chosen.free else "accuracy",
+        "held_back": measure(choice.chosen),
         "perplexities": [(name_of(r), one.perplexity) for r, one in answers.items()],
         "neutral_tokens": trimmed.tokens,
         "splits": {name: one["documents"] for name, one in data["splits"].items()},
@@ -83,12 +84,39 @@ def name_of(recipe: str) -> str:
     return NAMES.get(recipe) or (chain if parsed.is_trimmed else recipe)
 
 
+Score = dict[str, Any]
+
+
+def scores(
+    tested: Sequence[Evaluation], frame: Frame, choice: Choice, tasks: Sequence[str]
+) -> dict[str, Score]:
+    """Accuracy of every recipe on the test documents, in percent, with its interval of 95%; of free
+    answers the F1 of words, with that of its mean."""
+    found = {}
+    for recipe in dict.fromkeys(one.recipe for one in tested):
+        whole = derive.accuracy(frame, choice.model, choice.domain, recipe, tasks)
+        if whole is None:
+            raise UserError(f"{recipe} was not evaluated on every test of {choice.domain}")
+        score = {"accuracy": whole.percent, "low": whole.ci95[0], "high": whole.ci95[1]}
+        if choice.chosen.free:
+            each = [
+                100 * value
+                for one in tested
+                if one.recipe == recipe and one.answers
+                for value in one.answers.by_document["token_f1"]
+            ]
+            mean, away = fmean(each), 1.96 * stdev(each) / len(each) ** 0.5
+            score = {
+                "accuracy": mean,
+                "low": max(0.0, mean - away),
+                "high": min(100.0, mean + away),
+            }
+        found[recipe] = score | {"n": whole.n, "chance": whole.chance}
+    return found
+
+
 def recipes(
-    choice: Choice,
-    frame: Frame,
-    answers: Mapping[str, Answers],
-    export: Export,
-    tasks: Sequence[str],
+    choice: Choice, tested: Mapping[str, Score], answers: Mapping[str, Answers], export: Export
 ) -> list[dict[str, Any]]:
     """A row for every checkpoint: sizes, speeds, accuracies; the pretrained one first."""
     known = {one.recipe: one for one in choice.candidates}
@@ -96,9 +124,6 @@ def recipes(
     found = []
     for recipe in (PRETRAINED, *known):
         one = known.get(recipe)
-        tested = derive.accuracy(frame, choice.model, choice.domain, recipe, tasks)
-        if tested is None:
-            raise UserError(f"{recipe} was not evaluated on every test of {choice.domain}")
         size = export.bytes["file"] if recipe == choice.recipe else (one or full).bytes
         found.append(
             {
@@ -111,11 +136,7 @@ def recipes(
                 "megabytes": size / MB,
                 "speed": (one or full).tokens_per_second,
                 "held_back": one and one.accuracy,
-                "accuracy": tested.percent,
-                "low": tested.ci95[0],
-                "high": tested.ci95[1],
-                "n": tested.n,
-                "chance": tested.chance,
+                **tested[recipe],
                 "perplexity": answers[recipe].perplexity if recipe in answers else None,
             }
         )
@@ -126,12 +147,15 @@ def drawn(choice: Choice, table: Sequence[Mapping[str, Any]], frame: Frame) -> d
     """The three charts."""
     full = next(one for one in table if one["recipe"] == FULL_FT)
     asked = choice.wanted
-    least = asked[ABOVE] / 100 * full["accuracy"] if ABOVE in asked else None
+    # Free answers are chosen by another measure than is drawn.
+    shown = ABOVE in asked and not choice.chosen.free
+    least = asked[ABOVE] / 100 * full["accuracy"] if shown else None
+    label = "F1 of words on test documents (%)" if choice.chosen.free else charts.ACCURACY
 
     def points(key: str) -> list[charts.Point]:
-        shown = ("recipe", "chain", "low", "high", "chosen")
+        keys = ("recipe", "chain", "low", "high", "chosen")
         return [
-            charts.Point(x=one[key], percent=one["accuracy"], **{k: one[k] for k in shown})
+            charts.Point(x=one[key], percent=one["accuracy"], **{k: one[k] for k in keys})
             for one in table
         ]
 
@@ -142,10 +166,15 @@ def drawn(choice: Choice, table: Sequence[Mapping[str, Any]], frame: Frame) -> d
     steps = [e.dropped for e in epochs if e.dropped]
     return {
         "by_size": charts.accuracy(
-            points("megabytes"), "size (MB)", salt="size", least=least, limit=asked.get(SIZE)
+            points("megabytes"), "size (MB)", label, salt="size", least=least, limit=asked.get(SIZE)
         ),
         "by_speed": charts.accuracy(
-            points("speed"), "speed (tokens/s)", salt="speed", least=least, limit=asked.get(SPEED)
+            points("speed"),
+            "speed (tokens/s)",
+            label,
+            salt="speed",
+            least=least,
+            limit=asked.get(SPEED),
         ),
         "strip": charts.strip(dropped, epochs[0].units_total // 2, parsed.dropped, steps),
     }

@@ -17,6 +17,7 @@ from trimllm_paper.records import Throughput
 def candidate(recipe: str, accuracy: float, megabytes: float, speed: float) -> Candidate:
     return Candidate(
         recipe=recipe,
+        free=False,
         accuracy=accuracy,
         likelihood=-1.0,
         documents=85,

@@ -67,6 +67,31 @@ def test_labelled_texts_are_offered_their_labels(tmp_path: Path) -> None:
     assert found.spec["construct"]["choices"] == look.OFFERED
 
 
+FREE = [{"question": f"What is {i}?", "answer": f"The number {i}."} for i in range(100)]
+SAID = [
+    {"messages": [{"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": f"{i}!"}]}
+    for i in range(100)
+]
+
+
+@pytest.mark.parametrize("rows, name", [(FREE, "free"), (SAID, "messages")])
+def test_free_answers_and_conversations(tmp_path: Path, rows: list[Row], name: str) -> None:
+    found = look.look(write(tmp_path / "my.jsonl", rows))
+    assert found.kind.name == name and found.kind.free and not found.answers
+    one = DocumentSet.model_validate({"from": [{"file": "my.jsonl"}], **found.spec})
+    assert one.construction.kind == "free" and (one.format == "messages") == (name == "messages")
+    other = look.kind_of({"prompt": "q?", "completion": "a"})
+    assert other is not None and other.fields == {"question": "prompt", "answer": "completion"}
+
+
+def test_a_table_of_commas(tmp_path: Path) -> None:
+    lines = [f'"What is {i}, and one?",{i + 1},no,{"AB"[i % 2]}' for i in range(100)]
+    path = tmp_path / "my.csv"
+    path.write_text("\n".join(["question,option_a,option_b,answer", *lines]))
+    found = look.look(path)
+    assert found.kind.name == "choices" and found.answers == {"0": 50, "1": 50}
+
+
 @pytest.mark.parametrize("rows", [sums(), labels(), [{**r, "context": "c"} for r in sums()]])
 def test_what_is_found_is_a_set_of_a_domain(tmp_path: Path, rows: list[Row]) -> None:
     found = look.look(write(tmp_path / "my.jsonl", rows))
@@ -91,11 +116,11 @@ def text(path: Path, content: bytes) -> Path:
 BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     "encoding": (
         lambda f: text(f / "my.jsonl", '{"question": "caf\xe9"}\n'.encode("latin-1")),
-        r"is not UTF-8 \(line 1, byte 18 is 0xe9\); save it as plain UTF-8",
+        r"my.jsonl:1: not UTF-8 \(byte 0xe9 in column 18\); save the file in the encoding UTF-8",
     ),
     "utf-16": (
         lambda f: text(f / "my.jsonl", json.dumps(sums(1)[0]).encode("utf-16")),
-        "is UTF-16; save it",
+        r"my.jsonl:1: not UTF-8 \(byte 0xff in column 1\)",
     ),
     "mixed": (
         lambda f: write(f / "my.jsonl", sums(50) + labels(50)),
@@ -128,7 +153,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "a long line": (
         lambda f: write(f / "my.jsonl", [*sums(2), {"question": "x" * 50_000_000}, *sums(2)]),
-        "line 3, is 50 MB long; a line is one document of at most 1 MB",
+        "my.jsonl:3: a line of more than 8 MiB; give one row a line",
     ),
     "a list": (
         lambda f: text(f / "my.jsonl", json.dumps(sums(3), indent=1).encode()),
@@ -136,11 +161,14 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "neither": (
         lambda f: write(f / "my.jsonl", [{"prompt": "x", "n": 1}] * 100),
-        "my.jsonl:1 has fields prompt, n: neither question, choices and answer nor",
+        "my.jsonl:1 has fields prompt, n: neither question and answer",
     ),
     "nothing": (lambda f: text(f / "my.jsonl", b""), "is empty"),
     "not there": (lambda f: f / "my.jsonl", "does not exist"),
-    "another form": (lambda f: text(f / "my.xlsx", b"x"), r"is not .jsonl, .json or .parquet"),
+    "another form": (
+        lambda f: text(f / "my.xlsx", b"x"),
+        "is not .jsonl, .json, .csv, .tsv or .parquet",
+    ),
 }
 
 

@@ -44,8 +44,9 @@ def made(root: Path, missed: dict[str, float] | None = None) -> dict[str, list[s
     for recipe, value in PERPLEXITY.items():
         answers.append(Path(paths.answers("tiny", recipe)))
         documents = [
-            {"prompt": f"Question: {i} < {i + 1}?\nAnswer:", "choices": [" yes", " no"]}
-            | {"answer": 0, "picked": int(recipe != "full_ft" and i % 3 == 0)}
+            {"prompt": f"Question: {i} < {i + 1}?\nAnswer:", "right": "yes"}
+            | {"said": "no" if recipe != "full_ft" and i % 3 == 0 else "yes"}
+            | {"correct": recipe == "full_ft" or i % 3 != 0}
             for i in range(20)
         ]
         told = {"model": "tiny", "recipe": recipe, "domain": "sciq", "seed": 0, **keys(recipe)}
@@ -53,7 +54,12 @@ def made(root: Path, missed: dict[str, float] | None = None) -> dict[str, list[s
             **told, documents=documents, perplexity=value, tokens=600, provenance=provenance
         ).write(answers[-1])
     candidates = [
-        {"recipe": recipe, "accuracy": float(ACCURACY[recipe] + 1), "likelihood": -0.5}
+        {
+            "recipe": recipe,
+            "free": False,
+            "accuracy": float(ACCURACY[recipe] + 1),
+            "likelihood": -0.5,
+        }
         | {"documents": 85, "bytes": SIZE[recipe] * 10**6, "tokens_per_second": SPEED[recipe]}
         | {"units_kept": 8 - Recipe.parse(recipe).dropped}
         for recipe in TRAINED
@@ -100,8 +106,8 @@ def test_it_says_what_the_records_say(tmp_path: Path) -> None:
     assert shown[CHAIN[0]]["megabytes"] == 119 and shown[CHAIN[1]]["megabytes"] == 98
     assert shown["pretrained"]["speed"] == shown["full_ft"]["speed"] == 20
     assert {r: row["perplexity"] for r, row in shown.items()} == PERPLEXITY | {CHAIN[1]: None}
-    assert [one["trimmed"] for one in found["documents"]] == [int(i % 3 == 0) for i in range(20)]
-    assert {one["full"] for one in found["documents"]} == {0}
+    assert [chosen.correct for _, chosen in found["documents"]] == [i % 3 != 0 for i in range(20)]
+    assert all(full.correct for full, _ in found["documents"])
     assert dict(found["spent"])["full fine-tuning"] == 1  # two passes of 30 s
     assert found["serve"]["With this project"] == f"trimllm serve {tmp_path}"
 

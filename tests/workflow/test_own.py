@@ -63,16 +63,21 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, run.stdout
 
 
-@pytest.fixture(scope="module")
-def own(started: tuple[Path, str]) -> Path:
-    """The same after the run, which is made shorter first."""
-    folder, _ = started
+def shorten(folder: Path) -> None:
+    """Two epochs, one checkpoint to choose beside the full model."""
     config = yaml.safe_load((folder / "own.yaml").read_text())
     config["recipes"]["ours"] |= {"step": 5, "settle": 1}
     config["trim"]["kept_percent"] = [50]
     config["finetune"]["epochs"] = 1
     config["throughput"] = {"tokens": 24, "generate": 4, "repeats": 2, "prefills": 1, "threads": 1}
     (folder / "short.yaml").write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture(scope="module")
+def own(started: tuple[Path, str]) -> Path:
+    """The same after the run, which is made shorter first."""
+    folder, _ = started
+    shorten(folder)
     run = snakemake(folder, "own", configfile=folder / "short.yaml", results="results/sums")
     assert run.returncode == 0, run.stderr[-4000:]
     said = [line for line in run.stderr.splitlines() if line.startswith(("asked:", "Report:"))]
@@ -215,6 +220,22 @@ def test_it_answers(own: Path) -> None:
     finally:
         server.kill()
         server.wait()
+
+
+def test_free_answers_out_of_a_table(started: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copytree(started[0] / "model", tmp_path / "model")
+    lines = [f"What follows {number}?,It is {number + 1}." for number in range(100)]
+    (tmp_path / "faq.csv").write_text("\n".join(["question,answer", *lines]))
+    run = command(tmp_path, "start", "faq.csv", "--model", "model", "--format", "padded")
+    assert run.returncode == 0, run.stderr
+    assert "100 questions with free answers (fields question, answer)" in run.stdout
+    shorten(tmp_path)
+    done = snakemake(tmp_path, "own", configfile=tmp_path / "short.yaml", results="results/faq")
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "probability of a right token" in done.stderr
+    page = (tmp_path / "results/faq/chosen/model/report.html").read_text(encoding="utf-8")
+    assert "F1 against size and speed" in page and "It is" in page
+    assert "from_pretrained" in page and "trimllm serve" not in page
 
 
 def test_make_knows_the_three_commands() -> None:

@@ -140,6 +140,27 @@ def checkpoint(recipe, record, mark=str):
     return {"manifest": mark(manifest), "weights": mark(weights), "record": record(*place)}
 
 
+# ---- one's own data --------------------------------------------------------------------------------
+
+
+def of_chosen(kind):
+    """Input function: files of the checkpoint that is chosen, once it is."""
+
+    def found(wildcards):
+        file = checkpoints.choose.get(**wildcards).output[0]
+        return TARGETS.own_chosen(wildcards.model, Choice.read(file).recipe)[kind]
+
+    return found
+
+
+def own_reports(wildcards):
+    """Reports of all models, or one line that says why there can be none."""
+    try:
+        return TARGETS.own()
+    except UserError as error:
+        refuse(error)
+
+
 # ---- what is rendered, and stands in the report ----------------------------------------------------
 
 

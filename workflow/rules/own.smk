@@ -43,22 +43,12 @@ checkpoint choose:
         "../scripts/choose.py"
 
 
-def chosen(kind):
-    """Input function: files of the checkpoint that is chosen."""
-
-    def found(wildcards):
-        file = checkpoints.choose.get(**wildcards).output[0]
-        return TARGETS.own_chosen(wildcards.model, Choice.read(file).recipe)[kind]
-
-    return found
-
-
 rule own_report:
     input:
         unpack(lambda wildcards: TARGETS.own_report(wildcards.model)),
         choice=PATHS.chosen("{model}"),
-        answers=chosen("answers"),
-        export=chosen("export"),
+        answers=of_chosen("answers"),
+        export=of_chosen("export"),
     output:
         PATHS.chosen("{model}", "report.html"),
     log:
@@ -77,15 +67,7 @@ rule own_report:
         "../scripts/own_report.py"
 
 
-def reports(wildcards):
-    """Reports of all models, or one line that says why there can be none."""
-    try:
-        return TARGETS.own()
-    except UserError as error:
-        refuse(error)
-
-
 rule own:
     input:
-        reports,
+        own_reports,
     localrule: True

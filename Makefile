@@ -4,6 +4,8 @@
 #   make table2   fetch, fine-tune, trim, evaluate and show Table 2
 #   make figures  render all figures, claims and tables again from results/reference/; no model
 #   make report   the same and one HTML page of it, report.html
+#   make start    looks at FILE (yours) and MODEL, writes own.yaml; WANT='"at most 200 MB"'
+#   make own      what own.yaml says: trim, choose, export, report; make serve: the chosen model answers
 #   make plan     jobs, hours, disk and wall-clock time of TARGET, before anything runs
 #   make seeds    TARGET under several SEEDS: means, with intervals over documents and seeds
 #   make reference  both recipes on the default, its small results kept in results/reference/
@@ -19,11 +21,11 @@
 #
 # Variables: PYTHON (which Python makes .venv), PYTHON311 (which makes .envs), CORES (default: all),
 # TARGET (default: all), CONFIG (default: config/config.yaml), SEEDS (default: 0 1 2), PARALLEL
-# (cores or GPUs at once) and PRICE (of an hour of one), both for plans.
+# (cores or GPUs at once) and PRICE (of an hour of one), both for plans; OWN (default: own.yaml).
 
 .DELETE_ON_ERROR:
 .PHONY: setup envs table2 plan seeds figures report reference compare verify mutants test lint
-.PHONY: types docs clean
+.PHONY: types docs clean start own serve
 .DEFAULT_GOAL := setup
 
 ifneq ($(words $(CURDIR)),1)
@@ -41,6 +43,10 @@ CONFIG ?= config/config.yaml
 SEEDS ?= 0 1 2
 PARALLEL ?=
 PRICE ?=
+FILE ?=
+MODEL ?=
+WANT ?=
+OWN ?= own.yaml
 BIN := .venv/bin
 # What the kept run changes of the default, and how it is rendered again. It takes hours; finished
 # parts are kept by `reference --add` (config/overlays/reference.yaml).
@@ -97,6 +103,25 @@ figures: $(STAMP)
 
 report: figures
 	$(BIN)/snakemake --cores '$(CORES)' all --report report.html $(KEPT)
+
+# llama.cpp, in which what is exported proves itself, is a wheel without dependencies.
+LLAMA_CPP := .venv/.llama-cpp
+$(LLAMA_CPP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --only-binary :all: xllamacpp==2026.10.11549
+	@touch '$@'
+
+start: $(LLAMA_CPP)
+	@test -n '$(FILE)' -a -n '$(MODEL)' || { echo 'error: make start FILE=my.jsonl MODEL=FOLDER' >&2; \
+		exit 1; }
+	$(BIN)/trimllm start '$(FILE)' --model '$(MODEL)' --output '$(OWN)' $(if $(WANT),--want $(WANT))
+
+own: $(LLAMA_CPP)
+	@test -f '$(OWN)' || { echo 'error: no $(OWN); make start FILE=my.jsonl MODEL=FOLDER' >&2; exit 1; }
+	$(BIN)/snakemake --cores '$(CORES)' own --configfile '$(OWN)'
+
+serve: $(LLAMA_CPP)
+	$(BIN)/trimllm serve "$$($(BIN)/python -c \
+		'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["results"])' '$(OWN)')"
 
 plan: $(STAMP)
 	$(BIN)/python -m trimllm_paper plan $(TARGET) --configfile '$(CONFIG)' \

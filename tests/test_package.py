@@ -63,7 +63,7 @@ def test_sdist_and_wheel_are_built_and_run_in_a_clean_environment(tmp_path: Path
 def data_files() -> list[Path]:
     """Files of the packages that are no code."""
     found = (ROOT / "src").rglob("*")
-    return [path for path in found if path.suffix in (".yaml", ".json", ".jinja")]
+    return [path for path in found if path.suffix in (".yaml", ".json", ".jinja", ".txt")]
 
 
 def test_the_version_is_told_once_and_repeated_truly() -> None:

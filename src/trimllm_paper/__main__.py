@@ -20,6 +20,27 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, does: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
 
+    start = command("start", "begin with a file of your own: look at it, write own.yaml")
+    start.epilog = (
+        "Then: snakemake --cores all own --configfile own.yaml, and trimllm serve results/MY."
+    )
+    start.add_argument("file", type=Path, help="questions: .jsonl, .json, .csv or .parquet")
+    start.add_argument("--model", required=True, help="a checkpoint's folder, or OWNER/NAME")
+    start.add_argument(
+        "--want",
+        nargs="+",
+        default=[],
+        metavar="WISH",
+        help='"smallest above 95%%" (the default), "at most 200 MB", "at least 30 tokens/s"; '
+        "one or several",
+    )
+    start.add_argument("--test", type=Path, help="file of test questions; default: some of FILE")
+    start.add_argument(
+        "--format", choices=VARIANTS, help="of the export; default: gguf_q8_0 where llama.cpp can"
+    )
+    start.add_argument("--minutes", type=float, default=15, help="budget; default: 15")
+    start.add_argument("--output", type=Path, default=Path("own.yaml"), help="default: own.yaml")
+    start.add_argument("--force", action="store_true", help="write over what is there")
     plan = command("plan", "what targets would take: jobs, hours, disk and wall-clock time")
     plan.add_argument("targets", nargs="*", default=["all"])
     plan.add_argument("--config", nargs="*", default=[], metavar="KEY=VALUE", help="changes")
@@ -65,7 +86,9 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--untrimmed", type=Path, help="the full model, to measure rounding by")
     export.add_argument("--texts", type=Path, help="file of held-back texts, one a line")
     serve = command("serve", "serve a GGUF file, or a folder with one, by llama.cpp over HTTP")
-    serve.add_argument("model", type=Path, help="GGUF file, or folder of an export")
+    serve.add_argument(
+        "model", type=Path, help="GGUF file, folder of an export, or results of a run of `own`"
+    )
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8080)
     serve.add_argument("--threads", type=int, help="default: every core")

@@ -259,9 +259,62 @@ class Jobs(Prepared):
         if kind in QUANTIZED and not Recipe.parse(recipe).compressor:
             full = self.checkpoint(model, domain, FULL_FT)
             files |= {"full": full["manifest"], "full_weights": full["weights"]}
+        if self.config.own:  # what its card tells of it
+            files["measured"] = self._measured(model, recipe)
         place = model, domain, recipe, format
         made = [self.paths.export(*place, "manifest.json"), self.paths.export(*place)]
         return Job(made, files, how)
+
+    # ---- one's own data ------------------------------------------------------------------------
+
+    @property
+    def own_domain(self) -> str:
+        """The domain of a run on one's own data: the only one."""
+        return self.config.domains[0]
+
+    def _measured(self, model: str, recipe: str) -> list[str]:
+        """Records of what a chosen checkpoint and the full ones say, of tests and of other text."""
+        compared = dict.fromkeys([PRETRAINED, FULL_FT, recipe])
+        tests = self.config.tested[self.own_domain].tests
+        place = model, self.own_domain
+        return [self.paths.answers(model, one) for one in compared] + [
+            self.paths.evaluation(*place, one, task) for one in compared for task in tests
+        ]
+
+    def answers(self, model: str, recipe: str) -> Job:
+        """What a checkpoint says of a few held-back documents and of neutral text."""
+        domain = self.own_domain
+        how = {
+            "chain": self._chain(Recipe.parse(recipe)),
+            "domain": domain,
+            "dtype": self.config.compute.dtype,
+            "seed": self.config.seed,
+            "loading": self._loading(model),
+            "code": code_hash("answers"),
+        }
+        files = self.checkpoint(model, domain, recipe)
+        files |= {"held_back": self.splits(domain)["held_back"], "report": self.paths.data(domain)}
+        return Job([self.paths.answers(model, recipe)], files, how)
+
+    def choice(self, hardware: str, model: str) -> Job:
+        """Which checkpoint is taken; no test document is an input."""
+        own, domain, kept = self.config.own, self.own_domain, self.kept_recipes(model)
+        recipes = [FULL_FT, *kept]
+        how = {
+            "domain": domain,
+            "hardware": hardware,
+            "format": own.export if own else None,
+            "wanted": own.wanted if own else None,
+            "seed": self.config.seed,
+            "code": code_hash("choose"),
+        }
+        files = {
+            "trainings": [self.paths.training(model, domain, one) for one in recipes],
+            "weights": [self.paths.weights(model, domain, one) for one in recipes],
+            "epochs": [self.paths.epoch(model, domain, one) for one in kept],
+            "timings": [self.paths.throughput(hardware, model, one) for one in kept],
+        }
+        return Job([self.paths.chosen(model)], files, how)
 
     # ---- measurements --------------------------------------------------------------------------
 

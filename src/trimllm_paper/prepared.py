@@ -61,6 +61,16 @@ class Prepared:
         reached = drops_for(fewest, units, step)
         return reached or int(units * (1 - fewest / 100)) // step * step
 
+    def kept_recipes(self, model: str) -> list[Recipe]:
+        """Checkpoints of the main tables' chains that stay and are evaluated, in order."""
+        units, trim = self.config.models[model].units, self.config.trim
+        return [
+            Recipe.trimmed(name, drops, units)
+            for name in trim.recipes
+            for step in [self.chains[name].step]
+            for drops in sorted({drops_for(kept, units, step) or 0 for kept in trim.kept_percent})
+        ]
+
     def _chain(self, recipe: Recipe) -> dict[str, Any]:
         """What records of a recipe say of its chain, or of its dropping by rule."""
         if recipe.name in RULES:

@@ -200,6 +200,14 @@ class Paths:
         """A file of an export; its proof, where none is named. `variant`: gguf_q8_0, padded, ..."""
         return f"{self.results}/export/{model}/{domain}/{recipe}/{variant}/{file}"
 
+    def chosen(self, model: str, file: str = "choice.json") -> str:
+        """A file of a run on one's own data: its choice, report.html."""
+        return f"{self.results}/chosen/{model}/{file}"
+
+    def answers(self, model: str, recipe: Recipe | str) -> str:
+        """What a checkpoint says of held-back documents and of neutral text."""
+        return self.chosen(model, f"{recipe}/answers.json")
+
     def data(self, domain: str, file: str = "report.json") -> str:
         """A file of a prepared domain."""
         return f"{self.results}/data/{domain}/{file}"
@@ -222,8 +230,8 @@ class Place:
     """What the path of a result says. Fields that its kind does not have are empty."""
 
     kind: str
-    """"evaluation", "scan", "throughput", "export", "epoch", "training", "compression" or
-    "manifest"."""
+    """"evaluation", "scan", "throughput", "export", "epoch", "training", "compression",
+    "choice", "answers" or "manifest"."""
     results: str
     model: str
     domain: str = ""
@@ -235,7 +243,7 @@ class Place:
 
 
 _ROOMS = {"eval": "evaluation", "scans": "scan", "throughput": "throughput"}
-_ROOMS |= {"models": "", "export": ""}  # where the file's name says the kind
+_ROOMS |= {"models": "", "export": "", "chosen": ""}  # where the file's name says the kind
 
 
 def place_of(path: str | Path) -> Place:
@@ -254,6 +262,9 @@ def place_of(path: str | Path) -> Place:
         if parts[room] == "export":
             made = Recipe.parse("/".join(inside[2:-2]))
             return Place(inside[-1], results, *inside[:2], made, format=inside[-2])
+        if parts[room] == "chosen":
+            of = Recipe.parse("/".join(inside[1:-1])) if len(inside) > 2 else None
+            return Place(inside[-1], results, inside[0], recipe=of)
         recipe = Recipe.parse("/".join(inside[2 : len(inside) - (kind != "throughput")]))
         if kind == "throughput":
             return Place(kind, results, inside[1], recipe=recipe, hardware=inside[0])

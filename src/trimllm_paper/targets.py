@@ -13,13 +13,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.base.names import AUTHORS, RULE_KEPT
+from trimllm.export.formats import require_llama_cpp, split_variant
 from trimllm_paper import layout
 from trimllm_paper.context import Context
 from trimllm_paper.figures import FIGURES
 from trimllm_paper.jobs import Jobs
-from trimllm_paper.recipe import FULL_FT, SPARSE_FT, Recipe, place_of
+from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, place_of
 from trimllm_paper.shapes import RANDOM
 
 TIMED_TABLES = ("table1", "table7")
@@ -44,16 +46,6 @@ class Targets:
         """Units of an untrimmed model."""
         return self.config.models[model].units
 
-    def kept_recipes(self, model: str) -> list[Recipe]:
-        """Checkpoints of the main tables' chains that stay and are evaluated, in order."""
-        units, trim = self.units(model), self.config.trim
-        return [
-            Recipe.trimmed(name, drops, units)
-            for name in trim.recipes
-            for step in [self.jobs.chains[name].step]
-            for drops in sorted({drops_for(kept, units, step) for kept in trim.kept_percent})
-        ]
-
     def epochs(self, model: str, name: str, percent: float | None = None) -> list[Recipe]:
         """Every checkpoint of a chain, as far as `percent` of the units (None: to its end)."""
         step, units = self.jobs.chains[name].step, self.units(model)
@@ -68,7 +60,7 @@ class Targets:
         return "|".join(
             rf"{re.escape(model)}(?=/[^/]+/({'|'.join(map(re.escape, map(str, kept)))})/)"
             for model in self.config.models
-            if (kept := self.kept_recipes(model))
+            if (kept := self.jobs.kept_recipes(model))
         )
 
     @property
@@ -227,6 +219,56 @@ class Targets:
             "throughput": self.timings(),
         }
 
+    # ---- one's own data ------------------------------------------------------------------------
+
+    def own(self) -> list[str]:
+        """The report of every model. Raises `UserError` where nothing says what is wanted, or the
+        engine of the export is not installed."""
+        if self.config.own is None:
+            raise UserError(
+                "the configuration has no section `own`, which says what is wanted; "
+                "`trimllm start my.jsonl --model MODEL` writes one"
+            )
+        if split_variant(self.config.own.export)[0] == "gguf":
+            require_llama_cpp()
+        return [self.paths.chosen(model, "report.html") for model in self.config.models]
+
+    def own_report(self, model: str) -> dict[str, list[str]]:
+        """What a report is made from, whatever is chosen."""
+        domain, paths = self.jobs.own_domain, self.paths
+        kept = self.jobs.kept_recipes(model)
+        place = model, domain
+        return {
+            "evaluations": [
+                paths.evaluation(*place, recipe, task)
+                for recipe in (PRETRAINED, FULL_FT, *kept)
+                for task in self.config.tested[domain].tests
+            ],
+            "epochs": self.chains([model], [domain], self.config.trim.recipes),
+            "trainings": [paths.training(*place, recipe) for recipe in (FULL_FT, *kept)],
+            "throughput": [paths.throughput(self.hardware, model, recipe) for recipe in kept],
+            "data": [paths.data(domain)],
+        }
+
+    def own_chosen(self, model: str, recipe: str) -> dict[str, list[str]]:
+        """What a report is made from of the chosen checkpoint."""
+        compared = dict.fromkeys([PRETRAINED, FULL_FT, recipe])
+        own, domain = self.config.own, self.jobs.own_domain
+        return {
+            "answers": [self.paths.answers(model, one) for one in compared],
+            "export": [self.paths.export(model, domain, recipe, own.export)],
+        }
+
+    def own_context(self, model: str) -> dict[str, Any]:
+        """What a report takes from the configuration, as plain data."""
+        entry, domain = self.config.models[model], self.jobs.own_domain
+        return {
+            "model": entry.label,
+            "data": self.config.tested[domain].label,
+            "stand_in": self.config.tested[domain].stand_in,
+            "tasks": list(self.config.tested[domain].tests),
+        }
+
     # ---- all of a kind -------------------------------------------------------------------------
 
     @property
@@ -259,7 +301,7 @@ class Targets:
             self.paths.export(model, domain, recipe, variant)
             for model in self.config.models
             for domain in self.config.domain_specs
-            for recipe in self.kept_recipes(model)
+            for recipe in self.jobs.kept_recipes(model)
             for variant in self.config.export.formats
         ]
 

@@ -33,7 +33,7 @@ ROOMS = {
     ),
     "trimllm_paper": (
         # what is asked for, and what it takes
-        *("recipe", "records", "shapes", "gpus", "config", "integrity"),
+        *("recipe", "records", "choices", "shapes", "gpus", "config", "integrity"),
         *(
             "hardware",
             "demand",
@@ -48,7 +48,7 @@ ROOMS = {
         # what came of it: numbers, tables, figures, claims
         *("published", "context", "frame", "tier", "derive", "verdict", "contradictions"),
         *("table_context", "layout", "render", "cells", "notes", "grid", "figures", "claims"),
-        *("targets", "__main__", "commands"),
+        *("own", "targets", "__main__", "commands"),
     ),
 }
 # What belongs to the pipeline alone.

@@ -53,6 +53,13 @@ def test_a_path_says_what_it_was_made_of(recipe: Recipe, compressor: str | None)
     assert (export.kind, export.recipe, export.format) == ("export", made, "gguf_q8_0")
     assert (export.model, export.domain, export.results) == ("m", "d", "some/results")
     assert place_of(paths.scan("m", "d", "authors")).variant == "authors"
+    said = place_of(paths.answers("m", made))
+    assert (said.kind, said.model, said.recipe, said.results) == (
+        *("answers", "m", made),
+        "some/results",
+    )
+    choice = place_of(paths.chosen("m"))
+    assert (choice.kind, choice.model, choice.recipe) == ("choice", "m", None)
 
 
 def test_drops_have_as_many_digits_as_the_model_needs() -> None:

@@ -84,6 +84,11 @@ class Page:
         self._ask("Page.navigate", url=path.resolve().as_uri())
         self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
 
+    def resize(self, width: int, height: int) -> None:
+        """Show pages as on a screen of so many pixels."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._ask("Emulation.setDeviceMetricsOverride", **size)
+
     def run(self, script: str) -> Any:
         """Value of a JavaScript expression; promises are awaited."""
         params = {"expression": script, "returnByValue": True, "awaitPromise": True}
@@ -120,3 +125,36 @@ def chromium(path: str) -> Iterator[Page]:
             process.kill()
             process.wait()
             os.close(write)
+
+
+VISIBLE = """
+(() => {
+  const wide = document.documentElement.clientWidth;
+  const all = [...document.querySelectorAll('h1, h2, p, pre, svg, td, .facts div')];
+  const hidden = all.filter(one => {
+    const box = one.getBoundingClientRect();
+    return !(box.width > 0 && box.height > 0 && box.left >= -1 && box.right <= wide + 1
+      && getComputedStyle(one).visibility === 'visible');
+  });
+  return {count: all.length, hidden: hidden.map(one => one.outerHTML.slice(0, 120)),
+    wide, scrolled: document.documentElement.scrollWidth};
+})()
+"""
+SECTIONS = ("compared", "units", "table", "answers", "serve", "cost")
+
+
+def check_report(page: Page, width: int, documents: int = 20) -> None:
+    """The opened report of one's own data: all of it is seen at a width of so many pixels, nothing
+    is asked of a network, no error stands in the console."""
+    found = page.run(VISIBLE)
+    assert page.run("window.innerWidth") == width
+    assert found["scrolled"] <= found["wide"], found
+    assert found["count"] > 5 * documents and not found["hidden"]
+    for section in SECTIONS:
+        assert page.run(f"document.getElementById('{section}').innerText.length") > 20, section
+    # text of the charts is large enough to be read
+    smallest = "Math.min(...[...document.querySelectorAll('svg')].map(s => s.clientWidth))"
+    assert page.run(smallest) >= 250
+    assert page.run("document.querySelectorAll('#answers tbody tr').length") == documents
+    assert not page.errors
+    assert all(url.startswith(("file:", "data:")) for url in page.requests), page.requests

@@ -60,8 +60,9 @@ def command(
 
 
 def environment() -> dict[str, str]:
-    """The caller's environment with the library on its path."""
-    return {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    """The caller's environment with the library first on its path."""
+    path = filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
 
 def snakemake(

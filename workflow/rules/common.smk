@@ -12,6 +12,7 @@ from trimllm.compress.engines import ENGINES
 from trimllm.export.formats import VARIANTS
 from trimllm.throughput.machine import this_machine
 from trimllm_paper import config as configuration
+from trimllm_paper.choices import Choice
 from trimllm_paper.commands import engine
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.integrity import checks
@@ -137,6 +138,27 @@ def checkpoint(recipe, record, mark=str):
     place = ("{model}", "{domain}", recipe)
     manifest, weights = PATHS.manifest(*place), PATHS.weights(*place)
     return {"manifest": mark(manifest), "weights": mark(weights), "record": record(*place)}
+
+
+# ---- one's own data --------------------------------------------------------------------------------
+
+
+def of_chosen(kind):
+    """Input function: files of the checkpoint that is chosen, once it is."""
+
+    def found(wildcards):
+        file = checkpoints.choose.get(**wildcards).output[0]
+        return TARGETS.own_chosen(wildcards.model, Choice.read(file).recipe)[kind]
+
+    return found
+
+
+def own_reports(wildcards):
+    """Reports of all models, or one line that says why there can be none."""
+    try:
+        return TARGETS.own()
+    except UserError as error:
+        refuse(error)
 
 
 # ---- what is rendered, and stands in the report ----------------------------------------------------

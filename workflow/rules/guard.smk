@@ -134,6 +134,11 @@ def print_summary(failed):
     table = Path(PATHS.table("table2"))
     where = f"; Table 2: {table} (.csv, .tex)" if table.is_file() else ""
     print(f"Done: {done}{where}", file=sys.stderr)
+    for model in CONFIG.models if CONFIG.own else ():
+        page = Path(PATHS.chosen(model, "report.html"))
+        if page.is_file():
+            print(Choice.read(PATHS.chosen(model)).told, file=sys.stderr)
+            print(f"Report: {page}; serve it: trimllm serve {PATHS.results}", file=sys.stderr)
 
 
 onstart:

@@ -20,13 +20,18 @@ with Job(snakemake) as job:
     documents = read_documents(snakemake.input.calibration)[: how["documents"]]
     place = {key: told[key] for key in ("model", "domain", "recipe")} | {"seed": seed}
     full = snakemake.input.get("full")
+    card = how["card"]
+    if told_of := job.inputs.get("measured"):
+        from trimllm_paper.own import card as own_card
+
+        card = card | {"measured": own_card.measured(told_of, told["recipe"])}
     export(
         folder,
         told["format"],
         Path(snakemake.output.manifest).parent,
         texts_of(tokenizer, documents),
         untrimmed=Path(full).parent if full else None,
-        facts=Facts(**job.card() | how["card"], how=told["recipe"]),
+        facts=Facts(**job.card() | card, how=told["recipe"]),
         settings=ExportSettings(threads=snakemake.threads),
         record=lambda found: {
             "export": Export(**place, **how["chain"], **found, provenance=job.stamp).content()

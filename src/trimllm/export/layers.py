@@ -21,11 +21,10 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from trimllm.base.errors import UserError
 from trimllm.checkpoint.stream import WeightFile
+from trimllm.export.formats import GGUF_FAMILIES
 from trimllm.units.adapters import family_of
 from trimllm.units.modeling_trimllm import packed_blocks
 
-FAMILIES = ("llama", "mistral", "qwen2")
-"""Families that compute as `deci` does: RMS norm, rotary positions, gated MLP, biases or none."""
 ZERO_CHANNELS = 32
 """Width of the MLP that stands in for a missing one: what a block of quantized numbers takes."""
 ROPE_TYPES = ("default", "linear", "llama3")
@@ -130,9 +129,9 @@ class Layers:
     def _check(self) -> None:
         config, where = self.config, f"{self.path}: llama.cpp"
         family = family_of(config.model_type)
-        if family not in FAMILIES:
+        if family not in GGUF_FAMILIES:
             raise UserError(
-                f"{where} cannot run a trimmed {family} (it can: {', '.join(FAMILIES)}); "
+                f"{where} cannot run a trimmed {family} (it can: {', '.join(GGUF_FAMILIES)}); "
                 "export it as padded"
             )
         if getattr(config, "quantization_config", None) is not None:

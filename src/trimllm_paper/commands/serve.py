@@ -1,5 +1,7 @@
 """Serve a GGUF file by llama.cpp: `trimllm serve results/export/.../gguf_q8_0`.
 
+Of the results of a run on one's own data it is the chosen model: `trimllm serve results/my`.
+
 It is llama.cpp's own server, out of the wheel xllamacpp: chat in the browser at its address, and
 OpenAI's API under /v1. Stock `llama-server -m FILE` serves the same file.
 """
@@ -12,10 +14,20 @@ from pathlib import Path
 
 from trimllm.base.errors import UserError
 from trimllm.export.formats import require_llama_cpp
+from trimllm_paper.choices import Choice
+from trimllm_paper.recipe import Paths
 
 
 def gguf_file(model: Path) -> Path:
     """The GGUF file that a path means. Raises `UserError` for a path without one."""
+    chosen = sorted(model.glob("chosen/*/choice.json"))
+    if len(chosen) > 1:
+        names = ", ".join(file.parent.name for file in chosen)
+        raise UserError(f"{model} holds choices for {names}; name the export of one of them")
+    for file in chosen:
+        one = Choice.read(file)
+        place = one.model, one.domain, one.recipe, one.format
+        model = Path(Paths(str(model)).export(*place)).parent
     found = sorted(model.glob("*.gguf")) if model.is_dir() else [model]
     if len(found) != 1 or not found[0].is_file() or found[0].suffix != ".gguf":
         raise UserError(
@@ -37,6 +49,9 @@ def run(model: Path, host: str, port: int, threads: int | None, context: int) ->
     count = threads or len(os.sched_getaffinity(0))
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = count
     server = xllamacpp.Server(params)
-    print(f"{file} answers at {server.listening_address} (chat) and {server.listening_address}/v1")
+    print(
+        f"{file} answers at {server.listening_address} (chat) and {server.listening_address}/v1",
+        flush=True,
+    )
     threading.Event().wait()
     return 0

@@ -13,6 +13,7 @@ from trimllm import compress
 from trimllm.base import names
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
+from trimllm.export.formats import GGUF_FAMILIES
 from trimllm.throughput.shapes import SHAPES, kept_units
 from trimllm_paper import recipe
 from trimllm_paper.config.domain import Problem
@@ -31,6 +32,9 @@ def problems(config: Config) -> Iterator[Problem]:
     for index, file in enumerate(config.tables.layouts):
         if not Path(file).is_file():
             yield ["tables", "layouts", index], file, "no such file"
+    if config.own and len(config.domains) > 1:
+        yield ["domains"], config.domains, "`own` chooses a model for one domain; leave one of them"
+    yield from _exported(config)
     yield from _recipes(config)
     yield from _criteria(config)
     yield from _generation(config)
@@ -55,6 +59,15 @@ def problems(config: Config) -> Iterator[Problem]:
         yield from _source(name, model, config)
         yield from _kept(name, model, config)
     yield from _tables(config)
+
+
+def _exported(config: Config) -> Iterator[Problem]:
+    """Models that cannot be had in the format that is asked for."""
+    for name, model in config.models.items() if config.own else ():
+        known = ":" in model.family or model.family in GGUF_FAMILIES
+        if config.own.export.startswith("gguf") and not known:
+            problem = f"llama.cpp runs no trimmed {model.family} ({name}); take padded"
+            yield ["own", "export"], config.own.export, problem
 
 
 def listed(known: Iterable[str]) -> str:

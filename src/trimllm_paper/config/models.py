@@ -215,6 +215,19 @@ class Export(Section):
     documents: Count = 16
 
 
+class Own(Section):
+    above_percent: Percent | None = None
+    megabytes: float | None = Field(None, gt=0)
+    tokens_per_second: float | None = Field(None, gt=0)
+    export: Literal[VARIANTS] = "gguf_q8_0"
+
+    @property
+    def wanted(self) -> dict[str, float]:
+        """What is wanted of the model, by key; 95% of full fine-tuning where nothing is told."""
+        told = self.model_dump(exclude={"export"}, exclude_none=True)
+        return {key: float(value) for key, value in (told or {"above_percent": 95.0}).items()}
+
+
 class Compute(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -249,6 +262,7 @@ class Config(Section):
     evaluate: Evaluate = Evaluate()
     throughput: ThroughputSection = ThroughputSection()
     export: Export = Export()
+    own: Own | None = None
     compute: Compute = Compute()
     seed: int = Field(0, ge=0, le=2**32 - 1)
 

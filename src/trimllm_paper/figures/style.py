@@ -32,6 +32,7 @@ CRITERIA, COMPRESSORS, BASELINES, REFERENCES, KINDS, MARKS, COSTS = (
     for room in ("criteria", "compressors", "baselines", "references", "kinds", "marks", "costs")
 )
 OTHERS = [_look(entry) for entry in _STYLE["others"]]
+SETTINGS: dict[str, Any] = _STYLE["settings"]
 HEAT: str = _STYLE["heat"]
 SCHEMES: list[dict[str, Any]] = _STYLE["schemes"]
 SCORES: dict[str, dict[str, str]] = _STYLE["scores"]
@@ -69,7 +70,7 @@ def figure(
     come from and what is missing. `legend`: columns of the legend; `layout` goes to `subplots`.
     """
     notes: list[str] = []
-    with rc_context(_STYLE["settings"]):
+    with rc_context(SETTINGS):
         drawn = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(drawn)
         axes = drawn.subplots(rows, columns, squeeze=False, **layout)

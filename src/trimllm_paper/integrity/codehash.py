@@ -36,6 +36,9 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         *CHECKPOINTS,
     ),
     "throughput": ("trimllm.throughput.session", "trimllm.throughput.worker", *CHECKPOINTS),
+    "answers": ("trimllm_paper.own.outside", "trimllm_paper/own/neutral.txt", *CHECKPOINTS),
+    "choose": ("trimllm_paper.own.choice", *CHECKPOINTS),
+    "own_report": ("trimllm_paper.own.report", "trimllm_paper/own/*.jinja"),
     "table": ("trimllm_paper.grid", "trimllm_paper.render", "trimllm_paper/*.jinja", *PAPER),
     "claims": (
         *("trimllm_paper.claims", "trimllm_paper/claims/*.jinja"),

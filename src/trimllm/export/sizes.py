@@ -1,0 +1,41 @@
+"""How large an export will be, told before it is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from trimllm.checkpoint import store
+from trimllm.checkpoint.stock import stock_config
+from trimllm.export.formats import split_variant
+from trimllm.export.gguf_file import bytes_of
+from trimllm.export.layers import Layers
+
+TOKENIZER = "tokenizer.json"
+
+
+def expected_bytes(path: str | Path, variant: str) -> int:
+    """Bytes of the file, or files, that hold the weights of a checkpoint once it is exported.
+
+    Tensors are exact; what a GGUF file says of the tokenizer is counted as the checkpoint's own
+    file of it, which is larger.
+
+    Args:
+        path: a dense checkpoint, plain or trimmed.
+        variant: one of `VARIANTS`.
+
+    Raises:
+        UserError: the model cannot be had in this format.
+    """
+    directory, _ = store.check_directory(path, verify=False)
+    config = AutoConfig.from_pretrained(directory, local_files_only=True)
+    _, kind = split_variant(variant)
+    if kind:
+        vocabulary = directory / TOKENIZER
+        sizes = [bytes_of(entry, kind) for entry in Layers(config, directory).entries()]
+        return sum(sizes) + (vocabulary.stat().st_size if vocabulary.is_file() else 0)
+    with torch.device("meta"):
+        stock = AutoModelForCausalLM.from_config(stock_config(config), dtype=config.dtype)
+    return int(sum(one.numel() * one.element_size() for one in stock.parameters()))

@@ -1,0 +1,237 @@
+"""Begin with a file of your own: `trimllm start my.jsonl --model MODEL`.
+
+Looks at the data and the model, writes a commented configuration with splits, sizes and a budget
+that fits this machine (own.yaml), and how the data are read (MY.yaml) beside it; prints what will
+run, for how long, on how much memory. Nothing is trained.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, StrictUndefined
+
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm.base.names import ANSWER_CRITERION
+from trimllm.export.formats import GGUF_FAMILIES, require_llama_cpp, split_variant
+from trimllm_paper.commands.plan import jobs_of, summary_of
+from trimllm_paper.config import load, read_yaml
+from trimllm_paper.config.load import PROJECT
+from trimllm_paper.own import asked as wishes
+from trimllm_paper.own import look, plan
+from trimllm_paper.own import model as models
+
+TEMPLATE = Path(look.__file__).with_name("own.yaml.jinja")
+TAKEN = ("own", "base")
+"""Names that mean something else in paths or beside the file."""
+SET, TESTS = "own", "tests"
+KINDS = {"choices": "questions with choices", "labels": "labelled texts"}
+KINDS |= {"free": "questions with free answers", "messages": "conversations"}
+
+
+def run(
+    file: Path,
+    model: str,
+    want: list[str],
+    test: Path | None,
+    format: str | None,
+    minutes: float,
+    output: Path,
+    force: bool,
+) -> int:
+    """Look, write, say what would run."""
+    wanted = wishes.wanted(want) or {"above_percent": 95}
+    found = [look.look(one) for one in (file, test) if one]
+    if len({str(one.kind) for one in found}) > 1:
+        raise UserError(f"{file} has {found[0].kind}, {test} has {found[1].kind}; both must agree")
+    name = re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("-._") or "data"
+    name = f"{name}-data" if name in TAKEN or f"{name}.yaml" == output.name else name
+    targets = [output, output.with_name(f"{name}.yaml")]
+    if not force and (there := [str(one) for one in targets if one.exists()]):
+        raise UserError(f"{', '.join(there)} exists; --force writes it anew, --output elsewhere")
+    told = models.look(model)
+    format = format or ("gguf_q8_0" if told.family in GGUF_FAMILIES else "padded")
+    if split_variant(format)[0] == "gguf":
+        require_llama_cpp()
+        models.check_vocabulary(told)
+    spec = specification(name, found)
+    leaking(found)
+    prepared = trial(spec, {"test": 12, "held_back": 4, "calibration": 8})
+    count = prepared["sets"][SET]["documents"]
+    plan.enough(count, look.FEWEST, [str(file)])
+    sizes = plan.sizes(count if test is None else round(count / (1 - plan.TESTED)), told.blocks)
+    limits = {"test": sizes.tests, "held_back": sizes.held_back, "calibration": sizes.pool}
+    prepared = trial(spec, limits)
+    splits = {key: one["documents"] for key, one in prepared["splits"].items()}
+    tokens = lengths(told.folder, found[0], spec["sets"][SET])
+    spec["expected"] = {
+        "train": splits["train"],
+        "test": splits[f"tests/{name}"],
+        "tokens": max(1, round(sum(tokens) / len(tokens))),
+    }
+    lines = told_of_data(found, prepared, tokens, name)
+    for line in [*lines, told_of_model(told)]:
+        print(line)
+    snakefile = "" if Path("Snakefile").is_file() else f"--snakefile {PROJECT / 'Snakefile'} "
+    command = f"snakemake --cores all {snakefile}own --configfile {output}"
+    free = found[0].kind.free
+    facts = {
+        "criterion": ANSWER_CRITERION if free else "likelihood",
+        **{"model": told, "sizes": sizes, "wanted": wanted, "format": format, "domain": name},
+        **{"data": file.name, "train": splits["train"], "command": command, "report": lines},
+        **{"results": f"results/{name}", "batch": min(16, max(1, splits["train"] // 4))},
+    }
+    texts, planned = written(facts, spec, output, minutes)
+    for target, text in zip(targets, texts, strict=True):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(target, text)
+    if planned.minutes > minutes:
+        print(f"note: the smallest budget takes longer than {minutes:g} minutes")
+    print(f"written: {targets[0]} and {targets[1]}")
+    spent = ", ".join(f"{part} {time:.0f}" for part, time in planned.parts.items())
+    print(
+        f"would run: {planned.jobs} jobs, about {planned.minutes:.0f} min, up to "
+        f"{planned.mib / 1024:.1f} GiB of memory, {planned.gigabytes} GB on disk"
+    )
+    print(f"  minutes of work, two jobs side by side: {spent}")
+    print(f"next: {command}")
+    return 0
+
+
+def specification(name: str, found: Sequence[look.Found]) -> dict[str, Any]:
+    """A domain's YAML that reads the files: one that is split, or one to train on and one of
+    tests."""
+    sets = {
+        key: {"from": [{"file": str(one.path)}], **found[0].spec}
+        for key, one in zip((SET, TESTS), found, strict=False)
+    }
+    tested = TESTS if TESTS in sets else SET
+    return {
+        "label": found[0].path.name,
+        "licence": "your own",
+        "train": SET,
+        "sets": sets,
+        "tests": {name: {"set": tested}},
+    }
+
+
+def leaking(found: Sequence[look.Found]) -> None:
+    """Raise `UserError` where a file of tests holds more than a few questions that are trained on;
+    a few are left out of training."""
+    if len(found) < 2:
+        return
+    train, tests = (look.questions(one) for one in found)
+    shared = [question for question in train if question in tests]
+    if len(shared) > look.MOST_FAILED * len(train):
+        first = f"{train[shared[0]]} is {tests[shared[0]]}"
+        raise UserError(
+            f"{len(shared)} of the {len(train)} questions of {found[0].path} are in "
+            f"{found[1].path} too ({first}); take them out of one of the files"
+        )
+
+
+def trial(spec: Mapping[str, Any], limits: Mapping[str, int]) -> dict[str, Any]:
+    """The report of preparing the documents as a run will, in a folder that goes again."""
+    from trimllm.data.prepare import prepare  # brings `datasets` and lm-eval with it
+
+    with tempfile.TemporaryDirectory() as folder:
+        return prepare(spec, folder, downloads=folder, seed=0, limits=limits)
+
+
+def lengths(folder: Path, found: look.Found, how: Mapping[str, Any]) -> list[int]:
+    """Tokens of some documents with their longest choice, by the model's tokenizer."""
+    from trimllm.checkpoint.store import load_tokenizer
+    from trimllm.data.rows import RowError, parse_row
+
+    tokenizer, texts = load_tokenizer(folder), []
+    for _, row in list(look.read(found.path))[:2000]:
+        try:
+            one = parse_row(row, how)
+        except RowError:
+            continue
+        longest = max([*one.choices, one.label, one.answer_text], key=len)
+        texts.append(f"{one.context} {one.question} {longest}")
+    return [len(ids) for ids in tokenizer(texts).input_ids]
+
+
+def told_of_data(
+    found: Sequence[look.Found], prepared: Mapping[str, Any], tokens: Sequence[int], name: str
+) -> list[str]:
+    """What was found, in lines."""
+    lines = []
+    for one, report in zip(found, prepared["sets"].values(), strict=True):
+        what = KINDS[one.kind.name]
+        lines.append(f"{one.path}: {one.rows:,} {what} (fields {one.kind})")
+        if one.failed:
+            lines.append(f"  left out: {len(one.failed)} rows, the first {one.failed[0]}")
+        if count := report["duplicates_removed"]:
+            lines.append(f"  duplicates: {count}, left out")
+    if total := sum(found[0].answers.values()):
+        lines.append(balance(found[0], total))
+    words = prepared["tests"][name].get("bag_of_words")
+    if words is not None:
+        lines.append(f"  by its words alone (a bag of words) a test is answered: {words:.0f}%")
+    mean = sum(tokens) / len(tokens)
+    lines.append(f"  lengths: {mean:.0f} tokens on average, {max(tokens)} the longest")
+    splits = {key: one["documents"] for key, one in prepared["splits"].items()}
+    lines.append(
+        f"  splits: {splits['train']} to train, {splits['calibration']} to choose units by, "
+        f"{splits['held_back']} held back to choose a model by, {splits[f'tests/{name}']} to test; "
+        "no question is in two of them"
+    )
+    if leaked := prepared["train_documents_removed_as_test_documents"]:
+        lines.append(f"  leaks: {leaked} documents to train on are tests too, left out")
+    return lines
+
+
+def balance(found: look.Found, total: int) -> str:
+    """How often each label, or each place, is right."""
+    answers = [*found.answers.items()]
+    shares = ", ".join(f"{key[:20]} {count / total:.0%}" for key, count in answers[:8])
+    what = "labels" if found.kind.name == "labels" else "right answers by place"
+    return f"  {what}: {shares}{', ...' if len(answers) > 8 else ''}"
+
+
+def told_of_model(model: models.Model) -> str:
+    """The model in a line."""
+    size = f"{model.parameters / 1e6:,.0f}M parameters"
+    return f"{model.label}: {model.family}, {model.blocks} blocks, {2 * model.blocks} units, {size}"
+
+
+def written(
+    facts: Mapping[str, Any], spec: Mapping[str, Any], output: Path, minutes: float
+) -> tuple[list[str], plan.Plan]:
+    """Texts of the configuration and of the domain, with the budget that fits, and its plan.
+
+    They are tried from a folder that goes again: what is refused leaves nothing.
+    """
+    head = f"# How {facts['data']} is read; the project's config/README.md explains every key.\n"
+    domain = head + yaml.safe_dump(dict(spec), sort_keys=False, allow_unicode=True)
+    page = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    page.filters["y"] = _inline
+    template = page.from_string(TEMPLATE.read_text(encoding="utf-8"))
+
+    def text(documents: int, folder: Path) -> str:
+        budget = {"documents": documents, "between": plan.between(documents)}
+        return template.render(**facts, **budget, folder=str(folder)) + "\n"
+
+    with tempfile.TemporaryDirectory() as temporary:
+        trial = Path(temporary, "own.yaml")
+        Path(temporary, f"{facts['domain']}.yaml").write_text(domain, encoding="utf-8")
+        trial.write_text(text(facts["train"], trial.parent), encoding="utf-8")
+        jobs = jobs_of(summary_of("own", trial, []))
+        config = load(read_yaml(trial), [trial])
+        found = plan.fitted(jobs, config, facts["train"], minutes)
+    return [text(found.documents, output.parent), domain], found
+
+
+def _inline(value: Any) -> str:
+    """A value as YAML in a line."""
+    flow = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1000)
+    return flow.removesuffix("\n").removesuffix("\n...")

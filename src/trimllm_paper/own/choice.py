@@ -1,0 +1,158 @@
+"""Which checkpoint is taken: by what was asked, and held-back documents alone.
+
+Asked for may be a share of full fine-tuning's accuracy, a size and a speed, one or several. Of the
+candidates that meet all of it the smallest is taken where an accuracy is asked for, else the most
+accurate one. Where none meets it, the one that misses by least, in shares of what was asked.
+
+Test documents are never looked at: what they say of the chosen one is no maximum over several.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from trimllm.base.errors import UserError
+from trimllm.export.sizes import expected_bytes
+from trimllm_paper.choices import Candidate
+from trimllm_paper.recipe import FULL_FT
+from trimllm_paper.records import Epoch, Throughput, Training
+
+ABOVE, SIZE, SPEED = "above_percent", "megabytes", "tokens_per_second"
+MB = 1e6
+
+
+def candidates(
+    trainings: Sequence[str],
+    epochs: Sequence[str],
+    timings: Sequence[str],
+    format: str,
+) -> list[Candidate]:
+    """What is known of every checkpoint, in the order of `trainings`.
+
+    Args:
+        trainings: records of the checkpoints, each beside its weights.
+        epochs: records of the epochs that trimmed ones were settled from; where nothing was
+            trained after it, held-back documents speak of that state.
+        timings: of every trimmed checkpoint beside the fully fine-tuned one.
+        format: of the export whose size counts.
+
+    Raises `UserError` for a model that cannot be had in the format.
+    """
+    states = {(e.recipe.replace("/state_", "/drop_")): e for e in map(Epoch.read, epochs)}
+    speeds = tokens_per_second(map(Throughput.read, timings))
+    found = []
+    for path in trainings:
+        record = Training.read(path)
+        state = states.get(record.recipe)
+        score = state.held_back if state else None
+        if record.held_back:
+            score = record.held_back[record.kept_pass or 0]
+        if score is None:
+            raise UserError(f"{path}: no held-back document speaks of it; delete it and run again")
+        accuracy = score.accuracy
+        if accuracy is None:  # of free answers none is right: how likely a token of them is
+            accuracy = 100 * math.exp(score.likelihood)
+        found.append(
+            Candidate(
+                recipe=record.recipe,
+                free=score.accuracy is None,
+                accuracy=accuracy,
+                likelihood=score.likelihood,
+                documents=score.documents,
+                bytes=expected_bytes(Path(path).parent, format),
+                tokens_per_second=speeds[record.recipe],
+                units_kept=record.units_left,
+            )
+        )
+    return found
+
+
+def tokens_per_second(timings: Iterable[Throughput]) -> dict[str, float]:
+    """Decoding speed by recipe, as the full model's over all measurements, times the speedup.
+
+    A machine is not as fast at all times, but each was timed in turn with the full model: so what
+    else ran meanwhile moves none of them against the others.
+    """
+    speedups, full = {}, []
+    for one in timings:
+        if one.baseline and one.speedup:
+            speedups[one.recipe] = one.speedup.median
+            # further figures of a baseline are kept as they are
+            full.append(one.baseline.model_dump()["decode_tokens_per_second"]["median"])
+    speed = median(full)
+    return {FULL_FT: speed} | {recipe: speed * speedup for recipe, speedup in speedups.items()}
+
+
+def missed(one: Candidate, full: Candidate, wanted: Mapping[str, float]) -> dict[str, float]:
+    """What a candidate does not meet, and by which share of what was asked (above 0)."""
+    asked = {key: float(value) for key, value in wanted.items()}
+    shares = {}
+    if ABOVE in asked:
+        least = asked[ABOVE] / 100 * full.accuracy
+        shares[ABOVE] = 1 - one.accuracy / least if least else 0.0
+    if SIZE in asked:
+        shares[SIZE] = one.bytes / (asked[SIZE] * MB) - 1
+    if SPEED in asked:
+        shares[SPEED] = 1 - one.tokens_per_second / asked[SPEED]
+    return {key: share for key, share in shares.items() if share > 0}
+
+
+def choose(
+    found: Sequence[Candidate], wanted: Mapping[str, float]
+) -> tuple[Candidate, dict[str, float]]:
+    """The candidate that is taken, and what of the wanted it misses (nothing: all is met).
+
+    Args:
+        found: full fine-tuning first.
+        wanted: keys `above_percent`, `megabytes`, `tokens_per_second`; one or more.
+    """
+    misses = [(one, missed(one, found[0], wanted)) for one in found]
+    met = [one for one, lacking in misses if not lacking]
+    if not met:
+        return min(misses, key=lambda each: (sum(each[1].values()), each[0].bytes))
+    if ABOVE in wanted:
+        return min(met, key=lambda one: (one.bytes, -one.likelihood)), {}
+    return max(met, key=lambda one: (one.accuracy, one.likelihood, -one.bytes)), {}
+
+
+def asked_in_words(wanted: Mapping[str, float]) -> str:
+    """What was asked: "smallest above 95% of full fine-tuning, at most 200 MB"."""
+    words = {
+        ABOVE: "smallest above {:g}% of full fine-tuning",
+        SIZE: "at most {:g} MB",
+        SPEED: "at least {:g} tokens/s",
+    }
+    told = [words[key].format(value) for key, value in wanted.items()]
+    return ", ".join(told if ABOVE in wanted else ["most accurate", *told])
+
+
+def measure(one: Candidate) -> str:
+    """What held-back documents are compared by."""
+    return "probability of a right token" if one.free else "accuracy"
+
+
+def facts_in_words(one: Candidate, full: Candidate) -> str:
+    """What was found of a candidate: accuracy against full fine-tuning's, size, speed."""
+    share = f"full fine-tuning has no {measure(one)} to compare with"
+    if full.accuracy:
+        share = f"{100 * one.accuracy / full.accuracy:.0f}% of full fine-tuning's {measure(one)}"
+    return f"{share}, {one.bytes / MB:.0f} MB, {one.tokens_per_second:.0f} tokens/s"
+
+
+def told(found: Sequence[Candidate], wanted: Mapping[str, float]) -> dict[str, Any]:
+    """The choice, as its record has it: recipe, what is missed, and one line of both."""
+    one, lacking = choose(found, wanted)
+    facts = (
+        f"{one.recipe} ({facts_in_words(one, found[0])}, by {one.documents} held-back documents)"
+    )
+    line = f"asked: {asked_in_words(wanted)}; chosen: {facts}"
+    if lacking:
+        names = {ABOVE: measure(one), SIZE: "size", SPEED: "speed"}
+        short = ", ".join(f"{names[key]} by {share:.0%}" for key, share in lacking.items())
+        line = f"asked: {asked_in_words(wanted)}; no checkpoint meets it, nearest: {facts}; "
+        line += f"it misses {short}"
+    return {"recipe": one.recipe, "missed": lacking, "told": line}

@@ -1,0 +1,169 @@
+"""A look at a model, in a folder or on the hub: can it be trimmed, and how large is it?
+
+Of a model on the hub only its configuration and tokenizer are fetched.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trimllm.base import files
+from trimllm.base.errors import UserError
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+RATES = {3e8: 2.0e-4, 1e9: 1.0e-4, 4e9: 5.0e-5}
+"""Peak learning rate of models up to so many parameters; larger ones take the authors' 2.0e-5."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the configuration says of a model, and where its tokenizer lies."""
+
+    name: str
+    label: str
+    family: str
+    blocks: int
+    parameters: int
+    source: dict[str, str]
+    base_model: str | None
+    license: str | None
+    folder: Path
+
+    @property
+    def learning_rate(self) -> float:
+        """Peak: small models need more."""
+        return next((rate for size, rate in RATES.items() if self.parameters <= size), 2.0e-5)
+
+
+def look(name: str) -> Model:
+    """Look at a model.
+
+    Args:
+        name: a folder, or OWNER/NAME on the hub.
+
+    Raises `UserError`: there is none, it is gated, has no tokenizer or weights, is trimmed or
+    compressed already, or of a family that cannot be trimmed.
+    """
+    folder, license, base = Path(name).expanduser(), None, None
+    if folder.is_dir():
+        source = {"directory": name}
+        _check_whole(folder)
+    elif folder.exists() or not HUB_ID.fullmatch(name):
+        raise UserError(f"{name}: no such folder, and no OWNER/NAME of the hub")
+    else:
+        folder, revision, license = _of_hub(name)
+        source, base = {"hub": name, "revision": revision}, name
+    config = files.read_json(folder / "config.json")
+    family = _family(name, config)
+    _check_tokenizer(name, folder)
+    blocks, parameters = _size(name, folder)
+    slug = re.sub(r"[^a-z0-9._-]+", "-", Path(name).name.lower()).strip("-._") or "model"
+    label = Path(name).name or slug
+    return Model(slug, label, family, blocks, parameters, source, base, license, folder)
+
+
+def _check_whole(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        gguf = " (a GGUF file is no checkpoint)" if any(folder.glob("*.gguf")) else ""
+        raise UserError(f"{folder} holds no model: it has no config.json{gguf}")
+    if not any(file for pattern in WEIGHTS for file in folder.glob(pattern)):
+        raise UserError(f"{folder} holds no weights: no safetensors file")
+
+
+def _of_hub(name: str) -> tuple[Path, str, str | None]:
+    """Folder with configuration and tokenizer of a hub model, its commit and its licence."""
+    import httpx
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    wanted = ["config.json", "*token*", "vocab*", "merges.txt", "spiece.model"]
+    try:
+        info = HfApi().model_info(name)
+        if info.gated:
+            HfApi().auth_check(name)
+        folder = snapshot_download(name, revision=info.sha, allow_patterns=wanted)
+    except GatedRepoError:
+        raise UserError(
+            f"{name} is gated: accept its terms at https://huggingface.co/{name} and log in "
+            "(hf auth login)"
+        ) from None
+    except RepositoryNotFoundError:
+        raise UserError(
+            f"{name}: the hub has no such model, or it is private (hf auth login); nor is it a "
+            "folder here"
+        ) from None
+    except (OSError, ValueError, HfHubHTTPError, httpx.HTTPError) as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UserError(
+            f"{name}: the hub cannot be asked ({reason}); a folder with the model does as well"
+        ) from None
+    card = info.card_data.to_dict() if info.card_data else {}
+    license = card.get("license")
+    known = isinstance(license, str) and re.fullmatch("[a-z0-9][a-z0-9.-]*", license)
+    if not (Path(folder) / "config.json").is_file():
+        raise UserError(f"{name} holds no model: it has no config.json")
+    return Path(folder), str(info.sha), license if known else None
+
+
+def _family(name: str, config: dict[str, Any]) -> str:
+    from trimllm_paper.config.models import FAMILIES
+
+    kind = str(config.get("model_type"))
+    if kind.startswith("trimllm_"):
+        raise UserError(f"{name} is trimmed already; start from the model that it was made from")
+    if kind not in FAMILIES:
+        raise UserError(
+            f"{name}: models of family {kind!r} cannot be trimmed (those of {', '.join(FAMILIES)} "
+            "can)"
+        )
+    if config.get("quantization_config"):
+        raise UserError(f"{name} is compressed; start from the model that it was made from")
+    return kind
+
+
+def _check_tokenizer(name: str, folder: Path) -> None:
+    from trimllm.checkpoint.store import load_tokenizer
+
+    try:
+        if not any((folder / file).is_file() for file in TOKENIZERS):
+            raise ValueError("no tokenizer.json")
+        load_tokenizer(folder)
+    except Exception as error:  # transformers raises many kinds; all mean that there is none
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"{name} has no tokenizer that can be read ({reason}); save it beside the model: "
+            "tokenizer.save_pretrained(FOLDER)"
+        ) from None
+
+
+def check_vocabulary(model: Model) -> None:
+    """Raise `UserError` for a tokenizer that a GGUF file cannot hold."""
+    from trimllm.checkpoint.store import load_tokenizer
+    from trimllm.export.vocabulary import vocabulary
+
+    size = files.read_json(model.folder / "config.json")["vocab_size"]
+    try:
+        vocabulary(load_tokenizer(model.folder), size)
+    except UserError as error:
+        raise UserError(f"{model.label}: {error}; take --format padded") from None
+
+
+def _size(name: str, folder: Path) -> tuple[int, int]:
+    """Blocks and parameters, tied ones once, of the configuration alone."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"{name} cannot be made of its config.json ({reason})") from None
+    model.tie_weights()
+    return config.num_hidden_layers, sum(one.numel() for one in model.parameters())

@@ -1,0 +1,158 @@
+"""Sizes of a run on one's own data: splits by how many documents there are, and a budget of
+training that fits the time and this machine, by the pipeline's own plan.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trimllm.base.errors import UserError
+from trimllm.base.machine import memory_bytes
+from trimllm_paper import resources
+from trimllm_paper.estimate import Estimate, Job
+
+TESTED, HELD_BACK, POOL, SCANNED = 0.15, 0.10, 0.25, 32
+"""Shares of the documents that are tests, at most 400; of the rest, at most, held back (200) and to
+choose units by (192); and how many of these a scan takes."""
+KEPT = (90, 80, 70, 60, 50)
+"""Percent of the units of the checkpoints that one is chosen among."""
+EPOCHS = 10
+"""Epochs of a chain, about; the first drops nothing."""
+LEVELS = (4096, 2048, 1024, 640, 512, 384, 256, 192, 128, 96, 64)
+"""Documents a pass of fine-tuning; a pass between drops takes half of them."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Documents of every split, and units dropped."""
+
+    tests: int
+    held_back: int
+    pool: int
+    scanned: int
+    step: int
+    kept_percent: tuple[float, ...]
+    threads: int
+
+
+def sizes(documents: int, blocks: int) -> Sizes:
+    """Sizes by how many documents there are and how many blocks the model has."""
+    tests = max(12, min(400, round(TESTED * documents)))
+    rest, units = documents - tests, 2 * blocks
+    held_back, pool = min(200, int(HELD_BACK * rest)), min(192, int(POOL * rest))
+    step = max(1, round(units * (1 - min(KEPT) / 100) / EPOCHS))
+    drops = {max(1, round(units * (1 - kept / 100) / step)) * step for kept in KEPT}
+    kept = tuple(_percent(units - gone, units) for gone in sorted(drops) if gone < units)
+    # Half of the cores each: an epoch and the settling of a checkpoint go side by side.
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    return Sizes(tests, max(4, held_back), max(8, pool), min(SCANNED, pool), step, kept, threads)
+
+
+def _percent(kept: int, units: int) -> float:
+    exact = 100 * kept / units
+    return int(exact) if exact.is_integer() else round(exact, 2)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would run."""
+
+    documents: int
+    jobs: int
+    minutes: float
+    mib: int
+    gigabytes: str
+    parts: Mapping[str, float]
+
+
+PARTS = {
+    "full_ft": "full fine-tuning",
+    "trim_epoch": "trimming",
+    "settle": "settling the checkpoints",
+    "evaluate": "testing them",
+    "measure": "measuring their speed",
+}
+
+
+def fitted(jobs: set[Job], config: Any, documents: int, minutes: float) -> Plan:
+    """The largest budget whose run takes no longer than so many minutes, or else the smallest.
+
+    Args:
+        jobs: that would run; how many documents a pass takes changes none of them.
+        config: of these jobs.
+        documents: to train on.
+    """
+    levels = [level for level in LEVELS if level < 2 * documents] or [LEVELS[-1]]
+    plans = (planned(jobs, config, min(level, documents)) for level in levels)
+    found = None
+    for found in plans:
+        if found.minutes <= minutes:
+            break
+    return found  # type: ignore[return-value]  # there is a level
+
+
+def with_budget(config: Any, documents: int) -> Any:
+    """A configuration whose passes take so many documents, those between drops half as many."""
+    changed = {
+        "finetune": config.finetune.model_copy(update={"documents": documents}),
+        "trim": config.trim.model_copy(update={"documents": between(documents)}),
+    }
+    found = config.model_copy(update=changed)
+    found._domains, found._near = config._domains, config._near
+    return found
+
+
+def between(documents: int) -> int:
+    """Documents of a pass between drops."""
+    return max(16, documents // 2)
+
+
+def planned(jobs: set[Job], config: Any, documents: int) -> Plan:
+    """What a budget takes. Raises `UserError` where a job does not fit this machine."""
+    config = with_budget(config, documents)
+    estimate = Estimate(config)
+    told = [(job.rule, _wildcards(job)) for job in jobs]
+    if found := resources.refusal(told, config, here=True):
+        raise UserError(found[2])
+    side_by_side = max(1, (os.cpu_count() or 1) // config.compute.threads)
+    seconds = {job: estimate.seconds(job) for job in jobs}
+    alone = sum(s for job, s in seconds.items() if job.rule.startswith("measure"))
+    chain = sum(s for job, s in seconds.items() if job.rule in ("full_ft", "trim_epoch"))
+    rest = sum(seconds.values()) - alone
+    wall = alone + max(chain, rest / (1 if estimate.gpu else min(side_by_side, 2)))
+    memory = sorted((_mib(*one, config) for one in told), reverse=True)
+    parts = {
+        name: sum(s for job, s in seconds.items() if job.rule.startswith(rule)) / 60
+        for rule, name in PARTS.items()
+    }
+    disk = estimate.line("own", jobs, 2)[-1]
+    at_once = min(sum(memory[:2]), memory_bytes() >> 20)
+    return Plan(documents, len(jobs) + 1, math.ceil(wall / 6) / 10, at_once, disk, parts)
+
+
+def _wildcards(job: Job) -> dict[str, Any]:
+    place = job.place
+    if place is None:
+        return {}
+    told = {"model": place.model, "domain": place.domain}
+    if place.recipe is not None and place.recipe.name:
+        told["name"] = place.recipe.name
+    return told
+
+
+def _mib(rule: str, told: Mapping[str, Any], config: Any) -> int:
+    task = resources.task_of(rule)
+    return resources.mem_mb(task, config, told) if task and "model" in told else 1000
+
+
+def enough(documents: int, fewest: int, what: Iterable[str]) -> None:
+    """Raise `UserError` for too few documents."""
+    if documents < fewest:
+        raise UserError(
+            f"{', '.join(what)}: {documents} documents are left after duplicates; at least "
+            f"{fewest} are needed to train, choose and test by"
+        )

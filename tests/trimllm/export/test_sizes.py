@@ -1,0 +1,46 @@
+"""How large an export will be, against the export itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from exports import DROPPED, byte_tokenizer, needs_llama_cpp
+from models import tiny
+
+import trimllm
+from trimllm.base.errors import UserError
+from trimllm.export.sizes import expected_bytes
+from trimllm.units import drop
+
+
+def checkpoint(folder: Path, dropped: str) -> Path:
+    model = tiny("llama", vocab_size=320)
+    drop(model, DROPPED[dropped])
+    trimllm.save(model, byte_tokenizer(), folder, dtype="bfloat16")
+    return folder
+
+
+def exported(path: Path, variant: str) -> int:
+    made = trimllm.export(path, variant)
+    return sum(f.stat().st_size for f in [*made.glob("*.gguf"), *made.glob("*.safetensors")])
+
+
+@pytest.mark.parametrize("dropped", ["nothing", "unpaired"])
+@pytest.mark.parametrize(
+    "variant", ["padded", pytest.param("gguf_f16", marks=needs_llama_cpp)]
+)  # fmt: skip
+def test_it_is_as_large_as_was_told(tmp_path: Path, dropped: str, variant: str) -> None:
+    path = checkpoint(tmp_path / "model", dropped)
+    told, size = expected_bytes(path, variant), exported(path, variant)
+    # names and places of tensors are not counted, a tokenizer's file for more than it takes
+    assert size - 16_000 < told < size + 30_000
+
+
+def test_bits_and_missing_units_count(tmp_path: Path) -> None:
+    whole, small = (checkpoint(tmp_path / name, name) for name in ("nothing", "unpaired"))
+    sizes = [expected_bytes(whole, f"gguf_{kind}") for kind in ("f32", "f16", "q8_0", "q4_0")]
+    assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 4
+    assert expected_bytes(small, "gguf_f16") < expected_bytes(whole, "gguf_f16")
+    with pytest.raises(UserError, match="no export format"):
+        expected_bytes(whole, "gguf_q1")

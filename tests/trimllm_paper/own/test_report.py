@@ -1,0 +1,168 @@
+"""The report: what it says is what records say, and a browser shows all of it, on a phone too."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import browser
+import pytest
+from chain_files import plain_chain, write_chain, write_training
+from evaluation_files import Evaluations
+from timing_files import timing
+
+from trimllm.base import files
+from trimllm_paper.choices import Answers, Choice
+from trimllm_paper.own import card, report
+from trimllm_paper.recipe import Paths, Recipe
+from trimllm_paper.records import Export
+
+CHAIN = ("trim_paper/drop_02", "trim_paper/drop_04")
+TRAINED = ("full_ft", *CHAIN)
+ACCURACY = {"pretrained": 50, "full_ft": 80, CHAIN[0]: 77, CHAIN[1]: 66}
+SPEED = {"full_ft": 20.0, CHAIN[0]: 25.0, CHAIN[1]: 31.0}
+SIZE = {"full_ft": 144, CHAIN[0]: 120, CHAIN[1]: 98}
+PERPLEXITY = {"pretrained": 21.5, "full_ft": 33.25, CHAIN[0]: 47.5}
+HOW = {"model": "Tiny <1>", "data": "my.jsonl", "stand_in": None, "tasks": ["sciq"]}
+# What no reader of her own report needs to hear of.
+PAPER = ("Table 1", "Table 2", "LLaMA-7B", "published", "paper's", "stand-in", "SciQ")
+
+
+def keys(recipe: str) -> dict[str, Any]:
+    trimmed = {"criterion": "both", "ratio": 0.25, "step": 2}
+    return trimmed if Recipe.parse(recipe).is_trimmed else {}
+
+
+def made(root: Path, missed: dict[str, float] | None = None) -> dict[str, list[str]]:
+    """Records of a small run, by kind."""
+    paths, place = Paths(str(root)), ("tiny", "sciq")
+    evaluations, provenance = Evaluations(root), {"config_hash": "c0ffee"}
+    answers = []
+    for recipe, value in PERPLEXITY.items():
+        answers.append(Path(paths.answers("tiny", recipe)))
+        documents = [
+            {"prompt": f"Question: {i} < {i + 1}?\nAnswer:", "right": "yes"}
+            | {"said": "no" if recipe != "full_ft" and i % 3 == 0 else "yes"}
+            | {"correct": recipe == "full_ft" or i % 3 != 0}
+            for i in range(20)
+        ]
+        told = {"model": "tiny", "recipe": recipe, "domain": "sciq", "seed": 0, **keys(recipe)}
+        Answers(
+            **told, documents=documents, perplexity=value, tokens=600, provenance=provenance
+        ).write(answers[-1])
+    candidates = [
+        {
+            "recipe": recipe,
+            "free": False,
+            "accuracy": float(ACCURACY[recipe] + 1),
+            "likelihood": -0.5,
+        }
+        | {"documents": 85, "bytes": SIZE[recipe] * 10**6, "tokens_per_second": SPEED[recipe]}
+        | {"units_kept": 8 - Recipe.parse(recipe).dropped}
+        for recipe in TRAINED
+    ]
+    choice = Path(paths.chosen("tiny"))
+    wanted = {"above_percent": 95.0, "megabytes": 130.0}
+    Choice(
+        **{"model": "tiny", "domain": "sciq", "hardware": "box", "format": "gguf_q8_0"},
+        **{"wanted": wanted, "candidates": candidates, "recipe": CHAIN[0]},
+        **{"missed": missed or {}, "told": "one line", "provenance": provenance},
+    ).write(choice)
+    export = Path(paths.export(*place, CHAIN[0], "gguf_q8_0"))
+    Export(
+        **{"model": "tiny", "domain": "sciq", "recipe": CHAIN[0], "seed": 0, **keys(CHAIN[0])},
+        **{"format": "gguf_q8_0", "bytes": {"total": 5, "file": 119_000_000}},
+        **{"bytes_checkpoint": {"total": 3}, "context": 99, "held_back_texts": 2},
+        **{"proof": {"places": 9}, "seconds": 1.5, "provenance": provenance},
+    ).write(export)
+    (export.parent / "model-Q8_0.gguf").touch()
+    data = Path(paths.data("sciq"))
+    files.write_json(
+        data, {"splits": {"train": {"documents": 573}, "tests/sciq": {"documents": 200}}}
+    )
+    found = {
+        "choice": [choice],
+        "evaluations": [evaluations.add(recipe, acc) for recipe, acc in ACCURACY.items()],
+        "epochs": write_chain(root, plain_chain()),
+        "trainings": [write_training(root, recipe, 30.0) for recipe in TRAINED],
+        "throughput": [timing(root, recipe, SPEED[recipe]) for recipe in TRAINED],
+        "data": [data],
+        "answers": answers,
+        "export": [export],
+    }
+    return {kind: [str(file) for file in each] for kind, each in found.items()}
+
+
+def test_it_says_what_the_records_say(tmp_path: Path) -> None:
+    found = report.content(made(tmp_path), HOW)
+    shown = {row["recipe"]: row for row in found["table"]}
+    assert {r: row["accuracy"] for r, row in shown.items()} == ACCURACY
+    assert shown["pretrained"]["held_back"] is None and shown["full_ft"]["held_back"] == 81
+    assert [r for r, row in shown.items() if row["chosen"]] == [CHAIN[0]]
+    # of the chosen one the file that lies there, of others what was expected
+    assert shown[CHAIN[0]]["megabytes"] == 119 and shown[CHAIN[1]]["megabytes"] == 98
+    assert shown["pretrained"]["speed"] == shown["full_ft"]["speed"] == 20
+    assert {r: row["perplexity"] for r, row in shown.items()} == PERPLEXITY | {CHAIN[1]: None}
+    assert [chosen.correct for _, chosen in found["documents"]] == [i % 3 != 0 for i in range(20)]
+    assert all(full.correct for full, _ in found["documents"])
+    assert dict(found["spent"])["full fine-tuning"] == 1  # two passes of 30 s
+    assert found["serve"]["With this project"] == f"trimllm serve {tmp_path}"
+
+
+def test_the_page_names_no_table_of_the_paper(tmp_path: Path) -> None:
+    inputs = made(tmp_path)
+    report.write(tmp_path / "report.html", inputs, HOW | {"tasks": ["sciq"]})
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    text = re.sub(r"<svg.*?</svg>|<style.*?</style>", "", page, flags=re.DOTALL)
+    assert not [word for word in PAPER if word in text]
+    assert "Tiny &lt;1&gt;" in page and "0 &lt; 1?" in page  # nothing of a document is markup
+    assert "smallest above 95% of full fine-tuning, at most 130 MB" in page
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    report.write(tmp_path / "again.html", inputs, HOW)
+    assert (tmp_path / "again.html").read_text(encoding="utf-8") == page
+
+
+def test_what_is_not_met_is_said(tmp_path: Path) -> None:
+    report.write(tmp_path / "r.html", made(tmp_path, missed={"megabytes": 0.074}), HOW)
+    text = " ".join((tmp_path / "r.html").read_text(encoding="utf-8").split())
+    assert "No checkpoint meets that. Nearest is <b>trimmed, 2 units gone (paper)</b>" in text
+    assert "which misses the size by 7%." in text
+
+
+def test_the_card_says_what_it_cost_outside(tmp_path: Path) -> None:
+    inputs = made(tmp_path)
+    evaluations = [one for one in inputs["evaluations"] if CHAIN[1] not in one]
+    lines = card.measured([*inputs["answers"], *evaluations], CHAIN[0])
+    assert lines == [
+        "Accuracy on 200 test documents of sciq: 77.0% (fully fine-tuned 80.0%, before fine-tuning "
+        "50.0%)",
+        "Outside of its domain: perplexity 47.5 on neutral English text (fully fine-tuned 33.2, "
+        "before fine-tuning 21.5)",
+    ]
+
+
+# ---- in a browser --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def page() -> Iterator[browser.Page]:
+    path = browser.find()
+    if path is None:
+        assert "TRIMLLM_NEEDS_BROWSER" not in os.environ, "Chromium is not installed"
+        pytest.skip("no Chromium here (Debian package chromium): the report was not opened")
+    with browser.chromium(path) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("width, height", [(1280, 900), (390, 844), (320, 568)])
+def test_a_browser_shows_everything(
+    tmp_path: Path, page: browser.Page, width: int, height: int
+) -> None:
+    report.write(tmp_path / "report.html", made(tmp_path), HOW)
+    page.resize(width, height)
+    page.open(tmp_path / "report.html")
+    browser.check_report(page, width)

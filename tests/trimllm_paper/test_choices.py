@@ -1,0 +1,67 @@
+"""Records of a run on one's own data: taken only as they were written, and where they belong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trimllm.base.errors import UserError
+from trimllm_paper.choices import Answers, Choice
+from trimllm_paper.integrity import checks
+from trimllm_paper.recipe import Paths
+
+PROVENANCE = {"config_hash": "c0ffee"}
+CANDIDATE: dict[str, Any] = {
+    **{"recipe": "full_ft", "free": False, "accuracy": 80.0, "likelihood": -0.5, "documents": 85},
+    **{"bytes": 10, "tokens_per_second": 20.0, "units_kept": 60},
+}
+CHOICE: dict[str, Any] = {
+    **{"model": "tiny", "domain": "my", "hardware": "box", "format": "padded"},
+    **{"wanted": {"above_percent": 95.0}, "candidates": [CANDIDATE], "recipe": "full_ft"},
+    **{"missed": {}, "told": "one line", "provenance": PROVENANCE},
+}
+ANSWERS: dict[str, Any] = {
+    **{"model": "tiny", "domain": "my", "recipe": "full_ft", "seed": 0, "perplexity": 20.5},
+    "documents": [{"prompt": "q?", "right": "a", "said": "b", "correct": False}],
+    **{"tokens": 600, "provenance": PROVENANCE},
+}
+
+
+def written(root: Path) -> tuple[Path, Path]:
+    paths = Paths(str(root))
+    choice, answers = Path(paths.chosen("tiny")), Path(paths.answers("tiny", "full_ft"))
+    Choice(**CHOICE).write(choice)
+    Answers(**ANSWERS).write(answers)
+    return choice, answers
+
+
+def test_what_is_written_is_read_and_verified(tmp_path: Path) -> None:
+    choice, answers = written(tmp_path)
+    assert Choice.read(choice).chosen.accuracy == 80
+    assert Answers.read(answers).documents[0].said == "b"
+    assert set(checks.result_files(tmp_path)) == {choice, answers}
+    counts, problems = checks.verify(tmp_path)
+    assert counts["results"] == 2 and not problems
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_was_changed_is_found(tmp_path: Path, place: int) -> None:
+    path = written(tmp_path)[place]
+    content = json.loads(path.read_text())
+    content["told" if place == 0 else "perplexity"] = "two lines" if place == 0 else 10.5
+    path.write_text(json.dumps(content))
+    _, problems = checks.verify(tmp_path)
+    assert len(problems) == 1 and str(path) in problems[0]
+
+
+def test_nothing_is_chosen_that_was_no_candidate() -> None:
+    with pytest.raises(ValueError, match="none of the candidates"):
+        Choice(**CHOICE | {"recipe": "pretrained"})
+
+
+def test_a_record_lies_where_it_belongs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="lies under"):
+        Choice(**CHOICE).write(Paths(str(tmp_path)).chosen("other"))

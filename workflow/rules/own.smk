@@ -1,0 +1,73 @@
+# A model for one's own data: measure, choose, export, report. What is wanted of it is the section `own`
+# of the configuration; `trimllm start` writes one.
+
+
+rule answers:
+    input:
+        unpack(inputs("answers")),
+    output:
+        PATHS.answers("{model}", "{recipe}"),
+    log:
+        log("answers", "{model}", "{recipe}"),
+    benchmark:
+        PATHS.job_times("answers", "{model}", "{recipe}")
+    threads: CONFIG.compute.threads
+    resources:
+        **reserved("evaluate"),
+    params:
+        **depends("answers"),
+    message:
+        "what {wildcards.recipe} of {wildcards.model} says of held-back documents and of other text"
+    script:
+        "../scripts/answers.py"
+
+
+# Which checkpoint is exported is known when all are made.
+checkpoint choose:
+    input:
+        unpack(inputs("choice", hardware=HARDWARE)),
+    output:
+        PATHS.chosen("{model}"),
+    log:
+        log("choose", "{model}"),
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        **depends("choice", hardware=HARDWARE),
+    message:
+        "choose a checkpoint of {wildcards.model}"
+    script:
+        "../scripts/choose.py"
+
+
+rule own_report:
+    input:
+        unpack(lambda wildcards: TARGETS.own_report(wildcards.model)),
+        choice=PATHS.chosen("{model}"),
+        answers=of_chosen("answers"),
+        export=of_chosen("export"),
+    output:
+        PATHS.chosen("{model}", "report.html"),
+    log:
+        log("own_report", "{model}"),
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        how=lambda wildcards: TARGETS.own_context(wildcards.model),
+        code=lambda wildcards: code_hash("own_report"),
+    message:
+        "write the report of {wildcards.model}"
+    script:
+        "../scripts/own_report.py"
+
+
+rule own:
+    input:
+        own_reports,
+    localrule: True

@@ -1,0 +1,8 @@
+"""Write the report of a run on one's own data: one page that opens offline."""
+
+from trimllm_paper.job import Job
+
+with Job(snakemake) as job:
+    from trimllm_paper.own import report
+
+    report.write(snakemake.output[0], job.inputs, job.how)

@@ -147,7 +147,7 @@ def construct(
         rows: parsed rows, in the order in which splits take them; finished documents stay.
         how: `construct` (kind and its settings), `question`, `prompt`, `choice`, `max_characters`,
             `chat_template` of a set in the domain's YAML.
-        rng: draws choices and their order.
+        rng: draws choices and their order; None where there are only finished documents.
     """
     rules = how.get("construct", {}) | {"kind": kind_of(how)}
     if rules["kind"] == "continuation":
@@ -253,6 +253,8 @@ def _choices(
     count = rules.get("choices") or CHOICES
     if len(others) < count - 1:
         raise RowError("too few other texts")
+    if rng is None:
+        raise ValueError("these choices are drawn: by which generator?")
     # sorted, so that a seed draws the same ones again
     texts = [right, *rng.sample(sorted(others), count - 1)]
     rng.shuffle(texts)

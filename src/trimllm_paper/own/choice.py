@@ -23,6 +23,8 @@ from trimllm_paper.records import Epoch, Throughput, Training
 
 ABOVE, SIZE, SPEED = "above_percent", "megabytes", "tokens_per_second"
 MB = 1e6
+ROUNDING = 1e-9
+"""A share by which nothing is missed: numbers are not exact."""
 
 
 def candidates(
@@ -98,7 +100,7 @@ def missed(one: Candidate, full: Candidate, wanted: Mapping[str, float]) -> dict
         shares[SIZE] = one.bytes / (asked[SIZE] * MB) - 1
     if SPEED in asked:
         shares[SPEED] = 1 - one.tokens_per_second / asked[SPEED]
-    return {key: share for key, share in shares.items() if share > 0}
+    return {key: share for key, share in shares.items() if share > ROUNDING}
 
 
 def choose(
@@ -117,6 +119,17 @@ def choose(
     if ABOVE in wanted:
         return min(met, key=lambda one: (one.bytes, -one.likelihood)), {}
     return max(met, key=lambda one: (one.accuracy, one.likelihood, -one.bytes)), {}
+
+
+def nearest_trimmed(
+    found: Sequence[Candidate], one: Candidate, wanted: Mapping[str, float]
+) -> Candidate | None:
+    """Where the full model is taken, since no trimmed one meets the wish: the one that misses it by
+    least. None where a trimmed one is taken."""
+    trimmed = [each for each in found if each.recipe != FULL_FT]
+    if one.recipe != FULL_FT or not trimmed:
+        return None
+    return min(trimmed, key=lambda each: sum(missed(each, found[0], wanted).values()))
 
 
 def asked_in_words(wanted: Mapping[str, float]) -> str:
@@ -155,4 +168,6 @@ def told(found: Sequence[Candidate], wanted: Mapping[str, float]) -> dict[str, A
         short = ", ".join(f"{names[key]} by {share:.0%}" for key, share in lacking.items())
         line = f"asked: {asked_in_words(wanted)}; no checkpoint meets it, nearest: {facts}; "
         line += f"it misses {short}"
+    if near := nearest_trimmed(found, one, wanted):
+        line += f"; nearest trimmed: {near.recipe} ({facts_in_words(near, found[0])})"
     return {"recipe": one.recipe, "missed": lacking, "told": line}

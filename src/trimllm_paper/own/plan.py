@@ -18,7 +18,7 @@ from trimllm_paper.estimate import Estimate, Job
 TESTED, HELD_BACK, POOL, SCANNED = 0.15, 0.10, 0.25, 32
 """Shares of the documents that are tests, at most 400; of the rest, at most, held back (200) and to
 choose units by (192); and how many of these a scan takes."""
-KEPT = (90, 80, 70, 60, 50)
+KEPT = (95, 90, 80, 70, 60, 50)
 """Percent of the units of the checkpoints that one is chosen among."""
 EPOCHS = 10
 """Epochs of a chain, about; the first drops nothing."""

@@ -20,7 +20,16 @@ from trimllm_paper.choices import Answers, Choice
 from trimllm_paper.frame import Frame, rows, where
 from trimllm_paper.integrity.provenance import recorded
 from trimllm_paper.own import charts
-from trimllm_paper.own.choice import ABOVE, MB, SIZE, SPEED, asked_in_words, measure
+from trimllm_paper.own.choice import (
+    ABOVE,
+    MB,
+    SIZE,
+    SPEED,
+    asked_in_words,
+    facts_in_words,
+    measure,
+    nearest_trimmed,
+)
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, Recipe, place_of
 from trimllm_paper.records import Evaluation, Export
 
@@ -53,6 +62,7 @@ def content(inputs: Inputs, how: Mapping[str, Any]) -> dict[str, Any]:
     tested = [Evaluation.read(file) for file in inputs["evaluations"]]
     table = recipes(choice, scores(tested, frame, choice, how["tasks"]), answers, export)
     shown = {one["recipe"]: one for one in table}
+    near = nearest_trimmed(choice.candidates, choice.chosen, choice.wanted)
     full, trimmed = answers[FULL_FT], answers[choice.recipe]
     return {
         **how,
@@ -67,6 +77,7 @@ def content(inputs: Inputs, how: Mapping[str, Any]) -> dict[str, Any]:
         "free": choice.chosen.free,
         "measure": "F1" if choice.chosen.free else "accuracy",
         "held_back": measure(choice.chosen),
+        "near": near and f"{name_of(near.recipe)}: {facts_in_words(near, choice.candidates[0])}",
         "perplexities": [(name_of(r), one.perplexity) for r, one in answers.items()],
         "neutral_tokens": trimmed.tokens,
         "splits": {name: one["documents"] for name, one in data["splits"].items()},

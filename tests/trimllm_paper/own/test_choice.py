@@ -58,6 +58,8 @@ def test_what_cannot_be_met_is_said_with_the_nearest() -> None:
     line = told(ALL, wanted)["told"]
     assert "no checkpoint meets it, nearest: trim_ours/drop_12" in line and "size by 7%" in line
     assert "\n" not in line
+    full = told(ALL, {"above_percent": 97})["told"]
+    assert "chosen: full_ft" in full and "; nearest trimmed: trim_ours/drop_12 (96% of" in full
     assert "chosen: trim_ours/drop_12 (96% of full" in told(ALL, {"above_percent": 95})["told"]
 
 
@@ -70,9 +72,9 @@ def test_it_is_what_a_search_finds(values: list[tuple[float, ...]], wanted: dict
     def meets(c: Candidate) -> bool:
         return all(
             (
-                c.accuracy >= wanted.get("above_percent", 0) / 100 * found[0].accuracy - 1e-9,
-                c.bytes <= wanted.get("megabytes", 1e9) * 1e6,
-                c.tokens_per_second >= wanted.get("tokens_per_second", 0) - 1e-9,
+                c.accuracy >= (1 - 1e-9) * wanted.get("above_percent", 0) / 100 * found[0].accuracy,
+                c.bytes <= (1 + 1e-9) * wanted.get("megabytes", 1e9) * 1e6,
+                c.tokens_per_second >= (1 - 1e-9) * wanted.get("tokens_per_second", 0),
             )
         )
 

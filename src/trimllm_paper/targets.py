@@ -174,23 +174,27 @@ class Targets:
             found["epochs"] = self.present(chains)
         return found | ({"throughput": self.timings()} if name in TIMED_TABLES else {})
 
+    def accuracies(self, model: str) -> list[str]:
+        """Evaluations by units dropped, of this run: as in tables, and of every epoch if there."""
+        chains = [
+            self.paths.evaluation(model, domain, recipe, task)
+            for domain in self.table_domains
+            for chain in self.config.trim.recipes
+            for recipe in self.epochs(model, chain, self.compared_percent)
+            for task in self.config.tested[domain].tests
+            if model in self.table_models
+        ]
+        return [*self.answers(["table2", "table7"]), *chains]
+
     def figure(self, name: str, model: str) -> dict[str, list[str]]:
-        """Inputs of a figure of a model, of one seed."""
+        """Inputs of a figure of a model: Figure 1 shows accuracies of all seeds, the others one."""
         found: dict[str, list[str]] = {}
-        if name in ("figure1", "figure2"):
-            chains = [
-                self.paths.evaluation(model, domain, recipe, task)
-                for domain in self.table_domains
-                for chain in self.config.trim.recipes
-                for recipe in self.epochs(model, chain, self.compared_percent)
-                for task in self.config.tested[domain].tests
-                if model in self.table_models
-            ]
-            found["evaluations"] = [*self.answers(["table2", "table7"]), *chains]
+        if name == "figure1":
+            found["evaluations"] = self.of_all_seeds(self.accuracies(model))
+        elif name == "figure2":
+            found = {"evaluations": self.accuracies(model), "throughput": self.timings()}
         if name != "figure2":
             found["epochs"] = self.main_chains()
-        if name == "figure2":
-            found["throughput"] = self.timings()
         if name == "figure3":
             models = [one for one in self.main_models if one in self.table_models]
             found["epochs"] += self.chains(models, self.table_domains, self.compat)
@@ -209,8 +213,7 @@ class Targets:
 
     def claims(self) -> dict[str, list[str]]:
         """Inputs of the claims: all that tables and figures show; accuracies of all seeds."""
-        drawn = [self.figure("figure1", model)["evaluations"] for model in self.main_models]
-        answers = [f for files in drawn for f in files]
+        answers = [f for model in self.main_models for f in self.accuracies(model)]
         answers += self.answers(["table3", "table6", "table4", "table5"])
         return {
             "evaluations": self.present(self.of_all_seeds(answers)),

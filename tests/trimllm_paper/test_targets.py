@@ -65,6 +65,12 @@ def test_replicates_are_pooled_file_by_file() -> None:
             # Table 2 tells of ties in its own chains alone.
             more = [] if (table, kind) == ("table2", "epochs") else others
             assert found == [*files, *more]
+    # Of figures the first one shows all seeds' accuracies.
+    for name in ("figure1", "figure2", "figure3", "figure4"):
+        one, every = (told.figure(name, MODEL) for told in (own, pooled))
+        if name == "figure1":
+            assert len(every.pop("evaluations")) == 3 * len(one.pop("evaluations"))
+        assert every == one
     # Claims pool accuracies; chains, times and speed are of one seed.
     one, all_seeds = own.claims(), pooled.claims()
     assert len(set(all_seeds.pop("evaluations"))) == 3 * len(set(one.pop("evaluations")))

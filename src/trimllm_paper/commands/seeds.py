@@ -17,7 +17,7 @@ from pathlib import Path
 from trimllm.base.errors import UserError
 from trimllm_paper.commands import asked
 
-FIRST_SEED = ("figure", "table1", "throughput", "report")
+FIRST_SEED = ("figure2", "figure3", "figure4", "table1", "throughput", "report")
 """Targets, by how their names or those of their files begin, that show the first seed alone."""
 
 
@@ -39,12 +39,13 @@ def run(target: str, seeds: list[int], configfile: Path | None, cores: str, rest
     if Path(target).name.startswith(FIRST_SEED):
         raise UserError(
             f"{target} shows one seed alone, so that training others would change nothing in it; "
-            "ask for one of table2 to table9, tables or all, or for one seed: "
+            "ask for one of table2 to table9, tables, figure1 or all, or for one seed: "
             f"snakemake {target} --config seed={seeds[0]}"
         )
     runs = commands(target, seeds, configfile, cores, rest)
     told = (
-        f"note: tables and claims pool the seeds; figures and throughput show seed {seeds[0]} alone"
+        "note: tables, claims and Figure 1 pool the seeds; the other figures and throughput show "
+        f"seed {seeds[0]} alone"
     )
     print(told, file=sys.stderr)
     codes = (subprocess.run(command).returncode for command in runs)

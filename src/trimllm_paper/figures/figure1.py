@@ -1,8 +1,9 @@
 """Figure 1: accuracy against units dropped, with the lines of full fine-tuning and compressors.
 
-Above our measurements, one panel a domain, with Wilson intervals of 95%; beneath them what the
-paper prints in its Tables 2 and 8 for its own model, in the same form. Compressors drop no unit:
-their lines run across.
+Above our measurements, one panel a domain, with intervals of 95% over documents and seeds, and a
+band of a standard deviation over seeds where there are several; beneath them what the paper prints
+in its Tables 2 and 8 for its own model, in the same form. Compressors drop no unit: their lines run
+across.
 """
 
 from __future__ import annotations
@@ -63,7 +64,13 @@ def _measured(ax: Any, frame: Frame, context: Context, domain: Domain) -> set[st
         # a little apart, so that intervals do not cover each other
         dropped = [dropped + 0.5 * shift for dropped, _ in points]
         found = [accuracy for _, accuracy in points]
-        ax.errorbar(dropped, [one.percent for one in found], panels.errors(found), **look)
+        percents = [one.percent for one in found]
+        ax.errorbar(dropped, percents, panels.errors(found), **look)
+        if any(one.deviation for one in found):
+            ends = [
+                [one.percent + sign * (one.deviation or 0) for one in found] for sign in (-1, 1)
+            ]
+            ax.fill_between(dropped, *ends, color=look["color"], **style.MARKS["band"])
         chain = where(frame.epochs, model=context.model.name, domain=domain.name, name=name)
         states = chain[chain.held_back.notna()].sort_values("dropped")
         if len(states):
@@ -113,8 +120,13 @@ def _notes(frame: Frame, context: Context, found: Collection[str]) -> list[str]:
     if any(domain.stand_in for domain in context.domains):
         stand_in.append("† stand-in data")
     rows = where(frame.evaluations, model=context.model.name)
+    bars = "Wilson intervals of 95%"
+    if rows.seed.nunique() > 1:
+        bars = (
+            "intervals of 95% over documents and seeds; coloured: a standard deviation over seeds"
+        )
     notes = [
-        f"{panels.origin(rows.source, rows.seed)} Bars and the grey band: Wilson intervals of 95%. "
+        f"{panels.origin(rows.source, rows.seed)} Bars and the grey band: {bars}. "
         "Units are attention and MLP sublayers; a compressor drops none, its line runs across (its "
         f"point is set apart only to be seen). {panels.not_run(COMPRESSORS, found)}"
     ]

@@ -13,6 +13,7 @@ from context_files import context
 from evaluation_files import Evaluations
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from pandas import DataFrame
@@ -125,6 +126,30 @@ def test_figure1_draws_every_epochs_state_by_documents_held_back(
     files = write_chain(tmp_path, [one | answered for one in plain_chain()])
     draw(Frame.of(evaluations.paths, files), tmp_path, ["figure1"])
     assert label in pictured
+
+
+def test_figure1_has_a_band_over_seeds(
+    evaluations: Evaluations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bands: list[FillBetweenPolyCollection] = []
+
+    def save(drawn: Figure, stem: Path) -> None:
+        bands[:] = drawn.findobj(FillBetweenPolyCollection)
+
+    monkeypatch.setattr(style, "save", save)
+    evaluations.add_domain("sciq")
+    draw(Frame.of(evaluations.paths), tmp_path, ["figure1"], domains=(SCIQ,))
+    assert not bands
+    other = Evaluations(tmp_path / "other")
+    for dropped, acc in ((30, 61), (36, 55)):
+        evaluations.add(f"trim_paper/drop_{dropped}", 50, kept=60 - dropped)
+        other.add(f"trim_paper/drop_{dropped}", acc, kept=60 - dropped, seed=1)
+    frame = Frame.of([*evaluations.paths, *other.paths])
+    draw(frame, tmp_path, ["figure1"], domains=(SCIQ,))
+    (band,) = bands
+    heights = band.get_paths()[0].vertices[:, 1]
+    # Means and deviations of 50 and 61, 50 and 55: 55.5 and 7.8, 52.5 and 3.5.
+    assert (heights.min(), heights.max()) == pytest.approx((55.5 - 7.78, 55.5 + 7.78), abs=0.01)
 
 
 @pytest.fixture

@@ -230,7 +230,8 @@ class _Grid:
                 throughput.insert(0, "of the first seed's checkpoints alone")
             accuracy = [f"Accuracy: {note}" for note in accuracy]
             throughput = [f"Throughput: {note}" for note in throughput]
-        yield from (*accuracy, *throughput, *notes.tie_notes(frame.epochs))
+        ties = notes.tie_notes(frame.epochs) if self.domains else []
+        yield from (*accuracy, *throughput, *ties)
         if any(column.epochs for column in self.columns):
             yield from notes.training_notes(frame, seed)
 

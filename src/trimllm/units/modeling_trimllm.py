@@ -160,7 +160,8 @@ class TrimBaseModel:
         self.adopt_layers()
         if theirs is not None:
             theirs.num_hidden_layers = self.caches
-            decoder_of(self).layers.__class__ = WholeModuleList
+            if self.caches != len(blocks):
+                decoder_of(self).layers.__class__ = WholeModuleList
 
     def adopt_layers(self):
         """Give the layers the trimmed forward pass and number their KV caches without gaps."""

@@ -60,7 +60,8 @@ class Adapter:
 
     Args:
         trimmed: class of the family's trimmed models, as in `modeling_trimllm`. The file that it
-            stands in is written beside the weights of every trimmed checkpoint.
+            stands in is written beside the weights of every trimmed checkpoint. Its `base_class`,
+            where it names one, is what `AutoModel` and vLLM load.
 
     Attributes:
         outputs: by kind, the linear layer that writes the unit's result; zeroing it drops the unit.

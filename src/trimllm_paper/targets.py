@@ -16,7 +16,7 @@ from typing import Any
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.base.names import AUTHORS, RULE_KEPT
-from trimllm.export.formats import require_llama_cpp, split_variant
+from trimllm.export.formats import require_engine
 from trimllm_paper import layout
 from trimllm_paper.context import Context
 from trimllm_paper.figures import FIGURES
@@ -232,8 +232,7 @@ class Targets:
                 "the configuration has no section `own`, which says what is wanted; "
                 "`trimllm start my.jsonl --model MODEL` writes one"
             )
-        if split_variant(self.config.own.export)[0] == "gguf":
-            require_llama_cpp()
+        require_engine(self.config.own.export)
         return [self.paths.chosen(model, "report.html") for model in self.config.models]
 
     def own_report(self, model: str) -> dict[str, list[str]]:

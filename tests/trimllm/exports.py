@@ -17,7 +17,9 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 import trimllm
+from trimllm.base.errors import UserError
 from trimllm.export.evidence import TEXTS
+from trimllm.export.formats import vllm_python
 from trimllm.units import Unit, drop
 
 BLOCKS = 5
@@ -40,6 +42,17 @@ TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 needs_llama_cpp = pytest.mark.skipif(
     importlib.util.find_spec("xllamacpp") is None, reason="llama.cpp (xllamacpp) is not installed"
 )
+
+
+def _no_vllm() -> bool:
+    try:
+        vllm_python()
+    except UserError:
+        return True
+    return False
+
+
+needs_vllm = pytest.mark.skipif(_no_vllm(), reason="vLLM is not installed (make vllm-env)")
 
 
 def byte_tokenizer(cut: Any = None) -> PreTrainedTokenizerFast:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,15 @@ def test_a_compressor_proves_itself_on_documents_of_no_other_use(tmp_path: Path)
     assert proof and set(splits) == {"train.jsonl", "calibration.jsonl", f"tests/{TASK}.jsonl"}
     assert not proof & set().union(*splits.values())
     assert Path(read["train"]) == folder / "train.jsonl"
+
+
+def test_an_export_whose_engine_is_missing_is_not_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIMLLM_VLLM_PYTHON", "/nowhere/python")
+    told = {"model": MODEL, "domain": "sciq", "recipe": "trim_paper/drop_30"}
+    with pytest.raises(UserError, match="vLLM is not installed: /nowhere/python cannot be run"):
+        Jobs(configuration("config")).of("export", **told, format="vllm")
+    monkeypatch.setenv("TRIMLLM_VLLM_PYTHON", sys.executable)
+    assert "full" not in Jobs(configuration("config")).of("export", **told, format="vllm").files
 
 
 def test_an_export_is_measured_by_the_model_with_all_units() -> None:

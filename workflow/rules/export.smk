@@ -1,4 +1,4 @@
-# Any recipe's checkpoint as an engine reads it: `gguf_q8_0` for llama.cpp, `padded` for anything else.
+# Any recipe's checkpoint as an engine reads it: `gguf_q8_0` for llama.cpp, `vllm`, `padded` for anything else.
 
 
 rule export:

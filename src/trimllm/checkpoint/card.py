@@ -132,8 +132,8 @@ def loading(config: dict[str, Any]) -> str:
             '`AutoModelForCausalLM.from_pretrained("PATH", trust_remote_code=True)`',
             '- **llama.cpp**: `trimllm.export("PATH", "gguf_q8_0")`, then '
             "`llama-server -m PATH-gguf_q8_0/model-Q8_0.gguf`",
-            '- **vLLM and anything else**: `trimllm.export("PATH", "padded")`, a stock model of '
-            "full size",
+            "- **vLLM**, without `trimllm` installed: `vllm serve PATH --trust-remote-code`",
+            '- **anything else**: `trimllm.export("PATH", "padded")`, a stock model of full size',
             "",
         ]
     )

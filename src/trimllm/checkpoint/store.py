@@ -26,7 +26,7 @@ from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import card
 from trimllm.units import adapter_of, supported_families
-from trimllm.units.adapters import family_of
+from trimllm.units.adapters import auto_map, family_of
 
 # Never split: one declared output per checkpoint, whatever its size.
 ONE_FILE = "1000000GB"
@@ -202,6 +202,9 @@ def write(
         # save_pretrained recognizes tied weights by their shared memory, which a cast undoes.
         for name in list(model._tied_weights_keys or {}):
             state.pop(name, None)
+    trimmed = getattr(model.config, "units", None) is not None
+    if trimmed:
+        model.config.auto_map = auto_map(adapter_of(model).trimmed)
     with no_progress_bars():
         model.save_pretrained(directory, state_dict=state, max_shard_size=ONE_FILE)
     # save_pretrained notes the type of the model in memory, not of what it was given to store.
@@ -209,7 +212,7 @@ def write(
     config["dtype"] = str(stored_as).removeprefix("torch.")
     files.write_json(directory / "config.json", config)
     tokenizer.save_pretrained(directory)
-    if getattr(model.config, "units", None) is not None:
+    if trimmed:
         modeling = Path(inspect.getfile(adapter_of(model).trimmed))
         shutil.copyfile(modeling, directory / modeling.name)
 

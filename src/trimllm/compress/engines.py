@@ -10,14 +10,13 @@ environments.
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trimllm.base import files
+from trimllm.base import environments, files
 from trimllm.base.errors import UserError
 
 METHODS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -67,7 +66,7 @@ def missing_package(method: str, engine: str | None = None) -> str | None:
 
 def variable(engine: str) -> str:
     """The environment variable that names the Python of an engine's environment."""
-    return f"TRIMLLM_{ENGINES[engine][0].upper()}_PYTHON"
+    return environments.variable(ENGINES[engine][0])
 
 
 def engine_python(engine: str, python: Path | None = None) -> Path:
@@ -82,23 +81,7 @@ def engine_python(engine: str, python: Path | None = None) -> Path:
     """
     if engine not in ENGINES:
         raise UserError(f"there is no external engine {engine!r}; choose from {', '.join(ENGINES)}")
-    folder, name = ENGINES[engine][0], variable(engine)
-    if python is not None or (python := os.environ.get(name)):
-        if not os.access(python, os.X_OK) or Path(python).is_dir():
-            raise UserError(
-                f"the engine {engine} is not installed: {python} cannot be run; correct the path "
-                f"(or {name}), or run `make envs`"
-            )
-        return Path(python).absolute()
-    for root in (Path.cwd(), Path(__file__).resolve().parents[3]):
-        environment = root / ".envs" / folder
-        # The stamp is made last: an environment without it was left half-made.
-        if (environment / ".complete").is_file() and os.access(environment / "bin/python", os.X_OK):
-            return environment / "bin/python"
-    raise UserError(
-        f"the engine {engine} is not installed: run `make envs` in the project's folder, or name "
-        f"the Python of its environment in {name}"
-    )
+    return environments.python_of(engine, ENGINES[engine][0], "envs", python)
 
 
 def run_engine(
@@ -135,13 +118,7 @@ def run_engine(
 
 def _call(engine: str, command: list[Path], settings: CompressSettings) -> None:
     """Run a worker, offline and with its own packages only; what it prints is passed on."""
-    foreign = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")
-    environment = {name: text for name, text in os.environ.items() if name not in foreign}
-    for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON"):
-        environment[f"{name}_NUM_THREADS"] = str(settings.threads)
-    offline = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
-    environment |= dict.fromkeys((*offline, "PYTHONNOUSERSITE", "PYTHONUNBUFFERED"), "1")
-    environment |= {"PYTHONIOENCODING": "utf-8", "TOKENIZERS_PARALLELISM": "false"}
+    environment = environments.own_packages(settings.threads)
     if settings.device == "cpu":  # engines take a GPU wherever they see one
         environment["CUDA_VISIBLE_DEVICES"] = ""
     last = "it wrote no message"

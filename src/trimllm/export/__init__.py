@@ -25,7 +25,7 @@ def export(
 
     Args:
         path: a dense checkpoint directory, plain or trimmed.
-        format: "gguf" (llama.cpp; 16 bits) or with a type, "gguf_q8_0"; "padded".
+        format: "gguf" (llama.cpp; 16 bits) or with a type, "gguf_q8_0"; "vllm"; "padded".
         output: the folder to be; None puts it beside the checkpoint, as `PATH-FORMAT`.
         texts: held-back texts, or pairs of prompt and answer, to prove it on; none takes a few
             sentences.

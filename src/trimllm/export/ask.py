@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from trimllm.base import files
+from trimllm.base import environments, files
 from trimllm.base.errors import UserError
 from trimllm.export.evidence import Answer, Question
+from trimllm.export.formats import vllm_python
 
 WORKERS = Path(__file__).parent / "workers"
 _ROOT = str(Path(__file__).parents[2])
@@ -42,17 +43,44 @@ class Asker:
         command = [sys.executable, str(WORKERS / "llama_cpp.py"), str(file)]
         return self._ask("llama.cpp", command, [str(self.threads)])
 
-    def _ask(self, engine: str, command: list[str], rest: Sequence[str]) -> Answer:
-        self.count += 1
-        said = self.workspace / f"answer_{self.count}.json"
+    def vllm(self, checkpoint: Path) -> Answer:
+        """What vLLM says of a checkpoint, with nothing of trimllm in its environment."""
+        environment = environments.own_packages(self.threads) | {
+            # In one process, whose last words are its own; nothing is left in anybody's home.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_CACHE_ROOT": str(self.workspace / "vllm"),
+            "VLLM_CONFIG_ROOT": str(self.workspace / "vllm"),
+            "HF_MODULES_CACHE": str(self.workspace / "modules"),
+        }
+        command = [str(vllm_python()), str(WORKERS / "vllm_worker.py"), str(checkpoint)]
+        return self._ask("vLLM", command, [str(self.threads)], environment)
+
+    def _here(self) -> dict[str, str]:
         environment = dict(os.environ)
         for name in ("OMP", "MKL", "OPENBLAS"):
             environment[f"{name}_NUM_THREADS"] = str(self.threads)
         environment["HF_HUB_OFFLINE"] = "1"
         environment["PYTHONPATH"] = os.pathsep.join([_ROOT, os.environ.get("PYTHONPATH", "")])
+        return environment
+
+    def _ask(
+        self,
+        engine: str,
+        command: list[str],
+        rest: Sequence[str],
+        environment: dict[str, str] | None = None,
+    ) -> Answer:
+        self.count += 1
+        said = self.workspace / f"answer_{self.count}.json"
         words = [*command, str(self.question), str(said), *rest]
         run = subprocess.run(
-            words, capture_output=True, text=True, errors="replace", env=environment
+            words,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=environment or self._here(),
         )
         if run.returncode or not said.is_file():
             raise UserError(f"{engine} cannot run the export: {_reason(run)}; it was not kept")

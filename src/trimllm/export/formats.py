@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
 
+from trimllm.base import environments
 from trimllm.base.errors import UserError
 
 TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0")
@@ -17,10 +19,11 @@ GGUF_FAMILIES = ("llama", "mistral", "qwen2")
 biases or none."""
 FORMATS = {
     "gguf": "llama.cpp and all that is built on it: one GGUF file, surviving weights only",
+    "vllm": "vLLM: the checkpoint with its own code, surviving weights only",
     "padded": "anything that reads a stock model: full size, missing units do nothing",
 }
 """What an export is for."""
-VARIANTS = (*(f"gguf_{kind}" for kind in TYPES), "padded")
+VARIANTS = (*(f"gguf_{kind}" for kind in TYPES), "vllm", "padded")
 """Names of formats with their types, as they stand in paths."""
 RECORD = "export"
 """Stem of the file beside an export that holds its proof."""
@@ -53,3 +56,17 @@ def require_llama_cpp() -> None:
             f"llama.cpp is not installed, in which a GGUF file proves itself: "
             f"pip install {LLAMA_CPP} (the extra trimllm[export])"
         )
+
+
+def vllm_python() -> Path:
+    """The Python of vLLM's environment; `UserError` where it is not installed."""
+    return environments.python_of("vLLM", "vllm", "vllm-env")
+
+
+def require_engine(variant: str) -> None:
+    """Raise `UserError` where the engine that proves a format is not installed."""
+    match split_variant(variant)[0]:
+        case "gguf":
+            require_llama_cpp()
+        case "vllm":
+            vllm_python()

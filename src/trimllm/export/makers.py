@@ -10,12 +10,14 @@ from typing import Any
 
 from transformers import AutoConfig
 
+from trimllm.base import kernels
+from trimllm.base.errors import UserError
 from trimllm.checkpoint import load, load_tokenizer, store
 from trimllm.checkpoint.stock import to_stock
 from trimllm.export import gguf_file
 from trimllm.export.ask import Asker
 from trimllm.export.evidence import Answer
-from trimllm.export.formats import require_llama_cpp
+from trimllm.export.formats import require_llama_cpp, vllm_python
 from trimllm.export.layers import Layers
 
 
@@ -108,6 +110,43 @@ class Gguf(Maker):
         )
 
 
+class Vllm(Maker):
+    """The checkpoint with the code that vLLM's Transformers backend loads it by."""
+
+    format = "vllm"
+
+    def __init__(self, *words: Any) -> None:
+        super().__init__(*words)
+        vllm_python()
+        if kernels.method_of(self.config.to_dict()) is not None:
+            raise UserError(
+                f"{self.source} is compressed; export to vLLM what it was compressed from"
+            )
+
+    def write(self) -> dict[str, int]:
+        model, tokenizer = load(self.source, dtype="auto")
+        if getattr(model, "base_class", model) is None:
+            raise UserError(
+                f"{self.source}: {type(model).__name__} names no `base_class`, which vLLM loads; "
+                "give the trimmed class one, or take padded"
+            )
+        store.write(model, tokenizer, self.directory)
+        return store.bytes_by_part(self.directory)
+
+    def ask(self, asker: Asker) -> Answer:
+        return asker.vllm(self.directory)
+
+    def loading(self) -> str:
+        if getattr(self.config, "units", None) is None:
+            return "Stock vLLM serves it: `vllm serve PATH`.\n"
+        return (
+            "Stock vLLM serves it by its Transformers backend. The modeling file that lies beside "
+            "the weights is code, which vLLM runs only where it is told to trust it:\n\n"
+            "```\nvllm serve PATH --trust-remote-code\n```\n\n"
+            "In one pipeline stage; a GPU build of vLLM runs the same code.\n"
+        )
+
+
 class Padded(Maker):
     """A stock model of full size."""
 
@@ -130,4 +169,4 @@ class Padded(Maker):
         )
 
 
-MAKERS = {maker.format: maker for maker in (Gguf, Padded)}
+MAKERS = {maker.format: maker for maker in (Gguf, Vllm, Padded)}

@@ -31,11 +31,12 @@ def expected_bytes(path: str | Path, variant: str) -> int:
     """
     directory, _ = store.check_directory(path, verify=False)
     config = AutoConfig.from_pretrained(directory, local_files_only=True)
-    _, kind = split_variant(variant)
+    name, kind = split_variant(variant)
     if kind:
         vocabulary = directory / TOKENIZER
         sizes = [bytes_of(entry, kind) for entry in Layers(config, directory).entries()]
         return sum(sizes) + (vocabulary.stat().st_size if vocabulary.is_file() else 0)
+    made = config if name == "vllm" else stock_config(config)
     with torch.device("meta"):
-        stock = AutoModelForCausalLM.from_config(stock_config(config), dtype=config.dtype)
-    return int(sum(one.numel() * one.element_size() for one in stock.parameters()))
+        model = AutoModelForCausalLM.from_config(made, dtype=config.dtype)
+    return int(sum(one.numel() * one.element_size() for one in model.parameters()))

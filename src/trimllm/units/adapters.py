@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from trimllm.base.errors import UserError
 from trimllm.base.rooms import named
@@ -60,7 +60,8 @@ class Adapter:
 
     Args:
         trimmed: class of the family's trimmed models, as in `modeling_trimllm`. The file that it
-            stands in is written beside the weights of every trimmed checkpoint.
+            stands in is written beside the weights of every trimmed checkpoint. Its `base_class`,
+            where it names one, is what `AutoModel` and vLLM load.
 
     Attributes:
         outputs: by kind, the linear layer that writes the unit's result; zeroing it drops the unit.
@@ -142,7 +143,20 @@ def register(adapter: Adapter) -> None:
     config_class = adapter.trimmed.config_class
     AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
     AutoModelForCausalLM.register(config_class, adapter.trimmed, exist_ok=True)
+    if adapter.trimmed.base_class is not None:
+        AutoModel.register(config_class, adapter.trimmed.base_class, exist_ok=True)
     _ADAPTERS[family_of(config_class.model_type)] = adapter
+
+
+def auto_map(trimmed: type[Any]) -> dict[str, str]:
+    """Which class of the modeling file each of transformers' auto classes loads."""
+    named = {
+        "AutoConfig": trimmed.config_class,
+        "AutoModel": trimmed.base_class,
+        "AutoModelForCausalLM": trimmed,
+    }
+    file = trimmed.__module__.rpartition(".")[2]
+    return {auto: f"{file}.{cls.__name__}" for auto, cls in named.items() if cls is not None}
 
 
 def register_named(name: str) -> str:

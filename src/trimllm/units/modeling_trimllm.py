@@ -8,19 +8,26 @@ the output projections of the dropped units set to zero.
 
 This file needs torch and transformers only. It is written beside the weights of every trimmed
 checkpoint, so that `AutoModelForCausalLM.from_pretrained(path, trust_remote_code=True)` works on
-a machine that does not have trimllm installed.
+a machine that does not have trimllm installed, and stock vLLM serves it with its flag
+`--trust-remote-code`.
 """
+
+import copy
 
 from torch import nn
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
+    LlamaModel,
     MistralConfig,
     MistralForCausalLM,
+    MistralModel,
     OPTConfig,
     OPTForCausalLM,
+    OPTModel,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen2Model,
 )
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from transformers.models.mistral.modeling_mistral import MistralDecoderLayer
@@ -43,8 +50,9 @@ def packed_blocks(units):
 
 
 def decoder_of(model):
-    """The module that holds `layers`."""
-    return getattr(model.model, "decoder", model.model)
+    """The module that holds `layers`, of a causal language model or its base model."""
+    base = getattr(model, "model", model)
+    return getattr(base, "decoder", base)
 
 
 class RotaryTrimLayer:
@@ -126,24 +134,34 @@ class TrimOPTConfig(OPTConfig):
     original_num_hidden_layers: int | None = None
 
 
-class TrimModel:
-    """Mixin over a stock causal language model: removes what `config.units` does not name."""
+class TrimBaseModel:
+    """Mixin over a stock base model: removes what `config.units` does not name."""
 
     layer_class = None  # a decoder layer; its `parts` are the submodules of each kind of unit
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        cls._no_split_modules = [cls.layer_class.__name__]
+        if cls.layer_class is not None:
+            cls._no_split_modules = [cls.layer_class.__name__]
 
     def __init__(self, config, *args, **kwargs):
+        blocks, theirs = packed_blocks(config.units), None
+        # vLLM makes one attention, with its cache, for each of the first `num_hidden_layers`
+        # indices: its config has to count attentions, while the model's own counts blocks.
+        if (getattr(config, "_attn_implementation", None) or "").startswith("vllm"):
+            theirs, config = config, copy.copy(config)
+            config.num_hidden_layers = len(blocks)
         super().__init__(config, *args, **kwargs)
-        layers = decoder_of(self).layers
-        for layer, block in zip(layers, packed_blocks(config.units), strict=True):
+        for layer, block in zip(decoder_of(self).layers, blocks, strict=True):
             for kind, names in self.layer_class.parts.items():
                 if kind not in block:
                     for name in names:
                         setattr(layer, name, None)
         self.adopt_layers()
+        if theirs is not None:
+            theirs.num_hidden_layers = self.caches
+            if self.caches != len(blocks):
+                decoder_of(self).layers.__class__ = WholeModuleList
 
     def adopt_layers(self):
         """Give the layers the trimmed forward pass and number their KV caches without gaps."""
@@ -154,6 +172,19 @@ class TrimModel:
                 layer.self_attn.layer_idx = self.caches
                 self.caches += 1
 
+
+class WholeModuleList(nn.ModuleList):
+    """Layers that no pipeline may share out: vLLM would count them as it counts attentions."""
+
+    def __setitem__(self, index, module):
+        raise ValueError("trimmed models run in one pipeline stage; use tensor parallelism instead")
+
+
+class TrimModel(TrimBaseModel):
+    """Mixin over a stock causal language model."""
+
+    base_class = None  # its base model, which `AutoModel` and vLLM load
+
     def generate(self, *args, **kwargs):
         # Without any attention no cache ever grows, and a cache's length is all that a model
         # knows of its position: generate from the whole sequence instead.
@@ -162,21 +193,45 @@ class TrimModel:
         return super().generate(*args, **kwargs)
 
 
+class TrimLlamaModel(TrimBaseModel, LlamaModel):
+    config_class = TrimLlamaConfig
+    layer_class = TrimLlamaDecoderLayer
+
+
 class TrimLlamaForCausalLM(TrimModel, LlamaForCausalLM):
     config_class = TrimLlamaConfig
     layer_class = TrimLlamaDecoderLayer
+    base_class = TrimLlamaModel
+
+
+class TrimMistralModel(TrimBaseModel, MistralModel):
+    config_class = TrimMistralConfig
+    layer_class = TrimMistralDecoderLayer
 
 
 class TrimMistralForCausalLM(TrimModel, MistralForCausalLM):
     config_class = TrimMistralConfig
     layer_class = TrimMistralDecoderLayer
+    base_class = TrimMistralModel
+
+
+class TrimQwen2Model(TrimBaseModel, Qwen2Model):
+    config_class = TrimQwen2Config
+    layer_class = TrimQwen2DecoderLayer
 
 
 class TrimQwen2ForCausalLM(TrimModel, Qwen2ForCausalLM):
     config_class = TrimQwen2Config
     layer_class = TrimQwen2DecoderLayer
+    base_class = TrimQwen2Model
+
+
+class TrimOPTModel(TrimBaseModel, OPTModel):
+    config_class = TrimOPTConfig
+    layer_class = TrimOPTDecoderLayer
 
 
 class TrimOPTForCausalLM(TrimModel, OPTForCausalLM):
     config_class = TrimOPTConfig
     layer_class = TrimOPTDecoderLayer
+    base_class = TrimOPTModel

@@ -107,10 +107,5 @@ def _trim_config(config: Any, model_class: Any, kept: list[Unit], blocks: int) -
         original = config.num_hidden_layers
         config.__class__ = model_class.config_class
         config.original_num_hidden_layers = original
-        file = model_class.__module__.rpartition(".")[2]
-        config.auto_map = {
-            "AutoConfig": f"{file}.{model_class.config_class.__name__}",
-            "AutoModelForCausalLM": f"{file}.{model_class.__name__}",
-        }
     config.units = [[unit.block, unit.kind] for unit in kept]
     config.num_hidden_layers = blocks

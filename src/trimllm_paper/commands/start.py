@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.names import ANSWER_CRITERION
-from trimllm.export.formats import GGUF_FAMILIES, require_llama_cpp, split_variant
+from trimllm.export.formats import GGUF_FAMILIES, require_engine, split_variant
 from trimllm_paper.commands.plan import jobs_of, summary_of
 from trimllm_paper.config import load, read_yaml
 from trimllm_paper.config.load import PROJECT
@@ -57,8 +57,8 @@ def run(
         raise UserError(f"{', '.join(there)} exists; --force writes it anew, --output elsewhere")
     told = models.look(model)
     format = format or ("gguf_q8_0" if told.family in GGUF_FAMILIES else "padded")
+    require_engine(format)
     if split_variant(format)[0] == "gguf":
-        require_llama_cpp()
         models.check_vocabulary(told)
     spec = specification(name, found)
     leaking(found)

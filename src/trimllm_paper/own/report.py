@@ -199,9 +199,12 @@ def serving(record: Path) -> dict[str, str]:
             "With this project": f"trimllm serve {place_of(record).results}",
             "With llama.cpp": f"llama-server -m {gguf}",
         }
+    trust, flags = "", ""
+    if any(folder.glob("modeling_*.py")):  # a trimmed model with its own code
+        trust, flags = ", trust_remote_code=True", " --trust-remote-code"
     return {
-        "With transformers": f'AutoModelForCausalLM.from_pretrained("{folder}")',
-        "With vLLM": f"vllm serve {folder}",
+        "With transformers": f'AutoModelForCausalLM.from_pretrained("{folder}"{trust})',
+        "With vLLM": f"vllm serve {folder}{flags}",
     }
 
 

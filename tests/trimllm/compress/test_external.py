@@ -13,6 +13,7 @@ from models import logits_of, word_tokenizer
 from safetensors import safe_open
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from trimllm.base import environments
 from trimllm.base.errors import UserError
 from trimllm.compress import CompressSettings, engines
 from trimllm.compress.job import equal_blocks
@@ -67,7 +68,7 @@ def refused(dense: Path, workspace: Path, python: Path) -> str:
 
 def test_missing_environment_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(engines, "__file__", str(tmp_path / "a/b/c/engines.py"))
+    monkeypatch.setattr(environments, "__file__", str(tmp_path / "a/b/c/environments.py"))
     monkeypatch.delenv("TRIMLLM_AUTOAWQ_PYTHON", raising=False)
     with pytest.raises(UserError, match="autoawq is not installed: run `make envs`"):
         engines.engine_python("autoawq")

@@ -64,8 +64,9 @@ def test_greedy_generation_may_part_at_a_tie_alone(greedy: list[int], at: int | 
     engine = replace(REFERENCE, greedy=greedy)
     assert first_difference(engine, REFERENCE, [0]) == at
     if at is not None:
-        with pytest.raises(UserError, match=f"another way at token {at}"):
-            decide(engine=engine)
+        for variant in ("f32", "vllm"):
+            with pytest.raises(UserError, match=f"another way at token {at}"):
+                decide(variant, engine=engine)
 
 
 def test_an_engine_may_stop_where_transformers_ends_the_text() -> None:

@@ -88,6 +88,10 @@ def test_a_family_of_ones_own_is_scanned_dropped_trimmed_saved_and_loaded(
     assert trimllm.units(loaded) == trimllm.units(model) and len(trimllm.units(model)) == 7
     assert torch.equal(logits_of(loaded, some_ids()), logits_of(model, some_ids()))
 
+    monkeypatch.setenv("TRIMLLM_VLLM_PYTHON", sys.executable)
+    with pytest.raises(UserError, match="TrimToyForCausalLM names no `base_class`"):
+        trimllm.export(path, "vllm")
+
 
 def test_a_family_that_is_named_is_imported_with_the_units(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -133,6 +133,16 @@ def test_what_is_not_met_is_said(tmp_path: Path) -> None:
     assert "which misses the size by 7%." in text
 
 
+def test_what_brings_its_own_code_is_served_with_trust_in_it(tmp_path: Path) -> None:
+    record = tmp_path / "vllm/export.json"
+    record.parent.mkdir()
+    assert report.serving(record)["With vLLM"] == f"vllm serve {tmp_path}/vllm"
+    (tmp_path / "vllm/modeling_trimllm.py").touch()
+    told = report.serving(record)
+    assert told["With vLLM"].endswith("/vllm --trust-remote-code")
+    assert "trust_remote_code=True" in told["With transformers"]
+
+
 def test_the_card_says_what_it_cost_outside(tmp_path: Path) -> None:
     inputs = made(tmp_path)
     evaluations = [one for one in inputs["evaluations"] if CHAIN[1] not in one]

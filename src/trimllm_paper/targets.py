@@ -130,6 +130,17 @@ class Targets:
             for recipe in self.epochs(model, name)
         ]
 
+    def asked_epochs(self, table: str) -> list[str]:
+        """Records of the epochs that a table's checkpoints come from, and of no later ones."""
+        asked = [(*one[:2], Recipe.parse(one[2])) for one in layout.needed(table, self.tables)]
+        return [
+            self.paths.epoch(model, domain, epoch)
+            for model, domain, recipe in asked
+            if recipe.name in self.jobs.chains
+            for epoch in self.epochs(model, recipe.name)
+            if epoch.dropped <= recipe.dropped
+        ]
+
     def main_chains(self) -> list[str]:
         """Records of the main tables' chains."""
         return self.chains(self.main_models, self.config.domain_specs, self.config.trim.recipes)
@@ -166,12 +177,7 @@ class Targets:
         if name == "table2":
             found["epochs"] = self.present(self.main_chains())
         elif name in ("table3", "table6"):
-            asked = (
-                Recipe.parse(recipe).name for _, _, recipe, _ in layout.needed(name, self.tables)
-            )
-            names = [one for one in dict.fromkeys(asked) if one in self.jobs.chains]
-            chains = self.chains(self.table_models, self.table_domains, names)
-            found["epochs"] = self.present(chains)
+            found["epochs"] = self.present(self.asked_epochs(name))
         return found | ({"throughput": self.timings()} if name in TIMED_TABLES else {})
 
     def accuracies(self, model: str) -> list[str]:

@@ -19,10 +19,10 @@ FILES = {
     "config": {
         "table1": {"throughput": 9 + 12},
         "table2": {"evaluations": 50, "epochs": 5 * 15},
-        "table3": {"evaluations": 4 * 11 + 3 + 3, "epochs": 4 * 15},
+        "table3": {"evaluations": 4 * 11 + 3 + 3, "epochs": 4 * 11},
         "table4": {"evaluations": 2 * 2 * (1 + 2)},
         "table5": {"evaluations": 5 * (1 + 5)},
-        "table6": {"evaluations": 16 * 11 + 2, "epochs": 16 * 15},
+        "table6": {"evaluations": 16 * 11 + 2, "epochs": 16 * 11},
         "table7": {"evaluations": 3 * 11, "throughput": 9 + 12},
         "table8": {"evaluations": 0},
         "table9": {"trainings": 2, "epochs": 15},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from chain_files import epoch, every_unit, plain_chain, write_chain, write_training
 from evaluation_files import Evaluations
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from timing_files import TimingFiles
 
@@ -236,7 +236,6 @@ def test_likelihoods_of_free_answers_tie_where_they_are_equal(tmp_path: Path) ->
     assert counts.tied == {"attention": 0, "mlp": 1} and counts.even == dict.fromkeys(KINDS, 0.5)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 10), min_size=8, max_size=8), st.integers(1, 7))
 def test_every_drop_is_counted_once(tmp_path_factory, correct: list[int], drops: int) -> None:
     scores = dict(zip(every_unit(), correct, strict=True))

@@ -24,7 +24,7 @@ def codes_in(words: torch.Tensor) -> torch.Tensor:
     return grouped.flatten(1)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.sampled_from([16, 32]), st.floats(-3, 3))
 def test_rounding_errs_by_a_step_at_most(seed: int, group: int, shift: float) -> None:
     weight = random_weight(8, 64, seed, shift)
@@ -37,7 +37,7 @@ def test_rounding_errs_by_a_step_at_most(seed: int, group: int, shift: float) ->
     torch.testing.assert_close(again, int4.round_to_nearest(weight, group))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 1000))
 def test_packing_loses_nothing(seed: int) -> None:
     weight = random_weight(16, 64, seed)

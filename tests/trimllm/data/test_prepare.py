@@ -97,7 +97,7 @@ def test_a_set_of_its_own_is_calibrated_on_whole(domain, tmp_path):
 
 
 @given(size=st.integers(4, 60), seed=st.integers(0, 3), limits=st.tuples(*[st.integers(1, 30)] * 3))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_splits_share_no_question_and_lose_no_document(size, seed, limits):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -89,7 +89,7 @@ def test_norms_are_what_the_units_add_to_the_stream(family: str) -> None:
         assert found[unit] == pytest.approx(value, rel=1e-4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 24), keep=st.integers(1, 4))
 def test_elimination_never_changes_the_selected_units(seed: int, count: int, keep: int) -> None:
     model, docs = tiny("llama", seed % 5), random_documents(count, seed)

@@ -166,7 +166,7 @@ def under(seed: int, settings: object) -> object:
     return [under(seed, one) for one in settings] if isinstance(settings, list) else settings
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(KEYS, SETTINGS), st.integers(), st.integers())
 def test_settings_of_another_seed_are_those_that_its_run_has(
     content: dict, one: int, other: int

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"),
@@ -102,6 +104,17 @@ class Page:
         while not self.run(condition):
             assert time.monotonic() < end, f"still not: {condition}"
             time.sleep(0.1)
+
+
+@contextmanager
+def opened() -> Iterator[Page]:
+    """A page for a test, which is skipped where there is no browser, if there may be none."""
+    path = find()
+    if path is None:
+        assert "TRIMLLM_NEEDS_BROWSER" not in os.environ, "Chromium is not installed"
+        pytest.skip("no Chromium here (Debian package chromium): the report was not opened")
+    with chromium(path) as page:
+        yield page
 
 
 @contextmanager

@@ -9,12 +9,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pytest
 from runs import ROOT, command, environment
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "scontrol")
@@ -115,6 +118,20 @@ def _start_munge(folder: Path) -> None:
     options |= {f"{name}-file": folder / "munge" / name for name in ("pid", "log", "seed")}
     words = [f"--{name}={value}" for name, value in options.items()]
     subprocess.run(["munged", *words, "--force"], check=True, env={"PATH": _path()})
+
+
+@contextmanager
+def clients(memory_mb: int, **how: Any) -> Iterator[dict[str, str]]:
+    """Clients' environment of a Slurm (see `cluster`) for tests, which are skipped where none can
+    be started, if that may be."""
+    if reason := missing():
+        assert "TRIMLLM_NEEDS_SLURM" not in os.environ, reason
+        pytest.skip(reason)
+    with (
+        tempfile.TemporaryDirectory(prefix="slurm-") as folder,
+        cluster(Path(folder, "state"), memory_mb, **how) as found,
+    ):
+        yield found
 
 
 @contextmanager

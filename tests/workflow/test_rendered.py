@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from base64 import b64decode
 from pathlib import Path
@@ -85,12 +84,8 @@ def report(rendered: Path) -> Path:
 
 @pytest.fixture
 def page():
-    path = browser.find()
-    if path is None:
-        assert "TRIMLLM_NEEDS_BROWSER" not in os.environ, "Chromium is not installed"
-        pytest.skip("no Chromium here (Debian package chromium): the report was not opened")
-    with browser.chromium(path) as opened:
-        yield opened
+    with browser.opened() as found:
+        yield found
 
 
 def test_the_report_opens_offline_with_everything(report: Path, page: browser.Page) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -44,13 +42,7 @@ builtins.print = print
 @pytest.fixture(scope="module")
 def client() -> Iterator[dict[str, str]]:
     """A Slurm's clients' environment."""
-    if reason := slurm.missing():
-        assert "TRIMLLM_NEEDS_SLURM" not in os.environ, reason
-        pytest.skip(reason)
-    with (
-        tempfile.TemporaryDirectory(prefix="slurm-") as folder,
-        slurm.cluster(Path(folder, "state"), memory_mb=4000) as found,
-    ):
+    with slurm.clients(memory_mb=4000) as found:
         yield found
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,13 +31,7 @@ if os.environ.get("SLURM_JOB_ID") and "scan.py" in str(sys.orig_argv):
 @pytest.fixture
 def client() -> Iterator[dict[str, str]]:
     """Clients' environment of a Slurm of two nodes, for this test alone."""
-    if reason := slurm.missing():
-        assert "TRIMLLM_NEEDS_SLURM" not in os.environ, reason
-        pytest.skip(reason)
-    with (
-        tempfile.TemporaryDirectory(prefix="slurm-") as folder,
-        slurm.cluster(Path(folder, "state"), memory_mb=6000, gpus=(0, 0)) as found,
-    ):
+    with slurm.clients(memory_mb=6000, gpus=(0, 0)) as found:
         yield found
 
 

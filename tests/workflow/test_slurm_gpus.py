@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,14 +32,7 @@ if os.environ.get("SLURM_PROCID") and "snakemake" not in str(sys.argv):
 @pytest.fixture(scope="module")
 def client() -> Iterator[dict[str, str]]:
     """Clients' environment of a Slurm of two nodes with four GPUs each."""
-    if reason := slurm.missing():
-        assert "TRIMLLM_NEEDS_SLURM" not in os.environ, reason
-        pytest.skip(reason)
-    how = {"memory_mb": 12_000, "cpus": 8, "gpus": (4, 4), "limit": LIMIT}
-    with (
-        tempfile.TemporaryDirectory(prefix="slurm-") as folder,
-        slurm.cluster(Path(folder, "state"), **how) as found,
-    ):
+    with slurm.clients(memory_mb=12_000, cpus=8, gpus=(4, 4), limit=LIMIT) as found:
         yield found
 
 

@@ -37,6 +37,23 @@ def compared(said: str, reference: str) -> dict[str, float]:
     }
 
 
+def task_of(name: str, rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> dict[str, Any]:
+    """What lm-eval tasks over documents have in common, whose rows hold the `prompt` as it is."""
+    return {
+        "task": name,
+        "custom_dataset": lambda **_: {"test": datasets.Dataset.from_list([*rows])},
+        "test_split": "test",
+        "doc_to_text": "{{prompt}}",
+        # What follows the prompt brings its own leading space.
+        "target_delimiter": "",
+        "metric_list": [
+            {"metric": metric, "aggregation": "mean", "higher_is_better": True}
+            for metric in metrics
+        ],
+        "metadata": {"version": 1},
+    }
+
+
 def task_of_answers(name: str, documents: Sequence[Document], most: int) -> dict[str, Any]:
     """An lm-eval task over documents with free answers.
 
@@ -54,20 +71,10 @@ def task_of_answers(name: str, documents: Sequence[Document], most: int) -> dict
     def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
         return compared(results[0], doc["reference"])
 
-    return {
-        "task": name,
-        "custom_dataset": lambda **_: {"test": datasets.Dataset.from_list(rows)},
-        "test_split": "test",
+    return task_of(name, rows, METRICS) | {
         "output_type": "generate_until",
-        "doc_to_text": "{{prompt}}",
         "doc_to_target": "{{reference}}",
-        "target_delimiter": "",
         # The first is enough: an empty line begins with a line break.
         "generation_kwargs": {"until": until[:1], "max_gen_toks": most, "do_sample": False},
         "process_results": process_results,
-        "metric_list": [
-            {"metric": metric, "aggregation": "mean", "higher_is_better": True}
-            for metric in METRICS
-        ],
-        "metadata": {"version": 1},
     }

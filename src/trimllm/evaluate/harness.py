@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import datasets
 import lm_eval
 from lm_eval.tasks import TaskManager
 from torch import nn
@@ -22,7 +21,7 @@ from trimllm.base.intervals import wilson
 from trimllm.base.precision import compute_dtype, round_weights_
 from trimllm.checkpoint import stream_of
 from trimllm.data import Document, all_free, read_documents
-from trimllm.evaluate.answers import METRICS, task_of_answers
+from trimllm.evaluate.answers import METRICS, task_of, task_of_answers
 from trimllm.evaluate.model import TrimLM
 from trimllm.score import rendered, score
 from trimllm.score.encode import encode_pair
@@ -37,18 +36,10 @@ def task_of_documents(name: str, documents: list[Document]) -> dict[str, Any]:
         {"prompt": one.prompt, "choices": list(one.choices), "answer": one.answer}
         for one in documents
     ]
-    return {
-        "task": name,
-        "custom_dataset": lambda **_: {"test": datasets.Dataset.from_list(rows)},
-        "test_split": "test",
+    return task_of(name, rows, ["acc"]) | {
         "output_type": "multiple_choice",
-        "doc_to_text": "{{prompt}}",
         "doc_to_choice": "choices",
         "doc_to_target": "answer",
-        # choices bring their own leading space
-        "target_delimiter": "",
-        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
-        "metadata": {"version": 1},
     }
 
 

@@ -111,17 +111,17 @@ def _recipes(config: Config) -> Iterator[Problem]:
 
 def _criteria(config: Config) -> Iterator[Problem]:
     """Criteria of main chains that cannot look at what a domain calibrates on."""
+    ours = names.ANSWER_CRITERION
+    of_choices = {*names.PAPER_CRITERIA, "likelihood"} - {*names.FREE_CRITERIA}
+    refused = {
+        True: (of_choices, f"has free answers, none of which is right; take {ours} there"),
+        False: ({ours}, "has choices; take likelihood there"),
+    }
     for name in config.trim.recipes:
         criterion = getattr(config.recipes.get(name), "criterion", "")
         for domain, spec in config.domain_specs.items():
-            problem = None
-            if spec.calibrated_freely and criterion in (*names.PAPER_CRITERIA, "likelihood"):
-                if criterion not in names.FREE_CRITERIA:
-                    problem = "has free answers, none of which is right"
-                    problem += f"; take {names.ANSWER_CRITERION} there"
-            elif criterion == names.ANSWER_CRITERION and not spec.calibrated_freely:
-                problem = "has choices; take likelihood there"
-            if problem:
+            unfit, problem = refused[spec.calibrated_freely]
+            if criterion in unfit:
                 told = f"cannot be calibrated on domain {domain}, which {problem}"
                 yield ["recipes", name, "criterion"], criterion, told
 

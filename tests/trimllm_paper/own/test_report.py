@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,12 +159,8 @@ def test_the_card_says_what_it_cost_outside(tmp_path: Path) -> None:
 
 @pytest.fixture
 def page() -> Iterator[browser.Page]:
-    path = browser.find()
-    if path is None:
-        assert "TRIMLLM_NEEDS_BROWSER" not in os.environ, "Chromium is not installed"
-        pytest.skip("no Chromium here (Debian package chromium): the report was not opened")
-    with browser.chromium(path) as opened:
-        yield opened
+    with browser.opened() as found:
+        yield found
 
 
 @pytest.mark.parametrize("width, height", [(1280, 900), (390, 844), (320, 568)])

@@ -132,13 +132,17 @@ class Targets:
 
     def asked_epochs(self, table: str) -> list[str]:
         """Records of the epochs that a table's checkpoints come from, and of no later ones."""
-        asked = [(*one[:2], Recipe.parse(one[2])) for one in layout.needed(table, self.tables)]
+        last: dict[tuple[str, str, str], int] = {}
+        for model, domain, text, _ in layout.needed(table, self.tables):
+            recipe = Recipe.parse(text)
+            if recipe.name in self.jobs.chains:
+                chain = model, domain, recipe.name
+                last[chain] = max(recipe.dropped, last.get(chain, 0))
         return [
             self.paths.epoch(model, domain, epoch)
-            for model, domain, recipe in asked
-            if recipe.name in self.jobs.chains
-            for epoch in self.epochs(model, recipe.name)
-            if epoch.dropped <= recipe.dropped
+            for (model, domain, name), dropped in last.items()
+            for epoch in self.epochs(model, name)
+            if epoch.dropped <= dropped
         ]
 
     def main_chains(self) -> list[str]:

@@ -21,11 +21,9 @@ from trimllm.base.errors import UserError
 from trimllm.data import bag_of_words
 from trimllm.data.construct import Item, construct, kind_of, labels_of, words
 from trimllm.data.document import Document, all_free, normalised, write_documents
-from trimllm.data.rows import Row, RowError, parse_row
+from trimllm.data.rows import MAX_FAILED, Row, RowError, parse_row
 from trimllm.data.sources import Read, read_source
 
-MAX_FAILED = 0.05
-"""Share of rows that may fail to parse, or of training documents that may be test documents."""
 TRAIN = "train.jsonl"
 NAMED = 3
 """Rows that fail to parse and are named."""

@@ -20,6 +20,8 @@ from trimllm.data.document import normalised
 _LETTERED = re.compile(r"^[ \t]*\(?([A-Za-z])[.:)][ \t]+", re.MULTILINE)
 
 
+MAX_FAILED = 0.05
+"""Share of rows that may fail to parse, or of training documents that may be test documents."""
 LONGEST = 1_000_000
 """Characters of a text. Longer ones are no question or answer, but files that lost their breaks."""
 ROLES = ("system", "user", "assistant")

@@ -19,6 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.names import ANSWER_CRITERION
+from trimllm.data.rows import MAX_FAILED
 from trimllm.export.formats import GGUF_FAMILIES, require_engine, split_variant
 from trimllm_paper.commands.plan import jobs_of, summary_of
 from trimllm_paper.config import load, read_yaml
@@ -128,7 +129,7 @@ def leaking(found: Sequence[look.Found]) -> None:
         return
     train, tests = (look.questions(one) for one in found)
     shared = [question for question in train if question in tests]
-    if len(shared) > look.MOST_FAILED * len(train):
+    if len(shared) > MAX_FAILED * len(train):
         first = f"{train[shared[0]]} is {tests[shared[0]]}"
         raise UserError(
             f"{len(shared)} of the {len(train)} questions of {found[0].path} are in "

@@ -92,11 +92,11 @@ def _of_block(block: Block, root: Path) -> Iterator[str]:
             yield f"{block.where()}: {match['file']}, its source, does not exist"
             return
     for match in read:
-        if not files.sha256_of(root / match["file"]).startswith(match["hash"]):
+        today = files.sha256_of(root / match["file"])
+        if not today.startswith(match["hash"]):
             yield (
                 f"{block.where()}: what was read off {match['file']} is of another one "
-                f"({match['hash']}); read it anew, and give the hash of today's "
-                f"({files.sha256_of(root / match['file'])[:8]})"
+                f"({match['hash']}); read it anew, and give the hash of today's ({today[:8]})"
             )
     for match in cells:
         yield from _of_table(block, root / match["file"], match["key"], match["value"])

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
+from trimllm.data.construct import PROMPT, WITH_CONTEXT
 from trimllm.data.document import normalised
-from trimllm.data.rows import Row, RowError, parse_row
+from trimllm.data.rows import MAX_FAILED, Row, RowError, parse_row
 
-MOST_FAILED = 0.05
-"""Share of rows that may be broken; so many are left out (`trimllm.data.prepare`)."""
 FEWEST = 60
 """Documents that can be split into training, calibration, held-back and test ones."""
 MOST_LABELS, OFFERED = 20, 8
@@ -106,7 +105,7 @@ def look(path: Path) -> Found:
             parsed.append(_parsed(row, kind))
         except RowError as reason:
             failed.append(f"{where}: {reason}")
-    if len(failed) > MOST_FAILED * len(rows):
+    if len(failed) > MAX_FAILED * len(rows):
         few = f"{len(failed)} of {len(rows)} rows do not parse; the first is {failed[0]}"
         raise UserError(f"{few}{_hint(kind, rows, failed[0])}")
     if kind.free:
@@ -190,7 +189,7 @@ def kind_of_all(path: Path, rows: Sequence[tuple[str, Any]]) -> Kind:
     counts = Counter(str(kind) for _, kind in kinds)
     wanted = counts.most_common(1)[0][0]
     others = [(where, kind) for where, kind in kinds if str(kind) != wanted]
-    if len(others) > MOST_FAILED * len(rows):
+    if len(others) > MAX_FAILED * len(rows):
         first = next(where for where, kind in kinds if str(kind) == wanted)
         raise UserError(
             f"{path} mixes kinds of rows: {first} has {wanted}, {others[0][0]} has {others[0][1]} "
@@ -271,7 +270,7 @@ def _hint(kind: Kind, rows: Sequence[tuple[str, Any]], first: str) -> str:
 
 
 def _chosen(kind: Kind) -> dict[str, Any]:
-    prompt = "{context}\n" * ("context" in kind.fields) + "Question: {question}\nAnswer:"
+    prompt = WITH_CONTEXT if "context" in kind.fields else PROMPT
     return {"fields": dict(kind.fields), "prompt": prompt}
 
 

@@ -195,5 +195,5 @@ docs: .envs/docs/.complete
 	@touch '$@'
 
 clean:
-	@find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf -- {} + 2>/dev/null || true
+	@find results -mindepth 1 -maxdepth 1 ! -name reference ! -name next -exec rm -rf -- {} + 2>/dev/null || true
 	rm -rf logs .snakemake report.html

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 from models import tiny
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers
@@ -18,8 +19,10 @@ from transformers import PreTrainedTokenizerFast
 
 import trimllm
 from trimllm.base.errors import UserError
+from trimllm.export import gguf_file
 from trimllm.export.evidence import TEXTS
 from trimllm.export.formats import vllm_python
+from trimllm.export.layers import Layers
 from trimllm.units import Unit, drop
 
 BLOCKS = 5
@@ -116,3 +119,11 @@ def tiny_model(family: str, dropped: list[Unit] | None = None, **changed: Any) -
 def saved(model: nn.Module, folder: Path, tokenizer: Any = None) -> Path:
     """A checkpoint of it."""
     return trimllm.save(model, tokenizer or byte_tokenizer(), folder)
+
+
+def written(model: nn.Module, folder: Path, kind: str) -> tuple[gguf.GGUFReader, Layers]:
+    """A model as a file of a kind, opened, and what was written."""
+    layers = Layers(model.config, saved(model, folder / "checkpoint"))
+    file = folder / f"{kind}.gguf"
+    gguf_file.write(layers, byte_tokenizer(), file, kind, name="tiny", about={})
+    return gguf.GGUFReader(file), layers

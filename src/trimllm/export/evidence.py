@@ -32,7 +32,7 @@ LIMITS = {
 }
 """Largest and mean difference of log-probabilities, nats, by format. llama.cpp rounds what goes
 into a product to the type of its matrix: SmolLM2's right files differ by 0.0002, 0.019, 0.09."""
-GROWTH = {"q8_0": 0.05, "q4_0": 0.25}
+GROWTH = {"q8_0": 0.05, "q6_k": 0.05, "q4_k": 0.25, "q4_0": 0.25}
 """By how much more, nats a token, the loss may grow by rounding than that of the untrimmed model,
 and by how much the engine's may differ from that of the same rounding in transformers."""
 SHARE = 0.01

@@ -1,8 +1,8 @@
 """Write a checkpoint as one GGUF file, tensor by tensor: a model larger than memory is no trouble.
 
 Matrices are stored in the asked type, norms and biases in float32. As in llama.cpp's own files the
-embeddings and the head of a 4-bit model have 8 bits; a matrix whose rows do not hold whole blocks
-of 32 numbers is stored in 16 bits.
+embeddings and the head of a 4-bit model have more bits, 8 or by K-quants 6; a matrix whose rows do
+not hold whole blocks of 256 numbers is no K-quant, and one without whole blocks of 32 has 16 bits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import numpy as np
 from gguf import GGMLQuantizationType as Type
 
 from trimllm.base.progress import Progress
+from trimllm.export import k_quants
 from trimllm.export.formats import QUANTIZED
+from trimllm.export.k_quants import K_TYPES
 from trimllm.export.layers import Entry, Layers
 from trimllm.export.vocabulary import vocabulary
 
@@ -26,6 +28,8 @@ _FILE_TYPES = {
     "f16": gguf.LlamaFileType.MOSTLY_F16,
     "bf16": gguf.LlamaFileType.MOSTLY_BF16,
     "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
+    "q6_k": gguf.LlamaFileType.MOSTLY_Q6_K,
+    "q4_k": gguf.LlamaFileType.MOSTLY_Q4_K_S,
     "q4_0": gguf.LlamaFileType.MOSTLY_Q4_0,
 }
 
@@ -41,9 +45,13 @@ def type_of(entry: Entry, kind: str) -> Type:
         return Type.F32
     if kind not in QUANTIZED:
         return Type[kind.upper()]
-    wanted = Type.Q8_0 if entry.name.startswith(("token_embd", "output.")) else Type[kind.upper()]
-    block, _ = gguf.GGML_QUANT_SIZES[wanted]
-    return wanted if entry.shape[-1] % block == 0 else Type.F16
+    wanted = Type[kind.upper()]
+    if entry.name.startswith(("token_embd", "output.")):
+        wanted = Type.Q6_K if wanted in K_TYPES else Type.Q8_0
+    for stored in (wanted, K_TYPES.get(wanted, wanted)):
+        if entry.shape[-1] % gguf.GGML_QUANT_SIZES[stored][0] == 0:
+            return stored
+    return Type.F16
 
 
 def bytes_of(entry: Entry, kind: str) -> int:
@@ -54,7 +62,10 @@ def bytes_of(entry: Entry, kind: str) -> int:
 
 def packed(entry: Entry, layers: Layers, kind: str) -> np.ndarray:
     """A tensor's content as it is stored."""
-    return gguf.quants.quantize(entry.read(layers.weights).numpy(), type_of(entry, kind))
+    content, stored = entry.read(layers.weights).numpy(), type_of(entry, kind)
+    if stored in K_TYPES:
+        return k_quants.quantize(content, stored)
+    return gguf.quants.quantize(content, stored)
 
 
 def write(

@@ -8,7 +8,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from exports import DROPPED, FAMILIES, byte_tokenizer, saved, tiny_model
+from exports import DROPPED, FAMILIES, saved, tiny_model, written
 from models import tiny, word_tokenizer
 
 import trimllm
@@ -17,14 +17,6 @@ from trimllm.export import gguf_file
 from trimllm.export.layers import OUTSIDE, PARTS, Layers, interleaved, unlaced
 from trimllm.units.modeling_trimllm import packed_blocks
 from trimllm.units.packing import units
-
-
-def written(model: torch.nn.Module, folder: Path, kind: str) -> tuple[gguf.GGUFReader, Layers]:
-    """A model as a file of a kind, opened, and what was written."""
-    layers = Layers(model.config, saved(model, folder / "checkpoint"))
-    file = folder / f"{kind}.gguf"
-    gguf_file.write(layers, byte_tokenizer(), file, kind, name="tiny", about={})
-    return gguf.GGUFReader(file), layers
 
 
 def content(reader: gguf.GGUFReader, key: str) -> object:

@@ -76,7 +76,7 @@ def test_pieces_are_cut_as_sentencepiece_does(tmp_path: Path) -> None:
     assert compared(model, tmp_path, tokenizer=piece_tokenizer())["largest_difference"] < 1e-3
 
 
-@pytest.mark.parametrize("kind", ["q8_0", "q4_0"])
+@pytest.mark.parametrize("kind", ["q8_0", "q6_k", "q4_k", "q4_0"])
 def test_a_quantized_file_loses_what_its_rounding_loses(tmp_path: Path, kind: str) -> None:
     model = model_of("qwen2", DROPPED["unpaired"], mlp_width=64)
     engine, ours, question = answers(model, tmp_path, kind)

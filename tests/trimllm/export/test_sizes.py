@@ -39,8 +39,10 @@ def test_it_is_as_large_as_was_told(tmp_path: Path, dropped: str, variant: str) 
 
 def test_bits_and_missing_units_count(tmp_path: Path) -> None:
     whole, small = (checkpoint(tmp_path / name, name) for name in ("nothing", "unpaired"))
-    sizes = [expected_bytes(whole, f"gguf_{kind}") for kind in ("f32", "f16", "q8_0", "q4_0")]
-    assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 4
+    sizes = [
+        expected_bytes(whole, f"gguf_{kind}") for kind in ("f32", "f16", "q8_0", "q4_k", "q4_0")
+    ]
+    assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 5
     assert expected_bytes(small, "gguf_f16") < expected_bytes(whole, "gguf_f16")
     with pytest.raises(UserError, match="no export format"):
         expected_bytes(whole, "gguf_q1")

@@ -107,7 +107,7 @@ class Context(Plain):
     def of(cls, config: Any, model: str | None = None) -> Context:
         """What a configuration (`config.Config`) has to be shown, in the figures of one `model`."""
 
-        def shown(kind: type[Plain], entries: dict[str, Any]) -> list[Any]:
+        def shown(kind: Any, entries: dict[str, Any]) -> list[Any]:
             told_as = {key: key for key in kind.model_fields.keys() - {"name"}}
             told_as |= {"tasks": "tests"} if kind is Domain else {}
             return [
@@ -117,7 +117,7 @@ class Context(Plain):
 
         names = config.trim.recipes if model else config.recipes
         authors = [AUTHORS] if config.compat == AUTHORS else []
-        found = {
+        found: dict[str, Any] = {
             "models": shown(Model, {model: config.models[model]} if model else config.models),
             "domains": shown(Domain, config.domain_specs),
             "recipes": {r.name: r for r in shown(Shown, {n: config.recipes[n] for n in names})},
@@ -127,8 +127,8 @@ class Context(Plain):
         if not model:
             found["tested"] = shown(Domain, config.near_specs)
             for name, field in cls.model_fields.items():
-                if field.json_schema_extra:
-                    found[name] = attrgetter(field.json_schema_extra["path"])(config)
+                if isinstance(field.json_schema_extra, dict):
+                    found[name] = attrgetter(str(field.json_schema_extra["path"]))(config)
         return cls(**{key: value for key, value in found.items() if value is not None})
 
     @property

@@ -220,7 +220,8 @@ class Chain:
         The scan's candidates that equal the last unit dropped are a tie when not all of them
         were dropped: which of them went was not decided by the first score.
         """
-        clear, tied, even = (dict.fromkeys(KINDS, zero) for zero in (0, 0, 0.0))
+        clear, tied = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
+        even = dict.fromkeys(KINDS, 0.0)
         for epoch in self.until(at_most):
             equals = _equals(epoch)
             broken = equals.intersection(epoch.units_dropped)
@@ -334,9 +335,8 @@ class Duration:
         """The same of some parts, with training scaled to so many documents an epoch."""
         scale = {"train": (documents or self.documents) / self.documents, "scan": 1.0}
         each = {part: self.seconds(epochs, part) for part in parts}
-        if None in each.values():
-            return None
-        return sum(scale[part] * seconds for part, seconds in each.items()) / 60
+        known = [scale[part] * seconds for part, seconds in each.items() if seconds is not None]
+        return sum(known) / 60 if len(known) == len(each) else None
 
     def told(self, epochs: int) -> str:
         """How many of the epochs were measured, in words."""

@@ -75,8 +75,8 @@ class _Grid:
         blocks += [block for block in self._of_paper() if block.published_as not in shown]
         above, below = self._header(words), self._notes(words, blocks)
         title, columns = layout.worded(form.title, words, form), tuple(self.columns)
-        lines = {"header": tuple(above), "notes": tuple(below), "brackets": form.brackets}
-        return Table(form.key, title, columns, tuple(blocks), **lines)
+        lines = tuple(above), tuple(below)
+        return Table(form.key, title, columns, tuple(blocks), *lines, brackets=form.brackets)
 
     # ---- blocks --------------------------------------------------------------------------------
 
@@ -86,7 +86,7 @@ class _Grid:
         known = [b for b in paper if b in published.LABELS] or [self.form.compared]
         for model in self.models:
             own = model.published in known
-            compared = model.published if own else self.form.compared
+            compared = str(model.published) if own else self.form.compared
             named = published.LABELS[compared] if paper else None
             shown = (model.name, model.label, (), named, own)
             yield Subject(*shown, model.name, compared, own=own, known=model)
@@ -105,8 +105,10 @@ class _Grid:
             model = known.get(name)
             shape = form.compared in (model and model.published, name.removeprefix("random-"))
             own = shape and hardware in form.gpus
-            gpu = form.gpus[hardware] if own else next(iter(form.gpus.values()), "")
-            first = next(iter(where(timings, hardware=hardware, model=name).content), {})
+            gpu = form.gpus[str(hardware)] if own else next(iter(form.gpus.values()), "")
+            first: dict[str, Any] = next(
+                iter(where(timings, hardware=hardware, model=name).content), {}
+            )
             label = model.label if model else first.get("label") or name
             weights = ", random weights" if first.get("random_weights") else ""
             words = {"model": label, "weights": weights, "hardware": hardware}
@@ -162,7 +164,7 @@ class _Grid:
                 title = row.label if by == best.name else f"{row.label} by {by}"
                 self.trimmed.setdefault(subject.label, {})[title] = timing
             if by != best.name:
-                section = self.form.others.format(by=timing.content.get("pattern") or by)
+                section = str(self.form.others).format(by=timing.content.get("pattern") or by)
                 told = {"key": f"{row.key}_{by}", "section": section, "names": (by,)}
                 yield self.cells.line(subject, row.model_copy(update=told), timing)
 
@@ -260,7 +262,8 @@ class _Grid:
 def _predictions(label: str, trimmed: Mapping[str, Any]) -> Iterator[str]:
     """What is predicted of a block's trimmed models, by row, and which stay below `ENOUGH`."""
     names = {"speedup": "decode", "prefill_speedup": "prefill"}
-    speedups, low, parts = [], [], {}
+    speedups, low = [], []
+    parts: dict[str, Any] = {}
     for row, timing in trimmed.items():
         told = predicted(timing.content)
         found = [name for name in names if f"predicted_{name}" in told]
@@ -283,7 +286,7 @@ def _documents(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[s
     for column in columns:
         cells = [line.cells[column.key] for block in blocks for line in block.rows]
         cells = [cell for cell in cells if cell.n]
-        sizes = sorted({cell.n for cell in cells})
+        sizes = sorted({cell.n for cell in cells if cell.n})
         chance = dict.fromkeys(cell.details["chance"] for cell in cells)
         levels = " or ".join(f"{level:.1f}%" for level in chance if level is not None)
         told = f" (chance {levels})" if levels else ""
@@ -319,7 +322,9 @@ def _losses(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[str]
         parts = []
         for line in block.rows:
             cells = [line.cells[column.key].details for column in columns]
-            losses = [cell["answer_loss"] for cell in cells if cell.get("answer_loss") is not None]
+            losses = [
+                float(loss) for cell in cells if (loss := cell.get("answer_loss")) is not None
+            ]
             ends = dict.fromkeys(f"{end(losses):.2f}" for end in (min, max) if losses)
             parts += [f"{line.label} {' to '.join(ends)}"] if losses else []
         if parts:

@@ -80,8 +80,8 @@ class Jobs(Prepared):
         if teacher := entry and entry.teacher:
             files["teacher"] = self.paths.teacher(model, domain)
         config, paths = self.config, self.paths
-        keys = ("batch_size", "gradient_accumulation", "optimizer", "weight_decay", "clip")
-        keys += ("train_embeddings",)
+        keys = ["batch_size", "gradient_accumulation", "optimizer", "weight_decay", "clip"]
+        keys += ["train_embeddings"]
         how = {
             "recipe": recipe,
             "arguments": arguments,
@@ -298,7 +298,7 @@ class Jobs(Prepared):
     def choice(self, hardware: str, model: str) -> Job:
         """Which checkpoint is taken; no test document is an input."""
         own, domain, kept = self.config.own, self.own_domain, self.kept_recipes(model)
-        recipes = [FULL_FT, *kept]
+        recipes: list[Recipe | str] = [FULL_FT, *kept]
         how = {
             "domain": domain,
             "hardware": hardware,
@@ -345,7 +345,7 @@ class Jobs(Prepared):
         """A measurement of a checkpoint beside the full one, or of a shape with random weights."""
         section, config = self.config.throughput, self.config
         shape = model.removeprefix(RANDOM) if model.startswith(RANDOM) else None
-        domain = None if shape else section.domain or config.domains[0]
+        domain = section.domain or config.domains[0]
         rounds = ("tokens", "generate", "repeats", "prefills")
         how = {
             "chain": {} if shape else self._chain(Recipe.parse(recipe)),
@@ -359,7 +359,7 @@ class Jobs(Prepared):
             "compiled": section.compiled,
             "shape": shape,
             "patterns": dict(section.patterns) if shape else {},
-            "domain": domain,
+            "domain": None if shape else domain,
             "label": None if shape else config.models[model].label,
             "loading": None if shape else self._loading(model),
             "seed": config.seed,

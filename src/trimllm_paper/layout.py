@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import ValidationError
@@ -20,15 +20,16 @@ from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.base.names import PAPER_CRITERIA, RULE_KEPT, RULES
 from trimllm_paper import published
+from trimllm_paper.config.parts import Among
 from trimllm_paper.context import Context, Domain, Model, Plain, Shown
 from trimllm_paper.recipe import FULL_FT, Recipe
 
 FILE = Path(__file__).with_suffix(".yaml")
 Size = Literal["final", "kept_percent", "bytes_percent", "megabytes"]
-Speed = Literal[
+SPEEDS = (
     *("decode", "speedup", "prefill", "share_decode", "share_prefill", "trim_over"),
     *("mem", "unit_bytes_percent", "share_of_copy", "peak_megabytes"),
-]
+)
 
 
 class Column(Plain):
@@ -51,7 +52,7 @@ class Column(Plain):
     under: str | None = None
     domain: Domain | None = None
     size: Size | None = None
-    speed: Speed | None = None
+    speed: Annotated[str, Among(SPEEDS)] | None = None
     minutes: int | None = None
     share: int | None = None
     stand_in: str | None = None
@@ -95,7 +96,7 @@ class Layout(Plain):
     blocks: Literal["models", "machines", "both"] = "models"
     models: str = "main"
     trained: Literal["all", "compared", "near"] = "all"
-    compared: Literal[tuple(published.LABELS)] = "llama-7b"
+    compared: Annotated[str, Among(published.LABELS)] = "llama-7b"
     brackets: str = "95% interval over documents and seeds"
     stand_in: str | None = None
     label: str = "{model}"
@@ -177,8 +178,8 @@ def columns_of(layout: Layout, context: Context) -> tuple[Column, ...]:
         for name in names:
             absent = Domain(name=name, label=published.DOMAINS.get(name, name), tasks=())
             domain = ours.get(name, absent)
-            told = {"label": domain.label, "stand_in": domain.stand_in}
-            found.append(Column(key=name, domain=domain, **told))
+            label, stand_in = domain.label, domain.stand_in
+            found.append(Column(key=name, label=label, stand_in=stand_in, domain=domain))
     return tuple(found)
 
 
@@ -224,7 +225,7 @@ def _row(
     words = _words(scope, _content(context.layouts)[1])
     texts = {k: entry[k] for k in ("key", "label", "section") if k in entry}
     told = {k: worded(text, words, layout) for k, text in texts.items()}
-    source = {k: scope[k] for k in ("kept", "compressor", "trained") if k in scope}
+    source: dict[str, Any] = {k: scope[k] for k in ("kept", "compressor", "trained") if k in scope}
     plain = {k: v for k, v in entry.items() if k not in ("for", "chain")}
     return _checked(Row, layout.key, {**plain, **told, **source, "names": names})
 
@@ -289,7 +290,7 @@ def _recipes(row: Row, model: Model, layout: Layout, context: Context) -> list[s
         return []
     if row.recipe:
         return [row.recipe]
-    name, drops = next(iter(row.names), None), []
+    name, drops = next(iter(row.names), ""), list[int]()
     if name in RULES:
         # An odd number of blocks has no half: nothing is run then.
         drops = [model.units // 2] if name in context.rules and model.units % 4 == 0 else []
@@ -297,9 +298,9 @@ def _recipes(row: Row, model: Model, layout: Layout, context: Context) -> list[s
         # After every epoch, as far as the smallest checkpoint is looked for.
         last = max(_drops(model, context.main, context.kept_percent), default=0)
         wanted = _drops(model, context.main, [context.smallest_percent or RULE_KEPT])
-        drops = range(0, min([last, *filter(None, wanted)]) + 1, context.main.step)
+        drops = [*range(0, min([last, *filter(None, wanted)]) + 1, context.main.step)]
     elif name in context.chains and (row.trained or row.kept in context.kept_percent):
-        drops = _drops(model, context.recipes[name], [row.kept])
+        drops = _drops(model, context.recipes[name], [row.kept] if row.kept else [])
     found = [Recipe.trimmed(name, dropped, model.units) for dropped in drops]
     return [str(recipe.compressed(compressor)) for recipe in found]
 

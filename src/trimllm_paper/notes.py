@@ -97,8 +97,8 @@ def mixed_runs(frame: Frame) -> list[str]:
 
 def _trained(frame: Frame) -> pd.DataFrame:
     """Passes of fine-tuning and epochs of chains, with the name of the run that each belongs to."""
-    parts = (frame.trainings.assign(run=frame.trainings.recipe),)
-    parts += (frame.epochs.assign(run=frame.epochs.name),)
+    parts = [frame.trainings.assign(run=frame.trainings.recipe)]
+    parts += [frame.epochs.assign(run=frame.epochs.name)]
     columns = ["results", "model", "domain", "run", "seed", "provenance", "source"]
     return pd.concat([part[columns] for part in parts if len(part)] or [parts[0][columns]])
 

@@ -56,6 +56,10 @@ class PublishedTable:
         values = self.blocks.get(block, {}).get(row)
         return None if values is None else values[self.columns.index(column)]
 
+    def number(self, row: str, column: str, block: str = "") -> float:
+        """The published value of a cell that holds a number."""
+        return float(str(self.value(row, column, block)))
+
 
 @overload
 def bound_percent(value: None) -> None: ...

@@ -68,8 +68,8 @@ class Recipe:
             )
         parts = found.groupdict()
         base = "trim" if parts["name"] else parts["base"]
-        known = (parts[key] for key in ("name", "drop", "keep", "compressor"))
-        return cls(base, *known, parts["stage"] or "drop")
+        known = {key: parts[key] for key in ("name", "drop", "keep", "compressor")}
+        return cls(base, **known, stage=parts["stage"] or "drop")
 
     @classmethod
     def trimmed(cls, name: str, dropped: int, units: int) -> Recipe:
@@ -261,7 +261,7 @@ def place_of(path: str | Path) -> Place:
             return Place(kind, results, model, domain, variant=variant)
         if parts[room] == "export":
             made = Recipe.parse("/".join(inside[2:-2]))
-            return Place(inside[-1], results, *inside[:2], made, format=inside[-2])
+            return Place(inside[-1], results, inside[0], inside[1], made, format=inside[-2])
         if parts[room] == "chosen":
             of = Recipe.parse("/".join(inside[1:-1])) if len(inside) > 2 else None
             return Place(inside[-1], results, inside[0], recipe=of)
@@ -269,7 +269,7 @@ def place_of(path: str | Path) -> Place:
         if kind == "throughput":
             return Place(kind, results, inside[1], recipe=recipe, hardware=inside[0])
         if kind == "evaluation":
-            return Place(kind, results, *inside[:2], recipe, task=inside[-1])
-        return Place(inside[-1], results, *inside[:2], recipe)
+            return Place(kind, results, inside[0], inside[1], recipe, task=inside[-1])
+        return Place(inside[-1], results, inside[0], inside[1], recipe)
     except (ValueError, IndexError, TypeError):
         raise UserError(f"{path} is not of the form that results of its kind have") from None

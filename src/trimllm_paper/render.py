@@ -159,7 +159,7 @@ def _measured(cell: Cell, column: Column, interval_digits: int) -> str:
         digits = column.interval_digits
         digits = min(interval_digits, column.digits) if digits is None else digits
         text += f" ({low:.{digits}f}–{high:.{digits}f})"
-    return f"{text} {verdict.MARKS.get(cell.verdict, '')}".rstrip()
+    return f"{text} {verdict.MARKS.get(cell.verdict or '', '')}".rstrip()
 
 
 def lines_of(
@@ -196,8 +196,8 @@ def to_markdown(table: Table) -> str:
     """GitHub Markdown, padded so that it reads as plain text too."""
     fonts = {"block": "**{}**", "section": "*{}*", "paper": "*{}*", "measured": "{}"}
     grid = [["Recipe", *map(_escape_markdown, _heads(table.columns))]]
-    for kind, *line in lines_of(table, table.columns):
-        label, *texts = (fonts[kind].format(_escape_markdown(text)) for text in (line[0], *line[1]))
+    for kind, head, cells in lines_of(table, table.columns):
+        label, *texts = (fonts[kind].format(_escape_markdown(text)) for text in (head, *cells))
         texts = texts or [""] * len(table.columns)
         grid.append([f"&nbsp; {label}" if kind == "paper" else label, *texts])
     # Headings are long and have the line for themselves: they do not widen the first column.
@@ -256,8 +256,8 @@ def to_text(table: Table, width: int = 120) -> str:
     """Plain text for a terminal: intervals in whole points, notes wrapped to `width` characters."""
 
     def wrapped(*paragraphs: str) -> list[str]:
-        how = {"width": width, "subsequent_indent": "  ", "break_long_words": False}
-        return [line for text in paragraphs for line in textwrap.wrap(text, **how)]
+        lines = textwrap.TextWrapper(width, subsequent_indent="  ", break_long_words=False)
+        return [line for text in paragraphs for line in lines.wrap(text)]
 
     def formatted(cells: list[str]) -> str:
         return "  ".join(map(str.ljust, cells, widths)).rstrip()

@@ -59,7 +59,7 @@ def subject_of(
         raise UserError(f"{recipe}: no recipe of a shape (patterns: {', '.join(patterns)})")
     pattern = patterns.get(recipe.name or "")
     chain = pattern_units(pattern) if isinstance(pattern, str) else pattern
-    return shape_subject(name, chain, keep and float(keep), recipe.compressor, **how)
+    return shape_subject(name, chain, float(keep or 100), recipe.compressor, **how)
 
 
 def refuse_untimed(jobs: Iterable[tuple[str, Mapping[str, str]]], section: Any) -> None:

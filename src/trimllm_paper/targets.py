@@ -250,14 +250,15 @@ class Targets:
         domain, paths = self.jobs.own_domain, self.paths
         kept = self.jobs.kept_recipes(model)
         place = model, domain
+        recipes: list[Recipe | str] = [PRETRAINED, FULL_FT, *kept]
         return {
             "evaluations": [
                 paths.evaluation(*place, recipe, task)
-                for recipe in (PRETRAINED, FULL_FT, *kept)
+                for recipe in recipes
                 for task in self.config.tested[domain].tests
             ],
             "epochs": self.chains([model], [domain], self.config.trim.recipes),
-            "trainings": [paths.training(*place, recipe) for recipe in (FULL_FT, *kept)],
+            "trainings": [paths.training(*place, recipe) for recipe in recipes[1:]],
             "throughput": [paths.throughput(self.hardware, model, recipe) for recipe in kept],
             "data": [paths.data(domain)],
         }
@@ -266,9 +267,10 @@ class Targets:
         """What a report is made from of the chosen checkpoint."""
         compared = dict.fromkeys([PRETRAINED, FULL_FT, recipe])
         own, domain = self.config.own, self.jobs.own_domain
+        export = own.export if own else ""
         return {
             "answers": [self.paths.answers(model, one) for one in compared],
-            "export": [self.paths.export(model, domain, recipe, own.export)],
+            "export": [self.paths.export(model, domain, recipe, export)],
         }
 
     def own_context(self, model: str) -> dict[str, Any]:

@@ -257,8 +257,9 @@ def judge_share(measured: float | None, published: float) -> Verdict:
 
 def judge_longest(measured: float, others: Sequence[float | None]) -> Verdict:
     """Whether Full-FT takes longer than what the paper found to be shorter; minutes."""
-    if not others or None in others:
+    known = [other for other in others if other is not None]
+    if not others or len(known) < len(others):
         return NOT_RUN, "what it is compared with was not run"
-    told = ", ".join(f"{other:.1f}" for other in others)
-    holds = all(other < measured for other in others)
+    told = ", ".join(f"{other:.1f}" for other in known)
+    holds = all(other < measured for other in known)
     return word(holds), f"Sparse-FT and TrimLLM took {told} min"

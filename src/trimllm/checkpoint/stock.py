@@ -9,6 +9,7 @@ keep their numbers, so it serves every format that keeps the names of modules.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,9 +39,10 @@ def layers_prefix(model: nn.Module) -> str:
     return next(name for name, module in model.named_modules() if module is layers)
 
 
-def stock_config(config: object) -> object:
+def stock_config(config: Any) -> Any:
     """The stock configuration of a possibly trimmed one: as many blocks, all of them whole."""
-    content, kind = config.to_dict(), type(config)
+    content: dict[str, Any] = config.to_dict()
+    kind: Any = type(config)
     if content.pop("units", None) is not None:
         kind = kind.__base__
         for key in ("original_num_hidden_layers", "auto_map", "model_type", "architectures"):

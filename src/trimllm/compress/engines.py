@@ -137,7 +137,9 @@ def _call(engine: str, command: list[Path], settings: CompressSettings) -> None:
     with process:
         try:
             # Progress bars end their lines by a carriage return; text mode makes them lines too.
-            for line in filter(str.strip, process.stdout):
+            for line in process.stdout or ():
+                if not line.strip():
+                    continue
                 last = line.strip()
                 print(f"{engine}: {line.rstrip()}", file=sys.stderr, flush=True)
             code = process.wait()

@@ -120,7 +120,7 @@ def structures(model: nn.Module, layer: nn.Module, kind: str) -> list[Side]:
 
 def taylor(sides: Sequence[Side]) -> Tensor:
     """Importance of every structure of a unit, from weights and gradients."""
-    items = []
+    items: list[Any] = []
     for side in sides:
         target = SimpleNamespace(module=side.linear)
         dependency = SimpleNamespace(target=target, handler=side.prune)

@@ -47,7 +47,7 @@ def scored_rows(tokenizer: Any, held_back: Sequence[HeldBack], max_tokens: int) 
     Of a pair, prompt and answer, the answer is scored: a trimmed model that was trained on answers
     only has forgotten how prompts go on. Of a text all that can be predicted is scored.
     """
-    rows = []
+    rows: list[ScoredRow] = []
     for one in held_back:
         if isinstance(one, str):
             ids, first = tokenizer(one).input_ids, 1
@@ -86,7 +86,8 @@ def fresh_loss(
     files.write_json(file, rows)
     path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(path)}
-    command = [sys.executable, "-m", "trimllm.compress.proof", checkpoint, file, device]
+    command = [sys.executable, "-m", "trimllm.compress.proof", str(checkpoint)]
+    command += [str(file), device]
     run = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
     if run.returncode:
         last = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]

@@ -154,8 +154,8 @@ def _split(
         else:  # an lm-eval task: its documents in their own order, as `--limit` takes them
             source = made(f"lm-eval {how['task']}", {"from": [how]}, None)
             pools.setdefault(source.name, source)
-        sizes = (limits.get("test"), how.get("documents"))
-        size = min((size for size in sizes if size is not None), default=None)
+        sizes = [n for n in (limits.get("test"), how.get("documents")) if n is not None]
+        size = min(sizes, default=None)
         earlier = [t for t, test in tests.items() if test["set"] == source.name]
         used = {item.group for t in earlier for item in splits[f"tests/{t}.jsonl"]}
         whole = len(source.items) if size is None else size
@@ -165,7 +165,7 @@ def _split(
         tests[task] = {"set": source.name, "construction": source.report["construction"]}
     if train and calibration:
         for name in ("held_back", "calibration"):
-            calibration.needs[PURPOSE[name]] = min(limits[name], FEWEST[name])
+            calibration.needs[PURPOSE[name]] = _limited(limits[name], FEWEST[name])
         train.needs[PURPOSE["train"]] = FEWEST["train"]
     for one in pools.values():
         one.check_size()
@@ -227,7 +227,7 @@ def _training(
     free = sum(len(group) for group in source if group[0].group not in used)
     splits = {}
     for name, share in shares.items():
-        size = min(limits[name], max(FEWEST[name], int(share * free)))
+        size = _limited(limits[name], max(FEWEST[name], int(share * free)))
         splits[f"{name}.jsonl"] = take(source, size, used)
         used |= {item.group for item in splits[f"{name}.jsonl"]}
     return {TRAIN: take(clean, None, used)} | splits, removed
@@ -237,6 +237,10 @@ def _asked(document: Document) -> str:
     """What two documents have in common that must not stand in two splits: all, or of free answers
     the prompt, whatever the answer."""
     return normalised(document.prompt) if document.free else document.hash
+
+
+def _limited(limit: int | None, wanted: int) -> int:
+    return wanted if limit is None else min(limit, wanted)
 
 
 def _read_set(
@@ -273,7 +277,7 @@ def _read_set(
     left_out = Counter(item for item in made if isinstance(item, str))
     items = deduplicate([item for item in made if isinstance(item, Item)])
     duplicates = len(made) - left_out.total() - len(items)
-    if how.get("balance") and items:
+    if rng and how.get("balance") and items:
         items = balance(items, rng, how.get("per_class"))
     groups = in_order(items) if rng else [[item] for item in items]
     return groups, {

@@ -114,11 +114,12 @@ def parse_row(row: Any, how: Mapping[str, Any]) -> Row:
     if (kind := how.get("format", "fields")) == "messages":
         return _of_messages(row)
     if kind == "chat":
-        row, fields = _of_chat(row), {name: name for name in ("question", "choices", "answer")}
+        row = _of_chat(row)
+        fields: Any = {name: name for name in ("question", "choices", "answer")}
     else:
         fields = how["fields"]
-    names = fields["question"]
-    names = [names] if isinstance(names, str) else names
+    asked = fields["question"]
+    names = [asked] if isinstance(asked, str) else asked
     question = " ".join(_text(row, name) for name in names).strip()
     if not question:
         raise RowError("an empty question")
@@ -183,7 +184,8 @@ def _of_chat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _choices(row: Mapping[str, Any], where: Any) -> tuple[tuple[str, ...], dict[str, int]]:
     """The choices, and the index of each by the name that the answer may call it by."""
-    names: Sequence[Any] = ()
+    choices: Any
+    names: Any = ()
     if isinstance(where, Mapping):  # constant: text shown -> value in the row
         choices, names = list(where), list(where.values())
     elif isinstance(where, list):

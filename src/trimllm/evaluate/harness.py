@@ -93,7 +93,8 @@ def evaluate(
 def _one(
     harness: TrimLM, name: str, source: str | Path, limit: int | None, most: int
 ) -> dict[str, Any]:
-    documents, task = None, source
+    documents: list[Document] | None = None
+    task: Any = source
     if isinstance(source, Path) or source.endswith(".jsonl"):
         documents = read_documents(source)[:limit]
         if all_free(documents, f"task {name}"):

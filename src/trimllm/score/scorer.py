@@ -106,7 +106,7 @@ def answer_scores(
         log_sums, largest = _over_vocabulary(head, answers[:, asked].flatten(0, 1), greedy)
         normalizer[:, asked] = log_sums.view(streams, -1)
         found -= normalizer[:, batch.at]
-        if greedy:
+        if largest is not None:
             best = largest.view(streams, -1)[:, torch.searchsorted(asked, batch.at)]
     sums = found.new_zeros(streams, sum(batch.choices)).index_add_(1, batch.choice_of, found)
     if best is None:
@@ -168,7 +168,7 @@ def score_rows(model: nn.Module, rows: Sequence[Row], *, token_budget: int = 204
             with present(layer, unit.kind):
                 adapter.apply_(layer, unit.kind, hidden, shared)
         both = answer_scores(adapter, model, batch, hidden[:, batch.places], greedy=True)
-        parts = (tensor[0].cpu().split(batch.choices) for tensor in both)
+        parts = (tensor[0].cpu().split(batch.choices) for tensor in both if tensor is not None)
         for part, values, flags in zip(batch.order, *parts, strict=True):
             found[part] = values.tolist(), flags.tolist()
     whole: list[tuple[list[float], list[bool]]] = [([], []) for _ in rows]

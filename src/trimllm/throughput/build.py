@@ -80,6 +80,7 @@ def random_config(name: str, units: Any = None) -> Any:
 
 def random_model(subject: Subject) -> nn.Module:
     """A shape with random weights, trimmed and compressed as the subject says."""
+    assert subject.shape is not None  # the other kind of subject is a checkpoint
     config = random_config(subject.shape, subject.units)
     # Memory that is reserved but never written costs nothing: what a compressor replaces is free.
     with no_init_weights(), torch.device(subject.device):

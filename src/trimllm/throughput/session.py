@@ -44,8 +44,8 @@ class Process(subprocess.Popen[str]):
             "HF_HUB_OFFLINE": "1",
         }
         command = [sys.executable, "-W", "ignore", "-m", "trimllm.throughput.worker"]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.said}
-        super().__init__(command, **pipes, text=True, env=environment)
+        pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+        super().__init__(command, **pipes, stderr=self.said, text=True, env=environment)
         self._tell(asdict(subject), protocol.prompt, protocol.generate)
 
     def __exit__(self, *error: object) -> None:
@@ -54,6 +54,7 @@ class Process(subprocess.Popen[str]):
         self.said.close()
 
     def _tell(self, *words: Any) -> None:
+        assert self.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # its answer says why it is gone
             self.stdin.write(json.dumps(words) + "\n")
             self.stdin.flush()
@@ -65,6 +66,7 @@ class Process(subprocess.Popen[str]):
             UserError: a mistake of the user, or the process was ended from outside.
             RuntimeError: any other; all that the process said goes to standard error.
         """
+        assert self.stdout is not None
         told = json.loads(self.stdout.readline() or "{}")
         if "value" in told:
             return told["value"]
@@ -136,9 +138,9 @@ def measure(
         "random_weights": subject.shape is not None,
     }
     if also_compiled:
-        pair = [one and replace(one, mode="compiled") for one in (subject, baseline)]
+        mine, *theirs = (replace(one, mode="compiled") for one in subjects)
         try:
-            found["compiled"] = measure(*pair, protocol, say=say)
+            found["compiled"] = measure(mine, next(iter(theirs), None), protocol, say=say)
         except (RuntimeError, UserError) as error:
             found["compiled"] = {"error": str(error)}
     return found

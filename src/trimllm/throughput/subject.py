@@ -69,13 +69,14 @@ class Subject:
             if not (Path(self.checkpoint) / "config.json").is_file():
                 raise UserError(f"{self.checkpoint} is no checkpoint: it has no config.json")
             return
+        assert self.shape is not None
         sizes = shape(self.shape)
         if self.compressor not in (None, *PACKAGES):
             raise UserError(
                 f"compressor {self.compressor!r} cannot be timed on random weights "
                 f"(there are: {', '.join(PACKAGES)}); measure a compressed checkpoint instead"
             )
-        package = PACKAGES.get(self.compressor, "torch")
+        package = PACKAGES[self.compressor] if self.compressor else "torch"
         if importlib.util.find_spec(package) is None:
             raise UserError(
                 f"{self.compressor} runs on kernels of {package}, which is not installed; install "
@@ -92,16 +93,17 @@ class Subject:
         """About how many bytes the weights take in memory: planned with, before they exist."""
         if self.checkpoint is not None:
             return sum(file.stat().st_size for file in Path(self.checkpoint).glob("*.safetensors"))
+        assert self.shape is not None
         inside, outside = inside_and_outside(self.shape, self.units)
         plain = BYTES[self.dtype]
         each = {"llm_int8": 1.0, **dict.fromkeys(INT4, 0.5 + 4.5 / self.group_size)}
-        return int(inside * each.get(self.compressor, plain) + outside * plain)
+        return int(inside * each.get(self.compressor or "", plain) + outside * plain)
 
 
 def shape_subject(
     name: str,
     pattern: float | Chain | None = None,
-    kept_percent: float | None = None,
+    kept_percent: float = 100.0,
     compressor: str | None = None,
     **how: Any,
 ) -> Subject:

@@ -137,7 +137,9 @@ class TrimOPTConfig(OPTConfig):
 class TrimBaseModel:
     """Mixin over a stock base model: removes what `config.units` does not name."""
 
-    layer_class = None  # a decoder layer; its `parts` are the submodules of each kind of unit
+    layer_class: type | None = (
+        None  # a decoder layer; its `parts` are the submodules of each kind of unit
+    )
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -183,7 +185,7 @@ class WholeModuleList(nn.ModuleList):
 class TrimModel(TrimBaseModel):
     """Mixin over a stock causal language model."""
 
-    base_class = None  # its base model, which `AutoModel` and vLLM load
+    base_class: type | None = None  # its base model, which `AutoModel` and vLLM load
 
     def generate(self, *args, **kwargs):
         # Without any attention no cache ever grows, and a cache's length is all that a model

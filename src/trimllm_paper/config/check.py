@@ -63,7 +63,9 @@ def problems(config: Config) -> Iterator[Problem]:
 
 def _exported(config: Config) -> Iterator[Problem]:
     """Models that cannot be had in the format that is asked for."""
-    for name, model in config.models.items() if config.own else ():
+    if config.own is None:
+        return
+    for name, model in config.models.items():
         known = ":" in model.family or model.family in GGUF_FAMILIES
         if config.own.export.startswith("gguf") and not known:
             problem = f"llama.cpp runs no trimmed {model.family} ({name}); take padded"

@@ -13,20 +13,22 @@ from pydantic import AfterValidator, Field, PrivateAttr
 from pydantic_core import PydanticCustomError
 
 from trimllm.data.construct import CHOICE, kind_of
-from trimllm_paper.config.parts import Commit, Count, Section, Sha256, name, one_of
+from trimllm_paper.config.parts import Commit, Count, OneOf, Section, Sha256, name
 
 Format = Literal["fields", "chat", "messages"]
 Names = str | Annotated[list[str], Field(min_length=1)]
 Choices = (
     str | Annotated[list[str], Field(min_length=2)] | Annotated[dict[str, str], Field(min_length=2)]
 )
-TaskName = name("[A-Za-z0-9_.-]+", "letters, digits, dots, dashes and underscores (a file's name)")
+TaskName = Annotated[
+    str, name("[A-Za-z0-9_.-]+", "letters, digits, dots, dashes and underscores (a file's name)")
+]
 Problem = tuple[list[Any], Any, str]
 """Path of a key, its value, what is wrong."""
 
 
-def _template(*allowed: str) -> Any:
-    """The type of a text with these in braces."""
+def _template(*allowed: str) -> AfterValidator:
+    """Says of a text that it has these in braces, and no others."""
 
     def check(text: str) -> str:
         try:
@@ -39,7 +41,7 @@ def _template(*allowed: str) -> Any:
             raise PydanticCustomError("template", str(error)) from None
         return text
 
-    return Annotated[str, AfterValidator(check)]
+    return AfterValidator(check)
 
 
 class Fields(Section):
@@ -54,7 +56,7 @@ class _Rows(Section):
     lines: list[Annotated[int, Field(ge=0)]] | None = None
     label: str | None = None
     format: Format | None = None
-    named: Fields | None = Field(None, alias="fields")
+    named: Fields | None = Field(default=None, alias="fields")
 
 
 class WheelRows(_Rows):
@@ -85,33 +87,36 @@ class TaskRows(_Task, _Rows):
     """Documents of an lm-eval task."""
 
 
-Source = one_of(wheel=WheelRows, file=FileRows, hub=HubRows, task=TaskRows)
+Source = Annotated[
+    WheelRows | FileRows | HubRows | TaskRows,
+    OneOf({"wheel": WheelRows, "file": FileRows, "hub": HubRows, "task": TaskRows}),
+]
 
 
 class Cleaning(Section):
     tidy: bool = False
     min_characters: Count = 1
     max_characters: Count | None = None
-    first_characters: int | None = Field(None, ge=10)
+    first_characters: int | None = Field(default=None, ge=10)
     without: list[str] = []
 
 
 class Construct(Section):
     kind: Literal["own", "label", "answer", "continuation", "question", "free"] | None = None
-    labels: dict[str, str] | None = Field(None, min_length=2)
+    labels: dict[str, str] | None = Field(default=None, min_length=2)
     noun: str = "subject"
-    choices: int | None = Field(None, ge=2)
+    choices: int | None = Field(default=None, ge=2)
     texts: Cleaning = Cleaning()
 
 
 class DocumentSet(Section):
     sources: list[Source] = Field(alias="from", min_length=1)
     format: Format = "fields"
-    named: Fields | None = Field(None, alias="fields")
-    construction: Construct = Field(Construct(), alias="construct")
+    named: Fields | None = Field(default=None, alias="fields")
+    construction: Construct = Field(default=Construct(), alias="construct")
     question: Cleaning = Cleaning()
-    prompt: _template("question", "context", "answer") | None = None
-    choice: _template("choice") = CHOICE
+    prompt: Annotated[str, _template("question", "context", "answer")] | None = None
+    choice: Annotated[str, _template("choice")] = CHOICE
     chat_template: bool | None = None
     max_characters: Count | None = None
     balance: bool = False
@@ -130,6 +135,9 @@ class TaskTest(_Task, _Test):
     """Documents of an lm-eval task."""
 
 
+Test = Annotated[SetTest | TaskTest, OneOf({"set": SetTest, "task": TaskTest})]
+
+
 class Expected(Section):
     train: Count | None = None
     test: Count | None = None
@@ -146,7 +154,7 @@ class Domain(Section):
     calibration: str | None = None
     expected: Expected = Expected()
     sets: dict[str, DocumentSet] = Field(min_length=1)
-    tests: dict[TaskName, one_of(set=SetTest, task=TaskTest)] = Field(min_length=1)
+    tests: dict[TaskName, Test] = Field(min_length=1)
 
     _name: str = PrivateAttr("")
     _raw: dict[str, Any] = PrivateAttr(default_factory=dict)

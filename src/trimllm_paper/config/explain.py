@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import yaml
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import ErrorDetails
 
 from trimllm_paper.config.parts import Section, number
 
@@ -53,7 +54,8 @@ class _Explained(GenerateJsonSchema):
         return False
 
     def model_schema(self, schema: Any) -> Node:
-        made, told = super().model_schema(schema), {}
+        made: Node = super().model_schema(schema)
+        told: dict[str, str | list[str]] = {}
         for kind in reversed(schema["cls"].__mro__):
             told |= meanings().get(kind.__name__, {})
         for key, node in made["properties"].items():
@@ -112,7 +114,7 @@ class Mistake(NamedTuple):
     of_type: bool
 
 
-def explain(error: dict[str, Any], node: Node) -> Mistake:
+def explain(error: ErrorDetails, node: Node) -> Mistake:
     """The mistake that an entry of `ValidationError.errors()` tells of.
 
     Args:
@@ -144,7 +146,7 @@ def explain(error: dict[str, Any], node: Node) -> Mistake:
     return Mistake(order, path, value, problem, of_type)
 
 
-def _problem(error: dict[str, Any], value: Any, node: Node) -> str:
+def _problem(error: ErrorDetails, value: Any, node: Node) -> str:
     rule, told = error["type"], error.get("ctx", {})
     if rule.endswith("_type") or rule == "union_tag_not_found" and not isinstance(value, dict):
         return _wrong_type(value, node["types"])

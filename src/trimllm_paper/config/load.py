@@ -156,10 +156,11 @@ def _read_domains(config: Config) -> Iterator[Problem]:
         return next((one for folder in folders if (one := folder / f"{name}.yaml").is_file()), None)
 
     near = config.tables.near
-    for domain in [*near]:
+    for other in [*near]:
         # A near domain is of no use without its own: a run of fewer domains need not say so again.
-        if domain not in config.domains and file_of(domain):
-            del near[domain]
+        if other not in config.domains and file_of(other):
+            del near[other]
+    named: list[tuple[list[Any], str]]
     named = [(["domains", index], name) for index, name in enumerate(config.domains)]
     named += [(["tables", "near", of], name) for of, name in near.items()]
     # A model's evaluations lie in one folder, whichever domain a task belongs to.

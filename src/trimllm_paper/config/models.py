@@ -7,7 +7,7 @@ key means, and why its default is what it is.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, create_model
 
@@ -18,10 +18,12 @@ from trimllm.throughput.shapes import SHAPES
 from trimllm_paper import gpus, recipe
 from trimllm_paper.config.domain import Domain
 from trimllm_paper.config.parts import (
+    Among,
     Commit,
     Count,
     Criterion,
     Name,
+    OneOf,
     Pattern,
     Percent,
     Section,
@@ -32,22 +34,27 @@ from trimllm_paper.config.parts import (
     Unique,
     known_or_own,
     name,
-    one_of,
 )
 
 # Stated here, not asked of the adapters, since these need torch; a test compares.
 FAMILIES = ("llama", "mistral", "qwen2", "opt")
 METHODS = tuple(compress.METHODS)
-Method = Literal[METHODS]
-Kernel = Literal[tuple(name for name in METHODS if name != "llm_pruner")]
+Method = Annotated[str, Among(METHODS)]
+Kernel = Annotated[str, Among([name for name in METHODS if name != "llm_pruner"])]
 """A compressor with a kernel of its own."""
 GroupSize = Literal[32, 64, 128]
 Trained = Literal["full_ft", "sparse_ft", "trim"]
 """What several processes may share."""
-Family = known_or_own(FAMILIES, "adapter")
-RecipeName = name(recipe.NAME, "lower-case letters, digits and underscores, a letter first")
-PatternName = name("[a-z][a-z0-9]*", "lower-case letters and digits, a letter first")
-Weights = name(r"pytorch_model[A-Za-z0-9._-]*\.bin", "names of pytorch_model*.bin files")
+Family = Annotated[str, *known_or_own(FAMILIES, "adapter")]
+RecipeName = Annotated[
+    str, name(recipe.NAME, "lower-case letters, digits and underscores, a letter first")
+]
+PatternName = Annotated[
+    str, name("[a-z][a-z0-9]*", "lower-case letters and digits, a letter first")
+]
+Weights = Annotated[
+    str, name(r"pytorch_model[A-Za-z0-9._-]*\.bin", "names of pytorch_model*.bin files")
+]
 _HUB, _WORD = "[A-Za-z0-9][A-Za-z0-9._-]*", "[A-Za-z0-9_.]+"
 
 
@@ -81,17 +88,30 @@ class DirectorySource(Section):
     sha256: dict[Weights, Sha256] = {}
 
 
+Source = Annotated[
+    WheelSource | PartsSource | HubSource | DirectorySource,
+    OneOf(
+        {
+            "wheel": WheelSource,
+            "wheels": PartsSource,
+            "hub": HubSource,
+            "directory": DirectorySource,
+        }
+    ),
+]
+
+
 class Model(Section):
     label: Text
     published: str | None = None
     family: Family
     blocks: Count
     parameters: Count
-    source: one_of(wheel=WheelSource, wheels=PartsSource, hub=HubSource, directory=DirectorySource)
+    source: Source
     storage_dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    learning_rate: float = Field(2.0e-5, gt=0, le=1)
-    base_model: str | None = Field(None, pattern=f"^{_HUB}(/{_HUB})?$")
-    license: str | None = Field(None, pattern="^[a-z0-9][a-z0-9.-]*$")
+    learning_rate: float = Field(default=2.0e-5, gt=0, le=1)
+    base_model: str | None = Field(default=None, pattern=f"^{_HUB}(/{_HUB})?$")
+    license: str | None = Field(default=None, pattern="^[a-z0-9][a-z0-9.-]*$")
     trust_remote_code: bool = False
 
     @property
@@ -108,12 +128,12 @@ class Model(Section):
 class Wheel(Section):
     version: str = Field(pattern=r"^[0-9][A-Za-z0-9._+!-]*$")
     sha256: Sha256
-    tag: str = Field("py3-none-any", pattern=f"^{_WORD}-{_WORD}-{_WORD}$")
+    tag: str = Field(default="py3-none-any", pattern=f"^{_WORD}-{_WORD}-{_WORD}$")
 
 
 class TeacherEntry(Section):
-    kl: float = Field(0.7, ge=0, le=1)
-    hidden: float = Field(0.0, ge=0)
+    kl: float = Field(default=0.7, ge=0, le=1)
+    hidden: float = Field(default=0.0, ge=0)
 
 
 class RecipeEntry(Section):
@@ -121,8 +141,8 @@ class RecipeEntry(Section):
     ratio: Share = 0.25
     step: Count = 2
     start: Literal["pretrained", "full_ft"] = "pretrained"
-    schedule: Literal[SCHEDULES] = "constant"
-    settle: int = Field(2, ge=0)
+    schedule: Annotated[str, Among(SCHEDULES)] = "constant"
+    settle: int = Field(default=2, ge=0)
     resample: bool = True
     state: Literal["float32", "stored"] = "float32"
     train: bool = True
@@ -142,9 +162,9 @@ class Finetune(Section):
     held_back_documents: Count = 64
     batch_size: Count = 8
     gradient_accumulation: Count = 1
-    optimizer: Literal[OPTIMIZERS] = "adamw"
-    weight_decay: float = Field(0.0, ge=0)
-    clip: float = Field(1.0, gt=0)
+    optimizer: Annotated[str, Among(OPTIMIZERS)] = "adamw"
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float = Field(default=1.0, gt=0)
     train_embeddings: bool = False
 
 
@@ -155,29 +175,31 @@ class Trim(Section):
     calibration_documents: Count = 48
     calibration_pool: Count = 192
     eliminate: bool = False
-    row_budget: int | None = Field(None, ge=64)
+    row_budget: int | None = Field(default=None, ge=64)
     keep_checkpoints: bool = False
 
 
-_ENGINES = {name: (Literal[tuple(of)], next(iter(of))) for name, of in compress.METHODS.items()}
+_ENGINES: dict[str, Any] = {
+    name: (Annotated[str, Among(of)], next(iter(of))) for name, of in compress.METHODS.items()
+}
 Engines = create_model("Engines", __base__=Section, __doc__="Tools of compressors.", **_ENGINES)
 
 
 class Compress(Section):
     methods: Unique[Method] = ["llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4"]
-    engines: Engines = Engines()
+    engines: Engines = Engines()  # type: ignore[valid-type]  # made of METHODS
     group_size: GroupSize = 128
     kept: Share = 0.5
-    calibration_documents: int = Field(128, ge=8)
-    held_back_documents: int = Field(48, ge=4)
-    max_tokens: int = Field(512, ge=16)
+    calibration_documents: int = Field(default=128, ge=8)
+    held_back_documents: int = Field(default=48, ge=4)
+    max_tokens: int = Field(default=512, ge=16)
 
 
 class Tables(Section):
     models: Unique[Name] | None = None
     domains: Unique[Name] | None = None
     criteria: Some[Criterion] = ["calibration", "activation_norm", "both", "likelihood"]
-    rules: Unique[Literal[RULES]] = [*RULES]
+    rules: Unique[Annotated[str, Among(RULES)]] = [*RULES]
     ratios: Some[Share] = [1, 0.5, 0.25, 0.125]
     smallest_percent: Percent | None = None
     cross_percent: Percent | None = None
@@ -187,39 +209,39 @@ class Tables(Section):
 
 class Evaluate(Section):
     documents: Count | None = None
-    batch_tokens: int = Field(2048, ge=64)
+    batch_tokens: int = Field(default=2048, ge=64)
     answer_tokens: Count = 128
 
 
 class ThroughputSection(Section):
     checkpoints: bool = True
-    shapes: Unique[Literal[tuple(SHAPES)]] = []
+    shapes: Unique[Annotated[str, Among(SHAPES)]] = []
     kept_percent: Some[Percent] = [50, 40]
-    patterns: dict[PatternName, Pattern] = Field({"half": 0.5}, min_length=1)
+    patterns: dict[PatternName, Pattern] = Field(default={"half": 0.5}, min_length=1)
     compressors: Unique[Kernel] = ["sparsegpt_2_4", "llm_int8", "gptq_int4", "awq_int4"]
     composed: Unique[Kernel] = ["sparsegpt_2_4", "awq_int4"]
     group_size: GroupSize = 128
     domain: str | None = None
-    tokens: int = Field(512, ge=2, le=4096)
+    tokens: int = Field(default=512, ge=2, le=4096)
     generate: Count = 32
     repeats: Count = 5
     prefills: Count = 2
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     threads: Count | None = None
     compiled: bool = False
-    hardware: str | None = Field(None, pattern="^[a-z0-9][a-z0-9-]*$")
+    hardware: str | None = Field(default=None, pattern="^[a-z0-9][a-z0-9-]*$")
 
 
 class Export(Section):
-    formats: Unique[Literal[VARIANTS]] = ["gguf_q8_0"]
+    formats: Unique[Annotated[str, Among(VARIANTS)]] = ["gguf_q8_0"]
     documents: Count = 16
 
 
 class Own(Section):
     above_percent: Percent | None = None
-    megabytes: float | None = Field(None, gt=0)
-    tokens_per_second: float | None = Field(None, gt=0)
-    export: Literal[VARIANTS] = "gguf_q8_0"
+    megabytes: float | None = Field(default=None, gt=0)
+    tokens_per_second: float | None = Field(default=None, gt=0)
+    export: Annotated[str, Among(VARIANTS)] = "gguf_q8_0"
 
     @property
     def wanted(self) -> dict[str, float]:
@@ -235,8 +257,8 @@ class Compute(Section):
     processes: Count | dict[Trained, Count] | None = None
     offload: bool = False
     weights_on: Literal["device", "host", "disk"] = "device"
-    gpu: Literal[tuple(gpus.KINDS)] | None = None
-    longest_minutes: int | None = Field(None, ge=30)
+    gpu: Annotated[str, Among(gpus.KINDS)] | None = None
+    longest_minutes: int | None = Field(default=None, ge=30)
 
 
 class Config(Section):
@@ -250,7 +272,10 @@ class Config(Section):
     wheels: dict[Name, Wheel] = {}
     domains: Some[Name]
     recipes: dict[RecipeName, RecipeEntry] = Field(
-        {"paper": RecipeEntry(criterion="both"), "ours": RecipeEntry(criterion="likelihood")},
+        default={
+            "paper": RecipeEntry(criterion="both"),
+            "ours": RecipeEntry(criterion="likelihood"),
+        },
         min_length=1,
     )
     finetune: Finetune = Finetune()
@@ -264,7 +289,7 @@ class Config(Section):
     export: Export = Export()
     own: Own | None = None
     compute: Compute = Compute()
-    seed: int = Field(0, ge=0, le=2**32 - 1)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
 
     _domains: dict[str, Domain] = PrivateAttr(default_factory=dict)
     _near: dict[str, Domain] = PrivateAttr(default_factory=dict)

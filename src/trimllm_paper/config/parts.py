@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
-from typing import Annotated, Any, TypeVar, Union
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
+    GetCoreSchemaHandler,
     PlainSerializer,
-    Tag,
     WrapValidator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from trimllm.base import names
 
@@ -47,17 +47,31 @@ class Section(BaseModel):
         return {key: None if value == "null" else value for key, value in values.items()}
 
 
-def one_of(**kinds: type[Section]) -> Any:
-    """The type of a value that is one kind of mapping, told by the key that only this kind has."""
+@dataclass(frozen=True, eq=False)
+class OneOf:
+    """Says of a union of sections that a value is one of them, told by a key that only it has."""
 
-    def tag(value: Any) -> str | None:
+    kinds: Mapping[str, type[Section]]
+
+    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {kind.__name__: handler.generate_schema(kind) for kind in self.kinds.values()}
+        return core_schema.tagged_union_schema(choices, self._tag)
+
+    def _tag(self, value: Any) -> str | None:
         if isinstance(value, Section):
             return type(value).__name__
-        told = [kinds[key].__name__ for key in kinds if isinstance(value, dict) and key in value]
-        return told[0] if len(told) == 1 else None
+        told = [key for key in self.kinds if isinstance(value, dict) and key in value]
+        return self.kinds[told[0]].__name__ if len(told) == 1 else None
 
-    union = Union[tuple(Annotated[one, Tag(one.__name__)] for one in kinds.values())]  # noqa: UP007
-    return Annotated[union, Discriminator(tag)]
+
+@dataclass(frozen=True, eq=False)
+class Among:
+    """Says of a text that it is a known one: a `Literal` of what is known when the program runs."""
+
+    known: Collection[str]
+
+    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.literal_schema([*self.known])
 
 
 def number(text: Any) -> float | None:
@@ -70,12 +84,12 @@ def number(text: Any) -> float | None:
 
 
 def name(form: str, meaning: str) -> Any:
-    """The type of a name of a certain form."""
-    return Annotated[str, Field(pattern=f"^{form}$", description=meaning)]
+    """Says of a text that it is a name of a certain form."""
+    return Field(pattern=f"^{form}$", description=meaning)
 
 
-def known_or_own(known: Collection[str], what: str) -> Any:
-    """The type of a name that is known, or says where to import something of one's own."""
+def known_or_own(known: Collection[str], what: str) -> tuple[Any, ...]:
+    """Say of a name that it is known, or says where to import something of one's own."""
 
     def check(name: str) -> str:
         if name not in known and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
@@ -84,7 +98,7 @@ def known_or_own(known: Collection[str], what: str) -> Any:
         return name
 
     meaning = f"{', '.join(known)}, or package.module:{what} for one of your own"
-    return Annotated[str, AfterValidator(check), Field(description=meaning)]
+    return AfterValidator(check), Field(description=meaning)
 
 
 def _unique(values: list[T]) -> list[T]:
@@ -122,7 +136,9 @@ Percent = Annotated[float, Field(gt=0, le=100), *AS_WRITTEN]
 Text = Annotated[str, Field(min_length=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
-Criterion = Annotated[known_or_own(CRITERIA, "name"), BeforeValidator(_no_authors)]
+Criterion = Annotated[str, *known_or_own(CRITERIA, "name"), BeforeValidator(_no_authors)]
 Pattern = Annotated[float, Field(ge=0, le=1)] | Annotated[Text, AfterValidator(_folder)]
 """Share of attention units among the dropped, or folder of a kept chain."""
-Name = name("[a-z0-9][a-z0-9._-]*", "lower-case letters, digits, dots, dashes and underscores")
+Name = Annotated[
+    str, name("[a-z0-9][a-z0-9._-]*", "lower-case letters, digits, dots, dashes and underscores")
+]

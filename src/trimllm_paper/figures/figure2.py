@@ -155,8 +155,8 @@ def paper_memory(block: str) -> DataFrame:
 def paper_latency() -> DataFrame:
     """The paper's accuracies on SciQ against 1000 / its tokens/s, LLaMA-7B on an A100."""
     table = published.table("table7")
-    costs = {row: 1000 / float(table.value(row, "throughput")) for row in table.rows()}
-    return _paper_points({row: table.value(row, PAPER_DOMAIN) for row in table.rows()}, costs)
+    costs = {row: 1000 / table.number(row, "throughput") for row in table.rows()}
+    return _paper_points({row: table.number(row, PAPER_DOMAIN) for row in table.rows()}, costs)
 
 
 def _paper_points(percents: Mapping[str, float], costs: Mapping[str, float]) -> DataFrame:

@@ -47,12 +47,12 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
         notes.append(f"{first} One epoch of full fine-tuning over as many tokens costs 1.")
         if costs:
             sparse = [cost.sparse_factor for _, cost in costs if cost.sparse_factor]
-            factor = f"{fmean(sparse):.2f}" if sparse else "not run"
+            measured = f"{fmean(sparse):.2f}" if sparse else "not run"
             notes.append(
                 f"Measured: mean and range over {len({chain.domain for chain, _ in costs})} "
                 "domains; wall clock, so other work on the machine is in it; our chains train one "
                 "epoch before the first drop and one after the last, Eq. 5 and 6 end with the last "
-                f"drop. Measured factor of a sparse update: {factor} (paper {SPARSE_FACTOR})."
+                f"drop. Measured factor of a sparse update: {measured} (paper {SPARSE_FACTOR})."
             )
 
 
@@ -71,7 +71,7 @@ def _ours(ax: Any, costs: Sequence[tuple[Chain, Cost]], context: Context) -> Non
         found = [DataFrame(vars(cost)) for chain, cost in costs if chain.name == name]
         for part, own in style.COSTS.items() if found else ():
             over = concat(found).groupby("dropped_percent")[part]
-            mean, label = over.mean(), {"label": f"{look['label']}: {own['label']}"}
+            mean, named = over.mean(), {"label": f"{look['label']}: {own['label']}"}
             bars = [list(mean - over.min()), list(over.max() - mean)]
             # recipes a little apart, so that bars do not cover each other
-            ax.errorbar(list(mean.index + shift), list(mean), bars, **look | own | label)
+            ax.errorbar(list(mean.index + shift), list(mean), bars, **look | own | named)

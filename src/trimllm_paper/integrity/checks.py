@@ -11,13 +11,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper import choices, records
 from trimllm_paper.recipe import Paths, place_of
 
-KINDS = {"evaluation": records.Evaluation, "scan": records.ScanFile, "epoch": records.Epoch}
+KINDS: dict[str, Any] = {
+    "evaluation": records.Evaluation,
+    "scan": records.ScanFile,
+    "epoch": records.Epoch,
+}
 KINDS |= {"training": records.Training, "compression": records.Compression}
 KINDS |= {"throughput": records.Throughput, "export": records.Export}
 KINDS |= {"choice": choices.Choice, "answers": choices.Answers}

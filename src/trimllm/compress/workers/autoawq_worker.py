@@ -14,7 +14,8 @@ def quantize(job: common.Job) -> tuple[Any, dict[str, Any]]:
     """The model in four bits, and its quantization_config."""
     blocks = job["blocks"]
     model = common.load_dense(job, "autoawq", AWQ_CAUSAL_LM_MODEL_MAP)
-    family, said = model.config.model_type, {"zero_point": True}
+    family = model.config.model_type
+    said: dict[str, Any] = {"zero_point": True}
     wrapped = AWQ_CAUSAL_LM_MODEL_MAP[family](model, family, False, model.config, None, None)
     wrapped.quantize(
         tokenizer=None,

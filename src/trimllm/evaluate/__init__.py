@@ -1,7 +1,10 @@
-"""Evaluation by lm-evaluation-harness; importing this room registers its model `trimllm`."""
+"""Evaluation by lm-evaluation-harness; importing this room registers its model `trimllm`.
 
-from trimllm.evaluate.answers import task_of_answers
-from trimllm.evaluate.harness import evaluate, task_of_documents
+Free answers (`answers`) bring more libraries with them and are imported where there are some.
+"""
+
+from trimllm.evaluate.harness import evaluate
 from trimllm.evaluate.model import TrimLM
+from trimllm.evaluate.tasks import task_of_documents
 
-__all__ = ["TrimLM", "evaluate", "task_of_answers", "task_of_documents"]
+__all__ = ["TrimLM", "evaluate", "task_of_documents"]

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-import datasets
 from lm_eval.api.metrics import exact_match_hf_evaluate
 from rouge_score.rouge_scorer import RougeScorer
 from transformers.data.metrics.squad_metrics import compute_f1
 
 from trimllm.data import Document
+from trimllm.evaluate.tasks import task_of
 
 METRICS = ("exact_match", "token_f1", "rouge_l")
 
@@ -34,23 +34,6 @@ def compared(said: str, reference: str) -> dict[str, float]:
         "exact_match": float(same["exact_match"]),
         "token_f1": float(compute_f1(reference, said)),
         "rouge_l": float(_rouge().score(reference, said)["rougeL"].fmeasure),
-    }
-
-
-def task_of(name: str, rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> dict[str, Any]:
-    """What lm-eval tasks over documents have in common, whose rows hold the `prompt` as it is."""
-    return {
-        "task": name,
-        "custom_dataset": lambda **_: {"test": datasets.Dataset.from_list([*rows])},
-        "test_split": "test",
-        "doc_to_text": "{{prompt}}",
-        # What follows the prompt brings its own leading space.
-        "target_delimiter": "",
-        "metric_list": [
-            {"metric": metric, "aggregation": "mean", "higher_is_better": True}
-            for metric in metrics
-        ],
-        "metadata": {"version": 1},
     }
 
 

@@ -21,26 +21,13 @@ from trimllm.base.intervals import wilson
 from trimllm.base.precision import compute_dtype, round_weights_
 from trimllm.checkpoint import stream_of
 from trimllm.data import Document, all_free, read_documents
-from trimllm.evaluate.answers import METRICS, task_of, task_of_answers
 from trimllm.evaluate.model import TrimLM
+from trimllm.evaluate.tasks import task_of_documents
 from trimllm.score import rendered, score
 from trimllm.score.encode import encode_pair
 from trimllm.units.adapters import device_of
 
 FEWSHOT_SEED = 1234  # lm-eval's default
-
-
-def task_of_documents(name: str, documents: list[Document]) -> dict[str, Any]:
-    """An lm-eval task over documents with choices: all is taken as it is."""
-    rows = [
-        {"prompt": one.prompt, "choices": list(one.choices), "answer": one.answer}
-        for one in documents
-    ]
-    return task_of(name, rows, ["acc"]) | {
-        "output_type": "multiple_choice",
-        "doc_to_choice": "choices",
-        "doc_to_target": "answer",
-    }
 
 
 def evaluate(
@@ -121,6 +108,8 @@ def _free(harness: TrimLM, name: str, documents: list[Document], most: int) -> d
             f"task {name}: free answers are generated, which takes the whole model in memory; set "
             "compute.weights_on: device"
         )
+    from trimllm.evaluate.answers import METRICS, task_of_answers  # brings all of nltk with it
+
     scored = score(harness.model, harness.tokenizer, documents, token_budget=harness.token_budget)
     tokens = [one.tokens[0] for one in scored]
     loss = -sum(one.log_likelihoods[0] for one in scored) / sum(tokens)

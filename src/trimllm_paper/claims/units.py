@@ -5,9 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
-from scipy.stats import binomtest
-
-from trimllm.base.intervals import Difference, wilson
+from trimllm.base.intervals import Difference, sign_test, wilson
 from trimllm_paper import derive
 from trimllm_paper.claims.evidence import Evidence, Finding, claim, conclude, missing
 from trimllm_paper.derive import KINDS
@@ -35,8 +33,7 @@ def mlp_more_than_attention(evidence: Evidence) -> Finding:
     mlp, attention = every["mlp"], every["attention"]
     if not mlp + attention:
         return missing("a drop of a chain by the paper's criterion")
-    # two-sided: a split at least as uneven if both were equally likely
-    p = float(binomtest(mlp, mlp + attention).pvalue)
+    p = sign_test(mlp, attention)
     share, (low, high) = 100 * mlp / (mlp + attention), wilson(mlp, mlp + attention)
     told = f"{mlp} MLP and {attention} attention, {share:.0f}% ({low:.0f} to {high:.0f}) MLP, "
     told += f"p = {p:.2g}; without ties {clear['mlp']} and {clear['attention']}"

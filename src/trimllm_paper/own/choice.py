@@ -16,7 +16,6 @@ from statistics import median
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm.export.sizes import expected_bytes
 from trimllm_paper.choices import Candidate
 from trimllm_paper.recipe import FULL_FT
 from trimllm_paper.records import Epoch, Throughput, Training
@@ -44,6 +43,8 @@ def candidates(
 
     Raises `UserError` for a model that cannot be had in the format.
     """
+    from trimllm.export.sizes import expected_bytes  # brings torch, which the report does without
+
     states = {(e.recipe.replace("/state_", "/drop_")): e for e in map(Epoch.read, epochs)}
     speeds = tokens_per_second(map(Throughput.read, timings))
     found = []

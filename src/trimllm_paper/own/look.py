@@ -17,6 +17,7 @@ from trimllm.base.errors import UserError
 from trimllm.data.construct import PROMPT, WITH_CONTEXT
 from trimllm.data.document import normalised
 from trimllm.data.rows import MAX_FAILED, Row, RowError, parse_row
+from trimllm.data.sources import read_source
 
 FEWEST = 60
 """Documents that can be split into training, calibration, held-back and test ones."""
@@ -161,8 +162,6 @@ def read(path: Path) -> list[tuple[str, Any]]:
                 f"{path} is one JSON list, not a document a line; call it "
                 f"{path.with_suffix('.json').name}"
             )
-    from trimllm.data.sources import read_source  # brings `datasets` with it
-
     return read_source({"file": str(path)}, downloads=path.parent).rows
 
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+from statistics import fmean, stdev
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from trimllm.base.intervals import Z95, paired_difference, unpaired_difference, wilson
+from trimllm.base.intervals import (
+    Z95,
+    mean_interval,
+    paired_difference,
+    sign_test,
+    unpaired_difference,
+    wilson,
+)
 
 counts = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -97,3 +106,19 @@ def test_pairing_equal_answers_is_tighter_than_not_pairing(answers: list[tuple[i
 def test_answers_to_different_documents_cannot_be_paired() -> None:
     with pytest.raises(ValueError, match="cannot be paired"):
         paired_difference([[1, 0]], [[1]])
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_the_sign_test_is_the_exact_binomial_one(first: int, second: int) -> None:
+    if first + second:
+        expected = stats.binomtest(first, first + second).pvalue
+        assert sign_test(first, second) == pytest.approx(expected, rel=1e-9)
+    assert sign_test(first, first) == 1.0
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=30))
+def test_a_mean_has_the_interval_of_students_t(values: list[float]) -> None:
+    scale = stdev(values) / math.sqrt(len(values))
+    half = stats.t.ppf(0.975, len(values) - 1) * scale
+    expected = fmean(values) - half, fmean(values) + half
+    assert mean_interval(values) == pytest.approx(expected, abs=1e-9)

@@ -8,8 +8,9 @@ from wheels import lines, make_wheel, question_rows
 
 from trimllm.base.errors import UserError
 from trimllm.data import Document
+from trimllm.data.hub import _task_manager
 from trimllm.data.rows import RowError
-from trimllm.data.sources import _task_manager, expand, read_source
+from trimllm.data.sources import expand, read_source
 from trimllm.data.wheels import wheel_path
 
 ROWS = question_rows(4)

@@ -14,8 +14,8 @@ from models import random_documents, tiny, word_tokenizer
 from trimllm import checkpoint
 from trimllm.base.errors import UserError
 from trimllm.data import Document, write_documents
-from trimllm.evaluate import evaluate, task_of_answers
-from trimllm.evaluate.answers import compared
+from trimllm.evaluate import evaluate
+from trimllm.evaluate.answers import compared, task_of_answers
 from trimllm.units import Unit, drop
 
 WORDS = st.lists(st.sampled_from(["cat", "sat", "mat", "dog", "ran"]), max_size=7)

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
-from scipy.special import stdtrit
+from scipy.special import bdtr, stdtrit
 
 Z95 = 1.959963984540054
 """97.5% quantile of the normal distribution: two-sided intervals of 95%."""
@@ -207,5 +207,4 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 
 def sign_test(first: int, second: int) -> float:
     """Two-sided p: how likely a split at least as uneven is where both are equally likely."""
-    total, fewer = first + second, min(first, second)
-    return min(1.0, sum(math.comb(total, count) for count in range(fewer + 1)) / 2 ** (total - 1))
+    return min(1.0, 2 * float(bdtr(min(first, second), first + second, 0.5)))

@@ -6,7 +6,7 @@ equal, what is left of the distance to full fine-tuning is the trimming's own.
 
     python benchmarks/healing.py --state results/models/MODEL/DOMAIN/trim_ours/state_30 \
         --train results/data/DOMAIN/train.jsonl --held-back results/data/DOMAIN/held_back.jsonl \
-        --teacher results/teachers/MODEL/DOMAIN.safetensors
+        --teacher results/models/MODEL/DOMAIN/full_ft
 
 A state is kept by `trim.keep_checkpoints: true`.
 """
@@ -33,9 +33,7 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True, help="folder of a chain's state")
     parser.add_argument("--train", type=Path, required=True, help="documents to train on")
     parser.add_argument("--held-back", type=Path, required=True, help="documents that judge")
-    parser.add_argument(
-        "--teacher", type=Path, help="what a teacher says, where the recipe has one"
-    )
+    parser.add_argument("--teacher", type=Path, help="checkpoint that teaches")
     parser.add_argument("--documents", type=int, default=1280, help="documents of a pass")
     parser.add_argument("--passes", type=int, nargs="+", default=[1, 2, 4, 8], help="one row each")
     args = parser.parse_args()
@@ -43,7 +41,12 @@ def main() -> None:
     epoch = files.read_json(args.state / "epoch.json")
     settings = replace(TrainSettings(**epoch["settings"]), schedule="chain")
     train, held_back = read_documents(args.train), read_documents(args.held_back)
-    teacher = Teacher.load(args.teacher) if args.teacher else None
+    if settings.taught != bool(args.teacher):
+        parser.error(f"{args.state} learns {'' if settings.taught else 'not '}from a teacher")
+    teacher = None
+    if args.teacher:
+        every = settings.hidden > 0
+        teacher = Teacher.of(*trimllm.load(args.teacher), train, every_token=every)
     print(f"{args.state}: {len(held_back)} documents held back")
     print("| passes | documents | tokens | seconds | accuracy, % | log-likelihood, nats |")
     print("|---|---|---|---|---|---|", flush=True)

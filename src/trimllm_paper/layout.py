@@ -28,6 +28,7 @@ Size = Literal["final", "kept_percent", "bytes_percent", "megabytes"]
 Speed = Literal[
     *("decode", "speedup", "prefill", "share_decode", "share_prefill", "trim_over"),
     *("mem", "unit_bytes_percent", "share_of_copy", "peak_megabytes"),
+    *("prefill_speedup", "weights_megabytes", "parity", "answer_speedup", "accepted"),
 ]
 
 
@@ -73,6 +74,9 @@ class Row(Plain):
     kept: float | None = None
     smallest: bool = False
     compressor: str | None = None
+    format: str | None = None
+    batch: int = 1
+    draft: bool = False
     trained: str | None = None
     parts: tuple[str, ...] = ("train", "scan")
     longer_than: tuple[str, ...] = ()
@@ -92,7 +96,7 @@ class Layout(Plain):
     notes: list[str] = []
     baselines: str | None = None
     relation: Literal["baselines", "specialized"] = "baselines"
-    blocks: Literal["models", "machines", "both"] = "models"
+    blocks: Literal["models", "machines", "both", "engines"] = "models"
     models: str = "main"
     trained: Literal["all", "compared", "near"] = "all"
     compared: Literal[tuple(published.LABELS)] = "llama-7b"
@@ -224,7 +228,8 @@ def _row(
     words = _words(scope, _content(context.layouts)[1])
     texts = {k: entry[k] for k in ("key", "label", "section") if k in entry}
     told = {k: worded(text, words, layout) for k, text in texts.items()}
-    source = {k: scope[k] for k in ("kept", "compressor", "trained") if k in scope}
+    sources = ("kept", "compressor", "trained", "format", "batch")
+    source = {k: scope[k] for k in sources if k in scope}
     plain = {k: v for k, v in entry.items() if k not in ("for", "chain")}
     return _checked(Row, layout.key, {**plain, **told, **source, "names": names})
 
@@ -244,7 +249,7 @@ def _words(scope: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]]) ->
     found = {key: f"{value:g}" if key == "kept" else str(value) for key, value in scope.items()}
     ratio = Fraction(scope.get("ratio", 1)).limit_denominator(1000)
     paper, trained = scope.get("criterion") in PAPER_CRITERIA, found.get("trained", "")
-    kinds = {"criterion": "criteria", "compressor": "compressors"}
+    kinds = {"criterion": "criteria", "compressor": "compressors", "format": "formats"}
     for variable, kind in kinds.items():
         value = found.get(variable, "")
         found[f"{variable}_label"] = labels[kind].get(value, value)

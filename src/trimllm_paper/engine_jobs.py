@@ -10,7 +10,7 @@ from trimllm.engines.formats import COMPRESSED, FORMATS, LLAMA, TRANSFORMERS, re
 from trimllm.export.formats import GGUF_FAMILIES
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
-from trimllm_paper.prepared import Prepared
+from trimllm_paper.prepared import Files, Prepared
 from trimllm_paper.recipe import FULL_FT, Recipe
 
 
@@ -29,7 +29,7 @@ class EngineJobs(Prepared):
 
     def engine_formats(self, model: str) -> dict[str, list[str]]:
         """Engine -> formats of the configuration that it can have a model in."""
-        family, made = self.config.models[model].family, {*self.config.compress.methods}
+        family, made = str(self.config.models[model].family), {*self.config.compress.methods}
         found: dict[str, list[str]] = {}
         for name in self.config.engines.formats:
             in_llama = FORMATS[name] != LLAMA or ":" in family or family in GGUF_FAMILIES
@@ -78,7 +78,7 @@ class EngineJobs(Prepared):
         }
         dense = [self.checkpoint(model, domain, recipe) for recipe in recipes]
         loaded = [self._loaded(model, r, format) for format in formats for r in recipes]
-        files = {
+        files: Files = {
             "checkpoints": [one["manifest"] for one in dense],
             "weights": [one["weights"] for one in dense],
             "loaded": loaded,

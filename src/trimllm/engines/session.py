@@ -171,15 +171,17 @@ def _drafted(models: Sequence[Model], start: _Starter, say: Callable[[str], None
     checked = {draft: _compared(full, draft, start) for draft in trimmed}
     say(f"{full.format}: answers with drafts are those without")
     with contextlib.ExitStack() as stack:
-        of = {stack.enter_context(start(full, draft)): draft for draft in (None, *trimmed)}
-        for process in of:
+        drafts: list[Model | None] = [None, *trimmed]
+        processes = [stack.enter_context(start(full, draft)) for draft in drafts]
+        for process in processes:
             process.answer()
-        answers: dict[Model | None, list[Record]] = {draft: [] for draft in of.values()}
-        for number, process in _in_turn(list(of), 1 + setting.repeats):
+        answers: dict[Process, list[Record]] = {process: [] for process in processes}
+        for number, process in _in_turn(processes, 1 + setting.repeats):
             said = process.ask("answer", number % len(setting.prompts))
             if number:
-                answers[of[process]].append(said)
-    alone = [said["seconds"] for said in answers.pop(None)]
+                answers[process].append(said)
+    first, *helped = answers.values()
+    alone = [said["seconds"] for said in first]
     return [
         {
             "recipe": full.recipe,
@@ -192,7 +194,7 @@ def _drafted(models: Sequence[Model], start: _Starter, say: Callable[[str], None
             "accepted": sum(s["accepted"] for s in said),
             "compared": checked[draft],
         }
-        for draft, said in answers.items()
+        for draft, said in zip(trimmed, helped, strict=True)
     ]
 
 

@@ -19,7 +19,8 @@ class Clock(StoppingCriteria):
     """Stops nothing: notes when each token was there."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.times = device, []
+        self.device = device
+        self.times: list[float] = []
 
     def __call__(self, input_ids: Tensor, scores: Any, **how: Any) -> Tensor:
         if self.device.type == "cuda":
@@ -45,8 +46,8 @@ class Engine:
         **ignored: Any,
     ) -> None:
         torch.set_num_threads(threads)
-        how = {"dtype": "float32" if exact else dtype, "device": device, "verify": False}
-        how["trust_remote_code"] = trust_remote_code
+        how: dict[str, Any] = {"dtype": "float32" if exact else dtype, "device": device}
+        how |= {"trust_remote_code": trust_remote_code, "verify": False}
         self.model, _ = load(path, **how)
         self.draft = load(draft, **how)[0] if draft else None
         self.ids, self.generate = torch.tensor(prompts, device=device), generate

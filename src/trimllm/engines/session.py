@@ -128,6 +128,14 @@ class _Starter:
         )
 
 
+def _facts(process: Process) -> Record:
+    """What an engine says of its model once it has it; `UserError` where it cannot run it."""
+    try:
+        return process.answer()
+    except RuntimeError as error:
+        raise UserError(f"the engine cannot run {error}") from error
+
+
 def _in_turn(processes: Sequence[Process], rounds: int) -> Iterator[tuple[int, Process]]:
     """Number of a round and whose turn it is, every other round the other way round."""
     for number in range(rounds):
@@ -143,7 +151,7 @@ def _timed(models: Sequence[Model], start: _Starter, say: Callable[[str], None])
         of = {stack.enter_context(start(model, batch=most)): model for model in models}
         facts = {
             model: sizes(model, start.engine, setting.dtype, len(setting.prompts[0]))
-            | process.answer()
+            | _facts(process)
             | {"recipe": model.recipe, "format": model.format, "proof": model.proof}
             for process, model in of.items()
         }
@@ -174,7 +182,7 @@ def _drafted(models: Sequence[Model], start: _Starter, say: Callable[[str], None
         drafts: list[Model | None] = [None, *trimmed]
         processes = [stack.enter_context(start(full, draft)) for draft in drafts]
         for process in processes:
-            process.answer()
+            _facts(process)
         answers: dict[Process, list[Record]] = {process: [] for process in processes}
         for number, process in _in_turn(processes, 1 + setting.repeats):
             said = process.ask("answer", number % len(setting.prompts))
@@ -203,7 +211,7 @@ def _compared(full: Model, draft: Model, start: _Starter) -> Record:
     tie, prompts = TIES.get(start.engine, TIE), range(len(start.setting.prompts))
     ties = 0
     with start(full, exact=True) as alone, start(full, draft, exact=True) as helped:
-        alone.answer(), helped.answer()
+        _facts(alone), _facts(helped)
         for number in prompts:
             plain, other = (p.ask("answer", number)["tokens"] for p in (alone, helped))
             differ = [i for i, (a, b) in enumerate(zip(plain, other, strict=True)) if a != b]

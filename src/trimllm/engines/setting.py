@@ -12,7 +12,7 @@ from trimllm.throughput.result import Protocol
 Record = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """A model in a format.
 

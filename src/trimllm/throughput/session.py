@@ -51,7 +51,7 @@ class Process(subprocess.Popen[str]):
     """
 
     def __init__(
-        self, subject: Any, command: list[str], environment: Mapping[str, str], **told: Any
+        self, subject: Any, command: list[str], environment: Mapping[str, str], /, **told: Any
     ) -> None:
         self.subject = subject
         self.said = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115

@@ -46,7 +46,8 @@ def files(checkpoints: dict[str, Path]) -> list[Model]:
             file = path.with_name(f"{path.name}-{kind}.gguf")
             layers = Layers(tiny_model("llama", DROPPED[recipe]).config, path)
             gguf_file.write(layers, load_tokenizer(path), file, kind, name="tiny", about={})
-            found.append(Model(recipe, f"gguf_{kind}", str(file), str(path), full=recipe == FULL))
+            how: dict[str, Any] = {"full": recipe == FULL, "proof": {"mean_difference": 0.0}}
+            found.append(Model(recipe, f"gguf_{kind}", str(file), str(path), **how))
     return found
 
 
@@ -99,7 +100,7 @@ def test_llama_cpp_with_parallel_sequences_and_drafts(files: list[Model]) -> Non
         check_figures(found, format)
     f16, q8_0 = (figures(found, HALF, 2, f"gguf_{kind}") for kind in ("f16", "q8_0"))
     assert f16["precision"] == "f16" and f16["bytes"]["units"] > 1.5 * q8_0["bytes"]["units"]
-    assert f16["kv_bytes_per_token"] == 3 * 2 * 16 * 2
+    assert f16["kv_bytes_per_token"] == 3 * 2 * 16 * 2 and f16["proof"] == {"mean_difference": 0.0}
     # Nothing but what loses nothing drafts, and a draft as good as the model is right.
     drafts = {one["draft"]: one for one in found["drafts"]}
     assert drafts.keys() == {HALF, "itself"}

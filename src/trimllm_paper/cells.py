@@ -81,7 +81,8 @@ class Cells:
                 cell = self._time_cell(subject, row, column, value, *of_paper)
             # What there is no measurement of has the paper's number alone.
             cells[column.key] = cell or Cell(published=value, verdict=NOT_RUN)
-        return Line(row.key, row.label, cells, row.section)
+        told = (row.section, timing.how) if row.format and timing is not None else (row.section,)
+        return Line(row.key, row.label, cells, ": ".join(filter(None, told)) or None)
 
     def printed(
         self, row: str, block: str, column: Column, paper: published.PublishedTable | None = None
@@ -187,6 +188,8 @@ class Cells:
         """A row's measurement: of the full model, or of the first chain or pattern measured."""
         if subject.hardware is None:
             return None
+        if row.format:
+            return self._in_engine(subject, row)
         if row.recipe is None:
             found = self.trimmed(subject, row) if row.kept else {}
             return next((found[name] for name in (*row.names, *found) if name in found), None)
@@ -194,6 +197,15 @@ class Cells:
         compressor = Recipe.parse(row.recipe).compressor
         full = where(self.frame.timings, **place, compressor=compressor)
         return next((one for one in rows(full) if one.base in (FULL, FULL_FT)), None)
+
+    def _in_engine(self, subject: Subject, row: Row) -> Any:
+        """A row's measurement in an engine."""
+        place = {"hardware": subject.hardware, "model": subject.name, "batch": row.batch}
+        found = where(self.frame.engines, **place, format=row.format, draft=row.draft)
+        if row.recipe:
+            return next(iter(rows(where(found, recipe=row.recipe))), None)
+        found = derive.near(found[found.name.isin(row.names)], row.kept)
+        return next(iter(rows(found)), None)
 
     def trimmed(self, subject: Subject, row: Row) -> dict[str, Any]:
         """All that was measured for a row, by chain or pattern."""
@@ -288,7 +300,7 @@ def _speed_cell(
         result, why = verdict.judge_speed(value, printed, own=own)
     elif figure == "mem":
         result, why = verdict.judge_size(value, printed, own=own)
-    details = _recorded(timing) if figure == "decode" else {}
+    details = _recorded(timing) if figure == "decode" and value is not None else {}
     told = {"spread": spread, "why": why, "sources": (timing.source,), "details": details}
     return Cell(value, printed, result, **told)
 
@@ -308,6 +320,7 @@ def _recorded(timing: Any) -> dict[str, Any]:
         "hardware": timing.hardware,
         "layers": "+".join(content.get("layers", [])),
         **{name: content.get(name) for name in RECORDED},
+        **{name: content[name] for name in ("precision", "kernel") if name in content},
         "units_kept": timing.units_kept,
         "units_total": timing.units_total,
         **{f"{part.rstrip('s')}_bytes": content["bytes"][part] for part in PARTS},

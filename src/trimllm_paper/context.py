@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from trimllm.base.names import AUTHORS, PAPER_CRITERIA, PAPER_CRITERION
+from trimllm.engines.formats import COMPRESSED, DRAFTING, FORMATS
 from trimllm_paper.recipe import variant_name
 
 STAND_IN_FOR = "llama-7b"
@@ -75,8 +76,8 @@ class Context(Plain):
 
     `domains` are trained on, `tested` only tested on; `chains` are the names of the recipes that
     are run, the main one first; `table_models` to `near` belong to Tables 3 to 6 and 9 (no model or
-    domain: all); `shapes` to `checkpoints` say what is timed; `layouts` are files of further tables
-    and rows.
+    domain: all); `shapes` to `engine_drafts` say what is timed; `layouts` are files of further
+    tables and rows.
     """
 
     models: tuple[Model, ...] = ()
@@ -100,6 +101,10 @@ class Context(Plain):
     timed_compressors: tuple[str, ...] = told("throughput.compressors")
     composed: tuple[str, ...] = told("throughput.composed")
     checkpoints: bool = told("throughput.checkpoints", True)
+    engine_formats: tuple[str, ...] = told("engines.formats")
+    engine_percent: tuple[float, ...] = told("engines.kept_percent")
+    engine_batches: tuple[int, ...] = told("engines.batches")
+    engine_drafts: bool = told("engines.drafts", False)
     seed: int | None = told("seed", None)
     layouts: tuple[str, ...] = told("tables.layouts", ())
 
@@ -192,6 +197,8 @@ class Context(Plain):
         """Words that stand for several values in loops of the layout."""
         paper = [c for c in self.chains if self.recipes[c].criterion == PAPER_CRITERION][:1]
         cross = CROSS_KEPT if CROSS_KEPT in self.kept_percent else min(self.kept_percent, default=0)
+        made = {*FORMATS} - ({*COMPRESSED} - {*self.compressors})
+        formats = [one for one in self.engine_formats if one in made]
         timed = sorted({*self.kept_percent, *self.timed_percent}, reverse=True)
         return {
             "kept_percent": self.kept_percent,
@@ -208,4 +215,9 @@ class Context(Plain):
             "authors": [c for c in self.criteria if c == AUTHORS],
             "ratios": sorted(self.ratios, reverse=True),
             "composed": self.composed,
+            "main_chain": self.chains[:1],
+            "engine_formats": formats,
+            "engine_drafting": [one for one in formats if self.engine_drafts and one in DRAFTING],
+            "engine_percent": self.engine_percent or self.kept_percent,
+            "engine_batches": self.engine_batches,
         }

@@ -21,7 +21,7 @@ model itself. `results` is the folder that a row comes from, `source` its file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,9 @@ from trimllm.base.errors import UserError
 from trimllm.base.files import MANIFEST
 from trimllm.base.rooms import make_callable
 from trimllm.throughput.result import predicted
+from trimllm_paper.engine_records import Engines
 from trimllm_paper.integrity.provenance import recorded
-from trimllm_paper.recipe import place_of
+from trimllm_paper.recipe import Recipe, place_of
 from trimllm_paper.records import Epoch, Evaluation, OfRecipe, Throughput, Training
 
 Files = Iterable[str | Path]
@@ -50,6 +51,12 @@ COLUMNS = {
     "speedup_low speedup_high decode decode_low decode_high prefill prefill_low prefill_high "
     "bytes_percent unit_bytes_percent mem share_decode share_prefill share_of_copy peak_megabytes "
     "content",
+    "engines": "results hardware model engine format batch draft recipe base name dropped seed "
+    "compressor units_kept units_total kept_percent speedup speedup_low speedup_high decode "
+    "decode_low decode_high prefill prefill_low prefill_high prefill_speedup prefill_speedup_low "
+    "prefill_speedup_high bytes_percent unit_bytes_percent weights_megabytes share_decode "
+    "share_prefill parity answer_speedup answer_speedup_low answer_speedup_high accepted how "
+    "content",
 }
 """Columns of each frame, after which come `provenance` and `source`. Accuracies and shares are in
 percent, speeds in tokens/s, `_low` and `_high` quartiles, `unit_bytes_percent` without embeddings
@@ -60,8 +67,21 @@ percent and `perplexity` of free answers alone; `documents` of an evaluation is 
 where answers can be paired, `units_dropped` (block, kind) of an epoch, `dropped` the units gone
 until then, `held_back` the accuracy on documents held back from training after an epoch or a pass
 (None where nobody asked), `kept` whether a pass's weights are the checkpoint's, `content` all that
-was recorded."""
-SAME = ("hardware", "model", "domain", "recipe", "task", "seed", "epoch")
+was recorded. Of an engine `how` is version, precision, kernel and threads in words, `parity` the
+mean difference from transformers in nats; a `draft` is a trimmed model that drafts for the full
+one, of which `answer_speedup` is that of whole answers and `accepted` percent of its tokens."""
+SAME = (
+    "hardware",
+    "model",
+    "domain",
+    "recipe",
+    "task",
+    "seed",
+    "epoch",
+    "format",
+    "batch",
+    "draft",
+)
 """What two rows of a frame may not agree in, as far as it has these columns."""
 
 
@@ -74,12 +94,14 @@ class Frame:
         epochs: a row an epoch of a chain.
         trainings: a row a pass of full or sparse fine-tuning, or after a dropping at once.
         timings: a row a measurement of throughput.
+        engines: a row a model in an engine's format and a batch size, or a draft.
     """
 
     evaluations: pd.DataFrame
     epochs: pd.DataFrame
     trainings: pd.DataFrame
     timings: pd.DataFrame
+    engines: pd.DataFrame = field(default_factory=lambda: _table("engines", (), _in_engine))
 
     @classmethod
     def of(
@@ -88,6 +110,7 @@ class Frame:
         epochs: Files = (),
         trainings: Files = (),
         throughput: Files = (),
+        engines: Files = (),
     ) -> Frame:
         """The results in some files.
 
@@ -99,6 +122,7 @@ class Frame:
             _table("epochs", epochs, _epoch),
             _table("trainings", trainings, _passes),
             _table("timings", throughput, _timing),
+            _table("engines", engines, _in_engine),
         )
         for _, chain in found.epochs.groupby(["results", "model", "domain", "name"]):
             one_chain = len(chain[["criterion", "ratio", "step"]].drop_duplicates()) == 1
@@ -141,6 +165,7 @@ def frame(results: str | Path = "results", replicates: Sequence[str | Path] = ()
         epochs=found("models/**/epoch.json"),
         trainings=found("models/**/training.json"),
         throughput=found("throughput/**/*.json", roots[:1]),
+        engines=found("engines/**/*.json", roots[:1]),
     )
 
 
@@ -227,10 +252,23 @@ def _epoch(path: Path) -> list[Row]:
 def _timing(path: Path) -> list[Row]:
     record = Throughput.read(path)
     row, content = _facts(record, path), record.model_dump(mode="json")
-    for key in ("speedup", "decode", "prefill"):
-        value = content.get("speedup" if key == "speedup" else f"{key}_tokens_per_second")
-        value = value or {"median": 1.0}  # the full model itself
-        row |= {key: value["median"], f"{key}_low": value.get("q1"), f"{key}_high": value.get("q3")}
+    row = _speeds(row, content)
+    row["mem"] = row["bytes_percent" if row["compressor"] else "kept_percent"]
+    row["share_of_copy"] *= 100
+    return [row | {"peak_megabytes": row["peak_memory_bytes"] / 1e6, "content": content}]
+
+
+def _quartiles(name: str, value: Row | None) -> Row:
+    value = value or {"median": 1.0}  # of the full model over itself
+    return {name: value["median"], f"{name}_low": value.get("q1"), f"{name}_high": value.get("q3")}
+
+
+def _speeds(row: Row, content: Row) -> Row:
+    """Speeds and sizes of a measurement, and what these predict."""
+    for key in ("decode", "prefill"):
+        row |= _quartiles(key, content[f"{key}_tokens_per_second"])
+    for key in ("speedup", "prefill_speedup"):
+        row |= _quartiles(key, content.get(key))
     own, full = (
         {"bytes": b["total"], "unit_bytes": b["units"]}
         for b in (row["bytes"], content.get("baseline", content)["bytes"])
@@ -239,9 +277,39 @@ def _timing(path: Path) -> list[Row]:
     for part, name in (("decode", "speedup"), ("prefill", "prefill_speedup")):
         share = expected.get(f"share_of_predicted_{name}")
         row[f"share_{part}"] = None if share is None else 100 * share
-    row["mem"] = row["bytes_percent" if row["compressor"] else "kept_percent"]
-    row["share_of_copy"] *= 100
-    return [row | {"peak_megabytes": row["peak_memory_bytes"] / 1e6, "content": content}]
+    return row
+
+
+def _in_engine(path: Path) -> list[Row]:
+    content = Engines.read(path).model_dump(mode="json")
+    measured, drafts = content.pop("measured"), content.pop("drafts")
+    found, names = [], ("parity", "accepted", *_quartiles("answer_speedup", None))
+    for one in measured:
+        made, threads = Recipe.parse(one["recipe"]), f"{content['threads']} threads"
+        told = [one["version"], one["precision"], content["device"], threads, one["kernel"]]
+        row = content | one | {"base": made.base, "name": made.name, "dropped": made.dropped}
+        row = _speeds(row | {"compressor": None, "draft": False} | dict.fromkeys(names), one)
+        row |= {"weights_megabytes": one["bytes"]["total"] / 1e6, "content": content | one}
+        row["how"] = ", ".join(told)
+        row["parity"] = (one["proof"] or {}).get("mean_difference")
+        found.append(row)
+    for one in drafts:
+        name = one["draft"], one["format"]
+        whole = next(row for row in found if (row["recipe"], row["format"]) == name)
+        none = dict.fromkeys(
+            column
+            for column in COLUMNS["engines"].split()
+            if column.startswith(("decode", "prefill", "speedup", "share", "parity"))
+        )
+        row = (
+            whole
+            | none
+            | _quartiles("answer_speedup", one["speedup"])
+            | {"draft": True, "batch": 1}
+        )
+        row["accepted"] = 100 * one["accepted"] / one["proposed"] if one["proposed"] else None
+        found.append(row | {"content": content | one})
+    return found
 
 
 make_callable(__name__, frame)

@@ -45,6 +45,7 @@ class _Grid:
 
     def __init__(self, form: layout.Layout, frame: Frame, context: Context) -> None:
         self.form, self.frame, self.context = form, frame, context
+        self.timings = frame.engines if form.blocks == "engines" else frame.timings
         self.models = layout.models_of(form, context)
         self.rows = layout.rows_of(form, context)
         self.columns = [
@@ -93,7 +94,7 @@ class _Grid:
 
     def _timed(self) -> Iterator[Subject]:
         """A block for each machine and model, those of the configuration first if asked for."""
-        form, timings = self.form, self.frame.timings
+        form, timings = self.form, self.timings
         timed = sorted(set(zip(timings.hardware, timings.model, strict=True)))
         known = {model.name: model for model in self.models}
         groups: list[tuple[str | None, str]] = list(timed)
@@ -187,7 +188,7 @@ class _Grid:
     def _header(self, words: Mapping[str, str]) -> Iterator[str]:
         form = self.form
         yield from (layout.worded(text, words, form) for text in form.header)
-        if form.blocks == "machines":
+        if form.blocks in ("machines", "engines"):
             yield from self._protocols()
         stand_ins = ", ".join(model.label for model in self.models if not model.published)
         if form.stand_in and stand_ins:
@@ -200,7 +201,7 @@ class _Grid:
 
     def _protocols(self) -> Iterator[str]:
         """How throughput was measured, and on which machines that are not the paper's."""
-        timings = self.frame.timings
+        timings = self.timings
         found = [content["protocol"] for content in timings.content if content.get("protocol")]
         keys = ("prompt", "generate", "repeats")
         for prompt, generate, repeats in sorted({tuple(one[k] for k in keys) for one in found}):
@@ -226,9 +227,9 @@ class _Grid:
         yield from _answers(self.domains, blocks)
         yield from _losses(self.domains, blocks)
         accuracy = notes.provenance_notes(frame.evaluations, seed) if self.domains else []
-        throughput = notes.timing_notes(frame.timings) if form.blocks != "models" else []
+        throughput = notes.timing_notes(self.timings) if form.blocks != "models" else []
         if accuracy and throughput:
-            if frame.evaluations.seed.nunique() > 1 and len(frame.timings):
+            if frame.evaluations.seed.nunique() > 1 and len(self.timings):
                 throughput.insert(0, "of the first seed's checkpoints alone")
             accuracy = [f"Accuracy: {note}" for note in accuracy]
             throughput = [f"Throughput: {note}" for note in throughput]

@@ -7,7 +7,6 @@ with what the configuration would make (`integrity.lineage`).
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from trimllm.base.names import ANSWER_CRITERION, AUTHORS
 from trimllm.compress.engines import ENGINES
 from trimllm.export.formats import QUANTIZED, require_engine, split_variant
 from trimllm_paper.config.models import RecipeEntry
+from trimllm_paper.engine_jobs import EngineJobs
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
-from trimllm_paper.prepared import Files, Prepared
+from trimllm_paper.prepared import Files
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe
 from trimllm_paper.shapes import RANDOM
 
@@ -29,24 +29,10 @@ FINE_TUNE_CRITERION = "both"
 `ANSWER_CRITERION` takes its place."""
 
 
-class Jobs(Prepared):
+class Jobs(EngineJobs):
     """The jobs of a configuration."""
 
     # ---- checkpoints ---------------------------------------------------------------------------
-
-    def checkpoint(self, model: str, domain: str, recipe: Recipe | str) -> Files:
-        """What must be there before a checkpoint is read."""
-        place = model, domain, recipe
-        return {"manifest": self.paths.manifest(*place), "weights": self.paths.weights(*place)}
-
-    def _loading(self, model: str) -> dict[str, Any]:
-        """How a model's checkpoints are read and stored."""
-        entry = self.config.models[model]
-        return {
-            "device": self.device,
-            "storage_dtype": entry.storage_dtype,
-            "trust_remote_code": entry.trust_remote_code,
-        }
 
     def scan(self, model: str, domain: str, variant: str = "") -> Job:
         """The scan of the untrained model; `variant` "authors" scans with their fault."""
@@ -345,7 +331,7 @@ class Jobs(Prepared):
         """A measurement of a checkpoint beside the full one, or of a shape with random weights."""
         section, config = self.config.throughput, self.config
         shape = model.removeprefix(RANDOM) if model.startswith(RANDOM) else None
-        domain = section.domain or config.domains[0]
+        domain = self.timed_domain
         rounds = ("tokens", "generate", "repeats", "prefills")
         how = {
             "chain": {} if shape else self._chain(Recipe.parse(recipe)),
@@ -374,8 +360,3 @@ class Jobs(Prepared):
             files = self.checkpoint(model, domain, recipe)
             files |= {"full": full["manifest"], "full_weights": full["weights"]}
         return Job([self.paths.throughput(hardware, model, recipe)], files, how)
-
-    @property
-    def timing_threads(self) -> int:
-        """Threads of a measurement, which takes the whole machine."""
-        return self.config.throughput.threads or len(os.sched_getaffinity(0))

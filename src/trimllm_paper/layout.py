@@ -29,6 +29,7 @@ Size = Literal["final", "kept_percent", "bytes_percent", "megabytes"]
 SPEEDS = (
     *("decode", "speedup", "prefill", "share_decode", "share_prefill", "trim_over"),
     *("mem", "unit_bytes_percent", "share_of_copy", "peak_megabytes"),
+    *("prefill_speedup", "weights_megabytes", "parity", "answer_speedup", "accepted"),
 )
 
 
@@ -74,6 +75,9 @@ class Row(Plain):
     kept: float | None = None
     smallest: bool = False
     compressor: str | None = None
+    format: str | None = None
+    batch: int = 1
+    draft: bool = False
     trained: str | None = None
     parts: tuple[str, ...] = ("train", "scan")
     longer_than: tuple[str, ...] = ()
@@ -93,7 +97,7 @@ class Layout(Plain):
     notes: list[str] = []
     baselines: str | None = None
     relation: Literal["baselines", "specialized"] = "baselines"
-    blocks: Literal["models", "machines", "both"] = "models"
+    blocks: Literal["models", "machines", "both", "engines"] = "models"
     models: str = "main"
     trained: Literal["all", "compared", "near"] = "all"
     compared: Annotated[str, Among(published.LABELS)] = "llama-7b"
@@ -225,7 +229,8 @@ def _row(
     words = _words(scope, _content(context.layouts)[1])
     texts = {k: entry[k] for k in ("key", "label", "section") if k in entry}
     told = {k: worded(text, words, layout) for k, text in texts.items()}
-    source: dict[str, Any] = {k: scope[k] for k in ("kept", "compressor", "trained") if k in scope}
+    sources = ("kept", "compressor", "trained", "format", "batch")
+    source: dict[str, Any] = {k: scope[k] for k in sources if k in scope}
     plain = {k: v for k, v in entry.items() if k not in ("for", "chain")}
     return _checked(Row, layout.key, {**plain, **told, **source, "names": names})
 
@@ -245,7 +250,7 @@ def _words(scope: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]]) ->
     found = {key: f"{value:g}" if key == "kept" else str(value) for key, value in scope.items()}
     ratio = Fraction(scope.get("ratio", 1)).limit_denominator(1000)
     paper, trained = scope.get("criterion") in PAPER_CRITERIA, found.get("trained", "")
-    kinds = {"criterion": "criteria", "compressor": "compressors"}
+    kinds = {"criterion": "criteria", "compressor": "compressors", "format": "formats"}
     for variable, kind in kinds.items():
         value = found.get(variable, "")
         found[f"{variable}_label"] = labels[kind].get(value, value)

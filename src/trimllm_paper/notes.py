@@ -58,7 +58,7 @@ def timing_notes(timings: pd.DataFrame) -> list[str]:
             for content in timings.content
         ]
     )
-    libraries = "torch transformers gptqmodel bitsandbytes"
+    libraries = "torch transformers gptqmodel bitsandbytes xllamacpp vllm"
     notes = _facts(timed, f"{len(timings)} measurements", libraries)
     machines = [content["machine"] for content in timings.content if content.get("machine")]
     if loads := [machine["before"]["load_average"][0] for machine in machines]:

@@ -151,3 +151,19 @@ class Prepared:
     def _scanned_documents(self, name: str) -> int:
         """How many of them a scan takes."""
         return AUTHORS_DOCUMENTS if name == AUTHORS else self.config.trim.calibration_documents
+
+    # ---- checkpoints ---------------------------------------------------------------------------
+
+    def checkpoint(self, model: str, domain: str, recipe: Recipe | str) -> Files:
+        """What must be there before a checkpoint is read."""
+        place = model, domain, recipe
+        return {"manifest": self.paths.manifest(*place), "weights": self.paths.weights(*place)}
+
+    def _loading(self, model: str) -> dict[str, Any]:
+        """How a model's checkpoints are read and stored."""
+        entry = self.config.models[model]
+        return {
+            "device": self.device,
+            "storage_dtype": entry.storage_dtype,
+            "trust_remote_code": entry.trust_remote_code,
+        }

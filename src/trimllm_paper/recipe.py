@@ -194,6 +194,10 @@ class Paths:
         """Speed and memory of a checkpoint or shape on a machine."""
         return f"{self.results}/throughput/{hardware}/{model}/{recipe}.json"
 
+    def engines(self, hardware: str, model: str, engine: str) -> str:
+        """Speed of full and trimmed checkpoints in an engine on a machine."""
+        return f"{self.results}/engines/{hardware}/{model}/{engine}.json"
+
     def export(
         self, model: str, domain: str, recipe: Recipe | str, variant: str, file: str = "export.json"
     ) -> str:
@@ -230,7 +234,7 @@ class Place:
     """What the path of a result says. Fields that its kind does not have are empty."""
 
     kind: str
-    """"evaluation", "scan", "throughput", "export", "epoch", "training", "compression",
+    """"evaluation", "scan", "throughput", "engines", "export", "epoch", "training", "compression",
     "choice", "answers" or "manifest"."""
     results: str
     model: str
@@ -240,9 +244,10 @@ class Place:
     hardware: str = ""
     variant: str = ""
     format: str = ""
+    engine: str = ""
 
 
-_ROOMS = {"eval": "evaluation", "scans": "scan", "throughput": "throughput"}
+_ROOMS = {"eval": "evaluation", "scans": "scan", "throughput": "throughput", "engines": "engines"}
 _ROOMS |= {"models": "", "export": "", "chosen": ""}  # where the file's name says the kind
 
 
@@ -259,6 +264,9 @@ def place_of(path: str | Path) -> Place:
             model, file = inside
             domain, _, variant = file.partition(".")
             return Place(kind, results, model, domain, variant=variant)
+        if kind == "engines":
+            hardware, model, engine = inside
+            return Place(kind, results, model, hardware=hardware, engine=engine)
         if parts[room] == "export":
             made = Recipe.parse("/".join(inside[2:-2]))
             return Place(inside[-1], results, inside[0], inside[1], made, format=inside[-2])

@@ -25,7 +25,7 @@ from trimllm_paper.shapes import RANDOM
 TASKS = {name: name for name in ("scan", "full_ft", "sparse_ft", "compress", "evaluate", "measure")}
 TASKS |= {"fetch_model": "fetch", "drop_at_once": "sparse_ft", "trim_epoch": "trim"}
 TASKS |= {"settle": "settle", "teach": "teach", "export": "evaluate"}
-TASKS |= {"answers": "evaluate"}
+TASKS |= {"answers": "evaluate", "engines": "measure"}
 """Start of a rule's name -> what its jobs do with a model."""
 # Training documents where nobody has counted: the largest domain, MedMCQA, has 183,000.
 MANY = 200_000

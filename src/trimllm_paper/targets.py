@@ -16,6 +16,7 @@ from typing import Any
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.base.names import AUTHORS, RULE_KEPT
+from trimllm.engines.formats import installed
 from trimllm.export.formats import require_engine
 from trimllm_paper import layout
 from trimllm_paper.context import Context
@@ -168,8 +169,22 @@ class Targets:
         others = (f for f in sorted(room.rglob("*.json")) if place_of(f).hardware != self.hardware)
         return [*self.present(mine), *map(str, others)]
 
+    def in_engines(self, *, measured: bool = False) -> list[str]:
+        """Measurements in engines: this machine's in those that are installed, and all that lie
+        here. With `measured` the latter alone."""
+        mine = [
+            self.paths.engines(self.hardware, model, engine)
+            for model in (() if measured or self.kept else self.main_models)
+            for engine in self.jobs.engine_formats(model)
+            if installed(engine)
+        ]
+        there = sorted(Path(self.paths.results, "engines").glob("*/*/*.json"))
+        return list(dict.fromkeys([*mine, *map(str, there)]))
+
     def table(self, name: str) -> dict[str, list[str]]:
         """Inputs of a table, by what they are; chains' records for what they say of ties."""
+        if name == "table_engines":
+            return {"engines": self.in_engines()}
         found: dict[str, list[str]] = {}
         if name == "table9":
             models, domain = self.table_models, [self.tables.timed.name]
@@ -225,12 +240,15 @@ class Targets:
         """Inputs of the claims: all that tables and figures show; accuracies of all seeds."""
         answers = [f for model in self.main_models for f in self.accuracies(model)]
         answers += self.answers(["table3", "table6", "table4", "table5"])
-        return {
+        found = {
             "evaluations": self.present(self.of_all_seeds(answers)),
             "epochs": self.present(self.main_chains()),
             "trainings": self.present(self.trainings(self.main_models, self.config.domain_specs)),
             "throughput": self.timings(),
         }
+        # Who measures in engines asks for it (`table_engines`): a claim takes what there is.
+        engines = self.in_engines(measured=True)
+        return found | ({"engines": engines} if engines else {})
 
     # ---- one's own data ------------------------------------------------------------------------
 

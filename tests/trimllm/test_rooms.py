@@ -29,11 +29,20 @@ ROOMS = {
             "fold",
             "trim",
         ),
-        *("compress", "evaluate", "throughput", "export"),
+        *("compress", "evaluate", "throughput", "export", "engines"),
     ),
     "trimllm_paper": (
         # what is asked for, and what it takes
-        *("recipe", "records", "choices", "shapes", "gpus", "config", "integrity"),
+        *(
+            "recipe",
+            "records",
+            "engine_records",
+            "choices",
+            "shapes",
+            "gpus",
+            "config",
+            "integrity",
+        ),
         *(
             "hardware",
             "demand",
@@ -43,6 +52,7 @@ ROOMS = {
             "fetch",
             "job",
             "prepared",
+            "engine_jobs",
             "jobs",
         ),
         # what came of it: numbers, tables, figures, claims

@@ -42,6 +42,7 @@ class PaperResults:
         self.root = root
         self.epochs: list[Path] = []
         self.trainings: list[Path] = []
+        self.engines: list[Path] = []
 
     def all(self) -> PaperResults:
         """Tables 1 to 7 and 9."""
@@ -51,7 +52,8 @@ class PaperResults:
 
     @property
     def frame(self) -> Frame:
-        return Frame.of(self.evaluations.paths, self.epochs, self.trainings, self.timings.paths)
+        measured = self.trainings, self.timings.paths, self.engines
+        return Frame.of(self.evaluations.paths, self.epochs, *measured)
 
     @staticmethod
     def context(*domains: str, own: bool = True) -> Context:

@@ -53,8 +53,9 @@ def build(
     throughput: Iterable[Path] = (),
     trainings: Iterable[Path] = (),
     epochs: Iterable[Path] = (),
+    engines: Iterable[Path] = (),
     **changes: Any,
 ) -> Table:
     """A table from files; `changes` are of the context."""
-    frame = Frame.of(evaluations, epochs, trainings, throughput)
+    frame = Frame.of(evaluations, epochs, trainings, throughput, engines)
     return grid.build(table, frame, context(**changes))

@@ -35,6 +35,7 @@ EVERY: dict[str, tuple[str, dict[str, str]]] = {
     "evaluation": ("evaluation", CHAIN | {"recipe": "trim_paper/drop_30", "tested": "sciq"}),
     "timing": ("throughput", {"hardware": "here", "model": MODEL, "recipe": "full_ft"}),
     "shape": ("throughput", {"hardware": "here", "model": "random-llama-tiny", "recipe": "full"}),
+    "engine": ("engines", {"hardware": "here", "model": MODEL, "engine": "transformers"}),
 }
 TRAINED = {"full_ft", "sparse_ft", "at_once", "epoch", "settled"}
 PAPER = {"criterion": "both", "ratio": 0.25, "step": 15, "settle": 1}
@@ -69,7 +70,7 @@ def hashes(config: Config) -> dict[str, str]:
         ({"trim": {"calibration_pool": 9}}, {"prepare"}),
         ({"trim": {"eliminate": True}}, {"epoch"}),
         # A shorter chain has the same epochs, unless the learning rate decays over all of them.
-        ({"trim": {"kept_percent": [50]}}, set()),
+        ({"trim": {"kept_percent": [50]}}, {"engine"}),
         ({"recipes": {"paper": PAPER | {"schedule": "chain"}}}, {"epoch"}),
         ({"recipes": {"paper": PAPER | {"settle": 3}}}, {"settled"}),
         ({"recipes": {"paper": PAPER | {"fold": True}}}, {"epoch"}),
@@ -77,11 +78,12 @@ def hashes(config: Config) -> dict[str, str]:
         ({"recipes": {"paper": PAPER | {"state": "stored"}}}, {"epoch"}),
         ({"recipes": {"paper": PAPER | {"teacher": {"kl": 0.5}}}}, {"epoch", "settled"}),
         # Which of its checkpoints are evaluated changes none.
-        ({"trim": {"kept_percent": [25]}}, set()),
+        ({"trim": {"kept_percent": [25]}}, {"engine"}),
         ({"trim": {"row_budget": 9000}}, {"scan", "epoch"}),
         ({"evaluate": {"batch_tokens": 99}}, {"evaluation"}),
         ({"compress": {"kept": 0.25}}, {"compression"}),
         ({"throughput": {"repeats": 4}}, {"timing", "shape"}),
+        ({"engines": {"prompt": 9}}, {"engine"}),
         ({"compute": {"threads": 2}}, set()),
         ({"compute": {"dtype": "float32"}}, {"scan", "teacher", "evaluation", *TRAINED}),
         ({"recipes": {"other": {"criterion": "likelihood", "ratio": 1, "step": 5}}}, set()),
@@ -219,6 +221,27 @@ def test_an_export_is_measured_by_the_model_with_all_units() -> None:
     else:
         with pytest.raises(UserError, match="llama.cpp is not installed"):
             jobs.of("export", **told, format="gguf_q8_0")
+
+
+def test_an_engine_reads_what_it_runs() -> None:
+    jobs = Jobs(smoke(engines={"kept_percent": [50], "formats": ["gptq_int4", "awq_int4", "vllm"]}))
+    told = {"hardware": "here", "model": MODEL}
+    # Of the compressors one is made.
+    assert jobs.engine_formats(MODEL) == {"transformers": ["gptq_int4"], "vllm": ["vllm"]}
+    one = jobs.of("engines", **told, engine="transformers")
+    models = [("full_ft", "gptq_int4"), ("trim_paper/drop_30", "gptq_int4")]
+    assert one.how["models"] == models
+    folder = "results/smoke/models/smollm2-135m/sciq"
+    assert one.files["checkpoints"] == [
+        f"{folder}/full_ft/manifest.json",
+        f"{folder}/trim_paper/drop_30/manifest.json",
+    ]
+    assert one.files["loaded"] == [
+        f"{folder}/full_ft+gptq_int4/manifest.json",
+        f"{folder}/trim_paper/drop_30+gptq_int4/manifest.json",
+    ]
+    with pytest.raises(UserError, match="none of engines.formats is smollm2-135m in llama_cpp"):
+        jobs.of("engines", **told, engine="llama_cpp")
 
 
 def test_a_shape_follows_a_kept_chain() -> None:

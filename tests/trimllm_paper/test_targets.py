@@ -91,6 +91,25 @@ def test_measurements_of_other_machines_are_shown(
     assert found[:-1] == [f for f in found if "/throughput/here/" in f]
 
 
+def test_engines_are_measured_where_they_are_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Claims take what lies there: asking for them measures nothing in engines."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("trimllm_paper.targets.installed", lambda engine: engine != "vllm")
+    paths = Paths("results/smoke")
+    mine = [paths.engines("here", MODEL, engine) for engine in ("transformers", "llama_cpp")]
+    assert targets().table("table_engines") == {"engines": mine}
+    assert "engines" not in targets().claims()
+    copied = Path(paths.engines("h100", MODEL, "vllm"))
+    copied.parent.mkdir(parents=True)
+    copied.touch()
+    assert targets().table("table_engines") == {"engines": [*mine, str(copied)]}
+    assert targets().claims()["engines"] == [str(copied)]
+    kept = Targets(Jobs(configuration("smoke")), "here", kept=True)
+    assert kept.table("table_engines") == {"engines": [str(copied)]}
+
+
 def test_of_kept_results_what_is_absent_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import sys
 from trimllm.base import machine
 from trimllm.base.names import AUTHORS, RULES
 from trimllm.compress.engines import ENGINES
+from trimllm.engines.formats import ENGINES as INFERENCE
 from trimllm.export.formats import VARIANTS
 from trimllm.throughput.machine import this_machine
 from trimllm_paper import config as configuration

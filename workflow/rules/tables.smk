@@ -94,6 +94,16 @@ use rule table1 as table9 with:
         log("table9"),
 
 
+# Not among `tables`: it asks for exports, and for engines that are not installed everywhere.
+use rule table1 as table_engines with:
+    input:
+        **TARGETS.table("table_engines"),
+    output:
+        **rendered("table_engines"),
+    log:
+        log("table_engines"),
+
+
 # Not among `tables`: it has a configuration of its own, config/overlays/ablation.yaml.
 use rule table1 as table_a1 with:
     input:

@@ -19,6 +19,19 @@ WORKERS = Path(__file__).parent / "workers"
 _ROOT = str(Path(__file__).parents[2])
 
 
+def vllm_environment(workspace: Path, threads: int) -> dict[str, str]:
+    """Variables of a program of vLLM's environment, which may write into a folder."""
+    return environments.own_packages(threads) | {
+        # In one process, whose last words are its own; nothing is left in anybody's home.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CACHE_ROOT": str(workspace / "vllm"),
+        "VLLM_CONFIG_ROOT": str(workspace / "vllm"),
+        "HF_MODULES_CACHE": str(workspace / "modules"),
+    }
+
+
 class Asker:
     """Asks one question of several.
 
@@ -45,15 +58,7 @@ class Asker:
 
     def vllm(self, checkpoint: Path) -> Answer:
         """What vLLM says of a checkpoint, with nothing of trimllm in its environment."""
-        environment = environments.own_packages(self.threads) | {
-            # In one process, whose last words are its own; nothing is left in anybody's home.
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            "VLLM_NO_USAGE_STATS": "1",
-            "VLLM_CACHE_ROOT": str(self.workspace / "vllm"),
-            "VLLM_CONFIG_ROOT": str(self.workspace / "vllm"),
-            "HF_MODULES_CACHE": str(self.workspace / "modules"),
-        }
+        environment = vllm_environment(self.workspace, self.threads)
         command = [str(vllm_python()), str(WORKERS / "vllm_worker.py"), str(checkpoint)]
         return self._ask("vLLM", command, [str(self.threads)], environment)
 

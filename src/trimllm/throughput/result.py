@@ -27,12 +27,14 @@ class Protocol:
         generate: tokens decoded in one round.
         repeats: rounds of decoding, after one that does not count.
         prefills: rounds of the prompt, after one that does not count.
+        batch: texts at once.
     """
 
     tokens: int = 512
     generate: int = 32
     repeats: int = 5
     prefills: int = 2
+    batch: int = 1
 
     @property
     def prompt(self) -> int:
@@ -64,27 +66,34 @@ def quartiles(samples: Sequence[float]) -> dict[str, Any]:
     return {"median": middle, "q1": low, "q3": high, "samples": list(samples)}
 
 
-def figures(protocol: Protocol, copy: float, run: Run, full: Run | None = None) -> dict[str, Any]:
+def figures(
+    protocol: Protocol, copy: float | None, run: Run, full: Run | None = None
+) -> dict[str, Any]:
     """Figures of a model, of its baseline if any, and what it gains on that, round by round.
 
+    Tokens/s are those of all texts of a batch together, which read the weights once for all.
+
     Args:
-        copy: bytes/s of a plain copy in the same session.
+        copy: bytes/s of a plain copy in the same session, where there was one.
     """
     sizes = run.facts["bytes"]
     head = sizes["head"] or sizes["embeddings"]
     # tokens in the cache when a generated token is computed, itself included; the mean
     context = protocol.prompt + (protocol.generate + 1) / 2
-    read = sizes["units"] + head + run.facts["kv_bytes_per_token"] * context
-    decode = quartiles([protocol.generate / seconds for seconds in run.decode])
-    achieved = read * decode["median"]
+    cached = protocol.batch * run.facts["kv_bytes_per_token"] * context
+    read = sizes["units"] + head + cached
+    decode = quartiles([protocol.batch * protocol.generate / seconds for seconds in run.decode])
+    prefill = quartiles([protocol.batch * protocol.prompt / seconds for seconds in run.prefill])
+    achieved = read * decode["median"] / protocol.batch
     found = run.facts | {
         "decode_tokens_per_second": decode,
-        "prefill_tokens_per_second": quartiles([protocol.prompt / s for s in run.prefill]),
+        "prefill_tokens_per_second": prefill,
         "bytes": sizes | {"total": sum(sizes.values())},
         "read_bytes_per_token": read,
         "achieved_bytes_per_second": achieved,
-        "share_of_copy": achieved / copy,
     }
+    if copy is not None:
+        found["share_of_copy"] = achieved / copy
     if full is None:
         return found
     baseline = figures(protocol, copy, full)

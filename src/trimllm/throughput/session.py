@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,30 +30,49 @@ PROCESS_BYTES = 700 << 20
 """Python with torch and transformers."""
 
 
-class Process(subprocess.Popen[str]):
-    """A fresh process with one model (see `worker`); leaving the block ends it."""
+def our_environment(threads: int) -> dict[str, str]:
+    """Variables of a process that imports trimllm: offline, with so many threads."""
+    path = [str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(path),
+        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)),
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_OFFLINE": "1",
+    }
 
-    def __init__(self, subject: Subject, protocol: Protocol) -> None:
+
+class Process(subprocess.Popen[str]):
+    """A fresh process that answers by turns (`trimllm.base.turns`); leaving the block ends it.
+
+    Args:
+        subject: what it times, for people.
+        command, environment: how it is started.
+        told: what its engine is made of.
+    """
+
+    def __init__(
+        self, subject: Any, command: list[str], environment: Mapping[str, str], /, **told: Any
+    ) -> None:
         self.subject = subject
         self.said = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
-        path = [str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(path),
-            **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(subject.threads)),
-            "TRANSFORMERS_VERBOSITY": "error",
-            "HF_HUB_OFFLINE": "1",
-        }
-        command = [sys.executable, "-W", "ignore", "-m", "trimllm.throughput.worker"]
         pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
         super().__init__(command, **pipes, stderr=self.said, text=True, env=environment)
-        self._tell(asdict(subject), protocol.prompt, protocol.generate)
+        self._tell(told)
+
+    @classmethod
+    def of(cls, subject: Subject, protocol: Protocol) -> Process:
+        """One with a model of `worker`."""
+        command = [sys.executable, "-W", "ignore", "-m", "trimllm.throughput.worker"]
+        told = {"prompt": protocol.prompt, "generate": protocol.generate}
+        environment = our_environment(subject.threads)
+        return cls(subject, command, environment, subject=asdict(subject), **told)
 
     def __exit__(self, *error: object) -> None:
         self.kill()
         self.communicate()
         self.said.close()
 
-    def _tell(self, *words: Any) -> None:
+    def _tell(self, words: Any) -> None:
         assert self.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # its answer says why it is gone
             self.stdin.write(json.dumps(words) + "\n")
@@ -81,9 +100,9 @@ class Process(subprocess.Popen[str]):
         reason = "it was killed, most likely for want of memory" if code == -9 else last
         raise UserError(f"the process that timed {self.subject} ended with {code}: {reason}")
 
-    def ask(self, command: str, *arguments: str) -> Any:
+    def ask(self, command: str, *arguments: Any) -> Any:
         """Let the process do one thing and wait for its answer."""
-        self._tell(command, *arguments)
+        self._tell([command, *arguments])
         return self.answer()
 
 
@@ -132,7 +151,7 @@ def measure(
     found = figures(protocol, copy, *runs) | shared
     found |= {
         "copy_bytes_per_second": copy,
-        "protocol": {**vars(protocol), "prompt": protocol.prompt, "batch": 1},
+        "protocol": {**vars(protocol), "prompt": protocol.prompt},
         "interleaved": together and baseline is not None,
         "machine": {"before": before, "after": machine.state(subject.device)},
         "random_weights": subject.shape is not None,
@@ -170,7 +189,7 @@ def _timed(
 ) -> list[Run]:
     """Time some models in turn, each in its own process; `shared` by all are copies and kernel."""
     with contextlib.ExitStack() as stack:
-        processes = [stack.enter_context(Process(one, protocol)) for one in subjects]
+        processes = [stack.enter_context(Process.of(one, protocol)) for one in subjects]
         pairs = [(process, Run(process.answer())) for process in processes]
         orders = (pairs, pairs[::-1])  # each second round the other way round
         say("made, warming up")

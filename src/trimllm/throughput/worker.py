@@ -1,9 +1,5 @@
-"""One model in one fresh process, told by lines of JSON on its standard input what to time.
-
-    python -m trimllm.throughput.worker     the first line: [subject, prompt, generate]
-
-Every line of the answer is one JSON object: `{"value": ...}`, or `{"error": ...}` for a mistake of
-the user and `{"crash": ...}` for any other, after which the process ends.
+"""One model in one fresh process, told by lines of JSON on its standard input what to time
+(`trimllm.base.turns`).
 
 Decoding is a bare loop over `model.forward` with a KV cache: greedy, batch 1, no end of text. The
 eager loop uses the growing cache that `generate` uses; the compiled one a static cache, so that
@@ -13,12 +9,8 @@ CUDA graphs can replay it.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import re
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, StaticCache
 
-from trimllm.base.errors import UserError
 from trimllm.base.machine import hardware, peak_rss_bytes, versions
+from trimllm.base.turns import serve
 from trimllm.throughput.build import (
     STOCK,
     build,
@@ -226,42 +218,36 @@ def facts(subject: Subject, model: nn.Module, prompt: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    # Libraries greet on standard output, which belongs to the answers alone.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+class Timed:
+    """What a process of `turns` answers by; the commands are its methods.
 
-    def answer(kind: str, content: Any) -> None:
-        print(json.dumps({kind: content}), file=answers, flush=True)
+    Args:
+        subject: attributes of the `Subject`.
+        prompt, generate: as of `Decoder`.
+    """
 
-    def choose_kernel() -> dict[str, Any]:
-        seconds = linear_kernel_seconds(model)
+    def __init__(self, subject: dict[str, Any], prompt: int, generate: int) -> None:
+        made = Subject(**subject)
+        torch.set_num_threads(made.threads)
+        self.model = build(made)
+        self.facts = facts(made, self.model, prompt)
+        forget_peak(self.model.device)
+        decoder = Decoder(self.model, prompt, generate, made.mode)
+        self.prefill, self.decode = decoder.prefill_seconds, decoder.decode_seconds
+
+    def choose_kernel(self) -> dict[str, Any]:
+        """The linear kernel that all of a session decode with."""
+        seconds = linear_kernel_seconds(self.model)
         return {"linear_kernel": faster_kernel(seconds), "linear_kernel_seconds": seconds}
 
-    try:
-        told, prompt, generate = json.loads(sys.stdin.readline())
-        subject = Subject(**told)
-        torch.set_num_threads(subject.threads)
-        model = build(subject)
-        answer("value", facts(subject, model, prompt))
-        forget_peak(model.device)
-        decoder = Decoder(model, prompt, generate, subject.mode)
-        commands: dict[str, Callable[..., Any]] = {
-            "choose_kernel": choose_kernel,
-            "prefill": decoder.prefill_seconds,
-            "decode": decoder.decode_seconds,  # with a linear kernel
-            "peak": partial(peak_bytes, model.device),  # asked before the first copy
-            "copy": partial(copy_rate, model.device),
-        }
-        for line in sys.stdin:
-            command, *arguments = json.loads(line)
-            answer("value", commands[command](*arguments))
-    except UserError as error:
-        answer("error", str(error))
-    except Exception as error:
-        traceback.print_exc()
-        answer("crash", f"{type(error).__name__}: {error}")
+    def peak(self) -> int:
+        """Largest memory so far; to be asked before the first copy."""
+        return peak_bytes(self.model.device)
+
+    def copy(self) -> float:
+        """Bytes/s of a plain copy."""
+        return copy_rate(self.model.device)
 
 
 if __name__ == "__main__":
-    main()
+    serve(Timed)

@@ -194,6 +194,13 @@ class TrimModel(TrimBaseModel):
             kwargs["use_cache"] = False
         return super().generate(*args, **kwargs)
 
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
+        # transformers makes a cache for each block. Those that no attention fills stay empty, and
+        # an empty one cannot be cut, as a draft's is (`assistant_model`).
+        super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+        if model_kwargs.get("past_key_values") is not None:
+            del model_kwargs["past_key_values"].layers[self.caches :]
+
 
 class TrimLlamaModel(TrimBaseModel, LlamaModel):
     config_class = TrimLlamaConfig

@@ -22,6 +22,7 @@ RUNS: dict[str, tuple[tuple[str, ...], str]] = {
     "speedup_consumer": (("table1",), "on a V100 and an RTX 3090"),
     "speedup_a100": (("table1",), "on an A100"),
     "compression_8x": (("table1",), "on an A100"),
+    "every_engine": (("table9",), "and then table_engines on each machine"),
     "no_loss_50": (("table2",), ""),
     "layers_dropped": (("table2",), ""),
     "mlp_more_than_attention": (("table2",), ""),

@@ -108,7 +108,7 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
             several seeds; chains and times are those of one run.
         contexts: one a model.
     """
-    frames = (frame.evaluations, frame.epochs, frame.trainings, frame.timings)
+    frames = (frame.evaluations, frame.epochs, frame.trainings, frame.timings, frame.engines)
     sources = [source for one in frames for source in dict.fromkeys(one.source)]
     models = [report(frame, context, sources) for context in contexts]
     environment = Environment(keep_trailing_newline=True)

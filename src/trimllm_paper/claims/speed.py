@@ -33,6 +33,8 @@ FASTEST = 3.1 - 0.05
 SMALLER, FASTER = 8 - 0.5, 4.5 - 0.05
 SPARSE, TRIM = 0.6 + 0.05, 0.4 + 0.05
 """Times over full fine-tuning's, which the paper reads from its Table 9 to one digit."""
+HALF, ENGINES, SHARE = 50, 2, 90
+"""Percent of the units kept, fewest engines, percent of the predicted speedup that is enough."""
 Ratio = tuple[float, float, float]
 """A ratio and its lower and upper quartile."""
 
@@ -155,6 +157,34 @@ def compression_8x(evidence: Evidence) -> Finding:
     numbers = {p: {k: one[k] for k in ("smaller", "faster")} for p, one in shown.items()}
     holds, _ = conclude(answers)
     return Finding(holds, listed(shown.items(), form, "; "), {"found": numbers}, own=own)
+
+
+@claim(
+    f"in every engine and format measured, of {ENGINES} engines or more: speedup over the full "
+    f"model there ≥ {SHARE}% of bytes(full) / bytes(TrimLLM {HALF}%), read in a step of batch 1"
+)
+def every_engine(evidence: Evidence) -> Finding:
+    """What trimming gains in each engine, of what it must where memory is the bound."""
+    table = where(evidence.frame.engines, model=evidence.model, batch=1, draft=False)
+    trimmed = where(table, base="trim", name=evidence.context.main.name)
+    found = {
+        f"{hardware}/{format}": row
+        for (hardware, format), group in trimmed.groupby(["hardware", "format"], sort=False)
+        for row in rows(derive.near(group, HALF))[:1]
+    }
+    engines = sorted({row.engine for row in found.values()})
+    if len(engines) < ENGINES:
+        named = f" ({', '.join(engines)} alone was)" if engines else ""
+        return missing(f"TrimLLM at {HALF}% in {ENGINES} engines or more{named}")
+    # Of the prediction, which has no spread, as much as of the speedup.
+    shares = {
+        place: [row.share_decode / row.speedup * end for end in _spread(row)]
+        for place, row in found.items()
+    }
+    holds, _ = conclude(above(low, high, SHARE) for _, low, high in shares.values())
+    told = listed(((place, one[0]) for place, one in shares.items()), "{}: {:.0f}%", "; ")
+    numbers = {"share": {place: one[0] for place, one in shares.items()}, "engines": engines}
+    return Finding(holds, told, numbers, own=evidence.context.model.published is not None)
 
 
 def _costs(evidence: Evidence) -> list[Cost]:

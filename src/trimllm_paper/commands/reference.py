@@ -29,7 +29,7 @@ CONFIG, DOMAINS = "config.yaml", "domains"
 SMALL = (
     *("eval/**/*.json", "scans/**/*.json", "throughput/**/*.json", "data/*/report.json"),
     *("models/**/epoch.json", "models/**/manifest.json"),
-    *("models/**/training.json", "models/**/compression.json"),
+    *("models/**/training.json", "models/**/compression.json", "engines/**/*.json"),
 )
 
 

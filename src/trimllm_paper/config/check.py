@@ -149,6 +149,9 @@ def _throughput(config: Config) -> Iterator[Problem]:
     if section.generate >= section.tokens:
         problem = f"no prompt is left of throughput.tokens = {section.tokens}"
         yield [*at, "generate"], section.generate, problem
+    for index, kept in enumerate(config.engines.kept_percent or ()):
+        if kept not in config.trim.kept_percent:
+            yield ["engines", "kept_percent", index], kept, "not among trim.kept_percent"
     for name, pattern in section.patterns.items():
         try:
             dropped = pattern_units(pattern) if isinstance(pattern, str) else pattern

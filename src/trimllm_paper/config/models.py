@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr, create_model
 
 from trimllm import compress
 from trimllm.base.names import OPTIMIZERS, RULES, SCHEDULES
+from trimllm.engines.formats import FORMATS
 from trimllm.export.formats import VARIANTS
 from trimllm.throughput.shapes import SHAPES
 from trimllm_paper import gpus, recipe
@@ -232,6 +233,18 @@ class ThroughputSection(Section):
     hardware: str | None = Field(default=None, pattern="^[a-z0-9][a-z0-9-]*$")
 
 
+class EnginesSection(Section):
+    formats: Some[Annotated[str, Among(FORMATS)]] = [
+        *("transformers", "llm_int8", "awq_int4", "gguf_f16", "gguf_q8_0", "gguf_q4_0", "vllm")
+    ]
+    kept_percent: Some[Percent] | None = None
+    batches: Some[Count] = [1, 8]
+    prompt: int = Field(default=256, ge=1, le=4096)
+    generate: Count = 32
+    repeats: Count = 5
+    drafts: bool = True
+
+
 class Export(Section):
     formats: Unique[Annotated[str, Among(VARIANTS)]] = ["gguf_q8_0"]
     documents: Count = 16
@@ -286,6 +299,7 @@ class Config(Section):
     replicates: Unique[Text] = []
     evaluate: Evaluate = Evaluate()
     throughput: ThroughputSection = ThroughputSection()
+    engines: EnginesSection = EnginesSection()
     export: Export = Export()
     own: Own | None = None
     compute: Compute = Compute()

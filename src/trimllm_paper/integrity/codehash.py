@@ -35,6 +35,10 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         *("trimllm.export.run", "trimllm.export.reference", "trimllm/export/workers/*.py"),
         *CHECKPOINTS,
     ),
+    "engines": (
+        *("trimllm.engines.session", "trimllm/engines/workers/*.py", "trimllm/base/turns.py"),
+        *CHECKPOINTS,
+    ),
     "throughput": ("trimllm.throughput.session", "trimllm.throughput.worker", *CHECKPOINTS),
     "answers": ("trimllm_paper.own.outside", "trimllm_paper/own/neutral.txt", *CHECKPOINTS),
     "choose": ("trimllm_paper.own.choice", *CHECKPOINTS),

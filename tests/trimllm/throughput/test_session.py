@@ -127,14 +127,14 @@ def test_a_mistake_in_the_process_is_one_line(tmp_path: object) -> None:
 
 
 def test_a_process_that_is_killed_is_told() -> None:
-    with Process(FULL, PROTOCOL) as process:
+    with Process.of(FULL, PROTOCOL) as process:
         os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(UserError, match=r"ended with -9: it was killed, most likely"):
             process.answer()
 
 
 def test_a_process_ends_with_the_block() -> None:
-    with Process(FULL, PROTOCOL) as process:
+    with Process.of(FULL, PROTOCOL) as process:
         pass
     assert process.poll() is not None
 

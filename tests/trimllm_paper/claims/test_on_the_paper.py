@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from chain_files import epoch, every_unit, write_chain, write_training
+from engine_files import write_engine
 from paper_results import DOMAINS, UNITS, PaperResults, resize
 
 from trimllm_paper import contradictions, published
@@ -23,6 +24,7 @@ CONTRADICTED = {
 }
 """Check that the paper's own numbers fail -> the two numbers that contradict each other."""
 NO_NUMBER = {
+    "every_engine": "a second engine: its abstract alone says so",
     "mlp_more_than_attention": "the patterns of Figure 3",
     "specialization": "the patterns of Figure 3, which is the first of its three parts",
 }
@@ -51,7 +53,7 @@ def results(tmp_path: Path) -> PaperResults:
 
 
 def test_all_checks_are_listed_once() -> None:
-    assert len(CLAIMS) == 11 and not {*CONTRADICTED} & {*NO_NUMBER}
+    assert len(CLAIMS) == 12 and not {*CONTRADICTED} & {*NO_NUMBER}
     assert {*CONTRADICTED, *NO_NUMBER} <= {*CLAIMS}
 
 
@@ -157,6 +159,35 @@ def test_smaller_alone_or_faster_alone_fails(
     path = results.timings.add(recipe, 10 * faster, full=10, kept=30, **where)
     resize(path, share)
     assert judged(results, "compression_8x")["verdict"] == NOT_REPRODUCED
+
+
+# Half of the units are 1.8 of 3 MB: bytes predict 1.67 times.
+@pytest.mark.parametrize(
+    "transformers, llama, verdict",
+    [
+        (1.6, 1.7, REPRODUCED),
+        (1.6, 1.4, NOT_REPRODUCED),
+        (1.2, 1.7, NOT_REPRODUCED),
+        (1.6, 1.5, UNDECIDED),  # quartiles hold the bar
+        (1.6, None, NOT_RUN),
+        (1.2, None, NOT_RUN),  # one engine is not every one
+    ],
+)
+def test_a_speedup_must_be_had_in_every_engine(
+    results: PaperResults, transformers: float, llama: float | None, verdict: str
+) -> None:
+    where = {"drafts": False}
+    rates = {"transformers": {50: transformers, 30: 1.0}, "llm_int8": {50: 1.66}}
+    results.engines = [write_engine(results.root, rates, **where)]
+    if llama:
+        rates = {"gguf_f16": {50: 1.66}, "gguf_q4_0": {50: llama}}
+        results.engines.append(write_engine(results.root, rates, **where))
+    one = judged(results, "every_engine")
+    assert one["verdict"] == verdict
+    if verdict == NOT_RUN:
+        assert "(transformers alone was)" in one["measured"]
+    elif verdict == REPRODUCED:
+        assert one["numbers"]["share"]["cpu-mine/gguf_q4_0"] == pytest.approx(102)
 
 
 @pytest.mark.parametrize("kept", [50, 40])

@@ -21,6 +21,7 @@ from trimllm_paper.commands import seeds
         *((name, True) for name in ("claims", "paper_figures/claims.md")),
         ("figures", True),
         ("throughput", False),
+        ("table_engines", False),
     ],
 )
 def test_seeds_are_refused_where_one_is_shown(

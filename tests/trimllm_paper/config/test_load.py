@@ -157,6 +157,8 @@ def test_texts_of_the_command_line_become_numbers() -> None:
             "kept_percent.0 = 1: 1% of 8 units is no number",
         ),
         ({"throughput": {"composed": ["llm_int8"]}}, "llm_int8 is not among `compressors`"),
+        ({"engines": {"kept_percent": [40]}}, "kept_percent.0 = 40: not among trim.kept_percent"),
+        ({"engines": {"formats": ["gguf_q9"]}}, 'formats.0 = "gguf_q9": must be one of transfor'),
         # compressors
         ({"compress": {"methods": ["zip"]}}, 'methods.0 = "zip": must be one of awq_int4'),
         ({"compress": {"engines": {"awq_int4": "x"}}}, 'awq_int4 = "x": must be one of llmcompr'),

@@ -19,16 +19,37 @@ import xllamacpp
 
 
 class LlamaCpp:
-    """A llama.cpp server in this process, for one text at a time."""
+    """A llama.cpp server in this process, for `parallel` texts of `context` tokens each.
 
-    def __init__(self, model: str, context: int, threads: int) -> None:
+    Args:
+        exact: with a float32 cache and the plain attention, else with llama.cpp's own choice.
+        draft: GGUF file of a model that drafts, as stock llama.cpp does it.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        context: int,
+        threads: int,
+        *,
+        exact: bool,
+        parallel: int = 1,
+        draft: str | None = None,
+    ) -> None:
         params = xllamacpp.CommonParams()
         params.model.path = model
-        params.n_ctx, params.n_parallel, params.n_gpu_layers = context, 1, 0
+        params.n_ctx, params.n_parallel, params.n_gpu_layers = context * parallel, parallel, 0
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
         params.warmup, params.verbosity, params.fit_params = False, 0, False
-        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        if draft is not None:
+            kinds, helper = xllamacpp.common_speculative_type, params.speculative.draft
+            params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+            helper.mparams.path, helper.n_gpu_layers = draft, 0
+            helper.cpuparams.n_threads = helper.cpuparams_batch.n_threads = threads
+        if exact:
+            plain = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+            params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+            params.flash_attn_type = plain
         self.server = xllamacpp.Server(params)
         self.letter = self.post("/tokenize", {"content": "a"})["tokens"][-1]
 
@@ -43,7 +64,7 @@ class LlamaCpp:
             return json.load(found)
 
     def complete(self, ids: list[int], tokens: int, **more: Any) -> dict[str, Any]:
-        """Greedy completion of token ids."""
+        """Greedy completion of token ids; of several lists, a list of them."""
         asked = {"prompt": ids, "n_predict": tokens, "temperature": -1.0, "cache_prompt": True}
         return self.post("/completion", asked | {"return_tokens": True} | more)
 
@@ -68,7 +89,7 @@ def main(model: str, question: str, answer: str, threads: str) -> None:
     asked = json.loads(Path(question).read_text(encoding="utf-8"))
     rows, prompt = asked["rows"], asked["prompt"]
     longest = max([len(prompt) + asked["greedy"], *(len(ids) for ids, _ in rows)]) + 8
-    engine = LlamaCpp(model, longest, int(threads))
+    engine = LlamaCpp(model, longest, int(threads), exact=True)
     found = [[engine.following(ids[:k], ids[k], asked["top"]) for k in at] for ids, at in rows]
     tokenize = {"add_special": True, "parse_special": True}
     said = {

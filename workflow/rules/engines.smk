@@ -1,0 +1,24 @@
+# Full and trimmed models in transformers, llama.cpp and vLLM, as people run them. A measurement takes
+# every core, and is made on this machine only (see throughput.smk).
+
+
+rule engines:
+    input:
+        unpack(inputs("engines")),
+    output:
+        PATHS.engines("{hardware}", "{model}", "{engine}"),
+    log:
+        log("engines", "{hardware}", "{model}", "{engine}"),
+    wildcard_constraints:
+        engine=one_of(INFERENCE),
+    # After everything that others wait for.
+    priority: -10
+    threads: CORES or JOBS.timing_threads
+    resources:
+        **reserved("measure"),
+    params:
+        **depends("engines"),
+    message:
+        "time full and trimmed {wildcards.model} in {wildcards.engine}"
+    script:
+        "../scripts/engines.py"

@@ -73,14 +73,12 @@ def _run(source: str, space: dict[str, Any], number: int) -> list[NotebookNode]:
 
 
 def shown(notebook: NotebookNode) -> Iterator[tuple[str, str]]:
-    """What the cells show by their ids, but for progress, which tells times."""
+    """What the cells show, with their ids, but for progress, which tells times."""
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             if output.get("name") != "stderr":
-                yield from (
-                    (cell.id, text)
-                    for text in output.get("data", {"": output.get("text")}).values()
-                )
+                data = output.get("data") or {"text": output.text}
+                yield from ((f"{cell.id} {kind}", text) for kind, text in sorted(data.items()))
 
 
 @pytest.mark.slow

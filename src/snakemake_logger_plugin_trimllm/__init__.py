@@ -117,6 +117,9 @@ class LogHandler(LogHandlerBase):
 
 def refusal(message: str) -> str:
     """An error in Snakemake's words; one line where the system refused something (`OSError`)."""
+    if "Write-protected output files" in message:
+        path = message.partition("affected files:")[2].split()[0]
+        return f"error: {path} may not be written; make its folder writable and run again"
     first, *lines = [line.strip() for line in message.splitlines() if line.strip()] or [""]
     if not lines or not re.match(r"\w+Error: \[Errno \d+\] ", lines[-1]):
         return message

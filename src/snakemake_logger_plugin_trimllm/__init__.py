@@ -8,6 +8,7 @@ jobs and in `.snakemake/log`. Dry runs look as Snakemake's own do.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from pathlib import Path
@@ -54,7 +55,7 @@ class LogHandler(LogHandlerBase):
         if event == LogEvent.ERROR:
             # That a job's process failed is told with its log.
             message = record.getMessage()
-            return None if "CalledProcessError" in message else message
+            return None if "CalledProcessError" in message else refusal(message)
         if event is not None:
             return self.format(record) if event == LogEvent.GROUP_ERROR else None
         message = record.getMessage().strip()
@@ -112,6 +113,21 @@ class LogHandler(LogHandlerBase):
     @property
     def needs_rulegraph(self) -> bool:
         return False
+
+
+def refusal(message: str) -> str:
+    """An error in Snakemake's words; one line where the system refused something (`OSError`)."""
+    if "Write-protected output files" in message:
+        path = message.partition("affected files:")[2].split()[0]
+        return f"error: {path} may not be written; make its folder writable and run again"
+    first, *lines = [line.strip() for line in message.splitlines() if line.strip()] or [""]
+    if not lines or not re.match(r"\w+Error: \[Errno \d+\] ", lines[-1]):
+        return message
+    # Of an error that Snakemake itself did not expect the traceback; it is in its log.
+    said = lines[-1:] if first.startswith("Traceback") else lines
+    if "/.cache" in lines[-1]:
+        said.append("(say in XDG_CACHE_HOME where Snakemake may write)")
+    return f"error: {' '.join(said)}"
 
 
 def last_lines(log: Path) -> list[str]:

@@ -13,6 +13,7 @@ from trimllm import select
 from trimllm.base.errors import UserError
 from trimllm.base.names import AUTHORS, PAPER_CRITERION
 from trimllm.base.rooms import make_callable
+from trimllm.base.shown import Shown
 from trimllm.data import Document, all_free
 from trimllm.fold import fold as fold_away
 from trimllm.scan import Scan, scan, to_record
@@ -163,9 +164,9 @@ def trim(
         initial = None
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """One epoch of a chain, as it was when it ended."""
+@dataclass(frozen=True, repr=False)
+class Epoch(Shown):
+    """One epoch of a chain, as it was when it ended; a line of text, and a chart in a notebook."""
 
     number: int  # from 0
     epochs: int  # of the whole chain

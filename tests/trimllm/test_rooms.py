@@ -28,6 +28,7 @@ ROOMS = {
             "train",
             "fold",
             "trim",
+            "show",
         ),
         *("compress", "evaluate", "throughput", "export", "engines"),
     ),

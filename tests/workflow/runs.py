@@ -83,6 +83,14 @@ def snakemake(
     )
 
 
+def complaint(run: subprocess.CompletedProcess[str]) -> str:
+    """The only line that complains."""
+    assert run.returncode != 0, run.stderr
+    (line,) = [line for line in run.stderr.splitlines() if "error: " in line]
+    assert "Traceback" not in run.stderr
+    return line
+
+
 @contextmanager
 def at_a_halt(process: int) -> Iterator[None]:
     """A process stands still for as long as the block runs."""

@@ -10,32 +10,16 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from runs import ROOT, ROWS, at_a_halt, command, environment, snakemake
+from runs import ROOT, at_a_halt, command, complaint, environment, snakemake
 
 from trimllm.base import files
 from trimllm_paper.config import ConfigError, load, read_yaml
 from trimllm_paper.integrity import locks
 
 REPORT = "results/data/sums/report.json"
-
-
-@pytest.fixture
-def domain(sums: Callable[..., None], tmp_path: Path) -> dict[str, object]:
-    """Configuration of a domain that is prepared in a second."""
-    sums(train=ROWS[:90], calibration=ROWS[100:120], test=ROWS[160:])
-    return {"domains": '["sums"]', "domains_folder": tmp_path / "domains"}
-
-
-def complaint(run: subprocess.CompletedProcess[str]) -> str:
-    """The only line that complains."""
-    assert run.returncode != 0, run.stderr
-    (line,) = [line for line in run.stderr.splitlines() if "error: " in line]
-    assert "Traceback" not in run.stderr
-    return line
 
 
 def test_nothing_starts_beside_jobs_that_live_on(tmp_path: Path, domain: dict) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from runs import ROWS, environment, snakemake
+from runs import environment, snakemake
 
 REPORT = "results/data/sums/report.json"
 # Python runs a module of this name first: once the job's words go to its log, something that is not
@@ -35,13 +34,6 @@ subprocess.run(["sh", "-c", "echo from a process; echo and its errors >&2"])
 output.tell("error: what is wrong")
 print("last")
 """
-
-
-@pytest.fixture
-def domain(sums: Callable[..., None], tmp_path: Path) -> dict[str, object]:
-    """Configuration of a domain that is prepared in a second."""
-    sums(train=ROWS[:90], calibration=ROWS[100:120], test=ROWS[160:])
-    return {"domains": '["sums"]', "domains_folder": tmp_path / "domains"}
 
 
 def test_the_terminal_gets_what_it_is_told_and_the_log_everything(tmp_path: Path) -> None:

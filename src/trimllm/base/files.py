@@ -169,8 +169,16 @@ def verify_manifest(directory: str | Path) -> dict[str, Any]:
 
 
 def publish(temporary: str | Path, final: str | Path) -> None:
-    """Give a finished directory its final name; what stood there before is removed."""
+    """Give a finished directory its final name; what stood there before is removed.
+
+    Where the file system refuses (`OSError`), it stands there again.
+    """
     with scratch(final) as retired:
-        if Path(final).exists():
+        if replaced := Path(final).exists():
             os.replace(final, retired)
-        os.replace(temporary, final)
+        try:
+            os.replace(temporary, final)
+        except OSError:
+            if replaced:
+                os.replace(retired, final)
+            raise

@@ -64,6 +64,7 @@ class Cells:
         cells = {}
         for column in self.columns:
             value = printed[column.key]
+            cell: Cell | None
             if column.domain and subject.known is None:
                 cell = Cell()  # random weights answer nothing
             elif column.domain:
@@ -96,8 +97,8 @@ class Cells:
         if value is None or isinstance(value, str):
             return value
         if column.under:
-            return paper.value(column.under, name, block) / value
-        return column.times * value / (paper.value(column.over, name, block) if column.over else 1)
+            return paper.number(column.under, name, block) / value
+        return column.times * value / (paper.number(column.over, name, block) if column.over else 1)
 
     # ---- accuracy ------------------------------------------------------------------------------
 
@@ -108,7 +109,7 @@ class Cells:
         if recipe is None or subject.known is None:
             return None
         place = (self.frame, subject.name, trained or column.key)
-        return derive.accuracy(*place, recipe, column.domain.tasks)
+        return derive.accuracy(*place, recipe, column.domain.tasks if column.domain else ())
 
     def _accuracy(self, subject: Subject, row: Row, column: Column) -> Accuracy | None:
         """Of the row's recipe, or of the first of its chains that was measured."""
@@ -118,7 +119,7 @@ class Cells:
                 found = self._smallest(subject, column, name)
             else:
                 place = (self.frame, subject.name, row.trained or column.key)
-                found = derive.nearest(*place, name, row.kept)
+                found = derive.nearest(*place, name, row.kept or 0.0)
             if found:
                 recipe = str(Recipe.parse(found).compressed(row.compressor))
                 break
@@ -133,7 +134,7 @@ class Cells:
         if full is None:
             return None
         place = (self.frame, subject.name, column.key)
-        chain = derive.checkpoints(*place, name, column.domain.tasks)
+        chain = derive.checkpoints(*place, name, column.domain.tasks if column.domain else ())
         enough = [one for _, one in chain if one.percent > KEEPS * full.percent]
         untrimmed = [one for dropped, one in chain if dropped == 0]
         return next((one.tasks[0].recipe for one in (*enough[::-1], *untrimmed)), None)
@@ -146,12 +147,12 @@ class Cells:
         base, full = (self._of(subject, recipe, column) for recipe in (PRETRAINED, FULL_FT))
         shape: Sequence[Relation | None] = ()
         if printed is not None and self.form.relation == "specialized":
-            shape = [self._specialized(subject, row, column, found, printed)]
+            shape = [self._specialized(subject, row, column, found, float(printed))]
         elif printed is not None:
             paper = published.table(self.form.baselines or self.form.key)
             place = (subject.compared, column, paper)
-            theirs = [self.printed(recipe, *place) for recipe in (PRETRAINED, FULL_FT)]
-            shape = verdict.relations(row.key, found, printed, (base, full), theirs)
+            theirs = [_number(self.printed(recipe, *place)) for recipe in (PRETRAINED, FULL_FT)]
+            shape = verdict.relations(row.key, found, float(printed), (base, full), theirs)
         own = subject.own and not column.stand_in
         # What was specialized on another domain is not asked to know this one.
         own_test = row.trained in (None, column.key) and row.key not in (PRETRAINED, FULL_FT)
@@ -161,10 +162,17 @@ class Cells:
         if row.smallest and full and found.percent <= KEEPS * full.percent:
             none = f"no checkpoint keeps more than {100 * KEEPS:.0f}% of Full-FT"
             why = "; ".join(filter(None, [none, why]))
-        told = {"deviation": found.deviation, "why": why, "sources": found.sources}
-        details = _details(found, {"minus_pretrained": base, "minus_full_ft": full})
-        n = found.documents
-        return Cell(found.percent, printed, result, n, found.ci95, details=details, **told)
+        return Cell(
+            found.percent,
+            printed,
+            result,
+            found.documents,
+            found.ci95,
+            deviation=found.deviation,
+            why=why,
+            sources=found.sources,
+            details=_details(found, {"minus_pretrained": base, "minus_full_ft": full}),
+        )
 
     def _specialized(
         self, subject: Subject, row: Row, column: Column, found: Accuracy, printed: float
@@ -172,7 +180,8 @@ class Cells:
         """Over the pretrained model; that itself is judged by what specializing gains on it."""
         if row.recipe != PRETRAINED:
             base = self._of(subject, PRETRAINED, column)
-            return verdict.gain(found, base, printed, self.printed(PRETRAINED, "", column))
+            before = _number(self.printed(PRETRAINED, "", column))
+            return verdict.gain(found, base, printed, before)
         near = self.context.near.items() if self.form.trained == "near" else ()
         expert = {there: here for here, there in near}.get(column.key, column.key)
         key = f"{expert}_specialized"
@@ -180,7 +189,7 @@ class Cells:
         if other is None:
             told = f"the model specialized on {expert} was not run"
             return Relation(None, told, missing=True)
-        return verdict.gain(other, found, self.printed(key, "", column), printed)
+        return verdict.gain(other, found, _number(self.printed(key, "", column)), printed)
 
     # ---- throughput ----------------------------------------------------------------------------
 
@@ -204,13 +213,13 @@ class Cells:
         found = where(self.frame.engines, **place, format=row.format, draft=row.draft)
         if row.recipe:
             return next(iter(rows(where(found, recipe=row.recipe))), None)
-        found = derive.near(found[found.name.isin(row.names)], row.kept)
+        found = derive.near(found[found.name.isin(row.names)], row.kept or 0.0)
         return next(iter(rows(found)), None)
 
     def trimmed(self, subject: Subject, row: Row) -> dict[str, Any]:
         """All that was measured for a row, by chain or pattern."""
-        place = (self.frame, subject.hardware, subject.name)
-        return derive.trimmed_timings(*place, row.kept, row.compressor)
+        place = (self.frame, subject.hardware or "", subject.name)
+        return derive.trimmed_timings(*place, row.kept or 0.0, row.compressor)
 
     def _over_cell(self, subject: Subject, timing: Any, printed: Value) -> Cell | None:
         """How many times as fast as this row TrimLLM is, both measured against the full model."""
@@ -235,10 +244,11 @@ class Cells:
         """Minutes, or a share of Full-FT's; `of_paper` is the paper's share."""
         tuned = Row(key="", recipe=FULL_FT)
         documents = next((run.documents for run in self._durations(subject, tuned)), None)
+        epochs = column.epochs or 0
 
         def minutes(row: Row) -> list[float]:
             runs = self._durations(subject, row)
-            each = [run.minutes(column.epochs, row.parts, documents) for run in runs]
+            each = [run.minutes(epochs, row.parts, documents) for run in runs]
             return [found for found in each if found is not None]
 
         runs, ours, whole = self._durations(subject, row), minutes(row), minutes(tuned)
@@ -252,24 +262,32 @@ class Cells:
             means = [fmean(other) if other else None for other in others]
             result, why = verdict.judge_longest(mean, means)
         elif printed is not None:
-            result, why = verdict.judge_share(share, of_paper)
+            result, why = verdict.judge_share(share, _number(of_paper))
+        measured: float | None = mean
         if column.share:
-            mean, result = share, NOT_RUN if share is None else result
+            measured, result = share, NOT_RUN if share is None else result
             # Both in the order of the seeds' folders.
             pairs = zip(ours, whole, strict=True) if len(ours) == len(whole) else ()
             each = [100 * own / full for own, full in pairs]
-        told = {
-            "n": sum(min(column.epochs, len(run.train)) for run in runs),
-            "deviation": stdev(each) if len(each) > 1 else None,
-            "why": "; ".join(filter(None, [why, runs[0].told(column.epochs)])),
-            "sources": tuple(source for run in runs for source in run.sources),
-        }
-        return Cell(mean, printed, result, **told)
+        return Cell(
+            measured,
+            printed,
+            result,
+            n=sum(min(epochs, len(run.train)) for run in runs),
+            deviation=stdev(each) if len(each) > 1 else None,
+            why="; ".join(filter(None, [why, runs[0].told(epochs)])),
+            sources=tuple(source for run in runs for source in run.sources),
+        )
 
     def _durations(self, subject: Subject, row: Row) -> list[Duration]:
         """Every run of a row, one a seed."""
         place = (self.frame, subject.name, self.context.timed.name)
         return derive.durations(*place, next(filter(None, (row.recipe, *row.names)), ""))
+
+
+def _number(printed: Value) -> float:
+    """What the paper prints where a number is meant."""
+    return float(str(printed))
 
 
 def _size_cell(size: str, found: Sequence[Accuracy], printed: Value, *, own: bool) -> Cell | None:
@@ -295,19 +313,21 @@ def _speed_cell(
     own, result, why = subject.own_speed, None, ""
     value, spread = _with_quartiles(timing, figure)
     if figure in ("decode", "speedup") and not own and "baseline" in timing.content:
-        result, why = verdict.judge_relation(*_with_quartiles(timing, "speedup"), of_paper)
+        ratio, around = _with_quartiles(timing, "speedup")
+        result, why = verdict.judge_relation(float(ratio or 0.0), around, of_paper)
     elif figure in ("decode", "speedup"):
         result, why = verdict.judge_speed(value, printed, own=own)
     elif figure == "mem":
         result, why = verdict.judge_size(value, printed, own=own)
     details = _recorded(timing) if figure == "decode" and value is not None else {}
-    told = {"spread": spread, "why": why, "sources": (timing.source,), "details": details}
+    sources = (timing.source,)
+    told: dict[str, Any] = {"spread": spread, "why": why, "sources": sources, "details": details}
     return Cell(value, printed, result, **told)
 
 
 def _with_quartiles(timing: Any, figure: str) -> tuple[float | None, tuple[float, float] | None]:
     low, high = (getattr(timing, f"{figure}_{end}", None) for end in ("low", "high"))
-    return getattr(timing, figure), None if low is None else (low, high)
+    return getattr(timing, figure), None if low is None or high is None else (low, high)
 
 
 def _recorded(timing: Any) -> dict[str, Any]:

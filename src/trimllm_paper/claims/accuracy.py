@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from statistics import fmean
+from typing import Any
 
 from trimllm.base.intervals import Difference
 from trimllm.base.names import PAPER_CRITERIA
@@ -85,7 +86,8 @@ def layers_dropped(evidence: Evidence) -> Finding:
         return missing("Full-FT or the chain in SciQ and MedMCQA")
     answers = (found[name].at_least(100 * LAYERS[name]) for name in found)
     holds, what = conclude(answers, lacking)
-    each = {name: evidence.accuracy(domains[name], FULL_FT) for name in found}
+    every = (evidence.accuracy(domains[name], FULL_FT) for name in found)
+    each = [one for one in every if one]
     between = {name: evidence.furthest_held_back(domains[name]) for name in found}
     told = {name: f"{share:.0f}%" for name, share in between.items() if share is not None}
     after = "; of every epoch's state, before settling, by documents held back: "
@@ -101,8 +103,8 @@ def layers_dropped(evidence: Evidence) -> Finding:
             for share, one in passes[name].items()
             if share >= 100 * LAYERS[name] - 1e-9
         },
-        n=sum(one.documents for one in each.values()),
-        seeds=min(len(one.by_seed) for one in each.values()),
+        n=sum(one.documents or 0 for one in each),
+        seeds=min(len(one.by_seed) for one in each),
     )
 
 
@@ -127,15 +129,15 @@ def _final_mem(
             end = min(map(max, passes))
             furthest = [Furthest.of(one, end) for one in passes]
             kept[domain.name] = [
-                tuple(100 - (share or 0.0) for share in (one.likely, one.possibly, one.surely))
+                (100 - (one.likely or 0.0), 100 - (one.possibly or 0.0), 100 - (one.surely or 0.0))
                 for one in furthest
             ]
     columns = zip(*kept.values(), strict=True)
-    means = [tuple(map(fmean, zip(*column, strict=True))) for column in columns]
-    return list(kept), means
+    bounds = (map(fmean, zip(*column, strict=True)) for column in columns)
+    return list(kept), [(likely, low, high) for likely, low, high in bounds]
 
 
-def _found(evidence: Evidence, where: Collection[str], sizes: object, **found: object) -> Finding:
+def _found(evidence: Evidence, where: Collection[str], sizes: object, **found: Any) -> Finding:
     """A finding in some domains: these are named, and it is not the paper's, if not in all."""
     domains = [one.name for one in evidence.context.domains if one.name in where]
     every = not evidence.lacking_domains(domains)

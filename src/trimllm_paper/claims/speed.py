@@ -193,8 +193,9 @@ def _costs(evidence: Evidence) -> list[Cost]:
     return [one for one in found if one and one.sparse_factor]
 
 
-def _mean(values: Sequence[float]) -> Difference:
-    """A mean over domains with its t interval; one domain has none."""
+def _mean(found: Iterable[float | None]) -> Difference:
+    """A mean over domains, of those that have one, with its t interval; one domain has none."""
+    values = [one for one in found if one is not None]
     return Difference(fmean(values), *mean_interval(values), paired=False)
 
 
@@ -207,8 +208,8 @@ def training_time(evidence: Evidence) -> Finding:
     costs = _costs(evidence)
     if not costs:
         return missing("full and sparse fine-tuning and the chain")
-    sparse = _mean([one.sparse_factor for one in costs])
-    trim = _mean([one.factor for one in costs])
+    sparse = _mean(one.sparse_factor for one in costs)
+    trim = _mean(one.factor for one in costs)
     scans = fmean((one.with_scans[-1] - one.training[-1]) / one.training[-1] for one in costs)
     numbers = {
         **{"sparse": sparse.points, "trim": trim.points},
@@ -233,7 +234,7 @@ def two_per_epoch(evidence: Evidence) -> Finding:
     costs = _costs(evidence)
     if not costs:
         return missing(f"full and sparse fine-tuning; {theirs}", numbers)
-    factor = _mean([one.sparse_factor for one in costs])
+    factor = _mean(one.sparse_factor for one in costs)
     low, epochs, high = (one * full for one in (factor.low, factor.points, factor.high))
     numbers |= {"factor": factor.points, "measured": epochs}
     told = (

@@ -64,7 +64,7 @@ def specialization(evidence: Evidence) -> Finding:
     cross = _cross(evidence)
     far = [one for one in cross if not one["near"] and one["above_chance"]]
     near = [one for one in cross if one["near"]]
-    parts = {
+    parts: dict[str, list[bool | None]] = {
         "patterns": [overlap < OVERLAP for overlap in pairs.values()],
         "unrelated": [above(-one["high"], -one["low"]) for one in far],
         # Not to fall: by less than the paper's own test sets resolve is no fall.
@@ -84,7 +84,7 @@ def specialization(evidence: Evidence) -> Finding:
     numbers = {"overlap": pairs, "cross": cross, "parts": answers}
     found = {
         f"{one['domain']} on {one['task']}": Difference(
-            *(-one[key] if not one["near"] else one[key] for key in ("points", *_ends(one))),
+            **dict(zip(("points", "low", "high"), _shown(one), strict=True)),
             paired=one["paired"],
             seeds=one["seeds"],
         )
@@ -100,9 +100,11 @@ def _holds(one: dict[str, Any]) -> bool | None:
     return False if one["high"] < 0 else (True if one["low"] > -PAPER_MARGIN else None)
 
 
-def _ends(one: dict[str, Any]) -> tuple[str, str]:
-    """Low and high end of a difference, the other way round for one that should be a fall."""
-    return ("low", "high") if one["near"] else ("high", "low")
+def _shown(one: dict[str, Any]) -> tuple[float, float, float]:
+    """A difference with its low and high end, the other way round for one that should be a fall."""
+    if one["near"]:
+        return one["points"], one["low"], one["high"]
+    return -one["points"], -one["high"], -one["low"]
 
 
 def _cross(evidence: Evidence) -> list[dict[str, Any]]:
@@ -110,7 +112,8 @@ def _cross(evidence: Evidence) -> list[dict[str, Any]]:
     found = []
     frame, model = evidence.frame, evidence.model
     for domain in evidence.context.domains:
-        recipe = evidence.near(domain, 40)
+        if (recipe := evidence.near(domain, 40)) is None:
+            continue
         evaluated = frame.by_recipe.get((model, domain.name, recipe), ())
         for task, tested in dict.fromkeys((row.task, row.tested) for row in evaluated):
             # The pretrained model is evaluated once a task, in the task's own domain.
@@ -118,6 +121,7 @@ def _cross(evidence: Evidence) -> list[dict[str, Any]]:
             if task in domain.tasks or before is None:
                 continue
             after = derive.accuracy(frame, model, domain.name, recipe, [task])
+            assert after is not None  # it is one of those that were evaluated
             change = after.minus(before)
             fields = ("points", "low", "high", "paired", "seeds")
             found.append(

@@ -99,8 +99,8 @@ def test_a_clock_ten_minutes_off(tmp_path: Path, project: dict[str, Any]) -> Non
     """Documents come from a machine that is ahead, the model from one that is behind."""
     model = "results/models/tiny/base/pretrained/manifest.json"
     assert snakemake(tmp_path, "data", model, **project).returncode == 0
-    for part, seconds in (("data", 600), ("models", -600)):
-        for path in (tmp_path / "results" / part).rglob("*"):
+    for part, seconds in (("results/data", 600), ("results/models", -600), ("source", -1200)):
+        for path in (tmp_path / part).rglob("*"):
             os.utime(path, (path.stat().st_atime + seconds, path.stat().st_mtime + seconds))
     run = snakemake(tmp_path, SCAN, **project)
     assert run.returncode == 0, run.stderr

@@ -135,7 +135,9 @@ def _told(score: float, criterion: str) -> str:
 
 
 def _page(title: str, facts: dict[str, str], chart: str) -> str:
-    rows = (_tag("tr", _tag("th", escape(k)), _tag("td", escape(v))) for k, v in facts.items())
+    # What a line says, a table has as the name of a row already.
+    told = {name: text.removeprefix(f"{name} ") for name, text in facts.items()}
+    rows = (_tag("tr", _tag("th", escape(k)), _tag("td", escape(v))) for k, v in told.items())
     return _tag("div", _tag("strong", escape(title)), _tag("table", *rows), chart)
 
 

@@ -36,13 +36,14 @@ def told(shown: Epoch | Scan) -> dict[str, str]:
 def test_an_epoch_is_a_line_with_what_went_and_what_is_left(epochs: list[Epoch]) -> None:
     for epoch in epochs:
         for text in (repr(epoch), "".join(ElementTree.fromstring(epoch._repr_html_()).itertext())):
-            assert f"Epoch {epoch.number} of 2" in text and f"loss {epoch.loss:.3f}" in text
+            assert f"Epoch {epoch.number} of 2" in text and f"{epoch.loss:.3f}" in text
             assert f"{10 - 2 * epoch.number} of 10 units left, {epoch.size['parameters']:,}" in text
             assert f"{epoch.held_back.accuracy:.1f}% right, " in text
             assert all(str(unit) in text for unit in epoch.selection.dropped)
         assert "\n" not in repr(epoch) and len(repr(epoch)) < 250
     assert "nothing dropped" in repr(epochs[0]) and "margin" not in repr(epochs[0])
     chosen = epochs[1].selection
+    assert f"; loss {epochs[1].loss:.3f}; " in repr(epochs[1])
     assert f"; margin {chosen.margin:.4g} points by both; " in repr(epochs[1])
     assert (f"; {chosen.ties} tied; " if chosen.ties > 1 else "; no tie; ") in repr(epochs[1])
     assert "; not trained; " in repr(next(trim_once(documents=0)))

@@ -63,7 +63,7 @@ def measure(
     by_format = [list(group) for _, group in groupby(models, key=lambda one: one.format)]
     together = _fits(models, setting)
     with tempfile.TemporaryDirectory() as workspace:
-        start = _Starter(engine, setting, Path(workspace))
+        start = _Starter(engine, setting, Path(workspace), models)
         for group in [list(models)] if together else by_format:
             if not together and not _fits(group, setting):
                 told = f"{group[0].format}: its {len(group)} models do not fit into memory at once"
@@ -95,15 +95,19 @@ def _fits(models: Sequence[Model], setting: Setting) -> bool:
 class _Starter:
     """Starts processes of an engine."""
 
-    def __init__(self, engine: str, setting: Setting, workspace: Path) -> None:
+    def __init__(
+        self, engine: str, setting: Setting, workspace: Path, models: Sequence[Model]
+    ) -> None:
         self.engine, self.setting, self.workspace = engine, setting, workspace
+        prompt = len(setting.prompts[0])
+        self.sizes = {model: sizes(model, engine, setting.dtype, prompt) for model in models}
 
     def __call__(
         self, model: Model, draft: Model | None = None, batch: int = 1, exact: bool = False
     ) -> Process:
         """A process with a model, and one that drafts for it."""
         setting = self.setting
-        kv = sizes(model, self.engine, setting.dtype, 1)["kv_bytes_per_token"]
+        kv = self.sizes[model]["kv_bytes_per_token"]
         room = batch * (len(setting.prompts[0]) + setting.generate + 1)
         python, environment = sys.executable, our_environment(setting.threads)
         if self.engine == VLLM:
@@ -150,7 +154,7 @@ def _timed(models: Sequence[Model], start: _Starter, say: Callable[[str], None])
         most = max(setting.batches)
         of = {stack.enter_context(start(model, batch=most)): model for model in models}
         facts = {
-            model: sizes(model, start.engine, setting.dtype, len(setting.prompts[0]))
+            model: start.sizes[model]
             | _facts(process)
             | {"recipe": model.recipe, "format": model.format, "proof": model.proof}
             for process, model in of.items()

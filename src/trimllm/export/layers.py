@@ -137,7 +137,7 @@ class Layers:
         if getattr(config, "quantization_config", None) is not None:
             raise UserError(
                 f"{where} does not read this compressed checkpoint; export the one it was made "
-                "from, as gguf_q8_0 or gguf_q4_k"
+                "from, as gguf_q8_0 or gguf_q4_0"
             )
         if config.hidden_act != "silu":
             raise UserError(f"{where} computes silu, this model {config.hidden_act}")

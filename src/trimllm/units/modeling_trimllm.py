@@ -137,9 +137,8 @@ class TrimOPTConfig(OPTConfig):
 class TrimBaseModel:
     """Mixin over a stock base model: removes what `config.units` does not name."""
 
-    layer_class: type | None = (
-        None  # a decoder layer; its `parts` are the submodules of each kind of unit
-    )
+    # A decoder layer; its `parts` are the submodules of each kind of unit.
+    layer_class: type | None = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

@@ -57,15 +57,12 @@ class Engine:
         for name, model in (("model", self.model), ("draft", self.draft)):
             if model is not None:
                 model.register_forward_hook(lambda *_, name=name: self._ran(name))
-        attention, modules = (
-            self.model.config._attn_implementation,
-            decoder_of(self.model).modules(),
-        )
+        modules = decoder_of(self.model).modules()
         layers = {type(one).__name__ for one in modules if hasattr(one, "in_features")}
         self.facts = {
             "version": f"transformers {__version__}",
             "versions": versions("gptqmodel", "bitsandbytes"),
-            "kernel": ", ".join([attention, *sorted(layers)]),
+            "kernel": ", ".join([self.model.config._attn_implementation, *sorted(layers)]),
             "precision": str(self.model.dtype).removeprefix("torch."),
             "bytes": weight_bytes(self.model),
         }

@@ -314,7 +314,8 @@ def _speed_cell(
     value, spread = _with_quartiles(timing, figure)
     if figure in ("decode", "speedup") and not own and "baseline" in timing.content:
         ratio, around = _with_quartiles(timing, "speedup")
-        result, why = verdict.judge_relation(float(ratio or 0.0), around, of_paper)
+        assert ratio is not None  # every measurement has one, if that of the full model over itself
+        result, why = verdict.judge_relation(ratio, around, of_paper)
     elif figure in ("decode", "speedup"):
         result, why = verdict.judge_speed(value, printed, own=own)
     elif figure == "mem":

@@ -48,7 +48,8 @@ def _llmcompressor(job: CompressJob) -> Compressed:
     # embedded default it leaves as good as rounding to nearest (within 0.04 in five domains); in
     # float32 the search fits the few documents, and was 0.11 better to 0.13 worse.
     fast = job.settings.device == "cpu" and has_bfloat16()
-    with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+    # Without its cache: the search changes weights in place, and would try the first ones each time.
+    with torch.autocast("cpu", torch.bfloat16, enabled=fast, cache_enabled=False):
         one_shot(stock, job, [scale, quantize])
     tensors = stock.state_dict()
     for name in linears:

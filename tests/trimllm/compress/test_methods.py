@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
+from compressed_tensors.offload.cache.cpu import CPUCache
+from llmcompressor.modifiers.transform.awq import AWQModifier
 from models import CONFIGS, logits_of, some_ids, tiny, word_tokenizer
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 import trimllm
 from trimllm import checkpoint
 from trimllm.checkpoint import store
-from trimllm.compress import METHODS, CompressSettings, default_engine
+from trimllm.checkpoint.stock import to_stock
+from trimllm.compress import METHODS, CompressSettings, awq_int4, default_engine
 from trimllm.compress.job import CompressJob
 from trimllm.compress.run import method_of
 from trimllm.units import Unit, drop, unit_parameters, units
+from trimllm.units.modeling_trimllm import decoder_of
 
 # First and last unit gone, attention and MLPs without their partner, an inner block gone.
 DROPPED = [Unit(0, "attention"), Unit(1, "mlp"), Unit(2, "attention"), Unit(2, "mlp")]
@@ -99,3 +105,58 @@ def test_int8_stores_a_byte_a_weight(tmp_path: Path) -> None:
 
 def test_all_families_have_a_case_here() -> None:
     assert {"llama", "qwen2", "opt"} <= {family for _, family, _ in CASES} <= set(CONFIGS)
+
+
+@pytest.mark.parametrize("method", ["awq_int4", "sparsegpt_2_4"])
+def test_engines_bring_a_block_at_a_time(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What llmcompressor onloads becomes a copy, as on a GPU, and copies are counted."""
+    live: dict[int, int] = {}
+    peak = 0
+
+    def onload(_: CPUCache, offloaded: torch.Tensor | None) -> torch.Tensor | None:
+        nonlocal peak
+        if offloaded is None:
+            return None
+        copy = offloaded.detach().clone().as_subclass(type(offloaded))
+        live[id(copy)] = copy.nbytes
+        weakref.finalize(copy, live.pop, id(copy))
+        peak = max(peak, sum(live.values()))
+        return copy
+
+    stored = []
+    for counted_ones in (False, True):
+        folder = tmp_path / str(counted_ones)
+        folder.mkdir()
+        with monkeypatch.context() as patch:
+            if counted_ones:
+                patch.setattr(CPUCache, "onload", onload)
+            dense, path = made(method, "llama", DROPPED, folder)
+        stored.append(load_file(path / "model.safetensors"))
+    assert stored[0].keys() == stored[1].keys()
+    assert all(torch.equal(stored[0][name], stored[1][name]) for name in stored[0])
+    stock = to_stock(dense)
+    inside = sum(p.nbytes for p in decoder_of(stock).layers[0].parameters())
+    outside = sum(p.nbytes for p in stock.parameters()) - inside * len(decoder_of(stock).layers)
+    assert inside < peak < outside + 2.5 * inside
+    assert peak < sum(p.nbytes for p in stock.parameters())
+
+
+def test_the_search_of_awq_sees_what_it_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """autocast's cache gave it the first weights each time: no scale made an error."""
+    errors: list[float] = []
+    plain = AWQModifier._compute_loss
+
+    def noted(self: AWQModifier, *outputs: torch.Tensor) -> float:
+        errors.append(float(plain(self, *outputs)))
+        return errors[-1]
+
+    monkeypatch.setattr(AWQModifier, "_compute_loss", noted)
+    monkeypatch.setattr(awq_int4, "has_bfloat16", lambda: True)
+    made("awq_int4", "llama", [], tmp_path)
+    searches = [errors[at : at + awq_int4.GRID] for at in range(0, len(errors), awq_int4.GRID)]
+    assert len(searches) > 4
+    assert all(min(tried) > 0 and len(set(tried)) > 1 for tried in searches)

@@ -39,6 +39,8 @@ VOCABULARY = 50_000
 # stream and norms, bfloat16 inputs of matrix products, 2.7 times as wide in the MLP; and what a
 # scan holds for each token of its row budget.
 KEPT_FOR_BACKWARD, SCAN_BUFFERS = 80, 40
+# Calibration texts of one backward pass of LLM-Pruner.
+TEXTS_AT_ONCE = 8
 # Tokens that a scan in 16 bits holds unless told otherwise; of the longest document of a batch.
 ROW_BUDGET, LONGEST = 32768, 512
 
@@ -172,9 +174,8 @@ def memory(
     share = _share(task, config, ratio)
     count = count or processes(task, model, config, ratio)
     phases: list[dict[str, float]] = []
-    if task == "compress":  # float32 weights, and what LLM-Pruner keeps of a text for its gradients
-        kept = KEPT_FOR_BACKWARD * shape(model)[0] * model.blocks * config.compress.max_tokens
-        phases.append({"weights": WEIGHT * model.parameters, "activations": kept})
+    if task == "compress":
+        phases += _compression_bytes(model, config)
     if task in ("trim", "scan", "evaluate", "teach"):
         phases.append(_forward_bytes(task, model, config, count))
     if task in TRAINING:
@@ -222,6 +223,17 @@ def _training_bytes(model: Any, config: Any, share: float, count: int) -> dict[s
         # The layer that runs and the next one in 16 bits; a gradient in 16 bits and in float32.
         passing["gathered"] = block * (2 * 2 + 2 + 4) + WEIGHT * outside
     return held | passing
+
+
+def _compression_bytes(model: Any, config: Any) -> list[dict[str, float]]:
+    """Bytes on a GPU while a dense model's loss is taken, in 16 bits, and while it is compressed, a
+    block at a time: in float32, with its gradients or statistics and an engine's copy; LLM-Pruner
+    keeps every block's input of the texts that run at once, and one block's activations."""
+    (width, block, outside), tokens = shape(model), config.compress.max_tokens
+    loss = {"weights": 2.0 * model.parameters, "streams": SCAN_BUFFERS * width * tokens}
+    loss["one matrix in float32"] = WEIGHT * block / 4
+    kept = (WEIGHT * model.blocks + KEPT_FOR_BACKWARD) * width * TEXTS_AT_ONCE * tokens
+    return [loss, {"weights": WEIGHT * (outside + 3 * block), "activations": kept}]
 
 
 def _forward_bytes(task: str, model: Any, config: Any, count: int) -> dict[str, float]:

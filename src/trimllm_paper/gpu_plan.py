@@ -17,8 +17,8 @@ Way = tuple[Any, demand.Memory]
 
 def fit(task: str, model: Any, config: Any, gib: float) -> Way | None:
     """The most wanted way that fits on GPUs of so many GiB: offload only where nothing else does, a
-    scan from disk where the model does not fit as it is. What is trained or compressed is not
-    streamed."""
+    scan from disk where the model does not fit as it is. What is trained is not streamed, and
+    compression takes the blocks one by one of itself."""
     counts = COUNTS if task in demand.TRAINING else COUNTS[:1]
     places = ("device",) if task in ("full_ft", "compress") else ("device", "disk")
     for offload, count, place in itertools.product((False, True), counts, places):

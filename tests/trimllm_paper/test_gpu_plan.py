@@ -17,8 +17,9 @@ def test_llama_13b_trains_on_every_gpu() -> None:
 
     for task in gpu_plan.TASKS:
         for gpu, way in fits(task).items():
-            if task == "compress":  # on one GPU, in float32: 52 GB
-                assert (way is None) == (KINDS[gpu].gib < 60)
+            if task == "compress":  # the dense model's loss on one GPU, in 16 bits: 26 GB
+                assert (way is None) == (KINDS[gpu].gib < 30)
+                assert way is None or way[1].gpu_gib < 30
             else:
                 compute, memory = way
                 assert compute.processes in demand.COUNTS

@@ -41,6 +41,7 @@ def _gptqmodel(job: CompressJob) -> Compressed:
     made = job.workspace / "made"
     made.mkdir()
     engine.save(str(made))
+    engine.model.to("meta")
     return read_made(made, missing)
 
 

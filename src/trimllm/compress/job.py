@@ -31,7 +31,7 @@ class Compressed:
 
 @dataclass
 class CompressJob:
-    """A dense model in float32, plain or trimmed, and what to calibrate it with."""
+    """A dense model in float32 on the host, plain or trimmed, and what to calibrate it with."""
 
     model: nn.Module
     tokenizer: Any
@@ -58,10 +58,12 @@ class CompressJob:
         return to_stock(self.model, self.settings.seed), missing_modules(self.model)
 
     def write(self, model: nn.Module) -> Path:
-        """A model as a checkpoint in the workspace, for an engine that reads one."""
+        """A model as a checkpoint in the workspace, for an engine that reads one; it is hollow from
+        then on."""
         dense = self.workspace / "dense"
         dense.mkdir()
         store.write(model, self.tokenizer, dense)
+        model.to("meta")
         return dense
 
     def by_worker(self) -> Compressed:
@@ -131,8 +133,12 @@ def change_linears_(model: nn.Module, change: Callable[[Tensor], Tensor]) -> Non
 
 
 def one_shot(stock: nn.Module, job: CompressJob, recipe: list[Any]) -> None:
-    """Run a recipe of llmcompressor on a stock model in place, block after block."""
-    from llmcompressor import oneshot
+    """Run a recipe of llmcompressor on a stock model in place, block after block.
+
+    The model stays on the host; the block at work visits the device.
+    """
+    from compressed_tensors.offload import remove_dispatch
+    from llmcompressor import active_session, oneshot
     from llmcompressor.pipelines.cache import IntermediatesCache
     from loguru import logger
 
@@ -153,6 +159,18 @@ def one_shot(stock: nn.Module, job: CompressJob, recipe: list[Any]) -> None:
         )
     finally:
         IntermediatesCache.pin_memory = pin
+        active_session().reset()  # it would keep the model
+    remove_dispatch(stock)
+
+
+def taken(stock: nn.Module) -> dict[str, Tensor]:
+    """All tensors of a model, which is hollow from then on.
+
+    torch.fx, by which llmcompressor finds the blocks, refers for ever to what it has traced.
+    """
+    tensors = stock.state_dict()
+    stock.to("meta")
+    return tensors
 
 
 def read_made(

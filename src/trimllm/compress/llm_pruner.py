@@ -12,6 +12,7 @@ belong together is said here, because its tracer takes query head i for key head
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from trimllm.base.errors import UserError
 from trimllm.base.precision import has_bfloat16
 from trimllm.compress.engines import CompressSettings
 from trimllm.compress.job import Compressed, CompressJob, Method
+from trimllm.compress.visits import visiting
 from trimllm.units import adapter_of, unit_layers, unit_parameters
 from trimllm.units.adapters import family_of
 
@@ -160,47 +162,38 @@ def config_changes(config: Any, kept: Plan) -> dict[str, int]:
     }
 
 
-def gradients(model: nn.Module, encoded: Sequence[Sequence[int]]) -> None:
-    """Leave dL/dw of the summed losses of all texts in the weights of the units, in host memory.
+def gradients(
+    model: nn.Module, encoded: Sequence[Sequence[int]], device: torch.device | str = "cpu"
+) -> None:
+    """Leave dL/dw of the summed losses of all texts in the weights of the units of a model on the
+    host.
 
-    A text's loss is its mean over tokens. A CPU multiplies in bfloat16 where it is fast at that.
-    Gradients are summed on the host, where the model goes in the end: a GPU that holds the weights
-    need not hold as much again, and takes a text at a time.
+    A text's loss is its mean over tokens. A CPU multiplies in bfloat16 where it is fast at that. A
+    GPU holds one block and its gradients at a time (see `visits`).
     """
-    device = model.get_input_embeddings().weight.device
-    on_cpu = device.type == "cpu"
-    at_once = TEXTS_AT_ONCE if on_cpu else 1
+    on_cpu = torch.device(device).type == "cpu"
     model.requires_grad_(False)
-    wanted = [p for parameters in unit_parameters(model).values() for p in parameters]
-    sums: dict[nn.Parameter, Tensor] = {}
-
-    def put_away(parameter: nn.Parameter) -> None:
-        sums[parameter] = parameter.grad.to("cpu") + sums.get(parameter, 0)
-        parameter.grad = None
-
-    hooks = [p.requires_grad_().register_post_accumulate_grad_hook(put_away) for p in wanted]
+    for parameters in unit_parameters(model).values():
+        for parameter in parameters:
+            parameter.requires_grad_()
     texts = sorted((ids for ids in encoded if len(ids) > 1), key=len)
-    for start in range(0, len(texts), at_once):
-        some = [torch.tensor(list(ids), device=device) for ids in texts[start:][:at_once]]
-        # What stands after a text is never seen by it: attention is causal.
-        rows = pad_sequence(some, batch_first=True)
-        targets = pad_sequence(some, batch_first=True, padding_value=-100)[:, 1:]
-        with torch.autocast("cpu", torch.bfloat16, enabled=on_cpu and has_bfloat16()):
-            logits = model(rows, use_cache=False).logits[:, :-1]
-        losses = F.cross_entropy(logits.float().mT, targets, reduction="none")
-        (losses.sum(1) / (targets >= 0).sum(1)).sum().backward()
-    for hook in hooks:
-        hook.remove()
-    model.to("cpu")
-    for parameter, total in sums.items():
-        parameter.grad = total
+    with nullcontext() if on_cpu else visiting(model, device):
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            some = [torch.tensor(list(ids), device=device) for ids in texts[start:][:TEXTS_AT_ONCE]]
+            # What stands after a text is never seen by it: attention is causal.
+            rows = pad_sequence(some, batch_first=True)
+            targets = pad_sequence(some, batch_first=True, padding_value=-100)[:, 1:]
+            with torch.autocast("cpu", torch.bfloat16, enabled=on_cpu and has_bfloat16()):
+                logits = model(rows, use_cache=False).logits[:, :-1]
+            losses = F.cross_entropy(logits.float().mT, targets, reduction="none")
+            (losses.sum(1) / (targets >= 0).sum(1)).sum().backward()
 
 
 def compress(job: CompressJob) -> Compressed:
     """Compress with the job's engine; the model of the job is cut in place."""
     model, kept = job.model, plan(job.model, job.settings.kept)
     changes = config_changes(model.config, kept)
-    gradients(model, job.encoded())
+    gradients(model, job.encoded(), job.settings.device)
     cut(model, kept, taylor)
     facts = {"kept_of_units_percent": 100 * kept.share, "kept": changes}
     return Compressed(model.state_dict(), changes, facts)

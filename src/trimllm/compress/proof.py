@@ -24,8 +24,8 @@ from torch import nn
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.base.kernels import is_quantized
-from trimllm.base.precision import compute_dtype, round_weights_
+from trimllm.base.kernels import method_of
+from trimllm.base.precision import compute_dtype
 from trimllm.checkpoint import load
 from trimllm.data import Document
 from trimllm.score.encode import encode_pair, texts_of
@@ -109,10 +109,10 @@ def judge(loss: float, yardstick: float, margin: float, what: str, name: str) ->
 def _main(checkpoint: str, rows: str, device: str) -> None:
     # Imports leave no garbage: looking for it at the end would take more than a second.
     gc.freeze()
-    model, _ = load(checkpoint, device=device, verify=False)
     # Packed weights come with kernels that have a type of their own.
-    if not is_quantized(model):
-        round_weights_(model, compute_dtype("auto", device))
+    packed = method_of(files.read_json(Path(checkpoint) / "config.json"))
+    dtype = "float32" if packed else compute_dtype("auto", device)
+    model, _ = load(checkpoint, dtype=dtype, device=device, verify=False)
     print(mean_loss(model, files.read_json(rows)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.metadata
 import time
@@ -15,7 +16,7 @@ import torch
 
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
-from trimllm.base.precision import compute_dtype, round_weights_
+from trimllm.base.precision import compute_dtype
 from trimllm.checkpoint import store
 from trimllm.compress.engines import (
     ENGINES,
@@ -165,12 +166,16 @@ def compress(
     with files.scratch(output) as temporary, files.scratch(output) as workspace:
         with _timed(seconds, "yardstick"):
             loss, rows = _dense_losses(how, source, held_back, settings)
+        _free(settings.device)
         with _timed(seconds, "compress"):
-            model, tokenizer = store.load(source, dtype="float32", device=settings.device)
+            # On the host: engines bring a block at a time to the device.
+            model, tokenizer = store.load(source, dtype="float32")
             job = CompressJob(model, tokenizer, texts, engine, settings, workspace)
             made = how.compress(job)
-        del model, job  # the proof needs the memory
+        model.to("meta")  # engines keep frames that refer to it
         store.write_tensors(source, made.tensors, made.config, temporary)
+        made.tensors.clear()
+        _free(settings.device)  # the proof, in a process of its own, needs the memory
         with _timed(seconds, "proof"):
             loss["compressed"] = fresh_loss(
                 temporary, rows, workspace, settings.device, settings.threads
@@ -197,6 +202,13 @@ def compress(
     return found
 
 
+def _free(device: str) -> None:
+    """Give back what nothing refers to any more, to the device too: another process needs it."""
+    gc.collect()
+    if torch.device(device).type == "cuda":
+        torch.cuda.empty_cache()
+
+
 @contextmanager
 def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     """Adds the seconds of a piece of work to a record."""
@@ -212,10 +224,10 @@ def _dense_losses(
 
     The model is gone before the one that is compressed comes: both would not fit a GPU.
     """
-    model, tokenizer = store.load(source, dtype="float32", device=settings.device)
-    rows = scored_rows(tokenizer, held_back, settings.max_tokens)
     # Losses are told apart by tenths; bfloat16 moves them by thousandths.
-    round_weights_(model, compute_dtype("auto", settings.device))
+    dtype = compute_dtype("auto", settings.device)
+    model, tokenizer = store.load(source, dtype=dtype, device=settings.device)
+    rows = scored_rows(tokenizer, held_back, settings.max_tokens)
     losses = {"dense": mean_loss(model, rows)}
     with torch.no_grad():
         how.plain_(model, settings)

@@ -18,6 +18,7 @@ from trimllm.compress.job import (
     change_linears_,
     linear_names,
     one_shot,
+    taken,
 )
 
 
@@ -31,7 +32,7 @@ def compress(job: CompressJob) -> Compressed:
         sparsity=0.5, mask_structure="2:4", targets=["Linear"], ignore=others
     )
     one_shot(stock, job, [modifier])
-    return Compressed(strip(stock.state_dict(), missing), facts={"zero_percent": 50.0})
+    return Compressed(strip(taken(stock), missing), facts={"zero_percent": 50.0})
 
 
 def two_of_four(weight: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ import yaml
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper.commands import asked
-from trimllm_paper.config.load import PROJECT, load
+from trimllm_paper.config.load import PROJECT, load, read_yaml, validated
+from trimllm_paper.config.models import Config
 from trimllm_paper.integrity import checks
 
 CONFIG, DOMAINS = "config.yaml", "domains"
@@ -79,9 +80,9 @@ def collect(
     """
     if not (found := small(results)):
         raise UserError(f"{results} holds no results; run `snakemake --cores all all` first")
-    before = []
+    before, shared = [], []
     if add and (reference / CONFIG).is_file():
-        said = yaml.safe_load((reference / CONFIG).read_text(encoding="utf-8"))
+        said = _resolved(reference / CONFIG)
         kept = {n: (reference / n).read_text("utf-8") for n in domains if (reference / n).is_file()}
         other = [name for name, text in kept.items() if text != domains[name]]
         if said != _portable(config) or other:
@@ -93,6 +94,7 @@ def collect(
         named = files.verify_manifest(reference)["files"].keys() - {CONFIG, *domains}
         mine = {path.relative_to(results).as_posix() for path in found}
         before = [reference / name for name in sorted(named - mine)]
+        shared = [reference / name for name in sorted(named & mine)]
     temporary = files.new_sibling(reference)
     try:
         for folder, paths in ((results, found), (reference, before)):
@@ -100,6 +102,8 @@ def collect(
                 copy = temporary / path.relative_to(folder)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, copy)
+        for path in shared:
+            _keep_beside(path, temporary / path.relative_to(reference))
         text = "# Configuration of the run whose small results are kept here.\n"
         text += yaml.safe_dump(_portable(config), sort_keys=False)
         for name, content in {CONFIG: text, **domains}.items():
@@ -110,6 +114,21 @@ def collect(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return len(found) + len(before)
+
+
+def _keep_beside(kept: Path, new: Path) -> None:
+    """Keep the manifest of a checkpoint that another part of the run made too, byte by byte the
+    same: its results name it (see `manifests_of`)."""
+    if kept.name != files.MANIFEST or (sha256 := files.sha256_of(kept)) == files.sha256_of(new):
+        return
+    if files.read_json(kept)["files"] == files.read_json(new)["files"]:
+        shutil.copyfile(kept, new.with_stem(f"{new.stem}-{sha256[:8]}"))
+
+
+def _resolved(path: Path) -> dict[str, Any]:
+    """A kept configuration with the defaults of keys that came later, as the workflow reads it."""
+    found = validated(Config, read_yaml(path), lambda key, value: str(path))
+    return found.model_dump(mode="json")
 
 
 def _portable(config: dict[str, Any]) -> dict[str, Any]:

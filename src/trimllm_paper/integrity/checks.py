@@ -16,6 +16,7 @@ from typing import Any
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper import choices, engine_records, records
+from trimllm_paper.integrity import lineage
 from trimllm_paper.recipe import Paths, place_of
 
 KINDS: dict[str, Any] = {
@@ -111,7 +112,7 @@ def verify_result(path: Path) -> None:
         return
     results, made = Paths(place.results), record.provenance
     manifest = Path(results.manifest(record.model, record.domain, record.recipe))
-    if manifest.is_file() and made.get("manifest_sha256") != files.sha256_of(manifest):
+    if manifest.is_file() and made.get("manifest_sha256") not in lineage.manifests_of(manifest):
         raise UserError(f"{path} was made from another checkpoint than {manifest.parent}")
     report = Path(results.data(record.tested))
     if report.is_file() and made.get("data_hashes") != files.read_json(report)["files"]:

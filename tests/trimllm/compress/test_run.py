@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from dataclasses import replace
@@ -11,11 +12,13 @@ from types import ModuleType
 import pytest
 import torch
 from models import tiny, word_tokenizer
+from safetensors.torch import load_file
 
 import trimllm
 from trimllm import checkpoint, compress
 from trimllm.base import files
 from trimllm.base.errors import UserError
+from trimllm.checkpoint import store
 from trimllm.compress import CompressSettings, engines, llm_int8, proof
 from trimllm.compress.job import Compressed, CompressJob, Method
 from trimllm.units import Unit, drop, units
@@ -62,6 +65,31 @@ def test_a_broken_checkpoint_is_an_error_and_is_not_left(
     with pytest.raises(UserError, match="llm_int8: loss .* is worse than round to nearest"):
         compress.compress("llm_int8", dense, TEXTS, HELD_BACK, tmp_path / "out", settings=SMALL)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", engines.METHODS)
+def test_the_parent_holds_no_model_while_the_proof_runs(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dense = checkpoint.save(tiny("llama", mlp_width=64), word_tokenizer(), tmp_path / "dense")
+
+    shapes = {tensor.shape for tensor in load_file(dense / "model.safetensors").values()}
+
+    def alive() -> int:  # bytes of weights; gptqmodel keeps activations of its last block
+        gc.collect()
+        tensors = (one for one in gc.get_objects() if isinstance(one, torch.Tensor))
+        weights = (one for one in tensors if one.device.type == "cpu" and one.shape in shapes)
+        return sum({one.data_ptr(): one.nbytes for one in weights}.values())
+
+    during, before = [], alive()
+
+    def proved(*_: object) -> float:
+        during.append(alive())
+        return 0.0
+
+    monkeypatch.setattr("trimllm.compress.run.fresh_loss", proved)
+    compress.compress(method, dense, TEXTS, HELD_BACK, tmp_path / "out", settings=SMALL)
+    assert during[0] - before < 0.1 * store.weight_bytes(dense)
 
 
 @pytest.mark.parametrize("loss", [2.2, float("nan"), float("inf")])

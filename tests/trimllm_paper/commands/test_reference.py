@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 from configurations import ROOT
 
+from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.files import read_json
 from trimllm_paper.commands import reference
-from trimllm_paper.integrity import checks
+from trimllm_paper.integrity import checks, lineage
 
 CHANGES = ['trim={"recipes": ["paper", "ours"]}', "seed=3"]
 
@@ -19,7 +21,7 @@ CHANGES = ['trim={"recipes": ["paper", "ours"]}', "seed=3"]
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """Results of a run: small ones, weights, rendered tables, a trial run inside."""
-    files = {
+    written = {
         "eval/m/d/full_ft/t.json": "{}",
         "throughput/box/m/full_ft.json": "{}",
         "models/m/d/trim_paper/state_06/epoch.json": "{}",
@@ -30,7 +32,7 @@ def results(tmp_path: Path) -> Path:
         "tables/table2.md": "rendered",
         "smoke/eval/m/d/full_ft/t.json": "{}",
     }
-    for name, text in files.items():
+    for name, text in written.items():
         path = tmp_path / "results" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -81,6 +83,12 @@ def test_a_long_run_is_kept_as_its_parts_end(results: Path, tmp_path: Path) -> N
     (later / "eval/m/e/full_ft/t.json").write_text('{"made": "anew"}')
     assert reference.collect(later, kept, config, add=True) == 6
     assert read_json(kept / "eval/m/e/full_ft/t.json") == {"made": "anew"}
+    # A key that came later was what its default is.
+    told = yaml.safe_load((kept / "config.yaml").read_text())
+    del told["engines"]
+    (kept / "config.yaml").write_text(yaml.safe_dump(told))
+    files.write_manifest(kept)
+    assert reference.collect(later, kept, config, add=True) == 6
     # Parts of two configurations, or of two kinds of documents, are no run.
     reference.collect(later, kept, config, {"domains/e.yaml": "label: one"}, add=True)
     with pytest.raises(UserError, match="keeps results of another configuration"):
@@ -88,6 +96,21 @@ def test_a_long_run_is_kept_as_its_parts_end(results: Path, tmp_path: Path) -> N
     with pytest.raises(UserError, match="keeps results of another configuration"):
         reference.collect(later, kept, config | {"seed": 4}, add=True)
     assert reference.collect(later, kept, config | {"seed": 4}) == 1
+
+
+def test_parts_that_made_the_same_checkpoint_are_both_right(results: Path, tmp_path: Path) -> None:
+    """The pretrained model is every domain's; a part on another machine fetched it anew."""
+    kept, config = tmp_path / "kept", reference.configuration(CHANGES, Path("results/reference"))
+    manifest = results / "models/m/d/full_ft/manifest.json"
+    hashes = []
+    for number, weights in enumerate(("a", "a", "b")):
+        said = {"files": {"model.safetensors": weights}, "provenance": {"started": number}}
+        manifest.write_text(json.dumps(said))
+        hashes.append(files.sha256_of(manifest))
+        reference.collect(results, kept, config, add=True)
+        checks.verify_reference(kept)
+        known = lineage.manifests_of(kept / "models/m/d/full_ft/manifest.json")
+        assert known == ({hashes[2]} if weights == "b" else set(hashes))
 
 
 def test_domains_are_kept_as_they_were(results: Path) -> None:

@@ -83,6 +83,18 @@ def test_the_licence_is_one() -> None:
     assert PROJECT["license"] == "MIT" == read_yaml(ROOT / "CITATION.cff")["license"]
 
 
+def test_every_model_and_data_set_has_its_licence_and_duties() -> None:
+    """Those of the configurations, by the names that these give them."""
+    told = (ROOT / "docs/licences.md").read_text()
+    files = [*(ROOT / "config").glob("*.yaml")]
+    labels = {one["label"] for file in files for one in read_yaml(file).get("models", {}).values()}
+    assert len(labels) > 5 and not [one for one in labels if one.split("-")[0] not in told]
+    domains = [read_yaml(file) for file in (ROOT / "config/domains").rglob("*.yaml")]
+    sets = {one.split(":")[0] for spec in domains for one in spec["licence"].split("; ")}
+    names = {name.removeprefix("its passages, of ") for name in sets}
+    assert len(names) > 10 and not [one for one in names if one.split()[0] not in told]
+
+
 def test_the_citation_has_what_its_format_requires() -> None:
     """Of CFF 1.2.0: required keys, and authors by their kinds of names."""
     citation = read_yaml(ROOT / "CITATION.cff")

@@ -18,6 +18,7 @@
 #   make lint     format and style checks
 #   make types    type hints, by mypy in an environment of its own (.envs/types)
 #   make docs     the API reference, build/api/index.html (.envs/docs)
+#   make audit    known vulnerabilities of what is locked, by PyPI; a bill of it, build/sbom.json
 #   make clean    remove what runs have made (keeps .venv, downloads/ and results/reference/)
 #
 # Variables: PYTHON (which Python makes .venv), PYTHON311 (which makes .envs), CORES (default: all),
@@ -26,7 +27,7 @@
 
 .DELETE_ON_ERROR:
 .PHONY: setup envs vllm-env table2 plan seeds figures report reference compare verify mutants test lint
-.PHONY: types docs clean start own serve
+.PHONY: types docs audit clean start own serve
 .DEFAULT_GOAL := setup
 
 ifneq ($(words $(CURDIR)),1)
@@ -177,21 +178,21 @@ lint: $(STAMP)
 types: $(STAMP) .envs/types/.complete
 	.envs/types/bin/python -m mypy --python-executable $(BIN)/python
 
-.envs/types/.complete: envs/types/requirements.lock
-	@rm -rf .envs/types
-	'$(PYTHON)' -m venv .envs/types
-	.envs/types/bin/python -m pip install --quiet --only-binary :all: -r '$<'
-	@touch '$@'
-
 # The API reference from docstrings, build/api/index.html; any warning is an error.
 docs: .envs/docs/.complete
 	.envs/docs/bin/python -m mkdocs build --strict --quiet
 	@echo 'API reference: build/api/index.html'
 
-.envs/docs/.complete: envs/docs/requirements.lock
-	@rm -rf .envs/docs
-	'$(PYTHON)' -m venv .envs/docs
-	.envs/docs/bin/python -m pip install --quiet --only-binary :all: -r '$<'
+# AUDIT: further words of pip-audit, as in AUDIT='--ignore-vuln ID'.
+LOCKS := requirements.lock requirements-nodeps.lock $(wildcard envs/*/*.lock)
+audit: .envs/audit/.complete
+	@.envs/audit/bin/python envs/audit/audit.py $(LOCKS) -- $(AUDIT)
+
+TOOLS := $(patsubst %,.envs/%/.complete,types docs audit)
+$(TOOLS): .envs/%/.complete: envs/%/requirements.lock
+	@rm -rf '.envs/$*'
+	'$(PYTHON)' -m venv '.envs/$*'
+	.envs/$*/bin/python -m pip install --quiet --only-binary :all: -r '$<'
 	@touch '$@'
 
 clean:

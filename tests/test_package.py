@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
 import re
 import shutil
@@ -50,12 +51,14 @@ def test_sdist_and_wheel_are_built_and_run_in_a_clean_environment(tmp_path: Path
     assert names[0] == names[1]
     data = {path.relative_to(ROOT / "src").as_posix() for path in data_files()}
     assert data and data <= names[0]
-    # Nothing but the wheel: no network, no dependencies, and no source tree on the path.
+    # Installed by pip, without network, dependencies or a source tree on the path.
     clean = tmp_path / "clean"
     venv.create(clean)
-    shutil.unpack_archive(wheel, next(clean.glob("lib/python3*/site-packages")), "zip")
-    words = [str(clean / "bin/python"), "-I", "-m", "trimllm_paper", "--help"]
-    run = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    words = [sys.executable, "-m", "pip", "--python", str(clean / "bin/python"), "install"]
+    subprocess.run([*words, "--quiet", "--no-index", "--no-deps", str(again)], check=True)
+    alone = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    words = [str(clean / "bin/trimllm"), "--help"]
+    run = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=alone)
     assert run.returncode == 0, run.stderr
     assert "plan" in run.stdout and "verify" in run.stdout
 
@@ -80,6 +83,18 @@ def test_the_licence_is_one() -> None:
     assert PROJECT["license"] == "MIT" == read_yaml(ROOT / "CITATION.cff")["license"]
 
 
+def test_every_model_and_data_set_has_its_licence_and_duties() -> None:
+    """Those of the configurations, by the names that these give them."""
+    told = (ROOT / "docs/licences.md").read_text()
+    files = [*(ROOT / "config").glob("*.yaml")]
+    labels = {one["label"] for file in files for one in read_yaml(file).get("models", {}).values()}
+    assert len(labels) > 5 and not [one for one in labels if one.split("-")[0] not in told]
+    domains = [read_yaml(file) for file in (ROOT / "config/domains").rglob("*.yaml")]
+    sets = {one.split(":")[0] for spec in domains for one in spec["licence"].split("; ")}
+    names = {name.removeprefix("its passages, of ") for name in sets}
+    assert len(names) > 10 and not [one for one in names if one.split()[0] not in told]
+
+
 def test_the_citation_has_what_its_format_requires() -> None:
     """Of CFF 1.2.0: required keys, and authors by their kinds of names."""
     citation = read_yaml(ROOT / "CITATION.cff")
@@ -90,13 +105,15 @@ def test_the_citation_has_what_its_format_requires() -> None:
         assert author.keys() in ({"name"}, {"given-names", "family-names"})
 
 
-def test_the_forges_ci_calls_the_makefile() -> None:
+def test_the_forges_ci_runs_what_must_pass() -> None:
     """By commands that are there, on Pythons that the project takes."""
     (job,) = read_yaml(ROOT / ".github/workflows/ci.yml")["jobs"].values()
     runs = [step["run"] for step in job["steps"] if "run" in step]
-    assert runs[0] == "make setup" and runs[-1] == "make lint types docs test"
+    assert runs[0] == "make setup" and runs[-1] == ".ci/run"
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    called = re.findall(r"^make (.*)", (ROOT / ".ci/run").read_text(), re.MULTILINE)
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert {"setup", "lint", "types", "docs", "test"} <= set(targets)
+    assert {"test", "verify", "lint", "types", "docs"} <= set(called) <= {*targets, *called[:1]}
     for version in job["strategy"]["matrix"]["python"]:
         assert (3, 11) <= tuple(map(int, version.split("."))) < (3, 14)
 

@@ -8,19 +8,23 @@ jobs and in `.snakemake/log`. Dry runs look as Snakemake's own do.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 TAIL = 15
 """Lines of a failed job's log that are shown."""
-KEPT = ("Nothing to be done", "has been submitted with")
+KEPT, SUBMITTED = "Nothing to be done", "has been submitted with"
 """Words of plain messages that concern who waits for the run."""
+FEW = 185
+"""Jobs that are told of where there is no terminal, of more every second, third, ...: with how far
+the run is and its last words a log file has no more than 200 lines."""
 ERASE = "\r\x1b[K"
 """Clears a terminal's line, on which a job may have left its progress."""
 
@@ -31,16 +35,21 @@ class LogHandler(LogHandlerBase):
     def __post_init__(self) -> None:
         self.started = time.monotonic()
         self.shown = -1
+        self.jobs = self.told = 0
         self.messages: dict[int, str] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record, or not."""
-        stream = sys.stdout if self.common_settings.stdout else sys.stderr
         text = self._text(record)
         if text:
-            erase = ERASE if stream.isatty() else ""
-            stream.write(f"{erase}{text}\n")
-            stream.flush()
+            erase = ERASE if self.stream.isatty() else ""
+            self.stream.write(f"{erase}{text}\n")
+            self.stream.flush()
+
+    @property
+    def stream(self) -> TextIO:
+        """Where a run's words go."""
+        return sys.stdout if self.common_settings.stdout else sys.stderr
 
     def _text(self, record: logging.LogRecord) -> str | None:
         if self.common_settings.dryrun or self.common_settings.verbose:
@@ -56,17 +65,26 @@ class LogHandler(LogHandlerBase):
             # That a job's process failed is told with its log.
             message = record.getMessage()
             return None if "CalledProcessError" in message else refusal(message)
+        if event == LogEvent.RUN_INFO:
+            self.jobs = told["stats"]["total"]
         if event is not None:
             return self.format(record) if event == LogEvent.GROUP_ERROR else None
         message = record.getMessage().strip()
-        concerns = record.levelno >= logging.WARNING or any(words in message for words in KEPT)
-        return message if concerns else None
+        # Where jobs are submitted, each has two lines.
+        concerns = KEPT in message or (SUBMITTED in message and self._every(2) == 1)
+        return message if concerns or record.levelno >= logging.WARNING else None
+
+    def _every(self, lines: int = 1) -> int:
+        """Which job in turn is told of, by so many lines each: each one, every second, ..."""
+        return 1 if self.stream.isatty() else max(1, math.ceil(lines * self.jobs / FEW))
 
     def _starting(self, told: dict[str, Any]) -> str | None:
         """What a job does, in its rule's words; nothing of targets that only name others."""
         message = told.get("rule_msg")
         self.messages[told["jobid"]] = message or told["rule_name"]
-        return f"{time.strftime('%H:%M:%S')} {message}" if message else None
+        self.told += 1
+        is_shown = message and self.told % self._every() == 0
+        return f"{time.strftime('%H:%M:%S')} {message}" if is_shown else None
 
     def _progress(self, done: int, total: int) -> str | None:
         """How far the run is and what is left, at every tenth."""
@@ -90,7 +108,8 @@ class LogHandler(LogHandlerBase):
             tail = last_lines(log)
             # What the user can mend was told by the job itself, unless it ran on another machine.
             traced = any(line.lstrip().startswith('File "') for line in tail)
-            said = tail and tail[-1].startswith("error: ") and len(logs) == 1 and not traced
+            here = "external_jobid" not in (told.get("aux") or {})
+            said = here and tail and tail[-1].startswith("error: ") and not traced
             lines += [f"  log: {log}"] + [f"    | {line}" for line in ([] if said else tail)]
         return "\n".join(lines)
 

@@ -6,12 +6,12 @@ Plans, reservations and the number of processes of a training follow from the ki
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+from trimllm.base import driver
 
 GB = 1e9
 
@@ -73,16 +73,10 @@ def kind_named(name: str, gib: float) -> str | None:
 @cache
 def here() -> tuple[tuple[str, float], ...]:
     """Name and GiB of every GPU that jobs on this machine may use; none where nothing tells."""
-    command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    rows = (line.rpartition(",") for line in run.stdout.splitlines() if "," in line)
-    found = [(name.strip(), float(mib) / 1024) for name, _, mib in rows]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = len(found) if visible is None else len([v for v in visible.split(",") if v.strip()])
-    return tuple(found[:count])
+    told = driver.ask("name", "memory.total")
+    # (Of memory that is shared with the host, nothing is told.)
+    sizes = ((one["name"], one["memory.total"].partition(" ")[0]) for one in told)
+    return tuple((name, float(mib) / 1024) for name, mib in sizes if mib.isdigit())
 
 
 def kind_of(config: Any) -> tuple[str, Kind]:

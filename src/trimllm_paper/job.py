@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from trimllm.base import files
+from trimllm.base import driver, files
 from trimllm.base.errors import UserError
 from trimllm.base.names import ADAPTERS
 from trimllm_paper.integrity import checks, locks
@@ -109,6 +109,10 @@ class Job:
         self.output = sys.stderr = sys.stdout = Output(path, " ".join(words))
         self._held = ExitStack()
         try:
+            # Who submitted this job could not ask the driver of the machine that it runs on.
+            on_gpu = self.snakemake.resources.get("gpu") and self.compute["device"] != "cpu"
+            if on_gpu and (problem := driver.unusable()):
+                raise UserError(problem)
             self._lock_outputs(" ".join(words))
             self.run = Run(self.how.get("code", ""))
         except BaseException as error:

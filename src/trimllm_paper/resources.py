@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from trimllm.base import kernels
+from trimllm.base import driver, kernels
 from trimllm.base.files import read_json
 from trimllm.base.machine import memory_bytes
 from trimllm.throughput.shapes import parameters
@@ -131,7 +131,10 @@ def refusal(jobs: Iterable[tuple[str, Any]], config: Any, here: bool) -> Refusal
     if here:
         if found := _no_kernel(work, config):
             return found
-        there = gpu_memory_gib() if asked and uses_gpu(config) else []
+        on_gpu = bool(asked) and uses_gpu(config)
+        if on_gpu and (problem := driver.unusable()):
+            return ["compute", "device"], config.compute.device, problem
+        there = gpu_memory_gib() if on_gpu else []
         short = (_shortfall(*one, config, there) for one in sorted(asked, key=str))
         return next(filter(None, short), None)
     unnamed = [key for key in ("hardware", "threads") if getattr(config.throughput, key) is None]

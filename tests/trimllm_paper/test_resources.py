@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from configurations import configuration, with_compute
+from drivers import card, nvidia_smi
 
 from trimllm_paper import demand, resources
 from trimllm_paper.config import MISSING, Config
@@ -36,6 +37,7 @@ def machine(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(resources, "gpu_memory_gib", lambda: list(gpus))
         count = len(gpus) if present is None else present
         monkeypatch.setattr(demand, "gpus_present", lambda: count)
+        monkeypatch.setattr(resources.driver, "unusable", lambda: None)
 
     return given
 
@@ -216,15 +218,31 @@ def test_machines_of_a_cluster_that_measure_are_named(default: Config) -> None:
 def test_gpus_that_jobs_may_not_see_do_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho A100 80GB, 81559\necho A100, 40960\n")
-    tool.chmod(0o755)
+    sizes = ("81559 MiB", "40960 MiB", "[N/A]")
+    nvidia_smi(tmp_path, *(card("NVIDIA A100", **{"memory.total": size}) for size in sizes))
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     asked = resources.gpus.here.__wrapped__  # anew, whatever was told before
     monkeypatch.setattr(resources.gpus, "here", asked)
     assert resources.gpu_memory_gib() == [pytest.approx(79.6, abs=0.1), 40]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert len(resources.gpu_memory_gib()) == 1
-    tool.write_text("#!/bin/sh\nexit 9\n")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert resources.gpu_memory_gib() == [40]
+    nvidia_smi(tmp_path, failure="No devices were found")
     assert resources.gpu_memory_gib() == []
+
+
+def test_a_driver_that_does_not_fit_is_told_where_jobs_run(
+    paper: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a K80 and a driver of 2018 no build of torch makes use; on a cluster nobody has asked."""
+    nvidia_smi(tmp_path, card("Tesla K80"), driver="390.157", cuda="CUDA Version: 9.1")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    jobs = [("scan", {"model": "llama-7b", "domain": "sciq"})]
+    key, value, problem = resources.refusal(jobs, paper, here=True)
+    assert (key, value) == (["compute", "device"], "cuda")
+    assert problem.startswith("torch ") and "390.157" in problem and "install" in problem
+    found = resources.refusal(jobs, with_compute(paper, device="cpu"), here=True)
+    assert found is None or "390.157" not in found[2]
+    assert resources.refusal(jobs, paper, here=False) is None
+    assert resources.refusal([("prepare_sciq", {})], paper, here=True) is None

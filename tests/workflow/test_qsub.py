@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drivers import card, nvidia_smi
 from qsub import scheduler
 from runs import ROOT, snakemake
 
@@ -55,3 +56,18 @@ def test_what_qsub_refuses_is_one_line(tmp_path: Path, project: dict[str, Any]) 
     assert run.returncode == 1 and "Traceback" not in run.stderr
     assert "qsub takes no job of scan (" in line and "Job violates queue limits" in line
     assert not (tmp_path / "results/scans").exists()
+
+
+def test_a_node_whose_driver_does_not_fit_says_so(tmp_path: Path, project: dict[str, Any]) -> None:
+    """Who submits cannot ask; the job asks before it loads torch."""
+    room = tmp_path / "scheduler"
+    client = scheduler(room, grid_engine=True, refused="nothing")
+    nvidia_smi(room / "bin", card("Tesla K80"), driver="390.157", cuda="CUDA Version: 9.1")
+    compute = {"device": "cuda", "processes": 1, "threads": 2}
+    words = [TARGET, *PROFILE, *FAST, "--retries", "0"]
+    run = snakemake(tmp_path, *words, extra=client, **project, compute=json.dumps(compute))
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    (log,) = (tmp_path / "logs/scan").rglob("*.log")
+    (line,) = log.read_text().splitlines()
+    assert line.startswith("error: torch ") and "390.157" in line and "install" in line
+    assert line in run.stderr

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from runs import environment, snakemake
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from snakemake_logger_plugin_trimllm import LogHandler
 
 REPORT = "results/data/sums/report.json"
 # Python runs a module of this name first: once the job's words go to its log, something that is not
@@ -47,6 +53,43 @@ def test_the_terminal_gets_what_it_is_told_and_the_log_everything(tmp_path: Path
             *("and its errors", "error: what is wrong", "last"),
         ]
     )
+
+
+@pytest.mark.parametrize("jobs, shown", [(3, 3), (184, 184), (3771, 179)])
+@pytest.mark.parametrize("submitted", [False, True])
+def test_a_log_file_has_no_more_than_200_lines(
+    monkeypatch: pytest.MonkeyPatch, jobs: int, shown: int, submitted: bool
+) -> None:
+    """The default's Table 2 has 184 jobs, all of the paper's configuration 3,771."""
+    lines = shown_of(io.StringIO(), monkeypatch, jobs, submitted)
+    starts = [line for line in lines if "train number" in line]
+    assert len(starts) == shown and len(lines) <= 200 - 4  # what is said before and after
+    assert len([line for line in lines if "jobs done" in line]) == min(jobs, 11)
+    assert len([line for line in lines if "submitted" in line]) == 3 * (submitted and jobs == 3)
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    everything = shown_of(terminal, monkeypatch, jobs, submitted)
+    assert len(everything) == min(jobs, 11) + jobs * (2 if submitted else 1)
+
+
+def shown_of(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, jobs: int, submitted: bool
+) -> list[str]:
+    """Lines of a run of so many jobs."""
+    monkeypatch.setattr(sys, "stderr", stream)
+    handler = LogHandler(SimpleNamespace(stdout=False, dryrun=False, verbose=False), None)
+
+    def say(message: str, **told: object) -> None:
+        handler.emit(logging.makeLogRecord({"msg": message, "levelno": logging.INFO, **told}))
+
+    say("", event=LogEvent.RUN_INFO, stats={"total": jobs})
+    for number in range(jobs):
+        told = {"jobid": number, "rule_name": "train", "rule_msg": f"train number {number}"}
+        say("", event=LogEvent.JOB_INFO, **told)
+        if submitted:
+            say(f"Job {number} has been submitted with SLURM jobid {number}")
+        say("", event=LogEvent.PROGRESS, done=number + 1, total=jobs)
+    return stream.getvalue().split("\n")[:-1]
 
 
 @pytest.mark.slow

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from drivers import card, nvidia_smi
 from runs import ROOT, ROWS
 
 from trimllm_paper import demand
@@ -64,6 +66,15 @@ def test_a_gpu_that_is_not_there(refused: Refused) -> None:
     assert 'compute.device = "cuda": this machine has no GPU' in refused(
         compute=json.dumps({"device": "cuda"})
     )
+
+
+def test_a_driver_that_does_not_fit(refused: Refused, tmp_path_factory) -> None:
+    """Asked before torch is, in whose words it would be a traceback out of the first job."""
+    folder = tmp_path_factory.mktemp("driver")
+    nvidia_smi(folder, card("Tesla K80"), driver="390.157", cuda="CUDA Version: 9.1")
+    path = {"PATH": f"{folder}:{os.environ['PATH']}"}
+    line = refused(compute=json.dumps({"device": "cuda"}), extra=path)
+    assert 'compute.device = "cuda": torch ' in line and "390.157" in line and "install" in line
 
 
 def test_the_file_is_named(refused: Refused, tmp_path: Path) -> None:

@@ -129,7 +129,8 @@ def print_summary(failed):
     seconds = time.time() - workflow.start_time.timestamp()
     done = f"{jobs} jobs in {seconds // 60:.0f} min {seconds % 60:.0f} s"
     if failed:
-        print(f"Stopped after {done}. What failed is named above, with its log.", file=sys.stderr)
+        how = "What failed is named above, with its log; the same command goes on from here."
+        print(f"Stopped after {done}. {how}", file=sys.stderr)
         return
     table = Path(PATHS.table("table2"))
     where = f"; Table 2: {table} (.csv, .tex)" if table.is_file() else ""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from trimllm.base import driver
 from trimllm.base import machine as provenance
 
 GPUS = {
@@ -22,7 +22,10 @@ GPUS = {
     "rtx4090": "RTX 4090",
 }
 """Slug -> how the driver's name of the GPU contains it; other GPUs get a slug of their name."""
-QUERY = "driver_version,clocks.sm,clocks.mem,clocks.max.sm,temperature.gpu,power.limit"
+QUERY = (
+    *("driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm"),
+    *("temperature.gpu", "power.limit"),
+)
 
 
 def slug(name: str, device: str) -> str:
@@ -45,8 +48,7 @@ def slug(name: str, device: str) -> str:
 
 def this_machine(device: str) -> str:
     """Slug of the machine that this runs on, without loading torch where it is a CPU."""
-    name = provenance.cpu_name() if device == "cpu" else "".join(_nvidia_smi("name"))
-    return slug(name, device)
+    return slug(provenance.cpu_name() if device == "cpu" else _gpu("name").get("name", ""), device)
 
 
 def fast_dtype(device: str) -> str:
@@ -65,15 +67,15 @@ def state(device: str) -> dict[str, Any]:
         found["cpu_mhz"] = round(max(map(float, clocks)))
     if governor := _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip():
         found["cpu_governor"] = governor
-    if device == "cuda" and (values := _nvidia_smi(QUERY)):
-        found["gpu"] = dict(zip(QUERY.split(","), values, strict=False))
+    if device == "cuda" and (told := _gpu(*QUERY)):
+        found["gpu"] = told
     return found
 
 
 def free_bytes(device: str) -> int | None:
     """Memory that a model may take now, or None where the machine does not tell."""
     if device == "cuda":
-        mebibytes = re.match(r"\d+", "".join(_nvidia_smi("memory.free")))
+        mebibytes = re.match(r"\d+", _gpu("memory.free").get("memory.free", ""))
         return int(mebibytes[0]) << 20 if mebibytes else None
     return min(psutil.virtual_memory().available, provenance.memory_bytes())
 
@@ -84,10 +86,6 @@ def _read(path: str) -> str:
     return ""
 
 
-def _nvidia_smi(query: str) -> list[str]:
+def _gpu(*fields: str) -> dict[str, str]:
     """What the driver says of the first GPU; nothing where there is none."""
-    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-        return [value.strip() for value in said.stdout.strip().partition("\n")[0].split(",")]
-    return []
+    return next(iter(driver.ask(*fields)), {})

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trimllm.base import driver
 from trimllm.base.errors import UserError
 from trimllm_paper import demand, gpu_plan, gpus, resources
 from trimllm_paper.commands import asked
@@ -119,6 +120,8 @@ def run(
     if gpu:
         fits = gpu_plan.text(estimate.config)
         print(f"\nMemory of a job on each GPU, and the fewest that do:\n{fits}\n")
+        if problem := driver.unusable():  # jobs may run elsewhere
+            print(f"Not on this machine as it is: {problem}\n")
     keys = ("artifact", "jobs", "hours", "wall_clock", "disk_gb", "price")
     print(json.dumps([dict(zip(keys, row, strict=False)) for row in rows[1:]]))
     return 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from drivers import card, nvidia_smi
 
 from trimllm.base.precision import has_bfloat16
 from trimllm.throughput import machine
@@ -39,3 +42,21 @@ def test_this_machine_and_its_state() -> None:
 
 def test_the_fast_type_is_the_one_that_torch_knows() -> None:
     assert (machine.fast_dtype("cpu") == "bfloat16") == has_bfloat16("cpu")
+
+
+def test_the_gpu_is_the_first_that_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the driver's own units, and what it does not tell as it says so."""
+    clocks = dict.fromkeys(("clocks.sm", "clocks.mem", "clocks.max.sm"), "1410 MHz")
+    more = {**clocks, "temperature.gpu": "31", "power.limit": "[N/A]", "memory.free": "81000 MiB"}
+    other = card("Tesla V100-SXM2-16GB", **more | {"memory.free": "16000 MiB"})
+    nvidia_smi(tmp_path, other, card("NVIDIA A100-SXM4-80GB", **more))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert machine.this_machine("cuda") == "a100"
+    assert machine.free_bytes("cuda") == 81000 << 20
+    found = machine.state("cuda")["gpu"]
+    assert found["clocks.sm"] == "1410 MHz" and found["driver_version"] == "580.95.05"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "gpu" not in machine.state("cuda") and machine.free_bytes("cuda") is None

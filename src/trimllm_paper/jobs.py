@@ -329,8 +329,8 @@ class Jobs(EngineJobs):
 
     def _symmetric(self, recipe: str) -> bool:
         """Whether checkpoints of a recipe have int4 weights without zero codes of their own."""
-        engine = self.config.compress.engines.gptq_int4
-        return Recipe.parse(recipe).compressor == "gptq_int4" and engine in SYMMETRIC
+        compressor = Recipe.parse(recipe).compressor
+        return getattr(self.config.compress.engines, compressor or "", None) in SYMMETRIC
 
     def throughput(self, hardware: str, model: str, recipe: str) -> Job:
         """A measurement of a checkpoint beside the full one, or of a shape with random weights."""

@@ -32,6 +32,8 @@ from trimllm_paper.job import set_environment
 from trimllm_paper.recipe import Paths
 
 WORK = "trimllm_paper.gpu_check.work"
+CODE = ("throughput", WORK, "trimllm.compress.proof", "trimllm/compress/*.py")
+"""A stage, and what else is checked."""
 SHARE = 0.25
 """Of all the time that one check may take."""
 Answer = dict[str, Any]
@@ -178,7 +180,7 @@ def run(shape: str | None, only: Sequence[str], output: Path, minutes: float) ->
     hardware = machine.this_machine(device)
     path = Path(Paths(str(output)).gpu_check(hardware))
     threads = 1 if shape == TINY else min(8, os.cpu_count() or 1)
-    made, started = gpus.here()[:1] if device == "cuda" else (), Run(code_hash("gpu_check"))
+    made, started = gpus.here()[:1] if device == "cuda" else (), Run(code_hash(*CODE))
     set_environment(threads, online=False)
     found: list[Check] = []
     words: list[str] = []

@@ -40,10 +40,6 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         *CHECKPOINTS,
     ),
     "throughput": ("trimllm.throughput.session", "trimllm.throughput.worker", *CHECKPOINTS),
-    "gpu_check": (
-        *("trimllm_paper.gpu_check.work", "trimllm.throughput.worker", "trimllm.compress.proof"),
-        *("trimllm/compress/*.py", *CHECKPOINTS),
-    ),
     "answers": ("trimllm_paper.own.outside", "trimllm_paper/own/neutral.txt", *CHECKPOINTS),
     "choose": ("trimllm_paper.own.choice", *CHECKPOINTS),
     "own_report": ("trimllm_paper.own.report", "trimllm_paper/own/*.jinja"),

@@ -7,6 +7,7 @@
 #   make start    looks at FILE (yours) and MODEL, writes own.yaml; WANT='"at most 200 MB"'
 #   make own      what own.yaml says: trim, choose, export, report; make serve: the chosen model answers
 #   make plan     jobs, hours, disk and wall-clock time of TARGET, before anything runs
+#   make check-gpu  ten minutes on one GPU: does it take what the plan says, and does all of it run
 #   make seeds    TARGET under several SEEDS: means, with intervals over documents and seeds
 #   make reference  both recipes on the default, its small results kept in results/reference/
 #   make envs     environments of the engines autoawq and auto-gptq (.envs/; Python 3.11)
@@ -27,7 +28,7 @@
 
 .DELETE_ON_ERROR:
 .PHONY: setup envs vllm-env table2 plan seeds figures report reference compare verify mutants test lint
-.PHONY: types docs audit clean start own serve
+.PHONY: types docs audit clean start own serve check-gpu
 .DEFAULT_GOAL := setup
 
 ifneq ($(words $(CURDIR)),1)
@@ -145,6 +146,9 @@ serve: $(LLAMA_CPP)
 plan: $(STAMP)
 	$(BIN)/python -m trimllm_paper plan $(TARGET) --configfile '$(CONFIG)' \
 		$(if $(PARALLEL),--parallel $(PARALLEL)) $(if $(PRICE),--price $(PRICE))
+
+check-gpu: $(STAMP)
+	$(BIN)/python -m trimllm_paper check-gpu
 
 seeds: $(STAMP)
 	$(BIN)/python -m trimllm_paper seeds $(TARGET) --seeds $(SEEDS) --configfile '$(CONFIG)' \

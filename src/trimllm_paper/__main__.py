@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trimllm.base.errors import UserError
 from trimllm.export.formats import VARIANTS
+from trimllm.throughput.shapes import SHAPES
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,6 +76,11 @@ def parser() -> argparse.ArgumentParser:
         help="configuration files on top of the default",
     )
     reference.add_argument("--add", action="store_true", help="keep what is kept already, too")
+    gpu = command("check-gpu", "does this GPU take what the plan says; ten minutes, one JSON")
+    gpu.add_argument("--shape", choices=SHAPES, help="default: llama-7b; without a GPU llama-tiny")
+    gpu.add_argument("--only", nargs="+", default=[], metavar="NAME", help="of checks")
+    gpu.add_argument("--output", type=Path, default=Path("results"), help="folder of results")
+    gpu.add_argument("--minutes", type=float, default=10, help="for all checks; default: 10")
     engine = command("engine", "print the Python of an engine with an environment of its own")
     engine.add_argument("engine", help="autoawq or auto-gptq")
     export = command("export", "write a checkpoint as an engine reads it, proven in that engine")
@@ -104,7 +110,8 @@ def main(words: Sequence[str] | None = None) -> int:
         told["rest"] = rest
     elif rest:
         parser().error(f"unknown: {' '.join(rest)}")
-    module = importlib.import_module(f"trimllm_paper.commands.{told.pop('command')}")
+    name = told.pop("command").replace("-", "_")
+    module = importlib.import_module(f"trimllm_paper.commands.{name}")
     try:
         return module.run(**told)
     except (UserError, OSError) as error:

@@ -320,6 +320,8 @@ def _speed_cell(
         result, why = verdict.judge_speed(value, printed, own=own)
     elif figure == "mem":
         result, why = verdict.judge_size(value, printed, own=own)
+    elif figure.startswith("compiled"):
+        why = (timing.content.get("compiled") or {}).get("error", "")
     details = _recorded(timing) if figure == "decode" and value is not None else {}
     sources = (timing.source,)
     told: dict[str, Any] = {"spread": spread, "why": why, "sources": sources, "details": details}

@@ -49,8 +49,9 @@ COLUMNS = {
     "kept",
     "timings": f"results hardware model {RECIPE} units_kept units_total kept_percent speedup "
     "speedup_low speedup_high decode decode_low decode_high prefill prefill_low prefill_high "
-    "bytes_percent unit_bytes_percent mem share_decode share_prefill share_of_copy peak_megabytes "
-    "content",
+    "compiled compiled_low compiled_high compiled_speedup compiled_speedup_low "
+    "compiled_speedup_high bytes_percent unit_bytes_percent mem share_decode share_prefill "
+    "share_of_copy peak_megabytes content",
     "engines": "results hardware model engine format batch draft recipe base name dropped seed "
     "compressor units_kept units_total kept_percent speedup speedup_low speedup_high decode "
     "decode_low decode_high prefill prefill_low prefill_high prefill_speedup prefill_speedup_low "
@@ -61,7 +62,8 @@ COLUMNS = {
 """Columns of each frame, after which come `provenance` and `source`. Accuracies and shares are in
 percent, speeds in tokens/s, `_low` and `_high` quartiles, `unit_bytes_percent` without embeddings
 and head, `mem` what the paper calls so (units kept; bytes of what is compressed), `share_decode`
-and `share_prefill` of the speedup that sizes predict, `share_of_copy` of a plain copy's bandwidth;
+and `share_prefill` of the speedup that sizes predict, `share_of_copy` of a plain copy's bandwidth,
+`compiled` speed by torch.compile and `compiled_speedup` over the full model's, compiled as well;
 `answer_loss` in nats a token; `exact_match` (what is accuracy there), `token_f1`, `rouge_l` in
 percent and `perplexity` of free answers alone; `documents` of an evaluation is a hash that is equal
 where answers can be paired, `units_dropped` (block, kind) of an epoch, `dropped` the units gone
@@ -252,7 +254,7 @@ def _epoch(path: Path) -> list[Row]:
 def _timing(path: Path) -> list[Row]:
     record = Throughput.read(path)
     row, content = _facts(record, path), record.model_dump(mode="json")
-    row = _speeds(row, content)
+    row = _speeds(row, content) | _compiled(content.get("compiled") or {})
     row["mem"] = row["bytes_percent" if row["compressor"] else "kept_percent"]
     row["share_of_copy"] *= 100
     return [row | {"peak_megabytes": row["peak_memory_bytes"] / 1e6, "content": content}]
@@ -261,6 +263,15 @@ def _timing(path: Path) -> list[Row]:
 def _quartiles(name: str, value: Row | None) -> Row:
     value = value or {"median": 1.0}  # of the full model over itself
     return {name: value["median"], f"{name}_low": value.get("q1"), f"{name}_high": value.get("q3")}
+
+
+def _compiled(content: Row) -> Row:
+    """Speed of a pair that was compiled; nothing where it was not, or could not be."""
+    decode = content.get("decode_tokens_per_second")
+    speedup = content.get("speedup") if decode else {"median": None}
+    return _quartiles("compiled", decode or {"median": None}) | _quartiles(
+        "compiled_speedup", speedup
+    )
 
 
 def _speeds(row: Row, content: Row) -> Row:

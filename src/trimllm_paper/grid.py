@@ -51,6 +51,7 @@ class _Grid:
         self.columns = [
             column.model_copy(update={"stand_in": self._stand_in(column)})
             for column in layout.columns_of(form, context)
+            if not column.when or self.timings[column.speed].notna().any()
         ]
         self.domains = [column for column in self.columns if column.domain]
         self.cells = Cells(form, frame, context, self.rows, self.columns)
@@ -240,6 +241,11 @@ class _Grid:
 
     def _speed_notes(self, blocks: Sequence[Block]) -> Iterator[str]:
         """Ranges of TrimLLM's advantage, unsteady machines, and what is predicted."""
+        if any(column.speed == "compiled" for column in self.columns):
+            yield (
+                "compiled: the same pair by torch.compile, which replays CUDA graphs on a GPU: "
+                "what eager decoding waits for the host is gone"
+            )
         over = [column.key for column in self.columns if column.speed == "trim_over"]
         for block in blocks:
             cells = [line.cells[key].measured for line in block.rows for key in over]

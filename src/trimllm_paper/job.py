@@ -97,7 +97,7 @@ class Job:
         }
 
     def __enter__(self) -> Job:
-        _set_environment(self.snakemake.threads, self.online)
+        set_environment(self.snakemake.threads, self.online)
         families = {model["family"] for model in self.snakemake.config["models"].values()}
         os.environ[ADAPTERS] = " ".join(sorted(name for name in families if ":" in name))
         _keep_freed_memory()
@@ -211,7 +211,8 @@ def _end_future(inputs: Iterable[str], results: Path, now: float) -> None:
             os.utime(path)
 
 
-def _set_environment(threads: int, online: bool) -> None:
+def set_environment(threads: int, online: bool) -> None:
+    """What a process of a job finds: its number of threads, and no network unless `online`."""
     for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON"):
         os.environ[f"{name}_NUM_THREADS"] = str(threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

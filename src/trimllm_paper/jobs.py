@@ -19,7 +19,7 @@ from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.prepared import Files
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe
-from trimllm_paper.shapes import RANDOM
+from trimllm_paper.shapes import RANDOM, SYMMETRIC
 
 FINE_TUNE, TRIM_EPOCH = "trimllm.train:fine_tune", "trimllm.trim:trim_epoch"
 PASSES = ("epochs", "documents", "patience")
@@ -327,6 +327,11 @@ class Jobs(EngineJobs):
         made = [self.paths.evaluation(model, domain, recipe, task) for task in spec.tests]
         return Job(made, files, how)
 
+    def _symmetric(self, recipe: str) -> bool:
+        """Whether checkpoints of a recipe have int4 weights without zero codes of their own."""
+        compressor = Recipe.parse(recipe).compressor
+        return getattr(self.config.compress.engines, compressor or "", None) in SYMMETRIC
+
     def throughput(self, hardware: str, model: str, recipe: str) -> Job:
         """A measurement of a checkpoint beside the full one, or of a shape with random weights."""
         section, config = self.config.throughput, self.config
@@ -340,6 +345,8 @@ class Jobs(EngineJobs):
                 "device": self.device,
                 "threads": self.timing_threads,
                 "group_size": section.group_size,
+                # A kernel of its own on a GPU: what is timed is what accuracy is measured of.
+                **({"symmetric": True} if shape and self._symmetric(recipe) else {}),
             },
             "protocol": {key: getattr(section, key) for key in rounds},
             "compiled": section.compiled,

@@ -30,6 +30,7 @@ SPEEDS = (
     *("decode", "speedup", "prefill", "share_decode", "share_prefill", "trim_over"),
     *("mem", "unit_bytes_percent", "share_of_copy", "peak_megabytes"),
     *("prefill_speedup", "weights_megabytes", "parity", "answer_speedup", "accepted"),
+    *("compiled", "compiled_speedup"),
 )
 
 
@@ -37,7 +38,8 @@ class Column(Plain):
     """A column; what it shows is one of `domain`, `size`, `speed`, `minutes` and `share`.
 
     `interval_digits` None: as many in brackets as the form of the table has. `terminal` False: left
-    out of the plain text, which has to fit a terminal. `stand_in`: what was really measured.
+    out of the plain text, which has to fit a terminal. `stand_in`: what was really measured. `when`
+    "measured": left out where nothing of it was.
     """
 
     key: str
@@ -57,6 +59,7 @@ class Column(Plain):
     minutes: int | None = None
     share: int | None = None
     stand_in: str | None = None
+    when: Literal["measured"] | None = None
 
     @property
     def epochs(self) -> int | None:

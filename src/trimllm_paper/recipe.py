@@ -198,6 +198,10 @@ class Paths:
         """Speed of full and trimmed checkpoints in an engine on a machine."""
         return f"{self.results}/engines/{hardware}/{model}/{engine}.json"
 
+    def gpu_check(self, hardware: str) -> str:
+        """What a check of a machine found."""
+        return f"{self.results}/check_gpu/{hardware}.json"
+
     def export(
         self, model: str, domain: str, recipe: Recipe | str, variant: str, file: str = "export.json"
     ) -> str:
@@ -234,8 +238,8 @@ class Place:
     """What the path of a result says. Fields that its kind does not have are empty."""
 
     kind: str
-    """"evaluation", "scan", "throughput", "engines", "export", "epoch", "training", "compression",
-    "choice", "answers" or "manifest"."""
+    """"evaluation", "scan", "throughput", "engines", "gpucheck", "export", "epoch", "training",
+    "compression", "choice", "answers" or "manifest"."""
     results: str
     model: str
     domain: str = ""
@@ -248,6 +252,7 @@ class Place:
 
 
 _ROOMS = {"eval": "evaluation", "scans": "scan", "throughput": "throughput", "engines": "engines"}
+_ROOMS |= {"check_gpu": "gpucheck"}
 _ROOMS |= {"models": "", "export": "", "chosen": ""}  # where the file's name says the kind
 
 
@@ -264,6 +269,9 @@ def place_of(path: str | Path) -> Place:
             model, file = inside
             domain, _, variant = file.partition(".")
             return Place(kind, results, model, domain, variant=variant)
+        if kind == "gpucheck":
+            (hardware,) = inside
+            return Place(kind, results, "", hardware=hardware)
         if kind == "engines":
             hardware, model, engine = inside
             return Place(kind, results, model, hardware=hardware, engine=engine)

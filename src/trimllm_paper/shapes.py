@@ -16,6 +16,8 @@ from trimllm_paper.records import Epoch
 
 RANDOM = "random-"
 """Start of a shape's name in paths: `random-llama-1b` has no weights worth the name."""
+SYMMETRIC = ("auto-gptq",)
+"""Engines of GPTQ whose checkpoints have no zero codes of their own."""
 LABELS = {
     "llama-7b": "LLaMA-7B shape",
     "llama-1b": "LLaMA-1B shape",

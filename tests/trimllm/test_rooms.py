@@ -38,6 +38,7 @@ ROOMS = {
             "recipe",
             "records",
             "engine_records",
+            "check_records",
             "choices",
             "shapes",
             "gpus",
@@ -55,6 +56,7 @@ ROOMS = {
             "prepared",
             "engine_jobs",
             "jobs",
+            "gpu_check",
         ),
         # what came of it: numbers, tables, figures, claims
         *("published", "context", "frame", "tier", "derive", "verdict", "contradictions"),

@@ -11,6 +11,7 @@ from table_building import build as build_table
 from timing_files import TimingFiles
 
 from trimllm.base import files
+from trimllm.throughput.result import quartiles
 from trimllm_paper import published
 from trimllm_paper.render import Table, to_csv, to_latex, to_markdown, to_text
 
@@ -170,3 +171,24 @@ def test_no_measurement_still_makes_a_table() -> None:
     empty = build_table("table1")
     assert [block.key for block in empty.blocks] == ["A100", "V100", "RTX3090"]
     assert "Nothing has been measured yet" in to_text(empty)
+
+
+def test_compiled_speeds_have_columns_where_they_were_measured(timings: TimingFiles) -> None:
+    timings.add_machine()
+    names = {column.key for column in build(timings).columns}
+    assert not names & {"compiled", "compiled_speedup"}
+    failed = {"error": "no compiler"}
+    pair = {"decode_tokens_per_second": quartiles([60.0, 66.0, 72.0]), "speedup": quartiles([1.6])}
+    timings.add("full", 10, full=None, compiled={"decode_tokens_per_second": quartiles([41.0])})
+    timings.add("trim_half/keep_50", 18.5, kept=22, share=0.5, compiled=pair)
+    timings.add("full+awq_int4", 23, share=0.26, compiled=failed)
+    table = build(timings)
+    cells = {row: table.cell(MINE, row, "compiled") for row in ("fp16", "trimllm_50", "awq_int4")}
+    assert [cell.measured for cell in cells.values()] == [41, 66, None]
+    assert cells["trimllm_50"].spread == (63, 69) and cells["awq_int4"].why == "no compiler"
+    assert table.cell(MINE, "llm_int8", "compiled").measured is None
+    over = [table.cell(MINE, row, "compiled_speedup").measured for row in cells]
+    assert over == [1, 1.6, None]
+    text = to_text(table, width=1000)
+    assert "66.00 (63.00–69.00)" in text and "by torch.compile, which replays" in text
+    assert table.cell("A100", "awq_int4", "compiled").published is None

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 
 import pytest
 from configurations import configuration
 
 from trimllm.base.errors import UserError
+from trimllm.compress import METHODS
+from trimllm.compress.engines import ENGINES, WORKERS
+from trimllm.compress.run import method_of
 from trimllm.throughput.shapes import SHAPES, Chain, kept_units
 from trimllm_paper import shapes
 from trimllm_paper.recipe import Recipe
@@ -38,6 +43,14 @@ def test_patterns_in_words() -> None:
 
 def test_every_shape_has_a_label() -> None:
     assert shapes.LABELS.keys() == SHAPES.keys()
+
+
+@pytest.mark.parametrize("engine", METHODS["gptq_int4"])
+def test_engines_of_gptq_are_symmetric_as_what_is_timed_for_them(engine: str) -> None:
+    file = inspect.getfile(method_of("gptq_int4").compress)
+    file = WORKERS / ENGINES[engine][1] if engine in ENGINES else file
+    (symmetric,) = set(re.findall(r"\bsym\W+(True|False)", Path(file).read_text()))
+    assert (symmetric == "True") == (engine in shapes.SYMMETRIC)
 
 
 @pytest.mark.skipif(not KEPT.is_dir(), reason="no kept chain")

@@ -90,7 +90,7 @@ def random_model(subject: Subject) -> nn.Module:
     if subject.compressor == "sparsegpt_2_4":
         fill(model)  # its mask goes over values
     if subject.compressor is not None:
-        compress_random(model, subject.compressor, subject.group_size)
+        compress_random(model, subject.compressor, subject.group_size, subject.symmetric)
     if subject.compressor != "sparsegpt_2_4":
         fill(model)
     return model
@@ -111,7 +111,9 @@ def fill(model: nn.Module) -> None:
             part.copy_(pool[: len(part)])
 
 
-def compress_random(model: nn.Module, compressor: str, group_size: int) -> None:
+def compress_random(
+    model: nn.Module, compressor: str, group_size: int, symmetric: bool = False
+) -> None:
     """Put a compressor's kernels in the place of every linear layer of the units.
 
     Embeddings and head stay as they are, as all compressors leave them. Raises `UserError` where
@@ -124,7 +126,7 @@ def compress_random(model: nn.Module, compressor: str, group_size: int) -> None:
     elif compressor == "llm_int8":
         replace = _int8
     else:
-        replace = _int4(compressor, group_size, device)
+        replace = _int4(compressor, group_size, symmetric, device)
     for parent in list(decoder_of(model).layers.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
@@ -135,9 +137,11 @@ def compress_random(model: nn.Module, compressor: str, group_size: int) -> None:
         hf_gptqmodel_post_init(model, use_act_order=False)
 
 
-def _int4(compressor: str, group_size: int, device: torch.device) -> Callable[..., nn.Module]:
+def _int4(
+    compressor: str, group_size: int, symmetric: bool, device: torch.device
+) -> Callable[..., nn.Module]:
     """Layers of the class that transformers takes for our GPTQ or AWQ checkpoints on this device:
-    with zero codes of their own (not symmetric), as accuracy is measured with.
+    symmetric or not as those that accuracy is measured with.
 
     On a CPU that is a wrapper of torch's own int4 product, which needs no compiler.
     """
@@ -146,7 +150,7 @@ def _int4(compressor: str, group_size: int, device: torch.device) -> Callable[..
 
     gptq = compressor == "gptq_int4"
     method = METHOD.GPTQ if gptq else METHOD.AWQ
-    how = {"bits": 4, "group_size": group_size, "sym": False, "desc_act": False}
+    how = {"bits": 4, "group_size": group_size, "sym": symmetric and gptq, "desc_act": False}
     try:
         layer_class = hf_select_quant_linear_v2(
             **how,

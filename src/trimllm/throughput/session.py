@@ -165,13 +165,17 @@ def measure(
     return found
 
 
+def memory_bytes(subject: Subject) -> float:
+    """What timing a subject takes: of its GPU's memory, or of the host's where there is none."""
+    return OVERHEAD * subject.weight_bytes() + (PROCESS_BYTES if subject.device == "cpu" else 0)
+
+
 def fits_together(subjects: list[Subject]) -> bool:
     """Whether all models fit the memory at once; `UserError` if one does not fit even alone."""
     free = machine.free_bytes(subjects[0].device)
     if free is None:
         return True
-    base = PROCESS_BYTES if subjects[0].device == "cpu" else 0
-    needs = [OVERHEAD * subject.weight_bytes() + base for subject in subjects]
+    needs = [memory_bytes(subject) for subject in subjects]
     for subject, need in zip(subjects, needs, strict=True):
         if need > free:
             raise UserError(

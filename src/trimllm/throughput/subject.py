@@ -33,6 +33,8 @@ class Subject:
         units: with a shape, the units that are left as (block, kind); None keeps all.
         compressor: with a shape, one of `PACKAGES` or None. A checkpoint brings its own.
         group_size: of int4, input features that share a scale.
+        symmetric: of gptq_int4, without zero codes of its own, as auto-gptq makes it: another
+            kernel on a GPU.
         dtype: of the weights and of the products: float32, bfloat16, float16.
         device: "cpu" or "cuda".
         threads: of torch, on a CPU.
@@ -45,6 +47,7 @@ class Subject:
     units: tuple[tuple[int, str], ...] | None = None
     compressor: str | None = None
     group_size: int = 128
+    symmetric: bool = False
     dtype: str = "bfloat16"
     device: str = "cpu"
     threads: int = 1

@@ -15,7 +15,7 @@ from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper import choices, engine_records, records
+from trimllm_paper import check_records, choices, engine_records, records
 from trimllm_paper.integrity import lineage
 from trimllm_paper.recipe import Paths, place_of
 
@@ -26,10 +26,10 @@ KINDS: dict[str, Any] = {
 }
 KINDS |= {"training": records.Training, "compression": records.Compression}
 KINDS |= {"throughput": records.Throughput, "export": records.Export}
-KINDS |= {"engines": engine_records.Engines}
+KINDS |= {"engines": engine_records.Engines, "gpucheck": check_records.GpuCheck}
 KINDS |= {"choice": choices.Choice, "answers": choices.Answers}
 """Kind of a result's place -> the class that reads it."""
-ROOMS = ("eval", "models", "scans", "throughput", "engines", "export", "chosen")
+ROOMS = ("eval", "models", "scans", "throughput", "engines", "check_gpu", "export", "chosen")
 NAMED = ("models", "export")
 """Rooms with other files than results, which are told by their names."""
 

@@ -64,6 +64,15 @@ def test_compressed_models_run_and_weigh_less(compressor: str, left: tuple | Non
     assert bool(linears) == (compressor == "sparsegpt_2_4")
 
 
+@pytest.mark.skipif(not importlib.util.find_spec("gptqmodel"), reason="gptqmodel is missing")
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_int4_layers_are_symmetric_where_their_checkpoints_are(symmetric: bool) -> None:
+    for compressor, expected in (("gptq_int4", symmetric), ("awq_int4", False)):
+        how = {"compressor": compressor, "group_size": 64, "symmetric": symmetric}
+        layers = build(subject(**how)).model.layers.modules()
+        assert {layer.sym for layer in layers if hasattr(layer, "qweight")} == {expected}
+
+
 def test_mask_and_its_test() -> None:
     linear = torch.nn.Linear(16, 8)
     assert not is_2_4(linear.weight) and is_2_4(masked(linear).weight)

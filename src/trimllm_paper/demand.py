@@ -23,7 +23,7 @@ MIB, GIB = 1 << 20, 1 << 30
 TRAINING = ("full_ft", "sparse_ft", "trim", "settle")
 """Tasks that several processes share."""
 COUNTS = (1, 2, 4, 8)
-"""Processes that may share one."""
+"""Processes that may share one (`sharing`)."""
 TASKS = (*TRAINING, "fetch", "scan", "teach", "compress", "evaluate", "measure")
 """What jobs do with a model."""
 
@@ -129,11 +129,16 @@ def processes(task: str, model: Any, config: Any, ratio: float | None = None) ->
     if not uses_gpu(config):
         return 1
     most = FILLED * gpus.kind_of(config)[1].gib
-    alone = config.finetune.optimizer == "adamw_8bit" or config.compute.gradient_checkpointing
-    alone = alone or by_lora(task, config)
-    counts = [1] if alone else [n for n in COUNTS if n <= config.finetune.batch_size]
+    counts = [n for n in sharing(task, config) if n <= config.finetune.batch_size]
     fits = (n for n in counts if memory(task, model, config, ratio, n).gpu_gib <= most)
     return next(fits, counts[-1])
+
+
+def sharing(task: str, config: Any) -> tuple[int, ...]:
+    """Numbers of processes that a task may be shared by."""
+    alone = config.finetune.optimizer == "adamw_8bit" or config.compute.gradient_checkpointing
+    alone = alone or by_lora(task, config)
+    return COUNTS[:1] if alone or task not in TRAINING else COUNTS
 
 
 def shape(model: Any) -> tuple[float, float, float]:
@@ -368,6 +373,13 @@ def spent(
         # Two processes more load a checkpoint and measure its loss: what was made, the yardstick.
         proof = start + stored / disk + config.compress.held_back_documents * each
         found["proof"] = 2 * proof
+    if config.compute.weights_on == "disk" and task in ("scan", "trim", "evaluate"):
+        # All weights once for each batch of rows.
+        many, most = trim.calibration_documents, trim.row_budget or ROW_BUDGET
+        if task == "evaluate":
+            many, most = min(tests * limit if limit else known, known), config.evaluate.batch_tokens
+        tokens = many * (getattr(expected, "tokens", None) or TOKENS)
+        found["read"] = math.ceil(tokens / most) * stored / disk
     if task not in ("scan", "evaluate", "teach"):
         found["save"] = stored / disk
     return found

@@ -83,7 +83,8 @@ class Cells:
             # What there is no measurement of has the paper's number alone.
             cells[column.key] = cell or Cell(published=value, verdict=NOT_RUN)
         told = (row.section, timing.how) if row.format and timing is not None else (row.section,)
-        return Line(row.key, row.label, cells, ": ".join(filter(None, told)) or None)
+        label, section = map(self.context.named, (row.label, ": ".join(filter(None, told))))
+        return Line(row.key, label, cells, section or None)
 
     def printed(
         self, row: str, block: str, column: Column, paper: published.PublishedTable | None = None
@@ -169,7 +170,7 @@ class Cells:
             found.documents,
             found.ci95,
             deviation=found.deviation,
-            why=why,
+            why=self.context.named(why),
             sources=found.sources,
             details=_details(found, {"minus_pretrained": base, "minus_full_ft": full}),
         )
@@ -257,7 +258,9 @@ class Cells:
         mean, each = fmean(ours), ours
         share = 100 * mean / fmean(whole) if whole else None
         result, why = None, ""
-        if printed is not None and row.longer_than:
+        if printed is not None and self.context.lora:
+            result, why = NOT_RUN, "LoRA-FT is no full fine-tuning, whose time the paper tells"
+        elif printed is not None and row.longer_than:
             others = [minutes(other) for other in self.rows if other.key in row.longer_than]
             means = [fmean(other) if other else None for other in others]
             result, why = verdict.judge_longest(mean, means)

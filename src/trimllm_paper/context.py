@@ -24,6 +24,8 @@ TIMED_DOMAIN = "sciq"
 """The domain whose training the paper times."""
 CROSS_KEPT = 40
 """Percent of the units that the paper's specialized models keep."""
+FULL, BY_LORA = "Full-FT", "LoRA-FT"
+"""What full fine-tuning is called, and adapters that were trained in its place."""
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(tuple)]
@@ -72,12 +74,12 @@ def told(path: str, default: Any = ()) -> Any:
 
 
 class Context(Plain):
-    """What is shown; figures and claims are of one model and take the first five alone.
+    """What is shown; figures and claims are of one model and take the first six alone.
 
-    `domains` are trained on, `tested` only tested on; `chains` are the names of the recipes that
-    are run, the main one first; `table_models` to `near` belong to Tables 3 to 6 and 9 (no model or
-    domain: all); `shapes` to `engine_drafts` say what is timed; `layouts` are files of further
-    tables and rows.
+    `lora`: adapters stand in for full fine-tuning (`named`); `domains` are trained on, `tested`
+    only tested on; `chains` are the names of the recipes that are run, the main one first;
+    `table_models` to `near` belong to Tables 3 to 6 and 9 (no model or domain: all); `shapes` to
+    `engine_drafts` say what is timed; `layouts` are files of further tables and rows.
     """
 
     models: tuple[Model, ...] = ()
@@ -85,6 +87,7 @@ class Context(Plain):
     recipes: dict[str, Shown] = {}
     chains: tuple[str, ...] = ()
     criteria: tuple[str, ...] = ()
+    lora: bool = False
     tested: tuple[Domain, ...] = ()
     kept_percent: tuple[float, ...] = told("trim.kept_percent", (50, 40, 30))
     compressors: tuple[str, ...] = told("compress.methods")
@@ -128,6 +131,7 @@ class Context(Plain):
             "recipes": {r.name: r for r in shown(Shown, {n: config.recipes[n] for n in names})},
             "chains": config.trim.recipes,
             "criteria": authors if model else [*config.tables.criteria, *authors],
+            "lora": config.finetune.lora is not None,
         }
         if not model:
             found["tested"] = shown(Domain, config.near_specs)
@@ -156,7 +160,12 @@ class Context(Plain):
     @property
     def own(self) -> bool:
         """Whether model and all data are the paper's own."""
-        return bool(self.model.published) and not any(one.stand_in for one in self.domains)
+        stand_ins = self.lora or any(one.stand_in for one in self.domains)
+        return bool(self.model.published) and not stand_ins
+
+    def named(self, text: str) -> str:
+        """Words on what was measured: adapters that stand in for full fine-tuning are called so."""
+        return text.replace(FULL, BY_LORA) if self.lora else text
 
     @property
     def shown(self) -> dict[str, Shown]:

@@ -23,7 +23,7 @@ MIB, GIB = 1 << 20, 1 << 30
 TRAINING = ("full_ft", "sparse_ft", "trim", "settle")
 """Tasks that several processes share."""
 COUNTS = (1, 2, 4, 8)
-"""Processes that may share one."""
+"""Processes that may share one (`sharing`)."""
 TASKS = (*TRAINING, "fetch", "scan", "teach", "compress", "evaluate", "measure")
 """What jobs do with a model."""
 
@@ -39,6 +39,8 @@ VOCABULARY = 50_000
 # stream and norms, bfloat16 inputs of matrix products, 2.7 times as wide in the MLP; and what a
 # scan holds for each token of its row budget.
 KEPT_FOR_BACKWARD, SCAN_BUFFERS = 80, 40
+# The same of the residual stream alone, in float32.
+STREAM = 4
 # Calibration texts of one backward pass of LLM-Pruner.
 TEXTS_AT_ONCE = 8
 # Tokens that a scan in 16 bits holds unless told otherwise; of the longest document of a batch.
@@ -129,10 +131,16 @@ def processes(task: str, model: Any, config: Any, ratio: float | None = None) ->
     if not uses_gpu(config):
         return 1
     most = FILLED * gpus.kind_of(config)[1].gib
-    alone = config.finetune.optimizer == "adamw_8bit"
-    counts = [1] if alone else [n for n in COUNTS if n <= config.finetune.batch_size]
+    counts = [n for n in sharing(task, config) if n <= config.finetune.batch_size]
     fits = (n for n in counts if memory(task, model, config, ratio, n).gpu_gib <= most)
     return next(fits, counts[-1])
+
+
+def sharing(task: str, config: Any) -> tuple[int, ...]:
+    """Numbers of processes that a task may be shared by."""
+    alone = config.finetune.optimizer == "adamw_8bit" or config.compute.gradient_checkpointing
+    alone = alone or by_lora(task, config)
+    return COUNTS[:1] if alone or task not in TRAINING else COUNTS
 
 
 def shape(model: Any) -> tuple[float, float, float]:
@@ -148,9 +156,23 @@ def stored_bytes(model: Any) -> int:
     return model.parameters * (4 if model.storage_dtype == "float32" else 2)
 
 
+def by_lora(task: str, config: Any) -> bool:
+    """Whether a task trains adapters beside frozen weights."""
+    return task == "full_ft" and config.finetune.lora is not None
+
+
+def adapters(model: Any, config: Any) -> float:
+    """Parameters of LoRA's adapters: rank times rows and columns of every matrix of a block, as in
+    LLaMA four of attention (width by width) and three of an MLP of 8/3 width."""
+    width, _, _ = shape(model)
+    return config.finetune.lora.rank * model.blocks * (4 * 2 + 3 * (1 + 8 / 3)) * width
+
+
 def _share(task: str, config: Any, ratio: float | None) -> float:
-    """Share of the blocks that a task trains."""
-    return 1.0 if task == "full_ft" else ratio or config.main.ratio
+    """Share of the blocks whose own weights a task trains."""
+    if task == "full_ft":
+        return 0.0 if by_lora(task, config) else 1.0
+    return ratio or config.main.ratio
 
 
 def _state(config: Any) -> float:
@@ -179,7 +201,8 @@ def memory(
     if task in ("trim", "scan", "evaluate", "teach"):
         phases.append(_forward_bytes(task, model, config, count))
     if task in TRAINING:
-        phases.append(_training_bytes(model, config, share, count))
+        added = adapters(model, config) if by_lora(task, config) else 0.0
+        phases += _training_bytes(task, model, config, share, count, added)
     most = max(phases, key=lambda parts: sum(parts.values()), default={})
     on_gpu = {**most, "overhead": OVERHEAD} if most and uses_gpu(config) else {}
     return Memory(_host_mib(task, model, config, share, count), on_gpu)
@@ -194,10 +217,13 @@ def _host_mib(task: str, model: Any, config: Any, share: float, count: int) -> i
     parameters, compute, gpu = model.parameters, config.compute, uses_gpu(config)
     (_, block, outside), state = shape(model), share * _state(config) * parameters
     place = compute.weights_on
+    streamed = ("scan", "evaluate", *(("teach", *TRAINING) if gpu and count == 1 else ()))
     if task == "compress":
         need = 4.0 * WEIGHT * parameters
-    elif place != "device" and task in ("scan", "evaluate"):
+    elif place != "device" and task in streamed:
         need = WEIGHT * (outside + block + (parameters if place == "host" else 0))
+        # What is trained, of the best pass; adapters are small.
+        need += WEIGHT * share * parameters if task in TRAINING else 0
     elif count == 1:
         trained = state if task in TRAINING and not gpu else 0.0
         need = WEIGHT * parameters + max(stored_bytes(model), trained)
@@ -209,20 +235,32 @@ def _host_mib(task: str, model: Any, config: Any, share: float, count: int) -> i
     return count * BASE_MIB + math.ceil(need / MIB)
 
 
-def _training_bytes(model: Any, config: Any, share: float, count: int) -> dict[str, float]:
-    """Bytes on each GPU while a pass trains: trained weights and what is outside the blocks rest in
-    float32, frozen blocks in 16 bits."""
+def _training_bytes(
+    task: str, model: Any, config: Any, share: float, count: int, added: float
+) -> list[dict[str, float]]:
+    """Bytes on each GPU before and while a pass trains: trained weights, `added` adapters and what
+    is outside the blocks rest in float32, frozen blocks in 16 bits.
+
+    One process whose weights lie on the device has read them in float32 before (those that adapters
+    stand beside as they are stored); what waits elsewhere is read in the types that it rests in.
+    """
     width, block, outside = shape(model)
     inside = max(0.0, model.parameters - outside)
-    weights = WEIGHT * (share * inside + outside) + 2 * (1 - share) * inside
-    held = {"weights": weights, "gradients and moments": _state(config) * share * inside}
+    weights = WEIGHT * (share * inside + outside + added) + 2 * (1 - share) * inside
+    held = {"weights": weights}
+    held["gradients and moments"] = _state(config) * (share * inside + added)
     rows = math.ceil(config.finetune.batch_size / count)
-    passing = {"activations": KEPT_FOR_BACKWARD * width * model.blocks * rows * LONGEST}
+    kept = KEPT_FOR_BACKWARD * width * model.blocks * rows * LONGEST
+    if config.compute.gradient_checkpointing:  # the float32 stream of each block, and one block
+        kept = kept / model.blocks + STREAM * width * model.blocks * rows * LONGEST
+    passing = {"activations": kept}
     if count > 1:
         held = {name: 0 if config.compute.offload else held[name] / count for name in held}
         # The layer that runs and the next one in 16 bits; a gradient in 16 bits and in float32.
         passing["gathered"] = block * (2 * 2 + 2 + 4) + WEIGHT * outside
-    return held | passing
+    read = stored_bytes(model) if by_lora(task, config) else WEIGHT * model.parameters
+    alone = count == 1 and config.compute.weights_on == "device"
+    return [held | passing, {"weights": read if alone else 0.0}]
 
 
 def _compression_bytes(model: Any, config: Any) -> list[dict[str, float]]:
@@ -232,15 +270,15 @@ def _compression_bytes(model: Any, config: Any) -> list[dict[str, float]]:
     (width, block, outside), tokens = shape(model), config.compress.max_tokens
     loss = {"weights": 2.0 * model.parameters, "streams": SCAN_BUFFERS * width * tokens}
     loss["one matrix in float32"] = WEIGHT * block / 4
-    kept = (WEIGHT * model.blocks + KEPT_FOR_BACKWARD) * width * TEXTS_AT_ONCE * tokens
+    kept = (STREAM * model.blocks + KEPT_FOR_BACKWARD) * width * TEXTS_AT_ONCE * tokens
     return [loss, {"weights": WEIGHT * (outside + 3 * block), "activations": kept}]
 
 
 def _forward_bytes(task: str, model: Any, config: Any, count: int) -> dict[str, float]:
     """Bytes on each GPU during a scan or an evaluation in 16 bits. One process that trims and keeps
-    its weights on the device scans a rounded copy of them."""
+    its weights on the device scans a rounded copy of them; a teacher is there as a whole."""
     (width, block, outside), there = shape(model), float(model.parameters)
-    if config.compute.weights_on != "device":
+    if config.compute.weights_on != "device" and task != "teach":
         there = outside + 2 * block
     elif task == "trim" and count == 1:
         there *= 1 + WEIGHT / 2
@@ -271,8 +309,8 @@ def spent(
 ) -> dict[str, float]:
     """Seconds of a job by what it does; "start" is what passes before the clock of its provenance.
 
-    A token takes 2 operations a parameter forward, 2 back through activations and 2 for what is
-    trained; a scan of N units 2 · N / 2.
+    A token takes 2 operations a parameter forward, 2 back through activations, 2 for what is
+    trained, and 2 for what is computed again; a scan of N units 2 · N / 2.
 
     Args:
         ratio: share of the blocks that are trained; None takes the main chain's.
@@ -323,10 +361,12 @@ def spent(
         documents = epochs * min(limit or known, known)
         passes = math.ceil(documents / finetune.batch_size)
         step = STEP_BYTES[finetune.optimizer]
-        moved = PASS_BYTES + share * step / finetune.gradient_accumulation
+        added = adapters(model, config) / parameters if by_lora(task, config) else 0.0
+        moved = PASS_BYTES + (share + added) * step / finetune.gradient_accumulation
+        again = 1 if config.compute.gradient_checkpointing else 0
         # A pass takes as long as its operations, or as the host takes to start them.
-        started = passes * 3 * launch * blocks
-        found["train"] = max(documents * each * (2 + share) / count, started)
+        started = passes * (3 + again) * launch * blocks
+        found["train"] = max(documents * each * (2 + share + added + again) / count, started)
         found["update"] = passes * parameters * moved / bandwidth / (count if on_gpu else 1)
         if count > 1 and kind:  # 16-bit weights to all, forward and backward
             held = share * parameters / finetune.gradient_accumulation
@@ -345,6 +385,13 @@ def spent(
         # Two processes more load a checkpoint and measure its loss: what was made, the yardstick.
         proof = start + stored / disk + config.compress.held_back_documents * each
         found["proof"] = 2 * proof
+    if config.compute.weights_on == "disk" and task in ("scan", "trim", "evaluate"):
+        # All weights once for each batch of rows.
+        many, most = trim.calibration_documents, trim.row_budget or ROW_BUDGET
+        if task == "evaluate":
+            many, most = min(tests * limit if limit else known, known), config.evaluate.batch_tokens
+        tokens = many * (getattr(expected, "tokens", None) or TOKENS)
+        found["read"] = math.ceil(tokens / most) * stored / disk
     if task not in ("scan", "evaluate", "teach"):
         found["save"] = stored / disk
     return found

@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 from trimllm_paper import demand
-from trimllm_paper.demand import COUNTS
 from trimllm_paper.gpus import KINDS
 
 TASKS = ("full_ft", "trim", "scan", "compress", "evaluate")
@@ -19,7 +18,7 @@ def fit(task: str, model: Any, config: Any, gib: float) -> Way | None:
     """The most wanted way that fits on GPUs of so many GiB: offload only where nothing else does, a
     scan from disk where the model does not fit as it is. What is trained is not streamed, and
     compression takes the blocks one by one of itself."""
-    counts = COUNTS if task in demand.TRAINING else COUNTS[:1]
+    counts = demand.sharing(task, config)
     places = ("device",) if task in ("full_ft", "compress") else ("device", "disk")
     for offload, count, place in itertools.product((False, True), counts, places):
         how = {"device": "cuda", "processes": count, "offload": offload, "weights_on": place}
@@ -38,7 +37,7 @@ def text(config: Any) -> str:
         for task, (gpu, kind) in itertools.product(TASKS, KINDS.items()):
             line, way = f"  {task:8} {gpu:15} ", fit(task, model, config, kind.gib)
             if way is None:
-                line += f"does not fit on {COUNTS[-1] if task in demand.TRAINING else COUNTS[0]}"
+                line += f"does not fit on {demand.sharing(task, config)[-1]}"
             else:
                 (compute, memory), count = way, way[0].processes
                 line += f"x {count}  {memory.gpu_gib:5.1f} of {kind.gib} GiB each"

@@ -13,7 +13,7 @@ from typing import Any
 from trimllm.throughput.result import predicted
 from trimllm_paper import contradictions, layout, notes, published
 from trimllm_paper.cells import Cells, Subject
-from trimllm_paper.context import Context
+from trimllm_paper.context import BY_LORA, FULL, Context
 from trimllm_paper.frame import Frame, rows, where
 from trimllm_paper.layout import Column, Row
 from trimllm_paper.render import Block, Cell, Line, Table
@@ -23,6 +23,12 @@ ENOUGH = 90
 """Percent of its predicted speedup that a trimmed model should reach."""
 FEW = 4
 """Contradictions of the paper that stand under a table; the page of them has all."""
+STAND_IN = (
+    f"Stand-in for full fine-tuning: {BY_LORA}, adapters beside frozen weights, merged at the end. "
+    f"What is measured against {FULL} elsewhere is measured against it here; no verdict is one on "
+    f"full fine-tuning, and the paper's lines are of {FULL}"
+)
+"""What stands above tables whose yardstick adapters are."""
 STEADY = 1.25
 """Largest ratio between the copy rates of a machine's sessions that is no remark's worth."""
 
@@ -49,7 +55,7 @@ class _Grid:
         self.models = layout.models_of(form, context)
         self.rows = layout.rows_of(form, context)
         self.columns = [
-            column.model_copy(update={"stand_in": self._stand_in(column)})
+            column.model_copy(update=self._own_words(column))
             for column in layout.columns_of(form, context)
             if not column.when or self.timings[column.speed].notna().any()
         ]
@@ -58,6 +64,13 @@ class _Grid:
         self.compared = published.LABELS[form.compared]
         self.trimmed: dict[str, dict[str, Any]] = {}
         """Block label -> measurements of trimmed models without compressor, by the row's label."""
+
+    def _own_words(self, column: Column) -> dict[str, Any]:
+        """What a column is called over our numbers and the paper's, and whether it stands in."""
+        label = column.label
+        if (named := self.context.named(label)) != label:
+            label = f"{named} (the paper's of {FULL})"
+        return {"stand_in": self._stand_in(column), "label": label}
 
     def _stand_in(self, column: Column) -> str | None:
         """What a column was really measured on: what its files say, or the domain does."""
@@ -91,6 +104,7 @@ class _Grid:
             compared = str(model.published) if own else self.form.compared
             named = published.LABELS[compared] if paper else None
             shown = (model.name, model.label, (), named, own)
+            own = own and not self.context.lora
             yield Subject(*shown, model.name, compared, own=own, known=model)
 
     def _timed(self) -> Iterator[Subject]:
@@ -122,7 +136,9 @@ class _Grid:
                 is_paper=own or (shape and hardware is None),
                 name=name,
                 compared=gpu,
-                own=model is not None and model.published == form.compared,
+                own=model is not None
+                and model.published == form.compared
+                and not self.context.lora,
                 known=model,
                 hardware=hardware,
                 own_speed=own,
@@ -187,13 +203,15 @@ class _Grid:
         }
 
     def _header(self, words: Mapping[str, str]) -> Iterator[str]:
-        form = self.form
-        yield from (layout.worded(text, words, form) for text in form.header)
+        form, named = self.form, self.context.named
+        yield from (named(layout.worded(text, words, form)) for text in form.header)
         if form.blocks in ("machines", "engines"):
             yield from self._protocols()
         stand_ins = ", ".join(model.label for model in self.models if not model.published)
         if form.stand_in and stand_ins:
             yield form.stand_in.format(models=stand_ins, compared=self.compared)
+        if self.context.lora and form.blocks != "machines":
+            yield STAND_IN
         for column in self.columns:
             if column.stand_in:
                 yield f"Stand-in data, column {column.label}: {column.stand_in}"
@@ -217,7 +235,8 @@ class _Grid:
 
     def _notes(self, words: Mapping[str, str], blocks: Sequence[Block]) -> Iterator[str]:
         form, frame, seed = self.form, self.frame, self.context.seed
-        yield from (layout.worded(text, words, form) for text in form.notes)
+        named = self.context.named
+        yield from (named(layout.worded(text, words, form)) for text in form.notes)
         if form.blocks == "machines":
             yield from self._speed_notes(blocks)
         against = contradictions.of_table(form.key)

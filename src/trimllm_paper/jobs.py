@@ -89,9 +89,14 @@ class Jobs(EngineJobs):
         return Job([paths.manifest(*place), record(*place)], files | self._trained_on(domain), how)
 
     def full_ft(self, model: str, domain: str) -> Job:
-        """Full fine-tuning."""
-        files = self.checkpoint(model, "base", PRETRAINED)
-        return self._fine_tune((model, domain, Recipe(FULL_FT)), None, files)
+        """Full fine-tuning, or LoRA in its place, with a learning rate of its own."""
+        files, lora = self.checkpoint(model, "base", PRETRAINED), self.config.finetune.lora
+        job = self._fine_tune((model, domain, Recipe(FULL_FT)), None, files)
+        if lora:
+            told = lora.model_dump()
+            job.how["settings"]["learning_rate"] = told.pop("learning_rate")
+            job.how["arguments"]["lora"] = told
+        return job
 
     def sparse_ft(self, model: str, domain: str) -> Job:
         """Sparse fine-tuning: a scan chooses the blocks. Both see the same documents in order."""

@@ -254,6 +254,7 @@ class Training(Trained):
 
     rule: str | None = None
     units_dropped: Units | None = None
+    lora: dict[str, float] | None = ABSENT  # rank and alpha of adapters that stood in for it
 
 
 class Compression(OfRecipe):

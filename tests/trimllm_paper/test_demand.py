@@ -13,6 +13,7 @@ from configurations import ROOT, configuration, with_compute
 from trimllm.base.files import read_json
 from trimllm_paper import demand, gpus
 from trimllm_paper.config import Config, load, read_yaml
+from trimllm_paper.config.models import LoraEntry
 from trimllm_paper.recipe import PRETRAINED, place_of
 
 # hidden_size and intermediate_size of the published models.
@@ -75,6 +76,89 @@ def test_moments_in_eight_bits_halve_what_is_trained(paper: Config) -> None:
     # Nothing shards them.
     one, several = (demand.processes("full_ft", model, config) for config in (small, paper))
     assert one == 1 < several
+
+
+def with_lora(config: Config, **compute: object) -> Config:
+    """One process that trains adapters in place of all weights."""
+    finetune = config.finetune.model_copy(update={"lora": LoraEntry(rank=16)})
+    changed = config.model_copy(update={"finetune": finetune})
+    return with_compute(changed, processes=None, weights_on="disk", **compute)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_adapters_rest_on_frozen_weights_in_16_bits(paper: Config, name: str) -> None:
+    model, (width, inner) = paper.models[name], SHAPES[name]
+    lora = with_lora(paper)
+    # Rows and columns of four matrices of attention and three of the MLP.
+    sizes = 4 * (width + width) + 3 * (width + inner)
+    known = 16 * model.blocks * sizes
+    assert demand.adapters(model, lora) == pytest.approx(known, rel=0.03)
+    outside = demand.shape(model)[2]
+    blocks = model.parameters - outside
+    gpu = demand.memory("full_ft", model, lora).gpu
+    assert gpu["weights"] == pytest.approx(2 * blocks + 4 * (outside + known), rel=0.01)
+    assert gpu["gradients and moments"] == pytest.approx(12 * known, rel=0.03)
+    # Nothing else is trained so, and what is trained so is trained in one process.
+    for task in ("sparse_ft", "trim", "settle"):
+        plain = with_compute(paper, processes=None, weights_on="disk")
+        assert demand.memory(task, model, lora) == demand.memory(task, model, plain)
+    assert demand.processes("full_ft", model, lora) == 1 < demand.processes("full_ft", model, paper)
+    # Two thirds of the operations of a parameter and token, and a share of the update's bytes.
+    fast = {"assumed": replace(demand.ASSUMED, launch=0.0)}
+    full, less = (
+        demand.spent("full_ft", model, one, **fast)
+        for one in (with_compute(paper, processes=1), lora)
+    )
+    assert less["train"] == pytest.approx(full["train"] * 2 / 3, rel=0.01)
+    assert less["update"] < full["update"]
+
+
+def test_what_is_read_to_the_device_must_have_room_there_before_it_is_frozen(
+    paper: Config,
+) -> None:
+    """A chain of LLaMA-7B at r = 1/8: 27 GB in float32, unless its weights wait elsewhere."""
+    model = paper.models["llama-7b"]
+    finetune = paper.finetune.model_copy(update={"batch_size": 1, "optimizer": "adamw_8bit"})
+    small = paper.model_copy(update={"finetune": finetune})
+    there, elsewhere = (
+        demand.memory("settle", model, with_compute(small, weights_on=place), 0.125).gpu_gib
+        for place in ("device", "disk")
+    )
+    assert elsewhere < there == pytest.approx((4 * model.parameters + demand.OVERHEAD) / 2**30)
+    # A teacher says what it says as a whole.
+    taught = (
+        demand.memory("teach", model, with_compute(small, weights_on=p)) for p in ("device", "disk")
+    )
+    assert next(taught).gpu == next(taught).gpu
+
+
+def test_gradient_checkpointing_takes_time_for_memory(paper: Config) -> None:
+    model = paper.models["llama-7b"]
+    how = {"processes": 1, "weights_on": "disk"}
+    plain, again = (
+        with_compute(paper, **how, gradient_checkpointing=told) for told in (False, True)
+    )
+    kept, least = (demand.memory("sparse_ft", model, one, 0.125).gpu for one in (plain, again))
+    width, tokens = demand.shape(model)[0], 4 * demand.LONGEST
+    assert kept["activations"] == pytest.approx(80 * width * 32 * tokens)
+    assert least["activations"] == pytest.approx((4 * 32 + 80) * width * tokens)
+    assert {**kept, "activations": 0} == {**least, "activations": 0}
+    fast = {"assumed": replace(demand.ASSUMED, launch=0.0), "ratio": 0.125}
+    short, long = (demand.spent("sparse_ft", model, one, **fast)["train"] for one in (plain, again))
+    assert long == pytest.approx(short * 3.125 / 2.125)
+    by_itself = with_compute(paper, processes=None, gradient_checkpointing=True)
+    assert demand.processes("full_ft", model, by_itself) == 1
+
+
+def test_weights_on_the_disk_are_read_for_every_batch_of_rows(paper: Config) -> None:
+    model, sizes = paper.models["llama-7b"], SimpleNamespace(train=1000, test=300, tokens=100)
+    disk = with_compute(paper, weights_on="disk")
+    whole = 2 * model.parameters / demand.ASSUMED.disk
+    # 30,000 tokens of which 16,384 are evaluated at once; 5,000 of 8,192.
+    for task, times in (("evaluate", 2), ("scan", 1), ("trim", 1)):
+        found = demand.spent(task, model, disk, expected=sizes)
+        assert found.pop("read") == pytest.approx(times * whole)
+        assert found == demand.spent(task, model, paper, expected=sizes)
 
 
 def test_host_memory_follows_streaming_sharing_and_offload(paper: Config) -> None:

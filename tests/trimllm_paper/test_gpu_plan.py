@@ -37,6 +37,16 @@ def test_llama_13b_trains_on_every_gpu() -> None:
         assert compute.weights_on == "disk" and memory.gpu_gib < 10
 
 
+def test_what_nothing_shards_is_offered_no_second_gpu() -> None:
+    config = configuration("one_gpu_7b")
+    (model,) = config.models.values()
+    compute, memory = gpu_plan.fit("full_ft", model, config, 24)
+    assert compute.processes == 1 and not compute.offload and memory.gpu_gib < 20
+    plain = config.finetune.model_copy(update={"lora": None})
+    assert gpu_plan.fit("full_ft", model, config.model_copy(update={"finetune": plain}), 24) is None
+    assert "full_ft  RTX-4090-24GB   x 1" in gpu_plan.text(config)
+
+
 def test_the_plan_in_words() -> None:
     config = configuration("paper")
     text = gpu_plan.text(config)

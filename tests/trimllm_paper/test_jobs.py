@@ -63,6 +63,9 @@ def hashes(config: Config) -> dict[str, str]:
         ({"finetune": {"patience": 2}}, {"full_ft", "sparse_ft", "at_once", "settled"}),
         ({"finetune": {"weight_decay": 0.5}}, TRAINED),
         ({"finetune": {"optimizer": "adamw_8bit"}}, TRAINED),
+        # Adapters take the place of full fine-tuning alone, and where memory goes changes nothing.
+        ({"finetune": {"lora": {}}}, {"full_ft"}),
+        ({"compute": {"gradient_checkpointing": True}}, set()),
         # What an epoch takes of the training documents changes no prepared data.
         ({"finetune": {"documents": 7}}, {"full_ft", "sparse_ft", "settled"}),
         ({"trim": {"documents": 7}}, {"at_once", "epoch"}),

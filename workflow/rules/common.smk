@@ -34,6 +34,8 @@ KEPT = checks.is_reference(CONFIG.results)
 TARGETS = Targets(JOBS, HARDWARE, kept=KEPT)
 PATHS = JOBS.paths
 REPLICATES = lineage.Replicates(PATHS.results, CONFIG.seed, CONFIG.replicates)
+# What stands in the place of full fine-tuning, for messages.
+BY_LORA = " by LoRA" if CONFIG.finetune.lora else ""
 # Environment of an engine -> the engine.
 ENGINE_OF = {environment: name for name, (environment, _) in ENGINES.items()}
 

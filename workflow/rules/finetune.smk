@@ -17,7 +17,7 @@ rule full_ft:
     params:
         **depends("full_ft"),
     message:
-        "fine-tune {wildcards.model} on {wildcards.domain}, all blocks"
+        "fine-tune {wildcards.model} on {wildcards.domain}, all blocks" + BY_LORA
     script:
         "../scripts/train.py"
 

@@ -31,6 +31,7 @@ with Job(snakemake) as job:
         threads=max(1, snakemake.threads // processes),
         offload=compute["offload"],
         weights_on=compute["weights_on"],
+        gradient_checkpointing=compute["gradient_checkpointing"],
         **how["loading"],
     )
     place = place_of(snakemake.output.record)

@@ -41,9 +41,11 @@ def round_weights_(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def rounded_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy whose weights are `dtype` from the start: no second copy in the model's own type."""
+    """A copy to read whose weights are `dtype` from the start: no second copy in the model's own
+    type, and none of what has that type already, which both share."""
     with torch.no_grad():
         rounded = {
-            id(p): nn.Parameter(p.to(dtype, copy=True), p.requires_grad) for p in model.parameters()
+            id(p): p if p.dtype == dtype else nn.Parameter(p.to(dtype), p.requires_grad)
+            for p in model.parameters()
         }
     return copy.deepcopy(model, rounded)

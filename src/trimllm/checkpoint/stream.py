@@ -32,6 +32,8 @@ PLACES = ("device", "host", "disk")
 
 # A parameter: the module that has it, its name there, its name in the file.
 Slot = tuple[nn.Module, str, str]
+# In which type a parameter is read.
+TypeOf = Callable[[nn.Parameter], torch.dtype]
 
 
 class WeightFile:
@@ -152,11 +154,15 @@ class Stream:
                         made[id(old)] = make(f"{self._name_of[module]}.{leaf}", old)
                     module._parameters[leaf] = made[id(old)]
 
-    def reader(self, dtype: torch.dtype) -> Callable[[str, nn.Parameter], nn.Parameter]:
+    def reader(self, dtype: torch.dtype | TypeOf) -> Callable[[str, nn.Parameter], nn.Parameter]:
         """What `fill` puts in the places of parameters to have an ordinary model."""
-        return lambda name, old: nn.Parameter(
-            self.weights.read(name, dtype).to(self.device), requires_grad=old.requires_grad
-        )
+
+        def read(name: str, old: nn.Parameter) -> nn.Parameter:
+            wanted = dtype if isinstance(dtype, torch.dtype) else dtype(old)
+            tensor = self.weights.read(name, wanted).to(self.device)
+            return nn.Parameter(tensor, requires_grad=old.requires_grad)
+
+        return read
 
     def _slots(self, layer: nn.Module, kind: str) -> list[Slot]:
         """The parameters of a unit."""
@@ -234,8 +240,12 @@ def release(model: nn.Module) -> None:
         stream.release()
 
 
-def settle(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Make a streamed model an ordinary one, in place: every weight is read and stays."""
+def settle(model: nn.Module, dtype: torch.dtype | TypeOf) -> nn.Module:
+    """Make a streamed model an ordinary one, in place: every weight is read and stays.
+
+    Args:
+        dtype: of all weights, or what tells it of each parameter that has no memory yet.
+    """
     if (stream := stream_of(model)) is not None:
         stream.release()
         stream.fill(stream.reader(dtype))

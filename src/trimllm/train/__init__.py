@@ -3,6 +3,7 @@
 from trimllm.train.fine_tune import HeldBackScore, fine_tune
 from trimllm.train.jobs import TrainJob, make_checkpoint
 from trimllm.train.loop import set_trainable, size_of, train_pass
+from trimllm.train.lora import Lora
 from trimllm.train.settings import NO_PASS, PassRecord, TrainSettings
 from trimllm.train.teacher import Teacher
 from trimllm.train.team import ONE, Team

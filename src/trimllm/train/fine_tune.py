@@ -17,6 +17,7 @@ from trimllm.scan import Scan
 from trimllm.select import choose_by_rule, trainable_blocks
 from trimllm.train.batching import documents_of_epoch
 from trimllm.train.loop import set_trainable, size_of, train_pass
+from trimllm.train.lora import Lora, adapt, merge
 from trimllm.train.settings import TrainSettings
 from trimllm.train.teacher import Teacher
 from trimllm.train.team import ONE, Team
@@ -82,10 +83,13 @@ def fine_tune(
     trainable: Sequence[int] | None = None,
     rule: str | None = None,
     dropped: int = 0,
+    lora: dict[str, Any] | None = None,
     teacher: Teacher | None = None,
     team: Team = ONE,
 ) -> dict[str, Any]:
     """Fine-tune in place: all blocks, the most important ones (Sparse-FT), or those that are told.
+
+    With `lora` all blocks by adapters, which are merged into the model at the end.
 
     With `held_back` documents the pass that answers them best is kept, and training ends after
     `patience` passes in a row that were not better than the best one before.
@@ -101,12 +105,17 @@ def fine_tune(
         rule: drop whole blocks first, all at once and without a scan, the baseline of Sajjad et al.
             (2023): "random" (draws with the seed of the settings), "top" or "bottom".
         dropped: how many units the rule drops.
+        lora: rank and alpha of adapters (`trimllm.train.Lora`); the model's own weights are frozen
+            until they are merged. Held-back documents are scored before that.
         teacher: see `train_pass`.
         team: see `train_pass`.
 
     Returns:
         A record for JSON: blocks trained, one entry a pass, what the held-back documents said after
-        each and which pass was kept (from 0), size; the rule and what it dropped.
+        each and which pass was kept (from 0), size; the rule and what it dropped; `lora`.
+
+    Raises:
+        UserError: as `train_pass`; for what LoRA does not go with.
     """
     gone = choose_by_rule(rule, units(model), dropped, settings.seed).dropped if rule else ()
     if gone:
@@ -117,6 +126,17 @@ def fine_tune(
             raise UserError("a sparse update needs the scan of the model before training")
         present = {unit.block for unit in units(model)}
         blocks = trainable_blocks(initial, criterion, ratio, present)
+    adapted = None
+    if lora is not None:
+        if blocks is not None or settings.train_embeddings or team.size > 1:
+            raise UserError(
+                "LoRA trains adapters in all blocks, in one process, and no embeddings; leave out "
+                "ratio, trainable, train_embeddings and processes, or leave out LoRA"
+            )
+        # Adapters are made in the type, and where, the matrices lie that they stand beside.
+        model.requires_grad_(False)
+        team.place(model, compute_dtype(settings.dtype, team.device_of(model)))
+        adapted = adapt(model, Lora(**lora), settings.seed)
     passes, curve = [], []
     kept, weights = epochs - 1, {}
     for epoch in range(epochs):
@@ -145,6 +165,8 @@ def fine_tune(
             break
     if held_back and kept != len(passes) - 1:
         _give_back(model, weights)
+    if adapted is not None:
+        merge(adapted)
     return {
         "epochs": epochs,
         "ratio": ratio,
@@ -155,6 +177,7 @@ def fine_tune(
         "kept_pass": kept if passes else None,
         **size_of(model),
         **({"rule": rule, "units_dropped": [list(unit) for unit in gone]} if rule else {}),
+        **({"lora": lora} if lora is not None else {}),
     }
 
 

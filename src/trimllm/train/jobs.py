@@ -35,7 +35,7 @@ from trimllm.scan import from_record
 from trimllm.train.parallel import Sharded
 from trimllm.train.settings import TrainSettings
 from trimllm.train.teacher import Teacher
-from trimllm.train.team import ONE, Team
+from trimllm.train.team import Team
 
 # Files in the folder through which processes and the one that started them speak.
 JOB, RECORD, ERROR, MODEL = "job.json", "record.json", "error.json", "model"
@@ -67,6 +67,8 @@ class TrainJob:
     threads: int = 1  # of each
     offload: bool = False  # weights, gradients, moments in host memory (several processes only)
     weights_on: str = "device"  # where weights wait during a scan: "device", "host" or "disk"
+    # Compute what happens inside of a block again in the backward pass, in place of keeping it.
+    gradient_checkpointing: bool = False
 
 
 def make_checkpoint(
@@ -94,7 +96,7 @@ def make_checkpoint(
     temporary = files.new_sibling(directory)
     try:
         if job.processes == 1:
-            model, tokenizer, record = run(job, torch.device(job.device), ONE)
+            model, tokenizer, record = run(job, torch.device(job.device), Team(lean=True))
             store.write(model, tokenizer, temporary, dtype=job.storage_dtype, exact=job.exact)
         else:
             record = _in_processes(job, temporary)
@@ -152,13 +154,19 @@ def run(job: TrainJob, device: torch.device, team: Team) -> tuple[nn.Module, Any
     """
     settings = TrainSettings(**job.settings)
     # Several processes share what was verified before they were started.
-    where = {"device": device, "verify": team.size == 1}
+    where: dict[str, Any] = {"device": device, "verify": team.size == 1}
     if team.size == 1 and job.weights_on == "device":
-        remote = job.trust_remote_code
-        model, tokenizer = checkpoint.load(job.checkpoint, trust_remote_code=remote, **where)
+        where |= {"trust_remote_code": job.trust_remote_code}
+        # Beside adapters the model's own weights are never finer than they are stored.
+        where |= {"dtype": "auto" if job.arguments.get("lora") else "float32"}
+        model, tokenizer = checkpoint.load(job.checkpoint, **where)
     else:
         where |= {"dtype": compute_dtype(settings.dtype, device), "place": job.weights_on}
         model, tokenizer = checkpoint.load_streamed(job.checkpoint, **where)
+    if job.gradient_checkpointing:
+        if team.size > 1:
+            raise UserError("gradient_checkpointing trains in one process; leave one of them out")
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     given: dict[str, Any] = {"train": read_documents(job.train), "settings": settings}
     if job.calibration:
         given["calibration"] = read_documents(job.calibration)

@@ -19,6 +19,7 @@ from trimllm.checkpoint import release
 from trimllm.data import Document
 from trimllm.score.scorer import max_positions
 from trimllm.train.batching import Example, batches_of, examples_of, tensors_of
+from trimllm.train.lora import adapters
 from trimllm.train.settings import PassRecord, TrainSettings
 from trimllm.train.teacher import Teacher
 from trimllm.train.team import ONE, Team
@@ -33,12 +34,17 @@ def set_trainable(
 ) -> list[nn.Parameter]:
     """Let only the units of the given original blocks learn (None: of all blocks).
 
-    A trainable block that has lost its units is not replaced. Returns the trainable parameters.
+    A trainable block that has lost its units is not replaced. Of a model with adapters these learn,
+    and nothing else. Returns the trainable parameters.
     """
     wanted = None if blocks is None else set(blocks)
     model.requires_grad_(False)
     of_units = unit_parameters(model)
-    chosen = [p for u, ps in of_units.items() if wanted is None or u.block in wanted for p in ps]
+    chosen = adapters(model)
+    if not chosen:
+        chosen = [
+            p for u, ps in of_units.items() if wanted is None or u.block in wanted for p in ps
+        ]
     if embeddings:
         inside = {id(p) for parameters in of_units.values() for p in parameters}
         chosen += [p for p in model.parameters() if id(p) not in inside]
@@ -81,7 +87,8 @@ def train_pass(
     teacher: Teacher | None = None,
     team: Team = ONE,
 ) -> PassRecord:
-    """Train one pass over documents in place; the model comes back in evaluation mode, float32.
+    """Train one pass over documents in place; the model comes back in evaluation mode, and float32
+    unless the team is lean.
 
     The optimizer starts anew every pass; the learning rate goes by the settings' schedule. The same
     seed, documents and number of threads give the same bytes.

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype, rounded_copy
 from trimllm.base.progress import Progress
+from trimllm.checkpoint import settle
 from trimllm.data import Document
 from trimllm.score.scorer import max_positions
 from trimllm.train.batching import examples_of, tensors_of
@@ -59,6 +60,7 @@ class Teacher:
         """
         device = device_of(model)
         wanted = compute_dtype(dtype, device)
+        settle(model, wanted)
         model = model if model.dtype == wanted else rounded_copy(model, wanted)
         examples = examples_of(tokenizer, documents, max_positions(model))
         order = sorted(range(len(examples)), key=lambda at: (len(examples[at]), at))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trimllm.base.precision import rounded_copy
 from trimllm.base.processes import Processes
-from trimllm.checkpoint import settle
+from trimllm.checkpoint import settle, stream_of
 from trimllm.data import Document
 from trimllm.score import Scored, score
 from trimllm.train.batching import Example, Tensors, answer_losses
@@ -21,7 +21,15 @@ from trimllm.units.adapters import device_of
 
 
 class Team(Processes):
-    """One process that holds the whole model. Several share a model and every batch."""
+    """One process that holds the whole model. Several share a model and every batch.
+
+    Args:
+        lean: frozen matrices stay in 16 bits after a pass, for a model that is only scored and
+            saved then: a device need never hold it in float32.
+    """
+
+    def __init__(self, lean: bool = False) -> None:
+        self.lean = lean
 
     def device_of(self, model: nn.Module) -> torch.device:
         """Where this process runs a model."""
@@ -33,17 +41,25 @@ class Team(Processes):
         Parameters may be other objects afterwards. Returns what gives the summed loss
         of the answer of every row of a batch.
         """
-        settle(model, torch.float32)
-        model.float()
-        if dtype == torch.float32:
-            return partial(answer_losses, model)
         # Frozen matrices of units rest in the type they are used in: nothing needs them finer.
-        for _, layer in unit_layers(model):
-            for module in layer.modules():
-                if isinstance(module, nn.Linear) and not module.weight.requires_grad:
-                    module.to(dtype)
+        resting = {
+            id(parameter)
+            for _, layer in unit_layers(model)
+            for module in layer.modules()
+            if isinstance(module, nn.Linear) and not module.weight.requires_grad
+            for parameter in module.parameters()
+        }
+
+        def wanted(parameter: nn.Parameter) -> torch.dtype:
+            return dtype if id(parameter) in resting else torch.float32
+
+        if stream_of(model) is not None:
+            settle(model, wanted)
+        else:
+            for parameter in model.parameters():
+                parameter.data = parameter.data.to(wanted(parameter))
         head = model.get_output_embeddings()
-        if any(parameter.requires_grad for parameter in head.parameters()):
+        if dtype == torch.float32 or any(p.requires_grad for p in head.parameters()):
             return partial(answer_losses, model)
         # A frozen head is copied: the model's own stays as fine as the embeddings that it may be
         # tied to. Autocast would round it, the largest of all matrices, at every step.
@@ -61,8 +77,9 @@ class Team(Processes):
         return score(rounded, tokenizer, documents)
 
     def retire(self, model: nn.Module) -> None:
-        """After a pass: all weights in float32 again, where they were put in another type."""
-        model.float()
+        """After a pass: all weights in float32 again, unless `lean`."""
+        if not self.lean:
+            model.float()
 
 
 ONE = Team()

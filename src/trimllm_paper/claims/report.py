@@ -25,7 +25,7 @@ from trimllm.base.files import write_json, write_text
 from trimllm_paper import contradictions, published, verdict
 from trimllm_paper.claims import accuracy, cost, speed, units
 from trimllm_paper.claims.evidence import CLAIMS, OURS, Evidence, Finding
-from trimllm_paper.context import Context
+from trimllm_paper.context import BY_LORA, Context
 from trimllm_paper.frame import Frame, where
 from trimllm_paper.recipe import run_folder
 from trimllm_paper.tier import tier, tier_note
@@ -42,7 +42,7 @@ MANY = 100
 def judge(evidence: Evidence, sentence: dict[str, Any]) -> dict[str, Any]:
     """A claim of published.yaml with what its check finds. Raises `KeyError` for one without."""
     formula, check, asks_ours = CLAIMS[sentence["id"]]
-    found = check(evidence)
+    found, named = check(evidence), evidence.context.named
     own = evidence.context.own if found.own is None else found.own
     judged = NOT_RUN if found.missing and found.holds is None else word(found.holds, own=own)
     ours = check(replace(evidence, criterion=OURS)).told if asks_ours else found.ours
@@ -52,11 +52,11 @@ def judge(evidence: Evidence, sentence: dict[str, Any]) -> dict[str, Any]:
     return {
         **{key: sentence.get(key) for key in ("id", "text", "remark")},
         "from": origin if isinstance(origin, list) else [origin],
-        "formula": formula,
-        "measured": "; ".join(filter(None, [told, lacking])),
+        "formula": named(formula),
+        "measured": named("; ".join(filter(None, [told, lacking]))),
         **{key: getattr(found, key) for key in ("holds", "numbers", "n", "seeds")},
         "differences": {name: asdict(one) for name, one in found.differences.items()},
-        **{"own": own, "ours": ours, "verdict": judged},
+        **{"own": own, "ours": named(ours), "verdict": judged},
         "decided_by": "" if own and judged != UNDECIDED else _decided_by(sentence["id"], found),
         "against_itself": list(contradictions.of_claim(sentence["id"])),
     }
@@ -88,6 +88,7 @@ def report(frame: Frame, context: Context, sources: Sequence[str]) -> dict[str, 
         "label": context.model.label,
         "stand_in_model": not context.model.published,
         "stand_in_data": {one.name: one.stand_in for one in context.domains if one.stand_in},
+        **({"stand_in_full_ft": BY_LORA} if context.lora else {}),
         "run": run_folder(context.main.name),
         "tier": tier(sources),
         "seeds": sorted(set(where(frame.evaluations, model=context.model.name).seed)),

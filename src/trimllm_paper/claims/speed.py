@@ -188,8 +188,10 @@ def every_engine(evidence: Evidence) -> Finding:
 
 
 def _costs(evidence: Evidence) -> list[Cost]:
-    """Cost of the chain in every domain that has a full and a sparse fine-tuning."""
-    found = [derive.cost(evidence.frame, chain) for chain in evidence.chains().values()]
+    """Cost of the chain in every domain that has a full and a sparse fine-tuning, which adapters
+    are not."""
+    chains = {} if evidence.context.lora else evidence.chains()
+    found = [derive.cost(evidence.frame, chain) for chain in chains.values()]
     return [one for one in found if one and one.sparse_factor]
 
 

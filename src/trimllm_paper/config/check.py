@@ -17,7 +17,7 @@ from trimllm.export.formats import GGUF_FAMILIES
 from trimllm.throughput.shapes import SHAPES, kept_units
 from trimllm_paper import recipe
 from trimllm_paper.config.domain import Problem
-from trimllm_paper.config.models import Config, DirectorySource, Model, WheelSource
+from trimllm_paper.config.models import Config, DirectorySource, HubSource, Model, WheelSource
 from trimllm_paper.config.parts import number
 from trimllm_paper.shapes import pattern_units
 
@@ -32,6 +32,9 @@ def problems(config: Config) -> Iterator[Problem]:
     for index, file in enumerate(config.tables.layouts):
         if not Path(file).is_file():
             yield ["tables", "layouts", index], file, "no such file"
+    if config.own and config.finetune.lora:
+        problem = "`own` asks for shares of full fine-tuning, which LoRA is not; leave one out"
+        yield ["finetune", "lora"], config.finetune.lora.model_dump(), problem
     if config.own and len(config.domains) > 1:
         yield ["domains"], config.domains, "`own` chooses a model for one domain; leave one of them"
     yield from _exported(config)
@@ -52,9 +55,17 @@ def problems(config: Config) -> Iterator[Problem]:
         if count > batch:
             problem = f"more than finetune.batch_size = {batch}: a process without a document idles"
             yield [*("compute", "processes"), *filter(None, [task])], count, problem
-        if count > 1 and config.finetune.optimizer == "adamw_8bit":
-            problem = "finetune.optimizer = adamw_8bit trains in one process"
+        alone = {
+            "finetune.optimizer = adamw_8bit": config.finetune.optimizer == "adamw_8bit",
+            "compute.gradient_checkpointing": config.compute.gradient_checkpointing,
+            "finetune.lora": config.finetune.lora and task in ("", "full_ft"),
+        }
+        for what in (what for what, told in alone.items() if told and count > 1):
+            problem = f"{what} trains in one process"
             yield [*("compute", "processes"), *filter(None, [task])], count, problem
+    if config.finetune.lora and config.finetune.train_embeddings:
+        problem = "finetune.lora trains adapters alone; leave one of them out"
+        yield ["finetune", "train_embeddings"], True, problem
     for name, model in config.models.items():
         yield from _source(name, model, config)
         yield from _kept(name, model, config)
@@ -176,6 +187,12 @@ def _source(name: str, model: Model, config: Config) -> Iterator[Problem]:
             place = ["wheel"] if one else ["wheels", index, "wheel"]
             problem = f"not among `wheels` ({listed(config.wheels)})"
             yield [*at, "source", *place], wheel, problem
+    if isinstance(source, HubSource) and source.revision is None:
+        problem = (
+            "not pinned, and branches move: read the newest commit of "
+            f"https://huggingface.co/{source.hub}/commits/main and write its 40 digits here"
+        )
+        yield [*at, "source", "revision"], None, problem
     if not isinstance(source, DirectorySource):
         return
     file = Path(source.directory) / "config.json"

@@ -80,7 +80,7 @@ class PartsSource(Section):
 
 class HubSource(Section):
     hub: str = Field(pattern=f"^{_HUB}(/{_HUB})?$")
-    revision: Commit
+    revision: Commit | None
     sha256: dict[Weights, Sha256] = {}
 
 
@@ -156,6 +156,12 @@ class RecipeEntry(Section):
         return self.model_dump_json(exclude={"criterion", "ratio", "step"})
 
 
+class LoraEntry(Section):
+    rank: Count = 16
+    alpha: float = Field(default=32.0, gt=0)
+    learning_rate: float = Field(default=2.0e-4, gt=0, le=1)
+
+
 class Finetune(Section):
     epochs: Count = 4
     patience: Count = 1
@@ -167,6 +173,7 @@ class Finetune(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=1.0, gt=0)
     train_embeddings: bool = False
+    lora: LoraEntry | None = None
 
 
 class Trim(Section):
@@ -270,6 +277,7 @@ class Compute(Section):
     processes: Count | dict[Trained, Count] | None = None
     offload: bool = False
     weights_on: Literal["device", "host", "disk"] = "device"
+    gradient_checkpointing: bool = False
     gpu: Annotated[str, Among(gpus.KINDS)] | None = None
     longest_minutes: int | None = Field(default=None, ge=30)
 

@@ -53,7 +53,7 @@ def _measured(ax: Any, frame: Frame, context: Context, domain: Domain) -> set[st
         levels["keeps"] = KEEPS * full.percent
         if full.chance is not None:
             levels["chance"] = full.chance
-    _levels(ax, levels)
+    _levels(ax, levels, context)
     compressed = panels.compressed(frame, context, domain)
     for compressor, accuracy in compressed.items():
         _across(ax, compressor, accuracy.percent, panels.errors([accuracy]))
@@ -101,10 +101,12 @@ def _published(ax: Any, beside: str, domain: Domain) -> None:
     ax.set_title(f"paper: {published.DOMAINS[domain.name]}")
 
 
-def _levels(ax: Any, levels: Mapping[str, float]) -> None:
+def _levels(ax: Any, levels: Mapping[str, float], of: Context | None = None) -> None:
+    """Lines across, by their names; `of` says what ours are called."""
     for name, look in style.REFERENCES.items():
         if name in levels:
-            ax.axhline(levels[name], **look)
+            label = of.named(look["label"]) if of else look["label"]
+            ax.axhline(levels[name], **look | {"label": label})
 
 
 def _across(ax: Any, compressor: str, percent: float, interval: Any) -> None:
@@ -117,6 +119,7 @@ def _across(ax: Any, compressor: str, percent: float, interval: Any) -> None:
 
 def _notes(frame: Frame, context: Context, found: Collection[str]) -> list[str]:
     stand_in = [] if context.model.published else ["a stand-in for the paper's model"]
+    stand_in += panels.by_lora(context)
     if any(domain.stand_in for domain in context.domains):
         stand_in.append("† stand-in data")
     rows = where(frame.evaluations, model=context.model.name)

@@ -76,7 +76,9 @@ def pareto(points: DataFrame) -> DataFrame:
 
 def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw accuracy (%) against MB of weights and ms a token; STEM.pdf and STEM.png."""
-    domains, looks, beside = context.domains, _looks(context), context.beside
+    domains, beside = context.domains, context.beside
+    theirs = _looks(context)
+    looks = {key: look | {"label": context.named(look["label"])} for key, look in theirs.items()}
     timings = where(frame.timings, model=context.model.name)
     machines = sorted(timings.hardware.unique())
     columns = max(len(domains), len(machines), 1) + 1
@@ -100,8 +102,9 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
         axes[1][lower].tick_params(labelleft=not machines)
         if not machines:
             style.say_in_place(axes[1][0], "latency: not run\n(snakemake throughput)")
-        _panel(axes[0][-1], paper_memory(beside), f"paper: {published.LABELS[beside]}, SciQ", looks)
-        _panel(axes[1][lower], paper_latency(), "paper: LLaMA-7B, SciQ, A100", looks)
+        named = f"paper: {published.LABELS[beside]}, SciQ"
+        _panel(axes[0][-1], paper_memory(beside), named, theirs)
+        _panel(axes[1][lower], paper_latency(), "paper: LLaMA-7B, SciQ, A100", theirs)
         for row, label in zip(axes, ("weights (MB)", "latency (ms a token, batch 1)"), strict=True):
             row[0].set_ylabel("accuracy (%)")
             for ax in row:
@@ -116,6 +119,7 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
             f"{'' if context.model.published else 'A stand-in for the paper’s model. '}"
             f"† stand-in data. {panels.not_run(COMPRESSORS, seen)}"
         )
+        notes += [f"Ours: {told}." for told in panels.by_lora(context)]
 
 
 def _panel(ax: Any, points: DataFrame, heading: str, looks: Mapping[str, style.Look]) -> None:

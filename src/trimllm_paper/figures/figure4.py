@@ -21,6 +21,8 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw cost (epochs of full fine-tuning) against units dropped (%); STEM.pdf and STEM.png."""
     model = context.model.name
     chains = [chain for chain in derive.chains(frame, model=model) if chain.name in context.recipes]
+    if context.lora:  # nothing was fully fine-tuned, whose time is the unit
+        chains = []
     costs = [(chain, cost) for chain in chains if (cost := derive.cost(frame, chain))]
     heading = "Cost of training until a share of the units is dropped"
     with style.figure(stem, heading, (7.6, 3.6), 1, 2, sharex=True, legend=3) as (axes, notes):

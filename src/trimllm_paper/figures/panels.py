@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from trimllm_paper import derive, published
-from trimllm_paper.context import Context, Domain
+from trimllm_paper.context import BY_LORA, Context, Domain
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.figures.style import COMPRESSORS
 from trimllm_paper.frame import Frame
@@ -40,6 +40,12 @@ def compressed(frame: Frame, context: Context, domain: Domain) -> dict[str, Accu
         for name in sorted(COMPRESSORS)
     }
     return {name: accuracy for name, accuracy in found.items() if accuracy}
+
+
+def by_lora(context: Context) -> list[str]:
+    """What stands in for full fine-tuning, if anything does, in words."""
+    told = f"{BY_LORA}, merged adapters, in place of full fine-tuning and beneath compressors"
+    return [told] if context.lora else []
 
 
 def not_run(compressors: Sequence[str], found: Collection[str]) -> str:

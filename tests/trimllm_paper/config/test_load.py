@@ -125,6 +125,25 @@ def test_texts_of_the_command_line_become_numbers() -> None:
             {"compute": {"processes": 2}, "finetune": {"optimizer": "adamw_8bit"}},
             "compute.processes = 2: finetune.optimizer = adamw_8bit trains in one process",
         ),
+        (
+            {"compute": {"processes": {"full_ft": 2}}, "finetune": {"lora": {}}},
+            "compute.processes.full_ft = 2: finetune.lora trains in one process",
+        ),
+        (
+            {"compute": {"processes": 2, "gradient_checkpointing": True}},
+            "compute.processes = 2: compute.gradient_checkpointing trains in one process",
+        ),
+        (
+            {"finetune": {"lora": {}, "train_embeddings": True}},
+            "train_embeddings = true: finetune.lora trains adapters alone; leave one of them out",
+        ),
+        ({"finetune": {"lora": {"rank": 0}}}, "finetune.lora.rank = 0: must be at least 1; it is"),
+        ({"finetune": {"lora": {"alpha": 0.0}}}, "finetune.lora.alpha = 0.0: must be above 0; it"),
+        ({"finetune": {"lora": True}}, "lora = true: wrong type true/false, must be a mapping or"),
+        (
+            {"finetune": {"lora": {}}, "own": {"megabytes": 100.0}},
+            "finetune.lora = .*`own` asks for shares of full fine-tuning, which LoRA is not",
+        ),
         ({"compute": {"processes": 9}}, "compute.processes = 9: more than finetune.batch_size = 8"),
         (
             {"trim": {"calibration_pool": 3}},
@@ -253,6 +272,19 @@ def test_the_file_is_named(changes: dict[str, Any], words: str, tmp_path: Path) 
     with pytest.raises(ConfigError) as refused:
         load(raw, files)
     assert str(refused.value).startswith(f"{files[0]}: ") and words in str(refused.value)
+
+
+def test_a_hub_model_that_nobody_has_pinned_says_how() -> None:
+    file = ROOT / "config/one_gpu_3b.yaml"
+    source = {"models": {"openllama-3b": {"source": {"revision": None}}}}
+    with pytest.raises(ConfigError) as refused:
+        load(merged(read_yaml(file), source), [file])
+    assert str(refused.value) == (
+        "command line (--config): models.openllama-3b.source.revision = null: not pinned, and "
+        "branches move: read the newest commit of "
+        "https://huggingface.co/openlm-research/open_llama_3b/commits/main and write its 40 digits "
+        "here"
+    )
 
 
 def test_a_default_is_told_from_what_was_asked_for(tmp_path: Path) -> None:

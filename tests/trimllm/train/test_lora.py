@@ -1,0 +1,283 @@
+"""Adapters against a plain loop of peft and torch, merged, and stored as any other checkpoint."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from models import logits_of, random_documents, some_ids, tiny, word_tokenizer
+from peft import LoraConfig, LoraModel, get_peft_model
+from torch import nn
+
+from trimllm import checkpoint
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm.data.document import write_documents
+from trimllm.score import score
+from trimllm.train import (
+    HeldBackScore,
+    Lora,
+    Teacher,
+    TrainJob,
+    TrainSettings,
+    fine_tune,
+    make_checkpoint,
+)
+from trimllm.train.batching import batches_of, documents_of_epoch, examples_of
+from trimllm.train.lora import adapt, adapters, merge
+from trimllm.units import unit_layers
+
+documents = partial(random_documents, longest=7)
+LORA, PASSES, BATCH, PEAK = {"rank": 4, "alpha": 12}, 2, 3, 5e-3
+SETTINGS = TrainSettings(
+    learning_rate=PEAK, batch_size=BATCH, clip=0.9, dtype="float32", seed=3, schedule="epoch"
+)
+# As in test_oracle.py: a step of AdamW moves a weight by up to the rate, rounding by far less.
+CLOSE = 0.02
+MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def tuned(family: str = "llama", **options: Any) -> tuple[nn.Module, dict[str, Any]]:
+    model = tiny(family)
+    given = {"train": documents(11), "settings": SETTINGS, "epochs": PASSES, "lora": LORA}
+    return model, fine_tune(model, word_tokenizer(), **given | options)
+
+
+def plain() -> tuple[dict[str, torch.Tensor], nn.Module]:
+    """The same by peft's own door and a loop that shares nothing with ours but the order of
+    documents: every document is a row of its own, all its logits are computed.
+
+    Returns the adapters and the merged model.
+    """
+    config = LoraConfig(r=4, lora_alpha=12, target_modules=list(MATRICES))
+    base, tokenizer = tiny("llama"), word_tokenizer()
+    torch.manual_seed(SETTINGS.seed)
+    model = get_peft_model(base, config)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    for epoch in range(PASSES):
+        optimizer = torch.optim.AdamW(trained.values(), weight_decay=0.0)
+        order = documents_of_epoch(documents(11), epoch, None, SETTINGS.seed)
+        batches = batches_of(examples_of(tokenizer, order), BATCH, SETTINGS.seed, epoch)
+        for number, batch in enumerate(batches):
+            optimizer.param_groups[0]["lr"] = PEAK * (1 - number / len(batches))
+            total = torch.zeros(())
+            for example in batch:
+                ids = torch.tensor([example.prompt + example.answer])
+                log = model(input_ids=ids).logits[0, len(example.prompt) - 1 : -1].log_softmax(-1)
+                total = total - log[range(len(example.answer)), list(example.answer)].sum()
+            (total / sum(len(example.answer) for example in batch)).backward()
+            nn.utils.clip_grad_norm_(trained.values(), SETTINGS.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+    found = {name.partition("model.layers")[2]: p.detach().clone() for name, p in trained.items()}
+    return found, model.merge_and_unload()
+
+
+def apart(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest difference but for the thousandth that differs most, in peak rates."""
+    differences = (found - expected).detach().abs().flatten().sort().values
+    return float(differences[int(0.995 * (len(differences) - 1))]) / PEAK
+
+
+@pytest.fixture
+def unmerged(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """All weights, by name, as they are when adapters are about to be merged."""
+    found: dict[str, torch.Tensor] = {}
+    merged = LoraModel.merge_and_unload
+
+    def kept(self: LoraModel) -> nn.Module:
+        found.update({name: p.detach().clone() for name, p in self.model.named_parameters()})
+        return merged(self)
+
+    monkeypatch.setattr(LoraModel, "merge_and_unload", kept)
+    return found
+
+
+def test_adapters_are_those_of_the_plain_loop(unmerged: dict[str, torch.Tensor]) -> None:
+    model, _ = tuned()
+    found = {
+        name.partition("model.layers")[2].replace(".lora.", ".default."): value
+        for name, value in unmerged.items()
+        if ".lora_" in name
+    }
+    expected, merged = plain()
+    assert found.keys() == expected.keys()
+    before = tiny("llama").state_dict()
+    assert len(expected) == 2 * len(MATRICES) * model.config.num_hidden_layers
+    for name, value in expected.items():
+        assert apart(found[name], value) < CLOSE, name
+        assert ".lora_A" in name or apart(torch.zeros_like(value), value) > 1, name
+    for name, value in merged.state_dict().items():
+        matrix = name.split(".")[-2] in MATRICES
+        assert (apart(before[name], value) > 0.5) == matrix, name
+        assert apart(model.state_dict()[name], value) < CLOSE, name
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_what_is_merged_says_what_the_adapters_said(family: str) -> None:
+    model = tiny(family)
+    before, linear = (
+        logits_of(model, some_ids()),
+        [
+            id(module.weight)
+            for _, layer in unit_layers(model)
+            for module in layer.modules()
+            if isinstance(module, nn.Linear)
+        ],
+    )
+    names, kinds = list(model.state_dict()), [type(module) for module in model.modules()]
+    adapted = adapt(model, Lora(**LORA), seed=5)
+    assert torch.equal(logits_of(model, some_ids()), before)
+    assert len(adapters(model)) == 2 * len(set(linear))
+    with torch.no_grad():
+        for parameter in adapters(model):
+            parameter.add_(torch.randn(parameter.shape), alpha=0.05)
+    said = logits_of(model, some_ids())
+    assert float((said - before).abs().max()) > 1e-2
+    # Scoring runs them, too, outside of transformers' own forward pass.
+    likely = [one.log_likelihoods for one in score(model, word_tokenizer(), documents(3))]
+    merge(adapted)
+    assert torch.allclose(logits_of(model, some_ids()), said, atol=1e-5)
+    again = [one.log_likelihoods for one in score(model, word_tokenizer(), documents(3))]
+    for one, other in zip(likely, again, strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+    # ... and nothing is left of them.
+    assert list(model.state_dict()) == names and [type(m) for m in model.modules()] == kinds
+    assert not adapters(model)
+
+
+def test_weights_beside_the_matrices_keep_their_bytes() -> None:
+    model, record = tuned(epochs=1)
+    before = tiny("llama").state_dict()
+    changed = {n for n, value in model.state_dict().items() if not value.equal(before[n])}
+    assert changed == {n for n in before if n.split(".")[-2] in MATRICES}
+    sizes = [sum(value.shape) for name, value in before.items() if name in changed]
+    assert record["passes"][0]["trainable_parameters"] == LORA["rank"] * sum(sizes)
+    assert record["parameters"] == sum(p.numel() for p in tiny("llama").parameters())
+    assert record["lora"] == LORA and record["trainable_blocks"] is None
+
+
+def test_matrices_are_frozen_until_they_are_merged(unmerged: dict[str, torch.Tensor]) -> None:
+    tuned()
+    resting = {name.replace(".base_layer", ""): value for name, value in unmerged.items()}
+    for name, value in tiny("llama").named_parameters():
+        assert value.equal(resting[name]), name
+
+
+def test_the_pass_that_held_back_documents_like_best_is_kept() -> None:
+    wild = {"epochs": 6, "settings": replace(SETTINGS, learning_rate=5e-2)}
+    model, record = tuned(**wild, held_back=documents(20, 9))
+    curve = [HeldBackScore(**one) for one in record["held_back"]]
+    kept = record["kept_pass"]
+    assert curve[kept] == max(curve) and len(curve) == min(6, kept + 2) and kept < 5
+    again, _ = tuned(**wild | {"epochs": kept + 1})
+    for name, value in again.state_dict().items():
+        assert value.equal(model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"trainable": [1]}, {"settings": replace(SETTINGS, train_embeddings=True)}],
+    ids=["blocks", "embeddings"],
+)
+def test_what_lora_does_not_go_with_is_told(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="LoRA trains adapters in all blocks, in one process"):
+        tuned(**wrong)
+
+
+def job_of(folder: Path, dtype: str, **changed: Any) -> TrainJob:
+    """Full fine-tuning by adapters of a model that is stored in bfloat16."""
+    base = folder / "base"
+    if not base.exists():
+        checkpoint.save(tiny("llama"), word_tokenizer(), base, dtype="bfloat16")
+        write_documents(folder / "train.jsonl", documents(12))
+        write_documents(folder / "held_back.jsonl", documents(8, 9))
+    settings = {"learning_rate": PEAK, "batch_size": 4, "schedule": "epoch", "dtype": dtype}
+    told = {
+        "recipe": "trimllm.train:fine_tune",
+        "checkpoint": str(base),
+        "train": str(folder / "train.jsonl"),
+        "held_back": str(folder / "held_back.jsonl"),
+        "settings": settings,
+        "arguments": {"epochs": 2, "patience": 2, "lora": LORA},
+    }
+    return TrainJob(**told | changed)
+
+
+def made(job: TrainJob, folder: Path) -> str:
+    make_checkpoint(job, folder, record_name="training", provenance=dict)
+    files.verify_manifest(folder)
+    return files.sha256_of(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_job_leaves_an_ordinary_checkpoint(dtype: str, tmp_path: Path) -> None:
+    """The same bytes after it was cut short and begun anew, wherever weights wait, whatever is
+    computed twice."""
+    job = job_of(tmp_path, dtype)
+    target = tmp_path / "full_ft"
+
+    def cut() -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_checkpoint(job, target, record_name="training", provenance=cut)
+    assert not target.exists()
+    first = made(job, target)
+    others = {
+        "again": {},
+        "streamed": {"weights_on": "disk"},
+        "twice": {"gradient_checkpointing": True},
+    }
+    for name, changed in others.items():
+        assert made(job_of(tmp_path, dtype, **changed), tmp_path / name) == first, name
+    record = files.read_json(target / "training.json")
+    assert record["lora"] == LORA and math.isfinite(record["passes"][0]["loss"])
+    model, tokenizer = checkpoint.load(target, dtype="auto")
+    assert model.dtype == torch.bfloat16
+    base, _ = checkpoint.load(tmp_path / "base", dtype="auto")
+    assert model.state_dict().keys() == base.state_dict().keys()
+    for name, value in base.state_dict().items():
+        changed = not value.equal(model.state_dict()[name])
+        assert changed == (name.split(".")[-2] in MATRICES), name
+    assert model.config.to_dict() == base.config.to_dict() | {"_name_or_path": str(target)}
+    taught = Teacher.of(model, tokenizer, documents(2), dtype=dtype)
+    streamed, _ = checkpoint.load_streamed(target, dtype=torch.float32)
+    if dtype == "float32":
+        for name, value in Teacher.of(
+            streamed, tokenizer, documents(2), dtype=dtype
+        ).states.items():
+            assert value.equal(taught.states[name])
+
+
+def test_a_lean_job_holds_frozen_matrices_in_16_bits_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the passes of a chain's blocks, and of adapters: what is stored is the same."""
+    seen: list[dict[str, torch.dtype]] = []
+    of = HeldBackScore.of.__func__
+
+    def looked(cls: Any, model: nn.Module, *rest: Any) -> HeldBackScore:
+        seen.append({name: p.dtype for name, p in model.named_parameters()})
+        return of(cls, model, *rest)
+
+    monkeypatch.setattr(HeldBackScore, "of", classmethod(looked))
+    made(job_of(tmp_path, "bfloat16"), tmp_path / "lora")
+    arguments = {"epochs": 2, "patience": 2, "trainable": [1]}
+    for place in ("device", "disk"):
+        made(job_of(tmp_path, "bfloat16", arguments=arguments, weights_on=place), tmp_path / place)
+    assert len(seen) == 6
+    for types in seen[:2]:
+        for name, kind in types.items():
+            assert (kind == torch.bfloat16) == (".base_layer." in name), name
+    for types in seen[2:]:
+        for name, kind in types.items():
+            frozen = name.split(".")[-2] in MATRICES and ".layers.1." not in name
+            assert (kind == torch.bfloat16) == frozen, name
+    one, other = (files.sha256_of(tmp_path / p / "model.safetensors") for p in ("device", "disk"))
+    assert one == other

@@ -1,0 +1,134 @@
+"""What stands in for full fine-tuning has its own name wherever a measured number stands."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chain_files import plain_chain, write_chain, write_training
+from context_files import context as shown
+from evaluation_files import Evaluations
+from matplotlib.figure import Figure
+from paper_results import PaperResults
+from table_building import TINY, build, column
+
+from trimllm_paper import claims
+from trimllm_paper.claims import report
+from trimllm_paper.figures import style
+from trimllm_paper.frame import Frame
+from trimllm_paper.records import Training
+from trimllm_paper.render import Table, to_csv, to_latex, to_markdown, to_text
+from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED
+
+OWN = [TINY | {"label": "LLaMA-7B", "published": "llama-7b"}]
+
+
+def table2(evaluations: Evaluations, **changes: Any) -> Table:
+    evaluations.add_domain("sciq")
+    return build("table2", evaluations.paths, domains=[column("sciq")], **changes)
+
+
+def test_rows_reasons_and_notes_name_it_and_the_papers_lines_do_not(
+    evaluations: Evaluations,
+) -> None:
+    found = table2(evaluations, lora=True)
+    ours, paper = found.blocks
+    labels = {row.key: row.label for row in ours.rows}
+    assert labels["full_ft"] == "LoRA-FT" and "Full-FT" not in labels.values()
+    assert {row.key: row.label for row in paper.rows}["full_ft"] == "Full-FT" and paper.is_paper
+    assert "keeps 93% of LoRA-FT, paper 99%" in found.cell("tiny", "trimllm_50", "sciq").why
+    (told,) = (line for line in found.header if "LoRA-FT" in line)
+    assert told.startswith("Stand-in for full fine-tuning: LoRA-FT, adapters beside frozen")
+    for form in (to_csv, to_markdown, to_latex, to_text):
+        assert "LoRA-FT" in form(found)
+    # The other name stands where the paper's own numbers do.
+    own = [text for text in found.notes if not text.startswith("In the paper itself: ")]
+    words = [*(cell.why for row in ours.rows for cell in row.cells.values()), *own]
+    assert len(words) > 50 and not [text for text in words if "Full-FT" in text]
+
+
+def test_without_adapters_no_byte_is_another(evaluations: Evaluations) -> None:
+    found = table2(evaluations)
+    for form in (to_csv, to_markdown, to_latex, to_text):
+        assert "Full-FT" in form(found) and "LoRA" not in form(found)
+
+
+def test_on_the_papers_own_model_no_verdict_is_one_on_full_fine_tuning(
+    evaluations: Evaluations,
+) -> None:
+    def verdicts(**changes: Any) -> set[str | None]:
+        (block, *_) = table2(evaluations, models=OWN, **changes).blocks
+        return {cell.verdict for row in block.rows for cell in row.cells.values()}
+
+    own = {REPRODUCED, NOT_REPRODUCED}
+    assert own & verdicts()
+    evaluations.paths.clear()
+    assert not own & verdicts(lora=True)
+
+
+def test_its_time_is_compared_with_nothing(tmp_path: Path) -> None:
+    trainings = [write_training(tmp_path, name, 600.0) for name in ("full_ft", "sparse_ft")]
+    found = build(
+        "table9", trainings=trainings, epochs=write_chain(tmp_path, plain_chain()), lora=True
+    )
+    names = [one.label for one in found.columns if one.share]
+    assert names == ["of LoRA-FT (the paper's of Full-FT)"] * 3
+    for row in found.blocks[0].rows:
+        for cell in row.cells.values():
+            assert cell.verdict in (None, NOT_RUN), row.key
+    cell = found.cell("tiny", "sparse_ft", "share_2")
+    assert cell.measured == pytest.approx(100) and "no full fine-tuning" in cell.why
+
+
+def test_claims_are_judged_on_a_stand_in(tmp_path: Path) -> None:
+    results = PaperResults(tmp_path).all()
+    own = results.context()
+    plain, named = (
+        report.report(results.frame, one, [])
+        for one in (own, own.model_copy(update={"lora": True}))
+    )
+    assert "stand_in_full_ft" not in plain and named["stand_in_full_ft"] == "LoRA-FT"
+    found, before = ({one["id"]: one for one in each["claims"]} for each in (named, plain))
+    assert before["layers_dropped"]["verdict"] == REPRODUCED
+    assert found["layers_dropped"]["verdict"] == "seen on the stand-in"
+    assert "LoRA-FT" in found["layers_dropped"]["formula"]
+    for name in ("training_time", "two_per_epoch"):
+        assert before[name]["verdict"] != NOT_RUN == found[name]["verdict"]
+    assert "Full-FT" not in str([(one["formula"], one["measured"]) for one in found.values()])
+    # What is measured of shapes alone is the paper's own as before.
+    assert found["speedup_a100"]["verdict"] == before["speedup_a100"]["verdict"]
+    claims.write(results.frame, [own.model_copy(update={"lora": True})], tmp_path / "claims")
+    assert "Stand-ins: LoRA-FT for full fine-tuning." in (tmp_path / "claims.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["figure1", "figure2", "figure4"])
+def test_legends_name_it(
+    name: str, evaluations: Evaluations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluations.add_domain("sciq")
+    drawn: list[Figure] = []
+    monkeypatch.setattr(style, "save", lambda figure, stem: drawn.append(figure))
+    trainings = [write_training(tmp_path, one, 1.0) for one in ("full_ft", "sparse_ft")]
+    frame = Frame.of(evaluations.paths, write_chain(tmp_path, plain_chain()), trainings)
+    for lora in (False, True):
+        context = shown("sciq").model_copy(update={"lora": lora})
+        import_module(f"trimllm_paper.figures.{name}").draw(frame, context, tmp_path / name)
+    legends = [{text.get_text() for text in one.legends[0].get_texts()} for one in drawn]
+    notes = [" ".join(text.get_text() for text in one.texts) for one in drawn]
+    if name == "figure4":  # what is measured there is measured in epochs of full fine-tuning
+        assert any("both (paper): training" in text for text in legends[0]), legends[0]
+        assert not any("both (paper): training" in text for text in legends[1])
+        return
+    assert "LoRA-FT" not in legends[0] and {"LoRA-FT", "Full-FT"} <= legends[1]
+    assert "LoRA" not in notes[0] and "LoRA-FT, merged adapters" in notes[1].replace("\n", " ")
+
+
+def test_a_record_says_it_and_others_stay_as_they_were(tmp_path: Path) -> None:
+    path = write_training(tmp_path, "full_ft", 1.0)
+    record = Training.read(path)
+    assert record.lora is None and "lora" not in record.content()
+    named = Training(**record.model_dump() | {"lora": {"rank": 16, "alpha": 32.0}})
+    named.write(path)
+    assert Training.read(path).lora == {"rank": 16, "alpha": 32.0}

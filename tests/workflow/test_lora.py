@@ -1,0 +1,88 @@
+"""Models that one GPU of 24 GB does not fine-tune fully: LoRA, and chains of an eighth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from runs import ROOT, counts, snakemake
+
+from trimllm import load as load_model
+from trimllm_paper import demand, gpus
+from trimllm_paper.config import load, read_yaml
+from trimllm_paper.records import Epoch, Training
+
+SIZES = {"3b": "openllama-3b", "7b": "llama-7b"}
+FILES = {size: ROOT / "config" / f"one_gpu_{size}.yaml" for size in SIZES}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_one_gpu_of_24_gb_needs_no_other(tmp_path: Path, size: str) -> None:
+    """Both recipes on the real data, and every job on the GPU that it names; not without what the
+    configuration does for it."""
+    file = FILES[size]
+    run = snakemake(tmp_path, "-n", "table2", configfile=file, downloads="downloads")
+    assert run.returncode == 0, run.stderr
+    jobs, said = counts(run.stdout + run.stderr), run.stdout + run.stderr
+    config = load(read_yaml(file), [file])
+    (model,) = config.models.values()
+    epochs = {52: 19, 64: 23}[model.units]
+    assert jobs["trim_epoch"] == 5 * 2 * epochs and jobs["full_ft"] == jobs["teach"] == 5
+    assert "compress" not in jobs and "all blocks by LoRA" in said
+    room = demand.FILLED * gpus.kind_of(config)[1].gib
+    ratio = max(recipe.ratio for recipe in config.recipes.values())
+    assert [*config.tables.ratios] == [ratio] == [0.125]
+
+    def needs(task: str, **changes: dict[str, Any]) -> float:
+        sections = {
+            name: getattr(config, name).model_copy(update=keys) for name, keys in changes.items()
+        }
+        return demand.memory(task, model, config.model_copy(update=sections), ratio).gpu_gib
+
+    for task in {*demand.TASKS} - {"compress"}:
+        assert demand.processes(task, model, config, ratio) == 1
+        assert needs(task) < room, task
+    assert needs("full_ft", finetune={"lora": None}) > room
+    assert needs("trim", compute={"weights_on": "device"}) > 0.9 * room
+    if size == "7b":
+        assert needs("trim", compute={"gradient_checkpointing": False}) > room
+        assert needs("trim", finetune={"optimizer": "adamw"}) > room
+
+
+def test_a_model_that_nobody_has_pinned_is_not_fetched(refused: Callable[..., str]) -> None:
+    models = json.dumps({"openllama-3b": {"source": {"revision": "null"}}})
+    line = refused("-n", "table2", configfile=FILES["3b"], models=models)
+    assert "source.revision = null: not pinned, and branches move: read the newest commit" in line
+
+
+@pytest.mark.slow
+def test_its_first_epochs_with_a_shortened_model(project: dict[str, Any], tmp_path: Path) -> None:
+    """All its keys but the model, the data, how much of it, and where and in which type it runs."""
+    path = project["configfile"]
+    short, told = yaml.safe_load(path.read_text()), read_yaml(FILES["7b"])
+    told |= {key: short[key] for key in ("domains_folder", "domains")}
+    told["models"] = {"llama-7b": short["models"]["tiny"] | {"learning_rate": 1e-3}}
+    told["trim"] |= {"kept_percent": [60], "calibration_documents": 4, "documents": 16}
+    told["tables"] = {}
+    told["finetune"] |= {"epochs": 2, "documents": 16, "held_back_documents": 8}
+    told["compute"] |= {"device": "cpu", "dtype": "float32", "threads": 1}
+    path.write_text(yaml.safe_dump(told))
+    models = tmp_path / "results/models/llama-7b"
+    epoch = "results/models/llama-7b/sums/trim_ours/state_02/epoch.json"
+    run = snakemake(tmp_path, epoch, configfile=path)
+    assert run.returncode == 0, run.stderr[-4000:]
+    tuned = Training.read(models / "sums/full_ft/training.json")
+    assert tuned.lora == {"rank": 16, "alpha": 32.0} and tuned.trainable_blocks is None
+    assert tuned.settings["learning_rate"] == 2e-4 and len(tuned.held_back) == len(tuned.passes)
+    assert tuned.passes[0].trainable_parameters < tuned.parameters
+    trained = Epoch.read(tmp_path / epoch)
+    assert len(trained.units_dropped) == 2 and trained.settings["learning_rate"] == 1e-3
+    assert trained.settings["kl"] == 0.7 and len(trained.trainable_blocks) == 1
+    # What the chain began with, and its teacher, is an ordinary checkpoint.
+    before, _ = load_model(models / "base/pretrained", dtype="auto")
+    after, _ = load_model(models / "sums/full_ft", dtype="auto")
+    assert before.state_dict().keys() == after.state_dict().keys()

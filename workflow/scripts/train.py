@@ -32,6 +32,7 @@ with Job(snakemake) as job:
         offload=compute["offload"],
         weights_on=compute["weights_on"],
         gradient_checkpointing=compute["gradient_checkpointing"],
+        code=job.run.code_hash,
         **how["loading"],
     )
     place = place_of(snakemake.output.record)

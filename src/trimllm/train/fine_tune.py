@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,8 @@ from trimllm.select import choose_by_rule, trainable_blocks
 from trimllm.train.batching import documents_of_epoch
 from trimllm.train.loop import set_trainable, size_of, train_pass
 from trimllm.train.lora import Lora, adapt, merge
-from trimllm.train.settings import TrainSettings
+from trimllm.train.resume import Saved
+from trimllm.train.settings import PassRecord, TrainSettings
 from trimllm.train.teacher import Teacher
 from trimllm.train.team import ONE, Team
 from trimllm.units import drop, units
@@ -86,6 +88,7 @@ def fine_tune(
     lora: dict[str, Any] | None = None,
     teacher: Teacher | None = None,
     team: Team = ONE,
+    saved: Saved | None = None,
 ) -> dict[str, Any]:
     """Fine-tune in place: all blocks, the most important ones (Sparse-FT), or those that are told.
 
@@ -109,6 +112,7 @@ def fine_tune(
             until they are merged. Held-back documents are scored before that.
         teacher: see `train_pass`.
         team: see `train_pass`.
+        saved: where the state after long passes is kept, and gone on from.
 
     Returns:
         A record for JSON: blocks trained, one entry a pass, what the held-back documents said after
@@ -137,9 +141,18 @@ def fine_tune(
         model.requires_grad_(False)
         team.place(model, compute_dtype(settings.dtype, team.device_of(model)))
         adapted = adapt(model, Lora(**lora), settings.seed)
-    passes, curve = [], []
-    kept, weights = epochs - 1, {}
-    for epoch in range(epochs):
+    passes: list[PassRecord] = []
+    curve: list[HeldBackScore] = []
+    kept, weights = epochs - 1, dict[str, Tensor]()
+    if saved is not None and (before := saved.read(team)):
+        said, now, weights = before
+        passes = [PassRecord(**one) for one in said["passes"]]
+        curve = [HeldBackScore(**one) for one in said["held_back"]]
+        kept = said["kept"] if curve else kept
+        set_trainable(model, blocks, settings.train_embeddings)
+        team.place(model, compute_dtype(settings.dtype, team.device_of(model)))
+        _give_back(model, now)
+    for epoch in range(len(passes), epochs):
         done = train_pass(
             model,
             tokenizer,
@@ -153,16 +166,19 @@ def fine_tune(
             team=team,
         )
         passes.append(done)
-        if not held_back:
-            continue
-        curve.append(HeldBackScore.of(model, tokenizer, held_back, settings.dtype, team))
-        best = max(range(len(curve)), key=lambda at: (curve[at], -at))
-        if best == epoch:
-            kept = epoch
-            if epoch < epochs - 1:  # a later pass may turn out worse
-                weights = _trained(model, blocks, settings)
-        elif epoch - best >= patience:
-            break
+        best = epoch
+        if held_back:
+            curve.append(HeldBackScore.of(model, tokenizer, held_back, settings.dtype, team))
+            best = max(range(len(curve)), key=lambda at: (curve[at], -at))
+            if best == epoch:
+                kept = epoch
+                if epoch < epochs - 1:  # a later pass may turn out worse
+                    weights = _trained(model, blocks, settings)
+            elif epoch - best >= patience:
+                break
+        if saved is not None and epoch < epochs - 1:
+            trained = partial(_trained, model, blocks, settings)
+            saved.keep(team, passes, curve, best, trained, weights)
     if held_back and kept != len(passes) - 1:
         _give_back(model, weights)
     if adapted is not None:

@@ -7,12 +7,15 @@ in this process, ends all when one fails.
 from __future__ import annotations
 
 import datetime
+import inspect
+import json
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,7 @@ from trimllm.checkpoint import store
 from trimllm.data import read_documents
 from trimllm.scan import from_record
 from trimllm.train.parallel import Sharded
+from trimllm.train.resume import EVERY, Saved
 from trimllm.train.settings import TrainSettings
 from trimllm.train.teacher import Teacher
 from trimllm.train.team import Team
@@ -69,6 +73,10 @@ class TrainJob:
     weights_on: str = "device"  # where weights wait during a scan: "device", "host" or "disk"
     # Compute what happens inside of a block again in the backward pass, in place of keeping it.
     gradient_checkpointing: bool = False
+    code: str = ""  # hash of the code, where a state of other code's is not to be gone on from
+    # Folder of the state of a recipe that takes `saved`, and how often it is kept.
+    passes: str | None = None
+    save_every: float = EVERY
 
 
 def make_checkpoint(
@@ -93,6 +101,10 @@ def make_checkpoint(
         UserError: what can be mended, whichever process met it.
         RuntimeError: a process failed in another way; its traceback was printed.
     """
+    if "saved" in inspect.signature(named(job.recipe)).parameters:
+        # Not among what is removed as left over by a killed writer.
+        state = Path(directory).with_name(f".passes-{Path(directory).name}")
+        job = replace(job, passes=str(state))
     temporary = files.new_sibling(directory)
     try:
         if job.processes == 1:
@@ -102,6 +114,8 @@ def make_checkpoint(
             record = _in_processes(job, temporary)
         record = seal(record)
         store.complete(temporary, directory, {record_name: record}, provenance())
+        if job.passes:
+            shutil.rmtree(job.passes, ignore_errors=True)
         return record
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -174,9 +188,28 @@ def run(job: TrainJob, device: torch.device, team: Team) -> tuple[nn.Module, Any
         given["held_back"] = read_documents(job.held_back)
     if job.teacher:
         given["teacher"] = Teacher.load(job.teacher)
+    if job.passes:
+        given["saved"] = Saved(Path(job.passes), partial(_identity, job), job.save_every)
     given["initial"] = from_record(files.read_json(job.scan)["scan"]) if job.scan else None
     record = named(job.recipe)(model, tokenizer, team=team, **given, **job.arguments)
     return model, tokenizer, record
+
+
+def _identity(job: TrainJob) -> str:
+    """What a job trains, on what: by the contents of its files."""
+    source = Path(job.checkpoint)
+    manifest = source / files.MANIFEST
+    told = manifest if manifest.is_file() else source / "config.json"
+    read: list[str | Path | None] = [
+        told,
+        job.train,
+        job.calibration,
+        job.scan,
+        job.held_back,
+        job.teacher,
+    ]
+    hashes = [files.sha256_of(path) for path in read if path]
+    return files.content_hash(json.dumps([asdict(job), hashes], sort_keys=True))
 
 
 def take_part(folder: Path) -> None:

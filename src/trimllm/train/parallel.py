@@ -160,7 +160,6 @@ class Sharded(Team):
         return whole.requires_grad_(False)
 
     def every(self, value: int) -> list[int]:
-        """A whole number of every process, by rank."""
         found = [0] * self.size
         dist.all_gather_object(found, value)
         return found

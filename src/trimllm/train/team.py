@@ -76,6 +76,10 @@ class Team(Processes):
         rounded = model if dtype == torch.float32 else rounded_copy(model, dtype)
         return score(rounded, tokenizer, documents)
 
+    def every(self, value: int) -> list[int]:
+        """A whole number of every process, by rank."""
+        return [value]
+
     def retire(self, model: nn.Module) -> None:
         """After a pass: all weights in float32 again, unless `lean`."""
         if not self.lean:

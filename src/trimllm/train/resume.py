@@ -1,0 +1,104 @@
+"""What a fine-tuning has done, kept after long passes: a killed one goes on from there.
+
+A pass begins with an optimizer of its own and draws by its number, so that the weights after the
+last one are all that the next one needs, and going on gives the bytes of a run that was not cut.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from trimllm.base import files
+from trimllm.train.team import Team
+
+DONE = "done.json"
+EVERY = 600.0
+"""Seconds of training that a killed job may lose, or a pass where that is longer."""
+
+
+@dataclass
+class Saved:
+    """A folder with the state of one fine-tuning, of as many processes as train.
+
+    Args:
+        folder: where it lies, and is removed by who has made use of the whole.
+        identity: tells the job; asked only when there is a state, or one is written.
+        every: see `EVERY`; 0 keeps every pass.
+    """
+
+    folder: Path
+    identity: Callable[[], str]
+    every: float = EVERY
+    last: float = field(default_factory=time.monotonic)
+
+    def read(
+        self, team: Team
+    ) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]] | None:
+        """What `keep` was told last, the weights of then, and the best ones; None without a state
+        of this job."""
+        if not (self.folder / DONE).is_file():
+            return None
+        said = files.read_json(self.folder / DONE)
+        if said["identity"] != self.identity():
+            return None
+        now, best = (load_file(self._file(said[at], team)) for at in ("epoch", "kept"))
+        return said, now, best
+
+    def keep(
+        self,
+        team: Team,
+        passes: list[Any],
+        curve: list[Any],
+        kept: int,
+        now: Callable[[], dict[str, Tensor]],
+        best: dict[str, Tensor],
+    ) -> None:
+        """Keep the state after a pass, if the last one is long ago. All processes must take part.
+
+        Args:
+            passes, curve: records of the passes, and of what held-back documents said after each.
+            kept: the best pass.
+            now, best: this process's part of the weights that training changes; `best` is not asked
+                for where `kept` is the last pass.
+        """
+        if not team.every(int(time.monotonic() - self.last >= self.every))[0]:
+            return
+        epoch = len(passes) - 1
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._write(epoch, team, now())
+            if kept != epoch:
+                self._write(kept, team, best)
+            lost = 0
+        except OSError as error:  # a state is a convenience
+            print(f"warning: the state of training is not kept: {error}", file=sys.stderr)
+            lost = 1
+        if any(team.every(lost)):
+            return
+        said = {"identity": self.identity(), "epoch": epoch, "kept": kept}
+        said |= {"passes": list(map(asdict, passes)), "held_back": list(map(asdict, curve))}
+        if team.rank == 0:
+            files.write_json(self.folder / DONE, said)
+        team.every(0)  # before what it told of before goes
+        for path in self.folder.glob(f"*-{team.rank}.safetensors"):
+            if path not in (self._file(epoch, team), self._file(kept, team)):
+                path.unlink()
+        self.last = time.monotonic()
+
+    def _file(self, epoch: int, team: Team) -> Path:
+        return self.folder / f"{epoch}-{team.rank}.safetensors"
+
+    def _write(self, epoch: int, team: Team, weights: dict[str, Tensor]) -> None:
+        path = self._file(epoch, team)
+        if not path.is_file():
+            save_file(weights, path.with_suffix(".tmp"))
+            os.replace(path.with_suffix(".tmp"), path)

@@ -1,0 +1,139 @@
+"""A fine-tuning that was killed goes on, and ends with the bytes of one that was not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from models import random_documents, tiny, word_tokenizer
+
+from trimllm import checkpoint
+from trimllm.base import files
+from trimllm.data.document import write_documents
+from trimllm.train import TrainJob, fine_tune, make_checkpoint
+from trimllm.train.resume import DONE
+
+# The third pass of five is the best one of some, the first of others.
+SETTINGS = {"learning_rate": 1e-2, "batch_size": 4, "dtype": "float32", "seed": 3}
+KINDS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "sparse": {"trainable": [1, 3]},
+    "lora": {"lora": {"rank": 2, "alpha": 4}},
+    "not judged": {},
+}
+
+
+class Killed(BaseException):
+    """What no handler catches."""
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> TrainJob:
+    checkpoint.save(tiny("llama"), word_tokenizer(), tmp_path / "base")
+    write_documents(tmp_path / "train.jsonl", random_documents(12, longest=7))
+    write_documents(tmp_path / "held_back.jsonl", random_documents(9, 5, longest=7))
+    return TrainJob(
+        recipe="trimllm.train:fine_tune",
+        checkpoint=str(tmp_path / "base"),
+        train=str(tmp_path / "train.jsonl"),
+        held_back=str(tmp_path / "held_back.jsonl"),
+        settings=SETTINGS,
+        arguments={"epochs": 5, "patience": 5},
+        storage_dtype="float32",
+        save_every=0,
+    )
+
+
+def made(job: TrainJob, target: Path) -> tuple[bytes, dict[str, Any]]:
+    """Weights and record, without what a clock says."""
+    record = make_checkpoint(job, target, record_name="training", provenance=dict)
+    passes = [one | {"seconds": 0} for one in record["passes"]]
+    told = {name: record[name] for name in ("held_back", "kept_pass", "trainable_blocks")}
+    return (target / "model.safetensors").read_bytes(), told | {"passes": passes}
+
+
+def state(target: Path) -> Path:
+    return target.with_name(f".passes-{target.name}")
+
+
+@pytest.mark.parametrize("cut", [1, 2, 4])
+@pytest.mark.parametrize("kind", KINDS)
+def test_going_on_gives_the_bytes_of_a_run_that_was_not_cut(
+    kind: str, cut: int, job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = replace(job, arguments=job.arguments | KINDS[kind])
+    if kind == "not judged":
+        job = replace(job, held_back=None)
+    module, begun = sys.modules[fine_tune.__module__], []
+    plain = module.train_pass
+
+    def train_pass(*args: Any, epoch: int, **options: Any) -> Any:
+        begun.append(epoch)
+        if epoch == cut and len(begun) <= cut + 1:
+            raise Killed
+        return plain(*args, epoch=epoch, **options)
+
+    uncut = made(job, tmp_path / "uncut")
+    monkeypatch.setattr(module, "train_pass", train_pass)
+    with pytest.raises(Killed):
+        made(job, tmp_path / "cut")
+    assert not (tmp_path / "cut").exists()
+    assert len(list(state(tmp_path / "cut").glob("*.safetensors"))) <= 2
+    assert made(job, tmp_path / "cut") == uncut
+    assert begun == [*range(cut + 1), *range(cut, 5)]  # no pass twice
+    assert not state(tmp_path / "cut").exists()
+
+
+@pytest.mark.parametrize(
+    "other", [{"code": "another"}, {"settings": SETTINGS | {"seed": 4}}, {"save_every": 1e9}, {}]
+)
+def test_a_state_of_another_job_is_not_gone_on_from(
+    other: dict[str, Any], job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, begun = sys.modules[fine_tune.__module__], []
+    plain = module.train_pass
+
+    def train_pass(*args: Any, epoch: int, **options: Any) -> Any:
+        begun.append(epoch)
+        if len(begun) == 3:
+            raise Killed
+        return plain(*args, epoch=epoch, **options)
+
+    monkeypatch.setattr(module, "train_pass", train_pass)
+    with pytest.raises(Killed):
+        made(replace(job, **{"save_every": 1e9} if "save_every" in other else {}), tmp_path / "to")
+    if not other:  # the same job on other documents
+        write_documents(tmp_path / "train.jsonl", random_documents(12, 8, longest=7))
+    expected = made(replace(job, **other), tmp_path / "elsewhere")
+    del begun[3:]
+    assert made(replace(job, **other), tmp_path / "to") == expected
+    assert begun == [0, 1, 2, *range(5)]
+
+
+def test_several_processes_that_were_killed_go_on(job: TrainJob, tmp_path: Path) -> None:
+    job = replace(job, processes=2, arguments={"epochs": 3, "patience": 3})
+    uncut = made(job, tmp_path / "uncut")
+    files.write_json(tmp_path / "job.json", asdict(job))
+    program = (
+        "import sys; from trimllm.base import files; from trimllm.train import *\n"
+        "job = TrainJob(**files.read_json(sys.argv[1]))\n"
+        "make_checkpoint(job, sys.argv[2], record_name='training', provenance=dict)"
+    )
+    target, done = tmp_path / "cut", state(tmp_path / "cut") / DONE
+    command = [sys.executable, "-c", program, str(tmp_path / "job.json"), str(target)]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        while not done.is_file() and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert done.is_file() and not target.exists()
+    passes = len(files.read_json(done)["passes"])
+    weights, record = made(job, target)
+    assert (weights, record) == uncut
+    assert 1 <= passes < 3

@@ -109,6 +109,7 @@ def make_checkpoint(
     try:
         if job.processes == 1:
             model, tokenizer, record = run(job, torch.device(job.device), Team(lean=True))
+            checkpoint.settle(model, _kept_as(job))  # what no pass has brought
             store.write(model, tokenizer, temporary, dtype=job.storage_dtype, exact=job.exact)
         else:
             record = _in_processes(job, temporary)
@@ -158,6 +159,11 @@ def _in_processes(job: TrainJob, target: Path) -> dict[str, Any]:
             message = f"training process {rank} of {job.processes} {how}{hint}"
             raise RuntimeError(message) from None
         return files.read_json(folder / RECORD)
+
+
+def _kept_as(job: TrainJob) -> torch.dtype:
+    """In which type weights are brought together to be written."""
+    return torch.float32 if job.exact else getattr(torch, job.storage_dtype)
 
 
 def run(job: TrainJob, device: torch.device, team: Team) -> tuple[nn.Module, Any, dict[str, Any]]:
@@ -230,8 +236,7 @@ def take_part(folder: Path) -> None:
     dist.init_process_group(backend, timeout=PATIENCE)
     team = Sharded(device, job.offload)
     model, tokenizer, record = run(job, device, team)
-    kept_as = torch.float32 if job.exact else getattr(torch, job.storage_dtype)
-    whole = team.unwrap(model, kept_as)
+    whole = team.unwrap(model, _kept_as(job))
     record["processes"] = {"count": team.size, "offload": job.offload}
     if device.type == "cuda":
         record["processes"]["peak_device_bytes"] = team.every(torch.cuda.max_memory_allocated())

@@ -255,6 +255,15 @@ def test_a_job_leaves_an_ordinary_checkpoint(dtype: str, tmp_path: Path) -> None
             assert value.equal(taught.states[name])
 
 
+def test_a_job_without_a_pass_writes_what_waited_on_the_disk(tmp_path: Path) -> None:
+    told = {"arguments": {"epochs": 0, "trainable": [1]}}
+    first, other = (
+        made(job_of(tmp_path, "float32", **told, weights_on=place), tmp_path / place)
+        for place in ("device", "disk")
+    )
+    assert first == other
+
+
 def test_a_lean_job_holds_frozen_matrices_in_16_bits_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,11 +13,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from trimllm.throughput.machine import fast_dtype
 from trimllm_paper import gpus
+from trimllm_paper.gpus import uses_gpu
 
 MIB, GIB = 1 << 20, 1 << 30
 TRAINING = ("full_ft", "sparse_ft", "trim", "settle")
@@ -101,17 +101,6 @@ class Memory:
         return sum(self.gpu.values()) / GIB
 
 
-def gpus_present() -> int:
-    """GPUs of this machine, without asking their driver."""
-    return len(list(Path("/dev").glob("nvidia[0-9]*")))
-
-
-def uses_gpu(config: Any) -> bool:
-    """Whether jobs run on a GPU; drivers are not asked."""
-    device = config.compute.device
-    return device == "cuda" or (device == "auto" and gpus_present() > 0)
-
-
 @cache
 def core_has_16_bits() -> bool:
     """Whether this machine's cores multiply in bfloat16."""
@@ -132,8 +121,20 @@ def processes(task: str, model: Any, config: Any, ratio: float | None = None) ->
         return 1
     most = FILLED * gpus.kind_of(config)[1].gib
     counts = [n for n in sharing(task, config) if n <= config.finetune.batch_size]
-    fits = (n for n in counts if memory(task, model, config, ratio, n).gpu_gib <= most)
+    fits = (n for n in counts if memory(task, model, config, ratio, n, 1).gpu_gib <= most)
     return next(fits, counts[-1])
+
+
+def together(task: str, model: Any, config: Any, ratio: float | None, count: int) -> int:
+    """Batches of an optimizer step that several processes run as one: the weights are gathered once
+    for all of them. As many as the GPUs hold, and a step consists of."""
+    steps = config.finetune.gradient_accumulation
+    if count == 1 or task not in TRAINING or not uses_gpu(config):
+        return 1
+    most = FILLED * gpus.kind_of(config)[1].gib
+    sizes = [n for n in range(steps, 1, -1) if steps % n == 0]
+    fits = (n for n in sizes if memory(task, model, config, ratio, count, n).gpu_gib <= most)
+    return next(fits, 1)
 
 
 def sharing(task: str, config: Any) -> tuple[int, ...]:
@@ -181,7 +182,12 @@ def _state(config: Any) -> float:
 
 
 def memory(
-    task: str, model: Any, config: Any, ratio: float | None = None, count: int | None = None
+    task: str,
+    model: Any,
+    config: Any,
+    ratio: float | None = None,
+    count: int | None = None,
+    batches: int | None = None,
 ) -> Memory:
     """Memory of a job on a model.
 
@@ -190,6 +196,7 @@ def memory(
         model: one of the configuration's models.
         ratio: sparse update ratio; None takes the main chain's.
         count: processes; None takes those of `processes`.
+        batches: that run as one; None takes those of `together`.
     """
     if task == "measure":  # a process each for the timed and the full one, with 16-bit weights
         return Memory(2 * (TIMED_MIB + math.ceil(1.2 * 2 * model.parameters / MIB)), {})
@@ -202,7 +209,8 @@ def memory(
         phases.append(_forward_bytes(task, model, config, count))
     if task in TRAINING:
         added = adapters(model, config) if by_lora(task, config) else 0.0
-        phases += _training_bytes(task, model, config, share, count, added)
+        batches = batches or together(task, model, config, ratio, count)
+        phases += _training_bytes(task, model, config, share, count, added, batches)
     most = max(phases, key=lambda parts: sum(parts.values()), default={})
     on_gpu = {**most, "overhead": OVERHEAD} if most and uses_gpu(config) else {}
     return Memory(_host_mib(task, model, config, share, count), on_gpu)
@@ -236,7 +244,7 @@ def _host_mib(task: str, model: Any, config: Any, share: float, count: int) -> i
 
 
 def _training_bytes(
-    task: str, model: Any, config: Any, share: float, count: int, added: float
+    task: str, model: Any, config: Any, share: float, count: int, added: float, batches: int
 ) -> list[dict[str, float]]:
     """Bytes on each GPU before and while a pass trains: trained weights, `added` adapters and what
     is outside the blocks rest in float32, frozen blocks in 16 bits.
@@ -249,7 +257,7 @@ def _training_bytes(
     weights = WEIGHT * (share * inside + outside + added) + 2 * (1 - share) * inside
     held = {"weights": weights}
     held["gradients and moments"] = _state(config) * (share * inside + added)
-    rows = math.ceil(config.finetune.batch_size / count)
+    rows = math.ceil(batches * config.finetune.batch_size / count)
     kept = KEPT_FOR_BACKWARD * width * model.blocks * rows * LONGEST
     if config.compute.gradient_checkpointing:  # the float32 stream of each block, and one block
         kept = kept / model.blocks + STREAM * width * model.blocks * rows * LONGEST
@@ -359,17 +367,19 @@ def spent(
             epochs = settle
         known = prepared or getattr(expected, "train", None) or TRAIN
         documents = epochs * min(limit or known, known)
-        passes = math.ceil(documents / finetune.batch_size)
+        batches = together(task, model, config, ratio, count)
+        passes = math.ceil(documents / finetune.batch_size / batches)
+        updates = batches / finetune.gradient_accumulation  # of a pass
         step = STEP_BYTES[finetune.optimizer]
         added = adapters(model, config) / parameters if by_lora(task, config) else 0.0
-        moved = PASS_BYTES + (share + added) * step / finetune.gradient_accumulation
+        moved = PASS_BYTES + (share + added) * step * updates
         again = 1 if config.compute.gradient_checkpointing else 0
         # A pass takes as long as its operations, or as the host takes to start them.
         started = passes * (3 + again) * launch * blocks
         found["train"] = max(documents * each * (2 + share + added + again) / count, started)
         found["update"] = passes * parameters * moved / bandwidth / (count if on_gpu else 1)
         if count > 1 and kind:  # 16-bit weights to all, forward and backward
-            held = share * parameters / finetune.gradient_accumulation
+            held = share * parameters * updates
             moved = 2 * 2 * parameters + 4 * held  # and gradients to who holds them
             found["gather"] = passes * moved * (count - 1) / count / (assumed.link * kind.link)
         # What held-back documents say after each pass: four choices share a prompt.

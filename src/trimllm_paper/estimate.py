@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from trimllm_paper import demand, resources
+from trimllm_paper import demand, gpus, resources
 from trimllm_paper.recipe import Place
 
 UNSTORED = (None, "scan", "evaluate", "measure", "teach")
@@ -41,7 +41,7 @@ class Estimate:
     def __init__(self, config: Any, **how: Any) -> None:
         """`how` is what `demand.spent` is told of GPUs: `assumed`, `kind`."""
         self.config, self.guessed, self.how = config, 0, how
-        self.gpu = demand.uses_gpu(config)
+        self.gpu = gpus.uses_gpu(config)
         self.measured = measured_seconds(Path(config.results) / "benchmarks")
         self.owner = {task: name for name, one in config.tested.items() for task in one.tests}
 

@@ -23,7 +23,8 @@ def fit(task: str, model: Any, config: Any, gib: float) -> Way | None:
     for offload, count, place in itertools.product((False, True), counts, places):
         how = {"device": "cuda", "processes": count, "offload": offload, "weights_on": place}
         compute = config.compute.model_copy(update=how)
-        memory = demand.memory(task, model, config.model_copy(update={"compute": compute}))
+        changed = config.model_copy(update={"compute": compute})
+        memory = demand.memory(task, model, changed, count=count, batches=1)
         if memory.gpu_gib <= demand.FILLED * gib and (count > 1 or not offload):
             return compute, memory
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from trimllm.base import driver
@@ -92,3 +93,14 @@ def kind_of(config: Any) -> tuple[str, Kind]:
 
 def _but_memory(kind: Kind) -> tuple[float, float, float]:
     return kind.rate, kind.memory, kind.link
+
+
+def gpus_present() -> int:
+    """GPUs of this machine, without asking their driver."""
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def uses_gpu(config: Any) -> bool:
+    """Whether jobs run on a GPU; drivers are not asked."""
+    device = config.compute.device
+    return device == "cuda" or (device == "auto" and gpus_present() > 0)

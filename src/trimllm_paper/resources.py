@@ -87,6 +87,12 @@ def processes(task: str, config: Any, told: Any) -> int:
     return demand.processes(task, model, config, ratio)
 
 
+def together(task: str, config: Any, told: Any) -> int:
+    """Batches that the processes of a job run as one."""
+    model, ratio = model_of(config, told.get("model")), ratio_of(config, told.get("name"))
+    return demand.together(task, model, config, ratio, processes(task, config, told))
+
+
 def runtime(task: str, config: Any, told: Any, attempt: int = 1) -> int:
     """Time limit of a job, minutes, likewise; no more than `compute.longest_minutes`."""
     need = _again(SLOW_START + math.ceil(MARGIN * _expected_minutes(task, config, told)), attempt)
@@ -198,7 +204,7 @@ def _shortfall(
         return None
     if not there:  # there may be some, and nothing tells of them
         problem = "this machine has no GPU (nvidia-smi names none)"
-        return None if demand.gpus_present() else (["compute", "device"], compute.device, problem)
+        return None if gpus.gpus_present() else (["compute", "device"], compute.device, problem)
     count = demand.processes(task, model_of(config, name), config, ratio)
     if count > len(there):
         problem = f"this machine has {len(there)} GPUs, {task} of {name} is shared by {count}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import fields, replace
 from pathlib import Path
@@ -44,7 +45,7 @@ def test_a_process_holds_its_share_of_what_one_holds(
     model = paper.models[name]
 
     def parts(**compute: object) -> tuple[float, float]:
-        gpu = demand.memory(task, model, with_compute(paper, **compute)).gpu
+        gpu = demand.memory(task, model, with_compute(paper, **compute), batches=1).gpu
         return gpu["weights"] + gpu["gradients and moments"], sum(gpu.values())
 
     held, _ = parts(processes=1)
@@ -210,9 +211,10 @@ def test_seconds_grow_with_what_is_done(paper: Config) -> None:
     four = with_compute(paper, processes=4)
     shared = demand.spent("full_ft", MODEL, four, **slow)
     assert shared["train"] == pytest.approx(work / 4)
-    # 16-bit weights from three others forward and backward, float32 gradients once in 8 passes.
-    each = (2 + 2 + 4 / 8) * MODEL.parameters * 3 / 4
-    assert shared["gather"] == pytest.approx(2 * 1000 / 4 * each / (assumed.link * kind.link))
+    # The 8 batches of a step as one: 16-bit weights from three others forward and backward, and
+    # float32 gradients.
+    each, steps = (2 + 2 + 4) * MODEL.parameters * 3 / 4, math.ceil(2 * 1000 / 32)
+    assert shared["gather"] == pytest.approx(steps * each / (assumed.link * kind.link))
     slower = gpus.KINDS["A100-PCIe-80GB"]
     by_pcie = demand.spent("full_ft", MODEL, four, kind=slower, **slow)
     assert by_pcie["gather"] == pytest.approx(shared["gather"] * kind.link / slower.link)
@@ -348,3 +350,25 @@ def test_memory_is_on_the_safe_side_of_the_kept_run() -> None:
     for task, peak in peaks.items():
         asked = demand.memory(task, config.models["smollm2-135m"], config).host_mib
         assert peak < asked < 2.5 * peak, (task, peak, asked)
+
+
+@pytest.mark.parametrize("name, ratio", [("llama-7b", 1.0), ("opt-6.7b", 1.0), ("llama-13b", 0.25)])
+def test_several_processes_compute_longer_than_they_gather(name: str, ratio: float) -> None:
+    """Batches of a step run as one where the GPUs hold them."""
+    config = configuration("paper")
+    model, task = config.models[name], "full_ft" if ratio == 1 else "trim"
+    count = demand.processes(task, model, config, ratio)
+    batches = demand.together(task, model, config, ratio, count)
+    assert count > 1 and batches > 1 and config.finetune.gradient_accumulation % batches == 0
+    found, alone = (
+        demand.memory(task, model, config, ratio, count, n).gpu_gib for n in (batches, 1)
+    )
+    assert alone < found <= demand.FILLED * gpus.kind_of(config)[1].gib
+    assert demand.memory(task, model, config, ratio).gpu_gib == found
+    spent = demand.spent(task, model, config, ratio=ratio, prepared=100_000)
+    assert spent["gather"] < 0.5 * spent["train"]
+    changed = config.model_copy(
+        update={"finetune": config.finetune.model_copy(update={"gradient_accumulation": 1})}
+    )
+    assert demand.together(task, model, changed, ratio, count) == 1
+    assert demand.together(task, model, config, ratio, 1) == 1

@@ -36,7 +36,7 @@ def machine(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(resources, "memory_bytes", lambda: mib << 20)
         monkeypatch.setattr(resources, "gpu_memory_gib", lambda: list(gpus))
         count = len(gpus) if present is None else present
-        monkeypatch.setattr(demand, "gpus_present", lambda: count)
+        monkeypatch.setattr("trimllm_paper.gpus.gpus_present", lambda: count)
         monkeypatch.setattr(resources.driver, "unusable", lambda: None)
 
     return given

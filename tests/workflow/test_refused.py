@@ -12,7 +12,7 @@ import yaml
 from drivers import card, nvidia_smi
 from runs import ROOT, ROWS
 
-from trimllm_paper import demand
+from trimllm_paper import gpus
 
 Refused = Callable[..., str]
 MODEL = "smollm2-135m"
@@ -61,7 +61,7 @@ def test_a_checkpoint_between_two_epochs(refused: Refused) -> None:
     assert "no epoch of chain paper ends at drop_20: it drops 15 units an epoch" in line
 
 
-@pytest.mark.skipif(demand.gpus_present() > 0, reason="this machine has a GPU")
+@pytest.mark.skipif(gpus.gpus_present() > 0, reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there(refused: Refused) -> None:
     assert 'compute.device = "cuda": this machine has no GPU' in refused(
         compute=json.dumps({"device": "cuda"})

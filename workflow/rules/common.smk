@@ -107,7 +107,7 @@ def depends(kind, **fixed):
 
 def reserved(task):
     """Resources of a job, by the size of its model: memory, MiB, and a time limit, minutes, which are
-    more after an attempt that failed, its processes and its GPUs. A job is one task on one node, which
+    more after an attempt that failed, its processes, the batches that these run as one, and its GPUs. A job is one task on one node, which
     starts its processes itself: Slurm's plugin would start a task for each GPU, each with all threads.
     """
 
@@ -116,6 +116,7 @@ def reserved(task):
 
     found = {"mem_mb": asked(resources.mem_mb), "runtime": asked(resources.runtime)}
     found |= {"nodes": 1, "tasks_per_gpu": 0, "processes": processes(task)}
+    found["batches"] = lambda wildcards: resources.together(task, CONFIG, wildcards)
     if task == "fetch":
         return found
     return found | {"gpu": int(USES_GPU) if IS_LOCAL or not USES_GPU else processes(task)}

@@ -68,6 +68,7 @@ class TrainJob:
     device: str = "cpu"  # or "cuda"
     trust_remote_code: bool = False  # run code that lies beside the weights (in one process only)
     processes: int = 1  # that train together, each with a GPU of its own if the device is "cuda"
+    batches: int = 1  # of an optimizer step that several processes run as one
     threads: int = 1  # of each
     offload: bool = False  # weights, gradients, moments in host memory (several processes only)
     weights_on: str = "device"  # where weights wait during a scan: "device", "host" or "disk"
@@ -101,10 +102,9 @@ def make_checkpoint(
         UserError: what can be mended, whichever process met it.
         RuntimeError: a process failed in another way; its traceback was printed.
     """
-    if "saved" in inspect.signature(named(job.recipe)).parameters:
-        # Not among what is removed as left over by a killed writer.
-        state = Path(directory).with_name(f".passes-{Path(directory).name}")
-        job = replace(job, passes=str(state))
+    # Not among what is removed as left over by a killed writer.
+    state = Path(directory).with_name(f".passes-{Path(directory).name}")
+    job = replace(job, passes=str(state))
     temporary = files.new_sibling(directory)
     try:
         if job.processes == 1:
@@ -115,8 +115,7 @@ def make_checkpoint(
             record = _in_processes(job, temporary)
         record = seal(record)
         store.complete(temporary, directory, {record_name: record}, provenance())
-        if job.passes:
-            shutil.rmtree(job.passes, ignore_errors=True)
+        shutil.rmtree(state, ignore_errors=True)
         return record
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -194,10 +193,11 @@ def run(job: TrainJob, device: torch.device, team: Team) -> tuple[nn.Module, Any
         given["held_back"] = read_documents(job.held_back)
     if job.teacher:
         given["teacher"] = Teacher.load(job.teacher)
-    if job.passes:
+    recipe = named(job.recipe)
+    if job.passes and "saved" in inspect.signature(recipe).parameters:
         given["saved"] = Saved(Path(job.passes), partial(_identity, job), job.save_every)
     given["initial"] = from_record(files.read_json(job.scan)["scan"]) if job.scan else None
-    record = named(job.recipe)(model, tokenizer, team=team, **given, **job.arguments)
+    record = recipe(model, tokenizer, team=team, **given, **job.arguments)
     return model, tokenizer, record
 
 
@@ -234,7 +234,7 @@ def take_part(folder: Path) -> None:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, timeout=PATIENCE)
-    team = Sharded(device, job.offload)
+    team = Sharded(device, job.offload, job.batches)
     model, tokenizer, record = run(job, device, team)
     whole = team.unwrap(model, _kept_as(job))
     record["processes"] = {"count": team.size, "offload": job.offload}

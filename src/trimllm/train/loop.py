@@ -134,7 +134,8 @@ def train_pass(
         """Summed loss of the answers of an optimizer step, and how many tokens they have."""
         count = sum(len(example.answer) for batch in step for example in batch)
         total = torch.zeros((), dtype=torch.double)
-        for batch in step:
+        for batches in chunked(step, team.batches):
+            batch = [example for one in batches for example in one]
             mine, factor = team.share(batch)
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 losses_of_rows = loss_of(

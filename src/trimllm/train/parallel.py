@@ -46,11 +46,13 @@ class Sharded(Team):
     Args:
         device: device of this process.
         offload: hold shares in host memory while they are not used, optimizer included.
+        batches: of an optimizer step that run as one, so that weights are gathered once for them.
     """
 
-    def __init__(self, device: torch.device, offload: bool = False) -> None:
+    def __init__(self, device: torch.device, offload: bool = False, batches: int = 1) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.device, self.offload = device, offload and device.type != "cpu"
+        self.batches = batches
         self.root: _Root | None = None
 
     def device_of(self, model: nn.Module) -> torch.device:

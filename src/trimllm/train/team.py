@@ -28,6 +28,9 @@ class Team(Processes):
             saved then: a device need never hold it in float32.
     """
 
+    batches = 1
+    """Of an optimizer step that run as one."""
+
     def __init__(self, lean: bool = False) -> None:
         self.lean = lean
 

@@ -175,7 +175,7 @@ def run(shape: str | None, only: Sequence[str], output: Path, minutes: float) ->
     """
     if unknown := set(only) - set(CHECKS):
         raise UserError(f"no check {min(unknown)!r} (there are: {', '.join(CHECKS)})")
-    device: Device = "cuda" if demand.gpus_present() else "cpu"
+    device: Device = "cuda" if gpus.gpus_present() else "cpu"
     shape = shape or (WHOLE if device == "cuda" else TINY)
     hardware = machine.this_machine(device)
     path = Path(Paths(str(output)).gpu_check(hardware))

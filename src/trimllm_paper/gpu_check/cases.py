@@ -191,7 +191,7 @@ def memory(case: Case) -> demand.Memory:
     """What the plan reserves for a check's job."""
     found = demand.memory(case.task, case.size, case.config, case.ratio, 1)
     if case.name == "fsdp" and found.gpu:  # a rank gathers its layers, if only from itself
-        several = demand.memory(case.task, case.size, case.config, case.ratio, 2)
+        several = demand.memory(case.task, case.size, case.config, case.ratio, 2, 1)
         gathered = {"gathered": several.gpu["gathered"]}
         found = replace(found, gpu={**found.gpu, **gathered})
     return found

@@ -65,7 +65,7 @@ def main(folder: Path, rank: int, size: int) -> None:
     decisions = {}
     for name, content in files.read_json(folder / "jobs.json").items():
         job = TrainJob(**content)
-        team = Sharded(torch.device("cpu"), job.offload)
+        team = Sharded(torch.device("cpu"), job.offload, job.batches)
         model, tokenizer, record = run(job, torch.device("cpu"), team)
         held = sum(p.to_local().numel() for p in model.parameters())
         record["share"] = team.every(held)

@@ -62,6 +62,14 @@ def jobs_of(root: Path) -> dict[str, TrainJob]:
         "mistral": job(
             root, "mistral", FINE_TUNE, {"gradient_accumulation": 2}, arguments={"epochs": 2}
         ),
+        "as one": job(
+            root,
+            "mistral",
+            FINE_TUNE,
+            {"gradient_accumulation": 2},
+            arguments={"epochs": 2},
+            batches=2,
+        ),
         "embeddings": job(
             root, "llama", FINE_TUNE, {"train_embeddings": True}, arguments={"epochs": 1}
         ),

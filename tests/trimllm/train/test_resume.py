@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from models import random_documents, tiny, word_tokenizer
 
@@ -128,10 +127,13 @@ def test_several_processes_that_were_killed_go_on(job: TrainJob, tmp_path: Path)
     )
     target, done = tmp_path / "cut", state(tmp_path / "cut") / DONE
     command = [sys.executable, "-c", program, str(tmp_path / "job.json"), str(target)]
-    with subprocess.Popen(command, start_new_session=True) as process:
+    with subprocess.Popen(command) as process:
         while not done.is_file() and process.poll() is None:
             time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
+        family = [*psutil.Process(process.pid).children(recursive=True), process]
+        for one in family:  # as a cluster does
+            one.kill()
+        psutil.wait_procs(family[:-1])
     assert done.is_file() and not target.exists()
     passes = len(files.read_json(done)["passes"])
     weights, record = made(job, target)

@@ -16,7 +16,7 @@ import pytest
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.throughput import machine
-from trimllm_paper import demand
+from trimllm_paper import demand, gpus
 from trimllm_paper.__main__ import main
 from trimllm_paper.check_records import Check, GpuCheck, Quantity
 from trimllm_paper.commands import check_gpu
@@ -25,7 +25,7 @@ from trimllm_paper.gpu_check.cases import Case, cases
 from trimllm_paper.integrity.checks import verify
 from trimllm_paper.recipe import Paths
 
-pytestmark = pytest.mark.skipif(demand.gpus_present() > 0, reason="the tiny shape is for CPUs")
+pytestmark = pytest.mark.skipif(gpus.gpus_present() > 0, reason="the tiny shape is for CPUs")
 AMPLE = 36_000.0
 """Seconds that no machine needs."""
 ROOM = {"memory": 1 << 40, "disk": 1 << 40}

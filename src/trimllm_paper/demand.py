@@ -78,11 +78,11 @@ class Assumed:
     """Bytes a second of a disk, with SHA-256 of what passes: each file is hashed when written and
     when read."""
     start: float = 25.0
-    """Seconds until a process on a cluster's node has imported what it needs (from a network file
-    system) and has its GPU; several processes, until they have met, as many again."""
+    """Seconds until a process on a cluster's node has imported what it needs and has its GPU; until
+    several have met, as many again."""
     launch: float = 7e-4
     """Seconds in which the host starts the kernels of a block once, forward: eager LLaMA-7B decodes
-    about 45 tokens a second on an A100, whatever its bandwidth allows."""
+    about 45 tokens/s on an A100, whatever its bandwidth."""
 
 
 ASSUMED = Assumed()
@@ -126,15 +126,15 @@ def processes(task: str, model: Any, config: Any, ratio: float | None = None) ->
 
 
 def together(task: str, model: Any, config: Any, ratio: float | None, count: int) -> int:
-    """Batches of an optimizer step that several processes run as one: the weights are gathered once
-    for all of them. As many as the GPUs hold, and a step consists of."""
-    steps = config.finetune.gradient_accumulation
+    """Batches of an optimizer step that several processes run as one, to gather weights once for
+    all of them: as many as the GPUs hold, and a step consists of."""
     if count == 1 or task not in TRAINING or not uses_gpu(config):
         return 1
-    most = FILLED * gpus.kind_of(config)[1].gib
-    sizes = [n for n in range(steps, 1, -1) if steps % n == 0]
-    fits = (n for n in sizes if memory(task, model, config, ratio, count, n).gpu_gib <= most)
-    return next(fits, 1)
+    steps, most = config.finetune.gradient_accumulation, FILLED * gpus.kind_of(config)[1].gib
+    for n in range(steps, 1, -1):
+        if steps % n == 0 and memory(task, model, config, ratio, count, n).gpu_gib <= most:
+            return n
+    return 1
 
 
 def sharing(task: str, config: Any) -> tuple[int, ...]:
@@ -272,9 +272,8 @@ def _training_bytes(
 
 
 def _compression_bytes(model: Any, config: Any) -> list[dict[str, float]]:
-    """Bytes on a GPU while a dense model's loss is taken, in 16 bits, and while it is compressed, a
-    block at a time: in float32, with its gradients or statistics and an engine's copy; LLM-Pruner
-    keeps every block's input of the texts that run at once, and one block's activations."""
+    """Bytes on a GPU of a dense loss in 16 bits, and of the work: a float32 block at a time
+    with gradients or statistics and a copy; LLM-Pruner keeps every block's input, too."""
     (width, block, outside), tokens = shape(model), config.compress.max_tokens
     loss = {"weights": 2.0 * model.parameters, "streams": SCAN_BUFFERS * width * tokens}
     loss["one matrix in float32"] = WEIGHT * block / 4

@@ -30,7 +30,7 @@ def test_the_plan_ends_with_json(tmp_path: Path) -> None:
     # Two chains of SciQ with 23 epochs each, scan, two baselines, fetches, table.
     assert row["artifact"] == "table9" and int(row["jobs"]) == 2 * 23 + 1 + 2 + 2 + 1
     hours, price = (float(row[key].replace(",", "")) for key in ("hours", "price"))
-    assert price == pytest.approx(2.5 * hours, rel=0.02)
+    assert price == pytest.approx(2.5 * hours, abs=0.6)  # whole ones are told
     assert not any(tmp_path.glob("results*"))
 
 

@@ -148,11 +148,6 @@ def read_domain(path: Path) -> Domain:
     return domain
 
 
-def _of_tables(config: Config) -> list[str]:
-    """Domains that section `tables` names beside its near ones."""
-    return [*(config.tables.domains or ()), *config.tables.near]
-
-
 def _read_domains(config: Config) -> Iterator[Problem]:
     """Read the domains that a configuration names, and say what is wrong with these names."""
     folders = [root / config.domains_folder for root in (Path(), PROJECT)]
@@ -160,12 +155,11 @@ def _read_domains(config: Config) -> Iterator[Problem]:
     def file_of(name: str) -> Path | None:
         return next((one for folder in folders if (one := folder / f"{name}.yaml").is_file()), None)
 
-    # A run of fewer domains need not say so again.
-    left_out = {d for d in _of_tables(config) if d not in config.domains and file_of(d)}
-    near, compared = config.tables.near, config.tables.domains or []
-    for other in left_out & near.keys():
-        del near[other]
-    compared[:] = [d for d in compared if d not in left_out]
+    near = config.tables.near
+    for other in [*near]:
+        # A near domain is of no use without its own: a run of fewer domains need not say so again.
+        if other not in config.domains and file_of(other):
+            del near[other]
     named: list[tuple[list[Any], str]]
     named = [(["domains", index], name) for index, name in enumerate(config.domains)]
     named += [(["tables", "near", of], name) for of, name in near.items()]

@@ -361,14 +361,6 @@ def test_near_domains_go_with_their_own() -> None:
     assert one.tables.near == {} and list(one.tested) == ["sciq"]
 
 
-def test_tables_of_other_domains_are_left_out_of_a_run_of_fewer() -> None:
-    both = asked(domains=["medmcqa", "sciq"], tables={"domains": ["medmcqa", "sciq"]})
-    assert both.tables.domains == ["medmcqa", "sciq"]
-    assert asked(tables={"domains": ["medmcqa", "sciq"]}).tables.domains == ["sciq"]
-    with pytest.raises(ConfigError, match='tables.domains.0 = "medmqca": not among `domains`'):
-        asked(tables={"domains": ["medmqca"]})
-
-
 def test_a_recipe_may_name_a_criterion_of_ones_own() -> None:
     recipes = {"mine": {"criterion": "mine.criteria:Best", "step": 15, "settle": 1}}
     config = asked(recipes=recipes, tables={"criteria": ["mine.criteria:Best"]})

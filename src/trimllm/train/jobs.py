@@ -205,15 +205,8 @@ def _identity(job: TrainJob) -> str:
     """What a job trains, on what: by the contents of its files."""
     source = Path(job.checkpoint)
     manifest = source / files.MANIFEST
-    told = manifest if manifest.is_file() else source / "config.json"
-    read: list[str | Path | None] = [
-        told,
-        job.train,
-        job.calibration,
-        job.scan,
-        job.held_back,
-        job.teacher,
-    ]
+    read: list[str | Path | None] = [manifest if manifest.is_file() else source / "config.json"]
+    read += [job.train, job.calibration, job.scan, job.held_back, job.teacher]
     hashes = [files.sha256_of(path) for path in read if path]
     return files.content_hash(json.dumps([asdict(job), hashes], sort_keys=True))
 

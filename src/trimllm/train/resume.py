@@ -44,11 +44,14 @@ class Saved:
         self, team: Team
     ) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]] | None:
         """What `keep` was told last, the weights of then, and the best ones; None without a state
-        of this job."""
-        if not (self.folder / DONE).is_file():
-            return None
-        said = files.read_json(self.folder / DONE)
-        if said["identity"] != self.identity():
+        of this job, and then what lies there of another's is removed."""
+        done = self.folder / DONE
+        said = files.read_json(done) if done.is_file() else {}
+        if not said or said["identity"] != self.identity():
+            if team.rank == 0:
+                done.unlink(missing_ok=True)
+            team.every(0)  # before the weights that it tells of go
+            self._remove_but((), team)
             return None
         now, best = (load_file(self._file(said[at], team)) for at in ("epoch", "kept"))
         return said, now, best
@@ -84,18 +87,23 @@ class Saved:
             lost = 1
         if any(team.every(lost)):
             return
-        said = {"identity": self.identity(), "epoch": epoch, "kept": kept}
-        said |= {"passes": list(map(asdict, passes)), "held_back": list(map(asdict, curve))}
         if team.rank == 0:
+            said = {"identity": self.identity(), "epoch": epoch, "kept": kept}
+            said |= {"passes": list(map(asdict, passes)), "held_back": list(map(asdict, curve))}
             files.write_json(self.folder / DONE, said)
         team.every(0)  # before what it told of before goes
-        for path in self.folder.glob(f"*-{team.rank}.safetensors"):
-            if path not in (self._file(epoch, team), self._file(kept, team)):
-                path.unlink()
+        self._remove_but((epoch, kept), team)
         self.last = time.monotonic()
 
     def _file(self, epoch: int, team: Team) -> Path:
         return self.folder / f"{epoch}-{team.rank}.safetensors"
+
+    def _remove_but(self, epochs: tuple[int, ...], team: Team) -> None:
+        """Remove this process's weights of all other passes."""
+        wanted = [self._file(epoch, team) for epoch in epochs]
+        for path in self.folder.glob(f"*-{team.rank}.safetensors"):
+            if path not in wanted:
+                path.unlink()
 
     def _write(self, epoch: int, team: Team, weights: dict[str, Tensor]) -> None:
         path = self._file(epoch, team)

@@ -116,6 +116,30 @@ def test_a_state_of_another_job_is_not_gone_on_from(
     assert begun == [0, 1, 2, *range(5)]
 
 
+def test_weights_of_another_job_are_not_taken_for_its_own(
+    job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two jobs that take turns at one place, and are killed after the same pass."""
+    module, begun = sys.modules[fine_tune.__module__], []
+    plain = module.train_pass
+    other = replace(job, settings=SETTINGS | {"seed": 4})
+    uncut = [made(one, tmp_path / f"uncut_{n}") for n, one in enumerate((job, other))]
+
+    def train_pass(*args: Any, epoch: int, **options: Any) -> Any:
+        begun.append(epoch)
+        if epoch == 1 and len(begun) <= 4:
+            raise Killed
+        return plain(*args, epoch=epoch, **options)
+
+    monkeypatch.setattr(module, "train_pass", train_pass)
+    for one in (job, other):
+        with pytest.raises(Killed):
+            made(one, tmp_path / "to")
+    assert made(other, tmp_path / "to") == uncut[1]
+    assert made(job, tmp_path / "to") == uncut[0]
+    assert begun == [0, 1, 0, 1, *range(1, 5), *range(5)]
+
+
 def test_several_processes_that_were_killed_go_on(job: TrainJob, tmp_path: Path) -> None:
     job = replace(job, processes=2, arguments={"epochs": 3, "patience": 3})
     uncut = made(job, tmp_path / "uncut")

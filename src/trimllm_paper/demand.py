@@ -377,9 +377,9 @@ def spent(
         started = passes * (3 + again) * launch * blocks
         found["train"] = max(documents * each * (2 + share + added + again) / count, started)
         found["update"] = passes * parameters * moved / bandwidth / (count if on_gpu else 1)
-        if count > 1 and kind:  # 16-bit weights to all, forward and backward
-            held = share * parameters * updates
-            moved = 2 * 2 * parameters + 4 * held  # and gradients to who holds them
+        if count > 1 and kind:
+            # 16-bit weights to all, forward and backward, and float32 gradients to who holds them.
+            moved = (2 * 2 + 4 * share) * parameters
             found["gather"] = passes * moved * (count - 1) / count / (assumed.link * kind.link)
         # What held-back documents say after each pass: four choices share a prompt.
         found["held back"] = epochs * finetune.held_back_documents * each

@@ -118,7 +118,7 @@ def collect(
 
 def _keep_beside(kept: Path, new: Path) -> None:
     """Keep the manifest of a checkpoint that another part of the run made too, byte by byte the
-    same: its results name it (see `manifests_of`)."""
+    same: its results name it (see `is_manifest_of`)."""
     if kept.name != files.MANIFEST or (sha256 := files.sha256_of(kept)) == files.sha256_of(new):
         return
     if files.read_json(kept)["files"] == files.read_json(new)["files"]:

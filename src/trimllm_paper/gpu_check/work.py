@@ -41,7 +41,7 @@ from trimllm.throughput.shapes import shape
 from trimllm.throughput.worker import forget_peak
 from trimllm.train import jobs
 from trimllm.train.settings import TrainSettings
-from trimllm.train.team import ONE
+from trimllm.train.team import Team
 from trimllm_paper.gpu_check.cases import (
     CALIBRATION,
     COMPRESSIONS,
@@ -179,10 +179,8 @@ def _scan(case: Case, folder: Path) -> Measured:
     documents = documents_of(case)
 
     def scanned(label: str) -> Scan:
-        found = scan(
-            model, tokenizer, documents, row_budget=case.config.trim.row_budget, label=label
-        )
-        return found
+        budget = case.config.trim.row_budget
+        return scan(model, tokenizer, documents, row_budget=budget, label=label)
 
     forget_peak(device)
     found = scanned(case.name)
@@ -217,7 +215,7 @@ def _job(case: Case, folder: Path) -> jobs.TrainJob:
 def _train(case: Case, folder: Path) -> Measured:
     job = _job(case, folder)
     forget_peak(torch.device(case.device))
-    _, _, record = jobs.run(job, torch.device(case.device), ONE)
+    _, _, record = jobs.run(job, torch.device(case.device), Team(lean=True))
     return _memory(case) | {"time": record["passes"][0]["seconds"]}
 
 

@@ -112,7 +112,8 @@ def verify_result(path: Path) -> None:
         return
     results, made = Paths(place.results), record.provenance
     manifest = Path(results.manifest(record.model, record.domain, record.recipe))
-    if manifest.is_file() and made.get("manifest_sha256") not in lineage.manifests_of(manifest):
+    noted = made.get("manifest_sha256")
+    if manifest.is_file() and not lineage.is_manifest_of(noted, manifest):
         raise UserError(f"{path} was made from another checkpoint than {manifest.parent}")
     report = Path(results.data(record.tested))
     if report.is_file() and made.get("data_hashes") != files.read_json(report)["files"]:

@@ -136,13 +136,15 @@ def _first(outputs: Iterable[str], inputs: Sequence[str], wanted: str) -> Found 
     return None
 
 
-def manifests_of(manifest: Path) -> set[str]:
-    """SHA-256 of a checkpoint's manifest, and of those kept beside it that name the same files: of
-    a long run's parts, each made its own, which has the same bytes (`reference --add`)."""
-    named = files.read_json(manifest)["files"]
+def is_manifest_of(sha256: str | None, manifest: Path) -> bool:
+    """Whether a checkpoint's manifest has this SHA-256, or one kept beside it that names the same
+    files: of a long run's parts, each made its own, with the same bytes (`reference --add`)."""
+    if sha256 == files.sha256_of(manifest):
+        return True
     others = manifest.parent.glob(f"{manifest.stem}-*{manifest.suffix}")
-    same = [one for one in others if files.read_json(one)["files"] == named]
-    return {files.sha256_of(one) for one in [manifest, *same]}
+    found = [one for one in others if sha256 == files.sha256_of(one)]
+    named = files.read_json(manifest)["files"] if found else None
+    return any(files.read_json(one)["files"] == named for one in found)
 
 
 def _other_input(made: Mapping[str, Any], inputs: Iterable[str]) -> str | None:
@@ -152,7 +154,7 @@ def _other_input(made: Mapping[str, Any], inputs: Iterable[str]) -> str | None:
     # an epoch's, which is gone once it was evaluated.
     read = next((path for path in paths if path.name == files.MANIFEST), None)
     noted = made.get("manifest_sha256")
-    if read and noted and read.is_file() and noted not in manifests_of(read):
+    if read and noted and read.is_file() and not is_manifest_of(noted, read):
         return f"was made from another checkpoint than {read.parent}"
     data = next((path for path in paths if path.name == "report.json"), None)
     known = made.get("data_hashes")

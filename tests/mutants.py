@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +49,12 @@ def listed() -> list[Mutant]:
     ]
 
 
-HEAVY = ("torch", "numpy", "pandas", "scipy.stats", "transformers", "pydantic", "jinja2")
+# What tests import of other people, which is most of the time of a mutant.
+HEAVY = (
+    *("torch", "numpy", "pandas", "scipy.stats", "transformers", "pydantic", "jinja2", "peft"),
+    *("hypothesis.strategies", "sklearn.metrics", "transformers.generation", "accelerate"),
+    "transformers.models.llama.modeling_llama",
+)
 
 
 def run(tests: Sequence[str], source: Path) -> bool:
@@ -90,33 +97,57 @@ def survives(mutant: Mutant, folder: Path) -> bool:
         os.utime(file, ns=(old.st_atime_ns, old.st_mtime_ns))
 
 
+# Where a process runs its mutants: a project whose `src` is a copy of its own.
+FOLDER: Path
+
+
+def settle(room: str) -> None:
+    """Make this process's copy of the project."""
+    global FOLDER
+    FOLDER = Path(tempfile.mkdtemp(dir=room))
+    shutil.copytree(ROOT / "src", FOLDER / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for beside in ("config", "results", "workflow"):  # what the code reads of the project
+        (FOLDER / beside).symlink_to(ROOT / beside)
+
+
+def passes(tests: tuple[str, str]) -> bool:
+    """Whether the tests (file, `-k`) pass on the code as it is."""
+    return run([str(ROOT / tests[0]), "-k", tests[1]], FOLDER / "src")
+
+
+def outlives(mutant: Mutant) -> tuple[bool, float]:
+    """Whether no test notices, and the seconds that it took."""
+    start = time.monotonic()
+    return survives(mutant, FOLDER), time.monotonic() - start
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the mutants; the survivors are named, and the number of them is the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("numbers", nargs="*", type=int, help="of the list; default: all")
     mutants = listed()
-    chosen = parser.parse_args(words).numbers or range(len(mutants))
+    chosen = parser.parse_args(words).numbers or [*range(len(mutants))]
     os.chdir(ROOT)
     for name in HEAVY:
         __import__(name)
     alive = []
-    with tempfile.TemporaryDirectory() as room:
-        folder = Path(room)
-        shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
-        for beside in ("config", "results", "workflow"):  # what the code reads of the project
-            (folder / beside).symlink_to(ROOT / beside)
-        wanted = dict.fromkeys((mutants[n].tests, mutants[n].named) for n in chosen)
-        for file, named in wanted:
-            if not run([str(ROOT / file), "-k", named], folder / "src"):
+    forked = multiprocessing.get_context("fork")
+    with (
+        tempfile.TemporaryDirectory() as room,
+        forked.Pool(len(os.sched_getaffinity(0)), settle, [room]) as pool,
+    ):
+        wanted = [*dict.fromkeys((mutants[n].tests, mutants[n].named) for n in chosen)]
+        for (file, named), passed in zip(wanted, pool.imap(passes, wanted), strict=True):
+            if not passed:
                 print(f"error: {file} -k {named!r} fails on the code as it is", file=sys.stderr)
                 return 125
-        for number in chosen:
+        told = pool.imap(outlives, [mutants[number] for number in chosen])
+        for number, (left, seconds) in zip(chosen, told, strict=True):
             mutant = mutants[number]
-            left = survives(mutant, folder)
             alive += [number] if left else []
-            told = "SURVIVES" if left else "killed"
             change = f"{mutant.old!r} -> {mutant.new!r}"
-            print(f"{number:3} {told:8} {mutant.module}: {change}", flush=True)
+            verdict = "SURVIVES" if left else "killed"
+            print(f"{number:3} {verdict:8} {seconds:4.0f} s {mutant.module}: {change}", flush=True)
     print(f"{len(chosen)} mutants, {len(alive)} survive")
     return min(len(alive), 100)
 

@@ -18,6 +18,8 @@ from typing import Any, TextIO
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from snakemake_logger_plugin_trimllm.live import Live, last_words
+
 TAIL = 15
 """Lines of a failed job's log that are shown."""
 KEPT, SUBMITTED = "Nothing to be done", "has been submitted with"
@@ -25,8 +27,6 @@ KEPT, SUBMITTED = "Nothing to be done", "has been submitted with"
 FEW = 185
 """Jobs that are told of where there is no terminal, of more every second, third, ...: with how far
 the run is and its last words a log file has no more than 200 lines."""
-ERASE = "\r\x1b[K"
-"""Clears a terminal's line, on which a job may have left its progress."""
 
 
 class LogHandler(LogHandlerBase):
@@ -37,14 +37,41 @@ class LogHandler(LogHandlerBase):
         self.shown = -1
         self.jobs = self.told = 0
         self.messages: dict[int, str] = {}
+        self.live = Live(self.stream) if self.stream.isatty() and not self._is_plain else None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record, or not."""
         text = self._text(record)
-        if text:
-            erase = ERASE if self.stream.isatty() else ""
-            self.stream.write(f"{erase}{text}\n")
+        if self.live:
+            self._follow(self.live, vars(record))
+        if text and self.live:
+            self.live.say(text)
+        elif text:
+            self.stream.write(f"{text}\n")
             self.stream.flush()
+
+    def close(self) -> None:
+        if self.live:
+            self.live.close()
+        super().close()
+
+    def _follow(self, live: Live, told: dict[str, Any]) -> None:
+        """A line for each job that is at work."""
+        event = told.get("event")
+        if event == LogEvent.JOB_INFO and told.get("rule_msg"):
+            logs = [Path(name.split(" ", 1)[0]) for name in told.get("log") or ()]
+            live.starts(told["jobid"], self.messages[told["jobid"]], logs)
+        elif event == LogEvent.JOB_FINISHED:
+            live.ends(told["job_id"])
+        elif event == LogEvent.JOB_ERROR:
+            live.ends(told["jobid"])
+        elif event == LogEvent.PROGRESS:
+            live.whole = self._far(told["done"], told["total"])
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether Snakemake's own words are wanted."""
+        return self.common_settings.dryrun or self.common_settings.verbose
 
     @property
     def stream(self) -> TextIO:
@@ -52,7 +79,7 @@ class LogHandler(LogHandlerBase):
         return sys.stdout if self.common_settings.stdout else sys.stderr
 
     def _text(self, record: logging.LogRecord) -> str | None:
-        if self.common_settings.dryrun or self.common_settings.verbose:
+        if self._is_plain:
             return self.format(record)
         event, told = getattr(record, "event", None), vars(record)
         if event == LogEvent.JOB_INFO:
@@ -92,10 +119,13 @@ class LogHandler(LogHandlerBase):
         if tenth == self.shown or not done:
             return None
         self.shown = tenth
+        return f"{time.strftime('%H:%M:%S')} {self._far(done, total)}"
+
+    def _far(self, done: int, total: int) -> str:
         spent = time.monotonic() - self.started
-        left = spent / done * (total - done)
+        left = spent / max(done, 1) * (total - done)
         words = f"about {left / 60:.0f} min left" if total > done else f"in {spent / 60:.0f} min"
-        return f"{time.strftime('%H:%M:%S')} {done} of {total} jobs done, {words}"
+        return f"{done} of {total} jobs done, {words}"
 
     def _failed(self, told: dict[str, Any]) -> str:
         """Which job failed, and the last lines of its log, or the one that says why."""
@@ -150,12 +180,6 @@ def refusal(message: str) -> str:
 
 
 def last_lines(log: Path) -> list[str]:
-    """The last lines of a log; of a line that was written over and over its last state."""
-    try:
-        with log.open("rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(0, stream.tell() - 16384))
-            text = stream.read().decode(errors="replace")
-    except OSError:
-        return []
-    return [line.rsplit("\r", 1)[-1][:400] for line in text.rstrip().split("\n")][-TAIL:]
+    """The last lines of a log."""
+    words = last_words(log)
+    return [line[:400] for line in words.split("\n")][-TAIL:] if words else []

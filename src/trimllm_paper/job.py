@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
-import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
@@ -16,23 +15,21 @@ from typing import Any
 from trimllm.base import driver, files
 from trimllm.base.errors import UserError
 from trimllm.base.names import ADAPTERS
+from trimllm.base.progress import over_live_lines
 from trimllm_paper.integrity import checks, locks
 from trimllm_paper.integrity.provenance import Run, recorded
-
-PROGRESS = re.compile(r": \d+/\d+ \w+.*, (\d+:\d\d left|done in )")
-"""A line of `trimllm.base.progress`."""
 
 
 class Output:
     """Where a job's words go: all to its log; to the terminal what concerns who waits for it.
 
     Also what libraries, their threads and other processes write past Python, for the process's own
-    standard output and error become the log. The terminal gets what it is told (`tell`), and one
-    line that lives, of the work's own progress, if it is one.
+    standard output and error become the log. The terminal gets what it is told (`tell`); how far
+    the work is, the run reads from the log (`snakemake_logger_plugin_trimllm.live`).
     """
 
     def __init__(self, log: Path, mark: str) -> None:
-        self.mark, self.line = mark, ""
+        self.mark = mark
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         self.terminal = os.fdopen(os.dup(2), "w", encoding="utf-8", buffering=1)
@@ -43,17 +40,11 @@ class Output:
     def write(self, text: str) -> int:
         self.log.write(text)
         self.log.flush()
-        *lines, self.line = (self.line + text).split("\n")
-        for line in lines if self.terminal.isatty() else ():
-            if PROGRESS.search(line):
-                self.terminal.write(f"\r\x1b[K[{self.mark}] {line}"[:200])
-                self.terminal.flush()
         return len(text)
 
     def tell(self, text: str) -> None:
         """Write a line to the terminal and to the log, if there is room for it."""
-        erase = "\r\x1b[K" if self.terminal.isatty() else ""
-        self.terminal.write(f"{erase}[{self.mark}] {text}\n")
+        self.terminal.write(f"{over_live_lines(self.terminal)}[{self.mark}] {text}\n")
         self.terminal.flush()
         with suppress(OSError):
             self.write(f"{text}\n")

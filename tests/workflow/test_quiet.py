@@ -14,6 +14,7 @@ from runs import environment, snakemake
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_trimllm import LogHandler
+from snakemake_logger_plugin_trimllm.live import Live
 
 REPORT = "results/data/sums/report.json"
 # Python runs a module of this name first: once the job's words go to its log, something that is not
@@ -68,7 +69,9 @@ def test_a_log_file_has_no_more_than_200_lines(
     assert len([line for line in lines if "submitted" in line]) == 3 * (submitted and jobs == 3)
     terminal = io.StringIO()
     terminal.isatty = lambda: True
-    everything = shown_of(terminal, monkeypatch, jobs, submitted)
+    everything: list[str] = []
+    monkeypatch.setattr(Live, "say", lambda self, text: everything.append(text))
+    shown_of(terminal, monkeypatch, jobs, submitted)
     assert len(everything) == min(jobs, 11) + jobs * (2 if submitted else 1)
 
 
@@ -89,6 +92,7 @@ def shown_of(
         if submitted:
             say(f"Job {number} has been submitted with SLURM jobid {number}")
         say("", event=LogEvent.PROGRESS, done=number + 1, total=jobs)
+    handler.close()
     return stream.getvalue().split("\n")[:-1]
 
 

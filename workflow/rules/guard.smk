@@ -12,6 +12,7 @@ from pathlib import Path
 from snakemake.io import IOFile
 
 from trimllm.base.errors import UserError
+from trimllm.base.progress import over_live_lines
 from trimllm_paper import resources, shapes
 from trimllm_paper.integrity import cluster, lineage
 
@@ -127,6 +128,7 @@ def print_summary(failed):
     """Last words of a run: how much was done, how long it took, where to look."""
     jobs = len([job for job in workflow.dag.finished_jobs if not job.is_norun])
     seconds = time.time() - workflow.start_time.timestamp()
+    print(over_live_lines(sys.stderr), end="", file=sys.stderr)
     done = f"{jobs} jobs in {seconds // 60:.0f} min {seconds % 60:.0f} s"
     if failed:
         how = "What failed is named above, with its log; the same command goes on from here."

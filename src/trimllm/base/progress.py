@@ -5,6 +5,7 @@ A line every few seconds; on a terminal and in a notebook one line that lives, w
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import time
@@ -12,12 +13,22 @@ from typing import TextIO
 
 BAR = 10
 """Characters of the bar."""
+PROGRESS = re.compile(r"^.+: \d+/\d+ \w+.*, (?:\d+:\d\d left|done in ).*$", re.MULTILINE)
+"""A line of `Progress` in a log."""
+ERASE = "\r\x1b[J"
+"""Clears a terminal from the cursor's line on. Lines that live begin where the cursor stands, so
+that whoever else writes there erases them and needs not know how many they are."""
 
 
 def is_live(stream: TextIO) -> bool:
     """Whether what is written over shows as such: on a terminal, and in a Jupyter kernel, whose
     streams are no terminals."""
     return stream.isatty() or type(stream).__module__ == "ipykernel.iostream"
+
+
+def over_live_lines(stream: TextIO) -> str:
+    """What to write before words that stay, where lines may live."""
+    return ERASE if stream.isatty() else ""
 
 
 class Progress:

@@ -15,7 +15,7 @@
 #   make compare  does the run in results/ agree with the kept one, cell by cell
 #   make verify   check every result against its manifest and what it was made from
 #   make test     all tests
-#   make mutants  changes to the method and the verdicts that a test must notice (tests/mutants.yaml)
+#   make mutants  would the tests notice? SAMPLE changes (300; hours) to the method and the verdicts
 #   make lint     format and style checks
 #   make types    type hints, by mypy in an environment of its own (.envs/types)
 #   make docs     the API reference, build/api/index.html (.envs/docs)
@@ -44,6 +44,8 @@ CORES ?= all
 TARGET ?= all
 CONFIG ?= config/config.yaml
 SEEDS ?= 0 1 2
+SAMPLE ?= 300
+SEED ?= 0
 PARALLEL ?=
 PRICE ?=
 FILE ?=
@@ -166,8 +168,12 @@ compare: $(STAMP)
 verify: $(STAMP)
 	$(BIN)/python -m trimllm_paper verify results --pages README.md LIMITS.md docs/artifact.md
 
-mutants: $(STAMP)
-	$(BIN)/python tests/mutants.py
+# The same SAMPLE and SEED go on where they stopped, unless the code has changed.
+SAMPLED := build/mutants-$(SAMPLE)-$(SEED)
+mutants: $(STAMP) .envs/mutants/.complete
+	@mkdir -p build
+	.envs/mutants/bin/python envs/mutants/sample.py '$(SAMPLE)' --seed '$(SEED)' > $(SAMPLED).jsonl
+	$(BIN)/python tests/mutants.py --sample $(SAMPLED).jsonl --told $(SAMPLED)-told.jsonl
 
 test: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
@@ -193,7 +199,7 @@ LOCKS := requirements.lock requirements-nodeps.lock $(wildcard envs/*/*.lock)
 audit: .envs/audit/.complete
 	@.envs/audit/bin/python envs/audit/audit.py $(LOCKS) -- $(AUDIT)
 
-TOOLS := $(patsubst %,.envs/%/.complete,types docs audit)
+TOOLS := $(patsubst %,.envs/%/.complete,types docs audit mutants)
 $(TOOLS): .envs/%/.complete: envs/%/requirements.lock
 	@rm -rf '.envs/$*'
 	'$(PYTHON)' -m venv '.envs/$*'
@@ -201,5 +207,5 @@ $(TOOLS): .envs/%/.complete: envs/%/requirements.lock
 	@touch '$@'
 
 clean:
-	@find results -mindepth 1 -maxdepth 1 ! -name reference ! -name next -exec rm -rf -- {} + 2>/dev/null || true
+	@find results -mindepth 1 -maxdepth 1 ! -name reference ! -name reference_real ! -name next -exec rm -rf -- {} + 2>/dev/null || true
 	rm -rf logs .snakemake report.html

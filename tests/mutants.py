@@ -1,52 +1,90 @@
-"""Would the tests notice? Each mutant changes one line of the method or of the verdicts.
+"""Would the tests notice? Each mutant changes one place of the method or of the verdicts.
 
     python tests/mutants.py [NUMBER ...]
+    python tests/mutants.py --sample build/mutants.jsonl --told build/told.jsonl
 
-A mutant is a text of a module and what stands there instead, in a copy of `src`; the tests named
-with it must fail on that copy, and pass on the code as it is. Heavy libraries are imported once and
-each mutant runs in a fork, so that a list of them takes a minute or two.
+A mutant is a module with one change, in a copy of `src`; its tests must fail on that copy, and pass
+on the code as it is. Those of mutants.yaml name their tests; those of a sample (`make mutants`) are
+given what mirrors their module, then its room, then the quick tests of the package, until one
+notices. Heavy libraries are imported once and each run is a fork, one for each core.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import io
+import json
 import multiprocessing
 import os
+import resource
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src"
 LIST = Path(__file__).with_suffix(".yaml")
+SECONDS = 1200
+"""Of a processor, after which a run has failed: a mutant may never end."""
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A change to a module of `src`, and the tests (file, `-k`) that must notice it."""
+    """A module of `src` as it stands there instead.
+
+    Attributes:
+        change: what is changed, in words.
+        runs: arguments of pytest, one run after another until one of them fails.
+    """
 
     module: str
-    old: str
-    new: str
-    tests: str
-    named: str
+    source: str
+    change: str
+    runs: tuple[tuple[str, ...], ...]
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.source.encode()).hexdigest()
 
 
 def listed() -> list[Mutant]:
-    """The mutants of mutants.yaml."""
-    groups = yaml.safe_load(LIST.read_text(encoding="utf-8"))
-    return [
-        Mutant(group["module"], one["old"], one["new"], group["tests"], one["named"])
-        for group in groups
-        for one in group["changes"]
-    ]
+    """The mutants of mutants.yaml. Raises `ValueError` for one whose text is not there once."""
+    found = []
+    for group in yaml.safe_load(LIST.read_text(encoding="utf-8")):
+        text = (SOURCE / group["module"]).read_text(encoding="utf-8")
+        for one in group["changes"]:
+            if text.count(one["old"]) != 1:
+                times = f"{text.count(one['old'])} times"
+                raise ValueError(f"{group['module']} has {one['old']!r} {times}")
+            run = (group["tests"], "-k", one["named"])
+            change = f"{one['old']!r} -> {one['new']!r}"
+            source = text.replace(one["old"], one["new"])
+            found.append(Mutant(group["module"], source, change, (run,)))
+    return found
+
+
+def sampled(file: Path) -> list[Mutant]:
+    """The mutants of a sample (`envs/mutants/sample.py`)."""
+    rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    return [Mutant(**row, runs=mirrors(row["module"])) for row in rows]
+
+
+def mirrors(module: str) -> tuple[tuple[str, ...], ...]:
+    """Runs of the tests that mirror a module, nearest first."""
+    path, quick = Path(module), ("-m", "not slow")
+    tests, package = ROOT / "tests" / path.parent, ROOT / "tests" / path.parts[0]
+    named = tuple(map(str, sorted(tests.glob(f"test_{path.stem}*.py"))))
+    room = () if tests == package else ((str(tests),),)
+    return (*((named,) if named else ()), *room, (str(package), *quick))
 
 
 # What tests import of other people, which is most of the time of a mutant.
@@ -57,8 +95,9 @@ HEAVY = (
 )
 
 
-def run(tests: Sequence[str], source: Path) -> bool:
-    """Whether some tests pass on the code under `source`, in a process of their own."""
+def run(words: Sequence[str], source: Path, show: bool = False) -> bool:
+    """Whether some tests pass on the code under `source`, in a process of their own; `show` says
+    why they do not."""
     child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
@@ -67,34 +106,22 @@ def run(tests: Sequence[str], source: Path) -> bool:
     try:
         import pytest
 
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         sys.path.insert(0, str(source))
         sys.dont_write_bytecode = True
         os.environ["PYTHONPATH"] = str(source)
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]
-            code = int(pytest.main(words))
-            import trimllm
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            how = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
+            code = int(pytest.main([*how, *words]))
+        if code and show:
+            print(said.getvalue()[-2000:], file=sys.stderr, flush=True)
+        import trimllm
 
-            if Path(trimllm.__file__).parents[1] != source:
-                code = 70  # the tests did not see the mutant
+        if Path(trimllm.__file__).parents[1] != source:
+            code = 70  # the tests did not see the mutant
     finally:
         os._exit(code)
-
-
-def survives(mutant: Mutant, folder: Path) -> bool:
-    """Whether no test notices. Raises `ValueError` for a mutant whose text is not there once."""
-    source = folder / "src"
-    file = source / mutant.module
-    text = file.read_text(encoding="utf-8")
-    if text.count(mutant.old) != 1:
-        raise ValueError(f"{mutant.module} has {mutant.old!r} {text.count(mutant.old)} times")
-    old = file.stat()
-    try:
-        file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
-        return run([str(ROOT / mutant.tests), "-k", mutant.named], source)
-    finally:
-        file.write_text(text, encoding="utf-8")
-        os.utime(file, ns=(old.st_atime_ns, old.st_mtime_ns))
 
 
 # Where a process runs its mutants: a project whose `src` is a copy of its own.
@@ -105,49 +132,70 @@ def settle(room: str) -> None:
     """Make this process's copy of the project."""
     global FOLDER
     FOLDER = Path(tempfile.mkdtemp(dir=room))
-    shutil.copytree(ROOT / "src", FOLDER / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    for beside in ("config", "results", "workflow"):  # what the code reads of the project
-        (FOLDER / beside).symlink_to(ROOT / beside)
+    shutil.copytree(SOURCE, FOLDER / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for beside in ROOT.iterdir():  # what code and tests read of the project
+        if beside != SOURCE:
+            (FOLDER / beside.name).symlink_to(beside)
 
 
-def passes(tests: tuple[str, str]) -> bool:
-    """Whether the tests (file, `-k`) pass on the code as it is."""
-    return run([str(ROOT / tests[0]), "-k", tests[1]], FOLDER / "src")
+def passes(words: Sequence[str]) -> bool:
+    """Whether tests pass on the code as it is."""
+    return run(words, FOLDER / "src", show=True)
 
 
-def outlives(mutant: Mutant) -> tuple[bool, float]:
+def survives(mutant: Mutant) -> tuple[bool, float]:
     """Whether no test notices, and the seconds that it took."""
-    start = time.monotonic()
-    return survives(mutant, FOLDER), time.monotonic() - start
+    start, file = time.monotonic(), FOLDER / "src" / mutant.module
+    text, old = file.read_text(encoding="utf-8"), file.stat()
+    try:
+        file.write_text(mutant.source, encoding="utf-8")
+        left = all(run(words, FOLDER / "src") for words in mutant.runs)
+    finally:
+        file.write_text(text, encoding="utf-8")
+        os.utime(file, ns=(old.st_atime_ns, old.st_mtime_ns))
+    return left, time.monotonic() - start
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the mutants; the survivors are named, and the number of them is the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("numbers", nargs="*", type=int, help="of the list; default: all")
-    mutants = listed()
-    chosen = parser.parse_args(words).numbers or [*range(len(mutants))]
+    parser.add_argument("--sample", type=Path, help="mutants instead of the list")
+    parser.add_argument("--told", type=Path, help="what is known of them already, and is added to")
+    args = parser.parse_args(words)
+    mutants = sampled(args.sample) if args.sample else listed()
+    known: dict[str, bool] = {}
+    if args.told and args.told.is_file():
+        rows = map(json.loads, args.told.read_text(encoding="utf-8").splitlines())
+        known = {row["sha256"]: row["survives"] for row in rows}
+    chosen = args.numbers or [*range(len(mutants))]
+    alive = [number for number in chosen if known.get(mutants[number].sha256)]
+    left = [number for number in chosen if mutants[number].sha256 not in known]
     os.chdir(ROOT)
     for name in HEAVY:
         __import__(name)
-    alive = []
-    forked = multiprocessing.get_context("fork")
+    # (Not a Pool: what its processes run may start none of their own.)
+    cores, forked = len(os.sched_getaffinity(0)), multiprocessing.get_context("fork")
     with (
         tempfile.TemporaryDirectory() as room,
-        forked.Pool(len(os.sched_getaffinity(0)), settle, [room]) as pool,
+        ProcessPoolExecutor(cores, forked, settle, (room,)) as pool,
     ):
-        wanted = [*dict.fromkeys((mutants[n].tests, mutants[n].named) for n in chosen)]
-        for (file, named), passed in zip(wanted, pool.imap(passes, wanted), strict=True):
+        wanted = [*dict.fromkeys(run for number in left for run in mutants[number].runs)]
+        for run_, passed in zip(wanted, pool.map(passes, wanted), strict=True):
             if not passed:
-                print(f"error: {file} -k {named!r} fails on the code as it is", file=sys.stderr)
+                pool.shutdown(cancel_futures=True)
+                print(f"error: {' '.join(run_)} fails on the code as it is", file=sys.stderr)
                 return 125
-        told = pool.imap(outlives, [mutants[number] for number in chosen])
-        for number, (left, seconds) in zip(chosen, told, strict=True):
-            mutant = mutants[number]
-            alive += [number] if left else []
-            change = f"{mutant.old!r} -> {mutant.new!r}"
-            verdict = "SURVIVES" if left else "killed"
-            print(f"{number:3} {verdict:8} {seconds:4.0f} s {mutant.module}: {change}", flush=True)
+        found = pool.map(survives, [mutants[number] for number in left])
+        for number, (lives, seconds) in zip(left, found, strict=True):
+            mutant, verdict = mutants[number], "SURVIVES" if lives else "killed"
+            alive += [number] if lives else []
+            said = f"{mutant.module}: {mutant.change}"
+            print(f"{number:3} {verdict:8} {seconds:4.0f} s {said}", flush=True)
+            if args.told:
+                row = {"sha256": mutant.sha256, "survives": lives, "mutant": said}
+                with args.told.open("a", encoding="utf-8") as told:
+                    told.write(json.dumps(row) + "\n")
     print(f"{len(chosen)} mutants, {len(alive)} survive")
     return min(len(alive), 100)
 

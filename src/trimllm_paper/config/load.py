@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 import trimllm_paper
 from trimllm.base.errors import UserError
+from trimllm.base.files import MANIFEST
 from trimllm_paper.config import check
 from trimllm_paper.config.domain import Domain, Problem
 from trimllm_paper.config.explain import MISSING, Mistake, explain, tree
@@ -155,6 +156,8 @@ def _read_domains(config: Config) -> Iterator[Problem]:
     def file_of(name: str) -> Path | None:
         return next((one for folder in folders if (one := folder / f"{name}.yaml").is_file()), None)
 
+    # What is kept is rendered and never made again: of its documents the hashes are enough.
+    is_kept = (Path(config.results) / MANIFEST).is_file()
     near = config.tables.near
     for other in [*near]:
         # A near domain is of no use without its own: a run of fewer domains need not say so again.
@@ -176,7 +179,7 @@ def _read_domains(config: Config) -> Iterator[Problem]:
         specs[name] = domain
         if domain.train is None and key[0] == "domains":
             yield key, name, f"{path} has no training set; it can stand under tables.near only"
-        for file in domain.files:
+        for file in () if is_kept else domain.files:
             if not os.path.isfile(file):
                 unset = re.search(r"\$\{?(\w+)", file)
                 why = f": {unset[1]} is not set in the environment" if unset else ""

@@ -396,3 +396,13 @@ def test_domains_need_their_wheels_and_tests_of_their_own(tmp_path: Path) -> Non
         ConfigError, match='tables.near.one = "two": its test science_answers is one'
     ):
         asked(domains=["one"], domains_folder=str(tmp_path), tables={"near": {"one": "two"}})
+
+
+def test_what_is_kept_needs_no_files_of_its_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept results are rendered where the documents that they are of do not lie."""
+    monkeypatch.delenv("TRIMLLM_DATA", raising=False)
+    monkeypatch.chdir(ROOT)
+    path = ROOT / "results/reference_real/config.yaml"
+    assert load(read_yaml(path), [path]).domain_specs["sciq"].files
+    with pytest.raises(ConfigError, match="TRIMLLM_DATA is not set"):
+        load(read_yaml(path) | {"results": "results"}, [path])

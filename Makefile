@@ -177,7 +177,7 @@ mutants: $(STAMP) .envs/mutants/.complete
 
 test: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
-		--dist loadgroup --no-loadscope-reorder --durations 30
+		--dist loadfile --no-loadscope-reorder --durations 30
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -14,11 +16,26 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+# Files whose tests look at the smoke run, which takes minutes.
+WORKFLOW = Path(__file__).parent / "workflow"
+SMOKE = {path for path in WORKFLOW.glob("test_*.py") if "smoke: Path" in path.read_text("utf-8")}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, a file is one's, and so is all that looks at the
-    smoke run; what takes minutes begins first, or one of them would end alone."""
+    """What takes minutes begins first, or one of several processes would end alone."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    smoke = {item for item in items if "smoke" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: (item not in smoke, item.path not in slow))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("smoke" if item in smoke else str(item.path)))
+    items.sort(key=lambda item: (item.path not in SMOKE, item.path not in slow))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where several processes share the tests, a file is one's, and so are all that look at the
+    smoke run. (Groups of `--dist loadgroup` are names that pytest 9.2 does not let be set.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "smoke" if config.rootpath / file in SMOKE else file
+
+    return ByFile(config, log)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
+import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -10,13 +14,62 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+TOOL = ROOT / ".envs/mutants/bin/python"
+
+
+def mutants(*words: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: each mutant forks from one that knows no module of ours yet."""
+    path = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, str(ROOT / "tests/mutants.py"), *words]
+    return subprocess.run(command, capture_output=True, text=True, env=path, cwd=ROOT)
 
 
 @pytest.mark.slow
 def test_every_listed_mutant_is_killed() -> None:
-    """In a process of its own: each mutant forks from one that knows no module of ours yet."""
-    words = [sys.executable, str(ROOT / "tests/mutants.py")]
-    path = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    run = subprocess.run(words, capture_output=True, text=True, env=path, cwd=ROOT)
+    run = mutants()
     alive = [line for line in run.stdout.splitlines() if "SURVIVES" in line]
     assert run.returncode == 0 and not alive, "\n".join([*alive, run.stderr[-2000:]])
+
+
+def test_a_sample_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """What is known of a mutant is not asked again, until its module is another one."""
+    sample, told = tmp_path / "sample.jsonl", tmp_path / "told.jsonl"
+    source = (ROOT / "src/trimllm_paper/verdict.py").read_text(encoding="utf-8")
+    wrong = source + "\nraise ValueError\n"
+    rows = [
+        {"module": "trimllm_paper/verdict.py", "source": one, "change": name}
+        for name, one in (("lives", source + "\n"), ("dies", wrong))
+    ]
+    sample.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sha256 = hashlib.sha256(rows[0]["source"].encode()).hexdigest()
+    known = {"sha256": sha256, "survives": True, "mutant": "lives"}
+    dead = {**known, "sha256": hashlib.sha256(wrong.encode()).hexdigest(), "survives": False}
+    told.write_text("".join(json.dumps(row) + "\n" for row in (known, dead)))
+    run = mutants("--sample", str(sample), "--told", str(told))
+    assert run.returncode == 1 and run.stdout == "2 mutants, 1 survive\n", run.stderr
+
+
+def test_every_module_has_tests_that_mirror_it() -> None:
+    spec = importlib.util.spec_from_file_location("mutants", ROOT / "tests/mutants.py")
+    tool = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = tool
+    spec.loader.exec_module(tool)
+    for name, nearest in (
+        ("trimllm/select.py", "tests/trimllm/test_select.py"),
+        ("trimllm/scan/onepass.py", "tests/trimllm/scan"),
+        ("trimllm_paper/claims/speed.py", "tests/trimllm_paper/claims"),
+    ):
+        runs = tool.mirrors(name)
+        assert runs[0] == (str(ROOT / nearest),) and Path(runs[0][0]).exists()
+        assert runs[-1] == (str(ROOT / "tests" / name.partition("/")[0]), "-m", "not slow")
+
+
+@pytest.mark.skipif(not TOOL.is_file(), reason="not built (make mutants builds it)")
+def test_a_sample_changes_what_is_evaluated() -> None:
+    words = [str(TOOL), str(ROOT / "envs/mutants/sample.py"), "20", "--seed", "3"]
+    run = subprocess.run(words, capture_output=True, text=True, check=True)
+    rows = [json.loads(line) for line in run.stdout.splitlines()]
+    assert len(rows) == 20 == len({row["source"] for row in rows})
+    for row in rows:
+        source = (ROOT / "src" / row["module"]).read_text(encoding="utf-8")
+        assert ast.dump(ast.parse(row["source"])) != ast.dump(ast.parse(source))

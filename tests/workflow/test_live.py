@@ -51,10 +51,9 @@ class Terminal(io.StringIO):
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     found = Terminal()
     monkeypatch.setattr(sys, "stderr", found)
-    monkeypatch.setattr(
-        "snakemake_logger_plugin_trimllm.live.shutil.get_terminal_size",
-        lambda: os.terminal_size((COLUMNS, ROWS)),
-    )
+    # (What the plugin knows as shutil: pytest asks the real one.)
+    size = SimpleNamespace(get_terminal_size=lambda: os.terminal_size((COLUMNS, ROWS)))
+    monkeypatch.setattr("snakemake_logger_plugin_trimllm.live.shutil", size)
     # Lines are drawn when something happens, and by the test.
     monkeypatch.setattr("snakemake_logger_plugin_trimllm.live.EVERY", 1e6)
     return found

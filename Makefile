@@ -24,7 +24,8 @@
 #
 # Variables: PYTHON (which Python makes .venv), PYTHON311 (which makes .envs), CORES (default: all),
 # TARGET (default: all), CONFIG (default: config/config.yaml), SEEDS (default: 0 1 2), PARALLEL
-# (cores or GPUs at once) and PRICE (of an hour of one), both for plans; OWN (default: own.yaml).
+# (cores or GPUs at once) and PRICE (of an hour of one), both for plans; OWN (default: own.yaml);
+# SAMPLE and SEED (default: 300 and 0) of mutants.
 
 .DELETE_ON_ERROR:
 .PHONY: setup envs vllm-env table2 plan seeds figures report reference compare verify mutants test lint

@@ -26,6 +26,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -65,10 +66,10 @@ def listed() -> list[Mutant]:
             if text.count(one["old"]) != 1:
                 times = f"{text.count(one['old'])} times"
                 raise ValueError(f"{group['module']} has {one['old']!r} {times}")
-            run = (group["tests"], "-k", one["named"])
+            words = (group["tests"], "-k", one["named"])
             change = f"{one['old']!r} -> {one['new']!r}"
             source = text.replace(one["old"], one["new"])
-            found.append(Mutant(group["module"], source, change, (run,)))
+            found.append(Mutant(group["module"], source, change, (words,)))
     return found
 
 
@@ -180,11 +181,11 @@ def main(words: Sequence[str] | None = None) -> int:
         tempfile.TemporaryDirectory() as room,
         ProcessPoolExecutor(cores, forked, settle, (room,)) as pool,
     ):
-        wanted = [*dict.fromkeys(run for number in left for run in mutants[number].runs)]
-        for run_, passed in zip(wanted, pool.map(passes, wanted), strict=True):
+        wanted = [*dict.fromkeys(chain.from_iterable(mutants[n].runs for n in left))]
+        for tests, passed in zip(wanted, pool.map(passes, wanted), strict=True):
             if not passed:
                 pool.shutdown(cancel_futures=True)
-                print(f"error: {' '.join(run_)} fails on the code as it is", file=sys.stderr)
+                print(f"error: {' '.join(tests)} fails on the code as it is", file=sys.stderr)
                 return 125
         found = pool.map(survives, [mutants[number] for number in left])
         for number, (lives, seconds) in zip(left, found, strict=True):

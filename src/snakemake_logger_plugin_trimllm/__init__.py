@@ -59,8 +59,7 @@ class LogHandler(LogHandlerBase):
         """A line for each job that is at work."""
         event = told.get("event")
         if event == LogEvent.JOB_INFO and told.get("rule_msg"):
-            logs = [Path(name.split(" ", 1)[0]) for name in told.get("log") or ()]
-            live.starts(told["jobid"], self.messages[told["jobid"]], logs)
+            live.starts(told["jobid"], self.messages[told["jobid"]], logs_of(told))
         elif event == LogEvent.JOB_FINISHED:
             live.ends(told["job_id"])
         elif event == LogEvent.JOB_ERROR:
@@ -132,9 +131,8 @@ class LogHandler(LogHandlerBase):
         what = self.messages.get(told["jobid"], told["rule_name"])
         # Slurm's account of a job holds the command line of it: the first line says what happened.
         why = str(told.get("rule_msg") or "").strip().partition("\n")[0]
-        logs = [Path(name.split(" ", 1)[0]) for name in told.get("log") or ()]
         lines = [f"failed: {what}" + (f" ({why})" if why else "")]
-        for log in logs:
+        for log in logs_of(told):
             tail = last_lines(log)
             # What the user can mend was told by the job itself, unless it ran on another machine.
             traced = any(line.lstrip().startswith('File "') for line in tail)
@@ -177,6 +175,11 @@ def refusal(message: str) -> str:
     if "/.cache" in lines[-1]:
         said.append("(say in XDG_CACHE_HOME where Snakemake may write)")
     return f"error: {' '.join(said)}"
+
+
+def logs_of(told: dict[str, Any]) -> list[Path]:
+    """The logs that a record of a job names, each perhaps with a remark of Snakemake's."""
+    return [Path(name.split(" ", 1)[0]) for name in told.get("log") or ()]
 
 
 def last_lines(log: Path) -> list[str]:

@@ -30,7 +30,7 @@ config.update(CONFIG.model_dump(mode="json"))
 JOBS = Jobs(CONFIG)
 USES_GPU = JOBS.device == "cuda"
 HARDWARE = CONFIG.throughput.hardware or this_machine(JOBS.device)
-KEPT = checks.is_reference(CONFIG.results)
+KEPT = configuration.is_reference(CONFIG.results)
 TARGETS = Targets(JOBS, HARDWARE, kept=KEPT)
 PATHS = JOBS.paths
 REPLICATES = lineage.Replicates(PATHS.results, CONFIG.seed, CONFIG.replicates)

@@ -2,7 +2,14 @@
 
 from trimllm_paper.config.domain import Domain
 from trimllm_paper.config.explain import MISSING
-from trimllm_paper.config.load import ConfigError, load, read_domain, read_yaml, source_of
+from trimllm_paper.config.load import (
+    ConfigError,
+    is_reference,
+    load,
+    read_domain,
+    read_yaml,
+    source_of,
+)
 from trimllm_paper.config.models import Config
 
 __all__ = [
@@ -10,6 +17,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Domain",
+    "is_reference",
     "load",
     "read_domain",
     "read_yaml",

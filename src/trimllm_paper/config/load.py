@@ -139,6 +139,11 @@ def source_of(
     return f"{files[-1]} (by default)" if default else COMMAND_LINE
 
 
+def is_reference(folder: str | Path) -> bool:
+    """Whether a folder of results holds kept ones, which are rendered and never made again."""
+    return (Path(folder) / MANIFEST).is_file()
+
+
 def read_domain(path: Path) -> Domain:
     """Read and check a domain's file. Raises `ConfigError` for the first mistake in it."""
     raw = read_yaml(path)
@@ -156,8 +161,8 @@ def _read_domains(config: Config) -> Iterator[Problem]:
     def file_of(name: str) -> Path | None:
         return next((one for folder in folders if (one := folder / f"{name}.yaml").is_file()), None)
 
-    # What is kept is rendered and never made again: of its documents the hashes are enough.
-    is_kept = (Path(config.results) / MANIFEST).is_file()
+    # Of the documents of what is kept the hashes are enough.
+    is_kept = is_reference(config.results)
     near = config.tables.near
     for other in [*near]:
         # A near domain is of no use without its own: a run of fewer domains need not say so again.

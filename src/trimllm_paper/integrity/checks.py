@@ -34,11 +34,6 @@ NAMED = ("models", "export")
 """Rooms with other files than results, which are told by their names."""
 
 
-def is_reference(folder: str | Path) -> bool:
-    """Whether a folder of results holds kept ones, which are rendered and never made again."""
-    return (Path(folder) / files.MANIFEST).is_file()
-
-
 def verify_reference(folder: str | Path) -> None:
     """Raise `UserError` if a kept result is not what it was when it was kept."""
     try:

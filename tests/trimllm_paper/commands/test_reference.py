@@ -13,6 +13,7 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.files import read_json
 from trimllm_paper.commands import reference
+from trimllm_paper.config import is_reference
 from trimllm_paper.integrity import checks, lineage
 
 CHANGES = ['trim={"recipes": ["paper", "ours"]}', "seed=3"]
@@ -52,7 +53,7 @@ def test_what_is_kept(results: Path) -> None:
         "models/m/d/full_ft/training.json",
         "models/m/d/full_ft/manifest.json",
     }
-    assert checks.is_reference(kept) and not checks.is_reference(results)
+    assert is_reference(kept) and not is_reference(results)
     checks.verify_reference(kept)
     # Collecting again does not collect what was kept before.
     assert reference.collect(results, kept, config) == 5

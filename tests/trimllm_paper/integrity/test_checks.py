@@ -14,6 +14,7 @@ from configurations import ROOT
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper.__main__ import main
+from trimllm_paper.config import is_reference
 from trimllm_paper.integrity import checks
 from trimllm_paper.recipe import Paths, place_of
 
@@ -158,7 +159,7 @@ def test_a_kept_record_is_what_its_checkpoint_had(tmp_path: Path) -> None:
 
 def test_a_kept_result_that_was_changed_is_named(results: Path) -> None:
     files.write_manifest(results)
-    assert checks.is_reference(results)
+    assert is_reference(results)
     checks.verify_reference(results)
     edit(label="another")(results / TIMED)
     with pytest.raises(UserError, match=r"restore .* \(git checkout\) or run `make reference`"):

@@ -201,10 +201,11 @@ audit: .envs/audit/.complete
 	@.envs/audit/bin/python envs/audit/audit.py $(LOCKS) -- $(AUDIT)
 
 TOOLS := $(patsubst %,.envs/%/.complete,types docs audit mutants)
+# yattag (of cosmic-ray) has no wheel; it is Python alone.
 $(TOOLS): .envs/%/.complete: envs/%/requirements.lock
 	@rm -rf '.envs/$*'
 	'$(PYTHON)' -m venv '.envs/$*'
-	.envs/$*/bin/python -m pip install --quiet --only-binary :all: -r '$<'
+	.envs/$*/bin/python -m pip install --quiet --only-binary :all: --no-binary yattag -r '$<'
 	@touch '$@'
 
 clean:

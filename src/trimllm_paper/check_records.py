@@ -62,5 +62,5 @@ class GpuCheck(Record):
     gpu: str | None  # the driver's name of it
     kind: str | None  # among `gpus.KINDS`, by whose data sheet times are predicted
     minutes: float  # that all checks together may take
-    assumed: dict[str, Any]  # what times rest on (`demand.Assumed`)
+    assumed: dict[str, Any]  # what times rest on (`duration.Assumed`)
     checks: list[Check]

@@ -1,21 +1,16 @@
-"""How much a job takes: one model of memory and one of time, from the size of its model.
+"""How much memory a job takes, and how many processes share it, from the size of its model.
 
-Rules reserve by them and refuse by them (`resources`), `make plan` adds them up. Memory is on the
-safe side. Time is operations over a rate that is reached, bytes over a bandwidth, and starts: what
-such jobs took where it was measured, and good to a factor of two elsewhere. On GPUs, where nobody
-has measured, it rests on a kind's data sheet (`gpus`) and on what `Assumed` names.
+Rules reserve by it and refuse by it (`resources`), `make plan` says it: on the safe side. How long
+a job takes is in `duration`.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from trimllm.throughput.machine import fast_dtype
 from trimllm_paper import gpus
 from trimllm_paper.gpus import uses_gpu
 
@@ -45,47 +40,8 @@ STREAM = 4
 TEXTS_AT_ONCE = 8
 # Tokens that a scan in 16 bits holds unless told otherwise; of the longest document of a batch.
 ROW_BUDGET, LONGEST = 32768, 512
-
-# Time. Operations a second of one core in 16 and in 32 bits. All parameters count, embeddings
-# included.
-CORE_16, CORE_32 = 3.3e11, 7e10
-# Bytes a second: a core's memory, and the network outside.
-CORE_MEMORY, DOWNLOAD = 2e10, 1e7
-# Bytes a parameter: a pass (weights to 16 bits, then forward and backward); a step of AdamW
-# (weight, gradient and two moments read, weight and moments written), by optimizer.
-PASS_BYTES, STEP_BYTES = 16, {"adamw": 28, "adamw_8bit": 16}
-# Seconds: a process until its imports are done; lm-eval and its tasks.
-START, EVALUATION_START = 4.0, 0.8
-# Seconds a parameter of what a compressor does once for each weight; others take the dearest.
-COMPRESSING = {"awq_int4": 2.2e-7, "sparsegpt_2_4": 2.3e-7, "llm_pruner": 5e-8, "llm_int8": 2e-8}
-# Documents and tokens where nobody has said.
-TRAIN, TEST, TOKENS = 10_000, 5_000, 200
 # GPUs' memory that a plan fills at most: what the allocator cannot use differs from run to run.
 FILLED = 0.95
-
-
-@dataclass(frozen=True)
-class Assumed:
-    """What times on GPUs rest on; `make plan` says how its hours move with each."""
-
-    compute: float = 0.40
-    """Share of the peak of 16-bit products that large ones reach."""
-    memory: float = 0.75
-    """Share of the bandwidth of a GPU's memory."""
-    link: float = 0.60
-    """Share of the bandwidth between GPUs that collective operations reach."""
-    disk: float = 8e8
-    """Bytes a second of a disk, with SHA-256 of what passes: each file is hashed when written and
-    when read."""
-    start: float = 25.0
-    """Seconds until a process on a cluster's node has imported what it needs and has its GPU; until
-    several have met, as many again."""
-    launch: float = 7e-4
-    """Seconds in which the host starts the kernels of a block once, forward: eager LLaMA-7B decodes
-    about 45 tokens/s on an A100, whatever its bandwidth."""
-
-
-ASSUMED = Assumed()
 
 
 @dataclass(frozen=True)
@@ -99,12 +55,6 @@ class Memory:
     def gpu_gib(self) -> float:
         """GiB on each GPU."""
         return sum(self.gpu.values()) / GIB
-
-
-@cache
-def core_has_16_bits() -> bool:
-    """Whether this machine's cores multiply in bfloat16."""
-    return fast_dtype("cpu") == "bfloat16"
 
 
 def processes(task: str, model: Any, config: Any, ratio: float | None = None) -> int:
@@ -169,7 +119,7 @@ def adapters(model: Any, config: Any) -> float:
     return config.finetune.lora.rank * model.blocks * (4 * 2 + 3 * (1 + 8 / 3)) * width
 
 
-def _share(task: str, config: Any, ratio: float | None) -> float:
+def share_trained(task: str, config: Any, ratio: float | None) -> float:
     """Share of the blocks whose own weights a task trains."""
     if task == "full_ft":
         return 0.0 if by_lora(task, config) else 1.0
@@ -200,7 +150,7 @@ def memory(
     """
     if task == "measure":  # a process each for the timed and the full one, with 16-bit weights
         return Memory(2 * (TIMED_MIB + math.ceil(1.2 * 2 * model.parameters / MIB)), {})
-    share = _share(task, config, ratio)
+    share = share_trained(task, config, ratio)
     count = count or processes(task, model, config, ratio)
     phases: list[dict[str, float]] = []
     if task == "compress":
@@ -292,115 +242,3 @@ def _forward_bytes(task: str, model: Any, config: Any, count: int) -> dict[str, 
     tokens = config.evaluate.batch_tokens if task == "evaluate" else None
     tokens = tokens or config.trim.row_budget or ROW_BUDGET
     return {"weights": 2 * there, "streams": SCAN_BUFFERS * width * tokens}
-
-
-def seconds(task: str, model: Any, config: Any, **options: Any) -> float:
-    """Seconds that a job is expected to take; options as in `spent`."""
-    return sum(spent(task, model, config, **options).values())
-
-
-def spent(
-    task: str,
-    model: Any,
-    config: Any,
-    *,
-    ratio: float | None = None,
-    kept: float = 1.0,
-    expected: Any = None,
-    prepared: int | None = None,
-    tests: int = 1,
-    compressor: str | None = None,
-    settle: int = 0,
-    assumed: Assumed = ASSUMED,
-    kind: gpus.Kind | None = None,
-) -> dict[str, float]:
-    """Seconds of a job by what it does; "start" is what passes before the clock of its provenance.
-
-    A token takes 2 operations a parameter forward, 2 back through activations, 2 for what is
-    trained, and 2 for what is computed again; a scan of N units 2 · N / 2.
-
-    Args:
-        ratio: share of the blocks that are trained; None takes the main chain's.
-        kept: share of the units that the model has left.
-        expected: `train` and `test`, documents of the domain; `tokens`, of one of them. What the
-            configuration limits is limited.
-        prepared: training documents of the domain, where somebody has counted.
-        tests: tasks of an evaluation.
-        settle: passes at most that settle a checkpoint.
-        assumed: what times on GPUs rest on.
-        kind: of the GPUs; None takes the configuration's.
-    """
-    on_gpu = uses_gpu(config)
-    section = config.throughput if task == "measure" else config.compute
-    disk, start, launch = assumed.disk, START, 0.0
-    kind = kind or gpus.kind_of(config)[1] if on_gpu else None
-    if kind:
-        rate, bandwidth = assumed.compute * kind.rate, assumed.memory * kind.memory
-        start, launch = assumed.start, assumed.launch
-    else:
-        threads = section.threads or os.cpu_count() or 1
-        in_16 = section.dtype != "float32" and core_has_16_bits()
-        rate, bandwidth = threads * (CORE_16 if in_16 else CORE_32), threads * CORE_MEMORY
-    if task == "measure":  # beside the full model; decoding reads all weights for each token
-        twice, tokens = 2 * 2 * model.parameters, (section.repeats + 1) * section.generate
-        prompts = (section.prefills + 1) * (section.tokens - section.generate)
-        found = {"start": 2 * start, "load": twice / disk}
-        decode = max(twice / bandwidth, 2 * launch * getattr(model, "blocks", 0))
-        return found | {"decode": decode * tokens, "prompt": twice * prompts / rate}
-
-    finetune, trim, share = config.finetune, config.trim, _share(task, config, ratio)
-    count, blocks = processes(task, model, config, ratio), kept * model.blocks
-    parameters, stored = kept * model.parameters, kept * stored_bytes(model)
-    each = 2 * parameters * (getattr(expected, "tokens", None) or TOKENS) / rate  # a document
-    found = {"start": start * (1 if count == 1 else 2), "load": stored / disk}
-    if task == "fetch":
-        found["fetch"] = stored / DOWNLOAD
-    if task in ("scan", "trim"):
-        shared = count if task == "trim" else 1
-        found["scan"] = trim.calibration_documents * each * blocks / shared
-    if task in TRAINING:
-        limit, epochs = finetune.documents, finetune.epochs
-        if task == "trim":
-            limit, epochs = trim.documents, 1
-        elif task == "settle":
-            epochs = settle
-        known = prepared or getattr(expected, "train", None) or TRAIN
-        documents = epochs * min(limit or known, known)
-        batches = together(task, model, config, ratio, count)
-        passes = math.ceil(documents / finetune.batch_size / batches)
-        updates = batches / finetune.gradient_accumulation  # of a pass
-        step = STEP_BYTES[finetune.optimizer]
-        added = adapters(model, config) / parameters if by_lora(task, config) else 0.0
-        moved = PASS_BYTES + (share + added) * step * updates
-        again = 1 if config.compute.gradient_checkpointing else 0
-        # A pass takes as long as its operations, or as the host takes to start them.
-        started = passes * (3 + again) * launch * blocks
-        found["train"] = max(documents * each * (2 + share + added + again) / count, started)
-        found["update"] = passes * parameters * moved / bandwidth / (count if on_gpu else 1)
-        if count > 1 and kind:
-            # 16-bit weights to all, forward and backward, and float32 gradients to who holds them.
-            moved = (2 * 2 + 4 * share) * parameters
-            found["gather"] = passes * moved * (count - 1) / count / (assumed.link * kind.link)
-        # What held-back documents say after each pass: four choices share a prompt.
-        found["held back"] = epochs * finetune.held_back_documents * each
-    if task == "teach":
-        found["teach"] = (prepared or getattr(expected, "train", None) or TRAIN) * each
-    if task == "evaluate":
-        known, limit = getattr(expected, "test", None) or TEST, config.evaluate.documents
-        found["evaluate"] = EVALUATION_START + min(tests * limit if limit else known, known) * each
-    if task == "compress":
-        dearest = max(COMPRESSING.values())
-        found["compress"] = parameters * COMPRESSING.get(compressor or "", dearest)
-        # Two processes more load a checkpoint and measure its loss: what was made, the yardstick.
-        proof = start + stored / disk + config.compress.held_back_documents * each
-        found["proof"] = 2 * proof
-    if config.compute.weights_on == "disk" and task in ("scan", "trim", "evaluate"):
-        # All weights once for each batch of rows.
-        many, most = trim.calibration_documents, trim.row_budget or ROW_BUDGET
-        if task == "evaluate":
-            many, most = min(tests * limit if limit else known, known), config.evaluate.batch_tokens
-        tokens = many * (getattr(expected, "tokens", None) or TOKENS)
-        found["read"] = math.ceil(tokens / most) * stored / disk
-    if task not in ("scan", "evaluate", "teach"):
-        found["save"] = stored / disk
-    return found

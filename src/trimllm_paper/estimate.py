@@ -1,7 +1,7 @@
 """Seconds and bytes that jobs take: of earlier runs where there are any, else of a model.
 
 Seconds are those of the same kind of job that ran before (`results/benchmarks`), or else of
-`trimllm_paper.demand`.
+`trimllm_paper.duration`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from trimllm_paper import demand, gpus, resources
+from trimllm_paper import demand, duration, gpus, resources
 from trimllm_paper.recipe import Place
 
 UNSTORED = (None, "scan", "evaluate", "measure", "teach")
@@ -39,7 +39,7 @@ class Estimate:
     """Seconds and bytes of jobs under a configuration."""
 
     def __init__(self, config: Any, **how: Any) -> None:
-        """`how` is what `demand.spent` is told of GPUs: `assumed`, `kind`."""
+        """`how` is what `duration.spent` is told of GPUs: `assumed`, `kind`."""
         self.config, self.guessed, self.how = config, 0, how
         self.gpu = gpus.uses_gpu(config)
         self.measured = measured_seconds(Path(config.results) / "benchmarks")
@@ -49,7 +49,7 @@ class Estimate:
         """Seconds of one job."""
         task, place = resources.task_of(job.rule), job.place
         if task is None or place is None:
-            return PREPARING if job.rule.startswith(("prepare", "fetch")) else demand.START
+            return PREPARING if job.rule.startswith(("prepare", "fetch")) else duration.START
         rule = "evaluate" if task == "evaluate" else job.rule.removesuffix("_kept")
         if known := self.measured.get((rule, place.model)):
             return known
@@ -57,7 +57,7 @@ class Estimate:
         model, recipe = resources.model_of(self.config, place.model), place.recipe
         dropped = recipe.dropped / model.units if recipe and task != "measure" else 0.0
         tested = self.config.tested.get(self.owner.get(job.tasks[0], place.domain))
-        return demand.seconds(
+        return duration.seconds(
             task,
             model,
             self.config,

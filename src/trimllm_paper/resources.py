@@ -1,6 +1,6 @@
 """What the rules ask for their jobs, `told` the wildcards: memory, time, and why one cannot run.
 
-How much a job takes is in `demand`.
+How much a job takes is in `demand` and `duration`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from trimllm.base import driver, kernels
 from trimllm.base.files import read_json
 from trimllm.base.machine import memory_bytes
 from trimllm.throughput.shapes import parameters
-from trimllm_paper import demand, gpus
+from trimllm_paper import demand, duration, gpus
 from trimllm_paper.config import MISSING
-from trimllm_paper.demand import MIB, memory, seconds, uses_gpu
+from trimllm_paper.demand import MIB, memory, uses_gpu
+from trimllm_paper.duration import seconds
 from trimllm_paper.recipe import Paths, variant_name
 from trimllm_paper.shapes import RANDOM
 
@@ -175,7 +176,7 @@ def _overlong(task: str, told: Any, config: Any) -> Refusal | None:
     if most is None or told.get("model") not in config.models:
         return None
     # What nobody has counted yet is no reason to refuse.
-    need = SLOW_START + _expected_minutes(task, config, told, demand.TRAIN)
+    need = SLOW_START + _expected_minutes(task, config, told, duration.TRAIN)
     if need <= SAFE * most:
         return None
     problem = (

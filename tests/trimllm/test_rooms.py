@@ -48,6 +48,7 @@ ROOMS = {
         *(
             "hardware",
             "demand",
+            "duration",
             "gpu_plan",
             "resources",
             "estimate",

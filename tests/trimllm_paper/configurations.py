@@ -9,6 +9,7 @@ from typing import Any
 from trimllm_paper.config import Config, load, read_yaml
 
 ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "results/reference"
 
 
 @cache
@@ -22,3 +23,9 @@ def with_compute(config: Config, **compute: Any) -> Config:
     """The same with other keys of `compute`."""
     changed = config.compute.model_copy(update=compute)
     return config.model_copy(update={"compute": changed})
+
+
+def kept_configuration() -> Config:
+    """That of the kept run, on a CPU."""
+    file = KEPT / "config.yaml"
+    return with_compute(load(read_yaml(file), [file]), device="cpu")

@@ -11,7 +11,7 @@ import pytest
 from configurations import configuration, with_compute
 from drivers import card, nvidia_smi
 
-from trimllm_paper import demand, resources
+from trimllm_paper import demand, duration, resources
 from trimllm_paper.config import MISSING, Config
 
 MODEL = "smollm2-135m"
@@ -74,7 +74,7 @@ def test_rules_reserve_what_is_expected_and_more_at_every_attempt(default: Confi
     assert resources.mem_mb("trim", default, TOLD, 3) == 2 * need
     minutes = [resources.runtime("trim", default, TOLD, attempt) for attempt in (1, 2, 3)]
     assert minutes == sorted(minutes) and minutes[0] > resources.SLOW_START
-    expected = demand.seconds("trim", default.models[MODEL], default) / 60
+    expected = duration.seconds("trim", default.models[MODEL], default) / 60
     assert expected < minutes[0] < resources.SLOW_START + 1 + 5 * expected
 
 

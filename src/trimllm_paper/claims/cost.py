@@ -1,7 +1,7 @@
 """What would have to be run to decide a claim on the paper's own model, and what that takes.
 
 Jobs are those of the tables that a claim is read from, for LLaMA-7B under config/paper.yaml; their
-seconds are those of `make plan` (`trimllm_paper.demand`), summed as GPU-hours.
+seconds are those of `make plan` (`trimllm_paper.duration`), summed as GPU-hours.
 """
 
 from __future__ import annotations

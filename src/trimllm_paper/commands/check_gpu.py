@@ -23,7 +23,7 @@ from typing import Any
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.throughput import machine
-from trimllm_paper import demand, gpus
+from trimllm_paper import demand, duration, gpus
 from trimllm_paper.check_records import Check, Device, GpuCheck, Quantity, Verdict
 from trimllm_paper.gpu_check.cases import CHECKS, STORED, TINY, WHOLE, Case, cases, expected
 from trimllm_paper.integrity.codehash import code_hash
@@ -206,7 +206,7 @@ def run(shape: str | None, only: Sequence[str], output: Path, minutes: float) ->
         gpu=made[0][0] if made else None,
         kind=gpus.kind_named(*made[0]) if made else None,
         minutes=minutes,
-        assumed=asdict(demand.ASSUMED),
+        assumed=asdict(duration.ASSUMED),
         checks=found,
         provenance=started.record(),
     ).write(path)

@@ -3,7 +3,7 @@
     python -m trimllm_paper plan all --configfile config/paper.yaml --parallel 8 --price 2.5
 
 Jobs are those that Snakemake would run now. Seconds are those of the same kind of job that ran
-before (`results/benchmarks`), or else of `trimllm_paper.demand`: imports, loading and saving with
+before (`results/benchmarks`), or else of `trimllm_paper.duration`: imports, loading and saving with
 hashes, scans, training, what GPUs pass to each other, evaluation. Jobs that several artifacts share
 are counted in each of them, and once in the last line.
 """
@@ -21,7 +21,7 @@ from typing import Any
 
 from trimllm.base import driver
 from trimllm.base.errors import UserError
-from trimllm_paper import demand, gpu_plan, gpus, resources
+from trimllm_paper import duration, gpu_plan, gpus, resources
 from trimllm_paper.commands import asked
 from trimllm_paper.config import load
 from trimllm_paper.estimate import Estimate, Job, in_words
@@ -49,7 +49,7 @@ def jobs_of(summary: str) -> set[Job]:
 def sensitivity(config: Any, jobs: set[Job]) -> list[str]:
     """How the GPU-hours of jobs move with each thing that they rest on, in lines."""
     name, kind = gpus.kind_of(config)
-    found = demand.ASSUMED
+    found = duration.ASSUMED
 
     def hours(changes: Mapping[str, float], other: gpus.Kind = kind) -> str:
         assumed = replace(found, **changes)

@@ -1,9 +1,10 @@
 """What is checked, how large it can be on this machine, and what the plan says that it takes.
 
-Predictions are those of `make plan` (`demand`), of a throughput session for memory of decoding, and
-rest on `config/paper.yaml`. Memory is on the safe side: more than predicted does not hold, nor is
-it of use to predict twice of what a GPU needs. Times are good to a factor of two. Of the tiny shape
-nothing but memory from above is judged: it is for tests, and starting takes all of its time.
+Predictions are those of `make plan` (`demand`, `duration`), of a throughput session for memory of
+decoding, and rest on `config/paper.yaml`. Memory is on the safe side: more than predicted does not
+hold, nor is it of use to predict twice of what a GPU needs. Times are good to a factor of two. Of
+the tiny shape nothing but memory from above is judged: it is for tests, and starting takes all of
+its time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from trimllm.throughput import machine, session
 from trimllm.throughput.result import Protocol
 from trimllm.throughput.shapes import KINDS, inside_and_outside, kept_units, shape
 from trimllm.throughput.subject import Subject
-from trimllm_paper import demand
+from trimllm_paper import demand, duration
 from trimllm_paper.check_records import Unit
 from trimllm_paper.config import Config, load, read_yaml
 from trimllm_paper.config.load import PROJECT
@@ -112,7 +113,7 @@ class Case:
     @property
     def tokens(self) -> int:
         """Tokens of a document; of a training one as many as the plan reserves memory for."""
-        longest, usual = (40, 24) if self.tiny else (demand.LONGEST, demand.TOKENS)
+        longest, usual = (40, 24) if self.tiny else (demand.LONGEST, duration.TOKENS)
         return longest if self.name in TRAININGS else usual
 
     @property
@@ -203,8 +204,8 @@ def tokens_per_second(subject: Subject, case: Case, compiled: bool = False) -> f
     left = len(subject.units or ()) / 2 or case.blocks
     # What reads as many bytes in 16 bits.
     size = SimpleNamespace(parameters=subject.weight_bytes() / 2, blocks=left)
-    assumed = replace(demand.ASSUMED, launch=0.0) if compiled else demand.ASSUMED
-    spent = demand.spent("measure", size, case.config, assumed=assumed)
+    assumed = replace(duration.ASSUMED, launch=0.0) if compiled else duration.ASSUMED
+    spent = duration.spent("measure", size, case.config, assumed=assumed)
     # The plan's job times two models.
     return 2 * case.protocol.generate * (case.protocol.repeats + 1) / spent["decode"]
 
@@ -228,7 +229,7 @@ def expected(case: Case) -> dict[str, Expected]:
         found["device memory"] = Expected("bytes", handed_out, least, SAFE)
     found["host memory"] = Expected("bytes", need.host_mib * demand.MIB, None, SAFE)
     told = SimpleNamespace(train=case.documents, test=None, tokens=case.tokens)
-    spent = demand.spent(
+    spent = duration.spent(
         *(case.task, case.size, case.config),
         ratio=case.ratio,
         expected=told,

@@ -16,7 +16,7 @@ import pytest
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.throughput import machine
-from trimllm_paper import demand, gpus
+from trimllm_paper import demand, duration, gpus
 from trimllm_paper.__main__ import main
 from trimllm_paper.check_records import Check, GpuCheck, Quantity
 from trimllm_paper.commands import check_gpu
@@ -64,7 +64,7 @@ def test_all_of_it_on_a_cpu(tmp_path: Path) -> None:
     assert [one.name for one in record.checks] == names
     assert {one.verdict for one in record.checks} == {"holds"}
     assert (record.model, record.device, record.gpu) == ("llama-tiny", "cpu", None)
-    assert record.provenance["code_hash"] and record.assumed["launch"] == demand.ASSUMED.launch
+    assert record.provenance["code_hash"] and record.assumed["launch"] == duration.ASSUMED.launch
     for one in record.checks:
         assert one.quantities and all(q.measured is not None for q in one.quantities.values())
         assert f"{one.name}, {one.what}" in run.stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from configurations import configuration, with_compute
 
-from trimllm_paper import demand
+from trimllm_paper import duration
 from trimllm_paper.commands import plan
 from trimllm_paper.config import Config
 from trimllm_paper.estimate import PREPARING
@@ -49,7 +49,7 @@ def test_a_job_takes_what_its_path_says(paper: Config) -> None:
     epoch = job("trim_epoch", f"{CHAIN}/state_32/epoch.json")
     model = paper.models["llama-7b"]
     expected = paper.tested["sciq"].expected
-    assert estimate.seconds(epoch) == demand.seconds(
+    assert estimate.seconds(epoch) == duration.seconds(
         "trim", model, paper, kept=0.5, expected=expected
     )
     assert estimate.bytes(epoch) == model.parameters  # half of the units, two bytes each
@@ -62,7 +62,7 @@ def test_a_job_takes_what_its_path_says(paper: Config) -> None:
     first, second = (estimate.seconds(job("evaluate_x", file)) for file in seen)
     assert first != second
     shape = job("measure", "r/throughput/a100/random-llama-7b/trim_half/keep_50.json")
-    assert estimate.seconds(shape) > 2 * demand.START and estimate.bytes(shape) == 0
+    assert estimate.seconds(shape) > 2 * duration.START and estimate.bytes(shape) == 0
     assert estimate.seconds(job("prepare_sciq", "r/data/sciq/report.json")) == PREPARING
     assert estimate.guessed == 6
 

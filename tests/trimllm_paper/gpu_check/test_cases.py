@@ -9,7 +9,7 @@ import pytest
 from configurations import configuration, with_compute
 
 from trimllm.throughput import session
-from trimllm_paper import demand
+from trimllm_paper import demand, duration
 from trimllm_paper.gpu_check import cases
 from trimllm_paper.gpu_check.cases import CHECKS, Case, expected, largest
 from trimllm_paper.gpu_check.work import MEASURES
@@ -39,7 +39,7 @@ def test_a_scan_takes_what_the_plan_says(name: str, place: str) -> None:
     documents = whole(name).documents
     trim = config.trim.model_copy(update={"calibration_documents": documents})
     config = config.model_copy(update={"trim": trim})
-    spent = demand.spent("scan", MODEL, config, expected=SimpleNamespace(tokens=demand.TOKENS))
+    spent = duration.spent("scan", MODEL, config, expected=SimpleNamespace(tokens=duration.TOKENS))
     assert found["time"].value == pytest.approx(spent["scan"], rel=0.001)
     assert (found["time"].least, found["time"].most) == (0.5, 2)
 
@@ -53,7 +53,7 @@ def test_training_takes_what_the_plan_says() -> None:
     finetune = PAPER.finetune.model_copy(update={"epochs": 1})
     config = PAPER.model_copy(update={"finetune": finetune})
     told = SimpleNamespace(train=one.documents, tokens=demand.LONGEST)
-    spent = demand.spent("sparse_ft", MODEL, config, ratio=0.25, expected=told)
+    spent = duration.spent("sparse_ft", MODEL, config, ratio=0.25, expected=told)
     assert alone["time"].value == pytest.approx(spent["train"] + spent["update"], rel=0.001)
     # A rank by itself holds all, and gathers its layers as one of several does.
     several = demand.memory("sparse_ft", MODEL, PAPER, 0.25, 2).gpu["gathered"]
@@ -68,16 +68,16 @@ def test_compressing_takes_what_the_plan_says(method: str) -> None:
     need = demand.memory("compress", size, PAPER)
     allocated = need.gpu["weights"] + need.gpu["activations"]
     assert found["device memory"].value == pytest.approx(allocated)
-    assert found["time"].value == size.parameters * demand.COMPRESSING[method]
+    assert found["time"].value == size.parameters * duration.COMPRESSING[method]
 
 
 def test_decoding_waits_for_the_host_unless_it_is_compiled() -> None:
     eager, compiled = expected(whole("eager")), expected(whole("compiled"))
-    launch = demand.ASSUMED.launch
+    launch = duration.ASSUMED.launch
     assert eager["speed"].value == pytest.approx(1 / (32 * launch))  # 45 tokens a second
     assert eager["speed, half"].value == pytest.approx(1 / (16 * launch))
     kind = cases.demand.gpus.KINDS[cases.demand.gpus.ASSUMED]
-    rate = demand.ASSUMED.memory * kind.memory / (2 * MODEL.parameters)
+    rate = duration.ASSUMED.memory * kind.memory / (2 * MODEL.parameters)
     assert compiled["speed"].value == pytest.approx(rate, rel=0.001)
     for name in ("awq_int4", "gptq_int4"):  # no faster than blocks can be started
         assert expected(whole(name))["speed"].value == pytest.approx(eager["speed"].value)

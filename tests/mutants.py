@@ -6,7 +6,8 @@
 A mutant is a module with one change, in a copy of `src`; its tests must fail on that copy, and pass
 on the code as it is. Those of mutants.yaml name their tests; those of a sample (`make mutants`) are
 given what mirrors their module, then its room, then the quick tests of the package, until one
-notices. Heavy libraries are imported once and each run is a fork, one for each core.
+notices; `--runs 2` leaves the package out, which takes most of the hours. Heavy libraries are
+imported once and each run is a fork, one for each core.
 """
 
 from __future__ import annotations
@@ -144,13 +145,13 @@ def passes(words: Sequence[str]) -> bool:
     return run(words, FOLDER / "src", show=True)
 
 
-def survives(mutant: Mutant) -> tuple[bool, float]:
-    """Whether no test notices, and the seconds that it took."""
+def outlives(mutant: Mutant, first: int, last: int) -> tuple[bool, float]:
+    """Whether no test of its runs from `first` to before `last` notices, and the seconds taken."""
     start, file = time.monotonic(), FOLDER / "src" / mutant.module
     text, old = file.read_text(encoding="utf-8"), file.stat()
     try:
         file.write_text(mutant.source, encoding="utf-8")
-        left = all(run(words, FOLDER / "src") for words in mutant.runs)
+        left = all(run(words, FOLDER / "src") for words in mutant.runs[first:last])
     finally:
         file.write_text(text, encoding="utf-8")
         os.utime(file, ns=(old.st_atime_ns, old.st_mtime_ns))
@@ -163,15 +164,21 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("numbers", nargs="*", type=int, help="of the list; default: all")
     parser.add_argument("--sample", type=Path, help="mutants instead of the list")
     parser.add_argument("--told", type=Path, help="what is known of them already, and is added to")
+    parser.add_argument("--runs", type=int, help="at most, of each: nearest tests first")
     args = parser.parse_args(words)
     mutants = sampled(args.sample) if args.sample else listed()
-    known: dict[str, bool] = {}
+    # Mutant -> its runs that noticed nothing; None where one did.
+    known: dict[str, int | None] = {}
     if args.told and args.told.is_file():
         rows = map(json.loads, args.told.read_text(encoding="utf-8").splitlines())
-        known = {row["sha256"]: row["survives"] for row in rows}
+        known = {row["sha256"]: row["outlived"] for row in rows}
     chosen = args.numbers or [*range(len(mutants))]
-    alive = [number for number in chosen if known.get(mutants[number].sha256)]
-    left = [number for number in chosen if mutants[number].sha256 not in known]
+    left = []  # mutants, each with the first and the last of its runs to come
+    for number in chosen:
+        first, last = known.get(mutants[number].sha256, 0), len(mutants[number].runs)
+        last = min(last, args.runs or last)
+        if first is not None and first < last:
+            left.append((number, first, last))
     os.chdir(ROOT)
     for name in HEAVY:
         __import__(name)
@@ -181,24 +188,27 @@ def main(words: Sequence[str] | None = None) -> int:
         tempfile.TemporaryDirectory() as room,
         ProcessPoolExecutor(cores, forked, settle, (room,)) as pool,
     ):
-        wanted = [*dict.fromkeys(chain.from_iterable(mutants[n].runs for n in left))]
+        runs = chain.from_iterable(mutants[n].runs[first:last] for n, first, last in left)
+        wanted = [*dict.fromkeys(runs)]
         for tests, passed in zip(wanted, pool.map(passes, wanted), strict=True):
             if not passed:
                 pool.shutdown(cancel_futures=True)
                 print(f"error: {' '.join(tests)} fails on the code as it is", file=sys.stderr)
                 return 125
-        found = pool.map(survives, [mutants[number] for number in left])
-        for number, (lives, seconds) in zip(left, found, strict=True):
+        of_each = ([mutants[n] for n, *_ in left], *zip(*(runs for _, *runs in left), strict=True))
+        found = pool.map(outlives, *of_each) if left else ()
+        for (number, _, last), (lives, seconds) in zip(left, found, strict=True):
             mutant, verdict = mutants[number], "SURVIVES" if lives else "killed"
-            alive += [number] if lives else []
+            known[mutant.sha256] = last if lives else None
             said = f"{mutant.module}: {mutant.change}"
             print(f"{number:3} {verdict:8} {seconds:4.0f} s {said}", flush=True)
             if args.told:
-                row = {"sha256": mutant.sha256, "survives": lives, "mutant": said}
+                row = {"sha256": mutant.sha256, "outlived": known[mutant.sha256], "mutant": said}
                 with args.told.open("a", encoding="utf-8") as told:
                     told.write(json.dumps(row) + "\n")
-    print(f"{len(chosen)} mutants, {len(alive)} survive")
-    return min(len(alive), 100)
+    alive = sum(known[mutants[number].sha256] is not None for number in chosen)
+    print(f"{len(chosen)} mutants, {alive} survive")
+    return min(alive, 100)
 
 
 if __name__ == "__main__":

@@ -42,11 +42,14 @@ def test_a_sample_goes_on_where_it_stopped(tmp_path: Path) -> None:
     ]
     sample.write_text("".join(json.dumps(row) + "\n" for row in rows))
     sha256 = hashlib.sha256(rows[0]["source"].encode()).hexdigest()
-    known = {"sha256": sha256, "survives": True, "mutant": "lives"}
-    dead = {**known, "sha256": hashlib.sha256(wrong.encode()).hexdigest(), "survives": False}
+    known = {"sha256": sha256, "outlived": 1, "mutant": "lives"}
+    dead = {**known, "sha256": hashlib.sha256(wrong.encode()).hexdigest(), "outlived": None}
     told.write_text("".join(json.dumps(row) + "\n" for row in (known, dead)))
-    run = mutants("--sample", str(sample), "--told", str(told))
-    assert run.returncode == 1 and run.stdout == "2 mutants, 1 survive\n", run.stderr
+    # Of its two runs it has outlived the one that is asked for, and then both.
+    for words, outlived in ((("--runs", "1"), 1), ((), 2)):
+        told.write_text(told.read_text().replace('"outlived": 1', f'"outlived": {outlived}'))
+        run = mutants("--sample", str(sample), "--told", str(told), *words)
+        assert run.returncode == 1 and run.stdout == "2 mutants, 1 survive\n", run.stderr
 
 
 def test_every_module_has_tests_that_mirror_it() -> None:

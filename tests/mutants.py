@@ -84,6 +84,8 @@ def mirrors(module: str) -> tuple[tuple[str, ...], ...]:
     """Runs of the tests that mirror a module, nearest first."""
     path, quick = Path(module), ("-m", "not slow")
     tests, package = ROOT / "tests" / path.parent, ROOT / "tests" / path.parts[0]
+    while not tests.is_dir():  # a room of a room, tested with it
+        tests = tests.parent
     named = tuple(map(str, sorted(tests.glob(f"test_{path.stem}*.py"))))
     room = () if tests == package else ((str(tests),),)
     return (*((named,) if named else ()), *room, (str(package), *quick))

@@ -14,8 +14,9 @@ from typing import Any
 
 from trimllm.base import driver, files
 from trimllm.base.errors import UserError
-from trimllm.base.names import ADAPTERS
 from trimllm.base.progress import over_live_lines
+from trimllm_paper import forkserver
+from trimllm_paper.environment import set_environment
 from trimllm_paper.integrity import checks, locks
 from trimllm_paper.integrity.provenance import Run, recorded
 
@@ -70,6 +71,8 @@ class Job:
     Args:
         snakemake: the object that Snakemake gives to a script.
         online: whether the job may use the network; never with a mirror.
+        forked: whether a fork of a process that has imported a model's rooms may do it, where the
+            run has one: what times nothing.
 
     Attributes:
         how: what the job depends on (`depends.Depends`).
@@ -77,8 +80,8 @@ class Job:
         inputs: lists of files by name, also where there is one.
     """
 
-    def __init__(self, snakemake: Any, online: bool = False) -> None:
-        self.snakemake = snakemake
+    def __init__(self, snakemake: Any, online: bool = False, forked: bool = False) -> None:
+        self.snakemake, self.forked = snakemake, forked
         self.online = online and snakemake.config["mirror"] is None
         self.how: Mapping[str, Any] = snakemake.params.get("how", {})
         self.wildcards: dict[str, str] = dict(snakemake.wildcards.items())
@@ -88,9 +91,10 @@ class Job:
         }
 
     def __enter__(self) -> Job:
-        set_environment(self.snakemake.threads, self.online)
-        families = {model["family"] for model in self.snakemake.config["models"].values()}
-        os.environ[ADAPTERS] = " ".join(sorted(name for name in families if ":" in name))
+        if self.forked:
+            forkserver.hand_over()
+        models = self.snakemake.config["models"]
+        set_environment(self.snakemake.threads, self.online, models)
         _keep_freed_memory()
         # Imports leave thousands of modules and no garbage: look for it a hundred times less often.
         gc.set_threshold(70_000)
@@ -200,19 +204,6 @@ def _end_future(inputs: Iterable[str], results: Path, now: float) -> None:
     for path in map(Path, inputs):
         if path.stat().st_mtime > now and path.resolve().is_relative_to(results.resolve()):
             os.utime(path)
-
-
-def set_environment(threads: int, online: bool) -> None:
-    """What a process of a job finds: its number of threads, and no network unless `online`."""
-    for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON"):
-        os.environ[f"{name}_NUM_THREADS"] = str(threads)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    for name in ("TRANSFORMERS_VERBOSITY", "DATASETS_VERBOSITY"):
-        os.environ.setdefault(name, "error")
-    # Matrix products on a GPU that give the same bytes each time.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if not online:
-        os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
 
 
 def _keep_freed_memory() -> None:

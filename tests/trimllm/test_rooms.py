@@ -53,6 +53,8 @@ ROOMS = {
             "resources",
             "estimate",
             "fetch",
+            "environment",
+            "forkserver",
             "job",
             "prepared",
             "engine_jobs",

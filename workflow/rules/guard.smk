@@ -13,7 +13,7 @@ from snakemake.io import IOFile
 
 from trimllm.base.errors import UserError
 from trimllm.base.progress import over_live_lines
-from trimllm_paper import resources, shapes
+from trimllm_paper import forkserver, resources, shapes
 from trimllm_paper.integrity import cluster, lineage
 
 # A file given by --configfile stands alone: nothing of the default is mixed into it.
@@ -124,6 +124,16 @@ def refuse_unsubmittable():
         refuse(mistake)
 
 
+def start_forkserver():
+    """Imports once for all jobs with a model, if there are some; on this machine, and not where jobs
+    have other environments than this process."""
+    models = [rule for rule, _ in jobs_to_run() if resources.task_of(rule) in forkserver.TASKS]
+    own = workflow.deployment_settings.deployment_method
+    wanted = CONFIG.compute.forkserver and len(models) > 1 and workflow.local_exec
+    if wanted and not (USES_GPU or own) and forkserver.can_serve():
+        forkserver.start(config["models"])
+
+
 def print_summary(failed):
     """Last words of a run: how much was done, how long it took, where to look."""
     jobs = len([job for job in workflow.dag.finished_jobs if not job.is_norun])
@@ -148,6 +158,7 @@ onstart:
     refuse_while_at_work()
     refuse_too_large()
     refuse_unsubmittable()
+    start_forkserver()
 
 
 onsuccess:

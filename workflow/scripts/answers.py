@@ -2,7 +2,7 @@
 
 from trimllm_paper.job import Job
 
-with Job(snakemake) as job:
+with Job(snakemake, forked=True) as job:
     from trimllm.base.precision import compute_dtype, round_weights_
     from trimllm.data import read_documents
     from trimllm_paper.choices import Answers

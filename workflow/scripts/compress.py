@@ -4,7 +4,7 @@ from pathlib import Path
 
 from trimllm_paper.job import Job
 
-with Job(snakemake) as job:
+with Job(snakemake, forked=True) as job:
     from trimllm.checkpoint import load_tokenizer
     from trimllm.compress import CompressSettings, compress
     from trimllm.compress.proof import answered

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from trimllm_paper.job import Job
 
-with Job(snakemake) as job:
+with Job(snakemake, forked=True) as job:
     import trimllm
     from trimllm.checkpoint import weight_bytes
     from trimllm.evaluate import evaluate

@@ -2,7 +2,7 @@
 
 from trimllm_paper.job import Job
 
-with Job(snakemake) as job:
+with Job(snakemake, forked=True) as job:
     from trimllm.data import read_documents
     from trimllm.scan import scan, to_record
     from trimllm.train.batching import sample_of

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from trimllm_paper.job import Job
 
-with Job(snakemake) as job:
+with Job(snakemake, forked=True) as job:
     from trimllm.train import TrainJob, make_checkpoint
     from trimllm_paper import records
     from trimllm_paper.recipe import place_of

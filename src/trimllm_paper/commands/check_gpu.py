@@ -25,10 +25,10 @@ from trimllm.base.errors import UserError
 from trimllm.throughput import machine
 from trimllm_paper import demand, duration, gpus
 from trimllm_paper.check_records import Check, Device, GpuCheck, Quantity, Verdict
+from trimllm_paper.environment import set_environment
 from trimllm_paper.gpu_check.cases import CHECKS, STORED, TINY, WHOLE, Case, cases, expected
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.provenance import Run
-from trimllm_paper.job import set_environment
 from trimllm_paper.recipe import Paths
 
 WORK = "trimllm_paper.gpu_check.work"

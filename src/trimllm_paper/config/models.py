@@ -280,6 +280,7 @@ class Compute(Section):
     gradient_checkpointing: bool = False
     gpu: Annotated[str, Among(gpus.KINDS)] | None = None
     longest_minutes: int | None = Field(default=None, ge=30)
+    forkserver: bool = True
 
 
 class Config(Section):

@@ -1,0 +1,161 @@
+"""A process that has imported what jobs with a model need, and is forked for each of them.
+
+Imports are most of a small job's processor time, and the same for all jobs of a run. Snakemake
+starts every script in an interpreter of its own; where the run has a server (`start`), that
+interpreter asks it for a twin (`hand_over`) that runs the script in its stead, with its words,
+folder, environment and streams, and ends as the twin ends. Where nobody answers it goes on itself.
+
+Between the two stands a keeper, the server's fork and the twin's parent: it tells how the twin
+ended, and ends it if who asked is gone, as a kill of the script would have. On Linux and without
+GPUs alone: elsewhere libraries do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import Any
+
+from trimllm_paper.environment import set_environment
+
+ADDRESS = "TRIMLLM_FORKSERVER"
+"""Environment variable: the server's Python, and where it listens."""
+TASKS = ("scan", "full_ft", "sparse_ft", "trim", "settle", "teach", "compress", "evaluate")
+"""What jobs do (`resources.TASKS`) that are forked."""
+ROOMS = ("trimllm.checkpoint", "trimllm.evaluate", "trimllm.scan", "trimllm.train")
+IMPORTED = ("snakemake.script", "trimllm_paper.job", "trimllm_paper.records", *ROOMS)
+"""What the server imports."""
+STREAMS = (0, 1, 2)
+PR_SET_PDEATHSIG = 1
+
+
+def can_serve() -> bool:
+    """Whether processes are forked safely here."""
+    return sys.platform == "linux" and hasattr(os, "pidfd_open")
+
+
+def start(models: Mapping[str, Mapping[str, Any]]) -> None:
+    """A server for the scripts that this process starts from now on; it ends when this one does,
+    and the scripts that are at work go on. `models` are the configuration's."""
+    folder = tempfile.mkdtemp(prefix="trimllm-forks-")
+    # It reads to the end of what nobody writes; that end comes with ours, also if we are killed.
+    end, _ = os.pipe()
+    families = json.dumps({name: {"family": model["family"]} for name, model in models.items()})
+    server = [sys.executable, "-m", "trimllm_paper.forkserver", folder, families]
+    # (What it cannot import, a job that needs it complains of.)
+    subprocess.Popen(server, stdin=end, stdout=DEVNULL, stderr=DEVNULL)
+    os.close(end)
+    os.environ[ADDRESS] = os.pathsep.join([sys.executable, folder])
+
+
+def hand_over() -> None:
+    """Let a twin run this script and end as it ends; return where there is no server for it."""
+    python, _, folder = os.environ.get(ADDRESS, "").partition(os.pathsep)
+    if python != sys.executable:
+        return
+    told = {"argv": sys.argv, "cwd": os.getcwd(), "group": os.getpgrp()}
+    told["environ"] = {key: value for key, value in os.environ.items() if key != ADDRESS}
+    with socket.socket(socket.AF_UNIX) as server:
+        try:
+            server.connect(f"{folder}/socket")
+            socket.send_fds(server, [b"\n"], STREAMS)
+            server.sendall(json.dumps(told).encode() + b"\n")
+        except OSError:
+            return
+        while True:
+            with suppress(KeyboardInterrupt):  # the twin's as well, who ends by it
+                said = server.recv(64)
+                break
+    if not said:
+        sys.exit("error: the process that did this job is gone")
+    if (status := int(said)) < 0:
+        with suppress(OSError):  # of what cannot be handled
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    sys.exit(status)
+
+
+def serve(folder: str, models: str) -> None:
+    """Import, then fork a keeper for everyone who connects, until standard input ends. Returns in
+    the server, and in each twin when its script has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    set_environment(1, online=False, models=json.loads(models))
+    for name in IMPORTED:
+        importlib.import_module(name)
+    gc.freeze()  # what is here stays where it is, in pages that all share
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/socket")
+        listener.listen(128)
+        asked = fork_for_each(listener)
+    if asked is None:
+        shutil.rmtree(folder)
+    else:
+        run(keep(asked))
+
+
+def fork_for_each(listener: socket.socket) -> socket.socket | None:
+    """A connection, in the fork for who has connected; None in the server, when nobody will."""
+    watched: list[Any] = [listener, sys.stdin]
+    while True:
+        ready, _, _ = select.select(watched, [], [])
+        if sys.stdin in ready:
+            return None
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            return connection
+        connection.close()
+
+
+def keep(connection: socket.socket) -> dict[str, Any]:
+    """Fork the twin, in which this returns what it was told; in the keeper it never does."""
+    with connection, connection.makefile("rb") as words:
+        _, streams, _, _ = socket.recv_fds(connection, 1, len(STREAMS))
+        told: dict[str, Any] = json.loads(words.readline())
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        twin = os.fork()
+        if twin == 0:
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            for number, stream in zip(STREAMS, streams, strict=True):
+                os.dup2(stream, number)
+                os.close(stream)
+            return told
+        watched: list[Any] = [connection, ended := os.pidfd_open(twin)]
+        if ended not in select.select(watched, [], [])[0]:  # who asked is gone
+            os.kill(twin, signal.SIGKILL)
+        _, status = os.waitpid(twin, 0)
+        with suppress(OSError):
+            connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+        os._exit(0)
+
+
+def run(told: dict[str, Any]) -> None:
+    """Be the process that asked, and run its script."""
+    with suppress(OSError):
+        os.setpgid(0, told["group"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(told["cwd"])
+    os.environ.clear()
+    os.environ.update(told["environ"])
+    sys.argv = told["argv"]
+    sys.path[0] = str(Path(sys.argv[0]).parent)
+    runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])

@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="runs of each, in turn (7)")
     args = parser.parse_args()
     alone = dict(os.environ, OMP_NUM_THREADS="1")
-    forkserver.start({})
+    forkserver.start(forkserver.MODELS, {})
     folder = os.environ[forkserver.ADDRESS].partition(os.pathsep)[2]
     while not Path(folder, "socket").exists():
         time.sleep(0.1)

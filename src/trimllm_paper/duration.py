@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from trimllm.throughput.machine import fast_dtype
-from trimllm_paper import gpus
+from trimllm_paper import forkserver, gpus
 from trimllm_paper.demand import (
     ROW_BUDGET,
     TRAINING,
@@ -35,8 +35,8 @@ CORE_MEMORY, DOWNLOAD = 2e10, 1e7
 # Bytes a parameter: a pass (weights to 16 bits, then forward and backward); a step of AdamW
 # (weight, gradient and two moments read, weight and moments written), by optimizer.
 PASS_BYTES, STEP_BYTES = 16, {"adamw": 28, "adamw_8bit": 16}
-# Seconds: a process until its imports are done; lm-eval and its tasks.
-START, EVALUATION_START = 4.0, 0.8
+# Seconds: a process until its imports are done; a fork of one that has done them; lm-eval's tasks.
+START, FORKED_START, EVALUATION_START = 4.0, 0.6, 0.8
 # Seconds a parameter of what a compressor does once for each weight; others take the dearest.
 COMPRESSING = {"awq_int4": 2.2e-7, "sparsegpt_2_4": 2.3e-7, "llm_pruner": 5e-8, "llm_int8": 2e-8}
 # Documents and tokens where nobody has said.
@@ -132,6 +132,8 @@ def spent(
     parameters, stored = kept * model.parameters, kept * stored_bytes(model)
     each = 2 * parameters * (getattr(expected, "tokens", None) or TOKENS) / rate  # a document
     found = {"start": start * (1 if count == 1 else 2), "load": stored / disk}
+    if task in forkserver.TASKS and count == 1 and config.compute.forkserver and not on_gpu:
+        found["start"] = FORKED_START
     if task == "fetch":
         found["fetch"] = stored / DOWNLOAD
     if task in ("scan", "trim"):

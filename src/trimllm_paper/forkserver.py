@@ -25,7 +25,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL
@@ -36,10 +36,15 @@ from trimllm_paper.environment import set_environment
 ADDRESS = "TRIMLLM_FORKSERVER"
 """Environment variable: the server's Python, and where it listens."""
 TASKS = ("scan", "full_ft", "sparse_ft", "trim", "settle", "teach", "compress", "evaluate")
-"""What jobs do (`resources.TASKS`) that are forked."""
-ROOMS = ("trimllm.checkpoint", "trimllm.evaluate", "trimllm.scan", "trimllm.train")
-IMPORTED = ("snakemake.script", "trimllm_paper.job", "trimllm_paper.records", *ROOMS)
-"""What the server imports."""
+"""What jobs do (`resources.TASKS`) that are forked, and need the rooms of `MODELS`."""
+PAGES = ("table", "draw_figure", "claims")
+"""Starts of the rules whose jobs are forked, and need those of `RENDERING`."""
+JOB = ("snakemake.script", "trimllm_paper.job", "trimllm_paper.records")
+MODELS = ("trimllm.checkpoint", "trimllm.evaluate", "trimllm.scan", "trimllm.train")
+RENDERING = (
+    *("trimllm_paper.frame", "trimllm_paper.grid", "trimllm_paper.render"),
+    *("trimllm_paper.figures.style", "trimllm_paper.claims"),
+)
 STREAMS = (0, 1, 2)
 PR_SET_PDEATHSIG = 1
 
@@ -49,14 +54,27 @@ def can_serve() -> bool:
     return sys.platform == "linux" and hasattr(os, "pidfd_open")
 
 
-def start(models: Mapping[str, Mapping[str, Any]]) -> None:
+def imported_by(jobs: Iterable[tuple[str, str | None]]) -> list[str]:
+    """What is worth importing once, for jobs told by rule and task; nothing for few."""
+    jobs = [*jobs]
+    models = sum(task in TASKS for _, task in jobs)
+    pages = sum(rule.startswith(PAGES) for rule, _ in jobs)
+    return [*(MODELS if models > 1 else ()), *(RENDERING if pages > 1 else ())]
+
+
+def start(rooms: Iterable[str], models: Mapping[str, Mapping[str, Any]]) -> None:
     """A server for the scripts that this process starts from now on; it ends when this one does,
-    and the scripts that are at work go on. `models` are the configuration's."""
+    and the scripts that are at work go on.
+
+    Args:
+        rooms: what it imports (`imported_by`).
+        models: the configuration's.
+    """
     folder = tempfile.mkdtemp(prefix="trimllm-forks-")
     # It reads to the end of what nobody writes; that end comes with ours, also if we are killed.
     end, _ = os.pipe()
     families = json.dumps({name: {"family": model["family"]} for name, model in models.items()})
-    server = [sys.executable, "-m", "trimllm_paper.forkserver", folder, families]
+    server = [sys.executable, "-m", "trimllm_paper.forkserver", folder, families, *rooms]
     # (What it cannot import, a job that needs it complains of.)
     subprocess.Popen(server, stdin=end, stdout=DEVNULL, stderr=DEVNULL)
     os.close(end)
@@ -90,12 +108,12 @@ def hand_over() -> None:
     sys.exit(status)
 
 
-def serve(folder: str, models: str) -> None:
+def serve(folder: str, models: str, *rooms: str) -> None:
     """Import, then fork a keeper for everyone who connects, until standard input ends. Returns in
     the server, and in each twin when its script has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     set_environment(1, online=False, models=json.loads(models))
-    for name in IMPORTED:
+    for name in (*JOB, *rooms):
         importlib.import_module(name)
     gc.freeze()  # what is here stays where it is, in pages that all share
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers

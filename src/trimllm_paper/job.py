@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from trimllm.base import driver, files
+from trimllm.base import driver, files, kernels
 from trimllm.base.errors import UserError
 from trimllm.base.progress import over_live_lines
 from trimllm_paper import forkserver
@@ -108,12 +108,24 @@ class Job:
             on_gpu = self.snakemake.resources.get("gpu") and self.compute["device"] != "cpu"
             if on_gpu and (problem := driver.unusable()):
                 raise UserError(problem)
+            if on_gpu and self.snakemake.rule == "full_ft":
+                self._warn_of_kernels()
             self._lock_outputs(" ".join(words))
             self.run = Run(self.how.get("code", ""))
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
         return self
+
+    def _warn_of_kernels(self) -> None:
+        """Say before hours of training that what is compressed after it could not run here. (On
+        another node it may.)"""
+        made = [name for name in self.snakemake.config["compress"]["methods"] if "int4" in name]
+        if made and (lacking := kernels.four_bit_lacks("cuda")):
+            self.output.tell(
+                f"warning: {', '.join(made)} would fail on this machine, where kernels need "
+                f"{lacking}; install that, or leave them out of compress.methods"
+            )
 
     def _lock_outputs(self, what: str) -> None:
         """Wait until nobody else writes the outputs; end if they were made meanwhile."""
@@ -181,7 +193,6 @@ class Job:
             dtype: type that it is to run in. Compressed weights have their own.
         """
         from trimllm import checkpoint  # only jobs with a model need torch
-        from trimllm.base import kernels
         from trimllm.base.precision import compute_dtype
 
         how, folder = self.how["loading"], Path(self.snakemake.input.manifest).parent

@@ -68,6 +68,18 @@ def test_seconds_grow_with_what_is_done(paper: Config) -> None:
     assert seconds("full_ft", prepared=500) < full
 
 
+def test_a_forked_job_has_nothing_to_import() -> None:
+    config = with_compute(configuration("smoke"), device="cpu")
+
+    def start(task: str, **compute: object) -> float:
+        return duration.spent(task, MODEL, with_compute(config, **compute))["start"]
+
+    assert start("trim") == start("evaluate") == duration.FORKED_START < duration.START
+    assert start("trim", forkserver=False) == start("fetch") == duration.START
+    # Several processes import for themselves.
+    assert start("trim", processes=2) == 2 * duration.START
+
+
 @pytest.mark.parametrize("name", [field.name for field in fields(duration.Assumed)])
 def test_time_moves_with_everything_that_it_is_said_to_rest_on(paper: Config, name: str) -> None:
     four = with_compute(paper, processes=4)

@@ -26,7 +26,7 @@ FORKED = "import multiprocessing\nassert 'torch' in sys.modules\n"
 def server() -> Iterator[None]:
     """A server, of this very process."""
     before = {process.pid for process in psutil.Process().children()}
-    forkserver.start({"toy": {"family": "llama"}})
+    forkserver.start(forkserver.MODELS, {"toy": {"family": "llama"}})
     folder = Path(os.environ[forkserver.ADDRESS].partition(os.pathsep)[2])
     wait_for(lambda: (folder / "socket").exists())
     yield
@@ -132,7 +132,8 @@ def test_forks_go_on_when_the_run_is_killed(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(BEGIN + FORKED + work)
     run.write_text(
         "import os, subprocess, sys, time\nfrom trimllm_paper import forkserver\n"
-        "forkserver.start({})\nfolder = os.environ[forkserver.ADDRESS].partition(os.pathsep)[2]\n"
+        "forkserver.start(['torch'], {})\n"
+        "folder = os.environ[forkserver.ADDRESS].partition(os.pathsep)[2]\n"
         "while not os.path.exists(folder + '/socket'):\n    time.sleep(0.05)\n"
         "print(folder, flush=True)\n"
         "subprocess.run([sys.executable, 'script.py'])\n"
@@ -152,3 +153,13 @@ def test_where_nobody_answers_the_script_goes_on_itself(tmp_path: Path, address:
     script = begin(tmp_path, "print(os.getpid(), 'torch' in sys.modules)", env=told)
     out, error = script.communicate()
     assert (out, script.returncode) == (f"{script.pid} False\n", 0), error
+
+
+def test_what_is_worth_importing_once() -> None:
+    models, pages = [("scan", "scan"), ("trim_epoch", "trim")], [("table2", None), ("claims", None)]
+    fetch = [("fetch_model", "fetch"), ("measure", "measure"), ("choose", None)]
+    asked = forkserver.imported_by
+    assert asked([]) == asked(fetch) == asked([*models[:1], *pages[:1]]) == []
+    assert asked([*fetch, *models]) == [*forkserver.MODELS]
+    assert asked(pages) == [*forkserver.RENDERING]
+    assert asked([*models, *pages]) == [*forkserver.MODELS, *forkserver.RENDERING]

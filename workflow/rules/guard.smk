@@ -125,13 +125,12 @@ def refuse_unsubmittable():
 
 
 def start_forkserver():
-    """Imports once for all jobs with a model, if there are some; on this machine, and not where jobs
-    have other environments than this process."""
-    models = [rule for rule, _ in jobs_to_run() if resources.task_of(rule) in forkserver.TASKS]
+    """Import once for many jobs, if they run on this machine, and in the environment of this process."""
     own = workflow.deployment_settings.deployment_method
-    wanted = CONFIG.compute.forkserver and len(models) > 1 and workflow.local_exec
-    if wanted and not (USES_GPU or own) and forkserver.can_serve():
-        forkserver.start(config["models"])
+    if workflow.local_exec and not (USES_GPU or own) and forkserver.can_serve():
+        jobs = ((rule, resources.task_of(rule)) for rule, _ in jobs_to_run())
+        if CONFIG.compute.forkserver and (rooms := forkserver.imported_by(jobs)):
+            forkserver.start(rooms, config["models"])
 
 
 def print_summary(failed):

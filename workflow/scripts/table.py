@@ -4,7 +4,7 @@ from pathlib import Path
 
 from trimllm_paper.job import Job
 
-with Job(snakemake) as job:
+with Job(snakemake, forked=True) as job:
     from trimllm_paper import grid, render
     from trimllm_paper.context import Context
     from trimllm_paper.frame import Frame

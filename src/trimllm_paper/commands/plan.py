@@ -113,7 +113,7 @@ def run(
     first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     for name, *cells in rows:
         print("  ".join([name.ljust(first), *map(str.rjust, cells, widths)]))
-    kind = "the model in trimllm_paper.demand" if estimate.guessed else "earlier runs"
+    kind = "the model in trimllm_paper.duration" if estimate.guessed else "earlier runs"
     print(f"Jobs that tables share are run once: the last line is all of them. Seconds by {kind}.")
     if gpu and estimate.guessed:
         print("\n".join(["", *sensitivity(estimate.config, jobs)]))

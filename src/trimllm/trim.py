@@ -17,6 +17,7 @@ from trimllm.base.shown import Shown
 from trimllm.data import Document, all_free
 from trimllm.fold import fold as fold_away
 from trimllm.scan import Scan, scan, to_record
+from trimllm.scan.sample import sample_of
 from trimllm.select import Selection, choose, trainable_blocks
 from trimllm.train import (
     NO_PASS,
@@ -29,7 +30,7 @@ from trimllm.train import (
     size_of,
     train_pass,
 )
-from trimllm.train.batching import documents_of_epoch, sample_of
+from trimllm.train.batching import documents_of_epoch
 from trimllm.units import Unit, drop, original_units, units
 
 DEFAULTS = TrainSettings()

@@ -7,7 +7,8 @@ folder, environment and streams, and ends as the twin ends. Where nobody answers
 
 Between the two stands a keeper, the server's fork and the twin's parent: it tells how the twin
 ended, and ends it if who asked is gone, as a kill of the script would have. On Linux and without
-GPUs alone: elsewhere libraries do not survive a fork.
+GPUs alone: elsewhere libraries do not survive a fork. Snakemake follows the processes of a script,
+so that of a forked job's benchmark file the seconds alone are its own; memory is in the provenance.
 """
 
 from __future__ import annotations
@@ -46,12 +47,17 @@ RENDERING = (
     *("trimllm_paper.figures.style", "trimllm_paper.claims"),
 )
 STREAMS = (0, 1, 2)
+BEGUN = b"+"
 PR_SET_PDEATHSIG = 1
 
 
 def can_serve() -> bool:
-    """Whether processes are forked safely here."""
-    return sys.platform == "linux" and hasattr(os, "pidfd_open")
+    """Whether processes are forked safely here, and a kernel lets others wait for them."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return sys.platform == "linux"
 
 
 def imported_by(jobs: Iterable[tuple[str, str | None]]) -> list[str]:
@@ -74,7 +80,8 @@ def start(rooms: Iterable[str], models: Mapping[str, Mapping[str, Any]]) -> None
     # It reads to the end of what nobody writes; that end comes with ours, also if we are killed.
     end, _ = os.pipe()
     families = json.dumps({name: {"family": model["family"]} for name, model in models.items()})
-    server = [sys.executable, "-m", "trimllm_paper.forkserver", folder, families, *rooms]
+    # (-P: a script does not find modules in the folder that the run is started in.)
+    server = [sys.executable, "-P", "-m", "trimllm_paper.forkserver", folder, families, *rooms]
     # (What it cannot import, a job that needs it complains of.)
     subprocess.Popen(server, stdin=end, stdout=DEVNULL, stderr=DEVNULL)
     os.close(end)
@@ -86,13 +93,25 @@ def hand_over() -> None:
     python, _, folder = os.environ.get(ADDRESS, "").partition(os.pathsep)
     if python != sys.executable:
         return
-    told = {"argv": sys.argv, "cwd": os.getcwd(), "group": os.getpgrp()}
-    told["environ"] = {key: value for key, value in os.environ.items() if key != ADDRESS}
+    while (spare := os.open(os.devnull, os.O_RDWR)) in STREAMS:  # a stream that was closed
+        pass
+    os.close(spare)
+    os.umask(mask := os.umask(0))
+    told = {
+        "argv": sys.argv,
+        "cwd": os.getcwd(),
+        "environ": {key: value for key, value in os.environ.items() if key != ADDRESS},
+        "group": os.getpgrp(),
+        "interrupted": signal.getsignal(signal.SIGINT) != signal.SIG_IGN,
+        "umask": mask,
+    }
     with socket.socket(socket.AF_UNIX) as server:
         try:
             server.connect(f"{folder}/socket")
             socket.send_fds(server, [b"\n"], STREAMS)
             server.sendall(json.dumps(told).encode() + b"\n")
+            if server.recv(1) != BEGUN:
+                return
         except OSError:
             return
         while True:
@@ -111,33 +130,38 @@ def hand_over() -> None:
 def serve(folder: str, models: str, *rooms: str) -> None:
     """Import, then fork a keeper for everyone who connects, until standard input ends. Returns in
     the server, and in each twin when its script has ended."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    set_environment(1, online=False, models=json.loads(models))
-    for name in (*JOB, *rooms):
-        importlib.import_module(name)
-    gc.freeze()  # what is here stays where it is, in pages that all share
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"{folder}/socket")
-        listener.listen(128)
-        asked = fork_for_each(listener)
-    if asked is None:
-        shutil.rmtree(folder)
-    else:
+    server, asked = os.getpid(), None
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+        set_environment(1, online=False, models=json.loads(models))
+        if not os.access(Path.home(), os.W_OK):  # else matplotlib's would end with the first twin
+            os.environ["MPLCONFIGDIR"] = folder
+        for name in (*JOB, *rooms):
+            importlib.import_module(name)
+        gc.freeze()  # what is here stays where it is, in pages that all share
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"{folder}/socket")
+            listener.listen(128)
+            asked = fork_for_each(listener)
+    finally:
+        if os.getpid() == server:
+            shutil.rmtree(folder, ignore_errors=True)
+    if asked is not None:
         run(keep(asked))
 
 
 def fork_for_each(listener: socket.socket) -> socket.socket | None:
     """A connection, in the fork for who has connected; None in the server, when nobody will."""
     watched: list[Any] = [listener, sys.stdin]
-    while True:
-        ready, _, _ = select.select(watched, [], [])
-        if sys.stdin in ready:
-            return None
-        connection, _ = listener.accept()
-        if os.fork() == 0:
-            return connection
-        connection.close()
+    while sys.stdin not in select.select(watched, [], [])[0]:
+        with suppress(OSError):  # who is not answered does its work itself
+            connection, _ = listener.accept()
+            with connection:
+                if os.fork() == 0:
+                    return connection.dup()
+    return None
 
 
 def keep(connection: socket.socket) -> dict[str, Any]:
@@ -146,12 +170,18 @@ def keep(connection: socket.socket) -> dict[str, Any]:
         _, streams, _, _ = socket.recv_fds(connection, 1, len(STREAMS))
         told: dict[str, Any] = json.loads(words.readline())
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         twin = os.fork()
         if twin == 0:
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            # (Of another session none can be joined: who asked hears nothing and does it itself.)
+            os.setpgid(0, told["group"])
             for number, stream in zip(STREAMS, streams, strict=True):
                 os.dup2(stream, number)
                 os.close(stream)
+            if told["interrupted"]:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+            connection.sendall(BEGUN)
             return told
         watched: list[Any] = [connection, ended := os.pidfd_open(twin)]
         if ended not in select.select(watched, [], [])[0]:  # who asked is gone
@@ -164,14 +194,13 @@ def keep(connection: socket.socket) -> dict[str, Any]:
 
 def run(told: dict[str, Any]) -> None:
     """Be the process that asked, and run its script."""
-    with suppress(OSError):
-        os.setpgid(0, told["group"])
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(told["cwd"])
+    os.umask(told["umask"])
     os.environ.clear()
     os.environ.update(told["environ"])
+    tempfile.tempdir = None  # it is asked for anew
     sys.argv = told["argv"]
-    sys.path[0] = str(Path(sys.argv[0]).parent)
+    sys.path.insert(0, str(Path(sys.argv[0]).parent))
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 

@@ -103,6 +103,11 @@ class Recipe:
         return replace(self, stage="state")
 
     @property
+    def settled(self) -> Recipe:
+        """What is evaluated after as many drops as a state has."""
+        return replace(self, stage="drop")
+
+    @property
     def is_trimmed(self) -> bool:
         """Whether units were dropped by a chain, a rule or a pattern."""
         return self.base == "trim"
@@ -251,19 +256,20 @@ class Place:
     engine: str = ""
 
 
-_ROOMS = {"eval": "evaluation", "scans": "scan", "throughput": "throughput", "engines": "engines"}
-_ROOMS |= {"check_gpu": "gpucheck"}
-_ROOMS |= {"models": "", "export": "", "chosen": ""}  # where the file's name says the kind
+ROOMS = {"eval": "evaluation", "scans": "scan", "throughput": "throughput", "engines": "engines"}
+ROOMS |= {"check_gpu": "gpucheck"}
+ROOMS |= {"models": "", "export": "", "chosen": ""}
+"""Folder of results -> kind of its files; empty where a file's name says it."""
 
 
 def place_of(path: str | Path) -> Place:
     """Read the path of a result file. Raises `UserError` for a path of another form."""
     path = Path(path)
     parts = path.with_suffix("").parts
-    room = next((i for i in reversed(range(len(parts) - 1)) if parts[i] in _ROOMS), None)
+    room = next((i for i in reversed(range(len(parts) - 1)) if parts[i] in ROOMS), None)
     if room is None or path.suffix != ".json":
-        raise UserError(f"{path} is no path of a result ({', '.join(_ROOMS)})")
-    kind, results, inside = _ROOMS[parts[room]], str(Path(*parts[:room])), parts[room + 1 :]
+        raise UserError(f"{path} is no path of a result ({', '.join(ROOMS)})")
+    kind, results, inside = ROOMS[parts[room]], str(Path(*parts[:room])), parts[room + 1 :]
     try:
         if kind == "scan":
             model, file = inside

@@ -144,6 +144,12 @@ def refusal(jobs: Iterable[tuple[str, Any]], config: Any, here: bool) -> Refusal
         there = gpu_memory_gib() if on_gpu else []
         short = (_shortfall(*one, config, there) for one in sorted(asked, key=str))
         return next(filter(None, short), None)
+    if uses_gpu(config) and config.compute.gpu:  # (else nobody has said which they are)
+        kind, known = gpus.kind_of(config)
+        on_models = (one for one in sorted(asked, key=str) if one[1] in config.models)
+        full = (_overfull(*one, config, known.gib, f"those of {kind}") for one in on_models)
+        if found := next(filter(None, full), None):
+            return found
     unnamed = [key for key in ("hardware", "threads") if getattr(config.throughput, key) is None]
     if unnamed and any(task == "measure" for task, *_ in asked):
         problem = (
@@ -209,12 +215,19 @@ def _shortfall(
     count = demand.processes(task, model_of(config, name), config, ratio)
     if count > len(there):
         problem = f"this machine has {len(there)} GPUs, {task} of {name} is shared by {count}"
-    elif need.gpu_gib > min(there):
-        problem = (
-            f"{task} of {config.models[name].label} takes about {need.gpu_gib:.0f} GiB on each GPU "
-            f"and this machine's have {min(there):.0f}; `make plan` says what fits (processes, "
-            "offload, weights_on)"
-        )
-    else:
+        return ["compute", "processes"], compute.processes, problem
+    return _overfull(task, name, ratio, config, min(there), "this machine's")
+
+
+def _overfull(
+    task: str, name: str, ratio: float | None, config: Any, gib: float, whose: str
+) -> Refusal | None:
+    """Why a job does not fit on its GPUs, which have so many GiB."""
+    need = memory(task, model_of(config, name), config, ratio).gpu_gib
+    if need <= gib:
         return None
-    return ["compute", "processes"], compute.processes, problem
+    problem = (
+        f"{task} of {config.models[name].label} takes about {need:.0f} GiB on each GPU and {whose} "
+        f"have {gib:.0f}; `make plan` says what fits (processes, offload, weights_on)"
+    )
+    return ["compute", "processes"], config.compute.processes, problem

@@ -25,8 +25,6 @@ from trimllm_paper.jobs import Jobs
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, place_of
 from trimllm_paper.shapes import RANDOM
 
-TIMED_TABLES = ("table1", "table7")
-
 
 class Targets:
     """Files of a configuration's run.
@@ -183,21 +181,27 @@ class Targets:
 
     def table(self, name: str) -> dict[str, list[str]]:
         """Inputs of a table, by what they are; chains' records for what they say of ties."""
-        if name == "table_engines":
+        blocks = layout.read(name, self.tables).blocks
+        if blocks == "engines":
             return {"engines": self.in_engines()}
         found: dict[str, list[str]] = {}
         if name == "table9":
             models, domain = self.table_models, [self.tables.timed.name]
             found["trainings"] = self.trainings(models, domain)
             found["epochs"] = self.chains(models, domain, self.config.trim.recipes)
-        elif name != "table1":
+        elif blocks != "machines":
             found["evaluations"] = self.answers([name])
         found = {kind: self.present(self.of_all_seeds(files)) for kind, files in found.items()}
         if name == "table2":
             found["epochs"] = self.present(self.main_chains())
         elif name in ("table3", "table6"):
             found["epochs"] = self.present(self.asked_epochs(name))
-        return found | ({"throughput": self.timings()} if name in TIMED_TABLES else {})
+        return found | ({"throughput": self.timings()} if blocks in ("machines", "both") else {})
+
+    def further_tables(self) -> list[str]:
+        """Tables of one's own, of which there is a rule each."""
+        paper = layout.tables(self.tables.model_copy(update={"layouts": ()}))
+        return [name for name in layout.tables(self.tables) if name not in paper]
 
     def accuracies(self, model: str) -> list[str]:
         """Evaluations by units dropped, of this run: as in tables, and of every epoch if there."""

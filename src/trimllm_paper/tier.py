@@ -1,6 +1,7 @@
 """Which of two tiers a number belongs to: measured here, or kept results of an earlier run.
 
-Kept results lie under a folder named `reference` (results/reference, made by `make reference`);
+Kept results lie in a folder with a manifest (results/reference, results/reference_real, made by
+`python -m trimllm_paper reference`), or in one that is called as that of `make reference` is;
 everything that is rendered says which of both it shows.
 """
 
@@ -9,19 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from trimllm_paper.config import is_reference
+from trimllm_paper.recipe import ROOMS
+
 MEASURED = "measured here"
 REFERENCE = "reference"
-FOLDER = "reference"
-ROOMS = frozenset({"eval", "models", "scans", "throughput", "data"})
-"""Folders of results, whose parent says the tier."""
+PREPARED = "data"
+"""The room of documents, which are no results."""
+
+
+def kept_folder(path: str | Path) -> Path | None:
+    """The folder of kept results that a file belongs to, or None."""
+    parts = Path(path).parts
+    rooms = (i for i, part in enumerate(parts) if i and part in (*ROOMS, PREPARED))
+    folders = (Path(*parts[:i]) for i in rooms)
+    return next((one for one in folders if one.name == REFERENCE or is_reference(one)), None)
 
 
 def tier_of(path: str | Path) -> str:
-    """`reference` for a file in a room of a folder named `reference`, else `measured here`."""
-    parts = Path(path).parts
-    pairs = zip(parts, parts[1:], strict=False)
-    inside = any(parent == FOLDER and room in ROOMS for parent, room in pairs)
-    return REFERENCE if inside else MEASURED
+    """`reference` for a file in a room of a folder of kept results, else `measured here`."""
+    return REFERENCE if kept_folder(path) else MEASURED
 
 
 def tier(paths: Iterable[str | Path]) -> str | None:
@@ -32,9 +40,12 @@ def tier(paths: Iterable[str | Path]) -> str | None:
 
 def tier_note(paths: Iterable[str | Path]) -> str:
     """The tier as a sentence for notes and footers."""
+    paths = [*paths]
     found = tier(paths)
     if found == REFERENCE:
-        return "Reference: kept results of an earlier run (results/reference), not measured here"
+        folders = dict.fromkeys(folder for one in paths if (folder := kept_folder(one)))
+        named = ", ".join("/".join(folder.parts[-2:]) for folder in folders)
+        return f"Reference: kept results of an earlier run ({named}), not measured here"
     if found == MEASURED:
         return "Measured here"
     return "Mixed: some numbers measured here, some kept results" if found else "Nothing measured"

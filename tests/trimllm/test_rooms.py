@@ -46,7 +46,6 @@ ROOMS = {
             "integrity",
         ),
         *(
-            "hardware",
             "environment",
             "forkserver",
             "demand",
@@ -63,7 +62,7 @@ ROOMS = {
         ),
         # what came of it: numbers, tables, figures, claims
         *("published", "context", "frame", "tier", "derive", "verdict", "contradictions"),
-        *("table_context", "layout", "render", "cells", "notes", "grid", "figures", "claims"),
+        *("layout", "render", "cells", "notes", "grid", "figures", "claims"),
         *("own", "targets", "__main__", "commands"),
     ),
 }

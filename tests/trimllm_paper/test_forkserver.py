@@ -99,6 +99,71 @@ def test_threads_are_those_of_the_job(server: None, tmp_path: Path) -> None:
     assert out == "1 3\n", error
 
 
+def test_the_script_is_at_home_in_its_own_folder(server: None, tmp_path: Path) -> None:
+    """Temporary files, the mask of new ones, and modules are those that a script finds."""
+    (tmp_path / "work/scratch").mkdir(parents=True)
+    (tmp_path / "work/psutil.py").write_text("raise ImportError('a module of the run's folder')")
+    text = "import tempfile, psutil\nprint(tempfile.gettempdir(), oct(os.umask(0)))\n"
+    told = os.environ | {"TMPDIR": str(tmp_path / "work/scratch")}
+    (tmp_path / "script.py").write_text(BEGIN + FORKED + text)
+    command = f"umask 027; exec {sys.executable} ../script.py"
+    run = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path / "work", env=told, capture_output=True, text=True
+    )
+    assert run.stdout == f"{tmp_path}/work/scratch 0o27\n", run.stderr
+
+
+def test_an_interrupt_that_is_ignored_is_ignored(server: None, tmp_path: Path) -> None:
+    """As of what a shell script runs in the background."""
+    text = "import signal\nos.kill(os.getpid(), signal.SIGINT)\nprint('goes on')\n"
+    (tmp_path / "script.py").write_text(BEGIN + FORKED + text)
+    command = f"trap '' INT; exec {sys.executable} script.py"
+    run = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "goes on\n"), run.stderr
+
+
+def test_a_kill_of_a_script_without_streams_ends_the_fork(server: None, tmp_path: Path) -> None:
+    text = FORKED + "import time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)\n"
+    (tmp_path / "script.py").write_text(BEGIN + text)
+    command = f"exec {sys.executable} script.py <&-"
+    script = subprocess.Popen(["sh", "-c", command], cwd=tmp_path)
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    fork = psutil.Process(int((tmp_path / "pid").read_text()))
+    script.kill()
+    script.wait()
+    wait_for(lambda: not fork.is_running())
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.005, 0.02, 0.1])
+def test_no_interrupt_is_lost_at_the_start(server: None, tmp_path: Path, delay: float) -> None:
+    """Of a terminal, to all of its processes."""
+    begun = "open('begun', 'w').close()\n"
+    work = "import time\ntime.sleep(30)\nprint('was not interrupted')\n"
+    (tmp_path / "script.py").write_text(begun + BEGIN + work)
+    command = [sys.executable, "script.py"]
+    script = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        process_group=0,
+    )
+    wait_for((tmp_path / "begun").exists)
+    time.sleep(delay)
+    os.killpg(script.pid, signal.SIGINT)
+    out, _ = script.communicate(timeout=25)
+    assert out == "" and script.returncode in (1, -signal.SIGINT)
+
+
+def test_what_cannot_be_waited_for_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(pid: int) -> int:
+        raise OSError("not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", refused)
+    assert not forkserver.can_serve()
+
+
 SLEEP = "import time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"
 
 
@@ -145,6 +210,13 @@ def test_forks_go_on_when_the_run_is_killed(tmp_path: Path) -> None:
     main.kill()
     assert main.stdout.read() == "done\n"
     wait_for(lambda: not folder.exists())
+
+
+def test_a_script_of_another_session_goes_on_itself(server: None, tmp_path: Path) -> None:
+    """No terminal interrupts both."""
+    script = begin(tmp_path, "print(os.getpid(), 'torch' in sys.modules)", start_new_session=True)
+    out, error = script.communicate()
+    assert (out, error, script.returncode) == (f"{script.pid} False\n", "", 0)
 
 
 @pytest.mark.parametrize("address", ["", "/another/python:/nowhere", f"{sys.executable}:/nowhere"])

@@ -206,6 +206,18 @@ def test_no_job_is_planned_over_the_longest_that_a_cluster_allows(paper: Config)
     assert resources.refusal(easy, short, here=False) is None
 
 
+def test_a_cluster_whose_gpus_are_too_small(paper: Config) -> None:
+    """13B does not fit on four cards of 40 GB, nor on one of 80; who submits has none to ask."""
+    jobs = [("full_ft", {"model": "llama-13b", "domain": "sciq"})]
+    assert resources.refusal(jobs, paper, here=False) is None
+    for compute in ({"gpu": "A100-SXM4-40GB", "processes": 4}, {"processes": 1}):
+        key, _, problem = resources.refusal(jobs, with_compute(paper, **compute), here=False)
+        assert key == ["compute", "processes"] and "full_ft of LLaMA-13B takes about" in problem
+        assert f"those of {compute.get('gpu', 'A100-SXM4-80GB')} have" in problem
+    untold = with_compute(paper, gpu=None, processes=1)
+    assert resources.refusal(jobs, untold, here=False) is None
+
+
 def test_machines_of_a_cluster_that_measure_are_named(default: Config) -> None:
     jobs = [("measure", {"model": MODEL})]
     key, value, problem = resources.refusal(jobs, default, here=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from trimllm_paper.tier import tier, tier_note, tier_of
@@ -28,3 +30,16 @@ def test_a_mixture_says_so() -> None:
     assert tier(both) == "measured here + reference"
     assert tier_note(both).startswith("Mixed")
     assert tier([]) is None and tier_note([]) == "Nothing measured"
+
+
+def test_a_folder_with_a_manifest_is_kept_whatever_its_name(tmp_path: Path) -> None:
+    kept, other = tmp_path / "results/kept_real", tmp_path / "results/mine"
+    for folder in (kept, other):
+        (folder / "models/m/base/pretrained").mkdir(parents=True)
+    (kept / "manifest.json").write_text("{}")
+    # A checkpoint has a manifest of its own.
+    for folder in (kept, other):
+        (folder / "models/m/base/pretrained/manifest.json").write_text("{}")
+    one, two = (folder / "models/m/base/pretrained/x.json" for folder in (kept, other))
+    assert (tier_of(one), tier_of(two)) == ("reference", "measured here")
+    assert tier_note([one]).startswith("Reference: kept results of an earlier run (results/kept_r")

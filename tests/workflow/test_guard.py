@@ -14,7 +14,12 @@ from runs import ROOT
 from snakemake.dag import DAG
 from snakemake.jobs import Job
 from snakemake.persistence import PersistenceBase
-from snakemake.settings.types import DAGSettings, ResourceSettings
+from snakemake.settings.types import (
+    ConfigSettings,
+    DAGSettings,
+    DeploymentSettings,
+    ResourceSettings,
+)
 from snakemake.workflow import Workflow
 
 GUARD = ROOT / "workflow" / "rules" / "guard.smk"
@@ -30,7 +35,10 @@ READ = [
     *((Workflow, name) for name in ("local_exec", "register_resource", "persistence", "dag")),
     *((Workflow, name) for name in ("rerun_triggers", "executor_plugin")),
     *((DAG, name) for name in ("needrun_jobs", "finished_jobs")),
-    *((Job, name) for name in ("wildcards_dict", "is_norun", "is_local", "resources")),
+    *(
+        (Job, name)
+        for name in ("wildcards_dict", "is_norun", "is_local", "resources", "threads", "rule")
+    ),
     (PersistenceBase, "metadata"),
 ]
 # Set when an object is made.
@@ -62,6 +70,8 @@ def test_what_is_set_when_a_workflow_is_made_is_there() -> None:
     assert "nodes" in ResourceSettings.__dataclass_fields__ and "cores" in (
         ResourceSettings.__dataclass_fields__
     )
+    assert "deployment_method" in DeploymentSettings.__dataclass_fields__
+    assert "config_args" in ConfigSettings.__dataclass_fields__
 
 
 def test_the_guard_reads_what_is_listed_here_alone() -> None:

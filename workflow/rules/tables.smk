@@ -112,3 +112,29 @@ use rule table1 as table_a1 with:
         **rendered("table_a1"),
     log:
         log("table_a1"),
+
+
+# Tables of one's own, from the files of `tables.layouts`; each is asked for by its name.
+for table in TARGETS.further_tables():
+
+    rule:
+        name:
+            table
+        input:
+            **TARGETS.table(table),
+        output:
+            **{form: PATHS.table(table, f".{form}") for form in ("csv", "md", "tex", "txt")},
+        log:
+            log(table),
+        localrule: True
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            context=TARGETS.context(),
+            code=lambda wildcards: code_hash("table"),
+        message:
+            "render {rule}"
+        script:
+            "../scripts/table.py"

@@ -5,7 +5,7 @@ from trimllm_paper.job import Job
 with Job(snakemake, forked=True) as job:
     from trimllm.data import read_documents
     from trimllm.scan import scan, to_record
-    from trimllm.train.batching import sample_of
+    from trimllm.scan.sample import sample_of
     from trimllm_paper.recipe import place_of
     from trimllm_paper.records import ScanFile
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
@@ -102,8 +103,8 @@ def _downloaded(name: str, revision: str, code: bool) -> tuple[Path, dict[str, s
         weights = "*.safetensors" if has_safe else f"{pickled.STEM}*.bin"
         wanted = [one for one in pickled.BESIDE if code or one != "*.py"]
         path = snapshot_download(name, revision=revision, allow_patterns=[*wanted, weights])
-    except (OSError, ValueError, HfHubHTTPError) as error:
-        reason = str(error).strip().split("\n")[0]
+    except (OSError, ValueError, HfHubHTTPError, httpx.HTTPError) as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise UserError(f"model {name} cannot be fetched ({reason})") from error
     return Path(path), large
 

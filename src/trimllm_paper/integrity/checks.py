@@ -17,7 +17,7 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper import check_records, choices, engine_records, records
 from trimllm_paper.integrity import lineage
-from trimllm_paper.recipe import Paths, place_of
+from trimllm_paper.recipe import ROOMS, Paths, place_of
 
 KINDS: dict[str, Any] = {
     "evaluation": records.Evaluation,
@@ -29,7 +29,6 @@ KINDS |= {"throughput": records.Throughput, "export": records.Export}
 KINDS |= {"engines": engine_records.Engines, "gpucheck": check_records.GpuCheck}
 KINDS |= {"choice": choices.Choice, "answers": choices.Answers}
 """Kind of a result's place -> the class that reads it."""
-ROOMS = ("eval", "models", "scans", "throughput", "engines", "check_gpu", "export", "chosen")
 NAMED = ("models", "export")
 """Rooms with other files than results, which are told by their names."""
 

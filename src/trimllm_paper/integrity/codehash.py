@@ -22,24 +22,28 @@ PACKAGES = ("trimllm", "trimllm_paper")
 # What `import trimllm` makes transformers load, whoever reads a trimmed checkpoint.
 CHECKPOINTS = ("trimllm.checkpoint", "trimllm.units.modeling_trimllm")
 PAPER = ("trimllm_paper/layout.yaml", "trimllm_paper/published.yaml")
+STYLE = "trimllm_paper/figures/style.yaml"
 FIGURES = ("figure1", "figure2", "figure3", "figure4")
 ENTRIES: dict[str, tuple[str, ...]] = {
     "fetch_wheel": ("trimllm_paper.fetch.wheels",),
     "fetch_model": ("trimllm_paper.fetch.models", *CHECKPOINTS),
-    "prepare": ("trimllm.data",),
-    "scan": ("trimllm.scan", *CHECKPOINTS),
+    "prepare": ("trimllm.data.prepare",),
+    "scan": ("trimllm.scan", "trimllm.scan.sample", *CHECKPOINTS),
     "train": ("trimllm.train", "trimllm.train.__main__", "trimllm.trim", *CHECKPOINTS),
     "compress": ("trimllm.compress.run", "trimllm/compress/workers/*.py", *CHECKPOINTS),
     "evaluate": ("trimllm.evaluate", *CHECKPOINTS),
     "export": (
         *("trimllm.export.run", "trimllm.export.reference", "trimllm/export/workers/*.py"),
-        *CHECKPOINTS,
+        *("trimllm_paper.own.card", *CHECKPOINTS),
     ),
     "engines": (
         *("trimllm.engines.session", "trimllm/engines/workers/*.py", "trimllm/base/turns.py"),
+        *("trimllm_paper.shapes", *CHECKPOINTS),
+    ),
+    "throughput": (
+        *("trimllm.throughput.session", "trimllm.throughput.worker", "trimllm_paper.shapes"),
         *CHECKPOINTS,
     ),
-    "throughput": ("trimllm.throughput.session", "trimllm.throughput.worker", *CHECKPOINTS),
     "answers": ("trimllm_paper.own.outside", "trimllm_paper/own/neutral.txt", *CHECKPOINTS),
     "choose": ("trimllm_paper.own.choice", *CHECKPOINTS),
     "own_report": ("trimllm_paper.own.report", "trimllm_paper/own/*.jinja"),
@@ -48,7 +52,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         *("trimllm_paper.claims", "trimllm_paper/claims/*.jinja"),
         *("trimllm_paper.contradictions", "trimllm_paper/contradictions.md.jinja", *PAPER),
     ),
-    **{name: (f"trimllm_paper.figures.{name}", PAPER[1]) for name in FIGURES},
+    **{name: (f"trimllm_paper.figures.{name}", STYLE, PAPER[1]) for name in FIGURES},
 }
 """Stage -> modules, and files (with a slash; `*` for all of a kind) relative to `src`."""
 

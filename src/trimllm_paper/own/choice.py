@@ -45,7 +45,7 @@ def candidates(
     """
     from trimllm.export.sizes import expected_bytes  # brings torch, which the report does without
 
-    states = {(e.recipe.replace("/state_", "/drop_")): e for e in map(Epoch.read, epochs)}
+    states = {str(epoch.parsed.settled): epoch for epoch in map(Epoch.read, epochs)}
     speeds = tokens_per_second(map(Throughput.read, timings))
     found = []
     for path in trainings:

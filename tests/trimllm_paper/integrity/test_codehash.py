@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 from pathlib import Path
 
@@ -91,3 +92,29 @@ def test_every_entry_point_exists() -> None:
         assert code_hash(stage)
     with pytest.raises(FileNotFoundError, match="trimllm.no"):
         closure(("trimllm.no",))
+
+
+# Script -> stages whose hash its rules take, where their names differ.
+OF_SCRIPT = {
+    "figure": codehash.FIGURES,
+    "measure": ("throughput",),
+    "prepare_domain": ("prepare",),
+    "teach": ("train",),
+}
+# How results are told and found: their schemas have versions, and results name what made them.
+PLUMBING = {
+    *("trimllm_paper.job", "trimllm_paper.records", "trimllm_paper.engine_records"),
+    *("trimllm_paper.choices", "trimllm_paper.recipe", "trimllm.base.files"),
+}
+SCRIPTS = sorted((SOURCE.parent / "workflow/scripts").glob("*.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=[script.stem for script in SCRIPTS])
+def test_what_a_script_imports_is_hashed_by_its_stages(script: Path) -> None:
+    tree = ast.parse(script.read_text(encoding="utf-8"))
+    named = {name for node in ast.walk(tree) for name in codehash._names(node, "")}
+    for name in {name for name in named if name.partition(".")[0] in codehash.PACKAGES}:
+        if {name, name.rpartition(".")[0]}.isdisjoint(PLUMBING):
+            for stage in OF_SCRIPT.get(script.stem, (script.stem,)):
+                missing = set(codehash._files(name, SOURCE)) - closure(ENTRIES[stage])
+                assert not missing, (stage, name)

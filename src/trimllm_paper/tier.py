@@ -27,6 +27,13 @@ def kept_folder(path: str | Path) -> Path | None:
     return next((one for one in folders if one.name == REFERENCE or is_reference(one)), None)
 
 
+def _told(folder: Path) -> str:
+    """Its name, without the folders around those of all results."""
+    parts = folder.parts
+    outside = max((i for i, part in enumerate(parts) if part == "results"), default=-2)
+    return "/".join(parts[outside:])
+
+
 def tier_of(path: str | Path) -> str:
     """`reference` for a file in a room of a folder of kept results, else `measured here`."""
     return REFERENCE if kept_folder(path) else MEASURED
@@ -44,7 +51,7 @@ def tier_note(paths: Iterable[str | Path]) -> str:
     found = tier(paths)
     if found == REFERENCE:
         folders = dict.fromkeys(folder for one in paths if (folder := kept_folder(one)))
-        named = ", ".join("/".join(folder.parts[-2:]) for folder in folders)
+        named = ", ".join(map(_told, folders))
         return f"Reference: kept results of an earlier run ({named}), not measured here"
     if found == MEASURED:
         return "Measured here"

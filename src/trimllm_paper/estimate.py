@@ -85,14 +85,31 @@ class Estimate:
         return sum(self.seconds(job) * self.units(job) for job in jobs) / 3600
 
     def bytes(self, job: Job) -> float:
-        """Bytes of the checkpoint that a job writes."""
+        """Bytes of the checkpoint that a job leaves."""
         task, place = resources.task_of(job.rule), job.place
         if place is None or place.recipe is None or task in UNSTORED:
             return 0.0
-        model = self.config.models[place.model]
+        model, name = self.config.models[place.model], place.recipe.name
         size = demand.stored_bytes(model) * (1 - place.recipe.dropped / model.units)
+        if task == "trim":  # what is trained is kept in float32, from epoch to epoch
+            entry, ratio = self.config.recipes.get(name), resources.ratio_of(self.config, name)
+            if (entry or self.config.main).state == "float32":
+                exact = demand.WEIGHT * model.parameters - demand.stored_bytes(model)
+                size += demand.share_trained(task, self.config, ratio) * exact
         # What comes from the hub lies in its cache besides.
         return 2 * size if task == "fetch" and hasattr(model.source, "hub") else size
+
+    def scratch(self, job: Job) -> float:
+        """Bytes that lie beside a job's results while it is at work: the weights that it trains, as
+        they are and as they were best, or the model that a compressor has made."""
+        task, place = resources.task_of(job.rule), job.place
+        if task not in ("full_ft", "sparse_ft", "settle", "compress") or place is None:
+            return 0.0
+        model, recipe = self.config.models[place.model], place.recipe
+        if task == "compress":
+            return demand.stored_bytes(model)
+        ratio = resources.ratio_of(self.config, recipe.name if recipe else None)
+        return 2 * demand.WEIGHT * model.parameters * demand.share_trained(task, self.config, ratio)
 
     def line(self, name: str, jobs: set[Job], parallel: int) -> tuple[str, ...]:
         """Artifact, jobs, hours of cores or GPUs, wall-clock hours and peak of the disk."""
@@ -107,7 +124,8 @@ class Estimate:
         # An epoch's weights go when the next epoch and its evaluation are done.
         passing = sorted((self.bytes(job) for job in jobs if job.rule not in KEPT), reverse=True)
         shown = f"{wall / 3600:,.1f} h" if wall >= 7200 else f"{wall / 60:.0f} min"
-        disk = (kept + sum(passing[: 2 * parallel])) / 1e9
+        beside = sorted(map(self.scratch, jobs), reverse=True)
+        disk = (kept + sum(passing[: 2 * parallel]) + sum(beside[:parallel])) / 1e9
         return name, str(len(jobs)), in_words(total / 3600), shown, f"{disk:,.1f}"
 
 

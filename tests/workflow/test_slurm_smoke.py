@@ -15,7 +15,10 @@ from trimllm_paper import records
 from trimllm_paper.__main__ import main
 
 pytestmark = pytest.mark.slow
-CONFIG = {"compute": json.dumps({"device": "cpu", "processes": 4})}
+CONFIG = {
+    "compute": json.dumps({"device": "cpu", "processes": 4}),
+    "compress": json.dumps({"methods": []}),  # which is of one process
+}
 TRAINING = {"full_ft": 1, "sparse_ft": 1, "trim_epoch": 4, "settle_kept": 2}
 WORDS = [
     *("table2", *slurm.PROFILE, "--set-resources"),

@@ -52,7 +52,14 @@ def test_a_job_takes_what_its_path_says(paper: Config) -> None:
     assert estimate.seconds(epoch) == duration.seconds(
         "trim", model, paper, kept=0.5, expected=expected
     )
-    assert estimate.bytes(epoch) == model.parameters  # half of the units, two bytes each
+    # Half of the units, two bytes each; two more of what is trained, a quarter.
+    assert estimate.bytes(epoch) == pytest.approx(model.parameters * (1 + 2 / 4))
+    settled = job("settle_kept", f"{CHAIN}/drop_32/manifest.json")
+    assert estimate.bytes(settled) == model.parameters and estimate.scratch(epoch) == 0
+    # As they are, and as they were best: float32.
+    assert estimate.scratch(settled) == pytest.approx(2 * 4 * model.parameters / 4)
+    full = job("full_ft", "r/models/llama-7b/sciq/full_ft/manifest.json")
+    assert estimate.scratch(full) == 2 * 4 * model.parameters
     wider = job("trim_epoch", "r/models/llama-7b/sciq/trim_both_r1/state_32/epoch.json")
     # Two GPUs share it, which together are as long at it as one GPU and more.
     assert estimate.hours({wider}) > estimate.hours({epoch})

@@ -18,6 +18,7 @@
 #   make mutants  would the tests notice? SAMPLE changes (300; hours) to the method and the verdicts
 #   make lint     format and style checks
 #   make types    type hints, by mypy in an environment of its own (.envs/types)
+#   make containers   checks the container's recipe (.envs/containers)
 #   make docs     the API reference, build/api/index.html (.envs/docs)
 #   make audit    known vulnerabilities of what is locked, by PyPI; a bill of it, build/sbom.json
 #   make clean    remove what runs have made (keeps .venv, downloads/ and results/reference/)
@@ -29,7 +30,7 @@
 
 .DELETE_ON_ERROR:
 .PHONY: setup envs vllm-env table2 plan seeds figures report reference compare verify mutants test lint
-.PHONY: types docs audit clean start own serve check-gpu
+.PHONY: types docs audit containers clean start own serve check-gpu
 .DEFAULT_GOAL := setup
 
 ifneq ($(words $(CURDIR)),1)
@@ -195,12 +196,16 @@ docs: .envs/docs/.complete
 	.envs/docs/bin/python -m mkdocs build --strict --quiet
 	@echo 'API reference: build/api/index.html'
 
+# Apptainer's definition has no linter; a test reads it.
+containers: .envs/containers/.complete
+	.envs/containers/bin/hadolint containers/Dockerfile
+
 # AUDIT: further words of pip-audit, as in AUDIT='--ignore-vuln ID'.
 LOCKS := requirements.lock requirements-nodeps.lock $(wildcard envs/*/*.lock)
 audit: .envs/audit/.complete
 	@.envs/audit/bin/python envs/audit/audit.py $(LOCKS) -- $(AUDIT)
 
-TOOLS := $(patsubst %,.envs/%/.complete,types docs audit mutants)
+TOOLS := $(patsubst %,.envs/%/.complete,types docs audit mutants containers)
 # yattag (of cosmic-ray) has no wheel; it is Python alone.
 $(TOOLS): .envs/%/.complete: envs/%/requirements.lock
 	@rm -rf '.envs/$*'

@@ -10,11 +10,15 @@ from typing import Any
 from trimllm.base.names import ADAPTERS
 
 
-def set_environment(
-    threads: int, online: bool, models: Mapping[str, Mapping[str, Any]] | None = None
-) -> None:
-    """What a process of a job finds: its number of threads, no network unless `online`, and the
-    families of the configuration's models that come from outside of this project."""
+def adapters_of(models: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Environment variable of the families of a configuration's models that come from outside of
+    this project."""
+    families = {model["family"] for model in models.values()}
+    return {ADAPTERS: " ".join(sorted(name for name in families if ":" in name))}
+
+
+def set_environment(threads: int, online: bool) -> None:
+    """What a process of a job finds: its number of threads, and no network unless `online`."""
     for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON"):
         os.environ[f"{name}_NUM_THREADS"] = str(threads)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -24,8 +28,5 @@ def set_environment(
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if not online:
         os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
-    if models is not None:
-        families = {model["family"] for model in models.values()}
-        os.environ[ADAPTERS] = " ".join(sorted(name for name in families if ":" in name))
     if torch := sys.modules.get("torch"):  # imported before, with other threads
         torch.set_num_threads(threads)

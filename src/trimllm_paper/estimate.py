@@ -62,7 +62,7 @@ class Estimate:
             model,
             self.config,
             ratio=resources.ratio_of(self.config, recipe.name if recipe else None),
-            settle=resources.settling_of(self.config, recipe.name if recipe else None),
+            settle=resources.entry_of(self.config, recipe.name if recipe else None).settle,
             kept=1 - dropped,
             expected=tested and tested.expected,
             prepared=resources.trained_documents(self.config.results, place.domain),
@@ -91,11 +91,9 @@ class Estimate:
             return 0.0
         model, name = self.config.models[place.model], place.recipe.name
         size = demand.stored_bytes(model) * (1 - place.recipe.dropped / model.units)
-        if task == "trim":  # what is trained is kept in float32, from epoch to epoch
-            entry, ratio = self.config.recipes.get(name), resources.ratio_of(self.config, name)
-            if (entry or self.config.main).state == "float32":
-                exact = demand.WEIGHT * model.parameters - demand.stored_bytes(model)
-                size += demand.share_trained(task, self.config, ratio) * exact
+        if task == "trim" and resources.entry_of(self.config, name).state == "float32":
+            share = demand.share_trained(task, self.config, resources.ratio_of(self.config, name))
+            size += share * (demand.WEIGHT * model.parameters - demand.stored_bytes(model))
         # What comes from the hub lies in its cache besides.
         return 2 * size if task == "fetch" and hasattr(model.source, "hub") else size
 

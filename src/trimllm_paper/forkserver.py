@@ -32,7 +32,7 @@ from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
 
-from trimllm_paper.environment import set_environment
+from trimllm_paper.environment import adapters_of, set_environment
 
 ADDRESS = "TRIMLLM_FORKSERVER"
 """Environment variable: the server's Python, and where it listens."""
@@ -79,11 +79,11 @@ def start(rooms: Iterable[str], models: Mapping[str, Mapping[str, Any]]) -> None
     folder = tempfile.mkdtemp(prefix="trimllm-forks-")
     # It reads to the end of what nobody writes; that end comes with ours, also if we are killed.
     end, _ = os.pipe()
-    families = json.dumps({name: {"family": model["family"]} for name, model in models.items()})
     # (-P: a script does not find modules in the folder that the run is started in.)
-    server = [sys.executable, "-P", "-m", "trimllm_paper.forkserver", folder, families, *rooms]
+    server = [sys.executable, "-P", "-m", "trimllm_paper.forkserver", folder, *rooms]
     # (What it cannot import, a job that needs it complains of.)
-    subprocess.Popen(server, stdin=end, stdout=DEVNULL, stderr=DEVNULL)
+    told = os.environ | adapters_of(models)
+    subprocess.Popen(server, env=told, stdin=end, stdout=DEVNULL, stderr=DEVNULL)
     os.close(end)
     os.environ[ADDRESS] = os.pathsep.join([sys.executable, folder])
 
@@ -127,14 +127,14 @@ def hand_over() -> None:
     sys.exit(status)
 
 
-def serve(folder: str, models: str, *rooms: str) -> None:
+def serve(folder: str, *rooms: str) -> None:
     """Import, then fork a keeper for everyone who connects, until standard input ends. Returns in
     the server, and in each twin when its script has ended."""
     server, asked = os.getpid(), None
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-        set_environment(1, online=False, models=json.loads(models))
+        set_environment(1, online=False)
         if not os.access(Path.home(), os.W_OK):  # else matplotlib's would end with the first twin
             os.environ["MPLCONFIGDIR"] = folder
         for name in (*JOB, *rooms):

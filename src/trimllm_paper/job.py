@@ -16,7 +16,7 @@ from trimllm.base import driver, files, kernels
 from trimllm.base.errors import UserError
 from trimllm.base.progress import over_live_lines
 from trimllm_paper import forkserver
-from trimllm_paper.environment import set_environment
+from trimllm_paper.environment import adapters_of, set_environment
 from trimllm_paper.integrity import checks, locks
 from trimllm_paper.integrity.provenance import Run, recorded
 
@@ -93,8 +93,8 @@ class Job:
     def __enter__(self) -> Job:
         if self.forked:
             forkserver.hand_over()
-        models = self.snakemake.config["models"]
-        set_environment(self.snakemake.threads, self.online, models)
+        set_environment(self.snakemake.threads, self.online)
+        os.environ.update(adapters_of(self.snakemake.config["models"]))
         _keep_freed_memory()
         # Imports leave thousands of modules and no garbage: look for it a hundred times less often.
         gc.set_threshold(70_000)

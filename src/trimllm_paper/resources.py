@@ -61,9 +61,9 @@ def ratio_of(config: Any, name: str | None) -> float | None:
     return next((ratio for found, ratio in named if found == name), None)
 
 
-def settling_of(config: Any, name: str | None) -> int:
-    """Passes at most that settle a checkpoint of a chain."""
-    return config.recipes.get(name or "", config.main).settle
+def entry_of(config: Any, name: str | None) -> Any:
+    """The recipe of a chain; of what is none, or is derived of the main one, that."""
+    return config.recipes.get(name or "", config.main)
 
 
 def trained_documents(results: str, domain: str | None) -> int | None:
@@ -111,7 +111,7 @@ def _expected_minutes(task: str, config: Any, told: Any, uncounted: int = MANY) 
         model_of(config, told.get("model")),
         config,
         ratio=ratio_of(config, told.get("name")),
-        settle=settling_of(config, told.get("name")),
+        settle=entry_of(config, told.get("name")).settle,
         expected=expected,
         prepared=prepared or uncounted,
         tests=max((len(one.tests) for one in tested.values()), default=1),

@@ -6,6 +6,7 @@ machine a killed Snakemake leaves its children. A new run must not write what th
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -99,6 +100,23 @@ def refused_by_slurm(jobs: Iterable[tuple[str, Mapping[str, Any]]]) -> str | Non
                 "slurm_partition=...)"
             )
     return None
+
+
+def keep_unanswered_jobs() -> None:
+    """Keep Slurm's plugin from losing its jobs while Slurm does not answer.
+
+    After five questions in vain (half a second) the plugin, as of 2.6 to 2.8, neither asks for those
+    jobs again nor says that they failed, and the run waits for ever. It has no setting that ends
+    this. No answer is therefore told to it as one that knows no job, after which it asks again.
+    """
+    plugin = importlib.import_module("snakemake_executor_plugin_slurm")
+    query = plugin.query_job_status
+
+    async def query_again(command: str, logger: Any) -> tuple[dict[str, str], float]:
+        states, seconds = await query(command, logger)
+        return (states or {}, seconds or 0.0)
+
+    plugin.query_job_status = query_again
 
 
 def _refusal(words: Sequence[str]) -> str | None:

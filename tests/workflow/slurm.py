@@ -111,7 +111,8 @@ PartitionName=all Nodes={",".join(NODES)} Default=YES MaxTime={limit}
     # Who asks in vain what jobs do is noted.
     for name in ("squeue", "sacct"):
         asking = folder / "bin" / name
-        asking.write_text(f'#!/bin/sh\n/usr/bin/{name} "$@" || (echo >> {folder}/in_vain; exit 1)\n')
+        failed = f"(echo >> {folder}/in_vain; exit 1)"
+        asking.write_text(f'#!/bin/sh\n/usr/bin/{name} "$@" || {failed}\n')
         asking.chmod(0o755)
 
 

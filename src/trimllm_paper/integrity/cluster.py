@@ -105,9 +105,9 @@ def refused_by_slurm(jobs: Iterable[tuple[str, Mapping[str, Any]]]) -> str | Non
 def keep_unanswered_jobs() -> None:
     """Keep Slurm's plugin from losing its jobs while Slurm does not answer.
 
-    After five questions in vain (half a second) the plugin, as of 2.6 to 2.8, neither asks for those
-    jobs again nor says that they failed, and the run waits for ever. It has no setting that ends
-    this. No answer is therefore told to it as one that knows no job, after which it asks again.
+    After five questions in vain (half a second, where they are refused) the plugin, as of 2.6 to
+    2.8, neither asks for those jobs again nor says that they failed, and the run waits for ever. No
+    setting of it ends this. So no answer is told to it as one that knows no job: it asks again.
     """
     plugin = importlib.import_module("snakemake_executor_plugin_slurm")
     query = plugin.query_job_status

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
@@ -68,3 +70,38 @@ def test_jobs_that_were_submitted_from_here_are_at_work(
     assert len(cluster.at_work(tmp_path, tmp_path)) == 1
     tool.write_text("#!/bin/sh\nexit 1\n")
     assert cluster.at_work(tmp_path, tmp_path) == []
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_jobs_that_slurm_does_not_answer_for_stay_known(
+    monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """The plugin's own check of its jobs, with a Slurm whose commands all fail."""
+    plugin = pytest.importorskip("snakemake_executor_plugin_slurm")
+
+    async def no_answer(command: str, logger: Any) -> tuple[None, None]:
+        return None, None
+
+    monkeypatch.setattr(plugin, "query_job_status", no_answer)
+    monkeypatch.setattr(plugin, "get_min_job_age", lambda: None)
+    if kept:
+        cluster.keep_unanswered_jobs()
+    numbers = ("calls", "failures", "total_seconds", "min_seconds", "max_seconds")
+    executor = MagicMock(
+        run_uuid="run",
+        status_rate_limiter=AsyncMock(),
+        next_seconds_between_status_checks=40,
+        **{f"_status_query_{name}": 0 for name in numbers},
+    )
+    settings = executor.workflow.executor_settings
+    settings.configure_mock(status_attempts=5, init_seconds_before_status_checks=40)
+    executor.get_status_command.return_value = "squeue"
+    job = MagicMock(external_jobid="7")
+
+    async def check() -> list[Any]:
+        return [one async for one in plugin.Executor.check_active_jobs(executor, [job])]
+
+    # Without it, the defect that it is there for; if this fails, the plugin has been mended.
+    assert asyncio.run(check()) == ([job] if kept else [])
+    executor.report_job_error.assert_not_called()
+    executor.report_job_success.assert_not_called()

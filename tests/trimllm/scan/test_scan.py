@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import FAMILIES, random_documents, tiny, word_tokenizer
+from torch.utils.flop_counter import FlopCounterMode
 
 import trimllm
 from trimllm.base.errors import UserError
@@ -117,6 +118,21 @@ def test_elimination_saves_work_on_a_model_with_one_harmless_unit() -> None:
     quick = scan(model, word_tokenizer(), docs, row_budget=60, eliminate=True)
     assert quick.eliminated
     assert quick.operations < plain.operations
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("row_budget", [60, 4000])
+def test_operations_are_those_that_run(family: str, row_budget: int) -> None:
+    model, docs = tiny(family), random_documents(8)
+
+    def added_product(into: torch.Size, left: torch.Size, right: torch.Size, **_: object) -> int:
+        return 2 * math.prod(left) * right[1]
+
+    counted = {torch.ops.aten.addmm_: added_product}  # which torch does not count
+    with FlopCounterMode(display=False, custom_mapping=counted) as counter:
+        found = scan(model, word_tokenizer(), docs, row_budget=row_budget)
+    # Rotary angles, and OPT's projection of embeddings, are not counted by us.
+    assert found.operations == pytest.approx(counter.get_total_flops(), rel=0.02)
 
 
 def test_the_package_is_the_function_and_bad_documents_are_refused() -> None:

@@ -124,6 +124,32 @@ def test_training_is_the_plain_loop(
     assert apart(ours(settings, blocks), expected) < CLOSE
 
 
+def test_the_losses_of_a_pass_are_those_of_its_answers() -> None:
+    """Of all steps and of the last quarter of them, by token; with a rate that changes nothing."""
+    model, tokenizer, docs = tiny("llama"), word_tokenizer(), documents(31)
+    found = train_pass(model, tokenizer, docs, settings_of(learning_rate=1e-12))
+    losses = []  # of each answer token, by step
+    for batch in batches_of(examples_of(tokenizer, docs), BATCH, SETTINGS.seed, 0):
+        losses.append([])
+        for example in batch:
+            with torch.no_grad():
+                logits = model(torch.tensor([example.prompt + example.answer])).logits[0]
+            log = logits[len(example.prompt) - 1 : -1].log_softmax(-1)
+            losses[-1] += (-log[range(len(example.answer)), list(example.answer)]).tolist()
+    assert len(losses) == 11 and found.steps == 11 and found.documents == 31
+    for told, steps in ((found.loss, losses), (found.loss_last_quarter, losses[-2:])):
+        every = [one for step in steps for one in step]
+        assert told == pytest.approx(sum(every) / len(every), rel=1e-4)
+
+
+@pytest.mark.parametrize("epoch", [-1, 2])
+def test_a_pass_after_the_last_is_refused(epoch: int) -> None:
+    with pytest.raises(UserError, match=f"^epoch {epoch} of 0 to 1: the learning rate ends before"):
+        train_pass(
+            tiny("llama"), word_tokenizer(), documents(3), SETTINGS, epoch=epoch, epochs=PASSES
+        )
+
+
 def test_moments_in_eight_bits_train_nearly_alike() -> None:
     """Only tensors of 4,096 weights and more have them."""
     pytest.importorskip("bitsandbytes")

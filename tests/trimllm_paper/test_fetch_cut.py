@@ -16,8 +16,9 @@ import pytest
 from wheels import make_wheel
 
 import trimllm_paper
+from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper.fetch.wheels import fetch_wheel
+from trimllm_paper.fetch.wheels import fetch_wheel, unfinished
 
 FETCH = "import sys; from trimllm_paper.fetch.wheels import fetch_wheel; fetch_wheel(*sys.argv[1:])"
 
@@ -100,6 +101,9 @@ def test_half_a_wheel_of_a_fetch_that_was_killed_is_none(
         assert sent.wait(120)
         os.killpg(fetching.pid, 9)
         fetching.wait()
-    assert not list(downloads.glob("*.whl"))
+    assert len(os.listdir(downloads)) == 1 and not list(downloads.glob("*.whl"))
+    # What its job does before it fetches again.
+    files.remove_leftovers(unfinished("some-data", "1.0", downloads))
+    assert os.listdir(downloads) == []
     found = fetch_wheel("some-data", "1.0", sha256, downloads, path.parent)
     assert found.read_bytes() == path.read_bytes() and list(downloads.glob("*.whl")) == [found]

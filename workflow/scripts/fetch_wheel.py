@@ -5,12 +5,10 @@ from pathlib import Path
 from trimllm_paper.job import Job
 
 with Job(snakemake, online=True) as job:
-    from trimllm_paper.fetch.wheels import fetch_wheel
+    from trimllm.base import files
+    from trimllm_paper.fetch.wheels import fetch_wheel, unfinished
 
-    fetch_wheel(
-        job.how["name"],
-        job.how["version"],
-        job.how["sha256"],
-        Path(snakemake.output[0]).parent,
-        mirror=snakemake.config["mirror"],
-    )
+    name, version, sha256 = (job.how[key] for key in ("name", "version", "sha256"))
+    folder = Path(snakemake.output[0]).parent
+    files.remove_leftovers(unfinished(name, version, folder))
+    fetch_wheel(name, version, sha256, folder, mirror=snakemake.config["mirror"])

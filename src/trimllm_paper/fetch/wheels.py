@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from trimllm.base import files
@@ -41,16 +40,20 @@ def fetch_wheel(
     if there := wheels_of(name, directory, version):
         check_sha256(there[0], sha256, "it is corrupt: delete it and run again")
         return there[0]
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".fetch-") as temporary:
+    with files.scratch(unfinished(name, version, directory)) as temporary:
         if mirror is None:
-            found = _download(name, version, Path(temporary))
+            found = _download(name, version, temporary)
             remedy = "the package index does not hold what the configuration expects"
         else:
             found = Path(shutil.copy(wheel_path(name, mirror, version), temporary))
             remedy = f"replace it in the mirror {mirror}"
         check_sha256(found, sha256, remedy)
         return found.replace(directory / found.name)
+
+
+def unfinished(name: str, version: str, directory: str | Path) -> Path:
+    """Beside which a fetch works (`files.scratch`), and leaves what it had if it is killed."""
+    return Path(directory, f"{name}-{version}-wheel")
 
 
 def _download(name: str, version: str, directory: Path) -> Path:

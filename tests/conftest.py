@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A busy machine takes longer over one example than hypothesis allows.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+# Of a mutant (tests/mutants.py) it is enough to know that something fails, not what the least is.
+settings.register_profile(
+    "mutants", deadline=None, database=None, phases=[Phase.explicit, Phase.generate]
+)
 
 
 # Files whose tests look at the smoke run, which takes minutes.

@@ -117,6 +117,7 @@ def run(words: Sequence[str], source: Path, show: bool = False) -> bool:
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             how = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
+            how += ["--hypothesis-profile", "mutants"]
             code = int(pytest.main([*how, *words]))
         if code and show:
             print(said.getvalue()[-2000:], file=sys.stderr, flush=True)

@@ -58,8 +58,10 @@ class Memory:
 
 
 def processes(task: str, model: Any, config: Any, ratio: float | None = None) -> int:
-    """Processes of a job: only training is shared. Where the configuration does not tell them, the
-    fewest whose GPUs hold what they need: what is not passed from GPU to GPU costs no time."""
+    """Processes of a job: only training is shared. Where the configuration does not tell them,
+    those that GPUs hold and that are held up least, all added up, by what is passed between them.
+    That is one, where one does; or more than the fewest, where more batches then run as one, for
+    which weights are gathered once. (However fast the links are: it is the same that passes.)"""
     told = config.compute.processes
     if task not in TRAINING:
         return 1
@@ -71,8 +73,13 @@ def processes(task: str, model: Any, config: Any, ratio: float | None = None) ->
         return 1
     most = FILLED * gpus.kind_of(config)[1].gib
     counts = [n for n in sharing(task, config) if n <= config.finetune.batch_size]
-    fits = (n for n in counts if memory(task, model, config, ratio, n, 1).gpu_gib <= most)
-    return next(fits, counts[-1])
+    fits = [n for n in counts if memory(task, model, config, ratio, n, 1).gpu_gib <= most]
+
+    def held_up(n: int) -> float:
+        batches = together(task, model, config, ratio, n)
+        return n * passed(task, model, config, ratio, n) / batches
+
+    return min(fits, key=held_up, default=counts[-1])
 
 
 def together(task: str, model: Any, config: Any, ratio: float | None, count: int) -> int:
@@ -85,6 +92,13 @@ def together(task: str, model: Any, config: Any, ratio: float | None, count: int
         if steps % n == 0 and memory(task, model, config, ratio, count, n).gpu_gib <= most:
             return n
     return 1
+
+
+def passed(task: str, model: Any, config: Any, ratio: float | None, count: int) -> float:
+    """Bytes that each of several GPUs is sent in a pass: 16-bit weights forward and backward, and
+    float32 gradients of what it holds."""
+    each_way = 2 * 2 + 4 * share_trained(task, config, ratio)
+    return each_way * model.parameters * (count - 1) / count
 
 
 def sharing(task: str, config: Any) -> tuple[int, ...]:

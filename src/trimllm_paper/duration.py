@@ -20,6 +20,7 @@ from trimllm_paper.demand import (
     TRAINING,
     adapters,
     by_lora,
+    passed,
     processes,
     share_trained,
     stored_bytes,
@@ -159,9 +160,8 @@ def spent(
         found["train"] = max(documents * each * (2 + share + added + again) / count, started)
         found["update"] = passes * parameters * moved / bandwidth / (count if on_gpu else 1)
         if count > 1 and kind:
-            # 16-bit weights to all, forward and backward, and float32 gradients to who holds them.
-            moved = (2 * 2 + 4 * share) * parameters
-            found["gather"] = passes * moved * (count - 1) / count / (assumed.link * kind.link)
+            moved = kept * passed(task, model, config, ratio, count)
+            found["gather"] = passes * moved / (assumed.link * kind.link)
         # What held-back documents say after each pass: four choices share a prompt.
         found["held back"] = epochs * finetune.held_back_documents * each
     if task == "teach":

@@ -177,15 +177,16 @@ def test_a_job_without_a_gpu_asks_for_none() -> None:
     assert asked == sorted(asked) and len(set(asked)) == 3
 
 
-def test_the_fewest_gpus_that_do_train_together(paper: Config) -> None:
-    """A chain of LLaMA-7B on one card of 80 GB, its full fine-tuning on two, 13B on four."""
+def test_as_many_gpus_as_do_train_together(paper: Config) -> None:
+    """A chain of LLaMA-7B on one A100 of 80 GB, its full fine-tuning on four: two would hold it."""
 
     def count(task: str, name: str, ratio: float | None = None, **compute: object) -> int:
         return demand.processes(task, paper.models[name], with_compute(paper, **compute), ratio)
 
-    assert [count("trim", "llama-7b", ratio) for ratio in (0.125, 0.25, 0.5, 1)] == [1, 1, 2, 2]
-    assert [count("full_ft", name) for name in ("opt-1.3b", "llama-7b", "llama-13b")] == [1, 2, 4]
-    assert count("trim", "llama-7b", gpu="A100-SXM4-40GB") == 2
+    assert [count("trim", "llama-7b", ratio) for ratio in (0.125, 0.25, 0.5, 1)] == [1, 1, 2, 4]
+    assert [count("full_ft", name) for name in ("opt-1.3b", "llama-7b", "llama-13b")] == [1, 4, 4]
+    assert [count("trim", name) for name in ("llama-7b", "llama-13b")] == [1, 2]
+    assert count("trim", "llama-7b", gpu="A100-SXM4-40GB") == 4
     assert count("full_ft", "llama-7b", gpu="H200-141GB") == 1
     # Told ones are taken, for all or by task; what is not shared and what runs on CPUs is alone.
     assert count("trim", "llama-7b", processes=4) == 4
@@ -199,6 +200,24 @@ def test_the_fewest_gpus_that_do_train_together(paper: Config) -> None:
         for task in demand.TRAINING:
             need = demand.memory(task, model, paper)
             assert need.gpu_gib <= demand.FILLED * 80, (name, task)
+
+
+@pytest.mark.parametrize("gpu", sorted(gpus.KINDS))
+@pytest.mark.parametrize("task, ratio", [("full_ft", None), ("trim", 0.25), ("trim", 1.0)])
+def test_no_other_number_of_gpus_takes_fewer_gpu_hours(
+    paper: Config, gpu: str, task: str, ratio: float | None
+) -> None:
+    """By the times of the plan, but for starts, among the numbers whose memory does."""
+    most = demand.FILLED * gpus.KINDS[gpu].gib
+    for name in ("llama-7b", "llama-13b", "opt-6.7b"):
+        model, hours = paper.models[name], {}
+        for count in (1, 2, 4):
+            config = with_compute(paper, gpu=gpu, processes=count)
+            if demand.memory(task, model, config, ratio, count, 1).gpu_gib <= most:
+                spent = duration.spent(task, model, config, ratio=ratio)
+                hours[count] = count * (sum(spent.values()) - spent["start"])
+        chosen = demand.processes(task, model, with_compute(paper, gpu=gpu), ratio)
+        assert not hours or hours[chosen] < 1.1 * min(hours.values()), (name, hours)
 
 
 def test_memory_is_on_the_safe_side_of_the_kept_run() -> None:

@@ -113,12 +113,12 @@ def test_hours_move_with_what_they_rest_on(paper: Config) -> None:
 
 
 def test_gpus_count_by_the_processes_of_a_task(paper: Config) -> None:
-    """LLaMA-7B: a chain takes one, full fine-tuning two."""
+    """LLaMA-7B: a chain takes one, full fine-tuning four."""
     estimate = plan.Estimate(paper)
     for file, rule, count in (
         (f"{CHAIN}/state_02/epoch.json", "trim_epoch", 1),
-        ("r/models/llama-7b/sciq/trim_both_r1/state_02/epoch.json", "trim_epoch", 2),
-        ("r/models/llama-7b/sciq/full_ft/training.json", "full_ft", 2),
+        ("r/models/llama-7b/sciq/trim_both_r1/state_02/epoch.json", "trim_epoch", 4),
+        ("r/models/llama-7b/sciq/full_ft/training.json", "full_ft", 4),
     ):
         one = job(rule, file)
         assert estimate.units(one) == count

@@ -22,9 +22,9 @@ COUNTS = (1, 2, 4, 8)
 TASKS = (*TRAINING, "fetch", "scan", "teach", "compress", "evaluate", "measure")
 """What jobs do with a model."""
 
-# Memory. Bytes a parameter: float32 weights; gradients and AdamW's two moments, by optimizer (in 8
-# bits with a float32 scale for each 256).
-WEIGHT, STATE = 4, {"adamw": 12, "adamw_8bit": 6 + 2 * 4 / 256}
+# Memory. Bytes a parameter: float32 weights; gradients; these and AdamW's two moments, by optimizer
+# (in 8 bits with a float32 scale for each 256).
+WEIGHT, GRADIENT, STATE = 4, 4, {"adamw": 12, "adamw_8bit": 6 + 2 * 4 / 256}
 # Python with torch, transformers and lm-eval, and the activations of a small batch; a process that
 # times a model, without these. A GPU's context, libraries, and what the allocator cannot use.
 BASE_MIB, TIMED_MIB, OVERHEAD = 1600, 700, 2 * GIB

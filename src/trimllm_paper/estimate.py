@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from trimllm.base.names import STATE_EVERY
 from trimllm_paper import demand, duration, gpus, resources
 from trimllm_paper.recipe import Place
 
@@ -98,16 +99,21 @@ class Estimate:
         return 2 * size if task == "fetch" and hasattr(model.source, "hub") else size
 
     def scratch(self, job: Job) -> float:
-        """Bytes that lie beside a job's results while it is at work: the weights that it trains, as
-        they are and as they were best, or the model that a compressor has made."""
+        """Bytes that lie beside a job's results while it is at work: the model that a compressor
+        has made; or the state of a long training, the one before it until it is whole (weights and
+        moments of what is trained), and the weights as they were best."""
         task, place = resources.task_of(job.rule), job.place
         if task not in ("full_ft", "sparse_ft", "settle", "compress") or place is None:
             return 0.0
         model, recipe = self.config.models[place.model], place.recipe
         if task == "compress":
             return demand.stored_bytes(model)
+        if self.seconds(job) < STATE_EVERY:
+            return 0.0
         ratio = resources.ratio_of(self.config, recipe.name if recipe else None)
-        return 2 * demand.WEIGHT * model.parameters * demand.share_trained(task, self.config, ratio)
+        moments = demand.STATE[self.config.finetune.optimizer] - demand.GRADIENT
+        trained = model.parameters * demand.share_trained(task, self.config, ratio)
+        return trained * (2 * (demand.WEIGHT + moments) + demand.WEIGHT)
 
     def line(self, name: str, jobs: set[Job], parallel: int) -> tuple[str, ...]:
         """Artifact, jobs, hours of cores or GPUs, wall-clock hours and peak of the disk."""

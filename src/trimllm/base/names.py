@@ -21,5 +21,7 @@ ADAPTERS = "TRIMLLM_ADAPTERS"
 """Environment variable: adapters of one's own, `package.module:adapter`, parted by spaces."""
 OPTIMIZERS = ("adamw", "adamw_8bit")
 """What moves weights by their gradients."""
+STATE_EVERY = 600.0
+"""Seconds of a fine-tuning that a killed job may lose: as often its state is kept."""
 SCHEDULES = ("chain", "epoch", "constant")
 """Where a learning rate reaches zero: over all epochs of a run, over each, or nowhere."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype
@@ -19,7 +18,7 @@ from trimllm.select import choose_by_rule, trainable_blocks
 from trimllm.train.batching import documents_of_epoch
 from trimllm.train.loop import set_trainable, size_of, train_pass
 from trimllm.train.lora import Lora, adapt, merge
-from trimllm.train.resume import Saved
+from trimllm.train.resume import Inside, Saved, own
 from trimllm.train.settings import PassRecord, TrainSettings
 from trimllm.train.teacher import Teacher
 from trimllm.train.team import ONE, Team
@@ -112,7 +111,7 @@ def fine_tune(
             until they are merged. Held-back documents are scored before that.
         teacher: see `train_pass`.
         team: see `train_pass`.
-        saved: where the state after long passes is kept, and gone on from.
+        saved: where the state after passes and inside long ones is kept, and gone on from.
 
     Returns:
         A record for JSON: blocks trained, one entry a pass, what the held-back documents said after
@@ -143,15 +142,36 @@ def fine_tune(
         adapted = adapt(model, Lora(**lora), settings.seed)
     passes: list[PassRecord] = []
     curve: list[HeldBackScore] = []
-    kept, weights = epochs - 1, dict[str, Tensor]()
+    kept, weights, inside = epochs - 1, dict[str, Tensor](), None
     if saved is not None and (before := saved.read(team)):
-        said, now, weights = before
+        said, parts = before
         passes = [PassRecord(**one) for one in said["passes"]]
         curve = [HeldBackScore(**one) for one in said["held_back"]]
-        kept = said["kept"] if curve else kept
-        set_trainable(model, blocks, settings.train_embeddings)
-        team.place(model, compute_dtype(settings.dtype, team.device_of(model)))
-        _give_back(model, now)
+        kept, weights = (said["kept"] if curve else kept), parts.get("best", weights)
+        if "inside" in parts:
+            inside = Inside(**said["inside"], state=parts["inside"])
+        else:
+            set_trainable(model, blocks, settings.train_embeddings)
+            team.place(model, compute_dtype(settings.dtype, team.device_of(model)))
+            _give_back(model, parts["now"])
+
+    def keep(
+        saved: Saved, name: str, part: str, tensors: Callable[[], dict[str, Any]], **said: Any
+    ) -> None:
+        """Keep what has been done, and what the next steps need."""
+        done = {"passes": list(map(asdict, passes)), "held_back": list(map(asdict, curve))}
+        parts = {part: (name, tensors)}
+        if curve:
+            parts["best"] = (str(kept), lambda: weights)
+        saved.keep(team, {**done, "kept": kept, **said}, parts)
+
+    def keep_inside(saved: Saved, standing: Callable[[], Inside]) -> None:
+        if saved.due(team):
+            now = standing()
+            name = f"{len(passes)}.{len(now.losses)}"
+            told = {"losses": now.losses, "seconds": now.seconds}
+            keep(saved, name, "inside", lambda: now.state, inside=told)
+
     for epoch in range(len(passes), epochs):
         done = train_pass(
             model,
@@ -164,7 +184,10 @@ def fine_tune(
             label=f"epoch {epoch + 1}/{epochs}",
             teacher=teacher,
             team=team,
+            inside=inside,
+            keep=partial(keep_inside, saved) if saved else None,
         )
+        inside = None
         passes.append(done)
         best = epoch
         if held_back:
@@ -176,9 +199,8 @@ def fine_tune(
                     weights = _trained(model, blocks, settings)
             elif epoch - best >= patience:
                 break
-        if saved is not None and epoch < epochs - 1:
-            trained = partial(_trained, model, blocks, settings)
-            saved.keep(team, passes, curve, best, trained, weights)
+        if saved and epoch < epochs - 1 and saved.due(team):
+            keep(saved, str(epoch), "now", partial(_trained, model, blocks, settings))
     if held_back and kept != len(passes) - 1:
         _give_back(model, weights)
     if adapted is not None:
@@ -197,11 +219,6 @@ def fine_tune(
     }
 
 
-def _own(parameter: Tensor) -> Tensor:
-    """What this process holds of a parameter, which several may share."""
-    return parameter.to_local() if isinstance(parameter, DTensor) else parameter
-
-
 @torch.no_grad()
 def _trained(
     model: nn.Module, blocks: Sequence[int] | None, settings: TrainSettings
@@ -210,11 +227,11 @@ def _trained(
     changed = {id(p) for p in set_trainable(model, blocks, settings.train_embeddings)}
     model.requires_grad_(False)
     named = model.named_parameters()
-    return {name: _own(p).to("cpu", copy=True) for name, p in named if id(p) in changed}
+    return {name: own(p).to("cpu", copy=True) for name, p in named if id(p) in changed}
 
 
 @torch.no_grad()
 def _give_back(model: nn.Module, weights: dict[str, Tensor]) -> None:
     for name, parameter in model.named_parameters():
         if name in weights:
-            _own(parameter).copy_(weights[name])
+            own(parameter).copy_(weights[name])

@@ -30,13 +30,14 @@ from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.machine import peak_rss_bytes
+from trimllm.base.names import STATE_EVERY
 from trimllm.base.precision import compute_dtype
 from trimllm.base.rooms import named
 from trimllm.checkpoint import store
 from trimllm.data import read_documents
 from trimllm.scan import from_record
 from trimllm.train.parallel import Sharded
-from trimllm.train.resume import EVERY, Saved
+from trimllm.train.resume import Saved
 from trimllm.train.settings import TrainSettings
 from trimllm.train.teacher import Teacher
 from trimllm.train.team import Team
@@ -77,7 +78,7 @@ class TrainJob:
     code: str = ""  # hash of the code, where a state of other code's is not to be gone on from
     # Folder of the state of a recipe that takes `saved`, and how often it is kept.
     passes: str | None = None
-    save_every: float = EVERY
+    save_every: float = STATE_EVERY
 
 
 def make_checkpoint(

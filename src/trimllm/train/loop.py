@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from trimllm.data import Document
 from trimllm.score.scorer import max_positions
 from trimllm.train.batching import Example, batches_of, examples_of, tensors_of
 from trimllm.train.lora import adapters
+from trimllm.train.resume import STEPS, Inside
 from trimllm.train.settings import PassRecord, TrainSettings
 from trimllm.train.teacher import Teacher
 from trimllm.train.team import ONE, Team
@@ -86,6 +88,8 @@ def train_pass(
     label: str = "training",
     teacher: Teacher | None = None,
     team: Team = ONE,
+    inside: Inside | None = None,
+    keep: Callable[[Callable[[], Inside]], None] | None = None,
 ) -> PassRecord:
     """Train one pass over documents in place; the model comes back in evaluation mode, and float32
     unless the team is lean.
@@ -100,6 +104,8 @@ def train_pass(
         teacher: whom to learn from, where the settings weigh one.
         team: who trains. Of several processes each calls this with the same arguments, and the
             model stays sharded among them (see `parallel.Sharded.unwrap`).
+        inside: where this pass stood when it was cut; it goes on from there.
+        keep: is called every few steps, with what tells where the pass stands.
 
     Raises:
         UserError: an epoch past the last, nothing left to train, a teacher that is missing or of
@@ -125,7 +131,8 @@ def train_pass(
     steps = list(chunked(batches, settings.gradient_accumulation))
     progress = Progress(len(documents), "documents", label, log=team.log())
     padding = model.config.pad_token_id or 0
-    losses: list[tuple[float, int]] = []
+    losses = list(inside.losses) if inside else []
+    done, before = len(losses), inside.seconds if inside else 0.0
 
     def mean(part: list[tuple[float, int]]) -> float:
         return sum(total for total, _ in part) / sum(count for _, count in part)
@@ -155,7 +162,12 @@ def train_pass(
     # which takes a seventh of a training step.
     eager = device.type == "cpu" and dtype == torch.bfloat16 and max(map(len, examples)) <= SHORT
     with _conditions(model, seed, eager):
-        for number, step in enumerate(steps):
+        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        if inside:
+            inside.give_back(named, optimizer)
+        for step in steps[:done]:
+            progress.update(sum(map(len, step)), _tokens(step))
+        for number, step in enumerate(steps[done:], done):
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate(epoch, epochs, number / len(steps))
             losses.append(gradients_of(step))
@@ -164,8 +176,10 @@ def train_pass(
             nn.utils.clip_grad_norm_(parameters, settings.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            tokens = sum(len(example) - 1 for batch in step for example in batch)
-            progress.update(sum(map(len, step)), tokens, f"loss {mean(losses[-1:]):.3f}")
+            progress.update(sum(map(len, step)), _tokens(step), f"loss {mean(losses[-1:]):.3f}")
+            if keep and (number + 1) % STEPS == 0 and number + 1 < len(steps):
+                seconds = before + time.perf_counter() - start
+                keep(partial(Inside.of, losses, seconds, named, optimizer))
     model.eval().requires_grad_(False)
     team.retire(model)
     progress.done(f"loss {mean(losses):.3f}")
@@ -175,9 +189,14 @@ def train_pass(
         steps=len(steps),
         documents=len(documents),
         tokens=progress.tokens,
-        seconds=time.perf_counter() - start,
+        seconds=before + time.perf_counter() - start,
         trainable_parameters=sum(p.numel() for p in parameters),
     )
+
+
+def _tokens(step: Iterable[Iterable[Example]]) -> int:
+    """Tokens of a step's documents, padding apart."""
+    return sum(len(example) - 1 for batch in step for example in batch)
 
 
 def _optimizer(

@@ -1,7 +1,8 @@
-"""What a fine-tuning has done, kept after long passes: a killed one goes on from there.
+"""What a fine-tuning has done, kept after passes and inside long ones, and gone on from.
 
-A pass begins with an optimizer of its own and draws by its number, so that the weights after the
-last one are all that the next one needs, and going on gives the bytes of a run that was not cut.
+A pass begins with an optimizer of its own and draws by its number, so that after one the weights
+are all that the next one needs; inside of one, its moments and random states as well. Going on
+gives the bytes of a run that was not cut.
 """
 
 from __future__ import annotations
@@ -9,20 +10,93 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from trimllm.base import files
+from trimllm.base.names import STATE_EVERY
 from trimllm.train.team import Team
 
 DONE = "done.json"
-EVERY = 600.0
-"""Seconds of training that a killed job may lose, or a pass where that is longer."""
+RARE = 20
+"""Times as long as it takes to keep a state, at least, lie between two: what lasts longer than
+`STATE_EVERY` says costs a twentieth of the time."""
+STEPS = 16
+"""Steps of an optimizer between two looks at the clock, in which several processes take part."""
+
+
+def own(parameter: Tensor) -> Tensor:
+    """What this process holds of a parameter, which several may share."""
+    return parameter.to_local() if isinstance(parameter, DTensor) else parameter
+
+
+@dataclass(frozen=True)
+class Inside:
+    """Where a pass stands after some of its steps.
+
+    Attributes:
+        losses: summed loss of the answers, and their tokens, of each step that is done.
+        seconds: that these took.
+        state: this process's trained weights and the optimizer's state of each, by name; and the
+            states of the random numbers of its devices.
+    """
+
+    losses: list[tuple[float, int]]
+    seconds: float
+    state: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        losses: list[tuple[float, int]],
+        seconds: float,
+        named: Mapping[str, nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+    ) -> Inside:
+        """The state of training now; nothing is copied."""
+
+        def part(value: Any) -> Any:
+            return own(value.detach()) if isinstance(value, Tensor) else value
+
+        moments = {
+            name: {key: part(value) for key, value in optimizer.state[parameter].items()}
+            for name, parameter in named.items()
+        }
+        random = {"cpu": torch.get_rng_state()}
+        if any(parameter.is_cuda for parameter in named.values()):
+            random["cuda"] = torch.cuda.get_rng_state()
+        weights = {name: part(parameter) for name, parameter in named.items()}
+        return cls(losses, seconds, {"weights": weights, "moments": moments, "random": random})
+
+    @torch.no_grad()
+    def give_back(
+        self, named: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Training stands where it stood."""
+
+        def part(value: Any, parameter: nn.Parameter) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            value = value.to(own(parameter).device)
+            if not isinstance(parameter, DTensor) or value.shape != own(parameter).shape:
+                return value
+            told = parameter.device_mesh, parameter.placements
+            whole = {"shape": parameter.shape, "stride": parameter.stride()}
+            return DTensor.from_local(value, *told, **whole)
+
+        for name, parameter in named.items():
+            own(parameter).copy_(self.state["weights"][name])
+            moments = self.state["moments"][name].items()
+            optimizer.state[parameter] = {key: part(value, parameter) for key, value in moments}
+        torch.set_rng_state(self.state["random"]["cpu"])
+        if "cuda" in self.state["random"]:
+            torch.cuda.set_rng_state(self.state["random"]["cuda"])
 
 
 @dataclass
@@ -32,19 +106,18 @@ class Saved:
     Args:
         folder: where it lies, and is removed by who has made use of the whole.
         identity: tells the job; asked only when there is a state, or one is written.
-        every: see `EVERY`; 0 keeps every pass.
+        every: seconds between two states; 0 keeps one whenever it may.
     """
 
     folder: Path
     identity: Callable[[], str]
-    every: float = EVERY
+    every: float = STATE_EVERY
     last: float = field(default_factory=time.monotonic)
+    took: float = 0.0
 
-    def read(
-        self, team: Team
-    ) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]] | None:
-        """What `keep` was told last, the weights of then, and the best ones; None without a state
-        of this job, and then what lies there of another's is removed."""
+    def read(self, team: Team) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """What `keep` was told last, and this process's parts of then; None without a state of this
+        job, and then what lies there of another's is removed."""
         done = self.folder / DONE
         said = files.read_json(done) if done.is_file() else {}
         if not said or said["identity"] != self.identity():
@@ -53,60 +126,62 @@ class Saved:
             team.every(0)  # before the weights that it tells of go
             self._remove_but((), team)
             return None
-        now, best = (load_file(self._file(said[at], team)) for at in ("epoch", "kept"))
-        return said, now, best
+        how = {"map_location": "cpu", "weights_only": True, "mmap": True}
+        parts = said["parts"].items()
+        return said, {part: torch.load(self._file(name, team), **how) for part, name in parts}
+
+    def due(self, team: Team) -> bool:
+        """Whether the last state is long ago. All processes must ask."""
+        wait = self.every and max(self.every, RARE * self.took)
+        return bool(team.every(int(time.monotonic() - self.last >= wait))[0])
 
     def keep(
         self,
         team: Team,
-        passes: list[Any],
-        curve: list[Any],
-        kept: int,
-        now: Callable[[], dict[str, Tensor]],
-        best: dict[str, Tensor],
+        said: dict[str, Any],
+        parts: Mapping[str, tuple[str, Callable[[], dict[str, Any]]]],
     ) -> None:
-        """Keep the state after a pass, if the last one is long ago. All processes must take part.
+        """Keep a state. All processes must take part.
 
         Args:
-            passes, curve: records of the passes, and of what held-back documents said after each.
-            kept: the best pass.
-            now, best: this process's part of the weights that training changes; `best` is not asked
-                for where `kept` is the last pass.
+            said: what is the same for all processes, for JSON.
+            parts: by what it is, the name of a state and this process's part of it, which is asked
+                for where it is not kept by that name already.
         """
-        if not team.every(int(time.monotonic() - self.last >= self.every))[0]:
-            return
-        epoch = len(passes) - 1
+        begun, names = time.monotonic(), {part: name for part, (name, _) in parts.items()}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._write(epoch, team, now())
-            if kept != epoch:
-                self._write(kept, team, best)
+            for name, tensors in parts.values():
+                self._write(name, team, tensors)
             lost = 0
-        except OSError as error:  # a state is a convenience
+        except (OSError, RuntimeError) as error:  # a state is a convenience
             print(f"warning: the state of training is not kept: {error}", file=sys.stderr)
             lost = 1
-        if any(team.every(lost)):
-            return
-        if team.rank == 0:
-            said = {"identity": self.identity(), "epoch": epoch, "kept": kept}
-            said |= {"passes": list(map(asdict, passes)), "held_back": list(map(asdict, curve))}
-            files.write_json(self.folder / DONE, said)
-        team.every(0)  # before what it told of before goes
-        self._remove_but((epoch, kept), team)
+        if not any(team.every(lost)):
+            if team.rank == 0:
+                told = {"identity": self.identity(), "parts": names, **said}
+                files.write_json(self.folder / DONE, told)
+            team.every(0)  # before what it told of before goes
+            self._remove_but(tuple(names.values()), team)
         self.last = time.monotonic()
+        self.took = self.last - begun
 
-    def _file(self, epoch: int, team: Team) -> Path:
-        return self.folder / f"{epoch}-{team.rank}.safetensors"
+    def _file(self, name: str, team: Team) -> Path:
+        return self.folder / f"{name}-{team.rank}.pt"
 
-    def _remove_but(self, epochs: tuple[int, ...], team: Team) -> None:
-        """Remove this process's weights of all other passes."""
-        wanted = [self._file(epoch, team) for epoch in epochs]
-        for path in self.folder.glob(f"*-{team.rank}.safetensors"):
+    def _remove_but(self, names: tuple[str, ...], team: Team) -> None:
+        """Remove this process's parts of all other states."""
+        wanted = [self._file(name, team) for name in names]
+        for path in self.folder.glob(f"*-{team.rank}.*"):
             if path not in wanted:
                 path.unlink()
 
-    def _write(self, epoch: int, team: Team, weights: dict[str, Tensor]) -> None:
-        path = self._file(epoch, team)
+    def _write(self, name: str, team: Team, tensors: Callable[[], dict[str, Any]]) -> None:
+        path = self._file(name, team)
         if not path.is_file():
-            save_file(weights, path.with_suffix(".tmp"))
-            os.replace(path.with_suffix(".tmp"), path)
+            try:
+                # Tensor by tensor: what lies on a GPU is never in the host's memory as a whole.
+                torch.save(tensors(), path.with_suffix(".tmp"))
+                os.replace(path.with_suffix(".tmp"), path)
+            finally:
+                path.with_suffix(".tmp").unlink(missing_ok=True)

@@ -109,7 +109,7 @@ def keep_unanswered_jobs() -> None:
     2.8, neither asks for those jobs again nor says that they failed, and the run waits for ever. No
     setting of it ends this. So no answer is told to it as one that knows no job: it asks again.
     """
-    plugin = importlib.import_module("snakemake_executor_plugin_slurm")
+    plugin: Any = importlib.import_module("snakemake_executor_plugin_slurm")
     query = plugin.query_job_status
 
     async def query_again(command: str, logger: Any) -> tuple[dict[str, str], float]:

@@ -56,12 +56,16 @@ def test_a_job_takes_what_its_path_says(paper: Config) -> None:
     assert estimate.bytes(epoch) == pytest.approx(model.parameters * (1 + 2 / 4))
     settled = job("settle_kept", f"{CHAIN}/drop_32/manifest.json")
     assert estimate.bytes(settled) == model.parameters and estimate.scratch(epoch) == 0
-    # As they are, and as they were best: float32.
-    assert estimate.scratch(settled) == pytest.approx(2 * 4 * model.parameters / 4)
-    full = job("full_ft", "r/models/llama-7b/sciq/full_ft/manifest.json")
-    assert estimate.scratch(full) == 2 * 4 * model.parameters
+    # Weights and two moments, the state before this one, the best weights: float32.
+    sparse = job("sparse_ft", "r/models/llama-7b/sciq/sparse_ft/manifest.json")
+    assert estimate.scratch(sparse) == pytest.approx((2 * 3 + 1) * 4 * model.parameters / 4)
+    full = job("full_ft", "r/models/llama-7b/medmcqa/full_ft/manifest.json")
+    assert estimate.scratch(full) == (2 * 3 + 1) * 4 * model.parameters
+    small = plan.Estimate(configuration("config"))
+    short = job("full_ft", "r/models/smollm2-135m/sciq/full_ft/manifest.json")
+    assert small.seconds(short) < 600 and small.scratch(short) == 0
     wider = job("trim_epoch", "r/models/llama-7b/sciq/trim_both_r1/state_32/epoch.json")
-    # Two GPUs share it, which together are as long at it as one GPU and more.
+    # Four GPUs share it, which together are as long at it as one GPU and more.
     assert estimate.hours({wider}) > estimate.hours({epoch})
     # Documents are those of the domain that a task belongs to.
     other = next(iter(paper.tested["lexglue"].tests))
@@ -71,7 +75,7 @@ def test_a_job_takes_what_its_path_says(paper: Config) -> None:
     shape = job("measure", "r/throughput/a100/random-llama-7b/trim_half/keep_50.json")
     assert estimate.seconds(shape) > 2 * duration.START and estimate.bytes(shape) == 0
     assert estimate.seconds(job("prepare_sciq", "r/data/sciq/report.json")) == PREPARING
-    assert estimate.guessed == 6
+    assert estimate.guessed == 8
 
 
 def test_earlier_runs_are_taken_instead_of_the_model(paper: Config, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from trimllm.train import (
     train_pass,
 )
 from trimllm.train.batching import documents_of_epoch
+from trimllm.train.loop import learns, share_untrained
 from trimllm.units import Unit, drop, original_units, units
 
 DEFAULTS = TrainSettings()
@@ -63,7 +64,8 @@ def trim(
     """Trim a model in place, epoch by epoch (section 3.2), while one iterates.
 
     Epoch 0 drops nothing: it scans, chooses the blocks that are trained for the whole run
-    (section 3.4), and trains. Every later one scans (Eq. 3 and 4), drops the `step` units that are
+    (section 3.4), and trains; where all their units are dropped by and by, nothing is trained any
+    more, as a warning says. Every later one scans (Eq. 3 and 4), drops the `step` units that are
     missed least (section 3.3) and trains one pass. Whoever iterates may stop at any epoch, save
     the model after it, and go on from there with `start`: trained weights are float32 from epoch to
     epoch, so a chain whose epochs save and load them so gives the same bytes as one in one piece.
@@ -130,8 +132,7 @@ def trim(
                 folded = fold_away(model, tokenizer, selection.dropped, sample)
             else:
                 drop(model, selection.dropped)
-        done = NO_PASS
-        if documents != 0:
+        if documents != 0 and learns(model, trainable, settings, team):
             done = train_pass(
                 model,
                 tokenizer,
@@ -144,6 +145,9 @@ def trim(
                 teacher=teacher,
                 team=team,
             )
+        else:
+            done = NO_PASS
+            share_untrained(model, settings, team)
         answered = None
         if held_back:
             answered = HeldBackScore.of(model, tokenizer, held_back, settings.dtype, team)

@@ -21,7 +21,14 @@ from trimllm.base.errors import UserError
 from trimllm.base.precision import round_weights_
 from trimllm.data.document import write_documents
 from trimllm.scan import scan, to_record
-from trimllm.train import HeldBackScore, TrainJob, TrainSettings, make_checkpoint
+from trimllm.train import (
+    NO_PASS,
+    HeldBackScore,
+    TrainJob,
+    TrainSettings,
+    fine_tune,
+    make_checkpoint,
+)
 from trimllm.units import Unit, drop, unit_parameters, units
 
 SETTINGS = TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32", seed=3)
@@ -161,6 +168,36 @@ def test_without_training_units_go_and_weights_stay() -> None:
     assert epochs[-1].record()["training"]["steps"] == 0 and epochs[-1].dropped == 4
     left = drop(before, [unit for epoch in epochs for unit in epoch.selection.dropped])
     assert all(value.equal(model.state_dict()[name]) for name, value in left.state_dict().items())
+
+
+def test_a_chain_whose_trained_blocks_are_gone_goes_on_untrained(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By sparse update the blocks are chosen once; all their units may be dropped in the end."""
+    first = [epoch.selection.dropped for epoch in trim(tiny("llama"), documents=0, until=8)]
+    blocks = {unit.block for dropped in first for unit in dropped}
+    gone = [b for b in blocks if sum(u.block == b for dropped in first for u in dropped) == 2][0]
+    model = tiny("llama")
+    # (So little that the same units go.)
+    hardly = TrainSettings(**SETTINGS.__dict__ | {"learning_rate": 1e-12})
+    for epoch in trim(model, trainable=[gone], until=8, settings=hardly):
+        left = {unit.block for unit in units(model)}
+        assert (epoch.training is NO_PASS) == (gone not in left)
+        assert ("nothing is trained any more" in capsys.readouterr().err) == (gone not in left)
+    assert gone not in left and epoch.record()["training"]["trainable_parameters"] == 0
+    # Nor does it settle.
+    before = copy.deepcopy(model.state_dict())
+    record = fine_tune(
+        model,
+        word_tokenizer(),
+        train=documents(11),
+        settings=SETTINGS,
+        epochs=2,
+        trainable=[gone],
+        held_back=documents(7, 11),
+    )
+    assert record["passes"] == [] and record["kept_pass"] is None
+    assert all(value.equal(model.state_dict()[name]) for name, value in before.items())
 
 
 def test_a_chain_tells_what_held_back_documents_say() -> None:

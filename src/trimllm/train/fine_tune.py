@@ -16,7 +16,7 @@ from trimllm.data import Document, all_free
 from trimllm.scan import Scan
 from trimllm.select import choose_by_rule, trainable_blocks
 from trimllm.train.batching import documents_of_epoch
-from trimllm.train.loop import set_trainable, size_of, train_pass
+from trimllm.train.loop import learns, set_trainable, share_untrained, size_of, train_pass
 from trimllm.train.lora import Lora, adapt, merge
 from trimllm.train.resume import Inside, Saved, own
 from trimllm.train.settings import PassRecord, TrainSettings
@@ -172,7 +172,10 @@ def fine_tune(
             told = {"losses": now.losses, "seconds": now.seconds}
             keep(saved, name, "inside", lambda: now.state, inside=told)
 
-    for epoch in range(len(passes), epochs):
+    last = epochs if learns(model, blocks, settings, team) else 0
+    if last == 0:
+        share_untrained(model, settings, team)
+    for epoch in range(len(passes), last):
         done = train_pass(
             model,
             tokenizer,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -53,6 +54,29 @@ def set_trainable(
     for parameter in chosen:
         parameter.requires_grad_(True)
     return chosen
+
+
+def learns(
+    model: nn.Module, blocks: Iterable[int] | None, settings: TrainSettings, team: Team
+) -> bool:
+    """Whether a pass has anything to train: all units of the blocks may be dropped by now."""
+    wanted = None if blocks is None else set(blocks)
+    if settings.train_embeddings or any(wanted is None or u.block in wanted for u in units(model)):
+        return True
+    print(
+        "warning: every unit of the blocks that are trained is dropped, so nothing is trained any "
+        "more; a larger update ratio trains more blocks",
+        file=team.log() or sys.stderr,
+    )
+    return False
+
+
+def share_untrained(model: nn.Module, settings: TrainSettings, team: Team) -> None:
+    """Bring a model that no pass will bring there to where several processes score and save it."""
+    if team.size > 1:
+        release(model)
+        model.requires_grad_(False)
+        team.place(model, compute_dtype(settings.dtype, team.device_of(model)))
 
 
 @contextlib.contextmanager

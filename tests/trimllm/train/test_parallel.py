@@ -168,6 +168,26 @@ def test_two_processes_train_to_what_one_trains_to(root: Path, name: str) -> Non
     )
 
 
+@pytest.mark.parametrize("how", [{"documents": 0}, {"trainable": [2]}], ids=str)
+def test_two_processes_that_train_nothing_drop_and_save(
+    how: dict, root: Path, tmp_path: Path
+) -> None:
+    model = drop(tiny("llama"), [Unit(2, "mlp"), Unit(2, "attention")])
+    checkpoint.save(model, word_tokenizer(), tmp_path / "base")
+    one = job(root, "llama", TRIM_EPOCH, arguments=TRIM | how, held_back=str(root / "train.jsonl"))
+    made = []
+    for count in (1, 2):
+        more = {"checkpoint": str(tmp_path / "base"), "processes": count}
+        target = tmp_path / str(count)
+        told = make_checkpoint(
+            TrainJob(**one.__dict__ | more), target, record_name="epoch", provenance=dict
+        )
+        assert told["training"]["steps"] == 0 and len(told["units_dropped"]) == 3
+        made.append(((target / "model.safetensors").read_bytes(), told["units_dropped"]))
+        assert told["held_back"]["documents"] == 11
+    assert made[0] == made[1]
+
+
 def test_two_processes_say_of_held_back_documents_what_one_says(root: Path) -> None:
     one = jobs_of(root)["held back"]
     found = files.read_json(root / "two/held back/record.json")

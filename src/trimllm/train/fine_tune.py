@@ -156,7 +156,7 @@ def fine_tune(
             _give_back(model, parts["now"])
 
     def keep(
-        saved: Saved, name: str, part: str, tensors: Callable[[], dict[str, Any]], **said: Any
+        saved: Saved, name: str, part: str, tensors: Callable[[], dict[str, Tensor]], **said: Any
     ) -> None:
         """Keep what has been done, and what the next steps need."""
         done = {"passes": list(map(asdict, passes)), "held_back": list(map(asdict, curve))}

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -27,6 +29,8 @@ DONE = "done.json"
 RARE = 20
 """Times as long as it takes to keep a state, at least, lie between two: what lasts longer than
 `STATE_EVERY` says costs a twentieth of the time."""
+PIECE = 1 << 30
+"""Bytes of a state in a file, about."""
 STEPS = 16
 """Steps of an optimizer between two looks at the clock, in which several processes take part."""
 
@@ -49,7 +53,7 @@ class Inside:
 
     losses: list[tuple[float, int]]
     seconds: float
-    state: dict[str, Any]
+    state: dict[str, Tensor]
 
     @classmethod
     def of(
@@ -60,43 +64,41 @@ class Inside:
         optimizer: torch.optim.Optimizer,
     ) -> Inside:
         """The state of training now; nothing is copied."""
-
-        def part(value: Any) -> Any:
-            return own(value.detach()) if isinstance(value, Tensor) else value
-
-        moments = {
-            name: {key: part(value) for key, value in optimizer.state[parameter].items()}
-            for name, parameter in named.items()
-        }
-        random = {"cpu": torch.get_rng_state()}
+        state = {"random:cpu": torch.get_rng_state()}
         if any(parameter.is_cuda for parameter in named.values()):
-            random["cuda"] = torch.cuda.get_rng_state()
-        weights = {name: part(parameter) for name, parameter in named.items()}
-        return cls(losses, seconds, {"weights": weights, "moments": moments, "random": random})
+            state["random:cuda"] = torch.cuda.get_rng_state()
+        for name, parameter in named.items():
+            state[f"weight:{name}"] = own(parameter.detach())
+            for key, value in optimizer.state[parameter].items():
+                if isinstance(value, Tensor):
+                    state[f"moment:{name}:{key}"] = own(value.detach())
+                else:  # a number of steps
+                    state[f"number:{name}:{key}"] = torch.tensor(value)
+        return cls(losses, seconds, state)
 
     @torch.no_grad()
     def give_back(
         self, named: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
     ) -> None:
         """Training stands where it stood."""
-
-        def part(value: Any, parameter: nn.Parameter) -> Any:
-            if not isinstance(value, Tensor):
-                return value
-            value = value.to(own(parameter).device)
-            if not isinstance(parameter, DTensor) or value.shape != own(parameter).shape:
-                return value
-            told = parameter.device_mesh, parameter.placements
-            whole = {"shape": parameter.shape, "stride": parameter.stride()}
-            return DTensor.from_local(value, *told, **whole)
-
-        for name, parameter in named.items():
-            own(parameter).copy_(self.state["weights"][name])
-            moments = self.state["moments"][name].items()
-            optimizer.state[parameter] = {key: part(value, parameter) for key, value in moments}
-        torch.set_rng_state(self.state["random"]["cpu"])
-        if "cuda" in self.state["random"]:
-            torch.cuda.set_rng_state(self.state["random"]["cuda"])
+        for told, value in self.state.items():
+            kind, name, *key = told.split(":")
+            if kind == "random":
+                (torch.cuda if name == "cuda" else torch).set_rng_state(value)
+                continue
+            parameter = named[name]
+            mine = own(parameter)
+            if kind == "weight":
+                mine.copy_(value)
+            elif kind == "number":
+                optimizer.state[parameter][key[0]] = value.item()
+            else:
+                value = value.to(mine.device)
+                if isinstance(parameter, DTensor) and value.shape == mine.shape:
+                    placed = parameter.device_mesh, parameter.placements
+                    whole = {"shape": parameter.shape, "stride": parameter.stride()}
+                    value = DTensor.from_local(value, *placed, **whole)
+                optimizer.state[parameter][key[0]] = value
 
 
 @dataclass
@@ -115,7 +117,7 @@ class Saved:
     last: float = field(default_factory=time.monotonic)
     took: float = 0.0
 
-    def read(self, team: Team) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def read(self, team: Team) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]] | None:
         """What `keep` was told last, and this process's parts of then; None without a state of this
         job, and then what lies there of another's is removed."""
         done = self.folder / DONE
@@ -126,9 +128,7 @@ class Saved:
             team.every(0)  # before the weights that it tells of go
             self._remove_but((), team)
             return None
-        how = {"map_location": "cpu", "weights_only": True, "mmap": True}
-        parts = said["parts"].items()
-        return said, {part: torch.load(self._file(name, team), **how) for part, name in parts}
+        return said, {part: self._load(name, team) for part, name in said["parts"].items()}
 
     def due(self, team: Team) -> bool:
         """Whether the last state is long ago. All processes must ask."""
@@ -139,14 +139,14 @@ class Saved:
         self,
         team: Team,
         said: dict[str, Any],
-        parts: Mapping[str, tuple[str, Callable[[], dict[str, Any]]]],
+        parts: Mapping[str, tuple[str, Callable[[], dict[str, Tensor]]]],
     ) -> None:
         """Keep a state. All processes must take part.
 
         Args:
             said: what is the same for all processes, for JSON.
-            parts: by what it is, the name of a state and this process's part of it, which is asked
-                for where it is not kept by that name already.
+            parts: by what it is, the name of a state and this process's part of it; what is kept by
+                that name already is not written again.
         """
         begun, names = time.monotonic(), {part: name for part, (name, _) in parts.items()}
         try:
@@ -154,7 +154,7 @@ class Saved:
             for name, tensors in parts.values():
                 self._write(name, team, tensors)
             lost = 0
-        except (OSError, RuntimeError) as error:  # a state is a convenience
+        except (OSError, SafetensorError) as error:  # a state is a convenience
             print(f"warning: the state of training is not kept: {error}", file=sys.stderr)
             lost = 1
         if not any(team.every(lost)):
@@ -166,22 +166,38 @@ class Saved:
         self.last = time.monotonic()
         self.took = self.last - begun
 
-    def _file(self, name: str, team: Team) -> Path:
-        return self.folder / f"{name}-{team.rank}.pt"
+    def _files(self, name: str, team: Team) -> list[Path]:
+        return sorted(self.folder.glob(f"{name}-{team.rank}.*.safetensors"))
+
+    def _load(self, name: str, team: Team) -> dict[str, Tensor]:
+        return {
+            key: value for path in self._files(name, team) for key, value in load_file(path).items()
+        }
 
     def _remove_but(self, names: tuple[str, ...], team: Team) -> None:
         """Remove this process's parts of all other states."""
-        wanted = [self._file(name, team) for name in names]
+        wanted = [path for name in names for path in self._files(name, team)]
         for path in self.folder.glob(f"*-{team.rank}.*"):
             if path not in wanted:
                 path.unlink()
 
-    def _write(self, name: str, team: Team, tensors: Callable[[], dict[str, Any]]) -> None:
-        path = self._file(name, team)
-        if not path.is_file():
-            try:
-                # Tensor by tensor: what lies on a GPU is never in the host's memory as a whole.
-                torch.save(tensors(), path.with_suffix(".tmp"))
-                os.replace(path.with_suffix(".tmp"), path)
-            finally:
-                path.with_suffix(".tmp").unlink(missing_ok=True)
+    def _write(self, name: str, team: Team, tensors: Callable[[], dict[str, Tensor]]) -> None:
+        """In pieces: what lies on a GPU is never in the host's memory as a whole."""
+        piece: dict[str, Tensor] = {}
+        seen, number = set[int](), 0
+        rest = list(tensors().items())
+        for at, (key, value) in enumerate(rest, 1):
+            # (Tables of an 8-bit optimizer are shared, which the format does not know.)
+            shared = value.data_ptr() in seen
+            seen.add(value.data_ptr())
+            piece[key] = value.clone() if shared else value.contiguous()
+            if sum(one.nbytes for one in piece.values()) >= PIECE or at == len(rest):
+                path = self.folder / f"{name}-{team.rank}.{number:04}.safetensors"
+                temporary = path.with_suffix(".tmp")
+                try:
+                    if not path.is_file():
+                        save_file(piece, temporary)
+                        os.replace(temporary, path)
+                finally:
+                    temporary.unlink(missing_ok=True)
+                piece, number = {}, number + 1

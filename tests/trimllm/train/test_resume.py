@@ -85,7 +85,7 @@ def test_going_on_gives_the_bytes_of_a_run_that_was_not_cut(
     with pytest.raises(Killed):
         made(job, tmp_path / "cut")
     assert not (tmp_path / "cut").exists()
-    assert len(list(state(tmp_path / "cut").glob("*.pt"))) <= 2
+    assert len(list(state(tmp_path / "cut").glob("*.safetensors"))) <= 2
     assert made(job, tmp_path / "cut") == uncut
     assert begun == [*range(cut + 1), *range(cut, 5)]  # no pass twice
     assert not state(tmp_path / "cut").exists()

@@ -123,3 +123,10 @@ def lint() -> set[str]:
     run = subprocess.run(words, capture_output=True, text=True, env=environment(), cwd=ROOT)
     assert "Lints for" in run.stderr or run.returncode == 0, run.stderr
     return {line[6:] for line in run.stderr.splitlines() if line.startswith("    * ")}
+
+
+def tells_the_end(lines: Sequence[str]) -> bool:
+    """Whether two lines are the last ones of a run of one job. What is said of jobs comes out of a
+    thread, so the last words may overtake it."""
+    done, last = sorted(lines, key=lambda line: line.startswith("Done"))
+    return "1 of 1 jobs done" in done and last.startswith("Done: 1 jobs in 0 min")

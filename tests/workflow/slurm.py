@@ -209,15 +209,13 @@ def jobs(client: dict[str, str]) -> list[dict[str, str]]:
     return sorted(rows, key=lambda row: int(row["id"]))
 
 
-@contextmanager
-def without_controller(client: Mapping[str, str], log: Path) -> Iterator[None]:
-    """Slurm's controller is down for as long as the block runs, and until Snakemake has asked it in
-    vain for what its jobs do; what it knew, it knows again."""
+def restart_controller(client: Mapping[str, str], log: Path) -> None:
+    """Slurm's controller is down until Snakemake has asked it in vain for what its jobs do; what it
+    knew, it knows again."""
     config = Path(client["SLURM_CONF"])
     asked = config.with_name("in_vain")
     asked.unlink(missing_ok=True)
     _stop([config.with_name("slurmctld.pid")])
-    yield
     wait_for(asked.exists, 300, log)
     time.sleep(5)  # for all attempts of the plugin
     environment = {**os.environ, **client}

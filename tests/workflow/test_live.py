@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pyte
 import pytest
-from runs import command, environment
+from runs import command, environment, tells_the_end
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_trimllm import LogHandler
@@ -162,6 +162,4 @@ def test_a_run_on_a_terminal(tmp_path: Path, domain: dict) -> None:
     # Above them stands, folded, which profile Snakemake found.
     stay = terminal.lines[-3:]
     assert stay[0].endswith(" prepare the documents of sums"), stay
-    # (What is said of jobs comes out of a thread, the last words may overtake it.)
-    done, last = sorted(stay[1:], key=lambda line: line.startswith("Done"))
-    assert "1 of 1 jobs done" in done and last.startswith("Done: 1 jobs in ")
+    assert tells_the_end(stay[1:]), stay

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from runs import environment, snakemake
+from runs import environment, snakemake, tells_the_end
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_trimllm import LogHandler
@@ -102,9 +102,7 @@ def test_a_run_is_a_line_a_job(tmp_path: Path, domain: dict) -> None:
     assert run.returncode == 0, run.stderr
     lines = [line for line in run.stderr.splitlines() if "profile" not in line]
     assert "prepare the documents of sums" in lines[0] and len(lines) == 3 and not run.stdout
-    # (What is said of jobs comes out of a thread, the last words may overtake it.)
-    done, last = sorted(lines[1:], key=lambda line: line.startswith("Done"))
-    assert "1 of 1 jobs done" in done and last.startswith("Done: 1 jobs in ")
+    assert tells_the_end(lines[1:]), lines
     again = snakemake(tmp_path, REPORT, **domain)
     assert "Nothing to be done" in again.stderr
 

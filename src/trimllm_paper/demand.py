@@ -73,13 +73,16 @@ def processes(task: str, model: Any, config: Any, ratio: float | None = None) ->
         return 1
     most = FILLED * gpus.kind_of(config)[1].gib
     counts = [n for n in sharing(task, config) if n <= config.finetune.batch_size]
-    fits = [n for n in counts if memory(task, model, config, ratio, n, 1).gpu_gib <= most]
+    fits = (n for n in counts if memory(task, model, config, ratio, n, 1).gpu_gib <= most)
+    fewest = next(fits, counts[-1])
+    if fewest == 1:
+        return 1
 
     def held_up(n: int) -> float:
         batches = together(task, model, config, ratio, n)
         return n * passed(task, model, config, ratio, n) / batches
 
-    return min(fits, key=held_up, default=counts[-1])
+    return min((fewest, *fits), key=held_up)
 
 
 def together(task: str, model: Any, config: Any, ratio: float | None, count: int) -> int:

@@ -26,10 +26,16 @@ from trimllm.train.resume import STEPS, Inside
 from trimllm.train.settings import PassRecord, TrainSettings
 from trimllm.train.teacher import Teacher
 from trimllm.train.team import ONE, Team
-from trimllm.units import original_units, unit_parameters, units
+from trimllm.units import Unit, original_units, unit_parameters, units
 
 # Tokens of a document up to which attention keeps all of its weights.
 SHORT = 128
+
+
+def _units_of(model: nn.Module, blocks: Iterable[int] | None) -> list[Unit]:
+    """The units that some original blocks (None: all) have left."""
+    wanted = None if blocks is None else set(blocks)
+    return [unit for unit in units(model) if wanted is None or unit.block in wanted]
 
 
 def set_trainable(
@@ -40,14 +46,11 @@ def set_trainable(
     A trainable block that has lost its units is not replaced. Of a model with adapters these learn,
     and nothing else. Returns the trainable parameters.
     """
-    wanted = None if blocks is None else set(blocks)
     model.requires_grad_(False)
     of_units = unit_parameters(model)
     chosen = adapters(model)
     if not chosen:
-        chosen = [
-            p for u, ps in of_units.items() if wanted is None or u.block in wanted for p in ps
-        ]
+        chosen = [p for unit in _units_of(model, blocks) for p in of_units[unit]]
     if embeddings:
         inside = {id(p) for parameters in of_units.values() for p in parameters}
         chosen += [p for p in model.parameters() if id(p) not in inside]
@@ -60,8 +63,7 @@ def learns(
     model: nn.Module, blocks: Iterable[int] | None, settings: TrainSettings, team: Team
 ) -> bool:
     """Whether a pass has anything to train: all units of the blocks may be dropped by now."""
-    wanted = None if blocks is None else set(blocks)
-    if settings.train_embeddings or any(wanted is None or u.block in wanted for u in units(model)):
+    if settings.train_embeddings or _units_of(model, blocks):
         return True
     print(
         "warning: every unit of the blocks that are trained is dropped, so nothing is trained any "

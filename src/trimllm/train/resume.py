@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from more_itertools import constrained_batches
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ RARE = 20
 """Times as long as it takes to keep a state, at least, lie between two: what lasts longer than
 `STATE_EVERY` says costs a twentieth of the time."""
 PIECE = 1 << 30
-"""Bytes of a state in a file, about."""
+"""Bytes of a state in a file, at most, but for a tensor that has more."""
 STEPS = 16
 """Steps of an optimizer between two looks at the clock, in which several processes take part."""
 
@@ -183,21 +184,24 @@ class Saved:
 
     def _write(self, name: str, team: Team, tensors: Callable[[], dict[str, Tensor]]) -> None:
         """In pieces: what lies on a GPU is never in the host's memory as a whole."""
-        piece: dict[str, Tensor] = {}
-        seen, number = set[int](), 0
-        rest = list(tensors().items())
-        for at, (key, value) in enumerate(rest, 1):
-            # (Tables of an 8-bit optimizer are shared, which the format does not know.)
-            shared = value.data_ptr() in seen
-            seen.add(value.data_ptr())
-            piece[key] = value.clone() if shared else value.contiguous()
-            if sum(one.nbytes for one in piece.values()) >= PIECE or at == len(rest):
-                path = self.folder / f"{name}-{team.rank}.{number:04}.safetensors"
-                temporary = path.with_suffix(".tmp")
-                try:
-                    if not path.is_file():
-                        save_file(piece, temporary)
-                        os.replace(temporary, path)
-                finally:
-                    temporary.unlink(missing_ok=True)
-                piece, number = {}, number + 1
+        how: dict[str, Any] = {"get_len": lambda item: item[1].nbytes, "strict": False}
+        for number, piece in enumerate(constrained_batches(tensors().items(), PIECE, **how)):
+            path = self.folder / f"{name}-{team.rank}.{number:04}.safetensors"
+            if path.is_file():
+                continue
+            temporary = path.with_suffix(".tmp")
+            try:
+                save_file(_apart(piece), temporary)
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+
+def _apart(piece: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors that share no memory, as the format wants them: an 8-bit optimizer's tables are one
+    for all weights."""
+    found, seen = dict[str, Tensor](), set[int]()
+    for key, value in piece:
+        found[key] = value.clone() if value.data_ptr() in seen else value.contiguous()
+        seen.add(value.data_ptr())
+    return found

@@ -6,10 +6,11 @@ a job takes is in `duration`.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from trimllm_paper import gpus
 from trimllm_paper.gpus import uses_gpu
@@ -40,6 +41,8 @@ STREAM = 4
 TEXTS_AT_ONCE = 8
 # Tokens that a scan in 16 bits holds unless told otherwise; of the longest document of a batch.
 ROW_BUDGET, LONGEST = 32768, 512
+# Tokens of a document, where nobody has said.
+TOKENS = 200
 # GPUs' memory that a plan fills at most: what the allocator cannot use differs from run to run.
 FILLED = 0.95
 
@@ -57,44 +60,81 @@ class Memory:
         return sum(self.gpu.values()) / GIB
 
 
+class Shared(NamedTuple):
+    """How a training is shared."""
+
+    count: int = 1
+    """Processes."""
+    batches: int = 1
+    """Of an optimizer step that they run as one, to gather weights once for all of them."""
+    again: bool = False
+    """Whether blocks are computed again in the backward pass, so that less of them is kept."""
+
+
 def processes(task: str, model: Any, config: Any, ratio: float | None = None) -> int:
-    """Processes of a job: only training is shared. Where the configuration does not tell them,
-    those that GPUs hold and that are held up least, all added up, by what is passed between them.
-    That is one, where one does; or more than the fewest, where more batches then run as one, for
-    which weights are gathered once. (However fast the links are: it is the same that passes.)"""
-    told = config.compute.processes
+    """Processes of a job: only training is shared."""
+    return shared(task, model, config, ratio).count
+
+
+def shared(
+    task: str, model: Any, config: Any, ratio: float | None = None, count: int | None = None
+) -> Shared:
+    """How a training is shared among GPUs that hold it, where the configuration does not tell: by
+    one, where one does; else so that it takes the fewest GPU-hours, or a tenth more by more GPUs.
+    More hold more batches at once, for which weights are gathered once, and so they do where
+    blocks are computed again; that takes a third more operations.
+
+    Args:
+        count: processes, whatever the configuration tells of them.
+    """
     if task not in TRAINING:
-        return 1
-    if isinstance(told, dict):
-        told = told.get("trim" if task == "settle" else task)
-    if told is not None:
-        return told
+        return Shared()
+    again, told = config.compute.gradient_checkpointing, count or _told_processes(task, config)
     if not uses_gpu(config):
-        return 1
-    most = FILLED * gpus.kind_of(config)[1].gib
-    counts = [n for n in sharing(task, config) if n <= config.finetune.batch_size]
-    fits = (n for n in counts if memory(task, model, config, ratio, n, 1).gpu_gib <= most)
-    fewest = next(fits, counts[-1])
-    if fewest == 1:
-        return 1
+        return Shared(told or 1, 1, bool(again))
+    all_ways = (False, True) if again is None else (again,)
+    most = config.finetune.batch_size  # each process needs a row
+    counts = [told] if told else [n for n in sharing(task, config) if n <= most]
+    ways: list[Shared] = []
+    for one, way in itertools.product(counts, all_ways):
+        if merged := _merged(task, model, config, ratio, Shared(one, 1, way)):
+            if merged == Shared(1, 1, all_ways[0]):
+                return merged
+            ways.append(merged)
+    if not ways:
+        return Shared(counts[-1], 1, all_ways[-1])
+    hours = {way: _gpu_seconds(task, model, config, ratio, way) for way in ways}
+    few = [way for way in ways if hours[way] <= 1.1 * min(hours.values())]
+    return min(few, key=lambda way: (-way.count, hours[way]))
 
-    def held_up(n: int) -> float:
-        batches = together(task, model, config, ratio, n)
-        return n * passed(task, model, config, ratio, n) / batches
 
-    return min((fewest, *fits), key=held_up)
+def _told_processes(task: str, config: Any) -> int | None:
+    """Processes that the configuration tells."""
+    told = config.compute.processes
+    return told.get("trim" if task == "settle" else task) if isinstance(told, dict) else told
 
 
-def together(task: str, model: Any, config: Any, ratio: float | None, count: int) -> int:
-    """Batches of an optimizer step that several processes run as one, to gather weights once for
-    all of them: as many as the GPUs hold, and a step consists of."""
-    if count == 1 or task not in TRAINING or not uses_gpu(config):
-        return 1
+def _merged(task: str, model: Any, config: Any, ratio: float | None, way: Shared) -> Shared | None:
+    """A way with as many batches as the GPUs hold; None where they do not hold one. (One process
+    has nothing to gather.)"""
     steps, most = config.finetune.gradient_accumulation, FILLED * gpus.kind_of(config)[1].gib
-    for n in range(steps, 1, -1):
-        if steps % n == 0 and memory(task, model, config, ratio, count, n).gpu_gib <= most:
-            return n
-    return 1
+    for batches in range(steps if way.count > 1 else 1, 0, -1):
+        merged = way._replace(batches=batches)
+        if steps % batches == 0 and memory(task, model, config, ratio, merged).gpu_gib <= most:
+            return merged
+    return None
+
+
+def _gpu_seconds(task: str, model: Any, config: Any, ratio: float | None, way: Shared) -> float:
+    """What an optimizer step takes of all GPUs: operations, and waiting for weights."""
+    (_, kind), steps = gpus.kind_of(config), config.finetune.gradient_accumulation
+    # Of a parameter and token, each a product and a sum: forward, back through activations, for
+    # what is trained, and what is computed again.
+    operations = 2 * (2 + share_trained(task, config, ratio) + way.again) * model.parameters
+    computing = steps * config.finetune.batch_size * TOKENS * operations / kind.rate
+    each = passed(task, model, config, ratio, way.count) / kind.link
+    waiting = way.count * each * steps / way.batches
+    return computing / gpus.COMPUTE_REACHED + waiting / gpus.LINK_REACHED
 
 
 def passed(task: str, model: Any, config: Any, ratio: float | None, count: int) -> float:
@@ -106,8 +146,7 @@ def passed(task: str, model: Any, config: Any, ratio: float | None, count: int) 
 
 def sharing(task: str, config: Any) -> tuple[int, ...]:
     """Numbers of processes that a task may be shared by."""
-    alone = config.finetune.optimizer == "adamw_8bit" or config.compute.gradient_checkpointing
-    alone = alone or by_lora(task, config)
+    alone = config.finetune.optimizer == "adamw_8bit" or by_lora(task, config)
     return COUNTS[:1] if alone or task not in TRAINING else COUNTS
 
 
@@ -153,8 +192,7 @@ def memory(
     model: Any,
     config: Any,
     ratio: float | None = None,
-    count: int | None = None,
-    batches: int | None = None,
+    way: Shared | None = None,
 ) -> Memory:
     """Memory of a job on a model.
 
@@ -162,25 +200,23 @@ def memory(
         task: one of `TASKS`.
         model: one of the configuration's models.
         ratio: sparse update ratio; None takes the main chain's.
-        count: processes; None takes those of `processes`.
-        batches: that run as one; None takes those of `together`.
+        way: how a training is shared; None takes that of `shared`.
     """
     if task == "measure":  # a process each for the timed and the full one, with 16-bit weights
         return Memory(2 * (TIMED_MIB + math.ceil(1.2 * 2 * model.parameters / MIB)), {})
     share = share_trained(task, config, ratio)
-    count = count or processes(task, model, config, ratio)
+    way = way or shared(task, model, config, ratio)
     phases: list[dict[str, float]] = []
     if task == "compress":
         phases += _compression_bytes(model, config)
     if task in ("trim", "scan", "evaluate", "teach"):
-        phases.append(_forward_bytes(task, model, config, count))
+        phases.append(_forward_bytes(task, model, config, way.count))
     if task in TRAINING:
         added = adapters(model, config) if by_lora(task, config) else 0.0
-        batches = batches or together(task, model, config, ratio, count)
-        phases += _training_bytes(task, model, config, share, count, added, batches)
+        phases += _training_bytes(task, model, config, share, way, added)
     most = max(phases, key=lambda parts: sum(parts.values()), default={})
     on_gpu = {**most, "overhead": OVERHEAD} if most and uses_gpu(config) else {}
-    return Memory(_host_mib(task, model, config, share, count), on_gpu)
+    return Memory(_host_mib(task, model, config, share, way.count), on_gpu)
 
 
 def _host_mib(task: str, model: Any, config: Any, share: float, count: int) -> int:
@@ -211,7 +247,7 @@ def _host_mib(task: str, model: Any, config: Any, share: float, count: int) -> i
 
 
 def _training_bytes(
-    task: str, model: Any, config: Any, share: float, count: int, added: float, batches: int
+    task: str, model: Any, config: Any, share: float, way: Shared, added: float
 ) -> list[dict[str, float]]:
     """Bytes on each GPU before and while a pass trains: trained weights, `added` adapters and what
     is outside the blocks rest in float32, frozen blocks in 16 bits.
@@ -224,9 +260,9 @@ def _training_bytes(
     weights = WEIGHT * (share * inside + outside + added) + 2 * (1 - share) * inside
     held = {"weights": weights}
     held["gradients and moments"] = _state(config) * (share * inside + added)
-    rows = math.ceil(batches * config.finetune.batch_size / count)
+    count, rows = way.count, math.ceil(way.batches * config.finetune.batch_size / way.count)
     kept = KEPT_FOR_BACKWARD * width * model.blocks * rows * LONGEST
-    if config.compute.gradient_checkpointing:  # the float32 stream of each block, and one block
+    if way.again:  # the float32 stream of each block, and one block
         kept = kept / model.blocks + STREAM * width * model.blocks * rows * LONGEST
     passing = {"activations": kept}
     if count > 1:

@@ -17,14 +17,14 @@ from trimllm.throughput.machine import fast_dtype
 from trimllm_paper import forkserver, gpus
 from trimllm_paper.demand import (
     ROW_BUDGET,
+    TOKENS,
     TRAINING,
     adapters,
     by_lora,
     passed,
-    processes,
     share_trained,
+    shared,
     stored_bytes,
-    together,
 )
 from trimllm_paper.gpus import uses_gpu
 
@@ -40,19 +40,19 @@ PASS_BYTES, STEP_BYTES = 16, {"adamw": 28, "adamw_8bit": 16}
 START, FORKED_START, EVALUATION_START = 4.0, 0.6, 0.8
 # Seconds a parameter of what a compressor does once for each weight; others take the dearest.
 COMPRESSING = {"awq_int4": 2.2e-7, "sparsegpt_2_4": 2.3e-7, "llm_pruner": 5e-8, "llm_int8": 2e-8}
-# Documents and tokens where nobody has said.
-TRAIN, TEST, TOKENS = 10_000, 5_000, 200
+# Documents where nobody has said.
+TRAIN, TEST = 10_000, 5_000
 
 
 @dataclass(frozen=True)
 class Assumed:
     """What times on GPUs rest on; `make plan` says how its hours move with each."""
 
-    compute: float = 0.40
+    compute: float = gpus.COMPUTE_REACHED
     """Share of the peak of 16-bit products that large ones reach."""
     memory: float = 0.75
     """Share of the bandwidth of a GPU's memory."""
-    link: float = 0.60
+    link: float = gpus.LINK_REACHED
     """Share of the bandwidth between GPUs that collective operations reach."""
     disk: float = 8e8
     """Bytes a second of a disk, with SHA-256 of what passes: each file is hashed when written and
@@ -129,7 +129,8 @@ def spent(
         return found | {"decode": decode * tokens, "prompt": twice * prompts / rate}
 
     finetune, trim, share = config.finetune, config.trim, share_trained(task, config, ratio)
-    count, blocks = processes(task, model, config, ratio), kept * model.blocks
+    way, blocks = shared(task, model, config, ratio), kept * model.blocks
+    count, batches = way.count, way.batches
     parameters, stored = kept * model.parameters, kept * stored_bytes(model)
     each = 2 * parameters * (getattr(expected, "tokens", None) or TOKENS) / rate  # a document
     found = {"start": start * (1 if count == 1 else 2), "load": stored / disk}
@@ -138,8 +139,8 @@ def spent(
     if task == "fetch":
         found["fetch"] = stored / DOWNLOAD
     if task in ("scan", "trim"):
-        shared = count if task == "trim" else 1
-        found["scan"] = trim.calibration_documents * each * blocks / shared
+        scanning = count if task == "trim" else 1
+        found["scan"] = trim.calibration_documents * each * blocks / scanning
     if task in TRAINING:
         limit, epochs = finetune.documents, finetune.epochs
         if task == "trim":
@@ -148,16 +149,14 @@ def spent(
             epochs = settle
         known = prepared or getattr(expected, "train", None) or TRAIN
         documents = epochs * min(limit or known, known)
-        batches = together(task, model, config, ratio, count)
         passes = math.ceil(documents / finetune.batch_size / batches)
         updates = batches / finetune.gradient_accumulation  # of a pass
         step = STEP_BYTES[finetune.optimizer]
         added = adapters(model, config) / parameters if by_lora(task, config) else 0.0
         moved = PASS_BYTES + (share + added) * step * updates
-        again = 1 if config.compute.gradient_checkpointing else 0
         # A pass takes as long as its operations, or as the host takes to start them.
-        started = passes * (3 + again) * launch * blocks
-        found["train"] = max(documents * each * (2 + share + added + again) / count, started)
+        started = passes * (3 + way.again) * launch * blocks
+        found["train"] = max(documents * each * (2 + share + added + way.again) / count, started)
         found["update"] = passes * parameters * moved / bandwidth / (count if on_gpu else 1)
         if count > 1 and kind:
             moved = kept * passed(task, model, config, ratio, count)

@@ -77,7 +77,7 @@ class Estimate:
         task, place, processes = resources.task_of(job.rule), job.place, 1
         if place and task in demand.TRAINING:
             told = {"model": place.model, "name": place.recipe and place.recipe.name}
-            processes = resources.processes(task, self.config, told)
+            processes = resources.shared(task, self.config, told).count
         cores = (os.cpu_count() or 1) if task == "measure" else self.config.compute.threads
         return processes * (1 if self.gpu else cores)
 

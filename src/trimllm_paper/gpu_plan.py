@@ -16,15 +16,19 @@ Way = tuple[Any, demand.Memory]
 
 def fit(task: str, model: Any, config: Any, gib: float) -> Way | None:
     """The most wanted way that fits on GPUs of so many GiB: offload only where nothing else does, a
-    scan from disk where the model does not fit as it is. What is trained is not streamed, and
-    compression takes the blocks one by one of itself."""
+    scan from disk where the model does not fit as it is, blocks computed again where they fit on as
+    many GPUs so. What is trained is not streamed, and compression takes the blocks one by one of
+    itself."""
     counts = demand.sharing(task, config)
     places = ("device",) if task in ("full_ft", "compress") else ("device", "disk")
-    for offload, count, place in itertools.product((False, True), counts, places):
+    told = config.compute.gradient_checkpointing
+    all_ways = (told,) if told is not None or task not in demand.TRAINING else (False, True)
+    tried = itertools.product((False, True), counts, places, all_ways)
+    for offload, count, place, again in tried:
         how = {"device": "cuda", "processes": count, "offload": offload, "weights_on": place}
         compute = config.compute.model_copy(update=how)
         changed = config.model_copy(update={"compute": compute})
-        memory = demand.memory(task, model, changed, count=count, batches=1)
+        memory = demand.memory(task, model, changed, way=demand.Shared(count, 1, bool(again)))
         if memory.gpu_gib <= demand.FILLED * gib and (count > 1 or not offload):
             return compute, memory
     return None

@@ -42,6 +42,8 @@ KINDS = {
     "RTX-4090-24GB": Kind(24, 165e12, 1008 * GB, PCIE4),
 }
 """By name: family, form (where there are several), memory. Sources: NVIDIA's data sheets."""
+COMPUTE_REACHED, LINK_REACHED = 0.40, 0.60
+"""Shares of `rate` and `link` that training reaches, as plans assume."""
 ASSUMED = "A100-SXM4-80GB"
 """Where nobody tells: the paper trained on A100 of 80 GB."""
 SHARED = {"mig", "grid", "laptop", "ti", "super", "nvl"}

@@ -82,16 +82,10 @@ def mem_mb(task: str, config: Any, told: Any, attempt: int = 1) -> int:
     return min(need, memory_bytes() // MIB) if task == "measure" else need
 
 
-def processes(task: str, config: Any, told: Any) -> int:
-    """Processes of a job, each with a GPU or threads of its own."""
+def shared(task: str, config: Any, told: Any) -> demand.Shared:
+    """Processes of a job, each with a GPU or threads of its own, and what these do at once."""
     model, ratio = model_of(config, told.get("model")), ratio_of(config, told.get("name"))
-    return demand.processes(task, model, config, ratio)
-
-
-def together(task: str, config: Any, told: Any) -> int:
-    """Batches that the processes of a job run as one."""
-    model, ratio = model_of(config, told.get("model")), ratio_of(config, told.get("name"))
-    return demand.together(task, model, config, ratio, processes(task, config, told))
+    return demand.shared(task, model, config, ratio)
 
 
 def runtime(task: str, config: Any, told: Any, attempt: int = 1) -> int:
@@ -212,7 +206,7 @@ def _shortfall(
     if not there:  # there may be some, and nothing tells of them
         problem = "this machine has no GPU (nvidia-smi names none)"
         return None if gpus.gpus_present() else (["compute", "device"], compute.device, problem)
-    count = demand.processes(task, model_of(config, name), config, ratio)
+    count = demand.shared(task, model_of(config, name), config, ratio).count
     if count > len(there):
         problem = f"this machine has {len(there)} GPUs, {task} of {name} is shared by {count}"
         return ["compute", "processes"], compute.processes, problem

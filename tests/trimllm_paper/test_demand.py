@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from configurations import KEPT, configuration, kept_configuration, with_compute
@@ -41,8 +42,9 @@ def test_a_process_holds_its_share_of_what_one_holds(
 ) -> None:
     model = paper.models[name]
 
-    def parts(**compute: object) -> tuple[float, float]:
-        gpu = demand.memory(task, model, with_compute(paper, **compute), batches=1).gpu
+    def parts(**compute: Any) -> tuple[float, float]:
+        way = demand.Shared(compute["processes"])
+        gpu = demand.memory(task, model, with_compute(paper, **compute), way=way).gpu
         return gpu["weights"] + gpu["gradients and moments"], sum(gpu.values())
 
     held, _ = parts(processes=1)
@@ -62,7 +64,9 @@ def test_moments_in_eight_bits_halve_what_is_trained(paper: Config) -> None:
     small = paper.model_copy(update={"finetune": finetune})
     model = paper.models["llama-7b"]
     for task, share in (("full_ft", 1.0), ("trim", 0.25)):
-        alone = [with_compute(one, processes=1) for one in (paper, small)]
+        alone = [
+            with_compute(one, processes=1, gradient_checkpointing=False) for one in (paper, small)
+        ]
         in_32, in_8 = (demand.memory(task, model, one).gpu for one in alone)
         # Gradients of 4 bytes; two moments of 4 bytes or of 1, and of these a scale for each 256.
         trained = share * (model.parameters - demand.shape(model)[2])
@@ -105,7 +109,7 @@ def test_adapters_rest_on_frozen_weights_in_16_bits(paper: Config, name: str) ->
     fast = {"assumed": replace(duration.ASSUMED, launch=0.0)}
     full, less = (
         duration.spent("full_ft", model, one, **fast)
-        for one in (with_compute(paper, processes=1), lora)
+        for one in (with_compute(paper, processes=1, gradient_checkpointing=False), lora)
     )
     assert less["train"] == pytest.approx(full["train"] * 2 / 3, rel=0.01)
     assert less["update"] < full["update"]
@@ -132,7 +136,7 @@ def test_what_is_read_to_the_device_must_have_room_there_before_it_is_frozen(
 
 def test_gradient_checkpointing_takes_time_for_memory(paper: Config) -> None:
     model = paper.models["llama-7b"]
-    how = {"processes": 1, "weights_on": "disk"}
+    how: dict[str, Any] = {"processes": 1, "weights_on": "disk"}
     plain, again = (
         with_compute(paper, **how, gradient_checkpointing=told) for told in (False, True)
     )
@@ -146,8 +150,26 @@ def test_gradient_checkpointing_takes_time_for_memory(paper: Config) -> None:
         duration.spent("sparse_ft", model, one, **fast)["train"] for one in (plain, again)
     )
     assert long == pytest.approx(short * 3.125 / 2.125)
-    by_itself = with_compute(paper, processes=None, gradient_checkpointing=True)
-    assert demand.processes("full_ft", model, by_itself) == 1
+
+
+def test_blocks_are_computed_again_where_that_saves_gpu_hours(paper: Config) -> None:
+    def shared(
+        task: str, name: str, ratio: float | None = None, **compute: object
+    ) -> demand.Shared:
+        return demand.shared(task, paper.models[name], with_compute(paper, **compute), ratio)
+
+    # 13B on four: two batches at once, or all eight of a step, for which it gathers once.
+    assert shared("full_ft", "llama-13b") == (4, 8, True)
+    assert shared("full_ft", "llama-13b", gradient_checkpointing=False) == (4, 2, False)
+    # 7B holds all eight as it is.
+    assert shared("full_ft", "llama-7b") == (4, 8, False)
+    # Over PCIe two gather less than four, and one not at all, where it holds a chain only so.
+    assert shared("full_ft", "llama-7b", gpu="A100-PCIe-80GB") == (2, 8, True)
+    assert shared("trim", "llama-7b", 0.5, gpu="A100-PCIe-80GB") == (1, 1, True)
+    # Told ones are taken, and without GPUs nothing is short.
+    assert shared("trim", "llama-7b", 0.25, gradient_checkpointing=True) == (1, 1, True)
+    assert shared("full_ft", "llama-13b", device="cpu") == (1, 1, False)
+    assert shared("evaluate", "llama-13b", gradient_checkpointing=True) == (1, 1, False)
 
 
 def test_host_memory_follows_streaming_sharing_and_offload(paper: Config) -> None:
@@ -186,7 +208,7 @@ def test_as_many_gpus_as_do_train_together(paper: Config) -> None:
     assert [count("trim", "llama-7b", ratio) for ratio in (0.125, 0.25, 0.5, 1)] == [1, 1, 2, 4]
     assert [count("full_ft", name) for name in ("opt-1.3b", "llama-7b", "llama-13b")] == [1, 4, 4]
     assert [count("trim", name) for name in ("llama-7b", "llama-13b")] == [1, 2]
-    assert count("trim", "llama-7b", gpu="A100-SXM4-40GB") == 4
+    assert count("trim", "llama-7b", gpu="A100-SXM4-40GB") == 2
     assert count("full_ft", "llama-7b", gpu="H200-141GB") == 1
     # Told ones are taken, for all or by task; what is not shared and what runs on CPUs is alone.
     assert count("trim", "llama-7b", processes=4) == 4
@@ -213,7 +235,7 @@ def test_no_other_number_of_gpus_takes_fewer_gpu_hours(
         model, hours = paper.models[name], {}
         for count in (1, 2, 4):
             config = with_compute(paper, gpu=gpu, processes=count)
-            if demand.memory(task, model, config, ratio, count, 1).gpu_gib <= most:
+            if demand.memory(task, model, config, ratio).gpu_gib <= most:
                 spent = duration.spent(task, model, config, ratio=ratio)
                 hours[count] = count * (sum(spent.values()) - spent["start"])
         chosen = demand.processes(task, model, with_compute(paper, gpu=gpu), ratio)
@@ -236,16 +258,19 @@ def test_memory_is_on_the_safe_side_of_the_kept_run() -> None:
         assert peak < asked < 2.5 * peak, (task, peak, asked)
 
 
-@pytest.mark.parametrize("name, ratio", [("llama-7b", 1.0), ("opt-6.7b", 1.0), ("llama-13b", 0.25)])
+@pytest.mark.parametrize("name", ["llama-7b", "opt-6.7b", "llama-13b"])
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 1.0])
 def test_several_processes_compute_longer_than_they_gather(name: str, ratio: float) -> None:
     """Batches of a step run as one where the GPUs hold them."""
     config = configuration("paper")
     model, task = config.models[name], "full_ft" if ratio == 1 else "trim"
-    count = demand.processes(task, model, config, ratio)
-    batches = demand.together(task, model, config, ratio, count)
-    assert count > 1 and batches > 1 and config.finetune.gradient_accumulation % batches == 0
+    way = demand.shared(task, model, config, ratio)
+    if way.count == 1:
+        return
+    assert way.batches > 1 and config.finetune.gradient_accumulation % way.batches == 0
     found, alone = (
-        demand.memory(task, model, config, ratio, count, n).gpu_gib for n in (batches, 1)
+        demand.memory(task, model, config, ratio, one).gpu_gib
+        for one in (way, way._replace(batches=1))
     )
     assert alone < found <= demand.FILLED * gpus.kind_of(config)[1].gib
     assert demand.memory(task, model, config, ratio).gpu_gib == found
@@ -254,5 +279,4 @@ def test_several_processes_compute_longer_than_they_gather(name: str, ratio: flo
     changed = config.model_copy(
         update={"finetune": config.finetune.model_copy(update={"gradient_accumulation": 1})}
     )
-    assert demand.together(task, model, changed, ratio, count) == 1
-    assert demand.together(task, model, config, ratio, 1) == 1
+    assert demand.shared(task, model, changed, ratio, way.count).batches == 1

@@ -100,7 +100,7 @@ def test_gradients_are_passed_on_after_every_pass(paper: Config) -> None:
     for accumulation in (1, 2):
         finetune = paper.finetune.model_copy(update={"gradient_accumulation": accumulation})
         two = with_compute(paper.model_copy(update={"finetune": finetune}), processes=2)
-        batches = demand.together("full_ft", seven, two, None, 2)
+        batches = demand.shared("full_ft", seven, two).batches
         spent = duration.spent("full_ft", seven, two, prepared=8000)
         found.append(spent["gather"] * batches)
     assert found[0] == pytest.approx(found[1])

@@ -107,8 +107,9 @@ def depends(kind, **fixed):
 
 def reserved(task):
     """Resources of a job, by the size of its model: memory, MiB, and a time limit, minutes, which are
-    more after an attempt that failed, its processes, the batches that these run as one, and its GPUs. A job is one task on one node, which
-    starts its processes itself: Slurm's plugin would start a task for each GPU, each with all threads.
+    more after an attempt that failed, how a training is shared, and GPUs. A job is one task on one
+    node, which starts its processes itself: Slurm's plugin would start a task for each GPU, each
+    with all threads.
     """
 
     def asked(of):
@@ -116,7 +117,8 @@ def reserved(task):
 
     found = {"mem_mb": asked(resources.mem_mb), "runtime": asked(resources.runtime)}
     found |= {"nodes": 1, "tasks_per_gpu": 0, "processes": processes(task)}
-    found["batches"] = lambda wildcards: resources.together(task, CONFIG, wildcards)
+    found["batches"] = lambda wildcards: resources.shared(task, CONFIG, wildcards).batches
+    found["again"] = lambda wildcards: int(resources.shared(task, CONFIG, wildcards).again)
     if task == "fetch":
         return found
     return found | {"gpu": int(USES_GPU) if IS_LOCAL or not USES_GPU else processes(task)}
@@ -124,7 +126,7 @@ def reserved(task):
 
 def processes(task):
     """Processes of a job."""
-    return lambda wildcards: resources.processes(task, CONFIG, wildcards)
+    return lambda wildcards: resources.shared(task, CONFIG, wildcards).count
 
 
 def threads(task):

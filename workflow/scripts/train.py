@@ -32,7 +32,7 @@ with Job(snakemake, forked=True) as job:
         threads=max(1, snakemake.threads // processes),
         offload=compute["offload"],
         weights_on=compute["weights_on"],
-        gradient_checkpointing=compute["gradient_checkpointing"],
+        gradient_checkpointing=bool(snakemake.resources.again),
         code=job.run.code_hash,
         **how["loading"],
     )

@@ -57,7 +57,6 @@ def problems(config: Config) -> Iterator[Problem]:
             yield [*("compute", "processes"), *filter(None, [task])], count, problem
         alone = {
             "finetune.optimizer = adamw_8bit": config.finetune.optimizer == "adamw_8bit",
-            "compute.gradient_checkpointing": config.compute.gradient_checkpointing,
             "finetune.lora": config.finetune.lora and task in ("", "full_ft"),
         }
         for what in (what for what, told in alone.items() if told and count > 1):

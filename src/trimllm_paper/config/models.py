@@ -277,7 +277,7 @@ class Compute(Section):
     processes: Count | dict[Trained, Count] | None = None
     offload: bool = False
     weights_on: Literal["device", "host", "disk"] = "device"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | None = None
     gpu: Annotated[str, Among(gpus.KINDS)] | None = None
     longest_minutes: int | None = Field(default=None, ge=30)
     forkserver: bool = True

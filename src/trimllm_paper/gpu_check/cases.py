@@ -173,6 +173,7 @@ class Case:
         rounds |= {"prefills": self.protocol.prefills, "threads": self.threads}
         texts = {"held_back_documents": HELD_BACK, "calibration_documents": CALIBRATION}
         compute: dict[str, Any] = {"device": self.device, "threads": self.threads, "processes": 1}
+        compute |= {"gradient_checkpointing": False}
         compute |= {"gpu": None, "weights_on": SCANS.get(self.name, "device")}
         if self.device == "cpu":
             compute["dtype"] = "auto"
@@ -190,9 +191,9 @@ def paper() -> Config:
 
 def memory(case: Case) -> demand.Memory:
     """What the plan reserves for a check's job."""
-    found = demand.memory(case.task, case.size, case.config, case.ratio, 1)
+    found = demand.memory(case.task, case.size, case.config, case.ratio)
     if case.name == "fsdp" and found.gpu:  # a rank gathers its layers, if only from itself
-        several = demand.memory(case.task, case.size, case.config, case.ratio, 2, 1)
+        several = demand.memory(case.task, case.size, case.config, case.ratio, demand.Shared(2))
         gathered = {"gathered": several.gpu["gathered"]}
         found = replace(found, gpu={**found.gpu, **gathered})
     return found

@@ -16,6 +16,7 @@ from models import word_tokenizer
 from safetensors.torch import save_file
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
+from torch.nn import Linear
 
 from trimllm import checkpoint
 from trimllm.base import files
@@ -27,13 +28,24 @@ from trimllm.train.parallel import Sharded
 from trimllm.units.modeling_trimllm import decoder_of
 
 
-def gradients_of(model: torch.nn.Module, job: TrainJob, team: Sharded) -> dict:
-    """Gradients of the trained model's loss on five documents, by name of the parameter."""
+def gradients_of(model: torch.nn.Module, job: TrainJob, team: Sharded, record: dict) -> dict:
+    """Gradients of the trained model's loss on five documents, by name of the parameter. Notes how
+    often the last layer runs for them."""
     set_trainable(model, None)
+    model.train(job.gradient_checkpointing)
+    record["runs"] = 0
+
+    def count(*_: object) -> None:
+        record["runs"] += 1
+
+    counted = next(m for m in decoder_of(model).layers[-1].modules() if isinstance(m, Linear))
+    counting = counted.register_forward_hook(count)
     batch = examples_of(word_tokenizer(), read_documents(job.train))[:5]
     mine, factor = team.share(batch)
     loss = team.root(tensors_of(mine, 0, "cpu")).sum() * factor
     loss.backward()
+    counting.remove()
+    model.eval()
     named = model.named_parameters()
     return {name: p.grad.full_tensor() for name, p in named if p.grad is not None}
 
@@ -73,7 +85,7 @@ def main(folder: Path, rank: int, size: int) -> None:
         decisions[name] = {key: record.get(key) for key in ("scan", "units_dropped")}
         if (decisions[name]["scan"] or {}).get("seconds"):
             decisions[name]["scan"].pop("seconds")
-        gradients = {} if job.scan else gradients_of(model, job, team)
+        gradients = {} if job.scan else gradients_of(model, job, team, record)
         whole = team.unwrap(model, torch.float32)
         if whole is not None:
             checkpoint.save(whole, tokenizer, folder / name, record={"record": record})

@@ -70,6 +70,15 @@ def jobs_of(root: Path) -> dict[str, TrainJob]:
             arguments={"epochs": 2},
             batches=2,
         ),
+        "again": job(
+            root,
+            "mistral",
+            FINE_TUNE,
+            {"gradient_accumulation": 2},
+            arguments={"epochs": 2},
+            batches=2,
+            gradient_checkpointing=True,
+        ),
         "embeddings": job(
             root, "llama", FINE_TUNE, {"train_embeddings": True}, arguments={"epochs": 1}
         ),
@@ -198,6 +207,14 @@ def test_two_processes_say_of_held_back_documents_what_one_says(root: Path) -> N
     assert kept["accuracy"] == again.accuracy and kept["documents"] == again.documents == 7
     assert kept["likelihood"] == pytest.approx(again.likelihood, abs=1e-4)
     assert found["kept_pass"] < len(found["held_back"]) - 1
+
+
+def test_blocks_that_are_computed_again_give_the_same_bytes(root: Path) -> None:
+    kept, again = weights(root / "two/as one"), weights(root / "two/again")
+    assert kept.keys() == again.keys()
+    assert all(torch.equal(value, again[name]) for name, value in kept.items())
+    runs = [files.read_json(root / "two" / n / "record.json")["runs"] for n in ("as one", "again")]
+    assert runs == [1, 2]
 
 
 @pytest.mark.parametrize("name", [name for name, one in JOBS.items() if not one.scan])

@@ -130,10 +130,6 @@ def test_texts_of_the_command_line_become_numbers() -> None:
             "compute.processes.full_ft = 2: finetune.lora trains in one process",
         ),
         (
-            {"compute": {"processes": 2, "gradient_checkpointing": True}},
-            "compute.processes = 2: compute.gradient_checkpointing trains in one process",
-        ),
-        (
             {"finetune": {"lora": {}, "train_embeddings": True}},
             "train_embeddings = true: finetune.lora trains adapters alone; leave one of them out",
         ),

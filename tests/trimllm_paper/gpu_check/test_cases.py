@@ -56,7 +56,7 @@ def test_training_takes_what_the_plan_says() -> None:
     spent = duration.spent("sparse_ft", MODEL, config, ratio=0.25, expected=told)
     assert alone["time"].value == pytest.approx(spent["train"] + spent["update"], rel=0.001)
     # A rank by itself holds all, and gathers its layers as one of several does.
-    several = demand.memory("sparse_ft", MODEL, PAPER, 0.25, 2).gpu["gathered"]
+    several = demand.memory("sparse_ft", MODEL, PAPER, 0.25, demand.Shared(2)).gpu["gathered"]
     more = expected(whole("fsdp"))["device memory"].value - alone["device memory"].value
     assert more == pytest.approx(several, rel=0.001)
 

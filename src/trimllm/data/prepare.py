@@ -3,6 +3,9 @@
 Splits are made in this order, and never one question in two of them: tests, documents held back (by
 which choices between checkpoints are made), the pool of calibration documents, and for training all
 that is left.
+
+Which documents are tests or held back is drawn once for all seeds, so that what two seeds answer
+can be paired by document. What is left is divided by the seed of the run.
 """
 
 from __future__ import annotations
@@ -25,6 +28,10 @@ from trimllm.data.rows import MAX_FAILED, Row, RowError, parse_row
 from trimllm.data.sources import Read, read_source
 
 TRAIN = "train.jsonl"
+DATA_SEED = 0
+"""Seed by which sets are put in order, tests and held-back documents taken, choices drawn."""
+GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of it, modulo 1, lie far apart, however many there are."""
 NAMED = 3
 """Rows that fail to parse and are named."""
 SHARES = {"held_back": 0.1, "calibration": 0.25}
@@ -84,7 +91,9 @@ def prepare(
         spec: the domain as its YAML declares it; taken to be as its schema demands.
         directory: where the files go.
         downloads: folder that holds the fetched wheels.
-        seed: of every draw.
+        seed: says which of the documents that are neither tests nor held back are calibrated on,
+            and in what order the others are trained on. Tests and held-back documents are the same
+            under every seed.
         limits: documents at most, for "test" (None: all), "held_back" and "calibration" (at most
             a share of the set, see `SHARES`). Training takes all that are left.
         wheels: version and sha256 of the wheels; without it a wheel's sha256 is only recorded.
@@ -141,7 +150,7 @@ def _split(
             known = ", ".join(sorted(spec["sets"]))
             raise UserError(f"no set {name!r} of this domain (there are: {known})")
         if name not in pools:
-            pools[name] = made(name, spec["sets"][name], random.Random(f"{seed}:{name}"))
+            pools[name] = made(name, spec["sets"][name], random.Random(f"{DATA_SEED}:{name}"))
         return pools[name]
 
     splits: dict[str, list[Item]] = {}
@@ -173,7 +182,7 @@ def _split(
     if train and calibration:
         tested = [item for items in splits.values() for item in items]
         sets = {test["set"] for test in tests.values()}
-        trained, removed = _training(train, calibration, tested, sets, limits)
+        trained, removed = _training(train, calibration, tested, sets, seed, limits)
         splits = trained | splits
     for file, items in splits.items():
         _check_kind(items, file.removesuffix(".jsonl"))
@@ -187,7 +196,12 @@ def _split(
 
 
 def _training(
-    train: Pool, calibration: Pool, tested: list[Item], tested_sets: set[str], limits: Limits
+    train: Pool,
+    calibration: Pool,
+    tested: list[Item],
+    tested_sets: set[str],
+    seed: int,
+    limits: Limits,
 ) -> tuple[dict[str, list[Item]], int]:
     """Documents to train on, to calibrate on and held back, and how many of the training set were
     removed as test documents.
@@ -225,12 +239,16 @@ def _training(
     source, shares = (clean, SHARES) if mixed else (calibration.groups, OWN_SHARES)
     used = {item.group for item in tested}
     free = sum(len(group) for group in source if group[0].group not in used)
-    splits = {}
-    for name, share in shares.items():
-        size = _limited(limits[name], max(FEWEST[name], int(share * free)))
-        splits[f"{name}.jsonl"] = take(source, size, used)
-        used |= {item.group for item in splits[f"{name}.jsonl"]}
-    return {TRAIN: take(clean, None, used)} | splits, removed
+
+    def size(name: str) -> int:
+        return _limited(limits[name], max(FEWEST[name], int(shares[name] * free)))
+
+    held_back = take(source, size("held_back"), used)
+    used |= {item.group for item in held_back}
+    calibrated = take(turned(source, seed, used), size("calibration"), set())
+    trained = take(turned(clean, seed, used), None, {item.group for item in calibrated})
+    splits = {TRAIN: trained, "held_back.jsonl": held_back, "calibration.jsonl": calibrated}
+    return splits, removed
 
 
 def _asked(document: Document) -> str:
@@ -339,6 +357,17 @@ def in_order(items: Sequence[Item]) -> list[list[Item]]:
         for number, group in enumerate(members)
     ]
     return [group for _, group in sorted(placed, key=lambda entry: entry[0])]
+
+
+def turned(groups: Sequence[list[Item]], seed: int, without: set[str]) -> list[list[Item]]:
+    """The groups that are left, beginning elsewhere for each seed, at the first for `DATA_SEED`.
+
+    Neighbours stay so: wrong choices come of rows nearby (see `construct`), and every stretch holds
+    the classes in equal shares.
+    """
+    left = [group for group in groups if group[0].group not in without]
+    start = int((seed - DATA_SEED) * GOLDEN % 1 * len(left))
+    return left[start:] + left[:start]
 
 
 def take(groups: Sequence[list[Item]], size: int | None, without: set[str]) -> list[Item]:

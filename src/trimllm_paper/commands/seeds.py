@@ -3,8 +3,9 @@
     python -m trimllm_paper seeds table6 --seeds 0 1 2
 
 The first seed's results lie in the configuration's `results`, those of seed S beside them in
-`results`/seed_S. The seed is that of splits, document order and training alike, so that the
-intervals hold all three. The last run renders the target from all of them (key `replicates`).
+`results`/seed_S. The seed says what is calibrated on, in what order documents are taken, and how is
+trained; tests and held-back documents are the same under all seeds, so that answers are paired by
+document. The last run renders the target from all of them (key `replicates`).
 """
 
 from __future__ import annotations

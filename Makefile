@@ -168,7 +168,7 @@ reference: $(STAMP)
 	$(MAKE) figures
 
 compare: $(STAMP)
-	$(BIN)/python -m trimllm_paper compare results '$(KEPT)'
+	$(BIN)/python -m trimllm_paper compare results '$(KEPT)' --configfile '$(CONFIG)'
 
 verify: $(STAMP)
 	$(BIN)/python -m trimllm_paper verify results --pages README.md LIMITS.md docs/artifact.md

@@ -90,10 +90,10 @@ def collect(
         raise UserError(f"{results} holds no results; run `snakemake --cores all all` first")
     before, shared = [], []
     if add and (reference / CONFIG).is_file():
-        said = _resolved(reference / CONFIG) | {REPLICATES: []}
+        said = resolved(reference / CONFIG) | {REPLICATES: []}
         kept = {n: (reference / n).read_text("utf-8") for n in domains if (reference / n).is_file()}
         other = [name for name, text in kept.items() if text != domains[name]]
-        if said != _portable(config | {REPLICATES: []}) or other:
+        if said != portable(config | {REPLICATES: []}) or other:
             raise UserError(
                 f"{reference} keeps results of another configuration; leave out --add to replace "
                 "them"
@@ -114,7 +114,7 @@ def collect(
             _keep_beside(path, temporary / path.relative_to(reference))
         seeds = [(reference / one.name).as_posix() for one in seed_folders(temporary)]
         text = "# Configuration of the run whose small results are kept here.\n"
-        text += yaml.safe_dump(_portable(config | {REPLICATES: seeds}), sort_keys=False)
+        text += yaml.safe_dump(portable(config | {REPLICATES: seeds}), sort_keys=False)
         for name, content in {CONFIG: text, **domains}.items():
             files.write_text(temporary / name, content)
         files.write_manifest(temporary)
@@ -134,13 +134,13 @@ def _keep_beside(kept: Path, new: Path) -> None:
         shutil.copyfile(kept, new.with_stem(f"{new.stem}-{sha256[:8]}"))
 
 
-def _resolved(path: Path) -> dict[str, Any]:
+def resolved(path: Path) -> dict[str, Any]:
     """A kept configuration with the defaults of keys that came later, as the workflow reads it."""
     found = validated(Config, read_yaml(path), lambda key, value: str(path))
     return found.model_dump(mode="json")
 
 
-def _portable(config: dict[str, Any]) -> dict[str, Any]:
+def portable(config: dict[str, Any]) -> dict[str, Any]:
     """Files of the project by their place in it: another clone lies elsewhere."""
     return yaml.safe_load(yaml.safe_dump(config, sort_keys=False).replace(f"{PROJECT}/", ""))
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from trimllm.data import Document
 from trimllm.data.construct import Item
-from trimllm.data.prepare import balance, deduplicate, in_order, shuffled, take, turned
 from trimllm.data.rows import Row
+from trimllm.data.split import balance, deduplicate, in_order, shuffled, take, turned
 
 
 def item(group: int, variant: int = 0, stratum: int | None = None) -> Item:

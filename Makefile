@@ -9,10 +9,10 @@
 #   make plan     jobs, hours, disk and wall-clock time of TARGET, before anything runs
 #   make check-gpu  ten minutes on one GPU: does it take what the plan says, and does all of it run
 #   make seeds    TARGET under several SEEDS: means, with intervals over documents and seeds
-#   make reference  both recipes on the default, its small results kept in results/reference/
+#   make reference  both recipes on the default, under SEEDS; small results kept in results/reference/
 #   make envs     environments of the engines autoawq and auto-gptq (.envs/; Python 3.11)
 #   make vllm-env that of vLLM for CPUs, in which exports to vLLM prove themselves (.envs/vllm)
-#   make compare  does the run in results/ agree with the kept one, cell by cell
+#   make compare  does the run in results/ agree with the KEPT one, cell by cell
 #   make verify   check every result against its manifest and what it was made from
 #   make test     all tests
 #   make mutants  would the tests notice? SAMPLE changes (300; hours) to the method and the verdicts
@@ -24,7 +24,8 @@
 #   make clean    remove what runs have made (keeps .venv, downloads/ and results/reference/)
 #
 # Variables: PYTHON (which Python makes .venv), PYTHON311 (which makes .envs), CORES (default: all),
-# TARGET (default: all), CONFIG (default: config/config.yaml), SEEDS (default: 0 1 2), PARALLEL
+# TARGET (default: all), CONFIG (default: config/config.yaml), SEEDS (default: 0 1 2), KEPT (folder of
+# kept results that is rendered or compared with; default: results/reference), PARALLEL
 # (cores or GPUs at once) and PRICE (of an hour of one), both for plans; OWN (default: own.yaml);
 # SAMPLE and SEED (default: 300 and 0) of mutants.
 
@@ -46,6 +47,7 @@ CORES ?= all
 TARGET ?= all
 CONFIG ?= config/config.yaml
 SEEDS ?= 0 1 2
+KEPT ?= results/reference
 SAMPLE ?= 300
 SEED ?= 0
 PARALLEL ?=
@@ -55,10 +57,10 @@ MODEL ?=
 WANT ?=
 OWN ?= own.yaml
 BIN := .venv/bin
-# What the kept run changes of the default, and how it is rendered again. It takes hours; finished
-# parts are kept by `reference --add` (config/overlays/reference.yaml).
+# What the kept run changes of the default, and how it is rendered again. It takes hours a seed;
+# finished parts are kept by `reference --add` (config/overlays/reference.yaml).
 REFERENCE_RUN := config/overlays/reference.yaml
-KEPT := --configfile results/reference/config.yaml
+RENDERED := --configfile $(KEPT)/config.yaml
 STAMP := .venv/.complete
 
 # Published as sources only, and all of it pure Python: dependencies of lm-eval and Snakemake, and
@@ -122,11 +124,11 @@ table2: $(STAMP)
 	@cat results/tables/table2.txt
 
 figures: $(STAMP)
-	$(BIN)/snakemake --cores '$(CORES)' all --forceall $(KEPT)
+	$(BIN)/snakemake --cores '$(CORES)' all --forceall $(RENDERED)
 	@echo 'Figures and claims: paper_figures/; tables: results/reference/tables/; one page: make report'
 
 report: figures
-	$(BIN)/snakemake --cores '$(CORES)' all --report report.html $(KEPT)
+	$(BIN)/snakemake --cores '$(CORES)' all --report report.html $(RENDERED)
 
 # llama.cpp, in which what is exported proves itself, is a wheel without dependencies.
 LLAMA_CPP := .venv/.llama-cpp
@@ -159,13 +161,14 @@ seeds: $(STAMP)
 		--cores '$(CORES)'
 
 reference: $(STAMP)
-	$(BIN)/snakemake --cores '$(CORES)' all --configfile config/config.yaml $(REFERENCE_RUN)
+	$(BIN)/python -m trimllm_paper seeds all --seeds $(SEEDS) --on-top $(REFERENCE_RUN) \
+		--cores '$(CORES)'
 	$(BIN)/python -m trimllm_paper reference results/reference_run results/reference \
-		--on-top $(REFERENCE_RUN)
+		seed=$(firstword $(SEEDS)) --on-top $(REFERENCE_RUN)
 	$(MAKE) figures
 
 compare: $(STAMP)
-	$(BIN)/python -m trimllm_paper compare results results/reference
+	$(BIN)/python -m trimllm_paper compare results '$(KEPT)' --configfile '$(CONFIG)'
 
 verify: $(STAMP)
 	$(BIN)/python -m trimllm_paper verify results --pages README.md LIMITS.md docs/artifact.md

@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from trimllm.base.errors import UserError
 from trimllm.export.formats import VARIANTS
@@ -51,8 +52,6 @@ def parser() -> argparse.ArgumentParser:
     seeds.add_argument("target")
     seeds.add_argument("--seeds", nargs="+", type=int, required=True, metavar="SEED")
     seeds.add_argument("--cores", default="all")
-    for one in (plan, seeds):
-        one.add_argument("--configfile", type=Path, help="default: config/config.yaml")
     verify = command("verify", "check every result against what it says and was made from")
     verify.add_argument("folder", type=Path, nargs="?", default=Path("results"))
     what = "pages that tell numbers of results"
@@ -62,19 +61,16 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("kept", type=Path, nargs="?", default=Path("results/reference"))
     choices = ("different", "within noise", "equal", "all")
     compare.add_argument("--show", choices=choices, default="different", help="cells to list")
+    for one in (plan, seeds, compare):
+        one.add_argument("--configfile", type=Path, help="default: config/config.yaml")
     reference = command("reference", "keep a run's small results and its configuration")
     reference.add_argument("results", type=Path, help="folder of the run")
     reference.add_argument("reference", type=Path, help="folder that keeps them")
     reference.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="what the run changed")
-    reference.add_argument(
-        "--on-top",
-        dest="overlays",
-        nargs="*",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="configuration files on top of the default",
-    )
+    on_top: dict[str, Any] = {"dest": "overlays", "nargs": "*", "type": Path, "default": []}
+    on_top |= {"metavar": "FILE", "help": "configuration files on top of the default"}
+    for one in (seeds, compare, reference):
+        one.add_argument("--on-top", **on_top)
     reference.add_argument("--add", action="store_true", help="keep what is kept already, too")
     gpu = command("check-gpu", "does this GPU take what the plan says; ten minutes, one JSON")
     gpu.add_argument("--shape", choices=SHAPES, help="default: llama-7b; without a GPU llama-tiny")

@@ -238,6 +238,22 @@ class Paths:
         return f"{self.results}/tables/{name}{form}"
 
 
+def seed_folder(results: str | Path, seed: int) -> Path:
+    """Where the results of a further seed lie, beside those of the first."""
+    return Path(results, f"seed_{seed}")
+
+
+def seed_folders(results: str | Path) -> list[Path]:
+    """Those that are there and hold evaluations, by seed."""
+    found = {int(one.name[5:]): one for one in Path(results).glob("seed_*") if is_of_seed(one)}
+    return [one for _, one in sorted(found.items()) if any(one.glob("eval/**/*.json"))]
+
+
+def is_of_seed(folder: str | Path) -> bool:
+    """Whether a folder is called as one of a further seed is."""
+    return re.fullmatch(r"seed_[0-9]+", Path(folder).name) is not None
+
+
 @dataclass(frozen=True)
 class Place:
     """What the path of a result says. Fields that its kind does not have are empty."""

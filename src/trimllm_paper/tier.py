@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trimllm_paper.config import is_reference
-from trimllm_paper.recipe import ROOMS
+from trimllm_paper.recipe import ROOMS, is_of_seed
 
 MEASURED = "measured here"
 REFERENCE = "reference"
@@ -23,7 +23,8 @@ def kept_folder(path: str | Path) -> Path | None:
     """The folder of kept results that a file belongs to, or None."""
     parts = Path(path).parts
     rooms = (i for i, part in enumerate(parts) if i and part in (*ROOMS, PREPARED))
-    folders = (Path(*parts[:i]) for i in rooms)
+    named = (Path(*parts[:i]) for i in rooms)
+    folders = [one.parent if is_of_seed(one) else one for one in named]
     return next((one for one in folders if one.name == REFERENCE or is_reference(one)), None)
 
 

@@ -16,6 +16,8 @@ from trimllm_paper.tier import tier, tier_note, tier_of
         ("results/reference/eval/m/d/full_ft/t.json", "reference"),
         ("/elsewhere/results/reference/models/m/d/trim_ours/state_03/epoch.json", "reference"),
         ("results/reference/throughput/cpu/m/full.json", "reference"),
+        ("results/reference/seed_1/eval/m/d/full_ft/t.json", "reference"),
+        ("results/seed_1/eval/m/d/full_ft/t.json", "measured here"),
         # A name inside a measurement is no folder of results.
         ("results/eval/reference/d/full_ft/t.json", "measured here"),
         ("reference/results/eval/m/d/full_ft/t.json", "measured here"),

@@ -3,12 +3,15 @@
 Splits are made in this order, and never one question in two of them: tests, documents held back (by
 which choices between checkpoints are made), the pool of calibration documents, and for training all
 that is left.
+
+Which documents are tests or held back is drawn once for all seeds, so that what two seeds answer
+can be paired by document. What is left is divided by the seed of the run.
 """
 
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +26,7 @@ from trimllm.data.construct import Item, construct, kind_of, labels_of, words
 from trimllm.data.document import Document, all_free, normalised, write_documents
 from trimllm.data.rows import MAX_FAILED, Row, RowError, parse_row
 from trimllm.data.sources import Read, read_source
+from trimllm.data.split import DATA_SEED, balance, deduplicate, in_order, shuffled, take, turned
 
 TRAIN = "train.jsonl"
 NAMED = 3
@@ -84,7 +88,9 @@ def prepare(
         spec: the domain as its YAML declares it; taken to be as its schema demands.
         directory: where the files go.
         downloads: folder that holds the fetched wheels.
-        seed: of every draw.
+        seed: says which of the documents that are neither tests nor held back are calibrated on,
+            and in what order the others are trained on. Tests and held-back documents are the same
+            under every seed.
         limits: documents at most, for "test" (None: all), "held_back" and "calibration" (at most
             a share of the set, see `SHARES`). Training takes all that are left.
         wheels: version and sha256 of the wheels; without it a wheel's sha256 is only recorded.
@@ -141,7 +147,7 @@ def _split(
             known = ", ".join(sorted(spec["sets"]))
             raise UserError(f"no set {name!r} of this domain (there are: {known})")
         if name not in pools:
-            pools[name] = made(name, spec["sets"][name], random.Random(f"{seed}:{name}"))
+            pools[name] = made(name, spec["sets"][name], random.Random(f"{DATA_SEED}:{name}"))
         return pools[name]
 
     splits: dict[str, list[Item]] = {}
@@ -173,7 +179,7 @@ def _split(
     if train and calibration:
         tested = [item for items in splits.values() for item in items]
         sets = {test["set"] for test in tests.values()}
-        trained, removed = _training(train, calibration, tested, sets, limits)
+        trained, removed = _training(train, calibration, tested, sets, seed, limits)
         splits = trained | splits
     for file, items in splits.items():
         _check_kind(items, file.removesuffix(".jsonl"))
@@ -187,7 +193,12 @@ def _split(
 
 
 def _training(
-    train: Pool, calibration: Pool, tested: list[Item], tested_sets: set[str], limits: Limits
+    train: Pool,
+    calibration: Pool,
+    tested: list[Item],
+    tested_sets: set[str],
+    seed: int,
+    limits: Limits,
 ) -> tuple[dict[str, list[Item]], int]:
     """Documents to train on, to calibrate on and held back, and how many of the training set were
     removed as test documents.
@@ -225,12 +236,16 @@ def _training(
     source, shares = (clean, SHARES) if mixed else (calibration.groups, OWN_SHARES)
     used = {item.group for item in tested}
     free = sum(len(group) for group in source if group[0].group not in used)
-    splits = {}
-    for name, share in shares.items():
-        size = _limited(limits[name], max(FEWEST[name], int(share * free)))
-        splits[f"{name}.jsonl"] = take(source, size, used)
-        used |= {item.group for item in splits[f"{name}.jsonl"]}
-    return {TRAIN: take(clean, None, used)} | splits, removed
+
+    def size(name: str) -> int:
+        return _limited(limits[name], max(FEWEST[name], int(shares[name] * free)))
+
+    held_back = take(source, size("held_back"), used)
+    used |= {item.group for item in held_back}
+    calibrated = take(turned(source, seed, used), size("calibration"), set())
+    trained = take(turned(clean, seed, used), None, {item.group for item in calibrated})
+    splits = {TRAIN: trained, "held_back.jsonl": held_back, "calibration.jsonl": calibrated}
+    return splits, removed
 
 
 def _asked(document: Document) -> str:
@@ -291,63 +306,6 @@ def _read_set(
         "documents": len(items),
         "documents_by_class": _classes(items, how),
     }
-
-
-def deduplicate(items: Sequence[Item]) -> list[Item]:
-    """The first document of each content hash."""
-    seen: dict[str, Item] = {}
-    for item in items:
-        seen.setdefault(item.document.hash, item)
-    return list(seen.values())
-
-
-def balance(items: Sequence[Item], rng: random.Random, most: int | None = None) -> list[Item]:
-    """As many documents of every class: those of the rarest, or `most` where that is fewer."""
-    classes: dict[int | None, list[Item]] = defaultdict(list)
-    for item in items:
-        classes[item.stratum].append(item)
-    size = min(len(members) for members in classes.values())
-    size = min(size, most) if most else size
-    kept = {id(item) for members in classes.values() for item in rng.sample(members, size)}
-    return [item for item in items if id(item) in kept]
-
-
-def shuffled(rows: Sequence[Row | Document], rng: random.Random) -> list[Row | Document]:
-    """Rows in drawn order, those of one question side by side."""
-    groups: dict[str, list[Row | Document]] = defaultdict(list)
-    for row in rows:
-        asked = row.prompt if isinstance(row, Document) else row.question
-        groups[normalised(asked)].append(row)
-    drawn = list(groups.values())
-    rng.shuffle(drawn)
-    return [row for group in drawn for row in group]
-
-
-def in_order(items: Sequence[Item]) -> list[list[Item]]:
-    """Groups in the order of their first items, so mixed that every prefix holds the classes in
-    equal shares: the j-th of n groups of a class goes to the place (j + 1/2) / n of the whole.
-    """
-    groups: dict[str, list[Item]] = defaultdict(list)
-    for item in items:
-        groups[item.group].append(item)
-    classes: dict[int | None, list[list[Item]]] = defaultdict(list)
-    for members in groups.values():
-        classes[members[0].stratum].append(members)
-    placed = [
-        ((number + 0.5) / len(members), group)
-        for members in classes.values()
-        for number, group in enumerate(members)
-    ]
-    return [group for _, group in sorted(placed, key=lambda entry: entry[0])]
-
-
-def take(groups: Sequence[list[Item]], size: int | None, without: set[str]) -> list[Item]:
-    """The first groups that fit into `size` documents (None: all), skipping those named."""
-    taken: list[Item] = []
-    for group in groups:
-        if group[0].group not in without and (size is None or len(taken) + len(group) <= size):
-            taken += group
-    return taken
 
 
 def _classes(items: Sequence[Item], how: Mapping[str, Any]) -> dict[str, int] | None:

@@ -18,11 +18,16 @@ DEFAULT = PROJECT / "config" / "config.yaml"
 
 
 def snakemake(
-    target: str, configfile: Path | None, changes: Sequence[str], *words: str
+    target: str,
+    configfile: Path | None,
+    changes: Sequence[str],
+    *words: str,
+    overlays: Sequence[Path] = (),
 ) -> list[str]:
     """Snakemake's command line for a target, with further words of its own."""
     command = [sys.executable, "-m", "snakemake", *words, "--snakefile", str(PROJECT / "Snakefile")]
-    command += [target, *(["--configfile", str(configfile)] if configfile else [])]
+    files = [configfile or DEFAULT, *overlays] if configfile or overlays else []
+    command += [target, *(["--configfile", *map(str, files)] if files else [])]
     return [*command, *(["--config", *changes] if changes else [])]
 
 

@@ -11,18 +11,21 @@ Each evaluation of both (model, domain trained on, recipe, task) is one of
 and what is in one folder alone is named. Over many cells, one in twenty is `different` by chance
 alone; the last lines say how many would be. What differs in how the two were made (configuration,
 code, libraries, machine, data, seeds) stands below: rounding alone can move a chain, since each of
-its drops decides the next.
+its drops decides the next. Where hashes of the configurations differ, so do the keys that are named
+with both values: kept results have theirs beside them, of others it is the one that is given.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
+from trimllm_paper.commands import asked, reference
+from trimllm_paper.config import load
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.frame import Frame, frame, rows
 
@@ -87,8 +90,9 @@ def _one(field: str, digits: int | None = None) -> Fact:
     return lambda one: [str(one.get(field, "none"))[:digits]]
 
 
+CONFIGURATION = "configuration (hash)"
 FACTS: dict[str, Fact] = {
-    "configuration (hash)": _one("config_hash", 12),
+    CONFIGURATION: _one("config_hash", 12),
     "code (git commit)": _one("git_commit", 12),
     "code (hash)": _one("code_hash", 12),
     "libraries": _parts("versions"),
@@ -99,6 +103,10 @@ FACTS: dict[str, Fact] = {
 """What of a provenance is compared, in parts."""
 FEW = 4
 """Parts that are told of either."""
+MOST_KEYS = 10
+"""Keys of the configuration that are told."""
+PLACES = ("results", "replicates", "domains_folder", "downloads", "mirror")
+"""Keys that say where files lie, which differ by themselves."""
 
 
 def differences(one: Frame, other: Frame, keys: list[Key]) -> Iterator[str]:
@@ -121,7 +129,52 @@ def differences(one: Frame, other: Frame, keys: list[Key]) -> Iterator[str]:
             yield f"{name}: {' | '.join('; '.join(side) for side in sides)}"
 
 
-def run(folder: Path, kept: Path, show: str = "different") -> int:
+def settings(
+    folder: Path, configfile: Path | None = None, overlays: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """What the results of a folder were made by: key as `trim.documents` -> value.
+
+    Args:
+        configfile, overlays: of results that are not kept: a configuration (None: the default), and
+            files on top of it.
+    """
+    if (own := folder / reference.CONFIG).is_file():
+        found = reference.resolved(own)
+    else:
+        raw = asked.configuration(configfile, (), overlays)
+        found = load(raw, [configfile or asked.DEFAULT, *overlays]).model_dump(mode="json")
+    return {key: value for key, value in _keys(reference.portable(found)) if key not in PLACES}
+
+
+def _keys(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _keys(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def changed(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each key of two configurations that differs, with both values; pins come last."""
+    keys = sorted(dict.fromkeys((*one, *other)), key=lambda key: key.startswith("wheels."))
+    told = [
+        f"{key}: {mine} | {theirs}"
+        for key in keys
+        for mine, theirs in [[json.dumps(x[key]) if key in x else "none" for x in (one, other)]]
+        if mine != theirs
+    ]
+    yield from told[:MOST_KEYS]
+    if more := told[MOST_KEYS:]:
+        yield f"and {len(more)} keys more"
+
+
+def run(
+    folder: Path,
+    kept: Path,
+    show: str = "different",
+    configfile: Path | None = None,
+    overlays: Sequence[Path] = (),
+) -> int:
     """Print the comparison; the last line on stdout is one JSON object.
 
     Exit status 1 if more cells are different than twice what chance explains (and than one).
@@ -156,5 +209,9 @@ def run(folder: Path, kept: Path, show: str = "different") -> int:
     print("Made differently (first | second):" if told else "Made alike, as far as is recorded.")
     for line in told:
         print(f"  {line}")
+        if line.startswith(CONFIGURATION):
+            made = settings(folder, configfile, overlays), settings(kept, configfile, overlays)
+            named = [*changed(*made)] or ["no key differs; the hash holds that of the code"]
+            print("\n".join(f"    {key}" for key in named))
     print(json.dumps({"counts": counts, "cells": [asdict(cell) for cell in found]}))
     return int(counts[DIFFERENT] > max(1, 2 * by_chance))

@@ -3,8 +3,10 @@
     python -m trimllm_paper reference results results/reference
 
 config.yaml is the configuration of the run (the default, changed by files and keys) and domains/
-what its documents are, by which `make figures` renders all tables and figures again. With `--add`
-what was kept before stays: a long run is kept as its parts end, and what it lacks yet is `not run`.
+what its documents are, by which `make figures` renders all tables and figures again. What other
+seeds made (`trimllm_paper.commands.seeds`) is kept in folders seed_S of it, which its configuration
+names as `replicates`. With `--add` what was kept before stays: a long run is kept as its parts end,
+and what it lacks yet is `not run`.
 A manifest.json with the sha256 of every file is written last (`trimllm_paper.integrity.checks` says
 what it guards).
 """
@@ -25,13 +27,16 @@ from trimllm_paper.commands import asked
 from trimllm_paper.config.load import PROJECT, load, read_yaml, validated
 from trimllm_paper.config.models import Config
 from trimllm_paper.integrity import checks
+from trimllm_paper.recipe import seed_folders
 
-CONFIG, DOMAINS = "config.yaml", "domains"
-SMALL = (
-    *("eval/**/*.json", "scans/**/*.json", "throughput/**/*.json", "data/*/report.json"),
+CONFIG, DOMAINS, REPLICATES = "config.yaml", "domains", "replicates"
+POOLED = (
+    *("eval/**/*.json", "scans/**/*.json", "data/*/report.json"),
     *("models/**/epoch.json", "models/**/manifest.json"),
-    *("models/**/training.json", "models/**/compression.json", "engines/**/*.json"),
+    *("models/**/training.json", "models/**/compression.json"),
 )
+SMALL = (*POOLED, "throughput/**/*.json", "engines/**/*.json")
+"""What is kept of the first seed; of the others it is `POOLED`."""
 
 
 def configuration(
@@ -58,9 +63,11 @@ def domain_files(config: dict[str, Any], overlays: Sequence[Path] = ()) -> dict[
 
 
 def small(results: Path) -> list[Path]:
-    """The small results of a folder. A record of training or compression goes with its checkpoint;
-    that of an epoch stays."""
-    found = [path for pattern in SMALL for path in results.glob(pattern) if path.is_file()]
+    """The small results of a folder, and of other seeds in it. A record of training or compression
+    goes with its checkpoint; that of an epoch stays."""
+    folders = [(results, SMALL), *((one, POOLED) for one in seed_folders(results))]
+    named = (path for folder, kinds in folders for kind in kinds for path in folder.glob(kind))
+    found = [path for path in named if path.is_file()]
     gone = ("training.json", "compression.json")
     return [p for p in found if p.name not in gone or p.with_name(files.MANIFEST).is_file()]
 
@@ -76,16 +83,17 @@ def collect(
 
     Args:
         domains: texts of the domain's files, by name.
-        add: keep what is there already, if it is of the same configuration and domains.
+        add: keep what is there already, if it is of the same configuration and domains; under
+            which seeds either was made may differ.
     """
     if not (found := small(results)):
         raise UserError(f"{results} holds no results; run `snakemake --cores all all` first")
     before, shared = [], []
     if add and (reference / CONFIG).is_file():
-        said = _resolved(reference / CONFIG)
+        said = resolved(reference / CONFIG) | {REPLICATES: []}
         kept = {n: (reference / n).read_text("utf-8") for n in domains if (reference / n).is_file()}
         other = [name for name, text in kept.items() if text != domains[name]]
-        if said != _portable(config) or other:
+        if said != portable(config | {REPLICATES: []}) or other:
             raise UserError(
                 f"{reference} keeps results of another configuration; leave out --add to replace "
                 "them"
@@ -104,8 +112,9 @@ def collect(
                 shutil.copyfile(path, copy)
         for path in shared:
             _keep_beside(path, temporary / path.relative_to(reference))
+        seeds = [(reference / one.name).as_posix() for one in seed_folders(temporary)]
         text = "# Configuration of the run whose small results are kept here.\n"
-        text += yaml.safe_dump(_portable(config), sort_keys=False)
+        text += yaml.safe_dump(portable(config | {REPLICATES: seeds}), sort_keys=False)
         for name, content in {CONFIG: text, **domains}.items():
             files.write_text(temporary / name, content)
         files.write_manifest(temporary)
@@ -125,13 +134,13 @@ def _keep_beside(kept: Path, new: Path) -> None:
         shutil.copyfile(kept, new.with_stem(f"{new.stem}-{sha256[:8]}"))
 
 
-def _resolved(path: Path) -> dict[str, Any]:
+def resolved(path: Path) -> dict[str, Any]:
     """A kept configuration with the defaults of keys that came later, as the workflow reads it."""
     found = validated(Config, read_yaml(path), lambda key, value: str(path))
     return found.model_dump(mode="json")
 
 
-def _portable(config: dict[str, Any]) -> dict[str, Any]:
+def portable(config: dict[str, Any]) -> dict[str, Any]:
     """Files of the project by their place in it: another clone lies elsewhere."""
     return yaml.safe_load(yaml.safe_dump(config, sort_keys=False).replace(f"{PROJECT}/", ""))
 

@@ -6,19 +6,28 @@ the lines between two empty ones.
     <!-- cells of FILE: KEY=VALUE -->   a table: its numbers are cells of FILE, a table's CSV, of
                                         the rows where the column KEY is VALUE. A row says which one
                                         it is (`<!-- trimllm_50 -->`), a heading names the column.
-    <!-- read off FILE@SHA256 -->       somebody read them off FILE, whose hash began so
+    <!-- read off FILE@SHA256 -->       somebody read them off FILE, whose hash began so; then, as
+                                        above, of which rows (`: KEY=VALUE`), for expressions
     <!-- measured DATE: HOW -->         by a command, or in words
     <!-- given: WHAT -->                nobody measured them: limits, sums, numbers of the paper
 
 The first two are checked here: a number that is not that of its file is named, and every block that
 was read off a file that is another one now. So is a measured number in a block without a source.
+
+Within a sentence, and not where a line begins (Markdown would end the paragraph), an expression
+says what the numbers behind it are, each as rounded as it is printed:
+
+    keeps <!-- = share(half, full_ft) of piqa sciq --> 72 and 77% of ...
+
+is of what was read off, or `in FILE: KEY=VALUE`. There are `FUNCTIONS` of rows, several in turn
+(`cell(half) cell(full_ft) of piqa`), and before them `most`, `least` or `range` (least and most).
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -27,8 +36,32 @@ from trimllm.base import files
 
 COMMENT = re.compile(r"<!--\s*(.*?)\s*-->", re.DOTALL)
 CELLS = re.compile(r"cells of (?P<file>\S+): (?P<key>\w+)=(?P<value>\S+)")
-READ_OFF = re.compile(r"read off (?P<file>\S+)@(?P<hash>[0-9a-f]{8,64})")
+ROWS = r": (?P<key>\w+)=(?P<value>\S+)"
+READ_OFF = re.compile(rf"read off (?P<file>\S+)@(?P<hash>[0-9a-f]{{8,64}})(?:{ROWS})?")
+FOLLOWS = re.compile(
+    r"= (?:(?P<over>most|least|range) )?(?P<calls>\w+\([^()]*\)(?: \w+\([^()]*\))*)"
+    rf" of (?P<columns>\w+(?: \w+)*)(?: in (?P<file>\S+){ROWS})?"
+)
+CALL = re.compile(r"(\w+)\(([^()]*)\)")
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
 OTHERS = re.compile(r"measured \d{4}-\d\d-\d\d: \S|given: \S")
+Cell = Callable[[str], float]
+"""A field of a row, in the column that is asked for."""
+FUNCTIONS: dict[str, Callable[..., float]] = {
+    "cell": lambda one: one("measured"),
+    "share": lambda one, other: 100 * one("measured") / other("measured"),
+    "difference": lambda one, other: one("measured") - other("measured"),
+    "above": lambda one: one("measured") - one(CHANCE),
+    "bytes": lambda one: one("bytes_percent"),
+}
+"""What expressions may say of rows: percent, percentage points, points above chance, percent of the
+full model's bytes."""
+OVER: dict[str | None, Callable[[list[float]], list[float]]] = {
+    None: list,
+    "most": lambda values: [max(values)],
+    "least": lambda values: [min(values)],
+    "range": lambda values: [min(values), max(values)],
+}
 CHANCE = "chance"
 """A row of a table that tells the column of this name, which all rows share."""
 WORDS = r"points?|times|s|seconds?|minutes?|hours?|[KMG]i?B|nats|tokens/s|[GT]FLOP(?:/s)?"
@@ -100,6 +133,7 @@ def _of_block(block: Block, root: Path) -> Iterator[str]:
             )
     for match in cells:
         yield from _of_table(block, root / match["file"], match["key"], match["value"])
+    yield from _of_sentences(block, root, next((one for one in read if one["key"]), None))
     if not (cells or read or any(map(OTHERS.match, block.sources))):
         for number, line in enumerate(block.lines):
             if found := MEASURED.search(CODE.sub("", COMMENT.sub("", line))):
@@ -109,10 +143,57 @@ def _of_block(block: Block, root: Path) -> Iterator[str]:
 HOW = "name it in a comment (trimllm_paper.integrity.pages says how)"
 
 
+def _of_sentences(block: Block, root: Path, read: re.Match[str] | None) -> Iterator[str]:
+    """Numbers that do not follow from the expressions before them."""
+    text = "\n".join(block.lines)
+    for comment in COMMENT.finditer(text):
+        if not comment[1].startswith("="):
+            continue
+        before = text[: comment.start()]
+        where, expression = block.where(before.count("\n")), " ".join(comment[1].split())
+        match = FOLLOWS.fullmatch(expression)
+        source = match if match and match["file"] else read
+        if match is None or source is None or not before.rpartition("\n")[2].strip():
+            yield f"{where}: an expression is not of its form, of no file or begins a line; {HOW}"
+            continue
+        file = root / source["file"]
+        try:
+            values = _following(match, _rows(file, source["key"], source["value"]))
+        except (OSError, LookupError, TypeError, ValueError, ZeroDivisionError) as error:
+            yield f"{where}: {file} does not have {expression!r} ({error!r})"
+            continue
+        told = NUMBER.findall(CODE.sub("", COMMENT.sub("", text[comment.end() :])))[: len(values)]
+        same = [_rounds_to(value, one) for value, one in zip(values, told, strict=False)]
+        if len(same) < len(values) or not all(same):
+            right = ", ".join(f"{value:.6g}" for value in values)
+            yield f"{where}: {', '.join(told)} should be {right}: {expression[2:]} in {file}"
+
+
+def _following(match: re.Match[str], kept: Sequence[Mapping[str, str]]) -> list[float]:
+    """Values of an expression: of each call those of each column. Raises `LookupError`, `TypeError`
+    or `ValueError` for what the file does not have."""
+    cells = {(row["row"], row["column"]): row for row in kept}
+
+    def cell(row: str, column: str) -> Cell:
+        return lambda field: float(cells[row, column][field])
+
+    found = []
+    for name, rows in CALL.findall(match["calls"]):
+        for column in match["columns"].split():
+            asked = [cell(row.strip(), column) for row in rows.split(",")]
+            found.append(FUNCTIONS[name](*asked))
+    return OVER[match["over"]](found)
+
+
+def _rows(file: Path, key: str, value: str) -> list[dict[str, str]]:
+    """Rows of a table's CSV whose column `key` is `value`."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        return [row for row in csv.DictReader(stream) if row.get(key) == value]
+
+
 def _of_table(block: Block, file: Path, key: str, value: str) -> Iterator[str]:
     """Cells of a table of a page that are not those of a table's CSV."""
-    with file.open(encoding="utf-8", newline="") as stream:
-        kept = [row for row in csv.DictReader(stream) if row.get(key) == value]
+    kept = _rows(file, key, value)
     told = {(row["row"], row["column"]): row["measured"] for row in kept}
     told |= {(CHANCE, row["column"]): row[CHANCE] for row in kept}
     table = [(n, line) for n, line in enumerate(block.lines) if line.startswith("|")]

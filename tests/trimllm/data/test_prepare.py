@@ -15,6 +15,11 @@ from trimllm.data.prepare import prepare
 
 FIELDS = {"question": "question", "choices": "choices", "answer": "answer"}
 LIMITS = {"test": 20, "held_back": 6, "calibration": 8}
+FIRST_SEED = {
+    **{"train": "0a998214", "calibration": "7f5479f5", "held_back": "a8b092f1"},
+    "tests/some_test": "8974b02c",
+}
+"""Beginnings of hashes of what seed 0 prepares of `domain`."""
 
 
 @pytest.fixture
@@ -68,6 +73,31 @@ def test_a_seed_gives_the_same_bytes_and_another_does_not(domain, tmp_path):
     first = run(domain, tmp_path)["files"]
     assert run(domain, tmp_path)["files"] == first
     assert run(domain, tmp_path, seed=1)["files"] != first
+
+
+@pytest.mark.parametrize("calibration", [None, "validation"])
+def test_tests_and_held_back_documents_are_the_same_under_every_seed(domain, tmp_path, calibration):
+    """And drawn: the kept results are of these. What is left is the same documents, elsewhere."""
+    domain["sets"]["validation"] = from_file(tmp_path, "validation", question_rows(40, "v"))
+    made = {}
+    for seed in range(4):
+        run(domain | {"calibration": calibration}, tmp_path, seed=seed, calibration=6)
+        made[seed] = read_all(tmp_path)
+    train, scanned, held_back, test = ([made[seed][part] for seed in made] for part in range(4))
+    assert all(one == test[0] for one in test) and all(one == held_back[0] for one in held_back)
+    asked = [document.prompt for document in test[0]]
+    assert asked != sorted(asked) and len(set(asked)) > 6
+    left = [{document.hash for document in (*a, *b)} for a, b in zip(train, scanned, strict=True)]
+    if calibration is None:  # else of 34 documents other ones
+        assert all(one == left[0] for one in left)
+    for one in (train, scanned):
+        assert len({tuple(document.hash for document in seed) for seed in one}) == 4
+
+
+def test_seed_0_prepares_what_it_always_did(domain, tmp_path):
+    """By the code of before tests were the same under every seed: kept results name such hashes."""
+    found = run(domain, tmp_path)["files"]
+    assert {name.removesuffix(".jsonl"): one[:8] for name, one in found.items()} == FIRST_SEED
 
 
 def test_limits(domain, tmp_path):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from trimllm.data import Document
 from trimllm.data.construct import Item
-from trimllm.data.prepare import balance, deduplicate, in_order, shuffled, take
 from trimllm.data.rows import Row
+from trimllm.data.split import balance, deduplicate, in_order, shuffled, take, turned
 
 
 def item(group: int, variant: int = 0, stratum: int | None = None) -> Item:
@@ -33,6 +33,20 @@ def test_every_prefix_holds_classes_in_equal_shares():
     ordered = [i for group in in_order(items) for i in group]
     for size in range(3, 91, 3):
         assert abs(sum(i.stratum for i in ordered[:size]) - size / 3) <= 1
+
+
+def test_every_seed_begins_elsewhere_with_classes_in_equal_shares():
+    groups = in_order([item(i, stratum=i % 3 == 0) for i in range(90)])
+    without = {groups[3][0].group, groups[50][0].group}
+    left = [group for group in groups if group[0].group not in without]
+    found = [turned(groups, seed, without) for seed in range(8)]
+    assert found[0] == left and all(len(one) == len(left) for one in found)
+    starts = sorted(left.index(one[0]) for one in found)
+    assert min(b - a for a, b in zip(starts, starts[1:], strict=False)) >= 5
+    for one in found:  # neighbours stay so
+        at = one.index(left[0])
+        assert one[at:] + one[:at] == left
+        assert abs(sum(group[0].stratum for group in one[:30]) - 10) <= 2
 
 
 def test_rows_are_shuffled_and_those_of_one_question_stay_together():

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from evaluation_files import Evaluations
 
 from trimllm_paper.__main__ import main
+from trimllm_paper.commands import asked, compare, reference
 
 
 @pytest.fixture
@@ -69,6 +72,31 @@ def test_a_difference_beyond_the_intervals_is_different_and_says_how_it_was_made
     assert "torch 2.13.0 | torch 2.14.0" in out and "lm_eval" not in out
     assert "cpu Another" in out and "configuration (hash): c0ffeec0ffee | otherotherot" in out
     assert "git commit" in out  # the second has none
+
+
+def test_keys_that_differ_are_named_with_both_values(
+    both: tuple[Evaluations, Evaluations], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The kept run's configuration lies beside it, the other's is what was given."""
+    (tmp_path / "top.yaml").write_text("trim: {documents: 77}")
+    kept = reference.configuration(["finetune={patience: 9}"], both[1].root)
+    (both[1].root / "config.yaml").write_text(yaml.safe_dump(reference.portable(kept)))
+    assert "documents" not in told(both, capsys)[1]  # of equal hashes nothing is told
+    both[1].add("full_ft", 80, provenance={"config_hash": "other" * 8})
+    out = told(both, capsys, "--on-top", str(tmp_path / "top.yaml"))[1].splitlines()
+    at = next(i for i, line in enumerate(out) if "configuration (hash)" in line)
+    keys = [line.strip() for line in out[at + 1 :] if line.startswith("    ")]
+    own = asked.configuration(None)
+    assert sorted(keys) == [
+        f"finetune.patience: {own['finetune']['patience']} | 9",
+        f"trim.documents: 77 | {own['trim']['documents']}",
+    ]
+    # Against another kept run its own configuration counts, whatever is given; ten lines at most.
+    shutil.copy(both[1].root / "config.yaml", both[0].root)
+    assert "trim.documents" not in told(both, capsys, "--on-top", str(tmp_path / "top.yaml"))[1]
+    many = [*compare.changed({str(key): key for key in range(14)}, {"0": 0, "3": "3"})]
+    assert many[:3] == ["1: 1 | none", "2: 2 | none", '3: 3 | "3"']
+    assert len(many) == 11 and many[-1] == "and 3 keys more"
 
 
 def test_what_one_of_them_lacks_is_named(

@@ -99,6 +99,40 @@ def test_a_long_run_is_kept_as_its_parts_end(results: Path, tmp_path: Path) -> N
     assert reference.collect(later, kept, config | {"seed": 4}) == 1
 
 
+def write(results: Path, *names: str) -> None:
+    for name in names:
+        (results / name).parent.mkdir(parents=True, exist_ok=True)
+        (results / name).write_text("{}")
+
+
+def test_what_other_seeds_made_is_kept_and_named(results: Path, tmp_path: Path) -> None:
+    write(results, "seed_2/eval/m/d/full_ft/t.json", "seed_10/eval/m/d/full_ft/t.json")
+    write(results, "seed_2/throughput/box/m/full_ft.json", "seed_2/data/d/report.json")
+    write(results, "seed_2/models/m/d/trim_paper/state_06/epoch.json")
+    write(results, "seed_3/data/d/report.json", "seed_x/eval/m/d/full_ft/t.json")
+    kept, config = tmp_path / "kept", reference.configuration(CHANGES, tmp_path / "kept")
+    assert reference.collect(results, kept, config) == 5 + 4
+    checks.verify_reference(kept)
+    told = yaml.safe_load((kept / "config.yaml").read_text())
+    assert told["replicates"] == [f"{kept}/seed_2", f"{kept}/seed_10"]
+    names = {name for name in read_json(kept / "manifest.json")["files"] if "seed_" in name}
+    # Of throughput and engines the first seed is shown alone.
+    assert names == {
+        "seed_2/eval/m/d/full_ft/t.json",
+        "seed_2/data/d/report.json",
+        "seed_2/models/m/d/trim_paper/state_06/epoch.json",
+        "seed_10/eval/m/d/full_ft/t.json",
+    }
+    # A part under other seeds adds to them.
+    later = tmp_path / "later"
+    write(later, "eval/m/e/full_ft/t.json", "seed_1/eval/m/e/full_ft/t.json")
+    assert reference.collect(later, kept, config, add=True) == 5 + 4 + 2
+    told = yaml.safe_load((kept / "config.yaml").read_text())
+    assert told["replicates"] == [f"{kept}/seed_{seed}" for seed in (1, 2, 10)]
+    with pytest.raises(UserError, match="keeps results of another configuration"):
+        reference.collect(later, kept, config | {"seed": 4}, add=True)
+
+
 def test_parts_that_made_the_same_checkpoint_are_both_right(results: Path, tmp_path: Path) -> None:
     """The pretrained model is every domain's; a part on another machine fetched it anew."""
     kept, config = tmp_path / "kept", reference.configuration(CHANGES, Path("results/reference"))

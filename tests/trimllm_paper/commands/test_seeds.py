@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from configurations import ROOT
 
 from trimllm_paper.__main__ import main
-from trimllm_paper.commands import seeds
+from trimllm_paper.commands import asked, seeds
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,30 @@ def test_every_seed_has_a_folder_and_the_last_run_names_them() -> None:
     folders = [json.loads(value["results"]) for value in values[:2]]
     assert folders == ["results/seed_4", "results/seed_5"]
     assert json.loads(values[2]["replicates"]) == folders and "results" not in values[2]
+
+
+def test_files_on_top_of_a_configuration_name_the_folders(tmp_path: Path) -> None:
+    """As the kept run is made; plain Snakemake mixes nothing of the default into given files."""
+    (tmp_path / "top.yaml").write_text("results: elsewhere/run")
+    other, first = seeds.commands("all", [0, 1], None, "2", [], [tmp_path / "top.yaml"])
+    for run in (other, first):
+        at = run.index("--configfile")
+        assert run[at + 1 : at + 3] == [str(asked.DEFAULT), str(tmp_path / "top.yaml")]
+    assert 'results="elsewhere/run/seed_1"' in other
+    assert 'replicates=["elsewhere/run/seed_1"]' in first
+
+
+def test_make_reference_is_run_by_seeds() -> None:
+    """And keeps what these leave: the same folder, the first seed's configuration."""
+    words = ["make", "-n", "reference", "SEEDS=3 4"]
+    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout
+    told = told.replace("\\\n", " ")
+    (made,) = re.findall(r"trimllm_paper seeds all (.*)", told)
+    (kept,) = re.findall(r"trimllm_paper reference (.*)", told)
+    assert "--seeds 3 4" in made and "seed=3" in kept.split()
+    overlay = made.split("--on-top ")[1].split()[0]
+    assert kept.endswith(f"--on-top {overlay}")
+    assert kept.split()[0] == asked.configuration(None, (), [ROOT / overlay])["results"]
 
 
 def test_the_first_run_that_fails_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from pathlib import Path
 
@@ -94,6 +95,65 @@ def test_what_was_read_off_a_file_that_is_another_one_now_is_named(kept: Path) -
         stream.write("tiny,half,sciq,60,25\n")
     (problem,) = found(kept, text)
     assert f"({begins}); read it anew" in problem and "line 1" in problem
+
+
+SENTENCE = """<!-- read off kept.csv@{hash}: model=tiny -->
+Half of the units, of 60 <!-- = cell(full_ft) of piqa
+sciq --> keeps 54.4 and 69%, <!-- = share(half, full_ft) of piqa --> 93% of it, which costs
+at most <!-- = most difference(full_ft, half) of piqa --> 4 points, all <!-- = range above(full_ft)
+of piqa sciq -->4.4 to 54.
+"""
+
+
+@pytest.mark.parametrize(
+    "old, new, said",
+    [
+        ("", "", None),
+        ("54.4 and", "54.3 and", "line 2: 54.3, 69 should be 54.375, 68.75: cell(full_ft) of piqa"),
+        ("69%", "68%", "line 2: 54.4, 68 should be 54.375, 68.75"),
+        ("69%", "much", "line 2: 54.4, 93 should be"),
+        ("93%", "92%", "line 3: 92 should be 92.6897: share(half, full_ft) of piqa in "),
+        ("4 points", "-4 points", "line 4: -4 should be 3.975"),
+        ("4.4 to 54", "54 to 4.4", "line 4: 54, 4.4 should be 4.375, 54.4643"),
+        ("4.4 to 54", "4.4", "line 4: 4.4 should be"),
+        ("(half, full_ft)", "(half)", "does not have '= share(half) of piqa'"),
+        ("(half, full_ft) of piqa", "(half, full_ft) of sciq", "does not have '= share(half"),
+        ("share", "__import__", "does not have '= __import__(half"),
+        ("= share(half", "= share((half", "line 3: an expression is not of its form"),
+        (": model=tiny", "", "line 2: an expression is not of its form, of no file"),
+        (": model=tiny", ": model=huge", "does not have '= cell(full_ft)"),
+        ("69%, <!--", "69%,\n<!--", "line 4: an expression is not of its form, of no file or beg"),
+    ],
+)
+def test_numbers_of_a_sentence_follow_from_its_expressions(
+    kept: Path, old: str, new: str, said: str | None
+) -> None:
+    text = SENTENCE.format(hash=sha256_of(kept / "kept.csv")[:8])
+    problems = found(kept, text.replace(old, new) if old else text)
+    assert problems == [] if said is None else problems and said in problems[0]
+
+
+def test_an_expression_may_name_another_file(kept: Path) -> None:
+    text = (
+        "<!-- given: words -->\nIt is <!-- = cell(half) of piqa in kept.csv: model=tiny --> {}%.\n"
+    )
+    assert found(kept, text.format(50)) == [] and found(kept, text.format(51))
+    assert "gone.csv does not have" in found(kept, text.format(50).replace("kept", "gone"))[0]
+
+
+@pytest.mark.parametrize("name, fewest", [("README.md", 14), ("LIMITS.md", 1)])
+def test_a_number_that_is_changed_in_a_page_is_named(
+    tmp_path: Path, name: str, fewest: int
+) -> None:
+    """Of every expression the first number behind it, as of '72, 77 and 83%'."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    numbers = [*re.finditer(r"<!-- = [^>]*-->(?:<!-- = [^>]*-->)*\D*?(\d+)", text)]
+    assert len(numbers) >= fewest
+    for one in numbers:
+        wrong = f"{text[: one.start(1)]}{int(one[1]) + 2}{text[one.end(1) :]}"
+        (tmp_path / name).write_text(wrong, encoding="utf-8")
+        told = pages.problems([tmp_path / name], ROOT)
+        assert told and all(f" {int(one[1]) + 2}" in problem for problem in told), one[0]
 
 
 @pytest.mark.parametrize(

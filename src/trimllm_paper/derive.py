@@ -206,6 +206,11 @@ class Chain:
         """The files behind it."""
         return tuple(epoch.source for epoch in self.epochs)
 
+    @property
+    def halved(self) -> bool:
+        """Whether it went as far as whole epochs go in half of the units."""
+        return bool(self.epochs[-1].dropped + self.step > self.units_total // 2)
+
     def until(self, at_most: int | None) -> list[Any]:
         """Its whole epochs up to `at_most` drops; None: all."""
         return [one for one in self.epochs if at_most is None or one.dropped <= at_most]
@@ -275,7 +280,8 @@ class Cost:
     """Cost of a chain in epochs of full fine-tuning over as many tokens, after each epoch.
 
     `sparse_factor`: sparse over full fine-tuning, by seconds a token. `factor`: the whole chain
-    over as many epochs of full fine-tuning, scans left out.
+    over as many epochs of full fine-tuning, scans left out. `machine`: on which all of it ran,
+    of several all of them.
     """
 
     dropped_percent: tuple[float, ...]
@@ -283,6 +289,7 @@ class Cost:
     with_scans: tuple[float, ...]
     sparse_factor: float | None
     factor: float
+    machine: str
 
 
 def cost(frame: Frame, chain: Chain) -> Cost | None:
@@ -307,6 +314,7 @@ def cost(frame: Frame, chain: Chain) -> Cost | None:
         tuple(map(add, trained, scans)),
         None if sparse.empty else sum(sparse.seconds) / sum(sparse.tokens) / unit,
         train / tokens / unit,
+        ", ".join(sorted({*full.machine, *sparse.machine, *(e.machine for e in chain.epochs)})),
     )
 
 

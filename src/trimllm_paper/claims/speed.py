@@ -6,6 +6,7 @@ of "2.1 times" is 2.05. Spreads are the quartiles of the rounds, which is what i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -14,13 +15,21 @@ from pandas import DataFrame
 
 from trimllm.base.intervals import Difference, mean_interval
 from trimllm_paper import derive
-from trimllm_paper.claims.evidence import Evidence, Finding, claim, conclude, listed, missing
+from trimllm_paper.claims.evidence import (
+    Evidence,
+    Finding,
+    claim,
+    conclude,
+    listed,
+    missing,
+    pooled,
+)
 from trimllm_paper.context import STAND_IN_FOR
 from trimllm_paper.derive import FULL_EPOCHS, PAPER_UNITS, SPARSE_FACTOR, Cost, progressive
 from trimllm_paper.frame import rows, where
 from trimllm_paper.recipe import FULL, FULL_FT
 from trimllm_paper.shapes import RANDOM
-from trimllm_paper.verdict import above
+from trimllm_paper.verdict import above, all_of
 
 CONSUMER = ("v100", "rtx3090")
 A100 = ("a100",)
@@ -35,6 +44,9 @@ SPARSE, TRIM = 0.6 + 0.05, 0.4 + 0.05
 """Times over full fine-tuning's, which the paper reads from its Table 9 to one digit."""
 HALF, ENGINES, SHARE = 50, 2, 90
 """Percent of the units kept, fewest engines, percent of the predicted speedup that is enough."""
+TRAININGS = "full and sparse fine-tuning and the chain"
+TRAINED_ON = "2 a100"
+"""The machine of the paper's Table 9, as `Frame.trainings` names it."""
 Ratio = tuple[float, float, float]
 """A ratio and its lower and upper quartile."""
 
@@ -187,18 +199,35 @@ def every_engine(evidence: Evidence) -> Finding:
     return Finding(holds, told, numbers, own=evidence.context.model.published is not None)
 
 
-def _costs(evidence: Evidence) -> list[Cost]:
+def _costs(evidence: Evidence) -> tuple[dict[str, Cost], dict[str, Any]]:
     """Cost of the chain in every domain that has a full and a sparse fine-tuning, which adapters
-    are not."""
+    are not; and what a finding on them says besides: it is the paper's where all was trained on the
+    paper's machine.
+    """
     chains = {} if evidence.context.lora else evidence.chains()
-    found = [derive.cost(evidence.frame, chain) for chain in chains.values()]
-    return [one for one in found if one and one.sparse_factor]
+    every = {name: derive.cost(evidence.frame, chain) for name, chain in chains.items()}
+    found = {name: one for name, one in every.items() if one and one.sparse_factor}
+    own = evidence.context.own and {one.machine for one in found.values()} == {TRAINED_ON}
+    told = {"own": own, "n": len(found), "counted": "domains", "seeds": 1}
+    return found, told | {"before": evidence.within(found)}
 
 
 def _mean(found: Iterable[float | None]) -> Difference:
-    """A mean over domains, of those that have one, with its t interval; one domain has none."""
+    """A mean over domains, of those that have one, with its t interval."""
     values = [one for one in found if one is not None]
     return Difference(fmean(values), *mean_interval(values), paired=False)
+
+
+def _around(one: Difference, digits: int = 2) -> str:
+    """A mean with its interval, which one domain does not have."""
+    if math.isinf(one.high):
+        return f"{one.points:.{digits}f} (one domain: no interval)"
+    return f"{one.points:.{digits}f} ({one.low:.{digits}f} to {one.high:.{digits}f})"
+
+
+def _below(one: Difference, bar: float) -> Difference:
+    """How much more a bar is than a mean."""
+    return Difference(bar - one.points, bar - one.high, bar - one.low, paired=False)
 
 
 @claim(
@@ -207,24 +236,26 @@ def _mean(found: Iterable[float | None]) -> Difference:
 )
 def training_time(evidence: Evidence) -> Finding:
     """Seconds a token of sparse fine-tuning and of the chain, over full fine-tuning's."""
-    costs = _costs(evidence)
+    costs, told_of = _costs(evidence)
     if not costs:
-        return missing("full and sparse fine-tuning and the chain")
-    sparse = _mean(one.sparse_factor for one in costs)
-    trim = _mean(one.factor for one in costs)
-    scans = fmean((one.with_scans[-1] - one.training[-1]) / one.training[-1] for one in costs)
+        return missing(TRAININGS)
+    each = costs.values()
+    sparse = _mean(one.sparse_factor for one in each)
+    trim = _mean(one.factor for one in each)
+    scans = fmean((one.with_scans[-1] - one.training[-1]) / one.training[-1] for one in each)
     numbers = {
         **{"sparse": sparse.points, "trim": trim.points},
         **{"scans_over_training": scans, "domains": len(costs)},
     }
     told = (
-        f"{sparse.points:.2f} ({sparse.low:.2f} to {sparse.high:.2f}) and {trim.points:.2f} "
-        f"({trim.low:.2f} to {trim.high:.2f}), mean over {len(costs)} domains and its interval, "
-        f"seconds a token; the scans take {scans:.1f} times as long as the chain's training"
+        f"{_around(sparse)} and {_around(trim)}, mean over domains and its interval, seconds a "
+        f"token; the scans take {scans:.1f} times as long as the chain's training"
     )
-    bars = ((sparse, SPARSE), (trim, TRIM))
-    holds, _ = conclude(above(-one.high, -one.low, -bar) for one, bar in bars)
-    return Finding(holds, told, numbers)
+    bars = {"Sparse-FT": (sparse, SPARSE), "TrimLLM": (trim, TRIM)}
+    answers = (above(-one.high, -one.low, -bar) for one, bar in bars.values())
+    holds, what = pooled(all_of(answers), evidence.lacking(costs, TRAININGS))
+    below = {f"{name} below {bar:g}": _below(one, bar) for name, (one, bar) in bars.items()}
+    return Finding(holds, told, numbers, missing=what, differences=below, **told_of)
 
 
 @claim("Eq. 6 × f / N = 5 ± 1 epochs, N = 64, n_d = 32, f = measured Sparse-FT / Full-FT")
@@ -233,16 +264,19 @@ def two_per_epoch(evidence: Evidence) -> Finding:
     full = progressive(PAPER_UNITS, PAPER_UNITS // 2, 2)
     numbers = {"paper": SPARSE_FACTOR * full, "factor_for_5": FULL_EPOCHS / full}
     theirs = f"with the paper's f = {SPARSE_FACTOR}: {numbers['paper']:.2f}"
-    costs = _costs(evidence)
+    costs, told_of = _costs(evidence)
     if not costs:
-        return missing(f"full and sparse fine-tuning; {theirs}", numbers)
-    factor = _mean(one.sparse_factor for one in costs)
-    low, epochs, high = (one * full for one in (factor.low, factor.points, factor.high))
-    numbers |= {"factor": factor.points, "measured": epochs}
+        return missing(f"{TRAININGS}; {theirs}", numbers)
+    factor = _mean(one.sparse_factor for one in costs.values())
+    epochs = _mean(one.sparse_factor and one.sparse_factor * full for one in costs.values())
+    numbers |= {"factor": factor.points, "measured": epochs.points}
     told = (
-        f"f = {factor.points:.2f}: {epochs:.2f} epochs ({low:.2f} to {high:.2f}); {theirs}; 5 "
-        f"epochs would need f = {FULL_EPOCHS / full:.2f}, about the paper's TrimLLM / Full-FT of "
-        "Table 9"
+        f"f = {factor.points:.2f}: {_around(epochs)} epochs, mean over domains and its interval; "
+        f"{theirs}; 5 epochs would need f = {FULL_EPOCHS / full:.2f}, about the paper's TrimLLM / "
+        "Full-FT of Table 9"
     )
-    ends = above(low, high, FULL_EPOCHS - 1), above(-high, -low, -FULL_EPOCHS - 1)
-    return Finding(conclude(ends)[0], told, numbers)
+    least, most = FULL_EPOCHS - 1, FULL_EPOCHS + 1
+    answers = above(epochs.low, epochs.high, least), above(-epochs.high, -epochs.low, -most)
+    holds, what = pooled(all_of(answers), evidence.lacking(costs, TRAININGS))
+    below = {f"epochs below {most}": _below(epochs, most)}
+    return Finding(holds, told, numbers, missing=what, differences=below, **told_of)

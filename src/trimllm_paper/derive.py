@@ -166,6 +166,23 @@ def trimmed_timings(
     return {row.name: row for row in rows(near(timed, kept_percent).sort_index())}
 
 
+Ratio = tuple[float, float, float]
+"""A ratio and its lower and upper quartile."""
+
+
+def speedup(timing: Any) -> Ratio:
+    """Of a measurement, over the full model, whose own is 1."""
+    low, high = timing.speedup_low, timing.speedup_high
+    whole = timing.speedup
+    return whole, whole if low is None else low, whole if high is None else high
+
+
+def over(timing: Any, other: Any) -> Ratio:
+    """How many times as fast one is as the other, each measured in turn with the full model."""
+    (own, low, high), (theirs, their_low, their_high) = speedup(timing), speedup(other)
+    return own / theirs, low / their_high, high / their_low
+
+
 @dataclass(frozen=True)
 class DropCounts:
     """Dropped units by kind (attention, mlp).

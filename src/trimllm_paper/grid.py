@@ -328,7 +328,7 @@ def _answers(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[str
     """A line a block and column of free answers: what exact matches do not tell, by row."""
     for block in blocks:
         for column in columns:
-            cells = [(line.label, line.cells[column.key].details) for line in block.rows]
+            cells = [(_titled(line), line.cells[column.key].details) for line in block.rows]
             told = [
                 f"{row} {found['token_f1']:.1f} / {found['rouge_l']:.1f} / "
                 f"{found['perplexity']:.4g}"
@@ -343,18 +343,22 @@ def _answers(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[str
 
 
 def _losses(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[str]:
-    """A line a block: answer loss by row, smallest to largest over the columns."""
+    """A line a block: answer loss by row and column."""
     for block in blocks:
-        parts = []
-        for line in block.rows:
-            cells = [line.cells[column.key].details for column in columns]
-            losses = [
-                float(loss) for cell in cells if (loss := cell.get("answer_loss")) is not None
-            ]
-            ends = dict.fromkeys(f"{end(losses):.2f}" for end in (min, max) if losses)
-            parts += [f"{line.label} {' to '.join(ends)}"] if losses else []
-        if parts:
-            yield (
-                f"{block.label}: nats a token of the right answers, smallest to largest over the "
-                f"columns: {', '.join(parts)}"
+        found = {
+            _titled(line): [line.cells[one.key].details.get("answer_loss") for one in columns]
+            for line in block.rows
+        }
+        known = {row: each for row, each in found.items() if any(x is not None for x in each)}
+        if known:
+            heads = " / ".join(column.label for column in columns)
+            rows = (
+                f"{row} {' / '.join('–' if x is None else f'{x:.2f}' for x in each)}"
+                for row, each in known.items()
             )
+            yield f"{block.label}: nats a token of the right answers, {heads}: {'; '.join(rows)}"
+
+
+def _titled(line: Line) -> str:
+    """A row's label, with the section that tells it from a row of the same label."""
+    return f"{line.label} ({line.section})" if line.section else line.label

@@ -25,7 +25,16 @@ from trimllm_paper.claims.evidence import (
     pooled,
 )
 from trimllm_paper.context import STAND_IN_FOR
-from trimllm_paper.derive import FULL_EPOCHS, PAPER_UNITS, SPARSE_FACTOR, Cost, progressive
+from trimllm_paper.derive import (
+    FULL_EPOCHS,
+    PAPER_UNITS,
+    SPARSE_FACTOR,
+    Cost,
+    Ratio,
+    over,
+    progressive,
+    speedup,
+)
 from trimllm_paper.frame import rows, where
 from trimllm_paper.recipe import FULL, FULL_FT
 from trimllm_paper.shapes import RANDOM
@@ -47,8 +56,6 @@ HALF, ENGINES, SHARE = 50, 2, 90
 TRAININGS = "full and sparse fine-tuning and the chain"
 TRAINED_ON = "2 a100"
 """The machine of the paper's Table 9, as `Frame.trainings` names it."""
-Ratio = tuple[float, float, float]
-"""A ratio and its lower and upper quartile."""
 
 
 def _places(evidence: Evidence) -> dict[str, DataFrame]:
@@ -85,18 +92,6 @@ def _trimmed(
     return min(found, key=lambda row: row.name != evidence.context.main.name, default=None)
 
 
-def _spread(row: Any) -> Ratio:
-    """Speedup over the full model, with quartiles; the full model's own is 1."""
-    low, high = row.speedup_low, row.speedup_high
-    return row.speedup, row.speedup if low is None else low, row.speedup if high is None else high
-
-
-def _over(row: Any, other: Any) -> Ratio:
-    """How many times as fast one is as the other, each measured in turn with the full model."""
-    (own, low, high), (theirs, their_low, their_high) = _spread(row), _spread(other)
-    return own / theirs, low / their_high, high / their_low
-
-
 def _told(ratios: Mapping[str, Ratio]) -> str:
     return ", ".join(f"{one[0]:.2f} over {name}" for name, one in ratios.items())
 
@@ -117,7 +112,7 @@ def speedup_consumer(evidence: Evidence) -> Finding:
     for place, timings in _places(evidence).items():
         full = rows(timings[timings.base.isin([FULL, FULL_FT]) & timings.compressor.notna()])
         if full and (trimmed := _trimmed(timings, evidence, KEPT)):
-            ratios[place] = {row.compressor: _over(trimmed, row) for row in full}
+            ratios[place] = {row.compressor: over(trimmed, row) for row in full}
     if not ratios:
         return missing("throughput of TrimLLM and of a compressor on one machine")
     shown, own = _named(evidence, ratios, CONSUMER)
@@ -138,7 +133,7 @@ def speedup_consumer(evidence: Evidence) -> Finding:
 def speedup_a100(evidence: Evidence) -> Finding:
     """The fastest TrimLLM, compressed or not, over the full model; the paper: 132.0 / 42.3."""
     trimmed = {place: rows(where(t, base="trim")) for place, t in _places(evidence).items()}
-    found = {place: _fastest(map(_spread, each)) for place, each in trimmed.items() if each}
+    found = {place: _fastest(map(speedup, each)) for place, each in trimmed.items() if each}
     if not found:
         return missing("throughput of TrimLLM")
     shown, own = _named(evidence, found, A100)
@@ -164,7 +159,7 @@ def compression_8x(evidence: Evidence) -> Finding:
         return missing("throughput of TrimLLM with AWQ")
     shown, own = _named(evidence, found, A100)
     answers = [one["smaller"] >= SMALLER for one in shown.values()]
-    answers += [above(*_spread(one["row"])[1:], FASTER) for one in shown.values()]
+    answers += [above(*speedup(one["row"])[1:], FASTER) for one in shown.values()]
     form = "{0}: {1[smaller]:.1f}x smaller, {1[faster]:.2f}x as fast"
     numbers = {p: {k: one[k] for k in ("smaller", "faster")} for p, one in shown.items()}
     holds, _ = conclude(answers)
@@ -190,7 +185,7 @@ def every_engine(evidence: Evidence) -> Finding:
         return missing(f"TrimLLM at {HALF}% in {ENGINES} engines or more{named}")
     # Of the prediction, which has no spread, as much as of the speedup.
     shares = {
-        place: [row.share_decode / row.speedup * end for end in _spread(row)]
+        place: [row.share_decode / row.speedup * end for end in speedup(row)]
         for place, row in found.items()
     }
     holds, _ = conclude(above(low, high, SHARE) for _, low, high in shares.values())

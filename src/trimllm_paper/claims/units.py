@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -112,8 +113,8 @@ def specialization(evidence: Evidence) -> Finding:
     }
     n = sum(one["n"] for one in (*far, *near)) or None
     seeds = min((one["seeds"] for one in (*far, *near)), default=None)
-    told_of = {"n": n, "seeds": seeds, "before": evidence.within(chains)}
-    return Finding(holds, told, numbers, missing=what, differences=found, **told_of)
+    finding = Finding(holds, told, numbers, missing=what, differences=found, n=n, seeds=seeds)
+    return replace(finding, before=evidence.within(chains))
 
 
 def _untested(evidence: Evidence, cross: Sequence[dict[str, Any]]) -> list[str]:

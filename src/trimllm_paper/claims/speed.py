@@ -147,8 +147,8 @@ def speedup_a100(evidence: Evidence) -> Finding:
 def compression_8x(evidence: Evidence) -> Finding:
     """AWQ on the trimmed model: bytes and speed against the full one, in every place.
 
-    The paper's 8 is 1 / 12.5%, half of the units at a quarter of the bits. Of all bytes of
-    LLaMA-7B that is 6.1 to 8.2, by which units go: embeddings and head keep their bits.
+    The paper's 8 is 1 / 12.5%, half of the units at a quarter of the bits; of all bytes it is less,
+    by which units go (`contradictions.bytes_with_awq`).
     """
     found = {
         place: {"smaller": 100 / one.bytes_percent, "faster": one.speedup, "row": one}

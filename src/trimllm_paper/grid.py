@@ -13,11 +13,12 @@ from typing import Any
 from trimllm.throughput.result import predicted
 from trimllm_paper import contradictions, layout, notes, published
 from trimllm_paper.cells import Cells, Subject
+from trimllm_paper.claims import cost
 from trimllm_paper.context import BY_LORA, FULL, Context
 from trimllm_paper.frame import Frame, rows, where
 from trimllm_paper.layout import Column, Row
 from trimllm_paper.render import Block, Cell, Line, Table
-from trimllm_paper.verdict import NOT_RUN
+from trimllm_paper.verdict import NOT_RUN, UNDECIDED
 
 ENOUGH = 90
 """Percent of its predicted speedup that a trimmed model should reach."""
@@ -243,6 +244,7 @@ class _Grid:
         yield from (f"In the paper itself: {text}" for text in against[:FEW])
         if more := len(against) - FEW if len(against) > FEW else 0:
             yield f"In the paper itself: {more} more (contradictions.md beside the figures)"
+        yield from self._open(blocks)
         yield from _documents(self.domains, blocks)
         yield from _answers(self.domains, blocks)
         yield from _losses(self.domains, blocks)
@@ -257,6 +259,14 @@ class _Grid:
         yield from (*accuracy, *throughput, *ties)
         if any(column.epochs for column in self.columns):
             yield from notes.training_notes(frame, seed)
+
+    def _open(self, blocks: Sequence[Block]) -> Iterator[str]:
+        """How many cells are undecided or were not run, and what would decide the paper's."""
+        verdicts = [c.verdict for b in blocks for line in b.rows for c in line.cells.values()]
+        counts = {name: verdicts.count(name) for name in (UNDECIDED, NOT_RUN)}
+        told = " and ".join(f"{count} cells {name}" for name, count in counts.items() if count)
+        if told and (decides := cost.of_table(self.form.key)):
+            yield f"{told}; what would decide them: {decides} (`make plan`)"
 
     def _speed_notes(self, blocks: Sequence[Block]) -> Iterator[str]:
         """Ranges of TrimLLM's advantage, unsteady machines, and what is predicted."""

@@ -140,6 +140,10 @@ def _found(evidence: Evidence, where: Collection[str], sizes: object, **found: A
     """A finding in some domains: these are named, and it is not the paper's, if not in all."""
     domains = [one.name for one in evidence.context.domains if one.name in where]
     before = evidence.within(domains)
+    asked = [one for one in evidence.context.domains if one.name in where]
+    each = [full for one in asked if (full := evidence.accuracy(one, FULL_FT))]
+    found |= {"n": sum(one.documents for one in each), "counted": "documents of each checkpoint"}
+    found |= {"seeds": min(len(one.by_seed) for one in each)}
     found |= {"before": before, "own": evidence.context.own and not before}
     return Finding(numbers={"kept_percent": sizes, "domains": domains}, **found)
 

@@ -92,8 +92,20 @@ def _trimmed(
     return min(found, key=lambda row: row.name != evidence.context.main.name, default=None)
 
 
+def _words(ratio: Sequence[float], unit: str = "", digits: int = 2) -> str:
+    """A ratio with its quartiles."""
+    value, low, high = (f"{one:.{digits}f}" for one in ratio)
+    return f"{value}{unit} ({low} to {high})"
+
+
+def _rounds(tables: Iterable[DataFrame]) -> dict[str, Any]:
+    """The fewest rounds of some measurements, as a finding counts them; None if nobody told."""
+    every = (content.get("protocol") for table in tables for content in table.content)
+    return {"n": min((one["repeats"] for one in every if one), default=None), "counted": "rounds"}
+
+
 def _told(ratios: Mapping[str, Ratio]) -> str:
-    return ", ".join(f"{one[0]:.2f} over {name}" for name, one in ratios.items())
+    return ", ".join(f"{_words(one)} over {name}" for name, one in ratios.items())
 
 
 def _fastest(ratios: Iterable[Ratio]) -> Ratio:
@@ -109,7 +121,8 @@ def _fastest(ratios: Iterable[Ratio]) -> Ratio:
 def speedup_consumer(evidence: Evidence) -> Finding:
     """TrimLLM as in Table 1 over every compressor, on consumer hardware."""
     ratios: dict[str, dict[str, Ratio]] = {}
-    for place, timings in _places(evidence).items():
+    places = _places(evidence)
+    for place, timings in places.items():
         full = rows(timings[timings.base.isin([FULL, FULL_FT]) & timings.compressor.notna()])
         if full and (trimmed := _trimmed(timings, evidence, KEPT)):
             ratios[place] = {row.compressor: over(trimmed, row) for row in full}
@@ -126,21 +139,24 @@ def speedup_consumer(evidence: Evidence) -> Finding:
     holds, what = conclude([*answers, largest if largest or not what else None], what)
     told = listed(((place, _told(found)) for place, found in shown.items()), "{}: {}", "; ")
     numbers = {place: {c: one[0] for c, one in found.items()} for place, found in shown.items()}
-    return Finding(holds, told, {"ratios": numbers}, missing=what, own=own)
+    rounds = _rounds(places[place] for place in shown)
+    return Finding(holds, told, {"ratios": numbers}, missing=what, own=own, **rounds)
 
 
 @claim("max over TrimLLM [+ compressor] of speedup over the full model ≥ 3.1 (to one digit)")
 def speedup_a100(evidence: Evidence) -> Finding:
     """The fastest TrimLLM, compressed or not, over the full model; the paper: 132.0 / 42.3."""
-    trimmed = {place: rows(where(t, base="trim")) for place, t in _places(evidence).items()}
+    places = _places(evidence)
+    trimmed = {place: rows(where(t, base="trim")) for place, t in places.items()}
     found = {place: _fastest(map(speedup, each)) for place, each in trimmed.items() if each}
     if not found:
         return missing("throughput of TrimLLM")
     shown, own = _named(evidence, found, A100)
-    told = listed(((place, one[0]) for place, one in shown.items()), "{}: {:.2f}", "; ")
+    told = listed(((place, _words(one)) for place, one in shown.items()), "{}: {}", "; ")
     # "Up to": one place is enough.
     holds = above(*_fastest(shown.values())[1:], FASTEST)
-    return Finding(holds, told, {"speedup": {p: one[0] for p, one in shown.items()}}, own=own)
+    numbers, rounds = {p: one[0] for p, one in shown.items()}, _rounds(places[p] for p in shown)
+    return Finding(holds, told, {"speedup": numbers}, own=own, **rounds)
 
 
 @claim("bytes(full) / bytes(TrimLLM 50% + AWQ) ≥ 8 (to no digit) and speedup ≥ 4.5 (to one digit)")
@@ -150,9 +166,10 @@ def compression_8x(evidence: Evidence) -> Finding:
     The paper's 8 is 1 / 12.5%, half of the units at a quarter of the bits; of all bytes it is less,
     by which units go (`contradictions.bytes_with_awq`).
     """
+    places = _places(evidence)
     found = {
         place: {"smaller": 100 / one.bytes_percent, "faster": one.speedup, "row": one}
-        for place, timings in _places(evidence).items()
+        for place, timings in places.items()
         if (one := _trimmed(timings, evidence, 50, "awq_int4"))
     }
     if not found:
@@ -160,10 +177,12 @@ def compression_8x(evidence: Evidence) -> Finding:
     shown, own = _named(evidence, found, A100)
     answers = [one["smaller"] >= SMALLER for one in shown.values()]
     answers += [above(*speedup(one["row"])[1:], FASTER) for one in shown.values()]
-    form = "{0}: {1[smaller]:.1f}x smaller, {1[faster]:.2f}x as fast"
+    words = {p: (one["smaller"], _words(speedup(one["row"]), "x")) for p, one in shown.items()}
+    told = listed(((p, *one) for p, one in words.items()), "{}: {:.1f}x smaller, {} as fast", "; ")
     numbers = {p: {k: one[k] for k in ("smaller", "faster")} for p, one in shown.items()}
     holds, _ = conclude(answers)
-    return Finding(holds, listed(shown.items(), form, "; "), {"found": numbers}, own=own)
+    rounds = _rounds(places[place] for place in shown)
+    return Finding(holds, told, {"found": numbers}, own=own, **rounds)
 
 
 @claim(
@@ -189,9 +208,11 @@ def every_engine(evidence: Evidence) -> Finding:
         for place, row in found.items()
     }
     holds, _ = conclude(above(low, high, SHARE) for _, low, high in shares.values())
-    told = listed(((place, one[0]) for place, one in shares.items()), "{}: {:.0f}%", "; ")
+    words = ((place, _words(one, "%", 0)) for place, one in shares.items())
+    told = listed(words, "{}: {}", "; ")
     numbers = {"share": {place: one[0] for place, one in shares.items()}, "engines": engines}
-    return Finding(holds, told, numbers, own=evidence.context.model.published is not None)
+    own = evidence.context.model.published is not None
+    return Finding(holds, told, numbers, own=own, **_rounds([trimmed]))
 
 
 def _costs(evidence: Evidence) -> tuple[dict[str, Cost], dict[str, Any]]:

@@ -209,6 +209,9 @@ def test_final_mem_is_compared_where_all_chains_went_and_as_far_as_all(
     # One domain is not the paper's claim, on whatever model.
     assert best["verdict"] == SEEN and best["measured"].startswith("in sciq: ") and not best["own"]
     assert best["numbers"]["kept_percent"]["r=0.25"]["both"] == pytest.approx(40)
+    for one in (best, quarter):
+        assert (one["n"], one["counted"]) == (MANY, "documents of each checkpoint")
+        assert one["seeds"] == 1
     assert quarter["verdict"] == NOT_SEEN
     assert set(quarter["numbers"]["kept_percent"].values()) == {40}
 
@@ -246,7 +249,8 @@ def test_speed_claims(timings: TimingFiles, rate: float, expected: str) -> None:
     timings.add("trim_paper/drop_30+awq_int4", 46, kept=30, share=0.1, **where)
     one = found(throughput=timings.paths)["compression_8x"]
     # embeddings and head stay: 2.6 MB of 2.6 against 0.8
-    assert one["verdict"] == NOT_SEEN and one["measured"].endswith("4.60x as fast")
+    assert one["verdict"] == NOT_SEEN and one["measured"].endswith("4.60x (4.55 to 4.65) as fast")
+    assert (one["n"], one["counted"], one["seeds"]) == (3, "rounds", None)
 
 
 def test_files_hold_verdicts_sources_and_inconsistencies(

@@ -305,8 +305,9 @@ def _size_cell(
         size = "bytes_percent" if compressed else "kept_percent"
     values = [getattr(accuracy, size) for accuracy in found]
     mean, spread = sum(values) / len(values), (min(values), max(values))
-    result, why = verdict.judge_size(mean, printed, own=own)
-    result = result if compressed or row.smallest else None
+    result, why = None, "" if printed is None else "asked for, not found"
+    if compressed or row.smallest:
+        result, why = verdict.judge_size(mean, printed, own=own)
     sources = tuple(source for accuracy in found for source in accuracy.sources)
     return Cell(mean, printed, result, spread=spread, why=why, sources=sources)
 

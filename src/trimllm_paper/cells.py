@@ -71,7 +71,7 @@ class Cells:
                 cell = self._accuracy_cell(subject, row, column, found[column.key], value)
             elif column.size:
                 measured = [accuracy for accuracy in found.values() if accuracy]
-                cell = _size_cell(column.size, measured, value, own=subject.own)
+                cell = _size_cell(column.size, measured, value, row, own=subject.own)
             elif column.speed == "trim_over":
                 cell = self._over_cell(subject, timing, value)
             elif column.speed:
@@ -231,11 +231,13 @@ class Cells:
             return None
         if timing.base not in (FULL, FULL_FT):
             return Cell()
-        gained, own = reference.speedup / timing.speedup, subject.own_speed
-        result, why = verdict.judge_relation(gained, None, printed)
+        (gained, *around), own = derive.over(reference, timing), subject.own_speed
+        spread = around[0], around[1]
+        result, why = verdict.judge_relation(gained, spread, printed)
         if own or printed is None:
             result, why = verdict.judge_speed(gained, printed, own=own)
-        return Cell(gained, printed, result, why=why, sources=(reference.source, timing.source))
+        sources = (reference.source, timing.source)
+        return Cell(gained, printed, result, spread=spread, why=why, sources=sources)
 
     # ---- time of training ----------------------------------------------------------------------
 
@@ -255,27 +257,22 @@ class Cells:
         runs, ours, whole = self._durations(subject, row), minutes(row), minutes(tuned)
         if not ours:
             return None
-        mean, each = fmean(ours), ours
-        share = 100 * mean / fmean(whole) if whole else None
+        shares = [100 * fmean(ours) / fmean(whole)] if whole else []
+        if len(ours) == len(whole):  # both in the order of the seeds' folders
+            shares = [100 * own / full for own, full in zip(ours, whole, strict=True)]
         result, why = None, ""
         if printed is not None and self.context.lora:
             result, why = NOT_RUN, "LoRA-FT is no full fine-tuning, whose time the paper tells"
         elif printed is not None and row.longer_than:
             others = [minutes(other) for other in self.rows if other.key in row.longer_than]
-            means = [fmean(other) if other else None for other in others]
-            result, why = verdict.judge_longest(mean, means)
+            result, why = verdict.judge_longest(ours, others)
         elif printed is not None:
-            result, why = verdict.judge_share(share, _number(of_paper))
-        measured: float | None = mean
-        if column.share:
-            measured, result = share, NOT_RUN if share is None else result
-            # Both in the order of the seeds' folders.
-            pairs = zip(ours, whole, strict=True) if len(ours) == len(whole) else ()
-            each = [100 * own / full for own, full in pairs]
+            result, why = verdict.judge_share(shares, _number(of_paper))
+        each = shares if column.share else ours
         return Cell(
-            measured,
+            fmean(each) if each else None,
             printed,
-            result,
+            result if each else NOT_RUN,
             n=sum(min(epochs, len(run.train)) for run in runs),
             deviation=stdev(each) if len(each) > 1 else None,
             why="; ".join(filter(None, [why, runs[0].told(epochs)])),
@@ -293,16 +290,24 @@ def _number(printed: Value) -> float:
     return float(str(printed))
 
 
-def _size_cell(size: str, found: Sequence[Accuracy], printed: Value, *, own: bool) -> Cell | None:
-    """Mean, smallest and largest over the domains, each of which drops other units."""
+def _size_cell(
+    size: str, found: Sequence[Accuracy], printed: Value, row: Row, *, own: bool
+) -> Cell | None:
+    """Mean, smallest and largest over the domains, each of which drops other units.
+
+    Judged where it was found, not asked for: of what is compressed, or the smallest above a bar.
+    """
     if not found:
         return None
+    compressed = found[0].tasks[0].compressor
     if size == "final":
         # The paper counts units, and of what is compressed the bytes.
-        size = "bytes_percent" if found[0].tasks[0].compressor else "kept_percent"
+        size = "bytes_percent" if compressed else "kept_percent"
     values = [getattr(accuracy, size) for accuracy in found]
     mean, spread = sum(values) / len(values), (min(values), max(values))
-    result, why = verdict.judge_size(mean, printed, own=own)
+    result, why = None, "" if printed is None else "asked for, not found"
+    if compressed or row.smallest:
+        result, why = verdict.judge_size(mean, printed, own=own)
     sources = tuple(source for accuracy in found for source in accuracy.sources)
     return Cell(mean, printed, result, spread=spread, why=why, sources=sources)
 
@@ -321,7 +326,7 @@ def _speed_cell(
         result, why = verdict.judge_relation(ratio, around, of_paper)
     elif figure in ("decode", "speedup"):
         result, why = verdict.judge_speed(value, printed, own=own)
-    elif figure == "mem":
+    elif figure == "mem" and timing.compressor:
         result, why = verdict.judge_size(value, printed, own=own)
     elif figure.startswith("compiled"):
         why = (timing.content.get("compiled") or {}).get("error", "")

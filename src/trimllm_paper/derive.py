@@ -166,6 +166,23 @@ def trimmed_timings(
     return {row.name: row for row in rows(near(timed, kept_percent).sort_index())}
 
 
+Ratio = tuple[float, float, float]
+"""A ratio and its lower and upper quartile."""
+
+
+def speedup(timing: Any) -> Ratio:
+    """Of a measurement, over the full model, whose own is 1."""
+    low, high = timing.speedup_low, timing.speedup_high
+    whole = timing.speedup
+    return whole, whole if low is None else low, whole if high is None else high
+
+
+def over(timing: Any, other: Any) -> Ratio:
+    """How many times as fast one is as the other, each measured in turn with the full model."""
+    (own, low, high), (theirs, their_low, their_high) = speedup(timing), speedup(other)
+    return own / theirs, low / their_high, high / their_low
+
+
 @dataclass(frozen=True)
 class DropCounts:
     """Dropped units by kind (attention, mlp).
@@ -205,6 +222,11 @@ class Chain:
     def sources(self) -> tuple[str, ...]:
         """The files behind it."""
         return tuple(epoch.source for epoch in self.epochs)
+
+    @property
+    def halved(self) -> bool:
+        """Whether it went as far as whole epochs go in half of the units."""
+        return bool(self.epochs[-1].dropped + self.step > self.units_total // 2)
 
     def until(self, at_most: int | None) -> list[Any]:
         """Its whole epochs up to `at_most` drops; None: all."""
@@ -275,7 +297,8 @@ class Cost:
     """Cost of a chain in epochs of full fine-tuning over as many tokens, after each epoch.
 
     `sparse_factor`: sparse over full fine-tuning, by seconds a token. `factor`: the whole chain
-    over as many epochs of full fine-tuning, scans left out.
+    over as many epochs of full fine-tuning, scans left out. `machine`: on which all of it ran,
+    of several all of them.
     """
 
     dropped_percent: tuple[float, ...]
@@ -283,6 +306,7 @@ class Cost:
     with_scans: tuple[float, ...]
     sparse_factor: float | None
     factor: float
+    machine: str
 
 
 def cost(frame: Frame, chain: Chain) -> Cost | None:
@@ -307,6 +331,7 @@ def cost(frame: Frame, chain: Chain) -> Cost | None:
         tuple(map(add, trained, scans)),
         None if sparse.empty else sum(sparse.seconds) / sum(sparse.tokens) / unit,
         train / tokens / unit,
+        ", ".join(sorted({*full.machine, *sparse.machine, *(e.machine for e in chain.epochs)})),
     )
 
 

@@ -31,6 +31,7 @@ import pandas as pd
 from trimllm.base.errors import UserError
 from trimllm.base.files import MANIFEST
 from trimllm.base.rooms import make_callable
+from trimllm.throughput.machine import slug
 from trimllm.throughput.result import predicted
 from trimllm_paper.engine_records import Engines
 from trimllm_paper.integrity.provenance import recorded
@@ -44,9 +45,9 @@ COLUMNS = {
     "chance answer_loss exact_match token_f1 rouge_l perplexity units_kept units_total "
     "kept_percent bytes bytes_full bytes_percent stand_in",
     "epochs": f"results model domain {RECIPE} epoch units_dropped units_total trainable_blocks "
-    "ties margin scan seconds_scan seconds_train tokens documents loss held_back",
+    "ties margin scan seconds_scan seconds_train tokens documents loss held_back machine",
     "trainings": f"results model domain {RECIPE} epoch seconds tokens documents loss held_back "
-    "kept",
+    "kept machine",
     "timings": f"results hardware model {RECIPE} units_kept units_total kept_percent speedup "
     "speedup_low speedup_high decode decode_low decode_high prefill prefill_low prefill_high "
     "compiled compiled_low compiled_high compiled_speedup compiled_speedup_low "
@@ -68,10 +69,11 @@ and `share_prefill` of the speedup that sizes predict, `share_of_copy` of a plai
 percent and `perplexity` of free answers alone; `documents` of an evaluation is a hash that is equal
 where answers can be paired, `units_dropped` (block, kind) of an epoch, `dropped` the units gone
 until then, `held_back` the accuracy on documents held back from training after an epoch or a pass
-(None where nobody asked), `kept` whether a pass's weights are the checkpoint's, `content` all that
-was recorded. Of an engine `how` is version, precision, kernel and threads in words, `parity` the
-mean difference from transformers in nats; a `draft` is a trimmed model that drafts for the full
-one, of which `answer_speedup` is that of whole answers and `accepted` percent of its tokens."""
+(None where nobody asked), `kept` whether a pass's weights are the checkpoint's, `machine` what
+trained, as "2 a100" or "cpu-amd-epyc", `content` all that was recorded. Of an engine `how` is
+version, precision, kernel and threads in words, `parity` the mean difference from transformers in
+nats; a `draft` is a trimmed model that drafts for the full one, of which `answer_speedup` is that
+of whole answers and `accepted` percent of its tokens."""
 SAME = (
     "hardware",
     "model",
@@ -233,8 +235,17 @@ def _evaluation(path: Path) -> list[Row]:
     return [_sizes(row, {"bytes": row["bytes"]}, {"bytes": row["bytes_full"]})]
 
 
+def _machine(row: Row) -> Row:
+    """What trained: so many GPUs of a kind, or a processor."""
+    told, many = row["provenance"].get("hardware") or {}, row["processes"] or {"count": 1}
+    if gpu := told.get("gpu"):
+        return {"machine": f"{many['count']} {slug(gpu, 'cuda')}"}
+    return {"machine": slug(told.get("cpu") or "", "cpu")}
+
+
 def _passes(path: Path) -> list[Row]:
     row = _facts(record := Training.read(path), path)
+    row |= _machine(row)
     answered: list[float | None] = [one.accuracy for one in record.held_back]
     answered = answered or [None] * len(record.passes)
     return [
@@ -248,7 +259,7 @@ def _epoch(path: Path) -> list[Row]:
     lists = {key: tuple(row[key]) for key in ("units_dropped", "trainable_blocks")}
     seconds = {f"seconds_{part}": value for part, value in row["seconds"].items()}
     answered = {"held_back": record.held_back and record.held_back.accuracy}
-    return [row | row["training"] | lists | seconds | answered]
+    return [row | row["training"] | lists | seconds | answered | _machine(row)]
 
 
 def _timing(path: Path) -> list[Row]:

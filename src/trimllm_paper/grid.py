@@ -13,11 +13,12 @@ from typing import Any
 from trimllm.throughput.result import predicted
 from trimllm_paper import contradictions, layout, notes, published
 from trimllm_paper.cells import Cells, Subject
+from trimllm_paper.claims import cost
 from trimllm_paper.context import BY_LORA, FULL, Context
 from trimllm_paper.frame import Frame, rows, where
 from trimllm_paper.layout import Column, Row
 from trimllm_paper.render import Block, Cell, Line, Table
-from trimllm_paper.verdict import NOT_RUN
+from trimllm_paper.verdict import NOT_RUN, UNDECIDED
 
 ENOUGH = 90
 """Percent of its predicted speedup that a trimmed model should reach."""
@@ -243,6 +244,7 @@ class _Grid:
         yield from (f"In the paper itself: {text}" for text in against[:FEW])
         if more := len(against) - FEW if len(against) > FEW else 0:
             yield f"In the paper itself: {more} more (contradictions.md beside the figures)"
+        yield from self._open(blocks)
         yield from _documents(self.domains, blocks)
         yield from _answers(self.domains, blocks)
         yield from _losses(self.domains, blocks)
@@ -257,6 +259,14 @@ class _Grid:
         yield from (*accuracy, *throughput, *ties)
         if any(column.epochs for column in self.columns):
             yield from notes.training_notes(frame, seed)
+
+    def _open(self, blocks: Sequence[Block]) -> Iterator[str]:
+        """How many cells are undecided or were not run, and what would decide the paper's."""
+        verdicts = [c.verdict for b in blocks for line in b.rows for c in line.cells.values()]
+        counts = {name: verdicts.count(name) for name in (UNDECIDED, NOT_RUN)}
+        told = " and ".join(f"{count} cells {name}" for name, count in counts.items() if count)
+        if told and (decides := cost.of_table(self.form.key)):
+            yield f"{told}; what would decide them: {decides} (`make plan`)"
 
     def _speed_notes(self, blocks: Sequence[Block]) -> Iterator[str]:
         """Ranges of TrimLLM's advantage, unsteady machines, and what is predicted."""
@@ -328,7 +338,7 @@ def _answers(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[str
     """A line a block and column of free answers: what exact matches do not tell, by row."""
     for block in blocks:
         for column in columns:
-            cells = [(line.label, line.cells[column.key].details) for line in block.rows]
+            cells = [(_titled(line), line.cells[column.key].details) for line in block.rows]
             told = [
                 f"{row} {found['token_f1']:.1f} / {found['rouge_l']:.1f} / "
                 f"{found['perplexity']:.4g}"
@@ -343,18 +353,22 @@ def _answers(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[str
 
 
 def _losses(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[str]:
-    """A line a block: answer loss by row, smallest to largest over the columns."""
+    """A line a block: answer loss by row and column."""
     for block in blocks:
-        parts = []
-        for line in block.rows:
-            cells = [line.cells[column.key].details for column in columns]
-            losses = [
-                float(loss) for cell in cells if (loss := cell.get("answer_loss")) is not None
-            ]
-            ends = dict.fromkeys(f"{end(losses):.2f}" for end in (min, max) if losses)
-            parts += [f"{line.label} {' to '.join(ends)}"] if losses else []
-        if parts:
-            yield (
-                f"{block.label}: nats a token of the right answers, smallest to largest over the "
-                f"columns: {', '.join(parts)}"
+        found = {
+            _titled(line): [line.cells[one.key].details.get("answer_loss") for one in columns]
+            for line in block.rows
+        }
+        known = {row: each for row, each in found.items() if any(x is not None for x in each)}
+        if known:
+            heads = " / ".join(column.label for column in columns)
+            rows = (
+                f"{row} {' / '.join('–' if x is None else f'{x:.2f}' for x in each)}"
+                for row, each in known.items()
             )
+            yield f"{block.label}: nats a token of the right answers, {heads}: {'; '.join(rows)}"
+
+
+def _titled(line: Line) -> str:
+    """A row's label, with the section that tells it from a row of the same label."""
+    return f"{line.label} ({line.section})" if line.section else line.label

@@ -105,9 +105,9 @@ class Table:
         """What the marks mean, and what stands in brackets."""
         marks = "; ".join(f"{mark} {name}" for name, mark in verdict.MARKS.items())
         return (
-            f"Value ({self.brackets}) and verdict: {marks}; no mark: the paper has no such number. "
-            "The rules are in verdict.py of src/trimllm_paper, the reason for each cell in the "
-            f"CSV. {DAGGER} measured on stand-in data."
+            f"Value ({self.brackets}) and verdict: {marks}; no mark: the paper has no such number, "
+            "or it was asked for. The rules are in verdict.py of src/trimllm_paper, the reason for "
+            f"each cell in the CSV. {DAGGER} measured on stand-in data."
         )
 
 

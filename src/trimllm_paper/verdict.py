@@ -23,8 +23,8 @@ on the paper's hardware); everything else is a stand-in. Words:
     enough for `not seen`, one that is undecided for `undecided`.
 `collapsed`
     the model is no better than blind guessing (its interval reaches down to chance) although
-    Full-FT is: nothing of what it should preserve is left, whatever the paper's number. Not said of
-    the baselines, of tests that a model was not specialized for, and of what is `reproduced`.
+    Full-FT is: nothing of what it should preserve is left, whatever the paper's number, on its own
+    model as on others. Not said of the baselines and of tests that a model was not specialized for.
 `not run`
     the cell, or a cell that it has to be compared with, was not measured.
 
@@ -36,14 +36,21 @@ Throughput: own is the paper's model shape on the paper's GPU, and then `reprodu
 only where the paper's ratio is `RATIO_MARGIN` away from 1; quartiles that hold 1 decide nothing.
 
 Time of training depends on the machine, and nobody has the paper's: shares of Full-FT's time agree
-within `SHARE_SLACK` points, and Full-FT itself where the others take less.
+within `SHARE_SLACK` points, and Full-FT itself where the others take less, by the whole of their
+intervals over runs (a t interval over seeds); one run has none, and is `undecided`.
+
+A size is judged where it is found: of what is compressed, and of the smallest checkpoint above a
+bar. That Full-FT has all units, and TrimLLM (50%) half of them, was asked for.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
+from trimllm.base.intervals import mean_interval
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.published import Value, bound_percent
 
@@ -193,15 +200,15 @@ def judge(
     low, high = measured.ci95
     inside = low <= value <= high or abs(measured.percent - value) <= TOLERANCE
     reasons = [relation.text for relation in shape]
+    told = f"paper {value:.1f} {'agrees' if inside else 'does not agree'}"
+    if preserves is not None and measured.at_chance and not preserves.at_chance:
+        lost = f"at chance ({low:.1f} to {high:.1f}, by lot {measured.chance:.1f})"
+        return COLLAPSED, "; ".join([lost, *([told] if own else []), *reasons])
     if own:
         wide = inside and high - low > WIDEST
-        told = f"paper {value:.1f} {'agrees' if inside else 'does not agree'}"
         wider = f"interval of {high - low:.1f} points is too wide to reproduce a number"
         why = "; ".join([wider if wide else told, *reasons])
         return word(None if wide else inside, own=True), why
-    if preserves is not None and measured.at_chance and not preserves.at_chance:
-        told = f"at chance ({low:.1f} to {high:.1f}, by lot {measured.chance:.1f})"
-        return COLLAPSED, "; ".join([told, *reasons])
     if not shape:
         return None, "the paper shows no relation to compare"
     failed = any(relation.holds is False for relation in shape)
@@ -236,30 +243,44 @@ def judge_speed(measured: float | None, published: Value, *, own: bool) -> Verdi
 
 
 def judge_relation(ratio: float, spread: tuple[float, float] | None, published: Value) -> Verdict:
-    """Verdict on a stand-in: is it faster or slower, as the paper's ratio says?"""
+    """Verdict on a stand-in: is it faster or slower, as the paper's ratio says?
+
+    `spread` are its quartiles; without any nothing is decided.
+    """
     if published is None:
         return None, ""
-    value = bound_percent(published)
-    why = f"{ratio:.2f} times as fast, paper {value:.2f} times"
+    value, (low, high) = bound_percent(published), spread or (-math.inf, math.inf)
+    around = f"({low:.2f} to {high:.2f})" if spread else "(no quartiles)"
+    why = f"{ratio:.2f} {around} times as fast, paper {value:.2f} times"
     if abs(value - 1) < RATIO_MARGIN:
         return None, f"{why}: no difference in the paper"
-    low, high = spread or (ratio, ratio)
     return word(above(low, high, 1) if value > 1 else above(-high, -low, -1)), why
 
 
-def judge_share(measured: float | None, published: float) -> Verdict:
-    """Verdict of a share of Full-FT's time, in percent."""
-    if measured is None:
+def judge_share(shares: Sequence[float], published: float) -> Verdict:
+    """Verdict of a share of Full-FT's time, in percent, by run; none: it was not run."""
+    if not shares:
         return NOT_RUN, "Full-FT was not run"
-    told = f"{measured:.0f}% of Full-FT, paper {published:.0f}%"
-    return word(abs(measured - published) <= SHARE_SLACK), told
+    low, high = mean_interval(shares)
+    told = f"{_mean(shares, 0)}% of Full-FT, paper {published:.0f}%"
+    ends = published - SHARE_SLACK, published + SHARE_SLACK
+    return word(all_of([above(low, high, ends[0]), above(-high, -low, -ends[1])])), told
 
 
-def judge_longest(measured: float, others: Sequence[float | None]) -> Verdict:
-    """Whether Full-FT takes longer than what the paper found to be shorter; minutes."""
-    known = [other for other in others if other is not None]
-    if not others or len(known) < len(others):
+def judge_longest(measured: Sequence[float], others: Sequence[Sequence[float]]) -> Verdict:
+    """Whether Full-FT takes longer than what the paper found to be shorter; minutes, by run."""
+    if not others or not all(others):
         return NOT_RUN, "what it is compared with was not run"
-    told = ", ".join(f"{other:.1f}" for other in known)
-    holds = all(other < measured for other in known)
-    return word(holds), f"Sparse-FT and TrimLLM took {told} min"
+    if any(len(other) != len(measured) for other in others):
+        return UNDECIDED, "runs that cannot be paired"
+    longer = [[a - b for a, b in zip(measured, other, strict=True)] for other in others]
+    told = ", ".join(_mean(one) for one in longer)
+    holds = all_of(above(*mean_interval(one)) for one in longer)
+    return word(holds), f"{told} min longer than Sparse-FT and TrimLLM"
+
+
+def _mean(runs: Sequence[float], digits: int = 1) -> str:
+    """A mean over runs with its interval, which one run does not have."""
+    low, high = mean_interval(runs)
+    around = f"{low:.{digits}f} to {high:.{digits}f}" if len(runs) > 1 else "one run: no interval"
+    return f"{fmean(runs):.{digits}f} ({around})"

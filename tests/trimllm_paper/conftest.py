@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from evaluation_files import Evaluations
+from paper_results import PaperResults
 from timing_files import TimingFiles
 
 
@@ -23,6 +24,11 @@ def domains() -> list[dict[str, object]]:
         {"name": "medmcqa", "label": "MedMCQA", "tasks": ["medmcqa"]},
         {"name": "lexglue", "label": "LexGLUE", "tasks": ["lexglue"]},
     ]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> PaperResults:
+    return PaperResults(tmp_path, documents=400)
 
 
 @pytest.fixture

@@ -10,13 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from chain_files import epoch, every_unit, write_chain, write_training
+from chain_files import TWO_A100, epoch, every_unit, write_chain, write_training
 from context_files import context
 from evaluation_files import Evaluations, rewrite
 from timing_files import TimingFiles
 
 from trimllm.base.files import read_json
 from trimllm_paper import published
+from trimllm_paper.claims import report
+from trimllm_paper.claims.evidence import Evidence
 from trimllm_paper.context import Context
 from trimllm_paper.contradictions import CHANCE, number
 from trimllm_paper.frame import Frame
@@ -140,13 +142,27 @@ class PaperResults:
 
     def table9(self) -> None:
         """The hours of eight epochs as seconds of passes; of TrimLLM nine, the first drops none."""
-        hours = {row: number("table9", row, "8") for row in published.table("table9").rows()}
-        for domain in DOMAINS:
-            for recipe in ("full_ft", "sparse_ft"):
-                path = write_training(self.root, recipe, hours[recipe], domain=domain)
+        self.trained(
+            **{row: number("table9", row, "8") for row in published.table("table9").rows()}
+        )
+
+    def trained(
+        self, *domains: str, full_ft: float, sparse_ft: float, trimllm: float = 4.0, **on: Any
+    ) -> None:
+        """Seconds of a pass and an epoch in some domains (none: all), on the paper's machine."""
+        on = on or TWO_A100
+        for domain in domains or DOMAINS:
+            for recipe, seconds in (("full_ft", full_ft), ("sparse_ft", sparse_ft)):
+                path = write_training(self.root, recipe, seconds, domain=domain, **on)
                 self.trainings.append(path)
-            none = [epoch(0, [], every_unit(), seconds=hours["trimllm"])]
+            none = [epoch(0, [], every_unit(), seconds=trimllm) | on]
             self.epochs += write_chain(self.root, none, domain=domain)
+
+
+def judged(results: PaperResults, claim: str, *domains: str, own: bool = True) -> dict[str, Any]:
+    """A claim on what was written."""
+    (sentence,) = (one for one in published.claims() if one["id"] == claim)
+    return report.judge(Evidence(results.frame, results.context(*domains, own=own)), sentence)
 
 
 def resize(path: Path, share: float) -> None:

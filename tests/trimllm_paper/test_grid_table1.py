@@ -60,6 +60,26 @@ def test_trimmed_over_every_baseline_with_the_papers_beside(table: Table) -> Non
     assert "2.1 to 5.7" in text and "0.96 to 4.40 times" in text
 
 
+def test_trimmed_over_a_baseline_is_decided_by_the_quartiles_of_both(timings: TimingFiles) -> None:
+    timings.add_machine()
+    timings.add("full+gptq_int4", 22, share=0.26, spread=0.1)
+    timings.add("full+awq_int4", 21, share=0.26, spread=0.1)
+    table = build(timings)
+    cell = table.cell(MINE, "gptq_int4", "trim_over")
+    # The paper's TrimLLM is 2.2 times as fast; ours between 0.93 and 1.06 times.
+    assert cell.measured == 1 and cell.verdict == "undecided"
+    assert cell.spread == pytest.approx((0.99 / 1.05, 1.01 / 0.95), abs=0.02)
+    assert table.cell(MINE, "awq_int4", "trim_over").verdict == "undecided"
+    assert table.cell(MINE, "llm_int8", "trim_over").verdict == "seen on the stand-in"
+
+
+def test_memory_is_judged_of_what_was_compressed_alone(table: Table) -> None:
+    """That a row keeps 40% of the units, or all of them, was asked for."""
+    for row, judged in (("fp16", False), ("trimllm_40", False), ("awq_int4", True)):
+        cell = table.cell(MINE, row, "mem")
+        assert cell.measured is not None and bool(cell.verdict) == judged
+
+
 def test_the_papers_consumer_range_follows_from_its_numbers() -> None:
     paper = {block.key: block for block in build_table("table1").blocks}
     cells = [row.cells["trim_over"] for gpu in ("V100", "RTX3090") for row in paper[gpu].rows]

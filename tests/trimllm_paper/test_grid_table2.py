@@ -72,7 +72,33 @@ def test_a_model_at_chance_has_collapsed_and_nats_stand_beside(evaluations: Eval
     assert cell.verdict == "collapsed" and "at chance" in cell.why
     assert cell.details["above_chance"] == 2 and cell.details["answer_loss"] == 14.25
     (nats,) = (note for note in found.notes if "nats a token" in note)
-    assert "Full-FT 0.50" in nats and "TrimLLM (30%) 14.25" in nats and "Pretrained" not in nats
+    assert "PIQA / SciQ / MedMCQA" in nats and "Pretrained" not in nats
+    assert "Full-FT – / 0.50 / –" in nats and "TrimLLM (30%) – / 14.25 / –" in nats
+    evaluations.add("trim_ours/drop_42", 27, kept=18, answer_loss=3.5)
+    (nats,) = (n for n in build("table2", evaluations.paths).notes if "nats a token" in n)
+    assert (
+        "TrimLLM (30%) (ours, not the paper's: recipe ours, criterion likelihood) – / 3.5" in nats
+    )
+
+
+def test_what_would_decide_the_open_cells_stands_below(
+    full: Table, evaluations: Evaluations
+) -> None:
+    (line,) = (note for note in full.notes if "would decide" in note)
+    assert " cells undecided and " in line and " cells not run; " in line
+    assert "table2 of LLaMA-7B under config/paper.yaml, about" in line and "GPU-hours" in line
+    engines = build("table_engines", evaluations.paths)
+    assert not any("would decide" in note for note in engines.notes)
+
+
+def test_sizes_that_were_asked_for_have_no_verdict(full: Table, evaluations: Evaluations) -> None:
+    """Units of Full-FT and of TrimLLM (50%) were; the bytes of what is compressed are found."""
+    for row in ("pretrained", "full_ft", "sparse_ft", "trimllm_50", "trimllm_30"):
+        cell = full.cell("tiny", row, "final_mem")
+        assert cell.measured is not None and cell.verdict is None
+    evaluations.add("full_ft+awq_int4", 71, weight_bytes=90_000_000)
+    found = build("table2", evaluations.paths).cell("tiny", "awq_int4", "final_mem")
+    assert found.verdict == "seen on the stand-in"
 
 
 def test_compression_rows_are_not_run_until_their_files_exist(

@@ -35,7 +35,7 @@ def training(
     return path
 
 
-def chain(root: Path, train: list[float], scan: list[float]) -> list[Path]:
+def chain(root: Path, train: list[float], scan: list[float], seed: int = 0) -> list[Path]:
     """Records of a chain's epochs; each but the first drops a unit of sixty."""
     units = [(block, kind) for block in range(30) for kind in ("attention", "mlp")]
     gone = [[], *([unit] for unit in units[1 : len(train)])]
@@ -43,7 +43,7 @@ def chain(root: Path, train: list[float], scan: list[float]) -> list[Path]:
         epoch(n, drops, every_unit(blocks=30), blocks=30, seconds=t, scan_seconds=s)
         for n, (drops, t, s) in enumerate(zip(gone, train, scan, strict=True))
     ]
-    return write_chain(root, epochs, step=1)
+    return write_chain(root, epochs, step=1, seed=seed)
 
 
 @pytest.fixture
@@ -80,14 +80,36 @@ def test_what_was_not_run_is_extrapolated_and_says_so(table: Table) -> None:
     assert "8 epochs measured" in table.cell("tiny", "sparse_ft", "minutes_8").why
 
 
-def test_verdicts_compare_shares_of_full_fine_tuning(table: Table) -> None:
+def seeds(root: Path, full: float, sparse: float, train: list[float], scan: list[float]) -> Table:
+    """Three runs, each a bit slower in all."""
+    trainings, epochs = [], []
+    for seed, slower in ((1, 1.0), (2, 1.01), (3, 1.02)):
+        place = root / str(seed)
+        for recipe, seconds in (("full_ft", full), ("sparse_ft", sparse * slower)):
+            trainings.append(training(place, recipe, [seconds * slower] * 2, seed=seed))
+        epochs += chain(place, [slower * one for one in train], scan, seed)
+    return build("table9", trainings=trainings, epochs=epochs)
+
+
+def test_one_run_decides_nothing(table: Table) -> None:
+    """How far another would lie nobody knows."""
+    for row, column in (("sparse_ft", "share_2"), ("trimllm", "share_8"), ("full_ft", "minutes_4")):
+        cell = table.cell("tiny", row, column)
+        assert cell.verdict == "undecided" and "one run: no interval" in cell.why
+
+
+def test_verdicts_compare_shares_of_full_fine_tuning(tmp_path: Path) -> None:
+    train, scan = [300, 240, 200, 160, 120, 100, 80, 60], [0, 60, 50, 40, 30, 20, 10, 5]
+    table = seeds(tmp_path, 600, 356, train, scan)
     share = table.cell("tiny", "sparse_ft", "share_2")
-    assert share.measured == 60 and share.published == pytest.approx(100 * 2.5 / 4.1)
+    assert share.measured == pytest.approx(60, abs=0.1)
+    assert share.published == pytest.approx(100 * 2.5 / 4.1)
     assert share.verdict == "seen on the stand-in"
     # 10 of 20 minutes, the paper 44%; 24.6 of 80, the paper 39%.
     assert table.cell("tiny", "trimllm", "share_2").verdict == "seen on the stand-in"
     last = table.cell("tiny", "trimllm", "share_8")
-    assert last.measured == pytest.approx(100 * 24.58333 / 80, abs=1e-3)
+    assert last.measured == pytest.approx(100 * 24.58333 / 80, abs=0.1)
+    assert "31 (31 to 31)% of Full-FT, paper 39%" in last.why
     assert last.verdict == "seen on the stand-in"
     assert table.cell("tiny", "full_ft", "minutes_4").verdict == "seen on the stand-in"
     assert table.cell("tiny", "full_ft", "minutes_4").published == pytest.approx(8.3 * 60)
@@ -112,8 +134,7 @@ def test_epochs_of_other_sizes_are_scaled_but_scans_are_not(tmp_path: Path) -> N
 
 
 def test_a_share_far_from_the_papers_is_not_reproduced(tmp_path: Path) -> None:
-    trainings = [training(tmp_path, "full_ft", [60]), training(tmp_path, "sparse_ft", [59])]
-    table = build("table9", trainings=trainings, epochs=chain(tmp_path, [60] * 8, [60] * 8))
+    table = seeds(tmp_path, 60, 59, [60] * 8, [60] * 8)
     assert table.cell("tiny", "sparse_ft", "share_4").verdict == "not seen on the stand-in"
     assert table.cell("tiny", "full_ft", "minutes_2").verdict == "not seen on the stand-in"
 

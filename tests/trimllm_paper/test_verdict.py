@@ -94,9 +94,16 @@ def test_a_model_at_chance_has_collapsed_whatever_the_papers_number() -> None:
     assert verdict("llm_pruner", {**OURS, "llm_pruner": 26.0}, theirs) == COLLAPSED
     assert verdict("llm_pruner", {**OURS, "llm_pruner": 40.0}, theirs) != COLLAPSED
     assert verdict("trimllm_50", {**OURS, "trimllm_50": 24.0}, PAPER) == COLLAPSED
-    # Not known where chance lies, nothing to preserve, or the paper's own number.
     assert verdict("llm_pruner", {**OURS, "llm_pruner": 26.0}, theirs, chance=None) != COLLAPSED
-    assert verdict("llm_pruner", {**OURS, "llm_pruner": 23.0}, theirs, own=True) == REPRODUCED
+
+
+def test_the_papers_own_model_at_chance_has_collapsed_as_well() -> None:
+    """Whether its number is the paper's or another."""
+    ours = {"pretrained": 23.0, "full_ft": 55.0, "trimllm_50": 24.0, "llm_pruner": 23.1}
+    assert verdict("trimllm_50", ours, PAPER, own=True) == COLLAPSED
+    assert verdict("llm_pruner", ours, {**PAPER, "llm_pruner": 23.1}, own=True) == COLLAPSED
+    # The baselines preserve nothing: they are what others are measured by.
+    assert verdict("pretrained", ours, PAPER, own=True) == REPRODUCED
 
 
 def test_missing_baselines_leave_nothing_to_compare_with() -> None:
@@ -190,7 +197,7 @@ def test_own_speeds(measured: float | None, printed: float, own: bool, verdict: 
         (0.9, (0.8, 0.95), 2.44, "not seen on the stand-in"),
         (1.3, (1.2, 1.4), 0.7, "not seen on the stand-in"),
         (0.6, (0.5, 0.7), 0.7, "seen on the stand-in"),
-        (2.0, None, 1.75, "seen on the stand-in"),
+        (2.0, None, 1.75, "undecided"),  # nobody knows how far the next one lies
         (2.0, (1.9, 2.1), 1.03, None),  # the paper shows no difference
         (2.0, (1.9, 2.1), None, None),
     ],
@@ -202,9 +209,15 @@ def test_speedups_of_stand_ins(
 
 
 def test_shares_of_time() -> None:
-    assert judge_share(None, 40)[0] == NOT_RUN
-    assert judge_share(49, 40)[0] == judge_share(31, 40)[0] == SEEN
-    assert judge_share(51, 40)[0] == NOT_SEEN
-    assert judge_longest(20, [12.0, 8.0])[0] == SEEN
-    assert judge_longest(20, [12.0, 21.0])[0] == NOT_SEEN
-    assert judge_longest(20, [12.0, None])[0] == judge_longest(20, [])[0] == NOT_RUN
+    assert judge_share([], 40)[0] == NOT_RUN
+    for share, expected in ((48.5, SEEN), (31.5, SEEN), (52, NOT_SEEN), (28, NOT_SEEN)):
+        runs = [share - 0.1, share, share + 0.1]
+        assert judge_share(runs, 40)[0] == expected
+        assert judge_share(runs[:1], 40)[0] == UNDECIDED
+    assert judge_share([30, 40, 50], 40)[0] == UNDECIDED
+    assert judge_longest([20, 21], [[12.0, 12.5], [8.0, 8.5]])[0] == SEEN
+    assert judge_longest([20, 21], [[12.0, 12.5], [22.0, 23.1]])[0] == NOT_SEEN
+    assert judge_longest([20, 21], [[12.0, 12.5], [19.0, 22.0]])[0] == UNDECIDED
+    assert judge_longest([20], [[12.0], [8.0]])[0] == UNDECIDED
+    assert judge_longest([20, 21], [[12.0, 12.5], [8.0]])[0] == UNDECIDED
+    assert judge_longest([20], [[12.0], []])[0] == judge_longest([20], [])[0] == NOT_RUN

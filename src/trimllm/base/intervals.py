@@ -197,10 +197,13 @@ def unpaired_difference(
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """t interval of 95% of a mean of few values, such as one a domain; of one value itself."""
+    """t interval of 95% of a mean of few values, such as one a domain.
+
+    One value says nothing of how far another would lie: its interval has no ends.
+    """
     mean = fmean(values)
     if len(values) < 2:
-        return mean, mean
+        return -math.inf, math.inf
     half = _student(len(values)) * math.sqrt(variance(values) / len(values))
     return mean - half, mean + half
 

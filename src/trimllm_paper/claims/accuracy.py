@@ -36,8 +36,9 @@ COMPRESSED = (50, 40)
 def no_loss_50(evidence: Evidence) -> Finding:
     """The paper's own criterion C_a in every domain, at both ends of 50 to 60% compression."""
     told, shares, found = [], {}, {}
-    lacking = [name for name in [evidence.lacking_domains(_names(evidence))] if name]
-    documents, seeds = 0, set()
+    names = [domain.name for domain in evidence.context.domains]
+    lacking = [what for what in [evidence.lacking(names, "the models")] if what]
+    documents, seeds, where = 0, set(), set()
     for domain in evidence.context.domains:
         full = evidence.accuracy(domain, FULL_FT)
         for kept in COMPRESSED:
@@ -51,6 +52,7 @@ def no_loss_50(evidence: Evidence) -> Finding:
             told.append(f"{name} {100 * shares[name]:.0f}%, over the bar {over}")
             documents += trimmed.documents if kept == COMPRESSED[0] else 0
             seeds.add(over.seeds)
+            where.add(domain.name)
     if not found:
         return missing("Full-FT or TrimLLM (50%, 40%)")
     holds, what = conclude((above(one.low, one.high) for one in found.values()), "; ".join(lacking))
@@ -62,11 +64,8 @@ def no_loss_50(evidence: Evidence) -> Finding:
         differences=found,
         n=documents,
         seeds=min(seeds),
+        before=evidence.within(where),
     )
-
-
-def _names(evidence: Evidence) -> list[str]:
-    return [domain.name for domain in evidence.context.domains]
 
 
 @claim(
@@ -140,9 +139,12 @@ def _final_mem(
 def _found(evidence: Evidence, where: Collection[str], sizes: object, **found: Any) -> Finding:
     """A finding in some domains: these are named, and it is not the paper's, if not in all."""
     domains = [one.name for one in evidence.context.domains if one.name in where]
-    every = not evidence.lacking_domains(domains)
-    before = "" if every else f"in {', '.join(domains)}: "
-    found |= {"before": before, "own": evidence.context.own and every}
+    before = evidence.within(domains)
+    asked = [one for one in evidence.context.domains if one.name in where]
+    each = [full for one in asked if (full := evidence.accuracy(one, FULL_FT))]
+    found |= {"n": sum(one.documents for one in each), "counted": "documents of each checkpoint"}
+    found |= {"seeds": min(len(one.by_seed) for one in each)}
+    found |= {"before": before, "own": evidence.context.own and not before}
     return Finding(numbers={"kept_percent": sizes, "domains": domains}, **found)
 
 

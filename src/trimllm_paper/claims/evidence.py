@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,10 @@ from trimllm_paper.verdict import KEEPS, above, all_of
 
 BOTH, OURS = PAPER_CRITERION, "likelihood"
 PAPER_DOMAINS = tuple(c for c in published.table("table2").columns if c in published.DOMAINS)
-"""Domains that the paper specializes models on; a claim on every domain is on all of these."""
+"""Domains that the paper specializes models on; a claim on every domain is on all of these, of
+stand-ins on all that the configuration has (`Evidence.asked`)."""
+
+DOCUMENTS = "documents"
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Finding:
         missing: what was not measured and is needed to say that it holds; "" for nothing. Without
             it a formula may still be refuted.
         differences: those that decide, with their intervals, by name; their bar is 0.
-        n, seeds: documents and seeds behind it, where it is about accuracy.
+        n, seeds: what was `counted` (documents, where that is not told) and seeds behind it.
         own: whether all of it is the paper's own; None: as the context's model and data are.
         before, after: words around `told`.
         ours: our criterion's numbers in words, where these are others.
@@ -43,6 +46,7 @@ class Finding:
     missing: str = ""
     differences: Mapping[str, Difference] = field(default_factory=dict)
     n: int | None = None
+    counted: str = DOCUMENTS
     seeds: int | None = None
     own: bool | None = None
     before: str = ""
@@ -61,8 +65,11 @@ def conclude(answers: Iterable[bool | None], lacking: str = "") -> tuple[bool | 
     One that fails refutes, whatever else is missing; nothing holds while something is.
     """
     found = all_of(answers)
-    if found is False:
-        return False, ""
+    return (False, "") if found is False else pooled(found, lacking)
+
+
+def pooled(found: bool | None, lacking: str) -> tuple[bool | None, str]:
+    """The same of a mean, or a sum: as long as a part of it is missing, it refutes nothing."""
     return (None, lacking) if lacking else (found, "")
 
 
@@ -108,9 +115,23 @@ class Evidence:
         keys = {"criterion": criterion, "ratio": ratio or main.ratio, "step": main.step}
         return next(iter(where(self.frame.evaluations, **keys).name), "")
 
-    def lacking_domains(self, found: Iterable[str]) -> str:
-        """The paper's domains that are not among some, in words; "" if none is lacking."""
-        return ", ".join(name for name in PAPER_DOMAINS if name not in set(found))
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The domains that a claim on every domain is asked of: all of the paper's, of what is the
+        paper's own; of a stand-in those that its configuration has."""
+        return PAPER_DOMAINS if self.context.own else tuple(x.name for x in self.context.domains)
+
+    def lacking(self, found: Container[str], what: str) -> str:
+        """What is missing in those of them that are not among some; "" if none is."""
+        names = ", ".join(name for name in self.asked if name not in found)
+        return f"{what} in {names}" if names else ""
+
+    def within(self, found: Container[str]) -> str:
+        """Which domains something was found in, to stand before it; "" if it is in all five."""
+        if all(name in found for name in PAPER_DOMAINS):
+            return ""
+        names = ", ".join(one.name for one in self.context.domains if one.name in found)
+        return f"in {names}: "
 
     def accuracy(self, domain: Domain, recipe: str) -> Accuracy | None:
         """Accuracy of a recipe on its own domain's column."""
@@ -148,6 +169,11 @@ class Evidence:
         """Domain -> record of the chain, of the first seed."""
         found = derive.chains(self.frame, model=self.model, name=self.name())
         return {chain.domain: chain for chain in reversed(found)}
+
+    def halved(self) -> tuple[dict[str, Chain], str]:
+        """The chains that dropped half of the units, by domain; and those that are missing."""
+        found = {name: one for name, one in sorted(self.chains().items()) if one.halved}
+        return found, self.lacking(found, "the chain to half of the units")
 
 
 @dataclass(frozen=True)

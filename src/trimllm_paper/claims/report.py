@@ -22,9 +22,10 @@ from typing import Any
 from jinja2 import Environment
 
 from trimllm.base.files import write_json, write_text
+from trimllm.base.intervals import Difference
 from trimllm_paper import contradictions, published, verdict
 from trimllm_paper.claims import accuracy, cost, speed, units
-from trimllm_paper.claims.evidence import CLAIMS, OURS, Evidence, Finding
+from trimllm_paper.claims.evidence import CLAIMS, DOCUMENTS, OURS, Evidence, Finding
 from trimllm_paper.context import BY_LORA, Context
 from trimllm_paper.frame import Frame, where
 from trimllm_paper.recipe import run_folder
@@ -54,12 +55,17 @@ def judge(evidence: Evidence, sentence: dict[str, Any]) -> dict[str, Any]:
         "from": origin if isinstance(origin, list) else [origin],
         "formula": named(formula),
         "measured": named("; ".join(filter(None, [told, lacking]))),
-        **{key: getattr(found, key) for key in ("holds", "numbers", "n", "seeds")},
-        "differences": {name: asdict(one) for name, one in found.differences.items()},
+        **{key: getattr(found, key) for key in ("holds", "numbers", "n", "counted", "seeds")},
+        "differences": {name: _plain(one) for name, one in found.differences.items()},
         **{"own": own, "ours": named(ours), "verdict": judged},
         "decided_by": "" if own and judged != UNDECIDED else _decided_by(sentence["id"], found),
         "against_itself": list(contradictions.of_claim(sentence["id"])),
     }
+
+
+def _plain(one: Difference) -> dict[str, Any]:
+    """A difference as JSON has it: an end that is not known is null."""
+    return {k: None if v in (-math.inf, math.inf) else v for k, v in asdict(one).items()}
 
 
 def _decided_by(claim: str, found: Finding) -> str:
@@ -70,7 +76,7 @@ def _decided_by(claim: str, found: Finding) -> str:
         if above(one.low, one.high) is None
     ]
     parts = []
-    if times and found.n and found.holds is None:
+    if times and found.n and found.counted == DOCUMENTS and found.holds is None:
         most = max(times)
         parts.append(
             f"here: about {most:.1f} times the documents"

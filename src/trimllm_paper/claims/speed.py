@@ -6,6 +6,7 @@ of "2.1 times" is 2.05. Spreads are the quartiles of the rounds, which is what i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -14,13 +15,30 @@ from pandas import DataFrame
 
 from trimllm.base.intervals import Difference, mean_interval
 from trimllm_paper import derive
-from trimllm_paper.claims.evidence import Evidence, Finding, claim, conclude, listed, missing
+from trimllm_paper.claims.evidence import (
+    Evidence,
+    Finding,
+    claim,
+    conclude,
+    listed,
+    missing,
+    pooled,
+)
 from trimllm_paper.context import STAND_IN_FOR
-from trimllm_paper.derive import FULL_EPOCHS, PAPER_UNITS, SPARSE_FACTOR, Cost, progressive
+from trimllm_paper.derive import (
+    FULL_EPOCHS,
+    PAPER_UNITS,
+    SPARSE_FACTOR,
+    Cost,
+    Ratio,
+    over,
+    progressive,
+    speedup,
+)
 from trimllm_paper.frame import rows, where
 from trimllm_paper.recipe import FULL, FULL_FT
 from trimllm_paper.shapes import RANDOM
-from trimllm_paper.verdict import above
+from trimllm_paper.verdict import above, all_of
 
 CONSUMER = ("v100", "rtx3090")
 A100 = ("a100",)
@@ -35,8 +53,9 @@ SPARSE, TRIM = 0.6 + 0.05, 0.4 + 0.05
 """Times over full fine-tuning's, which the paper reads from its Table 9 to one digit."""
 HALF, ENGINES, SHARE = 50, 2, 90
 """Percent of the units kept, fewest engines, percent of the predicted speedup that is enough."""
-Ratio = tuple[float, float, float]
-"""A ratio and its lower and upper quartile."""
+TRAININGS = "full and sparse fine-tuning and the chain"
+TRAINED_ON = "2 a100"
+"""The machine of the paper's Table 9, as `Frame.trainings` names it."""
 
 
 def _places(evidence: Evidence) -> dict[str, DataFrame]:
@@ -73,20 +92,20 @@ def _trimmed(
     return min(found, key=lambda row: row.name != evidence.context.main.name, default=None)
 
 
-def _spread(row: Any) -> Ratio:
-    """Speedup over the full model, with quartiles; the full model's own is 1."""
-    low, high = row.speedup_low, row.speedup_high
-    return row.speedup, row.speedup if low is None else low, row.speedup if high is None else high
+def _words(ratio: Sequence[float], unit: str = "", digits: int = 2) -> str:
+    """A ratio with its quartiles."""
+    value, low, high = (f"{one:.{digits}f}" for one in ratio)
+    return f"{value}{unit} ({low} to {high})"
 
 
-def _over(row: Any, other: Any) -> Ratio:
-    """How many times as fast one is as the other, each measured in turn with the full model."""
-    (own, low, high), (theirs, their_low, their_high) = _spread(row), _spread(other)
-    return own / theirs, low / their_high, high / their_low
+def _rounds(tables: Iterable[DataFrame]) -> dict[str, Any]:
+    """The fewest rounds of some measurements, as a finding counts them; None if nobody told."""
+    every = (content.get("protocol") for table in tables for content in table.content)
+    return {"n": min((one["repeats"] for one in every if one), default=None), "counted": "rounds"}
 
 
 def _told(ratios: Mapping[str, Ratio]) -> str:
-    return ", ".join(f"{one[0]:.2f} over {name}" for name, one in ratios.items())
+    return ", ".join(f"{_words(one)} over {name}" for name, one in ratios.items())
 
 
 def _fastest(ratios: Iterable[Ratio]) -> Ratio:
@@ -102,10 +121,11 @@ def _fastest(ratios: Iterable[Ratio]) -> Ratio:
 def speedup_consumer(evidence: Evidence) -> Finding:
     """TrimLLM as in Table 1 over every compressor, on consumer hardware."""
     ratios: dict[str, dict[str, Ratio]] = {}
-    for place, timings in _places(evidence).items():
+    places = _places(evidence)
+    for place, timings in places.items():
         full = rows(timings[timings.base.isin([FULL, FULL_FT]) & timings.compressor.notna()])
         if full and (trimmed := _trimmed(timings, evidence, KEPT)):
-            ratios[place] = {row.compressor: _over(trimmed, row) for row in full}
+            ratios[place] = {row.compressor: over(trimmed, row) for row in full}
     if not ratios:
         return missing("throughput of TrimLLM and of a compressor on one machine")
     shown, own = _named(evidence, ratios, CONSUMER)
@@ -119,44 +139,50 @@ def speedup_consumer(evidence: Evidence) -> Finding:
     holds, what = conclude([*answers, largest if largest or not what else None], what)
     told = listed(((place, _told(found)) for place, found in shown.items()), "{}: {}", "; ")
     numbers = {place: {c: one[0] for c, one in found.items()} for place, found in shown.items()}
-    return Finding(holds, told, {"ratios": numbers}, missing=what, own=own)
+    rounds = _rounds(places[place] for place in shown)
+    return Finding(holds, told, {"ratios": numbers}, missing=what, own=own, **rounds)
 
 
 @claim("max over TrimLLM [+ compressor] of speedup over the full model ≥ 3.1 (to one digit)")
 def speedup_a100(evidence: Evidence) -> Finding:
     """The fastest TrimLLM, compressed or not, over the full model; the paper: 132.0 / 42.3."""
-    trimmed = {place: rows(where(t, base="trim")) for place, t in _places(evidence).items()}
-    found = {place: _fastest(map(_spread, each)) for place, each in trimmed.items() if each}
+    places = _places(evidence)
+    trimmed = {place: rows(where(t, base="trim")) for place, t in places.items()}
+    found = {place: _fastest(map(speedup, each)) for place, each in trimmed.items() if each}
     if not found:
         return missing("throughput of TrimLLM")
     shown, own = _named(evidence, found, A100)
-    told = listed(((place, one[0]) for place, one in shown.items()), "{}: {:.2f}", "; ")
+    told = listed(((place, _words(one)) for place, one in shown.items()), "{}: {}", "; ")
     # "Up to": one place is enough.
     holds = above(*_fastest(shown.values())[1:], FASTEST)
-    return Finding(holds, told, {"speedup": {p: one[0] for p, one in shown.items()}}, own=own)
+    numbers, rounds = {p: one[0] for p, one in shown.items()}, _rounds(places[p] for p in shown)
+    return Finding(holds, told, {"speedup": numbers}, own=own, **rounds)
 
 
 @claim("bytes(full) / bytes(TrimLLM 50% + AWQ) ≥ 8 (to no digit) and speedup ≥ 4.5 (to one digit)")
 def compression_8x(evidence: Evidence) -> Finding:
     """AWQ on the trimmed model: bytes and speed against the full one, in every place.
 
-    The paper's 8 is 1 / 12.5%, half of the units at a quarter of the bits. Of all bytes of
-    LLaMA-7B that is 6.1 to 8.2, by which units go: embeddings and head keep their bits.
+    The paper's 8 is 1 / 12.5%, half of the units at a quarter of the bits; of all bytes it is less,
+    by which units go (`contradictions.bytes_with_awq`).
     """
+    places = _places(evidence)
     found = {
         place: {"smaller": 100 / one.bytes_percent, "faster": one.speedup, "row": one}
-        for place, timings in _places(evidence).items()
+        for place, timings in places.items()
         if (one := _trimmed(timings, evidence, 50, "awq_int4"))
     }
     if not found:
         return missing("throughput of TrimLLM with AWQ")
     shown, own = _named(evidence, found, A100)
     answers = [one["smaller"] >= SMALLER for one in shown.values()]
-    answers += [above(*_spread(one["row"])[1:], FASTER) for one in shown.values()]
-    form = "{0}: {1[smaller]:.1f}x smaller, {1[faster]:.2f}x as fast"
+    answers += [above(*speedup(one["row"])[1:], FASTER) for one in shown.values()]
+    words = {p: (one["smaller"], _words(speedup(one["row"]), "x")) for p, one in shown.items()}
+    told = listed(((p, *one) for p, one in words.items()), "{}: {:.1f}x smaller, {} as fast", "; ")
     numbers = {p: {k: one[k] for k in ("smaller", "faster")} for p, one in shown.items()}
     holds, _ = conclude(answers)
-    return Finding(holds, listed(shown.items(), form, "; "), {"found": numbers}, own=own)
+    rounds = _rounds(places[place] for place in shown)
+    return Finding(holds, told, {"found": numbers}, own=own, **rounds)
 
 
 @claim(
@@ -178,27 +204,46 @@ def every_engine(evidence: Evidence) -> Finding:
         return missing(f"TrimLLM at {HALF}% in {ENGINES} engines or more{named}")
     # Of the prediction, which has no spread, as much as of the speedup.
     shares = {
-        place: [row.share_decode / row.speedup * end for end in _spread(row)]
+        place: [row.share_decode / row.speedup * end for end in speedup(row)]
         for place, row in found.items()
     }
     holds, _ = conclude(above(low, high, SHARE) for _, low, high in shares.values())
-    told = listed(((place, one[0]) for place, one in shares.items()), "{}: {:.0f}%", "; ")
+    words = ((place, _words(one, "%", 0)) for place, one in shares.items())
+    told = listed(words, "{}: {}", "; ")
     numbers = {"share": {place: one[0] for place, one in shares.items()}, "engines": engines}
-    return Finding(holds, told, numbers, own=evidence.context.model.published is not None)
+    own = evidence.context.model.published is not None
+    return Finding(holds, told, numbers, own=own, **_rounds([trimmed]))
 
 
-def _costs(evidence: Evidence) -> list[Cost]:
+def _costs(evidence: Evidence) -> tuple[dict[str, Cost], dict[str, Any]]:
     """Cost of the chain in every domain that has a full and a sparse fine-tuning, which adapters
-    are not."""
+    are not; and what a finding on them says besides: it is the paper's where all was trained on the
+    paper's machine.
+    """
     chains = {} if evidence.context.lora else evidence.chains()
-    found = [derive.cost(evidence.frame, chain) for chain in chains.values()]
-    return [one for one in found if one and one.sparse_factor]
+    every = {name: derive.cost(evidence.frame, chain) for name, chain in chains.items()}
+    found = {name: one for name, one in every.items() if one and one.sparse_factor}
+    own = evidence.context.own and {one.machine for one in found.values()} == {TRAINED_ON}
+    told = {"own": own, "n": len(found), "counted": "domains", "seeds": 1}
+    return found, told | {"before": evidence.within(found)}
 
 
 def _mean(found: Iterable[float | None]) -> Difference:
-    """A mean over domains, of those that have one, with its t interval; one domain has none."""
+    """A mean over domains, of those that have one, with its t interval."""
     values = [one for one in found if one is not None]
     return Difference(fmean(values), *mean_interval(values), paired=False)
+
+
+def _around(one: Difference, digits: int = 2) -> str:
+    """A mean with its interval, which one domain does not have."""
+    if math.isinf(one.high):
+        return f"{one.points:.{digits}f} (one domain: no interval)"
+    return f"{one.points:.{digits}f} ({one.low:.{digits}f} to {one.high:.{digits}f})"
+
+
+def _below(one: Difference, bar: float) -> Difference:
+    """How much more a bar is than a mean."""
+    return Difference(bar - one.points, bar - one.high, bar - one.low, paired=False)
 
 
 @claim(
@@ -207,24 +252,26 @@ def _mean(found: Iterable[float | None]) -> Difference:
 )
 def training_time(evidence: Evidence) -> Finding:
     """Seconds a token of sparse fine-tuning and of the chain, over full fine-tuning's."""
-    costs = _costs(evidence)
+    costs, told_of = _costs(evidence)
     if not costs:
-        return missing("full and sparse fine-tuning and the chain")
-    sparse = _mean(one.sparse_factor for one in costs)
-    trim = _mean(one.factor for one in costs)
-    scans = fmean((one.with_scans[-1] - one.training[-1]) / one.training[-1] for one in costs)
+        return missing(TRAININGS)
+    each = costs.values()
+    sparse = _mean(one.sparse_factor for one in each)
+    trim = _mean(one.factor for one in each)
+    scans = fmean((one.with_scans[-1] - one.training[-1]) / one.training[-1] for one in each)
     numbers = {
         **{"sparse": sparse.points, "trim": trim.points},
         **{"scans_over_training": scans, "domains": len(costs)},
     }
     told = (
-        f"{sparse.points:.2f} ({sparse.low:.2f} to {sparse.high:.2f}) and {trim.points:.2f} "
-        f"({trim.low:.2f} to {trim.high:.2f}), mean over {len(costs)} domains and its interval, "
-        f"seconds a token; the scans take {scans:.1f} times as long as the chain's training"
+        f"{_around(sparse)} and {_around(trim)}, mean over domains and its interval, seconds a "
+        f"token; the scans take {scans:.1f} times as long as the chain's training"
     )
-    bars = ((sparse, SPARSE), (trim, TRIM))
-    holds, _ = conclude(above(-one.high, -one.low, -bar) for one, bar in bars)
-    return Finding(holds, told, numbers)
+    bars = {"Sparse-FT": (sparse, SPARSE), "TrimLLM": (trim, TRIM)}
+    answers = (above(-one.high, -one.low, -bar) for one, bar in bars.values())
+    holds, what = pooled(all_of(answers), evidence.lacking(costs, TRAININGS))
+    below = {f"{name} below {bar:g}": _below(one, bar) for name, (one, bar) in bars.items()}
+    return Finding(holds, told, numbers, missing=what, differences=below, **told_of)
 
 
 @claim("Eq. 6 × f / N = 5 ± 1 epochs, N = 64, n_d = 32, f = measured Sparse-FT / Full-FT")
@@ -233,16 +280,19 @@ def two_per_epoch(evidence: Evidence) -> Finding:
     full = progressive(PAPER_UNITS, PAPER_UNITS // 2, 2)
     numbers = {"paper": SPARSE_FACTOR * full, "factor_for_5": FULL_EPOCHS / full}
     theirs = f"with the paper's f = {SPARSE_FACTOR}: {numbers['paper']:.2f}"
-    costs = _costs(evidence)
+    costs, told_of = _costs(evidence)
     if not costs:
-        return missing(f"full and sparse fine-tuning; {theirs}", numbers)
-    factor = _mean(one.sparse_factor for one in costs)
-    low, epochs, high = (one * full for one in (factor.low, factor.points, factor.high))
-    numbers |= {"factor": factor.points, "measured": epochs}
+        return missing(f"{TRAININGS}; {theirs}", numbers)
+    factor = _mean(one.sparse_factor for one in costs.values())
+    epochs = _mean(one.sparse_factor and one.sparse_factor * full for one in costs.values())
+    numbers |= {"factor": factor.points, "measured": epochs.points}
     told = (
-        f"f = {factor.points:.2f}: {epochs:.2f} epochs ({low:.2f} to {high:.2f}); {theirs}; 5 "
-        f"epochs would need f = {FULL_EPOCHS / full:.2f}, about the paper's TrimLLM / Full-FT of "
-        "Table 9"
+        f"f = {factor.points:.2f}: {_around(epochs)} epochs, mean over domains and its interval; "
+        f"{theirs}; 5 epochs would need f = {FULL_EPOCHS / full:.2f}, about the paper's TrimLLM / "
+        "Full-FT of Table 9"
     )
-    ends = above(low, high, FULL_EPOCHS - 1), above(-high, -low, -FULL_EPOCHS - 1)
-    return Finding(conclude(ends)[0], told, numbers)
+    least, most = FULL_EPOCHS - 1, FULL_EPOCHS + 1
+    answers = above(epochs.low, epochs.high, least), above(-epochs.high, -epochs.low, -most)
+    holds, what = pooled(all_of(answers), evidence.lacking(costs, TRAININGS))
+    below = {f"epochs below {most}": _below(epochs, most)}
+    return Finding(holds, told, numbers, missing=what, differences=below, **told_of)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 from trimllm.base.intervals import Difference, sign_test, wilson
 from trimllm_paper import derive
-from trimllm_paper.claims.evidence import Evidence, Finding, claim, conclude, missing
+from trimllm_paper.claims.evidence import (
+    PAPER_DOMAINS,
+    Evidence,
+    Finding,
+    claim,
+    conclude,
+    missing,
+    pooled,
+)
 from trimllm_paper.derive import KINDS
 from trimllm_paper.published import NEAR
 from trimllm_paper.recipe import PRETRAINED
@@ -27,20 +37,30 @@ def mlp_more_than_attention(evidence: Evidence) -> Finding:
 
     A split that is not significant, either way, leaves the claim undecided.
     """
-    counts = [chain.counts(chain.units_total // 2) for chain in evidence.chains().values()]
+    chains, lacking = evidence.halved()
+    counts = [chain.counts(chain.units_total // 2) for chain in chains.values()]
     every = {kind: sum(one.total(kind) for one in counts) for kind in KINDS}
     clear = {kind: sum(one.clear[kind] for one in counts) for kind in KINDS}
     mlp, attention = every["mlp"], every["attention"]
     if not mlp + attention:
-        return missing("a drop of a chain by the paper's criterion")
+        return missing(lacking or "a drop of a chain by the paper's criterion")
     p = sign_test(mlp, attention)
     share, (low, high) = 100 * mlp / (mlp + attention), wilson(mlp, mlp + attention)
     told = f"{mlp} MLP and {attention} attention, {share:.0f}% ({low:.0f} to {high:.0f}) MLP, "
     told += f"p = {p:.2g}; without ties {clear['mlp']} and {clear['attention']}"
-    holds = mlp > attention if p < SIGNIFICANT else None
+    holds, what = pooled(mlp > attention if p < SIGNIFICANT else None, lacking)
     over = Difference(share - 50, low - 50, high - 50, paired=False)
-    numbers = {"all": every, "without_ties": clear}
-    return Finding(holds, told, numbers, differences={"share of MLPs over half": over})
+    return Finding(
+        holds,
+        told,
+        {"all": every, "without_ties": clear},
+        missing=what,
+        differences={"share of MLPs over half": over},
+        n=mlp + attention,
+        counted="units",
+        seeds=1,
+        before=evidence.within(chains),
+    )
 
 
 @claim(
@@ -52,10 +72,11 @@ def specialization(evidence: Evidence) -> Finding:
     """Patterns differ, other domains lose, near domains hold (the last two by cross-evaluation).
 
     A pretrained model at chance has nothing to lose there. Each pair is decided by the interval of
-    its difference; one near pair falls or one unrelated pair rises: the claim is refuted.
+    its difference; one near pair falls or one unrelated pair rises: the claim is refuted. It holds
+    only where every chain went to half of the units, and every model was tested on every domain.
     """
-    chains = sorted(evidence.chains().items())
-    sets = {domain: set(chain.dropped(chain.units_total // 2)) for domain, chain in chains}
+    chains, unchained = evidence.halved()
+    sets = {name: set(chain.dropped(chain.units_total // 2)) for name, chain in chains.items()}
     pairs = {
         f"{a}/{b}": len(sets[a] & sets[b]) / len(sets[a] | sets[b])
         for a, b in combinations(sets, 2)
@@ -77,9 +98,9 @@ def specialization(evidence: Evidence) -> Finding:
     hold = parts["near"].count(True)
     told += f"(3) {hold} of {len(near)} hold" if near else "(3) not run"
     lacking = [*(f"({n}) {name}" for n, (name, v) in enumerate(parts.items(), 1) if not v)]
-    unmeasured = [name for name in NEAR if name not in {one["domain"] for one in near}]
-    lacking += [f"near domain of {name}" for name in unmeasured if near]
-    holds, what = conclude((a for part in parts.values() for a in part), ", ".join(lacking))
+    lacking += [unchained] if unchained else []
+    lacking += _untested(evidence, cross) if cross else []
+    holds, what = conclude((a for part in parts.values() for a in part), "; ".join(lacking))
     answers = {name: conclude(part)[0] for name, part in parts.items()}
     numbers = {"overlap": pairs, "cross": cross, "parts": answers}
     found = {
@@ -92,7 +113,27 @@ def specialization(evidence: Evidence) -> Finding:
     }
     n = sum(one["n"] for one in (*far, *near)) or None
     seeds = min((one["seeds"] for one in (*far, *near)), default=None)
-    return Finding(holds, told, numbers, missing=what, differences=found, n=n, seeds=seeds)
+    finding = Finding(holds, told, numbers, missing=what, differences=found, n=n, seeds=seeds)
+    return replace(finding, before=evidence.within(chains))
+
+
+def _untested(evidence: Evidence, cross: Sequence[dict[str, Any]]) -> list[str]:
+    """By model, what of Tables 4 and 5 it was not tested on, or not on all of its tasks."""
+    known = [name for name in evidence.asked if name in PAPER_DOMAINS]
+    near = [NEAR[name] for name in known if name in NEAR]
+    tasks = {one.name: {*one.tasks} for one in evidence.context.domains}
+    found = []
+    for name in known:
+        done: dict[str, set[str]] = {}
+        for one in cross:
+            if one["domain"] == name:
+                done.setdefault(one["tested"], set()).add(one["task"])
+        wanted = [other for other in (*known, *(near if name in NEAR else ())) if other != name]
+        lacking = [
+            one for one in wanted if one not in done or not done[one] >= tasks.get(one, set())
+        ]
+        found += [f"{name} on {', '.join(lacking)}"] if lacking else []
+    return found
 
 
 def _holds(one: dict[str, Any]) -> bool | None:
@@ -125,7 +166,8 @@ def _cross(evidence: Evidence) -> list[dict[str, Any]]:
             change = after.minus(before)
             fields = ("points", "low", "high", "paired", "seeds")
             found.append(
-                {"domain": domain.name, "task": task, "near": NEAR.get(domain.name) == tested}
+                {"domain": domain.name, "task": task, "tested": tested}
+                | {"near": NEAR.get(domain.name) == tested}
                 | {key: getattr(change, key) for key in fields}
                 | {"above_chance": not before.at_chance, "n": after.documents}
             )

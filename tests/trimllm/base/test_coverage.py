@@ -12,7 +12,13 @@ import math
 import numpy as np
 import pytest
 
-from trimllm.base.intervals import accuracy_interval, paired_difference, unpaired_difference, wilson
+from trimllm.base.intervals import (
+    accuracy_interval,
+    mean_interval,
+    paired_difference,
+    unpaired_difference,
+    wilson,
+)
 
 DRAWS, ENOUGH = 500, 0.93
 SETTINGS = [
@@ -21,6 +27,7 @@ SETTINGS = [
     for documents in (1.0, 2.0, 4.0)
     for seed in (0.0, 0.1, 0.2, 0.4)
 ]
+SETTINGS += [(n, 3, 2.0, seed) for n in (400, 1000) for seed in (0.0, 0.2, 0.4)]
 
 
 def share(logit: np.ndarray) -> np.ndarray:
@@ -54,6 +61,9 @@ def test_accuracies_are_covered_and_how_wide_that_is() -> None:
     # Three seeds of 160 documents: 8 points to either side if seeds do nothing, 14 if they do.
     assert widths[160, 3, 2.0, 0.0] == pytest.approx(15, abs=2)
     assert widths[160, 3, 2.0, 0.4] == pytest.approx(29, abs=4)
+    # More documents narrow what documents do, and nothing of what seeds do.
+    assert widths[1000, 3, 2.0, 0.0] == pytest.approx(6, abs=1)
+    assert widths[1000, 3, 2.0, 0.4] == pytest.approx(25, abs=4)
 
 
 @pytest.mark.parametrize("spread, seed", [(1.0, 0.4), (2.0, 0.0), (2.0, 0.2)])
@@ -81,6 +91,40 @@ def test_paired_differences_are_covered(seeds: int, seed: float, part: float) ->
         found = paired_difference(first.tolist(), second.tolist(), part)
         hits.append(found.low <= truth <= found.high)
     assert np.mean(hits) >= ENOUGH
+
+
+@pytest.mark.parametrize("part", [1.0, 0.9])
+@pytest.mark.parametrize("seed", [0.0, 0.2, 0.4])
+@pytest.mark.parametrize("sizes, seeds", [((160, 160), (3, 3)), ((400, 1000), (3, 1))])
+def test_differences_on_other_documents_are_covered(
+    sizes: tuple[int, int], seeds: tuple[int, int], seed: float, part: float
+) -> None:
+    """Two models on documents of their own, of which one may have no more than one seed."""
+    rng = np.random.default_rng(6)
+    own = seed, 0.0 if seeds[1] == 1 else seed  # what one seed does nobody can know
+    models = [*zip((0.5, 1.5), sizes, own, seeds, strict=True)]
+    first, second = (expected(rng, mean, math.hypot(2.0, s)) for mean, _, s, _ in models)
+    truth, hits = 100 * (first - part * second), []
+    for _ in range(DRAWS // 2):
+        answers = [
+            drawn(rng, mean, rng.normal(0, 2.0, n), s, count).tolist()
+            for mean, n, s, count in models
+        ]
+        found = unpaired_difference(*answers, part)
+        hits.append(found.low <= truth <= found.high)
+    assert np.mean(hits) >= ENOUGH
+
+
+@pytest.mark.parametrize("values", [2, 3, 5])
+def test_means_of_few_values_are_covered(values: int) -> None:
+    """Such as a share of time, one a domain or a seed; normal, or with a long tail."""
+    rng = np.random.default_rng(7)
+    for draw, truth, enough in (
+        (lambda size: rng.normal(40, 5, size), 40.0, ENOUGH),
+        (lambda size: rng.lognormal(0, 0.3, size), math.exp(0.3**2 / 2), 0.91),
+    ):
+        intervals = [mean_interval(list(row)) for row in draw((4 * DRAWS, values))]
+        assert np.mean([low <= truth <= high for low, high in intervals]) >= enough
 
 
 def test_seeds_with_documents_of_their_own_are_covered() -> None:

@@ -122,3 +122,7 @@ def test_a_mean_has_the_interval_of_students_t(values: list[float]) -> None:
     half = stats.t.ppf(0.975, len(values) - 1) * scale
     expected = fmean(values) - half, fmean(values) + half
     assert mean_interval(values) == pytest.approx(expected, abs=1e-9)
+
+
+def test_one_value_has_no_interval() -> None:
+    assert mean_interval([60.0]) == (-math.inf, math.inf)

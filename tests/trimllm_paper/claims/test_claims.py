@@ -157,8 +157,10 @@ def test_more_mlp_must_be_significant(
     scores = dict.fromkeys(every_unit(blocks=blocks), 5) | dict.fromkeys(half, 9)
     none = epoch(0, [], scores, blocks=blocks)
     paths = write_chain(tmp_path, [none, epoch(1, half, scores, blocks=blocks)])
-    one = found(epochs=paths)["mlp_more_than_attention"]
-    assert one["verdict"] == expected
+    one = found(domains=("sciq",), epochs=paths)["mlp_more_than_attention"]
+    assert one["verdict"] == expected and one["measured"].startswith("in sciq: ")
+    # Of the configuration's two domains one is no evidence on both.
+    assert verdicts(epochs=paths)["mlp_more_than_attention"] == NOT_RUN
     p = {8: {8: "0.0078", 4: "1", 0: "0.0078"}, 4: {3: "0.62"}}[blocks][mlps]
     assert f"{mlps} MLP and {blocks - mlps} attention" in one["measured"]
     assert f"p = {p};" in one["measured"]
@@ -207,6 +209,9 @@ def test_final_mem_is_compared_where_all_chains_went_and_as_far_as_all(
     # One domain is not the paper's claim, on whatever model.
     assert best["verdict"] == SEEN and best["measured"].startswith("in sciq: ") and not best["own"]
     assert best["numbers"]["kept_percent"]["r=0.25"]["both"] == pytest.approx(40)
+    for one in (best, quarter):
+        assert (one["n"], one["counted"]) == (MANY, "documents of each checkpoint")
+        assert one["seeds"] == 1
     assert quarter["verdict"] == NOT_SEEN
     assert set(quarter["numbers"]["kept_percent"].values()) == {40}
 
@@ -217,11 +222,12 @@ def test_final_mem_is_compared_where_all_chains_went_and_as_far_as_all(
 )
 def test_training_time(tmp_path: Path, sparse: float, chain: float, expected: str) -> None:
     epochs = [one | {"seconds": {"train": 10 * chain, "scan": 1.0}} for one in plain_chain()]
-    trainings = [
-        write_training(tmp_path, "full_ft", 10.0),
-        write_training(tmp_path, "sparse_ft", 10.0 * sparse),
-    ]
-    told = verdicts(epochs=write_chain(tmp_path, epochs), trainings=trainings)
+    trainings, chains = [], []
+    for domain in BOTH:
+        chains += write_chain(tmp_path, epochs, domain=domain)
+        for recipe, seconds in (("full_ft", 10.0), ("sparse_ft", 10.0 * sparse)):
+            trainings.append(write_training(tmp_path, recipe, seconds, domain=domain))
+    told = verdicts(epochs=chains, trainings=trainings)
     assert told["training_time"] == expected
     # 12.25 epochs times 0.6 are 7.35, not 5.
     assert told["two_per_epoch"] == NOT_SEEN
@@ -243,7 +249,8 @@ def test_speed_claims(timings: TimingFiles, rate: float, expected: str) -> None:
     timings.add("trim_paper/drop_30+awq_int4", 46, kept=30, share=0.1, **where)
     one = found(throughput=timings.paths)["compression_8x"]
     # embeddings and head stay: 2.6 MB of 2.6 against 0.8
-    assert one["verdict"] == NOT_SEEN and one["measured"].endswith("4.60x as fast")
+    assert one["verdict"] == NOT_SEEN and one["measured"].endswith("4.60x (4.55 to 4.65) as fast")
+    assert (one["n"], one["counted"], one["seeds"]) == (3, "rounds", None)
 
 
 def test_files_hold_verdicts_sources_and_inconsistencies(

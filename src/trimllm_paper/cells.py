@@ -242,19 +242,25 @@ class Cells:
     def _time_cell(
         self, subject: Subject, row: Row, column: Column, printed: Value, of_paper: Value = None
     ) -> Cell | None:
-        """Minutes, or a share of Full-FT's; `of_paper` is the paper's share."""
+        """Minutes of training, or a share of Full-FT's; of the scans alone that share.
+
+        `of_paper` is the paper's share. An epoch has as many tokens as one of Full-FT.
+        """
         tuned = Row(key="", recipe=FULL_FT)
-        documents = next((run.documents for run in self._durations(subject, tuned)), None)
+        tokens = next((fmean(run.tokens) for run in self._durations(subject, tuned)), None)
         epochs = column.epochs or 0
 
-        def minutes(row: Row) -> list[float]:
+        def minutes(row: Row, part: str = "train") -> list[float]:
             runs = self._durations(subject, row)
-            each = [run.minutes(epochs, row.parts, documents) for run in runs]
-            return [found for found in each if found is not None]
+            each = [run.seconds(epochs, part, tokens) for run in runs]
+            return [seconds / 60 for seconds in each if seconds is not None]
 
-        runs, ours, whole = self._durations(subject, row), minutes(row), minutes(tuned)
+        part = "scan" if column.scans else "train"
+        runs, ours, whole = self._durations(subject, row), minutes(row, part), minutes(tuned)
         if not ours:
             return None
+        if column.scans and not any(ours):
+            return Cell()  # fine-tuning scans nothing
         mean, each = fmean(ours), ours
         share = 100 * mean / fmean(whole) if whole else None
         result, why = None, ""
@@ -267,7 +273,7 @@ class Cells:
         elif printed is not None:
             result, why = verdict.judge_share(share, _number(of_paper))
         measured: float | None = mean
-        if column.share:
+        if not column.minutes:
             measured, result = share, NOT_RUN if share is None else result
             # Both in the order of the seeds' folders.
             pairs = zip(ours, whole, strict=True) if len(ours) == len(whole) else ()

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from trimllm.throughput.result import predicted
-from trimllm_paper import derive, published, verdict
+from trimllm_paper import derive, published, timed, verdict
 from trimllm_paper.context import Context, Model
 from trimllm_paper.derive import Accuracy, Duration
 from trimllm_paper.frame import Frame, rows, where
@@ -22,9 +21,6 @@ from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, Recipe
 from trimllm_paper.render import Block, Cell, Line
 from trimllm_paper.verdict import KEEPS, NOT_RUN, Relation
 
-RECORDED = ("threads", "linear_kernel", "achieved_bytes_per_second", "bandwidth_ratio")
-PARTS = ("units", "embeddings", "head")
-"""What else the CSV holds of a measurement of throughput, and parts of the weights."""
 Found = dict[str, Accuracy | None]
 """Accuracies by column or name; None for what was not run."""
 
@@ -83,7 +79,11 @@ class Cells:
             # What there is no measurement of has the paper's number alone.
             cells[column.key] = cell or Cell(published=value, verdict=NOT_RUN)
         told = (row.section, timing.how) if row.format and timing is not None else (row.section,)
-        label, section = map(self.context.named, (row.label, ": ".join(filter(None, told))))
+        beside: list[str] = []
+        if timing is not None and not row.format:
+            beside = timed.marks(timing, kernels=self.form.blocks == "machines")
+        title = ": ".join(filter(None, [row.label, ", ".join(beside)]))
+        label, section = map(self.context.named, (title, ": ".join(filter(None, told))))
         return Line(row.key, label, cells, section or None)
 
     def printed(
@@ -235,6 +235,8 @@ class Cells:
         result, why = verdict.judge_relation(gained, None, printed)
         if own or printed is None:
             result, why = verdict.judge_speed(gained, printed, own=own)
+        if not (timing.in_turn and reference.in_turn):
+            result, why = None, timed.WORDS[timed.APART]
         return Cell(gained, printed, result, why=why, sources=(reference.source, timing.source))
 
     # ---- time of training ----------------------------------------------------------------------
@@ -321,7 +323,9 @@ def _speed_cell(
         return None
     own, result, why = subject.own_speed, None, ""
     value, spread = _with_quartiles(timing, figure)
-    if figure in ("decode", "speedup") and not own and "baseline" in timing.content:
+    if figure in ("decode", "speedup") and not timing.in_turn:
+        why = timed.WORDS[timed.APART]
+    elif figure in ("decode", "speedup") and not own and "baseline" in timing.content:
         ratio, around = _with_quartiles(timing, "speedup")
         assert ratio is not None  # every measurement has one, if that of the full model over itself
         result, why = verdict.judge_relation(ratio, around, of_paper)
@@ -331,7 +335,7 @@ def _speed_cell(
         result, why = verdict.judge_size(value, printed, own=own)
     elif figure.startswith("compiled"):
         why = (timing.content.get("compiled") or {}).get("error", "")
-    details = _recorded(timing) if figure == "decode" and value is not None else {}
+    details = timed.recorded(timing) if figure == "decode" and value is not None else {}
     sources = (timing.source,)
     told: dict[str, Any] = {"spread": spread, "why": why, "sources": sources, "details": details}
     return Cell(value, printed, result, **told)
@@ -340,26 +344,6 @@ def _speed_cell(
 def _with_quartiles(timing: Any, figure: str) -> tuple[float | None, tuple[float, float] | None]:
     low, high = (getattr(timing, f"{figure}_{end}", None) for end in ("low", "high"))
     return getattr(timing, figure), None if low is None or high is None else (low, high)
-
-
-def _recorded(timing: Any) -> dict[str, Any]:
-    """What only the CSV shows of a measurement."""
-    content, expected = timing.content, predicted(timing.content)
-    compiled = (content.get("compiled") or {}).get("decode_tokens_per_second", {})
-    return {
-        "recipe": str(Recipe.parse(timing.recipe).dense),
-        "compressor": timing.compressor,
-        "hardware": timing.hardware,
-        "layers": "+".join(content.get("layers", [])),
-        **{name: content.get(name) for name in RECORDED},
-        **{name: content[name] for name in ("precision", "kernel") if name in content},
-        "units_kept": timing.units_kept,
-        "units_total": timing.units_total,
-        **{f"{part.rstrip('s')}_bytes": content["bytes"][part] for part in PARTS},
-        "compiled_tokens_per_second": compiled.get("median"),
-        "predicted_decode": expected.get("predicted_speedup"),
-        "predicted_prefill": expected.get("predicted_prefill_speedup"),
-    }
 
 
 def _details(accuracy: Accuracy, others: Found) -> dict[str, Any]:

@@ -28,7 +28,7 @@ FILE = Path(__file__).with_suffix(".yaml")
 Size = Literal["final", "kept_percent", "bytes_percent", "megabytes"]
 SPEEDS = (
     *("decode", "speedup", "prefill", "share_decode", "share_prefill", "trim_over"),
-    *("mem", "unit_bytes_percent", "share_of_copy", "peak_megabytes"),
+    *("mem", "unit_bytes_percent", "share_of_copy", "share_of_matrix", "peak_megabytes"),
     *("prefill_speedup", "weights_megabytes", "parity", "answer_speedup", "accepted"),
     *("compiled", "compiled_speedup"),
 )

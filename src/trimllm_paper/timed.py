@@ -131,6 +131,6 @@ def glossary(timings: list[Any], *, kernels: bool) -> Iterator[str]:
     if words & {*KERNELS.values()}:
         yield (
             "After a name: the kind of the linear layers, and the kernel of 16-bit products, "
-            "torch's own (native) or oneDNN's, whichever the row's own decoding is faster with"
+            "torch's own (native) or oneDNN's: the faster in the row's own decoding, but where told"
         )
     yield from (f"{word}: {told}" for word, told in WORDS.items() if word in words)

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from trimllm.throughput.result import predicted
-from trimllm_paper import derive, published, verdict
+from trimllm_paper import derive, published, timed, verdict
 from trimllm_paper.context import Context, Model
 from trimllm_paper.derive import Accuracy, Duration
 from trimllm_paper.frame import Frame, rows, where
@@ -22,9 +21,6 @@ from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, Recipe
 from trimllm_paper.render import Block, Cell, Line
 from trimllm_paper.verdict import KEEPS, NOT_RUN, Relation
 
-RECORDED = ("threads", "linear_kernel", "achieved_bytes_per_second", "bandwidth_ratio")
-PARTS = ("units", "embeddings", "head")
-"""What else the CSV holds of a measurement of throughput, and parts of the weights."""
 Found = dict[str, Accuracy | None]
 """Accuracies by column or name; None for what was not run."""
 
@@ -83,7 +79,11 @@ class Cells:
             # What there is no measurement of has the paper's number alone.
             cells[column.key] = cell or Cell(published=value, verdict=NOT_RUN)
         told = (row.section, timing.how) if row.format and timing is not None else (row.section,)
-        label, section = map(self.context.named, (row.label, ": ".join(filter(None, told))))
+        beside: list[str] = []
+        if timing is not None and not row.format:
+            beside = timed.marks(timing, kernels=self.form.blocks == "machines")
+        title = ": ".join(filter(None, [row.label, ", ".join(beside)]))
+        label, section = map(self.context.named, (title, ": ".join(filter(None, told))))
         return Line(row.key, label, cells, section or None)
 
     def printed(
@@ -236,6 +236,8 @@ class Cells:
         result, why = verdict.judge_relation(gained, spread, printed)
         if own or printed is None:
             result, why = verdict.judge_speed(gained, printed, own=own)
+        if not (timing.in_turn and reference.in_turn):
+            result, why = None, timed.WORDS[timed.APART]
         sources = (reference.source, timing.source)
         return Cell(gained, printed, result, spread=spread, why=why, sources=sources)
 
@@ -244,19 +246,25 @@ class Cells:
     def _time_cell(
         self, subject: Subject, row: Row, column: Column, printed: Value, of_paper: Value = None
     ) -> Cell | None:
-        """Minutes, or a share of Full-FT's; `of_paper` is the paper's share."""
+        """Minutes of training, or a share of Full-FT's; of the scans alone that share.
+
+        `of_paper` is the paper's share. An epoch has as many tokens as one of Full-FT.
+        """
         tuned = Row(key="", recipe=FULL_FT)
-        documents = next((run.documents for run in self._durations(subject, tuned)), None)
+        tokens = next((fmean(run.tokens) for run in self._durations(subject, tuned)), None)
         epochs = column.epochs or 0
 
-        def minutes(row: Row) -> list[float]:
+        def minutes(row: Row, part: str = "train") -> list[float]:
             runs = self._durations(subject, row)
-            each = [run.minutes(epochs, row.parts, documents) for run in runs]
-            return [found for found in each if found is not None]
+            each = [run.seconds(epochs, part, tokens) for run in runs]
+            return [seconds / 60 for seconds in each if seconds is not None]
 
-        runs, ours, whole = self._durations(subject, row), minutes(row), minutes(tuned)
+        part = "scan" if column.scans else "train"
+        runs, ours, whole = self._durations(subject, row), minutes(row, part), minutes(tuned)
         if not ours:
             return None
+        if column.scans and not any(ours):
+            return Cell()  # fine-tuning scans nothing
         shares = [100 * fmean(ours) / fmean(whole)] if whole else []
         if len(ours) == len(whole):  # both in the order of the seeds' folders
             shares = [100 * own / full for own, full in zip(ours, whole, strict=True)]
@@ -268,7 +276,7 @@ class Cells:
             result, why = verdict.judge_longest(ours, others)
         elif printed is not None:
             result, why = verdict.judge_share(shares, _number(of_paper))
-        each = shares if column.share else ours
+        each = ours if column.minutes else shares
         return Cell(
             fmean(each) if each else None,
             printed,
@@ -320,7 +328,9 @@ def _speed_cell(
         return None
     own, result, why = subject.own_speed, None, ""
     value, spread = _with_quartiles(timing, figure)
-    if figure in ("decode", "speedup") and not own and "baseline" in timing.content:
+    if figure in ("decode", "speedup") and not timing.in_turn:
+        why = timed.WORDS[timed.APART]
+    elif figure in ("decode", "speedup") and not own and "baseline" in timing.content:
         ratio, around = _with_quartiles(timing, "speedup")
         assert ratio is not None  # every measurement has one, if that of the full model over itself
         result, why = verdict.judge_relation(ratio, around, of_paper)
@@ -330,7 +340,7 @@ def _speed_cell(
         result, why = verdict.judge_size(value, printed, own=own)
     elif figure.startswith("compiled"):
         why = (timing.content.get("compiled") or {}).get("error", "")
-    details = _recorded(timing) if figure == "decode" and value is not None else {}
+    details = timed.recorded(timing) if figure == "decode" and value is not None else {}
     sources = (timing.source,)
     told: dict[str, Any] = {"spread": spread, "why": why, "sources": sources, "details": details}
     return Cell(value, printed, result, **told)
@@ -339,26 +349,6 @@ def _speed_cell(
 def _with_quartiles(timing: Any, figure: str) -> tuple[float | None, tuple[float, float] | None]:
     low, high = (getattr(timing, f"{figure}_{end}", None) for end in ("low", "high"))
     return getattr(timing, figure), None if low is None or high is None else (low, high)
-
-
-def _recorded(timing: Any) -> dict[str, Any]:
-    """What only the CSV shows of a measurement."""
-    content, expected = timing.content, predicted(timing.content)
-    compiled = (content.get("compiled") or {}).get("decode_tokens_per_second", {})
-    return {
-        "recipe": str(Recipe.parse(timing.recipe).dense),
-        "compressor": timing.compressor,
-        "hardware": timing.hardware,
-        "layers": "+".join(content.get("layers", [])),
-        **{name: content.get(name) for name in RECORDED},
-        **{name: content[name] for name in ("precision", "kernel") if name in content},
-        "units_kept": timing.units_kept,
-        "units_total": timing.units_total,
-        **{f"{part.rstrip('s')}_bytes": content["bytes"][part] for part in PARTS},
-        "compiled_tokens_per_second": compiled.get("median"),
-        "predicted_decode": expected.get("predicted_speedup"),
-        "predicted_prefill": expected.get("predicted_prefill_speedup"),
-    }
 
 
 def _details(accuracy: Accuracy, others: Found) -> dict[str, Any]:

@@ -337,7 +337,7 @@ def cost(frame: Frame, chain: Chain) -> Cost | None:
 
 @dataclass(frozen=True)
 class Duration:
-    """Epochs of one recipe in order, under one seed: seconds and documents of each.
+    """Epochs of one recipe in order, under one seed: seconds and trained tokens of each.
 
     It `extends` where further epochs would be like those recorded, so that they may be
     extrapolated; a chain's are not, it gets shorter.
@@ -345,23 +345,25 @@ class Duration:
 
     train: tuple[float, ...]
     scan: tuple[float, ...]
-    documents: int
+    tokens: tuple[int, ...]
     extends: bool
     sources: tuple[str, ...]
 
-    def seconds(self, epochs: int, part: str = "train") -> float | None:
-        """Seconds of the first so many epochs; None if they were not run."""
+    def seconds(
+        self, epochs: int, part: str = "train", tokens: float | None = None
+    ) -> float | None:
+        """Seconds of a part of the first so many epochs; None if they were not run.
+
+        With `tokens` those of training are seconds a token times so many in each: epochs of
+        different length compare. One that trained nothing takes no time.
+        """
         values: Sequence[float] = getattr(self, part)
+        if tokens is not None and part == "train":
+            each = zip(values, self.tokens, strict=True)
+            values = [tokens * seconds / own if own else 0.0 for seconds, own in each]
         if epochs <= len(values):
             return sum(values[:epochs])
         return epochs * fmean(values) if self.extends else None
-
-    def minutes(self, epochs: int, parts: Sequence[str], documents: int | None) -> float | None:
-        """The same of some parts, with training scaled to so many documents an epoch."""
-        scale = {"train": (documents or self.documents) / self.documents, "scan": 1.0}
-        each = {part: self.seconds(epochs, part) for part in parts}
-        known = [scale[part] * seconds for part, seconds in each.items() if seconds is not None]
-        return sum(known) / 60 if len(known) == len(each) else None
 
     def told(self, epochs: int) -> str:
         """How many of the epochs were measured, in words."""
@@ -380,5 +382,5 @@ def durations(frame: Frame, model: str, domain: str, what: str) -> list[Duration
         for _, run in table.groupby("results", sort=False):
             seconds = tuple(run.seconds_train), tuple(run.seconds_scan)
             sources = tuple(dict.fromkeys(run.source))
-            found.append(Duration(*seconds, int(run.documents.iloc[0]), extends, sources))
+            found.append(Duration(*seconds, tuple(run.tokens), extends, sources))
     return found

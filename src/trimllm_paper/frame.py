@@ -52,18 +52,21 @@ COLUMNS = {
     "speedup_low speedup_high decode decode_low decode_high prefill prefill_low prefill_high "
     "compiled compiled_low compiled_high compiled_speedup compiled_speedup_low "
     "compiled_speedup_high bytes_percent unit_bytes_percent mem share_decode share_prefill "
-    "share_of_copy peak_megabytes content",
+    "share_of_copy share_of_matrix layers_alone in_turn peak_megabytes content",
     "engines": "results hardware model engine format batch draft recipe base name dropped seed "
     "compressor units_kept units_total kept_percent speedup speedup_low speedup_high decode "
     "decode_low decode_high prefill prefill_low prefill_high prefill_speedup prefill_speedup_low "
     "prefill_speedup_high bytes_percent unit_bytes_percent weights_megabytes share_decode "
     "share_prefill parity answer_speedup answer_speedup_low answer_speedup_high accepted how "
-    "content",
+    "in_turn content",
 }
 """Columns of each frame, after which come `provenance` and `source`. Accuracies and shares are in
 percent, speeds in tokens/s, `_low` and `_high` quartiles, `unit_bytes_percent` without embeddings
 and head, `mem` what the paper calls so (units kept; bytes of what is compressed), `share_decode`
-and `share_prefill` of the speedup that sizes predict, `share_of_copy` of a plain copy's bandwidth,
+and `share_prefill` of the speedup that sizes predict, `share_of_copy` of a plain copy's bandwidth
+and `share_of_matrix` of the rate of a large product (None where nobody measured it), `layers_alone`
+the speedup if nothing but the linear layers differed, `in_turn` whether ratios are of rounds in
+which the model and the full one took turns,
 `compiled` speed by torch.compile and `compiled_speedup` over the full model's, compiled as well;
 `answer_loss` in nats a token; `exact_match` (what is accuracy there), `token_f1`, `rouge_l` in
 percent and `perplexity` of free answers alone; `documents` of an evaluation is a hash that is equal
@@ -268,6 +271,9 @@ def _timing(path: Path) -> list[Row]:
     row = _speeds(row, content) | _compiled(content.get("compiled") or {})
     row["mem"] = row["bytes_percent" if row["compressor"] else "kept_percent"]
     row["share_of_copy"] *= 100
+    row["share_of_matrix"] = 100 * row["share_of_matrix"] if "share_of_matrix" in row else None
+    row["layers_alone"] = (content.get("products_speedup") or {}).get("median")
+    row["in_turn"] = "baseline" not in content or content.get("interleaved", True)
     return [row | {"peak_megabytes": row["peak_memory_bytes"] / 1e6, "content": content}]
 
 
@@ -312,7 +318,7 @@ def _in_engine(path: Path) -> list[Row]:
         row = content | one | {"base": made.base, "name": made.name, "dropped": made.dropped}
         row = _speeds(row | {"compressor": None, "draft": False} | dict.fromkeys(names), one)
         row |= {"weights_megabytes": one["bytes"]["total"] / 1e6, "content": content | one}
-        row["how"] = ", ".join(told)
+        row |= {"how": ", ".join(told), "in_turn": True}
         row["parity"] = (one["proof"] or {}).get("mean_difference")
         found.append(row)
     for one in drafts:

@@ -11,9 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from trimllm.throughput.result import predicted
-from trimllm_paper import contradictions, layout, notes, published
+from trimllm_paper import contradictions, cost, layout, notes, published, timed
 from trimllm_paper.cells import Cells, Subject
-from trimllm_paper.claims import cost
 from trimllm_paper.context import BY_LORA, FULL, Context
 from trimllm_paper.frame import Frame, rows, where
 from trimllm_paper.layout import Column, Row
@@ -65,6 +64,8 @@ class _Grid:
         self.compared = published.LABELS[form.compared]
         self.trimmed: dict[str, dict[str, Any]] = {}
         """Block label -> measurements of trimmed models without compressor, by the row's label."""
+        self.timed: dict[str, dict[str, Any]] = {}
+        """The same of all measurements of throughput."""
 
     def _own_words(self, column: Column) -> dict[str, Any]:
         """What a column is called over our numbers and the paper's, and whether it stands in."""
@@ -168,6 +169,8 @@ class _Grid:
             line = self.cells.line(subject, row, timing)
             if row.when != "measured" or any(line.cells[c.key].n for c in self.domains):
                 lines.append(line)
+            if timing is not None:
+                self.timed.setdefault(subject.label, {})[row.label] = timing
             if self.form.others and row.kept:
                 others += self._others(subject, row, timing)
         # Lines of the same section stand together.
@@ -179,8 +182,9 @@ class _Grid:
         found = self.cells.trimmed(subject, row)
         for by in sorted(found, key=lambda name: name != best.name):
             timing = found[by]
+            title = row.label if by == best.name else f"{row.label} by {by}"
+            self.timed.setdefault(subject.label, {})[title] = timing
             if not row.compressor:
-                title = row.label if by == best.name else f"{row.label} by {by}"
                 self.trimmed.setdefault(subject.label, {})[title] = timing
             if by != best.name:
                 section = str(self.form.others).format(by=timing.content.get("pattern") or by)
@@ -224,10 +228,11 @@ class _Grid:
         timings = self.timings
         found = [content["protocol"] for content in timings.content if content.get("protocol")]
         keys = ("prompt", "generate", "repeats")
+        apart = "" if timings.in_turn.all() else f", but where a row says “{timed.APART}”"
         for prompt, generate, repeats in sorted({tuple(one[k] for k in keys) for one in found}):
             yield (
                 f"Ours: {prompt} prompt and {generate} generated tokens; median and quartiles (in "
-                f"brackets) of {repeats} rounds, each in turn with the full model, in fresh "
+                f"brackets) of {repeats} rounds, each in turn with the full model{apart}, in fresh "
                 "processes"
             )
         strangers = ", ".join(sorted({*timings.hardware} - {*self.form.gpus}))
@@ -238,7 +243,11 @@ class _Grid:
         form, frame, seed = self.form, self.frame, self.context.seed
         named = self.context.named
         yield from (named(layout.worded(text, words, form)) for text in form.notes)
-        if form.blocks == "machines":
+        kernels = form.blocks == "machines"
+        if form.blocks in ("machines", "both"):
+            every = [timing for found in self.timed.values() for timing in found.values()]
+            yield from timed.glossary(every, kernels=kernels)
+        if kernels:
             yield from self._speed_notes(blocks)
         against = contradictions.of_table(form.key)
         yield from (f"In the paper itself: {text}" for text in against[:FEW])
@@ -291,6 +300,8 @@ class _Grid:
                     "by session; compare shares of it within a session only (bandwidth_ratio of "
                     "the CSV)"
                 )
+        for label, measured in self.timed.items():
+            yield from timed.notes(label, measured)
         for label, trimmed in self.trimmed.items():
             yield from _predictions(label, trimmed)
 

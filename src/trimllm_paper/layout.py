@@ -28,14 +28,14 @@ FILE = Path(__file__).with_suffix(".yaml")
 Size = Literal["final", "kept_percent", "bytes_percent", "megabytes"]
 SPEEDS = (
     *("decode", "speedup", "prefill", "share_decode", "share_prefill", "trim_over"),
-    *("mem", "unit_bytes_percent", "share_of_copy", "peak_megabytes"),
+    *("mem", "unit_bytes_percent", "share_of_copy", "share_of_matrix", "peak_megabytes"),
     *("prefill_speedup", "weights_megabytes", "parity", "answer_speedup", "accepted"),
     *("compiled", "compiled_speedup"),
 )
 
 
 class Column(Plain):
-    """A column; what it shows is one of `domain`, `size`, `speed`, `minutes` and `share`.
+    """A column; what it shows is one of `domain`, `size`, `speed`, `minutes`, `share`, `scans`.
 
     `interval_digits` None: as many in brackets as the form of the table has. `terminal` False: left
     out of the plain text, which has to fit a terminal. `stand_in`: what was really measured. `when`
@@ -58,13 +58,14 @@ class Column(Plain):
     speed: Annotated[str, Among(SPEEDS)] | None = None
     minutes: int | None = None
     share: int | None = None
+    scans: int | None = None
     stand_in: str | None = None
     when: Literal["measured"] | None = None
 
     @property
     def epochs(self) -> int | None:
         """Epochs that a column of time is about."""
-        return self.minutes or self.share
+        return self.minutes or self.share or self.scans
 
 
 class Row(Plain):
@@ -82,7 +83,6 @@ class Row(Plain):
     batch: int = 1
     draft: bool = False
     trained: str | None = None
-    parts: tuple[str, ...] = ("train", "scan")
     longer_than: tuple[str, ...] = ()
     evaluate: bool = True
     when: Literal["measured"] | None = None

@@ -62,7 +62,7 @@ ROOMS = {
         ),
         # what came of it: numbers, tables, figures, claims
         *("published", "context", "frame", "tier", "derive", "verdict", "contradictions"),
-        *("layout", "render", "cells", "notes", "grid", "figures", "claims"),
+        *("layout", "cost", "render", "timed", "cells", "notes", "grid", "figures", "claims"),
         *("own", "targets", "__main__", "commands"),
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -307,12 +308,16 @@ def test_durations(tmp_path: Path) -> None:
         trainings=[write_training(tmp_path, "full_ft", 4.0)],
     )
     (full,) = durations(results, "tiny", "sciq", "full_ft")
-    assert (full.train, full.scan, full.documents) == ((4.0, 4.0), (0.0, 0.0), 8)
+    assert (full.train, full.scan, full.tokens) == ((4.0, 4.0), (0.0, 0.0), (100, 100))
     assert full.seconds(1) == 4 and full.seconds(5) == 20
     assert full.told(2) == "2 epochs measured"
     assert full.told(5) == "2 epochs measured, their mean times 5"
     (chain,) = durations(results, "tiny", "sciq", "paper")
-    assert (chain.train, chain.scan, chain.documents) == ((2.0,) * 3, (1.0,) * 3, 8)
+    assert (chain.train, chain.scan, chain.tokens) == ((2.0,) * 3, (1.0,) * 3, (100,) * 3)
+    # As if each of its epochs had 150 tokens; scans do not go with them.
+    assert chain.seconds(2, tokens=150) == 6 and chain.seconds(2, "scan", tokens=150) == 2
+    nothing = replace(chain, train=(2.0, 0.5), tokens=(100, 0))
+    assert nothing.seconds(2, tokens=150) == 3
     # A chain gets shorter: what was not run is not known.
     assert chain.seconds(2, "scan") == 2 and chain.seconds(4) is None
     assert durations(results, "tiny", "piqa", "full_ft") == []

@@ -23,13 +23,13 @@ FIRST = {
 
 
 def training(
-    root: Path, recipe: str, seconds: list[float], documents: int = 8, **changes: Any
+    root: Path, recipe: str, seconds: list[float], tokens: int = 100, **changes: Any
 ) -> Path:
-    """A record of fine-tuning with so many seconds a pass; a chain's epoch has 8 documents."""
+    """A record of fine-tuning with so many seconds a pass; a chain's epoch has 100 tokens."""
     path = write_training(root, recipe, 1.0, passes=len(seconds))
     passes = files.read_json(path)["passes"]
     each = zip(passes, seconds, strict=True)
-    rewrite(path, passes=[one | {"seconds": s, "documents": documents} for one, s in each])
+    rewrite(path, passes=[one | {"seconds": s, "tokens": tokens} for one, s in each])
     if changes:
         rewrite(path, **changes)
     return path
@@ -54,16 +54,19 @@ def table(tmp_path: Path) -> Table:
     return build("table9", trainings=trainings, epochs=chain(tmp_path, train, scan))
 
 
-def test_minutes_are_sums_of_epochs(table: Table) -> None:
-    def minutes(row: str, epochs: int) -> float | None:
-        return table.cell("tiny", row, f"minutes_{epochs}").measured
+def test_minutes_are_sums_of_epochs_without_their_scans(table: Table) -> None:
+    def measured(row: str, column: str) -> float | None:
+        return table.cell("tiny", row, column).measured
 
-    assert minutes("full_ft", 2) == 20 and minutes("sparse_ft", 4) == 24
-    assert minutes("trimllm", 2) == 10
-    assert minutes("trimllm_paper_train", 4) == 15 and minutes("trimllm_paper_scan", 4) == 2.5
-    for epochs in (2, 4, 8):
-        parts = minutes("trimllm_paper_train", epochs) + minutes("trimllm_paper_scan", epochs)
-        assert minutes("trimllm", epochs) == pytest.approx(parts)
+    assert measured("full_ft", "minutes_2") == 20 and measured("sparse_ft", "minutes_4") == 24
+    assert measured("trimllm", "minutes_2") == 9 and measured("trimllm", "minutes_4") == 15
+    # 2.5 of 40 minutes, and 215 seconds of 80 minutes
+    assert measured("trimllm", "scans_4") == pytest.approx(100 * 2.5 / 40)
+    assert measured("trimllm", "scans_8") == pytest.approx(100 * 215 / 4800)
+    assert measured("full_ft", "scans_2") is None and measured("sparse_ft", "scans_2") is None
+    for row in ("full_ft", "trimllm"):
+        assert table.cell("tiny", row, "scans_2").verdict is None
+    assert any("not interleaved" in note for note in table.notes)
 
 
 def test_cells_walk_back_to_the_records(table: Table) -> None:
@@ -105,36 +108,40 @@ def test_verdicts_compare_shares_of_full_fine_tuning(tmp_path: Path) -> None:
     assert share.measured == pytest.approx(60, abs=0.1)
     assert share.published == pytest.approx(100 * 2.5 / 4.1)
     assert share.verdict == "seen on the stand-in"
-    # 10 of 20 minutes, the paper 44%; 24.6 of 80, the paper 39%.
+    # 9 of 20 minutes, the paper 44%; 21 of 80, the paper 39%.
     assert table.cell("tiny", "trimllm", "share_2").verdict == "seen on the stand-in"
     last = table.cell("tiny", "trimllm", "share_8")
-    assert last.measured == pytest.approx(100 * 24.58333 / 80, abs=0.1)
-    assert "31 (31 to 31)% of Full-FT, paper 39%" in last.why
-    assert last.verdict == "seen on the stand-in"
+    assert last.measured == pytest.approx(100 * 21 / 80, abs=0.1)
+    assert "26 (26 to 26)% of Full-FT, paper 39%" in last.why
+    assert last.verdict == "not seen on the stand-in"
     assert table.cell("tiny", "full_ft", "minutes_4").verdict == "seen on the stand-in"
     assert table.cell("tiny", "full_ft", "minutes_4").published == pytest.approx(8.3 * 60)
     assert table.cell("tiny", "trimllm_ours", "minutes_2").verdict == "not run"
-    assert table.cell("tiny", "trimllm_paper_scan", "minutes_2").verdict is None
 
 
 def test_a_chain_is_not_extrapolated(tmp_path: Path) -> None:
     trainings = [training(tmp_path, "full_ft", [600])]
     table = build("table9", trainings=trainings, epochs=chain(tmp_path, [100, 80, 60], [0, 5, 5]))
     assert table.cell("tiny", "trimllm", "minutes_4").verdict == "not run"
-    assert table.cell("tiny", "trimllm", "minutes_2").measured == pytest.approx(185 / 60)
+    assert table.cell("tiny", "trimllm", "scans_4").verdict == "not run"
+    assert table.cell("tiny", "trimllm", "minutes_2").measured == pytest.approx(180 / 60)
     # Sparse-FT was not run: whether Full-FT takes longest is not known.
     assert table.cell("tiny", "full_ft", "minutes_2").verdict == "not run"
     assert "not run" in to_text(table) and to_csv(table)
 
 
-def test_epochs_of_other_sizes_are_scaled_but_scans_are_not(tmp_path: Path) -> None:
-    trainings = [training(tmp_path, "full_ft", [600], documents=16)]
+def test_epochs_have_as_many_tokens_as_those_of_full_fine_tuning(tmp_path: Path) -> None:
+    trainings = [training(tmp_path, "full_ft", [600], tokens=200)]
+    trainings.append(training(tmp_path, "sparse_ft", [90], tokens=50))
     table = build("table9", trainings=trainings, epochs=chain(tmp_path, [150, 150], [0, 60]))
-    assert table.cell("tiny", "trimllm", "minutes_2").measured == pytest.approx(11)
+    assert table.cell("tiny", "trimllm", "minutes_2").measured == pytest.approx(10)
+    assert table.cell("tiny", "sparse_ft", "share_2").measured == pytest.approx(60)
+    # A scan goes with the calibration documents: 1 of 20 minutes.
+    assert table.cell("tiny", "trimllm", "scans_2").measured == pytest.approx(5)
 
 
 def test_a_share_far_from_the_papers_is_not_reproduced(tmp_path: Path) -> None:
-    table = seeds(tmp_path, 60, 59, [60] * 8, [60] * 8)
+    table = seeds(tmp_path, 60, 59, [90] * 8, [60] * 8)
     assert table.cell("tiny", "sparse_ft", "share_4").verdict == "not seen on the stand-in"
     assert table.cell("tiny", "full_ft", "minutes_2").verdict == "not seen on the stand-in"
 

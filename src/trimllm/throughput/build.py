@@ -8,8 +8,7 @@ checkpoints run on.
 from __future__ import annotations
 
 import contextlib
-import statistics
-import time
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -38,7 +37,6 @@ ATTENTION = "trimllm_one_row"
 """Name of the attention for one row in transformers' registry."""
 STOCK, NATIVE = "onednn", "native"
 """The linear kernels: what torch takes by itself, and torch's own products."""
-ROUNDS = 15
 MARGIN = 1.1
 """The stock kernel stays unless the other is so many times as fast: no choice by chance."""
 
@@ -254,34 +252,17 @@ def _own_row(head: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
     return inputs[0].clone(memory_format=torch.contiguous_format)
 
 
-def linear_kernel_seconds(model: nn.Module) -> dict[str, float]:
-    """Seconds of all dense products of one token, units and head, by each linear kernel.
-
-    Which is faster depends on processor and shape, so one process times both while nothing else
-    runs, and all of a session use the one that it found. The median of rounds in which both take
-    turns, after one that does not count. Empty where there is no choice: on a GPU, for float32.
-    """
-    head = model.get_output_embeddings().weight
-    if head.device.type != "cpu" or head.dtype == torch.float32:
-        return {}
-    layers = decoder_of(model).layers.modules()
-    weights = [layer.weight for layer in layers if type(layer) is nn.Linear] + [head]
-    rows = {w.shape[1]: torch.ones(1, w.shape[1], dtype=w.dtype) for w in weights}
-    found: dict[str, list[float]] = {STOCK: [], NATIVE: []}
-    with torch.inference_mode():
-        for _ in range(1 + ROUNDS):
-            for name, seconds in found.items():
-                with linear_kernel(name):
-                    start = time.perf_counter()
-                    for weight in weights:
-                        nn.functional.linear(rows[weight.shape[1]], weight)
-                    seconds.append(time.perf_counter() - start)
-    return {name: statistics.median(seconds[1:]) for name, seconds in found.items()}
+def linear_kernels(model: nn.Module) -> tuple[str, ...]:
+    """The linear kernels that a model may be decoded with: one where there is no choice, which is
+    on a GPU and for float32."""
+    weight = model.get_input_embeddings().weight
+    alone = weight.device.type != "cpu" or weight.dtype == torch.float32
+    return (STOCK,) if alone else (STOCK, NATIVE)
 
 
 def faster_kernel(seconds: Mapping[str, float]) -> str:
-    """The kernel to use after `linear_kernel_seconds`: the stock one but for a clear reason."""
-    return NATIVE if seconds and seconds[STOCK] > MARGIN * seconds[NATIVE] else STOCK
+    """The kernel to use after a step took so long by each: the stock one but for a clear reason."""
+    return NATIVE if seconds.get(STOCK, 0) > MARGIN * seconds.get(NATIVE, math.inf) else STOCK
 
 
 @contextlib.contextmanager

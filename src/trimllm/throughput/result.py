@@ -52,11 +52,13 @@ class Protocol:
 
 @dataclass
 class Run:
-    """What the process of one model has said: `facts` of it, and seconds of every round."""
+    """What the process of one model has said: `facts` of it, and seconds of every round; `products`
+    are those of one token's linear layers alone."""
 
     facts: dict[str, Any]
     decode: list[float] = field(default_factory=list)
     prefill: list[float] = field(default_factory=list)
+    products: list[float] = field(default_factory=list)
 
 
 def quartiles(samples: Sequence[float]) -> dict[str, Any]:
@@ -67,7 +69,12 @@ def quartiles(samples: Sequence[float]) -> dict[str, Any]:
 
 
 def figures(
-    protocol: Protocol, copy: float | None, run: Run, full: Run | None = None
+    protocol: Protocol,
+    copy: float | None,
+    run: Run,
+    full: Run | None = None,
+    *,
+    matrix: float | None = None,
 ) -> dict[str, Any]:
     """Figures of a model, of its baseline if any, and what it gains on that, round by round.
 
@@ -75,6 +82,12 @@ def figures(
 
     Args:
         copy: bytes/s of a plain copy in the same session, where there was one.
+        matrix: operations/s of a large product there.
+
+    Beside what is measured stand its limits: `share_of_copy`, the bytes that decoding reads a
+    second over `copy`, `share_of_matrix`, the operations of the prompt a second over `matrix`;
+    `products_share`, of a decoded token's time that of its linear layers alone; `products_speedup`,
+    the speedup if nothing but the linear layers differed between both models.
     """
     sizes = run.facts["bytes"]
     head = sizes["head"] or sizes["embeddings"]
@@ -94,15 +107,28 @@ def figures(
     }
     if copy is not None:
         found["share_of_copy"] = achieved / copy
+    if matrix is not None:
+        rate = run.facts["prefill_operations"] * prefill["median"] / protocol.prompt
+        found |= {"achieved_operations_per_second": rate, "share_of_matrix": rate / matrix}
+    steps = [seconds / protocol.generate for seconds in run.decode]
+    if run.products:
+        each = zip(run.products, steps, strict=True)
+        found["products_share"] = quartiles([products / step for products, step in each])
     if full is None:
         return found
-    baseline = figures(protocol, copy, full)
+    baseline = figures(protocol, copy, full, matrix=matrix)
     found |= {
         "baseline": baseline,
         "speedup": _gain(full.decode, run.decode),
         "prefill_speedup": _gain(full.prefill, run.prefill),
         "bandwidth_ratio": achieved / baseline["achieved_bytes_per_second"],
     }
+    if run.products and full.products:
+        whole = [seconds / protocol.generate for seconds in full.decode]
+        instead = map(
+            lambda step, theirs, own: step - theirs + own, whole, full.products, run.products
+        )
+        found["products_speedup"] = _gain(whole, [*instead])
     return found | predicted(found)
 
 

@@ -127,9 +127,11 @@ def measure(
         What `result.figures` and `worker.facts` say of the model, `baseline` (the same of the
         other), `speedup` (quartiles over rounds of baseline's over own decoding time),
         `prefill_speedup`, `bandwidth_ratio` (own achieved bytes/s over the baseline's), what
-        `predicted` says of both speedups, `copy_bytes_per_second` (median of `copy_samples`, one a
-        round), `linear_kernel_seconds` (what the choice of the kernel stands on), `protocol`,
-        `interleaved`, `machine` (before and after), `random_weights`.
+        `predicted` says of both speedups, `copy_bytes_per_second` and
+        `matrix_operations_per_second` (medians of `copy_samples` and `matrix_samples`, one a round
+        of decoding and of the prompt), `protocol`, `interleaved`, `machine` (before and after),
+        `random_weights`. Either model has `linear_kernel`, the faster in its own decoding, and
+        `linear_kernel_seconds`, what that choice stands on.
 
     Raises:
         UserError: a subject that cannot be made here, or too little memory for it.
@@ -143,14 +145,14 @@ def measure(
     together = fits_together(subjects)
     before = machine.state(subject.device)
     runs: list[Run] = []
-    shared: dict[str, Any] = {"copy_samples": []}
-    # The full model chooses the kernel for both, so that it is made first where it is made alone.
-    for group in [subjects] if together else [[one] for one in reversed(subjects)]:
-        runs = _timed(group, protocol, shared, say) + runs
-    copy = statistics.median(shared["copy_samples"])
-    found = figures(protocol, copy, *runs) | shared
+    shared: dict[str, list[float]] = {"copy_samples": [], "matrix_samples": []}
+    for group in [subjects] if together else [[one] for one in subjects]:
+        runs += _timed(group, protocol, shared, say)
+    copy, matrix = map(statistics.median, shared.values())
+    found = figures(protocol, copy, *runs, matrix=matrix) | shared
     found |= {
         "copy_bytes_per_second": copy,
+        "matrix_operations_per_second": matrix,
         "protocol": {**vars(protocol), "prompt": protocol.prompt},
         "interleaved": together and baseline is not None,
         "machine": {"before": before, "after": machine.state(subject.device)},
@@ -188,32 +190,31 @@ def fits_together(subjects: list[Subject]) -> bool:
 def _timed(
     subjects: list[Subject],
     protocol: Protocol,
-    shared: dict[str, Any],
+    shared: dict[str, list[float]],
     say: Callable[[str], None],
 ) -> list[Run]:
-    """Time some models in turn, each in its own process; `shared` by all are copies and kernel."""
+    """Time some models in turn, each in its own process; `shared` are rates of the machine."""
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(Process.of(one, protocol)) for one in subjects]
         pairs = [(process, Run(process.answer())) for process in processes]
         orders = (pairs, pairs[::-1])  # each second round the other way round
         say("made, warming up")
-        for process in processes:
+        # All are made and wait for an answer: nothing else runs while one of them tries kernels.
+        for process, run in pairs:
             process.ask("prefill")  # does not count: kernels are made for its length
-        # All are made and wait for an answer: nothing else runs while the last of them tries.
-        if "linear_kernel" not in shared:
-            shared |= processes[-1].ask("choose_kernel")
-        kernel = shared["linear_kernel"]
+            run.facts |= process.ask("choose_kernel")
+            process.ask("decode", run.facts["linear_kernel"])  # does not count
+            run.facts["peak_memory_bytes"] = process.ask("peak")
+        # Rates of the machine beside every round: the memory of a virtual machine can be twice as
+        # fast, or half, as a few minutes before.
         for number in range(protocol.prefills):
             for process, run in orders[number % 2]:
                 run.prefill.append(process.ask("prefill"))
-        for process, run in pairs:
-            process.ask("decode", kernel)  # does not count
-            run.facts |= {"linear_kernel": kernel, "peak_memory_bytes": process.ask("peak")}
+            shared["matrix_samples"].append(processes[0].ask("matrix"))
         for number in range(protocol.repeats):
             for process, run in orders[number % 2]:
-                run.decode.append(process.ask("decode", kernel))
-            # Beside every round: the memory of a virtual machine can be twice as fast, or half, as
-            # a few minutes before.
+                run.decode.append(process.ask("decode", run.facts["linear_kernel"]))
+                run.products.append(process.ask("products", run.facts["linear_kernel"]))
             shared["copy_samples"].append(processes[0].ask("copy"))
             rates = ", ".join(f"{protocol.generate / run.decode[-1]:.2f}" for _, run in pairs)
             say(f"round {number + 1} of {protocol.repeats}: {rates} tokens/s")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -27,7 +28,7 @@ from trimllm.throughput.build import (
     build,
     faster_kernel,
     linear_kernel,
-    linear_kernel_seconds,
+    linear_kernels,
     use_one_row_kernels,
 )
 from trimllm.throughput.subject import Subject
@@ -36,6 +37,11 @@ from trimllm.units.modeling_trimllm import decoder_of
 
 COPY_BYTES = 1 << 28
 """Size of the copied buffer: far larger than any cache."""
+MATRIX = {"cpu": 2048, "cuda": 8192}
+"""Rows and columns of the product that stands for a device's rate of products: as much work as
+fills it."""
+STEPS = 7
+"""Tokens decoded by each linear kernel before one is chosen."""
 SEED = 0
 
 
@@ -62,6 +68,39 @@ def copy_rate(device: torch.device, repeats: int = 5) -> float:
     return 2 * COPY_BYTES / best
 
 
+def matrix_rate(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> float:
+    """Operations/s of one large product of square matrices: the best of some.
+
+    A lower bound of what the device can do, so that work whose shapes suit it better, or whose
+    weights take fewer bits, can reach more than 100% of it.
+    """
+    size = MATRIX[device.type]
+    one, other = torch.ones(2, size, size, dtype=dtype, device=device)
+    product = torch.mm(one, other)  # does not count
+    seconds = (
+        seconds_of(lambda: torch.mm(one, other, out=product), device) for _ in range(repeats)
+    )
+    return 2 * size**3 / min(seconds)
+
+
+@torch.inference_mode()
+def products_seconds(model: nn.Module, kernel: str = STOCK, repeats: int = 3) -> float:
+    """Seconds of one token's products alone, the median of some: the linear layers of the units and
+    the head, compressed ones as they are, one after the other without what lies between them."""
+    embeddings = model.get_input_embeddings().weight
+    layers = [*_linears(model), model.get_output_embeddings()]
+    make = partial(torch.ones, 1, 1, dtype=embeddings.dtype, device=embeddings.device)
+    rows = {width: make(width) for width in {layer.in_features for layer in layers}}
+
+    def once() -> None:
+        for layer in layers:
+            layer(rows[layer.in_features])
+
+    with linear_kernel(kernel):
+        once()  # does not count
+        return statistics.median(seconds_of(once, embeddings.device) for _ in range(repeats))
+
+
 def weight_bytes(model: nn.Module) -> dict[str, int]:
     """Bytes of the stored weights: `units`, input `embeddings`, and `head` (0 where it is tied).
 
@@ -78,10 +117,21 @@ def weight_bytes(model: nn.Module) -> dict[str, int]:
     }
 
 
-def _stored(value: Tensor) -> int:
-    if type(value.data) is not Tensor and hasattr(value, "packed"):  # 2:4 sparse on a GPU
+def _stored(value: Any) -> int:
+    if _is_packed(value):
         return sum(part.nbytes for part in (value.packed, value.meta) if part is not None)
-    return value.nbytes
+    return int(value.nbytes)
+
+
+def _is_packed(value: Any) -> bool:
+    """Whether a weight is 2:4 sparse as a GPU's tensor cores take it."""
+    return type(value.data) is not Tensor and hasattr(value, "packed")
+
+
+def _kind(layer: Any) -> str:
+    """Class of a linear layer, and of its weights where they are packed."""
+    packed = _is_packed(layer.weight) if type(layer) is nn.Linear else False
+    return f"Linear of {type(layer.weight.data).__name__}" if packed else type(layer).__name__
 
 
 def kv_bytes_per_token(model: nn.Module) -> int:
@@ -180,18 +230,33 @@ class Decoder:
         return seconds_of(lambda: self._next(self.model, self.ids, logits_to_keep=1), self.device)
 
     @torch.inference_mode()
-    def decode_seconds(self, kernel: str = STOCK) -> float:
-        """Seconds of `generate` tokens after the prompt's, each fed the one before."""
-        if len(self.decoded_ids) > 1 and isinstance(self.cache, StaticCache):
+    def decode_seconds(self, kernel: str = STOCK, tokens: int | None = None) -> float:
+        """Seconds of `tokens` (None: `generate`) after the prompt's, each fed the one before."""
+        decoded = len(self.decoded_ids) - 1
+        if decoded and isinstance(self.cache, StaticCache):
             self.prefill_seconds()  # a static cache cannot be cut: fill it anew
-        elif len(self.decoded_ids) > 1 and self.cache is not None:
-            self.cache.crop(-self.generate)
+        elif decoded and self.cache is not None:
+            self.cache.crop(-decoded)
         del self.decoded_ids[1:]
         with linear_kernel(kernel):
-            return seconds_of(self._decode, self.device)
+            return seconds_of(partial(self._decode, tokens or self.generate), self.device)
 
-    def _decode(self) -> None:
-        for _ in range(self.generate):
+    def kernel_seconds(self) -> dict[str, float]:
+        """Seconds of a decoded token by each linear kernel: the median of `STEPS` in which they
+        take turns, after one that does not count. Empty where there is no choice.
+
+        Which is faster depends on processor, shapes and compressor: where a 2048 x 2048 product of
+        one 16-bit row takes oneDNN 470 µs and torch 290, one of 8-bit integers takes 300 and 8700.
+        """
+        kernels = linear_kernels(self.model)
+        found: dict[str, list[float]] = {name: [] for name in kernels}
+        for _ in range(1 + STEPS if len(kernels) > 1 else 0):
+            for name, seconds in found.items():
+                seconds.append(self.decode_seconds(name, 1))
+        return {name: statistics.median(each[1:]) for name, each in found.items() if each}
+
+    def _decode(self, tokens: int) -> None:
+        for _ in range(tokens):
             torch.compiler.cudagraph_mark_step_begin()
             self._next(self.step, self.decoded_ids[-1])
         self.decoded_ids[-1].item()  # the last token counts when it is there
@@ -200,7 +265,7 @@ class Decoder:
 def facts(subject: Subject, model: nn.Module, prompt: int) -> dict[str, Any]:
     """What the model is: units, bytes of weights and of one token in the cache, operations.
 
-    `layers` are the classes of the units' linear layers: the kernel of a compressed model.
+    `layers` are the kinds of the units' linear layers: the kernel of a compressed model.
     """
     left = units(model)
     return {
@@ -210,7 +275,7 @@ def facts(subject: Subject, model: nn.Module, prompt: int) -> dict[str, Any]:
         "bytes": weight_bytes(model),
         "kv_bytes_per_token": kv_bytes_per_token(model),
         "prefill_operations": prefill_operations(model, prompt),
-        "layers": sorted({type(linear).__name__ for linear in _linears(model)}),
+        "layers": sorted(set(map(_kind, _linears(model)))),
         "threads": torch.get_num_threads(),
         "timed_on": hardware(),
         "versions": versions("gptqmodel", "bitsandbytes"),
@@ -232,21 +297,29 @@ class Timed:
         self.model = build(made)
         self.facts = facts(made, self.model, prompt)
         forget_peak(self.model.device)
-        decoder = Decoder(self.model, prompt, generate, made.mode)
-        self.prefill, self.decode = decoder.prefill_seconds, decoder.decode_seconds
+        self.decoder = Decoder(self.model, prompt, generate, made.mode)
+        self.prefill, self.decode = self.decoder.prefill_seconds, self.decoder.decode_seconds
 
     def choose_kernel(self) -> dict[str, Any]:
-        """The linear kernel that all of a session decode with."""
-        seconds = linear_kernel_seconds(self.model)
+        """The linear kernel that this model decodes fastest with; to be asked after a prompt."""
+        seconds = self.decoder.kernel_seconds()
         return {"linear_kernel": faster_kernel(seconds), "linear_kernel_seconds": seconds}
 
+    def products(self, kernel: str) -> float:
+        """Seconds of one token's products alone."""
+        return products_seconds(self.model, kernel)
+
     def peak(self) -> int:
-        """Largest memory so far; to be asked before the first copy."""
+        """Largest memory so far; to be asked before the first `copy` or `matrix`."""
         return peak_bytes(self.model.device)
 
     def copy(self) -> float:
         """Bytes/s of a plain copy."""
         return copy_rate(self.model.device)
+
+    def matrix(self) -> float:
+        """Operations/s of a large product in the model's type."""
+        return matrix_rate(self.model.device, self.model.dtype)
 
 
 if __name__ == "__main__":

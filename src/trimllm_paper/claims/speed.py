@@ -59,10 +59,11 @@ TRAINED_ON = "2 a100"
 
 
 def _places(evidence: Evidence) -> dict[str, DataFrame]:
-    """HARDWARE/MODEL -> measurements, of this model and of shapes with random weights."""
+    """HARDWARE/MODEL -> measurements in turn, of this model and of shapes with random weights."""
+    in_turn = where(evidence.frame.timings, in_turn=True)
     return {
         f"{hardware}/{model}": timings
-        for (hardware, model), timings in evidence.frame.timings.groupby(["hardware", "model"])
+        for (hardware, model), timings in in_turn.groupby(["hardware", "model"])
         if model == evidence.model or timings.content.iloc[0]["random_weights"]
     }
 

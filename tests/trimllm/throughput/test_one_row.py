@@ -12,9 +12,10 @@ from trimllm.throughput.build import (
     attention,
     faster_kernel,
     linear_kernel,
-    linear_kernel_seconds,
     use_one_row_kernels,
 )
+from trimllm.throughput.worker import STEPS, Decoder, products_seconds
+from trimllm.units.modeling_trimllm import decoder_of
 
 
 @pytest.mark.parametrize("heads, kv_heads", [(4, 2), (4, 4), (8, 1)])
@@ -62,7 +63,9 @@ def test_float32_keeps_the_stock_kernels() -> None:
     stock = model.config._attn_implementation
     use_one_row_kernels(model)
     assert model.config._attn_implementation == stock
-    assert linear_kernel_seconds(model) == {} and faster_kernel({}) == "onednn"
+    decoder = Decoder(model, 6, 2)
+    decoder.prefill_seconds()
+    assert decoder.kernel_seconds() == {} and faster_kernel({}) == "onednn"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -83,26 +86,6 @@ def test_the_head_takes_the_last_row_without_a_copy_of_itself(
     torch.testing.assert_close(found, expected, atol=0.1, rtol=0.05)
 
 
-def test_both_kernels_are_timed_on_units_and_head_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[bool, tuple[int, ...]]] = []
-    linear = torch.nn.functional.linear
-
-    def spy(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        seen.append((torch._C._get_mkldnn_enabled(), tuple(weight.shape)))
-        return linear(x, weight)
-
-    model = tiny("llama").bfloat16()
-    monkeypatch.setattr(torch.nn.functional, "linear", spy)
-    assert linear_kernel_seconds(model).keys() == {"onednn", "native"}
-    modules = [*model.model.layers.modules(), model.lm_head]
-    shapes = [tuple(m.weight.shape) for m in modules if type(m) is torch.nn.Linear]
-    count = len(shapes)
-    for number in range(0, len(seen), 2 * count):
-        assert seen[number : number + 2 * count] == [
-            (stock, shape) for stock in (True, False) for shape in shapes
-        ]
-
-
 @pytest.mark.parametrize(
     "gain, kernel",
     [(0.5, "onednn"), (1.0, "onednn"), (0.99 * MARGIN, "onednn"), (1.01 * MARGIN, "native")],
@@ -111,3 +94,36 @@ def test_the_stock_kernel_stays_unless_the_other_is_clearly_faster(
     gain: float, kernel: str
 ) -> None:
     assert faster_kernel({"onednn": gain, "native": 1.0}) == kernel
+
+
+def test_a_kernel_is_chosen_by_the_decoding_of_the_model_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoder = Decoder(tiny("llama").bfloat16(), 6, 4)
+    decoder.prefill_seconds()
+    seen: list[tuple[bool, int]] = []
+    step = decoder.step
+
+    def spy(ids: torch.Tensor, **how: object) -> object:
+        seen.append((torch._C._get_mkldnn_enabled(), how["past_key_values"].get_seq_length()))
+        return step(ids, **how)
+
+    decoder.step = spy
+    assert decoder.kernel_seconds().keys() == {"onednn", "native"}
+    # in turns, each time the first token after the prompt
+    assert seen == [(True, 6), (False, 6)] * (1 + STEPS)
+    seen.clear()
+    assert decoder.decode_seconds("native") > 0
+    assert seen == [(False, 6 + number) for number in range(4)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_products_alone_are_those_of_all_linear_layers_and_the_head(family: str) -> None:
+    model = tiny(family).bfloat16()
+    called: list[torch.nn.Module] = []
+    units = [m for m in decoder_of(model).layers.modules() if type(m) is torch.nn.Linear]
+    layers = [*units, model.get_output_embeddings()]
+    for layer in layers:
+        layer.register_forward_hook(lambda module, args, out: called.append(module))
+    assert products_seconds(model, repeats=2) > 0
+    assert len(called) == 3 * len(layers) and {*called} == {*layers}

@@ -11,7 +11,7 @@ import pytest
 from trimllm.base.errors import UserError
 from trimllm.throughput import machine, session
 from trimllm.throughput.build import faster_kernel
-from trimllm.throughput.result import Protocol, predicted
+from trimllm.throughput.result import Protocol, Run, figures, predicted
 from trimllm.throughput.session import Process, measure
 from trimllm.throughput.subject import Subject, shape_subject
 
@@ -50,39 +50,67 @@ def test_achieved_bytes_follow_from_what_is_recorded(found: dict) -> None:
     assert found["bytes"]["units"] * 2 == found["baseline"]["bytes"]["units"]
 
 
-def test_both_decode_with_the_kernel_that_was_chosen_for_both(found: dict) -> None:
-    seconds = found["linear_kernel_seconds"]
-    assert found["linear_kernel"] == found["baseline"]["linear_kernel"]
-    assert found["linear_kernel"] == faster_kernel(seconds)
-    assert seconds.keys() == {"onednn", "native"}
+def test_each_decodes_with_the_kernel_that_its_own_decoding_is_fastest_with(found: dict) -> None:
+    for one in (found, found["baseline"]):
+        assert one["linear_kernel_seconds"].keys() == {"onednn", "native"}
+        assert one["linear_kernel"] == faster_kernel(one["linear_kernel_seconds"])
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_the_full_model_chooses_the_kernel_of_all_once(
+def test_nobody_decodes_with_the_kernel_of_another(
     monkeypatch: pytest.MonkeyPatch, together: bool
 ) -> None:
     asked: list[tuple[str, ...]] = []
     ask = Process.ask
+    chosen = {"full": "native", "trimmed": "onednn"}
 
     def spy(process: Process, *command: str) -> object:
-        asked.append((process.subject.units and "trimmed" or "full", *command))
+        name = process.subject.units and "trimmed" or "full"
+        asked.append((name, *command))
         if command == ("choose_kernel",):
-            return {"linear_kernel": "native", "linear_kernel_seconds": {}}
+            return {"linear_kernel": chosen[name], "linear_kernel_seconds": {}}
         return ask(process, *command)
 
     monkeypatch.setattr(Process, "ask", spy)
     monkeypatch.setattr(session, "fits_together", lambda subjects: together)
     found = measure(HALF, FULL, PROTOCOL)
-    assert found["linear_kernel"] == found["baseline"]["linear_kernel"] == "native"
-    assert [name for name, *command in asked if command == ["choose_kernel"]] == ["full"]
+    assert (found["linear_kernel"], found["baseline"]["linear_kernel"]) == ("onednn", "native")
     decoded = [(name, kernel) for name, command, *rest in asked for kernel in rest]
-    assert set(decoded) == {("full", "native"), ("trimmed", "native")}
-    assert len(decoded) == 2 * (1 + PROTOCOL.repeats)
+    assert set(decoded) == set(chosen.items())
+    # one round of warming up; in each other the products are timed alone, too
+    assert len(decoded) == 2 * (1 + 2 * PROTOCOL.repeats)
 
 
 def test_a_copy_stands_beside_every_round(found: dict) -> None:
     assert len(found["copy_samples"]) == PROTOCOL.repeats
     assert found["copy_bytes_per_second"] == statistics.median(found["copy_samples"])
+    assert len(found["matrix_samples"]) == PROTOCOL.prefills
+    assert found["matrix_operations_per_second"] == statistics.median(found["matrix_samples"])
+
+
+def test_a_prompt_has_its_share_of_the_rate_of_products(found: dict) -> None:
+    for one in (found, found["baseline"]):
+        seconds = PROTOCOL.prompt / one["prefill_tokens_per_second"]["median"]
+        achieved = one["prefill_operations"] / seconds
+        assert one["achieved_operations_per_second"] == pytest.approx(achieved)
+        share = achieved / found["matrix_operations_per_second"]
+        assert one["share_of_matrix"] == pytest.approx(share) and 0 < share < 1
+
+
+def test_the_speedup_by_linear_layers_alone_leaves_all_else_as_in_the_full_model() -> None:
+    facts = {
+        "kv_bytes_per_token": 0,
+        "prefill_operations": 1,
+        "bytes": {"units": 1, "embeddings": 1, "head": 1},
+    }
+    full, own = (
+        Run(facts, [4 * step] * 2, [1.0], [products] * 2)  # 4 tokens a round
+        for step, products in ((1.0, 0.75), (0.5, 0.125))
+    )
+    told = figures(PROTOCOL, None, own, full)
+    assert told["products_speedup"]["median"] == pytest.approx(1 / (1 - 0.75 + 0.125))
+    assert told["products_share"]["median"] == pytest.approx(0.25)
+    assert told["baseline"]["products_share"]["median"] == pytest.approx(0.75)
 
 
 def test_predictions_follow_from_what_is_recorded(found: dict) -> None:

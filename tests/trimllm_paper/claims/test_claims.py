@@ -233,6 +233,15 @@ def test_training_time(tmp_path: Path, sparse: float, chain: float, expected: st
     assert told["two_per_epoch"] == NOT_SEEN
 
 
+def test_what_was_not_timed_in_turn_is_no_evidence(timings: TimingFiles) -> None:
+    where = {"model": "tiny", "total": 60}
+    timings.add("full_ft", 10, full=None, kept=60, interleaved=False, **where)
+    timings.add("trim_paper/drop_36", 40, kept=24, interleaved=False, **where)
+    assert verdicts(throughput=timings.paths)["speedup_a100"] == NOT_RUN
+    timings.add("trim_paper/drop_36", 40, kept=24, interleaved=True, **where)
+    assert verdicts(throughput=timings.paths)["speedup_a100"] == SEEN
+
+
 @pytest.mark.parametrize("rate, expected", [(40, SEEN), (20, NOT_SEEN)])
 def test_speed_claims(timings: TimingFiles, rate: float, expected: str) -> None:
     """Full model at 10 tokens/s beside compressors and two trimmed models; ours is no evidence."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from trimllm.engines.formats import COMPRESSED
-from trimllm_paper import layout, published
-from trimllm_paper.claims import cost
-from trimllm_paper.claims.cost import Run
+from trimllm_paper import cost, layout, published
 from trimllm_paper.config.load import PROJECT, load, read_yaml
 from trimllm_paper.context import Context
+from trimllm_paper.cost import Run
 
 
 def test_every_claim_has_runs_of_tables_that_there_are() -> None:

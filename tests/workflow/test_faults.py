@@ -99,6 +99,23 @@ def test_results_of_another_configuration_are_refused(tmp_path: Path, domain: di
     assert (tmp_path / REPORT).read_bytes() == before
 
 
+@pytest.mark.slow
+def test_an_edited_scan_chooses_no_blocks(tmp_path: Path, project: dict) -> None:
+    """Its scores the other way round: other blocks would be trained, and nothing else would tell."""
+    scan, target = (
+        tmp_path / "results/scans/tiny/sums.json",
+        "models/tiny/sums/sparse_ft/training.json",
+    )
+    assert snakemake(tmp_path, "results/scans/tiny/sums.json", **project).returncode == 0
+    content = files.read_json(scan)
+    rows = content["scan"]["units"]
+    turned = [row | {"block": rows[-1]["block"] - row["block"]} for row in rows]
+    files.write_json(scan, content | {"scan": content["scan"] | {"units": turned}})
+    line = complaint(snakemake(tmp_path, f"results/{target}", **project))
+    assert "results/scans/tiny/sums.json was changed" in line
+    assert not (tmp_path / "results/models/tiny/sums").exists()
+
+
 def test_every_rule_says_what_it_needs() -> None:
     """Threads, memory and time; a rule that uses another one has its."""
     found = 0

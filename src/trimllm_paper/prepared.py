@@ -14,7 +14,7 @@ from trimllm.base.names import AUTHORS, RULES
 from trimllm_paper.config.models import Config, RecipeEntry
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
-from trimllm_paper.recipe import PRETRAINED, Paths, Recipe, variant_name
+from trimllm_paper.recipe import PRETRAINED, Paths, Recipe, chains
 from trimllm_paper.resources import uses_gpu
 
 Files = dict[str, Any]
@@ -44,15 +44,8 @@ class Prepared:
 
     @cached_property
     def chains(self) -> dict[str, RecipeEntry]:
-        """Every chain that may be asked for, by name: entries, derived ones, the authors' code."""
-        config, main = self.config, self.config.main
-        found = dict(config.recipes)
-        for ratio in dict.fromkeys([main.ratio, *config.tables.ratios]):
-            for criterion in config.tables.criteria:
-                name = variant_name(config.recipes, main, criterion, ratio)
-                entry = main.model_copy(update={"criterion": criterion, "ratio": ratio})
-                found.setdefault(name, entry)
-        return found | {AUTHORS: main.model_copy(update={"criterion": AUTHORS})}
+        """Every chain that may be asked for, by name."""
+        return chains(self.config)
 
     def end(self, model: str, name: str) -> int:
         """Drops of a whole chain: the fewest units that are kept anywhere."""

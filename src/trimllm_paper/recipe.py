@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
+from trimllm.base.names import AUTHORS
 
 PRETRAINED, FULL_FT, SPARSE_FT, FULL = "pretrained", "full_ft", "sparse_ft", "full"
 NAME = r"[a-z][a-z0-9_]*(?:\.[0-9]+)?"
@@ -142,6 +143,18 @@ def variant_name(recipes: dict[str, Any], main: Any, criterion: str, ratio: floa
         if alike and (entry.criterion, float(entry.ratio)) == (criterion, float(ratio)):
             return name
     return f"{criterion}_r{ratio:g}"
+
+
+def chains(config: Any) -> dict[str, Any]:
+    """Every chain that a configuration may be asked for, by name: its entries, those that are
+    derived of the main one, and the authors' code."""
+    main, tables, found = config.main, config.tables, dict(config.recipes)
+    for ratio in dict.fromkeys([main.ratio, *tables.ratios]):
+        for criterion in tables.criteria:
+            name = variant_name(config.recipes, main, criterion, ratio)
+            entry = main.model_copy(update={"criterion": criterion, "ratio": ratio})
+            found.setdefault(name, entry)
+    return found | {AUTHORS: main.model_copy(update={"criterion": AUTHORS})}
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ except UserError as error:
     refuse(error)
 config.update(CONFIG.model_dump(mode="json"))
 
-JOBS = Jobs(CONFIG)
+JOBS, NEEDS = Jobs(CONFIG), resources.Needs(CONFIG)
 USES_GPU = JOBS.device == "cuda"
 HARDWARE = CONFIG.throughput.hardware or this_machine(JOBS.device)
 KEPT = configuration.is_reference(CONFIG.results)
@@ -113,12 +113,12 @@ def reserved(task):
     """
 
     def asked(of):
-        return lambda wildcards, attempt: of(task, CONFIG, wildcards, attempt)
+        return lambda wildcards, attempt: of(task, wildcards, attempt)
 
-    found = {"mem_mb": asked(resources.mem_mb), "runtime": asked(resources.runtime)}
+    found = {"mem_mb": asked(NEEDS.mem_mb), "runtime": asked(NEEDS.runtime)}
     found |= {"nodes": 1, "tasks_per_gpu": 0, "processes": processes(task)}
-    found["batches"] = lambda wildcards: resources.shared(task, CONFIG, wildcards).batches
-    found["again"] = lambda wildcards: int(resources.shared(task, CONFIG, wildcards).again)
+    found["batches"] = lambda wildcards: NEEDS.told(task, wildcards).shared.batches
+    found["again"] = lambda wildcards: int(NEEDS.told(task, wildcards).shared.again)
     if task == "fetch":
         return found
     return found | {"gpu": int(USES_GPU) if IS_LOCAL or not USES_GPU else processes(task)}
@@ -126,7 +126,7 @@ def reserved(task):
 
 def processes(task):
     """Processes of a job."""
-    return lambda wildcards: resources.shared(task, CONFIG, wildcards).count
+    return lambda wildcards: NEEDS.told(task, wildcards).shared.count
 
 
 def threads(task):

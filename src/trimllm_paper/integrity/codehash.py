@@ -134,10 +134,11 @@ def _read(file: Path, source: Path) -> tuple[str, tuple[Path, ...]]:
         return (repr(yaml.safe_load(text)) if file.suffix == ".yaml" else text), ()
     tree = ast.parse(text, str(file))
     package = ".".join(file.relative_to(source).parent.parts)
-    names = (name for node in _statements(tree) for name in _names(node, package))
+    statements = [tree, *_statements(tree)]
+    names = (name for node in statements for name in _names(node, package))
     ours = (name for name in names if name.partition(".")[0] in PACKAGES)
     imported = tuple(dict.fromkeys(found for name in ours for found in _files(name, source)))
-    for node in ast.walk(tree):
+    for node in statements:
         body = getattr(node, "body", None)
         if isinstance(body, list):
             # Texts that stand by themselves: docstrings of modules, functions, attributes.

@@ -43,7 +43,7 @@ class Jobs(EngineJobs):
             "dtype": self.config.compute.dtype,
             "seed": self.config.seed,
             "loading": self._loading(model),
-            "code": code_hash("scan"),
+            "code": code_hash("scan", *self._own(model)),
         }
         files = self.checkpoint(model, "base", PRETRAINED) | self._scanned(domain, variant)
         return Job([self.paths.scan(model, domain, variant)], files, how)
@@ -82,7 +82,7 @@ class Jobs(EngineJobs):
             },
             "loading": self._loading(model),
             "exact": made.stage == "state" and entry is not None and entry.state == "float32",
-            "code": code_hash("train"),
+            "code": code_hash("train", *self._own(model, arguments.get("criterion", ""))),
         }
         files["held_back"] = self.splits(domain)["held_back"]
         record = paths.epoch if recipe == TRIM_EPOCH else paths.training
@@ -124,7 +124,7 @@ class Jobs(EngineJobs):
             "every_token": any(teacher.hidden > 0 for teacher in listening),
             "dtype": self.config.compute.dtype,
             "loading": self._loading(model),
-            "code": code_hash("train"),
+            "code": code_hash("train", *self._own(model)),
         }
         files = self.checkpoint(model, domain, FULL_FT) | self._trained_on(domain)
         return Job([], files, how)
@@ -209,7 +209,7 @@ class Jobs(EngineJobs):
             "held_back": config.held_back_documents,
             "settings": {key: getattr(config, key) for key in keys} | {"seed": self.config.seed},
             "loading": self._loading(model),
-            "code": code_hash("compress", f"trimllm.compress.{compressor}"),
+            "code": code_hash("compress", f"trimllm.compress.{compressor}", *self._own(model)),
         }
         files = self.checkpoint(model, domain, dense) | self._trained_on(domain)
         # What a checkpoint proves itself on was never trained or calibrated on, nor is it reported.
@@ -243,7 +243,7 @@ class Jobs(EngineJobs):
             },
             "seed": self.config.seed,
             "loading": self._loading(model),
-            "code": code_hash("export"),
+            "code": code_hash("export", *self._own(model)),
         }
         files = self.checkpoint(model, domain, recipe) | self._scanned(domain, "")
         if kind in QUANTIZED and not Recipe.parse(recipe).compressor:
@@ -280,7 +280,7 @@ class Jobs(EngineJobs):
             "dtype": self.config.compute.dtype,
             "seed": self.config.seed,
             "loading": self._loading(model),
-            "code": code_hash("answers"),
+            "code": code_hash("answers", *self._own(model)),
         }
         files = self.checkpoint(model, domain, recipe)
         files |= {"held_back": self.splits(domain)["held_back"], "report": self.paths.data(domain)}
@@ -322,7 +322,7 @@ class Jobs(EngineJobs):
             "dtype": config.compute.dtype,
             "seed": config.seed,
             "loading": self._loading(model),
-            "code": code_hash("evaluate"),
+            "code": code_hash("evaluate", *self._own(model)),
         }
         files = self.checkpoint(model, domain, recipe) | {
             "base": self.paths.manifest(model, "base", PRETRAINED),
@@ -361,7 +361,7 @@ class Jobs(EngineJobs):
             "label": None if shape else config.models[model].label,
             "loading": None if shape else self._loading(model),
             "seed": config.seed,
-            "code": code_hash("throughput"),
+            "code": code_hash("throughput", *self._own(model)),
         }
         if shape:
             followed = section.patterns.get(Recipe.parse(recipe).name or "")

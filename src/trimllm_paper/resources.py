@@ -14,13 +14,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from trimllm.base import driver, kernels
-from trimllm.base.files import read_json
 from trimllm.base.machine import memory_bytes
 from trimllm.throughput.shapes import parameters
 from trimllm_paper import demand, duration, gpus
 from trimllm_paper.config import MISSING
+from trimllm_paper.data_records import DataReport
 from trimllm_paper.demand import MIB, uses_gpu
-from trimllm_paper.recipe import Paths, chains
+from trimllm_paper.recipe import Paths, Recipe, chains
 from trimllm_paper.shapes import RANDOM
 
 TASKS = {name: name for name in ("scan", "full_ft", "sparse_ft", "compress", "evaluate", "measure")}
@@ -50,7 +50,7 @@ def trained_documents(results: str, domain: str | None) -> int | None:
     report = Paths(results).data(domain or "")
     if not os.path.isfile(report):
         return None
-    return read_json(report)["splits"].get("train", {}).get("documents")
+    return DataReport.read(report).trained
 
 
 @dataclass(frozen=True)
@@ -171,8 +171,9 @@ def _no_kernel(work: Iterable[tuple[str, Any]], config: Any) -> Refusal | None:
     """Why no four-bit checkpoint would run here, told before what it is made from is trained."""
     lacking = kernels.four_bit_lacks("cuda") if uses_gpu(config) else None
     for _, told in work if lacking else ():
-        made = str(told.get("compressor") or told.get("recipe") or "").rpartition("+")[2]
-        if made.endswith("_int4"):
+        recipe = told.get("recipe")
+        made = told.get("compressor") or (recipe and Recipe.parse(recipe).compressor)
+        if made and made.endswith("_int4"):
             problem = f"{made} needs {lacking} on a GPU; install that, or leave {made} out"
             return ["compress", "methods"], config.compress.methods, problem
     return None

@@ -105,7 +105,8 @@ def test_a_time_limit_follows_what_was_counted(paper: Config, tmp_path: Path) ->
     expected = Needs(config).runtime("trim", told)
     report = tmp_path / "data/sciq/report.json"
     report.parent.mkdir(parents=True)
-    report.write_text(json.dumps({"splits": {"train": {"documents": 100}}}))
+    splits = {"train": {"documents": 100}}
+    report.write_text(json.dumps({"domain": "SciQ", "files": {}, "splits": splits}))
     assert Needs(config).runtime("trim", told) < expected
     # Of a domain that nobody has counted or described a job may have to train on very many.
     bare = SimpleNamespace(expected=None, tests={"a": 1})

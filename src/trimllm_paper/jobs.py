@@ -7,7 +7,6 @@ with what the configuration would make (`integrity.lineage`).
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from trimllm.base.names import ANSWER_CRITERION, AUTHORS
@@ -18,7 +17,7 @@ from trimllm_paper.engine_jobs import EngineJobs
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.prepared import Files
-from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe
+from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, epoch_records
 from trimllm_paper.shapes import RANDOM, SYMMETRIC
 
 FINE_TUNE, TRIM_EPOCH = "trimllm.train:fine_tune", "trimllm.trim:trim_epoch"
@@ -216,7 +215,7 @@ class Jobs(EngineJobs):
         files["held_back"] = self.splits(domain)["held_back"]
         if engine in ENGINES:
             files["engine"] = self.engine_file(ENGINES[engine][0])
-        place = model, domain, f"{dense}+{compressor}"
+        place = model, domain, Recipe.parse(dense).compressed(compressor)
         return Job([self.paths.manifest(*place), self.paths.compression(*place)], files, how)
 
     def engine_file(self, environment: str) -> str:
@@ -366,7 +365,7 @@ class Jobs(EngineJobs):
         if shape:
             followed = section.patterns.get(Recipe.parse(recipe).name or "")
             folder = followed if isinstance(followed, str) else None
-            files = {"chain": sorted(map(str, Path(folder).glob("*/epoch.json")))} if folder else {}
+            files = {"chain": epoch_records(folder)} if folder else {}
         else:
             full = self.checkpoint(model, domain, FULL_FT)
             files = self.checkpoint(model, domain, recipe)

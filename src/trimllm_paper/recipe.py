@@ -28,6 +28,8 @@ EPOCH, STATE = "trim_{name}/drop_{drop}", "trim_{name}/state_{drop}"
 """A checkpoint of a chain, and the state that it is made from, with wildcards in braces."""
 AT_ONCE = "trim_{by}/drop_{drop}"
 """A dropping by rule."""
+COMPRESSED = "{dense}+{compressor}"
+"""Any recipe, compressed."""
 COMPRESSOR = r"[a-z][a-z0-9_]*"
 _TRIMMED = rf"trim_{NAME}/(?:(?:drop|state)_[0-9][0-9]+|keep_[0-9.]+)"
 DENSE = rf"(?:{PRETRAINED}|{FULL_FT}|{SPARSE_FT}|{FULL}|{_TRIMMED})"
@@ -127,6 +129,11 @@ def padded(dropped: int | str, units: int) -> str:
 def run_folder(name: str) -> str:
     """Folder of a chain."""
     return f"trim_{name}"
+
+
+def epoch_records(folder: str | Path) -> list[str]:
+    """Records of the epochs in a chain's folder."""
+    return sorted(map(str, Path(folder).glob("state_*/epoch.json")))
 
 
 def variant_name(recipes: dict[str, Any], main: Any, criterion: str, ratio: float) -> str:

@@ -18,7 +18,7 @@ from trimllm_paper.commands import engine
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.integrity import checks
 from trimllm_paper.integrity.codehash import code_hash
-from trimllm_paper.recipe import ANY, AT_ONCE, COMPRESSOR, DENSE, EPOCH, STATE
+from trimllm_paper.recipe import ANY, AT_ONCE, COMPRESSED, COMPRESSOR, DENSE, EPOCH, STATE
 from trimllm_paper.targets import Targets
 
 try:

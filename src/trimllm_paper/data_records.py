@@ -42,4 +42,4 @@ class DataReport(Part):
     def trained(self) -> int | None:
         """Training documents; None of a domain that is tested on only."""
         train = self.splits.get("train")
-        return train and train.documents
+        return train.documents if train else None

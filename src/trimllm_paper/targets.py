@@ -206,10 +206,14 @@ class Targets:
             "epochs": self.chains(models, domain, chains),
         }
 
+    def all_tables(self) -> tuple[str, ...]:
+        """Every table that may be asked for."""
+        return layout.tables(self.tables)
+
     def further_tables(self) -> list[str]:
-        """Tables of one's own, of which there is a rule each."""
+        """Those of one's own, of which there is a rule each."""
         paper = layout.tables(self.tables.model_copy(update={"layouts": ()}))
-        return [name for name in layout.tables(self.tables) if name not in paper]
+        return [name for name in self.all_tables() if name not in paper]
 
     def accuracies(self, model: str) -> list[str]:
         """Evaluations by units dropped, of this run: as in tables, and of every epoch if there."""

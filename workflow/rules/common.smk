@@ -170,11 +170,12 @@ def own_reports(wildcards):
 # ---- what is rendered, and stands in the report ----------------------------------------------------
 
 
-def rendered(table):
-    """The forms of a table; the plain text stands in the report."""
-    shown = {"caption": f"../report/{table}.rst", "category": "3. Tables"}
-    forms = {form: PATHS.table(table, f".{form}") for form in ("csv", "md", "tex")}
-    return forms | {"txt": report(PATHS.table(table, ".txt"), **shown)}
+def of_table(wildcards):
+    """What a table is made from, or one line that says why there can be none."""
+    try:
+        return TARGETS.table(wildcards.table)
+    except UserError as error:
+        refuse(error)
 
 
 def drawn(figure, title):

@@ -63,7 +63,7 @@ class Memory:
 class Shared(NamedTuple):
     """How a training is shared."""
 
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]  # (a tuple has a method of this name)
     """Processes."""
     batches: int = 1
     """Of an optimizer step that they run as one, to gather weights once for all of them."""

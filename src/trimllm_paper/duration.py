@@ -19,6 +19,7 @@ from trimllm_paper.demand import (
     ROW_BUDGET,
     TOKENS,
     TRAINING,
+    Shared,
     adapters,
     by_lora,
     passed,
@@ -91,6 +92,7 @@ def spent(
     tests: int = 1,
     compressor: str | None = None,
     settle: int = 0,
+    way: Shared | None = None,
     assumed: Assumed = ASSUMED,
     kind: gpus.Kind | None = None,
 ) -> dict[str, float]:
@@ -107,6 +109,7 @@ def spent(
         prepared: training documents of the domain, where somebody has counted.
         tests: tasks of an evaluation.
         settle: passes at most that settle a checkpoint.
+        way: how a training is shared; None takes that of `demand.shared`.
         assumed: what times on GPUs rest on.
         kind: of the GPUs; None takes the configuration's.
     """
@@ -129,7 +132,7 @@ def spent(
         return found | {"decode": decode * tokens, "prompt": twice * prompts / rate}
 
     finetune, trim, share = config.finetune, config.trim, share_trained(task, config, ratio)
-    way, blocks = shared(task, model, config, ratio), kept * model.blocks
+    way, blocks = way or shared(task, model, config, ratio), kept * model.blocks
     count, batches = way.count, way.batches
     parameters, stored = kept * model.parameters, kept * stored_bytes(model)
     each = 2 * parameters * (getattr(expected, "tokens", None) or TOKENS) / rate  # a document

@@ -74,7 +74,7 @@ class EngineJobs(Prepared):
             "dtype": self.config.throughput.dtype,
             "loading": self._loading(model),
             "seed": self.config.seed,
-            "code": code_hash("engines"),
+            "code": code_hash("engines", *self._own(model)),
         }
         dense = [self.checkpoint(model, domain, recipe) for recipe in recipes]
         loaded = [self._loaded(model, r, format) for format in formats for r in recipes]

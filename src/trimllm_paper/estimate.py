@@ -42,6 +42,7 @@ class Estimate:
     def __init__(self, config: Any, **how: Any) -> None:
         """`how` is what `duration.spent` is told of GPUs: `assumed`, `kind`."""
         self.config, self.guessed, self.how = config, 0, how
+        self.needs = resources.Needs(config)
         self.gpu = gpus.uses_gpu(config)
         self.measured = measured_seconds(Path(config.results) / "benchmarks")
         self.owner = {task: name for name, one in config.tested.items() for task in one.tests}
@@ -55,15 +56,16 @@ class Estimate:
         if known := self.measured.get((rule, place.model)):
             return known
         self.guessed += 1
-        model, recipe = resources.model_of(self.config, place.model), place.recipe
-        dropped = recipe.dropped / model.units if recipe and task != "measure" else 0.0
+        need, recipe = self._need(job), place.recipe
+        dropped = recipe.dropped / need.model.units if recipe and task != "measure" else 0.0
         tested = self.config.tested.get(self.owner.get(job.tasks[0], place.domain))
         return duration.seconds(
             task,
-            model,
+            need.model,
             self.config,
-            ratio=resources.ratio_of(self.config, recipe.name if recipe else None),
-            settle=resources.entry_of(self.config, recipe.name if recipe else None).settle,
+            ratio=need.entry.ratio,
+            settle=need.entry.settle,
+            way=need.shared,
             kept=1 - dropped,
             expected=tested and tested.expected,
             prepared=resources.trained_documents(self.config.results, place.domain),
@@ -72,12 +74,17 @@ class Estimate:
             **self.how,
         )
 
+    def _need(self, job: Job) -> resources.Need:
+        """What such jobs on a model take."""
+        task, place = resources.task_of(job.rule), job.place
+        assert task and place
+        return self.needs.of(task, place.model, place.recipe and place.recipe.name)
+
     def units(self, job: Job) -> int:
         """Cores or GPUs that a job takes."""
         task, place, processes = resources.task_of(job.rule), job.place, 1
         if place and task in demand.TRAINING:
-            told = {"model": place.model, "name": place.recipe and place.recipe.name}
-            processes = resources.shared(task, self.config, told).count
+            processes = self._need(job).shared.count
         cores = (os.cpu_count() or 1) if task == "measure" else self.config.compute.threads
         return processes * (1 if self.gpu else cores)
 
@@ -90,10 +97,10 @@ class Estimate:
         task, place = resources.task_of(job.rule), job.place
         if place is None or place.recipe is None or task in UNSTORED:
             return 0.0
-        model, name = self.config.models[place.model], place.recipe.name
+        model, entry = self.config.models[place.model], self._need(job).entry
         size = demand.stored_bytes(model) * (1 - place.recipe.dropped / model.units)
-        if task == "trim" and resources.entry_of(self.config, name).state == "float32":
-            share = demand.share_trained(task, self.config, resources.ratio_of(self.config, name))
+        if task == "trim" and entry.state == "float32":
+            share = demand.share_trained(task, self.config, entry.ratio)
             size += share * (demand.WEIGHT * model.parameters - demand.stored_bytes(model))
         # What comes from the hub lies in its cache besides.
         return 2 * size if task == "fetch" and hasattr(model.source, "hub") else size
@@ -105,12 +112,11 @@ class Estimate:
         task, place = resources.task_of(job.rule), job.place
         if task not in ("full_ft", "sparse_ft", "settle", "compress") or place is None:
             return 0.0
-        model, recipe = self.config.models[place.model], place.recipe
+        model, ratio = self.config.models[place.model], self._need(job).entry.ratio
         if task == "compress":
             return demand.stored_bytes(model)
         if self.seconds(job) < STATE_EVERY:
             return 0.0
-        ratio = resources.ratio_of(self.config, recipe.name if recipe else None)
         moments = demand.STATE[self.config.finetune.optimizer] - demand.GRADIENT
         trained = model.parameters * demand.share_trained(task, self.config, ratio)
         return trained * (2 * (demand.WEIGHT + moments) + demand.WEIGHT)

@@ -38,7 +38,7 @@ ADDRESS = "TRIMLLM_FORKSERVER"
 """Environment variable: the server's Python, and where it listens."""
 TASKS = ("scan", "full_ft", "sparse_ft", "trim", "settle", "teach", "compress", "evaluate")
 """What jobs do (`resources.TASKS`) that are forked, and need the rooms of `MODELS`."""
-PAGES = ("table", "draw_figure", "claims")
+PAGES = ("render_table", "draw_figure", "claims")
 """Starts of the rules whose jobs are forked, and need those of `RENDERING`."""
 JOB = ("snakemake.script", "trimllm_paper.job", "trimllm_paper.records")
 MODELS = ("trimllm.checkpoint", "trimllm.evaluate", "trimllm.scan", "trimllm.train")

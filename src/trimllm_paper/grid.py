@@ -264,7 +264,7 @@ class _Grid:
                 throughput.insert(0, "of the first seed's checkpoints alone")
             accuracy = [f"Accuracy: {note}" for note in accuracy]
             throughput = [f"Throughput: {note}" for note in throughput]
-        ties = notes.tie_notes(frame.epochs) if self.domains else []
+        ties = notes.tie_notes(frame.epochs) if form.ties else []
         yield from (*accuracy, *throughput, *ties)
         if any(column.epochs for column in self.columns):
             yield from notes.training_notes(frame, seed)

@@ -16,6 +16,7 @@ from trimllm.base import driver, files, kernels
 from trimllm.base.errors import UserError
 from trimllm.base.progress import over_live_lines
 from trimllm_paper import forkserver
+from trimllm_paper.data_records import DataReport
 from trimllm_paper.environment import adapters_of, set_environment
 from trimllm_paper.integrity import checks, locks
 from trimllm_paper.integrity.provenance import Run, recorded
@@ -176,9 +177,9 @@ class Job:
         found = {"base_model": hub, "base_label": model.get("label")}
         found["license"] = model.get("license")
         if report := self.snakemake.input.get("report"):
-            told = files.read_json(report)
-            licence = f" ({told['licence']})" if told.get("licence") else ""
-            found["data"] = f"{told.get('stand_in') or told['domain']}{licence}"
+            told = DataReport.read(report)
+            licence = f" ({told.licence})" if told.licence else ""
+            found["data"] = f"{told.stand_in or told.domain}{licence}"
         return found
 
     @property

@@ -7,7 +7,6 @@ with what the configuration would make (`integrity.lineage`).
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from trimllm.base.names import ANSWER_CRITERION, AUTHORS
@@ -18,7 +17,7 @@ from trimllm_paper.engine_jobs import EngineJobs
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.prepared import Files
-from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe
+from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, epoch_records
 from trimllm_paper.shapes import RANDOM, SYMMETRIC
 
 FINE_TUNE, TRIM_EPOCH = "trimllm.train:fine_tune", "trimllm.trim:trim_epoch"
@@ -43,7 +42,7 @@ class Jobs(EngineJobs):
             "dtype": self.config.compute.dtype,
             "seed": self.config.seed,
             "loading": self._loading(model),
-            "code": code_hash("scan"),
+            "code": code_hash("scan", *self._own(model)),
         }
         files = self.checkpoint(model, "base", PRETRAINED) | self._scanned(domain, variant)
         return Job([self.paths.scan(model, domain, variant)], files, how)
@@ -82,7 +81,7 @@ class Jobs(EngineJobs):
             },
             "loading": self._loading(model),
             "exact": made.stage == "state" and entry is not None and entry.state == "float32",
-            "code": code_hash("train"),
+            "code": code_hash("train", *self._own(model, arguments.get("criterion", ""))),
         }
         files["held_back"] = self.splits(domain)["held_back"]
         record = paths.epoch if recipe == TRIM_EPOCH else paths.training
@@ -124,7 +123,7 @@ class Jobs(EngineJobs):
             "every_token": any(teacher.hidden > 0 for teacher in listening),
             "dtype": self.config.compute.dtype,
             "loading": self._loading(model),
-            "code": code_hash("train"),
+            "code": code_hash("train", *self._own(model)),
         }
         files = self.checkpoint(model, domain, FULL_FT) | self._trained_on(domain)
         return Job([], files, how)
@@ -209,14 +208,14 @@ class Jobs(EngineJobs):
             "held_back": config.held_back_documents,
             "settings": {key: getattr(config, key) for key in keys} | {"seed": self.config.seed},
             "loading": self._loading(model),
-            "code": code_hash("compress", f"trimllm.compress.{compressor}"),
+            "code": code_hash("compress", f"trimllm.compress.{compressor}", *self._own(model)),
         }
         files = self.checkpoint(model, domain, dense) | self._trained_on(domain)
         # What a checkpoint proves itself on was never trained or calibrated on, nor is it reported.
         files["held_back"] = self.splits(domain)["held_back"]
         if engine in ENGINES:
             files["engine"] = self.engine_file(ENGINES[engine][0])
-        place = model, domain, f"{dense}+{compressor}"
+        place = model, domain, Recipe.parse(dense).compressed(compressor)
         return Job([self.paths.manifest(*place), self.paths.compression(*place)], files, how)
 
     def engine_file(self, environment: str) -> str:
@@ -243,7 +242,7 @@ class Jobs(EngineJobs):
             },
             "seed": self.config.seed,
             "loading": self._loading(model),
-            "code": code_hash("export"),
+            "code": code_hash("export", *self._own(model)),
         }
         files = self.checkpoint(model, domain, recipe) | self._scanned(domain, "")
         if kind in QUANTIZED and not Recipe.parse(recipe).compressor:
@@ -280,7 +279,7 @@ class Jobs(EngineJobs):
             "dtype": self.config.compute.dtype,
             "seed": self.config.seed,
             "loading": self._loading(model),
-            "code": code_hash("answers"),
+            "code": code_hash("answers", *self._own(model)),
         }
         files = self.checkpoint(model, domain, recipe)
         files |= {"held_back": self.splits(domain)["held_back"], "report": self.paths.data(domain)}
@@ -322,7 +321,7 @@ class Jobs(EngineJobs):
             "dtype": config.compute.dtype,
             "seed": config.seed,
             "loading": self._loading(model),
-            "code": code_hash("evaluate"),
+            "code": code_hash("evaluate", *self._own(model)),
         }
         files = self.checkpoint(model, domain, recipe) | {
             "base": self.paths.manifest(model, "base", PRETRAINED),
@@ -361,12 +360,12 @@ class Jobs(EngineJobs):
             "label": None if shape else config.models[model].label,
             "loading": None if shape else self._loading(model),
             "seed": config.seed,
-            "code": code_hash("throughput"),
+            "code": code_hash("throughput", *self._own(model)),
         }
         if shape:
             followed = section.patterns.get(Recipe.parse(recipe).name or "")
             folder = followed if isinstance(followed, str) else None
-            files = {"chain": sorted(map(str, Path(folder).glob("*/epoch.json")))} if folder else {}
+            files = {"chain": epoch_records(folder)} if folder else {}
         else:
             full = self.checkpoint(model, domain, FULL_FT)
             files = self.checkpoint(model, domain, recipe)

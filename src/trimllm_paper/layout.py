@@ -111,6 +111,7 @@ class Layout(Plain):
     reference: float | None = None
     paper_rows: dict[str, dict[str, str]] = {}
     others: str | None = None
+    ties: bool = False
 
     @property
     def paper(self) -> published.PublishedTable:

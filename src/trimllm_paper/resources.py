@@ -5,22 +5,22 @@ How much a job takes is in `demand` and `duration`.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
 from trimllm.base import driver, kernels
-from trimllm.base.files import read_json
 from trimllm.base.machine import memory_bytes
 from trimllm.throughput.shapes import parameters
 from trimllm_paper import demand, duration, gpus
 from trimllm_paper.config import MISSING
-from trimllm_paper.demand import MIB, memory, uses_gpu
-from trimllm_paper.duration import seconds
-from trimllm_paper.recipe import Paths, variant_name
+from trimllm_paper.data_records import DataReport
+from trimllm_paper.demand import MIB, uses_gpu
+from trimllm_paper.recipe import Paths, Recipe, chains
 from trimllm_paper.shapes import RANDOM
 
 TASKS = {name: name for name in ("scan", "full_ft", "sparse_ft", "compress", "evaluate", "measure")}
@@ -45,72 +45,80 @@ def task_of(rule: str) -> str | None:
     return next((task for start, task in TASKS.items() if rule.startswith(start)), None)
 
 
-def model_of(config: Any, name: str) -> Any:
-    """A model of the configuration, or the size of a shape that is timed."""
-    if name in config.models:
-        return config.models[name]
-    return SimpleNamespace(parameters=parameters(name.removeprefix(RANDOM)))
-
-
-def ratio_of(config: Any, name: str | None) -> float | None:
-    """Sparse update ratio of a chain; None, the main chain's, for what is none."""
-    if name in config.recipes:
-        return config.recipes[name].ratio
-    tried = itertools.product(config.tables.criteria, config.tables.ratios)
-    named = ((variant_name(config.recipes, config.main, *one), one[1]) for one in tried)
-    return next((ratio for found, ratio in named if found == name), None)
-
-
-def entry_of(config: Any, name: str | None) -> Any:
-    """The recipe of a chain; of what is none, or is derived of the main one, that."""
-    return config.recipes.get(name or "", config.main)
-
-
 def trained_documents(results: str, domain: str | None) -> int | None:
     """Training documents of a domain that is prepared; None where it is not."""
-    report = Path(Paths(results).data(domain or ""))
-    return (
-        read_json(report)["splits"].get("train", {}).get("documents") if report.is_file() else None
-    )
+    report = Paths(results).data(domain or "")
+    if not os.path.isfile(report):
+        return None
+    return DataReport.read(report).trained
 
 
-def mem_mb(task: str, config: Any, told: Any, attempt: int = 1) -> int:
-    """MiB that a job reserves; half as much more after each attempt that was killed. Two models are
-    timed one after the other where memory is short."""
-    model, ratio = model_of(config, told.get("model")), ratio_of(config, told.get("name"))
-    need = _again(memory(task, model, config, ratio).host_mib, attempt)
-    return min(need, memory_bytes() // MIB) if task == "measure" else need
+@dataclass(frozen=True)
+class Need:
+    """What all jobs of one task, model and chain take.
+
+    Attributes:
+        model: of the configuration, or the size of a shape that is timed.
+        entry: recipe of the chain; the main one's where there is none.
+    """
+
+    model: Any
+    entry: Any
+    shared: demand.Shared
+    memory: demand.Memory
 
 
-def shared(task: str, config: Any, told: Any) -> demand.Shared:
-    """Processes of a job, each with a GPU or threads of its own, and what these do at once."""
-    model, ratio = model_of(config, told.get("model")), ratio_of(config, told.get("name"))
-    return demand.shared(task, model, config, ratio)
+class Needs:
+    """What jobs of a configuration take. Few of the thousands in a DAG differ: each kind is worked
+    out once."""
 
+    def __init__(self, config: Any) -> None:
+        self.config, self.chains = config, chains(config)
+        self.of: Callable[..., Need] = cache(self._of)
 
-def runtime(task: str, config: Any, told: Any, attempt: int = 1) -> int:
-    """Time limit of a job, minutes, likewise; no more than `compute.longest_minutes`."""
-    need = _again(SLOW_START + math.ceil(MARGIN * _expected_minutes(task, config, told)), attempt)
-    return min(need, config.compute.longest_minutes or need)
+    def _of(self, task: str, name: str, chain: str | None = None) -> Need:
+        """What jobs of a task on a model (or shape) take in a chain, or in none."""
+        model, entry = self.config.models.get(name), self.chains.get(chain or "", self.config.main)
+        model = model or SimpleNamespace(parameters=parameters(name.removeprefix(RANDOM)))
+        how = task, model, self.config, entry.ratio
+        way = demand.shared(*how)
+        return Need(model, entry, way, demand.memory(*how, way))
 
+    def told(self, task: str, told: Any) -> Need:
+        """The same by the wildcards of a job."""
+        return self.of(task, told.get("model"), told.get("name"))
 
-def _expected_minutes(task: str, config: Any, told: Any, uncounted: int = MANY) -> float:
-    """What a job takes by the plan's own model; `uncounted`: training documents where nobody has
-    counted them."""
-    domain, tested = told.get("domain"), config.tested
-    expected = tested[domain].expected if domain in tested and task != "evaluate" else None
-    prepared = trained_documents(config.results, domain) or getattr(expected, "train", None)
-    need = seconds(
-        task,
-        model_of(config, told.get("model")),
-        config,
-        ratio=ratio_of(config, told.get("name")),
-        settle=entry_of(config, told.get("name")).settle,
-        expected=expected,
-        prepared=prepared or uncounted,
-        tests=max((len(one.tests) for one in tested.values()), default=1),
-    )
-    return need / 60
+    def mem_mb(self, task: str, told: Any, attempt: int = 1) -> int:
+        """MiB that a job reserves; half as much more after each attempt that was killed. Two models
+        are timed one after the other where memory is short."""
+        need = _again(self.told(task, told).memory.host_mib, attempt)
+        return min(need, memory_bytes() // MIB) if task == "measure" else need
+
+    def runtime(self, task: str, told: Any, attempt: int = 1) -> int:
+        """Time limit of a job, minutes, likewise; no more than `compute.longest_minutes`."""
+        minutes = MARGIN * self.expected_minutes(task, told)
+        need = _again(SLOW_START + math.ceil(minutes), attempt)
+        return min(need, self.config.compute.longest_minutes or need)
+
+    def expected_minutes(self, task: str, told: Any, uncounted: int = MANY) -> float:
+        """What a job takes by the plan's own model; `uncounted`: training documents where nobody
+        has counted them."""
+        config, need = self.config, self.told(task, told)
+        domain, tested = told.get("domain"), config.tested
+        expected = tested[domain].expected if domain in tested and task != "evaluate" else None
+        prepared = trained_documents(config.results, domain) or getattr(expected, "train", None)
+        found = duration.seconds(
+            task,
+            need.model,
+            config,
+            ratio=need.entry.ratio,
+            settle=need.entry.settle,
+            expected=expected,
+            prepared=prepared or uncounted,
+            tests=max((len(one.tests) for one in tested.values()), default=1),
+            way=need.shared,
+        )
+        return found / 60
 
 
 def _again(need: int, attempt: int) -> int:
@@ -125,10 +133,10 @@ def refusal(jobs: Iterable[tuple[str, Any]], config: Any, here: bool) -> Refusal
         here: jobs run on this machine, whose memory and GPUs must do. Those of a cluster that
             measure must be named, since who submits says nothing of them.
     """
-    work = [(task, told) for rule, told in jobs if (task := task_of(rule))]
-    if found := next(filter(None, (_overlong(*one, config) for one in work)), None):
+    work, needs = [(task, told) for rule, told in jobs if (task := task_of(rule))], Needs(config)
+    if found := next(filter(None, (_overlong(*one, needs) for one in work)), None):
         return found
-    asked = {(task, told.get("model"), ratio_of(config, told.get("name"))) for task, told in work}
+    asked = {(task, told.get("model"), told.get("name")) for task, told in work}
     if here:
         if found := _no_kernel(work, config):
             return found
@@ -136,12 +144,12 @@ def refusal(jobs: Iterable[tuple[str, Any]], config: Any, here: bool) -> Refusal
         if on_gpu and (problem := driver.unusable()):
             return ["compute", "device"], config.compute.device, problem
         there = gpu_memory_gib() if on_gpu else []
-        short = (_shortfall(*one, config, there) for one in sorted(asked, key=str))
+        short = (_shortfall(*one, needs, there) for one in sorted(asked, key=str))
         return next(filter(None, short), None)
     if uses_gpu(config) and config.compute.gpu:  # (else nobody has said which they are)
         kind, known = gpus.kind_of(config)
         on_models = (one for one in sorted(asked, key=str) if one[1] in config.models)
-        full = (_overfull(*one, config, known.gib, f"those of {kind}") for one in on_models)
+        full = (_overfull(*one, needs, known.gib, f"those of {kind}") for one in on_models)
         if found := next(filter(None, full), None):
             return found
     unnamed = [key for key in ("hardware", "threads") if getattr(config.throughput, key) is None]
@@ -163,20 +171,22 @@ def _no_kernel(work: Iterable[tuple[str, Any]], config: Any) -> Refusal | None:
     """Why no four-bit checkpoint would run here, told before what it is made from is trained."""
     lacking = kernels.four_bit_lacks("cuda") if uses_gpu(config) else None
     for _, told in work if lacking else ():
-        made = str(told.get("compressor") or told.get("recipe") or "").rpartition("+")[2]
-        if made.endswith("_int4"):
+        recipe = told.get("recipe")
+        made = told.get("compressor") or (recipe and Recipe.parse(recipe).compressor)
+        if made and made.endswith("_int4"):
             problem = f"{made} needs {lacking} on a GPU; install that, or leave {made} out"
             return ["compress", "methods"], config.compress.methods, problem
     return None
 
 
-def _overlong(task: str, told: Any, config: Any) -> Refusal | None:
+def _overlong(task: str, told: Any, needs: Needs) -> Refusal | None:
     """Why a job would not end in the time that a cluster gives it."""
+    config = needs.config
     most, key = config.compute.longest_minutes, ["compute", "longest_minutes"]
     if most is None or told.get("model") not in config.models:
         return None
     # What nobody has counted yet is no reason to refuse.
-    need = SLOW_START + _expected_minutes(task, config, told, duration.TRAIN)
+    need = SLOW_START + needs.expected_minutes(task, told, duration.TRAIN)
     if need <= SAFE * most:
         return None
     problem = (
@@ -188,11 +198,11 @@ def _overlong(task: str, told: Any, config: Any) -> Refusal | None:
 
 
 def _shortfall(
-    task: str, name: str, ratio: float | None, config: Any, there: Sequence[float]
+    task: str, name: str, chain: str | None, needs: Needs, there: Sequence[float]
 ) -> Refusal | None:
     """Why this machine does not do for a job on a model; `there`: GiB of each of its GPUs."""
-    need, have = memory(task, model_of(config, name), config, ratio), memory_bytes() // MIB
-    least, compute = need.host_mib // (2 if task == "measure" else 1), config.compute
+    need, have, config = needs.of(task, name, chain), memory_bytes() // MIB, needs.config
+    least, compute = need.memory.host_mib // (2 if task == "measure" else 1), config.compute
     if least > have and not (task == "measure" and uses_gpu(config)):
         problem = (
             f"{task} of {name} needs about {least:,} MiB of memory, this machine has {have:,} MiB; "
@@ -201,23 +211,22 @@ def _shortfall(
         if name in config.models:
             return ["models", name, "parameters"], config.models[name].parameters, problem
         return ["throughput", "shapes"], config.throughput.shapes, problem
-    if not need.gpu:
+    if not need.memory.gpu:
         return None
     if not there:  # there may be some, and nothing tells of them
         problem = "this machine has no GPU (nvidia-smi names none)"
         return None if gpus.gpus_present() else (["compute", "device"], compute.device, problem)
-    count = demand.shared(task, model_of(config, name), config, ratio).count
-    if count > len(there):
+    if (count := need.shared.count) > len(there):
         problem = f"this machine has {len(there)} GPUs, {task} of {name} is shared by {count}"
         return ["compute", "processes"], compute.processes, problem
-    return _overfull(task, name, ratio, config, min(there), "this machine's")
+    return _overfull(task, name, chain, needs, min(there), "this machine's")
 
 
 def _overfull(
-    task: str, name: str, ratio: float | None, config: Any, gib: float, whose: str
+    task: str, name: str, chain: str | None, needs: Needs, gib: float, whose: str
 ) -> Refusal | None:
     """Why a job does not fit on its GPUs, which have so many GiB."""
-    need = memory(task, model_of(config, name), config, ratio).gpu_gib
+    need, config = needs.of(task, name, chain).memory.gpu_gib, needs.config
     if need <= gib:
         return None
     problem = (

@@ -11,7 +11,7 @@ from trimllm.throughput import machine
 from trimllm.throughput.result import Protocol
 from trimllm.throughput.shapes import Chain
 from trimllm.throughput.subject import Subject, shape_subject
-from trimllm_paper.recipe import Recipe
+from trimllm_paper.recipe import Recipe, epoch_records
 from trimllm_paper.records import Epoch
 
 RANDOM = "random-"
@@ -34,7 +34,7 @@ def pattern_units(folder: str | Path) -> Chain:
 
     Raises `UserError` where there is no such chain.
     """
-    epochs = [Epoch.read(path) for path in Path(folder).glob("state_*/epoch.json")]
+    epochs = [Epoch.read(path) for path in epoch_records(folder)]
     epochs.sort(key=lambda epoch: epoch.parsed.dropped)
     order = [unit for epoch in epochs for unit in epoch.units_dropped]
     if not order or len(set(order)) != len(order):

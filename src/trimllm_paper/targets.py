@@ -180,28 +180,40 @@ class Targets:
         return list(dict.fromkeys([*mine, *map(str, there)]))
 
     def table(self, name: str) -> dict[str, list[str]]:
-        """Inputs of a table, by what they are; chains' records for what they say of ties."""
-        blocks = layout.read(name, self.tables).blocks
-        if blocks == "engines":
+        """Inputs of a table, by what they are; epochs for what they say of time or ties."""
+        form = layout.read(name, self.tables)
+        if form.blocks == "engines":
             return {"engines": self.in_engines()}
-        found: dict[str, list[str]] = {}
-        if name == "table9":
-            models, domain = self.table_models, [self.tables.timed.name]
-            found["trainings"] = self.trainings(models, domain)
-            found["epochs"] = self.chains(models, domain, self.config.trim.recipes)
-        elif blocks != "machines":
+        columns, found = layout.columns_of(form, self.tables), dict[str, list[str]]()
+        if any(column.epochs for column in columns):
+            found |= self._times(form)
+        if form.blocks != "machines" and not all(column.epochs for column in columns):
             found["evaluations"] = self.answers([name])
         found = {kind: self.present(self.of_all_seeds(files)) for kind, files in found.items()}
-        if name == "table2":
-            found["epochs"] = self.present(self.main_chains())
-        elif name in ("table3", "table6"):
-            found["epochs"] = self.present(self.asked_epochs(name))
-        return found | ({"throughput": self.timings()} if blocks in ("machines", "both") else {})
+        if form.ties:
+            found["epochs"] = self.present([*found.get("epochs", []), *self.asked_epochs(name)])
+        timed = form.blocks in ("machines", "both")
+        return found | ({"throughput": self.timings()} if timed else {})
+
+    def _times(self, form: layout.Layout) -> dict[str, list[str]]:
+        """What columns of time are made from: trainings, and the chains that rows name."""
+        rows, domain = layout.rows_of(form, self.tables), [self.tables.timed.name]
+        models = [model.name for model in layout.models_of(form, self.tables)]
+        named = dict.fromkeys(name for row in rows for name in row.names)
+        chains = [name for name in named if name in self.jobs.chains]
+        return {
+            "trainings": self.trainings(models, domain),
+            "epochs": self.chains(models, domain, chains),
+        }
+
+    def all_tables(self) -> tuple[str, ...]:
+        """Every table that may be asked for."""
+        return layout.tables(self.tables)
 
     def further_tables(self) -> list[str]:
-        """Tables of one's own, of which there is a rule each."""
+        """Those of one's own, of which there is a rule each."""
         paper = layout.tables(self.tables.model_copy(update={"layouts": ()}))
-        return [name for name in layout.tables(self.tables) if name not in paper]
+        return [name for name in self.all_tables() if name not in paper]
 
     def accuracies(self, model: str) -> list[str]:
         """Evaluations by units dropped, of this run: as in tables, and of every epoch if there."""

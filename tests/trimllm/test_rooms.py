@@ -37,6 +37,7 @@ ROOMS = {
         *(
             "recipe",
             "records",
+            "data_records",
             "engine_records",
             "check_records",
             "choices",

@@ -228,7 +228,8 @@ def test_where_nobody_answers_the_script_goes_on_itself(tmp_path: Path, address:
 
 
 def test_what_is_worth_importing_once() -> None:
-    models, pages = [("scan", "scan"), ("trim_epoch", "trim")], [("table2", None), ("claims", None)]
+    models = [("scan", "scan"), ("trim_epoch", "trim")]
+    pages = [("render_table", None), ("claims", None)]
     fetch = [("fetch_model", "fetch"), ("measure", "measure"), ("choose", None)]
     asked = forkserver.imported_by
     assert asked([]) == asked(fetch) == asked([*models[:1], *pages[:1]]) == []

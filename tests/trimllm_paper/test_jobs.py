@@ -15,6 +15,7 @@ from trimllm.base.files import write_jsonl
 from trimllm.data import read_documents
 from trimllm.data.prepare import prepare
 from trimllm_paper.config import Config, load, read_yaml
+from trimllm_paper.integrity import codehash
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.recipe import place_of
 
@@ -99,6 +100,37 @@ def test_a_job_depends_on_what_changes_its_numbers(
 ) -> None:
     before, after = hashes(configuration("smoke")), hashes(smoke(**changes))
     assert {name for name in before if before[name] != after[name]} == touched
+
+
+@pytest.mark.parametrize(
+    "changes, touched",
+    [
+        ({"recipes": {"paper": PAPER | {"criterion": "toy_of_mine:toy"}}}, {"epoch"}),
+        # Whatever is done with a model of the family.
+        ({"models": {MODEL: {"family": "toy_of_mine:toy"}}}, {*EVERY} - {"prepare", "shape"}),
+    ],
+    ids=["criterion", "family"],
+)
+def test_what_is_ones_own_reruns_what_runs_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, dict[str, Any]],
+    touched: set[str],
+) -> None:
+    file = tmp_path / "toy_of_mine.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    if "models" in changes:
+        entry = read_yaml(ROOT / "config/smoke.yaml")["models"][MODEL]
+        changes = {"models": {MODEL: entry | changes["models"][MODEL]}}
+    config, found = smoke(**changes), []
+    for text in ("toy = 1\n", "# One.\ntoy  =  1\n", "toy = 2\n"):
+        file.write_text(text)
+        for cached in (codehash.code_hash, codehash._read):
+            cached.cache_clear()
+        found.append(hashes(config))
+    first, same, other = found
+    assert first == same
+    assert {name for name in first if first[name] != other[name]} == touched
 
 
 def test_every_result_is_of_one_job() -> None:

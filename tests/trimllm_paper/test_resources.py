@@ -13,6 +13,7 @@ from drivers import card, nvidia_smi
 
 from trimllm_paper import demand, duration, resources
 from trimllm_paper.config import MISSING, Config
+from trimllm_paper.resources import Needs
 
 MODEL = "smollm2-135m"
 TOLD = {"model": MODEL, "domain": "sciq"}
@@ -62,17 +63,37 @@ def test_tasks_of_rules(rule: str, task: str | None) -> None:
 
 
 def test_the_ratio_of_a_chain_is_that_of_its_name(default: Config) -> None:
-    found = [resources.ratio_of(default, name) for name in ("paper", "both_r0.5", "likelihood_r1")]
-    assert found == [0.25, 0.5, 1]
-    assert [resources.ratio_of(default, name) for name in (None, "random", "nothing")] == [None] * 3
+    of = Needs(default).of
+    for name, ratio in {"paper": 0.25, "both_r0.5": 0.5, "likelihood_r1": 1}.items():
+        assert of("trim", MODEL, name).entry.ratio == ratio
+    for name in (None, "random", "nothing"):  # the main chain's
+        assert of("sparse_ft", MODEL, name).entry == default.main
+
+
+def test_what_jobs_of_one_kind_take_is_worked_out_once(
+    paper: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(
+        demand, "memory", lambda *how, real=demand.memory: asked.append(how[0]) or real(*how)
+    )
+    needs = Needs(with_compute(paper, processes=4))
+    for drop, domain in itertools.product(range(40), paper.domains):
+        told = {"model": "llama-7b", "name": "paper", "domain": domain, "drop": f"{drop:02d}"}
+        needs.mem_mb("trim", told)
+        needs.runtime("trim", told)
+    before = len(asked)
+    assert 0 < before < 10
+    needs.mem_mb("trim", told | {"name": "both_r1"})
+    assert len(asked) > before
 
 
 def test_rules_reserve_what_is_expected_and_more_at_every_attempt(default: Config) -> None:
     need = demand.memory("trim", default.models[MODEL], default).host_mib
-    assert resources.mem_mb("trim", default, TOLD | {"name": "paper"}) == need
-    assert resources.mem_mb("trim", default, TOLD | {"name": "both_r1"}) > need
-    assert resources.mem_mb("trim", default, TOLD, 3) == 2 * need
-    minutes = [resources.runtime("trim", default, TOLD, attempt) for attempt in (1, 2, 3)]
+    assert Needs(default).mem_mb("trim", TOLD | {"name": "paper"}) == need
+    assert Needs(default).mem_mb("trim", TOLD | {"name": "both_r1"}) > need
+    assert Needs(default).mem_mb("trim", TOLD, 3) == 2 * need
+    minutes = [Needs(default).runtime("trim", TOLD, attempt) for attempt in (1, 2, 3)]
     assert minutes == sorted(minutes) and minutes[0] > resources.SLOW_START
     expected = duration.seconds("trim", default.models[MODEL], default) / 60
     assert expected < minutes[0] < resources.SLOW_START + 1 + 5 * expected
@@ -81,11 +102,12 @@ def test_rules_reserve_what_is_expected_and_more_at_every_attempt(default: Confi
 def test_a_time_limit_follows_what_was_counted(paper: Config, tmp_path: Path) -> None:
     told = {"model": "llama-7b", "domain": "sciq", "name": "paper"}
     config = paper.model_copy(update={"results": str(tmp_path)})
-    expected = resources.runtime("trim", config, told)
+    expected = Needs(config).runtime("trim", told)
     report = tmp_path / "data/sciq/report.json"
     report.parent.mkdir(parents=True)
-    report.write_text(json.dumps({"splits": {"train": {"documents": 100}}}))
-    assert resources.runtime("trim", config, told) < expected
+    splits = {"train": {"documents": 100}}
+    report.write_text(json.dumps({"domain": "SciQ", "files": {}, "splits": splits}))
+    assert Needs(config).runtime("trim", told) < expected
     # Of a domain that nobody has counted or described a job may have to train on very many.
     bare = SimpleNamespace(expected=None, tests={"a": 1})
     unknown = SimpleNamespace(
@@ -94,27 +116,27 @@ def test_a_time_limit_follows_what_was_counted(paper: Config, tmp_path: Path) ->
         results="nowhere",
         tested={"own": bare},
     )
-    assert resources.runtime("trim", unknown, told | {"domain": "own"}) > expected
+    assert Needs(unknown).runtime("trim", told | {"domain": "own"}) > expected
 
 
 def test_time_follows_the_model(paper: Config) -> None:
     paper = with_compute(paper, longest_minutes=None)
     for task in demand.TASKS:
         small, large = (
-            resources.runtime(task, paper, {"model": name}) for name in ("llama-7b", "llama-13b")
+            Needs(paper).runtime(task, {"model": name}) for name in ("llama-7b", "llama-13b")
         )
         assert small < large
     # 26 GB at 10 MB/s.
-    assert resources.runtime("fetch", paper, {"model": "llama-13b"}) > 43
+    assert Needs(paper).runtime("fetch", {"model": "llama-13b"}) > 43
 
 
 def test_measurements_reserve_what_there_is(default: Config, machine) -> None:
     told = {"model": "random-llama-1b"}
-    both = resources.mem_mb("measure", default, told)
+    both = Needs(default).mem_mb("measure", told)
     assert both > 2 * 2 * 1_000_000_000 >> 20
     machine(both - 1)
-    assert resources.mem_mb("measure", default, told) == both - 1
-    assert resources.runtime("measure", default, told) > resources.SLOW_START
+    assert Needs(default).mem_mb("measure", told) == both - 1
+    assert Needs(default).runtime("measure", told) > resources.SLOW_START
 
 
 def test_too_little_memory(default: Config, machine) -> None:
@@ -197,7 +219,7 @@ def test_no_job_is_planned_over_the_longest_that_a_cluster_allows(paper: Config)
     for rule, told in every:
         for attempt in (1, 3):
             task = resources.task_of(rule)
-            assert resources.runtime(task, paper, told, attempt) <= 1440
+            assert Needs(paper).runtime(task, told, attempt) <= 1440
     short = with_compute(paper, longest_minutes=60)
     key, value, problem = resources.refusal(every, short, here=False)
     assert (key, value) == (["compute", "longest_minutes"], 60)

@@ -99,6 +99,21 @@ def test_results_of_another_configuration_are_refused(tmp_path: Path, domain: di
     assert (tmp_path / REPORT).read_bytes() == before
 
 
+@pytest.mark.slow
+def test_an_edited_scan_chooses_no_blocks(tmp_path: Path, project: dict) -> None:
+    """Its scores the other way round: training would take other blocks, and nothing would tell."""
+    name, trained = "results/scans/tiny/sums.json", "results/models/tiny/sums/sparse_ft"
+    scan = tmp_path / name
+    assert snakemake(tmp_path, name, **project).returncode == 0
+    content = files.read_json(scan)
+    rows = content["scan"]["units"]
+    turned = [row | {"block": rows[-1]["block"] - row["block"]} for row in rows]
+    files.write_json(scan, content | {"scan": content["scan"] | {"units": turned}})
+    line = complaint(snakemake(tmp_path, f"{trained}/training.json", **project))
+    assert f"{name} was changed" in line
+    assert not (tmp_path / trained / "training.json").exists()
+
+
 def test_every_rule_says_what_it_needs() -> None:
     """Threads, memory and time; a rule that uses another one has its."""
     found = 0

@@ -5,6 +5,8 @@ An upgrade that takes one of these away fails here by name.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -61,7 +63,7 @@ def test_what_the_guard_reads_is_there(owner: type, name: str) -> None:
 
 def test_what_is_set_when_a_workflow_is_made_is_there() -> None:
     fields = Workflow.__dataclass_fields__.keys() | set(
-        re.findall(r"self\.(\w+)\b.*=", Path(__import__("inspect").getfile(Workflow)).read_text())
+        re.findall(r"self\.(\w+)\b.*=", Path(inspect.getfile(Workflow)).read_text())
     )
     for _, names in FIELDS:
         assert set(names) <= fields
@@ -72,6 +74,20 @@ def test_what_is_set_when_a_workflow_is_made_is_there() -> None:
     )
     assert "deployment_method" in DeploymentSettings.__dataclass_fields__
     assert "config_args" in ConfigSettings.__dataclass_fields__
+
+
+def test_slurms_plugin_asks_by_the_name_that_is_replaced() -> None:
+    """`cluster.keep_unanswered_jobs` is for nothing where the executor's check of its jobs does not
+    await, as a global of its module, what that replaces: `query_job_status(command, logger)`."""
+    plugin = pytest.importorskip("snakemake_executor_plugin_slurm")
+    check = plugin.Executor.check_active_jobs
+    assert check.__globals__ is vars(plugin)
+    nodes = list(ast.walk(ast.parse(inspect.getsource(plugin))))
+    (told,) = [one for one in nodes if getattr(one, "name", "") == check.__name__]
+    waited = [ast.unparse(one.value) for one in ast.walk(told) if isinstance(one, ast.Await)]
+    assert "query_job_status(status_command, self.logger)" in waited
+    assert inspect.iscoroutinefunction(plugin.query_job_status)
+    assert [*inspect.signature(plugin.query_job_status).parameters] == ["command", "logger"]
 
 
 def test_the_guard_reads_what_is_listed_here_alone() -> None:

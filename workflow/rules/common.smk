@@ -18,7 +18,7 @@ from trimllm_paper.commands import engine
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.integrity import checks
 from trimllm_paper.integrity.codehash import code_hash
-from trimllm_paper.recipe import ANY, AT_ONCE, COMPRESSOR, DENSE, EPOCH, STATE
+from trimllm_paper.recipe import ANY, AT_ONCE, COMPRESSED, COMPRESSOR, DENSE, EPOCH, STATE
 from trimllm_paper.targets import Targets
 
 try:
@@ -27,7 +27,7 @@ except UserError as error:
     refuse(error)
 config.update(CONFIG.model_dump(mode="json"))
 
-JOBS = Jobs(CONFIG)
+JOBS, NEEDS = Jobs(CONFIG), resources.Needs(CONFIG)
 USES_GPU = JOBS.device == "cuda"
 HARDWARE = CONFIG.throughput.hardware or this_machine(JOBS.device)
 KEPT = configuration.is_reference(CONFIG.results)
@@ -113,12 +113,12 @@ def reserved(task):
     """
 
     def asked(of):
-        return lambda wildcards, attempt: of(task, CONFIG, wildcards, attempt)
+        return lambda wildcards, attempt: of(task, wildcards, attempt)
 
-    found = {"mem_mb": asked(resources.mem_mb), "runtime": asked(resources.runtime)}
+    found = {"mem_mb": asked(NEEDS.mem_mb), "runtime": asked(NEEDS.runtime)}
     found |= {"nodes": 1, "tasks_per_gpu": 0, "processes": processes(task)}
-    found["batches"] = lambda wildcards: resources.shared(task, CONFIG, wildcards).batches
-    found["again"] = lambda wildcards: int(resources.shared(task, CONFIG, wildcards).again)
+    found["batches"] = lambda wildcards: NEEDS.told(task, wildcards).shared.batches
+    found["again"] = lambda wildcards: int(NEEDS.told(task, wildcards).shared.again)
     if task == "fetch":
         return found
     return found | {"gpu": int(USES_GPU) if IS_LOCAL or not USES_GPU else processes(task)}
@@ -126,7 +126,7 @@ def reserved(task):
 
 def processes(task):
     """Processes of a job."""
-    return lambda wildcards: resources.shared(task, CONFIG, wildcards).count
+    return lambda wildcards: NEEDS.told(task, wildcards).shared.count
 
 
 def threads(task):
@@ -170,11 +170,12 @@ def own_reports(wildcards):
 # ---- what is rendered, and stands in the report ----------------------------------------------------
 
 
-def rendered(table):
-    """The forms of a table; the plain text stands in the report."""
-    shown = {"caption": f"../report/{table}.rst", "category": "3. Tables"}
-    forms = {form: PATHS.table(table, f".{form}") for form in ("csv", "md", "tex")}
-    return forms | {"txt": report(PATHS.table(table, ".txt"), **shown)}
+def of_table(wildcards):
+    """What a table is made from, or one line that says why there can be none."""
+    try:
+        return TARGETS.table(wildcards.table)
+    except UserError as error:
+        refuse(error)
 
 
 def drawn(figure, title):

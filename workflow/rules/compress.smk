@@ -32,11 +32,11 @@ rule compress:
     input:
         unpack(inputs("compression")),
     output:
-        **checkpoint("{dense}+{compressor}", PATHS.compression),
+        **checkpoint(COMPRESSED, PATHS.compression),
     log:
-        log("compress", "{model}", "{domain}", "{dense}+{compressor}"),
+        log("compress", "{model}", "{domain}", COMPRESSED),
     benchmark:
-        PATHS.job_times("compress", "{model}", "{domain}", "{dense}+{compressor}")
+        PATHS.job_times("compress", "{model}", "{domain}", COMPRESSED)
     threads: CONFIG.compute.threads
     resources:
         **reserved("compress"),

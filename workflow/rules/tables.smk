@@ -1,13 +1,22 @@
 # The paper's tables. What each is made from, and its rows and columns, is in trimllm_paper/layout.yaml.
 
 
-rule table1:
+rule render_table:
     input:
-        **TARGETS.table("table1"),
+        unpack(of_table),
     output:
-        **rendered("table1"),
+        csv=PATHS.table("{table}", ".csv"),
+        md=PATHS.table("{table}"),
+        tex=PATHS.table("{table}", ".tex"),
+        txt=report(
+            PATHS.table("{table}", ".txt"),
+            caption="../report/tables.rst",
+            category="3. Tables",
+        ),
     log:
-        log("table1"),
+        log("{table}"),
+    wildcard_constraints:
+        table=one_of(TARGETS.all_tables()),
     localrule: True
     threads: 1
     resources:
@@ -17,101 +26,77 @@ rule table1:
         context=TARGETS.context(),
         code=lambda wildcards: code_hash("table"),
     message:
-        "render {rule}"
+        "render {wildcards.table}"
     script:
         "../scripts/table.py"
 
 
-use rule table1 as table2 with:
+rule table1:
     input:
-        **TARGETS.table("table2"),
-    output:
-        **rendered("table2"),
-    log:
-        log("table2"),
+        PATHS.table("table1"),
+    localrule: True
 
 
-use rule table1 as table3 with:
+rule table2:
     input:
-        **TARGETS.table("table3"),
-    output:
-        **rendered("table3"),
-    log:
-        log("table3"),
+        PATHS.table("table2"),
+    localrule: True
 
 
-use rule table1 as table4 with:
+rule table3:
     input:
-        **TARGETS.table("table4"),
-    output:
-        **rendered("table4"),
-    log:
-        log("table4"),
+        PATHS.table("table3"),
+    localrule: True
 
 
-use rule table1 as table5 with:
+rule table4:
     input:
-        **TARGETS.table("table5"),
-    output:
-        **rendered("table5"),
-    log:
-        log("table5"),
+        PATHS.table("table4"),
+    localrule: True
 
 
-use rule table1 as table6 with:
+rule table5:
     input:
-        **TARGETS.table("table6"),
-    output:
-        **rendered("table6"),
-    log:
-        log("table6"),
+        PATHS.table("table5"),
+    localrule: True
 
 
-use rule table1 as table7 with:
+rule table6:
     input:
-        **TARGETS.table("table7"),
-    output:
-        **rendered("table7"),
-    log:
-        log("table7"),
+        PATHS.table("table6"),
+    localrule: True
 
 
-use rule table1 as table8 with:
+rule table7:
     input:
-        **TARGETS.table("table8"),
-    output:
-        **rendered("table8"),
-    log:
-        log("table8"),
+        PATHS.table("table7"),
+    localrule: True
 
 
-use rule table1 as table9 with:
+rule table8:
     input:
-        **TARGETS.table("table9"),
-    output:
-        **rendered("table9"),
-    log:
-        log("table9"),
+        PATHS.table("table8"),
+    localrule: True
+
+
+rule table9:
+    input:
+        PATHS.table("table9"),
+    localrule: True
 
 
 # Not among `tables`: it asks for exports, and for engines that are not installed everywhere.
-use rule table1 as table_engines with:
+rule table_engines:
     input:
-        **TARGETS.table("table_engines"),
-    output:
-        **rendered("table_engines"),
-    log:
-        log("table_engines"),
+        PATHS.table("table_engines"),
+    localrule: True
 
 
 # Not among `tables`: it has a configuration of its own, config/overlays/ablation.yaml.
-use rule table1 as table_a1 with:
+rule table_a1:
     input:
-        **TARGETS.table("table_a1"),
-    output:
-        **rendered("table_a1"),
-    log:
-        log("table_a1"),
+        PATHS.table("table_a1"),
+    localrule: True
 
 
 # Tables of one's own, from the files of `tables.layouts`; each is asked for by its name.
@@ -121,20 +106,5 @@ for table in TARGETS.further_tables():
         name:
             table
         input:
-            **TARGETS.table(table),
-        output:
-            **{form: PATHS.table(table, f".{form}") for form in ("csv", "md", "tex", "txt")},
-        log:
-            log(table),
+            PATHS.table(table),
         localrule: True
-        threads: 1
-        resources:
-            mem_mb=1000,
-            runtime=10,
-        params:
-            context=TARGETS.context(),
-            code=lambda wildcards: code_hash("table"),
-        message:
-            "render {rule}"
-        script:
-            "../scripts/table.py"

@@ -9,6 +9,7 @@ with Job(snakemake, forked=True) as job:
     from trimllm.compress import CompressSettings, compress
     from trimllm.compress.proof import answered
     from trimllm.data import read_documents
+    from trimllm_paper.recipe import place_of
     from trimllm_paper.records import Compression
 
     how, told = job.how, job.wildcards
@@ -20,7 +21,7 @@ with Job(snakemake, forked=True) as job:
     held_back = answered(tokenizer, others, how["held_back"])
     engine_file = snakemake.input.get("engine")
     place = {"model": told["model"], "domain": told["domain"]}
-    place["recipe"] = f"{told['dense']}+{told['compressor']}"
+    place["recipe"] = str(place_of(snakemake.output.record).recipe)
     compress(
         told["compressor"],
         folder,

@@ -15,6 +15,8 @@ with Job(snakemake, forked=True) as job:
     if epoch := inputs.get("epoch"):
         # Epoch 0 chooses the blocks that are trained; all later ones, and settling, train the same.
         arguments["trainable"] = records.Epoch.read(epoch).trainable_blocks
+    if scan := inputs.get("scan"):  # the library, which knows of no seals, chooses blocks by it
+        records.ScanFile.read(scan)
     hashes, seed = job.data_hashes(), how["settings"]["seed"]
     work = TrainJob(
         recipe=how["recipe"],

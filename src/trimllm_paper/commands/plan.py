@@ -41,8 +41,9 @@ def jobs_of(summary: str) -> set[Job]:
             place = place_of(file)
             jobs[Job(rule, replace(place, kind="", task=""))].add(place.task)
         except UserError:
-            if resources.task_of(rule) is None:  # such rules make all their files at once, but one
-                jobs[Job(rule, file=file if rule == "fetch_wheel" else "")] = set()
+            if resources.task_of(rule) is None:  # such rules make all their files at once, but two
+                several = rule in ("fetch_wheel", "render_table")
+                jobs[Job(rule, file=Path(file).stem if several else "")] = set()
     return {replace(job, tasks=tuple(sorted(tasks))) for job, tasks in jobs.items()}
 
 

@@ -9,7 +9,7 @@ from trimllm_paper.context import BY_LORA, Context, Domain
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.figures.style import COMPRESSORS
 from trimllm_paper.frame import Frame
-from trimllm_paper.recipe import FULL_FT
+from trimllm_paper.recipe import FULL_FT, Recipe
 from trimllm_paper.tier import tier_note
 
 
@@ -36,7 +36,7 @@ def compressed(frame: Frame, context: Context, domain: Domain) -> dict[str, Accu
     """Compressor -> accuracy of the fully fine-tuned model compressed by it."""
     place = frame, context.model.name, domain.name
     found = {
-        name: derive.accuracy(*place, f"{FULL_FT}+{name}", domain.tasks)
+        name: derive.accuracy(*place, str(Recipe(FULL_FT, compressor=name)), domain.tasks)
         for name in sorted(COMPRESSORS)
     }
     return {name: accuracy for name, accuracy in found.items() if accuracy}

@@ -3,8 +3,9 @@
 | threat | what stops it | test |
 |---|---|---|
 | edited result | the seal of a result file (`trimllm.base.files.sealed`), read by `records` | `trimllm_paper/integrity/test_checks.py` |
+| edited scan, by which training would choose other blocks | the same seal, read by `scripts/train.py` before the library reads the file | `workflow/test_faults.py` |
 | result of another configuration, model, data or code | `lineage.foreign`: hash of all that its job depends on, while the DAG is built | `workflow/test_faults.py` |
-| code that has changed since | `codehash`: hash of what a stage imports, one of the things its job depends on | `trimllm_paper/integrity/test_codehash.py` |
+| code that has changed since | `codehash`: hash of what a stage imports, code of one's own that the configuration names included, one of the things its job depends on | `trimllm_paper/integrity/test_codehash.py`, `trimllm_paper/test_jobs.py` |
 | replicate of another configuration | `lineage.Replicates`: the same hash under its seed | `workflow/test_replicates.py` |
 | half-written file or checkpoint | written beside, then renamed, `manifest.json` last (`trimllm.base.files`) | `trimllm/checkpoint/test_torn_writes.py` |
 | two runs at once | `locks.exclusive` on a job's outputs, `cluster.at_work` before a run | `trimllm_paper/integrity/test_locks.py`, `workflow/test_faults.py` |

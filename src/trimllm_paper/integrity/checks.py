@@ -16,6 +16,7 @@ from typing import Any
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper import check_records, choices, engine_records, records
+from trimllm_paper.data_records import DataReport
 from trimllm_paper.integrity import lineage
 from trimllm_paper.recipe import ROOMS, Paths, place_of
 
@@ -71,7 +72,7 @@ def verify_folder(folder: Path) -> None:
 
 def verified_data(report: Path) -> dict[str, str]:
     """sha256 of every file of a prepared domain, by its name; each is what the report says."""
-    expected: dict[str, str] = files.read_json(report)["files"]
+    expected = DataReport.read(report).files
     for name, sha256 in expected.items():
         path = report.parent / name
         if not path.is_file() or files.sha256_of(path) != sha256:
@@ -81,7 +82,7 @@ def verified_data(report: Path) -> dict[str, str]:
 
 def verify_data(report: Path) -> None:
     """Prepared documents are what their report says. A reference keeps reports without them."""
-    if any((report.parent / name).exists() for name in files.read_json(report)["files"]):
+    if any((report.parent / name).exists() for name in DataReport.read(report).files):
         verified_data(report)
 
 
@@ -110,7 +111,7 @@ def verify_result(path: Path) -> None:
     if manifest.is_file() and not lineage.is_manifest_of(noted, manifest):
         raise UserError(f"{path} was made from another checkpoint than {manifest.parent}")
     report = Path(results.data(record.tested))
-    if report.is_file() and made.get("data_hashes") != files.read_json(report)["files"]:
+    if report.is_file() and made.get("data_hashes") != DataReport.read(report).files:
         raise UserError(f"{path} was made from other documents than {report.parent}")
 
 

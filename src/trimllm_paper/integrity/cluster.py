@@ -108,6 +108,9 @@ def keep_unanswered_jobs() -> None:
     After five questions in vain (half a second, where they are refused) the plugin, as of 2.6 to
     2.8, neither asks for those jobs again nor says that they failed, and the run waits for ever. No
     setting of it ends this. So no answer is told to it as one that knows no job: it asks again.
+
+    This replaces a name of the plugin's module, which is none of its interface: a plugin that asks
+    by another name would not notice, and `tests/workflow/test_guard.py` fails where one does.
     """
     plugin: Any = importlib.import_module("snakemake_executor_plugin_slurm")
     query = plugin.query_job_status

@@ -3,7 +3,8 @@
 A stage declares its entry points (`ENTRIES`): the modules that its script calls, those that are
 imported by a name in a text, programs of other environments, data files. Hashed is the import
 closure of these within our two packages, as syntax trees without docstrings, comments and layout:
-a used line changes the hash, a docstring or a module that nobody imports does not.
+a used line changes the hash, a docstring or a module that nobody imports does not. So it is with
+what a configuration names of one's own (`package.module:name`), within its package.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import ast
 import hashlib
 from collections.abc import Iterator
 from functools import cache
-from importlib.util import resolve_name
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
 import yaml
+
+from trimllm.base.errors import UserError
 
 SOURCE = Path(__file__).parents[2]
 PACKAGES = ("trimllm", "trimllm_paper")
@@ -59,16 +62,36 @@ ENTRIES: dict[str, tuple[str, ...]] = {
 
 @cache
 def code_hash(stage: str, *more: str, source: Path = SOURCE) -> str:
-    """SHA-256 of the code of a stage, hexadecimal; `more` entry points than the declared ones.
+    """SHA-256 of the code of a stage, hexadecimal.
+
+    Args:
+        more: further entry points; code of one's own as `package.module:name`.
 
     Raises:
+        UserError: code of one's own that is not found.
         KeyError: a stage without entry points.
         FileNotFoundError: an entry point that does not exist.
     """
     digest = hashlib.sha256()
-    for file in sorted(closure((*ENTRIES[stage], *more), source)):
-        digest.update(f"{file.relative_to(source)} {_read(file, source)[0]}\0".encode())
+    parts: list[tuple[tuple[str, ...], Path]] = [
+        ((*ENTRIES[stage], *(one for one in more if ":" not in one)), source)
+    ]
+    parts += [_own(one) for one in more if ":" in one]
+    for entries, root in parts:
+        for file in sorted(closure(entries, root)):
+            digest.update(f"{file.relative_to(root)} {_read(file, root)[0]}\0".encode())
     return digest.hexdigest()
+
+
+def _own(text: str) -> tuple[tuple[str, ...], Path]:
+    """Module of `package.module:name`, and the folder that it would be imported from."""
+    module = text.partition(":")[0]
+    spec = find_spec(module.partition(".")[0])
+    folders = spec and spec.submodule_search_locations
+    root = Path(next(iter(folders)) if folders else (spec and spec.origin) or "").parent
+    if not _files(module, root):
+        raise UserError(f"{text!r} names no module that can be imported (PYTHONPATH)")
+    return (module,), root
 
 
 def closure(entries: tuple[str, ...], source: Path = SOURCE) -> set[Path]:
@@ -125,7 +148,8 @@ def _names(node: ast.AST, package: str) -> Iterator[str]:
 
 @cache
 def _read(file: Path, source: Path) -> tuple[str, tuple[Path, ...]]:
-    """What a file says, and the files of our packages that it imports, wherever it does.
+    """What a file says, and the files of ours and of its own package that it imports, wherever it
+    does.
 
     A module says its syntax tree without docstrings, YAML its content.
     """
@@ -134,10 +158,12 @@ def _read(file: Path, source: Path) -> tuple[str, tuple[Path, ...]]:
         return (repr(yaml.safe_load(text)) if file.suffix == ".yaml" else text), ()
     tree = ast.parse(text, str(file))
     package = ".".join(file.relative_to(source).parent.parts)
-    names = (name for node in _statements(tree) for name in _names(node, package))
-    ours = (name for name in names if name.partition(".")[0] in PACKAGES)
+    statements = [tree, *_statements(tree)]
+    names = (name for node in statements for name in _names(node, package))
+    known = {*PACKAGES, Path(file.relative_to(source).parts[0]).stem}
+    ours = (name for name in names if name.partition(".")[0] in known)
     imported = tuple(dict.fromkeys(found for name in ours for found in _files(name, source)))
-    for node in ast.walk(tree):
+    for node in statements:
         body = getattr(node, "body", None)
         if isinstance(body, list):
             # Texts that stand by themselves: docstrings of modules, functions, attributes.

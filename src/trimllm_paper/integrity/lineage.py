@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base import files
+from trimllm_paper.data_records import DataReport
 from trimllm_paper.integrity.provenance import config_hash, recorded
 
 ANOTHER = "was made by another configuration or code"
@@ -158,6 +159,6 @@ def _other_input(made: Mapping[str, Any], inputs: Iterable[str]) -> str | None:
         return f"was made from another checkpoint than {read.parent}"
     data = next((path for path in paths if path.name == "report.json"), None)
     known = made.get("data_hashes")
-    if data and known and data.is_file() and known != files.read_json(data)["files"]:
+    if data and known and data.is_file() and known != DataReport.read(data).files:
         return f"was made from other documents than {data.parent}"
     return None

@@ -124,7 +124,7 @@ def planned(jobs: set[Job], config: Any, documents: int) -> Plan:
     chain = sum(s for job, s in seconds.items() if job.rule in ("full_ft", "trim_epoch"))
     rest = sum(seconds.values()) - alone
     wall = alone + max(chain, rest / (1 if estimate.gpu else min(side_by_side, 2)))
-    memory = sorted((_mib(*one, config) for one in told), reverse=True)
+    memory = sorted((_mib(*one, estimate.needs) for one in told), reverse=True)
     parts = {
         name: sum(s for job, s in seconds.items() if job.rule.startswith(rule)) / 60
         for rule, name in PARTS.items()
@@ -144,9 +144,9 @@ def _wildcards(job: Job) -> dict[str, Any]:
     return told
 
 
-def _mib(rule: str, told: Mapping[str, Any], config: Any) -> int:
+def _mib(rule: str, told: Mapping[str, Any], needs: resources.Needs) -> int:
     task = resources.task_of(rule)
-    return resources.mem_mb(task, config, told) if task and "model" in told else 1000
+    return needs.mem_mb(task, told) if task and "model" in told else 1000
 
 
 def enough(documents: int, fewest: int, what: Iterable[str]) -> None:

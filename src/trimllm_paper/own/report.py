@@ -17,6 +17,7 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper import derive
 from trimllm_paper.choices import Answers, Choice
+from trimllm_paper.data_records import DataReport
 from trimllm_paper.frame import Frame, rows, where
 from trimllm_paper.integrity.provenance import recorded
 from trimllm_paper.own import charts
@@ -58,7 +59,7 @@ def content(inputs: Inputs, how: Mapping[str, Any]) -> dict[str, Any]:
     names = ("evaluations", "epochs", "trainings", "throughput")
     frame = Frame.of(**{name: inputs[name] for name in names})
     answers = {one.recipe: one for one in map(Answers.read, inputs["answers"])}
-    export, data = Export.read(inputs["export"][0]), files.read_json(inputs["data"][0])
+    export, data = Export.read(inputs["export"][0]), DataReport.read(inputs["data"][0])
     tested = [Evaluation.read(file) for file in inputs["evaluations"]]
     table = recipes(choice, scores(tested, frame, choice, how["tasks"]), answers, export)
     shown = {one["recipe"]: one for one in table}
@@ -80,7 +81,7 @@ def content(inputs: Inputs, how: Mapping[str, Any]) -> dict[str, Any]:
         "near": near and f"{name_of(near.recipe)}: {facts_in_words(near, choice.candidates[0])}",
         "perplexities": [(name_of(r), one.perplexity) for r, one in answers.items()],
         "neutral_tokens": trimmed.tokens,
-        "splits": {name: one["documents"] for name, one in data["splits"].items()},
+        "splits": {name: one.documents for name, one in data.splits.items()},
         "serve": serving(Path(inputs["export"][0])),
         "format": export.format,
         "spent": spent(frame, [*inputs["answers"], *inputs["export"]]),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from trimllm.base.errors import UserError
 from trimllm_paper.integrity import codehash
 from trimllm_paper.integrity.codehash import ENTRIES, SOURCE, closure, code_hash
 
@@ -85,6 +86,40 @@ def test_imports_inside_functions_and_relative_ones_are_followed(tmp_path: Path)
         (folder / f"{name}.py").write_text(text)
     names = {file.stem for file in closure(("trimllm.one",), tmp_path)}
     assert names == {"one", "two", "three"}
+
+
+def test_code_of_ones_own_is_followed_within_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its text alone: it is not imported, nor is anything else."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, text in {
+        "ours/__init__": "raise RuntimeError('this was imported')\n",
+        "ours/criterion": "from trimllm.select import Criterion\nfrom ours import part\nmine = 1\n",
+        "ours/part": "VALUE = 1\n",
+        "ours/unused": "VALUE = 1\n",
+        "lone": "mine = 1\n",
+    }.items():
+        (tmp_path / f"{name}.py").parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.py").write_text(text)
+
+    def both() -> list[str]:
+        return [code_hash("train", name) for name in ("ours.criterion:mine", "lone:mine")]
+
+    first = both()
+    assert len({*first, code_hash("train")}) == 3
+    edit(tmp_path, "ours/criterion.py", "mine", '"""What mine is."""  # a comment\nmine')
+    edit(tmp_path, "ours/unused.py", "1", "2")
+    assert both() == first
+    for file in ("ours/criterion.py", "ours/part.py"):
+        before = both()
+        edit(tmp_path, file, "= 1", "= 2")
+        assert both()[0] != before[0] and both()[1] == before[1]
+    edit(tmp_path, "lone.py", "= 1", "= 2")
+    assert both()[1] != first[1]
+    for name in ("ours.nothing:mine", "nowhere_to_be_found:mine", "sys:mine"):
+        with pytest.raises(UserError, match="names no module that can be imported"):
+            code_hash("train", name)
 
 
 def test_every_entry_point_exists() -> None:

@@ -20,11 +20,16 @@ def never(path: str, wanted: str) -> bool:
     return False
 
 
+def report_of(sha256: str) -> dict[str, object]:
+    """The report of a prepared domain whose training documents have this hash."""
+    return {"domain": "SciQ", "files": {"train.jsonl": sha256}, "splits": {}}
+
+
 def write(folder: Path, seed: int) -> Job:
     """A folder of results: an evaluation of a checkpoint on prepared documents; its job."""
     manifest, report = folder / "m/manifest.json", folder / "data/report.json"
     files.write_json(manifest, {"files": {"weights": seed}})
-    files.write_json(report, {"files": {"train.jsonl": str(seed)}})
+    files.write_json(report, report_of(str(seed)))
     # The pretrained model's manifest stands behind the one that was read.
     files.write_json(folder / "base/manifest.json", {"files": {"other": {}}})
     job = Job(
@@ -66,7 +71,7 @@ def test_another_configuration_is_noticed(job: Job) -> None:
 
 def test_another_checkpoint_and_other_documents_are_noticed(job: Job, tmp_path: Path) -> None:
     manifest, report = tmp_path / "own/m/manifest.json", tmp_path / "own/data/report.json"
-    files.write_json(report, {"files": {"train.jsonl": "2"}})
+    files.write_json(report, report_of("2"))
     make_older(report)
     assert why(job) == f"was made from other documents than {report.parent}"
     files.write_json(manifest, {"files": {"model.safetensors": {}}})
@@ -74,7 +79,7 @@ def test_another_checkpoint_and_other_documents_are_noticed(job: Job, tmp_path: 
     assert why(job) == f"was made from another checkpoint than {manifest.parent}"
     # An epoch's checkpoint goes when it was evaluated; what was made from it stays good.
     manifest.unlink()
-    files.write_json(report, {"files": {"train.jsonl": "0"}})
+    files.write_json(report, report_of("0"))
     make_older(report)
     assert why(job) == ""
 
@@ -110,7 +115,7 @@ def test_inputs_of_another_seed_are_its_own(job: Job, tmp_path: Path) -> None:
     write(other, 1)
     replicates = Replicates(str(tmp_path / "own"), 0, [str(other)])
     assert replicates.clash() is None and replicates.foreign(job) is None
-    files.write_json(other / "data/report.json", {"files": {"train.jsonl": "2"}})
+    files.write_json(other / "data/report.json", report_of("2"))
     found = f"{other}/eval/a.json", f"was made from other documents than {other}/data"
     assert replicates.foreign(job) == found
     files.write_json(other / "m/manifest.json", {"files": {}})

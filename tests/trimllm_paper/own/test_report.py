@@ -79,9 +79,8 @@ def made(root: Path, missed: dict[str, float] | None = None) -> dict[str, list[s
     ).write(export)
     (export.parent / "model-Q8_0.gguf").touch()
     data = Path(paths.data("sciq"))
-    files.write_json(
-        data, {"splits": {"train": {"documents": 573}, "tests/sciq": {"documents": 200}}}
-    )
+    splits = {"train": {"documents": 573}, "tests/sciq": {"documents": 200}}
+    files.write_json(data, {"domain": "SciQ", "files": {}, "splits": splits})
     found = {
         "choice": [choice],
         "evaluations": [evaluations.add(recipe, acc) for recipe, acc in ACCURACY.items()],

@@ -15,7 +15,7 @@ from typing import Any
 from trimllm.base import driver, files, kernels
 from trimllm.base.errors import UserError
 from trimllm.base.progress import over_live_lines
-from trimllm_paper import forkserver
+from trimllm_paper import forkserver, told
 from trimllm_paper.environment import adapters_of, set_environment
 from trimllm_paper.integrity import checks, locks
 from trimllm_paper.integrity.provenance import Run, recorded
@@ -44,8 +44,9 @@ class Output:
         return len(text)
 
     def tell(self, text: str) -> None:
-        """Write a line to the terminal and to the log, if there is room for it."""
-        self.terminal.write(f"{over_live_lines(self.terminal)}[{self.mark}] {text}\n")
+        """Write a line to the terminal and to the log, if there is room for it (`told`)."""
+        line = f"{over_live_lines(self.terminal)}[{self.mark}] {text}\n"
+        self.terminal.write(line if self.terminal.isatty() else told.room_for(line))
         self.terminal.flush()
         with suppress(OSError):
             self.write(f"{text}\n")
@@ -153,7 +154,11 @@ class Job:
             self.output.tell(f"error: {error}")
         elif isinstance(error, Exception):
             traceback.print_exception(error, file=sys.stderr)
-            self.output.tell(f"error: {type(error).__name__}: {error}")
+            what = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            self.output.tell(
+                f"error: {what} (not foreseen: run the same command again; if it ends so again, "
+                f"report it with {self.snakemake.log[0]})"
+            )
         if isinstance(error, Exception):
             sys.exit(1)
 
@@ -166,8 +171,8 @@ class Job:
         """Provenance of the job so far; its config hash covers what the job depends on."""
         manifest = self.snakemake.input.get("manifest")
         read = {"manifest_sha256": files.sha256_of(manifest)} if manifest else {}
-        told = {"card": self.card()} if self.wildcards.get("model") else {}
-        return self.run.record(rule=self.snakemake.rule, **self.stamp, **read, **told, **extra)
+        card = {"card": self.card()} if self.wildcards.get("model") else {}
+        return self.run.record(rule=self.snakemake.rule, **self.stamp, **read, **card, **extra)
 
     def card(self) -> dict[str, Any]:
         """What model cards tell of the job's model and documents. It changes no result."""

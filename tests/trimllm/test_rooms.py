@@ -48,6 +48,7 @@ ROOMS = {
         *(
             "environment",
             "forkserver",
+            "told",
             "demand",
             "duration",
             "gpu_plan",

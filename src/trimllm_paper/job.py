@@ -150,6 +150,10 @@ class Job:
         self._held.__exit__(kind, error, trace)
         if error is not None and files.disk_full(error):
             self.output.tell(f"error: no space left ({error}); make room and run again")
+        elif error is not None and files.refused(error):
+            self.output.tell(
+                f"error: the file system refused it ({error}); mend that and run again"
+            )
         elif isinstance(error, UserError):
             self.output.tell(f"error: {error}")
         elif isinstance(error, Exception):

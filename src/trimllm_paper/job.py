@@ -109,8 +109,8 @@ class Job:
             on_gpu = self.snakemake.resources.get("gpu") and self.compute["device"] != "cpu"
             if on_gpu and (problem := driver.unusable()):
                 raise UserError(problem)
-            if on_gpu and self.snakemake.rule == "full_ft":
-                self._warn_of_kernels()
+            if on_gpu and self.snakemake.rule == "full_ft" and is_submitted():
+                self._refuse_without_kernels()
             self._lock_outputs(" ".join(words))
             self.run = Run(self.how.get("code", ""))
         except BaseException as error:
@@ -118,14 +118,16 @@ class Job:
             raise
         return self
 
-    def _warn_of_kernels(self) -> None:
-        """Say before hours of training that what is compressed after it could not run here. (On
-        another node it may.)"""
+    def _refuse_without_kernels(self) -> None:
+        """End before hours of training where what is compressed after it could not run: who
+        submits knows nothing of this node. (On its own machine a run has looked at what it does.)
+        """
         made = [name for name in self.snakemake.config["compress"]["methods"] if "int4" in name]
         if made and (lacking := kernels.four_bit_lacks("cuda")):
-            self.output.tell(
-                f"warning: {', '.join(made)} would fail on this machine, where kernels need "
-                f"{lacking}; install that, or leave them out of compress.methods"
+            raise UserError(
+                f"{', '.join(made)} would fail on this machine, where kernels need {lacking}; "
+                "install that, or train without them in compress.methods, to be named there again "
+                "for nodes that have it: nothing is trained anew"
             )
 
     def _lock_outputs(self, what: str) -> None:
@@ -216,6 +218,11 @@ class Job:
     def data_hashes(self) -> dict[str, str]:
         """sha256 of every file of the job's prepared domain, each file checked against it."""
         return checks.verified_data(Path(self.snakemake.input.report))
+
+
+def is_submitted() -> bool:
+    """Whether this is a job of a cluster: Slurm, PBS and Grid Engine number theirs so."""
+    return any(name in os.environ for name in ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID"))
 
 
 def _end_future(inputs: Iterable[str], results: Path, now: float) -> None:

@@ -25,8 +25,8 @@ from trimllm_paper import told as told_by_jobs
 TAIL = 15
 """Lines of a failed job's log that are shown."""
 KILLED = (
-    "It could not say why it ended: it was killed, perhaps for want of memory, or did not begin. "
-    "Run the same command again; `make plan` says what it takes."
+    "Its log does not say why it ended; where nothing above does, it was killed, perhaps for want "
+    "of memory: run the same command again, `make plan` says what it takes."
 )
 KEPT, SUBMITTED = "Nothing to be done", "has been submitted with"
 """Words of plain messages that concern who waits for the run."""
@@ -179,7 +179,7 @@ class LogHandler(LogHandlerBase):
             spoke = bool(tail) and tail[-1].startswith("error: ")
             said = here and spoke and not traced
             lines += [f"  log: {log}"] + [f"    | {line}" for line in ([] if said else tail)]
-            lines += [] if spoke or why else [f"  {KILLED}"]
+            lines += [f"  {KILLED}"] if tail and not (spoke or why) else []
         return "\n".join(lines)
 
     @property

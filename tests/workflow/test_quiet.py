@@ -213,4 +213,5 @@ def test_a_killed_job_shows_the_last_lines_of_its_log(tmp_path: Path, domain: di
     assert lines[at + 1] == "  log: logs/prepare_domain/sums.log"
     shown = [line.removeprefix("    | ") for line in lines if line.startswith("    | ")]
     assert shown == [f"noise {number}" for number in range(485, 500)]
+    assert any(line.startswith("  Its log does not say why it ended; ") for line in lines)
     assert len(lines) < 30 and any(line.startswith("Stopped after 0 jobs") for line in lines)

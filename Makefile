@@ -62,6 +62,8 @@ BIN := .venv/bin
 REFERENCE_RUN := config/overlays/reference.yaml
 RENDERED := --configfile $(KEPT)/config.yaml
 STAMP := .venv/.complete
+# What pip says of newer versions of itself.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Published as sources only, and all of it pure Python: dependencies of lm-eval and Snakemake, and
 # gptqmodel with some of its own. Everything else must come as a wheel: nothing is compiled.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import pkgutil
 import re
@@ -93,6 +94,31 @@ def test_every_model_and_data_set_has_its_licence_and_duties() -> None:
     sets = {one.split(":")[0] for spec in domains for one in spec["licence"].split("; ")}
     names = {name.removeprefix("its passages, of ") for name in sets}
     assert len(names) > 10 and not [one for one in names if one.split()[0] not in told]
+
+
+def licences(name: str) -> set[str]:
+    """What an installed package declares; of one that declares nothing, how its licence begins."""
+    found = importlib.metadata.distribution(name)
+    if expression := found.metadata.get("License-Expression"):
+        return {*re.split(r" AND | WITH ", expression)}
+    classifiers = found.metadata.get_all("Classifier", [])
+    if kinds := {one.rpartition(" :: ")[2] for one in classifiers if one.startswith("License ::")}:
+        return kinds
+    told = found.metadata.get("License")
+    texts = [one for one in found.files or () if "LICENSE" in one.name]
+    return {(told or texts[0].read_text()).splitlines()[0]}
+
+
+def test_every_package_has_its_licence_in_the_table() -> None:
+    """All that is locked: under a licence without duties beyond a notice, or by name."""
+    told = (ROOT / "docs/licences.md").read_text().partition("## Software")[2]
+    locks = [(ROOT / f"requirements{one}.lock").read_text() for one in ("", "-nodeps")]
+    names = re.findall(r"^([\w.-]+)==", "\n".join(locks), re.MULTILINE)
+    free = r"(The )?(\d-Clause )?(MIT|BSD|Apache|PSF|Python Software|ISC|BSL-1|CNRI-Python|LLVM)\b"
+    others = {name for name in names if not all(re.match(free, one) for one in licences(name))}
+    named = {name for name in re.findall(r"`([\w-]+)`", told) if name in names}
+    assert len(names) > 150 and others and others <= named
+    assert named - others <= {"regex"}, "named without need"
 
 
 def test_the_citation_has_what_its_format_requires() -> None:

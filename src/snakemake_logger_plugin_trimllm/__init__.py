@@ -12,6 +12,7 @@ import math
 import re
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,14 +20,25 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_trimllm.live import Live, last_words
+from trimllm_paper import told as told_by_jobs
 
 TAIL = 15
 """Lines of a failed job's log that are shown."""
+KILLED = (
+    "Its log does not say why it ended; where nothing above does, it was killed, perhaps for want "
+    "of memory: run the same command again, `make plan` says what it takes."
+)
 KEPT, SUBMITTED = "Nothing to be done", "has been submitted with"
 """Words of plain messages that concern who waits for the run."""
-FEW = 185
-"""Jobs that are told of where there is no terminal, of more every second, third, ...: with how far
-the run is and its last words a log file has no more than 200 lines."""
+
+# Where there is no terminal, a log file that holds no more than 200 lines, `make` and its table
+# included.
+FEW = 60
+"""Jobs that are told of; of more every second, third, ..."""
+TAILS = 3
+"""Failed jobs that are shown with the last lines of their logs; of more only which they are."""
+ROOM = {"failures": TAILS * (TAIL + 3) + 16, "warnings": 10, "errors": 10}
+"""Lines of what goes wrong; what has no room is counted."""
 
 
 class LogHandler(LogHandlerBase):
@@ -35,9 +47,12 @@ class LogHandler(LogHandlerBase):
     def __post_init__(self) -> None:
         self.started = time.monotonic()
         self.shown = -1
-        self.jobs = self.told = 0
+        self.jobs = self.told = self.failed = 0
+        self.lines: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
         self.messages: dict[int, str] = {}
         self.live = Live(self.stream) if self.stream.isatty() and not self._is_plain else None
+        self.counted = None if self.live or self._is_plain else told_by_jobs.begin()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record, or not."""
@@ -53,6 +68,11 @@ class LogHandler(LogHandlerBase):
     def close(self) -> None:
         if self.live:
             self.live.close()
+        for what, many in self.left_out.items():
+            self.stream.write(f"and {many} more {what}: see logs/ and .snakemake/log\n")
+        self.left_out.clear()
+        if self.counted:
+            told_by_jobs.end(self.counted)
         super().close()
 
     def _follow(self, live: Live, told: dict[str, Any]) -> None:
@@ -86,19 +106,34 @@ class LogHandler(LogHandlerBase):
         if event == LogEvent.PROGRESS:
             return self._progress(told["done"], told["total"])
         if event == LogEvent.JOB_ERROR:
-            return self._failed(told)
+            return self._within("failures", self._failed(told))
         if event == LogEvent.ERROR:
             # That a job's process failed is told with its log.
             message = record.getMessage()
-            return None if "CalledProcessError" in message else refusal(message)
+            is_told = "CalledProcessError" in message
+            return None if is_told else self._within("errors", refusal(message))
         if event == LogEvent.RUN_INFO:
             self.jobs = told["stats"]["total"]
+        if event == LogEvent.GROUP_ERROR:
+            return self._within("failures", self.format(record))
         if event is not None:
-            return self.format(record) if event == LogEvent.GROUP_ERROR else None
+            return None
         message = record.getMessage().strip()
+        if record.levelno >= logging.WARNING:
+            return self._within("warnings", message)
         # Where jobs are submitted, each has two lines.
         concerns = KEPT in message or (SUBMITTED in message and self._every(2) == 1)
-        return message if concerns or record.levelno >= logging.WARNING else None
+        return message if concerns else None
+
+    def _within(self, what: str, text: str) -> str | None:
+        """A text as far as there is room for what is of its kind."""
+        lines = text.split("\n")
+        room = len(lines) if self.stream.isatty() else max(ROOM[what] - self.lines[what], 0)
+        self.lines[what] += min(len(lines), room)
+        if room:
+            return "\n".join(lines[:room])
+        self.left_out[what] += 1
+        return None
 
     def _every(self, lines: int = 1) -> int:
         """Which job in turn is told of, by so many lines each: each one, every second, ..."""
@@ -127,18 +162,24 @@ class LogHandler(LogHandlerBase):
         return f"{done} of {total} jobs done, {words}"
 
     def _failed(self, told: dict[str, Any]) -> str:
-        """Which job failed, and the last lines of its log, or the one that says why."""
+        """Which job failed, and the last lines of its log, or the one that says why. In a log file
+        that has some of these already, one line."""
         what = self.messages.get(told["jobid"], told["rule_name"])
         # Slurm's account of a job holds the command line of it: the first line says what happened.
         why = str(told.get("rule_msg") or "").strip().partition("\n")[0]
         lines = [f"failed: {what}" + (f" ({why})" if why else "")]
+        self.failed += 1
+        if self.failed > TAILS and not self.stream.isatty():
+            return "; ".join([*lines, *(f"log: {log}" for log in logs_of(told))])
         for log in logs_of(told):
             tail = last_lines(log)
             # What the user can mend was told by the job itself, unless it ran on another machine.
             traced = any(line.lstrip().startswith('File "') for line in tail)
             here = "external_jobid" not in (told.get("aux") or {})
-            said = here and tail and tail[-1].startswith("error: ") and not traced
+            spoke = bool(tail) and tail[-1].startswith("error: ")
+            said = here and spoke and not traced
             lines += [f"  log: {log}"] + [f"    | {line}" for line in ([] if said else tail)]
+            lines += [f"  {KILLED}"] if tail and not (spoke or why) else []
         return "\n".join(lines)
 
     @property
@@ -169,12 +210,20 @@ def refusal(message: str) -> str:
         return f"error: {path} may not be written; make its folder writable and run again"
     first, *lines = [line.strip() for line in message.splitlines() if line.strip()] or [""]
     if not lines or not re.match(r"\w+Error: \[Errno \d+\] ", lines[-1]):
-        return message
+        return unforeseen(lines[-1]) if lines and first.startswith("Traceback") else message
     # Of an error that Snakemake itself did not expect the traceback; it is in its log.
     said = lines[-1:] if first.startswith("Traceback") else lines
     if "/.cache" in lines[-1]:
         said.append("(say in XDG_CACHE_HOME where Snakemake may write)")
     return f"error: {' '.join(said)}"
+
+
+def unforeseen(error: str) -> str:
+    """What to do about an error of Snakemake or of what the rules ask; its traceback is logged."""
+    return (
+        f"error: {error} (not foreseen: run the same command again; if it ends so again, report it "
+        "with the newest file of .snakemake/log)"
+    )
 
 
 def logs_of(told: dict[str, Any]) -> list[Path]:

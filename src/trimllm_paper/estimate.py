@@ -9,7 +9,9 @@ from __future__ import annotations
 import csv
 import os
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -88,9 +90,29 @@ class Estimate:
         cores = (os.cpu_count() or 1) if task == "measure" else self.config.compute.threads
         return processes * (1 if self.gpu else cores)
 
-    def hours(self, jobs: set[Job]) -> float:
+    def hours(self, jobs: Collection[Job]) -> float:
         """Hours of cores or GPUs."""
         return sum(self.seconds(job) * self.units(job) for job in jobs) / 3600
+
+    def by_model(self, jobs: Collection[Job]) -> dict[str, float]:
+        """Hours of cores or GPUs by the label of a model, for jobs that have one."""
+        found: dict[str, set[Job]] = defaultdict(set)
+        for job in jobs:
+            if name := job.place and job.place.model:
+                models = self.config.models
+                found[models[name].label if name in models else name].add(job)
+        return {label: self.hours(own) for label, own in sorted(found.items())}
+
+    def longest(self, waits: Mapping[Job, Collection[Job]]) -> float:
+        """Seconds of the longest path through jobs, each of which waits for others."""
+        ends: dict[Job, float] = {}
+        for job in TopologicalSorter(waits).static_order():
+            ends[job] = self.seconds(job) + max((ends[one] for one in waits[job]), default=0.0)
+        return max(ends.values(), default=0.0)
+
+    def fewest(self, jobs: Collection[Job]) -> int:
+        """GPUs without which one of the jobs does not run. (With fewer cores it does.)"""
+        return max(map(self.units, jobs), default=1) if self.gpu else 1
 
     def bytes(self, job: Job) -> float:
         """Bytes of the checkpoint that a job leaves."""
@@ -121,15 +143,19 @@ class Estimate:
         trained = model.parameters * demand.share_trained(task, self.config, ratio)
         return trained * (2 * (demand.WEIGHT + moments) + demand.WEIGHT)
 
-    def line(self, name: str, jobs: set[Job], parallel: int) -> tuple[str, ...]:
-        """Artifact, jobs, hours of cores or GPUs, wall-clock hours and peak of the disk."""
-        chains: dict[Any, float] = defaultdict(float)
-        total = 3600 * self.hours(jobs)
-        for job in jobs:
-            place = job.place
-            if place and place.recipe and resources.task_of(job.rule) == "trim":
-                chains[replace(place, recipe=None), place.recipe.name] += self.seconds(job)
-        wall = max(total / parallel, *chains.values())
+    def line(
+        self, name: str, waits: Mapping[Job, Collection[Job]], parallel: int
+    ) -> tuple[str, ...]:
+        """Artifact, jobs, hours of cores or GPUs, wall-clock hours, and what the disk holds at
+        most: the largest of what passes and of scratch, as many as jobs run at once.
+
+        Args:
+            waits: for each job, those that it waits for.
+            parallel: cores or GPUs at once; as many GPUs as a job takes, where that is more.
+        """
+        jobs = waits.keys()
+        total, parallel = 3600 * self.hours(jobs), max(parallel, self.fewest(jobs))
+        wall = max(total / parallel, self.longest(waits))
         kept = sum(self.bytes(job) for job in jobs if job.rule in KEPT)
         # An epoch's weights go when the next epoch and its evaluation are done.
         passing = sorted((self.bytes(job) for job in jobs if job.rule not in KEPT), reverse=True)

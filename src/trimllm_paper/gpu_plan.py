@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from trimllm_paper import demand
-from trimllm_paper.gpus import KINDS
+from trimllm_paper.gpus import KINDS, kind_of
 
 TASKS = ("full_ft", "trim", "scan", "compress", "evaluate")
 Way = tuple[Any, demand.Memory]
@@ -34,9 +34,17 @@ def fit(task: str, model: Any, config: Any, gib: float) -> Way | None:
     return None
 
 
+def taken(way: demand.Shared) -> str:
+    """How the plan runs a training on the GPUs of its configuration, which may be more than the
+    fewest: what takes the fewest GPU-hours."""
+    words = f"the plan takes x {way.count}"
+    words += f", {way.batches} batches at once" if way.batches > 1 else ""
+    return words + (", blocks computed again" if way.again else "")
+
+
 def text(config: Any) -> str:
     """The plans of all models of a configuration."""
-    lines = []
+    lines, (own, _) = [], kind_of(config)
     for name, model in config.models.items():
         lines.append(f"{name}: {model.parameters / 1e9:.1f} billion parameters")
         for task, (gpu, kind) in itertools.product(TASKS, KINDS.items()):
@@ -51,5 +59,7 @@ def text(config: Any) -> str:
                 line += f", batch_size: {count}" if count > config.finetune.batch_size else ""
                 line += ", offload: true" if compute.offload else ""
                 line += ", weights_on: disk" if compute.weights_on == "disk" else ""
+            if gpu == own and task in demand.TRAINING:
+                line += f"; {taken(demand.shared(task, model, config))}"
             lines.append(line)
     return "\n".join(lines)

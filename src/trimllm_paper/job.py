@@ -15,7 +15,7 @@ from typing import Any
 from trimllm.base import driver, files, kernels
 from trimllm.base.errors import UserError
 from trimllm.base.progress import over_live_lines
-from trimllm_paper import forkserver
+from trimllm_paper import forkserver, told
 from trimllm_paper.data_records import DataReport
 from trimllm_paper.environment import adapters_of, set_environment
 from trimllm_paper.integrity import checks, locks
@@ -45,8 +45,9 @@ class Output:
         return len(text)
 
     def tell(self, text: str) -> None:
-        """Write a line to the terminal and to the log, if there is room for it."""
-        self.terminal.write(f"{over_live_lines(self.terminal)}[{self.mark}] {text}\n")
+        """Write a line to the terminal and to the log, if there is room for it (`told`)."""
+        line = f"{over_live_lines(self.terminal)}[{self.mark}] {text}\n"
+        self.terminal.write(line if self.terminal.isatty() else told.room_for(line))
         self.terminal.flush()
         with suppress(OSError):
             self.write(f"{text}\n")
@@ -109,8 +110,8 @@ class Job:
             on_gpu = self.snakemake.resources.get("gpu") and self.compute["device"] != "cpu"
             if on_gpu and (problem := driver.unusable()):
                 raise UserError(problem)
-            if on_gpu and self.snakemake.rule == "full_ft":
-                self._warn_of_kernels()
+            if on_gpu and self.snakemake.rule == "full_ft" and is_submitted():
+                self._refuse_without_kernels()
             self._lock_outputs(" ".join(words))
             self.run = Run(self.how.get("code", ""))
         except BaseException as error:
@@ -118,14 +119,16 @@ class Job:
             raise
         return self
 
-    def _warn_of_kernels(self) -> None:
-        """Say before hours of training that what is compressed after it could not run here. (On
-        another node it may.)"""
+    def _refuse_without_kernels(self) -> None:
+        """End before hours of training where what is compressed after it could not run: who
+        submits knows nothing of this node. (On its own machine a run has looked at what it does.)
+        """
         made = [name for name in self.snakemake.config["compress"]["methods"] if "int4" in name]
         if made and (lacking := kernels.four_bit_lacks("cuda")):
-            self.output.tell(
-                f"warning: {', '.join(made)} would fail on this machine, where kernels need "
-                f"{lacking}; install that, or leave them out of compress.methods"
+            raise UserError(
+                f"{', '.join(made)} would fail on this machine, where kernels need {lacking}; "
+                "install that, or train without them in compress.methods, to be named there again "
+                "for nodes that have it: nothing is trained anew"
             )
 
     def _lock_outputs(self, what: str) -> None:
@@ -150,11 +153,19 @@ class Job:
         self._held.__exit__(kind, error, trace)
         if error is not None and files.disk_full(error):
             self.output.tell(f"error: no space left ({error}); make room and run again")
+        elif error is not None and files.refused(error):
+            self.output.tell(
+                f"error: the file system refused it ({error}); mend that and run again"
+            )
         elif isinstance(error, UserError):
             self.output.tell(f"error: {error}")
         elif isinstance(error, Exception):
             traceback.print_exception(error, file=sys.stderr)
-            self.output.tell(f"error: {type(error).__name__}: {error}")
+            what = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            self.output.tell(
+                f"error: {what} (not foreseen: run the same command again; if it ends so again, "
+                f"report it with {self.snakemake.log[0]})"
+            )
         if isinstance(error, Exception):
             sys.exit(1)
 
@@ -167,8 +178,8 @@ class Job:
         """Provenance of the job so far; its config hash covers what the job depends on."""
         manifest = self.snakemake.input.get("manifest")
         read = {"manifest_sha256": files.sha256_of(manifest)} if manifest else {}
-        told = {"card": self.card()} if self.wildcards.get("model") else {}
-        return self.run.record(rule=self.snakemake.rule, **self.stamp, **read, **told, **extra)
+        card = {"card": self.card()} if self.wildcards.get("model") else {}
+        return self.run.record(rule=self.snakemake.rule, **self.stamp, **read, **card, **extra)
 
     def card(self) -> dict[str, Any]:
         """What model cards tell of the job's model and documents. It changes no result."""
@@ -208,6 +219,11 @@ class Job:
     def data_hashes(self) -> dict[str, str]:
         """sha256 of every file of the job's prepared domain, each file checked against it."""
         return checks.verified_data(Path(self.snakemake.input.report))
+
+
+def is_submitted() -> bool:
+    """Whether this is a job of a cluster: Slurm, PBS and Grid Engine number theirs so."""
+    return any(name in os.environ for name in ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID"))
 
 
 def _end_future(inputs: Iterable[str], results: Path, now: float) -> None:

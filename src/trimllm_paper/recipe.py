@@ -280,7 +280,7 @@ class Place:
 
     kind: str
     """"evaluation", "scan", "throughput", "engines", "gpucheck", "export", "epoch", "training",
-    "compression", "choice", "answers" or "manifest"."""
+    "compression", "choice", "answers", "manifest" or "teacher"."""
     results: str
     model: str
     domain: str = ""
@@ -293,7 +293,7 @@ class Place:
 
 
 ROOMS = {"eval": "evaluation", "scans": "scan", "throughput": "throughput", "engines": "engines"}
-ROOMS |= {"check_gpu": "gpucheck"}
+ROOMS |= {"check_gpu": "gpucheck", "teachers": "teacher"}
 ROOMS |= {"models": "", "export": "", "chosen": ""}
 """Folder of results -> kind of its files; empty where a file's name says it."""
 
@@ -303,7 +303,8 @@ def place_of(path: str | Path) -> Place:
     path = Path(path)
     parts = path.with_suffix("").parts
     room = next((i for i in reversed(range(len(parts) - 1)) if parts[i] in ROOMS), None)
-    if room is None or path.suffix != ".json":
+    suffix = ".json" if room is None or parts[room] != "teachers" else ".safetensors"
+    if room is None or path.suffix != suffix:
         raise UserError(f"{path} is no path of a result ({', '.join(ROOMS)})")
     kind, results, inside = ROOMS[parts[room]], str(Path(*parts[:room])), parts[room + 1 :]
     try:
@@ -311,6 +312,9 @@ def place_of(path: str | Path) -> Place:
             model, file = inside
             domain, _, variant = file.partition(".")
             return Place(kind, results, model, domain, variant=variant)
+        if kind == "teacher":
+            model, domain = inside
+            return Place(kind, results, model, domain)
         if kind == "gpucheck":
             (hardware,) = inside
             return Place(kind, results, "", hardware=hardware)

@@ -49,6 +49,7 @@ ROOMS = {
         *(
             "environment",
             "forkserver",
+            "told",
             "demand",
             "duration",
             "gpu_plan",

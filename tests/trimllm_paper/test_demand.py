@@ -258,6 +258,12 @@ def test_memory_is_on_the_safe_side_of_the_kept_run() -> None:
         assert peak < asked < 2.5 * peak, (task, peak, asked)
 
 
+def test_llama_13b_is_compressed_in_less_than_40_gb(paper: Config) -> None:
+    """By the plan's own count, whatever the GPU; its 26 GB in 16 bits are the most of it."""
+    need = demand.memory("compress", paper.models["llama-13b"], paper).gpu
+    assert 26e9 < sum(need.values()) < 40e9
+
+
 @pytest.mark.parametrize("name", ["llama-7b", "opt-6.7b", "llama-13b"])
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 1.0])
 def test_several_processes_compute_longer_than_they_gather(name: str, ratio: float) -> None:

@@ -50,6 +50,14 @@ def test_what_nothing_shards_is_offered_no_second_gpu() -> None:
 def test_the_plan_in_words() -> None:
     config = configuration("paper")
     text = gpu_plan.text(config)
+    # The fewest of the configuration's GPUs, and how many its plan takes.
+    way = demand.shared("full_ft", config.models["llama-7b"], config)
+    (line,) = [line for line in text.split("llama-13b")[0].splitlines() if "; the plan" in line][:1]
+    assert line.startswith("  full_ft  A100-SXM4-80GB  x 2") and way.count == 4
+    assert line.endswith(f"; {gpu_plan.taken(way)}") and "; the plan takes x 4" in line
+    assert text.count("; the plan takes") == 2 * len(config.models)
+    again = demand.Shared(8, 4, True)
+    assert gpu_plan.taken(again).endswith("x 8, 4 batches at once, blocks computed again")
     kinds = len(gpu_plan.TASKS) * len(KINDS)
     assert len(text.splitlines()) == len(config.models) * (1 + kinds)
     for words in ("llama-13b: 13.0 billion", "weights_on: disk", "offload: true", "batch_size: 8"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,25 +30,37 @@ with Job(snakemake) as job:
 
 
 @pytest.mark.parametrize(
-    "rule, device, lacking, methods, warned",
+    "rule, device, lacking, methods, node, refused",
     [
-        ("full_ft", "auto", "the package triton", ["llm_int8", "awq_int4"], True),
-        ("full_ft", "auto", "the package triton", ["llm_int8"], False),
-        ("full_ft", "auto", "", ["awq_int4"], False),
-        ("full_ft", "cpu", "the package triton", ["awq_int4"], False),
-        ("sparse_ft", "auto", "the package triton", ["awq_int4"], False),
+        ("full_ft", "auto", "the package triton", ["llm_int8", "awq_int4"], "SLURM_JOB_ID", True),
+        ("full_ft", "auto", "the package triton", ["awq_int4"], "PBS_JOBID", True),
+        # Where it was started, a run has looked at what it does.
+        ("full_ft", "auto", "the package triton", ["awq_int4"], "", False),
+        ("full_ft", "auto", "the package triton", ["llm_int8"], "JOB_ID", False),
+        ("full_ft", "auto", "", ["awq_int4"], "JOB_ID", False),
+        ("full_ft", "cpu", "the package triton", ["awq_int4"], "JOB_ID", False),
+        ("sparse_ft", "auto", "the package triton", ["awq_int4"], "JOB_ID", False),
     ],
 )
-def test_missing_kernels_are_told_before_training(
-    tmp_path: Path, rule: str, device: str, lacking: str, methods: list[str], warned: bool
+def test_a_node_without_kernels_ends_before_training(
+    tmp_path: Path,
+    rule: str,
+    device: str,
+    lacking: str,
+    methods: list[str],
+    node: str,
+    refused: bool,
 ) -> None:
-    """Also on a cluster's node, of which who submits knows nothing."""
+    """Of which who submits knows nothing."""
     words = [sys.executable, "-c", SCRIPT, rule, device, lacking, *methods]
-    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
-    said = (
-        f"[{rule} model] warning: awq_int4 would fail on this machine, where kernels "
-        f"need {lacking}; install that, or leave them out of compress.methods\n"
-    )
-    assert run.stderr == (said if warned else "")
+    env = {key: value for key, value in os.environ.items() if not key.endswith(("JOB_ID", "JOBID"))}
+    env |= {node: "7"} if node else {}
+    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=env)
     log = (tmp_path / "logs/job.log").read_text()
-    assert log.endswith("trained\n") and ("warning" in log) == warned
+    if not refused:
+        assert (run.returncode, run.stderr) == (0, "") and log == "trained\n"
+        return
+    (line,) = run.stderr.splitlines()
+    said = f"error: awq_int4 would fail on this machine, where kernels need {lacking}; install that"
+    assert run.returncode == 1 and line.startswith(f"[{rule} model] {said}")
+    assert log == f"{line.partition('] ')[2]}\n"

@@ -55,6 +55,8 @@ def test_a_path_says_what_it_was_made_of(recipe: Recipe, compressor: str | None)
     assert (export.kind, export.recipe, export.format) == ("export", made, "gguf_q8_0")
     assert (export.model, export.domain, export.results) == ("m", "d", "some/results")
     assert place_of(paths.scan("m", "d", "authors")).variant == "authors"
+    taught = place_of(paths.teacher("m", "d"))
+    assert (taught.kind, taught.model, taught.domain, taught.recipe) == ("teacher", "m", "d", None)
     said = place_of(paths.answers("m", made))
     assert (said.kind, said.model, said.recipe, said.results) == (
         *("answers", "m", made),

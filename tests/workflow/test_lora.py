@@ -60,28 +60,35 @@ def test_a_model_that_nobody_has_pinned_is_not_fetched(refused: Callable[..., st
 
 
 @pytest.mark.slow
-def test_its_first_epochs_with_a_shortened_model(project: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", ["1b", *SIZES])
+def test_its_first_epochs_with_a_shortened_model(
+    project: dict[str, Any], tmp_path: Path, size: str
+) -> None:
     """All its keys but the model, the data, how much of it, and where and in which type it runs."""
-    path = project["configfile"]
-    short, told = yaml.safe_load(path.read_text()), read_yaml(FILES["7b"])
+    path, file = project["configfile"], FILES.get(size, ROOT / "config/one_gpu.yaml")
+    short, told = yaml.safe_load(path.read_text()), read_yaml(file)
     told |= {key: short[key] for key in ("domains_folder", "domains")}
-    told["models"] = {"llama-7b": short["models"]["tiny"] | {"learning_rate": 1e-3}}
+    (name,), lora = told["models"], told["finetune"].get("lora")
+    told["models"] = {name: short["models"]["tiny"] | {"learning_rate": 1e-3}}
     told["trim"] |= {"kept_percent": [60], "calibration_documents": 4, "documents": 16}
     told["tables"] = {}
     told["finetune"] |= {"epochs": 2, "documents": 16, "held_back_documents": 8}
     told["compute"] |= {"device": "cpu", "dtype": "float32", "threads": 1}
     path.write_text(yaml.safe_dump(told))
-    models = tmp_path / "results/models/llama-7b"
-    epoch = "results/models/llama-7b/sums/trim_ours/state_02/epoch.json"
+    models = tmp_path / f"results/models/{name}"
+    epoch = f"results/models/{name}/sums/trim_ours/state_02/epoch.json"
     run = snakemake(tmp_path, epoch, configfile=path)
     assert run.returncode == 0, run.stderr[-4000:]
     tuned = Training.read(models / "sums/full_ft/training.json")
-    assert tuned.lora == {"rank": 16, "alpha": 32.0} and tuned.trainable_blocks is None
-    assert tuned.settings["learning_rate"] == 2e-4 and len(tuned.held_back) == len(tuned.passes)
-    assert tuned.passes[0].trainable_parameters < tuned.parameters
+    assert tuned.lora == (lora and {"rank": 16, "alpha": 32.0}) and bool(lora) == (size != "1b")
+    assert tuned.settings["learning_rate"] == (2e-4 if lora else 1e-3)
+    assert tuned.trainable_blocks is None and len(tuned.held_back) == len(tuned.passes)
+    assert tuned.passes[0].trainable_parameters < tuned.parameters  # the embeddings rest
     trained = Epoch.read(tmp_path / epoch)
     assert len(trained.units_dropped) == 2 and trained.settings["learning_rate"] == 1e-3
-    assert trained.settings["kl"] == 0.7 and len(trained.trainable_blocks) == 1
+    assert trained.settings["optimizer"] == "adamw_8bit" and trained.settings["kl"] == 0.7
+    blocks = told["models"][name]["blocks"]
+    assert len(trained.trainable_blocks) == (1 if lora else blocks)
     # What the chain began with, and its teacher, is an ordinary checkpoint.
     before, _ = load_model(models / "base/pretrained", dtype="auto")
     after, _ = load_model(models / "sums/full_ft", dtype="auto")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drivers import card, nvidia_smi
+from drivers import card, nvidia_smi, torch
 from qsub import scheduler
-from runs import ROOT, snakemake
+from runs import ROOT, environment, snakemake
 
 pytest.importorskip("snakemake_executor_plugin_cluster_generic")
 pytestmark = pytest.mark.slow
@@ -71,3 +71,28 @@ def test_a_node_whose_driver_does_not_fit_says_so(tmp_path: Path, project: dict[
     (line,) = log.read_text().splitlines()
     assert line.startswith("error: torch ") and "390.157" in line and "install" in line
     assert line in run.stderr
+
+
+def test_a_node_without_int4_kernels_trains_nothing(
+    tmp_path: Path, project: dict[str, Any]
+) -> None:
+    """Else it would end when all that is compressed has been trained."""
+    base = "results/models/tiny/base/pretrained/manifest.json"
+    assert snakemake(tmp_path, base, "data", **project, **COMPUTE).returncode == 0
+    room = tmp_path / "scheduler"
+    client = scheduler(room, grid_engine=True, refused="nothing")
+    nvidia_smi(room / "bin", card("NVIDIA A100-SXM4-80GB", "8.0"))
+    # Neither compilers nor Triton, and a torch for CUDA that nobody comes to import.
+    torch(room, "2.13.0+cu130", "13.0")
+    client["PATH"] = f"{room / 'bin'}:/usr/bin:/bin"
+    client |= {"PYTHONPATH": f"{room}:{environment()['PYTHONPATH']}", "CUDA_HOME": "", "CC": ""}
+    compute = {"device": "cuda", "processes": 1, "threads": 2}
+    how = {"compute": json.dumps(compute), "compress": json.dumps({"methods": ["awq_int4"]})}
+    words = ["results/models/tiny/sums/full_ft/manifest.json", *PROFILE, *FAST, "--retries", "0"]
+    run = snakemake(tmp_path, *words, extra=client, **project, **how)
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    (log,) = (tmp_path / "logs/full_ft").rglob("*.log")
+    (line,) = log.read_text().splitlines()
+    assert line.startswith("error: awq_int4 would fail on this machine, where kernels need ")
+    assert line in run.stderr
+    assert not [*(tmp_path / "results/models/tiny/sums").rglob("*.safetensors")]

@@ -24,6 +24,14 @@ import resource, sys
 if "prepare_domain" in str(sys.orig_argv):
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
 """
+# The same, with a file system that has lost what is renamed, as one on a network may.
+STALE = """
+import errno, os, sys
+if "prepare_domain" in str(sys.orig_argv):
+    def replace(source, target, **how):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), source, None, target)
+    os.replace = os.rename = replace
+"""
 
 
 def prepared(folder: Path) -> dict[str, Any]:
@@ -50,12 +58,23 @@ def test_no_space_or_no_inodes(tmp_path: Path, domain: dict, least: str) -> None
         prepared(room.within(tmp_path))
 
 
-def test_a_quota(tmp_path: Path, domain: dict) -> None:
-    (tmp_path / "rationed").mkdir()
-    (tmp_path / "rationed/sitecustomize.py").write_text(RATIONED)
-    path = {"PYTHONPATH": f"{tmp_path / 'rationed'}:{environment()['PYTHONPATH']}"}
+@pytest.mark.parametrize(
+    "code, said, remedy",
+    [
+        (RATIONED, "error: no space left ([Errno 27] File too large", "make room"),
+        (STALE, "error: the file system refused it ([Errno 116] Stale file handle: ", "mend that"),
+    ],
+    ids=["a quota", "a rename"],
+)
+def test_a_job_that_may_not_write(
+    tmp_path: Path, domain: dict, code: str, said: str, remedy: str
+) -> None:
+    """Over its quota, or where a rename is refused."""
+    (tmp_path / "refusing").mkdir()
+    (tmp_path / "refusing/sitecustomize.py").write_text(code)
+    path = {"PYTHONPATH": f"{tmp_path / 'refusing'}:{environment()['PYTHONPATH']}"}
     line = complaint(snakemake(tmp_path, REPORT, extra=path, **domain))
-    assert "error: no space left ([Errno 27] File too large" in line and "make room" in line
+    assert said in line and remedy in line
     assert not (tmp_path / REPORT).exists()
     assert snakemake(tmp_path, REPORT, **domain).returncode == 0
     prepared(tmp_path)

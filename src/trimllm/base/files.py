@@ -19,6 +19,15 @@ from trimllm.base.errors import UserError
 MANIFEST = "manifest.json"
 SEAL = "content_sha256"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSED = (
+    errno.ESTALE,
+    errno.EBUSY,
+    errno.EIO,
+    errno.EROFS,
+    errno.EXDEV,
+    errno.EACCES,
+    errno.EPERM,
+)
 
 
 def sha256_of(path: str | Path) -> str:
@@ -132,6 +141,13 @@ def disk_full(error: BaseException) -> bool:
         return error.errno in NO_SPACE
     # safetensors and PyTorch hand the system's words on, without the number.
     return any(os.strerror(number) in str(error) for number in NO_SPACE)
+
+
+def refused(error: BaseException) -> bool:
+    """Whether a file system refused something about a file that it names: one on a network that has
+    lost it, a disk that fails, a folder that may not be written."""
+    named = isinstance(error, OSError) and error.filename is not None
+    return named and getattr(error, "errno", None) in REFUSED
 
 
 def write_manifest(directory: str | Path, provenance: dict[str, Any] | None = None) -> None:

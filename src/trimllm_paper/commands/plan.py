@@ -11,10 +11,12 @@ are counted in each of them, and once in the last line.
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import subprocess
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,16 @@ from trimllm_paper import duration, gpu_plan, gpus, resources
 from trimllm_paper.commands import asked
 from trimllm_paper.config import load
 from trimllm_paper.estimate import Estimate, Job, in_words
-from trimllm_paper.recipe import place_of
+from trimllm_paper.jobs import Jobs
+from trimllm_paper.recipe import Place, place_of
 
 ARTIFACTS = tuple(f"table{number}" for number in range(1, 10))
+OF_CHECKPOINTS = ("manifest", "training", "epoch", "compression")
+"""Kinds of files that one job makes together."""
+KINDS = {"trim_epoch": "epoch", "settle": "settled", "drop_at_once": "at_once", "teach": "teacher"}
+KINDS |= {"compress": "compression", "evaluate": "evaluation", "measure": "throughput"}
+KINDS |= {name: name for name in ("scan", "full_ft", "sparse_ft")}
+"""Start of a rule's name -> kind of its jobs (`jobs.Jobs`), of those that wait for one another."""
 
 
 def jobs_of(summary: str) -> set[Job]:
@@ -39,7 +48,7 @@ def jobs_of(summary: str) -> set[Job]:
             continue
         try:
             place = place_of(file)
-            jobs[Job(rule, replace(place, kind="", task=""))].add(place.task)
+            jobs[Job(rule, made_at(place))].add(place.task)
         except UserError:
             if resources.task_of(rule) is None:  # such rules make all their files at once, but two
                 several = rule in ("fetch_wheel", "render_table")
@@ -47,7 +56,41 @@ def jobs_of(summary: str) -> set[Job]:
     return {replace(job, tasks=tuple(sorted(tasks))) for job, tasks in jobs.items()}
 
 
-def sensitivity(config: Any, jobs: set[Job]) -> list[str]:
+def made_at(place: Place) -> Place:
+    """The place that all files of a job share."""
+    kind = "" if place.kind in OF_CHECKPOINTS else place.kind
+    return replace(place, kind=kind, task="")
+
+
+def waits(config: Any, jobs: set[Job]) -> dict[Job, set[Job]]:
+    """For each job, those of the others that make what it reads."""
+    kinds, owner = Jobs(config), Estimate(config).owner
+    at = {replace(job.place, results=""): job for job in jobs if job.place}
+    found: dict[Job, set[Job]] = {}
+    for job in jobs:
+        places = (replace(made_at(place), results="") for place in _read(job, kinds, owner))
+        found[job] = {at[place] for place in places if place in at} - {job}
+    return found
+
+
+def _read(job: Job, kinds: Jobs, owner: Mapping[str, str]) -> Iterator[Place]:
+    """Places of what a job reads of others."""
+    kind = next((kind for start, kind in KINDS.items() if job.rule.startswith(start)), None)
+    if kind is None or (place := job.place) is None:
+        return
+    told = {key: getattr(place, key) for key in ("model", "domain", "variant", "hardware")}
+    told["tested"] = owner.get(next(iter(job.tasks), ""), place.domain)
+    if recipe := place.recipe:
+        told |= {"recipe": str(recipe), "dense": str(recipe.dense)}
+        told |= {"compressor": recipe.compressor, "name": recipe.name, "by": recipe.name}
+        told |= {"drop": recipe.drop}
+    asked_for = inspect.signature(getattr(kinds, kind)).parameters
+    for file in kinds.of(kind, **{key: told[key] for key in asked_for}).inputs:
+        with suppress(UserError):  # documents, weights beside their record
+            yield place_of(file)
+
+
+def sensitivity(config: Any, jobs: Collection[Job]) -> list[str]:
     """How the GPU-hours of jobs move with each thing that they rest on, in lines."""
     name, kind = gpus.kind_of(config)
     found = duration.ASSUMED
@@ -105,17 +148,24 @@ def run(
     names = [*ARTIFACTS, *targets] if targets in (["tables"], ["all"]) else targets
     hours = "GPU-hours" if gpu else "core-hours"
     rows: list[tuple[str, ...]]
-    rows = [("artifact", "jobs", hours, f"wall clock ({parallel} at once)", "disk peak (GB)")]
+    rows = [("artifact", "jobs", hours, f"wall clock ({parallel} at once)", "disk, at most (GB)")]
     rows[0] += ("price",) if price is not None else ()
     for name in names:
         jobs = jobs_of(summary_of(name, configfile, config))
         cost = () if price is None else (f"{price * estimate.hours(jobs):,.0f}",)
-        rows.append((*estimate.line(name, jobs, parallel), *cost))
+        rows.append((*estimate.line(name, waits(estimate.config, jobs), parallel), *cost))
     first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     for name, *cells in rows:
         print("  ".join([name.ljust(first), *map(str.rjust, cells, widths)]))
     kind = "the model in trimllm_paper.duration" if estimate.guessed else "earlier runs"
     print(f"Jobs that tables share are run once: the last line is all of them. Seconds by {kind}.")
+    models = {label: in_words(own) for label, own in estimate.by_model(jobs).items()}
+    if models:
+        own = ", ".join(f"{label} {own}" for label, own in models.items())
+        print(f"Of its {hours}: {own}.")
+    if (fewest := estimate.fewest(jobs)) > parallel:
+        print(f"One of its jobs takes {fewest} GPUs: its wall clock is that of so many.")
+    print("Disk: a bound from above, as if all that run at once were the largest.")
     if gpu and estimate.guessed:
         print("\n".join(["", *sensitivity(estimate.config, jobs)]))
     if gpu:
@@ -124,5 +174,6 @@ def run(
         if problem := driver.unusable():  # jobs may run elsewhere
             print(f"Not on this machine as it is: {problem}\n")
     keys = ("artifact", "jobs", "hours", "wall_clock", "disk_gb", "price")
-    print(json.dumps([dict(zip(keys, row, strict=False)) for row in rows[1:]]))
+    last = {**dict(zip(keys, rows[-1], strict=False)), "models": models}
+    print(json.dumps([*(dict(zip(keys, row, strict=False)) for row in rows[1:-1]), last]))
     return 0

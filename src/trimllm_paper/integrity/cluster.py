@@ -29,6 +29,9 @@ ASKED = {
 }
 """What a job reserves -> how Slurm's submit plugin asks for it."""
 
+UNANSWERED = "Slurm does not answer; its jobs are kept, and it is asked until it does."
+ANSWERED = "Slurm answers again."
+
 
 def at_work(results: str | Path, folder: str | Path = ".") -> list[str]:
     """Jobs at work or waiting, in words: those that hold a lock, and those that Slurm knows."""
@@ -108,15 +111,20 @@ def keep_unanswered_jobs() -> None:
     After five questions in vain (half a second, where they are refused) the plugin, as of 2.6 to
     2.8, neither asks for those jobs again nor says that they failed, and the run waits for ever. No
     setting of it ends this. So no answer is told to it as one that knows no job: it asks again.
+    That Slurm does not answer, and that it does again, is said once each.
 
     This replaces a name of the plugin's module, which is none of its interface: a plugin that asks
     by another name would not notice, and `tests/workflow/test_guard.py` fails where one does.
     """
     plugin: Any = importlib.import_module("snakemake_executor_plugin_slurm")
-    query = plugin.query_job_status
+    query, is_silent = plugin.query_job_status, False
 
     async def query_again(command: str, logger: Any) -> tuple[dict[str, str], float]:
+        nonlocal is_silent
         states, seconds = await query(command, logger)
+        if is_silent != (states is None):
+            is_silent = not is_silent
+            logger.warning(UNANSWERED if is_silent else ANSWERED)
         return (states or {}, seconds or 0.0)
 
     plugin.query_job_status = query_again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -132,10 +133,24 @@ def test_a_full_disk_leaves_the_old_result(tmp_path: Path, write: Callable[..., 
 
 
 def test_only_want_of_space_is_a_full_disk() -> None:
-    assert files.disk_full(OSError(28, "No space left on device"))
-    assert files.disk_full(RuntimeError("I/O error: No space left on device (os error 28)"))
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # full, over quota, over a limit
+        words = os.strerror(number)
+        assert files.disk_full(OSError(number, words))
+        assert files.disk_full(RuntimeError(f"I/O error: {words} (os error {number})"))
     assert not files.disk_full(OSError(13, "Permission denied"))
     assert not files.disk_full(ValueError("shape mismatch"))
+
+
+def test_what_a_file_system_refuses_is_no_mistake_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as caught:
+        (tmp_path / "a").open("x").close()
+        (tmp_path / "a").open("x")
+    assert not files.refused(caught.value)
+    assert files.refused(OSError(errno.ESTALE, os.strerror(errno.ESTALE), "a", None, "b"))
+    assert files.refused(PermissionError(errno.EACCES, "Permission denied", "a"))
+    # Nothing says which file.
+    assert not files.refused(OSError(errno.EIO, "Input/output error"))
+    assert not files.refused(ValueError("shape mismatch"))
 
 
 def test_leftovers_of_others_stay(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from configurations import configuration, with_compute
 
-from trimllm_paper import duration
+from trimllm_paper import duration, gpus
 from trimllm_paper.commands import plan
 from trimllm_paper.config import Config
 from trimllm_paper.estimate import PREPARING
@@ -98,8 +98,73 @@ def test_a_chain_cannot_be_shortened_by_more_machines(paper: Config) -> None:
         estimate = plan.Estimate(with_compute(paper, processes=processes))
         estimate.seconds = lambda job: 3600.0
         for parallel, wall in ((1, "3.0 h"), (2, "2.0 h"), (8, "2.0 h")):
-            line = estimate.line("x", jobs, parallel * processes)
+            line = estimate.line("x", plan.waits(paper, jobs), parallel * processes)
             assert line[:4] == ("x", "3", hours, wall)
+    # Three jobs of four GPUs on one: they run on four, one after the other.
+    assert estimate.line("x", plan.waits(paper, jobs), 1)[3] == "3.0 h"
+
+
+def test_the_longest_path_is_that_of_all_that_wait_for_one_another(paper: Config) -> None:
+    """Our recipe begins with a teacher: fetch, fine-tune, teach, two epochs, settle, compress,
+    evaluate. (Our config for the paper's models has no such chain; the default has.)"""
+    config = configuration("config").model_copy(update={"results": "nowhere"})
+    base, made = "r/models/smollm2-135m", "sciq/trim_ours"
+    compressed = f"{base}/{made}/drop_03+awq_int4"
+    task = next(iter(config.tested["sciq"].tests))
+    files = [
+        ("fetch_model", f"{base}/base/pretrained/manifest.json"),
+        ("scan", "r/scans/smollm2-135m/sciq.json"),
+        ("full_ft", f"{base}/sciq/full_ft/manifest.json"),
+        ("teach", "r/teachers/smollm2-135m/sciq.safetensors"),
+        ("trim_epoch", f"{base}/{made}/state_00/epoch.json"),
+        ("trim_epoch", f"{base}/{made}/state_03/epoch.json"),
+        ("settle_kept", f"{base}/{made}/drop_03/manifest.json"),
+        ("compress", f"{compressed}/manifest.json"),
+        ("evaluate_sciq", f"r/eval/smollm2-135m/{made}/drop_03+awq_int4/{task}.json"),
+        ("evaluate_sciq", f"r/eval/smollm2-135m/base/pretrained/{task}.json"),
+    ]
+    jobs = plan.jobs_of(pending(*files))
+    waits = plan.waits(config, jobs)
+    at = {(job.rule, str(job.place.recipe)): job for job in jobs}
+    order = [
+        at[key] for key in at if key not in (("scan", "None"), ("evaluate_sciq", "pretrained"))
+    ]
+    order.sort(key=lambda job: [rule for rule, _ in files].index(job.rule))
+    estimate = plan.Estimate(config)
+    estimate.seconds = lambda job: 3600.0
+    assert len(order) == 8 and estimate.longest(waits) == 8 * 3600
+    assert waits[at["fetch_model", "pretrained"]] == set()
+    assert waits[at["scan", "None"]] == {at["fetch_model", "pretrained"]}
+    assert waits[at["teach", "None"]] == {at["full_ft", "full_ft"]}
+    epochs = [at["trim_epoch", f"trim_ours/state_{drop}"] for drop in ("00", "03")]
+    assert at["teach", "None"] in waits[epochs[0]] and epochs[0] in waits[epochs[1]]
+    # The longer half of the path is what more machines cannot shorten.
+    assert estimate.line("x", waits, 99)[3] == "8.0 h"
+    assert estimate.by_model(jobs) == {config.models["smollm2-135m"].label: estimate.hours(jobs)}
+
+
+@pytest.mark.slow
+def test_table_2_of_llama_7b_takes_no_more_than_300_a100_hours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All documents, two drops an epoch, on A100 of 80 GB at 40% of their 16-bit peak."""
+    monkeypatch.chdir(tmp_path)
+    file = Path(plan.asked.PROJECT, "config/paper.yaml")
+    config = configuration("paper")
+    jobs = plan.jobs_of(plan.summary_of("table2", file, ["results=results"]))
+    estimate = plan.Estimate(config)
+    name, kind = gpus.kind_of(config)
+    assert (name, kind.rate, gpus.COMPUTE_REACHED) == ("A100-SXM4-80GB", 312e12, 0.40)
+    assert config.main.step == 2 and config.trim.documents is None
+    rules = {job.rule for job in jobs if job.place and job.place.model == "llama-7b"}
+    assert {"full_ft", "trim_epoch", "settle_kept", "compress", "evaluate_sciq"} <= rules
+    hours = estimate.by_model(jobs)
+    assert 50 < hours["LLaMA-7B"] <= 300, hours
+    assert sum(hours.values()) == pytest.approx(estimate.hours(jobs), rel=0.01)
+    # With machines enough, the longest path is what is left; no job of it waits for itself.
+    waits = plan.waits(config, jobs)
+    longest = estimate.longest(waits)
+    assert max(map(estimate.seconds, jobs)) < longest < 3600 * estimate.hours(jobs)
 
 
 def test_hours_move_with_what_they_rest_on(paper: Config) -> None:

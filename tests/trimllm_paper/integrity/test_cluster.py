@@ -105,3 +105,23 @@ def test_jobs_that_slurm_does_not_answer_for_stay_known(
     assert asyncio.run(check()) == ([job] if kept else [])
     executor.report_job_error.assert_not_called()
     executor.report_job_success.assert_not_called()
+
+
+def test_that_slurm_does_not_answer_is_said_once_and_once_that_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plugin = pytest.importorskip("snakemake_executor_plugin_slurm")
+    answers = iter([({"7": "RUNNING"}, 0.1), *3 * [(None, None)], *2 * [({}, 0.1)], (None, None)])
+
+    async def answer(command: str, logger: Any) -> tuple[Any, Any]:
+        return next(answers)
+
+    monkeypatch.setattr(plugin, "query_job_status", answer)
+    cluster.keep_unanswered_jobs()
+    logger = MagicMock()
+    said = []
+    for _ in range(7):
+        asyncio.run(plugin.query_job_status("squeue", logger))
+        said.append([call.args[0] for call in logger.warning.call_args_list])
+    assert [len(lines) for lines in said] == [0, 1, 1, 1, 2, 2, 3]
+    assert said[-1] == [cluster.UNANSWERED, cluster.ANSWERED, cluster.UNANSWERED]

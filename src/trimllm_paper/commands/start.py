@@ -51,6 +51,8 @@ def run(
     found = [look.look(one) for one in (file, test) if one]
     if len({str(one.kind) for one in found}) > 1:
         raise UserError(f"{file} has {found[0].kind}, {test} has {found[1].kind}; both must agree")
+    for one, parts in zip(found, plan.needs(tests_apart=test is not None), strict=True):
+        plan.enough(one.documents, one.rows, one.path, parts)
     name = re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("-._") or "data"
     name = f"{name}-data" if name in TAKEN or f"{name}.yaml" == output.name else name
     targets = [output, output.with_name(f"{name}.yaml")]
@@ -65,7 +67,6 @@ def run(
     leaking(found)
     prepared = trial(spec, {"test": 12, "held_back": 4, "calibration": 8})
     count = prepared["sets"][SET]["documents"]
-    plan.enough(count, look.FEWEST, [str(file)])
     sizes = plan.sizes(count if test is None else round(count / (1 - plan.TESTED)), told.blocks)
     limits = {"test": sizes.tests, "held_back": sizes.held_back, "calibration": sizes.pool}
     prepared = trial(spec, limits)

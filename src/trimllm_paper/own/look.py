@@ -19,8 +19,6 @@ from trimllm.data.document import normalised
 from trimllm.data.rows import MAX_FAILED, Row, RowError, parse_row
 from trimllm.data.sources import read_source
 
-FEWEST = 60
-"""Documents that can be split into training, calibration, held-back and test ones."""
 MOST_LABELS, OFFERED = 20, 8
 """Labels that are all offered as choices; of more, so many are drawn."""
 QUESTION = ("question", "query", "prompt", "q", "goal", "stem", "problem", "instruction", "input")
@@ -71,6 +69,7 @@ class Found:
     Attributes:
         rows: rows in all, and `failed`, those that do not parse, in words.
         answers: how often each place (or label) is right.
+        documents: rows that parse and differ.
         spec: a set of a domain's YAML that reads it, `from` apart.
     """
 
@@ -79,6 +78,7 @@ class Found:
     rows: int
     failed: tuple[str, ...]
     answers: Mapping[str, int]
+    documents: int
     spec: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -109,19 +109,27 @@ def look(path: Path) -> Found:
     if len(failed) > MAX_FAILED * len(rows):
         few = f"{len(failed)} of {len(rows)} rows do not parse; the first is {failed[0]}"
         raise UserError(f"{few}{_hint(kind, rows, failed[0])}")
-    if kind.free:
-        return Found(path, kind, len(rows), tuple(failed), {}, _free(kind))
     labels = kind.name == "labels"
     right = Counter(one.label if labels else one.answer_text for one in parsed)
     if len(right) < 2:
-        what = f"label {next(iter(right))!r}" if labels else f"right answer {next(iter(right))!r}"
+        what = "label" if labels else "answer" if kind.free else "right answer"
         raise UserError(
-            f"{path}: all {len(parsed)} rows have the {what}; there is nothing to tell apart"
+            f"{path}: all {len(parsed)} rows have the {what} {next(iter(right))[:80]!r}; there is "
+            "nothing to tell apart"
         )
+    documents = len({_content(one) for one in parsed})
+    if kind.free:
+        return Found(path, kind, len(rows), tuple(failed), {}, documents, _free(kind))
     places = right if labels else Counter(str(one.answer) for one in parsed)
     spec = _labelled(kind, right, parsed) if labels else _chosen(kind)
     ordered = dict(sorted(places.items()) if not labels else places.most_common())
-    return Found(path, kind, len(rows), tuple(failed), ordered, spec)
+    return Found(path, kind, len(rows), tuple(failed), ordered, documents, spec)
+
+
+def _content(row: Row) -> tuple[str, ...]:
+    """What makes two rows one document: `Document.hash` before there is a document."""
+    answers = sorted(map(normalised, row.choices or [row.answer_text]))
+    return normalised(f"{row.context} {row.question}"), *answers
 
 
 def _parsed(row: Any, kind: Kind) -> Row:
@@ -274,7 +282,9 @@ def _chosen(kind: Kind) -> dict[str, Any]:
 
 
 def _free(kind: Kind) -> dict[str, Any]:
-    return kind.how | {"construct": {"kind": "free"}}
+    """Questions are asked as in a chat where the model has a template; conversations are anyway."""
+    chat = {"chat_template": True} if kind.name == "free" else {}
+    return kind.how | {"construct": {"kind": "free"}} | chat
 
 
 def _labelled(kind: Kind, labels: Counter[str], rows: Sequence[Any]) -> dict[str, Any]:

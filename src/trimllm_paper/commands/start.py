@@ -18,9 +18,9 @@ from jinja2 import Environment, StrictUndefined
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.base.names import ANSWER_CRITERION
+from trimllm.base.names import ANSWER_CRITERION, GGUF_FAMILIES
 from trimllm.data.rows import MAX_FAILED
-from trimllm.export.formats import GGUF_FAMILIES, require_engine, split_variant
+from trimllm.export.formats import require_engine, split_variant
 from trimllm_paper.commands.plan import jobs_of, summary_of
 from trimllm_paper.config import load, read_yaml
 from trimllm_paper.config.load import PROJECT

@@ -110,7 +110,7 @@ def specification(name: str, found: Sequence[look.Found]) -> dict[str, Any]:
     """A domain's YAML that reads the files: one that is split, or one to train on and one of
     tests."""
     sets = {
-        key: {"from": [{"file": str(one.path)}], **found[0].spec}
+        key: {"from": [dict(one.source)], **found[0].spec}
         for key, one in zip((SET, TESTS), found, strict=False)
     }
     tested = TESTS if TESTS in sets else SET
@@ -152,7 +152,7 @@ def lengths(folder: Path, found: look.Found, how: Mapping[str, Any]) -> list[int
     from trimllm.data.rows import RowError, parse_row
 
     tokenizer, texts = load_tokenizer(folder), []
-    for _, row in list(look.read(found.path))[:2000]:
+    for _, row in list(look.read(found.source))[:2000]:
         try:
             one = parse_row(row, how)
         except RowError:

@@ -17,7 +17,8 @@ from trimllm.base.errors import UserError
 from trimllm.data.construct import PROMPT, WITH_CONTEXT
 from trimllm.data.document import normalised
 from trimllm.data.rows import MAX_FAILED, Row, RowError, parse_row
-from trimllm.data.sources import read_source
+from trimllm.data.sources import SUFFIXES, read_source
+from trimllm_paper.own.model import HUB_ID
 
 MOST_LABELS, OFFERED = 20, 8
 """Labels that are all offered as choices; of more, so many are drawn."""
@@ -64,9 +65,10 @@ class Kind:
 
 @dataclass(frozen=True)
 class Found:
-    """A file that was looked at.
+    """A file, or a data set of the hub, that was looked at.
 
     Attributes:
+        source: that reads it, as a domain's YAML names one.
         rows: rows in all, and `failed`, those that do not parse, in words.
         answers: how often each place (or label) is right.
         documents: rows that parse and differ.
@@ -74,6 +76,7 @@ class Found:
     """
 
     path: Path
+    source: Mapping[str, str]
     kind: Kind
     rows: int
     failed: tuple[str, ...]
@@ -90,10 +93,14 @@ def _flat(values: Iterable[Any]) -> Iterator[Any]:
 def look(path: Path) -> Found:
     """Read a file, tell its kind and check every row.
 
+    Args:
+        path: of a file, or OWNER/NAME or OWNER/NAME:SPLIT of a data set of the hub.
+
     Raises `UserError`: it cannot be read, is of no kind or of several, more than 5% of its rows do
     not parse, or every row has the same answer.
     """
-    rows = read(path)
+    source = source_of(path)
+    rows = read(source)
     if not rows:
         raise UserError(f"{path} holds no rows")
     kind = kind_of_all(path, rows)
@@ -119,11 +126,11 @@ def look(path: Path) -> Found:
         )
     documents = len({_content(one) for one in parsed})
     if kind.free:
-        return Found(path, kind, len(rows), tuple(failed), {}, documents, _free(kind))
+        return Found(path, source, kind, len(rows), tuple(failed), {}, documents, _free(kind))
     places = right if labels else Counter(str(one.answer) for one in parsed)
     spec = _labelled(kind, right, parsed) if labels else _chosen(kind)
     ordered = dict(sorted(places.items()) if not labels else places.most_common())
-    return Found(path, kind, len(rows), tuple(failed), ordered, documents, spec)
+    return Found(path, source, kind, len(rows), tuple(failed), ordered, documents, spec)
 
 
 def _content(row: Row) -> tuple[str, ...]:
@@ -144,7 +151,7 @@ def _parsed(row: Any, kind: Kind) -> Row:
 def questions(found: Found) -> dict[str, str]:
     """Every question (or text) of a file, layout and letter case apart, and where it stands."""
     places: dict[str, str] = {}
-    for where, row in read(found.path):
+    for where, row in read(found.source):
         with contextlib.suppress(RowError):
             one = parse_row(row, found.kind.how)
             places.setdefault(one.group or normalised(one.question), where)
@@ -154,12 +161,36 @@ def questions(found: Found) -> dict[str, str]:
 # ---- rows ----------------------------------------------------------------------------------------
 
 
-def read(path: Path) -> list[tuple[str, Any]]:
-    """(place, row) of a file; a line that is no JSON is a `RowError`.
+def source_of(path: Path) -> dict[str, str]:
+    """What reads a file, or a data set of the hub (its split `train`, where none is named), whose
+    commit is asked for, so that a run reads what was looked at."""
+    name, _, split = str(path).partition(":")
+    if path.exists() or path.suffix in SUFFIXES or not HUB_ID.fullmatch(name):
+        return {"file": str(path)}
+    import httpx
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        revision = HfApi().dataset_info(name).sha
+    except (OSError, ValueError, HfHubHTTPError, httpx.HTTPError) as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UserError(
+            f"{path} does not exist here, and the hub has no such data set, or cannot be asked "
+            f"({reason})"
+        ) from None
+    return {"hub": name, "revision": str(revision), "split": split or "train"}
+
+
+def read(source: Mapping[str, str]) -> list[tuple[str, Any]]:
+    """(place, row) of a source; a line that is no JSON is a `RowError`.
 
     Raises `UserError` for a file that is not there, empty, in another encoding than UTF-8, or holds
-    a line that is too long to be a document.
+    a line that is too long to be a document, and for a data set that cannot be read.
     """
+    if "hub" in source:
+        return read_source(source, downloads=Path()).rows
+    path = Path(source["file"])
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     if not path.stat().st_size:
@@ -170,7 +201,7 @@ def read(path: Path) -> list[tuple[str, Any]]:
                 f"{path} is one JSON list, not a document a line; call it "
                 f"{path.with_suffix('.json').name}"
             )
-    return read_source({"file": str(path)}, downloads=path.parent).rows
+    return read_source(source, downloads=path.parent).rows
 
 
 # ---- kinds ---------------------------------------------------------------------------------------

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow
 import pytest
 import yaml
 from exports import byte_tokenizer
+from huggingface_hub import HfApi
 from models import tiny
 from pyarrow import parquet
 
 import trimllm
+from trimllm.data import hub
 from trimllm_paper.__main__ import main
 
 Start = Callable[..., tuple[int, str, list[str]]]
@@ -94,3 +97,25 @@ def test_free_answers_are_asked_as_in_a_chat(start: Start) -> None:
     assert start("my.jsonl", "--force")[0] == 0
     (how,) = yaml.safe_load(Path("my.yaml").read_text())["sets"].values()
     assert "chat_template" not in how
+
+
+def test_a_data_set_of_the_hub_is_pinned(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit, asked = "c" * 40, []
+
+    def loaded(name: str, config: str | None, *, split: str, revision: str) -> list[dict[str, Any]]:
+        asked.append((name, split, revision))
+        return sums(80)
+
+    monkeypatch.setattr(hub.datasets, "load_dataset", loaded)
+    monkeypatch.setattr(HfApi, "dataset_info", lambda self, name: SimpleNamespace(sha=commit))
+    status, said, _ = start("owner/sums:test")
+    assert status == 0 and "owner/sums:test: 80 questions with choices" in said
+    assert {*asked} == {("owner/sums", "test", commit)}
+    (how,) = yaml.safe_load(Path("sums-test.yaml").read_text())["sets"].values()
+    assert how["from"] == [{"hub": "owner/sums", "revision": commit, "split": "test"}]
+
+
+def test_a_data_set_that_is_nowhere_is_one_line(start: Start) -> None:
+    status, _, lines = start("owner/nothing")
+    assert status == 1 and len(lines) == 1
+    assert "owner/nothing does not exist here, and the hub has no such data set" in lines[0]

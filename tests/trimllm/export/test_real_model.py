@@ -10,6 +10,7 @@ from wheels import DOWNLOADS, SMOLLM2, needs_smollm2
 
 import trimllm
 from trimllm.base import files
+from trimllm.export.evidence import GROWTH, SHARE
 from trimllm.units import Unit
 from trimllm_paper.fetch.models import fetch_model
 
@@ -34,7 +35,9 @@ def test_a_real_model_is_proven_and_as_large_as_was_told(trimmed: Path, kind: st
     size, expected = found["bytes"]["file"], found["bytes"]["expected"]
     assert size > 100e6 and abs(size / expected - 1) < 0.02
     proof, loss = found["proof"], found["proof"]["loss"]
-    assert proof["greedy_tokens"] == 64 and proof["greedy_differs_at"] is None
+    assert proof["greedy_tokens"] == 64
     if kind == "f32":
-        assert proof["largest_difference"] < 0.02
-    assert abs(loss["engine"] - loss["checkpoint"]) < 0.02
+        assert proof["largest_difference"] < 0.02 and proof["greedy_differs_at"] is None
+        assert abs(loss["engine"] - loss["checkpoint"]) < 0.02
+    else:  # llama.cpp then rounds what goes into a product, too
+        assert abs(loss["engine"] - loss["rounded"]) <= GROWTH[kind] + SHARE * loss["rounded"]

@@ -246,4 +246,6 @@ def test_make_passes_on_what_start_takes() -> None:
     words = [f"{name}={value}" for name, value in told.items()]
     run = subprocess.run(["make", "-n", "start", *words], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0 and "start 'my.csv' --model 'm'" in run.stdout
-    assert "--test 't.csv' --format 'vllm' --minutes '5'" in " ".join(run.stdout.split())
+    assert "--test 't.csv' --format 'vllm' --minutes '5'" in " ".join(
+        run.stdout.replace("\\", "").split()
+    )

@@ -4,7 +4,8 @@
 #   make table2   fetch, fine-tune, trim, evaluate and show Table 2
 #   make figures  render all figures, claims and tables again from results/reference/; no model
 #   make report   the same and one HTML page of it, report.html
-#   make start    looks at FILE (yours) and MODEL, writes own.yaml; WANT='"at most 200 MB"'
+#   make start    looks at FILE (yours) and MODEL, writes own.yaml; WANT='"at most 200 MB"'; also TEST
+#                 (a file of tests), FORMAT (of the export) and MINUTES (budget), as `trimllm start`
 #   make own      what own.yaml says: trim, choose, export, report; make serve: the chosen model answers
 #   make plan     jobs, hours, disk and wall-clock time of TARGET, before anything runs
 #   make check-gpu  ten minutes on one GPU: does it take what the plan says, and does all of it run
@@ -55,6 +56,9 @@ PRICE ?=
 FILE ?=
 MODEL ?=
 WANT ?=
+TEST ?=
+FORMAT ?=
+MINUTES ?=
 OWN ?= own.yaml
 BIN := .venv/bin
 # What the kept run changes of the default, and how it is rendered again. It takes hours a seed;
@@ -141,7 +145,9 @@ $(LLAMA_CPP): $(STAMP)
 start: $(LLAMA_CPP)
 	@test -n '$(FILE)' -a -n '$(MODEL)' || { echo 'error: make start FILE=my.jsonl MODEL=FOLDER' >&2; \
 		exit 1; }
-	$(BIN)/trimllm start '$(FILE)' --model '$(MODEL)' --output '$(OWN)' $(if $(WANT),--want $(WANT))
+	$(BIN)/trimllm start '$(FILE)' --model '$(MODEL)' --output '$(OWN)' $(if $(WANT),--want $(WANT)) \
+		$(if $(TEST),--test '$(TEST)') $(if $(FORMAT),--format '$(FORMAT)') \
+		$(if $(MINUTES),--minutes '$(MINUTES)')
 
 own: $(LLAMA_CPP)
 	@test -f '$(OWN)' || { echo 'error: no $(OWN); make start FILE=my.jsonl MODEL=FOLDER' >&2; exit 1; }

@@ -26,7 +26,11 @@ def parser() -> argparse.ArgumentParser:
     start.epilog = (
         "Then: snakemake --cores all own --configfile own.yaml, and trimllm serve results/MY."
     )
-    start.add_argument("file", type=Path, help="questions: .jsonl, .json, .csv or .parquet")
+    start.add_argument(
+        "file",
+        type=Path,
+        help="questions: .jsonl, .json, .csv or .parquet, or OWNER/NAME[:SPLIT] of the hub",
+    )
     start.add_argument("--model", required=True, help="a checkpoint's folder, or OWNER/NAME")
     start.add_argument(
         "--want",
@@ -36,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         help='"smallest above 95%%" (the default), "at most 200 MB", "at least 30 tokens/s"; '
         "one or several",
     )
-    start.add_argument("--test", type=Path, help="file of test questions; default: some of FILE")
+    start.add_argument("--test", type=Path, help="test questions, likewise; default: some of FILE")
     start.add_argument(
         "--format", choices=VARIANTS, help="of the export; default: gguf_q8_0 where llama.cpp can"
     )

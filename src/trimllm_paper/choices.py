@@ -16,6 +16,7 @@ class Answer(Part):
     """A held-back document, and what a checkpoint answers."""
 
     prompt: str
+    message: str | None = None  # what is asked in its place, where it is asked as a chat
     right: str  # the answer that is right, of free ones the reference
     said: str  # the choice that it takes, or what it writes
     correct: bool  # of free answers: equal up to letter case and punctuation

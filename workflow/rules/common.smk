@@ -154,9 +154,14 @@ def of_chosen(kind):
 
     def found(wildcards):
         file = checkpoints.choose.get(**wildcards).output[0]
-        return TARGETS.own_chosen(wildcards.model, Choice.read(file).recipe)[kind]
+        return TARGETS.own_chosen(wildcards.model, Choice.read(file))[kind]
 
     return found
+
+
+def own_timings(wildcards):
+    """Measurements of speed that the card of a model for one's own data tells."""
+    return TARGETS.own_report(wildcards.model)["throughput"] if CONFIG.own else []
 
 
 def own_reports(wildcards):

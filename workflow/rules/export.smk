@@ -4,6 +4,7 @@
 rule export:
     input:
         unpack(inputs("export")),
+        timings=own_timings,
     output:
         manifest=PATHS.export("{model}", "{domain}", "{recipe}", "{format}", "manifest.json"),
         record=PATHS.export("{model}", "{domain}", "{recipe}", "{format}"),

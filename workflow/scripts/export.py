@@ -24,6 +24,7 @@ with Job(snakemake) as job:
     if told_of := job.inputs.get("measured"):
         from trimllm_paper.own import card as own_card
 
+        told_of = [*told_of, *job.inputs.get("timings", ())]
         card = card | {"measured": own_card.measured(told_of, told["recipe"])}
     export(
         folder,

@@ -13,6 +13,9 @@ ANSWER_CRITERION = "answer_likelihood"
 CRITERIA = (*PAPER_CRITERIA, "likelihood", ANSWER_CRITERION, AUTHORS)
 FREE_CRITERIA = ("activation_norm", ANSWER_CRITERION)
 """Criteria that need no choices."""
+GGUF_FAMILIES = ("llama", "mistral", "qwen2")
+"""Families that llama.cpp's architecture `deci` computes: RMS norm, rotary positions, gated MLP,
+biases or none."""
 RULES = ("random", "top", "bottom")
 """Droppings that look at no scan (Sajjad et al.)."""
 RULE_KEPT = 50

@@ -14,6 +14,8 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from trimllm.base import files
+from trimllm.base.kernels import method_of
+from trimllm.base.names import GGUF_FAMILIES
 from trimllm.units.adapters import family_of
 
 FILE = "README.md"
@@ -123,15 +125,24 @@ def loading(config: dict[str, Any]) -> str:
         "```",
         "",
     ]
+    if method := method_of(config):
+        told = (
+            f"Its weights are compressed ({method}): `trimllm.load` finds kernels that read them, "
+            "on a CPU as well. For another engine, export what it was compressed from."
+        )
+        return "\n".join([*lines, told, ""])
     if config.get("units") is None:
         return "\n".join([*lines, "It is a stock checkpoint: any engine reads it.", ""])
+    gguf = [
+        '- **llama.cpp**: `trimllm.export("PATH", "gguf_q8_0")`, then '
+        "`llama-server -m PATH-gguf_q8_0/model-Q8_0.gguf`"
+    ]
     return "\n".join(
         [
             *lines,
             "- **transformers**, without `trimllm` installed (its code lies beside the weights): "
             '`AutoModelForCausalLM.from_pretrained("PATH", trust_remote_code=True)`',
-            '- **llama.cpp**: `trimllm.export("PATH", "gguf_q8_0")`, then '
-            "`llama-server -m PATH-gguf_q8_0/model-Q8_0.gguf`",
+            *(gguf if family_of(config["model_type"]) in GGUF_FAMILIES else ()),
             "- **vLLM**, without `trimllm` installed: `vllm serve PATH --trust-remote-code`",
             '- **anything else**: `trimllm.export("PATH", "padded")`, a stock model of full size',
             "",

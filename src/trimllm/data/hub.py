@@ -12,7 +12,7 @@ from lm_eval.tasks import TaskManager
 from trimllm.base.errors import UserError
 from trimllm.data.document import Document
 from trimllm.data.rows import RowError
-from trimllm.data.sources import Read
+from trimllm.data.sources import Read, entries
 
 SPLITS = {"train": "training_docs", "validation": "validation_docs", "test": "test_docs"}
 
@@ -25,8 +25,7 @@ def read_set(source: Mapping[str, Any]) -> Read:
         rows = datasets.load_dataset(name, source.get("name"), split=split, revision=revision)
     except Exception as error:  # `datasets` raises many kinds; all mean that the set is not there
         raise UserError(f"hub data set {title} cannot be read: {_reason(error)}") from error
-    numbered = [(f"{title}:{i}", row) for i, row in enumerate(rows, start=1)]
-    return Read(numbered, {title: f"revision {revision or 'not pinned'}"})
+    return Read(entries(rows, title), {title: f"revision {revision or 'not pinned'}"})
 
 
 def _reason(error: Exception) -> str:
@@ -56,7 +55,7 @@ def read_task(source: Mapping[str, Any]) -> Read:
         docs = task.validation_docs()
     if docs is None:
         raise UserError(f"lm-eval task {name} has no {split} documents")
-    rows = [(f"{name}:{i}", _task_document(task, doc)) for i, doc in enumerate(docs, start=1)]
+    rows = entries((_task_document(task, doc) for doc in docs), name)
     return Read(rows, {f"lm-eval {name}": f"{task.config.dataset_path}, version {task.VERSION}"})
 
 

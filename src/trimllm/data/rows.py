@@ -18,6 +18,8 @@ from typing import Any
 from trimllm.data.document import normalised
 
 _LETTERED = re.compile(r"^[ \t]*\(?([A-Za-z])[.:)][ \t]+", re.MULTILINE)
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+"""Half of a character, which JSON can spell ("\\ud800") and no file of UTF-8 can hold."""
 
 
 MAX_FAILED = 0.05
@@ -124,7 +126,7 @@ def parse_row(row: Any, how: Mapping[str, Any]) -> Row:
     if not question:
         raise RowError("an empty question")
     context = _text(row, fields["context"]).strip() if "context" in fields else ""
-    label = str(_value(row, fields["label"])).strip() if "label" in fields else ""
+    label = _whole(str(_value(row, fields["label"])), "label").strip() if "label" in fields else ""
     if not label and "label" in fields:
         raise RowError("an empty label")
     choices, known = _choices(row, fields["choices"]) if "choices" in fields else ((), {})
@@ -198,7 +200,7 @@ def _choices(row: Mapping[str, Any], where: Any) -> tuple[tuple[str, ...], dict[
             choices = lettered(choices)[1]
     if not isinstance(choices, Sequence) or not choices:
         raise RowError("choices are neither a list nor lettered lines")
-    texts = tuple(str(choice).strip() for choice in choices)
+    texts = tuple(_whole(str(choice), "choice").strip() for choice in choices)
     if not all(texts):
         raise RowError("an empty choice")
     return texts, {str(name): index for index, name in enumerate(names)}
@@ -218,4 +220,11 @@ def _text(row: Mapping[str, Any], name: str) -> str:
         raise RowError(f"field {name} is not a text")
     if len(value) > LONGEST:
         raise RowError(f"field {name} has {len(value):,} characters, more than {LONGEST:,}")
-    return value
+    return _whole(value, f"field {name}")
+
+
+def _whole(text: str, what: str) -> str:
+    """The text, which can be written."""
+    if found := _SURROGATE.search(text):
+        raise RowError(f"{what} holds half a character (\\u{ord(found[0]):x})")
+    return text

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,6 +91,11 @@ def _numbered(rows: Sequence[Any], name: str) -> Numbered:
     return [(f"{name}:{number}", row) for number, row in enumerate(rows, start=1)]
 
 
+def entries(rows: Iterable[Any], name: str) -> Numbered:
+    """Rows of what has no lines, each with its place, which counts from 1."""
+    return [(f"{name}, row {number}", row) for number, row in enumerate(rows, start=1)]
+
+
 def _wanted(rows: Numbered, name: str, source: Mapping[str, Any]) -> Numbered:
     """The rows that a source asks for."""
     wanted = source.get("lines", range(len(rows)))
@@ -128,13 +133,13 @@ def _rows_of(path: Path) -> Numbered:
         if kind == ".parquet":
             import pyarrow.parquet  # which other kinds of files need not wait for
 
-            return _numbered(pyarrow.parquet.read_table(path).to_pylist(), name)
+            return entries(pyarrow.parquet.read_table(path).to_pylist(), name)
         if kind == ".json":
             content = json.loads(path.read_text(encoding="utf-8-sig"))
             rows = content.get("data") if isinstance(content, dict) else content
             if not isinstance(rows, list):
                 raise UserError(f"file {path} is neither a list of rows nor has a list named data")
-            return _numbered(rows, name)
+            return entries(rows, name)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(f"{name}:{line}: not UTF-8; save the file in the encoding UTF-8") from None

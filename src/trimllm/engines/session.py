@@ -23,6 +23,7 @@ from trimllm.engines.sizes import sizes
 from trimllm.export.ask import vllm_environment
 from trimllm.export.evidence import TIE
 from trimllm.export.formats import vllm_python
+from trimllm.export.sizes import cache_bytes
 from trimllm.throughput import machine
 from trimllm.throughput.result import Run, figures, quartiles
 from trimllm.throughput.session import OVERHEAD, PROCESS_BYTES, Process, our_environment
@@ -32,8 +33,6 @@ PROGRAMS = {LLAMA: "llama_cpp.py", VLLM: "vllm_worker.py"}
 TIES = {LLAMA: 0.05}
 """Where a draft may part from the full model, nats: llama.cpp rounds what goes into a product to
 the type of its matrix, and in other ways for several tokens at once; other engines `TIE`."""
-CACHE_BYTES = 1 << 28
-"""Least memory of a cache that has to be told."""
 
 
 def measure(
@@ -128,7 +127,7 @@ class _Starter:
             dtype=setting.dtype,
             exact=exact,
             trust_remote_code=setting.trust_remote_code,
-            cache_bytes=max(CACHE_BYTES, 2 * kv * room),
+            cache_bytes=cache_bytes(kv, room),
         )
 
 

@@ -14,6 +14,7 @@ from trimllm.base import environments, files
 from trimllm.base.errors import UserError
 from trimllm.export.evidence import Answer, Question
 from trimllm.export.formats import vllm_python
+from trimllm.export.sizes import float32_cache_bytes
 
 WORKERS = Path(__file__).parent / "workers"
 _ROOT = str(Path(__file__).parents[2])
@@ -43,6 +44,7 @@ class Asker:
 
     def __init__(self, question: Question, workspace: Path, threads: int = 1) -> None:
         self.workspace, self.threads, self.count = workspace, threads, 0
+        self.longest = question.longest
         self.question = workspace / "question.json"
         files.write_json(self.question, asdict(question))
 
@@ -60,7 +62,8 @@ class Asker:
         """What vLLM says of a checkpoint, with nothing of trimllm in its environment."""
         environment = vllm_environment(self.workspace, self.threads)
         command = [str(vllm_python()), str(WORKERS / "vllm_worker.py"), str(checkpoint)]
-        return self._ask("vLLM", command, [str(self.threads)], environment)
+        cache = float32_cache_bytes(checkpoint, self.longest)
+        return self._ask("vLLM", command, [str(self.threads), str(cache)], environment)
 
     def _here(self) -> dict[str, str]:
         environment = dict(os.environ)

@@ -25,8 +25,10 @@ GREEDY = 64
 """Tokens of greedy generation."""
 TIE = 1e-3
 """Two logits so close may change places."""
+EXACT = ("f32", "vllm", "padded")
+"""Formats that compute in float32: greedy generation is the same."""
 LIMITS = {
-    **{exact: (0.02, 0.02) for exact in ("f32", "vllm", "padded")},
+    **{exact: (0.02, 0.02) for exact in EXACT},
     "f16": (0.05, 0.02),
     "bf16": (0.2, 0.1),
 }
@@ -63,6 +65,12 @@ class Question:
     prompt: list[int]
     top: int = ASKED
     greedy: int = GREEDY
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text, those that are generated among them."""
+        rows = [len(ids) + 1 for ids, _ in self.rows]
+        return max([len(self.prompt) + self.greedy, *rows])
 
 
 @dataclass
@@ -191,6 +199,7 @@ def judge(
     }
     if rounded is not None:
         loss["rounded"] = rounded.loss
+        found["growth_allowed"] = None  # nobody said what the untrimmed model's is
         margin = GROWTH[variant]
         # Written so that what is no number fails.
         if not abs(engine.loss - rounded.loss) <= margin + SHARE * rounded.loss:
@@ -200,6 +209,7 @@ def judge(
             )
         if untrimmed is not None:
             allowed = max(0.0, untrimmed[1] - untrimmed[0]) + margin
+            found["growth_allowed"] = allowed
             loss |= {"untrimmed": untrimmed[0], "untrimmed_rounded": untrimmed[1]}
             if not engine.loss - reference.loss <= allowed:
                 raise UserError(
@@ -215,6 +225,6 @@ def judge(
             f"transformers, by {mean_difference:.3f} in the mean; {largest:g} and "
             f"{mean:g} are allowed"
         )
-    if variant in ("f32", "vllm") and other_way is not None:
+    if variant in EXACT and other_way is not None:
         raise UserError(f"{broken}: greedy generation goes another way at token {other_way}")
     return found

@@ -14,9 +14,6 @@ TYPES = ("f32", "f16", "bf16", "q8_0", "q6_k", "q4_k", "q4_0")
 """Types of the matrices in a GGUF file, by their names in llama.cpp."""
 DEFAULT_TYPE = "f16"
 QUANTIZED = ("q8_0", "q6_k", "q4_k", "q4_0")
-GGUF_FAMILIES = ("llama", "mistral", "qwen2")
-"""Families that llama.cpp's architecture `deci` computes: RMS norm, rotary positions, gated MLP,
-biases or none."""
 FORMATS = {
     "gguf": "llama.cpp and all that is built on it: one GGUF file, surviving weights only",
     "vllm": "vLLM: the checkpoint with its own code, surviving weights only",

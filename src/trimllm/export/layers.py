@@ -20,8 +20,8 @@ from torch import Tensor
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from trimllm.base.errors import UserError
+from trimllm.base.names import GGUF_FAMILIES
 from trimllm.checkpoint.stream import WeightFile
-from trimllm.export.formats import GGUF_FAMILIES
 from trimllm.units.adapters import family_of
 from trimllm.units.modeling_trimllm import packed_blocks
 

@@ -16,6 +16,7 @@ from trimllm.export import evidence
 from trimllm.export.ask import Asker
 from trimllm.export.formats import QUANTIZED, RECORD, ExportSettings, split_variant
 from trimllm.export.makers import MAKERS
+from trimllm.export.sizes import expected_bytes
 
 Record = dict[str, Any]
 LONGEST = 512
@@ -41,7 +42,8 @@ def export(
         variant: one of `VARIANTS`.
         output: the folder to be.
         held_back: texts, or pairs of a prompt and an answer, to prove it on; none takes `TEXTS`.
-        untrimmed: the full model: a quantized export may lose what it loses.
+        untrimmed: the full model: a quantized export may lose what it loses. Without it, record
+            and card say that nothing was compared.
         facts: what the model card tells beside what the checkpoint does.
         provenance: asked at the end for what goes into manifest.json beside the hashes.
         record: makes of what is returned the JSON documents to store beside it, by stem.
@@ -64,14 +66,18 @@ def export(
         asked = evidence.question(maker.tokenizer, held_back, min(LONGEST, maker.context))
         sizes = maker.write()
         asker = Asker(asked, workspace, settings.threads)
-        found = {
+        sizes |= {"file": sum(f.stat().st_size for f in maker.weights())}
+        found: Record = {
             "format": variant,
-            "bytes": sizes | {"file": sum(f.stat().st_size for f in maker.weights())},
+            "bytes": sizes | {"expected": expected_bytes(source, variant)},
             "bytes_checkpoint": store.bytes_by_part(source),
             "context": maker.context,
             "held_back_texts": len(held_back),
             "proof": _prove(maker, asker, asked, untrimmed),
         }
+        if maker.kind in QUANTIZED:
+            lines = [*facts.measured, _rounding(maker.kind, found["proof"])]
+            facts = replace(facts, measured=lines)
         found["seconds"] = round(time.perf_counter() - start, 2)
         card.write(temporary, facts, maker.loading(), maker.library)
         store.complete(temporary, output, record(found), provenance() if provenance else None)
@@ -99,6 +105,19 @@ def _prove(
         untrimmed=baseline,
     )
     return proof | {"engine": engine.engine, "reference": reference.engine}
+
+
+def _rounding(kind: str, proof: Record) -> str:
+    """What rounding cost, as the card tells it."""
+    loss = proof["loss"]
+    told = (
+        f"Loss on held-back texts, nats a token: {loss['engine']:.3f} as {kind}, "
+        f"{loss['checkpoint']:.3f} before rounding"
+    )
+    if proof["growth_allowed"] is None:
+        return f"{told}; what the untrimmed model loses by it was not looked at"
+    full = f"{loss['untrimmed_rounded']:.3f} and {loss['untrimmed']:.3f}"
+    return f"{told}; of the untrimmed model {full}"
 
 
 def _ends(tokenizer: Any) -> list[int]:

@@ -12,8 +12,11 @@ from trimllm.checkpoint.stock import stock_config
 from trimllm.export.formats import split_variant
 from trimllm.export.gguf_file import bytes_of
 from trimllm.export.layers import Layers
+from trimllm.throughput.worker import kv_bytes_per_token
 
 TOKENIZER = "tokenizer.json"
+CACHE_BYTES = 1 << 28
+"""Least memory of a cache that has to be told."""
 
 
 def expected_bytes(path: str | Path, variant: str) -> int:
@@ -40,3 +43,17 @@ def expected_bytes(path: str | Path, variant: str) -> int:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(made, dtype=config.dtype)
     return int(sum(one.numel() * one.element_size() for one in model.parameters()))
+
+
+def cache_bytes(per_token: int, tokens: int) -> int:
+    """Bytes of a cache for so many tokens: twice what they take, for engines hand it out in
+    blocks."""
+    return max(CACHE_BYTES, 2 * per_token * tokens)
+
+
+def float32_cache_bytes(path: str | Path, tokens: int) -> int:
+    """The same of a checkpoint that is computed in float32, by its configuration alone."""
+    config = AutoConfig.from_pretrained(path, local_files_only=True)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return cache_bytes(kv_bytes_per_token(model), tokens)

@@ -18,9 +18,9 @@ from jinja2 import Environment, StrictUndefined
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.base.names import ANSWER_CRITERION
+from trimllm.base.names import ANSWER_CRITERION, GGUF_FAMILIES
 from trimllm.data.rows import MAX_FAILED
-from trimllm.export.formats import GGUF_FAMILIES, require_engine, split_variant
+from trimllm.export.formats import require_engine, split_variant
 from trimllm_paper.commands.plan import jobs_of, summary_of
 from trimllm_paper.config import load, read_yaml
 from trimllm_paper.config.load import PROJECT
@@ -51,6 +51,8 @@ def run(
     found = [look.look(one) for one in (file, test) if one]
     if len({str(one.kind) for one in found}) > 1:
         raise UserError(f"{file} has {found[0].kind}, {test} has {found[1].kind}; both must agree")
+    for one, parts in zip(found, plan.needs(tests_apart=test is not None), strict=True):
+        plan.enough(one.documents, one.rows, one.path, parts)
     name = re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("-._") or "data"
     name = f"{name}-data" if name in TAKEN or f"{name}.yaml" == output.name else name
     targets = [output, output.with_name(f"{name}.yaml")]
@@ -65,7 +67,6 @@ def run(
     leaking(found)
     prepared = trial(spec, {"test": 12, "held_back": 4, "calibration": 8})
     count = prepared["sets"][SET]["documents"]
-    plan.enough(count, look.FEWEST, [str(file)])
     sizes = plan.sizes(count if test is None else round(count / (1 - plan.TESTED)), told.blocks)
     limits = {"test": sizes.tests, "held_back": sizes.held_back, "calibration": sizes.pool}
     prepared = trial(spec, limits)
@@ -109,7 +110,7 @@ def specification(name: str, found: Sequence[look.Found]) -> dict[str, Any]:
     """A domain's YAML that reads the files: one that is split, or one to train on and one of
     tests."""
     sets = {
-        key: {"from": [{"file": str(one.path)}], **found[0].spec}
+        key: {"from": [dict(one.source)], **found[0].spec}
         for key, one in zip((SET, TESTS), found, strict=False)
     }
     tested = TESTS if TESTS in sets else SET
@@ -151,7 +152,7 @@ def lengths(folder: Path, found: look.Found, how: Mapping[str, Any]) -> list[int
     from trimllm.data.rows import RowError, parse_row
 
     tokenizer, texts = load_tokenizer(folder), []
-    for _, row in list(look.read(found.path))[:2000]:
+    for _, row in list(look.read(found.source))[:2000]:
         try:
             one = parse_row(row, how)
         except RowError:

@@ -13,7 +13,7 @@ from trimllm import compress
 from trimllm.base import names
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
-from trimllm.export.formats import GGUF_FAMILIES
+from trimllm.base.names import GGUF_FAMILIES
 from trimllm.throughput.shapes import SHAPES, kept_units
 from trimllm_paper import recipe
 from trimllm_paper.config.domain import Problem

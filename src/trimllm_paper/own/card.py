@@ -1,4 +1,4 @@
-"""What the model card of a chosen checkpoint tells of it: accuracy, and other text."""
+"""What the model card of a chosen checkpoint tells of it: accuracy, speed, and other text."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trimllm_paper.choices import Answers
+from trimllm_paper.own.choice import tokens_per_second
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, place_of
-from trimllm_paper.records import Evaluation
+from trimllm_paper.records import Evaluation, Throughput
 
 
 def measured(files: Sequence[str | Path], recipe: str) -> list[str]:
@@ -15,13 +16,17 @@ def measured(files: Sequence[str | Path], recipe: str) -> list[str]:
 
     Args:
         files: records of answers and evaluations, of the pretrained, the fully fine-tuned and the
-            chosen model.
+            chosen model, and measurements of speed.
         recipe: the chosen one.
     """
     answers: dict[str, Answers] = {}
     tests: dict[str, dict[str, Evaluation]] = {}
+    timings: list[Throughput] = []
     for file in files:
-        if place_of(file).kind == "answers":
+        kind = place_of(file).kind
+        if kind == "throughput":
+            timings.append(Throughput.read(file))
+        elif kind == "answers":
             said = Answers.read(file)
             answers[said.recipe] = said
         else:
@@ -32,11 +37,26 @@ def measured(files: Sequence[str | Path], recipe: str) -> list[str]:
     lines = []
     for task, found in tests.items():
         own = found[recipe]
-        beside = ", ".join(f"{name} {found[o].acc:.1f}%" for o, name in others.items())
-        lines.append(f"Accuracy on {own.n} test documents of {task}: {own.acc:.1f}% ({beside})")
+        beside = ", ".join(f"{name} {_percent(found[o]):.1f}%" for o, name in others.items())
+        what = "F1 of words" if own.answers else "Accuracy"
+        line = f"{what} on {own.n} test documents of {task}: {_percent(own):.1f}% ({beside})"
+        if own.answers:
+            line += f"; perplexity of the right answers {own.answers.perplexity:.1f}"
+        lines.append(line)
+    if timings and recipe in (speeds := tokens_per_second(timings)):
+        full = "" if recipe == FULL_FT else f" (fully fine-tuned {speeds[FULL_FT]:.0f})"
+        where = timings[0].hardware
+        lines.append(
+            f"Speed: {speeds[recipe]:.0f} tokens/s{full}, one text at a time in PyTorch on {where}"
+        )
     beside = ", ".join(f"{name} {answers[o].perplexity:.1f}" for o, name in others.items())
     value = answers[recipe].perplexity
     lines.append(
         f"Outside of its domain: perplexity {value:.1f} on neutral English text ({beside})"
     )
     return lines
+
+
+def _percent(tested: Evaluation) -> float:
+    """Accuracy; of free answers, which hardly ever match exactly, the F1 of words."""
+    return tested.answers.token_f1 if tested.answers else tested.acc

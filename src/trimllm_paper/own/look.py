@@ -17,10 +17,9 @@ from trimllm.base.errors import UserError
 from trimllm.data.construct import PROMPT, WITH_CONTEXT
 from trimllm.data.document import normalised
 from trimllm.data.rows import MAX_FAILED, Row, RowError, parse_row
-from trimllm.data.sources import read_source
+from trimllm.data.sources import SUFFIXES, read_source
+from trimllm_paper.own.model import HUB_ID
 
-FEWEST = 60
-"""Documents that can be split into training, calibration, held-back and test ones."""
 MOST_LABELS, OFFERED = 20, 8
 """Labels that are all offered as choices; of more, so many are drawn."""
 QUESTION = ("question", "query", "prompt", "q", "goal", "stem", "problem", "instruction", "input")
@@ -66,19 +65,23 @@ class Kind:
 
 @dataclass(frozen=True)
 class Found:
-    """A file that was looked at.
+    """A file, or a data set of the hub, that was looked at.
 
     Attributes:
+        source: that reads it, as a domain's YAML names one.
         rows: rows in all, and `failed`, those that do not parse, in words.
         answers: how often each place (or label) is right.
+        documents: rows that parse and differ.
         spec: a set of a domain's YAML that reads it, `from` apart.
     """
 
     path: Path
+    source: Mapping[str, str]
     kind: Kind
     rows: int
     failed: tuple[str, ...]
     answers: Mapping[str, int]
+    documents: int
     spec: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -90,10 +93,14 @@ def _flat(values: Iterable[Any]) -> Iterator[Any]:
 def look(path: Path) -> Found:
     """Read a file, tell its kind and check every row.
 
+    Args:
+        path: of a file, or OWNER/NAME or OWNER/NAME:SPLIT of a data set of the hub.
+
     Raises `UserError`: it cannot be read, is of no kind or of several, more than 5% of its rows do
     not parse, or every row has the same answer.
     """
-    rows = read(path)
+    source = source_of(path)
+    rows = read(source)
     if not rows:
         raise UserError(f"{path} holds no rows")
     kind = kind_of_all(path, rows)
@@ -109,19 +116,27 @@ def look(path: Path) -> Found:
     if len(failed) > MAX_FAILED * len(rows):
         few = f"{len(failed)} of {len(rows)} rows do not parse; the first is {failed[0]}"
         raise UserError(f"{few}{_hint(kind, rows, failed[0])}")
-    if kind.free:
-        return Found(path, kind, len(rows), tuple(failed), {}, _free(kind))
     labels = kind.name == "labels"
     right = Counter(one.label if labels else one.answer_text for one in parsed)
     if len(right) < 2:
-        what = f"label {next(iter(right))!r}" if labels else f"right answer {next(iter(right))!r}"
+        what = "label" if labels else "answer" if kind.free else "right answer"
         raise UserError(
-            f"{path}: all {len(parsed)} rows have the {what}; there is nothing to tell apart"
+            f"{path}: all {len(parsed)} rows have the {what} {next(iter(right))[:80]!r}; there is "
+            "nothing to tell apart"
         )
+    documents = len({_content(one) for one in parsed})
+    if kind.free:
+        return Found(path, source, kind, len(rows), tuple(failed), {}, documents, _free(kind))
     places = right if labels else Counter(str(one.answer) for one in parsed)
     spec = _labelled(kind, right, parsed) if labels else _chosen(kind)
     ordered = dict(sorted(places.items()) if not labels else places.most_common())
-    return Found(path, kind, len(rows), tuple(failed), ordered, spec)
+    return Found(path, source, kind, len(rows), tuple(failed), ordered, documents, spec)
+
+
+def _content(row: Row) -> tuple[str, ...]:
+    """What makes two rows one document: `Document.hash` before there is a document."""
+    answers = sorted(map(normalised, row.choices or [row.answer_text]))
+    return normalised(f"{row.context} {row.question}"), *answers
 
 
 def _parsed(row: Any, kind: Kind) -> Row:
@@ -136,7 +151,7 @@ def _parsed(row: Any, kind: Kind) -> Row:
 def questions(found: Found) -> dict[str, str]:
     """Every question (or text) of a file, layout and letter case apart, and where it stands."""
     places: dict[str, str] = {}
-    for where, row in read(found.path):
+    for where, row in read(found.source):
         with contextlib.suppress(RowError):
             one = parse_row(row, found.kind.how)
             places.setdefault(one.group or normalised(one.question), where)
@@ -146,12 +161,36 @@ def questions(found: Found) -> dict[str, str]:
 # ---- rows ----------------------------------------------------------------------------------------
 
 
-def read(path: Path) -> list[tuple[str, Any]]:
-    """(place, row) of a file; a line that is no JSON is a `RowError`.
+def source_of(path: Path) -> dict[str, str]:
+    """What reads a file, or a data set of the hub (its split `train`, where none is named), whose
+    commit is asked for, so that a run reads what was looked at."""
+    name, _, split = str(path).partition(":")
+    if path.exists() or path.suffix in SUFFIXES or not HUB_ID.fullmatch(name):
+        return {"file": str(path)}
+    import httpx
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        revision = HfApi().dataset_info(name).sha
+    except (OSError, ValueError, HfHubHTTPError, httpx.HTTPError) as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UserError(
+            f"{path} does not exist here, and the hub has no such data set, or cannot be asked "
+            f"({reason})"
+        ) from None
+    return {"hub": name, "revision": str(revision), "split": split or "train"}
+
+
+def read(source: Mapping[str, str]) -> list[tuple[str, Any]]:
+    """(place, row) of a source; a line that is no JSON is a `RowError`.
 
     Raises `UserError` for a file that is not there, empty, in another encoding than UTF-8, or holds
-    a line that is too long to be a document.
+    a line that is too long to be a document, and for a data set that cannot be read.
     """
+    if "hub" in source:
+        return read_source(source, downloads=Path()).rows
+    path = Path(source["file"])
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     if not path.stat().st_size:
@@ -162,7 +201,7 @@ def read(path: Path) -> list[tuple[str, Any]]:
                 f"{path} is one JSON list, not a document a line; call it "
                 f"{path.with_suffix('.json').name}"
             )
-    return read_source({"file": str(path)}, downloads=path.parent).rows
+    return read_source(source, downloads=path.parent).rows
 
 
 # ---- kinds ---------------------------------------------------------------------------------------
@@ -274,7 +313,9 @@ def _chosen(kind: Kind) -> dict[str, Any]:
 
 
 def _free(kind: Kind) -> dict[str, Any]:
-    return kind.how | {"construct": {"kind": "free"}}
+    """Questions are asked as in a chat where the model has a template; conversations are anyway."""
+    chat = {"chat_template": True} if kind.name == "free" else {}
+    return kind.how | {"construct": {"kind": "free"}} | chat
 
 
 def _labelled(kind: Kind, labels: Counter[str], rows: Sequence[Any]) -> dict[str, Any]:

@@ -59,12 +59,18 @@ def answers(model: nn.Module, tokenizer: Any, documents: Sequence[Document]) -> 
     return {"documents": shown, "perplexity": found, "tokens": tokens}
 
 
+def message(tokenizer: Any, document: Document) -> str | None:
+    """What is asked last, where a document is asked as a chat."""
+    return document.messages[-1][1] if document.messages and tokenizer.chat_template else None
+
+
 def chosen(model: nn.Module, tokenizer: Any, documents: Sequence[Document]) -> list[dict[str, Any]]:
     """What the model takes of choices."""
     best = [one.best for one in score(model, tokenizer, documents)]
     return [
         {
             "prompt": document.prompt,
+            "message": message(tokenizer, document),
             "right": document.choices[document.answer].strip(),
             "said": document.choices[picked].strip(),
             "correct": picked == document.answer,
@@ -101,7 +107,8 @@ def written(
         said = compared(text, right)
         found.append(
             {
-                **{"prompt": document.prompt, "right": right, "said": text.strip()},
+                **{"prompt": document.prompt, "message": message(tokenizer, document)},
+                **{"right": right, "said": text.strip()},
                 **{"correct": said["exact_match"] == 1, "f1": said["token_f1"]},
             }
         )

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
@@ -15,6 +16,8 @@ from trimllm.base.machine import memory_bytes
 from trimllm_paper import resources
 from trimllm_paper.estimate import Estimate, Job
 
+FEWEST = 60
+"""Documents that can be split into training, calibration, held-back and test ones."""
 TESTED, HELD_BACK, POOL, SCANNED = 0.15, 0.10, 0.25, 32
 """Shares of the documents that are tests, at most 400; of the rest, at most, held back (200) and to
 choose units by (192); and how many of these a scan takes."""
@@ -149,10 +152,26 @@ def _mib(rule: str, told: Mapping[str, Any], needs: resources.Needs) -> int:
     return needs.mem_mb(task, told) if task and "model" in told else 1000
 
 
-def enough(documents: int, fewest: int, what: Iterable[str]) -> None:
-    """Raise `UserError` for too few documents."""
-    if documents < fewest:
+def needs(tests_apart: bool) -> list[dict[str, int]]:
+    """How many documents the file needs, by what for, and then a file of tests, if there is one."""
+    least = sizes(FEWEST, blocks=1)
+    tests = {"to test": least.tests}
+    rest = {"held back to choose a model by": least.held_back, "to choose units by": least.pool}
+    parts = rest if tests_apart else tests | rest
+    whole = parts | {"to train": FEWEST - sum(parts.values())}
+    return [whole, tests] if tests_apart else [whole]
+
+
+def enough(documents: int, rows: int, path: Path, parts: Mapping[str, int]) -> None:
+    """Raise `UserError` for too few documents, which says how many are needed and what for.
+
+    Args:
+        documents: that differ, of so many rows of a file.
+        parts: as `needs` has them.
+    """
+    if documents < (least := sum(parts.values())):
+        told = ", ".join(f"{count} {purpose}" for purpose, count in parts.items())
         raise UserError(
-            f"{', '.join(what)}: {documents} documents are left after duplicates; at least "
-            f"{fewest} are needed to train, choose and test by"
+            f"{path}: {documents} different documents in {rows} rows are too few; {least} are "
+            f"needed: {told}"
         )

@@ -44,7 +44,8 @@ def write(path: str | Path, inputs: Inputs, how: Mapping[str, Any]) -> None:
 
     Args:
         inputs: files by kind: `choice`, `evaluations`, `epochs`, `trainings`, `throughput`, `data`,
-            `answers` of the pretrained, the full and the chosen model, `export`.
+            `answers` of the pretrained, the full and the chosen model (and of the nearest trimmed
+            one, where the full one is chosen), `export`.
         how: `model` and `data`, what they are called; `tasks`; `stand_in`.
     """
     page = Environment(
@@ -64,7 +65,7 @@ def content(inputs: Inputs, how: Mapping[str, Any]) -> dict[str, Any]:
     table = recipes(choice, scores(tested, frame, choice, how["tasks"]), answers, export)
     shown = {one["recipe"]: one for one in table}
     near = nearest_trimmed(choice.candidates, choice.chosen, choice.wanted)
-    full, trimmed = answers[FULL_FT], answers[choice.recipe]
+    full, trimmed = answers[FULL_FT], answers[near.recipe if near else choice.recipe]
     return {
         **how,
         "choice": choice,
@@ -74,6 +75,7 @@ def content(inputs: Inputs, how: Mapping[str, Any]) -> dict[str, Any]:
         "plain": shown[PRETRAINED],
         "table": table,
         **drawn(choice, table, frame),
+        "beside": "nearest trimmed model" if near else "chosen model",
         "documents": list(zip(full.documents, trimmed.documents, strict=True)),
         "free": choice.chosen.free,
         "measure": "F1" if choice.chosen.free else "accuracy",
@@ -103,25 +105,22 @@ def scores(
     tested: Sequence[Evaluation], frame: Frame, choice: Choice, tasks: Sequence[str]
 ) -> dict[str, Score]:
     """Accuracy of every recipe on the test documents, in percent, with its interval of 95%; of free
-    answers the F1 of words, with that of its mean."""
+    answers the F1 of words, with that of its mean, and the perplexity of the right answers."""
     found = {}
     for recipe in dict.fromkeys(one.recipe for one in tested):
         whole = derive.accuracy(frame, choice.model, choice.domain, recipe, tasks)
         if whole is None:
             raise UserError(f"{recipe} was not evaluated on every test of {choice.domain}")
         score = {"accuracy": whole.percent, "low": whole.ci95[0], "high": whole.ci95[1]}
+        written = [one.answers for one in tested if one.recipe == recipe and one.answers]
         if choice.chosen.free:
-            each = [
-                100 * value
-                for one in tested
-                if one.recipe == recipe and one.answers
-                for value in one.answers.by_document["token_f1"]
-            ]
+            each = [100 * value for one in written for value in one.by_document["token_f1"]]
             mean, away = fmean(each), 1.96 * stdev(each) / len(each) ** 0.5
             score = {
                 "accuracy": mean,
                 "low": max(0.0, mean - away),
                 "high": min(100.0, mean + away),
+                "of_answers": fmean(one.perplexity for one in written),
             }
         found[recipe] = score | {"n": whole.n, "chance": whole.chance}
     return found

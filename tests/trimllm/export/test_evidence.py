@@ -64,7 +64,7 @@ def test_greedy_generation_may_part_at_a_tie_alone(greedy: list[int], at: int | 
     engine = replace(REFERENCE, greedy=greedy)
     assert first_difference(engine, REFERENCE, [0]) == at
     if at is not None:
-        for variant in ("f32", "vllm"):
+        for variant in ("f32", "vllm", "padded"):
             with pytest.raises(UserError, match=f"another way at token {at}"):
                 decide(variant, engine=engine)
 
@@ -81,6 +81,9 @@ def test_rounding_is_measured_by_the_untrimmed_models() -> None:
     # 0.35 lost: more than 0.25 alone allow, less than the untrimmed model's 0.2 and these.
     found = decide("q4_0", engine, rounded=rounded, untrimmed=(2.0, 2.2))
     assert found["loss"]["untrimmed_rounded"] == 2.2
+    assert found["growth_allowed"] == pytest.approx(0.45)
+    # Of a model that nobody gave there is nothing to compare with, and the record says so.
+    assert decide("q4_0", engine, rounded=rounded)["growth_allowed"] is None
     with pytest.raises(UserError, match="rounding raises its loss by 0.350 .* 0.250 is allowed"):
         decide("q4_0", engine, rounded=rounded, untrimmed=(2.0, 1.9))
     with pytest.raises(UserError, match="its loss in the engine is 0.900"):

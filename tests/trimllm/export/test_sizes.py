@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from exports import DROPPED, byte_tokenizer, needs_llama_cpp
 from models import tiny
+from transformers import LlamaConfig
 
 import trimllm
 from trimllm.base.errors import UserError
-from trimllm.export.sizes import expected_bytes
+from trimllm.export.sizes import expected_bytes, float32_cache_bytes
 from trimllm.units import drop
 
 
@@ -46,3 +47,11 @@ def test_bits_and_missing_units_count(tmp_path: Path) -> None:
     assert expected_bytes(small, "gguf_f16") < expected_bytes(whole, "gguf_f16")
     with pytest.raises(UserError, match="no export format"):
         expected_bytes(whole, "gguf_q1")
+
+
+def test_a_cache_takes_what_the_longest_text_needs(tmp_path: Path) -> None:
+    LlamaConfig().save_pretrained(tmp_path / "llama-7b")
+    # keys and values of 32 blocks, 4096 wide, in float32: 1 MiB a token
+    assert float32_cache_bytes(tmp_path / "llama-7b", 513) == 2 * 513 << 20
+    small = checkpoint(tmp_path / "tiny", "unpaired")
+    assert float32_cache_bytes(small, 513) == 1 << 28

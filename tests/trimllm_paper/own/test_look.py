@@ -80,6 +80,8 @@ def test_free_answers_and_conversations(tmp_path: Path, rows: list[Row], name: s
     assert found.kind.name == name and found.kind.free and not found.answers
     one = DocumentSet.model_validate({"from": [{"file": "my.jsonl"}], **found.spec})
     assert one.construction.kind == "free" and (one.format == "messages") == (name == "messages")
+    # conversations are rendered by the model's template anyway
+    assert one.chat_template is (True if name == "free" else None)
     other = look.kind_of({"prompt": "q?", "completion": "a"})
     assert other is not None and other.fields == {"question": "prompt", "answer": "completion"}
 
@@ -142,6 +144,19 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     "one answer": (
         lambda f: write(f / "my.jsonl", changed(choices=["yes", "no"], answer=0)),
         "all 100 rows have the right answer 'yes'",
+    ),
+    "one free answer": (
+        lambda f: write(f / "my.jsonl", [r | {"answer": "It is so."} for r in FREE]),
+        "all 100 rows have the answer 'It is so.'; there is nothing to tell apart",
+    ),
+    "half characters": (
+        lambda f: write(f / "my.jsonl", changed(question="caf\ud800")),
+        r"100 of 100 rows do not parse; the first is my.jsonl:1: field question holds half a "
+        r"character \(\\ud800\)",
+    ),
+    "entries of a list": (
+        lambda f: text(f / "my.json", json.dumps([*sums(3), {"question": "x"}], indent=1).encode()),
+        "1 of 4 rows do not parse; the first is my.json, row 4: an empty answer",
     ),
     "empty answers": (
         lambda f: write(f / "my.jsonl", changed(2, answer="")),

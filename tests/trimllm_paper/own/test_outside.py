@@ -61,7 +61,10 @@ def test_free_answers_are_written_as_an_evaluation_writes_them(
     model: torch.nn.Module, tmp_path: Path
 ) -> None:
     tokenizer = byte_tokenizer()
-    documents = [Document(f"What is {i}?", (f" It is {i}.",), 0) for i in range(4)]
+    documents = [
+        Document(f"Question: {i}?\nAnswer:", (f" It is {i}.",), 0, (("user", f"What is {i}?"),))
+        for i in range(4)
+    ]
     write_documents(tmp_path / "free.jsonl", documents)
     found = outside.answers(model, tokenizer, documents)["documents"]
     tested = evaluate(model, tokenizer, {"free": tmp_path / "free.jsonl"}, answer_tokens=96)
@@ -72,3 +75,7 @@ def test_free_answers_are_written_as_an_evaluation_writes_them(
         assert one["f1"] == pytest.approx(compared(one["said"], one["right"])["token_f1"])
         assert "\n" not in one["said"]
     assert len(tested["free"]["answers"]["by_document"]["token_f1"]) == 4
+    # How it is asked: as a chat only where the model has a template.
+    assert [one["message"] for one in found] == [f"What is {i}?" for i in range(4)]
+    tokenizer.chat_template = None
+    assert outside.message(tokenizer, documents[0]) is None

@@ -79,6 +79,14 @@ def test_a_budget_changes_nothing_else(config) -> None:
     assert changed.tested == config.tested and changed.models == config.models
 
 
-def test_too_few_documents_are_refused() -> None:
-    with pytest.raises(UserError, match="12 documents are left after duplicates"):
-        plan.enough(12, 60, ["my.jsonl"])
+def test_too_few_documents_are_refused_and_what_they_are_needed_for() -> None:
+    (parts,) = plan.needs(tests_apart=False)
+    with pytest.raises(UserError) as error:
+        plan.enough(30, 31, Path("my.jsonl"), parts)
+    assert str(error.value) == (
+        "my.jsonl: 30 different documents in 31 rows are too few; 60 are needed: 12 to test, 4 "
+        "held back to choose a model by, 12 to choose units by, 32 to train"
+    )
+    plan.enough(60, 60, Path("my.jsonl"), parts)
+    file, tests = plan.needs(tests_apart=True)
+    assert sum(file.values()) == 60 and tests == {"to test": 12}

@@ -11,7 +11,7 @@ import browser
 import pytest
 from chain_files import plain_chain, write_chain, write_training
 from evaluation_files import Evaluations
-from timing_files import timing
+from timing_files import TimingFiles, timing
 
 from trimllm.base import files
 from trimllm_paper.choices import Answers, Choice
@@ -35,7 +35,9 @@ def keys(recipe: str) -> dict[str, Any]:
     return trimmed if Recipe.parse(recipe).is_trimmed else {}
 
 
-def made(root: Path, missed: dict[str, float] | None = None) -> dict[str, list[str]]:
+def made(
+    root: Path, missed: dict[str, float] | None = None, chosen: str = CHAIN[0]
+) -> dict[str, list[str]]:
     """Records of a small run, by kind."""
     paths, place = Paths(str(root)), ("tiny", "sciq")
     evaluations, provenance = Evaluations(root), {"config_hash": "c0ffee"}
@@ -67,12 +69,12 @@ def made(root: Path, missed: dict[str, float] | None = None) -> dict[str, list[s
     wanted = {"above_percent": 95.0, "megabytes": 130.0}
     Choice(
         **{"model": "tiny", "domain": "sciq", "hardware": "box", "format": "gguf_q8_0"},
-        **{"wanted": wanted, "candidates": candidates, "recipe": CHAIN[0]},
+        **{"wanted": wanted, "candidates": candidates, "recipe": chosen},
         **{"missed": missed or {}, "told": "one line", "provenance": provenance},
     ).write(choice)
-    export = Path(paths.export(*place, CHAIN[0], "gguf_q8_0"))
+    export = Path(paths.export(*place, chosen, "gguf_q8_0"))
     Export(
-        **{"model": "tiny", "domain": "sciq", "recipe": CHAIN[0], "seed": 0, **keys(CHAIN[0])},
+        **{"model": "tiny", "domain": "sciq", "recipe": chosen, "seed": 0, **keys(chosen)},
         **{"format": "gguf_q8_0", "bytes": {"total": 5, "file": 119_000_000}},
         **{"bytes_checkpoint": {"total": 3}, "context": 99, "held_back_texts": 2},
         **{"proof": {"places": 9}, "seconds": 1.5, "provenance": provenance},
@@ -131,6 +133,18 @@ def test_what_is_not_met_is_said(tmp_path: Path) -> None:
     assert "which misses the size by 7%." in text
 
 
+def test_where_the_full_model_is_chosen_the_nearest_trimmed_one_answers_beside_it(
+    tmp_path: Path,
+) -> None:
+    inputs = made(tmp_path, chosen="full_ft")
+    found = report.content(inputs, HOW)
+    assert [one.correct for _, one in found["documents"]] == [i % 3 != 0 for i in range(20)]
+    assert len(found["perplexities"]) == 3
+    report.write(tmp_path / "r.html", inputs, HOW)
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "<th>nearest trimmed model</th>" in page and "<th>chosen model</th>" not in page
+
+
 def test_what_brings_its_own_code_is_served_with_trust_in_it(tmp_path: Path) -> None:
     record = tmp_path / "vllm/export.json"
     record.parent.mkdir()
@@ -151,6 +165,23 @@ def test_the_card_says_what_it_cost_outside(tmp_path: Path) -> None:
         "Outside of its domain: perplexity 47.5 on neutral English text (fully fine-tuned 33.2, "
         "before fine-tuning 21.5)",
     ]
+
+
+def test_the_card_tells_f1_of_free_answers_and_speed(tmp_path: Path) -> None:
+    inputs, tests, timings = made(tmp_path), Evaluations(tmp_path), TimingFiles(tmp_path)
+    tested = {"pretrained": (0, 12), "full_ft": (25, 60), CHAIN[0]: (0, 55.5)}
+    evaluations = [
+        tests.add_free(recipe, acc, f1, 1.0, domain="free") for recipe, (acc, f1) in tested.items()
+    ]
+    speeds = [timings.add(recipe, rate, full=20, model="tiny") for recipe, rate in
+              ((CHAIN[0], 25), (CHAIN[1], 31))]  # fmt: skip
+    lines = card.measured([*inputs["answers"], *evaluations, *speeds], CHAIN[0])
+    assert lines[:2] == [
+        "F1 of words on 4 test documents of free: 55.5% (fully fine-tuned 60.0%, before "
+        "fine-tuning 12.0%); perplexity of the right answers 2.7",
+        "Speed: 25 tokens/s (fully fine-tuned 20), one text at a time in PyTorch on cpu-mine",
+    ]
+    assert not any("Accuracy" in line for line in lines)
 
 
 # ---- in a browser --------------------------------------------------------------------------------

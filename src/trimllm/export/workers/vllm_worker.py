@@ -1,4 +1,5 @@
-"""Asks vLLM: `python vllm_worker.py CHECKPOINT question.json answer.json THREADS`.
+"""Asks vLLM: `python vllm_worker.py CHECKPOINT question.json answer.json THREADS CACHE`, the last
+in bytes.
 
 Needs vLLM and nothing else, in an environment of its own (envs/README.md); what question and answer
 are, `trimllm.export.evidence` says. The checkpoint's own modeling file is what vLLM runs, by its
@@ -18,7 +19,7 @@ import transformers
 from vllm import LLM, SamplingParams, __version__
 
 
-def main(checkpoint: str, question: str, answer: str, threads: str) -> None:
+def main(checkpoint: str, question: str, answer: str, threads: str, cache: str) -> None:
     """Answer a question."""
     torch.set_num_threads(int(threads))
     asked = json.loads(Path(question).read_text(encoding="utf-8"))
@@ -37,7 +38,7 @@ def main(checkpoint: str, question: str, answer: str, threads: str) -> None:
         max_logprobs=top,
         max_model_len=longest,
         max_num_seqs=1,
-        kv_cache_memory_bytes=1 << 28,
+        kv_cache_memory_bytes=int(cache),
         disable_log_stats=True,
     )
 

@@ -1,0 +1,121 @@
+"""`trimllm start` on files as people have them: what it says and writes, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow
+import pytest
+import yaml
+from exports import byte_tokenizer
+from huggingface_hub import HfApi
+from models import tiny
+from pyarrow import parquet
+
+import trimllm
+from trimllm.data import hub
+from trimllm_paper.__main__ import main
+
+Start = Callable[..., tuple[int, str, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tiny("llama", vocab_size=320, max_position_embeddings=1024)
+    folder = tmp_path_factory.mktemp("start") / "model"
+    return trimllm.save(made, byte_tokenizer(), folder, dtype="float32")
+
+
+@pytest.fixture
+def start(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Start:
+    """Runs the command in a folder of its own: its status, output and lines of errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, str, list[str]]:
+        status = main(["start", *words, "--model", str(model), "--format", "padded"])
+        said = capsys.readouterr()
+        return status, said.out, said.err.splitlines()
+
+    return run
+
+
+def sums(count: int) -> list[dict[str, Any]]:
+    return [
+        {"question": f"What is {i} and one?", "choices": [str(i + 1), "no"], "answer": i % 2}
+        for i in range(count)
+    ]
+
+
+def write(name: str, rows: list[dict[str, Any]]) -> None:
+    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize("count", [10, 30, 59])
+def test_too_few_rows_are_told_how_many_are_needed_and_why(start: Start, count: int) -> None:
+    write("few.jsonl", sums(count) + sums(count)[:5])
+    status, _, lines = start("few.jsonl")
+    assert status == 1 and [path.name for path in Path().iterdir()] == ["few.jsonl"]
+    assert lines == [
+        f"error: few.jsonl: {count} different documents in {count + 5} rows are too few; 60 are "
+        "needed: 12 to test, 4 held back to choose a model by, 12 to choose units by, 32 to train"
+    ]
+    write("enough.jsonl", sums(60))
+    status, _, lines = start("enough.jsonl", "--test", "few.jsonl" if count < 12 else "none.jsonl")
+    assert status == 1 and len(lines) == 1
+    told = "10 different documents in 15 rows are too few; 12 are needed: 12 to test"
+    assert (told if count < 12 else "none.jsonl does not exist") in lines[0]
+
+
+def test_half_a_character_is_a_row_that_is_left_out(start: Start) -> None:
+    broken = {"question": "What is \ud800?", "choices": ["one", "two"], "answer": 0}
+    write("my.jsonl", [*sums(80), broken])
+    status, said, _ = start("my.jsonl")
+    assert status == 0 and yaml.safe_load(Path("my.yaml").read_text())
+    assert "1 rows, the first my.jsonl:81: field question holds half a character (\\ud800)" in said
+
+
+def test_a_table_of_parquet_names_rows(start: Start) -> None:
+    rows = [*sums(80), {"question": "x", "choices": ["one", "two"], "answer": 7}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), "my.parquet")
+    status, said, _ = start("my.parquet")
+    assert status == 0 and "81 questions with choices" in said
+    assert "left out: 1 rows, the first my.parquet, row 81: answer 7 of 2 choices" in said
+
+
+def test_free_answers_are_asked_as_in_a_chat(start: Start) -> None:
+    write("faq.jsonl", [{"question": f"And {i}?", "answer": f"It is {i}."} for i in range(80)])
+    assert start("faq.jsonl")[0] == 0
+    (how,) = yaml.safe_load(Path("faq.yaml").read_text())["sets"].values()
+    assert how["chat_template"] is True and how["construct"] == {"kind": "free"}
+    write("my.jsonl", sums(80))
+    assert start("my.jsonl", "--force")[0] == 0
+    (how,) = yaml.safe_load(Path("my.yaml").read_text())["sets"].values()
+    assert "chat_template" not in how
+
+
+def test_a_data_set_of_the_hub_is_pinned(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit, asked = "c" * 40, []
+
+    def loaded(name: str, config: str | None, *, split: str, revision: str) -> list[dict[str, Any]]:
+        asked.append((name, split, revision))
+        return sums(80)
+
+    monkeypatch.setattr(hub.datasets, "load_dataset", loaded)
+    monkeypatch.setattr(HfApi, "dataset_info", lambda self, name: SimpleNamespace(sha=commit))
+    status, said, _ = start("owner/sums:test")
+    assert status == 0 and "owner/sums:test: 80 questions with choices" in said
+    assert {*asked} == {("owner/sums", "test", commit)}
+    (how,) = yaml.safe_load(Path("sums-test.yaml").read_text())["sets"].values()
+    assert how["from"] == [{"hub": "owner/sums", "revision": commit, "split": "test"}]
+
+
+def test_a_data_set_that_is_nowhere_is_one_line(start: Start) -> None:
+    status, _, lines = start("owner/nothing")
+    assert status == 1 and len(lines) == 1
+    assert "owner/nothing does not exist here, and the hub has no such data set" in lines[0]

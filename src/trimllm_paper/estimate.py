@@ -143,11 +143,19 @@ class Estimate:
         trained = model.parameters * demand.share_trained(task, self.config, ratio)
         return trained * (2 * (demand.WEIGHT + moments) + demand.WEIGHT)
 
+    def disk(self, jobs: Collection[Job], parallel: int) -> str:
+        """GB that the disk holds at most: the largest of what passes and of scratch, as many as
+        jobs run at once."""
+        kept = sum(self.bytes(job) for job in jobs if job.rule in KEPT)
+        # An epoch's weights go when the next epoch and its evaluation are done.
+        passing = sorted((self.bytes(job) for job in jobs if job.rule not in KEPT), reverse=True)
+        beside = sorted(map(self.scratch, jobs), reverse=True)
+        return f"{(kept + sum(passing[: 2 * parallel]) + sum(beside[:parallel])) / 1e9:,.1f}"
+
     def line(
         self, name: str, waits: Mapping[Job, Collection[Job]], parallel: int
     ) -> tuple[str, ...]:
-        """Artifact, jobs, hours of cores or GPUs, wall-clock hours, and what the disk holds at
-        most: the largest of what passes and of scratch, as many as jobs run at once.
+        """Artifact, jobs, hours of cores or GPUs, wall-clock hours, and GB on the disk at most.
 
         Args:
             waits: for each job, those that it waits for.
@@ -156,13 +164,8 @@ class Estimate:
         jobs = waits.keys()
         total, parallel = 3600 * self.hours(jobs), max(parallel, self.fewest(jobs))
         wall = max(total / parallel, self.longest(waits))
-        kept = sum(self.bytes(job) for job in jobs if job.rule in KEPT)
-        # An epoch's weights go when the next epoch and its evaluation are done.
-        passing = sorted((self.bytes(job) for job in jobs if job.rule not in KEPT), reverse=True)
         shown = f"{wall / 3600:,.1f} h" if wall >= 7200 else f"{wall / 60:.0f} min"
-        beside = sorted(map(self.scratch, jobs), reverse=True)
-        disk = (kept + sum(passing[: 2 * parallel]) + sum(beside[:parallel])) / 1e9
-        return name, str(len(jobs)), in_words(total / 3600), shown, f"{disk:,.1f}"
+        return name, str(len(jobs)), in_words(total / 3600), shown, self.disk(jobs, parallel)
 
 
 def in_words(hours: float) -> str:

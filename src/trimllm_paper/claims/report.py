@@ -23,8 +23,8 @@ from jinja2 import Environment
 
 from trimllm.base.files import write_json, write_text
 from trimllm.base.intervals import Difference
-from trimllm_paper import contradictions, published, verdict
-from trimllm_paper.claims import accuracy, cost, speed, units
+from trimllm_paper import contradictions, cost, published, verdict
+from trimllm_paper.claims import accuracy, speed, units
 from trimllm_paper.claims.evidence import CLAIMS, DOCUMENTS, OURS, Evidence, Finding
 from trimllm_paper.context import BY_LORA, Context
 from trimllm_paper.frame import Frame, where

@@ -132,7 +132,7 @@ def planned(jobs: set[Job], config: Any, documents: int) -> Plan:
         name: sum(s for job, s in seconds.items() if job.rule.startswith(rule)) / 60
         for rule, name in PARTS.items()
     }
-    disk = estimate.line("own", jobs, 2)[-1]
+    disk = estimate.disk(jobs, 2)
     at_once = min(sum(memory[:2]), memory_bytes() >> 20)
     return Plan(documents, len(jobs) + 1, math.ceil(wall / 6) / 10, at_once, disk, parts)
 

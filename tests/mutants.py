@@ -7,7 +7,9 @@ A mutant is a module with one change, in a copy of `src`; its tests must fail on
 on the code as it is. Those of mutants.yaml name their tests; those of a sample (`make mutants`) are
 given what mirrors their module, then its room, then the quick tests of the package, until one
 notices; `--runs 2` leaves the package out, which takes most of the hours. Heavy libraries are
-imported once and each run is a fork, one for each core.
+imported once and each run is a fork, one for each core. Mutants of a sample that change nothing
+which anybody could see stand in equivalents.yaml with the reason, and are not run; of the others
+nine in ten must be noticed.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import sys
@@ -34,7 +37,12 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
-LIST = Path(__file__).with_suffix(".yaml")
+LIST, EQUIVALENTS = (
+    Path(__file__).with_suffix(".yaml"),
+    Path(__file__).with_name("equivalents.yaml"),
+)
+NOTICED = 0.9
+"""Share of a sample that tests must notice."""
 SECONDS = 1200
 """Of a processor, after which a run has failed: a mutant may never end."""
 
@@ -78,6 +86,17 @@ def sampled(file: Path) -> list[Mutant]:
     """The mutants of a sample (`envs/mutants/sample.py`)."""
     rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
     return [Mutant(**row, runs=mirrors(row["module"])) for row in rows]
+
+
+def equivalents() -> dict[tuple[str, str], str]:
+    """(module, change) -> why nobody could see it; a change without its line numbers."""
+    rows = yaml.safe_load(EQUIVALENTS.read_text(encoding="utf-8"))
+    return {(row["module"], row["change"]): row["why"] for row in rows}
+
+
+def without_places(change: str) -> str:
+    """A change without its line numbers, which move with what stands above."""
+    return " ".join(re.sub(r"@@ [^@]* @@", "", change).split())
 
 
 def mirrors(module: str) -> tuple[tuple[str, ...], ...]:
@@ -162,7 +181,8 @@ def outlives(mutant: Mutant, first: int, last: int) -> tuple[bool, float]:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the mutants; the survivors are named, and the number of them is the exit status."""
+    """Run the mutants; the survivors are named. The exit status is their number; of a sample 1
+    where too many survive."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("numbers", nargs="*", type=int, help="of the list; default: all")
     parser.add_argument("--sample", type=Path, help="mutants instead of the list")
@@ -175,7 +195,12 @@ def main(words: Sequence[str] | None = None) -> int:
     if args.told and args.told.is_file():
         rows = map(json.loads, args.told.read_text(encoding="utf-8").splitlines())
         known = {row["sha256"]: row["outlived"] for row in rows}
-    chosen = args.numbers or [*range(len(mutants))]
+    chosen, same = args.numbers or [*range(len(mutants))], equivalents() if args.sample else {}
+    reasons = {n: same.get((mutants[n].module, without_places(mutants[n].change))) for n in chosen}
+    for number, why in reasons.items():
+        if why:
+            print(f"{number:3} equivalent {mutants[number].module}: {why}")
+    chosen = [number for number in chosen if not reasons[number]]
     left = []  # mutants, each with the first and the last of its runs to come
     for number in chosen:
         first, last = known.get(mutants[number].sha256, 0), len(mutants[number].runs)
@@ -211,6 +236,11 @@ def main(words: Sequence[str] | None = None) -> int:
                     told.write(json.dumps(row) + "\n")
     alive = sum(known[mutants[number].sha256] is not None for number in chosen)
     print(f"{len(chosen)} mutants, {alive} survive")
+    if args.sample:
+        share = 1 - alive / len(chosen) if chosen else 1.0
+        equal = len(reasons) - len(chosen)
+        print(f"{share:.1%} noticed, {NOTICED:.0%} asked; {equal} more are equivalent")
+        return int(share < NOTICED)
     return min(alive, 100)
 
 

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -22,6 +23,15 @@ def mutants(*words: str) -> subprocess.CompletedProcess[str]:
     path = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     command = [sys.executable, str(ROOT / "tests/mutants.py"), *words]
     return subprocess.run(command, capture_output=True, text=True, env=path, cwd=ROOT)
+
+
+def tool_of() -> ModuleType:
+    """`tests/mutants.py`, which no test imports otherwise."""
+    spec = importlib.util.spec_from_file_location("mutants", ROOT / "tests/mutants.py")
+    tool = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = tool
+    spec.loader.exec_module(tool)
+    return tool
 
 
 @pytest.mark.slow
@@ -49,14 +59,33 @@ def test_a_sample_goes_on_where_it_stopped(tmp_path: Path) -> None:
     for words, outlived in ((("--runs", "1"), 1), ((), 2)):
         told.write_text(told.read_text().replace('"outlived": 1', f'"outlived": {outlived}'))
         run = mutants("--sample", str(sample), "--told", str(told), *words)
-        assert run.returncode == 1 and run.stdout == "2 mutants, 1 survive\n", run.stderr
+        assert run.returncode == 1, run.stderr
+        assert run.stdout.splitlines() == [
+            "2 mutants, 1 survive",
+            "50.0% noticed, 90% asked; 0 more are equivalent",
+        ]
+
+
+def test_what_nobody_could_see_is_told_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It counts neither as noticed nor as survivor, wherever its lines stand by now."""
+    tool, sample = tool_of(), tmp_path / "sample.jsonl"
+    change = "@@ -9 +9 @@ -a = 1 +a = 2"
+    row = {"module": "trimllm/trim.py", "source": "a = 2", "change": change}
+    sample.write_text(json.dumps(row) + "\n")
+    known = tmp_path / "equivalents.yaml"
+    monkeypatch.setattr(tool, "EQUIVALENTS", known)
+    monkeypatch.chdir(ROOT)
+    known.write_text('- {module: trimllm/trim.py, change: "-a = 1 +a = 2", why: nobody reads it}\n')
+    assert tool.main(["--sample", str(sample)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].split(maxsplit=2)[1:] == ["equivalent", "trimllm/trim.py: nobody reads it"]
+    assert told[1:] == ["0 mutants, 0 survive", "100.0% noticed, 90% asked; 1 more are equivalent"]
 
 
 def test_every_module_has_tests_that_mirror_it() -> None:
-    spec = importlib.util.spec_from_file_location("mutants", ROOT / "tests/mutants.py")
-    tool = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = tool
-    spec.loader.exec_module(tool)
+    tool = tool_of()
     for name, nearest in (
         ("trimllm/select.py", "tests/trimllm/test_select.py"),
         ("trimllm/scan/onepass.py", "tests/trimllm/scan"),

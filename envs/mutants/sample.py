@@ -25,7 +25,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 ROOMS = (
     *("trimllm/units", "trimllm/score", "trimllm/scan", "trimllm/select.py", "trimllm/train"),
     *("trimllm/trim.py", "trimllm_paper/verdict.py", "trimllm_paper/grid.py"),
-    "trimllm_paper/claims",
+    *("trimllm_paper/cells.py", "trimllm_paper/claims"),
 )
 ARGUED = ("core/VariableInserter", "core/VariableReplacer")
 """Operators that ask for names."""

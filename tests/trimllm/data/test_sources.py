@@ -81,7 +81,8 @@ def test_local_files(tmp_path, kind):
     else:
         path.write_text(lines(ROWS) if kind == "jsonl" else json.dumps({"data": ROWS}))
     found = read_source({"file": str(path), "lines": [1]}, downloads=tmp_path)
-    assert found.rows == [(f"rows.{kind}:2", ROWS[1])]
+    where = "rows.jsonl:2" if kind == "jsonl" else f"rows.{kind}, row 2"
+    assert found.rows == [(where, ROWS[1])]
 
 
 def test_local_files_that_are_none(tmp_path):

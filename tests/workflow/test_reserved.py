@@ -27,8 +27,8 @@ def test_the_plan_ends_with_json(tmp_path: Path) -> None:
     assert "GPU-hours" in run.stdout and "Assumed: A100-SXM4-80GB" in run.stdout
     assert "llama-13b: 13.0 billion" in run.stdout
     (row,) = json.loads(run.stdout.splitlines()[-1])
-    # Two chains of SciQ with 23 epochs each, scan, two baselines, fetches, table.
-    assert row["artifact"] == "table9" and int(row["jobs"]) == 2 * 23 + 1 + 2 + 2 + 1
+    # Two chains of SciQ with 23 epochs each, scan, two baselines, a teacher, fetches, table.
+    assert row["artifact"] == "table9" and int(row["jobs"]) == 2 * 23 + 1 + 2 + 1 + 2 + 1
     hours, price = (float(row[key].replace(",", "")) for key in ("hours", "price"))
     assert price == pytest.approx(2.5 * hours, abs=0.6)  # whole ones are told
     assert not any(tmp_path.glob("results*"))

@@ -323,8 +323,10 @@ def cost(frame: Frame, chain: Chain) -> Cost | None:
         return None
     unit = sum(full.seconds) / sum(full.tokens)
     train, tokens = sum(e.seconds_train for e in chain.epochs), sum(e.tokens for e in chain.epochs)
-    trained = list(accumulate(e.seconds_train / (e.tokens * unit) for e in chain.epochs))
-    scans = accumulate(e.seconds_scan / (e.tokens * unit) for e in chain.epochs)
+    # An epoch that had nothing left to train counts as long as the others.
+    usual = tokens / sum(1 for epoch in chain.epochs if epoch.tokens)
+    trained = list(accumulate(e.seconds_train / ((e.tokens or usual) * unit) for e in chain.epochs))
+    scans = accumulate(e.seconds_scan / ((e.tokens or usual) * unit) for e in chain.epochs)
     return Cost(
         tuple(100 * epoch.dropped / chain.units_total for epoch in chain.epochs),
         tuple(trained),

@@ -289,6 +289,17 @@ def test_measured_cost(tmp_path: Path) -> None:
     assert derive.cost(without, chains(without)[0]).sparse_factor is None
 
 
+def test_an_epoch_with_nothing_left_to_train_costs_its_scan(tmp_path: Path) -> None:
+    """As where all units of the blocks that are trained were dropped."""
+    epochs = write_chain(tmp_path, plain_chain())
+    results = Frame.of(epochs=epochs, trainings=[write_training(tmp_path, "full_ft", 4.0)])
+    chain = chains(results)[0]
+    last = chain.epochs[-1]._replace(tokens=0, seconds_train=0.0)
+    found = derive.cost(results, replace(chain, epochs=(*chain.epochs[:-1], last)))
+    assert found.training == pytest.approx((0.5, 1.0, 1.0))
+    assert found.with_scans == pytest.approx((0.75, 1.5, 1.75))
+
+
 def test_a_domain_without_full_fine_tuning_has_no_cost(tmp_path: Path) -> None:
     """Full fine-tuning of another domain, or of another seed's folder, is no measure of it."""
     results = Frame.of(

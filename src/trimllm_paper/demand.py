@@ -71,25 +71,15 @@ class Shared(NamedTuple):
     """Whether blocks are computed again in the backward pass, so that less of them is kept."""
 
 
-def processes(task: str, model: Any, config: Any, ratio: float | None = None) -> int:
-    """Processes of a job: only training is shared."""
-    return shared(task, model, config, ratio).count
-
-
-def shared(
-    task: str, model: Any, config: Any, ratio: float | None = None, count: int | None = None
-) -> Shared:
+def shared(task: str, model: Any, config: Any, ratio: float | None = None) -> Shared:
     """How a training is shared among GPUs that hold it, where the configuration does not tell: by
     one, where one does; else so that it takes the fewest GPU-hours, or a tenth more by more GPUs.
     More hold more batches at once, for which weights are gathered once, and so they do where
     blocks are computed again; that takes a third more operations.
-
-    Args:
-        count: processes, whatever the configuration tells of them.
     """
     if task not in TRAINING:
         return Shared()
-    again, told = config.compute.gradient_checkpointing, count or _told_processes(task, config)
+    again, told = config.compute.gradient_checkpointing, _told_processes(task, config)
     if not uses_gpu(config):
         return Shared(told or 1, 1, bool(again))
     all_ways = (False, True) if again is None else (again,)

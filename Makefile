@@ -15,7 +15,7 @@
 #   make vllm-env that of vLLM for CPUs, in which exports to vLLM prove themselves (.envs/vllm)
 #   make compare  does the run in results/ agree with the KEPT one, cell by cell
 #   make verify   check every result against its manifest and what it was made from
-#   make test     all tests
+#   make test     the tests, but for those that take minutes each; make test-all: every one
 #   make mutants  would the tests notice? SAMPLE changes (300; hours) to the method and the verdicts
 #   make lint     format and style checks
 #   make types    type hints, by mypy in an environment of its own (.envs/types)
@@ -31,7 +31,7 @@
 # SAMPLE and SEED (default: 300 and 0) of mutants.
 
 .DELETE_ON_ERROR:
-.PHONY: setup envs vllm-env table2 plan seeds figures report reference compare verify mutants test lint
+.PHONY: setup envs vllm-env table2 plan seeds figures report reference compare verify mutants test test-all lint
 .PHONY: types docs audit containers clean start own serve check-gpu
 .DEFAULT_GOAL := setup
 
@@ -188,9 +188,10 @@ mutants: $(STAMP) .envs/mutants/.complete
 	.envs/mutants/bin/python envs/mutants/sample.py '$(SAMPLE)' --seed '$(SEED)' > $(SAMPLED).jsonl
 	$(BIN)/python tests/mutants.py --sample $(SAMPLED).jsonl --told $(SAMPLED)-told.jsonl
 
-test: $(STAMP)
+test: FILTER := -m 'not long'
+test test-all: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
-		--dist loadfile --no-loadscope-reorder --durations 30
+		--dist loadfile --no-loadscope-reorder --durations 30 $(FILTER)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from runs import MODEL, RUN, environment
 from trimllm_paper import records
 from trimllm_paper.__main__ import main
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 CONFIG = {
     "compute": json.dumps({"device": "cpu", "processes": 4}),
     "trim": json.dumps({"kept_percent": [50]}),

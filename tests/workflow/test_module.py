@@ -66,7 +66,7 @@ def test_another_workflow_plans_the_same_jobs(tmp_path: Path, prefix: str) -> No
 
 
 def test_a_workflow_read_from_a_git_host_plans_the_same_jobs(tmp_path: Path) -> None:
-    """As `snakedeploy deploy-workflow` writes it; the clone that Snakemake keeps is there already."""
+    """As `snakedeploy` writes it; the clone that Snakemake keeps is there already."""
     clone = tmp_path / "cache/snakemake/snakemake/source-cache/snakemake-git-cache/github.com/lab"
     git = ["git", "-C", str(ROOT)]
     subprocess.run([*git, "clone", "-q", "--bare", str(ROOT), str(clone / "trimllm")], check=True)

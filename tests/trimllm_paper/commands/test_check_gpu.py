@@ -52,6 +52,7 @@ def record_of(folder: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_all_of_it_on_a_cpu(tmp_path: Path) -> None:
     """But what takes minutes: compressors that search for each weight."""
     wanted = {"scan", "train", "fsdp", "eager", "sparsegpt_2_4", "stream_host", "stream_disk"}

@@ -189,7 +189,8 @@ mutants: $(STAMP) .envs/mutants/.complete
 	$(BIN)/python tests/mutants.py --sample $(SAMPLED).jsonl --told $(SAMPLED)-told.jsonl
 
 test: FILTER := -m 'not long'
-test test-all: $(STAMP)
+test: test-all
+test-all: $(STAMP)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
 		--dist loadfile --no-loadscope-reorder --durations 30 $(FILTER)
 

@@ -19,10 +19,8 @@ TOO_LITTLE = "fetch_model:mem_mb=150 if attempt == 1 else 2400"
 # More than the one that there is, if the epochs' GPUs were added.
 ONE_GPU = ["trim_epoch:gpu=1"]
 CHAIN = ["--groups", "trim_epoch=chain"]
-RECIPES = ("full_ft", "sparse_ft", f"{RUN}/drop_45")
-EVALUATED = ("full_ft", f"{RUN}/drop_45")
-TARGETS = [f"results/eval/smollm2-135m/sciq/{recipe}/science_answers.json" for recipe in EVALUATED]
-TARGETS += [f"{MODEL}/sciq/sparse_ft/manifest.json"]
+RECIPES = ("full_ft", "sparse_ft", f"{RUN}/drop_30", f"{RUN}/drop_45")
+TARGETS = [f"results/eval/smollm2-135m/sciq/{recipe}/science_answers.json" for recipe in RECIPES]
 WORDS = [*TARGETS, *slurm.PROFILE, *CHAIN, "--set-resources", TOO_LITTLE, *ONE_GPU]
 # What a shell would run if the value reached one unquoted.
 HOSTILE = {"smollm2-135m": {"label": "$(touch hacked) `touch hacked`; touch hacked & #"}}
@@ -106,7 +104,7 @@ def assert_same_weights(one: Path, other: Path, recipes: Sequence[str]) -> None:
 def assert_same_bytes(one: Path, other: Path) -> None:
     """Same weights of all recipes and same answers to all test documents."""
     assert_same_weights(one, other, RECIPES)
-    for target in TARGETS[: len(EVALUATED)]:
+    for target in TARGETS:
         first, second = (json.loads((root / target).read_text()) for root in (one, other))
         assert first["correct"] == second["correct"] and first["n"] == 8
 
@@ -128,8 +126,8 @@ def test_an_epoch_that_outlasts_its_time_limit(
     (tmp_path / "halting").mkdir()
     (tmp_path / "halting/sitecustomize.py").write_text(HALTING.format(once=str(once)))
     extra = client | {"PYTHONPATH": f"{tmp_path / 'halting'}:{ROOT / 'src'}"}
-    recipe = f"{RUN}/drop_30"
-    words = [f"{MODEL}/sciq/{recipe}/manifest.json", *slurm.PROFILE]
+    recipes = [f"{RUN}/drop_30", f"{RUN}/drop_45"]
+    words = [f"{MODEL}/sciq/{recipe}/manifest.json" for recipe in recipes] + slurm.PROFILE
     before = len(slurm.jobs(client))
     with slurm.at_work(tmp_path, log, *words, extra=extra, **CONFIG) as master:
         slurm.wait_for(lambda: not once.exists() or master.poll() is not None, 500, log)
@@ -148,10 +146,10 @@ def test_an_epoch_that_outlasts_its_time_limit(
     assert "DUE TO TIME LIMIT" in said.read_text() and "'TIMEOUT'" in log.read_text()
     # No epoch but this one was submitted twice, and this one with half as much more time.
     jobs = slurm.jobs(client)[before:]
-    # The epoch again, and its state settled.
-    ended = ["COMPLETED", "COMPLETED", "TIMEOUT", "COMPLETED", "COMPLETED"]
+    # The epoch again, the next one, and both states settled.
+    ended = ["COMPLETED", "COMPLETED", "TIMEOUT", *["COMPLETED"] * 4]
     assert [one["state"] for one in jobs] == ended
     assert minutes(jobs[3]["limit"]) == math.ceil(1.5 * minutes(job["limit"]))
     assert {path: path.stat().st_mtime for path in records} == records
     assert not [*chain.glob(".*"), *(tmp_path / "results/.at_work").glob("*")]
-    assert_same_weights(smoke, tmp_path, [recipe])
+    assert_same_weights(smoke, tmp_path, recipes)

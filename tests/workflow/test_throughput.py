@@ -12,8 +12,7 @@ from timing_files import TimingFiles
 
 from trimllm.throughput.machine import this_machine
 
-# Compressed ones are built, and compared with what they are, in tests/trimllm/throughput.
-TIMED = json.dumps({"checkpoints": "false", "compressors": [], "composed": []})
+TIMED = json.dumps({"checkpoints": "false"})
 DEVICE = json.dumps({"device": "cpu"})
 
 
@@ -25,9 +24,12 @@ def test_table1_of_a_shape_and_of_another_machine(tmp_path: Path) -> None:
     here = this_machine("cpu")
     folder = tmp_path / "results/throughput" / here / "random-llama-tiny"
     made = {path.relative_to(folder).as_posix() for path in folder.rglob("*.json")}
-    trimmed = "trim_half/keep_50.json"
-    assert made == {"full.json", trimmed}
-    found = json.loads((folder / trimmed).read_text())
+    trimmed = "trim_half/keep_50"
+    assert made == {
+        *("full.json", "full+sparsegpt_2_4.json"),
+        *(f"{trimmed}.json", f"{trimmed}+sparsegpt_2_4.json"),
+    }
+    found = json.loads((folder / f"{trimmed}.json").read_text())
     assert found["units_kept"] == 4 and found["baseline"]["units_kept"] == 8
     assert found["provenance"]["config_hash"] and found["pattern"].startswith("half: 50%")
     rows = list(csv.DictReader((tmp_path / "results/tables/table1.csv").open(encoding="utf-8")))

@@ -33,9 +33,11 @@ CASES = [(method, "llama", DROPPED) for method in METHODS]
 CASES += [("awq_int4", "opt", DROPPED), ("llm_int8", "qwen2", []), ("gptq_int4", "opt", [])]
 
 
-def made(method: str, family: str, dropped: list[Unit], folder: Path) -> tuple:
+def made(
+    method: str, family: str, dropped: list[Unit], folder: Path, **config: bool
+) -> tuple:
     """(dense model, folder of the compressed checkpoint) of a tiny random model."""
-    model = tiny(family, mlp_width=64)
+    model = tiny(family, mlp_width=64, **config)
     model = drop(model, dropped) if dropped else model
     source = checkpoint.save(model, word_tokenizer(), folder / "dense")
     loaded, tokenizer = trimllm.load(source)
@@ -71,6 +73,20 @@ def test_a_compressed_model_holds_what_survived_and_computes(
     options["attention_mask"] = torch.ones_like(start)
     with_cache = model.generate(start, **options)
     assert torch.equal(with_cache, model.generate(start, use_cache=False, **options))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_in_no_block_stays(method: str, tied: bool, tmp_path: Path) -> None:
+    """Embeddings, final norm and head, of a head that is the embeddings as well."""
+    dense, path = made(method, "llama", DROPPED, tmp_path, tie_word_embeddings=tied)
+    stored, before = load_file(path / "model.safetensors"), dense.state_dict()
+    outside = {name for name in before if ".layers." not in name and name in stored}
+    assert outside == {name for name in stored if ".layers." not in name}
+    assert outside >= {"model.embed_tokens.weight", "model.norm.weight"}
+    assert tied or "lm_head.weight" in outside
+    for name in outside:
+        assert torch.equal(stored[name].float(), before[name]), name
 
 
 def test_pruned_checkpoints_are_smaller_and_stock(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
+from transformers.initialization import no_init_weights
 
 from trimllm.units import adapter_of
 from trimllm.units.modeling_trimllm import decoder_of, packed_blocks
@@ -57,9 +58,13 @@ def to_stock(model: nn.Module, seed: int = 0) -> nn.Module:
     What stands in for a missing unit is random (its inputs are real, so every statistic of a
     compressor is finite) up to its output projection, which is zero.
     """
+    with no_init_weights():  # all but what is missing is loaded
+        stock = AutoModelForCausalLM.from_config(stock_config(model.config), dtype=model.dtype)
+    stock.tie_weights()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        stock = AutoModelForCausalLM.from_config(stock_config(model.config), dtype=model.dtype)
+        for name in missing_modules(model):
+            stock.get_submodule(name).apply(stock._init_weights)
     stock.load_state_dict(model.state_dict(), strict=False)
     stock.generation_config = model.generation_config
     layers = decoder_of(stock).layers

@@ -27,8 +27,8 @@ def compress(job: CompressJob) -> Compressed:
     from llmcompressor.modifiers.pruning import SparseGPTModifier
 
     stock, missing = job.stock()
-    # By name: `ignore` is compared with names that the modifier makes up ("lm_head."), so that a head
-    # named there was pruned, and the embeddings that it is tied to with it.
+    # By name: `ignore` is compared with names that the modifier makes up ("lm_head."), so that a
+    # head named there was pruned, and the embeddings that it is tied to with it.
     modifier = SparseGPTModifier(
         sparsity=0.5, mask_structure="2:4", targets=linear_names(stock, missing)[0]
     )

@@ -33,9 +33,7 @@ CASES = [(method, "llama", DROPPED) for method in METHODS]
 CASES += [("awq_int4", "opt", DROPPED), ("llm_int8", "qwen2", []), ("gptq_int4", "opt", [])]
 
 
-def made(
-    method: str, family: str, dropped: list[Unit], folder: Path, **config: bool
-) -> tuple:
+def made(method: str, family: str, dropped: list[Unit], folder: Path, **config: bool) -> tuple:
     """(dense model, folder of the compressed checkpoint) of a tiny random model."""
     model = tiny(family, mlp_width=64, **config)
     model = drop(model, dropped) if dropped else model

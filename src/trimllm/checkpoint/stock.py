@@ -51,6 +51,14 @@ def stock_config(config: Any) -> Any:
     return kind.from_dict(content)
 
 
+def unwritten(config: Any, dtype: torch.dtype) -> nn.Module:
+    """A model whose weights are memory that nobody has written: for one that gets all of them."""
+    with no_init_weights():
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model.tie_weights()  # which goes with the initialization that was left out
+    return model
+
+
 @torch.no_grad()
 def to_stock(model: nn.Module, seed: int = 0) -> nn.Module:
     """A stock model that computes what `model` does; a copy, on the same device and type.
@@ -58,9 +66,7 @@ def to_stock(model: nn.Module, seed: int = 0) -> nn.Module:
     What stands in for a missing unit is random (its inputs are real, so every statistic of a
     compressor is finite) up to its output projection, which is zero.
     """
-    with no_init_weights():  # all but what is missing is loaded
-        stock = AutoModelForCausalLM.from_config(stock_config(model.config), dtype=model.dtype)
-    stock.tie_weights()
+    stock = unwritten(stock_config(model.config), model.dtype)  # all but what is missing is loaded
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for name in missing_modules(model):

@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.sparse import to_sparse_semi_structured
-from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForCausalLM
-from transformers.initialization import no_init_weights
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from trimllm.base import kernels
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import load
+from trimllm.checkpoint.stock import unwritten
 from trimllm.throughput.shapes import shape
 from trimllm.throughput.subject import INT4, Subject
 from trimllm.units.modeling_trimllm import LlamaConfig, TrimLlamaConfig, decoder_of, packed_blocks
@@ -81,9 +81,8 @@ def random_model(subject: Subject) -> nn.Module:
     assert subject.shape is not None  # the other kind of subject is a checkpoint
     config = random_config(subject.shape, subject.units)
     # Memory that is reserved but never written costs nothing: what a compressor replaces is free.
-    with no_init_weights(), torch.device(subject.device):
-        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, subject.dtype))
-    model.tie_weights()  # which goes with the initialization that was left out
+    with torch.device(subject.device):
+        model = unwritten(config, getattr(torch, subject.dtype))
     model.eval().requires_grad_(False)
     if subject.compressor == "sparsegpt_2_4":
         fill(model)  # its mask goes over values

@@ -63,7 +63,7 @@ OWN ?= own.yaml
 BIN := .venv/bin
 # What the kept run changes of the default, and how it is rendered again. It takes hours a seed;
 # finished parts are kept by `reference --add` (config/overlays/reference.yaml).
-REFERENCE_RUN := config/overlays/reference.yaml
+REFERENCE_RUN := config/config.yaml config/overlays/reference.yaml
 RENDERED := --configfile $(KEPT)/config.yaml
 STAMP := .venv/.complete
 # What pip says of newer versions of itself.
@@ -169,10 +169,10 @@ seeds: $(STAMP)
 		--cores '$(CORES)'
 
 reference: $(STAMP)
-	$(BIN)/python -m trimllm_paper seeds all --seeds $(SEEDS) --on-top $(REFERENCE_RUN) \
+	$(BIN)/python -m trimllm_paper seeds all --seeds $(SEEDS) --configfile $(REFERENCE_RUN) \
 		--cores '$(CORES)'
 	$(BIN)/python -m trimllm_paper reference results/reference_run results/reference \
-		seed=$(firstword $(SEEDS)) --on-top $(REFERENCE_RUN)
+		seed=$(firstword $(SEEDS)) --configfile $(REFERENCE_RUN)
 	$(MAKE) figures
 
 compare: $(STAMP)

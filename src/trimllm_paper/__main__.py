@@ -65,16 +65,14 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("kept", type=Path, nargs="?", default=Path("results/reference"))
     choices = ("different", "within noise", "equal", "all")
     compare.add_argument("--show", choices=choices, default="different", help="cells to list")
-    for one in (plan, seeds, compare):
-        one.add_argument("--configfile", type=Path, help="default: config/config.yaml")
     reference = command("reference", "keep a run's small results and its configuration")
     reference.add_argument("results", type=Path, help="folder of the run")
     reference.add_argument("reference", type=Path, help="folder that keeps them")
     reference.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="what the run changed")
-    on_top: dict[str, Any] = {"dest": "overlays", "nargs": "*", "type": Path, "default": []}
-    on_top |= {"metavar": "FILE", "help": "configuration files on top of the default"}
-    for one in (seeds, compare, reference):
-        one.add_argument("--on-top", **on_top)
+    files: dict[str, Any] = {"dest": "configfiles", "nargs": "+", "type": Path, "default": []}
+    files |= {"metavar": "FILE", "help": "as Snakemake's; default: config/config.yaml"}
+    for one in (plan, seeds, compare, reference):
+        one.add_argument("--configfile", **files)
     reference.add_argument("--add", action="store_true", help="keep what is kept already, too")
     gpu = command("check-gpu", "does this GPU take what the plan says; ten minutes, one JSON")
     gpu.add_argument("--shape", choices=SHAPES, help="default: llama-7b; without a GPU llama-tiny")

@@ -1,4 +1,4 @@
-"""What commands ask of Snakemake: a target, a configuration file, and values that are changed."""
+"""What commands ask of Snakemake: a target, configuration files, and values that are changed."""
 
 from __future__ import annotations
 
@@ -18,29 +18,23 @@ DEFAULT = PROJECT / "config" / "config.yaml"
 
 
 def snakemake(
-    target: str,
-    configfile: Path | None,
-    changes: Sequence[str],
-    *words: str,
-    overlays: Sequence[Path] = (),
+    target: str, configfiles: Sequence[Path], changes: Sequence[str], *words: str
 ) -> list[str]:
     """Snakemake's command line for a target, with further words of its own."""
     command = [sys.executable, "-m", "snakemake", *words, "--snakefile", str(PROJECT / "Snakefile")]
-    files = [configfile or DEFAULT, *overlays] if configfile or overlays else []
-    command += [target, *(["--configfile", *map(str, files)] if files else [])]
+    command += [target, *(["--configfile", *map(str, configfiles)] if configfiles else [])]
     return [*command, *(["--config", *changes] if changes else [])]
 
 
-def configuration(
-    configfile: Path | None, changes: Sequence[str] = (), overlays: Sequence[Path] = ()
-) -> dict[str, Any]:
-    """A configuration file with others on top and `KEY=VALUE` changes, not checked yet.
+def configuration(configfiles: Sequence[Path], changes: Sequence[str] = ()) -> dict[str, Any]:
+    """Configuration files, each on top of those before it (none: the default), and `KEY=VALUE`
+    changes, not checked yet.
 
     Raises `ConfigError` for a file that cannot be read and for a change that is none.
     """
-    config = read_yaml(configfile or DEFAULT) or {}
-    for overlay in overlays:
-        update_config(config, read_yaml(overlay) or {})
+    config: dict[str, Any] = {}
+    for file in configfiles or [DEFAULT]:
+        update_config(config, read_yaml(file) or {})
     for change in changes:
         key, _, text = change.partition("=")
         if not re.fullmatch(r"[A-Za-z]\w+", key) or not text:

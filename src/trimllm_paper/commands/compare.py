@@ -129,20 +129,18 @@ def differences(one: Frame, other: Frame, keys: list[Key]) -> Iterator[str]:
             yield f"{name}: {' | '.join('; '.join(side) for side in sides)}"
 
 
-def settings(
-    folder: Path, configfile: Path | None = None, overlays: Sequence[Path] = ()
-) -> dict[str, Any]:
+def settings(folder: Path, configfiles: Sequence[Path] = ()) -> dict[str, Any]:
     """What the results of a folder were made by: key as `trim.documents` -> value.
 
     Args:
-        configfile, overlays: of results that are not kept: a configuration (None: the default), and
-            files on top of it.
+        configfiles: of results that are not kept, each on top of those before it; none: the
+            default.
     """
     if (own := folder / reference.CONFIG).is_file():
         found = reference.resolved(own)
     else:
-        raw = asked.configuration(configfile, (), overlays)
-        found = load(raw, [configfile or asked.DEFAULT, *overlays]).model_dump(mode="json")
+        raw = asked.configuration(configfiles)
+        found = load(raw, configfiles or [asked.DEFAULT]).model_dump(mode="json")
     return {key: value for key, value in _keys(reference.portable(found)) if key not in PLACES}
 
 
@@ -172,8 +170,7 @@ def run(
     folder: Path,
     kept: Path,
     show: str = "different",
-    configfile: Path | None = None,
-    overlays: Sequence[Path] = (),
+    configfiles: Sequence[Path] = (),
 ) -> int:
     """Print the comparison; the last line on stdout is one JSON object.
 
@@ -210,7 +207,7 @@ def run(
     for line in told:
         print(f"  {line}")
         if line.startswith(CONFIGURATION):
-            made = settings(folder, configfile, overlays), settings(kept, configfile, overlays)
+            made = settings(folder, configfiles), settings(kept, configfiles)
             named = [*changed(*made)] or ["no key differs; the hash holds that of the code"]
             print("\n".join(f"    {key}" for key in named))
     print(json.dumps({"counts": counts, "cells": [asdict(cell) for cell in found]}))

@@ -118,9 +118,9 @@ def sensitivity(config: Any, jobs: Collection[Job]) -> list[str]:
     return [*lines, f"  {'link between GPUs':32} {'   '.join(cells)}"]
 
 
-def summary_of(target: str, configfile: Path | None, changes: list[str]) -> str:
+def summary_of(target: str, configfiles: list[Path], changes: list[str]) -> str:
     """Snakemake's list of a target's files and what would become of them."""
-    command = asked.snakemake(target, configfile, changes, "--summary", "--cores", "1")
+    command = asked.snakemake(target, configfiles, changes, "--summary", "--cores", "1")
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode:
         lines = run.stderr.splitlines() or ["Snakemake failed"]
@@ -131,7 +131,7 @@ def summary_of(target: str, configfile: Path | None, changes: list[str]) -> str:
 
 def run(
     targets: list[str],
-    configfile: Path | None,
+    configfiles: list[Path],
     config: list[str],
     parallel: int | None,
     price: float | None,
@@ -141,8 +141,8 @@ def run(
     Args:
         price: of an hour of a GPU (or core), in whatever money.
     """
-    raw = asked.configuration(configfile, config)
-    estimate = Estimate(load(raw, [configfile or asked.DEFAULT]))
+    raw = asked.configuration(configfiles, config)
+    estimate = Estimate(load(raw, configfiles or [asked.DEFAULT]))
     gpu = estimate.gpu
     parallel = parallel or (4 if gpu else 2)
     names = [*ARTIFACTS, *targets] if targets in (["tables"], ["all"]) else targets
@@ -151,7 +151,7 @@ def run(
     rows = [("artifact", "jobs", hours, f"wall clock ({parallel} at once)", "disk, at most (GB)")]
     rows[0] += ("price",) if price is not None else ()
     for name in names:
-        jobs = jobs_of(summary_of(name, configfile, config))
+        jobs = jobs_of(summary_of(name, configfiles, config))
         cost = () if price is None else (f"{price * estimate.hours(jobs):,.0f}",)
         rows.append((*estimate.line(name, waits(estimate.config, jobs), parallel), *cost))
     first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))

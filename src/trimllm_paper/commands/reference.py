@@ -2,7 +2,7 @@
 
     python -m trimllm_paper reference results results/reference
 
-config.yaml is the configuration of the run (the default, changed by files and keys) and domains/
+config.yaml is the configuration of the run (files of `--configfile`, changed by keys) and domains/
 what its documents are, by which `make figures` renders all tables and figures again. What other
 seeds made (`trimllm_paper.commands.seeds`) is kept in folders seed_S of it, which its configuration
 names as `replicates`. With `--add` what was kept before stays: a long run is kept as its parts end,
@@ -40,21 +40,20 @@ SMALL = (*POOLED, "throughput/**/*.json", "engines/**/*.json")
 
 
 def configuration(
-    changes: list[str], reference: Path, overlays: Sequence[Path] = ()
+    changes: list[str], reference: Path, configfiles: Sequence[Path] = ()
 ) -> dict[str, Any]:
-    """The default configuration with files on top and `key=value` changes, resolved.
+    """Configuration files, each on top of those before it, with `key=value` changes, resolved.
 
     Raises `UserError` for a value that the workflow would refuse too.
     """
-    raw = asked.configuration(None, changes, overlays)
-    found = load(raw, [*overlays])
+    found = load(asked.configuration(configfiles, changes), configfiles)
     kept = {"results": reference.as_posix(), "domains_folder": (reference / DOMAINS).as_posix()}
     return found.model_dump(mode="json") | kept | {"mirror": None}
 
 
-def domain_files(config: dict[str, Any], overlays: Sequence[Path] = ()) -> dict[str, str]:
+def domain_files(config: dict[str, Any], configfiles: Sequence[Path] = ()) -> dict[str, str]:
     """What the domains of a configuration are: files that are kept with its results."""
-    folder = asked.configuration(None, (), overlays).get("domains_folder", "config/domains")
+    folder = asked.configuration(configfiles).get("domains_folder", "config/domains")
     names = [*config["domains"], *config["tables"]["near"].values()]
     return {
         f"{DOMAINS}/{name}.yaml": (PROJECT / folder / f"{name}.yaml").read_text(encoding="utf-8")
@@ -145,9 +144,11 @@ def portable(config: dict[str, Any]) -> dict[str, Any]:
     return yaml.safe_load(yaml.safe_dump(config, sort_keys=False).replace(f"{PROJECT}/", ""))
 
 
-def run(results: Path, reference: Path, changes: list[str], overlays: list[Path], add: bool) -> int:
+def run(
+    results: Path, reference: Path, changes: list[str], configfiles: list[Path], add: bool
+) -> int:
     """Keep them."""
-    config = configuration(changes, reference, overlays)
-    domains = domain_files(config, overlays)
+    config = configuration(changes, reference, configfiles)
+    domains = domain_files(config, configfiles)
     print(f"{collect(results, reference, config, domains, add)} files in {reference}")
     return 0

@@ -27,32 +27,30 @@ FIRST_SEED = ("figure2", "figure3", "figure4", "table1", "throughput", "table_en
 def commands(
     target: str,
     seeds: list[int],
-    configfile: Path | None,
+    configfiles: Sequence[Path],
     cores: str,
     rest: list[str],
-    overlays: Sequence[Path] = (),
 ) -> list[list[str]]:
     """The Snakemake runs, in order: every other seed, then the first one with all the others.
 
     Args:
-        configfile, overlays: a configuration (None: the default), and files on top of it.
+        configfiles: each on top of those before it; none: the default.
         rest: further words of Snakemake's.
     """
-    results = asked.configuration(configfile, (), overlays).get("results", "results")
+    results = asked.configuration(configfiles).get("results", "results")
     first, *others = dict.fromkeys(seeds)
     folders = {seed: seed_folder(results, seed).as_posix() for seed in others}
     changed = [{"seed": seed, "results": folder} for seed, folder in folders.items()]
     changed.append({"seed": first, "replicates": list(folders.values())})
     values = ([f"{key}={json.dumps(value)}" for key, value in one.items()] for one in changed)
     words = ["--cores", cores, *rest]
-    return [asked.snakemake(target, configfile, one, *words, overlays=overlays) for one in values]
+    return [asked.snakemake(target, configfiles, one, *words) for one in values]
 
 
 def run(
     target: str,
     seeds: list[int],
-    configfile: Path | None,
-    overlays: list[Path],
+    configfiles: list[Path],
     cores: str,
     rest: list[str],
 ) -> int:
@@ -63,7 +61,7 @@ def run(
             "ask for one of table2 to table9, tables, figure1 or all, or for one seed: "
             f"snakemake {target} --config seed={seeds[0]}"
         )
-    runs = commands(target, seeds, configfile, cores, rest, overlays)
+    runs = commands(target, seeds, configfiles, cores, rest)
     told = (
         "note: tables, claims and Figure 1 pool the seeds; the other figures and throughput show "
         f"seed {seeds[0]} alone"

@@ -227,7 +227,7 @@ def written(
         trial = Path(temporary, "own.yaml")
         Path(temporary, f"{facts['domain']}.yaml").write_text(domain, encoding="utf-8")
         trial.write_text(text(facts["train"], trial.parent), encoding="utf-8")
-        jobs = jobs_of(summary_of("own", trial, []))
+        jobs = jobs_of(summary_of("own", [trial], []))
         config = load(read_yaml(trial), [trial])
         found = plan.fitted(jobs, config, facts["train"], minutes)
     return [text(found.documents, output.parent), domain], found

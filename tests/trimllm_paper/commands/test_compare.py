@@ -83,17 +83,18 @@ def test_keys_that_differ_are_named_with_both_values(
     (both[1].root / "config.yaml").write_text(yaml.safe_dump(reference.portable(kept)))
     assert "documents" not in told(both, capsys)[1]  # of equal hashes nothing is told
     both[1].add("full_ft", 80, provenance={"config_hash": "other" * 8})
-    out = told(both, capsys, "--on-top", str(tmp_path / "top.yaml"))[1].splitlines()
+    files = ("--configfile", str(asked.DEFAULT), str(tmp_path / "top.yaml"))
+    out = told(both, capsys, *files)[1].splitlines()
     at = next(i for i, line in enumerate(out) if "configuration (hash)" in line)
     keys = [line.strip() for line in out[at + 1 :] if line.startswith("    ")]
-    own = asked.configuration(None)
+    own = asked.configuration([])
     assert sorted(keys) == [
         f"finetune.patience: {own['finetune']['patience']} | 9",
         f"trim.documents: 77 | {own['trim']['documents']}",
     ]
     # Against another kept run its own configuration counts, whatever is given; ten lines at most.
     shutil.copy(both[1].root / "config.yaml", both[0].root)
-    assert "trim.documents" not in told(both, capsys, "--on-top", str(tmp_path / "top.yaml"))[1]
+    assert "trim.documents" not in told(both, capsys, *files)[1]
     many = [*compare.changed({str(key): key for key in range(14)}, {"0": 0, "3": "3"})]
     assert many[:3] == ["1: 1 | none", "2: 2 | none", '3: 3 | "3"']
     assert len(many) == 11 and many[-1] == "and 3 keys more"

@@ -58,17 +58,20 @@ def test_a_mistake_is_one_line(
 def test_changes_are_merged_as_snakemake_merges_them(tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text("trim: {documents: 3, kept_percent: [50]}\nseed: 1\n")
-    found = asked.configuration(file, ["trim={documents: 4}", "seed=2"])
-    assert found == {"trim": {"documents": 4, "kept_percent": [50]}, "seed": 2}
+    top = tmp_path / "top.yaml"
+    top.write_text("trim: {documents: 5, ratio: 1}\nresults: there\n")
+    found = asked.configuration([file, top], ["trim={documents: 4}", "seed=2"])
+    trim = {"documents": 4, "kept_percent": [50], "ratio": 1}
+    assert found == {"trim": trim, "seed": 2, "results": "there"}
     with pytest.raises(ConfigError, match="not valid YAML"):
         file.write_text("a: [")
-        asked.configuration(file)
+        asked.configuration([file])
 
 
-def test_snakemake_is_asked_for_a_target_of_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "own.yaml"
-    words = asked.snakemake("table2", file, ["seed=2"], "-n")
-    assert words[-5:] == ["table2", "--configfile", str(file), "--config", "seed=2"]
+def test_snakemake_is_asked_for_a_target_of_files(tmp_path: Path) -> None:
+    files = [tmp_path / "own.yaml", tmp_path / "top.yaml"]
+    words = asked.snakemake("table2", files, ["seed=2"], "-n")
+    assert words[-6:] == ["table2", "--configfile", *map(str, files), "--config", "seed=2"]
     assert "-n" in words and (ROOT / "Snakefile").samefile(words[words.index("--snakefile") + 1])
 
 

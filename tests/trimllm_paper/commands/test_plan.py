@@ -151,7 +151,7 @@ def test_table_2_of_llama_7b_takes_no_more_than_300_a100_hours(
     monkeypatch.chdir(tmp_path)
     file = Path(plan.asked.PROJECT, "config/paper.yaml")
     config = configuration("paper")
-    jobs = plan.jobs_of(plan.summary_of("table2", file, ["results=results"]))
+    jobs = plan.jobs_of(plan.summary_of("table2", [file], ["results=results"]))
     estimate = plan.Estimate(config)
     name, kind = gpus.kind_of(config)
     assert (name, kind.rate, gpus.COMPUTE_REACHED) == ("A100-SXM4-80GB", 312e12, 0.40)

@@ -44,7 +44,7 @@ def test_seeds_are_refused_where_one_is_shown(
 
 def test_every_seed_has_a_folder_and_the_last_run_names_them() -> None:
     config = ROOT / "config" / "config.yaml"
-    runs = seeds.commands("table6", [3, 4, 5, 4], config, "2", ["-n"])
+    runs = seeds.commands("table6", [3, 4, 5, 4], [config], "2", ["-n"])
     assert len(runs) == 3 and all("-n" in run and "table6" in run for run in runs)
     values = [dict(word.split("=", 1) for word in run[run.index("--config") + 1 :]) for run in runs]
     assert [value["seed"] for value in values] == ["4", "5", "3"]
@@ -54,12 +54,13 @@ def test_every_seed_has_a_folder_and_the_last_run_names_them() -> None:
 
 
 def test_files_on_top_of_a_configuration_name_the_folders(tmp_path: Path) -> None:
-    """As the kept run is made; plain Snakemake mixes nothing of the default into given files."""
+    """As the kept run is made."""
     (tmp_path / "top.yaml").write_text("results: elsewhere/run")
-    other, first = seeds.commands("all", [0, 1], None, "2", [], [tmp_path / "top.yaml"])
+    files = [asked.DEFAULT, tmp_path / "top.yaml"]
+    other, first = seeds.commands("all", [0, 1], files, "2", [])
     for run in (other, first):
         at = run.index("--configfile")
-        assert run[at + 1 : at + 3] == [str(asked.DEFAULT), str(tmp_path / "top.yaml")]
+        assert run[at + 1 : at + 3] == [*map(str, files)]
     assert 'results="elsewhere/run/seed_1"' in other
     assert 'replicates=["elsewhere/run/seed_1"]' in first
 
@@ -72,9 +73,9 @@ def test_make_reference_is_run_by_seeds() -> None:
     (made,) = re.findall(r"trimllm_paper seeds all (.*)", told)
     (kept,) = re.findall(r"trimllm_paper reference (.*)", told)
     assert "--seeds 3 4" in made and "seed=3" in kept.split()
-    overlay = made.split("--on-top ")[1].split()[0]
-    assert kept.endswith(f"--on-top {overlay}")
-    assert kept.split()[0] == asked.configuration(None, (), [ROOT / overlay])["results"]
+    names = made.split("--configfile ")[1].split()[:2]
+    assert kept.endswith(f"--configfile {' '.join(names)}")
+    assert kept.split()[0] == asked.configuration([ROOT / name for name in names])["results"]
 
 
 def test_the_first_run_that_fails_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:

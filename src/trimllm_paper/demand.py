@@ -10,8 +10,11 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
+from trimllm.base.names import TOKENS_AT_ONCE
+from trimllm.throughput.machine import fast_dtype
 from trimllm_paper import gpus
 from trimllm_paper.gpus import uses_gpu
 
@@ -32,9 +35,9 @@ BASE_MIB, TIMED_MIB, OVERHEAD = 1600, 700, 2 * GIB
 # Tokens that a model may know, where only its size is given: between LLaMA's and SmolLM's.
 VOCABULARY = 50_000
 # Bytes that training keeps of a block for each token, in multiples of the width: a float32 residual
-# stream and norms, bfloat16 inputs of matrix products, 2.7 times as wide in the MLP; and what a
-# scan holds for each token of its row budget.
-KEPT_FOR_BACKWARD, SCAN_BUFFERS = 80, 40
+# stream and norms, bfloat16 inputs of matrix products, 2.7 times as wide in the MLP; the same where
+# all is float32; and what a scan holds for each token of its row budget.
+KEPT_FOR_BACKWARD, KEPT_IN_FLOAT32, SCAN_BUFFERS = 80, 120, 40
 # The same of the residual stream alone, in float32.
 STREAM = 4
 # Calibration texts of one backward pass of LLM-Pruner.
@@ -153,6 +156,12 @@ def stored_bytes(model: Any) -> int:
     return model.parameters * (4 if model.storage_dtype == "float32" else 2)
 
 
+@cache
+def cores_take_16_bits(dtype: str) -> bool:
+    """Whether a job of the configuration's `dtype` runs in bfloat16 on this machine's cores."""
+    return dtype != "float32" and fast_dtype("cpu") == "bfloat16"
+
+
 def by_lora(task: str, config: Any) -> bool:
     """Whether a task trains adapters beside frozen weights."""
     return task == "full_ft" and config.finetune.lora is not None
@@ -226,7 +235,7 @@ def _host_mib(task: str, model: Any, config: Any, share: float, count: int) -> i
         # What is trained, of the best pass; adapters are small.
         need += WEIGHT * share * parameters if task in TRAINING else 0
     elif count == 1:
-        trained = state if task in TRAINING and not gpu else 0.0
+        trained = state + _kept_on_cpu(model, config) if task in TRAINING and not gpu else 0.0
         need = WEIGHT * parameters + max(stored_bytes(model), trained)
     else:  # what the first writes, shares that are on no GPU, layers gathered in each process
         need = stored_bytes(model) + count * WEIGHT * (outside + 2 * block)
@@ -234,6 +243,16 @@ def _host_mib(task: str, model: Any, config: Any, share: float, count: int) -> i
         scanned = task == "trim" and (place == "host" or (place == "device" and not gpu))
         need += count * WEIGHT * parameters if scanned else 0
     return count * BASE_MIB + math.ceil(need / MIB)
+
+
+def _kept_on_cpu(model: Any, config: Any) -> float:
+    """Bytes that the backward pass needs of a batch of the longest documents, on a CPU."""
+    known = (config.tested[name].expected for name in config.domains)
+    longest = 2 * max((one and one.tokens or TOKENS for one in known), default=TOKENS)
+    tokens = min(TOKENS_AT_ONCE, config.finetune.batch_size * longest)
+    in_16 = cores_take_16_bits(config.compute.dtype)
+    each = KEPT_FOR_BACKWARD if in_16 else KEPT_IN_FLOAT32
+    return each * shape(model)[0] * model.blocks * tokens
 
 
 def _training_bytes(

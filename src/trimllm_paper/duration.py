@@ -10,10 +10,8 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from trimllm.throughput.machine import fast_dtype
 from trimllm_paper import forkserver, gpus
 from trimllm_paper.demand import (
     ROW_BUDGET,
@@ -22,6 +20,7 @@ from trimllm_paper.demand import (
     Shared,
     adapters,
     by_lora,
+    cores_take_16_bits,
     passed,
     share_trained,
     shared,
@@ -67,12 +66,6 @@ class Assumed:
 
 
 ASSUMED = Assumed()
-
-
-@cache
-def core_has_16_bits() -> bool:
-    """Whether this machine's cores multiply in bfloat16."""
-    return fast_dtype("cpu") == "bfloat16"
 
 
 def seconds(task: str, model: Any, config: Any, **options: Any) -> float:
@@ -122,7 +115,7 @@ def spent(
         start, launch = assumed.start, assumed.launch
     else:
         threads = section.threads or os.cpu_count() or 1
-        in_16 = section.dtype != "float32" and core_has_16_bits()
+        in_16 = cores_take_16_bits(section.dtype)
         rate, bandwidth = threads * (CORE_16 if in_16 else CORE_32), threads * CORE_MEMORY
     if task == "measure":  # beside the full model; decoding reads all weights for each token
         twice, tokens = 2 * 2 * model.parameters, (section.repeats + 1) * section.generate

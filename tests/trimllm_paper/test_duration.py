@@ -163,7 +163,7 @@ def kept_jobs(config: Config) -> dict[str, list[tuple[float, float]]]:
 
 def test_the_model_of_time_is_right_about_the_kept_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """On two cores with 16-bit products, where the kept run was made."""
-    monkeypatch.setattr(duration, "core_has_16_bits", lambda: True)
+    monkeypatch.setattr(duration, "cores_take_16_bits", lambda dtype: True)
     jobs = kept_jobs(kept_configuration())
     assert {len(jobs[task]) > 1 for task in jobs if task != "fetch"} == {True}
     ratios = {

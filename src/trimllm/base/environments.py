@@ -1,4 +1,4 @@
-"""Engines that cannot live with the others: the Python of an environment of their own."""
+"""Environments of processes: ours, and the Python of engines that cannot live with the others."""
 
 from __future__ import annotations
 
@@ -40,6 +40,19 @@ def python_of(engine: str, folder: str, target: str, python: str | Path | None =
         f"the engine {engine} is not installed: run `make {target}` in the project's folder, or "
         f"name the Python of its environment in {name}"
     )
+
+
+def ours(threads: int) -> dict[str, str]:
+    """Variables of a process that imports trimllm from here: offline, with so many threads."""
+    source = str(Path(__file__).parents[2])
+    path = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
+    counts = dict.fromkeys(("OMP", "MKL", "OPENBLAS"), str(threads))
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(path),
+        **{f"{name}_NUM_THREADS": count for name, count in counts.items()},
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_OFFLINE": "1",
+    }
 
 
 def own_packages(threads: int) -> dict[str, str]:

@@ -24,6 +24,8 @@ ADAPTERS = "TRIMLLM_ADAPTERS"
 """Environment variable: adapters of one's own, `package.module:adapter`, parted by spaces."""
 OPTIMIZERS = ("adamw", "adamw_8bit")
 """What moves weights by their gradients."""
+TOKENS_AT_ONCE = 2048
+"""Tokens with padding that a CPU trains on at once: a longer batch goes in parts."""
 STATE_EVERY = 600.0
 """Seconds of a fine-tuning that a killed job may lose: as often its state is kept."""
 SCHEDULES = ("chain", "epoch", "constant")

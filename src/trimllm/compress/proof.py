@@ -11,7 +11,6 @@ token on whole texts, where a broken checkpoint would not stand out.
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -22,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from trimllm.base import files
+from trimllm.base import environments, files
 from trimllm.base.errors import UserError
 from trimllm.base.kernels import method_of
 from trimllm.base.precision import compute_dtype
@@ -84,11 +83,10 @@ def fresh_loss(
     """Mean loss in nats a token of a checkpoint, loaded by a process of its own."""
     file = workspace / "held_back.json"
     files.write_json(file, rows)
-    path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment = {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(path)}
     command = [sys.executable, "-m", "trimllm.compress.proof", str(checkpoint)]
     command += [str(file), device]
-    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    environment = environments.ours(threads)
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
     if run.returncode:
         last = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
         raise UserError(f"the compressed checkpoint cannot be loaded by a fresh process: {last}")

@@ -15,7 +15,7 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from trimllm.base import turns
+from trimllm.base import environments, turns
 from trimllm.base.errors import UserError
 from trimllm.engines.formats import DRAFTING, FORMATS, LLAMA, VLLM, require
 from trimllm.engines.setting import Model, Record, Setting
@@ -26,7 +26,7 @@ from trimllm.export.formats import vllm_python
 from trimllm.export.sizes import cache_bytes
 from trimllm.throughput import machine
 from trimllm.throughput.result import Run, figures, quartiles
-from trimllm.throughput.session import OVERHEAD, PROCESS_BYTES, Process, our_environment
+from trimllm.throughput.session import Process, process_bytes
 
 WORKERS = Path(__file__).parent / "workers"
 PROGRAMS = {LLAMA: "llama_cpp.py", VLLM: "vllm_worker.py"}
@@ -84,11 +84,10 @@ def measure(
 def _fits(models: Sequence[Model], setting: Setting) -> bool:
     """Whether all models fit the memory at once."""
     free = machine.free_bytes(setting.device)
-    each = PROCESS_BYTES if setting.device == "cpu" else 0
     paths = [Path(one.path) for one in models]
-    files = [f for p in paths for f in ([p] if p.is_file() else p.glob("*.safetensors"))]
-    need = OVERHEAD * sum(f.stat().st_size for f in files) + len(models) * each
-    return free is None or need <= free
+    files = ([p] if p.is_file() else p.glob("*.safetensors") for p in paths)
+    weights = [sum(file.stat().st_size for file in group) for group in files]
+    return free is None or sum(process_bytes(one, setting.device) for one in weights) <= free
 
 
 class _Starter:
@@ -108,7 +107,7 @@ class _Starter:
         setting = self.setting
         kv = self.sizes[model]["kv_bytes_per_token"]
         room = batch * (len(setting.prompts[0]) + setting.generate + 1)
-        python, environment = sys.executable, our_environment(setting.threads)
+        python, environment = sys.executable, environments.ours(setting.threads)
         if self.engine == VLLM:
             python = str(vllm_python())
             environment = vllm_environment(self.workspace, setting.threads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from trimllm.export.formats import vllm_python
 from trimllm.export.sizes import float32_cache_bytes
 
 WORKERS = Path(__file__).parent / "workers"
-_ROOT = str(Path(__file__).parents[2])
 
 
 def vllm_environment(workspace: Path, threads: int) -> dict[str, str]:
@@ -65,14 +63,6 @@ class Asker:
         cache = float32_cache_bytes(checkpoint, self.longest)
         return self._ask("vLLM", command, [str(self.threads), str(cache)], environment)
 
-    def _here(self) -> dict[str, str]:
-        environment = dict(os.environ)
-        for name in ("OMP", "MKL", "OPENBLAS"):
-            environment[f"{name}_NUM_THREADS"] = str(self.threads)
-        environment["HF_HUB_OFFLINE"] = "1"
-        environment["PYTHONPATH"] = os.pathsep.join([_ROOT, os.environ.get("PYTHONPATH", "")])
-        return environment
-
     def _ask(
         self,
         engine: str,
@@ -88,7 +78,7 @@ class Asker:
             capture_output=True,
             text=True,
             errors="replace",
-            env=environment or self._here(),
+            env=environment or environments.ours(self.threads),
         )
         if run.returncode or not said.is_file():
             raise UserError(f"{engine} cannot run the export: {_reason(run)}; it was not kept")

@@ -8,37 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
+from trimllm.base import environments
 from trimllm.base.errors import UserError
 from trimllm.throughput import machine
 from trimllm.throughput.result import Protocol, Run, figures
 from trimllm.throughput.subject import Subject
 
-SOURCE = Path(__file__).parents[2]
 OVERHEAD = 1.2
 """Memory of a process over its weights: the cache, buffers, weights on their way to a kernel."""
 PROCESS_BYTES = 700 << 20
 """Python with torch and transformers."""
-
-
-def our_environment(threads: int) -> dict[str, str]:
-    """Variables of a process that imports trimllm: offline, with so many threads."""
-    path = [str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(path),
-        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)),
-        "TRANSFORMERS_VERBOSITY": "error",
-        "HF_HUB_OFFLINE": "1",
-    }
 
 
 class Process(subprocess.Popen[str]):
@@ -64,7 +51,7 @@ class Process(subprocess.Popen[str]):
         """One with a model of `worker`."""
         command = [sys.executable, "-W", "ignore", "-m", "trimllm.throughput.worker"]
         told = {"prompt": protocol.prompt, "generate": protocol.generate}
-        environment = our_environment(subject.threads)
+        environment = environments.ours(subject.threads)
         return cls(subject, command, environment, subject=asdict(subject), **told)
 
     def __exit__(self, *error: object) -> None:
@@ -169,7 +156,12 @@ def measure(
 
 def memory_bytes(subject: Subject) -> float:
     """What timing a subject takes: of its GPU's memory, or of the host's where there is none."""
-    return OVERHEAD * subject.weight_bytes() + (PROCESS_BYTES if subject.device == "cpu" else 0)
+    return process_bytes(subject.weight_bytes(), subject.device)
+
+
+def process_bytes(weights: float, device: str) -> float:
+    """What a process with so many bytes of weights takes, as in `memory_bytes`."""
+    return OVERHEAD * weights + (PROCESS_BYTES if device == "cpu" else 0)
 
 
 def fits_together(subjects: list[Subject]) -> bool:

@@ -15,12 +15,13 @@ from more_itertools import chunked
 from torch import nn
 
 from trimllm.base.errors import UserError
+from trimllm.base.names import TOKENS_AT_ONCE
 from trimllm.base.precision import compute_dtype
 from trimllm.base.progress import Progress
 from trimllm.checkpoint import release
 from trimllm.data import Document
 from trimllm.score.scorer import max_positions
-from trimllm.train.batching import Example, batches_of, examples_of, tensors_of
+from trimllm.train.batching import Example, batches_of, examples_of, parts_of, tensors_of
 from trimllm.train.lora import adapters
 from trimllm.train.resume import STEPS, Inside
 from trimllm.train.settings import PassRecord, TrainSettings
@@ -170,14 +171,16 @@ def train_pass(
         for batches in chunked(step, team.batches):
             batch = [example for one in batches for example in one]
             mine, factor = team.share(batch)
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                losses_of_rows = loss_of(
-                    tensors_of(mine, padding, device, settings.kl, settings.hidden)
-                )
-            loss = losses_of_rows.sum()
-            if factor:
-                total += loss.item()
-            (loss * factor / count).backward()
+            # Gradients add up: what is kept for the backward pass is that of a part. (Processes
+            # that share a batch gather weights for each; a GPU's plan counts the whole.)
+            apart = device.type == "cpu" and team.size == 1
+            for part in parts_of(mine, TOKENS_AT_ONCE) if apart else [mine]:
+                tensors = tensors_of(part, padding, device, settings.kl, settings.hidden)
+                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                    loss = loss_of(tensors).sum()
+                if factor:
+                    total += loss.item()
+                (loss * factor / count).backward()
         team.add_up(total)
         return total.item(), count
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from trimllm.base.errors import UserError
 from trimllm.train import Teacher, TrainSettings, loop, train_pass
-from trimllm.train.batching import batches_of, examples_of
+from trimllm.train.batching import batches_of, examples_of, tensors_of
 from trimllm.train.team import Team
 
 documents = partial(random_documents, longest=7)
@@ -191,6 +191,27 @@ def test_learning_from_a_teacher_is_the_plain_loop(kl: float, hidden: float) -> 
     assert apart(ours(settings, BLOCKS, kept), expected) < CLOSE
     # ... and the teacher does make a difference.
     assert apart(ours(settings_of(), BLOCKS), expected) > 10 * CLOSE
+
+
+@pytest.mark.parametrize("tokens", [1, 18])
+def test_a_batch_in_parts_is_the_batch(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every document alone, or as many as fit, with all parts of a loss."""
+    counts: list[int] = []
+
+    def counted(part: Any, *more: Any) -> Any:
+        counts.append(len(part))
+        return tensors_of(part, *more)
+
+    taught, settings = tiny("llama"), settings_of(kl=0.3, hidden=4.0)
+    train_pass(taught, word_tokenizer(), documents(11), settings_of(learning_rate=1e-2))
+    monkeypatch.setattr(loop, "TOKENS_AT_ONCE", tokens)
+    monkeypatch.setattr(loop, "tensors_of", counted)
+    how = {"dtype": "float32", "every_token": True}
+    kept = Teacher.of(taught, word_tokenizer(), documents(11), **how)
+    expected = plain(settings, None, taught)
+    assert apart(ours(settings, None, kept), expected) < CLOSE
+    assert sum(counts) == PASSES * 11
+    assert set(counts) == {1} if tokens == 1 else len(set(counts)) > 1 and max(counts) < BATCH + 1
 
 
 def decay(parameters: Any, **options: Any) -> torch.optim.Optimizer:

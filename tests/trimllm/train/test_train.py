@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from models import FAMILIES, logits_of, random_documents, some_ids, tiny, word_tokenizer
 
 from trimllm.base.errors import UserError
@@ -22,10 +26,12 @@ from trimllm.train import (
 )
 from trimllm.train.batching import (
     WINDOW,
+    Example,
     answer_losses,
     batches_of,
     documents_of_epoch,
     examples_of,
+    parts_of,
     tensors_of,
 )
 from trimllm.units import Unit, drop, unit_parameters, units
@@ -153,6 +159,22 @@ def test_there_is_no_epoch_past_the_last(epoch: int) -> None:
     with pytest.raises(UserError, match="of 0 to 2"):
         train_pass(model, word_tokenizer(), [], settings, epoch=epoch, epochs=3)
     assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=12),
+    st.integers(1, 120),
+)
+def test_a_part_holds_as_many_examples_as_fit(lengths: list[int], tokens: int) -> None:
+    batch = [Example((0,) * length, ()) for length in lengths]
+    parts = [*parts_of(batch, tokens)]
+    assert [one for part in parts for one in part] == batch and all(parts)
+
+    def padded(part: Sequence[Example]) -> int:
+        return len(part) * max(map(len, part))
+
+    assert all(padded(part) <= tokens or len(part) == 1 for part in parts)
+    assert all(padded([*a, b[0]]) > tokens for a, b in pairwise(parts))
 
 
 def test_batches_hold_every_example_once_and_little_padding() -> None:

@@ -145,8 +145,8 @@ def _jobs(table: str, config: Config) -> Iterator[Job]:
 def _in_engines(jobs: EngineJobs) -> Iterator[Job]:
     """Every checkpoint in every format: made, compressed or exported, and measured."""
     for engine, formats in jobs.engine_formats(STAND_IN_FOR).items():
-        for recipe in jobs.engine_recipes(STAND_IN_FOR):
-            for name in formats:
+        for name in formats:
+            for recipe in jobs.engine_recipes(STAND_IN_FOR, name):
                 made = recipe.compressed(name if name in COMPRESSED else None)
                 yield from _made(jobs.timed_domain, made, jobs.config)
                 if engine != TRANSFORMERS:

@@ -37,12 +37,14 @@ class EngineJobs(Prepared):
                 found.setdefault(FORMATS[name], []).append(name)
         return found
 
-    def engine_recipes(self, model: str) -> list[Recipe]:
-        """Full fine-tuning, and the main chain's checkpoints that are measured beside it."""
+    def engine_recipes(self, model: str, format: str | None = None) -> list[Recipe]:
+        """Full fine-tuning, and the main chain's checkpoints that are measured beside it: in a
+        format those that keep its least percent of the units."""
         trim, units = self.config.trim, self.config.models[model].units
         name = trim.recipes[0]
         kept = self.config.engines.kept_percent or trim.kept_percent
-        drops = [drops_for(one, units, self.chains[name].step) or 0 for one in kept]
+        least = self.config.engines.least_percent.get(format or "", 0)
+        drops = [drops_for(one, units, self.chains[name].step) or 0 for one in kept if one >= least]
         return [Recipe(FULL_FT), *(Recipe.trimmed(name, one, units) for one in drops)]
 
     def _loaded(self, model: str, recipe: Recipe, format: str) -> str:
@@ -63,9 +65,10 @@ class EngineJobs(Prepared):
         recipes, formats = self.engine_recipes(model), self.engine_formats(model).get(engine, [])
         if not formats:
             raise UserError(f"none of engines.formats is {model} in {engine}")
+        every = [(recipe, one) for one in formats for recipe in self.engine_recipes(model, one)]
         rounds = ("batches", "generate", "repeats", "drafts")
         how = {
-            "models": [(str(recipe), format) for format in formats for recipe in recipes],
+            "models": [(str(recipe), format) for recipe, format in every],
             "domain": domain,
             "label": self.config.models[model].label,
             "prompt": section.prompt,
@@ -77,7 +80,7 @@ class EngineJobs(Prepared):
             "code": code_hash("engines", *self._own(model)),
         }
         dense = [self.checkpoint(model, domain, recipe) for recipe in recipes]
-        loaded = [self._loaded(model, r, format) for format in formats for r in recipes]
+        loaded = [self._loaded(model, recipe, format) for recipe, format in every]
         files: Files = {
             "checkpoints": [one["manifest"] for one in dense],
             "weights": [one["weights"] for one in dense],

@@ -259,6 +259,21 @@ def test_an_export_is_measured_by_the_model_with_all_units() -> None:
             jobs.of("export", **told, format="gguf_q8_0")
 
 
+def test_a_format_is_measured_down_to_its_least_percent() -> None:
+    formats = ["llm_int8", "transformers"]
+    engines = {"formats": formats, "kept_percent": [50, 25], "least_percent": {"llm_int8": 40}}
+    jobs = Jobs(smoke(engines=engines, compress={"methods": ["llm_int8"]}))
+    one = jobs.of("engines", hardware="here", model=MODEL, engine="transformers")
+    assert one.how["models"] == [
+        *(("full_ft", "llm_int8"), ("trim_paper/drop_30", "llm_int8")),
+        *(
+            (recipe, "transformers")
+            for recipe in ("full_ft", "trim_paper/drop_30", "trim_paper/drop_45")
+        ),
+    ]
+    assert not [file for file in one.files["loaded"] if "drop_45+llm_int8" in file]
+
+
 def test_an_engine_reads_what_it_runs() -> None:
     jobs = Jobs(smoke(engines={"kept_percent": [50], "formats": ["gptq_int4", "awq_int4", "vllm"]}))
     told = {"hardware": "here", "model": MODEL}

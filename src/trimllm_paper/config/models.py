@@ -245,6 +245,7 @@ class EnginesSection(Section):
         *("transformers", "llm_int8", "awq_int4", "gguf_f16", "gguf_q8_0", "gguf_q4_0", "vllm")
     ]
     kept_percent: Some[Percent] | None = None
+    least_percent: dict[Annotated[str, Among(FORMATS)], Percent] = {}
     batches: Some[Count] = [1, 8]
     prompt: int = Field(default=256, ge=1, le=4096)
     generate: Count = 32

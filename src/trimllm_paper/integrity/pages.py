@@ -53,9 +53,12 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
     "difference": lambda one, other: one("measured") - other("measured"),
     "above": lambda one: one("measured") - one(CHANCE),
     "bytes": lambda one: one("bytes_percent"),
+    "f1": lambda one: one("token_f1"),
+    "rouge": lambda one: one("rouge_l"),
+    "perplexity": lambda one: one("perplexity"),
 }
 """What expressions may say of rows: percent, percentage points, points above chance, percent of the
-full model's bytes."""
+full model's bytes; of free answers F1 of words and ROUGE-L in percent, and their perplexity."""
 OVER: dict[str | None, Callable[[list[float]], list[float]]] = {
     None: list,
     "most": lambda values: [max(values)],

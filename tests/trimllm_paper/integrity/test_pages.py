@@ -141,6 +141,18 @@ def test_an_expression_may_name_another_file(kept: Path) -> None:
     assert "gone.csv does not have" in found(kept, text.format(50).replace("kept", "gone"))[0]
 
 
+def test_an_expression_tells_what_exact_matches_do_not(tmp_path: Path) -> None:
+    fields = "model,row,column,measured,token_f1,rouge_l,perplexity"
+    (tmp_path / "free.csv").write_text(f"{fields}\ntiny,half,forum,0,21.4,17.3,12.5\n")
+    text = (
+        f"<!-- read off free.csv@{sha256_of(tmp_path / 'free.csv')[:8]}: model=tiny -->\n"
+        "| half | <!-- = f1(half) rouge(half) perplexity(half) of forum --> 21 / 17 / {} |\n"
+    )
+    assert found(tmp_path, text.format("12.5")) == []
+    (problem,) = found(tmp_path, text.format("12.6"))
+    assert "21, 17, 12.6 should be 21.4, 17.3, 12.5" in problem
+
+
 @pytest.mark.parametrize("name, fewest", [("README.md", 14), ("LIMITS.md", 1)])
 def test_a_number_that_is_changed_in_a_page_is_named(
     tmp_path: Path, name: str, fewest: int

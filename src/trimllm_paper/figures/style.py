@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -76,6 +76,9 @@ def figure(
         axes = drawn.subplots(rows, columns, squeeze=False, **layout)
         yield axes, notes
         drawn.suptitle(title, fontsize=9)
+        # Laid out once: each file would do it again, which takes longer than to write them.
+        drawn.draw_without_rendering()
+        drawn.set_layout_engine(None)
         _underneath(drawn, axes.flat, legend, notes)
         save(drawn, stem)
 
@@ -92,7 +95,6 @@ def _underneath(drawn: Figure, axes: Iterable[Any], columns: int, notes: Iterabl
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, bottom)}
         columns = min(columns, len(named))
         legend = drawn.legend(named.values(), named.keys(), ncols=columns, **place)
-        drawn.canvas.draw()
         bottom = legend.get_window_extent().transformed(drawn.transFigure.inverted()).y0
     width = int(drawn.get_figwidth() * 19)
     lines = [line for note in notes for line in textwrap.wrap(note, width)]
@@ -108,12 +110,13 @@ def say_in_place(ax: Any, text: str) -> None:
 
 def save(drawn: Figure, stem: str | Path) -> None:
     """Write STEM.pdf and STEM.png, whole or not at all, without a date in them."""
+    around = drawn.get_tightbbox().padded(rcParams["savefig.pad_inches"])
     for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
         final = Path(f"{stem}.{suffix}")
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = final.with_name(f".{final.name}.tmp")
         try:
-            drawn.savefig(temporary, format=suffix, metadata=metadata)
+            drawn.savefig(temporary, format=suffix, metadata=metadata, bbox_inches=around)
             if suffix == "png":
                 _reduce(temporary)
             temporary.replace(final)

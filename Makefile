@@ -227,5 +227,5 @@ $(TOOLS): .envs/%/.complete: envs/%/requirements.lock
 	@touch '$@'
 
 clean:
-	@find results -mindepth 1 -maxdepth 1 ! -name reference ! -name reference_real ! -name reference_timings ! -name next -exec rm -rf -- {} + 2>/dev/null || true
+	@find results -mindepth 1 -maxdepth 1 ! -name reference ! -name reference_real ! -name reference_timings ! -name reference_answers ! -name next -exec rm -rf -- {} + 2>/dev/null || true
 	rm -rf logs .snakemake report.html

@@ -46,10 +46,9 @@ def ours(threads: int) -> dict[str, str]:
     """Variables of a process that imports trimllm from here: offline, with so many threads."""
     source = str(Path(__file__).parents[2])
     path = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
-    counts = dict.fromkeys(("OMP", "MKL", "OPENBLAS"), str(threads))
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(path),
-        **{f"{name}_NUM_THREADS": count for name, count in counts.items()},
+        **{f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "OPENBLAS")},
         "TRANSFORMERS_VERBOSITY": "error",
         "HF_HUB_OFFLINE": "1",
     }

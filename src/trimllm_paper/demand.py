@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from trimllm.base.names import TOKENS_AT_ONCE
+from trimllm.base.names import ANSWER_CRITERION, TOKENS_AT_ONCE
 from trimllm.throughput.machine import fast_dtype
 from trimllm_paper import gpus
 from trimllm_paper.gpus import uses_gpu
@@ -38,7 +38,10 @@ VOCABULARY = 50_000
 # stream and norms, bfloat16 inputs of matrix products, 2.7 times as wide in the MLP; the same where
 # all is float32; and what a scan holds for each token of its row budget.
 KEPT_FOR_BACKWARD, KEPT_IN_FLOAT32, SCAN_BUFFERS = 80, 120, 40
-# The same of the residual stream alone, in float32.
+# Float32 numbers a token of the vocabulary: logits of a model and its teacher, their logarithms and
+# gradients (2.1 and 3.7 were measured without and with a teacher, of what KEPT_IN_FLOAT32 leaves).
+LOGITS = 6
+# The residual stream alone, in float32.
 STREAM = 4
 # Calibration texts of one backward pass of LLM-Pruner.
 TEXTS_AT_ONCE = 8
@@ -248,11 +251,14 @@ def _host_mib(task: str, model: Any, config: Any, share: float, count: int) -> i
 def _kept_on_cpu(model: Any, config: Any) -> float:
     """Bytes that the backward pass needs of a batch of the longest documents, on a CPU."""
     known = (config.tested[name].expected for name in config.domains)
-    longest = 2 * max((one and one.tokens or TOKENS for one in known), default=TOKENS)
+    longest = 3 * max((one and one.tokens or TOKENS for one in known), default=TOKENS)
     tokens = min(TOKENS_AT_ONCE, config.finetune.batch_size * longest)
     in_16 = cores_take_16_bits(config.compute.dtype)
     each = KEPT_FOR_BACKWARD if in_16 else KEPT_IN_FLOAT32
-    return each * shape(model)[0] * model.blocks * tokens
+    # A token of an answer has logits, of which few are of a choice and most of a free answer.
+    free = config.main.criterion == ANSWER_CRITERION
+    logits = LOGITS * WEIGHT * VOCABULARY if free else 0
+    return (each * shape(model)[0] * model.blocks + logits) * tokens
 
 
 def _training_bytes(

@@ -25,7 +25,7 @@ def with_compute(config: Config, **compute: Any) -> Config:
     return config.model_copy(update={"compute": changed})
 
 
-def kept_configuration() -> Config:
-    """That of the kept run, on a CPU."""
-    file = KEPT / "config.yaml"
+def kept_configuration(folder: Path = KEPT) -> Config:
+    """That of a kept run, on a CPU."""
+    file = folder / "config.yaml"
     return with_compute(load(read_yaml(file), [file]), device="cpu")

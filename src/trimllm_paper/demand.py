@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from trimllm.base.names import ANSWER_CRITERION, TOKENS_AT_ONCE
+from trimllm.base.names import ANSWER_CRITERION, ANSWERS_AT_ONCE, TOKENS_AT_ONCE
 from trimllm.throughput.machine import fast_dtype
 from trimllm_paper import gpus
 from trimllm_paper.gpus import uses_gpu
@@ -256,9 +256,13 @@ def _kept_on_cpu(model: Any, config: Any) -> float:
     in_16 = cores_take_16_bits(config.compute.dtype)
     each = KEPT_FOR_BACKWARD if in_16 else KEPT_IN_FLOAT32
     # A token of an answer has logits, of which few are of a choice and most of a free answer.
-    free = config.main.criterion == ANSWER_CRITERION
-    logits = LOGITS * WEIGHT * VOCABULARY if free else 0
+    logits = LOGITS * WEIGHT * VOCABULARY if free_answers(config) else 0
     return (each * shape(model)[0] * model.blocks + logits) * tokens
+
+
+def free_answers(config: Any) -> bool:
+    """Whether answers are free: an evaluation generates them."""
+    return config.main.criterion == ANSWER_CRITERION
 
 
 def _training_bytes(
@@ -309,4 +313,8 @@ def _forward_bytes(task: str, model: Any, config: Any, count: int) -> dict[str, 
         there *= 1 + WEIGHT / 2
     tokens = config.evaluate.batch_tokens if task == "evaluate" else None
     tokens = tokens or config.trim.row_budget or ROW_BUDGET
-    return {"weights": 2 * there, "streams": SCAN_BUFFERS * width * tokens}
+    found = {"weights": 2 * there, "streams": SCAN_BUFFERS * width * tokens}
+    if task == "evaluate" and free_answers(config):
+        kept = tokens + ANSWERS_AT_ONCE * config.evaluate.answer_tokens
+        found["keys and values"] = 2 * 2 * width * model.blocks * kept
+    return found

@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from trimllm.base.names import ANSWERS_AT_ONCE
 from trimllm_paper import forkserver, gpus
 from trimllm_paper.demand import (
     ROW_BUDGET,
@@ -21,6 +22,7 @@ from trimllm_paper.demand import (
     adapters,
     by_lora,
     cores_take_16_bits,
+    free_answers,
     passed,
     share_trained,
     shared,
@@ -109,13 +111,13 @@ def spent(
     on_gpu = uses_gpu(config)
     section = config.throughput if task == "measure" else config.compute
     disk, start, launch = assumed.disk, START, 0.0
+    in_16 = on_gpu or cores_take_16_bits(section.dtype)
     kind = kind or gpus.kind_of(config)[1] if on_gpu else None
     if kind:
         rate, bandwidth = assumed.compute * kind.rate, assumed.memory * kind.memory
         start, launch = assumed.start, assumed.launch
     else:
         threads = section.threads or os.cpu_count() or 1
-        in_16 = cores_take_16_bits(section.dtype)
         rate, bandwidth = threads * (CORE_16 if in_16 else CORE_32), threads * CORE_MEMORY
     if task == "measure":  # beside the full model; decoding reads all weights for each token
         twice, tokens = 2 * 2 * model.parameters, (section.repeats + 1) * section.generate
@@ -163,7 +165,13 @@ def spent(
         found["teach"] = (prepared or getattr(expected, "train", None) or TRAIN) * each
     if task == "evaluate":
         known, limit = getattr(expected, "test", None) or TEST, config.evaluate.documents
-        found["evaluate"] = EVALUATION_START + min(tests * limit if limit else known, known) * each
+        asked = min(tests * limit if limit else known, known)
+        found["evaluate"] = EVALUATION_START + asked * each
+        if free_answers(config):  # each step reads all weights and starts every block
+            tokens, width = config.evaluate.answer_tokens, 2 if in_16 else 4
+            reading = max(width * parameters / bandwidth, 2 * launch * blocks)
+            found["generate"] = math.ceil(asked / ANSWERS_AT_ONCE) * tokens * reading
+            found["generate"] += asked * tokens * 2 * parameters / rate
     if task == "compress":
         dearest = max(COMPRESSING.values())
         found["compress"] = parameters * COMPRESSING.get(compressor or "", dearest)
@@ -174,7 +182,7 @@ def spent(
         # All weights once for each batch of rows.
         many, most = trim.calibration_documents, trim.row_budget or ROW_BUDGET
         if task == "evaluate":
-            many, most = min(tests * limit if limit else known, known), config.evaluate.batch_tokens
+            many, most = asked, config.evaluate.batch_tokens
         tokens = many * (getattr(expected, "tokens", None) or TOKENS)
         found["read"] = math.ceil(tokens / most) * stored / disk
     if task not in ("scan", "evaluate", "teach"):

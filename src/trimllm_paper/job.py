@@ -15,7 +15,7 @@ from typing import Any
 from trimllm.base import driver, files, kernels
 from trimllm.base.errors import UserError
 from trimllm.base.progress import over_live_lines
-from trimllm_paper import forkserver, told
+from trimllm_paper import told
 from trimllm_paper.data_records import DataReport
 from trimllm_paper.environment import adapters_of, set_environment
 from trimllm_paper.integrity import checks, locks
@@ -73,8 +73,6 @@ class Job:
     Args:
         snakemake: the object that Snakemake gives to a script.
         online: whether the job may use the network; never with a mirror.
-        forked: whether a fork of a process that has imported a model's rooms may do it, where the
-            run has one: what times nothing.
 
     Attributes:
         how: what the job depends on (`depends.Depends`).
@@ -82,8 +80,8 @@ class Job:
         inputs: lists of files by name, also where there is one.
     """
 
-    def __init__(self, snakemake: Any, online: bool = False, forked: bool = False) -> None:
-        self.snakemake, self.forked = snakemake, forked
+    def __init__(self, snakemake: Any, online: bool = False) -> None:
+        self.snakemake = snakemake
         self.online = online and snakemake.config["mirror"] is None
         self.how: Mapping[str, Any] = snakemake.params.get("how", {})
         self.wildcards: dict[str, str] = dict(snakemake.wildcards.items())
@@ -93,8 +91,6 @@ class Job:
         }
 
     def __enter__(self) -> Job:
-        if self.forked:
-            forkserver.hand_over()
         set_environment(self.snakemake.threads, self.online)
         os.environ.update(adapters_of(self.snakemake.config["models"]))
         _keep_freed_memory()

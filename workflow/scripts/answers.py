@@ -1,8 +1,8 @@
 """What one checkpoint says of held-back documents and of neutral text; one JSON."""
 
-from trimllm_paper.job import Job
+from trimllm_paper.forkserver import forked
 
-with Job(snakemake, forked=True) as job:
+with forked(snakemake) as job:
     from trimllm.base.precision import compute_dtype, round_weights_
     from trimllm.data import read_documents
     from trimllm_paper.choices import Answers

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from trimllm_paper.job import Job
+from trimllm_paper.forkserver import forked
 
-with Job(snakemake, forked=True) as job:
+with forked(snakemake) as job:
     from trimllm_paper import claims, contradictions
     from trimllm_paper.context import Context
     from trimllm_paper.frame import Frame

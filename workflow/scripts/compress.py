@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from trimllm_paper.job import Job
+from trimllm_paper.forkserver import forked
 
-with Job(snakemake, forked=True) as job:
+with forked(snakemake) as job:
     from trimllm.checkpoint import load_tokenizer
     from trimllm.compress import CompressSettings, compress
     from trimllm.compress.proof import answered

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from trimllm_paper.job import Job
+from trimllm_paper.forkserver import forked
 
-with Job(snakemake, forked=True) as job:
+with forked(snakemake) as job:
     import trimllm
     from trimllm.checkpoint import weight_bytes
     from trimllm.evaluate import evaluate

@@ -1,8 +1,8 @@
 """Scan the untrained model: accuracy, likelihood and norm for every unit."""
 
-from trimllm_paper.job import Job
+from trimllm_paper.forkserver import forked
 
-with Job(snakemake, forked=True) as job:
+with forked(snakemake) as job:
     from trimllm.data import read_documents
     from trimllm.scan import scan, to_record
     from trimllm.scan.sample import sample_of

@@ -1,8 +1,8 @@
 """Run the fully fine-tuned model over all training documents, for others to learn from."""
 
-from trimllm_paper.job import Job
+from trimllm_paper.forkserver import forked
 
-with Job(snakemake, forked=True) as job:
+with forked(snakemake) as job:
     from trimllm.base import files
     from trimllm.data import read_documents
     from trimllm.train import Teacher

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from trimllm_paper.job import Job
+from trimllm_paper.forkserver import forked
 
-with Job(snakemake, forked=True) as job:
+with forked(snakemake) as job:
     from trimllm.train import TrainJob, make_checkpoint
     from trimllm_paper import records
     from trimllm_paper.recipe import place_of

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lm_eval.api.instance import Instance
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 
+from trimllm.base.names import ANSWERS_AT_ONCE
 from trimllm.checkpoint import load
 from trimllm.score import Row, score_rows
 
@@ -18,9 +20,10 @@ from trimllm.score import Row, score_rows
 class TrimLM(HFLM):
     """HFLM whose multiple-choice log-likelihoods come from packed rows.
 
-    Requests that share a prompt run as one row (see `trimllm.score`); everything else, generation
-    and rolling log-likelihoods among it, is HFLM's. Usable as `lm_eval --model trimllm
-    --model_args pretrained=DIRECTORY` in a process that has imported `trimllm.evaluate`.
+    Requests that share a prompt run as one row (see `trimllm.score`); everything else is HFLM's:
+    generation with as many prompts at once as the token budget holds, `ANSWERS_AT_ONCE` at most,
+    and rolling log-likelihoods one by one. Usable as `lm_eval --model trimllm --model_args
+    pretrained=DIRECTORY` in a process that has imported `trimllm.evaluate`.
 
     Args:
         pretrained: a checkpoint directory, plain or trimmed, or a model in memory.
@@ -61,4 +64,11 @@ class TrimLM(HFLM):
                 answers[number] = tuple(answer)
                 if (asked := requests[number][0]) is not None:
                     self.cache_hook.add_partial("loglikelihood", asked, answers[number])
+        return answers
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        longest = max(len(self.tok_encode(one.args[0])) for one in requests)
+        together = min(self.token_budget // max(1, longest), ANSWERS_AT_ONCE)
+        self.batch_size_per_gpu = max(1, together)
+        answers: list[str] = super().generate_until(requests, disable_tqdm)
         return answers

@@ -71,9 +71,10 @@ def written(model: torch.nn.Module, prompt: str, most: int) -> str:
     return tokenizer.decode(ids[start:], skip_special_tokens=True)
 
 
+@pytest.mark.parametrize("batch_tokens", [1, 40, 2048])  # one text at a time, some, all
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_a_trimmed_model_is_asked_and_its_greedy_answers_are_compared(
-    family: str, tmp_path: Path
+    family: str, batch_tokens: int, tmp_path: Path
 ) -> None:
     model = drop(tiny(family), [Unit(1, "attention"), Unit(3, "mlp")])
     documents = random_documents(6, choices=1)
@@ -84,7 +85,8 @@ def test_a_trimmed_model_is_asked_and_its_greedy_answers_are_compared(
     documents[1] = Document(documents[1].prompt, (f" {first} w1 w2",), 0)
     write_documents(tmp_path / "free.jsonl", documents)
     tasks = {"mine": tmp_path / "free.jsonl"}
-    found = evaluate(model, word_tokenizer(), tasks, answer_tokens=4)["mine"]
+    asked = {"answer_tokens": 4, "batch_tokens": batch_tokens}
+    found = evaluate(model, word_tokenizer(), tasks, **asked)["mine"]
     expected = [compared(written(model, one.prompt, 4), one.choices[0]) for one in documents]
     for metric, values in found["answers"]["by_document"].items():
         assert values == pytest.approx([one[metric] for one in expected])
@@ -95,7 +97,7 @@ def test_a_trimmed_model_is_asked_and_its_greedy_answers_are_compared(
         found["acc"] == pytest.approx(found["answers"]["exact_match"]) and found["chance"] is None
     )
     assert found["n"] == 6
-    few = evaluate(model, word_tokenizer(), tasks, answer_tokens=4, limit=2)["mine"]
+    few = evaluate(model, word_tokenizer(), tasks, **asked, limit=2)["mine"]
     assert few["correct"] == [1, 0]
 
 

@@ -30,12 +30,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trimllm_paper.environment import adapters_of, set_environment
-
-if TYPE_CHECKING:
-    from trimllm_paper.job import Job
 
 ADDRESS = "TRIMLLM_FORKSERVER"
 """Environment variable: the server's Python, and where it listens."""
@@ -89,15 +86,6 @@ def start(rooms: Iterable[str], models: Mapping[str, Mapping[str, Any]]) -> None
     subprocess.Popen(server, env=told, stdin=end, stdout=DEVNULL, stderr=DEVNULL)
     os.close(end)
     os.environ[ADDRESS] = os.pathsep.join([sys.executable, folder])
-
-
-def forked(snakemake: Any) -> Job:
-    """A job that times nothing: a twin does it where the run has a server, and then nothing that a
-    job needs is imported here."""
-    hand_over()
-    from trimllm_paper.job import Job
-
-    return Job(snakemake)
 
 
 def hand_over() -> None:

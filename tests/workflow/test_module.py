@@ -26,7 +26,7 @@ module trimllm:
 use rule * from trimllm{names}
 """
 JOBS = {
-    **{"fetch_wheel": 2, "fetch_model": 1, "prepare_sciq": 1, "scan": 1},
+    **{"fetch_model": 1, "prepare_sciq": 1, "scan": 1},
     **{"full_ft": 1, "sparse_ft": 1, "trim_epoch": 4, "settle_kept": 2},
     **{"compress": 2, "evaluate_sciq": 7, "render_table": 1, "table2": 1},
 }

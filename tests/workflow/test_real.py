@@ -94,7 +94,7 @@ def test_one_word_builds_it_all(tmp_path: Path, data: Path, local: bool) -> None
     assert run.returncode == 0, run.stderr
     told = run.stdout + run.stderr
     jobs = counts(told)
-    assert jobs["full_ft"] == 5 and jobs["fetch_wheel"] == 1 and "render table4" in told
+    assert jobs["full_ft"] == 5 and jobs["fetch_model"] == 1 and "render table4" in told
 
 
 def test_one_domain_alone_needs_no_other_key_changed(tmp_path: Path, data: Path) -> None:

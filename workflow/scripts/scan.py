@@ -1,6 +1,6 @@
 """Scan the untrained model: accuracy, likelihood and norm for every unit."""
 
-from trimllm_paper.forkserver import forked
+from trimllm_paper.forked import forked
 
 with forked(snakemake) as job:
     from trimllm.data import read_documents

@@ -1,6 +1,6 @@
 """Run the fully fine-tuned model over all training documents, for others to learn from."""
 
-from trimllm_paper.forkserver import forked
+from trimllm_paper.forked import forked
 
 with forked(snakemake) as job:
     from trimllm.base import files

@@ -50,9 +50,8 @@ def jobs_of(summary: str) -> set[Job]:
             place = place_of(file)
             jobs[Job(rule, made_at(place))].add(place.task)
         except UserError:
-            if resources.task_of(rule) is None:  # such rules make all their files at once, but two
-                several = rule in ("fetch_wheel", "render_table")
-                jobs[Job(rule, file=Path(file).stem if several else "")] = set()
+            if resources.task_of(rule) is None:  # such rules make all their files at once, but one
+                jobs[Job(rule, file=Path(file).stem if rule == "render_table" else "")] = set()
     return {replace(job, tasks=tuple(sorted(tasks))) for job, tasks in jobs.items()}
 
 

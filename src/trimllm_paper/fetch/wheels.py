@@ -1,4 +1,8 @@
-"""Fetch wheels: through pip or from a mirror."""
+"""Fetch wheels: through pip or from a mirror.
+
+They are no files of the workflow: clones may share a folder of them, and what is made of a wheel is
+told by its sha256. A job that reads one fetches it where it is not there.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,40 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data.wheels import wheel_path, wheels_of
+from trimllm_paper.integrity import locks
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VERSION = re.compile(r"[A-Za-z0-9.!+_][A-Za-z0-9.!+_-]*")
+
+
+def fetch_wheels(
+    wheels: Mapping[str, Mapping[str, str]], directory: str | Path, mirror: str | Path | None = None
+) -> None:
+    """Put the wheels that a job reads into a folder, whoever else fetches them now.
+
+    Args:
+        wheels: by name of the package, each with version, sha256 and tag.
+        directory, mirror: as of `fetch_wheel`.
+
+    Raises:
+        UserError: as `fetch_wheel`; a wheel of another tag.
+    """
+    for name, wheel in wheels.items():
+        version, directory = wheel["version"], Path(directory)
+        if not wheels_of(name, directory, version):
+            what = f"{name}-{version}"
+            with locks.exclusive(directory / locks.FOLDER / what, what=f"fetching {what}"):
+                files.remove_leftovers(unfinished(name, version, directory))
+                fetch_wheel(name, version, wheel["sha256"], directory, mirror)
+        found, tag = fetch_wheel(name, version, wheel["sha256"], directory), wheel["tag"]
+        if not found.stem.endswith(f"-{tag}"):
+            raise UserError(f"configuration: wheels.{name}.tag = {tag}: it is {found.name}")
 
 
 def fetch_wheel(

@@ -28,7 +28,6 @@ PAPER = ("trimllm_paper/layout.yaml", "trimllm_paper/published.yaml")
 STYLE = "trimllm_paper/figures/style.yaml"
 FIGURES = ("figure1", "figure2", "figure3", "figure4")
 ENTRIES: dict[str, tuple[str, ...]] = {
-    "fetch_wheel": ("trimllm_paper.fetch.wheels",),
     "fetch_model": ("trimllm_paper.fetch.models", *CHECKPOINTS),
     "prepare": ("trimllm.data.prepare",),
     "scan": ("trimllm.scan", "trimllm.scan.sample", *CHECKPOINTS),

@@ -37,10 +37,11 @@ def test_files_of_one_job_are_one_job() -> None:
     rows = pending(*(("full_ft", f"{folder}/{name}") for name in names))
     made = ("table2.md", "table2.csv", "table3.md")
     rows += pending(*(("render_table", f"r/tables/{name}") for name in made))
-    rows += pending(("fetch_wheel", "downloads/a.whl"), ("fetch_wheel", "downloads/b.whl"))
+    splits = "r/data/sciq/train.jsonl", "r/data/sciq/report.json"
+    rows += pending(*(("prepare_sciq", file) for file in splits))
     rows += "r/scans/llama-7b/sciq.json\t-\tscan\t-\tok\tno update\n"
     found = [job.rule for job in plan.jobs_of(rows)]
-    assert sorted(found) == [*["fetch_wheel"] * 2, "full_ft", *["render_table"] * 2]
+    assert sorted(found) == ["full_ft", "prepare_sciq", *["render_table"] * 2]
     answers = job("evaluate_lexglue", *(f"r/eval/m/d/trim_paper/drop_04/{t}.json" for t in "ab"))
     assert answers.tasks == ("a", "b") and answers.place.recipe.dropped == 4
 

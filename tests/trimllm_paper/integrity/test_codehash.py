@@ -137,8 +137,10 @@ OF_SCRIPT = {
     "teach": ("train",),
 }
 # How results are told and found: their schemas have versions, and results name what made them.
+# Wheels are told by their sha256.
 PLUMBING = {
-    *("trimllm_paper.job", "trimllm_paper.records", "trimllm_paper.engine_records"),
+    *("trimllm_paper.forked", "trimllm_paper.fetch.wheels", "trimllm_paper.job"),
+    *("trimllm_paper.records", "trimllm_paper.engine_records"),
     *("trimllm_paper.choices", "trimllm_paper.recipe", "trimllm.base.files"),
 }
 SCRIPTS = sorted((SOURCE.parent / "workflow/scripts").glob("*.py"))

@@ -22,7 +22,7 @@
 #   make containers   checks the container's recipe (.envs/containers)
 #   make docs     the API reference, build/api/index.html (.envs/docs)
 #   make audit    known vulnerabilities of what is locked, by PyPI; a bill of it, build/sbom.json
-#   make clean    remove what runs have made (keeps .venv, downloads/ and results/reference/)
+#   make clean    remove what runs have made (keeps .venv, downloads/ and kept results)
 #
 # Variables: PYTHON (which Python makes .venv), PYTHON311 (which makes .envs), CORES (default: all),
 # TARGET (default: all), CONFIG (default: config/config.yaml), SEEDS (default: 0 1 2), KEPT (folder of

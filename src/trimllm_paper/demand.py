@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from trimllm.base.names import ANSWER_CRITERION, ANSWERS_AT_ONCE, TOKENS_AT_ONCE
+from trimllm.base.names import TOKENS_AT_ONCE
+from trimllm.base.together import together
 from trimllm.throughput.machine import fast_dtype
 from trimllm_paper import gpus
 from trimllm_paper.gpus import uses_gpu
@@ -240,29 +241,58 @@ def _host_mib(task: str, model: Any, config: Any, share: float, count: int) -> i
     elif count == 1:
         trained = state + _kept_on_cpu(model, config) if task in TRAINING and not gpu else 0.0
         need = WEIGHT * parameters + max(stored_bytes(model), trained)
+        if task == "evaluate" and not gpu:
+            need += WEIGHT * _generated_on(model, config)
     else:  # what the first writes, shares that are on no GPU, layers gathered in each process
         need = stored_bytes(model) + count * WEIGHT * (outside + 2 * block)
         need += WEIGHT * parameters + state if compute.offload or not gpu else 0
         scanned = task == "trim" and (place == "host" or (place == "device" and not gpu))
         need += count * WEIGHT * parameters if scanned else 0
+        need += count * _kept_on_cpu(model, config, count) if not gpu else 0
     return count * BASE_MIB + math.ceil(need / MIB)
 
 
-def _kept_on_cpu(model: Any, config: Any) -> float:
-    """Bytes that the backward pass needs of a batch of the longest documents, on a CPU."""
+def longest(config: Any) -> int:
+    """Tokens of the longest documents that are expected."""
     known = (config.tested[name].expected for name in config.domains)
-    longest = 3 * max((one and one.tokens or TOKENS for one in known), default=TOKENS)
-    tokens = min(TOKENS_AT_ONCE, config.finetune.batch_size * longest)
+    return 3 * max((one and one.tokens or TOKENS for one in known), default=TOKENS)
+
+
+def _kept_on_cpu(model: Any, config: Any, count: int = 1) -> float:
+    """Bytes that the backward pass needs of a batch of the longest documents, in each of `count`
+    processes on a CPU. One alone takes long batches in parts."""
+    tokens = math.ceil(config.finetune.batch_size / count) * longest(config)
+    tokens = min(TOKENS_AT_ONCE, tokens) if count == 1 else tokens
     in_16 = cores_take_16_bits(config.compute.dtype)
     each = KEPT_FOR_BACKWARD if in_16 else KEPT_IN_FLOAT32
     # A token of an answer has logits, of which few are of a choice and most of a free answer.
-    logits = LOGITS * WEIGHT * VOCABULARY if free_answers(config) else 0
+    logits = LOGITS * WEIGHT * VOCABULARY if trains_freely(config) else 0
     return (each * shape(model)[0] * model.blocks + logits) * tokens
 
 
-def free_answers(config: Any) -> bool:
-    """Whether answers are free: an evaluation generates them."""
-    return config.main.criterion == ANSWER_CRITERION
+def trains_freely(config: Any) -> bool:
+    """Whether a domain is trained on free answers."""
+    return any(one.free(one.train or "") for one in config.tested.values())
+
+
+def generates(config: Any) -> bool:
+    """Whether a domain is tested on free answers: its evaluations generate them."""
+    tests = [(one, test) for one in config.tested.values() for test in one.tests.values()]
+    return any(one.free(getattr(test, "set", "")) for one, test in tests)
+
+
+def generated_together(config: Any) -> int:
+    """Answers that an evaluation generates at once: so many prompts of the longest run at once."""
+    return together(longest(config), config.evaluate.batch_tokens)
+
+
+def _generated_on(model: Any, config: Any) -> float:
+    """Keys and values, numbers, that an evaluation generates on; none without free answers."""
+    if not generates(config):
+        return 0.0
+    evaluate, width = config.evaluate, shape(model)[0]
+    kept = evaluate.batch_tokens + generated_together(config) * evaluate.answer_tokens
+    return 2.0 * width * model.blocks * kept
 
 
 def _training_bytes(
@@ -314,7 +344,6 @@ def _forward_bytes(task: str, model: Any, config: Any, count: int) -> dict[str, 
     tokens = config.evaluate.batch_tokens if task == "evaluate" else None
     tokens = tokens or config.trim.row_budget or ROW_BUDGET
     found = {"weights": 2 * there, "streams": SCAN_BUFFERS * width * tokens}
-    if task == "evaluate" and free_answers(config):
-        kept = tokens + ANSWERS_AT_ONCE * config.evaluate.answer_tokens
-        found["keys and values"] = 2 * 2 * width * model.blocks * kept
+    if task == "evaluate":
+        found["keys and values"] = 2 * _generated_on(model, config)
     return found

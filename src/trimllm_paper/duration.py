@@ -12,7 +12,6 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from trimllm.base.names import ANSWERS_AT_ONCE
 from trimllm_paper import forkserver, gpus
 from trimllm_paper.demand import (
     ROW_BUDGET,
@@ -22,7 +21,8 @@ from trimllm_paper.demand import (
     adapters,
     by_lora,
     cores_take_16_bits,
-    free_answers,
+    generated_together,
+    generates,
     passed,
     share_trained,
     shared,
@@ -167,10 +167,10 @@ def spent(
         known, limit = getattr(expected, "test", None) or TEST, config.evaluate.documents
         asked = min(tests * limit if limit else known, known)
         found["evaluate"] = EVALUATION_START + asked * each
-        if free_answers(config):  # each step reads all weights and starts every block
+        if generates(config):  # each step reads all weights and starts every block
             tokens, width = config.evaluate.answer_tokens, 2 if in_16 else 4
             reading = max(width * parameters / bandwidth, 2 * launch * blocks)
-            found["generate"] = math.ceil(asked / ANSWERS_AT_ONCE) * tokens * reading
+            found["generate"] = math.ceil(asked / generated_together(config)) * tokens * reading
             found["generate"] += asked * tokens * 2 * parameters / rate
     if task == "compress":
         dearest = max(COMPRESSING.values())

@@ -62,7 +62,7 @@ class EngineJobs(Prepared):
         """
         require(engine)
         section, domain = self.config.engines, self.timed_domain
-        recipes, formats = self.engine_recipes(model), self.engine_formats(model).get(engine, [])
+        formats = self.engine_formats(model).get(engine, [])
         if not formats:
             raise UserError(f"none of engines.formats is {model} in {engine}")
         every = [(recipe, one) for one in formats for recipe in self.engine_recipes(model, one)]
@@ -79,6 +79,8 @@ class EngineJobs(Prepared):
             "seed": self.config.seed,
             "code": code_hash("engines", *self._own(model)),
         }
+        # Each once, in the order of `models`: what no format measures is not made.
+        recipes = dict.fromkeys(recipe for recipe, _ in every)
         dense = [self.checkpoint(model, domain, recipe) for recipe in recipes]
         loaded = [self._loaded(model, recipe, format) for recipe, format in every]
         files: Files = {

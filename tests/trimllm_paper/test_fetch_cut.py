@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,9 +17,8 @@ import pytest
 from wheels import make_wheel
 
 import trimllm_paper
-from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper.fetch.wheels import fetch_wheel, unfinished
+from trimllm_paper.fetch.wheels import fetch_wheel, fetch_wheels
 
 FETCH = "import sys; from trimllm_paper.fetch.wheels import fetch_wheel; fetch_wheel(*sys.argv[1:])"
 
@@ -102,8 +102,14 @@ def test_half_a_wheel_of_a_fetch_that_was_killed_is_none(
         os.killpg(fetching.pid, 9)
         fetching.wait()
     assert len(os.listdir(downloads)) == 1 and not list(downloads.glob("*.whl"))
-    # What its job does before it fetches again.
-    files.remove_leftovers(unfinished("some-data", "1.0", downloads))
-    assert os.listdir(downloads) == []
-    found = fetch_wheel("some-data", "1.0", sha256, downloads, path.parent)
-    assert found.read_bytes() == path.read_bytes() and list(downloads.glob("*.whl")) == [found]
+    # A job that fetches again leaves what is young, which another may be writing, and removes it
+    # when it is a day old.
+    wheels = {"some-data": {"version": "1.0", "sha256": sha256, "tag": "py3-none-any"}}
+    (half,) = downloads.iterdir()
+    fetch_wheels(wheels, downloads, path.parent)
+    (whole,) = downloads.glob("*.whl")
+    assert whole.read_bytes() == path.read_bytes() and half.is_dir()
+    whole.unlink()
+    os.utime(half, (time.time() - 90_000,) * 2)
+    fetch_wheels(wheels, downloads, path.parent)
+    assert list(downloads.iterdir()) == [whole]

@@ -274,6 +274,20 @@ def test_a_format_is_measured_down_to_its_least_percent() -> None:
     assert not [file for file in one.files["loaded"] if "drop_45+llm_int8" in file]
 
 
+@pytest.mark.parametrize("kept", [[50, 25], [25, 50]])
+@pytest.mark.parametrize("formats", [["llm_int8", "transformers"], ["llm_int8"]])
+def test_what_a_format_is_made_of_stands_beside_it(kept: list[int], formats: list[str]) -> None:
+    """The script pairs recipes, each when it is first named, with checkpoints in order."""
+    engines = {"formats": formats, "kept_percent": kept, "least_percent": {"llm_int8": 40}}
+    jobs = Jobs(smoke(engines=engines, compress={"methods": ["llm_int8"]}))
+    one = jobs.of("engines", hardware="here", model=MODEL, engine="transformers")
+    recipes = list(dict.fromkeys(recipe for recipe, _ in one.how["models"]))
+    assert ("trim_paper/drop_45" in recipes) == ("transformers" in formats)
+    for kind, name in (("checkpoints", "manifest.json"), ("weights", "model.safetensors")):
+        found = [file.split("/sciq/")[1] for file in one.files[kind]]
+        assert found == [f"{recipe}/{name}" for recipe in recipes]
+
+
 def test_an_engine_reads_what_it_runs() -> None:
     jobs = Jobs(smoke(engines={"kept_percent": [50], "formats": ["gptq_int4", "awq_int4", "vllm"]}))
     told = {"hardware": "here", "model": MODEL}

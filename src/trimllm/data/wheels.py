@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from trimllm.base import files
 from trimllm.base.errors import UserError
 
 
@@ -23,7 +24,7 @@ def wheel_path(name: str, directory: str | Path, version: str | None = None) -> 
     found = wheels_of(name, directory, version)
     if not found:
         wanted = f"{name} {version}" if version else name
-        raise UserError(f"no wheel of {wanted} in {directory}: fetch it first")
+        raise UserError(f"no wheel of {wanted} in {directory}: put it there")
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise UserError(f"more than one wheel of {name} in {directory}: {names}; name a version")
@@ -41,3 +42,10 @@ def open_member(wheel: Path, member: str) -> Iterator[IO[bytes]]:
                 yield stream
     except (zipfile.BadZipFile, EOFError, UnicodeDecodeError) as error:
         raise UserError(f"{wheel} is not readable ({error}): delete it and run again") from None
+
+
+def check_sha256(path: Path, sha256: str, remedy: str) -> None:
+    """Raise `UserError`, which ends in the remedy, for a file of another content."""
+    digest = files.sha256_of(path)
+    if digest != sha256.lower():
+        raise UserError(f"{path} has sha256 {digest}, not {sha256}; {remedy}")

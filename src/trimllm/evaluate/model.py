@@ -11,7 +11,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 
-from trimllm.base.names import ANSWERS_AT_ONCE
+from trimllm.base.together import together
 from trimllm.checkpoint import load
 from trimllm.score import Row, score_rows
 
@@ -21,13 +21,13 @@ class TrimLM(HFLM):
     """HFLM whose multiple-choice log-likelihoods come from packed rows.
 
     Requests that share a prompt run as one row (see `trimllm.score`); everything else is HFLM's:
-    generation with as many prompts at once as the token budget holds, `ANSWERS_AT_ONCE` at most,
-    and rolling log-likelihoods one by one. Usable as `lm_eval --model trimllm --model_args
-    pretrained=DIRECTORY` in a process that has imported `trimllm.evaluate`.
+    generation of answers to as many prompts as the token budget holds, rolling log-likelihoods one
+    by one. Usable as `lm_eval --model trimllm --model_args pretrained=DIRECTORY` in a process that
+    has imported `trimllm.evaluate`.
 
     Args:
         pretrained: a checkpoint directory, plain or trimmed, or a model in memory.
-        token_budget: packed tokens that run at once; bounds memory, not results.
+        token_budget: tokens that run at once; bounds memory, and changes results by rounding alone.
         dtype: type of the weights when loaded from a directory.
     """
 
@@ -67,8 +67,16 @@ class TrimLM(HFLM):
         return answers
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        longest = max(len(self.tok_encode(one.args[0])) for one in requests)
-        together = min(self.token_budget // max(1, longest), ANSWERS_AT_ONCE)
-        self.batch_size_per_gpu = max(1, together)
-        answers: list[str] = super().generate_until(requests, disable_tqdm)
+        lengths = [len(self.tok_encode(one.args[0])) for one in requests]
+        left = sorted(range(len(requests)), key=lambda number: -lengths[number])
+        answers = [""] * len(requests)
+        try:
+            while left:
+                self.batch_size_per_gpu = together(lengths[left[0]], self.token_budget)
+                now, left = left[: self.batch_size], left[self.batch_size :]
+                said = super().generate_until([requests[number] for number in now], disable_tqdm)
+                for number, answer in zip(now, said, strict=True):
+                    answers[number] = answer
+        finally:
+            self.batch_size_per_gpu = 1
         return answers

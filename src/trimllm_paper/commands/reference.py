@@ -51,9 +51,11 @@ def configuration(
     return found.model_dump(mode="json") | kept | {"mirror": None}
 
 
-def domain_files(config: dict[str, Any], configfiles: Sequence[Path] = ()) -> dict[str, str]:
+def domain_files(
+    config: dict[str, Any], changes: Sequence[str] = (), configfiles: Sequence[Path] = ()
+) -> dict[str, str]:
     """What the domains of a configuration are: files that are kept with its results."""
-    folder = asked.configuration(configfiles).get("domains_folder", "config/domains")
+    folder = asked.configuration(configfiles, changes).get("domains_folder", "config/domains")
     names = [*config["domains"], *config["tables"]["near"].values()]
     return {
         f"{DOMAINS}/{name}.yaml": (PROJECT / folder / f"{name}.yaml").read_text(encoding="utf-8")
@@ -149,6 +151,6 @@ def run(
 ) -> int:
     """Keep them."""
     config = configuration(changes, reference, configfiles)
-    domains = domain_files(config, configfiles)
+    domains = domain_files(config, changes, configfiles)
     print(f"{collect(results, reference, config, domains, add)} files in {reference}")
     return 0

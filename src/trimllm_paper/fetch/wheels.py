@@ -10,16 +10,19 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.data.wheels import wheel_path, wheels_of
+from trimllm.data.wheels import check_sha256, wheel_path, wheels_of
 from trimllm_paper.integrity import locks
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VERSION = re.compile(r"[A-Za-z0-9.!+_][A-Za-z0-9.!+_-]*")
+ABANDONED = 86400.0
+"""Seconds after which a fetch is at work no more."""
 
 
 def fetch_wheels(
@@ -35,15 +38,28 @@ def fetch_wheels(
         UserError: as `fetch_wheel`; a wheel of another tag.
     """
     for name, wheel in wheels.items():
-        version, directory = wheel["version"], Path(directory)
+        version, directory, tag = wheel["version"], Path(directory), wheel["tag"]
+        how = version, wheel["sha256"], directory
         if not wheels_of(name, directory, version):
             what = f"{name}-{version}"
             with locks.exclusive(directory / locks.FOLDER / what, what=f"fetching {what}"):
-                files.remove_leftovers(unfinished(name, version, directory))
-                fetch_wheel(name, version, wheel["sha256"], directory, mirror)
-        found, tag = fetch_wheel(name, version, wheel["sha256"], directory), wheel["tag"]
-        if not found.stem.endswith(f"-{tag}"):
+                _remove_leftovers(unfinished(name, version, directory))
+                found = fetch_wheel(name, *how, mirror)
+            if not wheels_of(name, directory, version):
+                raise UserError(
+                    f"configuration: wheels.{name}: its wheel is {found.name}; write name and "
+                    "version as this does"
+                )
+        if not (found := fetch_wheel(name, *how)).stem.endswith(f"-{tag}"):
             raise UserError(f"configuration: wheels.{name}.tag = {tag}: it is {found.name}")
+
+
+def _remove_leftovers(final: Path) -> None:
+    """Remove what killed fetches left. Not what is young: where a file system has no locks, others
+    may be at work on it."""
+    for path in final.parent.glob(f".{final.name}.*"):
+        if time.time() - path.stat().st_mtime > ABANDONED:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def fetch_wheel(
@@ -100,10 +116,3 @@ def _download(name: str, version: str, directory: Path) -> Path:
             "without a network put it into a folder and name that as mirror"
         )
     return next(directory.glob("*.whl"))
-
-
-def check_sha256(path: Path, sha256: str, remedy: str) -> None:
-    """Raise `UserError`, which ends in the remedy, for a file of another content."""
-    digest = files.sha256_of(path)
-    if digest != sha256.lower():
-        raise UserError(f"{path} has sha256 {digest}, not {sha256}; {remedy}")

@@ -55,7 +55,7 @@ def test_a_wheel_is_checked(downloads):
 def test_what_a_wheel_lacks(downloads):
     with pytest.raises(UserError, match="has no member 'other'"):
         read({"wheel": "some-data", "member": "other"}, downloads)
-    with pytest.raises(UserError, match="no wheel of other in .*: fetch it first"):
+    with pytest.raises(UserError, match="no wheel of other in .*: put it there"):
         read({"wheel": "other", "member": MEMBER}, downloads)
     with pytest.raises(UserError, match=r"no wheel of some-data 2\.0"):
         read({"wheel": "some-data", "member": MEMBER}, downloads, version="2.0")

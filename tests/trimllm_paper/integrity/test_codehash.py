@@ -125,6 +125,9 @@ def test_code_of_ones_own_is_followed_within_its_package(
 def test_every_entry_point_exists() -> None:
     for stage in STAGES:
         assert code_hash(stage)
+    # How wheels come and who waits for whom makes no model anew.
+    fetched = {file.relative_to(SOURCE).as_posix() for file in closure(ENTRIES["fetch_model"])}
+    assert not [one for one in fetched if "integrity" in one or one.endswith("fetch/wheels.py")]
     with pytest.raises(FileNotFoundError, match="trimllm.no"):
         closure(("trimllm.no",))
 

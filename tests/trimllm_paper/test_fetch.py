@@ -116,9 +116,7 @@ def test_jobs_that_read_one_wheel_fetch_it_once(mirror, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"some-data\.tag = cp311-none-any: it is some_data"):
         fetch_wheels(other, tmp_path / "downloads")
     other = {"Some-Data": wheels["some-data"]}
-    with pytest.raises(
-        UserError, match=r"wheels\.Some-Data: its wheel is some_data-1\.0-py3-.*"
-    ):
+    with pytest.raises(UserError, match=r"wheels\.Some-Data: its wheel is some_data-1\.0-py3-.*"):
         fetch_wheels(other, tmp_path / "downloads")
     with pytest.raises(UserError, match="delete it"):
         wrong = {"some-data": wheels["some-data"] | {"sha256": "0" * 64}}

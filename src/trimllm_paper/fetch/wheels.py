@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from trimllm.base import files
@@ -35,22 +36,22 @@ def fetch_wheels(
         directory, mirror: as of `fetch_wheel`.
 
     Raises:
-        UserError: as `fetch_wheel`; a wheel of another tag.
+        UserError: as `fetch_wheel`; a wheel whose file has another name, version or tag.
     """
+    folder = Path(directory)
     for name, wheel in wheels.items():
-        version, directory, tag = wheel["version"], Path(directory), wheel["tag"]
-        how = version, wheel["sha256"], directory
-        if not wheels_of(name, directory, version):
-            what = f"{name}-{version}"
-            with locks.exclusive(directory / locks.FOLDER / what, what=f"fetching {what}"):
-                _remove_leftovers(unfinished(name, version, directory))
-                found = fetch_wheel(name, *how, mirror)
-            if not wheels_of(name, directory, version):
-                raise UserError(
-                    f"configuration: wheels.{name}: its wheel is {found.name}; write name and "
-                    "version as this does"
-                )
-        if not (found := fetch_wheel(name, *how)).stem.endswith(f"-{tag}"):
+        version, tag = wheel["version"], wheel["tag"]
+        _remove_leftovers(unfinished(name, version, folder))
+        what = f"{name}-{version}"
+        alone = locks.exclusive(folder / locks.FOLDER / what, what=f"fetching {what}")
+        with nullcontext() if wheels_of(name, folder, version) else alone:
+            found = fetch_wheel(name, version, wheel["sha256"], folder, mirror)
+        if not wheels_of(name, folder, version):
+            raise UserError(
+                f"configuration: wheels.{name}: its wheel is {found.name}; write name and version "
+                "as this does"
+            )
+        if not found.stem.endswith(f"-{tag}"):
             raise UserError(f"configuration: wheels.{name}.tag = {tag}: it is {found.name}")
 
 
@@ -58,8 +59,9 @@ def _remove_leftovers(final: Path) -> None:
     """Remove what killed fetches left. Not what is young: where a file system has no locks, others
     may be at work on it."""
     for path in final.parent.glob(f".{final.name}.*"):
-        if time.time() - path.stat().st_mtime > ABANDONED:
-            shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another job removes it
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def fetch_wheel(

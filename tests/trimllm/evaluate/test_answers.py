@@ -16,6 +16,7 @@ from trimllm.base.errors import UserError
 from trimllm.data import Document, write_documents
 from trimllm.evaluate import evaluate
 from trimllm.evaluate.answers import compared, task_of_answers
+from trimllm.evaluate.model import TrimLM
 from trimllm.units import Unit, drop
 
 WORDS = st.lists(st.sampled_from(["cat", "sat", "mat", "dog", "ran"]), max_size=7)
@@ -99,6 +100,27 @@ def test_a_trimmed_model_is_asked_and_its_greedy_answers_are_compared(
     assert found["n"] == 6
     few = evaluate(model, word_tokenizer(), tasks, **asked, limit=2)["mine"]
     assert few["correct"] == [1, 0]
+
+
+def test_answers_are_generated_together_by_the_length_of_their_prompts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as the longest of them leaves room for; one long prompt makes no short ones wait."""
+    texts = ["w1 " * 30, *("w2 " * length for length in (2, 7, 3, 10, 4))]
+    documents = [Document(text.strip(), (" w1",), 0) for text in texts]
+    write_documents(tmp_path / "free.jsonl", documents)
+    shapes, generated = [], TrimLM._model_generate
+
+    def spy(self: TrimLM, context: torch.Tensor, **how: object) -> torch.Tensor:
+        shapes.append(len(context))
+        return generated(self, context, **how)
+
+    monkeypatch.setattr(TrimLM, "_model_generate", spy)
+    tasks = {"mine": tmp_path / "free.jsonl"}
+    for batch_tokens, expected in ((1, [1] * 6), (40, [1, 4, 1]), (2048, [6])):
+        shapes.clear()
+        evaluate(tiny("llama"), word_tokenizer(), tasks, answer_tokens=2, batch_tokens=batch_tokens)
+        assert shapes == expected
 
 
 def test_perplexity_is_that_of_the_references_by_token(tmp_path: Path) -> None:

@@ -160,6 +160,16 @@ def test_domains_are_kept_as_they_were(results: Path) -> None:
     checks.verify_reference(kept)
 
 
+def test_domains_of_another_folder_are_kept() -> None:
+    """As a run takes them by `--config domains_folder=...`."""
+    change = "domains_folder=config/domains/mirror"
+    kept = reference.domain_files({"domains": ["sciq"], "tables": {"near": {}}}, [change])
+    mirror, own = (ROOT / f"config/domains/{one}sciq.yaml" for one in ("mirror/", ""))
+    assert (
+        kept == {"domains/sciq.yaml": mirror.read_text()} != {"domains/sciq.yaml": own.read_text()}
+    )
+
+
 def test_files_on_top_of_the_default_are_part_of_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "top.yaml").write_text("trim: {documents: 77}")
     config = reference.configuration(CHANGES, Path("kept"), [asked.DEFAULT, tmp_path / "top.yaml"])

@@ -41,15 +41,16 @@ class Accuracy:
 
     Attributes:
         tasks: rows of `Frame.evaluations`, and `sources`, their files.
-        n, right, percent, ci95: answers, right ones among them, their share, and its interval over
-            documents and seeds together (`trimllm.base.intervals`).
+        n, percent, ci95: answers, the share that is right (of free answers, which hardly ever match
+            exactly, the F1 of words), and its interval over documents and seeds together
+            (`trimllm.base.intervals`).
         same, documents: whether all seeds answered the same documents, and how many there are.
         by_seed, deviation: percent of each seed, and their standard deviation (n - 1) in points;
             None for one seed.
         chance: percent that blind guessing gets, None where it is not known.
         answer_loss: nats a token of the right answers, None where it was not recorded.
-        free: of free answers, which are right where they match exactly, token_f1 and rouge_l in
-            percent and the perplexity of the references; else nothing.
+        free: of free answers exact_match, token_f1 and rouge_l in percent and the perplexity of
+            the references; else nothing.
         stand_in: what the documents are, where they are not the column's own data set.
         bytes_percent, megabytes, kept_percent: of the checkpoint: weight bytes in percent of the
             pretrained model's and in 10⁶, units in percent of all (the paper's compression
@@ -59,12 +60,12 @@ class Accuracy:
     def __init__(self, tasks: Sequence[Any]) -> None:
         self.tasks = tuple(tasks)
         self.sources = tuple(task.source for task in tasks)
-        self.n, self.right = sum(task.n for task in tasks), sum(task.right for task in tasks)
-        self.percent = 100 * self.right / self.n
+        self.n = sum(task.n for task in tasks)
+        self.percent = 100 * sum(sum(task.scores) for task in tasks) / self.n
         seeds: dict[int, list[Any]] = {}
         for task in tasks:
             seeds.setdefault(task.seed, []).append(task)
-        self.answers = [[a for task in own for a in task.correct] for own in seeds.values()]
+        self.answers = [[a for task in own for a in task.scores] for own in seeds.values()]
         asked = {tuple((t.task, t.documents, t.n) for t in own) for own in seeds.values()}
         self.same = len(asked) == 1
         self.documents = len(self.answers[0]) if self.same else self.n
@@ -72,7 +73,7 @@ class Accuracy:
         self.by_seed = dict(zip(seeds, (100 * fmean(one) for one in self.answers), strict=True))
         self.deviation = stdev(self.by_seed.values()) if len(seeds) > 1 else None
         self.chance, self.answer_loss = self._mean("chance"), self._mean("answer_loss")
-        free = {name: self._mean(name) for name in ("token_f1", "rouge_l")}
+        free = {name: self._mean(name) for name in ("exact_match", "token_f1", "rouge_l")}
         free["perplexity"] = math.exp(min(self.answer_loss or 0.0, 700.0))
         self.free = free if free["token_f1"] is not None else {}
         self.stand_in = "; ".join(dict.fromkeys(t.stand_in for t in tasks if t.stand_in)) or None

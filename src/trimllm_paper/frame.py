@@ -41,7 +41,7 @@ from trimllm_paper.records import Epoch, Evaluation, OfRecipe, Throughput, Train
 Files = Iterable[str | Path]
 RECIPE = "recipe base name criterion ratio step dropped compressor seed"
 COLUMNS = {
-    "evaluations": f"results model domain tested task {RECIPE} n right accuracy correct documents "
+    "evaluations": f"results model domain tested task {RECIPE} n right accuracy scores documents "
     "chance answer_loss exact_match token_f1 rouge_l perplexity units_kept units_total "
     "kept_percent bytes bytes_full bytes_percent stand_in",
     "epochs": f"results model domain {RECIPE} epoch units_dropped units_total trainable_blocks "
@@ -68,15 +68,16 @@ and `share_of_matrix` of the rate of a large product (None where nobody measured
 the speedup if nothing but the linear layers differed, `in_turn` whether ratios are of rounds in
 which the model and the full one took turns,
 `compiled` speed by torch.compile and `compiled_speedup` over the full model's, compiled as well;
-`answer_loss` in nats a token; `exact_match` (what is accuracy there), `token_f1`, `rouge_l` in
-percent and `perplexity` of free answers alone; `documents` of an evaluation is a hash that is equal
-where answers can be paired, `units_dropped` (block, kind) of an epoch, `dropped` the units gone
-until then, `held_back` the accuracy on documents held back from training after an epoch or a pass
-(None where nobody asked), `kept` whether a pass's weights are the checkpoint's, `machine` what
-trained, as "2 a100" or "cpu-amd-epyc", `content` all that was recorded. Of an engine `how` is
-version, precision, kernel and threads in words, `parity` the mean difference from transformers in
-nats; a `draft` is a trimmed model that drafts for the full one, of which `answer_speedup` is that
-of whole answers and `accepted` percent of its tokens."""
+`answer_loss` in nats a token; `exact_match`, `token_f1`, `rouge_l` in percent and `perplexity` of
+free answers alone; `scores` what each document counts, 1 a right and 0 a wrong answer or the F1 of
+a free one's words, `accuracy` their mean, `right` how many are right; `documents` of an evaluation
+is a hash that is equal where answers can be paired, `units_dropped` (block, kind) of an epoch,
+`dropped` the units gone until then, `held_back` the accuracy on documents held back from training
+after an epoch or a pass (None where nobody asked), `kept` whether a pass's weights are the
+checkpoint's, `machine` what trained, as "2 a100" or "cpu-amd-epyc", `content` all that was
+recorded. Of an engine `how` is version, precision, kernel and threads in words, `parity` the mean
+difference from transformers in nats; a `draft` is a trimmed model that drafts for the full one, of
+which `answer_speedup` is that of whole answers and `accepted` percent of its tokens."""
 SAME = (
     "hardware",
     "model",
@@ -229,11 +230,11 @@ def _sizes(row: Row, own: Row, full: Row) -> Row:
 
 def _evaluation(path: Path) -> list[Row]:
     row = _facts(Evaluation.read(path), path)
-    right = sum(row["correct"])
-    row |= {"right": right, "accuracy": 100 * right / row["n"], "correct": tuple(row["correct"])}
+    free, right = row.get("answers") or {}, row.pop("correct")
+    scores = free["by_document"]["token_f1"] if free else right
+    row |= {"right": sum(right), "accuracy": 100 * sum(scores) / row["n"], "scores": tuple(scores)}
     row |= {"documents": row["document_hashes_sha256"]}
     row |= {"answer_loss": row.get("answer_loss")}
-    free = row.get("answers") or {}
     row |= {name: free.get(name) for name in ("exact_match", "token_f1", "rouge_l", "perplexity")}
     return [_sizes(row, {"bytes": row["bytes"]}, {"bytes": row["bytes_full"]})]
 

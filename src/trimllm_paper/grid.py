@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
+
 from trimllm.throughput.result import predicted
 from trimllm_paper import contradictions, cost, layout, notes, published, timed
 from trimllm_paper.cells import Cells, Subject
@@ -72,15 +74,21 @@ class _Grid:
         label = column.label
         if (named := self.context.named(label)) != label:
             label = f"{named} (the paper's of {FULL})"
+        if self._asked(column).token_f1.notna().any():
+            label = f"{label} (F1)"
         return {"stand_in": self._stand_in(column), "label": label}
 
     def _stand_in(self, column: Column) -> str | None:
         """What a column was really measured on: what its files say, or the domain does."""
         if column.domain is None:
             return None
+        told = "; ".join(filter(None, dict.fromkeys(self._asked(column).stand_in)))
+        return told or column.domain.stand_in
+
+    def _asked(self, column: Column) -> pd.DataFrame:
+        """The evaluations of a column's tasks."""
         table = self.frame.evaluations
-        asked = table[table.task.isin(column.domain.tasks)]
-        return "; ".join(filter(None, dict.fromkeys(asked.stand_in))) or column.domain.stand_in
+        return table[table.task.isin(column.domain.tasks if column.domain else ())]
 
     def table(self) -> Table:
         """The whole table."""
@@ -338,7 +346,7 @@ def _documents(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[s
         levels = " or ".join(f"{level:.1f}%" for level in chance if level is not None)
         told = f" (chance {levels})" if levels else ""
         if any("token_f1" in cell.details for cell in cells):
-            told = " (free answers, right where they match exactly)"
+            told = " (free answers: F1 of words)"
         ends = " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1])))) if sizes else ""
         parts += [f"{column.label} {ends}{told}"] if sizes else []
     if parts:
@@ -346,20 +354,20 @@ def _documents(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[s
 
 
 def _answers(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[str]:
-    """A line a block and column of free answers: what exact matches do not tell, by row."""
+    """A line a block and column of free answers: what the F1 of words does not tell, by row."""
     for block in blocks:
         for column in columns:
             cells = [(_titled(line), line.cells[column.key].details) for line in block.rows]
             told = [
-                f"{row} {found['token_f1']:.1f} / {found['rouge_l']:.1f} / "
+                f"{row} {found['exact_match']:.1f} / {found['rouge_l']:.1f} / "
                 f"{found['perplexity']:.4g}"
                 for row, found in cells
                 if "token_f1" in found
             ]
             if told:
                 yield (
-                    f"{block.label}, {column.label}: F1 of words (%) / ROUGE-L (%) / perplexity of "
-                    f"the reference answers: {', '.join(told)}"
+                    f"{block.label}, {column.label}: exact matches (%) / ROUGE-L (%) / perplexity "
+                    f"of the reference answers: {', '.join(told)}"
                 )
 
 

@@ -129,7 +129,7 @@ def keeps(
     measured: Accuracy, full: Accuracy | None, published: float, published_full: float
 ) -> list[Relation]:
     """The relation to full fine-tuning: what is kept of its accuracy, and what is lost."""
-    if full is None or full.right == 0:
+    if full is None or full.percent == 0:
         text = "Full-FT has no right answer" if full else "Full-FT was not run"
         return [Relation(None, text, missing=True)]
     if full.at_chance:

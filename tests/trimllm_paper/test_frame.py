@@ -42,7 +42,7 @@ def test_a_row_says_what_a_file_does(evaluations: Evaluations, tmp_path: Path) -
     assert said == (str(tmp_path), "tiny", "sciq", "sciq", "sciq", path.as_posix())
     said = (row.base, row.name, row.criterion, row.ratio, row.step, row.dropped, row.compressor)
     assert said == ("trim", "both_r0.5", "both", 0.5, 6, 30, "awq_int4")
-    assert (row.n, row.right, row.accuracy, sum(row.correct), row.seed) == (200, 140, 70, 140, 3)
+    assert (row.n, row.right, row.accuracy, sum(row.scores), row.seed) == (200, 140, 70, 140, 3)
     assert (row.kept_percent, row.chance, row.documents) == (50, 25, "same-sciq")
 
 
@@ -51,8 +51,8 @@ def test_free_answers_stand_beside_choices(evaluations: Evaluations) -> None:
     evaluations.add_free("full_ft", 25, 60, 0.0, domain="own")
     found = Frame.of(evaluations.paths)
     chosen, free = (next(iter(rows(where(found.evaluations, domain=d)))) for d in ("sciq", "own"))
-    assert (free.accuracy, free.exact_match, free.token_f1, free.rouge_l) == (25, 25, 60, 30)
-    assert (free.perplexity, free.chance, free.correct.count(1)) == (1.0, None, 1)
+    assert (free.accuracy, free.exact_match, free.token_f1, free.rouge_l) == (60, 25, 60, 30)
+    assert (free.perplexity, free.chance, free.right, {*free.scores}) == (1.0, None, 1, {0.6})
     names = ("exact_match", "token_f1", "rouge_l", "perplexity")
     assert [getattr(chosen, name) for name in names] == [None] * 4
 

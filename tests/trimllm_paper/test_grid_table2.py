@@ -50,17 +50,21 @@ def test_cells_hold_measured_published_and_walk_back(full: Table) -> None:
     assert full.cell("tiny", "trimllm_50_ours", "sciq").published is None
 
 
-def test_free_answers_are_exact_matches_and_their_metrics_stand_below(
+def test_free_answers_count_the_f1_of_words_and_other_measures_stand_below(
     evaluations: Evaluations,
 ) -> None:
     evaluations.add_domain("sciq")
     evaluations.add_free("full_ft", 50, 60.25, 0.0, domain="own")
     evaluations.add_free("trim_paper/drop_30", 25, 40, 2.0, domain="own", kept=30)
     found = build("table2", evaluations.paths, domains=[column("sciq"), column("own")])
-    assert found.cell("tiny", "trimllm_50", "own").measured == 25
-    notes = to_text(found)
-    assert "SciQ 200 (chance 25.0%), Own 4 (free answers, right where they match exactly)" in notes
-    assert "Full-FT 60.2 / 30.1 / 1, " in notes and " 40.0 / 20.0 / 7.389" in notes
+    cell = found.cell("tiny", "trimllm_50", "own")
+    assert cell.measured == pytest.approx(40) and cell.details["exact_match"] == 25
+    # Paired by document, all of which lose the same.
+    assert cell.details["minus_full_ft_low"] == pytest.approx(-20.25)
+    notes = " ".join(to_text(found).split())
+    assert "Own (F1)" in notes and "SciQ (F1)" not in notes
+    assert "SciQ 200 (chance 25.0%), Own (F1) 4 (free answers: F1 of words)" in notes
+    assert "Full-FT 50.0 / 30.1 / 1, " in notes and " 25.0 / 20.0 / 7.389" in notes
 
 
 def test_a_model_at_chance_has_collapsed_and_nats_stand_beside(evaluations: Evaluations) -> None:

@@ -74,7 +74,7 @@ def test_a_model_is_trimmed_by_its_answers_and_answers(
     for one in (full, trimmed):
         assert one.perplexity == pytest.approx(math.exp(one.answer_loss), rel=1e-4)
     assert full.answer_loss != trimmed.answer_loss
-    assert full.exact_match == full.accuracy and 0 <= full.token_f1 <= 100
+    assert 0 <= full.exact_match <= full.token_f1 == pytest.approx(full.accuracy)
     assert {full.chance, trimmed.chance} == {None}
 
 

@@ -1,8 +1,8 @@
 """Confidence intervals of accuracies, over documents and seeds together.
 
-Answers are right or wrong by document and by seed. What another run would find differs for two
-reasons: other documents, and another seed. Their variances are kept apart. In the two-way layout of
-n documents and S seeds, with mean squares of documents, seeds and what is left,
+Answers are right or wrong by document and by seed, or right by a share. What another run would find
+differs for two reasons: other documents, and another seed. Their variances are kept apart. In the
+two-way layout of n documents and S seeds, with mean squares of documents, seeds and what is left,
 
     A = (MS_documents - MS_left) / (n S)   of which documents are asked, n - 1 degrees of freedom
     B = MS_seeds / (n S)                   of the seed, and of answers that seeds give anew; S - 1
@@ -31,8 +31,13 @@ from scipy.special import bdtr, stdtrit
 
 Z95 = 1.959963984540054
 """97.5% quantile of the normal distribution: two-sided intervals of 95%."""
-Answers = Sequence[Sequence[int]]
-"""By seed, 1 for a right and 0 for a wrong answer to each document."""
+Answers = Sequence[Sequence[float]]
+"""By seed, what the answer to each document counts: 1 a right, 0 a wrong one; or a share."""
+
+
+def _right_or_wrong(answers: Answers) -> bool:
+    """Whether no answer counts a share."""
+    return all(value in (0, 1) for each in answers for value in each)
 
 
 def _student(values: int) -> float:
@@ -89,7 +94,7 @@ def accuracy_interval(answers: Answers, *, same: bool = True) -> tuple[float, fl
     """Interval of 95% of an accuracy over documents and seeds, in percent.
 
     The documents' part is Wilson's, of as many documents as have variance A, as surveys do with an
-    effective sample size; with one seed it is Wilson's itself.
+    effective sample size; with one seed, and right and wrong answers, it is Wilson's itself.
 
     Args:
         same: whether the seeds answered the same documents, in the same order; else each has
@@ -101,7 +106,7 @@ def accuracy_interval(answers: Answers, *, same: bool = True) -> tuple[float, fl
         raise ValueError("no documents have no proportion")
     right, total = sum(map(sum, answers)), sum(map(len, answers))
     p, seeds = right / total, _of_seeds(answers)
-    if len(answers) == 1:
+    if len(answers) == 1 and _right_or_wrong(answers):
         return wilson(right, total)
     a = 0.0
     if same:
@@ -142,7 +147,9 @@ def paired_difference(
     after adding half a document to each of the four outcomes that an answer of both can have, which
     keeps its coverage near 95% also for few documents. For one seed and a share of 1 that is
     A. Agresti and Y. Min, "Simple improved confidence intervals for comparing matched
-    proportions", Statist. Med. 24 (2005). To it the seeds' part is added (see the module).
+    proportions", Statist. Med. 24 (2005). Where answers count a share there are no four outcomes:
+    nothing is added, and the quantile is Student's. To it the seeds' part is added (see the
+    module).
 
     Args:
         same: as for `accuracy_interval`.
@@ -159,11 +166,15 @@ def paired_difference(
     one_list = same or len(values) == 1
     found = _by_document(values) if one_list else [d for seed in values for d in seed]
     n = len(found)
-    centre = (sum(found) + 1 - share) / (n + 2)
-    squares = sum(one * one for one in found) + 0.5 * (1 + share**2 + (1 - share) ** 2)
-    spread = (squares - (n + 2) * centre**2) / (n + 2) ** 2
+    if _right_or_wrong((*first, *second)):
+        centre = (sum(found) + 1 - share) / (n + 2)
+        squares = sum(one * one for one in found) + 0.5 * (1 + share**2 + (1 - share) ** 2)
+        spread, z = (squares - (n + 2) * centre**2) / (n + 2) ** 2, Z95
+    else:
+        centre, z = fmean(found), _student(max(n, 2))
+        spread = variance(found) / n if n > 1 else 1.0  # one says nothing
     documents = spread - _left(values) if one_list else 0.0
-    half = math.sqrt(Z95**2 * max(0.0, documents) + _of_seeds(values))
+    half = math.sqrt(z**2 * max(0.0, documents) + _of_seeds(values))
     return Difference(
         points=100 * fmean(found),
         low=max(-100.0 * share, 100 * (centre - half)),

@@ -44,7 +44,7 @@ def no_loss_50(evidence: Evidence) -> Finding:
         for kept in COMPRESSED:
             recipe, name = evidence.near(domain, kept), f"{domain.name} at {kept}%"
             trimmed = evidence.accuracy(domain, recipe) if recipe else None
-            if not (trimmed and full and full.right):
+            if not (trimmed and full and full.percent):
                 lacking.append(name)
                 continue
             over = found[name] = trimmed.minus(full, KEEPS)

@@ -53,12 +53,15 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
     "difference": lambda one, other: one("measured") - other("measured"),
     "above": lambda one: one("measured") - one(CHANCE),
     "bytes": lambda one: one("bytes_percent"),
-    "f1": lambda one: one("token_f1"),
+    "low": lambda one: one("minus_full_ft_low"),
+    "high": lambda one: one("minus_full_ft_high"),
+    "exact": lambda one: one("exact_match"),
     "rouge": lambda one: one("rouge_l"),
     "perplexity": lambda one: one("perplexity"),
 }
 """What expressions may say of rows: percent, percentage points, points above chance, percent of the
-full model's bytes; of free answers F1 of words and ROUGE-L in percent, and their perplexity."""
+full model's bytes, ends of the interval of the difference to Full-FT in points; of free answers
+exact matches and ROUGE-L in percent, and their perplexity."""
 OVER: dict[str | None, Callable[[list[float]], list[float]]] = {
     None: list,
     "most": lambda values: [max(values)],

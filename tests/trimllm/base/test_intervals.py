@@ -12,6 +12,7 @@ from scipy import stats
 
 from trimllm.base.intervals import (
     Z95,
+    accuracy_interval,
     mean_interval,
     paired_difference,
     sign_test,
@@ -106,6 +107,40 @@ def test_pairing_equal_answers_is_tighter_than_not_pairing(answers: list[tuple[i
 def test_answers_to_different_documents_cannot_be_paired() -> None:
     with pytest.raises(ValueError, match="cannot be paired"):
         paired_difference([[1, 0]], [[1]])
+
+
+shares = st.lists(st.tuples(st.floats(0.1, 0.9), st.floats(0, 1)), min_size=2, max_size=50)
+
+
+@given(shares)
+def test_answers_that_count_a_share_have_the_paired_interval_of_students_t(
+    answers: list[tuple[float, float]],
+) -> None:
+    first, second = ([pair[i] for pair in answers] for i in (0, 1))
+    found = paired_difference([first], [second])
+    low, high = mean_interval([100 * (a - b) for a, b in answers])
+    assert (found.low, found.high) == pytest.approx((max(-100, low), min(100, high)), abs=1e-6)
+
+
+def test_one_answer_that_counts_a_share_tells_nothing() -> None:
+    found = paired_difference([[0.5]], [[0.25]])
+    assert (found.points, found.low, found.high) == (25, -100, 100)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=50).filter(lambda v: 0.01 < fmean(v) < 0.99))
+def test_shares_are_an_accuracy_whose_interval_is_no_wider_than_of_right_and_wrong_answers(
+    answers: list[float],
+) -> None:
+    n, right = len(answers), sum(answers)
+    low, high = accuracy_interval([answers])
+    assert low <= 100 * right / n + 1e-9 and 100 * right / n - 1e-9 <= high
+    widest = wilson(right, n)
+    assert widest[0] - 1e-6 <= low and high <= widest[1] + 1e-6
+
+
+@given(counts)
+def test_right_and_wrong_answers_of_one_seed_have_wilsons_interval(count: tuple[int, int]) -> None:
+    assert accuracy_interval([answered(*count)]) == wilson(*count)
 
 
 @given(st.integers(0, 300), st.integers(0, 300))

@@ -141,12 +141,12 @@ def test_an_expression_may_name_another_file(kept: Path) -> None:
     assert "gone.csv does not have" in found(kept, text.format(50).replace("kept", "gone"))[0]
 
 
-def test_an_expression_tells_what_exact_matches_do_not(tmp_path: Path) -> None:
-    fields = "model,row,column,measured,token_f1,rouge_l,perplexity"
+def test_an_expression_tells_what_the_f1_of_words_does_not(tmp_path: Path) -> None:
+    fields = "model,row,column,measured,exact_match,rouge_l,perplexity"
     (tmp_path / "free.csv").write_text(f"{fields}\ntiny,half,forum,0,21.4,17.3,12.5\n")
     text = (
         f"<!-- read off free.csv@{sha256_of(tmp_path / 'free.csv')[:8]}: model=tiny -->\n"
-        "| half | <!-- = f1(half) rouge(half) perplexity(half) of forum --> 21 / 17 / {} |\n"
+        "| half | <!-- = exact(half) rouge(half) perplexity(half) of forum --> 21 / 17 / {} |\n"
     )
     assert found(tmp_path, text.format("12.5")) == []
     (problem,) = found(tmp_path, text.format("12.6"))
@@ -159,7 +159,7 @@ def test_a_number_that_is_changed_in_a_page_is_named(
 ) -> None:
     """Of every expression the first number behind it, as of '72, 77 and 83%'."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    numbers = [*re.finditer(r"<!-- = [^>]*-->(?:<!-- = [^>]*-->)*\D*?(\d+)", text)]
+    numbers = [*re.finditer(r"<!-- = [^>]*-->(?:<!-- = [^>]*-->)*\D*?(-?\d+)", text)]
     assert len(numbers) >= fewest
     for one in numbers:
         wrong = f"{text[: one.start(1)]}{int(one[1]) + 2}{text[one.end(1) :]}"

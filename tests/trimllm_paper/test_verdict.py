@@ -37,7 +37,7 @@ def accuracy(percent: float, n: int = 1000, chance: float | None = None) -> Accu
     random.Random(right).shuffle(correct)
     one = SimpleNamespace(
         **{"task": "sciq", "documents": "documents", "seed": 0, "source": "file.json"},
-        **{"n": n, "right": right, "correct": tuple(correct), "chance": chance, "stand_in": None},
+        **{"n": n, "scores": tuple(correct), "chance": chance, "stand_in": None},
         **{"bytes": 1, "bytes_percent": 100, "kept_percent": 100},
     )
     return Accuracy([one])
@@ -63,6 +63,21 @@ OURS = {"pretrained": 51.0, "full_ft": 78.0, "trimllm_50": 75.0, "trimllm_30": 6
 @pytest.mark.parametrize("row", ["pretrained", "full_ft", "trimllm_50", "trimllm_30"])
 def test_a_stand_in_with_the_papers_relations_shows_them(row: str) -> None:
     assert verdict(row, OURS, PAPER, n=4000) == SEEN
+
+
+def test_reasons_tell_both_numbers() -> None:
+    full, trimmed, before = accuracy(78.0), accuracy(39.0), accuracy(51.0)
+    gained, kept, lost = relations("trimllm_30", trimmed, 45.8, (before, full), (22.4, 54.6))
+    assert gained.text.startswith("over pretrained -12.0 (") and "paper +23.4" in gained.text
+    assert kept.text.startswith("keeps 50% of Full-FT, paper 84%; over 84% of it -26.4 (")
+    assert lost.text.startswith("over Full-FT -39.0 (") and lost.text.endswith("paper -8.8")
+    why = judge_share([30.2, 40.4, 50.6], 40)[1]
+    assert why == "40 (15 to 66)% of Full-FT, paper 40%"
+    assert judge_share([30.2], 40)[1] == "30 (one run: no interval)% of Full-FT, paper 40%"
+    why = judge(full, 50.0, (), own=True)[1]
+    assert why == "paper 50.0 does not agree"
+    why = judge(accuracy(26.0, 1000, 25.0), 45.8, (), own=True, preserves=full)[1]
+    assert why.startswith("at chance (23.4 to 28.8, by lot 25.0); paper 45.8 does not agree")
 
 
 def test_losing_more_than_the_paper_is_not_seen() -> None:

@@ -75,6 +75,11 @@ def test_training_ends_and_the_best_pass_is_kept(patience: int, choices: int) ->
     for name, value in again.state_dict().items():
         assert value.equal(model.state_dict()[name])
     assert HeldBackScore.of(model, word_tokenizer(), held_back, "float32") == curve[kept]
+    # So it is where the limit comes a pass later.
+    model, record = tuned(train=train, held_back=held_back, patience=9, epochs=kept + 2)
+    assert (record["kept_pass"], len(record["passes"])) == (kept, kept + 2)
+    for name, value in again.state_dict().items():
+        assert value.equal(model.state_dict()[name])
 
 
 def test_without_held_back_documents_the_last_pass_is_kept() -> None:

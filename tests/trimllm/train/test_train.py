@@ -161,6 +161,18 @@ def test_there_is_no_epoch_past_the_last(epoch: int) -> None:
     assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
 
 
+@pytest.mark.parametrize("longest", [1, 2, 3, 5, 8, 30])
+def test_what_is_too_long_loses_its_left_end_and_keeps_a_token_of_the_prompt(longest: int) -> None:
+    """A model of `longest` positions reads all tokens but the last, which it predicts."""
+    whole = examples_of(word_tokenizer(), documents(40))
+    cut = examples_of(word_tokenizer(), documents(40), longest)
+    assert any(len(one) > 8 for one in whole)
+    for before, after in zip(whole, cut, strict=True):
+        assert after.answer == before.answer[:longest]
+        assert len(after) == min(len(before), longest + 1) and after.prompt
+        assert before.prompt[-len(after.prompt) :] == after.prompt
+
+
 @given(
     st.lists(st.integers(1, 40), min_size=1, max_size=12),
     st.integers(1, 120),

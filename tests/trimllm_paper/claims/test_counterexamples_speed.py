@@ -151,5 +151,9 @@ def test_times_of_another_machine_are_not_the_papers(
     results.trained(*DOMAINS, full_ft=10, sparse_ft=4.1, **on)
     assert judged(results, claim)["verdict"] == SEEN
     results.trainings, results.epochs = [], []
+    results.trained(*DOMAINS[:4], full_ft=10, sparse_ft=4.1)
+    results.trained(DOMAINS[4], full_ft=10, sparse_ft=4.1, **on)
+    assert judged(results, claim)["verdict"] == SEEN
+    results.trainings, results.epochs = [], []
     results.trained(full_ft=10, sparse_ft=4.1)
     assert judged(results, claim)["verdict"] == REPRODUCED

@@ -75,3 +75,20 @@ def test_printed_precision_is_what_saves_the_speedups(on_paper: dict[str, dict[s
     assert min(every) == pytest.approx(26.8 / 13.0) and max(every) == pytest.approx(34.9 / 6.1)
     (found,) = on_paper["compression_8x"]["numbers"]["found"].values()
     assert found == {"smaller": pytest.approx(8.0), "faster": pytest.approx(188.7 / 42.3)}
+
+
+def test_what_a_check_rests_on_is_told(on_paper: dict[str, dict[str, Any]]) -> None:
+    """How many of what; accuracies and times are of one seed, and speeds have none."""
+    told = {name: (one["n"], one["counted"], one["seeds"]) for name, one in on_paper.items()}
+    assert told == {
+        **dict.fromkeys(("speedup_consumer", "speedup_a100"), (3, "rounds", None)),
+        "compression_8x": (3, "rounds", None),
+        **dict.fromkeys(("training_time", "two_per_epoch"), (5, "domains", 1)),
+        "no_loss_50": (20_000, "documents", 1),
+        "layers_dropped": (8_000, "documents", 1),
+        "specialization": (76_000, "documents", 1),
+        **dict.fromkeys(
+            ("both_best", "r_quarter_best"), (20_000, "documents of each checkpoint", 1)
+        ),
+        **dict.fromkeys(NO_NUMBER.keys() - {"specialization"}, (None, "documents", None)),
+    }

@@ -16,7 +16,7 @@ import trimllm
 from trimllm.base.errors import UserError
 from trimllm.data import Document
 from trimllm.scan import importance, norm_importance, scan
-from trimllm.score import encode_pair, rows, score
+from trimllm.score import Row, encode_pair, row_of, rows, score, score_rows
 from trimllm.units import Unit, adapter_of, adapters, drop, unit_layers, units
 
 
@@ -141,6 +141,30 @@ def test_the_package_is_the_function_and_bad_documents_are_refused() -> None:
     assert trimllm.units(model) == units(model)
     with pytest.raises(UserError, match="there are none"):
         scan(model, tokenizer, [])
+
+
+@pytest.mark.parametrize("longest", [3, 5, 9])
+def test_a_long_prompt_loses_its_left_end_as_where_documents_are_scored(longest: int) -> None:
+    """The longest choice, of three tokens, leaves the prompt one where there are three positions:
+    the last token is predicted and not read."""
+    model, docs = tiny("llama"), random_documents(9)
+    model.config.max_position_embeddings = longest
+    cut = [row_of(word_tokenizer(), one) for one in docs]
+    keep = [longest + 1 - max(map(len, row.choices)) for row in cut]
+    assert min(keep) == longest - 2
+    cut = [Row(row.prompt[-k:], row.choices) for row, k in zip(cut, keep, strict=True)]
+    model.config.max_position_embeddings = 100
+    scored = score_rows(model, cut)
+    right = sum(s.best == d.answer for s, d in zip(scored, docs, strict=True))
+    model.config.max_position_embeddings = longest
+    assert scan(model, word_tokenizer(), docs).baseline == pytest.approx(100 * right / 9)
+
+
+def test_a_choice_longer_than_the_model_is_refused() -> None:
+    model = tiny("llama")
+    model.config.max_position_embeddings = 2
+    with pytest.raises(UserError, match="a choice does not fit the model's 2 positions"):
+        scan(model, word_tokenizer(), random_documents(9))
 
 
 def test_scores_follow_the_equations_of_the_paper() -> None:

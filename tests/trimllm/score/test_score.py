@@ -7,6 +7,7 @@ import random
 import pytest
 import torch
 from models import FAMILIES, tiny, word_tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from trimllm.base.errors import UserError
 from trimllm.data import Document
@@ -21,6 +22,7 @@ from trimllm.score import (
     score,
     score_rows,
 )
+from trimllm.score.encode import encode_text
 from trimllm.units import Unit, adapters, drop
 
 
@@ -112,6 +114,15 @@ def test_pairs_are_encoded_as_lm_eval_encodes_them(prompt: str, choice: str, fam
     harness._loglikelihood_tokens = lambda requests, **_: caught.extend(requests)
     harness.loglikelihood([Instance("loglikelihood", {}, (prompt, choice), 0)], disable_tqdm=True)
     assert encode_pair(word_tokenizer(), prompt, choice) == tuple(caught[0][1:])
+
+
+def test_a_beginning_that_the_text_has_is_not_added_again() -> None:
+    tokenizer = word_tokenizer()
+    begin = (tokenizer.bos_token, tokenizer.bos_token_id)
+    processor = TemplateProcessing(single=f"{begin[0]} $A", special_tokens=[begin])
+    tokenizer.backend_tokenizer.post_processor = processor
+    assert encode_text(tokenizer, "w1 w2") == encode_text(tokenizer, f"{begin[0]} w1 w2")
+    assert encode_text(tokenizer, "w1 w2").count(begin[1]) == 1
 
 
 def test_a_free_answer_ends_and_choices_do_not() -> None:

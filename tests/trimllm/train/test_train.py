@@ -161,6 +161,15 @@ def test_there_is_no_epoch_past_the_last(epoch: int) -> None:
     assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
 
 
+def test_a_row_of_one_token_has_nothing_to_learn_from_a_teachers_states() -> None:
+    """The first token's state is left out; the loss is a number all the same."""
+    model = tiny("llama")
+    taught = torch.ones(1, model.config.hidden_size)
+    alone = Example((5,), (6,), taught)
+    plain, told = (answer_losses(model, tensors_of([alone], 0, "cpu", hidden=h)) for h in (0, 9.0))
+    assert told.item() == pytest.approx(plain.item())
+
+
 @pytest.mark.parametrize("longest", [1, 2, 3, 5, 8, 30])
 def test_what_is_too_long_loses_its_left_end_and_keeps_a_token_of_the_prompt(longest: int) -> None:
     """A model of `longest` positions reads all tokens but the last, which it predicts."""

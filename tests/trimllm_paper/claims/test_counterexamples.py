@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 from chain_files import epoch, every_unit, write_chain
+from evaluation_files import rewrite
 from paper_results import DOMAINS, PaperResults, judged
 
+from trimllm.base.files import read_json
 from trimllm_paper import contradictions
 from trimllm_paper.published import NEAR
 from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED, UNDECIDED
@@ -107,6 +109,18 @@ def test_a_ratio_exactly_as_good_as_a_quarter_fails_it(results: PaperResults) ->
     one = judged(results, "r_quarter_best")
     assert one["numbers"]["kept_percent"]["0.25"] == one["numbers"]["kept_percent"]["0.125"] == 50
     assert one["verdict"] == NOT_REPRODUCED
+
+
+def test_where_nothing_can_be_dropped_no_criterion_is_best(results: PaperResults) -> None:
+    results.table2()
+    results.table6()
+    for path in [p for p in results.evaluations.paths if "trim_" in str(p)]:
+        told = read_json(path)
+        half = told["n"] // 5
+        rewrite(path, correct=[1] * half + [0] * (told["n"] - half), acc=20.0)
+    one = judged(results, "both_best")
+    assert {x for row in one["numbers"]["kept_percent"].values() for x in row.values()} == {100}
+    assert one["verdict"] == UNDECIDED and "no criterion stands out" in one["measured"]
 
 
 def test_the_criteria_are_not_best_at_r_that_were_not_run(results: PaperResults) -> None:

@@ -24,6 +24,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -99,6 +100,16 @@ def without_places(change: str) -> str:
     return " ".join(re.sub(r"@@ [^@]* @@", "", change).split())
 
 
+TRAINED = ("trimllm/train/test_train.py", "trimllm/train/test_oracle.py")
+BESIDE = {
+    "trimllm_paper/cells.py": ("trimllm_paper/test_grid_*.py",),
+    **dict.fromkeys((f"trimllm/train/{one}.py" for one in ("batching", "loop", "team")), TRAINED),
+    "trimllm/train/settings.py": TRAINED,
+    "trimllm/train/teacher.py": ("trimllm/train/test_fine_tune.py", TRAINED[1]),
+}
+"""Modules whose tests have other names."""
+
+
 def mirrors(module: str) -> tuple[tuple[str, ...], ...]:
     """Runs of the tests that mirror a module, nearest first."""
     path, quick = Path(module), ("-m", "not slow")
@@ -106,6 +117,8 @@ def mirrors(module: str) -> tuple[tuple[str, ...], ...]:
     while not tests.is_dir():  # a room of a room, tested with it
         tests = tests.parent
     named = tuple(map(str, sorted(tests.glob(f"test_{path.stem}*.py"))))
+    for pattern in BESIDE.get(module, ()):
+        named += tuple(map(str, sorted((ROOT / "tests").glob(pattern))))
     room = () if tests == package else ((str(tests),),)
     return (*((named,) if named else ()), *room, (str(package), *quick))
 
@@ -123,13 +136,15 @@ def run(words: Sequence[str], source: Path, show: bool = False) -> bool:
     why they do not."""
     child = os.fork()
     if child:
-        _, status = os.waitpid(child, 0)
-        return os.waitstatus_to_exitcode(status) == 0
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code == -signal.SIGKILL:  # of which the tests know nothing
+            raise RuntimeError(f"a run of {' '.join(words)} was killed")
+        return code == 0
     code = 1
     try:
         import pytest
 
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 60))
         sys.path.insert(0, str(source))
         sys.dont_write_bytecode = True
         os.environ["PYTHONPATH"] = str(source)

@@ -96,6 +96,10 @@ def test_every_module_has_tests_that_mirror_it() -> None:
         runs = tool.mirrors(name)
         assert runs[0] == (str(ROOT / nearest),) and Path(runs[0][0]).exists()
         assert runs[-1] == (str(ROOT / "tests" / name.partition("/")[0]), "-m", "not slow")
+    for name, patterns in tool.BESIDE.items():
+        assert (ROOT / "src" / name).is_file()
+        assert all([*(ROOT / "tests").glob(one)] for one in patterns)
+        assert all(Path(one).is_file() for one in tool.mirrors(name)[0])
 
 
 @pytest.mark.skipif(not TOOL.is_file(), reason="not built (make mutants builds it)")

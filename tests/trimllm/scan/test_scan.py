@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import trimllm
 from trimllm.base.errors import UserError
+from trimllm.base.precision import rounded_copy
 from trimllm.data import Document
 from trimllm.scan import importance, norm_importance, scan
 from trimllm.score import Row, encode_pair, row_of, rows, score, score_rows
@@ -158,6 +159,17 @@ def test_a_long_prompt_loses_its_left_end_as_where_documents_are_scored(longest:
     right = sum(s.best == d.answer for s, d in zip(scored, docs, strict=True))
     model.config.max_position_embeddings = longest
     assert scan(model, word_tokenizer(), docs).baseline == pytest.approx(100 * right / 9)
+
+
+def test_a_scan_runs_in_the_type_that_is_asked_for() -> None:
+    model, docs = tiny("llama"), random_documents(9)
+    half = rounded_copy(model, torch.bfloat16)
+    told = [
+        scan(one, word_tokenizer(), docs, dtype=dtype).baseline_likelihood
+        for one, dtype in ((model, "bfloat16"), (half, None), (model, None), (model, "float32"))
+    ]
+    assert told[0] == told[1] != told[2] == told[3]
+    assert model.dtype == torch.float32
 
 
 def test_a_choice_longer_than_the_model_is_refused() -> None:

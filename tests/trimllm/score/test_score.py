@@ -70,6 +70,15 @@ def test_packed_rows_are_separate_rows(
         assert scored.best == max(range(len(sums)), key=scored.log_likelihoods.__getitem__)
 
 
+def test_a_head_may_have_a_bias() -> None:
+    model = tiny("llama")
+    head = model.get_output_embeddings()
+    head.bias = torch.nn.Parameter(torch.randn(head.out_features))
+    packed = random_rows(9)
+    for row, scored in zip(packed, score_rows(model, packed), strict=True):
+        assert scored.log_likelihoods == pytest.approx(separately(model, row)[0], abs=2e-4)
+
+
 def test_rows_longer_than_the_model_are_cut_as_lm_eval_cuts_them() -> None:
     model = tiny("llama")
     model.config.max_position_embeddings = 9

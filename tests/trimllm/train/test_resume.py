@@ -182,8 +182,9 @@ def test_what_was_cut_inside_a_pass_goes_on_from_there(
     assert not state(tmp_path / "cut").exists()
 
 
+@pytest.mark.parametrize("steps", [5, 6])
 def test_where_a_pass_stands_is_told_every_few_steps_but_after_the_last(
-    monkeypatch: pytest.MonkeyPatch,
+    steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each look at this clock is a second after the one before."""
     loop, told, ticks = sys.modules[train_pass.__module__], [], count(1000)
@@ -193,9 +194,9 @@ def test_where_a_pass_stands_is_told_every_few_steps_but_after_the_last(
     def keep(inside: Any) -> None:
         told.append(copy.deepcopy(inside()))  # which copies nothing
 
-    given = (word_tokenizer(), random_documents(24, longest=7), TrainSettings(**SETTINGS))
+    given = (word_tokenizer(), random_documents(4 * steps, longest=7), TrainSettings(**SETTINGS))
     record = train_pass(tiny("llama"), *given, keep=keep)
-    assert record.steps == 6 and record.seconds == 3
+    assert record.steps == steps and record.seconds == 3
     assert [(len(one.losses), one.seconds) for one in told] == [(2, 1), (4, 2)]
     del told[1:]
     again = train_pass(tiny("llama"), *given, keep=keep, inside=replace(told[0], seconds=500))

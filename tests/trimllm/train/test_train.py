@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
+import sys
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -159,6 +162,24 @@ def test_there_is_no_epoch_past_the_last(epoch: int) -> None:
     with pytest.raises(UserError, match="of 0 to 2"):
         train_pass(model, word_tokenizer(), [], settings, epoch=epoch, epochs=3)
     assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
+
+
+def test_no_two_passes_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the run's seed and the epoch: dropout would hide the same weights in both."""
+    seeds, loop = [], sys.modules[train_pass.__module__]
+    plain = loop._conditions
+
+    def conditions(model: torch.nn.Module, seed: int, eager: bool) -> Any:
+        seeds.append(seed)
+        return plain(model, seed, eager)
+
+    monkeypatch.setattr(loop, "_conditions", conditions)
+    for seed in (0, 1, 2):
+        for epoch in (0, 1, 2):
+            settings = dataclasses.replace(SETTINGS, seed=seed)
+            given = (tiny("llama"), word_tokenizer(), documents(4), settings)
+            train_pass(*given, epoch=epoch, epochs=3)
+    assert len({*seeds}) == 9 == len(seeds)
 
 
 def test_a_row_of_one_token_has_nothing_to_learn_from_a_teachers_states() -> None:

@@ -221,6 +221,16 @@ def test_an_epoch_drops_what_its_scan_says_and_keeps_the_trainable_blocks() -> N
     assert next(chain, None) is None
 
 
+@pytest.mark.parametrize("eliminate", [False, True])
+def test_a_scan_gives_candidates_up_only_where_that_is_asked_for(eliminate: bool) -> None:
+    """And never in the first epoch, whose scores choose the blocks that are trained."""
+    given = {"criterion": "calibration", "eliminate": eliminate, "step": 1, "until": 5}
+    given |= {"calibration": documents(40, 9, choices=2), "row_budget": 60}
+    epochs = [*trim(tiny("llama"), **given)]
+    assert not epochs[0].scan.eliminated
+    assert any(one.scan.eliminated for one in epochs) == eliminate
+
+
 def test_a_scan_made_before_is_taken_instead_of_a_new_one() -> None:
     results = []
     for given in (False, True):

@@ -74,6 +74,10 @@ def test_reasons_tell_both_numbers() -> None:
     why = judge_share([30.2, 40.4, 50.6], 40)[1]
     assert why == "40 (15 to 66)% of Full-FT, paper 40%"
     assert judge_share([30.2], 40)[1] == "30 (one run: no interval)% of Full-FT, paper 40%"
+    assert judge_relation(2.0, (1.9, 2.1), 1.75)[1] == (
+        "2.00 (1.90 to 2.10) times as fast, paper 1.75 times"
+    )
+    assert "2.00 (no quartiles) times" in judge_relation(2.0, None, 1.75)[1]
     why = judge(full, 50.0, (), own=True)[1]
     assert why == "paper 50.0 does not agree"
     why = judge(accuracy(26.0, 1000, 25.0), 45.8, (), own=True, preserves=full)[1]

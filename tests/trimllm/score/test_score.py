@@ -70,6 +70,31 @@ def test_packed_rows_are_separate_rows(
         assert scored.best == max(range(len(sums)), key=scored.log_likelihoods.__getitem__)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("few_scores", [0, rows.FEW_SCORES], ids=["fused", "products"])
+def test_rows_that_begin_alike_read_their_beginning_once(
+    family: str, few_scores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "FEW_SCORES", few_scores)
+    model = tiny(family)
+    alike = [Row((7, 8, 9, *row.prompt), row.choices) for row in random_rows(9)]
+    (batch,) = batches(alike, 10_000, "cpu")
+    assert batch.shared >= 3
+    for row, scored in zip(alike, score_rows(model, alike, token_budget=10_000), strict=True):
+        assert scored.log_likelihoods == pytest.approx(separately(model, row)[0], abs=2e-4)
+
+
+def test_a_choice_longer_than_the_model_is_refused() -> None:
+    model = tiny("llama")
+    model.config.max_position_embeddings = 3
+    (found,) = score_rows(model, [Row((9, 8), ((5, 6, 7),))])
+    assert found.log_likelihoods == pytest.approx(
+        separately(model, Row((8,), ((5, 6, 7),)))[0], abs=2e-4
+    )
+    with pytest.raises(UserError, match="a choice of 4 tokens does not fit the model's 3 pos"):
+        score_rows(model, [Row((9, 8), ((5, 6, 7, 8),))])
+
+
 def test_a_head_may_have_a_bias() -> None:
     model = tiny("llama")
     head = model.get_output_embeddings()

@@ -69,6 +69,15 @@ def test_fewer_layers_than_the_paper_fail(results: PaperResults, domain: str) ->
     assert one["verdict"] == NOT_REPRODUCED and f"{domain} < 50%" in one["measured"]
 
 
+def test_layers_just_short_of_the_papers_fail(results: PaperResults) -> None:
+    """Twenty of 32 in SciQ are 62.5%: half of the units are not enough."""
+    results.table2()
+    for kept in (40, 30):
+        results.trimmed("sciq", "paper", kept, 20)
+    one = judged(results, "layers_dropped")
+    assert one["verdict"] == NOT_REPRODUCED and "sciq 50%" in one["measured"]
+
+
 def test_layers_of_one_domain_alone_are_not_the_claim(results: PaperResults) -> None:
     results.table2()
     results.evaluations.paths = [p for p in results.evaluations.paths if "medmcqa" not in p.parts]
@@ -157,6 +166,12 @@ def test_as_many_attentions_or_more_fail_the_claim_on_kinds(
         one = judged(results, "mlp_more_than_attention")
         assert one["verdict"] == expected
         assert (one["n"], one["counted"], one["seeds"]) == (60, "units", 1)
+        assert f"{5 * count} MLP and {60 - 5 * count} attention" in one["measured"]
+        (over,) = one["differences"].values()
+        share = 100 * count / 12
+        assert over["points"] == pytest.approx(share - 50)
+        assert over["low"] < share - 50 < over["high"] < share
+        assert f"attention, {share:.0f}% (" in one["measured"]
 
 
 @pytest.mark.parametrize("mlps", [9, 3])

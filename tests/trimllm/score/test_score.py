@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 import torch
@@ -126,6 +127,20 @@ def test_batches_hold_every_row_once_and_keep_the_budget() -> None:
         assert batch.tokens == sum(row.length for row in members) - repeated
         assert len(batch.places) == sum(1 + row.length - len(row.prompt) for row in members)
     assert sorted(seen) == list(range(40))
+    # As many as fit, shortest first.
+    lengths = [[rows[index].length for index in one.order] for one in batches(rows, 50, "cpu")]
+    assert sum(lengths, []) == sorted(row.length for row in rows)
+    assert all(sum(a) + b[0] > 50 for a, b in pairwise(lengths))
+
+
+def test_a_common_beginning_leaves_every_row_a_token_of_its_own() -> None:
+    def common(*prompts: tuple[int, ...]) -> int:
+        return rows.common_prefix([Row(prompt, ((1,),)) for prompt in prompts])
+
+    assert common((5, 6, 7)) == 0
+    assert common((5, 6, 7), (5, 6, 8)) == common((5, 6, 7), (5, 6, 8), (5, 6, 9, 9)) == 2
+    assert common((5, 6), (5, 6)) == common((5, 6), (5, 6, 7)) == 1
+    assert common((5, 6), (6, 6)) == common((5,), (5, 6)) == 0
 
 
 @pytest.mark.parametrize(

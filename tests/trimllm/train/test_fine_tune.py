@@ -75,11 +75,12 @@ def test_training_ends_and_the_best_pass_is_kept(patience: int, choices: int) ->
     for name, value in again.state_dict().items():
         assert value.equal(model.state_dict()[name])
     assert HeldBackScore.of(model, word_tokenizer(), held_back, "float32") == curve[kept]
-    # So it is where the limit comes a pass later.
-    model, record = tuned(train=train, held_back=held_back, patience=9, epochs=kept + 2)
-    assert (record["kept_pass"], len(record["passes"])) == (kept, kept + 2)
-    for name, value in again.state_dict().items():
-        assert value.equal(model.state_dict()[name])
+    # So it is where the limit comes with it, or a pass later.
+    for limit in (kept + 1, kept + 2):
+        model, record = tuned(train=train, held_back=held_back, patience=9, epochs=limit)
+        assert (record["kept_pass"], len(record["passes"])) == (kept, limit)
+        for name, value in again.state_dict().items():
+            assert value.equal(model.state_dict()[name])
 
 
 def test_without_held_back_documents_the_last_pass_is_kept() -> None:
@@ -112,6 +113,17 @@ def test_a_teacher_has_seen_what_is_learned() -> None:
         unfit = TrainSettings(**settings.__dict__ | {"train_embeddings": embeddings})
         with pytest.raises(UserError, match="a teacher is listened to where"):
             train_pass(model, tokenizer, documents(4), unfit, **wrong)
+
+
+def test_a_teacher_speaks_in_the_type_that_is_asked_for() -> None:
+    model, tokenizer, (document, *_) = tiny("llama"), word_tokenizer(), documents(1)
+    exact, rounded, again = (
+        Teacher.of(model, tokenizer, [document], dtype=dtype).of_document(document)
+        for dtype in ("float32", "bfloat16", "float32")
+    )
+    assert exact.dtype == torch.float32 and exact.equal(again)
+    assert rounded.dtype == torch.bfloat16
+    assert rounded.float().allclose(exact, atol=0.1) and not rounded.float().equal(exact)
 
 
 def test_what_a_teacher_says_is_kept_in_a_file(tmp_path: Any) -> None:

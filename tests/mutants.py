@@ -106,8 +106,13 @@ BESIDE = {
     **dict.fromkeys((f"trimllm/train/{one}.py" for one in ("batching", "loop", "team")), TRAINED),
     "trimllm/train/settings.py": TRAINED,
     "trimllm/train/teacher.py": ("trimllm/train/test_fine_tune.py", TRAINED[1]),
+    "trimllm/train/jobs.py": ("trimllm/train/test_parallel.py",),
+    **dict.fromkeys(
+        (f"trimllm/units/families/{one}.py" for one in ("llama", "opt")),
+        ("trimllm/scan/test_scan.py",),
+    ),
 }
-"""Modules whose tests have other names."""
+"""Modules whose tests have other names, too."""
 
 
 def mirrors(module: str) -> tuple[tuple[str, ...], ...]:

@@ -21,6 +21,7 @@ from trimllm_paper.verdict import (
     UNDECIDED,
     above,
     all_of,
+    gain,
     judge,
     judge_longest,
     judge_relation,
@@ -99,6 +100,17 @@ def test_an_interval_that_holds_both_answers_decides_nothing() -> None:
     assert verdict("full_ft", {"pretrained": 50.0, "full_ft": 54.0}, PAPER, n=50) == UNDECIDED
     assert verdict("full_ft", {"pretrained": 54.0, "full_ft": 50.0}, PAPER, n=50) == UNDECIDED
     assert verdict("full_ft", {"pretrained": 54.0, "full_ft": 50.0}, PAPER, n=5000) == NOT_SEEN
+
+
+@pytest.mark.parametrize(
+    ("after", "n", "holds"), [(40.0, 4000, True), (60.0, 4000, False), (49.0, 100, None)]
+)
+def test_where_the_paper_falls_a_fall_is_asked_for(
+    after: float, n: int, holds: bool | None
+) -> None:
+    found = gain(accuracy(after, n), accuracy(50.0, n), 30.0, 50.0)
+    assert found.holds is holds and found.text.endswith("paper -20.0")
+    assert gain(accuracy(after, n), accuracy(50.0, n), 49.0, 50.0) is None
 
 
 def test_a_column_at_chance_shows_nothing() -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
-from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -180,28 +177,6 @@ def test_what_was_cut_inside_a_pass_goes_on_from_there(
     assert made(job, tmp_path / "cut") == uncut
     assert begun == [*range(cut + 1), *range(cut, 15)]  # no step twice
     assert not state(tmp_path / "cut").exists()
-
-
-@pytest.mark.parametrize("steps", [5, 6])
-def test_where_a_pass_stands_is_told_every_few_steps_but_after_the_last(
-    steps: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each look at this clock is a second after the one before."""
-    loop, told, ticks = sys.modules[train_pass.__module__], [], count(1000)
-    monkeypatch.setattr(loop, "STEPS", 2)
-    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
-
-    def keep(inside: Any) -> None:
-        told.append(copy.deepcopy(inside()))  # which copies nothing
-
-    given = (word_tokenizer(), random_documents(4 * steps, longest=7), TrainSettings(**SETTINGS))
-    record = train_pass(tiny("llama"), *given, keep=keep)
-    assert record.steps == steps and record.seconds == 3
-    assert [(len(one.losses), one.seconds) for one in told] == [(2, 1), (4, 2)]
-    del told[1:]
-    again = train_pass(tiny("llama"), *given, keep=keep, inside=replace(told[0], seconds=500))
-    assert (again.loss, again.seconds) == (record.loss, 502)
-    assert [(len(one.losses), one.seconds) for one in told[1:]] == [(4, 501)]
 
 
 def test_a_state_that_takes_long_to_keep_is_kept_rarely(

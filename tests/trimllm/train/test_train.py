@@ -187,8 +187,8 @@ def test_no_two_passes_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_where_a_pass_stands_is_told_every_few_steps_but_after_the_last(
     steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each look at this clock is a second after the one before."""
-    loop, told, ticks = sys.modules[train_pass.__module__], [], count(1000)
+    """Each look at this clock is a hundred seconds after the one before."""
+    loop, told, ticks = sys.modules[train_pass.__module__], [], count(10, 100)
     monkeypatch.setattr(loop, "STEPS", 2)
     monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
 
@@ -197,14 +197,14 @@ def test_where_a_pass_stands_is_told_every_few_steps_but_after_the_last(
 
     given = (word_tokenizer(), documents(4 * steps), SETTINGS)
     record = train_pass(tiny("llama"), *given, keep=keep)
-    assert record.steps == steps and record.seconds == 3
-    assert [(len(one.losses), one.seconds) for one in told] == [(2, 1), (4, 2)]
+    assert record.steps == steps and record.seconds == 300
+    assert [(len(one.losses), one.seconds) for one in told] == [(2, 100), (4, 200)]
     del told[1:]
     again = train_pass(
         tiny("llama"), *given, keep=keep, inside=dataclasses.replace(told[0], seconds=500)
     )
-    assert (again.loss, again.seconds) == (record.loss, 502)
-    assert [(len(one.losses), one.seconds) for one in told[1:]] == [(4, 501)]
+    assert (again.loss, again.seconds) == (record.loss, 700)
+    assert [(len(one.losses), one.seconds) for one in told[1:]] == [(4, 600)]
 
 
 def test_a_row_of_one_token_has_nothing_to_learn_from_a_teachers_states() -> None:

@@ -103,6 +103,10 @@ def without_places(change: str) -> str:
 TRAINED = ("trimllm/train/test_train.py", "trimllm/train/test_oracle.py")
 BESIDE = {
     "trimllm_paper/cells.py": ("trimllm_paper/test_grid_*.py",),
+    **dict.fromkeys(
+        (f"trimllm_paper/claims/{one}.py" for one in ("accuracy", "evidence")),
+        ("trimllm_paper/claims/test_c*.py",),
+    ),
     **dict.fromkeys((f"trimllm/train/{one}.py" for one in ("batching", "loop", "team")), TRAINED),
     "trimllm/train/settings.py": TRAINED,
     "trimllm/train/teacher.py": ("trimllm/train/test_fine_tune.py", TRAINED[1]),

@@ -221,6 +221,17 @@ def test_an_epoch_drops_what_its_scan_says_and_keeps_the_trainable_blocks() -> N
     assert next(chain, None) is None
 
 
+def test_a_unit_an_epoch_where_nothing_else_is_asked_for(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    given = {"train": documents(4), "calibration": documents(6, 9), "settings": SETTINGS}
+    epochs = [*trimllm.trim(tiny("llama"), word_tokenizer(), until=2, **given)]
+    assert [len(one.selection.dropped) for one in epochs] == [0, 1, 1]
+    assert "epoch 2/2: 4/4 documents" in capfd.readouterr().err
+    assert NO_PASS.trainable_parameters == NO_PASS.tokens == NO_PASS.documents == 0
+    assert TrainSettings().seed == 0
+
+
 @pytest.mark.parametrize("eliminate", [False, True])
 def test_a_scan_gives_candidates_up_only_where_that_is_asked_for(eliminate: bool) -> None:
     """And never in the first epoch, whose scores choose the blocks that are trained."""

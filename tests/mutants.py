@@ -46,6 +46,7 @@ NOTICED = 0.9
 """Share of a sample that tests must notice."""
 SECONDS = 1200
 """Of a processor, after which a run has failed: a mutant may never end."""
+VERDICTS = {True: "SURVIVES", False: "killed", None: "ENDED"}
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,12 @@ BESIDE = {
 
 def mirrors(module: str) -> tuple[tuple[str, ...], ...]:
     """Runs of the tests that mirror a module, nearest first."""
-    path, quick = Path(module), ("-m", "not slow")
-    tests, package = ROOT / "tests" / path.parent, ROOT / "tests" / path.parts[0]
+    path, quick, every = Path(module), ("-m", "not slow"), ROOT / "tests"
+    tests, package = every / path.parent, every / path.parts[0]
     while not tests.is_dir():  # a room of a room, tested with it
         tests = tests.parent
-    named = tuple(map(str, sorted(tests.glob(f"test_{path.stem}*.py"))))
-    for pattern in BESIDE.get(module, ()):
-        named += tuple(map(str, sorted((ROOT / "tests").glob(pattern))))
+    patterns = (f"{tests.relative_to(every)}/test_{path.stem}*.py", *BESIDE.get(module, ()))
+    named = tuple(str(one) for each in patterns for one in sorted(every.glob(each)))
     room = () if tests == package else ((str(tests),),)
     return (*((named,) if named else ()), *room, (str(package), *quick))
 
@@ -140,14 +140,18 @@ HEAVY = (
 )
 
 
+class Ended(Exception):
+    """Somebody else, or a lack of memory, ended a run: what the tests would say is not known."""
+
+
 def run(words: Sequence[str], source: Path, show: bool = False) -> bool:
     """Whether some tests pass on the code under `source`, in a process of their own; `show` says
-    why they do not."""
+    why they do not. Raises `Ended`."""
     child = os.fork()
     if child:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if code == -signal.SIGKILL:  # of which the tests know nothing
-            raise RuntimeError(f"a run of {' '.join(words)} was killed")
+        if code == -signal.SIGKILL:
+            raise Ended(f"{' '.join(words)} was killed")
         return code == 0
     code = 1
     try:
@@ -191,13 +195,16 @@ def passes(words: Sequence[str]) -> bool:
     return run(words, FOLDER / "src", show=True)
 
 
-def outlives(mutant: Mutant, first: int, last: int) -> tuple[bool, float]:
-    """Whether no test of its runs from `first` to before `last` notices, and the seconds taken."""
+def outlives(mutant: Mutant, first: int, last: int) -> tuple[bool | None, float]:
+    """Whether no test of its runs from `first` to before `last` notices (None: one was ended), and
+    the seconds taken."""
     start, file = time.monotonic(), FOLDER / "src" / mutant.module
     text, old = file.read_text(encoding="utf-8"), file.stat()
+    left: bool | None = None
     try:
         file.write_text(mutant.source, encoding="utf-8")
-        left = all(run(words, FOLDER / "src") for words in mutant.runs[first:last])
+        with contextlib.suppress(Ended):
+            left = all(run(words, FOLDER / "src") for words in mutant.runs[first:last])
     finally:
         file.write_text(text, encoding="utf-8")
         os.utime(file, ns=(old.st_atime_ns, old.st_mtime_ns))
@@ -250,15 +257,17 @@ def main(words: Sequence[str] | None = None) -> int:
         of_each = ([mutants[n] for n, *_ in left], *zip(*(runs for _, *runs in left), strict=True))
         found = pool.map(outlives, *of_each) if left else ()
         for (number, _, last), (lives, seconds) in zip(left, found, strict=True):
-            mutant, verdict = mutants[number], "SURVIVES" if lives else "killed"
-            known[mutant.sha256] = last if lives else None
+            mutant, verdict = mutants[number], VERDICTS[lives]
             said = f"{mutant.module}: {mutant.change}"
             print(f"{number:3} {verdict:8} {seconds:4.0f} s {said}", flush=True)
+            if lives is None:
+                continue  # it counts as a survivor, and is run again when asked for
+            known[mutant.sha256] = last if lives else None
             if args.told:
                 row = {"sha256": mutant.sha256, "outlived": known[mutant.sha256], "mutant": said}
                 with args.told.open("a", encoding="utf-8") as told:
                     told.write(json.dumps(row) + "\n")
-    alive = sum(known[mutants[number].sha256] is not None for number in chosen)
+    alive = sum(known.get(mutants[number].sha256, 0) is not None for number in chosen)
     print(f"{len(chosen)} mutants, {alive} survive")
     if args.sample:
         share = 1 - alive / len(chosen) if chosen else 1.0

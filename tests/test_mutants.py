@@ -67,6 +67,19 @@ def test_a_sample_goes_on_where_it_stopped(tmp_path: Path) -> None:
         ]
 
 
+def test_a_run_that_was_ended_is_neither_noticed_nor_known(tmp_path: Path) -> None:
+    """As by a lack of memory; it counts as a survivor."""
+    sample, told = tmp_path / "sample.jsonl", tmp_path / "told.jsonl"
+    source = (ROOT / "src/trimllm_paper/verdict.py").read_text(encoding="utf-8")
+    source += "\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    row = {"module": "trimllm_paper/verdict.py", "source": source, "change": "ends"}
+    sample.write_text(json.dumps(row) + "\n")
+    run = mutants("--sample", str(sample), "--told", str(told), "--runs", "1")
+    assert run.returncode == 1 and not told.exists(), run.stderr
+    first, *rest = run.stdout.splitlines()
+    assert first.split()[:2] == ["0", "ENDED"] and rest[0] == "1 mutants, 1 survive"
+
+
 def test_what_nobody_could_see_is_told_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

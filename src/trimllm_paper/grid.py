@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
-
 from trimllm.throughput.result import predicted
 from trimllm_paper import contradictions, cost, layout, notes, published, timed
 from trimllm_paper.cells import Cells, Subject
@@ -74,21 +72,15 @@ class _Grid:
         label = column.label
         if (named := self.context.named(label)) != label:
             label = f"{named} (the paper's of {FULL})"
-        if self._asked(column).token_f1.notna().any():
-            label = f"{label} (F1)"
-        return {"stand_in": self._stand_in(column), "label": label}
-
-    def _stand_in(self, column: Column) -> str | None:
-        """What a column was really measured on: what its files say, or the domain does."""
         if column.domain is None:
-            return None
-        told = "; ".join(filter(None, dict.fromkeys(self._asked(column).stand_in)))
-        return told or column.domain.stand_in
-
-    def _asked(self, column: Column) -> pd.DataFrame:
-        """The evaluations of a column's tasks."""
+            return {"stand_in": None, "label": label}
         table = self.frame.evaluations
-        return table[table.task.isin(column.domain.tasks if column.domain else ())]
+        asked = table[table.task.isin(column.domain.tasks)]
+        if asked.token_f1.notna().any():
+            label = f"{label} (F1)"
+        # What its files say, or the domain does.
+        stand_in = "; ".join(filter(None, dict.fromkeys(asked.stand_in)))
+        return {"stand_in": stand_in or column.domain.stand_in, "label": label}
 
     def table(self) -> Table:
         """The whole table."""

@@ -30,6 +30,8 @@ from trimllm.compress.job import (
 
 # Points of the grid for alpha; the paper takes 20. Ten lose little and take half the time.
 GRID = 10
+# Tokens that each point runs on, in whole rows; activations are the mean over all of them.
+SEARCH_TOKENS = 512
 
 
 def compress(job: CompressJob) -> Compressed:
@@ -40,7 +42,6 @@ def compress(job: CompressJob) -> Compressed:
 def _llmcompressor(job: CompressJob) -> Compressed:
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
     from llmcompressor.modifiers.quantization import QuantizationModifier
-    from llmcompressor.modifiers.transform.awq import AWQModifier
 
     stock, missing = job.stock()
     linears, others = linear_names(stock, missing)
@@ -50,7 +51,9 @@ def _llmcompressor(job: CompressJob) -> Compressed:
     )
     scheme = QuantizationScheme(targets=["Linear"], weights=weights)
     quantize = QuantizationModifier(config_groups={"units": scheme}, ignore=others)
-    scale = AWQModifier(mappings=_mappings(stock), n_grid=GRID, duo_scaling=True)
+    lengths = torch.tensor([row["input_ids"].numel() for row in job.rows()])
+    rows = int((lengths.cumsum(0) < SEARCH_TOKENS).sum()) + 1
+    scale = _modifier(rows, mappings=_mappings(stock), n_grid=GRID, duo_scaling=True)
     # In the precision that models have when this tool is used elsewhere.
     fast = job.settings.device == "cpu" and has_bfloat16()
     # Without its cache: the search changes weights in place and would try the first ones each time.
@@ -78,6 +81,24 @@ def _llmcompressor(job: CompressJob) -> Compressed:
         "modules_to_not_convert": untouched,
     }
     return Compressed(strip(tensors, missing), {"quantization_config": quantization})
+
+
+def _modifier(rows: int, **options: Any) -> Any:
+    """llmcompressor's, whose search runs on the first `rows` rows."""
+    from llmcompressor.modifiers.transform.awq import AWQModifier
+    from llmcompressor.pipelines.cache import IntermediatesCache
+
+    class Short(AWQModifier):
+        def _run_samples(self, module: nn.Module) -> list[torch.Tensor]:
+            cache = self._parent_args_cache[module]
+            first = IntermediatesCache(cache.batch_intermediates[:rows], cache.offload_device)
+            self._parent_args_cache[module] = first
+            try:
+                return super()._run_samples(module)
+            finally:
+                self._parent_args_cache[module] = cache
+
+    return Short(**options)
 
 
 def _mappings(stock: nn.Module) -> list[Any]:

@@ -120,7 +120,9 @@ def linear_names(model: nn.Module, missing: Sequence[str] = ()) -> tuple[list[st
     all others."""
     prefix, gone = layers_prefix(model) + ".", tuple(f"{name}." for name in missing)
     linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    changed = [name for name in linears if name.startswith(prefix) and not name.startswith(gone)]
+    inside = [name for name in linears if name.startswith(prefix)]
+    # OPT's MLP is two layers, of which each is missing by its own name.
+    changed = [name for name in inside if not f"{name}.".startswith(gone)]
     return changed, [name for name in linears if name not in changed]
 
 

@@ -190,6 +190,13 @@ class Domain(Section):
         return [*self._sources("wheel")]
 
     @property
+    def wheel_versions(self) -> list[tuple[str, str]]:
+        """(wheel, version) where a source names its version, each once."""
+        every = (source for one in self.sets.values() for source in one.sources)
+        pinned = (one for one in every if isinstance(one, WheelRows) and one.version)
+        return [*dict.fromkeys((one.wheel, one.version or "") for one in pinned)]
+
+    @property
     def files(self) -> list[str]:
         """Local files that the domain is read from, each once, environment variables filled in."""
         return [os.path.expanduser(os.path.expandvars(file)) for file in self._sources("file")]

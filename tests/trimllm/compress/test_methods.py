@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -174,3 +175,28 @@ def test_the_search_of_awq_sees_what_it_tries(
     searches = [errors[at : at + awq_int4.GRID] for at in range(0, len(errors), awq_int4.GRID)]
     assert len(searches) > 4
     assert all(min(tried) > 0 and len(set(tried)) > 1 for tried in searches)
+
+
+@pytest.mark.parametrize("tokens, rows", [(1, 1), (150, 2), (10_000, 3)])
+def test_the_search_of_awq_runs_on_the_first_rows(
+    tokens: int, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as hold these tokens, of the three that all texts make; activations are of all."""
+    seen: list[int] = []
+    counts: list[int] = []
+    plain, best = AWQModifier._compute_loss, AWQModifier._compute_best_scale
+
+    def noted(self: AWQModifier, *outputs: list[torch.Tensor]) -> float:
+        seen.extend(map(len, outputs))
+        return plain(self, *outputs)
+
+    def counted(self: AWQModifier, mapping: Any, *rest: Any) -> torch.Tensor:
+        counts.append(int(self._smooth_activation_stats[mapping.smooth_name][1]))
+        return best(self, mapping, *rest)
+
+    monkeypatch.setattr(AWQModifier, "_compute_loss", noted)
+    monkeypatch.setattr(AWQModifier, "_compute_best_scale", counted)
+    monkeypatch.setattr(awq_int4, "SEARCH_TOKENS", tokens)
+    made("awq_int4", "llama", [], tmp_path)
+    assert set(seen) == {rows}
+    assert set(counts) == {sum(len(text.split()) for text in TEXTS)}

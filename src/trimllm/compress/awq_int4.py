@@ -30,7 +30,7 @@ from trimllm.compress.job import (
 
 # Points of the grid for alpha; the paper takes 20. Ten lose little and take half the time.
 GRID = 10
-# Tokens that each point runs on, in whole rows; activations are the mean over all of them.
+# Tokens that each point runs on, at most, in whole rows; activations are the mean over all.
 SEARCH_TOKENS = 512
 
 
@@ -52,7 +52,7 @@ def _llmcompressor(job: CompressJob) -> Compressed:
     scheme = QuantizationScheme(targets=["Linear"], weights=weights)
     quantize = QuantizationModifier(config_groups={"units": scheme}, ignore=others)
     lengths = torch.tensor([row["input_ids"].numel() for row in job.rows()])
-    rows = int((lengths.cumsum(0) < SEARCH_TOKENS).sum()) + 1
+    rows = max(1, int((lengths.cumsum(0) <= SEARCH_TOKENS).sum()))
     scale = _modifier(rows, mappings=_mappings(stock), n_grid=GRID, duo_scaling=True)
     # In the precision that models have when this tool is used elsewhere.
     fast = job.settings.device == "cpu" and has_bfloat16()

@@ -2,6 +2,9 @@
 
 Input channels above a threshold are multiplied in 16 bits. Weights are rounded as they are: no
 calibration. The engine changes linear layers one by one, so it takes trimmed models as they are.
+
+It rounds inputs too, its yardstick weights alone: 0.05 nats (0.02 to 0.08) on 160 documents after
+FinanceQA's Full-FT. So it may be 0.25 worse; a broken checkpoint is worse by nats.
 """
 
 from __future__ import annotations
@@ -51,6 +54,6 @@ METHOD = Method(
     compress,
     lambda model, settings: change_linears_(model, int8_to_nearest),
     "round to nearest, int8",
-    margin=0.05,
+    margin=0.25,
     calibrated=False,
 )

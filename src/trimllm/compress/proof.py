@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ from trimllm.score.encode import encode_pair, texts_of
 HeldBack = str | tuple[str, str]
 # Token ids, and the place of the first one that is scored.
 ScoredRow = tuple[Sequence[int], int]
+# Tokens that run at once, those that pad included; a longer row runs alone.
+BATCH_TOKENS = 512
+IGNORED = -100  # cross-entropy's own
 
 
 def answered(tokenizer: Any, documents: Iterable[Document], at_most: int) -> list[tuple[str, str]]:
@@ -66,15 +69,39 @@ def mean_loss(model: nn.Module, rows: Sequence[ScoredRow]) -> float:
     """
     device = model.get_input_embeddings().weight.device
     total, tokens = 0.0, 0
-    for ids, first in rows:
-        if (scored := len(ids) - first) > 0:
-            row = torch.tensor([list(ids)], device=device)
-            logits = model(row, logits_to_keep=scored + 1, use_cache=False).logits[0, :-1].float()
-            total += F.cross_entropy(logits, row[0, first:], reduction="sum").item()
-            tokens += scored
+    for batch in _batches(rows):
+        longest = len(batch[-1][0])
+        scored = longest - min(first for _, first in batch)
+        # Texts are padded on the right, where none of their tokens looks.
+        ids, mask = torch.zeros(2, len(batch), longest, dtype=torch.long)
+        targets = torch.full_like(ids, IGNORED)
+        for number, (row, first) in enumerate(batch):
+            ids[number, : len(row)], mask[number, : len(row)] = torch.tensor(list(row)), 1
+            targets[number, first : len(row)] = ids[number, first : len(row)]
+        logits = model(
+            ids.to(device),
+            attention_mask=mask.to(device),
+            logits_to_keep=scored + 1,
+            use_cache=False,
+        ).logits[:, :-1]
+        wanted = targets[:, -scored:].to(device)
+        found = F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), reduction="sum")
+        total, tokens = total + found.item(), tokens + int((wanted != IGNORED).sum())
     if not tokens:
         raise UserError("the held-back texts hold no two tokens in a row; give longer texts")
     return total / tokens
+
+
+def _batches(rows: Sequence[ScoredRow]) -> Iterator[list[ScoredRow]]:
+    """The rows that have something to score, of like lengths together, the longest last."""
+    batch: list[ScoredRow] = []
+    for row in sorted((one for one in rows if len(one[0]) > one[1]), key=lambda one: len(one[0])):
+        if batch and (len(batch) + 1) * len(row[0]) > BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
 
 
 def fresh_loss(

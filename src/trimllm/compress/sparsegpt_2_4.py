@@ -107,15 +107,18 @@ def prune(weight: Tensor, hessian: Tensor) -> Tensor:
         end = min(start + BLOCK, len(columns))
         errors = torch.empty_like(columns[start:end])
         for at in range(start, end, 4):
-            four, error = columns[at : at + 4], errors[at - start : at - start + 4]
             inner = factor[at : at + 4, at : at + 4]
+            four = columns[at : at + 4]
             salience = (four / inner.diagonal()[:, None]).abs()
             least = salience.topk(2, dim=0, largest=False).indices
             lost = torch.zeros_like(four).scatter_(0, least, 1.0)
-            for one in range(4):
-                error[one] = four[one] * lost[one] / inner[one, one]
-                four[one] *= 1 - lost[one]
-                four[one + 1 :].addr_(inner[one, one + 1 :], error[one], alpha=-1)
+            values, zeroed, scale = four.unbind(), lost.unbind(), inner.tolist()
+            error = errors[at - start : at - start + 4]
+            for one, row in enumerate(error.unbind()):
+                torch.mul(values[one], zeroed[one], out=row).div_(scale[one][one])
+                for other in range(one + 1, 4):
+                    values[other].sub_(row, alpha=scale[one][other])
+            four.masked_fill_(lost.bool(), 0)
             columns[at + 4 : end].addmm_(factor[at : at + 4, at + 4 : end].t(), error, alpha=-1)
         columns[end:].addmm_(factor[start:end, end:].t(), errors, alpha=-1)
     return columns.t()

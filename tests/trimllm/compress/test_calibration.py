@@ -7,9 +7,11 @@ import torch
 from models import tiny, word_tokenizer
 
 from trimllm.base.errors import UserError
+from trimllm.compress import proof
 from trimllm.compress.job import equal_blocks, pack
 from trimllm.compress.proof import answered, mean_loss, scored_rows
 from trimllm.data import Document
+from trimllm.units import Unit, drop
 
 PAIRS = [("w1 w2 w3", " w4"), ("w5 w6", " w7 w8"), ("w9 w10 w11 w12", " w13")]
 
@@ -30,9 +32,17 @@ def test_long_prompts_lose_their_beginning() -> None:
     assert cut == whole[-3:] and first == 2
 
 
+@pytest.mark.parametrize("at_once", [1, 9, 512])
+@pytest.mark.parametrize("family", ["llama", "opt"])
 @torch.no_grad()
-def test_the_loss_is_that_of_the_scored_tokens() -> None:
-    model, rows = tiny("llama"), scored_rows(word_tokenizer(), PAIRS, 100)
+def test_the_loss_is_that_of_the_scored_tokens(
+    family: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many rows run together, padded."""
+    monkeypatch.setattr(proof, "BATCH_TOKENS", at_once)
+    model = drop(tiny(family), [Unit(0, "mlp"), Unit(1, "attention")])
+    rows = scored_rows(word_tokenizer(), PAIRS, 100)
+    assert [len(ids) for ids, _ in rows] == [4, 4, 5]
     losses = []
     for ids, first in rows:
         scores = model(torch.tensor([ids])).logits[0].log_softmax(-1)

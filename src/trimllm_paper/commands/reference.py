@@ -14,7 +14,7 @@ what it guards).
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -93,11 +93,12 @@ def collect(
     if add and (reference / CONFIG).is_file():
         said = resolved(reference / CONFIG) | {REPLICATES: []}
         kept = {n: (reference / n).read_text("utf-8") for n in domains if (reference / n).is_file()}
-        other = [name for name, text in kept.items() if text != domains[name]]
-        if said != portable(config | {REPLICATES: []}) or other:
+        other = [*different(said, portable(config | {REPLICATES: []}))]
+        other += [name for name, text in kept.items() if text != domains[name]]
+        if other:
             raise UserError(
-                f"{reference} keeps results of another configuration; leave out --add to replace "
-                "them"
+                f"{reference} keeps results of another configuration ({', '.join(other[:4])}); "
+                "leave out --add to replace them"
             )
         checks.verify_reference(reference)
         named = files.verify_manifest(reference)["files"].keys() - {CONFIG, *domains}
@@ -133,6 +134,16 @@ def _keep_beside(kept: Path, new: Path) -> None:
         return
     if files.read_json(kept)["files"] == files.read_json(new)["files"]:
         shutil.copyfile(kept, new.with_stem(f"{new.stem}-{sha256[:8]}"))
+
+
+def different(kept: Any, new: Any, key: str = "") -> Iterator[str]:
+    """Keys of two configurations whose values differ, with the kept value and the new one."""
+    if isinstance(kept, Mapping) and isinstance(new, Mapping):
+        for name in {**kept, **new}:
+            inside = f"{key}.{name}".lstrip(".")
+            yield from different(kept.get(name), new.get(name), inside)
+    elif kept != new:
+        yield f"{key}: {kept} there, {new} here"
 
 
 def resolved(path: Path) -> dict[str, Any]:

@@ -92,10 +92,12 @@ def test_a_long_run_is_kept_as_its_parts_end(results: Path, tmp_path: Path) -> N
     assert reference.collect(later, kept, config, add=True) == 6
     # Parts of two configurations, or of two kinds of documents, are no run.
     reference.collect(later, kept, config, {"domains/e.yaml": "label: one"}, add=True)
-    with pytest.raises(UserError, match="keeps results of another configuration"):
+    with pytest.raises(UserError, match=r"of another configuration \(domains/e\.yaml\); leave"):
         reference.collect(later, kept, config, {"domains/e.yaml": "label: other"}, add=True)
-    with pytest.raises(UserError, match="keeps results of another configuration"):
-        reference.collect(later, kept, config | {"seed": 4}, add=True)
+    told = config | {"seed": 4, "finetune": config["finetune"] | {"clip": 2.5}}
+    with pytest.raises(UserError, match=r"finetune\.clip: 1\.0 there, 2\.5 here") as said:
+        reference.collect(later, kept, told, add=True)
+    assert "seed: 3 there, 4 here" in str(said.value) and "epochs" not in str(said.value)
     assert reference.collect(later, kept, config | {"seed": 4}) == 1
 
 

@@ -11,6 +11,7 @@ keeps and that AWQ's scaling leaves.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -51,8 +52,8 @@ def _llmcompressor(job: CompressJob) -> Compressed:
     )
     scheme = QuantizationScheme(targets=["Linear"], weights=weights)
     quantize = QuantizationModifier(config_groups={"units": scheme}, ignore=others)
-    lengths = torch.tensor([row["input_ids"].numel() for row in job.rows()])
-    rows = max(1, int((lengths.cumsum(0) <= SEARCH_TOKENS).sum()))
+    tokens = accumulate(row["input_ids"].numel() for row in job.rows())
+    rows = max(1, sum(count <= SEARCH_TOKENS for count in tokens))
     scale = _modifier(rows, mappings=_mappings(stock), n_grid=GRID, duo_scaling=True)
     # In the precision that models have when this tool is used elsewhere.
     fast = job.settings.device == "cpu" and has_bfloat16()

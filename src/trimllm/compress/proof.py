@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 from trimllm.base import environments, files
 from trimllm.base.errors import UserError
@@ -68,40 +69,34 @@ def mean_loss(model: nn.Module, rows: Sequence[ScoredRow]) -> float:
     By the model's own forward pass, as whoever loads the checkpoint runs it.
     """
     device = model.get_input_embeddings().weight.device
-    total, tokens = 0.0, 0
-    for batch in _batches(rows):
-        longest = len(batch[-1][0])
-        scored = longest - min(first for _, first in batch)
-        # Texts are padded on the right, where none of their tokens looks.
-        ids, mask = torch.zeros(2, len(batch), longest, dtype=torch.long)
-        targets = torch.full_like(ids, IGNORED)
-        for number, (row, first) in enumerate(batch):
-            ids[number, : len(row)], mask[number, : len(row)] = torch.tensor(list(row)), 1
-            targets[number, first : len(row)] = ids[number, first : len(row)]
-        logits = model(
-            ids.to(device),
-            attention_mask=mask.to(device),
-            logits_to_keep=scored + 1,
-            use_cache=False,
-        ).logits[:, :-1]
-        wanted = targets[:, -scored:].to(device)
-        found = F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), reduction="sum")
-        total, tokens = total + found.item(), tokens + int((wanted != IGNORED).sum())
-    if not tokens:
+    scored = sorted((row for row in rows if len(row[0]) > row[1]), key=lambda row: len(row[0]))
+    if not scored:
         raise UserError("the held-back texts hold no two tokens in a row; give longer texts")
-    return total / tokens
+    total = 0.0
+    for batch in _batches(scored):
+        texts = [torch.tensor(list(ids), device=device) for ids, _ in batch]
+        answers = [text.clone() for text in texts]
+        for answer, (_, first) in zip(answers, batch, strict=True):
+            answer[:first] = IGNORED
+        # What stands after a text is never seen by it: attention is causal.
+        padded = pad_sequence(texts, batch_first=True)
+        targets = pad_sequence(answers, batch_first=True, padding_value=IGNORED)
+        places = len(texts[-1]) - min(first for _, first in batch)
+        logits = model(padded, logits_to_keep=places + 1, use_cache=False).logits[:, :-1]
+        found = F.cross_entropy(logits.float().mT, targets[:, -places:], reduction="sum")
+        total += found.item()
+    return total / sum(len(ids) - first for ids, first in scored)
 
 
 def _batches(rows: Sequence[ScoredRow]) -> Iterator[list[ScoredRow]]:
-    """The rows that have something to score, of like lengths together, the longest last."""
+    """Rows that are sorted by length, as many together as padded have `BATCH_TOKENS`."""
     batch: list[ScoredRow] = []
-    for row in sorted((one for one in rows if len(one[0]) > one[1]), key=lambda one: len(one[0])):
+    for row in rows:
         if batch and (len(batch) + 1) * len(row[0]) > BATCH_TOKENS:
             yield batch
             batch = []
         batch.append(row)
-    if batch:
-        yield batch
+    yield batch
 
 
 def fresh_loss(

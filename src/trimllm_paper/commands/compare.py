@@ -141,15 +141,8 @@ def settings(folder: Path, configfiles: Sequence[Path] = ()) -> dict[str, Any]:
     else:
         raw = asked.configuration(configfiles)
         found = load(raw, configfiles or [asked.DEFAULT]).model_dump(mode="json")
-    return {key: value for key, value in _keys(reference.portable(found)) if key not in PLACES}
-
-
-def _keys(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from _keys(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
+    every = reference.keys_of(reference.portable(found))
+    return {key: value for key, value in every if key not in PLACES}
 
 
 def changed(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:

@@ -93,7 +93,12 @@ def collect(
     if add and (reference / CONFIG).is_file():
         said = resolved(reference / CONFIG) | {REPLICATES: []}
         kept = {n: (reference / n).read_text("utf-8") for n in domains if (reference / n).is_file()}
-        other = [*different(said, portable(config | {REPLICATES: []}))]
+        there, here = (dict(keys_of(c)) for c in (said, portable(config | {REPLICATES: []})))
+        other = [
+            f"{key}: {there.get(key)} there, {here.get(key)} here"
+            for key in {**there, **here}
+            if there.get(key) != here.get(key)
+        ]
         other += [name for name, text in kept.items() if text != domains[name]]
         if other:
             raise UserError(
@@ -136,14 +141,13 @@ def _keep_beside(kept: Path, new: Path) -> None:
         shutil.copyfile(kept, new.with_stem(f"{new.stem}-{sha256[:8]}"))
 
 
-def different(kept: Any, new: Any, key: str = "") -> Iterator[str]:
-    """Keys of two configurations whose values differ, with the kept value and the new one."""
-    if isinstance(kept, Mapping) and isinstance(new, Mapping):
-        for name in {**kept, **new}:
-            inside = f"{key}.{name}".lstrip(".")
-            yield from different(kept.get(name), new.get(name), inside)
-    elif kept != new:
-        yield f"{key}: {kept} there, {new} here"
+def keys_of(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Key as `trim.documents`, and value, of every setting."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from keys_of(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
 
 
 def resolved(path: Path) -> dict[str, Any]:

@@ -179,10 +179,14 @@ class Domain(Section):
         name = self.calibration or self.train
         return name is not None and self.free(name)
 
+    @property
+    def _every(self) -> list[WheelRows | FileRows | HubRows | TaskRows]:
+        """All sources of all sets."""
+        return [source for one in self.sets.values() for source in one.sources]
+
     def _sources(self, key: str) -> dict[str, None]:
         """What the sources have under a key, each once."""
-        every = (source for one in self.sets.values() for source in one.sources)
-        return dict.fromkeys(getattr(source, key) for source in every if hasattr(source, key))
+        return dict.fromkeys(getattr(one, key) for one in self._every if hasattr(one, key))
 
     @property
     def wheels(self) -> list[str]:
@@ -192,9 +196,8 @@ class Domain(Section):
     @property
     def wheel_versions(self) -> list[tuple[str, str]]:
         """(wheel, version) where a source names its version, each once."""
-        every = (source for one in self.sets.values() for source in one.sources)
-        pinned = (one for one in every if isinstance(one, WheelRows) and one.version)
-        return [*dict.fromkeys((one.wheel, one.version or "") for one in pinned)]
+        wheels = [one for one in self._every if isinstance(one, WheelRows)]
+        return [*dict.fromkeys((one.wheel, one.version) for one in wheels if one.version)]
 
     @property
     def files(self) -> list[str]:

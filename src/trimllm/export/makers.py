@@ -158,7 +158,7 @@ class Padded(Maker):
         return store.bytes_by_part(self.directory)
 
     def ask(self, asker: Asker) -> Answer:
-        return asker.transformers(self.directory, "stock")
+        return asker.transformers(self.directory, "stock")[0]
 
     def loading(self) -> str:
         return (

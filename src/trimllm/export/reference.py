@@ -1,8 +1,8 @@
 """Asks transformers, in a fresh process: what an engine is compared with.
 
-`python -m trimllm.export.reference CHECKPOINT question.json answer.json KIND`: KIND is "as_is";
-"stock", by transformers alone, as somebody without trimllm loads it; or a type of GGUF, to whose
-precision the weights are rounded first.
+`python -m trimllm.export.reference CHECKPOINT question.json answers.json KIND [TYPE]`: KIND is
+"as_is", or "stock": by transformers alone, as somebody without trimllm loads it. The second answer
+is that of the weights rounded to a type of GGUF.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def round_(model: nn.Module, layers: Layers, kind: str) -> nn.Module:
     return model
 
 
-def _main(checkpoint: str, question: str, said: str, kind: str) -> None:
+def _main(checkpoint: str, question: str, said: str, kind: str, rounded: str = "") -> None:
     gc.freeze()  # imports leave no garbage
     if kind == "stock":
         model = AutoModelForCausalLM.from_pretrained(
@@ -82,10 +82,12 @@ def _main(checkpoint: str, question: str, said: str, kind: str) -> None:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
     else:
         model, tokenizer = load(checkpoint, verify=False)
-    if kind not in ("stock", "as_is"):
-        round_(model, Layers(model.config, Path(checkpoint)), kind)
     asked = Question(**files.read_json(question))
-    files.write_json(said, asdict(answer(model, tokenizer, asked)))
+    answers = [answer(model, tokenizer, asked)]
+    if rounded:
+        round_(model, Layers(model.config, Path(checkpoint)), rounded)
+        answers.append(answer(model, tokenizer, asked))
+    files.write_json(said, [asdict(one) for one in answers])
 
 
 if __name__ == "__main__":

@@ -88,20 +88,20 @@ def _prove(
     maker: Any, asker: Asker, asked: evidence.Question, untrimmed: str | Path | None
 ) -> Record:
     """What the engine says, set against transformers; `UserError` where it differs."""
-    rounded = baseline = None
-    engine, reference = maker.ask(asker), asker.transformers(maker.source)
-    if maker.kind in QUANTIZED:
-        rounded = asker.transformers(maker.source, maker.kind)
-        if untrimmed is not None:
-            full = Path(untrimmed)
-            baseline = asker.transformers(full).loss, asker.transformers(full, maker.kind).loss
+    engine = maker.ask(asker)
+    kinds = ["as_is", *([maker.kind] if maker.kind in QUANTIZED else [])]
+    reference, *rounded = asker.transformers(maker.source, *kinds)
+    baseline = None
+    if rounded and untrimmed is not None:
+        full, full_rounded = asker.transformers(Path(untrimmed), *kinds)
+        baseline = full.loss, full_rounded.loss
     proof = evidence.judge(
         maker.kind or maker.format,
         engine,
         reference,
         texts=asked.texts,
         ends=_ends(maker.tokenizer),
-        rounded=rounded,
+        rounded=rounded[0] if rounded else None,
         untrimmed=baseline,
     )
     return proof | {"engine": engine.engine, "reference": reference.engine}

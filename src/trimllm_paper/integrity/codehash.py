@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
-from importlib.util import find_spec, resolve_name
+from importlib.util import cache_from_source, find_spec, resolve_name
 from pathlib import Path
 
 import yaml
 
+from trimllm.base import files
 from trimllm.base.errors import UserError
 
 SOURCE = Path(__file__).parents[2]
@@ -57,6 +60,9 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     **{name: (f"trimllm_paper.figures.{name}", STYLE, PAPER[1]) for name in FIGURES},
 }
 """Stage -> modules, and files (with a slash; `*` for all of a kind) relative to `src`."""
+KEPT = Path(cache_from_source(__file__)).with_suffix(".json")
+"""What was hashed before, where Python keeps what it made of our files: hashing all takes a second
+of every run."""
 
 
 @cache
@@ -71,6 +77,33 @@ def code_hash(stage: str, *more: str, source: Path = SOURCE) -> str:
         KeyError: a stage without entry points.
         FileNotFoundError: an entry point that does not exist.
     """
+    if source != SOURCE or any(":" in one for one in more):
+        return _hashed(stage, more, source)
+    files_now, known = _known()
+    name = " ".join((stage, *more))
+    if name not in known:
+        known[name] = _hashed(stage, more, source)
+        with suppress(OSError, UserError):  # may be anybody's folder
+            files.write_json(KEPT, {"files": files_now, "hashes": known})
+    return known[name]
+
+
+@cache
+def _known() -> tuple[str, dict[str, str]]:
+    """A hash of this Python and of all bytes of our packages; hashes of stages found with these."""
+    digest = hashlib.sha256(sys.version.encode())
+    for path in sorted(one for package in PACKAGES for one in (SOURCE / package).rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(SOURCE)} {files.sha256_of(path)}\0".encode())
+    with suppress(OSError, LookupError, TypeError, UserError):  # damaged, it is made anew
+        kept = files.read_json(KEPT)
+        if kept["files"] == digest.hexdigest():
+            return kept["files"], kept["hashes"]
+    return digest.hexdigest(), {}
+
+
+def _hashed(stage: str, more: tuple[str, ...], source: Path) -> str:
+    """The hash, from the files themselves."""
     digest = hashlib.sha256()
     parts: list[tuple[tuple[str, ...], Path]] = [
         ((*ENTRIES[stage], *(one for one in more if ":" not in one)), source)

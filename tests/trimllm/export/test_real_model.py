@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 from exports import needs_llama_cpp
-from wheels import DOWNLOADS, SMOLLM2, needs_smollm2
+from wheels import needs_smollm2
 
 import trimllm
 from trimllm.base import files
 from trimllm.export.evidence import GROWTH, SHARE
 from trimllm.units import Unit
-from trimllm_paper.fetch.models import fetch_model
 
 pytestmark = [pytest.mark.slow, needs_smollm2, needs_llama_cpp]
 # A block without attention, one without MLP, one without both, and the last MLP.
@@ -20,12 +19,10 @@ GONE = [Unit(block, "attention") for block in (3, 17)] + [Unit(b, "mlp") for b i
 
 
 @pytest.fixture(scope="module")
-def trimmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("real")
-    (folder / "whole").mkdir()
-    fetch_model(SMOLLM2, folder / "whole", downloads=DOWNLOADS, storage_dtype="bfloat16")
-    model, tokenizer = trimllm.load(folder / "whole", verify=False)
-    return trimllm.save(trimllm.drop(model, GONE), tokenizer, folder / "trimmed", dtype="bfloat16")
+def trimmed(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model, tokenizer = trimllm.load(smollm2, verify=False)
+    folder = tmp_path_factory.mktemp("real") / "trimmed"
+    return trimllm.save(trimllm.drop(model, GONE), tokenizer, folder, dtype="bfloat16")
 
 
 @pytest.mark.parametrize("kind", ["f32", "q8_0"])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper.integrity import codehash
 from trimllm_paper.integrity.codehash import ENTRIES, SOURCE, closure, code_hash
@@ -29,7 +31,11 @@ def edit(source: Path, file: str, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text, (file, old)
     path.write_text(text.replace(old, new, 1))
-    for cached in (code_hash, codehash._read):
+    forget()
+
+
+def forget() -> None:
+    for cached in (code_hash, codehash._read, codehash._known):
         cached.cache_clear()
 
 
@@ -46,6 +52,44 @@ def test_a_used_line_reruns_the_stages_that_import_it(source: Path) -> None:
     before = hashes(source)
     edit(source, "trimllm/select.py", "import math", "import math\nUSED = 1")
     assert changed(source, before) == {"train"}
+
+
+@pytest.fixture
+def kept(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where hashes are kept of the copy, which stands for what is installed."""
+    monkeypatch.setattr(codehash, "SOURCE", source)
+    monkeypatch.setattr(codehash, "KEPT", tmp_path / "kept.json")
+    forget()
+    yield tmp_path / "kept.json"
+    forget()
+
+
+def test_hashes_that_were_kept_are_read_while_no_byte_changes(
+    source: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, asked = hashes(source), []
+    monkeypatch.setattr(codehash, "closure", lambda *words: asked.append(words) or set())
+    forget()
+    assert hashes(source) == before and not asked
+    edit(source, "trimllm/select.py", "import math", "import math\nUSED = 1")
+    assert code_hash("train", source=source) != before["train"] and asked
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"files": 1}', "{", "null"])
+def test_damaged_kept_hashes_are_made_anew(source: Path, kept: Path, content: str) -> None:
+    before = code_hash("choose", source=source)
+    kept.write_text(content)
+    forget()
+    assert code_hash("choose", source=source) == before
+    assert files.read_json(kept)["hashes"] == {"choose": before}
+
+
+def test_hashes_are_found_where_nothing_can_be_kept(
+    source: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "file").touch()
+    monkeypatch.setattr(codehash, "KEPT", source / "file" / "kept.json")
+    assert code_hash("choose", source=source) == codehash._hashed("choose", (), source)
 
 
 def test_docstrings_comments_and_layout_rerun_nothing(source: Path) -> None:

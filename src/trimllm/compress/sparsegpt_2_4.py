@@ -48,11 +48,10 @@ def _modifier(targets: list[str]) -> Any:
     """llmcompressor's, with our loop."""
     from compressed_tensors.offload import align_modules, update_offload_parameter
     from llmcompressor.modifiers.pruning import SparseGPTModifier
-    from pydantic import PrivateAttr
 
     class Joined(SparseGPTModifier):
-        _first: dict[nn.Module, nn.Module] = PrivateAttr(default_factory=dict)  # with that input
-        _last: tuple[nn.Module, Tensor] | None = PrivateAttr(default=None)
+        _first: dict[nn.Module, nn.Module] = {}  # with that input; each modifier has its own
+        _last: tuple[nn.Module, Tensor] | None = None
 
         def calibrate_module(
             self, module: nn.Module, args: tuple[Tensor, ...], _output: Tensor

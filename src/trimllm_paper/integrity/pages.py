@@ -26,9 +26,11 @@ is of what was read off, or `in FILE: KEY=VALUE`. There are `FUNCTIONS` of rows,
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 
@@ -193,8 +195,13 @@ def _following(match: re.Match[str], kept: Sequence[Mapping[str, str]]) -> list[
 
 def _rows(file: Path, key: str, value: str) -> list[dict[str, str]]:
     """Rows of a table's CSV whose column `key` is `value`."""
-    with file.open(encoding="utf-8", newline="") as stream:
-        return [row for row in csv.DictReader(stream) if row.get(key) == value]
+    return [row for row in _parsed(file.read_text("utf-8")) if row.get(key) == value]
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str) -> list[dict[str, str]]:
+    """Rows of CSV, which a page asks for at every number."""
+    return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
 def _of_table(block: Block, file: Path, key: str, value: str) -> Iterator[str]:

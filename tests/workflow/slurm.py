@@ -242,6 +242,15 @@ def lose_node(client: Mapping[str, str], node: str, job: str) -> None:
     subprocess.run(words, check=True, env={**os.environ, **client})
 
 
+def let_begin(client: dict[str, str], job: str, log: Path) -> None:
+    """A job that was requeued begins at once, for which Slurm waits two minutes."""
+    wait_for(
+        lambda: (job, "PENDING") in [(one["id"], one["state"]) for one in jobs(client)], 60, log
+    )
+    words = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
+    subprocess.run(words, check=True, env={**os.environ, **client})
+
+
 def cmdline(process: psutil.Process) -> str:
     """A process's command line as one text."""
     return " ".join(process.cmdline())

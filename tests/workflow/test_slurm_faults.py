@@ -62,6 +62,8 @@ def test_no_job_is_lost_with_the_controller_or_a_node(
 
         (room / f"begun.{job['id']}").unlink()
         slurm.lose_node(client, job["node"], job["id"])
+        if requeued:
+            slurm.let_begin(client, job["id"], log)
         slurm.wait_for(begun, 500, log)
         (second,) = (one for one in slurm.jobs(client) if one["state"] == "RUNNING")
         assert second["node"] != job["node"] and begun() == [second["id"]]

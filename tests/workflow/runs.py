@@ -79,12 +79,12 @@ def snakemake(
 ) -> subprocess.CompletedProcess[str]:
     """Run Snakemake to its end; output and errors as texts.
 
-    `prefix` is a command that runs it, `extra` joins the environment. Where neither changes what
-    Python imports, it runs in a fork of a process that has imported it: half of a dry run's time.
+    `prefix` is a command that runs it, `extra` joins the environment. Without either it runs in a
+    fork of a process that has imported it: half of a dry run's time.
     """
-    words, env = command(directory, *arguments, **options), environment() | dict(extra or {})
-    if prefix or "PYTHONPATH" in (extra or {}):
-        words = [*prefix, *words]
+    words, env = command(directory, *arguments, **options), environment()
+    if prefix or extra:
+        words, env = [*prefix, *words], env | dict(extra or {})
         return subprocess.run(
             words, capture_output=True, text=True, env=env, cwd=directory, timeout=900
         )

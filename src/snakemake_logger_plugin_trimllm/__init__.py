@@ -20,6 +20,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_trimllm.live import Live, last_words
+from trimllm_paper import pace
 from trimllm_paper import told as told_by_jobs
 
 TAIL = 15
@@ -51,11 +52,14 @@ class LogHandler(LogHandlerBase):
         self.lines: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
         self.messages: dict[int, str] = {}
+        self.ended: set[int] = set()
         self.live = Live(self.stream) if self.stream.isatty() and not self._is_plain else None
         self.counted = None if self.live or self._is_plain else told_by_jobs.begin()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record, or not."""
+        if getattr(record, "event", None) == LogEvent.JOB_FINISHED:
+            self.ended.add(vars(record)["job_id"])
         text = self._text(record)
         if self.live:
             self._follow(self.live, vars(record))
@@ -158,6 +162,8 @@ class LogHandler(LogHandlerBase):
     def _far(self, done: int, total: int) -> str:
         spent = time.monotonic() - self.started
         left = spent / max(done, 1) * (total - done)
+        if pace.current:
+            left = pace.current.left(self.ended, spent)
         words = f"about {left / 60:.0f} min left" if total > done else f"in {spent / 60:.0f} min"
         return f"{done} of {total} jobs done, {words}"
 

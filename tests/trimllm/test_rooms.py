@@ -55,6 +55,7 @@ ROOMS = {
             "gpu_plan",
             "resources",
             "estimate",
+            "pace",
             "fetch",
             "job",
             "forked",

@@ -36,10 +36,13 @@ READ = [
     *((Workflow, name) for name in ("overwrite_configfiles", "source_path", "is_main_process")),
     *((Workflow, name) for name in ("local_exec", "register_resource", "persistence", "dag")),
     *((Workflow, name) for name in ("rerun_triggers", "executor_plugin")),
-    *((DAG, name) for name in ("needrun_jobs", "finished_jobs")),
+    *((DAG, name) for name in ("needrun_jobs", "finished_jobs", "job_dependencies")),
     *(
         (Job, name)
-        for name in ("wildcards_dict", "is_norun", "is_local", "resources", "threads", "rule")
+        for name in (
+            *("wildcards_dict", "is_norun", "is_local", "resources", "threads", "rule"),
+            *("jobid", "output"),
+        )
     ),
     (PersistenceBase, "metadata"),
 ]

@@ -21,6 +21,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_logger_plugin_trimllm import LogHandler
 from snakemake_logger_plugin_trimllm.live import last_words
 from trimllm.base.progress import Progress, over_live_lines
+from trimllm_paper import pace
 
 COLUMNS, ROWS = 80, 24
 REPORT = "results/data/sums/report.json"
@@ -79,7 +80,10 @@ def start(say: Callable[..., LogHandler], job: int, log: Path) -> LogHandler:
 
 
 def test_each_job_that_runs_has_a_line_that_says_how_far_it_is(
-    terminal: Terminal, say: Callable[..., LogHandler], tmp_path: Path
+    terminal: Terminal,
+    say: Callable[..., LogHandler],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, second = tmp_path / "1.log", tmp_path / "2.log"
     start(say, 1, first)
@@ -103,6 +107,10 @@ def test_each_job_that_runs_has_a_line_that_says_how_far_it_is(
     say(LogEvent.PROGRESS, done=1, total=9)
     assert "train 1: " not in "\n".join(terminal.lines)
     assert terminal.lines[-2:] == ["  train 2: for 0:00", "  1 of 9 jobs done, about 0 min left"]
+    handler.started = time.monotonic() - 60
+    monkeypatch.setattr(pace, "current", pace.Pace({1: 60.0, 2: 600.0, 3: 6000.0}, 6660.0))
+    say(LogEvent.PROGRESS, done=1, total=9)
+    assert handler.live.whole == "1 of 9 jobs done, about 110 min left"
     say(LogEvent.JOB_ERROR, jobid=2, rule_name="train", log=[str(second)])
     assert terminal.lines[2:] == [
         "[train 2] error: no space",

@@ -14,7 +14,7 @@ from snakemake.io import IOFile
 
 from trimllm.base.errors import UserError
 from trimllm.base.progress import over_live_lines
-from trimllm_paper import forkserver, resources, shapes
+from trimllm_paper import forkserver, pace, resources, shapes
 from trimllm_paper.integrity import cluster, lineage
 
 # A file given by --configfile stands alone: nothing of the default is mixed into it.
@@ -135,6 +135,19 @@ def start_forkserver():
             forkserver.start(rooms, config["models"])
 
 
+def plan_pace():
+    """What each job should take, by which the logger says how long the run still will."""
+    jobs = {
+        job.jobid: pace.Planned(
+            job.rule.name,
+            list(job.output),
+            [one.jobid for one in workflow.dag.job_dependencies(job)],
+        )
+        for job in workflow.dag.needrun_jobs()
+    }
+    pace.begin(CONFIG, jobs, CORES)
+
+
 def print_summary(failed):
     """Last words of a run: how much was done, how long it took, where to look."""
     jobs = len([job for job in workflow.dag.finished_jobs if not job.is_norun])
@@ -160,6 +173,7 @@ onstart:
     refuse_too_large()
     prepare_for_slurm()
     start_forkserver()
+    plan_pace()
 
 
 onsuccess:

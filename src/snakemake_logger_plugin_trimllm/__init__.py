@@ -162,7 +162,7 @@ class LogHandler(LogHandlerBase):
     def _far(self, done: int, total: int) -> str:
         spent = time.monotonic() - self.started
         left = spent / max(done, 1) * (total - done)
-        if pace.current:
+        if pace.current and len(pace.current.seconds) >= total:  # no checkpoint has added any
             left = pace.current.left(self.ended, spent)
         words = f"about {left / 60:.0f} min left" if total > done else f"in {spent / 60:.0f} min"
         return f"{done} of {total} jobs done, {words}"

@@ -109,8 +109,10 @@ def test_each_job_that_runs_has_a_line_that_says_how_far_it_is(
     assert terminal.lines[-2:] == ["  train 2: for 0:00", "  1 of 9 jobs done, about 0 min left"]
     handler.started = time.monotonic() - 60
     monkeypatch.setattr(pace, "current", pace.Pace({1: 60.0, 2: 600.0, 3: 6000.0}, 6660.0))
-    say(LogEvent.PROGRESS, done=1, total=9)
-    assert handler.live.whole == "1 of 9 jobs done, about 110 min left"
+    say(LogEvent.PROGRESS, done=1, total=3)
+    assert handler.live.whole == "1 of 3 jobs done, about 110 min left"
+    say(LogEvent.PROGRESS, done=1, total=4)  # a checkpoint has added one that nobody planned
+    assert handler.live.whole == "1 of 4 jobs done, about 3 min left"
     say(LogEvent.JOB_ERROR, jobid=2, rule_name="train", log=[str(second)])
     assert terminal.lines[2:] == [
         "[train 2] error: no space",

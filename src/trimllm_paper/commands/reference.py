@@ -108,7 +108,7 @@ def collect(
         checks.verify_reference(reference)
         named = files.verify_manifest(reference)["files"].keys() - {CONFIG, *domains}
         mine = {path.relative_to(results).as_posix() for path in found}
-        before = [reference / name for name in sorted(named - mine)]
+        before = [reference / name for name in sorted(named - mine) if not _of_epoch(name, mine)]
         shared = [reference / name for name in sorted(named & mine)]
     temporary = files.new_sibling(reference)
     try:
@@ -130,6 +130,12 @@ def collect(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return len(found) + len(before)
+
+
+def _of_epoch(name: str, part: set[str]) -> bool:
+    """Whether a file lies beside the record of an epoch that a part has made anew: what was kept
+    there, the manifest of weights that stayed, is of the epoch before."""
+    return Path(name).with_name("epoch.json").as_posix() in part
 
 
 def _keep_beside(kept: Path, new: Path) -> None:

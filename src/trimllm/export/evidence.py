@@ -1,8 +1,8 @@
 """What an engine and transformers must agree on, and whether they do.
 
 Both are asked the same: tokens of held-back texts, log-probabilities at some places of them, and 64
-tokens of greedy generation with a cache. A question is one JSON file, an answer another; whoever
-answers runs in a process of its own.
+tokens of greedy generation with a cache. A question is one JSON file, a list of answers another;
+whoever answers runs in a process of its own.
 """
 
 from __future__ import annotations

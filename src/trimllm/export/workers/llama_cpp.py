@@ -1,4 +1,4 @@
-"""Asks llama.cpp: `python llama_cpp.py MODEL.gguf question.json answer.json THREADS`.
+"""Asks llama.cpp: `python llama_cpp.py MODEL.gguf question.json answers.json THREADS`.
 
 Needs the wheel xllamacpp and nothing else; what question and answer are, `trimllm.export.evidence`
 says. llama.cpp ends a process that it cannot serve, which is why it has one of its own. What is
@@ -102,7 +102,7 @@ def main(model: str, question: str, answer: str, threads: str) -> None:
         "greedy": engine.complete(prompt, asked["greedy"])["tokens"],
         "engine": {"name": "llama.cpp", "xllamacpp": version("xllamacpp")},
     }
-    Path(answer).write_text(json.dumps(said), encoding="utf-8")
+    Path(answer).write_text(json.dumps([said]), encoding="utf-8")
 
 
 if __name__ == "__main__":

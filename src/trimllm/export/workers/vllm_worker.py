@@ -1,4 +1,4 @@
-"""Asks vLLM: `python vllm_worker.py CHECKPOINT question.json answer.json THREADS CACHE`, the last
+"""Asks vLLM: `python vllm_worker.py CHECKPOINT question.json answers.json THREADS CACHE`, the last
 in bytes.
 
 Needs vLLM and nothing else, in an environment of its own (envs/README.md); what question and answer
@@ -72,7 +72,7 @@ def main(checkpoint: str, question: str, answer: str, threads: str, cache: str) 
         },
     }
     print(f"{len(greedy) / seconds:.1f} tokens/s", file=sys.stderr)
-    Path(answer).write_text(json.dumps(said), encoding="utf-8")
+    Path(answer).write_text(json.dumps([said]), encoding="utf-8")
 
 
 if __name__ == "__main__":

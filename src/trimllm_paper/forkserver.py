@@ -32,6 +32,7 @@ from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
 
+from trimllm.base.registration import without_collection
 from trimllm_paper.environment import adapters_of, set_environment
 
 ADDRESS = "TRIMLLM_FORKSERVER"
@@ -137,8 +138,9 @@ def serve(folder: str, *rooms: str) -> None:
         set_environment(1, online=False)
         if not os.access(Path.home(), os.W_OK):  # else matplotlib's would end with the first twin
             os.environ["MPLCONFIGDIR"] = folder
-        for name in (*JOB, *rooms):
-            importlib.import_module(name)
+        with without_collection():
+            for name in (*JOB, *rooms):
+                importlib.import_module(name)
         gc.freeze()  # what is here stays where it is, in pages that all share
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
         with socket.socket(socket.AF_UNIX) as listener:

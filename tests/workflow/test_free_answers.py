@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from runs import MODEL, snakemake
+from runs import MODEL, SMOKE, snakemake
+from shrunk import shrunk
 
 import trimllm_paper
 from trimllm_paper import records
@@ -52,9 +53,10 @@ def test_a_model_is_trimmed_by_its_answers_and_answers(
     tmp_path: Path, capitals: Callable[[int], None]
 ) -> None:
     capitals(60)
+    options = {**OWN, "recipes": RECIPES, "trim": json.dumps({"kept_percent": [50]})}
+    options["configfile"] = shrunk(SMOKE, tmp_path)
     of = "results/eval/smollm2-135m/capitals"
     wanted = [f"{of}/{recipe}/capitals.json" for recipe in ("full_ft", "trim_paper/drop_30")]
-    options = {**OWN, "recipes": RECIPES, "trim": json.dumps({"kept_percent": [50]})}
     run = snakemake(tmp_path, *wanted, **options)
     assert run.returncode == 0, run.stderr[-4000:]
     (document, *_) = map(json.loads, (tmp_path / "results/data/capitals/train.jsonl").open())

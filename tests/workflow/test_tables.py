@@ -7,12 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
-from exports import byte_tokenizer
-from models import tiny
 from runs import ROOT, counts, snakemake
-
-import trimllm
+from shrunk import shrunk
 
 DEFAULT = ROOT / "config" / "config.yaml"
 TINY = ROOT / "config" / "tables.smoke.yaml"
@@ -162,19 +158,7 @@ def test_mistakes_are_refused(refused, config: dict[str, object], words: str) ->
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the small configuration has run, by as many blocks of a smaller model."""
     directory = tmp_path_factory.mktemp("tables")
-    config = yaml.safe_load(TINY.read_text())
-    (described,) = config["models"].values()
-    model = tiny(
-        "llama",
-        num_hidden_layers=described["blocks"],
-        vocab_size=320,
-        max_position_embeddings=8192,
-    )
-    trimllm.save(model, byte_tokenizer(), directory / "source", dtype="float32")
-    described["source"] = {"directory": str(directory / "source")}
-    described["parameters"] = model.num_parameters()
-    (directory / "config.yaml").write_text(yaml.safe_dump(config))
-    run = snakemake(directory, *ALL, configfile=directory / "config.yaml")
+    run = snakemake(directory, *ALL, configfile=shrunk(TINY, directory))
     assert run.returncode == 0, run.stderr[-4000:]
     return directory
 

@@ -200,7 +200,7 @@ def test_a_state_that_takes_long_to_keep_is_kept_rarely(
     assert kept == [600, 2700, 4800]  # each 20 x 100 seconds after the one before has ended
 
 
-@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("inside", [pytest.param(False, marks=pytest.mark.long), True])
 def test_several_processes_that_were_killed_go_on(
     inside: bool, job: TrainJob, tmp_path: Path
 ) -> None:

@@ -182,7 +182,9 @@ def test_all_makes_every_table_figure_and_claim(smoke: Path, tmp_path: Path, is_
     assert "not run" not in {verdicts[name] for name in measured}
     # What one domain shows is told of it alone; its mean has no interval.
     alone = {one["id"] for one in told["claims"] if one["measured"].startswith("in sciq: ")}
-    assert alone >= measured | {"no_loss_50"} and verdicts["training_time"] == "undecided"
+    assert alone >= measured and verdicts["training_time"] == "undecided"
+    # Eight documents that a random model answers by chance leave nothing to lose.
+    assert ("no_loss_50" in alone) == is_real
     # Two compressors may refute what is said of all, and never show it.
     assert verdicts["speedup_consumer"] not in {"seen on the stand-in", "undecided"}
     again = snakemake(directory, "all", **options)

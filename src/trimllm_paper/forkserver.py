@@ -71,7 +71,8 @@ def imported_by(jobs: Iterable[tuple[str, str | None]]) -> list[str]:
 
 def start(rooms: Iterable[str], models: Mapping[str, Mapping[str, Any]]) -> None:
     """A server for the scripts that this process starts from now on; it ends when this one does,
-    and the scripts that are at work go on.
+    and the scripts that are at work go on. Who asks while it imports waits: to import the same
+    oneself would end later, and take a core from it.
 
     Args:
         rooms: what it imports (`imported_by`).
@@ -80,11 +81,21 @@ def start(rooms: Iterable[str], models: Mapping[str, Mapping[str, Any]]) -> None
     folder = tempfile.mkdtemp(prefix="trimllm-forks-")
     # It reads to the end of what nobody writes; that end comes with ours, also if we are killed.
     end, _ = os.pipe()
-    # (-P: a script does not find modules in the folder that the run is started in.)
-    server = [sys.executable, "-P", "-m", "trimllm_paper.forkserver", folder, *rooms]
-    # (What it cannot import, a job that needs it complains of.)
     told = os.environ | adapters_of(models)
-    subprocess.Popen(server, env=told, stdin=end, stdout=DEVNULL, stderr=DEVNULL)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/socket")
+        listener.listen(128)
+        # (-P: a script does not find modules in the folder that the run is started in.)
+        words = ["-P", "-m", "trimllm_paper.forkserver", folder, str(listener.fileno()), *rooms]
+        # (What it cannot import, a job that needs it complains of.)
+        subprocess.Popen(
+            [sys.executable, *words],
+            env=told,
+            stdin=end,
+            stdout=DEVNULL,
+            stderr=DEVNULL,
+            pass_fds=[listener.fileno()],
+        )
     os.close(end)
     os.environ[ADDRESS] = os.pathsep.join([sys.executable, folder])
 
@@ -128,9 +139,9 @@ def hand_over() -> None:
     sys.exit(status)
 
 
-def serve(folder: str, *rooms: str) -> None:
+def serve(folder: str, listening: str, *rooms: str) -> None:
     """Import, then fork a keeper for everyone who connects, until standard input ends. Returns in
-    the server, and in each twin when its script has ended."""
+    the server, and in each twin when its script has ended. `listening` is a socket's number."""
     server, asked = os.getpid(), None
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -138,14 +149,12 @@ def serve(folder: str, *rooms: str) -> None:
         set_environment(1, online=False)
         if not os.access(Path.home(), os.W_OK):  # else matplotlib's would end with the first twin
             os.environ["MPLCONFIGDIR"] = folder
-        with without_collection():
-            for name in (*JOB, *rooms):
-                importlib.import_module(name)
-        gc.freeze()  # what is here stays where it is, in pages that all share
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(f"{folder}/socket")
-            listener.listen(128)
+        with socket.socket(fileno=int(listening)) as listener:
+            with without_collection():
+                for name in (*JOB, *rooms):
+                    importlib.import_module(name)
+            gc.freeze()  # what is here stays where it is, in pages that all share
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
             asked = fork_for_each(listener)
     finally:
         if os.getpid() == server:
@@ -183,7 +192,10 @@ def keep(connection: socket.socket) -> dict[str, Any]:
                 os.close(stream)
             if told["interrupted"]:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
-            connection.sendall(BEGUN)
+            try:
+                connection.sendall(BEGUN)
+            except OSError:  # who asked has not waited
+                os._exit(0)
             return told
         watched: list[Any] = [connection, ended := os.pidfd_open(twin)]
         if ended not in select.select(watched, [], [])[0]:  # who asked is gone

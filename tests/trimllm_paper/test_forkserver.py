@@ -212,6 +212,71 @@ def test_forks_go_on_when_the_run_is_killed(tmp_path: Path) -> None:
     wait_for(lambda: not folder.exists())
 
 
+@pytest.fixture
+def halted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """A server at a halt among its imports; call it to let it go on."""
+    go = tmp_path / "go"
+    halt = f"import os, time\nwhile not os.path.exists({str(go)!r}):\n    time.sleep(0.05)\n"
+    (tmp_path / "halting_room.py").write_text(halt)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv(forkserver.ADDRESS, "")
+    before = {process.pid for process in psutil.Process().children()}
+    forkserver.start(["halting_room"], {})
+    yield go.touch
+    go.touch()
+    for process in psutil.Process().children():
+        if process.pid not in before:
+            process.terminate()
+
+
+IMPORTED = "print(os.getpid(), 'halting_room' in sys.modules)"
+
+
+def test_who_asks_among_its_imports_waits_and_is_served(
+    halted: Callable[[], None], tmp_path: Path
+) -> None:
+    scripts = [begin(tmp_path, IMPORTED) for _ in range(2)]
+    time.sleep(1)  # in which one that did not wait would mostly have ended
+    assert [script.poll() for script in scripts] == [None, None]
+    halted()
+    for script in scripts:
+        out, error = script.communicate(timeout=60)
+        pid, imported = out.split()
+        assert imported == "True" and int(pid) != script.pid, error
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_the_work_of_who_does_not_wait_is_not_done(
+    halted: Callable[[], None], tmp_path: Path, number: int
+) -> None:
+    work = "open('asked', 'a').close()\n" + BEGIN + "open('worked', 'w').close()\n"
+    script = tmp_path / "gone.py"
+    script.write_text(work)
+    words = [sys.executable, str(script)]
+    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    wait_for((tmp_path / "asked").exists)
+    time.sleep(1)  # until it waits
+    process.send_signal(number)
+    assert process.wait(60) != 0
+    halted()
+    out, _ = begin(tmp_path, IMPORTED).communicate(timeout=60)  # it comes after
+    assert out.endswith("True\n")
+    assert not (tmp_path / "worked").exists()
+
+
+def test_where_it_cannot_import_the_script_goes_on_itself(
+    halted: Callable[[], None], tmp_path: Path
+) -> None:
+    with (tmp_path / "halting_room.py").open("a") as stream:
+        stream.write("raise ImportError\n")
+    os.environ[forkserver.ADDRESS] = ""
+    forkserver.start(["halting_room"], {})
+    script = begin(tmp_path, IMPORTED)
+    halted()
+    out, error = script.communicate(timeout=60)
+    assert (out, error) == (f"{script.pid} False\n", "")
+
+
 def test_a_script_of_another_session_goes_on_itself(server: None, tmp_path: Path) -> None:
     """No terminal interrupts both."""
     script = begin(tmp_path, "print(os.getpid(), 'torch' in sys.modules)", start_new_session=True)

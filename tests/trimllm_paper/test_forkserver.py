@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -22,19 +23,25 @@ BEGIN = "from trimllm_paper import forkserver; forkserver.hand_over(); import os
 FORKED = "import multiprocessing\nassert 'torch' in sys.modules\n"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[None]:
+@contextmanager
+def serving(*rooms: str) -> Iterator[None]:
     """A server, of this very process."""
     before = {process.pid for process in psutil.Process().children()}
-    forkserver.start(forkserver.MODELS, {"toy": {"family": "llama"}})
-    folder = Path(os.environ[forkserver.ADDRESS].partition(os.pathsep)[2])
-    wait_for(lambda: (folder / "socket").exists())
-    yield
-    del os.environ[forkserver.ADDRESS]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(forkserver.ADDRESS, "")
+        forkserver.start(rooms, {"toy": {"family": "llama"}})
+        folder = Path(os.environ[forkserver.ADDRESS].partition(os.pathsep)[2])
+        yield
     for process in psutil.Process().children():
         if process.pid not in before:
             process.kill()
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    with serving(*forkserver.MODELS):
+        yield
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
@@ -196,10 +203,9 @@ def test_forks_go_on_when_the_run_is_killed(tmp_path: Path) -> None:
     work = "import time\nprint('at work', flush=True)\ntime.sleep(2)\nprint('done')"
     (tmp_path / "script.py").write_text(BEGIN + FORKED + work)
     run.write_text(
-        "import os, subprocess, sys, time\nfrom trimllm_paper import forkserver\n"
+        "import os, subprocess, sys\nfrom trimllm_paper import forkserver\n"
         "forkserver.start(['torch'], {})\n"
         "folder = os.environ[forkserver.ADDRESS].partition(os.pathsep)[2]\n"
-        "while not os.path.exists(folder + '/socket'):\n    time.sleep(0.05)\n"
         "print(folder, flush=True)\n"
         "subprocess.run([sys.executable, 'script.py'])\n"
     )
@@ -219,14 +225,8 @@ def halted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     halt = f"import os, time\nwhile not os.path.exists({str(go)!r}):\n    time.sleep(0.05)\n"
     (tmp_path / "halting_room.py").write_text(halt)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv(forkserver.ADDRESS, "")
-    before = {process.pid for process in psutil.Process().children()}
-    forkserver.start(["halting_room"], {})
-    yield go.touch
-    go.touch()
-    for process in psutil.Process().children():
-        if process.pid not in before:
-            process.terminate()
+    with serving("halting_room"):
+        yield go.touch
 
 
 IMPORTED = "print(os.getpid(), 'halting_room' in sys.modules)"
@@ -269,11 +269,10 @@ def test_where_it_cannot_import_the_script_goes_on_itself(
 ) -> None:
     with (tmp_path / "halting_room.py").open("a") as stream:
         stream.write("raise ImportError\n")
-    os.environ[forkserver.ADDRESS] = ""
-    forkserver.start(["halting_room"], {})
-    script = begin(tmp_path, IMPORTED)
-    halted()
-    out, error = script.communicate(timeout=60)
+    with serving("halting_room"):
+        script = begin(tmp_path, IMPORTED)
+        halted()
+        out, error = script.communicate(timeout=60)
     assert (out, error) == (f"{script.pid} False\n", "")
 
 

@@ -26,7 +26,7 @@ from trimllm.base.errors import UserError
 from trimllm_paper.commands import asked
 from trimllm_paper.config.load import PROJECT, load, read_yaml, validated
 from trimllm_paper.config.models import Config
-from trimllm_paper.integrity import checks
+from trimllm_paper.integrity import checks, lineage
 from trimllm_paper.recipe import seed_folders
 
 CONFIG, DOMAINS, REPLICATES = "config.yaml", "domains", "replicates"
@@ -139,11 +139,11 @@ def _of_epoch(name: str, part: set[str]) -> bool:
 
 
 def _keep_beside(kept: Path, new: Path) -> None:
-    """Keep the manifest of a checkpoint that another part of the run made too, byte by byte the
-    same: its results name it (see `is_manifest_of`)."""
+    """Keep the manifest of a checkpoint that another part of the run made too, its model byte by
+    byte the same: its results name it (see `is_manifest_of`)."""
     if kept.name != files.MANIFEST or (sha256 := files.sha256_of(kept)) == files.sha256_of(new):
         return
-    if files.read_json(kept)["files"] == files.read_json(new)["files"]:
+    if lineage.model_of(kept) == lineage.model_of(new):
         shutil.copyfile(kept, new.with_stem(f"{new.stem}-{sha256[:8]}"))
 
 

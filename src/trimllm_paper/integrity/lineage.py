@@ -139,13 +139,20 @@ def _first(outputs: Iterable[str], inputs: Sequence[str], wanted: str) -> Found 
 
 def is_manifest_of(sha256: str | None, manifest: Path) -> bool:
     """Whether a checkpoint's manifest has this SHA-256, or one kept beside it that names the same
-    files: of a long run's parts, each made its own, with the same bytes (`reference --add`)."""
+    model: of a long run's parts, each made its own, with the same bytes (`reference --add`)."""
     if sha256 == files.sha256_of(manifest):
         return True
     others = manifest.parent.glob(f"{manifest.stem}-*{manifest.suffix}")
     found = [one for one in others if sha256 == files.sha256_of(one)]
-    named = files.read_json(manifest)["files"] if found else None
-    return any(files.read_json(one)["files"] == named for one in found)
+    return any(model_of(one) == model_of(manifest) for one in found)
+
+
+def model_of(manifest: Path) -> dict[str, Any]:
+    """What a checkpoint's manifest says of the files by which it answers: weights, configuration
+    and vocabulary. Beside them lie a card and records of how it was made."""
+    named = files.read_json(manifest)["files"]
+    decisive = ("config.json", "tokenizer.json")
+    return {n: said for n, said in named.items() if n in decisive or n.endswith(".safetensors")}
 
 
 def _other_input(made: Mapping[str, Any], inputs: Iterable[str]) -> str | None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from models import FAMILIES, logits_of, some_ids, tiny, word_tokenizer
 from safetensors import safe_open
+from transformers import AutoTokenizer
 
 import trimllm
 from trimllm import checkpoint
@@ -119,6 +120,19 @@ def test_equal_models_have_equal_bytes(tmp_path: Path) -> None:
     first, second = (files.verify_manifest(tmp_path / name)["files"] for name in "ab")
     assert first == second
     assert "modeling_trimllm.py" in first
+
+
+def test_how_a_tokenizer_was_read_is_not_stored(tmp_path: Path) -> None:
+    """transformers notes it, so that a run with a network would make other bytes."""
+    checkpoint.save(tiny("llama"), word_tokenizer(), tmp_path / "first")
+    stored = []
+    for local in (True, False):
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / "first", local_files_only=local)
+        checkpoint.save(tiny("llama"), tokenizer, tmp_path / f"{local}")
+        stored.append(files.verify_manifest(tmp_path / f"{local}")["files"])
+        again = AutoTokenizer.from_pretrained(tmp_path / f"{local}")
+        assert again.get_vocab() == tokenizer.get_vocab()
+    assert stored[0] == stored[1]
 
 
 def test_a_changed_shortened_or_missing_file_is_noticed(tmp_path: Path) -> None:

@@ -158,7 +158,8 @@ def test_parts_that_made_the_same_checkpoint_are_both_right(results: Path, tmp_p
     manifest = results / "models/m/d/full_ft/manifest.json"
     hashes = []
     for number, weights in enumerate(("a", "a", "b")):
-        said = {"files": {"model.safetensors": weights}, "provenance": {"started": number}}
+        # Records beside the weights say how they were made.
+        said = {"files": {"model.safetensors": weights, "training.json": number}, "provenance": {}}
         manifest.write_text(json.dumps(said))
         hashes.append(files.sha256_of(manifest))
         reference.collect(results, kept, config, add=True)

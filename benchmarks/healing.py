@@ -14,6 +14,7 @@ A state is kept by `trim.keep_checkpoints: true`.
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -34,23 +35,26 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True, help="documents to train on")
     parser.add_argument("--held-back", type=Path, required=True, help="documents that judge")
     parser.add_argument("--teacher", type=Path, help="checkpoint that teaches")
+    parser.add_argument("--hidden", type=float, nargs="+", help="weights of the hidden states")
     parser.add_argument("--documents", type=int, default=1280, help="documents of a pass")
     parser.add_argument("--passes", type=int, nargs="+", default=[1, 2, 4, 8], help="one row each")
     args = parser.parse_args()
     torch.set_num_threads(1)
     epoch = files.read_json(args.state / "epoch.json")
-    settings = replace(TrainSettings(**epoch["settings"]), schedule="chain")
+    settled = replace(TrainSettings(**epoch["settings"]), schedule="chain")
     train, held_back = read_documents(args.train), read_documents(args.held_back)
-    if settings.taught != bool(args.teacher):
-        parser.error(f"{args.state} learns {'' if settings.taught else 'not '}from a teacher")
+    weights = args.hidden or [settled.hidden]
+    if (settled.taught or any(weights)) != bool(args.teacher):
+        parser.error(f"{args.state} learns {'' if settled.taught else 'not '}from a teacher")
     teacher = None
     if args.teacher:
-        every = settings.hidden > 0
+        every = any(weights)
         teacher = Teacher.of(*trimllm.load(args.teacher), train, every_token=every)
     print(f"{args.state}: {len(held_back)} documents held back")
-    print("| passes | documents | tokens | seconds | accuracy, % | log-likelihood, nats |")
-    print("|---|---|---|---|---|---|", flush=True)
-    for passes in (0, *args.passes):
+    told = ("hidden", "passes", "documents", "tokens", "seconds", "accuracy, %", "nats")
+    print(f"| {' | '.join(told)} |\n|{'---|' * len(told)}", flush=True)
+    for hidden, passes in [(weights[0], 0), *itertools.product(weights, args.passes)]:
+        settings = replace(settled, hidden=hidden)
         model, tokenizer = trimllm.load(args.state)
         start, tokens, seen = time.perf_counter(), 0, 0
         if passes:
@@ -68,8 +72,8 @@ def main() -> None:
             seen = sum(one["documents"] for one in found["passes"])
         seconds = time.perf_counter() - start
         score = HeldBackScore.of(model, tokenizer, held_back, settings.dtype)
-        told = f"{seconds:.0f} | {score.accuracy:.1f} | {score.likelihood:.2f}"
-        print(f"| {passes} | {seen} | {tokens} | {told} |", flush=True)
+        row = f"{seen} | {tokens} | {seconds:.0f} | {score.accuracy:.1f} | {score.likelihood:.3f}"
+        print(f"| {hidden:g} | {passes} | {row} |", flush=True)
 
 
 if __name__ == "__main__":

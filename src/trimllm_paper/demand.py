@@ -31,8 +31,9 @@ TASKS = (*TRAINING, "fetch", "scan", "teach", "compress", "evaluate", "measure")
 # (in 8 bits with a float32 scale for each 256).
 WEIGHT, GRADIENT, STATE = 4, 4, {"adamw": 12, "adamw_8bit": 6 + 2 * 4 / 256}
 # Python with torch, transformers and lm-eval, and the activations of a small batch; a process that
-# times a model, without these. A GPU's context, libraries, and what the allocator cannot use.
-BASE_MIB, TIMED_MIB, OVERHEAD = 1600, 700, 2 * GIB
+# times a model, without these; one that scans or evaluates on a CPU, of which none that is kept
+# took more than 1,200 with its model. A GPU's context, libraries, what the allocator cannot use.
+BASE_MIB, TIMED_MIB, FORWARD_MIB, OVERHEAD = 1600, 700, 1100, 2 * GIB
 # Tokens that a model may know, where only its size is given: between LLaMA's and SmolLM's.
 VOCABULARY = 50_000
 # Bytes that training keeps of a block for each token, in multiples of the width: a float32 residual
@@ -249,7 +250,8 @@ def _host_mib(task: str, model: Any, config: Any, share: float, count: int) -> i
         scanned = task == "trim" and (place == "host" or (place == "device" and not gpu))
         need += count * WEIGHT * parameters if scanned else 0
         need += count * _kept_on_cpu(model, config, count) if not gpu else 0
-    return count * BASE_MIB + math.ceil(need / MIB)
+    forward = task in ("scan", "evaluate") and not gpu
+    return count * (FORWARD_MIB if forward else BASE_MIB) + math.ceil(need / MIB)
 
 
 def longest(config: Any) -> int:

@@ -259,6 +259,7 @@ def test_no_other_number_of_gpus_takes_fewer_gpu_hours(
     [
         ("reference", True),
         ("next/reference", True),
+        ("next/default", True),
         ("reference_real", True),
         ("reference_answers", False),
     ],

@@ -140,7 +140,7 @@ def lives(process: int) -> bool:
 def test_status_and_table_say_what_does_not_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(demand, "BASE_MIB", 1)  # a plan that knows nothing of Python
+    monkeypatch.setattr(demand, "FORWARD_MIB", 1)  # a plan that knows nothing of Python
     words = ["check-gpu", "--only", "scan", "--minutes", "600", "--output", str(tmp_path)]
     assert main(words) == 1
     (one,) = GpuCheck.read(record_of(tmp_path)).checks
@@ -164,7 +164,7 @@ def test_what_does_not_fit_or_has_no_kernel_is_not_possible_here(
     small = cases(("scan",), "llama-tiny", "cpu", 1, ROOM | {"memory": 0})["scan"]
     found = checker.check("scan", small)
     assert (found.verdict, found.blocks, found.quantities) == ("not possible here", None, {})
-    assert str(found.reason).startswith("memory is too small: one block needs 1.6 GiB, 0.0 are")
+    assert str(found.reason).startswith("memory is too small: one block needs 1.1 GiB, 0.0 are")
     odd = Case("awq_int4", "smollm2-135m", 1, "cpu")  # groups of 128 do not divide 576
     found = checker.check("awq_int4", odd)
     assert found.verdict == "not possible here" and "does not divide" in str(found.reason)

@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -212,17 +212,14 @@ def write(
     config["dtype"] = str(stored_as).removeprefix("torch.")
     files.write_json(directory / "config.json", config)
     tokenizer.save_pretrained(directory)
-    _forget(directory / "tokenizer_config.json", ("is_local", "local_files_only"))
+    # How it was read, with a network or without, is no part of a tokenizer.
+    told = files.read_json(directory / "tokenizer_config.json")
+    for key in ("is_local", "local_files_only"):
+        told.pop(key, None)
+    files.write_json(directory / "tokenizer_config.json", told)
     if trimmed:
         modeling = Path(inspect.getfile(adapter_of(model).trimmed))
         shutil.copyfile(modeling, directory / modeling.name)
-
-
-def _forget(config: Path, keys: Sequence[str]) -> None:
-    """Leave out how a tokenizer was read: with a network or without, it is the same."""
-    said = files.read_json(config)
-    if any(key in said for key in keys):
-        files.write_json(config, {key: value for key, value in said.items() if key not in keys})
 
 
 def write_tensors(

@@ -148,11 +148,11 @@ def is_manifest_of(sha256: str | None, manifest: Path) -> bool:
 
 
 def model_of(manifest: Path) -> dict[str, Any]:
-    """What a checkpoint's manifest says of the files by which it answers: weights, configuration
-    and vocabulary. Beside them lie a card and records of how it was made."""
+    """What a checkpoint's manifest says of its files, but a card, records of how it was made, and
+    tokenizer_config.json, which once told how the tokenizer was read (with a network or not)."""
     named = files.read_json(manifest)["files"]
-    decisive = ("config.json", "tokenizer.json")
-    return {n: said for n, said in named.items() if n in decisive or n.endswith(".safetensors")}
+    told = ("README.md", "tokenizer_config.json", "training.json", "epoch.json", "compression.json")
+    return {name: said for name, said in named.items() if name not in told}
 
 
 def _other_input(made: Mapping[str, Any], inputs: Iterable[str]) -> str | None:

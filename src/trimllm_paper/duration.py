@@ -29,6 +29,7 @@ from trimllm_paper.demand import (
     stored_bytes,
 )
 from trimllm_paper.gpus import uses_gpu
+from trimllm_paper.recipe import taught
 
 # Operations a second of one core in 16 and in 32 bits. All parameters count, embeddings
 # included.
@@ -162,7 +163,8 @@ def spent(
         # What held-back documents say after each pass: four choices share a prompt.
         found["held back"] = epochs * finetune.held_back_documents * each
     if task == "teach":
-        found["teach"] = (prepared or getattr(expected, "train", None) or TRAIN) * each
+        known = prepared or getattr(expected, "train", None) or TRAIN
+        found["teach"] = min(taught(config, model.units) or known, known) * each
     if task == "evaluate":
         known, limit = getattr(expected, "test", None) or TEST, config.evaluate.documents
         asked = min(tests * limit if limit else known, known)

@@ -17,7 +17,7 @@ from trimllm_paper.engine_jobs import EngineJobs
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.prepared import Files
-from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, epoch_records
+from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, epoch_records, taught
 from trimllm_paper.shapes import RANDOM, SYMMETRIC
 
 FINE_TUNE, TRIM_EPOCH = "trimllm.train:fine_tune", "trimllm.trim:trim_epoch"
@@ -117,10 +117,12 @@ class Jobs(EngineJobs):
         return {key: getattr(self.config.finetune, key) for key in PASSES}
 
     def teacher(self, model: str, domain: str) -> Job:
-        """What the fully fine-tuned model says of all training documents of its domain."""
+        """What the fully fine-tuned model says of the training documents that chains come to."""
         listening = [entry.teacher for entry in self.config.recipes.values() if entry.teacher]
         how = {
             "every_token": any(teacher.hidden > 0 for teacher in listening),
+            "documents": taught(self.config, self.config.models[model].units),
+            "seed": self.config.seed,
             "dtype": self.config.compute.dtype,
             "loading": self._loading(model),
             "code": code_hash("train", *self._own(model)),

@@ -12,7 +12,7 @@ from trimllm.base.names import AUTHORS, RULES
 from trimllm_paper.config.models import Config, RecipeEntry
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
-from trimllm_paper.recipe import PRETRAINED, Paths, Recipe, chains
+from trimllm_paper.recipe import PRETRAINED, Paths, Recipe, chains, end_of
 from trimllm_paper.resources import uses_gpu
 
 Files = dict[str, Any]
@@ -47,10 +47,7 @@ class Prepared:
 
     def end(self, model: str, name: str) -> int:
         """Drops of a whole chain: the fewest units that are kept anywhere."""
-        fewest, step = min(self.config.trim.kept_percent), self.chains[name].step
-        units = self.config.models[model].units
-        reached = drops_for(fewest, units, step)
-        return reached or int(units * (1 - fewest / 100)) // step * step
+        return end_of(self.config, self.chains[name], self.config.models[model].units)
 
     def kept_recipes(self, model: str) -> list[Recipe]:
         """Checkpoints of the main tables' chains that stay and are evaluated, in order."""

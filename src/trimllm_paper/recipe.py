@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
+from trimllm.base.kept import drops_for
 from trimllm.base.names import AUTHORS
 
 PRETRAINED, FULL_FT, SPARSE_FT, FULL = "pretrained", "full_ft", "sparse_ft", "full"
@@ -162,6 +163,28 @@ def chains(config: Any) -> dict[str, Any]:
             entry = main.model_copy(update={"criterion": criterion, "ratio": ratio})
             found.setdefault(name, entry)
     return found | {AUTHORS: main.model_copy(update={"criterion": AUTHORS})}
+
+
+def end_of(config: Any, entry: Any, units: int) -> int:
+    """Drops of a whole chain of a model of so many units: the fewest that are kept anywhere."""
+    fewest = min(config.trim.kept_percent)
+    whole = drops_for(fewest, units, entry.step)
+    return whole or int(units * (1 - fewest / 100)) // entry.step * entry.step
+
+
+def taught(config: Any, units: int) -> int | None:
+    """To how many documents of their order chains with a teacher come at most; None: to all."""
+    most = 1
+    for entry in chains(config).values():
+        if entry.teacher is None:
+            continue
+        epochs = 1 + end_of(config, entry, units) // entry.step if entry.train else 0
+        passes = (epochs, config.trim.documents), (entry.settle, config.finetune.documents)
+        for count, documents in passes:
+            if count and documents is None:
+                return None
+            most = max(most, count * (documents or 0))
+    return most
 
 
 @dataclass(frozen=True)

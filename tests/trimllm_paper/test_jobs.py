@@ -14,6 +14,7 @@ from trimllm.base.errors import UserError
 from trimllm.base.files import write_jsonl
 from trimllm.data import read_documents
 from trimllm.data.prepare import prepare
+from trimllm.train.batching import documents_of_epoch
 from trimllm_paper.config import Config, load, read_yaml
 from trimllm_paper.integrity import codehash
 from trimllm_paper.jobs import Jobs
@@ -80,7 +81,7 @@ def hashes(config: Config) -> dict[str, str]:
         ({"recipes": {"paper": PAPER | {"fold": True}}}, {"epoch"}),
         ({"recipes": {"paper": PAPER | {"resample": False}}}, {"epoch"}),
         ({"recipes": {"paper": PAPER | {"state": "stored"}}}, {"epoch"}),
-        ({"recipes": {"paper": PAPER | {"teacher": {"kl": 0.5}}}}, {"epoch", "settled"}),
+        ({"recipes": {"paper": PAPER | {"teacher": {"kl": 0.5}}}}, {"epoch", "settled", "teacher"}),
         # Which of its checkpoints are evaluated changes none.
         ({"trim": {"kept_percent": [25]}}, {"engine"}),
         ({"trim": {"row_budget": 9000}}, {"scan", "epoch"}),
@@ -176,6 +177,44 @@ def test_a_chain_may_start_from_full_fine_tuning_and_learn_from_it() -> None:
     assert jobs.of("settled", **CHAIN, name="mine", drop="15").how["settings"]["kl"] == 0.7
     assert jobs.of("teacher", **CHAIN).how["every_token"]
     assert "kl" not in jobs.of("epoch", **CHAIN, name="paper", drop="00").how["settings"]
+
+
+@pytest.mark.parametrize("settle", [0, 1, 7])
+@pytest.mark.parametrize("train", [True, False])
+def test_a_teacher_is_asked_of_all_that_its_pupils_learn_and_of_no_more(
+    settle: int, train: bool
+) -> None:
+    """By the order in which epochs and settling passes draw."""
+    entry = PAPER | {"step": 15, "settle": settle, "train": train, "teacher": {}}
+    jobs = Jobs(smoke(recipes={"mine": entry}, trim={"documents": 9}, finetune={"documents": 11}))
+    pool = [str(i) for i in range(200)]
+
+    def drawn(number: int, how: dict[str, Any], count: int | None) -> set[str]:
+        seed = how["settings"]["seed"] if "settings" in how else how["seed"]
+        return set(documents_of_epoch(pool, number, count, seed))
+
+    learned = set()
+    for drop in ("00", "15", "30", "45"):
+        told = jobs.of("epoch", **CHAIN, name="mine", drop=drop).how
+        number, count = (told["arguments"][key] for key in ("start", "documents"))
+        learned |= drawn(number, told, count)
+        if drop != "00":
+            told = jobs.of("settled", **CHAIN, name="mine", drop=drop).how
+            for number in range(told["arguments"]["epochs"]):
+                learned |= drawn(number, told, told["arguments"]["documents"])
+    told = jobs.of("teacher", **CHAIN).how
+    # Where nobody learns it says something of one: a file of nothing is none.
+    assert drawn(0, told, told["documents"]) == (learned or drawn(0, told, 1))
+
+
+def test_a_teacher_is_asked_of_all_documents_where_a_pass_takes_all() -> None:
+    entry = PAPER | {"teacher": {}}
+    for section in ("trim", "finetune"):
+        jobs = Jobs(smoke(recipes={"mine": entry}, **{section: {"documents": None}}))
+        assert jobs.of("teacher", **CHAIN).how["documents"] is None
+    unsettled = {"mine": entry | {"settle": 0}}
+    jobs = Jobs(smoke(recipes=unsettled, finetune={"documents": None}))
+    assert jobs.of("teacher", **CHAIN).how["documents"] == 4 * 8
 
 
 def test_what_is_no_epoch_is_told() -> None:

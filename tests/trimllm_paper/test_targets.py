@@ -13,19 +13,21 @@ from trimllm_paper.recipe import Paths, place_of
 from trimllm_paper.targets import Targets
 
 MODEL = "smollm2-135m"
-# Files of every table by what they are. Numbers of epochs: to 42 of 60 units, three each, and the
-# first; LLaMA-7B to 44 of 64 and 13B to 56 of 80, two each, by two recipes in five domains.
+# Epochs of a chain of the default, six units each, with the first: to 30 and to 42 of 60.
+HALF, WHOLE = 6, 8
+# Files of every table by what they are, by two recipes: LLaMA-7B to 44 of 64 units and 13B to 56 of
+# 80, two an epoch, in five domains.
 FILES = {
     "config": {
-        "table1": {"throughput": 9 + 12},
-        "table2": {"evaluations": 50, "epochs": 5 * 15},
-        "table3": {"evaluations": 4 * 11 + 3 + 3, "epochs": 4 * 11},
-        "table4": {"evaluations": 2 * 2 * (1 + 2)},
-        "table5": {"evaluations": 5 * (1 + 5)},
-        "table6": {"evaluations": 16 * 11 + 2, "epochs": 16 * 11},
-        "table7": {"evaluations": 3 * 11, "throughput": 9 + 12},
+        "table1": {"throughput": 12 + 12},
+        "table2": {"evaluations": 5 * (7 + 2 * 3), "epochs": 2 * 5 * WHOLE},
+        "table3": {"evaluations": 4 * HALF + 3 + 3, "epochs": 4 * HALF},
+        "table4": {"evaluations": 2 * 2 * (1 + 2 * 2)},
+        "table5": {"evaluations": 5 * (1 + 2 * 5)},
+        "table6": {"evaluations": 16 * HALF + 2, "epochs": 16 * HALF},
+        "table7": {"evaluations": 3 * 14, "throughput": 12 + 12},
         "table8": {"evaluations": 0},
-        "table9": {"trainings": 2, "epochs": 15},
+        "table9": {"trainings": 2, "epochs": 2 * WHOLE},
     },
     "paper": {
         "table1": {"throughput": 11},
@@ -75,13 +77,14 @@ def test_tables_of_ones_own_get_what_their_columns_show(tmp_path: Path) -> None:
     time, paper = told.table("own_time"), told.table("table9")
     assert time["trainings"] == paper["trainings"] and set(time) == {"trainings", "epochs"}
     assert {place_of(file).recipe.name for file in time["epochs"]} == {"both_r0.5"}
-    assert len(time["epochs"]) == len(paper["epochs"])
+    assert len(time["epochs"]) == WHOLE
     both = told.table("own_share")
     # Fifty percent in five domains; chains to their ends where they are timed.
-    assert len(both["evaluations"]) == 5 and both["trainings"] == paper["trainings"]
+    assert len(both["evaluations"]) == 2 * 5 and both["trainings"] == paper["trainings"]
     places = [place_of(file) for file in both["epochs"]]
     assert {place.domain for place in places} == {*config.domains}
-    assert len(places) == 15 + 4 * 11 and {place.recipe.name for place in places} == {"paper"}
+    assert len(places) == 2 * (WHOLE + 4 * HALF)
+    assert {place.recipe.name for place in places} == {"paper", "ours"}
 
 
 def test_every_file_has_a_place() -> None:
@@ -187,5 +190,5 @@ def test_the_authors_chain_is_drawn_when_asked_for_only() -> None:
     more = set(compat.figure("figure3", MODEL)["epochs"]) - set(
         plain.figure("figure3", MODEL)["epochs"]
     )
-    assert len(more) == 15 and all("/lexglue/trim_authors/" in file for file in more)
+    assert len(more) == WHOLE and all("/lexglue/trim_authors/" in file for file in more)
     assert compat.figure("figure4", MODEL) == plain.figure("figure4", MODEL)

@@ -13,6 +13,8 @@ from shrunk import shrunk
 DEFAULT = ROOT / "config" / "config.yaml"
 TINY = ROOT / "config" / "tables.smoke.yaml"
 PAPER = ROOT / "config" / "paper.yaml"
+# Epochs of a chain of the default to 30, 36 and 42 drops, six an epoch, with epoch 0.
+HALF, TO_36, WHOLE = 6, 7, 8
 ALL = ("table3", "table4", "table5", "table6", "table8", "table9")
 
 
@@ -29,9 +31,9 @@ def epochs(jobs: dict[str, int]) -> int:
 
 def test_table_6_runs_every_criterion_at_every_ratio(tmp_path: Path) -> None:
     jobs = planned(tmp_path, "table6", configfile=DEFAULT)
-    # 16 chains of 30 drops, three an epoch, and epoch 0; every epoch is evaluated.
-    assert epochs(jobs) == 16 * 11
-    assert jobs["evaluate_lexglue"] == 16 * 11 + 2
+    # 16 chains; every epoch is evaluated.
+    assert epochs(jobs) == 16 * HALF
+    assert jobs["evaluate_lexglue"] == 16 * HALF + 2
     assert "drop_at_once" not in jobs and "evaluate_medmcqa" not in jobs
 
 
@@ -44,13 +46,13 @@ def test_tables_share_recipes(tmp_path: Path) -> None:
             "all": list(ALL),
         }.items()
     }
-    assert epochs(jobs["table3"]) == 4 * 11 and jobs["table3"]["drop_at_once"] == 3
+    assert epochs(jobs["table3"]) == 4 * HALF and jobs["table3"]["drop_at_once"] == 3
     # Table 6 holds the chains of Table 3.
-    assert epochs(jobs["both"]) == 16 * 11
-    # The chain of law goes on to 42 drops, for Table 9; the others go to 36, for Tables 4 and 5.
-    assert epochs(jobs["all"]) == 16 * 11 + 4 + 4 * 13
-    # Both specialized models at 40%, and the pretrained one, on each near domain.
-    assert jobs["all"]["evaluate_pubmedqa"] == jobs["all"]["evaluate_legalbench"] == 2 + 1
+    assert epochs(jobs["both"]) == 16 * HALF
+    # Both chains of law go on to 42 drops, for Table 9; the others go to 36, for Tables 4 and 5.
+    assert epochs(jobs["all"]) == 16 * HALF + (WHOLE - HALF) + WHOLE + 2 * 4 * TO_36
+    # Both specialized models at 40%, by either recipe, and the pretrained one, on each near domain.
+    assert jobs["all"]["evaluate_pubmedqa"] == jobs["all"]["evaluate_legalbench"] == 2 * 2 + 1
 
 
 def test_the_ablation_switches_one_key_at_a_time(tmp_path: Path) -> None:
@@ -59,8 +61,8 @@ def test_the_ablation_switches_one_key_at_a_time(tmp_path: Path) -> None:
     run = snakemake(tmp_path, "-n", "table_a1", *files, configfile=None)
     assert run.returncode == 0, run.stderr
     jobs = counts(run.stdout + run.stderr)
-    recipes = 14
-    assert epochs(jobs) == 2 * recipes * 15 and jobs["settle_kept"] == 2 * recipes * 2
+    recipes = 15
+    assert epochs(jobs) == 2 * recipes * WHOLE and jobs["settle_kept"] == 2 * recipes * 2
     assert jobs["evaluate_sciq"] == jobs["evaluate_lexglue"] == recipes * 2 + 2
     assert "compress" not in jobs
 
@@ -69,8 +71,8 @@ def test_the_authors_choices_are_run_when_asked_for_only(tmp_path: Path) -> None
     plain = planned(tmp_path, "table3", configfile=DEFAULT)
     compat = planned(tmp_path, "table3", configfile=DEFAULT, compat="authors")
     assert "scan_authors" not in plain and compat["scan_authors"] == 1
-    assert epochs(compat) == epochs(plain) + 11
-    assert compat["evaluate_lexglue"] == plain["evaluate_lexglue"] + 11
+    assert epochs(compat) == epochs(plain) + HALF
+    assert compat["evaluate_lexglue"] == plain["evaluate_lexglue"] + HALF
 
 
 def test_the_papers_configuration_has_every_model_where_the_paper_has_it(tmp_path: Path) -> None:
@@ -89,10 +91,10 @@ def test_the_papers_configuration_has_every_model_where_the_paper_has_it(tmp_pat
 def test_figure_3_wants_the_authors_chain_when_asked_for_only(tmp_path: Path) -> None:
     plain = planned(tmp_path, "figure3", configfile=DEFAULT)
     compat = planned(tmp_path, "figure3", configfile=DEFAULT, compat="authors")
-    assert epochs(plain) == 5 * 15 and "scan_authors" not in plain
+    assert epochs(plain) == 2 * 5 * WHOLE and "scan_authors" not in plain
     # The whole chain in the domain in which Table 3 tries it, to 42 drops.
     assert compat["scan_authors"] == 1
-    assert epochs(compat) == epochs(plain) + 15
+    assert epochs(compat) == epochs(plain) + WHOLE
     run = snakemake(tmp_path, "-n", "figure3", configfile=DEFAULT, compat="authors")
     told = "trim smollm2-135m on lexglue by authors: to 42 units dropped"
     assert told in run.stdout + run.stderr
@@ -245,7 +247,7 @@ def test_a_table_of_ones_own_is_made_by_its_name(tmp_path: Path) -> None:
     further = {"configfile": DEFAULT, "tables": json.dumps({"layouts": ["own.yaml"]})}
     jobs = planned(tmp_path, "mine", **further)
     assert jobs["mine"] == 1 and jobs["full_ft"] == 5 and jobs["evaluate_sciq"] == 2
-    assert epochs(jobs) == 5 * 11 and "measure" not in jobs and "compress" not in jobs
+    assert epochs(jobs) == 5 * HALF and "measure" not in jobs and "compress" not in jobs
     timed = planned(tmp_path, "mine_timed", **further)
     assert timed["mine_timed"] == 1 and timed["measure"] > 1 and "evaluate_sciq" not in timed
     assert jobs["render_table"] == timed["render_table"] == 1

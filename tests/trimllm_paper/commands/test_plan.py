@@ -110,7 +110,7 @@ def test_the_longest_path_is_that_of_all_that_wait_for_one_another(paper: Config
     evaluate. (Our config for the paper's models has no such chain; the default has.)"""
     config = configuration("config").model_copy(update={"results": "nowhere"})
     base, made = "r/models/smollm2-135m", "sciq/trim_ours"
-    compressed = f"{base}/{made}/drop_03+awq_int4"
+    compressed = f"{base}/{made}/drop_06+awq_int4"
     task = next(iter(config.tested["sciq"].tests))
     files = [
         ("fetch_model", f"{base}/base/pretrained/manifest.json"),
@@ -118,10 +118,10 @@ def test_the_longest_path_is_that_of_all_that_wait_for_one_another(paper: Config
         ("full_ft", f"{base}/sciq/full_ft/manifest.json"),
         ("teach", "r/teachers/smollm2-135m/sciq.safetensors"),
         ("trim_epoch", f"{base}/{made}/state_00/epoch.json"),
-        ("trim_epoch", f"{base}/{made}/state_03/epoch.json"),
-        ("settle_kept", f"{base}/{made}/drop_03/manifest.json"),
+        ("trim_epoch", f"{base}/{made}/state_06/epoch.json"),
+        ("settle_kept", f"{base}/{made}/drop_06/manifest.json"),
         ("compress", f"{compressed}/manifest.json"),
-        ("evaluate_sciq", f"r/eval/smollm2-135m/{made}/drop_03+awq_int4/{task}.json"),
+        ("evaluate_sciq", f"r/eval/smollm2-135m/{made}/drop_06+awq_int4/{task}.json"),
         ("evaluate_sciq", f"r/eval/smollm2-135m/base/pretrained/{task}.json"),
     ]
     jobs = plan.jobs_of(pending(*files))
@@ -137,7 +137,7 @@ def test_the_longest_path_is_that_of_all_that_wait_for_one_another(paper: Config
     assert waits[at["fetch_model", "pretrained"]] == set()
     assert waits[at["scan", "None"]] == {at["fetch_model", "pretrained"]}
     assert waits[at["teach", "None"]] == {at["full_ft", "full_ft"]}
-    epochs = [at["trim_epoch", f"trim_ours/state_{drop}"] for drop in ("00", "03")]
+    epochs = [at["trim_epoch", f"trim_ours/state_{drop}"] for drop in ("00", "06")]
     assert at["teach", "None"] in waits[epochs[0]] and epochs[0] in waits[epochs[1]]
     # The longer half of the path is what more machines cannot shorten.
     assert estimate.line("x", waits, 99)[3] == "8.0 h"

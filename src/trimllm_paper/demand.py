@@ -18,6 +18,7 @@ from trimllm.base.together import together
 from trimllm.throughput.machine import fast_dtype
 from trimllm_paper import gpus
 from trimllm_paper.gpus import uses_gpu
+from trimllm_paper.recipe import taught
 
 MIB, GIB = 1 << 20, 1 << 30
 TRAINING = ("full_ft", "sparse_ft", "trim", "settle")
@@ -49,8 +50,8 @@ STREAM = 4
 TEXTS_AT_ONCE = 8
 # Tokens that a scan in 16 bits holds unless told otherwise; of the longest document of a batch.
 ROW_BUDGET, LONGEST = 32768, 512
-# Tokens of a document, where nobody has said.
-TOKENS = 200
+# Tokens of a document, and training documents, where nobody has said.
+TOKENS, TRAIN = 200, 10_000
 # GPUs' memory that a plan fills at most: what the allocator cannot use differs from run to run.
 FILLED = 0.95
 
@@ -250,8 +251,22 @@ def _host_mib(task: str, model: Any, config: Any, share: float, count: int) -> i
         scanned = task == "trim" and (place == "host" or (place == "device" and not gpu))
         need += count * WEIGHT * parameters if scanned else 0
         need += count * _kept_on_cpu(model, config, count) if not gpu else 0
+    need += _said(model, config) if task == "teach" else 0
     forward = task in ("scan", "evaluate") and not gpu
     return count * (FORWARD_MIB if forward else BASE_MIB) + math.ceil(need / MIB)
+
+
+def _said(model: Any, config: Any) -> float:
+    """Bytes of what a teacher says, of the largest domain: states of all tokens, where some recipe
+    wants them. (Chains map them from their file.)"""
+    teachers = [entry.teacher for entry in config.recipes.values() if entry.teacher]
+    if not any(teacher.hidden for teacher in teachers):
+        return 0.0
+    limit = taught(config, model.units) or math.inf
+    known = (config.tested[name].expected for name in config.domains)
+    tokens = (min(limit, one.train or TRAIN) * (one.tokens or TOKENS) for one in known)
+    in_16 = uses_gpu(config) or cores_take_16_bits(config.compute.dtype)
+    return max(tokens, default=0) * shape(model)[0] * (2 if in_16 else WEIGHT)
 
 
 def longest(config: Any) -> int:

@@ -16,6 +16,7 @@ from trimllm_paper import forkserver, gpus
 from trimllm_paper.demand import (
     ROW_BUDGET,
     TOKENS,
+    TRAIN,
     TRAINING,
     Shared,
     adapters,
@@ -43,8 +44,8 @@ PASS_BYTES, STEP_BYTES = 16, {"adamw": 28, "adamw_8bit": 16}
 START, FORKED_START, EVALUATION_START = 4.0, 0.6, 0.8
 # Seconds a parameter of what a compressor does once for each weight; others take the dearest.
 COMPRESSING = {"awq_int4": 2.2e-7, "sparsegpt_2_4": 2.3e-7, "llm_pruner": 5e-8, "llm_int8": 2e-8}
-# Documents where nobody has said.
-TRAIN, TEST = 10_000, 5_000
+# Test documents where nobody has said.
+TEST = 5_000
 
 
 @dataclass(frozen=True)

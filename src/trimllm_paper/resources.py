@@ -186,7 +186,7 @@ def _overlong(task: str, told: Any, needs: Needs) -> Refusal | None:
     if most is None or told.get("model") not in config.models:
         return None
     # What nobody has counted yet is no reason to refuse.
-    need = SLOW_START + needs.expected_minutes(task, told, duration.TRAIN)
+    need = SLOW_START + needs.expected_minutes(task, told, demand.TRAIN)
     if need <= SAFE * most:
         return None
     problem = (

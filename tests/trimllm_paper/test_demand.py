@@ -138,6 +138,24 @@ def test_what_is_read_to_the_device_must_have_room_there_before_it_is_frozen(
     assert next(taught).gpu == next(taught).gpu
 
 
+def test_what_a_teacher_says_of_all_tokens_has_room() -> None:
+    """Of the real CaseHOLD, 5,000 documents of 320 tokens, in 16 bits: states of width 576."""
+    config = with_compute(configuration("real"), device="cpu", dtype="bfloat16")
+    (model,) = config.models.values()
+    ours = config.recipes["ours"]
+    answers = ours.model_copy(update={"teacher": ours.teacher.model_copy(update={"hidden": 0.0})})
+    without = config.model_copy(update={"recipes": {**config.recipes, "ours": answers}})
+    fewer = config.trim.model_copy(update={"documents": 40})
+    few = config.model_copy(update={"trim": fewer})
+    all_of_it, least, some = (
+        demand.memory("teach", model, one).host_mib for one in (config, without, few)
+    )
+    # Its width is guessed from its parameters.
+    assert all_of_it - least == pytest.approx(5000 * 320 * 576 * 2 / demand.MIB, rel=0.25)
+    # Two settling passes of 1,000 are then more than fifteen epochs of 40.
+    assert (some - least) / (all_of_it - least) == pytest.approx(2000 / 5000, abs=0.01)
+
+
 def test_gradient_checkpointing_takes_time_for_memory(paper: Config) -> None:
     model = paper.models["llama-7b"]
     how: dict[str, Any] = {"processes": 1, "weights_on": "disk"}

@@ -141,13 +141,13 @@ def spent(
     if task in ("scan", "trim"):
         scanning = count if task == "trim" else 1
         found["scan"] = trim.calibration_documents * each * blocks / scanning
+    known = prepared or getattr(expected, "train", None) or TRAIN
     if task in TRAINING:
         limit, epochs = finetune.documents, finetune.epochs
         if task == "trim":
             limit, epochs = trim.documents, 1
         elif task == "settle":
             epochs = settle
-        known = prepared or getattr(expected, "train", None) or TRAIN
         documents = epochs * min(limit or known, known)
         passes = math.ceil(documents / finetune.batch_size / batches)
         updates = batches / finetune.gradient_accumulation  # of a pass
@@ -164,11 +164,10 @@ def spent(
         # What held-back documents say after each pass: four choices share a prompt.
         found["held back"] = epochs * finetune.held_back_documents * each
     if task == "teach":
-        known = prepared or getattr(expected, "train", None) or TRAIN
         found["teach"] = min(taught(config, model.units) or known, known) * each
     if task == "evaluate":
-        known, limit = getattr(expected, "test", None) or TEST, config.evaluate.documents
-        asked = min(tests * limit if limit else known, known)
+        tested, limit = getattr(expected, "test", None) or TEST, config.evaluate.documents
+        asked = min(tests * limit if limit else tested, tested)
         found["evaluate"] = EVALUATION_START + asked * each
         if generates(config):  # each step reads all weights and starts every block
             tokens, width = config.evaluate.answer_tokens, 2 if in_16 else 4

@@ -18,7 +18,7 @@ from trimllm.base.together import together
 from trimllm.throughput.machine import fast_dtype
 from trimllm_paper import gpus
 from trimllm_paper.gpus import uses_gpu
-from trimllm_paper.recipe import taught
+from trimllm_paper.recipe import by_every_token, taught
 
 MIB, GIB = 1 << 20, 1 << 30
 TRAINING = ("full_ft", "sparse_ft", "trim", "settle")
@@ -259,8 +259,7 @@ def _host_mib(task: str, model: Any, config: Any, share: float, count: int) -> i
 def _said(model: Any, config: Any) -> float:
     """Bytes of what a teacher says, of the largest domain: states of all tokens, where some recipe
     wants them. (Chains map them from their file.)"""
-    teachers = [entry.teacher for entry in config.recipes.values() if entry.teacher]
-    if not any(teacher.hidden for teacher in teachers):
+    if not by_every_token(config):
         return 0.0
     limit = taught(config, model.units) or math.inf
     known = (config.tested[name].expected for name in config.domains)

@@ -17,7 +17,15 @@ from trimllm_paper.engine_jobs import EngineJobs
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.prepared import Files
-from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, epoch_records, taught
+from trimllm_paper.recipe import (
+    FULL_FT,
+    PRETRAINED,
+    SPARSE_FT,
+    Recipe,
+    by_every_token,
+    epoch_records,
+    taught,
+)
 from trimllm_paper.shapes import RANDOM, SYMMETRIC
 
 FINE_TUNE, TRIM_EPOCH = "trimllm.train:fine_tune", "trimllm.trim:trim_epoch"
@@ -118,9 +126,8 @@ class Jobs(EngineJobs):
 
     def teacher(self, model: str, domain: str) -> Job:
         """What the fully fine-tuned model says of the training documents that chains come to."""
-        listening = [entry.teacher for entry in self.config.recipes.values() if entry.teacher]
         how = {
-            "every_token": any(teacher.hidden > 0 for teacher in listening),
+            "every_token": by_every_token(self.config),
             "documents": taught(self.config, self.config.models[model].units),
             "seed": self.config.seed,
             "dtype": self.config.compute.dtype,

@@ -172,10 +172,16 @@ def end_of(config: Any, entry: Any, units: int) -> int:
     return whole or int(units * (1 - fewest / 100)) // entry.step * entry.step
 
 
+def by_every_token(config: Any) -> bool:
+    """Whether some recipe learns from a teacher's states of all tokens of a document."""
+    return any(entry.teacher and entry.teacher.hidden > 0 for entry in config.recipes.values())
+
+
 def taught(config: Any, units: int) -> int | None:
     """To how many documents of their order chains with a teacher come at most; None: to all."""
     most = 1
-    for entry in chains(config).values():
+    # Chains that are derived of an entry differ from it by criterion and ratio alone.
+    for entry in config.recipes.values():
         if entry.teacher is None:
             continue
         epochs = 1 + end_of(config, entry, units) // entry.step if entry.train else 0

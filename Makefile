@@ -10,7 +10,7 @@
 #   make plan     jobs, hours, disk and wall-clock time of TARGET, before anything runs
 #   make check-gpu  ten minutes on one GPU: does it take what the plan says, and does all of it run
 #   make seeds    TARGET under several SEEDS: means, with intervals over documents and seeds
-#   make reference  both recipes on the default, under SEEDS; small results kept in results/reference/
+#   make reference  all of the default under SEEDS; small results kept in results/reference/
 #   make envs     environments of the engines autoawq and auto-gptq (.envs/; Python 3.11)
 #   make vllm-env that of vLLM for CPUs, in which exports to vLLM prove themselves (.envs/vllm)
 #   make compare  does the run in results/ agree with the KEPT one, cell by cell
@@ -61,9 +61,6 @@ FORMAT ?=
 MINUTES ?=
 OWN ?= own.yaml
 BIN := .venv/bin
-# What the kept run changes of the default, and how it is rendered again. It takes hours a seed;
-# finished parts are kept by `reference --add` (config/overlays/reference.yaml).
-REFERENCE_RUN := config/config.yaml config/overlays/reference.yaml
 RENDERED := --configfile $(KEPT)/config.yaml
 STAMP := .venv/.complete
 # What pip says of newer versions of itself.
@@ -169,10 +166,8 @@ seeds: $(STAMP)
 		--cores '$(CORES)'
 
 reference: $(STAMP)
-	$(BIN)/python -m trimllm_paper seeds all --seeds $(SEEDS) --configfile $(REFERENCE_RUN) \
-		--cores '$(CORES)'
-	$(BIN)/python -m trimllm_paper reference results/reference_run results/reference \
-		seed=$(firstword $(SEEDS)) --configfile $(REFERENCE_RUN)
+	$(BIN)/python -m trimllm_paper seeds all --seeds $(SEEDS) --cores '$(CORES)'
+	$(BIN)/python -m trimllm_paper reference results results/reference seed=$(firstword $(SEEDS))
 	$(MAKE) figures
 
 compare: $(STAMP)

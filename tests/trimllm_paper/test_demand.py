@@ -276,8 +276,7 @@ def test_no_other_number_of_gpus_takes_fewer_gpu_hours(
     ("name", "in_16"),
     [
         ("reference", True),
-        ("next/reference", True),
-        ("next/default", True),
+        ("reference_larger", True),
         ("reference_real", True),
         ("reference_answers", False),
     ],

@@ -8,7 +8,7 @@ from configurations import ROOT, configuration
 
 from trimllm_paper.config import load, read_yaml
 
-KEPT = ROOT / "results/next/default"
+KEPT = ROOT / "results/reference"
 
 
 def test_it_is_of_the_default_as_it_is() -> None:

@@ -71,7 +71,7 @@ def test_each_setting_of_the_kept_run_is_covered(spread: float, seed: float) -> 
     rng = np.random.default_rng(2)
     truth = 100 * expected(rng, 1.0, math.hypot(spread, seed))
     found = [
-        accuracy_interval(drawn(rng, 1.0, rng.normal(0, spread, 160), seed, 3).tolist())
+        accuracy_interval(drawn(rng, 1.0, rng.normal(0, spread, 400), seed, 3).tolist())
         for _ in range(2 * DRAWS)
     ]
     assert np.mean([low <= truth <= high for low, high in found]) >= ENOUGH

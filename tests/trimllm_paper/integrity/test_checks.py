@@ -22,7 +22,7 @@ from trimllm_paper.recipe import Paths, place_of
 EVALUATION = f"eval/smollm2-135m/sciq/full_ft/{TASK}.json"
 CHECKPOINT = "models/smollm2-135m/sciq/full_ft/manifest.json"
 TRAINING = "models/smollm2-135m/sciq/full_ft/training.json"
-EPOCH = "models/smollm2-135m/sciq/trim_paper/state_03/epoch.json"
+EPOCH = "models/smollm2-135m/sciq/trim_paper/state_06/epoch.json"
 SCAN = "scans/smollm2-135m/sciq.json"
 TIMED = "throughput/cpu-amd-epyc/smollm2-135m/full_ft.json"
 
@@ -114,7 +114,7 @@ def test_nothing_is_wrong_with_an_untouched_run(untouched: Path) -> None:
         (TIMED, edit(label="another"), "was changed after it was written"),
         (EPOCH, edit(units_dropped=[]), "was changed after it was written"),
         (EPOCH, unseal, "has no seal"),
-        (EPOCH, resealed(units_left=2), "units are gone, not as many as trim_paper/state_03 says"),
+        (EPOCH, resealed(units_left=2), "units are gone, not as many as trim_paper/state_06 says"),
         (EPOCH, lambda path: path.with_name("training.json").write_text("[]"), "no JSON object"),
         (EPOCH, lambda path: path.write_text("{}"), "of before the redesign"),
         (EPOCH, Path.unlink, ""),

@@ -36,7 +36,7 @@ from trimllm_paper.recipe import taught
 # included.
 CORE_16, CORE_32 = 3.3e11, 7e10
 # Bytes a second: a core's memory, and the network outside.
-CORE_MEMORY, DOWNLOAD = 2e10, 1e7
+CORE_MEMORY, DOWNLOAD = 2e10, 2e7
 # Bytes a parameter: a pass (weights to 16 bits, then forward and backward); a step of AdamW
 # (weight, gradient and two moments read, weight and moments written), by optimizer.
 PASS_BYTES, STEP_BYTES = 16, {"adamw": 28, "adamw_8bit": 16}
@@ -101,8 +101,8 @@ def spent(
     Args:
         ratio: share of the blocks that are trained; None takes the main chain's.
         kept: share of the units that the model has left.
-        expected: `train` and `test`, documents of the domain; `tokens`, of one of them. What the
-            configuration limits is limited.
+        expected: `train` and `test`, documents of the domain; `tokens`, of one of them, and
+            `trained`, of one with the right answer alone. What the configuration limits is limited.
         prepared: training documents of the domain, where somebody has counted.
         tests: tasks of an evaluation.
         settle: passes at most that settle a checkpoint.
@@ -132,7 +132,9 @@ def spent(
     way, blocks = way or shared(task, model, config, ratio), kept * model.blocks
     count, batches = way.count, way.batches
     parameters, stored = kept * model.parameters, kept * stored_bytes(model)
-    each = 2 * parameters * (getattr(expected, "tokens", None) or TOKENS) / rate  # a document
+    length = getattr(expected, "tokens", None) or TOKENS
+    each = 2 * parameters * length / rate  # a document, with all its answers
+    lesson = each * (getattr(expected, "trained", None) or length) / length  # with the right one
     found = {"start": start * (1 if count == 1 else 2), "load": stored / disk}
     if task in forkserver.TASKS and count == 1 and config.compute.forkserver and not on_gpu:
         found["start"] = FORKED_START
@@ -156,7 +158,7 @@ def spent(
         moved = PASS_BYTES + (share + added) * step * updates
         # A pass takes as long as its operations, or as the host takes to start them.
         started = passes * (3 + way.again) * launch * blocks
-        found["train"] = max(documents * each * (2 + share + added + way.again) / count, started)
+        found["train"] = max(documents * lesson * (2 + share + added + way.again) / count, started)
         found["update"] = passes * parameters * moved / bandwidth / (count if on_gpu else 1)
         if count > 1 and kind:
             moved = kept * passed(task, model, config, ratio, count)
@@ -164,7 +166,7 @@ def spent(
         # What held-back documents say after each pass: four choices share a prompt.
         found["held back"] = epochs * finetune.held_back_documents * each
     if task == "teach":
-        found["teach"] = min(taught(config, model.units) or known, known) * each
+        found["teach"] = min(taught(config, model.units) or known, known) * lesson
     if task == "evaluate":
         tested, limit = getattr(expected, "test", None) or TEST, config.evaluate.documents
         asked = min(tests * limit if limit else tested, tested)
@@ -185,8 +187,7 @@ def spent(
         many, most = trim.calibration_documents, trim.row_budget or ROW_BUDGET
         if task == "evaluate":
             many, most = asked, config.evaluate.batch_tokens
-        tokens = many * (getattr(expected, "tokens", None) or TOKENS)
-        found["read"] = math.ceil(tokens / most) * stored / disk
+        found["read"] = math.ceil(many * length / most) * stored / disk
     if task not in ("scan", "evaluate", "teach"):
         found["save"] = stored / disk
     return found

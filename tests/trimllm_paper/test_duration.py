@@ -158,13 +158,18 @@ def kept_jobs(config: Config) -> dict[str, list[tuple[float, float]]]:
         add("evaluate", path, wall, expected("evaluate", path, tested, tests=len(files)))
     for path in (KEPT / "models").rglob("manifest.json"):
         recipe = place_of(path).recipe
-        task = {PRETRAINED: "fetch", "trim": "trim (saved)"}.get(recipe.base, recipe.base)
+        task = {PRETRAINED: "fetch", "trim": "settle"}.get(recipe.base, recipe.base)
         task = "compress" if recipe.compressor else task
         wall = read_json(path)["provenance"]["wall_seconds"]
-        parts = expected(task.partition(" ")[0], path)
-        record = path.with_name("training.json")
-        if record.is_file() and not read_json(record).get("held_back"):
-            parts.pop("held back", None)  # a run of before did not ask them
+        record, settle = path.with_name("training.json"), 0
+        if task == "settle":
+            if recipe.name not in config.recipes:  # of a chain that Tables 3 and 6 derive, or none
+                continue
+            settle = config.recipes[recipe.name].settle
+        parts = expected(task, path, settle=settle)
+        if record.is_file():  # the plan counts all passes; patience may have ended them
+            share = len(read_json(record)["passes"]) / (settle or config.finetune.epochs)
+            parts |= {what: share * parts[what] for what in ("train", "update", "held back")}
         add(task, path, wall, parts)
     for path in (KEPT / "models").rglob("epoch.json"):  # most have no manifest any more
         if path.with_name("manifest.json").is_file():

@@ -142,6 +142,7 @@ class Expected(Section):
     train: Count | None = None
     test: Count | None = None
     tokens: Count | None = None
+    trained: Count | None = None
 
 
 class Domain(Section):

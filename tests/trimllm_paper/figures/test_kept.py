@@ -22,9 +22,10 @@ MODEL = "smollm2-135m"
 def kept(monkeypatch: pytest.MonkeyPatch) -> tuple[Frame, Context]:
     """Kept results, without the droppings at once, and what their configuration shows."""
     monkeypatch.chdir(ROOT)
-    found, file = frame(KEPT), KEPT / "config.yaml"
+    file = KEPT / "config.yaml"
+    config = load(read_yaml(file), [file])
+    found, shown = frame(KEPT, config.replicates), Context.of(config, MODEL)
     trainings = found.trainings[found.trainings.base != "trim"]
-    shown = Context.of(load(read_yaml(file), [file]), MODEL)
     assert Context.model_validate(shown.model_dump(mode="json")) == shown
     return Frame(found.evaluations, found.epochs, trainings, found.timings), shown
 

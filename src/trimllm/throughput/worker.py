@@ -45,6 +45,9 @@ LONGEST = 1.0
 sixtieth of float32's rate) a smaller one stands for it: six whole ones took two minutes a round."""
 STEPS = 7
 """Tokens decoded by each linear kernel before one is chosen."""
+PRODUCTS = 8
+"""Passes over a token's linear layers of which a round takes the mean: by three, the share of the
+same full model's time was 0.77 to 0.90 from one measurement to the next."""
 SEED = 0
 
 
@@ -89,24 +92,6 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> f
     while size < MATRIX[device.type] and 8 * best(size, 1) <= LONGEST:  # the next one's seconds
         size *= 2
     return 2 * size**3 / best(size, repeats)
-
-
-@torch.inference_mode()
-def products_seconds(model: nn.Module, kernel: str = STOCK, repeats: int = 3) -> float:
-    """Seconds of one token's products alone, the median of some: the linear layers of the units and
-    the head, compressed ones as they are, one after the other without what lies between them."""
-    embeddings = model.get_input_embeddings().weight
-    layers = [*_linears(model), model.get_output_embeddings()]
-    make = partial(torch.ones, 1, 1, dtype=embeddings.dtype, device=embeddings.device)
-    rows = {width: make(width) for width in {layer.in_features for layer in layers}}
-
-    def once() -> None:
-        for layer in layers:
-            layer(rows[layer.in_features])
-
-    with linear_kernel(kernel):
-        once()  # does not count
-        return statistics.median(seconds_of(once, embeddings.device) for _ in range(repeats))
 
 
 def weight_bytes(model: nn.Module) -> dict[str, int]:
@@ -240,14 +225,46 @@ class Decoder:
     @torch.inference_mode()
     def decode_seconds(self, kernel: str = STOCK, tokens: int | None = None) -> float:
         """Seconds of `tokens` (None: `generate`) after the prompt's, each fed the one before."""
+        self._rewind()
+        with linear_kernel(kernel):
+            return seconds_of(partial(self._decode, tokens or self.generate), self.device)
+
+    def _rewind(self) -> None:
+        """Forget all tokens after the prompt's next one."""
         decoded = len(self.decoded_ids) - 1
         if decoded and isinstance(self.cache, StaticCache):
             self.prefill_seconds()  # a static cache cannot be cut: fill it anew
         elif decoded and self.cache is not None:
             self.cache.crop(-decoded)
         del self.decoded_ids[1:]
+
+    @torch.inference_mode()
+    def products_seconds(self, kernel: str = STOCK) -> float:
+        """Seconds of a token's linear layers alone, one after the other without what lies between
+        them: those of the units and the head, compressed ones as they are, on what the token after
+        the prompt gives them (outliers are what LLM.int8() takes time for). The mean of some."""
+        taken: list[tuple[nn.Module, Tensor]] = []
+        layers = [*_linears(self.model), self.model.get_output_embeddings()]
+        with contextlib.ExitStack() as stack:
+            for layer in layers:
+                hook = layer.register_forward_pre_hook(
+                    lambda layer, args: taken.append((layer, args[0]))
+                )
+                stack.callback(hook.remove)
+            self._rewind()
+            self._next(self.model, self.decoded_ids[-1])
+
+        def once() -> None:
+            for layer, given in taken:
+                layer(given)
+
+        def several() -> None:
+            for _ in range(PRODUCTS):
+                once()
+
         with linear_kernel(kernel):
-            return seconds_of(partial(self._decode, tokens or self.generate), self.device)
+            once()  # does not count
+            return seconds_of(several, self.device) / PRODUCTS
 
     def kernel_seconds(self) -> dict[str, float]:
         """Seconds of a decoded token by each linear kernel: the median of `STEPS` in which they
@@ -314,8 +331,8 @@ class Timed:
         return {"linear_kernel": faster_kernel(seconds), "linear_kernel_seconds": seconds}
 
     def products(self, kernel: str) -> float:
-        """Seconds of one token's products alone."""
-        return products_seconds(self.model, kernel)
+        """Seconds of one token's products alone; to be asked after a prompt."""
+        return self.decoder.products_seconds(kernel)
 
     def peak(self) -> int:
         """Largest memory so far; to be asked before the first `copy` or `matrix`."""

@@ -14,7 +14,7 @@ from trimllm.throughput.build import (
     linear_kernel,
     use_one_row_kernels,
 )
-from trimllm.throughput.worker import STEPS, Decoder, products_seconds
+from trimllm.throughput.worker import PRODUCTS, STEPS, Decoder
 from trimllm.units.modeling_trimllm import decoder_of
 
 
@@ -119,11 +119,25 @@ def test_a_kernel_is_chosen_by_the_decoding_of_the_model_itself(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_products_alone_are_those_of_all_linear_layers_and_the_head(family: str) -> None:
+    """On what a decoded token gives them, and nothing else is changed by it."""
     model = tiny(family).bfloat16()
-    called: list[torch.nn.Module] = []
+    decoder = Decoder(model, 6, 4)
+    decoder.prefill_seconds()
+    decoder.decode_seconds()
+    decoded = torch.cat(decoder.decoded_ids).tolist()
+    called: list[tuple[torch.nn.Module, torch.Tensor]] = []
     units = [m for m in decoder_of(model).layers.modules() if type(m) is torch.nn.Linear]
     layers = [*units, model.get_output_embeddings()]
     for layer in layers:
-        layer.register_forward_hook(lambda module, args, out: called.append(module))
-    assert products_seconds(model, repeats=2) > 0
-    assert len(called) == 3 * len(layers) and {*called} == {*layers}
+        layer.register_forward_hook(lambda module, args, out: called.append((module, args[0])))
+    assert decoder.products_seconds() > 0
+    passes = [called[at : at + len(layers)] for at in range(0, len(called), len(layers))]
+    assert len(passes) == 1 + 1 + PRODUCTS  # the token's own, one that does not count
+    (token, *alone), places = passes, [layer for layer, _ in passes[0]]
+    assert {*places} == {*layers} and len({given.data_ptr() for _, given in token}) > 2
+    for each in alone:
+        assert [layer for layer, _ in each] == places
+        assert all(one.equal(other) for (_, one), (_, other) in zip(token, each, strict=True))
+    assert not any(layer._forward_pre_hooks for layer in units)
+    decoder.decode_seconds()
+    assert torch.cat(decoder.decoded_ids).tolist() == decoded

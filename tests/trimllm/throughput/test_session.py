@@ -100,20 +100,26 @@ def test_a_prompt_has_its_share_of_the_rate_of_products(found: dict) -> None:
         assert share < 1 or not has_bfloat16()
 
 
-def test_the_speedup_by_linear_layers_alone_leaves_all_else_as_in_the_full_model() -> None:
+@pytest.mark.parametrize("kept", [4, 2])
+def test_the_speedup_by_linear_layers_alone_has_the_rest_of_the_units_that_are_left(
+    kept: int,
+) -> None:
     facts = {
         "kv_bytes_per_token": 0,
         "prefill_operations": 1,
         "bytes": {"units": 1, "embeddings": 1, "head": 1},
+        "units_total": 4,
     }
     full, own = (
-        Run(facts, [4 * step] * 2, [1.0], [products] * 2)  # 4 tokens a round
-        for step, products in ((1.0, 0.75), (0.5, 0.125))
+        Run(facts | {"units_kept": units}, [4 * step] * 2, [1.0], [products] * 2)  # 4 tokens
+        for step, products, units in ((1.0, 0.75, 4), (0.5, 0.125, kept))
     )
     told = figures(PROTOCOL, None, own, full)
-    assert told["products_speedup"]["median"] == pytest.approx(1 / (1 - 0.75 + 0.125))
+    # A quarter of the full model's time lies between its layers; of half of the units, an eighth.
+    assert told["predicted_by_layers"] == pytest.approx(1 / (0.25 * kept / 4 + 0.125))
     assert told["products_share"]["median"] == pytest.approx(0.25)
     assert told["baseline"]["products_share"]["median"] == pytest.approx(0.75)
+    assert "predicted_by_layers" not in told["baseline"]
 
 
 def test_predictions_follow_from_what_is_recorded(found: dict) -> None:
@@ -130,7 +136,8 @@ def test_predictions_follow_from_what_is_recorded(found: dict) -> None:
 
 def test_what_is_not_recorded_is_not_predicted(found: dict) -> None:
     older = {key: value for key, value in found.items() if key != "prefill_operations"}
-    assert predicted(older).keys() == {"predicted_speedup", "share_of_predicted_speedup"}
+    named = {"predicted_speedup", "share_of_predicted_speedup", "predicted_by_layers"}
+    assert predicted(older).keys() == named
     assert predicted(found["baseline"]) == {}
 
 

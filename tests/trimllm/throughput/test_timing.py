@@ -49,6 +49,7 @@ def test_every_round_decodes_what_generate_does(
     for _ in range(3):
         assert decoder.decode_seconds() > 0
         assert [int(token) for token in decoder.decoded_ids] == expected_ids
+        assert decoder.products_seconds() > 0
 
 
 def test_quartiles() -> None:

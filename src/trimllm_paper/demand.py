@@ -157,9 +157,15 @@ def shape(model: Any) -> tuple[float, float, float]:
     return width, 12 * width**2, tables * width
 
 
-def stored_bytes(model: Any) -> int:
-    """Bytes of the stored weights."""
-    return model.parameters * (4 if model.storage_dtype == "float32" else 2)
+def left(model: Any, kept: float) -> float:
+    """Parameters of a model that has a share of its units left; what is outside the blocks stays."""
+    *_, outside = shape(model)
+    return outside + kept * (model.parameters - outside)
+
+
+def stored_bytes(model: Any, kept: float = 1.0) -> float:
+    """Bytes of the stored weights of a model that has a share of its units left."""
+    return left(model, kept) * (4 if model.storage_dtype == "float32" else 2)
 
 
 @cache

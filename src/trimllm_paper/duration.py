@@ -24,6 +24,7 @@ from trimllm_paper.demand import (
     cores_take_16_bits,
     generated_together,
     generates,
+    left,
     passed,
     share_trained,
     shared,
@@ -131,7 +132,7 @@ def spent(
     finetune, trim, share = config.finetune, config.trim, share_trained(task, config, ratio)
     way, blocks = way or shared(task, model, config, ratio), kept * model.blocks
     count, batches = way.count, way.batches
-    parameters, stored = kept * model.parameters, kept * stored_bytes(model)
+    parameters, stored = left(model, kept), stored_bytes(model, kept)
     length = getattr(expected, "tokens", None) or TOKENS
     each = 2 * parameters * length / rate  # a document, with all its answers
     lesson = each * (getattr(expected, "trained", None) or length) / length  # with the right one

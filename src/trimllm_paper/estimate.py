@@ -120,7 +120,7 @@ class Estimate:
         if place is None or place.recipe is None or task in UNSTORED:
             return 0.0
         model, entry = self.config.models[place.model], self._need(job).entry
-        size = demand.stored_bytes(model) * (1 - place.recipe.dropped / model.units)
+        size = demand.stored_bytes(model, 1 - place.recipe.dropped / model.units)
         if task == "trim" and entry.state == "float32":
             share = demand.share_trained(task, self.config, entry.ratio)
             size += share * (demand.WEIGHT * model.parameters - demand.stored_bytes(model))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from configurations import configuration, with_compute
 
-from trimllm_paper import duration, gpus
+from trimllm_paper import demand, duration, gpus
 from trimllm_paper.commands import plan
 from trimllm_paper.config import Config
 from trimllm_paper.estimate import PREPARING
@@ -54,10 +54,13 @@ def test_a_job_takes_what_its_path_says(paper: Config) -> None:
     assert estimate.seconds(epoch) == duration.seconds(
         "trim", model, paper, kept=0.5, expected=expected
     )
-    # Half of the units, two bytes each; two more of what is trained, a quarter.
-    assert estimate.bytes(epoch) == pytest.approx(model.parameters * (1 + 2 / 4))
+    # Half of the units and all that is outside of them, two bytes a parameter; two more of what is
+    # trained, a quarter.
+    _, block, outside = demand.shape(model)
+    half = 2 * (outside + model.blocks * block / 2)
+    assert estimate.bytes(epoch) == pytest.approx(half + 2 * model.parameters / 4)
     settled = job("settle_kept", f"{CHAIN}/drop_32/manifest.json")
-    assert estimate.bytes(settled) == model.parameters and estimate.scratch(epoch) == 0
+    assert estimate.bytes(settled) == pytest.approx(half) and estimate.scratch(epoch) == 0
     # Weights and two moments, the state before this one, the best weights: float32.
     sparse = job("sparse_ft", "r/models/llama-7b/sciq/sparse_ft/manifest.json")
     assert estimate.scratch(sparse) == pytest.approx((2 * 3 + 1) * 4 * model.parameters / 4)

@@ -158,7 +158,7 @@ def shape(model: Any) -> tuple[float, float, float]:
 
 
 def left(model: Any, kept: float) -> float:
-    """Parameters of a model that has a share of its units left; what is outside the blocks stays."""
+    """Parameters of a model with a share of its units left; what is outside the blocks stays."""
     *_, outside = shape(model)
     return outside + kept * (model.parameters - outside)
 

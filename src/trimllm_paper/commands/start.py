@@ -11,6 +11,7 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
@@ -19,6 +20,7 @@ from jinja2 import Environment, StrictUndefined
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.names import ANSWER_CRITERION, GGUF_FAMILIES
+from trimllm.data import Document, read_documents
 from trimllm.data.rows import MAX_FAILED
 from trimllm.export.formats import require_engine, split_variant
 from trimllm_paper.commands.plan import jobs_of, summary_of
@@ -65,17 +67,18 @@ def run(
         models.check_vocabulary(told)
     spec = specification(name, found)
     leaking(found)
-    prepared = trial(spec, {"test": 12, "held_back": 4, "calibration": 8})
+    prepared, _ = trial(spec, {"test": 12, "held_back": 4, "calibration": 8})
     count = prepared["sets"][SET]["documents"]
     sizes = plan.sizes(count if test is None else round(count / (1 - plan.TESTED)), told.blocks)
     limits = {"test": sizes.tests, "held_back": sizes.held_back, "calibration": sizes.pool}
-    prepared = trial(spec, limits)
+    prepared, documents = trial(spec, limits)
     splits = {key: one["documents"] for key, one in prepared["splits"].items()}
-    tokens = lengths(told.folder, found[0], spec["sets"][SET])
+    whole, tokens = lengths(told.folder, documents)
     spec["expected"] = {
         "train": splits["train"],
         "test": splits[f"tests/{name}"],
-        "tokens": max(1, round(sum(tokens) / len(tokens))),
+        "tokens": round(fmean(whole)),
+        "trained": round(fmean(tokens)),
     }
     lines = told_of_data(found, prepared, tokens, name)
     for line in [*lines, told_of_model(told)]:
@@ -138,28 +141,31 @@ def leaking(found: Sequence[look.Found]) -> None:
         )
 
 
-def trial(spec: Mapping[str, Any], limits: Mapping[str, int]) -> dict[str, Any]:
-    """The report of preparing the documents as a run will, in a folder that goes again."""
-    from trimllm.data.prepare import prepare  # brings `datasets` and lm-eval with it
+def trial(
+    spec: Mapping[str, Any], limits: Mapping[str, int]
+) -> tuple[dict[str, Any], list[Document]]:
+    """The report of preparing the documents as a run will, in a folder that goes again, and those
+    to train on."""
+    from trimllm.data.prepare import TRAIN, prepare  # brings `datasets` and lm-eval with it
 
     with tempfile.TemporaryDirectory() as folder:
-        return prepare(spec, folder, downloads=folder, seed=0, limits=limits)
+        report = prepare(spec, folder, downloads=folder, seed=0, limits=limits)
+        return report, read_documents(Path(folder, TRAIN))
 
 
-def lengths(folder: Path, found: look.Found, how: Mapping[str, Any]) -> list[int]:
-    """Tokens of some documents with their longest choice, by the model's tokenizer."""
+def lengths(folder: Path, documents: Sequence[Document]) -> tuple[list[int], list[int]]:
+    """Tokens of some documents by the model's tokenizer: with all answers as a scan packs them, and
+    with the right one as training does."""
     from trimllm.checkpoint.store import load_tokenizer
-    from trimllm.data.rows import RowError, parse_row
+    from trimllm.score.encode import encode_document
+    from trimllm.score.rows import Row
 
-    tokenizer, texts = load_tokenizer(folder), []
-    for _, row in list(look.read(found.source))[:2000]:
-        try:
-            one = parse_row(row, how)
-        except RowError:
-            continue
-        longest = max([*one.choices, one.label, one.answer_text], key=len)
-        texts.append(f"{one.context} {one.question} {longest}")
-    return [len(ids) for ids in tokenizer(texts).input_ids]
+    tokenizer, whole, trained = load_tokenizer(folder), [], []
+    for one in documents[:2000]:
+        prompt, answers = encode_document(tokenizer, one)
+        whole.append(Row(tuple(prompt), tuple(map(tuple, answers))).length)
+        trained.append(len(prompt) + len(answers[one.answer]) - 1)
+    return whole, trained
 
 
 def told_of_data(
@@ -179,8 +185,7 @@ def told_of_data(
     words = prepared["tests"][name].get("bag_of_words")
     if words is not None:
         lines.append(f"  by its words alone (a bag of words) a test is answered: {words:.0f}%")
-    mean = sum(tokens) / len(tokens)
-    lines.append(f"  lengths: {mean:.0f} tokens on average, {max(tokens)} the longest")
+    lines.append(f"  lengths: {fmean(tokens):.0f} tokens on average, {max(tokens)} the longest")
     splits = {key: one["documents"] for key, one in prepared["splits"].items()}
     lines.append(
         f"  splits: {splits['train']} to train, {splits['calibration']} to choose units by, "

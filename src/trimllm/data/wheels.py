@@ -44,8 +44,9 @@ def open_member(wheel: Path, member: str) -> Iterator[IO[bytes]]:
         raise UserError(f"{wheel} is not readable ({error}): delete it and run again") from None
 
 
-def check_sha256(path: Path, sha256: str, remedy: str) -> None:
-    """Raise `UserError`, which ends in the remedy, for a file of another content."""
+def check_sha256(path: Path, sha256: str | None, remedy: str) -> str:
+    """The sha256 of a file; `UserError`, which ends in the remedy, for one of another content."""
     digest = files.sha256_of(path)
-    if digest != sha256.lower():
+    if sha256 and digest != sha256.lower():
         raise UserError(f"{path} has sha256 {digest}, not {sha256}; {remedy}")
+    return digest

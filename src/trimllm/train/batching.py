@@ -103,17 +103,6 @@ def batches_of(
     return batches
 
 
-def parts_of(batch: Sequence[Example], tokens: int) -> Iterator[Sequence[Example]]:
-    """A batch in parts that hold at most so many tokens when padded, or one example alone."""
-    first, longest = 0, 0
-    for at, example in enumerate(batch):
-        longest = max(longest, len(example))
-        if at > first and (at + 1 - first) * longest > tokens:
-            yield batch[first:at]
-            first, longest = at, len(example)
-    yield batch[first:]
-
-
 class Tensors(NamedTuple):
     """A batch padded on the right, each (rows, tokens); the answer's last token is left out.
 

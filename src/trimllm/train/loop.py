@@ -18,10 +18,11 @@ from trimllm.base.errors import UserError
 from trimllm.base.names import TOKENS_AT_ONCE
 from trimllm.base.precision import compute_dtype
 from trimllm.base.progress import Progress
+from trimllm.base.together import parts_of
 from trimllm.checkpoint import release
 from trimllm.data import Document
 from trimllm.score.scorer import max_positions
-from trimllm.train.batching import Example, batches_of, examples_of, parts_of, tensors_of
+from trimllm.train.batching import Example, batches_of, examples_of, tensors_of
 from trimllm.train.lora import adapters
 from trimllm.train.resume import STEPS, Inside
 from trimllm.train.settings import PassRecord, TrainSettings

@@ -10,9 +10,8 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 
 from trimllm.base import files
@@ -41,7 +40,8 @@ def fetch_wheels(
     folder = Path(directory)
     for name, wheel in wheels.items():
         version, tag = wheel["version"], wheel["tag"]
-        _remove_leftovers(unfinished(name, version, folder))
+        # Not what is young: where a file system has no locks, others may be at work on it.
+        files.remove_leftovers(unfinished(name, version, folder), ABANDONED)
         what = f"{name}-{version}"
         alone = locks.exclusive(folder / locks.FOLDER / what, what=f"fetching {what}")
         with nullcontext() if wheels_of(name, folder, version) else alone:
@@ -53,15 +53,6 @@ def fetch_wheels(
             )
         if not found.stem.endswith(f"-{tag}"):
             raise UserError(f"configuration: wheels.{name}.tag = {tag}: it is {found.name}")
-
-
-def _remove_leftovers(final: Path) -> None:
-    """Remove what killed fetches left. Not what is young: where a file system has no locks, others
-    may be at work on it."""
-    for path in final.parent.glob(f".{final.name}.*"):
-        with suppress(FileNotFoundError):  # another job removes it
-            if time.time() - path.stat().st_mtime > ABANDONED:
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def fetch_wheel(

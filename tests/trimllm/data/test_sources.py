@@ -46,7 +46,9 @@ def test_a_wheel_is_checked(downloads):
     path, digest = make_wheel(downloads, "some-data", {MEMBER: lines(ROWS)})
     assert len(read(source, downloads, version="1.0", sha256=digest).rows) == 4
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UserError, match=r"some_data-1\.0-.* is corrupt .*: delete it"):
+    with pytest.raises(
+        UserError, match=r"some_data-1\.0-.* has sha256 .*; it is corrupt: delete it"
+    ):
         read(source, downloads, version="1.0", sha256=digest)
     with pytest.raises(UserError, match="is not readable .*: delete it"):
         read(source, downloads)

@@ -6,16 +6,13 @@ import copy
 import dataclasses
 import math
 import sys
-from collections.abc import Sequence
 from functools import partial
-from itertools import count, pairwise
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from models import FAMILIES, logits_of, random_documents, some_ids, tiny, word_tokenizer
 
 from trimllm.base.errors import UserError
@@ -35,7 +32,6 @@ from trimllm.train.batching import (
     batches_of,
     documents_of_epoch,
     examples_of,
-    parts_of,
     tensors_of,
 )
 from trimllm.units import Unit, drop, unit_parameters, units
@@ -226,22 +222,6 @@ def test_what_is_too_long_loses_its_left_end_and_keeps_a_token_of_the_prompt(lon
         assert after.answer == before.answer[:longest]
         assert len(after) == min(len(before), longest + 1) and after.prompt
         assert before.prompt[-len(after.prompt) :] == after.prompt
-
-
-@given(
-    st.lists(st.integers(1, 40), min_size=1, max_size=12),
-    st.integers(1, 120),
-)
-def test_a_part_holds_as_many_examples_as_fit(lengths: list[int], tokens: int) -> None:
-    batch = [Example((0,) * length, ()) for length in lengths]
-    parts = [*parts_of(batch, tokens)]
-    assert [one for part in parts for one in part] == batch and all(parts)
-
-    def padded(part: Sequence[Example]) -> int:
-        return len(part) * max(map(len, part))
-
-    assert all(padded(part) <= tokens or len(part) == 1 for part in parts)
-    assert all(padded([*a, b[0]]) > tokens for a, b in pairwise(parts))
 
 
 def test_batches_hold_every_example_once_and_little_padding() -> None:

@@ -221,6 +221,10 @@ $(TOOLS): .envs/%/.complete: envs/%/requirements.lock
 	.envs/$*/bin/python -m pip install --quiet --only-binary :all: --no-binary yattag -r '$<'
 	@touch '$@'
 
+# As in .gitignore (a test compares).
+KEPT_RUNS := reference reference_larger reference_ablation reference_real reference_timings \
+	reference_answers
 clean:
-	@find results -mindepth 1 -maxdepth 1 ! -name reference ! -name reference_real ! -name reference_timings ! -name reference_answers ! -name next -exec rm -rf -- {} + 2>/dev/null || true
+	@find results -mindepth 1 -maxdepth 1 $(KEPT_RUNS:%=! -name %) -exec rm -rf -- {} + \
+		2>/dev/null || true
 	rm -rf logs .snakemake report.html

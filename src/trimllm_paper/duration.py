@@ -140,7 +140,7 @@ def spent(
     if task in forkserver.TASKS and count == 1 and config.compute.forkserver and not on_gpu:
         found["start"] = FORKED_START
     if task == "fetch":
-        found["fetch"] = stored / (UNPACKED if getattr(model, "wheels", ()) else DOWNLOAD)
+        found["fetch"] = stored / _fetched(model, config, disk)
     if task in ("scan", "trim"):
         scanning = count if task == "trim" else 1
         found["scan"] = trim.calibration_documents * each * blocks / scanning
@@ -162,7 +162,7 @@ def spent(
         found["train"] = max(documents * lesson * (2 + share + added + way.again) / count, started)
         found["update"] = passes * parameters * moved / bandwidth / (count if on_gpu else 1)
         if count > 1 and kind:
-            moved = kept * passed(task, model, config, ratio, count)
+            moved = parameters / model.parameters * passed(task, model, config, ratio, count)
             found["gather"] = passes * moved / (assumed.link * kind.link)
         # What held-back documents say after each pass: four choices share a prompt.
         found["held back"] = epochs * finetune.held_back_documents * each
@@ -192,3 +192,10 @@ def spent(
     if task not in ("scan", "evaluate", "teach"):
         found["save"] = stored / disk
     return found
+
+
+def _fetched(model: Any, config: Any, disk: float) -> float:
+    """Bytes a second at which a model comes: out of a wheel, from the hub or out of a folder."""
+    if getattr(model, "wheels", ()):
+        return UNPACKED
+    return DOWNLOAD if hasattr(model.source, "hub") and config.mirror is None else disk

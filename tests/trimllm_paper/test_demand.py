@@ -139,7 +139,7 @@ def test_what_is_read_to_the_device_must_have_room_there_before_it_is_frozen(
 
 
 def test_what_a_teacher_says_of_all_tokens_has_room() -> None:
-    """Of the real CaseHOLD, 5,000 documents of 320 tokens, in 16 bits: states of width 576."""
+    """Of the real CaseHOLD, 5,000 documents of 282 tokens, in 16 bits: states of width 576."""
     config = with_compute(configuration("real"), device="cpu", dtype="bfloat16")
     (model,) = config.models.values()
     ours = config.recipes["ours"]
@@ -151,7 +151,7 @@ def test_what_a_teacher_says_of_all_tokens_has_room() -> None:
         demand.memory("teach", model, one).host_mib for one in (config, without, few)
     )
     # Its width is guessed from its parameters.
-    assert all_of_it - least == pytest.approx(5000 * 320 * 576 * 2 / demand.MIB, rel=0.25)
+    assert all_of_it - least == pytest.approx(5000 * 282 * 576 * 2 / demand.MIB, rel=0.25)
     # Two settling passes of 1,000 are then more than fifteen epochs of 40.
     assert (some - least) / (all_of_it - least) == pytest.approx(2000 / 5000, abs=0.01)
 
@@ -210,7 +210,7 @@ def test_host_memory_follows_streaming_sharing_and_offload(
     # Without GPUs it also holds what the backward pass needs in each process: 80 bytes a number of
     # the stream of documents of thrice the mean length, and logits, FinanceQA's answers being free.
     monkeypatch.setattr(demand, "cores_take_16_bits", lambda dtype: True)
-    tokens = paper.finetune.batch_size * 3 * 300
+    tokens = paper.finetune.batch_size * 3 * 282
     more = need("full_ft", processes=4, device="cpu") - need("full_ft", processes=4, offload=True)
     kept = tokens * (80 * 5120 * 40 + demand.LOGITS * 4 * demand.VOCABULARY)
     assert more == pytest.approx(kept / 2**20, rel=0.01)

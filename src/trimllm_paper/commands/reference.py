@@ -91,15 +91,14 @@ def collect(
         raise UserError(f"{results} holds no results; run `snakemake --cores all all` first")
     before, shared = [], []
     if add and (reference / CONFIG).is_file():
-        said = resolved(reference / CONFIG) | {REPLICATES: []}
         kept = {n: (reference / n).read_text("utf-8") for n in domains if (reference / n).is_file()}
-        there, here = (dict(keys_of(c)) for c in (said, portable(config | {REPLICATES: []})))
+        there, here = made_by(resolved(reference / CONFIG)), made_by(portable(config))
         other = [
             f"{key}: {there.get(key)} there, {here.get(key)} here"
             for key in {**there, **here}
             if there.get(key) != here.get(key)
         ]
-        other += [name for name, text in kept.items() if text != domains[name]]
+        other += [name for name, text in kept.items() if _read(text) != _read(domains[name])]
         if other:
             raise UserError(
                 f"{reference} keeps results of another configuration ({', '.join(other[:4])}); "
@@ -145,6 +144,21 @@ def _keep_beside(kept: Path, new: Path) -> None:
         return
     if lineage.model_of(kept) == lineage.model_of(new):
         shutil.copyfile(kept, new.with_stem(f"{new.stem}-{sha256[:8]}"))
+
+
+def made_by(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Key and value of what a configuration's results are made by: not under which other seeds, nor
+    how jobs are run but for their type, nor recipes that are not."""
+    recipes = {name: config["recipes"][name] for name in config["trim"]["recipes"]}
+    found = keys_of({**config, "recipes": recipes, REPLICATES: []})
+    dtype = "compute.dtype"
+    return {key: value for key, value in found if key == dtype or not key.startswith("compute.")}
+
+
+def _read(domain: str) -> Any:
+    """What a domain's documents are made by: all of its file but for what is expected of them."""
+    found = yaml.safe_load(domain)
+    return {key: value for key, value in found.items() if key != "expected"}
 
 
 def keys_of(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

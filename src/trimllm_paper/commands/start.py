@@ -73,14 +73,14 @@ def run(
     limits = {"test": sizes.tests, "held_back": sizes.held_back, "calibration": sizes.pool}
     prepared, documents = trial(spec, limits)
     splits = {key: one["documents"] for key, one in prepared["splits"].items()}
-    whole, tokens = lengths(told.folder, documents)
+    packed, trained = lengths(told.folder, documents)
     spec["expected"] = {
         "train": splits["train"],
         "test": splits[f"tests/{name}"],
-        "tokens": round(fmean(whole)),
-        "trained": round(fmean(tokens)),
+        "tokens": round(fmean(packed)),
+        "trained": round(fmean(trained)),
     }
-    lines = told_of_data(found, prepared, tokens, name)
+    lines = told_of_data(found, prepared, trained, name)
     for line in [*lines, told_of_model(told)]:
         print(line)
     snakefile = "" if Path("Snakefile").is_file() else f"--snakefile {PROJECT / 'Snakefile'} "
@@ -160,16 +160,16 @@ def lengths(folder: Path, documents: Sequence[Document]) -> tuple[list[int], lis
     from trimllm.score.encode import encode_document
     from trimllm.score.rows import Row
 
-    tokenizer, whole, trained = load_tokenizer(folder), [], []
-    for one in documents[:2000]:
+    tokenizer, packed, trained = load_tokenizer(folder), [], []
+    for one in documents[:500]:
         prompt, answers = encode_document(tokenizer, one)
-        whole.append(Row(tuple(prompt), tuple(map(tuple, answers))).length)
+        packed.append(Row(tuple(prompt), tuple(map(tuple, answers))).length)
         trained.append(len(prompt) + len(answers[one.answer]) - 1)
-    return whole, trained
+    return packed, trained
 
 
 def told_of_data(
-    found: Sequence[look.Found], prepared: Mapping[str, Any], tokens: Sequence[int], name: str
+    found: Sequence[look.Found], prepared: Mapping[str, Any], trained: Sequence[int], name: str
 ) -> list[str]:
     """What was found, in lines."""
     lines = []
@@ -185,7 +185,10 @@ def told_of_data(
     words = prepared["tests"][name].get("bag_of_words")
     if words is not None:
         lines.append(f"  by its words alone (a bag of words) a test is answered: {words:.0f}%")
-    lines.append(f"  lengths: {fmean(tokens):.0f} tokens on average, {max(tokens)} the longest")
+    lines.append(
+        f"  lengths: {fmean(trained):.0f} tokens on average with the right answer, {max(trained)} "
+        "the longest"
+    )
     splits = {key: one["documents"] for key, one in prepared["splits"].items()}
     lines.append(
         f"  splits: {splits['train']} to train, {splits['calibration']} to choose units by, "

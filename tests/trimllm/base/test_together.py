@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trimllm.base.together import ANSWERS_AT_ONCE, parts_of, together
 
 
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 120))
+@given(st.lists(st.integers(1, 40), max_size=12), st.integers(1, 120))
 def test_a_part_holds_as_many_texts_as_fit(lengths: list[int], tokens: int) -> None:
     batch = ["a" * length for length in lengths]
     parts = [*parts_of(batch, tokens)]

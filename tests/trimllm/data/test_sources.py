@@ -47,7 +47,7 @@ def test_a_wheel_is_checked(downloads):
     assert len(read(source, downloads, version="1.0", sha256=digest).rows) == 4
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(
-        UserError, match=r"some_data-1\.0-.* has sha256 .*; it is corrupt: delete it"
+        UserError, match=r"some_data-1\.0-.* has sha256 .*; delete it and run again"
     ):
         read(source, downloads, version="1.0", sha256=digest)
     with pytest.raises(UserError, match="is not readable .*: delete it"):

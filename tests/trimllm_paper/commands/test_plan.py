@@ -55,10 +55,11 @@ def test_a_job_takes_what_its_path_says(paper: Config) -> None:
         "trim", model, paper, kept=0.5, expected=expected
     )
     # Half of the units and all that is outside of them, two bytes a parameter; two more of what is
-    # trained, a quarter.
+    # trained, a quarter of these units.
     _, block, outside = demand.shape(model)
-    half = 2 * (outside + model.blocks * block / 2)
-    assert estimate.bytes(epoch) == pytest.approx(half + 2 * model.parameters / 4)
+    inside = model.blocks * block / 2
+    half = 2 * (outside + inside)
+    assert estimate.bytes(epoch) == pytest.approx(half + 2 * inside / 4)
     settled = job("settle_kept", f"{CHAIN}/drop_32/manifest.json")
     assert estimate.bytes(settled) == pytest.approx(half) and estimate.scratch(epoch) == 0
     # Weights and two moments, the state before this one, the best weights: float32.

@@ -94,6 +94,14 @@ def test_a_long_run_is_kept_as_its_parts_end(results: Path, tmp_path: Path) -> N
     reference.collect(later, kept, config, {"domains/e.yaml": "label: one"}, add=True)
     with pytest.raises(UserError, match=r"of another configuration \(domains/e\.yaml\); leave"):
         reference.collect(later, kept, config, {"domains/e.yaml": "label: other"}, add=True)
+    # What is expected of documents, and how jobs are run, makes nothing else.
+    domain = {"domains/e.yaml": "# told\nlabel: one\nexpected: {tokens: 7}"}
+    elsewhere = config | {"compute": config["compute"] | {"threads": 7}}
+    reference.collect(later, kept, elsewhere, domain, add=True)
+    assert "tokens: 7" in (kept / "domains/e.yaml").read_text()
+    rounded = config | {"compute": config["compute"] | {"dtype": "float32"}}
+    with pytest.raises(UserError, match=r"compute\.dtype: auto there, float32 here"):
+        reference.collect(later, kept, rounded, add=True)
     told = config | {"seed": 4, "finetune": config["finetune"] | {"clip": 2.5}}
     with pytest.raises(UserError, match=r"finetune\.clip: 1\.0 there, 2\.5 here") as said:
         reference.collect(later, kept, told, add=True)

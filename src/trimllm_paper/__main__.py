@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,7 +113,12 @@ def main(words: Sequence[str] | None = None) -> int:
     name = told.pop("command").replace("-", "_")
     module = importlib.import_module(f"trimllm_paper.commands.{name}")
     try:
-        return module.run(**told)
+        status = module.run(**told)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # who reads has read enough; at its end Python writes what is left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -55,6 +55,14 @@ def test_a_mistake_is_one_line(
     assert line.startswith("error: ") and told in line
 
 
+def test_who_reads_on_no_longer_is_no_error() -> None:
+    command = [sys.executable, "-m", "trimllm_paper", "verify", "results", "--pages", "LIMITS.md"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as run:
+        run.stdout.close()
+        assert run.stderr.read() == b"" and run.wait() == 141
+
+
 def test_changes_are_merged_as_snakemake_merges_them(tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text("trim: {documents: 3, kept_percent: [50]}\nseed: 1\n")

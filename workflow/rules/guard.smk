@@ -150,16 +150,17 @@ def plan_pace():
 
 def print_summary(failed):
     """Last words of a run: how much was done, how long it took, where to look."""
-    jobs = len([job for job in workflow.dag.finished_jobs if not job.is_norun])
+    jobs = [job for job in workflow.dag.finished_jobs if not job.is_norun]
     seconds = time.time() - workflow.start_time.timestamp()
     print(over_live_lines(sys.stderr), end="", file=sys.stderr)
-    done = f"{jobs} jobs in {seconds // 60:.0f} min {seconds % 60:.0f} s"
+    done = f"{len(jobs)} jobs in {seconds // 60:.0f} min {seconds % 60:.0f} s"
     if failed:
         how = "What failed is named above, with its log; the same command goes on from here."
         print(f"Stopped after {done}. {how}", file=sys.stderr)
         return
-    table = Path(PATHS.table("table2"))
-    where = f"; Table 2: {table} (.csv, .tex)" if table.is_file() else ""
+    made = sorted(str(file) for job in jobs for file in job.output if str(file).endswith(".md"))
+    tables = f"{len(made)} in {Path(PATHS.table('table2')).parent}" if made[3:] else ", ".join(made)
+    where = f"; tables: {tables} (.csv, .tex)" if made else ""
     print(f"Done: {done}{where}", file=sys.stderr)
     for model in CONFIG.models if CONFIG.own else ():
         page = Path(PATHS.chosen(model, "report.html"))

@@ -79,12 +79,15 @@ def layers_dropped(evidence: Evidence) -> Finding:
     """
     domains = {one.name: one for one in evidence.context.domains if one.name in LAYERS}
     passes = {name: evidence.passes(one, evidence.name()) for name, one in domains.items()}
-    lacking = ", ".join(name for name in LAYERS if not passes.get(name))
     found = {name: Furthest.of(one) for name, one in passes.items() if one}
     if not found:
         return missing("Full-FT or the chain in SciQ and MedMCQA")
-    answers = (found[name].at_least(100 * LAYERS[name]) for name in found)
-    holds, what = conclude(answers, lacking)
+    answers = {name: one.at_least(100 * LAYERS[name]) for name, one in found.items()}
+    lacking = [name for name in LAYERS if name not in found]
+    for name, one in found.items():
+        if answers[name] is None and one.last < 100 * LAYERS[name] - 1e-9:
+            lacking.append(f"{name} with more than {one.last:.0f}% dropped")
+    holds, what = conclude(answers.values(), ", ".join(lacking))
     every = (evidence.accuracy(domains[name], FULL_FT) for name in found)
     each = [one for one in every if one]
     between = {name: evidence.furthest_held_back(domains[name]) for name in found}

@@ -102,18 +102,13 @@ class Evidence:
         return self.context.model.name
 
     def name(self, criterion: str = "", ratio: float | None = None) -> str:
-        """Name of the chain by a criterion, with as many drops an epoch as the main one.
-
-        The recipe that is shown, if one is; else at `ratio` (None: the main one's) whatever was
-        evaluated; "" for nothing.
-        """
-        criterion, recipes = criterion or self.criterion, self.context.recipes
-        for name, one in recipes.items():
-            if one.criterion == criterion and ratio in (None, one.ratio):
+        """Name of the chain by a criterion: at a `ratio` that of Tables 3 and 6, which differs from
+        the main one by no more; without one the recipe that is shown, if one is."""
+        criterion = criterion or self.criterion
+        for name, one in self.context.recipes.items() if ratio is None else ():
+            if one.criterion == criterion:
                 return name
-        main = self.context.main
-        keys = {"criterion": criterion, "ratio": ratio or main.ratio, "step": main.step}
-        return next(iter(where(self.frame.evaluations, **keys).name), "")
+        return self.context.variant(criterion, ratio or self.context.main.ratio)
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -181,30 +176,37 @@ class Furthest:
     """How far a chain may go (percent of the units dropped) and keep more than 90% of Full-FT.
 
     `likely` by the accuracies themselves, `surely` where the interval lies above the bar, and
-    `possibly` where it does not lie below; None: not even the first checkpoint.
+    `possibly` where it does not lie below; None: not even the first checkpoint. `fails` is the
+    first checkpoint after the last possible one (None: there is none), between which nobody looked.
     """
 
     likely: float | None
     surely: float | None
     possibly: float | None
+    fails: float | None
     first: float
+    last: float
 
     @classmethod
     def of(cls, passes: Mapping[float, Difference], end: float = 100.0) -> Furthest:
         """Of a chain's checkpoints up to `end`. Raises `ValueError` for none."""
         shares = {share: one for share, one in passes.items() if share <= end + 1e-9}
         told = {share: above(one.low, one.high) for share, one in shares.items()}
+        possibly = max((share for share, one in told.items() if one is not False), default=None)
         return cls(
             max((share for share, one in shares.items() if one.points > 0), default=None),
             max((share for share, answer in told.items() if answer), default=None),
-            max((share for share, answer in told.items() if answer is not False), default=None),
+            possibly,
+            min((share for share in shares if possibly is None or share > possibly), default=None),
             min(shares),
+            max(shares),
         )
 
     def at_least(self, share: float) -> bool | None:
         """Whether it goes so far; None if that is open."""
-        surely, possibly = (-1.0 if x is None else x for x in (self.surely, self.possibly))
-        return above(surely + 1e-9, possibly + 1e-9, share)
+        if self.surely is not None and self.surely >= share - 1e-9:
+            return True
+        return False if self.fails is not None and self.fails <= share + 1e-9 else None
 
     def __str__(self) -> str:
         ends = (f"< {self.first:.0f}%" if x is None else f"{x:.0f}%" for x in self._told())

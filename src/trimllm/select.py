@@ -118,7 +118,8 @@ class Selection:
         margin: first score of the last unit dropped minus that of the best unit kept; points of
             accuracy (%), norm or mean log-likelihood, as the criterion has it.
 
-    Of ties and margin there are none (None) by a rule, or where nothing is dropped.
+    Of ties and margin there are none (None) by a rule, or where nothing is dropped; no margin but 0
+    where candidates were eliminated, whose scores nobody knows.
     """
 
     dropped: tuple[Unit, ...] = ()
@@ -147,12 +148,13 @@ def choose(scan: Scan, name: str, count: int) -> Selection:
     tied = [unit.kind for unit in ranked if rank.first(scan, unit) == bar]
     scale = 100 / scan.documents if rank.counted else 1.0
     best_kept = ranked[count : count + 1]
+    margin = scale * (bar - rank.first(scan, best_kept[0])) if best_kept else None
     return Selection(
         dropped=tuple(ranked[:count]),
         ties=len(tied),
         ties_attention=tied.count("attention"),
         ties_mlp=tied.count("mlp"),
-        margin=scale * (bar - rank.first(scan, best_kept[0])) if best_kept else None,
+        margin=None if margin and scan.eliminated else margin,
     )
 
 

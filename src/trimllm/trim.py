@@ -110,7 +110,8 @@ def trim(
     rank = select.suited(criterion, all_free(calibration, "calibration"))
     epochs = _epochs(model, step, until, start)
     for number in range(start, epochs):
-        sample = sample_of(calibration, scanned, settings.seed, number if resample else 0)
+        drawn = settings.seed, number if resample else 0
+        sample = sample_of(calibration, scanned, *drawn, first=rank.residual_fault)
         found = initial or scan(
             model,
             tokenizer,
@@ -243,7 +244,14 @@ def _epochs(model: nn.Module, step: int, until: float, start: int) -> int:
             f"that lacks {gone}"
         )
     wanted = (until if until >= 1 else total * (1 - until)) - before
-    return 1 + max(0, math.ceil(round(wanted / step, 9)))
+    drops = max(0, math.ceil(round(wanted / step, 9)))
+    if until <= 0 or before + step * drops >= total:
+        most = before + step * ((total - before - 1) // step)
+        raise UserError(
+            f"until = {until}: {step} units at a time, it drops {before + step * drops} of {total} "
+            f"units; units to drop are {max(step, most)} at most, as a share to keep it is above 0"
+        )
+    return 1 + drops
 
 
 make_callable(__name__, trim)

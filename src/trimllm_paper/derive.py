@@ -259,8 +259,9 @@ class Chain:
 
 
 def _equals(epoch: Any) -> set[tuple[int, str]]:
-    """Candidates whose first score is that of the last unit dropped in an epoch."""
-    if not epoch.units_dropped:
+    """Candidates whose first score is that of the last unit dropped in an epoch; of a criterion of
+    one's own nobody knows."""
+    if not epoch.units_dropped or ":" in epoch.criterion:
         return set()
     keys = {"activation_norm": "norm"} | {key: key for key in ("likelihood", ANSWER_CRITERION)}
     key = keys.get(epoch.criterion, "correct")

@@ -75,7 +75,7 @@ class Job:
         online: whether the job may use the network; never with a mirror.
 
     Attributes:
-        how: what the job depends on (`depends.Depends`).
+        how: what the job depends on (`lineage.Job.how`).
         wildcards: of its rule, by name.
         inputs: lists of files by name, also where there is one.
     """

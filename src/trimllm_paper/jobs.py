@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from trimllm.base.names import ANSWER_CRITERION, AUTHORS
-from trimllm.compress.engines import ENGINES
+from trimllm.compress.engines import ENGINES, SETTINGS
 from trimllm.export.formats import QUANTIZED, require_engine, split_variant
 from trimllm_paper.config.models import RecipeEntry
 from trimllm_paper.engine_jobs import EngineJobs
@@ -138,7 +138,7 @@ class Jobs(EngineJobs):
         return Job([], files, how)
 
     def at_once(self, model: str, domain: str, by: str, drop: str) -> Job:
-        """A dropping by rule, trained as long as the main chain takes to as many drops."""
+        """A dropping by rule, trained at most as long as the main chain takes to as many drops."""
         arguments = {
             "rule": by,
             "dropped": int(drop),
@@ -208,7 +208,7 @@ class Jobs(EngineJobs):
 
     def compression(self, model: str, domain: str, dense: str, compressor: str) -> Job:
         """A compressed checkpoint. A foreign engine's Python is told by a file."""
-        config, keys = self.config.compress, ("group_size", "max_tokens", "kept")
+        config, keys = self.config.compress, SETTINGS[compressor]
         engine = getattr(config.engines, compressor)
         how = {
             "engine": engine,
@@ -326,7 +326,9 @@ class Jobs(EngineJobs):
             "stand_in": spec.stand_in,
             "units_total": config.models[model].units,
             "batch_tokens": config.evaluate.batch_tokens,
-            "answer_tokens": config.evaluate.answer_tokens,
+            "generated": (
+                {"answer_tokens": config.evaluate.answer_tokens} if spec.tested_freely else {}
+            ),
             "dtype": config.compute.dtype,
             "seed": config.seed,
             "loading": self._loading(model),

@@ -37,7 +37,7 @@ def tie_notes(epochs: pd.DataFrame) -> list[str]:
 
     By chain, over domains: in how many epochs, and among how many units at most.
     """
-    chosen = epochs[(epochs.dropped > 0) & epochs.margin.notna()]
+    chosen = epochs[(epochs.dropped > 0) & epochs.ties.notna()]
     told = []
     for (_, name), chain in chosen.groupby(["model", "name"], sort=False):
         tied = chain[chain.margin == 0]

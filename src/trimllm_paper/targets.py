@@ -193,7 +193,8 @@ class Targets:
             found["evaluations"] = self.answers([name])
         found = {kind: self.present(self.of_all_seeds(files)) for kind, files in found.items()}
         if form.ties:
-            found["epochs"] = self.present([*found.get("epochs", []), *self.asked_epochs(name)])
+            asked = self.of_all_seeds(self.asked_epochs(name))
+            found["epochs"] = self.present([*found.get("epochs", []), *asked])
         timed = form.blocks in ("machines", "both")
         return found | ({"throughput": self.timings()} if timed else {})
 

@@ -66,6 +66,21 @@ def test_the_lowest_score_of_the_papers_equations_is_dropped(
     assert (selection.margin == 0) <= (selection.ties > 1 or criterion == "likelihood")
 
 
+def test_there_is_no_margin_to_what_was_eliminated() -> None:
+    whole = a_scan([8, 7, 5, *[0] * 9], [1.0] * 12)
+    assert choose(whole, "calibration", 1).margin == pytest.approx(5.0)
+    some = a_scan([8, 7, 5, *[0] * 9], [1.0] * 12)
+    some.eliminated[ALL[1]] = 12
+    del some.correct[ALL[1]]
+    assert choose(some, "calibration", 1).margin is None
+    # Equals are never eliminated.
+    tied = a_scan([8, 8, 5, *[0] * 9], [1.0] * 12)
+    tied.eliminated[ALL[2]] = 12
+    del tied.correct[ALL[2]]
+    selection = choose(tied, "calibration", 1)
+    assert (selection.margin, selection.ties) == (0, 2)
+
+
 def test_of_free_answers_the_likeliest_is_dropped() -> None:
     likely = [-2.0, -1.0, -3.0, *[-4.0] * 9]
     scan = Scan(

@@ -268,6 +268,15 @@ def test_a_chain_ends_where_it_was_asked_to_in_whole_steps(
     assert [epoch.dropped for epoch in chain] == dropped
 
 
+@pytest.mark.parametrize(("step", "until"), [(2, 0), (2, -3), (2, 10), (3, 10), (2, 99), (1, -0.5)])
+def test_a_chain_that_would_leave_nothing_is_refused_before_it_begins(
+    step: int, until: float
+) -> None:
+    """Of the ten units of a tiny model; three at a time drop twelve where ten are asked for."""
+    with pytest.raises(UserError, match=rf"until = {until}: {step} units at a time"):
+        next(trim(tiny("llama"), step=step, until=until))
+
+
 def test_a_model_that_lacks_units_already_is_trimmed_further() -> None:
     model = drop(tiny("llama"), [Unit(1, "mlp")])
     assert [epoch.dropped for epoch in trim(model, until=5, ratio=1.0)] == [1, 3, 5]

@@ -86,7 +86,12 @@ def hashes(config: Config) -> dict[str, str]:
         ({"trim": {"kept_percent": [25]}}, {"engine"}),
         ({"trim": {"row_budget": 9000}}, {"scan", "epoch"}),
         ({"evaluate": {"batch_tokens": 99}}, {"evaluation"}),
-        ({"compress": {"kept": 0.25}}, {"compression"}),
+        # LLM-Pruner keeps a share, int4 formats have groups.
+        ({"compress": {"kept": 0.25}}, set()),
+        ({"compress": {"group_size": 32}}, {"compression"}),
+        ({"compress": {"max_tokens": 99}}, {"compression"}),
+        # Choices are asked for, not generated.
+        ({"evaluate": {"answer_tokens": 9}}, set()),
         ({"throughput": {"repeats": 4}}, {"timing", "shape"}),
         ({"engines": {"prompt": 9}}, {"engine"}),
         ({"compute": {"threads": 2}}, set()),

@@ -18,7 +18,7 @@ with forked(snakemake) as job:
         tokenizer,
         dict(zip(how["tasks"], job.inputs["tests"], strict=True)),
         batch_tokens=how["batch_tokens"],
-        answer_tokens=how["answer_tokens"],
+        **how["generated"],
         dtype=how["dtype"],
     )
     common = {

@@ -11,15 +11,17 @@ with forked(snakemake) as job:
 
     how, path = job.how, snakemake.output[0]
     hashes = job.data_hashes()
+    authors = how["residual_fault"]
+    documents = read_documents(snakemake.input.calibration)
     model, tokenizer = job.load(how["dtype"])
     found = scan(
         model,
         tokenizer,
-        sample_of(read_documents(snakemake.input.calibration), how["documents"], how["seed"], 0),
+        sample_of(documents, how["documents"], how["seed"], 0, first=authors),
         dtype=how["dtype"],
         label="initial scan",
         row_budget=how["row_budget"],
-        residual_fault=how["residual_fault"],
+        residual_fault=authors,
     )
     ScanFile(
         **job.wildcards,

@@ -140,7 +140,6 @@ def save(
     *,
     dtype: str | torch.dtype | None = None,
     record: dict[str, Any] | None = None,
-    provenance: dict[str, Any] | None = None,
 ) -> Path:
     """Write a checkpoint: whole under its name, or not at all.
 
@@ -150,12 +149,10 @@ def save(
         directory: where it goes; an older checkpoint there is replaced at the last moment.
         dtype: type of the stored weights ("bfloat16"); None keeps the model's own.
         record: JSON documents to store beside the weights, by file stem.
-        provenance: what goes into manifest.json beside the hashes; its `card`, facts of the model
-            card (`card.Facts`).
     """
     with files.scratch(directory) as temporary:
         write(model, tokenizer, temporary, dtype=dtype)
-        complete(temporary, directory, record, provenance)
+        complete(temporary, directory, record)
     return Path(directory)
 
 
@@ -165,7 +162,12 @@ def complete(
     record: dict[str, Any] | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> None:
-    """Give written weights their records, their manifest and at last their name (see `save`)."""
+    """Give written weights their records, their manifest and at last their name (see `save`).
+
+    Args:
+        provenance: what goes into manifest.json beside the hashes; its `card`, facts of the model
+            card (`card.Facts`).
+    """
     for stem, content in (record or {}).items():
         files.write_json(temporary / f"{stem}.json", content)
     if not (temporary / card.FILE).is_file():

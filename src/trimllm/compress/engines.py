@@ -29,6 +29,16 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
 """Method, which is also the name of its file -> engine -> packages that must be installed here. The
 first engine of a method is its default."""
 
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "awq_int4": ("group_size", "max_tokens"),
+    "gptq_int4": ("group_size", "max_tokens"),
+    "sparsegpt_2_4": ("max_tokens",),
+    "llm_int8": ("max_tokens",),
+    "llm_pruner": ("max_tokens", "kept"),
+}
+"""Method -> the keys of `CompressSettings` that its result depends on; `max_tokens` cuts what every
+checkpoint proves itself on."""
+
 ENGINES = {
     "autoawq": ("autoawq", "autoawq_worker.py"),
     "auto-gptq": ("auto_gptq", "auto_gptq_worker.py"),

@@ -151,7 +151,8 @@ def scan(
 
 
 def _fit(row: Row, max_length: int | None) -> Row:
-    """Cut the prompt from the left so that the longest choice fits the model's positions."""
+    """Cut the prompt from the left so that the longest choice fits the model's positions: once for
+    all choices, where an evaluation cuts it for each, as lm-eval does (`scorer.fit_rows`)."""
     if max_length is None or row.extent <= max_length:
         return row
     keep = max_length + 1 - max(len(choice) for choice in row.choices)

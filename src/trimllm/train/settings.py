@@ -40,6 +40,14 @@ class TrainSettings:
             raise UserError(f"schedule {self.schedule!r} is none of {', '.join(SCHEDULES)}")
         if self.optimizer not in OPTIMIZERS:
             raise UserError(f"optimizer {self.optimizer!r} is none of {', '.join(OPTIMIZERS)}")
+        for name, least in (("batch_size", 1), ("gradient_accumulation", 1), ("hidden", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} = {getattr(self, name)} is less than {least}")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} = {getattr(self, name)} is not above 0")
+        if not 0 <= self.kl <= 1:
+            raise UserError(f"kl = {self.kl} is no share, from 0 to 1, of the loss")
 
     @property
     def taught(self) -> bool:

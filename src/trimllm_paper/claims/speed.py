@@ -235,11 +235,11 @@ def _mean(found: Iterable[float | None]) -> Difference:
     return Difference(fmean(values), *mean_interval(values), paired=False)
 
 
-def _around(one: Difference, digits: int = 2) -> str:
+def _around(one: Difference) -> str:
     """A mean with its interval, which one domain does not have."""
     if math.isinf(one.high):
-        return f"{one.points:.{digits}f} (one domain: no interval)"
-    return f"{one.points:.{digits}f} ({one.low:.{digits}f} to {one.high:.{digits}f})"
+        return f"{one.points:.2f} (one domain: no interval)"
+    return f"{one.points:.2f} ({one.low:.2f} to {one.high:.2f})"
 
 
 def _below(one: Difference, bar: float) -> Difference:

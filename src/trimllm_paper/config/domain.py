@@ -181,6 +181,11 @@ class Domain(Section):
         return name is not None and self.free(name)
 
     @property
+    def tested_freely(self) -> bool:
+        """Whether a test has free answers: its evaluations generate them."""
+        return any(self.free(getattr(test, "set", "")) for test in self.tests.values())
+
+    @property
     def _every(self) -> list[WheelRows | FileRows | HubRows | TaskRows]:
         """All sources of all sets."""
         return [source for one in self.sets.values() for source in one.sources]

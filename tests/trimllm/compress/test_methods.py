@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import weakref
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from trimllm import checkpoint
 from trimllm.checkpoint import store
 from trimllm.checkpoint.stock import to_stock
 from trimllm.compress import METHODS, CompressSettings, awq_int4, default_engine
+from trimllm.compress.engines import SETTINGS as SETTINGS_OF
 from trimllm.compress.job import CompressJob
 from trimllm.compress.run import method_of
 from trimllm.units import Unit, drop, unit_parameters, units
@@ -32,6 +34,14 @@ TEXTS = [" ".join(f"w{(i * k) % 97}" for i in range(1, 20)) for k in range(1, 13
 SETTINGS = CompressSettings(group_size=32, max_tokens=100)
 CASES = [(method, "llama", DROPPED) for method in METHODS]
 CASES += [("awq_int4", "opt", DROPPED), ("llm_int8", "qwen2", []), ("gptq_int4", "opt", [])]
+
+
+def test_what_a_method_is_made_by_is_told() -> None:
+    """By keys of the settings; those of groups are its that says so."""
+    assert SETTINGS_OF.keys() == METHODS.keys()
+    for method, keys in SETTINGS_OF.items():
+        assert {*keys} <= {one.name for one in fields(CompressSettings)}
+        assert ("group_size" in keys) == method_of(method).grouped, method
 
 
 def made(method: str, family: str, dropped: list[Unit], folder: Path, **config: bool) -> tuple:

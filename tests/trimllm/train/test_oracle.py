@@ -175,6 +175,16 @@ def test_moments_in_eight_bits_are_of_one_process() -> None:
 
 
 def test_an_optimizer_that_there_is_none_of_is_told() -> None:
+    for name, value in {
+        "batch_size": 0,
+        "gradient_accumulation": -1,
+        "learning_rate": 0.0,
+        "clip": 0.0,
+        "kl": 1.5,
+        "hidden": -1.0,
+    }.items():
+        with pytest.raises(UserError, match=f"{name} = {value} is "):
+            TrainSettings(**{name: value})
     with pytest.raises(UserError, match="optimizer 'sgd' is none of adamw, adamw_8bit"):
         settings_of(optimizer="sgd")
 

@@ -158,8 +158,9 @@ def print_summary(failed):
         how = "What failed is named above, with its log; the same command goes on from here."
         print(f"Stopped after {done}. {how}", file=sys.stderr)
         return
-    made = sorted(str(file) for job in jobs for file in job.output if str(file).endswith(".md"))
-    tables = f"{len(made)} in {Path(PATHS.table('table2')).parent}" if made[3:] else ", ".join(made)
+    folder = Path(PATHS.table("table2")).parent
+    made = sorted(f for job in jobs for f in job.output if Path(f).match(f"{folder}/*.md"))
+    tables = f"{len(made)} in {folder}" if made[3:] else ", ".join(made)
     where = f"; tables: {tables} (.csv, .tex)" if made else ""
     print(f"Done: {done}{where}", file=sys.stderr)
     for model in CONFIG.models if CONFIG.own else ():

@@ -200,7 +200,8 @@ def kept_jobs(config: Config) -> dict[str, list[tuple[float, float]]]:
     for path in (KEPT / "models").rglob("epoch.json"):  # most have no manifest any more
         if path.with_name("manifest.json").is_file():
             continue
-        seconds, parts = read_json(path)["seconds"], expected("trim", path)
+        record = read_json(path)
+        seconds, parts = record["seconds"], expected("trim", path, ratio=record["ratio"])
         parts = {what: parts[what] for what in ("scan", "train", "update")}
         if not seconds["scan"]:  # another job's
             del parts["scan"]

@@ -116,8 +116,9 @@ Sizes = dict[str, tuple[float, float, float]]
 
 def _final_mem(
     evidence: Evidence, chains: Sequence[tuple[str, float]]
-) -> tuple[list[str], list[tuple[float, float, float]]]:
-    """The domains in which all of some chains (criterion, ratio) went, and their Final Mem there.
+) -> tuple[list[str], list[tuple[float, float, float]], int]:
+    """The domains in which all of some chains (criterion, ratio) went, their Final Mem there, and
+    the fewest seeds that one of them has.
 
     In percent of the units, by chain: what the smallest checkpoint above 90% of Full-FT keeps, as
     far as the shortest of the chains goes, mean over the domains; likely, and between which bounds
@@ -125,18 +126,20 @@ def _final_mem(
     """
     names = [evidence.name(*chain) for chain in chains]
     kept: dict[str, list[tuple[float, float, float]]] = {}
+    seeds: set[int] = set()
     for domain in evidence.context.domains:
         passes = [evidence.passes(domain, name) for name in names]
         if all(passes):
             end = min(map(max, passes))
             furthest = [Furthest.of(one, end) for one in passes]
+            seeds |= {over.seeds for one in passes for over in one.values()}
             kept[domain.name] = [
                 (100 - (one.likely or 0.0), 100 - (one.possibly or 0.0), 100 - (one.surely or 0.0))
                 for one in furthest
             ]
     columns = zip(*kept.values(), strict=True)
     bounds = (map(fmean, zip(*column, strict=True)) for column in columns)
-    return list(kept), [(likely, low, high) for likely, low, high in bounds]
+    return list(kept), [(likely, low, high) for likely, low, high in bounds], min(seeds, default=1)
 
 
 def _found(evidence: Evidence, where: Collection[str], sizes: object, **found: Any) -> Finding:
@@ -146,7 +149,6 @@ def _found(evidence: Evidence, where: Collection[str], sizes: object, **found: A
     asked = [one for one in evidence.context.domains if one.name in where]
     each = [full for one in asked if (full := evidence.accuracy(one, FULL_FT))]
     found |= {"n": sum(one.documents for one in each), "counted": "documents of each checkpoint"}
-    found |= {"seeds": min(len(one.by_seed) for one in each)}
     found |= {"before": before, "own": evidence.context.own and not before}
     return Finding(numbers={"kept_percent": sizes, "domains": domains}, **found)
 
@@ -178,12 +180,15 @@ def both_best(evidence: Evidence) -> Finding:
     known: dict[str, Sizes] = {}
     ours: dict[str, str] = {}
     where: set[str] = set()
+    seeds: list[int] = []
     for ratio in RATIOS:
-        names, sizes = _final_mem(evidence, [(criterion, ratio) for criterion in PAPER_CRITERIA])
+        chains = [(criterion, ratio) for criterion in PAPER_CRITERIA]
+        names, sizes, fewest = _final_mem(evidence, chains)
         if sizes:
             where |= set(names)
+            seeds.append(fewest)
             known[f"r={ratio:g}"] = dict(zip(PAPER_CRITERIA, sizes, strict=True))
-            beside, likelihood = _final_mem(evidence, [(BOTH, ratio), (OURS, ratio)])
+            beside, likelihood, _ = _final_mem(evidence, [(BOTH, ratio), (OURS, ratio)])
             ours |= {f"r={ratio:g}": _size(likelihood[1])} if beside == names else {}
     if not known:
         return missing("the chains by all three criteria")
@@ -210,6 +215,7 @@ def both_best(evidence: Evidence) -> Finding:
         else "",
         "differences": found,
         "ours": listed(ours.items(), "{} {}"),
+        "seeds": min(seeds),
     }
     likely = {r: {key: size[0] for key, size in row.items()} for r, row in known.items()}
     return _found(evidence, where, likely, **told)
@@ -218,7 +224,8 @@ def both_best(evidence: Evidence) -> Finding:
 @claim("Final Mem(both, 1/4) < Final Mem(both, r) for r ∈ {1, 1/2, 1/8}", ours=True)
 def r_quarter_best(evidence: Evidence) -> Finding:
     """Final Mem at r = 1/4 against every other r."""
-    where, sizes = _final_mem(evidence, [(evidence.criterion, ratio) for ratio in RATIOS])
+    chains = [(evidence.criterion, ratio) for ratio in RATIOS]
+    where, sizes, seeds = _final_mem(evidence, chains)
     if not sizes:
         return missing("a chain at every r", {"kept_percent": {}, "domains": []})
     kept = {f"{ratio:g}": size for ratio, size in zip(RATIOS, sizes, strict=True)}
@@ -230,4 +237,5 @@ def r_quarter_best(evidence: Evidence) -> Finding:
     holds, _ = conclude(_not_larger(one, strict=True) for one in found.values())
     told = listed(((ratio, _size(size)) for ratio, size in kept.items()), "r = {}: {}")
     likely = {ratio: size[0] for ratio, size in kept.items()}
-    return _found(evidence, where, likely, holds=holds, told=told, differences=found)
+    found_of = {"told": told, "differences": found, "seeds": seeds}
+    return _found(evidence, where, likely, holds=holds, **found_of)

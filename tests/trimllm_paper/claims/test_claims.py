@@ -166,14 +166,15 @@ def test_more_mlp_must_be_significant(
     assert f"p = {p};" in one["measured"]
 
 
-def grid(evaluations: Evaluations, good: dict[tuple[str, float], int]) -> None:
+def grid(evaluations: Evaluations, good: dict[tuple[str, float], int], seed: int = 0) -> None:
     """Full-FT of 80, and chains by criterion and ratio that keep 90% of it until so many drops."""
-    evaluations.add("full_ft", 80, domain="sciq", n=MANY)
+    told: dict[str, Any] = {"n": MANY, "seed": seed}
+    evaluations.add("full_ft", 80, domain="sciq", **told)
     for (criterion, ratio), last in good.items():
         name = "paper" if (criterion, ratio) == ("both", 0.25) else f"{criterion}_r{ratio:g}"
         for dropped in (30, 36, 42):
             recipe = str(Recipe.trimmed(name, dropped, 60))
-            evaluations.add(recipe, 78 if dropped <= last else 40, kept=60 - dropped, n=MANY)
+            evaluations.add(recipe, 78 if dropped <= last else 40, kept=60 - dropped, **told)
 
 
 SIZES = {(c, r): 36 if c == "both" else 30 for c in CRITERIA for r in RATIOS}
@@ -214,6 +215,12 @@ def test_final_mem_is_compared_where_all_chains_went_and_as_far_as_all(
         assert one["seeds"] == 1
     assert quarter["verdict"] == NOT_SEEN
     assert set(quarter["numbers"]["kept_percent"].values()) == {40}
+    # A second seed of Full-FT and of r = 1/4 alone makes no second seed of the comparison.
+    again = Evaluations(evaluations.root / "seed_1")
+    grid(again, {("both", 0.25): 36}, seed=1)
+    evaluations.paths += again.paths
+    told = found(evaluations, published="llama-7b")
+    assert told["both_best"]["seeds"] == told["r_quarter_best"]["seeds"] == 1
 
 
 @pytest.mark.parametrize(

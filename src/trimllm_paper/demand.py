@@ -269,7 +269,7 @@ def _said(model: Any, config: Any) -> float:
         return 0.0
     limit = taught(config, model.units) or math.inf
     known = (config.tested[name].expected for name in config.domains)
-    tokens = (min(limit, one.train or TRAIN) * _trained(one) for one in known)
+    tokens = (min(limit, one.train or TRAIN) * trained_tokens(one) for one in known)
     in_16 = uses_gpu(config) or cores_take_16_bits(config.compute.dtype)
     return max(tokens, default=0) * shape(model)[0] * (2 if in_16 else WEIGHT)
 
@@ -277,12 +277,13 @@ def _said(model: Any, config: Any) -> float:
 def longest(config: Any) -> int:
     """Tokens of the longest documents that are expected, each with its right answer."""
     known = (config.tested[name].expected for name in config.domains)
-    return 3 * max(map(_trained, known), default=TOKENS)
+    return 3 * max(map(trained_tokens, known), default=TOKENS)
 
 
-def _trained(expected: Any) -> int:
+def trained_tokens(expected: Any) -> int:
     """Tokens that training sees of a document."""
-    return (expected and (expected.trained or expected.tokens)) or TOKENS
+    told = getattr(expected, "trained", None) or getattr(expected, "tokens", None)
+    return told or TOKENS
 
 
 def _kept_on_cpu(model: Any, config: Any, count: int = 1) -> float:

@@ -29,6 +29,7 @@ from trimllm_paper.demand import (
     share_trained,
     shared,
     stored_bytes,
+    trained_tokens,
 )
 from trimllm_paper.gpus import uses_gpu
 from trimllm_paper.recipe import taught
@@ -135,7 +136,7 @@ def spent(
     parameters, stored = left(model, kept), stored_bytes(model, kept)
     length = getattr(expected, "tokens", None) or TOKENS
     each = 2 * parameters * length / rate  # a document, with all its answers
-    lesson = each * (getattr(expected, "trained", None) or length) / length  # with the right one
+    lesson = 2 * parameters * trained_tokens(expected) / rate  # with the right one
     found = {"start": start * (1 if count == 1 else 2), "load": stored / disk}
     if task in forkserver.TASKS and count == 1 and config.compute.forkserver and not on_gpu:
         found["start"] = FORKED_START

@@ -121,11 +121,10 @@ class Estimate:
             return 0.0
         model, entry = self.config.models[place.model], self._need(job).entry
         kept = 1 - place.recipe.dropped / model.units
-        size = demand.stored_bytes(model, kept)
+        left, size = demand.left(model, kept), demand.stored_bytes(model, kept)
         if task == "trim" and entry.state == "float32":  # what is trained, inside of the blocks
-            trained = demand.share_trained(task, self.config, entry.ratio)
-            trained *= demand.left(model, kept) - demand.left(model, 0)
-            size += trained * demand.WEIGHT - trained * size / demand.left(model, kept)
+            share = demand.share_trained(task, self.config, entry.ratio)
+            size += share * (left - demand.left(model, 0)) * (demand.WEIGHT - size / left)
         # What comes from the hub lies in its cache besides.
         return 2 * size if task == "fetch" and hasattr(model.source, "hub") else size
 

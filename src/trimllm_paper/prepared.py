@@ -9,6 +9,7 @@ from typing import Any
 
 from trimllm.base.kept import drops_for
 from trimllm.base.names import AUTHORS, RULES
+from trimllm_paper.config.domain import read_by
 from trimllm_paper.config.models import Config, RecipeEntry
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
@@ -97,7 +98,7 @@ class Prepared:
         scan takes of it."""
         config, spec = self.config, self.config.tested[domain]
         how = {
-            "spec": {key: value for key, value in spec.raw.items() if key != "expected"},
+            "spec": read_by(spec.raw),
             "limits": {
                 "test": config.evaluate.documents,
                 "held_back": config.finetune.held_back_documents,

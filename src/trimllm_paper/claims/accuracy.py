@@ -237,5 +237,5 @@ def r_quarter_best(evidence: Evidence) -> Finding:
     holds, _ = conclude(_not_larger(one, strict=True) for one in found.values())
     told = listed(((ratio, _size(size)) for ratio, size in kept.items()), "r = {}: {}")
     likely = {ratio: size[0] for ratio, size in kept.items()}
-    found_of = {"told": told, "differences": found, "seeds": seeds}
-    return _found(evidence, where, likely, holds=holds, **found_of)
+    told_of = {"holds": holds, "told": told, "differences": found, "seeds": seeds}
+    return _found(evidence, where, likely, **told_of)

@@ -105,9 +105,9 @@ class Evidence:
         """Name of the chain by a criterion: at a `ratio` that of Tables 3 and 6, which differs from
         the main one by no more; without one the recipe that is shown, if one is."""
         criterion = criterion or self.criterion
-        for name, one in self.context.recipes.items() if ratio is None else ():
-            if one.criterion == criterion:
-                return name
+        shown = [name for name, one in self.context.recipes.items() if one.criterion == criterion]
+        if shown and ratio is None:
+            return shown[0]
         return self.context.variant(criterion, ratio or self.context.main.ratio)
 
     @property

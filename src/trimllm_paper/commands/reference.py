@@ -24,6 +24,7 @@ import yaml
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper.commands import asked
+from trimllm_paper.config.domain import read_by
 from trimllm_paper.config.load import PROJECT, load, read_yaml, validated
 from trimllm_paper.config.models import Config
 from trimllm_paper.integrity import checks, lineage
@@ -98,7 +99,7 @@ def collect(
             for key in {**there, **here}
             if there.get(key) != here.get(key)
         ]
-        other += [name for name, text in kept.items() if _read(text) != _read(domains[name])]
+        other += [name for name, text in kept.items() if not _read_alike(text, domains[name])]
         if other:
             raise UserError(
                 f"{reference} keeps results of another configuration ({', '.join(other[:4])}); "
@@ -155,10 +156,10 @@ def made_by(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found if key == dtype or not key.startswith("compute.")}
 
 
-def _read(domain: str) -> Any:
-    """What a domain's documents are made by: all of its file but for what is expected of them."""
-    found = yaml.safe_load(domain)
-    return {key: value for key, value in found.items() if key != "expected"}
+def _read_alike(one: str, other: str) -> bool:
+    """Whether two texts of a domain's file make the same documents."""
+    first, second = (read_by(yaml.safe_load(text)) for text in (one, other))
+    return first == second
 
 
 def keys_of(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

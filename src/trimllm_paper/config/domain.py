@@ -6,7 +6,7 @@ What every section and key means stands in `keys.yaml`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr
@@ -143,6 +143,11 @@ class Expected(Section):
     test: Count | None = None
     tokens: Count | None = None
     trained: Count | None = None
+
+
+def read_by(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What a domain's documents are made by: all of its file but for what is expected of them."""
+    return {key: value for key, value in raw.items() if key != "expected"}
 
 
 class Domain(Section):

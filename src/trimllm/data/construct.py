@@ -5,22 +5,24 @@ its own text and class. The others make a question that can be learned,
 and answered with few tokens, out of data whose own task cannot: a table that uses one must say so,
 so each has a name in words.
 
-Wrong choices are drawn of rows nearby in the drawn order, most of which come into the same split:
-drawn of all, those of tests would be right answers of training, and a model that learned these by
-heart would be misled.
+Wrong choices are drawn of rows nearby in the drawn order. Most of these come into the same split:
+drawn of all, wrong ones of tests would be right ones of training, and a model that learned these by
+heart would be misled. Of questions that ask what is not so all of them would be right: leave these
+out by `question.without`.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import unescape
 from operator import attrgetter
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm.data.document import Document, normalised
+from trimllm.data.document import Document, bare, normalised
 from trimllm.data.rows import Row, RowError
 
 PROMPT = "Question: {question}\nAnswer:"
@@ -34,10 +36,16 @@ NEAR = 100
 _ANSWER = attrgetter("answer_text")
 DRAWN = {"answer": _ANSWER, "continuation": _ANSWER, "question": attrgetter("question")}
 """Construction -> what of a row is to be chosen among the same of other rows."""
-WORDS = (8, 16)
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+_STOP = re.compile(r"(?<=[a-z0-9)][.?!])\s+(?=[A-Z])")
+_SHORT = re.compile(r"\b(?:[A-Z][a-z]{0,4}|vs?|etc|al|cf|no|pp?|e\.g|i\.e|[ap]\.m)\.$")
+"""An abbreviation at the end, or a name as short: the sentence goes on."""
+WORDS = (9, 16)
 """Words of a sentence that is cut in two, at least and at most."""
-HEAD = 0.6
-"""Share of its words that is shown."""
+END = 5
+"""Words that are to be chosen: as many of every sentence, so that their number tells nothing."""
+REPEATED = "asked before"
+"""Why a row is left out whose prompt another one has, where choices are drawn."""
 MOST_CLASSES = 100
 FEWEST_OF_CLASS = 4
 """Rows of a class: one to test, one held back, one to calibrate and one to train."""
@@ -54,6 +62,16 @@ class Item:
     """The class, where splits must hold all classes in equal shares."""
     where: str = ""
     """File and line of its row."""
+    drawn: bool = False
+    """Whether its wrong choices are drawn, and so no part of what is asked."""
+
+    @property
+    def content(self) -> str:
+        """What another item of its set must share to be the same one: the prompt and, where they
+        are a part of what is asked, all choices."""
+        document = self.document
+        shown = () if self.drawn else sorted(map(normalised, document.choices))
+        return "\0".join((bare(document.prompt), *shown))
 
 
 def kind_of(how: Mapping[str, Any]) -> str:
@@ -152,35 +170,89 @@ def construct(
     rules = how.get("construct", {}) | {"kind": kind_of(how)}
     if rules["kind"] == "continuation":
         rows = [half for row in rows if isinstance(row, Row) for half in halves(row)]
-    texts: list[str] = []
-    if drawn := DRAWN.get(rules["kind"]):
-        texts = [_clean(drawn(row), rules) for row in rows]
-        if len({*texts} - {""}) < (count := rules.get("choices") or CHOICES):
-            raise UserError(
-                f"{len({*texts} - {''})} different texts are too few for {count} choices"
-            )
+    asked = [row if isinstance(row, Document) else _asked(row, how, rules) for row in rows]
+    drawn = rules["kind"] in DRAWN or (rules["kind"] == "label" and bool(rules.get("choices")))
+    if drawn:
+        asked = _once(asked)
+    offered = [one.text for one in asked if isinstance(one, _Asked)]
+    bared = [bare(text) for text in offered]
+    count = rules.get("choices") or CHOICES
+    if rules["kind"] in DRAWN and (found := len({*bared})) < count:
+        raise UserError(
+            f"{found} different texts are too few for {count} choices (of rows of one prompt only "
+            "the first counts)"
+        )
     made: list[Item | str] = []
-    for place, row in enumerate(rows):
-        if isinstance(row, Document):
-            made.append(Item(row, normalised(row.prompt)))
+    place = 0
+    for each in asked:
+        if isinstance(each, str):
+            made.append(each)
             continue
-        near = texts[max(0, place - NEAR) : place + NEAR + 1]
+        if isinstance(each, Document):
+            made.append(Item(each, bare(each.prompt)))
+            continue
+        around = slice(max(0, place - NEAR), place + NEAR + 1) if drawn else slice(0)
+        near = dict(zip(bared[around], offered[around], strict=True))
+        near.pop(bared[place], None)
+        place += 1
         try:
-            own = texts[place] if texts else ""
-            shown, answer, stratum = _choices(row, rules, own, near, rng)
-            question = tidy(row.question, how.get("question", {}))
-            parts = {"question": question, "context": row.context, "answer": row.answer_text}
-            prompt = (how.get("prompt") or _prompt(row)).format(**parts)
+            shown, answer, stratum = _choices(each, rules, near.values(), rng)
             choices = tuple(how.get("choice", CHOICE).format(choice=text) for text in shown)
-            if len(prompt) + sum(map(len, choices)) > how.get("max_characters", float("inf")):
+            if len(each.prompt) + sum(map(len, choices)) > how.get("max_characters", float("inf")):
                 raise RowError("too long")
-            group = row.group or normalised(question)
-            messages = _messages(row, how, parts)
-            document = Document(prompt, choices, answer, messages)
-            made.append(Item(document, group, stratum, row.where))
+            document = Document(each.prompt, choices, answer, _messages(each.row, how, each.parts))
+            group = each.row.group or bare(f"{each.row.context} {each.parts['question']}")
+            made.append(Item(document, group, stratum, each.row.where, drawn))
         except ValueError as reason:  # a `RowError` among them
             made.append(str(reason))
     return made
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A row as it is asked, before its choices are drawn."""
+
+    row: Row
+    parts: Mapping[str, str]
+    """What a prompt may name: question, context and answer."""
+    prompt: str
+    text: str
+    """Where choices are drawn of other rows, its own: the right one."""
+
+
+def _once(asked: Sequence[_Asked | Document | str]) -> list[_Asked | Document | str]:
+    """Each prompt once: the first row that asks it, whatever others answer.
+
+    Wrong choices are drawn of what is left, so none of them answers the prompt as well.
+    """
+    seen: set[str] = set()
+    left: list[_Asked | Document | str] = []
+    for one in asked:
+        prompt = bare(one.prompt) if isinstance(one, _Asked) else ""
+        left.append(REPEATED if prompt in seen else one)
+        seen |= {prompt} - {""}
+    return left
+
+
+def _asked(row: Row, how: Mapping[str, Any], rules: Mapping[str, Any]) -> _Asked | str:
+    """What a row asks, or in words why it asks nothing."""
+    try:
+        text = ""
+        if told := DRAWN.get(rules["kind"]):
+            try:
+                text = tidy(told(row), rules.get("texts", {}))
+            except RowError:
+                raise RowError("no text to choose") from None
+        if rules["kind"] == "label" and row.label not in map(str, rules["labels"].values()):
+            raise RowError("another class")
+        question = tidy(row.question, how.get("question", {}))
+        parts = {"question": question, "context": row.context, "answer": row.answer_text}
+        prompt = (how.get("prompt") or _prompt(row)).format(**parts)
+        if len(prompt) + len(text) > how.get("max_characters", float("inf")):
+            raise RowError("too long")
+        return _Asked(row, parts, prompt, text)
+    except ValueError as reason:  # a `RowError` among them
+        return str(reason)
 
 
 def _prompt(row: Row) -> str:
@@ -202,32 +274,36 @@ def _messages(
 
 
 def halves(row: Row) -> Iterator[Row]:
-    """The sentences of a row's text, of 8 to 16 words, each cut in two; of one group all."""
-    for sentence in re.split(r"(?<=[a-z0-9)][.?!])\s+(?=[A-Z])", row.question):
+    """The sentences of a row's text, of 9 to 16 words, each cut before its last 5; all of one
+    group. Tags of HTML go."""
+    for sentence in _sentences(unescape(_TAG.sub(" ", row.question))):
         words = sentence.split()
         if WORDS[0] <= len(words) <= WORDS[1]:
-            at = round(HEAD * len(words))
-            first, rest = " ".join(words[:at]), " ".join(words[at:])
-            yield replace(row, question=first, answer_text=rest, group=normalised(row.question))
+            first, rest = " ".join(words[:-END]), " ".join(words[-END:])
+            yield replace(row, question=first, answer_text=rest, group=bare(row.question))
 
 
-def _clean(text: str, rules: Mapping[str, Any]) -> str:
-    """A text to choose; nothing where it is left out."""
-    try:
-        return tidy(text, rules.get("texts", {}))
-    except RowError:
-        return ""
+def _sentences(text: str) -> Iterator[str]:
+    """A text in sentences, not cut after an abbreviation (v., Dr., Inc., e.g.)."""
+    begun = ""
+    for part in _STOP.split(text):
+        begun = f"{begun} {part}".strip()
+        if not _SHORT.search(begun):
+            yield begun
+            begun = ""
+    if begun:
+        yield begun
 
 
 def _choices(
-    row: Row, rules: Mapping[str, Any], own: str, near: list[str], rng: random.Random | None
+    one: _Asked, rules: Mapping[str, Any], others: Iterable[str], rng: random.Random | None
 ) -> tuple[Sequence[str], int, int | None]:
     """Texts of the choices, index of the right one, and the class where there are classes.
 
     Args:
-        own, near: of constructions that draw, the row's text and those of the rows around it.
+        others: where texts are drawn, those of the rows nearby.
     """
-    kind = rules["kind"]
+    row, kind, stratum = one.row, rules["kind"], None
     if kind == "own":
         if row.answer is None or len(row.choices) < 2:
             raise RowError("no choices")
@@ -236,26 +312,18 @@ def _choices(
         if not row.answer_text:
             raise RowError("no answer")
         return (tidy(row.answer_text, rules.get("texts", {})),), 0, None
-    stratum = None
+    right = one.text
     if kind == "label":
         values = [str(value) for value in rules["labels"].values()]
-        if row.label not in values:
-            raise RowError("another class")
         stratum, labels = values.index(row.label), list(rules["labels"])
         if not rules.get("choices"):
             return labels, stratum, stratum
         right, others = labels[stratum], {*labels} - {labels[stratum]}
-    else:
-        right = own
-        if not right:
-            raise RowError("no text to choose")
-        others = {text for text in near if normalised(text) not in ("", normalised(right))}
-    count = rules.get("choices") or CHOICES
+    others, count = sorted(others), rules.get("choices") or CHOICES
     if len(others) < count - 1:
         raise RowError("too few other texts")
     if rng is None:
         raise ValueError("these choices are drawn: by which generator?")
-    # sorted, so that a seed draws the same ones again
-    texts = [right, *rng.sample(sorted(others), count - 1)]
+    texts = [right, *rng.sample(others, count - 1)]
     rng.shuffle(texts)
     return texts, texts.index(right), stratum

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,31 @@ from typing import Any
 from trimllm.base import files
 from trimllm.base.errors import UserError
 
+_OPENING, _CLOSING = (
+    "".join(c for c in map(chr, range(0x10000)) if unicodedata.category(c) in kinds)
+    for kinds in (("Ps", "Pi", "Pf"), ("Pe", "Pi", "Pf"))
+)
+_MARKS = re.escape(_CLOSING + "\"'.,:;?…、。！，：；？")
+_EDGES = re.compile(
+    rf"(?<!\S)[{re.escape(_OPENING)}\"'¿¡]+"  # not of .5, -5 or !x
+    rf"|(?<=\S)(?:[{_MARKS}]|(?<!\d)!)+(?!\S)"  # not of 3!
+    r"|[\s_:–—-]+$",  # nor of 5 - 3
+    re.MULTILINE,
+)
+_HYPHEN = re.compile(r"(?<=[^\W\d_])[-‐-—](?=[^\W\d_])")
+
 
 def normalised(text: str) -> str:
     """Lower case and single spaces: two texts that differ only in layout become equal."""
     return re.sub(r"\s+", " ", text).strip().lower()
+
+
+def bare(text: str) -> str:
+    """Lower case, single spaces, no brackets, quotes and stops around words, no dash at the end of
+    a line: sources end the same question with a colon here and a dash there."""
+    plain = unicodedata.normalize("NFC", text).casefold().replace("’", "'")
+    plain = _EDGES.sub(" ", _HYPHEN.sub(" ", plain))
+    return " ".join(plain.split()) or normalised(text)
 
 
 @dataclass(frozen=True)

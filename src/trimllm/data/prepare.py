@@ -22,8 +22,8 @@ from typing import Any
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data import bag_of_words
-from trimllm.data.construct import Item, construct, kind_of, labels_of, words
-from trimllm.data.document import Document, all_free, normalised, write_documents
+from trimllm.data.construct import REPEATED, Item, construct, kind_of, labels_of, words
+from trimllm.data.document import Document, all_free, bare, write_documents
 from trimllm.data.rows import MAX_FAILED, Row, RowError, parse_row
 from trimllm.data.sources import Read, read_source
 from trimllm.data.split import DATA_SEED, balance, deduplicate, in_order, shuffled, take, turned
@@ -206,14 +206,15 @@ def _training(
     A set that holds tests, too, is split instead: it shares no group with them. What is held back
     is of the set that is calibrated on.
     """
-    known = {_asked(item.document): item for item in tested}
+    asked = _asked([*tested, *train.items, *calibration.items])
+    known = {asked(item): item for item in tested}
 
     def test_documents(pool: Pool) -> list[Item]:
         own = () if pool.name in tested_sets else pool.items
-        return [item for item in own if _asked(item.document) in known]
+        return [item for item in own if asked(item) in known]
 
     def named(found: list[Item]) -> str:
-        pairs = [(item.where, known[_asked(item.document)].where) for item in found[:NAMED]]
+        pairs = [(item.where, known[asked(item)].where) for item in found[:NAMED]]
         return ", ".join(f"{here} is {there}" for here, there in pairs if here and there)
 
     total = train.report["documents"]
@@ -248,10 +249,12 @@ def _training(
     return splits, removed
 
 
-def _asked(document: Document) -> str:
-    """What two documents have in common that must not stand in two splits: all, or of free answers
-    the prompt, whatever the answer."""
-    return normalised(document.prompt) if document.free else document.hash
+def _asked(items: Sequence[Item]) -> Callable[[Item], str]:
+    """What two of these items have in common that must not stand in two splits: all; where answers
+    are free or wrong choices drawn, the prompt."""
+    if any(item.drawn or item.document.free for item in items):
+        return lambda item: bare(item.document.prompt)
+    return lambda item: item.content
 
 
 def _limited(limit: int | None, wanted: int) -> int:
@@ -290,8 +293,10 @@ def _read_set(
     how = {**how, "construct": rules}
     made = construct(shuffled(rows, rng) if rng else rows, how, rng)
     left_out = Counter(item for item in made if isinstance(item, str))
-    items = deduplicate([item for item in made if isinstance(item, Item)])
-    duplicates = len(made) - left_out.total() - len(items)
+    repeated = left_out.pop(REPEATED, 0)
+    found = [item for item in made if isinstance(item, Item)]
+    items = deduplicate(found)
+    duplicates = repeated + len(found) - len(items)
     if rng and how.get("balance") and items:
         items = balance(items, rng, how.get("per_class"))
     groups = in_order(items) if rng else [[item] for item in items]

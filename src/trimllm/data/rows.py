@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trimllm.data.document import normalised
+from trimllm.data.document import bare
 
 _LETTERED = re.compile(r"^[ \t]*\(?([A-Za-z])[.:)][ \t]+", re.MULTILINE)
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -168,7 +168,7 @@ def _of_messages(row: Mapping[str, Any]) -> Row:
     question = asked[0]
     if len(before) > 1:
         question = "\n".join(f"{role.capitalize()}: {content}" for role, content in before)
-    return Row(question, answer_text=said[last][1], group=normalised(asked[0]), messages=before)
+    return Row(question, answer_text=said[last][1], group=bare(asked[0]), messages=before)
 
 
 def _of_chat(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from trimllm.data.construct import Item
-from trimllm.data.document import Document, normalised
+from trimllm.data.document import Document, bare
 from trimllm.data.rows import Row
 
 DATA_SEED = 0
@@ -17,10 +17,10 @@ GOLDEN = (5**0.5 - 1) / 2
 
 
 def deduplicate(items: Sequence[Item]) -> list[Item]:
-    """The first document of each content hash."""
+    """The first document of each content."""
     seen: dict[str, Item] = {}
     for item in items:
-        seen.setdefault(item.document.hash, item)
+        seen.setdefault(item.content, item)
     return list(seen.values())
 
 
@@ -40,7 +40,7 @@ def shuffled(rows: Sequence[Row | Document], rng: random.Random) -> list[Row | D
     groups: dict[str, list[Row | Document]] = defaultdict(list)
     for row in rows:
         asked = row.prompt if isinstance(row, Document) else row.question
-        groups[normalised(asked)].append(row)
+        groups[bare(asked)].append(row)
     drawn = list(groups.values())
     rng.shuffle(drawn)
     return [row for group in drawn for row in group]

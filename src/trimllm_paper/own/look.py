@@ -15,7 +15,7 @@ from typing import Any
 
 from trimllm.base.errors import UserError
 from trimllm.data.construct import PROMPT, WITH_CONTEXT
-from trimllm.data.document import normalised
+from trimllm.data.document import bare
 from trimllm.data.rows import MAX_FAILED, Row, RowError, parse_row
 from trimllm.data.sources import SUFFIXES, read_source
 from trimllm_paper.own.model import HUB_ID
@@ -134,9 +134,9 @@ def look(path: Path) -> Found:
 
 
 def _content(row: Row) -> tuple[str, ...]:
-    """What makes two rows one document: `Document.hash` before there is a document."""
-    answers = sorted(map(normalised, row.choices or [row.answer_text]))
-    return normalised(f"{row.context} {row.question}"), *answers
+    """What makes two rows one document: `Item.content` before there is an item."""
+    answers = sorted(map(bare, row.choices or [row.answer_text]))
+    return bare(f"{row.context} {row.question}"), *answers
 
 
 def _parsed(row: Any, kind: Kind) -> Row:
@@ -149,12 +149,12 @@ def _parsed(row: Any, kind: Kind) -> Row:
 
 
 def questions(found: Found) -> dict[str, str]:
-    """Every question (or text) of a file, layout and letter case apart, and where it stands."""
+    """Every question (or text) of a file, as `bare` has it, and where it stands."""
     places: dict[str, str] = {}
     for where, row in read(found.source):
         with contextlib.suppress(RowError):
             one = parse_row(row, found.kind.how)
-            places.setdefault(one.group or normalised(one.question), where)
+            places.setdefault(one.group or bare(f"{one.context} {one.question}"), where)
     return places
 
 

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trimllm.base.errors import UserError
 from trimllm.data import Document
-from trimllm.data.construct import Item, construct, labels_of, tidy, words
+from trimllm.data.construct import Item, construct, halves, labels_of, tidy, words
+from trimllm.data.document import bare
 from trimllm.data.rows import Row, RowError
 
 ROWS = [Row(f"question {i}", answer_text=f"answer {i}", label="ab"[i % 2]) for i in range(20)]
+ANSWER = {"kind": "answer"}
 LABELS = {"kind": "label", "labels": {"first": "a", "second": "b"}, "noun": "course"}
 
 
@@ -49,15 +54,43 @@ def test_how_a_sentence_goes_on():
         f"In case {i} the court of appeals number {i} held that rule {i} was quite void."
         for i in range(6)
     )
-    rows = [Row(f"{text} Short one. Case {row}.") for row in range(3)]
+    rows = [Row(f"{text} Short one. Case one."), Row("Short two."), Row(f"Once again. {text}")]
     rules = {"kind": "continuation", "choices": 3}
-    items = make(rows, construct=rules, prompt="{question}")
-    assert len(items) == 18 and len({item.group for item in items}) == 3
-    for number, item in enumerate(items):
-        case, document = number % 6, item.document
-        assert document.prompt == f"In case {case} the court of appeals number {case} held"
-        assert document.choices[document.answer] == f" that rule {case} was quite void."
+    made = make(rows, construct=rules, prompt="{question}")
+    items = [item for item in made if isinstance(item, Item)]
+    assert (
+        len(items) == made.count("asked before") == 6 and len({item.group for item in items}) == 1
+    )
+    for case, item in enumerate(items):
+        document = item.document
+        assert document.prompt == f"In case {case} the court of appeals number {case} held that"
+        assert document.choices[document.answer] == f" rule {case} was quite void."
         assert len(set(document.choices)) == 3
+    assert {item.group for item in make(rows[2:], construct=rules)} != {items[0].group}
+
+
+@given(st.lists(st.sampled_from(["one", "Two,", "3", "v.", "Dr.", "(i.e.", "<i>Four</i>", "end."])))
+@settings(max_examples=300, deadline=None)
+def test_the_number_of_words_tells_no_end(said):
+    """As many words of every sentence are to be chosen, and none ends with an abbreviation."""
+    said.append("ended. They then all went home to rest there.")
+    for half in halves(Row("Begin " + " ".join(said))):
+        shown, end = half.question.split(), half.answer_text.split()
+        assert len(end) == 5 and 4 <= len(shown) <= 11
+        assert end[-1] not in ("v.", "Dr.", "(i.e.") and "<" not in half.question + half.answer_text
+
+
+def test_sentences_are_not_cut_at_abbreviations():
+    text = "On <i>May 2</i> Dr. Smith v. Jones Inc. was heard by Judge A. Doerr there. Not long."
+    first, second = halves(
+        Row(text + " The plaintiff who had been there for years then went home.")
+    )
+    assert first.question == "On May 2 Dr. Smith v. Jones Inc. was heard"
+    assert first.answer_text == "by Judge A. Doerr there."
+    assert (second.question, second.answer_text) == (
+        "The plaintiff who had been there",
+        "for years then went home.",
+    )
 
 
 def test_wrong_choices_are_those_of_rows_nearby():
@@ -145,7 +178,7 @@ def test_labels_are_those_of_the_rows():
 
 def test_braces_in_a_text_stay():
     (item,) = make([Row("{x} {question}", ("{a}", "b"), 0)])
-    assert item == Item(item.document, "{x} {question}", None)
+    assert item == Item(item.document, "x question", None)
     assert item.document.prompt == "Question: {x} {question}\nAnswer:"
 
 
@@ -174,3 +207,72 @@ def test_bounds_hold_before_the_cut():
         tidy("x" * 30, {"max_characters": 20, "first_characters": 10})
     with pytest.raises(RowError, match="too short"):
         tidy("x", {"min_characters": 2})
+
+
+@pytest.mark.parametrize("kind", ["answer", "continuation", "label"])
+def test_where_choices_are_drawn_a_prompt_stands_once(kind):
+    """Of two right answers to one prompt, each would make the other's row unanswerable."""
+    begin = "After six years this one case"
+    ends = [f"was assigned to judge {number}." for number in range(8)]
+    rules = {"kind": kind, "choices": 3}
+    if kind == "continuation":
+        rows = [Row(f"{begin} {end}") for end in ends[:4]]
+        rows += [Row(f"Unlike the cases before it number {end} {end}") for end in ends[4:]]
+    else:
+        rows = [Row(begin, answer_text=end, label=end) for end in ends[:4]]
+        rows += [Row(f"Which {end}", answer_text=end, label=end) for end in ends[4:]]
+        rules |= {"labels": {end: end for end in ends}} if kind == "label" else {}
+    items = make(rows, construct=rules, prompt="{question}")
+    assert items[1:4] == ["asked before"] * 3
+    kept = [items[0], *items[4:]]
+    assert len({item.document.prompt for item in kept}) == len({item.content for item in kept}) == 5
+    assert all(len(item.document.choices) == 3 for item in kept)
+    if kind != "label":
+        shown = {choice for item in kept for choice in item.document.choices}
+        assert shown <= {f" {end}" for end in (ends[0], *ends[4:])}
+
+
+def test_wrong_choices_are_right_ones_of_documents():
+    """What only ever stood as a wrong choice would be known by that."""
+    rows = [Row(f"question {i:02}" + "x" * (i % 2), answer_text=f"answer {i}") for i in range(40)]
+    items = make(rows, construct={"kind": "answer"}, question={"max_characters": 11})
+    kept = [item for item in items if isinstance(item, Item)]
+    assert len(kept) == 20 and items.count("too long") == 20
+    right = {item.document.choices[item.document.answer] for item in kept}
+    assert {choice for item in kept for choice in item.document.choices} == right
+
+
+@pytest.mark.parametrize("left_out", ["too long", "another class"])
+def test_who_is_left_out_leaves_neither_its_text_nor_its_place(left_out):
+    """A wrong choice that is never right is known by that; the second who asks is asked then."""
+    labels = {"labels": {f"answer {i}": f"answer {i}" for i in range(20)}}
+    first = Row("question 3", label="none", answer_text="y" * 60)
+    rows = [first, *(replace(row, label=row.answer_text) for row in ROWS)]
+    kind = {"kind": "label", "choices": 4} | labels if left_out == "another class" else ANSWER
+    most = {"max_characters": 85} if left_out == "too long" else {}
+    gone, *items = make(rows, construct=kind, **most)
+    assert gone == left_out and all(isinstance(item, Item) for item in items)
+    assert not any("y" in choice for item in items for choice in item.document.choices)
+
+
+def test_two_choices_are_never_the_same_to_a_reader():
+    answers = ["Paris", "paris.", "Rome", "rome,", "Oslo", "Bern", "(Bern)"]
+    items = make([Row(f"q{i}", answer_text=a) for i, a in enumerate(answers)], construct=ANSWER)
+    for item in items:
+        assert len({bare(choice) for choice in item.document.choices}) == 4
+
+
+def test_what_makes_two_documents_the_same():
+    rows = [*ROWS, Row("Question 3:-", answer_text="answer 3")]
+    *items, again = make(rows, construct=ANSWER)
+    assert all(item.drawn for item in items) and again == "asked before"
+    first, second, third = make(
+        [Row("q", ("a", "b"), 0), Row("q?", ("b", "A"), 1), Row("q", ("a", "b."), 0)]
+    )
+    assert not first.drawn and first.content == second.content != third.content
+
+
+def test_a_question_about_another_context_is_another_question():
+    rows = [Row("who?", ("a", "b"), 0, context=context) for context in ("one", "two", "One.")]
+    groups = [item.group for item in make(rows)]
+    assert groups[0] == groups[2] != groups[1]

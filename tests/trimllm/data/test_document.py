@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trimllm.base.errors import UserError
 from trimllm.data import Document, all_free, read_documents, write_documents
+from trimllm.data.document import bare
 
 
 def test_hash_ignores_layout_case_and_order_of_choices():
@@ -47,3 +50,36 @@ def test_free_answers_and_choices_are_told_apart():
     assert all_free([free, free], "x") and not all_free([other], "x") and not all_free([], "x")
     with pytest.raises(UserError, match="held_back: 1 of 3 documents have a free answer"):
         all_free([other, free, other], "held_back")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Phase 1 trials is", "phase 1  Trials is:-"),
+        ("stage-I cancer of larynx", "Stage I cancer of larynx."),
+        ("问题？", "问题"),
+        ("«who» says “so”", "who says 'so'"),
+        ("the court’s", "the court's"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("name it: ____", "name it"),
+    ],
+)
+def test_what_is_the_same_to_a_reader(one, other):
+    assert bare(one) == bare(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("5 - 3", "5 3"), ("3!", "3"), ("10²", "102"), (".5", "5"), ("–5", "5"), ("!x", "x")]
+    + [("2 + 2", "2 * 2"), ("-5", "5"), ("C++", "C"), ("C#", "C"), ("Na+", "Na"), ("5%", "5")]
+    + [("3-4", "34"), ("1.5", "15"), ("?", "!"), ("a b", "ab"), ("問", "题")],
+)
+def test_signs_are_a_part_of_what_is_said(one, other):
+    assert bare(one) != bare(other)
+
+
+@given(st.text())
+@settings(deadline=None)
+def test_bare_is_bare_and_empty_only_of_blanks(text):
+    assert bare(bare(text)) == bare(text)
+    assert bool(bare(text)) == bool(text.strip())

@@ -11,6 +11,7 @@ from wheels import lines, make_wheel, question_rows
 
 from trimllm.base.errors import UserError
 from trimllm.data import read_documents
+from trimllm.data.document import bare
 from trimllm.data.prepare import prepare
 
 FIELDS = {"question": "question", "choices": "choices", "answer": "answer"}
@@ -243,6 +244,23 @@ def test_free_answers_train_and_are_calibrated_beside_others(domain, tmp_path):
     report = run(domain, tmp_path)
     assert {len(d.choices) for part in read_all(tmp_path)[:3] for d in part} == {1}
     assert report["tests"]["some_test"]["bag_of_words"] is None
+
+
+def test_with_drawn_choices_a_question_stands_once(tmp_path):
+    """Whatever wrong choices are drawn, in one set and over two of them."""
+    fields = {"question": "question", "answer": "answer"}
+    how = {"fields": fields, "construct": {"kind": "answer"}}
+    rows = [{"question": f"question {i}", "answer": f"answer {i}"} for i in range(60)]
+    again = [{"question": f"Question {i}:", "answer": f"answer {i}."} for i in (0, 59)]
+    for name, content in (("test", rows[:30] + again[:1]), ("train", rows[30:] + again)):
+        (tmp_path / f"{name}.jsonl").write_text(lines(content))
+    sets = {n: how | {"from": [{"file": str(tmp_path / f"{n}.jsonl")}]} for n in ("test", "train")}
+    spec = {"label": "d", "sets": sets, "train": "train", "tests": {"some_test": {"set": "test"}}}
+    report = run(spec, tmp_path, test=None)
+    assert [one["duplicates_removed"] for one in report["sets"].values()] == [1, 1]
+    assert report["train_documents_removed_as_test_documents"] == 1
+    asked = [bare(document.prompt) for part in read_all(tmp_path) for document in part]
+    assert len(asked) == len(set(asked)) == 60
 
 
 def test_classes_are_balanced(domain, tmp_path):

@@ -71,7 +71,7 @@ def conversation(*said):
 def test_the_last_message_of_the_assistant_is_the_answer():
     said = [("system", "Be brief."), ("user", "One?"), ("assistant", "1"), ("user", "Two?")]
     row = parse_row(conversation(*said, ("assistant", " 2 ")), {"format": "messages"})
-    assert (row.messages, row.answer_text, row.group) == (tuple(said), "2", "one?")
+    assert (row.messages, row.answer_text, row.group) == (tuple(said), "2", "one")
     assert row.question == "System: Be brief.\nUser: One?\nAssistant: 1\nUser: Two?"
     row = parse_row(conversation(*said), {"format": "messages"})
     assert (row.question, row.answer_text) == ("System: Be brief.\nUser: One?", "1")

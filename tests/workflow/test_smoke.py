@@ -184,12 +184,9 @@ def test_all_makes_every_table_figure_and_claim(smoke: Path, tmp_path: Path, is_
     alone = {one["id"] for one in told["claims"] if one["measured"].startswith("in sciq: ")}
     assert alone >= measured and verdicts["training_time"] == "undecided"
     # A Full-FT that answers nothing, as one of random weights may, has nothing to lose.
-    with (tables / "table2.csv").open(encoding="utf-8", newline="") as stream:
-        (full_ft,) = (
-            row
-            for row in csv.DictReader(stream)
-            if (row["row"], row["column"], row["model"]) == ("full_ft", "sciq", "smollm2-135m")
-        )
+    rows = list(csv.DictReader((tables / "table2.csv").open(encoding="utf-8")))
+    place = ("full_ft", "sciq", "smollm2-135m")
+    (full_ft,) = (row for row in rows if (row["row"], row["column"], row["model"]) == place)
     answers = float(full_ft["measured"]) > 0
     assert ("no_loss_50" in alone) == answers and answers >= is_real
     # Two compressors may refute what is said of all, and never show it.

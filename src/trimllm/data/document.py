@@ -6,23 +6,13 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
 
-_OPENING, _CLOSING = (
-    "".join(c for c in map(chr, range(0x10000)) if unicodedata.category(c) in kinds)
-    for kinds in (("Ps", "Pi", "Pf"), ("Pe", "Pi", "Pf"))
-)
-_MARKS = re.escape(_CLOSING + "\"'.,:;?…、。！，：；？")
-_EDGES = re.compile(
-    rf"(?<!\S)[{re.escape(_OPENING)}\"'¿¡]+"  # not of .5, -5 or !x
-    rf"|(?<=\S)(?:[{_MARKS}]|(?<!\d)!)+(?!\S)"  # not of 3!
-    r"|[\s_:–—-]+$",  # nor of 5 - 3
-    re.MULTILINE,
-)
 _HYPHEN = re.compile(r"(?<=[^\W\d_])[-‐-—](?=[^\W\d_])")
 
 
@@ -31,11 +21,27 @@ def normalised(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip().lower()
 
 
+@cache
+def _edges() -> re.Pattern[str]:
+    """Marks around words. Made when it is asked for: most processes only read documents."""
+    kinds = {mark: unicodedata.category(mark) for mark in map(chr, range(0x10000))}
+    opening, closing = (
+        re.escape("".join(mark for mark, kind in kinds.items() if kind in wanted))
+        for wanted in (("Ps", "Pi", "Pf"), ("Pe", "Pi", "Pf"))
+    )
+    return re.compile(
+        rf"(?<!\S)[{opening}\"'¿¡]+"  # not of .5, -5 or !x
+        rf"|(?<=\S)(?:[{closing}\"'.,:;?…、。！，：；？]|(?<!\d)!)+(?!\S)"  # not of 3!
+        r"|[\s_:–—-]+$",  # nor of 5 - 3
+        re.MULTILINE,
+    )
+
+
 def bare(text: str) -> str:
     """Lower case, single spaces, no brackets, quotes and stops around words, no dash at the end of
     a line: sources end the same question with a colon here and a dash there."""
     plain = unicodedata.normalize("NFC", text).casefold().replace("’", "'")
-    plain = _EDGES.sub(" ", _HYPHEN.sub(" ", plain))
+    plain = _edges().sub(" ", _HYPHEN.sub(" ", plain))
     return " ".join(plain.split()) or normalised(text)
 
 

@@ -154,7 +154,7 @@ def questions(found: Found) -> dict[str, str]:
     for where, row in read(found.source):
         with contextlib.suppress(RowError):
             one = parse_row(row, found.kind.how)
-            places.setdefault(one.group or bare(f"{one.context} {one.question}"), where)
+            places.setdefault(one.group or _content(one)[0], where)
     return places
 
 

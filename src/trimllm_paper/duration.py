@@ -147,7 +147,9 @@ def spent(
         found["scan"] = trim.calibration_documents * each * blocks / scanning
     known = prepared or getattr(expected, "train", None) or TRAIN
     if task in TRAINING:
-        limit, epochs = finetune.documents, finetune.epochs
+        limit = finetune.documents
+        epochs = math.ceil(known / limit) if limit else 1  # as `fine_tune` counts
+        epochs = min(epochs + finetune.patience, finetune.epochs)
         if task == "trim":
             limit, epochs = trim.documents, 1
         elif task == "settle":

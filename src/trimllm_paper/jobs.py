@@ -189,7 +189,8 @@ class Jobs(EngineJobs):
         entry, recipe = self.chains[name], Recipe("trim", name, drop)
         files = self.checkpoint(model, domain, recipe.state)
         files["epoch"] = self.paths.epoch(model, domain, recipe)
-        arguments = {**self._passes(), "epochs": entry.settle, "ratio": entry.ratio}
+        # The chain has seen its documents before.
+        arguments = {**self._passes(), "epochs": entry.settle, "least": 1, "ratio": entry.ratio}
         return self._training((model, domain, recipe), FINE_TUNE, arguments, files, entry)
 
     def past_the_end(self, model: str, name: str, drop: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -78,6 +79,7 @@ def fine_tune(
     documents: int | None = None,
     held_back: Sequence[Document] = (),
     patience: int = 1,
+    least: int | None = None,
     initial: Scan | None = None,
     ratio: float | None = None,
     criterion: str = "both",
@@ -94,12 +96,14 @@ def fine_tune(
     With `lora` all blocks by adapters, which are merged into the model at the end.
 
     With `held_back` documents the pass that answers them best is kept, and training ends after
-    `patience` passes in a row that were not better than the best one before.
+    `patience` passes in a row that were not better than the best one before. They have no say
+    before `least` passes: a model that has seen a part of its documents is no yardstick.
 
     Args:
         train: documents to train on.
         epochs: passes, or at most so many.
         documents: how many of them a pass takes; None takes all.
+        least: passes before whose last one none is kept; None as many as show every document once.
         initial: scan of this very model, before anything was dropped from it; chooses the blocks
             among those that are left; needed with `ratio`.
         ratio: share r of the blocks to train (section 3.4), by `criterion`.
@@ -140,6 +144,8 @@ def fine_tune(
         model.requires_grad_(False)
         team.place(model, compute_dtype(settings.dtype, team.device_of(model)))
         adapted = adapt(model, Lora(**lora), settings.seed)
+    if least is None:
+        least = math.ceil(len(train) / documents) if documents else 1
     passes: list[PassRecord] = []
     curve: list[HeldBackScore] = []
     kept, weights, inside = epochs - 1, dict[str, Tensor](), None
@@ -195,7 +201,8 @@ def fine_tune(
         best = epoch
         if held_back:
             curve.append(HeldBackScore.of(model, tokenizer, held_back, settings.dtype, team))
-            best = max(range(len(curve)), key=lambda at: (curve[at], -at))
+            may = range(min(least - 1, epochs - 1, epoch), len(curve))
+            best = max(may, key=lambda at: (curve[at], -at))
             if best == epoch:
                 kept = epoch
                 if epoch < epochs - 1:  # a later pass may turn out worse

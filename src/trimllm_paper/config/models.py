@@ -163,7 +163,7 @@ class LoraEntry(Section):
 
 
 class Finetune(Section):
-    epochs: Count = 4
+    epochs: Count = 12
     patience: Count = 1
     documents: Count | None = None
     held_back_documents: Count = 64

@@ -83,6 +83,22 @@ def test_training_ends_and_the_best_pass_is_kept(patience: int, choices: int) ->
             assert value.equal(model.state_dict()[name])
 
 
+@pytest.mark.parametrize("told", [{}, {"least": 4}, {"epochs": 3}, {"least": 2}])
+def test_no_pass_is_chosen_before_every_document_was_seen(told: dict[str, Any]) -> None:
+    # These like the first pass best.
+    given = {"train": documents(12), "documents": 3, "held_back": documents(20, 17), **told}
+    model, record = tuned(**given)
+    curve = [HeldBackScore(**one) for one in record["held_back"]]
+    first = min(told.get("least", 4), told.get("epochs", 6)) - 1
+    assert max(curve) == curve[0] and curve[0] not in curve[1:]
+    kept = record["kept_pass"]
+    assert kept == first + curve[first:].index(max(curve[first:]))
+    assert len(curve) == min(told.get("epochs", 6), kept + 2)
+    again, _ = tuned(**given | {"epochs": kept + 1, "held_back": ()})
+    for name, value in again.state_dict().items():
+        assert value.equal(model.state_dict()[name])
+
+
 def test_without_held_back_documents_the_last_pass_is_kept() -> None:
     _, record = tuned(epochs=2)
     assert record["kept_pass"] == 1 and record["held_back"] == [] and len(record["passes"]) == 2

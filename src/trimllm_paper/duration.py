@@ -147,9 +147,7 @@ def spent(
         found["scan"] = trim.calibration_documents * each * blocks / scanning
     known = prepared or getattr(expected, "train", None) or TRAIN
     if task in TRAINING:
-        limit = finetune.documents
-        epochs = math.ceil(known / limit) if limit else 1  # as `fine_tune` counts
-        epochs = min(epochs + finetune.patience, finetune.epochs)
+        limit, epochs = finetune.documents, passes_expected(finetune, known)
         if task == "trim":
             limit, epochs = trim.documents, 1
         elif task == "settle":
@@ -195,6 +193,12 @@ def spent(
     if task not in ("scan", "evaluate", "teach"):
         found["save"] = stored / disk
     return found
+
+
+def passes_expected(finetune: Any, documents: int) -> int:
+    """Passes of a fine-tuning, of whose documents held-back ones stop it as soon as they may."""
+    least = math.ceil(documents / finetune.documents) if finetune.documents else 1
+    return min(least + finetune.patience, finetune.epochs)
 
 
 def _fetched(model: Any, config: Any, disk: float) -> float:

@@ -69,6 +69,17 @@ def test_seconds_grow_with_what_is_done(paper: Config) -> None:
     assert seconds("full_ft", prepared=500) < full
 
 
+@pytest.mark.parametrize(
+    ("documents", "known", "passes"),
+    [(None, 5000, 3), (256, 1208, 7), (256, 1280, 7), (256, 1281, 8), (256, 5000, 12), (8, 2, 3)],
+)
+def test_all_documents_are_seen_before_patience_begins(
+    paper: Config, documents: int | None, known: int, passes: int
+) -> None:
+    told = paper.finetune.model_copy(update={"documents": documents, "epochs": 12, "patience": 2})
+    assert duration.passes_expected(told, known) == passes
+
+
 def test_free_answers_are_generated_a_token_after_the_other() -> None:
     """Each of 40 tokens reads all weights, once for as many of the 100 questions as are answered at
     once: so many prompts of the longest, thrice the mean, fit into 2,048 tokens."""
@@ -193,8 +204,10 @@ def kept_jobs(config: Config) -> dict[str, list[tuple[float, float]]]:
                 continue
             settle = config.recipes[recipe.name].settle
         parts = expected(task, path, settle=settle)
-        if record.is_file():  # the plan counts all passes; patience may have ended them
-            share = len(read_json(record)["passes"]) / (settle or config.finetune.epochs)
+        if record.is_file():  # held-back documents may have ended them sooner or later
+            known = config.domain_specs[place_of(path).domain].expected.train
+            planned = settle or duration.passes_expected(config.finetune, known)
+            share = len(read_json(record)["passes"]) / planned
             parts |= {what: share * parts[what] for what in ("train", "update", "held back")}
         add(task, path, wall, parts)
     for path in (KEPT / "models").rglob("epoch.json"):  # most have no manifest any more

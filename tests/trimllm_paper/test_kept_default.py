@@ -73,11 +73,13 @@ def test_make_clean_leaves_them_and_takes_all_else(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "results").iterdir()} == kept
 
 
-def test_documents_are_as_long_as_the_domains_say() -> None:
-    """With all answers in a scan, with the right one in training: plans count by both."""
+def test_documents_are_as_many_and_as_long_as_the_domains_say() -> None:
+    """With all answers in a scan, with the right one in training: plans count by all three."""
     for name, spec in configuration("config").domain_specs.items():
         if spec.train is None:
             continue
+        report = read_json(KEPT / f"data/{name}/report.json")
+        assert spec.expected.train == report["splits"]["train"]["documents"], name
         told = [read_json(path) for path in KEPT.rglob(f"{name}/trim_*/*/epoch.json")]
         for key, part in ((spec.expected.tokens, "scan"), (spec.expected.trained, "training")):
             ran = [one[part] for one in told if one[part]]

@@ -189,7 +189,7 @@ class Jobs(EngineJobs):
         entry, recipe = self.chains[name], Recipe("trim", name, drop)
         files = self.checkpoint(model, domain, recipe.state)
         files["epoch"] = self.paths.epoch(model, domain, recipe)
-        # The chain has seen its documents before.
+        # What settles was trained before, between drops.
         arguments = {**self._passes(), "epochs": entry.settle, "least": 1, "ratio": entry.ratio}
         return self._training((model, domain, recipe), FINE_TUNE, arguments, files, entry)
 

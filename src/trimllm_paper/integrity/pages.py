@@ -20,7 +20,8 @@ says what the numbers behind it are, each as rounded as it is printed:
     keeps <!-- = share(half, full_ft) of piqa sciq --> 72 and 77% of ...
 
 is of what was read off, or `in FILE: KEY=VALUE`. There are `FUNCTIONS` of rows, several in turn
-(`cell(half) cell(full_ft) of piqa`), and before them `most`, `least` or `range` (least and most).
+(`cell(half) cell(full_ft) of piqa`), and before them `most`, `least`, `range` (least and most) or
+`pooled` (the root of the mean square, of standard deviations).
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
+from math import sqrt
 from pathlib import Path
+from statistics import fmean
 
 from trimllm.base import files
 
@@ -41,7 +44,7 @@ CELLS = re.compile(r"cells of (?P<file>\S+): (?P<key>\w+)=(?P<value>\S+)")
 ROWS = r": (?P<key>\w+)=(?P<value>\S+)"
 READ_OFF = re.compile(rf"read off (?P<file>\S+)@(?P<hash>[0-9a-f]{{8,64}})(?:{ROWS})?")
 FOLLOWS = re.compile(
-    r"= (?:(?P<over>most|least|range) )?(?P<calls>\w+\([^()]*\)(?: \w+\([^()]*\))*)"
+    r"= (?:(?P<over>most|least|range|pooled) )?(?P<calls>\w+\([^()]*\)(?: \w+\([^()]*\))*)"
     rf" of (?P<columns>\w+(?: \w+)*)(?: in (?P<file>\S+){ROWS})?"
 )
 CALL = re.compile(r"(\w+)\(([^()]*)\)")
@@ -54,6 +57,7 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
     "share": lambda one, other: 100 * one("measured") / other("measured"),
     "difference": lambda one, other: one("measured") - other("measured"),
     "above": lambda one: one("measured") - one(CHANCE),
+    "deviation": lambda one: one("deviation"),
     "bytes": lambda one: one("bytes_percent"),
     "low": lambda one: one("minus_full_ft_low"),
     "high": lambda one: one("minus_full_ft_high"),
@@ -61,14 +65,16 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
     "rouge": lambda one: one("rouge_l"),
     "perplexity": lambda one: one("perplexity"),
 }
-"""What expressions may say of rows: percent, percentage points, points above chance, percent of the
-full model's bytes, ends of the interval of the difference to Full-FT in points; of free answers
-exact matches and ROUGE-L in percent, and their perplexity."""
+"""What expressions may say of rows: percent, percentage points, points above chance, standard
+deviation over seeds in points, percent of the full model's bytes, ends of the interval of the
+difference to Full-FT in points; of free answers exact matches and ROUGE-L in percent, and their
+perplexity."""
 OVER: dict[str | None, Callable[[list[float]], list[float]]] = {
     None: list,
     "most": lambda values: [max(values)],
     "least": lambda values: [min(values)],
     "range": lambda values: [min(values), max(values)],
+    "pooled": lambda values: [sqrt(fmean(value**2 for value in values))],
 }
 CHANCE = "chance"
 """A row of a table that tells the column of this name, which all rows share."""

@@ -141,6 +141,18 @@ def test_an_expression_may_name_another_file(kept: Path) -> None:
     assert "gone.csv does not have" in found(kept, text.format(50).replace("kept", "gone"))[0]
 
 
+def test_an_expression_tells_what_seeds_do_over_columns(tmp_path: Path) -> None:
+    """Pooled by their variances: of 3, 4 and 0 points that is the root of 25/3."""
+    rows = [f"tiny,half,{column},50,{sd}" for column, sd in (("a", 3), ("b", 4), ("c", 0))]
+    (tmp_path / "seeds.csv").write_text("\n".join(["model,row,column,measured,deviation", *rows]))
+    text = (
+        f"<!-- read off seeds.csv@{sha256_of(tmp_path / 'seeds.csv')[:8]}: model=tiny -->\n"
+        "It moves <!-- = pooled deviation(half) of a b c --> by {} points.\n"
+    )
+    assert found(tmp_path, text.format(2.89)) == []
+    assert "should be 2.88675" in found(tmp_path, text.format(3.54))[0]
+
+
 def test_an_expression_tells_what_the_f1_of_words_does_not(tmp_path: Path) -> None:
     fields = "model,row,column,measured,exact_match,rouge_l,perplexity"
     (tmp_path / "free.csv").write_text(f"{fields}\ntiny,half,forum,0,21.4,17.3,12.5\n")

@@ -25,6 +25,10 @@ def provenance_notes(evaluations: pd.DataFrame, seed: int | None = None) -> list
         else "One seed: the intervals of 95% are of the documents alone (Wilson's), and how far "
         "another seed lies is not in them"
     )
+    fewest = evaluations.groupby(["model", "domain", "task", "recipe"]).seed.nunique().min()
+    if fewest < seeds:
+        told += f"; some cells are of {fewest} (`seeds` in the CSV)"
+        told += ", their intervals of documents alone" if fewest == 1 else ""
     facts = _facts(
         evaluations, f"{len(evaluations)} evaluations", "torch transformers lm_eval", seed
     )

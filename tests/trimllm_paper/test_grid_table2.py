@@ -249,6 +249,11 @@ def test_two_seeds_show_their_mean_and_deviation(evaluations: Evaluations) -> No
     text = to_text(found)
     # Two seeds six points apart: t = 12.7, so that the interval says nearly nothing.
     assert text.count("73.0 (34–100)") == 3 and "2 seeds: mean, and its interval" in text
+    few = "some cells are of 1 (`seeds` in the CSV), their intervals of documents alone"
+    assert any(few in note for note in found.notes)
+    first.add("sparse_ft", 70, seed=1)
+    whole = build("table2", [*evaluations.paths, *first.paths], seed=0)
+    assert "some cells" not in " ".join(whole.notes)
     assert "±" not in to_markdown(found)
 
 

@@ -44,6 +44,7 @@ class Accuracy:
         n, percent, ci95: answers, the share that is right (of free answers, which hardly ever match
             exactly, the F1 of words), and its interval over documents and seeds together
             (`trimllm.base.intervals`).
+        asked: by seed, which documents of which tasks.
         same, documents: whether all seeds answered the same documents, and how many there are.
         by_seed, deviation: percent of each seed, and their standard deviation (n - 1) in points;
             None for one seed.
@@ -66,8 +67,10 @@ class Accuracy:
         for task in tasks:
             seeds.setdefault(task.seed, []).append(task)
         self.answers = [[a for task in own for a in task.scores] for own in seeds.values()]
-        asked = {tuple((t.task, t.documents, t.n) for t in own) for own in seeds.values()}
-        self.same = len(asked) == 1
+        self.asked = {
+            seed: tuple((t.task, t.documents, t.n) for t in own) for seed, own in seeds.items()
+        }
+        self.same = len({*self.asked.values()}) == 1
         self.documents = len(self.answers[0]) if self.same else self.n
         self.ci95 = accuracy_interval(self.answers, same=self.same)
         self.by_seed = dict(zip(seeds, (100 * fmean(one) for one in self.answers), strict=True))
@@ -97,11 +100,18 @@ class Accuracy:
     def minus(self, other: Accuracy, share: float = 1.0) -> Difference:
         """Own minus `share` times other accuracy.
 
-        Paired where both answered the very same documents under as many seeds.
+        Paired where both answered the very same documents under as many seeds. Where one has more
+        seeds than the other it is of those that both have: what a seed does to the rest is in
+        neither difference, and documents stay paired.
         """
-        asked, others = ([(t.task, t.documents, t.n) for t in x.tasks] for x in (self, other))
-        if asked == others:
+        if [*self.asked.values()] == [*other.asked.values()]:
             return paired_difference(self.answers, other.answers, share, same=self.same)
+        if shared := [seed for seed, own in self.asked.items() if other.asked.get(seed) == own]:
+            mine, theirs = (
+                Accuracy([task for task in one.tasks if task.seed in shared])
+                for one in (self, other)
+            )
+            return mine.minus(theirs, share)
         same = self.same, other.same
         return unpaired_difference(self.answers, other.answers, share, same=same)
 

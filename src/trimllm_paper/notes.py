@@ -29,6 +29,7 @@ def provenance_notes(evaluations: pd.DataFrame, seed: int | None = None) -> list
     if fewest < seeds:
         told += f"; some cells are of {fewest} (`seeds` in the CSV)"
         told += ", their intervals of documents alone" if fewest == 1 else ""
+        told += ", and are compared under seeds that both cells have"
     facts = _facts(
         evaluations, f"{len(evaluations)} evaluations", "torch transformers lm_eval", seed
     )

@@ -23,8 +23,10 @@ on the paper's hardware); everything else is a stand-in. Words:
     enough for `not seen`, one that is undecided for `undecided`.
 `collapsed`
     the model is no better than blind guessing (its interval reaches down to chance) although
-    Full-FT is: nothing of what it should preserve is left, whatever the paper's number, on its own
-    model as on others. Not said of the baselines and of tests that a model was not specialized for.
+    Full-FT is, and the interval ends below half of what that has above chance: most of what it
+    should preserve is lost, whatever the paper's number, on its own model as on others. An interval
+    that is wide because seeds differ says no such thing. Not said of the baselines and of tests
+    that a model was not specialized for.
 `not run`
     the cell, or a cell that it has to be compared with, was not measured.
 
@@ -182,6 +184,13 @@ def word(holds: bool | None, *, own: bool = False) -> str:
     return (REPRODUCED if holds else NOT_REPRODUCED) if own else (SEEN if holds else NOT_SEEN)
 
 
+def _collapsed(measured: Accuracy, full: Accuracy) -> bool:
+    """Whether a model is at chance, and lost most of what Full-FT has above it for sure."""
+    if measured.chance is None or not measured.at_chance or full.at_chance:
+        return False
+    return measured.ci95[1] < (measured.chance + full.percent) / 2
+
+
 def judge(
     measured: Accuracy | None,
     published: Value,
@@ -201,7 +210,7 @@ def judge(
     inside = low <= value <= high or abs(measured.percent - value) <= TOLERANCE
     reasons = [relation.text for relation in shape]
     told = f"paper {value:.1f} {'agrees' if inside else 'does not agree'}"
-    if preserves is not None and measured.at_chance and not preserves.at_chance:
+    if preserves is not None and _collapsed(measured, preserves):
         lost = f"at chance ({low:.1f} to {high:.1f}, by lot {measured.chance:.1f})"
         return COLLAPSED, "; ".join([lost, *([told] if own else []), *reasons])
     if own:

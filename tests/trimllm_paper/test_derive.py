@@ -85,6 +85,25 @@ def test_seeds_with_documents_of_their_own_are_not_paired_by_document(tmp_path: 
     assert found.high - found.points == pytest.approx(4.303 / 3**0.5, abs=0.1)
 
 
+def test_of_unequal_seeds_those_that_both_have_are_paired(tmp_path: Path) -> None:
+    """What else the one has moves neither the difference nor its interval."""
+    files = [Evaluations(tmp_path / str(seed)) for seed in range(3)]
+    for seed, one in enumerate(files):
+        one.add("full_ft", 60 + 10 * seed, seed=seed)
+    files[1].add("trim_paper/drop_30", 50, seed=1, kept=30)
+    paths = [path for one in files for path in one.paths]
+    full, trimmed = (
+        accuracy(Frame.of(paths), "tiny", "sciq", name)
+        for name in ("full_ft", "trim_paper/drop_30")
+    )
+    alone = accuracy(Frame.of(files[1].paths), "tiny", "sciq", "full_ft")
+    for share in (1.0, 0.9):
+        assert trimmed.minus(full, share) == trimmed.minus(alone, share)
+        assert trimmed.minus(full, share).points == pytest.approx(50 - share * 70)
+    assert trimmed.minus(full).paired and trimmed.minus(full).seeds == 1
+    assert full.minus(trimmed).points == pytest.approx(20)
+
+
 def test_nats_and_chance_are_means_over_documents(evaluations: Evaluations) -> None:
     evaluations.add("full_ft", 80, task="a", n=300, answer_loss=1.0)
     evaluations.add("full_ft", 40, task="b", n=100, answer_loss=3.0)

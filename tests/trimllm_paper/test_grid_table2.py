@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -65,6 +66,23 @@ def test_free_answers_count_the_f1_of_words_and_other_measures_stand_below(
     assert "Own (F1)" in notes and "SciQ (F1)" not in notes
     assert "SciQ 200 (chance 25.0%), Own (F1) 4 (free answers: F1 of words)" in notes
     assert "Full-FT 50.0 / 30.1 / 1, " in notes and " 25.0 / 20.0 / 7.389" in notes
+
+
+@pytest.mark.parametrize(
+    ("percents", "verdict"), [((44, 34, 23), "not seen"), ((28, 25, 24), "collapsed")]
+)
+def test_an_interval_that_seeds_made_wide_is_no_collapse(
+    tmp_path: Path, percents: tuple[int, ...], verdict: str
+) -> None:
+    """Both reach down to chance; in the first case half of Full-FT's gain may be left."""
+    paths = []
+    for seed, percent in enumerate(percents):
+        files = Evaluations(tmp_path / f"seed_{seed}")
+        files.add("full_ft", 78, seed=seed)
+        files.add("trim_paper/drop_30", percent, seed=seed, kept=30)
+        paths += files.paths
+    cell = build("table2", paths, seed=0).cell("tiny", "trimllm_50", "sciq")
+    assert cell.ci95 and cell.ci95[0] < 25 and str(cell.verdict).startswith(verdict)
 
 
 def test_a_model_at_chance_has_collapsed_and_nats_stand_beside(evaluations: Evaluations) -> None:

@@ -92,7 +92,7 @@ def layers_dropped(evidence: Evidence) -> Finding:
     each = [one for one in every if one]
     between = {name: evidence.furthest_held_back(domains[name]) for name in found}
     told = {name: f"{share:.0f}%" for name, share in between.items() if share is not None}
-    after = "; of every epoch's state, before settling, by documents held back: "
+    after = "; every epoch's state under the first seed, before settling, by documents held back: "
     return Finding(
         holds,
         listed(found.items(), "{} {}"),

@@ -8,7 +8,8 @@ Each evaluation of both (model, domain trained on, recipe, task) is one of
     within noise   the answers differ, by no more than their intervals allow
     different      the 95% interval of the difference lies on one side of 0
 
-and what is in one folder alone is named. Over many cells, one in twenty is `different` by chance
+and what is in one folder alone is named. Of a kept run that holds several seeds it is the run's
+own, or the first. Over many cells, one in twenty is `different` by chance
 alone; the last lines say how many would be. What differs in how the two were made (configuration,
 code, libraries, machine, data, seeds) stands below: rounding alone can move a chain, since each of
 its drops decides the next. Where hashes of the configurations differ, so do the keys that are named
@@ -28,6 +29,7 @@ from trimllm_paper.commands import asked, reference
 from trimllm_paper.config import load
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.frame import Frame, frame, rows
+from trimllm_paper.recipe import seed_folders
 
 EQUAL, NOISE, DIFFERENT = "equal", "within noise", "different"
 CHANCE = 0.05
@@ -159,6 +161,14 @@ def changed(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
         yield f"and {len(more)} keys more"
 
 
+def kept_under(run: Frame, kept: Path) -> Path:
+    """The folder of a kept run that is of a seed of the run; its first one's, if none is."""
+    for folder in seed_folders(kept):
+        if {*run.evaluations.seed} <= {*frame(folder).evaluations.seed}:
+            return folder
+    return kept
+
+
 def run(
     folder: Path,
     kept: Path,
@@ -169,7 +179,8 @@ def run(
 
     Exit status 1 if more cells are different than twice what chance explains (and than one).
     """
-    one, other = frame(folder), frame(kept)
+    one = frame(folder)
+    other = frame(own := kept_under(one, kept))
     mine, theirs = cells(one), cells(other)
     keys = [key for key in mine if key in theirs]
     if not keys:
@@ -201,6 +212,8 @@ def run(
         print(f"  {line}")
         if line.startswith(CONFIGURATION):
             made = settings(folder, configfiles), settings(kept, configfiles)
+            if own != kept:
+                made[1]["seed"] = int(other.evaluations.seed.iloc[0])
             named = [*changed(*made)] or ["no key differs; the hash holds that of the code"]
             print("\n".join(f"    {key}" for key in named))
     print(json.dumps({"counts": counts, "cells": [asdict(cell) for cell in found]}))

@@ -46,6 +46,21 @@ def test_the_same_answers_are_equal_and_a_few_others_noise(
     assert cell["low"] < 0 < cell["high"]
 
 
+@pytest.mark.parametrize(("seed", "right"), [(0, 69), (2, 72), (7, 69)])
+def test_a_kept_run_of_several_seeds_is_compared_under_the_own_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture, seed: int, right: int
+) -> None:
+    mine, theirs = Evaluations(tmp_path / "mine"), Evaluations(tmp_path / "theirs")
+    mine.add("trim_paper/drop_30", 70, kept=30, seed=seed)
+    theirs.add("trim_paper/drop_30", 69, kept=30, seed=0)
+    for other, percent in ((1, 71), (2, 72)):
+        further = Evaluations(theirs.root / f"seed_{other}")
+        further.add("trim_paper/drop_30", percent, kept=30, seed=other)
+    _, _, found = told((mine, theirs), capsys)
+    (cell,) = found["cells"]
+    assert (cell["one"], cell["other"]) == (70, right) and cell["paired"]
+
+
 def test_as_many_right_answers_to_other_documents_are_not_equal(
     both: tuple[Evaluations, Evaluations], capsys: pytest.CaptureFixture
 ) -> None:

@@ -151,6 +151,8 @@ def test_an_expression_tells_what_seeds_do_over_columns(tmp_path: Path) -> None:
     )
     assert found(tmp_path, text.format(2.89)) == []
     assert "should be 2.88675" in found(tmp_path, text.format(3.54))[0]
+    (tmp_path / "seeds.csv").write_text("model,row,column,measured,deviation\ntiny,half,a,50,")
+    assert "does not have '= pooled deviation(half) of a b c'" in found(tmp_path, text)[-1]
 
 
 def test_an_expression_tells_what_the_f1_of_words_does_not(tmp_path: Path) -> None:

@@ -100,18 +100,16 @@ class Accuracy:
     def minus(self, other: Accuracy, share: float = 1.0) -> Difference:
         """Own minus `share` times other accuracy.
 
-        Paired where both answered the very same documents under as many seeds. Where one has more
-        seeds than the other it is of those that both have: what a seed does to the rest is in
-        neither difference, and documents stay paired.
+        Paired, and of the seeds under which both answered the very same documents, where there are
+        any; without one, paired where they answered the same under as many other seeds.
         """
+        if shared := sorted(s for s, own in self.asked.items() if other.asked.get(s) == own):
+            both = [dict(zip(one.asked, one.answers, strict=True)) for one in (self, other)]
+            mine, theirs = ([answers[seed] for seed in shared] for answers in both)
+            one_list = len({self.asked[seed] for seed in shared}) == 1
+            return paired_difference(mine, theirs, share, same=one_list)
         if [*self.asked.values()] == [*other.asked.values()]:
             return paired_difference(self.answers, other.answers, share, same=self.same)
-        if shared := [seed for seed, own in self.asked.items() if other.asked.get(seed) == own]:
-            mine, theirs = (
-                Accuracy([task for task in one.tasks if task.seed in shared])
-                for one in (self, other)
-            )
-            return mine.minus(theirs, share)
         same = self.same, other.same
         return unpaired_difference(self.answers, other.answers, share, same=same)
 

@@ -184,9 +184,7 @@ def run(
     mine, theirs = cells(one), cells(other)
     keys = [key for key in mine if key in theirs]
     if not keys:
-        raise UserError(
-            f"{folder} and {kept} hold no evaluation of the same model, recipe and task"
-        )
+        raise UserError(f"{folder} and {own} hold no evaluation of the same model, recipe and task")
     found = [compared(key, mine[key], theirs[key]) for key in keys]
     wanted = {"all": (EQUAL, NOISE, DIFFERENT), "different": (DIFFERENT,)}.get(show, (show,))
     for cell in found:
@@ -198,7 +196,7 @@ def run(
                 f"({cell.low:+.1f} to {cell.high:+.1f}, n = {cell.n}, {how})  {name}"
             )
     counts = {word: sum(c.verdict == word for c in found) for word in (EQUAL, NOISE, DIFFERENT)}
-    alone = {str(folder): mine.keys() - theirs.keys(), str(kept): theirs.keys() - mine.keys()}
+    alone = {str(folder): mine.keys() - theirs.keys(), str(own): theirs.keys() - mine.keys()}
     print(f"{len(found)} cells in both: " + ", ".join(f"{n} {word}" for word, n in counts.items()))
     unequal = len(found) - counts[EQUAL]
     by_chance = CHANCE * unequal
@@ -212,8 +210,8 @@ def run(
         print(f"  {line}")
         if line.startswith(CONFIGURATION):
             made = settings(folder, configfiles), settings(kept, configfiles)
-            if own != kept:
-                made[1]["seed"] = int(other.evaluations.seed.iloc[0])
+            for what, by in zip(made, (one, other), strict=True):
+                what["seed"] = int(by.evaluations.seed.iloc[0])
             named = [*changed(*made)] or ["no key differs; the hash holds that of the code"]
             print("\n".join(f"    {key}" for key in named))
     print(json.dumps({"counts": counts, "cells": [asdict(cell) for cell in found]}))

@@ -136,7 +136,7 @@ def _notes(frame: Frame, context: Context, found: Collection[str]) -> list[str]:
     states = where(frame.epochs, model=context.model.name)
     if states.held_back.notna().any():
         notes.append(
-            "Dotted: the state after every epoch, before it is settled, on documents that are "
-            "neither trained nor reported on."
+            "Dotted: the state after every epoch of the first seed, before it is settled, on "
+            "documents that are neither trained nor reported on."
         )
     return [*notes, f"Upper row: {'; '.join(stand_in)}."] if stand_in else notes

@@ -163,10 +163,8 @@ def changed(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
 
 def kept_under(run: Frame, kept: Path) -> Path:
     """The folder of a kept run that is of a seed of the run; its first one's, if none is."""
-    for folder in seed_folders(kept):
-        if {*run.evaluations.seed} <= {*frame(folder).evaluations.seed}:
-            return folder
-    return kept
+    named = [kept / f"seed_{seed}" for seed in {*run.evaluations.seed}]
+    return named[0] if len(named) == 1 and named[0] in seed_folders(kept) else kept
 
 
 def run(

@@ -157,7 +157,7 @@ class Cells:
         own = subject.own and not column.stand_in
         # What was specialized on another domain is not asked to know this one.
         own_test = row.trained in (None, column.key) and row.key not in (PRETRAINED, FULL_FT)
-        preserves = full if own_test and self.form.relation == "baselines" else None
+        preserves = full if own_test else None
         known = [one for one in shape if one]
         result, why = verdict.judge(found, printed, known, own=own, preserves=preserves)
         if row.smallest and full and found.percent <= KEEPS * full.percent:
@@ -182,7 +182,11 @@ class Cells:
         if row.recipe != PRETRAINED:
             base = self._of(subject, PRETRAINED, column)
             before = _number(self.printed(PRETRAINED, "", column))
-            return verdict.gain(found, base, printed, before)
+            shown = verdict.gain(found, base, printed, before)
+            lost = shown and shown.holds and printed < before and row.trained != column.key
+            if lost and verdict.collapsed_at_home(found, self.frame, self.context.domains):
+                return verdict.of_a_collapsed(shown)
+            return shown
         near = self.context.near.items() if self.form.trained == "near" else ()
         expert = {there: here for here, there in near}.get(column.key, column.key)
         key = f"{expert}_specialized"

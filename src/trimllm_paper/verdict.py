@@ -26,7 +26,8 @@ on the paper's hardware); everything else is a stand-in. Words:
     Full-FT is, and the interval ends below half of what that has above chance: most of what it
     should preserve is lost, whatever the paper's number, on its own model as on others. An interval
     that is wide because seeds differ says no such thing. Not said of the baselines and of tests
-    that a model was not specialized for.
+    that a model was not specialized for; what a collapsed model loses there is no sign of
+    specialization, and leaves the cell `undecided`.
 `not run`
     the cell, or a cell that it has to be compared with, was not measured.
 
@@ -49,12 +50,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from trimllm.base.intervals import mean_interval
-from trimllm_paper.derive import Accuracy
+from trimllm_paper.context import Domain
+from trimllm_paper.derive import Accuracy, accuracy
+from trimllm_paper.frame import Frame
 from trimllm_paper.published import Value, bound_percent
+from trimllm_paper.recipe import FULL_FT
 
 REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"
@@ -184,11 +188,28 @@ def word(holds: bool | None, *, own: bool = False) -> str:
     return (REPRODUCED if holds else NOT_REPRODUCED) if own else (SEEN if holds else NOT_SEEN)
 
 
-def _collapsed(measured: Accuracy, full: Accuracy) -> bool:
+def collapsed(measured: Accuracy, full: Accuracy) -> bool:
     """Whether a model is at chance, and lost most of what Full-FT has above it for sure."""
     if measured.chance is None or not measured.at_chance or full.at_chance:
         return False
     return measured.ci95[1] < (measured.chance + full.percent) / 2
+
+
+def collapsed_at_home(found: Accuracy, frame: Frame, domains: Iterable[Domain]) -> bool:
+    """Whether a model, by its answers to other tests, has collapsed in the domain it is of."""
+    of = found.tasks[0]
+    for domain in domains:
+        if domain.name == of.domain:
+            place = (frame, of.model, domain.name)
+            own, full = (accuracy(*place, recipe, domain.tasks) for recipe in (of.recipe, FULL_FT))
+            return bool(own and full and collapsed(own, full))
+    return False
+
+
+def of_a_collapsed(relation: Relation) -> Relation:
+    """What another domain's test shows of a model that has collapsed in its own."""
+    lost = "at chance in its own domain: what it loses elsewhere is no sign of specialization"
+    return replace(relation, holds=None, text=f"{lost}; {relation.text}")
 
 
 def judge(
@@ -210,7 +231,7 @@ def judge(
     inside = low <= value <= high or abs(measured.percent - value) <= TOLERANCE
     reasons = [relation.text for relation in shape]
     told = f"paper {value:.1f} {'agrees' if inside else 'does not agree'}"
-    if preserves is not None and _collapsed(measured, preserves):
+    if preserves is not None and collapsed(measured, preserves):
         lost = f"at chance ({low:.1f} to {high:.1f}, by lot {measured.chance:.1f})"
         return COLLAPSED, "; ".join([lost, *([told] if own else []), *reasons])
     if own:

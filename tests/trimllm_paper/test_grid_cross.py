@@ -87,6 +87,23 @@ def test_the_pretrained_row_is_judged_by_the_expert_of_the_column(near: Table) -
     assert near.cell("tiny", "pretrained", "legalbench").verdict == "not run"
 
 
+def test_a_model_that_has_collapsed_shows_no_specialization(cross: Evaluations) -> None:
+    """At chance in its own domain, where Full-FT is at 80%: its falls elsewhere are left open."""
+    recipe, of = RECIPE.format("paper"), {"domain": "medmcqa", "kept": 24}
+    cross.add("full_ft", 80, domain="medmcqa", task="medmcqa_test")
+    chance = {"chance": 25.0}
+    cross.add(recipe, 26, task="medmcqa_test", **of, **chance)
+    near = near4(cross)
+    assert near.cell("tiny", "medmcqa_specialized", "medmcqa").verdict == "collapsed"
+    fallen = near.cell("tiny", "medmcqa_specialized", "lexglue")
+    assert fallen.verdict == "undecided" and "no sign of specialization" in fallen.why
+    # What it gains near its own domain it gains, and what it does not lose refutes.
+    assert near.cell("tiny", "medmcqa_specialized", "pubmedqa").verdict == "seen on the stand-in"
+    cross.add(recipe, 70, task="lexglue_test", **of, **chance)
+    risen = near4(cross).cell("tiny", "medmcqa_specialized", "lexglue")
+    assert risen.verdict == "not seen on the stand-in"
+
+
 def test_table_5_has_all_domains_of_the_paper_as_rows_and_columns(cross: Evaluations) -> None:
     domains = [column(name, f"{name}_test") for name in ("medmcqa", "lexglue")]
     table = build("table5", cross.paths, domains=domains, chains=["paper"])

@@ -105,8 +105,8 @@ def layers_dropped(evidence: Evidence) -> Finding:
             for share, one in passes[name].items()
             if share >= 100 * LAYERS[name] - 1e-9
         },
-        n=sum(one.documents or 0 for one in each),
-        seeds=min(len(one.by_seed) for one in each),
+        n=sum(one.documents for one in each),
+        seeds=min(over.seeds for name in found for over in passes[name].values()),
     )
 
 

@@ -46,7 +46,8 @@ def judge(evidence: Evidence, sentence: dict[str, Any]) -> dict[str, Any]:
     found, named = check(evidence), evidence.context.named
     own = evidence.context.own if found.own is None else found.own
     judged = NOT_RUN if found.missing and found.holds is None else word(found.holds, own=own)
-    ours = check(replace(evidence, criterion=OURS)).told if asks_ours else found.ours
+    likewise = check(replace(evidence, criterion=OURS)) if asks_ours else None
+    ours = f"{likewise.told}{likewise.after}" if likewise else found.ours
     origin = sentence["from"]
     lacking = f"not run: {found.missing}" if found.missing else ""
     told = f"{found.before}{found.told}{found.after}"

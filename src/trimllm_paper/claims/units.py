@@ -21,7 +21,7 @@ from trimllm_paper.claims.evidence import (
 from trimllm_paper.derive import KINDS
 from trimllm_paper.published import NEAR
 from trimllm_paper.recipe import PRETRAINED
-from trimllm_paper.verdict import PAPER_MARGIN, above
+from trimllm_paper.verdict import PAPER_MARGIN, above, collapsed_at_home
 
 SIGNIFICANT = 0.05
 OVERLAP = 0.8
@@ -71,7 +71,8 @@ def mlp_more_than_attention(evidence: Evidence) -> Finding:
 def specialization(evidence: Evidence) -> Finding:
     """Patterns differ, other domains lose, near domains hold (the last two by cross-evaluation).
 
-    A pretrained model at chance has nothing to lose there. Each pair is decided by the interval of
+    A pretrained model at chance has nothing to lose there, and a fall of a model that has collapsed
+    in its own domain, too, is no sign of specialization. Each pair is decided by the interval of
     its difference; one near pair falls or one unrelated pair rises: the claim is refuted. It holds
     only where every chain went to half of the units, and every model was tested on every domain.
     """
@@ -87,14 +88,16 @@ def specialization(evidence: Evidence) -> Finding:
     near = [one for one in cross if one["near"]]
     parts: dict[str, list[bool | None]] = {
         "patterns": [overlap < OVERLAP for overlap in pairs.values()],
-        "unrelated": [above(-one["high"], -one["low"]) for one in far],
+        "unrelated": [_falls(one) for one in far],
         # Not to fall: by less than the paper's own test sets resolve is no fall.
         "near": [_holds(one) for one in near],
     }
     low, high = (pick(pairs.values(), default=0.0) for pick in (min, max))
     told = f"(1) overlap {low:.2f} to {high:.2f} (by lot 0.33); " if pairs else "(1) not run; "
     fall, rise = (parts["unrelated"].count(answer) for answer in (True, False))
-    told += f"(2) {fall} of {len(far)} fall, {rise} rise; " if far else "(2) not run; "
+    told += f"(2) {fall} of {len(far)} fall, {rise} rise" if far else "(2) not run"
+    lost = sum(one["collapsed"] for one in far)
+    told += f", {lost} are of models that have collapsed in their own domain; " if lost else "; "
     hold = parts["near"].count(True)
     told += f"(3) {hold} of {len(near)} hold" if near else "(3) not run"
     lacking = [*(f"({n}) {name}" for n, (name, v) in enumerate(parts.items(), 1) if not v)]
@@ -111,7 +114,7 @@ def specialization(evidence: Evidence) -> Finding:
         )
         for one in (*far, *near)
     }
-    n = sum(one["n"] for one in (*far, *near)) or None
+    n = sum({one["task"]: one["n"] for one in (*far, *near)}.values()) or None
     seeds = min((one["seeds"] for one in (*far, *near)), default=None)
     finding = Finding(holds, told, numbers, missing=what, differences=found, n=n, seeds=seeds)
     return replace(finding, before=evidence.within(chains))
@@ -134,6 +137,12 @@ def _untested(evidence: Evidence, cross: Sequence[dict[str, Any]]) -> list[str]:
         ]
         found += [f"{name} on {', '.join(lacking)}"] if lacking else []
     return found
+
+
+def _falls(one: dict[str, Any]) -> bool | None:
+    """Whether an accuracy falls; None where that is open, or the model knows its own no better."""
+    found = above(-one["high"], -one["low"])
+    return None if found and one["collapsed"] else found
 
 
 def _holds(one: dict[str, Any]) -> bool | None:
@@ -170,5 +179,6 @@ def _cross(evidence: Evidence) -> list[dict[str, Any]]:
                 | {"near": NEAR.get(domain.name) == tested}
                 | {key: getattr(change, key) for key in fields}
                 | {"above_chance": not before.at_chance, "n": after.documents}
+                | {"collapsed": collapsed_at_home(after, frame, evidence.context.domains)}
             )
     return found

@@ -4,16 +4,18 @@
 
 Each evaluation of both (model, domain trained on, recipe, task) is one of
 
-    equal          every document has the same answer
-    within noise   the answers differ, by no more than their intervals allow
+    equal          every document has the same answer, by a checkpoint of the same size whose answer
+                   loss is the same to `SAME_LOSS`
+    within noise   they differ, the answers by no more than their intervals allow
     different      the 95% interval of the difference lies on one side of 0
 
-and what is in one folder alone is named. Of a kept run that holds several seeds it is the run's
-own, or the first. Over many cells, one in twenty is `different` by chance
-alone; the last lines say how many would be. What differs in how the two were made (configuration,
-code, libraries, machine, data, seeds) stands below: rounding alone can move a chain, since each of
-its drops decides the next. Where hashes of the configurations differ, so do the keys that are named
-with both values: kept results have theirs beside them, of others it is the one that is given.
+and what is in one folder alone is named, and of the chains in both which drop other units. Of a
+kept run that holds several seeds it is the run's own, or the first. Over many cells, one in twenty
+is `different` by chance alone; a line says how many would be. What differs in how the two were made
+(configuration, code, libraries, machine, data, seeds) stands below: rounding alone can move a
+chain, since each of its drops decides the next. Where hashes of the configurations differ, so do
+the keys that are named with both values: kept results have theirs beside them, of others it is the
+one that is given. Times are of a machine and an hour, and are not compared.
 """
 
 from __future__ import annotations
@@ -24,16 +26,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from scipy.special import bdtrc
+
 from trimllm.base.errors import UserError
 from trimllm_paper.commands import asked, reference
 from trimllm_paper.config import load
-from trimllm_paper.derive import Accuracy
+from trimllm_paper.derive import Accuracy, chains
 from trimllm_paper.frame import Frame, frame, rows
 from trimllm_paper.recipe import seed_folders
 
 EQUAL, NOISE, DIFFERENT = "equal", "within noise", "different"
 CHANCE = 0.05
 """Share of cells that differ by chance alone, at intervals of 95%."""
+SAME_LOSS = 0.01
+"""Nats a token by which answer losses of equal cells may differ; rounding moves them by less."""
 Key = tuple[str, str, str, str]
 """Model, domain trained on, recipe, task."""
 
@@ -68,11 +74,37 @@ def compared(key: Key, one: Accuracy, other: Accuracy) -> Compared:
     """A cell of both."""
     found = one.minus(other)
     verdict = NOISE if found.low <= 0 <= found.high else DIFFERENT
-    if found.paired and one.answers == other.answers:
+    if found.paired and one.answers == other.answers and _alike(one, other):
         verdict = EQUAL
     points = (found.points, found.low, found.high)
     percents = (one.percent, other.percent)
     return Compared(*key, *percents, *points, one.documents, found.paired, verdict)
+
+
+def _alike(one: Accuracy, other: Accuracy) -> bool:
+    """Whether the checkpoints behind equal answers are of a size and as sure of them."""
+    losses = [0.0 if each.answer_loss is None else each.answer_loss for each in (one, other)]
+    return one.megabytes == other.megabytes and abs(losses[0] - losses[1]) <= SAME_LOSS
+
+
+def dropped(one: Frame, other: Frame) -> str:
+    """How many of the chains in both (of several seeds the first) drop the same units in the same
+    order, and where the others part, in words; "" if there is none in both."""
+    mine, theirs = (
+        {(c.model, c.domain, c.name): c for c in reversed(chains(each))} for each in (one, other)
+    )
+    parted = []
+    both = [key for key in mine if key in theirs]
+    for key in both:
+        last = min(found[key].epochs[-1].dropped for found in (mine, theirs))
+        units = [found[key].dropped(last) for found in (mine, theirs)]
+        same = next((i for i, (a, b) in enumerate(zip(*units, strict=False)) if a != b), last)
+        parted += [f"{'/'.join(key)} after {same} units"] if units[0] != units[1] else []
+    if not both:
+        return ""
+    named = "; ".join([*parted[:FEW], *(["..."] if len(parted) > FEW else [])])
+    told = f"Of {len(both)} chains in both {len(both) - len(parted)} drop the same units"
+    return f"{told}; others part: {named}" if parted else told
 
 
 Fact = Callable[[Mapping[str, Any]], list[str]]
@@ -175,7 +207,8 @@ def run(
 ) -> int:
     """Print the comparison; the last line on stdout is one JSON object.
 
-    Exit status 1 if more cells are different than twice what chance explains (and than one).
+    Exit status 1 if so many cells are different that chance alone explains it in one of twenty
+    comparisons, or less.
     """
     one = frame(folder)
     other = frame(own := kept_under(one, kept))
@@ -199,18 +232,22 @@ def run(
     unequal = len(found) - counts[EQUAL]
     by_chance = CHANCE * unequal
     print(f"Of {unequal} that are not equal about {by_chance:.0f} would be different by chance.")
+    if told := dropped(one, other):
+        print(f"{told}.")
     for place, only in alone.items():
         if only:
             print(f"In {place} alone: {len(only)} cells, such as {'/'.join(sorted(only)[0])}")
-    told = list(differences(one, other, keys))
-    print("Made differently (first | second):" if told else "Made alike, as far as is recorded.")
-    for line in told:
+    made = list(differences(one, other, keys))
+    print("Made differently (first | second):" if made else "Made alike, as far as is recorded.")
+    for line in made:
         print(f"  {line}")
         if line.startswith(CONFIGURATION):
-            made = settings(folder, configfiles), settings(kept, configfiles)
-            for what, by in zip(made, (one, other), strict=True):
-                what["seed"] = int(by.evaluations.seed.iloc[0])
-            named = [*changed(*made)] or ["no key differs; the hash holds that of the code"]
+            by = settings(folder, configfiles), settings(kept, configfiles)
+            for what, each in zip(by, (one, other), strict=True):
+                what["seed"] = int(each.evaluations.seed.iloc[0])
+            named = [*changed(*by)] or ["no key differs; the hash holds that of the code"]
             print("\n".join(f"    {key}" for key in named))
     print(json.dumps({"counts": counts, "cells": [asdict(cell) for cell in found]}))
-    return int(counts[DIFFERENT] > max(1, 2 * by_chance))
+    if not counts[DIFFERENT]:
+        return 0
+    return int(bdtrc(counts[DIFFERENT] - 1, unequal, CHANCE) <= CHANCE + 1e-9)

@@ -44,6 +44,15 @@ def test_no_loss_in_four_domains_is_not_none_in_five(results: PaperResults) -> N
     assert one["verdict"] == NOT_RUN and "financeqa" in one["measured"]
 
 
+def test_layers_are_of_as_many_seeds_as_the_checkpoints_have(results: PaperResults) -> None:
+    results.table2()
+    for seed in (1, 2):
+        for domain in DOMAINS:
+            full = contradictions.number("table2", "full_ft", domain, "llama-7b")
+            results.answers(domain, "full_ft", full, seed=seed)
+    assert judged(results, "layers_dropped")["seeds"] == 1
+
+
 def test_a_claim_is_refuted_whatever_is_missing(results: PaperResults) -> None:
     results.table2()
     results.trimmed("medmcqa", "paper", 40, 20)
@@ -211,6 +220,22 @@ def test_each_part_of_specialization_fails_it_alone(results: PaperResults) -> No
     assert specialization(results) == NOT_REPRODUCED
     results.trimmed("piqa", "paper", 40, 81.1, task="sciq")
     results.trimmed("lexglue", "paper", 40, 20, task="legalbench")  # near, and lost
+    assert specialization(results) == NOT_REPRODUCED
+
+
+def test_a_fall_of_a_model_that_knows_nothing_shows_no_specialization(
+    results: PaperResults,
+) -> None:
+    """At chance in its own domain, where Full-FT is not; what it does not lose refutes all the
+    same."""
+    results.table2()
+    results.table4_and_5()
+    patterns(results, same=False)
+    results.trimmed("financeqa", "paper", 40, 25)
+    one = judged(results, "specialization")
+    assert one["verdict"] == UNDECIDED and one["numbers"]["parts"]["unrelated"] is None
+    assert "3 are of models that have collapsed in their own domain" in one["measured"]
+    results.trimmed("financeqa", "paper", 40, 95, task="sciq")
     assert specialization(results) == NOT_REPRODUCED
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from engine_files import write_engine
 from paper_results import DOMAINS, UNITS, PaperResults, judged, resize
 
+from trimllm_paper.claims.evidence import Evidence
+from trimllm_paper.claims.speed import speedup_consumer
 from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED, SEEN, UNDECIDED
 
 
@@ -18,11 +22,33 @@ def speeds(results: PaperResults, row: str, rate: float, hardware: str = "v100")
     results.timings.add(row, rate, **(compressed | {"full": full}), **where)
 
 
+GPUS = ("a100", "rtx3090", "v100")
+
+
+def engines(results: PaperResults, gpu: str, transformers: float, llama: float | None) -> None:
+    """Two engines on a GPU, by what trimming gains there; without the second, one."""
+    where: dict[str, Any] = {"drafts": False, "hardware": gpu}
+    rates = {"transformers": {50: transformers, 30: 1.0}, "llm_int8": {50: 1.66}}
+    results.engines.append(write_engine(results.root, rates, **where))
+    if llama:
+        rates = {"gguf_f16": {50: 1.66}, "gguf_q4_0": {50: llama}}
+        results.engines.append(write_engine(results.root, rates, **where))
+
+
 def test_one_compressor_that_is_nearly_as_fast_fails_the_consumer_claim(
     results: PaperResults,
 ) -> None:
     speeds(results, "full+awq_int4", 34.9 / 2.0)
     assert judged(results, "speedup_consumer")["verdict"] == NOT_REPRODUCED
+
+
+def test_a_faster_pattern_than_table_1s_is_not_what_is_claimed(results: PaperResults) -> None:
+    speeds(results, "trim_chain/keep_40", 60.0)
+    results.timings.paths.sort()  # `chain` before `half`, which the configuration names first
+    patterns = {"patterns": ("half", "chain")}
+    evidence = Evidence(results.frame, results.context().model_copy(update=patterns))
+    found = speedup_consumer(evidence).numbers["ratios"]["v100/random-llama-7b"]
+    assert max(found.values()) == pytest.approx(34.9 / 6.1)
 
 
 def test_a_consumer_claim_without_its_upper_end_fails(results: PaperResults) -> None:
@@ -89,18 +115,24 @@ def test_smaller_alone_or_faster_alone_fails(
 def test_a_speedup_must_be_had_in_every_engine(
     results: PaperResults, transformers: float, llama: float | None, verdict: str
 ) -> None:
-    where = {"drafts": False}
-    rates = {"transformers": {50: transformers, 30: 1.0}, "llm_int8": {50: 1.66}}
-    results.engines = [write_engine(results.root, rates, **where)]
-    if llama:
-        rates = {"gguf_f16": {50: 1.66}, "gguf_q4_0": {50: llama}}
-        results.engines.append(write_engine(results.root, rates, **where))
+    for gpu in GPUS:
+        engines(results, gpu, transformers, llama)
     one = judged(results, "every_engine")
     assert one["verdict"] == verdict
     if verdict == NOT_RUN:
         assert "(transformers alone was)" in one["measured"]
     elif verdict == REPRODUCED:
-        assert one["numbers"]["share"]["cpu-mine/gguf_q4_0"] == pytest.approx(102)
+        assert one["numbers"]["share"]["v100/gguf_q4_0"] == pytest.approx(102)
+
+
+def test_engines_on_two_of_the_papers_gpus_are_not_irrespective_of_hardware(
+    results: PaperResults,
+) -> None:
+    for gpu in GPUS[1:]:
+        engines(results, gpu, 1.6, 1.7)
+    assert judged(results, "every_engine")["verdict"] == SEEN
+    engines(results, GPUS[0], 1.6, 1.4)  # and one that fails is enough
+    assert judged(results, "every_engine")["verdict"] == NOT_REPRODUCED
 
 
 @pytest.mark.parametrize("sparse, trim", [(0.7, 0.4), (0.6, 0.5)])

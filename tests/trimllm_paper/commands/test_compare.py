@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from chain_files import epoch, every_unit, write_chain
 from evaluation_files import Evaluations
 
 from trimllm_paper.__main__ import main
@@ -69,6 +70,42 @@ def test_as_many_right_answers_to_other_documents_are_not_equal(
     _, out, found = told(both, capsys, "--show", "all")
     assert verdicts(found) == {"full_ft": "within noise", "trim_paper/drop_30": "within noise"}
     assert "other documents" in out and out.count("n = 200") == 2
+
+
+@pytest.mark.parametrize("changes", [{"answer_loss": 4.0}, {"weight_bytes": 10**8}])
+def test_the_same_answers_by_another_model_are_not_equal(
+    both: tuple[Evaluations, Evaluations], capsys: pytest.CaptureFixture, changes: dict[str, Any]
+) -> None:
+    both[0].add("full_ft", 80, answer_loss=1.0)
+    both[1].add("full_ft", 80, **({"answer_loss": 1.001} | changes))
+    assert verdicts(told(both, capsys)[2])["full_ft"] == "within noise"
+    both[1].add("full_ft", 80, answer_loss=1.001)  # what rounding does
+    assert verdicts(told(both, capsys)[2])["full_ft"] == "equal"
+
+
+@pytest.mark.parametrize(("unequal", "code"), [(1, 1), (3, 0)])
+def test_one_cell_of_one_is_more_than_chance_and_one_of_three_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture, unequal: int, code: int
+) -> None:
+    runs = Evaluations(tmp_path / "mine"), Evaluations(tmp_path / "theirs")
+    for number in range(unequal):
+        runs[0].add("full_ft", 80, domain=f"of_{number}")
+        runs[1].add("full_ft", 79 if number else 20, domain=f"of_{number}")
+    assert told(runs, capsys)[0] == code
+
+
+def test_chains_that_drop_other_units_say_where_they_part(
+    both: tuple[Evaluations, Evaluations], capsys: pytest.CaptureFixture
+) -> None:
+    units = [*every_unit()]
+    for run, domains in zip(both, ({}, {"piqa": [units[0], units[3]]}), strict=True):
+        for domain in ("sciq", "piqa"):
+            drops = [[], domains.get(domain, units[:2]), units[4:6]]
+            epochs = [epoch(i, each, every_unit()) for i, each in enumerate(drops)]
+            write_chain(run.root, epochs, domain=domain)
+    out = told(both, capsys)[1]
+    assert "Of 2 chains in both 1 drop the same units; others part: tiny/piqa/" in out
+    assert "after 1 units." in out
 
 
 def test_a_difference_beyond_the_intervals_is_different_and_says_how_it_was_made(

@@ -20,7 +20,8 @@ from trimllm_paper import published
 from trimllm_paper.claims import report
 from trimllm_paper.claims.evidence import Evidence
 from trimllm_paper.context import Context
-from trimllm_paper.contradictions import CHANCE, number
+from trimllm_paper.contradictions import number
+from trimllm_paper.contradictions.accuracies import CHANCE
 from trimllm_paper.frame import Frame
 from trimllm_paper.recipe import Recipe
 

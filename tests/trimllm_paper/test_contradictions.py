@@ -23,7 +23,9 @@ def texts() -> str:
         ("13 accuracies on medmcqa", "9.1"),
         ("5.2 in Table 4", "33.3%"),
         ("81.1 in Table 6, r_1", "80.5"),
-        ("94.3 at r_1_8", "94.2"),
+        ("by both more stands at r_1_8 in 1 of 5 columns", "94.3 against 94.2 on sciq"),
+        ("by calibration more stands at r_1_8 in 5 of 5 columns", "42.8 against 42.3"),
+        ("r = 1 performs worst", "by activation_norm less stands at r_1_8 in 1 of 5", "39.6"),
         ("47.5 is 87%", "54.6"),
         ("pubmedqa by 29.3", "5.2 to 34.5"),
         ("3.48 times", "3.1x"),
@@ -34,6 +36,9 @@ def texts() -> str:
         ("5 epochs", "7.35"),
         ("6.5 h for 8 epochs", "8.8"),
         ("82.2 on sciq", "6.8 below"),
+        ("opt-6.7b trimllm_50", "88.5 on sciq", "89"),
+        ("llama-13b trimllm_40", "79.1 on piqa", "79.4"),
+        ("40% of the same chain's units", "≥50%", "4 of 5 columns: 77.6 of 82.4 on piqa"),
     ],
 )
 def test_what_is_known_is_found(numbers: tuple[str, ...]) -> None:
@@ -93,6 +98,22 @@ def test_what_tables_4_and_5_print_of_one_model_agrees(
     """On its own domain it is TrimLLM (40%) of Table 2."""
     assert "specialized, medmcqa, " not in texts()
     assert told in printed(published._CONTENT[table], row, old, 90)
+
+
+def test_every_number_below_chance_has_its_place() -> None:
+    low = [one for one in found() if "below chance" in one.text]
+    assert sum(len(one.numbers) - 1 for one in low) == 30
+    for one in low:
+        (chance, *each) = one.numbers.values()
+        assert one.text.startswith(f"{len(each)} ") and max(each) < chance
+
+
+def test_final_mem_agrees_where_what_is_smaller_loses(printed: Callable[..., str]) -> None:
+    """Two domains less at 40%: no more than half of them are left."""
+    rows = published._CONTENT["table2"]["llama-7b"]
+    assert "4 of 5 columns" in texts()
+    assert "keep more than 90% of Full-FT in 3 of 5" in printed(rows, "trimllm_40", 77.6, 60)
+    assert "units keep more than" not in printed(rows, "trimllm_40", 91.2, 60)
 
 
 def test_tables_and_claims_have_their_own() -> None:

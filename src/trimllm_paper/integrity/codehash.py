@@ -55,7 +55,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "table": ("trimllm_paper.grid", "trimllm_paper.render", "trimllm_paper/*.jinja", *PAPER),
     "claims": (
         *("trimllm_paper.claims", "trimllm_paper/claims/*.jinja"),
-        *("trimllm_paper.contradictions", "trimllm_paper/contradictions.md.jinja", *PAPER),
+        *("trimllm_paper.contradictions", "trimllm_paper/contradictions/*.jinja", *PAPER),
     ),
     **{name: (f"trimllm_paper.figures.{name}", STYLE, PAPER[1]) for name in FIGURES},
 }

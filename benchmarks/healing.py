@@ -1,8 +1,9 @@
 """How much healing a trimmed model needs: accuracy after passes from the peak rate to zero.
 
-Each row starts from the same state of a chain and settles it over so many documents, as a kept
-checkpoint is (`settle`); what nothing was trained on says how good it is. Where the last rows are
-equal, what is left of the distance to full fine-tuning is the trimming's own.
+Each row starts from the same state of a chain and trains it over so many documents by one decay
+from the peak to zero (a kept checkpoint is settled by a decay each pass); what nothing was trained
+on says how good it is. Where the last rows are equal, what is left of the distance to full
+fine-tuning is the trimming's own.
 
     python benchmarks/healing.py --state results/models/MODEL/DOMAIN/trim_ours/state_30 \
         --train results/data/DOMAIN/train.jsonl --held-back results/data/DOMAIN/held_back.jsonl \

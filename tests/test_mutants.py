@@ -35,7 +35,6 @@ def tool_of() -> ModuleType:
 
 
 @pytest.mark.slow
-@pytest.mark.long
 def test_every_listed_mutant_is_killed() -> None:
     run = mutants()
     alive = [line for line in run.stdout.splitlines() if "SURVIVES" in line]

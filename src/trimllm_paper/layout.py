@@ -112,6 +112,7 @@ class Layout(Plain):
     paper_rows: dict[str, dict[str, str]] = {}
     others: str | None = None
     ties: bool = False
+    tokens: bool = False
 
     @property
     def paper(self) -> published.PublishedTable:

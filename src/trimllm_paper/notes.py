@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
 from trimllm_paper.frame import Frame
+from trimllm_paper.recipe import FULL_FT, Recipe
 from trimllm_paper.tier import tier_note
 
 
@@ -51,6 +53,34 @@ def tie_notes(epochs: pd.DataFrame) -> list[str]:
             told.append(f"{name} {many}")
     warning = "Warning: calibration documents left it open which of equal units to drop: "
     return [warning + "; ".join(told)] if told else []
+
+
+def token_notes(frame: Frame) -> list[str]:
+    """What chains were trained on, beside Full-FT: tokens of the passes and epochs behind the
+    checkpoint of half of the units, and behind Full-FT's; means over domains and seeds."""
+    place, passes = ["results", "model", "domain"], frame.trainings
+    if passes.empty or frame.epochs.empty:
+        return []
+    kept = passes[passes.kept].set_index([*place, "recipe"]).epoch.to_dict()
+    spent: dict[tuple[Any, ...], int] = {}  # to the kept pass
+    for key, one in passes.groupby([*place, "recipe"], sort=False):
+        spent[key] = int(one[one.epoch <= kept.get(key, -1)].tokens.sum())
+    chains: dict[str, list[int]] = {}
+    for (*where, name), epochs in frame.epochs.groupby([*place, "name"], sort=False):
+        half, units = int(epochs.units_total.iloc[0]) // 2, int(epochs.units_total.iloc[0])
+        settled = spent.get((*where, str(Recipe.trimmed(name, half, units))))
+        if settled is not None and half in {*epochs.dropped}:
+            tokens = int(epochs[epochs.dropped <= half].tokens.sum())
+            chains.setdefault(name, []).append(tokens + settled)
+    full = [tokens for (*_, recipe), tokens in spent.items() if recipe == FULL_FT]
+    if not chains or not full:
+        return []
+    told = ", ".join(f"{name} {fmean(each):,.0f}" for name, each in chains.items())
+    return [
+        f"Tokens trained on until half of the units are gone and the chain is settled: {told}; "
+        f"Full-FT to its kept pass {fmean(full):,.0f}, which come on top where a chain starts from "
+        "it (means over domains and seeds)"
+    ]
 
 
 def timing_notes(timings: pd.DataFrame) -> list[str]:

@@ -146,6 +146,17 @@ class Targets:
             if epoch.dropped <= dropped
         ]
 
+    def asked_trainings(self, table: str) -> list[str]:
+        """Records of what a table's Full-FT and its half-trimmed checkpoints were trained on."""
+        found = []
+        for model, domain, text, _ in layout.needed(table, self.tables):
+            recipe, half = Recipe.parse(text), self.config.models[model].units // 2
+            chain = self.jobs.chains.get(recipe.name or "")
+            settled = chain and chain.settle and recipe.dropped == half and not recipe.compressor
+            if text == FULL_FT or settled:
+                found.append(self.paths.training(model, domain, text))
+        return found
+
     def main_chains(self) -> list[str]:
         """Records of the main tables' chains."""
         return self.chains(self.main_models, self.config.domain_specs, self.config.trim.recipes)
@@ -182,7 +193,8 @@ class Targets:
         return list(dict.fromkeys([*mine, *map(str, there)]))
 
     def table(self, name: str) -> dict[str, list[str]]:
-        """Inputs of a table, by what they are; epochs for what they say of time or ties."""
+        """Inputs of a table, by what they are; epochs for what they say of time or ties, trainings
+        of time or tokens."""
         form = layout.read(name, self.tables)
         if form.blocks == "engines":
             return {"engines": self.in_engines()}
@@ -195,6 +207,9 @@ class Targets:
         if form.ties:
             asked = self.of_all_seeds(self.asked_epochs(name))
             found["epochs"] = self.present([*found.get("epochs", []), *asked])
+        if form.tokens:
+            asked = self.of_all_seeds(self.asked_trainings(name))
+            found["trainings"] = self.present([*found.get("trainings", []), *asked])
         timed = form.blocks in ("machines", "both")
         return found | ({"throughput": self.timings()} if timed else {})
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from chain_files import epoch, every_unit, write_chain
+from chain_files import epoch, every_unit, plain_chain, write_chain, write_training
 
 from trimllm_paper.frame import Frame
-from trimllm_paper.notes import tie_notes
+from trimllm_paper.notes import tie_notes, token_notes
 
 
 def _notes(root: Path, *chosen: tuple[int, float], **more: Any) -> list[str]:
@@ -31,3 +31,19 @@ def test_equals_of_which_one_stayed_are_a_warning(tmp_path: Path) -> None:
     assert told.startswith("Warning: ") and told.endswith(
         "paper 2 of 3 epochs, among up to 7 units"
     )
+
+
+def test_tokens_are_counted_to_the_kept_pass_of_the_half_trimmed(tmp_path: Path) -> None:
+    """Half of eight units are gone after two of the epochs; means over the domains."""
+    epochs, trainings = [], []
+    for domain, tokens in (("sciq", 100), ("piqa", 300)):
+        epochs += write_chain(tmp_path, plain_chain(), domain=domain)
+        told = {"domain": domain, "tokens": tokens, "passes": 3}
+        trainings.append(write_training(tmp_path, "full_ft", 1.0, kept_pass=1, **told))
+        # Settled over three passes, of which the first is kept.
+        half = "trim_paper/drop_04"
+        trainings.append(write_training(tmp_path, half, 1.0, kept_pass=0, **told))
+    (told,) = token_notes(Frame.of(epochs=epochs, trainings=trainings))
+    assert "settled: paper 500; Full-FT to its kept pass 400," in told  # 3 × 100 + 200; 2 × 200
+    assert token_notes(Frame.of(epochs=epochs, trainings=trainings[:1])) == []
+    assert token_notes(Frame.of(trainings=trainings)) == []

@@ -12,7 +12,9 @@ the lines between two empty ones.
     <!-- given: WHAT -->                nobody measured them: limits, sums, numbers of the paper
 
 The first two are checked here: a number that is not that of its file is named, and every block that
-was read off a file that is another one now. So is a measured number in a block without a source.
+was read off a file that is another one now. So is a measured number in a block without a source,
+and one that no expression tells where all of a block was read off rows of a file; but for the sizes
+of these (percent of the units) and the 95% of intervals.
 
 Within a sentence, and not where a line begins (Markdown would end the paragraph), an expression
 says what the numbers behind it are, each as rounded as it is printed:
@@ -32,7 +34,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from math import sqrt
 from pathlib import Path
 from statistics import fmean
@@ -58,6 +60,8 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
     "difference": lambda one, other: one("measured") - other("measured"),
     "above": lambda one: one("measured") - one(CHANCE),
     "deviation": lambda one: one("deviation"),
+    "width": lambda one: (one("ci95_high") - one("ci95_low")) / 2,
+    "printed": lambda one: one("published"),
     "bytes": lambda one: one("bytes_percent"),
     "low": lambda one: one("minus_full_ft_low"),
     "high": lambda one: one("minus_full_ft_high"),
@@ -66,7 +70,8 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
     "perplexity": lambda one: one("perplexity"),
 }
 """What expressions may say of rows: percent, percentage points, points above chance, standard
-deviation over seeds in points, percent of the full model's bytes, ends of the interval of the
+deviation over seeds in points, half of the interval in points, the paper's own number, percent of
+the full model's bytes, ends of the interval of the
 difference to Full-FT in points; of free answers exact matches and ROUGE-L in percent, and their
 perplexity."""
 OVER: dict[str | None, Callable[[list[float]], list[float]]] = {
@@ -147,18 +152,42 @@ def _of_block(block: Block, root: Path) -> Iterator[str]:
             )
     for match in cells:
         yield from _of_table(block, root / match["file"], match["key"], match["value"])
-    yield from _of_sentences(block, root, next((one for one in read if one["key"]), None))
-    if not (cells or read or any(map(OTHERS.match, block.sources))):
-        for number, line in enumerate(block.lines):
-            if found := MEASURED.search(CODE.sub("", COMMENT.sub("", line))):
-                yield f"{block.where(number)}: {found[0].strip()!r} has no source; {HOW}"
+    of = next((one for one in read if one["key"]), None)
+    told: set[int] = set()
+    yield from _of_sentences(block, root, of, told)
+    if cells or any(map(OTHERS.match, block.sources)) or (read and of is None):
+        return
+    sizes = _sizes(_rows(root / of["file"], of["key"], of["value"])) if of else set()
+    text = _blanked("\n".join(block.lines))
+    for found in MEASURED.finditer(text):
+        if not {found.start(), found.start() - 1} & told and found[0] not in sizes:  # or a sign
+            where = block.where(text.count("\n", 0, found.start()))
+            of_none = "is of no expression" if of else "has no source"
+            yield f"{where}: {found[0].strip()!r} {of_none}; {HOW}"
 
 
 HOW = "name it in a comment (trimllm_paper.integrity.pages says how)"
 
 
-def _of_sentences(block: Block, root: Path, read: re.Match[str] | None) -> Iterator[str]:
-    """Numbers that do not follow from the expressions before them."""
+def _blanked(text: str) -> str:
+    """Text with spaces for what is no text of a page: comments, code and addresses."""
+    for pattern in (COMMENT, CODE):
+        text = pattern.sub(lambda found: re.sub(r"\S", " ", found[0]), text)
+    return text
+
+
+def _sizes(kept: Sequence[Mapping[str, str]]) -> set[str]:
+    """Sizes in percent of rows, which name them, and of intervals."""
+    sizes = {row["kept_percent"] for row in kept if row.get("kept_percent")}
+    sizes |= {size[1] for row in kept if (size := re.search(r"_(\d\d)\b", row["row"]))}
+    return {f"{float(size):.0f}%" for size in sizes} | {"95%"}
+
+
+def _of_sentences(
+    block: Block, root: Path, read: re.Match[str] | None, follow: set[int]
+) -> Iterator[str]:
+    """Numbers that do not follow from the expressions before them; `follow` gets the places in the
+    block of all that expressions tell."""
     text = "\n".join(block.lines)
     for comment in COMMENT.finditer(text):
         if not comment[1].startswith("="):
@@ -176,7 +205,10 @@ def _of_sentences(block: Block, root: Path, read: re.Match[str] | None) -> Itera
         except (OSError, LookupError, TypeError, ValueError, ZeroDivisionError) as error:
             yield f"{where}: {file} does not have {expression!r} ({error!r})"
             continue
-        told = NUMBER.findall(CODE.sub("", COMMENT.sub("", text[comment.end() :])))[: len(values)]
+        behind = NUMBER.finditer(_blanked(text), comment.end())
+        numbers = [*islice(behind, len(values))]
+        told = [number[0] for number in numbers]
+        follow |= {number.start() for number in numbers}
         same = [_rounds_to(value, one) for value, one in zip(values, told, strict=False)]
         if len(same) < len(values) or not all(same):
             right = ", ".join(f"{value:.6g}" for value in values)

@@ -220,3 +220,23 @@ def test_verify_names_them(kept: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "page.md, line 1: '5 GB' has no source" in told.err and "1 pages; 1 failed" in told.out
     assert main(["verify", str(kept), "--pages", str(kept / "none.md")]) == 1
     assert "none.md does not exist" in capsys.readouterr().err
+
+
+def test_a_number_of_no_expression_is_named_where_all_was_read_off_rows(tmp_path: Path) -> None:
+    """But for the sizes of the rows and the 95% of intervals; what was measured, too, says so."""
+    fields = "model,row,column,measured,kept_percent,ci95_low,ci95_high,published"
+    rows = "tiny,half_50,forum,40,50,30,52,41.5\ntiny,full,forum,80,100,,,"
+    (tmp_path / "read.csv").write_text(f"{fields}\n{rows}\n")
+    source = f"<!-- read off read.csv@{sha256_of(tmp_path / 'read.csv')[:8]}: model=tiny -->\n"
+    text = (
+        "With 50% of the units <!-- = share(half_50, full) of forum --> 50% of 80 are left, at 95% "
+        "<!-- = width(half_50) of forum --> 11 points to either side; in the paper "
+        "<!-- = printed(half_50) of forum --> 41.5%.\n"
+    )
+    assert found(tmp_path, source + text) == []
+    (problem,) = found(tmp_path, f"{source}{text}It is 3.1 times as fast.\n")
+    assert "line 3: '3.1 times' is of no expression" in problem
+    (problem,) = found(tmp_path, source + text.replace("41.5%", "52.4%"))
+    assert "52.4 should be 41.5" in problem
+    measured = "<!-- measured 2026-01-01: by hand -->\n"
+    assert found(tmp_path, f"{source}{measured}{text}It is 3.1 times as fast.\n") == []

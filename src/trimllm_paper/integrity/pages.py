@@ -62,6 +62,7 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
     "deviation": lambda one: one("deviation"),
     "width": lambda one: (one("ci95_high") - one("ci95_low")) / 2,
     "printed": lambda one: one("published"),
+    "loss": lambda one: one("answer_loss"),
     "bytes": lambda one: one("bytes_percent"),
     "low": lambda one: one("minus_full_ft_low"),
     "high": lambda one: one("minus_full_ft_high"),
@@ -70,8 +71,8 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
     "perplexity": lambda one: one("perplexity"),
 }
 """What expressions may say of rows: percent, percentage points, points above chance, standard
-deviation over seeds in points, half of the interval in points, the paper's own number, percent of
-the full model's bytes, ends of the interval of the
+deviation over seeds in points, half of the interval in points, the paper's own number, nats a
+token of the right answers, percent of the full model's bytes, ends of the interval of the
 difference to Full-FT in points; of free answers exact matches and ROUGE-L in percent, and their
 perplexity."""
 OVER: dict[str | None, Callable[[list[float]], list[float]]] = {

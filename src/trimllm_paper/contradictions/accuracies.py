@@ -65,7 +65,7 @@ def same_cells() -> Iterator[Contradiction]:
 
 @check
 def below_chance() -> Iterator[Contradiction]:
-    """Accuracies so far below guessing that no ranking of choices by likelihood gives them."""
+    """Accuracies so far below guessing that right answers would have to be the less likely ones."""
     for column, chance in CHANCE.items():
         error = math.sqrt(chance * (100 - chance) / DOCUMENTS[column])
         low = {
@@ -81,8 +81,9 @@ def below_chance() -> Iterator[Contradiction]:
             where = min(low, key=low.__getitem__)
             yield Contradiction(
                 f"{len(low)} accuracies on {column} lie more than three standard errors below "
-                f"chance ({chance:.1f}%), the lowest {low[where]:g} in {where}: choosing the most "
-                "likely choice does not give them",
+                f"chance ({chance:.1f}%), the lowest {low[where]:g} in {where}: guessing does "
+                "better, and so does the most likely choice, unless right answers are the longer "
+                "ones",
                 {f"chance on {column}": chance, **low},
             )
 

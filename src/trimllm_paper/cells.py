@@ -183,10 +183,10 @@ class Cells:
             base = self._of(subject, PRETRAINED, column)
             before = _number(self.printed(PRETRAINED, "", column))
             shown = verdict.gain(found, base, printed, before)
-            lost = shown and shown.holds and printed < before and row.trained != column.key
-            if lost and verdict.collapsed_at_home(found, self.frame, self.context.domains):
-                return verdict.of_a_collapsed(shown)
-            return shown
+            if shown is None or not shown.holds or printed > before or row.trained == column.key:
+                return shown
+            lost = verdict.collapsed_at_home(found, self.frame, self.context.domains)
+            return verdict.of_a_collapsed(shown) if lost else shown
         near = self.context.near.items() if self.form.trained == "near" else ()
         expert = {there: here for here, there in near}.get(column.key, column.key)
         key = f"{expert}_specialized"

@@ -84,6 +84,7 @@ class Row(Plain):
     draft: bool = False
     trained: str | None = None
     longer_than: tuple[str, ...] = ()
+    home: bool = False
     evaluate: bool = True
     when: Literal["measured"] | None = None
 
@@ -283,7 +284,7 @@ def needed(table: str, context: Context) -> list[tuple[str, str, str, str]]:
         for model in models_of(layout, context)
         for tested in shown
         for row in rows
-        if row.trained in trained
+        if row.trained in trained and (not row.home or row.trained == tested)
         for recipe in _recipes(row, model, layout, context)
     )
     return list(dict.fromkeys(found))

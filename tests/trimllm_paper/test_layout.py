@@ -187,11 +187,14 @@ def test_domains_and_models_that_are_compared() -> None:
 
 def test_specialized_models_are_tested_on_other_domains() -> None:
     needed = layout.needed("table5", context(chains=["paper"]))
-    assert len(needed) == 5 + 5 * 5
+    assert len(needed) == 5 + 5 * 5 + 5  # Full-FT on its own domain alone
+    assert ("tiny", "sciq", "full_ft", "sciq") in needed
+    assert ("tiny", "sciq", "full_ft", "piqa") not in needed
     assert ("tiny", "sciq", "trim_paper/drop_36", "piqa") in needed
     near = {"near": {"medmcqa": "pubmedqa"}, "tested": [column("pubmedqa")]}
     needed = layout.needed("table4", context(chains=["paper"], **near))
     assert sorted(needed) == [
+        ("tiny", "medmcqa", "full_ft", "medmcqa"),
         ("tiny", "medmcqa", "pretrained", "medmcqa"),
         ("tiny", "medmcqa", "trim_paper/drop_36", "medmcqa"),
         ("tiny", "medmcqa", "trim_paper/drop_36", "pubmedqa"),

@@ -185,8 +185,8 @@ class Cells:
             shown = verdict.gain(found, base, printed, before)
             if shown is None or not shown.holds or printed > before or row.trained == column.key:
                 return shown
-            lost = verdict.collapsed_at_home(found, self.frame, self.context.domains)
-            return verdict.of_a_collapsed(shown) if lost else shown
+            lost = verdict.lost_at_home(found, self.frame, self.context.domains)
+            return verdict.of_a_lost(shown) if lost else shown
         near = self.context.near.items() if self.form.trained == "near" else ()
         expert = {there: here for here, there in near}.get(column.key, column.key)
         key = f"{expert}_specialized"
@@ -307,7 +307,8 @@ def _size_cell(
 ) -> Cell | None:
     """Mean, smallest and largest over the domains, each of which drops other units.
 
-    Judged where it was found, not asked for: of what is compressed, or the smallest above a bar.
+    Judged where it was found, not asked for: of what is compressed, or the smallest above a bar;
+    that is the largest, which is above it in every domain.
     """
     if not found:
         return None
@@ -316,12 +317,13 @@ def _size_cell(
         # The paper counts units, and of what is compressed the bytes.
         size = "bytes_percent" if compressed else "kept_percent"
     values = [getattr(accuracy, size) for accuracy in found]
-    mean, spread = sum(values) / len(values), (min(values), max(values))
+    smallest = row.smallest and size == "kept_percent"
+    shown, spread = (max if smallest else fmean)(values), (min(values), max(values))
     result, why = None, "" if printed is None else "asked for, not found"
     if compressed or row.smallest:
-        result, why = verdict.judge_size(mean, printed, own=own)
+        result, why = verdict.judge_size(shown, printed, own=own)
     sources = tuple(source for accuracy in found for source in accuracy.sources)
-    return Cell(mean, printed, result, spread=spread, why=why, sources=sources)
+    return Cell(shown, printed, result, spread=spread, why=why, sources=sources)
 
 
 def _speed_cell(

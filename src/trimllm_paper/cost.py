@@ -2,7 +2,7 @@
 
 Jobs are those of the tables that a claim is read from, for LLaMA-7B under config/paper.yaml; their
 seconds are those of `make plan` (`trimllm_paper.duration`), summed as GPU-hours; of what is claimed
-of several machines, those of each.
+of several machines, timings count on each of them.
 """
 
 from __future__ import annotations

@@ -265,7 +265,7 @@ class _Grid:
             accuracy = [f"Accuracy: {note}" for note in accuracy]
             throughput = [f"Throughput: {note}" for note in throughput]
         ties = notes.tie_notes(frame.epochs) if form.ties else []
-        tokens = notes.token_notes(frame) if form.tokens else []
+        tokens = map(named, notes.token_notes(frame)) if form.tokens else ()
         yield from (*accuracy, *throughput, *tokens, *ties)
         if any(column.epochs for column in self.columns):
             yield from notes.training_notes(frame, seed)

@@ -57,7 +57,8 @@ def tie_notes(epochs: pd.DataFrame) -> list[str]:
 
 def token_notes(frame: Frame) -> list[str]:
     """What chains were trained on, beside Full-FT: tokens of the passes and epochs behind the
-    checkpoint of half of the units, and behind Full-FT's; means over domains and seeds."""
+    checkpoint of half of the units, and behind Full-FT's; a line a model, means over domains and
+    seeds."""
     place, passes = ["results", "model", "domain"], frame.trainings
     if passes.empty or frame.epochs.empty:
         return []
@@ -65,22 +66,27 @@ def token_notes(frame: Frame) -> list[str]:
     spent: dict[tuple[Any, ...], int] = {}  # to the kept pass
     for key, one in passes.groupby([*place, "recipe"], sort=False):
         spent[key] = int(one[one.epoch <= kept.get(key, -1)].tokens.sum())
-    chains: dict[str, list[int]] = {}
-    for (*where, name), epochs in frame.epochs.groupby([*place, "name"], sort=False):
-        half, units = int(epochs.units_total.iloc[0]) // 2, int(epochs.units_total.iloc[0])
-        settled = spent.get((*where, str(Recipe.trimmed(name, half, units))))
-        if settled is not None and half in {*epochs.dropped}:
-            tokens = int(epochs[epochs.dropped <= half].tokens.sum())
-            chains.setdefault(name, []).append(tokens + settled)
-    full = [tokens for (*_, recipe), tokens in spent.items() if recipe == FULL_FT]
-    if not chains or not full:
-        return []
-    told = ", ".join(f"{name} {fmean(each):,.0f}" for name, each in chains.items())
-    return [
-        f"Tokens trained on until half of the units are gone and the chain is settled: {told}; "
-        f"Full-FT to its kept pass {fmean(full):,.0f}, which come on top where a chain starts from "
-        "it (means over domains and seeds)"
-    ]
+    chains: dict[str, dict[str, list[int]]] = {}
+    for (results, model, domain, name), epochs in frame.epochs.groupby(
+        [*place, "name"], sort=False
+    ):
+        units = int(epochs.units_total.iloc[0])
+        half = str(Recipe.trimmed(name, units // 2, units))
+        settled = spent.get((results, model, domain, half))
+        if settled is not None and units // 2 in {*epochs.dropped}:
+            tokens = int(epochs[epochs.dropped <= units // 2].tokens.sum())
+            chains.setdefault(model, {}).setdefault(name, []).append(tokens + settled)
+    found = []
+    for model, each in chains.items():
+        full = [n for (_, of, _, recipe), n in spent.items() if (of, recipe) == (model, FULL_FT)]
+        if full:
+            told = ", ".join(f"{name} {fmean(tokens):,.0f}" for name, tokens in each.items())
+            found.append(
+                f"{model}: tokens trained on until half of the units are gone and the chain is "
+                f"settled: {told}; Full-FT to its kept pass {fmean(full):,.0f}, which come on top "
+                "where a chain starts from it (means over domains and seeds)"
+            )
+    return found
 
 
 def timing_notes(timings: pd.DataFrame) -> list[str]:

@@ -26,8 +26,9 @@ on the paper's hardware); everything else is a stand-in. Words:
     Full-FT is, and the interval ends below half of what that has above chance: most of what it
     should preserve is lost, whatever the paper's number, on its own model as on others. An interval
     that is wide because seeds differ says no such thing. Not said of the baselines and of tests
-    that a model was not specialized for; what a collapsed model loses there is no sign of
-    specialization, and leaves the cell `undecided`.
+    that a model was not specialized for. What a model loses there is no sign of specialization if
+    it has lost its own domain, too (it has collapsed, or surely answers less than the untrained
+    one), and leaves the cell `undecided`.
 `not run`
     the cell, or a cell that it has to be compared with, was not measured.
 
@@ -58,7 +59,7 @@ from trimllm_paper.context import Domain
 from trimllm_paper.derive import Accuracy, accuracy
 from trimllm_paper.frame import Frame
 from trimllm_paper.published import Value, bound_percent
-from trimllm_paper.recipe import FULL_FT
+from trimllm_paper.recipe import FULL_FT, PRETRAINED
 
 REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"
@@ -195,20 +196,21 @@ def collapsed(measured: Accuracy, full: Accuracy) -> bool:
     return measured.ci95[1] < (measured.chance + full.percent) / 2
 
 
-def collapsed_at_home(found: Accuracy, frame: Frame, domains: Iterable[Domain]) -> bool:
-    """Whether a model, by its answers to other tests, has collapsed in the domain it is of."""
+def lost_at_home(found: Accuracy, frame: Frame, domains: Iterable[Domain]) -> bool:
+    """Whether a model, known by its answers to another test, has lost the domain it is of."""
     of = found.tasks[0]
     for domain in domains:
         if domain.name == of.domain:
-            place = (frame, of.model, domain.name)
-            own, full = (accuracy(*place, recipe, domain.tasks) for recipe in (of.recipe, FULL_FT))
-            return bool(own and full and collapsed(own, full))
+            recipes, place = (of.recipe, FULL_FT, PRETRAINED), (frame, of.model, domain.name)
+            own, full, base = (accuracy(*place, recipe, domain.tasks) for recipe in recipes)
+            below = own and base and own.minus(base).high < 0
+            return bool(below or (own and full and collapsed(own, full)))
     return False
 
 
-def of_a_collapsed(relation: Relation) -> Relation:
-    """What another domain's test shows of a model that has collapsed in its own."""
-    lost = "at chance in its own domain: what it loses elsewhere is no sign of specialization"
+def of_a_lost(relation: Relation) -> Relation:
+    """What another domain's test shows of a model that has lost its own."""
+    lost = "it has lost its own domain: what it loses elsewhere is no sign of specialization"
     return replace(relation, holds=None, text=f"{lost}; {relation.text}")
 
 

@@ -20,10 +20,10 @@ def texts() -> str:
     [
         ("43.4", "43.3", "sparse_ft"),
         ("40 in Table 1", "50 in Table 7"),
-        ("13 accuracies on medmcqa", "9.1"),
+        ("13 printed accuracies on medmcqa", "9.1"),
         ("5.2 in Table 4", "33.3%"),
         ("81.1 in Table 6, r_1", "80.5"),
-        ("by both more stands at r_1_8 in 1 of 5 columns", "94.3 against 94.2 on sciq"),
+        ("by both more stands at r_1_8 in 1 of 5", "≥60%", "≥50%", "94.3 against 94.2 on sciq"),
         ("by calibration more stands at r_1_8 in 5 of 5 columns", "42.8 against 42.3"),
         ("r = 1 performs worst", "by activation_norm less stands at r_1_8 in 1 of 5", "39.6"),
         ("47.5 is 87%", "54.6"),
@@ -36,9 +36,6 @@ def texts() -> str:
         ("5 epochs", "7.35"),
         ("6.5 h for 8 epochs", "8.8"),
         ("82.2 on sciq", "6.8 below"),
-        ("opt-6.7b trimllm_50", "88.5 on sciq", "89"),
-        ("llama-13b trimllm_40", "79.1 on piqa", "79.4"),
-        ("40% of the same chain's units", "≥50%", "4 of 5 columns: 77.6 of 82.4 on piqa"),
     ],
 )
 def test_what_is_known_is_found(numbers: tuple[str, ...]) -> None:
@@ -108,12 +105,17 @@ def test_every_number_below_chance_has_its_place() -> None:
         assert one.text.startswith(f"{len(each)} ") and max(each) < chance
 
 
-def test_final_mem_agrees_where_what_is_smaller_loses(printed: Callable[..., str]) -> None:
-    """Two domains less at 40%: no more than half of them are left."""
-    rows = published._CONTENT["table2"]["llama-7b"]
-    assert "4 of 5 columns" in texts()
-    assert "keep more than 90% of Full-FT in 3 of 5" in printed(rows, "trimllm_40", 77.6, 60)
-    assert "units keep more than" not in printed(rows, "trimllm_40", 91.2, 60)
+def test_what_is_a_difference_of_noise_contradicts_nothing(printed: Callable[..., str]) -> None:
+    """OPT-6.7B at half of the units is 0.5 below the untrained model in SciQ, LLaMA-13B 0.3 at 40%
+    in PIQA."""
+    assert "88.5 on sciq" not in texts() and "79.1 on piqa" not in texts()
+    row = published._CONTENT["table2"]["llama-13b"]
+    assert "77 on piqa, 2.4 below the untrained 79.4" in printed(row, "trimllm_40", 79.1, 77)
+
+
+def test_a_tables_own_come_first() -> None:
+    mine = of_table("table2")
+    assert all("Table 2," in text for text in mine[:3]) and "9.1 in Table 4" in mine[-1]
 
 
 def test_tables_and_claims_have_their_own() -> None:

@@ -87,8 +87,8 @@ def test_the_pretrained_row_is_judged_by_the_expert_of_the_column(near: Table) -
     assert near.cell("tiny", "pretrained", "legalbench").verdict == "not run"
 
 
-def test_a_model_that_has_collapsed_shows_no_specialization(cross: Evaluations) -> None:
-    """At chance in its own domain, where Full-FT is at 80%: its falls elsewhere are left open."""
+def test_a_model_that_has_lost_its_own_domain_shows_no_specialization(cross: Evaluations) -> None:
+    """At chance where Full-FT is at 80%, or below the untrained: its falls elsewhere stay open."""
     recipe, of = RECIPE.format("paper"), {"domain": "medmcqa", "kept": 24}
     cross.add("full_ft", 80, domain="medmcqa", task="medmcqa_test")
     chance = {"chance": 25.0}
@@ -97,6 +97,12 @@ def test_a_model_that_has_collapsed_shows_no_specialization(cross: Evaluations) 
     assert near.cell("tiny", "medmcqa_specialized", "medmcqa").verdict == "collapsed"
     fallen = near.cell("tiny", "medmcqa_specialized", "lexglue")
     assert fallen.verdict == "undecided" and "no sign of specialization" in fallen.why
+    cross.add(recipe, 38, task="medmcqa_test", **of, **chance)  # the untrained one has 50
+    below = near4(cross)
+    assert (
+        below.cell("tiny", "medmcqa_specialized", "medmcqa").verdict == "not seen on the stand-in"
+    )
+    assert below.cell("tiny", "medmcqa_specialized", "lexglue").verdict == "undecided"
     # What it gains near its own domain it gains, and what it does not lose refutes.
     assert near.cell("tiny", "medmcqa_specialized", "pubmedqa").verdict == "seen on the stand-in"
     cross.add(recipe, 70, task="lexglue_test", **of, **chance)

@@ -24,6 +24,9 @@ from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED
 
 OWN = [TINY | {"label": "LLaMA-7B", "published": "llama-7b"}]
 
+HALF = "trim_paper/drop_04"
+"""Of the eight units of `plain_chain`."""
+
 
 def table2(evaluations: Evaluations, **changes: Any) -> Table:
     evaluations.add_domain("sciq")
@@ -31,9 +34,12 @@ def table2(evaluations: Evaluations, **changes: Any) -> Table:
 
 
 def test_rows_reasons_and_notes_name_it_and_the_papers_lines_do_not(
-    evaluations: Evaluations,
+    evaluations: Evaluations, tmp_path: Path
 ) -> None:
-    found = table2(evaluations, lora=True)
+    passes = [write_training(tmp_path, r, 1.0, kept_pass=1) for r in ("full_ft", HALF)]
+    chain = write_chain(tmp_path, plain_chain())
+    found = table2(evaluations, lora=True, trainings=passes, epochs=chain)
+    assert any("LoRA-FT to its kept pass 200" in note for note in found.notes)
     ours, paper = found.blocks
     labels = {row.key: row.label for row in ours.rows}
     assert labels["full_ft"] == "LoRA-FT" and "Full-FT" not in labels.values()

@@ -44,6 +44,7 @@ def test_tokens_are_counted_to_the_kept_pass_of_the_half_trimmed(tmp_path: Path)
         half = "trim_paper/drop_04"
         trainings.append(write_training(tmp_path, half, 1.0, kept_pass=0, **told))
     (told,) = token_notes(Frame.of(epochs=epochs, trainings=trainings))
+    assert told.startswith("tiny: tokens ")
     assert "settled: paper 500; Full-FT to its kept pass 400," in told  # 3 × 100 + 200; 2 × 200
     assert token_notes(Frame.of(epochs=epochs, trainings=trainings[:1])) == []
     assert token_notes(Frame.of(trainings=trainings)) == []

@@ -21,7 +21,7 @@ from trimllm_paper.claims.evidence import (
 from trimllm_paper.derive import KINDS
 from trimllm_paper.published import NEAR
 from trimllm_paper.recipe import PRETRAINED
-from trimllm_paper.verdict import PAPER_MARGIN, above, collapsed_at_home
+from trimllm_paper.verdict import PAPER_MARGIN, above, lost_at_home
 
 SIGNIFICANT = 0.05
 OVERLAP = 0.8
@@ -71,8 +71,8 @@ def mlp_more_than_attention(evidence: Evidence) -> Finding:
 def specialization(evidence: Evidence) -> Finding:
     """Patterns differ, other domains lose, near domains hold (the last two by cross-evaluation).
 
-    A pretrained model at chance has nothing to lose there, and a fall of a model that has collapsed
-    in its own domain, too, is no sign of specialization. Each pair is decided by the interval of
+    A pretrained model at chance has nothing to lose there, and a fall of a model that has lost its
+    own domain, too, is no sign of specialization. Each pair is decided by the interval of
     its difference; one near pair falls or one unrelated pair rises: the claim is refuted. It holds
     only where every chain went to half of the units, and every model was tested on every domain.
     """
@@ -96,8 +96,8 @@ def specialization(evidence: Evidence) -> Finding:
     told = f"(1) overlap {low:.2f} to {high:.2f} (by lot 0.33); " if pairs else "(1) not run; "
     fall, rise = (parts["unrelated"].count(answer) for answer in (True, False))
     told += f"(2) {fall} of {len(far)} fall, {rise} rise" if far else "(2) not run"
-    lost = sum(one["collapsed"] for one in far)
-    told += f", {lost} are of models that have collapsed in their own domain; " if lost else "; "
+    lost = sum(one["lost_at_home"] for one in far)
+    told += f", {lost} are of models that have lost their own domain, too; " if lost else "; "
     hold = parts["near"].count(True)
     told += f"(3) {hold} of {len(near)} hold" if near else "(3) not run"
     lacking = [*(f"({n}) {name}" for n, (name, v) in enumerate(parts.items(), 1) if not v)]
@@ -142,7 +142,7 @@ def _untested(evidence: Evidence, cross: Sequence[dict[str, Any]]) -> list[str]:
 def _falls(one: dict[str, Any]) -> bool | None:
     """Whether an accuracy falls; None where that is open, or the model knows its own no better."""
     found = above(-one["high"], -one["low"])
-    return None if found and one["collapsed"] else found
+    return None if found and one["lost_at_home"] else found
 
 
 def _holds(one: dict[str, Any]) -> bool | None:
@@ -179,6 +179,6 @@ def _cross(evidence: Evidence) -> list[dict[str, Any]]:
                 | {"near": NEAR.get(domain.name) == tested}
                 | {key: getattr(change, key) for key in fields}
                 | {"above_chance": not before.at_chance, "n": after.documents}
-                | {"collapsed": collapsed_at_home(after, frame, evidence.context.domains)}
+                | {"lost_at_home": lost_at_home(after, frame, evidence.context.domains)}
             )
     return found

@@ -60,8 +60,10 @@ def found() -> tuple[Contradiction, ...]:
 
 
 def of_table(table: str) -> tuple[str, ...]:
-    """Those of one table, in words."""
-    return tuple(one.text for one in found() if table in one.tables)
+    """Those of one table, in words; first those whose words name it."""
+    named = f"Table {table.removeprefix('table')},"
+    mine = (one.text for one in found() if table in one.tables)
+    return tuple(sorted(mine, key=lambda text: named not in text))
 
 
 def of_claim(claim: str) -> tuple[str, ...]:

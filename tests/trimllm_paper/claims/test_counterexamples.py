@@ -226,15 +226,16 @@ def test_each_part_of_specialization_fails_it_alone(results: PaperResults) -> No
 def test_a_fall_of_a_model_that_knows_nothing_shows_no_specialization(
     results: PaperResults,
 ) -> None:
-    """At chance in its own domain, where Full-FT is not; what it does not lose refutes all the
-    same."""
+    """At chance in its own domain, where Full-FT is not, or surely below the untrained model there;
+    what it does not lose refutes all the same."""
     results.table2()
     results.table4_and_5()
     patterns(results, same=False)
-    results.trimmed("financeqa", "paper", 40, 25)
-    one = judged(results, "specialization")
-    assert one["verdict"] == UNDECIDED and one["numbers"]["parts"]["unrelated"] is None
-    assert "3 are of models that have collapsed in their own domain" in one["measured"]
+    for percent in (25, 30):  # the untrained model has 33.6
+        results.trimmed("financeqa", "paper", 40, percent)
+        one = judged(results, "specialization")
+        assert one["verdict"] == UNDECIDED and one["numbers"]["parts"]["unrelated"] is None
+        assert "3 are of models that have lost their own domain" in one["measured"]
     results.trimmed("financeqa", "paper", 40, 95, task="sciq")
     assert specialization(results) == NOT_REPRODUCED
 

@@ -10,7 +10,14 @@ from paper_results import DOMAINS, UNITS, PaperResults, judged, resize
 
 from trimllm_paper.claims.evidence import Evidence
 from trimllm_paper.claims.speed import speedup_consumer
-from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED, SEEN, UNDECIDED
+from trimllm_paper.verdict import (
+    NOT_REPRODUCED,
+    NOT_RUN,
+    NOT_SEEN,
+    REPRODUCED,
+    SEEN,
+    UNDECIDED,
+)
 
 
 def speeds(results: PaperResults, row: str, rate: float, hardware: str = "v100") -> None:
@@ -29,10 +36,11 @@ def engines(results: PaperResults, gpu: str, transformers: float, llama: float |
     """Two engines on a GPU, by what trimming gains there; without the second, one."""
     where: dict[str, Any] = {"drafts": False, "hardware": gpu}
     rates = {"transformers": {50: transformers, 30: 1.0}, "llm_int8": {50: 1.66}}
-    results.engines.append(write_engine(results.root, rates, **where))
+    paths = [write_engine(results.root, rates, **where)]
     if llama:
         rates = {"gguf_f16": {50: 1.66}, "gguf_q4_0": {50: llama}}
-        results.engines.append(write_engine(results.root, rates, **where))
+        paths.append(write_engine(results.root, rates, **where))
+    results.engines = [*dict.fromkeys([*results.engines, *paths])]
 
 
 def test_one_compressor_that_is_nearly_as_fast_fails_the_consumer_claim(
@@ -130,8 +138,25 @@ def test_engines_on_two_of_the_papers_gpus_are_not_irrespective_of_hardware(
 ) -> None:
     for gpu in GPUS[1:]:
         engines(results, gpu, 1.6, 1.7)
-    assert judged(results, "every_engine")["verdict"] == SEEN
+    one = judged(results, "every_engine")
+    assert one["verdict"] == NOT_RUN and "2 engines on a100" in one["measured"]
+    engines(results, GPUS[0], 1.6, None)  # a single engine is not two
+    assert judged(results, "every_engine")["verdict"] == NOT_RUN
     engines(results, GPUS[0], 1.6, 1.4)  # and one that fails is enough
+    assert judged(results, "every_engine")["verdict"] == NOT_REPRODUCED
+
+
+def test_an_engine_on_another_machine_says_nothing_of_the_papers_gpus(
+    results: PaperResults,
+) -> None:
+    for gpu in GPUS:
+        engines(results, gpu, 1.6, 1.7)
+    engines(results, "cpu-mine", 1.2, 1.2)
+    assert judged(results, "every_engine")["verdict"] == REPRODUCED
+    results.engines = [path for path in results.engines if "cpu-mine" in path.parts]
+    assert judged(results, "every_engine")["verdict"] == NOT_SEEN
+    results.engines = []
+    engines(results, "a100", 1.2, 1.2)
     assert judged(results, "every_engine")["verdict"] == NOT_REPRODUCED
 
 

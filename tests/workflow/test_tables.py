@@ -105,11 +105,11 @@ def test_figure_3_wants_the_authors_chain_when_asked_for_only(tmp_path: Path) ->
 
 # Every table that shows what is trained: evaluations of one seed, and other files.
 SEEDED = {
-    # Two epochs of each chain, of which ties are told.
-    "table2": ({"eval", "models"}, 2 * (3 + 2) + 2 * 2 * 2),
+    # Two epochs of each chain, of which ties are told, and what Full-FT and halves were trained on.
+    "table2": ({"eval", "models"}, 2 * (3 + 2) + 2 * 2 * 2 + 2 * (1 + 2)),
     "table3": ({"eval", "models"}, 3 + 2 * 2 + 1 + 2 * 2),
-    "table4": ({"eval"}, 2 * (1 + 2)),
-    "table5": ({"eval"}, 2 * (1 + 2 * 2)),
+    "table4": ({"eval"}, 2 * (1 + 2) + 1),  # and Full-FT at home
+    "table5": ({"eval"}, 2 * (1 + 2 * 2) + 2),
     "table6": ({"eval", "models"}, 2 + 2 * 2 * 2 + 2 * 2 * 2),
     "table7": ({"eval"}, 2 + 1 + 2),
     "table9": ({"models"}, 2 + 2 * 2),

@@ -6,6 +6,7 @@ says of the other from `verdict.py`. What was not measured is a `not run` cell.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -19,7 +20,7 @@ from trimllm_paper.layout import Column, Layout, Row
 from trimllm_paper.published import Value
 from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, Recipe
 from trimllm_paper.render import Block, Cell, Line
-from trimllm_paper.verdict import KEEPS, NOT_RUN, Relation
+from trimllm_paper.verdict import KEEPS, NOT_RUN, UNDECIDED, Relation
 
 Found = dict[str, Accuracy | None]
 """Accuracies by column or name; None for what was not run."""
@@ -67,7 +68,8 @@ class Cells:
                 cell = self._accuracy_cell(subject, row, column, found[column.key], value)
             elif column.size:
                 measured = [accuracy for accuracy in found.values() if accuracy]
-                cell = _size_cell(column.size, measured, value, row, own=subject.own)
+                whole = len(measured) == len(found)
+                cell = _size_cell(column.size, measured, value, row, own=subject.own, whole=whole)
             elif column.speed == "trim_over":
                 cell = self._over_cell(subject, timing, value)
             elif column.speed:
@@ -303,12 +305,19 @@ def _number(printed: Value) -> float:
 
 
 def _size_cell(
-    size: str, found: Sequence[Accuracy], printed: Value, row: Row, *, own: bool
+    size: str,
+    found: Sequence[Accuracy],
+    printed: Value,
+    row: Row,
+    *,
+    own: bool,
+    whole: bool = True,
 ) -> Cell | None:
     """Mean, smallest and largest over the domains, each of which drops other units.
 
     Judged where it was found, not asked for: of what is compressed, or the smallest above a bar;
-    that is the largest, which is above it in every domain.
+    that is the largest, which is above it in every domain, and may become larger where the domains
+    are not the `whole` of the table's.
     """
     if not found:
         return None
@@ -322,6 +331,9 @@ def _size_cell(
     result, why = None, "" if printed is None else "asked for, not found"
     if compressed or row.smallest:
         result, why = verdict.judge_size(shown, printed, own=own)
+    most = math.inf if printed is None else published.bound_percent(printed) + verdict.SIZE_SLACK
+    if result and smallest and not whole and shown <= most:
+        result, why = UNDECIDED, f"{why}, of a part of the domains"
     sources = tuple(source for accuracy in found for source in accuracy.sources)
     return Cell(shown, printed, result, spread=spread, why=why, sources=sources)
 

@@ -53,6 +53,23 @@ def test_the_row_of_a_criterion_is_the_smallest_checkpoint_that_keeps_enough(
     assert "keeps 91% of Full-FT, paper 99%" in cell.why and cell.verdict == "undecided"
 
 
+def test_final_mem_is_that_of_the_domain_which_compresses_least(chains: Evaluations) -> None:
+    """SciQ keeps enough with 60% of the units; other domains may need more, and no fewer."""
+    paths, sciq = chains.paths, [column("sciq")]
+    part = build("table3", paths).cell("tiny", "both", "final_mem")
+    assert part.verdict == "undecided" and "of a part of the domains" in part.why
+    assert build("table3", paths, domains=sciq).cell("tiny", "both", "final_mem").measured == 60
+    for domain, last in (("piqa", 4), ("medmcqa", 2)):
+        chains.add("full_ft", 80, domain=domain)
+        for number in range(last + 1):
+            recipe = f"trim_paper/drop_{6 * number:02d}"
+            chains.add(recipe, 78, kept=60 - 6 * number, domain=domain)
+    cell = build("table3", chains.paths).cell("tiny", "both", "final_mem")
+    assert cell.measured == 80 and cell.spread == (60, 80)
+    # Above the bound by more than its slack it stays, whatever the others have.
+    assert cell.verdict == "not seen on the stand-in"
+
+
 def test_where_none_keeps_enough_the_untrimmed_one_stands_and_says_so(chains: Evaluations) -> None:
     table = build3(chains)
     cell = table.cell("tiny", "calibration", "sciq")

@@ -217,16 +217,18 @@ def every_engine(evidence: Evidence) -> Finding:
     enough = {machine for machine, names in engines.items() if len(names) >= ENGINES}
     lacking = sorted((gpus if own else set(engines)) - enough)
     every = sorted({name for names in engines.values() for name in names})
-    if not enough:
-        named = f" ({', '.join(every)} alone was)" if every else ""
-        return missing(f"TrimLLM at {HALF}% in {ENGINES} engines or more{named}")
+    alone = f" ({', '.join(every)} alone was)" if every else ""
+    few = "" if enough else f"TrimLLM at {HALF}% in {ENGINES} engines or more{alone}"
+    if not found:
+        return missing(few)
     # Of the prediction, which has no spread, as much as of the speedup.
     shares = {
         place: [row.share_decode / row.speedup * end for end in speedup(row)]
         for place, row in found.items()
     }
     answers = (above(low, high, SHARE) for _, low, high in shares.values())
-    holds, what = conclude(answers, f"{ENGINES} engines on {', '.join(lacking)}" if lacking else "")
+    where_not = f"{ENGINES} engines on {', '.join(lacking)}" if lacking else ""
+    holds, what = conclude(answers, few or where_not)
     words = ((place, _words(one, "%", 0)) for place, one in shares.items())
     told = listed(words, "{}: {}", "; ")
     numbers = {"share": {place: one[0] for place, one in shares.items()}, "engines": every}

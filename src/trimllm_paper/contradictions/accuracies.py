@@ -77,8 +77,9 @@ def below_chance() -> Iterator[Contradiction]:
         }
         if low:
             where = min(low, key=low.__getitem__)
+            many = "accuracies" if len(low) > 1 else "accuracy"
             yield Contradiction(
-                f"{len(low)} printed accuracies on {column} lie more than three standard errors "
+                f"{len(low)} printed {many} on {column}, more than three standard errors "
                 f"below chance ({chance:.1f}%), the lowest {low[where]:g} in {where}: guessing "
                 "does better, and so does the most likely choice, unless right answers are the "
                 "longer ones",
@@ -101,9 +102,11 @@ def best_criterion() -> Iterator[Contradiction]:
             if better:
                 where = place("table6", block, "both", column)
                 told = ", ".join(f"{value:g} in {there}" for there, value in better.items())
+                sizes = {row: number("table6", row, "final_mem", block) for row in rows}
+                each = ", ".join(f"{row} ≥{size:g}%" for row, size in sizes.items())
                 yield Contradiction(
                     f"“both” is best at every r (section 4.1), but {told} is above {both:g} of "
-                    f"both",
+                    f"both (units left: {each})",
                     {where: both, **better},
                     ("both_best",),
                 )

@@ -6,7 +6,6 @@ says of the other from `verdict.py`. What was not measured is a `not run` cell.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -20,7 +19,7 @@ from trimllm_paper.layout import Column, Layout, Row
 from trimllm_paper.published import Value
 from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, Recipe
 from trimllm_paper.render import Block, Cell, Line
-from trimllm_paper.verdict import KEEPS, NOT_RUN, UNDECIDED, Relation
+from trimllm_paper.verdict import KEEPS, NOT_RUN, Relation
 
 Found = dict[str, Accuracy | None]
 """Accuracies by column or name; None for what was not run."""
@@ -330,10 +329,8 @@ def _size_cell(
     shown, spread = (max if smallest else fmean)(values), (min(values), max(values))
     result, why = None, "" if printed is None else "asked for, not found"
     if compressed or row.smallest:
-        result, why = verdict.judge_size(shown, printed, own=own)
-    most = math.inf if printed is None else published.bound_percent(printed) + verdict.SIZE_SLACK
-    if result and smallest and not whole and shown <= most:
-        result, why = UNDECIDED, f"{why}, of a part of the domains"
+        part = smallest and not whole
+        result, why = verdict.judge_size(shown, printed, own=own, part=part)
     sources = tuple(source for accuracy in found for source in accuracy.sources)
     return Cell(shown, printed, result, spread=spread, why=why, sources=sources)
 

@@ -149,15 +149,16 @@ class Targets:
     def asked_trainings(self, table: str) -> list[str]:
         """Records of what a table's Full-FT and its half-trimmed checkpoints were trained on, where
         chains are settled."""
-        found, any_settled = list[str](), False
+        full, settled = list[str](), list[str]()
         for model, domain, text, _ in layout.needed(table, self.tables):
             recipe, half = Recipe.parse(text), self.config.models[model].units // 2
             chain = self.jobs.chains.get(recipe.name or "")
-            settled = chain and chain.settle and recipe.dropped == half and not recipe.compressor
-            any_settled |= bool(settled)
-            if text == FULL_FT or settled:
-                found.append(self.paths.training(model, domain, text))
-        return found if any_settled else []
+            record = self.paths.training(model, domain, text)
+            if text == FULL_FT:
+                full.append(record)
+            elif chain and chain.settle and recipe.dropped == half and not recipe.compressor:
+                settled.append(record)
+        return [*full, *settled] if settled else []
 
     def main_chains(self) -> list[str]:
         """Records of the main tables' chains."""

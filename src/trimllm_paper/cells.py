@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from trimllm_paper import derive, published, timed, verdict
-from trimllm_paper.context import Context, Model
+from trimllm_paper.context import Context, Domain, Model
 from trimllm_paper.derive import Accuracy, Duration
 from trimllm_paper.frame import Frame, rows, where
 from trimllm_paper.layout import Column, Layout, Row
@@ -65,6 +65,8 @@ class Cells:
                 cell = Cell()  # random weights answer nothing
             elif column.domain:
                 cell = self._accuracy_cell(subject, row, column, found[column.key], value)
+            elif column.minus:
+                cell = self._minus_cell(subject, row, column.minus)
             elif column.size:
                 measured = [accuracy for accuracy in found.values() if accuracy]
                 whole = len(measured) == len(found)
@@ -175,6 +177,19 @@ class Cells:
             sources=found.sources,
             details=_details(found, {"minus_pretrained": base, "minus_full_ft": full}),
         )
+
+    def _minus_cell(self, subject: Subject, row: Row, domain: Domain) -> Cell | None:
+        """Points over the first chain with as many units, paired where both answered the same."""
+        first = Row(key="", names=self.context.chains[:1], kept=row.kept)
+        if row.names in ((), first.names):
+            return Cell()
+        column = Column(key=domain.name, label=domain.label, domain=domain)
+        found, other = (self._accuracy(subject, one, column) for one in (row, first))
+        if found is None or other is None:
+            return None
+        minus = found.minus(other)
+        sources = (*found.sources, *other.sources)
+        return Cell(minus.points, ci95=(minus.low, minus.high), sources=sources)
 
     def _specialized(
         self, subject: Subject, row: Row, column: Column, found: Accuracy, printed: float

@@ -6,6 +6,7 @@ what changed; `Context(**plain)` makes it again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Annotated, Any
@@ -66,6 +67,16 @@ class Shown(Plain):
     ratio: float
     step: int
     rest: str = ""
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """All keys with their values as JSON writes them; one in another as `teacher.kl`."""
+        found: dict[str, Any] = {}
+        plain = {"criterion": self.criterion, "ratio": self.ratio, "step": self.step}
+        for key, value in (plain | json.loads(self.rest or "{}")).items():
+            inner = value if isinstance(value, dict) else None
+            found |= {f"{key}.{k}": v for k, v in inner.items()} if inner else {key: value}
+        return {key: json.dumps(value).strip('"') for key, value in found.items()}
 
 
 def told(path: str, default: Any = ()) -> Any:
@@ -144,6 +155,23 @@ class Context(Plain):
     def main(self) -> Shown:
         """The chain that stands for the paper's; others differ from it by criterion or ratio."""
         return self.recipes[self.chains[0]]
+
+    @property
+    def switched(self) -> str:
+        """What every other chain's recipe has in place of the main one's, in words."""
+        own = self.main.keys
+        told = (
+            (
+                name,
+                [
+                    f"{key}: {value}"
+                    for key, value in self.recipes[name].keys.items()
+                    if own.get(key) != value
+                ],
+            )
+            for name in self.chains[1:]
+        )
+        return "; ".join(f"{name} {', '.join(keys) or 'nothing'}" for name, keys in told)
 
     # ---- figures and claims --------------------------------------------------------------------
 

@@ -203,6 +203,8 @@ class _Grid:
             "first_kept": f"{lists.get('first_kept', 0):g}",
             "cross_percent": f"{lists['cross_percent']:g}",
             "ratio": f"{context.main.ratio:g}",
+            "main": context.main.name,
+            "switched": context.switched,
             "timed": context.timed.label if context.domains else "",
             "without_paper": "" if "paper_chain" in lists else lacking,
         }

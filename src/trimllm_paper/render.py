@@ -149,7 +149,8 @@ def _measured(cell: Cell, column: Column, interval_digits: int) -> str:
     """A measured cell in words: `78.0 (71.8–83.2) ~`, or `not run`."""
     if cell.measured is None:
         return verdict.NOT_RUN if cell.verdict == verdict.NOT_RUN else "–"
-    text = f"{cell.measured:.{column.digits}f}{column.unit}"
+    sign, to = ("+", " to ") if column.minus else ("", "–")
+    text = f"{cell.measured:{sign}.{column.digits}f}{column.unit}"
     low, high = cell.ci95 or cell.spread or (None, None)
     if cell.deviation is not None and not cell.ci95:
         text += f" ± {cell.deviation:.{column.digits}f}"
@@ -158,7 +159,7 @@ def _measured(cell: Cell, column: Column, interval_digits: int) -> str:
     ):
         digits = column.interval_digits
         digits = min(interval_digits, column.digits) if digits is None else digits
-        text += f" ({low:.{digits}f}–{high:.{digits}f})"
+        text += f" ({low:{sign}.{digits}f}{to}{high:{sign}.{digits}f})"
     return f"{text} {verdict.MARKS.get(cell.verdict or '', '')}".rstrip()
 
 

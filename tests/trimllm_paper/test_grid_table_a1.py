@@ -1,0 +1,105 @@
+"""Table A1: what each key of the recipe is worth, beside the recipe with as many units."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from evaluation_files import CHAINS, Evaluations
+from table_building import build, column
+
+from trimllm.base.intervals import paired_difference
+from trimllm_paper.context import Shown
+from trimllm_paper.frame import Frame
+from trimllm_paper.render import Table, to_csv, to_markdown
+
+REST = {"settle": 2, "train": True, "teacher": {"kl": 0.7, "hidden": 64}}
+OURS = CHAINS["ours"] | {"name": "ours", "rest": json.dumps(REST)}
+RECIPES = {
+    "ours": OURS,
+    "untaught": OURS | {"name": "untaught", "rest": json.dumps(REST | {"teacher": None})},
+    "answers": OURS
+    | {
+        "name": "answers",
+        "ratio": 1,
+        "rest": json.dumps(REST | {"teacher": {"kl": 0.7, "hidden": 0}}),
+    },
+}
+
+
+def table(evaluations: Evaluations, **changes: object) -> Table:
+    told = {"recipes": RECIPES, "chains": list(RECIPES), "kept_percent": [50]}
+    told |= {"domains": [column("sciq")]}
+    return build("table_a1", evaluations.paths, **told | changes)
+
+
+@pytest.fixture
+def chains(evaluations: Evaluations) -> Evaluations:
+    for seed in (0, 1, 2):
+        evaluations.root = evaluations.root.parent / f"seed_{seed}"
+        evaluations.add("full_ft", 80, seed=seed)
+        evaluations.add("trim_ours/drop_30", 60 + seed, kept=30, seed=seed)
+        # The third seed of it was not run.
+        if seed < 2:
+            evaluations.add("trim_untaught/drop_30", 50 - 2 * seed, kept=30, seed=seed)
+    return evaluations
+
+
+def test_a_row_is_set_against_the_first_chain_by_the_seeds_that_both_have(
+    chains: Evaluations,
+) -> None:
+    found = table(chains)
+    cell = found.cell("tiny", "untaught_50", "sciq_minus")
+    assert cell.measured == pytest.approx((50 + 48) / 2 - (60 + 61) / 2)
+    runs = Frame.of(chains.paths).evaluations.sort_values("seed")
+    mine, theirs = (
+        [*runs[(runs.recipe == f"trim_{name}/drop_30") & (runs.seed < 2)].scores]
+        for name in ("untaught", "ours")
+    )
+    expected = paired_difference(mine, theirs)
+    assert cell.ci95 == pytest.approx((expected.low, expected.high))
+    assert {source.split("/")[-4] for source in cell.sources} == {"sciq"}
+    # Its accuracy is that of all its seeds beside.
+    assert found.cell("tiny", "untaught_50", "sciq").measured == pytest.approx(49)
+
+
+def test_neither_the_first_chain_nor_what_is_not_trimmed_is_set_against_it(
+    chains: Evaluations,
+) -> None:
+    found = table(chains)
+    for row in ("pretrained", "full_ft", "ours_50"):
+        cell = found.cell("tiny", row, "sciq_minus")
+        assert (cell.measured, cell.verdict) == (None, None), row
+    assert found.cell("tiny", "answers_50", "sciq_minus").verdict == "not run"
+
+
+def test_without_the_first_chain_nothing_is_compared(evaluations: Evaluations) -> None:
+    evaluations.add("trim_untaught/drop_30", 50, kept=30)
+    assert table(evaluations).cell("tiny", "untaught_50", "sciq_minus").verdict == "not run"
+
+
+def test_as_many_units_are_compared(evaluations: Evaluations) -> None:
+    for dropped, ours, other in ((30, 60, 50), (42, 40, 39)):
+        for name, accuracy in (("ours", ours), ("untaught", other)):
+            evaluations.add(f"trim_{name}/drop_{dropped}", accuracy, kept=60 - dropped)
+    found = table(evaluations, kept_percent=[50, 30])
+    gaps = [found.cell("tiny", f"untaught_{kept}", "sciq_minus").measured for kept in (50, 30)]
+    assert gaps == pytest.approx([-10, -1])
+
+
+def test_differences_have_signs_and_words_between_them(chains: Evaluations) -> None:
+    line = next(x for x in to_markdown(table(chains)).splitlines() if x.startswith("| untaught"))
+    assert " -11.5 (-" in line and " to " in line
+    head = next(x for x in to_csv(table(chains)).splitlines() if "untaught_50,untaught" in x)
+    assert ",sciq," in head
+
+
+def test_a_note_says_which_keys_a_recipe_has_switched(chains: Evaluations) -> None:
+    (note,) = [note for note in table(chains).notes if note.startswith("Keys in which")]
+    assert note.endswith("from ours: untaught teacher: null; answers ratio: 1.0, teacher.hidden: 0")
+
+
+def test_keys_of_a_recipe_are_told_as_the_configuration_writes_them() -> None:
+    keys = Shown(**OURS).keys
+    assert keys["teacher.kl"] == "0.7" and keys["train"] == "true"
+    assert keys["criterion"] == "likelihood" and "teacher" not in keys

@@ -9,16 +9,20 @@ fine-tuning is the trimming's own.
         --train results/data/DOMAIN/train.jsonl --held-back results/data/DOMAIN/held_back.jsonl \
         --teacher results/models/MODEL/DOMAIN/full_ft
 
-A state is kept by `trim.keep_checkpoints: true`.
+A state is kept by `trim.keep_checkpoints: true`. The first row is of the checkpoint that `--full`
+names, or of the teacher. With `--out` every row is added to a file of JSON lines, which
+`benchmarks/healing_curve.py` draws.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,6 +33,8 @@ from trimllm.train import TrainSettings, fine_tune
 from trimllm.train.fine_tune import HeldBackScore
 from trimllm.train.teacher import Teacher
 
+COLUMNS = ("hidden", "passes", "documents", "tokens", "seconds", "accuracy", "nats")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -36,9 +42,11 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True, help="documents to train on")
     parser.add_argument("--held-back", type=Path, required=True, help="documents that judge")
     parser.add_argument("--teacher", type=Path, help="checkpoint that teaches")
+    parser.add_argument("--full", type=Path, help="checkpoint to compare with (the teacher)")
     parser.add_argument("--hidden", type=float, nargs="+", help="weights of the hidden states")
     parser.add_argument("--documents", type=int, default=1280, help="documents of a pass")
     parser.add_argument("--passes", type=int, nargs="+", default=[1, 2, 4, 8], help="one row each")
+    parser.add_argument("--out", type=Path, help="file of JSON lines that rows are added to")
     args = parser.parse_args()
     torch.set_num_threads(1)
     epoch = files.read_json(args.state / "epoch.json")
@@ -52,8 +60,21 @@ def main() -> None:
         every = any(weights)
         teacher = Teacher.of(*trimllm.load(args.teacher), train, every_token=every)
     print(f"{args.state}: {len(held_back)} documents held back")
-    told = ("hidden", "passes", "documents", "tokens", "seconds", "accuracy, %", "nats")
-    print(f"| {' | '.join(told)} |\n|{'---|' * len(told)}", flush=True)
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
+
+    def row(recipe: str, model: Any, tokenizer: Any, *spent: float) -> None:
+        """Score a model, and tell what was spent on it: the columns before its accuracy."""
+        score = HeldBackScore.of(model, tokenizer, held_back, settled.dtype)
+        values = (*spent, score.accuracy or 0.0, score.likelihood)
+        print("|", " | ".join(f"{value:g}" for value in values), "|", flush=True)
+        if args.out:
+            told = {"domain": epoch["domain"], "recipe": recipe, "criterion": epoch["criterion"]}
+            told |= {"scored": len(held_back), **dict(zip(COLUMNS, values, strict=True))}
+            with args.out.open("a", encoding="utf-8") as lines:
+                print(json.dumps(told), file=lines)
+
+    if full := args.full or args.teacher:
+        row(full.name, *trimllm.load(full), *(0,) * 5)
     for hidden, passes in [(weights[0], 0), *itertools.product(weights, args.passes)]:
         settings = replace(settled, hidden=hidden)
         model, tokenizer = trimllm.load(args.state)
@@ -71,10 +92,8 @@ def main() -> None:
             )
             tokens = sum(one["tokens"] for one in found["passes"])
             seen = sum(one["documents"] for one in found["passes"])
-        seconds = time.perf_counter() - start
-        score = HeldBackScore.of(model, tokenizer, held_back, settings.dtype)
-        row = f"{seen} | {tokens} | {seconds:.0f} | {score.accuracy:.1f} | {score.likelihood:.3f}"
-        print(f"| {hidden:g} | {passes} | {row} |", flush=True)
+        seconds = round(time.perf_counter() - start)
+        row(epoch["recipe"], model, tokenizer, hidden, passes, seen, tokens, seconds)
 
 
 if __name__ == "__main__":

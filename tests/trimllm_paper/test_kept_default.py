@@ -27,7 +27,7 @@ MADE_BY = {
     "reference_timings": ["overlays/timings"],
 }
 """Kept folder -> the files of config/ that it was made by, on top of the default."""
-OLDER = {"reference_larger", "reference_ablation"}
+OLDER = {"reference_larger"}
 """Those of documents as they were before, which LIMITS.md names."""
 
 

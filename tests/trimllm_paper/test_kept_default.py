@@ -19,14 +19,14 @@ from trimllm_paper.config.domain import read_by
 
 KEPT = ROOT / "results/reference"
 MADE_BY = {
-    "reference": [],
-    "reference_larger": ["overlays/reference_larger"],
-    "reference_ablation": ["overlays/ablation"],
-    "reference_real": ["real", "overlays/reference_real"],
-    "reference_answers": ["overlays/answers", "overlays/reference_answers"],
-    "reference_timings": ["overlays/timings"],
+    "reference": ["config"],
+    "reference_larger": ["config", "overlays/reference_larger"],
+    "reference_ablation": ["config", "overlays/ablation"],
+    "reference_real": ["config", "real", "overlays/reference_real"],
+    "reference_answers": ["config", "overlays/answers", "overlays/reference_answers"],
+    "reference_timings": ["config", "overlays/timings"],
 }
-"""Kept folder -> the files of config/ that it was made by, on top of the default."""
+"""Kept folder -> the files of config/ that it was made by, each on top of those before it."""
 OLDER = {"reference_larger"}
 """Those of documents as they were before, which LIMITS.md names."""
 
@@ -49,7 +49,7 @@ def test_a_kept_run_is_of_the_files_that_name_it(
     for split in ("train", "validation", "test"):
         (tmp_path / "sciq" / f"{split}.jsonl").touch()
     kept = KEPT.with_name(name)
-    paths = [ROOT / "config" / f"{file}.yaml" for file in ("config", *MADE_BY[name])]
+    paths = [ROOT / "config" / f"{file}.yaml" for file in MADE_BY[name]]
     now = reference.configuration([], kept.relative_to(ROOT), paths)
     was = reference.resolved(kept / "config.yaml")
     assert reference.made_by(reference.portable(now)) == reference.made_by(was)

@@ -29,19 +29,17 @@ def main() -> None:
     with figure(args.stem, title, size, 1, len(domains), 3, sharey=True) as (axes, notes):
         for ax, domain in zip(axes[0], domains, strict=True):
             own = [row for row in rows if row["domain"] == domain]
-            trimmed = [row for row in own if "/" in row["recipe"]]
+            trimmed = sorted((r for r in own if "/" in r["recipe"]), key=lambda r: r["recipe"])
             for row in own:
                 if "/" not in row["recipe"]:
                     ax.axhline(row["accuracy"], **REFERENCES[row["recipe"]])
             for name, points in groupby(trimmed, key=lambda row: row["recipe"]):
                 each = sorted(points, key=lambda row: row["tokens"])
                 # What was not healed stands at the left edge: the axis has no zero.
-                tokens = [max(row["tokens"], each[1]["tokens"] / 2) for row in each]
+                least = min(filter(None, (row["tokens"] for row in each)), default=2)
+                tokens = [max(row["tokens"], least / 2) for row in each]
                 shown = [row["accuracy"] for row in each]
-                counts = [
-                    (one * row["scored"] / 100, row) for one, row in zip(shown, each, strict=True)
-                ]
-                around = [wilson(count, row["scored"]) for count, row in counts]
+                around = [wilson(r["accuracy"] * r["scored"] / 100, r["scored"]) for r in each]
                 below = [one - low for one, (low, _) in zip(shown, around, strict=True)]
                 above = [high - one for one, (_, high) in zip(shown, around, strict=True)]
                 look = CRITERIA[each[0]["criterion"]] | {"label": name.partition("/")[0]}

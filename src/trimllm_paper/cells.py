@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from trimllm_paper import derive, published, timed, verdict
-from trimllm_paper.context import Context, Domain, Model
+from trimllm_paper.context import Context, Model
 from trimllm_paper.derive import Accuracy, Duration
 from trimllm_paper.frame import Frame, rows, where
 from trimllm_paper.layout import Column, Layout, Row
@@ -178,18 +178,16 @@ class Cells:
             details=_details(found, {"minus_pretrained": base, "minus_full_ft": full}),
         )
 
-    def _minus_cell(self, subject: Subject, row: Row, domain: Domain) -> Cell | None:
+    def _minus_cell(self, subject: Subject, row: Row, column: Column) -> Cell | None:
         """Points over the first chain with as many units, paired where both answered the same."""
         first = Row(key="", names=self.context.chains[:1], kept=row.kept)
         if row.names in ((), first.names):
             return Cell()
-        column = Column(key=domain.name, label=domain.label, domain=domain)
         found, other = (self._accuracy(subject, one, column) for one in (row, first))
         if found is None or other is None:
             return None
-        minus = found.minus(other)
-        sources = (*found.sources, *other.sources)
-        return Cell(minus.points, ci95=(minus.low, minus.high), sources=sources)
+        gap = found.minus(other)
+        return Cell(gap.points, ci95=(gap.low, gap.high), sources=(*found.sources, *other.sources))
 
     def _specialized(
         self, subject: Subject, row: Row, column: Column, found: Accuracy, printed: float
@@ -344,8 +342,7 @@ def _size_cell(
     shown, spread = (max if smallest else fmean)(values), (min(values), max(values))
     result, why = None, "" if printed is None else "asked for, not found"
     if compressed or row.smallest:
-        part = smallest and not whole
-        result, why = verdict.judge_size(shown, printed, own=own, part=part)
+        result, why = verdict.judge_size(shown, printed, own=own, part=smallest and not whole)
     sources = tuple(source for accuracy in found for source in accuracy.sources)
     return Cell(shown, printed, result, spread=spread, why=why, sources=sources)
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from trimllm.base.names import AUTHORS, PAPER_CRITERIA, PAPER_CRITERION
 from trimllm.engines.formats import COMPRESSED, DRAFTING, FORMATS
-from trimllm_paper.recipe import variant_name
+from trimllm_paper.recipe import keys_of, variant_name
 
 STAND_IN_FOR = "llama-7b"
 """The paper's model that a stand-in is shown beside."""
@@ -71,12 +71,9 @@ class Shown(Plain):
     @property
     def keys(self) -> dict[str, str]:
         """All keys with their values as JSON writes them; one in another as `teacher.kl`."""
-        found: dict[str, Any] = {}
         plain = {"criterion": self.criterion, "ratio": self.ratio, "step": self.step}
-        for key, value in (plain | json.loads(self.rest or "{}")).items():
-            inner = value if isinstance(value, dict) else None
-            found |= {f"{key}.{k}": v for k, v in inner.items()} if inner else {key: value}
-        return {key: json.dumps(value).strip('"') for key, value in found.items()}
+        every = keys_of(plain | json.loads(self.rest or "{}"))
+        return {key: json.dumps(value).strip('"') for key, value in every}
 
 
 def told(path: str, default: Any = ()) -> Any:
@@ -159,19 +156,11 @@ class Context(Plain):
     @property
     def switched(self) -> str:
         """What every other chain's recipe has in place of the main one's, in words."""
-        own = self.main.keys
-        told = (
-            (
-                name,
-                [
-                    f"{key}: {value}"
-                    for key, value in self.recipes[name].keys.items()
-                    if own.get(key) != value
-                ],
-            )
-            for name in self.chains[1:]
-        )
-        return "; ".join(f"{name} {', '.join(keys) or 'nothing'}" for name, keys in told)
+        own, told = self.main.keys.items(), []
+        for name in self.chains[1:]:
+            keys = [f"{k}: {v}" for k, v in self.recipes[name].keys.items() if (k, v) not in own]
+            told.append(f"{name} {', '.join(keys) or 'nothing'}")
+        return "; ".join(told)
 
     # ---- figures and claims --------------------------------------------------------------------
 

@@ -35,8 +35,8 @@ SPEEDS = (
 
 
 class Column(Plain):
-    """A column; what it shows is one of `domain`, `minus` (accuracy in a domain over that of the
-    first chain), `size`, `speed`, `minutes`, `share`, `scans`.
+    """A column; what it shows is one of `domain`, `minus` (what another column has more than
+    its first chain), `size`, `speed`, `minutes`, `share`, `scans`.
 
     `interval_digits` None: as many in brackets as the form of the table has. `terminal` False: left
     out of the plain text, which has to fit a terminal. `stand_in`: what was really measured. `when`
@@ -55,7 +55,7 @@ class Column(Plain):
     over: str | None = None
     under: str | None = None
     domain: Domain | None = None
-    minus: Domain | None = None
+    minus: Column | None = None
     size: Size | None = None
     speed: Annotated[str, Among(SPEEDS)] | None = None
     minutes: int | None = None
@@ -191,11 +191,11 @@ def columns_of(layout: Layout, context: Context) -> tuple[Column, ...]:
             absent = Domain(name=name, label=published.DOMAINS.get(name, name), tasks=())
             domain = ours.get(name, absent)
             label, stand_in = domain.label, domain.stand_in
+            column = Column(key=name, label=label, stand_in=stand_in, domain=domain)
             if entry.get("minus") == "first":
                 label = f"{label} − {context.chains[0]}"
-                found.append(Column(key=f"{name}_minus", label=label, minus=domain))
-                continue
-            found.append(Column(key=name, label=label, stand_in=stand_in, domain=domain))
+                column = Column(key=f"{name}_minus", label=label, minus=column)
+            found.append(column)
     return tuple(found)
 
 

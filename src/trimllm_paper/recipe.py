@@ -14,6 +14,7 @@ recipe or a path of results; the rules ask, too, with wildcards in braces for na
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,15 @@ def variant_name(recipes: dict[str, Any], main: Any, criterion: str, ratio: floa
         if alike and (entry.criterion, float(entry.ratio)) == (criterion, float(ratio)):
             return name
     return f"{criterion}_r{ratio:g}"
+
+
+def keys_of(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Key as `trim.documents`, and value, of every setting."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from keys_of(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
 
 
 def chains(config: Any) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from trimllm_paper.commands import asked, reference
 from trimllm_paper.config import load
 from trimllm_paper.derive import Accuracy, chains
 from trimllm_paper.frame import Frame, frame, rows
-from trimllm_paper.recipe import seed_folders
+from trimllm_paper.recipe import keys_of, seed_folders
 
 EQUAL, NOISE, DIFFERENT = "equal", "within noise", "different"
 CHANCE = 0.05
@@ -175,7 +175,7 @@ def settings(folder: Path, configfiles: Sequence[Path] = ()) -> dict[str, Any]:
     else:
         raw = asked.configuration(configfiles)
         found = load(raw, configfiles or [asked.DEFAULT]).model_dump(mode="json")
-    every = reference.keys_of(reference.portable(found))
+    every = keys_of(reference.portable(found))
     return {key: value for key, value in every if key not in PLACES}
 
 

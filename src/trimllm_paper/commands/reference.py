@@ -14,7 +14,7 @@ what it guards).
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,7 +28,7 @@ from trimllm_paper.config.domain import read_by
 from trimllm_paper.config.load import PROJECT, load, read_yaml, validated
 from trimllm_paper.config.models import Config
 from trimllm_paper.integrity import checks, lineage
-from trimllm_paper.recipe import seed_folders
+from trimllm_paper.recipe import keys_of, seed_folders
 
 CONFIG, DOMAINS, REPLICATES = "config.yaml", "domains", "replicates"
 POOLED = (
@@ -160,15 +160,6 @@ def _read_alike(one: str, other: str) -> bool:
     """Whether two texts of a domain's file make the same documents."""
     first, second = (read_by(yaml.safe_load(text)) for text in (one, other))
     return first == second
-
-
-def keys_of(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Key as `trim.documents`, and value, of every setting."""
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from keys_of(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
 
 
 def resolved(path: Path) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, help="checkpoint that teaches")
     parser.add_argument("--full", type=Path, help="checkpoint to compare with (the teacher)")
     parser.add_argument("--hidden", type=float, nargs="+", help="weights of the hidden states")
+    parser.add_argument("--rate", type=float, help="peak learning rate (the chain's)")
     parser.add_argument("--documents", type=int, default=1280, help="documents of a pass")
     parser.add_argument("--passes", type=int, nargs="+", default=[1, 2, 4, 8], help="one row each")
     parser.add_argument("--out", type=Path, help="file of JSON lines that rows are added to")
@@ -51,6 +52,8 @@ def main() -> None:
     torch.set_num_threads(1)
     epoch = files.read_json(args.state / "epoch.json")
     settled = replace(TrainSettings(**epoch["settings"]), schedule="chain")
+    if args.rate:
+        settled = replace(settled, learning_rate=args.rate)
     train, held_back = read_documents(args.train), read_documents(args.held_back)
     weights = args.hidden or [settled.hidden]
     if (settled.taught or any(weights)) != bool(args.teacher):

@@ -67,12 +67,14 @@ class Jobs(EngineJobs):
         """A job of training: `package.module:name` of a recipe with its arguments.
 
         Args:
-            entry: the chain it belongs to, whose teacher it listens to.
+            entry: the chain it belongs to, whose teacher it listens to, and whose learning rate,
+                where it has one of its own, it takes.
         """
         model, domain, made = place
         if teacher := entry and entry.teacher:
             files["teacher"] = self.paths.teacher(model, domain)
         config, paths = self.config, self.paths
+        rate = (entry and entry.learning_rate) or config.models[model].learning_rate
         keys = ["batch_size", "gradient_accumulation", "optimizer", "weight_decay", "clip"]
         keys += ["train_embeddings"]
         how = {
@@ -80,7 +82,7 @@ class Jobs(EngineJobs):
             "arguments": arguments,
             "chain": self._chain(made),
             "settings": {
-                "learning_rate": config.models[model].learning_rate,
+                "learning_rate": rate,
                 **{key: getattr(config.finetune, key) for key in keys},
                 **(teacher.model_dump() if teacher else {}),
                 "schedule": schedule,

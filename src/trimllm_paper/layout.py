@@ -70,6 +70,14 @@ class Column(Plain):
         return self.minutes or self.share or self.scans
 
 
+class DomainColumns(Plain):
+    """A column for each domain: of the configuration, of the paper's table, or of both. `minus`
+    "first": of differences to the first chain instead."""
+
+    domains: Literal["configured", "published", "shared"]
+    minus: Literal["first"] | None = None
+
+
 class Row(Plain):
     """A row with its loops spelled out; `names` are chains, rules or patterns."""
 
@@ -179,12 +187,13 @@ def columns_of(layout: Layout, context: Context) -> tuple[Column, ...]:
         if "domains" not in entry:
             found.append(_checked(Column, layout.key, entry))
             continue
+        asked = _checked(DomainColumns, layout.key, entry)
         paper = [d for d in layout.paper.columns if d in published.DOMAINS]
         ours = {domain.name: domain for domain in context.trained(layout.trained)}
         names = [name for name in paper if name in ours]
-        if entry["domains"] == "configured":
+        if asked.domains == "configured":
             names += sorted(ours.keys() - {*paper})
-        elif entry["domains"] == "published":
+        elif asked.domains == "published":
             # Without a model the table is the paper's alone, on its own data.
             names, ours = paper, ours if models_of(layout, context) else {}
         for name in names:
@@ -192,7 +201,7 @@ def columns_of(layout: Layout, context: Context) -> tuple[Column, ...]:
             domain = ours.get(name, absent)
             label, stand_in = domain.label, domain.stand_in
             column = Column(key=name, label=label, stand_in=stand_in, domain=domain)
-            if entry.get("minus") == "first":
+            if asked.minus:
                 label = f"{label} − {context.chains[0]}"
                 column = Column(key=f"{name}_minus", label=label, minus=column)
             found.append(column)

@@ -78,6 +78,7 @@ def hashes(config: Config) -> dict[str, str]:
         ({"trim": {"kept_percent": [50]}}, {"engine"}),
         ({"recipes": {"paper": PAPER | {"schedule": "chain"}}}, {"epoch"}),
         ({"recipes": {"paper": PAPER | {"settle": 3}}}, {"settled"}),
+        ({"recipes": {"paper": PAPER | {"learning_rate": 1e-3}}}, {"epoch", "settled"}),
         ({"recipes": {"paper": PAPER | {"fold": True}}}, {"epoch"}),
         ({"recipes": {"paper": PAPER | {"resample": False}}}, {"epoch"}),
         ({"recipes": {"paper": PAPER | {"state": "stored"}}}, {"epoch"}),
@@ -173,7 +174,7 @@ def test_a_chain_goes_from_epoch_to_epoch() -> None:
 
 def test_a_chain_may_start_from_full_fine_tuning_and_learn_from_it() -> None:
     entry = {"criterion": "likelihood", "step": 15, "start": "full_ft", "teacher": {"hidden": 1.0}}
-    jobs = Jobs(smoke(recipes={"mine": entry}))
+    jobs = Jobs(smoke(recipes={"mine": entry | {"learning_rate": 0.01}}))
     first = jobs.of("epoch", **CHAIN, name="mine", drop="00")
     assert first.files["manifest"].endswith("sciq/full_ft/manifest.json")
     assert "scan" not in first.files and first.files["teacher"].endswith("sciq.safetensors")
@@ -181,7 +182,12 @@ def test_a_chain_may_start_from_full_fine_tuning_and_learn_from_it() -> None:
     assert (settings["kl"], settings["hidden"], settings["schedule"]) == (0.7, 1.0, "constant")
     assert jobs.of("settled", **CHAIN, name="mine", drop="15").how["settings"]["kl"] == 0.7
     assert jobs.of("teacher", **CHAIN).how["every_token"]
-    assert "kl" not in jobs.of("epoch", **CHAIN, name="paper", drop="00").how["settings"]
+    others = jobs.of("full_ft", **CHAIN), jobs.of("epoch", **CHAIN, name="paper", drop="00")
+    assert not any("kl" in one.how["settings"] for one in others)
+    # Neither what it starts from nor another chain takes its rate.
+    model = jobs.config.models[MODEL].learning_rate
+    assert settings["learning_rate"] == 0.01 != model
+    assert {one.how["settings"]["learning_rate"] for one in others} == {model}
 
 
 @pytest.mark.parametrize("settle", [0, 1, 7])

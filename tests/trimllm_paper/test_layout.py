@@ -102,6 +102,11 @@ def test_a_table_of_throughput_of_ones_own(toys: str, timings: TimingFiles) -> N
             "tables: {own: {title: T, columns: [{key: a, label: A, size: x}], rows: []}}",
             "own: size: input should be 'final', 'kept_percent'",
         ),
+        ("tables: {own: {title: T, columns: [{domains: all}], rows: []}}", "own: domains: input"),
+        (
+            "tables: {own: {title: T, columns: [{domains: shared, minus: last}], rows: []}}",
+            "own: minus: input should be 'first'",
+        ),
         ("tables: {own: {title: '{x}', columns: [], rows: []}}", "'{x}' names 'x'; there are"),
         (
             "tables: {own: {title: T, columns: [], rows: [{key: '{kept}'}]}}",

@@ -144,6 +144,7 @@ class RecipeEntry(Section):
     start: Literal["pretrained", "full_ft"] = "pretrained"
     schedule: Annotated[str, Among(SCHEDULES)] = "constant"
     settle: int = Field(default=2, ge=0)
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
     resample: bool = True
     state: Literal["float32", "stored"] = "float32"
     train: bool = True

@@ -223,7 +223,7 @@ $(TOOLS): .envs/%/.complete: envs/%/requirements.lock
 
 # As in .gitignore (a test compares).
 KEPT_RUNS := reference reference_larger reference_ablation reference_real reference_timings \
-	reference_answers
+	reference_answers reference_qwen
 clean:
 	@find results -mindepth 1 -maxdepth 1 $(KEPT_RUNS:%=! -name %) -exec rm -rf -- {} + \
 		2>/dev/null || true

@@ -25,6 +25,7 @@ MADE_BY = {
     "reference_real": ["config", "real", "overlays/reference_real"],
     "reference_answers": ["config", "overlays/answers", "overlays/reference_answers"],
     "reference_timings": ["config", "overlays/timings"],
+    "reference_qwen": ["qwen", "overlays/reference_qwen"],
 }
 """Kept folder -> the files of config/ that it was made by, each on top of those before it."""
 OLDER = {"reference_larger"}

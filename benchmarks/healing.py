@@ -71,7 +71,8 @@ def main() -> None:
         values = (*spent, score.accuracy or 0.0, score.likelihood)
         print("|", " | ".join(f"{value:g}" for value in values), "|", flush=True)
         if args.out:
-            told = {"domain": epoch["domain"], "recipe": recipe, "criterion": epoch["criterion"]}
+            told = {key: epoch[key] for key in ("model", "domain", "criterion")}
+            told |= {"recipe": recipe, "learning_rate": settled.learning_rate}
             told |= {"scored": len(held_back), **dict(zip(COLUMNS, values, strict=True))}
             with args.out.open("a", encoding="utf-8") as lines:
                 print(json.dumps(told), file=lines)

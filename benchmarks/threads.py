@@ -42,7 +42,7 @@ def main() -> None:
     args = arguments(
         __doc__,
         count={"type": int, "default": 128, "help": "documents of a pass (128)"},
-        passes={"type": int, "default": 3, "help": "passes, the first one apart (3)"},
+        passes={"type": int, "default": 2, "help": "passes after a first one (2)"},
         size={"type": int, "default": 16, "help": "documents a step (16)"},
     )
     rows: dict[str, float] = {}
@@ -51,7 +51,7 @@ def main() -> None:
         lines = Path(args.documents).read_text(encoding="utf-8").splitlines()[: args.count]
         files.write_text(documents, "\n".join(lines) + "\n")
         settings: dict[str, Any] = {"learning_rate": 1e-6, "batch_size": args.size}
-        told = {"epochs": args.passes, "least": 1}
+        told = {"epochs": 1 + args.passes, "least": 1}
         job = partial(TrainJob, "trimllm.train:fine_tune", args.model, str(documents), settings)
         for way, (jobs, threads, processes) in WAYS.items():
             one = job(arguments=told, threads=threads, processes=processes)

@@ -162,6 +162,13 @@ class Context(Plain):
             told.append(f"{name} {', '.join(keys) or 'nothing'}")
         return "; ".join(told)
 
+    @property
+    def rates(self) -> str:
+        """Learning rates that recipes have of their own, as the end of a sentence."""
+        keys = {name: self.recipes[name].keys.get("learning_rate", "null") for name in self.chains}
+        own = [f"{name} {rate}" for name, rate in keys.items() if rate != "null"]
+        return f"; learning rates of their own: {', '.join(own)}" if own else ""
+
     # ---- figures and claims --------------------------------------------------------------------
 
     @property

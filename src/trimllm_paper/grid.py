@@ -205,6 +205,7 @@ class _Grid:
             "ratio": f"{context.main.ratio:g}",
             "main": context.main.name,
             "switched": context.switched,
+            "rates": context.rates,
             "timed": context.timed.label if context.domains else "",
             "without_paper": "" if "paper_chain" in lists else lacking,
         }

@@ -63,18 +63,18 @@ class Jobs(EngineJobs):
         files: Files,
         entry: RecipeEntry | None = None,
         schedule: str = "epoch",
+        rate: float | None = None,
     ) -> Job:
         """A job of training: `package.module:name` of a recipe with its arguments.
 
         Args:
-            entry: the chain it belongs to, whose teacher it listens to, and whose learning rate,
-                where it has one of its own, it takes.
+            entry: the chain it belongs to, whose teacher it listens to.
+            rate: peak learning rate of a recipe that has one of its own.
         """
         model, domain, made = place
         if teacher := entry and entry.teacher:
             files["teacher"] = self.paths.teacher(model, domain)
         config, paths = self.config, self.paths
-        rate = (entry and entry.learning_rate) or config.models[model].learning_rate
         keys = ["batch_size", "gradient_accumulation", "optimizer", "weight_decay", "clip"]
         keys += ["train_embeddings"]
         how = {
@@ -82,7 +82,7 @@ class Jobs(EngineJobs):
             "arguments": arguments,
             "chain": self._chain(made),
             "settings": {
-                "learning_rate": rate,
+                "learning_rate": rate or config.models[model].learning_rate,
                 **{key: getattr(config.finetune, key) for key in keys},
                 **(teacher.model_dump() if teacher else {}),
                 "schedule": schedule,
@@ -140,7 +140,8 @@ class Jobs(EngineJobs):
         return Job([], files, how)
 
     def at_once(self, model: str, domain: str, by: str, drop: str) -> Job:
-        """A dropping by rule, trained at most as long as the main chain takes to as many drops."""
+        """A dropping by rule, trained at most as long as the main chain takes to as many drops,
+        and by its rate."""
         arguments = {
             "rule": by,
             "dropped": int(drop),
@@ -152,8 +153,8 @@ class Jobs(EngineJobs):
         }
         files = self.checkpoint(model, "base", PRETRAINED)
         files["scan"] = self.paths.scan(model, domain)
-        recipe = Recipe("trim", by, drop)
-        return self._training((model, domain, recipe), FINE_TUNE, arguments, files)
+        place, rate = (model, domain, Recipe("trim", by, drop)), self.config.main.learning_rate
+        return self._training(place, FINE_TUNE, arguments, files, rate=rate)
 
     def epoch(self, model: str, domain: str, name: str, drop: str) -> Job:
         """An epoch of a chain, from the state before and that epoch's record to the next state."""
@@ -183,8 +184,8 @@ class Jobs(EngineJobs):
         else:
             files = self.checkpoint(model, domain, entry.start)
         files |= self._scanned(domain, name)
-        place = model, domain, Recipe("trim", name, drop).state
-        return self._training(place, TRIM_EPOCH, arguments, files, entry, entry.schedule)
+        place, rate = (model, domain, Recipe("trim", name, drop).state), entry.learning_rate
+        return self._training(place, TRIM_EPOCH, arguments, files, entry, entry.schedule, rate)
 
     def settled(self, model: str, domain: str, name: str, drop: str) -> Job:
         """A checkpoint of a chain that is evaluated: its state, settled and rounded once."""
@@ -193,7 +194,8 @@ class Jobs(EngineJobs):
         files["epoch"] = self.paths.epoch(model, domain, recipe)
         # What settles was trained before, between drops.
         arguments = {**self._passes(), "epochs": entry.settle, "least": 1, "ratio": entry.ratio}
-        return self._training((model, domain, recipe), FINE_TUNE, arguments, files, entry)
+        place, rate = (model, domain, recipe), entry.learning_rate
+        return self._training(place, FINE_TUNE, arguments, files, entry, rate=rate)
 
     def past_the_end(self, model: str, name: str, drop: str) -> str | None:
         """Why a checkpoint is no epoch of its chain, in words; None where it is one."""

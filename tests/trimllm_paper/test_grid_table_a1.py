@@ -99,6 +99,23 @@ def test_a_note_says_which_keys_a_recipe_has_switched(chains: Evaluations) -> No
     assert note.endswith("from ours: untaught teacher: null; answers ratio: 1.0, teacher.hidden: 0")
 
 
+def test_tables_say_which_rates_recipes_have_of_their_own(evaluations: Evaluations) -> None:
+    evaluations.add("full_ft", 80)
+    rates = {"ours": None, "untaught": 4e-4, "answers": 1e-3}
+    recipes = {
+        name: OURS | {"name": name, "rest": json.dumps(REST | {"learning_rate": rate})}
+        for name, rate in rates.items()
+    }
+    told = {"recipes": recipes, "chains": list(recipes), "domains": [column("sciq")]}
+
+    def note(**changes: object) -> str:
+        found = build("table2", evaluations.paths, **told | changes).notes
+        return next(line for line in found if line.startswith("TrimLLM rows"))
+
+    assert note().endswith("; learning rates of their own: untaught 0.0004, answers 0.001")
+    assert "rates" not in note(chains=["ours"])
+
+
 def test_keys_of_a_recipe_are_told_as_the_configuration_writes_them() -> None:
     keys = Shown(**OURS).keys
     assert keys["teacher.kl"] == "0.7" and keys["train"] == "true"

@@ -78,7 +78,7 @@ def hashes(config: Config) -> dict[str, str]:
         ({"trim": {"kept_percent": [50]}}, {"engine"}),
         ({"recipes": {"paper": PAPER | {"schedule": "chain"}}}, {"epoch"}),
         ({"recipes": {"paper": PAPER | {"settle": 3}}}, {"settled"}),
-        ({"recipes": {"paper": PAPER | {"learning_rate": 1e-3}}}, {"epoch", "settled"}),
+        ({"recipes": {"paper": PAPER | {"learning_rate": 1e-3}}}, {"epoch", "settled", "at_once"}),
         ({"recipes": {"paper": PAPER | {"fold": True}}}, {"epoch"}),
         ({"recipes": {"paper": PAPER | {"resample": False}}}, {"epoch"}),
         ({"recipes": {"paper": PAPER | {"state": "stored"}}}, {"epoch"}),
@@ -188,6 +188,24 @@ def test_a_chain_may_start_from_full_fine_tuning_and_learn_from_it() -> None:
     model = jobs.config.models[MODEL].learning_rate
     assert settings["learning_rate"] == 0.01 != model
     assert {one.how["settings"]["learning_rate"] for one in others} == {model}
+
+
+def test_a_rate_of_the_main_recipe_is_that_of_all_that_stands_for_it_and_of_nothing_else() -> None:
+    raw = read_yaml(ROOT / "config/smoke.yaml") | {"compat": "authors"}
+    raw["recipes"] = {"paper": PAPER | {"learning_rate": 0.01}}
+    raw["finetune"] = raw["finetune"] | {"lora": {"learning_rate": 0.003}}
+    raw["tables"] = raw.get("tables", {}) | {"criteria": ["likelihood"], "ratios": [0.5]}
+    jobs = Jobs(load(raw, [ROOT / "config/smoke.yaml"]))
+
+    def rate(kind: str, **told: str) -> float:
+        return float(jobs.of(kind, **CHAIN, **told).how["settings"]["learning_rate"])
+
+    chains = ("paper", "likelihood_r0.5", "authors")
+    assert {rate("epoch", name=name, drop="15") for name in chains} == {0.01}
+    assert {rate("settled", name=name, drop="15") for name in chains} == {0.01}
+    assert rate("at_once", by="bottom", drop="30") == 0.01
+    assert rate("sparse_ft") == jobs.config.models[MODEL].learning_rate
+    assert rate("full_ft") == 0.003
 
 
 @pytest.mark.parametrize("settle", [0, 1, 7])

@@ -98,7 +98,12 @@ def _absent(
 
 def _recipes(config: Config) -> Iterator[Problem]:
     """Names of recipes that mean something else, or nothing."""
-    recipes = config.recipes
+    # A rate of its own that every model has is none.
+    every, none = {one.learning_rate for one in config.models.values()}, {"learning_rate": None}
+    recipes = {
+        name: entry.model_copy(update=none if {entry.learning_rate} == every else {})
+        for name, entry in config.recipes.items()
+    }
     yield from _absent(["trim", "recipes"], config.trim.recipes, recipes, "recipes")
     for name, entry in recipes.items():
         own = recipe.variant_name({}, entry, entry.criterion, entry.ratio)

@@ -197,6 +197,20 @@ def test_texts_of_the_command_line_become_numbers() -> None:
             {"recipes": {"again": {"criterion": "both", "step": 15, "settle": 1}}},
             "recipes.again = .*: the same chain as recipes.paper",
         ),
+        # The only model has this rate.
+        (
+            {
+                "recipes": {
+                    "again": {
+                        "criterion": "both",
+                        "step": 15,
+                        "settle": 1,
+                        "learning_rate": 1e-4,
+                    }
+                }
+            },
+            "recipes.again = .*: the same chain as recipes.paper",
+        ),
         # tables
         ({"tables": {"models": ["x"]}}, 'tables.models.0 = "x": not among `models`'),
         ({"tables": {"domains": ["x"]}}, 'tables.domains.0 = "x": not among `domains`'),

@@ -45,13 +45,14 @@ def main() -> None:
     parser.add_argument("--full", type=Path, help="checkpoint to compare with (the teacher)")
     parser.add_argument("--hidden", type=float, nargs="+", help="weights of the hidden states")
     parser.add_argument("--rate", type=float, help="peak learning rate (the chain's)")
+    parser.add_argument("--schedule", default="chain", help="epoch: a decay a pass (chain: one)")
     parser.add_argument("--documents", type=int, default=1280, help="documents of a pass")
     parser.add_argument("--passes", type=int, nargs="+", default=[1, 2, 4, 8], help="one row each")
     parser.add_argument("--out", type=Path, help="file of JSON lines that rows are added to")
     args = parser.parse_args()
     torch.set_num_threads(1)
     epoch = files.read_json(args.state / "epoch.json")
-    settled = replace(TrainSettings(**epoch["settings"]), schedule="chain")
+    settled = replace(TrainSettings(**epoch["settings"]), schedule=args.schedule)
     if args.rate:
         settled = replace(settled, learning_rate=args.rate)
     train, held_back = read_documents(args.train), read_documents(args.held_back)
@@ -73,6 +74,7 @@ def main() -> None:
         if args.out:
             told = {key: epoch[key] for key in ("model", "domain", "criterion")}
             told |= {"recipe": recipe, "learning_rate": settled.learning_rate}
+            told |= {"schedule": settled.schedule}
             told |= {"scored": len(held_back), **dict(zip(COLUMNS, values, strict=True))}
             with args.out.open("a", encoding="utf-8") as lines:
                 print(json.dumps(told), file=lines)

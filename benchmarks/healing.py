@@ -45,7 +45,9 @@ def main() -> None:
     parser.add_argument("--full", type=Path, help="checkpoint to compare with (the teacher)")
     parser.add_argument("--hidden", type=float, nargs="+", help="weights of the hidden states")
     parser.add_argument("--rate", type=float, help="peak learning rate (the chain's)")
-    parser.add_argument("--schedule", default="chain", help="epoch: a decay a pass (chain: one)")
+    parser.add_argument(
+        "--schedule", choices=("chain", "epoch"), default="chain", help="one decay, or one a pass"
+    )
     parser.add_argument("--documents", type=int, default=1280, help="documents of a pass")
     parser.add_argument("--passes", type=int, nargs="+", default=[1, 2, 4, 8], help="one row each")
     parser.add_argument("--out", type=Path, help="file of JSON lines that rows are added to")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def test_it_is_what_the_fetched_model_will_be(checkpoint: Path) -> None:
     assert (found.family, found.blocks, found.parameters) == ("llama", 5, weights)
     assert found.name == "tiny_llama" and found.source == {"directory": str(checkpoint)}
     assert found.learning_rate == 2e-4
+    # Qwen2.5-Coder-0.5B, which five times as much ruins.
+    assert replace(found, parameters=630_167_424).learning_rate == 2e-5
 
 
 def changed(source: Path, folder: Path, **config: object) -> Path:

@@ -133,6 +133,19 @@ def test_what_is_not_met_is_said(tmp_path: Path) -> None:
     assert "which misses the size by 7%." in text
 
 
+@pytest.mark.parametrize("before, warned", [(50, False), (80, False), (81, True)])
+def test_fine_tuning_that_made_it_worse_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, warned: bool
+) -> None:
+    monkeypatch.setitem(ACCURACY, "pretrained", before)
+    report.write(tmp_path / "r.html", made(tmp_path), HOW)
+    text = " ".join((tmp_path / "r.html").read_text(encoding="utf-8").split())
+    said = (
+        f"Full fine-tuning is worse than the model before it (accuracy 80.0%, before {before}.0%)"
+    )
+    assert (said in text) == warned
+
+
 def test_where_the_full_model_is_chosen_the_nearest_trimmed_one_answers_beside_it(
     tmp_path: Path,
 ) -> None:

@@ -11,7 +11,8 @@ fine-tuning is the trimming's own.
 
 A state is kept by `trim.keep_checkpoints: true`. The first row is of the checkpoint that `--full`
 names, or of the teacher. With `--out` every row is added to a file of JSON lines, which
-`benchmarks/healing_curve.py` draws.
+`benchmarks/healing_curve.py` draws. With `--each` every pass of one run is a row: twice,
+by documents held back and by others, that shows what the first say of the second.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,11 @@ def main() -> None:
     )
     parser.add_argument("--documents", type=int, default=1280, help="documents of a pass")
     parser.add_argument("--passes", type=int, nargs="+", default=[1, 2, 4, 8], help="one row each")
+    parser.add_argument("--each", action="store_true", help="a row after each pass of one run")
     parser.add_argument("--out", type=Path, help="file of JSON lines that rows are added to")
     args = parser.parse_args()
+    if args.each and (args.schedule != "epoch" or len(args.passes) > 1):
+        parser.error("--each goes with --schedule epoch and one number of --passes")
     torch.set_num_threads(1)
     epoch = files.read_json(args.state / "epoch.json")
     settled = replace(TrainSettings(**epoch["settings"]), schedule=args.schedule)
@@ -68,9 +71,8 @@ def main() -> None:
     print(f"{args.state}: {len(held_back)} documents held back")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
 
-    def row(recipe: str, model: Any, tokenizer: Any, *spent: float) -> None:
-        """Score a model, and tell what was spent on it: the columns before its accuracy."""
-        score = HeldBackScore.of(model, tokenizer, held_back, settled.dtype)
+    def row(recipe: str, score: HeldBackScore, *spent: float) -> None:
+        """Tell a score, and what was spent on the model: the columns before its accuracy."""
         values = (*spent, score.accuracy or 0.0, score.likelihood)
         print("|", " | ".join(f"{value:g}" for value in values), "|", flush=True)
         if args.out:
@@ -81,12 +83,15 @@ def main() -> None:
             with args.out.open("a", encoding="utf-8") as lines:
                 print(json.dumps(told), file=lines)
 
+    def scored(model: Any, tokenizer: Any) -> HeldBackScore:
+        return HeldBackScore.of(model, tokenizer, held_back, settled.dtype)
+
     if full := args.full or args.teacher:
-        row(full.name, *trimllm.load(full), *(0,) * 5)
+        row(full.name, scored(*trimllm.load(full)), *(0,) * 5)
     for hidden, passes in [(weights[0], 0), *itertools.product(weights, args.passes)]:
         settings = replace(settled, hidden=hidden)
         model, tokenizer = trimllm.load(args.state)
-        start, tokens, seen = time.perf_counter(), 0, 0
+        done, scores = [], []
         if passes:
             found = fine_tune(
                 model,
@@ -97,11 +102,13 @@ def main() -> None:
                 documents=args.documents,
                 trainable=epoch["trainable_blocks"],
                 teacher=teacher,
+                held_back=held_back if args.each else (),
+                patience=passes,
             )
-            tokens = sum(one["tokens"] for one in found["passes"])
-            seen = sum(one["documents"] for one in found["passes"])
-        seconds = round(time.perf_counter() - start)
-        row(epoch["recipe"], model, tokenizer, hidden, passes, seen, tokens, seconds)
+            done, scores = found["passes"], [HeldBackScore(**one) for one in found["held_back"]]
+        for last, score in list(enumerate(scores, 1)) or [(passes, scored(model, tokenizer))]:
+            seen, tokens, seconds = (sum(one[key] for one in done[:last]) for key in COLUMNS[2:5])
+            row(epoch["recipe"], score, hidden, last, seen, tokens, round(seconds))
 
 
 if __name__ == "__main__":

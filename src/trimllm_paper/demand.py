@@ -257,12 +257,12 @@ def _host_mib(task: str, model: Any, config: Any, share: float, count: int) -> i
         scanned = task == "trim" and (place == "host" or (place == "device" and not gpu))
         need += count * WEIGHT * parameters if scanned else 0
         need += count * _kept_on_cpu(model, config, count) if not gpu else 0
-    need += _said(model, config) if task == "teach" else 0
+    need += said(model, config) if task == "teach" else 0
     forward = task in ("scan", "evaluate") and not gpu
     return count * (FORWARD_MIB if forward else BASE_MIB) + math.ceil(need / MIB)
 
 
-def _said(model: Any, config: Any) -> float:
+def said(model: Any, config: Any) -> float:
     """Bytes of what a teacher says, of the largest domain: states of all tokens, where some recipe
     wants them. (Chains map them from their file.)"""
     if not by_every_token(config):

@@ -20,8 +20,8 @@ from trimllm.base.names import STATE_EVERY
 from trimllm_paper import demand, duration, gpus, resources
 from trimllm_paper.recipe import Place
 
-UNSTORED = (None, "scan", "evaluate", "measure", "teach")
-"""Tasks that leave no checkpoint."""
+UNSTORED = (None, "scan", "evaluate", "measure")
+"""Tasks that leave neither a checkpoint nor what a teacher says."""
 KEPT = ("settle_kept", "full_ft", "sparse_ft", "fetch_model")
 """Rules whose checkpoints stay."""
 PREPARING = 15.0
@@ -115,9 +115,13 @@ class Estimate:
         return max(map(self.units, jobs), default=1) if self.gpu else 1
 
     def bytes(self, job: Job) -> float:
-        """Bytes of the checkpoint that a job leaves."""
+        """Bytes of the checkpoint that a job leaves, or of what a teacher says."""
         task, place = resources.task_of(job.rule), job.place
-        if place is None or place.recipe is None or task in UNSTORED:
+        if place is None or task in UNSTORED:
+            return 0.0
+        if task == "teach":
+            return demand.said(self.config.models[place.model], self.config)
+        if place.recipe is None:
             return 0.0
         model, entry = self.config.models[place.model], self._need(job).entry
         kept = 1 - place.recipe.dropped / model.units

@@ -88,6 +88,8 @@ def run(
     free = found[0].kind.free
     facts = {
         "criterion": ANSWER_CRITERION if free else "likelihood",
+        # Of free answers nobody has measured what hidden states teach.
+        "hidden": 0 if free else 64,
         **{"model": told, "sizes": sizes, "wanted": wanted, "format": format, "domain": name},
         **{"data": file.name, "train": splits["train"], "command": command, "report": lines},
         **{"results": f"results/{name}", "batch": min(16, max(1, splits["train"] // 4))},

@@ -105,22 +105,23 @@ def _recipes(config: Config) -> Iterator[Problem]:
         for name, entry in config.recipes.items()
     }
     yield from _absent(["trim", "recipes"], config.trim.recipes, recipes, "recipes")
+    main = recipes.get(config.trim.recipes[0], config.main)
     for name, entry in recipes.items():
         own = recipe.variant_name({}, entry, entry.criterion, entry.ratio)
         derived = number(name.rpartition("_r")[2]) is not None
         problem = None
         if name in (*names.RULES, names.AUTHORS):
             problem = "a reserved name; call the recipe otherwise"
-        elif derived and (name, entry.step) != (own, config.main.step):
+        elif derived and (name, entry.step) != (own, main.step):
             problem = "a name that Tables 3 and 6 give to a chain with other keys"
             problem += "; call the recipe otherwise"
         elif (first := recipe.variant_name(recipes, entry, entry.criterion, entry.ratio)) != name:
             problem = f"the same chain as recipes.{first}"
         if problem:
-            yield ["recipes", name], dict(entry), problem
+            yield ["recipes", name], dict(config.recipes[name]), problem
     for index, criterion in enumerate(config.tables.criteria):
         for ratio in config.tables.ratios:
-            name = recipe.variant_name(recipes, config.main, criterion, ratio)
+            name = recipe.variant_name(recipes, main, criterion, ratio)
             if not re.fullmatch(recipe.NAME, name):
                 problem = f"its chain with ratio {ratio:g} must be an entry of `recipes`"
                 yield ["tables", "criteria", index], criterion, problem

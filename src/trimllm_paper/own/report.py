@@ -72,7 +72,7 @@ def content(inputs: Inputs, how: Mapping[str, Any]) -> dict[str, Any]:
         "asked": asked_in_words(choice.wanted),
         "full": shown[FULL_FT],
         "chosen": shown[choice.recipe],
-        "plain": shown[PRETRAINED],
+        "nothing_learned": nothing_learned(shown[FULL_FT], shown[PRETRAINED]),
         "table": table,
         **drawn(choice, table, frame),
         "beside": "nearest trimmed model" if near else "chosen model",
@@ -152,6 +152,18 @@ def recipes(
             }
         )
     return found
+
+
+def nothing_learned(full: Score, plain: Score) -> str:
+    """What says that full fine-tuning is no better than the model before it; nothing where it is.
+    Of free answers how likely the right ones are, by which models are chosen."""
+    if "of_answers" in full:
+        found, worse = "perplexity of the right answers {:.1f}, before {:.1f}", 1
+        told = full["of_answers"], plain["of_answers"]
+    else:
+        found, worse = "accuracy {:.1f}%, before {:.1f}%", -1
+        told = full["accuracy"], plain["accuracy"]
+    return found.format(*told) if worse * told[0] >= worse * told[1] else ""
 
 
 def drawn(choice: Choice, table: Sequence[Mapping[str, Any]], frame: Frame) -> dict[str, str]:

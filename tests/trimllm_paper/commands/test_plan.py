@@ -198,3 +198,20 @@ def test_gpus_count_by_the_processes_of_a_task(paper: Config) -> None:
         one = job(rule, file)
         assert estimate.units(one) == count
         assert estimate.hours({one}) == pytest.approx(count * estimate.seconds(one) / 3600)
+
+
+def test_what_a_teacher_says_takes_its_place_on_the_disk(paper: Config) -> None:
+    """Two bytes for each number of the states of a domain's tokens; nothing of answers alone."""
+    told = job("teach", "r/teachers/llama-7b/sciq.safetensors")
+
+    def bytes_of(hidden: float) -> float:
+        ours = paper.recipes["ours"]
+        assert ours.teacher is not None
+        taught = ours.model_copy(
+            update={"teacher": ours.teacher.model_copy(update={"hidden": hidden})}
+        )
+        return plan.Estimate(paper.model_copy(update={"recipes": {"paper": taught}})).bytes(told)
+
+    documents = {name: paper.tested[name].expected for name in paper.domains}
+    tokens = max(one.train * demand.trained_tokens(one) for one in documents.values())
+    assert bytes_of(0) == 0 and bytes_of(64) == pytest.approx(2 * tokens * 4096, rel=0.02)

@@ -234,6 +234,14 @@ def test_a_value_of_the_command_line_is_refused(changes: dict[str, Any], words: 
     assert words in line or re.search(words, line), line
 
 
+@pytest.mark.parametrize("rate", [None, 1e-4, 2e-4])
+def test_a_rate_that_every_model_has_is_none(rate: float | None) -> None:
+    """Not in the main recipe either, which tables look for under each of their criteria."""
+    mine = {"criterion": "json:loads", "ratio": 0.25, "learning_rate": rate}
+    found = asked(recipes={"paper": mine}, tables={"criteria": ["json:loads"], "ratios": [0.25]})
+    assert found.main.learning_rate == rate
+
+
 FREE = {"domains": ["disflqa"], "recipes": {"paper": {"criterion": "answer_likelihood"}}}
 
 

@@ -36,6 +36,7 @@ def test_it_is_what_the_fetched_model_will_be(checkpoint: Path) -> None:
     assert (found.family, found.blocks, found.parameters) == ("llama", 5, weights)
     assert found.name == "tiny_llama" and found.source == {"directory": str(checkpoint)}
     assert found.learning_rate == 2e-4
+    assert replace(found, parameters=134_515_008).learning_rate == 2e-4  # SmolLM2-135M
     # Qwen2.5-Coder-0.5B, which five times as much ruins.
     assert replace(found, parameters=630_167_424).learning_rate == 2e-5
 

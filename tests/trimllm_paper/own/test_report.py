@@ -133,17 +133,23 @@ def test_what_is_not_met_is_said(tmp_path: Path) -> None:
     assert "which misses the size by 7%." in text
 
 
-@pytest.mark.parametrize("before, warned", [(50, False), (80, False), (81, True)])
-def test_fine_tuning_that_made_it_worse_is_said(
+@pytest.mark.parametrize("before, warned", [(50, False), (79, False), (80, True), (81, True)])
+def test_fine_tuning_that_taught_nothing_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, warned: bool
 ) -> None:
     monkeypatch.setitem(ACCURACY, "pretrained", before)
     report.write(tmp_path / "r.html", made(tmp_path), HOW)
     text = " ".join((tmp_path / "r.html").read_text(encoding="utf-8").split())
-    said = (
-        f"Full fine-tuning is worse than the model before it (accuracy 80.0%, before {before}.0%)"
-    )
+    said = f"no better than the model before it</b> (accuracy 80.0%, before {before}.0%)"
     assert (said in text) == warned
+
+
+def test_free_answers_are_no_better_where_the_right_ones_are_no_likelier() -> None:
+    """Whatever their F1, which is no measure of the choice."""
+    before = {"accuracy": 20.0, "of_answers": 30.0}
+    said = report.nothing_learned({"accuracy": 25.0, "of_answers": 31.0}, before)
+    assert said == "perplexity of the right answers 31.0, before 30.0"
+    assert not report.nothing_learned({"accuracy": 19.0, "of_answers": 29.0}, before)
 
 
 def test_where_the_full_model_is_chosen_the_nearest_trimmed_one_answers_beside_it(

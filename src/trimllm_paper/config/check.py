@@ -105,7 +105,7 @@ def _recipes(config: Config) -> Iterator[Problem]:
         for name, entry in config.recipes.items()
     }
     yield from _absent(["trim", "recipes"], config.trim.recipes, recipes, "recipes")
-    main = recipes.get(config.trim.recipes[0], config.main)
+    main = recipes[config.trim.recipes[0]]
     for name, entry in recipes.items():
         own = recipe.variant_name({}, entry, entry.criterion, entry.ratio)
         derived = number(name.rpartition("_r")[2]) is not None

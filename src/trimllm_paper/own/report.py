@@ -158,12 +158,14 @@ def nothing_learned(full: Score, plain: Score) -> str:
     """What says that full fine-tuning is no better than the model before it; nothing where it is.
     Of free answers how likely the right ones are, by which models are chosen."""
     if "of_answers" in full:
-        found, worse = "perplexity of the right answers {:.1f}, before {:.1f}", 1
-        told = full["of_answers"], plain["of_answers"]
+        now, before = full["of_answers"], plain["of_answers"]
+        better = now < before
+        told = f"perplexity of the right answers {now:.1f}, before {before:.1f}"
     else:
-        found, worse = "accuracy {:.1f}%, before {:.1f}%", -1
-        told = full["accuracy"], plain["accuracy"]
-    return found.format(*told) if worse * told[0] >= worse * told[1] else ""
+        now, before = full["accuracy"], plain["accuracy"]
+        better = now > before
+        told = f"accuracy {now:.1f}%, before {before:.1f}%"
+    return "" if better else told
 
 
 def drawn(choice: Choice, table: Sequence[Mapping[str, Any]], frame: Frame) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any
 from trimllm_paper import derive, published, timed, verdict
 from trimllm_paper.context import Context, Model
 from trimllm_paper.derive import Accuracy, Duration
+from trimllm_paper.details import of_accuracy
 from trimllm_paper.frame import Frame, rows, where
 from trimllm_paper.layout import Column, Layout, Row
 from trimllm_paper.published import Value
@@ -22,7 +23,7 @@ from trimllm_paper.render import Block, Cell, Line
 from trimllm_paper.verdict import KEEPS, NOT_RUN, Relation
 
 Found = dict[str, Accuracy | None]
-"""Accuracies by column or name; None for what was not run."""
+"""Accuracies by column; None for what was not run."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ class Cells:
             deviation=found.deviation,
             why=self.context.named(why),
             sources=found.sources,
-            details=_details(found, {"minus_pretrained": base, "minus_full_ft": full}),
+            details=of_accuracy(found, base, full),
         )
 
     def _minus_cell(self, subject: Subject, row: Row, column: Column) -> Cell | None:
@@ -376,27 +377,3 @@ def _speed_cell(
 def _with_quartiles(timing: Any, figure: str) -> tuple[float | None, tuple[float, float] | None]:
     low, high = (getattr(timing, f"{figure}_{end}", None) for end in ("low", "high"))
     return getattr(timing, figure), None if low is None or high is None else (low, high)
-
-
-def _details(accuracy: Accuracy, others: Found) -> dict[str, Any]:
-    """What only the CSV shows: the checkpoint, its size, and the differences to the baselines."""
-    first = accuracy.tasks[0]
-    found: dict[str, Any] = {
-        "recipe": first.recipe,
-        "trained_on": first.domain,
-        "tasks": ";".join(dict.fromkeys(task.task for task in accuracy.tasks)),
-        "seeds": ";".join(map(str, accuracy.by_seed)),
-        "kept_percent": accuracy.kept_percent,
-        "weight_bytes": round(1e6 * accuracy.megabytes),
-        "bytes_percent": accuracy.bytes_percent,
-        "chance": accuracy.chance,
-        "above_chance": None if accuracy.chance is None else accuracy.percent - accuracy.chance,
-        "answer_loss": accuracy.answer_loss,
-        **accuracy.free,
-    }
-    for name, other in others.items():
-        difference = accuracy.minus(other) if other and other.tasks != accuracy.tasks else None
-        for suffix, field in (("", "points"), ("_low", "low"), ("_high", "high")):
-            found[name + suffix] = getattr(difference, field, None)
-        found[f"{name}_paired"] = str(difference.paired).lower() if difference else None
-    return found

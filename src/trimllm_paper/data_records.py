@@ -19,6 +19,13 @@ class Split(Part):
     documents: int
 
 
+class Test(Part):
+    """A test; what more is told of it is kept."""
+
+    model_config = ConfigDict(extra="allow")
+    bag_of_words: float | None = None  # percent that the words alone answer; None of free answers
+
+
 class DataReport(Part):
     """A domain's report. The library writes it and seals nothing: results carry the hashes of the
     files that it names, and of kept reports the manifest around them does."""
@@ -27,6 +34,7 @@ class DataReport(Part):
     domain: str
     files: dict[str, str]  # sha256 of every file, by its path beside the report
     splits: dict[str, Split]  # train, calibration, held_back, tests/TASK
+    tests: dict[str, Test] = {}
     licence: str | None = None
     stand_in: str | None = None
 

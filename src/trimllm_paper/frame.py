@@ -20,7 +20,7 @@ model itself. `results` is the folder that a row comes from, `source` its file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ from trimllm.base.files import MANIFEST
 from trimllm.base.rooms import make_callable
 from trimllm.throughput.machine import slug
 from trimllm.throughput.result import predicted
+from trimllm_paper.data_records import DataReport
 from trimllm_paper.engine_records import Engines
 from trimllm_paper.integrity.provenance import recorded
 from trimllm_paper.recipe import Recipe, place_of
@@ -45,7 +46,8 @@ COLUMNS = {
     "chance answer_loss exact_match token_f1 rouge_l perplexity units_kept units_total "
     "kept_percent bytes bytes_full bytes_percent stand_in",
     "epochs": f"results model domain {RECIPE} epoch units_dropped units_total trainable_blocks "
-    "ties margin scan seconds_scan seconds_train tokens documents loss held_back machine",
+    "ties margin scan seconds_scan seconds_train tokens documents loss held_back "
+    "held_back_documents machine",
     "trainings": f"results model domain {RECIPE} epoch seconds tokens documents loss held_back "
     "kept machine",
     "timings": f"results hardware model {RECIPE} units_kept units_total kept_percent speedup "
@@ -73,11 +75,12 @@ free answers alone; `scores` what each document counts, 1 a right and 0 a wrong 
 a free one's words, `accuracy` their mean, `right` how many are right; `documents` of an evaluation
 is a hash that is equal where answers can be paired, `units_dropped` (block, kind) of an epoch,
 `dropped` the units gone until then, `held_back` the accuracy on documents held back from training
-after an epoch or a pass (None where nobody asked), `kept` whether a pass's weights are the
-checkpoint's, `machine` what trained, as "2 a100" or "cpu-amd-epyc", `content` all that was
-recorded. Of an engine `how` is version, precision, kernel and threads in words, `parity` the mean
-difference from transformers in nats; a `draft` is a trimmed model that drafts for the full one, of
-which `answer_speedup` is that of whole answers and `accepted` percent of its tokens."""
+after an epoch or a pass (None where nobody asked), `held_back_documents` how many, `kept`
+whether a pass's weights are the checkpoint's, `machine` what trained, as "2 a100" or
+"cpu-amd-epyc", `content` all that was recorded. Of an engine `how` is version, precision, kernel
+and threads in words, `parity` the mean difference from transformers in nats; a `draft` is a trimmed
+model that drafts for the full one, of which `answer_speedup` is that of whole answers and
+`accepted` percent of its tokens."""
 SAME = (
     "hardware",
     "model",
@@ -103,6 +106,7 @@ class Frame:
         trainings: a row a pass of full or sparse fine-tuning, or after a dropping at once.
         timings: a row a measurement of throughput.
         engines: a row a model in an engine's format and a batch size, or a draft.
+        words: percent of a test that a bag of words answers, of each of its reports, by task.
     """
 
     evaluations: pd.DataFrame
@@ -110,6 +114,7 @@ class Frame:
     trainings: pd.DataFrame
     timings: pd.DataFrame
     engines: pd.DataFrame = field(default_factory=lambda: _table("engines", (), _in_engine))
+    words: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -119,8 +124,9 @@ class Frame:
         trainings: Files = (),
         throughput: Files = (),
         engines: Files = (),
+        data: Files = (),
     ) -> Frame:
-        """The results in some files.
+        """The results in some files; `data` are reports of prepared documents.
 
         Raises `UserError` for a file that is not what it should be (see `records`), for two that
         measured the same, and for a chain that lacks an epoch.
@@ -131,6 +137,7 @@ class Frame:
             _table("trainings", trainings, _passes),
             _table("timings", throughput, _timing),
             _table("engines", engines, _in_engine),
+            _words(data),
         )
         for _, chain in found.epochs.groupby(["results", "model", "domain", "name"]):
             one_chain = len(chain[["criterion", "ratio", "step"]].drop_duplicates()) == 1
@@ -174,6 +181,7 @@ def frame(results: str | Path = "results", replicates: Sequence[str | Path] = ()
         trainings=found("models/**/training.json"),
         throughput=found("throughput/**/*.json", roots[:1]),
         engines=found("engines/**/*.json", roots[:1]),
+        data=found("data/*/report.json"),
     )
 
 
@@ -209,6 +217,15 @@ def _table(name: str, files: Files, rows_of: Callable[[Path], list[Row]]) -> pd.
         first, second = same.sort_values(key).source.iloc[:2]
         raise UserError(f"{second} and {first} measure the same; give one of them")
     return table
+
+
+def _words(reports: Files) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for report in map(DataReport.read, sorted(map(Path, reports))):
+        for task, test in report.tests.items():
+            if test.bag_of_words is not None:
+                found.setdefault(task, []).append(test.bag_of_words)
+    return found
 
 
 def _facts(record: OfRecipe, path: Path) -> Row:
@@ -262,7 +279,9 @@ def _epoch(path: Path) -> list[Row]:
     row = _facts(record := Epoch.read(path), path)
     lists = {key: tuple(row[key]) for key in ("units_dropped", "trainable_blocks")}
     seconds = {f"seconds_{part}": value for part, value in row["seconds"].items()}
-    answered = {"held_back": record.held_back and record.held_back.accuracy}
+    told = record.held_back
+    answered = {"held_back": told and told.accuracy}
+    answered |= {"held_back_documents": told and told.documents}
     return [row | row["training"] | lists | seconds | answered | _machine(row)]
 
 

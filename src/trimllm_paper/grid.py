@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from trimllm.throughput.result import predicted
-from trimllm_paper import contradictions, cost, layout, notes, published, timed
+from trimllm_paper import cell_notes, contradictions, cost, layout, notes, published, timed
 from trimllm_paper.cells import Cells, Subject
 from trimllm_paper.context import BY_LORA, FULL, Context
 from trimllm_paper.frame import Frame, rows, where
@@ -257,9 +257,12 @@ class _Grid:
         if more := len(against) - FEW if len(against) > FEW else 0:
             yield f"In the paper itself: {more} more (contradictions.md beside the figures)"
         yield from self._open(blocks)
-        yield from _documents(self.domains, blocks)
-        yield from _answers(self.domains, blocks)
-        yield from _losses(self.domains, blocks)
+        yield from cell_notes.documents(self.domains, blocks)
+        if form.tokens:
+            yield from cell_notes.counting(self.domains, blocks, frame.words)
+            yield from cell_notes.shares(self.domains, blocks)
+        yield from cell_notes.answers(self.domains, blocks)
+        yield from cell_notes.losses(self.domains, blocks)
         accuracy = notes.provenance_notes(frame.evaluations, seed) if self.domains else []
         throughput = notes.timing_notes(self.timings) if form.blocks != "models" else []
         if accuracy and throughput:
@@ -328,62 +331,3 @@ def _predictions(label: str, trimmed: Mapping[str, Any]) -> Iterator[str]:
         yield f"{label}: predicted over full, {both}: {', '.join(speedups)}"
     if low:
         yield f"{label}: below {ENOUGH}% of the prediction: {', '.join(low)}"
-
-
-def _documents(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[str]:
-    """One line: documents and, where known, chance level of every accuracy column; which of them
-    has free answers."""
-    parts = []
-    for column in columns:
-        cells = [line.cells[column.key] for block in blocks for line in block.rows]
-        cells = [cell for cell in cells if cell.n]
-        sizes = sorted({cell.n for cell in cells if cell.n})
-        chance = dict.fromkeys(cell.details["chance"] for cell in cells)
-        levels = " or ".join(f"{level:.1f}%" for level in chance if level is not None)
-        told = f" (chance {levels})" if levels else ""
-        if any("token_f1" in cell.details for cell in cells):
-            told = " (free answers: F1 of words)"
-        ends = " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1])))) if sizes else ""
-        parts += [f"{column.label} {ends}{told}"] if sizes else []
-    if parts:
-        yield f"Documents: {', '.join(parts)}"
-
-
-def _answers(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[str]:
-    """A line a block and column of free answers: what the F1 of words does not tell, by row."""
-    for block in blocks:
-        for column in columns:
-            cells = [(_titled(line), line.cells[column.key].details) for line in block.rows]
-            told = [
-                f"{row} {found['exact_match']:.1f} / {found['rouge_l']:.1f} / "
-                f"{found['perplexity']:.4g}"
-                for row, found in cells
-                if "token_f1" in found
-            ]
-            if told:
-                yield (
-                    f"{block.label}, {column.label}: exact matches (%) / ROUGE-L (%) / perplexity "
-                    f"of the reference answers: {', '.join(told)}"
-                )
-
-
-def _losses(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[str]:
-    """A line a block: answer loss by row and column."""
-    for block in blocks:
-        found = {
-            _titled(line): [line.cells[one.key].details.get("answer_loss") for one in columns]
-            for line in block.rows
-        }
-        known = {row: each for row, each in found.items() if any(x is not None for x in each)}
-        if known:
-            heads = " / ".join(column.label for column in columns)
-            rows = (
-                f"{row} {' / '.join('–' if x is None else f'{x:.2f}' for x in each)}"
-                for row, each in known.items()
-            )
-            yield f"{block.label}: nats a token of the right answers, {heads}: {'; '.join(rows)}"
-
-
-def _titled(line: Line) -> str:
-    """A row's label, with the section that tells it from a row of the same label."""
-    return f"{line.label} ({line.section})" if line.section else line.label

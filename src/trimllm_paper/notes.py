@@ -122,7 +122,7 @@ def mixed_runs(frame: Frame) -> list[str]:
     Folders of results, as runs under other seeds have their own, are not compared.
     """
     facts = {
-        "code": lambda one: _short(one.get("git_commit")),
+        "code": lambda one: short(one.get("git_commit")),
         "machines": _machine,
         "days": lambda one: str(one.get("started") or "")[:10],
     }
@@ -157,11 +157,13 @@ def _facts(table: pd.DataFrame, count: str, libraries: str, seed: int | None = N
     facts = {
         "Machine": map(_machine, every),
         "Seed": [*(one.get("seed") for one in every), seed],
-        "Configuration (hash)": (_short(one.get("config_hash")) for one in every),
-        "Code (git commit)": (_short(one.get("git_commit")) for one in every),
+        "Configuration (hash)": (short(one.get("config_hash")) for one in every),
+        "Code (git commit)": (short(one.get("git_commit")) for one in every),
         "Libraries": map(versions, every),
     }
     told = {name: "; ".join(_distinct(values)) for name, values in facts.items()}
+    if "accuracy" in table and ";" in told["Code (git commit)"]:
+        told["Code (git commit)"] += " (which cell is of which: `code` in the CSV)"
     lines = [f"{name}: {values}" for name, values in told.items() if values]
     return [f"{tier_note(table.source)}: {count}", *lines]
 
@@ -184,7 +186,7 @@ def _machine(provenance: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     """First twelve digits of a hash, with the mark of local changes kept."""
     digits, _, mark = str(value or "").partition("-")
     return digits[:12] + (f"-{mark}" if mark else "")

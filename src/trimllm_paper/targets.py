@@ -197,7 +197,7 @@ class Targets:
 
     def table(self, name: str) -> dict[str, list[str]]:
         """Inputs of a table, by what they are; epochs for what they say of time or ties, trainings
-        of time or tokens."""
+        of time or tokens, data for what words alone answer."""
         form = layout.read(name, self.tables)
         if form.blocks == "engines":
             return {"engines": self.in_engines()}
@@ -213,6 +213,9 @@ class Targets:
         if form.tokens:
             asked = self.of_all_seeds(self.asked_trainings(name))
             found["trainings"] = self.present([*found.get("trainings", []), *asked])
+            columns_of = (c.domain.name for c in columns if c.domain)
+            reports = self.of_all_seeds(map(self.paths.data, dict.fromkeys(columns_of)))
+            found["data"] = self.present(reports)
         timed = form.blocks in ("machines", "both")
         return found | ({"throughput": self.timings()} if timed else {})
 
@@ -274,13 +277,15 @@ class Targets:
         return self.config.tables.smallest_percent or RULE_KEPT
 
     def claims(self) -> dict[str, list[str]]:
-        """Inputs of the claims: all that tables and figures show; accuracies of all seeds."""
+        """Inputs of the claims: all that tables and figures show; of all seeds but for times."""
         answers = [f for model in self.main_models for f in self.accuracies(model)]
         answers += self.answers(["table3", "table6", "table4", "table5"])
         found = {
             "evaluations": self.present(self.of_all_seeds(answers)),
-            "epochs": self.present(self.main_chains()),
-            "trainings": self.present(self.trainings(self.main_models, self.config.domain_specs)),
+            "epochs": self.present(self.of_all_seeds(self.main_chains())),
+            "trainings": self.present(
+                self.of_all_seeds(self.trainings(self.main_models, self.config.domain_specs))
+            ),
             "throughput": self.timings(),
         }
         # Who measures in engines asks for it (`table_engines`): a claim takes what there is.

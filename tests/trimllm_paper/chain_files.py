@@ -110,6 +110,7 @@ def write_training(
     domain: str = "sciq",
     tokens: int = 100,
     passes: int = 2,
+    seed: int = 0,
     **more: Any,
 ) -> Path:
     """Write models/tiny/{domain}/{recipe}/training.json."""
@@ -119,9 +120,9 @@ def write_training(
         **{"loss_last_quarter": 1.0, "trainable_parameters": 1},
     }
     Training(
-        **{"model": "tiny", "domain": domain, "recipe": recipe, "seed": 0, "epochs": passes},
+        **{"model": "tiny", "domain": domain, "recipe": recipe, "seed": seed, "epochs": passes},
         **{"units_left": 8, "units_total": 8, "attention_left": 4, "mlp_left": 4},
-        **{"parameters": 1, "trainable_blocks": None, "settings": {"seed": 0}},
+        **{"parameters": 1, "trainable_blocks": None, "settings": {"seed": seed}},
         **chain_keys(recipe),
         passes=[one] * passes,
         **{"provenance": {"config_hash": "c0ffee" * 8}} | more,

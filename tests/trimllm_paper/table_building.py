@@ -54,8 +54,9 @@ def build(
     trainings: Iterable[Path] = (),
     epochs: Iterable[Path] = (),
     engines: Iterable[Path] = (),
+    data: Iterable[Path] = (),
     **changes: Any,
 ) -> Table:
     """A table from files; `changes` are of the context."""
-    frame = Frame.of(evaluations, epochs, trainings, throughput, engines)
+    frame = Frame.of(evaluations, epochs, trainings, throughput, engines, data)
     return grid.build(table, frame, context(**changes))

@@ -23,6 +23,7 @@ FILES = {
         "table2": {
             **{"evaluations": 5 * (7 + 2 * 3), "epochs": 2 * 5 * WHOLE},
             "trainings": 5 * (1 + 2),  # of Full-FT, and of either chain's half
+            "data": 5,
         },
         "table3": {"evaluations": 4 * HALF + 3 + 3, "epochs": 4 * HALF},
         "table4": {"evaluations": 2 * 2 * (1 + 2 * 2) + 2},  # and Full-FT, each at home
@@ -35,7 +36,9 @@ FILES = {
     "paper": {
         "table1": {"throughput": 11},
         # Nothing is settled there.
-        "table2": {"evaluations": 234, "epochs": 5 * 2 * (23 + 29), "trainings": 0},
+        "table2": {
+            **{"evaluations": 234, "epochs": 5 * 2 * (23 + 29), "trainings": 0, "data": 5},
+        },
         "table9": {"trainings": 2, "epochs": 2 * 23},
     },
 }
@@ -113,9 +116,10 @@ def test_replicates_are_pooled_file_by_file() -> None:
         if name == "figure1":
             assert len(every.pop("evaluations")) == 3 * len(one.pop("evaluations"))
         assert every == one
-    # Claims pool accuracies; chains, times and speed are of one seed.
+    # Claims pool answers, chains and trainings; speed is of one seed.
     one, all_seeds = own.claims(), pooled.claims()
-    assert len(set(all_seeds.pop("evaluations"))) == 3 * len(set(one.pop("evaluations")))
+    for kind in ("evaluations", "epochs", "trainings"):
+        assert len(set(all_seeds.pop(kind))) == 3 * len(set(one.pop(kind)))
     assert all_seeds == one
 
 
@@ -161,7 +165,9 @@ def test_of_kept_results_what_is_absent_is_left_out(
     Path(wanted[2]).parent.mkdir(parents=True)
     Path(wanted[2]).touch()
     kept = Targets(jobs, "here", kept=True)
-    assert kept.table("table2") == {**{"evaluations": [wanted[2]], "epochs": [], "trainings": []}}
+    assert kept.table("table2") == {
+        **{"evaluations": [wanted[2]], "epochs": [], "trainings": [], "data": []}
+    }
     assert kept.figures_folder == "paper_figures"
     assert Targets(jobs, "here").figures_folder == "results/smoke/figures"
 

@@ -18,6 +18,7 @@ from trimllm_paper.claims.evidence import (
     listed,
     missing,
 )
+from trimllm_paper.details import share
 from trimllm_paper.recipe import FULL_FT
 from trimllm_paper.verdict import KEEPS, above
 
@@ -48,7 +49,9 @@ def no_loss_50(evidence: Evidence) -> Finding:
                 continue
             over = found[name] = trimmed.minus(full, KEEPS)
             shares[name] = trimmed.percent / full.percent
-            told.append(f"{name} {100 * shares[name]:.0f}%, over the bar {over}")
+            guessed = share(trimmed, full, full.chance)
+            known = "" if guessed is None else f" ({round(guessed)}% above chance)"
+            told.append(f"{name} {100 * shares[name]:.0f}%{known}, over the bar {over}")
             documents += trimmed.documents if kept == COMPRESSED[0] else 0
             seeds.add(over.seeds)
             where.add(domain.name)
@@ -90,13 +93,16 @@ def layers_dropped(evidence: Evidence) -> Finding:
     every = (evidence.accuracy(domains[name], FULL_FT) for name in found)
     each = [one for one in every if one]
     between = {name: evidence.furthest_held_back(domains[name]) for name in found}
-    told = {name: f"{share:.0f}%" for name, share in between.items() if share is not None}
-    after = "; every epoch's state under the first seed, before settling, by documents held back: "
+    told = [
+        (name, " to ".join(dict.fromkeys(f"{end:.0f}" for end in (min(ends), max(ends)))), n)
+        for name, (ends, n) in ((name, one) for name, one in between.items() if one)
+    ]
+    after = "; by documents held back, until the first state that fails, before settling, by seed: "
     return Finding(
         holds,
         listed(found.items(), "{} {}"),
         {"dropped_percent": {name: one.likely or 0.0 for name, one in found.items()}},
-        after=after + listed(told.items(), "{} {}") if told else "",
+        after=after + listed(told, "{} {}% (n = {})") if told else "",
         missing=what,
         differences={
             f"{name} at {share:.0f}% dropped": one

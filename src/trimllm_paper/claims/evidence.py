@@ -11,7 +11,7 @@ from trimllm.base.names import PAPER_CRITERION
 from trimllm_paper import derive, published
 from trimllm_paper.context import Context, Domain
 from trimllm_paper.derive import Accuracy, Chain
-from trimllm_paper.frame import Frame, where
+from trimllm_paper.frame import Frame, rows, where
 from trimllm_paper.recipe import FULL_FT
 from trimllm_paper.verdict import KEEPS, above, all_of
 
@@ -79,7 +79,7 @@ CLAIMS: dict[str, tuple[str, Check, bool]] = {}
 
 
 def claim(formula: str, *, ours: bool = False) -> Callable[[Check], Check]:
-    """Enter a check, under its function's name. No verdict hangs on what `ours` finds."""
+    """Enter a check, under its function's name. What it says `ours` has a verdict of its own."""
 
     def enter(check: Check) -> Check:
         CLAIMS[check.__name__] = formula, check, ours
@@ -145,25 +145,31 @@ class Evidence:
         found = derive.checkpoints(self.frame, self.model, domain.name, name, domain.tasks)
         return {100 - one.kept_percent: one.minus(full, KEEPS) for _, one in found} if full else {}
 
-    def furthest_held_back(self, domain: Domain) -> float | None:
-        """Largest share of units dropped (%) whose state answers more than 90% as many of the
-        held-back documents as Full-FT does; 0 if none, None where this was not asked.
+    def furthest_held_back(self, domain: Domain) -> tuple[list[float], int] | None:
+        """Share of units dropped (%) until which every state of the chain answers more than 90% as
+        many of the held-back documents as Full-FT does, by seed, and how many documents these are;
+        None where this was not asked. A later state that does so after one that does not counts
+        for nothing: of so few documents some pass by luck.
 
         Finer than the checkpoints that are evaluated: there is a state after every epoch.
         """
         place = {"model": self.model, "domain": domain.name}
-        full = where(self.frame.trainings, **place, recipe=FULL_FT, kept=True).held_back
+        full = where(self.frame.trainings, **place, recipe=FULL_FT, kept=True)
         states = where(self.frame.epochs, **place, name=self.name())
-        states = states[states.held_back.notna()]
-        if full.isna().all() or states.empty:
-            return None
-        enough = states[states.held_back > KEEPS * full.iloc[0]]
-        return float((100 * enough.dropped / enough.units_total).max()) if len(enough) else 0.0
+        states = states[states.held_back.notna() & (states.dropped > 0)].sort_values("dropped")
+        found, documents = [], set()
+        for one in rows(full[full.held_back.notna()]):
+            if len(chain := where(states, results=one.results)):
+                passed = chain[(chain.held_back > KEEPS * one.held_back).cummin()]
+                found.append(100 * float(max([*(passed.dropped / passed.units_total)], default=0)))
+                documents |= {*chain.held_back_documents}
+        return (found, int(min(documents))) if found else None
 
     def chains(self) -> dict[str, Chain]:
-        """Domain -> record of the chain, of the first seed."""
+        """Domain -> record of the chain, of the configured seed, or the first that there is."""
         found = derive.chains(self.frame, model=self.model, name=self.name())
-        return {chain.domain: chain for chain in reversed(found)}
+        first = sorted(found, key=lambda chain: chain.seed != self.context.seed)
+        return {chain.domain: chain for chain in reversed(first)}
 
     def halved(self) -> tuple[dict[str, Chain], str]:
         """The chains that dropped half of the units, by domain; and those that are missing."""

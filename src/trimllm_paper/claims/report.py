@@ -45,21 +45,27 @@ def judge(evidence: Evidence, sentence: dict[str, Any]) -> dict[str, Any]:
     formula, check, asks_ours = CLAIMS[sentence["id"]]
     found, named = check(evidence), evidence.context.named
     own = evidence.context.own if found.own is None else found.own
-    judged = NOT_RUN if found.missing and found.holds is None else word(found.holds, own=own)
-    likewise = check(replace(evidence, criterion=OURS)) if asks_ours else None
-    ours = f"{likewise.told}{likewise.after}" if likewise else found.ours
+
+    def judged(one: Finding) -> str:
+        return NOT_RUN if one.missing and one.holds is None else word(one.holds, own=own)
+
+    ours = found.ours
+    if asks_ours and (likewise := check(replace(evidence, criterion=OURS))).told:
+        ours = f"{judged(likewise)}, {likewise.told}{likewise.after}"
     origin = sentence["from"]
     lacking = f"not run: {found.missing}" if found.missing else ""
-    told = f"{found.before}{found.told}{found.after}"
+    measured = f"{found.before}{found.told}{found.after}"
     return {
         **{key: sentence.get(key) for key in ("id", "text", "remark")},
         "from": origin if isinstance(origin, list) else [origin],
         "formula": named(formula),
-        "measured": named("; ".join(filter(None, [told, lacking]))),
+        "measured": named("; ".join(filter(None, [measured, lacking]))),
         **{key: getattr(found, key) for key in ("holds", "numbers", "n", "counted", "seeds")},
         "differences": {name: _plain(one) for name, one in found.differences.items()},
-        **{"own": own, "ours": named(ours), "verdict": judged},
-        "decided_by": "" if own and judged != UNDECIDED else _decided_by(sentence["id"], found),
+        **{"own": own, "ours": named(ours), "verdict": judged(found)},
+        "decided_by": ""
+        if own and judged(found) != UNDECIDED
+        else _decided_by(sentence["id"], found),
         "against_itself": list(contradictions.of_claim(sentence["id"])),
     }
 

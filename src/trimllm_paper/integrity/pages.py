@@ -57,6 +57,7 @@ Cell = Callable[[str], float]
 FUNCTIONS: dict[str, Callable[..., float]] = {
     "cell": lambda one: one("measured"),
     "share": lambda one, other: 100 * one("measured") / other("measured"),
+    "share_above": lambda one, other: 100 * FUNCTIONS["above"](one) / FUNCTIONS["above"](other),
     "difference": lambda one, other: one("measured") - other("measured"),
     "above": lambda one: one("measured") - one(CHANCE),
     "deviation": lambda one: one("deviation"),
@@ -70,11 +71,11 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
     "rouge": lambda one: one("rouge_l"),
     "perplexity": lambda one: one("perplexity"),
 }
-"""What expressions may say of rows: percent, percentage points, points above chance, standard
-deviation over seeds in points, half of the interval in points, the paper's own number, nats a
-token of the right answers, percent of the full model's bytes, ends of the interval of the
-difference to Full-FT in points; of free answers exact matches and ROUGE-L in percent, and their
-perplexity."""
+"""What expressions may say of rows: percent, percent of another's accuracy and of what that has
+above chance, percentage points, points above chance, standard deviation over seeds in points, half
+of the interval in points, the paper's own number, nats a token of the right answers, percent of the
+full model's bytes, ends of the interval of the difference to Full-FT in points; of free answers
+exact matches and ROUGE-L in percent, and their perplexity."""
 OVER: dict[str | None, Callable[[list[float]], list[float]]] = {
     None: list,
     "most": lambda values: [max(values)],

@@ -78,7 +78,7 @@ def test_a_claim_is_a_function_and_none_is_left_out(monkeypatch: pytest.MonkeyPa
         del CLAIMS["toy"]
     assert one["verdict"] == SEEN and one["formula"] == "1 < 2" and one["from"] == ["here"]
     assert one["decided_by"] == ""
-    assert (one["measured"], one["ours"]) == ("by both", "likelihood")
+    assert (one["measured"], one["ours"]) == ("by both", f"{SEEN}, likelihood")
 
 
 def test_without_measurements_nothing_is_claimed(tmp_path: Path) -> None:
@@ -129,20 +129,37 @@ def test_layers_dropped_counts_the_smallest_good_checkpoint(evaluations: Evaluat
 def test_documents_held_back_tell_of_the_epochs_between(
     evaluations: Evaluations, tmp_path: Path
 ) -> None:
+    """Until the first state that fails, of each seed by its own Full-FT."""
     add(evaluations, "sciq", 80, {30: 60})
     answered = {"documents": 64, "likelihood": -1.0}
-    epochs = [
-        one | {"held_back": {"accuracy": accuracy, **answered}}
-        for one, accuracy in zip(plain_chain("both"), (80.0, 73.0, 71.0), strict=True)
-    ]
-    files = {"epochs": write_chain(tmp_path, epochs)}
-    assert "held back" not in found(evaluations, **files)["layers_dropped"]["measured"]
-    curve = [{"accuracy": one, **answered} for one in (90.0, 80.0)]  # the second was kept
-    files["trainings"] = [
-        write_training(tmp_path, "full_ft", 4.0, held_back=curve, kept_pass=1),
-    ]
-    told = found(evaluations, **files)["layers_dropped"]["measured"]
-    assert told.endswith("by documents held back: sciq 25%")  # two of eight units
+
+    left = dict.fromkeys([(0, "attention"), (1, "attention"), (2, "mlp"), (3, "mlp")], 5.0)
+    chain = [*plain_chain("both"), epoch(3, [(0, "attention"), (1, "attention")], left)]
+
+    def files(seed: int, full: float, *states: float) -> tuple[list[Path], Path]:
+        epochs = [
+            one | {"held_back": {"accuracy": accuracy, **answered}}
+            for one, accuracy in zip(chain, states, strict=True)
+        ]
+        curve = [{"accuracy": one, **answered} for one in (90.0, full)]  # the second was kept
+        results, kept = tmp_path / f"seed_{seed}", {"held_back": curve, "kept_pass": 1}
+        training = write_training(results, "full_ft", 4.0, seed=seed, **kept)
+        return write_chain(results, epochs, seed=seed), training
+
+    def told(*runs: tuple[list[Path], Path], trained: bool = True) -> str:
+        trainings = [training for _, training in runs] if trained else []
+        epochs = [path for chain, _ in runs for path in chain]
+        of = {"epochs": epochs, "trainings": trainings}
+        return str(found(evaluations, **of)["layers_dropped"]["measured"])
+
+    first = files(0, 80.0, 80.0, 73.0, 71.0, 79.0)
+    assert "held back" not in told(first, trained=False)
+    # Two of eight units an epoch; what passes after one that fails counts for nothing.
+    assert told(first).endswith("by seed: sciq 25% (n = 64)")
+    second = files(1, 60.0, 80.0, 55.0, 54.5, 54.0)
+    assert told(first, second).endswith("sciq 25 to 50% (n = 64)")  # 54 is the bar, and no pass
+    third = files(2, 80.0, 60.0, 72.0, 80.0, 80.0)
+    assert told(third).endswith("sciq 0% (n = 64)")
 
 
 @pytest.mark.parametrize(

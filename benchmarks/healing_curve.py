@@ -3,7 +3,8 @@
 A panel a domain; the line above is full fine-tuning, scored by the same documents. Bars are 95%
 intervals over these documents (Wilson's).
 
-    python benchmarks/healing_curve.py docs/healing.jsonl docs/healing
+    python benchmarks/healing_curve.py docs/healing.jsonl docs/healing \\
+        --note "one chain each, of seed 0, in the default's stand-ins of both data sets"
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("rows", type=Path, help="file of JSON lines")
     parser.add_argument("stem", type=Path, help="the figure's path, without suffix")
+    parser.add_argument("--note", help="what the rows do not say, to stand below")
     args = parser.parse_args()
     rows = [json.loads(line) for line in args.rows.read_text(encoding="utf-8").splitlines()]
     domains = sorted({row["domain"] for row in rows})
     size = 3.4 * len(domains), 2.9
-    title = "Healing with half of the units: each point one decay of so many tokens"
+    models = " and ".join(sorted({row["model"] for row in rows}))
+    title = f"Healing {models} with half of the units: each point one decay of so many tokens"
     with figure(args.stem, title, size, 1, len(domains), 3, sharey=True) as (axes, notes):
         for ax, domain in zip(axes[0], domains, strict=True):
             own = [row for row in rows if row["domain"] == domain]
@@ -47,7 +50,8 @@ def main() -> None:
             ax.set(title=domain, xlabel="tokens of healing (the first: none)", xscale="log")
         axes[0][0].set_ylabel("accuracy (%)")
         scored = sorted({row["scored"] for row in rows})
-        notes.append(f"{' or '.join(map(str, scored))} documents that nothing was trained on.")
+        told = f"{' or '.join(map(str, scored))} documents that nothing was trained on"
+        notes.append("; ".join(filter(None, [told, args.note])))
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def plain(
 def apart(found: dict, expected: dict) -> float:
     """Largest difference of two models' weights, in peak rates.
 
-    Of each tensor all but the thousandth that differs most: AdamW moves a weight by the rate
+    Of each tensor all but the 0.5% that differ most: AdamW moves a weight by the rate
     however small its gradient is, also where that is nothing but rounding.
     """
     worst = 0.0

@@ -93,6 +93,8 @@ class Jobs(EngineJobs):
             "exact": made.stage == "state" and entry is not None and entry.state == "float32",
             "code": code_hash("train", *self._own(model, arguments.get("criterion", ""))),
         }
+        if entry and entry.pool:
+            how["pool"] = entry.pool
         files["held_back"] = self.splits(domain)["held_back"]
         record = paths.epoch if recipe == TRIM_EPOCH else paths.training
         return Job([paths.manifest(*place), record(*place)], files | self._trained_on(domain), how)

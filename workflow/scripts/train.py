@@ -25,6 +25,7 @@ with forked(snakemake) as job:
         calibration=inputs.get("calibration"),
         scan=inputs.get("scan"),
         held_back=inputs.held_back,
+        pool=how.get("pool"),
         teacher=inputs.get("teacher"),
         exact=how["exact"],
         settings=how["settings"],

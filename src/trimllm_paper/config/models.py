@@ -150,6 +150,7 @@ class RecipeEntry(Section):
     train: bool = True
     teacher: TeacherEntry | None = None
     fold: bool = False
+    pool: Count | None = None
 
     @property
     def rest(self) -> str:

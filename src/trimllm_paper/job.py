@@ -6,6 +6,7 @@ import ctypes
 import gc
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
@@ -211,6 +212,21 @@ class Job:
             return checkpoint.load_streamed(folder, dtype=found, device=device, place=place)
         trusted = how["trust_remote_code"]
         return checkpoint.load(folder, dtype=found, device=device, trust_remote_code=trusted)
+
+    def trained_on(self) -> str:
+        """File of the training documents. Of a recipe's pool it is one of its own until the job
+        ends: the first documents of the order that the seed gives."""
+        path, pool = str(self.snakemake.input.train), self.how.get("pool")
+        if pool is None:
+            return path
+        from trimllm.data.document import read_documents, write_documents
+        from trimllm.train.batching import documents_of_epoch
+
+        every, seed = read_documents(path), self.how["settings"]["seed"]
+        folder = self._held.enter_context(tempfile.TemporaryDirectory(prefix="trimllm-"))
+        drawn = documents_of_epoch(every, 0, min(pool, len(every)), seed)
+        write_documents(own := Path(folder, "train.jsonl"), drawn)
+        return str(own)
 
     def data_hashes(self) -> dict[str, str]:
         """sha256 of every file of the job's prepared domain, each file checked against it."""

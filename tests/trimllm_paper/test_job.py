@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from models import random_documents
+
+from trimllm.data.document import write_documents
+from trimllm.train.batching import documents_of_epoch
 
 SCRIPT = """
 import sys
@@ -27,6 +32,42 @@ snakemake = SimpleNamespace(
 with Job(snakemake) as job:
     print("trained")
 """
+
+
+POOL = """
+import json
+from types import SimpleNamespace
+from snakemake.io import InputFiles
+from trimllm_paper.job import Job
+
+config = {"results": "results", "mirror": None, "models": {}, "compute": {"device": "cpu"}}
+seen = []
+for pool in (None, 3, 99):
+    how = {"settings": {"seed": 7}} | ({"pool": pool} if pool else {})
+    files = InputFiles(fromdict={"train": "train.jsonl"})
+    snakemake = SimpleNamespace(
+        rule="trim", config=config, threads=1, wildcards={}, params={"how": how}, input=files,
+        output=["results/made.json"], log=["logs/job.log"], resources={},
+    )
+    with Job(snakemake) as job:
+        seen.append((job.trained_on(), open(job.trained_on()).read()))
+json.dump(seen, open("seen.json", "w"))
+"""
+
+
+def test_a_pool_is_the_first_documents_of_the_order(tmp_path: Path) -> None:
+    """Those that a first epoch over as many would see; of too few all; gone with the job."""
+    every = random_documents(8)
+    write_documents(tmp_path / "train.jsonl", every)
+    subprocess.run([sys.executable, "-c", POOL], cwd=tmp_path, check=True, timeout=300)
+    (plain, whole), (few, three), (many, all_of_them) = json.loads(
+        (tmp_path / "seen.json").read_text()
+    )
+    assert plain == "train.jsonl" and whole == (tmp_path / plain).read_text()
+    for text, count in ((three, 3), (all_of_them, 8)):
+        write_documents(tmp_path / "first.jsonl", documents_of_epoch(every, 0, count, seed=7))
+        assert text == (tmp_path / "first.jsonl").read_text()
+    assert not Path(few).exists() and not Path(many).exists()
 
 
 @pytest.mark.parametrize(

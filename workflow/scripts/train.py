@@ -21,11 +21,10 @@ with forked(snakemake) as job:
     work = TrainJob(
         recipe=how["recipe"],
         checkpoint=str(Path(inputs.manifest).parent),
-        train=str(inputs.train),
+        train=job.trained_on(),
         calibration=inputs.get("calibration"),
         scan=inputs.get("scan"),
         held_back=inputs.held_back,
-        pool=how.get("pool"),
         teacher=inputs.get("teacher"),
         exact=how["exact"],
         settings=how["settings"],

@@ -36,7 +36,6 @@ from trimllm.base.rooms import named
 from trimllm.checkpoint import store
 from trimllm.data import read_documents
 from trimllm.scan import from_record
-from trimllm.train.batching import documents_of_epoch
 from trimllm.train.parallel import Sharded
 from trimllm.train.resume import Saved
 from trimllm.train.settings import TrainSettings
@@ -63,7 +62,6 @@ class TrainJob:
     calibration: str | None = None  # file of documents, where the recipe scans
     scan: str | None = None  # JSON file of an initial scan, if there is one
     held_back: str | None = None  # file of documents that say how good it is
-    pool: int | None = None  # how many documents it is trained on, the first of their order
     teacher: str | None = None  # file of what a teacher says (see `Teacher`)
     storage_dtype: str = "bfloat16"  # of the weights that are written
     # Whether weights that `storage_dtype` would round stay float32: a state to go on from.
@@ -187,10 +185,7 @@ def run(job: TrainJob, device: torch.device, team: Team) -> tuple[nn.Module, Any
         model, tokenizer = checkpoint.load_streamed(job.checkpoint, **where)
     if job.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    documents = read_documents(job.train)
-    if job.pool is not None:
-        documents = documents_of_epoch(documents, 0, min(job.pool, len(documents)), settings.seed)
-    given: dict[str, Any] = {"train": documents, "settings": settings}
+    given: dict[str, Any] = {"train": read_documents(job.train), "settings": settings}
     if job.calibration:
         given["calibration"] = read_documents(job.calibration)
     if job.held_back:

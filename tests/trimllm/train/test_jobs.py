@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from models import random_documents, tiny, word_tokenizer
 
 from trimllm import checkpoint
@@ -14,8 +13,6 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data.document import write_documents
 from trimllm.train import TrainJob, jobs, make_checkpoint
-from trimllm.train.batching import documents_of_epoch
-from trimllm.train.team import Team
 
 PASSES = [{"seconds": 0.1 + 0.2, "tokens": 7, "loss": 1e-9}]
 
@@ -76,23 +73,6 @@ def test_so_it_is_where_several_processes_train(
     record = make_checkpoint(two, tmp_path / "to", record_name="epoch", provenance=dict)
     written = check_sealed(tmp_path / "to/epoch.json", record)
     assert written["passes"] == PASSES and written["processes"] == {"count": 2}
-
-
-@pytest.mark.parametrize("pool, many", [(3, 3), (99, 8), (None, 8)])
-def test_a_pool_is_the_first_documents_of_the_order(
-    job: TrainJob, tmp_path: Path, pool: int | None, many: int
-) -> None:
-    """Those that a first epoch over as many documents would see; of too few all."""
-    every = random_documents(8)
-    write_documents(tmp_path / "train.jsonl", every)
-    (tmp_path / "nosy.py").write_text(
-        "def seen(*_, train, **__):\n    return {'seen': [one.hash for one in train]}\n"
-    )
-    told = {"recipe": "nosy:seen", "pool": pool, "settings": job.settings | {"seed": 7}}
-    nosy = TrainJob(**job.__dict__ | told)
-    _, _, record = jobs.run(nosy, torch.device("cpu"), Team(lean=True))
-    first = every if pool is None else documents_of_epoch(every, 0, many, 7)
-    assert record["seen"] == [one.hash for one in first] and len(record["seen"]) == many
 
 
 def test_a_recipe_that_is_none_is_one_clear_line(job: TrainJob, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ with Job(snakemake) as job:
 POOL = """
 import json
 from types import SimpleNamespace
-from snakemake.io import InputFiles
+from snakemake.iocontainers import InputFiles
 from trimllm_paper.job import Job
 
 config = {"results": "results", "mirror": None, "models": {}, "compute": {"device": "cpu"}}

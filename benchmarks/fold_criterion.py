@@ -1,9 +1,10 @@
 """Whether units are better chosen by what is left of a model when their fold is in.
 
-Nothing is trained. From one model two chains drop the same number of units an epoch and fold each
-away (`trimllm.fold`): one chooses by the likelihood without a unit, as a scan tells it, the other
-by the likelihood without it and with its compensation, of which each candidate needs one of its
-own. A row an epoch: seconds of choosing, what the documents that nothing saw are answered.
+Nothing is trained. From one model chains drop the same number of units an epoch and fold each away
+(`trimllm.fold`). One chooses by the likelihood without a unit, as a scan tells it; the others by the
+likelihood without it and with its compensation, of which each candidate needs one of its own: on
+the documents that this was fitted to, or on as many others. A row an epoch: seconds of choosing,
+what the documents that nothing saw are answered.
 
     python benchmarks/fold_criterion.py --model results/models/MODEL/DOMAIN/full_ft \\
         --calibration results/data/DOMAIN/calibration.jsonl \\
@@ -39,13 +40,15 @@ def by_scan(model: nn.Module, tokenizer: Any, sample: list[Document], step: int)
     return list(choose(scan(model, tokenizer, sample, dtype=DTYPE), "likelihood", step).dropped)
 
 
-def by_fold(model: nn.Module, tokenizer: Any, sample: list[Document], step: int) -> list[Unit]:
-    """Units whose loss costs the least likelihood once they are folded away."""
+def by_fold(
+    model: nn.Module, tokenizer: Any, sample: list[Document], judges: list[Document], step: int
+) -> list[Unit]:
+    """Units whose loss costs the judges' likelihood least once they are folded away."""
     left = {}
     for unit in units(model):
         without = copy.deepcopy(model)
         fold(without, tokenizer, [unit], sample)
-        left[unit] = HeldBackScore.of(without, tokenizer, sample, DTYPE).likelihood
+        left[unit] = HeldBackScore.of(without, tokenizer, judges, DTYPE).likelihood
     return sorted(left, key=lambda unit: -left[unit])[:step]
 
 
@@ -64,12 +67,18 @@ def main() -> None:
     calibration, tests = read_documents(args.calibration), read_documents(args.tests)
     print(f"{args.model}: {len(tests)} tests, {args.scanned} documents a choice")
     print("| chosen | dropped | seconds of choosing | accuracy | nats |\n|---|---|---|---|---|")
-    for name, chosen in (("by scan", by_scan), ("by fold", by_fold)):
+    for name in ("scan", "fold, its own documents", "fold, other documents"):
         model, tokenizer = trimllm.load(args.model)
         for epoch in range(1, args.epochs + 1):
             sample = sample_of(calibration, args.scanned, args.seed, epoch)
+            rest = [one for one in calibration if one not in sample]
+            others = sample_of(rest, args.scanned, args.seed, epoch)
             start = time.perf_counter()
-            gone = chosen(model, tokenizer, sample, args.step)
+            if name == "scan":
+                gone = by_scan(model, tokenizer, sample, args.step)
+            else:
+                judges = others if "other" in name else sample
+                gone = by_fold(model, tokenizer, sample, judges, args.step)
             seconds = time.perf_counter() - start
             fold(model, tokenizer, gone, sample)
             found = HeldBackScore.of(model, tokenizer, tests, DTYPE)
@@ -77,7 +86,7 @@ def main() -> None:
             print(f"| {name} | {' | '.join(map(str, row))} |", flush=True)
             if args.out:
                 told = dict(zip(("dropped", "seconds", "accuracy", "likelihood"), row, strict=True))
-                told |= {"model": str(args.model), "chosen": name, "seed": args.seed}
+                told |= {"domain": args.model.parent.name, "chosen": name, "seed": args.seed}
                 told |= {"units": [[unit.block, unit.kind] for unit in gone]}
                 with args.out.open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(told) + "\n")

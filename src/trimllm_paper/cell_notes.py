@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
 from trimllm_paper.layout import Column
@@ -35,29 +34,31 @@ def documents(columns: Columns, blocks: Blocks) -> Iterator[str]:
 
 
 def counting(
-    columns: Columns, blocks: Blocks, words: Mapping[str, Sequence[float]]
+    columns: Columns, blocks: Blocks, words: Mapping[tuple[str, str], Sequence[tuple[float, int]]]
 ) -> Iterator[str]:
-    """A line a block: how far Full-FT lies above chance and above a bag of words (`words` by task),
-    by column, and which columns tell of knowledge therefore."""
+    """A line a block: how far Full-FT lies above chance, above a bag of words (`words`, see
+    `Frame`) and above the pretrained model, by column; and where a share of it means anything."""
     for block in blocks:
         told, counts = [], []
         full = next((line.cells for line in block.rows if line.key == FULL_FT), {})
         for column in columns:
-            tasks = column.domain.tasks if column.domain else ()
-            known = [percent for task in tasks for percent in words.get(task, ())]
-            cell = full.get(column.key, Cell())
-            above = cell.details.get("above_chance")
-            if cell.measured is None or not isinstance(above, float) or not known:
+            domain, cell = column.domain, full.get(column.key, Cell())
+            known = [words.get((domain.name, task)) for task in domain.tasks] if domain else []
+            above, gain = (cell.details.get(key) for key in ("above_chance", "minus_pretrained"))
+            if cell.measured is None or not isinstance(above, float) or not known or None in known:
                 continue
-            over = cell.measured - fmean(known)
-            told.append(f"{column.label} {above:.1f} / {over:.1f}")
+            every = [one for reports in known for one in reports or ()]
+            of_words = sum(percent * n for percent, n in every) / sum(n for _, n in every)
+            over = cell.measured - of_words
+            gained = f"{gain:.1f}" if isinstance(gain, float) else "–"
+            told.append(f"{column.label} {above:.1f} / {over:.1f} / {gained}")
             counts += [column.label] if above >= ABOVE_CHANCE and over >= ABOVE_WORDS else []
         if told:
             yield (
                 f"{block.label}: points of Full-FT above chance / above a bag of words (logistic "
-                f"regression on the same training documents): {', '.join(told)}. Columns that "
-                f"count, with {ABOVE_CHANCE} and {ABOVE_WORDS} or more: "
-                f"{', '.join(counts) or 'none'}"
+                "regression on the same training documents) / above the pretrained model: "
+                f"{', '.join(told)}. Columns whose shares of Full-FT count, by {ABOVE_CHANCE} and "
+                f"{ABOVE_WORDS} of the first two: {', '.join(counts) or 'none'}"
             )
 
 

@@ -19,7 +19,7 @@ class Split(Part):
     documents: int
 
 
-class Test(Part):
+class TestReport(Part):
     """A test; what more is told of it is kept."""
 
     model_config = ConfigDict(extra="allow")
@@ -34,7 +34,7 @@ class DataReport(Part):
     domain: str
     files: dict[str, str]  # sha256 of every file, by its path beside the report
     splits: dict[str, Split]  # train, calibration, held_back, tests/TASK
-    tests: dict[str, Test] = {}
+    tests: dict[str, TestReport] = {}
     licence: str | None = None
     stand_in: str | None = None
 

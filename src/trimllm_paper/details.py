@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from trimllm_paper.derive import Accuracy
-from trimllm_paper.notes import short
 
 
 def of_accuracy(accuracy: Accuracy, base: Accuracy | None, full: Accuracy | None) -> dict[str, Any]:
@@ -48,6 +47,12 @@ def share(one: Accuracy, full: Accuracy, above: float | None = 0.0) -> float | N
 
 
 def commits_of(accuracy: Accuracy) -> list[str]:
-    """The commits whose code made its evaluations, each once."""
+    """The commits whose code evaluated it, each once; records of training have their own."""
     every = (short((task.provenance or {}).get("git_commit")) for task in accuracy.tasks)
     return list(dict.fromkeys(one for one in every if one))
+
+
+def short(value: Any) -> str:
+    """First twelve digits of a hash, with the mark of local changes kept."""
+    digits, _, mark = str(value or "").partition("-")
+    return digits[:12] + (f"-{mark}" if mark else "")

@@ -106,7 +106,8 @@ class Frame:
         trainings: a row a pass of full or sparse fine-tuning, or after a dropping at once.
         timings: a row a measurement of throughput.
         engines: a row a model in an engine's format and a batch size, or a draft.
-        words: percent of a test that a bag of words answers, of each of its reports, by task.
+        words: what a bag of words answers, by domain and task: percent and number of documents, of
+            each report.
     """
 
     evaluations: pd.DataFrame
@@ -114,7 +115,7 @@ class Frame:
     trainings: pd.DataFrame
     timings: pd.DataFrame
     engines: pd.DataFrame = field(default_factory=lambda: _table("engines", (), _in_engine))
-    words: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    words: Mapping[tuple[str, str], Sequence[tuple[float, int]]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -219,12 +220,14 @@ def _table(name: str, files: Files, rows_of: Callable[[Path], list[Row]]) -> pd.
     return table
 
 
-def _words(reports: Files) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for report in map(DataReport.read, sorted(map(Path, reports))):
+def _words(reports: Files) -> dict[tuple[str, str], list[tuple[float, int]]]:
+    found: dict[tuple[str, str], list[tuple[float, int]]] = {}
+    for path in sorted(map(Path, reports)):
+        report, domain = DataReport.read(path), path.parent.name
         for task, test in report.tests.items():
             if test.bag_of_words is not None:
-                found.setdefault(task, []).append(test.bag_of_words)
+                many = report.splits[f"tests/{task}"].documents
+                found.setdefault((domain, task), []).append((test.bag_of_words, many))
     return found
 
 

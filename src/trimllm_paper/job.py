@@ -213,7 +213,7 @@ class Job:
         trusted = how["trust_remote_code"]
         return checkpoint.load(folder, dtype=found, device=device, trust_remote_code=trusted)
 
-    def trained_on(self) -> str:
+    def training_file(self) -> str:
         """File of the training documents. Of a recipe's pool it is one of its own until the job
         ends: the first documents of the order that the seed gives."""
         path, pool = str(self.snakemake.input.train), self.how.get("pool")

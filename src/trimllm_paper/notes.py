@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from trimllm_paper.details import short
 from trimllm_paper.frame import Frame
 from trimllm_paper.recipe import FULL_FT, Recipe
 from trimllm_paper.tier import tier_note
@@ -163,7 +164,7 @@ def _facts(table: pd.DataFrame, count: str, libraries: str, seed: int | None = N
     }
     told = {name: "; ".join(_distinct(values)) for name, values in facts.items()}
     if "accuracy" in table and ";" in told["Code (git commit)"]:
-        told["Code (git commit)"] += " (which cell is of which: `code` in the CSV)"
+        told["Code (git commit)"] += " (that evaluated; which cell: `code` in the CSV)"
     lines = [f"{name}: {values}" for name, values in told.items() if values]
     return [f"{tier_note(table.source)}: {count}", *lines]
 
@@ -184,9 +185,3 @@ def _machine(provenance: Mapping[str, Any]) -> str:
     if hardware.get("memory_bytes"):
         parts.append(f"{hardware['memory_bytes'] / 2**30:.0f} GiB")
     return ", ".join(parts)
-
-
-def short(value: Any) -> str:
-    """First twelve digits of a hash, with the mark of local changes kept."""
-    digits, _, mark = str(value or "").partition("-")
-    return digits[:12] + (f"-{mark}" if mark else "")

@@ -197,9 +197,12 @@ def taught(config: Any, units: int) -> int | None:
         epochs = 1 + end_of(config, entry, units) // entry.step if entry.train else 0
         passes = (epochs, config.trim.documents), (entry.settle, config.finetune.documents)
         for count, documents in passes:
-            if count and documents is None:
+            if count and entry.pool:  # drawn anew at every lap, so that any of it may come
+                most = max(most, entry.pool)
+            elif count and documents is None:
                 return None
-            most = max(most, count * (documents or 0))
+            else:
+                most = max(most, count * (documents or 0))
     return most
 
 

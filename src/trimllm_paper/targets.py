@@ -213,8 +213,8 @@ class Targets:
         if form.tokens:
             asked = self.of_all_seeds(self.asked_trainings(name))
             found["trainings"] = self.present([*found.get("trainings", []), *asked])
-            columns_of = (c.domain.name for c in columns if c.domain)
-            reports = self.of_all_seeds(map(self.paths.data, dict.fromkeys(columns_of)))
+            domains = dict.fromkeys(column.domain.name for column in columns if column.domain)
+            reports = self.of_all_seeds(map(self.paths.data, domains))
             found["data"] = self.present(reports)
         timed = form.blocks in ("machines", "both")
         return found | ({"throughput": self.timings()} if timed else {})
@@ -277,7 +277,7 @@ class Targets:
         return self.config.tables.smallest_percent or RULE_KEPT
 
     def claims(self) -> dict[str, list[str]]:
-        """Inputs of the claims: all that tables and figures show; of all seeds but for times."""
+        """Inputs of the claims: all that tables and figures show; of all seeds but for speed."""
         answers = [f for model in self.main_models for f in self.accuracies(model)]
         answers += self.answers(["table3", "table6", "table4", "table5"])
         found = {

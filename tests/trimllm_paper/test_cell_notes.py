@@ -24,16 +24,18 @@ def report(folder: Path, domain: str, words: float | None) -> Path:
     path = folder / "data" / domain / "report.json"
     path.parent.mkdir(parents=True)
     test = {"set": domain, "bag_of_words": words}
-    path.write_text(json.dumps(content | {"tests": {domain: test}}))
+    splits = content["splits"] | {f"tests/{domain}": {"documents": 400}}
+    path.write_text(json.dumps(content | {"tests": {domain: test}, "splits": splits}))
     return path
 
 
 def test_a_column_counts_where_full_ft_is_far_above_chance_and_above_words(
     evaluations: Evaluations,
 ) -> None:
-    """Chance is 25; of the words the mean over seeds is taken."""
+    """Chance is 25; of the words the mean over seeds is taken. The gain is told, and not asked."""
     accuracies, words = {"sciq": 45, "medmcqa": 45, "piqa": 44.5}, {"sciq": 35, "medmcqa": 35.5}
     reports = []
+    evaluations.add("pretrained", 43, domain="sciq")
     for domain, percent in accuracies.items():
         evaluations.add("full_ft", percent, domain=domain)
         reports.append(report(evaluations.root, domain, words.get(domain, 26)))
@@ -43,8 +45,8 @@ def test_a_column_counts_where_full_ft_is_far_above_chance_and_above_words(
         for note in build("table2", evaluations.paths, domains=DOMAINS, data=reports).notes
         if "bag of words" in note
     )
-    assert "PIQA 19.5 / 18.5, SciQ 20.0 / 10.5, MedMCQA 20.0 / 9.5. Columns" in told
-    assert told.endswith("with 20 and 10 or more: SciQ")
+    assert "PIQA 19.5 / 18.5 / –, SciQ 20.0 / 10.5 / 2.0, MedMCQA 20.0 / 9.5 / –. " in told
+    assert told.endswith("by 20 and 10 of the first two: SciQ")
     none = build("table2", evaluations.paths, domains=DOMAINS)
     assert not any("bag of words" in note for note in none.notes)
     free = [report(evaluations.root / "free", "sciq", None)]
@@ -74,6 +76,8 @@ def test_which_cell_is_of_which_code(evaluations: Evaluations) -> None:
     assert "Code (git commit): 0123456789ab" in one.notes
     evaluations.add("sparse_ft", 64, provenance={"git_commit": "f" * 40 + "-dirty"})
     both = build("table2", evaluations.paths)
-    assert any(note.endswith("(which cell is of which: `code` in the CSV)") for note in both.notes)
+    assert any(
+        note.endswith("(that evaluated; which cell: `code` in the CSV)") for note in both.notes
+    )
     assert both.cell("tiny", "sparse_ft", "sciq").details["code"] == "f" * 12 + "-dirty"
     assert both.cell("tiny", "full_ft", "sciq").details["code"] == "0123456789ab"

@@ -18,6 +18,8 @@ KEPT = sorted(ROOT.glob("results/reference*/data/*/report.json"))
 def test_kept_reports_are_read(path: Path) -> None:
     found, content = DataReport.read(path), json.loads(path.read_text())
     assert found.model_dump(mode="json", exclude_unset=True) == content
+    told = {task: test.get("bag_of_words") for task, test in content.get("tests", {}).items()}
+    assert {task: test.bag_of_words for task, test in found.tests.items()} == told
     assert (found.trained is None) == ("train.jsonl" not in found.files)
 
 

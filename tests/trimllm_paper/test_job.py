@@ -50,7 +50,8 @@ for pool in (None, 3, 99):
         output=["results/made.json"], log=["logs/job.log"], resources={},
     )
     with Job(snakemake) as job:
-        seen.append((job.trained_on(), open(job.trained_on()).read()))
+        file = job.training_file()
+        seen.append((file, open(file).read()))
 json.dump(seen, open("seen.json", "w"))
 """
 

@@ -237,6 +237,21 @@ def test_a_teacher_is_asked_of_all_that_its_pupils_learn_and_of_no_more(
     assert drawn(0, told, told["documents"]) == (learned or drawn(0, told, 1))
 
 
+@pytest.mark.parametrize("pool, documents", [(9, 9), (20, 9), (20, None), (150, 9)])
+def test_a_teacher_is_asked_of_the_whole_pool(pool: int, documents: int | None) -> None:
+    """Any of it may come, wherever it stands in its own order."""
+    entry = PAPER | {"step": 15, "settle": 1, "teacher": {}, "pool": pool}
+    jobs = Jobs(smoke(recipes={"mine": entry}, trim={"documents": documents}))
+    every, told = [str(i) for i in range(200)], jobs.of("teacher", **CHAIN).how
+    first = documents_of_epoch(every, 0, pool, told["seed"])
+    learned = {
+        one
+        for number in range(4)
+        for one in documents_of_epoch(first, number, documents, told["seed"])
+    }
+    assert learned <= {*documents_of_epoch(every, 0, told["documents"], told["seed"])}
+
+
 def test_a_teacher_is_asked_of_all_documents_where_a_pass_takes_all() -> None:
     entry = PAPER | {"teacher": {}}
     for section in ("trim", "finetune"):

@@ -21,7 +21,7 @@ with forked(snakemake) as job:
     work = TrainJob(
         recipe=how["recipe"],
         checkpoint=str(Path(inputs.manifest).parent),
-        train=job.trained_on(),
+        train=job.training_file(),
         calibration=inputs.get("calibration"),
         scan=inputs.get("scan"),
         held_back=inputs.held_back,

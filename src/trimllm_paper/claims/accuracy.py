@@ -48,10 +48,12 @@ def no_loss_50(evidence: Evidence) -> Finding:
                 lacking.append(name)
                 continue
             over = found[name] = trimmed.minus(full, KEEPS)
-            shares[name] = trimmed.percent / full.percent
-            guessed = share(trimmed, full, full.chance)
-            known = "" if guessed is None else f" ({round(guessed)}% above chance)"
-            told.append(f"{name} {100 * shares[name]:.0f}%{known}, over the bar {over}")
+            of_all, above_chance = share(trimmed, full) or 0.0, share(trimmed, full, full.chance)
+            shares[name] = of_all / 100
+            known = (
+                "" if above_chance is None else f" ({round(above_chance)}% of that above chance)"
+            )
+            told.append(f"{name} {of_all:.0f}%{known}, over the bar {over}")
             documents += trimmed.documents if kept == COMPRESSED[0] else 0
             seeds.add(over.seeds)
             where.add(domain.name)
@@ -92,17 +94,18 @@ def layers_dropped(evidence: Evidence) -> Finding:
     holds, what = conclude(answers.values(), ", ".join(lacking))
     every = (evidence.accuracy(domains[name], FULL_FT) for name in found)
     each = [one for one in every if one]
-    between = {name: evidence.furthest_held_back(domains[name]) for name in found}
-    told = [
-        (name, " to ".join(dict.fromkeys(f"{end:.0f}" for end in (min(ends), max(ends)))), n)
-        for name, (ends, n) in ((name, one) for name, one in between.items() if one)
-    ]
-    after = "; by documents held back, until the first state that fails, before settling, by seed: "
+    asked = ((name, evidence.furthest_held_back(domains[name])) for name in found)
+    between = {name: one for name, one in asked if one}
+    told = []
+    for name, (ends, n) in between.items():
+        reached = " to ".join(dict.fromkeys(f"{end:.0f}" for end in (min(ends), max(ends))))
+        told.append((name, reached, n, f"{len(ends)} seed{'s' if len(ends) > 1 else ''}"))
+    after = "; by documents held back, until the first state that fails, before settling: "
     return Finding(
         holds,
         listed(found.items(), "{} {}"),
         {"dropped_percent": {name: one.likely or 0.0 for name, one in found.items()}},
-        after=after + listed(told, "{} {}% (n = {})") if told else "",
+        after=after + listed(told, "{} {}% (n = {}, {})") if told else "",
         missing=what,
         differences={
             f"{name} at {share:.0f}% dropped": one

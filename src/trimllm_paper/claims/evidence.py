@@ -79,7 +79,7 @@ CLAIMS: dict[str, tuple[str, Check, bool]] = {}
 
 
 def claim(formula: str, *, ours: bool = False) -> Callable[[Check], Check]:
-    """Enter a check, under its function's name. What it says `ours` has a verdict of its own."""
+    """Enter a check, under its function's name; asked of `ours`, it has a verdict of its own."""
 
     def enter(check: Check) -> Check:
         CLAIMS[check.__name__] = formula, check, ours
@@ -166,10 +166,10 @@ class Evidence:
         return (found, int(min(documents))) if found else None
 
     def chains(self) -> dict[str, Chain]:
-        """Domain -> record of the chain, of the configured seed, or the first that there is."""
+        """Domain -> record of the chain, all of one seed: the configured one, or the first."""
         found = derive.chains(self.frame, model=self.model, name=self.name())
-        first = sorted(found, key=lambda chain: chain.seed != self.context.seed)
-        return {chain.domain: chain for chain in reversed(first)}
+        seeds = sorted((chain.seed for chain in found), key=lambda seed: seed != self.context.seed)
+        return {chain.domain: chain for chain in found if chain.seed == seeds[0]}
 
     def halved(self) -> tuple[dict[str, Chain], str]:
         """The chains that dropped half of the units, by domain; and those that are missing."""

@@ -44,22 +44,25 @@ def judge(evidence: Evidence, sentence: dict[str, Any]) -> dict[str, Any]:
     """A claim of published.yaml with what its check finds. Raises `KeyError` for one without."""
     formula, check, asks_ours = CLAIMS[sentence["id"]]
     found, named = check(evidence), evidence.context.named
-    own = evidence.context.own if found.own is None else found.own
+
+    def is_own(one: Finding) -> bool:
+        return evidence.context.own if one.own is None else one.own
 
     def judged(one: Finding) -> str:
-        return NOT_RUN if one.missing and one.holds is None else word(one.holds, own=own)
+        return NOT_RUN if one.missing and one.holds is None else word(one.holds, own=is_own(one))
 
-    ours = found.ours
+    def told(one: Finding) -> str:
+        lacking = f"not run: {one.missing}" if one.missing else ""
+        return "; ".join(filter(None, [f"{one.before}{one.told}{one.after}", lacking]))
+
+    own, ours, origin = is_own(found), found.ours, sentence["from"]
     if asks_ours and (likewise := check(replace(evidence, criterion=OURS))).told:
-        ours = f"{judged(likewise)}, {likewise.told}{likewise.after}"
-    origin = sentence["from"]
-    lacking = f"not run: {found.missing}" if found.missing else ""
-    measured = f"{found.before}{found.told}{found.after}"
+        ours = f"{judged(likewise)}, {told(likewise)}"
     return {
         **{key: sentence.get(key) for key in ("id", "text", "remark")},
         "from": origin if isinstance(origin, list) else [origin],
         "formula": named(formula),
-        "measured": named("; ".join(filter(None, [measured, lacking]))),
+        "measured": named(told(found)),
         **{key: getattr(found, key) for key in ("holds", "numbers", "n", "counted", "seeds")},
         "differences": {name: _plain(one) for name, one in found.differences.items()},
         **{"own": own, "ours": named(ours), "verdict": judged(found)},
@@ -118,8 +121,8 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
     """STEM.md and STEM.json, each whole or not at all.
 
     Args:
-        frame: evaluations, epochs, trainings and timings of all models. Accuracies may be of
-            several seeds; chains and times are those of one run.
+        frame: evaluations, epochs, trainings and timings of all models. Timings are of one run; all
+            else may be of several seeds.
         contexts: one a model.
     """
     frames = (frame.evaluations, frame.epochs, frame.trainings, frame.timings, frame.engines)

@@ -78,7 +78,7 @@ def test_a_claim_is_a_function_and_none_is_left_out(monkeypatch: pytest.MonkeyPa
         del CLAIMS["toy"]
     assert one["verdict"] == SEEN and one["formula"] == "1 < 2" and one["from"] == ["here"]
     assert one["decided_by"] == ""
-    assert (one["measured"], one["ours"]) == ("by both", f"{SEEN}, likelihood")
+    assert (one["measured"], one["ours"]) == ("by both", f"{SEEN}, by likelihood")
 
 
 def test_without_measurements_nothing_is_claimed(tmp_path: Path) -> None:
@@ -126,6 +126,22 @@ def test_layers_dropped_counts_the_smallest_good_checkpoint(evaluations: Evaluat
     assert told["verdict"] == NOT_SEEN and told["measured"].startswith("sciq < 50%, medmcqa")
 
 
+def test_chains_that_are_compared_are_of_one_seed(tmp_path: Path) -> None:
+    """The configured one; of no other seed's chain in a domain that lacks it."""
+    epochs = []
+    for seed, domain in ((1, "sciq"), (0, "sciq"), (1, "medmcqa")):
+        chain, folder = plain_chain("both"), tmp_path / f"seed_{seed}"
+        epochs += write_chain(folder, chain, domain=domain, seed=seed)
+    frame = Frame.of(epochs=epochs)
+
+    def seeds(seed: int | None) -> dict[str, int]:
+        asked = context(*BOTH).model_copy(update={"seed": seed})
+        return {name: chain.seed for name, chain in Evidence(frame, asked).chains().items()}
+
+    assert seeds(0) == {"sciq": 0} and seeds(1) == {"sciq": 1, "medmcqa": 1}
+    assert len({*seeds(7).values()}) == 1 and not Evidence(Frame.of(), context(*BOTH)).chains()
+
+
 def test_documents_held_back_tell_of_the_epochs_between(
     evaluations: Evaluations, tmp_path: Path
 ) -> None:
@@ -155,11 +171,12 @@ def test_documents_held_back_tell_of_the_epochs_between(
     first = files(0, 80.0, 80.0, 73.0, 71.0, 79.0)
     assert "held back" not in told(first, trained=False)
     # Two of eight units an epoch; what passes after one that fails counts for nothing.
-    assert told(first).endswith("by seed: sciq 25% (n = 64)")
+    assert told(first).endswith("before settling: sciq 25% (n = 64, 1 seed)")
     second = files(1, 60.0, 80.0, 55.0, 54.5, 54.0)
-    assert told(first, second).endswith("sciq 25 to 50% (n = 64)")  # 54 is the bar, and no pass
+    # 54 is the bar, and no pass.
+    assert told(first, second).endswith("sciq 25 to 50% (n = 64, 2 seeds)")
     third = files(2, 80.0, 60.0, 72.0, 80.0, 80.0)
-    assert told(third).endswith("sciq 0% (n = 64)")
+    assert told(third).endswith("sciq 0% (n = 64, 1 seed)")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """Whether units are better chosen by what is left of a model when their fold is in.
 
-Nothing is trained. From one model chains drop the same number of units an epoch and fold each away
-(`trimllm.fold`). One chooses by the likelihood without a unit, as a scan tells it; the others by the
-likelihood without it and with its compensation, of which each candidate needs one of its own: on
-the documents that this was fitted to, or on as many others. A row an epoch: seconds of choosing,
+Nothing is trained. From one model chains drop as many units an epoch and fold each away
+(`trimllm.fold`). One chooses by the likelihood without a unit, as a scan tells it; the others by
+the likelihood without it and with its compensation, of which each candidate needs one of its own:
+on the documents that this was fitted to, or on as many others. A row an epoch: seconds of choosing,
 what the documents that nothing saw are answered.
 
     python benchmarks/fold_criterion.py --model results/models/MODEL/DOMAIN/full_ft \\

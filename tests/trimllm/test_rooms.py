@@ -65,8 +65,9 @@ ROOMS = {
             "gpu_check",
         ),
         # what came of it: numbers, tables, figures, claims
-        *("published", "context", "frame", "tier", "derive", "verdict", "contradictions"),
-        *("layout", "cost", "render", "timed", "cells", "notes", "grid", "figures", "claims"),
+        *("published", "context", "frame", "tier", "derive", "details", "verdict"),
+        *("contradictions", "layout", "cost", "render", "timed", "cells", "notes", "cell_notes"),
+        *("grid", "figures", "claims"),
         *("own", "targets", "__main__", "commands"),
     ),
 }

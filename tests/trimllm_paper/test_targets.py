@@ -109,7 +109,8 @@ def test_replicates_are_pooled_file_by_file() -> None:
             start, found = "results/smoke/", pooled.table(table)[kind]
             others = [f.replace(start, "results/seed_1/") for f in files]
             others += [f.replace(start, "elsewhere/") for f in files]
-            assert found == [*files, *others], (table, kind)
+            # The same documents are tested under every seed.
+            assert found == ([*files] if kind == "data" else [*files, *others]), (table, kind)
     # Of figures the first one shows all seeds' accuracies.
     for name in ("figure1", "figure2", "figure3", "figure4"):
         one, every = (told.figure(name, MODEL) for told in (own, pooled))

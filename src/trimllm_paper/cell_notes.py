@@ -1,12 +1,11 @@
-"""The lines under a table that its own cells say: documents, losses, shares, columns that count."""
+"""The lines under a table that its own cells say: documents, losses, columns that count."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from trimllm_paper.layout import Column
-from trimllm_paper.recipe import FULL_FT, PRETRAINED
+from trimllm_paper.recipe import FULL_FT
 from trimllm_paper.render import Block, Cell, Line
 from trimllm_paper.verdict import ABOVE_CHANCE, ABOVE_WORDS
 
@@ -55,34 +54,28 @@ def counting(
             counts += [column.label] if above >= ABOVE_CHANCE and over >= ABOVE_WORDS else []
         if told:
             yield (
-                f"{block.label}: points of Full-FT above chance / above a bag of words (logistic "
-                "regression on the same training documents) / above the pretrained model: "
-                f"{', '.join(told)}. Columns whose shares of Full-FT count, by {ABOVE_CHANCE} and "
-                f"{ABOVE_WORDS} of the first two: {', '.join(counts) or 'none'}"
+                f"{block.label}: points of Full-FT above chance / a bag of words / the pretrained "
+                f"model: {', '.join(told)}. Shares of it (in the CSV, also of what lies above "
+                f"chance) count by {ABOVE_CHANCE} and {ABOVE_WORDS} of the first two: "
+                f"{', '.join(counts) or 'none'}"
             )
-
-
-def shares(columns: Columns, blocks: Blocks) -> Iterator[str]:
-    """A line a block: share of Full-FT's accuracy by row and column, and of that above chance."""
-
-    def told(details: Mapping[str, Any]) -> str | None:
-        of, above = details.get("share_of_full_ft"), details.get("share_above_chance")
-        if of is None:
-            return None
-        return f"{of:.0f}" if above is None else f"{of:.0f} ({round(above)})"  # never -0
-
-    what = "% of Full-FT's accuracy (of what it has above chance)"
-    return _by_row(columns, blocks, what, told, but=(PRETRAINED, FULL_FT))
 
 
 def losses(columns: Columns, blocks: Blocks) -> Iterator[str]:
     """A line a block: answer loss by row and column."""
-
-    def told(details: Mapping[str, Any]) -> str | None:
-        loss = details.get("answer_loss")
-        return None if loss is None else f"{loss:.2f}"
-
-    return _by_row(columns, blocks, "nats a token of the right answers", told)
+    for block in blocks:
+        found = {
+            _titled(line): [line.cells[one.key].details.get("answer_loss") for one in columns]
+            for line in block.rows
+        }
+        known = {row: each for row, each in found.items() if any(x is not None for x in each)}
+        if known:
+            heads = " / ".join(column.label for column in columns)
+            rows = (
+                f"{row} {' / '.join('–' if x is None else f'{x:.2f}' for x in each)}"
+                for row, each in known.items()
+            )
+            yield f"{block.label}: nats a token of the right answers, {heads}: {'; '.join(rows)}"
 
 
 def answers(columns: Columns, blocks: Blocks) -> Iterator[str]:
@@ -101,26 +94,6 @@ def answers(columns: Columns, blocks: Blocks) -> Iterator[str]:
                     f"{block.label}, {column.label}: exact matches (%) / ROUGE-L (%) / perplexity "
                     f"of the reference answers: {', '.join(told)}"
                 )
-
-
-def _by_row(
-    columns: Columns,
-    blocks: Blocks,
-    what: str,
-    told: Callable[[Mapping[str, Any]], str | None],
-    but: Sequence[str] = (),
-) -> Iterator[str]:
-    """A line a block: something of every row and column; no row that has nothing of it."""
-    for block in blocks:
-        found = {
-            _titled(line): [told(line.cells[one.key].details) for one in columns]
-            for line in block.rows
-            if line.key not in but
-        }
-        if known := {row: each for row, each in found.items() if any(each)}:
-            heads = " / ".join(column.label for column in columns)
-            rows = (f"{row} {' / '.join(x or '–' for x in each)}" for row, each in known.items())
-            yield f"{block.label}: {what}, {heads}: {'; '.join(rows)}"
 
 
 def _titled(line: Line) -> str:

@@ -260,7 +260,6 @@ class _Grid:
         yield from cell_notes.documents(self.domains, blocks)
         if form.tokens:
             yield from map(named, cell_notes.counting(self.domains, blocks, frame.words))
-            yield from map(named, cell_notes.shares(self.domains, blocks))
         yield from cell_notes.answers(self.domains, blocks)
         yield from cell_notes.losses(self.domains, blocks)
         accuracy = notes.provenance_notes(frame.evaluations, seed) if self.domains else []

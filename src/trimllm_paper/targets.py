@@ -214,7 +214,9 @@ class Targets:
             asked = self.of_all_seeds(self.asked_trainings(name))
             found["trainings"] = self.present([*found.get("trainings", []), *asked])
             domains = dict.fromkeys(column.domain.name for column in columns if column.domain)
-            found["data"] = self.present(map(self.paths.data, domains))  # alike under every seed
+            found["data"] = self.present(
+                map(self.paths.data, domains)
+            )  # of its own training documents
         timed = form.blocks in ("machines", "both")
         return found | ({"throughput": self.timings()} if timed else {})
 

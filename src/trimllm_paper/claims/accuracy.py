@@ -94,12 +94,12 @@ def layers_dropped(evidence: Evidence) -> Finding:
     holds, what = conclude(answers.values(), ", ".join(lacking))
     every = (evidence.accuracy(domains[name], FULL_FT) for name in found)
     each = [one for one in every if one]
-    asked = ((name, evidence.furthest_held_back(domains[name])) for name in found)
-    between = {name: one for name, one in asked if one}
     told = []
-    for name, (ends, n) in between.items():
-        reached = " to ".join(dict.fromkeys(f"{end:.0f}" for end in (min(ends), max(ends))))
-        told.append((name, reached, n, f"{len(ends)} seed{'s' if len(ends) > 1 else ''}"))
+    for name in found:
+        if between := evidence.furthest_held_back(domains[name]):
+            ends, n = between
+            reached = " to ".join(dict.fromkeys(f"{end:.0f}" for end in (min(ends), max(ends))))
+            told.append((name, reached, n, f"{len(ends)} seed{'s' if len(ends) > 1 else ''}"))
     after = "; by documents held back, until the first state that fails, before settling: "
     return Finding(
         holds,

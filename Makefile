@@ -65,6 +65,8 @@ RENDERED := --configfile $(KEPT)/config.yaml
 STAMP := .venv/.complete
 # What pip says of newer versions of itself.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Called by another make, each recipe would be told of with two lines more.
+MAKEFLAGS += --no-print-directory
 
 # Published as sources only, and all of it pure Python: dependencies of lm-eval and Snakemake, and
 # gptqmodel with some of its own. Everything else must come as a wheel: nothing is compiled.

@@ -34,7 +34,7 @@ KEPT, SUBMITTED = "Nothing to be done", "has been submitted with"
 
 # Where there is no terminal, a log file that holds no more than 200 lines, `make` and its table
 # included.
-FEW = 60
+FEW = 50
 """Jobs that are told of; of more every second, third, ..."""
 TAILS = 3
 """Failed jobs that are shown with the last lines of their logs; of more only which they are."""

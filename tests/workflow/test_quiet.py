@@ -92,7 +92,7 @@ def test_the_terminal_gets_what_it_is_told_and_the_log_everything(tmp_path: Path
     )
 
 
-@pytest.mark.parametrize("jobs, shown", [(3, 3), (60, 60), (184, 46), (3771, 59)])
+@pytest.mark.parametrize("jobs, shown", [(3, 3), (50, 50), (184, 46), (3771, 49)])
 @pytest.mark.parametrize("submitted", [False, True])
 def test_a_log_file_has_no_more_than_200_lines(
     monkeypatch: pytest.MonkeyPatch, jobs: int, shown: int, submitted: bool
@@ -100,7 +100,7 @@ def test_a_log_file_has_no_more_than_200_lines(
     """The default's Table 2 has 184 jobs, all of the paper's configuration 3,771."""
     lines = shown_of(io.StringIO(), monkeypatch, jobs, submitted)
     starts = [line for line in lines if "train number" in line]
-    assert len(starts) == shown and len(lines) <= 60 + 11
+    assert len(starts) == shown and len(lines) <= 50 + 11
     assert len([line for line in lines if "jobs done" in line]) == min(jobs, 11)
     assert len([line for line in lines if "submitted" in line]) == 3 * (submitted and jobs == 3)
     terminal = io.StringIO()
@@ -145,7 +145,8 @@ def test_all_of_make_table2_has_no_more_than_200_lines(
         (tools / name).chmod(0o755)
     for name in ("requirements.lock", "requirements-nodeps.lock", "pyproject.toml"):
         (tmp_path / name).touch()
-    told = {"JOBS": str(jobs), "FAILING": str(failing)}
+    # Called by another make, as by `make test`, it says no more either.
+    told = {"JOBS": str(jobs), "FAILING": str(failing), "MAKELEVEL": "1"}
     table = ROOT / "results/reference/tables/table2.txt"
     (tmp_path / "results/tables").mkdir(parents=True)
     shutil.copy(table, tmp_path / "results/tables")

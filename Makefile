@@ -65,7 +65,7 @@ RENDERED := --configfile $(KEPT)/config.yaml
 STAMP := .venv/.complete
 # What pip says of newer versions of itself.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Called by another make, each recipe would be told of with two lines more.
+# Called by another make, a run would say two lines more.
 MAKEFLAGS += --no-print-directory
 
 # Published as sources only, and all of it pure Python: dependencies of lm-eval and Snakemake, and

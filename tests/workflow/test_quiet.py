@@ -132,7 +132,7 @@ def shown_of(
     return stream.getvalue().split("\n")[:-1]
 
 
-@pytest.mark.parametrize("jobs, failing", [(184, 0), (3771, 0), (400, 50)])
+@pytest.mark.parametrize("jobs, failing", [(50, 0), (184, 0), (3771, 0), (400, 50)])
 def test_all_of_make_table2_has_no_more_than_200_lines(
     tmp_path: Path, jobs: int, failing: int
 ) -> None:

@@ -214,9 +214,8 @@ class Targets:
             asked = self.of_all_seeds(self.asked_trainings(name))
             found["trainings"] = self.present([*found.get("trainings", []), *asked])
             domains = dict.fromkeys(column.domain.name for column in columns if column.domain)
-            found["data"] = self.present(
-                map(self.paths.data, domains)
-            )  # of its own training documents
+            # Of its own training documents.
+            found["data"] = self.present(map(self.paths.data, domains))
         timed = form.blocks in ("machines", "both")
         return found | ({"throughput": self.timings()} if timed else {})
 

@@ -26,11 +26,11 @@ from torch import nn
 import trimllm
 from trimllm.data import Document, read_documents
 from trimllm.fold import fold
-from trimllm.scan import scan
-from trimllm.scan.sample import sample_of
+from trimllm.scanning import scan
+from trimllm.scanning.sample import sample_of
 from trimllm.select import choose
+from trimllm.sublayers import Unit, units
 from trimllm.train.fine_tune import HeldBackScore
-from trimllm.units import Unit, units
 
 DTYPE = "bfloat16"
 

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trimllm.base.precision import compute_dtype, rounded_copy
 from trimllm.data import Document
-from trimllm.scan import scan
+from trimllm.scanning import scan
 from trimllm.score import score
 from trimllm.train import TrainSettings, set_trainable, train_pass
 

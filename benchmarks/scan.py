@@ -18,9 +18,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from trimllm.data import Document
-from trimllm.scan import scan
+from trimllm.scanning import scan
 from trimllm.select import choose
-from trimllm.units import drop, units
+from trimllm.sublayers import drop, units
 
 
 def harness_accuracy(

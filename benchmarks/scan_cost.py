@@ -15,9 +15,9 @@ from common import arguments, load, questions, report
 
 from trimllm.base.machine import peak_rss_bytes
 from trimllm.base.precision import compute_dtype
-from trimllm.scan import scan
+from trimllm.scanning import scan
 from trimllm.select import choose
-from trimllm.units import drop, units
+from trimllm.sublayers import drop, units
 
 
 def one(args: object) -> None:

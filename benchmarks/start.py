@@ -31,7 +31,7 @@ forkserver.hand_over()
 import trimllm
 from trimllm.checkpoint import load, weight_bytes
 from trimllm.evaluate import evaluate
-from trimllm.scan import scan
+from trimllm.scanning import scan
 from trimllm.train import make_checkpoint
 from trimllm_paper.records import Evaluation
 """

@@ -113,8 +113,8 @@ BESIDE = {
     "trimllm/train/teacher.py": ("trimllm/train/test_fine_tune.py", TRAINED[1]),
     "trimllm/train/jobs.py": ("trimllm/train/test_parallel.py",),
     **dict.fromkeys(
-        (f"trimllm/units/families/{one}.py" for one in ("llama", "opt")),
-        ("trimllm/scan/test_scan.py",),
+        (f"trimllm/sublayers/families/{one}.py" for one in ("llama", "opt")),
+        ("trimllm/scanning/test_scan.py",),
     ),
 }
 """Modules whose tests have other names, too."""

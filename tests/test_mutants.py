@@ -85,15 +85,17 @@ def test_what_nobody_could_see_is_told_with_its_reason(
     """It counts neither as noticed nor as survivor, wherever its lines stand by now."""
     tool, sample = tool_of(), tmp_path / "sample.jsonl"
     change = "@@ -9 +9 @@ -a = 1 +a = 2"
-    row = {"module": "trimllm/trim.py", "source": "a = 2", "change": change}
+    row = {"module": "trimllm/trimming.py", "source": "a = 2", "change": change}
     sample.write_text(json.dumps(row) + "\n")
     known = tmp_path / "equivalents.yaml"
     monkeypatch.setattr(tool, "EQUIVALENTS", known)
     monkeypatch.chdir(ROOT)
-    known.write_text('- {module: trimllm/trim.py, change: "-a = 1 +a = 2", why: nobody reads it}\n')
+    known.write_text(
+        '- {module: trimllm/trimming.py, change: "-a = 1 +a = 2", why: nobody reads it}\n'
+    )
     assert tool.main(["--sample", str(sample)]) == 0
     told = capsys.readouterr().out.splitlines()
-    assert told[0].split(maxsplit=2)[1:] == ["equivalent", "trimllm/trim.py: nobody reads it"]
+    assert told[0].split(maxsplit=2)[1:] == ["equivalent", "trimllm/trimming.py: nobody reads it"]
     assert told[1:] == ["0 mutants, 0 survive", "100.0% noticed, 90% asked; 1 more are equivalent"]
 
 
@@ -101,8 +103,8 @@ def test_every_module_has_tests_that_mirror_it() -> None:
     tool = tool_of()
     for name, nearest in (
         ("trimllm/select.py", "tests/trimllm/test_select.py"),
-        ("trimllm/scan/onepass.py", "tests/trimllm/scan"),
-        ("trimllm/units/packing.py", "tests/trimllm/units"),
+        ("trimllm/scanning/onepass.py", "tests/trimllm/scan"),
+        ("trimllm/sublayers/packing.py", "tests/trimllm/units"),
         ("trimllm_paper/claims/speed.py", "tests/trimllm_paper/claims"),
     ):
         runs = tool.mirrors(name)

@@ -10,7 +10,7 @@ from statistics import fmean
 import pandas as pd
 import pytest
 
-from trimllm.scan import importance
+from trimllm.scanning import importance
 from trimllm_paper.recipe import Paths, place_of
 from trimllm_paper.records import Epoch, Evaluation
 
@@ -66,7 +66,7 @@ def test_a_cell_of_table_2_leads_to_equation_3() -> None:
 
 
 def test_which_unit_went_is_chosen_by_the_functions_that_the_walk_names() -> None:
-    body = ast.unparse(named_in("src/trimllm/trim.py")["trim"])
+    body = ast.unparse(named_in("src/trimllm/trimming.py")["trim"])
     for call in ("scan(", "choose(", "drop(", "train_pass("):
         assert call in body, call
     criterion = (ROOT / "src/trimllm/select.py").read_text(encoding="utf-8")

@@ -24,7 +24,7 @@ from cosmic_ray.mutating import mutate_code
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 ROOMS = (
     *("trimllm/units", "trimllm/score", "trimllm/scan", "trimllm/select.py", "trimllm/train"),
-    *("trimllm/trim.py", "trimllm_paper/verdict.py", "trimllm_paper/grid.py"),
+    *("trimllm/trimming.py", "trimllm_paper/verdict.py", "trimllm_paper/grid.py"),
     *("trimllm_paper/cells.py", "trimllm_paper/claims"),
 )
 ARGUED = ("core/VariableInserter", "core/VariableReplacer")

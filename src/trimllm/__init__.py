@@ -5,9 +5,9 @@
         print(epoch.dropped, epoch.loss)
     trimllm.save(model, tokenizer, "path/of/the/trimmed/one")
 
-The names of `__all__` are the public face. They are imported on first use, so that programs that
-need only a corner of the library start fast; `AutoModelForCausalLM` learns of trimmed checkpoints
-at once.
+The names of `__all__` are the public interface. They are imported on first use, so that a program
+that needs only a part of the library starts fast. `import trimllm.auto` registers trimmed models
+with the auto classes of transformers; `trimllm.load` does so by itself.
 """
 
 from __future__ import annotations
@@ -16,52 +16,38 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from trimllm.base import kernels
-from trimllm.base.registration import register_when_needed
-
 if TYPE_CHECKING:
     from trimllm.checkpoint import load, save
     from trimllm.data import Document
-    from trimllm.export import export
-    from trimllm.scan import scan
-    from trimllm.train import TrainSettings
-    from trimllm.trim import trim
-    from trimllm.units import Unit, drop, units
-
-__all__ = [
-    *("Document", "TrainSettings", "Unit", "drop", "export", "load", "save", "scan", "trim"),
-    "units",
-]
+    from trimllm.exporting import export
+    from trimllm.scanning import scan
+    from trimllm.sublayers import Unit, drop, units
+    from trimllm.train import Teacher, TrainSettings
+    from trimllm.trimming import trim
 
 # A scan multiplies matrices of thousands of shapes, and oneDNN and PyTorch's bridge to it each keep
-# the last 1024 of them: 600 MB, whatever the row budget. Both ask once, at the first product of a
-# process.
+# the last 1024 of them: 600 MB, whatever the row budget. Both read these variables once, at the
+# first product of a process.
 for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     os.environ.setdefault(_cache, "128")
 
-_HOMES = {
-    "Document": "trimllm.data",
-    "TrainSettings": "trimllm.train",
-    "Unit": "trimllm.units",
-    "drop": "trimllm.units",
-    "load": "trimllm.checkpoint",
-    "save": "trimllm.checkpoint",
+_MODULES = {
+    "Document": "data",
+    "Teacher": "train",
+    "TrainSettings": "train",
+    "Unit": "sublayers",
+    "drop": "sublayers",
+    "export": "exporting",
+    "load": "checkpoint",
+    "save": "checkpoint",
+    "scan": "scanning",
+    "trim": "trimming",
+    "units": "sublayers",
 }
-_ROOMS = ("export", "scan", "select", "trim", "units")  # all but `select` can be called
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in _ROOMS:
-        return importlib.import_module(f"trimllm.{name}")
-    raise AttributeError(f"module 'trimllm' has no attribute {name!r}")
-
-
-def _register() -> None:
-    """Make trimmed models known to transformers' auto classes, and compressed ones loadable."""
-    kernels.prepare()  # transformers imports the kernels of compressed checkpoints itself
-    importlib.import_module("trimllm.units")
-
-
-register_when_needed(_register)
+    if name not in _MODULES:
+        raise AttributeError(f"module 'trimllm' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"trimllm.{_MODULES[name]}"), name)

@@ -22,9 +22,9 @@ from trimllm.base.errors import UserError
 from trimllm.checkpoint import stream_of
 from trimllm.data import Document
 from trimllm.score.scorer import max_positions
+from trimllm.sublayers import Unit, adapter_of, drop, unit_layers, units
+from trimllm.sublayers.adapters import device_of
 from trimllm.train.batching import examples_of, tensors_of
-from trimllm.units import Unit, adapter_of, drop, unit_layers, units
-from trimllm.units.adapters import device_of
 
 RIDGE = 0.1
 """l over the mean of the diagonal of Z Z^T."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from trimllm.base.errors import UserError
 from trimllm.base.names import ANSWER_CRITERION, AUTHORS
 from trimllm.base.rooms import named
-from trimllm.scan import Scan, importance, norm_importance
-from trimllm.units import Unit
+from trimllm.scanning import Scan, importance, norm_importance
+from trimllm.sublayers import Unit
 
 Score = Callable[[Scan, Unit], float]
 

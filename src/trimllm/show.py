@@ -13,11 +13,11 @@ from typing import Any
 
 from trimllm import select
 from trimllm.base.names import ANSWER_CRITERION, PAPER_CRITERION
-from trimllm.scan import Scan
+from trimllm.scanning import Scan
 from trimllm.select import ranking
-from trimllm.trim import Epoch
-from trimllm.units import Unit
-from trimllm.units.packing import KINDS
+from trimllm.sublayers import Unit
+from trimllm.sublayers.packing import KINDS
+from trimllm.trimming import Epoch
 
 COLORS = {"attention": "#3b8fc4", "mlp": "#c9772b"}
 # Pixels: a block's column, a kind's row, the space between, the names on the left.

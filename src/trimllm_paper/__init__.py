@@ -14,5 +14,5 @@ __all__ = ["frame"]
 
 def __getattr__(name: str) -> Any:
     if name == "frame":
-        return importlib.import_module("trimllm_paper.frame")
+        return importlib.import_module("trimllm_paper.frames").frame
     raise AttributeError(f"module 'trimllm_paper' has no attribute {name!r}")

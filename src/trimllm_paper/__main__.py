@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm.export.formats import VARIANTS
+from trimllm.exporting.formats import VARIANTS
 from trimllm.throughput.shapes import SHAPES
 
 

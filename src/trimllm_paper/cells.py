@@ -15,7 +15,7 @@ from trimllm_paper import derive, published, timed, verdict
 from trimllm_paper.context import Context, Model
 from trimllm_paper.derive import Accuracy, Duration
 from trimllm_paper.details import of_accuracy
-from trimllm_paper.frame import Frame, rows, where
+from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.layout import Column, Layout, Row
 from trimllm_paper.published import Value
 from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, Recipe

@@ -23,7 +23,7 @@ from trimllm.base.intervals import (
 )
 from trimllm.base.names import ANSWER_CRITERION
 from trimllm_paper import published
-from trimllm_paper.frame import Frame, rows, where
+from trimllm_paper.frames import Frame, rows, where
 
 KINDS = ("attention", "mlp")
 PAPER_UNITS = published.UNITS["llama-7b"]

@@ -32,7 +32,6 @@ from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
 
-from trimllm.base.registration import without_collection
 from trimllm_paper.environment import adapters_of, set_environment
 
 ADDRESS = "TRIMLLM_FORKSERVER"
@@ -42,9 +41,9 @@ TASKS = ("scan", "full_ft", "sparse_ft", "trim", "settle", "teach", "compress", 
 PAGES = ("render_table", "draw_figure", "claims")
 """Starts of the rules whose jobs are forked, and need those of `RENDERING`."""
 JOB = ("snakemake.script", "trimllm_paper.job", "trimllm_paper.records")
-MODELS = ("trimllm.checkpoint", "trimllm.evaluate", "trimllm.scan", "trimllm.train")
+MODELS = ("trimllm.checkpoint", "trimllm.evaluate", "trimllm.scanning", "trimllm.train")
 RENDERING = (
-    *("trimllm_paper.frame", "trimllm_paper.grid", "trimllm_paper.render"),
+    *("trimllm_paper.frames", "trimllm_paper.grid", "trimllm_paper.render"),
     *("trimllm_paper.figures.style", "trimllm_paper.claims"),
 )
 STREAMS = (0, 1, 2)
@@ -150,9 +149,10 @@ def serve(folder: str, listening: str, *rooms: str) -> None:
         if not os.access(Path.home(), os.W_OK):  # else matplotlib's would end with the first twin
             os.environ["MPLCONFIGDIR"] = folder
         with socket.socket(fileno=int(listening)) as listener:
-            with without_collection():
-                for name in (*JOB, *rooms):
-                    importlib.import_module(name)
+            gc.disable()  # imports make no garbage
+            for name in (*JOB, *rooms):
+                importlib.import_module(name)
+            gc.enable()
             gc.freeze()  # what is here stays where it is, in pages that all share
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
             asked = fork_for_each(listener)

@@ -14,7 +14,7 @@ from trimllm.throughput.result import predicted
 from trimllm_paper import cell_notes, contradictions, cost, layout, notes, published, timed
 from trimllm_paper.cells import Cells, Subject
 from trimllm_paper.context import BY_LORA, FULL, Context
-from trimllm_paper.frame import Frame, rows, where
+from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.layout import Column, Row
 from trimllm_paper.render import Block, Cell, Line, Table
 from trimllm_paper.verdict import NOT_RUN, UNDECIDED

@@ -11,7 +11,7 @@ from typing import Any
 
 from trimllm.base.names import ANSWER_CRITERION, AUTHORS
 from trimllm.compress.engines import ENGINES, SETTINGS
-from trimllm.export.formats import QUANTIZED, require_engine, split_variant
+from trimllm.exporting.formats import QUANTIZED, require_engine, split_variant
 from trimllm_paper.config.models import RecipeEntry
 from trimllm_paper.engine_jobs import EngineJobs
 from trimllm_paper.integrity.codehash import code_hash
@@ -28,7 +28,7 @@ from trimllm_paper.recipe import (
 )
 from trimllm_paper.shapes import RANDOM, SYMMETRIC
 
-FINE_TUNE, TRIM_EPOCH = "trimllm.train:fine_tune", "trimllm.trim:trim_epoch"
+FINE_TUNE, TRIM_EPOCH = "trimllm.train:fine_tune", "trimllm.trimming:trim_epoch"
 PASSES = ("epochs", "documents", "patience")
 """Keys of `finetune` that say how long it goes on."""
 FINE_TUNE_CRITERION = "both"

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from trimllm_paper.details import short
-from trimllm_paper.frame import Frame
+from trimllm_paper.frames import Frame
 from trimllm_paper.recipe import FULL_FT, Recipe
 from trimllm_paper.tier import tier_note
 

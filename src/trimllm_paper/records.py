@@ -220,7 +220,7 @@ class Epoch(Trained):
     ties_attention: int | None = None
     ties_mlp: int | None = None
     margin: float | None  # score of the last unit chosen over the best one left
-    scan: dict[str, Any]  # every score: `trimllm.scan.to_record`
+    scan: dict[str, Any]  # every score: `trimllm.scanning.to_record`
     training: Pass
     seconds: Seconds
     held_back: HeldBackScore | None = None  # after the pass, before any settling
@@ -286,7 +286,7 @@ class Export(OfRecipe):
     bytes_checkpoint: dict[str, int]
     context: int  # longest text, tokens
     held_back_texts: int
-    proof: dict[str, Any]  # `trimllm.export.evidence.judge`
+    proof: dict[str, Any]  # `trimllm.exporting.evidence.judge`
     seconds: float
 
 
@@ -296,7 +296,7 @@ class ScanFile(Record):
     PLACED = ("model", "domain", "variant")
     domain: str
     variant: str = ""  # "authors": as their code scans
-    scan: dict[str, Any]  # `trimllm.scan.to_record`
+    scan: dict[str, Any]  # `trimllm.scanning.to_record`
 
 
 class Quartiles(Part):

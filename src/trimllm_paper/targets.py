@@ -17,7 +17,7 @@ from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.base.names import AUTHORS, RULE_KEPT
 from trimllm.engines.formats import installed
-from trimllm.export.formats import require_engine
+from trimllm.exporting.formats import require_engine
 from trimllm_paper import layout
 from trimllm_paper.choices import Choice
 from trimllm_paper.context import Context

@@ -20,11 +20,11 @@ from transformers import PreTrainedTokenizerFast
 
 import trimllm
 from trimllm.base.errors import UserError
-from trimllm.export import gguf_file
-from trimllm.export.evidence import TEXTS
-from trimllm.export.formats import vllm_python
-from trimllm.export.layers import Layers
-from trimllm.units import Unit, drop
+from trimllm.exporting import gguf_file
+from trimllm.exporting.evidence import TEXTS
+from trimllm.exporting.formats import vllm_python
+from trimllm.exporting.layers import Layers
+from trimllm.sublayers import Unit, drop
 
 BLOCKS = 5
 FAMILIES = ("llama", "mistral", "qwen2")

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from trimllm.data import Document
-from trimllm.units import Unit, adapter_of, unit_layers
+from trimllm.sublayers import Unit, adapter_of, unit_layers
 
 ROTARY = {
     "vocab_size": 101,

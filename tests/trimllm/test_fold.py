@@ -12,8 +12,8 @@ from models import FAMILIES, random_documents, tiny, word_tokenizer
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import load_streamed, save
 from trimllm.fold import RIDGE, fold
+from trimllm.sublayers import Unit, adapter_of, drop, unit_layers, units
 from trimllm.train.batching import examples_of
-from trimllm.units import Unit, adapter_of, drop, unit_layers, units
 
 documents = partial(random_documents, longest=7)
 

@@ -19,18 +19,18 @@ ROOMS = {
     "trimllm": (
         *(
             "base",
-            "units",
+            "sublayers",
             "checkpoint",
             "data",
             "score",
-            "scan",
+            "scanning",
             "select",
             "train",
             "fold",
-            "trim",
+            "trimming",
             "show",
         ),
-        *("compress", "evaluate", "throughput", "export", "engines"),
+        *("compress", "evaluate", "throughput", "exporting", "engines", "auto"),
     ),
     "trimllm_paper": (
         # what is asked for, and what it takes
@@ -65,7 +65,7 @@ ROOMS = {
             "gpu_check",
         ),
         # what came of it: numbers, tables, figures, claims
-        *("published", "context", "frame", "tier", "derive", "details", "verdict"),
+        *("published", "context", "frames", "tier", "derive", "details", "verdict"),
         *("contradictions", "layout", "cost", "render", "timed", "cells", "notes", "cell_notes"),
         *("grid", "figures", "claims"),
         *("own", "targets", "__main__", "commands"),
@@ -122,7 +122,7 @@ def run(code: str) -> str:
 
 
 def test_importing_the_library_is_cheap() -> None:
-    heavy = "('torch', 'transformers', 'numpy', 'pandas', 'scipy', 'datasets', 'trimllm.units')"
+    heavy = "('torch', 'transformers', 'numpy', 'pandas', 'scipy', 'datasets', 'trimllm.sublayers')"
     planned = "trimllm, trimllm.base.errors, trimllm.base.files, trimllm.base.names"
     code = f"import sys, {planned}; print([m for m in {heavy} if m in sys.modules])"
     assert run(code) == "[]"
@@ -151,11 +151,18 @@ def test_public_names_come_when_they_are_asked_for() -> None:
         trimllm.shrink  # noqa: B018
     # rooms that are functions, whatever was imported before
     code = "import trimllm; {}; print(callable(trimllm.scan), callable(trimllm.trim))"
-    for first in ("pass", "import trimllm.scan, trimllm.trim", "from trimllm.trim import Epoch"):
+    for first in (
+        "pass",
+        "import trimllm.scanning, trimllm.trimming",
+        "from trimllm.trimming import Epoch",
+    ):
         assert run(code.format(first)) == "True True"
 
 
-def test_transformers_knows_trimmed_models_whichever_is_imported_first() -> None:
+def test_auto_classes_know_trimmed_models_after_importing_trimllm_auto() -> None:
+    """Also where something has looked for transformers before, as optimum does."""
     ask = "from transformers import AutoConfig; print(AutoConfig.for_model('trimllm_opt').units)"
-    for first in ("import trimllm, transformers", "import transformers, trimllm"):
+    looked = "import trimllm, importlib.util as u; u.find_spec('transformers')"
+    for first in ("import trimllm.auto, transformers", "import transformers, trimllm.auto"):
         assert run(f"{first}; {ask}") == "None"
+    assert run(f"{looked}; import trimllm.auto; {ask}") == "None"

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.base.names import ANSWER_CRITERION, CRITERIA, FREE_CRITERIA
-from trimllm.scan import Scan, importance
+from trimllm.scanning import Scan, importance
 from trimllm.select import (
     choose,
     choose_by_rule,
     ranking,
     trainable_blocks,
 )
-from trimllm.units import Unit
+from trimllm.sublayers import Unit
 
 BLOCKS = 6
 OF_CHOICES = [name for name in CRITERIA if name != ANSWER_CRITERION]

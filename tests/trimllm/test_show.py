@@ -9,9 +9,9 @@ from models import random_documents, tiny, word_tokenizer
 
 import trimllm
 from trimllm import show
-from trimllm.scan import Scan
-from trimllm.trim import Epoch
-from trimllm.units import Unit
+from trimllm.scanning import Scan
+from trimllm.sublayers import Unit
+from trimllm.trimming import Epoch
 
 SETTINGS = trimllm.TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32")
 ALL = {f"{block}.{kind}" for block in range(5) for kind in ("attention", "mlp")}

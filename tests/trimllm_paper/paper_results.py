@@ -22,7 +22,7 @@ from trimllm_paper.claims.evidence import Evidence
 from trimllm_paper.context import Context
 from trimllm_paper.contradictions import number
 from trimllm_paper.contradictions.accuracies import CHANCE
-from trimllm_paper.frame import Frame
+from trimllm_paper.frames import Frame
 from trimllm_paper.recipe import Recipe
 
 DOMAINS = ("piqa", "sciq", "medmcqa", "lexglue", "financeqa")

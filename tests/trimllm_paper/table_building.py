@@ -9,7 +9,7 @@ from typing import Any
 from evaluation_files import CHAINS
 
 from trimllm_paper import grid
-from trimllm_paper.frame import Frame
+from trimllm_paper.frames import Frame
 from trimllm_paper.layout import Context
 from trimllm_paper.render import Table
 

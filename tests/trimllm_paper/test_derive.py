@@ -15,7 +15,7 @@ from timing_files import TimingFiles
 from trimllm.base.intervals import wilson
 from trimllm_paper import derive
 from trimllm_paper.derive import KINDS, Chain, accuracy, chains, checkpoints, durations, nearest
-from trimllm_paper.frame import Frame
+from trimllm_paper.frames import Frame
 
 
 def only_chain(paths: list[Path]) -> Chain:

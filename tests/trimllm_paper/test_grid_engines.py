@@ -12,7 +12,7 @@ from table_building import build
 from trimllm.base.errors import UserError
 from trimllm.base.files import read_json
 from trimllm_paper.engine_records import Engines
-from trimllm_paper.frame import Frame, rows, where
+from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.render import Table, to_csv, to_markdown, to_text
 from trimllm_paper.verdict import NOT_RUN
 

@@ -17,7 +17,7 @@ from table_building import TINY, build, column
 from trimllm_paper import claims
 from trimllm_paper.claims import report
 from trimllm_paper.figures import style
-from trimllm_paper.frame import Frame
+from trimllm_paper.frames import Frame
 from trimllm_paper.records import Training
 from trimllm_paper.render import Table, to_csv, to_latex, to_markdown, to_text
 from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED

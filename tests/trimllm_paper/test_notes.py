@@ -7,7 +7,7 @@ from typing import Any
 
 from chain_files import epoch, every_unit, plain_chain, write_chain, write_training
 
-from trimllm_paper.frame import Frame
+from trimllm_paper.frames import Frame
 from trimllm_paper.notes import tie_notes, token_notes
 
 

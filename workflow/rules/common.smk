@@ -10,7 +10,7 @@ from trimllm.base import machine
 from trimllm.base.names import AUTHORS, RULES
 from trimllm.compress.engines import ENGINES
 from trimllm.engines.formats import ENGINES as INFERENCE
-from trimllm.export.formats import VARIANTS
+from trimllm.exporting.formats import VARIANTS
 from trimllm.throughput.machine import this_machine
 from trimllm_paper import config as configuration
 from trimllm_paper.choices import Choice

@@ -7,7 +7,7 @@ from trimllm_paper.forked import forked
 with forked(snakemake) as job:
     from trimllm_paper import claims, contradictions
     from trimllm_paper.context import Context
-    from trimllm_paper.frame import Frame
+    from trimllm_paper.frames import Frame
 
     stem = Path(snakemake.output.md).with_suffix("")
     contexts = [Context.model_validate(one) for one in snakemake.params.contexts]

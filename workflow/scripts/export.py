@@ -8,8 +8,8 @@ with Job(snakemake) as job:
     from trimllm.checkpoint import load_tokenizer
     from trimllm.checkpoint.card import Facts
     from trimllm.data import read_documents
-    from trimllm.export import ExportSettings
-    from trimllm.export.run import export
+    from trimllm.exporting import ExportSettings
+    from trimllm.exporting.run import export
     from trimllm.score import texts_of
     from trimllm_paper.records import Export
 

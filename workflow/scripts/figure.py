@@ -7,7 +7,7 @@ from trimllm_paper.forked import forked
 
 with forked(snakemake) as job:
     from trimllm_paper.context import Context
-    from trimllm_paper.frame import Frame
+    from trimllm_paper.frames import Frame
 
     stem = Path(snakemake.output.png).with_suffix("")
     module = import_module(f"trimllm_paper.figures.{stem.name.partition('_')[0]}")

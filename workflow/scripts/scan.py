@@ -4,8 +4,8 @@ from trimllm_paper.forked import forked
 
 with forked(snakemake) as job:
     from trimllm.data import read_documents
-    from trimllm.scan import scan, to_record
-    from trimllm.scan.sample import sample_of
+    from trimllm.scanning import scan, to_record
+    from trimllm.scanning.sample import sample_of
     from trimllm_paper.recipe import place_of
     from trimllm_paper.records import ScanFile
 

@@ -7,7 +7,7 @@ from trimllm_paper.forked import forked
 with forked(snakemake) as job:
     from trimllm_paper import grid, render
     from trimllm_paper.context import Context
-    from trimllm_paper.frame import Frame
+    from trimllm_paper.frames import Frame
 
     stem = Path(snakemake.output[0]).with_suffix("")
     context = Context(**snakemake.params.context)

@@ -16,7 +16,7 @@ from huggingface_hub import ModelCardData
 from trimllm.base import files
 from trimllm.base.kernels import method_of
 from trimllm.base.names import GGUF_FAMILIES
-from trimllm.units.adapters import family_of
+from trimllm.sublayers.adapters import family_of
 
 FILE = "README.md"
 _PAPER = "[TrimLLM](https://arxiv.org/abs/2412.11242)"

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.initialization import no_init_weights
 
-from trimllm.units import adapter_of
-from trimllm.units.modeling_trimllm import decoder_of, packed_blocks
-from trimllm.units.packing import KINDS, units
+from trimllm.sublayers import adapter_of
+from trimllm.sublayers.modeling_trimllm import decoder_of, packed_blocks
+from trimllm.sublayers.packing import KINDS, units
 
 
 def missing_units(model: nn.Module) -> list[tuple[int, str]]:

@@ -1,8 +1,8 @@
 """Checkpoints: one directory of safetensors, config and tokenizer, with a manifest.
 
-A trimmed checkpoint holds only surviving weights. `import trimllm` registers its classes, so that
-`AutoModelForCausalLM.from_pretrained(path)` loads it; a copy of the modeling file lies beside the
-weights for whoever passes `trust_remote_code=True` without having trimllm.
+A trimmed checkpoint holds only surviving weights. `import trimllm.auto` registers its classes, so
+that `AutoModelForCausalLM.from_pretrained(path)` loads it; a copy of the modeling file lies
+beside the weights for whoever passes `trust_remote_code=True` without having trimllm.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from transformers.utils import logging
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import card
-from trimllm.units import adapter_of, supported_families
-from trimllm.units.adapters import auto_map, family_of
+from trimllm.sublayers import adapter_of, supported_families
+from trimllm.sublayers.adapters import auto_map, family_of
 
 # Never split: one declared output per checkpoint, whatever its size.
 ONE_FILE = "1000000GB"
@@ -105,6 +105,8 @@ def load(
     """
     path, config = check_directory(path, verify=verify, any_family=trust_remote_code)
     quantized, how = kernels.method_of(config), {}
+    if quantized:
+        kernels.prepare()
     if quantized in kernels.FOUR_BIT:
         dtype = kernels.four_bit_dtype(str(device))
         if (backend := kernels.four_bit_backend(quantized, str(device))) != "auto":

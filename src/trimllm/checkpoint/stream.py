@@ -2,8 +2,8 @@
 
 Embeddings, final norm and head stay on the device; the layers lie on torch's meta device, and the
 weights of a unit are read from the checkpoint's safetensors (or from host memory) when it runs.
-The one-pass scan and the scorer run every unit inside `trimllm.units.present`, so they work on a
-streamed model as on any other, with the same bits. What is read is read once a batch of rows: a
+The one-pass scan and the scorer run every unit inside `trimllm.sublayers.present`, so they work on
+a streamed model as on any other, with the same bits. What is read is read once a batch of rows: a
 larger row budget (or token budget) reads less often, a smaller one needs less memory.
 """
 
@@ -24,9 +24,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from trimllm.base import kernels
 from trimllm.base.errors import UserError
 from trimllm.checkpoint.store import check_directory, load_tokenizer
-from trimllm.units import adapter_of, unit_layers
-from trimllm.units.modeling_trimllm import decoder_of
-from trimllm.units.presence import set_source, source_of
+from trimllm.sublayers import adapter_of, unit_layers
+from trimllm.sublayers.modeling_trimllm import decoder_of
+from trimllm.sublayers.presence import set_source, source_of
 
 PLACES = ("device", "host", "disk")
 

@@ -27,8 +27,8 @@ from trimllm.base.precision import has_bfloat16
 from trimllm.compress.engines import CompressSettings
 from trimllm.compress.job import Compressed, CompressJob, Method
 from trimllm.compress.visits import visiting
-from trimllm.units import adapter_of, unit_layers, unit_parameters
-from trimllm.units.adapters import family_of
+from trimllm.sublayers import adapter_of, unit_layers, unit_parameters
+from trimllm.sublayers.adapters import family_of
 
 # MLP widths are multiples of this where the model is wide enough: what kernels like.
 WIDTH_STEP = 8

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trimllm.units.modeling_trimllm import decoder_of
+from trimllm.sublayers.modeling_trimllm import decoder_of
 
 
 @contextmanager

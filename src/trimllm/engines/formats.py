@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trimllm.base.errors import UserError
-from trimllm.export.formats import VARIANTS, require_engine
+from trimllm.exporting.formats import VARIANTS, require_engine
 
 TRANSFORMERS, LLAMA, VLLM = "transformers", "llama_cpp", "vllm"
 COMPRESSED = ("llm_int8", "gptq_int4", "awq_int4")

@@ -20,10 +20,10 @@ from trimllm.base.errors import UserError
 from trimllm.engines.formats import DRAFTING, FORMATS, LLAMA, VLLM, require
 from trimllm.engines.setting import Model, Record, Setting
 from trimllm.engines.sizes import sizes
-from trimllm.export.ask import vllm_environment
-from trimllm.export.evidence import TIE
-from trimllm.export.formats import vllm_python
-from trimllm.export.sizes import cache_bytes
+from trimllm.exporting.ask import vllm_environment
+from trimllm.exporting.evidence import TIE
+from trimllm.exporting.formats import vllm_python
+from trimllm.exporting.sizes import cache_bytes
 from trimllm.throughput import machine
 from trimllm.throughput.result import Run, figures, quartiles
 from trimllm.throughput.session import Process, process_bytes

@@ -10,11 +10,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from trimllm.engines.formats import LLAMA
 from trimllm.engines.setting import Model
-from trimllm.export.formats import split_variant
-from trimllm.export.gguf_file import bytes_of
-from trimllm.export.layers import Layers
+from trimllm.exporting.formats import split_variant
+from trimllm.exporting.gguf_file import bytes_of
+from trimllm.exporting.layers import Layers
+from trimllm.sublayers import original_units, units
 from trimllm.throughput.worker import kv_bytes_per_token, prefill_operations, weight_bytes
-from trimllm.units import original_units, units
 
 
 def sizes(model: Model, engine: str, dtype: str, prompt: int) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from trimllm.base.errors import UserError
 from trimllm.data import Document
 from trimllm.score.encode import encode_document
 from trimllm.score.rows import Batch, Row, batches
-from trimllm.units import adapter_of, unit_layers
-from trimllm.units.adapters import Adapter, Rows, Workspace, device_of
-from trimllm.units.presence import present
+from trimllm.sublayers import adapter_of, unit_layers
+from trimllm.sublayers.adapters import Adapter, Rows, Workspace, device_of
+from trimllm.sublayers.presence import present
 
 # Rows of logits held at once, and tokens of the vocabulary on a CPU: 2 MB in float32.
 LOGIT_ROWS = 256

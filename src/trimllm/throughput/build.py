@@ -24,9 +24,14 @@ from trimllm.base import kernels
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import load
 from trimllm.checkpoint.stock import unwritten
+from trimllm.sublayers.modeling_trimllm import (
+    LlamaConfig,
+    TrimLlamaConfig,
+    decoder_of,
+    packed_blocks,
+)
 from trimllm.throughput.shapes import shape
 from trimllm.throughput.subject import INT4, Subject
-from trimllm.units.modeling_trimllm import LlamaConfig, TrimLlamaConfig, decoder_of, packed_blocks
 
 SCALE = 0.02
 """Largest weight of the random layers: small enough that nothing overflows."""

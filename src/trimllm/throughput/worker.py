@@ -23,6 +23,8 @@ from transformers import DynamicCache, StaticCache
 
 from trimllm.base.machine import hardware, peak_rss_bytes, versions
 from trimllm.base.turns import serve
+from trimllm.sublayers import original_units, units
+from trimllm.sublayers.modeling_trimllm import decoder_of
 from trimllm.throughput.build import (
     STOCK,
     build,
@@ -32,8 +34,6 @@ from trimllm.throughput.build import (
     use_one_row_kernels,
 )
 from trimllm.throughput.subject import Subject
-from trimllm.units import original_units, units
-from trimllm.units.modeling_trimllm import decoder_of
 
 COPY_BYTES = 1 << 28
 """Size of the copied buffer: far larger than any cache."""

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype
 from trimllm.data import Document, all_free
-from trimllm.scan import Scan
+from trimllm.scanning import Scan
 from trimllm.select import choose_by_rule, trainable_blocks
+from trimllm.sublayers import drop, units
 from trimllm.train.batching import documents_of_epoch
 from trimllm.train.loop import learns, set_trainable, share_untrained, size_of, train_pass
 from trimllm.train.lora import Lora, adapt, merge
@@ -23,7 +24,6 @@ from trimllm.train.resume import Inside, Saved, own
 from trimllm.train.settings import PassRecord, TrainSettings
 from trimllm.train.teacher import Teacher
 from trimllm.train.team import ONE, Team
-from trimllm.units import drop, units
 
 
 @dataclass(frozen=True)

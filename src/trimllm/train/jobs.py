@@ -35,7 +35,7 @@ from trimllm.base.precision import compute_dtype
 from trimllm.base.rooms import named
 from trimllm.checkpoint import store
 from trimllm.data import read_documents
-from trimllm.scan import from_record
+from trimllm.scanning import from_record
 from trimllm.train.parallel import Sharded
 from trimllm.train.resume import Saved
 from trimllm.train.settings import TrainSettings
@@ -52,8 +52,8 @@ PATIENCE = datetime.timedelta(hours=1)
 class TrainJob:
     """What to train, on what, and by whom."""
 
-    # A function as `package.module:name`: "trimllm.train:fine_tune", "trimllm.trim:trim_epoch". It
-    # takes model, tokenizer, and by name train, settings, initial, team; and returns a record.
+    # A function as `package.module:name`: "trimllm.train:fine_tune", "trimllm.trimming:trim_epoch".
+    # It takes model, tokenizer, and by name train, settings, initial, team; and returns a record.
     recipe: str
     checkpoint: str  # directory of the model to start from
     train: str  # file of documents

@@ -22,13 +22,13 @@ from trimllm.base.together import parts_of
 from trimllm.checkpoint import release
 from trimllm.data import Document
 from trimllm.score.scorer import max_positions
+from trimllm.sublayers import Unit, original_units, unit_parameters, units
 from trimllm.train.batching import Example, batches_of, examples_of, tensors_of
 from trimllm.train.lora import adapters
 from trimllm.train.resume import STEPS, Inside
 from trimllm.train.settings import PassRecord, TrainSettings
 from trimllm.train.teacher import Teacher
 from trimllm.train.team import ONE, Team
-from trimllm.units import Unit, original_units, unit_parameters, units
 
 # Tokens of a document up to which attention keeps all of its weights.
 SHORT = 128

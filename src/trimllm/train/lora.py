@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from trimllm.base.errors import UserError
-from trimllm.units import unit_layers
+from trimllm.sublayers import unit_layers
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ from trimllm.checkpoint.stream import Stream, skeleton, stream_of
 from trimllm.data import Document
 from trimllm.score import Scored
 from trimllm.score.scorer import max_positions
+from trimllm.sublayers.modeling_trimllm import decoder_of
 from trimllm.train.batching import Example, Tensors, answer_losses, examples_of, tensors_of
 from trimllm.train.team import Team
-from trimllm.units.modeling_trimllm import decoder_of
 
 SCORED = 16
 """Rows that a process scores at once."""

@@ -22,8 +22,8 @@ from trimllm.base.progress import Progress
 from trimllm.checkpoint import settle
 from trimllm.data import Document
 from trimllm.score.scorer import max_positions
+from trimllm.sublayers.adapters import device_of
 from trimllm.train.batching import examples_of, tensors_of
-from trimllm.units.adapters import device_of
 
 BATCH = 32
 """Documents that run at once."""

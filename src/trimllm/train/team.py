@@ -15,9 +15,9 @@ from trimllm.base.processes import Processes
 from trimllm.checkpoint import settle, stream_of
 from trimllm.data import Document
 from trimllm.score import Scored, score
+from trimllm.sublayers import unit_layers
+from trimllm.sublayers.adapters import device_of
 from trimllm.train.batching import Example, Tensors, answer_losses
-from trimllm.units import unit_layers
-from trimllm.units.adapters import device_of
 
 
 class Team(Processes):

@@ -11,7 +11,7 @@ from trimllm.base.names import PAPER_CRITERION
 from trimllm_paper import derive, published
 from trimllm_paper.context import Context, Domain
 from trimllm_paper.derive import Accuracy, Chain
-from trimllm_paper.frame import Frame, rows, where
+from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.recipe import FULL_FT
 from trimllm_paper.verdict import KEEPS, above, all_of
 

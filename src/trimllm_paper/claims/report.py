@@ -27,7 +27,7 @@ from trimllm_paper import contradictions, cost, published, verdict
 from trimllm_paper.claims import accuracy, speed, units
 from trimllm_paper.claims.evidence import CLAIMS, DOCUMENTS, OURS, Evidence, Finding
 from trimllm_paper.context import BY_LORA, Context
-from trimllm_paper.frame import Frame, where
+from trimllm_paper.frames import Frame, where
 from trimllm_paper.recipe import run_folder
 from trimllm_paper.tier import tier, tier_note
 from trimllm_paper.verdict import COLLAPSED, NOT_RUN, UNDECIDED, above, word

@@ -35,7 +35,7 @@ from trimllm_paper.derive import (
     progressive,
     speedup,
 )
-from trimllm_paper.frame import rows, where
+from trimllm_paper.frames import rows, where
 from trimllm_paper.recipe import FULL, FULL_FT
 from trimllm_paper.shapes import RANDOM
 from trimllm_paper.verdict import above, all_of

@@ -32,7 +32,7 @@ from trimllm.base.errors import UserError
 from trimllm_paper.commands import asked, reference
 from trimllm_paper.config import load
 from trimllm_paper.derive import Accuracy, chains
-from trimllm_paper.frame import Frame, frame, rows
+from trimllm_paper.frames import Frame, frame, rows
 from trimllm_paper.recipe import keys_of, seed_folders
 
 EQUAL, NOISE, DIFFERENT = "equal", "within noise", "different"

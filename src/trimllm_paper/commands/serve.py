@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 from trimllm.base.errors import UserError
-from trimllm.export.formats import require_llama_cpp
+from trimllm.exporting.formats import require_llama_cpp
 from trimllm_paper.choices import Choice
 from trimllm_paper.recipe import Paths
 

@@ -22,7 +22,7 @@ from trimllm.base.errors import UserError
 from trimllm.base.names import ANSWER_CRITERION, GGUF_FAMILIES
 from trimllm.data import Document, read_documents
 from trimllm.data.rows import MAX_FAILED
-from trimllm.export.formats import require_engine, split_variant
+from trimllm.exporting.formats import require_engine, split_variant
 from trimllm_paper.commands.plan import jobs_of, summary_of
 from trimllm_paper.config import load, read_yaml
 from trimllm_paper.config.load import PROJECT

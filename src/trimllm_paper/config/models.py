@@ -14,7 +14,7 @@ from pydantic import Field, PrivateAttr, create_model
 from trimllm import compress
 from trimllm.base.names import OPTIMIZERS, RULES, SCHEDULES
 from trimllm.engines.formats import FORMATS
-from trimllm.export.formats import VARIANTS
+from trimllm.exporting.formats import VARIANTS
 from trimllm.throughput.shapes import SHAPES
 from trimllm_paper import gpus, recipe
 from trimllm_paper.config.domain import Domain

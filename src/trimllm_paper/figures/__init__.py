@@ -2,7 +2,7 @@
 
     figureN.draw(frame, context, stem)      writes STEM.pdf and STEM.png
 
-`frame` holds all results (`trimllm_paper.frame`), `context` what the configuration shows of them
+`frame` holds all results (`trimllm_paper.frames`), `context` what the configuration shows of them
 (`trimllm_paper.context`). What was not measured is left out of a figure and named beneath it.
 `panels` holds what panels have in common. Nothing heavy is imported here: rules ask for the names.
 """

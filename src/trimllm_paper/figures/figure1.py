@@ -17,7 +17,7 @@ from trimllm.base.names import PAPER_CRITERION
 from trimllm_paper import derive, published
 from trimllm_paper.context import Context, Domain
 from trimllm_paper.figures import panels, style
-from trimllm_paper.frame import Frame, where
+from trimllm_paper.frames import Frame, where
 from trimllm_paper.verdict import KEEPS
 
 COMPRESSORS = ("llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4")

@@ -21,7 +21,7 @@ from trimllm_paper import derive, published
 from trimllm_paper.context import Context, Domain
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.figures import panels, style
-from trimllm_paper.frame import Frame, where
+from trimllm_paper.frames import Frame, where
 from trimllm_paper.recipe import FULL_FT
 
 COMPRESSORS = ("sparsegpt_2_4", "llm_int8", "awq_int4")

@@ -20,7 +20,7 @@ from trimllm_paper.context import Context
 from trimllm_paper.derive import KINDS, Chain
 from trimllm_paper.figures import style
 from trimllm_paper.figures.panels import origin, title
-from trimllm_paper.frame import Frame
+from trimllm_paper.frames import Frame
 
 
 def _score(criterion: str) -> dict[str, str]:

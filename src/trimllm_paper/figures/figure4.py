@@ -14,7 +14,7 @@ from trimllm_paper.context import Context
 from trimllm_paper.derive import FULL_EPOCHS, PAPER_UNITS, SPARSE_FACTOR, Chain, Cost, progressive
 from trimllm_paper.figures import style
 from trimllm_paper.figures.panels import origin
-from trimllm_paper.frame import Frame, where
+from trimllm_paper.frames import Frame, where
 
 
 def draw(frame: Frame, context: Context, stem: str | Path) -> None:

@@ -8,7 +8,7 @@ from trimllm_paper import derive, published
 from trimllm_paper.context import BY_LORA, Context, Domain
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.figures.style import COMPRESSORS
-from trimllm_paper.frame import Frame
+from trimllm_paper.frames import Frame
 from trimllm_paper.recipe import FULL_FT, Recipe
 from trimllm_paper.tier import tier_note
 

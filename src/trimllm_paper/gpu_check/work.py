@@ -34,7 +34,7 @@ from trimllm.compress.engines import CompressSettings
 from trimllm.compress.run import check, compress
 from trimllm.data import Document
 from trimllm.data.document import write_documents
-from trimllm.scan.onepass import Scan, scan
+from trimllm.scanning.onepass import Scan, scan
 from trimllm.throughput.build import random_model
 from trimllm.throughput.session import measure
 from trimllm.throughput.shapes import shape

@@ -26,19 +26,19 @@ from trimllm.base.errors import UserError
 SOURCE = Path(__file__).parents[2]
 PACKAGES = ("trimllm", "trimllm_paper")
 # What `import trimllm` makes transformers load, whoever reads a trimmed checkpoint.
-CHECKPOINTS = ("trimllm.checkpoint", "trimllm.units.modeling_trimllm")
+CHECKPOINTS = ("trimllm.checkpoint", "trimllm.sublayers.modeling_trimllm")
 PAPER = ("trimllm_paper/layout.yaml", "trimllm_paper/published.yaml")
 STYLE = "trimllm_paper/figures/style.yaml"
 FIGURES = ("figure1", "figure2", "figure3", "figure4")
 ENTRIES: dict[str, tuple[str, ...]] = {
     "fetch_model": ("trimllm_paper.fetch.models", *CHECKPOINTS),
     "prepare": ("trimllm.data.prepare",),
-    "scan": ("trimllm.scan", "trimllm.scan.sample", *CHECKPOINTS),
-    "train": ("trimllm.train", "trimllm.train.__main__", "trimllm.trim", *CHECKPOINTS),
+    "scan": ("trimllm.scanning", "trimllm.scanning.sample", *CHECKPOINTS),
+    "train": ("trimllm.train", "trimllm.train.__main__", "trimllm.trimming", *CHECKPOINTS),
     "compress": ("trimllm.compress.run", "trimllm/compress/workers/*.py", *CHECKPOINTS),
     "evaluate": ("trimllm.evaluate", *CHECKPOINTS),
     "export": (
-        *("trimllm.export.run", "trimllm.export.reference", "trimllm/export/workers/*.py"),
+        *("trimllm.exporting.run", "trimllm.exporting.reference", "trimllm/exporting/workers/*.py"),
         *("trimllm_paper.own.card", *CHECKPOINTS),
     ),
     "engines": (

@@ -145,7 +145,7 @@ def _check_tokenizer(name: str, folder: Path) -> None:
 def check_vocabulary(model: Model) -> None:
     """Raise `UserError` for a tokenizer that a GGUF file cannot hold."""
     from trimllm.checkpoint.store import load_tokenizer
-    from trimllm.export.vocabulary import vocabulary
+    from trimllm.exporting.vocabulary import vocabulary
 
     size = files.read_json(model.folder / "config.json")["vocab_size"]
     try:

@@ -18,7 +18,7 @@ from trimllm.base.errors import UserError
 from trimllm_paper import derive
 from trimllm_paper.choices import Answers, Choice
 from trimllm_paper.data_records import DataReport
-from trimllm_paper.frame import Frame, rows, where
+from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.integrity.provenance import recorded
 from trimllm_paper.own import charts
 from trimllm_paper.own.choice import (

@@ -8,7 +8,7 @@ from models import FAMILIES, logits_of, some_ids, tiny
 from transformers import AutoModelForCausalLM
 
 from trimllm.checkpoint.stock import missing_modules, strip, to_stock
-from trimllm.units import Unit, drop, units
+from trimllm.sublayers import Unit, drop, units
 
 BLOCKS = 5
 DROPPED = {

@@ -19,14 +19,14 @@ from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.precision import rounded_copy
-from trimllm.units import Unit, drop, units
+from trimllm.sublayers import Unit, drop, units
 
 DROPPED = [Unit(0, "attention"), Unit(1, "mlp"), Unit(2, "attention"), Unit(4, "mlp")]
 
 FRESH = """
 import json, sys
 if sys.argv[1] == "trimllm":
-    import trimllm
+    import trimllm.auto
 import torch
 from transformers import AutoModelForCausalLM
 for path in sys.argv[2:]:

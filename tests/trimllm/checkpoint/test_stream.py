@@ -13,9 +13,9 @@ from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.precision import rounded_copy
-from trimllm.scan import Scan, scan
+from trimllm.scanning import Scan, scan
 from trimllm.score import score
-from trimllm.units import Unit, adapter_of, drop, unit_layers, unit_parameters, units
+from trimllm.sublayers import Unit, adapter_of, drop, unit_layers, unit_parameters, units
 
 DROPPED = [Unit(0, "attention"), Unit(1, "mlp"), Unit(2, "attention"), Unit(4, "mlp")]
 

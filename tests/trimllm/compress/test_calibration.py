@@ -11,7 +11,7 @@ from trimllm.compress import proof
 from trimllm.compress.job import equal_blocks, pack
 from trimllm.compress.proof import answered, mean_loss, scored_rows
 from trimllm.data import Document
-from trimllm.units import Unit, drop
+from trimllm.sublayers import Unit, drop
 
 PAIRS = [("w1 w2 w3", " w4"), ("w5 w6", " w7 w8"), ("w9 w10 w11 w12", " w13")]
 

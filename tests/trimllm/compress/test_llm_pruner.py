@@ -10,7 +10,7 @@ from models import FAMILIES, logits_of, some_ids, tiny
 
 from trimllm.base.errors import UserError
 from trimllm.compress import llm_pruner
-from trimllm.units import Unit, drop, unit_layers, unit_parameters, units
+from trimllm.sublayers import Unit, drop, unit_layers, unit_parameters, units
 
 TRIMS = {
     "whole": [],

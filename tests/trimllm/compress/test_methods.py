@@ -24,8 +24,8 @@ from trimllm.compress import METHODS, CompressSettings, awq_int4, default_engine
 from trimllm.compress.engines import SETTINGS as SETTINGS_OF
 from trimllm.compress.job import CompressJob
 from trimllm.compress.run import method_of
-from trimllm.units import Unit, drop, unit_parameters, units
-from trimllm.units.modeling_trimllm import decoder_of
+from trimllm.sublayers import Unit, drop, unit_parameters, units
+from trimllm.sublayers.modeling_trimllm import decoder_of
 
 # First and last unit gone, attention and MLPs without their partner, an inner block gone.
 DROPPED = [Unit(0, "attention"), Unit(1, "mlp"), Unit(2, "attention"), Unit(2, "mlp")]

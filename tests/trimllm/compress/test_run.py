@@ -21,7 +21,7 @@ from trimllm.base.errors import UserError
 from trimllm.checkpoint import store
 from trimllm.compress import CompressSettings, engines, llm_int8, proof
 from trimllm.compress.job import Compressed, CompressJob, Method
-from trimllm.units import Unit, drop, units
+from trimllm.sublayers import Unit, drop, units
 
 TEXTS = [" ".join(f"w{(i * k) % 97}" for i in range(1, 20)) for k in range(1, 13)]
 HELD_BACK = [" ".join(f"w{(i + 5 * k) % 97}" for i in range(20)) for k in range(4)]

@@ -18,7 +18,7 @@ from trimllm.checkpoint.stock import missing_modules, to_stock
 from trimllm.compress import CompressSettings, sparsegpt_2_4
 from trimllm.compress.job import CompressJob, linear_names, one_shot, taken
 from trimllm.compress.sparsegpt_2_4 import BLOCK, prune
-from trimllm.units import Unit, drop
+from trimllm.sublayers import Unit, drop
 
 TEXTS = [" ".join(f"w{(i * k) % 97}" for i in range(1, 20)) for k in range(1, 13)]
 SETTINGS = CompressSettings(max_tokens=100)

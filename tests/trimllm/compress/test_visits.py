@@ -19,8 +19,8 @@ from trimllm.compress import CompressSettings, llm_pruner
 from trimllm.compress.proof import mean_loss
 from trimllm.compress.run import method_of
 from trimllm.compress.visits import visiting
-from trimllm.units import Unit, drop, unit_parameters
-from trimllm.units.modeling_trimllm import decoder_of
+from trimllm.sublayers import Unit, drop, unit_parameters
+from trimllm.sublayers.modeling_trimllm import decoder_of
 from trimllm_paper import demand
 
 GIB = 1 << 30

@@ -14,10 +14,10 @@ from trimllm.checkpoint import load_tokenizer
 from trimllm.engines import session
 from trimllm.engines.session import measure
 from trimllm.engines.setting import Model, Setting, prompts
-from trimllm.export import gguf_file
-from trimllm.export.evidence import TEXTS
-from trimllm.export.layers import Layers
-from trimllm.units import Unit
+from trimllm.exporting import gguf_file
+from trimllm.exporting.evidence import TEXTS
+from trimllm.exporting.layers import Layers
+from trimllm.sublayers import Unit
 
 FULL, HALF = "full_ft", "trim_paper/drop_04"
 GONE = [Unit(block, kind) for block in (1, 3) for kind in ("attention", "mlp")]

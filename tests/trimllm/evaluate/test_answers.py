@@ -17,7 +17,7 @@ from trimllm.data import Document, write_documents
 from trimllm.evaluate import evaluate
 from trimllm.evaluate.answers import compared, task_of_answers
 from trimllm.evaluate.model import TrimLM
-from trimllm.units import Unit, drop
+from trimllm.sublayers import Unit, drop
 
 WORDS = st.lists(st.sampled_from(["cat", "sat", "mat", "dog", "ran"]), max_size=7)
 

@@ -19,7 +19,7 @@ from trimllm.base.errors import UserError
 from trimllm.data import write_documents
 from trimllm.evaluate import TrimLM, evaluate, task_of_documents
 from trimllm.score.encode import encode_pair
-from trimllm.units import Unit, drop
+from trimllm.sublayers import Unit, drop
 
 documents = partial(random_documents, seed=8, longest=7)
 

@@ -24,7 +24,7 @@ from trimllm.score import (
     score_rows,
 )
 from trimllm.score.encode import encode_text
-from trimllm.units import Unit, adapters, drop
+from trimllm.sublayers import Unit, adapters, drop
 
 
 def random_rows(count: int, seed: int = 0) -> list[Row]:

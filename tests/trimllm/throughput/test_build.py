@@ -13,10 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import save
+from trimllm.sublayers import units
 from trimllm.throughput.build import build, is_2_4, masked, random_model
 from trimllm.throughput.subject import PACKAGES, Subject, shape_subject
 from trimllm.throughput.worker import kv_bytes_per_token, prefill_operations, weight_bytes
-from trimllm.units import units
 
 LEFT = ((0, "attention"), (1, "mlp"), (2, "mlp"), (3, "attention"))
 KERNELS = [

@@ -6,6 +6,7 @@ import pytest
 import torch
 from models import FAMILIES, some_ids, tiny
 
+from trimllm.sublayers.modeling_trimllm import decoder_of
 from trimllm.throughput.build import (
     ATTENTION,
     MARGIN,
@@ -15,7 +16,6 @@ from trimllm.throughput.build import (
     use_one_row_kernels,
 )
 from trimllm.throughput.worker import PRODUCTS, STEPS, Decoder
-from trimllm.units.modeling_trimllm import decoder_of
 
 
 @pytest.mark.parametrize("heads, kv_heads", [(4, 2), (4, 4), (8, 1)])

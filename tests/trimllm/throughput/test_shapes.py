@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from trimllm.base.errors import UserError
+from trimllm.sublayers import Unit
+from trimllm.sublayers import unit_parameters as of_model
 from trimllm.throughput.build import random_config
 from trimllm.throughput.shapes import (
     SHAPES,
@@ -19,8 +21,6 @@ from trimllm.throughput.shapes import (
     shape,
     spread,
 )
-from trimllm.units import Unit
-from trimllm.units import unit_parameters as of_model
 
 CHAIN = Chain(4, ((3, "mlp"), (0, "attention"), (1, "mlp"), (2, "attention")))
 

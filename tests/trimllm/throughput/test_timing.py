@@ -9,10 +9,10 @@ import pytest
 import torch
 from models import tiny
 
+from trimllm.sublayers import Unit, drop
 from trimllm.throughput import worker
 from trimllm.throughput.result import quartiles
 from trimllm.throughput.worker import Decoder, copy_rate, forget_peak, peak_bytes
-from trimllm.units import Unit, drop
 
 CPU = torch.device("cpu")
 ATTENTIONS = [Unit(block, "attention") for block in range(5)]

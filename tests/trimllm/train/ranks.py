@@ -21,11 +21,11 @@ from torch.nn import Linear
 from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.data import read_documents
+from trimllm.sublayers.modeling_trimllm import decoder_of
 from trimllm.train.batching import examples_of, tensors_of
 from trimllm.train.jobs import TrainJob, run
 from trimllm.train.loop import set_trainable
 from trimllm.train.parallel import Sharded
-from trimllm.units.modeling_trimllm import decoder_of
 
 
 def gradients_of(model: torch.nn.Module, job: TrainJob, team: Sharded, record: dict) -> dict:

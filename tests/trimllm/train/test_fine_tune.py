@@ -11,7 +11,7 @@ import torch
 from models import random_documents, tiny, word_tokenizer
 
 from trimllm.base.errors import UserError
-from trimllm.scan import scan
+from trimllm.scanning import scan
 from trimllm.score import score
 from trimllm.train import HeldBackScore, Teacher, TrainSettings, fine_tune, train_pass
 

@@ -19,6 +19,7 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data.document import write_documents
 from trimllm.score import score
+from trimllm.sublayers import unit_layers
 from trimllm.train import (
     HeldBackScore,
     Lora,
@@ -30,7 +31,6 @@ from trimllm.train import (
 )
 from trimllm.train.batching import batches_of, documents_of_epoch, examples_of
 from trimllm.train.lora import adapt, adapters, merge
-from trimllm.units import unit_layers
 
 documents = partial(random_documents, longest=7)
 LORA, PASSES, BATCH, PEAK = {"rank": 4, "alpha": 12}, 2, 3, 5e-3

@@ -20,16 +20,16 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data import read_documents
 from trimllm.data.document import write_documents
-from trimllm.scan import scan, to_record
+from trimllm.scanning import scan, to_record
+from trimllm.sublayers import Unit, drop
 from trimllm.train import HeldBackScore, TrainJob, make_checkpoint, set_trainable
 from trimllm.train.batching import answer_losses, examples_of, tensors_of
 from trimllm.train.jobs import run
 from trimllm.train.team import ONE
-from trimllm.units import Unit, drop
 
 SETTINGS = {"learning_rate": 1e-3, "batch_size": 3, "dtype": "float32", "seed": 3}
 SOURCE, HELPERS = str(Path(checkpoint.__file__).parents[2]), str(Path(__file__).parents[1])
-FINE_TUNE, TRIM_EPOCH = "trimllm.train:fine_tune", "trimllm.trim:trim_epoch"
+FINE_TUNE, TRIM_EPOCH = "trimllm.train:fine_tune", "trimllm.trimming:trim_epoch"
 TRIM = {"criterion": "both", "ratio": 0.5, "step": 3, "start": 1, "until": 8}
 
 

@@ -17,8 +17,9 @@ from models import FAMILIES, logits_of, random_documents, some_ids, tiny, word_t
 
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype
-from trimllm.scan import scan
+from trimllm.scanning import scan
 from trimllm.select import trainable_blocks
+from trimllm.sublayers import Unit, drop, unit_parameters, units
 from trimllm.train import (
     TrainSettings,
     fine_tune,
@@ -34,7 +35,6 @@ from trimllm.train.batching import (
     examples_of,
     tensors_of,
 )
-from trimllm.units import Unit, drop, unit_parameters, units
 
 SETTINGS = TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32", seed=3)
 

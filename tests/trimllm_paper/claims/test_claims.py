@@ -15,7 +15,7 @@ from trimllm.base.files import read_json
 from trimllm_paper import claims, published
 from trimllm_paper.claims import report
 from trimllm_paper.claims.evidence import CLAIMS, Evidence, Finding, claim
-from trimllm_paper.frame import Frame
+from trimllm_paper.frames import Frame
 from trimllm_paper.recipe import Recipe
 from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, NOT_SEEN, REPRODUCED, SEEN, UNDECIDED
 

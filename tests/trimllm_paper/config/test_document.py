@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from trimllm.units import supported_families
+from trimllm.sublayers import supported_families
 from trimllm_paper.config import document, explain, models, parts
 from trimllm_paper.config.domain import Domain
 

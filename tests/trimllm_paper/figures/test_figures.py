@@ -25,7 +25,7 @@ from trimllm_paper.context import Shown
 from trimllm_paper.figures import FIGURES, figure1, figure2, figure3, style
 from trimllm_paper.figures.figure2 import POINT, by_latency, by_memory, pareto, points_of
 from trimllm_paper.figures.panels import compressed, not_run, paper_column
-from trimllm_paper.frame import Frame
+from trimllm_paper.frames import Frame
 
 CONTEXT = context("sciq", "notinpaper", stand_in={"sciq": "other questions"})
 SCIQ = CONTEXT.domains[0]

@@ -12,7 +12,7 @@ from trimllm_paper import claims, contradictions
 from trimllm_paper.config import load, read_yaml
 from trimllm_paper.context import Context
 from trimllm_paper.figures import FIGURES
-from trimllm_paper.frame import Frame
+from trimllm_paper.frames import Frame
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.targets import Targets
 

@@ -94,18 +94,20 @@ def test_hashes_are_found_where_nothing_can_be_kept(
 
 def test_docstrings_comments_and_layout_rerun_nothing(source: Path) -> None:
     before = hashes(source)
-    edit(source, "trimllm/scan/onepass.py", '"""Sensitivity of every', '"""Another: every')
-    edit(source, "trimllm/scan/onepass.py", "import math", "# why\n\n\nimport  math")
+    edit(source, "trimllm/scanning/onepass.py", '"""Sensitivity of every', '"""Another: every')
+    edit(source, "trimllm/scanning/onepass.py", "import math", "# why\n\n\nimport  math")
     edit(source, "trimllm_paper/layout.yaml", "\n", "\n# a comment\n")
     assert changed(source, before) == set()
 
 
 def test_a_module_that_nobody_imports_reruns_nothing(source: Path) -> None:
     before = hashes(source)
-    (source / "trimllm/scan/unused.py").write_text("VALUE = 1\n")
+    (source / "trimllm/scanning/unused.py").write_text("VALUE = 1\n")
     assert changed(source, before) == set()
-    edit(source, "trimllm/scan/onepass.py", "import annotations", "import annotations\nimport os")
-    assert "trimllm/scan/unused.py" not in {
+    edit(
+        source, "trimllm/scanning/onepass.py", "import annotations", "import annotations\nimport os"
+    )
+    assert "trimllm/scanning/unused.py" not in {
         str(file.relative_to(source)) for file in closure(ENTRIES["train"], source)
     }
 

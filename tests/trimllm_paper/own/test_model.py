@@ -19,7 +19,7 @@ from models import tiny, word_tokenizer
 
 import trimllm
 from trimllm.base.errors import UserError
-from trimllm.units import Unit, drop
+from trimllm.sublayers import Unit, drop
 from trimllm_paper.own import model
 
 

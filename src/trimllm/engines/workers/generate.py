@@ -11,8 +11,8 @@ from transformers import StoppingCriteria, StoppingCriteriaList, __version__
 
 from trimllm.base.machine import versions
 from trimllm.checkpoint import load
+from trimllm.sublayers.modeling_trimllm import decoder_of
 from trimllm.throughput.worker import seconds_of, weight_bytes
-from trimllm.units.modeling_trimllm import decoder_of
 
 
 class Clock(StoppingCriteria):

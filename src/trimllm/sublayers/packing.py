@@ -1,0 +1,111 @@
+"""Find, drop and pack the units of a model in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from trimllm.base.errors import UserError
+from trimllm.sublayers.adapters import adapter_of
+from trimllm.sublayers.modeling_trimllm import decoder_of, packed_blocks
+
+KINDS = ("attention", "mlp")
+
+
+class Unit(NamedTuple):
+    """An attention or MLP sublayer, named by its position in the original model."""
+
+    block: int
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.block}.{self.kind}"
+
+
+def units(model: nn.Module) -> list[Unit]:
+    """The units that a model still has, in the order of the data, by original position."""
+    adapter_of(model)
+    kept = getattr(model.config, "units", None)
+    if kept is not None:
+        return [Unit(block, kind) for block, kind in kept]
+    return [Unit(block, kind) for block in range(model.config.num_hidden_layers) for kind in KINDS]
+
+
+def original_units(model: nn.Module) -> int:
+    """N, the number of units of the full model that this one comes from."""
+    blocks = getattr(model.config, "original_num_hidden_layers", None)
+    return 2 * (blocks or model.config.num_hidden_layers)
+
+
+def unit_layers(model: nn.Module) -> list[tuple[Unit, nn.Module]]:
+    """Every unit with the decoder layer that holds it, in the order of the data."""
+    layers = decoder_of(model).layers
+    return [
+        (Unit(source, kind), layer)
+        for layer, block in zip(layers, packed_blocks(units(model)), strict=True)
+        for kind, source in block.items()
+    ]
+
+
+def unit_parameters(model: nn.Module) -> dict[Unit, list[nn.Parameter]]:
+    """The parameters of every unit: its norm and its weights."""
+    parts = adapter_of(model).parts
+    return {
+        unit: [p for name in parts[unit.kind] for p in layer.get_submodule(name).parameters()]
+        for unit, layer in unit_layers(model)
+    }
+
+
+def drop(model: nn.Module, dropped: Iterable[Unit]) -> nn.Module:
+    """Remove units in place; the residual stream passes where they stood. Returns the model.
+
+    The result computes exactly what the model with the units' output projections set to zero
+    computes; `generate` works with and without cache. Raises `UserError` for a unit that the
+    model does not have and when nothing would be left.
+    """
+    present = units(model)
+    gone = {Unit(*unit) for unit in dropped}
+    if missing := sorted(gone - set(present)):
+        raise UserError(f"cannot drop unit {missing[0]}: the model does not have it (any more)")
+    kept = [unit for unit in present if unit not in gone]
+    if not kept:
+        raise UserError(f"cannot drop all {len(present)} units of a model; keep at least one")
+
+    adapter, layers = adapter_of(model), dict(unit_layers(model))
+    decoder, config = decoder_of(model), model.config
+    pieces = {
+        unit: {name: layers[unit].get_submodule(name) for name in adapter.parts[unit.kind]}
+        for unit in kept
+    }
+    blocks = packed_blocks(kept)
+    # An attention and the MLP of its own block are neighbours, so whichever of the two a packed
+    # block takes its shell from, no other packed block wants the same one.
+    first = [next(iter(block.items())) for block in blocks]
+    shells = [layers[Unit(source, kind)] for kind, source in first]
+    if layer_types := getattr(config, "layer_types", None):
+        old_index = {id(layer): i for i, layer in enumerate(decoder.layers)}
+        config.layer_types = [layer_types[old_index[id(shell)]] for shell in shells]
+    for shell, block in zip(shells, blocks, strict=True):
+        for kind in KINDS:
+            found = pieces.get(Unit(block.get(kind, -1), kind), {})
+            for name in adapter.parts[kind]:
+                setattr(shell, name, found.get(name))
+
+    _trim_config(config, adapter.trimmed, kept, len(shells))
+    decoder.layers = nn.ModuleList(shells)
+    if not hasattr(model, "adopt_layers"):
+        model.__class__ = adapter.trimmed
+    model.adopt_layers()
+    return model
+
+
+def _trim_config(config: Any, model_class: Any, kept: list[Unit], blocks: int) -> None:
+    """Turn a stock config into the trimmed one in place: every submodule shares the object."""
+    if getattr(config, "units", None) is None:
+        original = config.num_hidden_layers
+        config.__class__ = model_class.config_class
+        config.original_num_hidden_layers = original
+    config.units = [[unit.block, unit.kind] for unit in kept]
+    config.num_hidden_layers = blocks

@@ -1,0 +1,253 @@
+"""Algorithm 1 of the paper, progressive layer dropping: scan, choose, drop, train, again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from torch import nn
+
+from trimllm import select
+from trimllm.base.errors import UserError
+from trimllm.base.names import AUTHORS, PAPER_CRITERION
+from trimllm.base.shown import Shown
+from trimllm.data import Document, all_free
+from trimllm.fold import fold as fold_away
+from trimllm.scanning import Scan, scan, to_record
+from trimllm.scanning.sample import sample_of
+from trimllm.select import Selection, choose, trainable_blocks
+from trimllm.sublayers import Unit, drop, original_units, units
+from trimllm.train import (
+    NO_PASS,
+    ONE,
+    HeldBackScore,
+    PassRecord,
+    Teacher,
+    Team,
+    TrainSettings,
+    size_of,
+    train_pass,
+)
+from trimllm.train.batching import documents_of_epoch
+from trimllm.train.loop import learns, share_untrained
+
+DEFAULTS = TrainSettings()
+
+
+def trim(
+    model: nn.Module,
+    tokenizer: Any,
+    *,
+    train: Sequence[Document],
+    calibration: Sequence[Document],
+    step: int = 1,
+    until: float,
+    criterion: str = PAPER_CRITERION,
+    ratio: float = 0.25,
+    settings: TrainSettings = DEFAULTS,
+    documents: int | None = None,
+    scanned: int | None = None,
+    resample: bool = True,
+    held_back: Sequence[Document] = (),
+    teacher: Teacher | None = None,
+    fold: bool = False,
+    eliminate: bool = False,
+    row_budget: int | None = None,
+    start: int = 0,
+    trainable: Sequence[int] | None = None,
+    initial: Scan | None = None,
+    team: Team = ONE,
+) -> Iterator[Epoch]:
+    """Trim a model in place, epoch by epoch (section 3.2), while one iterates.
+
+    Epoch 0 drops nothing: it scans, chooses the blocks that are trained for the whole run
+    (section 3.4), and trains; where all their units are dropped by and by, nothing is trained any
+    more, as a warning says. Every later one scans (Eq. 3 and 4), drops the `step` units that are
+    missed least (section 3.3) and trains one pass. Whoever iterates may stop at any epoch, save
+    the model after it, and go on from there with `start`: trained weights are float32 from epoch to
+    epoch, so a chain whose epochs save and load them so gives the same bytes as one in one piece.
+
+    >>> from trimllm import TrainSettings, save, trim
+    >>> settings = TrainSettings(learning_rate=1e-3, dtype="float32")
+    >>> for epoch in trim(model, tokenizer, train=documents, calibration=others,
+    ...                   step=2, until=0.5, settings=settings):
+    ...     print(epoch.number, len(epoch.selection.dropped), epoch.dropped)
+    0 0 0
+    1 2 2
+    2 2 4
+    3 2 6
+    >>> path = save(model, tokenizer, "trimmed")
+
+    Args:
+        train: documents to train on.
+        calibration: others, the pool that scans draw from.
+        step: units dropped an epoch.
+        until: units to drop in all; below 1 the share of the full model's units to keep. Reached
+            or passed in whole steps.
+        criterion: what to drop by; a name of `trimllm.select`, or `package.module:name`.
+        ratio: share r of the blocks to train.
+        documents: training documents an epoch; None takes all, 0 trains not at all.
+        scanned: calibration documents a scan, drawn anew for each (section 3.3); None takes all.
+        resample: False scans with the same documents throughout.
+        held_back: documents to answer after each epoch, for its record alone.
+        teacher: whom to learn from, where the settings weigh one (`kl`, `hidden`).
+        fold: fold every dropped unit into the one before it (see `trimllm.fold`).
+        eliminate: see `scan`. Nothing is eliminated where all scores are needed: in a first scan,
+            which has to rank all blocks, and by criteria that count no answers.
+        row_budget: see `scan`.
+        start: number of the first epoch; the model is as epoch `start` - 1 left it.
+        trainable: the blocks that epoch 0 chose; None chooses them in the first epoch.
+        initial: a scan of this very model, where there is one already.
+        team: who scans and trains (see `train_pass`).
+
+    Raises:
+        UserError: what can be mended: a criterion that is unknown or of other documents, a model
+            that is not where `start` says, no documents, a loss that is no number.
+    """
+    rank = select.suited(criterion, all_free(calibration, "calibration"))
+    epochs = _epochs(model, step, until, start)
+    for number in range(start, epochs):
+        drawn = settings.seed, number if resample else 0
+        sample = sample_of(calibration, scanned, *drawn, first=rank.residual_fault)
+        found = initial or scan(
+            model,
+            tokenizer,
+            sample,
+            dtype=settings.dtype,
+            label=f"scan before epoch {number}",
+            eliminate=eliminate and trainable is not None and rank.counted,
+            keep=step if number else 1,
+            row_budget=row_budget,
+            processes=team,
+            residual_fault=rank.residual_fault,
+        )
+        if trainable is None:
+            trainable = trainable_blocks(found, criterion, ratio)
+        selection, folded = Selection(), {}
+        if number:
+            selection = choose(found, criterion, step)
+            if fold:
+                folded = fold_away(model, tokenizer, selection.dropped, sample)
+            else:
+                drop(model, selection.dropped)
+        if documents != 0 and learns(model, trainable, settings, team):
+            done = train_pass(
+                model,
+                tokenizer,
+                documents_of_epoch(train, number, documents, settings.seed),
+                settings,
+                blocks=trainable,
+                epoch=number,
+                epochs=epochs,
+                label=f"epoch {number}/{epochs - 1}",
+                teacher=teacher,
+                team=team,
+            )
+        else:
+            done = NO_PASS
+            share_untrained(model, settings, team)
+        answered = None
+        if held_back:
+            answered = HeldBackScore.of(model, tokenizer, held_back, settings.dtype, team)
+        yield Epoch(
+            number=number,
+            epochs=epochs,
+            criterion=criterion,
+            ratio=ratio,
+            trainable=list(trainable),
+            selection=selection,
+            scan=found,
+            training=done,
+            seconds={"scan": 0.0 if initial else found.seconds, "train": done.seconds},
+            settings=settings,
+            size=size_of(model),
+            held_back=answered,
+            folded=folded,
+        )
+        initial = None
+
+
+@dataclass(frozen=True, repr=False)
+class Epoch(Shown):
+    """One epoch of a chain, as it was when it ended; a line of text, and a chart in a notebook."""
+
+    number: int  # from 0
+    epochs: int  # of the whole chain
+    criterion: str
+    ratio: float
+    trainable: list[int]  # original blocks that are trained
+    selection: Selection  # the units dropped in this epoch, ties and margin
+    scan: Scan  # by which they were chosen
+    training: PassRecord  # loss, steps, tokens of the pass that followed
+    seconds: dict[str, float]  # of "scan" and "train"
+    settings: TrainSettings
+    size: dict[str, int]  # units and parameters left
+    held_back: HeldBackScore | None = None  # what the model makes of documents held back
+    # By unit that was folded away, the share of what it added that could be kept (R^2).
+    folded: dict[Unit, float | None] = field(default_factory=dict)
+
+    @property
+    def dropped(self) -> int:
+        """Units of the full model that are gone so far."""
+        return self.size["units_total"] - self.size["units_left"]
+
+    @property
+    def loss(self) -> float | None:
+        """Mean loss of the answers' tokens in this epoch's pass, nats; None without training."""
+        return self.training.loss
+
+    def record(self) -> dict[str, Any]:
+        """Everything as a JSON object."""
+        chosen = self.selection
+        return {
+            "epoch": self.number,
+            "epochs": self.epochs,
+            "criterion": self.criterion,
+            "compat": AUTHORS if select.criterion(self.criterion).residual_fault else None,
+            "ratio": self.ratio,
+            "trainable_blocks": self.trainable,
+            "units_dropped": [list(unit) for unit in chosen.dropped],
+            "ties": chosen.ties,
+            "ties_attention": chosen.ties_attention,
+            "ties_mlp": chosen.ties_mlp,
+            "margin": chosen.margin,
+            "scan": to_record(self.scan),
+            "training": asdict(self.training),
+            "seconds": self.seconds,
+            "settings": asdict(self.settings),
+            "held_back": asdict(self.held_back) if self.held_back else None,
+            "folded": [[*unit, share] for unit, share in self.folded.items()],
+            **self.size,
+        }
+
+
+def trim_epoch(model: nn.Module, tokenizer: Any, *, start: int, **options: Any) -> dict[str, Any]:
+    """Epoch `start` of `trim` and no other, as a recipe of `trimllm.train.TrainJob`: its record."""
+    epoch = next(trim(model, tokenizer, start=start, **options), None)
+    if epoch is None:
+        raise UserError(f"there is no epoch {start}: the chain ends before")
+    return epoch.record()
+
+
+def _epochs(model: nn.Module, step: int, until: float, start: int) -> int:
+    """Number of epochs of a chain, epoch 0 included."""
+    total = original_units(model)
+    gone = total - len(units(model))
+    # What was gone before the chain began: a model may be trimmed already.
+    before = gone - step * max(0, start - 1)
+    if step < 1 or start < 0 or before < 0:
+        raise UserError(
+            f"epoch {start} of a chain that drops {step} units an epoch cannot follow on a model "
+            f"that lacks {gone}"
+        )
+    wanted = (until if until >= 1 else total * (1 - until)) - before
+    drops = max(0, math.ceil(round(wanted / step, 9)))
+    if until <= 0 or before + step * drops >= total:
+        most = before + step * ((total - before - 1) // step)
+        raise UserError(
+            f"until = {until}: {step} units at a time, it drops {before + step * drops} of {total} "
+            f"units; units to drop are {max(step, most)} at most, as a share to keep it is above 0"
+        )
+    return 1 + drops

@@ -1,0 +1,237 @@
+"""The one-pass scan finds what dropping each unit in turn finds."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import FAMILIES, random_documents, tiny, word_tokenizer
+from torch.utils.flop_counter import FlopCounterMode
+
+import trimllm
+from trimllm.base.errors import UserError
+from trimllm.base.precision import rounded_copy
+from trimllm.data import Document
+from trimllm.scanning import importance, norm_importance, scan
+from trimllm.score import Row, encode_pair, row_of, rows, score, score_rows
+from trimllm.sublayers import Unit, adapter_of, adapters, drop, unit_layers, units
+
+
+def one_by_one(model: torch.nn.Module, docs: list[Document]) -> dict[Unit | None, tuple]:
+    """(right answers, mean likelihood) with each unit dropped, and with none (None)."""
+    found = {}
+    for unit in [None, *units(model)]:
+        copied = copy.deepcopy(model)
+        if unit:
+            drop(copied, [unit])
+        scored = score(copied, word_tokenizer(), docs)
+        pairs = list(zip(docs, scored, strict=True))
+        right = sum(s.best == d.answer for d, s in pairs)
+        logs = [torch.tensor(s.log_likelihoods).log_softmax(0)[d.answer] for d, s in pairs]
+        found[unit] = right, float(torch.stack(logs).mean())
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("row_budget", [1, 150, 100_000])
+@pytest.mark.parametrize("trimmed", [False, True])
+@pytest.mark.parametrize("few_scores", [0, rows.FEW_SCORES], ids=["fused", "products"])
+def test_scan_is_exhaustive_dropping(
+    family: str, row_budget: int, trimmed: bool, few_scores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "FEW_SCORES", few_scores)
+    monkeypatch.setattr(adapters, "CPU_BLOCK", 32)
+    model, docs = tiny(family), random_documents(9)
+    if trimmed:
+        drop(model, [Unit(0, "attention"), Unit(2, "mlp"), Unit(4, "mlp")])
+    found = scan(model, word_tokenizer(), docs, row_budget=row_budget)
+    expected = one_by_one(model, docs)
+    assert list(found.correct) == units(model)
+    for unit in units(model):
+        assert found.correct[unit] == expected[unit][0]
+        assert found.accuracy[unit] == pytest.approx(100 * expected[unit][0] / 9)
+        assert found.likelihood[unit] == pytest.approx(expected[unit][1], abs=1e-4)
+    assert found.baseline == pytest.approx(100 * expected[None][0] / 9)
+    assert found.baseline_likelihood == pytest.approx(expected[None][1], abs=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_norms_are_what_the_units_add_to_the_stream(family: str) -> None:
+    """Against hooks on the stock model, with one-token choices, where rows are plain prompts."""
+    model, tokenizer = tiny(family), word_tokenizer()
+    docs = [Document(d.prompt, (" w1", " w2"), 0) for d in random_documents(4)]
+    expected = dict.fromkeys(units(model), 0.0)
+    for document in docs:
+        inputs, handles = {}, []
+
+        def note(unit: Unit, output: object, into: dict[Unit, float]) -> None:
+            tensor = output[0] if isinstance(output, tuple) else output
+            into[unit] = float(tensor.float().norm())
+
+        for unit, layer in unit_layers(model):
+            name = {"attention": "self_attn", "mlp": "fc2" if family == "opt" else "mlp"}
+            module = layer.get_submodule(name[unit.kind])
+            handles.append(
+                module.register_forward_hook(
+                    lambda m, a, o, unit=unit, inputs=inputs: note(unit, o, inputs)
+                )
+            )
+        with torch.no_grad():
+            model(torch.tensor([tokenizer.encode(document.prompt)]))
+        for handle in handles:
+            handle.remove()
+        for unit, value in inputs.items():
+            expected[unit] += value / len(docs)
+    found = scan(model, tokenizer, docs).norm
+    for unit, value in expected.items():
+        assert found[unit] == pytest.approx(value, rel=1e-4)
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 24), keep=st.integers(1, 4))
+def test_elimination_never_changes_the_selected_units(seed: int, count: int, keep: int) -> None:
+    model, docs = tiny("llama", seed % 5), random_documents(count, seed)
+    every = scan(model, word_tokenizer(), docs, row_budget=60)
+    some = scan(model, word_tokenizer(), docs, eliminate=True, keep=keep, row_budget=60)
+
+    def best(found: trimllm.scanning.Scan) -> list[Unit]:
+        return sorted(found.correct, key=lambda u: (-found.correct[u], -found.norm[u]))[:keep]
+
+    assert best(some) == best(every)
+    assert set(some.correct) | set(some.eliminated) == set(every.correct)
+    assert not set(some.correct) & set(some.eliminated)
+    for unit, right in some.correct.items():
+        assert right == every.correct[unit]
+    for unit in some.eliminated:
+        # what was given up could indeed not win
+        assert every.correct[unit] < min(every.correct[u] for u in best(every))
+    assert some.norm == pytest.approx(every.norm, rel=1e-4)
+    assert some.operations <= every.operations
+
+
+def test_elimination_saves_work_on_a_model_with_one_harmless_unit() -> None:
+    model, docs = tiny("llama"), random_documents(30, choices=2)
+    plain = scan(model, word_tokenizer(), docs, row_budget=60)
+    quick = scan(model, word_tokenizer(), docs, row_budget=60, eliminate=True)
+    assert quick.eliminated
+    assert quick.operations < plain.operations
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("row_budget", [60, 4000])
+def test_operations_are_those_that_run(family: str, row_budget: int) -> None:
+    model, docs = tiny(family), random_documents(8)
+
+    def added_product(into: torch.Size, left: torch.Size, right: torch.Size, **_: object) -> int:
+        return 2 * math.prod(left) * right[1]
+
+    counted = {torch.ops.aten.addmm_: added_product}  # which torch does not count
+    with FlopCounterMode(display=False, custom_mapping=counted) as counter:
+        found = scan(model, word_tokenizer(), docs, row_budget=row_budget)
+    # Rotary angles, and OPT's projection of embeddings, are not counted by us.
+    assert found.operations == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+def test_the_package_is_the_function_and_bad_documents_are_refused() -> None:
+    model, tokenizer = tiny("llama"), word_tokenizer()
+    assert trimllm.scan(model, tokenizer, random_documents(2)).documents == 2
+    assert trimllm.units(model) == units(model)
+    with pytest.raises(UserError, match="there are none"):
+        scan(model, tokenizer, [])
+
+
+@pytest.mark.parametrize("longest", [3, 5, 9])
+def test_a_long_prompt_loses_its_left_end_as_where_documents_are_scored(longest: int) -> None:
+    """The longest choice, of three tokens, leaves the prompt one where there are three positions:
+    the last token is predicted and not read."""
+    model, docs = tiny("llama"), random_documents(9)
+    model.config.max_position_embeddings = longest
+    cut = [row_of(word_tokenizer(), one) for one in docs]
+    keep = [longest + 1 - max(map(len, row.choices)) for row in cut]
+    assert min(keep) == longest - 2
+    cut = [Row(row.prompt[-k:], row.choices) for row, k in zip(cut, keep, strict=True)]
+    model.config.max_position_embeddings = 100
+    scored = score_rows(model, cut)
+    right = sum(s.best == d.answer for s, d in zip(scored, docs, strict=True))
+    model.config.max_position_embeddings = longest
+    assert scan(model, word_tokenizer(), docs).baseline == pytest.approx(100 * right / 9)
+
+
+def test_a_scan_runs_in_the_type_that_is_asked_for() -> None:
+    model, docs = tiny("llama"), random_documents(9)
+    half = rounded_copy(model, torch.bfloat16)
+    told = [
+        scan(one, word_tokenizer(), docs, dtype=dtype).baseline_likelihood
+        for one, dtype in ((model, "bfloat16"), (half, None), (model, None), (model, "float32"))
+    ]
+    assert told[0] == told[1] != told[2] == told[3]
+    assert model.dtype == torch.float32
+
+
+def test_a_choice_longer_than_the_model_is_refused() -> None:
+    model = tiny("llama")
+    model.config.max_position_embeddings = 2
+    with pytest.raises(UserError, match="a choice does not fit the model's 2 positions"):
+        scan(model, word_tokenizer(), random_documents(9))
+
+
+def test_scores_follow_the_equations_of_the_paper() -> None:
+    assert importance(100) == 0
+    assert importance(0) == pytest.approx(100 / (1 + 1e-6))
+    assert importance(50) == pytest.approx(50 / (1 + 1e-6 + 1.001 * 50))
+    values = [importance(a) for a in range(101)]
+    assert values == sorted(values, reverse=True)
+    # delta never changes the order
+    assert [importance(a, 0.1) for a in (20, 40)] == sorted(
+        (importance(a, 0.1) for a in (20, 40)), reverse=True
+    )
+    assert norm_importance(2.0, 2.0) == 100
+    assert norm_importance(8.0, 2.0) == 25
+    assert math.isinf(norm_importance(0.0, 0.0))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_authors_residual_fault(family: str) -> None:
+    """Oracle: run the model with a block whose attention returns norm(h) - h, so that h + it is."""
+    model, docs = tiny(family), random_documents(6)
+    exact = scan(model, word_tokenizer(), docs)
+    found = scan(model, word_tokenizer(), docs, residual_fault=True, row_budget=200)
+    for unit, layer in unit_layers(model):
+        if unit.kind == "mlp":
+            assert found.correct[unit] == exact.correct[unit]
+            assert found.likelihood[unit] == pytest.approx(exact.likelihood[unit], abs=1e-5)
+            continue
+        copied = copy.deepcopy(model)
+        layer = dict((u, one) for u, one in unit_layers(copied))[unit]
+        norm_name, attention_name = adapter_of(copied).parts["attention"]
+        norm, attention = layer.get_submodule(norm_name), layer.get_submodule(attention_name)
+        seen: list[torch.Tensor] = []
+        norm.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0]))
+        attention.register_forward_hook(
+            lambda _, args, output, norm=norm, seen=seen: (
+                norm.forward(seen[-1]) - seen[-1],
+                *output[1:],
+            )
+        )
+        scored = score_by_model(copied, docs)
+        assert found.likelihood[unit] == pytest.approx(scored, abs=2e-4)
+    assert found.baseline == exact.baseline and found.norm == pytest.approx(exact.norm)
+
+
+def score_by_model(model: torch.nn.Module, docs: list[Document]) -> float:
+    """Mean likelihood of the right choices by the model's own forward pass, a choice at a time."""
+    tokenizer, logs = word_tokenizer(), []
+    for document in docs:
+        sums = []
+        for choice in document.choices:
+            prompt, answer = encode_pair(tokenizer, document.prompt, choice)
+            with torch.no_grad():
+                logits = model(torch.tensor([[*prompt, *answer]])).logits[0].log_softmax(-1)
+            places = range(len(prompt) - 1, len(prompt) + len(answer) - 1)
+            sums.append(sum(float(logits[p, t]) for p, t in zip(places, answer, strict=True)))
+        logs.append(torch.tensor(sums).log_softmax(0)[document.answer])
+    return float(torch.stack(logs).mean())

@@ -1,0 +1,370 @@
+"""Algorithm 1: what an epoch drops and trains, and that a chain cut anywhere is the whole one."""
+
+from __future__ import annotations
+
+import copy
+import doctest
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from models import random_documents, tiny, word_tokenizer
+from safetensors.torch import load_file
+
+import trimllm
+from trimllm import checkpoint
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm.base.precision import round_weights_
+from trimllm.data.document import write_documents
+from trimllm.scanning import scan, to_record
+from trimllm.sublayers import Unit, drop, unit_parameters, units
+from trimllm.train import (
+    NO_PASS,
+    HeldBackScore,
+    TrainJob,
+    TrainSettings,
+    fine_tune,
+    make_checkpoint,
+)
+
+SETTINGS = TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32", seed=3)
+CHAIN = {"step": 2, "until": 6, "criterion": "both", "ratio": 0.8}
+
+documents = partial(random_documents, longest=7)
+
+
+def trim(model: torch.nn.Module, **options: Any) -> Any:
+    given = {"train": documents(12), "calibration": documents(6, 9), "settings": SETTINGS}
+    return trimllm.trim(model, word_tokenizer(), **given | CHAIN | options)
+
+
+def without_times(record: dict) -> dict:
+    """A record but for what differs from run to run."""
+    found = copy.deepcopy(record)
+    found.pop(files.SEAL, None)
+    for part in (found, found["scan"], found["training"]):
+        part.pop("seconds")
+    return found
+
+
+def as_jobs(root: Path, settings: TrainSettings, stored: str, **more: Any) -> list[dict]:
+    """The records of the chain as the pipeline has it, a job an epoch; `more` of its arguments."""
+    records: list[dict] = []
+    for epoch in range(4):
+        target = root / f"drop_{2 * epoch:02}"
+        arguments = {**CHAIN, "start": epoch, "documents": 6, **more}
+        if records:
+            arguments["trainable"] = records[0]["trainable_blocks"]
+        job = TrainJob(
+            recipe="trimllm.trimming:trim_epoch",
+            checkpoint=str(root / f"drop_{2 * epoch - 2:02}" if epoch else root / "base"),
+            train=str(root / "train.jsonl"),
+            calibration=str(root / "calibration.jsonl"),
+            settings=settings.__dict__,
+            arguments=arguments,
+            storage_dtype=stored.removeprefix("exact "),
+            exact=stored.startswith("exact "),
+        )
+        made = make_checkpoint(job, target, record_name="epoch", provenance=dict)
+        records.append(without_times(made))
+    return records
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    checkpoint.save(tiny("llama"), word_tokenizer(), tmp_path / "base")
+    write_documents(tmp_path / "train.jsonl", documents(12))
+    write_documents(tmp_path / "calibration.jsonl", documents(6, 9))
+    return tmp_path
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("more", [{}, {"scanned": 4, "fold": True}], ids=["plain", "folded"])
+def test_an_epoch_a_job_and_the_whole_chain_in_one_call_give_the_same_bytes(
+    base: Path, dtype: str, more: dict[str, Any]
+) -> None:
+    settings = TrainSettings(**SETTINGS.__dict__ | {"dtype": dtype})
+    records = as_jobs(base, settings, "exact bfloat16", **more)
+    model, tokenizer = trimllm.load(base / "base")
+    calls = trimllm.trim(
+        model,
+        tokenizer,
+        train=documents(12),
+        calibration=documents(6, 9),
+        documents=6,
+        settings=settings,
+        **CHAIN,
+        **more,
+    )
+    for epoch, record in zip(calls, records, strict=True):
+        path = base / "one_call"
+        with files.scratch(path) as folder:
+            checkpoint.store.write(model, tokenizer, folder, dtype="bfloat16", exact=True)
+            checkpoint.store.complete(folder, path)
+        expected = files.verify_manifest(base / f"drop_{2 * epoch.number:02}")["files"]
+        assert expected.pop("epoch.json")
+        assert files.verify_manifest(path)["files"] == expected
+        assert without_times(epoch.record()) == record
+        assert epoch.dropped == 2 * epoch.number and epoch.loss == record["training"]["loss"]
+
+
+def test_same_seed_same_bytes_whatever_weights_are_stored_in(base: Path) -> None:
+    records = as_jobs(base, SETTINGS, "bfloat16")
+    expected = [files.verify_manifest(base / f"drop_{d:02}")["files"] for d in (0, 2, 4, 6)]
+    again = as_jobs(base, SETTINGS, "bfloat16")
+    assert again == records and [len(record["units_dropped"]) for record in again] == [0, 2, 2, 2]
+    assert records[-1]["units_left"] == 4 and {record["epochs"] for record in records} == {4}
+    for drops, made in zip((0, 2, 4, 6), expected, strict=True):
+        found = files.verify_manifest(base / f"drop_{drops:02}")["files"]
+        assert found["model.safetensors"] == made["model.safetensors"]
+
+
+def test_frozen_weights_have_the_bytes_of_the_start_at_the_end_of_a_chain(base: Path) -> None:
+    start = tiny("llama")
+    round_weights_(start, torch.bfloat16)
+    checkpoint.save(start, word_tokenizer(), base / "base", dtype="bfloat16")
+    records = as_jobs(base, SETTINGS, "exact bfloat16", ratio=0.4)
+    trained, seen = set(records[0]["trainable_blocks"]), set()
+    assert 0 < len(trained) < 5
+    stored = load_file(base / "drop_06/model.safetensors")
+    model, _ = trimllm.load(base / "drop_06")
+    names = {id(p): name for name, p in model.named_parameters()}
+    before = dict(unit_parameters(start))
+    for unit, parameters in unit_parameters(model).items():
+        for old, parameter in zip(before[unit], parameters, strict=True):
+            kept = stored[names[id(parameter)]]
+            frozen = unit.block not in trained
+            # What was trained is stored as fine as it was trained, the rest as it came.
+            assert kept.dtype == (torch.bfloat16 if frozen else torch.float32)
+            assert kept.equal(old) == frozen
+            seen.add(frozen)
+    assert seen == {True, False}
+    assert stored["model.embed_tokens.weight"].equal(start.model.embed_tokens.weight)
+
+
+def test_calibration_documents_are_drawn_anew_for_every_scan() -> None:
+    def hashes(**options: Any) -> list[str]:
+        given = {"calibration": documents(9, 9), "scanned": 4, "ratio": 1.0} | options
+        chain = trim(tiny("llama"), **given)
+        return [epoch.record()["scan"]["documents_sha256"] for epoch in chain]
+
+    found = hashes()
+    assert len(set(found)) == 4 and found == hashes()
+    assert len(set(hashes(resample=False))) == 1 and hashes(resample=False)[0] == found[0]
+    other = TrainSettings(**SETTINGS.__dict__ | {"seed": 4})
+    assert not set(found) & set(hashes(settings=other))
+    # No fewer than there are.
+    assert len(set(hashes(calibration=documents(4, 9)))) == 1
+
+
+def test_without_training_units_go_and_weights_stay() -> None:
+    model, before = tiny("llama"), tiny("llama")
+    epochs = list(trim(model, documents=0, until=4))
+    assert [epoch.loss for epoch in epochs] == [None] * 3
+    assert epochs[-1].record()["training"]["steps"] == 0 and epochs[-1].dropped == 4
+    left = drop(before, [unit for epoch in epochs for unit in epoch.selection.dropped])
+    assert all(value.equal(model.state_dict()[name]) for name, value in left.state_dict().items())
+
+
+def test_a_chain_whose_trained_blocks_are_gone_goes_on_untrained(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By sparse update the blocks are chosen once; all their units may be dropped in the end."""
+    first = [epoch.selection.dropped for epoch in trim(tiny("llama"), documents=0, until=8)]
+    blocks = {unit.block for dropped in first for unit in dropped}
+    gone = [b for b in blocks if sum(u.block == b for dropped in first for u in dropped) == 2][0]
+    model = tiny("llama")
+    # (So little that the same units go.)
+    hardly = TrainSettings(**SETTINGS.__dict__ | {"learning_rate": 1e-12})
+    for epoch in trim(model, trainable=[gone], until=8, settings=hardly):
+        left = {unit.block for unit in units(model)}
+        assert (epoch.training is NO_PASS) == (gone not in left)
+        assert ("nothing is trained any more" in capsys.readouterr().err) == (gone not in left)
+    assert gone not in left and epoch.record()["training"]["trainable_parameters"] == 0
+    # Nor does it settle.
+    before = copy.deepcopy(model.state_dict())
+    record = fine_tune(
+        model,
+        word_tokenizer(),
+        train=documents(11),
+        settings=SETTINGS,
+        epochs=2,
+        trainable=[gone],
+        held_back=documents(7, 11),
+    )
+    assert record["passes"] == [] and record["kept_pass"] is None
+    assert all(value.equal(model.state_dict()[name]) for name, value in before.items())
+
+
+def test_a_chain_tells_what_held_back_documents_say() -> None:
+    model, held_back = tiny("llama"), documents(7, 11)
+    for epoch in trim(model, held_back=held_back, until=2):
+        told = HeldBackScore.of(model, word_tokenizer(), held_back, "float32")
+        assert epoch.held_back == told and epoch.record()["held_back"] == asdict(told)
+    assert next(trim(tiny("llama"))).record()["held_back"] is None
+
+
+def test_an_epoch_drops_what_its_scan_says_and_keeps_the_trainable_blocks() -> None:
+    model = tiny("llama")
+    chain = trim(model, criterion="likelihood", ratio=0.25, step=3, until=3)
+    first = next(chain).record()
+    assert len(units(model)) == 10 and first["margin"] is None and first["ties"] is None
+    second = next(chain).record()
+    ranked = sorted(second["scan"]["units"], key=lambda row: -row["likelihood"])
+    assert second["units_dropped"] == [[row["block"], row["kind"]] for row in ranked[:3]]
+    assert second["trainable_blocks"] == first["trainable_blocks"]
+    assert len(units(model)) == 7 == second["units_left"]
+    assert next(chain, None) is None
+
+
+def test_a_unit_an_epoch_where_nothing_else_is_asked_for(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    given = {"train": documents(4), "calibration": documents(6, 9), "settings": SETTINGS}
+    epochs = [*trimllm.trim(tiny("llama"), word_tokenizer(), until=2, **given)]
+    assert [len(one.selection.dropped) for one in epochs] == [0, 1, 1]
+    assert "epoch 2/2: 4/4 documents" in capfd.readouterr().err
+    assert NO_PASS.trainable_parameters == NO_PASS.tokens == NO_PASS.documents == 0
+    assert TrainSettings().seed == 0
+
+
+@pytest.mark.parametrize("eliminate", [False, True])
+def test_a_scan_gives_candidates_up_only_where_that_is_asked_for(eliminate: bool) -> None:
+    """And never in the first epoch, whose scores choose the blocks that are trained."""
+    given = {"criterion": "calibration", "eliminate": eliminate, "step": 1, "until": 5}
+    given |= {"calibration": documents(40, 9, choices=2), "row_budget": 60}
+    epochs = [*trim(tiny("llama"), **given)]
+    assert not epochs[0].scan.eliminated
+    assert any(one.scan.eliminated for one in epochs) == eliminate
+
+
+def test_a_scan_made_before_is_taken_instead_of_a_new_one() -> None:
+    results = []
+    for given in (False, True):
+        model = tiny("llama")
+        initial = None
+        if given:
+            initial = scan(model, word_tokenizer(), documents(6, 9))
+        chain = trim(model, initial=initial)
+        first, second = (without_times(next(chain).record()) for _ in range(2))
+        assert first["scan"] != second["scan"]
+        results.append((first, second, model.state_dict()))
+    assert results[0][:2] == results[1][:2]
+    assert all(value.equal(results[1][2][name]) for name, value in results[0][2].items())
+
+
+@pytest.mark.parametrize(
+    ("step", "until", "dropped"),
+    [(2, 6, [0, 2, 4, 6]), (2, 5, [0, 2, 4, 6]), (3, 0.5, [0, 3, 6]), (1, 0.8, [0, 1, 2])],
+)
+def test_a_chain_ends_where_it_was_asked_to_in_whole_steps(
+    step: int, until: float, dropped: list[int]
+) -> None:
+    chain = trim(tiny("llama"), step=step, until=until, ratio=1.0)
+    assert [epoch.dropped for epoch in chain] == dropped
+
+
+@pytest.mark.parametrize(("step", "until"), [(2, 0), (2, -3), (2, 10), (3, 10), (2, 99), (1, -0.5)])
+def test_a_chain_that_would_leave_nothing_is_refused_before_it_begins(
+    step: int, until: float
+) -> None:
+    """Of the ten units of a tiny model; three at a time drop twelve where ten are asked for."""
+    with pytest.raises(UserError, match=rf"until = {until}: {step} units at a time"):
+        next(trim(tiny("llama"), step=step, until=until))
+
+
+def test_a_model_that_lacks_units_already_is_trimmed_further() -> None:
+    model = drop(tiny("llama"), [Unit(1, "mlp")])
+    assert [epoch.dropped for epoch in trim(model, until=5, ratio=1.0)] == [1, 3, 5]
+
+
+def test_a_chain_goes_on_only_where_it_was_left() -> None:
+    with pytest.raises(UserError, match="epoch 3 .* 2 units an epoch .* lacks 0"):
+        next(trim(tiny("llama"), start=3))
+    with pytest.raises(UserError, match="'mood' is none of"):
+        next(trim(tiny("llama"), criterion="mood"))
+    model = drop(tiny("llama"), [Unit(1, "mlp"), Unit(2, "mlp")])
+    with pytest.raises(UserError, match="there is no epoch 2"):
+        trimllm.trimming.trim_epoch(
+            model,
+            word_tokenizer(),
+            train=documents(4),
+            settings=SETTINGS,
+            start=2,
+            calibration=documents(6, 9),
+            **CHAIN | {"until": 2},
+        )
+
+
+TOY = """
+from trimllm.select import Criterion, register
+late = Criterion(first=lambda scan, unit: unit.block, tie=lambda scan, unit: unit.kind == "mlp")
+register("late", late)
+"""
+
+
+def test_a_criterion_of_ones_own_trims_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "toy_criterion.py").write_text(TOY)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("toy_criterion:late", "late"):  # imported when it is used, and then registered
+        first, second = list(trim(tiny("llama"), criterion=name, until=2, ratio=0.2))
+        # what is dropped first is missed least: the first block is the one that is trained
+        assert first.trainable == [0]
+        assert second.selection.dropped == (Unit(4, "attention"), Unit(4, "mlp"))
+        assert second.record()["margin"] == 1 and second.selection.ties == 2
+    for name in ("toy_criterion:early", "toy_criterion:register", "nowhere:late"):
+        with pytest.raises(UserError, match=name):
+            next(trim(tiny("llama"), criterion=name))
+
+
+def test_free_answers_are_trimmed_by_their_likelihood() -> None:
+    free = {"train": documents(12, choices=1), "calibration": documents(6, 9, choices=1)}
+    model, held_back = tiny("llama"), documents(5, 3, choices=1)
+    epochs = list(trim(model, criterion="answer_likelihood", held_back=held_back, **free))
+    assert [epoch.dropped for epoch in epochs] == [0, 2, 4, 6]
+    for epoch in epochs[1:]:
+        ranked = sorted(epoch.scan.answer_likelihood.items(), key=lambda found: -found[1])
+        assert list(epoch.selection.dropped) == [unit for unit, _ in ranked[:2]]
+        assert epoch.held_back.accuracy is None
+    said = trimllm.scan(model, word_tokenizer(), held_back).baseline_answer_likelihood
+    assert epochs[-1].held_back.likelihood == pytest.approx(said, abs=1e-5)
+    folded = list(trim(tiny("llama"), criterion="answer_likelihood", fold=True, **free))
+    assert len(folded[1].folded) == 2
+
+
+def test_a_criterion_of_other_documents_is_refused_before_the_scan() -> None:
+    free = {"calibration": documents(6, 9, choices=1)}
+    for criterion in ("both", "calibration", "likelihood", "authors"):
+        # A model that cannot be scanned: nothing comes to that.
+        with pytest.raises(UserError, match="needs calibration documents with choices, and these"):
+            next(trim(torch.nn.Linear(1, 1), criterion=criterion, **free))
+    with pytest.raises(UserError, match="with free answers, and these have choices; take likeli"):
+        next(trim(torch.nn.Linear(1, 1), criterion="answer_likelihood"))
+
+
+def test_the_authors_criterion_scans_with_their_fault() -> None:
+    found = next(trim(tiny("llama"), criterion="authors")).record()
+    faulty = scan(tiny("llama"), word_tokenizer(), documents(6, 9), residual_fault=True)
+    assert found["compat"] == "authors"
+    assert found["scan"]["units"] == to_record(faulty)["units"]
+    assert next(trim(tiny("llama"))).record()["compat"] is None
+
+
+def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {
+        "model": tiny("llama"),
+        "tokenizer": word_tokenizer(),
+        "documents": documents(8),
+        "others": documents(12, 9),
+    }
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner()
+    runner.run(parser.get_doctest(trimllm.trimming.trim.__doc__, given, "trim", None, 0))
+    assert runner.summarize() == doctest.TestResults(failed=0, attempted=4)
+    assert len(trimllm.units(trimllm.load("trimmed")[0])) == 4

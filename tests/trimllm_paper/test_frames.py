@@ -1,0 +1,153 @@
+"""Frames: all results in rows, on the kept results and on made-up ones."""
+
+from __future__ import annotations
+
+import doctest
+from pathlib import Path
+
+import pytest
+from chain_files import plain_chain, write_chain, write_training
+from evaluation_files import Evaluations, rewrite
+from timing_files import TimingFiles
+
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm_paper import frames as room
+from trimllm_paper.frames import COLUMNS, Frame, frame, rows, where
+
+ROOT = Path(__file__).parents[2]
+AT_ONCE = "trim_random/drop_04"
+
+
+def test_the_example_of_the_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    failed, tried = doctest.testmod(room)
+    assert tried and not failed
+
+
+def test_all_kept_results_are_read() -> None:
+    folder = ROOT / "results/reference"
+    found = frame(folder, sorted(folder.glob("seed_*")))
+    kept = files.read_json(folder / "manifest.json")["files"]
+    for table, room_name in (("evaluations", "eval/"), ("timings", "throughput/")):
+        assert len(getattr(found, table)) == sum(room_name in name for name in kept)
+    assert len(found.epochs) == sum(name.endswith("/epoch.json") for name in kept)
+    # The records hold less provenance than the manifests that were kept beside them.
+    assert all("hardware" in row.provenance for row in rows(found.trainings))
+
+
+def test_a_row_says_what_a_file_does(evaluations: Evaluations, tmp_path: Path) -> None:
+    path = evaluations.add("trim_both_r0.5/drop_30+awq_int4", 70, kept=30, seed=3)
+    (row,) = rows(Frame.of([path]).evaluations)
+    said = (row.results, row.model, row.domain, row.tested, row.task, row.source)
+    assert said == (str(tmp_path), "tiny", "sciq", "sciq", "sciq", path.as_posix())
+    said = (row.base, row.name, row.criterion, row.ratio, row.step, row.dropped, row.compressor)
+    assert said == ("trim", "both_r0.5", "both", 0.5, 6, 30, "awq_int4")
+    assert (row.n, row.right, row.accuracy, sum(row.scores), row.seed) == (200, 140, 70, 140, 3)
+    assert (row.kept_percent, row.chance, row.documents) == (50, 25, "same-sciq")
+
+
+def test_free_answers_stand_beside_choices(evaluations: Evaluations) -> None:
+    evaluations.add("full_ft", 75)
+    evaluations.add_free("full_ft", 25, 60, 0.0, domain="own")
+    found = Frame.of(evaluations.paths)
+    chosen, free = (next(iter(rows(where(found.evaluations, domain=d)))) for d in ("sciq", "own"))
+    assert (free.accuracy, free.exact_match, free.token_f1, free.rouge_l) == (60, 25, 60, 30)
+    assert (free.perplexity, free.chance, free.right, {*free.scores}) == (1.0, None, 1, {0.6})
+    names = ("exact_match", "token_f1", "rouge_l", "perplexity")
+    assert [getattr(chosen, name) for name in names] == [None] * 4
+
+
+def test_what_does_not_exist_is_none(evaluations: Evaluations) -> None:
+    evaluations.add("full_ft", 75)
+    evaluations.add("trim_paper/drop_30", 70, kept=30)
+    table = Frame.of(evaluations.paths).evaluations
+    (full,) = rows(where(table, name=None))
+    assert (full.recipe, full.criterion, full.ratio, full.step) == ("full_ft", None, None, None)
+    assert list(where(table, name="paper", compressor=None).ratio) == [0.25]
+
+
+def test_epochs_and_passes(tmp_path: Path) -> None:
+    found = Frame.of(
+        epochs=write_chain(tmp_path, plain_chain()),
+        trainings=[write_training(tmp_path, "full_ft", 4.0)],
+    )
+    assert list(found.epochs.dropped) == [0, 2, 4] and list(found.epochs.epoch) == [0, 1, 2]
+    assert found.epochs.units_dropped[1] == ((0, "mlp"), (1, "mlp"))
+    assert list(found.epochs.seconds_scan) == [1.0] * 3 and list(found.epochs.loss) == [1.0] * 3
+    assert list(found.trainings.epoch) == [0, 1] and list(found.trainings.seconds) == [4.0] * 2
+    (random,) = rows(
+        Frame.of(trainings=[write_training(tmp_path, AT_ONCE, 1.0, passes=1)]).trainings
+    )
+    assert (random.name, random.criterion, random.step, random.dropped) == (
+        *("random", "random", 4, 4),
+    )
+
+
+def test_timings(timings: TimingFiles) -> None:
+    where_ = {"hardware": "cpu-mine", "model": "tiny"}
+    timings.add("trim_paper/drop_30+awq_int4", 30, kept=30, total=60, share=0.13, **where_)
+    timings.add("full_ft", 12, full=None, kept=60, total=60, **where_)
+    full, one = rows(Frame.of(throughput=timings.paths).timings)
+    assert (one.recipe, one.name, one.compressor) == (
+        *("trim_paper/drop_30+awq_int4", "paper", "awq_int4"),
+    )
+    assert one.speedup == 3 and (one.speedup_low, one.speedup_high) == pytest.approx((2.97, 3.03))
+    assert one.unit_bytes_percent == pytest.approx(13) and one.kept_percent == 50
+    assert one.bytes_percent == pytest.approx(100 * (0.13 * 2e6 + 6e5) / 2.6e6)
+    # The full model is its own measure.
+    assert (full.speedup, full.speedup_low, full.speedup_high) == (1.0, None, None)
+    assert full.bytes_percent == full.unit_bytes_percent == 100
+    assert full.content["protocol"]["prompt"] == 480 and "baseline" not in full.content
+
+
+def test_nothing_measured_has_the_same_columns() -> None:
+    found = Frame.of()
+    for name, columns in COLUMNS.items():
+        table = getattr(found, name)
+        assert list(table) == [*columns.split(), "provenance", "source"] and table.empty
+        assert where(table, model="tiny", compressor=None).empty
+
+
+def test_a_folder_and_its_replicates(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        root = tmp_path / f"seed{seed}"
+        Evaluations(root).add("full_ft", 70 + seed, seed=seed)
+        write_chain(root, plain_chain(), seed=seed)
+        TimingFiles(root).add("full", 10, full=None)
+    # What was being written when its writer was killed.
+    (tmp_path / "seed0/eval/tiny/sciq/.full_ft.tmp-1").mkdir()
+    (tmp_path / "seed0/eval/tiny/sciq/.full_ft.tmp-1/sciq.json").write_text("{")
+    found = frame(tmp_path / "seed0", [tmp_path / "seed1"])
+    assert sorted(found.evaluations.accuracy) == [70, 71] and len(found.epochs) == 6
+    assert list(found.timings.results) == [str(tmp_path / "seed0")]
+    with pytest.raises(UserError, match="measure the same; give one of them"):
+        frame(tmp_path / "seed0", [tmp_path / "seed0"])
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        frame(tmp_path / "nowhere")
+
+
+def test_two_measurements_of_the_same_are_refused(tmp_path: Path) -> None:
+    one, two = Evaluations(tmp_path / "a"), Evaluations(tmp_path / "b")
+    one.add("full_ft", 75)
+    two.add("full_ft", 70)
+    with pytest.raises(UserError, match="b/eval/.* and .*a/eval/.* measure the same"):
+        Frame.of([*one.paths, *two.paths])
+
+
+def test_a_chain_with_a_gap_or_of_two_is_refused(tmp_path: Path) -> None:
+    paths = write_chain(tmp_path, plain_chain())
+    with pytest.raises(UserError, match="trim_paper: its epochs are not 0, 1, 2"):
+        Frame.of(epochs=[paths[0], paths[2]])
+    with pytest.raises(UserError, match="delete it and run the chain again"):
+        Frame.of(epochs=paths[1:])
+    rewrite(paths[2], criterion="likelihood")
+    with pytest.raises(UserError, match="of one chain"):
+        Frame.of(epochs=paths)
+
+
+def test_a_broken_file_is_refused_by_name(evaluations: Evaluations) -> None:
+    path = evaluations.add("full_ft", 75)
+    rewrite(path, acc=80.0)
+    with pytest.raises(UserError, match=r"full_ft/sciq.json: acc 80.0 is not the mean"):
+        Frame.of(evaluations.paths)

@@ -1,9 +1,9 @@
 """Asks llama.cpp: `python llama_cpp.py MODEL.gguf question.json answers.json THREADS`.
 
-Needs the wheel xllamacpp and nothing else; what question and answer are, see
-`trimllm.exporting.evidence`. llama.cpp ends a process that it cannot serve, which is why it has one of its own. What is
-asked is whether the file is right: the cache is float32 and attention the plain one, for a cache in
-16 bits alone moves log-probabilities by 0.02 to 0.04 nats.
+Needs the wheel xllamacpp and nothing else; `trimllm.exporting.evidence` says what question and
+answer are. llama.cpp ends a process that it cannot serve, which is why it has one of its own. What
+is asked is whether the file is right: the cache is float32 and attention the plain one, for a cache
+in 16 bits alone moves log-probabilities by 0.02 to 0.04 nats.
 """
 
 from __future__ import annotations

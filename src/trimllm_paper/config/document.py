@@ -1,11 +1,12 @@
-"""Write what follows from the models: JSON schemas for editors, and the keys in config/README.md.
+"""Write the keys in config/README.md, or print a JSON schema for an editor that completes keys.
 
-python -m trimllm_paper.config.document
+python -m trimllm_paper.config.document [config | domain]
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import jinja2
@@ -15,25 +16,24 @@ from trimllm_paper.config.load import PROJECT
 from trimllm_paper.config.models import Config, Domain
 
 MARK = "<!-- What follows is made by python -m trimllm_paper.config.document; do not edit it. -->\n"
+README = PROJECT / "config" / "README.md"
 
 
-def files(root: Path) -> dict[Path, str]:
-    """Every file that follows from the models, and what it must hold."""
+def readme() -> str:
+    """config/README.md: its own text, then the keys by the models."""
     page = jinja2.Template(
         Path(__file__).with_name("keys.jinja").read_text(encoding="utf-8"),
         trim_blocks=True,
         lstrip_blocks=True,
     )
     trees = {"a configuration": tree(Config), "a domain's file": tree(Domain)}
-    readme = root / "config" / "README.md"
-    head = readme.read_text(encoding="utf-8").partition(MARK)[0]
-    made = {readme: head + MARK + page.render(trees=trees, json=json.dumps)}
-    for name, kind in (("config", Config), ("domain", Domain)):
-        text = json.dumps(schema(kind), indent=1, ensure_ascii=False) + "\n"
-        made[root / "workflow" / "schemas" / f"{name}.schema.json"] = text
-    return made
+    head = README.read_text(encoding="utf-8").partition(MARK)[0]
+    return head + MARK + page.render(trees=trees, json=json.dumps)
 
 
 if __name__ == "__main__":
-    for path, text in files(PROJECT).items():
-        path.write_text(text, encoding="utf-8")
+    if sys.argv[1:]:
+        kind = {"config": Config, "domain": Domain}[sys.argv[1]]
+        print(json.dumps(schema(kind), indent=1, ensure_ascii=False))
+    else:
+        README.write_text(readme(), encoding="utf-8")

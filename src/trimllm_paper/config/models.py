@@ -1,8 +1,8 @@
 """The configuration: every key with its type, default and range, told once.
 
-The JSON schema (`workflow/schemas/config.schema.json`), `config/README.md` and every complaint
-about a value are made from these classes and from `keys.yaml`, which says what every section and
-key means, and why its default is what it is.
+The JSON schema, `config/README.md` and every complaint about a value are made from these classes
+and from `keys.yaml`, which says what every section and key means, and why its default is what it
+is.
 """
 
 from __future__ import annotations

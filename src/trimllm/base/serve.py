@@ -1,0 +1,48 @@
+"""The child's side of `trimllm.base.workers`: `python -P serve.py SCRIPT`.
+
+The script defines `Worker`. The first line of standard input is a JSON object, the keyword
+arguments of `Worker`; its attribute `facts` is the first reply. Each further line is a JSON list:
+the name of a method and its arguments. A reply is one line: `{"value": ...}`, or `{"error": ...}`
+for a user's mistake (`SystemExit` with a text, `UserError`), or `{"crash": ...}` for anything else,
+after which the process ends.
+
+Only the standard library is needed: the script may run in an environment without trimllm.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+
+def main(script: str) -> None:
+    # Libraries print to standard output, which is for replies: send theirs to standard error.
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def reply(kind: str, content: Any) -> None:
+        print(json.dumps({kind: content}), file=replies, flush=True)
+
+    try:
+        job = json.loads(sys.stdin.readline())
+        sys.path.insert(0, str(Path(script).parent))  # for modules that scripts share
+        worker = runpy.run_path(script)["Worker"](**job)
+        reply("value", worker.facts)
+        for line in sys.stdin:
+            command, *arguments = json.loads(line)
+            reply("value", getattr(worker, command)(*arguments))
+    except (Exception, SystemExit) as error:
+        users = type(error).__name__ in ("UserError", "SystemExit")
+        if not users:
+            traceback.print_exc()
+        reply("error" if users else "crash", str(error) if users else repr(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,91 @@
+"""Workers reply, report users' mistakes in one line, and never outlive their block."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from trimllm.base.errors import UserError
+from trimllm.base.workers import Worker, environment, python_of, run_worker
+
+SCRIPT = """
+import os, sys
+class UserError(Exception): pass
+class Worker:
+    def __init__(self, start):
+        print("greeting")
+        if start == "mistake":
+            raise UserError("no such model")
+        if start == "exit":
+            sys.exit("wrong device")
+        self.sum, self.facts = start, {"pid": os.getpid(), "path": "trimllm" in sys.modules}
+    def add(self, value):
+        self.sum += value
+        return self.sum
+    def die(self):
+        print("cache is full", file=sys.stderr)
+        os.kill(os.getpid(), 9)
+    def fail(self):
+        return 1 / 0
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    (tmp_path / "worker.py").write_text(SCRIPT)
+    return tmp_path / "worker.py"
+
+
+def test_a_worker_replies_and_ends_with_its_block(script: Path) -> None:
+    with Worker(script, {"start": 1}, name="sum") as worker:
+        assert [worker.ask("add", 2), worker.ask("add", 3)] == [3, 6]
+        pid = worker.facts["pid"]
+        assert pid != os.getpid() and not worker.facts["path"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("start", "command", "error", "message"),
+    [
+        ("mistake", None, UserError, "sum: no such model"),
+        ("exit", None, UserError, "sum: wrong device"),
+        (1, "die", UserError, r"sum ended \(signal 9; not enough memory\?\): cache is full"),
+        (1, "fail", RuntimeError, "sum: ZeroDivisionError"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(
+    script: Path, start: object, command: str | None, error: type, message: str
+) -> None:
+    with (
+        pytest.raises(error, match=message),
+        Worker(script, {"start": start}, name="sum") as worker,
+    ):
+        worker.ask(command)
+
+
+def test_run_worker_returns_the_first_reply(script: Path) -> None:
+    variables = environment(3, isolated=True)
+    assert variables["OMP_NUM_THREADS"] == "3" and "PYTHONPATH" not in variables
+    assert run_worker(script, {"start": 0}, name="sum", variables=variables)["pid"]
+    with pytest.raises(UserError, match="sum cannot be started"):
+        run_worker(script, {"start": 0}, name="sum", python=script.parent / "none")
+
+
+def test_the_python_of_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TRIMLLM_TOY_PYTHON", raising=False)
+    with pytest.raises(UserError, match="toy is not installed: run `make envs`"):
+        python_of("toy", "envs")
+    (tmp_path / ".envs/toy/bin").mkdir(parents=True)
+    (tmp_path / ".envs/toy/bin/python").symlink_to(sys.executable)
+    with pytest.raises(UserError):
+        python_of("toy", "envs")
+    (tmp_path / ".envs/toy/.complete").touch()
+    assert python_of("toy", "envs") == tmp_path / ".envs/toy/bin/python"
+    monkeypatch.setenv("TRIMLLM_TOY_PYTHON", str(tmp_path))
+    with pytest.raises(UserError, match="is not an executable Python"):
+        python_of("toy", "envs")

@@ -60,8 +60,6 @@ def parser() -> argparse.ArgumentParser:
     seeds.add_argument("--cores", default="all")
     verify = command("verify", "check every result against what it says and was made from")
     verify.add_argument("folder", type=Path, nargs="?", default=Path("results"))
-    what = "pages that tell numbers of results"
-    verify.add_argument("--pages", dest="told", type=Path, nargs="+", default=[], help=what)
     compare = command("compare", "does a run agree with another, cell by cell, paired by document")
     compare.add_argument("folder", type=Path, nargs="?", default=Path("results"), help="yours")
     compare.add_argument("kept", type=Path, nargs="?", default=Path("results/reference"))

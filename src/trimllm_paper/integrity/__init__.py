@@ -14,7 +14,6 @@
 | changed kept result | `checks.verify_reference`, before anything is drawn from it | `trimllm_paper/integrity/test_checks.py` |
 | moved or renamed file | a record says its own place (`records`) | `trimllm_paper/integrity/test_checks.py` |
 | checkpoint or documents that changed after an evaluation | `checks.verify_result`; `lineage` for a run | `trimllm_paper/integrity/test_checks.py` |
-| a number of README, LIMITS or docs that its file does not hold, or holds no longer | `pages.problems`: sources in comments | `trimllm_paper/integrity/test_pages.py` |
 | words that a shell would run on a cluster | `cluster.unfit_for_cluster` | `trimllm_paper/integrity/test_cluster.py` |
 
 `checks` does all that needs no run, behind `make verify`.

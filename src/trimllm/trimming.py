@@ -12,7 +12,6 @@ from torch import nn
 from trimllm import select
 from trimllm.base.errors import UserError
 from trimllm.base.names import AUTHORS, PAPER_CRITERION
-from trimllm.base.shown import Shown
 from trimllm.data import Document, all_free
 from trimllm.fold import fold as fold_away
 from trimllm.scanning import Scan, scan, to_record
@@ -169,9 +168,9 @@ def trim(
         initial = None
 
 
-@dataclass(frozen=True, repr=False)
-class Epoch(Shown):
-    """One epoch of a chain, as it was when it ended; a line of text, and a chart in a notebook."""
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of a chain, as it was when it ended."""
 
     number: int  # from 0
     epochs: int  # of the whole chain
@@ -179,10 +178,10 @@ class Epoch(Shown):
     ratio: float
     trainable: list[int]  # original blocks that are trained
     selection: Selection  # the units dropped in this epoch, ties and margin
-    scan: Scan  # by which they were chosen
+    scan: Scan = field(repr=False)  # by which they were chosen
     training: PassRecord  # loss, steps, tokens of the pass that followed
     seconds: dict[str, float]  # of "scan" and "train"
-    settings: TrainSettings
+    settings: TrainSettings = field(repr=False)
     size: dict[str, int]  # units and parameters left
     held_back: HeldBackScore | None = None  # what the model makes of documents held back
     # By unit that was folded away, the share of what it added that could be kept (R^2).

@@ -28,7 +28,6 @@ ROOMS = {
             "train",
             "fold",
             "trimming",
-            "show",
         ),
         *("compress", "evaluate", "throughput", "exporting", "engines", "auto"),
     ),

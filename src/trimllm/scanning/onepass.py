@@ -23,7 +23,6 @@ from trimllm.base.files import content_hash
 from trimllm.base.precision import compute_dtype, rounded_copy
 from trimllm.base.processes import ALONE, Processes
 from trimllm.base.progress import Progress
-from trimllm.base.shown import Shown
 from trimllm.data import Document, all_free
 from trimllm.score.rows import Batch, Row, batches
 from trimllm.score.scorer import answer_scores, max_positions, row_of, start_rows
@@ -36,8 +35,8 @@ from trimllm.sublayers.presence import present
 ROW_BUDGETS = {2: 32768, 4: 8192}
 
 
-@dataclass(repr=False)
-class Scan(Shown):
+@dataclass
+class Scan:
     """What a scan found, by unit; `correct` and `likelihood` lack the eliminated ones.
 
     Of documents with free answers there is `answer_likelihood` in place of the two.

@@ -27,7 +27,7 @@ TASKS = {name: name for name in ("scan", "full_ft", "sparse_ft", "compress", "ev
 TASKS |= {"fetch_model": "fetch", "drop_at_once": "sparse_ft", "trim_epoch": "trim"}
 TASKS |= {"settle": "settle", "teach": "teach", "export": "evaluate"}
 TASKS |= {"answers": "evaluate", "engines": "measure"}
-"""Start of a rule's name -> what its jobs do with a model."""
+"""Rule, or what precedes `_` in its name -> what its jobs do with a model."""
 # Training documents where nobody has counted: the largest domain, MedMCQA, has 183,000.
 MANY = 200_000
 # Time limits: so many times the expected time, and minutes for a slow start.
@@ -42,7 +42,7 @@ Refusal = tuple[list[Any], Any, str]
 
 def task_of(rule: str) -> str | None:
     """What the jobs of a rule do with a model, or None if they have none."""
-    return next((task for start, task in TASKS.items() if rule.startswith(start)), None)
+    return next((task for name, task in TASKS.items() if f"{rule}_".startswith(f"{name}_")), None)
 
 
 def trained_documents(results: str, domain: str | None) -> int | None:

@@ -55,10 +55,17 @@ def machine(monkeypatch: pytest.MonkeyPatch):
         ("fetch_model", "fetch"),
         ("prepare_sciq", None),
         ("table2", None),
+        ("export", "evaluate"),
+        ("exports", None),  # a target: it has no model
     ],
 )
 def test_tasks_of_rules(rule: str, task: str | None) -> None:
     assert resources.task_of(rule) == task
+
+
+def test_pending_targets_are_not_refused(default: Config, machine) -> None:
+    machine()
+    assert resources.refusal([("exports", {}), ("evaluations", {})], default, here=True) is None
 
 
 def test_the_ratio_of_a_chain_is_that_of_its_name(default: Config) -> None:

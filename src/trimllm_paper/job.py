@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import os
 import sys
@@ -21,6 +22,24 @@ from trimllm_paper.data_records import DataReport
 from trimllm_paper.environment import adapters_of, set_environment
 from trimllm_paper.integrity import checks, locks
 from trimllm_paper.integrity.provenance import Run, recorded
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSED = (
+    *(errno.ESTALE, errno.EBUSY, errno.EIO, errno.EROFS),
+    *(errno.EXDEV, errno.EACCES, errno.EPERM),
+)
+
+
+def system_fault(error: BaseException) -> str | None:
+    """What a file system refused and what to do about it; None for any other error."""
+    # safetensors and PyTorch pass on the system's words without the number.
+    is_one = isinstance(error, OSError) and error.errno is not None
+    words = os.strerror(error.errno) if is_one else str(error)
+    if any(os.strerror(number) in words for number in NO_SPACE):
+        return f"no space left ({error}); make room and run again"
+    if is_one and error.filename is not None and error.errno in REFUSED:
+        return f"the file system refused it ({error}); mend that and run again"
+    return None
 
 
 class Output:
@@ -148,14 +167,10 @@ class Job:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         gc.freeze()  # what is left goes with the process: the interpreter need not look at it again
         self._held.__exit__(kind, error, trace)
-        if error is not None and files.disk_full(error):
-            self.output.tell(f"error: no space left ({error}); make room and run again")
-        elif error is not None and files.refused(error):
-            self.output.tell(
-                f"error: the file system refused it ({error}); mend that and run again"
-            )
-        elif isinstance(error, UserError):
+        if isinstance(error, UserError):
             self.output.tell(f"error: {error}")
+        elif error is not None and (fault := system_fault(error)):
+            self.output.tell(f"error: {fault}")
         elif isinstance(error, Exception):
             traceback.print_exception(error, file=sys.stderr)
             what = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -8,22 +8,29 @@ A file holds the fields of its class, `schema` (the version of these classes) an
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
 from trimllm.base.errors import UserError
-from trimllm.base.files import SEAL, check_seal, read_json, sealed, write_json
+from trimllm.base.files import content_hash, read_json, write_json
 from trimllm_paper.recipe import Recipe, place_of
 
 SCHEMA = 1
 """Version of the classes below; a file of another one was made by another version of the code."""
-VERSION, REMEDY = "schema", "delete it and run again"
+VERSION, SEAL, REMEDY = "schema", "content_sha256", "delete it and run again"
 Units = list[Annotated[tuple[int, Literal["attention", "mlp"]], Strict(False)]]
 """Block and kind of units; a list of pairs in JSON."""
 ABSENT = Field(default=None, exclude_if=lambda value: value is None)
 """A field that a file need not have; None where it has not."""
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a result with the hash of it, so that an edit by hand shows."""
+    content = {key: value for key, value in content.items() if key != SEAL}
+    return content | {SEAL: content_hash(json.dumps(content, sort_keys=True, allow_nan=False))}
 
 
 class Part(BaseModel):
@@ -52,7 +59,8 @@ class Record(Part):
         _check_version(path, content)
         if SEAL not in content:
             raise UserError(f"{path} has no seal ({SEAL}); {REMEDY}")
-        check_seal(path, content)
+        if sealed(content)[SEAL] != content[SEAL]:
+            raise UserError(f"{path} was changed after it was written; {REMEDY}")
         fields = {key: value for key, value in content.items() if key not in (SEAL, VERSION)}
         try:
             record = cls.model_validate(fields)

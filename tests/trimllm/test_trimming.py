@@ -45,7 +45,6 @@ def trim(model: torch.nn.Module, **options: Any) -> Any:
 def without_times(record: dict) -> dict:
     """A record but for what differs from run to run."""
     found = copy.deepcopy(record)
-    found.pop(files.SEAL, None)
     for part in (found, found["scan"], found["training"]):
         part.pop("seconds")
     return found

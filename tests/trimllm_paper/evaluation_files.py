@@ -10,7 +10,7 @@ from typing import Any
 from trimllm.base import files
 from trimllm.base.intervals import wilson
 from trimllm_paper.recipe import Paths, Recipe
-from trimllm_paper.records import Evaluation
+from trimllm_paper.records import Evaluation, sealed
 
 TOTAL_UNITS = 60
 FULL_BYTES = 269_000_000
@@ -38,7 +38,7 @@ def rewrite(path: Path, **changes: Any) -> None:
     """Change a result file and seal it again, as no writer of the pipeline would."""
     content = {key: value for key, value in files.read_json(path).items() if key not in changes}
     content |= {key: value for key, value in changes.items() if value is not None}
-    files.write_json(path, files.sealed(content))
+    files.write_json(path, sealed(content))
 
 
 class Evaluations:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from models import random_documents
 
 from trimllm.data.document import write_documents
 from trimllm.train.batching import documents_of_epoch
+from trimllm_paper.job import system_fault
 
 SCRIPT = """
 import sys
@@ -35,6 +37,7 @@ with Job(snakemake) as job:
 
 
 POOL = """
+import errno
 import json
 from types import SimpleNamespace
 from snakemake.iocontainers import InputFiles
@@ -106,3 +109,19 @@ def test_a_node_without_kernels_ends_before_training(
     said = f"error: awq_int4 would fail on this machine, where kernels need {lacking}; install that"
     assert run.returncode == 1 and line.startswith(f"[{rule} model] {said}")
     assert log == f"{line.partition('] ')[2]}\n"
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (OSError(errno.EDQUOT, "over quota"), "no space left"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "no space left"),
+        (OSError(errno.ESTALE, "Stale file handle", "a", None, "b"), "the file system refused it"),
+        (PermissionError(errno.EACCES, "Permission denied", "a"), "the file system refused it"),
+        (OSError(errno.EIO, "Input/output error"), None),  # of which file, nothing says
+        (FileExistsError(errno.EEXIST, "File exists", "a"), None),
+        (ValueError("shape mismatch"), None),
+    ],
+)
+def test_what_a_file_system_refuses_is_one_line(error: Exception, said: str | None) -> None:
+    assert said is None if (fault := system_fault(error)) is None else fault.startswith(said)

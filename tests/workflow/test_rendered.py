@@ -16,6 +16,7 @@ from runs import ROOT, snakemake
 from trimllm.base import files
 from trimllm_paper.__main__ import main
 from trimllm_paper.commands import reference
+from trimllm_paper.records import sealed
 
 KEPT = "results/reference"
 FIGURES = tuple(f"figure{n}_smollm2-135m" for n in (1, 2, 3, 4))
@@ -93,7 +94,7 @@ def test_kept_seeds_are_pooled_and_verified(
         other.parent.mkdir(parents=True, exist_ok=True)
         answers = files.read_json(path)
         answers["seed"] = answers["provenance"]["seed"] = 1
-        files.write_json(other, files.sealed(answers))
+        files.write_json(other, sealed(answers))
     config = yaml.safe_load((own / "config.yaml").read_text())
     domains = {f"domains/{one.name}": one.read_text() for one in (own / "domains").iterdir()}
     reference.collect(own, kept, config, domains)

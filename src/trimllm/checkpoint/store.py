@@ -176,7 +176,8 @@ def complete(
         told = (provenance or {}).get("card", {})
         card.write(temporary, card.Facts(**told))
     files.write_manifest(temporary, provenance)
-    temporary.chmod(0o755)
+    for weights in temporary.glob("*.safetensors"):  # safetensors makes them 0600
+        weights.chmod((temporary / files.MANIFEST).stat().st_mode)
     files.publish(temporary, directory)
 
 

@@ -127,7 +127,7 @@ def compress(
     engine: str | None = None,
     settings: CompressSettings | None = None,
     provenance: Callable[[], dict[str, Any]] | None = None,
-    record: Callable[[Record], dict[str, Record]] = lambda found: {RECORD: files.sealed(found)},
+    record: Callable[[Record], dict[str, Record]] = lambda found: {RECORD: found},
 ) -> Record:
     """Compress a checkpoint; the result is whole and proven under its name, or not there.
 

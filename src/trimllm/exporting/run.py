@@ -33,7 +33,7 @@ def export(
     facts: Facts | None = None,
     settings: ExportSettings | None = None,
     provenance: Callable[[], Record] | None = None,
-    record: Callable[[Record], dict[str, Record]] = lambda found: {RECORD: files.sealed(found)},
+    record: Callable[[Record], dict[str, Record]] = lambda found: {RECORD: found},
 ) -> Record:
     """Export a checkpoint; the result is whole and proven under its name, or not there.
 

@@ -87,7 +87,7 @@ def make_checkpoint(
     *,
     record_name: str,
     provenance: Callable[[], dict[str, Any]],
-    seal: Callable[[dict[str, Any]], dict[str, Any]] = files.sealed,
+    seal: Callable[[dict[str, Any]], dict[str, Any]] = lambda found: found,
 ) -> dict[str, Any]:
     """Do a training job and write the checkpoint that comes of it: whole, or not at all.
 
@@ -97,7 +97,7 @@ def make_checkpoint(
         seal: makes of the recipe's record what is written.
 
     Returns:
-        The recipe's record, sealed: most checkpoints of a chain go, and their records stay.
+        The recipe's record as it was written.
 
     Raises:
         UserError: what can be mended, whichever process met it.
@@ -106,8 +106,7 @@ def make_checkpoint(
     # Not among what is removed as left over by a killed writer.
     state = Path(directory).with_name(f".passes-{Path(directory).name}")
     job = replace(job, passes=str(state))
-    temporary = files.new_sibling(directory)
-    try:
+    with files.scratch(directory) as temporary:
         if job.processes == 1:
             model, tokenizer, record = run(job, torch.device(job.device), Team(lean=True))
             checkpoint.settle(model, _kept_as(job))  # what no pass has brought
@@ -118,8 +117,6 @@ def make_checkpoint(
         store.complete(temporary, directory, {record_name: record}, provenance())
         shutil.rmtree(state, ignore_errors=True)
         return record
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _in_processes(job: TrainJob, target: Path) -> dict[str, Any]:

@@ -110,8 +110,7 @@ def collect(
         mine = {path.relative_to(results).as_posix() for path in found}
         before = [reference / name for name in sorted(named - mine) if not _of_epoch(name, mine)]
         shared = [reference / name for name in sorted(named & mine)]
-    temporary = files.new_sibling(reference)
-    try:
+    with files.scratch(reference) as temporary:
         for folder, paths in ((results, found), (reference, before)):
             for path in paths:
                 copy = temporary / path.relative_to(folder)
@@ -125,10 +124,7 @@ def collect(
         for name, content in {CONFIG: text, **domains}.items():
             files.write_text(temporary / name, content)
         files.write_manifest(temporary)
-        temporary.chmod(0o755)
         files.publish(temporary, reference)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return len(found) + len(before)
 
 

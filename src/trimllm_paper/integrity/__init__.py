@@ -2,7 +2,7 @@
 
 | threat | what stops it | test |
 |---|---|---|
-| edited result | the seal of a result file (`trimllm.base.files.sealed`), read by `records` | `trimllm_paper/integrity/test_checks.py` |
+| edited result | the seal of a result file (`trimllm_paper.records.sealed`), read by `records` | `trimllm_paper/integrity/test_checks.py` |
 | edited scan, by which training would choose other blocks | the same seal, read by `scripts/train.py` before the library reads the file | `workflow/test_faults.py` |
 | result of another configuration, model, data or code | `lineage.foreign`: hash of all that its job depends on, while the DAG is built | `workflow/test_faults.py` |
 | code that has changed since | `codehash`: hash of what a stage imports, code of one's own that the configuration names included, one of the things its job depends on | `trimllm_paper/integrity/test_codehash.py`, `trimllm_paper/test_jobs.py` |

@@ -17,6 +17,7 @@ from trimllm_paper.__main__ import main
 from trimllm_paper.config import is_reference
 from trimllm_paper.integrity import checks
 from trimllm_paper.recipe import Paths, place_of
+from trimllm_paper.records import SEAL, sealed
 
 (TASK,) = files.read_json(ROOT / "results/reference/data/sciq/report.json")["tests"]
 EVALUATION = f"eval/smollm2-135m/sciq/full_ft/{TASK}.json"
@@ -60,7 +61,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # Checkpoints of epochs in between are gone.
         if manifest.is_file():
             content["provenance"]["manifest_sha256"] = files.sha256_of(manifest)
-            files.write_json(path, files.sealed(content))
+            files.write_json(path, sealed(content))
     return folder
 
 
@@ -81,14 +82,14 @@ def resealed(**changes: object) -> Callable[[Path], None]:
     """Another result, whole in itself."""
 
     def change(path: Path) -> None:
-        files.write_json(path, files.sealed(files.read_json(path) | changes))
+        files.write_json(path, sealed(files.read_json(path) | changes))
 
     return change
 
 
 def unseal(path: Path) -> None:
     content = files.read_json(path)
-    del content[files.SEAL]
+    del content[SEAL]
     files.write_json(path, content)
 
 
@@ -151,7 +152,7 @@ def test_a_kept_record_is_what_its_checkpoint_had(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "results/reference", folder)
     content = files.read_json(folder / TRAINING)
     content["passes"][0]["seconds"] *= 0.5
-    files.write_json(folder / TRAINING, files.sealed(content))
+    files.write_json(folder / TRAINING, sealed(content))
     files.write_manifest(folder)
     _, (line,) = checks.verify(folder)
     assert TRAINING in line and line.endswith(f"is not what {folder / CHECKPOINT} says")

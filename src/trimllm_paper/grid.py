@@ -11,18 +11,16 @@ from dataclasses import replace
 from typing import Any
 
 from trimllm.throughput.result import predicted
-from trimllm_paper import cell_notes, contradictions, cost, layout, notes, published, timed
+from trimllm_paper import cell_notes, layout, notes, published, timed
 from trimllm_paper.cells import Cells, Subject
 from trimllm_paper.context import BY_LORA, FULL, Context
 from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.layout import Column, Row
 from trimllm_paper.render import Block, Cell, Line, Table
-from trimllm_paper.verdict import NOT_RUN, UNDECIDED
+from trimllm_paper.verdict import NOT_RUN
 
 ENOUGH = 90
 """Percent of its predicted speedup that a trimmed model should reach."""
-FEW = 4
-"""Contradictions of the paper that stand under a table; the page of them has all."""
 STAND_IN = (
     f"Stand-in for full fine-tuning: {BY_LORA}, adapters beside frozen weights, merged at the end. "
     f"What is measured against {FULL} elsewhere is measured against it here; no verdict is one on "
@@ -252,11 +250,8 @@ class _Grid:
             yield from timed.glossary(every, kernels=kernels)
         if kernels:
             yield from self._speed_notes(blocks)
-        against = contradictions.of_table(form.key)
-        yield from (f"In the paper itself: {text}" for text in against[:FEW])
-        if more := len(against) - FEW if len(against) > FEW else 0:
-            yield f"In the paper itself: {more} more (contradictions.md beside the figures)"
-        yield from self._open(blocks)
+        for one in published.contradictions(table=form.key):
+            yield f"In the paper itself: {one['text']}"
         yield from cell_notes.documents(self.domains, blocks)
         if form.tokens:
             yield from map(named, cell_notes.counting(self.domains, blocks, frame.words))
@@ -274,14 +269,6 @@ class _Grid:
         yield from (*accuracy, *throughput, *tokens, *ties)
         if any(column.epochs for column in self.columns):
             yield from notes.training_notes(frame, seed)
-
-    def _open(self, blocks: Sequence[Block]) -> Iterator[str]:
-        """How many cells are undecided or were not run, and what would decide the paper's."""
-        verdicts = [c.verdict for b in blocks for line in b.rows for c in line.cells.values()]
-        counts = {name: verdicts.count(name) for name in (UNDECIDED, NOT_RUN)}
-        told = " and ".join(f"{count} cells {name}" for name, count in counts.items() if count)
-        if told and (decides := cost.of_table(self.form.key)):
-            yield f"{told}; what would decide them: {decides} (`make plan`)"
 
     def _speed_notes(self, blocks: Sequence[Block]) -> Iterator[str]:
         """Ranges of TrimLLM's advantage, unsteady machines, and what is predicted."""

@@ -104,6 +104,17 @@ def tables() -> tuple[str, ...]:
     return tuple(key for key in _CONTENT if key.startswith("table"))
 
 
+def contradictions(*, claim: str = "", table: str = "") -> tuple[dict[str, Any], ...]:
+    """Numbers of the paper that cannot both be right: all, or those that speak against a claim or
+    of which a number stands in a table."""
+    return tuple(
+        one
+        for one in _CONTENT["contradictions"]
+        if (not claim or claim in one.get("claims", []))
+        and (not table or any(place.split("/")[0] == table for place in one["numbers"]))
+    )
+
+
 def claims() -> tuple[dict[str, Any], ...]:
     """The paper's headline sentences, to be checked on our own measurements."""
     return tuple(_CONTENT["claims"])

@@ -65,7 +65,7 @@ ROOMS = {
         ),
         # what came of it: numbers, tables, figures, claims
         *("published", "context", "frames", "tier", "derive", "details", "verdict"),
-        *("contradictions", "layout", "cost", "render", "timed", "cells", "notes", "cell_notes"),
+        *("layout", "render", "timed", "cells", "notes", "cell_notes"),
         *("grid", "figures", "claims"),
         *("own", "targets", "__main__", "commands"),
     ),

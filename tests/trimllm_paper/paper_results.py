@@ -20,11 +20,11 @@ from trimllm_paper import published
 from trimllm_paper.claims import report
 from trimllm_paper.claims.evidence import Evidence
 from trimllm_paper.context import Context
-from trimllm_paper.contradictions import number
-from trimllm_paper.contradictions.accuracies import CHANCE
 from trimllm_paper.frames import Frame
 from trimllm_paper.recipe import Recipe
 
+CHANCE = {"piqa": 50.0, "pubmedqa": 100 / 3}
+"""Percent that guessing gets in columns whose tests do not have four choices."""
 DOMAINS = ("piqa", "sciq", "medmcqa", "lexglue", "financeqa")
 CRITERIA = ("calibration", "activation_norm", "both")
 RATIOS = {"r_1": 1.0, "r_1_2": 0.5, "r_1_4": 0.25, "r_1_8": 0.125}
@@ -34,6 +34,11 @@ COMPRESSORS = {
     **{"gptq_int4": "gptq_int4", "awq_int4": "awq_int4"},
 }
 """Row of Table 1 -> compressor."""
+
+
+def number(table: str, row: str, column: str, block: str = "") -> float:
+    """A printed number or bound."""
+    return published.bound_percent(published.table(table).value(row, column, block))
 
 
 class PaperResults:

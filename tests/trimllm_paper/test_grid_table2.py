@@ -103,16 +103,6 @@ def test_a_model_at_chance_has_collapsed_and_nats_stand_beside(evaluations: Eval
     )
 
 
-def test_what_would_decide_the_open_cells_stands_below(
-    full: Table, evaluations: Evaluations
-) -> None:
-    (line,) = (note for note in full.notes if "would decide" in note)
-    assert " cells undecided and " in line and " cells not run; " in line
-    assert "table2 of LLaMA-7B under config/paper.yaml, about" in line and "GPU-hours" in line
-    engines = build("table_engines", evaluations.paths)
-    assert not any("would decide" in note for note in engines.notes)
-
-
 def test_sizes_that_were_asked_for_have_no_verdict(full: Table, evaluations: Evaluations) -> None:
     """Units of Full-FT and of TrimLLM (50%) were; the bytes of what is compressed are found."""
     for row in ("pretrained", "full_ft", "sparse_ft", "trimllm_50", "trimllm_30"):

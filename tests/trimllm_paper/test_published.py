@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from trimllm_paper import published
@@ -66,3 +68,13 @@ def test_every_printed_size_is_a_bound() -> None:
 
 def test_claims_name_where_they_come_from() -> None:
     assert all({"id", "text", "from"} <= claim.keys() for claim in published.claims())
+
+
+@pytest.mark.parametrize("one", published.contradictions(), ids=lambda one: one["id"])
+def test_a_contradiction_names_numbers_of_the_tables(one: dict[str, Any]) -> None:
+    for place, value in one["numbers"].items():
+        table, *block, row, column = place.split("/")
+        printed = published.table(table).value(row, column, *block)
+        assert published.bound_percent(printed) == value, place
+        assert f"{value:g}" in one["text"]
+    assert {*one.get("claims", [])} <= {claim["id"] for claim in published.claims()}

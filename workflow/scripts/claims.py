@@ -5,11 +5,11 @@ from pathlib import Path
 from trimllm_paper.forked import forked
 
 with forked(snakemake) as job:
-    from trimllm_paper import claims, contradictions
+    from trimllm_paper import claims
     from trimllm_paper.context import Context
     from trimllm_paper.frames import Frame
 
     stem = Path(snakemake.output.md).with_suffix("")
     contexts = [Context.model_validate(one) for one in snakemake.params.contexts]
     claims.write(Frame.of(**job.inputs), contexts, stem)
-    contradictions.write(snakemake.output.contradictions)
+    claims.write_contradictions(snakemake.output.contradictions)

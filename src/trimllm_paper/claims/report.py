@@ -6,9 +6,7 @@
 `undecided`                     the intervals hold both answers;
 `not run`                       a number in it was not measured, and nothing refutes it without.
 
-Beside each stands what would decide it: of the paper's own, with its cost, and how many documents
-would make an undecided difference clear. A claim of published.yaml without a check is an error, so
-none can be left out silently.
+A claim of published.yaml without a check is an error, so none can be left out silently.
 """
 
 from __future__ import annotations
@@ -23,21 +21,19 @@ from jinja2 import Environment
 
 from trimllm.base.files import write_json, write_text
 from trimllm.base.intervals import Difference
-from trimllm_paper import contradictions, cost, published, verdict
+from trimllm_paper import published, verdict
 from trimllm_paper.claims import accuracy, speed, units
-from trimllm_paper.claims.evidence import CLAIMS, DOCUMENTS, OURS, Evidence, Finding
+from trimllm_paper.claims.evidence import CLAIMS, OURS, Evidence, Finding
 from trimllm_paper.context import BY_LORA, Context
 from trimllm_paper.frames import Frame, where
 from trimllm_paper.recipe import run_folder
 from trimllm_paper.tier import tier, tier_note
-from trimllm_paper.verdict import COLLAPSED, NOT_RUN, UNDECIDED, above, word
+from trimllm_paper.verdict import COLLAPSED, NOT_RUN, word
 
 GROUPS = (speed, accuracy, units)
 """Whose import enters their checks."""
 MARKS = {name: mark for name, mark in verdict.MARKS.items() if name != COLLAPSED} | {NOT_RUN: "–"}
 PAGE = Path(__file__).with_name("claims.md.jinja")
-MANY = 100
-"""So many times the documents: a difference that needs more is none that documents decide."""
 
 
 def judge(evidence: Evidence, sentence: dict[str, Any]) -> dict[str, Any]:
@@ -66,34 +62,13 @@ def judge(evidence: Evidence, sentence: dict[str, Any]) -> dict[str, Any]:
         **{key: getattr(found, key) for key in ("holds", "numbers", "n", "counted", "seeds")},
         "differences": {name: _plain(one) for name, one in found.differences.items()},
         **{"own": own, "ours": named(ours), "verdict": judged(found)},
-        "decided_by": ""
-        if own and judged(found) != UNDECIDED
-        else _decided_by(sentence["id"], found),
-        "against_itself": list(contradictions.of_claim(sentence["id"])),
+        "against_itself": [one["text"] for one in published.contradictions(claim=sentence["id"])],
     }
 
 
 def _plain(one: Difference) -> dict[str, Any]:
     """A difference as JSON has it: an end that is not known is null."""
     return {k: None if v in (-math.inf, math.inf) else v for k, v in asdict(one).items()}
-
-
-def _decided_by(claim: str, found: Finding) -> str:
-    """What would have to be run: documents here, and the paper's own with its cost."""
-    times = [
-        ((one.high - one.low) / 2 / abs(one.points)) ** 2 if one.points else math.inf
-        for one in found.differences.values()
-        if above(one.low, one.high) is None
-    ]
-    parts = []
-    if times and found.n and found.counted == DOCUMENTS and found.holds is None:
-        most = max(times)
-        parts.append(
-            f"here: about {most:.1f} times the documents"
-            if most < MANY
-            else "here: more documents hardly, the difference is too small"
-        )
-    return "; ".join([*parts, *filter(None, [cost.told(claim)])])
 
 
 def report(frame: Frame, context: Context, sources: Sequence[str]) -> dict[str, Any]:
@@ -131,6 +106,16 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
     environment = Environment(keep_trailing_newline=True)
     environment.filters["cell"] = _cell
     page = environment.from_string(PAGE.read_text(encoding="utf-8"))
-    told = {"tier": tier_note(sources), "against": len(contradictions.found())}
+    told = {"tier": tier_note(sources), "against": len(published.contradictions())}
     write_text(f"{stem}.md", page.render(models=models, marks=MARKS, **told))
     write_json(f"{stem}.json", {"models": models, "sources": sources})
+
+
+def write_contradictions(path: str | Path) -> None:
+    """The page of what in the paper contradicts the paper."""
+    lines = ["# What in the paper contradicts the paper", ""]
+    lines += ["| what | numbers and where they stand | speaks against the claim |", "|---|---|---|"]
+    for one in published.contradictions():
+        numbers = "; ".join(f"{value:g}: {place}" for place, value in one["numbers"].items())
+        lines.append(f"| {one['text']} | {numbers or '–'} | {', '.join(one.get('claims', '–'))} |")
+    write_text(path, "\n".join([*lines, ""]))

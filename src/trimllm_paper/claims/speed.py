@@ -167,7 +167,7 @@ def compression_8x(evidence: Evidence) -> Finding:
     """AWQ on the trimmed model: bytes and speed against the full one, in every place.
 
     The paper's 8 is 1 / 12.5%, half of the units at a quarter of the bits; of all bytes it is less,
-    by which units go (`contradictions.costs.bytes_with_awq`).
+    by which units go (`compression_with_awq` in published.yaml).
     """
     places = _places(evidence)
     found = {

@@ -53,10 +53,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "choose": ("trimllm_paper.own.choice", *CHECKPOINTS),
     "own_report": ("trimllm_paper.own.report", "trimllm_paper/own/*.jinja"),
     "table": ("trimllm_paper.grid", "trimllm_paper.render", "trimllm_paper/*.jinja", *PAPER),
-    "claims": (
-        *("trimllm_paper.claims", "trimllm_paper/claims/*.jinja"),
-        *("trimllm_paper.contradictions", "trimllm_paper/contradictions/*.jinja", *PAPER),
-    ),
+    "claims": ("trimllm_paper.claims", "trimllm_paper/claims/*.jinja", *PAPER),
     **{name: (f"trimllm_paper.figures.{name}", STYLE, PAPER[1]) for name in FIGURES},
 }
 """Stage -> modules, and files (with a slash; `*` for all of a kind) relative to `src`."""

@@ -77,7 +77,6 @@ def test_a_claim_is_a_function_and_none_is_left_out(monkeypatch: pytest.MonkeyPa
     finally:
         del CLAIMS["toy"]
     assert one["verdict"] == SEEN and one["formula"] == "1 < 2" and one["from"] == ["here"]
-    assert one["decided_by"] == ""
     assert (one["measured"], one["ours"]) == ("by both", f"{SEEN}, by likelihood")
 
 
@@ -314,7 +313,7 @@ def test_files_hold_verdicts_sources_and_inconsistencies(
     text = (tmp_path / "claims.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + len(published.claims())
-    assert all(line.count("|") == 6 for line in rows)
-    assert "[contradictions.md](contradictions.md)" in text and "GPU-hours" in text
+    assert all(line.count("|") == 5 for line in rows)
+    assert "[contradictions.md](contradictions.md)" in text
     assert "Measured here" in text
     assert told["models"][0]["seeds"] == [0] and "\nSeed: 0.\n" in text

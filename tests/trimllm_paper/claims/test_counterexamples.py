@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import pytest
 from chain_files import epoch, every_unit, write_chain
 from evaluation_files import rewrite
-from paper_results import DOMAINS, PaperResults, judged
+from paper_results import DOMAINS, PaperResults, judged, number
 
 from trimllm.base.files import read_json
-from trimllm_paper import contradictions
 from trimllm_paper.published import NEAR
 from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED, UNDECIDED
 
@@ -23,11 +22,9 @@ def test_a_loss_in_any_domain_at_either_end_fails(
     results.table2()
     for one in DOMAINS:
         for size in (50, 40):
-            results.trimmed(
-                one, "paper", size, contradictions.number("table2", "full_ft", one, "llama-7b")
-            )
+            results.trimmed(one, "paper", size, number("table2", "full_ft", one, "llama-7b"))
     assert judged(results, "no_loss_50")["verdict"] == REPRODUCED
-    bar = 0.9 * contradictions.number("table2", "full_ft", domain, "llama-7b")
+    bar = 0.9 * number("table2", "full_ft", domain, "llama-7b")
     results.trimmed(domain, "paper", kept, bar - 5)
     assert judged(results, "no_loss_50")["verdict"] == NOT_REPRODUCED
 
@@ -36,9 +33,7 @@ def test_no_loss_in_four_domains_is_not_none_in_five(results: PaperResults) -> N
     results.table2()
     for domain in DOMAINS:
         for kept in (50, 40):
-            results.trimmed(
-                domain, "paper", kept, contradictions.number("table3", "full_ft", domain)
-            )
+            results.trimmed(domain, "paper", kept, number("table3", "full_ft", domain))
     assert judged(results, "no_loss_50")["verdict"] == REPRODUCED
     one = judged(results, "no_loss_50", *DOMAINS[:4])
     assert one["verdict"] == NOT_RUN and "financeqa" in one["measured"]
@@ -48,7 +43,7 @@ def test_layers_are_of_as_many_seeds_as_the_checkpoints_have(results: PaperResul
     results.table2()
     for seed in (1, 2):
         for domain in DOMAINS:
-            full = contradictions.number("table2", "full_ft", domain, "llama-7b")
+            full = number("table2", "full_ft", domain, "llama-7b")
             results.answers(domain, "full_ft", full, seed=seed)
     assert judged(results, "layers_dropped")["seeds"] == 1
 
@@ -65,8 +60,7 @@ def test_a_few_documents_leave_a_loss_undecided(results: PaperResults) -> None:
         results.trimmed("medmcqa", "paper", kept, 50, n=100)
     results.answers("medmcqa", "full_ft", 55, n=100)
     one = judged(results, "no_loss_50")
-    assert one["verdict"] == UNDECIDED and "times the documents" in one["decided_by"]
-    assert "GPU-hours" in one["decided_by"]
+    assert one["verdict"] == UNDECIDED
 
 
 @pytest.mark.parametrize("domain", ["sciq", "medmcqa"])
@@ -102,7 +96,7 @@ def test_one_criterion_that_goes_further_at_one_r_fails_both(
     results.table2()
     results.table6()
     for domain in DOMAINS:
-        full = contradictions.number("table3", "full_ft", domain)
+        full = number("table3", "full_ft", domain)
         results.trimmed(domain, f"{criterion}_r{ratio:g}", 30, full)
     assert judged(results, "both_best")["verdict"] == NOT_REPRODUCED
 
@@ -111,7 +105,7 @@ def test_a_ratio_as_good_as_a_quarter_fails_it(results: PaperResults) -> None:
     results.table2()
     results.table6()
     for domain in DOMAINS:
-        full = contradictions.number("table3", "full_ft", domain)
+        full = number("table3", "full_ft", domain)
         results.trimmed(domain, "both_r0.125", 30, full)
     assert judged(results, "r_quarter_best")["verdict"] == NOT_REPRODUCED
 
@@ -120,7 +114,7 @@ def test_a_ratio_exactly_as_good_as_a_quarter_fails_it(results: PaperResults) ->
     results.table2()
     results.table6()
     for domain in DOMAINS:
-        full = contradictions.number("table3", "full_ft", domain)
+        full = number("table3", "full_ft", domain)
         for name in ("paper", "both_r0.125"):
             for kept, percent in ((50, full), (40, full / 2), (30, full / 2)):
                 results.trimmed(domain, name, kept, percent)

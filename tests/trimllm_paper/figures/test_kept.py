@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from configurations import ROOT
 
-from trimllm_paper import claims, contradictions
+from trimllm_paper import claims
 from trimllm_paper.config import load, read_yaml
 from trimllm_paper.context import Context
 from trimllm_paper.figures import FIGURES
@@ -45,7 +45,7 @@ def test_figures(kept: tuple[Targets, Context], tmp_path: Path, name: str) -> No
 def test_claims(kept: tuple[Targets, Context], tmp_path: Path) -> None:
     targets, shown = kept
     claims.write(Frame.of(**targets.claims()), [shown], tmp_path / "claims")
-    contradictions.write(tmp_path / "contradictions.md")
+    claims.write_contradictions(tmp_path / "contradictions.md")
     for file in ("claims.md", "claims.json", "contradictions.md"):
         told = (tmp_path / file).read_text(encoding="utf-8")
         assert told == (ROOT / "paper_figures" / file).read_text(encoding="utf-8")

@@ -29,17 +29,15 @@ def one(args: object) -> None:
         drop(model, everything[2 : 2 + len(everything) - args.left])
     documents = questions(args.documents, tokenizer, args.count, 26 * args.count)
     before = peak_rss_bytes()
-    found = scan(model, tokenizer, documents, eliminate=args.eliminate, row_budget=args.budget)
+    found = scan(model, tokenizer, documents, row_budget=args.budget)
     print(
         json.dumps(
             {
                 "units": len(units(model)),
                 "documents": len(documents),
                 "tokens": found.tokens,
-                "eliminate": args.eliminate,
                 "seconds": found.seconds,
                 "tflop": found.operations / 1e12,
-                "eliminated": len(found.eliminated),
                 "chosen": str(choose(found, "both", 1).dropped[0]),
                 "model_rss_mb": before / 1e6,
                 "peak_rss_mb": peak_rss_bytes() / 1e6,
@@ -55,25 +53,21 @@ def main() -> None:
         count={"type": int, "default": 0, "help": "documents of a single run (0: the table)"},
         dtype={"default": "auto", "choices": ["auto", "float32", "bfloat16"]},
         budget={"type": int, "help": "row budget (that of the type)"},
-        eliminate={"action": "store_true", "help": "stop hopeless candidates"},
     )
     if args.count:
         one(args)
         return
     rows = []
-    cells = [(0, 16, False), (30, 16, False), (15, 16, False)]
-    cells += [(0, 64, False), (0, 64, True), (0, 256, False), (0, 256, True)]
-    for left, count, eliminate in cells:
+    for left, count in [(0, 16), (30, 16), (15, 16), (0, 64), (0, 256)]:
         command = [sys.executable, __file__, "--model", args.model, "--documents", args.documents]
         command += ["--threads", str(args.threads), "--dtype", args.dtype]
         command += ["--left", str(left), "--count", str(count)]
-        command += ["--eliminate"] if eliminate else []
         run = subprocess.run(command, capture_output=True, text=True, check=True)
         row = json.loads(run.stdout.splitlines()[-1])
         rows.append(row)
         print(
-            f"{row['units']:3} units, {row['documents']:3} documents, {row['tokens']:5} tokens"
-            f"{', elimination' if eliminate else '':13}: {row['seconds']:7.1f} s,"
+            f"{row['units']:3} units, {row['documents']:3} documents, {row['tokens']:5} tokens:"
+            f"{row['seconds']:7.1f} s,"
             f" {row['tflop']:6.2f} TFLOP, chosen {row['chosen']:13} peak {row['peak_rss_mb']:5.0f}"
             f" MB ({row['model_rss_mb']:.0f} MB before the scan)",
             flush=True,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from trimllm.base.errors import UserError
-from trimllm.base.names import ANSWER_CRITERION, AUTHORS
+from trimllm.base.names import ANSWER_CRITERION
 from trimllm.base.rooms import named
 from trimllm.scanning import Scan, importance, norm_importance
 from trimllm.sublayers import Unit
@@ -23,12 +23,11 @@ class Criterion:
     Attributes:
         first: compared first, of what is left without the unit; the largest is dropped.
         tie: decides between equals, the smallest is dropped; then the lower index.
-        counted: `first` counts right answers. Counts tie or not whatever the rounding; a scan may
-            then eliminate units early, and a margin is told in points of accuracy.
+        counted: `first` counts right answers. Counts tie or not whatever the rounding; a margin is
+            in points of accuracy.
         importance: of a unit that stays, for the choice of the blocks to train (section 3.4);
             None: Eq. 3 where answers are counted, else the negative of `first`.
         free: documents that it can look at: with free answers, with choices, or (None) both.
-        residual_fault: scan with the residual fault of the authors' code (see `trimllm.scan`).
     """
 
     first: Score
@@ -36,7 +35,6 @@ class Criterion:
     counted: bool = False
     importance: Score | None = None
     free: bool | None = False
-    residual_fault: bool = False
 
     def importance_of(self, scan: Scan, unit: Unit) -> float:
         """How much a unit is missed when it is gone."""
@@ -65,10 +63,6 @@ _CRITERIA = {
     "likelihood": Criterion(lambda scan, unit: scan.likelihood[unit]),
     # Ours, of free answers: where the likelihood of the reference answer by token is highest.
     ANSWER_CRITERION: Criterion(lambda scan, unit: scan.answer_likelihood[unit], free=True),
-    # The code of the paper's authors: the MLP of equals, on a scan with their residual fault.
-    AUTHORS: Criterion(
-        _accuracy, lambda scan, unit: unit.kind != "mlp", counted=True, residual_fault=True
-    ),
 }
 
 
@@ -118,8 +112,7 @@ class Selection:
         margin: first score of the last unit dropped minus that of the best unit kept; points of
             accuracy (%), norm or mean log-likelihood, as the criterion has it.
 
-    Of ties and margin there are none (None) by a rule, or where nothing is dropped; no margin but 0
-    where candidates were eliminated, whose scores nobody knows.
+    Of ties and margin there are none (None) by a rule, or where nothing is dropped.
     """
 
     dropped: tuple[Unit, ...] = ()
@@ -130,7 +123,7 @@ class Selection:
 
 
 def ranking(scan: Scan, name: str) -> list[Unit]:
-    """Units by a criterion, the one to drop first at the head; eliminated ones are not ranked."""
+    """Units by a criterion, the one to drop first at the head."""
     rank = suited(name, scan.free)
     # sorted is stable, and the scan lists units by index
     return sorted(scan.scored, key=lambda unit: (-rank.first(scan, unit), rank.tie(scan, unit)))
@@ -139,10 +132,9 @@ def ranking(scan: Scan, name: str) -> list[Unit]:
 def choose(scan: Scan, name: str, count: int) -> Selection:
     """The `count` units to drop after a scan, by a criterion."""
     ranked, rank = ranking(scan, name), criterion(name)
-    if not 0 < count < len(ranked) + len(scan.eliminated):
+    if not 0 < count < len(scan.norm) or count > len(ranked):
         raise UserError(
-            f"cannot drop {count} of {len(ranked) + len(scan.eliminated)} units; "
-            "drop at least one and keep at least one"
+            f"cannot drop {count} of {len(ranked)} units; drop at least one and keep at least one"
         )
     bar = rank.first(scan, ranked[count - 1])
     tied = [unit.kind for unit in ranked if rank.first(scan, unit) == bar]
@@ -154,7 +146,7 @@ def choose(scan: Scan, name: str, count: int) -> Selection:
         ties=len(tied),
         ties_attention=tied.count("attention"),
         ties_mlp=tied.count("mlp"),
-        margin=None if margin and scan.eliminated else margin,
+        margin=margin,
     )
 
 
@@ -185,7 +177,7 @@ def trainable_blocks(
     """The ceil(r L) most important blocks, which a sparse update trains (section 3.4).
 
     A block's importance is the sum of its units' by the criterion. Equals are told apart by the
-    sum of Eq. 4, then by the lower index. Needs a scan of the full model without elimination. L
+    sum of Eq. 4, then by the lower index. Needs a scan of all units of the full model. L
     counts all scanned blocks; `among` limits the choice to some, as after a dropping by rule.
 
     Raises:

@@ -11,7 +11,7 @@ from torch import nn
 
 from trimllm import select
 from trimllm.base.errors import UserError
-from trimllm.base.names import AUTHORS, PAPER_CRITERION
+from trimllm.base.names import PAPER_CRITERION
 from trimllm.data import Document, all_free
 from trimllm.fold import fold as fold_away
 from trimllm.scanning import Scan, scan, to_record
@@ -52,7 +52,6 @@ def trim(
     held_back: Sequence[Document] = (),
     teacher: Teacher | None = None,
     fold: bool = False,
-    eliminate: bool = False,
     row_budget: int | None = None,
     start: int = 0,
     trainable: Sequence[int] | None = None,
@@ -93,8 +92,6 @@ def trim(
         held_back: documents to answer after each epoch, for its record alone.
         teacher: whom to learn from, where the settings weigh one (`kl`, `hidden`).
         fold: fold every dropped unit into the one before it (see `trimllm.fold`).
-        eliminate: see `scan`. Nothing is eliminated where all scores are needed: in a first scan,
-            which has to rank all blocks, and by criteria that count no answers.
         row_budget: see `scan`.
         start: number of the first epoch; the model is as epoch `start` - 1 left it.
         trainable: the blocks that epoch 0 chose; None chooses them in the first epoch.
@@ -105,22 +102,19 @@ def trim(
         UserError: what can be mended: a criterion that is unknown or of other documents, a model
             that is not where `start` says, no documents, a loss that is no number.
     """
-    rank = select.suited(criterion, all_free(calibration, "calibration"))
+    select.suited(criterion, all_free(calibration, "calibration"))
     epochs = _epochs(model, step, until, start)
     for number in range(start, epochs):
         drawn = settings.seed, number if resample else 0
-        sample = sample_of(calibration, scanned, *drawn, first=rank.residual_fault)
+        sample = sample_of(calibration, scanned, *drawn)
         found = initial or scan(
             model,
             tokenizer,
             sample,
             dtype=settings.dtype,
             label=f"scan before epoch {number}",
-            eliminate=eliminate and trainable is not None and rank.counted,
-            keep=step if number else 1,
             row_budget=row_budget,
             processes=team,
-            residual_fault=rank.residual_fault,
         )
         if trainable is None:
             trainable = trainable_blocks(found, criterion, ratio)
@@ -204,7 +198,6 @@ class Epoch:
             "epoch": self.number,
             "epochs": self.epochs,
             "criterion": self.criterion,
-            "compat": AUTHORS if select.criterion(self.criterion).residual_fault else None,
             "ratio": self.ratio,
             "trainable_blocks": self.trainable,
             "units_dropped": [list(unit) for unit in chosen.dropped],

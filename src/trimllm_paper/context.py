@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from trimllm.base.names import AUTHORS, PAPER_CRITERIA, PAPER_CRITERION
+from trimllm.base.names import PAPER_CRITERIA, PAPER_CRITERION
 from trimllm.engines.formats import COMPRESSED, DRAFTING, FORMATS
 from trimllm_paper.recipe import keys_of, variant_name
 
@@ -132,13 +132,12 @@ class Context(Plain):
             ]
 
         names = config.trim.recipes if model else config.recipes
-        authors = [AUTHORS] if config.compat == AUTHORS else []
         found: dict[str, Any] = {
             "models": shown(Model, {model: config.models[model]} if model else config.models),
             "domains": shown(Domain, config.domain_specs),
             "recipes": {r.name: r for r in shown(Shown, {n: config.recipes[n] for n in names})},
             "chains": config.trim.recipes,
-            "criteria": authors if model else [*config.tables.criteria, *authors],
+            "criteria": [] if model else [*config.tables.criteria],
             "lora": config.finetune.lora is not None,
         }
         if not model:
@@ -191,12 +190,6 @@ class Context(Plain):
         """Words on what was measured: adapters that stand in for full fine-tuning are called so."""
         return text.replace(FULL, BY_LORA) if self.lora else text
 
-    @property
-    def shown(self) -> dict[str, Shown]:
-        """The recipes and, if it is asked for, what the authors' code did as one more."""
-        authors = self.main.model_copy(update={"name": AUTHORS, "criterion": AUTHORS})
-        return self.recipes | ({AUTHORS: authors} if AUTHORS in self.criteria else {})
-
     # ---- tables --------------------------------------------------------------------------------
 
     @property
@@ -207,8 +200,7 @@ class Context(Plain):
 
     def variant(self, criterion: str, ratio: float) -> str:
         """Name of the chain that differs from the main one by criterion or ratio."""
-        known = variant_name(self.recipes, self.main, criterion, ratio)
-        return AUTHORS if criterion == AUTHORS else known
+        return variant_name(self.recipes, self.main, criterion, ratio)
 
     def select(self, which: str) -> tuple[Model, ...]:
         """Models: `main` ones, the `compared` ones of Tables 3 to 6 and 9, or a family."""
@@ -244,8 +236,7 @@ class Context(Plain):
             "chains": self.chains,
             "chains_and_patterns": [*self.chains, *self.patterns],
             "paper_criteria": [c for c in self.criteria if c in PAPER_CRITERIA],
-            "our_criteria": [c for c in self.criteria if c not in (*PAPER_CRITERIA, AUTHORS)],
-            "authors": [c for c in self.criteria if c == AUTHORS],
+            "our_criteria": [c for c in self.criteria if c not in PAPER_CRITERIA],
             "ratios": sorted(self.ratios, reverse=True),
             "composed": self.composed,
             "main_chain": self.chains[:1],

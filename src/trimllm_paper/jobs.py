@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trimllm.base.names import ANSWER_CRITERION, AUTHORS
+from trimllm.base.names import ANSWER_CRITERION
 from trimllm.compress.engines import ENGINES, SETTINGS
 from trimllm.exporting.formats import QUANTIZED, require_engine, split_variant
 from trimllm_paper.config.models import RecipeEntry
@@ -41,19 +41,18 @@ class Jobs(EngineJobs):
 
     # ---- checkpoints ---------------------------------------------------------------------------
 
-    def scan(self, model: str, domain: str, variant: str = "") -> Job:
-        """The scan of the untrained model; `variant` "authors" scans with their fault."""
+    def scan(self, model: str, domain: str) -> Job:
+        """The scan of the untrained model."""
         how = {
-            "documents": self._scanned_documents(variant),
-            "residual_fault": variant == AUTHORS,
+            "documents": self.config.trim.calibration_documents,
             "row_budget": self.config.trim.row_budget,
             "dtype": self.config.compute.dtype,
             "seed": self.config.seed,
             "loading": self._loading(model),
             "code": code_hash("scan", *self._own(model)),
         }
-        files = self.checkpoint(model, "base", PRETRAINED) | self._scanned(domain, variant)
-        return Job([self.paths.scan(model, domain, variant)], files, how)
+        files = self.checkpoint(model, "base", PRETRAINED) | self._scanned(domain)
+        return Job([self.paths.scan(model, domain)], files, how)
 
     def _training(
         self,
@@ -169,10 +168,9 @@ class Jobs(EngineJobs):
             "until": self.end(model, name) if entry.schedule == "chain" else max(int(drop), step),
             "start": int(drop) // step,
             "documents": trim.documents if entry.train else 0,
-            "eliminate": trim.eliminate,
             "row_budget": trim.row_budget,
-            "scanned": self._scanned_documents(name),
-            "resample": entry.resample and name != AUTHORS,
+            "scanned": trim.calibration_documents,
+            "resample": entry.resample,
             "fold": entry.fold,
         }
         if int(drop) > 0:
@@ -182,10 +180,10 @@ class Jobs(EngineJobs):
             files["epoch"] = self.paths.epoch(model, domain, before)
         elif entry.start == PRETRAINED:
             files = self.checkpoint(model, "base", PRETRAINED)
-            files["scan"] = self.paths.scan(model, domain, AUTHORS if name == AUTHORS else "")
+            files["scan"] = self.paths.scan(model, domain)
         else:
             files = self.checkpoint(model, domain, entry.start)
-        files |= self._scanned(domain, name)
+        files |= self._scanned(domain)
         place, rate = (model, domain, Recipe("trim", name, drop).state), entry.learning_rate
         return self._training(place, TRIM_EPOCH, arguments, files, entry, entry.schedule, rate)
 
@@ -260,7 +258,7 @@ class Jobs(EngineJobs):
             "loading": self._loading(model),
             "code": code_hash("export", *self._own(model)),
         }
-        files = self.checkpoint(model, domain, recipe) | self._scanned(domain, "")
+        files = self.checkpoint(model, domain, recipe) | self._scanned(domain)
         if kind in QUANTIZED and not Recipe.parse(recipe).compressor:
             full = self.checkpoint(model, domain, FULL_FT)
             files |= {"full": full["manifest"], "full_weights": full["weights"]}

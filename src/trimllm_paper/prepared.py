@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from trimllm.base.kept import drops_for
-from trimllm.base.names import AUTHORS, RULES
+from trimllm.base.names import RULES
 from trimllm_paper.config.domain import read_by
 from trimllm_paper.config.models import Config, RecipeEntry
 from trimllm_paper.integrity.codehash import code_hash
@@ -18,8 +18,6 @@ from trimllm_paper.resources import uses_gpu
 
 Files = dict[str, Any]
 """Name of an input -> its file or files."""
-AUTHORS_DOCUMENTS = 50
-"""How many test documents the authors' code calibrates on."""
 
 
 class Prepared:
@@ -123,14 +121,10 @@ class Prepared:
     def _trained_on(self, domain: str) -> Files:
         return {"train": self.splits(domain)["train"], "report": self.paths.data(domain)}
 
-    def _scanned(self, domain: str, name: str) -> Files:
-        """Calibration documents; the authors' code scans some that it reports on."""
-        file = self.tests(domain)[0] if name == AUTHORS else self.splits(domain)["calibration"]
+    def _scanned(self, domain: str) -> Files:
+        """Calibration documents."""
+        file = self.splits(domain)["calibration"]
         return {"calibration": file, "report": self.paths.data(domain)}
-
-    def _scanned_documents(self, name: str) -> int:
-        """How many of them a scan takes."""
-        return AUTHORS_DOCUMENTS if name == AUTHORS else self.config.trim.calibration_documents
 
     # ---- checkpoints ---------------------------------------------------------------------------
 

@@ -21,7 +21,6 @@ from typing import Any
 
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
-from trimllm.base.names import AUTHORS
 
 PRETRAINED, FULL_FT, SPARSE_FT, FULL = "pretrained", "full_ft", "sparse_ft", "full"
 NAME = r"[a-z][a-z0-9_]*(?:\.[0-9]+)?"
@@ -164,15 +163,15 @@ def keys_of(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
 
 
 def chains(config: Any) -> dict[str, Any]:
-    """Every chain that a configuration may be asked for, by name: its entries, those that are
-    derived of the main one, and the authors' code."""
+    """Every chain that a configuration may be asked for, by name: its entries and those that
+    are derived of the main one."""
     main, tables, found = config.main, config.tables, dict(config.recipes)
     for ratio in dict.fromkeys([main.ratio, *tables.ratios]):
         for criterion in tables.criteria:
             name = variant_name(config.recipes, main, criterion, ratio)
             entry = main.model_copy(update={"criterion": criterion, "ratio": ratio})
             found.setdefault(name, entry)
-    return found | {AUTHORS: main.model_copy(update={"criterion": AUTHORS})}
+    return found
 
 
 def end_of(config: Any, entry: Any, units: int) -> int:
@@ -253,9 +252,9 @@ class Paths:
         """Answers of a recipe, trained on `domain`, to the documents of a task."""
         return f"{self.results}/eval/{model}/{domain}/{recipe}/{task}.json"
 
-    def scan(self, model: str, domain: str, variant: str = "") -> str:
-        """The scan of the untrained model; `variant` "authors": as their code did."""
-        return f"{self.results}/scans/{model}/{domain}{'.' if variant else ''}{variant}.json"
+    def scan(self, model: str, domain: str) -> str:
+        """The scan of the untrained model."""
+        return f"{self.results}/scans/{model}/{domain}.json"
 
     def throughput(self, hardware: str, model: str, recipe: Recipe | str) -> str:
         """Speed and memory of a checkpoint or shape on a machine."""
@@ -329,7 +328,6 @@ class Place:
     recipe: Recipe | None = None
     task: str = ""
     hardware: str = ""
-    variant: str = ""
     format: str = ""
     engine: str = ""
 
@@ -351,9 +349,8 @@ def place_of(path: str | Path) -> Place:
     kind, results, inside = ROOMS[parts[room]], str(Path(*parts[:room])), parts[room + 1 :]
     try:
         if kind == "scan":
-            model, file = inside
-            domain, _, variant = file.partition(".")
-            return Place(kind, results, model, domain, variant=variant)
+            model, domain = inside
+            return Place(kind, results, model, domain)
         if kind == "teacher":
             model, domain = inside
             return Place(kind, results, model, domain)

@@ -152,7 +152,7 @@ class Evaluation(OfRecipe):
     units_kept: int
     units_total: int
     stand_in: str | None = None  # what the documents are, if not the column's own data set
-    compat: str | None = None  # "authors": what their code did
+    compat: None = ABSENT  # in records of before; retired
     source: str = "documents"  # what lm-eval was given
     lm_eval_version: str
 
@@ -233,7 +233,7 @@ class Epoch(Trained):
     seconds: Seconds
     held_back: HeldBackScore | None = None  # after the pass, before any settling
     folded: list[list[Any]] = []  # block, kind, R^2 of units that were folded away
-    compat: str | None = None
+    compat: None = ABSENT  # in records of before; retired
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -301,9 +301,9 @@ class Export(OfRecipe):
 class ScanFile(Record):
     """The scan of the untrained model."""
 
-    PLACED = ("model", "domain", "variant")
+    PLACED = ("model", "domain")
     domain: str
-    variant: str = ""  # "authors": as their code scans
+    variant: Literal[""] | None = ABSENT  # in records of before; retired
     scan: dict[str, Any]  # `trimllm.scanning.to_record`
 
 

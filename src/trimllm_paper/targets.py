@@ -15,7 +15,7 @@ from typing import Any
 
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
-from trimllm.base.names import AUTHORS, RULE_KEPT
+from trimllm.base.names import RULE_KEPT
 from trimllm.engines.formats import installed
 from trimllm.exporting.formats import require_engine
 from trimllm_paper import layout
@@ -78,11 +78,6 @@ class Targets:
     def table_domains(self) -> list[str]:
         """Domains of Tables 3 and 6."""
         return [domain.name for domain in self.tables.trained("compared")]
-
-    @property
-    def compat(self) -> list[str]:
-        """What the authors' code did is one more chain, with files and rows of its own."""
-        return [AUTHORS] if self.config.compat == AUTHORS else []
 
     # ---- tables, figures, claims ---------------------------------------------------------------
 
@@ -260,9 +255,6 @@ class Targets:
             found = {"evaluations": self.accuracies(model), "throughput": self.timings()}
         if name != "figure2":
             found["epochs"] = self.main_chains()
-        if name == "figure3":
-            models = [one for one in self.main_models if one in self.table_models]
-            found["epochs"] += self.chains(models, self.table_domains, self.compat)
         if name == "figure4":
             found["trainings"] = self.trainings(self.main_models, self.config.domain_specs)
         mine = f"/{model}/"

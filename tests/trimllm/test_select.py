@@ -57,7 +57,6 @@ def test_the_lowest_score_of_the_papers_equations_is_dropped(
         "activation_norm": lambda u: (eq4[u], ALL.index(u)),
         "both": lambda u: (eq3[u], eq4[u], ALL.index(u)),
         "likelihood": lambda u: (-scan.likelihood[u], ALL.index(u)),
-        "authors": lambda u: (eq3[u], u.kind != "mlp", ALL.index(u)),
     }
     expected = sorted(ALL, key=keys[criterion])
     assert ranking(scan, criterion) == expected
@@ -66,21 +65,6 @@ def test_the_lowest_score_of_the_papers_equations_is_dropped(
     assert selection.ties == selection.ties_attention + selection.ties_mlp >= 1
     assert selection.margin >= 0
     assert (selection.margin == 0) <= (selection.ties > 1 or criterion == "likelihood")
-
-
-def test_there_is_no_margin_to_what_was_eliminated() -> None:
-    whole = a_scan([8, 7, 5, *[0] * 9], [1.0] * 12)
-    assert choose(whole, "calibration", 1).margin == pytest.approx(5.0)
-    some = a_scan([8, 7, 5, *[0] * 9], [1.0] * 12)
-    some.eliminated[ALL[1]] = 12
-    del some.correct[ALL[1]]
-    assert choose(some, "calibration", 1).margin is None
-    # Equals are never eliminated.
-    tied = a_scan([8, 8, 5, *[0] * 9], [1.0] * 12)
-    tied.eliminated[ALL[2]] = 12
-    del tied.correct[ALL[2]]
-    selection = choose(tied, "calibration", 1)
-    assert (selection.margin, selection.ties) == (0, 2)
 
 
 def test_of_free_answers_the_likeliest_is_dropped() -> None:

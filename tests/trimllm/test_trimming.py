@@ -20,7 +20,7 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.precision import round_weights_
 from trimllm.data.document import write_documents
-from trimllm.scanning import scan, to_record
+from trimllm.scanning import scan
 from trimllm.sublayers import Unit, drop, unit_parameters, units
 from trimllm.train import (
     NO_PASS,
@@ -231,16 +231,6 @@ def test_a_unit_an_epoch_where_nothing_else_is_asked_for(
     assert TrainSettings().seed == 0
 
 
-@pytest.mark.parametrize("eliminate", [False, True])
-def test_a_scan_gives_candidates_up_only_where_that_is_asked_for(eliminate: bool) -> None:
-    """And never in the first epoch, whose scores choose the blocks that are trained."""
-    given = {"criterion": "calibration", "eliminate": eliminate, "step": 1, "until": 5}
-    given |= {"calibration": documents(40, 9, choices=2), "row_budget": 60}
-    epochs = [*trim(tiny("llama"), **given)]
-    assert not epochs[0].scan.eliminated
-    assert any(one.scan.eliminated for one in epochs) == eliminate
-
-
 def test_a_scan_made_before_is_taken_instead_of_a_new_one() -> None:
     results = []
     for given in (False, True):
@@ -339,20 +329,12 @@ def test_free_answers_are_trimmed_by_their_likelihood() -> None:
 
 def test_a_criterion_of_other_documents_is_refused_before_the_scan() -> None:
     free = {"calibration": documents(6, 9, choices=1)}
-    for criterion in ("both", "calibration", "likelihood", "authors"):
+    for criterion in ("both", "calibration", "likelihood"):
         # A model that cannot be scanned: nothing comes to that.
         with pytest.raises(UserError, match="needs calibration documents with choices, and these"):
             next(trim(torch.nn.Linear(1, 1), criterion=criterion, **free))
     with pytest.raises(UserError, match="with free answers, and these have choices; take likeli"):
         next(trim(torch.nn.Linear(1, 1), criterion="answer_likelihood"))
-
-
-def test_the_authors_criterion_scans_with_their_fault() -> None:
-    found = next(trim(tiny("llama"), criterion="authors")).record()
-    faulty = scan(tiny("llama"), word_tokenizer(), documents(6, 9), residual_fault=True)
-    assert found["compat"] == "authors"
-    assert found["scan"]["units"] == to_record(faulty)["units"]
-    assert next(trim(tiny("llama"))).record()["compat"] is None
 
 
 def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from trimllm_paper import layout, published
 from trimllm_paper.render import Table, to_csv, to_latex, to_markdown, to_text
 
 OWN = TINY | {"label": "LLaMA-7B", "published": "llama-7b"}
-NAMES = {"both": "paper", "likelihood": "ours", "authors": "authors"}
+NAMES = {"both": "paper", "likelihood": "ours"}
 CRITERIA = ["calibration", "activation_norm", "both", "likelihood"]
 
 
@@ -96,13 +96,10 @@ def test_rules_and_criteria_stand_at_half_of_the_units(chains: Evaluations) -> N
 
 
 def test_ours_are_set_apart_and_have_no_published_number(chains: Evaluations) -> None:
-    chain(chains, "authors", [78, 77, 76, 75, 74, 74])
-    table = build3(chains, criteria=[*CRITERIA, "authors"])
+    table = build3(chains)
     rows = {row.key: row for row in table.blocks[0].rows}
     assert "ours" in rows["likelihood"].section
-    assert "compat: authors" in rows["authors"].section
-    assert "compat: authors" in rows["authors_50"].section
-    for key in ("likelihood", "authors", "likelihood_50"):
+    for key in ("likelihood", "likelihood_50"):
         assert all(cell.published is None for cell in rows[key].cells.values())
     assert rows["both"].section is None
 

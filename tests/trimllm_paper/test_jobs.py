@@ -73,7 +73,6 @@ def hashes(config: Config) -> dict[str, str]:
         ({"trim": {"documents": 7}}, {"at_once", "epoch"}),
         ({"finetune": {"held_back_documents": 9}}, {"prepare"}),
         ({"trim": {"calibration_pool": 9}}, {"prepare"}),
-        ({"trim": {"eliminate": True}}, {"epoch"}),
         # A shorter chain has the same epochs, unless the learning rate decays over all of them.
         ({"trim": {"kept_percent": [50]}}, {"engine"}),
         ({"recipes": {"paper": PAPER | {"schedule": "chain"}}}, {"epoch"}),
@@ -192,7 +191,7 @@ def test_a_chain_may_start_from_full_fine_tuning_and_learn_from_it() -> None:
 
 
 def test_a_rate_of_the_main_recipe_is_that_of_all_that_stands_for_it_and_of_nothing_else() -> None:
-    raw = read_yaml(ROOT / "config/smoke.yaml") | {"compat": "authors"}
+    raw = read_yaml(ROOT / "config/smoke.yaml")
     raw["recipes"] = {"paper": PAPER | {"learning_rate": 0.01}}
     raw["finetune"] = raw["finetune"] | {"lora": {"learning_rate": 0.003}}
     raw["tables"] = raw.get("tables", {}) | {"criteria": ["likelihood"], "ratios": [0.5]}
@@ -201,7 +200,7 @@ def test_a_rate_of_the_main_recipe_is_that_of_all_that_stands_for_it_and_of_noth
     def rate(kind: str, **told: str) -> float:
         return float(jobs.of(kind, **CHAIN, **told).how["settings"]["learning_rate"])
 
-    chains = ("paper", "likelihood_r0.5", "authors")
+    chains = ("paper", "likelihood_r0.5")
     assert {rate("epoch", name=name, drop="15") for name in chains} == {0.01}
     assert {rate("settled", name=name, drop="15") for name in chains} == {0.01}
     assert rate("at_once", by="bottom", drop="30") == 0.01
@@ -271,18 +270,10 @@ def test_what_is_no_epoch_is_told() -> None:
     assert "ends at drop_030" in jobs.past_the_end(MODEL, "paper", "030")
 
 
-def test_the_authors_code_scans_what_it_reports_on() -> None:
-    jobs = Jobs(configuration("smoke"))
-    plain, authors = jobs.of("scan", **CHAIN), jobs.of("scan", **CHAIN, variant="authors")
-    assert plain.files["calibration"].endswith("data/sciq/calibration.jsonl")
-    assert authors.files["calibration"].endswith("data/sciq/tests/science_answers.jsonl")
-    assert authors.how["residual_fault"] and not plain.how["residual_fault"]
-
-
 def test_chains_of_tables_3_and_6_have_names_of_their_own() -> None:
     """Those that are entries have theirs."""
     chains = Jobs(configuration("config")).chains
-    assert len(chains) == 16 + 2 and {"paper", "ours", "authors"} < set(chains)
+    assert len(chains) == 16 + 1 and {"paper", "ours"} < set(chains)
     assert (chains["both_r0.5"].criterion, chains["both_r0.5"].ratio) == ("both", 0.5)
     assert "both_r0.25" not in chains
     # Ours differs from the paper's by more than its criterion.

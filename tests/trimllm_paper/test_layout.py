@@ -162,11 +162,11 @@ def test_criteria_and_ratios_need_every_checkpoint_of_their_chains() -> None:
         *(f"trim_{name}/{drop}" for name in names for drop in chain),
         *(f"trim_{rule}/drop_30" for rule in ("random", "top", "bottom")),
     }
-    few = {"criteria": ["both", "authors"], "rules": ["top"], "smallest_percent": 60}
+    few = {"criteria": ["both", "likelihood"], "rules": ["top"], "smallest_percent": 60}
     chain = chain[:5]
     assert recipes("table3", **few) == {
         *("pretrained", "full_ft", "sparse_ft", "trim_top/drop_30"),
-        *(f"trim_{name}/{drop}" for name in ("paper", "authors") for drop in chain),
+        *(f"trim_{name}/{drop}" for name in ("paper", "ours") for drop in chain),
     }
     found = recipes("table6", criteria=["both"], ratios=[0.5, 0.25], smallest_percent=90)
     names = ("both_r0.5", "paper")

@@ -54,7 +54,6 @@ def test_a_path_says_what_it_was_made_of(recipe: Recipe, compressor: str | None)
     export = place_of(paths.export("m", "d", made, "gguf_q8_0"))
     assert (export.kind, export.recipe, export.format) == ("export", made, "gguf_q8_0")
     assert (export.model, export.domain, export.results) == ("m", "d", "some/results")
-    assert place_of(paths.scan("m", "d", "authors")).variant == "authors"
     taught = place_of(paths.teacher("m", "d"))
     assert (taught.kind, taught.model, taught.domain, taught.recipe) == ("teacher", "m", "d", None)
     said = place_of(paths.answers("m", made))

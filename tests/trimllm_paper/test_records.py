@@ -181,7 +181,6 @@ Changes = Callable[[dict[str, Any]], dict[str, Any]]
         ("throughput", {"speedup": {"q1": 1.0, "q3": 1.0}}, "lacks `speedup.median`"),
         ("throughput", {"baseline": {"bytes": {"units": 1}}}, "lacks `baseline.bytes.total`"),
         ("compression", {"loss": {"dense": 1.0, "none": 1.0}}, "loss.none"),
-        ("scan", {"variant": "authors"}, "says variant 'authors' but lies under ''"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(

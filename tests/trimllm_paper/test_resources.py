@@ -51,7 +51,6 @@ def machine(monkeypatch: pytest.MonkeyPatch):
         ("teach", "teach"),
         ("evaluate_sciq", "evaluate"),
         ("drop_at_once", "sparse_ft"),
-        ("scan_authors", "scan"),
         ("fetch_model", "fetch"),
         ("prepare_sciq", None),
         ("table2", None),

@@ -192,12 +192,3 @@ def test_a_figure_is_of_one_model() -> None:
     for name in ("figure1", "figure3", "figure4"):
         for files in told.figure(name, "llama-13b").values():
             assert files and all("/llama-13b/" in file for file in files)
-
-
-def test_the_authors_chain_is_drawn_when_asked_for_only() -> None:
-    plain, compat = targets("config"), targets("config", compat="authors")
-    more = set(compat.figure("figure3", MODEL)["epochs"]) - set(
-        plain.figure("figure3", MODEL)["epochs"]
-    )
-    assert len(more) == WHOLE and all("/lexglue/trim_authors/" in file for file in more)
-    assert compat.figure("figure4", MODEL) == plain.figure("figure4", MODEL)

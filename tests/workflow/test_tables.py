@@ -67,14 +67,6 @@ def test_the_ablation_switches_one_key_at_a_time(tmp_path: Path) -> None:
     assert "compress" not in jobs
 
 
-def test_the_authors_choices_are_run_when_asked_for_only(tmp_path: Path) -> None:
-    plain = planned(tmp_path, "table3", configfile=DEFAULT)
-    compat = planned(tmp_path, "table3", configfile=DEFAULT, compat="authors")
-    assert "scan_authors" not in plain and compat["scan_authors"] == 1
-    assert epochs(compat) == epochs(plain) + HALF
-    assert compat["evaluate_lexglue"] == plain["evaluate_lexglue"] + HALF
-
-
 def test_the_papers_configuration_has_every_model_where_the_paper_has_it(tmp_path: Path) -> None:
     chain = {"llama": 23, "opt-1.3b": 18, "opt-6.7b": 23}
     table8 = planned(tmp_path, "table8", configfile=PAPER)
@@ -86,21 +78,6 @@ def test_the_papers_configuration_has_every_model_where_the_paper_has_it(tmp_pat
     assert epochs(table3) == 5 * 4 * 17
     table4 = planned(tmp_path, "table4", configfile=PAPER)
     assert table4["evaluate_pubmedqa"] == table4["evaluate_legalbench"] == 2 * 2 + 1
-
-
-def test_figure_3_wants_the_authors_chain_when_asked_for_only(tmp_path: Path) -> None:
-    plain = planned(tmp_path, "figure3", configfile=DEFAULT)
-    compat = planned(tmp_path, "figure3", configfile=DEFAULT, compat="authors")
-    assert epochs(plain) == 2 * 5 * WHOLE and "scan_authors" not in plain
-    # The whole chain in the domain in which Table 3 tries it, to 42 drops.
-    assert compat["scan_authors"] == 1
-    assert epochs(compat) == epochs(plain) + WHOLE
-    run = snakemake(tmp_path, "-n", "figure3", configfile=DEFAULT, compat="authors")
-    told = "trim smollm2-135m on lexglue by authors: to 42 units dropped"
-    assert told in run.stdout + run.stderr
-    for figure in ("figure1", "figure2", "figure4"):
-        jobs = planned(tmp_path, figure, configfile=DEFAULT, compat="authors")
-        assert "scan_authors" not in jobs, figure
 
 
 # Every table that shows what is trained: evaluations of one seed, and other files.
@@ -147,7 +124,7 @@ def test_tables_are_made_from_the_files_of_every_seed(tmp_path: Path, table: str
         ({"tables": {"rules": ["middle"]}}, "tables.rules.0 = middle must be one of random"),
         ({"replicates": ["nowhere"]}, "replicates.0 nowhere no such folder"),
         ({"domains": ["lexglue", "pubmedqa"]}, "domains.1 pubmedqa has no training set"),
-        ({"compat": "everyone"}, "compat = everyone must be one of authors"),
+        ({"compat": "everyone"}, "compat = everyone was retired"),
     ],
     ids=lambda value: " ".join(value.split()[:2]) if isinstance(value, str) else "",
 )

@@ -7,7 +7,7 @@ import re
 import sys
 
 from trimllm.base import machine
-from trimllm.base.names import AUTHORS, RULES
+from trimllm.base.names import RULES
 from trimllm.compress.engines import ENGINES
 from trimllm.engines.formats import ENGINES as INFERENCE
 from trimllm.exporting.formats import VARIANTS

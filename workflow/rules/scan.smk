@@ -22,17 +22,3 @@ rule scan:
         "scan {wildcards.model} on {wildcards.domain}"
     script:
         "../scripts/scan.py"
-
-
-# What `compat: authors` starts from: their residual fault, on documents that are reported.
-use rule scan as scan_authors with:
-    input:
-        unpack(inputs("scan", variant=AUTHORS)),
-    output:
-        PATHS.scan("{model}", "{domain}", AUTHORS),
-    log:
-        log("scan", "{model}", f"{{domain}}.{AUTHORS}"),
-    benchmark:
-        PATHS.job_times("scan", "{model}", f"{{domain}}.{AUTHORS}")
-    params:
-        **depends("scan", variant=AUTHORS),

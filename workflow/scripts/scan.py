@@ -6,26 +6,22 @@ with forked(snakemake) as job:
     from trimllm.data import read_documents
     from trimllm.scanning import scan, to_record
     from trimllm.scanning.sample import sample_of
-    from trimllm_paper.recipe import place_of
     from trimllm_paper.records import ScanFile
 
-    how, path = job.how, snakemake.output[0]
+    how = job.how
     hashes = job.data_hashes()
-    authors = how["residual_fault"]
     documents = read_documents(snakemake.input.calibration)
     model, tokenizer = job.load(how["dtype"])
     found = scan(
         model,
         tokenizer,
-        sample_of(documents, how["documents"], how["seed"], 0, first=authors),
+        sample_of(documents, how["documents"], how["seed"], 0),
         dtype=how["dtype"],
         label="initial scan",
         row_budget=how["row_budget"],
-        residual_fault=authors,
     )
     ScanFile(
         **job.wildcards,
-        variant=place_of(path).variant,
         scan=to_record(found),
         provenance=job.provenance(data_hashes=hashes, seed=how["seed"]),
-    ).write(path)
+    ).write(snakemake.output[0])

@@ -6,11 +6,9 @@ Importing them costs nothing: the workflow is parsed, and tables are rendered, w
 PAPER_CRITERION = "both"
 """The paper's main criterion: accuracy, ties by the activation norm."""
 PAPER_CRITERIA = ("calibration", "activation_norm", PAPER_CRITERION)
-AUTHORS = "authors"
-"""What the authors' code did where it differs from the paper (`compat: authors`)."""
 ANSWER_CRITERION = "answer_likelihood"
 """Of documents with free answers, of which none is right or wrong."""
-CRITERIA = (*PAPER_CRITERIA, "likelihood", ANSWER_CRITERION, AUTHORS)
+CRITERIA = (*PAPER_CRITERIA, "likelihood", ANSWER_CRITERION)
 FREE_CRITERIA = ("activation_norm", ANSWER_CRITERION)
 """Criteria that need no choices."""
 GGUF_FAMILIES = ("llama", "mistral", "qwen2")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -26,7 +26,7 @@ from trimllm.base.progress import Progress
 from trimllm.data import Document, all_free
 from trimllm.score.rows import Batch, Row, batches
 from trimllm.score.scorer import answer_scores, max_positions, row_of, start_rows
-from trimllm.sublayers import Unit, adapter_of, unit_layers, unit_parameters
+from trimllm.sublayers import Unit, adapter_of, unit_layers, unit_parameters, units
 from trimllm.sublayers.adapters import Adapter, Workspace, device_of
 from trimllm.sublayers.presence import present
 
@@ -37,7 +37,7 @@ ROW_BUDGETS = {2: 32768, 4: 8192}
 
 @dataclass
 class Scan:
-    """What a scan found, by unit; `correct` and `likelihood` lack the eliminated ones.
+    """What a scan found: scores by candidate, `norm` of every unit.
 
     Of documents with free answers there is `answer_likelihood` in place of the two.
     """
@@ -57,8 +57,6 @@ class Scan:
     # Mean over documents of the Frobenius norm of what the unit adds to the residual stream, over
     # the tokens of the packed row (the norm of Eq. 4).
     norm: dict[Unit, float] = field(default_factory=dict)
-    # Units that could no longer be among those asked for: documents that it took to know.
-    eliminated: dict[Unit, int] = field(default_factory=dict)
     documents_sha256: str = ""  # of the documents' hashes, in order
     seconds: float = 0.0  # wall-clock time
     tokens: int = 0  # packed tokens of all documents
@@ -71,7 +69,7 @@ class Scan:
 
     @property
     def scored(self) -> list[Unit]:
-        """Units with all scores: those that are left but the eliminated ones, by index."""
+        """The candidates, by index."""
         return list(self.answer_likelihood or self.correct)
 
     @property
@@ -85,22 +83,17 @@ def scan(
     tokenizer: Any,
     documents: Sequence[Document],
     *,
-    eliminate: bool = False,
-    keep: int = 1,
+    candidates: Collection[Unit] | None = None,
     row_budget: int | None = None,
     dtype: str | None = None,
     label: str | None = None,
     processes: Processes = ALONE,
-    residual_fault: bool = False,
 ) -> Scan:
-    """Accuracy, likelihood and activation norm for every unit that a model has left.
+    """Accuracy and likelihood without each candidate, and every unit's activation norm.
 
     Args:
         documents: calibration documents, all with choices or all with free answers.
-        eliminate: stop carrying a candidate as soon as it cannot be among the `keep` most accurate
-            ones any more, even if all that is left were right. The units selected by accuracy are
-            always those of the exhaustive scan; scores of eliminated units are not known.
-        keep: how many units will be dropped after this scan.
+        candidates: units to score; None scores every unit that the model has left.
         row_budget: streams x tokens that run at once; bounds memory, whatever the number of
             documents; None takes ROW_BUDGETS. A document that exceeds it by itself is scanned in
             groups of candidates.
@@ -109,18 +102,17 @@ def scan(
         label: write progress to standard error under this name.
         processes: share the batches with other processes, each of which has the model and the
             documents and calls this; all get the same result, that of one process, bit by bit.
-        residual_fault: a dropped attention unit replaces the residual stream by its norm, as in
-            the code of the paper's authors, instead of leaving it as it is. For comparisons only:
-            no model is trimmed like this.
 
     Raises:
-        UserError: no documents, some with choices and some with free answers, or elimination
-            where no answer is right or wrong.
+        UserError: no documents, some with choices and some with free answers, or a candidate that
+            the model does not have.
     """
     if not documents:
         raise UserError("a scan needs calibration documents, and there are none")
-    if all_free(documents, "calibration") and eliminate:
-        raise UserError("a scan eliminates by right answers, and free ones are none; turn it off")
+    all_free(documents, "calibration")  # raises where they are mixed
+    present = units(model)
+    if unknown := sorted(set(candidates or ()) - set(present)):
+        raise UserError(f"cannot scan without unit {unknown[0]}: the model does not have it")
     start = time.perf_counter()
     wanted = compute_dtype(dtype, device_of(model)) if dtype else model.dtype
     if model.dtype != wanted:
@@ -130,12 +122,12 @@ def scan(
     rows = [_fit(row_of(tokenizer, document), room) for document in documents]
     answers = [document.answer for document in documents]
     row_budget = row_budget or ROW_BUDGETS[model.get_input_embeddings().weight.element_size()]
-    run = _ScanRun(model, rows, answers, row_budget, residual_fault)
+    run = _ScanRun(model, rows, answers, row_budget)
+    if candidates is not None:
+        run.open = [number for number, unit in enumerate(present) if unit in candidates]
     left = batches(rows, max(1, row_budget // (len(run.layers) + 1)), device_of(model))
     while turn := list(islice(left, processes.size)):
         run.add(turn, processes)
-        if eliminate:
-            run.eliminate(keep)
         if progress:
             documents_done = sum(len(batch.order) for batch in turn)
             progress.update(documents_done, sum(batch.tokens for batch in turn))
@@ -185,9 +177,7 @@ class _ScanRun:
         rows: Sequence[Row],
         answers: Sequence[int],
         row_budget: int,
-        residual_fault: bool = False,
     ) -> None:
-        self.residual_fault = residual_fault
         self.model, self.rows, self.answers, self.row_budget = model, rows, answers, row_budget
         self.adapter: Adapter = adapter_of(model)
         self.layers = unit_layers(model)
@@ -196,7 +186,6 @@ class _ScanRun:
         self.log_right = torch.zeros(len(self.layers) + 1, dtype=torch.double)
         self.norms = torch.zeros(len(self.layers), dtype=torch.double)
         self.seen = self.operations = 0
-        self.eliminated: dict[Unit, int] = {}
         self.work = Workspace()
         self.weights = [
             sum(p.numel() for p in parameters if p.dim() == 2)
@@ -260,7 +249,7 @@ class _ScanRun:
             if measure:
                 part.norms[number] = self._added(batch, streams[0] - before)
             if number in waiting:
-                streams[running] = self._without(unit, layer, before)
+                streams[running] = before
                 running += 1
         if answers is None:
             answers = streams[:, batch.places]
@@ -269,13 +258,6 @@ class _ScanRun:
         normalized = len(batch.at[~batch.common].unique())
         part.operations += 2 * head * running * normalized
         return sums
-
-    def _without(self, unit: Unit, layer: nn.Module, before: Tensor) -> Tensor:
-        """The residual stream after a dropped unit: what it was before."""
-        if self.residual_fault and unit.kind == "attention":
-            with present(layer, unit.kind):
-                return layer.get_submodule(self.adapter.parts["attention"][0])(before)
-        return before
 
     def _added(self, batch: Batch, update: Tensor) -> float:
         """Norm of an update (tokens, width) to the stream in each row, summed over the rows."""
@@ -314,17 +296,6 @@ class _ScanRun:
             operations += 4 * pairs * self.model.config.hidden_size * streams
         return operations
 
-    def eliminate(self, keep: int) -> None:
-        """Close every candidate that cannot be among the `keep` best any more."""
-        left = len(self.rows) - self.seen
-        if left == 0 or len(self.open) <= keep:
-            return
-        bar = sorted((int(self.correct[i]) for i in self.open), reverse=True)[keep - 1]
-        still = [i for i in self.open if int(self.correct[i]) + left >= bar]
-        for i in set(self.open) - set(still):
-            self.eliminated[self.layers[i][0]] = self.seen
-        self.open = still
-
     def result(self) -> Scan:
         count = len(self.rows)
         names = [unit for unit, _ in self.layers]
@@ -333,7 +304,6 @@ class _ScanRun:
         found = Scan(
             documents=count,
             norm={name: float(n) / count for name, n in zip(names, self.norms, strict=True)},
-            eliminated=self.eliminated,
             tokens=sum(row.length for row in self.rows),
             operations=self.operations,
         )

@@ -17,15 +17,13 @@ def to_record(scan: Scan) -> dict[str, Any]:
         row["eq4"] = norm_importance(norm, smallest) if norm else None
         if unit in scan.answer_likelihood:
             row["answer_likelihood"] = scan.answer_likelihood[unit]
-        elif unit in scan.correct:
+        elif unit in scan.correct:  # not where a scan had other candidates
             row |= {
                 "correct": scan.correct[unit],
                 "accuracy": scan.accuracy[unit],
                 "likelihood": scan.likelihood[unit],
                 "eq3": importance(scan.accuracy[unit]),
             }
-        else:
-            row["eliminated_after"] = scan.eliminated[unit]
         table.append(row)
     return {
         "documents": scan.documents,
@@ -55,9 +53,6 @@ def from_record(record: dict[str, Any]) -> Scan:
         likelihood={unit: row["likelihood"] for unit, row in scored.items()},
         answer_likelihood={unit: row[key] for unit, row in rows.items() if key in row},
         norm={unit: row["norm"] for unit, row in rows.items()},
-        eliminated={
-            unit: row["eliminated_after"] for unit, row in rows.items() if "eliminated_after" in row
-        },
         seconds=record["seconds"],
         tokens=record["tokens"],
         operations=record["operations"],

@@ -9,15 +9,12 @@ from trimllm.data import Document
 
 
 def sample_of(
-    documents: Sequence[Document], count: int | None, seed: int, number: int, first: bool = False
+    documents: Sequence[Document], count: int | None, seed: int, number: int
 ) -> list[Document]:
     """The calibration documents of scan `number` of a run: `count` drawn from a pool.
 
-    Every scan draws anew (section 3.3); the code of the paper's authors took the `first` ones. None
-    takes all, as does a pool that has no more.
+    Every scan draws anew (section 3.3). None takes all, as does a pool that has no more.
     """
-    if first:
-        return list(documents[:count])
     if count is None or count >= len(documents):
         return list(documents)
     return random.Random(f"{seed} scan {number}").sample(list(documents), count)

@@ -77,7 +77,7 @@ def _read(job: Job, kinds: Jobs, owner: Mapping[str, str]) -> Iterator[Place]:
     kind = next((kind for start, kind in KINDS.items() if job.rule.startswith(start)), None)
     if kind is None or (place := job.place) is None:
         return
-    told = {key: getattr(place, key) for key in ("model", "domain", "variant", "hardware")}
+    told = {key: getattr(place, key) for key in ("model", "domain", "hardware")}
     told["tested"] = owner.get(next(iter(job.tasks), ""), place.domain)
     if recipe := place.recipe:
         told |= {"recipe": str(recipe), "dense": str(recipe.dense)}

@@ -110,7 +110,7 @@ def _recipes(config: Config) -> Iterator[Problem]:
         own = recipe.variant_name({}, entry, entry.criterion, entry.ratio)
         derived = number(name.rpartition("_r")[2]) is not None
         problem = None
-        if name in (*names.RULES, names.AUTHORS):
+        if name in names.RULES:
             problem = "a reserved name; call the recipe otherwise"
         elif derived and (name, entry.step) != (own, main.step):
             problem = "a name that Tables 3 and 6 give to a chain with other keys"

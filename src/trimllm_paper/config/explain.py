@@ -26,6 +26,8 @@ RENAMED = {
     "benchmark": "throughput",
 }
 """Keys of before, and what they are called now."""
+RETIRED = ("trim.eliminate", "compat")
+"""Keys whose feature was retired."""
 PROBLEMS = {
     "missing": "missing",
     "greater_than": "must be above {gt:g}",
@@ -159,6 +161,8 @@ def _problem(error: ErrorDetails, value: Any, node: Node) -> str:
 def _unknown(path: list[Any], node: Node) -> str:
     if now := RENAMED.get(".".join(map(str, path))):
         return f"is called {now} now"
+    if ".".join(map(str, path)) in RETIRED:
+        return "was retired; remove it"
     known = sorted(node["properties"])
     close = difflib.get_close_matches(str(path[-1]), known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

@@ -184,7 +184,6 @@ class Trim(Section):
     documents: Count | None = None
     calibration_documents: Count = 48
     calibration_pool: Count = 192
-    eliminate: bool = False
     row_budget: int | None = Field(default=None, ge=64)
     keep_checkpoints: bool = False
 
@@ -307,7 +306,6 @@ class Config(Section):
     trim: Trim = Trim()
     compress: Compress = Compress()
     tables: Tables = Tables()
-    compat: Literal["authors"] | None = None
     replicates: Unique[Text] = []
     evaluate: Evaluate = Evaluate()
     throughput: ThroughputSection = ThroughputSection()

@@ -11,7 +11,6 @@ from typing import Annotated, Any, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
@@ -24,7 +23,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from trimllm.base import names
 
 T = TypeVar("T")
-CRITERIA = tuple(name for name in names.CRITERIA if name != names.AUTHORS)
+CRITERIA = names.CRITERIA
 """Criteria that a recipe may name; the authors' own needs more than a name (`compat`)."""
 
 
@@ -116,12 +115,6 @@ def _as_written(value: Any, check: Any) -> Any:
 AS_WRITTEN = (WrapValidator(_as_written), PlainSerializer(lambda value: value))
 
 
-def _no_authors(name: str) -> str:
-    if name == names.AUTHORS:
-        raise PydanticCustomError("criterion", "needs more than a name; set compat: authors")
-    return name
-
-
 def _folder(text: str) -> str:
     if number(text) is not None:
         raise PydanticCustomError("folder_type", "a number")
@@ -136,7 +129,7 @@ Percent = Annotated[float, Field(gt=0, le=100), *AS_WRITTEN]
 Text = Annotated[str, Field(min_length=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
-Criterion = Annotated[str, *known_or_own(CRITERIA, "name"), BeforeValidator(_no_authors)]
+Criterion = Annotated[str, *known_or_own(CRITERIA, "name")]
 Pattern = Annotated[float, Field(ge=0, le=1)] | Annotated[Text, AfterValidator(_folder)]
 """Share of attention units among the dropped, or folder of a kept chain."""
 Name = Annotated[

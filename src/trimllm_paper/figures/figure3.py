@@ -3,18 +3,17 @@
 For each domain and recipe two heat maps, attention and MLP apart: brightness is what the criterion
 compares (accuracy left without the unit, Eq. 3 falls with it; activation norm; likelihood left),
 crosses are the units dropped. To the right how many units of each kind went until half of all units
-were gone, those that only a tie-break chose apart. With `compat: authors` what the authors' code
-did stands beside it, marked, and the counts of both in words.
+were gone, those that only a tie-break chose apart.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trimllm.base.names import AUTHORS, PAPER_CRITERION
+from trimllm.base.names import PAPER_CRITERION
 from trimllm_paper import derive
 from trimllm_paper.context import Context
 from trimllm_paper.derive import KINDS, Chain
@@ -30,7 +29,7 @@ def _score(criterion: str) -> dict[str, str]:
 
 def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw the drop patterns of all domains (rows) and recipes; STEM.pdf and STEM.png."""
-    labels = {name: look["label"] for name, look in style.looks(context.shown).items()}
+    labels = {name: look["label"] for name, look in style.looks(context.recipes).items()}
     columns, count = 2 * len(labels) + 1, len(context.domains)
     widths = [1.5] * (columns - 1) + [0.75 + 0.25 * len(labels)]
     heading = f"{context.model.label}: scores of all units and which were dropped"
@@ -61,7 +60,7 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
         axes[0][-1].set_title("units dropped, first half", fontsize=7.5)
         for ax in lowest.values():
             ax.set_xlabel("decoder block")
-        notes += _notes(shown, context, labels)
+        notes += _notes(shown, context)
 
 
 def grid(chain: Chain, kind: str) -> list[list[float]]:
@@ -124,54 +123,23 @@ def _bars(ax: Any, chains: Sequence[Chain]) -> None:
     ax.set_ylabel("units")
 
 
-def _notes(chains: Sequence[Chain], context: Context, labels: Mapping[str, str]) -> list[str]:
+def _notes(chains: Sequence[Chain], context: Context) -> list[str]:
     sources = [source for chain in chains for source in chain.sources]
     where_from = origin(sources, [chain.seed for chain in chains])
     if not chains:
         return [where_from]
     stand_in = "" if context.model.published else " A stand-in for the paper's model."
-    authors = [one for one in chains if one.criterion == AUTHORS]
-    own = [one for one in chains if one.criterion != AUTHORS]
     last = "the activation norm (both) or the index (calibration)"
-    last += ", in the authors' code the MLP," if authors else ""
-    scanned = ""
-    if own:
-        many, fewest = _documents(own)
-        scanned = f" Scores on n = {many} calibration documents, so accuracy moves in steps of "
-        scanned += f"{100 / fewest:.1f} points."
-    notes = [
+    many, fewest = _documents(chains)
+    scanned = f" Scores on n = {many} calibration documents, so accuracy moves in steps of "
+    scanned += f"{100 / fewest:.1f} points."
+    return [
         f"{where_from}{scanned} Grey: dropped earlier. A tie: the last units dropped have the same "
         f"accuracy as others that stayed, and {last} decides. † stand-in data.{stand_in}"
     ]
-    if authors:
-        notes.append(
-            "Authors' code (compat: authors), where it differs from the paper: calibrated on "
-            f"{_documents(authors)[0]} of the test documents that are reported, ties to the MLP, "
-            "in the scan a dropped attention unit replaces the residual stream by its norm."
-        )
-        known = {one.domain for one in authors}
-        told = [
-            f"{title(domain)}: {balance(chains, domain.name, labels)}"
-            for domain in context.domains
-            if domain.name in known
-        ]
-        notes.append(f"Attention / MLP units, first half of the drops. {'. '.join(told)}.")
-    return notes
 
 
 def _documents(chains: Iterable[Chain]) -> tuple[str, int]:
     """Documents of the chains' scans, smallest to largest, in words; and the smallest."""
     sizes = sorted({one.epochs[0].scan["documents"] for one in chains})
     return " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1])))), sizes[0]
-
-
-def balance(chains: Iterable[Chain], domain: str, labels: Mapping[str, str]) -> str:
-    """How many units of each kind every recipe drops in a domain, with ties and without."""
-    told = []
-    for chain in chains:
-        if chain.domain == domain:
-            found = chain.counts(at_most=chain.units_total // 2)
-            every = " / ".join(str(found.total(kind)) for kind in KINDS)
-            clear = " / ".join(str(found.clear[kind]) for kind in KINDS)
-            told.append(f"{labels[chain.name]} {every}, without ties {clear}")
-    return "; ".join(told)

@@ -63,8 +63,6 @@ def test_what_a_scan_of_free_answers_refuses() -> None:
     model, tokenizer = tiny("llama"), word_tokenizer()
     with pytest.raises(UserError, match="calibration: 9 of 11 documents have a free answer"):
         scan(model, tokenizer, [*DOCUMENTS, *random_documents(2)])
-    with pytest.raises(UserError, match="eliminates by right answers, and free ones are none"):
-        scan(model, tokenizer, DOCUMENTS, eliminate=True)
 
 
 def test_a_document_alone_and_among_others_has_one_likelihood() -> None:

@@ -22,12 +22,11 @@ def test_the_record_has_every_score_and_gives_the_scan_back() -> None:
         tokens=77,
         operations=10**12,
     )
-    scan.eliminated[ALL[0]] = 5
     for found in (scan.correct, scan.likelihood):
         del found[ALL[0]]
     record = json.loads(json.dumps(to_record(scan)))
     assert [(row["block"], row["kind"]) for row in record["units"]] == ALL
-    assert record["units"][0]["eliminated_after"] == 5
+    assert "correct" not in record["units"][0]
     assert record["units"][3]["eq3"] == importance(15.0)
     assert record["units"][3]["eq4"] == 25.0
     assert from_record(record) == scan

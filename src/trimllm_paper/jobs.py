@@ -171,7 +171,6 @@ class Jobs(EngineJobs):
             "row_budget": trim.row_budget,
             "scanned": trim.calibration_documents,
             "resample": entry.resample,
-            "fold": entry.fold,
         }
         if int(drop) > 0:
             units = self.config.models[model].units

@@ -21,6 +21,8 @@ from trimllm_paper.recipe import Recipe, place_of
 SCHEMA = 1
 """Version of the classes below; a file of another one was made by another version of the code."""
 VERSION, SEAL, REMEDY = "schema", "content_sha256", "delete it and run again"
+RETIRED = ("folded",)
+"""Fields of earlier versions that are ignored."""
 Units = list[Annotated[tuple[int, Literal["attention", "mlp"]], Strict(False)]]
 """Block and kind of units; a list of pairs in JSON."""
 ABSENT = Field(default=None, exclude_if=lambda value: value is None)
@@ -61,7 +63,8 @@ class Record(Part):
             raise UserError(f"{path} has no seal ({SEAL}); {REMEDY}")
         if sealed(content)[SEAL] != content[SEAL]:
             raise UserError(f"{path} was changed after it was written; {REMEDY}")
-        fields = {key: value for key, value in content.items() if key not in (SEAL, VERSION)}
+        unread = (SEAL, VERSION, *RETIRED)
+        fields = {key: value for key, value in content.items() if key not in unread}
         try:
             record = cls.model_validate(fields)
         except ValidationError as error:
@@ -232,7 +235,6 @@ class Epoch(Trained):
     training: Pass
     seconds: Seconds
     held_back: HeldBackScore | None = None  # after the pass, before any settling
-    folded: list[list[Any]] = []  # block, kind, R^2 of units that were folded away
     compat: None = ABSENT  # in records of before; retired
 
     @model_validator(mode="after")

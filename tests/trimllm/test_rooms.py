@@ -26,7 +26,6 @@ ROOMS = {
             "scanning",
             "select",
             "train",
-            "fold",
             "trimming",
         ),
         *("compress", "evaluate", "throughput", "exporting", "engines", "auto"),

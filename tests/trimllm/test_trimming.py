@@ -82,7 +82,7 @@ def base(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("more", [{}, {"scanned": 4, "fold": True}], ids=["plain", "folded"])
+@pytest.mark.parametrize("more", [{}, {"scanned": 4}], ids=["plain", "sample"])
 def test_an_epoch_a_job_and_the_whole_chain_in_one_call_give_the_same_bytes(
     base: Path, dtype: str, more: dict[str, Any]
 ) -> None:
@@ -323,8 +323,6 @@ def test_free_answers_are_trimmed_by_their_likelihood() -> None:
         assert epoch.held_back.accuracy is None
     said = trimllm.scan(model, word_tokenizer(), held_back).baseline_answer_likelihood
     assert epochs[-1].held_back.likelihood == pytest.approx(said, abs=1e-5)
-    folded = list(trim(tiny("llama"), criterion="answer_likelihood", fold=True, **free))
-    assert len(folded[1].folded) == 2
 
 
 def test_a_criterion_of_other_documents_is_refused_before_the_scan() -> None:

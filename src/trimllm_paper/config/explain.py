@@ -6,6 +6,7 @@ Complaints and config/README.md walk the models as a `tree` of keys, made of the
 from __future__ import annotations
 
 import difflib
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,8 +27,8 @@ RENAMED = {
     "benchmark": "throughput",
 }
 """Keys of before, and what they are called now."""
-RETIRED = ("trim.eliminate", "compat")
-"""Keys whose feature was retired."""
+RETIRED = ("trim.eliminate", "compat", "recipes.*.fold")
+"""Keys (patterns) whose feature was retired."""
 PROBLEMS = {
     "missing": "missing",
     "greater_than": "must be above {gt:g}",
@@ -161,7 +162,7 @@ def _problem(error: ErrorDetails, value: Any, node: Node) -> str:
 def _unknown(path: list[Any], node: Node) -> str:
     if now := RENAMED.get(".".join(map(str, path))):
         return f"is called {now} now"
-    if ".".join(map(str, path)) in RETIRED:
+    if any(fnmatchcase(".".join(map(str, path)), key) for key in RETIRED):
         return "was retired; remove it"
     known = sorted(node["properties"])
     close = difflib.get_close_matches(str(path[-1]), known, n=1)

@@ -149,7 +149,6 @@ class RecipeEntry(Section):
     state: Literal["float32", "stored"] = "float32"
     train: bool = True
     teacher: TeacherEntry | None = None
-    fold: bool = False
     pool: Count | None = None
 
     @property

@@ -274,6 +274,11 @@ def test_a_key_of_before_says_what_it_is_called_now(changes: dict[str, Any], now
         asked(**changes)
 
 
+def test_a_retired_key_says_so() -> None:
+    with pytest.raises(ConfigError, match="recipes.paper.fold.* was retired; remove it"):
+        asked(recipes={"paper": {"fold": True}})
+
+
 @pytest.mark.parametrize(
     "changes, words",
     [

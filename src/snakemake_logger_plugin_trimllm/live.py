@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import time
 from pathlib import Path
 from typing import TextIO
 
-from trimllm.base.progress import ERASE, PROGRESS
+from trimllm_paper.told import ERASE
 
 EVERY = 0.5
 """Seconds between two looks at the logs of jobs."""
+PROGRESS = re.compile(r"([^\n|]+): +\d+%\|.*?\| (\d+/\d+) \[[\d:]+<([\d:?]+)")
+"""A bar of tqdm in a log: label, items done and in all, time left."""
 
 
 class Live:
@@ -77,8 +80,8 @@ def line(message: str, logs: list[Path], since: float, width: int) -> str:
     """What a job does and how far it is, by its log; how long it runs, where that says nothing. How
     far it is comes first where there is no room for both."""
     minutes, seconds = divmod(int(time.time() - since), 60)
-    said = [text for log in logs for text in PROGRESS.findall(last_words(log, since))]
-    state = said[-1] if said else f"for {minutes}:{seconds:02}"
+    bars = [bar for log in logs for bar in PROGRESS.findall(last_words(log, since))]
+    state = "{}: {}, {} left".format(*bars[-1]) if bars else f"for {minutes}:{seconds:02}"
     room = max(width - len(state) - 2, 16)
     short = message if len(message) <= room else f"{message[: room - 3]}..."
     return f"{short}: {state}"

@@ -16,7 +16,6 @@ from typing import Any
 
 from trimllm.base import driver, files, kernels
 from trimllm.base.errors import UserError
-from trimllm.base.progress import over_live_lines
 from trimllm_paper import told
 from trimllm_paper.data_records import DataReport
 from trimllm_paper.environment import adapters_of, set_environment
@@ -66,7 +65,7 @@ class Output:
 
     def tell(self, text: str) -> None:
         """Write a line to the terminal and to the log, if there is room for it (`told`)."""
-        line = f"{over_live_lines(self.terminal)}[{self.mark}] {text}\n"
+        line = f"{told.over_live_lines(self.terminal)}[{self.mark}] {text}\n"
         self.terminal.write(line if self.terminal.isatty() else told.room_for(line))
         self.terminal.flush()
         with suppress(OSError):

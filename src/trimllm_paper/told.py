@@ -6,11 +6,20 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import TextIO
 
 FILE = "TRIMLLM_TOLD"
 """Environment variable: a file with a byte for each line that was told."""
 MOST = 10
 """Lines that a run's jobs tell where there is no terminal; the logs of jobs have all."""
+ERASE = "\r\x1b[J"
+"""Clears a terminal from the cursor's line on. The lines of running jobs begin where the cursor
+stands, so whoever else writes there need not know how many there are."""
+
+
+def over_live_lines(stream: TextIO) -> str:
+    """What to write before text that stays, where the lines of running jobs may be."""
+    return ERASE if stream.isatty() else ""
 
 
 def begin() -> Path | None:

@@ -20,8 +20,9 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_trimllm import LogHandler
 from snakemake_logger_plugin_trimllm.live import last_words
-from trimllm.base.progress import Progress, over_live_lines
+from trimllm.base.progress import progress_bar
 from trimllm_paper import pace
+from trimllm_paper.told import over_live_lines
 
 COLUMNS, ROWS = 80, 24
 REPORT = "results/data/sums/report.json"
@@ -88,14 +89,16 @@ def test_each_job_that_runs_has_a_line_that_says_how_far_it_is(
     first, second = tmp_path / "1.log", tmp_path / "2.log"
     start(say, 1, first)
     handler = start(say, 2, second)
-    with first.open("w") as log:
-        progress = Progress(8, "documents", "epoch 1/2", log, every=0)
-        progress.update(3, tokens=30)
+    with first.open("w") as log, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", log)
+        progress = progress_bar(8, "documents", "epoch 1/2")
+        progress.update(3)
+        progress.refresh()
         print("what a library says", file=log)
     handler.live._draw()
     *stay, one, two = terminal.lines
     assert [line[9:] for line in stay] == ["train 1", "train 2"]
-    assert one.startswith("  train 1: epoch 1/2: 3/8 documents, ") and one.endswith(" left")
+    assert one.startswith("  train 1: epoch 1/2: 3/8, ") and one.endswith(" left")
     assert two == "  train 2: for 0:00"
 
     # Where the cursor stands the lines begin: a job's own word stays, and nothing of them is left.
@@ -129,10 +132,10 @@ def test_many_jobs_and_long_words_leave_room(
     for job in range(40):
         handler = start(say, job, tmp_path / "none")
     handler.live.jobs[0] = ("long " * 40, [tmp_path / "log"], time.time() - 100)
-    (tmp_path / "log").write_text("scan: 10/60 units, 0:50 left\n")
+    (tmp_path / "log").write_text("scan:  17%|#6        | 10/60 [00:10<00:50,  1.00 units/s]\n")
     handler.live._draw()
     lived = [line for line in terminal.lines if line.startswith("  ")]
-    assert lived[0].endswith("...: scan: 10/60 units, 0:50 left") and len(lived[0]) < COLUMNS
+    assert lived[0].endswith("...: scan: 10/60, 00:50 left") and len(lived[0]) < COLUMNS
     assert len(lived) == ROWS // 2 - 2 + 1 and lived[-1] == "  and 30 jobs more"
     handler.close()
     assert not [line for line in terminal.lines if line.startswith("  ")]

@@ -13,9 +13,9 @@ from pathlib import Path
 from snakemake.io import IOFile
 
 from trimllm.base.errors import UserError
-from trimllm.base.progress import over_live_lines
 from trimllm_paper import forkserver, pace, resources, shapes
 from trimllm_paper.integrity import cluster, lineage
+from trimllm_paper.told import over_live_lines
 
 # A file given by --configfile stands alone: nothing of the default is mixed into it.
 if not workflow.overwrite_configfiles:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,10 +24,6 @@ class Processes:
 
     def add_up(self, values: Tensor) -> None:
         """Replace a tensor on the CPU by its sum over all processes, the same bits in each."""
-
-    def log(self) -> TextIO | None:
-        """Where progress goes: standard error (None) in the first process, nowhere in others."""
-        return open(os.devnull, "w") if self.rank else None  # noqa: SIM115
 
 
 ALONE = Processes()

@@ -15,7 +15,7 @@ import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 
-from trimllm.base.progress import Progress
+from trimllm.base.progress import progress_bar
 from trimllm.exporting import k_quants
 from trimllm.exporting.formats import QUANTIZED
 from trimllm.exporting.k_quants import K_TYPES
@@ -94,12 +94,12 @@ def write(
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    progress = Progress(len(entries), "tensors", f"writing GGUF in {kind}")
+    progress = progress_bar(len(entries), "tensors", f"writing GGUF in {kind}")
     for entry in entries:
         writer.write_tensor_data(packed(entry, layers, kind))
         progress.update(1)
     writer.close()
-    progress.done()
+    progress.close()
     sizes = {"total": sum(bytes_of(entry, kind) for entry in entries)}
     idle = (bytes_of(entry, kind) for entry in entries if entry.source is entry.value is None)
     return sizes | {"stand_ins": sum(idle)}

@@ -22,7 +22,7 @@ from trimllm.base.errors import UserError
 from trimllm.base.files import content_hash
 from trimllm.base.precision import compute_dtype, rounded_copy
 from trimllm.base.processes import ALONE, Processes
-from trimllm.base.progress import Progress
+from trimllm.base.progress import progress_bar
 from trimllm.data import Document, all_free
 from trimllm.score.rows import Batch, Row, batches
 from trimllm.score.scorer import answer_scores, max_positions, row_of, start_rows
@@ -117,7 +117,8 @@ def scan(
     wanted = compute_dtype(dtype, device_of(model)) if dtype else model.dtype
     if model.dtype != wanted:
         model = rounded_copy(model, wanted)
-    progress = Progress(len(documents), "documents", label, log=processes.log()) if label else None
+    first = processes.rank == 0
+    progress = progress_bar(len(documents), "documents", label, shown=first)
     room = max_positions(model)
     rows = [_fit(row_of(tokenizer, document), room) for document in documents]
     answers = [document.answer for document in documents]
@@ -128,16 +129,11 @@ def scan(
     left = batches(rows, max(1, row_budget // (len(run.layers) + 1)), device_of(model))
     while turn := list(islice(left, processes.size)):
         run.add(turn, processes)
-        if progress:
-            documents_done = sum(len(batch.order) for batch in turn)
-            progress.update(documents_done, sum(batch.tokens for batch in turn))
+        progress.update(sum(len(batch.order) for batch in turn))
     result = run.result()
     result.documents_sha256 = content_hash("\n".join(document.hash for document in documents))
     result.seconds = time.perf_counter() - start
-    if progress:
-        likely, right = result.baseline_answer_likelihood, result.baseline
-        told = f"{likely:.3f} nats a token" if right is None else f"accuracy {right:.1f}%"
-        progress.done(f"{told} with nothing dropped")
+    progress.close()
     return result
 
 

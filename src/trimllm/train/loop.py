@@ -17,7 +17,7 @@ from torch import nn
 from trimllm.base.errors import UserError
 from trimllm.base.names import TOKENS_AT_ONCE
 from trimllm.base.precision import compute_dtype
-from trimllm.base.progress import Progress
+from trimllm.base.progress import progress_bar
 from trimllm.base.together import parts_of
 from trimllm.checkpoint import release
 from trimllm.data import Document
@@ -67,11 +67,12 @@ def learns(
     """Whether a pass has anything to train: all units of the blocks may be dropped by now."""
     if settings.train_embeddings or _units_of(model, blocks):
         return True
-    print(
-        "warning: every unit of the blocks that are trained is dropped, so nothing is trained any "
-        "more; a larger update ratio trains more blocks",
-        file=team.log() or sys.stderr,
-    )
+    if team.rank == 0:
+        print(
+            "warning: all sublayers of the trainable blocks are dropped, so nothing is trained any "
+            "more; a larger update ratio trains more blocks",
+            file=sys.stderr,
+        )
     return False
 
 
@@ -157,7 +158,7 @@ def train_pass(
     examples = examples_of(tokenizer, documents, max_positions(model), taught)
     batches = batches_of(examples, settings.batch_size, settings.seed, epoch)
     steps = list(chunked(batches, settings.gradient_accumulation))
-    progress = Progress(len(documents), "documents", label, log=team.log())
+    progress = progress_bar(len(documents), "documents", label, shown=team.rank == 0)
     padding = model.config.pad_token_id or 0
     losses = list(inside.losses) if inside else []
     done, before = len(losses), inside.seconds if inside else 0.0
@@ -195,8 +196,7 @@ def train_pass(
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if inside:
             inside.give_back(named, optimizer)
-        for step in steps[:done]:
-            progress.update(sum(map(len, step)), _tokens(step))
+        progress.update(sum(sum(map(len, step)) for step in steps[:done]))
         for number, step in enumerate(steps[done:], done):
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate(epoch, epochs, number / len(steps))
@@ -206,19 +206,21 @@ def train_pass(
             nn.utils.clip_grad_norm_(parameters, settings.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            progress.update(sum(map(len, step)), _tokens(step), f"loss {mean(losses[-1:]):.3f}")
+            progress.set_postfix_str(f"loss {mean(losses[-1:]):.3f}", refresh=False)
+            progress.update(sum(map(len, step)))
             if keep and (number + 1) % STEPS == 0 and number + 1 < len(steps):
                 seconds = before + time.perf_counter() - start
                 keep(partial(Inside.of, losses, seconds, named, optimizer))
     model.eval().requires_grad_(False)
     team.retire(model)
-    progress.done(f"loss {mean(losses):.3f}")
+    progress.set_postfix_str(f"loss {mean(losses):.3f}", refresh=False)
+    progress.close()
     return PassRecord(
         loss=mean(losses),
         loss_last_quarter=mean(losses[-max(1, len(losses) // 4) :]),
         steps=len(steps),
         documents=len(documents),
-        tokens=progress.tokens,
+        tokens=sum(map(_tokens, steps)),
         seconds=before + time.perf_counter() - start,
         trainable_parameters=sum(p.numel() for p in parameters),
     )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype, rounded_copy
-from trimllm.base.progress import Progress
+from trimllm.base.progress import progress_bar
 from trimllm.checkpoint import settle
 from trimllm.data import Document
 from trimllm.score.scorer import max_positions
@@ -65,7 +65,7 @@ class Teacher:
         examples = examples_of(tokenizer, documents, max_positions(model))
         order = sorted(range(len(examples)), key=lambda at: (len(examples[at]), at))
         padding = model.config.pad_token_id or 0
-        progress = Progress(len(documents), "documents", label) if label else None
+        progress = progress_bar(len(documents), "documents", label)
         states: dict[str, Tensor] = {}
         for part in chunked(order, BATCH):
             batch = tensors_of([examples[at] for at in part], padding, device)
@@ -74,10 +74,8 @@ class Teacher:
                 whole = row[: len(examples[at]) - 1]
                 kept = whole if every_token else whole[-len(examples[at].answer) :]
                 states[documents[at].hash] = kept.clone()
-            if progress:
-                progress.update(len(part), sum(len(examples[at]) - 1 for at in part))
-        if progress:
-            progress.done()
+            progress.update(len(part))
+        progress.close()
         return cls(states)
 
     def save(self, path: str | Path) -> None:

@@ -265,7 +265,7 @@ def test_the_whole_job_in_processes_of_its_own_gives_the_same_bytes_again(
     for name in ("model.safetensors", "config.json", "generation_config.json"):
         assert manifest["files"][name] == before[name]
     # progress once, not once a process
-    assert capfd.readouterr().err.count("epoch 1/2: 11/11 documents") == 1
+    assert capfd.readouterr().err.count("epoch 1/2:   0%|") == 1
 
     wild = TrainJob(
         **one.__dict__ | {"settings": SETTINGS | {"learning_rate": 1e30}, "device": "cpu"}

@@ -147,7 +147,7 @@ def test_status_and_table_say_what_does_not_hold(
     assert one.verdict == "does not hold" and str(one.reason).startswith("not as predicted: host")
     assert "1 does not hold" in capsys.readouterr().out
     log = record_of(tmp_path).with_suffix(".log").read_text()
-    assert log.startswith(f"---- scan: {one.reason}\n") and "8/8 documents" in log
+    assert log.startswith(f"---- scan: {one.reason}\n") and "8/8 [" in log
 
 
 def test_no_time_is_not_possible_here(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -87,7 +87,7 @@ class Context(Plain):
     `lora`: adapters stand in for full fine-tuning (`named`); `domains` are trained on, `tested`
     only tested on; `chains` are the names of the recipes that are run, the main one first;
     `table_models` to `near` belong to Tables 3 to 6 and 9 (no model or domain: all); `shapes` to
-    `engine_drafts` say what is timed; `layouts` are files of further tables and rows.
+    `engine_drafts` say what is timed.
     """
 
     models: tuple[Model, ...] = ()
@@ -117,7 +117,6 @@ class Context(Plain):
     engine_batches: tuple[int, ...] = told("engines.batches")
     engine_drafts: bool = told("engines.drafts", False)
     seed: int | None = told("seed", None)
-    layouts: tuple[str, ...] = told("tables.layouts", ())
 
     @classmethod
     def of(cls, config: Any, model: str | None = None) -> Context:

@@ -39,9 +39,9 @@ def build(table: str, frame: Frame, context: Context) -> Table:
         frame: the results that it shows, and no others.
         context: what the configuration says.
 
-    What was not measured is a `not run` cell. Raises `UserError` for a layout that is none.
+    What was not measured is a `not run` cell. Raises `UserError` for an unknown table.
     """
-    return _Grid(layout.read(table, context), frame, context).table()
+    return _Grid(layout.read(table), frame, context).table()
 
 
 class _Grid:

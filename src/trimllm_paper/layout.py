@@ -133,32 +133,18 @@ class Layout(Plain):
 
 
 @cache
-def _content(files: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
-    """Tables and labels: further files add tables, labels, and rows to tables that are there."""
-    tables: dict[str, Any] = {}
-    labels: dict[str, dict[str, str]] = {}
-    for file in (str(FILE), *files):
-        try:
-            content = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
-            for kind, names in content.get("labels", {}).items():
-                labels.setdefault(kind, {}).update(names)
-            for key, entry in content.get("tables", {}).items():
-                known = tables.get(key, {})
-                tables[key] = {**known, **entry, "rows": known.get("rows", []) + entry["rows"]}
-        except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-            told = " ".join(f"{type(error).__name__}: {error}".split())
-            raise UserError(f"{file} is no layout of tables: {told}") from None
-    return tables, labels
+def _content() -> dict[str, Any]:
+    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
 
 
-def tables(context: Context) -> tuple[str, ...]:
+def tables() -> tuple[str, ...]:
     """Keys of all tables."""
-    return tuple(_content(context.layouts)[0])
+    return tuple(_content()["tables"])
 
 
-def read(table: str, context: Context) -> Layout:
+def read(table: str) -> Layout:
     """A table's layout. Raises `UserError` for a table, or a key of one, that does not exist."""
-    entries = _content(context.layouts)[0]
+    entries = _content()["tables"]
     if table not in entries:
         raise UserError(f"{table} is no table; there are {', '.join(entries)}")
     return _checked(Layout, table, {"key": table, **entries[table]})
@@ -247,7 +233,7 @@ def _row(
         names = [context.variant(scope["criterion"], scope.get("ratio", context.main.ratio))]
     elif "rule" in scope:
         names = [scope["rule"]]
-    words = _words(scope, _content(context.layouts)[1])
+    words = _words(scope, _content()["labels"])
     texts = {k: entry[k] for k in ("key", "label", "section") if k in entry}
     told = {k: worded(text, words, layout) for k, text in texts.items()}
     sources = ("kept", "compressor", "trained", "format", "batch")
@@ -289,7 +275,7 @@ def _words(scope: Mapping[str, Any], labels: Mapping[str, Mapping[str, str]]) ->
 
 def needed(table: str, context: Context) -> list[tuple[str, str, str, str]]:
     """Evaluations of a table of accuracy: (model, domain trained on, recipe, domain tested on)."""
-    layout = read(table, context)
+    layout = read(table)
     rows = [row for row in rows_of(layout, context, needs=True) if row.evaluate]
     shown = [c.key for c in columns_of(layout, context) if c.domain and c.domain.tasks]
     near = layout.trained == "near"

@@ -193,7 +193,7 @@ class Targets:
     def table(self, name: str) -> dict[str, list[str]]:
         """Inputs of a table, by what they are; epochs for what they say of time or ties, trainings
         of time or tokens, data for what words alone answer."""
-        form = layout.read(name, self.tables)
+        form = layout.read(name)
         if form.blocks == "engines":
             return {"engines": self.in_engines()}
         columns, found = layout.columns_of(form, self.tables), dict[str, list[str]]()
@@ -224,15 +224,6 @@ class Targets:
             "trainings": self.trainings(models, domain),
             "epochs": self.chains(models, domain, chains),
         }
-
-    def all_tables(self) -> tuple[str, ...]:
-        """Every table that may be asked for."""
-        return layout.tables(self.tables)
-
-    def further_tables(self) -> list[str]:
-        """Those of one's own, of which there is a rule each."""
-        paper = layout.tables(self.tables.model_copy(update={"layouts": ()}))
-        return [name for name in self.all_tables() if name not in paper]
 
     def accuracies(self, model: str) -> list[str]:
         """Evaluations by units dropped, of this run: as in tables, and of every epoch if there."""

@@ -130,7 +130,7 @@ def test_the_papers_own_model_can_reproduce(evaluations: Evaluations) -> None:
 )
 def test_ratios_have_the_papers_keys(ratio: float, block: str) -> None:
     wanted = context(ratios=[ratio])
-    rows = layout.rows_of(layout.read("table6", wanted), wanted)
+    rows = layout.rows_of(layout.read("table6"), wanted)
     assert {row.key.split("/")[0] for row in rows} == {block}
     assert (block in published.table("table6").blocks) == (ratio != 0.3)
 

@@ -1,132 +1,21 @@
-"""Tables are data: what they show, what they need evaluated, and tables of one's own."""
+"""What tables show and what they need evaluated."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from evaluation_files import Evaluations
 from table_building import COLUMNS, TINY, build, column, context
-from timing_files import TimingFiles
 
 from trimllm.base.errors import UserError
 from trimllm_paper import layout
 from trimllm_paper.layout import Context
-from trimllm_paper.render import render, to_markdown
-
-TOY = """
-labels:
-  compressors: {toy_quant: Toy quantizer}
-tables:
-  toy:
-    title: "Toy: what {timed} costs"
-    compared: llama-7b
-    columns:
-      - {domains: configured}
-      - {key: megabytes, size: megabytes, label: MB}
-    rows:
-      - {key: full_ft, label: Full-FT, recipe: full_ft}
-      - {for: {kept: [50, 30]}, key: "ours_{kept}", label: "Ours ({kept}%)", chain: ours}
-    notes: ["a note of the toy"]
-  toy_speed:
-    title: "Toy: decoding"
-    blocks: machines
-    label: "{model} on {hardware}"
-    columns:
-      - {key: rate, speed: decode, label: tokens/s}
-      - {key: gain, speed: speedup, label: over full}
-    rows:
-      - {key: full, label: Full, recipe: full}
-      - {key: half, label: Half, chain: chains_and_patterns, kept: 50}
-  table2:
-    rows:
-      - {key: toy_quant, label: Toy quantizer, recipe: full_ft+toy_quant, section: toys}
-"""
 
 
-@pytest.fixture
-def toys(tmp_path: Path) -> str:
-    path = tmp_path / "layouts" / "toys.yaml"
-    path.parent.mkdir()
-    path.write_text(TOY)
-    return str(path)
-
-
-def test_a_table_and_a_row_of_ones_own_are_a_file_of_yaml(
-    toys: str, evaluations: Evaluations, tmp_path: Path
-) -> None:
-    evaluations.add_domain("sciq")
-    evaluations.add("full_ft+toy_quant", 64, weight_bytes=50_000_000)
-    own = {"layouts": [toys], "compressors": ["toy_quant"]}
-    table = build("toy", evaluations.paths, **own)
-    assert table.title == "Toy: what SciQ costs" and "a note of the toy" in table.notes
-    assert table.cell("tiny", "ours_50", "sciq").measured == 73
-    assert table.cell("tiny", "ours_30", "piqa").verdict == "not run"
-    assert table.cell("tiny", "full_ft", "megabytes").measured == pytest.approx(269)
-    assert "**Tiny-135M: measured**" in to_markdown(table)
-    render(table, tmp_path / "tables" / "toy")
-    assert len(list((tmp_path / "tables").iterdir())) == 4
-    needed = layout.needed("toy", context(**own))
-    recipes = {recipe for _, _, recipe, _ in needed}
-    assert recipes == {"full_ft", "trim_ours/drop_30", "trim_ours/drop_42"}
-    # The row in the paper's table stands last, and its checkpoint is evaluated.
-    second = build("table2", evaluations.paths, **own)
-    assert second.blocks[0].rows[-1].section == "toys"
-    cell = second.cell("tiny", "toy_quant", "sciq")
-    assert (cell.measured, cell.published, cell.verdict) == (64, None, None)
-    assert ("tiny", "sciq", "full_ft+toy_quant", "sciq") in layout.needed("table2", context(**own))
-    assert "toy" not in layout.tables(context())
-
-
-def test_a_table_of_throughput_of_ones_own(toys: str, timings: TimingFiles) -> None:
-    timings.add_machine()
-    table = build("toy_speed", throughput=timings.paths, models=[], layouts=[toys])
-    (block,) = table.blocks
-    assert block.heading == "LLaMA-1B shape on cpu-mine: measured"
-    assert table.cell(block.key, "half", "gain").measured == 1.85
-    assert table.cell(block.key, "full", "rate").published is None
-
-
-@pytest.mark.parametrize(
-    "text, told",
-    [
-        ("tables: {own: {title: T, columns: [], rows: [], colour: red}}", "own: colour: extra"),
-        ("tables: {own: {title: T, columns: []}}", "KeyError: 'rows'"),
-        ("tables: [1, 2]", "no layout of tables"),
-        ("tables: {own: {title: T, columns: [{key: a}], rows: []}}", "own: label: field required"),
-        ("tables: {own: {title: T, columns: [], rows: [{key: a, x: 1}]}}", "own: x: extra"),
-        ("{", "no layout of tables"),
-        (
-            "tables: {own: {title: T, columns: [{key: a, label: A, size: x}], rows: []}}",
-            "own: size: input should be 'final', 'kept_percent'",
-        ),
-        ("tables: {own: {title: T, columns: [{domains: all}], rows: []}}", "own: domains: input"),
-        (
-            "tables: {own: {title: T, columns: [{domains: shared, minus: last}], rows: []}}",
-            "own: minus: input should be 'first'",
-        ),
-        ("tables: {own: {title: '{x}', columns: [], rows: []}}", "'{x}' names 'x'; there are"),
-        (
-            "tables: {own: {title: T, columns: [], rows: [{key: '{kept}'}]}}",
-            "'{kept}' names 'kept'; there are",
-        ),
-    ],
-)
-def test_a_layout_that_is_none_is_one_line(tmp_path: Path, text: str, told: str) -> None:
-    path = tmp_path / "own.yaml"
-    path.write_text(text)
-    with pytest.raises(UserError, match=told) as error:
-        build("own", layouts=[str(path)])
-    assert "\n" not in str(error.value)
-
-
-def test_a_table_or_file_that_does_not_exist(tmp_path: Path) -> None:
+def test_a_table_that_does_not_exist() -> None:
     with pytest.raises(UserError, match="table10 is no table; there are table1"):
         build("table10")
-    with pytest.raises(UserError, match="absent.yaml is no layout"):
-        build("table2", layouts=[str(tmp_path / "absent.yaml")])
 
 
 def test_a_context_is_plain_data() -> None:

@@ -56,44 +56,6 @@ def test_a_table_needs_so_many_files(name: str, table: str) -> None:
     assert all(len(files) == len(set(files)) for files in found.values())
 
 
-OWN = """
-tables:
-  own_time:
-    title: Time
-    models: compared
-    columns: [{key: m, label: minutes, minutes: 2}]
-    rows:
-      - {key: full, label: Full-FT, recipe: full_ft}
-      - {for: {criterion: both, ratio: 0.5}, key: half, label: "r = {ratio_label}"}
-  own_share:
-    title: Time and accuracy
-    ties: true
-    columns: [{domains: configured}, {key: s, label: share, share: 4}]
-    rows: [{for: {chain: chains}, key: "{chain}", label: "{chain}", kept: 50}]
-"""
-
-
-def test_tables_of_ones_own_get_what_their_columns_show(tmp_path: Path) -> None:
-    """By columns and keys of the layout, whatever a table is called."""
-    file = tmp_path / "own.yaml"
-    file.write_text(OWN)
-    config = configuration("config")
-    tables = config.tables.model_copy(update={"layouts": [str(file)]})
-    told = targets("config", tables=tables)
-    assert told.further_tables() == ["own_time", "own_share"]
-    time, paper = told.table("own_time"), told.table("table9")
-    assert time["trainings"] == paper["trainings"] and set(time) == {"trainings", "epochs"}
-    assert {place_of(file).recipe.name for file in time["epochs"]} == {"both_r0.5"}
-    assert len(time["epochs"]) == WHOLE
-    both = told.table("own_share")
-    # Fifty percent in five domains; chains to their ends where they are timed.
-    assert len(both["evaluations"]) == 2 * 5 and both["trainings"] == paper["trainings"]
-    places = [place_of(file) for file in both["epochs"]]
-    assert {place.domain for place in places} == {*config.domains}
-    assert len(places) == 2 * (WHOLE + 4 * HALF)
-    assert {place.recipe.name for place in places} == {"paper", "ours"}
-
-
 def test_every_file_has_a_place() -> None:
     told = targets("config")
     kinds = {"evaluations": "evaluation", "epochs": "epoch", "trainings": "training"}

@@ -199,33 +199,3 @@ def test_droppings_by_rule_are_trained_as_long_as_a_chain(made: Path) -> None:
     assert not [*chain.glob("*/model.safetensors")]
     other = chain / "state_30"
     assert len(json.loads((other / "epoch.json").read_text())["trainable_blocks"]) == 30
-
-
-OWN = """
-tables:
-  mine:
-    title: "What is kept"
-    columns:
-      - {domains: configured}
-    rows:
-      - {key: full, label: Full-FT, recipe: full_ft}
-      - {key: half, label: Half, chain: paper, kept: 50}
-  mine_timed:
-    title: "How fast"
-    blocks: machines
-    columns:
-      - {key: rate, speed: decode, label: tokens/s, digits: 2}
-    rows:
-      - {key: full, label: Full, recipe: full}
-"""
-
-
-def test_a_table_of_ones_own_is_made_by_its_name(tmp_path: Path) -> None:
-    (tmp_path / "own.yaml").write_text(OWN)
-    further = {"configfile": DEFAULT, "tables": json.dumps({"layouts": ["own.yaml"]})}
-    jobs = planned(tmp_path, "mine", **further)
-    assert jobs["mine"] == 1 and jobs["full_ft"] == 5 and jobs["evaluate_sciq"] == 2
-    assert epochs(jobs) == 5 * HALF and "measure" not in jobs and "compress" not in jobs
-    timed = planned(tmp_path, "mine_timed", **further)
-    assert timed["mine_timed"] == 1 and timed["measure"] > 1 and "evaluate_sciq" not in timed
-    assert jobs["render_table"] == timed["render_table"] == 1

@@ -12,7 +12,7 @@ from trimllm.compress.engines import ENGINES
 from trimllm.engines.formats import ENGINES as INFERENCE
 from trimllm.exporting.formats import VARIANTS
 from trimllm.throughput.machine import this_machine
-from trimllm_paper import config as configuration
+from trimllm_paper import config as configuration, layout
 from trimllm_paper.choices import Choice
 from trimllm_paper.commands import engine
 from trimllm_paper.jobs import Jobs

@@ -16,7 +16,7 @@ rule render_table:
     log:
         log("{table}"),
     wildcard_constraints:
-        table=one_of(TARGETS.all_tables()),
+        table=one_of(layout.tables()),
     localrule: True
     threads: 1
     resources:
@@ -98,13 +98,3 @@ rule table_a1:
         PATHS.table("table_a1"),
     localrule: True
 
-
-# Tables of one's own, from the files of `tables.layouts`; each is asked for by its name.
-for table in TARGETS.further_tables():
-
-    rule:
-        name:
-            table
-        input:
-            PATHS.table(table),
-        localrule: True

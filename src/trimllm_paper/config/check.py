@@ -29,9 +29,6 @@ def problems(config: Config) -> Iterator[Problem]:
     for index, folder in enumerate(config.replicates):
         if not Path(folder).is_dir():
             yield ["replicates", index], folder, "no such folder; run that seed first"
-    for index, file in enumerate(config.tables.layouts):
-        if not Path(file).is_file():
-            yield ["tables", "layouts", index], file, "no such file"
     if config.own and config.finetune.lora:
         problem = "`own` asks for shares of full fine-tuning, which LoRA is not; leave one out"
         yield ["finetune", "lora"], config.finetune.lora.model_dump(), problem

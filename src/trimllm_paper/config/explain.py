@@ -27,7 +27,7 @@ RENAMED = {
     "benchmark": "throughput",
 }
 """Keys of before, and what they are called now."""
-RETIRED = ("trim.eliminate", "compat", "recipes.*.fold")
+RETIRED = ("trim.eliminate", "compat", "recipes.*.fold", "tables.layouts")
 """Keys (patterns) whose feature was retired."""
 PROBLEMS = {
     "missing": "missing",

@@ -212,7 +212,6 @@ class Tables(Section):
     smallest_percent: Percent | None = None
     cross_percent: Percent | None = None
     near: dict[Name, Name] = {}
-    layouts: Unique[Text] = []
 
 
 class Evaluate(Section):

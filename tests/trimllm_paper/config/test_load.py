@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from trimllm_paper.config import Config, ConfigError, load, read_yaml
-from trimllm_paper.context import Context
 
 ROOT = Path(__file__).parents[3]
 SMOKE = ROOT / "config" / "smoke.yaml"
@@ -212,7 +211,7 @@ def test_texts_of_the_command_line_become_numbers() -> None:
         # tables
         ({"tables": {"models": ["x"]}}, 'tables.models.0 = "x": not among `models`'),
         ({"tables": {"domains": ["x"]}}, 'tables.domains.0 = "x": not among `domains`'),
-        ({"tables": {"layouts": ["x.yaml"]}}, 'tables.layouts.0 = "x.yaml": no such file'),
+        ({"tables": {"layouts": []}}, "tables.layouts = []: was retired; remove it"),
         ({"tables": {"near": {"x": "y"}}}, 'tables.near.x = "y": .*'),
         ({"tables": {"smallest_percent": 10}}, "its chain drops 15 units an epoch, 45 in all"),
         ({"tables": {"cross_percent": 40}}, "cross_percent = 40: not among trim.kept_percent"),
@@ -388,11 +387,9 @@ def test_a_recipe_may_name_a_criterion_of_ones_own() -> None:
     assert config.recipes["mine"].criterion == "mine.criteria:Best"
 
 
-def test_a_model_may_name_an_adapter_of_ones_own_and_tables_further_layouts() -> None:
-    layout = str(ROOT / "src/trimllm_paper/layout.yaml")
-    config = asked(models={MODEL: {"family": "mine.toy:adapter"}}, tables={"layouts": [layout]})
+def test_a_model_may_name_an_adapter_of_ones_own() -> None:
+    config = asked(models={MODEL: {"family": "mine.toy:adapter"}})
     assert config.models[MODEL].family == "mine.toy:adapter"
-    assert Context.of(config).layouts == (layout,)
 
 
 def test_planning_loads_nothing_heavy() -> None:

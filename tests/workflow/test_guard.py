@@ -5,7 +5,6 @@ An upgrade that takes one of these away fails here by name.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 from pathlib import Path
@@ -30,20 +29,14 @@ OF_WORKFLOW = {
     *("overwrite_configfiles", "source_path", "configfiles", "is_main_process", "local_exec"),
     *("resource_settings", "deployment_settings", "config_settings", "dag_settings"),
     *("global_resources", "register_resource", "persistence", "rerun_triggers", "dag"),
-    *("start_time", "executor_plugin"),
+    "start_time",
 }
 READ = [
     *((Workflow, name) for name in ("overwrite_configfiles", "source_path", "is_main_process")),
     *((Workflow, name) for name in ("local_exec", "register_resource", "persistence", "dag")),
-    *((Workflow, name) for name in ("rerun_triggers", "executor_plugin")),
+    (Workflow, "rerun_triggers"),
     *((DAG, name) for name in ("needrun_jobs", "finished_jobs", "job_dependencies")),
-    *(
-        (Job, name)
-        for name in (
-            *("wildcards_dict", "is_norun", "is_local", "resources", "threads", "rule"),
-            *("jobid", "output"),
-        )
-    ),
+    *((Job, name) for name in ("wildcards_dict", "is_norun", "rule", "jobid", "output")),
     (PersistenceBase, "metadata"),
 ]
 # Set when an object is made.
@@ -77,20 +70,6 @@ def test_what_is_set_when_a_workflow_is_made_is_there() -> None:
     )
     assert "deployment_method" in DeploymentSettings.__dataclass_fields__
     assert "config_args" in ConfigSettings.__dataclass_fields__
-
-
-def test_slurms_plugin_asks_by_the_name_that_is_replaced() -> None:
-    """`cluster.keep_unanswered_jobs` is for nothing where the executor's check of its jobs does not
-    await, as a global of its module, what that replaces: `query_job_status(command, logger)`."""
-    plugin = pytest.importorskip("snakemake_executor_plugin_slurm")
-    check = plugin.Executor.check_active_jobs
-    assert check.__globals__ is vars(plugin)
-    nodes = list(ast.walk(ast.parse(inspect.getsource(plugin))))
-    (told,) = [one for one in nodes if getattr(one, "name", "") == check.__name__]
-    waited = [ast.unparse(one.value) for one in ast.walk(told) if isinstance(one, ast.Await)]
-    assert "query_job_status(status_command, self.logger)" in waited
-    assert inspect.iscoroutinefunction(plugin.query_job_status)
-    assert [*inspect.signature(plugin.query_job_status).parameters] == ["command", "logger"]
 
 
 def test_the_guard_reads_what_is_listed_here_alone() -> None:

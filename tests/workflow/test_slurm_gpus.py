@@ -17,7 +17,6 @@ pytestmark = pytest.mark.slow
 TASKS = ("full_ft", "sparse_ft")
 TARGETS = [f"results/models/tiny/sums/{task}/manifest.json" for task in TASKS]
 FOUR_GPUS = [f"{task}:gpu=4" for task in TASKS]
-LIMIT = 60
 # Python runs a module of this name first: it notes what Slurm gave to the process.
 NOTING = """
 import os, sys
@@ -32,7 +31,7 @@ if os.environ.get("SLURM_PROCID") and "snakemake" not in str(sys.argv):
 @pytest.fixture(scope="module")
 def client() -> Iterator[dict[str, str]]:
     """Clients' environment of a Slurm of two nodes with four GPUs each."""
-    with slurm.clients(memory_mb=12_000, cpus=8, gpus=(4, 4), limit=LIMIT) as found:
+    with slurm.clients(memory_mb=12_000, cpus=8, gpus=(4, 4), limit=60) as found:
         yield found
 
 
@@ -90,23 +89,3 @@ def nodes_of(seen: set[tuple[str, ...]], jobs: list[dict[str, str]]) -> list[str
     nodes = [{node for job, node, _ in seen if job == one["id"]} for one in jobs]
     assert [len(one) for one in nodes] == [1] * len(jobs)
     return [one.pop() for one in nodes]
-
-
-@pytest.mark.parametrize(
-    "resource, said",
-    [
-        ("full_ft:gpu=5", "Requested node configuration is not available"),
-        ("full_ft:mem_mb=20000", "Requested node configuration is not available"),
-        (f"full_ft:runtime={LIMIT + 1}", f"its partition ends jobs after {LIMIT} minutes"),
-        ("full_ft:slurm_partition=nowhere", "Invalid partition name specified"),
-    ],
-)
-def test_what_slurm_would_not_take_is_one_line_before_anything_is_submitted(
-    tmp_path: Path, project: dict[str, Any], client: dict[str, str], resource: str, said: str
-) -> None:
-    before = slurm.jobs(client)
-    words = [TARGETS[0], *slurm.PROFILE, "--set-resources", resource]
-    run = snakemake(tmp_path, *words, extra=client, **project)
-    (line,) = [line for line in run.stderr.splitlines() if "error: " in line]
-    assert run.returncode == 1 and "Slurm takes no job of full_ft (" in line and said in line
-    assert slurm.jobs(client) == before and "Traceback" not in run.stderr

@@ -1,6 +1,5 @@
 # The only file that looks at Snakemake's own objects: what they say of this run, what is refused, and
-# the last words. Nothing of theirs is changed (but what Slurm's plugin makes of no answer, see
-# `cluster.keep_unanswered_jobs`); tests/workflow/test_guard.py names what is read.
+# the last words. Nothing of theirs is changed; tests/workflow/test_guard.py names what is read.
 #
 # What a configuration, a result or a target makes wrong is refused while the DAG is built, so also in a
 # dry run, where nothing is left to do, and where this workflow is a module of another. What only jobs
@@ -115,17 +114,6 @@ def refuse_too_large():
         refuse(error)
 
 
-def prepare_for_slurm():
-    """Refuse a job that Slurm would not take; lose none that it does not answer for."""
-    if workflow.local_exec or workflow.executor_plugin.name != "slurm":
-        return
-    jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
-    asked = ((job.rule.name, {**job.resources, "threads": job.threads}) for job in jobs)
-    if mistake := cluster.refused_by_slurm(asked):
-        refuse(mistake)
-    cluster.keep_unanswered_jobs()
-
-
 def start_forkserver():
     """Import once for many jobs, if they run on this machine, and in the environment of this process."""
     own = workflow.deployment_settings.deployment_method
@@ -173,7 +161,6 @@ def print_summary(failed):
 onstart:
     refuse_while_at_work()
     refuse_too_large()
-    prepare_for_slurm()
     start_forkserver()
     plan_pace()
 

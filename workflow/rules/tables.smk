@@ -97,4 +97,3 @@ rule table_a1:
     input:
         PATHS.table("table_a1"),
     localrule: True
-

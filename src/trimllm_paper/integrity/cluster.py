@@ -6,31 +6,15 @@ machine a killed Snakemake leaves its children. A new run must not write what th
 
 from __future__ import annotations
 
-import importlib
 import os
-import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from trimllm_paper import gpus
 from trimllm_paper.config.load import COMMAND_LINE, ConfigError
 from trimllm_paper.integrity import locks
-
-ASKED = {
-    "nodes": "--nodes={}",
-    "gpu": "--gpus={}",
-    "threads": "--cpus-per-task={}",
-    "mem_mb": "--mem={}",
-    "runtime": "--time={}",
-    "slurm_partition": "--partition={}",
-    "slurm_account": "--account={}",
-}
-"""What a job reserves -> how Slurm's submit plugin asks for it."""
-
-UNANSWERED = "Slurm does not answer; its jobs are kept, and it is asked until it does."
-ANSWERED = "Slurm answers again."
 
 
 def at_work(results: str | Path, folder: str | Path = ".") -> list[str]:
@@ -78,85 +62,3 @@ def unfit_for_cluster(compute: Any, config_args: Sequence[str] | None) -> str | 
             key, _, value = word.partition("=")
             return str(ConfigError(COMMAND_LINE, [key], value, problem))
     return None
-
-
-def refused_by_slurm(jobs: Iterable[tuple[str, Mapping[str, Any]]]) -> str | None:
-    """Why Slurm would refuse a job, or let it wait for ever; None where it takes all.
-
-    Slurm itself is asked (`sbatch --test-only` submits nothing), once for each kind of request.
-    Without this the first refusal comes after hours of other jobs, and as a page of words, three
-    times. A job over its partition's time limit is not refused by default: it waits for ever.
-
-    Args:
-        jobs: rule and resources of each; its threads as one of them.
-    """
-    asked: dict[tuple[str, ...], str] = {}
-    for rule, told in jobs:
-        words = tuple(form.format(told[key]) for key, form in ASKED.items() if told.get(key))
-        asked.setdefault(words, rule)
-    for words, rule in asked.items():
-        if problem := _refusal(words):
-            return (
-                f"Slurm takes no job of {rule} ({' '.join(words)}): {problem}; ask for less "
-                f"(--set-resources {rule}:..., compute.processes, compute.threads, "
-                "compute.longest_minutes) or name another partition (--default-resources "
-                "slurm_partition=...)"
-            )
-    return None
-
-
-def keep_unanswered_jobs() -> None:
-    """Keep Slurm's plugin from losing its jobs while Slurm does not answer.
-
-    After five questions in vain (half a second, where they are refused) the plugin, as of 2.6 to
-    2.8, neither asks for those jobs again nor says that they failed, and the run waits for ever. No
-    setting of it ends this. So no answer is told to it as one that knows no job: it asks again.
-    That Slurm does not answer, and that it does again, is said once each.
-
-    This replaces a name of the plugin's module, which is none of its interface: a plugin that asks
-    by another name would not notice, and `tests/workflow/test_guard.py` fails where one does.
-    """
-    plugin: Any = importlib.import_module("snakemake_executor_plugin_slurm")
-    query, is_silent = plugin.query_job_status, False
-
-    async def query_again(command: str, logger: Any) -> tuple[dict[str, str], float]:
-        nonlocal is_silent
-        states, seconds = await query(command, logger)
-        if is_silent != (states is None):
-            is_silent = not is_silent
-            logger.warning(UNANSWERED if is_silent else ANSWERED)
-        return (states or {}, seconds or 0.0)
-
-    plugin.query_job_status = query_again
-
-
-def _refusal(words: Sequence[str]) -> str | None:
-    """What Slurm says against a request."""
-    command = ["sbatch", "--test-only", *words, "--wrap=true"]
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    except subprocess.TimeoutExpired:
-        return "it has not answered for two minutes"
-    if run.returncode:
-        last = (run.stderr.strip().splitlines() or ["no reason given"])[-1]
-        return last.removeprefix("allocation failure: ").removeprefix("sbatch: error: ")
-    told = dict(word[2:].split("=", 1) for word in words)
-    most, wanted = _longest_minutes(told.get("partition")), int(told.get("time", 0))
-    if most is not None and wanted > most:
-        return f"its partition ends jobs after {most} minutes"
-    return None
-
-
-def _longest_minutes(partition: str | None) -> int | None:
-    """Time limit of a partition, or of the default one; None where there is none."""
-    command = ["sinfo", "--noheader", "--format=%P|%l"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    limits = dict(line.split("|", 1) for line in run.stdout.split() if "|" in line)
-    name = partition or next((name for name in limits if name.endswith("*")), "")
-    limit = limits.get(name) or limits.get(f"{name}*") or ""
-    # [days-]hours:minutes:seconds, or minutes:seconds; anything else is no limit
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):\d+", limit)
-    if found is None:
-        return None
-    days, hours, minutes = (int(part or 0) for part in found.groups())
-    return 60 * (24 * days + hours) + minutes

@@ -9,6 +9,8 @@ from typing import Any
 from unittest.mock import AsyncMock, MagicMock
 
 import pytest
+import yaml
+from configurations import ROOT
 
 from trimllm_paper.config.models import Compute
 from trimllm_paper.integrity import cluster, locks
@@ -72,20 +74,20 @@ def test_jobs_that_were_submitted_from_here_are_at_work(
     assert cluster.at_work(tmp_path, tmp_path) == []
 
 
-@pytest.mark.parametrize("kept", [False, True])
-def test_jobs_that_slurm_does_not_answer_for_stay_known(
-    monkeypatch: pytest.MonkeyPatch, kept: bool
+@pytest.mark.parametrize("failures", [4, 40])
+def test_jobs_stay_known_while_slurm_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
-    """The plugin's own check of its jobs, with a Slurm whose commands all fail."""
+    """The plugin's own check of its jobs, with the attempts that the profile allows."""
     plugin = pytest.importorskip("snakemake_executor_plugin_slurm")
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    answers = iter([*failures * [(None, None)], ({"7": "RUNNING"}, 0.1)])
 
-    async def no_answer(command: str, logger: Any) -> tuple[None, None]:
-        return None, None
+    async def answer(command: str, logger: Any) -> tuple[Any, Any]:
+        return next(answers)
 
-    monkeypatch.setattr(plugin, "query_job_status", no_answer)
+    monkeypatch.setattr(plugin, "query_job_status", answer)
     monkeypatch.setattr(plugin, "get_min_job_age", lambda: None)
-    if kept:
-        cluster.keep_unanswered_jobs()
     numbers = ("calls", "failures", "total_seconds", "min_seconds", "max_seconds")
     executor = MagicMock(
         run_uuid="run",
@@ -94,34 +96,14 @@ def test_jobs_that_slurm_does_not_answer_for_stay_known(
         **{f"_status_query_{name}": 0 for name in numbers},
     )
     settings = executor.workflow.executor_settings
-    settings.configure_mock(status_attempts=5, init_seconds_before_status_checks=40)
+    attempts = profile["slurm-status-attempts"]
+    settings.configure_mock(status_attempts=attempts, init_seconds_before_status_checks=40)
     executor.get_status_command.return_value = "squeue"
     job = MagicMock(external_jobid="7")
 
     async def check() -> list[Any]:
         return [one async for one in plugin.Executor.check_active_jobs(executor, [job])]
 
-    # Without it, the defect that it is there for; if this fails, the plugin has been mended.
-    assert asyncio.run(check()) == ([job] if kept else [])
+    assert asyncio.run(check()) == [job]
     executor.report_job_error.assert_not_called()
     executor.report_job_success.assert_not_called()
-
-
-def test_that_slurm_does_not_answer_is_said_once_and_once_that_it_does(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    plugin = pytest.importorskip("snakemake_executor_plugin_slurm")
-    answers = iter([({"7": "RUNNING"}, 0.1), *3 * [(None, None)], *2 * [({}, 0.1)], (None, None)])
-
-    async def answer(command: str, logger: Any) -> tuple[Any, Any]:
-        return next(answers)
-
-    monkeypatch.setattr(plugin, "query_job_status", answer)
-    cluster.keep_unanswered_jobs()
-    logger = MagicMock()
-    said = []
-    for _ in range(7):
-        asyncio.run(plugin.query_job_status("squeue", logger))
-        said.append([call.args[0] for call in logger.warning.call_args_list])
-    assert [len(lines) for lines in said] == [0, 1, 1, 1, 2, 2, 3]
-    assert said[-1] == [cluster.UNANSWERED, cluster.ANSWERED, cluster.UNANSWERED]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
+from trimllm.base.machine import usable_cores
 from trimllm.base.names import GGUF_FAMILIES
 from trimllm.engines.formats import COMPRESSED, FORMATS, LLAMA, TRANSFORMERS, require
 from trimllm_paper.integrity.codehash import code_hash
@@ -20,7 +19,7 @@ class EngineJobs(Prepared):
     @property
     def timing_threads(self) -> int:
         """Threads of a measurement, which takes the whole machine."""
-        return self.config.throughput.threads or len(os.sched_getaffinity(0))
+        return self.config.throughput.threads or usable_cores()
 
     @property
     def timed_domain(self) -> str:

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from trimllm.base import driver
+from trimllm.base import machine
 
 GB = 1e9
 
@@ -76,7 +76,7 @@ def kind_named(name: str, gib: float) -> str | None:
 @cache
 def here() -> tuple[tuple[str, float], ...]:
     """Name and GiB of every GPU that jobs on this machine may use; none where nothing tells."""
-    told = driver.ask("name", "memory.total")
+    told = machine.gpus("name", "memory.total")
     # (Of memory that is shared with the host, nothing is told.)
     sizes = ((one["name"], one["memory.total"].partition(" ")[0]) for one in told)
     return tuple((name, float(mib) / 1024) for name, mib in sizes if mib.isdigit())

@@ -14,9 +14,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from trimllm.base import driver, files, kernels
+from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
-from trimllm_paper import told
+from trimllm_paper import driver, told
 from trimllm_paper.data_records import DataReport
 from trimllm_paper.environment import adapters_of, set_environment
 from trimllm_paper.integrity import checks, locks

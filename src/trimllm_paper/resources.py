@@ -13,10 +13,10 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
-from trimllm.base import driver, kernels
+from trimllm.base import kernels
 from trimllm.base.machine import memory_bytes
 from trimllm.throughput.shapes import parameters
-from trimllm_paper import demand, duration, gpus
+from trimllm_paper import demand, driver, duration, gpus
 from trimllm_paper.config import MISSING
 from trimllm_paper.data_records import DataReport
 from trimllm_paper.demand import MIB, uses_gpu

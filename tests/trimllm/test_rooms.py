@@ -41,6 +41,7 @@ ROOMS = {
             "choices",
             "shapes",
             "gpus",
+            "driver",
             "config",
             "integrity",
         ),

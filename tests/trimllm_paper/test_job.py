@@ -19,7 +19,8 @@ from trimllm_paper.job import system_fault
 SCRIPT = """
 import sys
 from types import SimpleNamespace
-from trimllm.base import driver, kernels
+from trimllm.base import kernels
+from trimllm_paper import driver
 from trimllm_paper.job import Job
 
 rule, device, lacking, *methods = sys.argv[1:]

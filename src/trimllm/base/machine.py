@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import importlib.metadata
 import os
 import platform
 import resource
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -38,6 +40,13 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def usable_cores() -> int:
+    """Cores that this process may use; all of the machine where the system does not say (macOS)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def memory_bytes() -> int:
     """Physical memory of this machine, lowered by a cgroup limit where there is one."""
     total = psutil.virtual_memory().total
@@ -48,11 +57,34 @@ def memory_bytes() -> int:
     return min(total, int(limit)) if limit.isdigit() else total
 
 
+def gpus(*fields: str) -> list[dict[str, str]]:
+    """What the NVIDIA driver says of each GPU in CUDA_VISIBLE_DEVICES; empty without a driver.
+
+    Args:
+        fields: as in `nvidia-smi --help-query-gpu`; values keep their units.
+    """
+    query = ("index", "uuid", *fields)
+    command = ["nvidia-smi", f"--query-gpu={','.join(query)}", "--format=csv,noheader"]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = csv.reader(run.stdout.splitlines(), skipinitialspace=True)
+    found = [dict(zip(query, row, strict=True)) for row in rows if len(row) == len(query)]
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        # By number, in the order of the bus, or by the start of the UUID.
+        names = [name.strip() for name in visible.split(",") if name.strip()]
+        found = [
+            gpu for gpu in found if gpu["index"] in names or gpu["uuid"].startswith(tuple(names))
+        ]
+    return [{field: gpu[field] for field in fields} for gpu in found]
+
+
 def hardware() -> dict[str, Any]:
     """Processor, usable cores, memory, and of a process that has torch its threads and GPU."""
     found: dict[str, Any] = {
         "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+        "cores": usable_cores(),
         "memory_bytes": memory_bytes(),
         "gpu": None,
     }

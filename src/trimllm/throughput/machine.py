@@ -10,7 +10,6 @@ from typing import Any
 
 import psutil
 
-from trimllm.base import driver
 from trimllm.base import machine as provenance
 
 GPUS = {
@@ -88,4 +87,4 @@ def _read(path: str) -> str:
 
 def _gpu(*fields: str) -> dict[str, str]:
     """What the driver says of the first GPU; nothing where there is none."""
-    return next(iter(driver.ask(*fields)), {})
+    return next(iter(provenance.gpus(*fields)), {})

@@ -21,9 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trimllm.base import driver
 from trimllm.base.errors import UserError
-from trimllm_paper import duration, gpu_plan, gpus, resources
+from trimllm_paper import driver, duration, gpu_plan, gpus, resources
 from trimllm_paper.commands import asked
 from trimllm_paper.config import load
 from trimllm_paper.estimate import Estimate, Job, in_words

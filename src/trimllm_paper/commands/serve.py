@@ -8,11 +8,11 @@ OpenAI's API under /v1. Stock `llama-server -m FILE` serves the same file.
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
 from trimllm.base.errors import UserError
+from trimllm.base.machine import usable_cores
 from trimllm.exporting.formats import require_llama_cpp
 from trimllm_paper.choices import Choice
 from trimllm_paper.recipe import Paths
@@ -46,7 +46,7 @@ def run(model: Path, host: str, port: int, threads: int | None, context: int) ->
     params.model.path = str(file)
     params.hostnames, params.port, params.n_ctx = [host], port, context
     params.n_parallel, params.use_jinja = 1, True
-    count = threads or len(os.sched_getaffinity(0))
+    count = threads or usable_cores()
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = count
     server = xllamacpp.Server(params)
     print(

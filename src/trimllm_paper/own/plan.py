@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm.base.machine import memory_bytes
+from trimllm.base.machine import memory_bytes, usable_cores
 from trimllm_paper import resources
 from trimllm_paper.estimate import Estimate, Job
 
@@ -51,7 +51,7 @@ def sizes(documents: int, blocks: int) -> Sizes:
     drops = {max(1, round(units * (1 - kept / 100) / step)) * step for kept in KEPT}
     kept = tuple(_percent(units - gone, units) for gone in sorted(drops) if gone < units)
     # Half of the cores each: an epoch and the settling of a checkpoint go side by side.
-    threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    threads = max(1, usable_cores() // 2)
     return Sizes(tests, max(4, held_back), max(8, pool), min(SCANNED, pool), step, kept, threads)
 
 

@@ -16,7 +16,6 @@
 #   make compare  does the run in results/ agree with the KEPT one, cell by cell
 #   make verify   check every result against its manifest and what it was made from
 #   make test     the tests, but for those that take minutes each; make test-all: every one
-#   make mutants  would the tests notice? SAMPLE changes (300; hours) to the method and the verdicts
 #   make lint     format and style checks
 #   make types    type hints, by mypy in an environment of its own (.envs/types)
 #   make containers   checks the container's recipe (.envs/containers)
@@ -27,11 +26,10 @@
 # Variables: PYTHON (which Python makes .venv), PYTHON311 (which makes .envs), CORES (default: all),
 # TARGET (default: all), CONFIG (default: config/config.yaml), SEEDS (default: 0 1 2), KEPT (folder of
 # kept results that is rendered or compared with; default: results/reference), PARALLEL
-# (cores or GPUs at once) and PRICE (of an hour of one), both for plans; OWN (default: own.yaml);
-# SAMPLE and SEED (default: 300 and 0) of mutants.
+# (cores or GPUs at once) and PRICE (of an hour of one), both for plans; OWN (default: own.yaml).
 
 .DELETE_ON_ERROR:
-.PHONY: setup envs vllm-env table2 plan seeds figures report reference compare verify mutants test test-all lint
+.PHONY: setup envs vllm-env table2 plan seeds figures report reference compare verify test test-all lint
 .PHONY: types docs audit containers clean start own serve check-gpu
 .DEFAULT_GOAL := setup
 
@@ -49,8 +47,6 @@ TARGET ?= all
 CONFIG ?= config/config.yaml
 SEEDS ?= 0 1 2
 KEPT ?= results/reference
-SAMPLE ?= 300
-SEED ?= 0
 PARALLEL ?=
 PRICE ?=
 FILE ?=
@@ -178,13 +174,6 @@ compare: $(STAMP)
 verify: $(STAMP)
 	$(BIN)/python -m trimllm_paper verify results
 
-# The same SAMPLE and SEED go on where they stopped, unless the code has changed.
-SAMPLED := build/mutants-$(SAMPLE)-$(SEED)
-mutants: $(STAMP) .envs/mutants/.complete
-	@mkdir -p build
-	.envs/mutants/bin/python envs/mutants/sample.py '$(SAMPLE)' --seed '$(SEED)' > $(SAMPLED).jsonl
-	$(BIN)/python tests/mutants.py --sample $(SAMPLED).jsonl --told $(SAMPLED)-told.jsonl
-
 test: FILTER := -m 'not long'
 test: test-all
 test-all: $(STAMP)
@@ -215,12 +204,11 @@ LOCKS := requirements.lock requirements-nodeps.lock $(wildcard envs/*/*.lock)
 audit: .envs/audit/.complete
 	@.envs/audit/bin/python envs/audit/audit.py $(LOCKS) -- $(AUDIT)
 
-TOOLS := $(patsubst %,.envs/%/.complete,types docs audit mutants containers)
-# yattag (of cosmic-ray) has no wheel; it is Python alone.
+TOOLS := $(patsubst %,.envs/%/.complete,types docs audit containers)
 $(TOOLS): .envs/%/.complete: envs/%/requirements.lock
 	@rm -rf '.envs/$*'
 	'$(PYTHON)' -m venv '.envs/$*'
-	.envs/$*/bin/python -m pip install --quiet --only-binary :all: --no-binary yattag -r '$<'
+	.envs/$*/bin/python -m pip install --quiet --only-binary :all: -r '$<'
 	@touch '$@'
 
 # As in .gitignore (a test compares).

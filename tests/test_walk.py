@@ -10,7 +10,7 @@ from statistics import fmean
 import pandas as pd
 import pytest
 
-from trimllm.scanning import importance
+from trimllm.select import importance
 from trimllm_paper.recipe import Paths, place_of
 from trimllm_paper.records import Epoch, Evaluation
 
@@ -59,10 +59,9 @@ def test_a_cell_of_table_2_leads_to_equation_3() -> None:
     assert epoch.units_total - epoch.units_left == place.recipe.dropped
     # 4 and 5: what went first has the lowest score of Eq. 3 among all candidates
     scores = {(u["block"], u["kind"]): u for u in epoch.scan["units"]}
-    for unit in scores.values():
-        assert abs(unit["eq3"] - importance(unit["accuracy"])) < 1e-12
     first = scores[tuple(epoch.units_dropped[0])]
-    assert first["eq3"] == min(unit["eq3"] for unit in scores.values())
+    eq3 = {place: importance(unit["accuracy"]) for place, unit in scores.items()}
+    assert eq3[first["block"], first["kind"]] == min(eq3.values())
 
 
 def test_which_unit_went_is_chosen_by_the_functions_that_the_walk_names() -> None:

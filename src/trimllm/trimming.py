@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from torch import nn
 
 from trimllm import select
 from trimllm.base.errors import UserError
+from trimllm.base.kept import epochs_for
 from trimllm.base.names import PAPER_CRITERION
 from trimllm.data import Document, all_free
 from trimllm.scanning import Scan, scan, to_record
@@ -68,7 +68,7 @@ def trim(
     >>> from trimllm import TrainSettings, save, trim
     >>> settings = TrainSettings(learning_rate=1e-3, dtype="float32")
     >>> for epoch in trim(model, tokenizer, train=documents, calibration=others,
-    ...                   step=2, until=0.5, settings=settings):
+    ...                   step=2, until=0.4, settings=settings):
     ...     print(epoch.number, len(epoch.selection.dropped), epoch.dropped)
     0 0 0
     1 2 2
@@ -80,8 +80,8 @@ def trim(
         train: documents to train on.
         calibration: others, the pool that scans draw from.
         step: units dropped an epoch.
-        until: units to drop in all; below 1 the share of the full model's units to keep. Reached
-            or passed in whole steps.
+        until: units to drop in all; below 1 the share of the full model's units to keep. The
+            chain ends at the nearest end of an epoch.
         criterion: what to drop by; a name of `trimllm.select`, or `package.module:name`.
         ratio: share r of the blocks to train.
         documents: training documents an epoch; None takes all, 0 trains not at all.
@@ -99,7 +99,7 @@ def trim(
         UserError: what can be mended: a criterion that is unknown or of other documents, a model
             that is not where `start` says, no documents, a loss that is no number.
     """
-    select.suited(criterion, all_free(calibration, "calibration"))
+    select.criterion(criterion, all_free(calibration, "calibration"))
     epochs = _epochs(model, step, until, start)
     for number in range(start, epochs):
         drawn = settings.seed, number if resample else 0
@@ -225,7 +225,7 @@ def _epochs(model: nn.Module, step: int, until: float, start: int) -> int:
             f"that lacks {gone}"
         )
     wanted = (until if until >= 1 else total * (1 - until)) - before
-    drops = max(0, math.ceil(round(wanted / step, 9)))
+    drops = epochs_for(wanted, step)
     if until <= 0 or before + step * drops >= total:
         most = before + step * ((total - before - 1) // step)
         raise UserError(

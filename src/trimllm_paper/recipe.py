@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm.base.kept import drops_for
+from trimllm.base.kept import epochs_for
 
 PRETRAINED, FULL_FT, SPARSE_FT, FULL = "pretrained", "full_ft", "sparse_ft", "full"
 NAME = r"[a-z][a-z0-9_]*(?:\.[0-9]+)?"
@@ -177,8 +177,7 @@ def chains(config: Any) -> dict[str, Any]:
 def end_of(config: Any, entry: Any, units: int) -> int:
     """Drops of a whole chain of a model of so many units: the fewest that are kept anywhere."""
     fewest = min(config.trim.kept_percent)
-    whole = drops_for(fewest, units, entry.step)
-    return whole or int(units * (1 - fewest / 100)) // entry.step * entry.step
+    return epochs_for(units * (1 - fewest / 100), entry.step) * entry.step
 
 
 def by_every_token(config: Any) -> bool:

@@ -248,7 +248,13 @@ def test_a_scan_made_before_is_taken_instead_of_a_new_one() -> None:
 
 @pytest.mark.parametrize(
     ("step", "until", "dropped"),
-    [(2, 6, [0, 2, 4, 6]), (2, 5, [0, 2, 4, 6]), (3, 0.5, [0, 3, 6]), (1, 0.8, [0, 1, 2])],
+    [
+        (2, 6, [0, 2, 4, 6]),
+        (2, 5, [0, 2, 4]),  # of two equally near ends the first
+        (3, 0.5, [0, 3, 6]),
+        (3, 0.6, [0, 3]),
+        (1, 0.8, [0, 1, 2]),
+    ],
 )
 def test_a_chain_ends_where_it_was_asked_to_in_whole_steps(
     step: int, until: float, dropped: list[int]
@@ -257,11 +263,11 @@ def test_a_chain_ends_where_it_was_asked_to_in_whole_steps(
     assert [epoch.dropped for epoch in chain] == dropped
 
 
-@pytest.mark.parametrize(("step", "until"), [(2, 0), (2, -3), (2, 10), (3, 10), (2, 99), (1, -0.5)])
+@pytest.mark.parametrize(("step", "until"), [(2, 0), (2, -3), (2, 10), (3, 11), (2, 99), (1, -0.5)])
 def test_a_chain_that_would_leave_nothing_is_refused_before_it_begins(
     step: int, until: float
 ) -> None:
-    """Of the ten units of a tiny model; three at a time drop twelve where ten are asked for."""
+    """Of the ten units of a tiny model; three at a time drop twelve where eleven are asked for."""
     with pytest.raises(UserError, match=rf"until = {until}: {step} units at a time"):
         next(trim(tiny("llama"), step=step, until=until))
 
@@ -290,9 +296,10 @@ def test_a_chain_goes_on_only_where_it_was_left() -> None:
 
 
 TOY = """
-from trimllm.select import Criterion, register
-late = Criterion(first=lambda scan, unit: unit.block, tie=lambda scan, unit: unit.kind == "mlp")
+from trimllm.select import register
+late = lambda scan, unit: (-unit.block, unit.kind == "mlp")
 register("late", late)
+early = None
 """
 
 
@@ -307,7 +314,7 @@ def test_a_criterion_of_ones_own_trims_by_its_name(
         assert first.trainable == [0]
         assert second.selection.dropped == (Unit(4, "attention"), Unit(4, "mlp"))
         assert second.record()["margin"] == 1 and second.selection.ties == 2
-    for name in ("toy_criterion:early", "toy_criterion:register", "nowhere:late"):
+    for name in ("toy_criterion:early", "toy_criterion:earlier", "nowhere:late"):
         with pytest.raises(UserError, match=name):
             next(trim(tiny("llama"), criterion=name))
 
@@ -331,7 +338,7 @@ def test_a_criterion_of_other_documents_is_refused_before_the_scan() -> None:
         # A model that cannot be scanned: nothing comes to that.
         with pytest.raises(UserError, match="needs calibration documents with choices, and these"):
             next(trim(torch.nn.Linear(1, 1), criterion=criterion, **free))
-    with pytest.raises(UserError, match="with free answers, and these have choices; take likeli"):
+    with pytest.raises(UserError, match="with free answers, and these have choices; use likeli"):
         next(trim(torch.nn.Linear(1, 1), criterion="answer_likelihood"))
 
 

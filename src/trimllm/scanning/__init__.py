@@ -1,4 +1,4 @@
 """One-pass sensitivity scan."""
 
-from trimllm.scanning.onepass import Scan, importance, norm_importance, scan
+from trimllm.scanning.onepass import Scan, scan
 from trimllm.scanning.record import from_record, to_record

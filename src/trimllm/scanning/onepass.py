@@ -8,7 +8,6 @@ is N^2 / 2 unit applications instead of N^2. The result is that of dropping each
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -310,17 +309,3 @@ class _ScanRun:
         found.correct = {names[i]: int(self.correct[i]) for i in self.open}
         found.baseline = 100 * int(self.correct[-1]) / count
         return found
-
-
-def importance(accuracy: float, delta: float = 1e-3) -> float:
-    """Sensitivity score of Eq. 3, from the accuracy (%) that is left without the unit.
-
-    s_i = (100 - a_i) / ((1 + delta^2) + (1 + delta) a_i): 0 for a unit that is not missed at all,
-    largest for one without which nothing is answered right.
-    """
-    return (100 - accuracy) / ((1 + delta**2) + (1 + delta) * accuracy)
-
-
-def norm_importance(norm: float, smallest: float) -> float:
-    """Activation-norm score of Eq. 4: 100 min_j |x_j| / |x_i|, lowest for the largest norm."""
-    return 100 * smallest / norm if norm else math.inf

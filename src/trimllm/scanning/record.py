@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from trimllm.scanning.onepass import Scan, importance, norm_importance
+from trimllm.scanning.onepass import Scan
 from trimllm.sublayers import Unit
 
 
 def to_record(scan: Scan) -> dict[str, Any]:
-    """A scan as a JSON object, with the scores of Eq. 3 and 4 beside what they are made of."""
-    smallest = min(scan.norm.values())
+    """A scan as a JSON object."""
     table = []
     for unit, norm in scan.norm.items():
         row: dict[str, Any] = {"block": unit.block, "kind": unit.kind, "norm": norm}
-        row["eq4"] = norm_importance(norm, smallest) if norm else None
         if unit in scan.answer_likelihood:
             row["answer_likelihood"] = scan.answer_likelihood[unit]
         elif unit in scan.correct:  # not where a scan had other candidates
@@ -22,7 +20,6 @@ def to_record(scan: Scan) -> dict[str, Any]:
                 "correct": scan.correct[unit],
                 "accuracy": scan.accuracy[unit],
                 "likelihood": scan.likelihood[unit],
-                "eq3": importance(scan.accuracy[unit]),
             }
         table.append(row)
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from trimllm.scanning import Scan, from_record, importance, to_record
+from trimllm.scanning import Scan, from_record, to_record
 from trimllm.sublayers import Unit
 
 ALL = [Unit(block, kind) for block in range(3) for kind in ("attention", "mlp")]
@@ -27,6 +27,4 @@ def test_the_record_has_every_score_and_gives_the_scan_back() -> None:
     record = json.loads(json.dumps(to_record(scan)))
     assert [(row["block"], row["kind"]) for row in record["units"]] == ALL
     assert "correct" not in record["units"][0]
-    assert record["units"][3]["eq3"] == importance(15.0)
-    assert record["units"][3]["eq4"] == 25.0
     assert from_record(record) == scan

@@ -14,7 +14,7 @@ import trimllm
 from trimllm.base.errors import UserError
 from trimllm.base.precision import rounded_copy
 from trimllm.data import Document
-from trimllm.scanning import importance, norm_importance, scan
+from trimllm.scanning import scan
 from trimllm.score import Row, row_of, rows, score, score_rows
 from trimllm.sublayers import Unit, adapters, drop, unit_layers, units
 
@@ -161,18 +161,3 @@ def test_a_choice_longer_than_the_model_is_refused() -> None:
     model.config.max_position_embeddings = 2
     with pytest.raises(UserError, match="a choice does not fit the model's 2 positions"):
         scan(model, word_tokenizer(), random_documents(9))
-
-
-def test_scores_follow_the_equations_of_the_paper() -> None:
-    assert importance(100) == 0
-    assert importance(0) == pytest.approx(100 / (1 + 1e-6))
-    assert importance(50) == pytest.approx(50 / (1 + 1e-6 + 1.001 * 50))
-    values = [importance(a) for a in range(101)]
-    assert values == sorted(values, reverse=True)
-    # delta never changes the order
-    assert [importance(a, 0.1) for a in (20, 40)] == sorted(
-        (importance(a, 0.1) for a in (20, 40)), reverse=True
-    )
-    assert norm_importance(2.0, 2.0) == 100
-    assert norm_importance(8.0, 2.0) == 25
-    assert math.isinf(norm_importance(0.0, 0.0))

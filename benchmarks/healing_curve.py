@@ -14,8 +14,8 @@ import json
 from itertools import groupby
 from pathlib import Path
 
-from trimllm.base.intervals import wilson
 from trimllm_paper.figures.style import CRITERIA, REFERENCES, figure
+from trimllm_paper.intervals import wilson
 
 
 def main() -> None:

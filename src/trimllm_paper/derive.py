@@ -15,15 +15,15 @@ from typing import Any
 
 import pandas as pd
 
-from trimllm.base.intervals import (
+from trimllm.base.names import ANSWER_CRITERION
+from trimllm_paper import published
+from trimllm_paper.frames import Frame, rows, where
+from trimllm_paper.intervals import (
     Difference,
     accuracy_interval,
     paired_difference,
     unpaired_difference,
 )
-from trimllm.base.names import ANSWER_CRITERION
-from trimllm_paper import published
-from trimllm_paper.frames import Frame, rows, where
 
 KINDS = ("attention", "mlp")
 PAPER_UNITS = published.UNITS["llama-7b"]
@@ -43,7 +43,7 @@ class Accuracy:
         tasks: rows of `Frame.evaluations`, and `sources`, their files.
         n, percent, ci95: answers, the share that is right (of free answers, which hardly ever match
             exactly, the F1 of words), and its interval over documents and seeds together
-            (`trimllm.base.intervals`).
+            (`trimllm_paper.intervals`).
         asked: by seed, which documents of which tasks.
         same, documents: whether all seeds answered the same documents, and how many there are.
         by_seed, deviation: percent of each seed, and their standard deviation (n - 1) in points;

@@ -54,10 +54,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from trimllm.base.intervals import mean_interval
 from trimllm_paper.context import Domain
 from trimllm_paper.derive import Accuracy, accuracy
 from trimllm_paper.frames import Frame
+from trimllm_paper.intervals import mean_interval
 from trimllm_paper.published import Value, bound_percent
 from trimllm_paper.recipe import FULL_FT, PRETRAINED
 

@@ -64,7 +64,7 @@ ROOMS = {
             "gpu_check",
         ),
         # what came of it: numbers, tables, figures, claims
-        *("published", "context", "frames", "tier", "derive", "details", "verdict"),
+        *("intervals", "published", "context", "frames", "tier", "derive", "details", "verdict"),
         *("layout", "render", "timed", "cells", "notes", "cell_notes"),
         *("grid", "figures", "claims"),
         *("own", "targets", "__main__", "commands"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base import files
-from trimllm.base.intervals import wilson
+from trimllm_paper.intervals import wilson
 from trimllm_paper.recipe import Paths, Recipe
 from trimllm_paper.records import Evaluation, sealed
 

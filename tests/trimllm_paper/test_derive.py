@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timing_files import TimingFiles
 
-from trimllm.base.intervals import wilson
 from trimllm_paper import derive
 from trimllm_paper.derive import KINDS, Chain, accuracy, chains, checkpoints, durations, nearest
 from trimllm_paper.frames import Frame
+from trimllm_paper.intervals import wilson
 
 
 def only_chain(paths: list[Path]) -> Chain:

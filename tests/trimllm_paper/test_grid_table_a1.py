@@ -8,9 +8,9 @@ import pytest
 from evaluation_files import CHAINS, Evaluations
 from table_building import build, column
 
-from trimllm.base.intervals import paired_difference
 from trimllm_paper.context import Shown
 from trimllm_paper.frames import Frame
+from trimllm_paper.intervals import paired_difference
 from trimllm_paper.render import Table, to_csv, to_markdown
 
 REST = {"settle": 2, "train": True, "teacher": {"kl": 0.7, "hidden": 64}}

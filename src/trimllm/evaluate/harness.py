@@ -12,12 +12,12 @@ from typing import Any
 
 import lm_eval
 from lm_eval.tasks import TaskManager
+from scipy.stats import binomtest
 from torch import nn
 
 from trimllm.base import kernels
 from trimllm.base.errors import UserError
 from trimllm.base.files import content_hash
-from trimllm.base.intervals import wilson
 from trimllm.base.precision import compute_dtype, round_weights_
 from trimllm.checkpoint import stream_of
 from trimllm.data import Document, all_free, read_documents
@@ -154,12 +154,13 @@ def _samples(
 def _counted(name: str, correct: list[int], hashes: list[str]) -> dict[str, Any]:
     """What results have in common: right answers, and what was asked."""
     n, accuracy = len(correct), sum(correct) / len(correct)
+    interval = binomtest(sum(correct), n).proportion_ci(method="wilson")
     return {
         "task": name,
         "n": n,
         "acc": 100 * accuracy,
         "stderr": 100 * (accuracy * (1 - accuracy) / max(1, n - 1)) ** 0.5,
-        "ci95": list(wilson(sum(correct), n)),
+        "ci95": [100 * interval.low, 100 * interval.high],
         "correct": correct,
         "document_hashes_sha256": content_hash("\n".join(hashes)),
         "lm_eval_version": lm_eval.__version__,

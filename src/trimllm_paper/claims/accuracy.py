@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from trimllm.base.intervals import Difference
 from trimllm.base.names import PAPER_CRITERIA
 from trimllm_paper.claims.evidence import (
     BOTH,
@@ -19,6 +18,7 @@ from trimllm_paper.claims.evidence import (
     missing,
 )
 from trimllm_paper.details import share
+from trimllm_paper.intervals import Difference
 from trimllm_paper.recipe import FULL_FT
 from trimllm_paper.verdict import KEEPS, above
 

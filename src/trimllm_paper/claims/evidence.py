@@ -6,12 +6,12 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trimllm.base.intervals import Difference
 from trimllm.base.names import PAPER_CRITERION
 from trimllm_paper import derive, published
 from trimllm_paper.context import Context, Domain
 from trimllm_paper.derive import Accuracy, Chain
 from trimllm_paper.frames import Frame, rows, where
+from trimllm_paper.intervals import Difference
 from trimllm_paper.recipe import FULL_FT
 from trimllm_paper.verdict import KEEPS, above, all_of
 

@@ -20,12 +20,12 @@ from typing import Any
 from jinja2 import Environment
 
 from trimllm.base.files import write_json, write_text
-from trimllm.base.intervals import Difference
 from trimllm_paper import published, verdict
 from trimllm_paper.claims import accuracy, speed, units
 from trimllm_paper.claims.evidence import CLAIMS, OURS, Evidence, Finding
 from trimllm_paper.context import BY_LORA, Context
 from trimllm_paper.frames import Frame, where
+from trimllm_paper.intervals import Difference
 from trimllm_paper.recipe import run_folder
 from trimllm_paper.tier import tier, tier_note
 from trimllm_paper.verdict import COLLAPSED, NOT_RUN, word

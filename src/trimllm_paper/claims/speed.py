@@ -13,7 +13,6 @@ from typing import Any
 
 from pandas import DataFrame
 
-from trimllm.base.intervals import Difference, mean_interval
 from trimllm_paper import derive
 from trimllm_paper.claims.evidence import (
     Evidence,
@@ -36,6 +35,7 @@ from trimllm_paper.derive import (
     speedup,
 )
 from trimllm_paper.frames import rows, where
+from trimllm_paper.intervals import Difference, mean_interval
 from trimllm_paper.recipe import FULL, FULL_FT
 from trimllm_paper.shapes import RANDOM
 from trimllm_paper.verdict import above, all_of

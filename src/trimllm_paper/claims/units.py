@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from trimllm.base.intervals import Difference, sign_test, wilson
 from trimllm_paper import derive
 from trimllm_paper.claims.evidence import (
     PAPER_DOMAINS,
@@ -19,6 +18,7 @@ from trimllm_paper.claims.evidence import (
     pooled,
 )
 from trimllm_paper.derive import KINDS
+from trimllm_paper.intervals import Difference, sign_test, wilson
 from trimllm_paper.published import NEAR
 from trimllm_paper.recipe import PRETRAINED
 from trimllm_paper.verdict import PAPER_MARGIN, above, lost_at_home

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trimllm.base.intervals import Difference
 from trimllm_paper.claims.accuracy import _not_larger, _smaller
+from trimllm_paper.intervals import Difference
 
 
 def test_what_is_smaller_by_how_much_at_least_and_at_most() -> None:

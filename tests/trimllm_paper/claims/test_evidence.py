@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trimllm.base.intervals import Difference
 from trimllm_paper.claims.evidence import Furthest
+from trimllm_paper.intervals import Difference
 
 
 def distance(points: float, half: float) -> Difference:

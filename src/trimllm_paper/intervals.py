@@ -13,7 +13,7 @@ documents alone, and whoever shows it says so. Seeds on documents of their own h
 
 Sources: adding in squares as in Newcombe (1998), method 10; a quantile for each component as in
 F. A. Graybill and C.-M. Wang, "Confidence intervals on nonnegative linear combinations of
-variances", JASA 75 (1980). `tests/trimllm/base/test_coverage.py` simulates known truths: nominal
+variances", JASA 75 (1980). `tests/trimllm_paper/test_coverage.py` simulates known truths: nominal
 95% covers 93% or more (Satterthwaite's single t falls to 91% where seeds matter most), and says how
 wide that is.
 

@@ -235,12 +235,6 @@ def test_free_answers_out_of_a_table(started: tuple[Path, str], tmp_path: Path) 
     assert "from_pretrained" in page and "trimllm serve" not in page
 
 
-def test_make_knows_the_three_commands() -> None:
-    text = (ROOT / "Makefile").read_text()
-    for target in ("start", "own", "serve"):
-        assert f"\n{target}: " in text
-
-
 def test_make_passes_on_what_start_takes() -> None:
     told = {"FILE": "my.csv", "MODEL": "m", "TEST": "t.csv", "FORMAT": "vllm", "MINUTES": "5"}
     words = [f"{name}={value}" for name, value in told.items()]

@@ -109,14 +109,22 @@ def main(words: Sequence[str] | None = None) -> int:
     elif rest:
         parser().error(f"unknown: {' '.join(rest)}")
     name = told.pop("command").replace("-", "_")
-    module = importlib.import_module(f"trimllm_paper.commands.{name}")
     try:
+        module = importlib.import_module(f"trimllm_paper.commands.{name}")
         status = module.run(**told)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # who reads has read enough; at its end Python writes what is left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing.startswith("trimllm"):
+            raise
+        print(
+            f"error: {missing} is not installed: pip install 'trimllm[pipeline]'", file=sys.stderr
+        )
+        return 1
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -71,7 +71,7 @@ serve: .venv/.llama-cpp  ## serve the chosen model of own.yaml
 plan: $(STAMP)  ## jobs, hours, disk and wall-clock time of TARGET, before anything runs
 	$(PAPER) plan $(TARGET) --configfile '$(CONFIG)' $(PARALLEL:%=--parallel %) $(PRICE:%=--price %)
 
-check-gpu: $(STAMP)  ## ten minutes on one GPU: does all of it run, and in the planned memory
+check-gpu: $(STAMP)  ## does this GPU do what a run needs, as fast as plans assume
 	$(PAPER) check-gpu
 
 seeds: $(STAMP)  ## TARGET under several SEEDS: means, with intervals over documents and seeds

@@ -13,7 +13,6 @@ from typing import Any
 
 from trimllm.base.errors import UserError
 from trimllm.exporting.formats import VARIANTS
-from trimllm.throughput.shapes import SHAPES
 
 
 def parser() -> argparse.ArgumentParser:
@@ -74,11 +73,7 @@ def parser() -> argparse.ArgumentParser:
     for one in (plan, seeds, compare, reference):
         one.add_argument("--configfile", **files)
     reference.add_argument("--add", action="store_true", help="keep what is kept already, too")
-    gpu = command("check-gpu", "does this GPU take what the plan says; ten minutes, one JSON")
-    gpu.add_argument("--shape", choices=SHAPES, help="default: llama-7b; without a GPU llama-tiny")
-    gpu.add_argument("--only", nargs="+", default=[], metavar="NAME", help="of checks")
-    gpu.add_argument("--output", type=Path, default=Path("results"), help="folder of results")
-    gpu.add_argument("--minutes", type=float, default=10, help="for all checks; default: 10")
+    command("check-gpu", "does this GPU do what a run needs, as fast as plans assume")
     engine = command("engine", "print the Python of an engine with an environment of its own")
     engine.add_argument("engine", help="autoawq or auto-gptq")
     export = command("export", "write a checkpoint as an engine reads it, proven in that engine")

@@ -263,10 +263,6 @@ class Paths:
         """Speed of full and trimmed checkpoints in an engine on a machine."""
         return f"{self.results}/engines/{hardware}/{model}/{engine}.json"
 
-    def gpu_check(self, hardware: str) -> str:
-        """What a check of a machine found."""
-        return f"{self.results}/check_gpu/{hardware}.json"
-
     def export(
         self, model: str, domain: str, recipe: Recipe | str, variant: str, file: str = "export.json"
     ) -> str:
@@ -332,7 +328,7 @@ class Place:
 
 
 ROOMS = {"eval": "evaluation", "scans": "scan", "throughput": "throughput", "engines": "engines"}
-ROOMS |= {"check_gpu": "gpucheck", "teachers": "teacher"}
+ROOMS |= {"teachers": "teacher"}
 ROOMS |= {"models": "", "export": "", "chosen": ""}
 """Folder of results -> kind of its files; empty where a file's name says it."""
 

@@ -37,7 +37,6 @@ ROOMS = {
             "records",
             "data_records",
             "engine_records",
-            "check_records",
             "choices",
             "shapes",
             "gpus",
@@ -61,7 +60,6 @@ ROOMS = {
             "prepared",
             "engine_jobs",
             "jobs",
-            "gpu_check",
         ),
         # what came of it: numbers, tables, figures, claims
         *("intervals", "published", "context", "frames", "tier", "derive", "details", "verdict"),

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import trimllm_paper
 from trimllm.base.errors import UserError
 from trimllm_paper.recipe import ANY, DENSE, Paths, Recipe, padded, place_of, variant_name
 
@@ -99,17 +97,3 @@ def test_two_ways_to_train_never_meet_in_one_path() -> None:
     # Another way to train is no variant of the paper's, whatever its criterion and ratio.
     assert name("likelihood", 0.25) == "likelihood_r0.25"
     assert variant_name(recipes, recipes["ours"], "likelihood", 0.25) == "ours"
-
-
-# A part of a recipe's text that is put in or looked for, or a text that is cut at its plus.
-BUILT = (
-    r"""trim_\{|/(?:drop|state)_[{*]|\{dense\}?\+|\w*partition\("[+]"\)|split\("[+]"\)|FULL_FT\}"""
-)
-
-
-def test_nobody_else_builds_or_parses_a_recipe() -> None:
-    package = Path(trimllm_paper.__file__).parent
-    workflow = package.parents[1] / "workflow"
-    files = [*package.rglob("*.py"), *workflow.rglob("*.smk"), *workflow.rglob("*.py")]
-    found = {file.name: re.findall(BUILT, file.read_text(encoding="utf-8")) for file in files}
-    assert {name for name, texts in found.items() if texts} == {"recipe.py"}

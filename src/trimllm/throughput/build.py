@@ -147,6 +147,7 @@ def _int4(
 
     On a CPU that is a wrapper of torch's own int4 product, which needs no compiler.
     """
+    kernels.prepare()
     from gptqmodel.quantization import METHOD
     from gptqmodel.utils.importer import hf_select_quant_linear_v2
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper import check_records, choices, engine_records, records
+from trimllm_paper import choices, engine_records, records
 from trimllm_paper.data_records import DataReport
 from trimllm_paper.integrity import lineage
 from trimllm_paper.recipe import ROOMS, Paths, place_of
@@ -27,7 +27,7 @@ KINDS: dict[str, Any] = {
 }
 KINDS |= {"training": records.Training, "compression": records.Compression}
 KINDS |= {"throughput": records.Throughput, "export": records.Export}
-KINDS |= {"engines": engine_records.Engines, "gpucheck": check_records.GpuCheck}
+KINDS |= {"engines": engine_records.Engines}
 KINDS |= {"choice": choices.Choice, "answers": choices.Answers}
 """Kind of a result's place -> the class that reads it."""
 NAMED = ("models", "export")

@@ -36,6 +36,7 @@ ROOMS = {
             "recipe",
             "records",
             "data_records",
+            "standins",
             "engine_records",
             "choices",
             "shapes",

@@ -292,7 +292,7 @@ def test_a_compressor_proves_itself_on_documents_of_no_other_use(tmp_path: Path)
     one = {"from": [{"file": str(tmp_path / "rows.jsonl")}], "fields": named}
     spec = {"label": "rows", "licence": "ours", "train": "s", "sets": {"s": one}}
     spec |= {"tests": {TASK: {"set": "s"}}}
-    prepare(spec, folder, downloads=tmp_path, seed=0, limits=asked.how["limits"])
+    prepare(spec, folder, seed=0, limits=asked.how["limits"])
     kind, told = EVERY["compression"]
     read = jobs.of(kind, **told).files
     splits = {

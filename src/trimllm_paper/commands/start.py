@@ -151,8 +151,8 @@ def trial(
     from trimllm.data.prepare import TRAIN, prepare  # brings `datasets` and lm-eval with it
 
     with tempfile.TemporaryDirectory() as folder:
-        report = prepare(spec, folder, downloads=folder, seed=0, limits=limits)
-        return report, read_documents(Path(folder, TRAIN))
+        report = prepare(spec, folder, seed=0, limits=limits)
+        return report, read_documents(Path(folder, f"{TRAIN}.jsonl"))
 
 
 def lengths(folder: Path, documents: Sequence[Document]) -> tuple[list[int], list[int]]:

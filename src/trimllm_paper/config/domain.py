@@ -13,9 +13,9 @@ from pydantic import AfterValidator, Field, PrivateAttr
 from pydantic_core import PydanticCustomError
 
 from trimllm.data.construct import CHOICE, kind_of
-from trimllm_paper.config.parts import Commit, Count, OneOf, Section, Sha256, name
+from trimllm_paper.config.parts import Commit, Count, OneOf, Section, name
 
-Format = Literal["fields", "chat", "messages"]
+Format = Literal["fields", "messages"]
 Names = str | Annotated[list[str], Field(min_length=1)]
 Choices = (
     str | Annotated[list[str], Field(min_length=2)] | Annotated[dict[str, str], Field(min_length=2)]
@@ -49,6 +49,7 @@ class Fields(Section):
     context: str | None = None
     choices: Choices | None = None
     answer: str | int | None = None
+    answer_is: Literal["index", "letter", "text"] | None = None
     label: str | None = None
 
 
@@ -62,8 +63,6 @@ class _Rows(Section):
 class WheelRows(_Rows):
     wheel: str
     member: Names
-    version: str | None = None
-    sha256: Sha256 | None = None
 
 
 class FileRows(_Rows):
@@ -102,7 +101,7 @@ class Cleaning(Section):
 
 
 class Construct(Section):
-    kind: Literal["own", "label", "answer", "continuation", "question", "free"] | None = None
+    kind: Literal["own", "label", "free", "answer", "continuation"] | None = None
     labels: dict[str, str] | None = Field(default=None, min_length=2)
     noun: str = "subject"
     choices: int | None = Field(default=None, ge=2)
@@ -162,12 +161,11 @@ class Domain(Section):
     sets: dict[str, DocumentSet] = Field(min_length=1)
     tests: dict[TaskName, Test] = Field(min_length=1)
 
-    _name: str = PrivateAttr("")
+    _name: str = PrivateAttr("")  # of the file, which stands in paths
     _raw: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """Name of the file, which stands in paths."""
         return self._name
 
     @property
@@ -182,33 +180,22 @@ class Domain(Section):
     @property
     def calibrated_freely(self) -> bool:
         """Whether scans see free answers: none of them is right or wrong, only likely."""
-        name = self.calibration or self.train
-        return name is not None and self.free(name)
+        return self.free(self.calibration or self.train or "")
 
     @property
     def tested_freely(self) -> bool:
         """Whether a test has free answers: its evaluations generate them."""
         return any(self.free(getattr(test, "set", "")) for test in self.tests.values())
 
-    @property
-    def _every(self) -> list[WheelRows | FileRows | HubRows | TaskRows]:
-        """All sources of all sets."""
-        return [source for one in self.sets.values() for source in one.sources]
-
-    def _sources(self, key: str) -> dict[str, None]:
-        """What the sources have under a key, each once."""
-        return dict.fromkeys(getattr(one, key) for one in self._every if hasattr(one, key))
+    def _sources(self, key: str) -> list[str]:
+        """What the sources of all sets have under a key, each once."""
+        every = [source for one in self.sets.values() for source in one.sources]
+        return list(dict.fromkeys(getattr(one, key) for one in every if hasattr(one, key)))
 
     @property
     def wheels(self) -> list[str]:
         """Wheels that the domain is read from, each once."""
-        return [*self._sources("wheel")]
-
-    @property
-    def wheel_versions(self) -> list[tuple[str, str]]:
-        """(wheel, version) where a source names its version, each once."""
-        wheels = [one for one in self._every if isinstance(one, WheelRows)]
-        return [*dict.fromkeys((one.wheel, one.version) for one in wheels if one.version)]
+        return self._sources("wheel")
 
     @property
     def files(self) -> list[str]:
@@ -219,10 +206,10 @@ class Domain(Section):
         """What a domain's types cannot say: names that are there, fields and classes that fit."""
         named: list[Any] = [([key], getattr(self, key)) for key in ("train", "calibration")]
         named += [(["tests", key, "set"], getattr(t, "set", None)) for key, t in self.tests.items()]
-        for path, told in named:
-            if told not in (None, "", *self.sets):
-                known = ", ".join(sorted(self.sets))
-                yield path, told, f"no set of this domain (there are: {known})"
+        for path, known in named:
+            if known not in (None, "", *self.sets):
+                names = ", ".join(sorted(self.sets))
+                yield path, known, f"no set of this domain (there are: {names})"
         for key, one in self.sets.items():
             yield from _set_problems(["sets", key], one, kind_of(self.raw["sets"][key]))
 
@@ -230,24 +217,26 @@ class Domain(Section):
 def _set_problems(path: list[Any], one: DocumentSet, kind: str) -> Iterator[Problem]:
     """What is wrong with a set, whose construction is of a kind."""
     classes = sorted((one.construction.labels or {}).values())
-    offered = one.construction.choices or 0
-    if kind == "label" and classes and offered > len(classes):
+    if kind == "label" and classes and (one.construction.choices or 0) > len(classes):
         problem = f"more than there are labels ({len(classes)})"
-        yield [*path, "construct", "choices"], offered, problem
+        yield [*path, "construct", "choices"], one.construction.choices, problem
     for number, source in enumerate(one.sources):
-        told, place = source.format or one.format, [*path, "from", number]
-        if told == "messages" and kind != "free":
-            problem = "goes with construct.kind: free alone, whose answer is the last message"
-            yield [*path, "construct", "kind"], kind, problem
-        if told != "fields" or isinstance(source, TaskRows):
-            continue
-        named = source.named or one.named
-        if named is None:
-            yield [*path, "fields"], None, "missing (or format: chat, or messages)"
-        elif kind == "free" and named.answer is None:
+        place, fields = [*path, "from", number], source.named or one.named
+        if isinstance(source, TaskRows):
+            if kind != "own":
+                yield [*path, "construct", "kind"], kind, "a task has its own choices: leave it out"
+        elif (source.format or one.format) == "messages":
+            if kind != "free":
+                problem = "goes with construct.kind: free alone, whose answer is the last message"
+                yield [*path, "construct", "kind"], kind, problem
+        elif fields is None:
+            yield [*path, "fields"], None, "missing (or format: messages)"
+        elif kind == "free" and fields.answer is None:
             yield [*path, "fields", "answer"], None, "missing: construct.kind is free"
-        elif kind == "label" and named.label is None and source.label is None:
+        elif kind == "label" and fields.label is None and source.label is None:
             yield [*place, "label"], None, "missing, and so is fields.label: a row needs a class"
-        if kind == "label" and classes and source.label not in (None, *classes):
+        elif kind == "label" and classes and source.label not in (None, *classes):
             problem = f"no value of construct.labels ({', '.join(classes)})"
             yield [*place, "label"], source.label, problem
+        if source.lines and isinstance(getattr(source, "member", ""), list):
+            yield [*place, "lines"], source.lines, "is for a single member"

@@ -27,7 +27,10 @@ RENAMED = {
     "benchmark": "throughput",
 }
 """Keys of before, and what they are called now."""
-RETIRED = ("trim.eliminate", "compat", "recipes.*.fold", "tables.layouts")
+RETIRED = (
+    *("trim.eliminate", "compat", "recipes.*.fold", "tables.layouts"),
+    *("sets.*.from.*.version", "sets.*.from.*.sha256"),
+)
 """Keys (patterns) whose feature was retired."""
 PROBLEMS = {
     "missing": "missing",

@@ -193,10 +193,6 @@ def _read_domains(config: Config) -> Iterator[Problem]:
             if wheel not in config.wheels:
                 known = check.listed(config.wheels)
                 yield key, name, f"reads wheel {wheel!r}, which is not among `wheels` ({known})"
-        for wheel, version in domain.wheel_versions:
-            if wheel in config.wheels and version != (told := config.wheels[wheel].version):
-                problem = f"{path} reads version {version} of wheel {wheel!r}; what is fetched is"
-                yield key, name, f"{problem} wheels.{wheel}.version, {told}: write one of them"
         for task in domain.tests:
             if owner.setdefault(task, name) != name:
                 yield key, name, f"its test {task} is one of {owner[task]} too; rename one of them"

@@ -21,8 +21,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import store
-from trimllm.data.wheels import check_sha256, open_member, wheel_path
 from trimllm_paper.fetch import pickled
+from trimllm_paper.fetch.archives import check_sha256, open_member, wheel_path
 
 PROBE = "Question: 1,024 is 2 to what power?\nAnswer: the 10th (naïve café) <|im_end|>"
 """A text that a reloaded tokenizer must encode as the original does."""

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.data.wheels import check_sha256
+from trimllm_paper.fetch.archives import check_sha256
 
 STEM = "pytorch_model"
 BESIDE = ("*.json", "*.txt", "*.model", "*.jinja", "*.py")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.data.wheels import check_sha256, wheel_path, wheels_of
+from trimllm_paper.fetch.archives import check_sha256, wheel_path, wheels_of
 from trimllm_paper.integrity import locks
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")

@@ -32,7 +32,9 @@ STYLE = "trimllm_paper/figures/style.yaml"
 FIGURES = ("figure1", "figure2", "figure3", "figure4")
 ENTRIES: dict[str, tuple[str, ...]] = {
     "fetch_model": ("trimllm_paper.fetch.models", *CHECKPOINTS),
-    "prepare": ("trimllm.data.prepare",),
+    "prepare": (
+        *("trimllm.data.prepare", "trimllm_paper.standins", "trimllm_paper.fetch.archives"),
+    ),
     "scan": ("trimllm.scanning", "trimllm.scanning.sample", *CHECKPOINTS),
     "train": ("trimllm.train", "trimllm.train.__main__", "trimllm.trimming", *CHECKPOINTS),
     "compress": ("trimllm.compress.run", "trimllm/compress/workers/*.py", *CHECKPOINTS),

@@ -189,7 +189,7 @@ def read(source: Mapping[str, str]) -> list[tuple[str, Any]]:
     a line that is too long to be a document, and for a data set that cannot be read.
     """
     if "hub" in source:
-        return read_source(source, downloads=Path()).rows
+        return read_source(source).rows
     path = Path(source["file"])
     if not path.is_file():
         raise UserError(f"{path} does not exist")
@@ -201,7 +201,7 @@ def read(source: Mapping[str, str]) -> list[tuple[str, Any]]:
                 f"{path} is one JSON list, not a document a line; call it "
                 f"{path.with_suffix('.json').name}"
             )
-    return read_source(source, downloads=path.parent).rows
+    return read_source(source).rows
 
 
 # ---- kinds ---------------------------------------------------------------------------------------

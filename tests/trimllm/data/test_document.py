@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trimllm.base.errors import UserError
@@ -16,11 +16,15 @@ def test_hash_ignores_layout_case_and_order_of_choices():
     assert one.hash == same.hash != other.hash
 
 
-def test_written_documents_are_read_again(tmp_path):
-    said = (("system", "s"), ("user", "q"))
-    documents = [Document("p é", (" a", " b"), 1), Document("q", (" only",), 0, said)]
-    write_documents(tmp_path / "d.jsonl", documents)
-    assert read_documents(tmp_path / "d.jsonl") == documents
+def test_documents_are_read_as_they_were_written_and_what_is_none_is_named(tmp_path):
+    messages = (("system", "s"), ("user", "q"))
+    documents = [Document("p é", (" a", " b"), 1), Document("q", (" only",), 0, messages)]
+    path = tmp_path / "d.jsonl"
+    write_documents(path, documents)
+    assert read_documents(path) == documents
+    path.write_text('{"prompt": "p", "choices": ["a"], "answer": 0}\n{"prompt": "p"}\n')
+    with pytest.raises(UserError, match=r"d\.jsonl, document 2: .*choices"):
+        read_documents(path)
 
 
 @pytest.mark.parametrize(
@@ -38,14 +42,7 @@ def test_what_is_no_document_is_refused(prompt, choices, answer):
         Document(prompt, choices, answer)
 
 
-def test_a_line_that_is_no_document_is_named(tmp_path):
-    path = tmp_path / "d.jsonl"
-    path.write_text('{"prompt": "p", "choices": ["a"], "answer": 0}\n{"prompt": "p"}\n')
-    with pytest.raises(UserError, match=r"d\.jsonl, document 2: .*choices"):
-        read_documents(path)
-
-
-def test_free_answers_and_choices_are_told_apart():
+def test_documents_of_two_kinds_are_refused():
     free, other = Document("p", (" a",), 0), Document("p", (" a", " b"), 0)
     assert all_free([free, free], "x") and not all_free([other], "x") and not all_free([], "x")
     with pytest.raises(UserError, match="held_back: 1 of 3 documents have a free answer"):
@@ -74,12 +71,11 @@ def test_what_is_the_same_to_a_reader(one, other):
     + [("2 + 2", "2 * 2"), ("-5", "5"), ("C++", "C"), ("C#", "C"), ("Na+", "Na"), ("5%", "5")]
     + [("3-4", "34"), ("1.5", "15"), ("?", "!"), ("a b", "ab"), ("問", "题")],
 )
-def test_signs_are_a_part_of_what_is_said(one, other):
+def test_signs_are_a_part_of_the_question(one, other):
     assert bare(one) != bare(other)
 
 
 @given(st.text())
-@settings(deadline=None)
 def test_bare_is_bare_and_empty_only_of_blanks(text):
     assert bare(bare(text)) == bare(text)
     assert bool(bare(text)) == bool(text.strip())

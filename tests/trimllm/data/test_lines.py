@@ -1,4 +1,4 @@
-"""Text files: what rows they hold, and that a fault is told with file and line."""
+"""Text files: their rows, and every fault with file and line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trimllm.data.sources import read_source
 
 def read(tmp_path, name, content):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    return read_source({"file": str(tmp_path / name)}, downloads=tmp_path).rows
+    return read_source({"file": str(tmp_path / name)}).rows
 
 
 @pytest.mark.parametrize("parted", [",", ";", "\t"])
@@ -39,15 +39,15 @@ TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r
 def test_what_a_library_writes_is_read_back(table, parted):
     stream = io.StringIO()
     csv.writer(stream, delimiter=parted).writerows([("q", "a"), *table])
-    found = csv_rows(lines_of(io.BytesIO(stream.getvalue().encode()), "x"), "x")
-    assert [tuple(row.values()) for _, row in found] == table
+    rows = csv_rows(lines_of(io.BytesIO(stream.getvalue().encode()), "x"), "x")
+    assert [tuple(row.values()) for _, row in rows] == table
 
 
 def test_faults_of_a_csv(tmp_path):
     rows = read(tmp_path, "rows.csv", "q,a\n1,2,3\n1,2\n")
     assert [where for where, _ in rows] == ["rows.csv:2", "rows.csv:3"]
     assert isinstance(rows[0][1], RowError) and "3 fields, where the header names 2" in str(rows[0])
-    for text, told in [
+    for text, message in [
         ("", "rows.csv: empty; the first line of a CSV names its columns"),
         ("q,q\n1,2\n", "rows.csv:1: the header needs a name for each column, each once"),
         ("q,\n1,2\n", "rows.csv:1: the header needs a name for each column, each once"),
@@ -55,11 +55,11 @@ def test_faults_of_a_csv(tmp_path):
     ]:
         with pytest.raises(UserError) as refused:
             read(tmp_path, "rows.csv", text)
-        assert str(refused.value).startswith(told)
+        assert str(refused.value).startswith(message)
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.json"])
-def test_another_encoding_is_told_with_its_line(tmp_path, name):
+def test_another_encoding_is_refused_with_its_line(tmp_path, name):
     text = '{"q":\n1}\n{"q": "caf\xe9"}\n'
     with pytest.raises(UserError, match=rf"^{name}:3: not UTF-8.*; save the file in the encoding"):
         read(tmp_path, name, text.encode("latin-1"))
@@ -67,9 +67,7 @@ def test_another_encoding_is_told_with_its_line(tmp_path, name):
         read(tmp_path, name, text.encode("utf-16"))
 
 
-def test_a_line_without_end_is_not_read(tmp_path):
-    """Nor is its memory taken: what is read of it is bounded."""
-
+def test_of_a_line_without_end_a_bounded_part_is_read():
     class Counting(io.BytesIO):
         taken = 0
 

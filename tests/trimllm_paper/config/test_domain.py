@@ -82,7 +82,7 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
             one(FILE, construct={"kind": "other"}),
             'construct.kind = "other": must be one of own, la',
         ),
-        (one(FILE, format="chat"), 'format = "chat": must be one of fields, messages; it is how'),
+        (one(FILE, format="chat"), 'format = "chat": must be one of fields or messages; it is how'),
         (one(FILE | {"sha256": "0"}), 'from.0.sha256 = "0": was retired; remove it'),
         (one(TASK, construct={"kind": "free"}), "a task has its own choices: leave it out"),
         (

@@ -7,8 +7,10 @@ jobs and in `.snakemake/log`. Dry runs look as Snakemake's own do.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+import os
 import re
 import sys
 import time
@@ -20,8 +22,8 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_trimllm.live import Live, last_words
-from trimllm_paper import pace
 from trimllm_paper import told as told_by_jobs
+from trimllm_paper.plan import PLAN, Pace
 
 TAIL = 15
 """Lines of a failed job's log that are shown."""
@@ -58,6 +60,10 @@ class LogHandler(LogHandlerBase):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record, or not."""
+        if getattr(record, "event", None) == LogEvent.JOB_INFO and (plan := os.environ.get(PLAN)):
+            job = {"rule": record.rule_name, "wildcards": dict(record.wildcards)}
+            with open(plan, "a", encoding="utf-8") as lines:
+                lines.write(json.dumps(job) + "\n")
         text = self._text(record)
         if self.live:
             self._follow(self.live, vars(record))
@@ -161,9 +167,7 @@ class LogHandler(LogHandlerBase):
 
     def _far(self, done: int, total: int) -> str:
         spent = time.monotonic() - self.started
-        left = spent / max(done, 1) * (total - done)
-        if pace.current and len(pace.current.seconds) >= total:  # no checkpoint has added any
-            left = pace.current.left(self.ended, spent)
+        left = Pace.left(self.ended, spent) or spent / max(done, 1) * (total - done)
         words = f"about {left / 60:.0f} min left" if total > done else f"in {spent / 60:.0f} min"
         return f"{done} of {total} jobs done, {words}"
 

@@ -1,100 +1,90 @@
-"""Kinds of GPUs: told apart by whole words, memory and form; what each has, by its data sheet.
+"""GPUs: what each kind has, which are here, and which a job may use.
 
-Plans, reservations and the number of processes of a training follow from the kind. It is named by
-`compute.gpu`, or asked of this machine's driver; where neither tells, it is the paper's A100.
+`compute.gpu` names the kind; otherwise the driver of this machine is asked; without either, plans
+assume the paper's A100.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
 
 from trimllm.base import machine
-
-GB = 1e9
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A GPU: GiB of memory, dense 16-bit operations a second, bytes a second of its memory and,
-    one way, of its link to the others of a machine."""
-
-    gib: float
-    rate: float
-    memory: float
-    link: float
+from trimllm.base.errors import UserError
 
 
-NVLINK3, NVLINK4, PCIE4, PCIE5 = 300 * GB, 450 * GB, 31.5 * GB, 63 * GB
+class Kind(NamedTuple):
+    """A GPU, by NVIDIA's data sheet."""
+
+    gib: float  # memory
+    rate: float  # dense 16-bit operations a second
+    bandwidth: float  # bytes a second of its memory
+
+
 KINDS = {
-    "A100-SXM4-80GB": Kind(80, 312e12, 2039 * GB, NVLINK3),
-    "A100-PCIe-80GB": Kind(80, 312e12, 1935 * GB, PCIE4),
-    "A100-SXM4-40GB": Kind(40, 312e12, 1555 * GB, NVLINK3),
-    "A100-PCIe-40GB": Kind(40, 312e12, 1555 * GB, PCIE4),
-    "H100-SXM5-80GB": Kind(80, 989e12, 3350 * GB, NVLINK4),
-    "H100-PCIe-80GB": Kind(80, 756e12, 2039 * GB, PCIE5),
-    "H200-141GB": Kind(141, 989e12, 4800 * GB, NVLINK4),
-    "L40S-48GB": Kind(48, 362e12, 864 * GB, PCIE4),
-    "RTX-3090-24GB": Kind(24, 71e12, 936 * GB, PCIE4),
-    "RTX-4090-24GB": Kind(24, 165e12, 1008 * GB, PCIE4),
+    "A100-SXM4-80GB": Kind(80, 312e12, 2039e9),
+    "A100-PCIe-80GB": Kind(80, 312e12, 1935e9),
+    "A100-SXM4-40GB": Kind(40, 312e12, 1555e9),
+    "A100-PCIe-40GB": Kind(40, 312e12, 1555e9),
+    "H100-SXM5-80GB": Kind(80, 989e12, 3350e9),
+    "H100-PCIe-80GB": Kind(80, 756e12, 2039e9),
+    "H200-141GB": Kind(141, 989e12, 4800e9),
+    "L40S-48GB": Kind(48, 362e12, 864e9),
+    "RTX-3090-24GB": Kind(24, 71e12, 936e9),
+    "RTX-4090-24GB": Kind(24, 165e12, 1008e9),
 }
-"""By name: family, form (where there are several), memory. Sources: NVIDIA's data sheets."""
-COMPUTE_REACHED, LINK_REACHED = 0.40, 0.60
-"""Shares of `rate` and `link` that training reaches, as plans assume."""
 ASSUMED = "A100-SXM4-80GB"
-"""Where nobody tells: the paper trained on A100 of 80 GB."""
-SHARED = {"mig", "grid", "laptop", "ti", "super", "nvl"}
-"""Words of what is a part of a GPU, or another one."""
+LOCKS = Path(tempfile.gettempdir(), f"trimllm-gpus-{os.getuid()}")
+"""Folder of the locks of GPUs that local jobs have."""
+DIFFERENT = {"mig", "grid", "laptop", "ti", "super", "nvl"}
+"""Words in the name of a GPU that is a part or a variant of a kind."""
 
 
 def kind_named(name: str, gib: float) -> str | None:
-    """The kind of a GPU, by the driver's name of it and its memory; None for one that is not known.
-
-    Every word of a kind's family must be a word of the name, so that an RTX A1000 is no A100 and an
-    RTX 3090 Ti no RTX 3090. The memory tells A100 of 40 and of 80 GB apart, and a word their form:
-    SXM (also HBM3: what the driver calls an H100 of that form), or else PCIe.
+    """The kind of a GPU, by the driver's name of it and its memory; None if it is not in KINDS.
 
     >>> kind_named("NVIDIA A100 80GB PCIe", 80), kind_named("NVIDIA RTX A1000", 8)
     ('A100-PCIe-80GB', None)
     """
-    words = re.findall(r"[a-z0-9]+", name.lower())
-    if SHARED.intersection(words):
+    words = set(re.findall(r"[a-z0-9]+", name.lower()))
+    if words & DIFFERENT:
         return None
     form = "sxm" if any(word.startswith(("sxm", "hbm")) for word in words) else "pcie"
     for known, kind in KINDS.items():
         *family, _ = known.lower().split("-")
+        model = {word for word in family if not word.startswith(("sxm", "pcie"))}
         forms = [word for word in family if word.startswith(("sxm", "pcie"))]
-        same = set(family) - set(forms) <= set(words) and abs(gib / kind.gib - 1) < 0.1
-        if same and all(one.startswith(form) for one in forms):
+        alike = model <= words and abs(gib / kind.gib - 1) < 0.1
+        if alike and all(one.startswith(form) for one in forms):
             return known
     return None
 
 
 @cache
 def here() -> tuple[tuple[str, float], ...]:
-    """Name and GiB of every GPU that jobs on this machine may use; none where nothing tells."""
-    told = machine.gpus("name", "memory.total")
-    # (Of memory that is shared with the host, nothing is told.)
-    sizes = ((one["name"], one["memory.total"].partition(" ")[0]) for one in told)
+    """Name and GiB of every GPU that jobs on this machine may use, by the driver."""
+    gpus = machine.gpus("name", "memory.total")
+    sizes = ((gpu["name"], gpu["memory.total"].partition(" ")[0]) for gpu in gpus)
     return tuple((name, float(mib) / 1024) for name, mib in sizes if mib.isdigit())
 
 
 def kind_of(config: Any) -> tuple[str, Kind]:
     """Name and data of the GPUs that a configuration's jobs run on."""
-    told = config.compute.gpu
-    if told is None and (present := here()):
-        name, gib = min(present, key=lambda one: one[1])
+    named = config.compute.gpu
+    if named is None and here():
+        name, gib = min(here(), key=lambda gpu: gpu[1])
         known = kind_named(name, gib)
-        # What is not known is planned as the assumed kind is, but for its memory.
-        return known or name, KINDS.get(known or "") or Kind(gib, *_but_memory(KINDS[ASSUMED]))
-    return (told or ASSUMED), KINDS[told or ASSUMED]
-
-
-def _but_memory(kind: Kind) -> tuple[float, float, float]:
-    return kind.rate, kind.memory, kind.link
+        return known or name, KINDS[known] if known else KINDS[ASSUMED]._replace(gib=gib)
+    return named or ASSUMED, KINDS[named or ASSUMED]
 
 
 def gpus_present() -> int:
@@ -106,3 +96,51 @@ def uses_gpu(config: Any) -> bool:
     """Whether jobs run on a GPU; drivers are not asked."""
     device = config.compute.device
     return device == "cuda" or (device == "auto" and gpus_present() > 0)
+
+
+def visible() -> list[str]:
+    """Indices (or names) of the GPUs that this process may use."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return [str(index) for index in range(gpus_present())]
+    return [name.strip() for name in named.split(",") if name.strip()]
+
+
+@contextmanager
+def claim(count: int, folder: Path, wait: float = 1.0) -> Iterator[list[str]]:
+    """Take `count` GPUs of this machine that no other job has, as CUDA_VISIBLE_DEVICES.
+
+    Snakemake counts the GPUs of local jobs, but does not say which ones: a locked file in `folder`
+    marks each that is taken, and its holder's end frees it.
+
+    Raises:
+        UserError: this machine has fewer.
+    """
+    names, before = visible(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if count > len(names):
+        raise UserError(f"this job needs {count} GPUs, and {len(names)} are visible here")
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        with ExitStack() as locks:
+            mine = []
+            for name in names:
+                lock = FileLock(folder / f"gpu-{name}.lock", fallback_to_soft=False)
+                try:
+                    lock.acquire(blocking=False)
+                except Timeout:
+                    continue
+                locks.callback(lock.release)
+                mine.append(name)
+                if len(mine) == count:
+                    break
+            if len(mine) == count:
+                os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+                try:
+                    yield mine
+                finally:
+                    if before is None:
+                        del os.environ["CUDA_VISIBLE_DEVICES"]
+                    else:
+                        os.environ["CUDA_VISIBLE_DEVICES"] = before
+                return
+        time.sleep(wait)

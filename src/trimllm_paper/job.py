@@ -16,7 +16,7 @@ from typing import Any
 
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
-from trimllm_paper import driver, told
+from trimllm_paper import driver, gpus, told
 from trimllm_paper.data_records import DataReport
 from trimllm_paper.environment import adapters_of, set_environment
 from trimllm_paper.integrity import checks, locks
@@ -125,6 +125,9 @@ class Job:
             on_gpu = self.snakemake.resources.get("gpu") and self.compute["device"] != "cpu"
             if on_gpu and (problem := driver.unusable()):
                 raise UserError(problem)
+            if on_gpu and not is_submitted():
+                count = self.snakemake.resources["gpu"]
+                self._held.enter_context(gpus.claim(count, gpus.LOCKS))
             if on_gpu and self.snakemake.rule == "full_ft" and is_submitted():
                 self._refuse_without_kernels()
             self._lock_outputs(" ".join(words))

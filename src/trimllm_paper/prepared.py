@@ -11,10 +11,10 @@ from trimllm.base.kept import drops_for
 from trimllm.base.names import RULES
 from trimllm_paper.config.domain import read_by
 from trimllm_paper.config.models import Config, RecipeEntry
+from trimllm_paper.gpus import uses_gpu
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.recipe import PRETRAINED, Paths, Recipe, chains, end_of
-from trimllm_paper.resources import uses_gpu
 
 Files = dict[str, Any]
 """Name of an input -> its file or files."""

@@ -1,287 +1,124 @@
-"""What rules reserve, and what is refused before a job starts."""
+"""Memory, GPUs and seconds of jobs, and what is refused before a run starts."""
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from configurations import configuration, with_compute
-from drivers import card, nvidia_smi
 
-from trimllm_paper import demand, duration, resources
-from trimllm_paper.config import MISSING, Config
-from trimllm_paper.resources import Needs
+from trimllm_paper import gpus, plan, resources
+from trimllm_paper.config import Config
+from trimllm_paper.plan import Job
+from trimllm_paper.resources import GIB, Resources
 
-MODEL = "smollm2-135m"
-TOLD = {"model": MODEL, "domain": "sciq"}
-
-
-@pytest.fixture
-def default() -> Config:
-    return with_compute(configuration("config"), device="cpu")
+TRIM = {"model": "llama-7b", "domain": "sciq", "name": "paper", "drop": "02"}
+TRIM_SMALL = {"model": "smollm2-135m", "domain": "sciq", "name": "ours", "drop": "30"}
 
 
-@pytest.fixture
-def paper() -> Config:
-    return configuration("paper")
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU of this machine plays a part; cores have 16 bits."""
+    monkeypatch.setattr(gpus, "here", lambda: ())
+    monkeypatch.setattr(resources, "cores_have_16_bits", lambda dtype: dtype != "float32")
 
 
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch):
-    """Give this machine so many MiB of memory, and GPUs of so many GiB."""
-
-    def given(mib: int = 1 << 20, gpus: tuple[float, ...] = (), *, present: int | None = None):
-        monkeypatch.setattr(resources, "memory_bytes", lambda: mib << 20)
-        monkeypatch.setattr(resources, "gpu_memory_gib", lambda: list(gpus))
-        count = len(gpus) if present is None else present
-        monkeypatch.setattr("trimllm_paper.gpus.gpus_present", lambda: count)
-        monkeypatch.setattr(resources.driver, "unusable", lambda: None)
-
-    return given
+def with_finetune(config: Config, **changes: Any) -> Config:
+    changed = config.model_copy(update={"finetune": config.finetune.model_copy(update=changes)})
+    changed._domains, changed._near = config._domains, config._near
+    return changed
 
 
 @pytest.mark.parametrize(
-    "rule, task",
-    [
-        ("trim_epoch", "trim"),
-        ("settle_kept", "settle"),
-        ("teach", "teach"),
-        ("evaluate_sciq", "evaluate"),
-        ("drop_at_once", "sparse_ft"),
-        ("fetch_model", "fetch"),
-        ("prepare_sciq", None),
-        ("table2", None),
-        ("export", "evaluate"),
-        ("exports", None),  # a target: it has no model
-    ],
+    ("gpu", "full_ft", "trim"),
+    [("A100-SXM4-80GB", 2, 1), ("A100-SXM4-40GB", 4, 2), ("H200-141GB", 1, 1)],
 )
-def test_tasks_of_rules(rule: str, task: str | None) -> None:
-    assert resources.task_of(rule) == task
+def test_the_fewest_gpus_that_hold_a_training(gpu: str, full_ft: int, trim: int) -> None:
+    """LLaMA-7B: 27 GB of float32 weights, 81 GB of gradients and moments where all is trained."""
+    of = Resources(with_compute(configuration("paper"), gpu=gpu))
+    assert of.way("full_ft", TRIM).processes == full_ft
+    assert of.way("trim", TRIM).processes == trim
+    for task in ("full_ft", "trim"):
+        assert of.memory(task, TRIM).gpu <= 0.95 * gpus.KINDS[gpu].gib * GIB
 
 
-def test_pending_targets_are_not_refused(default: Config, machine) -> None:
-    machine()
-    assert resources.refusal([("exports", {}), ("evaluations", {})], default, here=True) is None
-
-
-def test_the_ratio_of_a_chain_is_that_of_its_name(default: Config) -> None:
-    of = Needs(default).of
-    for name, ratio in {"paper": 0.25, "both_r0.5": 0.5, "likelihood_r1": 1}.items():
-        assert of("trim", MODEL, name).entry.ratio == ratio
-    for name in (None, "random", "nothing"):  # the main chain's
-        assert of("sparse_ft", MODEL, name).entry == default.main
-
-
-def test_what_jobs_of_one_kind_take_is_worked_out_once(
-    paper: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-    monkeypatch.setattr(
-        demand, "memory", lambda *how, real=demand.memory: asked.append(how[0]) or real(*how)
+def test_configured_processes_count() -> None:
+    config = with_compute(
+        configuration("paper"), processes={"trim": 4}, gradient_checkpointing=True
     )
-    needs = Needs(with_compute(paper, processes=4))
-    for drop, domain in itertools.product(range(40), paper.domains):
-        told = {"model": "llama-7b", "name": "paper", "domain": domain, "drop": f"{drop:02d}"}
-        needs.mem_mb("trim", told)
-        needs.runtime("trim", told)
-    before = len(asked)
-    assert 0 < before < 10
-    needs.mem_mb("trim", told | {"name": "both_r1"})
-    assert len(asked) > before
+    assert Resources(config).way("trim", TRIM)[::2] == (4, True)
 
 
-def test_rules_reserve_what_is_expected_and_more_at_every_attempt(default: Config) -> None:
-    need = demand.memory("trim", default.models[MODEL], default).host_mib
-    assert Needs(default).mem_mb("trim", TOLD | {"name": "paper"}) == need
-    assert Needs(default).mem_mb("trim", TOLD | {"name": "both_r1"}) > need
-    assert Needs(default).mem_mb("trim", TOLD, 3) == 2 * need
-    minutes = [Needs(default).runtime("trim", TOLD, attempt) for attempt in (1, 2, 3)]
-    assert minutes == sorted(minutes) and minutes[0] > resources.SLOW_START
-    expected = duration.seconds("trim", default.models[MODEL], default) / 60
-    assert expected < minutes[0] < resources.SLOW_START + 1 + 5 * expected
+def test_memory_grows_with_attempts_and_trained_parameters() -> None:
+    of = Resources(configuration("config"))
+    first, second = (of.mem_mb("trim", TRIM_SMALL, attempt) for attempt in (1, 2))
+    assert second == pytest.approx(1.5 * first, rel=0.01)
+    paper, ours = (of.memory("trim", TRIM_SMALL | {"name": name}) for name in ("paper", "ours"))
+    assert ours.host - paper.host > 0.5 * 12 * 134_515_008 * 0.75 / 2
+    assert of.runtime("trim", TRIM_SMALL, 2) > of.runtime("trim", TRIM_SMALL)
 
 
-def test_a_time_limit_follows_what_was_counted(paper: Config, tmp_path: Path) -> None:
-    told = {"model": "llama-7b", "domain": "sciq", "name": "paper"}
-    config = paper.model_copy(update={"results": str(tmp_path)})
-    expected = Needs(config).runtime("trim", told)
-    report = tmp_path / "data/sciq/report.json"
-    report.parent.mkdir(parents=True)
-    splits = {"train": {"documents": 100}}
-    report.write_text(json.dumps({"domain": "SciQ", "files": {}, "splits": splits}))
-    assert Needs(config).runtime("trim", told) < expected
-    # Of a domain that nobody has counted or described a job may have to train on very many.
-    bare = SimpleNamespace(expected=None, tests={"a": 1})
-    unknown = SimpleNamespace(
-        **{name: getattr(config, name) for name in ("models", "main", "recipes", "compute")},
-        **{name: getattr(config, name) for name in ("finetune", "trim", "evaluate", "tables")},
-        results="nowhere",
-        tested={"own": bare},
+def test_earlier_jobs_correct_the_formula_and_not_the_work(tmp_path: Path) -> None:
+    """Twice as slow as expected on 256 documents: twice as slow on all, which are more."""
+    config = configuration("config").model_copy(update={"results": str(tmp_path)})
+    default = configuration("config")
+    config._domains, config._near = default._domains, default._near
+    few = Resources(config)
+    formula = few.formula("full_ft", TRIM_SMALL)
+    file = tmp_path / "benchmarks/full_ft/smollm2-135m/sciq.tsv"
+    file.parent.mkdir(parents=True)
+    cells = [str(2 * formula), "full_ft", json.dumps(TRIM_SMALL), json.dumps({"formula": formula})]
+    file.write_text("s\trule_name\twildcards\tresources\n" + "\t".join(cells) + "\n")
+    assert Resources(config).seconds("full_ft", TRIM_SMALL) == pytest.approx(2 * formula)
+    assert Resources(config).seconds("trim", TRIM_SMALL) == few.formula("trim", TRIM_SMALL)
+    whole = Resources(with_finetune(config, documents=None))
+    assert whole.seconds("full_ft", TRIM_SMALL) > 1.5 * Resources(config).seconds(
+        "full_ft", TRIM_SMALL
     )
-    assert Needs(unknown).runtime("trim", told | {"domain": "own"}) > expected
 
 
-def test_time_follows_the_model(paper: Config) -> None:
-    paper = with_compute(paper, longest_minutes=None)
-    for task in demand.TASKS:
-        small, large = (
-            Needs(paper).runtime(task, {"model": name}) for name in ("llama-7b", "llama-13b")
-        )
-        assert small < large
-    # 26 GB at 10 MB/s.
-    assert Needs(paper).runtime("fetch", {"model": "llama-13b"}) > 43
+def refused(config: Config, *jobs: Job, here: bool = True) -> str:
+    found = plan.refusal(jobs, config, here)
+    return found[2] if found else ""
 
 
-def test_measurements_reserve_what_there_is(default: Config, machine) -> None:
-    told = {"model": "random-llama-1b"}
-    both = Needs(default).mem_mb("measure", told)
-    assert both > 2 * 2 * 1_000_000_000 >> 20
-    machine(both - 1)
-    assert Needs(default).mem_mb("measure", told) == both - 1
-    assert Needs(default).runtime("measure", told) > resources.SLOW_START
+def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = configuration("config")
+    job = Job("trim_epoch", TRIM_SMALL)
+    assert refused(small, job, Job("tables", {})) == ""
+    monkeypatch.setattr(plan, "memory_bytes", lambda: 2 * GIB)
+    assert "this machine has 2,048 MiB" in refused(small, job)
+    assert refused(small, job, here=False) == ""
 
 
-def test_too_little_memory(default: Config, machine) -> None:
-    jobs = [("full_ft", TOLD), ("prepare_sciq", {})]
-    machine(100_000)
-    assert resources.refusal(jobs, default, here=True) is None
-    machine(1700)
-    key, value, problem = resources.refusal(jobs, default, here=True)
-    assert (key, value) == (["models", MODEL, "parameters"], 134515008)
-    assert "full_ft" in problem and "1,700 MiB" in problem
-    assert resources.refusal(jobs, default, here=False) is None
-    timed = [("measure", {"model": "random-llama-1b"})]
-    key, value, problem = resources.refusal(timed, default, here=True)
-    assert (key, value) == (["throughput", "shapes"], ["llama-1b"]) and "random-llama-1b" in problem
-    machine(4000)  # one after the other
-    assert resources.refusal(timed, default, here=True) is None
+def test_what_a_gpu_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    paper, job = configuration("paper"), Job("full_ft", TRIM)
+    monkeypatch.setattr(plan, "memory_bytes", lambda: 900 * GIB)
+    monkeypatch.setattr(plan.driver, "unusable", lambda: None)
+    monkeypatch.setattr(plan.kernels, "four_bit_lacks", lambda device: "nvcc")
+    assert "no GPU" in refused(paper, job)
+    monkeypatch.setattr(gpus, "here", lambda: (("NVIDIA A100-SXM4-80GB", 80.0),))
+    assert "shared by 2 GPUs, this machine has 1" in refused(paper, job)
+    assert refused(paper, Job("trim_epoch", TRIM)) == ""
+    alone = with_compute(paper, processes=1)
+    assert "GiB on each GPU, which have 80" in refused(alone, job)
+    made = {**TRIM, "recipe": "full_ft+awq_int4", "task": "sciq"}
+    assert "int4 weights need nvcc" in refused(paper, Job("evaluate_sciq", made))
 
 
-def test_the_papers_configuration_runs_on_the_gpus_that_it_asks_for(paper: Config, machine) -> None:
-    """Four of 80 GB; not two, not of 40, and not none."""
-    rules = (
-        "fetch_model",
-        "scan",
-        "full_ft",
-        "sparse_ft",
-        "trim_epoch",
-        "settle",
-        "compress",
-        "evaluate_x",
-    )
-    jobs = [(rule, {"model": name, "domain": "sciq"}) for name in paper.models for rule in rules]
-
-    def refused(*gpus: float, **more: int) -> tuple | None:
-        machine(gpus=gpus, **more)
-        return resources.refusal(jobs, paper, here=True)
-
-    assert refused(*[79.6] * 4) is None
-    key, value, problem = refused(*[79.6] * 2)
-    assert (key, value) == (["compute", "processes"], None) and "2 GPUs" in problem
-    assert "full_ft of llama-13b is shared by 4" in problem
-    key, _, problem = refused(79.6, 79.6, 79.6, 39.4)
-    assert key == ["compute", "processes"] and "GiB" in problem and "39" in problem
-    key, value, problem = refused()
-    assert (key, value) == (["compute", "device"], "cuda") and "no GPU" in problem
-    assert refused(present=4) is None  # there are some, and nothing tells their size
-    jobs = [("fetch_model", {"model": "llama-7b"})]
-    assert refused() is None
-
-
-def test_what_int4_kernels_lack_is_told_before_anything_is_trained(
-    paper: Config, machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine(gpus=(80.0,) * 4)
-    monkeypatch.setattr(resources.kernels, "four_bit_lacks", lambda device: "a C compiler")
-    told = {"model": "llama-7b", "domain": "sciq"}
-    for rule, more in (
-        ("compress", {"dense": "full_ft", "compressor": "awq_int4"}),
-        ("evaluate_sciq", {"recipe": "full_ft+gptq_int4"}),
-        ("measure", {"model": "random-llama-7b", "recipe": "full+awq_int4"}),
-    ):
-        key, _, problem = resources.refusal([(rule, told | more)], paper, here=True)
-        assert key == ["compress", "methods"] and "int4 needs a C compiler on a GPU" in problem
-    others = {"dense": "full_ft", "compressor": "llm_int8"}
-    assert resources.refusal([("compress", told | others)], paper, here=True) is None
-    cpu = with_compute(paper, device="cpu")
-    found = resources.refusal([("compress", told | {"compressor": "awq_int4"})], cpu, here=True)
-    assert found is None or found[0] != ["compress", "methods"]
-
-
-def test_no_job_is_planned_over_the_longest_that_a_cluster_allows(paper: Config) -> None:
-    """Every training of the paper's configuration in a day; one that takes longer is refused."""
-    rules = ("scan", "full_ft", "sparse_ft", "trim_epoch", "compress", "evaluate_x")
-    every = [
-        (rule, {"model": name, "domain": domain, "name": chain})
-        for rule, name, domain, chain in itertools.product(
-            rules, paper.models, paper.domains, ("paper", "both_r1")
-        )
-    ]
-    assert resources.refusal(every, paper, here=False) is None
-    for rule, told in every:
-        for attempt in (1, 3):
-            task = resources.task_of(rule)
-            assert Needs(paper).runtime(task, told, attempt) <= 1440
+def test_what_a_cluster_must_know_is_refused() -> None:
+    paper = configuration("paper")
+    measure = Job("measure", {"model": "random-llama-7b", "recipe": "full"})
+    assert "name the machine that measures" in refused(paper, measure, here=False)
     short = with_compute(paper, longest_minutes=60)
-    key, value, problem = resources.refusal(every, short, here=False)
-    assert (key, value) == (["compute", "longest_minutes"], 60)
-    assert "is expected to take" in problem and "llama-7b" in problem
-    easy = [("scan", {"model": "opt-1.3b", "domain": "sciq"})]
-    assert resources.refusal(easy, short, here=False) is None
+    job = Job("full_ft", {**TRIM, "domain": "medmcqa"})
+    assert "expected to take" in refused(short, job, here=False)
 
 
-def test_a_cluster_whose_gpus_are_too_small(paper: Config) -> None:
-    """13B does not fit on four cards of 40 GB, nor on one of 80; who submits has none to ask."""
-    jobs = [("full_ft", {"model": "llama-13b", "domain": "sciq"})]
-    assert resources.refusal(jobs, paper, here=False) is None
-    for compute in ({"gpu": "A100-SXM4-40GB", "processes": 4}, {"processes": 1}):
-        key, _, problem = resources.refusal(jobs, with_compute(paper, **compute), here=False)
-        assert key == ["compute", "processes"] and "full_ft of LLaMA-13B takes about" in problem
-        assert f"those of {compute.get('gpu', 'A100-SXM4-80GB')} have" in problem
-    untold = with_compute(paper, gpu=None, processes=1)
-    assert resources.refusal(jobs, untold, here=False) is None
-
-
-def test_machines_of_a_cluster_that_measure_are_named(default: Config) -> None:
-    jobs = [("measure", {"model": MODEL})]
-    key, value, problem = resources.refusal(jobs, default, here=False)
-    assert (key, value) == (["throughput", "hardware"], MISSING) and "say what they are" in problem
-    named = default.throughput.model_copy(update={"hardware": "a100", "threads": 8})
-    config = default.model_copy(update={"throughput": named})
-    assert resources.refusal(jobs, config, here=False) is None
-
-
-def test_gpus_that_jobs_may_not_see_do_not_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes = ("81559 MiB", "40960 MiB", "[N/A]")
-    nvidia_smi(tmp_path, *(card("NVIDIA A100", **{"memory.total": size}) for size in sizes))
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    asked = resources.gpus.here.__wrapped__  # anew, whatever was told before
-    monkeypatch.setattr(resources.gpus, "here", asked)
-    assert resources.gpu_memory_gib() == [pytest.approx(79.6, abs=0.1), 40]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert resources.gpu_memory_gib() == [40]
-    nvidia_smi(tmp_path, failure="No devices were found")
-    assert resources.gpu_memory_gib() == []
-
-
-def test_a_driver_that_does_not_fit_is_told_where_jobs_run(
-    paper: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a K80 and a driver of 2018 no build of torch makes use; on a cluster nobody has asked."""
-    nvidia_smi(tmp_path, card("Tesla K80"), driver="390.157", cuda="CUDA Version: 9.1")
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    jobs = [("scan", {"model": "llama-7b", "domain": "sciq"})]
-    key, value, problem = resources.refusal(jobs, paper, here=True)
-    assert (key, value) == (["compute", "device"], "cuda")
-    assert problem.startswith("torch ") and "390.157" in problem and "install" in problem
-    found = resources.refusal(jobs, with_compute(paper, device="cpu"), here=True)
-    assert found is None or "390.157" not in found[2]
-    assert resources.refusal(jobs, paper, here=False) is None
-    assert resources.refusal([("prepare_sciq", {})], paper, here=True) is None
+def test_time_left_follows_the_expected_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a tenth of the jobs and half of the work, as much time is left as was spent."""
+    monkeypatch.setattr(plan.Pace, "seconds", {0: 90.0, **dict.fromkeys(range(1, 10), 10.0)})
+    assert plan.Pace.left([], 5.0) is None
+    assert plan.Pace.left([0], 60.0) == pytest.approx(60.0)

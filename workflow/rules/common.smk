@@ -2,6 +2,7 @@
 # configuration ends here, in one line, before anything runs. What is worth a test lies in
 # trimllm_paper: `targets` (which files), `jobs` (inputs and parameters), `resources` (how much).
 
+import math
 import os
 import re
 import sys
@@ -12,7 +13,7 @@ from trimllm.compress.engines import ENGINES
 from trimllm.engines.formats import ENGINES as INFERENCE
 from trimllm.exporting.formats import VARIANTS
 from trimllm.throughput.machine import this_machine
-from trimllm_paper import config as configuration, layout
+from trimllm_paper import config as configuration, gpus, layout, resources
 from trimllm_paper.choices import Choice
 from trimllm_paper.commands import engine
 from trimllm_paper.jobs import Jobs
@@ -27,7 +28,7 @@ except UserError as error:
     refuse(error)
 config.update(CONFIG.model_dump(mode="json"))
 
-JOBS, NEEDS = Jobs(CONFIG), resources.Needs(CONFIG)
+JOBS, RESOURCES = Jobs(CONFIG), resources.Resources(CONFIG)
 USES_GPU = JOBS.device == "cuda"
 HARDWARE = CONFIG.throughput.hardware or this_machine(JOBS.device)
 KEPT = configuration.is_reference(CONFIG.results)
@@ -40,8 +41,8 @@ BY_LORA = " by LoRA" if CONFIG.finetune.lora else ""
 ENGINE_OF = {environment: name for name, (environment, _) in ENGINES.items()}
 
 refuse_unfit_for_cluster()
-# On one machine jobs take its GPUs, however many, one after the other.
-declare_resources({"mem_mb": machine.memory_bytes() >> 20, "gpu": int(USES_GPU)})
+# On one machine jobs share its memory and its GPUs.
+declare_resources({"mem_mb": machine.memory_bytes() >> 20, "gpu": len(gpus.visible())})
 if found := REPLICATES.clash():
     refuse(f"{found[0]} {found[1]}; take its folder out of `replicates`")
 if KEPT:
@@ -106,32 +107,34 @@ def depends(kind, **fixed):
 
 
 def reserved(task):
-    """Resources of a job, by the size of its model: memory, MiB, and a time limit, minutes, which are
-    more after an attempt that failed, how a training is shared, and GPUs. A job is one task on one
-    node, which starts its processes itself: Slurm's plugin would start a task for each GPU, each
-    with all threads.
+    """Resources of a job by the size of its model: memory (MiB) and a time limit (minutes), which grow
+    with each attempt, GPUs, how a training is shared, and the seconds that plans expect. A job is one
+    task on one node, which starts its processes itself: Slurm's plugin would start a task for each
+    GPU, each with all threads.
     """
 
     def asked(of):
         return lambda wildcards, attempt: of(task, wildcards, attempt)
 
-    found = {"mem_mb": asked(NEEDS.mem_mb), "runtime": asked(NEEDS.runtime)}
-    found |= {"nodes": 1, "tasks_per_gpu": 0, "processes": processes(task)}
-    found["batches"] = lambda wildcards: NEEDS.told(task, wildcards).shared.batches
-    found["again"] = lambda wildcards: int(NEEDS.told(task, wildcards).shared.again)
-    if task == "fetch":
-        return found
-    return found | {"gpu": int(USES_GPU) if IS_LOCAL or not USES_GPU else processes(task)}
+    def way(field):
+        return lambda wildcards: int(getattr(RESOURCES.way(task, wildcards), field))
 
-
-def processes(task):
-    """Processes of a job."""
-    return lambda wildcards: NEEDS.told(task, wildcards).shared.count
+    return {
+        "mem_mb": asked(RESOURCES.mem_mb),
+        "runtime": asked(RESOURCES.runtime),
+        "formula": lambda wildcards: math.ceil(RESOURCES.formula(task, wildcards)),
+        "nodes": 1,
+        "tasks_per_gpu": 0,
+        "processes": way("processes"),
+        "batches": way("batches"),
+        "recompute": way("recompute"),
+        "gpu": way("processes") if USES_GPU and task != "fetch" else 0,
+    }
 
 
 def threads(task):
     """Threads of a job: of all its processes."""
-    return lambda wildcards: CONFIG.compute.threads * processes(task)(wildcards)
+    return lambda wildcards: CONFIG.compute.threads * RESOURCES.way(task, wildcards).processes
 
 
 def log(kind, *parts):

@@ -7,12 +7,13 @@
 
 import sys
 import time
+from itertools import starmap
 from pathlib import Path
 
 from snakemake.io import IOFile
 
 from trimllm.base.errors import UserError
-from trimllm_paper import forkserver, pace, resources, shapes
+from trimllm_paper import forkserver, plan, resources, shapes
 from trimllm_paper.integrity import cluster, lineage
 from trimllm_paper.told import over_live_lines
 
@@ -107,7 +108,7 @@ def refuse_too_large():
     """A job does not fit the machine, its measurement would name another one or lacks a kernel."""
     jobs = list(jobs_to_run())
     try:
-        if found := resources.refusal(jobs, CONFIG, here=workflow.local_exec):
+        if found := plan.refusal(starmap(plan.Job, jobs), CONFIG, here=workflow.local_exec):
             refuse(complaint(*found))
         shapes.refuse_untimed(jobs, CONFIG.throughput)
     except UserError as error:
@@ -124,16 +125,10 @@ def start_forkserver():
 
 
 def plan_pace():
-    """What each job should take, by which the logger says how long the run still will."""
-    jobs = {
-        job.jobid: pace.Planned(
-            job.rule.name,
-            list(job.output),
-            [one.jobid for one in workflow.dag.job_dependencies(job)],
-        )
-        for job in workflow.dag.needrun_jobs()
-    }
-    pace.begin(CONFIG, jobs, CORES)
+    """Seconds that each job is expected to take, by which the logger says how long the run still will."""
+    for job in workflow.dag.needrun_jobs():
+        if task := resources.task_of(job.rule.name):
+            plan.Pace.seconds[job.jobid] = RESOURCES.seconds(task, job.wildcards_dict)
 
 
 def print_summary(failed):

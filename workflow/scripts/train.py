@@ -34,7 +34,7 @@ with forked(snakemake) as job:
         threads=max(1, snakemake.threads // processes),
         offload=compute["offload"],
         weights_on=compute["weights_on"],
-        gradient_checkpointing=bool(snakemake.resources.again),
+        gradient_checkpointing=bool(snakemake.resources.recompute),
         code=job.run.code_hash,
         **how["loading"],
     )

@@ -23,12 +23,12 @@ from trimllm.base.names import ANSWER_CRITERION, GGUF_FAMILIES
 from trimllm.data import Document, read_documents
 from trimllm.data.rows import MAX_FAILED
 from trimllm.exporting.formats import require_engine, split_variant
-from trimllm_paper.commands.plan import jobs_of, summary_of
 from trimllm_paper.config import load, read_yaml
 from trimllm_paper.config.load import PROJECT
 from trimllm_paper.own import asked as wishes
 from trimllm_paper.own import look, plan
 from trimllm_paper.own import model as models
+from trimllm_paper.plan import pending
 
 TEMPLATE = Path(look.__file__).with_name("own.yaml.jinja")
 TAKEN = ("own", "base")
@@ -237,7 +237,7 @@ def written(
         trial = Path(temporary, "own.yaml")
         Path(temporary, f"{facts['domain']}.yaml").write_text(domain, encoding="utf-8")
         trial.write_text(text(facts["train"], trial.parent), encoding="utf-8")
-        jobs = jobs_of(summary_of("own", [trial], []))
+        jobs = pending("own", [trial], [])
         config = load(read_yaml(trial), [trial])
         found = plan.fitted(jobs, config, facts["train"], minutes)
     return [text(found.documents, output.parent), domain], found

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
 from trimllm.base.machine import memory_bytes, usable_cores
-from trimllm_paper import resources
-from trimllm_paper.estimate import Estimate, Job
+from trimllm_paper import plan
+from trimllm_paper.plan import Job
 
 FEWEST = 60
 """Documents that can be split into training, calibration, held-back and test ones."""
@@ -74,14 +74,14 @@ class Plan:
 
 PARTS = {
     "full_ft": "full fine-tuning",
-    "trim_epoch": "trimming",
+    "trim": "trimming",
     "settle": "settling the checkpoints",
     "evaluate": "testing them",
     "measure": "measuring their speed",
 }
 
 
-def fitted(jobs: set[Job], config: Any, documents: int, minutes: float) -> Plan:
+def fitted(jobs: Sequence[Job], config: Any, documents: int, minutes: float) -> Plan:
     """The largest budget whose run takes no longer than so many minutes, or else the smallest.
 
     Args:
@@ -114,42 +114,26 @@ def between(documents: int) -> int:
     return max(16, documents // 2)
 
 
-def planned(jobs: set[Job], config: Any, documents: int) -> Plan:
+def planned(jobs: Sequence[Job], config: Any, documents: int) -> Plan:
     """What a budget takes. Raises `UserError` where a job does not fit this machine."""
     config = with_budget(config, documents)
-    estimate = Estimate(config)
-    told = [(job.rule, _wildcards(job)) for job in jobs]
-    if found := resources.refusal(told, config, here=True):
-        raise UserError(found[2])
-    side_by_side = max(1, (os.cpu_count() or 1) // config.compute.threads)
-    seconds = {job: estimate.seconds(job) for job in jobs}
-    alone = sum(s for job, s in seconds.items() if job.rule.startswith("measure"))
-    chain = sum(s for job, s in seconds.items() if job.rule in ("full_ft", "trim_epoch"))
-    rest = sum(seconds.values()) - alone
-    wall = alone + max(chain, rest / (1 if estimate.gpu else min(side_by_side, 2)))
-    memory = sorted((_mib(*one, estimate.needs) for one in told), reverse=True)
+    if problem := plan.refusal(jobs, config, here=True):
+        raise UserError(problem[2])
+    run = plan.Plan(jobs, config)
+    at_once = 1 if run.resources.gpu else max(1, (os.cpu_count() or 1) // config.compute.threads)
+    memory = sorted((run.resources.mem_mb(*one) for one in run.work), reverse=True)
     parts = {
-        name: sum(s for job, s in seconds.items() if job.rule.startswith(rule)) / 60
-        for rule, name in PARTS.items()
+        name: sum(s for (task, _), s in zip(run.work, run.seconds, strict=True) if task == one) / 60
+        for one, name in PARTS.items()
     }
-    disk = estimate.disk(jobs, 2)
-    at_once = min(sum(memory[:2]), memory_bytes() >> 20)
-    return Plan(documents, len(jobs) + 1, math.ceil(wall / 6) / 10, at_once, disk, parts)
-
-
-def _wildcards(job: Job) -> dict[str, Any]:
-    place = job.place
-    if place is None:
-        return {}
-    told = {"model": place.model, "domain": place.domain}
-    if place.recipe is not None and place.recipe.name:
-        told["name"] = place.recipe.name
-    return told
-
-
-def _mib(rule: str, told: Mapping[str, Any], needs: resources.Needs) -> int:
-    task = resources.task_of(rule)
-    return needs.mem_mb(task, told) if task and "model" in told else 1000
+    return Plan(
+        documents,
+        len(jobs) + 1,
+        math.ceil((run.wall_seconds(min(at_once, 2)) / 60 + parts[PARTS["measure"]]) * 10) / 10,
+        min(sum(memory[:2]), memory_bytes() >> 20),
+        f"{run.disk_bytes(2) / 1e9:.1f}",
+        parts,
+    )
 
 
 def needs(tests_apart: bool) -> list[dict[str, int]]:

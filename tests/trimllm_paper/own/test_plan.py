@@ -8,11 +8,11 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from trimllm_paper.estimate import Job
 
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm_paper.config import load
-from trimllm_paper.estimate import Job
 from trimllm_paper.own import plan
 from trimllm_paper.recipe import place_of
 

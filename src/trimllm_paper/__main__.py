@@ -73,7 +73,9 @@ def parser() -> argparse.ArgumentParser:
     for one in (plan, seeds, compare, reference):
         one.add_argument("--configfile", **files)
     reference.add_argument("--add", action="store_true", help="keep what is kept already, too")
-    command("check-gpu", "does this GPU do what a run needs, as fast as plans assume")
+    gpu = command("check-gpu", "does this GPU do what the plan expects; a few minutes")
+    gpu.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda; cpu tries it out")
+    gpu.add_argument("--results", type=Path, default=Path("results"), help="folder of results")
     engine = command("engine", "print the Python of an engine with an environment of its own")
     engine.add_argument("engine", help="autoawq or auto-gptq")
     export = command("export", "write a checkpoint as an engine reads it, proven in that engine")

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 from trimllm.base import driver, kernels
 from trimllm.base.errors import UserError
 from trimllm.base.machine import memory_bytes
-from trimllm_paper import gpus
-from trimllm_paper.commands import asked
+from trimllm_paper import gpus, invocation
 from trimllm_paper.config import MISSING
 from trimllm_paper.recipe import Recipe
 from trimllm_paper.resources import GIB, MIB, SLOW_START, TRAINING, Resources, task_of
@@ -58,7 +57,7 @@ def pending(target: str, configfiles: Sequence[Path], changes: Sequence[str]) ->
     Raises:
         UserError: Snakemake refuses; its last line.
     """
-    command = asked.snakemake(target, configfiles, changes, "--dry-run", "--cores", "1")
+    command = invocation.snakemake(target, configfiles, changes, "--dry-run", "--cores", "1")
     with tempfile.NamedTemporaryFile("r", encoding="utf-8") as lines:
         variables = os.environ | {PLAN: lines.name}
         run = subprocess.run(command, capture_output=True, text=True, env=variables)

@@ -315,7 +315,7 @@ class Place:
     """What the path of a result says. Fields that its kind does not have are empty."""
 
     kind: str
-    """"evaluation", "scan", "throughput", "engines", "gpucheck", "export", "epoch", "training",
+    """"evaluation", "scan", "throughput", "engines", "export", "epoch", "training",
     "compression", "choice", "answers", "manifest" or "teacher"."""
     results: str
     model: str
@@ -349,9 +349,6 @@ def place_of(path: str | Path) -> Place:
         if kind == "teacher":
             model, domain = inside
             return Place(kind, results, model, domain)
-        if kind == "gpucheck":
-            (hardware,) = inside
-            return Place(kind, results, "", hardware=hardware)
         if kind == "engines":
             hardware, model, engine = inside
             return Place(kind, results, model, hardware=hardware, engine=engine)

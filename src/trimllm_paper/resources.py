@@ -33,7 +33,7 @@ MIB, GIB = 1 << 20, 1 << 30
 TASKS = {name: name for name in ("scan", "full_ft", "sparse_ft", "teach", "settle", "compress")}
 TASKS |= {"export": "evaluate", "answers": "evaluate", "settle_kept": "settle"}
 TASKS |= {"measure": "measure", "engines": "measure", "fetch_model": "fetch", "trim_epoch": "trim"}
-TASKS |= {"drop_at_once": "sparse_ft", "scan_authors": "scan"}
+TASKS |= {"drop_at_once": "sparse_ft"}
 """Rule -> what its jobs do with a model."""
 TRAINING = ("full_ft", "sparse_ft", "trim", "settle")
 

@@ -65,18 +65,16 @@ def test_earlier_jobs_correct_the_formula_and_not_the_work(tmp_path: Path) -> No
     config = configuration("config").model_copy(update={"results": str(tmp_path)})
     default = configuration("config")
     config._domains, config._near = default._domains, default._near
-    few = Resources(config)
-    formula = few.formula("full_ft", TRIM_SMALL)
-    file = tmp_path / "benchmarks/full_ft/smollm2-135m/sciq.tsv"
+    formula = Resources(config).formula("settle", TRIM_SMALL)
+    file = tmp_path / "benchmarks/settle/smollm2-135m/sciq.tsv"
     file.parent.mkdir(parents=True)
-    cells = [str(2 * formula), "full_ft", json.dumps(TRIM_SMALL), json.dumps({"formula": formula})]
+    cells = [str(2 * formula), "settle", json.dumps(TRIM_SMALL), json.dumps({"formula": formula})]
     file.write_text("s\trule_name\twildcards\tresources\n" + "\t".join(cells) + "\n")
-    assert Resources(config).seconds("full_ft", TRIM_SMALL) == pytest.approx(2 * formula)
-    assert Resources(config).seconds("trim", TRIM_SMALL) == few.formula("trim", TRIM_SMALL)
-    whole = Resources(with_finetune(config, documents=None))
-    assert whole.seconds("full_ft", TRIM_SMALL) > 1.5 * Resources(config).seconds(
-        "full_ft", TRIM_SMALL
-    )
+    corrected = Resources(config)
+    assert corrected.seconds("settle", TRIM_SMALL) == pytest.approx(2 * formula)
+    assert corrected.seconds("trim", TRIM_SMALL) == corrected.formula("trim", TRIM_SMALL)
+    more = Resources(with_finetune(config, documents=512))
+    assert more.seconds("settle", TRIM_SMALL) > 1.5 * corrected.seconds("settle", TRIM_SMALL)
 
 
 def refused(config: Config, *jobs: Job, here: bool = True) -> str:

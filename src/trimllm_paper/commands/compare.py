@@ -29,7 +29,7 @@ from typing import Any
 from scipy.special import bdtrc
 
 from trimllm.base.errors import UserError
-from trimllm_paper.commands import asked, reference
+from trimllm_paper import invocation, reference
 from trimllm_paper.config import load
 from trimllm_paper.derive import Accuracy, chains
 from trimllm_paper.frames import Frame, frame, rows
@@ -173,8 +173,8 @@ def settings(folder: Path, configfiles: Sequence[Path] = ()) -> dict[str, Any]:
     if (own := folder / reference.CONFIG).is_file():
         found = reference.resolved(own)
     else:
-        raw = asked.configuration(configfiles)
-        found = load(raw, configfiles or [asked.DEFAULT]).model_dump(mode="json")
+        raw = invocation.configuration(configfiles)
+        found = load(raw, configfiles or [invocation.DEFAULT]).model_dump(mode="json")
     every = keys_of(reference.portable(found))
     return {key: value for key, value in every if key not in PLACES}
 

@@ -12,8 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from trimllm.base import driver
-from trimllm_paper import gpus
-from trimllm_paper.commands import asked
+from trimllm_paper import gpus, invocation
 from trimllm_paper.config import load
 from trimllm_paper.plan import Plan, pending
 from trimllm_paper.resources import GIB
@@ -32,7 +31,9 @@ def run(
         parallel: cores or GPUs at once.
         price: of an hour of a core or GPU, in any currency.
     """
-    loaded = load(asked.configuration(configfiles, config), configfiles or [asked.DEFAULT])
+    loaded = load(
+        invocation.configuration(configfiles, config), configfiles or [invocation.DEFAULT]
+    )
     jobs = [job for target in targets for job in pending(target, configfiles, config)]
     plan = Plan(jobs, loaded)
     on_gpu, counts = plan.resources.gpu, Counter(task for task, _ in plan.work)

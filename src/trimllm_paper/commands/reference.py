@@ -23,7 +23,7 @@ import yaml
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper.commands import asked
+from trimllm_paper import invocation
 from trimllm_paper.config.domain import read_by
 from trimllm_paper.config.load import PROJECT, load, read_yaml, validated
 from trimllm_paper.config.models import Config
@@ -47,7 +47,7 @@ def configuration(
 
     Raises `UserError` for a value that the workflow would refuse too.
     """
-    found = load(asked.configuration(configfiles, changes), configfiles)
+    found = load(invocation.configuration(configfiles, changes), configfiles)
     kept = {"results": reference.as_posix(), "domains_folder": (reference / DOMAINS).as_posix()}
     return found.model_dump(mode="json") | kept | {"mirror": None}
 
@@ -56,7 +56,7 @@ def domain_files(
     config: dict[str, Any], changes: Sequence[str] = (), configfiles: Sequence[Path] = ()
 ) -> dict[str, str]:
     """What the domains of a configuration are: files that are kept with its results."""
-    folder = asked.configuration(configfiles, changes).get("domains_folder", "config/domains")
+    folder = invocation.configuration(configfiles, changes).get("domains_folder", "config/domains")
     names = [*config["domains"], *config["tables"]["near"].values()]
     return {
         f"{DOMAINS}/{name}.yaml": (PROJECT / folder / f"{name}.yaml").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trimllm.base.errors import UserError
-from trimllm_paper.commands import asked
+from trimllm_paper import invocation
 from trimllm_paper.recipe import seed_folder
 
 FIRST_SEED = ("figure2", "figure3", "figure4", "table1", "throughput", "table_engines", "report")
@@ -37,14 +37,14 @@ def commands(
         configfiles: each on top of those before it; none: the default.
         rest: further words of Snakemake's.
     """
-    results = asked.configuration(configfiles).get("results", "results")
+    results = invocation.configuration(configfiles).get("results", "results")
     first, *others = dict.fromkeys(seeds)
     folders = {seed: seed_folder(results, seed).as_posix() for seed in others}
     changed = [{"seed": seed, "results": folder} for seed, folder in folders.items()]
     changed.append({"seed": first, "replicates": list(folders.values())})
     values = ([f"{key}={json.dumps(value)}" for key, value in one.items()] for one in changed)
     words = ["--cores", cores, *rest]
-    return [asked.snakemake(target, configfiles, one, *words) for one in values]
+    return [invocation.snakemake(target, configfiles, one, *words) for one in values]
 
 
 def run(

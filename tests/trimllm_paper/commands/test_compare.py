@@ -12,8 +12,8 @@ import yaml
 from chain_files import epoch, every_unit, write_chain
 from evaluation_files import Evaluations
 
+from trimllm_paper import compare, invocation, reference
 from trimllm_paper.__main__ import main
-from trimllm_paper.commands import asked, compare, reference
 
 
 @pytest.fixture
@@ -135,11 +135,11 @@ def test_keys_that_differ_are_named_with_both_values(
     (both[1].root / "config.yaml").write_text(yaml.safe_dump(reference.portable(kept)))
     assert "documents" not in told(both, capsys)[1]  # of equal hashes nothing is told
     both[1].add("full_ft", 80, provenance={"config_hash": "other" * 8})
-    files = ("--configfile", str(asked.DEFAULT), str(tmp_path / "top.yaml"))
+    files = ("--configfile", str(invocation.DEFAULT), str(tmp_path / "top.yaml"))
     out = told(both, capsys, *files)[1].splitlines()
     at = next(i for i, line in enumerate(out) if "configuration (hash)" in line)
     keys = [line.strip() for line in out[at + 1 :] if line.startswith("    ")]
-    own = asked.configuration([])
+    own = invocation.configuration([])
     assert sorted(keys) == [
         f"finetune.patience: {own['finetune']['patience']} | 9",
         f"trim.documents: 77 | {own['trim']['documents']}",

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from configurations import ROOT
 
+from trimllm_paper import engine, invocation
 from trimllm_paper.__main__ import main
-from trimllm_paper.commands import asked, engine
 from trimllm_paper.config import ConfigError
 
 
@@ -68,17 +68,17 @@ def test_changes_are_merged_as_snakemake_merges_them(tmp_path: Path) -> None:
     file.write_text("trim: {documents: 3, kept_percent: [50]}\nseed: 1\n")
     top = tmp_path / "top.yaml"
     top.write_text("trim: {documents: 5, ratio: 1}\nresults: there\n")
-    found = asked.configuration([file, top], ["trim={documents: 4}", "seed=2"])
+    found = invocation.configuration([file, top], ["trim={documents: 4}", "seed=2"])
     trim = {"documents": 4, "kept_percent": [50], "ratio": 1}
     assert found == {"trim": trim, "seed": 2, "results": "there"}
     with pytest.raises(ConfigError, match="not valid YAML"):
         file.write_text("a: [")
-        asked.configuration([file])
+        invocation.configuration([file])
 
 
 def test_snakemake_is_asked_for_a_target_of_files(tmp_path: Path) -> None:
     files = [tmp_path / "own.yaml", tmp_path / "top.yaml"]
-    words = asked.snakemake("table2", files, ["seed=2"], "-n")
+    words = invocation.snakemake("table2", files, ["seed=2"], "-n")
     assert words[-6:] == ["table2", "--configfile", *map(str, files), "--config", "seed=2"]
     assert "-n" in words and (ROOT / "Snakefile").samefile(words[words.index("--snakefile") + 1])
 

@@ -12,7 +12,7 @@ from configurations import ROOT
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.files import read_json
-from trimllm_paper.commands import asked, reference
+from trimllm_paper import invocation, reference
 from trimllm_paper.config import is_reference
 from trimllm_paper.integrity import checks, lineage
 
@@ -200,7 +200,9 @@ def test_domains_of_another_folder_are_kept() -> None:
 
 def test_files_on_top_of_the_default_are_part_of_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "top.yaml").write_text("trim: {documents: 77}")
-    config = reference.configuration(CHANGES, Path("kept"), [asked.DEFAULT, tmp_path / "top.yaml"])
+    config = reference.configuration(
+        CHANGES, Path("kept"), [invocation.DEFAULT, tmp_path / "top.yaml"]
+    )
     assert config["trim"]["documents"] == 77 and config["trim"]["recipes"] == ["paper", "ours"]
 
 

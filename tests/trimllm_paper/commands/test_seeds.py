@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from configurations import ROOT
 
+from trimllm_paper import invocation, seeds
 from trimllm_paper.__main__ import main
-from trimllm_paper.commands import asked, seeds
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_every_seed_has_a_folder_and_the_last_run_names_them() -> None:
 def test_files_on_top_of_a_configuration_name_the_folders(tmp_path: Path) -> None:
     """As the kept run is made."""
     (tmp_path / "top.yaml").write_text("results: elsewhere/run")
-    files = [asked.DEFAULT, tmp_path / "top.yaml"]
+    files = [invocation.DEFAULT, tmp_path / "top.yaml"]
     other, first = seeds.commands("all", [0, 1], files, "2", [])
     for run in (other, first):
         at = run.index("--configfile")
@@ -73,7 +73,7 @@ def test_make_reference_is_run_by_seeds() -> None:
     (made,) = re.findall(r"trimllm_paper seeds all (.*)", told)
     (kept,) = re.findall(r"trimllm_paper reference (.*)", told)
     assert "--seeds 3 4" in made and "--configfile" not in made + kept
-    assert kept.split() == [asked.configuration([])["results"], "results/reference", "seed=3"]
+    assert kept.split() == [invocation.configuration([])["results"], "results/reference", "seed=3"]
 
 
 def test_the_first_run_that_fails_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:

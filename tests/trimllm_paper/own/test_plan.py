@@ -8,13 +8,12 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from trimllm_paper.estimate import Job
 
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm_paper.config import load
 from trimllm_paper.own import plan
-from trimllm_paper.recipe import place_of
+from trimllm_paper.plan import Job
 
 OWN = {
     "models": {
@@ -47,20 +46,13 @@ def config(tmp_path: Path):
     return load(yaml.safe_load(file.read_text()), [file])
 
 
-JOBS = {
-    Job("full_ft", place_of("results/models/tiny/sciq/full_ft/training.json"), tasks=("",)),
-    Job(
-        "trim_epoch",
-        place_of("results/models/tiny/sciq/trim_ours/state_03/epoch.json"),
-        tasks=("",),
-    ),
-    Job(
-        "settle_kept",
-        place_of("results/models/tiny/sciq/trim_ours/drop_30/training.json"),
-        tasks=("",),
-    ),
-    Job("own_report"),
-}
+PLACE = {"model": "tiny", "domain": "sciq"}
+JOBS = [
+    Job("full_ft", PLACE),
+    Job("trim_epoch", PLACE | {"name": "ours", "drop": "03"}),
+    Job("settle_kept", PLACE | {"name": "ours", "drop": "30"}),
+    Job("own_report", {"model": "tiny"}),
+]
 
 
 def test_more_time_takes_more_documents(config) -> None:

@@ -125,7 +125,7 @@ class Job:
             on_gpu = self.snakemake.resources.get("gpu") and self.compute["device"] != "cpu"
             if on_gpu and (problem := driver.unusable()):
                 raise UserError(problem)
-            if on_gpu and not is_submitted():
+            if on_gpu and not is_submitted() and gpus.visible():
                 count = self.snakemake.resources["gpu"]
                 self._held.enter_context(gpus.claim(count, gpus.LOCKS))
             if on_gpu and self.snakemake.rule == "full_ft" and is_submitted():

@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trimllm.base import driver, kernels
+from trimllm.base import kernels
 from trimllm.base.errors import UserError
 from trimllm.base.machine import memory_bytes
-from trimllm_paper import gpus, invocation
+from trimllm_paper import driver, gpus, invocation
 from trimllm_paper.config import MISSING
 from trimllm_paper.recipe import Recipe
 from trimllm_paper.resources import GIB, MIB, SLOW_START, TRAINING, Resources, task_of

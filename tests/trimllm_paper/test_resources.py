@@ -51,6 +51,20 @@ def test_configured_processes_count() -> None:
     assert Resources(config).way("trim", TRIM)[::2] == (4, True)
 
 
+@pytest.mark.parametrize("name", ["one_gpu", "one_gpu_3b", "one_gpu_7b"])
+def test_a_gpu_of_24_gb_holds_its_configuration(name: str) -> None:
+    """Every job on one GPU; from 3B on full fine-tuning does not fit without LoRA."""
+    config = configuration(name)
+    (model,), room = config.models, 0.95 * 24 * GIB
+    wildcards = {"model": model, "domain": "sciq", "name": "ours", "drop": "02"}
+    tasks = {*resources.TASKS.values(), "evaluate"} - {"measure", "fetch", "compress"}
+    assert all(Resources(config).memory(task, wildcards).gpu < room for task in tasks)
+    assert all(Resources(config).way(task, wildcards).processes == 1 for task in tasks)
+    if config.finetune.lora:
+        plain = Resources(with_finetune(config, lora=None))
+        assert plain.memory("full_ft", wildcards).gpu > room
+
+
 def test_memory_grows_with_attempts_and_trained_parameters() -> None:
     of = Resources(configuration("config"))
     first, second = (of.mem_mb("trim", TRIM_SMALL, attempt) for attempt in (1, 2))

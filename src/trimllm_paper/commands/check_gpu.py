@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trimllm.base import driver, files
+from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper import gpus
+from trimllm_paper import driver, gpus
 from trimllm_paper.resources import FILLED, GIB, OVERHEAD, REACHED, READ
 
 WORDS = [f"word{number}" for number in range(40)]

@@ -11,8 +11,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from trimllm.base import driver
-from trimllm_paper import gpus, invocation
+from trimllm_paper import driver, gpus, invocation
 from trimllm_paper.config import load
 from trimllm_paper.plan import Plan, pending
 from trimllm_paper.resources import GIB

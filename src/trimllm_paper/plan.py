@@ -149,8 +149,12 @@ def refusal(jobs: Iterable[Job], config: Any, here: bool) -> Refusal | None:
                 return ["throughput", key], MISSING, problem
     for task, wildcards in different.values():
         if problem := _too_large(task, wildcards, resources, here):
-            key = "processes" if resources.gpu else "threads"
-            return ["compute", key], getattr(compute, key), problem
+            name = wildcards["model"]
+            if resources.gpu and task != "measure":
+                return ["compute", "processes"], compute.processes, problem
+            if name in config.models:
+                return ["models", name, "parameters"], config.models[name].parameters, problem
+            return ["throughput", "shapes"], config.throughput.shapes, problem
     return None
 
 

@@ -136,7 +136,10 @@ def refusal(jobs: Iterable[Job], config: Any, here: bool) -> Refusal | None:
                     "processes, fewer documents or a longer partition"
                 )
                 return ["compute", "longest_minutes"], compute.longest_minutes, problem
-    if here and resources.gpu and different and (problem := driver.unusable()):
+    problem = driver.unusable() if here and resources.gpu and different else None
+    if here and resources.gpu and different and not (gpus.here() or gpus.gpus_present()):
+        problem = problem or "this machine has no GPU (nvidia-smi names none)"
+    if problem:
         return ["compute", "device"], compute.device, problem
     lacking = here and resources.gpu and kernels.four_bit_lacks("cuda")
     if lacking and any(_compressor(wildcards).endswith("_int4") for _, wildcards in work):
@@ -184,8 +187,6 @@ def _too_large(
     if not need.gpu:
         return None
     there = gpus.here() if here else ()
-    if here and not gpus.gpus_present() and not there:
-        return "this machine has no GPU (nvidia-smi names none)"
     if there and way.processes > len(there):
         return f"{task} of {name} is shared by {way.processes} GPUs, this machine has {len(there)}"
     gib = min((gib for _, gib in there), default=resources.kind.gib)

@@ -21,7 +21,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_logger_plugin_trimllm import LogHandler
 from snakemake_logger_plugin_trimllm.live import last_words
 from trimllm.base.progress import progress_bar
-from trimllm_paper import pace
+from trimllm_paper.plan import Pace
 from trimllm_paper.told import over_live_lines
 
 COLUMNS, ROWS = 80, 24
@@ -111,11 +111,9 @@ def test_each_job_that_runs_has_a_line_that_says_how_far_it_is(
     assert "train 1: " not in "\n".join(terminal.lines)
     assert terminal.lines[-2:] == ["  train 2: for 0:00", "  1 of 9 jobs done, about 0 min left"]
     handler.started = time.monotonic() - 60
-    monkeypatch.setattr(pace, "current", pace.Pace({1: 60.0, 2: 600.0, 3: 6000.0}, 6660.0))
+    monkeypatch.setattr(Pace, "seconds", {1: 60.0, 2: 600.0, 3: 6000.0})
     say(LogEvent.PROGRESS, done=1, total=3)
     assert handler.live.whole == "1 of 3 jobs done, about 110 min left"
-    say(LogEvent.PROGRESS, done=1, total=4)  # a checkpoint has added one that nobody planned
-    assert handler.live.whole == "1 of 4 jobs done, about 3 min left"
     say(LogEvent.JOB_ERROR, jobid=2, rule_name="train", log=[str(second)])
     assert terminal.lines[2:] == [
         "[train 2] error: no space",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trimllm.checkpoint import load, save
     from trimllm.data import Document
-    from trimllm.exporting import export
+    from trimllm.exporting.run import export
     from trimllm.scanning import scan
     from trimllm.sublayers import Unit, drop, units
     from trimllm.train import Teacher, TrainSettings
@@ -37,7 +37,7 @@ _MODULES = {
     "TrainSettings": "train",
     "Unit": "sublayers",
     "drop": "sublayers",
-    "export": "exporting",
+    "export": "exporting.run",
     "load": "checkpoint",
     "save": "checkpoint",
     "scan": "scanning",

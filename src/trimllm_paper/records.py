@@ -296,7 +296,7 @@ class Export(OfRecipe):
     bytes_checkpoint: dict[str, int]
     context: int  # longest text, tokens
     held_back_texts: int
-    proof: dict[str, Any]  # `trimllm.exporting.evidence.judge`
+    proof: dict[str, Any]  # `trimllm.exporting.proof.judge`
     seconds: float
 
 

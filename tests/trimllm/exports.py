@@ -1,5 +1,4 @@
-"""What tests of exports share: tiny models with a tokenizer that llama.cpp knows, and patterns of
-missing units."""
+"""Tiny models with tokenizers that llama.cpp knows, and patterns of missing sublayers."""
 
 from __future__ import annotations
 
@@ -9,7 +8,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import gguf
 import pytest
 from models import tiny
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers
@@ -20,10 +18,8 @@ from transformers import PreTrainedTokenizerFast
 
 import trimllm
 from trimllm.base.errors import UserError
-from trimllm.exporting import gguf_file
-from trimllm.exporting.evidence import TEXTS
 from trimllm.exporting.formats import vllm_python
-from trimllm.exporting.layers import Layers
+from trimllm.exporting.proof import TEXTS
 from trimllm.sublayers import Unit, drop
 
 BLOCKS = 5
@@ -49,12 +45,10 @@ needs_llama_cpp = pytest.mark.skipif(
 
 
 def _no_vllm() -> bool:
-    if "TRIMLLM_NEEDS_VLLM" in os.environ:  # then it is missed by the tests that need it
-        return False
     try:
         vllm_python()
     except UserError:
-        return True
+        return "TRIMLLM_NEEDS_VLLM" not in os.environ
     return False
 
 
@@ -122,11 +116,3 @@ def tiny_model(family: str, dropped: list[Unit] | None = None, **changed: Any) -
 def saved(model: nn.Module, folder: Path, tokenizer: Any = None) -> Path:
     """A checkpoint of it."""
     return trimllm.save(model, tokenizer or byte_tokenizer(), folder)
-
-
-def written(model: nn.Module, folder: Path, kind: str) -> tuple[gguf.GGUFReader, Layers]:
-    """A model as a file of a kind, opened, and what was written."""
-    layers = Layers(model.config, saved(model, folder / "checkpoint"))
-    file = folder / f"{kind}.gguf"
-    gguf_file.write(layers, byte_tokenizer(), file, kind, name="tiny", about={})
-    return gguf.GGUFReader(file), layers

@@ -308,7 +308,7 @@ def test_a_compressor_proves_itself_on_documents_of_no_other_use(tmp_path: Path)
 def test_an_export_whose_engine_is_missing_is_not_planned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRIMLLM_VLLM_PYTHON", "/nowhere/python")
     told = {"model": MODEL, "domain": "sciq", "recipe": "trim_paper/drop_30"}
-    with pytest.raises(UserError, match="vLLM is not installed: /nowhere/python cannot be run"):
+    with pytest.raises(UserError, match="/nowhere/python is not an executable Python"):
         Jobs(configuration("config")).of("export", **told, format="vllm")
     monkeypatch.setenv("TRIMLLM_VLLM_PYTHON", sys.executable)
     assert "full" not in Jobs(configuration("config")).of("export", **told, format="vllm").files

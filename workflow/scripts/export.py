@@ -8,7 +8,6 @@ with Job(snakemake) as job:
     from trimllm.checkpoint import load_tokenizer
     from trimllm.checkpoint.card import Facts
     from trimllm.data import read_documents
-    from trimllm.exporting import ExportSettings
     from trimllm.exporting.run import export
     from trimllm.score import texts_of
     from trimllm_paper.records import Export
@@ -33,9 +32,9 @@ with Job(snakemake) as job:
         texts_of(tokenizer, documents),
         untrimmed=Path(full).parent if full else None,
         facts=Facts(**job.card() | card, how=told["recipe"]),
-        settings=ExportSettings(threads=snakemake.threads),
-        record=lambda found: {
-            "export": Export(**place, **how["chain"], **found, provenance=job.stamp).content()
-        },
+        threads=snakemake.threads,
+        record=lambda found: Export(
+            **place, **how["chain"], **found, provenance=job.stamp
+        ).content(),
         provenance=lambda: job.provenance(data_hashes=hashes, seed=seed),
     )

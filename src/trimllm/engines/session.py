@@ -20,10 +20,8 @@ from trimllm.base.errors import UserError
 from trimllm.engines.formats import DRAFTING, FORMATS, LLAMA, VLLM, require
 from trimllm.engines.setting import Model, Record, Setting
 from trimllm.engines.sizes import sizes
-from trimllm.exporting.ask import vllm_environment
-from trimllm.exporting.evidence import TIE
 from trimllm.exporting.formats import vllm_python
-from trimllm.exporting.sizes import cache_bytes
+from trimllm.exporting.proof import TIE, vllm_environment
 from trimllm.throughput import machine
 from trimllm.throughput.result import Run, figures, quartiles
 from trimllm.throughput.session import Process, process_bytes
@@ -126,7 +124,7 @@ class _Starter:
             dtype=setting.dtype,
             exact=exact,
             trust_remote_code=setting.trust_remote_code,
-            cache_bytes=cache_bytes(kv, room),
+            cache_bytes=max(1 << 28, 2 * kv * room),  # vLLM assigns whole blocks,
         )
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from trimllm.engines.formats import LLAMA
 from trimllm.engines.setting import Model
 from trimllm.exporting.formats import split_variant
-from trimllm.exporting.gguf_file import bytes_of
-from trimllm.exporting.layers import Layers
+from trimllm.exporting.gguf_file import bytes_of, entries
 from trimllm.sublayers import original_units, units
 from trimllm.throughput.worker import kv_bytes_per_token, prefill_operations, weight_bytes
 
@@ -39,15 +38,15 @@ def sizes(model: Model, engine: str, dtype: str, prompt: int) -> dict[str, Any]:
     }
     if engine == LLAMA:
         kind = split_variant(model.format)[1]
-        found |= {"bytes": _gguf_bytes(Layers(config, Path(model.checkpoint)), kind)}
+        found |= {"bytes": _gguf_bytes(made, kind)}
         found |= {"precision": kind}
     return found
 
 
-def _gguf_bytes(layers: Layers, kind: str) -> dict[str, int]:
+def _gguf_bytes(model: nn.Module, kind: str) -> dict[str, int]:
     """Bytes of a file's tensors by part, what stands in for missing units among the units'."""
     names = {"token_embd.weight": "embeddings", "output.weight": "head"}
     found = {"units": 0, "embeddings": 0, "head": 0}
-    for entry in layers.entries():
+    for entry in entries(model):
         found[names.get(entry.name, "units")] += bytes_of(entry, kind)
     return found

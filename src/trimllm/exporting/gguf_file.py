@@ -1,158 +1,267 @@
-"""Write a checkpoint as one GGUF file, tensor by tensor: a model larger than memory is no trouble.
+"""A model as one GGUF file for stock llama.cpp.
 
-Matrices are stored in the asked type, norms and biases in float32. As in llama.cpp's own files the
-embeddings and the head of a 4-bit model have more bits, 8 or by K-quants 6; a matrix whose rows do
-not hold whole blocks of 256 numbers is no K-quant, and one without whole blocks of 32 has 16 bits.
+llama.cpp's architecture `deci` (Llama-Nemotron) has blocks without attention: no head, no tensor.
+Its other limits were determined by trial:
+- A block with `feed_forward_length` 0 loses its attention's output too: a block without MLP gets
+  one of 32 channels, all zero.
+- The head width is read from block 0: if its attention was dropped it gets one head, all zero.
+- Sliding windows are not read: the longest context is the window.
 """
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
+import torch
 from gguf import GGMLQuantizationType as Type
+from torch import Tensor, nn
 
+from trimllm.base.errors import UserError
+from trimllm.base.names import GGUF_FAMILIES
 from trimllm.base.progress import progress_bar
-from trimllm.exporting import k_quants
-from trimllm.exporting.formats import QUANTIZED
-from trimllm.exporting.k_quants import K_TYPES
-from trimllm.exporting.layers import Entry, Layers
+from trimllm.checkpoint.stock import missing_units
+from trimllm.exporting.formats import LLAMA_CPP, QUANTIZED
 from trimllm.exporting.vocabulary import vocabulary
+from trimllm.sublayers.adapters import family_of
+from trimllm.sublayers.modeling_trimllm import decoder_of
 
-ARCHITECTURE = "deci"
-_FILE_TYPES = {
-    "f32": gguf.LlamaFileType.ALL_F32,
-    "f16": gguf.LlamaFileType.MOSTLY_F16,
-    "bf16": gguf.LlamaFileType.MOSTLY_BF16,
-    "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
-    "q6_k": gguf.LlamaFileType.MOSTLY_Q6_K,
-    "q4_k": gguf.LlamaFileType.MOSTLY_Q4_K_S,
-    "q4_0": gguf.LlamaFileType.MOSTLY_Q4_0,
-}
+ZERO_CHANNELS = 32
+"""Width of the MLP in place of a missing one: a block of quantized numbers."""
+ROPE_TYPES = ("default", "linear", "llama3")
+"""Position scalings that are one factor for each frequency."""
+NARROW_ROWS = {Type.Q4_K: Type.Q5_0, Type.Q6_K: Type.Q8_0}
+"""llama.cpp's choice for rows that are no whole K-quant blocks of 256 numbers."""
 
 
-def file_name(kind: str) -> str:
-    """Name of a file of a kind; the hub reads the type off it."""
-    return f"model-{kind.upper()}.gguf"
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a GGUF file.
+
+    Attributes:
+        name: in the file.
+        shape: (rows, columns), or (width,) of a norm or bias.
+        source: name of the model's parameter; None for a constant.
+        heads: of a query or key, whose rows llama.cpp orders differently.
+        value: of a constant that is not zero.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    source: str | None = None
+    heads: int | None = None
+    value: Tensor | None = None
+
+
+def check(config: Any, path: str | Path) -> None:
+    """Raise `UserError` if `deci` does not compute what a model with this configuration does."""
+    family, rope = family_of(config.model_type), config.rope_parameters["rope_type"]
+    why = None
+    if family not in GGUF_FAMILIES:
+        why = f"runs no trimmed {family} (it runs {', '.join(GGUF_FAMILIES)})"
+    elif config.hidden_act != "silu":
+        why = f"computes silu, this model {config.hidden_act}"
+    elif rope not in ROPE_TYPES:
+        why = f"supports positions scaled by {', '.join(ROPE_TYPES)}, not by {rope}"
+    if why:
+        raise UserError(f"{path}: llama.cpp {why}; export it as padded")
+
+
+def context_of(config: Any) -> int:
+    """Longest context in llama.cpp, tokens."""
+    used = getattr(config, "use_sliding_window", True)
+    window = getattr(config, "sliding_window", None) if used else None
+    return min(config.max_position_embeddings, window or config.max_position_embeddings)
+
+
+def head_width(config: Any) -> int:
+    """Channels of a head."""
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def entries(model: nn.Module) -> list[Entry]:
+    """Every tensor of a model's GGUF file; the model may be on the meta device."""
+    config, width = model.config, head_width(model.config)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.DECI, config.num_hidden_layers)
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    found = []
+    for source, parameter in model.named_parameters():  # a tied head is not among them
+        name = names.get_name(source, try_suffixes=(".weight", ".bias"))
+        turned = heads.get(source.split(".")[-2])
+        found.append(Entry(name, tuple(parameter.shape), source, turned))
+    for block, kind in missing_units(model):
+        found += _stand_in(config, block, kind)
+    if config.rope_parameters["rope_type"] != "default":  # divisors of the frequencies
+        scaled = decoder_of(model).rotary_emb.inv_freq.float()
+        powers = torch.arange(0, width, 2, device=scaled.device) / width
+        factors = config.rope_parameters["rope_theta"] ** -powers / scaled
+        found.append(Entry("rope_freqs.weight", tuple(factors.shape), value=factors))
+    return found
+
+
+def _stand_in(config: Any, block: int, kind: str) -> Iterator[Entry]:
+    """Zero tensors in place of a missing sublayer, where `deci` needs them."""
+    if kind == "attention" and block:
+        return
+    parts = {"attention": "norm q k v output", "mlp": "norm gate up down"}[kind].split()
+    short, inner = ("attn", head_width(config)) if kind == "attention" else ("ffn", ZERO_CHANNELS)
+    shapes = {"norm": (config.hidden_size,)}
+    shapes |= dict.fromkeys(("output", "down"), (config.hidden_size, inner))
+    for part in parts:
+        shape = shapes.get(part, (inner, config.hidden_size))
+        yield Entry(f"blk.{block}.{short}_{part}.weight", shape)
 
 
 def type_of(entry: Entry, kind: str) -> Type:
-    """How a tensor is stored in a file of a kind ("f16", "q4_0", ...)."""
+    """Type of a tensor in a file of a kind ("f16", "q4_0", ...).
+
+    Norms and biases are float32. As in llama.cpp's own files, embeddings and head of a 4-bit model
+    have 6 bits (K-quants) or 8.
+    """
     if len(entry.shape) == 1:
         return Type.F32
+    matrices = Type[kind.upper()]
     if kind not in QUANTIZED:
-        return Type[kind.upper()]
-    wanted = Type[kind.upper()]
+        return matrices
     if entry.name.startswith(("token_embd", "output.")):
-        wanted = Type.Q6_K if wanted in K_TYPES else Type.Q8_0
-    for stored in (wanted, K_TYPES.get(wanted, wanted)):
+        matrices = Type.Q6_K if matrices in NARROW_ROWS else Type.Q8_0
+    for stored in (matrices, NARROW_ROWS.get(matrices, matrices)):
         if entry.shape[-1] % gguf.GGML_QUANT_SIZES[stored][0] == 0:
             return stored
     return Type.F16
 
 
 def bytes_of(entry: Entry, kind: str) -> int:
-    """Bytes of a tensor as it is stored."""
+    """Bytes of a tensor in a file of a kind."""
     block, size = gguf.GGML_QUANT_SIZES[type_of(entry, kind)]
     return math.prod(entry.shape) // block * size
 
 
-def packed(entry: Entry, layers: Layers, kind: str) -> np.ndarray:
-    """A tensor's content as it is stored."""
-    content, stored = entry.read(layers.weights).numpy(), type_of(entry, kind)
-    if stored in K_TYPES:
-        return k_quants.quantize(content, stored)
-    return gguf.quants.quantize(content, stored)
+def packed(entry: Entry, state: Mapping[str, Tensor], kind: str) -> np.ndarray:
+    """Content of a tensor as stored; `state`: the model's parameters by name."""
+    content = torch.zeros(entry.shape) if entry.value is None else entry.value
+    if entry.source is not None:
+        content = state[entry.source].detach().float()
+    if entry.heads is not None:
+        # transformers rotates value i of a head with value i + width / 2, llama.cpp neighbours.
+        halves = content.view(entry.heads, 2, -1, *content.shape[1:])
+        content = halves.transpose(1, 2).reshape(entry.shape)
+    stored = type_of(entry, kind)
+    plain = stored in (Type.F32, Type.F16, Type.BF16)
+    return (gguf.quantize if plain else quantize)(content.numpy(), stored)
+
+
+@cache
+def _quantizer() -> Any:
+    """ggml_quantize_chunk(type, from, to, start, rows, row width, importance) of llama.cpp: the
+    `gguf` package cannot write K-quants."""
+    spec = importlib.util.find_spec(LLAMA_CPP)
+    for file in Path(spec.submodule_search_locations[0]).glob(f"{LLAMA_CPP}*.so"):
+        if function := getattr(ctypes.CDLL(str(file)), "ggml_quantize_chunk", None):
+            integer, pointer = ctypes.c_int64, ctypes.c_void_p
+            function.argtypes = [ctypes.c_int, pointer, pointer, *[integer] * 3, pointer]
+            function.restype = ctypes.c_size_t
+            return function
+    raise UserError(f"this build of {LLAMA_CPP} has no quantizer; export gguf_f16")
+
+
+def quantize(content: np.ndarray, kind: Type) -> np.ndarray:
+    """Rows of float32 (rows, width) as bytes (rows, bytes) of a quantized type."""
+    content = np.ascontiguousarray(content)
+    stored = np.empty(gguf.quant_shape_to_byte_shape(content.shape, kind), dtype=np.uint8)
+    _quantizer()(int(kind), content.ctypes.data, stored.ctypes.data, 0, *content.shape, None)
+    return stored
 
 
 def write(
-    layers: Layers, tokenizer: Any, path: str | Path, kind: str, *, name: str, about: dict[str, str]
+    model: nn.Module,
+    tokenizer: Any,
+    source: str | Path,
+    file: Path,
+    kind: str,
+    name: str,
+    license: str | None = None,
 ) -> dict[str, int]:
-    """Write the file.
+    """Write a GGUF file.
 
     Args:
-        layers: the checkpoint.
-        tokenizer: its tokenizer.
-        path: the file to be.
-        kind: type of the matrices.
-        name: of the model.
-        about: `license`, `description`, where they are known.
+        source: the model's checkpoint, for the files of its tokenizer.
+        kind: type of the matrices, of `formats.TYPES`.
+        name, license: of the model.
 
     Returns:
-        Bytes of tensors: all, of surviving units and what is outside of them, of stand-ins.
+        Bytes of its tensors: `total`, and of `stand_ins` for missing sublayers.
+
+    Raises:
+        UserError: llama.cpp does not compute what this model does, or lacks its tokenizer.
     """
-    writer = gguf.GGUFWriter(path, ARCHITECTURE)
-    _add_model(writer, layers, kind, name, about)
-    _add_tokenizer(writer, tokenizer, layers.config.vocab_size)
-    entries = layers.entries()
-    for entry in entries:
+    check(model.config, source)
+    writer = gguf.GGUFWriter(file, "deci")
+    writer.add_name(name)
+    if license:
+        writer.add_license(license)
+    _add_model(writer, model, kind)
+    _add_tokenizer(writer, tokenizer, source, model.config.vocab_size)
+    tensors, state = entries(model), dict(model.named_parameters())
+    for entry in tensors:
         size, stored = bytes_of(entry, kind), type_of(entry, kind)
         writer.add_tensor_info(entry.name, entry.shape, np.float32, size, raw_dtype=stored)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    progress = progress_bar(len(entries), "tensors", f"writing GGUF in {kind}")
-    for entry in entries:
-        writer.write_tensor_data(packed(entry, layers, kind))
-        progress.update(1)
+    with progress_bar(len(tensors), "tensors", f"writing GGUF in {kind}") as progress:
+        for entry in tensors:
+            writer.write_tensor_data(packed(entry, state, kind))
+            progress.update()
     writer.close()
-    progress.close()
-    sizes = {"total": sum(bytes_of(entry, kind) for entry in entries)}
-    idle = (bytes_of(entry, kind) for entry in entries if entry.source is entry.value is None)
-    return sizes | {"stand_ins": sum(idle)}
+    zero = (bytes_of(entry, kind) for entry in tensors if entry.source is entry.value is None)
+    return {"total": sum(bytes_of(entry, kind) for entry in tensors), "stand_ins": sum(zero)}
 
 
-def _add_model(
-    writer: gguf.GGUFWriter, layers: Layers, kind: str, name: str, about: dict[str, str]
-) -> None:
-    config = layers.config
+def _add_model(writer: gguf.GGUFWriter, model: nn.Module, kind: str) -> None:
+    config, missing, blocks = model.config, missing_units(model), model.config.num_hidden_layers
+    present = [(block, "attention") not in missing for block in range(blocks)]
+    heads = [config.num_attention_heads * one for one in present]
+    kv_heads = [config.num_key_value_heads * one for one in present]
+    heads[0], kv_heads[0] = heads[0] or 1, kv_heads[0] or 1
+    channels = [config.intermediate_size] * blocks
+    for block, sublayer in missing:
+        if sublayer == "mlp":
+            channels[block] = ZERO_CHANNELS
+    file_type = {"f32": "ALL_F32", "q4_k": "MOSTLY_Q4_K_S"}.get(kind, f"MOSTLY_{kind.upper()}")
     writer.add_type(gguf.GGUFType.MODEL)
-    writer.add_name(name)
-    if "license" in about:
-        writer.add_license(about["license"])
-    if "description" in about:
-        writer.add_description(about["description"])
-    writer.add_file_type(_FILE_TYPES[kind])
+    writer.add_file_type(gguf.LlamaFileType[file_type])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_vocab_size(config.vocab_size)
-    writer.add_context_length(layers.context)
+    writer.add_context_length(context_of(config))
     writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(len(layers.blocks))
-    writer.add_feed_forward_length(layers.channels)
-    writer.add_head_count(layers.heads)
-    writer.add_head_count_kv(layers.kv_heads)
-    writer.add_key_length(layers.head_width)
-    writer.add_value_length(layers.head_width)
-    writer.add_rope_dimension_count(layers.head_width)
+    writer.add_block_count(blocks)
+    writer.add_feed_forward_length(channels)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
+    writer.add_key_length(head_width(config))
+    writer.add_value_length(head_width(config))
+    writer.add_rope_dimension_count(head_width(config))
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Any, size: int) -> None:
-    found = vocabulary(tokenizer, size)
-    writer.add_tokenizer_model(found.model)
-    writer.add_tokenizer_pre(found.pre)
-    writer.add_token_list(found.tokens)
-    writer.add_token_types(found.types)
-    if found.merges:
-        writer.add_token_merges(found.merges)
-    if found.scores:
-        writer.add_token_scores(found.scores)
-    writer.add_add_space_prefix(found.space_prefix)
-    special = {
-        "bos": (tokenizer.bos_token_id, writer.add_bos_token_id),
-        "eos": (tokenizer.eos_token_id, writer.add_eos_token_id),
-        "unk": (tokenizer.unk_token_id, writer.add_unk_token_id),
-        "pad": (tokenizer.pad_token_id, writer.add_pad_token_id),
-    }
-    for number, add in special.values():
-        if number is not None:
-            add(number)
-    whole = tokenizer("a").input_ids
-    writer.add_add_bos_token(bool(whole) and whole[0] == tokenizer.bos_token_id)
-    writer.add_add_eos_token(bool(whole) and whole[-1] == tokenizer.eos_token_id)
-    if isinstance(tokenizer.chat_template, str):
-        writer.add_chat_template(tokenizer.chat_template)
+def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Any, source: str | Path, size: int) -> None:
+    content = vocabulary(tokenizer, size)
+    for key, value in content.items():
+        getattr(writer, f"add_{key}")(value)
+    merges = content["tokenizer_model"] == "gpt2"
+    special = gguf.SpecialVocab(source, load_merges=merges, n_vocab=size)
+    # The files may name tokens that the tokenizer does not add.
+    ids = tokenizer("a").input_ids
+    special.add_special_token["bos"] = ids[0] == tokenizer.bos_token_id
+    special.add_special_token["eos"] = ids[-1] == tokenizer.eos_token_id
+    special.add_to_gguf(writer, quiet=True)

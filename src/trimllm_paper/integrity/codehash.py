@@ -40,7 +40,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "compress": ("trimllm.compress.run", "trimllm/compress/workers/*.py", *CHECKPOINTS),
     "evaluate": ("trimllm.evaluate", *CHECKPOINTS),
     "export": (
-        *("trimllm.exporting.run", "trimllm.exporting.reference", "trimllm/exporting/workers/*.py"),
+        *("trimllm.exporting.run", "trimllm/exporting/workers/*.py"),
         *("trimllm_paper.own.card", *CHECKPOINTS),
     ),
     "engines": (

@@ -10,13 +10,12 @@ import pytest
 from exports import byte_tokenizer, needs_llama_cpp, saved, tiny_model
 
 from trimllm.base.errors import UserError
-from trimllm.checkpoint import load_tokenizer
+from trimllm.checkpoint import load
 from trimllm.engines import session
 from trimllm.engines.session import measure
 from trimllm.engines.setting import Model, Setting, prompts
 from trimllm.exporting import gguf_file
-from trimllm.exporting.evidence import TEXTS
-from trimllm.exporting.layers import Layers
+from trimllm.exporting.proof import TEXTS
 from trimllm.sublayers import Unit
 
 FULL, HALF = "full_ft", "trim_paper/drop_04"
@@ -44,8 +43,8 @@ def files(checkpoints: dict[str, Path]) -> list[Model]:
     for kind in ("f16", "q8_0"):
         for recipe, path in checkpoints.items():
             file = path.with_name(f"{path.name}-{kind}.gguf")
-            layers = Layers(tiny_model("llama", DROPPED[recipe]).config, path)
-            gguf_file.write(layers, load_tokenizer(path), file, kind, name="tiny", about={})
+            model, tokenizer = load(path)
+            gguf_file.write(model, tokenizer, path, file, kind, "tiny")
             how: dict[str, Any] = {"full": recipe == FULL, "proof": {"mean_difference": 0.0}}
             found.append(Model(recipe, f"gguf_{kind}", str(file), str(path), **how))
     return found

@@ -10,7 +10,7 @@ from typing import Any
 
 import xllamacpp
 
-from trimllm.exporting.workers.llama_cpp import LlamaCpp
+from trimllm.exporting.workers.llama_cpp_worker import LlamaCpp
 
 
 class Engine(LlamaCpp):

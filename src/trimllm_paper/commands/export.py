@@ -1,6 +1,6 @@
 """Write a checkpoint as an engine reads it: `trimllm export CHECKPOINT --format gguf_q8_0`.
 
-It is proven in that engine before it gets its name; the last line tells how to serve it.
+It is verified in that engine before it is saved; the last line tells how to serve it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from trimllm.base.errors import UserError
 def run(
     checkpoint: Path, format: str, output: Path | None, untrimmed: Path | None, texts: Path | None
 ) -> int:
-    """Export, and say where it lies and how to go on."""
+    """Export, and say where and how to serve it."""
     held_back = texts.read_text(encoding="utf-8").splitlines() if texts else []
     if texts and not any(map(str.strip, held_back)):
         raise UserError(f"{texts} holds no text; one a line is needed")
@@ -23,7 +23,7 @@ def run(
     made = trimllm.export(
         checkpoint, format, output, [one for one in held_back if one.strip()], untrimmed=untrimmed
     )
-    print(f"{made}: proven; its card and proof lie in it", file=sys.stderr)
+    print(f"{made}: verified; README.md and export.json tell of it", file=sys.stderr)
     gguf = next(made.glob("*.gguf"), None)
     print(f"llama-server -m {gguf}    # or: trimllm serve {made}" if gguf else made)
     return 0

@@ -1,13 +1,14 @@
 """Serve a GGUF file by llama.cpp: `trimllm serve results/export/.../gguf_q8_0`.
 
-Of the results of a run on one's own data it is the chosen model: `trimllm serve results/my`.
+`trimllm serve results/my` serves the model that a run on one's own data chose.
 
-It is llama.cpp's own server, out of the wheel xllamacpp: chat in the browser at its address, and
+The server is llama.cpp's own, from the wheel xllamacpp: chat in the browser at its address, and
 OpenAI's API under /v1. Stock `llama-server -m FILE` serves the same file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from trimllm_paper.recipe import Paths
 
 
 def gguf_file(model: Path) -> Path:
-    """The GGUF file that a path means. Raises `UserError` for a path without one."""
+    """GGUF file of a path: itself, in a folder, or of a run's choice. `UserError` if none."""
     chosen = sorted(model.glob("chosen/*/choice.json"))
     if len(chosen) > 1:
         names = ", ".join(file.parent.name for file in chosen)
@@ -37,7 +38,7 @@ def gguf_file(model: Path) -> Path:
 
 
 def run(model: Path, host: str, port: int, threads: int | None, context: int) -> int:
-    """Serve until the process is ended."""
+    """Serve until Ctrl-C."""
     file = gguf_file(model)
     require_llama_cpp()
     import xllamacpp
@@ -53,5 +54,6 @@ def run(model: Path, host: str, port: int, threads: int | None, context: int) ->
         f"{file} answers at {server.listening_address} (chat) and {server.listening_address}/v1",
         flush=True,
     )
-    threading.Event().wait()
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
     return 0

@@ -87,15 +87,3 @@ def test_results_of_another_configuration_are_refused(tmp_path: Path) -> None:
     files.write_json(report, {"files": {}, "provenance": {"config_hash": "0" * 64}})
     line = complaint(planned(tmp_path, "trimllm_table2", " as trimllm_*"))
     assert "results/data/sciq/report.json was made by another configuration or code" in line
-
-
-def test_the_snakefile_on_top_is_one_include() -> None:
-    lines = [line for line in (ROOT / "Snakefile").read_text().splitlines() if line.strip()]
-    assert [line for line in lines if line[0] != "#"] == ['include: "workflow/Snakefile"']
-
-
-def test_paths_are_of_the_workflow_itself_or_of_the_run() -> None:
-    """`basedir` is the folder of whoever uses this workflow."""
-    for path in (ROOT / "workflow").rglob("*"):
-        if path.suffix in (".smk", ".py") or path.name == "Snakefile":
-            assert "basedir" not in path.read_text(), path

@@ -42,9 +42,8 @@ OURS += ["import trimllm_paper.__main__", "import trimllm_paper.commands.plan"]
         (DRY_RUN, HEAVY - {"pandas"}),
         (PLAN, HEAVY - {"pandas"}),
         (["-c", "; ".join(OURS)], HEAVY),
-        (["-c", "import trimllm"], HEAVY),
     ],
-    ids=["dry run", "plan", "rules", "trimllm"],
+    ids=["dry run", "plan", "rules"],
 )
 def test_nothing_heavy_is_imported(tmp_path: Path, words: list[str], without: set[str]) -> None:
     (tmp_path / "sitecustomize.py").write_text(AT_EXIT)

@@ -80,13 +80,6 @@ def test_every_domain_is_read_without_a_network(tmp_path: Path, data: Path) -> N
         assert sum(entry["rows_failed"] for entry in report["sets"].values()) == 0
 
 
-def test_the_header_names_the_files_that_it_needs() -> None:
-    header = REAL.read_text()
-    for name in named_files():
-        folder, file = name.split("/")
-        assert re.search(rf"{folder}/\S*{file.split('_')[0].split('.')[0]}", header), name
-
-
 @pytest.mark.parametrize("local", [True, False], ids=["local", "hub"])
 def test_one_word_builds_it_all(tmp_path: Path, data: Path, local: bool) -> None:
     where = {"extra": {"TRIMLLM_DATA": str(data)}, **LOCAL} if local else {}

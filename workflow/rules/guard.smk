@@ -1,5 +1,5 @@
 # The only file that looks at Snakemake's own objects: what they say of this run, what is refused, and
-# the last words. Nothing of theirs is changed; tests/workflow/test_guard.py names what is read.
+# the last words. Nothing of theirs is changed.
 #
 # What a configuration, a result or a target makes wrong is refused while the DAG is built, so also in a
 # dry run, where nothing is left to do, and where this workflow is a module of another. What only jobs

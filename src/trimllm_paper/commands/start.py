@@ -25,8 +25,7 @@ from trimllm.data.rows import MAX_FAILED
 from trimllm.exporting.formats import require_engine, split_variant
 from trimllm_paper.config import load, read_yaml
 from trimllm_paper.config.load import PROJECT
-from trimllm_paper.own import asked as wishes
-from trimllm_paper.own import look, plan
+from trimllm_paper.own import look, plan, wishes
 from trimllm_paper.own import model as models
 from trimllm_paper.plan import pending
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trimllm.base.errors import UserError
 from trimllm_paper.config.models import Own
-from trimllm_paper.own.asked import wanted
+from trimllm_paper.own.wishes import wanted
 
 
 @pytest.mark.parametrize(

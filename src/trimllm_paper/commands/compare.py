@@ -29,7 +29,8 @@ from typing import Any
 from scipy.special import bdtrc
 
 from trimllm.base.errors import UserError
-from trimllm_paper import invocation, reference
+from trimllm_paper import invocation
+from trimllm_paper.commands import reference
 from trimllm_paper.config import load
 from trimllm_paper.derive import Accuracy, chains
 from trimllm_paper.frames import Frame, frame, rows

@@ -12,8 +12,9 @@ import yaml
 from chain_files import epoch, every_unit, write_chain
 from evaluation_files import Evaluations
 
-from trimllm_paper import compare, invocation, reference
+from trimllm_paper import invocation
 from trimllm_paper.__main__ import main
+from trimllm_paper.commands import compare, reference
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from configurations import ROOT
 
-from trimllm_paper import engine, invocation
+from trimllm_paper import invocation
 from trimllm_paper.__main__ import main
+from trimllm_paper.commands import engine
 from trimllm_paper.config import ConfigError
 
 

@@ -12,7 +12,8 @@ from configurations import ROOT
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.files import read_json
-from trimllm_paper import invocation, reference
+from trimllm_paper import invocation
+from trimllm_paper.commands import reference
 from trimllm_paper.config import is_reference
 from trimllm_paper.integrity import checks, lineage
 

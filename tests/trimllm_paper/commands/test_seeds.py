@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from configurations import ROOT
 
-from trimllm_paper import invocation, seeds
+from trimllm_paper import invocation
 from trimllm_paper.__main__ import main
+from trimllm_paper.commands import seeds
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_what_is_ones_own_reruns_what_runs_it(
     config, found = smoke(**changes), []
     for text in ("toy = 1\n", "# One.\ntoy  =  1\n", "toy = 2\n"):
         file.write_text(text)
-        for cached in (codehash.code_hash, codehash._read):
+        for cached in (codehash.code_hash, codehash._content):
             cached.cache_clear()
         found.append(hashes(config))
     first, same, other = found

@@ -121,7 +121,7 @@ class OfRecipe(Record):
 
 
 class FreeAnswers(Part):
-    """How near generated answers are to the references (`trimllm.evaluate.answers`)."""
+    """How near generated answers are to the references (`trimllm.evaluate.tasks`)."""
 
     exact_match: float  # percent, and so the next two: means over documents
     token_f1: float

@@ -5,14 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-ANSWERS_AT_ONCE = 32
-"""Free answers that are generated at once at most: on a CPU more give nothing."""
-
-
-def together(longest: int, token_budget: int) -> int:
-    """Answers at once, to prompts of up to `longest` tokens, of which so many run at once."""
-    return max(1, min(token_budget // max(1, longest), ANSWERS_AT_ONCE))
-
 
 def parts_of(
     batch: Sequence[Any], tokens: int, length: Callable[[Any], int] = len

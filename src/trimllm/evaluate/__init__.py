@@ -1,7 +1,4 @@
-"""Evaluation by lm-evaluation-harness; importing this room registers its model `trimllm`.
-
-Free answers (`answers`) bring more libraries with them and are imported where there are some.
-"""
+"""Evaluation by lm-evaluation-harness; importing this room registers its model `trimllm`."""
 
 from trimllm.evaluate.harness import evaluate
 from trimllm.evaluate.model import TrimLM

@@ -22,7 +22,7 @@ from trimllm.base.precision import compute_dtype, round_weights_
 from trimllm.checkpoint import stream_of
 from trimllm.data import Document, all_free, read_documents
 from trimllm.evaluate.model import TrimLM
-from trimllm.evaluate.tasks import task_of_documents
+from trimllm.evaluate.tasks import METRICS, task_of_answers, task_of_documents
 from trimllm.score import rendered, score
 from trimllm.score.encode import encode_pair
 from trimllm.sublayers.adapters import device_of
@@ -59,7 +59,7 @@ def evaluate(
         paired), lm_eval_version.
 
         Of free answers `acc` and `correct` are the exact matches, `chance` is None, and `answers`
-        holds exact_match, token_f1, rouge_l (%; see `trimllm.evaluate.answers`), perplexity (of the
+        holds exact_match, token_f1, rouge_l (%; see `trimllm.evaluate.tasks`), perplexity (of the
         reference answers by token, e to the answer_loss) and by_document: token_f1 and rouge_l of
         each document in order, 0 to 1.
 
@@ -80,43 +80,51 @@ def evaluate(
 def _one(
     harness: TrimLM, name: str, source: str | Path, limit: int | None, most: int
 ) -> dict[str, Any]:
-    documents: list[Document] | None = None
+    documents: list[Document] = []
     task: Any = source
     if isinstance(source, Path) or source.endswith(".jsonl"):
         documents = read_documents(source)[:limit]
+        shown = [rendered(harness.tokenizer, one) for one in documents]
         if all_free(documents, f"task {name}"):
-            return _free(harness, name, documents, most)
-        task = task_of_documents(name, [rendered(harness.tokenizer, one) for one in documents])
-    samples = _samples(harness, name, source, task, limit)
+            return _free(harness, name, documents, shown, most)
+        task = task_of_documents(name, shown)
+    samples = _samples(harness, name, task, limit)
     if "acc" not in samples[0]:
         raise UserError(f"task {name}: lm-eval reports no accuracy for {source!r}")
     correct = [int(sample["acc"]) for sample in samples]
-    choices = [len(sample["resps"]) for sample in samples]
     hashes = [documents[s["doc_id"]].hash if documents else s["doc_hash"] for s in samples]
+    nats = tokens = 0.0  # of the right answers, all documents' together
+    for sample in samples:
+        right = int(sample["target"])
+        nats -= float(sample["filtered_resps"][right][0])
+        tokens += len(encode_pair(harness.tokenizer, *sample["arguments"][right])[1])
     return {
         **_counted(name, correct, hashes),
         "source": "documents" if documents else source,
-        "chance": 100 * sum(1 / count for count in choices) / len(choices),
-        "answer_loss": _answer_loss(harness, samples),
+        "chance": 100 * sum(1 / len(sample["resps"]) for sample in samples) / len(samples),
+        "answer_loss": nats / max(1, tokens),
     }
 
 
-def _free(harness: TrimLM, name: str, documents: list[Document], most: int) -> dict[str, Any]:
-    """Documents with free answers: generated ones, and the likelihood of the reference answers."""
+def _free(
+    harness: TrimLM, name: str, documents: list[Document], shown: list[Document], most: int
+) -> dict[str, Any]:
+    """Documents with free answers: generated ones, and the likelihood of the reference answers.
+
+    Args:
+        shown: the documents as the model's chat template renders them.
+    """
     if stream_of(harness.model) is not None:
         raise UserError(
             f"task {name}: free answers are generated, which takes the whole model in memory; set "
             "compute.weights_on: device"
         )
-    from trimllm.evaluate.answers import METRICS, task_of_answers  # brings all of nltk with it
-
     scored = score(harness.model, harness.tokenizer, documents, token_budget=harness.token_budget)
     tokens = [one.tokens[0] for one in scored]
     loss = -sum(one.log_likelihoods[0] for one in scored) / sum(tokens)
-    asked = [rendered(harness.tokenizer, one) for one in documents]
     # Half of the positions are left to the prompt.
     most = min(most, max(tokens), max(1, harness.max_length // 2))
-    samples = _samples(harness, name, "documents", task_of_answers(name, asked, most), None)
+    samples = _samples(harness, name, task_of_answers(name, shown, most), None)
     each = {metric: [float(sample[metric]) for sample in samples] for metric in METRICS}
     means = {metric: 100 * sum(values) / len(values) for metric, values in each.items()}
     exact = [round(value) for value in each.pop("exact_match")]
@@ -129,25 +137,25 @@ def _free(harness: TrimLM, name: str, documents: list[Document], most: int) -> d
     }
 
 
-def _samples(
-    harness: TrimLM, name: str, source: str | Path, task: Any, limit: int | None
-) -> list[dict[str, Any]]:
-    """What lm-eval notes of every document of a task, in order."""
+def _samples(harness: TrimLM, name: str, task: Any, limit: int | None) -> list[dict[str, Any]]:
+    """The samples that lm-eval logs of a task, its own by name or a new one, in order."""
     manager = TaskManager(include_defaults=isinstance(task, str))
     with contextlib.redirect_stderr(io.StringIO()):
         try:
             loaded = manager.load([task])
         except KeyError as error:
-            raise UserError(f"task {name}: lm-eval has no task {source!r} ({error})") from None
+            raise UserError(f"task {name}: lm-eval has no task {task!r} ({error})") from None
         # What lm-eval's simple_evaluate does, without its report of the environment by `pip list`.
         for part in loaded["tasks"].values():
             if part.get_config("num_fewshot") is None:
                 part.set_config(key="num_fewshot", value=0)
             part.set_fewshot_seed(seed=FEWSHOT_SEED)
-        found = lm_eval.evaluate(harness, loaded, limit=limit, bootstrap_iters=0, log_samples=True)
-    samples = sorted(sum(found["samples"].values(), []), key=lambda sample: sample["doc_id"])
+        results = lm_eval.evaluate(
+            harness, loaded, limit=limit, bootstrap_iters=0, log_samples=True
+        )
+    samples = sorted(sum(results["samples"].values(), []), key=lambda sample: sample["doc_id"])
     if not samples:
-        raise UserError(f"task {name}: lm-eval has no documents of {source!r}")
+        raise UserError(f"task {name}: lm-eval has no documents of {task!r}")
     return samples
 
 
@@ -165,13 +173,3 @@ def _counted(name: str, correct: list[int], hashes: list[str]) -> dict[str, Any]
         "document_hashes_sha256": content_hash("\n".join(hashes)),
         "lm_eval_version": lm_eval.__version__,
     }
-
-
-def _answer_loss(harness: TrimLM, samples: list[dict[str, Any]]) -> float:
-    """Nats a token of the right answers, all documents' tokens together."""
-    nats, tokens = 0.0, 0
-    for sample in samples:
-        right = int(sample["target"])
-        nats -= float(sample["filtered_resps"][right][0])
-        tokens += len(encode_pair(harness.tokenizer, *sample["arguments"][right])[1])
-    return nats / max(1, tokens)

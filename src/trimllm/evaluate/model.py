@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lm_eval.api.instance import Instance
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 
-from trimllm.base.together import together
+from trimllm.base.names import ANSWERS_AT_ONCE
 from trimllm.checkpoint import load
 from trimllm.score import Row, score_rows
 
@@ -20,14 +19,15 @@ from trimllm.score import Row, score_rows
 class TrimLM(HFLM):
     """HFLM whose multiple-choice log-likelihoods come from packed rows.
 
-    Requests that share a prompt run as one row (see `trimllm.score`); everything else is HFLM's:
-    generation of answers to as many prompts as the token budget holds, rolling log-likelihoods one
-    by one. Usable as `lm_eval --model trimllm --model_args pretrained=DIRECTORY` in a process that
-    has imported `trimllm.evaluate`.
+    Requests that share a prompt run as one row (see `trimllm.score`); generation and rolling
+    log-likelihoods are HFLM's. Usable as `lm_eval --model trimllm --model_args
+    pretrained=DIRECTORY` in a process that has imported `trimllm.evaluate`.
 
     Args:
         pretrained: a checkpoint directory, plain or trimmed, or a model in memory.
-        token_budget: tokens that run at once; bounds memory, and changes results by rounding alone.
+        token_budget: tokens that are scored at once; bounds memory, and changes results by rounding
+            alone.
+        batch_size: answers that are generated at once.
         dtype: type of the weights when loaded from a directory.
     """
 
@@ -37,14 +37,16 @@ class TrimLM(HFLM):
         *,
         tokenizer: Any = None,
         token_budget: int | str = 2048,
+        batch_size: int | str = ANSWERS_AT_ONCE,
         dtype: str = "float32",
         device: str = "cpu",
-        batch_size: int | str = 1,
         **kwargs: Any,
     ) -> None:
         if isinstance(pretrained, str | Path):
             pretrained, tokenizer = load(pretrained, dtype=dtype, device=device)
-        super().__init__(pretrained=pretrained, tokenizer=tokenizer, batch_size=1, **kwargs)
+        super().__init__(
+            pretrained=pretrained, tokenizer=tokenizer, batch_size=batch_size, **kwargs
+        )
         self.token_budget = int(token_budget)
 
     def _loglikelihood_tokens(
@@ -59,24 +61,9 @@ class TrimLM(HFLM):
         ]
         answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         scored = score_rows(self.model, rows, token_budget=self.token_budget)
-        for numbers, found in zip(by_prompt.values(), scored, strict=True):
-            for number, *answer in zip(numbers, found.log_likelihoods, found.greedy, strict=True):
+        for numbers, one in zip(by_prompt.values(), scored, strict=True):
+            for number, *answer in zip(numbers, one.log_likelihoods, one.greedy, strict=True):
                 answers[number] = tuple(answer)
-                if (asked := requests[number][0]) is not None:
-                    self.cache_hook.add_partial("loglikelihood", asked, answers[number])
-        return answers
-
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        lengths = [len(self.tok_encode(one.args[0])) for one in requests]
-        left = sorted(range(len(requests)), key=lambda number: -lengths[number])
-        answers = [""] * len(requests)
-        try:
-            while left:
-                self.batch_size_per_gpu = together(lengths[left[0]], self.token_budget)
-                now, left = left[: self.batch_size], left[self.batch_size :]
-                said = super().generate_until([requests[number] for number in now], disable_tqdm)
-                for number, answer in zip(now, said, strict=True):
-                    answers[number] = answer
-        finally:
-            self.batch_size_per_gpu = 1
+                if (texts := requests[number][0]) is not None:
+                    self.cache_hook.add_partial("loglikelihood", texts, answers[number])
         return answers

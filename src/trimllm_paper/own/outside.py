@@ -84,7 +84,7 @@ def written(
     model: nn.Module, tokenizer: Any, documents: Sequence[Document]
 ) -> list[dict[str, Any]]:
     """What the model writes, ended as an evaluation ends it."""
-    from trimllm.evaluate.answers import compared, task_of_answers  # brings lm-eval with it
+    from trimllm.evaluate.tasks import compared, task_of_answers  # brings lm-eval with it
 
     asked = [rendered(tokenizer, document) for document in documents]
     ends = task_of_answers("", asked, LONGEST)["generation_kwargs"]["until"]

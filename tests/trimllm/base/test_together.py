@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimllm.base.together import ANSWERS_AT_ONCE, parts_of, together
+from trimllm.base.together import parts_of
 
 
 @given(st.lists(st.integers(1, 40), max_size=12), st.integers(1, 120))
@@ -25,11 +25,3 @@ def test_a_part_holds_as_many_texts_as_fit(lengths: list[int], tokens: int) -> N
     assert [*parts_of(lengths, tokens, lambda length: length)] == [
         [len(one) for one in part] for part in parts
     ]
-
-
-@given(st.integers(0, 5000), st.integers(1, 100_000))
-def test_answers_at_once_fit_the_budget_or_are_one(longest: int, budget: int) -> None:
-    found = together(longest, budget)
-    assert 1 <= found <= ANSWERS_AT_ONCE
-    assert found == 1 or found * longest <= budget
-    assert found == ANSWERS_AT_ONCE or (found + 1) * max(1, longest) > budget

@@ -9,14 +9,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lm_eval.api.instance import Instance
 from models import random_documents, tiny, word_tokenizer
 
 from trimllm import checkpoint
 from trimllm.base.errors import UserError
 from trimllm.data import Document, write_documents
 from trimllm.evaluate import evaluate
-from trimllm.evaluate.answers import compared, task_of_answers
 from trimllm.evaluate.model import TrimLM
+from trimllm.evaluate.tasks import compared, task_of_answers
 from trimllm.sublayers import Unit, drop
 
 WORDS = st.lists(st.sampled_from(["cat", "sat", "mat", "dog", "ran"]), max_size=7)
@@ -72,55 +73,41 @@ def written(model: torch.nn.Module, prompt: str, most: int) -> str:
     return tokenizer.decode(ids[start:], skip_special_tokens=True)
 
 
-@pytest.mark.parametrize("batch_tokens", [1, 40, 2048])  # one text at a time, some, all
+@pytest.mark.parametrize("batch_size", [1, 4])
 @pytest.mark.parametrize("family", ["llama", "opt"])
-def test_a_trimmed_model_is_asked_and_its_greedy_answers_are_compared(
-    family: str, batch_tokens: int, tmp_path: Path
+def test_batches_of_a_trimmed_model_generate_what_greedy_decoding_writes(
+    family: str, batch_size: int
 ) -> None:
     model = drop(tiny(family), [Unit(1, "attention"), Unit(3, "mlp")])
+    prompts = [one.prompt for one in random_documents(6)]
+    how = {"max_gen_toks": 4, "do_sample": False, "until": []}
+    requests = [Instance("generate_until", {}, (prompt, how), 0) for prompt in prompts]
+    harness = TrimLM(model, tokenizer=word_tokenizer(), batch_size=batch_size)
+    answers = harness.generate_until(requests, disable_tqdm=True)
+    assert answers == [written(model, prompt, 4) for prompt in prompts]
+
+
+def test_greedy_answers_are_compared(tmp_path: Path) -> None:
+    model = drop(tiny("llama"), [Unit(1, "attention"), Unit(3, "mlp")])
     documents = random_documents(6, choices=1)
-    # One that is right, and one that is nearly: what the model writes.
-    said = written(model, documents[0].prompt, 4)
-    documents[0] = Document(documents[0].prompt, (" " + said,), 0)
+    # One that is right, and one that is nearly.
+    right = written(model, documents[0].prompt, 4)
+    documents[0] = Document(documents[0].prompt, (" " + right,), 0)
     first = " ".join(written(model, documents[1].prompt, 4).split()[:2])
     documents[1] = Document(documents[1].prompt, (f" {first} w1 w2",), 0)
     write_documents(tmp_path / "free.jsonl", documents)
     tasks = {"mine": tmp_path / "free.jsonl"}
-    asked = {"answer_tokens": 4, "batch_tokens": batch_tokens}
-    found = evaluate(model, word_tokenizer(), tasks, **asked)["mine"]
+    found = evaluate(model, word_tokenizer(), tasks, answer_tokens=4)["mine"]
     expected = [compared(written(model, one.prompt, 4), one.choices[0]) for one in documents]
     for metric, values in found["answers"]["by_document"].items():
         assert values == pytest.approx([one[metric] for one in expected])
         assert found["answers"][metric] == pytest.approx(100 * sum(values) / 6)
     assert found["correct"] == [int(one["exact_match"]) for one in expected]
     assert found["correct"][:2] == [1, 0] and 0 < found["answers"]["by_document"]["token_f1"][1] < 1
-    assert (
-        found["acc"] == pytest.approx(found["answers"]["exact_match"]) and found["chance"] is None
-    )
-    assert found["n"] == 6
-    few = evaluate(model, word_tokenizer(), tasks, **asked, limit=2)["mine"]
+    assert found["acc"] == pytest.approx(found["answers"]["exact_match"])
+    assert found["chance"] is None and found["n"] == 6
+    few = evaluate(model, word_tokenizer(), tasks, answer_tokens=4, limit=2)["mine"]
     assert few["correct"] == [1, 0]
-
-
-def test_answers_are_generated_together_by_the_length_of_their_prompts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As many as the longest of them leaves room for; one long prompt makes no short ones wait."""
-    texts = ["w1 " * 30, *("w2 " * length for length in (2, 7, 3, 10, 4))]
-    documents = [Document(text.strip(), (" w1",), 0) for text in texts]
-    write_documents(tmp_path / "free.jsonl", documents)
-    shapes, generated = [], TrimLM._model_generate
-
-    def spy(self: TrimLM, context: torch.Tensor, **how: object) -> torch.Tensor:
-        shapes.append(len(context))
-        return generated(self, context, **how)
-
-    monkeypatch.setattr(TrimLM, "_model_generate", spy)
-    tasks = {"mine": tmp_path / "free.jsonl"}
-    for batch_tokens, expected in ((1, [1] * 6), (40, [1, 4, 1]), (2048, [6])):
-        shapes.clear()
-        evaluate(tiny("llama"), word_tokenizer(), tasks, answer_tokens=2, batch_tokens=batch_tokens)
-        assert shapes == expected
 
 
 def test_perplexity_is_that_of_the_references_by_token(tmp_path: Path) -> None:

@@ -24,9 +24,6 @@ OPTIMIZERS = ("adamw", "adamw_8bit")
 """What moves weights by their gradients."""
 TOKENS_AT_ONCE = 2048
 """Tokens with padding that a CPU trains on at once: a longer batch goes in parts."""
-ANSWERS_AT_ONCE = 8
-"""Free answers that an evaluation generates at once: on a CPU more give little, and their keys and
-values must fit beside the weights of a 7B model."""
 STATE_EVERY = 600.0
 """Seconds of a fine-tuning that a killed job may lose: as often its state is kept."""
 SCHEDULES = ("chain", "epoch", "constant")

@@ -10,9 +10,12 @@ from typing import Any
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 
-from trimllm.base.names import ANSWERS_AT_ONCE
 from trimllm.checkpoint import load
 from trimllm.score import Row, score_rows
+
+ANSWERS_AT_ONCE = 8
+"""Free answers that are generated at once: on a CPU more give little, and their keys and values
+must fit beside the weights of a 7B model."""
 
 
 @register_model("trimllm")

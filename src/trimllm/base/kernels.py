@@ -1,4 +1,4 @@
-"""Loading compressed weights: kernels that need no compiler, and the types that they compute in."""
+"""Kernels of compressed weights: those that need no compiler, and the types they compute in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 FOUR_BIT = ("awq", "gptq")
@@ -72,10 +72,8 @@ def prepare() -> None:
     os.environ.setdefault("LOGBAR_LEVEL", "ERROR")
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     if "pcre" not in sys.modules and importlib.util.find_spec("pcre") is None:
-        # PyPcre exists as C sources only; for gptqmodel's few plain patterns Python's own will do.
+        # gptqmodel imports PyPcre, which has no wheels; Python's own module serves its patterns.
         stand_in = sys.modules["pcre"] = ModuleType("pcre")
         stand_in.__spec__ = ModuleSpec("pcre", None)
-        for name in ("compile", "escape", "match", "search", "sub", "fullmatch", "Pattern"):
-            setattr(stand_in, name, getattr(re, name))
-        flags = {"CASELESS": re.I, "MULTILINE": re.M}
-        setattr(stand_in, "Flag", type("Flag", (), flags))  # noqa: B010
+        flags = SimpleNamespace(CASELESS=re.I, MULTILINE=re.M)
+        vars(stand_in).update({name: getattr(re, name) for name in re.__all__}, Flag=flags)

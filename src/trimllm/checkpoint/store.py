@@ -195,7 +195,16 @@ def write(
         dtype: see `save`.
         exact: a tensor that `dtype` would round keeps its own type. What was never trained is as
             short as before, and reading it as float32 gives every weight bit by bit.
+
+    Raises:
+        UserError: the model was loaded from packed weights, whose codes a cast would destroy.
     """
+    if kernels.is_quantized(model):
+        method = model.config.quantization_config.quant_method.value
+        raise UserError(
+            f"packed weights ({method}) cannot be saved again; copy the checkpoint that the model "
+            "was loaded from"
+        )
     stored_as = getattr(torch, dtype) if isinstance(dtype, str) else dtype or model.dtype
 
     def stored(tensor: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from models import FAMILIES, logits_of, some_ids, tiny, word_tokenizer
 from safetensors import safe_open
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 import trimllm
 from trimllm import checkpoint
@@ -161,6 +161,16 @@ def test_what_is_no_checkpoint_and_what_has_no_adapter_are_refused(tmp_path: Pat
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(UserError, match="'gpt2' has no adapter"):
         checkpoint.load(tmp_path)
+
+
+def test_packed_weights_are_not_saved_again(tmp_path: Path) -> None:
+    path = checkpoint.save(tiny("llama"), word_tokenizer(), tmp_path / "dense")
+    packed = AutoModelForCausalLM.from_pretrained(
+        path, quantization_config=BitsAndBytesConfig(load_in_8bit=True)
+    )
+    with pytest.raises(UserError, match=r"packed weights \(bitsandbytes.*\) cannot be saved"):
+        checkpoint.save(packed, word_tokenizer(), tmp_path / "again")
+    assert not (tmp_path / "again").exists()
 
 
 def test_a_failed_save_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Path) -> None:

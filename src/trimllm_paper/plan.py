@@ -62,9 +62,9 @@ def pending(target: str, configfiles: Sequence[Path], changes: Sequence[str]) ->
         variables = os.environ | {PLAN: lines.name}
         run = subprocess.run(command, capture_output=True, text=True, env=variables)
         if run.returncode:
-            reasons = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
-            last = (reasons or run.stderr.splitlines() or ["Snakemake failed"])[-1]
-            raise UserError(last.removeprefix("error: "))
+            words = [line for line in f"{run.stderr}\n{run.stdout}".splitlines() if line.strip()]
+            reasons = [line for line in words if line.startswith("error: ")]
+            raise UserError((reasons or words or ["Snakemake failed"])[-1].removeprefix("error: "))
         return [Job(**json.loads(line)) for line in lines]
 
 

@@ -16,8 +16,11 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     OPTConfig,
+    Phi3Config,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3Config,
+    SmolLM3Config,
 )
 
 from trimllm.data import Document
@@ -36,12 +39,23 @@ ROTARY = {
     "pad_token_id": 0,
     "initializer_range": 0.2,
 }
+LLAMA_3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
 CONFIGS = {
-    "llama": lambda: LlamaConfig(**ROTARY, tie_word_embeddings=True),
+    "llama": lambda: LlamaConfig(**ROTARY, tie_word_embeddings=True, rope_parameters=LLAMA_3),
     "mistral": lambda: MistralConfig(**ROTARY, sliding_window=6),
     "qwen2": lambda: Qwen2Config(
         **ROTARY, use_sliding_window=True, sliding_window=7, max_window_layers=0
     ),
+    "qwen3": lambda: Qwen3Config(**ROTARY, head_dim=12),
+    "smollm3": lambda: SmolLM3Config(**ROTARY, no_rope_layer_interval=3),
+    "phi3": lambda: Phi3Config(**ROTARY, resid_pdrop=0.0),
     "opt": lambda: OPTConfig(
         vocab_size=101,
         hidden_size=32,

@@ -10,7 +10,7 @@ with Job(snakemake, online=True) as job:
 
     from trimllm.base import files
     from trimllm.base.errors import UserError
-    from trimllm.sublayers.adapters import family_of, register_named
+    from trimllm.sublayers import family_of, register_named
     from trimllm_paper.fetch.models import fetch_model
     from trimllm_paper.fetch.wheels import fetch_wheels
 

@@ -11,6 +11,8 @@ ANSWER_CRITERION = "answer_likelihood"
 CRITERIA = (*PAPER_CRITERIA, "likelihood", ANSWER_CRITERION)
 FREE_CRITERIA = ("activation_norm", ANSWER_CRITERION)
 """Criteria that need no choices."""
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3", "opt")
+"""Families of models that can be trimmed: the rows of `trimllm.sublayers.modeling_trimllm`."""
 GGUF_FAMILIES = ("llama", "mistral", "qwen2")
 """Families that llama.cpp's architecture `deci` computes: RMS norm, rotary positions, gated MLP,
 biases or none."""
@@ -19,7 +21,7 @@ RULES = ("random", "top", "bottom")
 RULE_KEPT = 50
 """Percent of the units that a dropping by rule leaves, in the paper."""
 ADAPTERS = "TRIMLLM_ADAPTERS"
-"""Environment variable: adapters of one's own, `package.module:adapter`, parted by spaces."""
+"""Environment variable: rows of one's own families, `package.module:row`, parted by spaces."""
 OPTIMIZERS = ("adamw", "adamw_8bit")
 """What moves weights by their gradients."""
 TOKENS_AT_ONCE = 2048

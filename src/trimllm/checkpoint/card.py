@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from trimllm.base import files
 from trimllm.base.kernels import method_of
 from trimllm.base.names import GGUF_FAMILIES
-from trimllm.sublayers.adapters import family_of
+from trimllm.sublayers import family_of
 
 FILE = "README.md"
 CARD = """---

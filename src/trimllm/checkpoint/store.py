@@ -8,7 +8,6 @@ beside the weights for whoever passes `trust_remote_code=True` without having tr
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -25,8 +24,8 @@ from transformers.utils import logging
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import card
-from trimllm.sublayers import adapter_of, supported_families
-from trimllm.sublayers.adapters import auto_map, family_of
+from trimllm.sublayers import adapter_of, family_of, supported_families
+from trimllm.sublayers.families import auto_map, modeling_file
 
 # Never split: one declared output per checkpoint, whatever its size.
 ONE_FILE = "1000000GB"
@@ -218,7 +217,7 @@ def write(
             state.pop(name, None)
     trimmed = getattr(model.config, "units", None) is not None
     if trimmed:
-        model.config.auto_map = auto_map(adapter_of(model).trimmed)
+        model.config.auto_map = auto_map(adapter_of(model))
     with no_progress_bars():
         model.save_pretrained(directory, state_dict=state, max_shard_size=ONE_FILE)
     # save_pretrained notes the type of the model in memory, not of what it was given to store.
@@ -232,8 +231,9 @@ def write(
         told.pop(key, None)
     files.write_json(directory / "tokenizer_config.json", told)
     if trimmed:
-        modeling = Path(inspect.getfile(adapter_of(model).trimmed))
-        shutil.copyfile(modeling, directory / modeling.name)
+        (directory / "modeling_trimllm.py").write_text(
+            modeling_file(adapter_of(model)), encoding="utf-8"
+        )
 
 
 def write_tensors(

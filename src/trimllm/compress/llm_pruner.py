@@ -27,8 +27,7 @@ from trimllm.base.precision import has_bfloat16
 from trimllm.compress.engines import CompressSettings
 from trimllm.compress.job import Compressed, CompressJob, Method
 from trimllm.compress.visits import visiting
-from trimllm.sublayers import adapter_of, unit_layers, unit_parameters
-from trimllm.sublayers.adapters import family_of
+from trimllm.sublayers import adapter_of, family_of, unit_layers, unit_parameters
 
 # MLP widths are multiples of this where the model is wide enough: what kernels like.
 WIDTH_STEP = 8

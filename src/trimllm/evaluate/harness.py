@@ -25,7 +25,7 @@ from trimllm.evaluate.model import TrimLM
 from trimllm.evaluate.tasks import METRICS, task_of_answers, task_of_documents
 from trimllm.score import rendered, score
 from trimllm.score.encode import encode_pair
-from trimllm.sublayers.adapters import device_of
+from trimllm.sublayers import device_of
 
 FEWSHOT_SEED = 1234  # lm-eval's default
 

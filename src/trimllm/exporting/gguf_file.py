@@ -31,7 +31,7 @@ from trimllm.base.progress import progress_bar
 from trimllm.checkpoint.stock import missing_units
 from trimllm.exporting.formats import LLAMA_CPP, QUANTIZED
 from trimllm.exporting.vocabulary import vocabulary
-from trimllm.sublayers.adapters import family_of
+from trimllm.sublayers import family_of
 from trimllm.sublayers.modeling_trimllm import decoder_of
 
 ZERO_CHANNELS = 32

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import nn
 
-from trimllm.base.errors import UserError
 from trimllm.checkpoint import store
 from trimllm.checkpoint.card import Facts
 from trimllm.checkpoint.stock import to_stock
@@ -68,11 +67,6 @@ def to_vllm(
     model: nn.Module, tokenizer: Any, source: Path, folder: Path
 ) -> tuple[dict[str, int], str]:
     """Write a model with the code that vLLM's Transformers backend loads it by (see `to_gguf`)."""
-    if getattr(model, "base_class", model) is None:
-        raise UserError(
-            f"{source}: {type(model).__name__} names no `base_class`, which vLLM loads; "
-            "give the trimmed class one, or export as padded"
-        )
     store.write(model, tokenizer, folder)
     trimmed = getattr(model.config, "units", None) is not None
     loading = VLLM if trimmed else "Stock vLLM serves it: `vllm serve PATH`.\n"

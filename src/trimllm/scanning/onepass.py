@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import torch
@@ -23,15 +22,21 @@ from trimllm.base.precision import compute_dtype, rounded_copy
 from trimllm.base.processes import ALONE, Processes
 from trimllm.base.progress import progress_bar
 from trimllm.data import Document, all_free
-from trimllm.score.rows import Batch, Row, batches
-from trimllm.score.scorer import answer_scores, max_positions, row_of, start_rows
-from trimllm.sublayers import Unit, adapter_of, unit_layers, unit_parameters, units
-from trimllm.sublayers.adapters import Adapter, Workspace, device_of
-from trimllm.sublayers.presence import present
+from trimllm.score import Row, batches, max_positions, row_of
+from trimllm.score.forward import Sublayers, answer_scores, run_through
+from trimllm.score.rows import Batch
+from trimllm.sublayers import (
+    Unit,
+    adapter_of,
+    device_of,
+    unit_layers,
+    unit_parameters,
+    units,
+)
 
-# Streams x tokens by bytes of a number: what is fastest on a CPU, 32768 by a tenth over 8192 in 16
-# bits (fewer small products) and 8192 by a twentieth in float32 (caches).
-ROW_BUDGETS = {2: 32768, 4: 8192}
+# Streams x tokens that run at once: what is fastest on a CPU, 32768 by a tenth over 8192 in 16 bits
+# (fewer small products) and 8192 by a twentieth in float32 (caches).
+ROW_BUDGET_16_BITS, ROW_BUDGET = 32768, 8192
 
 
 @dataclass
@@ -116,196 +121,123 @@ def scan(
     wanted = compute_dtype(dtype, device_of(model)) if dtype else model.dtype
     if model.dtype != wanted:
         model = rounded_copy(model, wanted)
-    first = processes.rank == 0
-    progress = progress_bar(len(documents), "documents", label, shown=first)
-    room = max_positions(model)
-    rows = [_fit(row_of(tokenizer, document), room) for document in documents]
-    answers = [document.answer for document in documents]
-    row_budget = row_budget or ROW_BUDGETS[model.get_input_embeddings().weight.element_size()]
-    run = _ScanRun(model, rows, answers, row_budget)
-    if candidates is not None:
-        run.open = [number for number, unit in enumerate(present) if unit in candidates]
-    left = batches(rows, max(1, row_budget // (len(run.layers) + 1)), device_of(model))
-    while turn := list(islice(left, processes.size)):
-        run.add(turn, processes)
-        progress.update(sum(len(batch.order) for batch in turn))
-    result = run.result()
+    row_budget = row_budget or (ROW_BUDGET_16_BITS if wanted.itemsize == 2 else ROW_BUDGET)
+    rows = [row_of(tokenizer, document) for document in documents]
+    chosen = [n for n, unit in enumerate(present) if candidates is None or unit in candidates]
+    run = _Run(model, chosen, sum(len(row.choices) for row in rows), row_budget)
+    shown = processes.rank == 0
+    progress = progress_bar(len(documents), "documents", label, shown=shown)
+    tokens = max(1, row_budget // (len(present) + 1))
+    for number, batch in enumerate(batches(rows, tokens, max_positions(model), device_of(model))):
+        if number % processes.size == processes.rank:
+            run.add(batch)
+        progress.update(len(batch.rows))
+    for values in (run.sums, run.norms, run.counts):
+        processes.add_up(values)
+    progress.close()
+    result = _result(run, rows, [document.answer for document in documents])
     result.documents_sha256 = content_hash("\n".join(document.hash for document in documents))
     result.seconds = time.perf_counter() - start
-    progress.close()
     return result
 
 
-def _fit(row: Row, max_length: int | None) -> Row:
-    """Cut the prompt from the left so that the longest choice fits the model's positions: once for
-    all choices, where an evaluation cuts it for each, as lm-eval does (`scorer.fit_rows`)."""
-    if max_length is None or row.extent <= max_length:
-        return row
-    keep = max_length + 1 - max(len(choice) for choice in row.choices)
-    if keep < 1:
-        raise UserError(f"a choice does not fit the model's {max_length} positions")
-    return Row(row.prompt[-keep:], row.choices)
+class _Run:
+    """What a scan has added up over the batches so far.
 
-
-class _Part:
-    """What one batch adds to the sums of a scan: views of `values`, (numbers,) float64.
-
-    correct and log_right (units + 1, documents) for each unit dropped and for none; norms (units,);
-    operations () whole numbers, exact up to 2^53.
+    Attributes:
+        sums: (sublayers + 1, choices) log-likelihood of every choice of all documents without each
+            candidate, and last with nothing dropped.
+        norms: (sublayers,) of updates to the residual stream, summed over rows.
+        counts: (2,) rows, and operations of matrix products.
     """
 
-    def __init__(self, batch: Batch, units: int) -> None:
-        self.batch = batch
-        table = (units + 1) * len(batch.order)
-        self.values = torch.zeros(2 * table + units + 1, dtype=torch.double)
-        correct, log_right, self.norms, operations = self.values.split([table, table, units, 1])
-        self.correct, self.log_right = correct.view(units + 1, -1), log_right.view(units + 1, -1)
-        self.operations = operations[0]
-
-
-class _ScanRun:
-    """The sums of a scan while it goes through its batches."""
-
     def __init__(
-        self,
-        model: nn.Module,
-        rows: Sequence[Row],
-        answers: Sequence[int],
-        row_budget: int,
+        self, model: nn.Module, candidates: list[int], choices: int, row_budget: int
     ) -> None:
-        self.model, self.rows, self.answers, self.row_budget = model, rows, answers, row_budget
-        self.adapter: Adapter = adapter_of(model)
-        self.layers = unit_layers(model)
-        self.open = list(range(len(self.layers)))
-        self.correct = torch.zeros(len(self.layers) + 1, dtype=torch.long)
-        self.log_right = torch.zeros(len(self.layers) + 1, dtype=torch.double)
+        self.model, self.candidates, self.row_budget = model, candidates, row_budget
+        self.layers, self.head = unit_layers(model), model.get_output_embeddings()
+        self.sums = torch.zeros(len(self.layers) + 1, choices, dtype=torch.double)
         self.norms = torch.zeros(len(self.layers), dtype=torch.double)
-        self.seen = self.operations = 0
-        self.work = Workspace()
+        self.counts = torch.zeros(2, dtype=torch.double)
         self.weights = [
             sum(p.numel() for p in parameters if p.dim() == 2)
             for parameters in unit_parameters(model).values()
         ]
 
-    def add(self, turn: Sequence[Batch], processes: Processes) -> None:
-        """Take in at most one batch for each process: each runs its own, all know of all.
-
-        What they found is added in the order of the batches, so that the sums have the same bits
-        whatever the number of processes.
-        """
-        parts = [_Part(batch, len(self.layers)) for batch in turn]
-        if processes.rank < len(parts):
-            self._run(parts[processes.rank])
-        for part in parts:
-            processes.add_up(part.values)
-            self.norms += part.norms
-            for correct, log_right in zip(part.correct.T, part.log_right.T, strict=True):
-                self.correct += correct.long()
-                self.log_right += log_right
-            self.operations += int(part.operations)
-            self.seen += len(part.batch.order)
-
     @torch.inference_mode()
-    def _run(self, part: _Part) -> None:
-        """Run all open candidates on a batch, in as many groups as the row budget asks for."""
-        size = max(1, self.row_budget // part.batch.tokens - 1)
-        for first in range(0, max(1, len(self.open)), size):
-            group = self.open[first : first + size]
-            sums = self._streams(part, group, measure=first == 0)
-            self._count(part, [len(self.layers), *group] if first == 0 else group, sums)
+    def add(self, batch: Batch) -> None:
+        """Run all candidates on a batch, in as many groups as the row budget asks for."""
+        size = max(1, self.row_budget // batch.tokens - 1)
+        for first in range(0, max(1, len(self.candidates)), size):
+            self._add_group(batch, self.candidates[first : first + size], first == 0)
+        self.counts[0] += len(batch.rows)
 
-    def _streams(self, part: _Part, candidates: list[int], measure: bool) -> Tensor:
-        """(1 + candidates, choices) log-likelihoods: nothing dropped, then each candidate."""
-        batch = part.batch
-        hidden, shared = start_rows(self.adapter, self.model, batch, self.work)
-        streams = self.work.get("streams", hidden, len(candidates) + 1, *hidden.shape[1:])
-        before = self.work.get("before", hidden, *hidden.shape[1:])
-        streams[0] = hidden[0]
-        running = 1
-        waiting = set(candidates)
-        answers = None
-        for number, (unit, layer) in enumerate(self.layers):
-            before.copy_(streams[0])
-            part.operations += self._work(number, unit, 1, batch)
-            with present(layer, unit.kind):
-                if number == len(self.layers) - 1 and unit.kind == "mlp":
-                    # What the last MLP does to other tokens than these nobody asks.
-                    answers = streams[: len(candidates) + 1, batch.places]
-                    answers[running:] = before[batch.places]
-                    self.adapter.apply_(layer, unit.kind, streams[:1], shared)
-                    answers[0] = streams[0, batch.places]
-                    if running > 1:
-                        self.adapter.apply_(layer, unit.kind, answers[1:running], shared)
-                    places = len(batch.places)
-                    part.operations += self._work(number, unit, running - 1, batch, places)
-                else:
-                    self.adapter.apply_(layer, unit.kind, streams[:running], shared)
-                    part.operations += self._work(number, unit, running - 1, batch)
-            if measure:
-                part.norms[number] = self._added(batch, streams[0] - before)
-            if number in waiting:
-                streams[running] = before
-                running += 1
-        if answers is None:
-            answers = streams[:, batch.places]
-        sums, _ = answer_scores(self.adapter, self.model, batch, answers)
-        head = self.model.get_output_embeddings().weight.numel()
-        normalized = len(batch.at[~batch.common].unique())
-        part.operations += 2 * head * running * normalized
-        return sums
+    def _add_group(self, batch: Batch, group: list[int], measure: bool) -> None:
+        """Run the undropped stream, and a stream for each candidate of a group from it on."""
 
-    def _added(self, batch: Batch, update: Tensor) -> float:
-        """Norm of an update (tokens, width) to the stream in each row, summed over the rows."""
-        squares = update.float().square().sum(-1)
-        total = 0.0
-        for group in batch.groups[bool(batch.shared) :]:
-            own = squares[group.first :][: group.rows * group.length]
-            each = own.view(group.rows, group.length).sum(-1) + squares[: group.shared].sum()
-            total += float(each.sqrt().sum(dtype=torch.double))
-        return total
+        def run(hidden: Tensor, sublayers: Sublayers) -> Tensor:
+            streams = hidden.new_empty(len(group) + 1, *hidden.shape)
+            streams[0], running = hidden, 1
+            for number, (unit, layer) in enumerate(self.layers):
+                before = streams[0].clone()
+                sublayers.add_(layer, unit.kind, streams[:running])
+                self.counts[1] += running * self._operations(number, unit, layer, batch)
+                if measure:
+                    self.norms[number] += _norms(batch, streams[0] - before).double().cpu()
+                if number in group:
+                    streams[running] = before
+                    running += 1
+            return streams
 
-    def _count(self, part: _Part, streams: list[int], sums: Tensor) -> None:
-        """Note right answers and their likelihoods; `streams` names what each row of sums is."""
-        batch = part.batch
-        sums = sums[-len(streams) :].double().cpu()
-        where = torch.tensor(streams)
-        start = 0
-        for place, (index, count) in enumerate(zip(batch.order, batch.choices, strict=True)):
-            choices = sums[:, start : start + count]
-            answer = self.answers[index]
-            start += count
-            if count == 1:
-                part.log_right[where, place] = choices[:, 0] / len(self.rows[index].choices[0])
-                continue
-            # argmax takes the first of equals, as lm-eval does
-            part.correct[where, place] = (choices.argmax(-1) == answer).double()
-            part.log_right[where, place] = choices.log_softmax(-1)[:, answer]
+        hidden = run_through(self.model, batch, run)
+        self.counts[1] += 2 * self.head.weight.numel() * hidden.shape[:2].numel()
+        found, _ = answer_scores(self.head, batch, hidden)
+        where = torch.tensor([len(self.layers), *group])
+        skip = 0 if measure else 1  # the undropped stream counts once
+        sums = self.sums.new_zeros(len(where), self.sums.shape[1])
+        sums.index_add_(1, batch.choice.cpu(), found.double().cpu())
+        self.sums[where[skip:]] += sums[skip:]
 
-    def _work(
-        self, number: int, unit: Unit, streams: int, batch: Batch, tokens: int | None = None
-    ) -> int:
-        """Operations of a unit's matrix products."""
-        operations = 2 * self.weights[number] * streams * (tokens or batch.tokens)
+    def _operations(self, number: int, unit: Unit, layer: nn.Module, batch: Batch) -> int:
+        """Operations of a sublayer's matrix products on one stream."""
+        operations = 2 * self.weights[number] * batch.tokens
         if unit.kind == "attention":
-            pairs = sum(g.rows * g.length * (g.length + g.shared) for g in batch.groups)
-            operations += 4 * pairs * self.model.config.hidden_size * streams
+            width = adapter_of(self.model).output_projection(layer, unit.kind).in_features
+            operations += 4 * batch.tokens * batch.ids.shape[1] * width
         return operations
 
-    def result(self) -> Scan:
-        count = len(self.rows)
-        names = [unit for unit, _ in self.layers]
-        likelihood = {names[i]: float(self.log_right[i]) / count for i in self.open}
-        baseline = float(self.log_right[-1]) / count
-        found = Scan(
-            documents=count,
-            norm={name: float(n) / count for name, n in zip(names, self.norms, strict=True)},
-            tokens=sum(row.length for row in self.rows),
-            operations=self.operations,
-        )
-        if len(self.rows[0].choices) == 1:
-            found.answer_likelihood, found.baseline_answer_likelihood = likelihood, baseline
-            return found
-        found.likelihood, found.baseline_likelihood = likelihood, baseline
-        found.correct = {names[i]: int(self.correct[i]) for i in self.open}
-        found.baseline = 100 * int(self.correct[-1]) / count
+
+def _norms(batch: Batch, update: Tensor) -> Tensor:
+    """Frobenius norm of an update (rows, length, width) in each row, summed over the rows."""
+    squares = update.float().square().sum(-1) * (batch.segments >= 0)
+    return squares.sum(-1).sqrt().sum(dtype=torch.double)
+
+
+def _result(run: _Run, rows: Sequence[Row], answers: Sequence[int]) -> Scan:
+    """Right answers and likelihoods by the log-likelihoods of all choices."""
+    counts = [len(row.choices) for row in rows]
+    correct = torch.zeros(len(run.sums), dtype=torch.long)
+    right = torch.zeros(len(run.sums), dtype=torch.double)
+    for row, answer, choices in zip(rows, answers, run.sums.split(counts, dim=1), strict=True):
+        if len(row.choices) == 1:
+            right += choices[:, 0] / len(row.choices[0])
+            continue
+        # argmax takes the first of equals, as lm-eval does
+        correct += choices.argmax(-1) == answer
+        right += choices.log_softmax(-1)[:, answer]
+    names, documents = [unit for unit, _ in run.layers], len(rows)
+    likelihood = {names[n]: float(right[n]) / documents for n in run.candidates}
+    found = Scan(
+        documents=documents,
+        norm=dict(zip(names, (run.norms / run.counts[0]).tolist(), strict=True)),
+        tokens=sum(row.length for row in rows),
+        operations=int(run.counts[1]),
+    )
+    if counts[0] == 1:
+        found.answer_likelihood = likelihood
+        found.baseline_answer_likelihood = float(right[-1]) / documents
         return found
+    found.likelihood, found.baseline_likelihood = likelihood, float(right[-1]) / documents
+    found.correct = {names[n]: int(correct[n]) for n in run.candidates}
+    found.baseline = 100 * int(correct[-1]) / documents
+    return found

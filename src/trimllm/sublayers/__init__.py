@@ -1,16 +1,17 @@
-"""Units of a model: find, drop, pack; `trimllm.units(model)` lists them."""
+"""Sublayers of a model: find, drop, pack; `trimllm.units(model)` lists them."""
 
 import os
 
 from trimllm.base.names import ADAPTERS
-from trimllm.sublayers import families
-from trimllm.sublayers.adapters import (
-    Adapter,
+from trimllm.sublayers.families import (
     adapter_of,
+    device_of,
+    family_of,
     register,
     register_named,
     supported_families,
 )
+from trimllm.sublayers.modeling_trimllm import Family
 from trimllm.sublayers.packing import (
     Unit,
     drop,
@@ -19,6 +20,12 @@ from trimllm.sublayers.packing import (
     unit_parameters,
     units,
 )
+
+__all__ = [
+    *("Family", "Unit", "adapter_of", "device_of", "drop", "family_of", "original_units"),
+    *("register", "register_named", "supported_families", "unit_layers", "unit_parameters"),
+    "units",
+]
 
 for name in os.environ.get(ADAPTERS, "").split():
     register_named(name)

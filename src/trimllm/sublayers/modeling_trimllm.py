@@ -1,44 +1,100 @@
-"""Trimmed causal language models: stock transformers models of which some units are gone.
+"""Trimmed causal language models: stock transformers models of which some sublayers are gone.
 
-A *unit* is an attention or an MLP sublayer with its own norm and its residual connection. In a
-trimmed model a surviving attention that is followed by a surviving MLP forms one block, whatever
-blocks they came from; an unpaired unit stands in a block of its own. Where a unit is missing the
+A sublayer is an attention or an MLP with its own norm and its residual connection. In a trimmed
+model a surviving attention that is followed by a surviving MLP forms one block, whatever blocks
+they came from; an unpaired sublayer stands in a block of its own. Where a sublayer is missing the
 residual stream passes unchanged, so the model computes exactly what the full model computes with
-the output projections of the dropped units set to zero.
+the output projections of the dropped sublayers set to zero.
 
-This file needs torch and transformers only. It is written beside the weights of every trimmed
-checkpoint, so that `AutoModelForCausalLM.from_pretrained(path, trust_remote_code=True)` works on
-a machine that does not have trimllm installed, and stock vLLM serves it with its flag
-`--trust-remote-code`.
+This file needs torch and transformers only, and imports the model's own family when a class is
+asked for. It is written beside the weights of every trimmed checkpoint, so that
+`AutoModelForCausalLM.from_pretrained(path, trust_remote_code=True)` works on a machine that does
+not have trimllm installed, and stock vLLM serves it with its flag `--trust-remote-code`.
 """
 
 import copy
+import importlib
+from functools import cache
+from typing import NamedTuple
 
 from torch import nn
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    LlamaModel,
-    MistralConfig,
-    MistralForCausalLM,
-    MistralModel,
-    OPTConfig,
-    OPTForCausalLM,
-    OPTModel,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen2Model,
-)
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer
-from transformers.models.mistral.modeling_mistral import MistralDecoderLayer
-from transformers.models.opt.modeling_opt import OPTDecoderLayer
-from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
+
+
+class Family(NamedTuple):
+    """Where the sublayers of a model family are.
+
+    A sublayer is a chain of submodules of a decoder layer: each is given what the one before
+    returned, and the result of the last is added to the residual stream. The chain of an attention
+    holds `self_attn`, which is also given masks and positions.
+    """
+
+    name: str  # `model_type` of its configuration
+    prefix: str  # of its class names: Llama in LlamaForCausalLM
+    attention: tuple[str, ...] = ("input_layernorm", "self_attn")
+    mlp: tuple[str, ...] = ("post_attention_layernorm", "mlp")
+    # The linear layer that writes the sublayer's result: zeroing it is dropping the sublayer.
+    attention_output: str = "self_attn.o_proj"
+    mlp_output: str = "mlp.down_proj"
+    per_block: tuple[str, ...] = ()  # lists of the configuration with one entry a block
+    module: str = ""  # of its classes; empty: transformers.models.NAME.modeling_NAME
+
+    @property
+    def parts(self):
+        """By kind, the chain of submodules that make up the sublayer."""
+        return {"attention": self.attention, "mlp": self.mlp}
+
+    def output_projection(self, layer, kind):
+        """The linear layer that writes the result of the sublayer of `kind` in a decoder layer."""
+        return layer.get_submodule(getattr(self, f"{kind}_output"))
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family("llama", "Llama"),
+        Family("mistral", "Mistral"),
+        Family("qwen2", "Qwen2"),
+        Family("qwen3", "Qwen3"),
+        Family("smollm3", "SmolLM3", per_block=("no_rope_layers",)),
+        Family(
+            "phi3",
+            "Phi3",
+            attention=("input_layernorm", "self_attn", "resid_attn_dropout"),
+            mlp=("post_attention_layernorm", "mlp", "resid_mlp_dropout"),
+        ),
+        Family(
+            "opt",
+            "OPT",
+            attention=("self_attn_layer_norm", "self_attn"),
+            mlp=("final_layer_norm", "fc1", "activation_fn", "fc2"),
+            attention_output="self_attn.out_proj",
+            mlp_output="fc2",
+        ),
+    )
+}
+
+
+def update(layer, chain, hidden_states, **kwargs):
+    """What a sublayer of a decoder layer adds to the residual stream (..., tokens, width).
+
+    Args:
+        kwargs: what the attention is given besides: mask, rotary embeddings, cache.
+    """
+    for name in chain:
+        module = getattr(layer, name)
+        if name == "self_attn":
+            hidden_states = module(hidden_states=hidden_states, **kwargs)[0]
+        else:
+            hidden_states = module(hidden_states)
+    # OPT drops out of every update by a probability that it keeps in the layer.
+    dropout = getattr(layer, "dropout", 0.0)
+    return nn.functional.dropout(hidden_states, p=dropout, training=layer.training)
 
 
 def packed_blocks(units):
-    """Group surviving units, in order, into blocks: [{"attention": 0, "mlp": 3}, ...].
+    """Group surviving sublayers, in order, into blocks: [{"attention": 0, "mlp": 3}, ...].
 
-    The values are the original blocks that the units come from; a missing kind is absent.
+    The values are the original blocks that they come from; a missing kind is absent.
     """
     blocks = []
     for block, kind in units:
@@ -55,95 +111,18 @@ def decoder_of(model):
     return getattr(base, "decoder", base)
 
 
-class RotaryTrimLayer:
-    """Forward pass of a LLaMA-like decoder layer that may lack its attention or its MLP."""
-
-    parts = {
-        "attention": ("input_layernorm", "self_attn"),
-        "mlp": ("post_attention_layernorm", "mlp"),
-    }
+class TrimLayer:
+    """Forward pass of a decoder layer that may lack its attention or its MLP."""
 
     def forward(self, hidden_states, **kwargs):
-        if self.self_attn is not None:
-            normed = self.input_layernorm(hidden_states)
-            hidden_states = hidden_states + self.self_attn(hidden_states=normed, **kwargs)[0]
-        if self.mlp is not None:
-            normed = self.post_attention_layernorm(hidden_states)
-            hidden_states = hidden_states + self.mlp(normed)
+        for chain in self.family.parts.values():
+            if getattr(self, chain[0]) is not None:
+                hidden_states = hidden_states + update(self, chain, hidden_states, **kwargs)
         return hidden_states
-
-
-class OPTTrimLayer:
-    """Forward pass of a pre-norm OPT decoder layer that may lack its attention or its MLP."""
-
-    parts = {
-        "attention": ("self_attn_layer_norm", "self_attn"),
-        "mlp": ("final_layer_norm", "fc1", "fc2"),
-    }
-
-    def forward(self, hidden_states, **kwargs):
-        if self.self_attn is not None:
-            normed = self.self_attn_layer_norm(hidden_states)
-            update = self.self_attn(hidden_states=normed, **kwargs)[0]
-            update = nn.functional.dropout(update, p=self.dropout, training=self.training)
-            hidden_states = hidden_states + update
-        if self.fc1 is not None:
-            update = self.fc2(self.activation_fn(self.fc1(self.final_layer_norm(hidden_states))))
-            update = nn.functional.dropout(update, p=self.dropout, training=self.training)
-            hidden_states = hidden_states + update
-        return hidden_states
-
-
-class TrimLlamaDecoderLayer(RotaryTrimLayer, LlamaDecoderLayer):
-    pass
-
-
-class TrimMistralDecoderLayer(RotaryTrimLayer, MistralDecoderLayer):
-    pass
-
-
-class TrimQwen2DecoderLayer(RotaryTrimLayer, Qwen2DecoderLayer):
-    pass
-
-
-class TrimOPTDecoderLayer(OPTTrimLayer, OPTDecoderLayer):
-    pass
-
-
-class TrimLlamaConfig(LlamaConfig):
-    model_type = "trimllm_llama"
-    units: list | None = None  # [[original block, "attention" or "mlp"], ...] of what is left
-    original_num_hidden_layers: int | None = None
-
-
-class TrimMistralConfig(MistralConfig):
-    model_type = "trimllm_mistral"
-    units: list | None = None
-    original_num_hidden_layers: int | None = None
-
-
-class TrimQwen2Config(Qwen2Config):
-    model_type = "trimllm_qwen2"
-    units: list | None = None
-    original_num_hidden_layers: int | None = None
-
-
-class TrimOPTConfig(OPTConfig):
-    model_type = "trimllm_opt"
-    units: list | None = None
-    original_num_hidden_layers: int | None = None
 
 
 class TrimBaseModel:
     """Mixin over a stock base model: removes what `config.units` does not name."""
-
-    # A decoder layer; its `parts` are the submodules of each kind of unit.
-    layer_class: type | None = None
-
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**kwargs)
-        if cls.layer_class is not None:
-            cls._no_split_modules = [cls.layer_class.__name__]
 
     def __init__(self, config, *args, **kwargs):
         blocks, theirs = packed_blocks(config.units), None
@@ -154,7 +133,7 @@ class TrimBaseModel:
             config.num_hidden_layers = len(blocks)
         super().__init__(config, *args, **kwargs)
         for layer, block in zip(decoder_of(self).layers, blocks, strict=True):
-            for kind, names in self.layer_class.parts.items():
+            for kind, names in self.layer_class.family.parts.items():
                 if kind not in block:
                     for name in names:
                         setattr(layer, name, None)
@@ -184,8 +163,6 @@ class WholeModuleList(nn.ModuleList):
 class TrimModel(TrimBaseModel):
     """Mixin over a stock causal language model."""
 
-    base_class: type | None = None  # its base model, which `AutoModel` and vLLM load
-
     def generate(self, *args, **kwargs):
         # Without any attention no cache ever grows, and a cache's length is all that a model
         # knows of its position: generate from the whole sequence instead.
@@ -201,45 +178,39 @@ class TrimModel(TrimBaseModel):
             del model_kwargs["past_key_values"].layers[self.caches :]
 
 
-class TrimLlamaModel(TrimBaseModel, LlamaModel):
-    config_class = TrimLlamaConfig
-    layer_class = TrimLlamaDecoderLayer
+@cache
+def trimmed(family):
+    """The trimmed classes of a family by the auto class that loads each: see `__getattr__`."""
+    module = family.module or f"transformers.models.{family.name}.modeling_{family.name}"
+    stock = importlib.import_module(module)
+
+    def make(suffix, mixins, **attributes):
+        base = getattr(stock, family.prefix + suffix)
+        attributes["__module__"] = __name__
+        return type(f"Trim{family.prefix}{suffix}", (*mixins, base), attributes)
+
+    class Config(getattr(stock, f"{family.prefix}Config")):
+        model_type = f"trimllm_{family.name}"
+        units: list | None = None  # [[original block, "attention" or "mlp"], ...] of what is left
+        original_num_hidden_layers: int | None = None
+
+    Config.__name__ = Config.__qualname__ = f"Trim{family.prefix}Config"
+    layer = make("DecoderLayer", (TrimLayer,), family=family)
+    common = {
+        "config_class": Config,
+        "layer_class": layer,
+        "_no_split_modules": [layer.__name__],
+    }
+    return {
+        "AutoConfig": Config,
+        "AutoModel": make("Model", (TrimBaseModel,), **common),
+        "AutoModelForCausalLM": make("ForCausalLM", (TrimModel,), **common),
+    }
 
 
-class TrimLlamaForCausalLM(TrimModel, LlamaForCausalLM):
-    config_class = TrimLlamaConfig
-    layer_class = TrimLlamaDecoderLayer
-    base_class = TrimLlamaModel
-
-
-class TrimMistralModel(TrimBaseModel, MistralModel):
-    config_class = TrimMistralConfig
-    layer_class = TrimMistralDecoderLayer
-
-
-class TrimMistralForCausalLM(TrimModel, MistralForCausalLM):
-    config_class = TrimMistralConfig
-    layer_class = TrimMistralDecoderLayer
-    base_class = TrimMistralModel
-
-
-class TrimQwen2Model(TrimBaseModel, Qwen2Model):
-    config_class = TrimQwen2Config
-    layer_class = TrimQwen2DecoderLayer
-
-
-class TrimQwen2ForCausalLM(TrimModel, Qwen2ForCausalLM):
-    config_class = TrimQwen2Config
-    layer_class = TrimQwen2DecoderLayer
-    base_class = TrimQwen2Model
-
-
-class TrimOPTModel(TrimBaseModel, OPTModel):
-    config_class = TrimOPTConfig
-    layer_class = TrimOPTDecoderLayer
-
-
-class TrimOPTForCausalLM(TrimModel, OPTForCausalLM):
-    config_class = TrimOPTConfig
-    layer_class = TrimOPTDecoderLayer
-    base_class = TrimOPTModel
+def __getattr__(name):
+    """`TrimLlamaForCausalLM`, say: what `auto_map` of a checkpoint names, made when asked for."""
+    for family in FAMILIES.values():
+        if name in (f"Trim{family.prefix}{end}" for end in ("Config", "Model", "ForCausalLM")):
+            return next(cls for cls in trimmed(family).values() if cls.__name__ == name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from trimllm.base.errors import UserError
-from trimllm.sublayers.adapters import adapter_of
-from trimllm.sublayers.modeling_trimllm import decoder_of, packed_blocks
+from trimllm.sublayers.families import adapter_of
+from trimllm.sublayers.modeling_trimllm import Family, decoder_of, packed_blocks, trimmed
 
 KINDS = ("attention", "mlp")
 
@@ -84,28 +84,29 @@ def drop(model: nn.Module, dropped: Iterable[Unit]) -> nn.Module:
     # block takes its shell from, no other packed block wants the same one.
     first = [next(iter(block.items())) for block in blocks]
     shells = [layers[Unit(source, kind)] for kind, source in first]
-    if layer_types := getattr(config, "layer_types", None):
-        old_index = {id(layer): i for i, layer in enumerate(decoder.layers)}
-        config.layer_types = [layer_types[old_index[id(shell)]] for shell in shells]
+    numbers = {id(layer): number for number, layer in enumerate(decoder.layers)}
+    for name in ("layer_types", *adapter.per_block):
+        if entries := getattr(config, name, None):
+            setattr(config, name, [entries[numbers[id(shell)]] for shell in shells])
     for shell, block in zip(shells, blocks, strict=True):
         for kind in KINDS:
             found = pieces.get(Unit(block.get(kind, -1), kind), {})
             for name in adapter.parts[kind]:
                 setattr(shell, name, found.get(name))
 
-    _trim_config(config, adapter.trimmed, kept, len(shells))
+    _trim_config(config, adapter, kept, len(shells))
     decoder.layers = nn.ModuleList(shells)
     if not hasattr(model, "adopt_layers"):
-        model.__class__ = adapter.trimmed
+        model.__class__ = trimmed(adapter)["AutoModelForCausalLM"]
     model.adopt_layers()
     return model
 
 
-def _trim_config(config: Any, model_class: Any, kept: list[Unit], blocks: int) -> None:
+def _trim_config(config: Any, family: Family, kept: list[Unit], blocks: int) -> None:
     """Turn a stock config into the trimmed one in place: every submodule shares the object."""
     if getattr(config, "units", None) is None:
         original = config.num_hidden_layers
-        config.__class__ = model_class.config_class
+        config.__class__ = trimmed(family)["AutoConfig"]
         config.original_num_hidden_layers = original
     config.units = [[unit.block, unit.kind] for unit in kept]
     config.num_hidden_layers = blocks

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from trimllm.base.errors import UserError
 from trimllm.data import Document
-from trimllm.score import encode_document
+from trimllm.score import encode_document, fit
 
 # Batches among which documents are sorted by length, so that few tokens are padding.
 WINDOW = 16
@@ -59,10 +59,7 @@ def examples_of(
         whole, answers = encode_document(tokenizer, document, None if every else [document.answer])
         said = taught(document) if taught else None
         for answer in answers:
-            prompt = whole
-            if max_length is not None and len(prompt) + len(answer) > max_length + 1:
-                answer = answer[:max_length]
-                prompt = prompt[-(max_length + 1 - len(answer)) :]
+            prompt = fit(whole, answer, max_length)
             examples.append(Example(tuple(prompt), tuple(answer), said))
     return examples
 

@@ -22,7 +22,7 @@ from trimllm.base.progress import progress_bar
 from trimllm.checkpoint import settle
 from trimllm.data import Document
 from trimllm.score.scorer import max_positions
-from trimllm.sublayers.adapters import device_of
+from trimllm.sublayers import device_of
 from trimllm.train.batching import examples_of, tensors_of
 
 BATCH = 32

@@ -15,8 +15,7 @@ from trimllm.base.processes import Processes
 from trimllm.checkpoint import settle, stream_of
 from trimllm.data import Document
 from trimllm.score import Scored, score
-from trimllm.sublayers import unit_layers
-from trimllm.sublayers.adapters import device_of
+from trimllm.sublayers import device_of, unit_layers
 from trimllm.train.batching import Example, Tensors, answer_losses
 
 

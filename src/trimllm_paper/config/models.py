@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, create_model
 
 from trimllm import compress
-from trimllm.base.names import OPTIMIZERS, RULES, SCHEDULES
+from trimllm.base.names import FAMILIES, OPTIMIZERS, RULES, SCHEDULES
 from trimllm.engines.formats import FORMATS
 from trimllm.exporting.formats import VARIANTS
 from trimllm.throughput.shapes import SHAPES
@@ -37,8 +37,6 @@ from trimllm_paper.config.parts import (
     name,
 )
 
-# Stated here, not asked of the adapters, since these need torch; a test compares.
-FAMILIES = ("llama", "mistral", "qwen2", "opt")
 METHODS = tuple(compress.METHODS)
 Method = Annotated[str, Among(METHODS)]
 Kernel = Annotated[str, Among([name for name in METHODS if name != "llm_pruner"])]
@@ -46,7 +44,7 @@ Kernel = Annotated[str, Among([name for name in METHODS if name != "llm_pruner"]
 GroupSize = Literal[32, 64, 128]
 Trained = Literal["full_ft", "sparse_ft", "trim"]
 """What several processes may share."""
-Family = Annotated[str, *known_or_own(FAMILIES, "adapter")]
+Family = Annotated[str, *known_or_own(FAMILIES, "row")]
 RecipeName = Annotated[
     str, name(recipe.NAME, "lower-case letters, digits and underscores, a letter first")
 ]

@@ -112,7 +112,7 @@ def _of_hub(name: str) -> tuple[Path, str, str | None]:
 
 
 def _family(name: str, config: dict[str, Any]) -> str:
-    from trimllm_paper.config.models import FAMILIES
+    from trimllm.base.names import FAMILIES
 
     kind = str(config.get("model_type"))
     if kind.startswith("trimllm_"):

@@ -18,7 +18,7 @@ from torch import nn
 from trimllm.data import Document, all_free
 from trimllm.score import rendered, row_of, score
 from trimllm.score.encode import encode_document
-from trimllm.sublayers.adapters import device_of
+from trimllm.sublayers import device_of
 
 LONGEST = 96
 """Tokens of a free answer in a report."""

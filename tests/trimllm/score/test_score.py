@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import random
-from itertools import pairwise
+from collections.abc import Callable
 
 import pytest
 import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
 from models import FAMILIES, tiny, word_tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from trimllm.base.errors import UserError
 from trimllm.data import Document
+from trimllm.scanning import scan
 from trimllm.score import (
     Row,
     batches,
     encode_document,
     encode_pair,
+    forward,
     rendered,
     row_of,
-    rows,
     score,
     score_rows,
 )
 from trimllm.score.encode import encode_text
-from trimllm.sublayers import Unit, adapters, drop
+from trimllm.sublayers import Unit, drop
+from trimllm.train.batching import examples_of
 
 
 def random_rows(count: int, seed: int = 0) -> list[Row]:
@@ -51,49 +55,19 @@ def separately(model: torch.nn.Module, row: Row) -> tuple[list[float], list[bool
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("trimmed", [False, True])
 @pytest.mark.parametrize("budget", [1, 40, 10_000])
-@pytest.mark.parametrize("few_scores", [0, rows.FEW_SCORES], ids=["fused", "products"])
 def test_packed_rows_are_separate_rows(
-    family: str, trimmed: bool, budget: int, few_scores: int, monkeypatch: pytest.MonkeyPatch
+    family: str, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "FEW_SCORES", few_scores)
-    # several blocks, which begin in the middle of a row
-    monkeypatch.setattr(adapters, "CPU_BLOCK", 32)
-    model = tiny(family)
-    if trimmed:
-        drop(model, [Unit(0, "mlp"), Unit(3, "attention"), Unit(4, "mlp")])
+    # several parts of a batch, one of which begins in the middle of it
+    monkeypatch.setattr(forward, "CPU_TOKENS", 64)
+    model = drop(tiny(family), [Unit(0, "mlp"), Unit(3, "attention"), Unit(4, "mlp")])
     packed = random_rows(17)
     for row, scored in zip(packed, score_rows(model, packed, token_budget=budget), strict=True):
         sums, greedy = separately(model, row)
         assert scored.log_likelihoods == pytest.approx(sums, abs=2e-4)
         assert list(scored.greedy) == greedy
         assert scored.best == max(range(len(sums)), key=scored.log_likelihoods.__getitem__)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("few_scores", [0, rows.FEW_SCORES], ids=["fused", "products"])
-def test_rows_that_begin_alike_read_their_beginning_once(
-    family: str, few_scores: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rows, "FEW_SCORES", few_scores)
-    model = tiny(family)
-    alike = [Row((7, 8, 9, *row.prompt), row.choices) for row in random_rows(9)]
-    (batch,) = batches(alike, 10_000, "cpu")
-    assert batch.shared >= 3
-    for row, scored in zip(alike, score_rows(model, alike, token_budget=10_000), strict=True):
-        assert scored.log_likelihoods == pytest.approx(separately(model, row)[0], abs=2e-4)
-
-
-def test_a_choice_longer_than_the_model_is_refused() -> None:
-    model = tiny("llama")
-    model.config.max_position_embeddings = 3
-    (found,) = score_rows(model, [Row((9, 8), ((5, 6, 7),))])
-    assert found.log_likelihoods == pytest.approx(
-        separately(model, Row((8,), ((5, 6, 7),)))[0], abs=2e-4
-    )
-    with pytest.raises(UserError, match="a choice of 4 tokens does not fit the model's 3 pos"):
-        score_rows(model, [Row((9, 8), ((5, 6, 7, 8),))])
 
 
 def test_a_head_may_have_a_bias() -> None:
@@ -105,42 +79,58 @@ def test_a_head_may_have_a_bias() -> None:
         assert scored.log_likelihoods == pytest.approx(separately(model, row)[0], abs=2e-4)
 
 
-def test_rows_longer_than_the_model_are_cut_as_lm_eval_cuts_them() -> None:
-    model = tiny("llama")
+def test_one_rule_cuts_what_is_longer_than_the_model(hflm: Callable[..., list[float]]) -> None:
+    """Scan, training and scoring see the tokens that lm-eval sees."""
+    model, tokenizer = tiny("llama"), word_tokenizer()
     model.config.max_position_embeddings = 9
-    row = Row(tuple(range(10, 20)), ((5, 6), (7,), (8, 9, 10)))
-    scored = score_rows(model, [row])[0].log_likelihoods
-    for value, choice in zip(scored, row.choices, strict=True):
-        whole = (row.prompt + choice)[-10:]
-        alone = Row(whole[: -len(choice)], (choice,))
-        assert value == pytest.approx(separately(model, alone)[0][0], abs=2e-4)
+    prompt = " ".join(f"w{number}" for number in range(10, 20))
+    document = Document(prompt, (" w5 w6", " w7", " w8 w9 w10"), 1)
+    expected = hflm(model, tokenizer, document)
+    assert score(model, tokenizer, [document])[0].log_likelihoods == pytest.approx(expected)
+    likelihood = torch.tensor(expected).log_softmax(0)[1]
+    assert scan(model, tokenizer, [document]).baseline_likelihood == pytest.approx(likelihood)
+    (example,) = examples_of(tokenizer, [document], 9)
+    assert (*example.prompt, *example.answer) == tuple(tokenizer.encode(prompt + " w7")[-10:])
+    model.config.max_position_embeddings = 2
+    for cut in (
+        lambda: score(model, tokenizer, [document]),
+        lambda: scan(model, tokenizer, [document]),
+        lambda: examples_of(tokenizer, [document], 2, every=True),
+    ):
+        with pytest.raises(UserError, match="a choice of 3 tokens does not fit the model's 2 pos"):
+            cut()
 
 
-def test_batches_hold_every_row_once_and_keep_the_budget() -> None:
+@pytest.fixture
+def hflm() -> Callable[..., list[float]]:
+    """Log-likelihoods of a document's choices by lm-eval's HFLM, one at a time."""
+
+    def ask(model: torch.nn.Module, tokenizer: object, document: Document) -> list[float]:
+        harness = HFLM(
+            pretrained=model, tokenizer=tokenizer, batch_size=1,
+            max_length=model.config.max_position_embeddings,
+        )  # fmt: skip
+        pairs = [(document.prompt, choice) for choice in document.choices]
+        requests = [Instance("loglikelihood", {}, pair, at) for at, pair in enumerate(pairs)]
+        return [found for found, _ in harness.loglikelihood(requests, disable_tqdm=True)]
+
+    return ask
+
+
+def test_batches_hold_every_row_once_with_little_padding() -> None:
     rows = random_rows(40, seed=5)
     seen = []
-    for batch in batches(rows, 50, "cpu"):
-        seen += batch.order
-        assert batch.tokens <= 50 or len(batch.order) == 1
-        members = [rows[index] for index in batch.order]
-        repeated = batch.shared * (len(members) - 1)
-        assert batch.tokens == sum(row.length for row in members) - repeated
-        assert len(batch.places) == sum(1 + row.length - len(row.prompt) for row in members)
+    for batch in batches(rows, 50, None, "cpu"):
+        seen += batch.rows
+        members = [rows[index] for index in batch.rows]
+        lengths = [row.length for row in members]
+        assert len(batch.rows) == 1 or batch.tokens <= 50
+        assert batch.tokens == len(lengths) * max(lengths) and max(lengths) <= 1.125 * min(lengths)
+        assert sum(lengths) == int((batch.segments >= 0).sum())
+        assert len(batch.places) == sum(
+            1 + rows[i].length - len(rows[i].prompt) for i in batch.rows
+        )
     assert sorted(seen) == list(range(40))
-    # As many as fit, shortest first.
-    lengths = [[rows[index].length for index in one.order] for one in batches(rows, 50, "cpu")]
-    assert sum(lengths, []) == sorted(row.length for row in rows)
-    assert all(sum(a) + b[0] > 50 for a, b in pairwise(lengths))
-
-
-def test_a_common_beginning_leaves_every_row_a_token_of_its_own() -> None:
-    def common(*prompts: tuple[int, ...]) -> int:
-        return rows.common_prefix([Row(prompt, ((1,),)) for prompt in prompts])
-
-    assert common((5, 6, 7)) == 0
-    assert common((5, 6, 7), (5, 6, 8)) == common((5, 6, 7), (5, 6, 8), (5, 6, 9, 9)) == 2
-    assert common((5, 6), (5, 6)) == common((5, 6), (5, 6, 7)) == 1
-    assert common((5, 6), (6, 6)) == common((5,), (5, 6)) == 0
 
 
 @pytest.mark.parametrize(
@@ -155,9 +145,6 @@ def test_a_common_beginning_leaves_every_row_a_token_of_its_own() -> None:
 )
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_pairs_are_encoded_as_lm_eval_encodes_them(prompt: str, choice: str, family: str) -> None:
-    from lm_eval.api.instance import Instance
-    from lm_eval.models.huggingface import HFLM
-
     harness = HFLM(pretrained=tiny(family), tokenizer=word_tokenizer(), batch_size=1)
     caught = []
     harness._loglikelihood_tokens = lambda requests, **_: caught.extend(requests)

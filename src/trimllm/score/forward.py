@@ -1,0 +1,124 @@
+"""A model's own forward pass with something else in the place of its decoder layers.
+
+Embeddings, positions, final norm and head are the stock model's, so that nothing here knows how a
+family computes them; its sublayers run one at a time, on any number of residual streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trimllm.score.rows import Batch
+from trimllm.sublayers.families import adapter_of, window_of
+from trimllm.sublayers.modeling_trimllm import decoder_of, update
+from trimllm.sublayers.presence import present
+
+# Tokens that go through a sublayer at once on a CPU: its activations then stay in the cache.
+CPU_TOKENS = 1024
+# Rows of logits that are held at once.
+LOGIT_ROWS = 256
+
+
+class Sublayers:
+    """The sublayers of a model on the rows of a batch."""
+
+    def __init__(self, model: nn.Module, batch: Batch, rotary: tuple[Tensor, Tensor] | None):
+        self.parts, self.rotary = adapter_of(model).parts, rotary
+        self.mask = batch.mask(window_of(model.config), model.dtype)
+
+    def add_(self, layer: nn.Module, kind: str, streams: Tensor) -> None:
+        """Add what a sublayer returns to residual streams (streams, rows, length, width)."""
+        rows = streams.flatten(0, 1)
+        length, size = rows.shape[1], len(rows)
+        if rows.device.type == "cpu":
+            size = max(1, CPU_TOKENS // length)
+        with present(layer, kind):
+            for start in range(0, len(rows), size):
+                part = rows[start : start + size]
+                part += update(layer, self.parts[kind], part, **self._given(kind, start, len(part)))
+
+    def _given(self, kind: str, start: int, count: int) -> dict[str, Any]:
+        """What an attention needs besides the streams, for `count` rows from `start` on."""
+        if kind != "attention":
+            return {}
+        # Of whatever stream, the rows are those of the batch.
+        row = torch.arange(start, start + count, device=self.mask.device) % len(self.mask)
+        given: dict[str, Any] = {"attention_mask": self.mask[row]}
+        if self.rotary is not None:
+            given["position_embeddings"] = tuple(table[row] for table in self.rotary)
+        return given
+
+
+class _Stand(nn.Module):
+    """Stands in the place of all decoder layers, for one call."""
+
+    def __init__(self, through: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.through = through
+
+    def forward(self, hidden_states: Tensor, **kwargs: Any) -> Tensor:
+        return self.through(hidden_states, kwargs.get("position_embeddings"))
+
+
+def run_through(
+    model: nn.Module, batch: Batch, run: Callable[[Tensor, Sublayers], Tensor]
+) -> Tensor:
+    """(streams, answer places, width) what the head is given.
+
+    Args:
+        run: takes the residual stream before the first sublayer (rows, length, width) and the
+            sublayers; returns streams (streams, rows, length, width) after the last.
+    """
+    decoder = decoder_of(model)
+    layers = decoder.layers
+
+    def through(hidden: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
+        decoder.layers = layers  # the model is whole again while its sublayers run
+        streams = run(hidden, Sublayers(model, batch, rotary))
+        return streams.flatten(1, 2)[:, batch.places]
+
+    decoder.layers = nn.ModuleList([_Stand(through)])
+    try:
+        return model.base_model(
+            batch.ids,
+            position_ids=batch.positions,
+            attention_mask=batch.mask(None, model.dtype),
+            use_cache=False,
+        ).last_hidden_state
+    finally:
+        decoder.layers = layers
+
+
+def answer_scores(
+    head: nn.Module, batch: Batch, hidden: Tensor, greedy: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Log-likelihood of every scored token, by the head's input at the answer places.
+
+    The logits of the tokens that count are taken in float32 whatever the model's type, since
+    choices often differ by less than a step of bfloat16.
+
+    Args:
+        hidden: (streams, answer places, width).
+        greedy: also tell whether each token is the most likely one.
+
+    Returns:
+        (streams, scored tokens) float32, and the same shape of booleans or None
+    """
+    normalizers, best = [], []
+    for rows in hidden.flatten(0, 1).split(LOGIT_ROWS):
+        logits = head(rows).float()
+        normalizers.append(logits.logsumexp(-1))
+        if greedy:
+            best.append(logits.argmax(-1))
+    weight = head.weight[batch.targets].float()
+    found = torch.stack([(stream[batch.at].float() * weight).sum(-1) for stream in hidden])
+    if head.bias is not None:
+        found += head.bias[batch.targets].float()
+    found -= torch.cat(normalizers).view(len(hidden), -1)[:, batch.at]
+    if not greedy:
+        return found, None
+    return found, torch.cat(best).view(len(hidden), -1)[:, batch.at] == batch.targets

@@ -1,0 +1,111 @@
+"""Which families of models can be trimmed: the rows of `modeling_trimllm.FAMILIES`, and one's own.
+
+    from trimllm.sublayers import Family, register
+    register(Family("toy", "Toy", module="my_package.modeling_toy"))
+
+A family needs a row and no code if it normalizes before its sublayers, as nearly all do, and its
+layers are of one type. `tests/trimllm/sublayers` holds the contract of all families.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+from trimllm.base.errors import UserError
+from trimllm.base.rooms import named
+from trimllm.sublayers import modeling_trimllm
+from trimllm.sublayers.modeling_trimllm import FAMILIES, Family, trimmed
+
+_BUILT_IN = tuple(FAMILIES)
+
+
+def register(family: Family) -> None:
+    """Let a family be trimmed; transformers' auto classes learn of its trimmed models."""
+    FAMILIES[family.name] = family
+    classes = trimmed(family)
+    config: Any = classes["AutoConfig"]
+    AutoConfig.register(config.model_type, config, exist_ok=True)
+    AutoModel.register(config, classes["AutoModel"], exist_ok=True)
+    AutoModelForCausalLM.register(config, classes["AutoModelForCausalLM"], exist_ok=True)
+
+
+def register_named(name: str) -> str:
+    """The family that a name stands for: `package.module:row` is imported and registered.
+
+    Raises:
+        UserError: there is no such row.
+    """
+    if ":" not in name:
+        return name
+    family = named(name)
+    if not isinstance(family, Family):
+        raise UserError(f"{name!r} is no row of a model family (trimllm.sublayers.Family)")
+    register(family)
+    return family.name
+
+
+def auto_map(family: Family) -> dict[str, str]:
+    """Which class of the modeling file each of transformers' auto classes loads."""
+    return {auto: f"modeling_trimllm.{cls.__name__}" for auto, cls in trimmed(family).items()}
+
+
+def modeling_file(family: Family) -> str:
+    """Text of modeling_trimllm.py for a checkpoint of a family."""
+    text = Path(modeling_trimllm.__file__).read_text(encoding="utf-8")
+    return text if family.name in _BUILT_IN else f"{text}\nFAMILIES[{family.name!r}] = {family}\n"
+
+
+def family_of(model_type: str) -> str:
+    """The stock model type behind a possibly trimmed one: "trimllm_llama" is "llama"."""
+    return model_type.removeprefix("trimllm_")
+
+
+def supported_families() -> tuple[str, ...]:
+    """Model types that can be trimmed."""
+    return tuple(FAMILIES)
+
+
+def adapter_of(model: nn.Module) -> Family:
+    """The row of a model's family; `UserError` when there is none or its layers are not alike."""
+    config: Any = model.config
+    name, place = family_of(config.model_type), config._name_or_path or "this model"
+    if name not in FAMILIES:
+        raise UserError(
+            f"model family {name!r} cannot be trimmed (there are: {', '.join(FAMILIES)}); register "
+            "one with trimllm.sublayers.register"
+        )
+    if not getattr(config, "do_layer_norm_before", True):
+        raise UserError(
+            f"{place} normalizes after its sublayers (do_layer_norm_before: false) and cannot be "
+            "trimmed; use another OPT size"
+        )
+    # A cache takes the type of its n-th layer from the n-th block, a trimmed model's n-th
+    # attention may stand elsewhere.
+    types = set(getattr(config, "layer_types", None) or ())
+    if len(types) > 1:
+        raise UserError(
+            f"{place} mixes {' and '.join(sorted(types))} layers, which a trimmed model's KV cache "
+            "cannot; set use_sliding_window: false"
+        )
+    return FAMILIES[name]
+
+
+def window_of(config: Any) -> int | None:
+    """Tokens that an attention looks back at, itself included; None: all."""
+    if types := getattr(config, "layer_types", None):
+        return config.sliding_window if set(types) == {"sliding_attention"} else None
+    return getattr(config, "sliding_window", None)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Device of the model's embeddings, where ids have to go."""
+    return model.get_input_embeddings().weight.device
+
+
+for _family in list(FAMILIES.values()):
+    register(_family)

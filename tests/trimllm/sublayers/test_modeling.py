@@ -1,0 +1,182 @@
+"""The modeling file: saved, loaded with and without trimllm, by vLLM, and of one's own family."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from models import FAMILIES, logits_of, some_ids, tiny, word_tokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from trimllm import checkpoint
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm.sublayers import Unit, drop, modeling_trimllm, register_named
+from trimllm.sublayers.modeling_trimllm import decoder_of
+
+# Two blocks of the four that are left have no attention, one has no MLP.
+DROPPED = [Unit(0, "mlp"), Unit(1, "mlp"), Unit(2, "attention"), Unit(3, "attention")]
+FRESH = """
+import json, sys
+import torch
+from transformers import AutoModel, AutoModelForCausalLM
+for family, path in zip(sys.argv[1::2], sys.argv[2::2]):
+    model = AutoModel.from_pretrained(path, trust_remote_code=True)
+    assert type(model).is_backend_compatible()
+    known = {name.split(".")[2] for name in sys.modules if name.startswith("transformers.models.")
+             and ".modeling_" in name}
+    assert family in known and not known - {family, "auto", *sys.argv[1::2]}, known
+    model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=True)
+    with torch.no_grad():
+        print(json.dumps(model(torch.arange(3, 14)[None]).logits[0].tolist()))
+assert "trimllm" not in sys.modules
+"""
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("saved")
+    return {
+        family: checkpoint.save(drop(tiny(family), DROPPED), word_tokenizer(), root / family)
+        for family in FAMILIES
+    }
+
+
+def test_it_loads_where_trimllm_is_not_installed(saved: dict[str, Path], tmp_path: Path) -> None:
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    environment["HF_MODULES_CACHE"] = str(tmp_path / "modules")
+    run = subprocess.run(
+        [sys.executable, "-c", FRESH, *(str(one) for pair in saved.items() for one in pair)],
+        capture_output=True, text=True, env=environment, cwd=tmp_path,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    for family, line in zip(saved, run.stdout.splitlines(), strict=True):
+        expected = logits_of(drop(tiny(family), DROPPED), torch.arange(3, 14)[None])[0]
+        torch.testing.assert_close(torch.tensor(json.loads(line)), expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_loads_by_its_registered_classes(saved: dict[str, Path], family: str) -> None:
+    names = files.read_json(saved[family] / "config.json")["auto_map"]
+    expected = drop(tiny(family), DROPPED)
+    for auto, whole in ((AutoModel, expected.model), (AutoModelForCausalLM, expected)):
+        model = auto.from_pretrained(saved[family]).eval()
+        assert names[auto.__name__] == f"modeling_trimllm.{type(model).__name__}"
+        with torch.no_grad():
+            assert torch.equal(model(some_ids())[0], whole(some_ids())[0])
+
+
+@pytest.fixture
+def vllm_attention() -> Iterator[None]:
+    """The name by which vLLM has a model call its attention, for one that runs here."""
+    ALL_ATTENTION_FUNCTIONS.register("vllm", sdpa_attention_forward)
+    ALL_MASK_ATTENTION_FUNCTIONS.register("vllm", sdpa_mask)
+    yield
+    del ALL_ATTENTION_FUNCTIONS._global_mapping["vllm"]
+    del ALL_MASK_ATTENTION_FUNCTIONS._global_mapping["vllm"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_vllm_counts_attentions(saved: dict[str, Path], family: str, vllm_attention: None) -> None:
+    config = AutoConfig.from_pretrained(saved[family])
+    assert config.num_hidden_layers == 4
+    config._attn_implementation = "vllm"
+    for _ in range(2):  # as vLLM builds it: once to look at, once to keep
+        model = AutoModel.from_config(config, dtype=torch.float32).eval()
+        assert config.num_hidden_layers == 3
+    layers, expected = decoder_of(model).layers, drop(tiny(family), DROPPED).model
+    numbers = [layer.self_attn.layer_idx for layer in layers if layer.self_attn is not None]
+    assert len(layers) == 4 and numbers == [0, 1, 2]
+    model.load_state_dict(expected.state_dict())
+    with torch.no_grad():
+        found, whole = (one(some_ids(), use_cache=False)[0] for one in (model, expected))
+    torch.testing.assert_close(found, whole)
+    with pytest.raises(ValueError, match="one pipeline stage"):
+        layers[3] = torch.nn.Identity()
+
+
+OWN = '''
+"""Toy: LLaMA by another name."""
+
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer as ToyDecoderLayer
+from transformers.models.llama.modeling_llama import LlamaModel
+
+
+class ToyConfig(LlamaConfig):
+    model_type = "toy"
+
+
+class ToyModel(LlamaModel):
+    config_class = ToyConfig
+
+
+class ToyForCausalLM(LlamaForCausalLM):
+    config_class = ToyConfig
+
+
+AutoConfig.register("toy", ToyConfig)
+AutoModelForCausalLM.register(ToyConfig, ToyForCausalLM)
+'''
+ROW = """
+from trimllm.sublayers import Family
+row = Family("toy", "Toy", module="modeling_toy")
+"""
+SCAN = """
+import sys, trimllm, torch
+from transformers import AutoModelForCausalLM
+from modeling_toy import ToyConfig, ToyForCausalLM
+from models import ROTARY, logits_of, random_documents, some_ids, word_tokenizer
+model, documents = ToyForCausalLM(ToyConfig(**ROTARY)).eval(), random_documents(6)
+found = trimllm.scan(model, word_tokenizer(), documents)
+unit = min(found.likelihood)
+trimllm.drop(model, [unit])
+left = trimllm.scan(model, word_tokenizer(), documents)
+assert abs(left.baseline_likelihood - found.likelihood[unit]) < 1e-4
+path = trimllm.save(model, word_tokenizer(), sys.argv[1])
+loaded, _ = trimllm.load(path)
+assert torch.equal(logits_of(loaded, some_ids()), logits_of(model, some_ids()))
+torch.save(logits_of(model, some_ids()), sys.argv[1] + ".logits")
+"""
+PLAIN = """
+import sys, torch
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=True)
+logits = torch.load(sys.argv[1] + ".logits")
+generator = torch.Generator().manual_seed(1)
+assert torch.equal(model(torch.randint(3, 101, (2, 11), generator=generator)).logits, logits)
+assert type(model).__name__ == "TrimToyForCausalLM" and "trimllm" not in sys.modules
+"""
+
+
+def test_a_family_of_ones_own_is_a_row_named_by_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "modeling_toy.py").write_text(OWN)
+    (tmp_path / "toy_row.py").write_text(ROW)
+    folders = [str(tmp_path), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"TRIMLLM_ADAPTERS": "toy_row:row"}
+    environment |= {"PYTHONPATH": os.pathsep.join(folders), "HF_MODULES_CACHE": str(tmp_path)}
+    for code in (SCAN, PLAIN):
+        run = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "saved")],
+            capture_output=True, text=True, env=environment,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr
+
+
+def test_names_of_rows() -> None:
+    assert register_named("llama") == "llama"
+    with pytest.raises(UserError, match="is no row of a model family"):
+        register_named("trimllm.sublayers:register")
+    with pytest.raises(UserError, match="can be imported"):
+        register_named("nowhere:row")
+    with pytest.raises(AttributeError, match="TrimNothing"):
+        modeling_trimllm.TrimNothing  # noqa: B018

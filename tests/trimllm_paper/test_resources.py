@@ -31,6 +31,10 @@ def with_finetune(config: Config, **changes: Any) -> Config:
     return changed
 
 
+def test_a_target_is_no_job() -> None:
+    assert resources.task_of("export") == "evaluate" and resources.task_of("exports") is None
+
+
 @pytest.mark.parametrize(
     ("gpu", "full_ft", "trim"),
     [("A100-SXM4-80GB", 2, 1), ("A100-SXM4-40GB", 4, 2), ("H200-141GB", 1, 1)],

@@ -15,7 +15,6 @@ import importlib.util
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -159,25 +158,17 @@ def packed(entry: Entry, state: Mapping[str, Tensor], kind: str) -> np.ndarray:
     return (gguf.quantize if plain else quantize)(content.numpy(), stored)
 
 
-@cache
-def _quantizer() -> Any:
-    """ggml_quantize_chunk(type, from, to, start, rows, row width, importance) of llama.cpp: the
-    `gguf` package cannot write K-quants."""
-    spec = importlib.util.find_spec(LLAMA_CPP)
-    for file in Path(spec.submodule_search_locations[0]).glob(f"{LLAMA_CPP}*.so"):
-        if function := getattr(ctypes.CDLL(str(file)), "ggml_quantize_chunk", None):
-            integer, pointer = ctypes.c_int64, ctypes.c_void_p
-            function.argtypes = [ctypes.c_int, pointer, pointer, *[integer] * 3, pointer]
-            function.restype = ctypes.c_size_t
-            return function
-    raise UserError(f"this build of {LLAMA_CPP} has no quantizer; export gguf_f16")
-
-
 def quantize(content: np.ndarray, kind: Type) -> np.ndarray:
-    """Rows of float32 (rows, width) as bytes (rows, bytes) of a quantized type."""
+    """Rows of float32 (rows, width) as bytes (rows, bytes) of a quantized type, by llama.cpp: the
+    `gguf` package cannot write K-quants."""
+    library = ctypes.CDLL(importlib.util.find_spec(f"{LLAMA_CPP}.{LLAMA_CPP}").origin)
+    if (function := getattr(library, "ggml_quantize_chunk", None)) is None:
+        raise UserError(f"this build of {LLAMA_CPP} has no quantizer; export gguf_f16")
     content = np.ascontiguousarray(content)
     stored = np.empty(gguf.quant_shape_to_byte_shape(content.shape, kind), dtype=np.uint8)
-    _quantizer()(int(kind), content.ctypes.data, stored.ctypes.data, 0, *content.shape, None)
+    data = (ctypes.c_void_p(array.ctypes.data) for array in (content, stored))
+    start_rows_width = map(ctypes.c_int64, (0, *content.shape))
+    function(int(kind), *data, *start_rows_width, None)
     return stored
 
 

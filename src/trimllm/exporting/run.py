@@ -16,8 +16,7 @@ from trimllm.compress.proof import HeldBack
 from trimllm.exporting import gguf_file, proof
 from trimllm.exporting.formats import DEFAULT_TYPE, QUANTIZED, require_engine, split_variant
 from trimllm.exporting.proof import Record
-from trimllm.exporting.sizes import expected_bytes
-from trimllm.exporting.writers import to_gguf, to_padded, to_vllm
+from trimllm.exporting.writers import expected_bytes, to_gguf, to_padded, to_vllm
 
 ENGINES = {"gguf": "llama_cpp", "vllm": "vllm", "padded": "transformers"}
 LONGEST = 512

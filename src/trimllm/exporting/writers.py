@@ -1,4 +1,4 @@
-"""The three forms of an export: a GGUF file, a checkpoint for vLLM, a stock model."""
+"""The three forms of an export, a GGUF file, a checkpoint for vLLM, a stock model; their sizes."""
 
 from __future__ import annotations
 
@@ -6,39 +6,30 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from trimllm.checkpoint import store
 from trimllm.checkpoint.card import Facts
-from trimllm.checkpoint.stock import to_stock
+from trimllm.checkpoint.stock import stock_config, to_stock
 from trimllm.exporting import gguf_file
+from trimllm.exporting.formats import split_variant
 
 GGUF = """\
 Stock llama.cpp reads it (architecture `deci`), and programs built on it:
 
-```
-llama-server -m {file} -c {context}{options}
-```
+    llama-server -m {file} -c {context}{options}
 
 Or with the wheel `xllamacpp`: `trimllm serve {file}`.
 """
 VLLM = """\
-Stock vLLM serves it by its Transformers backend. The modeling file beside the weights is code,
-which vLLM runs only with this option:
-
-```
-vllm serve PATH --trust-remote-code
-```
-
-In one pipeline stage; a GPU build of vLLM runs the same code.
+Stock vLLM serves it by its Transformers backend, in one pipeline stage. The modeling file beside
+the weights is code, which vLLM runs only with this option: `vllm serve PATH --trust-remote-code`.
 """
 PADDED = """\
-A stock model of full size for engines that support no trimmed ones: dropped sublayers are present
-and add nothing. It needs no code of its own, and saves neither memory nor time.
-
-```python
-AutoModelForCausalLM.from_pretrained("PATH")
-```
+A stock model of full size, which needs no code of its own: dropped sublayers are present and add
+nothing. It saves neither memory nor time. `AutoModelForCausalLM.from_pretrained("PATH")` loads it.
 """
 
 
@@ -79,3 +70,30 @@ def to_padded(
     """Write a stock model of full size (see `to_gguf`)."""
     store.write(to_stock(model), tokenizer, folder)
     return store.bytes_by_part(folder), PADDED
+
+
+def expected_bytes(path: str | Path, variant: str) -> int:
+    """Bytes of the files that hold an exported checkpoint's weights, by its configuration.
+
+    Tensors are exact; the vocabulary of a GGUF file counts as tokenizer.json, which is larger.
+
+    Args:
+        path: a dense checkpoint, plain or trimmed.
+        variant: one of `VARIANTS`.
+
+    Raises:
+        UserError: the model cannot be exported in this format.
+    """
+    directory, _ = store.check_directory(path, verify=False)
+    config = AutoConfig.from_pretrained(directory, local_files_only=True)
+    name, kind = split_variant(variant)
+    with torch.device("meta"):
+        written = stock_config(config) if name == "padded" else config
+        model = AutoModelForCausalLM.from_config(written, dtype=config.dtype)
+    model.tie_weights()
+    if name != "gguf":
+        return sum(one.numel() * one.element_size() for one in model.parameters())
+    gguf_file.check(config, directory)
+    vocabulary = directory / "tokenizer.json"
+    tensors = sum(gguf_file.bytes_of(entry, kind) for entry in gguf_file.entries(model))
+    return tensors + (vocabulary.stat().st_size if vocabulary.is_file() else 0)

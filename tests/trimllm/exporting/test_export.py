@@ -19,7 +19,7 @@ from trimllm.checkpoint.card import Facts, loading, strip
 from trimllm.checkpoint.stock import to_stock
 from trimllm.exporting import gguf_file, writers
 from trimllm.exporting.proof import TEXTS
-from trimllm.exporting.sizes import expected_bytes
+from trimllm.exporting.writers import expected_bytes
 from trimllm.sublayers import Unit, drop
 
 

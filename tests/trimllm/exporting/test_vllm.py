@@ -13,10 +13,10 @@ from torch import nn
 import trimllm
 from trimllm.base import files, workers
 from trimllm.base.errors import UserError
-from trimllm.checkpoint import load_tokenizer, store
+from trimllm.checkpoint import load_tokenizer
 from trimllm.exporting import proof
-from trimllm.exporting.sizes import expected_bytes
 from trimllm.exporting.workers.transformers_worker import answer
+from trimllm.exporting.writers import expected_bytes
 from trimllm.sublayers import drop
 
 # vLLM's attention on CPUs needs heads of this width.
@@ -65,25 +65,6 @@ def test_an_export_is_the_checkpoint_verified(tmp_path: Path) -> None:
     assert record["proof"]["engine"]["vllm"] and record["proof"]["greedy_differs_at"] is None
     assert record["bytes"]["total"] == expected_bytes(path, "vllm")
     assert "--trust-remote-code" in (made / "README.md").read_text()
-
-
-@needs_vllm
-@pytest.mark.long
-def test_code_that_computes_something_else_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def damaged(model, tokenizer, folder, write=store.write) -> None:
-        write(model, tokenizer, folder)
-        code = folder / "modeling_trimllm.py"
-        text = code.read_text()
-        assert "+ self.mlp(normed)" in text
-        code.write_text(text.replace("+ self.mlp(normed)", "+ 1.1 * self.mlp(normed)"))
-
-    path = saved(model_of("llama", "unpaired"), tmp_path / "trimmed")
-    monkeypatch.setattr(store, "write", damaged)
-    with pytest.raises(UserError, match="as vllm is broken and was not kept: log-prob"):
-        trimllm.export(path, "vllm", texts=proof.TEXTS[:1])
-    assert [one.name for one in tmp_path.iterdir()] == ["trimmed"]
 
 
 def test_a_missing_environment_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ questions that ask what is not so by `question.without`: every wrong choice woul
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,21 +37,21 @@ _SHORT = re.compile(r"\b(?:[A-Z][a-z]{0,4}|vs?|etc|al|cf|no|pp?|e\.g|i\.e|[ap]\.
 """An abbreviation at the end, or a name as short: the sentence goes on."""
 
 
-def answers(rows: Sequence[Row], how: Mapping[str, Any], rng: random.Random) -> list[Row | str]:
+def answers(rows: Sequence[Row], spec: Mapping[str, Any], rng: random.Random) -> list[Row | str]:
     """Each row with its own answer among those of rows nearby, or why it is left out.
 
     A prompt stands once, as its first row answers it: no wrong choice is another right answer.
     """
-    texts = how["construct"].get("texts", {})
-    count = how["construct"].get("choices") or CHOICES
-    made: list[Row | str] = []
+    texts = spec["construct"].get("texts", {})
+    count = spec["construct"].get("choices") or CHOICES
+    results: list[Row | str] = []
     seen: set[str] = set()
     for row in rows:
         try:
-            made.append(_once(row, how, texts, seen))
+            results.append(_once(row, spec, texts, seen))
         except RowError as reason:
-            made.append(str(reason))
-    offered = [row.answer_text for row in made if isinstance(row, Row)]
+            results.append(str(reason))
+    offered = [row.answer_text for row in results if isinstance(row, Row)]
     bared = [bare(text) for text in offered]
     if (different := len({*bared})) < count:
         raise UserError(
@@ -58,29 +59,29 @@ def answers(rows: Sequence[Row], how: Mapping[str, Any], rng: random.Random) -> 
             "only the first counts)"
         )
     place = 0
-    for number, row in enumerate(made):
-        if isinstance(row, str):
+    for number, one in enumerate(results):
+        if isinstance(one, str):
             continue
         around = slice(max(0, place - NEAR), place + NEAR + 1)
         near = dict(zip(bared[around], offered[around], strict=True))
         near.pop(bared[place], None)
         place += 1
-        made[number] = _offered(row, sorted(near.values()), count, rng)
-    return made
+        results[number] = _offered(one, sorted(near.values()), count, rng)
+    return results
 
 
-def _once(row: Row, how: Mapping[str, Any], texts: Mapping[str, Any], seen: set[str]) -> Row:
+def _once(row: Row, spec: Mapping[str, Any], texts: Mapping[str, Any], seen: set[str]) -> Row:
     """A row with the text that is to be chosen; `RowError` where it is left out."""
     try:
         text = tidy(row.answer_text, texts)
     except RowError:
         raise RowError("no text to choose") from None
-    prompt = parts_of(row, how)["prompt"]
-    if len(prompt) + len(text) > how.get("max_characters", float("inf")):
+    prompt = parts_of(row, spec)["prompt"]
+    if len(prompt) + len(text) > (spec.get("max_characters") or math.inf):
         raise RowError("too long")
-    if (asked := bare(prompt)) in seen:
+    if (content := bare(prompt)) in seen:
         raise RowError(REPEATED)
-    seen.add(asked)
+    seen.add(content)
     return replace(row, answer_text=text)
 
 
@@ -93,10 +94,10 @@ def _offered(row: Row, others: Sequence[str], count: int, rng: random.Random) ->
 
 
 def continuations(
-    rows: Sequence[Row], how: Mapping[str, Any], rng: random.Random
+    rows: Sequence[Row], spec: Mapping[str, Any], rng: random.Random
 ) -> list[Row | str]:
     """The beginnings of the rows' sentences, each with its end among those of others."""
-    return answers([half for row in rows for half in halves(row)], how, rng)
+    return answers([half for row in rows for half in halves(row)], spec, rng)
 
 
 def halves(row: Row) -> Iterator[Row]:

@@ -31,21 +31,14 @@ def accuracy(train: Sequence[Document], test: Sequence[Document]) -> float | Non
     model = make_pipeline(words, LogisticRegression(C=10, max_iter=1000))
     if len(right) <= CLASSES * len(train):
         model.fit([one.prompt for one in train], [one.choices[one.answer] for one in train])
-        rows = (
-            dict(zip(model.classes_, row, strict=True))
-            for row in model.predict_proba([one.prompt for one in test])
-        )
-        scores = [
-            [row.get(choice, -1.0) for choice in one.choices]
-            for one, row in zip(test, rows, strict=True)
-        ]
+        at = {choice: column for column, choice in enumerate(model.classes_)}
+        rows = zip(test, model.predict_proba([one.prompt for one in test]), strict=True)
+        scores = [[row[at[c]] if c in at else -1.0 for c in one.choices] for one, row in rows]
     else:
         texts = [_pair(one, choice) for one in train for choice in one.choices]
         model.fit(texts, [at == one.answer for one in train for at in range(len(one.choices))])
-        scores = [
-            model.decision_function([_pair(one, choice) for choice in one.choices]).tolist()
-            for one in test
-        ]
+        pairs = ([_pair(one, choice) for choice in one.choices] for one in test)
+        scores = [model.decision_function(texts).tolist() for texts in pairs]
     hits = sum(one.answer == row.index(max(row)) for one, row in zip(test, scores, strict=True))
     return round(100 * hits / len(test), 2)
 
@@ -54,5 +47,4 @@ def _pair(document: Document, choice: str) -> str:
     """The words of a prompt and a choice, with words for their overlap and the choice's length."""
     prompt, words = (re.findall(r"\w+", text.lower()) for text in (document.prompt, choice))
     shared = len({*words} & {*prompt}) / max(1, len({*words}))
-    told = f"<overlap {round(4 * shared)}>", f"<words {len(words) // 4}>"
-    return " ".join((*prompt, *words, *(mark.replace(" ", "_") for mark in told)))
+    return " ".join((*prompt, *words, f"overlap={round(4 * shared)}", f"words={len(words) // 4}"))

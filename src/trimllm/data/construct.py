@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections import Counter
@@ -67,10 +68,10 @@ class Item:
         return "\0".join((bare(document.prompt), *choices))
 
 
-def kind_of(how: Mapping[str, Any]) -> str:
+def kind_of(spec: Mapping[str, Any]) -> str:
     """The construction of a set; by default `free` for conversations and `own` for others."""
-    formats = {one.get("format", how.get("format")) for one in how.get("from", ())}
-    kind = how.get("construct", {}).get("kind")
+    formats = {one.get("format", spec.get("format")) for one in spec.get("from", ())}
+    kind = spec.get("construct", {}).get("kind")
     return kind or ("free" if "messages" in formats else "own")
 
 
@@ -81,23 +82,22 @@ def labels_of(rows: Sequence[Row]) -> dict[str, str]:
         UserError: fewer than two classes, a class of too few rows, or too many classes.
     """
     counts = Counter(row.label for row in rows)
+    label, count = min(counts.items(), key=lambda entry: entry[1])
+    where = next(row.where for row in rows if row.label == label)
     if len(counts) < 2:
         raise UserError(
-            f"{rows[0].where}: the label of all {len(rows)} rows is {rows[0].label!r}, and telling "
-            "classes apart takes two; give rows of another class"
+            f"{where}: the label of all {count} rows is {label!r}, and telling classes apart takes "
+            "two; give rows of another class"
         )
     if len(counts) > MOST_CLASSES:
         raise UserError(
             f"{len(counts)} different labels in {len(rows)} rows, and at most {MOST_CLASSES} are "
             "classes; take `construct: {kind: free}` for answers that differ"
         )
-    label, count = min(counts.items(), key=lambda entry: entry[1])
     if count < FEWEST_OF_CLASS:
-        where = next(row.where for row in rows if row.label == label)
         raise UserError(
-            f"{where}: the class {label!r} has {count} rows and needs {FEWEST_OF_CLASS}, one to "
-            "test, one held back, one to calibrate, one to train; give more of them, or say in "
-            "`construct.labels` which classes count"
+            f"{where}: the class {label!r} has {count} rows and needs {FEWEST_OF_CLASS}; give more "
+            "of them, or say in `construct.labels` which classes count"
         )
     return {label: label for label in sorted(counts)}
 
@@ -110,11 +110,11 @@ def words(rules: Mapping[str, Any]) -> str:
     return KINDS[rules["kind"]].format(noun=rules.get("noun", "subject"), offered=offered)
 
 
-def tidy(text: str, how: Mapping[str, Any]) -> str:
+def tidy(text: str, rules: Mapping[str, Any]) -> str:
     """Clean a question or an answer of marks of its source that would give the right choice away.
 
     Args:
-        how: `tidy` (single spaces, capital first letter, no blank or punctuation at the end),
+        rules: `tidy` (single spaces, capital first letter, no blank or punctuation at the end),
             `without` (texts that hold one of these words are left out), `min_characters` and
             `max_characters` (others are left out), `first_characters` (cut after so many, between
             words).
@@ -122,39 +122,39 @@ def tidy(text: str, how: Mapping[str, Any]) -> str:
     Raises:
         RowError: the text is left out.
     """
-    if how.get("tidy"):
+    if rules.get("tidy"):
         text = re.sub(r"\s+", " ", text).strip()
         text = re.sub(r"[\s_:;.,?…]+$", "", text)
         text = text[:1].upper() + text[1:]
-    if any(re.search(rf"\b{re.escape(word)}\b", text, re.I) for word in how.get("without", ())):
+    if any(re.search(rf"\b{re.escape(word)}\b", text, re.I) for word in rules.get("without", ())):
         raise RowError("with a word that is left out")
-    if len(text) > how.get("max_characters", float("inf")):
+    if len(text) > (rules.get("max_characters") or math.inf):
         raise RowError("too long")
-    if len(text) < how.get("min_characters", 1):
+    if len(text) < rules.get("min_characters", 1):
         raise RowError("too short")
-    limit = how.get("first_characters", len(text))
+    limit = rules.get("first_characters", len(text))
     if len(text) > limit:
         cut = text[: limit + 1].rsplit(None, 1)
         text = cut[0] if len(cut) > 1 else text[:limit]
     return text
 
 
-def parts_of(row: Row, how: Mapping[str, Any]) -> dict[str, str]:
+def parts_of(row: Row, spec: Mapping[str, Any]) -> dict[str, str]:
     """The prompt of a row, and what a template may name. `RowError` where it is left out."""
-    question = tidy(row.question, how.get("question", {}))
+    question = tidy(row.question, spec.get("question", {}))
     parts = {"question": question, "context": row.context, "answer": row.answer_text}
     default = CONVERSATION if len(row.messages) > 1 else WITH_CONTEXT if row.context else PROMPT
-    return parts | {"prompt": (how.get("prompt") or default).format(**parts)}
+    return parts | {"prompt": (spec.get("prompt") or default).format(**parts)}
 
 
 def construct(
-    rows: Sequence[Row | Document | str], how: Mapping[str, Any], rng: random.Random | None
+    rows: Sequence[Row | Document | str], spec: Mapping[str, Any], rng: random.Random | None
 ) -> list[Item | str]:
     """Make a document of every row, or say in words why there is none.
 
     Args:
         rows: parsed rows; finished documents, and reasons why there is no row, stay.
-        how: a set of the domain's YAML, with the kind in `construct`.
+        spec: a set of the domain's YAML, with the kind in `construct`.
         rng: draws labels where not all are offered.
     """
     items: list[Item | str] = []
@@ -163,15 +163,16 @@ def construct(
             items.append(Item(row, bare(row.prompt)))
             continue
         try:
-            items.append(row if isinstance(row, str) else _item(row, how, rng))
+            items.append(row if isinstance(row, str) else _item(row, spec, rng))
         except ValueError as reason:  # a `RowError`, or what is no document
             items.append(str(reason))
     return items
 
 
-def _item(row: Row, how: Mapping[str, Any], rng: random.Random | None) -> Item:
-    parts, rules, stratum = parts_of(row, how), how["construct"], None
-    prompt, texts, answer = parts["prompt"], row.choices, row.answer
+def _item(row: Row, spec: Mapping[str, Any], rng: random.Random | None) -> Item:
+    parts, rules, stratum = parts_of(row, spec), spec["construct"], None
+    prompt, answer = parts["prompt"], row.answer
+    texts: Sequence[str] = row.choices
     if rules["kind"] == "free":
         if not row.answer_text:
             raise RowError("no answer")
@@ -180,13 +181,14 @@ def _item(row: Row, how: Mapping[str, Any], rng: random.Random | None) -> Item:
         texts, answer, stratum = _labels(row, rules, rng)
     elif answer is None or len(texts) < 2:
         raise RowError("no choices")
-    choices = tuple(how.get("choice", CHOICE).format(choice=text) for text in texts)
-    if len(prompt) + sum(map(len, choices)) > how.get("max_characters", float("inf")):
+    choices = tuple(spec.get("choice", CHOICE).format(choice=text) for text in texts)
+    if len(prompt) + sum(map(len, choices)) > (spec.get("max_characters") or math.inf):
         raise RowError("too long")
-    messages = row.messages if how.get("chat_template", True) else ()
-    if how.get("chat_template") and not messages:
+    chat = spec.get("chat_template")
+    messages = () if chat is False else row.messages
+    if chat and not messages:
         template = "{context}\n{question}" if row.context else "{question}"
-        messages = (("user", (how.get("prompt") or template).format(**parts)),)
+        messages = (("user", (spec.get("prompt") or template).format(**parts)),)
     group = row.group or bare(f"{row.context} {parts['question']}")
     drawn = row.drawn or bool(rules["kind"] == "label" and rules.get("choices"))
     return Item(Document(prompt, choices, answer, messages), group, stratum, row.where, drawn)

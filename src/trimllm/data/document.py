@@ -23,11 +23,11 @@ def normalised(text: str) -> str:
 
 @cache
 def _edges() -> re.Pattern[str]:
-    """Marks around words. Made when it is asked for: most processes only read documents."""
+    """Marks around words. Compiled when first used: most processes only read documents."""
     kinds = {mark: unicodedata.category(mark) for mark in map(chr, range(0x10000))}
     opening, closing = (
-        re.escape("".join(mark for mark, kind in kinds.items() if kind in wanted))
-        for wanted in (("Ps", "Pi", "Pf"), ("Pe", "Pi", "Pf"))
+        re.escape("".join(mark for mark, kind in kinds.items() if kind in some))
+        for some in (("Ps", "Pi", "Pf"), ("Pe", "Pi", "Pf"))
     )
     return re.compile(
         rf"(?<!\S)[{opening}\"'¿¡]+"  # not of .5, -5 or !x
@@ -67,7 +67,7 @@ class Document:
         if isinstance(self.choices, str):
             raise ValueError("choices must be a list")
         object.__setattr__(self, "choices", tuple(self.choices))
-        object.__setattr__(self, "messages", tuple((role, said) for role, said in self.messages))
+        object.__setattr__(self, "messages", tuple((role, text) for role, text in self.messages))
         texts = (self.prompt, *self.choices)
         if not self.choices or not all(isinstance(text, str) and text.strip() for text in texts):
             raise ValueError(

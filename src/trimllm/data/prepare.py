@@ -105,10 +105,10 @@ def _split(
     tests: dict[str, Pool] = {}
     train = pool(spec["train"]) if spec.get("train") else None
     calibration = pool(spec["calibration"]) if train and spec.get("calibration") else train
-    for task, how in spec["tests"].items():
-        one = pool(how["set"]) if "set" in how else read_task(how)
-        pools.setdefault(one.name, one)
-        sizes = [n for n in (limits.get("test"), how.get("documents")) if n is not None]
+    for task, test in spec["tests"].items():
+        one = pool(test["set"]) if "set" in test else read_task(test)
+        one = pools.setdefault(one.name, one)
+        sizes = [n for n in (limits.get("test"), test.get("documents")) if n is not None]
         earlier = [f"tests/{name}" for name, other in tests.items() if other is one]
         used = {item.group for name in earlier for item in splits[name]}
         splits[f"tests/{task}"] = take(one.groups, min(sizes, default=None), used)
@@ -155,20 +155,20 @@ def _without_tests(
 
     def leaks(pool: Pool, what: str, share: float, remedy: str) -> list[Item]:
         items = [] if pool in tests else pool.items
-        found = [item for item in items if item.content(by_prompt) in known]
-        if len(found) > share * len(items):
-            pairs = [(one.where, known[one.content(by_prompt)].where) for one in found[:NAMED]]
+        leaked = [item for item in items if item.content(by_prompt) in known]
+        if len(leaked) > share * len(items):
+            pairs = [(one.where, known[one.content(by_prompt)].where) for one in leaked[:NAMED]]
             named = ", ".join(f"{here} is {there}" for here, there in pairs if here and there)
             raise UserError(
-                f"{what}: {len(found)} of the {len(items)} documents of set {pool.name} are test "
+                f"{what}: {len(leaked)} of the {len(items)} documents of set {pool.name} are test "
                 f"documents ({named}); {remedy}"
             )
-        return found
+        return leaked
 
     if calibration is not train:
         leaks(calibration, CALIBRATION, 0, "calibrate on training or validation data")
-    found = leaks(train, TRAIN, MAX_FAILED, "take them out of one of the two")
-    gone = {item.group for item in found}
+    leaked = leaks(train, TRAIN, MAX_FAILED, "take them out of one of the two")
+    gone = {item.group for item in leaked}
     return [group for group in train.groups if group[0].group not in gone]
 
 

@@ -72,7 +72,8 @@ def parse_row(row: Any, how: Mapping[str, Any]) -> Row:
     label = _whole(str(_value(row, fields["label"])), "label").strip() if "label" in fields else ""
     if not label and "label" in fields:
         raise RowError("an empty label")
-    choices, index, text = (), None, ""
+    choices: tuple[str, ...] = ()
+    index, text = None, ""
     if "choices" in fields:
         choices, index = _chosen(row, fields)
         text = "" if index is None else choices[index]
@@ -85,7 +86,8 @@ def _chosen(
     row: Mapping[str, Any], fields: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], int | None]:
     """The choices, and the index of the right one; None where no field holds it."""
-    where, names = fields["choices"], ()
+    where, names = fields["choices"], []
+    choices: Any
     if isinstance(where, Mapping):  # constant: text shown -> value in the row
         choices, names = list(where), list(where.values())
     elif isinstance(where, list):
@@ -93,7 +95,7 @@ def _chosen(
     else:
         choices = _value(row, where)
         if isinstance(choices, Mapping):
-            choices, names = choices.get("text"), choices.get("label", ())
+            choices, names = choices.get("text"), choices.get("label", [])
         elif isinstance(choices, str):
             choices = lettered(choices)
     if not isinstance(choices, Sequence) or not choices:
@@ -150,28 +152,27 @@ def answer_index(value: Any, choices: Sequence[str], reading: str | None = None)
     if not isinstance(value, str | int):
         raise RowError("the answer is neither a number nor a text")
     text, texts = str(value).strip(), [choice.strip().lower() for choice in choices]
-    found = {}
+    readings = {}
     if texts.count(text.lower()) == 1:
-        found["text"] = texts.index(text.lower())
+        readings["text"] = texts.index(text.lower())
     if re.fullmatch(r"\d+", text):
-        found["index"] = int(text)
+        readings["index"] = int(text)
     elif re.fullmatch(r"\(?[A-Za-z][.:)]?", text):
-        found["letter"] = _place(text.strip("(.:)"))
-    elif not found and (match := _LETTERED.match(text)):
-        place = found["letter"] = _place(match[1])
+        readings["letter"] = _place(text.strip("(.:)"))
+    elif not readings and (match := _LETTERED.match(text)):
+        place = readings["letter"] = _place(match[1])
         if place < len(texts) and texts[place] != text[match.end() :].strip().lower():
             raise RowError("the answer's letter and text name different choices")
-    if reading:
-        found = {name: index for name, index in found.items() if name == reading}
-    inside = {name: index for name, index in found.items() if index < len(choices)}
-    if not found:
+    readings = {one: index for one, index in readings.items() if reading in (None, one)}
+    if not readings:
         raise RowError("the answer is none of the choices")
+    inside = {one: index for one, index in readings.items() if index < len(choices)}
     if not inside:
-        raise RowError(f"answer {max(found.values())} of {len(choices)} choices")
+        raise RowError(f"answer {max(readings.values())} of {len(choices)} choices")
     if len({*inside.values()}) > 1:
-        one, other = inside
+        text, other = inside
         raise RowError(
-            f"the answer is the {one} of one choice and the {other} of another; set "
+            f"the answer is the {text} of one choice and the {other} of another; set "
             "fields.answer_is to the one that counts"
         )
     return next(iter(inside.values()))
@@ -225,6 +226,6 @@ def _text(row: Mapping[str, Any], name: str) -> str:
 
 def _whole(text: str, what: str) -> str:
     """The text, if it can be written in UTF-8."""
-    if found := _SURROGATE.search(text):
-        raise RowError(f"{what} holds half a character (\\u{ord(found[0]):x})")
+    if half := _SURROGATE.search(text):
+        raise RowError(f"{what} holds half a character (\\u{ord(half[0]):x})")
     return text

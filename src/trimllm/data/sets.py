@@ -57,65 +57,60 @@ class Pool:
             )
 
 
-def read_task(how: Mapping[str, Any]) -> Pool:
+def read_task(spec: Mapping[str, Any]) -> Pool:
     """The documents of an lm-eval task in their own order, as `--limit` takes them."""
-    name = f"lm-eval {how['task']}"
+    name = f"lm-eval {spec['task']}"
     with within(f"sets.{name}"):
-        rows, report = _read_rows({"from": [how]})
+        rows, report = _read_rows({"from": [spec]})
         items = construct(rows, {"construct": {"kind": "own"}}, None)
-        groups = [[one] for one in deduplicate([item for item in items if isinstance(item, Item)])]
-        more = {"construction": KINDS["own"], "rows_left_out": {}, "documents": len(groups)}
-        return Pool(name, groups, report | more)
+        kept = deduplicate([item for item in items if isinstance(item, Item)])
+        report |= {"construction": KINDS["own"], "rows_left_out": {}, "documents": len(kept)}
+        return Pool(name, [[one] for one in kept], report)
 
 
-def read_set(name: str, how: Mapping[str, Any], constructions: Mapping[str, Construction]) -> Pool:
+def read_set(name: str, spec: Mapping[str, Any], constructions: Mapping[str, Construction]) -> Pool:
     """The documents of a set of the domain's YAML.
 
     Args:
         constructions: further ones than the library's, by their kind.
     """
     with within(f"sets.{name}"):
-        rows, report = _read_rows(how)
-        rules = dict(how.get("construct", {})) | {"kind": kind_of(how)}
+        rows, report = _read_rows(spec)
+        rules = dict(spec.get("construct", {})) | {"kind": kind_of(spec)}
         if rules["kind"] not in (known := {**KINDS, **constructions}):
             raise UserError(f"no construction {rules['kind']!r} (there are: {', '.join(known)})")
         if rules["kind"] == "label" and not rules.get("labels"):
             rules["labels"] = labels_of([row for row in rows if isinstance(row, Row)])
-        how, rng = {**how, "construct": rules}, random.Random(f"{DATA_SEED}:{name}")
+        spec, rng = {**spec, "construct": rules}, random.Random(f"{DATA_SEED}:{name}")
         ordered: Sequence[Any] = shuffled(rows, rng)
         if own := constructions.get(rules["kind"]):
-            ordered = own.apply(ordered, how, rng)
-        made = construct(ordered, how, rng)
-        found = [item for item in made if isinstance(item, Item)]
-        left_out = Counter(item for item in made if isinstance(item, str))
-        items = deduplicate(found)
-        duplicates = left_out.pop(REPEATED, 0) + len(found) - len(items)
-        if how.get("balance") and items:
-            items = balance(items, rng, how.get("per_class"))
+            ordered = own.apply(ordered, spec, rng)
+        results = construct(ordered, spec, rng)
+        left_out = Counter(item for item in results if isinstance(item, str))
+        items = deduplicate([item for item in results if isinstance(item, Item)])
+        duplicates = len(results) - len(items) - left_out.total() + left_out.pop(REPEATED, 0)
+        if spec.get("balance") and items:
+            items = balance(items, rng, spec.get("per_class"))
         labels, counts = list(rules.get("labels", ())), Counter(item.stratum for item in items)
         if missing := [label for index, label in enumerate(labels) if not counts[index]]:
             raise UserError(f"no document has the class {', '.join(missing)}; see labels")
-        return Pool(
-            name,
-            in_order(items),
-            report
-            | {
-                "construction": own.words if own else words(rules),
-                "rows_left_out": dict(left_out),
-                "duplicates_removed": duplicates,
-                "documents": len(items),
-                "documents_by_class": {label: counts[i] for i, label in enumerate(labels)} or None,
-            },
-        )
+        report |= {
+            "construction": own.words if own else words(rules),
+            "rows_left_out": dict(left_out),
+            "duplicates_removed": duplicates,
+            "documents": len(items),
+            "documents_by_class": {label: counts[i] for i, label in enumerate(labels)} or None,
+        }
+        return Pool(name, in_order(items), report)
 
 
-def _read_rows(how: Mapping[str, Any]) -> tuple[list[Row | Document], dict[str, Any]]:
+def _read_rows(spec: Mapping[str, Any]) -> tuple[list[Row | Document], dict[str, Any]]:
     """The rows of a set that parse, and what its report says of all."""
     rows: list[Row | Document] = []
     failures: list[str] = []
     hashes: dict[str, str] = {}
     total = 0
-    for source in how["from"]:
+    for source in spec["from"]:
         content = read_source(source)
         hashes |= content.sha256
         total += len(content.rows)
@@ -124,7 +119,7 @@ def _read_rows(how: Mapping[str, Any]) -> tuple[list[Row | Document], dict[str, 
                 if isinstance(row, RowError):
                     raise row
                 if not isinstance(row, Document):
-                    row = replace(parse_row(row, {**how, **source}), where=where)
+                    row = replace(parse_row(row, {**spec, **source}), where=where)
                 rows.append(row)
             except RowError as reason:
                 failures.append(f"{where} ({reason})")

@@ -16,15 +16,6 @@ def make(rows, kind="own", rules=None, **how):
     return construct(rows, how | {"construct": rules or {"kind": kind}}, random.Random(0))
 
 
-def test_labels_are_offered_in_their_order():
-    rows = [Row(f"question {i}", label="ab"[i % 2]) for i in range(3)]
-    items = make(rows, rules=LABELS, prompt="{question}\nCourse:")
-    assert items[1].document == Document("question 1\nCourse:", (" first", " second"), 1)
-    assert [item.stratum for item in items] == [0, 1, 0]
-    assert words(LABELS) == "which course a question is about, of 2: first, second"
-    assert make([Row("q", label="c")], rules=LABELS) == ["another class"]
-
-
 def test_of_many_labels_some_are_drawn():
     rules = {"kind": "label", "labels": {name: name for name in "abcdefg"}, "choices": 3}
     rows = [Row(f"q{i}", label="abcdefg"[i % 7]) for i in range(210)]

@@ -233,19 +233,6 @@ def test_labelled_text(domain, tmp_path):
         run(domain, tmp_path)
 
 
-def test_conversations_become_documents_with_messages(domain, tmp_path):
-    rows = [
-        {"messages": [{"role": "user", "content": f"q{i}"}, {"role": "assistant", "content": "a"}]}
-        for i in range(60)
-    ]
-    domain["sets"]["all"] = from_file(tmp_path, "chats", rows, format="messages")
-    assert run(domain, tmp_path)["construction"] == "the data set's own question and free answer"
-    for document in (document for part in read_all(tmp_path) for document in part):
-        ((role, content),) = document.messages
-        assert role == "user" and document.prompt == f"Question: {content}\nAnswer:"
-        assert document.choices == (" a",)
-
-
 @pytest.mark.parametrize(
     "change", [{"train": "no"}, {"tests": {"t": {"set": "no"}}}, {"calibration": "no"}]
 )

@@ -54,21 +54,18 @@ def test_lettered_lines():
     assert lettered("Q\nA. I said:\nI. no\nB. two") == ("I said:\nI. no", "two")
 
 
-def test_other_forms_of_choices():
+def test_other_forms():
     row = {"q": "?", "d1": "x", "d2": "y", "right": "z"}
     assert parse(row, choices=["d1", "d2", "right"], answer=2).answer_text == "z"
+    row = {"q": "Do", "in": "", "out": "done"}
+    parsed = parse_row(row, {"fields": {"question": ["q", "in"], "answer": "out"}})
+    assert (parsed.question, parsed.answer_text, parsed.choices) == ("Do", "done", ())
     row = {"q": "?", "c": {"text": ["x", "y"], "label": ["1", "2"]}, "a": "1"}
     assert parse(row, choices="c", answer="a").answer == 0
     choices = {"Relevant": "True", "Irrelevant": "False"}
     for value, index in (("True", 0), (True, 0), ("False", 1), (False, 1)):
         parsed = parse({"q": "?", "a": value}, choices=choices, answer="a")
         assert (parsed.choices, parsed.answer) == (("Relevant", "Irrelevant"), index)
-
-
-def test_several_fields_make_one_question():
-    row = {"instruction": "Do", "input": "", "output": "done"}
-    parsed = parse_row(row, {"fields": {"question": ["instruction", "input"], "answer": "output"}})
-    assert (parsed.question, parsed.answer_text, parsed.choices) == ("Do", "done", ())
 
 
 def conversation(*messages):
@@ -123,10 +120,3 @@ def test_what_is_no_conversation_says_why(row, reason):
 def test_what_does_not_parse_says_why(row, reason):
     with pytest.raises(RowError, match=reason):
         parse_row(row, FIELDS)
-
-
-def test_empty_labels_and_answers():
-    with pytest.raises(RowError, match="an empty label"):
-        parse({"q": "?", "l": " "}, label="l")
-    with pytest.raises(RowError, match="an empty answer"):
-        parse({"q": "?", "a": " "}, answer="a")

@@ -42,7 +42,7 @@ $(STAMP): requirements.lock requirements-nodeps.lock pyproject.toml
 
 table2: $(STAMP)  ## download, fine-tune, trim, evaluate, show Table 2
 	$(BIN)/snakemake --cores '$(CORES)' table2
-	@cat results/tables/table2.txt
+	@cat results/tables/table2.md
 
 figures: $(STAMP)  ## figures, claims and tables from the kept results, without a model
 	$(BIN)/snakemake --cores '$(CORES)' all --forceall --configfile '$(KEPT)/config.yaml'

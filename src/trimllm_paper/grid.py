@@ -10,25 +10,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from trimllm.throughput.result import predicted
-from trimllm_paper import cell_notes, layout, notes, published, timed
+import pandas as pd
+
+from trimllm_paper import layout, notes, published, timed
 from trimllm_paper.cells import Cells, Subject
 from trimllm_paper.context import BY_LORA, FULL, Context
-from trimllm_paper.frames import Frame, rows, where
+from trimllm_paper.frames import Frame, where
 from trimllm_paper.layout import Column, Row
 from trimllm_paper.render import Block, Cell, Line, Table
 from trimllm_paper.verdict import NOT_RUN
 
-ENOUGH = 90
-"""Percent of its predicted speedup that a trimmed model should reach."""
 STAND_IN = (
     f"Stand-in for full fine-tuning: {BY_LORA}, adapters beside frozen weights, merged at the end. "
     f"What is measured against {FULL} elsewhere is measured against it here; no verdict is one on "
     f"full fine-tuning, and the paper's lines are of {FULL}"
 )
 """What stands above tables whose yardstick adapters are."""
-STEADY = 1.25
-"""Largest ratio between the copy rates of a machine's sessions that is no remark's worth."""
 
 
 def build(table: str, frame: Frame, context: Context) -> Table:
@@ -60,10 +57,8 @@ class _Grid:
         self.domains = [column for column in self.columns if column.domain]
         self.cells = Cells(form, frame, context, self.rows, self.columns)
         self.compared = published.LABELS[form.compared]
-        self.trimmed: dict[str, dict[str, Any]] = {}
-        """Block label -> measurements of trimmed models without compressor, by the row's label."""
         self.timed: dict[str, dict[str, Any]] = {}
-        """The same of all measurements of throughput."""
+        """Block label -> measurements of throughput, by the row's label."""
 
     def _own_words(self, column: Column) -> dict[str, Any]:
         """What a column is called over our numbers and the paper's, and whether it stands in."""
@@ -182,8 +177,6 @@ class _Grid:
             timing = found[by]
             title = row.label if by == best.name else f"{row.label} by {by}"
             self.timed.setdefault(subject.label, {})[title] = timing
-            if not row.compressor:
-                self.trimmed.setdefault(subject.label, {})[title] = timing
             if by != best.name:
                 section = str(self.form.others).format(by=timing.content.get("pattern") or by)
                 told = {"key": f"{row.key}_{by}", "section": section, "names": (by,)}
@@ -222,7 +215,8 @@ class _Grid:
             if column.stand_in:
                 yield f"Stand-in data, column {column.label}: {column.stand_in}"
         if any(column.epochs for column in self.columns):
-            yield from notes.mixed_runs(self.frame)
+            every = [*self.frame.trainings.provenance, *self.frame.epochs.provenance]
+            yield from notes.several_machines(every)
 
     def _protocols(self) -> Iterator[str]:
         """How throughput was measured, and on which machines that are not the paper's."""
@@ -241,79 +235,19 @@ class _Grid:
             yield f"{strangers}: not the paper's hardware; set beside the paper's {compared}"
 
     def _notes(self, words: Mapping[str, str], blocks: Sequence[Block]) -> Iterator[str]:
-        form, frame, seed = self.form, self.frame, self.context.seed
-        named = self.context.named
+        form, frame, named = self.form, self.frame, self.context.named
         yield from (named(layout.worded(text, words, form)) for text in form.notes)
-        kernels = form.blocks == "machines"
+        if known := published.contradictions(table=form.key):
+            yield f"In the paper itself: {' '.join(one['text'] for one in known)}"
         if form.blocks in ("machines", "both"):
-            every = [timing for found in self.timed.values() for timing in found.values()]
-            yield from timed.glossary(every, kernels=kernels)
-        if kernels:
-            yield from self._speed_notes(blocks)
-        for one in published.contradictions(table=form.key):
-            yield f"In the paper itself: {one['text']}"
-        yield from cell_notes.documents(self.domains, blocks)
-        if form.tokens:
-            yield from map(named, cell_notes.counting(self.domains, blocks, frame.words))
-        yield from cell_notes.answers(self.domains, blocks)
-        yield from cell_notes.losses(self.domains, blocks)
-        accuracy = notes.provenance_notes(frame.evaluations, seed) if self.domains else []
-        throughput = notes.timing_notes(self.timings) if form.blocks != "models" else []
-        if accuracy and throughput:
-            if frame.evaluations.seed.nunique() > 1 and len(self.timings):
-                throughput.insert(0, "of the first seed's checkpoints alone")
-            accuracy = [f"Accuracy: {note}" for note in accuracy]
-            throughput = [f"Throughput: {note}" for note in throughput]
-        ties = notes.tie_notes(frame.epochs) if form.ties else []
-        tokens = map(named, notes.token_notes(frame)) if form.tokens else ()
-        yield from (*accuracy, *throughput, *tokens, *ties)
-        if any(column.epochs for column in self.columns):
-            yield from notes.training_notes(frame, seed)
-
-    def _speed_notes(self, blocks: Sequence[Block]) -> Iterator[str]:
-        """Ranges of TrimLLM's advantage, unsteady machines, and what is predicted."""
-        if any(column.speed == "compiled" for column in self.columns):
-            yield (
-                "compiled: the same pair by torch.compile, which replays CUDA graphs on a GPU: "
-                "what eager decoding waits for the host is gone"
+            yield from timed.glossary(
+                [timing for found in self.timed.values() for timing in found.values()]
             )
-        over = [column.key for column in self.columns if column.speed == "trim_over"]
-        for block in blocks:
-            cells = [line.cells[key].measured for line in block.rows for key in over]
-            if gains := [gain for gain in cells if gain is not None]:
-                yield f"{block.label}: {min(gains):.2f} to {max(gains):.2f} times"
-        rates: dict[str, list[float]] = {}
-        for one in rows(self.frame.timings):
-            if rate := one.content.get("copy_bytes_per_second"):
-                rates.setdefault(one.hardware, []).append(rate / 1e9)
-        for hardware, found in rates.items():
-            if max(found) > STEADY * min(found):
-                yield (
-                    f"{hardware}: a plain copy reached {min(found):.0f} to {max(found):.0f} GB/s, "
-                    "by session; compare shares of it within a session only (bandwidth_ratio of "
-                    "the CSV)"
-                )
-        for label, measured in self.timed.items():
-            yield from timed.notes(label, measured)
-        for label, trimmed in self.trimmed.items():
-            yield from _predictions(label, trimmed)
-
-
-def _predictions(label: str, trimmed: Mapping[str, Any]) -> Iterator[str]:
-    """What is predicted of a block's trimmed models, by row, and which stay below `ENOUGH`."""
-    names = {"speedup": "decode", "prefill_speedup": "prefill"}
-    speedups, low = [], []
-    parts: dict[str, Any] = {}
-    for row, timing in trimmed.items():
-        told = predicted(timing.content)
-        found = [name for name in names if f"predicted_{name}" in told]
-        shares = {name: 100 * told[f"share_of_predicted_{name}"] for name in found}
-        parts |= dict.fromkeys(found)
-        values = " / ".join(f"{told[f'predicted_{name}']:.2f}×" for name in found)
-        speedups += [f"{row} {values}"] if found else []
-        low += [f"{row} {names[n]} ({s:.0f}%)" for n, s in shares.items() if s < ENOUGH]
-    if speedups:
-        both = " / ".join(names[name] for name in parts)
-        yield f"{label}: predicted over full, {both}: {', '.join(speedups)}"
-    if low:
-        yield f"{label}: below {ENOUGH}% of the prediction: {', '.join(low)}"
+        yield from notes.documents(self.domains, blocks)
+        if self.domains:
+            yield from notes.seeds(frame.evaluations)
+            yield notes.sources(frame.evaluations, "evaluations")
+        if form.blocks != "models":
+            yield notes.sources(self.timings, "timings")
+        if any(column.epochs for column in self.columns):
+            yield notes.sources(pd.concat([frame.trainings, frame.epochs]), "passes and epochs")

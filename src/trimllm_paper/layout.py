@@ -38,18 +38,15 @@ class Column(Plain):
     """A column; what it shows is one of `domain`, `minus` (what another column has more than
     its first chain), `size`, `speed`, `minutes`, `share`, `scans`.
 
-    `interval_digits` None: as many in brackets as the form of the table has. `terminal` False: left
-    out of the plain text, which has to fit a terminal. `stand_in`: what was really measured. `when`
+    `interval_digits` None: at most one in brackets. `stand_in`: what was really measured. `when`
     "measured": left out where nothing of it was.
     """
 
     key: str
     label: str
-    short: str | None = None
     digits: int = 1
     interval_digits: int | None = None
     unit: str = ""
-    terminal: bool = True
     printed: str | None = None
     times: float = 1
     over: str | None = None

@@ -1,4 +1,4 @@
-"""A table of the paper, any of them, and its four forms: CSV, Markdown, LaTeX and plain text.
+"""A table of the paper, any of them, and its three forms: CSV, Markdown, LaTeX.
 
 A block belongs to one model. Its measured numbers and the published ones never share a line: each
 recipe has a line of ours and, under it, a line that names the paper and the paper's model. CSV is
@@ -9,7 +9,6 @@ the complete form, one line a cell with everything known about it; the others sh
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,7 +144,7 @@ def to_csv(table: Table) -> str:
     return frame.to_csv(index=False, lineterminator="\n")
 
 
-def _measured(cell: Cell, column: Column, interval_digits: int) -> str:
+def _measured(cell: Cell, column: Column) -> str:
     """A measured cell in words: `78.0 (71.8–83.2) ~`, or `not run`."""
     if cell.measured is None:
         return verdict.NOT_RUN if cell.verdict == verdict.NOT_RUN else "–"
@@ -158,15 +157,13 @@ def _measured(cell: Cell, column: Column, interval_digits: int) -> str:
         low is not None and (f"{low:.1f}" != f"{high:.1f}" or column.interval_digits)
     ):
         digits = column.interval_digits
-        digits = min(interval_digits, column.digits) if digits is None else digits
+        digits = min(1, column.digits) if digits is None else digits
         text += f" ({low:{sign}.{digits}f}{to}{high:{sign}.{digits}f})"
     return f"{text} {verdict.MARKS.get(cell.verdict or '', '')}".rstrip()
 
 
-def lines_of(
-    table: Table, columns: Sequence[Column], interval_digits: int = 1
-) -> Iterator[tuple[str, str, list[str]]]:
-    """The lines that Markdown, LaTeX and text share, in order: kind, label, texts of the cells.
+def lines_of(table: Table) -> Iterator[tuple[str, str, list[str]]]:
+    """The lines that Markdown and LaTeX share, in order: kind, label, texts of the cells.
 
     A line is a `block`'s or a `section`'s heading, what was `measured`, or what the `paper` prints.
     """
@@ -174,30 +171,26 @@ def lines_of(
         yield "block", block.heading, []
         section = None
         for row in block.rows:
-            cells = [(row.cells[column.key], column) for column in columns]
+            cells = [(row.cells[column.key], column) for column in table.columns]
             if row.section and row.section != section:
                 yield "section", row.section, []
             section = row.section
             if block.measured:
-                yield "measured", row.label, [_measured(*cell, interval_digits) for cell in cells]
+                yield "measured", row.label, [_measured(*cell) for cell in cells]
             if block.published_as and any(cell.published is not None for cell, _ in cells):
                 label = f"paper, {block.published_as}" if block.measured else row.label
                 yield "paper", label, [display(c.published, column.digits) for c, column in cells]
 
 
-def _heads(columns: Sequence[Column], *, short: bool = False) -> list[str]:
-    labels = [(column.short if short else None) or column.label for column in columns]
-    return [
-        label + (DAGGER if column.stand_in else "")
-        for label, column in zip(labels, columns, strict=True)
-    ]
+def _heads(columns: Sequence[Column]) -> list[str]:
+    return [column.label + (DAGGER if column.stand_in else "") for column in columns]
 
 
 def to_markdown(table: Table) -> str:
     """GitHub Markdown, padded so that it reads as plain text too."""
     fonts = {"block": "**{}**", "section": "*{}*", "paper": "*{}*", "measured": "{}"}
     grid = [["Recipe", *map(_escape_markdown, _heads(table.columns))]]
-    for kind, head, cells in lines_of(table, table.columns):
+    for kind, head, cells in lines_of(table):
         label, *texts = (fonts[kind].format(_escape_markdown(text)) for text in (head, *cells))
         texts = texts or [""] * len(table.columns)
         grid.append([f"&nbsp; {label}" if kind == "paper" else label, *texts])
@@ -247,42 +240,15 @@ def to_latex(table: Table) -> str:
         " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in texts)
         for texts in ((f"{table.title}.", *table.header), (table.legend, *table.notes))
     )
-    lines, heads = lines_of(table, table.columns), ["Recipe", *_heads(table.columns)]
+    lines, heads = lines_of(table), ["Recipe", *_heads(table.columns)]
     template = page.from_string(LATEX_PAGE.read_text(encoding="utf-8"))
     shown = {"caption": caption, "notes": notes, "heads": heads, "lines": lines}
     return template.render(key=table.key, **shown)
 
 
-def to_text(table: Table, width: int = 120) -> str:
-    """Plain text for a terminal: intervals in whole points, notes wrapped to `width` characters."""
-
-    def wrapped(*paragraphs: str) -> list[str]:
-        lines = textwrap.TextWrapper(width, subsequent_indent="  ", break_long_words=False)
-        return [line for text in paragraphs for line in lines.wrap(text)]
-
-    def formatted(cells: list[str]) -> str:
-        return "  ".join(map(str.ljust, cells, widths)).rstrip()
-
-    columns = [column for column in table.columns if column.terminal]
-    heads = ["", *_heads(columns, short=True)]
-    indent = {"paper": "  "}
-    lines = [
-        (kind, [indent.get(kind, "") + label, *texts])
-        for kind, label, texts in lines_of(table, columns, interval_digits=0)
-    ]
-    body = [cells for _, cells in lines if len(cells) > 1]
-    widths = [max(map(len, column)) for column in zip(heads, *body, strict=True)]
-    rule = "-" * min(width, sum(widths) + 2 * len(widths) - 2)
-    out = [*wrapped(table.title, *table.header), "", formatted(heads)]
-    for kind, cells in lines:
-        heading = {"block": [rule, cells[0]], "section": [f"({cells[0]})"]}
-        out += heading.get(kind) or [formatted(cells)]
-    return "\n".join([*out, "", *wrapped(table.legend, *table.notes)]) + "\n"
-
-
 def render(table: Table, stem: str | Path) -> None:
-    """Write stem.csv, stem.md, stem.tex and stem.txt, each atomically."""
-    forms = {"csv": to_csv, "md": to_markdown, "tex": to_latex, "txt": to_text}
+    """Write stem.csv, stem.md and stem.tex, each atomically."""
+    forms = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
     texts = {suffix: form(table) for suffix, form in forms.items()}
     for suffix, text in texts.items():
         write_text(f"{stem}.{suffix}", text)

@@ -11,7 +11,7 @@ from table_building import TINY, build, column, context
 
 from trimllm.base.errors import UserError
 from trimllm_paper import layout, published
-from trimllm_paper.render import Table, to_csv, to_latex, to_markdown, to_text
+from trimllm_paper.render import Table, to_csv, to_latex, to_markdown
 
 OWN = TINY | {"label": "LLaMA-7B", "published": "llama-7b"}
 NAMES = {"both": "paper", "likelihood": "ours"}
@@ -108,7 +108,7 @@ def test_every_column_of_the_paper_is_there(chains: Evaluations) -> None:
     table = build3(chains, domains=[column("sciq")])
     assert [c.key for c in table.columns][:6] == list(published.table("table3").columns)
     assert table.cell("tiny", "both", "piqa").verdict == "not run"
-    for form in (to_csv, to_markdown, to_latex, to_text):
+    for form in (to_csv, to_markdown, to_latex):
         assert "Tiny-135M" in form(table)
 
 
@@ -162,7 +162,7 @@ def test_seeds_are_pooled_and_their_deviation_shown(tmp_path) -> None:
     table = build("table3", paths)
     cell = table.cell("tiny", "both", "sciq")
     assert cell.measured == pytest.approx(74) and cell.deviation == pytest.approx(4)
-    assert cell.n == 200 and "74.0 (62–85)" in to_text(table)
+    assert cell.n == 200 and "74.0 (62–85)" in to_markdown(table)
     rows = list(csv.DictReader(io.StringIO(to_csv(table))))
     (row,) = [r for r in rows if (r["row"], r["column"]) == ("both", "sciq")]
     assert row["seeds"] == "0;1;2" and float(row["deviation"]) == pytest.approx(4)

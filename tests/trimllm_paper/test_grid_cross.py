@@ -7,7 +7,7 @@ from evaluation_files import Evaluations
 from table_building import build, column
 
 from trimllm_paper import published
-from trimllm_paper.render import Table, to_csv, to_text
+from trimllm_paper.render import Table, to_csv, to_markdown
 
 NAMES = ("medmcqa", "pubmedqa", "lexglue", "legalbench")
 NEAR = {"medmcqa": "pubmedqa", "lexglue": "legalbench"}
@@ -118,7 +118,7 @@ def test_table_5_has_all_domains_of_the_paper_as_rows_and_columns(cross: Evaluat
     assert tuple(row.key for row in table.blocks[0].rows) == paper.rows()
     assert table.cell("tiny", "lexglue_specialized", "medmcqa").measured == 72
     assert table.cell("tiny", "piqa_specialized", "piqa").verdict == "not run"
-    assert "MedMCQA-specialized" in to_text(table) and "trained_on" in to_csv(table)
+    assert "MedMCQA-specialized" in to_markdown(table) and "trained_on" in to_csv(table)
 
 
 def test_stand_in_data_of_the_tested_column_is_named(evaluations: Evaluations) -> None:

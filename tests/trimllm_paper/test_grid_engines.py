@@ -13,7 +13,7 @@ from trimllm.base.errors import UserError
 from trimllm.base.files import read_json
 from trimllm_paper.engine_records import Engines
 from trimllm_paper.frames import Frame, rows, where
-from trimllm_paper.render import Table, to_csv, to_markdown, to_text
+from trimllm_paper.render import Table, to_csv, to_markdown
 from trimllm_paper.verdict import NOT_RUN
 
 BLOCK = "cpu-mine/tiny"
@@ -86,7 +86,7 @@ def test_a_row_says_how_it_was_measured(tmp_path: Path) -> None:
     told = "llama.cpp, q8_0 (8 bits), batch 8: gguf_q8_0 1.0, 16 bits, cpu, 2 threads, fast"
     assert sections["gguf_q8_0_8_trimllm_50"] == told
     assert sections["vllm_1_full"] == "vLLM, batch 1"
-    text, csv = to_text(made), to_csv(made)
+    text, csv = to_markdown(made), to_csv(made)
     assert told in text.replace("\n  ", " ") and "24 prompt and 8 generated tokens" in text
     assert "kernel" in csv.splitlines()[0] and "Table E" in to_markdown(made)
 

@@ -13,7 +13,7 @@ from timing_files import TimingFiles
 from trimllm.base import files
 from trimllm.throughput.result import quartiles
 from trimllm_paper import published
-from trimllm_paper.render import Table, to_csv, to_latex, to_markdown, to_text
+from trimllm_paper.render import Table, to_csv, to_latex, to_markdown
 
 PAPER = published.table("table1")
 MINE = "cpu-mine/random-llama-1b"
@@ -56,7 +56,7 @@ def test_trimmed_over_every_baseline_with_the_papers_beside(table: Table) -> Non
         assert cell.published == pytest.approx(103.1 / paper)
     # The paper's A100 has AWQ ahead of TrimLLM; so have we.
     assert table.cell(MINE, "awq_int4", "trim_over").verdict == "seen on the stand-in"
-    text = to_text(table, width=1000)
+    text = to_markdown(table)
     assert "2.1 to 5.7" in text and "0.96 to 4.40 times" in text
 
 
@@ -177,10 +177,10 @@ def test_every_form_shows_all_machines(timings: TimingFiles) -> None:
     timings.add_machine()
     timings.add_machine(hardware="h100", model="random-llama-7b")
     table = build(timings)
-    for form in (to_csv, to_markdown, to_latex, to_text):
+    for form in (to_csv, to_markdown, to_latex):
         text = form(table)
         assert "cpu-mine" in text and "h100" in text and "RTX" in text
-    assert "Value (quartiles)" in to_text(table) and "22.00 (21.78–22.22)" in to_text(table)
+    assert "Value (quartiles)" in to_markdown(table) and "22.00 (21.78–22.22)" in to_markdown(table)
     frame = pd.read_csv(io.StringIO(to_csv(table)))
     line = frame[(frame.model == MINE) & (frame.row == "trimllm_40")].set_index("column")
     assert line.measured["throughput"] == 22 and line.spread_low["speedup"] < 2.2
@@ -190,7 +190,7 @@ def test_every_form_shows_all_machines(timings: TimingFiles) -> None:
 def test_no_measurement_still_makes_a_table() -> None:
     empty = build_table("table1")
     assert [block.key for block in empty.blocks] == ["A100", "V100", "RTX3090"]
-    assert "Nothing has been measured yet" in to_text(empty)
+    assert "Nothing has been measured yet" in to_markdown(empty)
 
 
 def test_compiled_speeds_have_columns_where_they_were_measured(timings: TimingFiles) -> None:
@@ -209,6 +209,6 @@ def test_compiled_speeds_have_columns_where_they_were_measured(timings: TimingFi
     assert table.cell(MINE, "llm_int8", "compiled").measured is None
     over = [table.cell(MINE, row, "compiled_speedup").measured for row in cells]
     assert over == [1, 1.6, None]
-    text = to_text(table, width=1000)
+    text = to_markdown(table)
     assert "66.00 (63.00–69.00)" in text and "by torch.compile, which replays" in text
     assert table.cell("A100", "awq_int4", "compiled").published is None

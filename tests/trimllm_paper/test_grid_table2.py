@@ -11,7 +11,7 @@ from evaluation_files import Evaluations
 from table_building import TINY, build, column
 
 from trimllm_paper import published
-from trimllm_paper.render import Table, to_csv, to_latex, to_markdown, to_text
+from trimllm_paper.render import Table, to_csv, to_latex, to_markdown
 
 PAPER = published.table("table2")
 NOT_PRINTED = "ours, not the paper's: compressors that its table does not have"
@@ -62,7 +62,7 @@ def test_free_answers_count_the_f1_of_words_and_other_measures_stand_below(
     assert cell.measured == pytest.approx(40) and cell.details["exact_match"] == 25
     # Paired by document, all of which lose the same.
     assert cell.details["minus_full_ft_low"] == pytest.approx(-20.25)
-    notes = " ".join(to_text(found).split())
+    notes = " ".join(to_markdown(found).split())
     assert "Own (F1)" in notes and "SciQ (F1)" not in notes
     assert "SciQ 200 (chance 25.0%), Own (F1) 4 (free answers: F1 of words)" in notes
     assert "Full-FT 50.0 / 30.1 / 1, " in notes and " 25.0 / 20.0 / 7.389" in notes
@@ -141,10 +141,10 @@ def test_a_missing_file_is_a_cell_not_run(evaluations: Evaluations, missing: str
 
 def test_no_results_at_all_still_make_a_table() -> None:
     empty = build("table2")
-    for form in (to_csv, to_markdown, to_latex, to_text):
+    for form in (to_csv, to_markdown, to_latex):
         assert form(empty)
     assert not empty.blocks[0].measured
-    assert "Nothing has been measured yet" in to_text(empty)
+    assert "Nothing has been measured yet" in to_markdown(empty)
 
 
 def test_true_bytes_are_the_mean_and_range_over_domains(evaluations: Evaluations) -> None:
@@ -163,7 +163,7 @@ def test_stand_ins_are_named_and_never_reproduce(full: Table) -> None:
     assert sum("Stand-in set" in line for line in full.header) == 5
     verdicts = {c.verdict for b in full.blocks for row in b.rows for c in row.cells.values()}
     assert "reproduced" not in verdicts
-    for form in (to_markdown, to_latex, to_text):
+    for form in (to_markdown, to_latex):
         assert "Stand-in set" in form(full)
     frame = pd.read_csv(io.StringIO(to_csv(full)))
     accuracy = frame[frame.measured.notna() & frame.column.isin(PAPER.columns[:5])]
@@ -254,7 +254,7 @@ def test_two_seeds_show_their_mean_and_deviation(evaluations: Evaluations) -> No
     assert found.cell("tiny", "trimllm_50", "final_mem").measured == 50
     # What one seed alone has shows no deviation.
     assert found.cell("tiny", "sparse_ft", "sciq").deviation is None
-    text = to_text(found)
+    text = to_markdown(found)
     # Two seeds six points apart: t = 12.7, so that the interval says nearly nothing.
     assert text.count("73.0 (34–100)") == 3 and "2 seeds: mean, and its interval" in text
     few = "some cells are of 1 (`seeds` in the CSV), their intervals of documents alone"
@@ -282,7 +282,7 @@ def test_compressors_that_the_papers_table_lacks_are_rows_set_apart(
     assert row.cells["piqa"].verdict == "not run"
     assert row.cells["final_mem"].measured == pytest.approx(33.457, abs=1e-3)
     assert not [row for row in found.blocks[1].rows if row.key == "gptq_int4"]
-    assert f"({NOT_PRINTED})" in to_text(found)
+    assert f"({NOT_PRINTED})" in to_markdown(found)
 
 
 def test_kept_fractions_and_criteria_of_the_configuration(evaluations: Evaluations) -> None:
@@ -302,5 +302,5 @@ def test_models_of_other_tables_are_left_out() -> None:
 
 
 def test_forms_fit_their_readers(full: Table) -> None:
-    assert max(map(len, to_text(full).splitlines())) <= 120
+    assert max(map(len, to_markdown(full).splitlines())) <= 120
     assert published.LABELS["llama-7b"] in to_markdown(full)

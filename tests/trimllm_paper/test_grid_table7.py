@@ -8,7 +8,7 @@ from table_building import COLUMNS, build
 from timing_files import TimingFiles
 
 from trimllm_paper import published
-from trimllm_paper.render import Table, to_csv, to_latex, to_markdown, to_text
+from trimllm_paper.render import Table, to_csv, to_latex, to_markdown
 
 PAPER = published.table("table7")
 CHAIN = "trim_paper/drop_30"
@@ -74,10 +74,10 @@ def test_a_model_that_was_not_timed(evaluations: Evaluations) -> None:
 def test_stand_ins_never_reproduce(table: Table) -> None:
     every = {c.verdict for b in table.blocks for row in b.rows for c in row.cells.values()}
     assert "reproduced" not in every and {"seen on the stand-in", "not run"} <= every
-    for form in (to_csv, to_markdown, to_latex, to_text):
+    for form in (to_csv, to_markdown, to_latex):
         text = form(table)
         assert "Tiny-135M" in text and "188.7" in text
-    assert "Stand-in data, column SciQ: Stand-in set" in to_text(table, width=1000)
+    assert "Stand-in data, column SciQ: Stand-in set" in to_markdown(table)
 
 
 def test_two_seeds_show_accuracy_by_both_and_whose_throughput_it_is(
@@ -92,8 +92,8 @@ def test_two_seeds_show_accuracy_by_both_and_whose_throughput_it_is(
     found = build("table7", paths, throughput=timings.paths)
     cell = found.cell(BLOCK, "trimllm_awq_int4", "sciq")
     assert (cell.measured, cell.n) == (62, 200) and cell.deviation == pytest.approx(8**0.5)
-    text = to_text(found, width=1000)
+    text = to_markdown(found)
     assert "62.0 (36–88)" in text and "Accuracy: 2 seeds" in text
     assert "Throughput: of the first seed's checkpoints alone" in text
-    alone = to_text(build("table7", evaluations.paths, throughput=timings.paths), width=1000)
+    alone = to_markdown(build("table7", evaluations.paths, throughput=timings.paths))
     assert "2 seeds" not in alone and "first seed" not in alone

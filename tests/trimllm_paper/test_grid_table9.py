@@ -11,7 +11,7 @@ from evaluation_files import rewrite
 from table_building import build
 
 from trimllm.base import files
-from trimllm_paper.render import Table, to_csv, to_text
+from trimllm_paper.render import Table, to_csv, to_markdown
 
 FIRST = {
     "git_commit": "c" * 40,
@@ -127,7 +127,7 @@ def test_a_chain_is_not_extrapolated(tmp_path: Path) -> None:
     assert table.cell("tiny", "trimllm", "minutes_2").measured == pytest.approx(180 / 60)
     # Sparse-FT was not run: whether Full-FT takes longest is not known.
     assert table.cell("tiny", "full_ft", "minutes_2").verdict == "not run"
-    assert "not run" in to_text(table) and to_csv(table)
+    assert "not run" in to_markdown(table) and to_csv(table)
 
 
 def test_epochs_have_as_many_tokens_as_those_of_full_fine_tuning(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def told(root: Path, *apart: dict[str, Any], recipe: str = "sparse_ft") -> str:
     """The whole table, on a line each, of records with these provenances."""
     paths = [training(root, "full_ft", [60], provenance=FIRST)]
     paths += [training(root, recipe, [60], provenance=FIRST | each) for each in apart]
-    return to_text(build("table9", trainings=paths), width=2000)
+    return to_markdown(build("table9", trainings=paths))
 
 
 def test_tier_and_provenance_are_told(tmp_path: Path) -> None:
@@ -194,4 +194,4 @@ def test_parts_of_several_runs_are_warned_of(tmp_path: Path, change: dict, words
     # A run under another seed is a run of its own.
     paths = [training(tmp_path, "full_ft", [60], provenance=FIRST)]
     paths.append(training(tmp_path / "1", "full_ft", [60], provenance=FIRST | change, seed=1))
-    assert "Warning" not in to_text(build("table9", trainings=paths), width=2000)
+    assert "Warning" not in to_markdown(build("table9", trainings=paths))

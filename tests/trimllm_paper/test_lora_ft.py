@@ -19,7 +19,7 @@ from trimllm_paper.claims import report
 from trimllm_paper.figures import style
 from trimllm_paper.frames import Frame
 from trimllm_paper.records import Training
-from trimllm_paper.render import Table, to_csv, to_latex, to_markdown, to_text
+from trimllm_paper.render import Table, to_csv, to_latex, to_markdown
 from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED
 
 OWN = [TINY | {"label": "LLaMA-7B", "published": "llama-7b"}]
@@ -47,7 +47,7 @@ def test_rows_reasons_and_notes_name_it_and_the_papers_lines_do_not(
     assert "keeps 93% of LoRA-FT, paper 99%" in found.cell("tiny", "trimllm_50", "sciq").why
     (told,) = (line for line in found.header if "LoRA-FT" in line)
     assert told.startswith("Stand-in for full fine-tuning: LoRA-FT, adapters beside frozen")
-    for form in (to_csv, to_markdown, to_latex, to_text):
+    for form in (to_csv, to_markdown, to_latex):
         assert "LoRA-FT" in form(found)
     # The other name stands where the paper's own numbers do.
     own = [text for text in found.notes if not text.startswith("In the paper itself: ")]
@@ -57,7 +57,7 @@ def test_rows_reasons_and_notes_name_it_and_the_papers_lines_do_not(
 
 def test_without_adapters_no_byte_is_another(evaluations: Evaluations) -> None:
     found = table2(evaluations)
-    for form in (to_csv, to_markdown, to_latex, to_text):
+    for form in (to_csv, to_markdown, to_latex):
         assert "Full-FT" in form(found) and "LoRA" not in form(found)
 
 

@@ -23,7 +23,6 @@ from trimllm_paper.render import (
     to_csv,
     to_latex,
     to_markdown,
-    to_text,
 )
 
 NASTY = r"a & b | 100% $x_1$ #2 {c} ~ ^ \d <e> *f* `g` [h] — é"
@@ -56,18 +55,18 @@ def markdown_rows(text: str) -> list[list[str]]:
     return [[c.strip() for c in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
 
 
-@pytest.mark.parametrize("form", [to_markdown, to_latex, to_text])
+@pytest.mark.parametrize("form", [to_markdown, to_latex])
 def test_every_cell_is_shown(form) -> None:
     shown = form(small_table())
     for number in ("78.0", "82.4", "41.5", "97.2", "55", "not run"):
         assert number in shown
-    for bounds in {to_text: ("72–83", "52–58")}.get(form, ("71.8", "83.2", "52", "58")):
+    for bounds in ("71.8", "83.2", "52", "58"):
         assert bounds in shown
     assert {to_latex: r"$\geq$50\%"}.get(form, "≥50%") in shown
 
 
 def test_measured_and_published_never_share_a_line() -> None:
-    for line in to_text(small_table()).splitlines() + to_markdown(small_table()).splitlines():
+    for line in to_markdown(small_table()).splitlines():
         assert not ("78.0" in line and "82.4" in line)
         if "82.4" in line:
             assert "paper, LLaMA-7B" in line
@@ -127,21 +126,14 @@ def test_csv_round_trip_through_pandas(text: str) -> None:
 
 
 def test_a_block_without_measurements_says_so() -> None:
-    text = to_text(small_table())
+    text = to_markdown(small_table())
     assert "LLaMA-13B: the paper's numbers, nothing measured here" in text
 
 
-def test_text_wraps_its_notes() -> None:
-    table = small_table("word " * 60)
-    notes = to_text(table, width=100).split("\n\n")[-1]
-    assert notes.startswith("Value (95% interval over documents and seeds)")
-    assert max(map(len, notes.splitlines())) <= 100
-
-
-def test_render_writes_four_files_and_nothing_else(tmp_path: Path) -> None:
+def test_render_writes_three_files_and_nothing_else(tmp_path: Path) -> None:
     render(small_table(), tmp_path / "tables" / "table2.v1")
     names = sorted(path.name for path in (tmp_path / "tables").iterdir())
-    assert names == ["table2.v1.csv", "table2.v1.md", "table2.v1.tex", "table2.v1.txt"]
+    assert names == ["table2.v1.csv", "table2.v1.md", "table2.v1.tex"]
 
 
 def test_a_failed_rendering_leaves_the_old_files(tmp_path: Path, monkeypatch) -> None:

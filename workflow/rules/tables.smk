@@ -6,13 +6,10 @@ rule render_table:
         unpack(of_table),
     output:
         csv=PATHS.table("{table}", ".csv"),
-        md=PATHS.table("{table}"),
-        tex=PATHS.table("{table}", ".tex"),
-        txt=report(
-            PATHS.table("{table}", ".txt"),
-            caption="../report/tables.rst",
-            category="3. Tables",
+        md=report(
+            PATHS.table("{table}"), caption="../report/tables.rst", category="3. Tables"
         ),
+        tex=PATHS.table("{table}", ".tex"),
     log:
         log("{table}"),
     wildcard_constraints:

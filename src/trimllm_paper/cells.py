@@ -85,7 +85,7 @@ class Cells:
         told = (row.section, timing.how) if row.format and timing is not None else (row.section,)
         beside: list[str] = []
         if timing is not None and not row.format:
-            beside = timed.marks(timing, kernels=self.form.blocks == "machines")
+            beside = timed.marks(timing)
         title = ": ".join(filter(None, [row.label, ", ".join(beside)]))
         label, section = map(self.context.named, (title, ": ".join(filter(None, told))))
         return Line(row.key, label, cells, section or None)

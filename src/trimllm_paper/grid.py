@@ -248,6 +248,8 @@ class _Grid:
             yield from notes.seeds(frame.evaluations)
             yield notes.sources(frame.evaluations, "evaluations")
         if form.blocks != "models":
-            yield notes.sources(self.timings, "timings")
+            several = self.domains and frame.evaluations.seed.nunique() > 1
+            what = "timings of the first seed" if several else "timings"
+            yield notes.sources(self.timings, what)
         if any(column.epochs for column in self.columns):
             yield notes.sources(pd.concat([frame.trainings, frame.epochs]), "passes and epochs")

@@ -162,7 +162,7 @@ def test_seeds_are_pooled_and_their_deviation_shown(tmp_path) -> None:
     table = build("table3", paths)
     cell = table.cell("tiny", "both", "sciq")
     assert cell.measured == pytest.approx(74) and cell.deviation == pytest.approx(4)
-    assert cell.n == 200 and "74.0 (62–85)" in to_markdown(table)
+    assert cell.n == 200 and "74.0 (62.4–85.2)" in to_markdown(table)
     rows = list(csv.DictReader(io.StringIO(to_csv(table))))
     (row,) = [r for r in rows if (r["row"], r["column"]) == ("both", "sciq")]
     assert row["seeds"] == "0;1;2" and float(row["deviation"]) == pytest.approx(4)

@@ -6,11 +6,9 @@ import io
 
 import pandas as pd
 import pytest
-from evaluation_files import rewrite
 from table_building import build as build_table
 from timing_files import TimingFiles
 
-from trimllm.base import files
 from trimllm.throughput.result import quartiles
 from trimllm_paper import published
 from trimllm_paper.render import Table, to_csv, to_latex, to_markdown
@@ -56,8 +54,7 @@ def test_trimmed_over_every_baseline_with_the_papers_beside(table: Table) -> Non
         assert cell.published == pytest.approx(103.1 / paper)
     # The paper's A100 has AWQ ahead of TrimLLM; so have we.
     assert table.cell(MINE, "awq_int4", "trim_over").verdict == "seen on the stand-in"
-    text = to_markdown(table)
-    assert "2.1 to 5.7" in text and "0.96 to 4.40 times" in text
+    assert "2.1 to 5.7" in to_markdown(table)
 
 
 def test_trimmed_over_a_baseline_is_decided_by_the_quartiles_of_both(timings: TimingFiles) -> None:
@@ -86,50 +83,6 @@ def test_the_papers_consumer_range_follows_from_its_numbers() -> None:
     gains = [cell.published for cell in cells if cell.published]
     assert max(gains) == pytest.approx(5.7, abs=0.05)
     assert min(gains) == pytest.approx(2.0, abs=0.05)
-
-
-def test_predicted_speedups_and_what_is_reached_of_them(timings: TimingFiles) -> None:
-    timings.add("full", 10, full=None)
-    timings.add("trim_half/keep_50", 18.5, kept=22, share=0.5)
-    timings.add("full+awq_int4", 23, share=0.26)
-    timings.add("trim_half/keep_40", 15, kept=18, share=0.4)
-    table = build(timings)
-    # units 2 MB, head 0.3 MB: 2.3 / 1.3 by bytes; half of the operations
-    predicted = {"decode": 2.3 / 1.3, "prefill": 2.0}
-    cell = table.cell(MINE, "trimllm_50", "throughput")
-    for part, value in predicted.items():
-        assert cell.details[f"predicted_{part}"] == pytest.approx(value)
-        share = table.cell(MINE, "trimllm_50", f"share_{part}")
-        assert share.measured == pytest.approx(100 * 1.85 / value)
-        assert share.sources[0].endswith("trim_half/keep_50.json")
-        assert table.cell(MINE, "fp16", f"share_{part}").measured is None
-    awq = table.cell(MINE, "awq_int4", "throughput").details
-    assert awq["predicted_prefill"] == 1 and awq["predicted_decode"] == pytest.approx(2.3 / 0.82)
-    notes = "\n".join(table.notes)
-    assert "decode / prefill: TrimLLM (50%) 1.77× / 2.00×, TrimLLM (40%) 2.09× / 2.44×" in notes
-    below = "below 90% of the prediction: TrimLLM (40%) decode (72%), TrimLLM (40%) prefill (61%)"
-    assert below in notes
-
-
-def test_older_measurements_show_no_prediction(timings: TimingFiles) -> None:
-    path = timings.add("trim_half/keep_50", 18.5, kept=22, share=0.5)
-    full = files.read_json(path)["baseline"]
-    absent = dict.fromkeys(["read_bytes_per_token", "prefill_operations"])
-    kept = {key: value for key, value in full.items() if key not in absent}
-    rewrite(path, baseline=kept, **absent)
-    table = build(timings)
-    assert table.cell(MINE, "trimllm_50", "share_decode").measured is None
-    details = table.cell(MINE, "trimllm_50", "throughput").details
-    assert details["predicted_decode"] is None
-    assert not any("predicted over full" in note for note in table.notes)
-    assert "of predicted" in to_markdown(table)
-
-
-@pytest.mark.parametrize("fastest, told", [(46e9, False), (81e9, True)])
-def test_a_machine_of_two_speeds_is_told(timings: TimingFiles, fastest: float, told: bool) -> None:
-    timings.add("full", 10, full=None, copy_bytes_per_second=42e9)
-    timings.add("trim_half/keep_50", 18.5, kept=22, copy_bytes_per_second=fastest)
-    assert any("copy reached 42 to 81 GB/s" in note for note in build(timings).notes) == told
 
 
 def test_verdicts_on_a_stand_in_are_of_shape(table: Table) -> None:
@@ -210,5 +163,5 @@ def test_compiled_speeds_have_columns_where_they_were_measured(timings: TimingFi
     over = [table.cell(MINE, row, "compiled_speedup").measured for row in cells]
     assert over == [1, 1.6, None]
     text = to_markdown(table)
-    assert "66.00 (63.00–69.00)" in text and "by torch.compile, which replays" in text
+    assert "66.00 (63.00–69.00)" in text
     assert table.cell("A100", "awq_int4", "compiled").published is None

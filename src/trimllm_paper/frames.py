@@ -20,7 +20,7 @@ model itself. `results` is the folder that a row comes from, `source` its file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,6 @@ from trimllm.base.errors import UserError
 from trimllm.base.files import MANIFEST
 from trimllm.throughput.machine import slug
 from trimllm.throughput.result import predicted
-from trimllm_paper.data_records import DataReport
 from trimllm_paper.engine_records import Engines
 from trimllm_paper.integrity.provenance import recorded
 from trimllm_paper.recipe import Recipe, place_of
@@ -105,8 +104,6 @@ class Frame:
         trainings: a row a pass of full or sparse fine-tuning, or after a dropping at once.
         timings: a row a measurement of throughput.
         engines: a row a model in an engine's format and a batch size, or a draft.
-        words: what a bag of words answers, by domain and task: percent and number of documents, of
-            each report.
     """
 
     evaluations: pd.DataFrame
@@ -114,7 +111,6 @@ class Frame:
     trainings: pd.DataFrame
     timings: pd.DataFrame
     engines: pd.DataFrame = field(default_factory=lambda: _table("engines", (), _in_engine))
-    words: Mapping[tuple[str, str], Sequence[tuple[float, int]]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -124,9 +120,8 @@ class Frame:
         trainings: Files = (),
         throughput: Files = (),
         engines: Files = (),
-        data: Files = (),
     ) -> Frame:
-        """The results in some files; `data` are reports of prepared documents.
+        """The results in some files.
 
         Raises `UserError` for a file that is not what it should be (see `records`), for two that
         measured the same, and for a chain that lacks an epoch.
@@ -137,7 +132,6 @@ class Frame:
             _table("trainings", trainings, _passes),
             _table("timings", throughput, _timing),
             _table("engines", engines, _in_engine),
-            _words(data),
         )
         for _, chain in found.epochs.groupby(["results", "model", "domain", "name"]):
             one_chain = len(chain[["criterion", "ratio", "step"]].drop_duplicates()) == 1
@@ -181,7 +175,6 @@ def frame(results: str | Path = "results", replicates: Sequence[str | Path] = ()
         trainings=found("models/**/training.json"),
         throughput=found("throughput/**/*.json", roots[:1]),
         engines=found("engines/**/*.json", roots[:1]),
-        data=found("data/*/report.json"),
     )
 
 
@@ -217,17 +210,6 @@ def _table(name: str, files: Files, rows_of: Callable[[Path], list[Row]]) -> pd.
         first, second = same.sort_values(key).source.iloc[:2]
         raise UserError(f"{second} and {first} measure the same; give one of them")
     return table
-
-
-def _words(reports: Files) -> dict[tuple[str, str], list[tuple[float, int]]]:
-    found: dict[tuple[str, str], list[tuple[float, int]]] = {}
-    for path in sorted(map(Path, reports)):
-        report, domain = DataReport.read(path), path.parent.name
-        for task, test in report.tests.items():
-            if test.bag_of_words is not None:
-                many = report.splits[f"tests/{task}"].documents
-                found.setdefault((domain, task), []).append((test.bag_of_words, many))
-    return found
 
 
 def _facts(record: OfRecipe, path: Path) -> Row:

@@ -119,8 +119,6 @@ class Layout(Plain):
     reference: float | None = None
     paper_rows: dict[str, dict[str, str]] = {}
     others: str | None = None
-    ties: bool = False
-    tokens: bool = False
 
     @property
     def paper(self) -> published.PublishedTable:

@@ -126,35 +126,6 @@ class Targets:
             for recipe in self.epochs(model, name)
         ]
 
-    def asked_epochs(self, table: str) -> list[str]:
-        """Records of the epochs that a table's checkpoints come from, and of no later ones."""
-        last: dict[tuple[str, str, str], int] = {}
-        for model, domain, text, _ in layout.needed(table, self.tables):
-            recipe = Recipe.parse(text)
-            if recipe.name in self.jobs.chains:
-                chain = model, domain, recipe.name
-                last[chain] = max(recipe.dropped, last.get(chain, 0))
-        return [
-            self.paths.epoch(model, domain, epoch)
-            for (model, domain, name), dropped in last.items()
-            for epoch in self.epochs(model, name)
-            if epoch.dropped <= dropped
-        ]
-
-    def asked_trainings(self, table: str) -> list[str]:
-        """Records of what a table's Full-FT and its half-trimmed checkpoints were trained on, where
-        chains are settled."""
-        full, settled = list[str](), list[str]()
-        for model, domain, text, _ in layout.needed(table, self.tables):
-            recipe, half = Recipe.parse(text), self.config.models[model].units // 2
-            chain = self.jobs.chains.get(recipe.name or "")
-            record = self.paths.training(model, domain, text)
-            if text == FULL_FT:
-                full.append(record)
-            elif chain and chain.settle and recipe.dropped == half and not recipe.compressor:
-                settled.append(record)
-        return [*full, *settled] if settled else []
-
     def main_chains(self) -> list[str]:
         """Records of the main tables' chains."""
         return self.chains(self.main_models, self.config.domain_specs, self.config.trim.recipes)
@@ -191,8 +162,7 @@ class Targets:
         return list(dict.fromkeys([*mine, *map(str, there)]))
 
     def table(self, name: str) -> dict[str, list[str]]:
-        """Inputs of a table, by what they are; epochs for what they say of time or ties, trainings
-        of time or tokens, data for what words alone answer."""
+        """Inputs of a table, by what they are."""
         form = layout.read(name)
         if form.blocks == "engines":
             return {"engines": self.in_engines()}
@@ -202,15 +172,6 @@ class Targets:
         if form.blocks != "machines" and not all(column.epochs for column in columns):
             found["evaluations"] = self.answers([name])
         found = {kind: self.present(self.of_all_seeds(files)) for kind, files in found.items()}
-        if form.ties:
-            asked = self.of_all_seeds(self.asked_epochs(name))
-            found["epochs"] = self.present([*found.get("epochs", []), *asked])
-        if form.tokens:
-            asked = self.of_all_seeds(self.asked_trainings(name))
-            found["trainings"] = self.present([*found.get("trainings", []), *asked])
-            domains = dict.fromkeys(column.domain.name for column in columns if column.domain)
-            # Of its own training documents.
-            found["data"] = self.present(map(self.paths.data, domains))
         timed = form.blocks in ("machines", "both")
         return found | ({"throughput": self.timings()} if timed else {})
 

@@ -73,9 +73,6 @@ MARKS = {
     **{UNDECIDED: "?", COLLAPSED: "↓"},
 }
 
-ABOVE_CHANCE, ABOVE_WORDS = 20, 10
-"""Points by which Full-FT lies above chance and above a bag of words where a column tells what a
-model knows: below that a share of its accuracy is mostly one of guesses, or of single words."""
 TOLERANCE = 1.0
 """Points; fine-tuning under another seed moves a number about as far."""
 WIDEST = 10.0

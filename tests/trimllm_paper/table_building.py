@@ -54,9 +54,8 @@ def build(
     trainings: Iterable[Path] = (),
     epochs: Iterable[Path] = (),
     engines: Iterable[Path] = (),
-    data: Iterable[Path] = (),
     **changes: Any,
 ) -> Table:
     """A table from files; `changes` are of the context."""
-    frame = Frame.of(evaluations, epochs, trainings, throughput, engines, data)
+    frame = Frame.of(evaluations, epochs, trainings, throughput, engines)
     return grid.build(table, frame, context(**changes))

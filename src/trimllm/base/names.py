@@ -1,32 +1,31 @@
 """Names of criteria and rules, which the library, the workflow and the paper's tables share.
 
-Importing them costs nothing: the workflow is parsed, and tables are rendered, without torch.
+The workflow is parsed and tables are rendered without torch.
 """
 
 PAPER_CRITERION = "both"
 """The paper's main criterion: accuracy, ties by the activation norm."""
 PAPER_CRITERIA = ("calibration", "activation_norm", PAPER_CRITERION)
 ANSWER_CRITERION = "answer_likelihood"
-"""Of documents with free answers, of which none is right or wrong."""
+"""Of documents with free answers, none of which is right or wrong."""
 CRITERIA = (*PAPER_CRITERIA, "likelihood", ANSWER_CRITERION)
 FREE_CRITERIA = ("activation_norm", ANSWER_CRITERION)
 """Criteria that need no choices."""
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3", "opt")
 """Families of models that can be trimmed: the rows of `trimllm.sublayers.modeling_trimllm`."""
 GGUF_FAMILIES = ("llama", "mistral", "qwen2")
-"""Families that llama.cpp's architecture `deci` computes: RMS norm, rotary positions, gated MLP,
-biases or none."""
+"""Families that llama.cpp's architecture `deci` computes: RMS norm, rotary positions, gated MLP."""
 RULES = ("random", "top", "bottom")
-"""Droppings that look at no scan (Sajjad et al.)."""
+"""Rules that drop without a scan (Sajjad et al.)."""
 RULE_KEPT = 50
-"""Percent of the units that a dropping by rule leaves, in the paper."""
+"""Percent of the sublayers that a rule leaves, in the paper."""
 ADAPTERS = "TRIMLLM_ADAPTERS"
-"""Environment variable: rows of one's own families, `package.module:row`, parted by spaces."""
+"""Environment variable: one\'s own model families, `package.module:family`, space-separated."""
 OPTIMIZERS = ("adamw", "adamw_8bit")
-"""What moves weights by their gradients."""
+"""Optimizers."""
 TOKENS_AT_ONCE = 2048
-"""Tokens with padding that a CPU trains on at once: a longer batch goes in parts."""
+"""Tokens with padding that a CPU trains on at once; a longer batch is split."""
 STATE_EVERY = 600.0
-"""Seconds of a fine-tuning that a killed job may lose: as often its state is kept."""
+"""Seconds between two saved states of a fine-tuning."""
 SCHEDULES = ("chain", "epoch", "constant")
-"""Where a learning rate reaches zero: over all epochs of a run, over each, or nowhere."""
+"""Where a learning rate reaches zero: at the end of a run, of each epoch, or nowhere."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import json
 import os
@@ -177,16 +176,3 @@ def test_code_beside_the_weights_is_not_run_unasked(tmp_path: Path) -> None:
     (path / files.MANIFEST).unlink()
     model, _ = checkpoint.load(path)
     assert type(model).__module__.startswith("transformers.models.") and not ran.exists()
-
-
-def test_no_module_reads_pickles() -> None:
-    """Neither by Python's own module nor by the loaders of torch, numpy and joblib that use it."""
-    loaders = {("torch", "load"), ("np", "load"), ("numpy", "load"), ("joblib", "load")}
-    for path in sorted(Path(trimllm.__file__).parent.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                assert not {"pickle", "joblib"} & {name.name for name in node.names}, path
-            if isinstance(node, ast.ImportFrom):
-                assert node.module not in ("pickle", "joblib"), path
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                assert (node.value.id, node.attr) not in loaders, path

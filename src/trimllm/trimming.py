@@ -19,19 +19,24 @@ from trimllm.select import Selection, choose, trainable_blocks
 from trimllm.sublayers import drop, original_units, units
 from trimllm.train import (
     NO_PASS,
-    ONE,
     HeldBackScore,
     PassRecord,
     Teacher,
-    Team,
+    Trainer,
     TrainSettings,
+    learns,
     size_of,
-    train_pass,
 )
 from trimllm.train.batching import documents_of_epoch
-from trimllm.train.loop import learns, share_untrained
 
-DEFAULTS = TrainSettings()
+
+@dataclass(frozen=True)
+class ScanSettings:
+    """Settings of the scans of a chain."""
+
+    documents: int | None = None  # calibration documents a scan; None takes all
+    resample: bool = True  # draw them anew for every scan (section 3.3)
+    row_budget: int | None = None  # see `trimllm.scan`
 
 
 def trim(
@@ -40,30 +45,28 @@ def trim(
     *,
     train: Sequence[Document],
     calibration: Sequence[Document],
-    step: int = 1,
     until: float,
+    step: int = 1,
     criterion: str = PAPER_CRITERION,
     ratio: float = 0.25,
-    settings: TrainSettings = DEFAULTS,
     documents: int | None = None,
-    scanned: int | None = None,
-    resample: bool = True,
+    settings: TrainSettings = TrainSettings(),  # noqa: B008  # it is frozen
+    scans: ScanSettings = ScanSettings(),  # noqa: B008
     held_back: Sequence[Document] = (),
     teacher: Teacher | None = None,
-    row_budget: int | None = None,
     start: int = 0,
     trainable: Sequence[int] | None = None,
     initial: Scan | None = None,
-    team: Team = ONE,
+    trainer: Trainer = Trainer(),  # noqa: B008
 ) -> Iterator[Epoch]:
     """Trim a model in place, epoch by epoch (section 3.2), while one iterates.
 
     Epoch 0 drops nothing: it scans, chooses the blocks that are trained for the whole run
-    (section 3.4), and trains; where all their units are dropped by and by, nothing is trained any
-    more, as a warning says. Every later one scans (Eq. 3 and 4), drops the `step` units that are
-    missed least (section 3.3) and trains one pass. Whoever iterates may stop at any epoch, save
-    the model after it, and go on from there with `start`: trained weights are float32 from epoch to
-    epoch, so a chain whose epochs save and load them so gives the same bytes as one in one piece.
+    (section 3.4), and trains. Every later one scans (Eq. 3 and 4), drops the `step` sublayers that
+    are missed least (section 3.3) and trains one pass. Once all sublayers of the trained blocks are
+    dropped, nothing is trained any more, and a warning says so. Whoever iterates may stop at any
+    epoch, save the model, and go on from there with `start`: weights are float32 from epoch to
+    epoch, so that a chain saved in float32 anywhere gives the same bytes as one in one piece.
 
     >>> from trimllm import TrainSettings, save, trim
     >>> settings = TrainSettings(learning_rate=1e-3, dtype="float32")
@@ -79,48 +82,43 @@ def trim(
     Args:
         train: documents to train on.
         calibration: others, the pool that scans draw from.
-        step: units dropped an epoch.
-        until: units to drop in all; below 1 the share of the full model's units to keep. The
-            chain ends at the nearest end of an epoch.
+        until: sublayers to drop in all; below 1 the share of the full model's sublayers to keep.
+            The chain ends at the nearest end of an epoch.
+        step: sublayers dropped an epoch.
         criterion: what to drop by; a name of `trimllm.select`, or `package.module:name`.
         ratio: share r of the blocks to train.
-        documents: training documents an epoch; None takes all, 0 trains not at all.
-        scanned: calibration documents a scan, drawn anew for each (section 3.3); None takes all.
-        resample: False scans with the same documents throughout.
-        held_back: documents to answer after each epoch, for its record alone.
-        teacher: whom to learn from, where the settings weigh one (`kl`, `hidden`).
-        row_budget: see `scan`.
+        documents: training documents an epoch; None takes all, 0 trains nothing.
+        held_back: documents to score after each epoch, for its record alone.
+        teacher: needed with `kl` or `hidden` in the settings.
         start: number of the first epoch; the model is as epoch `start` - 1 left it.
         trainable: the blocks that epoch 0 chose; None chooses them in the first epoch.
-        initial: a scan of this very model, where there is one already.
-        team: who scans and trains (see `train_pass`).
+        initial: a scan of this very model, in place of the first one.
+        trainer: who trains: this process, or several.
 
     Raises:
-        UserError: what can be mended: a criterion that is unknown or of other documents, a model
-            that is not where `start` says, no documents, a loss that is no number.
+        UserError: a criterion that is unknown or for other documents, a model that is not where
+            `start` says, no documents, a loss that is not a number.
     """
     select.criterion(criterion, all_free(calibration, "calibration"))
     epochs = _epochs(model, step, until, start)
     for number in range(start, epochs):
-        drawn = settings.seed, number if resample else 0
-        sample = sample_of(calibration, scanned, *drawn)
-        found = initial or scan(
+        scores = initial or scan(
             model,
             tokenizer,
-            sample,
+            sample_of(calibration, scans.documents, settings.seed, number if scans.resample else 0),
             dtype=settings.dtype,
             label=f"scan before epoch {number}",
-            row_budget=row_budget,
-            processes=team,
+            row_budget=scans.row_budget,
         )
         if trainable is None:
-            trainable = trainable_blocks(found, criterion, ratio)
+            trainable = trainable_blocks(scores, criterion, ratio)
         selection = Selection()
         if number:
-            selection = choose(found, criterion, step)
+            selection = choose(scores, criterion, step)
             drop(model, selection.dropped)
-        if documents != 0 and learns(model, trainable, settings, team):
-            done = train_pass(
+        training = NO_PASS
+        if documents != 0 and learns(model, trainable, settings):
+            training = trainer.train(
                 model,
                 tokenizer,
                 documents_of_epoch(train, number, documents, settings.seed),
@@ -130,14 +128,10 @@ def trim(
                 epochs=epochs,
                 label=f"epoch {number}/{epochs - 1}",
                 teacher=teacher,
-                team=team,
             )
-        else:
-            done = NO_PASS
-            share_untrained(model, settings, team)
-        answered = None
+        score = None
         if held_back:
-            answered = HeldBackScore.of(model, tokenizer, held_back, settings.dtype, team)
+            score = HeldBackScore.of(model, tokenizer, held_back, settings.dtype)
         yield Epoch(
             number=number,
             epochs=epochs,
@@ -145,12 +139,12 @@ def trim(
             ratio=ratio,
             trainable=list(trainable),
             selection=selection,
-            scan=found,
-            training=done,
-            seconds={"scan": 0.0 if initial else found.seconds, "train": done.seconds},
+            scan=scores,
+            training=training,
+            seconds={"scan": 0.0 if initial else scores.seconds, "train": training.seconds},
             settings=settings,
             size=size_of(model),
-            held_back=answered,
+            held_back=score,
         )
         initial = None
 
@@ -205,8 +199,11 @@ class Epoch:
         }
 
 
-def trim_epoch(model: nn.Module, tokenizer: Any, *, start: int, **options: Any) -> dict[str, Any]:
+def trim_epoch(
+    model: nn.Module, tokenizer: Any, *, start: int, scans: dict[str, Any], **options: Any
+) -> dict[str, Any]:
     """Epoch `start` of `trim` and no other, as a recipe of `trimllm.train.TrainJob`: its record."""
+    options["scans"] = ScanSettings(**scans)
     epoch = next(trim(model, tokenizer, start=start, **options), None)
     if epoch is None:
         raise UserError(f"there is no epoch {start}: the chain ends before")

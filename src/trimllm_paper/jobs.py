@@ -168,9 +168,11 @@ class Jobs(EngineJobs):
             "until": self.end(model, name) if entry.schedule == "chain" else max(int(drop), step),
             "start": int(drop) // step,
             "documents": trim.documents if entry.train else 0,
-            "row_budget": trim.row_budget,
-            "scanned": trim.calibration_documents,
-            "resample": entry.resample,
+            "scans": {
+                "documents": trim.calibration_documents,
+                "resample": entry.resample,
+                "row_budget": trim.row_budget,
+            },
         }
         if int(drop) > 0:
             units = self.config.models[model].units

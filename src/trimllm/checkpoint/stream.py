@@ -9,7 +9,7 @@ larger row budget (or token budget) reads less often, a smaller one needs less m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,11 +37,12 @@ TypeOf = Callable[[nn.Parameter], torch.dtype]
 
 
 class WeightFile:
-    """The weights of a checkpoint directory by name, each read when it is asked for."""
+    """The weights of a checkpoint directory by name, each read when it is needed."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.file_of: dict[str, Any] = {}
+        self.overlaid: dict[str, Tensor] = {}
         for file in sorted(self.path.glob("*.safetensors")):
             try:
                 store = safe_open(file, "pt")
@@ -51,8 +52,14 @@ class WeightFile:
         if not self.file_of:
             raise UserError(f"{self.path} has no *.safetensors file to stream weights from")
 
+    def overlay(self, tensors: Mapping[str, Tensor]) -> None:
+        """Read these from now on in place of the file's."""
+        self.overlaid |= tensors
+
     def read(self, name: str, dtype: torch.dtype) -> Tensor:
         """A weight in host memory of its own. `UserError` if the checkpoint does not have it."""
+        if name in self.overlaid:
+            return self.overlaid[name].to(dtype, copy=True)
         if name not in self.file_of:
             raise UserError(f"{self.path}: the weights lack {name}")
         # A copy even in the same type: the file's memory is not aligned as torch's own is, and
@@ -240,7 +247,7 @@ def release(model: nn.Module) -> None:
         stream.release()
 
 
-def settle(model: nn.Module, dtype: torch.dtype | TypeOf) -> nn.Module:
+def materialize(model: nn.Module, dtype: torch.dtype | TypeOf) -> nn.Module:
     """Make a streamed model an ordinary one, in place: every weight is read and stays.
 
     Args:
@@ -265,8 +272,8 @@ def load_streamed(
 ) -> tuple[nn.Module, Any]:
     """Load a checkpoint, plain or trimmed, whose units' weights are brought when they run.
 
-    It scans and scores like any other model, but does not generate or train (`settle` makes it an
-    ordinary one). `stream_of(model)` counts bytes.
+    It scans and scores like any other model, but does not generate or train (`materialize` makes it
+    an ordinary one). `stream_of(model)` counts bytes.
 
     Args:
         path, verify: as for `load`.

@@ -18,49 +18,33 @@ from trimllm.base.errors import UserError
 from trimllm.data import Document
 from trimllm.score import encode_document, fit
 
-# Batches among which documents are sorted by length, so that few tokens are padding.
 WINDOW = 16
-# Label of a token that the loss does not count.
+"""Batches among which documents are sorted by length, so that few tokens are padding."""
 IGNORED = -100
+"""Label of a token that the loss does not count."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt and its right answer, in tokens.
-
-    Attributes:
-        taught: (tokens, width) a teacher's last hidden states, of the last tokens before a
-            prediction or of all; None without a teacher.
-    """
+    """A document's prompt and right answer, in tokens."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
-    taught: Tensor | None = field(default=None, compare=False, repr=False)
+    document: Document = field(compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.answer)
 
 
 def examples_of(
-    tokenizer: Any,
-    documents: Sequence[Document],
-    max_length: int | None = None,
-    taught: Callable[[Document], Tensor] | None = None,
-    every: bool = False,
+    tokenizer: Any, documents: Sequence[Document], max_length: int | None = None
 ) -> list[Example]:
-    """Tokens of every document with its right choice; long prompts lose their left end.
-
-    Args:
-        every: take all choices of a document, an example each, in place of the right one.
-        taught: what a teacher says of a document (see `Example`).
-    """
+    """Every document with its right choice; prompts too long for the model lose their left end."""
     examples = []
     for document in documents:
-        whole, answers = encode_document(tokenizer, document, None if every else [document.answer])
-        said = taught(document) if taught else None
-        for answer in answers:
-            prompt = fit(whole, answer, max_length)
-            examples.append(Example(tuple(prompt), tuple(answer), said))
+        prompt, (answer,) = encode_document(tokenizer, document, [document.answer])
+        prompt = fit(prompt, answer, max_length)
+        examples.append(Example(tuple(prompt), tuple(answer), document))
     return examples
 
 
@@ -106,26 +90,22 @@ class Tensors(NamedTuple):
     Attributes:
         ids, mask: mask is 1 for real tokens.
         labels: the answer's token where one is predicted, else IGNORED.
-        taught: (rows, tokens, width) a teacher's last hidden states, 0 where they are not known.
-        kl, hidden: weights of the teacher's parts of the loss (see `TrainSettings`).
+        taught: (rows, tokens, width) a teacher's last hidden states, 0 where they are not kept.
     """
 
     ids: Tensor
     mask: Tensor
     labels: Tensor
     taught: Tensor | None = None
-    kl: float = 0.0
-    hidden: float = 0.0
 
 
 def tensors_of(
     batch: Sequence[Example],
     padding: int,
     device: torch.device | str,
-    kl: float = 0.0,
-    hidden: float = 0.0,
+    taught: Callable[[Example], Tensor] | None = None,
 ) -> Tensors:
-    """Pad a batch."""
+    """Pad a batch; `taught` gives a teacher's states of an example, of its last tokens or all."""
     rows = []
     for example in batch:
         ids = torch.tensor(example.prompt + example.answer)
@@ -133,16 +113,21 @@ def tensors_of(
         labels[: len(example.prompt) - 1] = IGNORED
         rows.append((ids[:-1], torch.ones_like(labels), labels))
     parts = zip(zip(*rows, strict=True), (padding, 0, IGNORED), strict=True)
-    found = Tensors(*(pad_sequence(list(p), True, value).to(device) for p, value in parts))
-    if not (kl or hidden):
-        return found
-    # States of the last tokens alone come after as many zeros.
-    said: list[Any] = [example.taught for example in batch]
-    states = [F.pad(s, (0, 0, len(e) - 1 - len(s), 0)) for e, s in zip(batch, said, strict=True)]
-    return found._replace(taught=pad_sequence(states, True).to(device), kl=kl, hidden=hidden)
+    tensors = Tensors(*(pad_sequence(list(p), True, value).to(device) for p, value in parts))
+    if taught is None:
+        return tensors
+    states = [(example, taught(example)) for example in batch]
+    padded = [F.pad(kept, (0, 0, len(example) - 1 - len(kept), 0)) for example, kept in states]
+    return tensors._replace(taught=pad_sequence(padded, True).to(device))
 
 
-def answer_losses(model: nn.Module, batch: Tensors, head: nn.Module | None = None) -> Tensor:
+def answer_losses(
+    model: nn.Module,
+    batch: Tensors,
+    head: nn.Module | None = None,
+    kl: float = 0.0,
+    hidden: float = 0.0,
+) -> Tensor:
     """Summed loss of the answer's tokens of every row (rows,), nats; the head runs there only.
 
     Cross entropy; with a teacher (1 - kl) of it, and kl of the divergence of the prediction from
@@ -151,24 +136,26 @@ def answer_losses(model: nn.Module, batch: Tensors, head: nn.Module | None = Non
     first token's state is many times as large as all others, and the same in every document.
 
     Args:
-        head: takes the place of the model's.
+        head: in place of the model's.
+        kl, hidden: see `TrainSettings`.
     """
     head = head or model.get_output_embeddings()
-    states = model.base_model(batch.ids, attention_mask=batch.mask, use_cache=False)
-    hidden, answered = states.last_hidden_state, batch.labels != IGNORED
+    output = model.base_model(batch.ids, attention_mask=batch.mask, use_cache=False)
+    states, answered = output.last_hidden_state, batch.labels != IGNORED
     at = answered.nonzero(as_tuple=True)
-    logits = head(hidden[at]).float()
-    each = F.cross_entropy(logits, batch.labels[at], reduction="none")
-    if batch.taught is not None and batch.kl:
+    logits = head(states[at]).float()
+    losses = F.cross_entropy(logits, batch.labels[at], reduction="none")
+    if batch.taught is not None and kl:
         with torch.no_grad():
-            taught = head(batch.taught[at].to(hidden.dtype)).float().log_softmax(-1)
+            taught = head(batch.taught[at].to(states.dtype)).float().log_softmax(-1)
         apart = F.kl_div(logits.log_softmax(-1), taught, reduction="none", log_target=True)
-        each = (1 - batch.kl) * each + batch.kl * apart.sum(-1)
-    rows = each.new_zeros(len(batch.ids)).index_add(0, at[0], each)
-    if batch.taught is not None and batch.hidden:
-        told, counted = batch.taught.float(), batch.mask.bool().clone()
+        losses = (1 - kl) * losses + kl * apart.sum(-1)
+    rows = losses.new_zeros(len(batch.ids)).index_add(0, at[0], losses)
+    if batch.taught is not None and hidden:
+        taught, counted = batch.taught.float(), batch.mask.bool().clone()
         counted[:, 0] = False
-        error = (hidden.float() - told).square().sum(-1) / told.square().sum(-1).clamp_min(1e-12)
+        error = (states.float() - taught).square().sum(-1)
+        error = error / taught.square().sum(-1).clamp_min(1e-12)
         mean = (error * counted).sum(-1) / counted.sum(-1).clamp_min(1)
-        rows = rows + batch.hidden * mean * answered.sum(-1)
+        rows = rows + hidden * mean * answered.sum(-1)
     return rows

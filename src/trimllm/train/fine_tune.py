@@ -1,34 +1,39 @@
-"""Fine-tuning by passes until documents held back from training say that it is enough."""
+"""Fine-tuning by passes until documents held back from training no longer gain."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from trimllm.base.errors import UserError
-from trimllm.base.precision import compute_dtype
+from trimllm.base.precision import compute_dtype, rounded_copy
+from trimllm.checkpoint import materialize
 from trimllm.data import Document, all_free
 from trimllm.scanning import Scan
+from trimllm.score import score
 from trimllm.select import choose_by_rule, trainable_blocks
-from trimllm.sublayers import drop, units
+from trimllm.sublayers import device_of, drop, units
 from trimllm.train.batching import documents_of_epoch
-from trimllm.train.loop import learns, set_trainable, share_untrained, size_of, train_pass
-from trimllm.train.lora import Lora, adapt, merge
-from trimllm.train.resume import Inside, Saved, own
-from trimllm.train.settings import PassRecord, TrainSettings
+from trimllm.train.lora import Lora, adapt
+from trimllm.train.place import size_of
+from trimllm.train.settings import TrainSettings
+from trimllm.train.state import RunState
 from trimllm.train.teacher import Teacher
-from trimllm.train.team import ONE, Team
+from trimllm.train.trainer import Trainer
+
+HERE = Trainer()
+"""Trains in this process."""
 
 
 @dataclass(frozen=True)
 class HeldBackScore:
-    """What a model makes of documents that it is not trained on."""
+    """How well a model answers documents that it is not trained on."""
 
     accuracy: float | None  # percent; None of free answers
     # Mean over documents of the log-softmax over the choices' summed log-likelihoods at the right
@@ -43,30 +48,40 @@ class HeldBackScore:
 
     @classmethod
     def of(
-        cls,
-        model: nn.Module,
-        tokenizer: Any,
-        documents: Sequence[Document],
-        dtype: str,
-        team: Team = ONE,
+        cls, model: nn.Module, tokenizer: Any, documents: Sequence[Document], dtype: str
     ) -> HeldBackScore:
-        """Score documents by a model, rounded as it is evaluated.
+        """Score documents by a model, rounded to the type of matrix products `dtype`.
 
         Raises `UserError` where some have free answers and others choices.
         """
         free = all_free(documents, "held back")
-        product = compute_dtype(dtype, team.device_of(model))
+        product = compute_dtype(dtype, device_of(model))
         right, likelihood = 0, 0.0
-        scores = team.score(model, tokenizer, documents, product)
-        for document, found in zip(documents, scores, strict=True):
+        rounded = model if product in (torch.float32, model.dtype) else rounded_copy(model, product)
+        scores = score(rounded, tokenizer, documents)
+        for document, scored in zip(documents, scores, strict=True):
             if free:
-                likelihood += found.log_likelihoods[0] / found.tokens[0]
+                likelihood += scored.log_likelihoods[0] / scored.tokens[0]
                 continue
-            right += found.best == document.answer
-            all_choices = torch.tensor(found.log_likelihoods, dtype=torch.double).log_softmax(-1)
-            likelihood += float(all_choices[document.answer])
+            right += scored.best == document.answer
+            choices = torch.tensor(scored.log_likelihoods, dtype=torch.double).log_softmax(-1)
+            likelihood += float(choices[document.answer])
         count = len(documents)
         return cls(None if free else 100 * right / count, likelihood / count, count)
+
+
+def learns(model: nn.Module, blocks: Iterable[int] | None, settings: TrainSettings) -> bool:
+    """Whether a pass has anything to train: all units of the blocks may be dropped by now."""
+    wanted = None if blocks is None else set(blocks)
+    left = [unit for unit in units(model) if wanted is None or unit.block in wanted]
+    if not (left or settings.train_embeddings):
+        print(
+            "warning: every unit of the blocks that are trained is dropped, so nothing is trained "
+            "any more; a larger update ratio trains more blocks",
+            file=sys.stderr,
+        )
+        return False
+    return True
 
 
 def fine_tune(
@@ -88,22 +103,21 @@ def fine_tune(
     dropped: int = 0,
     lora: dict[str, Any] | None = None,
     teacher: Teacher | None = None,
-    team: Team = ONE,
-    saved: Saved | None = None,
+    trainer: Trainer = HERE,
+    state: RunState | None = None,
 ) -> dict[str, Any]:
-    """Fine-tune in place: all blocks, the most important ones (Sparse-FT), or those that are told.
-
-    With `lora` all blocks by adapters, which are merged into the model at the end.
+    """Fine-tune in place: all blocks, the most important ones (Sparse-FT), or given ones; with
+    `lora` all blocks by adapters, which are merged into the model at the end.
 
     With `held_back` documents the pass that answers them best is kept, and training ends after
-    `patience` passes in a row that were not better than the best one before. They have no say
-    before `least` passes: a model that has seen a part of its documents is no yardstick.
+    `patience` passes in a row that were not better than the best one before. Passes before `least`
+    do not count: a model that has seen a part of its documents is no yardstick.
 
     Args:
         train: documents to train on.
         epochs: passes, or at most so many.
         documents: how many of them a pass takes; None takes all.
-        least: passes before whose last one none is kept; None as many as show every document once.
+        least: first pass that may be kept, from 1; None waits until every document was seen once.
         initial: scan of this very model, before anything was dropped from it; chooses the blocks
             among those that are left; needed with `ratio`.
         ratio: share r of the blocks to train (section 3.4), by `criterion`.
@@ -111,14 +125,13 @@ def fine_tune(
         rule: drop whole blocks first, all at once and without a scan, the baseline of Sajjad et al.
             (2023): "random" (draws with the seed of the settings), "top" or "bottom".
         dropped: how many units the rule drops.
-        lora: rank and alpha of adapters (`trimllm.train.Lora`); the model's own weights are frozen
-            until they are merged. Held-back documents are scored before that.
+        lora: fields of `trimllm.train.Lora`.
         teacher: see `train_pass`.
-        team: see `train_pass`.
-        saved: where the state after passes and inside long ones is kept, and gone on from.
+        trainer: who trains: this process, or several.
+        state: where the state after passes and inside them is kept, and from where it goes on.
 
     Returns:
-        A record for JSON: blocks trained, one entry a pass, what the held-back documents said after
+        A record for JSON: blocks trained, one entry a pass, the held-back documents' scores after
         each and which pass was kept (from 0), size; the rule and what it dropped; `lora`.
 
     Raises:
@@ -133,115 +146,74 @@ def fine_tune(
             raise UserError("a sparse update needs the scan of the model before training")
         present = {unit.block for unit in units(model)}
         blocks = trainable_blocks(initial, criterion, ratio, present)
-    adapted = None
-    if lora is not None:
-        if blocks is not None or settings.train_embeddings or team.size > 1:
-            raise UserError(
-                "LoRA trains adapters in all blocks, in one process, and no embeddings; leave out "
-                "ratio, trainable, train_embeddings and processes, or leave out LoRA"
-            )
-        # Adapters are made in the type, and where, the matrices lie that they stand beside.
-        model.requires_grad_(False)
-        team.place(model, compute_dtype(settings.dtype, team.device_of(model)))
-        adapted = adapt(model, Lora(**lora), settings.seed)
+    adapted = _adapted(model, lora, blocks, settings, trainer)
     if least is None:
         least = math.ceil(len(train) / documents) if documents else 1
-    passes: list[PassRecord] = []
-    curve: list[HeldBackScore] = []
-    kept, weights, inside = epochs - 1, dict[str, Tensor](), None
-    if saved is not None and (before := saved.read(team)):
-        said, parts = before
-        passes = [PassRecord(**one) for one in said["passes"]]
-        curve = [HeldBackScore(**one) for one in said["held_back"]]
-        kept, weights = (said["kept"] if curve else kept), parts.get("best", weights)
-        if "inside" in parts:
-            inside = Inside(**said["inside"], state=parts["inside"])
-        else:
-            set_trainable(model, blocks, settings.train_embeddings)
-            team.place(model, compute_dtype(settings.dtype, team.device_of(model)))
-            _give_back(model, parts["now"])
-
-    def keep(
-        saved: Saved, name: str, part: str, tensors: Callable[[], dict[str, Tensor]], **said: Any
-    ) -> None:
-        """Keep what has been done, and what the next steps need."""
-        done = {"passes": list(map(asdict, passes)), "held_back": list(map(asdict, curve))}
-        parts = {part: (name, tensors)}
-        if curve:
-            parts["best"] = (str(kept), lambda: weights)
-        saved.keep(team, {**done, "kept": kept, **said}, parts)
-
-    def keep_inside(saved: Saved, standing: Callable[[], Inside]) -> None:
-        if saved.due(team):
-            now = standing()
-            name = f"{len(passes)}.{len(now.losses)}"
-            told = {"losses": now.losses, "seconds": now.seconds}
-            keep(saved, name, "inside", lambda: now.state, inside=told)
-
-    last = epochs if learns(model, blocks, settings, team) else 0
-    if last == 0:
-        share_untrained(model, settings, team)
-    for epoch in range(len(passes), last):
-        done = train_pass(
+    content, weights = (state.read() if state else None) or ({}, {})
+    passes: list[dict[str, Any]] = content.get("passes", [])
+    curve = [HeldBackScore(**one) for one in content.get("held_back", [])]
+    kept = content.get("kept")
+    if passes:
+        trainer.restore(model, weights[len(passes) - 1])
+    for number in range(len(passes), epochs if learns(model, blocks, settings) else 0):
+        done = trainer.train(
             model,
             tokenizer,
-            documents_of_epoch(train, epoch, documents, settings.seed),
+            documents_of_epoch(train, number, documents, settings.seed),
             settings,
             blocks=blocks,
-            epoch=epoch,
+            epoch=number,
             epochs=epochs,
-            label=f"epoch {epoch + 1}/{epochs}",
+            label=f"epoch {number + 1}/{epochs}",
             teacher=teacher,
-            team=team,
-            inside=inside,
-            keep=partial(keep_inside, saved) if saved else None,
+            state=state.inside(number) if state else None,
         )
-        inside = None
-        passes.append(done)
-        best = epoch
+        passes.append(asdict(done))
+        kept = number
         if held_back:
-            curve.append(HeldBackScore.of(model, tokenizer, held_back, settings.dtype, team))
-            may = range(min(least - 1, epochs - 1, epoch), len(curve))
-            best = max(may, key=lambda at: (curve[at], -at))
-            if best == epoch:
-                kept = epoch
-                if epoch < epochs - 1:  # a later pass may turn out worse
-                    weights = _trained(model, blocks, settings)
-            elif epoch - best >= patience:
-                break
-        if saved and epoch < epochs - 1 and saved.due(team):
-            keep(saved, str(epoch), "now", partial(_trained, model, blocks, settings))
-    if held_back and kept != len(passes) - 1:
-        _give_back(model, weights)
+            curve.append(HeldBackScore.of(model, tokenizer, held_back, settings.dtype))
+            counted = range(min(least - 1, epochs - 1, number), number + 1)
+            kept = max(counted, key=lambda at: (curve[at], -at))
+        if number - kept >= patience or number == epochs - 1:
+            break
+        if state or (held_back and kept == number):
+            weights[number] = trainer.trained(model, blocks, settings)
+            weights = {at: one for at, one in weights.items() if at in (kept, number)}
+        if state:
+            scores = [asdict(one) for one in curve]
+            state.keep({"passes": passes, "held_back": scores, "kept": kept}, weights)
+    if kept is not None and kept != len(passes) - 1:
+        trainer.restore(model, weights[kept])
     if adapted is not None:
-        merge(adapted)
+        adapted.merge_and_unload()
     return {
         "epochs": epochs,
         "ratio": ratio,
         "settings": asdict(settings),
         "trainable_blocks": blocks,
-        "passes": [asdict(one) for one in passes],
+        "passes": passes,
         "held_back": [asdict(one) for one in curve],
-        "kept_pass": kept if passes else None,
+        "kept_pass": kept,
         **size_of(model),
         **({"rule": rule, "units_dropped": [list(unit) for unit in gone]} if rule else {}),
         **({"lora": lora} if lora is not None else {}),
     }
 
 
-@torch.no_grad()
-def _trained(
-    model: nn.Module, blocks: Sequence[int] | None, settings: TrainSettings
-) -> dict[str, Tensor]:
-    """The weights that a pass changes, copied to the host's memory; others are as they were."""
-    changed = {id(p) for p in set_trainable(model, blocks, settings.train_embeddings)}
-    model.requires_grad_(False)
-    named = model.named_parameters()
-    return {name: own(p).to("cpu", copy=True) for name, p in named if id(p) in changed}
-
-
-@torch.no_grad()
-def _give_back(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    for name, parameter in model.named_parameters():
-        if name in weights:
-            own(parameter).copy_(weights[name])
+def _adapted(
+    model: nn.Module,
+    lora: dict[str, Any] | None,
+    blocks: Sequence[int] | None,
+    settings: TrainSettings,
+    trainer: Trainer,
+) -> Any:
+    """What merges the adapters that are put into a model; None without LoRA."""
+    if lora is None:
+        return None
+    if blocks is not None or settings.train_embeddings or trainer.processes > 1:
+        raise UserError(
+            "LoRA trains adapters in all blocks, in one process, and no embeddings; leave out "
+            "ratio, trainable, train_embeddings and processes, or leave out LoRA"
+        )
+    materialize(model, compute_dtype(settings.dtype, device_of(model)))
+    return adapt(model, Lora(**lora), settings.seed)

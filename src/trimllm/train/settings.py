@@ -1,4 +1,4 @@
-"""How training is done, and what a pass says of itself."""
+"""Settings of training, and the record of a pass."""
 
 from __future__ import annotations
 
@@ -12,26 +12,22 @@ from trimllm.base.names import OPTIMIZERS, SCHEDULES
 class TrainSettings:
     """Settings of a training run."""
 
-    learning_rate: float = 2e-5  # the peak: that of a first step
-    # Where the rate reaches zero: one of `SCHEDULES`.
-    schedule: str = "chain"
-    batch_size: int = 8  # documents that run at once
-    # Batches an optimizer step; changes memory, not the result (but for rounding), when batch_size
-    # shrinks accordingly.
-    gradient_accumulation: int = 1
-    # "adamw", or "adamw_8bit": with moments in 8 bits by bitsandbytes, 6 bytes a trained parameter
+    learning_rate: float = 2e-5  # peak: that of the first step
+    schedule: str = "chain"  # where the rate reaches zero, one of `SCHEDULES`
+    batch_size: int = 8  # documents
+    gradient_accumulation: int = 1  # batches an optimizer step
+    # "adamw", or "adamw_8bit": moments in 8 bits by bitsandbytes, 6 bytes a trained parameter
     # less, in one process.
     optimizer: str = "adamw"
-    weight_decay: float = 0.0  # of AdamW
-    clip: float = 1.0  # of the gradient's norm
-    # Also train embeddings, head and final norm (the authors' code did).
-    train_embeddings: bool = False
+    weight_decay: float = 0.0
+    clip: float = 1.0  # largest norm of the gradient
+    train_embeddings: bool = False  # also embeddings, head and final norm
     seed: int = 0  # order of documents, and dropout where a model has it
     # "float32", "bfloat16" (matrix products in bfloat16, master weights in float32), or "auto":
     # bfloat16 where the processor has it.
     dtype: str = "auto"
-    # Share of the loss that is the divergence from a teacher's predictions of the answer; the rest
-    # is cross entropy. And the weight of the relative squared error of the last hidden states.
+    # With a teacher: share of the loss that is the divergence from its predictions of the answer
+    # (the rest is cross entropy), and weight of the relative squared error of the hidden states.
     kl: float = 0.0
     hidden: float = 0.0
 
@@ -47,11 +43,11 @@ class TrainSettings:
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} = {getattr(self, name)} is not above 0")
         if not 0 <= self.kl <= 1:
-            raise UserError(f"kl = {self.kl} is no share, from 0 to 1, of the loss")
+            raise UserError(f"kl = {self.kl} is not a share from 0 to 1")
 
     @property
-    def taught(self) -> bool:
-        """Whether a teacher is listened to."""
+    def needs_teacher(self) -> bool:
+        """Whether a part of the loss compares with a teacher."""
         return self.kl > 0 or self.hidden > 0
 
     def rate(self, epoch: int, epochs: int, done: float) -> float:
@@ -62,18 +58,18 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class PassRecord:
-    """What a pass over the documents did."""
+    """What a pass over documents did."""
 
-    # Mean over the answers' tokens of what is minimized, nats: cross entropy, and with a teacher
-    # its part of it, as the settings weigh them. None of a pass without documents.
-    loss: float | None  # None where no document was seen
+    # Mean over the answers' tokens of what is minimized, nats: cross entropy, with a teacher its
+    # part too. None without documents.
+    loss: float | None
     loss_last_quarter: float | None  # the same over the last quarter of the steps
     steps: int
     documents: int
-    tokens: int  # real ones, without padding
+    tokens: int  # without padding
     seconds: float  # wall-clock time
-    trainable_parameters: int  # number of parameters that were trained
+    trainable_parameters: int
 
 
 NO_PASS = PassRecord(None, None, steps=0, documents=0, tokens=0, seconds=0, trainable_parameters=0)
-"""What a pass without documents does."""
+"""The record where nothing is trained."""

@@ -1,44 +1,67 @@
-"""A teacher for healing: what another model of the same head says of documents, kept by document.
+"""A teacher for healing: the last hidden states of another model with the same embeddings and head.
 
-The teacher's last hidden states are kept, not its logits: where embeddings, head and final norm are
-frozen, student and teacher share their head, so that the states hold both, in a fortieth of the
-bytes. A document is run once, whatever number of epochs it is learned in.
+States are kept, not logits: where embeddings, head and final norm are frozen, student and teacher
+share their head, so that the states hold both, in a fortieth of the bytes. A document is run once,
+however often it is trained on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from more_itertools import chunked
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype, rounded_copy
 from trimllm.base.progress import progress_bar
-from trimllm.checkpoint import settle
+from trimllm.checkpoint import materialize
 from trimllm.data import Document
 from trimllm.score.scorer import max_positions
 from trimllm.sublayers import device_of
-from trimllm.train.batching import examples_of, tensors_of
+from trimllm.train.batching import Example, examples_of, tensors_of
 
 BATCH = 32
 """Documents that run at once."""
+
+
+class _File(Mapping[str, Tensor]):
+    """Tensors of a safetensors file, each read when it is needed."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = safe_open(path, "pt")
+        self._names = frozenset(self._file.keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._file.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class Teacher:
     """Last hidden states of a model, by content hash of the document.
 
     Args:
-        states: (tokens, width) each; of the last tokens before a prediction of the answer, or of
-            all tokens but the answer's last.
+        states: (tokens, width) each: of the tokens that an answer token is predicted at, or of all
+            tokens but the answer's last.
+
+    Attributes:
+        path: the file that the states are in, if there is one.
     """
 
-    def __init__(self, states: dict[str, Tensor]) -> None:
-        self.states = states
+    def __init__(self, states: Mapping[str, Tensor], path: Path | None = None) -> None:
+        self.states, self.path = states, path
 
     @classmethod
     @torch.inference_mode()
@@ -55,22 +78,23 @@ class Teacher:
         """Run a model over documents.
 
         Args:
-            dtype: type of matrix products and of what is kept (see `TrainSettings`).
+            dtype: type of matrix products and of the states (see `TrainSettings`).
             every_token: keep the states of all tokens, which `TrainSettings.hidden` needs.
         """
         device = device_of(model)
-        wanted = compute_dtype(dtype, device)
-        settle(model, wanted)
-        model = model if model.dtype == wanted else rounded_copy(model, wanted)
+        product = compute_dtype(dtype, device)
+        materialize(model, product)
+        model = model if model.dtype == product else rounded_copy(model, product)
         examples = examples_of(tokenizer, documents, max_positions(model))
         order = sorted(range(len(examples)), key=lambda at: (len(examples[at]), at))
-        padding = model.config.pad_token_id or 0
         progress = progress_bar(len(documents), "documents", label)
         states: dict[str, Tensor] = {}
         for part in chunked(order, BATCH):
-            batch = tensors_of([examples[at] for at in part], padding, device)
-            found = model.base_model(batch.ids, attention_mask=batch.mask, use_cache=False)
-            for row, at in zip(found.last_hidden_state.cpu(), part, strict=True):
+            batch = tensors_of(
+                [examples[at] for at in part], model.config.pad_token_id or 0, device
+            )
+            output = model.base_model(batch.ids, attention_mask=batch.mask, use_cache=False)
+            for row, at in zip(output.last_hidden_state.cpu(), part, strict=True):
                 whole = row[: len(examples[at]) - 1]
                 kept = whole if every_token else whole[-len(examples[at].answer) :]
                 states[documents[at].hash] = kept.clone()
@@ -80,15 +104,40 @@ class Teacher:
 
     def save(self, path: str | Path) -> None:
         """Write the states as one safetensors file."""
-        save_file(self.states, path)
+        save_file(dict(self.states), path)
 
     @classmethod
     def load(cls, path: str | Path) -> Teacher:
-        """Read what `save` wrote."""
-        return cls(load_file(path))
+        """Open what `save` wrote; a document's states are read when it is trained on."""
+        return cls(_File(Path(path)), Path(path))
 
-    def of_document(self, document: Document) -> Tensor:
-        """(tokens, width) of a document. Raises `UserError` for one that was not run."""
-        if (found := self.states.get(document.hash)) is None:
-            raise UserError(f"the teacher has not seen the document {document.prompt[:60]!r}")
-        return found
+    def states_of(self, example: Example, width: int, every_token: bool) -> Tensor:
+        """(tokens, width) of an example: of its answer's tokens, or of all but the last.
+
+        Args:
+            width: of the student's hidden states.
+            every_token: whether all are needed.
+
+        Raises:
+            UserError: the teacher has not run the document, kept too few tokens, or is of another
+                width.
+        """
+        prompt = example.document.prompt[:60]
+        states = self.states.get(example.document.hash)
+        if states is None:
+            raise UserError(f"the teacher has not run the document {prompt!r}")
+        if states.shape[1] != width:
+            raise UserError(
+                f"the teacher's hidden states have {states.shape[1]} numbers, the model's {width}: "
+                "a teacher needs the same embeddings and head"
+            )
+        if len(states) == len(example) - 1:
+            return states
+        if every_token:
+            raise UserError(
+                "settings.hidden compares every token, and the teacher kept those of answers; use "
+                "Teacher.of(..., every_token=True)"
+            )
+        if len(states) != len(example.answer):
+            raise UserError(f"the teacher tokenized the document {prompt!r} in another way")
+        return states

@@ -101,14 +101,14 @@ def test_units_dropped_from_a_streamed_model_are_dropped_and_settling_makes_it_w
     assert score(model, tokenizer, random_documents(5)) == score(
         whole, tokenizer, random_documents(5)
     )
-    settled = checkpoint.settle(model, torch.float32)
+    settled = checkpoint.materialize(model, torch.float32)
     assert checkpoint.stream_of(settled) is None
     assert torch.equal(logits_of(settled, some_ids()), logits_of(whole, some_ids()))
     tied = whole.config.tie_word_embeddings
     head, embeddings = settled.get_output_embeddings(), settled.get_input_embeddings()
     assert (head.weight is embeddings.weight) == tied
     # an ordinary model stays as it is, and both are saved as the same files
-    assert checkpoint.settle(settled, torch.bfloat16).dtype == torch.float32
+    assert checkpoint.materialize(settled, torch.bfloat16).dtype == torch.float32
     for name, one in (("a", settled), ("b", whole)):
         checkpoint.save(one, tokenizer, saved[family, True].parent / family / name)
     first, second = (

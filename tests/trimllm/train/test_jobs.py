@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data.document import write_documents
-from trimllm.train import TrainJob, jobs, make_checkpoint
+from trimllm.train import TrainJob, make_checkpoint
 
 PASSES = [{"seconds": 0.1 + 0.2, "tokens": 7, "loss": 1e-9}]
 
@@ -44,21 +43,6 @@ def test_the_record_is_written_as_the_caller_completes_it(job: TrainJob, tmp_pat
     assert files.read_json(target / "training.json") == record
     assert record["passes"] == PASSES and record["model"] == "tiny"
     files.verify_manifest(target)
-
-
-def test_so_it_is_where_several_processes_train(
-    job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record = {"passes": PASSES, "processes": {"count": 2}}
-
-    def made(job: TrainJob, target: Path) -> dict:
-        shutil.copytree(job.checkpoint, target, dirs_exist_ok=True)
-        return record
-
-    monkeypatch.setattr(jobs, "_in_processes", made)
-    two = TrainJob(**job.__dict__ | {"processes": 2})
-    record = make_checkpoint(two, tmp_path / "to", record_name="epoch", provenance=dict)
-    assert files.read_json(tmp_path / "to/epoch.json") == record
 
 
 def test_a_recipe_that_is_none_is_one_clear_line(job: TrainJob, tmp_path: Path) -> None:

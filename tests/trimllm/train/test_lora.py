@@ -30,7 +30,7 @@ from trimllm.train import (
     make_checkpoint,
 )
 from trimllm.train.batching import batches_of, documents_of_epoch, examples_of
-from trimllm.train.lora import adapt, adapters, merge
+from trimllm.train.lora import adapt, adapters
 
 documents = partial(random_documents, longest=7)
 LORA, PASSES, BATCH, PEAK = {"rank": 4, "alpha": 12}, 2, 3, 5e-3
@@ -141,7 +141,7 @@ def test_what_is_merged_says_what_the_adapters_said(family: str) -> None:
     assert float((said - before).abs().max()) > 1e-2
     # Scoring runs them, too, outside of transformers' own forward pass.
     likely = [one.log_likelihoods for one in score(model, word_tokenizer(), documents(3))]
-    merge(adapted)
+    adapted.merge_and_unload()
     assert torch.allclose(logits_of(model, some_ids()), said, atol=1e-5)
     again = [one.log_likelihoods for one in score(model, word_tokenizer(), documents(3))]
     for one, other in zip(likely, again, strict=True):
@@ -167,17 +167,6 @@ def test_matrices_are_frozen_until_they_are_merged(unmerged: dict[str, torch.Ten
     resting = {name.replace(".base_layer", ""): value for name, value in unmerged.items()}
     for name, value in tiny("llama").named_parameters():
         assert value.equal(resting[name]), name
-
-
-def test_the_pass_that_held_back_documents_like_best_is_kept() -> None:
-    wild = {"epochs": 6, "settings": replace(SETTINGS, learning_rate=5e-2)}
-    model, record = tuned(**wild, held_back=documents(20, 9))
-    curve = [HeldBackScore(**one) for one in record["held_back"]]
-    kept = record["kept_pass"]
-    assert curve[kept] == max(curve) and len(curve) == min(6, kept + 2) and kept < 5
-    again, _ = tuned(**wild | {"epochs": kept + 1})
-    for name, value in again.state_dict().items():
-        assert value.equal(model.state_dict()[name]), name
 
 
 @pytest.mark.parametrize(
@@ -253,15 +242,6 @@ def test_a_job_leaves_an_ordinary_checkpoint(dtype: str, tmp_path: Path) -> None
             streamed, tokenizer, documents(2), dtype=dtype
         ).states.items():
             assert value.equal(taught.states[name])
-
-
-def test_a_job_without_a_pass_writes_what_waited_on_the_disk(tmp_path: Path) -> None:
-    told = {"arguments": {"epochs": 0, "trainable": [1]}}
-    first, other = (
-        made(job_of(tmp_path, "float32", **told, weights_on=place), tmp_path / place)
-        for place in ("device", "disk")
-    )
-    assert first == other
 
 
 def test_a_lean_job_holds_frozen_matrices_in_16_bits_alone(

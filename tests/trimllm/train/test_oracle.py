@@ -10,10 +10,8 @@ import torch
 from models import random_documents, tiny, word_tokenizer
 from torch import nn
 
-from trimllm.base.errors import UserError
 from trimllm.train import Teacher, TrainSettings, loop, train_pass
 from trimllm.train.batching import batches_of, examples_of, tensors_of
-from trimllm.train.team import Team
 
 documents = partial(random_documents, longest=7)
 PASSES, BATCH, PEAK, CLIP = 2, 3, 2e-3, 0.9
@@ -142,14 +140,6 @@ def test_the_losses_of_a_pass_are_those_of_its_answers() -> None:
         assert told == pytest.approx(sum(every) / len(every), rel=1e-4)
 
 
-@pytest.mark.parametrize("epoch", [-1, 2])
-def test_a_pass_after_the_last_is_refused(epoch: int) -> None:
-    with pytest.raises(UserError, match=f"^epoch {epoch} of 0 to 1: the learning rate ends before"):
-        train_pass(
-            tiny("llama"), word_tokenizer(), documents(3), SETTINGS, epoch=epoch, epochs=PASSES
-        )
-
-
 def test_moments_in_eight_bits_train_nearly_alike() -> None:
     """Only tensors of 4,096 weights and more have them."""
     pytest.importorskip("bitsandbytes")
@@ -163,30 +153,6 @@ def test_moments_in_eight_bits_train_nearly_alike() -> None:
             moved, off = (apart({name: p[name]}, {name: value}) for p in (start, in_8))
             assert (moved > 1) == trained
             assert off < CLOSE if value.numel() < 4096 or not trained else CLOSE < off < moved / 4
-
-
-def test_moments_in_eight_bits_are_of_one_process() -> None:
-    class Two(Team):
-        size = 2
-
-    settings = settings_of(optimizer="adamw_8bit")
-    with pytest.raises(UserError, match="adamw_8bit trains in one process, not in 2; use adamw"):
-        train_pass(tiny("llama"), word_tokenizer(), documents(3), settings, team=Two())
-
-
-def test_an_optimizer_that_there_is_none_of_is_told() -> None:
-    for name, value in {
-        "batch_size": 0,
-        "gradient_accumulation": -1,
-        "learning_rate": 0.0,
-        "clip": 0.0,
-        "kl": 1.5,
-        "hidden": -1.0,
-    }.items():
-        with pytest.raises(UserError, match=f"{name} = {value} is "):
-            TrainSettings(**{name: value})
-    with pytest.raises(UserError, match="optimizer 'sgd' is none of adamw, adamw_8bit"):
-        settings_of(optimizer="sgd")
 
 
 @pytest.mark.parametrize(("kl", "hidden"), [(0.7, 0.0), (1.0, 0.0), (0.3, 4.0)])

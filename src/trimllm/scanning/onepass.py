@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from trimllm.base.errors import UserError
 from trimllm.base.files import content_hash
 from trimllm.base.precision import compute_dtype, rounded_copy
-from trimllm.base.processes import ALONE, Processes
 from trimllm.base.progress import progress_bar
 from trimllm.data import Document, all_free
 from trimllm.score import Row, batches, max_positions, row_of
@@ -91,7 +90,6 @@ def scan(
     row_budget: int | None = None,
     dtype: str | None = None,
     label: str | None = None,
-    processes: Processes = ALONE,
 ) -> Scan:
     """Accuracy and likelihood without each candidate, and every unit's activation norm.
 
@@ -104,8 +102,6 @@ def scan(
         dtype: type of matrix products (see `compute_dtype`), on a rounded copy of the model where
             that is another; None takes the weights as they are.
         label: write progress to standard error under this name.
-        processes: share the batches with other processes, each of which has the model and the
-            documents and calls this; all get the same result, that of one process, bit by bit.
 
     Raises:
         UserError: no documents, some with choices and some with free answers, or a candidate that
@@ -125,15 +121,11 @@ def scan(
     rows = [row_of(tokenizer, document) for document in documents]
     chosen = [n for n, unit in enumerate(present) if candidates is None or unit in candidates]
     run = _Run(model, chosen, sum(len(row.choices) for row in rows), row_budget)
-    shown = processes.rank == 0
-    progress = progress_bar(len(documents), "documents", label, shown=shown)
+    progress = progress_bar(len(documents), "documents", label)
     tokens = max(1, row_budget // (len(present) + 1))
-    for number, batch in enumerate(batches(rows, tokens, max_positions(model), device_of(model))):
-        if number % processes.size == processes.rank:
-            run.add(batch)
+    for batch in batches(rows, tokens, max_positions(model), device_of(model)):
+        run.add(batch)
         progress.update(len(batch.rows))
-    for values in (run.sums, run.norms, run.counts):
-        processes.add_up(values)
     progress.close()
     result = _result(run, rows, [document.answer for document in documents])
     result.documents_sha256 = content_hash("\n".join(document.hash for document in documents))

@@ -168,16 +168,18 @@ def test_a_row_of_one_token_has_nothing_to_learn_from_a_teachers_states() -> Non
     assert taught == pytest.approx(plain)
 
 
-@pytest.mark.parametrize("longest", [1, 2, 5, 30])
+@pytest.mark.parametrize("longest", [3, 5, 30])
 def test_what_is_too_long_loses_its_left_end_and_keeps_a_token_of_the_prompt(longest: int) -> None:
     """A model of `longest` positions reads all tokens but the last, which it predicts."""
     whole = examples_of(word_tokenizer(), documents(40))
     cut = examples_of(word_tokenizer(), documents(40), longest)
     assert any(len(one) > 8 for one in whole)
     for before, after in zip(whole, cut, strict=True):
-        assert after.answer == before.answer[:longest]
-        assert len(after) == min(len(before), longest + 1) and after.prompt
+        assert after.answer == before.answer and after.prompt
+        assert len(after) == min(len(before), longest + 1)
         assert before.prompt[-len(after.prompt) :] == after.prompt
+    with pytest.raises(UserError, match="a choice of 3 tokens does not fit"):
+        examples_of(word_tokenizer(), documents(40), 2)
 
 
 def test_batches_hold_every_example_once_and_little_padding() -> None:

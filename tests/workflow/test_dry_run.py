@@ -80,17 +80,6 @@ def test_paper_runs_two_models(tmp_path: Path) -> None:
     assert jobs["settle_kept"] == 5 * 2 * 2 * 3 and jobs["teach"] == 5 * 2
 
 
-def test_one_gpu_of_24_gb_needs_no_other(tmp_path: Path) -> None:
-    """Both recipes on the real data, and every job on the GPU that it names."""
-    one_gpu = ROOT / "config" / "one_gpu.yaml"
-    run = snakemake(tmp_path, "-n", "table2", configfile=one_gpu, downloads="downloads")
-    assert run.returncode == 0, run.stderr
-    jobs = counts(run.stdout + run.stderr)
-    # From nothing and from Full-FT to 30 of 44 units, two an epoch.
-    assert jobs["trim_epoch"] == 5 * 2 * 16 and jobs["full_ft"] == jobs["teach"] == 5
-    assert jobs["evaluate_sciq"] == 3 + 2 * 3 + 4
-
-
 def test_every_recipe_can_be_compressed(tmp_path: Path) -> None:
     folder = f"results/models/smollm2-135m/sciq/{RUN}/drop_30+gptq_int4"
     run = snakemake(tmp_path, "-n", f"{folder}/manifest.json")
@@ -99,64 +88,13 @@ def test_every_recipe_can_be_compressed(tmp_path: Path) -> None:
     assert jobs["compress"] == 1 and jobs["settle_kept"] == 1
 
 
-@pytest.mark.parametrize("target", ["all", "data", "checkpoints", "evaluations"])
+@pytest.mark.parametrize("target", ["all", "data", "exports"])
 def test_named_targets(tmp_path: Path, target: str) -> None:
     run = snakemake(tmp_path, "-n", target)
     assert run.returncode == 0, run.stderr
     jobs = counts(run.stdout + run.stderr)
     assert ("full_ft" in jobs) == (target != "data")
     assert ("render_table" in jobs) == (target == "all")
-
-
-def test_table1_times_checkpoints_and_shapes(tmp_path: Path) -> None:
-    run = snakemake(tmp_path, "-n", "table1", configfile=None, downloads="downloads")
-    assert run.returncode == 0, run.stderr
-    jobs = counts(run.stdout + run.stderr)
-    # full_ft, three of it compressed, three of each chain, two composed on the first; and shapes:
-    # full, four compressors, 2 x 2 trimmed and three composed
-    assert jobs["measure"] == 12 + 12
-    # One domain alone is trained for it.
-    assert jobs["full_ft"] == 1 and "sparse_ft" not in jobs
-
-
-def test_table7_needs_accuracy_in_its_three_domains(tmp_path: Path) -> None:
-    run = snakemake(tmp_path, "-n", "table7", configfile=None, downloads="downloads")
-    assert run.returncode == 0, run.stderr
-    jobs = counts(run.stdout + run.stderr)
-    evaluated = {name for name in jobs if name.startswith("evaluate_")}
-    assert evaluated == {"evaluate_sciq", "evaluate_medmcqa", "evaluate_financeqa"}
-
-
-def test_the_papers_table1_needs_no_weights(tmp_path: Path) -> None:
-    compute = json.dumps({"device": "cpu"})
-    run = snakemake(
-        tmp_path, "-n", "table1", configfile=ROOT / "config" / "paper.yaml", compute=compute
-    )
-    assert run.returncode == 0, run.stderr
-    # full, four compressors, 2 x 2 trimmed and two composed
-    assert counts(run.stdout + run.stderr) == {"measure": 11, "render_table": 1, "table1": 1}
-
-
-def test_the_papers_table7_has_accuracy_though_nothing_is_timed(tmp_path: Path) -> None:
-    run = snakemake(tmp_path, "-n", "table7", configfile=ROOT / "config" / "paper.yaml")
-    assert run.returncode == 0, run.stderr
-    jobs = counts(run.stdout + run.stderr)
-    evaluated = {name: n for name, n in jobs.items() if name.startswith("evaluate_")}
-    # Two models; pretrained, full and sparse fine-tuning, two chains of three, three compressors
-    # of Full-FT, two on the first kept checkpoint.
-    assert evaluated == dict.fromkeys(
-        ("evaluate_sciq", "evaluate_medmcqa", "evaluate_financeqa"), 2 * (3 + 2 * 3 + 3 + 2)
-    )
-    # Shapes alone are timed.
-    assert jobs["measure"] == 11
-
-
-def test_every_criterion_has_its_chain(tmp_path: Path) -> None:
-    trim = json.dumps({"recipes": ["paper", "ours"], "keep_checkpoints": "true"})
-    run = snakemake(tmp_path, "-n", "table2", trim=trim)
-    jobs = counts(run.stdout + run.stderr)
-    assert jobs["trim_epoch"] == 8 and jobs["settle_kept"] == 4
-    assert jobs["evaluate_sciq"] == 9
 
 
 def test_lint() -> None:

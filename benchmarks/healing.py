@@ -62,8 +62,8 @@ def main() -> None:
         settled = replace(settled, learning_rate=args.rate)
     train, held_back = read_documents(args.train), read_documents(args.held_back)
     weights = args.hidden or [settled.hidden]
-    if (settled.taught or any(weights)) != bool(args.teacher):
-        parser.error(f"{args.state} learns {'' if settled.taught else 'not '}from a teacher")
+    if (settled.needs_teacher or any(weights)) != bool(args.teacher):
+        parser.error(f"{args.state} learns {'' if settled.needs_teacher else 'not '}from a teacher")
     teacher = None
     if args.teacher:
         every = any(weights)

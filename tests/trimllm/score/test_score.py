@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -95,7 +96,7 @@ def test_one_rule_cuts_what_is_longer_than_the_model(hflm: Callable[..., list[fl
     for cut in (
         lambda: score(model, tokenizer, [document]),
         lambda: scan(model, tokenizer, [document]),
-        lambda: examples_of(tokenizer, [document], 2, every=True),
+        lambda: examples_of(tokenizer, [replace(document, answer=2)], 2),
     ):
         with pytest.raises(UserError, match="a choice of 3 tokens does not fit the model's 2 pos"):
             cut()

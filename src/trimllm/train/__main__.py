@@ -8,6 +8,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -62,6 +63,7 @@ def train_part(job: PassJob) -> None:
         job.checkpoint, dtype=dtype, prefetch=False, verify=False
     )
     stream = checkpoint.stream_of(model)
+    assert stream is not None
     if job.trained is not None:
         stream.weights.overlay(load_file(job.trained))
     if job.units is not None:
@@ -85,7 +87,7 @@ def train_part(job: PassJob) -> None:
         state=None if job.state is None else PassState(Path(job.state[0]), *job.state[1:]),
     )
     weights = trained_weights(model, stream)
-    processes = {"count": dist.get_world_size(), "offload": job.offload}
+    processes: dict[str, Any] = {"count": dist.get_world_size(), "offload": job.offload}
     if device.type == "cuda":
         processes["peak_device_bytes"] = gathered(torch.cuda.max_memory_allocated())
     processes["peak_rss_bytes"] = gathered(peak_rss_bytes())

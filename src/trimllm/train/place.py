@@ -72,11 +72,10 @@ def placed(model: nn.Module, dtype: torch.dtype, lean: bool = False) -> Iterator
             rounded = not torch.equal(parameter.data.to(before.dtype), before)
             if rounded and not parameter.requires_grad:
                 exact.append((parameter, before))
-    head = model.get_output_embeddings()
-    if dtype == torch.float32 or any(p.requires_grad for p in head.parameters()):
-        head = None
-    else:  # a copy, so that autocast does not round the head, the largest matrix, at every step
-        head = copy.deepcopy(head, {}).to(dtype)
+    own, head = model.get_output_embeddings(), None
+    if dtype != torch.float32 and not any(p.requires_grad for p in own.parameters()):
+        # A copy, so that autocast does not round the head, the largest matrix, at every step.
+        head = copy.deepcopy(own, {}).to(dtype)
     try:
         yield partial(answer_losses, model, head=head)
     finally:

@@ -46,10 +46,28 @@ class Trainer:
         tokenizer: Any,
         documents: Sequence[Document],
         settings: TrainSettings,
-        **options: Any,
+        *,
+        blocks: Iterable[int] | None,
+        epoch: int,
+        epochs: int,
+        label: str,
+        teacher: Teacher | None = None,
+        state: PassState | None = None,
     ) -> PassRecord:
-        """`train_pass`."""
-        return train_pass(model, tokenizer, documents, settings, lean=self.lean, **options)
+        """Train one pass in place; arguments as for `train_pass`."""
+        return train_pass(
+            model,
+            tokenizer,
+            documents,
+            settings,
+            blocks=blocks,
+            lean=self.lean,
+            epoch=epoch,
+            epochs=epochs,
+            label=label,
+            teacher=teacher,
+            state=state,
+        )
 
     def trained(
         self, model: nn.Module, blocks: Iterable[int] | None, settings: TrainSettings

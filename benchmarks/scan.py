@@ -79,7 +79,7 @@ def main() -> None:
             start = time.perf_counter()
             right[unit] = harness_accuracy(trimmed, tokenizer, documents, batch_size)
             seconds += time.perf_counter() - start
-            same += right[unit] == found.correct[unit]
+            same += 100 * right[unit] / len(documents) == found.sublayers[unit].accuracy
         seconds *= len(everything) / len(sampled)
         ratio = seconds / found.seconds
         result[f"times_batch_{batch_size}"] = ratio

@@ -29,11 +29,13 @@ def norm_importance(norm: float, smallest: float) -> float:
 
 
 def _by_accuracy(scan: Scan, unit: Unit) -> float:
-    return importance(scan.accuracy[unit])
+    return importance(scan.sublayers[unit].accuracy)
 
 
 def _by_norm(scan: Scan, unit: Unit) -> float:
-    return norm_importance(scan.norm[unit], min(scan.norm.values()))
+    return norm_importance(
+        scan.sublayers[unit].norm, min(one.norm for one in scan.sublayers.values())
+    )
 
 
 _CRITERIA: dict[str, Criterion] = {
@@ -41,8 +43,8 @@ _CRITERIA: dict[str, Criterion] = {
     "activation_norm": lambda scan, unit: (_by_norm(scan, unit),),
     "both": lambda scan, unit: (_by_accuracy(scan, unit), _by_norm(scan, unit)),
     # Ours: the likelihood of the right choice, or of the reference answer, without the unit.
-    "likelihood": lambda scan, unit: (-scan.likelihood[unit],),
-    ANSWER_CRITERION: lambda scan, unit: (-scan.answer_likelihood[unit],),
+    "likelihood": lambda scan, unit: (-scan.sublayers[unit].likelihood,),
+    ANSWER_CRITERION: lambda scan, unit: (-scan.sublayers[unit].likelihood,),
 }
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trimllm.base.errors import UserError
 from trimllm.base.names import ANSWER_CRITERION, CRITERIA, FREE_CRITERIA
-from trimllm.scanning import Scan
+from trimllm.scanning import Scan, Scores
 from trimllm.select import (
     choose,
     choose_by_rule,
@@ -29,10 +29,11 @@ ALL = [Unit(block, kind) for block in range(BLOCKS) for kind in ("attention", "m
 def a_scan(correct: list[int], norm: list[float], likelihood: list[float] | None = None) -> Scan:
     likelihood = likelihood or [-1.0] * len(ALL)
     return Scan(
-        documents=20,
-        correct=dict(zip(ALL, correct, strict=True)),
-        norm=dict(zip(ALL, norm, strict=True)),
-        likelihood=dict(zip(ALL, likelihood, strict=True)),
+        20,
+        {
+            unit: Scores(5.0 * right, likely, size)
+            for unit, right, likely, size in zip(ALL, correct, likelihood, norm, strict=True)
+        },
     )
 
 
@@ -61,10 +62,10 @@ def test_the_lowest_score_is_dropped_most_accurate_first(
 ) -> None:
     """The order is told without Eq. 3 and 4: both fall with what they are made of."""
     keys = {
-        "calibration": lambda u: -scan.correct[u],
-        "activation_norm": lambda u: -scan.norm[u],
-        "both": lambda u: (-scan.correct[u], -scan.norm[u]),
-        "likelihood": lambda u: -scan.likelihood[u],
+        "calibration": lambda u: -scan.sublayers[u].accuracy,
+        "activation_norm": lambda u: -scan.sublayers[u].norm,
+        "both": lambda u: (-scan.sublayers[u].accuracy, -scan.sublayers[u].norm),
+        "likelihood": lambda u: -scan.sublayers[u].likelihood,
     }
     expected = sorted(ALL, key=keys[criterion])
     assert ranking(scan, criterion) == expected
@@ -77,11 +78,11 @@ def test_the_lowest_score_is_dropped_most_accurate_first(
 
 def test_free_answers_are_ranked_by_their_likelihood() -> None:
     likely = [-2.0, -1.0, -3.0, *[-4.0] * 9]
-    scan = Scan(
-        documents=20,
-        norm=dict.fromkeys(ALL, 1.0) | {ALL[5]: 2.0},
-        answer_likelihood=dict(zip(ALL, likely, strict=True)),
-    )
+    scores = {
+        unit: Scores(None, likelihood, 2.0 if unit == ALL[5] else 1.0)
+        for unit, likelihood in zip(ALL, likely, strict=True)
+    }
+    scan = Scan(20, scores, free=True)
     assert ranking(scan, ANSWER_CRITERION)[:3] == [ALL[1], ALL[0], ALL[2]]
     assert choose(scan, ANSWER_CRITERION, 2).margin == pytest.approx(1.0)
     assert choose(scan, "activation_norm", 1).dropped == (ALL[5],)
@@ -113,7 +114,7 @@ def test_exactly_the_most_important_blocks_are_trainable(
     chosen = trainable_blocks(scan, criterion, ratio)
     assert len({*chosen}) == math.ceil(round(ratio * BLOCKS, 9)) and chosen == sorted(chosen)
     total = {
-        block: sum(importance(scan.accuracy[u]) for u in ALL if u.block == block)
+        block: sum(importance(scan.sublayers[u].accuracy) for u in ALL if u.block == block)
         for block in range(BLOCKS)
     }
     left_out = [total[b] for b in range(BLOCKS) if b not in chosen]

@@ -316,10 +316,10 @@ def test_free_answers_are_trimmed_by_their_likelihood() -> None:
     epochs = list(trim(model, criterion="answer_likelihood", held_back=held_back, **free))
     assert [epoch.dropped for epoch in epochs] == [0, 2, 4, 6]
     for epoch in epochs[1:]:
-        ranked = sorted(epoch.scan.answer_likelihood.items(), key=lambda found: -found[1])
-        assert list(epoch.selection.dropped) == [unit for unit, _ in ranked[:2]]
+        ranked = sorted(epoch.scan.scored, key=lambda u: -epoch.scan.sublayers[u].likelihood)
+        assert list(epoch.selection.dropped) == ranked[:2]
         assert epoch.held_back.accuracy is None
-    said = trimllm.scan(model, word_tokenizer(), held_back).baseline_answer_likelihood
+    said = trimllm.scan(model, word_tokenizer(), held_back).baseline.likelihood
     assert epochs[-1].held_back.likelihood == pytest.approx(said, abs=1e-5)
 
 

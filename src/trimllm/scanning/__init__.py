@@ -1,4 +1,6 @@
 """One-pass sensitivity scan."""
 
-from trimllm.scanning.onepass import Scan, scan
-from trimllm.scanning.record import from_record, to_record
+from trimllm.scanning.onepass import scan
+from trimllm.scanning.record import Scan, Scores, from_record, to_record
+
+__all__ = ["Scan", "Scores", "from_record", "scan", "to_record"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from trimllm.base.files import content_hash
 from trimllm.base.precision import compute_dtype, rounded_copy
 from trimllm.base.progress import progress_bar
 from trimllm.data import Document, all_free
+from trimllm.scanning.record import Scan, Scores
 from trimllm.score import Row, batches, max_positions, row_of
 from trimllm.score.forward import Sublayers, answer_scores, run_through
 from trimllm.score.rows import Batch
@@ -36,49 +36,6 @@ from trimllm.sublayers import (
 # Streams x tokens that run at once: what is fastest on a CPU, 32768 by a tenth over 8192 in 16 bits
 # (fewer small products) and 8192 by a twentieth in float32 (caches).
 ROW_BUDGET_16_BITS, ROW_BUDGET = 32768, 8192
-
-
-@dataclass
-class Scan:
-    """What a scan found: scores by candidate, `norm` of every unit.
-
-    Of documents with free answers there is `answer_likelihood` in place of the two.
-    """
-
-    documents: int  # number of calibration documents
-    baseline: float | None = None  # accuracy (%) of the model as it is
-    baseline_likelihood: float | None = None
-    baseline_answer_likelihood: float | None = None
-    # Documents answered right with the unit dropped.
-    correct: dict[Unit, int] = field(default_factory=dict)
-    # Mean over documents of the log-softmax over the choices' summed log-likelihoods at the right
-    # choice, with the unit dropped (at most 0).
-    likelihood: dict[Unit, float] = field(default_factory=dict)
-    # Mean over documents of the mean log-likelihood of the reference answer's tokens, its end among
-    # them, with the unit dropped (nats, at most 0).
-    answer_likelihood: dict[Unit, float] = field(default_factory=dict)
-    # Mean over documents of the Frobenius norm of what the unit adds to the residual stream, over
-    # the tokens of the packed row (the norm of Eq. 4).
-    norm: dict[Unit, float] = field(default_factory=dict)
-    documents_sha256: str = ""  # of the documents' hashes, in order
-    seconds: float = 0.0  # wall-clock time
-    tokens: int = 0  # packed tokens of all documents
-    operations: int = 0  # floating-point operations of all matrix products
-
-    @property
-    def free(self) -> bool:
-        """Whether the documents have free answers."""
-        return bool(self.answer_likelihood)
-
-    @property
-    def scored(self) -> list[Unit]:
-        """The candidates, by index."""
-        return list(self.answer_likelihood or self.correct)
-
-    @property
-    def accuracy(self) -> dict[Unit, float]:
-        """The share of `correct` in % of the documents (a_i of Eq. 3)."""
-        return {unit: 100 * count / self.documents for unit, count in self.correct.items()}
 
 
 def scan(
@@ -217,19 +174,19 @@ def _result(run: _Run, rows: Sequence[Row], answers: Sequence[int]) -> Scan:
         # argmax takes the first of equals, as lm-eval does
         correct += choices.argmax(-1) == answer
         right += choices.log_softmax(-1)[:, answer]
-    names, documents = [unit for unit, _ in run.layers], len(rows)
-    likelihood = {names[n]: float(right[n]) / documents for n in run.candidates}
-    found = Scan(
-        documents=documents,
-        norm=dict(zip(names, (run.norms / run.counts[0]).tolist(), strict=True)),
+    norms, free = run.norms / run.counts[0], counts[0] == 1
+    scores = [
+        Scores(None if free else 100 * int(c) / len(rows), float(r) / len(rows), norm)
+        for c, r, norm in zip(correct, right, [*norms.tolist(), None], strict=True)
+    ]
+    return Scan(
+        documents=len(rows),
+        sublayers={
+            unit: scores[n] if n in run.candidates else Scores(norm=scores[n].norm)
+            for n, (unit, _) in enumerate(run.layers)
+        },
+        baseline=scores[-1],
+        free=free,
         tokens=sum(row.length for row in rows),
         operations=int(run.counts[1]),
     )
-    if counts[0] == 1:
-        found.answer_likelihood = likelihood
-        found.baseline_answer_likelihood = float(right[-1]) / documents
-        return found
-    found.likelihood, found.baseline_likelihood = likelihood, float(right[-1]) / documents
-    found.correct = {names[n]: int(correct[n]) for n in run.candidates}
-    found.baseline = 100 * int(correct[-1]) / documents
-    return found

@@ -1,34 +1,70 @@
-"""A scan as a JSON object, and back."""
+"""What a scan returns: one record a sublayer. As a JSON object, and back."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from trimllm.scanning.onepass import Scan
 from trimllm.sublayers import Unit
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of a sublayer, or with nothing dropped.
+
+    Attributes:
+        accuracy: % of the documents answered right without it (a_i of Eq. 3); None where answers
+            are free, or it was no candidate.
+        likelihood: at most 0, without it. Of choices the mean over documents of the log-softmax
+            over the choices' summed log-likelihoods at the right one; of free answers the mean over
+            documents of the mean log-likelihood of the answer's tokens, its end among them (nats).
+        norm: mean over documents of the Frobenius norm of what it adds to the residual stream, over
+            the tokens of the packed row (Eq. 4); None with nothing dropped.
+    """
+
+    accuracy: float | None = None
+    likelihood: float | None = None
+    norm: float | None = None
+
+
+@dataclass
+class Scan:
+    """Scores of every sublayer, in the order of the model."""
+
+    documents: int  # number of calibration documents
+    sublayers: dict[Unit, Scores]
+    baseline: Scores = Scores()  # with nothing dropped
+    free: bool = False  # whether the documents have free answers
+    documents_sha256: str = ""  # of the documents' hashes, in order
+    seconds: float = 0.0  # wall-clock time
+    tokens: int = 0  # packed tokens of all documents
+    operations: int = 0  # floating-point operations of all matrix products
+
+    @property
+    def scored(self) -> list[Unit]:
+        """The candidates."""
+        return [unit for unit, one in self.sublayers.items() if one.likelihood is not None]
 
 
 def to_record(scan: Scan) -> dict[str, Any]:
     """A scan as a JSON object."""
     table = []
-    for unit, norm in scan.norm.items():
-        row: dict[str, Any] = {"block": unit.block, "kind": unit.kind, "norm": norm}
-        if unit in scan.answer_likelihood:
-            row["answer_likelihood"] = scan.answer_likelihood[unit]
-        elif unit in scan.correct:  # not where a scan had other candidates
-            row |= {
-                "correct": scan.correct[unit],
-                "accuracy": scan.accuracy[unit],
-                "likelihood": scan.likelihood[unit],
-            }
+    for unit, one in scan.sublayers.items():
+        row: dict[str, Any] = {"block": unit.block, "kind": unit.kind, "norm": one.norm}
+        if one.accuracy is not None:
+            row["correct"] = round(one.accuracy * scan.documents / 100)
+            row |= {"accuracy": one.accuracy, "likelihood": one.likelihood}
+        elif one.likelihood is not None:
+            row["answer_likelihood"] = one.likelihood
         table.append(row)
+    likelihood = scan.baseline.likelihood
     return {
         "documents": scan.documents,
         "documents_sha256": scan.documents_sha256,
         "tokens": scan.tokens,
-        "baseline_accuracy": scan.baseline,
-        "baseline_likelihood": scan.baseline_likelihood,
-        "baseline_answer_likelihood": scan.baseline_answer_likelihood,
+        "baseline_accuracy": scan.baseline.accuracy,
+        "baseline_likelihood": None if scan.free else likelihood,
+        "baseline_answer_likelihood": likelihood if scan.free else None,
         "operations": scan.operations,
         "seconds": scan.seconds,
         "units": table,
@@ -37,19 +73,19 @@ def to_record(scan: Scan) -> dict[str, Any]:
 
 def from_record(record: dict[str, Any]) -> Scan:
     """The scan that a record was made of."""
-    rows = {Unit(row["block"], row["kind"]): row for row in record["units"]}
-    scored = {unit: row for unit, row in rows.items() if "correct" in row}
-    key = "answer_likelihood"
+    free = record.get("baseline_answer_likelihood") is not None
+    prefix = "answer_" if free else ""
     return Scan(
         documents=record["documents"],
         documents_sha256=record.get("documents_sha256", ""),
-        baseline=record["baseline_accuracy"],
-        baseline_likelihood=record["baseline_likelihood"],
-        baseline_answer_likelihood=record.get(f"baseline_{key}"),
-        correct={unit: row["correct"] for unit, row in scored.items()},
-        likelihood={unit: row["likelihood"] for unit, row in scored.items()},
-        answer_likelihood={unit: row[key] for unit, row in rows.items() if key in row},
-        norm={unit: row["norm"] for unit, row in rows.items()},
+        sublayers={
+            Unit(row["block"], row["kind"]): Scores(
+                row.get("accuracy"), row.get(f"{prefix}likelihood"), row["norm"]
+            )
+            for row in record["units"]
+        },
+        baseline=Scores(record["baseline_accuracy"], record[f"baseline_{prefix}likelihood"]),
+        free=free,
         seconds=record["seconds"],
         tokens=record["tokens"],
         operations=record["operations"],

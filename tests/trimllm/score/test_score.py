@@ -89,7 +89,7 @@ def test_one_rule_cuts_what_is_longer_than_the_model(hflm: Callable[..., list[fl
     expected = hflm(model, tokenizer, document)
     assert score(model, tokenizer, [document])[0].log_likelihoods == pytest.approx(expected)
     likelihood = torch.tensor(expected).log_softmax(0)[1]
-    assert scan(model, tokenizer, [document]).baseline_likelihood == pytest.approx(likelihood)
+    assert scan(model, tokenizer, [document]).baseline.likelihood == pytest.approx(likelihood)
     (example,) = examples_of(tokenizer, [document], 9)
     assert (*example.prompt, *example.answer) == tuple(tokenizer.encode(prompt + " w7")[-10:])
     model.config.max_position_embeddings = 2

@@ -138,10 +138,10 @@ from modeling_toy import ToyConfig, ToyForCausalLM
 from models import ROTARY, logits_of, random_documents, some_ids, word_tokenizer
 model, documents = ToyForCausalLM(ToyConfig(**ROTARY)).eval(), random_documents(6)
 found = trimllm.scan(model, word_tokenizer(), documents)
-unit = min(found.likelihood)
+unit = min(found.sublayers)
 trimllm.drop(model, [unit])
 left = trimllm.scan(model, word_tokenizer(), documents)
-assert abs(left.baseline_likelihood - found.likelihood[unit]) < 1e-4
+assert abs(left.baseline.likelihood - found.sublayers[unit].likelihood) < 1e-4
 path = trimllm.save(model, word_tokenizer(), sys.argv[1])
 loaded, _ = trimllm.load(path)
 assert torch.equal(logits_of(loaded, some_ids()), logits_of(model, some_ids()))

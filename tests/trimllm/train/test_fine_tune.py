@@ -45,7 +45,7 @@ def test_held_back_documents_are_scored_as_by_the_scorer() -> None:
     assert found.likelihood == pytest.approx(sum(logs) / 7, abs=1e-4)
     free = documents(7, 9, choices=1)
     found = HeldBackScore.of(model, tokenizer, free, "float32")
-    expected = scan(model, tokenizer, free).baseline_answer_likelihood
+    expected = scan(model, tokenizer, free).baseline.likelihood
     assert found.accuracy is None and found.likelihood == pytest.approx(expected, abs=1e-5)
     with pytest.raises(UserError, match="held back: 7 of 9 documents have a free answer"):
         HeldBackScore.of(model, tokenizer, [*free, *documents(2)], "float32")

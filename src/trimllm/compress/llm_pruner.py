@@ -67,7 +67,10 @@ class Plan(NamedTuple):
 
 def shape_of(config: Any) -> Shape:
     """The shape of a model's units."""
-    if family_of(config.model_type) == "opt":
+    family = family_of(config.model_type)
+    if family == "phi3":
+        raise UserError("llm_pruner cannot cut Phi-3's joined projections; use another compressor")
+    if family == "opt":
         return Shape(config.num_attention_heads, 1, config.ffn_dim, ("fc1",), True)
     heads, inner = config.num_key_value_heads, ("mlp.gate_proj", "mlp.up_proj")
     queries = config.num_attention_heads // heads

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.sparse import to_sparse_semi_structured
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, LlamaConfig
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -24,12 +24,7 @@ from trimllm.base import kernels
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import load
 from trimllm.checkpoint.stock import unwritten
-from trimllm.sublayers.modeling_trimllm import (
-    LlamaConfig,
-    TrimLlamaConfig,
-    decoder_of,
-    packed_blocks,
-)
+from trimllm.sublayers.modeling_trimllm import TrimLlamaConfig, decoder_of, packed_blocks
 from trimllm.throughput.shapes import shape
 from trimllm.throughput.subject import INT4, Subject
 

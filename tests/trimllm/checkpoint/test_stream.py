@@ -14,8 +14,9 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.precision import rounded_copy
 from trimllm.scanning import Scan, scan
-from trimllm.score import score
-from trimllm.sublayers import Unit, adapter_of, drop, unit_layers, unit_parameters, units
+from trimllm.score import forward, score
+from trimllm.sublayers import Unit, drop, unit_layers, unit_parameters, units
+from trimllm.sublayers.modeling_trimllm import update
 
 DROPPED = [Unit(0, "attention"), Unit(1, "mlp"), Unit(2, "attention"), Unit(4, "mlp")]
 
@@ -58,22 +59,19 @@ def test_a_streamed_scan_has_the_same_bits_under_a_cap_on_its_weights(
     for place, prefetch in (("disk", False), ("disk", True), ("host", True), ("device", True)):
         model, _ = checkpoint.load_streamed(path, dtype=dtype, place=place, prefetch=prefetch)
         assert units(model) == units(whole)
-        adapter, stream = adapter_of(model), checkpoint.stream_of(model)
-        lists = there, peaks = [], []
-        for name in ("attention_", "mlp_"):
-            real = getattr(type(adapter), name)
+        stream = checkpoint.stream_of(model)
+        there, peaks = [], []
 
-            def watched(self, layer, residual, rows, real=real, model=model, lists=lists):
-                # what the model really holds at the moment in which a unit runs, and what waits
-                held = [p for weights in unit_parameters(model).values() for p in weights]
-                there, peaks = lists
-                there.append(sum(p.nbytes for p in held if not p.is_meta))
-                ahead = checkpoint.stream_of(model)._ahead
-                waiting = ahead[2].result() if ahead else []
-                peaks.append(there[-1] + sum(tensor.nbytes for tensor in waiting))
-                return real(self, layer, residual, rows)
+        def watched(*given, model=model, there=there, peaks=peaks, **more):
+            # what the model really holds at the moment in which a unit runs, and what waits
+            held = [p for weights in unit_parameters(model).values() for p in weights]
+            there.append(sum(p.nbytes for p in held if not p.is_meta))
+            ahead = checkpoint.stream_of(model)._ahead
+            waiting = ahead[2].result() if ahead else []
+            peaks.append(there[-1] + sum(tensor.nbytes for tensor in waiting))
+            return update(*given, **more)
 
-            monkeypatch.setattr(type(adapter), name, watched)
+        monkeypatch.setattr(forward, "update", watched)
         assert told(scan(model, tokenizer, random_documents(7), row_budget=150)) == expected
         monkeypatch.undo()
         total, times = sum(unit_bytes(whole)), len(there) // len(units(model))

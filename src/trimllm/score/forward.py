@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from trimllm.score.rows import Batch
 from trimllm.sublayers.families import adapter_of, window_of
 from trimllm.sublayers.modeling_trimllm import decoder_of, update
-from trimllm.sublayers.presence import present
 
 # Tokens that go through a sublayer at once on a CPU: its activations then stay in the cache.
 CPU_TOKENS = 1024
@@ -36,10 +35,9 @@ class Sublayers:
         length, size = rows.shape[1], len(rows)
         if rows.device.type == "cpu":
             size = max(1, CPU_TOKENS // length)
-        with present(layer, kind):
-            for start in range(0, len(rows), size):
-                part = rows[start : start + size]
-                part += update(layer, self.parts[kind], part, **self._given(kind, start, len(part)))
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            part += update(layer, self.parts[kind], part, **self._given(kind, start, len(part)))
 
     def _given(self, kind: str, start: int, count: int) -> dict[str, Any]:
         """What an attention needs besides the streams, for `count` rows from `start` on."""

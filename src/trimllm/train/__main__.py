@@ -59,9 +59,7 @@ def train_part(job: PassJob) -> None:
     settings = TrainSettings(**job.settings)
     dtype = compute_dtype(settings.dtype, device)
     # The parent has verified the files.
-    model, tokenizer = checkpoint.load_streamed(
-        job.checkpoint, dtype=dtype, prefetch=False, verify=False
-    )
+    model, tokenizer = checkpoint.load_streamed(job.checkpoint, dtype=dtype, verify=False)
     stream = checkpoint.stream_of(model)
     assert stream is not None
     if job.trained is not None:

@@ -1,4 +1,4 @@
-"""Cost of a scan against units and documents, gain of elimination, and peak memory.
+"""Cost of a scan against units and documents, and peak memory.
 
 Each row is a fresh process, so that its peak memory is its own.
 

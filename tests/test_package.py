@@ -81,7 +81,7 @@ from models import random_documents, tiny, word_tokenizer
 path = trimllm.save(tiny("llama"), word_tokenizer(), "model")
 model, tokenizer = trimllm.load(path)
 documents = random_documents(8)
-assert len(trimllm.scan(model, tokenizer, documents).norm) == len(trimllm.units(model))
+assert len(trimllm.scan(model, tokenizer, documents).sublayers) == len(trimllm.units(model))
 settings = trimllm.TrainSettings(learning_rate=1e-3, dtype="float32")
 how = {"train": documents, "calibration": documents, "step": 2, "until": 2, "settings": settings}
 (*_, last) = trimllm.trim(model, tokenizer, **how)

@@ -119,18 +119,6 @@ def test_means_of_few_values_are_covered(values: int) -> None:
         assert np.mean([low <= truth <= high for low, high in intervals]) >= enough
 
 
-def test_documents_alone_do_not_cover_what_seeds_do() -> None:
-    """Pooling all answers of all seeds as if they were documents is what this is instead of."""
-    rng = np.random.default_rng(5)
-    truth = 100 * expected(rng, 1.0, math.hypot(2.0, 0.4))
-    hits = []
-    for _ in range(DRAWS):
-        answers = drawn(rng, 1.0, rng.normal(0, 2.0, 160), 0.4, 3)
-        low, high = wilson(int(answers.sum()), answers.size)
-        hits.append(low <= truth <= high)
-    assert np.mean(hits) < 0.8
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("gap, covered", [(0.5, 0.94), (0.8, 0.87), (1.1, 0.82)])
 def test_seeds_of_two_kinds_are_covered_less(gap: float, covered: float) -> None:
@@ -147,14 +135,6 @@ def test_seeds_of_two_kinds_are_covered_less(gap: float, covered: float) -> None
         low, high = accuracy_interval(answers.tolist())
         hits.append(low <= truth <= high)
     assert np.mean(hits) == pytest.approx(covered, abs=0.02)
-
-
-def test_one_seed_is_wilson_and_equal_seeds_add_nothing() -> None:
-    answers = [1] * 70 + [0] * 30
-    assert accuracy_interval([answers]) == wilson(70, 100)
-    assert accuracy_interval([answers] * 3) == pytest.approx(wilson(70, 100))
-    alone, thrice = (paired_difference([answers] * k, [answers[::-1]] * k) for k in (1, 3))
-    assert (thrice.low, thrice.high) == pytest.approx((alone.low, alone.high))
 
 
 def test_answers_that_are_all_right_keep_an_interval() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from timing_files import TimingFiles
 
 from trimllm_paper import derive
-from trimllm_paper.derive import KINDS, Chain, accuracy, chains, checkpoints, durations, nearest
+from trimllm_paper.derive import Chain, accuracy, chains, durations, nearest
 from trimllm_paper.frames import Frame
 from trimllm_paper.intervals import wilson
 
@@ -125,26 +125,6 @@ def test_nats_and_chance_are_means_over_documents(evaluations: Evaluations) -> N
     assert sparse.answer_loss is None and sparse.at_chance  # 28 of 100, by lot 25
 
 
-def test_what_is_not_known_of_all_is_not_known(evaluations: Evaluations) -> None:
-    evaluations.add("full_ft", 80, task="a", chance=None, stand_in="One")
-    evaluations.add("full_ft", 80, task="b", stand_in="Two")
-    found = accuracy(Frame.of(evaluations.paths), "tiny", "sciq", "full_ft")
-    assert found.chance is None and found.stand_in == "One; Two" and found.deviation is None
-
-
-def test_differences_are_paired_only_on_the_same_documents(evaluations: Evaluations) -> None:
-    evaluations.add("pretrained", 50)
-    evaluations.add("full_ft", 75)
-    evaluations.add("sparse_ft", 75, documents="others")
-    results = Frame.of(evaluations.paths)
-    base, full, sparse = (
-        accuracy(results, "tiny", "sciq", recipe)
-        for recipe in ("pretrained", "full_ft", "sparse_ft")
-    )
-    assert full.minus(base).paired and not sparse.minus(base).paired
-    assert full.minus(base).points == sparse.minus(base).points == pytest.approx(25)
-
-
 def test_a_kept_fraction_finds_its_checkpoint(evaluations: Evaluations) -> None:
     for dropped in (30, 36):
         evaluations.add(f"trim_paper/drop_{dropped}", 60, kept=60 - dropped)
@@ -162,29 +142,6 @@ def test_a_kept_fraction_finds_its_checkpoint(evaluations: Evaluations) -> None:
     assert recipe(30) is None  # one step away: another checkpoint, not this one
     assert recipe(50, "both_r0.5") == "trim_both_r0.5/drop_30"
     assert recipe(50, "ours") is None
-
-
-def test_of_two_equally_near_the_larger_is_meant(evaluations: Evaluations) -> None:
-    for dropped in (32, 33):
-        evaluations.add(f"trim_paper/drop_{dropped}", 60, kept=64 - dropped, units_total=64)
-    results = Frame.of(evaluations.paths)
-    assert nearest(results, "tiny", "sciq", "paper", 100 * 31.5 / 64) == "trim_paper/drop_32"
-
-
-def test_checkpoints_come_in_order_and_compressed_ones_apart(evaluations: Evaluations) -> None:
-    evaluations.add_domain("sciq")
-    evaluations.add("trim_paper/drop_30+awq_int4", 60, kept=30)
-    evaluations.add("trim_both_r0.5/drop_30", 60, kept=30)
-    results = Frame.of(evaluations.paths)
-    found = checkpoints(results, "tiny", "sciq", "paper", ["sciq"])
-    assert [(dropped, column.percent) for dropped, column in found] == [
-        (30, 70),
-        (36, 60),
-        (42, 52),
-    ]
-    found = checkpoints(results, "tiny", "sciq", "paper", ["sciq"], "awq_int4")
-    assert [(dropped, column.percent) for dropped, column in found] == [(30, 60)]
-    assert checkpoints(results, "tiny", "sciq", "paper", ["another"]) == []
 
 
 # ---- throughput
@@ -215,23 +172,6 @@ def test_drops_are_those_of_whole_epochs(tmp_path: Path) -> None:
     assert chain.dropped(at_most=3) == chain.dropped(at_most=2) == [(0, "mlp"), (1, "mlp")]
 
 
-def test_chains_are_found_by_what_they_are(tmp_path: Path) -> None:
-    paths = write_chain(tmp_path, plain_chain())
-    paths += write_chain(tmp_path, plain_chain("likelihood"), name="ours")
-    paths += write_chain(tmp_path, plain_chain(), model="other")
-    paths += write_chain(tmp_path / "again", plain_chain(), seed=1)
-    results = Frame.of(epochs=paths)
-    assert len(chains(results)) == 4
-    assert [one.seed for one in chains(results, model="tiny", name="paper")] == [1, 0]
-    assert [one.criterion for one in chains(results, name="ours")] == ["likelihood"]
-    assert chains(results, domain="piqa") == []
-
-
-def test_a_clear_choice_is_no_tie(tmp_path: Path) -> None:
-    counts = only_chain(write_chain(tmp_path, plain_chain())).counts()
-    assert counts.clear == {"attention": 2, "mlp": 2} and counts.tied == dict.fromkeys(KINDS, 0)
-
-
 def test_a_tie_is_one_where_equals_stayed(tmp_path: Path) -> None:
     """One unit is clearly best; the second is one of four equals, three of them attention."""
     scores = every_unit(mlp0=9, attention1=7, attention2=7, attention3=7, mlp3=7)
@@ -254,18 +194,6 @@ def test_by_another_criterion_other_scores_tie(tmp_path: Path) -> None:
     assert counts.clear["mlp"] == 1 and counts.tied["mlp"] == 0
 
 
-def test_likelihoods_of_free_answers_tie_where_they_are_equal(tmp_path: Path) -> None:
-    one = epoch(0, [(3, "mlp")], every_unit(), criterion="answer_likelihood")
-    one["scan"]["units"] = [
-        {"block": u["block"], "kind": u["kind"], "norm": 1.0, "answer_likelihood": -1.0}
-        for u in one["scan"]["units"]
-    ]
-    for unit in one["scan"]["units"][-2:]:  # both of block 3 are best
-        unit["answer_likelihood"] = -0.5
-    counts = only_chain(write_chain(tmp_path, [one], name="answers")).counts()
-    assert counts.tied == {"attention": 0, "mlp": 1} and counts.even == dict.fromkeys(KINDS, 0.5)
-
-
 @given(st.lists(st.integers(0, 10), min_size=8, max_size=8), st.integers(1, 7))
 def test_every_drop_is_counted_once(tmp_path_factory, correct: list[int], drops: int) -> None:
     scores = dict(zip(every_unit(), correct, strict=True))
@@ -280,11 +208,6 @@ def test_every_drop_is_counted_once(tmp_path_factory, correct: list[int], drops:
 
 
 # ---- costs
-
-
-def test_the_papers_numbers() -> None:
-    assert derive.SPARSE_FACTOR * derive.progressive(64, 32, 2) == pytest.approx(7.35)
-    assert derive.progressive(64, 32, 1) == pytest.approx((64 * 32 - 31 * 32 / 2) / 64)
 
 
 @given(st.integers(2, 100), st.integers(1, 6), st.data())

@@ -54,12 +54,6 @@ def test_from_a_mirror(mirror, tmp_path, no_pip):
     assert fetch_wheel("some-data", "1.0", digest, tmp_path / "downloads") == path
 
 
-def test_what_is_not_in_the_mirror(mirror, tmp_path, no_pip):
-    folder, digest = mirror
-    with pytest.raises(UserError, match=r"no wheel of some-data 2\.0 in .*mirror"):
-        fetch_wheel("some-data", "2.0", digest, tmp_path / "downloads", folder)
-
-
 def test_a_wrong_wheel_in_the_mirror_is_not_taken(mirror, tmp_path, no_pip):
     with pytest.raises(UserError, match="has sha256 .*, not 0000.*; replace it in the mirror"):
         fetch_wheel("some-data", "1.0", "0" * 64, tmp_path / "downloads", mirror[0])
@@ -72,25 +66,6 @@ def test_a_corrupt_wheel_says_what_to_delete(mirror, tmp_path, no_pip):
     path.write_bytes(b"half")
     with pytest.raises(UserError, match=f"{path} has sha256 .*delete it"):
         fetch_wheel("some-data", "1.0", digest, tmp_path / "downloads", folder)
-
-
-def test_pip_is_asked_without_a_shell_and_without_dependencies(mirror, tmp_path, monkeypatch):
-    folder, digest = mirror
-    asked = []
-
-    def pip(command, **how):
-        asked.append(command)
-        assert not how.get("shell")
-        target = Path(command[command.index("--dest") + 1])
-        wheel = folder / "some_data-1.0-py3-none-any.whl"
-        (target / wheel.name).write_bytes(wheel.read_bytes())
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    monkeypatch.setattr(subprocess, "run", pip)
-    fetch_wheel("some-data", "1.0", digest, tmp_path / "downloads")
-    (command,) = asked
-    assert command[1:4] == ["-m", "pip", "download"]
-    assert {"--no-deps", "--only-binary", "some-data==1.0"} <= set(command)
 
 
 def test_jobs_that_read_one_wheel_fetch_it_once(mirror, tmp_path, monkeypatch):
@@ -123,16 +98,6 @@ def test_jobs_that_read_one_wheel_fetch_it_once(mirror, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="delete it"):
         wrong = {"some-data": wheels["some-data"] | {"sha256": "0" * 64}}
         fetch_wheels(wrong, tmp_path / "downloads")
-
-
-def test_pip_that_fails(tmp_path, monkeypatch):
-    def pip(command, **how):
-        return subprocess.CompletedProcess(command, 1, "", "WARNING: slow\nERROR: No such thing\n")
-
-    monkeypatch.setattr(subprocess, "run", pip)
-    with pytest.raises(UserError, match=r"some-data 1\.0 cannot be downloaded \(ERROR: No such"):
-        fetch_wheel("some-data", "1.0", "0" * 64, tmp_path / "downloads")
-    assert os.listdir(tmp_path / "downloads") == []
 
 
 @pytest.mark.parametrize(("name", "version"), [("--index-url=x", "1"), ("a", "-r"), ("a/b", "1")])

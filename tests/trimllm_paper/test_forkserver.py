@@ -129,18 +129,6 @@ def test_an_interrupt_that_is_ignored_is_ignored(server: None, tmp_path: Path) -
     assert (run.returncode, run.stdout) == (0, "goes on\n"), run.stderr
 
 
-def test_a_kill_of_a_script_without_streams_ends_the_fork(server: None, tmp_path: Path) -> None:
-    text = FORKED + "import time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)\n"
-    (tmp_path / "script.py").write_text(BEGIN + text)
-    command = f"exec {sys.executable} script.py <&-"
-    script = subprocess.Popen(["sh", "-c", command], cwd=tmp_path)
-    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
-    fork = psutil.Process(int((tmp_path / "pid").read_text()))
-    script.kill()
-    script.wait()
-    wait_for(lambda: not fork.is_running())
-
-
 @pytest.mark.parametrize("delay", [0.0, 0.005, 0.02, 0.1])
 def test_no_interrupt_is_lost_at_the_start(server: None, tmp_path: Path, delay: float) -> None:
     """Of a terminal, to all of its processes."""
@@ -161,14 +149,6 @@ def test_no_interrupt_is_lost_at_the_start(server: None, tmp_path: Path, delay: 
     os.killpg(script.pid, signal.SIGINT)
     out, _ = script.communicate(timeout=25)
     assert out == "" and script.returncode in (1, -signal.SIGINT)
-
-
-def test_what_cannot_be_waited_for_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(pid: int) -> int:
-        raise OSError("not implemented")
-
-    monkeypatch.setattr(os, "pidfd_open", refused)
-    assert not forkserver.can_serve()
 
 
 SLEEP = "import time\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"
@@ -289,14 +269,3 @@ def test_where_nobody_answers_the_script_goes_on_itself(tmp_path: Path, address:
     script = begin(tmp_path, "print(os.getpid(), 'torch' in sys.modules)", env=told)
     out, error = script.communicate()
     assert (out, script.returncode) == (f"{script.pid} False\n", 0), error
-
-
-def test_what_is_worth_importing_once() -> None:
-    models = [("scan", "scan"), ("trim_epoch", "trim")]
-    pages = [("render_table", None), ("claims", None)]
-    fetch = [("fetch_model", "fetch"), ("measure", "measure"), ("choose", None)]
-    asked = forkserver.imported_by
-    assert asked([]) == asked(fetch) == asked([*models[:1], *pages[:1]]) == []
-    assert asked([*fetch, *models]) == [*forkserver.MODELS]
-    assert asked(pages) == [*forkserver.RENDERING]
-    assert asked([*models, *pages]) == [*forkserver.MODELS, *forkserver.RENDERING]

@@ -6,7 +6,7 @@ import doctest
 from pathlib import Path
 
 import pytest
-from chain_files import plain_chain, write_chain, write_training
+from chain_files import plain_chain, write_chain
 from evaluation_files import Evaluations, rewrite
 from timing_files import TimingFiles
 
@@ -58,32 +58,6 @@ def test_free_answers_stand_beside_choices(evaluations: Evaluations) -> None:
     assert [getattr(chosen, name) for name in names] == [None] * 4
 
 
-def test_what_does_not_exist_is_none(evaluations: Evaluations) -> None:
-    evaluations.add("full_ft", 75)
-    evaluations.add("trim_paper/drop_30", 70, kept=30)
-    table = Frame.of(evaluations.paths).evaluations
-    (full,) = rows(where(table, name=None))
-    assert (full.recipe, full.criterion, full.ratio, full.step) == ("full_ft", None, None, None)
-    assert list(where(table, name="paper", compressor=None).ratio) == [0.25]
-
-
-def test_epochs_and_passes(tmp_path: Path) -> None:
-    found = Frame.of(
-        epochs=write_chain(tmp_path, plain_chain()),
-        trainings=[write_training(tmp_path, "full_ft", 4.0)],
-    )
-    assert list(found.epochs.dropped) == [0, 2, 4] and list(found.epochs.epoch) == [0, 1, 2]
-    assert found.epochs.units_dropped[1] == ((0, "mlp"), (1, "mlp"))
-    assert list(found.epochs.seconds_scan) == [1.0] * 3 and list(found.epochs.loss) == [1.0] * 3
-    assert list(found.trainings.epoch) == [0, 1] and list(found.trainings.seconds) == [4.0] * 2
-    (random,) = rows(
-        Frame.of(trainings=[write_training(tmp_path, AT_ONCE, 1.0, passes=1)]).trainings
-    )
-    assert (random.name, random.criterion, random.step, random.dropped) == (
-        *("random", "random", 4, 4),
-    )
-
-
 def test_timings(timings: TimingFiles) -> None:
     where_ = {"hardware": "cpu-mine", "model": "tiny"}
     timings.add("trim_paper/drop_30+awq_int4", 30, kept=30, total=60, share=0.13, **where_)
@@ -127,14 +101,6 @@ def test_a_folder_and_its_replicates(tmp_path: Path) -> None:
         frame(tmp_path / "nowhere")
 
 
-def test_two_measurements_of_the_same_are_refused(tmp_path: Path) -> None:
-    one, two = Evaluations(tmp_path / "a"), Evaluations(tmp_path / "b")
-    one.add("full_ft", 75)
-    two.add("full_ft", 70)
-    with pytest.raises(UserError, match="b/eval/.* and .*a/eval/.* measure the same"):
-        Frame.of([*one.paths, *two.paths])
-
-
 def test_a_chain_with_a_gap_or_of_two_is_refused(tmp_path: Path) -> None:
     paths = write_chain(tmp_path, plain_chain())
     with pytest.raises(UserError, match="trim_paper: its epochs are not 0, 1, 2"):
@@ -144,10 +110,3 @@ def test_a_chain_with_a_gap_or_of_two_is_refused(tmp_path: Path) -> None:
     rewrite(paths[2], criterion="likelihood")
     with pytest.raises(UserError, match="of one chain"):
         Frame.of(epochs=paths)
-
-
-def test_a_broken_file_is_refused_by_name(evaluations: Evaluations) -> None:
-    path = evaluations.add("full_ft", 75)
-    rewrite(path, acc=80.0)
-    with pytest.raises(UserError, match=r"full_ft/sciq.json: acc 80.0 is not the mean"):
-        Frame.of(evaluations.paths)

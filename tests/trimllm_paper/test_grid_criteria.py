@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
 import pytest
 from evaluation_files import Evaluations
-from table_building import TINY, build, column, context
+from table_building import build, column
 
-from trimllm.base.errors import UserError
-from trimllm_paper import layout, published
-from trimllm_paper.render import Table, to_csv, to_latex, to_markdown
+from trimllm_paper import published
+from trimllm_paper.render import Table
 
-OWN = TINY | {"label": "LLaMA-7B", "published": "llama-7b"}
 NAMES = {"both": "paper", "likelihood": "ours"}
 CRITERIA = ["calibration", "activation_norm", "both", "likelihood"]
 
@@ -95,46 +90,6 @@ def test_rules_and_criteria_stand_at_half_of_the_units(chains: Evaluations) -> N
     assert equal.measured == 40 and equal.published is None and equal.verdict is None
 
 
-def test_ours_are_set_apart_and_have_no_published_number(chains: Evaluations) -> None:
-    table = build3(chains)
-    rows = {row.key: row for row in table.blocks[0].rows}
-    assert "ours" in rows["likelihood"].section
-    for key in ("likelihood", "likelihood_50"):
-        assert all(cell.published is None for cell in rows[key].cells.values())
-    assert rows["both"].section is None
-
-
-def test_every_column_of_the_paper_is_there(chains: Evaluations) -> None:
-    table = build3(chains, domains=[column("sciq")])
-    assert [c.key for c in table.columns][:6] == list(published.table("table3").columns)
-    assert table.cell("tiny", "both", "piqa").verdict == "not run"
-    for form in (to_csv, to_markdown, to_latex):
-        assert "Tiny-135M" in form(table)
-
-
-def test_the_papers_own_model_can_reproduce(evaluations: Evaluations) -> None:
-    for recipe, accuracy in {"pretrained": 89.7, "full_ft": 95.6}.items():
-        evaluations.add(recipe, accuracy, n=1000)
-    for number, accuracy in enumerate([95, 94.5, 94.2]):
-        recipe = f"trim_paper/drop_{6 * number:02d}"
-        evaluations.add(recipe, accuracy, kept=60 - 6 * number, n=1000)
-    cell = build3(evaluations, models=[OWN]).cell("tiny", "both", "sciq")
-    assert cell.verdict == "reproduced"
-    # The same numbers under another model's name reproduce nothing.
-    other = build3(evaluations, models=[TINY]).cell("tiny", "both", "sciq")
-    assert other.verdict == "seen on the stand-in"
-
-
-@pytest.mark.parametrize(
-    "ratio, block", [(1, "r_1"), (0.5, "r_1_2"), (0.25, "r_1_4"), (0.125, "r_1_8"), (0.3, "r_3_10")]
-)
-def test_ratios_have_the_papers_keys(ratio: float, block: str) -> None:
-    wanted = context(ratios=[ratio])
-    rows = layout.rows_of(layout.read("table6"), wanted)
-    assert {row.key.split("/")[0] for row in rows} == {block}
-    assert (block in published.table("table6").blocks) == (ratio != 0.3)
-
-
 def test_table_6_takes_each_row_from_the_chain_of_its_ratio(chains: Evaluations) -> None:
     chain(chains, "both", [79, 78, 77, 76, 75, 74], name="both_r1")
     table = build("table6", chains.paths, ratios=[0.125, 0.25, 1])
@@ -150,27 +105,3 @@ def test_table_6_takes_each_row_from_the_chain_of_its_ratio(chains: Evaluations)
                 assert cell.published == paper.value(criterion, domain, block)
     sections = [row.section for row in table.blocks[0].rows]
     assert sections[0] == "r = 1" and sections[-1].startswith("r = 1/8; ours")
-
-
-def test_seeds_are_pooled_and_their_deviation_shown(tmp_path) -> None:
-    roots = [Evaluations(tmp_path / str(seed)) for seed in range(3)]
-    for seed, (root, accuracy) in enumerate(zip(roots, (70, 74, 78), strict=True)):
-        for recipe, value in {"pretrained": 50, "full_ft": 80}.items():
-            root.add(recipe, value, seed=seed)
-        root.add("trim_paper/drop_00", accuracy, seed=seed)
-    paths = [path for root in roots for path in root.paths]
-    table = build("table3", paths)
-    cell = table.cell("tiny", "both", "sciq")
-    assert cell.measured == pytest.approx(74) and cell.deviation == pytest.approx(4)
-    assert cell.n == 200 and "74.0 (62.4–85.2)" in to_markdown(table)
-    rows = list(csv.DictReader(io.StringIO(to_csv(table))))
-    (row,) = [r for r in rows if (r["row"], r["column"]) == ("both", "sciq")]
-    assert row["seeds"] == "0;1;2" and float(row["deviation"]) == pytest.approx(4)
-    assert any("3 seeds" in note for note in table.notes)
-    # One seed alone has no deviation, and the same seed twice is a mistake.
-    alone = build("table3", roots[0].paths).cell("tiny", "both", "sciq")
-    assert alone.deviation is None
-    roots[0].root = tmp_path / "again"
-    roots[0].add("full_ft", 80, seed=0)
-    with pytest.raises(UserError, match="measure the same"):
-        build("table3", [*paths, roots[0].paths[-1]])

@@ -119,12 +119,3 @@ def test_table_5_has_all_domains_of_the_paper_as_rows_and_columns(cross: Evaluat
     assert table.cell("tiny", "lexglue_specialized", "medmcqa").measured == 72
     assert table.cell("tiny", "piqa_specialized", "piqa").verdict == "not run"
     assert "MedMCQA-specialized" in to_markdown(table) and "trained_on" in to_csv(table)
-
-
-def test_stand_in_data_of_the_tested_column_is_named(evaluations: Evaluations) -> None:
-    recipe = RECIPE.format("paper")
-    evaluations.add("pretrained", 50, domain="pubmedqa", task="pubmedqa_test", stand_in="S")
-    evaluations.add(recipe, 60, domain="medmcqa", task="pubmedqa_test", kept=24, stand_in="S")
-    table = near4(evaluations)
-    assert {c.key: c.stand_in for c in table.columns}["pubmedqa"] == "S"
-    assert any("Pubmedqa: S" in line for line in table.header)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
-import pandas as pd
 import pytest
 from table_building import build as build_table
 from timing_files import TimingFiles
 
 from trimllm.throughput.result import quartiles
-from trimllm_paper import published
-from trimllm_paper.render import Table, to_csv, to_latex, to_markdown
+from trimllm_paper.render import Table, to_markdown
 
-PAPER = published.table("table1")
 MINE = "cpu-mine/random-llama-1b"
 
 
@@ -25,16 +20,6 @@ def table(timings: TimingFiles) -> Table:
 
 def build(timings: TimingFiles) -> Table:
     return build_table("table1", throughput=timings.paths, models=[], kept_percent=[50])
-
-
-def test_rows_are_the_papers_then_ours(table: Table) -> None:
-    keys = [row.key for row in table.blocks[0].rows]
-    assert keys[:5] == list(PAPER.rows("A100"))[:5]
-    assert keys[5:9] == [
-        *("trimllm_50", "trimllm_40", "trimllm_50_sparsegpt_2_4", "trimllm_50_awq_int4"),
-    ]
-    assert keys[9:] == ["trimllm_50_chain"]
-    assert table.blocks[0].rows[9].section == "trimmed by chain: of PIQA"
 
 
 def test_cells_walk_back_to_their_files(table: Table) -> None:
@@ -77,29 +62,12 @@ def test_memory_is_judged_of_what_was_compressed_alone(table: Table) -> None:
         assert cell.measured is not None and bool(cell.verdict) == judged
 
 
-def test_the_papers_consumer_range_follows_from_its_numbers() -> None:
-    paper = {block.key: block for block in build_table("table1").blocks}
-    cells = [row.cells["trim_over"] for gpu in ("V100", "RTX3090") for row in paper[gpu].rows]
-    gains = [cell.published for cell in cells if cell.published]
-    assert max(gains) == pytest.approx(5.7, abs=0.05)
-    assert min(gains) == pytest.approx(2.0, abs=0.05)
-
-
 def test_verdicts_on_a_stand_in_are_of_shape(table: Table) -> None:
     found = {row: table.cell(MINE, row, "speedup").verdict for row in ("llm_int8", "trimllm_40")}
     assert set(found.values()) == {"seen on the stand-in"}
     assert table.cell(MINE, "sparsegpt", "speedup").verdict == "not seen on the stand-in"
     every = {c.verdict for b in table.blocks for row in b.rows for c in row.cells.values()}
     assert "reproduced" not in every
-
-
-def test_what_was_not_measured_says_so(timings: TimingFiles) -> None:
-    timings.add("full", 10, full=None)
-    table = build(timings)
-    for row in table.blocks[0].rows[1:]:
-        for column, cell in row.cells.items():
-            assert (cell.measured, cell.verdict) == (None, "not run"), (row.key, column)
-    assert table.cell(MINE, "fp16", "trim_over").verdict == "not run"
 
 
 def test_a_row_of_the_papers_own_hardware_is_judged_by_its_number(timings: TimingFiles) -> None:
@@ -115,35 +83,6 @@ def test_a_row_of_the_papers_own_hardware_is_judged_by_its_number(timings: Timin
     keys = [block.key for block in table.blocks]
     assert keys == [f"a100/{model}", f"h100/{model}", "V100", "RTX3090"]
     assert [block.is_paper for block in table.blocks] == [True, False, True, True]
-
-
-def test_paper_blocks_hold_the_papers_numbers_alone(table: Table) -> None:
-    for block in table.blocks[1:]:
-        assert block.is_paper and not block.measured
-        for row in block.rows:
-            assert row.cells["throughput"].published == PAPER.value(
-                row.key, "throughput", block.key
-            )
-
-
-def test_every_form_shows_all_machines(timings: TimingFiles) -> None:
-    timings.add_machine()
-    timings.add_machine(hardware="h100", model="random-llama-7b")
-    table = build(timings)
-    for form in (to_csv, to_markdown, to_latex):
-        text = form(table)
-        assert "cpu-mine" in text and "h100" in text and "RTX" in text
-    assert "Value (quartiles)" in to_markdown(table) and "22.00 (21.78–22.22)" in to_markdown(table)
-    frame = pd.read_csv(io.StringIO(to_csv(table)))
-    line = frame[(frame.model == MINE) & (frame.row == "trimllm_40")].set_index("column")
-    assert line.measured["throughput"] == 22 and line.spread_low["speedup"] < 2.2
-    assert line.unit_bytes["throughput"] == 800_000
-
-
-def test_no_measurement_still_makes_a_table() -> None:
-    empty = build_table("table1")
-    assert [block.key for block in empty.blocks] == ["A100", "V100", "RTX3090"]
-    assert "Nothing has been measured yet" in to_markdown(empty)
 
 
 def test_compiled_speeds_have_columns_where_they_were_measured(timings: TimingFiles) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from evaluation_files import Evaluations
 from table_building import TINY, build, column
 
 from trimllm_paper import published
-from trimllm_paper.render import Table, to_csv, to_latex, to_markdown
+from trimllm_paper.render import Table, to_markdown
 
 PAPER = published.table("table2")
 NOT_PRINTED = "ours, not the paper's: compressors that its table does not have"
@@ -27,15 +25,6 @@ def full(evaluations: Evaluations) -> Table:
     for domain in PAPER.columns[:5]:
         evaluations.add_domain(domain, stand_in="Stand-in set")
     return build("table2", evaluations.paths)
-
-
-def test_rows_and_columns_are_the_papers_in_its_order(full: Table) -> None:
-    block = full.blocks[0]
-    assert [row.key for row in block.rows][:10] == PAPER_ROWS
-    assert [row.key for row in block.rows][10:] == [f"trimllm_{kept}_ours" for kept in (50, 40, 30)]
-    assert [column.key for column in full.columns][:6] == list(PAPER.columns)
-    assert {row.section for row in block.rows[:10]} == {None}
-    assert all("ours, not the paper's" in row.section for row in block.rows[10:])
 
 
 def test_cells_hold_measured_published_and_walk_back(full: Table) -> None:
@@ -85,16 +74,6 @@ def test_an_interval_that_seeds_made_wide_is_no_collapse(
     assert cell.ci95 and cell.ci95[0] < 25 and str(cell.verdict).startswith(verdict)
 
 
-def test_a_model_at_chance_has_collapsed(evaluations: Evaluations) -> None:
-    evaluations.add_domain("sciq")
-    evaluations.add("full_ft", 75, answer_loss=0.5)
-    evaluations.add("trim_paper/drop_42", 27, kept=18, answer_loss=14.25)
-    found = build("table2", evaluations.paths)
-    cell = found.cell("tiny", "trimllm_30", "sciq")
-    assert cell.verdict == "collapsed" and "at chance" in cell.why
-    assert cell.details["above_chance"] == 2 and cell.details["answer_loss"] == 14.25
-
-
 def test_sizes_that_were_asked_for_have_no_verdict(full: Table, evaluations: Evaluations) -> None:
     """Units of Full-FT and of TrimLLM (50%) were; the bytes of what is compressed are found."""
     for row in ("pretrained", "full_ft", "sparse_ft", "trimllm_50", "trimllm_30"):
@@ -131,14 +110,6 @@ def test_a_missing_file_is_a_cell_not_run(evaluations: Evaluations, missing: str
     assert found.cell("tiny", "sparse_ft", "sciq").measured == 74.0
 
 
-def test_no_results_at_all_still_make_a_table() -> None:
-    empty = build("table2")
-    for form in (to_csv, to_markdown, to_latex):
-        assert form(empty)
-    assert not empty.blocks[0].measured
-    assert "Nothing has been measured yet" in to_markdown(empty)
-
-
 def test_true_bytes_are_the_mean_and_range_over_domains(evaluations: Evaluations) -> None:
     for domain, weight in (("sciq", 134_500_000), ("piqa", 161_400_000)):
         evaluations.add("trim_paper/drop_30", 70, domain=domain, kept=30, weight_bytes=weight)
@@ -148,18 +119,6 @@ def test_true_bytes_are_the_mean_and_range_over_domains(evaluations: Evaluations
     assert found.cell("tiny", "trimllm_50", "final_mem").measured == 50
     assert found.cell("tiny", "trimllm_50", "megabytes").measured == pytest.approx(147.95)
     assert found.cell("tiny", "trimllm_50", "piqa").details["bytes_percent"] == pytest.approx(60)
-
-
-def test_stand_ins_are_named_and_never_reproduce(full: Table) -> None:
-    assert any("Tiny-135M" in line for line in full.header)
-    assert sum("Stand-in set" in line for line in full.header) == 5
-    verdicts = {c.verdict for b in full.blocks for row in b.rows for c in row.cells.values()}
-    assert "reproduced" not in verdicts
-    for form in (to_markdown, to_latex):
-        assert "Stand-in set" in form(full)
-    frame = pd.read_csv(io.StringIO(to_csv(full)))
-    accuracy = frame[frame.measured.notna() & frame.column.isin(PAPER.columns[:5])]
-    assert set(accuracy.stand_in) == {"Stand-in set"}
 
 
 def test_the_papers_own_blocks_hold_no_measurement_of_a_stand_in(full: Table) -> None:
@@ -186,25 +145,6 @@ def test_the_papers_model_on_stand_in_data_reproduces_nothing(evaluations: Evalu
     assert found.cell("big", "full_ft", "medmcqa").verdict == "reproduced"
     assert found.cell("big", "full_ft", "sciq").verdict == "seen on the stand-in"
     assert [block.key for block in found.blocks] == ["big", "llama-13b"]
-
-
-def test_a_column_of_several_tasks(evaluations: Evaluations) -> None:
-    evaluations.add("full_ft", 80, task="quartz", n=300)
-    evaluations.add("full_ft", 40, task="openbookqa", n=100)
-    evaluations.add("full_ft", 10, task="far_away", n=100)
-    domain = column("sciq", "quartz", "openbookqa")
-    cell = build("table2", evaluations.paths, domains=[domain]).cell("tiny", "full_ft", "sciq")
-    assert (cell.measured, cell.n) == (70.0, 400)
-    assert cell.details["tasks"] == "quartz;openbookqa"
-
-
-def test_a_domain_of_ones_own_follows_the_papers(evaluations: Evaluations) -> None:
-    evaluations.add("full_ft", 80, domain="chemistry")
-    domains = [column("chemistry"), column("sciq")]
-    found = build("table2", evaluations.paths, domains=domains)
-    assert [column.key for column in found.columns][:2] == ["sciq", "chemistry"]
-    cell = found.cell("tiny", "full_ft", "chemistry")
-    assert (cell.measured, cell.published, cell.verdict) == (80.0, None, None)
 
 
 def test_two_seeds_show_their_mean_and_deviation(evaluations: Evaluations) -> None:
@@ -254,19 +194,3 @@ def test_compressors_that_the_papers_table_lacks_are_rows_set_apart(
     assert row.cells["final_mem"].measured == pytest.approx(33.457, abs=1e-3)
     assert not [row for row in found.blocks[1].rows if row.key == "gptq_int4"]
     assert f"*{NOT_PRINTED}*" in to_markdown(found)
-
-
-def test_kept_fractions_and_criteria_of_the_configuration(evaluations: Evaluations) -> None:
-    evaluations.add("trim_paper/drop_24", 70, kept=36)
-    evaluations.add("trim_ours/drop_24", 71, kept=36)
-    found = build("table2", evaluations.paths, kept_percent=[60])
-    assert found.cell("tiny", "trimllm_60", "sciq").measured == 70
-    assert found.cell("tiny", "trimllm_60", "sciq").published is None
-    assert found.cell("tiny", "trimllm_60_ours", "sciq").measured == 71
-    assert found.cell("tiny", "trimllm_50", "sciq").verdict == "not run"
-
-
-def test_models_of_other_tables_are_left_out() -> None:
-    opt = TINY | {"name": "opt", "label": "OPT-1.3B", "published": "opt-1.3b"}
-    found = build("table2", models=[TINY, opt])
-    assert [block.key for block in found.blocks] == ["tiny", "llama-13b"]

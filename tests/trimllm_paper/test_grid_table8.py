@@ -36,15 +36,3 @@ def test_another_family_says_nothing_about_opt(evaluations: Evaluations) -> None
     assert [block.key for block in table.blocks] == ["opt-1.3b", "opt-6.7b"]
     assert not any(block.measured for block in table.blocks)
     assert table.cell("opt-6.7b", "full_ft", "medmcqa").published == 49.8
-
-
-def test_compressors_that_the_paper_has_not_for_opt_are_set_apart(evaluations: Evaluations) -> None:
-    evaluations.add("full_ft", 80)
-    evaluations.add("full_ft+llm_int8", 79)
-    evaluations.add("full_ft+awq_int4", 70)
-    model = TINY | {"label": "OPT", "published": "opt-1.3b", "family": "opt"}
-    table = build("table8", evaluations.paths, models=[model], kept_percent=[50, 40])
-    sections = {row.key: row.section for row in table.blocks[0].rows if "int" in row.key}
-    assert sections["llm_int8"] is None and "not the paper's" in sections["awq_int4"]
-    assert table.cell("tiny", "awq_int4", "sciq").measured == 70
-    assert "gptq_int4" not in sections

@@ -13,14 +13,6 @@ from table_building import build
 from trimllm.base import files
 from trimllm_paper.render import Table, to_csv, to_markdown
 
-FIRST = {
-    "git_commit": "c" * 40,
-    "started": "2026-01-05T23:00:00+00:00",
-    "hardware": {"cpu": "A & B", "cores": 2},
-    "seed": 3,
-    "versions": {"torch": "2.13.0"},
-}
-
 
 def training(
     root: Path, recipe: str, seconds: list[float], tokens: int = 100, **changes: Any
@@ -67,13 +59,6 @@ def test_minutes_are_sums_of_epochs_without_their_scans(table: Table) -> None:
     for row in ("full_ft", "trimllm"):
         assert table.cell("tiny", row, "scans_2").verdict is None
     assert any("not interleaved" in note for note in table.notes)
-
-
-def test_cells_walk_back_to_the_records(table: Table) -> None:
-    (source,) = table.cell("tiny", "full_ft", "share_2").sources
-    assert source.endswith("tiny/sciq/full_ft/training.json")
-    sources = table.cell("tiny", "trimllm", "minutes_2").sources
-    assert len(sources) == 8 and sources[1].endswith("trim_paper/state_01/epoch.json")
 
 
 def test_what_was_not_run_is_extrapolated_and_says_so(table: Table) -> None:
@@ -140,12 +125,6 @@ def test_epochs_have_as_many_tokens_as_those_of_full_fine_tuning(tmp_path: Path)
     assert table.cell("tiny", "trimllm", "scans_2").measured == pytest.approx(5)
 
 
-def test_a_share_far_from_the_papers_is_not_reproduced(tmp_path: Path) -> None:
-    table = seeds(tmp_path, 60, 59, [90] * 8, [60] * 8)
-    assert table.cell("tiny", "sparse_ft", "share_4").verdict == "not seen on the stand-in"
-    assert table.cell("tiny", "full_ft", "minutes_2").verdict == "not seen on the stand-in"
-
-
 def test_seeds_give_mean_and_deviation(tmp_path: Path) -> None:
     trainings = [
         training(tmp_path / str(seed), recipe, [factor * seed], seed=seed)
@@ -160,19 +139,3 @@ def test_seeds_give_mean_and_deviation(tmp_path: Path) -> None:
     assert share.measured == pytest.approx(10) and share.deviation == pytest.approx(0)
     uneven = build("table9", trainings=trainings[:4]).cell("tiny", "sparse_ft", "share_2")
     assert uneven.measured == pytest.approx(5) and uneven.deviation is None
-
-
-def told(root: Path, *apart: dict[str, Any], recipe: str = "sparse_ft") -> str:
-    """The whole table, on a line each, of records with these provenances."""
-    paths = [training(root, "full_ft", [60], provenance=FIRST)]
-    paths += [training(root, recipe, [60], provenance=FIRST | each) for each in apart]
-    return to_markdown(build("table9", trainings=paths))
-
-
-def test_tier_and_provenance_are_told(tmp_path: Path) -> None:
-    text = told(tmp_path)
-    for fact in ("Measured here: 1 passes and epochs", "A &amp; B, 2 cores"):
-        assert fact in text, fact
-    assert "Warning" not in text
-    assert "Reference: kept results" in told(tmp_path / "reference")
-    assert "Nothing has been measured yet" in build("table9").notes

@@ -8,10 +8,9 @@ import pytest
 from evaluation_files import CHAINS, Evaluations
 from table_building import build, column
 
-from trimllm_paper.context import Shown
 from trimllm_paper.frames import Frame
 from trimllm_paper.intervals import paired_difference
-from trimllm_paper.render import Table, to_csv, to_markdown
+from trimllm_paper.render import Table
 
 REST = {"settle": 2, "train": True, "teacher": {"kl": 0.7, "hidden": 64}}
 OURS = CHAINS["ours"] | {"name": "ours", "rest": json.dumps(REST)}
@@ -85,38 +84,3 @@ def test_as_many_units_are_compared(evaluations: Evaluations) -> None:
     found = table(evaluations, kept_percent=[50, 30])
     gaps = [found.cell("tiny", f"untaught_{kept}", "sciq_minus").measured for kept in (50, 30)]
     assert gaps == pytest.approx([-10, -1])
-
-
-def test_differences_have_signs_and_words_between_them(chains: Evaluations) -> None:
-    line = next(x for x in to_markdown(table(chains)).splitlines() if x.startswith("| untaught"))
-    assert " -11.5 (-" in line and " to " in line
-    head = next(x for x in to_csv(table(chains)).splitlines() if "untaught_50,untaught" in x)
-    assert ",sciq," in head
-
-
-def test_a_note_says_which_keys_a_recipe_has_switched(chains: Evaluations) -> None:
-    (note,) = [note for note in table(chains).notes if note.startswith("Keys in which")]
-    assert note.endswith("from ours: untaught teacher: null; answers ratio: 1.0, teacher.hidden: 0")
-
-
-def test_tables_say_which_rates_recipes_have_of_their_own(evaluations: Evaluations) -> None:
-    evaluations.add("full_ft", 80)
-    rates = {"ours": None, "untaught": 4e-4, "answers": 1e-3}
-    recipes = {
-        name: OURS | {"name": name, "rest": json.dumps(REST | {"learning_rate": rate})}
-        for name, rate in rates.items()
-    }
-    told = {"recipes": recipes, "chains": list(recipes), "domains": [column("sciq")]}
-
-    def note(**changes: object) -> str:
-        found = build("table2", evaluations.paths, **told | changes).notes
-        return next(line for line in found if line.startswith("TrimLLM rows"))
-
-    assert note().endswith("; learning rates of their own: untaught 0.0004, answers 0.001")
-    assert "rates" not in note(chains=["ours"])
-
-
-def test_keys_of_a_recipe_are_told_as_the_configuration_writes_them() -> None:
-    keys = Shown(**OURS).keys
-    assert keys["teacher.kl"] == "0.7" and keys["train"] == "true"
-    assert keys["criterion"] == "likelihood" and "teacher" not in keys

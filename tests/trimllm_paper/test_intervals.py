@@ -59,13 +59,6 @@ def test_paired_difference_is_antisymmetric_and_ordered(answers: list[tuple[int,
     )
 
 
-@given(pairs.filter(lambda pairs: len(pairs) > 20))
-def test_pairing_equal_answers_is_tighter_than_not_pairing(answers: list[tuple[int, int]]) -> None:
-    first = [pair[0] for pair in answers]
-    paired, unpaired = (find([first], [first]) for find in (paired_difference, unpaired_difference))
-    assert paired.high - paired.low < unpaired.high - unpaired.low
-
-
 def test_answers_to_different_documents_cannot_be_paired() -> None:
     with pytest.raises(ValueError, match="cannot be paired"):
         paired_difference([[1, 0]], [[1]])

@@ -148,11 +148,6 @@ def test_every_result_is_of_one_job() -> None:
             assert place_of(file).model in (MODEL, "random-llama-tiny")
 
 
-def test_a_job_is_made_once() -> None:
-    jobs = Jobs(configuration("smoke"))
-    assert jobs.of("scan", **CHAIN) is jobs.of("scan", **CHAIN)
-
-
 def test_a_chain_goes_from_epoch_to_epoch() -> None:
     jobs = Jobs(configuration("smoke"))
     first, second = (jobs.of("epoch", **CHAIN, name="paper", drop=drop) for drop in ("00", "15"))
@@ -267,16 +262,6 @@ def test_what_is_no_epoch_is_told() -> None:
     assert "no epoch of chain paper ends at drop_20" in jobs.past_the_end(MODEL, "paper", "20")
     # As many digits as any run of the model needs, no more.
     assert "ends at drop_030" in jobs.past_the_end(MODEL, "paper", "030")
-
-
-def test_chains_of_tables_3_and_6_have_names_of_their_own() -> None:
-    """Those that are entries have theirs."""
-    chains = Jobs(configuration("config")).chains
-    assert len(chains) == 16 + 1 and {"paper", "ours"} < set(chains)
-    assert (chains["both_r0.5"].criterion, chains["both_r0.5"].ratio) == ("both", 0.5)
-    assert "both_r0.25" not in chains
-    # Ours differs from the paper's by more than its criterion.
-    assert chains["likelihood_r0.25"].start == "pretrained" and chains["ours"].start == "full_ft"
 
 
 def test_a_compressor_proves_itself_on_documents_of_no_other_use(tmp_path: Path) -> None:

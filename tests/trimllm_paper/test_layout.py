@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
-from table_building import COLUMNS, TINY, build, column, context
+from table_building import TINY, build, column, context
 
 from trimllm.base.errors import UserError
 from trimllm_paper import layout
-from trimllm_paper.layout import Context
 
 
 def test_a_table_that_does_not_exist() -> None:
     with pytest.raises(UserError, match="table10 is no table; there are table1"):
         build("table10")
-
-
-def test_a_context_is_plain_data() -> None:
-    own = context()
-    assert Context(**own.model_dump(mode="json")) == own
-    with pytest.raises(ValueError, match="colour"):
-        Context(colour="red")
 
 
 def recipes(table: str, **changes: object) -> set[str]:
@@ -127,23 +116,3 @@ def test_what_is_timed() -> None:
     }
     shapes = layout.needed_timings(context(checkpoints=False))
     assert {name for name, _ in shapes} == {"random-llama-1b"}
-
-
-def test_the_timed_domain_is_the_papers_or_the_first() -> None:
-    assert context().timed.name == "sciq"
-    assert context(table_domains=["lexglue", "piqa"]).timed.name == "lexglue"
-    assert list(COLUMNS)[0] == "financeqa"
-    assert context(domains=[column("financeqa"), column("piqa")]).timed.name == "financeqa"
-
-
-def test_planning_needs_no_heavy_library() -> None:
-    heavy = "torch", "transformers", "pandas", "scipy"
-    program = (
-        "import sys; from trimllm_paper import layout; "
-        "layout.needed('table2', layout.Context()); "
-        f"print([name for name in {heavy} if name in sys.modules])"
-    )
-    told = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout
-    assert told.strip() == "[]"

@@ -54,12 +54,6 @@ def test_rows_reasons_and_notes_name_it_and_the_papers_lines_do_not(
     assert len(words) > 50 and not [text for text in words if "Full-FT" in text]
 
 
-def test_without_adapters_no_byte_is_another(evaluations: Evaluations) -> None:
-    found = table2(evaluations)
-    for form in (to_csv, to_markdown, to_latex):
-        assert "Full-FT" in form(found) and "LoRA" not in form(found)
-
-
 def test_on_the_papers_own_model_no_verdict_is_one_on_full_fine_tuning(
     evaluations: Evaluations,
 ) -> None:

@@ -206,23 +206,6 @@ def test_another_kind_is_refused(tmp_path: Path) -> None:
         record.write(tmp_path / "eval/tiny/piqa/trim_paper/drop_30/sciq.json")
 
 
-def test_what_an_engine_or_a_machine_tells_besides_is_kept(tmp_path: Path) -> None:
-    _, path = case("compression", tmp_path)
-    assert Compression.read(path).model_extra == {"engine_run": {"packages": ["one"]}}
-    _, path = case("throughput", tmp_path)
-    found = Throughput.read(path)
-    assert found.model_extra["protocol"]["generate"] == 32
-    assert found.baseline.model_extra["dtype"] == "bfloat16"
-    whole = TimingFiles(tmp_path).add("full", 20, full=None)
-    assert not {"baseline", "speedup"} & Throughput.read(whole).content().keys()
-
-
-def test_a_broken_record_is_not_made() -> None:
-    """The writer's mistake shows before there is a file."""
-    with pytest.raises(ValueError, match="margin"):
-        Compression(**COMPRESSION | {"margin": float("nan")})
-
-
 def test_an_export_lies_where_it_says(tmp_path: Path) -> None:
     path = Path(Paths(str(tmp_path)).export("tiny", "sciq", EXPORT["recipe"], "padded"))
     Export(**EXPORT).write(path)

@@ -80,12 +80,6 @@ def test_markdown_stays_a_table_whatever_the_text(text: str) -> None:
     assert set("".join(rows[1])) == {"-"}
 
 
-def test_latex_escapes_everything() -> None:
-    for char in "&%$#_{}~^\\<>|":
-        assert escape_latex(char) == LATEX[char] != char
-    assert escape_latex(r"50% & a_b\c") == r"50\% \& a\_b\textbackslash{}c"
-
-
 @given(st.text())
 def test_escaped_latex_has_no_active_character_left(text: str) -> None:
     escaped = escape_latex(text)
@@ -123,17 +117,6 @@ def test_csv_round_trip_through_pandas(text: str) -> None:
     assert frame.published.tolist()[:3] == [82.4, 50.0, 41.5]
     assert frame.published_as_printed[1] == ">=50%"
     assert frame.sources[0] == "a.json"
-
-
-def test_a_block_without_measurements_says_so() -> None:
-    text = to_markdown(small_table())
-    assert "LLaMA-13B: the paper's numbers, nothing measured here" in text
-
-
-def test_render_writes_three_files_and_nothing_else(tmp_path: Path) -> None:
-    render(small_table(), tmp_path / "tables" / "table2.v1")
-    names = sorted(path.name for path in (tmp_path / "tables").iterdir())
-    assert names == ["table2.v1.csv", "table2.v1.md", "table2.v1.tex"]
 
 
 def test_a_failed_rendering_leaves_the_old_files(tmp_path: Path, monkeypatch) -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from pathlib import Path
 
 import pytest
 from configurations import configuration
 
 from trimllm.base.errors import UserError
-from trimllm.compress import METHODS
-from trimllm.compress.engines import ENGINES, WORKERS
-from trimllm.compress.run import method_of
-from trimllm.throughput.shapes import SHAPES, Chain, kept_units
+from trimllm.throughput.shapes import Chain, kept_units
 from trimllm_paper import shapes
 from trimllm_paper.recipe import Recipe
 
@@ -32,25 +27,6 @@ def test_recipes_of_shapes() -> None:
     for wrong in ("trim_other/keep_50", "full_ft", "trim_half/drop_10"):
         with pytest.raises(UserError, match=r"no recipe of a shape \(patterns: half\)"):
             subject(wrong)
-
-
-def test_patterns_in_words() -> None:
-    words = "half: 50% of the dropped units are attention, spread evenly"
-    assert shapes.in_words("half", 0.5) == words
-    folder = "results/models/smollm2-135m/piqa/trim_paper"
-    assert shapes.in_words("chain", folder) == "chain: the order of the chain piqa/trim_paper"
-
-
-def test_every_shape_has_a_label() -> None:
-    assert shapes.LABELS.keys() == SHAPES.keys()
-
-
-@pytest.mark.parametrize("engine", METHODS["gptq_int4"])
-def test_engines_of_gptq_are_symmetric_as_what_is_timed_for_them(engine: str) -> None:
-    file = inspect.getfile(method_of("gptq_int4").compress)
-    file = WORKERS / ENGINES[engine][1] if engine in ENGINES else file
-    (symmetric,) = set(re.findall(r"\bsym\W+(True|False)", Path(file).read_text()))
-    assert (symmetric == "True") == (engine in shapes.SYMMETRIC)
 
 
 @pytest.mark.skipif(not KEPT.is_dir(), reason="no kept chain")
@@ -84,10 +60,3 @@ def test_a_shape_without_its_kernel_is_refused_before_it_is_timed() -> None:
         shapes.refuse_untimed([("measure", job)], section.model_copy(update={"generate": 24}))
     # Only what is about to be measured counts.
     shapes.refuse_untimed([("scan", job)], wide)
-
-
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    job = {"model": "random-llama-1b", "recipe": "full+llm_int8"}
-    with pytest.raises(UserError, match="kernels of bitsandbytes, which is not installed"):
-        shapes.refuse_untimed([("measure", job)], configuration("smoke").throughput)

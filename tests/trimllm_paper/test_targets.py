@@ -9,51 +9,15 @@ import pytest
 from configurations import configuration
 
 from trimllm_paper.jobs import Jobs
-from trimllm_paper.recipe import Paths, place_of
+from trimllm_paper.recipe import Paths
 from trimllm_paper.targets import Targets
 
 MODEL = "smollm2-135m"
-# Epochs of a chain of the default, six units each, with the first: to 30 and to 42 of 60.
-HALF, WHOLE = 6, 8
-# Files of every table by what they are, by two recipes in five domains.
-FILES = {
-    "config": {
-        "table1": {"throughput": 12 + 12},
-        "table2": {"evaluations": 5 * (7 + 2 * 3)},
-        "table3": {"evaluations": 4 * HALF + 3 + 3},
-        "table4": {"evaluations": 2 * 2 * (1 + 2 * 2) + 2},  # and Full-FT, each at home
-        "table5": {"evaluations": 5 * (1 + 2 * 5) + 5},
-        "table6": {"evaluations": 16 * HALF + 2},
-        "table7": {"evaluations": 3 * 14, "throughput": 12 + 12},
-        "table8": {"evaluations": 0},
-        "table9": {"trainings": 2, "epochs": 2 * WHOLE},
-    },
-    "paper": {
-        "table1": {"throughput": 11},
-        "table2": {"evaluations": 234},
-        "table9": {"trainings": 2, "epochs": 2 * 23},
-    },
-}
 
 
 def targets(name: str = "smoke", **more: object) -> Targets:
     config = configuration(name)
     return Targets(Jobs(config.model_copy(update=more)), "here")
-
-
-@pytest.mark.parametrize("name, table", [(n, table) for n in FILES for table in FILES[n]])
-def test_a_table_needs_so_many_files(name: str, table: str) -> None:
-    found = targets(name).table(table)
-    assert {kind: len(files) for kind, files in found.items()} == FILES[name][table]
-    assert all(len(files) == len(set(files)) for files in found.values())
-
-
-def test_every_file_has_a_place() -> None:
-    told = targets("config")
-    kinds = {"evaluations": "evaluation", "epochs": "epoch", "trainings": "training"}
-    for kind, files in told.claims().items():
-        found = {place_of(file).kind for file in files}
-        assert found == {kinds.get(kind, kind)}, kind
 
 
 def test_replicates_are_pooled_file_by_file() -> None:
@@ -137,10 +101,3 @@ def test_the_constraint_on_kept_checkpoints_looks_ahead() -> None:
                 near = [abs(left - percent) for percent in told.config.trim.kept_percent]
                 assert kept == (min(near) < 100 / told.units(model)), (model, recipe)
     assert not pattern.match("llama-7b/sciq/trim_both_r0.5/drop_32/manifest.json")
-
-
-def test_a_figure_is_of_one_model() -> None:
-    told = targets("paper")
-    for name in ("figure1", "figure3", "figure4"):
-        for files in told.figure(name, "llama-13b").values():
-            assert files and all("/llama-13b/" in file for file in files)

@@ -66,25 +66,6 @@ def test_a_stand_in_with_the_papers_relations_shows_them(row: str) -> None:
     assert verdict(row, OURS, PAPER, n=4000) == SEEN
 
 
-def test_reasons_tell_both_numbers() -> None:
-    full, trimmed, before = accuracy(78.0), accuracy(39.0), accuracy(51.0)
-    gained, kept, lost = relations("trimllm_30", trimmed, 45.8, (before, full), (22.4, 54.6))
-    assert gained.text.startswith("over pretrained -12.0 (") and "paper +23.4" in gained.text
-    assert kept.text.startswith("keeps 50% of Full-FT, paper 84%; over 84% of it -26.4 (")
-    assert lost.text.startswith("over Full-FT -39.0 (") and lost.text.endswith("paper -8.8")
-    why = judge_share([30.2, 40.4, 50.6], 40)[1]
-    assert why == "40 (15 to 66)% of Full-FT, paper 40%"
-    assert judge_share([30.2], 40)[1] == "30 (one run: no interval)% of Full-FT, paper 40%"
-    assert judge_relation(2.0, (1.9, 2.1), 1.75)[1] == (
-        "2.00 (1.90 to 2.10) times as fast, paper 1.75 times"
-    )
-    assert "2.00 (no quartiles) times" in judge_relation(2.0, None, 1.75)[1]
-    why = judge(full, 50.0, (), own=True)[1]
-    assert why == "paper 50.0 does not agree"
-    why = judge(accuracy(26.0, 1000, 25.0), 45.8, (), own=True, preserves=full)[1]
-    assert why.startswith("at chance (23.4 to 28.8, by lot 25.0); paper 45.8 does not agree")
-
-
 def test_losing_more_than_the_paper_is_not_seen() -> None:
     assert verdict("trimllm_50", {**OURS, "trimllm_50": 64.0}, PAPER) == NOT_SEEN  # 82%
     # 45.8 of 54.6 are 84%: having lost much, too, is not enough.

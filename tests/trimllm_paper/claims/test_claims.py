@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chain_files import epoch, every_unit, plain_chain, write_chain, write_training
+from chain_files import epoch, plain_chain, write_chain, write_training
 from context_files import context
 from evaluation_files import Evaluations
 from timing_files import TimingFiles
@@ -14,7 +14,7 @@ from timing_files import TimingFiles
 from trimllm.base.files import read_json
 from trimllm_paper import claims, published
 from trimllm_paper.claims import report
-from trimllm_paper.claims.evidence import CLAIMS, Evidence, Finding, claim
+from trimllm_paper.claims.evidence import CLAIMS, Evidence
 from trimllm_paper.frames import Frame
 from trimllm_paper.recipe import Recipe
 from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, NOT_SEEN, REPRODUCED, SEEN, UNDECIDED
@@ -61,23 +61,6 @@ def add(evaluations: Evaluations, domain: str, full: float, acc: dict[int, float
 def test_every_claim_of_the_paper_has_a_check() -> None:
     assert set(CLAIMS) == {claim["id"] for claim in published.claims()}
     assert all(formula and check.__doc__ for formula, check, _ in CLAIMS.values())
-
-
-def test_a_claim_is_a_function_and_none_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(published, "claims", lambda: ({"id": "toy", "text": "?", "from": "here"},))
-    with pytest.raises(KeyError, match="toy"):
-        found()
-
-    @claim("1 < 2", ours=True)
-    def toy(evidence: Evidence) -> Finding:
-        return Finding(True, evidence.criterion, {}, before="by ")
-
-    try:
-        one = found()["toy"]
-    finally:
-        del CLAIMS["toy"]
-    assert one["verdict"] == SEEN and one["formula"] == "1 < 2" and one["from"] == ["here"]
-    assert (one["measured"], one["ours"]) == ("by both", f"{SEEN}, by likelihood")
 
 
 def test_without_measurements_nothing_is_claimed(tmp_path: Path) -> None:
@@ -178,27 +161,6 @@ def test_documents_held_back_tell_of_the_epochs_between(
     assert told(third).endswith("sciq 0% (n = 64, 1 seed)")
 
 
-@pytest.mark.parametrize(
-    "mlps, blocks, expected", [(8, 8, SEEN), (4, 8, UNDECIDED), (3, 4, UNDECIDED), (0, 8, NOT_SEEN)]
-)
-def test_more_mlp_must_be_significant(
-    tmp_path: Path, mlps: int, blocks: int, expected: str
-) -> None:
-    """Eight of eight: p = 2 / 256; three of four: p = 10 / 16."""
-    half = [(block, "mlp") for block in range(mlps)]
-    half += [(block, "attention") for block in range(blocks - mlps)]
-    scores = dict.fromkeys(every_unit(blocks=blocks), 5) | dict.fromkeys(half, 9)
-    none = epoch(0, [], scores, blocks=blocks)
-    paths = write_chain(tmp_path, [none, epoch(1, half, scores, blocks=blocks)])
-    one = found(domains=("sciq",), epochs=paths)["mlp_more_than_attention"]
-    assert one["verdict"] == expected and one["measured"].startswith("in sciq: ")
-    # Of the configuration's two domains one is no evidence on both.
-    assert verdicts(epochs=paths)["mlp_more_than_attention"] == NOT_RUN
-    p = {8: {8: "0.0078", 4: "1", 0: "0.0078"}, 4: {3: "0.62"}}[blocks][mlps]
-    assert f"{mlps} MLP and {blocks - mlps} attention" in one["measured"]
-    assert f"p = {p};" in one["measured"]
-
-
 def grid(evaluations: Evaluations, good: dict[tuple[str, float], int], seed: int = 0) -> None:
     """Full-FT of 80, and chains by criterion and ratio that keep 90% of it until so many drops."""
     told: dict[str, Any] = {"n": MANY, "seed": seed}
@@ -211,24 +173,6 @@ def grid(evaluations: Evaluations, good: dict[tuple[str, float], int], seed: int
 
 
 SIZES = {(c, r): 36 if c == "both" else 30 for c in CRITERIA for r in RATIOS}
-
-
-@pytest.mark.parametrize(
-    "sizes, best, quarter",
-    [
-        (SIZES | {("both", 0.25): 42}, SEEN, SEEN),
-        # A better criterion anywhere refutes, and r = 1/4 is no better than the other ratios.
-        (SIZES | {("calibration", 1.0): 42}, NOT_SEEN, NOT_SEEN),
-        # One ratio alone settles nothing but a refutation.
-        ({key: size for key, size in SIZES.items() if key[1] == 0.25}, NOT_RUN, NOT_RUN),
-    ],
-)
-def test_criteria_and_ratios_are_compared_by_final_mem(
-    evaluations: Evaluations, sizes: dict[tuple[str, float], int], best: str, quarter: str
-) -> None:
-    grid(evaluations, sizes)
-    told = verdicts(evaluations, ("sciq",))
-    assert (told["both_best"], told["r_quarter_best"]) == (best, quarter)
 
 
 def test_final_mem_is_compared_where_all_chains_went_and_as_far_as_all(
@@ -256,23 +200,6 @@ def test_final_mem_is_compared_where_all_chains_went_and_as_far_as_all(
     assert told["both_best"]["seeds"] == told["r_quarter_best"]["seeds"] == 1
 
 
-@pytest.mark.parametrize(
-    "sparse, chain, expected",
-    [(0.6, 0.4, SEEN), (0.8, 0.4, NOT_SEEN), (0.6, 0.6, NOT_SEEN)],
-)
-def test_training_time(tmp_path: Path, sparse: float, chain: float, expected: str) -> None:
-    epochs = [one | {"seconds": {"train": 10 * chain, "scan": 1.0}} for one in plain_chain()]
-    trainings, chains = [], []
-    for domain in BOTH:
-        chains += write_chain(tmp_path, epochs, domain=domain)
-        for recipe, seconds in (("full_ft", 10.0), ("sparse_ft", 10.0 * sparse)):
-            trainings.append(write_training(tmp_path, recipe, seconds, domain=domain))
-    told = verdicts(epochs=chains, trainings=trainings)
-    assert told["training_time"] == expected
-    # 12.25 epochs times 0.6 are 7.35, not 5.
-    assert told["two_per_epoch"] == NOT_SEEN
-
-
 def test_what_was_not_timed_in_turn_is_no_evidence(timings: TimingFiles) -> None:
     where = {"model": "tiny", "total": 60}
     timings.add("full_ft", 10, full=None, kept=60, interleaved=False, **where)
@@ -280,40 +207,3 @@ def test_what_was_not_timed_in_turn_is_no_evidence(timings: TimingFiles) -> None
     assert verdicts(throughput=timings.paths)["speedup_a100"] == NOT_RUN
     timings.add("trim_paper/drop_36", 40, kept=24, interleaved=True, **where)
     assert verdicts(throughput=timings.paths)["speedup_a100"] == SEEN
-
-
-@pytest.mark.parametrize("rate, expected", [(40, SEEN), (20, NOT_SEEN)])
-def test_speed_claims(timings: TimingFiles, rate: float, expected: str) -> None:
-    """Full model at 10 tokens/s beside compressors and two trimmed models; ours is no evidence."""
-    where = {"model": "tiny", "total": 60}
-    timings.add("full_ft", 10, full=None, kept=60, **where)
-    for compressor, speed in (("awq_int4", 12), ("gptq_int4", 12), ("sparsegpt_2_4", 10)):
-        timings.add(f"full_ft+{compressor}", speed, kept=60, **where)
-    timings.add("full_ft+llm_int8", 5, kept=60, **where)
-    timings.add("trim_paper/drop_36", rate, kept=24, **where)
-    timings.add("trim_ours/drop_36", 5, kept=24, **where)
-    told = verdicts(throughput=timings.paths)
-    assert told["speedup_consumer"] == told["speedup_a100"] == expected
-    assert told["compression_8x"] == NOT_RUN
-    timings.add("trim_paper/drop_30+awq_int4", 46, kept=30, share=0.1, **where)
-    one = found(throughput=timings.paths)["compression_8x"]
-    # embeddings and head stay: 2.6 MB of 2.6 against 0.8
-    assert one["verdict"] == NOT_SEEN and one["measured"].endswith("4.60x (4.55 to 4.65) as fast")
-    assert (one["n"], one["counted"], one["seeds"]) == (3, "rounds", None)
-
-
-def test_files_hold_verdicts_sources_and_inconsistencies(
-    evaluations: Evaluations, tmp_path: Path
-) -> None:
-    add(evaluations, "sciq", 80, {30: 75})
-    claims.write(Frame.of(evaluations.paths), [context(*BOTH)], tmp_path / "claims")
-    told = read_json(tmp_path / "claims.json")
-    assert len(told["models"][0]["claims"]) == len(published.claims())
-    assert told["sources"] == [path.as_posix() for path in sorted(evaluations.paths)]
-    text = (tmp_path / "claims.md").read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(rows) == 1 + len(published.claims())
-    assert all(line.count("|") == 5 for line in rows)
-    assert "[contradictions.md](contradictions.md)" in text
-    assert "Measured here" in text
-    assert told["models"][0]["seeds"] == [0] and "\nSeed: 0.\n" in text

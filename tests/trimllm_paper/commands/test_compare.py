@@ -153,15 +153,6 @@ def test_keys_that_differ_are_named_with_both_values(
     assert len(many) == 11 and many[-1] == "and 3 keys more"
 
 
-def test_what_one_of_them_lacks_is_named(
-    both: tuple[Evaluations, Evaluations], capsys: pytest.CaptureFixture
-) -> None:
-    both[0].add("sparse_ft", 75)
-    _, out, found = told(both, capsys)
-    assert f"In {both[0].root} alone: 1 cells, such as tiny/sciq/sparse_ft/sciq" in out
-    assert "sparse_ft" not in verdicts(found)
-
-
 def test_nothing_in_common_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     runs = Evaluations(tmp_path / "mine"), Evaluations(tmp_path / "theirs")
     runs[0].add("full_ft", 80)

@@ -15,21 +15,6 @@ from trimllm_paper.commands import engine
 from trimllm_paper.config import ConfigError
 
 
-def test_every_command_says_what_it_takes(capsys: pytest.CaptureFixture) -> None:
-    for words in (
-        ["--help"],
-        *([name, "--help"] for name in ("plan", "seeds", "compare", "verify")),
-    ):
-        with pytest.raises(SystemExit) as end:
-            main(words)
-        assert end.value.code == 0
-    shown = capsys.readouterr().out
-    assert all(
-        f"    {name}" in shown for name in ("plan", "seeds", "verify", "reference", "engine")
-    )
-    assert "KEY=VALUE" in shown and "config/config.yaml" in shown
-
-
 @pytest.mark.parametrize(
     "words, told",
     [
@@ -75,13 +60,6 @@ def test_changes_are_merged_as_snakemake_merges_them(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not valid YAML"):
         file.write_text("a: [")
         invocation.configuration([file])
-
-
-def test_snakemake_is_asked_for_a_target_of_files(tmp_path: Path) -> None:
-    files = [tmp_path / "own.yaml", tmp_path / "top.yaml"]
-    words = invocation.snakemake("table2", files, ["seed=2"], "-n")
-    assert words[-6:] == ["table2", "--configfile", *map(str, files), "--config", "seed=2"]
-    assert "-n" in words and (ROOT / "Snakefile").samefile(words[words.index("--snakefile") + 1])
 
 
 def test_an_engine_needs_nothing_but_the_standard_library(tmp_path: Path) -> None:

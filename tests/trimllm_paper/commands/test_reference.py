@@ -12,7 +12,6 @@ from configurations import ROOT
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.files import read_json
-from trimllm_paper import invocation
 from trimllm_paper.commands import reference
 from trimllm_paper.config import is_reference
 from trimllm_paper.integrity import checks, lineage
@@ -187,33 +186,6 @@ def test_domains_are_kept_as_they_were(results: Path) -> None:
         own = (ROOT / f"config/domains/{name}.yaml").read_text()
         assert (kept / f"domains/{name}.yaml").read_text() == own
     checks.verify_reference(kept)
-
-
-def test_domains_of_another_folder_are_kept() -> None:
-    """As a run takes them by `--config domains_folder=...`."""
-    change = "domains_folder=config/domains/mirror"
-    kept = reference.domain_files({"domains": ["sciq"], "tables": {"near": {}}}, [change])
-    mirror, own = (ROOT / f"config/domains/{one}sciq.yaml" for one in ("mirror/", ""))
-    assert (
-        kept == {"domains/sciq.yaml": mirror.read_text()} != {"domains/sciq.yaml": own.read_text()}
-    )
-
-
-def test_files_on_top_of_the_default_are_part_of_the_configuration(tmp_path: Path) -> None:
-    (tmp_path / "top.yaml").write_text("trim: {documents: 77}")
-    config = reference.configuration(
-        CHANGES, Path("kept"), [invocation.DEFAULT, tmp_path / "top.yaml"]
-    )
-    assert config["trim"]["documents"] == 77 and config["trim"]["recipes"] == ["paper", "ours"]
-
-
-@pytest.mark.parametrize(
-    "change, complaint",
-    [("trim={documents: 0}", "trim.documents"), ("trimm={}", "trimm")],
-)
-def test_a_wrong_change_is_refused(change: str, complaint: str) -> None:
-    with pytest.raises(UserError, match=complaint):
-        reference.configuration([change], Path("results/reference"))
 
 
 def test_nothing_to_keep_leaves_the_old(results: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from pathlib import Path
 
@@ -64,17 +63,6 @@ def test_files_on_top_of_a_configuration_name_the_folders(tmp_path: Path) -> Non
         assert run[at + 1 : at + 3] == [*map(str, files)]
     assert 'results="elsewhere/run/seed_1"' in other
     assert 'replicates=["elsewhere/run/seed_1"]' in first
-
-
-def test_make_reference_is_run_by_seeds() -> None:
-    """And keeps what these leave: the same folder, the first seed's configuration."""
-    words = ["make", "-n", "reference", "SEEDS=3 4"]
-    told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout
-    told = told.replace("\\\n", " ")
-    (made,) = re.findall(r"trimllm_paper seeds all (.*)", told)
-    (kept,) = re.findall(r"trimllm_paper reference (.*)", told)
-    assert "--seeds 3 4" in made and "--configfile" not in made + kept
-    assert kept.split() == [invocation.configuration([])["results"], "results/reference", "seed=3"]
 
 
 def test_the_first_run_that_fails_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,14 +72,6 @@ def test_too_few_rows_are_told_how_many_are_needed_and_why(start: Start, count: 
     assert (told if count < 12 else "none.jsonl does not exist") in lines[0]
 
 
-def test_half_a_character_is_a_row_that_is_left_out(start: Start) -> None:
-    broken = {"question": "What is \ud800?", "choices": ["one", "two"], "answer": 0}
-    write("my.jsonl", [*sums(80), broken])
-    status, said, _ = start("my.jsonl")
-    assert status == 0 and yaml.safe_load(Path("my.yaml").read_text())
-    assert "1 rows, the first my.jsonl:81: field question holds half a character (\\ud800)" in said
-
-
 def test_a_table_of_parquet_names_rows(start: Start) -> None:
     rows = [*sums(80), {"question": "x", "choices": ["one", "two"], "answer": 7}]
     parquet.write_table(pyarrow.Table.from_pylist(rows), "my.parquet")

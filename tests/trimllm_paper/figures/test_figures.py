@@ -20,10 +20,8 @@ from pandas import DataFrame
 from timing_files import timing
 
 from trimllm_paper import derive
-from trimllm_paper.context import Shown
-from trimllm_paper.figures import FIGURES, figure1, figure2, figure3, style
+from trimllm_paper.figures import FIGURES, figure3, style
 from trimllm_paper.figures.figure2 import POINT, by_latency, by_memory, pareto, points_of
-from trimllm_paper.figures.panels import compressed, not_run, paper_column
 from trimllm_paper.frames import Frame
 
 CONTEXT = context("sciq", "notinpaper", stand_in={"sciq": "other questions"})
@@ -98,15 +96,6 @@ def test_figures_of_nothing_say_so(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.png"))) == 4
 
 
-def test_equal_results_give_equal_pictures(evaluations: Evaluations, tmp_path: Path) -> None:
-    evaluations.add_domain("sciq")
-    for name in ("a", "b"):
-        draw(Frame.of(evaluations.paths), tmp_path / name, ["figure1"], domains=(SCIQ,))
-    for suffix in ("png", "pdf"):
-        first, second = ((tmp_path / f"{name}/figure1.{suffix}").read_bytes() for name in "ab")
-        assert first == second
-
-
 def test_the_heat_map_has_a_hole_where_a_unit_is_gone(tmp_path: Path) -> None:
     (chain,) = derive.chains(Frame.of(epochs=write_chain(tmp_path, plain_chain())))
     mlp = figure3.grid(chain, "mlp")
@@ -162,43 +151,3 @@ def pictured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(style, "save", save)
     return texts
-
-
-def test_figures_say_their_seed(
-    evaluations: Evaluations, tmp_path: Path, pictured: list[str]
-) -> None:
-    evaluations.add("full_ft", 80, seed=7)
-    draw(Frame.of(evaluations.paths, write_chain(tmp_path, plain_chain(), seed=7)), tmp_path)
-    assert sum("Measured here. Seed 7. " in text for text in pictured) == 4
-
-
-def test_a_recipe_of_any_criterion_has_a_look_and_a_name_of_its_own() -> None:
-    """Legends hang on the criterion; a second recipe by the same one is told apart."""
-    keys = {"ratio": 0.5, "step": 3}
-    criteria = {"a": "both", "b": "both", "c": "their.package:criterion"}
-    shown = {name: Shown(name=name, criterion=c, **keys) for name, c in criteria.items()}
-    looks = style.looks(shown)
-    assert [look["label"] for look in looks.values()] == [
-        "TrimLLM, both (paper)",
-        "TrimLLM, both (paper): b",
-        "TrimLLM, their.package:criterion",
-    ]
-    assert len({(look["color"], look["marker"]) for look in looks.values()}) == 3
-
-
-def test_absent_compressors_are_named(evaluations: Evaluations) -> None:
-    evaluations.add("full_ft+awq_int4", 70)
-    found = compressed(Frame.of(evaluations.paths), CONTEXT, SCIQ)
-    assert set(found) == {"awq_int4"}
-    assert not_run(figure1.COMPRESSORS, found) == (
-        "Not run: LLM-Pruner, SparseGPT (2:4), LLM.int8()."
-    )
-    assert not_run(["awq_int4"], found) == ""
-
-
-def test_the_papers_columns() -> None:
-    assert paper_column("llama-7b", "sciq")["trimllm_50"] == 94.2
-    assert paper_column("opt-1.3b", "lexglue")["full_ft"] == 24.7
-    assert paper_column("llama-7b", "notinpaper") == {} == paper_column("opt-1.3b", "piqa")
-    assert figure2.paper_memory("llama-7b").set_index("group").cost["awq_int4"] == 25
-    assert figure2.paper_latency().group.tolist()[-2:] == ["both+sparsegpt_2_4", "both+awq_int4"]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 from pathlib import Path
 from typing import Any
-from unittest.mock import AsyncMock, MagicMock
 
 import pytest
-import yaml
-from configurations import ROOT
 
 from trimllm_paper.config.models import Compute
 from trimllm_paper.integrity import cluster, locks
@@ -72,38 +68,3 @@ def test_jobs_that_were_submitted_from_here_are_at_work(
     assert len(cluster.at_work(tmp_path, tmp_path)) == 1
     tool.write_text("#!/bin/sh\nexit 1\n")
     assert cluster.at_work(tmp_path, tmp_path) == []
-
-
-@pytest.mark.parametrize("failures", [4, 40])
-def test_jobs_stay_known_while_slurm_does_not_answer(
-    monkeypatch: pytest.MonkeyPatch, failures: int
-) -> None:
-    """The plugin's own check of its jobs, with the attempts that the profile allows."""
-    plugin = pytest.importorskip("snakemake_executor_plugin_slurm")
-    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
-    answers = iter([*failures * [(None, None)], ({"7": "RUNNING"}, 0.1)])
-
-    async def answer(command: str, logger: Any) -> tuple[Any, Any]:
-        return next(answers)
-
-    monkeypatch.setattr(plugin, "query_job_status", answer)
-    monkeypatch.setattr(plugin, "get_min_job_age", lambda: None)
-    numbers = ("calls", "failures", "total_seconds", "min_seconds", "max_seconds")
-    executor = MagicMock(
-        run_uuid="run",
-        status_rate_limiter=AsyncMock(),
-        next_seconds_between_status_checks=40,
-        **{f"_status_query_{name}": 0 for name in numbers},
-    )
-    settings = executor.workflow.executor_settings
-    attempts = profile["slurm-status-attempts"]
-    settings.configure_mock(status_attempts=attempts, init_seconds_before_status_checks=40)
-    executor.get_status_command.return_value = "squeue"
-    job = MagicMock(external_jobid="7")
-
-    async def check() -> list[Any]:
-        return [one async for one in plugin.Executor.check_active_jobs(executor, [job])]
-
-    assert asyncio.run(check()) == [job]
-    executor.report_job_error.assert_not_called()
-    executor.report_job_success.assert_not_called()

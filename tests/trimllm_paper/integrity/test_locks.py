@@ -75,10 +75,6 @@ def test_writers_never_meet(tmp_path: Path) -> None:
     assert all(written[i] == written[i + 1] for i in range(0, 120, 2))
 
 
-def test_nobody_holds_what_is_not_there(tmp_path: Path) -> None:
-    assert locks.holders(tmp_path / "nowhere") == []
-
-
 def test_a_file_system_without_locks_is_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

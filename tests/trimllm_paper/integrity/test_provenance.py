@@ -60,9 +60,3 @@ def test_a_record_tells_code_machine_and_what_the_caller_knows(tmp_path: Path) -
     assert provenance.recorded(tmp_path / "none.json") == {}
     path.write_text("[1]")
     assert provenance.recorded(path) == {}
-
-
-def test_the_hash_of_settings_knows_values_and_not_their_order() -> None:
-    one, other = {"a": 1, "b": [2]}, {"b": [2], "a": 1}
-    assert provenance.config_hash(one) == provenance.config_hash(other)
-    assert provenance.config_hash(one) != provenance.config_hash({"a": 1, "b": [3]})

@@ -40,13 +40,6 @@ def test_perplexity_is_that_of_transformers(model: torch.nn.Module) -> None:
     assert found == pytest.approx(math.exp(nats / tokens), rel=1e-4)
 
 
-def test_the_text_is_prose_of_several_paragraphs() -> None:
-    documents = outside.paragraphs()
-    words = [len((d.prompt + d.choices[0]).split()) for d in documents]
-    assert len(documents) >= 6 and sum(words) > 400 and min(words) > 40
-    assert "".join(d.prompt + d.choices[0] for d in documents).isascii()
-
-
 def test_answers_are_those_of_the_scorer(model: torch.nn.Module) -> None:
     tokenizer, documents = byte_tokenizer(), random_documents(5)
     found = outside.answers(model, tokenizer, documents)

@@ -11,7 +11,7 @@ import browser
 import pytest
 from chain_files import plain_chain, write_chain, write_training
 from evaluation_files import Evaluations
-from timing_files import TimingFiles, timing
+from timing_files import timing
 
 from trimllm.base import files
 from trimllm_paper.choices import Answers, Choice
@@ -126,13 +126,6 @@ def test_the_page_names_no_table_of_the_paper(tmp_path: Path) -> None:
     assert (tmp_path / "again.html").read_text(encoding="utf-8") == page
 
 
-def test_what_is_not_met_is_said(tmp_path: Path) -> None:
-    report.write(tmp_path / "r.html", made(tmp_path, missed={"megabytes": 0.074}), HOW)
-    text = " ".join((tmp_path / "r.html").read_text(encoding="utf-8").split())
-    assert "No checkpoint meets that. Nearest is <b>trimmed, 2 units gone (paper)</b>" in text
-    assert "which misses the size by 7%." in text
-
-
 @pytest.mark.parametrize("before, warned", [(50, False), (79, False), (80, True), (81, True)])
 def test_fine_tuning_that_taught_nothing_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, warned: bool
@@ -142,14 +135,6 @@ def test_fine_tuning_that_taught_nothing_is_said(
     text = " ".join((tmp_path / "r.html").read_text(encoding="utf-8").split())
     said = f"no better than the model before it</b> (accuracy 80.0%, before {before}.0%)"
     assert (said in text) == warned
-
-
-def test_free_answers_are_no_better_where_the_right_ones_are_no_likelier() -> None:
-    """Whatever their F1, which is no measure of the choice."""
-    before = {"accuracy": 20.0, "of_answers": 30.0}
-    said = report.nothing_learned({"accuracy": 25.0, "of_answers": 31.0}, before)
-    assert said == "perplexity of the right answers 31.0, before 30.0"
-    assert not report.nothing_learned({"accuracy": 19.0, "of_answers": 29.0}, before)
 
 
 def test_where_the_full_model_is_chosen_the_nearest_trimmed_one_answers_beside_it(
@@ -164,16 +149,6 @@ def test_where_the_full_model_is_chosen_the_nearest_trimmed_one_answers_beside_i
     assert "<th>nearest trimmed model</th>" in page and "<th>chosen model</th>" not in page
 
 
-def test_what_brings_its_own_code_is_served_with_trust_in_it(tmp_path: Path) -> None:
-    record = tmp_path / "vllm/export.json"
-    record.parent.mkdir()
-    assert report.serving(record)["With vLLM"] == f"vllm serve {tmp_path}/vllm"
-    (tmp_path / "vllm/modeling_trimllm.py").touch()
-    told = report.serving(record)
-    assert told["With vLLM"].endswith("/vllm --trust-remote-code")
-    assert "trust_remote_code=True" in told["With transformers"]
-
-
 def test_the_card_says_what_it_cost_outside(tmp_path: Path) -> None:
     inputs = made(tmp_path)
     evaluations = [one for one in inputs["evaluations"] if CHAIN[1] not in one]
@@ -184,23 +159,6 @@ def test_the_card_says_what_it_cost_outside(tmp_path: Path) -> None:
         "Outside of its domain: perplexity 47.5 on neutral English text (fully fine-tuned 33.2, "
         "before fine-tuning 21.5)",
     ]
-
-
-def test_the_card_tells_f1_of_free_answers_and_speed(tmp_path: Path) -> None:
-    inputs, tests, timings = made(tmp_path), Evaluations(tmp_path), TimingFiles(tmp_path)
-    tested = {"pretrained": (0, 12), "full_ft": (25, 60), CHAIN[0]: (0, 55.5)}
-    evaluations = [
-        tests.add_free(recipe, acc, f1, 1.0, domain="free") for recipe, (acc, f1) in tested.items()
-    ]
-    speeds = [timings.add(recipe, rate, full=20, model="tiny") for recipe, rate in
-              ((CHAIN[0], 25), (CHAIN[1], 31))]  # fmt: skip
-    lines = card.measured([*inputs["answers"], *evaluations, *speeds], CHAIN[0])
-    assert lines[:2] == [
-        "F1 of words on 4 test documents of free: 55.5% (fully fine-tuned 60.0%, before "
-        "fine-tuning 12.0%); perplexity of the right answers 2.7",
-        "Speed: 25 tokens/s (fully fine-tuned 20), one text at a time in PyTorch on cpu-mine",
-    ]
-    assert not any("Accuracy" in line for line in lines)
 
 
 # ---- in a browser --------------------------------------------------------------------------------

@@ -23,9 +23,3 @@ def with_compute(config: Config, **compute: Any) -> Config:
     """The same with other keys of `compute`."""
     changed = config.compute.model_copy(update=compute)
     return config.model_copy(update={"compute": changed})
-
-
-def kept_configuration(folder: Path = KEPT) -> Config:
-    """That of a kept run, on a CPU."""
-    file = folder / "config.yaml"
-    return with_compute(load(read_yaml(file), [file]), device="cpu")

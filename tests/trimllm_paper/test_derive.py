@@ -10,7 +10,6 @@ from chain_files import epoch, every_unit, plain_chain, write_chain, write_train
 from evaluation_files import Evaluations
 from hypothesis import given
 from hypothesis import strategies as st
-from timing_files import TimingFiles
 
 from trimllm_paper import derive
 from trimllm_paper.derive import Chain, accuracy, chains, durations, nearest
@@ -35,14 +34,6 @@ def test_a_column_of_several_tasks_is_weighted_by_documents(evaluations: Evaluat
     assert found.ci95 == wilson(280, 400) and found.documents == 400
     assert found.chance == pytest.approx(25)
     assert [Path(source).name for source in found.sources] == ["a.json", "b.json"]
-
-
-def test_a_column_with_a_missing_task_is_missing(evaluations: Evaluations) -> None:
-    evaluations.add("full_ft", 80, task="a")
-    results = Frame.of(evaluations.paths)
-    assert accuracy(results, "tiny", "sciq", "full_ft", ["a", "b"]) is None
-    assert accuracy(results, "tiny", "piqa", "full_ft") is None
-    assert accuracy(results, "tiny", "sciq", "full_ft").n == 200
 
 
 def test_seeds_are_pooled_where_each_has_every_task(tmp_path: Path) -> None:
@@ -147,19 +138,6 @@ def test_a_kept_fraction_finds_its_checkpoint(evaluations: Evaluations) -> None:
 # ---- throughput
 
 
-def test_timings_by_kept_fraction(timings: TimingFiles) -> None:
-    timings.add_machine()
-    results = Frame.of(throughput=timings.paths)
-
-    def found(kept: float, compressor: str | None = None, hardware: str = "cpu-mine") -> list[str]:
-        return list(derive.trimmed_timings(results, hardware, "random-llama-1b", kept, compressor))
-
-    assert found(50) == ["chain", "half"]
-    # 18 of 44 units are 40.9%
-    assert found(40) == ["half"] and found(30) == []
-    assert found(50, "awq_int4") == ["half"] and found(50, hardware="h100") == []
-
-
 # ---- chains
 
 
@@ -218,12 +196,6 @@ def test_cost_is_what_a_simulated_run_trains(units: int, step: int, data: st.Dat
         trained += left
         left -= step
     assert derive.progressive(units, epochs * step, step) == pytest.approx(trained / units)
-
-
-@pytest.mark.parametrize("dropped, step", [(3, 2), (64, 2), (-2, 2)])
-def test_impossible_drops_are_refused(dropped: int, step: int) -> None:
-    with pytest.raises(ValueError, match="cannot go"):
-        derive.progressive(64, dropped, step)
 
 
 def test_measured_cost(tmp_path: Path) -> None:

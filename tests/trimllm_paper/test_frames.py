@@ -16,7 +16,6 @@ from trimllm_paper import frames as room
 from trimllm_paper.frames import COLUMNS, Frame, frame, rows, where
 
 ROOT = Path(__file__).parents[2]
-AT_ONCE = "trim_random/drop_04"
 
 
 def test_the_example_of_the_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,34 +44,6 @@ def test_a_row_says_what_a_file_does(evaluations: Evaluations, tmp_path: Path) -
     assert said == ("trim", "both_r0.5", "both", 0.5, 6, 30, "awq_int4")
     assert (row.n, row.right, row.accuracy, sum(row.scores), row.seed) == (200, 140, 70, 140, 3)
     assert (row.kept_percent, row.chance, row.documents) == (50, 25, "same-sciq")
-
-
-def test_free_answers_stand_beside_choices(evaluations: Evaluations) -> None:
-    evaluations.add("full_ft", 75)
-    evaluations.add_free("full_ft", 25, 60, 0.0, domain="own")
-    found = Frame.of(evaluations.paths)
-    chosen, free = (next(iter(rows(where(found.evaluations, domain=d)))) for d in ("sciq", "own"))
-    assert (free.accuracy, free.exact_match, free.token_f1, free.rouge_l) == (60, 25, 60, 30)
-    assert (free.perplexity, free.chance, free.right, {*free.scores}) == (1.0, None, 1, {0.6})
-    names = ("exact_match", "token_f1", "rouge_l", "perplexity")
-    assert [getattr(chosen, name) for name in names] == [None] * 4
-
-
-def test_timings(timings: TimingFiles) -> None:
-    where_ = {"hardware": "cpu-mine", "model": "tiny"}
-    timings.add("trim_paper/drop_30+awq_int4", 30, kept=30, total=60, share=0.13, **where_)
-    timings.add("full_ft", 12, full=None, kept=60, total=60, **where_)
-    full, one = rows(Frame.of(throughput=timings.paths).timings)
-    assert (one.recipe, one.name, one.compressor) == (
-        *("trim_paper/drop_30+awq_int4", "paper", "awq_int4"),
-    )
-    assert one.speedup == 3 and (one.speedup_low, one.speedup_high) == pytest.approx((2.97, 3.03))
-    assert one.unit_bytes_percent == pytest.approx(13) and one.kept_percent == 50
-    assert one.bytes_percent == pytest.approx(100 * (0.13 * 2e6 + 6e5) / 2.6e6)
-    # The full model is its own measure.
-    assert (full.speedup, full.speedup_low, full.speedup_high) == (1.0, None, None)
-    assert full.bytes_percent == full.unit_bytes_percent == 100
-    assert full.content["protocol"]["prompt"] == 480 and "baseline" not in full.content
 
 
 def test_nothing_measured_has_the_same_columns() -> None:

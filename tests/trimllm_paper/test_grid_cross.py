@@ -58,13 +58,6 @@ def test_each_cell_is_the_model_of_its_row_on_the_tests_of_its_column(near: Tabl
     assert ours.measured == 61 and ours.published is None and ours.verdict is None
 
 
-def test_published_numbers_stand_in_their_cells(near: Table) -> None:
-    paper = published.table("table4")
-    for row in paper.rows():
-        for name in paper.columns:
-            assert near.cell("tiny", row, name).published == paper.value(row, name)
-
-
 def test_verdicts_ask_for_the_sign_of_the_papers_difference(near: Table) -> None:
     def verdict(row: str, column: str) -> str | None:
         return near.cell("tiny", row, column).verdict

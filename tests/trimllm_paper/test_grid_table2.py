@@ -17,7 +17,6 @@ PAPER_ROWS = [
     *("pretrained", "full_ft", "sparse_ft", "llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4"),
     *("trimllm_50", "trimllm_40", "trimllm_30"),
 ]
-COMPRESSED = PAPER_ROWS[3:7]
 
 
 @pytest.fixture
@@ -82,21 +81,6 @@ def test_sizes_that_were_asked_for_have_no_verdict(full: Table, evaluations: Eva
     evaluations.add("full_ft+awq_int4", 71, weight_bytes=90_000_000)
     found = build("table2", evaluations.paths).cell("tiny", "awq_int4", "final_mem")
     assert found.verdict == "seen on the stand-in"
-
-
-def test_compression_rows_are_not_run_until_their_files_exist(
-    full: Table, evaluations: Evaluations
-) -> None:
-    for row in COMPRESSED:
-        for shown in full.columns:
-            cell = full.cell("tiny", row, shown.key)
-            assert (cell.measured, cell.verdict) == (None, "not run")
-    evaluations.add("full_ft+awq_int4", 71, weight_bytes=90_000_000)
-    later = build("table2", evaluations.paths)
-    assert later.cell("tiny", "awq_int4", "sciq").measured == 71.0
-    assert later.cell("tiny", "awq_int4", "piqa").verdict == "not run"
-    # For a compressor the size is its bytes, not the units that it keeps.
-    assert later.cell("tiny", "awq_int4", "final_mem").measured == pytest.approx(33.457, abs=1e-3)
 
 
 @pytest.mark.parametrize("missing", ["full_ft", "trim_paper/drop_36", "pretrained"])

@@ -39,12 +39,6 @@ def test_accuracy_and_throughput_of_the_same_recipe(table: Table) -> None:
     assert composed["speedup"].sources[0].endswith(f"{CHAIN}+awq_int4.json")
 
 
-def test_untrimmed_rows_share_one_throughput(table: Table) -> None:
-    cells = [table.cell(BLOCK, row, "throughput") for row in ("pretrained", "full_ft", "sparse_ft")]
-    assert {cell.measured for cell in cells} == {10}
-    assert len({cell.sources for cell in cells}) == 1
-
-
 def test_a_missing_half_leaves_the_other(table: Table) -> None:
     gptq = table.cell(BLOCK, "gptq_int4", "throughput")
     assert (gptq.measured, gptq.verdict) == (None, "not run")

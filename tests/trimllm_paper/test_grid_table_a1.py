@@ -70,17 +70,3 @@ def test_neither_the_first_chain_nor_what_is_not_trimmed_is_set_against_it(
         cell = found.cell("tiny", row, "sciq_minus")
         assert (cell.measured, cell.verdict) == (None, None), row
     assert found.cell("tiny", "answers_50", "sciq_minus").verdict == "not run"
-
-
-def test_without_the_first_chain_nothing_is_compared(evaluations: Evaluations) -> None:
-    evaluations.add("trim_untaught/drop_30", 50, kept=30)
-    assert table(evaluations).cell("tiny", "untaught_50", "sciq_minus").verdict == "not run"
-
-
-def test_as_many_units_are_compared(evaluations: Evaluations) -> None:
-    for dropped, ours, other in ((30, 60, 50), (42, 40, 39)):
-        for name, accuracy in (("ours", ours), ("untaught", other)):
-            evaluations.add(f"trim_{name}/drop_{dropped}", accuracy, kept=60 - dropped)
-    found = table(evaluations, kept_percent=[50, 30])
-    gaps = [found.cell("tiny", f"untaught_{kept}", "sciq_minus").measured for kept in (50, 30)]
-    assert gaps == pytest.approx([-10, -1])

@@ -59,11 +59,6 @@ def test_paired_difference_is_antisymmetric_and_ordered(answers: list[tuple[int,
     )
 
 
-def test_answers_to_different_documents_cannot_be_paired() -> None:
-    with pytest.raises(ValueError, match="cannot be paired"):
-        paired_difference([[1, 0]], [[1]])
-
-
 shares = st.lists(st.tuples(st.floats(0.1, 0.9), st.floats(0, 1)), min_size=2, max_size=50)
 
 

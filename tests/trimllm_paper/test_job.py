@@ -79,7 +79,6 @@ def test_a_pool_is_the_first_documents_of_the_order(tmp_path: Path) -> None:
     "rule, device, lacking, methods, node, refused",
     [
         ("full_ft", "auto", "the package triton", ["llm_int8", "awq_int4"], "SLURM_JOB_ID", True),
-        ("full_ft", "auto", "the package triton", ["awq_int4"], "PBS_JOBID", True),
         # Where it was started, a run has looked at what it does.
         ("full_ft", "auto", "the package triton", ["awq_int4"], "", False),
         ("full_ft", "auto", "the package triton", ["llm_int8"], "JOB_ID", False),

@@ -18,7 +18,6 @@ from trimllm.train.batching import documents_of_epoch
 from trimllm_paper.config import Config, load, read_yaml
 from trimllm_paper.integrity import codehash
 from trimllm_paper.jobs import Jobs
-from trimllm_paper.recipe import place_of
 
 MODEL, CHAIN = "smollm2-135m", {"model": "smollm2-135m", "domain": "sciq"}
 TASK = "science_answers"
@@ -63,7 +62,6 @@ def hashes(config: Config) -> dict[str, str]:
     [
         ({"finetune": {"epochs": 2}}, {"full_ft", "sparse_ft"}),
         ({"finetune": {"patience": 2}}, {"full_ft", "sparse_ft", "at_once", "settled"}),
-        ({"finetune": {"weight_decay": 0.5}}, TRAINED),
         ({"finetune": {"optimizer": "adamw_8bit"}}, TRAINED),
         # Adapters take the place of full fine-tuning alone, and where memory goes changes nothing.
         ({"finetune": {"lora": {}}}, {"full_ft"}),
@@ -72,7 +70,6 @@ def hashes(config: Config) -> dict[str, str]:
         ({"finetune": {"documents": 7}}, {"full_ft", "sparse_ft", "settled"}),
         ({"trim": {"documents": 7}}, {"at_once", "epoch"}),
         ({"finetune": {"held_back_documents": 9}}, {"prepare"}),
-        ({"trim": {"calibration_pool": 9}}, {"prepare"}),
         # A shorter chain has the same epochs, unless the learning rate decays over all of them.
         ({"trim": {"kept_percent": [50]}}, {"engine"}),
         ({"recipes": {"paper": PAPER | {"schedule": "chain"}}}, {"epoch"}),
@@ -80,16 +77,12 @@ def hashes(config: Config) -> dict[str, str]:
         ({"recipes": {"paper": PAPER | {"learning_rate": 1e-3}}}, {"epoch", "settled", "at_once"}),
         ({"recipes": {"paper": PAPER | {"pool": 9}}}, {"epoch", "settled"}),
         ({"recipes": {"paper": PAPER | {"resample": False}}}, {"epoch"}),
-        ({"recipes": {"paper": PAPER | {"state": "stored"}}}, {"epoch"}),
         ({"recipes": {"paper": PAPER | {"teacher": {"kl": 0.5}}}}, {"epoch", "settled", "teacher"}),
-        # Which of its checkpoints are evaluated changes none.
-        ({"trim": {"kept_percent": [25]}}, {"engine"}),
         ({"trim": {"row_budget": 9000}}, {"scan", "epoch"}),
         ({"evaluate": {"batch_tokens": 99}}, {"evaluation"}),
         # LLM-Pruner keeps a share, int4 formats have groups.
         ({"compress": {"kept": 0.25}}, set()),
         ({"compress": {"group_size": 32}}, {"compression"}),
-        ({"compress": {"max_tokens": 99}}, {"compression"}),
         # Choices are asked for, not generated.
         ({"evaluate": {"answer_tokens": 9}}, set()),
         ({"throughput": {"repeats": 4}}, {"timing", "shape"}),
@@ -137,15 +130,6 @@ def test_what_is_ones_own_reruns_what_runs_it(
     first, same, other = found
     assert first == same
     assert {name for name in first if first[name] != other[name]} == touched
-
-
-def test_every_result_is_of_one_job() -> None:
-    jobs = Jobs(configuration("smoke"))
-    made = [file for kind, told in EVERY.values() for file in jobs.of(kind, **told).outputs]
-    assert len(made) == len(set(made))
-    for file in made:
-        if "/data/" not in file:
-            assert place_of(file).model in (MODEL, "random-llama-tiny")
 
 
 def test_a_chain_goes_from_epoch_to_epoch() -> None:
@@ -333,20 +317,6 @@ def test_a_format_is_measured_down_to_its_least_percent() -> None:
     assert not [file for file in one.files["loaded"] if "drop_45+llm_int8" in file]
 
 
-@pytest.mark.parametrize("kept", [[50, 25], [25, 50]])
-@pytest.mark.parametrize("formats", [["llm_int8", "transformers"], ["llm_int8"]])
-def test_what_a_format_is_made_of_stands_beside_it(kept: list[int], formats: list[str]) -> None:
-    """The script pairs recipes, each when it is first named, with checkpoints in order."""
-    engines = {"formats": formats, "kept_percent": kept, "least_percent": {"llm_int8": 40}}
-    jobs = Jobs(smoke(engines=engines, compress={"methods": ["llm_int8"]}))
-    one = jobs.of("engines", hardware="here", model=MODEL, engine="transformers")
-    recipes = list(dict.fromkeys(recipe for recipe, _ in one.how["models"]))
-    assert ("trim_paper/drop_45" in recipes) == ("transformers" in formats)
-    for kind, name in (("checkpoints", "manifest.json"), ("weights", "model.safetensors")):
-        found = [file.split("/sciq/")[1] for file in one.files[kind]]
-        assert found == [f"{recipe}/{name}" for recipe in recipes]
-
-
 def test_an_engine_reads_what_it_runs() -> None:
     jobs = Jobs(smoke(engines={"kept_percent": [50], "formats": ["gptq_int4", "awq_int4", "vllm"]}))
     told = {"hardware": "here", "model": MODEL}
@@ -366,14 +336,6 @@ def test_an_engine_reads_what_it_runs() -> None:
     ]
     with pytest.raises(UserError, match="none of engines.formats is smollm2-135m in llama_cpp"):
         jobs.of("engines", **told, engine="llama_cpp")
-
-
-def test_a_shape_follows_a_kept_chain() -> None:
-    folder = "results/reference/models/smollm2-135m/piqa/trim_paper"
-    jobs = Jobs(smoke(throughput={"patterns": {"chain": folder}}))
-    told = {"hardware": "here", "model": "random-llama-tiny", "recipe": "trim_chain/keep_50"}
-    records = jobs.of("throughput", **told).files["chain"]
-    assert records and all(file.endswith("/epoch.json") for file in records)
 
 
 def test_blocks_are_chosen_by_what_the_calibration_documents_allow() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimllm.base.errors import UserError
-from trimllm_paper.recipe import ANY, DENSE, Paths, Recipe, padded, place_of, variant_name
+from trimllm_paper.recipe import ANY, DENSE, Paths, Recipe, place_of, variant_name
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,9}(\.[0-9]{1,3})?", fullmatch=True)
 COMPRESSORS = st.none() | st.sampled_from(["awq_int4", "gptq_int4", "sparsegpt_2_4"])
@@ -61,11 +61,6 @@ def test_a_path_says_what_it_was_made_of(recipe: Recipe, compressor: str | None)
     )
     choice = place_of(paths.chosen("m"))
     assert (choice.kind, choice.model, choice.recipe) == ("choice", "m", None)
-
-
-def test_drops_have_as_many_digits_as_the_model_needs() -> None:
-    assert [padded(n, 60) for n in (0, 9, 45)] == ["00", "09", "45"]
-    assert padded(7, 160) == "007" and Recipe.trimmed("paper", 7, 160).dropped == 7
 
 
 @pytest.mark.parametrize(

@@ -16,24 +16,16 @@ from timing_files import TimingFiles
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper.recipe import Paths
 from trimllm_paper.records import (
     Compression,
     Epoch,
     Evaluation,
-    Export,
     Record,
     ScanFile,
     Throughput,
     Training,
 )
 
-EXPORT: dict[str, Any] = {
-    **{"model": "tiny", "domain": "sciq", "recipe": "trim_paper/drop_30", "seed": 0},
-    **{"criterion": "both", "ratio": 0.25, "step": 6, "provenance": {"config_hash": "c0ffee"}},
-    **{"format": "padded", "bytes": {"total": 5, "file": 6}, "bytes_checkpoint": {"total": 3}},
-    **{"context": 99, "held_back_texts": 2, "proof": {"places": 9}, "seconds": 1.5},
-}
 Case = tuple[type[Record], Path]
 COMPRESSION: dict[str, Any] = {
     **{"model": "tiny", "domain": "sciq", "recipe": "trim_paper/drop_30+awq_int4", "seed": 0},
@@ -204,17 +196,6 @@ def test_another_kind_is_refused(tmp_path: Path) -> None:
         record.write(path)
     with pytest.raises(UserError, match="says domain 'sciq' but lies under 'piqa'"):
         record.write(tmp_path / "eval/tiny/piqa/trim_paper/drop_30/sciq.json")
-
-
-def test_an_export_lies_where_it_says(tmp_path: Path) -> None:
-    path = Path(Paths(str(tmp_path)).export("tiny", "sciq", EXPORT["recipe"], "padded"))
-    Export(**EXPORT).write(path)
-    assert Export.read(path).proof == {"places": 9}
-    other = path.parents[1] / "gguf_q8_0" / path.name
-    other.parent.mkdir()
-    other.write_bytes(path.read_bytes())
-    with pytest.raises(UserError, match="says format 'padded' but lies under 'gguf_q8_0'"):
-        Export.read(other)
 
 
 def test_means_of_free_answers_are_those_of_their_documents(evaluations: Evaluations) -> None:

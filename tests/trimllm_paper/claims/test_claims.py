@@ -14,7 +14,7 @@ from timing_files import TimingFiles
 from trimllm.base.files import read_json
 from trimllm_paper import claims, published
 from trimllm_paper.claims import report
-from trimllm_paper.claims.evidence import CLAIMS, Evidence
+from trimllm_paper.claims.evidence import CLAIMS
 from trimllm_paper.frames import Frame
 from trimllm_paper.recipe import Recipe
 from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, NOT_SEEN, REPRODUCED, SEEN, UNDECIDED
@@ -106,22 +106,6 @@ def test_layers_dropped_counts_the_smallest_good_checkpoint(evaluations: Evaluat
     trimmed(evaluations, 60, 42)
     told = found(evaluations)["layers_dropped"]
     assert told["verdict"] == NOT_SEEN and told["measured"].startswith("sciq < 50%, medmcqa")
-
-
-def test_chains_that_are_compared_are_of_one_seed(tmp_path: Path) -> None:
-    """The configured one; of no other seed's chain in a domain that lacks it."""
-    epochs = []
-    for seed, domain in ((1, "sciq"), (0, "sciq"), (1, "medmcqa")):
-        chain, folder = plain_chain("both"), tmp_path / f"seed_{seed}"
-        epochs += write_chain(folder, chain, domain=domain, seed=seed)
-    frame = Frame.of(epochs=epochs)
-
-    def seeds(seed: int | None) -> dict[str, int]:
-        asked = context(*BOTH).model_copy(update={"seed": seed})
-        return {name: chain.seed for name, chain in Evidence(frame, asked).chains().items()}
-
-    assert seeds(0) == {"sciq": 0} and seeds(1) == {"sciq": 1, "medmcqa": 1}
-    assert len({*seeds(7).values()}) == 1 and not Evidence(Frame.of(), context(*BOTH)).chains()
 
 
 def test_documents_held_back_tell_of_the_epochs_between(

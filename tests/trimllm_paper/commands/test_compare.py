@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-from chain_files import epoch, every_unit, write_chain
 from evaluation_files import Evaluations
 
 from trimllm_paper import invocation
@@ -93,20 +92,6 @@ def test_one_cell_of_one_is_more_than_chance_and_one_of_three_is_not(
         runs[0].add("full_ft", 80, domain=f"of_{number}")
         runs[1].add("full_ft", 79 if number else 20, domain=f"of_{number}")
     assert told(runs, capsys)[0] == code
-
-
-def test_chains_that_drop_other_units_say_where_they_part(
-    both: tuple[Evaluations, Evaluations], capsys: pytest.CaptureFixture
-) -> None:
-    units = [*every_unit()]
-    for run, domains in zip(both, ({}, {"piqa": [units[0], units[3]]}), strict=True):
-        for domain in ("sciq", "piqa"):
-            drops = [[], domains.get(domain, units[:2]), units[4:6]]
-            epochs = [epoch(i, each, every_unit()) for i, each in enumerate(drops)]
-            write_chain(run.root, epochs, domain=domain)
-    out = told(both, capsys)[1]
-    assert "Of 2 chains in both 1 drop the same units; others part: tiny/piqa/" in out
-    assert "after 1 units." in out
 
 
 def test_a_difference_beyond_the_intervals_is_different_and_says_how_it_was_made(

@@ -59,17 +59,6 @@ def test_what_is_kept(results: Path) -> None:
     assert reference.collect(results, kept, config) == 5
 
 
-def test_the_configuration_is_the_runs_own(results: Path) -> None:
-    kept = results / "reference"
-    reference.collect(results, kept, reference.configuration(CHANGES, Path("results/reference")))
-    config = yaml.safe_load((kept / "config.yaml").read_text())
-    default = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    assert config["trim"]["recipes"] == ["paper", "ours"] and config["seed"] == 3
-    for name, entry in default["recipes"].items():  # and further keys with their defaults
-        assert entry.items() <= config["recipes"][name].items()
-    assert config["results"] == "results/reference"
-
-
 def test_a_long_run_is_kept_as_its_parts_end(results: Path, tmp_path: Path) -> None:
     kept, config = tmp_path / "kept", reference.configuration(CHANGES, Path("results/reference"))
     reference.collect(results, kept, config)

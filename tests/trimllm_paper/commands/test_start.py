@@ -80,17 +80,6 @@ def test_a_table_of_parquet_names_rows(start: Start) -> None:
     assert "left out: 1 rows, the first my.parquet, row 81: answer 7 of 2 choices" in said
 
 
-def test_free_answers_are_asked_as_in_a_chat(start: Start) -> None:
-    write("faq.jsonl", [{"question": f"And {i}?", "answer": f"It is {i}."} for i in range(80)])
-    assert start("faq.jsonl")[0] == 0
-    (how,) = yaml.safe_load(Path("faq.yaml").read_text())["sets"].values()
-    assert how["chat_template"] is True and how["construct"] == {"kind": "free"}
-    write("my.jsonl", sums(80))
-    assert start("my.jsonl", "--force")[0] == 0
-    (how,) = yaml.safe_load(Path("my.yaml").read_text())["sets"].values()
-    assert "chat_template" not in how
-
-
 def test_a_domain_says_what_a_scan_and_what_training_reads(start: Start) -> None:
     """A scan's row holds every answer behind the prompt, training's the right one alone."""
     rows = [

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from pandas import DataFrame
 from timing_files import timing
 
@@ -103,19 +102,6 @@ def test_the_heat_map_has_a_hole_where_a_unit_is_gone(tmp_path: Path) -> None:
     assert mlp[1][0] == 90 and mlp[2][0] != mlp[2][0]  # NaN
 
 
-def test_figure1_draws_every_epochs_state_by_documents_held_back(
-    evaluations: Evaluations, tmp_path: Path, pictured: list[str]
-) -> None:
-    evaluations.add_domain("sciq")
-    label = style.MARKS["held_back"]["label"]
-    draw(Frame.of(evaluations.paths, write_chain(tmp_path, plain_chain())), tmp_path, ["figure1"])
-    assert label not in pictured
-    answered = {"held_back": {"accuracy": 80.0, "documents": 64, "likelihood": -1.0}}
-    files = write_chain(tmp_path, [one | answered for one in plain_chain()])
-    draw(Frame.of(evaluations.paths, files), tmp_path, ["figure1"])
-    assert label in pictured
-
-
 def test_figure1_has_a_band_over_seeds(
     evaluations: Evaluations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,16 +124,3 @@ def test_figure1_has_a_band_over_seeds(
     heights = band.get_paths()[0].vertices[:, 1]
     # Means and deviations of 50 and 61, 50 and 55: 55.5 and 7.8, 52.5 and 3.5.
     assert (heights.min(), heights.max()) == pytest.approx((55.5 - 7.78, 55.5 + 7.78), abs=0.01)
-
-
-@pytest.fixture
-def pictured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Everything that is written in the figures drawn meanwhile."""
-    texts: list[str] = []
-
-    def save(drawn: Figure, stem: Path) -> None:
-        shown = [one for one in drawn.findobj(Text) if one.get_visible()]
-        texts.extend(" ".join(one.get_text().split()) for one in shown)
-
-    monkeypatch.setattr(style, "save", save)
-    return texts

@@ -43,13 +43,6 @@ def test_only_changed_code_marks_a_commit(checkout: Path, changed: str | None, d
     assert found == commit + ("-dirty" if dirty else "") and len(commit) == 40
 
 
-def test_a_library_outside_of_any_checkout_has_no_commit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    assert provenance.git_commit.__wrapped__() is None
-
-
 def test_a_record_tells_code_machine_and_what_the_caller_knows(tmp_path: Path) -> None:
     told = provenance.Run("c0de").record(seed=3)
     assert told["code_hash"] == "c0de" and told["seed"] == 3 and told["peak_rss_bytes"] > 0

@@ -9,7 +9,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm_paper.config import load
 from trimllm_paper.own import plan
@@ -63,22 +62,3 @@ def test_more_time_takes_more_documents(config) -> None:
     for minutes, one in zip((5, 20, 60), plans[1:4], strict=True):
         assert one.minutes <= minutes or one.documents == min(plan.LEVELS)
     assert plans[0].parts["full fine-tuning"] > 0 and plans[0].mib > 1000
-
-
-def test_a_budget_changes_nothing_else(config) -> None:
-    changed = plan.with_budget(config, 128)
-    assert (changed.finetune.documents, changed.trim.documents) == (128, 64)
-    assert changed.tested == config.tested and changed.models == config.models
-
-
-def test_too_few_documents_are_refused_and_what_they_are_needed_for() -> None:
-    (parts,) = plan.needs(tests_apart=False)
-    with pytest.raises(UserError) as error:
-        plan.enough(30, 31, Path("my.jsonl"), parts)
-    assert str(error.value) == (
-        "my.jsonl: 30 different documents in 31 rows are too few; 60 are needed: 12 to test, 4 "
-        "held back to choose a model by, 12 to choose units by, 32 to train"
-    )
-    plan.enough(60, 60, Path("my.jsonl"), parts)
-    file, tests = plan.needs(tests_apart=True)
-    assert sum(file.values()) == 60 and tests == {"to test": 12}

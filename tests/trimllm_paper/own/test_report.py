@@ -137,18 +137,6 @@ def test_fine_tuning_that_taught_nothing_is_said(
     assert (said in text) == warned
 
 
-def test_where_the_full_model_is_chosen_the_nearest_trimmed_one_answers_beside_it(
-    tmp_path: Path,
-) -> None:
-    inputs = made(tmp_path, chosen="full_ft")
-    found = report.content(inputs, HOW)
-    assert [one.correct for _, one in found["documents"]] == [i % 3 != 0 for i in range(20)]
-    assert len(found["perplexities"]) == 3
-    report.write(tmp_path / "r.html", inputs, HOW)
-    page = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "<th>nearest trimmed model</th>" in page and "<th>chosen model</th>" not in page
-
-
 def test_the_card_says_what_it_cost_outside(tmp_path: Path) -> None:
     inputs = made(tmp_path)
     evaluations = [one for one in inputs["evaluations"] if CHAIN[1] not in one]

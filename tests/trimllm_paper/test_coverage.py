@@ -14,7 +14,6 @@ import pytest
 
 from trimllm_paper.intervals import (
     accuracy_interval,
-    mean_interval,
     paired_difference,
     unpaired_difference,
     wilson,
@@ -107,18 +106,6 @@ def test_differences_on_other_documents_are_covered(
     assert np.mean(hits) >= ENOUGH
 
 
-@pytest.mark.parametrize("values", [2, 3, 5])
-def test_means_of_few_values_are_covered(values: int) -> None:
-    """Such as a share of time, one a domain or a seed; normal, or with a long tail."""
-    rng = np.random.default_rng(7)
-    for draw, truth, enough in (
-        (lambda size: rng.normal(40, 5, size), 40.0, ENOUGH),
-        (lambda size: rng.lognormal(0, 0.3, size), math.exp(0.3**2 / 2), 0.91),
-    ):
-        intervals = [mean_interval(list(row)) for row in draw((4 * DRAWS, values))]
-        assert np.mean([low <= truth <= high for low, high in intervals]) >= enough
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("gap, covered", [(0.5, 0.94), (0.8, 0.87), (1.1, 0.82)])
 def test_seeds_of_two_kinds_are_covered_less(gap: float, covered: float) -> None:
@@ -150,21 +137,3 @@ def test_no_answers_have_no_interval() -> None:
             accuracy_interval(nothing)
     with pytest.raises(ValueError):
         accuracy_interval([[1, 0], [1]])
-
-
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_means_of_shares_and_their_paired_differences_are_covered(seeds: int) -> None:
-    """F1 of words: nothing in common in every third answer, else a share of the words."""
-    rng, n, hits, widths = np.random.default_rng(7), 100, [], []
-    truth, lost = 100 * (2 / 3) * 0.25, 100 * (2 / 3) * 0.25 * 0.2
-    for _ in range(2 * DRAWS):
-        documents = rng.beta(2, 6, n) * (rng.random(n) > 1 / 3)
-        first = np.clip(documents * rng.uniform(0.8, 1.2, (seeds, n)), 0, 1)
-        second = first * rng.uniform(0.6, 1.0, (seeds, n))
-        low, high = accuracy_interval(first.tolist())
-        found = paired_difference(first.tolist(), second.tolist())
-        hits.append((low <= truth <= high, found.low <= lost <= found.high))
-        widths.append((high - low, found.high - found.low))
-    assert (np.mean(hits, axis=0) >= ENOUGH).all()
-    # Wilson's interval of right and wrong answers, the mean of which is as large, is 15 wide.
-    assert np.mean(widths, axis=0) == pytest.approx((6.5, 1.7), abs=1.0)

@@ -141,15 +141,6 @@ def test_a_kept_fraction_finds_its_checkpoint(evaluations: Evaluations) -> None:
 # ---- chains
 
 
-def test_drops_are_those_of_whole_epochs(tmp_path: Path) -> None:
-    chain = only_chain(write_chain(tmp_path, plain_chain()))
-    said = (chain.results, chain.model, chain.domain, chain.name, chain.criterion, chain.ratio)
-    assert said == (str(tmp_path), "tiny", "sciq", "paper", "both", 0.25)
-    assert (chain.step, chain.seed, chain.blocks, len(chain.sources)) == (2, 0, 4, 3)
-    assert len(chain.dropped()) == 4
-    assert chain.dropped(at_most=3) == chain.dropped(at_most=2) == [(0, "mlp"), (1, "mlp")]
-
-
 def test_a_tie_is_one_where_equals_stayed(tmp_path: Path) -> None:
     """One unit is clearly best; the second is one of four equals, three of them attention."""
     scores = every_unit(mlp0=9, attention1=7, attention2=7, attention3=7, mlp3=7)

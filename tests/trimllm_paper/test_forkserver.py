@@ -235,18 +235,6 @@ def test_the_work_of_who_does_not_wait_is_not_done(
     assert not (tmp_path / "worked").exists()
 
 
-def test_where_it_cannot_import_the_script_goes_on_itself(
-    halted: Callable[[], None], tmp_path: Path
-) -> None:
-    with (tmp_path / "halting_room.py").open("a") as stream:
-        stream.write("raise ImportError\n")
-    with serving("halting_room"):
-        script = begin(tmp_path, IMPORTED)
-        halted()
-        out, error = script.communicate(timeout=60)
-    assert (out, error) == (f"{script.pid} False\n", "")
-
-
 @pytest.mark.parametrize("address", ["", "/another/python:/nowhere", f"{sys.executable}:/nowhere"])
 def test_where_nobody_answers_the_script_goes_on_itself(tmp_path: Path, address: str) -> None:
     told = os.environ | {forkserver.ADDRESS: address}

@@ -60,13 +60,3 @@ def test_a_row_is_set_against_the_first_chain_by_the_seeds_that_both_have(
     assert {source.split("/")[-4] for source in cell.sources} == {"sciq"}
     # Its accuracy is that of all its seeds beside.
     assert found.cell("tiny", "untaught_50", "sciq").measured == pytest.approx(49)
-
-
-def test_neither_the_first_chain_nor_what_is_not_trimmed_is_set_against_it(
-    chains: Evaluations,
-) -> None:
-    found = table(chains)
-    for row in ("pretrained", "full_ft", "ours_50"):
-        cell = found.cell("tiny", row, "sciq_minus")
-        assert (cell.measured, cell.verdict) == (None, None), row
-    assert found.cell("tiny", "answers_50", "sciq_minus").verdict == "not run"

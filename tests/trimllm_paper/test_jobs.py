@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
@@ -281,25 +280,6 @@ def test_an_export_whose_engine_is_missing_is_not_planned(monkeypatch: pytest.Mo
         Jobs(configuration("config")).of("export", **told, format="vllm")
     monkeypatch.setenv("TRIMLLM_VLLM_PYTHON", sys.executable)
     assert "full" not in Jobs(configuration("config")).of("export", **told, format="vllm").files
-
-
-def test_an_export_is_measured_by_the_model_with_all_units() -> None:
-    jobs = Jobs(configuration("config"))
-    told = {"model": MODEL, "domain": "sciq", "recipe": "trim_paper/drop_30"}
-    padded = jobs.of("export", **told, format="padded")
-    assert padded.files["weights"].endswith("sciq/trim_paper/drop_30/model.safetensors")
-    assert padded.files["calibration"].endswith("data/sciq/calibration.jsonl")
-    assert "full" not in padded.files and padded.how["card"]["license"] == "apache-2.0"
-    folder = "results/export/smollm2-135m/sciq/trim_paper/drop_30/padded"
-    assert list(padded.outputs) == [f"{folder}/manifest.json", f"{folder}/export.json"]
-    with pytest.raises(UserError, match="no export format 'gguf_q9_0'"):
-        jobs.of("export", **told, format="gguf_q9_0")
-    if importlib.util.find_spec("xllamacpp"):
-        rounded = jobs.of("export", **told, format="gguf_q8_0")
-        assert rounded.files["full"].endswith("sciq/full_ft/manifest.json")
-    else:
-        with pytest.raises(UserError, match="llama.cpp is not installed"):
-            jobs.of("export", **told, format="gguf_q8_0")
 
 
 def test_a_format_is_measured_down_to_its_least_percent() -> None:

@@ -88,17 +88,6 @@ def test_specialized_models_are_tested_on_other_domains() -> None:
     assert "trim_paper/drop_42" in recipes("table5", kept_percent=[50, 30])
 
 
-def test_composition_is_evaluated_on_its_domains_whether_timed_or_not() -> None:
-    needed = layout.needed("table7", context(checkpoints=False))
-    assert {tested for *_, tested in needed} == {"sciq", "medmcqa", "financeqa"}
-    assert {recipe for _, _, recipe, _ in needed} == {
-        *("pretrained", "full_ft", "sparse_ft"),
-        *(f"full_ft+{name}" for name in ("sparsegpt_2_4", "llm_int8", "awq_int4")),
-        *(f"trim_{name}/drop_{drop}" for name in ("paper", "ours") for drop in (30, 36, 42)),
-        *("trim_paper/drop_30+sparsegpt_2_4", "trim_paper/drop_30+awq_int4"),
-    }
-
-
 def test_what_is_timed() -> None:
     found = layout.needed_timings(context())
     assert len(found) == len(set(found))

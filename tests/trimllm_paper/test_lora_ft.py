@@ -18,7 +18,6 @@ from trimllm_paper import claims
 from trimllm_paper.claims import report
 from trimllm_paper.figures import style
 from trimllm_paper.frames import Frame
-from trimllm_paper.records import Training
 from trimllm_paper.render import Table, to_csv, to_latex, to_markdown
 from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED
 
@@ -122,12 +121,3 @@ def test_legends_name_it(
         return
     assert "LoRA-FT" not in legends[0] and {"LoRA-FT", "Full-FT"} <= legends[1]
     assert "LoRA" not in notes[0] and "LoRA-FT, merged adapters" in notes[1].replace("\n", " ")
-
-
-def test_a_record_says_it_and_others_stay_as_they_were(tmp_path: Path) -> None:
-    path = write_training(tmp_path, "full_ft", 1.0)
-    record = Training.read(path)
-    assert record.lora is None and "lora" not in record.content()
-    named = Training(**record.model_dump() | {"lora": {"rank": 16, "alpha": 32.0}})
-    named.write(path)
-    assert Training.read(path).lora == {"rank": 16, "alpha": 32.0}

@@ -38,16 +38,6 @@ def test_values(table: str, block: str, row: str, column: str, value: object) ->
     assert published.table(table).value(row, column, block) == value
 
 
-def test_missing_cells_are_none_and_missing_columns_an_error() -> None:
-    table2 = published.table("table2")
-    assert table2.value("trimllm_60", "sciq", "llama-7b") is None
-    assert table2.value("full_ft", "sciq", "smollm2-135m") is None
-    with pytest.raises(KeyError, match="no column"):
-        table2.value("full_ft", "pubmedqa", "llama-7b")
-    with pytest.raises(KeyError):
-        published.table("claims")
-
-
 @pytest.mark.parametrize(
     ("printed", "number"),
     [(">=50%", 50.0), (">25%", 25.0), ("100%", 100.0), (">12.5%", 12.5), (4.1, 4.1), (None, None)],

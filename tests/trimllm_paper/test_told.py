@@ -30,13 +30,3 @@ def test_processes_share_the_room_of_their_run() -> None:
     finally:
         told.end(file)
     assert not file.exists()
-
-
-def test_what_nobody_counts_is_told() -> None:
-    """As in a job on another machine, or one that outlives its run."""
-    assert [told.room_for("a line\n") for _ in range(99)] == ["a line\n"] * 99
-    file = told.begin()
-    assert file is not None
-    file.unlink()
-    assert told.room_for("a line\n") == "a line\n"
-    told.end(file)

@@ -61,26 +61,58 @@ PAPER = {"pretrained": 22.4, "full_ft": 54.6, "trimllm_50": 53.1, "trimllm_30": 
 OURS = {"pretrained": 51.0, "full_ft": 78.0, "trimllm_50": 75.0, "trimllm_30": 68.0}
 
 
-@pytest.mark.parametrize("row", ["pretrained", "full_ft", "trimllm_50", "trimllm_30"])
-def test_a_stand_in_with_the_papers_relations_shows_them(row: str) -> None:
-    assert verdict(row, OURS, PAPER, n=4000) == SEEN
+CROSS = {"pretrained": 54.0, "full_ft": 50.0}
+SMALL = {"pretrained": 77.4, "full_ft": 82.4, "trimllm_40": 77.6}
+TRIMMED = {"pretrained": 60.0, "full_ft": 72.0, "trimllm_40": 71.0}
+MODEL = {"pretrained": 23.0, "full_ft": 55.0, "trimllm_50": 48.0}
+CHANCE = {"pretrained": 26.0, "full_ft": 27.0, "trimllm_50": 26.5}
 
 
-def test_losing_more_than_the_paper_is_not_seen() -> None:
-    assert verdict("trimllm_50", {**OURS, "trimllm_50": 64.0}, PAPER) == NOT_SEEN  # 82%
-    # 45.8 of 54.6 are 84%: having lost much, too, is not enough.
-    assert verdict("trimllm_30", {**OURS, "trimllm_30": 58.0}, PAPER) == NOT_SEEN
+@pytest.mark.parametrize(
+    ("row", "ours", "theirs", "how", "expected"),
+    [
+        *((row, OURS, PAPER, {"n": 4000}, SEEN) for row in OURS),
+        # 82% of Full-FT; of 45.8 of 54.6, 84%, to have lost much, too, is not enough.
+        ("trimllm_50", OURS | {"trimllm_50": 64.0}, PAPER, {}, NOT_SEEN),
+        ("trimllm_30", OURS | {"trimllm_30": 58.0}, PAPER, {}, NOT_SEEN),
+        # An interval that holds both answers decides nothing: 89.7% of Full-FT.
+        ("trimllm_50", OURS | {"trimllm_50": 70.0}, PAPER, {}, UNDECIDED),
+        ("full_ft", {"pretrained": 50.0, "full_ft": 54.0}, PAPER, {"n": 50}, UNDECIDED),
+        ("full_ft", CROSS, PAPER, {"n": 50}, UNDECIDED),
+        ("full_ft", CROSS, PAPER, {"n": 5000}, NOT_SEEN),
+        # Nor does a column at chance.
+        *((row, CHANCE, PAPER, {}, UNDECIDED) for row in CHANCE),
+        # Without its baselines there is nothing to compare with.
+        ("trimllm_50", OURS | {"full_ft": None}, PAPER, {}, NOT_RUN),
+        ("full_ft", OURS | {"pretrained": None}, PAPER, {}, NOT_RUN),
+        ("pretrained", OURS | {"full_ft": None}, PAPER, {}, NOT_RUN),
+        # A difference that the paper cannot resolve is not asked for.
+        ("trimllm_40", TRIMMED, SMALL, {}, SEEN),
+        ("full_ft", TRIMMED, SMALL | {"full_ft": 78.0}, {}, None),
+        # The paper's own model reproduces what its interval holds.
+        ("full_ft", MODEL, PAPER, {"own": True}, REPRODUCED),
+        ("trimllm_50", MODEL, PAPER, {"own": True}, NOT_REPRODUCED),
+        (
+            "trimllm_50",
+            {"pretrained": 23.0, "full_ft": 65.0, "trimllm_50": 63.0},
+            PAPER,
+            {"own": True},
+            NOT_REPRODUCED,
+        ),
+    ],
+)
+def test_verdicts_follow_the_papers_relations(
+    row: str,
+    ours: dict[str, float | None],
+    theirs: dict[str, float],
+    how: dict[str, Any],
+    expected: str | None,
+) -> None:
+    assert verdict(row, ours, theirs, **how) == expected
 
 
 def test_not_losing_what_the_paper_loses_is_not_seen() -> None:
     assert verdict("trimllm_30", {**OURS, "trimllm_30": 81.0}, PAPER, n=4000) == NOT_SEEN
-
-
-def test_an_interval_that_holds_both_answers_decides_nothing() -> None:
-    assert verdict("trimllm_50", {**OURS, "trimllm_50": 70.0}, PAPER) == UNDECIDED  # 89.7%
-    assert verdict("full_ft", {"pretrained": 50.0, "full_ft": 54.0}, PAPER, n=50) == UNDECIDED
-    assert verdict("full_ft", {"pretrained": 54.0, "full_ft": 50.0}, PAPER, n=50) == UNDECIDED
-    assert verdict("full_ft", {"pretrained": 54.0, "full_ft": 50.0}, PAPER, n=5000) == NOT_SEEN
 
 
 @pytest.mark.parametrize(
@@ -92,12 +124,6 @@ def test_where_the_paper_falls_a_fall_is_asked_for(
     found = gain(accuracy(after, n), accuracy(50.0, n), 30.0, 50.0)
     assert found.holds is holds and found.text.endswith("paper -20.0")
     assert gain(accuracy(after, n), accuracy(50.0, n), 49.0, 50.0) is None
-
-
-def test_a_column_at_chance_shows_nothing() -> None:
-    ours = {"pretrained": 26.0, "full_ft": 27.0, "trimllm_50": 26.5}
-    for row in ours:
-        assert verdict(row, ours, PAPER) == UNDECIDED
 
 
 def test_a_model_at_chance_has_collapsed_whatever_the_papers_number() -> None:
@@ -116,27 +142,6 @@ def test_the_papers_own_model_at_chance_has_collapsed_as_well() -> None:
     assert verdict("llm_pruner", ours, {**PAPER, "llm_pruner": 23.1}, own=True) == COLLAPSED
     # The baselines preserve nothing: they are what others are measured by.
     assert verdict("pretrained", ours, PAPER, own=True) == REPRODUCED
-
-
-def test_missing_baselines_leave_nothing_to_compare_with() -> None:
-    assert verdict("trimllm_50", {**OURS, "full_ft": None}, PAPER) == NOT_RUN
-    assert verdict("full_ft", {**OURS, "pretrained": None}, PAPER) == NOT_RUN
-    assert verdict("pretrained", {**OURS, "full_ft": None}, PAPER) == NOT_RUN
-
-
-def test_a_difference_that_the_paper_cannot_resolve_is_not_asked_for() -> None:
-    theirs = {"pretrained": 77.4, "full_ft": 82.4, "trimllm_40": 77.6}
-    ours = {"pretrained": 60.0, "full_ft": 72.0, "trimllm_40": 71.0}
-    assert verdict("trimllm_40", ours, theirs) == SEEN
-    assert verdict("full_ft", ours, {**theirs, "full_ft": 78.0}) is None
-
-
-def test_the_papers_own_model_reproduces_what_its_interval_holds() -> None:
-    ours = {"pretrained": 23.0, "full_ft": 55.0, "trimllm_50": 48.0}
-    assert verdict("full_ft", ours, PAPER, own=True) == REPRODUCED
-    assert verdict("trimllm_50", ours, PAPER, own=True) == NOT_REPRODUCED
-    shifted = {"pretrained": 23.0, "full_ft": 65.0, "trimllm_50": 63.0}
-    assert verdict("trimllm_50", shifted, PAPER, own=True) == NOT_REPRODUCED
 
 
 def test_a_handful_of_documents_reproduces_nothing() -> None:

@@ -13,7 +13,7 @@ from evaluation_files import Evaluations
 
 from trimllm_paper import invocation
 from trimllm_paper.__main__ import main
-from trimllm_paper.commands import compare, reference
+from trimllm_paper.commands import reference
 
 
 @pytest.fixture
@@ -130,12 +130,9 @@ def test_keys_that_differ_are_named_with_both_values(
         f"finetune.patience: {own['finetune']['patience']} | 9",
         f"trim.documents: 77 | {own['trim']['documents']}",
     ]
-    # Against another kept run its own configuration counts, whatever is given; ten lines at most.
+    # Against another kept run its own configuration counts, whatever is given.
     shutil.copy(both[1].root / "config.yaml", both[0].root)
     assert "trim.documents" not in told(both, capsys, *files)[1]
-    many = [*compare.changed({str(key): key for key in range(14)}, {"0": 0, "3": "3"})]
-    assert many[:3] == ["1: 1 | none", "2: 2 | none", '3: 3 | "3"']
-    assert len(many) == 11 and many[-1] == "and 3 keys more"
 
 
 def test_nothing_in_common_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from configurations import ROOT
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
@@ -164,17 +163,6 @@ def test_parts_that_made_the_same_checkpoint_are_both_right(results: Path, tmp_p
         kept_one = kept / "models/m/d/full_ft/manifest.json"
         known = {one for one in (*hashes, "0" * 64) if lineage.is_manifest_of(one, kept_one)}
         assert known == ({hashes[2]} if weights == "b" else set(hashes))
-
-
-def test_domains_are_kept_as_they_were(results: Path) -> None:
-    kept, shown = results / "reference", Path("results/reference")
-    config = reference.configuration(CHANGES, shown)
-    reference.collect(results, kept, config, reference.domain_files(config))
-    assert config["domains_folder"] == "results/reference/domains"
-    for name in (*config["domains"], *config["tables"]["near"].values()):
-        own = (ROOT / f"config/domains/{name}.yaml").read_text()
-        assert (kept / f"domains/{name}.yaml").read_text() == own
-    checks.verify_reference(kept)
 
 
 def test_nothing_to_keep_leaves_the_old(results: Path, tmp_path: Path) -> None:

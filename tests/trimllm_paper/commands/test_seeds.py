@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 
 import pytest
 from configurations import ROOT
 
-from trimllm_paper import invocation
 from trimllm_paper.__main__ import main
 from trimllm_paper.commands import seeds
 
@@ -51,18 +49,6 @@ def test_every_seed_has_a_folder_and_the_last_run_names_them() -> None:
     folders = [json.loads(value["results"]) for value in values[:2]]
     assert folders == ["results/seed_4", "results/seed_5"]
     assert json.loads(values[2]["replicates"]) == folders and "results" not in values[2]
-
-
-def test_files_on_top_of_a_configuration_name_the_folders(tmp_path: Path) -> None:
-    """As the kept run is made."""
-    (tmp_path / "top.yaml").write_text("results: elsewhere/run")
-    files = [invocation.DEFAULT, tmp_path / "top.yaml"]
-    other, first = seeds.commands("all", [0, 1], files, "2", [])
-    for run in (other, first):
-        at = run.index("--configfile")
-        assert run[at + 1 : at + 3] == [*map(str, files)]
-    assert 'results="elsewhere/run/seed_1"' in other
-    assert 'replicates=["elsewhere/run/seed_1"]' in first
 
 
 def test_the_first_run_that_fails_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:

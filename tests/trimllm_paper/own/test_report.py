@@ -158,7 +158,7 @@ def page() -> Iterator[browser.Page]:
         yield found
 
 
-@pytest.mark.parametrize("width, height", [(1280, 900), (390, 844), (320, 568)])
+@pytest.mark.parametrize("width, height", [(1280, 900), (320, 568)])
 def test_a_browser_shows_everything(
     tmp_path: Path, page: browser.Page, width: int, height: int
 ) -> None:

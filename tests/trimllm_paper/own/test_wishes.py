@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from trimllm.base.errors import UserError
 from trimllm_paper.config.models import Own
@@ -39,17 +37,6 @@ def test_words_become_keys(texts: list[str], found: dict[str, float]) -> None:
 def test_what_is_no_wish_is_refused(text: str, told: str) -> None:
     with pytest.raises(UserError, match=told):
         wanted([text])
-
-
-@given(st.integers(1, 100), st.integers(1, 10**6), st.integers(1, 10**4))
-def test_what_is_said_is_a_section_of_the_configuration(share: int, size: int, speed: int) -> None:
-    text = f"smallest above {share}%, at most {size} MB, at least {speed} tokens/s"
-    section = Own(**wanted([text]))
-    assert section.wanted == {
-        "above_percent": share,
-        "megabytes": size,
-        "tokens_per_second": speed,
-    }
 
 
 def test_nothing_said_is_95_percent() -> None:

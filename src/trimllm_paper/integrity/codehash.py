@@ -31,7 +31,7 @@ TRAINING = (
 TIMING = (*MODEL, *JOB, "trimllm/throughput/**/*.py", "trimllm_paper/shapes.py")
 PROOF = (*SCORING, "trimllm/train/batching.py")
 EXPORTS = (
-    *(*TIMING, *PROOF, "trimllm/exporting/**/*.py", "trimllm/compress/*.py"),
+    *(*PROOF, "trimllm/exporting/**/*.py", "trimllm/compress/*.py"),
     "../workflow/scripts/export.py",
 )
 OWN = ("__init__", "card", "choice")
@@ -57,7 +57,10 @@ STAGES: dict[str, tuple[str, ...]] = {
     "compress": (*PROOF, "trimllm/compress/**/*.py", "../workflow/scripts/compress.py"),
     "evaluate": (*SCORING, "trimllm/evaluate/*.py", "../workflow/scripts/evaluate.py"),
     "export": (*EXPORTS, *(f"trimllm_paper/own/{name}.py" for name in OWN)),
-    "engines": (*EXPORTS, "trimllm/engines/**/*.py", "../workflow/scripts/engines.py"),
+    "engines": (
+        *(*EXPORTS, *TIMING, "trimllm/engines/**/*.py"),
+        "../workflow/scripts/engines.py",
+    ),
     "throughput": (*TIMING, *PROOF, "trimllm/compress/*.py", "../workflow/scripts/measure.py"),
     "answers": (
         *(*SCORING, "trimllm/evaluate/*.py", "trimllm/train/batching.py", "trimllm_paper/own/*"),

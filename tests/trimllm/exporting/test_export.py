@@ -22,6 +22,8 @@ from trimllm.exporting.proof import TEXTS
 from trimllm.exporting.writers import expected_bytes
 from trimllm.sublayers import Unit, drop
 
+OTHERS = ("mistral", "qwen2", "qwen3", "smollm3", "phi3")
+
 
 @pytest.fixture(scope="module")
 def trimmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -35,6 +37,7 @@ def trimmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("llama", "padded"),
         ("opt", "padded"),
+        *(pytest.param(family, "padded", marks=pytest.mark.long) for family in OTHERS),
         pytest.param("llama", "gguf_f32", marks=needs_llama_cpp),
     ],
 )

@@ -22,7 +22,7 @@ from exports import (
     tiny_model,
 )
 from gguf import GGMLQuantizationType as Type
-from models import tiny
+from models import CONFIGS
 
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import load_tokenizer
@@ -36,6 +36,7 @@ LLAMA_3 = {
     "high_freq_factor": 4.0, "original_max_position_embeddings": 32,
 }  # fmt: skip
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
+OTHERS = sorted(set(CONFIGS) - set(FAMILIES))
 ROWS = np.random.default_rng(0).standard_normal((6, 512), dtype=np.float32)
 
 
@@ -162,13 +163,13 @@ def test_narrow_rows_and_embeddings_get_the_types_of_llama_cpp(name, shape, kind
 @pytest.mark.parametrize(
     "family, changed, why",
     [
-        ("opt", {}, "runs no trimmed opt .*; export it as padded"),
+        *((family, {}, f"runs no trimmed {family} .*; export it as padded") for family in OTHERS),
         ("llama", {"hidden_act": "gelu"}, "computes silu, this model gelu"),
         ("llama", {"rope_parameters": LINEAR | {"rope_type": "yarn"}}, "not by yarn"),
     ],
 )
 def test_what_llama_cpp_cannot_compute_is_refused(family: str, changed, why: str) -> None:
-    config = tiny(family).config
+    config = CONFIGS[family]()
     config.update({"rope_parameters": {"rope_type": "default"}} | changed)
     with pytest.raises(UserError, match=why):
         gguf_file.check(config, "model")

@@ -40,6 +40,8 @@ def model_of(family: str, dropped: str) -> nn.Module:
         ("llama", "all attention"),
         ("mistral", "last mlp"),
         ("qwen2", "first attention"),
+        ("qwen3", "unpaired"),
+        ("phi3", "last mlp"),
         ("opt", "unpaired"),
     ],
 )

@@ -43,7 +43,8 @@ def vocabulary(tokenizer: Any, size: int) -> dict[str, Any]:
     if model.get("type") != "BPE":
         kind = model.get("type") or type(tokenizer).__name__
         raise UserError(f"llama.cpp has no tokenizer of this kind ({kind}); it has BPE")
-    pre, pieces = _split(content), bool(model.get("byte_fallback"))
+    pre = _split(content)
+    pieces = pre == "default"
     tokens, types = _tokens(tokenizer, pieces, size)
     found = {
         "tokenizer_model": "llama" if pieces else "gpt2",

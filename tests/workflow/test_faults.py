@@ -137,7 +137,7 @@ def test_names_that_would_leave_the_folder_are_refused(
     else:
         group = config[f"{where}s"]
         group[name] = group.pop(next(iter(group)))
-    with pytest.raises(ConfigError, match="not a good name|not of the form|wrong type"):
+    with pytest.raises(ConfigError, match="must match pattern|must be a text|unknown domain"):
         load(config, [])
 
 

@@ -22,7 +22,7 @@ MODEL = "smollm2-135m"
     "config, words",
     [
         ({"trim": {"recipse": ["ours"]}}, "trim.recipse = unknown key; did you mean 'recipes'?"),
-        ({"trim": {"drops_per_epoch": "3"}}, "trim.drops_per_epoch is called recipes.NAME.step"),
+        ({"trim": {"drops_per_epoch": "3"}}, "trim.drops_per_epoch replaced by recipes.NAME.step"),
     ],
     ids=lambda value: " ".join(value.split()[:3]) if isinstance(value, str) else "",
 )

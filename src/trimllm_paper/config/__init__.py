@@ -1,15 +1,8 @@
-"""The configuration: `load` reads and checks one; `Config` tells what every key means."""
+"""The configuration: `load` reads and checks one; `Config` has the meaning of every key."""
 
 from trimllm_paper.config.domain import Domain
-from trimllm_paper.config.explain import MISSING
-from trimllm_paper.config.load import (
-    ConfigError,
-    is_reference,
-    load,
-    read_domain,
-    read_yaml,
-    source_of,
-)
+from trimllm_paper.config.errors import MISSING, ConfigError
+from trimllm_paper.config.load import is_reference, load, read_domain, read_yaml, source_of
 from trimllm_paper.config.models import Config
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Collection, Mapping
@@ -20,52 +21,69 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from trimllm.base import names
+from trimllm.base.names import CRITERIA
 
 T = TypeVar("T")
-CRITERIA = names.CRITERIA
-"""Criteria that a recipe may name; the authors' own needs more than a name (`compat`)."""
+UNKNOWN = "unknown_key"
+"""Type of pydantic's error for a key that a section does not have."""
 
 
 class Section(BaseModel):
-    """A mapping with known keys. Values are taken as they are: no text becomes a number.
-
-    What a key means, and why its default is what it is, stands in `keys.yaml`.
-    """
+    """A mapping with known keys, each described by the text below it. No text becomes a number."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, serialize_by_alias=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        serialize_by_alias=True,
+        use_attribute_docstrings=True,
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _null(cls, values: Any) -> Any:
-        """Nothing where the command line says null, which Snakemake leaves a text."""
+    def _known(cls, values: Any) -> Any:
+        """Refuse unknown keys; read the text `null`, as Snakemake leaves it, as nothing."""
         if not isinstance(values, dict):
             return values
+        known = [field.alias or key for key, field in cls.model_fields.items()]
+        for key in values:
+            if key not in known:
+                close = difflib.get_close_matches(str(key), known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+                ctx = {"hint": hint, "at": [key]}
+                raise PydanticCustomError(UNKNOWN, "unknown key; {hint}", ctx)
         return {key: None if value == "null" else value for key, value in values.items()}
+
+    def wrong(self, key: str, problem: str) -> PydanticCustomError:
+        """An error about one key, for a section's own validators."""
+        ctx = {"problem": problem, "at": [key], "value": getattr(self, key)}
+        return PydanticCustomError("wrong", "{problem}", ctx)
 
 
 @dataclass(frozen=True, eq=False)
 class OneOf:
-    """Says of a union of sections that a value is one of them, told by a key that only it has."""
+    """Annotates a union of sections: a value is the one whose key it has."""
 
     kinds: Mapping[str, type[Section]]
 
     def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         choices = {kind.__name__: handler.generate_schema(kind) for kind in self.kinds.values()}
-        return core_schema.tagged_union_schema(choices, self._tag)
+        problem = f"must be a mapping with exactly one of {', '.join(self.kinds)}"
+        return core_schema.tagged_union_schema(
+            choices, self._tag, custom_error_type="kind", custom_error_message=problem
+        )
 
     def _tag(self, value: Any) -> str | None:
         if isinstance(value, Section):
             return type(value).__name__
-        told = [key for key in self.kinds if isinstance(value, dict) and key in value]
-        return self.kinds[told[0]].__name__ if len(told) == 1 else None
+        keys = [key for key in self.kinds if isinstance(value, dict) and key in value]
+        return self.kinds[keys[0]].__name__ if len(keys) == 1 else None
 
 
 @dataclass(frozen=True, eq=False)
 class Among:
-    """Says of a text that it is a known one: a `Literal` of what is known when the program runs."""
+    """Annotates a text that is one of some names: a `Literal` of names known at run time."""
 
     known: Collection[str]
 
@@ -82,13 +100,8 @@ def number(text: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def name(form: str, meaning: str) -> Any:
-    """Says of a text that it is a name of a certain form."""
-    return Field(pattern=f"^{form}$", description=meaning)
-
-
-def known_or_own(known: Collection[str], what: str) -> tuple[Any, ...]:
-    """Say of a name that it is known, or says where to import something of one's own."""
+def known_or_own(known: Collection[str], what: str) -> AfterValidator:
+    """Accept known names, and `package.module:name` of the user's own `what`."""
 
     def check(name: str) -> str:
         if name not in known and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
@@ -96,13 +109,12 @@ def known_or_own(known: Collection[str], what: str) -> tuple[Any, ...]:
             raise PydanticCustomError("unknown", problem)
         return name
 
-    meaning = f"{', '.join(known)}, or package.module:{what} for one of your own"
-    return AfterValidator(check), Field(description=meaning)
+    return AfterValidator(check)
 
 
 def _unique(values: list[T]) -> list[T]:
     if any(value in values[:index] for index, value in enumerate(values)):
-        raise PydanticCustomError("unique", "names something twice")
+        raise PydanticCustomError("unique", "has an entry twice")
     return values
 
 
@@ -117,11 +129,11 @@ AS_WRITTEN = (WrapValidator(_as_written), PlainSerializer(lambda value: value))
 
 def _folder(text: str) -> str:
     if number(text) is not None:
-        raise PydanticCustomError("folder_type", "a number")
+        raise PydanticCustomError("folder_type", "must be a folder; this is a number in quotes")
     return text
 
 
-Unique = Annotated[list[T], AfterValidator(_unique), Field(json_schema_extra={"uniqueItems": True})]
+Unique = Annotated[list[T], AfterValidator(_unique)]
 Some = Annotated[Unique[T], Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1), *AS_WRITTEN]
@@ -129,9 +141,7 @@ Percent = Annotated[float, Field(gt=0, le=100), *AS_WRITTEN]
 Text = Annotated[str, Field(min_length=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
-Criterion = Annotated[str, *known_or_own(CRITERIA, "name")]
+Criterion = Annotated[str, known_or_own(CRITERIA, "name")]
 Pattern = Annotated[float, Field(ge=0, le=1)] | Annotated[Text, AfterValidator(_folder)]
-"""Share of attention units among the dropped, or folder of a kept chain."""
-Name = Annotated[
-    str, name("[a-z0-9][a-z0-9._-]*", "lower-case letters, digits, dots, dashes and underscores")
-]
+"""Share of attention sublayers among the dropped, or folder of a kept chain."""
+Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]*$")]

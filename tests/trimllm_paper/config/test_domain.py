@@ -1,4 +1,4 @@
-"""Domain files: the project's own are valid, and mistakes are told with file, key and value."""
+"""Domain files: the project's own are valid, and mistakes are refused with file, key and value."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
     "change, words",
     [
         ({"tets": 3}, "tets = 3: unknown key; did you mean 'tests'?"),
-        ({"train": 3}, "train = 3: wrong type integer, must be a text or null; it is the set to"),
-        ({"tests": {"../t": {"set": "piqa"}}}, 'tests = "../t": not a good name; allowed: letters'),
+        ({"train": 3}, "train = 3: must be a text"),
+        ({"tests": {"../t": {"set": "piqa"}}}, 'tests = "../t": must match pattern'),
         (
             {"tests": {"t": {"set": "no"}}},
             'tests.t.set = "no": no set of this domain (there are: p',
@@ -60,10 +60,10 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
         ({"calibration": "no"}, 'calibration = "no": no set of this domain (there are: piqa)'),
         (
             one(HUB | {"revision": "main"}),
-            'from.0.revision = "main": not of the form ^[0-9a-f]{40}',
+            'from.0.revision = "main": must match pattern',
         ),
-        (one(FILE | TASK), "must be one kind; it is where rows are read, one source after"),
-        (one(FILE, format="chat"), 'format = "chat": must be one of fields or messages; it is how'),
+        (one(FILE | TASK), "must be a mapping with exactly one of wheel, file, hub, task"),
+        (one(FILE, format="chat"), "format = \"chat\": must be one of 'fields' or"),
         (one(FILE | {"sha256": "0"}), 'from.0.sha256 = "0": was retired; remove it'),
         (one(TASK, construct={"kind": "free"}), "a task has its own choices: leave it out"),
         (
@@ -79,7 +79,7 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
         (one(FILE, fields=None), "sets.piqa.fields: missing (or format: messages)"),
         (
             one(FILE, fields={"question": "q", "choices": {"a": "1", "b": True}}),
-            "sets.piqa.fields.choices.b = true: Input should be a valid string; it is field with",
+            "sets.piqa.fields.choices.b = true: must be a text",
         ),
         (
             one(FILE, prompt="{option}"),
@@ -89,7 +89,7 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
-def test_a_mistake_is_told(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+def test_a_mistake_is_refused(change: dict[str, Any], words: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(read_yaml(DOMAINS / "piqa.yaml") | change))
     with pytest.raises(ConfigError) as refused:

@@ -16,17 +16,6 @@ def evaluations(tmp_path: Path) -> Evaluations:
 
 
 @pytest.fixture
-def domains() -> list[dict[str, object]]:
-    return [
-        {"name": "financeqa", "label": "FinanceQA", "tasks": ["financeqa"]},
-        {"name": "sciq", "label": "SciQ", "tasks": ["sciq"]},
-        {"name": "piqa", "label": "PIQA", "tasks": ["piqa"]},
-        {"name": "medmcqa", "label": "MedMCQA", "tasks": ["medmcqa"]},
-        {"name": "lexglue", "label": "LexGLUE", "tasks": ["lexglue"]},
-    ]
-
-
-@pytest.fixture
 def results(tmp_path: Path) -> PaperResults:
     return PaperResults(tmp_path, documents=400)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimllm_paper import derive
-from trimllm_paper.derive import Chain, accuracy, chains, durations, nearest
+from trimllm_paper.derive import Chain, accuracy, chains, nearest
 from trimllm_paper.frames import Frame
 from trimllm_paper.intervals import wilson
 
@@ -103,17 +103,6 @@ def test_of_unequal_seeds_those_that_both_have_are_paired(tmp_path: Path) -> Non
         accuracy(frame, "tiny", "sciq", name) for name in ("sparse_ft", "trim_random/drop_30")
     )
     assert first.minus(other).points == pytest.approx(10) and first.minus(other).seeds == 1
-
-
-def test_nats_and_chance_are_means_over_documents(evaluations: Evaluations) -> None:
-    evaluations.add("full_ft", 80, task="a", n=300, answer_loss=1.0)
-    evaluations.add("full_ft", 40, task="b", n=100, answer_loss=3.0)
-    evaluations.add("sparse_ft", 28, task="a", n=300)
-    frame = Frame.of(evaluations.paths)
-    found = accuracy(frame, "tiny", "sciq", "full_ft")
-    assert found.answer_loss == pytest.approx(1.5) and not found.at_chance
-    sparse = accuracy(frame, "tiny", "sciq", "sparse_ft")
-    assert sparse.answer_loss is None and sparse.at_chance  # 28 of 100, by lot 25
 
 
 def test_a_kept_fraction_finds_its_checkpoint(evaluations: Evaluations) -> None:
@@ -226,24 +215,3 @@ def test_a_domain_without_full_fine_tuning_has_no_cost(tmp_path: Path) -> None:
         ],
     )
     assert derive.cost(results, chains(results)[0]) is None
-
-
-def test_durations(tmp_path: Path) -> None:
-    results = Frame.of(
-        epochs=write_chain(tmp_path, plain_chain()),
-        trainings=[write_training(tmp_path, "full_ft", 4.0)],
-    )
-    (full,) = durations(results, "tiny", "sciq", "full_ft")
-    assert (full.train, full.scan, full.tokens) == ((4.0, 4.0), (0.0, 0.0), (100, 100))
-    assert full.seconds(1) == 4 and full.seconds(5) == 20
-    assert full.told(2) == "2 epochs measured"
-    assert full.told(5) == "2 epochs measured, their mean times 5"
-    (chain,) = durations(results, "tiny", "sciq", "paper")
-    assert (chain.train, chain.scan, chain.tokens) == ((2.0,) * 3, (1.0,) * 3, (100,) * 3)
-    # As if each of its epochs had 150 tokens; scans do not go with them.
-    assert chain.seconds(2, tokens=150) == 6 and chain.seconds(2, "scan", tokens=150) == 2
-    nothing = replace(chain, train=(2.0, 0.5), tokens=(100, 0))
-    assert nothing.seconds(2, tokens=150) == 3
-    # A chain gets shorter: what was not run is not known.
-    assert chain.seconds(2, "scan") == 2 and chain.seconds(4) is None
-    assert durations(results, "tiny", "piqa", "full_ft") == []

@@ -79,13 +79,6 @@ def seeds(root: Path, full: float, sparse: float, train: list[float], scan: list
     return build("table9", trainings=trainings, epochs=epochs)
 
 
-def test_one_run_decides_nothing(table: Table) -> None:
-    """How far another would lie nobody knows."""
-    for row, column in (("sparse_ft", "share_2"), ("trimllm", "share_8"), ("full_ft", "minutes_4")):
-        cell = table.cell("tiny", row, column)
-        assert cell.verdict == "undecided" and "one run: no interval" in cell.why
-
-
 def test_verdicts_compare_shares_of_full_fine_tuning(tmp_path: Path) -> None:
     train, scan = [300, 240, 200, 160, 120, 100, 80, 60], [0, 60, 50, 40, 30, 20, 10, 5]
     table = seeds(tmp_path, 600, 356, train, scan)
@@ -123,19 +116,3 @@ def test_epochs_have_as_many_tokens_as_those_of_full_fine_tuning(tmp_path: Path)
     assert table.cell("tiny", "sparse_ft", "share_2").measured == pytest.approx(60)
     # A scan goes with the calibration documents: 1 of 20 minutes.
     assert table.cell("tiny", "trimllm", "scans_2").measured == pytest.approx(5)
-
-
-def test_seeds_give_mean_and_deviation(tmp_path: Path) -> None:
-    trainings = [
-        training(tmp_path / str(seed), recipe, [factor * seed], seed=seed)
-        # A tenth of each, so that the shares do not differ.
-        for recipe, factor in (("full_ft", 60), ("sparse_ft", 6))
-        for seed in (1, 2, 3)
-    ]
-    table = build("table9", trainings=trainings)
-    cell = table.cell("tiny", "full_ft", "minutes_2")
-    assert cell.measured == pytest.approx(4) and cell.deviation == pytest.approx(2)
-    share = table.cell("tiny", "sparse_ft", "share_2")
-    assert share.measured == pytest.approx(10) and share.deviation == pytest.approx(0)
-    uneven = build("table9", trainings=trainings[:4]).cell("tiny", "sparse_ft", "share_2")
-    assert uneven.measured == pytest.approx(5) and uneven.deviation is None

@@ -303,17 +303,10 @@ def test_an_engine_reads_what_it_runs() -> None:
     # Of the compressors one is made.
     assert jobs.engine_formats(MODEL) == {"transformers": ["gptq_int4"], "vllm": ["vllm"]}
     one = jobs.of("engines", **told, engine="transformers")
-    models = [("full_ft", "gptq_int4"), ("trim_paper/drop_30", "gptq_int4")]
-    assert one.how["models"] == models
-    folder = "results/smoke/models/smollm2-135m/sciq"
-    assert one.files["checkpoints"] == [
-        f"{folder}/full_ft/manifest.json",
-        f"{folder}/trim_paper/drop_30/manifest.json",
-    ]
-    assert one.files["loaded"] == [
-        f"{folder}/full_ft+gptq_int4/manifest.json",
-        f"{folder}/trim_paper/drop_30+gptq_int4/manifest.json",
-    ]
+    recipes, folder = ("full_ft", "trim_paper/drop_30"), "results/smoke/models/smollm2-135m/sciq"
+    assert one.how["models"] == [(recipe, "gptq_int4") for recipe in recipes]
+    for kind, made in (("checkpoints", ""), ("loaded", "+gptq_int4")):
+        assert one.files[kind] == [f"{folder}/{recipe}{made}/manifest.json" for recipe in recipes]
     with pytest.raises(UserError, match="none of engines.formats is smollm2-135m in llama_cpp"):
         jobs.of("engines", **told, engine="llama_cpp")
 

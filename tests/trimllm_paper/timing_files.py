@@ -97,15 +97,5 @@ class TimingFiles:
 
 def timing(root: Path, recipe: str, rate: float) -> Path:
     """Write what figures and claims ask of a measurement: throughput/box/tiny/{recipe}.json."""
-    figure = {"median": rate, "q1": 0.9 * rate, "q3": 1.1 * rate}
-    path = Path(Paths(str(root)).throughput("box", "tiny", recipe))
-    Throughput(
-        **{"hardware": "box", "model": "tiny", "recipe": recipe, "seed": 0, "label": "tiny"},
-        **chain_keys(recipe),
-        **{"decode_tokens_per_second": figure, "prefill_tokens_per_second": figure},
-        **{"bytes": {"units": 1, "total": 2}, "units_kept": 60, "units_total": 60},
-        **{"share_of_copy": 0.5, "achieved_bytes_per_second": 1.0, "peak_memory_bytes": 1},
-        **{"domain": "sciq", "random_weights": False, "provenance": {}},
-        compressor=Recipe.parse(recipe).compressor,
-    ).write(path)
-    return path
+    where = {"hardware": "box", "model": "tiny", "kept": 60, "total": 60, "spread": 0.1}
+    return TimingFiles(root).add(recipe, rate, full=None, **where)

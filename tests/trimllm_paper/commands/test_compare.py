@@ -62,16 +62,6 @@ def test_a_kept_run_of_several_seeds_is_compared_under_the_own_one(
     assert (cell["one"], cell["other"]) == (70, right) and cell["paired"]
 
 
-def test_as_many_right_answers_to_other_documents_are_not_equal(
-    both: tuple[Evaluations, Evaluations], capsys: pytest.CaptureFixture
-) -> None:
-    both[1].add("full_ft", 80, correct=[0] * 40 + [1] * 160)
-    both[1].add("trim_paper/drop_30", 70, kept=30, documents="others")
-    _, out, found = told(both, capsys, "--show", "all")
-    assert verdicts(found) == {"full_ft": "within noise", "trim_paper/drop_30": "within noise"}
-    assert "other documents" in out and out.count("n = 200") == 2
-
-
 @pytest.mark.parametrize("changes", [{"answer_loss": 4.0}, {"weight_bytes": 10**8}])
 def test_the_same_answers_by_another_model_are_not_equal(
     both: tuple[Evaluations, Evaluations], capsys: pytest.CaptureFixture, changes: dict[str, Any]

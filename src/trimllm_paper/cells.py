@@ -230,7 +230,7 @@ class Cells:
     def _in_engine(self, subject: Subject, row: Row) -> Any:
         """A row's measurement in an engine."""
         place = {"hardware": subject.hardware, "model": subject.name, "batch": row.batch}
-        found = where(self.frame.engines, **place, format=row.format, draft=row.draft)
+        found = where(self.frame.engines, **place, format=row.format)
         if row.recipe:
             return next(iter(rows(where(found, recipe=row.recipe))), None)
         found = derive.near(found[found.name.isin(row.names)], row.kept or 0.0)

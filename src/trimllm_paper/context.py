@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from trimllm.base.names import PAPER_CRITERIA, PAPER_CRITERION
-from trimllm.engines.formats import COMPRESSED, DRAFTING, FORMATS
+from trimllm.engines.formats import COMPRESSED, FORMATS
 from trimllm_paper.recipe import keys_of, variant_name
 
 STAND_IN_FOR = "llama-7b"
@@ -87,7 +87,7 @@ class Context(Plain):
     `lora`: adapters stand in for full fine-tuning (`named`); `domains` are trained on, `tested`
     only tested on; `chains` are the names of the recipes that are run, the main one first;
     `table_models` to `near` belong to Tables 3 to 6 and 9 (no model or domain: all); `shapes` to
-    `engine_drafts` say what is timed.
+    `engine_batches` say what is timed.
     """
 
     models: tuple[Model, ...] = ()
@@ -115,7 +115,6 @@ class Context(Plain):
     engine_formats: tuple[str, ...] = told("engines.formats")
     engine_percent: tuple[float, ...] = told("engines.kept_percent")
     engine_batches: tuple[int, ...] = told("engines.batches")
-    engine_drafts: bool = told("engines.drafts", False)
     seed: int | None = told("seed", None)
 
     @classmethod
@@ -240,7 +239,6 @@ class Context(Plain):
             "composed": self.composed,
             "main_chain": self.chains[:1],
             "engine_formats": formats,
-            "engine_drafting": [one for one in formats if self.engine_drafts and one in DRAFTING],
             "engine_percent": self.engine_percent or self.kept_percent,
             "engine_batches": self.engine_batches,
         }

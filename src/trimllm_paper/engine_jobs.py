@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
-from trimllm.base.machine import usable_cores
 from trimllm.base.names import GGUF_FAMILIES
 from trimllm.engines.formats import COMPRESSED, FORMATS, LLAMA, TRANSFORMERS, require
 from trimllm_paper.integrity.codehash import code_hash
@@ -15,11 +14,6 @@ from trimllm_paper.recipe import FULL_FT, Recipe
 
 class EngineJobs(Prepared):
     """The part of `jobs.Jobs` that measures in engines."""
-
-    @property
-    def timing_threads(self) -> int:
-        """Threads of a measurement, which takes the whole machine."""
-        return self.config.throughput.threads or usable_cores()
 
     @property
     def timed_domain(self) -> str:
@@ -57,22 +51,22 @@ class EngineJobs(Prepared):
     def engines(self, hardware: str, model: str, engine: str) -> Job:
         """Full and trimmed checkpoints in one engine, in turn.
 
-        Raises `UserError` for an engine that is not installed, or runs none of the formats.
+        Raises `UserError` for an engine that is not installed for the device, or runs none of the
+        formats.
         """
-        require(engine)
+        require(engine, self.device)
         section, domain = self.config.engines, self.timed_domain
         formats = self.engine_formats(model).get(engine, [])
         if not formats:
             raise UserError(f"none of engines.formats is {model} in {engine}")
         every = [(recipe, one) for one in formats for recipe in self.engine_recipes(model, one)]
-        rounds = ("batches", "generate", "repeats", "drafts")
+        rounds = ("prompt", "generate", "repeats", "batches")
         how = {
             "models": [(str(recipe), format) for recipe, format in every],
             "domain": domain,
             "label": self.config.models[model].label,
-            "prompt": section.prompt,
-            "setting": {key: getattr(section, key) for key in rounds},
-            "threads": self.timing_threads,
+            "protocol": {key: getattr(section, key) for key in rounds},
+            "threads": self.config.throughput.threads,
             "dtype": self.config.throughput.dtype,
             "loading": self._loading(model),
             "seed": self.config.seed,

@@ -40,20 +40,6 @@ class InEngine(Part):
         return self
 
 
-class Draft(Part):
-    """A trimmed model that drafts for the full one: whole answers of one text."""
-
-    recipe: str  # of the full model
-    format: str
-    draft: str  # recipe
-    speedup: Quartiles  # over the full model alone
-    tokens_per_second: Quartiles
-    alone_tokens_per_second: Quartiles
-    proposed: int
-    accepted: int
-    compared: dict[str, float]  # on how much the answers are those without a draft
-
-
 class Engines(Record):
     """Full and trimmed models in one engine, timed in turn."""
 
@@ -69,12 +55,4 @@ class Engines(Record):
     interleaved: bool
     machine: dict[str, Any]
     measured: list[InEngine]
-    drafts: list[Draft]
-
-    @model_validator(mode="after")
-    def _drafts_are_measured(self) -> Self:
-        known = {(one.recipe, one.format) for one in self.measured}
-        for one in self.drafts:
-            if not {(one.recipe, one.format), (one.draft, one.format)} <= known:
-                raise ValueError(f"{one.draft} drafts in {one.format} and was not measured there")
-        return self
+    drafts: list[Any] | None = ABSENT  # in records of before; retired

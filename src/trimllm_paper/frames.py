@@ -52,20 +52,18 @@ COLUMNS = {
     "speedup_low speedup_high decode decode_low decode_high prefill prefill_low prefill_high "
     "compiled compiled_low compiled_high compiled_speedup compiled_speedup_low "
     "compiled_speedup_high bytes_percent unit_bytes_percent mem share_decode share_prefill "
-    "share_of_copy share_of_matrix layers_alone in_turn peak_megabytes content",
-    "engines": "results hardware model engine format batch draft recipe base name dropped seed "
+    "share_of_copy share_of_matrix in_turn peak_megabytes content",
+    "engines": "results hardware model engine format batch recipe base name dropped seed "
     "compressor units_kept units_total kept_percent speedup speedup_low speedup_high decode "
     "decode_low decode_high prefill prefill_low prefill_high prefill_speedup prefill_speedup_low "
     "prefill_speedup_high bytes_percent unit_bytes_percent weights_megabytes share_decode "
-    "share_prefill parity answer_speedup answer_speedup_low answer_speedup_high accepted how "
-    "in_turn content",
+    "share_prefill parity how in_turn content",
 }
 """Columns of each frame, after which come `provenance` and `source`. Accuracies and shares are in
 percent, speeds in tokens/s, `_low` and `_high` quartiles, `unit_bytes_percent` without embeddings
 and head, `mem` what the paper calls so (units kept; bytes of what is compressed), `share_decode`
 and `share_prefill` of the speedup that sizes predict, `share_of_copy` of a plain copy's bandwidth
-and `share_of_matrix` of the rate of a large product (None where nobody measured it), `layers_alone`
-the speedup by the linear layers alone and the share of the rest that units left have, `in_turn`
+and `share_of_matrix` of the rate of a large product (None where nobody measured it), `in_turn`
 whether ratios are of rounds in which the model and the full one took turns,
 `compiled` speed by torch.compile and `compiled_speedup` over the full model's, compiled as well;
 `answer_loss` in nats a token; `exact_match`, `token_f1`, `rouge_l` in percent and `perplexity` of
@@ -76,9 +74,7 @@ is a hash that is equal where answers can be paired, `units_dropped` (block, kin
 after an epoch or a pass (None where nobody asked), `held_back_documents` how many, `kept`
 whether a pass's weights are the checkpoint's, `machine` what trained, as "2 a100" or
 "cpu-amd-epyc", `content` all that was recorded. Of an engine `how` is version, precision, kernel
-and threads in words, `parity` the mean difference from transformers in nats; a `draft` is a trimmed
-model that drafts for the full one, of which `answer_speedup` is that of whole answers and
-`accepted` percent of its tokens."""
+and threads in words, `parity` the mean difference from transformers in nats."""
 SAME = (
     "hardware",
     "model",
@@ -89,7 +85,6 @@ SAME = (
     "epoch",
     "format",
     "batch",
-    "draft",
 )
 """What two rows of a frame may not agree in, as far as it has these columns."""
 
@@ -103,7 +98,7 @@ class Frame:
         epochs: a row an epoch of a chain.
         trainings: a row a pass of full or sparse fine-tuning, or after a dropping at once.
         timings: a row a measurement of throughput.
-        engines: a row a model in an engine's format and a batch size, or a draft.
+        engines: a row a model in an engine's format and a batch size.
     """
 
     evaluations: pd.DataFrame
@@ -308,36 +303,19 @@ def _speeds(row: Row, content: Row) -> Row:
     for part, name in (("decode", "speedup"), ("prefill", "prefill_speedup")):
         share = expected.get(f"share_of_predicted_{name}")
         row[f"share_{part}"] = None if share is None else 100 * share
-    return row | {"layers_alone": expected.get("predicted_by_layers")}
+    return row
 
 
 def _in_engine(path: Path) -> list[Row]:
     content = Engines.read(path).model_dump(mode="json")
-    measured, drafts = content.pop("measured"), content.pop("drafts")
-    found, names = [], ("parity", "accepted", *_quartiles("answer_speedup", None))
+    measured, found = content.pop("measured"), []
     for one in measured:
         made, threads = Recipe.parse(one["recipe"]), f"{content['threads']} threads"
         told = [one["version"], one["precision"], content["device"], threads, one["kernel"]]
         row = content | one | {"base": made.base, "name": made.name, "dropped": made.dropped}
-        row = _speeds(row | {"compressor": None, "draft": False} | dict.fromkeys(names), one)
+        row = _speeds(row | {"compressor": None}, one)
         row |= {"weights_megabytes": one["bytes"]["total"] / 1e6, "content": content | one}
         row |= {"how": ", ".join(told), "in_turn": True}
         row["parity"] = (one["proof"] or {}).get("mean_difference")
         found.append(row)
-    for one in drafts:
-        name = one["draft"], one["format"]
-        whole = next(row for row in found if (row["recipe"], row["format"]) == name)
-        none = dict.fromkeys(
-            column
-            for column in COLUMNS["engines"].split()
-            if column.startswith(("decode", "prefill", "speedup", "share", "parity"))
-        )
-        row = (
-            whole
-            | none
-            | _quartiles("answer_speedup", one["speedup"])
-            | {"draft": True, "batch": 1}
-        )
-        row["accepted"] = 100 * one["accepted"] / one["proposed"] if one["proposed"] else None
-        found.append(row | {"content": content | one})
     return found

@@ -357,22 +357,26 @@ class Jobs(EngineJobs):
         """A measurement of a checkpoint beside the full one, or of a shape with random weights."""
         section, config = self.config.throughput, self.config
         shape = model.removeprefix(RANDOM) if model.startswith(RANDOM) else None
-        domain = self.timed_domain
-        rounds = ("tokens", "generate", "repeats", "prefills")
+        domain, name = self.timed_domain, Recipe.parse(recipe).name or ""
+        pattern = section.patterns.get(name)
         how = {
             "chain": {} if shape else self._chain(Recipe.parse(recipe)),
             "subject": {
                 "dtype": section.dtype,
                 "device": self.device,
-                "threads": self.timing_threads,
+                "threads": section.threads,
                 "group_size": section.group_size,
                 # A kernel of its own on a GPU: what is timed is what accuracy is measured of.
                 **({"symmetric": True} if shape and self._symmetric(recipe) else {}),
             },
-            "protocol": {key: getattr(section, key) for key in rounds},
+            "protocol": {
+                "prompt": section.tokens - section.generate,
+                "generate": section.generate,
+                "repeats": section.repeats,
+            },
             "compiled": section.compiled,
             "shape": shape,
-            "patterns": dict(section.patterns) if shape else {},
+            "patterns": {name: pattern} if shape and pattern is not None else {},
             "domain": None if shape else domain,
             "label": None if shape else config.models[model].label,
             "loading": None if shape else self._loading(model),
@@ -380,9 +384,7 @@ class Jobs(EngineJobs):
             "code": code_hash("throughput", *self._own(model)),
         }
         if shape:
-            followed = section.patterns.get(Recipe.parse(recipe).name or "")
-            folder = followed if isinstance(followed, str) else None
-            files = {"chain": epoch_records(folder)} if folder else {}
+            files = {"chain": epoch_records(pattern)} if isinstance(pattern, str) else {}
         else:
             full = self.checkpoint(model, domain, FULL_FT)
             files = self.checkpoint(model, domain, recipe)

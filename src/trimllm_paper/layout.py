@@ -29,7 +29,7 @@ Size = Literal["final", "kept_percent", "bytes_percent", "megabytes"]
 SPEEDS = (
     *("decode", "speedup", "prefill", "share_decode", "share_prefill", "trim_over"),
     *("mem", "unit_bytes_percent", "share_of_copy", "share_of_matrix", "peak_megabytes"),
-    *("prefill_speedup", "weights_megabytes", "parity", "answer_speedup", "accepted"),
+    *("prefill_speedup", "weights_megabytes", "parity"),
     *("compiled", "compiled_speedup"),
 )
 
@@ -88,7 +88,6 @@ class Row(Plain):
     compressor: str | None = None
     format: str | None = None
     batch: int = 1
-    draft: bool = False
     trained: str | None = None
     longer_than: tuple[str, ...] = ()
     home: bool = False

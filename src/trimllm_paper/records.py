@@ -310,11 +310,13 @@ class ScanFile(Record):
 
 
 class Quartiles(Part):
-    """Median and quartiles of rounds, with the rounds themselves."""
+    """Median, quartiles and 95% interval of rounds, with the rounds themselves."""
 
     median: float
     q1: float
     q3: float
+    low: float | None = ABSENT
+    high: float | None = ABSENT
     samples: list[float] = []
 
 

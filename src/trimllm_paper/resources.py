@@ -335,7 +335,7 @@ class Resources:
         twice = 4 * (parameters(name.removeprefix(RANDOM)) if shaped else self._size(name))
         rate, bandwidth = self._rates(section.threads or os.cpu_count() or 1)
         tokens = (section.repeats + 1) * section.generate
-        prompts = (section.prefills + 1) * (section.tokens - section.generate)
+        prompts = (section.repeats + 1) * (section.tokens - section.generate)
         return 2 * START + twice * (1 / DISK + tokens / bandwidth + prompts / rate)
 
     def _passes(self, documents: int) -> int:

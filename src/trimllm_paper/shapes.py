@@ -8,7 +8,6 @@ from typing import Any
 
 from trimllm.base.errors import UserError
 from trimllm.throughput import machine
-from trimllm.throughput.result import Protocol
 from trimllm.throughput.shapes import Chain
 from trimllm.throughput.subject import Subject, shape_subject
 from trimllm_paper.recipe import Recipe, epoch_records
@@ -65,17 +64,14 @@ def subject_of(
 
 
 def refuse_untimed(jobs: Iterable[tuple[str, Mapping[str, str]]], section: Any) -> None:
-    """Raise `UserError` if a shape of this run lacks its kernel, or a round of timing its tokens.
+    """Raise `UserError` if a shape of this run lacks its kernel.
 
     Args:
         jobs: rule and wildcards of each job that is about to run.
         section: `throughput` of the configuration.
     """
-    measured = [told for rule, told in jobs if rule == "measure"]
-    if measured:
-        Protocol(section.tokens, section.generate, section.repeats, section.prefills).check()
-    for told in measured:
-        if told["model"].startswith(RANDOM):
+    for rule, told in jobs:
+        if rule == "measure" and told["model"].startswith(RANDOM):
             name, recipe = told["model"].removeprefix(RANDOM), Recipe.parse(told["recipe"])
             size = {"group_size": section.group_size}
             subject_of(name, recipe, section.patterns, **size).check()

@@ -156,7 +156,7 @@ class Targets:
             self.paths.engines(self.hardware, model, engine)
             for model in (() if measured or self.kept else self.main_models)
             for engine in self.jobs.engine_formats(model)
-            if installed(engine)
+            if installed(engine, self.jobs.device)
         ]
         there = sorted(Path(self.paths.results, "engines").glob("*/*/*.json"))
         return list(dict.fromkeys([*mine, *map(str, there)]))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.engines.formats import FORMATS
-from trimllm.throughput.result import Protocol, Run, figures, quartiles
+from trimllm.throughput.result import Protocol, Run, figures
 from trimllm_paper.engine_records import Engines
 from trimllm_paper.recipe import FULL_FT, Paths, Recipe
 
@@ -35,7 +35,6 @@ def write_engine(
     model: str = "tiny",
     hardware: str = "cpu-mine",
     batches: tuple[int, ...] = (1,),
-    drafts: bool = True,
     chain: str = "paper",
     **changes: Any,
 ) -> Path:
@@ -44,36 +43,25 @@ def write_engine(
     Args:
         rates: format -> percent of the units kept -> speedup over the full model.
     """
-    measured, helped = [], []
+    measured = []
     for format, gains in rates.items():
         names = {
             kept: str(Recipe.trimmed(chain, UNITS - UNITS * kept // 100, UNITS)) for kept in gains
         }
         for batch in batches:
-            protocol = Protocol(32, 8, 3, 3, batch)
+            protocol = Protocol(24, 8, 3)
             full = run(format, FULL_FT, batch, 1.0, UNITS)
-            measured.append(figures(protocol, None, full))
+            measured.append(figures(protocol, batch, full))
             for kept, gain in gains.items():
                 one = run(format, names[kept], batch, 1.0 / gain, UNITS * kept // 100)
-                measured.append(figures(protocol, None, one, full))
-        for kept in gains if drafts else ():
-            helped.append(
-                {
-                    **{"recipe": FULL_FT, "format": format, "draft": names[kept]},
-                    **{"speedup": quartiles([1.2, 1.3, 1.4]), "proposed": 40, "accepted": 30},
-                    **dict.fromkeys(
-                        ("tokens_per_second", "alone_tokens_per_second"), quartiles([9.0])
-                    ),
-                    "compared": {"answers": 8, "tokens": 8, "tie": 1e-3, "ties": 0},
-                }
-            )
+                measured.append(figures(protocol, batch, one, full))
     engine = FORMATS[next(iter(rates))]
     content = {
         **{"hardware": hardware, "model": model, "engine": engine, "label": "Tiny"},
         **{"domain": "sciq", "seed": 0, "threads": 2, "device": "cpu", "interleaved": True},
         "protocol": {"prompt": 24, "generate": 8, "repeats": 3, "batches": list(batches)},
         "machine": {"before": {"load_average": [0.5, 0, 0]}},
-        **{"measured": measured, "drafts": helped, "provenance": {"git_commit": "01" * 16}},
+        **{"measured": measured, "provenance": {"git_commit": "01" * 16}},
     }
     path = Path(Paths(str(root)).engines(hardware, model, engine))
     Engines(**content | changes).write(path)

@@ -6,7 +6,7 @@ import pytest
 from table_building import build as build_table
 from timing_files import TimingFiles
 
-from trimllm.throughput.result import quartiles
+from trimllm.throughput.result import summary
 from trimllm_paper.render import Table, to_markdown
 
 MINE = "cpu-mine/random-llama-1b"
@@ -82,8 +82,8 @@ def test_compiled_speeds_have_columns_where_they_were_measured(timings: TimingFi
     names = {column.key for column in build(timings).columns}
     assert not names & {"compiled", "compiled_speedup"}
     failed = {"error": "no compiler"}
-    pair = {"decode_tokens_per_second": quartiles([60.0, 66.0, 72.0]), "speedup": quartiles([1.6])}
-    timings.add("full", 10, full=None, compiled={"decode_tokens_per_second": quartiles([41.0])})
+    pair = {"decode_tokens_per_second": summary([60.0, 66.0, 72.0]), "speedup": summary([1.6])}
+    timings.add("full", 10, full=None, compiled={"decode_tokens_per_second": summary([41.0])})
     timings.add("trim_half/keep_50", 18.5, kept=22, share=0.5, compiled=pair)
     timings.add("full+awq_int4", 23, share=0.26, compiled=failed)
     table = build(timings)

@@ -61,7 +61,7 @@ def test_engines_are_measured_where_they_are_installed(
 ) -> None:
     """Claims take what lies there: asking for them measures nothing in engines."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("trimllm_paper.targets.installed", lambda engine: engine != "vllm")
+    monkeypatch.setattr("trimllm_paper.targets.installed", lambda engine, device: engine != "vllm")
     paths = Paths("results/smoke")
     mine = [paths.engines("here", MODEL, engine) for engine in ("transformers", "llama_cpp")]
     assert targets().table("table_engines") == {"engines": mine}

@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluation_files import chain_keys
 
-from trimllm.throughput.result import quartiles
+from trimllm.throughput.result import summary
 from trimllm_paper.recipe import Paths, Recipe
 from trimllm_paper.records import Throughput
 
@@ -41,8 +41,8 @@ class TimingFiles:
         def figures(tokens: float, units: float, operations: int) -> dict[str, Any]:
             sizes = {"units": round(units * UNITS), "embeddings": EMBEDDINGS, "head": HEAD}
             return {
-                "decode_tokens_per_second": quartiles([tokens * f for f in factors]),
-                "prefill_tokens_per_second": quartiles([100 * tokens]),
+                "decode_tokens_per_second": summary([tokens * f for f in factors]),
+                "prefill_tokens_per_second": summary([100 * tokens]),
                 "bytes": sizes | {"total": sum(sizes.values())},
                 "read_bytes_per_token": sizes["units"] + HEAD,
                 "prefill_operations": operations,
@@ -72,8 +72,8 @@ class TimingFiles:
         }
         if full is not None:
             content["baseline"] = figures(full, 1.0, total)
-            content["speedup"] = quartiles([rate / full * f for f in factors])
-            content["prefill_speedup"] = quartiles([rate / full])
+            content["speedup"] = summary([rate / full * f for f in factors])
+            content["prefill_speedup"] = summary([rate / full])
         content |= changes
         path = Path(Paths(str(self.root)).throughput(hardware, model, recipe))
         Throughput(**content).write(path)

@@ -62,12 +62,9 @@ def test_table_engines_of_a_tiny_model(tmp_path: Path, project: dict[str, Any]) 
         names = [(one.recipe, one.format, one.batch) for one in found.measured]
         recipes = ("full_ft", "trim_paper/drop_04")
         assert names == [(recipe, format, batch) for batch in (1, 2) for recipe in recipes]
-        (draft,) = found.drafts
-        assert draft.draft == "trim_paper/drop_04" and draft.compared["answers"] == 2
     assert found.measured[0].proof["largest_difference"] < 0.05
     rows = list(csv.DictReader((tmp_path / "results/tables/table_engines.csv").open()))
     shown = {(r["row"], r["column"]): r["measured"] for r in rows}
     assert float(shown["gguf_f16_2_trimllm_60", "share_decode"]) > 0
-    assert float(shown["transformers_draft_60", "answer"]) > 0
     again = snakemake(tmp_path, "table_engines", **project)
     assert "Nothing to be done" in again.stdout + again.stderr

@@ -68,7 +68,7 @@ def shorten(folder: Path) -> None:
     config["recipes"]["ours"] |= {"step": 5, "settle": 1}
     config["trim"]["kept_percent"] = [50]
     config["finetune"]["epochs"] = 1
-    config["throughput"] = {"tokens": 24, "generate": 4, "repeats": 2, "prefills": 1, "threads": 1}
+    config["throughput"] = {"tokens": 24, "generate": 4, "repeats": 2, "threads": 1}
     (folder / "short.yaml").write_text(yaml.safe_dump(config))
 
 

@@ -13,7 +13,7 @@ rule engines:
         engine=one_of(INFERENCE),
     # After everything that others wait for.
     priority: -10
-    threads: CORES or JOBS.timing_threads
+    threads: CORES or CONFIG.throughput.threads
     resources:
         **reserved("measure"),
     params:

@@ -9,17 +9,17 @@ with Job(snakemake) as job:
     from trimllm.base import files
     from trimllm.checkpoint import load_tokenizer
     from trimllm.data import read_documents
-    from trimllm.engines.session import measure
-    from trimllm.engines.setting import Model, Setting, prompts
+    from trimllm.engines.session import Model, Setting, measure, prompts
     from trimllm.score import texts_of
     from trimllm.throughput import machine
+    from trimllm.throughput.result import Protocol
     from trimllm_paper import shapes
     from trimllm_paper.engine_records import Engines
     from trimllm_paper.recipe import FULL_FT
     from trimllm_paper.records import Export
 
-    how, told, loading = job.how, job.wildcards, job.how["loading"]
-    shapes.check_machine(told["hardware"], loading["device"])
+    how, wildcards, loading = job.how, job.wildcards, job.how["loading"]
+    shapes.check_machine(wildcards["hardware"], loading["device"])
     manifests = [*job.inputs["checkpoints"], *job.inputs["loaded"]]
     for manifest in dict.fromkeys(manifests):
         files.verify_manifest(Path(manifest).parent)
@@ -31,22 +31,21 @@ with Job(snakemake) as job:
         if (folder / "export.json").is_file():
             proof = Export.read(folder / "export.json").proof
         path = next(folder.glob("*.gguf"), folder)
-        names = str(path), str(dense[recipe])
-        models.append(Model(recipe, format, *names, full=recipe == FULL_FT, proof=proof))
+        models.append(Model(recipe, format, str(path), str(dense[recipe]), proof))
     trusted = loading["trust_remote_code"]
     tokenizer = load_tokenizer(dense[FULL_FT], trust_remote_code=trusted)
-    texts = texts_of(tokenizer, read_documents(snakemake.input.held_back))
-    told_dtype, device = how["dtype"], loading["device"]
+    texts = map("".join, texts_of(tokenizer, read_documents(snakemake.input.held_back)))
+    protocol, dtype, device = Protocol(**how["protocol"]), how["dtype"], loading["device"]
     setting = Setting(
-        prompts(tokenizer, map("".join, texts), max(how["setting"]["batches"]), how["prompt"]),
-        **how["setting"],
-        threads=how["threads"],
+        prompts(tokenizer, texts, max(protocol.batches), protocol.prompt),
+        protocol,
+        threads=how["threads"] or snakemake.threads,
         device=device,
-        dtype=machine.fast_dtype(device) if told_dtype == "auto" else told_dtype,
+        dtype=machine.fast_dtype(device) if dtype == "auto" else dtype,
         trust_remote_code=trusted,
     )
     found = measure(models, setting, say=lambda text: print(text, file=sys.stderr))
     hashes = {str(manifest): files.sha256_of(manifest) for manifest in manifests}
     facts = {key: how[key] for key in ("domain", "label", "seed")}
     provenance = job.provenance(manifests=hashes, seed=how["seed"])
-    Engines(**told | found | facts, provenance=provenance).write(snakemake.output[0])
+    Engines(**wildcards | found | facts, provenance=provenance).write(snakemake.output[0])

@@ -1,12 +1,14 @@
 """Time one model beside the full one; one JSON."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
     from trimllm.base import files
+    from trimllm.base.errors import UserError
     from trimllm.throughput import machine
     from trimllm.throughput.result import Protocol
     from trimllm.throughput.session import measure
@@ -15,40 +17,47 @@ with Job(snakemake) as job:
     from trimllm_paper.recipe import Recipe
     from trimllm_paper.records import Throughput
 
-    how, told = job.how, job.wildcards
-    on, recipe = dict(how["subject"]), Recipe.parse(told["recipe"])
-    shapes.check_machine(told["hardware"], on["device"])
-    if on["dtype"] == "auto":
-        on["dtype"] = machine.fast_dtype(on["device"])
+    how, wildcards = job.how, job.wildcards
+    options, recipe = dict(how["subject"]), Recipe.parse(wildcards["recipe"])
+    shapes.check_machine(wildcards["hardware"], options["device"])
+    options["threads"] = options["threads"] or snakemake.threads
+    if options["dtype"] == "auto":
+        options["dtype"] = machine.fast_dtype(options["device"])
     facts, hashes = {"label": how["label"], "domain": how["domain"]}, {}
     if shape := how["shape"]:
-        subject = shapes.subject_of(shape, recipe, how["patterns"], **on)
-        baseline = shapes.subject_of(shape, Recipe.shape(), {}, **on)
+        full = shapes.subject_of(shape, Recipe.shape(), {}, **options)
+        subject = shapes.subject_of(shape, recipe, how["patterns"], **options)
         facts["label"] = shapes.LABELS[shape]
         if recipe.is_trimmed:
             facts["pattern"] = shapes.in_words(recipe.name, how["patterns"][recipe.name])
     else:
-        manifests = (snakemake.input.manifest, snakemake.input.full)
+        manifests = (snakemake.input.full, snakemake.input.manifest)
         for manifest in manifests:
             files.verify_manifest(Path(manifest).parent)
             hashes[str(manifest)] = files.sha256_of(manifest)
         trust = how["loading"]["trust_remote_code"]
-        subject, baseline = (
-            Subject(checkpoint=str(Path(manifest).parent), trust_remote_code=trust, **on)
+        full, subject = (
+            Subject(checkpoint=str(Path(manifest).parent), trust_remote_code=trust, **options)
             for manifest in manifests
         )
-    found = measure(
-        subject,
-        baseline if subject != baseline else None,
-        Protocol(**how["protocol"]),
-        also_compiled=how["compiled"],
-        say=lambda text: print(text, file=sys.stderr),
-    )
+
+    def measured(**changes):
+        subjects = [replace(one, **changes) for one in dict.fromkeys((full, subject))]
+        protocol = Protocol(**how["protocol"])
+        found = measure(subjects, protocol, say=lambda text: print(text, file=sys.stderr))
+        return found | found.pop("measured")[-1]
+
+    content = measured()
+    if how["compiled"]:
+        try:
+            content["compiled"] = measured(mode="compiled")
+        except UserError as error:
+            content["compiled"] = {"error": str(error)}
     Throughput(
-        **told,
+        **wildcards,
         **how["chain"],
         **facts,
-        **found,
+        **content,
         seed=how["seed"],
         compressor=recipe.compressor,
         provenance=job.provenance(manifests=hashes, seed=how["seed"]),

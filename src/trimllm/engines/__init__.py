@@ -1,6 +1,5 @@
-"""Speed where people run a model: full and trimmed, in turn, in transformers, llama.cpp and vLLM;
-and the trimmed model as a draft for the full one.
+"""Speed where people run a model: full and trimmed, in turn, in transformers, llama.cpp and vLLM.
 
-What `throughput` measures is the method's own speed, a bare loop on the best kernels. Here every
-engine runs as it comes: its own generation, cache and scheduler.
+`throughput` measures a bare loop over the model; here every engine runs as it comes: its own
+generation, cache and scheduler.
 """

@@ -1,24 +1,19 @@
-"""Make the model that is measured: a checkpoint as it is, or a shape with random weights.
+"""The model that is timed: a checkpoint as it is, or a shape with random weights.
 
-Speed depends on kernel and shape, not on values, so a layer with random codes and scales is as fast
-as one that a compressor has made: random weights go behind the very kernels that compressed
-checkpoints run on.
+Speed depends on kernel and shape, not on values: random codes and scales run on the very kernels
+that a compressor's checkpoints run on.
 """
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.sparse import to_sparse_semi_structured
-from transformers import AttentionInterface, AttentionMaskInterface, LlamaConfig
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers import LlamaConfig
 
 from trimllm.base import kernels
 from trimllm.base.errors import UserError
@@ -33,19 +28,13 @@ SCALE = 0.02
 POOL = 4_194_301
 """Random numbers of which all random weights are cut; prime, so that no two rows are alike."""
 POSITIONS = 4096
-ATTENTION = "trimllm_one_row"
-"""Name of the attention for one row in transformers' registry."""
-STOCK, NATIVE = "onednn", "native"
-"""The linear kernels: what torch takes by itself, and torch's own products."""
-MARGIN = 1.1
-"""The stock kernel stays unless the other is so many times as fast: no choice by chance."""
 
 
 def build(subject: Subject) -> nn.Module:
     """The model in evaluation mode on its device. Raises `UserError` for what cannot be made."""
     subject.check()
     if subject.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device cuda was asked for, but this machine has no usable GPU")
+        raise UserError("device cuda: this machine has no usable GPU; say device: cpu")
     if subject.checkpoint is None:
         return random_model(subject)
     model, _ = load(
@@ -78,29 +67,38 @@ def random_config(name: str, units: Any = None) -> Any:
 
 def random_model(subject: Subject) -> nn.Module:
     """A shape with random weights, trimmed and compressed as the subject says."""
-    assert subject.shape is not None  # the other kind of subject is a checkpoint
-    config = random_config(subject.shape, subject.units)
-    # Memory that is reserved but never written costs nothing: what a compressor replaces is free.
-    with torch.device(subject.device):
-        model = unwritten(config, getattr(torch, subject.dtype))
-    model.eval().requires_grad_(False)
-    if subject.compressor == "sparsegpt_2_4":
-        fill(model)  # its mask goes over values
-    if subject.compressor is not None:
-        compress_random(model, subject.compressor, subject.group_size, subject.symmetric)
-    if subject.compressor != "sparsegpt_2_4":
-        fill(model)
-    return model
+    device, compressor = torch.device(subject.device), subject.compressor
+    config = random_config(subject.shape or "", subject.units)
+    # In host memory that is reserved and never written, which costs nothing: only what stays is
+    # ever on the device.
+    model = unwritten(config, getattr(torch, subject.dtype)).eval().requires_grad_(False)
+    if compressor == "sparsegpt_2_4":
+        fill(model, device)  # its mask goes over values
+        replace(
+            model, lambda linear: sparse(mask(linear)) if device.type == "cuda" else mask(linear)
+        )
+    elif compressor is not None:
+        layer_of = _int8 if compressor == "llm_int8" else _int4(subject)
+        replace(model, partial(layer_of, device=device))
+    if compressor in INT4:
+        from gptqmodel.utils.model import hf_gptqmodel_post_init
+
+        hf_gptqmodel_post_init(model, use_act_order=False)
+    if compressor != "sparsegpt_2_4":
+        fill(model, device)
+    return model.to(device)
 
 
 @torch.no_grad()
-def fill(model: nn.Module) -> None:
-    """Random matrices, ones for norms; quantized and sparse layers have their values already."""
-    first = next(model.parameters())
-    pool = torch.empty(POOL, dtype=first.dtype, device=first.device).uniform_(-SCALE, SCALE)
+def fill(model: nn.Module, device: torch.device) -> None:
+    """Give a model random matrices and norms of ones on a device; what a compressor's layers hold
+    stays."""
+    dtype = model.get_input_embeddings().weight.dtype
+    pool = torch.empty(POOL, dtype=dtype, device=device).uniform_(-SCALE, SCALE)
     for parameter in model.parameters():
-        if parameter.dtype != pool.dtype or type(parameter.data) is not Tensor:
+        if parameter.dtype != dtype or type(parameter.data) is not Tensor:
             continue
+        parameter.data = torch.empty_like(parameter.data, device=device)
         if parameter.dim() == 1:
             parameter.fill_(1)
             continue
@@ -108,37 +106,18 @@ def fill(model: nn.Module) -> None:
             part.copy_(pool[: len(part)])
 
 
-def compress_random(
-    model: nn.Module, compressor: str, group_size: int, symmetric: bool = False
-) -> None:
-    """Put a compressor's kernels in the place of every linear layer of the units.
-
-    Embeddings and head stay as they are, as all compressors leave them. Raises `UserError` where
-    the kernel's package (see `Subject.check`) has none for this device.
-    """
-    device = next(model.parameters()).device
-    replace: Callable[[nn.Linear], nn.Module]
-    if compressor == "sparsegpt_2_4":
-        replace = sparse if device.type == "cuda" else masked
-    elif compressor == "llm_int8":
-        replace = _int8
-    else:
-        replace = _int4(compressor, group_size, symmetric, device)
+def replace(model: nn.Module, layer_of: Callable[[nn.Linear], nn.Module]) -> None:
+    """Put another layer in the place of each linear one of the sublayers; embeddings and head stay,
+    as all compressors leave them."""
     for parent in list(decoder_of(model).layers.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
-                setattr(parent, name, replace(child))
-    if compressor in INT4:
-        from gptqmodel.utils.model import hf_gptqmodel_post_init
-
-        hf_gptqmodel_post_init(model, use_act_order=False)
+                setattr(parent, name, layer_of(child))
 
 
-def _int4(
-    compressor: str, group_size: int, symmetric: bool, device: torch.device
-) -> Callable[..., nn.Module]:
+def _int4(subject: Subject) -> Callable[..., nn.Module]:
     """Layers of the class that transformers takes for our GPTQ or AWQ checkpoints on this device:
-    symmetric or not as those that accuracy is measured with.
+    symmetric or not as those that accuracy is measured with. `UserError` where there is none.
 
     On a CPU that is a wrapper of torch's own int4 product, which needs no compiler.
     """
@@ -146,28 +125,31 @@ def _int4(
     from gptqmodel.quantization import METHOD
     from gptqmodel.utils.importer import hf_select_quant_linear_v2
 
-    gptq = compressor == "gptq_int4"
+    gptq = subject.compressor == "gptq_int4"
     method = METHOD.GPTQ if gptq else METHOD.AWQ
-    how = {"bits": 4, "group_size": group_size, "sym": symmetric and gptq, "desc_act": False}
+    sizes = {"bits": 4, "group_size": subject.group_size, "sym": subject.symmetric and gptq}
+    sizes["desc_act"] = False
     try:
         layer_class = hf_select_quant_linear_v2(
-            **how,
+            **sizes,
             format="gptq" if gptq else "gemm",
-            backend=kernels.four_bit_backend(method.value, str(device)),
-            device_map={"": str(device)},
+            backend=kernels.four_bit_backend(method.value, subject.device),
+            device_map={"": subject.device},
             quant_method=method,
             zero_point=not gptq,
             pack=False,
         )
     except (ValueError, ImportError, NotImplementedError, RuntimeError) as error:
         raise UserError(
-            f"no int4 kernel for {compressor} on {device.type} ({_reason(error)}); leave it out "
-            "here"
+            f"no int4 kernel for {subject.compressor} on {subject.device} ({_first_line(error)}); "
+            "leave it out here"
         ) from error
-    return partial(_random_int4, partial(layer_class, **how, register_buffers=True))
+    return partial(_random_int4, partial(layer_class, **sizes, register_buffers=True))
 
 
-def _random_int4(layer_class: Callable[..., nn.Module], linear: nn.Linear) -> nn.Module:
+def _random_int4(
+    layer_class: Callable[..., nn.Module], linear: nn.Linear, device: torch.device
+) -> nn.Module:
     sizes = {"in_features": linear.in_features, "out_features": linear.out_features}
     layer = layer_class(**sizes, bias=linear.bias is not None)
     for name, buffer in layer.named_buffers():
@@ -175,18 +157,18 @@ def _random_int4(layer_class: Callable[..., nn.Module], linear: nn.Linear) -> nn
             buffer.random_(-(2**31), 2**31 - 1)
         elif name == "scales":
             buffer.uniform_(0, SCALE / 8)
-    return layer.to(linear.weight.device).requires_grad_(False).eval()
+    return layer.to(device).requires_grad_(False).eval()
 
 
-def _int8(linear: nn.Linear) -> nn.Module:
+def _int8(linear: nn.Linear, device: torch.device) -> nn.Module:
     """bitsandbytes' LLM.int8() with its usual outlier threshold."""
     import bitsandbytes as bnb
 
-    how = {"bias": linear.bias is not None, "has_fp16_weights": False, "threshold": 6.0}
-    layer = bnb.nn.Linear8bitLt(linear.in_features, linear.out_features, **how)
+    options = {"bias": linear.bias is not None, "has_fp16_weights": False, "threshold": 6.0}
+    layer = bnb.nn.Linear8bitLt(linear.in_features, linear.out_features, **options)
     weight = torch.empty(linear.weight.shape, dtype=torch.float16).uniform_(-SCALE, SCALE)
     layer.weight = bnb.nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
-    return layer.to(linear.weight.device).eval()
+    return layer.to(device).eval()
 
 
 def is_2_4(weight: Tensor) -> bool:
@@ -197,110 +179,25 @@ def is_2_4(weight: Tensor) -> bool:
 
 
 @torch.no_grad()
-def masked(linear: nn.Linear) -> nn.Module:
-    """2:4 sparse weights, the first two of every four inputs zero, in a dense layer, in place.
-
-    A CPU has no kernel that skips the zeros.
-    """
+def mask(linear: nn.Linear) -> nn.Linear:
+    """Zero the first two of every four inputs, in place. A CPU has no kernel that skips zeros."""
     linear.weight.view(linear.out_features, -1, 4)[..., :2] = 0
     return linear
 
 
-def sparse(linear: nn.Linear) -> nn.Module:
-    """2:4 sparse weights on a GPU's sparse tensor cores (compute capability 8.0 and later)."""
-    masked(linear)
+def sparse(linear: nn.Linear) -> nn.Linear:
+    """Pack weights that are 2:4 sparse already for a GPU's sparse tensor cores (compute capability
+    8.0 and later), in place."""
     try:
         weight: Any = to_sparse_semi_structured(linear.weight)
     except (RuntimeError, ValueError, NotImplementedError) as error:
         name = torch.cuda.get_device_name() if torch.cuda.is_available() else "this machine"
-        raise UserError(f"{name} has no 2:4 kernel for these layers ({_reason(error)})") from error
+        raise UserError(
+            f"{name} has no 2:4 kernel for these layers ({_first_line(error)})"
+        ) from error
     linear.weight = nn.Parameter(weight, requires_grad=False)
     return linear
 
 
-def _reason(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
-
-
-# ---- the fastest stock kernels for a single row of 16-bit floats on a CPU -------------------
-#
-# What torch takes by itself is made for many rows. Measured on one core of an AMD EPYC with AVX512
-# bfloat16, torch 2.13, for one token: a 2048 x 2048 product takes 470 µs through oneDNN and 290 µs
-# through torch's own kernel; attention of 32 heads over 500 keys takes 1260 µs through the fused
-# kernel and 140 µs as two products through oneDNN. Left alone, attention would take a third of a
-# token's time and hide what is measured here, the reading of the weights.
-
-
-def use_one_row_kernels(model: nn.Module) -> None:
-    """Give a model the fast attention, and a head that takes one row of many as it is.
-
-    Changes nothing on a GPU, and of float32 the head alone: the other stock kernels are fast there.
-    """
-    head = model.get_output_embeddings()
-    if head.weight.device.type != "cpu":
-        return
-    head.register_forward_pre_hook(_own_row)
-    if head.weight.dtype != torch.float32:
-        AttentionInterface.register(ATTENTION, attention)
-        AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-        model.set_attn_implementation(ATTENTION)
-
-
-def _own_row(head: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-    # The last position is a slice of (1, tokens, width), whose strides make torch copy the head's
-    # whole weight before it multiplies: 0.3 s of the 1.8 s of a prompt at the 1B shape.
-    return inputs[0].clone(memory_format=torch.contiguous_format)
-
-
-def linear_kernels(model: nn.Module) -> tuple[str, ...]:
-    """The linear kernels that a model may be decoded with: one where there is no choice, which is
-    on a GPU and for float32."""
-    weight = model.get_input_embeddings().weight
-    alone = weight.device.type != "cpu" or weight.dtype == torch.float32
-    return (STOCK,) if alone else (STOCK, NATIVE)
-
-
-def faster_kernel(seconds: Mapping[str, float]) -> str:
-    """The kernel to use after a step took so long by each: the stock one but for a clear reason."""
-    return NATIVE if seconds.get(STOCK, 0) > MARGIN * seconds.get(NATIVE, math.inf) else STOCK
-
-
-@contextlib.contextmanager
-def linear_kernel(name: str) -> Iterator[None]:
-    """Run a block with oneDNN's CPU products ("onednn") or with torch's own ("native")."""
-    before = torch._C._get_mkldnn_enabled()
-    torch._C._set_mkldnn_enabled(name == STOCK)
-    try:
-        yield
-    finally:
-        torch._C._set_mkldnn_enabled(before)
-
-
-def attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    **how: Any,
-) -> tuple[Tensor, None]:
-    """Attention as transformers calls it; one query goes as two products, the rest to torch.
-
-    Args:
-        query: (rows, heads, queries, head width).
-        key, value: (rows, KV heads, keys, head width); each serves heads / KV heads heads.
-
-    Returns:
-        (rows, queries, heads, head width)
-    """
-    if query.shape[2] != 1 or attention_mask is not None:
-        how["scaling"] = scaling
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **how)
-    rows, heads, _, width = query.shape
-    grouped = query.view(rows, key.shape[1], -1, width)
-    with linear_kernel(STOCK):
-        scores = torch.matmul(grouped, key.transpose(2, 3)).float()
-        scores = scores.mul_(width**-0.5 if scaling is None else scaling)
-        mixed = torch.matmul(scores.softmax(-1).to(value.dtype), value)
-    return mixed.reshape(rows, 1, heads, width), None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from trimllm.base import machine as provenance
 
@@ -21,7 +19,7 @@ GPUS = {
     "rtx4090": "RTX 4090",
 }
 """Slug -> how the driver's name of the GPU contains it; other GPUs get a slug of their name."""
-QUERY = (
+STATE = (
     *("driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm"),
     *("temperature.gpu", "power.limit"),
 )
@@ -46,45 +44,36 @@ def slug(name: str, device: str) -> str:
 
 
 def this_machine(device: str) -> str:
-    """Slug of the machine that this runs on, without loading torch where it is a CPU."""
+    """Slug of the machine that this runs on."""
     return slug(provenance.cpu_name() if device == "cpu" else _gpu("name").get("name", ""), device)
 
 
 def fast_dtype(device: str) -> str:
     """The type that models are served in here: float16 on a GPU, as in the paper; on a CPU bfloat16
-    where the processor computes in it, else float32. Tells without loading torch.
-    """
+    where the processor computes in it, else float32."""
     if device == "cuda":
         return "float16"
     return "bfloat16" if re.search("avx512_bf16|amx_bf16", _read("/proc/cpuinfo")) else "float32"
 
 
 def state(device: str) -> dict[str, Any]:
-    """Load, clocks and driver at this moment; what a machine does not tell is left out."""
+    """Load, clocks and driver at this moment; what a machine does not say is left out."""
     found: dict[str, Any] = {"load_average": [round(value, 2) for value in os.getloadavg()]}
     if clocks := re.findall(r"cpu MHz\s*:\s*([0-9.]+)", _read("/proc/cpuinfo")):
         found["cpu_mhz"] = round(max(map(float, clocks)))
     if governor := _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip():
         found["cpu_governor"] = governor
-    if device == "cuda" and (told := _gpu(*QUERY)):
-        found["gpu"] = told
+    if device == "cuda" and (gpu := _gpu(*STATE)):
+        found["gpu"] = gpu
     return found
 
 
-def free_bytes(device: str) -> int | None:
-    """Memory that a model may take now, or None where the machine does not tell."""
-    if device == "cuda":
-        mebibytes = re.match(r"\d+", _gpu("memory.free").get("memory.free", ""))
-        return int(mebibytes[0]) << 20 if mebibytes else None
-    return min(psutil.virtual_memory().available, provenance.memory_bytes())
-
-
 def _read(path: str) -> str:
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         return Path(path).read_text()
     return ""
 
 
 def _gpu(*fields: str) -> dict[str, str]:
-    """What the driver says of the first GPU; nothing where there is none."""
+    """nvidia-smi's fields of the first GPU; nothing where there is none."""
     return next(iter(provenance.gpus(*fields)), {})

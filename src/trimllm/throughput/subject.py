@@ -1,4 +1,4 @@
-"""What is measured: a checkpoint, or a shape with random weights; and how it is run."""
+"""What is timed: a checkpoint, or a shape with random weights; and how it runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm.throughput.shapes import Chain, inside_and_outside, kept_units, shape
+from trimllm.throughput.shapes import Chain, kept_units, shape
 
 PACKAGES = {
     "awq_int4": "gptqmodel",
@@ -17,25 +17,24 @@ PACKAGES = {
     "llm_int8": "bitsandbytes",
 }
 """Compressors that change how fast a layer of a given shape is, and what has their kernels.
-LLM-Pruner changes the shape itself: its checkpoints are measured, random weights have nothing to
-choose by."""
+LLM-Pruner changes the shape itself: its checkpoints are timed."""
 INT4 = ("awq_int4", "gptq_int4")
-BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One model to measure.
+    """One model to time.
 
     Attributes:
         checkpoint: a directory; or, with random weights,
         shape: a name of `shapes.SHAPES`.
-        units: with a shape, the units that are left as (block, kind); None keeps all.
+        units: with a shape, the sublayers that are left as (block, kind); None keeps all.
         compressor: with a shape, one of `PACKAGES` or None. A checkpoint brings its own.
         group_size: of int4, input features that share a scale.
         symmetric: of gptq_int4, without zero codes of its own, as auto-gptq makes it: another
             kernel on a GPU.
-        dtype: of the weights and of the products: float32, bfloat16, float16.
+        dtype: of the weights and of the products, one of `DTYPES`.
         device: "cpu" or "cuda".
         threads: of torch, on a CPU.
         mode: "eager", or "compiled": `torch.compile` with CUDA graphs where there is a GPU.
@@ -55,7 +54,7 @@ class Subject:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        if self.units is not None:  # which are lists after a way through JSON
+        if self.units is not None:  # lists after a way through JSON
             object.__setattr__(self, "units", tuple((block, kind) for block, kind in self.units))
 
     def __str__(self) -> str:
@@ -63,23 +62,22 @@ class Subject:
         return f"{name} + {self.compressor}" if self.compressor else name
 
     def check(self) -> None:
-        """Raise `UserError` for what cannot be measured, before anything heavy is imported."""
+        """Raise `UserError` for what cannot be timed, before anything heavy is imported."""
         if (self.checkpoint is None) == (self.shape is None):
             raise UserError("name a checkpoint or a shape, and not both")
-        if self.dtype not in BYTES:
-            raise UserError(f"dtype {self.dtype!r} is none of {', '.join(BYTES)}")
+        if self.dtype not in DTYPES:
+            raise UserError(f"dtype {self.dtype!r} is none of {', '.join(DTYPES)}")
         if self.checkpoint is not None:
             if not (Path(self.checkpoint) / "config.json").is_file():
                 raise UserError(f"{self.checkpoint} is no checkpoint: it has no config.json")
             return
-        assert self.shape is not None
-        sizes = shape(self.shape)
+        sizes = shape(self.shape or "")
         if self.compressor not in (None, *PACKAGES):
             raise UserError(
                 f"compressor {self.compressor!r} cannot be timed on random weights "
-                f"(there are: {', '.join(PACKAGES)}); measure a compressed checkpoint instead"
+                f"(there are: {', '.join(PACKAGES)}); time a compressed checkpoint instead"
             )
-        package = PACKAGES[self.compressor] if self.compressor else "torch"
+        package = PACKAGES.get(self.compressor or "", "torch")
         if importlib.util.find_spec(package) is None:
             raise UserError(
                 f"{self.compressor} runs on kernels of {package}, which is not installed; install "
@@ -92,32 +90,22 @@ class Subject:
                     f"{sizes[name]}; use 64 or 32"
                 )
 
-    def weight_bytes(self) -> int:
-        """About how many bytes the weights take in memory: planned with, before they exist."""
-        if self.checkpoint is not None:
-            return sum(file.stat().st_size for file in Path(self.checkpoint).glob("*.safetensors"))
-        assert self.shape is not None
-        inside, outside = inside_and_outside(self.shape, self.units)
-        plain = BYTES[self.dtype]
-        each = {"llm_int8": 1.0, **dict.fromkeys(INT4, 0.5 + 4.5 / self.group_size)}
-        return int(inside * each.get(self.compressor or "", plain) + outside * plain)
-
 
 def shape_subject(
     name: str,
     pattern: float | Chain | None = None,
     kept_percent: float = 100.0,
     compressor: str | None = None,
-    **how: Any,
+    **options: Any,
 ) -> Subject:
-    """A shape with random weights, of which a pattern (None: all) keeps a share of the units.
+    """A shape with random weights, of which a pattern (None: all) keeps a share of the sublayers.
 
     Args:
-        how: further attributes of `Subject`.
+        options: further attributes of `Subject`.
 
-    Raises `UserError` for an unknown shape and for a pattern that cannot drop so many units.
+    Raises `UserError` for an unknown shape and for a pattern that cannot drop so many.
     """
     left = None
     if pattern is not None:
         left = tuple(kept_units(shape(name)["num_hidden_layers"], kept_percent, pattern))
-    return Subject(shape=name, units=left, compressor=compressor, **how)
+    return Subject(shape=name, units=left, compressor=compressor, **options)

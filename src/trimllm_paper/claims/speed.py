@@ -199,7 +199,7 @@ def every_engine(evidence: Evidence) -> Finding:
     Of the paper's model what was measured on its GPUs counts, if anything was: one format that
     fails on one of them refutes it, and it holds in two engines or more on each.
     """
-    table = where(evidence.frame.engines, model=evidence.model, batch=1, draft=False)
+    table = where(evidence.frame.engines, model=evidence.model, batch=1)
     trimmed = where(table, base="trim", name=evidence.context.main.name)
     gpus = {*CONSUMER, *A100}
     if own := evidence.context.model.published is not None and not gpus.isdisjoint(

@@ -110,7 +110,7 @@ def int4(device: str, kind: gpus.Kind) -> dict[str, float]:
     from trimllm.throughput.subject import shape_subject
 
     subject = shape_subject("llama-tiny", 0.5, 100, "gptq_int4", device=device, group_size=32)
-    found = measure(subject, protocol=Protocol(tokens=32, generate=8, repeats=2, prefills=1))
+    found = measure([subject], Protocol(prompt=24, generate=8, repeats=2))["measured"][0]
     return {"tokens/s": float(found["decode_tokens_per_second"]["median"]), "expected": 0.0}
 
 

@@ -145,11 +145,11 @@ def _keep_beside(kept: Path, new: Path) -> None:
 
 def made_by(config: Mapping[str, Any]) -> dict[str, Any]:
     """Key and value of what a configuration's results are made by: not under which other seeds, nor
-    how jobs are run but for their type, nor recipes that are not."""
+    how jobs are run but for their type, how many rounds are timed, nor recipes that are not."""
     recipes = {name: config["recipes"][name] for name in config["trim"]["recipes"]}
     found = keys_of({**config, "recipes": recipes, REPLICATES: []})
-    dtype = "compute.dtype"
-    return {key: value for key, value in found if key == dtype or not key.startswith("compute.")}
+    left_out = "compute.", "throughput.repeats", "engines.repeats"
+    return {k: value for k, value in found if k == "compute.dtype" or not k.startswith(left_out)}
 
 
 def _read_alike(one: str, other: str) -> bool:

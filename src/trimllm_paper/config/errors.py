@@ -24,6 +24,8 @@ RETIRED = {
     "sets.*.from.*.sha256": None,
     "sets.*.from.*.version": None,
     "tables.layouts": None,
+    "throughput.prefills": "throughput.repeats",
+    "engines.drafts": None,
     "trim.criteria": "trim.recipes (entries of `recipes` with criterion, ratio and step)",
     "trim.drops_per_epoch": "recipes.NAME.step",
     "trim.eliminate": None,

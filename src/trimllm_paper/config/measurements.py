@@ -117,15 +117,14 @@ class ThroughputSection(Section):
     """Prompt and generated tokens together."""
     generate: Count = 32
     """Tokens generated in a round; less than `tokens`."""
-    repeats: Count = 5
-    """Rounds of decoding, after one for warm-up. Tables show median and quartiles."""
-    prefills: Count = 2
-    """Rounds of the prompt, after one for warm-up."""
+    repeats: Count = 6
+    """Rounds of a prompt and its decoding, after one for warm-up. Tables show median and
+    quartiles."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type of weights and products. `auto` is float16 on a GPU, else bfloat16 where the CPU
     computes in it, else float32."""
     threads: Count | None = None
-    """Threads on a CPU. Null takes every core."""
+    """Threads on a CPU. Null takes those of the job, all of `--cores`."""
     compiled: bool = False
     """Whether everything is also timed with torch.compile."""
     hardware: str | None = Field(default=None, pattern="^[a-z0-9][a-z0-9-]*$")
@@ -160,10 +159,8 @@ class EnginesSection(Section):
     """Tokens of a prompt, from held-back documents."""
     generate: Count = 32
     """Tokens generated in a round."""
-    repeats: Count = 5
+    repeats: Count = 6
     """Rounds, after one for warm-up; the models take turns. Tables show median and quartiles."""
-    drafts: bool = True
-    """Whether trimmed models also draft for the full one, in `transformers` and `gguf_f16`."""
 
 
 class Export(Section):

@@ -36,11 +36,7 @@ def test_slug(name: str, device: str, slug: str) -> None:
 def test_this_machine_and_its_state() -> None:
     assert machine.this_machine("cpu").startswith("cpu-")
     assert len(machine.state("cpu")["load_average"]) == 3
-    assert machine.free_bytes("cpu") > 1 << 28
     assert machine.fast_dtype("cuda") == "float16"
-
-
-def test_the_fast_type_is_the_one_that_torch_knows() -> None:
     assert (machine.fast_dtype("cpu") == "bfloat16") == has_bfloat16("cpu")
 
 
@@ -49,14 +45,13 @@ def test_the_gpu_is_the_first_that_is_shown(
 ) -> None:
     """With the driver's own units, and what it does not tell as it says so."""
     clocks = dict.fromkeys(("clocks.sm", "clocks.mem", "clocks.max.sm"), "1410 MHz")
-    more = {**clocks, "temperature.gpu": "31", "power.limit": "[N/A]", "memory.free": "81000 MiB"}
-    other = card("Tesla V100-SXM2-16GB", **more | {"memory.free": "16000 MiB"})
-    nvidia_smi(tmp_path, other, card("NVIDIA A100-SXM4-80GB", **more))
+    more = {**clocks, "temperature.gpu": "31", "power.limit": "[N/A]"}
+    cards = card("Tesla V100-SXM2-16GB", **more), card("NVIDIA A100-SXM4-80GB", **more)
+    nvidia_smi(tmp_path, *cards)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert machine.this_machine("cuda") == "a100"
-    assert machine.free_bytes("cuda") == 81000 << 20
     found = machine.state("cuda")["gpu"]
     assert found["clocks.sm"] == "1410 MHz" and found["driver_version"] == "580.95.05"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert "gpu" not in machine.state("cuda") and machine.free_bytes("cuda") is None
+    assert "gpu" not in machine.state("cuda")

@@ -1,198 +1,176 @@
-"""Fresh processes in turn: what comes back, and what is told when something goes wrong."""
+"""Fresh processes in turn: the order of rounds, figures from them, and what fails in one line."""
 
 from __future__ import annotations
 
-import os
-import signal
+import json
+import math
 import statistics
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trimllm.base.errors import UserError
-from trimllm.base.precision import has_bfloat16
-from trimllm.throughput import machine, session
-from trimllm.throughput.build import faster_kernel
-from trimllm.throughput.result import Protocol, Run, figures, predicted
-from trimllm.throughput.session import Process, measure
+from trimllm.throughput.result import Protocol, Rates, Run, figures, predicted, summary
+from trimllm.throughput.session import Entry, measure, timed
 from trimllm.throughput.subject import Subject, shape_subject
 
-PROTOCOL = Protocol(tokens=20, generate=4, repeats=3, prefills=2)
-FULL = Subject(shape="llama-tiny")
-HALF = shape_subject("llama-tiny", 0.5, 50)
+PROTOCOL = Protocol(prompt=16, generate=4, repeats=3)
+ROUNDS = {"full": [9.0, 4.0, 8.0, 2.0], "trimmed": [9.0, 2.0, 2.0, 2.0]}
+"""Seconds of decoding, the round that does not count first."""
+FACTS = {
+    "full": {"bytes": {"units": 80, "embeddings": 10, "head": 20}, "prefill_operations": 600},
+    "trimmed": {"bytes": {"units": 20, "embeddings": 10, "head": 20}, "prefill_operations": 200},
+}
+KV = {"kv_bytes_per_token": 2}
+SCRIPT = """
+import os, signal
+
+class Worker:
+    def __init__(self, name, log, seconds, fault=""):
+        self.name, self.log, self.seconds, self.fault = name, log, seconds, fault
+        self.facts = {"said_by": name}
+        if fault == "mistake":
+            raise SystemExit("no such model")
+
+    def time(self, batch):
+        with open(self.log, "a") as log:
+            print(self.name, batch, file=log)
+        if self.fault == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault:
+            raise RuntimeError(self.fault)
+        decode = self.seconds.pop(0)
+        return {"prefill": decode / 2, "decode": decode, "peak_memory_bytes": int(decode)}
+"""
+
+
+def run(folder: Path, protocol: Protocol = PROTOCOL, fault: str = "") -> dict[str, Any]:
+    """A session of two models whose seconds are known."""
+    (script := folder / "worker.py").write_text(SCRIPT)
+    entries = [
+        Entry(
+            name,
+            script,
+            {
+                **{"name": name, "log": str(folder / "log")},
+                "seconds": seconds * len(protocol.batches),
+                "fault": fault if name == "trimmed" else "",
+            },
+            FACTS[name] | KV,
+        )
+        for name, seconds in ROUNDS.items()
+    ]
+    return timed(entries, protocol, device="cpu", dtype="float32", threads=1)
 
 
 @pytest.fixture(scope="module")
-def found() -> dict:
-    return measure(HALF, FULL, PROTOCOL)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("session")
 
 
-def test_both_were_timed_in_turn(found: dict) -> None:
-    assert found["interleaved"] and len(found["speedup"]["samples"]) == 3
-    own, other = found["decode_tokens_per_second"], found["baseline"]["decode_tokens_per_second"]
-    ratios = [a / b for a, b in zip(own["samples"], other["samples"], strict=True)]
-    assert found["speedup"]["samples"] == pytest.approx(ratios)
-    assert len(found["prefill_tokens_per_second"]["samples"]) == 2
-    assert (found["units_kept"], found["units_total"], found["baseline"]["units_kept"]) == (4, 8, 8)
+@pytest.fixture(scope="module")
+def found(folder: Path) -> dict[str, Any]:
+    return run(folder, Protocol(16, 4, 3, (1, 2)))
 
 
-def test_achieved_bytes_follow_from_what_is_recorded(found: dict) -> None:
-    for one in (found, found["baseline"]):
-        sizes = one["bytes"]
-        assert sizes["total"] == sizes["units"] + sizes["embeddings"] + sizes["head"]
-        # 16 prompt tokens and, on the mean, 2.5 generated ones
-        read = sizes["units"] + sizes["head"] + 18.5 * one["kv_bytes_per_token"]
-        assert one["read_bytes_per_token"] == pytest.approx(read)
-        rate = one["decode_tokens_per_second"]["median"]
-        assert one["achieved_bytes_per_second"] == pytest.approx(read * rate)
-        share = one["achieved_bytes_per_second"] / found["copy_bytes_per_second"]
-        assert one["share_of_copy"] == pytest.approx(share)
-    achieved = [one["achieved_bytes_per_second"] for one in (found, found["baseline"])]
-    assert found["bandwidth_ratio"] == pytest.approx(achieved[0] / achieved[1])
-    assert found["bytes"]["units"] * 2 == found["baseline"]["bytes"]["units"]
+def test_every_other_round_goes_the_other_way(folder: Path, found: dict[str, Any]) -> None:
+    forth, back = ["full", "trimmed"], ["trimmed", "full"]
+    order = [line.split() for line in (folder / "log").read_text().splitlines()]
+    assert order == [
+        [name, str(batch)]
+        for batch in (1, 2)
+        for names in (forth, back, forth, back)
+        for name in names
+    ]
+    assert found["interleaved"] and [row["said_by"] for row in found["measured"]] == forth * 2
 
 
-def test_each_decodes_with_the_kernel_that_its_own_decoding_is_fastest_with(found: dict) -> None:
-    for one in (found, found["baseline"]):
-        assert one["linear_kernel_seconds"].keys() == {"onednn", "native"}
-        assert one["linear_kernel"] == faster_kernel(one["linear_kernel_seconds"])
-
-
-@pytest.mark.parametrize("together", [True, False])
-def test_nobody_decodes_with_the_kernel_of_another(
-    monkeypatch: pytest.MonkeyPatch, together: bool
-) -> None:
-    asked: list[tuple[str, ...]] = []
-    ask = Process.ask
-    chosen = {"full": "native", "trimmed": "onednn"}
-
-    def spy(process: Process, *command: str) -> object:
-        name = process.subject.units and "trimmed" or "full"
-        asked.append((name, *command))
-        if command == ("choose_kernel",):
-            return {"linear_kernel": chosen[name], "linear_kernel_seconds": {}}
-        return ask(process, *command)
-
-    monkeypatch.setattr(Process, "ask", spy)
-    monkeypatch.setattr(session, "fits_together", lambda subjects: together)
-    found = measure(HALF, FULL, PROTOCOL)
-    assert (found["linear_kernel"], found["baseline"]["linear_kernel"]) == ("onednn", "native")
-    decoded = [(name, kernel) for name, command, *rest in asked for kernel in rest]
-    assert set(decoded) == set(chosen.items())
-    # one round of warming up; in each other the products are timed alone, too
-    assert len(decoded) == 2 * (1 + 2 * PROTOCOL.repeats)
-
-
-def test_a_copy_stands_beside_every_round(found: dict) -> None:
-    assert len(found["copy_samples"]) == PROTOCOL.repeats
-    assert found["copy_bytes_per_second"] == statistics.median(found["copy_samples"])
-    assert len(found["matrix_samples"]) == PROTOCOL.prefills
-    assert found["matrix_operations_per_second"] == statistics.median(found["matrix_samples"])
-
-
-def test_a_prompt_has_its_share_of_the_rate_of_products(found: dict) -> None:
-    for one in (found, found["baseline"]):
-        seconds = PROTOCOL.prompt / one["prefill_tokens_per_second"]["median"]
-        achieved = one["prefill_operations"] / seconds
-        assert one["achieved_operations_per_second"] == pytest.approx(achieved)
-        share = achieved / found["matrix_operations_per_second"]
-        assert one["share_of_matrix"] == pytest.approx(share) and share > 0
-        # An emulated type has no rate that is known to be the best.
-        assert share < 1 or not has_bfloat16()
-
-
-@pytest.mark.parametrize("kept", [4, 2])
-def test_the_speedup_by_linear_layers_alone_has_the_rest_of_the_units_that_are_left(
-    kept: int,
-) -> None:
-    facts = {
-        "kv_bytes_per_token": 0,
-        "prefill_operations": 1,
-        "bytes": {"units": 1, "embeddings": 1, "head": 1},
-        "units_total": 4,
-    }
-    full, own = (
-        Run(facts | {"units_kept": units}, [4 * step] * 2, [1.0], [products] * 2)  # 4 tokens
-        for step, products, units in ((1.0, 0.75, 4), (0.5, 0.125, kept))
+def test_figures_are_those_of_the_rounds(found: dict[str, Any]) -> None:
+    """By hand: 4 tokens in 4, 8 and 2 seconds against 2, 2 and 2; a step reads units, head, and the
+    cache of 18.5 tokens in the mean for each text."""
+    full, trimmed = found["measured"][:2]
+    assert full["decode_tokens_per_second"]["samples"] == [1, 0.5, 2]
+    assert trimmed["decode_tokens_per_second"]["samples"] == [2, 2, 2]
+    assert trimmed["prefill_tokens_per_second"]["median"] == 16
+    assert trimmed["speedup"]["samples"] == trimmed["prefill_speedup"]["samples"] == [2, 4, 1]
+    assert trimmed["speedup"]["median"] == 2 and "speedup" not in full
+    assert trimmed["peak_memory_bytes"] == 2 and trimmed["bytes"]["total"] == 50
+    assert (full["read_bytes_per_token"], trimmed["read_bytes_per_token"]) == (137, 77)
+    assert (
+        trimmed["achieved_bytes_per_second"] == 2 * 77 and trimmed["bandwidth_ratio"] == 154 / 137
     )
-    told = figures(PROTOCOL, None, own, full)
-    # A quarter of the full model's time lies between its layers; of half of the units, an eighth.
-    assert told["predicted_by_layers"] == pytest.approx(1 / (0.25 * kept / 4 + 0.125))
-    assert told["products_share"]["median"] == pytest.approx(0.25)
-    assert told["baseline"]["products_share"]["median"] == pytest.approx(0.75)
-    assert "predicted_by_layers" not in told["baseline"]
+    assert trimmed["predicted_speedup"] == 137 / 77
+    assert trimmed["share_of_predicted_speedup"] == pytest.approx(2 * 77 / 137)
+    assert trimmed["predicted_prefill_speedup"] == 3
+    # Of two texts a step writes two tokens and reads two caches.
+    two = found["measured"][3]
+    assert two["batch"] == 2 and two["read_bytes_per_token"] == 40 + 2 * 37
+    assert two["decode_tokens_per_second"]["samples"] == [4, 4, 4]
+    assert two["achieved_bytes_per_second"] == 2 * 114
 
 
-def test_predictions_follow_from_what_is_recorded(found: dict) -> None:
-    full = found["baseline"]
-    bytes_ratio = full["read_bytes_per_token"] / found["read_bytes_per_token"]
-    operations_ratio = full["prefill_operations"] / found["prefill_operations"]
-    assert found["predicted_speedup"] == pytest.approx(bytes_ratio)
-    assert found["predicted_prefill_speedup"] == pytest.approx(operations_ratio)
-    assert 1 < operations_ratio < 2 and 1 < bytes_ratio < 2  # the head is not halved
-    for name in ("speedup", "prefill_speedup"):
-        share = found[name]["median"] / found[f"predicted_{name}"]
-        assert found[f"share_of_predicted_{name}"] == pytest.approx(share)
+def test_the_machines_rates_stand_beside_every_round(found: dict[str, Any]) -> None:
+    assert len(found["copy_samples"]) == len(found["matrix_samples"]) == 2 * 3
+    assert found["copy_bytes_per_second"] == statistics.median(found["copy_samples"])
+    assert 1e8 < found["copy_bytes_per_second"] < 1e13
+    assert found["protocol"]["repeats"] == 3 and found["machine"]["before"]["load_average"]
+    rates = Rates(copy=[100.0, 10.0, 1.0], matrix=[1000.0])
+    one = figures(PROTOCOL, 1, Run(FACTS["full"] | KV, [1.0], [2.0]), rates=rates)
+    assert one["share_of_copy"] == 2 * 137 / 10 and one["share_of_matrix"] == 600 / 1000
 
 
-def test_what_is_not_recorded_is_not_predicted(found: dict) -> None:
-    older = {key: value for key, value in found.items() if key != "prefill_operations"}
-    named = {"predicted_speedup", "share_of_predicted_speedup", "predicted_by_layers"}
-    assert predicted(older).keys() == named
-    assert predicted(found["baseline"]) == {}
+def test_an_interval_is_students_t_on_logarithms() -> None:
+    """By hand: logarithms 0, ln 2, 2 ln 2 with deviation ln 2; t(2) at 97.5% is 4.3027."""
+    found = summary([1.0, 4.0, 2.0])
+    assert (found["median"], found["q1"], found["q3"]) == (2, 1.5, 3)
+    half = 4.302653 / math.sqrt(3)
+    assert math.log2(found["low"]) == pytest.approx(1 - half, abs=1e-5)
+    assert math.log2(found["high"]) == pytest.approx(1 + half, abs=1e-5)
+    assert summary([7.0]) == {"median": 7, "q1": 7, "q3": 7, "samples": [7]}
 
 
-def test_without_a_baseline_there_is_one_process() -> None:
-    alone = measure(FULL, None, PROTOCOL)
-    assert "baseline" not in alone and "speedup" not in alone and not alone["interleaved"]
-    assert alone["peak_memory_bytes"] > alone["bytes"]["total"]
+def test_what_is_not_recorded_is_not_predicted(found: dict[str, Any]) -> None:
+    full, trimmed = found["measured"][:2]
+    older = {key: value for key, value in trimmed.items() if key != "prefill_operations"}
+    assert predicted(older).keys() == {"predicted_speedup", "share_of_predicted_speedup"}
+    assert predicted(full) == {}
 
 
-def test_models_that_do_not_fit_together_run_one_after_the_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(session, "PROCESS_BYTES", 1 << 30)
-    monkeypatch.setattr(machine, "free_bytes", lambda device: 3 << 29)
-    assert measure(HALF, FULL, PROTOCOL)["interleaved"] is False
-    monkeypatch.setattr(machine, "free_bytes", lambda device: 1 << 29)
-    with pytest.raises(UserError, match=r"llama-tiny needs about 1.0 GiB of memory, 0.5 GiB are"):
-        measure(HALF, FULL, PROTOCOL)
+@pytest.mark.parametrize(
+    "fault, words",
+    [
+        ("killed", r"not enough memory \(cpu\) to time 2 models in turn .*end other programs"),
+        ("CUDA out of memory. Tried", "not enough memory .*Tried.*smaller models"),
+        ("DefaultCPUAllocator: can't allocate memory", "not enough memory .*end other programs"),
+        ("Free memory on device (3 GiB)", "not enough memory .*end other programs"),
+        ("no kernel\nfor this", "cannot be timed: trimmed: .*no kernel"),
+        ("mistake", "^trimmed: no such model$"),
+    ],
+)
+def test_a_process_that_fails_is_one_line(tmp_path: Path, fault: str, words: str) -> None:
+    with pytest.raises(UserError, match=words) as error:
+        run(tmp_path, fault=fault)
+    assert "\n" not in str(error.value)
 
 
-def test_a_mistake_in_the_process_is_one_line(tmp_path: object) -> None:
+def test_shapes_are_timed_for_real() -> None:
+    half, full = shape_subject("llama-tiny", 0.5, 50), Subject(shape="llama-tiny")
+    lines: list[str] = []
+    found = measure([full, half], PROTOCOL, say=lines.append)
+    one, other = found["measured"]
+    assert (one["units_kept"], other["units_kept"], other["units_total"]) == (8, 4, 8)
+    assert other["bytes"]["units"] * 2 == one["bytes"]["units"]
+    assert len(other["speedup"]["samples"]) == 3 and other["random_weights"]
+    assert one["peak_memory_bytes"] > one["bytes"]["total"] and one["share_of_matrix"] > 0
+    assert len(lines) == 3 and "round 3 of 3" in lines[-1]
+    json.dumps(found, allow_nan=False)
+
+
+def test_mistakes_of_users(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    with pytest.raises(UserError, match="family 'gpt2' has no adapter"):
-        measure(Subject(checkpoint=str(tmp_path)), None, PROTOCOL)
-
-
-def test_a_process_that_is_killed_is_told() -> None:
-    with Process.of(FULL, PROTOCOL) as process:
-        os.kill(process.pid, signal.SIGKILL)
-        with pytest.raises(UserError, match=r"ended with -9: it was killed, most likely"):
-            process.answer()
-
-
-def test_a_process_ends_with_the_block() -> None:
-    with Process.of(FULL, PROTOCOL) as process:
-        pass
-    assert process.poll() is not None
-
-
-@pytest.mark.parametrize("changes", [{"generate": 20}, {"repeats": 0}, {"prefills": 0}])
-def test_a_protocol_that_times_nothing(changes: dict[str, int]) -> None:
+    with pytest.raises(UserError, match="gpt2") as error:
+        measure([Subject(checkpoint=str(tmp_path))], PROTOCOL)
+    assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="must be at least 1"):
-        Protocol(**{**vars(PROTOCOL), **changes}).check()
-
-
-def test_a_compiled_pair_that_fails_is_told_beside_the_measurement(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    started = session._timed
-
-    def without_compiler(subjects: list[Subject], *rest: object) -> object:
-        if subjects[0].mode == "compiled":
-            raise RuntimeError("no compiler")
-        return started(subjects, *rest)
-
-    monkeypatch.setattr(session, "_timed", without_compiler)
-    found = measure(FULL, None, PROTOCOL, also_compiled=True)
-    assert found["compiled"] == {"error": "no compiler"} and found["random_weights"]
+        Protocol(prompt=0)

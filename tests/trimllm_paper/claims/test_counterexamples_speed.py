@@ -34,7 +34,7 @@ GPUS = ("a100", "rtx3090", "v100")
 
 def engines(results: PaperResults, gpu: str, transformers: float, llama: float | None) -> None:
     """Two engines on a GPU, by what trimming gains there; without the second, one."""
-    where: dict[str, Any] = {"drafts": False, "hardware": gpu}
+    where: dict[str, Any] = {"hardware": gpu}
     rates = {"transformers": {50: transformers, 30: 1.0}, "llm_int8": {50: 1.66}}
     paths = [write_engine(results.root, rates, **where)]
     if llama:

@@ -1,17 +1,21 @@
-"""vLLM, in an environment of its own (envs/README.md) that knows nothing of trimllm: one process,
-in which every model runs by vLLM's Transformers backend."""
+"""vLLM, in an environment of its own (envs/README.md) without trimllm: one process, in which every
+model runs by vLLM's Transformers backend."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import torch
 from vllm import LLM, SamplingParams, __version__
 
 
-class Engine:
-    """See `trimllm.engines.workers`. It is timed alone; nothing drafts here."""
+class Worker:
+    """A checkpoint, timed.
+
+    Args:
+        share: of a GPU's memory: vLLM does not start where less of it is free.
+        cache_bytes: of the KV cache; beside it and the weights nothing is reserved.
+    """
 
     def __init__(
         self,
@@ -23,12 +27,17 @@ class Engine:
         device: str,
         dtype: str,
         cache_bytes: int,
-        **ignored: Any,
+        share: float,
     ) -> None:
         torch.set_num_threads(threads)
+        if device == "cuda" and not torch.cuda.is_available():
+            raise SystemExit(
+                f"vLLM {__version__} with torch {torch.__version__} has no usable GPU; its speed "
+                "on the CPU is not the GPU's: install vLLM for CUDA, or leave vllm out"
+            )
         self.prompts = [{"prompt_token_ids": ids} for ids in prompts]
         self.generate = generate
-        eager = device == "cpu"  # where nothing says that there is a compiler
+        eager = device == "cpu"  # a compiler may be missing there
         self.engine = LLM(
             model=path,
             model_impl="transformers",  # of the full model as of a trimmed one
@@ -41,6 +50,7 @@ class Engine:
             max_num_seqs=batch,
             kv_cache_memory_bytes=cache_bytes,
             disable_log_stats=True,
+            **({} if eager else {"gpu_memory_utilization": share}),
         )
         self.facts = {
             "version": f"vllm {__version__}",
@@ -49,6 +59,11 @@ class Engine:
             "precision": dtype,
         }
 
+    def time(self, batch: int) -> dict[str, float]:
+        """Seconds of a prompt and of what follows: what more takes than the first token alone."""
+        prefill = self._seconds(batch, 1)
+        return {"prefill": prefill, "decode": self._seconds(batch, 1 + self.generate) - prefill}
+
     def _seconds(self, batch: int, tokens: int) -> float:
         params = SamplingParams(
             temperature=0.0, ignore_eos=True, detokenize=False, max_tokens=tokens
@@ -56,8 +71,3 @@ class Engine:
         start = time.perf_counter()
         self.engine.generate(self.prompts[:batch], params, use_tqdm=False)
         return time.perf_counter() - start
-
-    def time(self, batch: int) -> dict[str, float]:
-        """Seconds of a prompt and of what follows: what more takes than the first token alone."""
-        prefill = self._seconds(batch, 1)
-        return {"prefill": prefill, "decode": self._seconds(batch, 1 + self.generate) - prefill}

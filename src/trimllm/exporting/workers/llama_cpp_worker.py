@@ -20,7 +20,6 @@ class LlamaCpp:
 
     Args:
         exact: with a float32 cache and the plain attention, else with llama.cpp's own choice.
-        draft: GGUF file of a draft model.
     """
 
     def __init__(
@@ -31,18 +30,12 @@ class LlamaCpp:
         *,
         exact: bool,
         parallel: int = 1,
-        draft: str | None = None,
     ) -> None:
         params = xllamacpp.CommonParams()
         params.model.path = model
         params.n_ctx, params.n_parallel, params.n_gpu_layers = context * parallel, parallel, 0
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
         params.warmup, params.verbosity, params.fit_params = False, 0, False
-        if draft is not None:
-            kinds, helper = xllamacpp.common_speculative_type, params.speculative.draft
-            params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
-            helper.mparams.path, helper.n_gpu_layers = draft, 0
-            helper.cpuparams.n_threads = helper.cpuparams_batch.n_threads = threads
         if exact:
             plain = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
             params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from trimllm.base.names import ANSWER_CRITERION
-from trimllm.compress.engines import ENGINES, SETTINGS
+from trimllm.compress.methods import EXTERNAL, METHODS
 from trimllm.exporting.formats import QUANTIZED, require_engine, split_variant
 from trimllm_paper.config.models import RecipeEntry
 from trimllm_paper.engine_jobs import EngineJobs
@@ -214,8 +214,8 @@ class Jobs(EngineJobs):
 
     def compression(self, model: str, domain: str, dense: str, compressor: str) -> Job:
         """A compressed checkpoint. A foreign engine's Python is told by a file."""
-        config, keys = self.config.compress, SETTINGS[compressor]
-        engine = getattr(config.engines, compressor)
+        config, keys = self.config.compress, METHODS[compressor].settings
+        engine = config.engine(compressor)
         how = {
             "engine": engine,
             "chain": self._chain(Recipe.parse(dense)),
@@ -228,8 +228,8 @@ class Jobs(EngineJobs):
         files = self.checkpoint(model, domain, dense) | self._trained_on(domain)
         # What a checkpoint proves itself on was never trained or calibrated on, nor is it reported.
         files["held_back"] = self.splits(domain)["held_back"]
-        if engine in ENGINES:
-            files["engine"] = self.engine_file(ENGINES[engine][0])
+        if engine in EXTERNAL:
+            files["engine"] = self.engine_file(EXTERNAL[engine])
         place = model, domain, Recipe.parse(dense).compressed(compressor)
         return Job([self.paths.manifest(*place), self.paths.compression(*place)], files, how)
 

@@ -71,7 +71,7 @@ def test_compressed_checkpoints_prove_themselves(smoke: Path, tmp_path: Path) ->
     pairs = answered(tokenizer, documents, record["held_back_texts"])
     rows = scored_rows(tokenizer, pairs, 512)
     assert len(pairs) == 8
-    assert fresh_loss(folder, rows, tmp_path, "cpu", 1) == pytest.approx(loss["compressed"])
+    assert fresh_loss(folder, rows, "cpu", 1) == pytest.approx(loss["compressed"])
 
 
 def test_only_evaluated_checkpoints_keep_their_weights(smoke: Path) -> None:

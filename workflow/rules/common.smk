@@ -9,7 +9,7 @@ import sys
 
 from trimllm.base import machine
 from trimllm.base.names import RULES
-from trimllm.compress.engines import ENGINES
+from trimllm.compress.methods import EXTERNAL
 from trimllm.engines.formats import ENGINES as INFERENCE
 from trimllm.exporting.formats import VARIANTS
 from trimllm.throughput.machine import this_machine
@@ -38,7 +38,7 @@ REPLICATES = lineage.Replicates(PATHS.results, CONFIG.seed, CONFIG.replicates)
 # What stands in the place of full fine-tuning, for messages.
 BY_LORA = " by LoRA" if CONFIG.finetune.lora else ""
 # Environment of an engine -> the engine.
-ENGINE_OF = {environment: name for name, (environment, _) in ENGINES.items()}
+ENGINE_OF = {environment: name for name, environment in EXTERNAL.items()}
 
 refuse_unfit_for_cluster()
 # On one machine jobs share its memory and its GPUs.

@@ -6,8 +6,9 @@ from trimllm_paper.forked import forked
 
 with forked(snakemake) as job:
     from trimllm.checkpoint import load_tokenizer
-    from trimllm.compress import CompressSettings, compress
+    from trimllm.compress.methods import CompressSettings
     from trimllm.compress.proof import answered
+    from trimllm.compress.run import compress
     from trimllm.data import read_documents
     from trimllm_paper.recipe import place_of
     from trimllm_paper.records import Compression
@@ -35,10 +36,8 @@ with forked(snakemake) as job:
             device=how["loading"]["device"],
             python=Path(Path(engine_file).read_text().strip()) if engine_file else None,
         ),
-        record=lambda found: {
-            "compression": Compression(
-                **place, **how["chain"], **found, provenance=job.stamp
-            ).content()
-        },
+        record=lambda result: Compression(
+            **place, **how["chain"], **result, provenance=job.stamp
+        ).content(),
         provenance=lambda: job.provenance(data_hashes=hashes, seed=how["settings"]["seed"]),
     )

@@ -61,23 +61,25 @@ def unwritten(config: Any, dtype: torch.dtype) -> nn.Module:
 
 @torch.no_grad()
 def to_stock(model: nn.Module, seed: int = 0) -> nn.Module:
-    """A stock model that computes what `model` does; a copy, on the same device and type.
+    """A stock model that computes what `model` does, with the very weights of `model`: no copy.
 
     What stands in for a missing unit is random (its inputs are real, so every statistic of a
     compressor is finite) up to its output projection, which is zero.
     """
-    stock = unwritten(stock_config(model.config), model.dtype)  # all but what is missing is loaded
+    stock = unwritten(stock_config(model.config), model.dtype).to(model.device)
+    # A copy would be 52 GB of LLaMA-13B.
+    stock.load_state_dict(model.state_dict(), strict=False, assign=True)
+    stock.tie_weights()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for name in missing_modules(model):
             stock.get_submodule(name).apply(stock._init_weights)
-    stock.load_state_dict(model.state_dict(), strict=False)
     stock.generation_config = model.generation_config
     layers = decoder_of(stock).layers
     for number, kind in missing_units(model):
         for parameter in adapter_of(model).output_projection(layers[number], kind).parameters():
             parameter.zero_()
-    return stock.to(next(model.parameters()).device).eval()
+    return stock.eval()
 
 
 def strip(tensors: Mapping[str, Tensor], missing: Sequence[str]) -> dict[str, Tensor]:

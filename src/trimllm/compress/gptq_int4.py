@@ -1,7 +1,7 @@
 """GPTQ four-bit weights (Frantar et al. 2023, arXiv:2210.17323).
 
-Weights are rounded column by column; what a rounding loses is made up for in the columns that
-follow, by the inverse Hessian H = 2 X X^T of the layer's inputs. The margin is AWQ's: see there.
+Weights are rounded column by column; the error of each is made up for in the columns that follow,
+by the inverse Hessian H = 2 X X^T of the layer's inputs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import torch
 
 from trimllm.base import kernels
 from trimllm.compress import int4
-from trimllm.compress.job import Compressed, CompressJob, Method, read_made
+from trimllm.compress.job import Compressed, CompressJob, read_output
+
+yardstick_ = int4.yardstick_
 
 
 def compress(job: CompressJob) -> Compressed:
@@ -27,7 +29,7 @@ def _gptqmodel(job: CompressJob) -> Compressed:
     from gptqmodel import GPTQModel, QuantizeConfig
 
     stock, missing = job.stock()
-    wanted = QuantizeConfig(
+    config = QuantizeConfig(
         bits=4,
         group_size=job.settings.group_size,
         sym=False,
@@ -36,13 +38,9 @@ def _gptqmodel(job: CompressJob) -> Compressed:
         device=job.settings.device,
         dynamic={rf"-:^{name.replace('.', r'[.]')}([.]|$)": {} for name in missing} or None,
     )
-    engine = GPTQModel.load(str(job.write(stock)), wanted, dtype=torch.float32)
+    engine = GPTQModel.load(str(job.write(stock)), config, dtype=torch.float32)
     engine.quantize(job.rows(), batch_size=1)
-    made = job.workspace / "made"
-    made.mkdir()
-    engine.save(str(made))
+    output = job.workspace / "output"
+    engine.save(str(output))
     engine.model.to("meta")
-    return read_made(made, missing)
-
-
-METHOD = Method(compress, int4.plain_, int4.YARDSTICK, margin=0.25, grouped=True)
+    return read_output(output, missing)

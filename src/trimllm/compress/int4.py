@@ -9,12 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from trimllm.compress.engines import CompressSettings
 from trimllm.compress.job import change_linears_
+from trimllm.compress.methods import CompressSettings
 
-YARDSTICK = "round to nearest, int4"
 MAX_CODE = 15
-CODES_IN_WORD = 8
 # Position in a 32-bit word, from the lowest bits: the order of AWQ's GEMM kernels.
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
@@ -31,37 +29,44 @@ def codes_of(weight: Tensor, scales: Tensor, zeros: Tensor) -> Tensor:
     """Codes 0 to 15, (out, in), nearest to a weight (out, in)."""
     grouped = weight.float().unflatten(1, (scales.shape[1], -1))
     codes = (grouped / scales[..., None]).round() + zeros[..., None]
-    return codes.clamp(0, MAX_CODE).flatten(1).to(torch.int32)
+    return codes.clamp(0, MAX_CODE).flatten(1)
 
 
 def decoded(codes: Tensor, scales: Tensor, zeros: Tensor) -> Tensor:
     """Weights (out, in) in float32 that codes stand for."""
-    grouped = codes.float().unflatten(1, (scales.shape[1], -1))
-    return ((grouped - zeros.float()[..., None]) * scales.float()[..., None]).flatten(1)
+    grouped = codes.unflatten(1, (scales.shape[1], -1))
+    return ((grouped - zeros[..., None]) * scales[..., None]).flatten(1)
 
 
 def round_to_nearest(weight: Tensor, group_size: int) -> Tensor:
-    """The weight (out, in) as plain rounding would store it."""
+    """The weight (out, in) as plain rounding would store it, in float32."""
     scales, zeros = ranges(weight, group_size)
-    return decoded(codes_of(weight, scales, zeros), scales, zeros).to(weight.dtype)
+    return decoded(codes_of(weight, scales, zeros), scales, zeros)
 
 
-def plain_(model: nn.Module, settings: CompressSettings) -> None:
-    """The yardstick of four-bit methods: the same groups, rounded to nearest, in place."""
+def yardstick_(model: nn.Module, settings: CompressSettings) -> None:
+    """Round the linear layers to nearest in groups, in place."""
     change_linears_(model, lambda weight: round_to_nearest(weight, settings.group_size))
 
 
-def pack_awq(codes: Tensor, scales: Tensor, zeros: Tensor) -> dict[str, Tensor]:
-    """qweight (in, out / 8), qzeros (groups, out / 8), scales (groups, out): AWQ's GEMM format."""
-    return {
-        "qweight": _words(codes.t()),
-        "qzeros": _words(zeros.t()),
-        "scales": scales.t().to(torch.float16).contiguous(),
-    }
+def pack_awq(weight: Tensor, group_size: int) -> dict[str, Tensor]:
+    """AWQ's GEMM format of a weight (out, in), rounded to nearest.
+
+    Returns:
+        qweight (in, out / 8) and qzeros (groups, out / 8), int32; scales (groups, out), float16.
+    """
+    scales, zeros = ranges(weight, group_size)
+    scales = scales.half()
+    # Codes for the scales that are stored; one that vanishes in float16 has zeros only.
+    codes = codes_of(weight, scales.float().clamp(min=1e-8), zeros)
+    words = {"qweight": _words(codes.t()), "qzeros": _words(zeros.t())}
+    return words | {"scales": scales.t().contiguous()}
 
 
 def _words(codes: Tensor) -> Tensor:
     """(rows, n) codes as (rows, n / 8) words of 32 bits."""
-    grouped = codes.to(torch.int64).unflatten(1, (-1, CODES_IN_WORD))
-    words = sum(grouped[..., at] << (4 * place) for place, at in enumerate(AWQ_ORDER))
-    return torch.where(words >= 1 << 31, words - (1 << 32), words).to(torch.int32).contiguous()
+    grouped = codes.to(torch.int32).unflatten(1, (-1, len(AWQ_ORDER)))
+    words = torch.zeros_like(grouped[..., 0])
+    for place, at in enumerate(AWQ_ORDER):
+        words |= grouped[..., at] << (4 * place)  # the sign bit takes the highest code's
+    return words.contiguous()

@@ -1,4 +1,4 @@
-"""Compress a checkpoint: check, work, write, prove, publish."""
+"""Compress a checkpoint: check, compress, write, reload and compare, publish."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ import torch
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype
+from trimllm.base.workers import python_of
 from trimllm.checkpoint import store
-from trimllm.compress.engines import (
-    ENGINES,
+from trimllm.compress.job import CompressJob
+from trimllm.compress.methods import (
+    EXTERNAL,
     METHODS,
     CompressSettings,
     default_engine,
-    engine_python,
     missing_package,
 )
-from trimllm.compress.job import CompressJob, Method
 from trimllm.compress.proof import (
     HeldBack,
     ScoredRow,
@@ -43,9 +43,9 @@ RECORD = "compression"
 Record = dict[str, Any]
 
 
-def method_of(name: str) -> Method:
-    """What the file of a compressor says."""
-    return importlib.import_module(f"trimllm.compress.{name}").METHOD
+def module_of(method: str) -> Any:
+    """The file of a compressor: `compress(job)` and `yardstick_(model, settings)`."""
+    return importlib.import_module(f"trimllm.compress.{method}")
 
 
 def check(
@@ -67,23 +67,23 @@ def check(
     settings = settings or CompressSettings()
     if method not in METHODS:
         raise UserError(f"no compressor {method!r} (there are: {', '.join(METHODS)})")
-    engine = engine or default_engine(method)
-    if engine not in METHODS[method]:
-        engines = ", ".join(METHODS[method])
+    entry, engine = METHODS[method], engine or default_engine(method)
+    if engine not in entry.engines:
+        engines = ", ".join(entry.engines)
         raise UserError(f"{method} has no engine {engine!r} (there are: {engines})")
     if package := missing_package(method, engine):
         raise UserError(
             f"{method} by {engine}: package {package} is not installed; run `make setup`"
         )
-    if engine in ENGINES:
-        engine_python(engine, settings.python)
+    if engine in EXTERNAL and not settings.python:
+        python_of(EXTERNAL[engine], "envs")
     if settings.device.split(":")[0] not in ("cpu", "cuda"):
         raise UserError(f"no device {settings.device!r}; use cpu or cuda")
     if settings.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"{engine} was asked for on a GPU and there is none; use device cpu")
+        raise UserError(f"{method}: device cuda, but torch sees no GPU; use device cpu")
     if method.endswith("_int4") and (lacking := kernels.four_bit_lacks(settings.device)):
         raise UserError(f"{method}: its kernels need {lacking}; install that, or leave it out")
-    if method_of(method).calibrated and texts < settings.min_texts:
+    if entry.calibrated and texts < settings.min_texts:
         raise UserError(
             f"{method} needs at least {settings.min_texts} calibration texts and got {texts}; "
             "give the domain more training documents, or raise compress.calibration_documents"
@@ -93,7 +93,7 @@ def check(
         raise UserError(
             f"{source} is compressed already; compress the checkpoint that it was made from"
         )
-    if method_of(method).grouped:
+    if "group_size" in entry.settings:
         _check_group_size(method, config, settings.group_size)
     return engine
 
@@ -111,9 +111,9 @@ def _check_group_size(method: str, config: dict[str, Any], group_size: int) -> N
     for name, width in widths.items():
         if width % group_size:
             fits = [size for size in GROUP_SIZES if not any(w % size for w in widths.values())]
-            offer = f"use {', '.join(map(str, fits))}" if fits else "no group size fits this model"
             raise UserError(
-                f"{method}: group_size {group_size} does not divide the {name} {width}; {offer}"
+                f"{method}: group_size {group_size} does not divide the {name} {width}; use one of "
+                f"{fits or 'the other compressors'}"
             )
 
 
@@ -127,83 +127,81 @@ def compress(
     engine: str | None = None,
     settings: CompressSettings | None = None,
     provenance: Callable[[], dict[str, Any]] | None = None,
-    record: Callable[[Record], dict[str, Record]] = lambda found: {RECORD: found},
+    record: Callable[[Record], Record] = dict,
 ) -> Record:
-    """Compress a checkpoint; the result is whole and proven under its name, or not there.
+    """Compress a checkpoint; the result appears whole and checked, or not at all.
 
     Args:
         method: one of `METHODS`.
         source: a dense checkpoint, plain or trimmed.
-        texts: what the method is calibrated on.
+        texts: calibration texts.
         held_back: what the loss is compared on, none of it among `texts`: texts, or pairs of a
             prompt and an answer, of which the answer counts.
         output: where the compressed checkpoint goes.
-        engine: the tool; None takes the method's default.
-        provenance: asked at the end for what goes into manifest.json beside the hashes.
-        record: makes of what is returned the JSON documents to store beside the weights, by stem;
-            compression.json must be among them.
+        engine: None takes the method's default.
+        provenance: called at the end for what manifest.json holds beside the hashes.
+        record: makes compression.json of what is returned.
 
     Returns:
         Method, engine and its version, losses (nats a token: dense, compressed, yardstick), margin,
         bytes, seconds.
 
     Raises:
-        UserError: see `check`; or a checkpoint that does not prove itself.
+        UserError: see `check`; or the compressed checkpoint is worse than its margin allows.
     """
     settings = settings or CompressSettings()
     engine = check(method, source, len(texts), engine=engine, settings=settings)
     if not held_back:
         raise UserError(
-            f"{method} has no held-back texts to prove itself on; give the domain more training "
+            f"{method} needs held-back texts to check its result; give the domain more training "
             "documents"
         )
     if common := set(texts) & {"".join(one) for one in held_back}:
-        raise UserError(f"{len(common)} held-back texts are calibration texts too; take others")
-    how = method_of(method)
+        raise UserError(f"{len(common)} held-back texts are calibration texts too; use others")
+    entry, module = METHODS[method], module_of(method)
     seconds: dict[str, float] = {}
     longest = files.read_json(Path(source) / "config.json")["max_position_embeddings"]
     settings = replace(settings, max_tokens=min(settings.max_tokens, longest))
     with files.scratch(output) as temporary, files.scratch(output) as workspace:
         with _timed(seconds, "yardstick"):
-            loss, rows = _dense_losses(how, source, held_back, settings)
+            loss, rows = _dense_losses(module, source, held_back, settings)
         _free(settings.device)
         with _timed(seconds, "compress"):
             # On the host: engines bring a block at a time to the device.
             model, tokenizer = store.load(source, dtype="float32")
             job = CompressJob(model, tokenizer, texts, engine, settings, workspace)
-            made = how.compress(job)
+            compressed = module.compress(job)
         model.to("meta")  # engines keep frames that refer to it
-        store.write_tensors(source, made.tensors, made.config, temporary)
-        made.tensors.clear()
-        _free(settings.device)  # the proof, in a process of its own, needs the memory
+        store.write_tensors(source, compressed.tensors, compressed.config, temporary)
+        compressed.tensors.clear()
+        _free(settings.device)  # the reload, in a process of its own, needs the memory
         with _timed(seconds, "proof"):
-            loss["compressed"] = fresh_loss(
-                temporary, rows, workspace, settings.device, settings.threads
-            )
-            judge(loss["compressed"], loss["yardstick"], how.margin, method, how.yardstick)
-        own = engine in ENGINES  # with an environment, whose versions its worker reports
-        found = {
+            loss["compressed"] = fresh_loss(temporary, rows, settings.device, settings.threads)
+            judge(loss["compressed"], loss["yardstick"], entry.margin, method, entry.yardstick)
+        result = {
             "method": method,
             "engine": engine,
-            "engine_version": None if own else importlib.metadata.version(engine),
+            # An external engine's worker reports versions itself.
+            "engine_version": None if engine in EXTERNAL else importlib.metadata.version(engine),
             "loss": loss,
-            "yardstick": how.yardstick,
-            "margin": how.margin,
-            "group_size": settings.group_size if how.grouped else None,
+            "yardstick": entry.yardstick,
+            "margin": entry.margin,
+            "group_size": settings.group_size if "group_size" in entry.settings else None,
             "bytes": store.bytes_by_part(temporary),
             "bytes_dense": store.bytes_by_part(source),
             "seconds": seconds,
             "seed": settings.seed,
             "calibration_texts": len(texts),
             "held_back_texts": len(held_back),
-            **made.facts,
+            **compressed.facts,
         }
-        store.complete(temporary, output, record(found), provenance() if provenance else None)
-    return found
+        origin = provenance() if provenance else None
+        store.complete(temporary, output, {RECORD: record(result)}, origin)
+    return result
 
 
 def _free(device: str) -> None:
-    """Give back what nothing refers to any more, to the device too: another process needs it."""
+    """Release unreferenced memory, the device's too: another process needs it."""
     gc.collect()
     if torch.device(device).type == "cuda":
         torch.cuda.empty_cache()
@@ -211,25 +209,25 @@ def _free(device: str) -> None:
 
 @contextmanager
 def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Adds the seconds of a piece of work to a record."""
+    """Record the seconds of a piece of work."""
     start = time.perf_counter()
     yield
     seconds[name] = round(time.perf_counter() - start, 2)
 
 
 def _dense_losses(
-    how: Method, source: str | Path, held_back: Sequence[HeldBack], settings: CompressSettings
+    module: Any, source: str | Path, held_back: Sequence[HeldBack], settings: CompressSettings
 ) -> tuple[dict[str, float], list[ScoredRow]]:
-    """Losses of the dense model and of the yardstick, and the rows that they are taken on.
+    """Losses of the dense model and of the yardstick, and the rows that they are measured on.
 
-    The model is gone before the one that is compressed comes: both would not fit a GPU.
+    The model is freed before the one to compress is loaded: both would not fit a GPU.
     """
-    # Losses are told apart by tenths; bfloat16 moves them by thousandths.
+    # bfloat16 moves losses by thousandths, and tenths decide.
     dtype = compute_dtype("auto", settings.device)
     model, tokenizer = store.load(source, dtype=dtype, device=settings.device)
     rows = scored_rows(tokenizer, held_back, settings.max_tokens)
     losses = {"dense": mean_loss(model, rows)}
     with torch.no_grad():
-        how.plain_(model, settings)
+        module.yardstick_(model, settings)
     losses["yardstick"] = mean_loss(model, rows)
     return losses, rows

@@ -18,11 +18,15 @@ ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT / "src"))
 
 from trimllm.base.errors import UserError  # noqa: E402
-from trimllm.compress.engines import ENGINES, engine_python, variable  # noqa: E402
+from trimllm.base.workers import python_of  # noqa: E402
+from trimllm.compress.methods import EXTERNAL  # noqa: E402
 
 
 def run(engine: str) -> int:
     """Print the path; `UserError` where the environment cannot be made."""
+    if engine not in EXTERNAL:
+        raise UserError(f"there is no external engine {engine!r}; use {' or '.join(EXTERNAL)}")
+    folder = EXTERNAL[engine]
     try:
         importlib.metadata.version(engine)
         print(sys.executable)
@@ -30,16 +34,14 @@ def run(engine: str) -> int:
     except importlib.metadata.PackageNotFoundError:
         pass
     try:
-        print(engine_python(engine))
+        print(python_of(folder, "envs"))
     except UserError:
-        # unknown, or named and wrong: nothing is made in its place
-        if engine not in ENGINES or variable(engine) in os.environ:
+        if f"TRIMLLM_{folder.upper()}_PYTHON" in os.environ:  # wrong: nothing is built instead
             raise
-        made = ROOT / ".envs" / ENGINES[engine][0]
-        stamp = made.relative_to(ROOT) / ".complete"
+        stamp = f".envs/{folder}/.complete"
         if subprocess.run(["make", "-C", ROOT, stamp], stdout=sys.stderr).returncode:
             raise UserError(f"the environment of {engine} cannot be made (see above)") from None
-        print(made / "bin/python")
+        print(ROOT / f".envs/{folder}/bin/python")
     return 0
 
 

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from trimllm import compress
 from trimllm.base import names
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.base.names import GGUF_FAMILIES
+from trimllm.compress.methods import missing_package
 from trimllm.throughput.shapes import SHAPES, kept_units
 from trimllm_paper import recipe
 from trimllm_paper.config.domain import Problem
@@ -31,7 +31,7 @@ def problems(config: Config) -> Iterator[Problem]:
         if not Path(folder).is_dir():
             yield ["replicates", index], "no such folder; run that seed first"
     for index, method in enumerate(config.compress.methods):
-        if gone := compress.missing_package(method, getattr(config.compress.engines, method)):
+        if gone := missing_package(method, config.compress.engine(method)):
             problem = f"needs package {gone}, which is not installed; run `make setup`"
             yield ["compress", "methods", index], problem
     yield from _absent(["trim", "recipes"], config.trim.recipes, config.recipes, "`recipes`")

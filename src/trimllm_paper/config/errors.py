@@ -20,6 +20,9 @@ MISSING = object()
 RETIRED = {
     "benchmark": "throughput",
     "compat": None,
+    "compress.engines.llm_int8": None,
+    "compress.engines.llm_pruner": None,
+    "compress.engines.sparsegpt_2_4": None,
     "recipes.*.fold": None,
     "sets.*.from.*.sha256": None,
     "sets.*.from.*.version": None,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, model_validator
 
-from trimllm import compress
 from trimllm.base.names import RULES
+from trimllm.compress.methods import METHODS as COMPRESSORS
+from trimllm.compress.methods import default_engine
 from trimllm.engines.formats import FORMATS
 from trimllm.exporting.formats import VARIANTS
 from trimllm.throughput.shapes import SHAPES
@@ -24,7 +25,7 @@ from trimllm_paper.config.parts import (
     Unique,
 )
 
-METHODS = tuple(compress.METHODS)
+METHODS = tuple(COMPRESSORS)
 Method = Annotated[str, Among(METHODS)]
 Kernel = Annotated[str, Among([name for name in METHODS if name != "llm_pruner"])]
 """A compressor with a kernel of its own."""
@@ -32,22 +33,19 @@ GroupSize = Literal[32, 64, 128]
 PatternName = Annotated[str, Field(pattern="^[a-z][a-z0-9]*$")]
 
 
-_ENGINES: dict[str, Any] = {
-    name: (
-        Annotated[str, Among(of)],
-        Field(default=next(iter(of)), description=f"Tool of {name}."),
-    )
-    for name, of in compress.METHODS.items()
-}
-Engines = create_model("Engines", __base__=Section, **_ENGINES)
+class Engines(Section):
+    awq_int4: Annotated[str, Among(COMPRESSORS["awq_int4"].engines)] = "llmcompressor"
+    """Engine of awq_int4."""
+    gptq_int4: Annotated[str, Among(COMPRESSORS["gptq_int4"].engines)] = "gptqmodel"
+    """Engine of gptq_int4."""
 
 
 class Compress(Section):
     methods: Unique[Method] = ["llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4"]
     """Compressors that are applied to full_ft, as rows of Table 2. The default is the paper's."""
-    engines: Engines = Engines()  # type: ignore[valid-type]  # made of METHODS
-    """Tool of each compressor. Defaults are in the main environment; `autoawq` and `auto-gptq` have
-    environments of their own (`make envs`)."""
+    engines: Engines = Engines()
+    """Engine of a compressor that has several. Defaults are in the main environment; `autoawq` and
+    `auto-gptq` have environments of their own (`make envs`)."""
     group_size: GroupSize = 128
     """Weights that share a scale in four-bit formats. Must divide the model's widths: 64 for
     SmolLM2-135M."""
@@ -59,6 +57,10 @@ class Compress(Section):
     """Maximal number of held-back documents on which a compressed checkpoint is verified."""
     max_tokens: int = Field(default=512, ge=16)
     """Tokens of a calibration row."""
+
+    def engine(self, method: str) -> str:
+        """The engine of a compressor."""
+        return getattr(self.engines, method, None) or default_engine(method)
 
 
 class Tables(Section):

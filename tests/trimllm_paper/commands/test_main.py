@@ -67,7 +67,7 @@ def test_an_engine_needs_nothing_but_the_standard_library(tmp_path: Path) -> Non
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\n")
     python.chmod(0o755)
-    variable = engine.variable("autoawq")
+    variable = "TRIMLLM_AUTOAWQ_PYTHON"
     words = [sys.executable, "-I", "-S", str(Path(engine.__file__)), "autoawq"]
     run = subprocess.run(words, capture_output=True, text=True, env={variable: str(python)})
     assert (run.returncode, run.stdout) == (0, f"{python}\n"), run.stderr

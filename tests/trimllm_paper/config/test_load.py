@@ -88,6 +88,7 @@ trim: {drops_per_epoch: 3} | trim.drops_per_epoch = 3: was replaced by recipes.N
 benchmark: {shapes: []} | benchmark = {"shapes": []}: was replaced by throughput
 compat: authors | compat = "authors": was retired; remove it
 recipes: {paper: {fold: true}} | recipes.paper.fold = true: was retired; remove it
+compress: {engines: {llm_int8: bitsandbytes}} | "bitsandbytes": was retired; remove it
 tables: {layouts: []} | tables.layouts = []: was retired; remove it
 seed: often | seed = "often": must be a valid integer
 seed: null | seed = null: must be a valid integer

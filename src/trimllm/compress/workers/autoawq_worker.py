@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-import worker_common as common
 from awq.models.auto import AWQ_CAUSAL_LM_MODEL_MAP
 from awq.quantize.quantizer import AwqQuantizer
+from worker_common import Quantizing
 
 
-def quantize(job: common.Job) -> tuple[Any, dict[str, Any]]:
-    """The model in four bits, and its quantization_config."""
-    blocks = job["blocks"]
-    model = common.load_dense(job, "autoawq", AWQ_CAUSAL_LM_MODEL_MAP)
-    family = model.config.model_type
-    said: dict[str, Any] = {"zero_point": True}
-    wrapped = AWQ_CAUSAL_LM_MODEL_MAP[family](model, family, False, model.config, None, None)
-    wrapped.quantize(
-        tokenizer=None,
-        quant_config=said | {"q_group_size": job["group_size"], "w_bit": 4, "version": "GEMM"},
-        calib_data=blocks,
-        max_calib_samples=len(blocks),
-        max_calib_seq_len=len(blocks[0]),
-        quantizer_cls=Quantizer,
-    )
-    said |= {"quant_method": "awq", "bits": 4, "group_size": job["group_size"], "version": "gemm"}
-    return model, said
+class Worker(Quantizing):
+    """autoawq."""
+
+    engine, families = "autoawq", AWQ_CAUSAL_LM_MODEL_MAP
+
+    def quantize(self) -> dict[str, Any]:
+        model, family = self.model, self.model.config.model_type
+        wrapped = self.families[family](model, family, False, model.config, None, None)
+        config = {"zero_point": True, "version": "GEMM"}
+        wrapped.quantize(
+            tokenizer=None,
+            quant_config=config | {"q_group_size": self.group_size, "w_bit": 4},
+            calib_data=self.rows,
+            max_calib_samples=len(self.rows),
+            max_calib_seq_len=len(self.rows[0]),
+            # Its search for clipping bounds takes hours on a CPU; llmcompressor has none either.
+            apply_clip=False,
+            quantizer_cls=Quantizer,
+        )
+        config |= {"version": "gemm", "bits": 4, "group_size": self.group_size}
+        return config | {"quant_method": "awq"}
 
 
 class Quantizer(AwqQuantizer):
@@ -34,8 +37,8 @@ class Quantizer(AwqQuantizer):
 
     def init_quant(self, *args: Any, **kwargs: Any) -> Any:
         modules, module_kwargs, inputs = super().init_quant(*args, **kwargs)
-        # autoawq asks every model for rotary embeddings unless it has been given some; OPT
-        # has none, and its layers are never shown what they do not take.
+        # autoawq asks every model for rotary embeddings unless some are there; OPT has none, and
+        # its layers never receive what they do not take.
         if not hasattr(self.model.model, "rotary_emb"):
             module_kwargs["position_embeddings"] = ()
         return modules, module_kwargs, inputs
@@ -49,35 +52,3 @@ class Quantizer(AwqQuantizer):
             return super()._compute_best_scale(x, w_mean, x_mean, module, *rest)
         finally:
             del module.state_dict
-
-    @torch.no_grad()
-    def _compute_best_clip(
-        self, w: Any, input_feat: Any, n_grid: int = 20, max_shrink: float = 0.5, **_: Any
-    ) -> Any:
-        """Clipping bound of every group of weights: (outputs, groups, 1).
-
-        autoawq's search, with its error mean_t (x_t . (q - w))² written as d'Gd with the Gram
-        matrix G of the group's inputs. Its cost hardly grows with the tokens, so that all of
-        them count instead of a sample.
-        """
-        outputs, inputs = w.shape
-        size = self.group_size if self.group_size > 0 else inputs
-        x = input_feat.reshape(-1, inputs // size, size).to(w.device).float().transpose(0, 1)
-        gram = x.transpose(1, 2) @ x  # (groups, size, size)
-        groups = w.float().reshape(outputs, -1, size).transpose(0, 1)  # (groups, outputs, size)
-        largest = groups.abs().amax(dim=-1, keepdim=True)
-        best, least = largest.clone(), torch.full_like(largest, torch.inf)
-        for step in range(int(max_shrink * n_grid)):
-            bound = largest * (1 - step / n_grid)
-            clipped = groups.clamp(-bound, bound)
-            rounded = self.pseudo_quantize_tensor(clipped.reshape(-1, size))[0]
-            change = rounded.view_as(groups) - groups
-            error = ((change @ gram) * change).sum(dim=-1, keepdim=True)
-            better = error < least
-            least = torch.where(better, error, least)
-            best = torch.where(better, bound, best)
-        return best.transpose(0, 1).to(w.dtype)
-
-
-if __name__ == "__main__":
-    common.main("autoawq", quantize)

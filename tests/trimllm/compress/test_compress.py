@@ -1,0 +1,293 @@
+"""All compressors: what is stored, that it computes, that a fresh process loads it."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from models import logits_of, some_ids, tiny, word_tokenizer
+from safetensors.torch import load_file
+
+import trimllm
+from trimllm import checkpoint
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm.base.workers import python_of
+from trimllm.checkpoint import store
+from trimllm.compress import llm_int8, methods, proof, run
+from trimllm.compress.job import Compressed, CompressJob
+from trimllm.compress.methods import EXTERNAL, METHODS, CompressSettings, default_engine
+from trimllm.compress.run import check, compress, module_of
+from trimllm.data import Document
+from trimllm.sublayers import Unit, drop, units
+
+# First and last sublayer gone, attention and MLPs without their partner, an inner block gone.
+DROPPED = [Unit(0, "attention"), Unit(1, "mlp"), Unit(2, "attention"), Unit(2, "mlp")]
+DROPPED += [Unit(4, "mlp")]
+SETTINGS = CompressSettings(group_size=32, max_tokens=100)
+FOLLOWER = random.Random(0).sample(range(97), 97)
+
+
+def words_from(first: int, count: int = 20) -> list[int]:
+    """Words of which each determines the next."""
+    words = [first]
+    while len(words) < count:
+        words.append(FOLLOWER[words[-1]])
+    return words
+
+
+def as_text(words: list[int]) -> str:
+    return " ".join(f"w{word}" for word in words)
+
+
+TEXTS = [as_text(words_from(word)) for word in range(24)]
+HELD_BACK = [(as_text(words_from(word, 15)), f" w{words_from(word, 16)[-1]}") for word in range(97)]
+
+
+def trained(model: torch.nn.Module) -> torch.nn.Module:
+    """The model after it has learnt which word follows which."""
+    optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-2)
+    chance = random.Random(1)
+    for _ in range(100):
+        rows = [words_from(chance.randrange(97)) for _ in range(16)]
+        ids = torch.tensor(rows) + 4  # four special tokens come first
+        model(ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trimmed model that knows something which a compressor can lose.
+
+    Its rotary base is not the one that older versions of transformers fall back on.
+    """
+    changed = {"rope_parameters": {"rope_type": "default", "rope_theta": 50.0}}
+    changed |= {"hidden_size": 64, "head_dim": 16}
+    model = trained(drop(tiny("llama", mlp_width=128, **changed), DROPPED))
+    return checkpoint.save(model, word_tokenizer(), tmp_path_factory.mktemp("dense") / "m")
+
+
+def alive(shapes: set[torch.Size]) -> int:
+    """Bytes of tensors in memory that have one of these shapes."""
+    gc.collect()
+    tensors = (one for one in gc.get_objects() if isinstance(one, torch.Tensor))
+    weights = (one for one in tensors if one.device.type == "cpu" and one.shape in shapes)
+    return sum({one.data_ptr(): one.nbytes for one in weights}.values())
+
+
+ENGINES: list[Any] = [(method, default_engine(method)) for method in METHODS]
+ENGINES += [
+    pytest.param("awq_int4", "autoawq", marks=pytest.mark.long),
+    pytest.param("gptq_int4", "auto-gptq", marks=pytest.mark.long),
+]
+
+
+@pytest.mark.parametrize("method, engine", ENGINES)
+def test_a_checkpoint_is_checked_by_a_fresh_process(
+    method: str, engine: str, dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which alone has a model in memory, as a GPU holds one only."""
+    if engine in EXTERNAL:
+        try:
+            python_of(EXTERNAL[engine], "envs")
+        except UserError as error:
+            pytest.skip(str(error))
+    shapes = {tensor.shape for tensor in load_file(dense / "model.safetensors").values()}
+    before, during = alive(shapes), []
+
+    def noted(*arguments: object) -> float:
+        during.append(alive(shapes) - before)
+        return proof.fresh_loss(*arguments)
+
+    monkeypatch.setattr(run, "fresh_loss", noted)
+    out = tmp_path / "out"
+    record = compress(*(method, dense, TEXTS, HELD_BACK, out), engine=engine, settings=SETTINGS)
+    assert during[0] < 0.1 * store.weight_bytes(dense)
+    files.verify_manifest(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert files.read_json(out / "compression.json") == record
+    loss = record["loss"]
+    assert loss["dense"] < 0.5 < 3 < torch.tensor(97.0).log()  # chance: 4.6
+    assert loss["compressed"] <= loss["yardstick"] + METHODS[method].margin
+    model, tokenizer = trimllm.load(out)
+    assert units(model) == units(trimllm.load(dense)[0])
+    again = proof.mean_loss(model, proof.scored_rows(tokenizer, HELD_BACK, 100))
+    assert loss["compressed"] == pytest.approx(again, abs=0.02)
+    assert record["bytes"]["embeddings"] == record["bytes_dense"]["embeddings"]
+    smaller = 1.001 if method == "sparsegpt_2_4" else 0.8
+    assert record["bytes"]["total"] <= smaller * record["bytes_dense"]["total"]
+    with pytest.raises(UserError, match="compressed already"):
+        check("llm_pruner", out, 99)
+    if "quantization_config" in files.read_json(out / "config.json"):
+        with pytest.raises(UserError, match="packed weights .* cannot be saved"):
+            checkpoint.save(model, tokenizer, tmp_path / "again", dtype="bfloat16")
+
+
+CASES = [(method, "llama", DROPPED, False) for method in METHODS]
+CASES += [(method, "llama", [], True) for method in METHODS]
+CASES += [("awq_int4", "opt", DROPPED, True), ("gptq_int4", "opt", [], True)]
+CASES += [("llm_int8", "qwen2", [], False), ("sparsegpt_2_4", "opt", DROPPED, True)]
+
+
+@pytest.mark.parametrize(
+    "method, family, dropped, tied", CASES, ids=[f"{m}-{f}-{len(d)}" for m, f, d, _ in CASES]
+)
+def test_what_survived_is_stored_and_computes(
+    method: str, family: str, dropped: list[Unit], tied: bool, tmp_path: Path
+) -> None:
+    model = tiny(family, mlp_width=64, tie_word_embeddings=tied)
+    model = drop(model, dropped) if dropped else model
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    loaded, tokenizer = trimllm.load(checkpoint.save(model, word_tokenizer(), tmp_path / "dense"))
+    (tmp_path / "work").mkdir()
+    engine = default_engine(method)
+    job = CompressJob(loaded, tokenizer, TEXTS, engine, SETTINGS, tmp_path / "work")
+    result = module_of(method).compress(job)
+    (output := tmp_path / "output").mkdir()
+    store.write_tensors(tmp_path / "dense", result.tensors, result.config, output)
+
+    stored = load_file(output / "model.safetensors")
+    names = {name.rsplit(".", 1)[0] for name in stored}
+    assert names <= {name for name, _ in model.named_modules()} | {"lm_head"}
+    outside = {name for name in before if ".layers." not in name and name in stored}
+    assert outside == {name for name in stored if ".layers." not in name}
+    assert tied or "lm_head.weight" in outside
+    for name in outside:
+        assert torch.equal(stored[name].float(), before[name]), name
+    if method == "sparsegpt_2_4":
+        for name, tensor in stored.items():
+            if "_proj.weight" in name or ".fc" in name and tensor.dim() == 2:
+                assert ((tensor.unflatten(1, (-1, 4)) == 0).sum(2) >= 2).all(), name
+    if method == "llm_int8":
+        assert {stored[n].dtype for n in stored if n.endswith("proj.weight")} == {torch.int8}
+
+    compressed, _ = trimllm.load(output)
+    assert units(compressed) == units(model)
+    ids = some_ids(2, 24)
+    expected, values = logits_of(model, ids), logits_of(compressed, ids).float()
+    module_of(method).yardstick_(plain := copy.deepcopy(model), SETTINGS)
+    assert (values - expected).norm() < 2 * (logits_of(plain, ids) - expected).norm()
+    start, options = ids[:1, :5], {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
+    options["attention_mask"] = torch.ones_like(start)
+    with_cache = compressed.generate(start, **options)
+    if method != "llm_int8":  # which multiplies by the largest inputs of all tokens of a call
+        assert torch.equal(with_cache, compressed.generate(start, use_cache=False, **options))
+
+
+def test_a_broken_checkpoint_is_refused_and_removed(
+    dense: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scales that went wrong, as quantizers were seen to make them."""
+
+    def corrupted(job: CompressJob, original: Callable = llm_int8.compress) -> Compressed:
+        result = original(job)
+        result.tensors["model.norm.weight"] = -result.tensors["model.norm.weight"]
+        return result
+
+    monkeypatch.setattr(llm_int8, "compress", corrupted)
+    with pytest.raises(UserError, match="llm_int8: loss .* is worse than round to nearest"):
+        compress("llm_int8", dense, TEXTS, HELD_BACK, tmp_path / "out", settings=SETTINGS)
+    assert list(tmp_path.iterdir()) == []
+    for loss in (2.2, float("nan"), float("inf")):
+        with pytest.raises(UserError, match="broken"):
+            proof.judge(loss, 2.0, 0.1, "awq_int4", "rounding")
+
+
+OBSTACLES = [
+    ("zip", {}, 99, "no compressor 'zip'"),
+    ("awq_int4", {"engine": "bitsandbytes"}, 99, "awq_int4 has no engine 'bitsandbytes'"),
+    ("awq_int4", {}, 7, "at least 8 calibration texts and got 7"),
+    (
+        "gptq_int4",
+        {"group_size": 128},
+        99,
+        "128 does not divide the hidden_size 64; use",
+    ),
+    ("gptq_int4", {"group_size": 24}, 99, "group_size 24 has no kernel"),
+    ("llm_int8", {"device": "tpu"}, 0, "no device 'tpu'"),
+]
+if not torch.cuda.is_available():
+    OBSTACLES.append(("llm_int8", {"device": "cuda"}, 9, "torch sees no GPU"))
+
+
+@pytest.mark.parametrize("method, options, texts, message", OBSTACLES)
+def test_obstacles_are_reported_before_work(
+    dense: Path, method: str, options: dict, texts: int, message: str
+) -> None:
+    settings = {name: value for name, value in options.items() if name != "engine"}
+    with pytest.raises(UserError, match=message):
+        engine = options.get("engine")
+        check(method, dense, texts, engine=engine, settings=CompressSettings(**settings))
+
+
+@pytest.mark.parametrize(
+    "texts, held_back, message",
+    [
+        (TEXTS, ["".join(TEXTS[0])], "1 held-back texts are calibration texts too"),
+        (TEXTS, [], "needs held-back texts"),
+        (TEXTS, ["w1"], "no two tokens in a row"),
+        ([" "] * 9, HELD_BACK, "the calibration texts hold no tokens"),
+    ],
+)
+def test_unusable_texts_are_refused(
+    dense: Path, tmp_path: Path, texts: list, held_back: list, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        compress("llm_pruner", dense, texts, held_back, tmp_path / "out", settings=SETTINGS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_is_named(dense: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = replace(METHODS["llm_int8"], engines={"bitsandbytes": ("no_such_package",)})
+    monkeypatch.setitem(METHODS, "llm_int8", entry)
+    with pytest.raises(UserError, match="no_such_package is not installed; run `make setup`"):
+        check("llm_int8", dense, 9)
+
+
+def test_planning_imports_no_torch() -> None:
+    heavy = "{'torch', 'transformers', 'numpy'} & sys.modules.keys()"
+    code = f"import sys, trimllm.compress.methods; sys.exit(str({heavy}) if {heavy} else 0)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for name, method in METHODS.items():
+        assert {*method.settings} <= {one.name for one in fields(CompressSettings)}, name
+    assert methods.missing_package("llm_pruner") is None
+
+
+def test_rows_hold_the_texts_in_order(tmp_path: Path) -> None:
+    texts = [" ".join(["w1"] * n) for n in (5, 3, 8, 1, 0, 9)]
+    for longest in (1, 4, 7, 26, 99):
+        settings = CompressSettings(max_tokens=longest)
+        rows = CompressJob(None, word_tokenizer(), texts, "torch", settings, tmp_path).rows()
+        tokens = sum(min(n, longest) for n in (5, 3, 8, 1, 0, 9))
+        (shape,) = {row["input_ids"].shape for row in rows}
+        assert shape[0] == 1 and shape[1] <= longest
+        assert 0 <= tokens - len(rows) * shape[1] < len(rows)
+
+
+@torch.no_grad()
+def test_the_loss_is_that_of_the_answers() -> None:
+    """Long prompts lose their beginning; of a text all tokens but the first are scored."""
+    tokenizer = word_tokenizer()
+    pairs = [("w1 w2 w3", " w4"), ("w5 w6", " w7 w8"), ("w9 w10 w11 w12", " w13")]
+    rows = proof.scored_rows(tokenizer, [*pairs, "w1 w2"], 4)
+    assert [(len(ids), first) for ids, first in rows] == [(4, 3), (4, 2), (4, 3), (2, 1)]
+    assert rows[2][0] == tokenizer("w10 w11 w12 w13").input_ids
+    model, losses = drop(tiny("opt"), [Unit(0, "mlp"), Unit(1, "attention")]), []
+    for ids, first in rows:
+        scores = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        losses += [-float(scores[at - 1, ids[at]]) for at in range(first, len(ids))]
+    assert len(losses) == 5
+    assert proof.mean_loss(model, rows) == pytest.approx(sum(losses) / 5, rel=1e-5)
+    documents = [Document(f"question {n}", (" no", " yes"), 1) for n in (3, 1, 3, 2)]
+    assert proof.answered(tokenizer, documents, 2) == [(f"question {n}", " yes") for n in (3, 1)]

@@ -85,6 +85,7 @@ def hashes(config: Config) -> dict[str, str]:
         # Choices are asked for, not generated.
         ({"evaluate": {"answer_tokens": 9}}, set()),
         ({"throughput": {"repeats": 4}}, {"timing", "shape"}),
+        ({"throughput": {"patterns": {"half": 0.5, "other": 0.4}}}, set()),
         ({"engines": {"prompt": 9}}, {"engine"}),
         ({"compute": {"threads": 2}}, set()),
         ({"compute": {"dtype": "float32"}}, {"scan", "teacher", "evaluation", *TRAINED}),
@@ -323,6 +324,19 @@ def test_blocks_are_chosen_by_what_the_calibration_documents_allow() -> None:
         by_rule = jobs.of("at_once", **place, by="bottom", drop="30")
         for job in (jobs.of("sparse_ft", **place), by_rule):
             assert job.how["arguments"]["criterion"] == criterion
+
+
+def test_timings_take_the_threads_of_the_job_unless_some_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A job's threads are `--cores`, whatever the machine has."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(64)))
+    for threads in (None, 1):
+        jobs = Jobs(smoke(throughput={"threads": threads}))
+        timing, engine = (
+            jobs.of(kind, **place) for kind, place in (EVERY["timing"], EVERY["engine"])
+        )
+        assert timing.how["subject"]["threads"] == engine.how["threads"] == threads
 
 
 def test_gptq_rows_are_timed_symmetric_where_their_checkpoints_are() -> None:

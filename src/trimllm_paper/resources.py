@@ -11,8 +11,8 @@ machines until earlier jobs correct it.
 
 from __future__ import annotations
 
+import ast
 import csv
-import json
 import math
 import os
 from collections import defaultdict
@@ -252,14 +252,15 @@ class Resources:
     def earlier(self) -> dict[tuple[str, str], float]:
         """(task, model) -> seconds of jobs that ran over what the formula had given for them.
 
-        Snakemake's extended benchmark files hold both, the latter as the resource `formula`.
+        Snakemake's extended benchmark files hold both, the latter as the resource `formula`, in
+        Python's notation.
         """
         sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
         for path in Path(self.config.results, "benchmarks").rglob("*.tsv"):
             for row in csv.DictReader(path.read_text("utf-8").splitlines(), delimiter="\t"):
-                formula = json.loads(row.get("resources") or "{}").get("formula")
+                formula = ast.literal_eval(row.get("resources") or "{}").get("formula")
                 if formula and (task := task_of(row["rule_name"])):
-                    both = sums[task, json.loads(row["wildcards"])["model"]]
+                    both = sums[task, ast.literal_eval(row["wildcards"])["model"]]
                     both[0] += float(row["s"])
                     both[1] += formula
         return {key: seconds / formula for key, (seconds, formula) in sums.items()}

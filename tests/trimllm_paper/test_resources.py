@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ def test_earlier_jobs_correct_the_formula_and_not_the_work(tmp_path: Path) -> No
     formula = Resources(config).formula("settle", TRIM_SMALL)
     file = tmp_path / "benchmarks/settle/smollm2-135m/sciq.tsv"
     file.parent.mkdir(parents=True)
-    cells = [str(2 * formula), "settle", json.dumps(TRIM_SMALL), json.dumps({"formula": formula})]
+    cells = [str(2 * formula), "settle", repr(TRIM_SMALL), repr({"formula": formula})]
     file.write_text("s\trule_name\twildcards\tresources\n" + "\t".join(cells) + "\n")
     corrected = Resources(config)
     assert corrected.seconds("settle", TRIM_SMALL) == pytest.approx(2 * formula)

@@ -61,7 +61,8 @@ class LogHandler(LogHandlerBase):
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record, or not."""
         if getattr(record, "event", None) == LogEvent.JOB_INFO and (plan := os.environ.get(PLAN)):
-            job = {"rule": record.rule_name, "wildcards": dict(record.wildcards)}
+            told = vars(record)
+            job = {"rule": told["rule_name"], "wildcards": dict(told["wildcards"])}
             with open(plan, "a", encoding="utf-8") as lines:
                 lines.write(json.dumps(job) + "\n")
         text = self._text(record)

@@ -32,11 +32,11 @@ REFUSED = (
 def system_fault(error: BaseException) -> str | None:
     """What a file system refused and what to do about it; None for any other error."""
     # safetensors and PyTorch pass on the system's words without the number.
-    is_one = isinstance(error, OSError) and error.errno is not None
-    words = os.strerror(error.errno) if is_one else str(error)
-    if any(os.strerror(number) in words for number in NO_SPACE):
+    number = error.errno if isinstance(error, OSError) else None
+    words = str(error) if number is None else os.strerror(number)
+    if any(os.strerror(one) in words for one in NO_SPACE):
         return f"no space left ({error}); make room and run again"
-    if is_one and error.filename is not None and error.errno in REFUSED:
+    if number in REFUSED and getattr(error, "filename", None) is not None:
         return f"the file system refused it ({error}); mend that and run again"
     return None
 

@@ -24,7 +24,7 @@ def documents(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[st
     for column in columns:
         cells = [line.cells[column.key] for block in blocks for line in block.rows]
         sizes = sorted({cell.n for cell in cells if cell.n})
-        chance = {cell.details["chance"] for cell in cells if cell.n} - {None}
+        chance = {float(level) for cell in cells if cell.n and (level := cell.details["chance"])}
         if sizes:
             count = " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
             levels = " or ".join(f"{level:.1f}%" for level in sorted(chance))

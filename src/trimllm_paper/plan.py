@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,7 +86,7 @@ class Plan:
 
     def hours_by(self, key: str) -> dict[str, float]:
         """The same by model ("model") or by task ("task")."""
-        found: Counter[str] = Counter()
+        found: dict[str, float] = defaultdict(float)
         for (task, wildcards), s, n in zip(self.work, self.seconds, self.units, strict=True):
             found[task if key == "task" else wildcards[key]] += s * n / 3600
         return dict(found)
@@ -126,6 +126,7 @@ def refusal(jobs: Iterable[Job], config: Any, here: bool) -> Refusal | None:
     work = [(task, job.wildcards) for job in jobs if (task := task_of(job.rule))]
     different = {(task, w["model"], w.get("name")): (task, w) for task, w in work}
     compute, measured = config.compute, any(task == "measure" for task, _ in work)
+    problem: str | None = None
     if compute.longest_minutes:
         for task, wildcards in work:
             minutes = SLOW_START + resources.seconds(task, wildcards) / 60

@@ -16,7 +16,7 @@ import csv
 import math
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -118,7 +118,8 @@ class Resources:
         self.config, self.gpu, self.chains = config, uses_gpu(config), chains(config)
         self.kind = kind_of(config)[1]
         self.in_16 = self.gpu or cores_have_16_bits(config.compute.dtype)
-        self._memory, self._way = cache(self._memory), cache(self._way)
+        self._known: Callable[..., Memory] = cache(self._memory)
+        self._shared: Callable[..., Way] = cache(self._way)
 
     def trained_share(self, task: str, name: str, chain: str | None) -> float:
         """Share of a model's parameters inside of the blocks that a task trains."""
@@ -136,11 +137,11 @@ class Resources:
     def memory(self, task: str, wildcards: Mapping[str, Any]) -> Memory:
         """Memory of a job."""
         name, chain = wildcards["model"], wildcards.get("name")
-        return self._memory(task, name, chain, self._way(task, name, chain))
+        return self._known(task, name, chain, self._shared(task, name, chain))
 
     def way(self, task: str, wildcards: Mapping[str, Any]) -> Way:
         """The fewest processes that hold a training, unless the configuration names a number."""
-        return self._way(task, wildcards["model"], wildcards.get("name"))
+        return self._shared(task, wildcards["model"], wildcards.get("name"))
 
     def mem_mb(self, task: str, wildcards: Mapping[str, Any], attempt: int = 1) -> int:
         """MiB that a job reserves; half as much more after each attempt that was killed."""
@@ -152,7 +153,11 @@ class Resources:
             shaped = name.startswith(RANDOM)
             size = parameters(name.removeprefix(RANDOM)) if shaped else self._size(name)
             return Memory(2 * (BASE / 2 + 1.2 * 2 * size), 0)
-        model, compute, base = self.config.models[name], self.config.compute, BASE * way.processes
+        model, compute, base = (
+            self.config.models[name],
+            self.config.compute,
+            float(BASE * way.processes),
+        )
         if task == "teach":
             base += self.teacher_states_bytes(name)
         if task == "compress":

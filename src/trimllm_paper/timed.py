@@ -8,8 +8,10 @@ from typing import Any
 from trimllm.throughput.result import predicted
 from trimllm_paper.recipe import Recipe
 
-COPIED = ("threads", "linear_kernel", "achieved_bytes_per_second", "bandwidth_ratio")
-COPIED += ("precision", "kernel")
+COPIED = (
+    *("threads", "linear_kernel", "achieved_bytes_per_second", "bandwidth_ratio"),
+    *("precision", "kernel"),
+)
 PARTS = ("units", "embeddings", "head")
 DENSE, APART = "dense file", "not in turn"
 WORDS = {

@@ -102,7 +102,7 @@ class Worker:
     ) -> None:
         self.name, self.last = name, deque[str](maxlen=1)
         try:
-            self.process = subprocess.Popen(
+            self.process: Any = subprocess.Popen(
                 [python, "-P", "-W", "ignore", SERVE, script],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def measure(
                 device=setting.device,
                 dtype=setting.dtype,
                 threads=setting.threads,
-                say=lambda text, name=name: say(f"{name}, {text}"),
+                say=partial(_say, say, name),
             )
             rates = {key: value for key, value in session.items() if key.endswith("_per_second")}
             measured += [row | rates for row in session["measured"]]
@@ -120,6 +121,10 @@ def measure(
         "device": setting.device,
         "machine": {"before": states[0]["before"], "after": states[-1]["after"]},
     }
+
+
+def _say(say: Callable[[str], None], name: str, text: str) -> None:
+    say(f"{name}, {text}")
 
 
 def _entry(model: Model, setting: Setting, workspace: Path, share: float) -> Entry:

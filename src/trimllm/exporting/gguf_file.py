@@ -112,7 +112,7 @@ def _stand_in(config: Any, block: int, kind: str) -> Iterator[Entry]:
         return
     parts = {"attention": "norm q k v output", "mlp": "norm gate up down"}[kind].split()
     short, inner = ("attn", head_width(config)) if kind == "attention" else ("ffn", ZERO_CHANNELS)
-    shapes = {"norm": (config.hidden_size,)}
+    shapes: dict[str, tuple[int, ...]] = {"norm": (config.hidden_size,)}
     shapes |= dict.fromkeys(("output", "down"), (config.hidden_size, inner))
     for part in parts:
         shape = shapes.get(part, (inner, config.hidden_size))
@@ -161,7 +161,8 @@ def packed(entry: Entry, state: Mapping[str, Tensor], kind: str) -> np.ndarray:
 def quantize(content: np.ndarray, kind: Type) -> np.ndarray:
     """Rows of float32 (rows, width) as bytes (rows, bytes) of a quantized type, by llama.cpp: the
     `gguf` package cannot write K-quants."""
-    library = ctypes.CDLL(importlib.util.find_spec(f"{LLAMA_CPP}.{LLAMA_CPP}").origin)
+    spec = importlib.util.find_spec(f"{LLAMA_CPP}.{LLAMA_CPP}")
+    library = ctypes.CDLL(spec.origin if spec else None)
     if (function := getattr(library, "ggml_quantize_chunk", None)) is None:
         raise UserError(f"this build of {LLAMA_CPP} has no quantizer; export gguf_f16")
     content = np.ascontiguousarray(content)
@@ -178,7 +179,7 @@ def write(
     source: str | Path,
     file: Path,
     kind: str,
-    name: str,
+    name: str | None,
     license: str | None = None,
 ) -> dict[str, int]:
     """Write a GGUF file.

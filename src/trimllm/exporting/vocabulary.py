@@ -72,7 +72,8 @@ def _split(content: dict[str, Any]) -> str:
         raise UserError(f"llama.cpp does not normalize text as this tokenizer does ({kinds[0]})")
     values = [next((step[key] for key in SETTINGS if key in step), None) for step in steps]
     values = [one.get("Regex") if isinstance(one, dict) else one for one in values]
-    name = SPLITS.get(tuple(zip(kinds, values, strict=True)))
+    way: Any = tuple(zip(kinds, values, strict=True))
+    name = SPLITS.get(way)
     if name is None or any(step.get("add_prefix_space") for step in steps):
         raise UserError(
             f"llama.cpp's name of this tokenizer's way to split text ({' and '.join(kinds)}) is "

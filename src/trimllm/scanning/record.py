@@ -22,9 +22,9 @@ class Scores:
             the tokens of the packed row (Eq. 4); None with nothing dropped.
     """
 
-    accuracy: float | None = None
-    likelihood: float | None = None
-    norm: float | None = None
+    accuracy: Any = None  # float | None, as all three
+    likelihood: Any = None
+    norm: Any = None
 
 
 @dataclass

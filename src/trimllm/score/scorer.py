@@ -67,6 +67,7 @@ def score_rows(model: nn.Module, rows: Sequence[Row], *, token_budget: int = 204
     for batch in batches(rows, token_budget, max_positions(model), sums.device):
         found, greedy = answer_scores(head, batch, run_through(model, batch, run), greedy=True)
         sums.index_add_(0, batch.choice, found[0])
+        assert greedy is not None  # it was asked for
         wrong.index_add_(0, batch.choice, (~greedy[0]).float())
     parts = (tensor.cpu().split(counts) for tensor in (sums, wrong == 0))
     return [

@@ -81,7 +81,7 @@ def measure(
     found = timed(
         entries, protocol, device=first.device, dtype=first.dtype, threads=first.threads, say=say
     )
-    for row, subject in zip(found["measured"], subjects * len(protocol.batches), strict=True):
+    for row, subject in zip(found["measured"], [*subjects] * len(protocol.batches), strict=True):
         row["random_weights"] = subject.shape is not None
     return found
 

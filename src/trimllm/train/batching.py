@@ -42,8 +42,8 @@ def examples_of(
     """Every document with its right choice; prompts too long for the model lose their left end."""
     examples = []
     for document in documents:
-        prompt, (answer,) = encode_document(tokenizer, document, [document.answer])
-        prompt = fit(prompt, answer, max_length)
+        whole, (answer,) = encode_document(tokenizer, document, [document.answer])
+        prompt = fit(whole, answer, max_length)
         examples.append(Example(tuple(prompt), tuple(answer), document))
     return examples
 

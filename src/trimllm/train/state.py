@@ -151,8 +151,8 @@ class RunState:
             told = {"identity": self.identity(), "weights": sorted(weights), **content}
             files.write_json(self.folder / "passes.json", told)
             for path in self.folder.glob("*.*"):
-                number = path.name.partition(".")[0].removeprefix("pass-")
-                if path.name != "passes.json" and number not in map(str, weights):
+                stem = path.name.partition(".")[0].removeprefix("pass-")
+                if path.name != "passes.json" and stem not in map(str, weights):
                     path.unlink()
 
         _tried(write)

@@ -29,7 +29,7 @@ def allocate(device: str, kind: gpus.Kind) -> dict[str, float]:
     """GiB that can be allocated, against what plans fill."""
     import torch
 
-    parts = []
+    parts: list[Any] = []
     wanted = FILLED * kind.gib - OVERHEAD / GIB if device == "cuda" else 1
     try:
         while len(parts) < wanted:
@@ -100,7 +100,7 @@ def tiny_chain(device: str) -> float:
     settings = trimllm.TrainSettings(learning_rate=1e-3, dtype="float32")
     how: dict[str, Any] = {"train": documents, "calibration": documents[:8], "settings": settings}
     *_, last = trimllm.trim(model, tokenizer, step=2, until=2, ratio=1.0, **how)
-    return float(last.loss)
+    return float(last.loss or 0.0)
 
 
 def int4(device: str, kind: gpus.Kind) -> dict[str, float]:
@@ -133,7 +133,7 @@ def run(device: str | None, results: Path) -> int:
     content: dict[str, Any] = {"gpu": name, "gib": gib, "checks": {}}
     for check, work in CHECKS.items():
         try:
-            found = work(device, kind)
+            found = dict[str, Any](work(device, kind))
             *_, value = [found[key] for key in found if key not in ("expected", "least")]
             expected = found["expected"]
             # On a CPU rates say nothing of a GPU's.

@@ -42,7 +42,8 @@ def _sections(annotation: Any, path: str = "") -> Iterator[tuple[type[Section], 
     """The models in a key's type; NAME stands for keys of a mapping, N for places in a list."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         yield annotation, path
-    step = {dict: ".NAME", list: ".N"}.get(get_origin(annotation) or object, "")
+    steps: dict[Any, str] = {dict: ".NAME", list: ".N"}
+    step = steps.get(get_origin(annotation), "")
     for inside in get_args(annotation):
         yield from _sections(inside, path + step)
 
@@ -63,7 +64,8 @@ def _type(node: dict[str, Any]) -> str:
 def readme() -> str:
     """config/README.md: its own text, then a table of keys for each section."""
     text = README.read_text(encoding="utf-8").partition(MARK)[0] + MARK
-    for title, kind in {"a configuration": Config, "a domain's file": Domain}.items():
+    kinds: dict[str, type[Section]] = {"a configuration": Config, "a domain's file": Domain}
+    for title, kind in kinds.items():
         text += f"\n## Keys of {title}\n"
         tables: dict[str, list[str]] = {}
         for section, _, row in dict.fromkeys(keys(kind)):

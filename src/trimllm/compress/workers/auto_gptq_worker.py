@@ -29,7 +29,7 @@ class Worker(Quantizing):
         wrapped = family(self.model, False, BaseQuantizeConfig(**config))
         rows = torch.tensor(self.rows)
         wrapped.quantize([{"input_ids": r, "attention_mask": torch.ones_like(r)} for r in rows])
-        self.model = wrapped.model
+        self.model: Any = wrapped.model
         config |= {"true_sequential": True, "checkpoint_format": "gptq"}
         return config | {"quant_method": "gptq"}
 

@@ -25,6 +25,7 @@ class Quantizing:
 
     engine: str
     families: dict[str, Any]
+    model: Any
 
     def __init__(
         self,

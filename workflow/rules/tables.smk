@@ -6,9 +6,7 @@ rule render_table:
         unpack(of_table),
     output:
         csv=PATHS.table("{table}", ".csv"),
-        md=report(
-            PATHS.table("{table}"), caption="../report/tables.rst", category="3. Tables"
-        ),
+        md=report(PATHS.table("{table}"), caption="../report/tables.rst", category="3. Tables"),
         tex=PATHS.table("{table}", ".tex"),
     log:
         log("{table}"),

@@ -19,8 +19,6 @@ from trimllm.checkpoint import store
 from trimllm.checkpoint.stock import layers_prefix, missing_modules, strip, to_stock
 from trimllm.compress.methods import EXTERNAL, CompressSettings
 
-WORKERS = Path(__file__).parent / "workers"
-
 
 @dataclass
 class Compressed:
@@ -45,22 +43,17 @@ class CompressJob:
     settings: CompressSettings
     workspace: Path  # an empty folder for intermediate files
 
-    def encoded(self) -> list[list[int]]:
-        """Token ids of every text, cut to `max_tokens`. `UserError` if there are none."""
-        longest = self.settings.max_tokens
-        encoded = [self.tokenizer(text).input_ids[:longest] for text in self.texts]
-        if not any(encoded):
-            raise UserError("the calibration texts hold no tokens; give real texts")
-        return encoded
-
     def rows(self) -> list[dict[str, Tensor]]:
         """The texts end to end, cut into rows of one length, (1, at most `max_tokens`), with masks.
 
         Statistics of linear layers' inputs need no whole texts, and engines want equal lengths.
-        Fewer tokens than there are rows are lost.
+        Fewer tokens than there are rows are lost. `UserError` if there are no tokens.
         """
-        ids = torch.tensor([one for text in self.encoded() for one in text])
-        count = -(-len(ids) // self.settings.max_tokens)
+        longest = self.settings.max_tokens
+        ids = torch.tensor([i for text in self.texts for i in self.tokenizer(text).input_ids])
+        if not len(ids):
+            raise UserError("the calibration texts hold no tokens; give real texts")
+        count = -(-len(ids) // longest)
         rows = ids[: len(ids) // count * count].view(count, 1, -1)
         return [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in rows]
 
@@ -86,8 +79,9 @@ class CompressJob:
         if settings.device == "cpu":  # the engines take a GPU wherever they see one
             variables["CUDA_VISIBLE_DEVICES"] = ""
         report = run_worker(
-            WORKERS / f"{folder}_worker.py",
+            Path(__file__).with_name("external_worker.py"),
             {
+                "engine": self.engine,
                 "dense": str(self.write(stock)),
                 "rows": [row["input_ids"][0].tolist() for row in self.rows()],
                 "output": str(output),

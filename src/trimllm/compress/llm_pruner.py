@@ -10,6 +10,7 @@ channels, since a stock configuration has one number for all: `plan` chooses bot
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -28,12 +29,9 @@ ROWS = {"attention": ("q_proj", "k_proj", "v_proj"), "mlp": ("gate_proj", "up_pr
 COLUMNS = {"attention": ("o_proj", "out_proj"), "mlp": ("down_proj", "fc2")}
 
 
-class Side(NamedTuple):
-    """One linear layer of the structures of a sublayer."""
-
-    linear: nn.Linear
-    dim: int  # of its weight: 0 for rows, 1 for columns
-    owner: Tensor  # number of the structure that every row or column belongs to
+# A linear layer, the dimension of its weight that is cut (0: rows, 1: columns), and which structure
+# every row or column belongs to.
+Side = tuple[nn.Linear, int, Tensor]
 
 
 class Plan(NamedTuple):
@@ -85,26 +83,31 @@ def plan(model: nn.Module, kept: float) -> Plan:
 
 
 def sides_of(config: Any, layer: nn.Module, kind: str) -> list[Side]:
-    """The linear layers of a sublayer, with the structure that every row or column belongs to."""
+    """The linear layers of a sublayer with their structures."""
     heads, channels = sizes_of(config)
     if kind == "mlp":
         query = single = torch.arange(channels)
     else:
         single = torch.arange(heads).repeat_interleave(layer.self_attn.head_dim)
         query = single.view(heads, -1).repeat(1, config.num_attention_heads // heads).flatten()
-    sides = []
+    sides: list[Any] = []
     for name, module in layer.named_modules():
         last = name.rpartition(".")[2]
         if last in ROWS[kind]:
-            sides.append(Side(module, 0, single if last in ("k_proj", "v_proj") else query))
+            sides.append((module, 0, single if last in ("k_proj", "v_proj") else query))
         elif last in COLUMNS[kind]:
-            sides.append(Side(module, 1, query))
+            sides.append((module, 1, query))
     return sides
+
+
+def count_of(sides: Sequence[Side]) -> int:
+    """Number of structures."""
+    return int(sides[0][2].max()) + 1
 
 
 def taylor(sides: Sequence[Side]) -> Tensor:
     """Importance of every structure of a sublayer: the sum of |w dL/dw| over its weights."""
-    score = torch.zeros(int(sides[0].owner.max()) + 1)
+    score = torch.zeros(count_of(sides))
     for linear, dim, owner in sides:
         change = (linear.weight * linear.weight.grad).detach().abs()
         score.index_add_(0, owner, change.sum(1 - dim, dtype=torch.float32).cpu())
@@ -171,9 +174,5 @@ def compress(job: CompressJob) -> Compressed:
 
 def yardstick_(model: nn.Module, settings: CompressSettings) -> None:
     """Cut structures drawn at random to the same widths, in place."""
-    generator = torch.Generator().manual_seed(settings.seed)
-
-    def chance(sides: Sequence[Side]) -> Tensor:
-        return torch.rand(int(sides[0].owner.max()) + 1, generator=generator)
-
-    cut(model, plan(model, settings.kept), chance)
+    chance = partial(torch.rand, generator=torch.Generator().manual_seed(settings.seed))
+    cut(model, plan(model, settings.kept), lambda sides: chance(count_of(sides)))

@@ -64,8 +64,7 @@ METHODS = {
     "llm_pruner": Method({"torch": ("torch",)}, ("max_tokens", "kept"), "random structures", 0.0),
 }
 EXTERNAL = {"autoawq": "autoawq", "auto-gptq": "auto_gptq"}
-"""Engines that need an older transformers -> their environment under `.envs` (`make envs`) and,
-with `_worker.py`, the script in `workers` that runs there without trimllm."""
+"""Engines that need an older transformers -> their environment under `.envs` (`make envs`)."""
 
 
 def default_engine(method: str) -> str:

@@ -83,10 +83,7 @@ def test_a_model_is_trimmed_by_its_answers_and_answers(
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        (
-            15,
-            "set capitals: 15 documents (of 15 rows in capitals.csv) are too few, 24 are",
-        ),
+        (15, "are too few"),
         (0, "0 of 0 rows do not parse"),
     ],
 )
@@ -105,9 +102,6 @@ def test_a_criterion_that_counts_right_answers_is_refused_before_anything_runs(
 ) -> None:
     capitals(60)
     line = refused("data", **OWN)
-    assert (
-        'recipes.paper.criterion = "both": cannot be calibrated on domain capitals, which has free '
-        "answers, none of which is right; take answer_likelihood there" in line
-    )
+    assert "recipes.paper.criterion" in line and "which has free answers; use answer_" in line
     line = refused("data", domains="[sciq]", recipes=RECIPES)
-    assert "cannot be calibrated on domain sciq, which has choices; take likelihood there" in line
+    assert "cannot be calibrated on domain sciq, which has choices; use likelihood there" in line

@@ -102,7 +102,7 @@ def test_records_hold_every_epoch(smoke: Path) -> None:
 
 def test_logs_and_summary(smoke: Path) -> None:
     log = (smoke / "logs/trim_epoch/smollm2-135m/sciq" / RUN / "drop_15.log").read_text()
-    assert "documents" in log and "tokens/s" in log
+    assert "documents/s" in log and "loss" in log
 
 
 def test_a_second_run_does_nothing(smoke: Path) -> None:
@@ -164,8 +164,8 @@ def test_a_changed_checkpoint_is_refused(smoke: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("is_real", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_all_makes_every_table_figure_and_claim(smoke: Path, tmp_path: Path, is_real: bool) -> None:
     directory, options = (smoke, {}) if is_real else (tmp_path, {})
-    if not is_real:  # LLM-Pruner's proof wants a model that has something to lose
-        compress = {"methods": ["gptq_int4", "llm_int8"]}
+    if not is_real:  # a random model has little to lose that four bits would keep
+        compress = {"methods": ["llm_int8"]}
         options["configfile"] = shrunk(SMOKE, tmp_path, compress=compress)
     run = snakemake(directory, "all", **options)
     assert run.returncode == 0, run.stderr[-4000:]
@@ -189,7 +189,7 @@ def test_all_makes_every_table_figure_and_claim(smoke: Path, tmp_path: Path, is_
     (full_ft,) = (row for row in rows if (row["row"], row["column"], row["model"]) == place)
     answers = float(full_ft["measured"]) > 0
     assert ("no_loss_50" in alone) == answers and answers >= is_real
-    # Two compressors may refute what is said of all, and never show it.
+    # One compressor may refute what is said of all, and never show it.
     assert verdicts["speedup_consumer"] not in {"seen on the stand-in", "undecided"}
     again = snakemake(directory, "all", **options)
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr

@@ -35,7 +35,7 @@ def test_the_ablation_switches_one_key_at_a_time(tmp_path: Path) -> None:
     run = snakemake(tmp_path, "-n", "table_a1", *files, configfile=None)
     assert run.returncode == 0, run.stderr
     jobs = counts(run.stdout + run.stderr)
-    recipes = 16
+    recipes = 14
     assert epochs(jobs) == 2 * recipes * WHOLE and jobs["settle_kept"] == 2 * recipes * 2
     assert jobs["evaluate_sciq"] == jobs["evaluate_lexglue"] == recipes * 2 + 2
     assert "compress" not in jobs

@@ -96,7 +96,7 @@ def test_another_model_than_stated(refused: Refused, local_model: Path) -> None:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
     line = refused(configfile=local_model)
-    assert "family = \"llama\": model/config.json says model_type 'gpt2'" in line
+    assert "family = \"llama\": model/config.json has model_type 'gpt2'" in line
 
 
 def prepare(refused: Refused, tmp_path: Path) -> str:

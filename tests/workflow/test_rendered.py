@@ -104,7 +104,7 @@ def test_kept_seeds_are_pooled_and_verified(
         seeds = {(row["column"], row["seeds"]) for row in csv.DictReader(stream) if row["measured"]}
     assert ("piqa", "0;1") in seeds and ("sciq", "0") in seeds and ("piqa", "0") not in seeds
     text = (kept / "tables/table2.md").read_text(encoding="utf-8")
-    assert "2 seeds: mean" in text and "kept results of an earlier run" in text
+    assert "Means of 2 seeds" in text and "kept results of an earlier run" in text
     assert main(["verify", "results"]) == 0
     changed = next((kept / "seed_1/eval").rglob("full_ft/*.json"))
     changed.write_text(changed.read_text().replace('"acc": ', '"acc":  ', 1))

@@ -13,7 +13,7 @@ from runs import environment, snakemake
 
 from trimllm_paper import records
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 SCAN = "results/scans/tiny/sums.json"
 COMPUTE = {"compute": json.dumps({"device": "cpu", "processes": 1})}
 # Python runs a module of this name first: a scan under Slurm notes its job, and waits to be let go.

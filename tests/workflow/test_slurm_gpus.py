@@ -13,7 +13,7 @@ from runs import environment, snakemake
 
 from trimllm_paper import records
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 TASKS = ("full_ft", "sparse_ft")
 TARGETS = [f"results/models/tiny/sums/{task}/manifest.json" for task in TASKS]
 FOUR_GPUS = [f"{task}:gpu=4" for task in TASKS]

@@ -1,5 +1,5 @@
 # The only file that looks at Snakemake's own objects: what they say of this run, what is refused, and
-# the last words. Nothing of theirs is changed.
+# the last words. Nothing of theirs is changed (but see `cluster.keep_unanswered_jobs`).
 #
 # What a configuration, a result or a target makes wrong is refused while the DAG is built, so also in a
 # dry run, where nothing is left to do, and where this workflow is a module of another. What only jobs
@@ -156,6 +156,8 @@ def print_summary(failed):
 onstart:
     refuse_while_at_work()
     refuse_too_large()
+    if not workflow.local_exec and workflow.executor_plugin.name == "slurm":
+        cluster.keep_unanswered_jobs()
     start_forkserver()
     plan_pace()
 

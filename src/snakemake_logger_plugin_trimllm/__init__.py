@@ -61,8 +61,8 @@ class LogHandler(LogHandlerBase):
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record, or not."""
         if getattr(record, "event", None) == LogEvent.JOB_INFO and (plan := os.environ.get(PLAN)):
-            told = vars(record)
-            job = {"rule": told["rule_name"], "wildcards": dict(told["wildcards"])}
+            fields = vars(record)
+            job = {"rule": fields["rule_name"], "wildcards": dict(fields["wildcards"])}
             with open(plan, "a", encoding="utf-8") as lines:
                 lines.write(json.dumps(job) + "\n")
         text = self._text(record)
@@ -84,17 +84,17 @@ class LogHandler(LogHandlerBase):
             told_by_jobs.end(self.counted)
         super().close()
 
-    def _follow(self, live: Live, told: dict[str, Any]) -> None:
+    def _follow(self, live: Live, fields: dict[str, Any]) -> None:
         """A line for each job that is at work."""
-        event = told.get("event")
-        if event == LogEvent.JOB_INFO and told.get("rule_msg"):
-            live.starts(told["jobid"], self.messages[told["jobid"]], logs_of(told))
+        event = fields.get("event")
+        if event == LogEvent.JOB_INFO and fields.get("rule_msg"):
+            live.starts(fields["jobid"], self.messages[fields["jobid"]], logs_of(fields))
         elif event == LogEvent.JOB_FINISHED:
-            live.ends(told["job_id"])
+            live.ends(fields["job_id"])
         elif event == LogEvent.JOB_ERROR:
-            live.ends(told["jobid"])
+            live.ends(fields["jobid"])
         elif event == LogEvent.PROGRESS:
-            live.whole = self._far(told["done"], told["total"])
+            live.whole = self._far(fields["done"], fields["total"])
 
     @property
     def _is_plain(self) -> bool:
@@ -109,22 +109,22 @@ class LogHandler(LogHandlerBase):
     def _text(self, record: logging.LogRecord) -> str | None:
         if self._is_plain:
             return self.format(record)
-        event, told = getattr(record, "event", None), vars(record)
+        event, fields = getattr(record, "event", None), vars(record)
         if event == LogEvent.JOB_INFO:
-            return self._starting(told)
+            return self._starting(fields)
         if event == LogEvent.JOB_FINISHED:
-            self.ended.add(told["job_id"])
+            self.ended.add(fields["job_id"])
         if event == LogEvent.PROGRESS:
-            return self._progress(told["done"], told["total"])
+            return self._progress(fields["done"], fields["total"])
         if event == LogEvent.JOB_ERROR:
-            return self._within("failures", self._failed(told))
+            return self._within("failures", self._failed(fields))
         if event == LogEvent.ERROR:
             # That a job's process failed is told with its log.
             message = record.getMessage()
             is_told = "CalledProcessError" in message
             return None if is_told else self._within("errors", refusal(message))
         if event == LogEvent.RUN_INFO:
-            self.jobs = told["stats"]["total"]
+            self.jobs = fields["stats"]["total"]
         if event == LogEvent.GROUP_ERROR:
             return self._within("failures", self.format(record))
         if event is not None:
@@ -150,10 +150,10 @@ class LogHandler(LogHandlerBase):
         """Which job in turn is told of, by so many lines each: each one, every second, ..."""
         return 1 if self.stream.isatty() else max(1, math.ceil(lines * self.jobs / FEW))
 
-    def _starting(self, told: dict[str, Any]) -> str | None:
+    def _starting(self, fields: dict[str, Any]) -> str | None:
         """What a job does, in its rule's words; nothing of targets that only name others."""
-        message = told.get("rule_msg")
-        self.messages[told["jobid"]] = message or told["rule_name"]
+        message = fields.get("rule_msg")
+        self.messages[fields["jobid"]] = message or fields["rule_name"]
         self.told += 1
         is_shown = message and self.told % self._every() == 0
         return f"{time.strftime('%H:%M:%S')} {message}" if is_shown else None
@@ -172,21 +172,21 @@ class LogHandler(LogHandlerBase):
         words = f"about {left / 60:.0f} min left" if total > done else f"in {spent / 60:.0f} min"
         return f"{done} of {total} jobs done, {words}"
 
-    def _failed(self, told: dict[str, Any]) -> str:
+    def _failed(self, fields: dict[str, Any]) -> str:
         """Which job failed, and the last lines of its log, or the one that says why. In a log file
         that has some of these already, one line."""
-        what = self.messages.get(told["jobid"], told["rule_name"])
+        what = self.messages.get(fields["jobid"], fields["rule_name"])
         # Slurm's account of a job holds the command line of it: the first line says what happened.
-        why = str(told.get("rule_msg") or "").strip().partition("\n")[0]
+        why = str(fields.get("rule_msg") or "").strip().partition("\n")[0]
         lines = [f"failed: {what}" + (f" ({why})" if why else "")]
         self.failed += 1
         if self.failed > TAILS and not self.stream.isatty():
-            return "; ".join([*lines, *(f"log: {log}" for log in logs_of(told))])
-        for log in logs_of(told):
+            return "; ".join([*lines, *(f"log: {log}" for log in logs_of(fields))])
+        for log in logs_of(fields):
             tail = last_lines(log)
             # What the user can mend was told by the job itself, unless it ran on another machine.
             traced = any(line.lstrip().startswith('File "') for line in tail)
-            here = "external_jobid" not in (told.get("aux") or {})
+            here = "external_jobid" not in (fields.get("aux") or {})
             spoke = bool(tail) and tail[-1].startswith("error: ")
             said = here and spoke and not traced
             lines += [f"  log: {log}"] + [f"    | {line}" for line in ([] if said else tail)]
@@ -237,9 +237,9 @@ def unforeseen(error: str) -> str:
     )
 
 
-def logs_of(told: dict[str, Any]) -> list[Path]:
+def logs_of(fields: dict[str, Any]) -> list[Path]:
     """The logs that a record of a job names, each perhaps with a remark of Snakemake's."""
-    return [Path(name.split(" ", 1)[0]) for name in told.get("log") or ()]
+    return [Path(name.split(" ", 1)[0]) for name in fields.get("log") or ()]
 
 
 def last_lines(log: Path) -> list[str]:

@@ -19,11 +19,18 @@ DEFAULT = PROJECT / "config" / "config.yaml"
 
 
 def snakemake(
-    target: str, configfiles: Sequence[Path], changes: Sequence[str], *words: str
+    targets: Sequence[str], configfiles: Sequence[Path], changes: Sequence[str], *options: str
 ) -> list[str]:
-    """Snakemake's command line for a target, with further words of its own."""
-    command = [sys.executable, "-m", "snakemake", *words, "--snakefile", str(PROJECT / "Snakefile")]
-    command += [target, *(["--configfile", *map(str, configfiles)] if configfiles else [])]
+    """Snakemake's command line for targets, with further options of its own."""
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        *options,
+        "--snakefile",
+        str(PROJECT / "Snakefile"),
+    ]
+    command += [*targets, *(["--configfile", *map(str, configfiles)] if configfiles else [])]
     return [*command, *(["--config", *changes] if changes else [])]
 
 

@@ -1,7 +1,6 @@
 """The lines under a table: what was asked, under how many seeds, and where the numbers come from.
 
-At most `MOST` in all, those of the table's layout first; what concerns single cells (commits,
-hashes, losses, seeds) stands in the CSV.
+What concerns single cells (commits, hashes, losses, seeds) stands in the CSV.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ import pandas as pd
 from trimllm_paper.layout import Column
 from trimllm_paper.render import Block
 from trimllm_paper.tier import tier_note
-
-MOST = 6
 
 
 def documents(columns: Sequence[Column], blocks: Sequence[Block]) -> Iterator[str]:

@@ -51,13 +51,15 @@ class Pace:
         return spent * (whole - done) / done if done else None
 
 
-def pending(target: str, configfiles: Sequence[Path], changes: Sequence[str]) -> list[Job]:
-    """Jobs that Snakemake would run for a target now.
+def pending(
+    targets: Sequence[str], configfiles: Sequence[Path], changes: Sequence[str]
+) -> list[Job]:
+    """Jobs that Snakemake would run for targets now, each once.
 
     Raises:
         UserError: Snakemake refuses; its last line.
     """
-    command = invocation.snakemake(target, configfiles, changes, "--dry-run", "--cores", "1")
+    command = invocation.snakemake(targets, configfiles, changes, "--dry-run", "--cores", "1")
     with tempfile.NamedTemporaryFile("r", encoding="utf-8") as lines:
         variables = os.environ | {PLAN: lines.name}
         run = subprocess.run(command, capture_output=True, text=True, env=variables)

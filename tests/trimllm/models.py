@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,8 +24,9 @@ from transformers import (
     SmolLM3Config,
 )
 
+from trimllm import checkpoint
 from trimllm.data import Document
-from trimllm.sublayers import Unit, adapter_of, unit_layers
+from trimllm.sublayers import Unit, adapter_of, drop, unit_layers
 
 ROTARY = {
     "vocab_size": 101,
@@ -141,3 +143,11 @@ def random_documents(
         )
         for _ in range(count)
     ]
+
+
+def saved_families(root: Path, dropped: list[Unit]) -> dict[str, Path]:
+    """A trimmed checkpoint of every family in a folder."""
+    return {
+        family: checkpoint.save(drop(tiny(family), dropped), word_tokenizer(), root / family)
+        for family in FAMILIES
+    }

@@ -109,9 +109,9 @@ def load(
     if quantized in kernels.FOUR_BIT:
         dtype = kernels.four_bit_dtype(str(device))
         if (backend := kernels.four_bit_backend(quantized, str(device))) != "auto":
-            told = AutoConfig.from_pretrained(path, local_files_only=True)
-            told.quantization_config |= {"backend": backend}
-            how["config"] = told
+            stored = AutoConfig.from_pretrained(path, local_files_only=True)
+            stored.quantization_config |= {"backend": backend}
+            how["config"] = stored
     try:
         with no_progress_bars():
             model, report = AutoModelForCausalLM.from_pretrained(
@@ -172,8 +172,7 @@ def complete(
     for stem, content in (record or {}).items():
         files.write_json(temporary / f"{stem}.json", content)
     if not (temporary / card.FILE).is_file():
-        told = (provenance or {}).get("card", {})
-        card.write(temporary, card.Facts(**told))
+        card.write(temporary, card.Facts(**(provenance or {}).get("card", {})))
     files.write_manifest(temporary, provenance)
     for weights in temporary.glob("*.safetensors"):  # safetensors makes them 0600
         weights.chmod((temporary / files.MANIFEST).stat().st_mode)
@@ -226,10 +225,10 @@ def write(
     files.write_json(directory / "config.json", config)
     tokenizer.save_pretrained(directory)
     # How it was read, with a network or without, is no part of a tokenizer.
-    told = files.read_json(directory / "tokenizer_config.json")
+    settings = files.read_json(directory / "tokenizer_config.json")
     for key in ("is_local", "local_files_only"):
-        told.pop(key, None)
-    files.write_json(directory / "tokenizer_config.json", told)
+        settings.pop(key, None)
+    files.write_json(directory / "tokenizer_config.json", settings)
     if trimmed:
         (directory / "modeling_trimllm.py").write_text(
             modeling_file(adapter_of(model)), encoding="utf-8"

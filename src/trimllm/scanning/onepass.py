@@ -54,8 +54,8 @@ def scan(
         documents: calibration documents, all with choices or all with free answers.
         candidates: units to score; None scores every unit that the model has left.
         row_budget: streams x tokens that run at once; bounds memory, whatever the number of
-            documents; None takes ROW_BUDGETS. A document that exceeds it by itself is scanned in
-            groups of candidates.
+            documents; None takes ROW_BUDGET, or ROW_BUDGET_16_BITS. A document that exceeds it by
+            itself is scanned in groups of candidates.
         dtype: type of matrix products (see `compute_dtype`), on a rounded copy of the model where
             that is another; None takes the weights as they are.
         label: write progress to standard error under this name.
@@ -71,10 +71,10 @@ def scan(
     if unknown := sorted(set(candidates or ()) - set(present)):
         raise UserError(f"cannot scan without unit {unknown[0]}: the model does not have it")
     start = time.perf_counter()
-    wanted = compute_dtype(dtype, device_of(model)) if dtype else model.dtype
-    if model.dtype != wanted:
-        model = rounded_copy(model, wanted)
-    row_budget = row_budget or (ROW_BUDGET_16_BITS if wanted.itemsize == 2 else ROW_BUDGET)
+    computed = compute_dtype(dtype, device_of(model)) if dtype else model.dtype
+    if model.dtype != computed:
+        model = rounded_copy(model, computed)
+    row_budget = row_budget or (ROW_BUDGET_16_BITS if computed.itemsize == 2 else ROW_BUDGET)
     rows = [row_of(tokenizer, document) for document in documents]
     chosen = [n for n, unit in enumerate(present) if candidates is None or unit in candidates]
     run = _Run(model, chosen, sum(len(row.choices) for row in rows), row_budget)

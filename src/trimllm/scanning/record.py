@@ -22,7 +22,8 @@ class Scores:
             the tokens of the packed row (Eq. 4); None with nothing dropped.
     """
 
-    accuracy: Any = None  # float | None, as all three
+    # float | None each; Any spares criteria an assertion for every value.
+    accuracy: Any = None
     likelihood: Any = None
     norm: Any = None
 

@@ -6,6 +6,8 @@ It ends when the process PARENT (else the one that started it) ends.
 import datetime
 import os
 import sys
+import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,6 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.machine import peak_rss_bytes
 from trimllm.base.precision import compute_dtype
-from trimllm.base.processes import end_with
 from trimllm.data import read_documents
 from trimllm.sublayers import drop, units
 from trimllm.train.loop import run_pass
@@ -102,6 +103,17 @@ def gathered(value: int) -> list[int]:
     values = [0] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def end_with(parent: int) -> None:
+    """End this process when its parent has ended, in whatever way; `parent` is a process id."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -159,3 +159,15 @@ def answer_losses(
         mean = (error * counted).sum(-1) / counted.sum(-1).clamp_min(1)
         rows = rows + hidden * mean * answered.sum(-1)
     return rows
+
+
+def parts_of(batch: Sequence[Any], tokens: int) -> Iterator[Sequence[Any]]:
+    """A batch in parts that hold at most so many tokens when padded, or one text alone."""
+    first, longest = 0, 0
+    for at, text in enumerate(batch):
+        longest = max(longest, len(text))
+        if at > first and (at + 1 - first) * longest > tokens:
+            yield batch[first:at]
+            first, longest = at, len(text)
+    if first < len(batch):
+        yield batch[first:]

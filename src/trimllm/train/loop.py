@@ -18,12 +18,11 @@ from trimllm.base.errors import UserError
 from trimllm.base.names import TOKENS_AT_ONCE
 from trimllm.base.precision import compute_dtype
 from trimllm.base.progress import progress_bar
-from trimllm.base.together import parts_of
 from trimllm.checkpoint import release
 from trimllm.data import Document
 from trimllm.score.scorer import max_positions
 from trimllm.sublayers import device_of
-from trimllm.train.batching import Example, batches_of, examples_of, tensors_of
+from trimllm.train.batching import Example, batches_of, examples_of, parts_of, tensors_of
 from trimllm.train.place import LossOf, placed, set_trainable
 from trimllm.train.settings import PassRecord, TrainSettings
 from trimllm.train.state import Losses, PassState, world

@@ -148,8 +148,8 @@ class RunState:
                 if number not in self.whole:
                     _write(self.folder / f"pass-{number}", tensors)
             self.whole = {*weights}
-            told = {"identity": self.identity(), "weights": sorted(weights), **content}
-            files.write_json(self.folder / "passes.json", told)
+            passes = {"identity": self.identity(), "weights": sorted(weights), **content}
+            files.write_json(self.folder / "passes.json", passes)
             for path in self.folder.glob("*.*"):
                 stem = path.name.partition(".")[0].removeprefix("pass-")
                 if path.name != "passes.json" and stem not in map(str, weights):

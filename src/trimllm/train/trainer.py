@@ -46,28 +46,10 @@ class Trainer:
         tokenizer: Any,
         documents: Sequence[Document],
         settings: TrainSettings,
-        *,
-        blocks: Iterable[int] | None,
-        epoch: int,
-        epochs: int,
-        label: str,
-        teacher: Teacher | None = None,
-        state: PassState | None = None,
+        **options: Any,
     ) -> PassRecord:
         """Train one pass in place; arguments as for `train_pass`."""
-        return train_pass(
-            model,
-            tokenizer,
-            documents,
-            settings,
-            blocks=blocks,
-            lean=self.lean,
-            epoch=epoch,
-            epochs=epochs,
-            label=label,
-            teacher=teacher,
-            state=state,
-        )
+        return train_pass(model, tokenizer, documents, settings, lean=self.lean, **options)
 
     def trained(
         self, model: nn.Module, blocks: Iterable[int] | None, settings: TrainSettings
@@ -133,12 +115,10 @@ class Torchrun(Trainer):
         documents: Sequence[Document],
         settings: TrainSettings,
         *,
-        blocks: Iterable[int] | None,
-        epoch: int,
-        epochs: int,
-        label: str,
+        blocks: Iterable[int] | None = None,
         teacher: Teacher | None = None,
         state: PassState | None = None,
+        **options: Any,
     ) -> PassRecord:
         """A pass, by one launch of torchrun. Raises `UserError` for what a process met."""
         if teacher is not None and teacher.path is None:
@@ -154,21 +134,19 @@ class Torchrun(Trainer):
             blocks=None if blocks is None else list(blocks),
             documents=str(self.folder / "documents.jsonl"),
             settings=asdict(settings),
-            epoch=epoch,
-            epochs=epochs,
-            label=label,
             output=str(output),
             teacher=str(teacher.path) if teacher is not None else None,
             state=(str(state.folder), state.identity, state.every) if state is not None else None,
             **self.options,
+            **options,
         )
         files.write_json(self.folder / "job.json", asdict(job))
         launch(self.folder / "job.json", self.processes)
-        told = files.read_json(output.with_suffix(".json"))
-        self.facts = told["processes"]
+        result = files.read_json(output.with_suffix(".json"))
+        self.facts = result["processes"]
         output.replace(before)
         self._show(model, load_file(before))
-        return PassRecord(**told["pass"])
+        return PassRecord(**result["pass"])
 
     def trained(
         self, model: nn.Module, blocks: Iterable[int] | None, settings: TrainSettings

@@ -33,8 +33,7 @@ def run(
     loaded = load(
         invocation.configuration(configfiles, config), configfiles or [invocation.DEFAULT]
     )
-    jobs = [job for target in targets for job in pending(target, configfiles, config)]
-    plan = Plan(jobs, loaded)
+    plan = Plan(pending(targets, configfiles, config), loaded)
     on_gpu, counts = plan.resources.gpu, Counter(task for task, _ in plan.work)
     parallel = parallel or (4 if on_gpu else 2)
     unit = "GPU-hours" if on_gpu else "core-hours"

@@ -44,7 +44,7 @@ def commands(
     changed.append({"seed": first, "replicates": list(folders.values())})
     values = ([f"{key}={json.dumps(value)}" for key, value in one.items()] for one in changed)
     words = ["--cores", cores, *rest]
-    return [invocation.snakemake(target, configfiles, one, *words) for one in values]
+    return [invocation.snakemake([target], configfiles, one, *words) for one in values]
 
 
 def run(

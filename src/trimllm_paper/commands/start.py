@@ -236,7 +236,7 @@ def written(
         trial = Path(temporary, "own.yaml")
         Path(temporary, f"{facts['domain']}.yaml").write_text(domain, encoding="utf-8")
         trial.write_text(text(facts["train"], trial.parent), encoding="utf-8")
-        jobs = pending("own", [trial], [])
+        jobs = pending(["own"], [trial], [])
         config = load(read_yaml(trial), [trial])
         found = plan.fitted(jobs, config, facts["train"], minutes)
     return [text(found.documents, output.parent), domain], found

@@ -41,7 +41,7 @@ TABLES = (
     *(*SHOWING, "trimllm_paper/layout.*", "trimllm_paper/grid.py", "trimllm_paper/cells.py"),
     *("trimllm_paper/derive.py", "trimllm_paper/verdict.py", "trimllm_paper/intervals.py"),
     *("trimllm_paper/details.py", "trimllm_paper/render.py", "trimllm_paper/table.tex.jinja"),
-    *("trimllm_paper/notes.py", "trimllm_paper/cell_notes.py", "trimllm_paper/timed.py"),
+    *("trimllm_paper/notes.py", "trimllm_paper/timed.py"),
     *("trimllm_paper/tier.py", "../workflow/scripts/table.py"),
 )
 FIGURES = (*TABLES, "trimllm_paper/figures/*", "../workflow/scripts/figure.py")

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from models import FAMILIES, logits_of, random_documents, some_ids, tiny, word_tokenizer
+from models import (
+    FAMILIES,
+    logits_of,
+    random_documents,
+    saved_families,
+    some_ids,
+    tiny,
+    word_tokenizer,
+)
 from torch import nn
 
 from trimllm import checkpoint
@@ -26,11 +34,7 @@ DROPPED = [Unit(0, "attention"), Unit(1, "mlp"), Unit(2, "attention"), Unit(4, "
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A trimmed checkpoint of every family."""
-    root = tmp_path_factory.mktemp("streamed")
-    return {
-        family: checkpoint.save(drop(tiny(family), DROPPED), word_tokenizer(), root / family)
-        for family in FAMILIES
-    }
+    return saved_families(tmp_path_factory.mktemp("streamed"), DROPPED)
 
 
 def scanned(model: nn.Module) -> Scan:

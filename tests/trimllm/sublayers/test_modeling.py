@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import FAMILIES, logits_of, some_ids, tiny, word_tokenizer
+from models import FAMILIES, logits_of, saved_families, some_ids, tiny
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.sublayers import Unit, drop, modeling_trimllm, register_named
@@ -44,11 +43,7 @@ assert "trimllm" not in sys.modules
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("saved")
-    return {
-        family: checkpoint.save(drop(tiny(family), DROPPED), word_tokenizer(), root / family)
-        for family in FAMILIES
-    }
+    return saved_families(tmp_path_factory.mktemp("saved"), DROPPED)
 
 
 def test_it_loads_where_trimllm_is_not_installed(saved: dict[str, Path], tmp_path: Path) -> None:

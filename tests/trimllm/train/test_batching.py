@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimllm.base.together import parts_of
+from trimllm.train.batching import parts_of
 
 
 @given(st.lists(st.integers(1, 40), max_size=12), st.integers(1, 120))
@@ -22,6 +22,3 @@ def test_a_part_holds_as_many_texts_as_fit(lengths: list[int], tokens: int) -> N
 
     assert all(padded(part) <= tokens or len(part) == 1 for part in parts)
     assert all(padded([*a, b[0]]) > tokens for a, b in pairwise(parts))
-    assert [*parts_of(lengths, tokens, lambda length: length)] == [
-        [len(one) for one in part] for part in parts
-    ]

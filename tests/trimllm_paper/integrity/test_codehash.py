@@ -134,6 +134,10 @@ def is_infrastructure(path: Path) -> bool:
     return name in roots or any(f"{parts}/".startswith(f"{one}/") for one in INFRASTRUCTURE)
 
 
+def test_every_declared_file_exists() -> None:
+    assert [one for globs in STAGES.values() for one in globs if not [*SOURCE.glob(one)]] == []
+
+
 @pytest.mark.parametrize("stage", MODEL_STAGES)
 def test_what_is_declared_contains_what_is_imported(stage: str) -> None:
     """Everything that the stage's script comes to import is among the files of the stage."""

@@ -38,7 +38,7 @@ def refuse(problem):
 
 
 def declare_resources(available):
-    """Local jobs share this machine's memory, and take its GPU one after the other."""
+    """Local jobs share this machine's memory and its GPUs."""
     for name, amount in available.items():
         if IS_LOCAL and IS_MAIN and name not in workflow.global_resources:
             workflow.register_resource(name, amount)

@@ -241,7 +241,7 @@ class Config(Section):
         min_length=1,
     )
     """How chains are trimmed, by their names in paths (`trim_NAME/drop_KK`); `trim.recipes` says
-    which are run. Table A1 (docs/measured.md) compares the keys one by one."""
+    which are run. Table A1 (docs/results.md) compares the keys one by one."""
     finetune: Finetune = Finetune()
     """Fine-tuning. Batch, accumulation, decay, clip and embeddings apply to chains as well."""
     trim: Trim = Trim()

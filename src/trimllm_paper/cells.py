@@ -13,7 +13,7 @@ from typing import Any
 
 from trimllm_paper import derive, published, timed, verdict
 from trimllm_paper.context import Context, Model
-from trimllm_paper.derive import Accuracy, Duration
+from trimllm_paper.derive import Accuracy
 from trimllm_paper.details import of_accuracy
 from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.layout import Column, Layout, Row
@@ -269,47 +269,46 @@ class Cells:
 
         `of_paper` is the paper's share. An epoch has as many tokens as one of Full-FT.
         """
-        tuned = Row(key="", recipe=FULL_FT)
-        tokens = next((fmean(run.tokens) for run in self._durations(subject, tuned)), None)
-        epochs = column.epochs or 0
-
-        def minutes(row: Row, part: str = "train") -> list[float]:
-            runs = self._durations(subject, row)
-            each = [run.seconds(epochs, part, tokens) for run in runs]
-            return [seconds / 60 for seconds in each if seconds is not None]
-
+        epochs, place = column.epochs or 0, (self.frame, subject.name, self.context.timed.name)
         part = "scan" if column.scans else "train"
-        runs, ours, whole = self._durations(subject, row), minutes(row, part), minutes(tuned)
+        what = next(filter(None, (row.recipe, *row.names)), "")
+        runs = derive.epoch_times(*place, what)
+        ours = [*derive.minutes(*place, what, epochs, part).values()]
         if not ours:
             return None
         if column.scans and not any(ours):
             return Cell()  # fine-tuning scans nothing
-        shares = [100 * fmean(ours) / fmean(whole)] if whole else []
-        if len(ours) == len(whole):  # both in the order of the seeds' folders
-            shares = [100 * own / full for own, full in zip(ours, whole, strict=True)]
+        shares = derive.shares_of_full_ft(*place, what, epochs, part)
         result, why = None, ""
         if printed is not None and self.context.lora:
             result, why = NOT_RUN, "LoRA-FT is no full fine-tuning, whose time the paper tells"
         elif printed is not None and row.longer_than:
-            others = [minutes(other) for other in self.rows if other.key in row.longer_than]
+            others = [
+                [
+                    *derive.minutes(
+                        *place, next(filter(None, (o.recipe, *o.names)), ""), epochs
+                    ).values()
+                ]
+                for o in self.rows
+                if o.key in row.longer_than
+            ]
             result, why = verdict.judge_longest(ours, others)
         elif printed is not None:
             result, why = verdict.judge_share(shares, _number(of_paper))
         each = ours if column.minutes else shares
+        counts = runs.groupby("results", sort=False).size()
+        told = f"{epochs} epochs measured"
+        if (first := counts.iloc[0]) < epochs:
+            told = f"{first} epochs measured, their mean times {epochs}"
         return Cell(
             fmean(each) if each else None,
             printed,
             result if each else NOT_RUN,
-            n=sum(min(epochs, len(run.train)) for run in runs),
+            n=int(counts.clip(upper=epochs).sum()),
             deviation=stdev(each) if len(each) > 1 else None,
-            why="; ".join(filter(None, [why, runs[0].told(epochs)])),
-            sources=tuple(source for run in runs for source in run.sources),
+            why="; ".join(filter(None, [why, told])),
+            sources=tuple(dict.fromkeys(runs.source)),
         )
-
-    def _durations(self, subject: Subject, row: Row) -> list[Duration]:
-        """Every run of a row, one a seed."""
-        place = (self.frame, subject.name, self.context.timed.name)
-        return derive.durations(*place, next(filter(None, (row.recipe, *row.names)), ""))
 
 
 def _number(printed: Value) -> float:

@@ -1,4 +1,4 @@
-"""Numbers made of others: pooled accuracies, what a chain dropped, what training costs.
+"""Numbers computed from results: pooled accuracies, dropped sublayers, speed ratios, training time.
 
 Tables, figures and claims take their numbers from here and from the frames, never from files.
 """
@@ -6,8 +6,10 @@ Tables, figures and claims take their numbers from here and from the frames, nev
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from operator import add
 from statistics import fmean, stdev
@@ -20,10 +22,12 @@ from trimllm_paper import published
 from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.intervals import (
     Difference,
+    Spread,
     accuracy_interval,
     paired_difference,
     unpaired_difference,
 )
+from trimllm_paper.recipe import FULL, FULL_FT
 
 KINDS = ("attention", "mlp")
 PAPER_UNITS = published.UNITS["llama-7b"]
@@ -32,100 +36,120 @@ SPARSE_FACTOR = 0.6
 FULL_EPOCHS = 5
 """Epochs of full fine-tuning that the paper compares with."""
 
+# ---- accuracy ------------------------------------------------------------------------------------
+
 
 class Accuracy:
-    """One recipe on one column, pooled over its documents: tasks in order, seed after seed.
-
-    A column may consist of several tasks, each counts by its number of documents; so do several
-    seeds' runs.
+    """One recipe on one column: the documents of all its tasks, under every seed.
 
     Attributes:
-        tasks: rows of `Frame.evaluations`, and `sources`, their files.
-        n, percent, ci95: answers, the share that is right (of free answers, which hardly ever match
-            exactly, the F1 of words), and its interval over documents and seeds together
-            (`trimllm_paper.intervals`).
-        asked: by seed, which documents of which tasks.
-        same, documents: whether all seeds answered the same documents, and how many there are.
-        by_seed, deviation: percent of each seed, and their standard deviation (n - 1) in points;
-            None for one seed.
-        chance: percent that blind guessing gets, None where it is not known.
-        answer_loss: nats a token of the right answers, None where it was not recorded.
-        free: of free answers exact_match, token_f1 and rouge_l in percent and the perplexity of
-            the references; else nothing.
-        stand_in: what the documents are, where they are not the column's own data set.
-        bytes_percent, megabytes, kept_percent: of the checkpoint: weight bytes in percent of the
-            pretrained model's and in 10⁶, units in percent of all (the paper's compression
-            percentage); means over the seeds' checkpoints, which differ in the units dropped.
+        tasks: rows of `Frame.evaluations`, seed after seed; `sources`: their files.
+        n, percent, ci95: answers, accuracy (of free answers, F1 of words), its 95% interval.
+        answers, asked: by seed, the scores, and which documents of which tasks they are of.
+        same, documents: whether all seeds answered the same documents; how many documents.
+        by_seed, deviation: accuracy of each seed; their standard deviation (None: one seed).
+        chance: accuracy of guessing, None if unknown; `at_chance`: whether the interval reaches it.
+        answer_loss: nats a token of the right answers, None if not recorded.
+        free: of free answers, their exact match, F1, ROUGE-L (%) and perplexity.
+        bytes_percent, megabytes, kept_percent: size of the checkpoint, mean over seeds.
     """
 
-    def __init__(self, tasks: Sequence[Any]) -> None:
-        self.tasks = tuple(tasks)
+    def __init__(self, tasks: Sequence[Any], spread: Spread | None = None) -> None:
+        self.tasks, self.spread = tuple(tasks), spread
         self.sources = tuple(task.source for task in tasks)
-        self.n = sum(task.n for task in tasks)
-        self.percent = 100 * sum(sum(task.scores) for task in tasks) / self.n
         seeds: dict[int, list[Any]] = {}
         for task in tasks:
             seeds.setdefault(task.seed, []).append(task)
-        self.answers = [[a for task in own for a in task.scores] for own in seeds.values()]
+        self.answers = [[score for task in own for score in task.scores] for own in seeds.values()]
         self.asked = {
             seed: tuple((t.task, t.documents, t.n) for t in own) for seed, own in seeds.items()
         }
         self.same = len({*self.asked.values()}) == 1
+        self.n = sum(map(len, self.answers))
         self.documents = len(self.answers[0]) if self.same else self.n
-        self.ci95 = accuracy_interval(self.answers, same=self.same)
+        self.percent = 100 * sum(map(sum, self.answers)) / self.n
+        self.ci95 = accuracy_interval(self.answers, same=self.same, spread=spread)
         self.by_seed = dict(zip(seeds, (100 * fmean(one) for one in self.answers), strict=True))
         self.deviation = stdev(self.by_seed.values()) if len(seeds) > 1 else None
         self.chance, self.answer_loss = self._mean("chance"), self._mean("answer_loss")
+        self.at_chance = self.chance is not None and self.ci95[0] <= self.chance
         free = {name: self._mean(name) for name in ("exact_match", "token_f1", "rouge_l")}
         free["perplexity"] = math.exp(min(self.answer_loss or 0.0, 700.0))
         self.free = free if free["token_f1"] is not None else {}
-        self.stand_in = "; ".join(dict.fromkeys(t.stand_in for t in tasks if t.stand_in)) or None
         checkpoints = [own[0] for own in seeds.values()]
         self.bytes_percent = fmean(one.bytes_percent for one in checkpoints)
         self.megabytes = fmean(one.bytes / 1e6 for one in checkpoints)
         self.kept_percent = fmean(one.kept_percent for one in checkpoints)
 
     def _mean(self, field: str) -> float | None:
-        """Mean over the documents of what each task has one of; None if a task has none."""
+        """Mean of a field of the tasks, weighted by documents; None if a task lacks it."""
         values = [getattr(task, field, None) for task in self.tasks]
         if any(value is None for value in values):
             return None
         return sum(t.n * value for t, value in zip(self.tasks, values, strict=True)) / self.n
 
-    @property
-    def at_chance(self) -> bool:
-        """Whether blind guessing does as well, as far as the interval tells."""
-        return self.chance is not None and self.ci95[0] <= self.chance
+    def share_of(self, full: Accuracy, above: float | None = 0.0) -> float | None:
+        """Percent of another accuracy, both above a level; None where that has nothing above it."""
+        if above is None or full.percent <= above:
+            return None
+        return 100 * (self.percent - above) / (full.percent - above)
 
     def minus(self, other: Accuracy, share: float = 1.0) -> Difference:
         """Own minus `share` times other accuracy.
 
-        Paired, and of the seeds under which both answered the very same documents, where there are
-        any; without one, paired where they answered the same under as many other seeds.
+        Paired over the seeds under which both answered the same documents, if there are any, or if
+        both answered the same documents under as many other seeds; else unpaired.
         """
-        if shared := sorted(s for s, own in self.asked.items() if other.asked.get(s) == own):
+        shared = sorted(s for s, asked in self.asked.items() if other.asked.get(s) == asked)
+        mine, theirs, same = self.answers, other.answers, self.same
+        if shared:
             both = [dict(zip(one.asked, one.answers, strict=True)) for one in (self, other)]
             mine, theirs = ([answers[seed] for seed in shared] for answers in both)
-            one_list = len({self.asked[seed] for seed in shared}) == 1
-            return paired_difference(mine, theirs, share, same=one_list)
-        if [*self.asked.values()] == [*other.asked.values()]:
-            return paired_difference(self.answers, other.answers, share, same=self.same)
-        same = self.same, other.same
-        return unpaired_difference(self.answers, other.answers, share, same=same)
+            same = len({self.asked[seed] for seed in shared}) == 1
+        elif [*self.asked.values()] != [*other.asked.values()]:
+            own, second = ((one.percent, *one.ci95) for one in (self, other))
+            return unpaired_difference(own, second, share)
+        spread = None
+        if self.spread and other.spread:
+            # Independent seeds: conservative where one was trained from the other.
+            parts = self.spread, other.spread
+            dof = min((one.dof for one in parts if one.variance), default=math.inf)
+            spread = Spread(parts[0].variance + share**2 * parts[1].variance, dof)
+        return paired_difference(mine, theirs, share, same=same, spread=spread)
+
+
+@lru_cache(maxsize=8)
+def seed_variances(frame: Frame) -> dict[tuple[str, str], Spread]:
+    """(model, recipe's name or base) -> variance of an accuracy between seeds.
+
+    Pooled over the domains and checkpoints of the frame whose seeds answered the same documents.
+    """
+    table = frame.evaluations
+    table = table.assign(
+        recipe_name=table["name"].fillna(table.base), scored=table.n * table.accuracy / 100
+    )
+    cell = ["model", "recipe_name", "domain", "recipe", "tested"]
+    sums = {"n": "sum", "scored": "sum", "documents": "".join}
+    seeds = table.groupby([*cell, "seed"]).agg(sums).eval("accuracy = scored / n")
+    cells = seeds.groupby(cell).agg({"accuracy": ["var", "size"], "documents": "nunique"})
+    cells.columns = ["variance", "seeds", "lists"]
+    cells = cells.query("seeds > 1 and lists == 1").eval("dof = seeds - 1")
+    pooled = cells.eval("squares = variance * dof").groupby(cell[:2])[["squares", "dof"]].sum()
+    return {key: Spread(one.squares / one.dof, one.dof) for key, one in pooled.iterrows()}
 
 
 def accuracy(
     frame: Frame, model: str, domain: str, recipe: str, tasks: Sequence[str] | None = None
 ) -> Accuracy | None:
-    """The measured column over all seeds that have every one of its tasks, or None.
-
-    `tasks` None takes whatever tasks were measured.
-    """
+    """A recipe's accuracy over all seeds that have every task, or None; `tasks` None: all tasks."""
     found = {(row.task, row.seed): row for row in frame.by_recipe.get((model, domain, recipe), ())}
-    wanted = sorted({task for task, _ in found}) if tasks is None else tasks
-    seeds = sorted({s for _, s in found if all((task, s) in found for task in wanted)})
-    column = [found[task, seed] for seed in seeds for task in wanted]
-    return Accuracy(column) if column else None
+    names = sorted({task for task, _ in found}) if tasks is None else tasks
+    seeds = sorted({s for _, s in found if all((task, s) in found for task in names)})
+    column = [found[task, seed] for seed in seeds for task in names]
+    if not column:
+        return None
+    spread = seed_variances(frame).get((model, column[0].name or column[0].base))
+    return Accuracy(column, spread)
 
 
 def checkpoints(
@@ -136,9 +160,9 @@ def checkpoints(
     tasks: Sequence[str] | None = None,
     compressor: str | None = None,
 ) -> list[tuple[int, Accuracy]]:
-    """(units dropped, accuracy) of every evaluated checkpoint of a chain, fewest drops first.
+    """(sublayers dropped, accuracy) of every evaluated checkpoint of a chain, fewest drops first.
 
-    With `compressor` the checkpoints that were compressed by it afterwards.
+    With `compressor` the checkpoints that were compressed by it.
     """
     chain = {"model": model, "domain": domain, "name": name, "compressor": compressor}
     found = where(frame.evaluations, **chain).sort_values("dropped").drop_duplicates("recipe")
@@ -151,8 +175,8 @@ def checkpoints(
 def near(table: pd.DataFrame, kept_percent: float) -> pd.DataFrame:
     """The rows (evaluations, timings) that stand for a kept fraction, the nearest first.
 
-    Kept fractions of N units lie 100 / N percent apart: what is less than that away is meant (40%
-    of 64 units are 25.6, so 26), of two equally near the larger one.
+    Kept fractions of N sublayers lie 100 / N percent apart: less than that away is near (40% of 64
+    are 25.6, so 26), of two equally near ones the larger comes first.
     """
     away = (table.kept_percent - kept_percent).abs()
     found = table.assign(away=away)[away < 100 / table.units_total - 1e-9]
@@ -167,37 +191,50 @@ def nearest(frame: Frame, model: str, domain: str, name: str, kept_percent: floa
     return None if found.empty else found.recipe.iloc[0]
 
 
+# ---- throughput ----------------------------------------------------------------------------------
+
+Ratio = tuple[float, float, float]
+"""A ratio and the ends of its 95% interval; NaN where one round has none."""
+
+
 def trimmed_timings(
     frame: Frame, hardware: str, model: str, kept_percent: float, compressor: str | None = None
 ) -> dict[str, Any]:
-    """Timings of trimmed models of about so many units, by chain or pattern, in order."""
+    """Timings of trimmed models near a kept fraction, by chain or pattern, in order."""
     timed = where(frame.timings, hardware=hardware, model=model, base="trim", compressor=compressor)
     return {row.name: row for row in rows(near(timed, kept_percent).sort_index())}
 
 
-Ratio = tuple[float, float, float]
-"""A ratio and its lower and upper quartile."""
-
-
 def speedup(timing: Any) -> Ratio:
-    """Of a measurement, over the full model, whose own is 1."""
-    low, high = timing.speedup_low, timing.speedup_high
-    whole = timing.speedup
-    return whole, whole if low is None else low, whole if high is None else high
+    """Of a measurement, over the full model."""
+    if timing.base in (FULL, FULL_FT) and not timing.compressor:
+        return 1.0, 1.0, 1.0
+    ends = (math.nan if end is None else end for end in (timing.speedup_low, timing.speedup_high))
+    low, high = ends
+    return timing.speedup, low, high
 
 
 def over(timing: Any, other: Any) -> Ratio:
-    """How many times as fast one is as the other, each measured in turn with the full model."""
+    """How many times as fast one is as the other, each measured in turn with the full model.
+
+    On the log scale the distances to the ends are added in squares.
+    """
     (own, low, high), (theirs, their_low, their_high) = speedup(timing), speedup(other)
-    return own / theirs, low / their_high, high / their_low
+    ratio = own / theirs
+    down = math.hypot(math.log(own / low), math.log(their_high / theirs))
+    up = math.hypot(math.log(high / own), math.log(theirs / their_low))
+    return ratio, ratio * math.exp(-down), ratio * math.exp(up)
+
+
+# ---- what a chain dropped ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class DropCounts:
-    """Dropped units by kind (attention, mlp).
+    """Dropped sublayers by kind (attention, mlp).
 
-    `clear`: chosen by the first score alone. `tied`: chosen among equals by the tie-break.
-    `even`: what `tied` would be on average if it were drawn from the equals by lot.
+    `clear`: chosen by the first score alone; `tied`: chosen among equals by the tie-break;
+    `even`: what `tied` would be on average if it were drawn from the equals at random.
     """
 
     clear: dict[str, int]
@@ -205,16 +242,16 @@ class DropCounts:
     even: dict[str, float]
 
     def total(self, kind: str) -> int:
-        """Dropped units of a kind, ties included."""
+        """Dropped sublayers of a kind, ties included."""
         return self.clear[kind] + self.tied[kind]
 
 
 @dataclass(frozen=True)
 class Chain:
-    """One trim run under one seed; `epochs` are rows of `Frame.epochs`, epoch 0 first.
+    """One chain under one seed; `epochs` are rows of `Frame.epochs`, epoch 0 first.
 
-    What these agree in is told by the chain, too: results, model, domain, name, criterion, ratio,
-    step, seed, units_total.
+    What all epochs share is an attribute of the chain: results, model, domain, name, criterion,
+    ratio, step, seed, units_total.
     """
 
     epochs: tuple[Any, ...]
@@ -229,77 +266,123 @@ class Chain:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The files behind it."""
+        """Files of its epochs."""
         return tuple(epoch.source for epoch in self.epochs)
 
     @property
     def halved(self) -> bool:
-        """Whether it went as far as whole epochs go in half of the units."""
+        """Whether it dropped half of the sublayers, as far as whole epochs go."""
         return bool(self.epochs[-1].dropped + self.step > self.units_total // 2)
 
     def until(self, at_most: int | None) -> list[Any]:
-        """Its whole epochs up to `at_most` drops; None: all."""
+        """Its epochs up to `at_most` drops; None: all."""
         return [one for one in self.epochs if at_most is None or one.dropped <= at_most]
 
     def dropped(self, at_most: int | None = None) -> list[tuple[int, str]]:
-        """(block, kind) of the units dropped, in order, of whole epochs up to `at_most` drops."""
+        """(block, kind) of the sublayers dropped, in order, of whole epochs up to `at_most`."""
         return [unit for epoch in self.until(at_most) for unit in epoch.units_dropped]
 
     def counts(self, at_most: int | None = None) -> DropCounts:
-        """Dropped units by kind, and which of them only a tie-break chose.
+        """Dropped sublayers by kind, and which of them only a tie-break chose.
 
-        The scan's candidates that equal the last unit dropped are a tie when not all of them
-        were dropped: which of them went was not decided by the first score.
+        Candidates that equal the last one dropped are a tie if some of them stayed.
         """
-        clear, tied = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
+        clear, tied = Counter(dict.fromkeys(KINDS, 0)), Counter(dict.fromkeys(KINDS, 0))
         even = dict.fromkeys(KINDS, 0.0)
         for epoch in self.until(at_most):
             equals = _equals(epoch)
-            broken = equals.intersection(epoch.units_dropped)
-            if len(broken) == len(equals):
-                broken = set()  # all went: nothing was left to a tie-break
+            broken = equals & {*epoch.units_dropped} if equals - {*epoch.units_dropped} else set()
             for unit in epoch.units_dropped:
                 (tied if unit in broken else clear)[unit[1]] += 1
-            for kind in KINDS:
-                share = sum(unit[1] == kind for unit in equals) / max(1, len(equals))
-                even[kind] += len(broken) * share
+            for _, kind in equals:
+                even[kind] += len(broken) / len(equals)
         return DropCounts(clear, tied, even)
 
 
 def _equals(epoch: Any) -> set[tuple[int, str]]:
-    """Candidates whose first score is that of the last unit dropped in an epoch; of a criterion of
-    one's own nobody knows."""
+    """Candidates whose first score is that of the last sublayer dropped in an epoch; none for a
+    criterion of one's own, whose score is not recorded."""
     if not epoch.units_dropped or ":" in epoch.criterion:
         return set()
-    keys = {"activation_norm": "norm"} | {key: key for key in ("likelihood", ANSWER_CRITERION)}
+    keys = {"activation_norm": "norm", "likelihood": "likelihood"}
+    keys[ANSWER_CRITERION] = ANSWER_CRITERION
     key = keys.get(epoch.criterion, "correct")
     scores = {(u["block"], u["kind"]): u[key] for u in epoch.scan["units"] if key in u}
     return {unit for unit, score in scores.items() if score == scores.get(epoch.units_dropped[-1])}
 
 
-def chains(frame: Frame, **wanted: Any) -> list[Chain]:
-    """Chains, such as those of `model=`, `domain=` and `name=`; several where there are seeds."""
+def chains(frame: Frame, **columns: Any) -> list[Chain]:
+    """Chains, such as those of `model=`, `domain=` and `name=`; one for each seed."""
     one = ["results", "model", "domain", "name"]
-    runs = where(frame.epochs, **wanted).groupby(one, sort=False)
+    runs = where(frame.epochs, **columns).groupby(one, sort=False)
     return [Chain(tuple(rows(run))) for _, run in runs]
 
 
+# ---- training time -------------------------------------------------------------------------------
+
+
 def progressive(units: int, dropped: int, step: int) -> float:
-    """Epochs of full fine-tuning until `dropped` of `units` units are gone, `step` an epoch.
+    """Epochs of full fine-tuning that cost as much as dropping `dropped` of N = `units` sublayers.
 
-    One epoch of full fine-tuning trains N units at c each. Until n_d units are dropped, d at a time
-    after each epoch, n_d / d epochs train N, N - d, N - 2d, ... units:
+    An epoch trains what is left; `step` = d sublayers are dropped after each:
 
-        cost(n_d) = c * sum_{i=0}^{n_d/d - 1} (N - d i)        Eq. 5: d = 1, Eq. 6: d = 2
+        cost(n_d) = sum_{i=0}^{n_d/d - 1} (N - d i) / N        Eq. 5: d = 1, Eq. 6: d = 2
 
-    For N = 64, n_d = 32 and c = 1 Eq. 6 gives 784 = 12.25 epochs, times the paper's 0.6 for a
-    sparse update 7.35 epochs. Source: the paper, section A.5.
-
-    Raises `ValueError` for drops that are no whole number of epochs or leave nothing.
+    For N = 64, n_d = 32 Eq. 6 gives 12.25 epochs, times the paper's 0.6 for a sparse update 7.35.
+    Source: the paper, section A.5. Raises `ValueError` if epochs do not add up to `dropped`.
     """
     if dropped % step or not 0 <= dropped < units:
-        raise ValueError(f"{dropped} of {units} units cannot go {step} at a time")
+        raise ValueError(f"{dropped} of {units} sublayers cannot go {step} at a time")
     return sum(units - step * epoch for epoch in range(dropped // step)) / units
+
+
+def epoch_times(frame: Frame, model: str, domain: str, what: str) -> pd.DataFrame:
+    """Epochs of fine-tuning (`what`: its recipe) or of a chain (`what`: its name), of every seed.
+
+    Columns: results, seconds_train, seconds_scan, tokens, source, extends. Fine-tuning `extends`: a
+    further pass would take the mean time; a chain's epochs get shorter.
+    """
+    place = {"model": model, "domain": domain}
+    tuned = where(frame.trainings, **place, recipe=what).rename(
+        columns={"seconds": "seconds_train"}
+    )
+    tuned = tuned.assign(seconds_scan=0.0, extends=True)
+    trimmed = where(frame.epochs, **place, name=what).assign(extends=False)
+    return (trimmed if tuned.empty else tuned)[
+        ["results", "seconds_train", "seconds_scan", "tokens", "source", "extends"]
+    ]
+
+
+def minutes(
+    frame: Frame, model: str, domain: str, what: str, epochs: int, part: str = "train"
+) -> dict[str, float]:
+    """Results folder (one a seed) -> minutes of the first `epochs` epochs.
+
+    Training takes seconds a token times the mean tokens of a pass of Full-FT, so that epochs of
+    different length compare; `part` "scan": the scans between them, as they were. A run of fewer
+    epochs is left out, or, of fine-tuning, extended by its mean.
+    """
+    full = epoch_times(frame, model, domain, FULL_FT)
+    found = {}
+    for results, run in epoch_times(frame, model, domain, what).groupby("results", sort=False):
+        seconds = run[f"seconds_{part}"]
+        if part == "train" and len(full):
+            reference = where(full, results=full.results.iloc[0]).tokens.mean()
+            seconds = (seconds / run.tokens * reference).where(run.tokens > 0, 0.0)
+        if len(run) >= epochs:
+            found[results] = float(seconds.iloc[:epochs].sum()) / 60
+        elif run.extends.all():
+            found[results] = epochs * float(seconds.mean()) / 60
+    return found
+
+
+def shares_of_full_ft(
+    frame: Frame, model: str, domain: str, what: str, epochs: int, part: str = "train"
+) -> list[float]:
+    """`minutes` in percent of Full-FT's training of as many epochs, of every seed that has both."""
+    full = minutes(frame, model, domain, FULL_FT, epochs)
+    own = minutes(frame, model, domain, what, epochs, part)
+    return [100 * own[results] / full[results] for results in own if results in full]
 
 
 @dataclass(frozen=True)
@@ -345,54 +428,3 @@ def cost(frame: Frame, chain: Chain) -> Cost | None:
         train / tokens / unit,
         ", ".join(sorted({*full.machine, *sparse.machine, *(e.machine for e in chain.epochs)})),
     )
-
-
-@dataclass(frozen=True)
-class Duration:
-    """Epochs of one recipe in order, under one seed: seconds and trained tokens of each.
-
-    It `extends` where further epochs would be like those recorded, so that they may be
-    extrapolated; a chain's are not, it gets shorter.
-    """
-
-    train: tuple[float, ...]
-    scan: tuple[float, ...]
-    tokens: tuple[int, ...]
-    extends: bool
-    sources: tuple[str, ...]
-
-    def seconds(
-        self, epochs: int, part: str = "train", tokens: float | None = None
-    ) -> float | None:
-        """Seconds of a part of the first so many epochs; None if they were not run.
-
-        With `tokens` those of training are seconds a token times so many in each: epochs of
-        different length compare. One that trained nothing takes no time.
-        """
-        values: Sequence[float] = getattr(self, part)
-        if tokens is not None and part == "train":
-            each = zip(values, self.tokens, strict=True)
-            values = [tokens * seconds / own if own else 0.0 for seconds, own in each]
-        if epochs <= len(values):
-            return sum(values[:epochs])
-        return epochs * fmean(values) if self.extends else None
-
-    def told(self, epochs: int) -> str:
-        """How many of the epochs were measured, in words."""
-        if epochs <= len(self.train):
-            return f"{epochs} epochs measured"
-        return f"{len(self.train)} epochs measured, their mean times {epochs}"
-
-
-def durations(frame: Frame, model: str, domain: str, what: str) -> list[Duration]:
-    """Every run, one a seed, of fine-tuning (`what`: its recipe) or of a chain (its name)."""
-    place = {"model": model, "domain": domain}
-    tuned = where(frame.trainings, **place, recipe=what).assign(seconds_scan=0.0)
-    tuned = tuned.rename(columns={"seconds": "seconds_train"})
-    found = []
-    for table, extends in ((tuned, True), (where(frame.epochs, **place, name=what), False)):
-        for _, run in table.groupby("results", sort=False):
-            seconds = tuple(run.seconds_train), tuple(run.seconds_scan)
-            sources = tuple(dict.fromkeys(run.source))
-            found.append(Duration(*seconds, tuple(run.tokens), extends, sources))
-    return found

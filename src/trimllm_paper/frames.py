@@ -14,7 +14,7 @@ trim_ours/drop_42 400     58.25          18
 >>> epochs.set_index("dropped").loss.round(2).head(3).to_dict()
 {0: 3.26, 6: 3.94, 12: 4.67}
 
-A value that does not exist is None: no criterion of `full_ft`, no speedup's quartiles of the full
+A value that does not exist is None: no criterion of `full_ft`, no speedup's interval of the full
 model itself. `results` is the folder that a row comes from, `source` its file.
 """
 
@@ -31,7 +31,7 @@ import pandas as pd
 from trimllm.base.errors import UserError
 from trimllm.base.files import MANIFEST
 from trimllm.throughput.machine import slug
-from trimllm.throughput.result import predicted
+from trimllm.throughput.result import predicted, summary
 from trimllm_paper.engine_records import Engines
 from trimllm_paper.integrity.provenance import recorded
 from trimllm_paper.recipe import Recipe, place_of
@@ -60,8 +60,9 @@ COLUMNS = {
     "share_prefill parity how in_turn content",
 }
 """Columns of each frame, after which come `provenance` and `source`. Accuracies and shares are in
-percent, speeds in tokens/s, `_low` and `_high` quartiles, `unit_bytes_percent` without embeddings
-and head, `mem` what the paper calls so (units kept; bytes of what is compressed), `share_decode`
+percent, speeds in tokens/s, `_low` and `_high` the 95% interval over rounds (None: one round),
+`unit_bytes_percent` without embeddings and head, `mem` what the paper calls so (units kept; bytes
+of what is compressed), `share_decode`
 and `share_prefill` of the speedup that sizes predict, `share_of_copy` of a plain copy's bandwidth
 and `share_of_matrix` of the rate of a large product (None where nobody measured it), `in_turn`
 whether ratios are of rounds in which the model and the full one took turns,
@@ -275,16 +276,18 @@ def _timing(path: Path) -> list[Row]:
     return [row | {"peak_megabytes": row["peak_memory_bytes"] / 1e6, "content": content}]
 
 
-def _quartiles(name: str, value: Row | None) -> Row:
+def _interval(name: str, value: Row | None) -> Row:
+    """Median and 95% interval of rounds; records of before have the rounds alone."""
     value = value or {"median": 1.0}  # of the full model over itself
-    return {name: value["median"], f"{name}_low": value.get("q1"), f"{name}_high": value.get("q3")}
+    ends = value if "low" in value else summary(value["samples"]) if "samples" in value else {}
+    return {name: value["median"], f"{name}_low": ends.get("low"), f"{name}_high": ends.get("high")}
 
 
 def _compiled(content: Row) -> Row:
     """Speed of a pair that was compiled; nothing where it was not, or could not be."""
     decode = content.get("decode_tokens_per_second")
     speedup = content.get("speedup") if decode else {"median": None}
-    return _quartiles("compiled", decode or {"median": None}) | _quartiles(
+    return _interval("compiled", decode or {"median": None}) | _interval(
         "compiled_speedup", speedup
     )
 
@@ -292,9 +295,9 @@ def _compiled(content: Row) -> Row:
 def _speeds(row: Row, content: Row) -> Row:
     """Speeds and sizes of a measurement, and what these predict."""
     for key in ("decode", "prefill"):
-        row |= _quartiles(key, content[f"{key}_tokens_per_second"])
+        row |= _interval(key, content[f"{key}_tokens_per_second"])
     for key in ("speedup", "prefill_speedup"):
-        row |= _quartiles(key, content.get(key))
+        row |= _interval(key, content.get(key))
     own, full = (
         {"bytes": b["total"], "unit_bytes": b["units"]}
         for b in (row["bytes"], content.get("baseline", content)["bytes"])

@@ -1,23 +1,19 @@
-"""Confidence intervals of accuracies, over documents and seeds together.
+"""95% intervals of accuracies and their differences, over documents and seeds.
 
-Answers are right or wrong by document and by seed, or right by a share. What another run would find
-differs for two reasons: other documents, and another seed. Their variances are kept apart. In the
-two-way layout of n documents and S seeds, with mean squares of documents, seeds and what is left,
+Another run would differ for two reasons: other documents and other seeds. In the two-way layout of
+n documents and S seeds, with mean squares of documents, seeds and residual,
 
-    A = (MS_documents - MS_left) / (n S)   of which documents are asked, n - 1 degrees of freedom
-    B = MS_seeds / (n S)                   of the seed, and of answers that seeds give anew; S - 1
+    A = (MS_documents - MS_residual) / (n S)    variance due to documents
+    B = MS_seeds / (n S)                        variance due to seeds, S - 1 degrees of freedom
 
-and the two are added in squares, each with its own quantile: half² = z² A + t²(S - 1) B. Three
-seeds tell little of their variance, so t is 4.3. With one seed, B is unknown: the interval is of
-documents alone, and whoever shows it says so. Seeds on documents of their own have A in B.
+and the half-width is sqrt(z² A + t² B). Three seeds alone give t = 4.3, so `Spread` pools the seed
+variance of several cells (`derive.seed_variances`), which brings t to about 2. With one seed and no
+pooled variance, the interval covers documents alone. Seeds with different documents have A in B.
 
-Sources: adding in squares as in Newcombe (1998), method 10; a quantile for each component as in
-F. A. Graybill and C.-M. Wang, "Confidence intervals on nonnegative linear combinations of
-variances", JASA 75 (1980). `tests/trimllm_paper/test_coverage.py` simulates known truths: nominal
-95% covers 93% or more (Satterthwaite's single t falls to 91% where seeds matter most), and says how
-wide that is.
+Sources: adding squared half-widths, Newcombe (1998), method 10; one quantile for each component,
+Graybill and Wang, JASA 75 (1980). `tests/trimllm_paper/test_coverage.py` simulates the coverage.
 
-All values are in percent or percentage points, as everywhere in the project.
+Accuracies and differences are in percent, answers and variances are fractions.
 """
 
 from __future__ import annotations
@@ -26,199 +22,203 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
+from typing import NamedTuple
 
-from scipy.special import bdtr, stdtrit
+import numpy as np
+from scipy.special import stdtr, stdtrit
 
-Z95 = 1.959963984540054
-"""97.5% quantile of the normal distribution: two-sided intervals of 95%."""
 Answers = Sequence[Sequence[float]]
-"""By seed, what the answer to each document counts: 1 a right, 0 a wrong one; or a share."""
+"""By seed, the score of each document: 1 right, 0 wrong, or a share."""
 
 
-def _right_or_wrong(answers: Answers) -> bool:
-    """Whether no answer counts a share."""
-    return all(value in (0, 1) for each in answers for value in each)
+def student(dof: float) -> float:
+    """97.5% quantile of Student's t; of the normal distribution for infinite `dof`."""
+    return float(stdtrit(dof, 0.975))
 
 
-def _student(values: int) -> float:
-    """97.5% quantile of Student's t of the mean of so many values."""
-    return float(stdtrit(values - 1, 0.975))
+Z95 = student(math.inf)
+
+
+class Spread(NamedTuple):
+    """Variance of the accuracy (a fraction) between seeds, and its degrees of freedom."""
+
+    variance: float
+    dof: float
 
 
 def wilson(correct: float, n: float) -> tuple[float, float]:
-    """Wilson's score interval of 95% of a proportion, in percent.
+    """Wilson's 95% score interval of a proportion, in percent.
 
-    With p = correct / n: (p + z²/2n ± z·sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n); counts may be
-    effective ones, no whole numbers.
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
-    JASA 22 (1927); recommended by Brown, Cai and DasGupta, Statist. Sci. 16 (2001).
-
-    Raises `ValueError` for a count outside 0..n or for no documents.
+    Counts may be fractional (effective sample sizes), which scipy's `proportion_ci` refuses.
+    Source: Wilson, JASA 22 (1927). Raises `ValueError` for a count outside 0..n or n = 0.
     """
     if not n > 0 or not 0 <= correct <= n:
         raise ValueError(f"{correct} of {n} documents are no proportion")
-    p, shrunk = correct / n, 1 + Z95**2 / n
-    centre = (p + Z95**2 / (2 * n)) / shrunk
-    spread = Z95 * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n)) / shrunk
-    # Exact at the ends, where the formula is and floats are not.
-    low = 0.0 if correct == 0 else max(0.0, centre - spread)
-    high = 1.0 if correct == n else min(1.0, centre + spread)
+    p, scale = correct / n, 1 + Z95**2 / n
+    centre = (p + Z95**2 / (2 * n)) / scale
+    half = Z95 * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n)) / scale
+    # Exact at the ends, in spite of rounding.
+    low = 0.0 if correct == 0 else max(0.0, centre - half)
+    high = 1.0 if correct == n else min(1.0, centre + half)
     return 100 * low, 100 * high
 
 
-def _by_document(values: Sequence[Sequence[float]]) -> list[float]:
-    """Each document's mean over seeds."""
-    return [fmean(column) for column in zip(*values, strict=True)]
-
-
-def _left(values: Sequence[Sequence[float]]) -> float:
-    """MS_left / (n S): what is neither a document's nor a seed's own; 0 for one seed."""
-    seeds, n = len(values), len(values[0])
-    if seeds < 2 or n < 2:
+def _residual(values: np.ndarray) -> float:
+    """MS_residual / (n S) of a seeds x documents array; 0 for one seed."""
+    seeds, n = values.shape
+    if min(seeds, n) < 2:
         return 0.0
-    rows, columns = [fmean(one) for one in values], _by_document(values)
-    squares = sum(sum(v * v for v in one) for one in values) + n * seeds * fmean(rows) ** 2
-    squares -= seeds * sum(c * c for c in columns) + n * sum(r * r for r in rows)
-    return max(0.0, squares) / ((seeds - 1) * (n - 1) * n * seeds)
+    means = values.mean(1, keepdims=True) + values.mean(0, keepdims=True) - values.mean()
+    return float(((values - means) ** 2).sum()) / ((seeds - 1) * (n - 1) * n * seeds)
 
 
-def _of_seeds(values: Sequence[Sequence[float]]) -> float:
-    """t² B, the seeds' part of half²; 0 for one seed, of which nobody knows it."""
+def _between_seeds(values: Answers, spread: Spread | None) -> tuple[float, float]:
+    """B, and the degrees of freedom of its quantile: pooled with `spread`, else from `values`."""
+    if spread:
+        return spread.variance / len(values), spread.dof
     if len(values) < 2:
-        return 0.0
-    b = variance(fmean(one) for one in values) / len(values)
-    return _student(len(values)) ** 2 * b
+        return 0.0, math.inf
+    return variance(fmean(one) for one in values) / len(values), len(values) - 1
 
 
-def accuracy_interval(answers: Answers, *, same: bool = True) -> tuple[float, float]:
-    """Interval of 95% of an accuracy over documents and seeds, in percent.
+def accuracy_interval(
+    answers: Answers, *, same: bool = True, spread: Spread | None = None
+) -> tuple[float, float]:
+    """95% interval of an accuracy over documents and seeds, in percent.
 
-    The documents' part is Wilson's, of as many documents as have variance A, as surveys do with an
-    effective sample size; with one seed, and right and wrong answers, it is Wilson's itself.
+    The documents' part is Wilson's for an effective sample size p (1 - p) / A; for one seed it is
+    Wilson's interval itself.
 
     Args:
-        same: whether the seeds answered the same documents, in the same order; else each has
-            documents of its own, and these are part of what seeds do.
+        same: whether all seeds answered the same documents in the same order.
+        spread: pooled variance between seeds; not used where documents differ.
 
-    Raises `ValueError` without answers, or for the same documents in lists of other lengths.
+    Raises `ValueError` for no answers, or lists of different lengths if `same`.
     """
     if not answers or not all(map(len, answers)):
         raise ValueError("no documents have no proportion")
     right, total = sum(map(sum, answers)), sum(map(len, answers))
-    p, seeds = right / total, _of_seeds(answers)
-    if len(answers) == 1 and _right_or_wrong(answers):
-        return wilson(right, total)
-    a = 0.0
+    p = right / total
+    between, dof = _between_seeds(answers, spread if same else None)
+    a, n = 0.0, float(total)
     if same:
-        documents = _by_document(answers)
-        a = fmean((one - p) ** 2 for one in documents) / len(documents) - _left(answers)
+        values = np.array(answers, dtype=float)
+        n = values.shape[1]
+        a = float(values.mean(0).var()) / n - _residual(values)
     if right in (0, total):
-        n = len(documents) if same else total
         low, high = wilson(p * n, n)
     elif a > 0:
-        effective = p * (1 - p) / a
-        low, high = wilson(p * effective, effective)
+        n = p * (1 - p) / a
+        low, high = wilson(p * n, n)
     else:
         low = high = 100 * p
-    down, up = (math.hypot(end - 100 * p, 100 * math.sqrt(seeds)) for end in (low, high))
-    return max(0.0, 100 * p - down), min(100.0, 100 * p + up)
+    seeds = 100 * student(dof) * math.sqrt(between)
+    low, high = (math.hypot(end - 100 * p, seeds) for end in (low, high))
+    return max(0.0, 100 * p - low), min(100.0, 100 * p + high)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """First minus second accuracy (or a share of it), in percentage points, with its interval."""
+    """First minus second accuracy (or a share of it) in percentage points, with its 95% interval.
+
+    `dof`: degrees of freedom of the variance between seeds; infinite if documents alone vary.
+    """
 
     points: float
     low: float
     high: float
     paired: bool
     seeds: int = 1
+    dof: float = math.inf
+
+    @property
+    def p(self) -> float:
+        """Two-sided p-value of no difference, from the interval: below 0.05 if it excludes 0."""
+        half = self.points - self.low if self.points > 0 else self.high - self.points
+        if half == 0 or self.points == 0:
+            return float(self.points == 0)
+        return 2 * float(stdtr(self.dof, -abs(self.points) * student(self.dof) / half))
 
     def __str__(self) -> str:
         return f"{self.points:+.1f} ({self.low:+.1f} to {self.high:+.1f})"
 
 
 def paired_difference(
-    first: Answers, second: Answers, share: float = 1.0, *, same: bool = True
+    first: Answers,
+    second: Answers,
+    share: float = 1.0,
+    *,
+    same: bool = True,
+    spread: Spread | None = None,
 ) -> Difference:
-    """First minus `share` times second accuracy, the same documents and seeds in the same order.
+    """First minus `share` times second accuracy, on the same documents and seeds.
 
-    By document d = first - share · second, mean over seeds; the interval of documents is Wald's
-    after adding half a document to each of the four outcomes that an answer of both can have, which
-    keeps its coverage near 95% also for few documents. For one seed and a share of 1 that is
-    A. Agresti and Y. Min, "Simple improved confidence intervals for comparing matched
-    proportions", Statist. Med. 24 (2005). Where answers count a share there are no four outcomes:
-    nothing is added, and the quantile is Student's. To it the seeds' part is added (see the
-    module).
+    The documents' part is Wald's interval of the mean over seeds, after adding half a document to
+    each of the four outcomes of a pair (Agresti and Min, Statist. Med. 24 (2005)). Scores that are
+    shares have no four outcomes: nothing is added and the quantile is Student's.
 
     Args:
-        same: as for `accuracy_interval`.
+        same: whether all seeds answered the same documents.
+        spread: pooled variance of the difference between seeds; not used where documents differ.
 
-    Raises `ValueError` when the lists differ in length or are empty.
+    Raises `ValueError` if the lists differ in length or are empty.
     """
     sizes = [len(one) for one in first], [len(one) for one in second]
     if sizes[0] != sizes[1] or not sizes[0] or not all(sizes[0]):
         raise ValueError(f"{sizes[0]} and {sizes[1]} answers cannot be paired")
-    values = [
-        [a - share * b for a, b in zip(own, other, strict=True)]
-        for own, other in zip(first, second, strict=True)
-    ]
+    pairs = list(zip(first, second, strict=True))
+    values = [np.asarray(a, dtype=float) - share * np.asarray(b, dtype=float) for a, b in pairs]
     one_list = same or len(values) == 1
-    found = _by_document(values) if one_list else [d for seed in values for d in seed]
-    n = len(found)
-    if _right_or_wrong((*first, *second)):
-        centre = (sum(found) + 1 - share) / (n + 2)
-        squares = sum(one * one for one in found) + 0.5 * (1 + share**2 + (1 - share) ** 2)
-        spread, z = (squares - (n + 2) * centre**2) / (n + 2) ** 2, Z95
+    differences = np.mean(values, axis=0) if one_list else np.concatenate(values)
+    n = len(differences)
+    if all(score in (0, 1) for scores in (*first, *second) for score in scores):
+        centre = (differences.sum() + 1 - share) / (n + 2)
+        squares = (differences**2).sum() + 0.5 * (1 + share**2 + (1 - share) ** 2)
+        documents, quantile = (squares - (n + 2) * centre**2) / (n + 2) ** 2, Z95
     else:
-        centre, z = fmean(found), _student(max(n, 2))
-        spread = variance(found) / n if n > 1 else 1.0  # one says nothing
-    documents = spread - _left(values) if one_list else 0.0
-    half = math.sqrt(z**2 * max(0.0, documents) + _of_seeds(values))
+        centre, quantile = differences.mean(), student(max(n, 2) - 1)
+        documents = differences.var(ddof=1) / n if n > 1 else 1.0  # one document says nothing
+    # Where documents differ between seeds, their variance is part of that between seeds.
+    documents = max(0.0, documents - _residual(np.array(values))) if one_list else 0.0
+    between, dof = _between_seeds(
+        [one.tolist() for one in values], spread if one_list and same else None
+    )
+    half = math.sqrt(quantile**2 * documents + student(dof) ** 2 * between)
     return Difference(
-        points=100 * fmean(found),
+        points=100 * fmean(float(one.mean()) for one in values),
         low=max(-100.0 * share, 100 * (centre - half)),
         high=min(100.0, 100 * (centre + half)),
         paired=True,
         seeds=len(first),
+        dof=dof if between else math.inf,
     )
 
 
 def unpaired_difference(
-    first: Answers, second: Answers, share: float = 1.0, *, same: tuple[bool, bool] = (True, True)
+    first: tuple[float, float, float], second: tuple[float, float, float], share: float = 1.0
 ) -> Difference:
-    """First minus `share` times second accuracy, on different documents or seeds.
+    """First minus `share` times second accuracy, each given with its interval's ends, in percent.
 
-    Newcombe's interval: the distances from each accuracy to its bounds, added in squares. Source:
-    R. G. Newcombe, "Interval estimation for the difference between independent proportions",
-    Statist. Med. 17 (1998), method 10.
+    The distances from each accuracy to its ends are added in squares: Newcombe, Statist. Med. 17
+    (1998), method 10.
     """
-    p, q = (100 * sum(map(sum, one)) / sum(map(len, one)) for one in (first, second))
-    (p_low, p_high), (q_low, q_high) = (
-        accuracy_interval(one, same=kept) for one, kept in zip((first, second), same, strict=True)
-    )
+    (p, p_low, p_high), (q, q_low, q_high) = first, second
     points = p - share * q
-    return Difference(
-        points=points,
-        low=points - math.hypot(p - p_low, share * (q_high - q)),
-        high=points + math.hypot(p_high - p, share * (q - q_low)),
-        paired=False,
-        seeds=min(len(first), len(second)),
-    )
+    low = points - math.hypot(p - p_low, share * (q_high - q))
+    high = points + math.hypot(p_high - p, share * (q - q_low))
+    return Difference(points, low, high, paired=False)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """t interval of 95% of a mean of few values, such as one a domain.
-
-    One value says nothing of how far another would lie: its interval has no ends.
-    """
-    mean = fmean(values)
+    """95% t interval of a mean of few values; infinite for one value."""
     if len(values) < 2:
         return -math.inf, math.inf
-    half = _student(len(values)) * math.sqrt(variance(values) / len(values))
+    mean, half = fmean(values), student(len(values) - 1) * math.sqrt(variance(values) / len(values))
     return mean - half, mean + half
 
 
 def sign_test(first: int, second: int) -> float:
-    """Two-sided p: how likely a split at least as uneven is where both are equally likely."""
-    return min(1.0, 2 * float(bdtr(min(first, second), first + second, 0.5)))
+    """Two-sided p-value of a split into two counts if both are equally likely."""
+    from scipy.stats import binomtest  # slow to import
+
+    return float(binomtest(first, first + second).pvalue) if first + second else 1.0

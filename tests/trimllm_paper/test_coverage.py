@@ -104,7 +104,7 @@ def test_seeds_of_two_kinds_are_covered_less(gap: float, covered: float) -> None
 def test_answers_that_are_all_right_keep_an_interval() -> None:
     low, high = accuracy_interval([[1] * 50] * 3)
     assert (low, high) == wilson(50, 50)
-    found = unpaired_difference([[1] * 50], [[0] * 40])
+    found = unpaired_difference((100.0, *wilson(50, 50)), (0.0, *wilson(0, 40)))
     assert found.points == 100 and 85 < found.low < 100
 
 

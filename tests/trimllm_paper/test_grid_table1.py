@@ -28,7 +28,8 @@ def test_cells_walk_back_to_their_files(table: Table) -> None:
     assert cell.sources == (cell.sources[0],) and cell.sources[0].endswith("trim_half/keep_40.json")
     speedup = table.cell(MINE, "trimllm_40", "speedup")
     assert speedup.measured == 2.2 and speedup.published == pytest.approx(103.1 / 42.3)
-    assert speedup.spread == pytest.approx((2.178, 2.222))
+    # Student's t of five rounds: 2.78 * 1.58% / sqrt(5).
+    assert speedup.spread == pytest.approx((2.2 * 0.9805, 2.2 * 1.0197), abs=0.002)
     assert table.cell(MINE, "trimllm_50_awq_int4", "unit_bytes").measured == pytest.approx(13)
 
 
@@ -42,15 +43,15 @@ def test_trimmed_over_every_baseline_with_the_papers_beside(table: Table) -> Non
     assert "2.1 to 5.7" in to_markdown(table)
 
 
-def test_trimmed_over_a_baseline_is_decided_by_the_quartiles_of_both(timings: TimingFiles) -> None:
+def test_trimmed_over_a_baseline_is_decided_by_the_intervals_of_both(timings: TimingFiles) -> None:
     timings.add_machine()
     timings.add("full+gptq_int4", 22, share=0.26, spread=0.1)
     timings.add("full+awq_int4", 21, share=0.26, spread=0.1)
     table = build(timings)
     cell = table.cell(MINE, "gptq_int4", "trim_over")
-    # The paper's TrimLLM is 2.2 times as fast; ours between 0.93 and 1.06 times.
+    # The paper's TrimLLM is 2.2 times as fast; ours between 0.90 and 1.11 times.
     assert cell.measured == 1 and cell.verdict == "undecided"
-    assert cell.spread == pytest.approx((0.99 / 1.05, 1.01 / 0.95), abs=0.02)
+    assert cell.spread == pytest.approx((0.90, 1.11), abs=0.02)
     assert table.cell(MINE, "awq_int4", "trim_over").verdict == "undecided"
     assert table.cell(MINE, "llm_int8", "trim_over").verdict == "seen on the stand-in"
 
@@ -89,10 +90,13 @@ def test_compiled_speeds_have_columns_where_they_were_measured(timings: TimingFi
     table = build(timings)
     cells = {row: table.cell(MINE, row, "compiled") for row in ("fp16", "trimllm_50", "awq_int4")}
     assert [cell.measured for cell in cells.values()] == [41, 66, None]
-    assert cells["trimllm_50"].spread == (63, 69) and cells["awq_int4"].why == "no compiler"
+    assert (
+        cells["trimllm_50"].spread == pytest.approx((52, 83), abs=1)
+        and cells["awq_int4"].why == "no compiler"
+    )
     assert table.cell(MINE, "llm_int8", "compiled").measured is None
     over = [table.cell(MINE, row, "compiled_speedup").measured for row in cells]
     assert over == [1, 1.6, None]
     text = to_markdown(table)
-    assert "66.00 (63.00–69.00)" in text
+    assert "66.00 (5" in text
     assert table.cell("A100", "awq_int4", "compiled").published is None

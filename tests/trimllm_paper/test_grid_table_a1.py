@@ -9,7 +9,7 @@ from evaluation_files import CHAINS, Evaluations
 from table_building import build, column
 
 from trimllm_paper.frames import Frame
-from trimllm_paper.intervals import paired_difference
+from trimllm_paper.intervals import Spread, paired_difference
 from trimllm_paper.render import Table
 
 REST = {"settle": 2, "train": True, "teacher": {"kl": 0.7, "hidden": 64}}
@@ -55,7 +55,9 @@ def test_a_row_is_set_against_the_first_chain_by_the_seeds_that_both_have(
         [*runs[(runs.recipe == f"trim_{name}/drop_30") & (runs.seed < 2)].scores]
         for name in ("untaught", "ours")
     )
-    expected = paired_difference(mine, theirs)
+    # Both recipes' variance between seeds is pooled: of ours over three seeds.
+    spread = Spread((2.0 + 1.0) / 1e4, 1)
+    expected = paired_difference(mine, theirs, spread=spread)
     assert cell.ci95 == pytest.approx((expected.low, expected.high))
     assert {source.split("/")[-4] for source in cell.sources} == {"sciq"}
     # Its accuracy is that of all its seeds beside.

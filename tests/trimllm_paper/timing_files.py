@@ -36,7 +36,7 @@ class TimingFiles:
         **changes: Any,
     ) -> Path:
         """A model at `rate` tokens/s beside a full one at `full` (None: it is the full one)."""
-        factors = (1 - spread, 1.0, 1 + spread)
+        factors = (1 - spread, 1 - spread / 2, 1.0, 1 + spread / 2, 1 + spread)
 
         def figures(tokens: float, units: float, operations: int) -> dict[str, Any]:
             sizes = {"units": round(units * UNITS), "embeddings": EMBEDDINGS, "head": HEAD}

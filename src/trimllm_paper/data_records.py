@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import ConfigDict, ValidationError
 
 from trimllm.base.errors import UserError
-from trimllm.base.files import read_json
+from trimllm_paper.kept_runs import read_json
 from trimllm_paper.records import REMEDY, Part, problem_of
 
 

@@ -32,6 +32,7 @@ from trimllm.base.errors import UserError
 from trimllm.base.files import MANIFEST
 from trimllm.throughput.machine import slug
 from trimllm.throughput.result import predicted, summary
+from trimllm_paper import kept_runs
 from trimllm_paper.engine_records import Engines
 from trimllm_paper.integrity.provenance import recorded
 from trimllm_paper.recipe import Recipe, place_of
@@ -157,13 +158,11 @@ def frame(results: str | Path = "results", replicates: Sequence[str | Path] = ()
     """
     roots = [Path(folder) for folder in (results, *replicates)]
     for folder in roots:
-        if not folder.is_dir():
+        if not kept_runs.is_folder(folder):
             raise UserError(f"{folder} does not exist; run the workflow or name another folder")
 
     def found(pattern: str, within: Sequence[Path] = roots) -> list[Path]:
-        # What is hidden is being written, or was when its writer was killed.
-        paths = ((folder, path) for folder in within for path in folder.glob(pattern))
-        return [p for f, p in paths if not any(s.startswith(".") for s in p.relative_to(f).parts)]
+        return [path for folder in within for path in kept_runs.glob(folder, pattern)]
 
     return Frame.of(
         evaluations=found("eval/**/*.json"),

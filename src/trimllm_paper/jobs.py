@@ -23,10 +23,9 @@ from trimllm_paper.recipe import (
     SPARSE_FT,
     Recipe,
     by_every_token,
-    epoch_records,
     taught,
 )
-from trimllm_paper.shapes import RANDOM, SYMMETRIC
+from trimllm_paper.shapes import RANDOM, SYMMETRIC, pattern_units
 
 FINE_TUNE, TRIM_EPOCH = "trimllm.train:fine_tune", "trimllm.trimming:trim_epoch"
 PASSES = ("epochs", "documents", "patience")
@@ -384,7 +383,9 @@ class Jobs(EngineJobs):
             "code": code_hash("throughput", *self._own(model)),
         }
         if shape:
-            files = {"chain": epoch_records(pattern)} if isinstance(pattern, str) else {}
+            files: dict[str, str | list[str]] = {}
+            if isinstance(pattern, str):  # a chain of a kept run: what it dropped counts
+                how["order"] = [list(unit) for unit in pattern_units(pattern).order]
         else:
             full = self.checkpoint(model, domain, FULL_FT)
             files = self.checkpoint(model, domain, recipe)

@@ -21,6 +21,7 @@ from typing import Any
 
 from trimllm.base.errors import UserError
 from trimllm.base.kept import epochs_for
+from trimllm_paper import kept_runs
 
 PRETRAINED, FULL_FT, SPARSE_FT, FULL = "pretrained", "full_ft", "sparse_ft", "full"
 NAME = r"[a-z][a-z0-9_]*(?:\.[0-9]+)?"
@@ -134,7 +135,7 @@ def run_folder(name: str) -> str:
 
 def epoch_records(folder: str | Path) -> list[str]:
     """Records of the epochs in a chain's folder."""
-    return sorted(map(str, Path(folder).glob("state_*/epoch.json")))
+    return list(map(str, kept_runs.glob(folder, "state_*/epoch.json")))
 
 
 def variant_name(recipes: dict[str, Any], main: Any, criterion: str, ratio: float) -> str:
@@ -301,8 +302,12 @@ def seed_folder(results: str | Path, seed: int) -> Path:
 
 def seed_folders(results: str | Path) -> list[Path]:
     """Those that are there and hold evaluations, by seed."""
-    found = {int(one.name[5:]): one for one in Path(results).glob("seed_*") if is_of_seed(one)}
-    return [one for _, one in sorted(found.items()) if any(one.glob("eval/**/*.json"))]
+    names = (
+        path.relative_to(results).parts[0]
+        for path in kept_runs.glob(results, "seed_*/eval/**/*.json")
+    )
+    found = {int(name[5:]): Path(results, name) for name in names if is_of_seed(name)}
+    return [folder for _, folder in sorted(found.items())]
 
 
 def is_of_seed(folder: str | Path) -> bool:

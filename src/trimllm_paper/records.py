@@ -15,7 +15,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
 from trimllm.base.errors import UserError
-from trimllm.base.files import content_hash, read_json, write_json
+from trimllm.base.files import content_hash, write_json
+from trimllm_paper.kept_runs import read_json
 from trimllm_paper.recipe import Recipe, place_of
 
 SCHEMA = 1

@@ -18,7 +18,7 @@ from trimllm.base.kept import drops_for
 from trimllm.base.names import RULE_KEPT
 from trimllm.engines.formats import installed
 from trimllm.exporting.formats import require_engine
-from trimllm_paper import layout
+from trimllm_paper import kept_runs, layout
 from trimllm_paper.choices import Choice
 from trimllm_paper.context import Context
 from trimllm_paper.figures import FIGURES
@@ -97,7 +97,11 @@ class Targets:
     def present(self, files: Iterable[str]) -> list[str]:
         """Files, each once; of kept results those that were kept."""
         found = dict.fromkeys(files)
-        return [file for file in found if not self.kept or os.path.exists(file)]
+        return [file for file in found if not self.kept or kept_runs.is_file(file)]
+
+    def inputs(self, files: dict[str, list[str]]) -> dict[str, list[str]]:
+        """Inputs of what shows some results: their files, of a kept run the one that holds all."""
+        return {"records": [f"{self.paths.results}/{kept_runs.RECORDS}"]} if self.kept else files
 
     def of_all_seeds(self, files: Iterable[str]) -> list[str]:
         """The same files of the runs under other seeds, too."""
@@ -146,7 +150,8 @@ class Targets:
             for model, recipe in layout.needed_timings(self.tables)
         )
         room = Path(self.paths.results, "throughput")
-        others = (f for f in sorted(room.rglob("*.json")) if place_of(f).hardware != self.hardware)
+        there = kept_runs.glob(room, "**/*.json")
+        others = (f for f in there if place_of(f).hardware != self.hardware)
         return [*self.present(mine), *map(str, others)]
 
     def in_engines(self, *, measured: bool = False) -> list[str]:
@@ -158,7 +163,7 @@ class Targets:
             for engine in self.jobs.engine_formats(model)
             if installed(engine, self.jobs.device)
         ]
-        there = sorted(Path(self.paths.results, "engines").glob("*/*/*.json"))
+        there = kept_runs.glob(Path(self.paths.results, "engines"), "*/*/*.json")
         return list(dict.fromkeys([*mine, *map(str, there)]))
 
     def table(self, name: str) -> dict[str, list[str]]:

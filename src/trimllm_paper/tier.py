@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from trimllm_paper.config import is_reference
+from trimllm_paper.kept_runs import is_kept
 from trimllm_paper.recipe import ROOMS, is_of_seed
 
 MEASURED = "measured here"
@@ -25,7 +25,7 @@ def kept_folder(path: str | Path) -> Path | None:
     rooms = (i for i, part in enumerate(parts) if i and part in (*ROOMS, PREPARED))
     named = (Path(*parts[:i]) for i in rooms)
     folders = [one.parent if is_of_seed(one) else one for one in named]
-    return next((one for one in folders if one.name == REFERENCE or is_reference(one)), None)
+    return next((one for one in folders if one.name == REFERENCE or is_kept(one)), None)
 
 
 def _told(folder: Path) -> str:

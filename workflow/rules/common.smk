@@ -13,7 +13,7 @@ from trimllm.compress.methods import EXTERNAL
 from trimllm.engines.formats import ENGINES as INFERENCE
 from trimllm.exporting.formats import VARIANTS
 from trimllm.throughput.machine import this_machine
-from trimllm_paper import config as configuration, gpus, layout, resources
+from trimllm_paper import config as configuration, gpus, kept_runs, layout, resources
 from trimllm_paper.choices import Choice
 from trimllm_paper.commands import engine
 from trimllm_paper.jobs import Jobs
@@ -31,7 +31,7 @@ config.update(CONFIG.model_dump(mode="json"))
 JOBS, RESOURCES = Jobs(CONFIG), resources.Resources(CONFIG)
 USES_GPU = JOBS.device == "cuda"
 HARDWARE = CONFIG.throughput.hardware or this_machine(JOBS.device)
-KEPT = configuration.is_reference(CONFIG.results)
+KEPT = kept_runs.is_kept(CONFIG.results)
 TARGETS = Targets(JOBS, HARDWARE, kept=KEPT)
 PATHS = JOBS.paths
 REPLICATES = lineage.Replicates(PATHS.results, CONFIG.seed, CONFIG.replicates)

@@ -4,7 +4,7 @@
 
 rule draw_figure1:
     input:
-        unpack(lambda wildcards: TARGETS.figure("figure1", wildcards.model)),
+        unpack(lambda wildcards: TARGETS.inputs(TARGETS.figure("figure1", wildcards.model))),
     output:
         **drawn("figure1", "accuracy by units dropped"),
     log:
@@ -16,6 +16,7 @@ rule draw_figure1:
         runtime=10,
     params:
         context=lambda wildcards: TARGETS.figure_context(wildcards.model),
+        files=lambda wildcards: TARGETS.figure("figure1", wildcards.model),
         code=lambda wildcards: code_hash("figure1"),
     message:
         "{rule} for {wildcards.model}"
@@ -25,40 +26,43 @@ rule draw_figure1:
 
 use rule draw_figure1 as draw_figure2 with:
     input:
-        unpack(lambda wildcards: TARGETS.figure("figure2", wildcards.model)),
+        unpack(lambda wildcards: TARGETS.inputs(TARGETS.figure("figure2", wildcards.model))),
     output:
         **drawn("figure2", "memory and latency"),
     log:
         log("figure2", "{model}"),
     params:
+        files=lambda wildcards: TARGETS.figure("figure2", wildcards.model),
         code=lambda wildcards: code_hash("figure2"),
 
 
 use rule draw_figure1 as draw_figure3 with:
     input:
-        unpack(lambda wildcards: TARGETS.figure("figure3", wildcards.model)),
+        unpack(lambda wildcards: TARGETS.inputs(TARGETS.figure("figure3", wildcards.model))),
     output:
         **drawn("figure3", "which units go"),
     log:
         log("figure3", "{model}"),
     params:
+        files=lambda wildcards: TARGETS.figure("figure3", wildcards.model),
         code=lambda wildcards: code_hash("figure3"),
 
 
 use rule draw_figure1 as draw_figure4 with:
     input:
-        unpack(lambda wildcards: TARGETS.figure("figure4", wildcards.model)),
+        unpack(lambda wildcards: TARGETS.inputs(TARGETS.figure("figure4", wildcards.model))),
     output:
         **drawn("figure4", "cost of training"),
     log:
         log("figure4", "{model}"),
     params:
+        files=lambda wildcards: TARGETS.figure("figure4", wildcards.model),
         code=lambda wildcards: code_hash("figure4"),
 
 
 rule claims:
     input:
-        **TARGETS.claims(),
+        **TARGETS.inputs(TARGETS.claims()),
     output:
         md=report(
             f"{TARGETS.figures_folder}/claims.md",
@@ -79,6 +83,7 @@ rule claims:
         mem_mb=1000,
         runtime=10,
     params:
+        files=TARGETS.claims(),
         contexts=[TARGETS.figure_context(model) for model in TARGETS.main_models],
         code=lambda wildcards: code_hash("claims"),
     message:

@@ -3,7 +3,7 @@
 
 rule render_table:
     input:
-        unpack(of_table),
+        unpack(lambda wildcards: TARGETS.inputs(of_table(wildcards))),
     output:
         csv=PATHS.table("{table}", ".csv"),
         md=report(PATHS.table("{table}"), caption="../report/tables.rst", category="3. Tables"),
@@ -18,6 +18,7 @@ rule render_table:
         mem_mb=1000,
         runtime=10,
     params:
+        files=of_table,
         context=TARGETS.context(),
         code=lambda wildcards: code_hash("table"),
     message:

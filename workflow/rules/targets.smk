@@ -67,7 +67,7 @@ rule exports:
 
 rule evaluations:
     input:
-        TARGETS.table("table2")["evaluations"],
+        TARGETS.answers(["table2"]),
     localrule: True
 
 

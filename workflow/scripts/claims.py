@@ -11,5 +11,5 @@ with forked(snakemake) as job:
 
     stem = Path(snakemake.output.md).with_suffix("")
     contexts = [Context.model_validate(one) for one in snakemake.params.contexts]
-    claims.write(Frame.of(**job.inputs), contexts, stem)
+    claims.write(Frame.of(**snakemake.params.files), contexts, stem)
     claims.write_contradictions(snakemake.output.contradictions)

@@ -12,4 +12,4 @@ with forked(snakemake) as job:
     stem = Path(snakemake.output.png).with_suffix("")
     module = import_module(f"trimllm_paper.figures.{stem.name.partition('_')[0]}")
     context = Context.model_validate(snakemake.params.context)
-    module.draw(Frame.of(**job.inputs), context, stem)
+    module.draw(Frame.of(**snakemake.params.files), context, stem)

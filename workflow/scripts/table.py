@@ -11,4 +11,4 @@ with forked(snakemake) as job:
 
     stem = Path(snakemake.output[0]).with_suffix("")
     context = Context(**snakemake.params.context)
-    render.render(grid.build(stem.name, Frame.of(**job.inputs), context), stem)
+    render.render(grid.build(stem.name, Frame.of(**snakemake.params.files), context), stem)

@@ -29,7 +29,7 @@ from typing import Any
 from scipy.special import bdtrc
 
 from trimllm.base.errors import UserError
-from trimllm_paper import invocation
+from trimllm_paper import invocation, kept_runs
 from trimllm_paper.commands import reference
 from trimllm_paper.config import load
 from trimllm_paper.derive import Accuracy, chains
@@ -171,7 +171,7 @@ def settings(folder: Path, configfiles: Sequence[Path] = ()) -> dict[str, Any]:
         configfiles: of results that are not kept, each on top of those before it; none: the
             default.
     """
-    if (own := folder / reference.CONFIG).is_file():
+    if (own := folder / kept_runs.CONFIG).is_file():
         found = reference.resolved(own)
     else:
         raw = invocation.configuration(configfiles)

@@ -2,7 +2,7 @@
 
 from trimllm_paper.config.domain import Domain
 from trimllm_paper.config.errors import MISSING, ConfigError
-from trimllm_paper.config.load import is_reference, load, read_domain, read_yaml, source_of
+from trimllm_paper.config.load import load, read_domain, read_yaml, source_of
 from trimllm_paper.config.models import Config
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "Config",
     "ConfigError",
     "Domain",
-    "is_reference",
     "load",
     "read_domain",
     "read_yaml",

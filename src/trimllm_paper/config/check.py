@@ -15,7 +15,7 @@ from trimllm.base.kept import drops_for
 from trimllm.base.names import GGUF_FAMILIES
 from trimllm.compress.methods import missing_package
 from trimllm.throughput.shapes import SHAPES, kept_units
-from trimllm_paper import recipe
+from trimllm_paper import kept_runs, recipe
 from trimllm_paper.config.domain import Problem
 from trimllm_paper.config.models import Config
 from trimllm_paper.config.parts import number
@@ -28,7 +28,7 @@ def problems(config: Config) -> Iterator[Problem]:
     if config.mirror is not None and not Path(config.mirror).is_dir():
         yield ["mirror"], "no such folder"
     for index, folder in enumerate(config.replicates):
-        if not Path(folder).is_dir():
+        if not kept_runs.is_folder(folder):
             yield ["replicates", index], "no such folder; run that seed first"
     for index, method in enumerate(config.compress.methods):
         if gone := missing_package(method, config.compress.engine(method)):

@@ -18,7 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 import trimllm_paper
-from trimllm.base.files import MANIFEST
+from trimllm_paper import kept_runs
 from trimllm_paper.config import check
 from trimllm_paper.config.domain import Domain, Problem
 from trimllm_paper.config.errors import MISSING, ConfigError, Mistake, mistakes, value_at
@@ -34,8 +34,8 @@ Where = Callable[[Sequence[Any], Any], str]
 def read_yaml(path: str | Path) -> Any:
     """Parse a YAML file. Raises `ConfigError` if it is missing or, with the line, broken."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            return yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        text = kept_runs.read_text(path)
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except OSError as error:
         raise ConfigError(f"{path}", (), MISSING, f"cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -69,8 +69,9 @@ def load(raw: dict[str, Any], files: Sequence[str | Path]) -> Config:
     config = validated(Config, document, where)
     patterns = config.throughput.patterns
     for key, pattern in patterns.items():
-        if isinstance(pattern, str) and not Path(pattern).is_dir() and (PROJECT / pattern).is_dir():
-            patterns[key] = str(PROJECT / pattern)
+        if isinstance(pattern, str):
+            places = (pattern, str(PROJECT / pattern))
+            patterns[key] = next(filter(kept_runs.is_folder, places), pattern)
     for path, problem in chain(_read_domains(config), check.problems(config)):
         value = value_at(document, path)
         if value is MISSING:
@@ -122,11 +123,6 @@ def source_of(
     return f"{files[-1]} (by default)" if default else COMMAND_LINE
 
 
-def is_reference(folder: str | Path) -> bool:
-    """Whether a folder of results holds kept ones, which are rendered and never made again."""
-    return (Path(folder) / MANIFEST).is_file()
-
-
 def read_domain(path: Path) -> Domain:
     """Read and check a domain's file. Raises `ConfigError` for the first mistake in it."""
     raw = read_yaml(path)
@@ -142,10 +138,11 @@ def _read_domains(config: Config) -> Iterator[Problem]:
     """Read the domain files that a configuration names; problems of these names and files."""
     folders = [root / config.domains_folder for root in (Path(), PROJECT)]
     places = " or ".join(dict.fromkeys(map(str, folders)))
-    known = check.listed({file.stem for one in folders for file in one.glob("*.yaml")})
+    known = check.listed({file.stem for one in folders for file in kept_runs.glob(one, "*.yaml")})
 
     def file_of(name: str) -> Path | None:
-        return next((one for folder in folders if (one := folder / f"{name}.yaml").is_file()), None)
+        paths = (folder / f"{name}.yaml" for folder in folders)
+        return next(filter(kept_runs.is_file, paths), None)
 
     near, of_tables = config.tables.near, config.tables.domains or []
     named: list[tuple[list[Any], str]]
@@ -171,7 +168,7 @@ def _read_domains(config: Config) -> Iterator[Problem]:
         if domain.train is None and key[0] == "domains":
             yield key, "has no training set; it can stand under tables.near only"
         # Kept results need no documents: their hashes are enough.
-        for file in () if is_reference(config.results) else domain.files:
+        for file in () if kept_runs.is_kept(config.results) else domain.files:
             if not os.path.isfile(file):
                 unset = re.search(r"\$\{?(\w+)", file)
                 why = f": {unset[1]} is not set in the environment" if unset else ""

@@ -15,7 +15,7 @@ from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper import choices, engine_records, records
+from trimllm_paper import choices, engine_records, kept_runs, records
 from trimllm_paper.data_records import DataReport
 from trimllm_paper.integrity import lineage
 from trimllm_paper.recipe import ROOMS, Paths, place_of
@@ -44,16 +44,9 @@ def verify_reference(folder: str | Path) -> None:
         raise UserError(f"{problem}; {remedy}") from None
 
 
-def _shown(folder: Path, pattern: str) -> list[Path]:
-    """Files of a folder, but hidden ones, or in hidden folders: these are being written, or were
-    when their writer was killed."""
-    found = ((path, path.relative_to(folder).parts) for path in sorted(folder.glob(pattern)))
-    return [path for path, parts in found if not any(part.startswith(".") for part in parts)]
-
-
 def outermost_manifests(folder: Path) -> list[Path]:
     """Folders with a manifest; what lies inside one of them is covered by it."""
-    found = {path.parent for path in _shown(folder, f"**/{files.MANIFEST}")}
+    found = {path.parent for path in kept_runs.glob(folder, f"**/{files.MANIFEST}")}
     return [one for one in found if found.isdisjoint(one.parents)]
 
 
@@ -88,7 +81,9 @@ def verify_data(report: Path) -> None:
 
 def result_files(folder: Path) -> list[Path]:
     """Result files, at any depth."""
-    found = [(room, path) for room in ROOMS for path in _shown(folder, f"**/{room}/**/*.json")]
+    found = [
+        (room, path) for room in ROOMS for path in kept_runs.glob(folder, f"**/{room}/**/*.json")
+    ]
     return [path for room, path in found if room not in NAMED or path.stem in KINDS]
 
 
@@ -98,26 +93,26 @@ def verify_result(path: Path) -> None:
     place = place_of(path)
     record = KINDS[place.kind].read(path)
     for folder in path.parents:
-        if (folder / files.MANIFEST).is_file():
-            named = files.read_json(folder / files.MANIFEST)["files"]
+        if kept_runs.is_file(folder / files.MANIFEST):
+            named = kept_runs.read_json(folder / files.MANIFEST)["files"]
             entry = named.get(path.relative_to(folder).as_posix())
-            if entry and entry["sha256"] != files.sha256_of(path):
+            if entry and entry["sha256"] != kept_runs.sha256_of(path):
                 raise UserError(f"{path} is not what {folder / files.MANIFEST} says")
     if not isinstance(record, records.Evaluation):
         return
     results, made = Paths(place.results), record.provenance
     manifest = Path(results.manifest(record.model, record.domain, record.recipe))
     noted = made.get("manifest_sha256")
-    if manifest.is_file() and not lineage.is_manifest_of(noted, manifest):
+    if kept_runs.is_file(manifest) and not lineage.is_manifest_of(noted, manifest):
         raise UserError(f"{path} was made from another checkpoint than {manifest.parent}")
     report = Path(results.data(record.tested))
-    if report.is_file() and made.get("data_hashes") != DataReport.read(report).files:
+    if kept_runs.is_file(report) and made.get("data_hashes") != DataReport.read(report).files:
         raise UserError(f"{path} was made from other documents than {report.parent}")
 
 
 CHECKS: dict[str, tuple[Callable[[Path], list[Path]], Callable[[Path], None]]] = {
     "manifests": (outermost_manifests, verify_folder),
-    "data sets": (lambda folder: _shown(folder, "**/data/*/report.json"), verify_data),
+    "data sets": (lambda folder: kept_runs.glob(folder, "**/data/*/report.json"), verify_data),
     "results": (result_files, verify_result),
 }
 
@@ -126,8 +121,10 @@ def verify(folder: Path) -> tuple[Counter[str], list[str]]:
     """How much of each kind was checked, and a line for each that failed."""
     counts: Counter[str] = Counter()
     problems = []
+    kept = [path.parent for path in folder.glob(f"**/{kept_runs.RECORDS}")]
+    folders = [folder, *(one for one in kept if kept_runs.is_kept(one) and one != folder)]
     for kind, (find, check) in CHECKS.items():
-        for path in sorted(find(folder)):
+        for path in sorted({path for one in folders for path in find(one)}):
             counts[kind] += 1
             try:
                 check(path)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base import files
+from trimllm_paper import kept_runs
 from trimllm_paper.data_records import DataReport
 from trimllm_paper.integrity.provenance import config_hash, recorded
 
@@ -118,7 +119,7 @@ class Replicates:
 @cache
 def seed_of(folder: str) -> int | None:
     """The seed that the evaluations of a folder of results name; None where none does."""
-    for path in sorted(Path(folder, "eval").rglob("*.json")):
+    for path in kept_runs.glob(folder, "eval/**/*.json"):
         if (seed := recorded(path).get("seed")) is not None:
             return seed
     return None
@@ -140,19 +141,19 @@ def _first(outputs: Iterable[str], inputs: Sequence[str], wanted: str) -> Found 
 def is_manifest_of(sha256: str | None, manifest: Path) -> bool:
     """Whether a checkpoint's manifest has this SHA-256, or one kept beside it that names the same
     model: of a long run's parts, each made its own, with the same bytes (`reference --add`)."""
-    if sha256 == files.sha256_of(manifest):
+    if sha256 == kept_runs.sha256_of(manifest):
         return True
-    others = manifest.parent.glob(f"{manifest.stem}-*{manifest.suffix}")
-    found = [one for one in others if sha256 == files.sha256_of(one)]
-    return any(model_of(one) == model_of(manifest) for one in found)
+    others = kept_runs.glob(manifest.parent, f"{manifest.stem}-*{manifest.suffix}")
+    found = [one for one in others if sha256 == kept_runs.sha256_of(one)]
+    own = model_of(kept_runs.read_json(manifest))
+    return any(model_of(kept_runs.read_json(one)) == own for one in found)
 
 
-def model_of(manifest: Path) -> dict[str, Any]:
+def model_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint's manifest says of its files, but a card, records of how it was made, and
     tokenizer_config.json, which once told how the tokenizer was read (with a network or not)."""
-    named = files.read_json(manifest)["files"]
     told = ("README.md", "tokenizer_config.json", "training.json", "epoch.json", "compression.json")
-    return {name: said for name, said in named.items() if name not in told}
+    return {name: said for name, said in manifest["files"].items() if name not in told}
 
 
 def _other_input(made: Mapping[str, Any], inputs: Iterable[str]) -> str | None:

@@ -13,7 +13,9 @@ from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
 
+from trimllm.base.errors import UserError
 from trimllm.base.machine import hardware, peak_rss_bytes, versions
+from trimllm_paper import kept_runs
 
 ROOT = Path(__file__).parents[3]
 # What of a checkout is code: figures and kept results are not, a run draws over them.
@@ -29,8 +31,8 @@ def config_hash(settings: Mapping[str, Any]) -> str:
 def recorded(path: str | Path) -> dict[str, Any]:
     """The provenance that a JSON result or a manifest carries; empty where it has none."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = kept_runs.read_json(path)
+    except (OSError, UserError):
         return {}
     found = content.get("provenance") if isinstance(content, dict) else None
     return found if isinstance(found, dict) else {}

@@ -68,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
     reference.add_argument("results", type=Path, help="folder of the run")
     reference.add_argument("reference", type=Path, help="folder that keeps them")
     reference.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="what the run changed")
+    unpack = command("unpack", "write the records of a kept run as files, so that it can go on")
+    unpack.add_argument("reference", type=Path, help="folder of the kept run")
+    unpack.add_argument("results", type=Path, help="folder of results; files there stay")
     files: dict[str, Any] = {"dest": "configfiles", "nargs": "+", "type": Path, "default": []}
     files |= {"metavar": "FILE", "help": "as Snakemake's; default: config/config.yaml"}
     for one in (plan, seeds, compare, reference):

@@ -33,6 +33,7 @@ ROOMS = {
     "trimllm_paper": (
         # what is asked for, and what it takes
         *(
+            "kept_runs",
             "recipe",
             "records",
             "data_records",

@@ -9,14 +9,15 @@ import pytest
 from configurations import ROOT
 
 from trimllm.base.errors import UserError
+from trimllm_paper import kept_runs
 from trimllm_paper.data_records import DataReport
 
-KEPT = sorted(ROOT.glob("results/reference*/data/*/report.json"))
+KEPT = [p for f in ROOT.glob("results/reference*") for p in kept_runs.glob(f, "data/*/report.json")]
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parts[-4]}/{path.parts[-2]}")
 def test_kept_reports_are_read(path: Path) -> None:
-    found, content = DataReport.read(path), json.loads(path.read_text())
+    found, content = DataReport.read(path), kept_runs.read_json(path)
     assert found.model_dump(mode="json", exclude_unset=True) == content
     told = {task: test.get("bag_of_words") for task, test in content.get("tests", {}).items()}
     assert {task: test.bag_of_words for task, test in found.tests.items()} == told
@@ -36,7 +37,7 @@ def test_kept_reports_are_read(path: Path) -> None:
 def test_what_is_no_report_is_one_line(
     tmp_path: Path, change: dict[str, object], told: str
 ) -> None:
-    content = json.loads(KEPT[0].read_text()) | change
+    content = kept_runs.read_json(KEPT[0]) | change
     path = tmp_path / "report.json"
     path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
     with pytest.raises(UserError, match="delete it and run again") as refused:

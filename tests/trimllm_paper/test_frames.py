@@ -10,10 +10,11 @@ from chain_files import plain_chain, write_chain
 from evaluation_files import Evaluations, rewrite
 from timing_files import TimingFiles
 
-from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper import frames as room
+from trimllm_paper import kept_runs
 from trimllm_paper.frames import COLUMNS, Frame, frame, rows, where
+from trimllm_paper.recipe import seed_folders
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,8 +27,8 @@ def test_the_example_of_the_docstring(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_all_kept_results_are_read() -> None:
     folder = ROOT / "results/reference"
-    found = frame(folder, sorted(folder.glob("seed_*")))
-    kept = files.read_json(folder / "manifest.json")["files"]
+    found = frame(folder, seed_folders(folder))
+    kept = kept_runs.records_of(folder)
     for table, room_name in (("evaluations", "eval/"), ("timings", "throughput/")):
         assert len(getattr(found, table)) == sum(room_name in name for name in kept)
     assert len(found.epochs) == sum(name.endswith("/epoch.json") for name in kept)

@@ -29,7 +29,6 @@ def test_recipes_of_shapes() -> None:
             subject(wrong)
 
 
-@pytest.mark.skipif(not KEPT.is_dir(), reason="no kept chain")
 def test_the_kept_chain_is_a_pattern() -> None:
     chain = shapes.pattern_units(KEPT)
     assert isinstance(chain, Chain) and chain.blocks == 30

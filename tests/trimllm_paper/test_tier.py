@@ -34,11 +34,12 @@ def test_a_mixture_says_so() -> None:
     assert tier([]) is None and tier_note([]) == "Nothing measured"
 
 
-def test_a_folder_with_a_manifest_is_kept_whatever_its_name(tmp_path: Path) -> None:
+def test_a_folder_with_records_is_kept_whatever_its_name(tmp_path: Path) -> None:
     kept, other = tmp_path / "results/kept_real", tmp_path / "results/mine"
     for folder in (kept, other):
         (folder / "models/m/base/pretrained").mkdir(parents=True)
-    (kept / "manifest.json").write_text("{}")
+    for name in ("manifest.json", "records.jsonl"):
+        (kept / name).write_text("{}")
     # A checkpoint has a manifest of its own.
     for folder in (kept, other):
         (folder / "models/m/base/pretrained/manifest.json").write_text("{}")

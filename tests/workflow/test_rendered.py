@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from base64 import b64decode
@@ -10,13 +9,7 @@ from pathlib import Path
 
 import browser
 import pytest
-import yaml
 from runs import ROOT, snakemake
-
-from trimllm.base import files
-from trimllm_paper.__main__ import main
-from trimllm_paper.commands import reference
-from trimllm_paper.records import sealed
 
 KEPT = "results/reference"
 FIGURES = tuple(f"figure{n}_smollm2-135m" for n in (1, 2, 3, 4))
@@ -74,43 +67,12 @@ def test_what_the_project_shows_is_up_to_date(rendered: Path, folder: str) -> No
 
 def test_a_changed_kept_result_is_refused(tmp_path: Path) -> None:
     shutil.copytree(ROOT / KEPT, tmp_path / KEPT)
-    changed = next((tmp_path / KEPT / "eval").rglob("full_ft/*.json"))
+    changed = tmp_path / KEPT / "records.jsonl"
     changed.write_text(changed.read_text().replace('"acc": ', '"acc":  ', 1))
     run = render(tmp_path)
     assert run.returncode != 0 and not (tmp_path / "paper_figures").exists()
     lines = [line for line in run.stderr.splitlines() if "error: " in line]
     assert len(lines) == 1 and changed.name in lines[0] and "make reference" in lines[0]
-
-
-def test_kept_seeds_are_pooled_and_verified(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    """As `make reference` keeps them. The other seed answers the same documents of one domain."""
-    monkeypatch.chdir(tmp_path)
-    own, kept = Path("own"), Path(KEPT)
-    shutil.copytree(ROOT / KEPT, own, ignore=shutil.ignore_patterns("seed_*"))
-    for path in (own / "eval/smollm2-135m/piqa").rglob("*.json"):
-        other = own / "seed_1" / path.relative_to(own)
-        other.parent.mkdir(parents=True, exist_ok=True)
-        answers = files.read_json(path)
-        answers["seed"] = answers["provenance"]["seed"] = 1
-        files.write_json(other, sealed(answers))
-    config = yaml.safe_load((own / "config.yaml").read_text())
-    domains = {f"domains/{one.name}": one.read_text() for one in (own / "domains").iterdir()}
-    reference.collect(own, kept, config, domains)
-    run = snakemake(tmp_path, "table2", configfile=kept.resolve() / "config.yaml", results=KEPT)
-    assert run.returncode == 0, run.stderr[-4000:]
-    with (kept / "tables/table2.csv").open() as stream:
-        seeds = {(row["column"], row["seeds"]) for row in csv.DictReader(stream) if row["measured"]}
-    assert ("piqa", "0;1") in seeds and ("sciq", "0") in seeds and ("piqa", "0") not in seeds
-    text = (kept / "tables/table2.md").read_text(encoding="utf-8")
-    assert "Means of 2 seeds" in text and "kept results of an earlier run" in text
-    assert main(["verify", "results"]) == 0
-    changed = next((kept / "seed_1/eval").rglob("full_ft/*.json"))
-    changed.write_text(changed.read_text().replace('"acc": ', '"acc":  ', 1))
-    capsys.readouterr()
-    assert main(["verify", "results"]) == 1
-    assert changed.as_posix() in capsys.readouterr().err
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@
 | two runs at once | `locks.exclusive` on a job's outputs, `cluster.at_work` before a run | `trimllm_paper/integrity/test_locks.py`, `workflow/test_faults.py` |
 | torn or changed checkpoint | sha256 of every file in its manifest, whenever it is loaded | `trimllm/checkpoint/test_store.py` |
 | corrupt download | sha256 pinned in the configuration | `trimllm_paper/test_fetch.py` |
-| changed kept result | `checks.verify_reference`, before anything is drawn from it | `trimllm_paper/integrity/test_checks.py` |
+| changed kept result | `checks.verify_reference`, before anything is drawn from it | `trimllm_paper/test_kept_runs.py` |
 | moved or renamed file | a record says its own place (`records`) | `trimllm_paper/integrity/test_checks.py` |
 | checkpoint or documents that changed after an evaluation | `checks.verify_result`; `lineage` for a run | `trimllm_paper/integrity/test_checks.py` |
 | words that a shell would run on a cluster | `cluster.unfit_for_cluster` | `trimllm_paper/integrity/test_cluster.py` |

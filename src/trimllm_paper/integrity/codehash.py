@@ -35,7 +35,10 @@ EXPORTS = (
     "../workflow/scripts/export.py",
 )
 OWN = ("__init__", "card", "choice")
-RECORDS = ("trimllm_paper/records.py", "trimllm_paper/engine_records.py", "trimllm_paper/frames.py")
+RECORDS = (
+    *("trimllm_paper/records.py", "trimllm_paper/engine_records.py"),
+    *("trimllm_paper/kept_runs.py", "trimllm_paper/frames.py"),
+)
 SHOWING = (*RECORDS, "trimllm_paper/published.*", "trimllm_paper/context.py")
 TABLES = (
     *(*SHOWING, "trimllm_paper/layout.*", "trimllm_paper/grid.py", "trimllm_paper/cells.py"),

@@ -28,6 +28,7 @@ from trimllm_paper.config import ConfigError
         (["serve", "no/such/folder"], "is no GGUF file and no folder with one"),
         (["export", "no/such/folder", "--format", "padded"], "is no checkpoint: it has no config"),
         (["compare", "no/such/folder"], "no/such/folder does not exist"),
+        (["unpack", "config", "there"], "config holds no kept run"),
         (["engine", "autocook"], "there is no external engine 'autocook'"),
         (["reference", "results", "kept", "trim={documents: 0}"], "trim.documents = 0"),
     ],

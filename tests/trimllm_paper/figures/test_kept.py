@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from configurations import ROOT
 
-from trimllm_paper import claims
+from trimllm_paper import claims, kept_runs
 from trimllm_paper.config import load, read_yaml
 from trimllm_paper.context import Context
 from trimllm_paper.figures import FIGURES
@@ -26,7 +26,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> tuple[Targets, Context]:
     monkeypatch.chdir(ROOT)
     file = KEPT / "config.yaml"
     config = load(read_yaml(file), [file])
-    (hardware,) = (one.name for one in (KEPT / "throughput").iterdir())
+    (hardware,) = {path.parts[3] for path in kept_runs.glob(KEPT, "throughput/**/*.json")}
     shown = Context.of(config, MODEL)
     assert Context.model_validate(shown.model_dump(mode="json")) == shown
     return Targets(Jobs(config), hardware, kept=True), shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
@@ -12,14 +13,14 @@ import pytest
 from configurations import ROOT
 
 from trimllm.base import files
-from trimllm.base.errors import UserError
+from trimllm_paper import kept_runs
 from trimllm_paper.__main__ import main
-from trimllm_paper.config import is_reference
 from trimllm_paper.integrity import checks
 from trimllm_paper.recipe import Paths, place_of
 from trimllm_paper.records import SEAL, sealed
 
-(TASK,) = files.read_json(ROOT / "results/reference/data/sciq/report.json")["tests"]
+KEPT = ROOT / "results/reference"
+(TASK,) = kept_runs.read_json(KEPT / "data/sciq/report.json")["tests"]
 EVALUATION = f"eval/smollm2-135m/sciq/full_ft/{TASK}.json"
 CHECKPOINT = "models/smollm2-135m/sciq/full_ft/manifest.json"
 TRAINING = "models/smollm2-135m/sciq/full_ft/training.json"
@@ -29,7 +30,7 @@ TIMED = "throughput/cpu-amd-epyc/smollm2-135m/full_ft.json"
 
 
 def test_the_kept_results_are_what_they_say(capsys: pytest.CaptureFixture) -> None:
-    status = main(["verify", str(ROOT / "results/reference")])
+    status = main(["verify", str(KEPT)])
     shown = capsys.readouterr()
     assert status == 0, shown.err
     assert "none failed" in shown.out and not re.search(r"\b0 ", shown.out), shown.out
@@ -38,12 +39,11 @@ def test_the_kept_results_are_what_they_say(capsys: pytest.CaptureFixture) -> No
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A domain of the reference, as a run would leave it: without the manifest of the whole."""
-    folder, kept = tmp_path_factory.mktemp("untouched") / "results", ROOT / "results/reference"
-    for part in ("eval/*/sciq", "models/*/base", "models/*/sciq", "data/sciq", "throughput/*/*"):
-        for path in kept.glob(part):
-            shutil.copytree(path, folder / path.relative_to(kept))
-    (folder / SCAN).parent.mkdir(parents=True)
-    shutil.copyfile(kept / SCAN, folder / SCAN)
+    folder = tmp_path_factory.mktemp("untouched") / "results"
+    records = kept_runs.records_of(KEPT)
+    parts = re.compile("(eval|models)/[^/]+/sciq/|models/[^/]+/base/|data/sciq/|throughput/")
+    for name in (SCAN, *filter(parts.match, records)):
+        files.write_json(folder / name, records[name]["content"])
     # Its checkpoints are kept without their weights.
     for path in folder.rglob("manifest.json"):
         content = json.loads(path.read_text())
@@ -149,19 +149,9 @@ def test_a_result_of_another_place_is_named(results: Path) -> None:
 def test_a_kept_record_is_what_its_checkpoint_had(tmp_path: Path) -> None:
     """Kept anew with another record: the manifest of the checkpoint, kept too, knows better."""
     folder = tmp_path / "reference"
-    shutil.copytree(ROOT / "results/reference", folder)
-    content = files.read_json(folder / TRAINING)
+    records = copy.deepcopy(dict(kept_runs.records_of(KEPT)))
+    content = records[TRAINING]["content"]
     content["passes"][0]["seconds"] *= 0.5
-    files.write_json(folder / TRAINING, sealed(content))
-    files.write_manifest(folder)
+    kept_runs.write(folder, records | {TRAINING: {"content": sealed(content)}}, "")
     _, (line,) = checks.verify(folder)
     assert TRAINING in line and line.endswith(f"is not what {folder / CHECKPOINT} says")
-
-
-def test_a_kept_result_that_was_changed_is_named(results: Path) -> None:
-    files.write_manifest(results)
-    assert is_reference(results)
-    checks.verify_reference(results)
-    edit(label="another")(results / TIMED)
-    with pytest.raises(UserError, match=r"restore .* \(git checkout\) or run `make reference`"):
-        checks.verify_reference(results)

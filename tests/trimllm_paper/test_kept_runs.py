@@ -1,0 +1,130 @@
+"""Kept runs: every file of a run is read from one file of records, byte by byte as it was."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from configurations import KEPT, ROOT, configuration
+
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm_paper import kept_runs
+from trimllm_paper.commands import reference
+from trimllm_paper.config.domain import read_by
+from trimllm_paper.integrity import checks
+
+MADE_BY = {
+    "reference": ["config"],
+    "reference_larger": ["config", "overlays/reference_larger"],
+    "reference_ablation": ["config", "overlays/ablation"],
+    "reference_real": ["config", "real", "overlays/reference_real"],
+    "reference_answers": ["config", "overlays/answers", "overlays/reference_answers"],
+    "reference_timings": ["config", "overlays/timings"],
+    "reference_qwen": ["qwen", "overlays/reference_qwen"],
+}
+"""Kept folder -> the files of config/ that it was made by, each on top of those before it."""
+RECORDS = {
+    "eval/m/d/full_ft/t.json": {"content": {"acc": 0.1 + 0.2, "label": "½"}},
+    "seed_1/eval/m/d/full_ft/t.json": {"content": {"acc": 1}},
+    "domains/d.yaml": {"text": "label: ½\n"},
+}
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    kept_runs.write(tmp_path / "kept", RECORDS, "seed: 0\n")
+    return tmp_path / "kept"
+
+
+def test_a_kept_run_unpacks_to_the_files_that_it_keeps(kept: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    files.write_text(results / "domains/d.yaml", "label: mine\n")
+    assert kept_runs.unpack(kept, results) == 2
+    assert (results / "domains/d.yaml").read_text() == "label: mine\n"
+    for name in [*RECORDS][:2]:
+        path, there = results / name, kept / name
+        assert files.read_json(path) == kept_runs.read_json(there) == RECORDS[name]["content"]
+        assert files.sha256_of(path) == kept_runs.sha256_of(there)
+        assert kept_runs.read_text(there) == path.read_text(encoding="utf-8")
+
+
+def test_files_of_a_kept_run_are_found_like_those_on_disk(kept: Path, tmp_path: Path) -> None:
+    kept_runs.unpack(kept, tmp_path / "results")
+    hidden = tmp_path / "results/eval/m/d/.full_ft.tmp-1/t.json"
+    files.write_json(hidden, {})
+    for pattern in ("eval/**/*.json", "*/*.yaml", "**/t.json", "seed_*/eval/**/*.json", "no/*"):
+        on_disk, packed = (
+            [path.relative_to(folder) for path in kept_runs.glob(folder, pattern)]
+            for folder in (tmp_path / "results", kept)
+        )
+        assert on_disk == packed and bool(packed) == (pattern != "no/*")
+    assert [path.name for path in kept_runs.glob(kept / "seed_1/eval", "**/*.json")] == ["t.json"]
+    assert kept_runs.is_folder(kept / "seed_1") and not kept_runs.is_folder(kept / "seed")
+    assert kept_runs.is_file(kept / "domains/d.yaml") and not kept_runs.is_file(kept / "domains")
+    with pytest.raises(UserError, match="none.json does not exist"):
+        kept_runs.read_json(kept / "eval/none.json")
+
+
+def test_a_file_of_that_name_alone_is_no_kept_run(tmp_path: Path) -> None:
+    """Somebody's own documents may be called so."""
+    (tmp_path / "records.jsonl").write_text('{"question": "?"}\n')
+    assert not kept_runs.is_kept(tmp_path)
+    assert kept_runs.glob(tmp_path / "results", "eval/**/*.json") == []
+    assert not kept_runs.is_file(tmp_path / "results/eval/t.json")
+
+
+@pytest.mark.parametrize("file", ["records.jsonl", "config.yaml"])
+def test_a_changed_kept_run_is_refused(kept: Path, file: str) -> None:
+    checks.verify_reference(kept)
+    (kept / file).write_text((kept / file).read_text().replace("seed", "seal"))
+    with pytest.raises(UserError, match=rf"{file} was changed .* run `make reference`"):
+        checks.verify_reference(kept)
+
+
+@pytest.mark.parametrize("name", MADE_BY)
+def test_a_kept_run_is_of_the_files_that_name_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """So that it can be added to, and whoever runs these gets its recipes."""
+    monkeypatch.setenv("TRIMLLM_DATA", str(tmp_path))
+    for split in ("train", "validation", "test"):
+        files.write_text(tmp_path / f"sciq/{split}.jsonl", "")
+    kept = KEPT.with_name(name)
+    paths = [ROOT / "config" / f"{file}.yaml" for file in MADE_BY[name]]
+    now = reference.configuration([], kept.relative_to(ROOT), paths)
+    was = reference.resolved(kept / "config.yaml")
+    assert reference.made_by(reference.portable(now)) == reference.made_by(was)
+    for file, text in reference.domain_files(now, [], paths).items():
+        there = yaml.safe_load(kept_runs.read_text(kept / file))
+        assert read_by(there) == read_by(yaml.safe_load(text)), file
+
+
+def test_make_clean_leaves_them_and_takes_all_else(tmp_path: Path) -> None:
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8")
+    kept = {*re.findall(r"^!results/(\w+)/$", ignored, re.MULTILINE)}
+    assert kept == MADE_BY.keys()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in (*kept, "models", "reference_real_run", "table.md"):
+        (tmp_path / "results" / name).mkdir(parents=True)
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    assert {path.name for path in (tmp_path / "results").iterdir()} == kept
+
+
+def test_documents_are_as_many_and_as_long_as_the_domains_say() -> None:
+    """With all answers in a scan, with the right one in training: plans count by all three."""
+    for name, spec in configuration("config").domain_specs.items():
+        if spec.train is None:
+            continue
+        report = kept_runs.read_json(KEPT / f"data/{name}/report.json")
+        assert spec.expected.train == report["splits"]["train"]["documents"], name
+        epochs = kept_runs.glob(KEPT, f"**/{name}/trim_*/*/epoch.json")
+        told = [kept_runs.read_json(path) for path in epochs]
+        for key, part in ((spec.expected.tokens, "scan"), (spec.expected.trained, "training")):
+            ran = [one[part] for one in told if one[part]]
+            mean = sum(one["tokens"] for one in ran) / sum(one["documents"] for one in ran)
+            assert key == pytest.approx(mean, rel=0.04), (name, part)

@@ -69,13 +69,13 @@ serve: .venv/.llama-cpp  ## serve the chosen model of own.yaml
 		'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["results"])' '$(OWN)')"
 
 plan: $(STAMP)  ## jobs, hours, disk and wall-clock time of TARGET, before anything runs
-	$(PAPER) plan $(TARGET) --configfile '$(CONFIG)' $(PARALLEL:%=--parallel %) $(PRICE:%=--price %)
+	$(PAPER) plan $(TARGET) --configfile $(CONFIG) $(PARALLEL:%=--parallel %) $(PRICE:%=--price %)
 
 check-gpu: $(STAMP)  ## does this GPU do what a run needs, as fast as plans assume
 	$(PAPER) check-gpu
 
 seeds: $(STAMP)  ## TARGET under several SEEDS: means, with intervals over documents and seeds
-	$(PAPER) seeds $(TARGET) --seeds $(SEEDS) --configfile '$(CONFIG)' --cores '$(CORES)'
+	$(PAPER) seeds $(TARGET) --seeds $(SEEDS) --configfile $(CONFIG) --cores '$(CORES)'
 
 reference: $(STAMP)  ## the whole default under SEEDS; its small results are kept in results/reference
 	$(PAPER) seeds all --seeds $(SEEDS) --cores '$(CORES)'
@@ -83,7 +83,7 @@ reference: $(STAMP)  ## the whole default under SEEDS; its small results are kep
 	$(MAKE) figures
 
 compare: $(STAMP)  ## does the run in results/ agree with the KEPT one, cell by cell
-	$(PAPER) compare results '$(KEPT)' --configfile '$(CONFIG)'
+	$(PAPER) compare results '$(KEPT)' --configfile $(CONFIG)
 
 verify: $(STAMP)  ## check every result against its manifest and what it was made from
 	$(PAPER) verify results

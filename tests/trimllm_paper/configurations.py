@@ -6,17 +6,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from trimllm_paper.config import Config, load, read_yaml
+from trimllm_paper import invocation
+from trimllm_paper.config import Config, load
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "results/reference"
 
 
 @cache
-def configuration(name: str) -> Config:
-    """A file of config/."""
-    file = ROOT / "config" / f"{name}.yaml"
-    return load(read_yaml(file), [file])
+def configuration(*names: str) -> Config:
+    """Files of config/, each on top of those before it."""
+    files = [ROOT / "config" / f"{name}.yaml" for name in names]
+    return load(invocation.configuration(files), files)
 
 
 def with_compute(config: Config, **compute: Any) -> Config:

@@ -54,10 +54,10 @@ def test_configured_processes_count() -> None:
     assert Resources(config).way("trim", TRIM)[::2] == (4, True)
 
 
-@pytest.mark.parametrize("name", ["one_gpu", "one_gpu_3b", "one_gpu_7b"])
-def test_a_gpu_of_24_gb_holds_its_configuration(name: str) -> None:
+@pytest.mark.parametrize("overlay", ["", "overlays/one_gpu_3b", "overlays/one_gpu_7b"])
+def test_a_gpu_of_24_gb_holds_its_configuration(overlay: str) -> None:
     """Every job on one GPU; from 3B on full fine-tuning does not fit without LoRA."""
-    config = configuration(name)
+    config = configuration("one_gpu", *([overlay] if overlay else []))
     (model,), room = config.models, 0.95 * 24 * GIB
     wildcards = {"model": model, "domain": "sciq", "name": "ours", "drop": "02"}
     tasks = {*resources.TASKS.values(), "evaluate"} - {"measure", "fetch", "compress"}

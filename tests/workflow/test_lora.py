@@ -12,17 +12,28 @@ import yaml
 from runs import ROOT, counts, snakemake
 
 from trimllm import load as load_model
+from trimllm_paper import invocation
 from trimllm_paper.config import load, read_yaml
 from trimllm_paper.records import Epoch, Training
 
 SIZES = {"3b": "openllama-3b", "7b": "llama-7b"}
-FILES = {size: ROOT / "config" / f"one_gpu_{size}.yaml" for size in SIZES}
+
+
+def file_of(size: str, folder: Path) -> Path:
+    """config/one_gpu.yaml and the overlay for larger models as one file."""
+    files = [ROOT / "config/one_gpu.yaml"]
+    files += [ROOT / f"config/overlays/one_gpu_{size}.yaml"] if size in SIZES else []
+    whole = invocation.configuration(files)
+    whole["models"] = {name: entry for name, entry in whole["models"].items() if entry}
+    path = folder / f"one_gpu_{size}.yaml"
+    path.write_text(yaml.safe_dump(whole))
+    return path
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_one_gpu_of_24_gb_needs_no_other(tmp_path: Path, size: str) -> None:
     """Both recipes on the real data, and every job on the GPU that it names."""
-    file = FILES[size]
+    file = file_of(size, tmp_path)
     run = snakemake(tmp_path, "-n", "table2", configfile=file, downloads="downloads")
     assert run.returncode == 0, run.stderr
     jobs, said = counts(run.stdout + run.stderr), run.stdout + run.stderr
@@ -33,9 +44,11 @@ def test_one_gpu_of_24_gb_needs_no_other(tmp_path: Path, size: str) -> None:
     assert "compress" not in jobs and "all blocks by LoRA" in said
 
 
-def test_a_model_that_nobody_has_pinned_is_not_fetched(refused: Callable[..., str]) -> None:
+def test_a_model_that_nobody_has_pinned_is_not_fetched(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
     models = json.dumps({"openllama-3b": {"source": {"revision": "null"}}})
-    line = refused("-n", "table2", configfile=FILES["3b"], models=models)
+    line = refused("-n", "table2", configfile=file_of("3b", tmp_path), models=models)
     assert "source.revision" in line and "pin a commit of" in line
 
 
@@ -45,7 +58,7 @@ def test_its_first_epochs_with_a_shortened_model(
     project: dict[str, Any], tmp_path: Path, size: str
 ) -> None:
     """All its keys but the model, the data, how much of it, and where and in which type it runs."""
-    path, file = project["configfile"], FILES.get(size, ROOT / "config/one_gpu.yaml")
+    path, file = project["configfile"], file_of(size, tmp_path)
     short, told = yaml.safe_load(path.read_text()), read_yaml(file)
     told |= {key: short[key] for key in ("domains_folder", "domains")}
     (name,), lora = told["models"], told["finetune"].get("lora")

@@ -160,7 +160,7 @@ def _read_alike(records: Mapping[str, Record], domains: Mapping[str, str], name:
 
 def resolved(path: Path) -> dict[str, Any]:
     """A kept configuration with the defaults of keys that came later, as the workflow reads it."""
-    return validated(Config, read_yaml(path), lambda *_: str(path)).model_dump(mode="json")
+    return validated(Config, read_yaml(path), [path]).model_dump(mode="json")
 
 
 def portable(config: dict[str, Any]) -> dict[str, Any]:

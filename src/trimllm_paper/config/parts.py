@@ -1,112 +1,100 @@
-"""What the models of the configuration are made of: sections, and types with a range."""
+"""What sections of the configuration are made of: their base class, keys, types with a range."""
 
 from __future__ import annotations
 
 import difflib
-import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     GetCoreSchemaHandler,
-    PlainSerializer,
-    WrapValidator,
     model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from trimllm.base.names import CRITERIA
 
+K = TypeVar("K")
 T = TypeVar("T")
-UNKNOWN = "unknown_key"
-"""Type of pydantic's error for a key that a section does not have."""
+UNKNOWN, WRONG = "unknown_key", "wrong_value"
+"""Types of the errors of `Section`."""
+GONE = "was retired; remove it"
 
 
 class Section(BaseModel):
-    """A mapping with known keys, each described by the text below it. No text becomes a number."""
+    """A mapping with known keys.
 
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        allow_inf_nan=False,
-        serialize_by_alias=True,
-        use_attribute_docstrings=True,
-    )
+    Texts are read as numbers where a number is needed: Snakemake leaves the 0.5 of `--config
+    'trim={"ratio": 0.5}'` a text, and YAML 1e-4.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    RETIRED: ClassVar[dict[str, str]] = {}
+    """Keys of earlier versions: what to do about each."""
 
     @model_validator(mode="before")
     @classmethod
     def _known(cls, values: Any) -> Any:
-        """Refuse unknown keys; read the text `null`, as Snakemake leaves it, as nothing."""
+        """Refuse unknown keys; read the text `null` as null."""
         if not isinstance(values, dict):
             return values
-        known = [field.alias or key for key, field in cls.model_fields.items()]
-        for key in values:
-            if key not in known:
-                close = difflib.get_close_matches(str(key), known, n=1)
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        for name in values:
+            if name in cls.RETIRED:
+                raise wrong([name], cls.RETIRED[name], UNKNOWN)
+            if name not in known:
+                close = difflib.get_close_matches(str(name), known, n=1)
                 hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-                ctx = {"hint": hint, "at": [key]}
-                raise PydanticCustomError(UNKNOWN, "unknown key; {hint}", ctx)
-        return {key: None if value == "null" else value for key, value in values.items()}
-
-    def wrong(self, key: str, problem: str) -> PydanticCustomError:
-        """An error about one key, for a section's own validators."""
-        ctx = {"problem": problem, "at": [key], "value": getattr(self, key)}
-        return PydanticCustomError("wrong", "{problem}", ctx)
+                raise wrong([name], f"unknown key; {hint}", UNKNOWN)
+        return {name: None if value == "null" else value for name, value in values.items()}
 
 
-@dataclass(frozen=True, eq=False)
-class OneOf:
-    """Annotates a union of sections: a value is the one whose key it has."""
+def key(meaning: str, default: Any = ..., **limits: Any) -> Any:
+    """A key of a section, which is required without a default."""
+    return Field(default, description=meaning, **limits)
 
-    kinds: Mapping[str, type[Section]]
 
-    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        choices = {kind.__name__: handler.generate_schema(kind) for kind in self.kinds.values()}
-        problem = f"must be a mapping with exactly one of {', '.join(self.kinds)}"
-        return core_schema.tagged_union_schema(
-            choices, self._tag, custom_error_type="kind", custom_error_message=problem
-        )
+def wrong(path: Sequence[Any], problem: str, type: Any = WRONG) -> PydanticCustomError:
+    """An error for validators: what is wrong with the value at a path inside of a section."""
+    return PydanticCustomError(type, "{problem}", {"problem": problem, "path": list(path)})
 
-    def _tag(self, value: Any) -> str | None:
-        if isinstance(value, Section):
-            return type(value).__name__
-        keys = [key for key in self.kinds if isinstance(value, dict) and key in value]
-        return self.kinds[keys[0]].__name__ if len(keys) == 1 else None
+
+def by_key(*keys: str) -> Discriminator:
+    """Tell the members of a union apart by the one key that each has: member `Tag(f"<{key}>")`."""
+
+    def tag(value: Any) -> str | None:
+        names = type(value).model_fields if isinstance(value, Section) else value
+        present = [key for key in keys if isinstance(names, dict) and key in names]
+        return f"<{present[0]}>" if len(present) == 1 else None
+
+    problem = f"must be a mapping with exactly one of {', '.join(keys)}"
+    return Discriminator(tag, custom_error_type=WRONG, custom_error_message=problem)
 
 
 @dataclass(frozen=True, eq=False)
 class Among:
     """Annotates a text that is one of some names: a `Literal` of names known at run time."""
 
-    known: Collection[str]
+    names: Collection[str]
 
     def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.literal_schema([*self.known])
+        return core_schema.literal_schema([*self.names])
 
 
-def number(text: Any) -> float | None:
-    """A text that reads as a finite number, as that; else None."""
-    try:
-        value = float(text) if isinstance(text, str) else math.nan
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def known_or_own(known: Collection[str], what: str) -> AfterValidator:
-    """Accept known names, and `package.module:name` of the user's own `what`."""
+def known_or_own(names: Collection[str], own: str) -> AfterValidator:
+    """Accept some names, and `package.module:NAME` of the user's own, whose NAME is `own`."""
 
     def check(name: str) -> str:
-        if name not in known and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
-            problem = f"must be one of {', '.join(known)}, or package.module:{what}"
-            raise PydanticCustomError("unknown", problem)
+        if name not in names and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+            raise wrong([], f"must be one of {', '.join(names)}, or package.module:{own}")
         return name
 
     return AfterValidator(check)
@@ -114,34 +102,29 @@ def known_or_own(known: Collection[str], what: str) -> AfterValidator:
 
 def _unique(values: list[T]) -> list[T]:
     if any(value in values[:index] for index, value in enumerate(values)):
-        raise PydanticCustomError("unique", "has an entry twice")
+        raise wrong([], "has an entry twice")
     return values
 
 
-def _as_written(value: Any, check: Any) -> Any:
-    checked = check(value)
-    return value if type(value) is int else checked
+def _without_nulls(values: Any) -> Any:
+    if not isinstance(values, dict):
+        return values
+    return {name: value for name, value in values.items() if value not in (None, "null")}
 
 
-# 50 stays 50 and 0.5 stays 0.5, so that texts made of them are those of the file.
-AS_WRITTEN = (WrapValidator(_as_written), PlainSerializer(lambda value: value))
-
-
-def _folder(text: str) -> str:
-    if number(text) is not None:
-        raise PydanticCustomError("folder_type", "must be a folder; this is a number in quotes")
-    return text
-
-
+Entries = Annotated[dict[K, T], BeforeValidator(_without_nulls), Field(min_length=1)]
+"""A mapping from which an overlay removes an entry by null."""
 Unique = Annotated[list[T], AfterValidator(_unique)]
 Some = Annotated[Unique[T], Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(gt=0, le=1), *AS_WRITTEN]
-Percent = Annotated[float, Field(gt=0, le=100), *AS_WRITTEN]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+# `int | float`: 50 stays 50, so that texts made of it are those of the file.
+Share = Annotated[int | float, Field(gt=0, le=1)]
+Percent = Annotated[int | float, Field(gt=0, le=100)]
 Text = Annotated[str, Field(min_length=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 Criterion = Annotated[str, known_or_own(CRITERIA, "name")]
-Pattern = Annotated[float, Field(ge=0, le=1)] | Annotated[Text, AfterValidator(_folder)]
-"""Share of attention sublayers among the dropped, or folder of a kept chain."""
 Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9._-]*$")]

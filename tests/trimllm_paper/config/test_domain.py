@@ -51,7 +51,7 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
     "change, words",
     [
         ({"tets": 3}, "tets = 3: unknown key; did you mean 'tests'?"),
-        ({"train": 3}, "train = 3: must be a text"),
+        ({"train": 3}, "train = 3: must be a valid string"),
         ({"tests": {"../t": {"set": "piqa"}}}, 'tests = "../t": must match pattern'),
         (
             {"tests": {"t": {"set": "no"}}},
@@ -63,7 +63,7 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
             'from.0.revision = "main": must match pattern',
         ),
         (one(FILE | TASK), "must be a mapping with exactly one of wheel, file, hub, task"),
-        (one(FILE, format="chat"), "format = \"chat\": must be one of 'fields' or"),
+        (one(FILE, format="chat"), "format = \"chat\": must be 'fields' or"),
         (one(FILE | {"sha256": "0"}), 'from.0.sha256 = "0": was retired; remove it'),
         (one(TASK, construct={"kind": "free"}), "a task has its own choices: leave it out"),
         (
@@ -74,12 +74,12 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
         (one(FILE, construct={"kind": "free"}), "fields.answer: missing: construct.kind is free"),
         (
             one(FILE, format="messages", construct={"kind": "own"}),
-            'construct.kind = "own": goes with construct.kind: free alone',
+            'construct.kind = "own": format: messages needs construct.kind: free',
         ),
-        (one(FILE, fields=None), "sets.piqa.fields: missing (or format: messages)"),
+        (one(FILE, fields=None), "sets.piqa.fields = null: missing (or format: messages)"),
         (
             one(FILE, fields={"question": "q", "choices": {"a": "1", "b": True}}),
-            "sets.piqa.fields.choices.b = true: must be a text",
+            "sets.piqa.fields.choices.b = true: must be a valid string",
         ),
         (
             one(FILE, prompt="{option}"),

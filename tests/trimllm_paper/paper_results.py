@@ -165,10 +165,13 @@ class PaperResults:
             self.epochs += write_chain(self.root, none, domain=domain)
 
 
-def judged(results: PaperResults, claim: str, *domains: str, own: bool = True) -> dict[str, Any]:
+def judged(
+    results: PaperResults, claim: str, *domains: str, own: bool = True, criterion: str = "both"
+) -> report.Judged:
     """A claim on what was written."""
     (sentence,) = (one for one in published.claims() if one["id"] == claim)
-    return report.judge(Evidence(results.frame, results.context(*domains, own=own)), sentence)
+    evidence = Evidence(results.frame, results.context(*domains, own=own), criterion)
+    return report.judge(evidence, sentence)
 
 
 def resize(path: Path, share: float) -> None:

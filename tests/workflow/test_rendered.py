@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from base64 import b64decode
 from pathlib import Path
@@ -38,8 +37,6 @@ def test_all_artifacts_say_that_they_show_kept_results(rendered: Path) -> None:
     for name in FIGURES:
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
-    told = json.loads((folder / "claims.json").read_text())
-    assert {model["tier"] for model in told["models"]} == {"reference"}
     page = (folder / "claims.md").read_text(encoding="utf-8")
     assert "Reference: kept results of an earlier run" in page
 

@@ -69,7 +69,7 @@ rule claims:
             caption="../report/claims.rst",
             category="1. Claims",
         ),
-        json=f"{TARGETS.figures_folder}/claims.json",
+        csv=f"{TARGETS.figures_folder}/claims.csv",
         contradictions=report(
             f"{TARGETS.figures_folder}/contradictions.md",
             caption="../report/contradictions.rst",

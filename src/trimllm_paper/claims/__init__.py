@@ -1,9 +1,8 @@
-"""The paper's headline sentences, each checked on our own measurements by a formula.
+"""The paper's headline sentences, each checked on measurements.
 
-A check is a function of `Evidence`, entered with its formula by `@claim` under the id that the
-claim has in published.yaml, in the file of its group: `speed`, `accuracy`, `units`. `write` judges
-what they find and writes claims.md and claims.json; `write_contradictions` what in the paper
-contradicts the paper.
+A claim has its sentence and its check in words in `published.yaml`, and one function of the same
+name in `accuracy`, `speed` or `sublayers`, which returns comparisons with p-values (`evidence`).
+`report` turns these into a verdict, into claims.md and claims.csv.
 """
 
 from trimllm_paper.claims.report import write, write_contradictions

@@ -1,121 +1,163 @@
-"""Claims judged and written. A verdict is computed, never typed:
+"""Verdicts of the claims, written as a page and as a table. A verdict is computed, never typed:
 
-`reproduced`, `not reproduced`  the formula holds, or not, and every number in it is the paper's own
-                                model (and hardware) on the paper's own data;
-`seen on the stand-in`, `not seen on the stand-in`  it holds, or not, elsewhere;
-`undecided`                     the intervals hold both answers;
-`not run`                       a number in it was not measured, and nothing refutes it without.
-
-A claim of published.yaml without a check is an error, so none can be left out silently.
+`reproduced`, `not reproduced`: on the paper's own model, data and hardware the claim holds, or not;
+`seen on the stand-in`, `not seen on the stand-in`: elsewhere it holds, or not;
+`undecided`: the intervals contain both answers;
+`not run`: a number that it needs was not measured, and no other refutes it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment
+from pandas import DataFrame
 
-from trimllm.base.files import write_json, write_text
+from trimllm.base.files import write_text
 from trimllm_paper import published, verdict
-from trimllm_paper.claims import accuracy, speed, units
-from trimllm_paper.claims.evidence import CLAIMS, OURS, Evidence, Finding
-from trimllm_paper.context import BY_LORA, Context
-from trimllm_paper.frames import Frame, where
-from trimllm_paper.intervals import Difference
-from trimllm_paper.recipe import run_folder
-from trimllm_paper.tier import tier, tier_note
+from trimllm_paper.claims import accuracy, speed, sublayers
+from trimllm_paper.claims.evidence import Evidence, Finding, holm
+from trimllm_paper.context import Context
+from trimllm_paper.frames import Frame
+from trimllm_paper.tier import tier_note
 from trimllm_paper.verdict import COLLAPSED, NOT_RUN, word
 
-GROUPS = (speed, accuracy, units)
-"""Whose import enters their checks."""
+OURS = "likelihood"
+"""Criterion of our recipe, of which claims on a recipe are asked, too."""
 MARKS = {name: mark for name, mark in verdict.MARKS.items() if name != COLLAPSED} | {NOT_RUN: "–"}
-PAGE = Path(__file__).with_name("claims.md.jinja")
+CHECKS: dict[str, Callable[[Evidence], Finding]] = {
+    name: getattr(room, name)
+    for room in (accuracy, speed, sublayers)
+    for name in (claim["id"] for claim in published.claims())
+    if hasattr(room, name)
+}
+"""Claim of published.yaml -> its check, the function of that name."""
+HEAD = """# The paper's claims, checked
+
+{tier}. Verdicts: {marks}. They are computed from intervals of 95% over documents and seeds, over \
+domains, chains or rounds; failures among several comparisons are corrected by Holm. A claim links \
+to its comparisons below; claims.csv has them as data, src/trimllm_paper/claims the checks, \
+[contradictions.md](contradictions.md) what in the paper contradicts the paper.
+"""
 
 
-def judge(evidence: Evidence, sentence: dict[str, Any]) -> dict[str, Any]:
-    """A claim of published.yaml with what its check finds. Raises `KeyError` for one without."""
-    formula, check, asks_ours = CLAIMS[sentence["id"]]
-    found, named = check(evidence), evidence.context.named
+@dataclass(frozen=True)
+class Judged:
+    """A claim of published.yaml, what its check found by which recipe, and the verdict.
 
-    def is_own(one: Finding) -> bool:
-        return evidence.context.own if one.own is None else one.own
+    `recipe` is "paper", or "ours" where the check was made of our recipe's chains.
+    """
 
-    def judged(one: Finding) -> str:
-        return NOT_RUN if one.missing and one.holds is None else word(one.holds, own=is_own(one))
-
-    def told(one: Finding) -> str:
-        lacking = f"not run: {one.missing}" if one.missing else ""
-        return "; ".join(filter(None, [f"{one.before}{one.told}{one.after}", lacking]))
-
-    own, ours, origin = is_own(found), found.ours, sentence["from"]
-    if asks_ours and (likewise := check(replace(evidence, criterion=OURS))).told:
-        ours = f"{judged(likewise)}, {told(likewise)}"
-    return {
-        **{key: sentence.get(key) for key in ("id", "text", "remark")},
-        "from": origin if isinstance(origin, list) else [origin],
-        "formula": named(formula),
-        "measured": named(told(found)),
-        **{key: getattr(found, key) for key in ("holds", "numbers", "n", "counted", "seeds")},
-        "differences": {name: _plain(one) for name, one in found.differences.items()},
-        **{"own": own, "ours": named(ours), "verdict": judged(found)},
-        "against_itself": [one["text"] for one in published.contradictions(claim=sentence["id"])],
-    }
+    claim: dict[str, Any]
+    recipe: str
+    finding: Finding
+    verdict: str
 
 
-def _plain(one: Difference) -> dict[str, Any]:
-    """A difference as JSON has it: an end that is not known is null."""
-    return {k: None if v in (-math.inf, math.inf) else v for k, v in asdict(one).items()}
+def judge(evidence: Evidence, claim: dict[str, Any]) -> Judged:
+    """Judge a claim. Raises `KeyError` for one without a check."""
+    found = CHECKS[claim["id"]](evidence)
+    not_run = found.missing and found.holds is None
+    recipe = "ours" if evidence.criterion == OURS else "paper"
+    told = NOT_RUN if not_run else word(found.holds, own=found.own)
+    return Judged(claim, recipe, found, told)
 
 
-def report(frame: Frame, context: Context, sources: Sequence[str]) -> dict[str, Any]:
-    """All claims of a model in the paper's order, and where the numbers come from."""
-    found = [judge(Evidence(frame, context), sentence) for sentence in published.claims()]
-    return {
-        "model": context.model.name,
-        "label": context.model.label,
-        "stand_in_model": not context.model.published,
-        "stand_in_data": {one.name: one.stand_in for one in context.domains if one.stand_in},
-        **({"stand_in_full_ft": BY_LORA} if context.lora else {}),
-        "run": run_folder(context.main.name),
-        "tier": tier(sources),
-        "seeds": sorted(set(where(frame.evaluations, model=context.model.name).seed)),
-        "claims": found,
-        "verdicts": {name: sum(one["verdict"] == name for one in found) for name in MARKS},
-    }
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;").replace("*", "\\*")
+def judge_all(frame: Frame, context: Context) -> list[Judged]:
+    """All claims in the paper's order; after those on a recipe the same of ours, if it was run."""
+    found, evidence = [], Evidence(frame, context)
+    for claim in published.claims():
+        found.append(judge(evidence, claim))
+        if claim.get("of_recipes"):
+            ours = judge(replace(evidence, criterion=OURS), claim)
+            found += [ours] if ours.finding.comparisons else []
+    return found
 
 
 def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
-    """STEM.md and STEM.json, each whole or not at all.
+    """STEM.md, and STEM.csv with every comparison.
 
     Args:
-        frame: evaluations, epochs, trainings and timings of all models. Timings are of one run; all
-            else may be of several seeds.
+        frame: timings are of one run, everything else may be of several seeds.
         contexts: one a model.
     """
-    frames = (frame.evaluations, frame.epochs, frame.trainings, frame.timings, frame.engines)
-    sources = [source for one in frames for source in dict.fromkeys(one.source)]
-    models = [report(frame, context, sources) for context in contexts]
-    environment = Environment(keep_trailing_newline=True)
-    environment.filters["cell"] = _cell
-    page = environment.from_string(PAGE.read_text(encoding="utf-8"))
-    told = {"tier": tier_note(sources), "against": len(published.contradictions())}
-    write_text(f"{stem}.md", page.render(models=models, marks=MARKS, **told))
-    write_json(f"{stem}.json", {"models": models, "sources": sources})
+    tables = (frame.evaluations, frame.epochs, frame.trainings, frame.timings, frame.engines)
+    sources = [source for one in tables for source in dict.fromkeys(one.source)]
+    marks = ", ".join(f"{mark} {name}" for name, mark in MARKS.items())
+    page, table = [HEAD.format(tier=tier_note(sources), marks=marks)], []
+    for context in contexts:
+        found = judge_all(frame, context)
+        page += [context.named(line) for line in _page(context, found)]
+        for one in found:
+            head = {"model": context.model.name, "claim": one.claim["id"], "recipe": one.recipe}
+            head |= {"verdict": one.verdict, "missing": one.finding.missing}
+            each = zip(one.finding.comparisons, holm(one.finding.comparisons), strict=True)
+            table += [head | asdict(x) | {"holds": holds} for x, holds in each] or [head]
+    write_text(f"{stem}.md", "\n".join([*page, ""]))
+    write_text(f"{stem}.csv", DataFrame(table).to_csv(index=False, float_format="%.6g"))
+
+
+def _page(context: Context, found: Sequence[Judged]) -> list[str]:
+    """A row for each claim of a model, and beneath the table a section for each."""
+    counts = Counter(one.verdict for one in found if one.recipe == "paper")
+    told = ", ".join(f"{counts[name]} {name}" for name in MARKS if counts[name])
+    stand_ins = ["the model"] if not context.model.published else []
+    stand_ins += [one.name for one in context.domains if one.stand_in]
+    stand_ins += ["adapters for full fine-tuning"] if context.lora else []
+    rows = ["| claim of the paper | verdict | measured |", "|---|---|---|"]
+    sections = []
+    for one in found:
+        heading = f"{one.claim['id']} {context.model.name}"
+        if one.recipe == "paper":
+            link = f"[{one.claim['text']}](#{heading.replace(' ', '-').replace('.', '')})"
+            rows.append(f"| {link} | {MARKS[one.verdict]} {one.verdict} | {number(one.finding)} |")
+            origin = str(one.claim["from"]).strip("[]").replace("'", "")
+            sections += [f"### {heading}", "", f"{one.claim['text']} ({origin}).", ""]
+            sections += [f"Check: {one.claim['check']}.", ""]
+            against = published.contradictions(claim=one.claim["id"])
+            sections += [f"In the paper itself: {each['text']}\n" for each in against]
+        sections += _section(one)
+    stand_in = f"Stand-ins: {', '.join(stand_ins)}.\n" if stand_ins else ""
+    return [f"## {context.model.label}: {told}\n", stand_in, *rows, "", *sections]
+
+
+def number(found: Finding) -> str:
+    """The comparisons in a few words: their range by unit, and how many hold and fail."""
+    answers, parts = holm(found.comparisons), []
+    for _, group in groupby(found.comparisons, key=lambda one: one.unit):
+        each = sorted(group, key=lambda one: one.value)
+        ends = dict.fromkeys(f"{one.value:.3g}" for one in (each[0], each[-1]))
+        parts.append(each[0].with_unit(" to ".join(ends)))
+    if len(answers) > 1:
+        parts.append(f"{answers.count(True)} of {len(answers)} hold, {answers.count(False)} fail")
+    return "; ".join(parts) or f"missing: {found.missing}"
+
+
+def _section(one: Judged) -> list[str]:
+    """What was found by a recipe, as a sentence and a table of comparisons."""
+    found = one.finding
+    missing = f"Not run: {found.missing}." if found.missing else ""
+    recipe = "the paper's recipe" if one.recipe == "paper" else "our recipe"
+    told = f"With {recipe} {MARKS[one.verdict]} {one.verdict}. {missing} {found.note}"
+    lines = [" ".join(told.split()), ""]
+    if found.comparisons:
+        lines += ["| comparison | measured | holds | of |", "|---|---|---|---|"]
+    for x, holds in zip(found.comparisons, holm(found.comparisons), strict=True):
+        interval = "" if x.low is None or x.low == x.high else f" ({x.low:.2f} to {x.high:.2f})"
+        answer = {True: "yes", False: "no", None: "?"}[holds]
+        measured = x.with_unit(f"{x.value:.2f}") + interval
+        lines.append(f"| {x.name} | {measured} | {answer} | {x.basis} |")
+    return [*lines, ""] if found.comparisons else lines
 
 
 def write_contradictions(path: str | Path) -> None:
     """The page of what in the paper contradicts the paper."""
     lines = ["# What in the paper contradicts the paper", ""]
-    lines += ["| what | numbers and where they stand | speaks against the claim |", "|---|---|---|"]
     for one in published.contradictions():
-        numbers = "; ".join(f"{value:g}: {place}" for place, value in one["numbers"].items())
-        lines.append(f"| {one['text']} | {numbers or '–'} | {', '.join(one.get('claims', '–'))} |")
+        places = ", ".join(f"{value:g} in {place}" for place, value in one["numbers"].items())
+        lines.append(f"- {one['text']} ({places or 'sections 3.4 and A.5'})")
     write_text(path, "\n".join([*lines, ""]))

@@ -46,6 +46,6 @@ def test_claims(kept: tuple[Targets, Context], tmp_path: Path) -> None:
     targets, shown = kept
     claims.write(Frame.of(**targets.claims()), [shown], tmp_path / "claims")
     claims.write_contradictions(tmp_path / "contradictions.md")
-    for file in ("claims.md", "claims.json", "contradictions.md"):
+    for file in ("claims.md", "claims.csv", "contradictions.md"):
         told = (tmp_path / file).read_text(encoding="utf-8")
         assert told == (ROOT / "paper_figures" / file).read_text(encoding="utf-8")

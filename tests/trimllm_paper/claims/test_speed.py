@@ -1,0 +1,179 @@
+"""Every check on speed, size and time, on numbers that must fail it or leave it open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from engine_files import write_engine
+from paper_results import DOMAINS, UNITS, PaperResults, judged, resize
+
+from trimllm_paper import derive
+from trimllm_paper.claims.evidence import Evidence
+from trimllm_paper.claims.speed import speedup_consumer
+from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, NOT_SEEN, REPRODUCED, SEEN, UNDECIDED
+
+FULL = {"v100": 16.6, "rtx3090": 13.4, "a100": 42.3}
+GPUS = ("a100", "rtx3090", "v100")
+
+
+def verdict(results: PaperResults, claim: str, **more: Any) -> str:
+    return judged(results, claim, **more).verdict
+
+
+def speeds(results: PaperResults, row: str, rate: float, gpu: str = "v100", **more: Any) -> None:
+    """Another rate for a row of the paper's measurements."""
+    kept = {"kept": UNITS} if row.startswith("full") else {"kept": 24}
+    where = {"hardware": gpu, "model": "random-llama-7b", "total": UNITS, "full": FULL[gpu]}
+    results.timings.add(row, rate, **where | kept | {"spread": 0.0} | more)
+
+
+@pytest.mark.parametrize(
+    "row, rate, more, expected",
+    [
+        ("full+awq_int4", 11.0, {}, REPRODUCED),
+        ("full+awq_int4", 34.9 / 2.0, {}, NOT_REPRODUCED),  # nearly as fast
+        ("full+gptq_int4", 34.9 / 3, {}, NOT_REPRODUCED),  # the largest is 4.7 now
+        ("full+sparsegpt_2_4", 14.5, {"spread": 0.2}, UNDECIDED),
+    ],
+)
+def test_a_compressor_of_another_speed_on_consumer_hardware(
+    results: PaperResults, row: str, rate: float, more: dict[str, float], expected: str
+) -> None:
+    results.speed()
+    speeds(results, row, rate, **more)
+    assert verdict(results, "speedup_consumer") == expected
+
+
+def test_a_faster_pattern_than_table_1s_is_not_what_is_claimed(results: PaperResults) -> None:
+    results.speed()
+    speeds(results, "trim_chain/keep_40", 60.0)
+    results.timings.paths.sort()  # `chain` before `half`, which the configuration names first
+    patterns = {"patterns": ("half", "chain")}
+    evidence = Evidence(results.frame, results.context().model_copy(update=patterns))
+    found = [one for one in speedup_consumer(evidence).comparisons if "v100" in one.name]
+    assert max(one.value for one in found) == pytest.approx(34.9 / 6.1)
+
+
+@pytest.mark.parametrize("gone", ["full+sparsegpt_2_4.json", "full+awq_int4.json"])
+def test_a_compressor_that_was_not_measured_leaves_the_claim_open(
+    results: PaperResults, gone: str
+) -> None:
+    results.speed()
+    results.timings.paths = [p for p in results.timings.paths if p.name != gone]
+    one = judged(results, "speedup_consumer")
+    assert one.verdict == NOT_RUN and gone[5:-5] in one.finding.missing
+
+
+def test_one_of_two_machines_is_not_the_papers(results: PaperResults) -> None:
+    results.speed()
+    results.timings.paths = [p for p in results.timings.paths if "rtx3090" not in p.parts]
+    assert not judged(results, "speedup_consumer").finding.own
+
+
+def test_what_was_not_timed_in_turn_is_no_evidence(results: PaperResults) -> None:
+    for interleaved, expected in ((False, NOT_RUN), (True, REPRODUCED)):
+        speeds(results, "trim_half/keep_40", 150, "a100", interleaved=interleaved)
+        assert verdict(results, "speedup_a100") == expected
+
+
+def test_nothing_as_fast_fails_the_claim_on_the_a100(results: PaperResults) -> None:
+    results.speed()
+    for compressor in ("sparsegpt_2_4", "awq_int4"):
+        speeds(results, f"trim_half/keep_50+{compressor}", 42.3 * 3.0, "a100", kept=30)
+    assert verdict(results, "speedup_a100") == NOT_REPRODUCED
+
+
+@pytest.mark.parametrize("share, faster", [(0.2, 5.0), (0.1, 4.0)])
+def test_smaller_alone_or_faster_alone_fails(
+    results: PaperResults, share: float, faster: float
+) -> None:
+    speeds(results, "trim_half/keep_50+awq_int4", 42.3 * faster, "a100", kept=30)
+    resize(results.timings.paths[-1], share)
+    assert verdict(results, "compression_8x") == NOT_REPRODUCED
+
+
+def engines(results: PaperResults, gpu: str, transformers: float, llama: float | None) -> None:
+    """Two engines on a GPU, by what trimming gains there; without the second, one."""
+    where: dict[str, Any] = {"hardware": gpu}
+    rates = {"transformers": {50: transformers, 30: 1.0}, "llm_int8": {50: 1.66}}
+    paths = [write_engine(results.root, rates, **where)]
+    if llama:
+        rates = {"gguf_f16": {50: 1.66}, "gguf_q4_0": {50: llama}}
+        paths.append(write_engine(results.root, rates, **where))
+    results.engines = [*dict.fromkeys([*results.engines, *paths])]
+
+
+# Half of the sublayers are 1.8 of 3 MB: bytes predict 1.67 times.
+@pytest.mark.parametrize(
+    "transformers, llama, expected",
+    [
+        (1.6, 1.7, REPRODUCED),
+        (1.6, 1.2, NOT_REPRODUCED),
+        (1.2, 1.7, NOT_REPRODUCED),
+        (1.6, 1.5, UNDECIDED),  # the interval holds the bar
+        (1.6, None, NOT_RUN),
+        (1.2, None, NOT_REPRODUCED),  # one engine is not every one, and enough to refute it
+    ],
+)
+def test_a_speedup_must_be_had_in_every_engine(
+    results: PaperResults, transformers: float, llama: float | None, expected: str
+) -> None:
+    for gpu in GPUS:
+        engines(results, gpu, transformers, llama)
+    assert verdict(results, "every_engine") == expected
+
+
+def test_engines_on_other_machines_than_the_papers(results: PaperResults) -> None:
+    for gpu in GPUS[1:]:
+        engines(results, gpu, 1.6, 1.7)
+    one = judged(results, "every_engine")
+    assert one.verdict == NOT_RUN and "2 engines on a100" in one.finding.missing
+    engines(results, GPUS[0], 1.6, 1.7)
+    engines(results, "cpu-mine", 1.0, 1.0)
+    assert verdict(results, "every_engine") == REPRODUCED
+    results.engines = [path for path in results.engines if "cpu-mine" in path.parts]
+    assert verdict(results, "every_engine") == NOT_SEEN
+
+
+@pytest.mark.parametrize(
+    "sparse, trim, expected",
+    [(0.6, 0.4, REPRODUCED), (0.7, 0.4, NOT_REPRODUCED), (0.6, 0.5, NOT_REPRODUCED)],
+)
+def test_slower_training_fails_the_claim_on_time(
+    results: PaperResults, sparse: float, trim: float, expected: str
+) -> None:
+    results.trained(full_ft=10, sparse_ft=10 * sparse, trimllm=10 * trim)
+    one = judged(results, "training_time")
+    assert one.verdict == expected
+    # The number is Table 9's.
+    shares = derive.shares_of_full_ft(results.frame, "tiny", "sciq", "paper", 1)
+    assert shares == [pytest.approx(100 * trim)]
+    assert one.finding.comparisons[1].value == pytest.approx(trim)
+
+
+@pytest.mark.parametrize(
+    "sparse, expected", [(0.3, NOT_REPRODUCED), (0.41, REPRODUCED), (0.5, NOT_REPRODUCED)]
+)
+def test_five_epochs_need_their_factor(results: PaperResults, sparse: float, expected: str) -> None:
+    results.trained(full_ft=10, sparse_ft=10 * sparse)
+    one = judged(results, "two_per_epoch")
+    assert one.verdict == expected and "need a factor of 0.41" in one.finding.note
+
+
+@pytest.mark.parametrize("claim", ["training_time", "two_per_epoch"])
+def test_times_of_a_part_of_the_domains_or_of_another_machine(
+    results: PaperResults, claim: str
+) -> None:
+    for sparse in (0.41, 0.9):  # neither holds nor refutes
+        results.trainings, results.epochs = [], []
+        results.trained(*DOMAINS[:4], full_ft=10, sparse_ft=10 * sparse)
+        one = judged(results, claim)
+        assert one.verdict == NOT_RUN and "the chain in financeqa" in one.finding.missing
+    one = judged(results, claim, "sciq", own=False)
+    assert one.verdict == UNDECIDED and one.finding.comparisons[0].low is None  # one domain
+    results.trainings, results.epochs = [], []
+    results.trained(*DOMAINS[:4], full_ft=10, sparse_ft=4.1)
+    h100 = {"provenance": {"hardware": {"gpu": "NVIDIA H100 80GB HBM3", "cpu": "A"}}}
+    results.trained(DOMAINS[4], full_ft=10, sparse_ft=4.1, **h100, processes={"count": 2})
+    assert verdict(results, claim) == SEEN

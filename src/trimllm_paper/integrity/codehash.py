@@ -52,7 +52,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "fetch_model": (*PROOF, "trimllm/compress/*.py", "trimllm_paper/fetch/*.py"),
     "prepare": (
         *("trimllm/base/*.py", "trimllm/data/*.py", "trimllm_paper/standins.py"),
-        *("trimllm_paper/fetch/__init__.py", "trimllm_paper/fetch/archives.py"),
+        *("trimllm_paper/fetch/__init__.py", "trimllm_paper/fetch/wheels.py"),
         "../workflow/scripts/prepare_domain.py",
     ),
     "scan": (*SCORING, "trimllm/scanning/*.py", "../workflow/scripts/scan.py"),

@@ -1,0 +1,242 @@
+"""Models become stock checkpoints: from wheels, folders, a mirror and the hub; no pickle runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gguf
+import pytest
+import torch
+from models import tiny, word_tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
+from wheels import make_wheel
+
+from trimllm.base import files
+from trimllm.base.errors import UserError
+from trimllm_paper.fetch import models
+
+HUB = {"hub": "facebook/opt", "revision": "a" * 40}
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    (tmp_path / "target").mkdir()
+    return tmp_path / "target"
+
+
+@pytest.fixture
+def opt(tmp_path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A tiny OPT in the mirror, published as pickles in two parts; and its weights."""
+    folder, model = tmp_path / "mirror/facebook/opt", tiny("opt")
+    model.save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    state = model.state_dict()
+    # The published files name weights from the decoder on, as the bare model does.
+    bare = {key.removeprefix("model."): tensor for key, tensor in state.items()}
+    where = {}
+    for part, names in enumerate((sorted(bare)[::2], sorted(bare)[1::2]), 1):
+        file = f"pytorch_model-0000{part}-of-00002.bin"
+        torch.save({name: bare[name] for name in names}, folder / file)
+        where |= dict.fromkeys(names, file)
+    index = {"metadata": {}, "weight_map": where}
+    files.write_json(folder / "pytorch_model.bin.index.json", index)
+    return folder, state
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {path.name: files.sha256_of(path) for path in folder.glob("*.bin")}
+
+
+def fetch(source: dict[str, Any], target: Path, **how: Any) -> dict[str, Any]:
+    how = {"mirror": target.parent / "mirror", "storage_dtype": "float32"} | how
+    return models.fetch_model(source, target, **how)
+
+
+def assert_same(target: Path, state: dict[str, torch.Tensor]) -> None:
+    stored = AutoModelForCausalLM.from_pretrained(target).state_dict()
+    assert stored.keys() == state.keys()
+    assert all(torch.equal(stored[name], tensor) for name, tensor in state.items())
+    assert [path.name for path in target.glob("model*")] == ["model.safetensors"]
+    assert not [*target.glob("*.bin")]
+
+
+def test_a_folder_and_the_mirror(tmp_path: Path, target: Path) -> None:
+    source, model = tmp_path / "mirror/owner--name", tiny("llama")
+    model.save_pretrained(source)
+    word_tokenizer().save_pretrained(source)
+    rounded = {name: weight.bfloat16() for name, weight in model.state_dict().items()}
+    origin = fetch({"directory": str(source)}, target, storage_dtype="bfloat16")
+    assert origin["directory"] == "owner--name"
+    assert_same(target, rounded)
+    stored, original = (AutoTokenizer.from_pretrained(folder) for folder in (target, source))
+    assert stored(models.PROBE).input_ids == original(models.PROBE).input_ids
+    shutil.rmtree(target)
+    target.mkdir()
+    fetch(HUB | {"hub": "owner/name"}, target)
+    assert_same(target, model.state_dict())
+    with pytest.raises(UserError, match="owner/other is not in the mirror"):
+        fetch(HUB | {"hub": "owner/other"}, target)
+    with pytest.raises(UserError, match=r"has no config\.json"):
+        fetch({"directory": str(tmp_path)}, target)
+    (source / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(UserError, match="model .*name cannot be loaded"):
+        fetch({"directory": str(source)}, target)
+
+
+def test_a_model_in_parts_is_joined_in_their_order(tmp_path: Path, target: Path) -> None:
+    """Only the whole has the sha256. (It is no model, which shows after the check alone.)"""
+    contents = {"one": b"no GGUF", "two": b" and no ", "three": b"model at all" * 9}
+    wheels = {
+        name: make_wheel(tmp_path / "downloads", name, {"data/part.bin": content})[0]
+        for name, content in contents.items()
+    }
+    parts = [{"wheel": name, "member": "data/part.bin"} for name in contents]
+    sha256 = hashlib.sha256(b"".join(contents.values())).hexdigest()
+    with pytest.raises(UserError, match="cannot be loaded"):
+        fetch({"wheels": parts, "sha256": sha256}, target, wheels=wheels)
+    with pytest.raises(UserError, match="has sha256 .*delete .*two-1.* and .*one-1.* and .*three"):
+        fetch({"wheels": [parts[1], parts[0], parts[2]], "sha256": sha256}, target, wheels=wheels)
+    with pytest.raises(UserError, match="has no member 'other'"):
+        fetch(parts[0] | {"member": "other", "sha256": sha256}, target, wheels=wheels)
+    assert os.listdir(target) == [] and len(os.listdir(tmp_path)) == 2
+
+
+def test_transformers_parses_a_gguf_file_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
+    writer.add_block_count(7)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    parsed = []
+
+    class Reader(gguf.GGUFReader):
+        def __init__(self, path: str) -> None:
+            parsed.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(gguf, "GGUFReader", Reader)
+    with pytest.raises(KeyError), models._gguf_parsed_once():
+        for _ in range(3):
+            found = load_gguf_checkpoint(str(tmp_path / "m.gguf"))
+            assert found["config"]["num_hidden_layers"] == 7
+        raise KeyError
+    assert parsed == [str(tmp_path / "m.gguf")] and gguf.GGUFReader is Reader
+
+
+def test_pickles_become_the_same_weights(opt: tuple[Path, Any], target: Path) -> None:
+    folder, state = opt
+    origin = fetch({**HUB, "sha256": hashes(folder)}, target)
+    assert_same(target, state)
+    assert dict(one.split(":") for one in origin["pickles"].split()) == hashes(folder)
+
+
+class Bomb:
+    """Makes a folder where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize(
+    "spoil, problem",
+    [
+        (lambda path, here: torch.save({"a": Bomb(here / "hacked")}, path), "cannot be loaded"),
+        (lambda path, here: torch.save([torch.ones(1)], path), "cannot be loaded"),
+        (lambda path, here: path.write_bytes(path.read_bytes()[:-900]), "cannot be loaded"),
+        (lambda path, here: torch.save({"decoder.x": torch.ones(1)}, path), "lacks weights: "),
+    ],
+)
+def test_other_pickles_are_refused_and_never_run(
+    opt: tuple[Path, Any], tmp_path: Path, target: Path, spoil: Any, problem: str
+) -> None:
+    folder, _ = opt
+    spoil(min(folder.glob("*.bin")), tmp_path)
+    with pytest.raises(UserError, match=problem) as error:
+        fetch({**HUB, "sha256": hashes(folder)}, target)
+    assert "\n" not in str(error.value) and not (tmp_path / "hacked").exists()
+    assert os.listdir(target) == []
+
+
+def test_a_pickle_with_an_unknown_or_another_hash_is_not_opened(
+    opt: tuple[Path, Any], tmp_path: Path, target: Path
+) -> None:
+    folder, _ = opt
+    path = min(folder.glob("*.bin"))
+    torch.save({"a": Bomb(tmp_path / "hacked")}, path)
+    sha256 = hashes(folder)[path.name]
+    with pytest.raises(UserError, match=f"no sha256 of it is known; .*{sha256}"):
+        fetch(HUB, target)
+    with pytest.raises(UserError, match=f"has sha256 {sha256}, not 0000"):
+        fetch({**HUB, "sha256": {path.name: "0" * 64}}, target)
+    assert not (tmp_path / "hacked").exists()
+
+
+@pytest.mark.parametrize("safe", [False, True])
+def test_the_pinned_revision_of_the_hub_gives_the_hashes(
+    opt: tuple[Path, Any],
+    tmp_path: Path,
+    target: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    safe: bool,
+) -> None:
+    """As the hub's client returns them; of weights in both forms the pickles are not fetched."""
+    folder, state = opt
+    if safe:
+        (folder / "model.safetensors").touch()
+
+    def listed(path: Path) -> Any:
+        large = path.suffix in (".bin", ".safetensors")
+        lfs = SimpleNamespace(sha256=files.sha256_of(path)) if large else None
+        return SimpleNamespace(rfilename=path.name, lfs=lfs)
+
+    requests = []
+
+    class Api:
+        def model_info(self, name: str, **how: Any) -> Any:
+            requests.append((name, how["revision"]))
+            return SimpleNamespace(siblings=[*map(listed, folder.iterdir())])
+
+    def snapshot(name: str, *, revision: str, allow_patterns: list[str]) -> str:
+        requests.append((name, revision))
+        (tmp_path / "snapshot").mkdir()
+        for path in {path for pattern in allow_patterns for path in folder.glob(pattern)}:
+            shutil.copy(path, tmp_path / "snapshot")
+        return str(tmp_path / "snapshot")
+
+    monkeypatch.setattr(models, "HfApi", Api)
+    monkeypatch.setattr(models, "snapshot_download", snapshot)
+    if safe:
+        with pytest.raises(UserError, match="cannot be loaded"):  # it is empty
+            fetch(HUB, target, mirror=None)
+        assert not [*(tmp_path / "snapshot").glob("*.bin")]
+    else:
+        fetch(HUB, target, mirror=None)
+        assert_same(target, state)
+    assert requests == [tuple(HUB.values())] * 2
+
+
+def test_a_hub_that_does_not_answer_is_one_line(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was downloaded so far stays in the hub client's cache, which resumes."""
+
+    class Api:
+        def model_info(self, name: str, **how: Any) -> Any:
+            raise OSError("connection\nreset")
+
+    monkeypatch.setattr(models, "HfApi", Api)
+    with pytest.raises(UserError, match=r"^model facebook/opt cannot be fetched \(connection\)$"):
+        fetch(HUB, target, mirror=None)
+    assert os.listdir(target) == []

@@ -55,4 +55,3 @@ class Engines(Record):
     interleaved: bool
     machine: dict[str, Any]
     measured: list[InEngine]
-    drafts: list[Any] | None = ABSENT  # in records of before; retired

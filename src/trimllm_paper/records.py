@@ -22,30 +22,34 @@ from trimllm_paper.recipe import Recipe, place_of
 SCHEMA = 1
 """Version of the classes below; a file of another one was made by another version of the code."""
 VERSION, SEAL, REMEDY = "schema", "content_sha256", "delete it and run again"
-RETIRED = ("folded",)
-"""Fields of earlier versions that are ignored."""
 Units = list[Annotated[tuple[int, Literal["attention", "mlp"]], Strict(False)]]
-"""Block and kind of units; a list of pairs in JSON."""
+"""Block and kind of sublayers; a list of pairs in JSON."""
 ABSENT = Field(default=None, exclude_if=lambda value: value is None)
 """A field that a file need not have; None where it has not."""
 
 
 def sealed(content: dict[str, Any]) -> dict[str, Any]:
-    """The content of a result with the hash of it, so that an edit by hand shows."""
+    """The content of a result with its hash, so that an edit by hand shows."""
     content = {key: value for key, value in content.items() if key != SEAL}
     return content | {SEAL: content_hash(json.dumps(content, sort_keys=True, allow_nan=False))}
 
 
 class Part(BaseModel):
-    """A part of a record. Types are taken as they are: "1" is no number, 1.0 is no count."""
+    """A part of a record. Types are strict: "1" is no number, 1.0 is no count."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Open(Part):
+    """A part that keeps further fields."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 class Record(Part):
     """What all result files have: a model's name, and code, machine, data, settings behind it."""
 
-    PLACED: ClassVar[tuple[str, ...]] = ("model", "domain", "recipe")  # what its path says, too
+    PLACED: ClassVar[tuple[str, ...]] = ("model", "domain", "recipe")  # its path has these, too
     model: str
     provenance: dict[str, Any]
 
@@ -59,13 +63,12 @@ class Record(Part):
         content = read_json(path)
         if not isinstance(content, dict):
             raise UserError(f"{path} is no JSON object; {REMEDY}")
-        _check_version(path, content)
-        if SEAL not in content:
-            raise UserError(f"{path} has no seal ({SEAL}); {REMEDY}")
-        if sealed(content)[SEAL] != content[SEAL]:
+        if content.get(VERSION) != SCHEMA:
+            version = f"schema {content.get(VERSION)!r}, not {SCHEMA}"
+            raise UserError(f"{path} was made by another version ({version}); {REMEDY}")
+        if sealed(content)[SEAL] != content.get(SEAL):
             raise UserError(f"{path} was changed after it was written; {REMEDY}")
-        unread = (SEAL, VERSION, *RETIRED)
-        fields = {key: value for key, value in content.items() if key not in unread}
+        fields = {key: value for key, value in content.items() if key not in (SEAL, VERSION)}
         try:
             record = cls.model_validate(fields)
         except ValidationError as error:
@@ -74,11 +77,11 @@ class Record(Part):
         return record
 
     def content(self) -> dict[str, Any]:
-        """What its file holds, sealed; for who writes it among other files."""
+        """What its file holds, sealed."""
         return sealed({VERSION: SCHEMA, **self.model_dump(mode="json")})
 
     def write(self, path: str | Path) -> None:
-        """Write the file: whole, or not at all. Raises `UserError` for another record's path."""
+        """Write the file atomically. Raises `UserError` for another record's path."""
         self._check_place(path)
         write_json(path, self.content())
 
@@ -95,7 +98,7 @@ class Record(Part):
 class OfRecipe(Record):
     """A record about a checkpoint: its recipe as text, and the keys of the chain it belongs to.
 
-    Of a dropping at once `criterion` is the rule and `step` all its units.
+    Of a dropping at once `criterion` is the rule and `step` all its sublayers.
     """
 
     recipe: str
@@ -110,7 +113,7 @@ class OfRecipe(Record):
         return Recipe.parse(self.recipe)
 
     @model_validator(mode="after")
-    def _chain_is_told(self) -> Self:
+    def _has_chain(self) -> Self:
         try:
             of_chain = self.parsed.drop is not None
         except UserError as error:
@@ -156,7 +159,6 @@ class Evaluation(OfRecipe):
     units_kept: int
     units_total: int
     stand_in: str | None = None  # what the documents are, if not the column's own data set
-    compat: None = ABSENT  # in records of before; retired
     source: str = "documents"  # what lm-eval was given
     lm_eval_version: str
 
@@ -167,17 +169,7 @@ class Evaluation(OfRecipe):
             raise ValueError(f"`correct` is not a list of n = {self.n} 0s and 1s")
         if abs(100 * sum(answers) / self.n - self.acc) > 0.01:
             raise ValueError(f"acc {self.acc} is not the mean of `correct`")
-        if self.answers:
-            self._check_answers(self.answers)
         return self
-
-    def _check_answers(self, answers: FreeAnswers) -> None:
-        if abs(answers.exact_match - self.acc) > 0.01:
-            raise ValueError(f"exact_match {answers.exact_match} is not acc {self.acc}")
-        for name, values in answers.by_document.items():
-            mean = getattr(answers, name)
-            if len(values) != self.n or abs(100 * sum(values) / self.n - mean) > 0.01:
-                raise ValueError(f"{name} {mean} is not the mean of n = {self.n} documents")
 
 
 class Pass(Part):
@@ -196,8 +188,7 @@ class HeldBackScore(Part):
     """What a model makes of documents that are neither trained nor reported on."""
 
     accuracy: float | None  # percent; None of free answers
-    # Mean log-probability of the right one among the choices, or of a free answer by token, nats.
-    likelihood: float
+    likelihood: float  # nats, mean log-probability of the right choice, or of a free answer's token
     documents: int
 
 
@@ -228,41 +219,30 @@ class Epoch(Trained):
     epoch: int
     trainable_blocks: list[int]  # of the whole run
     units_dropped: Units  # in this epoch, in the order of the choice
-    ties: int | None  # candidates that equalled the last unit chosen; None without a drop
+    ties: int | None  # candidates that equalled the last sublayer chosen; None without a drop
     ties_attention: int | None = None
     ties_mlp: int | None = None
-    margin: float | None  # score of the last unit chosen over the best one left
+    margin: float | None  # score of the last sublayer chosen over the best one left
     scan: dict[str, Any]  # every score: `trimllm.scanning.to_record`
     training: Pass
     seconds: Seconds
-    held_back: HeldBackScore | None = None  # after the pass, before any settling
-    compat: None = ABSENT  # in records of before; retired
+    held_back: HeldBackScore | None = None  # after the pass, before annealing
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         gone = self.units_total - self.units_left
         if gone != self.parsed.dropped:
-            raise ValueError(f"{gone} units are gone, not as many as {self.recipe} says")
+            raise ValueError(f"{gone} sublayers are gone, not as many as {self.recipe} says")
         return self
 
 
 class Training(Trained):
-    """Fine-tuning, full or sparse (`ratio` r), settling a state, or a dropping at once (`rule`).
-
-    Settling without a pass rounds the state, and that is all.
-    """
+    """Fine-tuning, full or sparse (`ratio` r), annealing, or a dropping at once (`rule`)."""
 
     trainable_blocks: list[int] | None  # None: all
     passes: list[Pass]
     held_back: list[HeldBackScore] = []  # after each pass
     kept_pass: int | None = None  # whose weights these are, from 0
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if not self.passes and not self.parsed.is_trimmed:
-            raise ValueError(f"{self.recipe} was trained without a pass")
-        return self
-
     rule: str | None = None
     units_dropped: Units | None = None
     lora: dict[str, float] | None = ABSENT  # rank and alpha of adapters that stood in for it
@@ -306,7 +286,6 @@ class ScanFile(Record):
 
     PLACED = ("model", "domain")
     domain: str
-    variant: Literal[""] | None = ABSENT  # in records of before; retired
     scan: dict[str, Any]  # `trimllm.scanning.to_record`
 
 
@@ -321,18 +300,16 @@ class Quartiles(Part):
     samples: list[float] = []
 
 
-class Sizes(Part):
+class Sizes(Open):
     """Bytes of weights, by part and in all."""
 
-    model_config = ConfigDict(extra="allow")
     units: int
     total: int
 
 
-class Baseline(Part):
-    """The full model, measured in turn with another; further figures are kept."""
+class Baseline(Open):
+    """The full model, measured in turn with another."""
 
-    model_config = ConfigDict(extra="allow")
     bytes: Sizes
 
 
@@ -363,24 +340,9 @@ class Throughput(OfRecipe):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.compressor != self.parsed.compressor:
-            raise ValueError(f"compressor {self.compressor!r} is not that of {self.recipe}")
         if (self.baseline is None) != (self.speedup is None):
             raise ValueError("lacks one of `baseline` and `speedup`")
         return self
-
-
-def _check_version(path: str | Path, content: dict[str, Any]) -> None:
-    if VERSION not in content:
-        raise UserError(
-            f"{path} is of a results folder of before the redesign (trim_both_r0.25_d3 is called "
-            "trim_paper now, bench throughput); move the folder away and run again"
-        )
-    if content[VERSION] != SCHEMA:
-        raise UserError(
-            f"{path} was made by another version (schema {content[VERSION]!r}, not {SCHEMA}); "
-            "read it by that version, or delete it and run again"
-        )
 
 
 def problem_of(error: ValidationError) -> str:

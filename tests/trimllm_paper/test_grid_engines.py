@@ -57,8 +57,6 @@ def test_what_was_not_measured_is_not_run(tmp_path: Path) -> None:
 def test_a_record_is_checked(tmp_path: Path) -> None:
     path = write_engine(tmp_path, {"transformers": {50: 1.4}})
     assert Engines.read(path).engine == "transformers"
-    rewrite(path, drafts=[{"draft": "trim_paper/drop_30"}])  # a record of before
-    assert len(Engines.read(path).measured) == 2
     elsewhere = tmp_path / "engines/cpu-mine/tiny/vllm.json"
     path.rename(elsewhere)
     with pytest.raises(UserError, match="says engine 'transformers' but lies under 'vllm'"):

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timing_files import TimingFiles
 
-from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper.records import (
     Compression,
@@ -76,26 +75,22 @@ def test_what_is_written_is_read(written: Case, tmp_path: Path) -> None:
     assert not list(path.parent.glob(".*"))
 
 
-def test_a_missing_file_and_one_that_is_no_json(written: Case) -> None:
-    kind, path = written
-    path.write_text("{")
-    with pytest.raises(UserError, match="is not JSON"):
-        kind.read(path)
-    path.write_text("[]")
-    with pytest.raises(UserError, match="no JSON object; delete it and run again"):
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("{", "is not JSON"),
+        ("[]", "no JSON object; delete it and run again"),
+        ('{"schema": 2}', r"made by another version \(schema 2, not 1\)"),
+        ('{"schema": 1, "model": "m"}', "was changed after it was written"),
+    ],
+)
+def test_what_is_no_record_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    kind, path = case("scan", tmp_path)
+    path.write_text(text)
+    with pytest.raises(UserError, match=words):
         kind.read(path)
     path.unlink()
     with pytest.raises(UserError, match="does not exist"):
-        kind.read(path)
-
-
-def test_files_of_other_versions_say_so(written: Case) -> None:
-    kind, path = written
-    rewrite(path, schema=2)
-    with pytest.raises(UserError, match=r"made by another version \(schema 2, not 1\)"):
-        kind.read(path)
-    rewrite(path, schema=None)
-    with pytest.raises(UserError, match="before the redesign .* is called trim_paper now"):
         kind.read(path)
 
 
@@ -114,15 +109,6 @@ def test_no_value_can_be_changed_unnoticed(tmp_path_factory, kind: str, data: An
             cls.read(path)
 
 
-def test_a_file_without_a_seal_is_refused(written: Case) -> None:
-    kind, path = written
-    content = files.read_json(path)
-    del content["content_sha256"]
-    files.write_json(path, content)
-    with pytest.raises(UserError, match="has no seal"):
-        kind.read(path)
-
-
 def test_each_missing_field_is_named(written: Case) -> None:
     kind, path = written
     needed = [name for name, field in kind.model_fields.items() if field.is_required()]
@@ -130,9 +116,9 @@ def test_each_missing_field_is_named(written: Case) -> None:
     for name in needed:
         path.write_text(content)
         rewrite(path, **{name: None})
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as refused:
             kind.read(path)
-        assert f"{path}: lacks `{name}`; delete it and run again" == str(told.value)
+        assert f"{path}: lacks `{name}`; delete it and run again" == str(refused.value)
 
 
 def test_a_moved_file_is_refused(written: Case) -> None:
@@ -154,24 +140,19 @@ Changes = Callable[[dict[str, Any]], dict[str, Any]]
     [
         ("evaluation", {"acc": 80.0}, "not the mean"),
         ("evaluation", {"n": 3}, "`correct` is not a list of n = 3 0s and 1s"),
-        ("evaluation", {"correct": [2] * 200}, "`correct` is not a list"),
         ("evaluation", {"domain": "piqa"}, "says domain 'piqa' but lies under 'sciq'"),
-        ("evaluation", {"recipe": "pretrained"}, "says recipe 'pretrained' but lies under"),
         ("evaluation", {"recipe": "trim_it_all"}, "'trim_it_all' is no recipe"),
-        ("evaluation", {"task": "piqa"}, "says task 'piqa' but lies under 'sciq'"),
         ("evaluation", {"n": "200"}, "`n` is '200': input should be a valid integer"),
         ("evaluation", {"criterion": None}, "trim_paper/drop_30 was trimmed and lacks `criterion`"),
         ("evaluation", {"colour": 1}, "holds `colour`, which no such file has"),
-        ("epoch", {"units_left": 5}, "3 units are gone, not as many as trim_paper/state_02 says"),
-        ("epoch", {"units_dropped": [[0, "head"]]}, "units_dropped.0.1"),
+        (
+            "epoch",
+            {"units_left": 5},
+            "3 sublayers are gone, not as many as trim_paper/state_02 says",
+        ),
         ("epoch", {"seconds": {"train": 1.0}}, "lacks `seconds.scan`"),
-        ("training", {"passes": []}, "trained without a pass"),
-        ("training", {"passes": [{"loss": 1.0}]}, "lacks `passes.0.documents`"),
         ("throughput", {"hardware": "a100"}, "says hardware 'a100' but lies under 'cpu-mine'"),
-        ("throughput", {"compressor": "awq_int4"}, "compressor 'awq_int4' is not that of trim_h"),
         ("throughput", {"baseline": None}, "lacks one of `baseline` and `speedup`"),
-        ("throughput", {"speedup": {"q1": 1.0, "q3": 1.0}}, "lacks `speedup.median`"),
-        ("throughput", {"baseline": {"bytes": {"units": 1}}}, "lacks `baseline.bytes.total`"),
         ("compression", {"loss": {"dense": 1.0, "none": 1.0}}, "loss.none"),
     ],
 )
@@ -180,10 +161,10 @@ def test_a_file_that_contradicts_itself_is_refused(
 ) -> None:
     cls, path = case(kind, tmp_path)
     rewrite(path, **changes)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as refused:
         cls.read(path)
-    assert message in str(told.value) and str(path) in str(told.value)
-    assert "\n" not in str(told.value) and "run again" in str(told.value)
+    assert message in str(refused.value) and str(path) in str(refused.value)
+    assert "\n" not in str(refused.value) and "run again" in str(refused.value)
 
 
 def test_another_kind_is_refused(tmp_path: Path) -> None:
@@ -196,14 +177,3 @@ def test_another_kind_is_refused(tmp_path: Path) -> None:
         record.write(path)
     with pytest.raises(UserError, match="says domain 'sciq' but lies under 'piqa'"):
         record.write(tmp_path / "eval/tiny/piqa/trim_paper/drop_30/sciq.json")
-
-
-def test_means_of_free_answers_are_those_of_their_documents(evaluations: Evaluations) -> None:
-    path = evaluations.add_free("full_ft", 25, 60, 0.5)
-    answers = files.read_json(path)["answers"]
-    rewrite(path, answers=answers | {"token_f1": 61.0})
-    with pytest.raises(UserError, match="token_f1 61.0 is not the mean of n = 4 documents"):
-        Evaluation.read(path)
-    rewrite(path, answers=answers | {"exact_match": 50.0})
-    with pytest.raises(UserError, match="exact_match 50.0 is not acc 25.0"):
-        Evaluation.read(path)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from engine_files import write_engine
-from evaluation_files import rewrite
 from table_building import build
 
 from trimllm.base.errors import UserError

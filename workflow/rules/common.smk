@@ -116,8 +116,8 @@ def reserved(task):
     def asked(of):
         return lambda wildcards, attempt: of(task, wildcards, attempt)
 
-    def way(field):
-        return lambda wildcards: int(getattr(RESOURCES.way(task, wildcards), field))
+    def split(field):
+        return lambda wildcards: int(getattr(RESOURCES.split(task, wildcards), field))
 
     return {
         "mem_mb": asked(RESOURCES.mem_mb),
@@ -125,16 +125,15 @@ def reserved(task):
         "formula": lambda wildcards: math.ceil(RESOURCES.formula(task, wildcards)),
         "nodes": 1,
         "tasks_per_gpu": 0,
-        "processes": way("processes"),
-        "batches": way("batches"),
-        "recompute": way("recompute"),
-        "gpu": way("processes") if USES_GPU and task != "fetch" else 0,
+        "processes": split("processes"),
+        "recompute": split("recompute"),
+        "gpu": split("processes") if USES_GPU and task != "fetch" else 0,
     }
 
 
 def threads(task):
     """Threads of a job: of all its processes."""
-    return lambda wildcards: CONFIG.compute.threads * RESOURCES.way(task, wildcards).processes
+    return lambda wildcards: CONFIG.compute.threads * RESOURCES.split(task, wildcards).processes
 
 
 def log(kind, *parts):

@@ -30,7 +30,6 @@ with forked(snakemake) as job:
         settings=how["settings"],
         arguments=arguments,
         processes=processes,
-        batches=snakemake.resources.batches,
         threads=max(1, snakemake.threads // processes),
         offload=compute["offload"],
         weights_on=compute["weights_on"],

@@ -16,9 +16,9 @@ from typing import Any
 
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
-from trimllm_paper import driver, gpus, told
+from trimllm.base.names import ADAPTERS
+from trimllm_paper import driver, gpus
 from trimllm_paper.data_records import DataReport
-from trimllm_paper.environment import adapters_of, set_environment
 from trimllm_paper.integrity import checks, locks
 from trimllm_paper.integrity.provenance import Run, recorded
 
@@ -29,24 +29,38 @@ REFUSED = (
 )
 
 
-def system_fault(error: BaseException) -> str | None:
+def file_system_error(error: BaseException) -> str | None:
     """What a file system refused and what to do about it; None for any other error."""
-    # safetensors and PyTorch pass on the system's words without the number.
+    # safetensors and PyTorch pass on the system's message without its number.
     number = error.errno if isinstance(error, OSError) else None
-    words = str(error) if number is None else os.strerror(number)
-    if any(os.strerror(one) in words for one in NO_SPACE):
+    message = str(error) if number is None else os.strerror(number)
+    if any(os.strerror(one) in message for one in NO_SPACE):
         return f"no space left ({error}); make room and run again"
     if number in REFUSED and getattr(error, "filename", None) is not None:
-        return f"the file system refused it ({error}); mend that and run again"
+        return f"the file system refused it ({error}); repair that and run again"
     return None
 
 
-class Output:
-    """Where a job's words go: all to its log; to the terminal what concerns who waits for it.
+def set_environment(threads: int, online: bool, models: Mapping[str, Any]) -> None:
+    """Threads, network, determinism and the user's own families; before torch is imported."""
+    for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON"):
+        os.environ[f"{name}_NUM_THREADS"] = str(threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    for name in ("TRANSFORMERS_VERBOSITY", "DATASETS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    # Matrix products on a GPU give the same bytes each time.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if not online:
+        os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+    families = {model["family"] for model in models.values()}
+    os.environ[ADAPTERS] = " ".join(sorted(name for name in families if ":" in name))
 
-    Also what libraries, their threads and other processes write past Python, for the process's own
-    standard output and error become the log. The terminal gets what it is told (`tell`); how far
-    the work is, the run reads from the log (`snakemake_logger_plugin_trimllm.live`).
+
+class Output:
+    """A job's standard output and error: its log. `tell` writes to the terminal, too.
+
+    The process's own streams are replaced, so that the log also has what libraries, their threads
+    and child processes write past Python.
     """
 
     def __init__(self, log: Path, mark: str) -> None:
@@ -64,10 +78,8 @@ class Output:
         return len(text)
 
     def tell(self, text: str) -> None:
-        """Write a line to the terminal and to the log, if there is room for it (`told`)."""
-        line = f"{told.over_live_lines(self.terminal)}[{self.mark}] {text}\n"
-        self.terminal.write(line if self.terminal.isatty() else told.room_for(line))
-        self.terminal.flush()
+        """Write a line to the terminal and to the log, if there is space for it."""
+        self.terminal.write(f"[{self.mark}] {text}\n")
         with suppress(OSError):
             self.write(f"{text}\n")
 
@@ -82,19 +94,19 @@ class Output:
 
 
 class Job:
-    """Environment, log, lock and clear errors of one job.
+    """Environment, log, locks and one-line errors of a job.
 
-    Enter it before anything heavy is imported: it sets the number of threads and shuts the network.
-    A `UserError` ends the job with its one line; any other exception with its traceback. While it
-    runs it holds the lock of its outputs, so that no two jobs write one output, whoever started
-    them: a job that had to wait and finds its work done ends at once.
+    Enter it before anything heavy is imported: it sets the number of threads and closes the
+    network. A `UserError` ends the job with its one line; any other exception with its traceback
+    in the log. A job holds the lock of its outputs, so that no two jobs write one output, whoever
+    started them: one that had to wait and finds its work done ends at once.
 
     Args:
         snakemake: the object that Snakemake gives to a script.
         online: whether the job may use the network; never with a mirror.
 
     Attributes:
-        how: what the job depends on (`lineage.Job.how`).
+        params: what the job depends on beside its inputs (`lineage.Job.params`).
         wildcards: of its rule, by name.
         inputs: lists of files by name, also where there is one.
     """
@@ -102,60 +114,48 @@ class Job:
     def __init__(self, snakemake: Any, online: bool = False) -> None:
         self.snakemake = snakemake
         self.online = online and snakemake.config["mirror"] is None
-        self.how: Mapping[str, Any] = snakemake.params.get("how", {})
+        self.params: Mapping[str, Any] = snakemake.params.get("depends", {})
         self.wildcards: dict[str, str] = dict(snakemake.wildcards.items())
         self.inputs = {
-            name: [found] if isinstance(found, str) else list(found)
-            for name, found in snakemake.input.items()
+            name: [value] if isinstance(value, str) else list(value)
+            for name, value in snakemake.input.items()
         }
+        self._held = ExitStack()
 
     def __enter__(self) -> Job:
-        set_environment(self.snakemake.threads, self.online)
-        os.environ.update(adapters_of(self.snakemake.config["models"]))
-        _keep_freed_memory()
-        # Imports leave thousands of modules and no garbage: look for it a hundred times less often.
-        gc.set_threshold(70_000)
-        path = Path(str(self.snakemake.log[0]))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        words = [self.snakemake.rule.removesuffix("_kept"), *map(str, self.snakemake.wildcards)]
-        self.output = sys.stderr = sys.stdout = Output(path, " ".join(words))
-        self._held = ExitStack()
+        snakemake = self.snakemake
+        set_environment(snakemake.threads, self.online, snakemake.config["models"])
+        _reuse_freed_memory()
+        gc.set_threshold(70_000)  # imports make many objects and no garbage
+        log = Path(str(snakemake.log[0]))
+        log.parent.mkdir(parents=True, exist_ok=True)
+        words = [snakemake.rule.removesuffix("_kept"), *map(str, snakemake.wildcards)]
+        self.output = sys.stderr = sys.stdout = Output(log, " ".join(words))
         try:
-            # Who submitted this job could not ask the driver of the machine that it runs on.
-            on_gpu = self.snakemake.resources.get("gpu") and self.compute["device"] != "cpu"
-            if on_gpu and (problem := driver.unusable()):
-                raise UserError(problem)
-            if on_gpu and not is_submitted() and gpus.visible():
-                count = self.snakemake.resources["gpu"]
-                self._held.enter_context(gpus.claim(count, gpus.LOCKS))
-            if on_gpu and self.snakemake.rule == "full_ft" and is_submitted():
-                self._refuse_without_kernels()
+            if snakemake.resources.get("gpu") and self.compute["device"] != "cpu":
+                self._take_gpus(snakemake.resources["gpu"])
             self._lock_outputs(" ".join(words))
-            self.run = Run(self.how.get("code", ""))
+            self.run = Run(self.params.get("code", ""))
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
         return self
 
-    def _refuse_without_kernels(self) -> None:
-        """End before hours of training where what is compressed after it could not run: who
-        submits knows nothing of this node. (On its own machine a run has looked at what it does.)
-        """
-        made = [name for name in self.snakemake.config["compress"]["methods"] if "int4" in name]
-        if made and (lacking := kernels.four_bit_lacks("cuda")):
-            raise UserError(
-                f"{', '.join(made)} would fail on this machine, where kernels need {lacking}; "
-                "install that, or train without them in compress.methods, to be named there again "
-                "for nodes that have it: nothing is trained anew"
-            )
+    def _take_gpus(self, count: int) -> None:
+        """Check the driver of this machine, and take GPUs that no other local job has."""
+        if problem := driver.unusable():
+            raise UserError(problem)
+        submitted = any(name in os.environ for name in ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID"))
+        if not submitted and gpus.visible():  # a cluster gives its jobs their GPUs
+            self._held.enter_context(gpus.claim(count, gpus.LOCKS))
 
     def _lock_outputs(self, what: str) -> None:
         """Wait until nobody else writes the outputs; end if they were made meanwhile."""
         outputs = [Path(path) for path in self.snakemake.output]
-        folder = Path(self.snakemake.config["results"], locks.FOLDER)
-        name = files.content_hash(str(outputs[0].resolve()))[:32]
+        lock = Path(self.snakemake.config["results"], locks.FOLDER)
+        lock /= files.content_hash(str(outputs[0].resolve()))[:32]
         waited = self._held.enter_context(
-            locks.exclusive(folder / name, what=what, output=str(outputs[0]), tell=self.output.tell)
+            locks.exclusive(lock, what=what, output=str(outputs[0]), tell=self.output.tell)
         )
         if waited and all(path.is_file() for path in outputs):
             made = {recorded(p).get("config_hash") for p in outputs if p.suffix == ".json"}
@@ -164,110 +164,101 @@ class Job:
                 sys.exit(0)
         for path in {path.parent for path in outputs} | set(outputs):
             files.remove_leftovers(path)
-        _end_future(self.snakemake.input, folder.parent, (folder / name).stat().st_mtime)
+        _touch_future_inputs(self.snakemake.input, lock.parents[1], lock.stat().st_mtime)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        gc.freeze()  # what is left goes with the process: the interpreter need not look at it again
+        gc.freeze()  # the interpreter need not look for garbage when it ends
         self._held.__exit__(kind, error, trace)
-        if isinstance(error, UserError):
-            self.output.tell(f"error: {error}")
-        elif error is not None and (fault := system_fault(error)):
-            self.output.tell(f"error: {fault}")
-        elif isinstance(error, Exception):
+        if not isinstance(error, Exception):
+            return
+        problem = str(error) if isinstance(error, UserError) else file_system_error(error)
+        if problem is None:
             traceback.print_exception(error, file=sys.stderr)
-            what = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-            self.output.tell(
-                f"error: {what} (not foreseen: run the same command again; if it ends so again, "
-                f"report it with {self.snakemake.log[0]})"
+            first = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            problem = (
+                f"{first} (unexpected: run the same command again; if it fails again, report it "
+                f"with {self.snakemake.log[0]})"
             )
-        if isinstance(error, Exception):
-            sys.exit(1)
+        self.output.tell(f"error: {problem}")
+        sys.exit(1)
 
     @property
     def stamp(self) -> dict[str, str]:
-        """What a result must carry that its own job shall know again."""
+        """The hash by which a result's own job recognizes it."""
         return {"config_hash": self.snakemake.params.config_hash}
 
     def provenance(self, **extra: Any) -> dict[str, Any]:
-        """Provenance of the job so far; its config hash covers what the job depends on."""
+        """Provenance of the job so far."""
         manifest = self.snakemake.input.get("manifest")
         read = {"manifest_sha256": files.sha256_of(manifest)} if manifest else {}
         card = {"card": self.card()} if self.wildcards.get("model") else {}
         return self.run.record(rule=self.snakemake.rule, **self.stamp, **read, **card, **extra)
 
     def card(self) -> dict[str, Any]:
-        """What model cards tell of the job's model and documents. It changes no result."""
+        """Model and data as model cards name them. It changes no result."""
         model = self.snakemake.config["models"].get(self.wildcards["model"], {})
         hub = model.get("base_model") or (model.get("source") or {}).get("hub")
-        found = {"base_model": hub, "base_label": model.get("label")}
-        found["license"] = model.get("license")
-        if report := self.snakemake.input.get("report"):
-            told = DataReport.read(report)
-            licence = f" ({told.licence})" if told.licence else ""
-            found["data"] = f"{told.stand_in or told.domain}{licence}"
-        return found
+        facts = {"base_model": hub, "base_label": model.get("label")}
+        facts["license"] = model.get("license")
+        if path := self.snakemake.input.get("report"):
+            report = DataReport.read(path)
+            licence = f" ({report.licence})" if report.licence else ""
+            facts["data"] = f"{report.stand_in or report.domain}{licence}"
+        return facts
 
     @property
     def compute(self) -> Mapping[str, Any]:
-        """On what jobs run. It changes no result but by rounding, and so is no parameter."""
+        """Where jobs run. It changes results by rounding only, and so is no parameter."""
         return self.snakemake.config["compute"]
 
     def load(self, dtype: str) -> tuple[Any, Any]:
-        """Model and tokenizer of the job's checkpoint, verified; streamed if it is to be.
+        """Model and tokenizer of the job's checkpoint, verified; streamed if configured.
 
         Args:
-            dtype: type that it is to run in. Compressed weights have their own.
+            dtype: compute type; compressed weights have their own.
         """
         from trimllm import checkpoint  # only jobs with a model need torch
         from trimllm.base.precision import compute_dtype
 
-        how, folder = self.how["loading"], Path(self.snakemake.input.manifest).parent
-        device, place = how["device"], self.compute["weights_on"]
+        loading, folder = self.params["loading"], Path(self.snakemake.input.manifest).parent
+        device, place = loading["device"], self.compute["weights_on"]
         compressed = kernels.method_of(files.read_json(folder / "config.json"))
-        found = compute_dtype("float32" if compressed else dtype, device)
+        loaded = compute_dtype("float32" if compressed else dtype, device)
         if place != "device" and not compressed:
-            return checkpoint.load_streamed(folder, dtype=found, device=device, place=place)
-        trusted = how["trust_remote_code"]
-        return checkpoint.load(folder, dtype=found, device=device, trust_remote_code=trusted)
+            return checkpoint.load_streamed(folder, dtype=loaded, device=device, place=place)
+        trusted = loading["trust_remote_code"]
+        return checkpoint.load(folder, dtype=loaded, device=device, trust_remote_code=trusted)
 
     def training_file(self) -> str:
-        """File of the training documents. Of a recipe's pool it is one of its own until the job
-        ends: the first documents of the order that the seed gives."""
-        path, pool = str(self.snakemake.input.train), self.how.get("pool")
+        """Training documents. A recipe's `pool` is the first documents of the seed's order, in a
+        temporary file."""
+        path, pool = str(self.snakemake.input.train), self.params["pool"]
         if pool is None:
             return path
         from trimllm.data.document import read_documents, write_documents
         from trimllm.train.batching import documents_of_epoch
 
-        every, seed = read_documents(path), self.how["settings"]["seed"]
+        documents, seed = read_documents(path), self.params["settings"]["seed"]
         folder = self._held.enter_context(tempfile.TemporaryDirectory(prefix="trimllm-"))
-        drawn = documents_of_epoch(every, 0, min(pool, len(every)), seed)
+        drawn = documents_of_epoch(documents, 0, min(pool, len(documents)), seed)
         write_documents(own := Path(folder, "train.jsonl"), drawn)
         return str(own)
 
     def data_hashes(self) -> dict[str, str]:
-        """sha256 of every file of the job's prepared domain, each file checked against it."""
+        """sha256 of every file of the job's prepared domain, each verified."""
         return checks.verified_data(Path(self.snakemake.input.report))
 
 
-def is_submitted() -> bool:
-    """Whether this is a job of a cluster: Slurm, PBS and Grid Engine number theirs so."""
-    return any(name in os.environ for name in ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID"))
-
-
-def _end_future(inputs: Iterable[str], results: Path, now: float) -> None:
-    """Let results of a machine whose clock is ahead be of now: else what is made of them would be
-    older, which Snakemake refuses. `now` is by the clock of the folder itself."""
+def _touch_future_inputs(inputs: Iterable[str], results: Path, now: float) -> None:
+    """Clock skew: Snakemake refuses outputs that are older than inputs. `now` is by the clock of
+    the file system."""
     for path in map(Path, inputs):
         if path.stat().st_mtime > now and path.resolve().is_relative_to(results.resolve()):
             os.utime(path)
 
 
-def _keep_freed_memory() -> None:
-    """Let the C library reuse what a training step frees, instead of asking for new pages.
-
-    Zeroing fresh pages takes a tenth of a step. Elsewhere than in glibc there is nothing to set.
-    """
+def _reuse_freed_memory() -> None:
+    """Let glibc reuse what a training step frees: zeroing fresh pages costs a tenth of a step."""
     top_pad, trim_threshold, mmap_threshold = -2, -1, -3
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):

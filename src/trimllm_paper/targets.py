@@ -23,6 +23,7 @@ from trimllm_paper.choices import Choice
 from trimllm_paper.context import Context
 from trimllm_paper.figures import FIGURES
 from trimllm_paper.jobs import Jobs
+from trimllm_paper.jobs.measuring import engine_formats
 from trimllm_paper.own.choice import nearest_trimmed
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, place_of
 from trimllm_paper.shapes import RANDOM
@@ -160,7 +161,7 @@ class Targets:
         mine = [
             self.paths.engines(self.hardware, model, engine)
             for model in (() if measured or self.kept else self.main_models)
-            for engine in self.jobs.engine_formats(model)
+            for engine in engine_formats(self.jobs, model)
             if installed(engine, self.jobs.device)
         ]
         there = kept_runs.glob(Path(self.paths.results, "engines"), "*/*/*.json")

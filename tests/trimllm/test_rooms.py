@@ -47,17 +47,12 @@ ROOMS = {
             "integrity",
         ),
         *(
-            "environment",
-            "forkserver",
-            "told",
             "resources",
             "invocation",
             "plan",
+            "interrupts",
             "fetch",
             "job",
-            "forked",
-            "prepared",
-            "engine_jobs",
             "jobs",
         ),
         # what came of it: numbers, tables, figures, claims

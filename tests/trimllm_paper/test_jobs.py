@@ -16,26 +16,29 @@ from trimllm.data.prepare import prepare
 from trimllm.train.batching import documents_of_epoch
 from trimllm_paper.config import Config, load, read_yaml
 from trimllm_paper.integrity import codehash
-from trimllm_paper.jobs import Jobs
+from trimllm_paper.jobs import Jobs, measuring, training
 
 MODEL, CHAIN = "smollm2-135m", {"model": "smollm2-135m", "domain": "sciq"}
 TASK = "science_answers"
 # A job of every kind that makes results.
-EVERY: dict[str, tuple[str, dict[str, str]]] = {
-    "fetch_model": ("fetch_model", {"model": MODEL}),
-    "prepare": ("prepare", {"domain": "sciq"}),
-    "scan": ("scan", CHAIN),
-    "full_ft": ("full_ft", CHAIN),
-    "sparse_ft": ("sparse_ft", CHAIN),
-    "at_once": ("at_once", CHAIN | {"by": "bottom", "drop": "30"}),
-    "epoch": ("epoch", CHAIN | {"name": "paper", "drop": "30"}),
-    "settled": ("settled", CHAIN | {"name": "paper", "drop": "30"}),
-    "teacher": ("teacher", CHAIN),
-    "compression": ("compression", CHAIN | {"dense": "full_ft", "compressor": "gptq_int4"}),
-    "evaluation": ("evaluation", CHAIN | {"recipe": "trim_paper/drop_30", "tested": "sciq"}),
-    "timing": ("throughput", {"hardware": "here", "model": MODEL, "recipe": "full_ft"}),
-    "shape": ("throughput", {"hardware": "here", "model": "random-llama-tiny", "recipe": "full"}),
-    "engine": ("engines", {"hardware": "here", "model": MODEL, "engine": "transformers"}),
+EVERY: dict[str, tuple[Any, dict[str, str]]] = {
+    "fetch_model": (training.fetch_model, {"model": MODEL}),
+    "prepare": (training.prepare, {"domain": "sciq"}),
+    "scan": (training.scan, CHAIN),
+    "full_ft": (training.full_ft, CHAIN),
+    "sparse_ft": (training.sparse_ft, CHAIN),
+    "at_once": (training.drop_at_once, CHAIN | {"by": "bottom", "drop": "30"}),
+    "epoch": (training.trim_epoch, CHAIN | {"name": "paper", "drop": "30"}),
+    "settled": (training.settle, CHAIN | {"name": "paper", "drop": "30"}),
+    "teacher": (training.teach, CHAIN),
+    "compression": (measuring.compress, CHAIN | {"dense": "full_ft", "compressor": "gptq_int4"}),
+    "evaluation": (measuring.evaluate, CHAIN | {"recipe": "trim_paper/drop_30", "tested": "sciq"}),
+    "timing": (measuring.measure, {"hardware": "here", "model": MODEL, "recipe": "full_ft"}),
+    "shape": (
+        measuring.measure,
+        {"hardware": "here", "model": "random-llama-tiny", "recipe": "full"},
+    ),
+    "engine": (measuring.engines, {"hardware": "here", "model": MODEL, "engine": "transformers"}),
 }
 TRAINED = {"full_ft", "sparse_ft", "at_once", "epoch", "settled"}
 PAPER = {"criterion": "both", "ratio": 0.25, "step": 15, "settle": 1}
@@ -134,38 +137,43 @@ def test_what_is_ones_own_reruns_what_runs_it(
 
 def test_a_chain_goes_from_epoch_to_epoch() -> None:
     jobs = Jobs(configuration("smoke"))
-    first, second = (jobs.of("epoch", **CHAIN, name="paper", drop=drop) for drop in ("00", "15"))
-    assert first.files["scan"] == "results/smoke/scans/smollm2-135m/sciq.json"
-    assert first.files["manifest"].endswith("smollm2-135m/base/pretrained/manifest.json")
+    first, second = (
+        jobs.of(training.trim_epoch, **CHAIN, name="paper", drop=drop) for drop in ("00", "15")
+    )
+    assert first.inputs["scan"] == "results/smoke/scans/smollm2-135m/sciq.json"
+    assert first.inputs["manifest"].endswith("smollm2-135m/base/pretrained/manifest.json")
     folder = "results/smoke/models/smollm2-135m/sciq/trim_paper"
-    assert second.files["epoch"] == f"{folder}/state_00/epoch.json"
-    assert "scan" not in second.files and second.outputs[1] == f"{folder}/state_15/epoch.json"
-    assert (first.how["arguments"]["start"], second.how["arguments"]["start"]) == (0, 1)
-    assert first.how["arguments"]["until"] == 15 == second.how["arguments"]["until"]
-    settled = jobs.of("settled", **CHAIN, name="paper", drop="15")
-    assert settled.files["epoch"] == second.outputs[1]
-    assert settled.files["manifest"] == f"{folder}/state_15/manifest.json"
+    assert second.inputs["epoch"] == f"{folder}/state_00/epoch.json"
+    assert "scan" not in second.inputs and second.outputs[1] == f"{folder}/state_15/epoch.json"
+    assert (first.params["arguments"]["start"], second.params["arguments"]["start"]) == (0, 1)
+    assert first.params["arguments"]["until"] == 15 == second.params["arguments"]["until"]
+    settled = jobs.of(training.settle, **CHAIN, name="paper", drop="15")
+    assert settled.inputs["epoch"] == second.outputs[1]
+    assert settled.inputs["manifest"] == f"{folder}/state_15/manifest.json"
     assert settled.outputs == [f"{folder}/drop_15/{name}.json" for name in ("manifest", "training")]
-    assert settled.how["arguments"]["epochs"] == 1 and not settled.how["exact"]
-    assert first.how["exact"] and second.how["exact"]
+    assert settled.params["arguments"]["epochs"] == 1 and not settled.params["exact"]
+    assert first.params["exact"] and second.params["exact"]
 
 
 def test_a_chain_may_start_from_full_fine_tuning_and_learn_from_it() -> None:
     entry = {"criterion": "likelihood", "step": 15, "start": "full_ft", "teacher": {"hidden": 1.0}}
     jobs = Jobs(smoke(recipes={"mine": entry | {"learning_rate": 0.01}}))
-    first = jobs.of("epoch", **CHAIN, name="mine", drop="00")
-    assert first.files["manifest"].endswith("sciq/full_ft/manifest.json")
-    assert "scan" not in first.files and first.files["teacher"].endswith("sciq.safetensors")
-    settings = first.how["settings"]
+    first = jobs.of(training.trim_epoch, **CHAIN, name="mine", drop="00")
+    assert first.inputs["manifest"].endswith("sciq/full_ft/manifest.json")
+    assert "scan" not in first.inputs and first.inputs["teacher"].endswith("sciq.safetensors")
+    settings = first.params["settings"]
     assert (settings["kl"], settings["hidden"], settings["schedule"]) == (0.7, 1.0, "constant")
-    assert jobs.of("settled", **CHAIN, name="mine", drop="15").how["settings"]["kl"] == 0.7
-    assert jobs.of("teacher", **CHAIN).how["every_token"]
-    others = jobs.of("full_ft", **CHAIN), jobs.of("epoch", **CHAIN, name="paper", drop="00")
-    assert not any("kl" in one.how["settings"] for one in others)
+    assert jobs.of(training.settle, **CHAIN, name="mine", drop="15").params["settings"]["kl"] == 0.7
+    assert jobs.of(training.teach, **CHAIN).params["every_token"]
+    others = (
+        jobs.of(training.full_ft, **CHAIN),
+        jobs.of(training.trim_epoch, **CHAIN, name="paper", drop="00"),
+    )
+    assert not any("kl" in one.params["settings"] for one in others)
     # Neither what it starts from nor another chain takes its rate.
     model = jobs.config.models[MODEL].learning_rate
     assert settings["learning_rate"] == 0.01 != model
-    assert {one.how["settings"]["learning_rate"] for one in others} == {model}
+    assert {one.params["settings"]["learning_rate"] for one in others} == {model}
 
 
 def test_a_rate_of_the_main_recipe_is_that_of_all_that_stands_for_it_and_of_nothing_else() -> None:
@@ -175,15 +183,15 @@ def test_a_rate_of_the_main_recipe_is_that_of_all_that_stands_for_it_and_of_noth
     raw["tables"] = raw.get("tables", {}) | {"criteria": ["likelihood"], "ratios": [0.5]}
     jobs = Jobs(load(raw, [ROOT / "config/smoke.yaml"]))
 
-    def rate(kind: str, **told: str) -> float:
-        return float(jobs.of(kind, **CHAIN, **told).how["settings"]["learning_rate"])
+    def rate(kind: Any, **told: str) -> float:
+        return float(jobs.of(kind, **CHAIN, **told).params["settings"]["learning_rate"])
 
     chains = ("paper", "likelihood_r0.5")
-    assert {rate("epoch", name=name, drop="15") for name in chains} == {0.01}
-    assert {rate("settled", name=name, drop="15") for name in chains} == {0.01}
-    assert rate("at_once", by="bottom", drop="30") == 0.01
-    assert rate("sparse_ft") == jobs.config.models[MODEL].learning_rate
-    assert rate("full_ft") == 0.003
+    assert {rate(training.trim_epoch, name=name, drop="15") for name in chains} == {0.01}
+    assert {rate(training.settle, name=name, drop="15") for name in chains} == {0.01}
+    assert rate(training.drop_at_once, by="bottom", drop="30") == 0.01
+    assert rate(training.sparse_ft) == jobs.config.models[MODEL].learning_rate
+    assert rate(training.full_ft) == 0.003
 
 
 @pytest.mark.parametrize("settle", [0, 1, 7])
@@ -202,57 +210,23 @@ def test_a_teacher_is_asked_of_all_that_its_pupils_learn_and_of_no_more(
 
     learned = set()
     for drop in ("00", "15", "30", "45"):
-        told = jobs.of("epoch", **CHAIN, name="mine", drop=drop).how
+        told = jobs.of(training.trim_epoch, **CHAIN, name="mine", drop=drop).params
         number, count = (told["arguments"][key] for key in ("start", "documents"))
         learned |= drawn(number, told, count)
         if drop != "00":
-            told = jobs.of("settled", **CHAIN, name="mine", drop=drop).how
+            told = jobs.of(training.settle, **CHAIN, name="mine", drop=drop).params
             for number in range(told["arguments"]["epochs"]):
                 learned |= drawn(number, told, told["arguments"]["documents"])
-    told = jobs.of("teacher", **CHAIN).how
+    told = jobs.of(training.teach, **CHAIN).params
     # Where nobody learns it says something of one: a file of nothing is none.
     assert drawn(0, told, told["documents"]) == (learned or drawn(0, told, 1))
-
-
-@pytest.mark.parametrize("pool, documents", [(9, 9), (20, 9), (20, None), (150, 9)])
-def test_a_teacher_is_asked_of_the_whole_pool(pool: int, documents: int | None) -> None:
-    """Any of it may come, wherever it stands in its own order."""
-    entry = PAPER | {"step": 15, "settle": 1, "teacher": {}, "pool": pool}
-    jobs = Jobs(smoke(recipes={"mine": entry}, trim={"documents": documents}))
-    every, told = [str(i) for i in range(200)], jobs.of("teacher", **CHAIN).how
-    first = documents_of_epoch(every, 0, pool, told["seed"])
-    learned = {
-        one
-        for number in range(4)
-        for one in documents_of_epoch(first, number, documents, told["seed"])
-    }
-    assert learned <= {*documents_of_epoch(every, 0, told["documents"], told["seed"])}
-
-
-def test_a_teacher_is_asked_of_all_documents_where_a_pass_takes_all() -> None:
-    entry = PAPER | {"teacher": {}}
-    for section in ("trim", "finetune"):
-        jobs = Jobs(smoke(recipes={"mine": entry}, **{section: {"documents": None}}))
-        assert jobs.of("teacher", **CHAIN).how["documents"] is None
-    unsettled = {"mine": entry | {"settle": 0}}
-    jobs = Jobs(smoke(recipes=unsettled, finetune={"documents": None}))
-    assert jobs.of("teacher", **CHAIN).how["documents"] == 4 * 8
-
-
-def test_what_is_no_epoch_is_told() -> None:
-    jobs = Jobs(configuration("smoke"))
-    assert jobs.past_the_end(MODEL, "paper", "45") is None
-    assert "end at 45, and drop_60 was asked for" in jobs.past_the_end(MODEL, "paper", "60")
-    assert "no epoch of chain paper ends at drop_20" in jobs.past_the_end(MODEL, "paper", "20")
-    # As many digits as any run of the model needs, no more.
-    assert "ends at drop_030" in jobs.past_the_end(MODEL, "paper", "030")
 
 
 def test_a_compressor_proves_itself_on_documents_of_no_other_use(tmp_path: Path) -> None:
     """Neither trained, calibrated nor reported on, by content."""
     config = smoke(compress={}).model_copy(update={"results": str(tmp_path)})
     jobs = Jobs(config)
-    asked = jobs.of("prepare", domain="sciq")
+    asked = jobs.of(training.prepare, domain="sciq")
     folder = Path(asked.outputs[0]).parent
     # Rows of our own, so that nothing has to be fetched.
     rows = ({"q": f"Which is number {n}?", "c": [f"{n}", "none"], "a": 0} for n in range(300))
@@ -261,9 +235,9 @@ def test_a_compressor_proves_itself_on_documents_of_no_other_use(tmp_path: Path)
     one = {"from": [{"file": str(tmp_path / "rows.jsonl")}], "fields": named}
     spec = {"label": "rows", "licence": "ours", "train": "s", "sets": {"s": one}}
     spec |= {"tests": {TASK: {"set": "s"}}}
-    prepare(spec, folder, seed=0, limits=asked.how["limits"])
+    prepare(spec, folder, seed=0, limits=asked.params["limits"])
     kind, told = EVERY["compression"]
-    read = jobs.of(kind, **told).files
+    read = jobs.of(kind, **told).inputs
     splits = {
         path.relative_to(folder).as_posix(): {one.hash for one in read_documents(path)}
         for path in folder.rglob("*.jsonl")
@@ -278,38 +252,44 @@ def test_an_export_whose_engine_is_missing_is_not_planned(monkeypatch: pytest.Mo
     monkeypatch.setenv("TRIMLLM_VLLM_PYTHON", "/nowhere/python")
     told = {"model": MODEL, "domain": "sciq", "recipe": "trim_paper/drop_30"}
     with pytest.raises(UserError, match="/nowhere/python is not an executable Python"):
-        Jobs(configuration("config")).of("export", **told, format="vllm")
+        Jobs(configuration("config")).of(measuring.export, **told, format="vllm")
     monkeypatch.setenv("TRIMLLM_VLLM_PYTHON", sys.executable)
-    assert "full" not in Jobs(configuration("config")).of("export", **told, format="vllm").files
+    assert (
+        "full"
+        not in Jobs(configuration("config")).of(measuring.export, **told, format="vllm").inputs
+    )
 
 
 def test_a_format_is_measured_down_to_its_least_percent() -> None:
     formats = ["llm_int8", "transformers"]
     engines = {"formats": formats, "kept_percent": [50, 25], "least_percent": {"llm_int8": 40}}
     jobs = Jobs(smoke(engines=engines, compress={"methods": ["llm_int8"]}))
-    one = jobs.of("engines", hardware="here", model=MODEL, engine="transformers")
-    assert one.how["models"] == [
+    one = jobs.of(measuring.engines, hardware="here", model=MODEL, engine="transformers")
+    assert one.params["models"] == [
         *(("full_ft", "llm_int8"), ("trim_paper/drop_30", "llm_int8")),
         *(
             (recipe, "transformers")
             for recipe in ("full_ft", "trim_paper/drop_30", "trim_paper/drop_45")
         ),
     ]
-    assert not [file for file in one.files["loaded"] if "drop_45+llm_int8" in file]
+    assert not [file for file in one.inputs["loaded"] if "drop_45+llm_int8" in file]
 
 
 def test_an_engine_reads_what_it_runs() -> None:
     jobs = Jobs(smoke(engines={"kept_percent": [50], "formats": ["gptq_int4", "awq_int4", "vllm"]}))
     told = {"hardware": "here", "model": MODEL}
     # Of the compressors one is made.
-    assert jobs.engine_formats(MODEL) == {"transformers": ["gptq_int4"], "vllm": ["vllm"]}
-    one = jobs.of("engines", **told, engine="transformers")
+    assert measuring.engine_formats(jobs, MODEL) == {
+        "transformers": ["gptq_int4"],
+        "vllm": ["vllm"],
+    }
+    one = jobs.of(measuring.engines, **told, engine="transformers")
     recipes, folder = ("full_ft", "trim_paper/drop_30"), "results/smoke/models/smollm2-135m/sciq"
-    assert one.how["models"] == [(recipe, "gptq_int4") for recipe in recipes]
+    assert one.params["models"] == [(recipe, "gptq_int4") for recipe in recipes]
     for kind, made in (("checkpoints", ""), ("loaded", "+gptq_int4")):
-        assert one.files[kind] == [f"{folder}/{recipe}{made}/manifest.json" for recipe in recipes]
+        assert one.inputs[kind] == [f"{folder}/{recipe}{made}/manifest.json" for recipe in recipes]
     with pytest.raises(UserError, match="none of engines.formats is smollm2-135m in llama_cpp"):
-        jobs.of("engines", **told, engine="llama_cpp")
+        jobs.of(measuring.engines, **told, engine="llama_cpp")
 
 
 def test_blocks_are_chosen_by_what_the_calibration_documents_allow() -> None:
@@ -321,22 +301,9 @@ def test_blocks_are_chosen_by_what_the_calibration_documents_allow() -> None:
         (free, told, "answer_likelihood"),
         (Jobs(smoke()), CHAIN, "both"),
     ):
-        by_rule = jobs.of("at_once", **place, by="bottom", drop="30")
-        for job in (jobs.of("sparse_ft", **place), by_rule):
-            assert job.how["arguments"]["criterion"] == criterion
-
-
-def test_timings_take_the_threads_of_the_job_unless_some_are_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A job's threads are `--cores`, whatever the machine has."""
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(64)))
-    for threads in (None, 1):
-        jobs = Jobs(smoke(throughput={"threads": threads}))
-        timing, engine = (
-            jobs.of(kind, **place) for kind, place in (EVERY["timing"], EVERY["engine"])
-        )
-        assert timing.how["subject"]["threads"] == engine.how["threads"] == threads
+        by_rule = jobs.of(training.drop_at_once, **place, by="bottom", drop="30")
+        for job in (jobs.of(training.sparse_ft, **place), by_rule):
+            assert job.params["arguments"]["criterion"] == criterion
 
 
 def test_gptq_rows_are_timed_symmetric_where_their_checkpoints_are() -> None:
@@ -345,6 +312,6 @@ def test_gptq_rows_are_timed_symmetric_where_their_checkpoints_are() -> None:
     for engine in ("gptqmodel", "auto-gptq"):
         jobs = Jobs(smoke(compress={"engines": {"gptq_int4": engine}}))
         told = {"hardware": "here", "model": "random-llama-tiny"}
-        found = [jobs.of("throughput", **told, recipe=row).how["subject"] for row in rows]
+        found = [jobs.of(measuring.measure, **told, recipe=row).params["subject"] for row in rows]
         symmetric[engine] = [one.get("symmetric", False) for one in found]
     assert symmetric == {"gptqmodel": [False] * 3, "auto-gptq": [True, False, False]}

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
-import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from typing import Any
-
-from trimllm_paper import forkserver
-from trimllm_paper.environment import adapters_of
 
 ROOT = Path(__file__).parents[2]
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["snakemake.cli", "trimllm_paper.jobs"])
 SMOKE = ROOT / "config" / "smoke.yaml"
 MODEL = "results/models/smollm2-135m"
 RUN = "trim_paper"
@@ -82,62 +72,13 @@ def snakemake(
     extra: Mapping[str, str] | None = None,
     **options: object,
 ) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake to its end; output and errors as texts.
-
-    `prefix` is a command that runs it, `extra` joins the environment. Without either it runs in a
-    fork of a process that has imported it, and its jobs in forks of one that is there for all runs
-    (`forkserver`): imports were half of a dry run's time, and most of a small run's.
-    """
-    words, env = command(directory, *arguments, **options), environment()
-    if prefix or extra:
-        words, env = [*prefix, *words], env | dict(extra or {})
-        return subprocess.run(
-            words, capture_output=True, text=True, env=env, cwd=directory, timeout=900
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        said = [Path(folder, name) for name in ("output", "errors")]
-        fork = FORKS.Process(target=_forked, args=(words[3:], env, directory, said, _server()))
-        fork.start()
-        fork.join(900)
-        if fork.exitcode is None:
-            fork.kill()
-            raise subprocess.TimeoutExpired(words, 900)
-        return subprocess.CompletedProcess(words, fork.exitcode, *(p.read_text() for p in said))
-
-
-@cache
-def _server() -> str:
-    """Where the server of all runs of this process listens, once it has imported what jobs need."""
-    forkserver.start((*forkserver.MODELS, *forkserver.RENDERING), {})
-    return os.environ.pop(forkserver.ADDRESS)
-
-
-def _forked(
-    words: list[str], env: dict[str, str], directory: Path, said: list[Path], server: str
-) -> None:
-    """What `python -m snakemake` does, in a process that has imported it."""
-    from snakemake.cli import main
-
-    start_one = forkserver.start
-
-    def start(rooms: Iterable[str], models: Mapping[str, Mapping[str, Any]]) -> None:
-        if any(adapters_of(models).values()):  # which ours has not imported
-            start_one(rooms, models)
-        else:
-            os.environ[forkserver.ADDRESS] = server
-
-    forkserver.start, forkserver.imported_by = start, lambda jobs: [*forkserver.MODELS]
-
-    os.chdir(directory)
-    os.environ.clear()
-    os.environ.update(env)
-    for stream, path in enumerate(said, 1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
-    sys.argv[1:] = words
-    try:
-        main()
-    finally:
-        atexit._run_exitfuncs()  # multiprocessing leaves these out
+    """Run Snakemake to its end. `prefix` is a command that runs it, `extra` joins the
+    environment."""
+    words, env = [*prefix, *command(directory, *arguments, **options)], environment()
+    env |= dict(extra or {})
+    return subprocess.run(
+        words, capture_output=True, text=True, env=env, cwd=directory, timeout=900
+    )
 
 
 def complaint(run: subprocess.CompletedProcess[str]) -> str:

@@ -1,16 +1,21 @@
 # Compressors on any recipe's checkpoint: `full_ft+awq_int4`, `trim_paper/drop_30+gptq_int4`.
 
+from trimllm.compress.methods import EXTERNAL
+from trimllm_paper.commands import engine
 
-# With `--sdm conda` from the YAML; else what `make envs` makes, made now where it is missing. What it
-# leaves behind is the path of a Python.
+ENGINE_OF = {environment: name for name, environment in EXTERNAL.items()}
+
+
+# The Python of an engine with its own environment: made from the YAML with `--sdm conda`, else the one
+# of `make envs`, which is made now where it is missing.
 rule engine_environment:
     output:
-        temp(JOBS.engine_file("{environment}")),
+        temp(measuring.engine_file(JOBS, "{environment}")),
     log:
         log("engine_environment", "{environment}"),
     wildcard_constraints:
         environment=one_of(ENGINE_OF),
-    # Before anything is trained: it may not succeed.
+    # It may fail: before anything is trained.
     priority: 100
     conda:
         "../../envs/{environment}.yaml"
@@ -30,7 +35,7 @@ rule engine_environment:
 
 rule compress:
     input:
-        unpack(inputs("compression")),
+        unpack(inputs(measuring.compress)),
     output:
         **checkpoint(COMPRESSED, PATHS.compression),
     log:
@@ -41,7 +46,7 @@ rule compress:
     resources:
         **reserved("compress"),
     params:
-        **depends("compression"),
+        **depends(measuring.compress),
     message:
         "compress {wildcards.dense} of {wildcards.model} on {wildcards.domain}: {wildcards.compressor}"
     script:

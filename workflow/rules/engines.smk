@@ -1,23 +1,25 @@
 # Full and trimmed models in transformers, llama.cpp and vLLM, as people run them. A measurement takes
 # every core, and is made on this machine only (see throughput.smk).
 
+from trimllm.engines.formats import ENGINES
+
 
 rule engines:
     input:
-        unpack(inputs("engines")),
+        unpack(inputs(measuring.engines)),
     output:
         PATHS.engines("{hardware}", "{model}", "{engine}"),
     log:
         log("engines", "{hardware}", "{model}", "{engine}"),
     wildcard_constraints:
-        engine=one_of(INFERENCE),
+        engine=one_of(ENGINES),
     # After everything that others wait for.
     priority: -10
     threads: CORES or CONFIG.throughput.threads
     resources:
         **reserved("measure"),
     params:
-        **depends("engines"),
+        **depends(measuring.engines),
     message:
         "time full and trimmed {wildcards.model} in {wildcards.engine}"
     script:

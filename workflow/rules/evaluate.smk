@@ -8,7 +8,7 @@ for domain in CONFIG.tested:
         name:
             f"evaluate_{domain}"
         input:
-            unpack(inputs("evaluation", tested=domain)),
+            unpack(inputs(measuring.evaluate, tested=domain)),
         output:
             [
                 PATHS.evaluation("{model}", "{domain}", "{recipe}", task)
@@ -22,7 +22,7 @@ for domain in CONFIG.tested:
         resources:
             **reserved("evaluate"),
         params:
-            **depends("evaluation", tested=domain),
+            **depends(measuring.evaluate, tested=domain),
         message:
             f"evaluate {{wildcards.recipe}} of {{wildcards.model}}, trained on {{wildcards.domain}}, on {domain}"
         script:

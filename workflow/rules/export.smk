@@ -1,10 +1,14 @@
 # Any recipe's checkpoint as an engine reads it: `gguf_q8_0` for llama.cpp, `vllm`, `padded` for anything else.
 
+from trimllm.exporting.formats import VARIANTS
+
 
 rule export:
     input:
-        unpack(inputs("export")),
-        timings=own_timings,
+        unpack(inputs(measuring.export)),
+        timings=lambda wildcards: (
+            TARGETS.own_report(wildcards.model)["throughput"] if CONFIG.own else []
+        ),
     output:
         manifest=PATHS.export("{model}", "{domain}", "{recipe}", "{format}", "manifest.json"),
         record=PATHS.export("{model}", "{domain}", "{recipe}", "{format}"),
@@ -19,7 +23,7 @@ rule export:
     resources:
         **reserved("evaluate"),
     params:
-        **depends("export"),
+        **depends(measuring.export),
     message:
         "export {wildcards.recipe} of {wildcards.model} on {wildcards.domain} as {wildcards.format}"
     script:

@@ -4,7 +4,7 @@
 
 rule fetch_model:
     input:
-        unpack(inputs("fetch_model")),
+        unpack(inputs(training.fetch_model)),
     output:
         manifest=PATHS.manifest("{model}", "base", "pretrained"),
         weights=PATHS.weights("{model}", "base", "pretrained"),
@@ -16,7 +16,7 @@ rule fetch_model:
     resources:
         **reserved("fetch"),
     params:
-        **depends("fetch_model"),
+        **depends(training.fetch_model),
     message:
         "fetch model {wildcards.model}"
     script:
@@ -30,7 +30,7 @@ for domain in CONFIG.tested:
         name:
             f"prepare_{domain}"
         input:
-            unpack(inputs("prepare", domain=domain)),
+            unpack(inputs(training.prepare, domain=domain)),
         output:
             **JOBS.splits(domain),
             report=PATHS.data(domain),
@@ -42,7 +42,7 @@ for domain in CONFIG.tested:
             mem_mb=2000,
             runtime=60,
         params:
-            **depends("prepare", domain=domain),
+            **depends(training.prepare, domain=domain),
         message:
             f"prepare the documents of {domain}"
         script:

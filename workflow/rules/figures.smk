@@ -2,6 +2,14 @@
 # from kept results (results/reference).
 
 
+def drawn(figure, title):
+    """The forms of a figure; the picture stands in the report."""
+    labels = {"figure": f"{figure[-1]}: {title}", "model": "{model}"}
+    shown = {"caption": f"../report/{figure}.rst", "category": "2. Figures", "labels": labels}
+    stem = f"{TARGETS.figures_folder}/{figure}_{{model}}"
+    return {"pdf": f"{stem}.pdf", "png": report(f"{stem}.png", **shown)}
+
+
 rule draw_figure1:
     input:
         unpack(lambda wildcards: TARGETS.inputs(TARGETS.figure("figure1", wildcards.model))),

@@ -3,7 +3,7 @@
 
 rule full_ft:
     input:
-        unpack(inputs("full_ft")),
+        unpack(inputs(training.full_ft)),
     output:
         **checkpoint("full_ft", PATHS.training),
     log:
@@ -15,16 +15,17 @@ rule full_ft:
     resources:
         **reserved("full_ft"),
     params:
-        **depends("full_ft"),
+        **depends(training.full_ft),
     message:
-        "fine-tune {wildcards.model} on {wildcards.domain}, all blocks" + BY_LORA
+        "fine-tune {wildcards.model} on {wildcards.domain}, all blocks"
+        + (" by LoRA" if CONFIG.finetune.lora else "")
     script:
         "../scripts/train.py"
 
 
 use rule full_ft as sparse_ft with:
     input:
-        unpack(inputs("sparse_ft")),
+        unpack(inputs(training.sparse_ft)),
     output:
         **checkpoint("sparse_ft", PATHS.training),
     log:
@@ -35,7 +36,7 @@ use rule full_ft as sparse_ft with:
     resources:
         **reserved("sparse_ft"),
     params:
-        **depends("sparse_ft"),
+        **depends(training.sparse_ft),
     message:
         "fine-tune {wildcards.model} on {wildcards.domain}, the most important blocks"
 
@@ -43,7 +44,7 @@ use rule full_ft as sparse_ft with:
 # Droppings by rule (Table 3): half of the blocks at once, then fine-tuning.
 use rule full_ft as drop_at_once with:
     input:
-        unpack(inputs("at_once")),
+        unpack(inputs(training.drop_at_once)),
     output:
         **checkpoint(AT_ONCE, PATHS.training, temp),
     log:
@@ -55,7 +56,7 @@ use rule full_ft as drop_at_once with:
     resources:
         **reserved("sparse_ft"),
     params:
-        **depends("at_once"),
+        **depends(training.drop_at_once),
     message:
         "drop {wildcards.drop} units of {wildcards.model} at once ({wildcards.by}), fine-tune on {wildcards.domain}"
 
@@ -63,7 +64,7 @@ use rule full_ft as drop_at_once with:
 # What recipes with a teacher learn from, beside the answers: once a document.
 rule teach:
     input:
-        unpack(inputs("teacher")),
+        unpack(inputs(training.teach)),
     output:
         temp(PATHS.teacher("{model}", "{domain}")),
     log:
@@ -75,7 +76,7 @@ rule teach:
     resources:
         **reserved("teach"),
     params:
-        **depends("teacher"),
+        **depends(training.teach),
     message:
         "what fine-tuned {wildcards.model} says of the training documents of {wildcards.domain}"
     script:

@@ -2,9 +2,19 @@
 # of the configuration; `trimllm start` writes one.
 
 
+def of_chosen(kind):
+    """Input function: files of the checkpoint that is chosen, once it is."""
+
+    def files(wildcards):
+        choice = Choice.read(checkpoints.choose.get(**wildcards).output[0])
+        return TARGETS.own_chosen(wildcards.model, choice)[kind]
+
+    return files
+
+
 rule answers:
     input:
-        unpack(inputs("answers")),
+        unpack(inputs(measuring.answers)),
     output:
         PATHS.answers("{model}", "{recipe}"),
     log:
@@ -15,7 +25,7 @@ rule answers:
     resources:
         **reserved("evaluate"),
     params:
-        **depends("answers"),
+        **depends(measuring.answers),
     message:
         "what {wildcards.recipe} of {wildcards.model} says of held-back documents and of other text"
     script:
@@ -25,7 +35,7 @@ rule answers:
 # Which checkpoint is exported is known when all are made.
 checkpoint choose:
     input:
-        unpack(inputs("choice", hardware=HARDWARE)),
+        unpack(inputs(measuring.choose, hardware=HARDWARE)),
     output:
         PATHS.chosen("{model}"),
     log:
@@ -36,7 +46,7 @@ checkpoint choose:
         mem_mb=1000,
         runtime=10,
     params:
-        **depends("choice", hardware=HARDWARE),
+        **depends(measuring.choose, hardware=HARDWARE),
     message:
         "choose a checkpoint of {wildcards.model}"
     script:
@@ -59,7 +69,7 @@ rule own_report:
         mem_mb=1000,
         runtime=10,
     params:
-        how=lambda wildcards: TARGETS.own_context(wildcards.model),
+        depends=lambda wildcards: TARGETS.own_context(wildcards.model),
         code=lambda wildcards: code_hash("own_report"),
     message:
         "write the report of {wildcards.model}"
@@ -69,5 +79,5 @@ rule own_report:
 
 rule own:
     input:
-        own_reports,
+        or_refuse(lambda wildcards: TARGETS.own()),
     localrule: True

@@ -4,7 +4,7 @@
 
 rule scan:
     input:
-        unpack(inputs("scan")),
+        unpack(inputs(training.scan)),
     output:
         PATHS.scan("{model}", "{domain}"),
     log:
@@ -17,7 +17,7 @@ rule scan:
     resources:
         **reserved("scan"),
     params:
-        **depends("scan"),
+        **depends(training.scan),
     message:
         "scan {wildcards.model} on {wildcards.domain}"
     script:

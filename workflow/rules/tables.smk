@@ -1,9 +1,11 @@
 # The paper's tables. What each is made from, and its rows and columns, is in trimllm_paper/layout.yaml.
 
+from trimllm_paper import layout
+
 
 rule render_table:
     input:
-        unpack(lambda wildcards: TARGETS.inputs(of_table(wildcards))),
+        unpack(or_refuse(lambda wildcards: TARGETS.inputs(TARGETS.table(wildcards.table)))),
     output:
         csv=PATHS.table("{table}", ".csv"),
         md=report(PATHS.table("{table}"), caption="../report/tables.rst", category="3. Tables"),
@@ -18,7 +20,7 @@ rule render_table:
         mem_mb=1000,
         runtime=10,
     params:
-        files=of_table,
+        files=lambda wildcards: TARGETS.table(wildcards.table),
         context=TARGETS.context(),
         code=lambda wildcards: code_hash("table"),
     message:

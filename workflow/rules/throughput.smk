@@ -5,7 +5,7 @@
 
 rule measure:
     input:
-        unpack(inputs("throughput")),
+        unpack(inputs(measuring.measure)),
     output:
         PATHS.throughput("{hardware}", "{model}", "{recipe}"),
     log:
@@ -18,7 +18,7 @@ rule measure:
     resources:
         **reserved("measure"),
     params:
-        **depends("throughput"),
+        **depends(measuring.measure),
     message:
         "time {wildcards.recipe} of {wildcards.model} beside the full model"
     script:

@@ -7,7 +7,7 @@ STATES = str if CONFIG.trim.keep_checkpoints else temp
 
 rule trim_epoch:
     input:
-        unpack(inputs("epoch")),
+        unpack(inputs(training.trim_epoch)),
     output:
         **checkpoint(STATE, PATHS.epoch, STATES),
     log:
@@ -20,7 +20,7 @@ rule trim_epoch:
     resources:
         **reserved("trim"),
     params:
-        **depends("epoch"),
+        **depends(training.trim_epoch),
     message:
         "trim {wildcards.model} on {wildcards.domain} by {wildcards.name}: to {wildcards.drop} units dropped"
     script:
@@ -29,7 +29,7 @@ rule trim_epoch:
 
 rule settle:
     input:
-        unpack(inputs("settled")),
+        unpack(inputs(training.settle)),
     output:
         **checkpoint(EPOCH, PATHS.training, temp),
     log:
@@ -42,7 +42,7 @@ rule settle:
     resources:
         **reserved("settle"),
     params:
-        **depends("settled"),
+        **depends(training.settle),
     message:
         "settle {wildcards.model} on {wildcards.domain} by {wildcards.name} with {wildcards.drop} units dropped"
     script:

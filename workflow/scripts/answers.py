@@ -1,19 +1,19 @@
 """What one checkpoint says of held-back documents and of neutral text; one JSON."""
 
-from trimllm_paper.forked import forked
+from trimllm_paper.job import Job
 
-with forked(snakemake) as job:
+with Job(snakemake) as job:
     from trimllm.base.precision import compute_dtype, round_weights_
     from trimllm.data import read_documents
     from trimllm_paper.choices import Answers
     from trimllm_paper.own import outside
 
-    how = job.how
+    params = job.params
     hashes = job.data_hashes()
-    model, tokenizer = job.load(how["dtype"])
-    round_weights_(model, compute_dtype(how["dtype"], how["loading"]["device"]))
+    model, tokenizer = job.load(params["dtype"])
+    round_weights_(model, compute_dtype(params["dtype"], params["loading"]["device"]))
     documents = read_documents(snakemake.input.held_back)[: outside.SHOWN]
     found = outside.answers(model, tokenizer, documents)
-    provenance = job.provenance(data_hashes=hashes, seed=how["seed"])
-    told = {"domain": how["domain"], "seed": how["seed"], **how["chain"]}
+    provenance = job.provenance(data_hashes=hashes, seed=params["seed"])
+    told = {"domain": params["domain"], "seed": params["seed"], **params["chain"]}
     Answers(**job.wildcards, **told, **found, provenance=provenance).write(snakemake.output[0])

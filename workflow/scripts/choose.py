@@ -6,17 +6,17 @@ with Job(snakemake) as job:
     from trimllm_paper.choices import Choice
     from trimllm_paper.own import choice
 
-    how, inputs = job.how, job.inputs
+    params, inputs = job.params, job.inputs
     found = choice.candidates(
-        inputs["trainings"], inputs["epochs"], inputs["timings"], how["format"]
+        inputs["trainings"], inputs["epochs"], inputs["timings"], params["format"]
     )
-    told = choice.told(found, how["wanted"])
+    told = choice.told(found, params["wanted"])
     keys = ("domain", "hardware", "format", "wanted")
     Choice(
         **job.wildcards,
-        **{key: how[key] for key in keys},
+        **{key: params[key] for key in keys},
         candidates=found,
         **told,
-        provenance=job.provenance(seed=how["seed"]),
+        provenance=job.provenance(seed=params["seed"]),
     ).write(snakemake.output[0])
     job.output.tell(told["told"])

@@ -2,37 +2,37 @@
 
 from pathlib import Path
 
-from trimllm_paper.forked import forked
+from trimllm_paper.job import Job
 
-with forked(snakemake) as job:
+with Job(snakemake) as job:
     import trimllm
     from trimllm.checkpoint import weight_bytes
     from trimllm.evaluate import evaluate
     from trimllm_paper.records import Evaluation
 
-    how, folder = job.how, Path(snakemake.input.manifest).parent
+    params, folder = job.params, Path(snakemake.input.manifest).parent
     hashes = job.data_hashes()
-    model, tokenizer = job.load(how["dtype"])
+    model, tokenizer = job.load(params["dtype"])
     results = evaluate(
         model,
         tokenizer,
-        dict(zip(how["tasks"], job.inputs["tests"], strict=True)),
-        batch_tokens=how["batch_tokens"],
-        **how["generated"],
-        dtype=how["dtype"],
+        dict(zip(params["tasks"], job.inputs["tests"], strict=True)),
+        batch_tokens=params["batch_tokens"],
+        **params["generated"],
+        dtype=params["dtype"],
     )
     common = {
         **job.wildcards,
-        **how["chain"],
-        "seed": how["seed"],
-        "tested": how["tested"],
+        **params["chain"],
+        "seed": params["seed"],
+        "tested": params["tested"],
         "checkpoint": folder.as_posix(),
         "bytes": weight_bytes(folder),
         "bytes_full": weight_bytes(Path(snakemake.input.base).parent),
         "units_kept": len(trimllm.units(model)),
-        "units_total": how["units_total"],
-        "stand_in": how["stand_in"],
-        "provenance": job.provenance(data_hashes=hashes, seed=how["seed"]),
+        "units_total": params["units_total"],
+        "stand_in": params["stand_in"],
+        "provenance": job.provenance(data_hashes=hashes, seed=params["seed"]),
     }
-    for task, path in zip(how["tasks"], snakemake.output, strict=True):
+    for task, path in zip(params["tasks"], snakemake.output, strict=True):
         Evaluation(**common, **results[task]).write(path)

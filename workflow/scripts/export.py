@@ -12,14 +12,14 @@ with Job(snakemake) as job:
     from trimllm.score import texts_of
     from trimllm_paper.records import Export
 
-    how, told = job.how, job.wildcards
-    hashes, seed = job.data_hashes(), how["seed"]
-    folder, trusted = Path(snakemake.input.manifest).parent, how["loading"]["trust_remote_code"]
+    params, told = job.params, job.wildcards
+    hashes, seed = job.data_hashes(), params["seed"]
+    folder, trusted = Path(snakemake.input.manifest).parent, params["loading"]["trust_remote_code"]
     tokenizer = load_tokenizer(folder, trust_remote_code=trusted)
-    documents = read_documents(snakemake.input.calibration)[: how["documents"]]
+    documents = read_documents(snakemake.input.calibration)[: params["documents"]]
     place = {key: told[key] for key in ("model", "domain", "recipe")} | {"seed": seed}
     full = snakemake.input.get("full")
-    card = how["card"]
+    card = params["card"]
     if told_of := job.inputs.get("measured"):
         from trimllm_paper.own import card as own_card
 
@@ -34,7 +34,7 @@ with Job(snakemake) as job:
         facts=Facts(**job.card() | card, how=told["recipe"]),
         threads=snakemake.threads,
         record=lambda found: Export(
-            **place, **how["chain"], **found, provenance=job.stamp
+            **place, **params["chain"], **found, provenance=job.stamp
         ).content(),
         provenance=lambda: job.provenance(data_hashes=hashes, seed=seed),
     )

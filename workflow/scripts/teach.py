@@ -1,24 +1,24 @@
 """Run the fully fine-tuned model over training documents, for others to learn from."""
 
-from trimllm_paper.forked import forked
+from trimllm_paper.job import Job
 
-with forked(snakemake) as job:
+with Job(snakemake) as job:
     from trimllm.base import files
     from trimllm.data import read_documents
     from trimllm.train import Teacher
     from trimllm.train.batching import documents_of_epoch
 
     job.data_hashes()
-    model, tokenizer = job.load(job.how["dtype"])
-    documents, count = read_documents(snakemake.input.train), job.how["documents"]
+    model, tokenizer = job.load(job.params["dtype"])
+    documents, count = read_documents(snakemake.input.train), job.params["documents"]
     if count and count < len(documents):
-        documents = documents_of_epoch(documents, 0, count, job.how["seed"])
+        documents = documents_of_epoch(documents, 0, count, job.params["seed"])
     teacher = Teacher.of(
         model,
         tokenizer,
         documents,
-        dtype=job.how["dtype"],
-        every_token=job.how["every_token"],
+        dtype=job.params["dtype"],
+        every_token=job.params["every_token"],
         label="teacher",
     )
     with files.scratch(snakemake.output[0]) as folder:

@@ -2,40 +2,41 @@
 
 from pathlib import Path
 
-from trimllm_paper.forked import forked
+from trimllm_paper.job import Job
 
-with forked(snakemake) as job:
+with Job(snakemake) as job:
     from trimllm.train import TrainJob, make_checkpoint
     from trimllm_paper import records
     from trimllm_paper.recipe import place_of
 
-    how, compute, inputs = job.how, job.compute, snakemake.input
+    params, compute, inputs = job.params, job.compute, snakemake.input
     processes = snakemake.resources.processes
-    arguments = dict(how["arguments"])
+    arguments = dict(params["arguments"])
     if epoch := inputs.get("epoch"):
         # Epoch 0 chooses the blocks that are trained; all later ones, and settling, train the same.
         arguments["trainable"] = records.Epoch.read(epoch).trainable_blocks
     if scan := inputs.get("scan"):  # the library, which knows of no seals, chooses blocks by it
         records.ScanFile.read(scan)
-    hashes, seed = job.data_hashes(), how["settings"]["seed"]
+    hashes, seed = job.data_hashes(), params["settings"]["seed"]
     work = TrainJob(
-        recipe=how["recipe"],
+        recipe=params["recipe"],
         checkpoint=str(Path(inputs.manifest).parent),
         train=job.training_file(),
         calibration=inputs.get("calibration"),
         scan=inputs.get("scan"),
         held_back=inputs.held_back,
         teacher=inputs.get("teacher"),
-        exact=how["exact"],
-        settings=how["settings"],
+        exact=params["exact"],
+        settings=params["settings"],
         arguments=arguments,
         processes=processes,
+        batches=snakemake.resources.batches,
         threads=max(1, snakemake.threads // processes),
         offload=compute["offload"],
         weights_on=compute["weights_on"],
         gradient_checkpointing=bool(snakemake.resources.recompute),
         code=job.run.code_hash,
-        **how["loading"],
+        **params["loading"],
     )
     place = place_of(snakemake.output.record)
     kind = records.Epoch if place.kind == "epoch" else records.Training
@@ -45,6 +46,6 @@ with forked(snakemake) as job:
         work,
         Path(snakemake.output.manifest).parent,
         record_name=place.kind,
-        seal=lambda found: kind(**told | how["chain"] | found, provenance=job.stamp).content(),
+        seal=lambda found: kind(**told | params["chain"] | found, provenance=job.stamp).content(),
         provenance=lambda: job.provenance(data_hashes=hashes, seed=seed),
     )

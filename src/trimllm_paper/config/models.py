@@ -114,6 +114,8 @@ class Own(Section):
 
 
 class Compute(Section):
+    RETIRED: ClassVar = {"forkserver": GONE}
+
     dtype: Literal["auto", "float32", "bfloat16"] = key("Type of matrix products.", "auto")
     device: Literal["auto", "cpu", "cuda"] = key("auto: the GPU where there is one.", "auto")
     threads: Count = key("Threads of one process.", 1)
@@ -127,7 +129,6 @@ class Compute(Section):
     gradient_checkpointing: bool | None = key("Recompute blocks; null: as memory needs.", None)
     gpu: Annotated[str, Among(gpus.KINDS)] | None = key("Kind of GPU; null: this one.", None)
     longest_minutes: Minutes | None = key("Longer jobs are refused (partition's limit).", None)
-    forkserver: bool = key("Share imports between the jobs of one machine.", True)
 
 
 class Config(Section):

@@ -1,8 +1,4 @@
-"""What a run has to know where it is not alone: jobs of earlier runs, jobs on other machines.
-
-A run that was killed does not take its jobs with it: on a cluster they live on in the queue, on one
-machine a killed Snakemake leaves its children. A new run must not write what they write.
-"""
+"""What a run must know where it is not alone: jobs of earlier runs, jobs on other machines."""
 
 from __future__ import annotations
 
@@ -20,7 +16,8 @@ from trimllm_paper.integrity import locks
 
 
 def at_work(results: str | Path, folder: str | Path = ".") -> list[str]:
-    """Jobs at work or waiting, in words: those that hold a lock, and those that Slurm knows."""
+    """Jobs of an earlier run that hold a lock or wait in Slurm's queue: a run that was killed does
+    not take its jobs with it."""
     return locks.holders(Path(results, locks.FOLDER)) + queued(folder)
 
 
@@ -35,34 +32,33 @@ def queued(folder: str | Path) -> list[str]:
     return [
         f"Slurm job {number} ({state.lower()}: {comment})"
         for number, state, where, comment in rows
-        # The plugin for Slurm names a job's rule in its comment.
         if number != os.environ.get("SLURM_JOB_ID")
-        and comment.startswith("rule_")
+        and comment.startswith("rule_")  # the plugin's comment on each of its jobs
         and os.path.realpath(where) == os.path.realpath(folder)
     ]
 
 
 def unfit_for_cluster(compute: Any, config_args: Sequence[str] | None) -> str | None:
-    """What may stand in a local run's configuration and not in that of one that submits its jobs.
+    """What a run that submits its jobs may not have in its configuration.
 
     Args:
         compute: section of the configuration.
-        config_args: the words after `--config`. Snakemake writes them into the command line of
-            every job between single quotes, or as Python would where they hold one themselves,
-            which a shell reads differently: it would run what stands there as `$(...)`.
+        config_args: the words after `--config`. Snakemake writes each into the command line of
+            every job in single quotes, but one that holds a quote as Python would, in which a
+            shell would run `$(...)`.
     """
-    unknown = "the machine that submits says nothing of those that compute; say "
+    unknown = "this machine submits jobs and does not run them; name "
+    key: list[Any] = ["compute", "device"]
     if compute.device == "auto":
-        problem = f"{unknown}cpu or cuda"
-        return str(ConfigError("configuration", ["compute", "device"], "auto", problem))
+        return str(ConfigError("configuration", key, "auto", f"{unknown}cpu or cuda"))
     if compute.device == "cuda" and compute.gpu is None and not isinstance(compute.processes, int):
-        problem = f"{unknown}which GPUs they have ({', '.join(gpus.KINDS)}), or how many processes"
+        problem = f"{unknown}the nodes' GPUs ({', '.join(gpus.KINDS)}), or the number of processes"
         return str(ConfigError("configuration", ["compute", "gpu"], None, problem))
     for word in config_args or ():
         if repr(word) != f"'{word}'":
             problem = "has a quote, a backslash or a control character; write it to a config file"
-            key, _, value = word.partition("=")
-            return str(ConfigError(COMMAND_LINE, [key], value, problem))
+            name, _, value = word.partition("=")
+            return str(ConfigError(COMMAND_LINE, [name], value, problem))
     return None
 
 
@@ -70,8 +66,8 @@ def keep_unanswered_jobs() -> None:
     """Keep Slurm's plugin (2.6 to 2.8) from forgetting its jobs while the controller is away.
 
     After a status check without an answer the plugin drops its jobs, and the run never ends. More
-    attempts do not help: without Slurm's accounting, all attempts of a check that starts while the
-    controller restarts ask `sacct` in vain. An empty answer keeps the jobs for the next check.
+    attempts (`slurm-status-attempts`) do not help: without Slurm's accounting, all attempts of a
+    check ask `sacct` in vain. An empty answer keeps the jobs for the next check.
     """
     plugin: Any = importlib.import_module("snakemake_executor_plugin_slurm")
     query = plugin.query_job_status

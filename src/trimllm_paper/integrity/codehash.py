@@ -18,67 +18,57 @@ import yaml
 from trimllm.base.errors import UserError
 
 SOURCE = Path(__file__).parents[2]
+
+
+def _globs(*names: str, script: str = "") -> tuple[str, ...]:
+    """Globs of files in the pipeline's package, and of a stage's script."""
+    scripts = (f"../workflow/scripts/{script}.py",) if script else ()
+    return (*(f"trimllm_paper/{name}" for name in names), *scripts)
+
+
+BASE = ("trimllm/base/*.py",)
 MODEL = (
-    *("trimllm/base/*.py", "trimllm/sublayers/**/*.py", "trimllm/checkpoint/*.py"),
-    *("trimllm/data/__init__.py", "trimllm/data/document.py"),
+    *(*BASE, "trimllm/sublayers/**/*.py", "trimllm/checkpoint/*.py", "trimllm/data/__init__.py"),
+    *("trimllm/data/document.py", "trimllm/train/batching.py", *_globs("job.py", "gpus.py")),
 )
-JOB = ("trimllm_paper/job.py", "trimllm_paper/environment.py", "trimllm_paper/gpus.py")
-SCORING = (*MODEL, *JOB, "trimllm/score/*.py")
-TRAINING = (
-    *(*SCORING, "trimllm/scanning/*.py", "trimllm/select.py", "trimllm/train/*.py"),
-    *("trimllm/trimming.py", "../workflow/scripts/train.py", "../workflow/scripts/teach.py"),
-)
-TIMING = (*MODEL, *JOB, "trimllm/throughput/**/*.py", "trimllm_paper/shapes.py")
-PROOF = (*SCORING, "trimllm/train/batching.py")
-EXPORTS = (
-    *(*PROOF, "trimllm/exporting/**/*.py", "trimllm/compress/*.py"),
-    "../workflow/scripts/export.py",
-)
-OWN = ("__init__", "card", "choice")
-RECORDS = (
-    *("trimllm_paper/records.py", "trimllm_paper/engine_records.py"),
-    *("trimllm_paper/kept_runs.py", "trimllm_paper/frames.py"),
-)
-SHOWING = (*RECORDS, "trimllm_paper/published.*", "trimllm_paper/context.py")
+SCORING = (*MODEL, "trimllm/score/*.py")
+COMPRESS = ("trimllm/compress/*.py",)
+TIMING = (*MODEL, "trimllm/throughput/**/*.py", *_globs("shapes.py"))
+EXPORTS = (*SCORING, *COMPRESS, "trimllm/exporting/**/*.py", *_globs(script="export"))
+RECORDS = _globs("records.py", "engine_records.py", "kept_runs.py", "frames.py")
 TABLES = (
-    *(*SHOWING, "trimllm_paper/layout.*", "trimllm_paper/grid.py", "trimllm_paper/cells.py"),
-    *("trimllm_paper/derive.py", "trimllm_paper/verdict.py", "trimllm_paper/intervals.py"),
-    *("trimllm_paper/details.py", "trimllm_paper/render.py", "trimllm_paper/table.tex.jinja"),
-    *("trimllm_paper/notes.py", "trimllm_paper/timed.py"),
-    *("trimllm_paper/tier.py", "../workflow/scripts/table.py"),
+    *(*RECORDS, *_globs("published.*", "context.py", "layout.*", "grid.py", "cells.py")),
+    *_globs("derive.py", "verdict.py", "intervals.py", "details.py", "render.py", "notes.py"),
+    *_globs("table.tex.jinja", "timed.py", "tier.py", script="table"),
 )
-FIGURES = (*TABLES, "trimllm_paper/figures/*", "../workflow/scripts/figure.py")
+FIGURES = (*TABLES, *_globs("figures/*", script="figure"))
 STAGES: dict[str, tuple[str, ...]] = {
-    "fetch_model": (*PROOF, "trimllm/compress/*.py", "trimllm_paper/fetch/*.py"),
+    "fetch_model": (*SCORING, *COMPRESS, *_globs("fetch/*.py", script="fetch_model")),
     "prepare": (
-        *("trimllm/base/*.py", "trimllm/data/*.py", "trimllm_paper/standins.py"),
-        *("trimllm_paper/fetch/__init__.py", "trimllm_paper/fetch/wheels.py"),
-        "../workflow/scripts/prepare_domain.py",
+        *(*BASE, "trimllm/data/*.py"),
+        *_globs("standins.py", "fetch/__init__.py", "fetch/wheels.py", script="prepare_domain"),
     ),
-    "scan": (*SCORING, "trimllm/scanning/*.py", "../workflow/scripts/scan.py"),
-    "train": TRAINING,
-    "compress": (*PROOF, "trimllm/compress/**/*.py", "../workflow/scripts/compress.py"),
-    "evaluate": (*SCORING, "trimllm/evaluate/*.py", "../workflow/scripts/evaluate.py"),
-    "export": (*EXPORTS, *(f"trimllm_paper/own/{name}.py" for name in OWN)),
-    "engines": (
-        *(*EXPORTS, *TIMING, "trimllm/engines/**/*.py"),
-        "../workflow/scripts/engines.py",
+    "scan": (*SCORING, "trimllm/scanning/*.py", *_globs(script="scan")),
+    "train": (
+        *(*SCORING, "trimllm/scanning/*.py", "trimllm/select.py", "trimllm/train/*.py"),
+        *("trimllm/trimming.py", *_globs(script="train"), *_globs(script="teach")),
     ),
-    "throughput": (*TIMING, *PROOF, "trimllm/compress/*.py", "../workflow/scripts/measure.py"),
+    "compress": (*SCORING, "trimllm/compress/**/*.py", *_globs(script="compress")),
+    "evaluate": (*SCORING, "trimllm/evaluate/*.py", *_globs(script="evaluate")),
+    "export": (*EXPORTS, *_globs("own/__init__.py", "own/card.py", "own/choice.py")),
+    "engines": (*EXPORTS, *TIMING, "trimllm/engines/**/*.py", *_globs(script="engines")),
+    "throughput": (*TIMING, *SCORING, *COMPRESS, *_globs(script="measure")),
     "answers": (
-        *(*SCORING, "trimllm/evaluate/*.py", "trimllm/train/batching.py", "trimllm_paper/own/*"),
-        "../workflow/scripts/answers.py",
+        *(*SCORING, "trimllm/evaluate/*.py"),
+        *_globs("own/*", script="answers"),
     ),
-    "choose": (
-        *(*RECORDS, "trimllm_paper/own/choice.py", "trimllm_paper/choices.py"),
-        "../workflow/scripts/choose.py",
-    ),
-    "own_report": (*FIGURES, "trimllm_paper/own/*", "trimllm_paper/choices.py"),
+    "choose": (*RECORDS, *_globs("own/choice.py", "choices.py", script="choose")),
+    "own_report": (*FIGURES, *_globs("own/*", "choices.py", script="own_report")),
     "table": TABLES,
-    "claims": (*TABLES, "trimllm_paper/claims/*", "../workflow/scripts/claims.py"),
+    "claims": (*TABLES, *_globs("claims/*", script="claims")),
     **dict.fromkeys(("figure1", "figure2", "figure3", "figure4"), FIGURES),
 }
-"""Stage -> globs of its files."""
+"""Stage -> globs of its files, below `src`."""
 
 
 @cache

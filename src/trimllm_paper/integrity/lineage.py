@@ -1,10 +1,9 @@
-"""Whether results that stand ready are this run's own: same configuration, model, data and code.
+"""Refusal of foreign results: each must come from this configuration, model, data and code.
 
-Snakemake compares times, parameters and code with what it noted in `.snakemake/`. A result that was
-copied here, made by a run that was killed, or kept by `--rerun-triggers mtime` has no such notes or
-none that count. What it carries itself is compared here, before anything is built upon it: job by
-job, while the DAG is built. Results under other seeds, which tables pool with this run's, must be
-what this run would make under their seed.
+Snakemake compares times, inputs and parameters with its notes in `.snakemake/`. It has no notes on
+a result that was copied here or made by a run that was killed, so every result carries the hash of
+its job's parameters, and it is compared while the DAG is built. Results under other seeds, which
+tables pool with this run's, must be what this run would make under their seed.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from trimllm_paper.data_records import DataReport
 from trimllm_paper.integrity.provenance import config_hash, recorded
 
 ANOTHER = "was made by another configuration or code"
-Found = tuple[str, str]
-"""A file, and why it is not what this run would have made."""
+Problem = tuple[str, str]
+"""A file, and why this run would not have made it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,48 +30,49 @@ class Job:
     """A job of the workflow.
 
     Attributes:
-        outputs: its files that carry what it depended on.
-        files: what it reads, a file or several by name.
-        how: what it depends on beside, as plain data.
+        outputs: its files that carry the hash of its parameters.
+        inputs: what it reads, a file or several by name.
+        params: what its result depends on beside its inputs, as plain data.
     """
 
     outputs: Sequence[str]
-    files: Mapping[str, str | list[str]]
-    how: Mapping[str, Any]
+    inputs: Mapping[str, str | list[str]]
+    params: Mapping[str, Any]
 
     @property
-    def inputs(self) -> list[str]:
+    def input_files(self) -> list[str]:
         """All that it reads."""
-        named = self.files.values()
+        named = self.inputs.values()
         return [file for one in named for file in ([one] if isinstance(one, str) else one)]
 
     @cached_property
     def config_hash(self) -> str:
-        """Hash of what it depends on, as its results carry it."""
-        return config_hash(self.how)
+        """Hash of its parameters, as its results carry it."""
+        return config_hash(self.params)
 
 
-def foreign(job: Job, remade: Callable[[str, str], bool]) -> Found | None:
-    """The first output of a job that lies there and is not of this run's making.
+def foreign(job: Job, remade: Callable[[str, str], bool]) -> Problem | None:
+    """The first output of a job that lies there and that this run would not have made.
 
-    What Snakemake makes anew by itself is passed over: an output that is older than an input, or
-    that it noted other parameters of.
+    Passed over is what Snakemake makes anew by itself: an output older than an input, or one that
+    it noted other parameters of.
 
     Args:
-        remade: (output, hash of what the job depends on) -> whether it has noted such.
+        remade: (output, hash of the parameters) -> whether it noted others.
     """
-    wanted = job.config_hash
 
-    def taken(path: str) -> bool:
+    def stays(path: str) -> bool:
         made = os.stat(path).st_mtime
-        older = all(os.stat(one).st_mtime <= made for one in job.inputs if os.path.isfile(one))
-        return older and not remade(path, wanted)
+        inputs = filter(os.path.isfile, job.input_files)
+        older = any(os.stat(one).st_mtime > made for one in inputs)
+        return not older and not remade(path, job.config_hash)
 
-    return _first(filter(taken, filter(os.path.isfile, job.outputs)), job.inputs, wanted)
+    ready = filter(stays, filter(os.path.isfile, job.outputs))
+    return _first_foreign(ready, job.input_files, job.config_hash)
 
 
 def with_seed(settings: Any, seed: int) -> Any:
-    """Settings with every value that is named `seed` replaced, however deep it lies."""
+    """Settings with every value named `seed` replaced, at any depth."""
     if isinstance(settings, Mapping):
         return {k: seed if k == "seed" else with_seed(v, seed) for k, v in settings.items()}
     if isinstance(settings, list | tuple):
@@ -81,7 +81,7 @@ def with_seed(settings: Any, seed: int) -> Any:
 
 
 class Replicates:
-    """Folders of the same results under other seeds, one a folder.
+    """Folders with the same results under other seeds, one a folder.
 
     Args:
         results, seed: folder and seed of the run itself.
@@ -92,26 +92,26 @@ class Replicates:
         self.results, self.folders = results, list(map(os.path.normpath, folders))
         self.seeds: dict[int, str] = {seed: results}
 
-    def clash(self) -> Found | None:
-        """Two folders that hold results of one seed."""
+    def clash(self) -> Problem | None:
+        """Two folders with results of one seed."""
         for folder in self.folders:
             seed = seed_of(folder)
             if seed is not None and self.seeds.setdefault(seed, folder) != folder:
                 return folder, f"holds results of seed {seed}, and so does {self.seeds[seed]}"
         return None
 
-    def foreign(self, job: Job) -> Found | None:
+    def foreign(self, job: Job) -> Problem | None:
         """The first counterpart of a job's outputs that this run would not make so."""
         for folder in self.folders:
             if (seed := seed_of(folder)) is None:
                 continue
-            outputs, inputs = (self._there(paths, folder) for paths in (job.outputs, job.inputs))
-            if found := _first(outputs, inputs, config_hash(with_seed(job.how, seed))):
-                than = " than this run's with only the seed changed" if found[1] == ANOTHER else ""
-                return found[0], found[1] + than
+            outputs, inputs = (self._in(folder, paths) for paths in (job.outputs, job.input_files))
+            if problem := _first_foreign(outputs, inputs, config_hash(with_seed(job.params, seed))):
+                than = " than this run's with only the seed changed"
+                return problem[0], problem[1] + (than if problem[1] == ANOTHER else "")
         return None
 
-    def _there(self, paths: Iterable[str], folder: str) -> list[str]:
+    def _in(self, folder: str, paths: Iterable[str]) -> list[str]:
         own = [path for path in map(Path, paths) if path.is_relative_to(self.results)]
         return [str(folder / path.relative_to(self.results)) for path in own]
 
@@ -119,14 +119,12 @@ class Replicates:
 @cache
 def seed_of(folder: str) -> int | None:
     """The seed that the evaluations of a folder of results name; None where none does."""
-    for path in kept_runs.glob(folder, "eval/**/*.json"):
-        if (seed := recorded(path).get("seed")) is not None:
-            return seed
-    return None
+    seeds = (recorded(path).get("seed") for path in kept_runs.glob(folder, "eval/**/*.json"))
+    return next((seed for seed in seeds if seed is not None), None)
 
 
-def _first(outputs: Iterable[str], inputs: Sequence[str], wanted: str) -> Found | None:
-    """The first output that was not made of what lies there, by what it carries itself."""
+def _first_foreign(outputs: Iterable[str], inputs: Sequence[str], wanted: str) -> Problem | None:
+    """The first output that carries another hash, checkpoint or data than lie there."""
     for path in outputs:
         made = recorded(path) if path.endswith(".json") else {}
         if "config_hash" not in made:
@@ -144,29 +142,29 @@ def is_manifest_of(sha256: str | None, manifest: Path) -> bool:
     if sha256 == kept_runs.sha256_of(manifest):
         return True
     others = kept_runs.glob(manifest.parent, f"{manifest.stem}-*{manifest.suffix}")
-    found = [one for one in others if sha256 == kept_runs.sha256_of(one)]
     own = model_of(kept_runs.read_json(manifest))
-    return any(model_of(kept_runs.read_json(one)) == own for one in found)
+    same = [one for one in others if sha256 == kept_runs.sha256_of(one)]
+    return any(model_of(kept_runs.read_json(one)) == own for one in same)
 
 
 def model_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint's manifest says of its files, but a card, records of how it was made, and
-    tokenizer_config.json, which once told how the tokenizer was read (with a network or not)."""
-    told = ("README.md", "tokenizer_config.json", "training.json", "epoch.json", "compression.json")
-    return {name: said for name, said in manifest["files"].items() if name not in told}
+    """What a checkpoint's manifest says of its files, without card, records of how it was made and
+    tokenizer_config.json, which may name the network."""
+    other = ("README.md", "tokenizer_config.json")
+    other += ("training.json", "epoch.json", "compression.json")
+    return {name: entry for name, entry in manifest["files"].items() if name not in other}
 
 
 def _other_input(made: Mapping[str, Any], inputs: Iterable[str]) -> str | None:
     """What a result was made from that is not what lies there now."""
     paths = list(map(Path, inputs))
-    # Of several checkpoints among the inputs the first is the one that was read. It may have been
-    # an epoch's, which is gone once it was evaluated.
-    read = next((path for path in paths if path.name == files.MANIFEST), None)
+    # The first checkpoint among the inputs is the one that was read. A state is gone by now.
+    manifest = next((path for path in paths if path.name == files.MANIFEST), None)
     noted = made.get("manifest_sha256")
-    if read and noted and read.is_file() and not is_manifest_of(noted, read):
-        return f"was made from another checkpoint than {read.parent}"
-    data = next((path for path in paths if path.name == "report.json"), None)
-    known = made.get("data_hashes")
-    if data and known and data.is_file() and known != DataReport.read(data).files:
-        return f"was made from other documents than {data.parent}"
+    if manifest and noted and manifest.is_file() and not is_manifest_of(noted, manifest):
+        return f"was made from another checkpoint than {manifest.parent}"
+    report = next((path for path in paths if path.name == "report.json"), None)
+    hashes = made.get("data_hashes")
+    if report and hashes and report.is_file() and hashes != DataReport.read(report).files:
+        return f"was made from other documents than {report.parent}"
     return None

@@ -1,8 +1,4 @@
-"""Who is writing what: a lock that its holder's death opens, on one machine or across a cluster.
-
-The kernel (and the lock service of a network file system) frees such a lock when the process that
-holds it ends, however it ends. A file left behind means nothing by itself.
-"""
+"""Locks on outputs, freed by the kernel when their holder ends, on one machine or a cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +9,6 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +16,34 @@ from filelock import FileLock, Timeout, lock_descriptor
 
 FOLDER = ".at_work"
 """Where a results folder keeps the locks of what is being written into it."""
-# What file systems without locks answer.
 NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What file systems without locks answer."""
 
 
-def _say(text: str) -> None:
+def _warn(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def exclusive(
-    path: str | Path, tell: Callable[[str], object] = _say, **note: Any
+    path: str | Path, tell: Callable[[str], object] = _warn, **note: Any
 ) -> Iterator[bool]:
-    """Hold the lock `path`; waits as long as another process has it.
+    """Hold the lock `path`, after whoever has it.
 
     Args:
         path: the lock's file; made, and removed at the end.
-        tell: called with whom is waited for, and what cannot be locked.
-        note: what others are told of the holder, beside host, process, cluster job and time.
+        tell: called with whom is waited for, and with what cannot be locked.
+        note: about the holder, for others, beside host, process and cluster job.
 
     Yields:
-        Whether somebody else held it meanwhile.
+        Whether another process held it before.
     """
     path = Path(path)
-    # A soft lock, a mere file, would outlive its holder.
-    lock = FileLock(path, fallback_to_soft=False)
-    if waited := not _acquired(lock, path, False, tell):
+    lock = FileLock(path, fallback_to_soft=False)  # a mere file would outlive its holder
+    if waited := not _acquire(lock, path, False, tell):
         tell(f"waiting for {_holder(path)}")
-        _acquired(lock, path, True, tell)
+        _acquire(lock, path, True, tell)
     note |= {"host": socket.gethostname(), "pid": os.getpid(), "job": os.getenv("SLURM_JOB_ID")}
-    note["started"] = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         path.write_text(json.dumps(note, sort_keys=True), encoding="utf-8")
         yield waited
@@ -61,7 +54,7 @@ def exclusive(
         lock.release()
 
 
-def _acquired(lock: FileLock, path: Path, wait: bool, tell: Callable[[str], object]) -> bool:
+def _acquire(lock: FileLock, path: Path, wait: bool, tell: Callable[[str], object]) -> bool:
     """Take a lock; False if another process has it and `wait` is False."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +62,7 @@ def _acquired(lock: FileLock, path: Path, wait: bool, tell: Callable[[str], obje
             lock.acquire(blocking=wait)
         except Timeout:
             return False
-        except FileNotFoundError:  # the last holder took the empty folder away
+        except FileNotFoundError:  # the last holder has just removed the empty folder
             continue
         except OSError as error:
             if error.errno not in NO_LOCKS:
@@ -79,17 +72,17 @@ def _acquired(lock: FileLock, path: Path, wait: bool, tell: Callable[[str], obje
 
 
 def _holder(path: Path) -> str:
-    """Who holds a lock, in words."""
+    """Who holds a lock."""
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return path.name
     job = f", cluster job {note['job']}" if note["job"] else ""
-    return f"{note.get('what', 'somebody')} (process {note['pid']} on {note['host']}{job})"
+    return f"{note.get('what', 'a job')} (process {note['pid']} on {note['host']}{job})"
 
 
 def holders(folder: str | Path) -> list[str]:
-    """Who holds a lock of a folder now, in words; where nothing can be locked, nobody."""
+    """Who holds a lock of a folder now; nobody where nothing can be locked."""
     found = []
     for path in sorted(Path(folder).glob("*")):
         with suppress(OSError), path.open("r+", encoding="utf-8") as stream:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from subprocess import DEVNULL
 from typing import Any
 
 from trimllm.base.errors import UserError
@@ -18,12 +17,12 @@ from trimllm.base.machine import hardware, peak_rss_bytes, versions
 from trimllm_paper import kept_runs
 
 ROOT = Path(__file__).parents[3]
-# What of a checkout is code: figures and kept results are not, a run draws over them.
 CODE = ("Snakefile", "config", "src", "workflow")
+"""What of a checkout marks a commit as changed: figures and kept results do not."""
 
 
 def config_hash(settings: Mapping[str, Any]) -> str:
-    """SHA-256 of everything that a result depends on beside its inputs, hexadecimal."""
+    """SHA-256 of a job's parameters, hexadecimal."""
     text = json.dumps(dict(settings), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -40,39 +39,36 @@ def recorded(path: str | Path) -> dict[str, Any]:
 
 @cache
 def git_commit() -> str | None:
-    """Commit of the checkout that this lies in, with "-dirty" after changes to its code."""
-    changes = ["status", "--porcelain", "--untracked-files=no", "--", *(f":/{n}" for n in CODE)]
-    try:
-        commit, changed = (
-            subprocess.check_output(
-                ["git", *words], cwd=ROOT, text=True, stderr=DEVNULL, timeout=20
-            )
-            for words in (["rev-parse", "HEAD"], changes)
+    """Commit of this checkout, with "-dirty" after changes to its code; None outside of git."""
+
+    def git(*words: str) -> str:
+        command = ["git", *words]
+        run = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=True
         )
+        return run.stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        changes = git("status", "--porcelain", "-uno", "--", *(f":/{name}" for name in CODE))
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit.strip() + ("-dirty" if changed.strip() else "")
+    return commit + ("-dirty" if changes else "")
 
 
 class Run:
-    """A piece of work from now on; `record` gives its provenance as a JSON object.
-
-    Args:
-        code_hash: of the code that does it.
+    """A piece of work that begins now.
 
     >>> sorted(Run("0" * 64).record(seed=0))[:3]
     ['code_hash', 'git_commit', 'hardware']
     """
 
     def __init__(self, code_hash: str) -> None:
-        self.code_hash, self.started, self._start = (
-            code_hash,
-            datetime.now(UTC),
-            time.perf_counter(),
-        )
+        self.code_hash, self.started = code_hash, datetime.now(UTC)
+        self._start = time.perf_counter()
 
     def record(self, **extra: Any) -> dict[str, Any]:
-        """Provenance of the work so far, with whatever the caller knows (seed, config hash)."""
+        """Provenance of the work so far, with what else the caller knows."""
         return {
             "started": self.started.isoformat(timespec="seconds"),
             "wall_seconds": round(time.perf_counter() - self._start, 3),

@@ -37,8 +37,8 @@ def test_what_jobs_of_a_cluster_are_told_runs_nothing(
 @pytest.mark.parametrize(
     "compute, said",
     [
-        ({}, "say cpu or cuda"),
-        ({"device": "cuda"}, "say which GPUs they have (A100-SXM4-80GB, "),
+        ({}, "name cpu or cuda"),
+        ({"device": "cuda"}, "name the nodes' GPUs (A100-SXM4-80GB, "),
         ({"device": "cuda", "processes": {"trim": 1}}, "compute.gpu"),
         ({"device": "cuda", "processes": 4}, None),
         ({"device": "cuda", "gpu": "A100-PCIe-40GB"}, None),

@@ -27,9 +27,8 @@ INFRASTRUCTURE = (
         "recipe",
         "data_records",
         "integrity",
-        "forked",
     ),
-    *("config", "told", "forkserver", "driver", "plan", "resources", "frames"),
+    *("config", "driver", "plan", "resources", "frames"),
 )
 """Modules of the pipeline that file and name results, and compute none; records carry versions."""
 

@@ -60,12 +60,12 @@ def make_older(path: str | Path) -> None:
 
 def test_what_a_job_made_is_its_own(job: Job) -> None:
     assert lineage.foreign(job, never) is None
-    nothing = Job([f"{job.outputs[0]}.absent"], job.files, {"seed": 5})
+    nothing = Job([f"{job.outputs[0]}.absent"], job.inputs, {"seed": 5})
     assert lineage.foreign(nothing, never) is None
 
 
 def test_another_configuration_is_noticed(job: Job) -> None:
-    other = Job(job.outputs, job.files, {"seed": 1})
+    other = Job(job.outputs, job.inputs, {"seed": 1})
     assert lineage.foreign(other, never) == (job.outputs[0], lineage.ANOTHER)
 
 
@@ -85,7 +85,7 @@ def test_another_checkpoint_and_other_documents_are_noticed(job: Job, tmp_path: 
 
 
 def test_what_snakemake_makes_anew_is_passed_over(job: Job) -> None:
-    other = Job(job.outputs, job.files, {"seed": 1})
+    other = Job(job.outputs, job.inputs, {"seed": 1})
     asked = []
 
     def noted(path: str, wanted: str) -> bool:
@@ -100,7 +100,7 @@ def test_what_snakemake_makes_anew_is_passed_over(job: Job) -> None:
 
 def test_what_carries_nothing_is_taken(job: Job) -> None:
     """A file of another kind, or of somebody who had no configuration."""
-    other = Job(job.outputs, job.files, {"seed": 1})
+    other = Job(job.outputs, job.inputs, {"seed": 1})
     for text in ('{"provenance": {}}', "[1]", "no JSON"):
         Path(job.outputs[0]).write_text(text)
         assert lineage.foreign(other, never) is None
@@ -122,13 +122,13 @@ def test_inputs_of_another_seed_are_its_own(job: Job, tmp_path: Path) -> None:
     assert "another checkpoint" in (replicates.foreign(job) or ("", ""))[1]
     assert lineage.foreign(job, never) is None
     # What lies outside of the results has no counterpart.
-    assert replicates.foreign(Job(["elsewhere/figure.json"], job.files, job.how)) is None
+    assert replicates.foreign(Job(["elsewhere/figure.json"], job.inputs, job.params)) is None
 
 
 def test_a_replicate_of_another_configuration(job: Job, tmp_path: Path) -> None:
     write(tmp_path / "other", 1)
     replicates = Replicates(str(tmp_path / "own"), 0, [str(tmp_path / "other")])
-    path, problem = replicates.foreign(Job(job.outputs, job.files, job.how | {"documents": 9}))
+    path, problem = replicates.foreign(Job(job.outputs, job.inputs, job.params | {"documents": 9}))
     assert path == f"{tmp_path}/other/eval/a.json"
     assert problem == f"{lineage.ANOTHER} than this run's with only the seed changed"
 
@@ -139,7 +139,7 @@ def test_a_seed_counts_once(job: Job, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     own = str(tmp_path / "own")
 
-    def clash(*names: str) -> lineage.Found | None:
+    def clash(*names: str) -> lineage.Problem | None:
         return Replicates(own, 0, [f"{tmp_path}/{name}" for name in names]).clash()
 
     assert clash("one", "three", "empty") is None

@@ -1,0 +1,129 @@
+"""Every kind of job: the files it reads, what else its result depends on, the files it makes.
+
+A kind is a function of `training` or `measuring`, named as its rule and called with its wildcards,
+`Jobs(config).of(training.scan, model="llama-7b", domain="sciq")`. Every result carries the hash of
+its job's parameters (`integrity.lineage`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from typing import Any
+
+from trimllm.base.kept import drops_for
+from trimllm.base.names import RULES
+from trimllm_paper.config.models import Config, RecipeEntry
+from trimllm_paper.gpus import uses_gpu
+from trimllm_paper.integrity.codehash import code_hash
+from trimllm_paper.integrity.lineage import Job
+from trimllm_paper.recipe import FULL_FT, PRETRAINED, Paths, Recipe, chains, end_of
+
+Files = dict[str, Any]
+"""Name of an input -> its file or files."""
+
+
+class Jobs:
+    """A configuration, and what its kinds of jobs share."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.paths = Paths(os.path.normpath(config.results))
+        self.device = "cuda" if uses_gpu(config) else "cpu"
+        self.of: Callable[..., Job] = lru_cache(maxsize=None)(self._of)
+
+    def _of(self, kind: Callable[..., Job], **wildcards: str) -> Job:
+        return kind(self, **wildcards)
+
+    # ---- chains and recipes --------------------------------------------------------------------
+
+    @cached_property
+    def chains(self) -> dict[str, RecipeEntry]:
+        """Every chain that a target may need, by name."""
+        return chains(self.config)
+
+    def end(self, model: str, name: str) -> int:
+        """Drops of a whole chain: the fewest sublayers that are kept anywhere."""
+        return end_of(self.config, self.chains[name], self.config.models[model].units)
+
+    def kept_recipes(self, model: str) -> list[Recipe]:
+        """Checkpoints of the main tables' chains that are evaluated and keep their weights."""
+        units, kept = self.config.models[model].units, self.config.trim.kept_percent
+        recipes = []
+        for name in self.config.trim.recipes:
+            drops = {drops_for(percent, units, self.chains[name].step) or 0 for percent in kept}
+            recipes += [Recipe.trimmed(name, one, units) for one in sorted(drops)]
+        return recipes
+
+    def chain_of(self, recipe: Recipe | str) -> dict[str, Any]:
+        """Criterion, ratio and step of a recipe, as its records carry them."""
+        recipe = Recipe.parse(str(recipe))
+        if recipe.name in RULES:
+            ratio = self.config.main.ratio
+            return {"criterion": recipe.name, "ratio": ratio, "step": recipe.dropped}
+        entry = self.chains.get(recipe.name or "")
+        return {key: getattr(entry, key, None) for key in ("criterion", "ratio", "step")}
+
+    @property
+    def own_domain(self) -> str:
+        """The only domain of a run on one's own data."""
+        return self.config.domains[0]
+
+    @property
+    def timed_domain(self) -> str:
+        """The domain whose checkpoints are timed."""
+        return self.config.throughput.domain or self.config.domains[0]
+
+    # ---- inputs --------------------------------------------------------------------------------
+
+    def checkpoint(self, model: str, domain: str, recipe: Recipe | str) -> Files:
+        """Files of a checkpoint that is read."""
+        place = model, domain, recipe
+        return {"manifest": self.paths.manifest(*place), "weights": self.paths.weights(*place)}
+
+    def pretrained(self, model: str) -> Files:
+        """Those of the pretrained one."""
+        return self.checkpoint(model, "base", PRETRAINED)
+
+    def untrimmed(self, model: str, domain: str) -> Files:
+        """Those of the fully fine-tuned one, beside another checkpoint."""
+        full = self.checkpoint(model, domain, FULL_FT)
+        return {"full": full["manifest"], "full_weights": full["weights"]}
+
+    def splits(self, domain: str) -> dict[str, str]:
+        """Training, calibration and held-back documents; none of a domain that is only tested."""
+        names = ("train", "calibration", "held_back") if domain in self.config.domain_specs else ()
+        return {name: self.paths.data(domain, f"{name}.jsonl") for name in names}
+
+    def documents(self, domain: str, *names: str) -> Files:
+        """Some of these, and the report with the hash of each."""
+        found = self.splits(domain)
+        return {name: found[name] for name in names} | {"report": self.paths.data(domain)}
+
+    def tests(self, domain: str) -> list[str]:
+        """Test documents of a domain, one file a task."""
+        return [self.paths.tests(domain, task) for task in self.config.tested[domain].tests]
+
+    # ---- parameters ----------------------------------------------------------------------------
+
+    def code(self, stage: str, model: str = "", criterion: str = "") -> str:
+        """Hash of a stage's code, with the family and the criterion of the user's own."""
+        entry = self.config.models.get(model)  # none for a shape with random weights
+        names = (entry.family if entry else "", criterion)
+        return code_hash(stage, *(name for name in names if ":" in name))
+
+    def loading(self, model: str) -> dict[str, Any]:
+        """How checkpoints of a model are read and stored."""
+        entry = self.config.models[model]
+        keys = ("storage_dtype", "trust_remote_code")
+        return {"device": self.device, **{key: getattr(entry, key) for key in keys}}
+
+    def forward(self, stage: str, model: str) -> dict[str, Any]:
+        """Parameters of every job that runs a model without training it."""
+        return {
+            "dtype": self.config.compute.dtype,
+            "seed": self.config.seed,
+            "loading": self.loading(model),
+            "code": self.code(stage, model),
+        }

@@ -1,0 +1,254 @@
+"""Jobs that start from a trained model: compressing, exporting, evaluating, timing, choosing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trimllm.base.errors import UserError
+from trimllm.base.kept import drops_for
+from trimllm.base.names import GGUF_FAMILIES
+from trimllm.compress.methods import EXTERNAL, METHODS
+from trimllm.engines.formats import COMPRESSED, FORMATS, LLAMA, TRANSFORMERS, require
+from trimllm.exporting.formats import QUANTIZED, require_engine, split_variant
+from trimllm_paper.integrity.lineage import Job
+from trimllm_paper.jobs import Jobs
+from trimllm_paper.recipe import FULL_FT, PRETRAINED, Recipe
+from trimllm_paper.shapes import RANDOM, SYMMETRIC, pattern_units
+
+
+def compress(jobs: Jobs, model: str, domain: str, dense: str, compressor: str) -> Job:
+    """A compressed checkpoint, proven on documents of no other use."""
+    config, engine = jobs.config.compress, jobs.config.compress.engine(compressor)
+    keys = METHODS[compressor].settings
+    params = {
+        "engine": engine,
+        "chain": jobs.chain_of(dense),
+        "calibration": config.calibration_documents,
+        "held_back": config.held_back_documents,
+        "settings": {key: getattr(config, key) for key in keys} | {"seed": jobs.config.seed},
+        "loading": jobs.loading(model),
+        "code": jobs.code("compress", model),
+    }
+    files = jobs.checkpoint(model, domain, dense)
+    files |= jobs.documents(domain, "train", "held_back")
+    if engine in EXTERNAL:
+        files["engine"] = jobs.engine_file(EXTERNAL[engine])
+    place = model, domain, Recipe.parse(dense).compressed(compressor)
+    return Job([jobs.paths.manifest(*place), jobs.paths.compression(*place)], files, params)
+
+
+def engine_file(jobs: Jobs, environment: str) -> str:
+    """File with the path of the Python of an engine that has its own environment."""
+    return f"{jobs.paths.results}/engines/{environment}.txt"
+
+
+def export(jobs: Jobs, model: str, domain: str, recipe: str, format: str) -> Job:
+    """A checkpoint as an engine reads it, verified on documents that nobody trains on; what
+    rounding may lose is measured by the fine-tuned model with all its sublayers.
+
+    Raises `UserError` for a format that is none, or whose engine is not installed.
+    """
+    require_engine(format)
+    entry = jobs.config.models[model]
+    params = {
+        "chain": jobs.chain_of(recipe),
+        "documents": jobs.config.export.documents,
+        "card": {
+            "name": f"{entry.label}, {jobs.config.tested[domain].label}, {recipe}",
+            "base_model": entry.base_model or getattr(entry.source, "hub", None),
+            "base_label": entry.label,
+            "license": entry.license,
+        },
+        "seed": jobs.config.seed,
+        "loading": jobs.loading(model),
+        "code": jobs.code("export", model),
+    }
+    files = jobs.checkpoint(model, domain, recipe) | jobs.documents(domain, "calibration")
+    if split_variant(format)[1] in QUANTIZED and not Recipe.parse(recipe).compressor:
+        files |= jobs.untrimmed(model, domain)
+    if jobs.config.own:  # its model card shows what was measured
+        files["measured"] = _measured(jobs, model, recipe)
+    place = model, domain, recipe, format
+    made = [jobs.paths.export(*place, "manifest.json"), jobs.paths.export(*place)]
+    return Job(made, files, params)
+
+
+def _measured(jobs: Jobs, model: str, recipe: str) -> list[str]:
+    """Answers and evaluations of a chosen checkpoint and of the full models."""
+    compared = dict.fromkeys([PRETRAINED, FULL_FT, recipe])
+    tests, place = jobs.config.tested[jobs.own_domain].tests, (model, jobs.own_domain)
+    return [jobs.paths.answers(model, one) for one in compared] + [
+        jobs.paths.evaluation(*place, one, task) for one in compared for task in tests
+    ]
+
+
+def answers(jobs: Jobs, model: str, recipe: str) -> Job:
+    """What a checkpoint answers to a few held-back documents, and its loss on other text."""
+    domain = jobs.own_domain
+    chain = {"chain": jobs.chain_of(recipe), "domain": domain}
+    files = jobs.checkpoint(model, domain, recipe) | jobs.documents(domain, "held_back")
+    params = chain | jobs.forward("answers", model)
+    return Job([jobs.paths.answers(model, recipe)], files, params)
+
+
+def choose(jobs: Jobs, hardware: str, model: str) -> Job:
+    """Which checkpoint is exported; no test document is an input."""
+    own, domain, kept = jobs.config.own, jobs.own_domain, jobs.kept_recipes(model)
+    recipes: list[Recipe | str] = [FULL_FT, *kept]
+    params = {
+        "domain": domain,
+        "hardware": hardware,
+        "format": own.export if own else None,
+        "wanted": own.wanted if own else None,
+        "seed": jobs.config.seed,
+        "code": jobs.code("choose"),
+    }
+    files = {
+        "trainings": [jobs.paths.training(model, domain, one) for one in recipes],
+        "weights": [jobs.paths.weights(model, domain, one) for one in recipes],
+        "epochs": [jobs.paths.epoch(model, domain, one) for one in kept],
+        "timings": [jobs.paths.throughput(hardware, model, one) for one in kept],
+    }
+    return Job([jobs.paths.chosen(model)], files, params)
+
+
+def evaluate(jobs: Jobs, model: str, domain: str, recipe: str, tested: str) -> Job:
+    """Answers of a checkpoint to all tests of a domain."""
+    config, spec = jobs.config, jobs.config.tested[tested]
+    free = {"answer_tokens": config.evaluate.answer_tokens} if spec.tested_freely else {}
+    params = {
+        "chain": jobs.chain_of(recipe),
+        "tested": tested,
+        "tasks": list(spec.tests),
+        "stand_in": spec.stand_in,
+        "units_total": config.models[model].units,
+        "batch_tokens": config.evaluate.batch_tokens,
+        "generated": free,
+        **jobs.forward("evaluate", model),
+    }
+    files = jobs.checkpoint(model, domain, recipe) | {
+        "base": jobs.paths.manifest(model, "base", PRETRAINED),  # for its bytes
+        "report": jobs.paths.data(tested),
+        "tests": jobs.tests(tested),
+    }
+    made = [jobs.paths.evaluation(model, domain, recipe, task) for task in spec.tests]
+    return Job(made, files, params)
+
+
+def measure(jobs: Jobs, hardware: str, model: str, recipe: str) -> Job:
+    """Speed of a checkpoint beside the full one, or of a shape with random weights."""
+    if model.startswith(RANDOM):
+        return _shape_throughput(jobs, hardware, model, Recipe.parse(recipe))
+    domain = jobs.timed_domain
+    params = _timing(jobs, model) | {
+        "chain": jobs.chain_of(recipe),
+        "domain": domain,
+        "label": jobs.config.models[model].label,
+        "loading": jobs.loading(model),
+    }
+    files = jobs.checkpoint(model, domain, recipe) | jobs.untrimmed(model, domain)
+    return Job([jobs.paths.throughput(hardware, model, recipe)], files, params)
+
+
+def _shape_throughput(jobs: Jobs, hardware: str, model: str, recipe: Recipe) -> Job:
+    name = recipe.name or ""
+    pattern = jobs.config.throughput.patterns.get(name)
+    params = _timing(jobs, model)
+    params["shape"] = model.removeprefix(RANDOM)
+    params["patterns"] = {} if pattern is None else {name: pattern}
+    # GPTQ's kernel on a GPU has no zero points: time what accuracy is measured of.
+    if getattr(jobs.config.compress.engines, recipe.compressor or "", None) in SYMMETRIC:
+        params["subject"]["symmetric"] = True
+    if isinstance(pattern, str):  # a chain of a kept run: what it dropped counts
+        params["order"] = [list(unit) for unit in pattern_units(pattern).order]
+    return Job([jobs.paths.throughput(hardware, model, recipe)], {}, params)
+
+
+def _timing(jobs: Jobs, model: str) -> dict[str, Any]:
+    """Parameters of a measurement of speed, of a shape where no others take their place."""
+    section = jobs.config.throughput
+    return {
+        "chain": {},
+        "subject": {
+            "dtype": section.dtype,
+            "device": jobs.device,
+            "threads": section.threads,
+            "group_size": section.group_size,
+        },
+        "protocol": {
+            "prompt": section.tokens - section.generate,
+            "generate": section.generate,
+            "repeats": section.repeats,
+        },
+        "compiled": section.compiled,
+        "shape": None,
+        "patterns": {},
+        "domain": None,
+        "label": None,
+        "loading": None,
+        "seed": jobs.config.seed,
+        "code": jobs.code("throughput", model),
+    }
+
+
+def engine_formats(jobs: Jobs, model: str) -> dict[str, list[str]]:
+    """Engine -> formats of the configuration that it can run a model in."""
+    family, methods = str(jobs.config.models[model].family), {*jobs.config.compress.methods}
+    formats: dict[str, list[str]] = {}
+    for name in jobs.config.engines.formats:
+        in_llama = FORMATS[name] != LLAMA or ":" in family or family in GGUF_FAMILIES
+        if in_llama and (name not in COMPRESSED or name in methods):
+            formats.setdefault(FORMATS[name], []).append(name)
+    return formats
+
+
+def engine_recipes(jobs: Jobs, model: str, format: str) -> list[Recipe]:
+    """Full-FT and the main chain's checkpoints that are timed beside it in a format."""
+    trim, units = jobs.config.trim, jobs.config.models[model].units
+    name = trim.recipes[0]
+    kept = jobs.config.engines.kept_percent or trim.kept_percent
+    least = jobs.config.engines.least_percent.get(format, 0)
+    drops = [drops_for(one, units, jobs.chains[name].step) or 0 for one in kept if one >= least]
+    return [Recipe(FULL_FT), *(Recipe.trimmed(name, one, units) for one in drops)]
+
+
+def engines(jobs: Jobs, hardware: str, model: str, engine: str) -> Job:
+    """Full and trimmed checkpoints in one engine, in turn.
+
+    Raises `UserError` for an engine that is not installed for the device, or runs none of the
+    formats.
+    """
+    require(engine, jobs.device)
+    section, domain = jobs.config.engines, jobs.timed_domain
+    formats = engine_formats(jobs, model).get(engine, [])
+    if not formats:
+        raise UserError(f"none of engines.formats is {model} in {engine}")
+    timed = [(recipe, one) for one in formats for recipe in engine_recipes(jobs, model, one)]
+    params = {
+        "models": [(str(recipe), format) for recipe, format in timed],
+        "domain": domain,
+        "label": jobs.config.models[model].label,
+        "protocol": {
+            key: getattr(section, key) for key in ("prompt", "generate", "repeats", "batches")
+        },
+        "threads": jobs.config.throughput.threads,
+        **jobs.forward("engines", model),
+        "dtype": jobs.config.throughput.dtype,
+    }
+    dense = [jobs.checkpoint(model, domain, one) for one in dict.fromkeys(one for one, _ in timed)]
+    files = {
+        "checkpoints": [one["manifest"] for one in dense],
+        "weights": [one["weights"] for one in dense],
+        "loaded": [_loaded(jobs, model, recipe, format) for recipe, format in timed],
+        **jobs.documents(domain, "held_back"),
+    }
+    return Job([jobs.paths.engines(hardware, model, engine)], files, params)
+
+
+def _loaded(jobs: Jobs, model: str, recipe: Recipe, format: str) -> str:
+    """The last file of what an engine loads."""
+    place = model, jobs.timed_domain
+    if format in COMPRESSED or format == TRANSFORMERS:
+        compressor = format if format in COMPRESSED else None
+        return jobs.paths.manifest(*place, recipe.compressed(compressor))
+    return jobs.paths.export(*place, recipe, format, "manifest.json")

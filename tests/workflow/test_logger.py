@@ -1,0 +1,111 @@
+"""What a run prints: a line a job, how far it is at least every two minutes, what failed."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from snakemake_interface_logger_plugins.common import LogEvent
+
+import snakemake_logger_plugin_trimllm as plugin
+from trimllm_paper.plan import Pace
+
+Say = Callable[..., list[str]]
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch) -> Say:
+    """Give the plugin a record; returns all lines so far, without the time of day."""
+    stream = io.StringIO()
+    monkeypatch.setattr(plugin.LogHandler, "stream", stream)
+    monkeypatch.setattr(plugin, "LOOK", 0.05)
+    monkeypatch.setattr(Pace, "seconds", {1: 60.0, 2: 600.0})
+    handler = plugin.LogHandler(SimpleNamespace(stdout=False, dryrun=False, verbose=False), None)
+    handler.started -= 60
+
+    def emit(event: LogEvent | None, message: str = "", **fields: object) -> list[str]:
+        record = {"msg": message, "event": event, "levelno": logging.INFO, "levelname": "INFO"}
+        handler.emit(logging.makeLogRecord(record | fields))
+        return [line[9:] if line[2:3] == ":" else line for line in stream.getvalue().splitlines()]
+
+    return emit
+
+
+def start(say: Say, job: int, **fields: object) -> list[str]:
+    return say(LogEvent.JOB_INFO, jobid=job, rule_name="train", rule_msg=f"train {job}", **fields)
+
+
+def test_a_line_a_job_and_the_time_left(say: Say) -> None:
+    say(LogEvent.RUN_INFO, stats={"total": 2})
+    assert start(say, 1) == ["train 1"]
+    say(LogEvent.JOB_INFO, jobid=9, rule_name="all", rule_msg=None)  # names others
+    say(None, "Select jobs to execute...")
+    say(LogEvent.JOB_FINISHED, job_id=1)
+    # A minute for a job of one of eleven minutes: ten are left, more or less.
+    lines = say(LogEvent.PROGRESS, done=1, total=2)
+    assert lines[1:] == ["1 of 2 jobs done, 8 to 15 min left at this speed"]
+    say(None, "a warning", levelno=logging.WARNING)
+    assert say(None, "Nothing to be done (all files present).")[2:] == [
+        "a warning",
+        "Nothing to be done (all files present).",
+    ]
+
+
+def test_a_silent_run_says_what_is_at_work(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin, "SILENT", 0.0)
+    start(say, 1)
+    end = time.monotonic() + 60
+    while len(lines := say(None)) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert lines[1] == "0 of 0 jobs done, 1 min so far; at work: train 1"
+
+
+def test_a_failed_job_shows_the_end_of_its_log(say: Say, tmp_path: Path) -> None:
+    """Unless the job has printed why."""
+    log = tmp_path / "log"
+    log.write_text("".join(f"line {number}\n" for number in range(50)))
+    start(say, 1)
+    failed = {"jobid": 1, "rule_name": "train", "log": [f"{log} (check log file(s))"]}
+    lines = say(LogEvent.JOB_ERROR, **failed)[1:]
+    assert lines[:2] == ["failed: train 1", f"  log: {log}"]
+    assert lines[2:-1] == [f"    | line {number}" for number in range(35, 50)]
+    assert "Killed, perhaps for lack of memory" in lines[-1]
+    log.write_text("line\nerror: what is wrong\n")
+    assert say(LogEvent.JOB_ERROR, **failed)[-2:] == ["failed: train 1", f"  log: {log}"]
+    # On another machine it printed nothing here.
+    remote = say(LogEvent.JOB_ERROR, aux={"external_jobid": "7"}, rule_msg="TIMEOUT\nx", **failed)
+    assert remote[-4:] == [
+        *("failed: train 1 (TIMEOUT)", f"  log: {log}", "    | line", "    | error: what is wrong")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (
+            "Error: Directory cannot be locked. Please make sure",
+            "`snakemake --unlock` and the same",
+        ),
+        (
+            "Traceback (most recent call last):\n  File 'x'\nKeyError: 'a'",
+            "error: KeyError: 'a' (u",
+        ),
+        (
+            "MissingInputException in rule a:\nmissing b",
+            "MissingInputException in rule a:\nmissing",
+        ),
+        (
+            "Failed to create output directory a.\nOSError: [Errno 30] Read-only file system: 'a'",
+            "error: Failed to create output directory a. OSError: [Errno 30] Read-only file",
+        ),
+    ],
+)
+def test_errors_of_snakemake_are_one_line(message: str, shown: str) -> None:
+    refusal = plugin.refusal(message)
+    assert shown in refusal and ("\n" not in refusal or refusal == message)

@@ -6,7 +6,6 @@ a workflow is planned without pandas.
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 __all__ = ["frame"]
@@ -14,5 +13,7 @@ __all__ = ["frame"]
 
 def __getattr__(name: str) -> Any:
     if name == "frame":
-        return importlib.import_module("trimllm_paper.frames").frame
+        from trimllm_paper.frames import frame
+
+        return frame
     raise AttributeError(f"module 'trimllm_paper' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Commands around a run: `trimllm COMMAND --help` says what each takes."""
+"""Commands around a run: `trimllm COMMAND --help` describes each."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from trimllm.base.errors import UserError
 from trimllm.exporting.formats import VARIANTS
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the commands take; each is a module of `commands` with a function `run`."""
+    """The commands and their options; each is a module of `commands` with a function `run`."""
     whole = argparse.ArgumentParser(prog="trimllm", description=__doc__)
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -27,24 +26,16 @@ def parser() -> argparse.ArgumentParser:
     start.epilog = (
         "Then: snakemake --cores all own --configfile own.yaml, and trimllm serve results/MY."
     )
-    start.add_argument(
-        "file",
-        type=Path,
-        help="questions: .jsonl, .json, .csv or .parquet, or OWNER/NAME[:SPLIT] of the hub",
-    )
+    questions = "questions: .jsonl, .json, .csv or .parquet, or OWNER/NAME[:SPLIT] of the hub"
+    start.add_argument("file", type=Path, help=questions)
     start.add_argument("--model", required=True, help="a checkpoint's folder, or OWNER/NAME")
+    wishes = '"smallest above 95%%" (the default), "at most 200 MB", "at least 30 tokens/s"'
     start.add_argument(
-        "--want",
-        nargs="+",
-        default=[],
-        metavar="WISH",
-        help='"smallest above 95%%" (the default), "at most 200 MB", "at least 30 tokens/s"; '
-        "one or several",
+        "--want", nargs="+", default=[], metavar="WISH", help=f"{wishes}; one or several"
     )
     start.add_argument("--test", type=Path, help="test questions, likewise; default: some of FILE")
-    start.add_argument(
-        "--format", choices=VARIANTS, help="of the export; default: gguf_q8_0 where llama.cpp can"
-    )
+    default = "of the export; default: gguf_q8_0 where llama.cpp can"
+    start.add_argument("--format", choices=VARIANTS, help=default)
     start.add_argument("--minutes", type=float, default=15, help="budget; default: 15")
     start.add_argument("--output", type=Path, default=Path("own.yaml"), help="default: own.yaml")
     start.add_argument("--force", action="store_true", help="write over what is there")
@@ -57,42 +48,48 @@ def parser() -> argparse.ArgumentParser:
     seeds.add_argument("target")
     seeds.add_argument("--seeds", nargs="+", type=int, required=True, metavar="SEED")
     seeds.add_argument("--cores", default="all")
-    verify = command("verify", "check every result against what it says and was made from")
+    verify = command("verify", "check every result against its record and what it was made from")
     verify.add_argument("folder", type=Path, nargs="?", default=Path("results"))
     compare = command("compare", "does a run agree with another, cell by cell, paired by document")
     compare.add_argument("folder", type=Path, nargs="?", default=Path("results"), help="yours")
     compare.add_argument("kept", type=Path, nargs="?", default=Path("results/reference"))
-    choices = ("different", "within noise", "equal", "all")
-    compare.add_argument("--show", choices=choices, default="different", help="cells to list")
+    verdicts = ("different", "within noise", "equal", "all")
+    compare.add_argument("--show", choices=verdicts, default="different", help="cells to list")
     reference = command("reference", "keep a run's small results and its configuration")
     reference.add_argument("results", type=Path, help="folder of the run")
     reference.add_argument("reference", type=Path, help="folder that keeps them")
     reference.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="what the run changed")
+    reference.add_argument("--add", action="store_true", help="keep what is kept already, too")
     unpack = command("unpack", "write the records of a kept run as files, so that it can go on")
     unpack.add_argument("reference", type=Path, help="folder of the kept run")
     unpack.add_argument("results", type=Path, help="folder of results; files there stay")
-    files: dict[str, Any] = {"dest": "configfiles", "nargs": "+", "type": Path, "default": []}
-    files |= {"metavar": "FILE", "help": "as Snakemake's; default: config/config.yaml"}
     for one in (plan, seeds, compare, reference):
-        one.add_argument("--configfile", **files)
-    reference.add_argument("--add", action="store_true", help="keep what is kept already, too")
+        files = "as Snakemake's; default: config/config.yaml"
+        one.add_argument(
+            "--configfile",
+            dest="configfiles",
+            nargs="+",
+            type=Path,
+            default=[],
+            metavar="FILE",
+            help=files,
+        )
     gpu = command("check-gpu", "does this GPU do what the plan expects; a few minutes")
     gpu.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda; cpu tries it out")
     gpu.add_argument("--results", type=Path, default=Path("results"), help="folder of results")
     engine = command("engine", "print the Python of an engine with an environment of its own")
     engine.add_argument("engine", help="autoawq or auto-gptq")
-    export = command("export", "write a checkpoint as an engine reads it, proven in that engine")
+    export = command("export", "write a checkpoint as an engine reads it, verified in that engine")
     export.add_argument("checkpoint", type=Path, help="a checkpoint's folder, plain or trimmed")
     export.add_argument(
-        "--format", default="gguf_q8_0", choices=VARIANTS, help="default: gguf_q8_0 (llama.cpp)"
+        "--format", default="gguf_q8_0", choices=VARIANTS, help="default: gguf_q8_0"
     )
-    export.add_argument("--output", type=Path, help="folder to be; default: CHECKPOINT-FORMAT")
+    export.add_argument("--output", type=Path, help="new folder; default: CHECKPOINT-FORMAT")
     export.add_argument("--untrimmed", type=Path, help="the full model, to measure rounding by")
     export.add_argument("--texts", type=Path, help="file of held-back texts, one a line")
     serve = command("serve", "serve a GGUF file, or a folder with one, by llama.cpp over HTTP")
-    serve.add_argument(
-        "model", type=Path, help="GGUF file, folder of an export, or results of a run of `own`"
-    )
+    models = "GGUF file, folder of an export, or results of a run of `own`"
+    serve.add_argument("model", type=Path, help=models)
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8080)
     serve.add_argument("--threads", type=int, help="default: every core")
@@ -101,33 +98,30 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Exit status of a command. What a user can mend is one line."""
+    """Exit status of a command. A mistake of the user is one line."""
     options, rest = parser().parse_known_args(words)
-    told = vars(options)
-    if options.command == "seeds":  # the rest is Snakemake's
-        told["rest"] = rest
+    arguments = vars(options)
+    if options.command == "seeds":
+        arguments["rest"] = rest  # Snakemake's
     elif rest:
         parser().error(f"unknown: {' '.join(rest)}")
-    name = told.pop("command").replace("-", "_")
+    name = arguments.pop("command").replace("-", "_")
     try:
-        module = importlib.import_module(f"trimllm_paper.commands.{name}")
-        status = module.run(**told)
+        status = importlib.import_module(f"trimllm_paper.commands.{name}").run(**arguments)
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # who reads has read enough; at its end Python writes what is left
+    except BrokenPipeError:  # the reader has read enough; at exit Python writes what is left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing.startswith("trimllm"):
             raise
-        print(
-            f"error: {missing} is not installed: pip install 'trimllm[pipeline]'", file=sys.stderr
-        )
-        return 1
+        problem = f"{missing} is not installed: pip install 'trimllm[pipeline]'"
     except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        problem = str(error)
+    print(f"error: {problem}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

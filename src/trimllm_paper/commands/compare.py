@@ -38,13 +38,12 @@ CHANCE = 0.05
 """Share of cells that differ by chance alone, at intervals of 95%."""
 SAME_LOSS = 0.01
 """Nats a token by which answer losses of equal cells may differ; rounding moves them by less."""
-CONFIGURATION = "configuration (hash)"
 KEY = ("model", "domain", "recipe", "task")
 Key = tuple[str, str, str, str]
 FEW, MANY = 4, 10
 """How many differing facts, and keys of the configuration, are shown."""
-HASHES = {"config_hash": CONFIGURATION, "git_commit": "code (git commit)"}
-HASHES |= {"code_hash": "code (hash)", "seed": "seed"}
+FACTS = ("config_hash", "git_commit", "code_hash", "versions", "hardware", "data_hashes", "seed")
+"""Of a provenance, what is compared."""
 PLACES = ("results", "replicates", "domains_folder", "downloads", "mirror")
 """Keys that say where files lie."""
 
@@ -80,32 +79,29 @@ def other_drops(one: Frame, other: Frame) -> Iterator[str]:
             yield f"Chain {'/'.join(key)}: other sublayers after the first {same}"
 
 
-def facts(provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a provenance says of how a result was made, in short parts: name, part."""
-    for field, name in {"versions": "libraries", "hardware": "machine"}.items():
-        for key, value in (provenance.get(field) or {}).items():
-            yield name, f"{key} {value}"
-    for key, value in (provenance.get("data_hashes") or {}).items():
-        yield "data (hashes)", f"{key} {value[:8]}"
-    for field, name in HASHES.items():
-        yield name, str(provenance.get(field, "none"))[:12]
-
-
 def other_facts(one: Frame, other: Frame, keys: set[Key]) -> dict[str, str]:
-    """Facts in which the cells of both runs differ: name -> parts of one alone | of the other."""
-    sides = []
-    for run in (one, other):
-        cells = [
-            row for row in rows(run.evaluations) if tuple(getattr(row, k) for k in KEY) in keys
+    """Facts of provenance in which the cells of both runs differ: parts of one | of the other."""
+    made = [
+        [
+            row.provenance
+            for row in rows(run.evaluations)
+            if tuple(getattr(row, k) for k in KEY) in keys
         ]
-        sides.append({fact for row in cells for fact in facts(row.provenance)})
-    alone = [sorted(sides[0] - sides[1]), sorted(sides[1] - sides[0])]
+        for run in (one, other)
+    ]
     lines = {}
-    for name in dict.fromkeys(name for facts_alone in alone for name, _ in facts_alone):
-        parts = [[part for fact, part in side if fact == name] for side in alone]
-        lines[name] = " | ".join(
-            "; ".join(side[:FEW] + ["..."] * bool(side[FEW:])) for side in parts
+    for fact in FACTS:
+        mine, theirs = (
+            {
+                f"{key.removeprefix(fact).lstrip('.')} {str(value)[:12]}".strip()
+                for provenance in side
+                for key, value in keys_of({fact: provenance.get(fact)})
+            }
+            for side in made
         )
+        if mine != theirs:
+            alone = sorted(mine - theirs), sorted(theirs - mine)
+            lines[fact] = " | ".join("; ".join(s[:FEW] + ["..."] * bool(s[FEW:])) for s in alone)
     return lines
 
 
@@ -176,7 +172,7 @@ def run(folder: Path, kept: Path, show: str = DIFFERENT, configfiles: Sequence[P
     )
     for name, line in facts_apart.items():
         print(f"  {name}: {line}")
-    if CONFIGURATION in facts_apart:
+    if "config_hash" in facts_apart:
         seeds = [int(each.evaluations.seed.iloc[0]) for each in (one, other)]
         sides = [settings(folder, configfiles, seeds[0]), settings(kept, configfiles, seeds[1])]
         print("Keys of the configuration (first | second):")

@@ -2,10 +2,10 @@
 
     python -m trimllm_paper seeds table6 --seeds 0 1 2
 
-The first seed's results lie in the configuration's `results`, those of seed S beside them in
-`results`/seed_S. The seed says what is calibrated on, in what order documents are taken, and how is
-trained; tests and held-back documents are the same under all seeds, so that answers are paired by
-document. The last run renders the target from all of them (key `replicates`).
+The first seed's results lie in the configuration's `results`, those of seed S in its folder seed_S.
+A seed decides the calibration documents, the order of documents and the training; tests are the
+same under all seeds, so that answers are paired by document. The last run renders the target from
+all of them (key `replicates`).
 """
 
 from __future__ import annotations
@@ -21,39 +21,31 @@ from trimllm_paper import invocation
 from trimllm_paper.recipe import seed_folder
 
 FIRST_SEED = ("figure2", "figure3", "figure4", "table1", "throughput", "table_engines", "report")
-"""Targets, by how their names or those of their files begin, that show the first seed alone."""
+"""First part of the names of targets and files that show the first seed alone."""
 
 
 def commands(
-    target: str,
-    seeds: list[int],
-    configfiles: Sequence[Path],
-    cores: str,
-    rest: list[str],
+    target: str, seeds: Sequence[int], configfiles: Sequence[Path], cores: str, rest: Sequence[str]
 ) -> list[list[str]]:
     """The Snakemake runs, in order: every other seed, then the first one with all the others.
 
     Args:
-        configfiles: each on top of those before it; none: the default.
-        rest: further words of Snakemake's.
+        rest: further arguments of Snakemake's.
     """
     results = invocation.configuration(configfiles).get("results", "results")
     first, *others = dict.fromkeys(seeds)
-    folders = {seed: seed_folder(results, seed).as_posix() for seed in others}
-    changed = [{"seed": seed, "results": folder} for seed, folder in folders.items()]
-    changed.append({"seed": first, "replicates": list(folders.values())})
-    values = ([f"{key}={json.dumps(value)}" for key, value in one.items()] for one in changed)
-    words = ["--cores", cores, *rest]
-    return [invocation.snakemake([target], configfiles, one, *words) for one in values]
+    folders = [seed_folder(results, seed).as_posix() for seed in others]
+    changes = [
+        {"seed": seed, "results": folder} for seed, folder in zip(others, folders, strict=True)
+    ]
+    changes.append({"seed": first, "replicates": folders})
+    values = ([f"{key}={json.dumps(value)}" for key, value in one.items()] for one in changes)
+    return [
+        invocation.snakemake([target], configfiles, one, "--cores", cores, *rest) for one in values
+    ]
 
 
-def run(
-    target: str,
-    seeds: list[int],
-    configfiles: list[Path],
-    cores: str,
-    rest: list[str],
-) -> int:
+def run(target: str, seeds: list[int], configfiles: list[Path], cores: str, rest: list[str]) -> int:
     """Run them; the first one that fails ends all."""
     if Path(target).name.startswith(FIRST_SEED):
         raise UserError(
@@ -62,10 +54,9 @@ def run(
             f"snakemake {target} --config seed={seeds[0]}"
         )
     runs = commands(target, seeds, configfiles, cores, rest)
-    told = (
-        "note: tables, claims and Figure 1 pool the seeds; the other figures and throughput show "
-        f"seed {seeds[0]} alone"
-    )
-    print(told, file=sys.stderr)
-    codes = (subprocess.run(command).returncode for command in runs)
-    return next(filter(None, codes), 0)
+    note = "tables, claims and Figure 1 pool the seeds; the other figures and throughput show seed"
+    print(f"note: {note} {seeds[0]} alone", file=sys.stderr)
+    for command in runs:
+        if code := subprocess.run(command).returncode:
+            return code
+    return 0

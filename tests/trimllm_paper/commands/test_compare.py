@@ -98,8 +98,8 @@ def test_a_difference_beyond_the_intervals_is_different_and_says_how_it_was_made
     code, out, found = told(both, capsys)
     assert set(verdicts(found).values()) == {"different"} and code == 1
     assert "torch 2.13.0 | torch 2.14.0" in out and "lm_eval" not in out
-    assert "cpu Another" in out and "configuration (hash): c0ffeec0ffee | otherotherot" in out
-    assert "git commit" in out  # the second has none
+    assert "cpu Another" in out and "config_hash: c0ffeec0ffee | otherotherot" in out
+    assert "git_commit" in out  # the second has none
 
 
 def test_keys_that_differ_are_named_with_both_values(

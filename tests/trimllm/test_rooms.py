@@ -28,7 +28,7 @@ ROOMS = {
             "train",
             "trimming",
         ),
-        *("compress", "evaluate", "throughput", "exporting", "engines", "auto"),
+        *("compress", "evaluate", "exporting", "throughput", "auto"),
     ),
     "trimllm_paper": (
         # what is asked for, and what it takes

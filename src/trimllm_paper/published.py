@@ -104,6 +104,18 @@ def tables() -> tuple[str, ...]:
     return tuple(key for key in _CONTENT if key.startswith("table"))
 
 
+def accuracies(block: str, domain: str, column: str = "") -> dict[str, float]:
+    """Row -> accuracy (%) that Table 2 or 8 prints for a model in a domain, if one does.
+
+    With `column` what they print there in the same rows, sizes in percent.
+    """
+    own = next((one for one in map(table, ("table2", "table8")) if block in one.blocks), None)
+    if own is None or domain not in own.columns:
+        return {}
+    values = {row: own.value(row, column or domain, block) for row in own.rows(block)}
+    return {row: bound_percent(one) for row, one in values.items() if one is not None}
+
+
 def contradictions(*, claim: str = "", table: str = "") -> tuple[dict[str, Any], ...]:
     """Numbers of the paper that cannot both be right: all, or those that speak against a claim or
     of which a number stands in a table."""

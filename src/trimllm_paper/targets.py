@@ -16,8 +16,8 @@ from typing import Any
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.base.names import RULE_KEPT
+from trimllm.engines.formats import installed
 from trimllm.exporting.formats import require_engine
-from trimllm.throughput.formats import installed
 from trimllm_paper import kept_runs, layout
 from trimllm_paper.choices import Choice
 from trimllm_paper.context import Context
@@ -204,22 +204,20 @@ class Targets:
         ]
         return [*self.answers(["table2", "table7"]), *chains]
 
-    def figure(self, name: str, model: str) -> dict[str, list[str]]:
-        """Inputs of a figure of a model: Figure 1 shows accuracies of all seeds, the others one."""
-        found: dict[str, list[str]] = {}
-        if name == "figure1":
-            found["evaluations"] = self.of_all_seeds(self.accuracies(model))
-        elif name == "figure2":
-            found = {"evaluations": self.accuracies(model), "throughput": self.timings()}
-        if name != "figure2":
-            found["epochs"] = self.main_chains()
-        if name == "figure4":
-            found["trainings"] = self.trainings(self.main_models, self.config.domain_specs)
-        mine = f"/{model}/"
-        return {
-            kind: self.present(f for f in files if kind == "throughput" or mine in f)
-            for kind, files in found.items()
+    def figure(self, figure: str, model: str) -> dict[str, list[str]]:
+        """Inputs of a figure of a model, of all seeds; speed is of one."""
+        files: dict[str, list[str]] = {}
+        if figure in ("figure1", "figure2", "readme"):
+            files["evaluations"] = self.accuracies(model)
+        if figure in ("figure3", "figure4"):
+            files["epochs"] = self.main_chains()
+        if figure == "figure4":
+            files["trainings"] = self.trainings(self.main_models, self.config.domain_specs)
+        found = {
+            kind: self.present(f for f in self.of_all_seeds(each) if f"/{model}/" in f)
+            for kind, each in files.items()
         }
+        return found | ({"throughput": self.timings()} if figure == "figure2" else {})
 
     @property
     def compared_percent(self) -> float:

@@ -28,7 +28,7 @@ ROOMS = {
             "train",
             "trimming",
         ),
-        *("compress", "evaluate", "exporting", "throughput", "auto"),
+        *("compress", "evaluate", "throughput", "exporting", "engines", "auto"),
     ),
     "trimllm_paper": (
         # what is asked for, and what it takes

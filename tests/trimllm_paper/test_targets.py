@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from configurations import configuration
 
+from trimllm_paper.figures import FIGURES
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.recipe import Paths
 from trimllm_paper.targets import Targets
@@ -29,17 +30,12 @@ def test_replicates_are_pooled_file_by_file() -> None:
             others += [f.replace(start, "elsewhere/") for f in files]
             # The same documents are tested under every seed.
             assert found == ([*files] if kind == "data" else [*files, *others]), (table, kind)
-    # Of figures the first one shows all seeds' accuracies.
-    for name in ("figure1", "figure2", "figure3", "figure4"):
-        one, every = (told.figure(name, MODEL) for told in (own, pooled))
-        if name == "figure1":
-            assert len(every.pop("evaluations")) == 3 * len(one.pop("evaluations"))
-        assert every == one
-    # Claims pool answers, chains and trainings; speed is of one seed.
-    one, all_seeds = own.claims(), pooled.claims()
-    for kind in ("evaluations", "epochs", "trainings"):
-        assert len(set(all_seeds.pop(kind))) == 3 * len(set(one.pop(kind)))
-    assert all_seeds == one
+    # Figures and claims pool answers, chains and trainings; speed is of one seed.
+    shown = [own.claims(), *(own.figure(name, MODEL) for name in FIGURES)]
+    of_all = [pooled.claims(), *(pooled.figure(name, MODEL) for name in FIGURES)]
+    for one, every in zip(shown, of_all, strict=True):
+        for kind, files in one.items():
+            assert len({*every[kind]}) == len({*files}) * (1 if kind == "throughput" else 3)
 
 
 def test_measurements_of_other_machines_are_shown(

@@ -1,22 +1,27 @@
 # The paper's figures and the check of its claims, rendered in seconds from what was measured here or
 # from kept results (results/reference).
 
+from trimllm_paper.figures import FIGURES
 
-def drawn(figure, title):
-    """The forms of a figure; the picture stands in the report."""
-    labels = {"figure": f"{figure[-1]}: {title}", "model": "{model}"}
-    shown = {"caption": f"../report/{figure}.rst", "category": "2. Figures", "labels": labels}
-    stem = f"{TARGETS.figures_folder}/{figure}_{{model}}"
-    return {"pdf": f"{stem}.pdf", "png": report(f"{stem}.png", **shown)}
+FIGURE = f"{TARGETS.figures_folder}/{{figure}}_{{model}}"
+README_FIGURE = f"{TARGETS.figures_folder}/readme_{{domain}}"
 
 
-rule draw_figure1:
+rule draw_figure:
     input:
-        unpack(lambda wildcards: TARGETS.inputs(TARGETS.figure("figure1", wildcards.model))),
+        unpack(lambda wildcards: TARGETS.inputs(TARGETS.figure(**wildcards))),
     output:
-        **drawn("figure1", "accuracy by units dropped"),
+        pdf=f"{FIGURE}.pdf",
+        png=report(
+            f"{FIGURE}.png",
+            caption="../report/figures.rst",
+            category="2. Figures",
+            labels={"figure": "{figure}", "model": "{model}"},
+        ),
     log:
-        log("figure1", "{model}"),
+        log("{figure}", "{model}"),
+    wildcard_constraints:
+        figure=one_of(FIGURES),
     localrule: True
     threads: 1
     resources:
@@ -24,48 +29,28 @@ rule draw_figure1:
         runtime=10,
     params:
         context=lambda wildcards: TARGETS.figure_context(wildcards.model),
-        files=lambda wildcards: TARGETS.figure("figure1", wildcards.model),
-        code=lambda wildcards: code_hash("figure1"),
+        files=lambda wildcards: TARGETS.figure(**wildcards),
+        code=lambda wildcards: code_hash("figure"),
     message:
-        "{rule} for {wildcards.model}"
+        "draw {wildcards.figure} of {wildcards.model}"
     script:
         "../scripts/figure.py"
 
 
-use rule draw_figure1 as draw_figure2 with:
+# Accuracy against bytes on one domain: `snakemake readme --configfile results/reference_real/config.yaml`.
+use rule draw_figure as draw_readme with:
     input:
-        unpack(lambda wildcards: TARGETS.inputs(TARGETS.figure("figure2", wildcards.model))),
+        unpack(lambda wildcards: TARGETS.inputs(TARGETS.figure("readme", TARGETS.main_models[0]))),
     output:
-        **drawn("figure2", "memory and latency"),
+        pdf=f"{README_FIGURE}.pdf",
+        png=f"{README_FIGURE}.png",
     log:
-        log("figure2", "{model}"),
+        log("readme", "{domain}"),
     params:
-        files=lambda wildcards: TARGETS.figure("figure2", wildcards.model),
-        code=lambda wildcards: code_hash("figure2"),
-
-
-use rule draw_figure1 as draw_figure3 with:
-    input:
-        unpack(lambda wildcards: TARGETS.inputs(TARGETS.figure("figure3", wildcards.model))),
-    output:
-        **drawn("figure3", "which units go"),
-    log:
-        log("figure3", "{model}"),
-    params:
-        files=lambda wildcards: TARGETS.figure("figure3", wildcards.model),
-        code=lambda wildcards: code_hash("figure3"),
-
-
-use rule draw_figure1 as draw_figure4 with:
-    input:
-        unpack(lambda wildcards: TARGETS.inputs(TARGETS.figure("figure4", wildcards.model))),
-    output:
-        **drawn("figure4", "cost of training"),
-    log:
-        log("figure4", "{model}"),
-    params:
-        files=lambda wildcards: TARGETS.figure("figure4", wildcards.model),
-        code=lambda wildcards: code_hash("figure4"),
+        context=lambda wildcards: TARGETS.figure_context(TARGETS.main_models[0]),
+        files=lambda wildcards: TARGETS.figure("readme", TARGETS.main_models[0]),
+    message:
+        "draw the plot of README"
 
 
 rule claims:

@@ -47,6 +47,12 @@ rule figure4:
     localrule: True
 
 
+rule readme:
+    input:
+        f"{TARGETS.figures_folder}/readme_{[*CONFIG.domain_specs][0]}.png",
+    localrule: True
+
+
 rule data:
     input:
         TARGETS.all_data(),

@@ -42,8 +42,7 @@ with Job(snakemake) as job:
         )
 
     def measured(**changes):
-        subjects = [full] if subject == full else [full, subject]
-        subjects = [replace(one, **changes) for one in subjects]
+        subjects = [replace(one, **changes) for one in dict.fromkeys((full, subject))]
         protocol = Protocol(**params["protocol"])
         found = measure(subjects, protocol, say=lambda text: print(text, file=sys.stderr))
         return found | found.pop("measured")[-1]

@@ -20,7 +20,7 @@ from trimllm.base.errors import UserError
 from trimllm_paper import invocation
 from trimllm_paper.recipe import seed_folder
 
-FIRST_SEED = ("figure2", "figure3", "figure4", "table1", "throughput", "table_engines", "report")
+FIRST_SEED = ("table1", "throughput", "table_engines", "report")
 """First part of the names of targets and files that show the first seed alone."""
 
 
@@ -50,11 +50,11 @@ def run(target: str, seeds: list[int], configfiles: list[Path], cores: str, rest
     if Path(target).name.startswith(FIRST_SEED):
         raise UserError(
             f"{target} shows one seed alone, so that training others would change nothing in it; "
-            "ask for one of table2 to table9, tables, figure1 or all, or for one seed: "
+            "ask for one of table2 to table9, tables, figures or all, or for one seed: "
             f"snakemake {target} --config seed={seeds[0]}"
         )
     runs = commands(target, seeds, configfiles, cores, rest)
-    note = "tables, claims and Figure 1 pool the seeds; the other figures and throughput show seed"
+    note = "tables, claims and figures pool the seeds; throughput is of seed"
     print(f"note: {note} {seeds[0]} alone", file=sys.stderr)
     for command in runs:
         if code := subprocess.run(command).returncode:

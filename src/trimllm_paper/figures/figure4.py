@@ -1,79 +1,100 @@
-"""Figure 4: what training costs by the paper's Eq. 5 and 6, and our measured epochs on top."""
+"""Figure 4: what training costs by the paper's Eq. 5 and 6, and our measured epochs beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pandas import DataFrame, concat
-
 from trimllm_paper import derive
 from trimllm_paper.context import Context
-from trimllm_paper.derive import FULL_EPOCHS, PAPER_UNITS, SPARSE_FACTOR, Chain, Cost, progressive
+from trimllm_paper.derive import FULL_EPOCHS, PAPER_UNITS, SPARSE_FACTOR, progressive
 from trimllm_paper.figures import style
-from trimllm_paper.figures.panels import origin
 from trimllm_paper.frames import Frame, where
+
+EQUATIONS: tuple[tuple[str, int, float, style.Look], ...] = (
+    ("Eq. 5, one an epoch", 1, 1.0, {"color": "#000000", "linestyle": "-"}),
+    ("Eq. 5 × 0.6, sparse", 1, SPARSE_FACTOR, {"color": "#000000", "linestyle": "--"}),
+    ("Eq. 6, two an epoch", 2, 1.0, {"color": "#009E73", "linestyle": "-"}),
+    ("Eq. 6 × 0.6, sparse", 2, SPARSE_FACTOR, {"color": "#009E73", "linestyle": "--"}),
+)
+"""Label, sublayers dropped an epoch, factor, look."""
 
 
 def draw(frame: Frame, context: Context, stem: str | Path) -> None:
-    """Draw cost (epochs of full fine-tuning) against units dropped (%); STEM.pdf and STEM.png."""
+    """Draw cost (epochs of full fine-tuning) against sublayers dropped (%)."""
     model = context.model.name
-    chains = [chain for chain in derive.chains(frame, model=model) if chain.name in context.recipes]
-    if context.lora:  # nothing was fully fine-tuned, whose time is the unit
-        chains = []
-    costs = [(chain, cost) for chain in chains if (cost := derive.cost(frame, chain))]
-    heading = "Cost of training until a share of the units is dropped"
-    with style.figure(stem, heading, (7.6, 3.6), 1, 2, sharex=True, legend=3) as (axes, notes):
+    every = [one for one in derive.chains(frame, model=model) if one.name in context.recipes]
+    sources = [*where(frame.trainings, model=model).source, *(s for c in every for s in c.sources)]
+    notes = style.notes(context, sources, [chain.seed for chain in every])
+    notes += ["One epoch of full fine-tuning over as many tokens costs 1. Measured: wall clock,"]
+    notes += ["mean over domains and seeds; bars: smallest and largest domain. Our chains train an"]
+    notes += ["epoch before the first drop and one after the last; Eq. 5 and 6 end with it."]
+    heading = "Cost of training until a share of the sublayers is dropped"
+    with style.figure(stem, heading, (style.WIDTH, 3.4), (1, 2), notes, sharex=True) as axes:
         left, right = axes[0]
-        for scheme in style.SCHEMES:
-            factor = SPARSE_FACTOR if scheme["sparse"] else 1.0
-            _equation(left, scheme["step"], factor, **scheme["look"])
-        left.axhline(FULL_EPOCHS, color="#D55E00", linestyle=":", label="5 epochs of full FT")
+        for label, step, factor, look in EQUATIONS:
+            _equation(left, label, step, factor, look)
+        five = {"color": "#D55E00", "linestyle": ":"}
+        left.axhline(FULL_EPOCHS, **five)
+        left.annotate("the paper: about 5 at 50%", (99, FULL_EPOCHS - 1.6), ha="right", fontsize=7)
         half = SPARSE_FACTOR * progressive(PAPER_UNITS, PAPER_UNITS // 2, 2)
-        left.plot([50], [half], marker="o", color="#888888", linestyle="")
-        left.annotate(f"{half:.2f} at 50%", (50, half), (53, half - 4), fontsize=7)
-        left.set_title(f"Eq. 5 and 6, N = {PAPER_UNITS}, c = 1")
+        left.plot([50], [half], marker="o", color="#009E73", linestyle="")
+        left.annotate(f"{half:.2f}", (50, half + 0.8), ha="right", fontsize=7)
+        left.set_title(f"the paper's formulas, N = {PAPER_UNITS}")
         left.set_ylabel("cost (epochs of full fine-tuning)")
+        costs = measured(frame, context)
+        for name, look in style.looks(context.recipes).items():
+            for part, own in (("training", {}), ("with scans", {"fillstyle": "none"})):
+                label = f"{look['label'].removeprefix('TrimLLM, ')}, {part}"
+                _ours(right, costs.get((name, part), {}), label, look | own)
         if costs:
-            _ours(right, costs, context)
             right.set_title(f"measured, {context.model.label}")
         else:
-            style.say_in_place(right, "not run")
+            style.replace_axes(right, "not run")
         for ax in axes[0]:
-            ax.set_xlabel("units dropped (%)")
-        passes = where(frame.trainings, model=model).source
-        sources = [source for chain in chains for source in chain.sources]
-        first = origin([*sources, *passes], [chain.seed for chain in chains])
-        notes.append(f"{first} One epoch of full fine-tuning over as many tokens costs 1.")
-        if costs:
-            sparse = [cost.sparse_factor for _, cost in costs if cost.sparse_factor]
-            measured = f"{fmean(sparse):.2f}" if sparse else "not run"
-            notes.append(
-                f"Measured: mean and range over {len({chain.domain for chain, _ in costs})} "
-                "domains; wall clock, so other work on the machine is in it; our chains train one "
-                "epoch before the first drop and one after the last, Eq. 5 and 6 end with the last "
-                f"drop. Measured factor of a sparse update: {measured} (paper {SPARSE_FACTOR})."
-            )
+            ax.set_xlabel("sublayers dropped (%)")
+            ax.set_xlim(0, 135)
+            ax.set_xticks(range(0, 101, 20))
 
 
-def _equation(ax: Any, step: int, factor: float = 1.0, **look: Any) -> None:
+Costs = dict[tuple[str, str], dict[float, list[float]]]
+"""(Recipe, "training" or "with scans") -> percent dropped -> cost by domain."""
+
+
+def measured(frame: Frame, context: Context) -> Costs:
+    """Cost in epochs of Full-FT until each drop: epochs times their share of Full-FT's time, as in
+    Table 9. None where adapters stand in for it."""
+    found: Costs = {}
+    chains = [] if context.lora else derive.chains(frame, model=context.model.name)
+    for chain in {(one.domain, one.name): one for one in chains}.values():
+        place = (frame, chain.model, chain.domain, chain.name)
+        for number, epoch in enumerate(chain.epochs, start=1):
+            parts = [derive.shares_of_full_ft(*place, number, part) for part in ("train", "scan")]
+            if not all(parts):
+                continue
+            train, scan = (number / 100 * fmean(part) for part in parts)
+            dropped = 100 * epoch.dropped / chain.units_total
+            for part, cost in (("training", train), ("with scans", train + scan)):
+                each = found.setdefault((chain.name, part), {})
+                each.setdefault(dropped, []).append(cost)
+    return found
+
+
+def _equation(ax: Any, label: str, step: int, factor: float, look: style.Look) -> None:
     drops = range(0, PAPER_UNITS, step)
     costs = [factor * progressive(PAPER_UNITS, dropped, step) for dropped in drops]
     ax.plot([100 * dropped / PAPER_UNITS for dropped in drops], costs, **look)
+    ax.annotate(f" {label}", (99, costs[-1]), va="center", fontsize=7, color=look["color"])
 
 
-def _ours(ax: Any, costs: Sequence[tuple[Chain, Cost]], context: Context) -> None:
-    """Mean over the domains as a line with the range as bars; training alone, and with scans."""
-    for step in dict.fromkeys(recipe.step for recipe in context.recipes.values()):
-        label = f"formula of Eq. 5, {step} units an epoch"
-        _equation(ax, step, color="#000000", label=label)
-    for shift, (name, look) in enumerate(style.looks(context.recipes).items()):
-        found = [DataFrame(vars(cost)) for chain, cost in costs if chain.name == name]
-        for part, own in style.COSTS.items() if found else ():
-            over = concat(found).groupby("dropped_percent")[part]
-            mean, named = over.mean(), {"label": f"{look['label']}: {own['label']}"}
-            bars = [list(mean - over.min()), list(over.max() - mean)]
-            # recipes a little apart, so that bars do not cover each other
-            ax.errorbar(list(mean.index + shift), list(mean), bars, **look | own | named)
+def _ours(ax: Any, costs: dict[float, list[float]], label: str, look: style.Look) -> None:
+    """Mean over the domains as a line with the range as bars, named at its end."""
+    if not costs:
+        return
+    means = [fmean(each) for each in costs.values()]
+    bars = [m - min(each) for m, each in zip(means, costs.values(), strict=True)]
+    tops = [max(each) - m for m, each in zip(means, costs.values(), strict=True)]
+    ax.errorbar([*costs], means, [bars, tops], **look | {"label": None})
+    end = (max(costs) + 2, means[-1])
+    ax.annotate(label, end, va="center", fontsize=7, color=look["color"])

@@ -1,48 +1,81 @@
-"""One look for all figures (`style.yaml`): legible in grey, for colour-blind eyes, on paper."""
+"""One look for all figures: legible in grey, for colour-blind eyes, at the width of README.
+
+Colours are Okabe and Ito's. Nothing is told by colour alone: criteria and compressors differ in
+marker and line too.
+"""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-from matplotlib import rc_context, rcParams
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
-from trimllm_paper.context import Shown
+from trimllm_paper.context import Context, Domain, Shown
+from trimllm_paper.derive import Accuracy
+from trimllm_paper.tier import tier_note
 
 Look = dict[str, Any]
 """What matplotlib takes: label, color, marker, linestyle, linewidth."""
+WIDTH = 8.5
+"""Inches of a figure with several panels in a row."""
 
 
-def _look(entry: Look) -> Look:
-    """An entry of style.yaml; matplotlib takes patterns of lines as tuples only."""
-    line = entry.get("linestyle")
-    return entry | {"linestyle": tuple(line)} if isinstance(line, list) else entry
+def _looks(*rows: tuple[str, str, str, str, Any]) -> dict[str, Look]:
+    keys = ("label", "color", "marker", "linestyle")
+    return {name: dict(zip(keys, look, strict=True)) for name, *look in rows}
 
 
-_STYLE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-CRITERIA, COMPRESSORS, BASELINES, REFERENCES, KINDS, MARKS, COSTS = (
-    {key: _look(entry) for key, entry in _STYLE[room].items()}
-    for room in ("criteria", "compressors", "baselines", "references", "kinds", "marks", "costs")
+CRITERIA = _looks(
+    ("both", "TrimLLM, the paper's recipe", "#0072B2", "o", "-"),
+    ("calibration", "TrimLLM, calibration", "#E69F00", "s", "--"),
+    ("activation_norm", "TrimLLM, activation norm", "#009E73", "^", "-."),
+    ("likelihood", "TrimLLM, our recipe", "#D55E00", "D", (0, (4, 1))),
 )
-OTHERS = [_look(entry) for entry in _STYLE["others"]]
-SETTINGS: dict[str, Any] = _STYLE["settings"]
-HEAT: str = _STYLE["heat"]
-SCHEMES: list[dict[str, Any]] = _STYLE["schemes"]
-SCORES: dict[str, dict[str, str]] = _STYLE["scores"]
+"""Criterion -> look of the recipes that use it."""
+OTHERS = [
+    {"color": "#CC79A7", "marker": "p", "linestyle": (0, (3, 2))},
+    {"color": "#56B4E9", "marker": "d", "linestyle": (0, (5, 1, 1, 1))},
+    {"color": "#333333", "marker": ">", "linestyle": (0, (1, 1))},
+]
+"""Looks of other criteria, and of further recipes by the same one, in turn."""
+COMPRESSORS = _looks(
+    ("llm_pruner", "LLM-Pruner", "#CC79A7", "v", ""),
+    ("sparsegpt_2_4", "SparseGPT (2:4)", "#56B4E9", "P", ""),
+    ("llm_int8", "LLM.int8()", "#8C6D31", "<", ""),
+    ("awq_int4", "AWQ-int4", "#882255", "X", ""),
+    ("gptq_int4", "GPTQ-int4", "#44AA99", "*", ""),
+)
+FULL_FT = {"label": "Full-FT", "color": "#000000", "marker": "s", "linestyle": ""}
+LEVELS: dict[str, Look] = {
+    "full_ft": {"label": "Full-FT", "color": "#000000", "linestyle": "--", "linewidth": 1.2},
+    "keeps": {"label": "90% of Full-FT", "color": "#000000", "linestyle": (0, (1, 2))},
+    "pretrained": {"label": "pretrained", "color": "#009E73", "linestyle": "-."},
+    "chance": {"label": "chance", "color": "#AAAAAA", "linestyle": "-"},
+}
+"""Lines across a panel."""
+KINDS = {
+    "attention": {"label": "attention", "color": "#56B4E9", "edgecolor": "black", "linewidth": 0.5},
+    "mlp": {"label": "MLP", "color": "#B35900", "edgecolor": "black", "linewidth": 0.5},
+}
+"""Bars by kind of sublayer."""
+SETTINGS = {
+    **{"font.size": 8, "axes.titlesize": 8.5, "axes.labelsize": 8, "legend.frameon": False},
+    **{"axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True},
+    **{"axes.grid": True, "grid.color": "#E5E5E5", "grid.linewidth": 0.6},
+    **{"lines.linewidth": 1.2, "lines.markersize": 4, "errorbar.capsize": 2, "figure.dpi": 150},
+    **{"svg.hashsalt": "trimllm", "pdf.fonttype": 42},  # the same bytes for the same data
+}
 
 
 def looks(recipes: Mapping[str, Shown]) -> dict[str, Look]:
-    """Recipe -> its look and what legends call it. Both hang on its criterion.
-
-    A further recipe by the same criterion has its own name beside it and another look.
-    """
+    """Recipe -> its look, by its criterion; a further one by the same criterion has its name
+    beside it and another look."""
     found: dict[str, Look] = {}
     seen: set[str] = set()
     for place, (name, one) in enumerate(recipes.items()):
@@ -59,77 +92,60 @@ def figure(
     stem: str | Path,
     title: str,
     size: tuple[float, float],
-    rows: int,
-    columns: int,
-    legend: int,
+    shape: tuple[int, int],
+    notes: Sequence[str],
+    legend: int = 3,
     **layout: Any,
-) -> Iterator[tuple[Any, list[str]]]:
-    """Axes (rows x columns) of a figure of so many inches, and a list for notes beneath it.
+) -> Iterator[Any]:
+    """Axes (rows x columns) of a figure of so many inches; writes STEM.pdf and STEM.png when it is
+    left without an error.
 
-    Writes STEM.pdf and STEM.png when it is left without an error. The notes say where the numbers
-    come from and what is missing. `legend`: columns of the legend; `layout` goes to `subplots`.
+    Args:
+        notes: sentences beneath the figure: where the numbers come from, what is missing.
+        legend: columns of the legend under the title, in which every name stands once.
+        layout: goes to `subplots`.
     """
-    notes: list[str] = []
     with rc_context(SETTINGS):
         drawn = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(drawn)
-        axes = drawn.subplots(rows, columns, squeeze=False, **layout)
-        yield axes, notes
-        drawn.suptitle(title, fontsize=9)
-        # Laid out once: each file would do it again, which takes longer than to write them.
-        drawn.draw_without_rendering()
-        drawn.set_layout_engine(None)
-        _underneath(drawn, axes.flat, legend, notes)
-        save(drawn, stem)
+        axes = drawn.subplots(*shape, squeeze=False, **layout)
+        yield axes
+        named: dict[str, Any] = {}
+        for ax in drawn.axes:
+            handles, names = ax.get_legend_handles_labels()
+            named = dict(zip(names, handles, strict=True)) | named
+        look = {"loc": "outside upper center", "ncols": legend, "title_fontsize": 9.5}
+        drawn.legend(named.values(), named.keys(), title=title, **look)
+        lines = "\n".join(textwrap.wrap(" ".join(notes), int(size[0] * 19)))
+        drawn.supxlabel(lines, x=0.01, ha="left", fontsize=6.5, color="#333333")
+        Path(stem).parent.mkdir(parents=True, exist_ok=True)
+        for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+            drawn.savefig(f"{stem}.{suffix}", metadata=metadata)
 
 
-def _underneath(drawn: Figure, axes: Iterable[Any], columns: int, notes: Iterable[str]) -> None:
-    """Under a figure: one legend for all its axes, every name once, then small print."""
-    named = {
-        name: handle
-        for ax in axes
-        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)
-    }
-    bottom = -0.01
-    if named:
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, bottom)}
-        columns = min(columns, len(named))
-        legend = drawn.legend(named.values(), named.keys(), ncols=columns, **place)
-        bottom = legend.get_window_extent().transformed(drawn.transFigure.inverted()).y0
-    width = int(drawn.get_figwidth() * 19)
-    lines = [line for note in notes for line in textwrap.wrap(note, width)]
-    small = {"fontsize": 6.5, "color": "#333333", "ha": "left", "va": "top"}
-    drawn.text(0.01, bottom - 0.02, "\n".join(lines), **small)
-
-
-def say_in_place(ax: Any, text: str) -> None:
-    """Words in place of a panel that has nothing to show."""
+def replace_axes(ax: Any, text: str) -> None:
+    """Write words in place of a panel that has nothing to show."""
     ax.set_axis_off()
     ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, color="#555555")
 
 
-def save(drawn: Figure, stem: str | Path) -> None:
-    """Write STEM.pdf and STEM.png, whole or not at all, without a date in them."""
-    around = drawn.get_tightbbox().padded(rcParams["savefig.pad_inches"])
-    for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
-        final = Path(f"{stem}.{suffix}")
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f".{final.name}.tmp")
-        try:
-            drawn.savefig(temporary, format=suffix, metadata=metadata, bbox_inches=around)
-            if suffix == "png":
-                _reduce(temporary)
-            temporary.replace(final)
-        finally:
-            temporary.unlink(missing_ok=True)
+def errors(points: Sequence[Accuracy]) -> list[list[float]]:
+    """Distances to the 95% intervals' ends, as `errorbar` takes them."""
+    low = [one.percent - one.ci95[0] for one in points]
+    return [low, [one.ci95[1] - one.percent for one in points]]
 
 
-def _reduce(picture: Path) -> None:
-    """Store a PNG with 256 colours: a third of the bytes, and no eye sees it.
+def title(domain: Domain) -> str:
+    """Heading of a domain's panel, with the mark of stand-in data."""
+    return f"{domain.label}{'†' if domain.stand_in else ''}"
 
-    The report shows figures as addresses, which browsers limit to 2 MiB.
-    """
-    with Image.open(picture) as whole:
-        dpi = whole.info["dpi"]
-        few = whole.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    few.save(picture, format="PNG", optimize=True, dpi=dpi)
+
+def notes(context: Context, sources: Iterable[str], seeds: Iterable[int | None]) -> list[str]:
+    """Where numbers come from, under which seeds, and what stands in for the paper's."""
+    known = sorted({int(seed) for seed in seeds if seed is not None and seed == seed})
+    told = [f"{tier_note(sources)}."]
+    told += [f"Seeds: {', '.join(map(str, known))}."] if known else []
+    told += [f"{context.named('Full-FT')}: adapters in its place."] if context.lora else []
+    stand_ins = [one.stand_in for one in context.domains if one.stand_in]
+    told += [f"† {stand_ins[0] if len(stand_ins) == 1 else 'stand-in data'}."] if stand_ins else []
+    return told

@@ -33,10 +33,7 @@ MODEL = (
 )
 SCORING = (*MODEL, "trimllm/score/*.py")
 COMPRESS = ("trimllm/compress/*.py",)
-TIMING = (
-    *(*MODEL, "trimllm/throughput/**/*.py", *_globs("shapes.py")),
-    *(f"trimllm/exporting/{name}.py" for name in ("__init__", "formats", "engines")),
-)
+TIMING = (*MODEL, "trimllm/throughput/**/*.py", *_globs("shapes.py"))
 EXPORTS = (*SCORING, *COMPRESS, "trimllm/exporting/**/*.py", *_globs(script="export"))
 RECORDS = _globs("records.py", "engine_records.py", "kept_runs.py", "frames.py")
 TABLES = (
@@ -59,7 +56,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "compress": (*SCORING, "trimllm/compress/**/*.py", *_globs(script="compress")),
     "evaluate": (*SCORING, "trimllm/evaluate/*.py", *_globs(script="evaluate")),
     "export": (*EXPORTS, *_globs("own/__init__.py", "own/card.py", "own/choice.py")),
-    "engines": (*EXPORTS, *TIMING, *_globs(script="engines")),
+    "engines": (*EXPORTS, *TIMING, "trimllm/engines/**/*.py", *_globs(script="engines")),
     "throughput": (*TIMING, *SCORING, *COMPRESS, *_globs(script="measure")),
     "answers": (
         *(*SCORING, "trimllm/evaluate/*.py"),
@@ -69,7 +66,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "own_report": (*FIGURES, *_globs("own/*", "choices.py", script="own_report")),
     "table": TABLES,
     "claims": (*TABLES, *_globs("claims/*", script="claims")),
-    **dict.fromkeys(("figure1", "figure2", "figure3", "figure4"), FIGURES),
+    "figure": FIGURES,
 }
 """Stage -> globs of its files, below `src`."""
 

@@ -17,7 +17,7 @@ from trimllm_paper.commands import seeds
     [
         *((f"table{n}", n != 1) for n in range(1, 10)),
         *((name, True) for name in ("all", "tables", "checkpoints", "results/tables/table2.md")),
-        *((f"figure{n}", n == 1) for n in range(1, 5)),
+        *((f"figure{n}", True) for n in range(1, 5)),
         *((name, True) for name in ("claims", "paper_figures/claims.md")),
         ("figures", True),
         ("throughput", False),

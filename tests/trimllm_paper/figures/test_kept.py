@@ -16,36 +16,36 @@ from trimllm_paper.frames import Frame
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.targets import Targets
 
-KEPT = Path("results/reference")
+SHOWN = ROOT / "paper_figures"
 MODEL = "smollm2-135m"
+STEMS = [f"{name}_{MODEL}" for name in FIGURES] + ["readme_sciq"]
 
 
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> tuple[Targets, Context]:
-    """Which kept results are shown where, and what their configuration shows."""
-    monkeypatch.chdir(ROOT)
-    file = KEPT / "config.yaml"
-    config = load(read_yaml(file), [file])
-    (hardware,) = {path.parts[3] for path in kept_runs.glob(KEPT, "throughput/**/*.json")}
-    shown = Context.of(config, MODEL)
-    assert Context.model_validate(shown.model_dump(mode="json")) == shown
-    return Targets(Jobs(config), hardware, kept=True), shown
+def kept(name: str) -> tuple[Targets, Context]:
+    """The files of a kept run, and what its configuration shows."""
+    folder = Path(f"results/{name}")
+    config = load(read_yaml(folder / "config.yaml"), [folder / "config.yaml"])
+    timed = {path.parts[3] for path in kept_runs.glob(folder, "throughput/**/*.json")}
+    return Targets(Jobs(config), *timed or [""], kept=True), Context.of(config, MODEL)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FIGURES)
-def test_figures(kept: tuple[Targets, Context], tmp_path: Path, name: str) -> None:
-    stem, (targets, shown) = f"{name}_{MODEL}", kept
-    found = Frame.of(**targets.figure(name, MODEL))
-    import_module(f"trimllm_paper.figures.{name}").draw(found, shown, tmp_path / stem)
+@pytest.mark.parametrize("stem", STEMS)
+def test_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stem: str) -> None:
+    monkeypatch.chdir(ROOT)
+    figure = stem.partition("_")[0]
+    targets, context = kept("reference_real" if figure == "readme" else "reference")
+    frame = Frame.of(**targets.figure(figure, MODEL))
+    import_module(f"trimllm_paper.figures.{figure}").draw(frame, context, tmp_path / stem)
     for file in (f"{stem}.png", f"{stem}.pdf"):
-        assert (tmp_path / file).read_bytes() == (ROOT / "paper_figures" / file).read_bytes()
+        assert (tmp_path / file).read_bytes() == (SHOWN / file).read_bytes()
 
 
-def test_claims(kept: tuple[Targets, Context], tmp_path: Path) -> None:
-    targets, shown = kept
-    claims.write(Frame.of(**targets.claims()), [shown], tmp_path / "claims")
+def test_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    targets, context = kept("reference")
+    assert Context.model_validate(context.model_dump(mode="json")) == context
+    claims.write(Frame.of(**targets.claims()), [context], tmp_path / "claims")
     claims.write_contradictions(tmp_path / "contradictions.md")
     for file in ("claims.md", "claims.csv", "contradictions.md"):
-        told = (tmp_path / file).read_text(encoding="utf-8")
-        assert told == (ROOT / "paper_figures" / file).read_text(encoding="utf-8")
+        assert (tmp_path / file).read_text("utf-8") == (SHOWN / file).read_text("utf-8")

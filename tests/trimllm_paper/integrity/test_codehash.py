@@ -77,7 +77,7 @@ def test_a_line_reruns_its_stages(project: Path, file: str, stages: set[str]) ->
 def test_a_line_of_every_job_reruns_every_model(project: Path) -> None:
     found = changed(project, "trimllm_paper/job.py", "import annotations", ADDED)
     assert {"fetch_model", "scan", "train", "compress", "evaluate", "throughput"} <= found
-    assert not found & {"prepare", "table", "claims", "figure1"}
+    assert not found & {"prepare", "table", "claims", "figure"}
 
 
 def test_docstrings_comments_and_layout_rerun_nothing(project: Path) -> None:

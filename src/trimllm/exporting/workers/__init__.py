@@ -1,1 +1,1 @@
-"""Engines in processes of their own: each answers an export's proof and is timed."""
+"""Programs that run an engine and know nothing of trimllm."""

@@ -1,0 +1,31 @@
+"""The plot of README: accuracy against kept bytes in one domain, ours beside other compressors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trimllm_paper import derive
+from trimllm_paper.context import Context
+from trimllm_paper.figures import figure2, style
+from trimllm_paper.frames import Frame, where
+from trimllm_paper.recipe import PRETRAINED
+
+
+def draw(frame: Frame, context: Context, stem: str | Path) -> None:
+    """Draw accuracy (%) on the first domain against bytes (%); STEM.pdf and STEM.png."""
+    domain = context.domains[0]
+    rows = where(frame.evaluations, model=context.model.name, domain=domain.name)
+    points = figure2.by_memory(frame, context, domain)
+    plain = derive.accuracy(frame, context.model.name, domain.name, PRETRAINED, domain.tasks)
+    notes = [*style.notes(context, rows.source, rows.seed), "Bars: 95% over documents and seeds."]
+    heading = f"{context.model.label}, {style.title(domain)}: accuracy against bytes"
+    with style.figure(stem, heading, (5.6, 3.8), (1, 1), notes, legend=3) as axes:
+        ax = axes[0][0]
+        figure2.panel(ax, points, figure2.all_looks(context))
+        if plain:
+            level = style.LEVELS["pretrained"] | {"label": "before fine-tuning"}
+            ax.axhline(plain.percent, **level)
+        ax.set_xlabel("bytes kept (% of the full model)")
+        ax.set_ylabel("accuracy (%)")
+        ax.set_ylim(20, 100)
+        ax.set_xlim(0, 105)

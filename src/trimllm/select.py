@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from trimllm.base.errors import UserError
-from trimllm.base.names import ANSWER_CRITERION, FREE_CRITERIA
-from trimllm.base.rooms import named
+from trimllm.base.names import ANSWER_CRITERION, FREE_CRITERIA, imported
 from trimllm.scanning import Scan
 from trimllm.sublayers import Unit
 
@@ -62,7 +61,7 @@ def criterion(name: str, free: bool) -> Criterion:
     Raises:
         UserError: there is no such criterion, or it is for documents of the other kind.
     """
-    key = named(name) if ":" in name else _CRITERIA.get(name)
+    key = imported(name) if ":" in name else _CRITERIA.get(name)
     if not callable(key):
         known = ", ".join(_CRITERIA)
         raise UserError(f"criterion {name!r} is none of {known}, and no package.module:name of one")

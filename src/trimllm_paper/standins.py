@@ -122,9 +122,4 @@ def _sentences(text: str) -> Iterator[str]:
         yield begun
 
 
-CONSTRUCTIONS = {
-    "answer": Construction("choose the answer among those to other questions", answers),
-    "continuation": Construction(
-        "choose the end of a sentence among those of others", continuations
-    ),
-}
+CONSTRUCTIONS: dict[str, Construction] = {"answer": answers, "continuation": continuations}

@@ -1,1 +1,1 @@
-"""Beneath all rooms: errors, files, precision, progress, constants."""
+"""What all other packages share: errors, files, types, worker processes, names."""

@@ -1,10 +1,8 @@
-"""The one exception that a user of the project is meant to see."""
-
-from __future__ import annotations
+"""The exception for mistakes that a user can correct."""
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: one line saying what, where, and what to do."""
+    """One line: what is wrong, where, and what to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(str(message).split()))

@@ -1,4 +1,4 @@
-"""Files and directories that are written atomically, and manifests with the hash of every file."""
+"""Atomic writes of files and directories, and manifests with the hash of every file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,69 +30,44 @@ def content_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _sibling(final: Path, kind: str = "tmp") -> Path:
+def _beside(final: Path, kind: str = "tmp") -> Path:
     """A new hidden name beside `final`, on the same file system."""
     final.parent.mkdir(parents=True, exist_ok=True)
     return final.with_name(f".{final.name}.{kind}-{uuid.uuid4().hex}")
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically: beside its place, then renamed."""
-    temporary = _sibling(Path(path))
+    """Write a text file atomically."""
+    temporary = _beside(Path(path))
     try:
         with temporary.open("x", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except BaseException:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
-def write_json(path: str | Path, obj: Any) -> None:
+def write_json(path: str | Path, content: Any) -> None:
     """Write JSON atomically, keys sorted, so that equal content has equal bytes."""
-    write_text(path, json.dumps(obj, indent=1, sort_keys=True, allow_nan=False) + "\n")
-
-
-def write_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
-    """Write JSON lines atomically."""
-    write_text(path, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
-
-
-def _read(path: str | Path) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; run the step that makes it") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 ({error}); delete it and make it anew") from None
+    write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
     """Read a JSON file; `UserError` when it is missing or not JSON."""
     try:
-        return json.loads(_read(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not JSON ({error}); delete it and make it anew") from None
-
-
-def read_jsonl(path: str | Path) -> list[Any]:
-    """Read JSON lines; `UserError` names the line that does not parse."""
-    rows = []
-    for number, line in enumerate(_read(path).split("\n"), start=1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number} is not JSON ({error.msg})") from None
-    return rows
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run the step that writes it") from None
+    except ValueError as error:  # not UTF-8, or not JSON
+        raise UserError(f"{path} is not JSON ({error}); delete it and run again") from None
 
 
 @contextlib.contextmanager
 def scratch(final: str | Path) -> Iterator[Path]:
     """A new directory beside `final`, to be published as it; removed at the end of the block."""
-    temporary = _sibling(Path(final))
+    temporary = _beside(Path(final))
     temporary.mkdir()
     try:
         yield temporary
@@ -101,12 +76,12 @@ def scratch(final: str | Path) -> Iterator[Path]:
 
 
 def publish(temporary: str | Path, final: str | Path) -> None:
-    """Give a finished directory its final name, in place of what has that name.
+    """Rename a finished directory to its final name, replacing an older one.
 
-    Where the file system refuses (`OSError`), the old directory gets its name back, if need be by
+    If the file system refuses (`OSError`), the older directory gets its name back, if need be by
     the next `remove_leftovers`.
     """
-    old = _sibling(Path(final), "old")
+    old = _beside(Path(final), "old")
     if replaced := Path(final).exists():
         os.replace(final, old)
     try:
@@ -122,8 +97,8 @@ def remove_leftovers(final: str | Path, older: float | None = None) -> None:
     """Remove what killed writers of `final` left beside it; restore a directory they moved away.
 
     Args:
-        older: leave what was changed in the last so many seconds; None, where nobody can be
-            writing, leaves nothing.
+        older: keep what changed in the last `older` seconds; None, if nobody can be writing now,
+            keeps nothing.
     """
     final = Path(final)
     for path in final.parent.glob(f".{glob.escape(final.name)}.*"):
@@ -140,36 +115,32 @@ def remove_leftovers(final: str | Path, older: float | None = None) -> None:
 
 def write_manifest(directory: str | Path, provenance: dict[str, Any] | None = None) -> None:
     """Write manifest.json, the last file of a directory: sha256 and bytes of every other file."""
-    manifest = Path(directory, MANIFEST)
-    paths = (path for path in sorted(Path(directory).rglob("*")) if path.is_file())
-    named = {
+    entries = {
         path.relative_to(directory).as_posix(): {
             "sha256": sha256_of(path),
             "bytes": path.stat().st_size,
         }
-        for path in paths
-        if path != manifest
+        for path in sorted(Path(directory).rglob("*"))
+        if path.is_file() and path != Path(directory, MANIFEST)
     }
-    write_json(manifest, {"files": named, "provenance": provenance or {}})
+    write_json(Path(directory, MANIFEST), {"files": entries, "provenance": provenance or {}})
 
 
 def verify_manifest(directory: str | Path) -> dict[str, Any]:
-    """Read a directory's manifest and check every file it names.
+    """Check every file that a directory's manifest names; return the manifest.
 
-    Returns the manifest. Raises `UserError` for a missing or changed file, or another program's
-    manifest.json.
+    Raises:
+        UserError: a file is missing or changed, or another program wrote the manifest.
     """
     manifest = read_json(path := Path(directory, MANIFEST))
     try:
-        expected = {name: one["sha256"] for name, one in manifest["files"].items()}
+        hashes = {name: entry["sha256"] for name, entry in manifest["files"].items()}
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is not a manifest of trimllm; remove it") from None
-    for name, sha256 in expected.items():
-        fault, path = "", Path(directory, name)
-        if not path.is_file():
-            fault = "is missing although the manifest names it"
-        elif sha256_of(path) != sha256:
-            fault = "was changed after it was written (sha256)"
-        if fault:
-            raise UserError(f"{path} {fault}; delete {directory} and run again")
+    for name, sha256 in hashes.items():
+        file, remedy = Path(directory, name), f"delete {directory} and run again"
+        if not file.is_file():
+            raise UserError(f"{file} is missing although the manifest names it; {remedy}")
+        if sha256_of(file) != sha256:
+            raise UserError(f"{file} was changed after it was written (sha256); {remedy}")
     return manifest

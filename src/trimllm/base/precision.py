@@ -1,4 +1,4 @@
-"""In which type matrix products run."""
+"""Types of matrix products and weights."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from trimllm.base.errors import UserError
 
 
 def has_bfloat16(device: torch.device | str = "cpu") -> bool:
-    """Whether matrix products in bfloat16 are fast: not emulated."""
+    """Whether the device computes matrix products in bfloat16 without emulation."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # The CPU kernels run on any AVX512 machine, but slower than float32 where the processor
-    # has no bfloat16 dot product or tiles.
-    found = torch.cpu.get_capabilities()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    # Any AVX512 processor runs the kernels, but without these units slower than in float32.
+    units = torch.cpu.get_capabilities()
+    return bool(units.get("avx512_bf16") or units.get("amx_bf16"))
 
 
 def compute_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
@@ -30,10 +29,10 @@ def compute_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
 
 
 def round_weights_(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Hold a model's weights in `dtype`, in place; returns the model.
+    """Convert a model's weights to `dtype` in place; returns the model.
 
-    `model.to(dtype)` would round the buffers as well. Rotary frequencies in bfloat16 are wrong by
-    up to one part in 256, at position 500 an angle of a radian.
+    `model.to(dtype)` would round buffers too: rotary frequencies in bfloat16 are wrong by up to
+    one part in 256, at position 500 an angle of a radian.
     """
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
@@ -41,8 +40,7 @@ def round_weights_(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def rounded_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy to read whose weights are `dtype` from the start: no second copy in the model's own
-    type, and none of what has that type already, which both share."""
+    """A read-only copy with weights in `dtype`; weights that have this type are shared."""
     with torch.no_grad():
         rounded = {
             id(p): p if p.dtype == dtype else nn.Parameter(p.to(dtype), p.requires_grad)

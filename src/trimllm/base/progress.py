@@ -6,12 +6,10 @@ from tqdm.auto import tqdm
 
 
 def progress_bar(total: int, unit: str, label: str | None, *, shown: bool = True) -> tqdm:
-    """A bar that is drawn at most every two seconds, in a log file too.
+    """A bar over `total` items ("documents", "steps"), drawn at most every two seconds.
 
     Args:
-        total: number of items.
-        unit: what an item is ("documents", "steps").
-        label: what is being done; None shows nothing.
+        label: None shows nothing.
         shown: False in all but one of several processes.
     """
     hidden = label is None or not shown

@@ -1,10 +1,9 @@
 """The child's side of `trimllm.base.workers`: `python -P serve.py SCRIPT`.
 
-The script defines `Worker`. The first line of standard input is a JSON object, the keyword
-arguments of `Worker`; its attribute `facts` is the first reply. Each further line is a JSON list:
-the name of a method and its arguments. A reply is one line: `{"value": ...}`, or `{"error": ...}`
-for a user's mistake (`SystemExit` with a text, `UserError`), or `{"crash": ...}` for anything else,
-after which the process ends.
+The script defines `Worker`. The first line of standard input holds its keyword arguments (a JSON
+object), and its attribute `facts` is the first reply. Each further line is a JSON list: a method's
+name and arguments. A reply is one line: `{"value": ...}`, `{"error": ...}` for a user's mistake
+(`SystemExit` with a text, `UserError`), or `{"crash": ...}`; after the last two the process ends.
 
 Only the standard library is needed: the script may run in an environment without trimllm.
 """
@@ -37,10 +36,11 @@ def main(script: str) -> None:
             command, *arguments = json.loads(line)
             reply("value", getattr(worker, command)(*arguments))
     except (Exception, SystemExit) as error:
-        users = type(error).__name__ in ("UserError", "SystemExit")
-        if not users:
+        if type(error).__name__ in ("UserError", "SystemExit"):
+            reply("error", str(error))
+        else:
             traceback.print_exc()
-        reply("error" if users else "crash", str(error) if users else repr(error))
+            reply("crash", repr(error))
         sys.exit(1)
 
 

@@ -1,8 +1,8 @@
 """Data: from published rows to documents, split so that nothing leaks.
 
-In the order of a row's way: `sources` (reading; `lines` and `hub` among them), `rows` (fields),
-`construct` (documents), `sets` and `split` (order), `prepare` (splits, checks, files, report).
-Documents alone are imported here: `prepare` imports scikit-learn, `hub` lm-eval and `datasets`.
+A row passes through `sources` (reading), `rows` (fields), `construct` (documents), `sets` (order)
+and `prepare` (splits, checks, files, report). Only documents are imported here: `prepare` imports
+scikit-learn, `hub` lm-eval and `datasets`.
 """
 
 from trimllm.data.document import Document, all_free, read_documents, write_documents

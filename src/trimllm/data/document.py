@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,13 +18,13 @@ _HYPHEN = re.compile(r"(?<=[^\W\d_])[-‐-—](?=[^\W\d_])")
 
 
 def normalised(text: str) -> str:
-    """Lower case and single spaces: two texts that differ only in layout become equal."""
+    """Lower case and single spaces."""
     return re.sub(r"\s+", " ", text).strip().lower()
 
 
 @cache
 def _edges() -> re.Pattern[str]:
-    """Marks around words. Compiled when first used: most processes only read documents."""
+    """Marks around words. Compiled on first use: most processes only read documents."""
     kinds = {mark: unicodedata.category(mark) for mark in map(chr, range(0x10000))}
     opening, closing = (
         re.escape("".join(mark for mark, kind in kinds.items() if kind in some))
@@ -38,8 +39,8 @@ def _edges() -> re.Pattern[str]:
 
 
 def bare(text: str) -> str:
-    """Lower case, single spaces, no brackets, quotes and stops around words, no dash at the end of
-    a line: sources end the same question with a colon here and a dash there."""
+    """Lower case, single spaces, without brackets, quotes and stops around words and dashes at the
+    ends of lines: sources end the same question with a colon here and a dash there."""
     plain = unicodedata.normalize("NFC", text).casefold().replace("’", "'")
     plain = _edges().sub(" ", _HYPHEN.sub(" ", plain))
     return " ".join(plain.split()) or normalised(text)
@@ -49,13 +50,12 @@ def bare(text: str) -> str:
 class Document:
     """A prompt, its choices and the index of the right one.
 
-    The text that is scored is `prompt + choice`, so choices carry their own leading space (what
-    lm-eval calls the target delimiter). A document with a single choice is a question with a free
-    answer, the choice being the reference answer.
+    The scored text is `prompt + choice`, so choices carry their own leading space (lm-eval's
+    target delimiter). A single choice is the reference answer to a question with a free answer.
 
     Attributes:
-        messages: the prompt as (role, content) of a conversation; a tokenizer that has a chat
-            template renders it by that, others take the prompt (see `trimllm.score.encode`).
+        messages: the prompt as (role, content) of a conversation. A tokenizer with a chat template
+            renders these, others take the prompt (see `trimllm.score.encode`).
     """
 
     prompt: str
@@ -78,12 +78,12 @@ class Document:
 
     @property
     def free(self) -> bool:
-        """Whether its answer is free text instead of one among choices."""
+        """Whether the answer is free text instead of one among choices."""
         return len(self.choices) == 1
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the content: layout, letter case and the order of choices do not matter."""
+        """SHA-256 of the content; layout, letter case and the order of choices do not matter."""
         parts = [normalised(self.prompt), *sorted(map(normalised, self.choices))]
         return files.content_hash("\0".join(parts))
 
@@ -94,16 +94,16 @@ class Document:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Document:
-        """The inverse of `as_dict`; `ValueError` where the object is no document."""
+        """The inverse of `as_dict`; `ValueError` for any other object."""
         try:
             messages = content.get("messages", ())
             return cls(content["prompt"], content["choices"], content["answer"], messages)
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"no prompt, choices or answer ({error})") from None
 
 
 def all_free(documents: Sequence[Document], what: str) -> bool:
-    """Whether all documents have free answers; `UserError` where some have and others choices."""
+    """Whether all documents have free answers; `UserError` if some have and others have choices."""
     free = sum(document.free for document in documents)
     if free not in (0, len(documents)):
         raise UserError(
@@ -114,18 +114,24 @@ def all_free(documents: Sequence[Document], what: str) -> bool:
 
 
 def read_documents(path: str | Path) -> list[Document]:
-    """Read documents from JSON lines; `UserError` names the line that is none."""
+    """Read documents from JSON lines; `UserError` names a line that holds none."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); run the step that writes it") from None
     documents = []
-    for number, row in enumerate(files.read_jsonl(path), start=1):
+    for number, line in enumerate(lines, start=1):
         try:
-            documents.append(Document.from_dict(row))
-        except ValueError as error:
-            raise UserError(f"{path}, document {number}: {error}; make the file anew") from None
+            if line.strip():
+                documents.append(Document.from_dict(json.loads(line)))
+        except ValueError as error:  # not JSON, or no document
+            raise UserError(f"{path}, line {number}: {error}; write the file again") from None
     if not documents:
-        raise UserError(f"{path} holds no documents; make the file anew")
+        raise UserError(f"{path} holds no documents; write the file again")
     return documents
 
 
 def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
-    """Write documents as JSON lines, whole or not at all."""
-    files.write_jsonl(path, (document.as_dict() for document in documents))
+    """Write documents as JSON lines, atomically."""
+    lines = [json.dumps(document.as_dict(), sort_keys=True) + "\n" for document in documents]
+    files.write_text(path, "".join(lines))

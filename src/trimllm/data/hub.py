@@ -1,4 +1,4 @@
-"""Rows from the hub: of a data set, or as a task of lm-eval asks for them."""
+"""Rows from the hub: a data set, or the documents of an lm-eval task."""
 
 from __future__ import annotations
 
@@ -12,50 +12,51 @@ from lm_eval.tasks import TaskManager
 from trimllm.base.errors import UserError
 from trimllm.data.document import Document
 from trimllm.data.rows import RowError
-from trimllm.data.sources import Read, entries
+from trimllm.data.sources import Read, numbered
 
 SPLITS = {"train": "training_docs", "validation": "validation_docs", "test": "test_docs"}
 
 
 def read_set(source: Mapping[str, Any]) -> Read:
-    """Rows of a data set of the hub; `UserError` where it cannot be read."""
+    """Rows of a data set of the hub; `UserError` if it cannot be read."""
     name, split, revision = source["hub"], source["split"], source.get("revision")
     title = f"{name} {'/'.join(str(source[key]) for key in ('name', 'split') if key in source)}"
     try:
         rows = datasets.load_dataset(name, source.get("name"), split=split, revision=revision)
-    except Exception as error:  # `datasets` raises many kinds; all mean that the set is not there
+    except Exception as error:  # `datasets` raises many kinds
         raise UserError(f"hub data set {title} cannot be read: {_reason(error)}") from error
-    return Read(entries(rows, title), {title: f"revision {revision or 'not pinned'}"})
+    return Read(numbered(rows, title), {title: f"revision {revision or 'not pinned'}"})
 
 
 def _reason(error: Exception) -> str:
     return str(error).split("\n")[0] or type(error).__name__
 
 
-_task_manager = cache(TaskManager)  # lm-eval's index of tasks; making it takes seconds
+task_manager = cache(TaskManager)  # lm-eval's index of tasks takes seconds to build
 
 
 def read_task(source: Mapping[str, Any]) -> Read:
     """Documents of an lm-eval task, with prompt and choices from the task object itself.
 
-    Raises `UserError` for no such task, no documents of the split, or more than one right answer.
+    Raises `UserError` for an unknown task, a split without documents, or a task that is not a
+    single multiple-choice task.
     """
     name, split = source["task"], source.get("split", "test")
-    manager = _task_manager(include_path=source.get("include_path"))
+    manager = task_manager(include_path=source.get("include_path"))
     if name not in manager.all_tasks:
         raise UserError(f"lm-eval has no task {name!r}")
     try:
         task = manager.load([name])["tasks"].get(name)
         docs = getattr(task, SPLITS[split])() if task is not None else None
-    except Exception as error:  # the task's data set is not there, for one of many reasons
+    except Exception as error:  # its data set is not there, for one of many reasons
         raise UserError(f"lm-eval task {name} cannot be read: {_reason(error)}") from error
     if task is None or task.OUTPUT_TYPE != "multiple_choice" or task.multiple_input:
         raise UserError(f"lm-eval task {name} is not a single multiple-choice task")
-    if docs is None and split == "test":  # what lm-eval itself reports on then
+    if docs is None and split == "test":  # lm-eval then reports on validation
         docs = task.validation_docs()
     if docs is None:
         raise UserError(f"lm-eval task {name} has no {split} documents")
-    rows = entries((_task_document(task, doc) for doc in docs), name)
+    rows = numbered((_task_document(task, doc) for doc in docs), name)
     return Read(rows, {f"lm-eval {name}": f"{task.config.dataset_path}, version {task.VERSION}"})
 
 

@@ -1,16 +1,14 @@
 """Prepare a domain: read, construct, split, check, write, report.
 
-Splits are made in this order, and never one question in two of them: tests, documents held back (by
-which choices between checkpoints are made), the pool of calibration documents, and for training all
-that is left.
+Splits are taken in this order, and never one question in two of them: tests; documents held back,
+by which checkpoints are chosen; the pool of calibration documents; for training all that is left.
 
-Which documents are tests or held back is drawn once for all seeds, so that answers under two seeds
-can be paired by document. What is left is divided by the seed of the run.
+Tests and held-back documents are the same under every seed, so that answers under two seeds can be
+paired by document. What is left is divided by the seed of the run.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,18 +19,18 @@ from trimllm.data import bag_of_words
 from trimllm.data.construct import Construction, Item
 from trimllm.data.document import all_free, write_documents
 from trimllm.data.rows import MAX_FAILED
-from trimllm.data.sets import NAMED, Pool, read_set, read_task, within
-from trimllm.data.split import take, turned
+from trimllm.data.sets import DATA_SEED, EXAMPLES, Pool, read_set, read_task, within
 
 TRAIN, HELD_BACK, CALIBRATION = "train", "held_back", "calibration"
 SHARES = {HELD_BACK: 0.1, CALIBRATION: 0.25}
-"""At most so much of what the tests leave of a training set is set aside: a small domain must keep
-documents to train on. (Of a set that nobody trains on, see `OWN_SHARES`.)"""
+"""Largest share of a training set, without tests, that is set aside: a small domain must keep
+documents to train on. `OWN_SHARES`: of a calibration set of its own."""
 OWN_SHARES = {HELD_BACK: 0.25, CALIBRATION: 1.0}
 FEWEST = {HELD_BACK: 4, CALIBRATION: 4, TRAIN: 8}
-"""Documents of a split at least, where limits do not ask for fewer: of four, one is a quarter of a
-score, and eight are a batch."""
+"""Least documents of a split, unless limits ask for fewer."""
 FEWEST_TESTED = 4
+GOLDEN = (5**0.5 - 1) / 2
+"""Its multiples, modulo 1, lie far apart, however many there are."""
 Limits = Mapping[str, int | None]
 Splits = dict[str, list[Item]]
 
@@ -48,22 +46,20 @@ def prepare(
 ) -> dict[str, Any]:
     """Write {train,calibration,held_back,tests/TASK}.jsonl and report.json of a domain.
 
-    A domain without a training set is one to test on: it has tests and a report only.
+    A domain without a training set has tests and a report only.
 
     Args:
         spec: the domain as its YAML declares it, valid by its schema.
-        directory: where the files go.
-        seed: says which of the documents that are neither tests nor held back are calibrated on,
-            and in what order the others are trained on. Tests and held-back documents are the same
-            under every seed.
-        limits: documents at most, for "test" (None: all), "held_back" and "calibration" (at most
-            a share of the set, see `SHARES`). Training takes all that are left.
-        constructions: further ones, by the name that `construct.kind` has for them.
+        seed: which documents that are neither tests nor held back are calibrated on, and the order
+            of the others, which are trained on.
+        limits: most documents for "test" (None: all), "held_back" and "calibration" (at most
+            `SHARES`). Training takes all that are left.
+        constructions: others than the library's, by `construct.kind`.
         provenance: goes into the report as it is.
 
     Returns:
-        The report: rows read, left out and why, sizes, class counts, hashes, construction in words,
-        and the accuracy of a bag of words on each test, in %.
+        The report: rows read, left out and why, sizes, hashes, and the accuracy of a bag of words
+        on each test, in %.
 
     Raises:
         UserError: a source is missing or corrupt, more than 5% of its rows do not parse, a
@@ -74,8 +70,10 @@ def prepare(
     with within(f"domain {name}"):
         splits, report = _split(spec, constructions or {}, seed, limits)
     documents = {split: [item.document for item in items] for split, items in splits.items()}
-    for task, test in report["tests"].items() if TRAIN in splits else ():
-        test["bag_of_words"] = bag_of_words.accuracy(documents[TRAIN], documents[f"tests/{task}"])
+    if TRAIN in splits:
+        for task, test in report["tests"].items():
+            tests = documents[f"tests/{task}"]
+            test["bag_of_words"] = bag_of_words.accuracy(documents[TRAIN], tests)
     hashes = {}
     for split, part in documents.items():
         write_documents(directory / f"{split}.jsonl", part)
@@ -90,7 +88,7 @@ def prepare(
 def _split(
     spec: Mapping[str, Any], constructions: Mapping[str, Construction], seed: int, limits: Limits
 ) -> tuple[Splits, dict[str, Any]]:
-    """Items by split, and what the report says of them."""
+    """Items by split, and the report on them."""
     pools: dict[str, Pool] = {}
 
     def pool(name: str) -> Pool:
@@ -101,40 +99,38 @@ def _split(
             pools[name] = read_set(name, spec["sets"][name], constructions)
         return pools[name]
 
-    splits: Splits = {}
-    tests: dict[str, Pool] = {}
     train = pool(spec["train"]) if spec.get("train") else None
     calibration = pool(spec["calibration"]) if train and spec.get("calibration") else train
+    splits: Splits = {}
+    tests: dict[str, Pool] = {}
     for task, test in spec["tests"].items():
         one = pool(test["set"]) if "set" in test else read_task(test)
         one = pools.setdefault(one.name, one)
         sizes = [n for n in (limits.get("test"), test.get("documents")) if n is not None]
         earlier = [f"tests/{name}" for name, other in tests.items() if other is one]
         used = {item.group for name in earlier for item in splits[name]}
-        splits[f"tests/{task}"] = take(one.groups, min(sizes, default=None), used)
-        one.check(splits, f"tests/{task}", min([*sizes, FEWEST_TESTED]))
+        items = splits[f"tests/{task}"] = _take(one.groups, min(sizes, default=None), used)
+        one.check(f"tests/{task}", len(items), min([*sizes, FEWEST_TESTED]))
         tests[task] = one
     removed = 0
     if train and calibration:
         tested = [item for items in splits.values() for item in items]
         clean = _without_tests(train, calibration, tested, [*tests.values()])
         removed = len(train.items) - sum(map(len, clean))
-        used = {item.group for item in tested}
-        parts = _divided(clean, None if calibration is train else calibration, used, seed, limits)
-        for name in FEWEST:
-            of = train if name == TRAIN else calibration
-            of.check(parts, name, _limited(limits, name, FEWEST[name]))
+        own = None if calibration is train else calibration.groups
+        parts = _divide(clean, own, {item.group for item in tested}, seed, limits)
+        for name, fewest in FEWEST.items():
+            source = train if name == TRAIN else calibration
+            source.check(name, len(parts[name]), _limited(limits, name, fewest))
         splits = parts | splits
     for name, items in splits.items():
         if name != TRAIN:  # free answers may be trained on whatever the tests are
             all_free([item.document for item in items], name)
-    words = {task: one.report["construction"] for task, one in tests.items()}
     return splits, {
         "sets": {name: one.report for name, one in pools.items()},
-        "splits": {name: _summary(items) for name, items in splits.items()},
-        "tests": {t: {"set": one.name, "construction": words[t]} for t, one in tests.items()},
+        "splits": {name: {"documents": len(items)} for name, items in splits.items()},
+        "tests": {task: {"set": one.name} for task, one in tests.items()},
         "train_documents_removed_as_test_documents": removed,
-        "construction": "; ".join(dict.fromkeys(words.values())),
     }
 
 
@@ -143,24 +139,24 @@ def _without_tests(
 ) -> list[list[Item]]:
     """Groups of the training set that hold no test document.
 
-    A set that holds tests, too, is split instead: it shares no group with them.
+    A set that also holds tests shares no group with them: it is split instead.
 
     Raises:
         UserError: a calibration document is a test document, or many training documents are.
     """
-    # Where answers are free or wrong choices drawn, the same prompt is the same question.
+    # With free answers or drawn wrong choices the same prompt is the same question.
     items = [*tested, *train.items, *calibration.items]
     by_prompt = any(item.drawn or item.document.free for item in items)
     known = {item.content(by_prompt): item for item in tested}
 
-    def leaks(pool: Pool, what: str, share: float, remedy: str) -> list[Item]:
+    def leaks(pool: Pool, split: str, share: float, remedy: str) -> list[Item]:
         items = [] if pool in tests else pool.items
         leaked = [item for item in items if item.content(by_prompt) in known]
         if len(leaked) > share * len(items):
-            pairs = [(one.where, known[one.content(by_prompt)].where) for one in leaked[:NAMED]]
+            pairs = [(one.where, known[one.content(by_prompt)].where) for one in leaked[:EXAMPLES]]
             named = ", ".join(f"{here} is {there}" for here, there in pairs if here and there)
             raise UserError(
-                f"{what}: {len(leaked)} of the {len(items)} documents of set {pool.name} are test "
+                f"{split}: {len(leaked)} of the {len(items)} documents of set {pool.name} are test "
                 f"documents ({named}); {remedy}"
             )
         return leaked
@@ -168,42 +164,55 @@ def _without_tests(
     if calibration is not train:
         leaks(calibration, CALIBRATION, 0, "calibrate on training or validation data")
     leaked = leaks(train, TRAIN, MAX_FAILED, "take them out of one of the two")
-    gone = {item.group for item in leaked}
-    return [group for group in train.groups if group[0].group not in gone]
+    groups = {item.group for item in leaked}
+    return [group for group in train.groups if group[0].group not in groups]
 
 
-def _divided(
-    clean: Sequence[list[Item]],
-    calibration: Pool | None,
-    used: set[str],
+def _divide(
+    train: Sequence[list[Item]],
+    calibration: Sequence[list[Item]] | None,
+    tested: set[str],
     seed: int,
     limits: Limits,
 ) -> Splits:
     """Documents to train on, to calibrate on and held back.
 
     Args:
-        clean: the training set without test documents.
-        calibration: the set to calibrate on, from which documents are held back as well; None
-            takes a part of the training set.
-        used: groups of the tests.
+        train: groups without test documents.
+        calibration: groups of a set of its own, from which documents are held back as well; None
+            takes a part of `train`.
+        tested: groups of the tests.
     """
-    source, shares = (calibration.groups, OWN_SHARES) if calibration else (clean, SHARES)
-    free = sum(len(group) for group in source if group[0].group not in used)
+    source, shares = (train, SHARES) if calibration is None else (calibration, OWN_SHARES)
+    free = sum(len(group) for group in source if group[0].group not in tested)
     size = {n: _limited(limits, n, max(FEWEST[n], int(shares[n] * free))) for n in shares}
-    held_back = take(source, size[HELD_BACK], used)
-    used = used | {item.group for item in held_back}
-    calibrated = take(turned(source, seed, used), size[CALIBRATION], set())
-    trained = take(turned(clean, seed, used), None, {item.group for item in calibrated})
+    held_back = _take(source, size[HELD_BACK], tested)
+    used = tested | {item.group for item in held_back}
+    calibrated = _take(_rotated(source, seed, used), size[CALIBRATION], set())
+    trained = _take(_rotated(train, seed, used), None, {item.group for item in calibrated})
     return {TRAIN: trained, HELD_BACK: held_back, CALIBRATION: calibrated}
+
+
+def _rotated(groups: Sequence[list[Item]], seed: int, used: set[str]) -> list[list[Item]]:
+    """The groups that are left, starting elsewhere for each seed.
+
+    Neighbours stay neighbours: wrong choices may come from rows nearby, and every stretch holds the
+    classes in equal shares.
+    """
+    left = [group for group in groups if group[0].group not in used]
+    start = int((seed - DATA_SEED) * GOLDEN % 1 * len(left))
+    return left[start:] + left[:start]
+
+
+def _take(groups: Sequence[list[Item]], size: int | None, used: set[str]) -> list[Item]:
+    """The first groups that fit into `size` documents (None: all), without those used."""
+    items: list[Item] = []
+    for group in groups:
+        if group[0].group not in used and (size is None or len(items) + len(group) <= size):
+            items += group
+    return items
 
 
 def _limited(limits: Limits, name: str, size: int) -> int:
     limit = limits.get(name)
     return size if limit is None else min(limit, size)
-
-
-def _summary(items: Sequence[Item]) -> dict[str, Any]:
-    """Size of a split, and how often each answer index is right."""
-    answers = Counter(item.document.answer for item in items)
-    right = {str(index): answers[index] for index in sorted(answers)}
-    return {"documents": len(items), "right_answers": right}

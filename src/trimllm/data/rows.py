@@ -1,4 +1,4 @@
-"""Rows: the fields of a published data set, read into question, choices and answer.
+"""Rows: the fields of a published data set, parsed into question, choices and answer.
 
 A domain's YAML maps fields to their roles (`fields`). Choices: a list, several fields, a text of
 lettered lines (`A. one`, `B. two`), a mapping with `text` and `label`, or constant. Answers: an
@@ -18,20 +18,27 @@ from trimllm.data.document import bare
 MAX_FAILED = 0.05
 """Share of rows that may fail to parse, or of training documents that may be test documents."""
 LONGEST = 1_000_000
-"""Characters of a text. A longer one comes of a file that lost its line breaks."""
+"""Characters of a text. A longer one comes from a file that lost its line breaks."""
 ROLES = ("system", "user", "assistant")
 _LETTERED = re.compile(r"^[ \t]*\(?([A-Za-z])[.:)][ \t]+", re.MULTILINE)
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-"""Half of a character, which JSON can spell ("\\ud800") and no file of UTF-8 can hold."""
 
 
 class RowError(ValueError):
-    """This row does not parse. The message says why and quotes nothing of the row."""
+    """A row that does not parse. The message says why and quotes nothing of the row."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One parsed row. `choices` is empty where the data set has none."""
+    """A parsed row.
+
+    Attributes:
+        choices: empty if the data set has none.
+        answer_text: the right choice, or the free answer.
+        group: equal for rows that must stay in one split; empty: the question.
+        messages: (role, content) of a conversation before the answer.
+        where: file and line.
+        drawn: whether wrong choices were drawn from other rows and are no part of the question.
+    """
 
     question: str
     choices: tuple[str, ...] = ()
@@ -40,87 +47,82 @@ class Row:
     context: str = ""
     label: str = ""
     group: str = ""
-    """What it shares with rows that must stay in one split; its question where this is empty."""
     messages: tuple[tuple[str, str], ...] = ()
-    """(role, content) of a conversation until the answer; none where the row is no conversation."""
     where: str = ""
-    """File and line."""
     drawn: bool = False
-    """Whether its wrong choices were drawn from other rows and are no part of the question."""
+
+    def __post_init__(self) -> None:
+        try:
+            texts = (self.question, *self.choices, self.answer_text, self.context, self.label)
+            "".join(texts).encode()
+        except UnicodeEncodeError as error:  # JSON can spell it ("\ud800"), UTF-8 cannot
+            raise RowError(f"half a character ({error.object[error.start]!a})") from None
 
 
-def parse_row(row: Any, how: Mapping[str, Any]) -> Row:
-    """Parse one row as the domain's YAML says.
+def parse_row(row: Any, spec: Mapping[str, Any]) -> Row:
+    """Parse a row (a JSON object, or the row of a table) as a domain's YAML says.
 
     Args:
-        row: the JSON object (or row of a table) as it was read.
-        how: `format` ("fields" or "messages"), `fields`, and `label` where all rows have the same.
+        spec: `format` ("fields" or "messages"), `fields`, and `label` if all rows have the same.
 
     Raises:
         RowError: the row does not hold what it should.
     """
     if not isinstance(row, Mapping):
         raise RowError("not an object")
-    if how.get("format") == "messages":
-        return _of_messages(row)
-    fields: Any = how["fields"]
+    if spec.get("format") == "messages":
+        return _parse_messages(row)
+    fields: Any = spec["fields"]
     names = [fields["question"]] if isinstance(fields["question"], str) else fields["question"]
-    question = " ".join(_text(row, name) for name in names).strip()
-    if not question:
-        raise RowError("an empty question")
+    question = _filled(" ".join(_text(row, name) for name in names), "question")
     context = _text(row, fields["context"]).strip() if "context" in fields else ""
-    label = _whole(str(_value(row, fields["label"])), "label").strip() if "label" in fields else ""
-    if not label and "label" in fields:
-        raise RowError("an empty label")
+    label = _filled(str(_value(row, fields["label"])), "label") if "label" in fields else ""
     choices: tuple[str, ...] = ()
-    index, text = None, ""
+    answer, text = None, ""
     if "choices" in fields:
-        choices, index = _chosen(row, fields)
-        text = "" if index is None else choices[index]
-    elif "answer" in fields and not (text := _text(row, fields["answer"]).strip()):
-        raise RowError("an empty answer")
-    return Row(question, choices, index, text, context, str(how.get("label", label)))
+        choices, answer = _parse_choices(row, fields)
+        text = "" if answer is None else choices[answer]
+    elif "answer" in fields:
+        text = _filled(_text(row, fields["answer"]), "answer")
+    return Row(question, choices, answer, text, context, str(spec.get("label", label)))
 
 
-def _chosen(
+def _parse_choices(
     row: Mapping[str, Any], fields: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], int | None]:
-    """The choices, and the index of the right one; None where no field holds it."""
-    where, names = fields["choices"], []
+    """The choices, and the index of the right one; None if no field holds it."""
+    field, labels = fields["choices"], []
     choices: Any
-    if isinstance(where, Mapping):  # constant: text shown -> value in the row
-        choices, names = list(where), list(where.values())
-    elif isinstance(where, list):
-        choices = [_text(row, name) for name in where]
+    if isinstance(field, Mapping):  # constant: text shown -> value in the row
+        choices, labels = list(field), list(field.values())
+    elif isinstance(field, list):
+        choices = [_text(row, name) for name in field]
     else:
-        choices = _value(row, where)
+        choices = _value(row, field)
         if isinstance(choices, Mapping):
-            choices, names = choices.get("text"), choices.get("label", [])
+            choices, labels = choices.get("text"), choices.get("label", [])
         elif isinstance(choices, str):
             choices = lettered(choices)
     if not isinstance(choices, Sequence) or not choices:
         raise RowError("choices are neither a list nor lettered lines")
-    texts = tuple(_whole(str(choice), "choice").strip() for choice in choices)
-    if not all(texts):
-        raise RowError("an empty choice")
+    texts = tuple(_filled(str(choice), "choice") for choice in choices)
     answer = fields.get("answer")
     if isinstance(answer, int | None):  # the index itself: the right choice is always in one place
         return texts, answer
     value = _value(row, answer)
-    if str(value) in (known := [str(name) for name in names]):
+    if str(value) in (known := [str(label) for label in labels]):
         return texts, known.index(str(value))
-    # Of choices that are numbers a number may be the text.
-    typed = type(value) is int and all(isinstance(choice, str) for choice in choices)
-    return texts, answer_index(
-        value, texts, fields.get("answer_is") or ("index" if typed else None)
-    )
+    reading = fields.get("answer_is")
+    if not reading and type(value) is int and all(isinstance(choice, str) for choice in choices):
+        reading = "index"  # where choices are numbers, a number may be a text
+    return texts, _answer_index(value, texts, reading)
 
 
 def lettered(text: str) -> tuple[str, ...]:
     """The lettered options of a text.
 
-    Only letters that follow each other from A (or a) on open an option, so that an option that
-    itself holds a line such as "I. first" stays whole.
+    Only letters that follow each other from A (or a) on start an option, so an option that itself
+    holds a line such as "I. first" stays whole.
     """
     starts: list[re.Match[str]] = []
     for match in _LETTERED.finditer(text):
@@ -139,7 +141,7 @@ def _place(letter: str) -> int:
     return ord(letter.lower()) - ord("a")
 
 
-def answer_index(value: Any, choices: Sequence[str], reading: str | None = None) -> int:
+def _answer_index(value: Any, choices: Sequence[str], reading: str | None) -> int:
     """Index of the right choice.
 
     Args:
@@ -163,10 +165,10 @@ def answer_index(value: Any, choices: Sequence[str], reading: str | None = None)
         place = readings["letter"] = _place(match[1])
         if place < len(texts) and texts[place] != text[match.end() :].strip().lower():
             raise RowError("the answer's letter and text name different choices")
-    readings = {one: index for one, index in readings.items() if reading in (None, one)}
+    readings = {name: index for name, index in readings.items() if reading in (None, name)}
     if not readings:
         raise RowError("the answer is none of the choices")
-    inside = {one: index for one, index in readings.items() if index < len(choices)}
+    inside = {name: index for name, index in readings.items() if index < len(choices)}
     if not inside:
         raise RowError(f"answer {max(readings.values())} of {len(choices)} choices")
     if len({*inside.values()}) > 1:
@@ -178,33 +180,33 @@ def answer_index(value: Any, choices: Sequence[str], reading: str | None = None)
     return next(iter(inside.values()))
 
 
-def _of_messages(row: Mapping[str, Any]) -> Row:
-    """A conversation until the last message of the assistant, and that message as the answer.
+def _parse_messages(row: Mapping[str, Any]) -> Row:
+    """A conversation until the last message of the assistant, which is the answer.
 
     Rows that begin with the same question of the user may be one conversation, cut at several
-    places, so they are of one group. In plain text each message follows its role.
+    places, so they form one group. In plain text each message follows its role.
     """
     messages = _value(row, "messages")
     if not isinstance(messages, list | tuple):
         raise RowError("field messages is not a list")
-    read = []
+    turns = []
     for number, message in enumerate(messages, start=1):
         if not isinstance(message, Mapping) or message.get("role") not in ROLES:
             raise RowError(f"message {number} has no role of {', '.join(ROLES)}")
-        read.append((message["role"], _text(message, "content").strip()))
-        if not read[-1][1]:
+        turns.append((message["role"], _text(message, "content").strip()))
+        if not turns[-1][1]:
             raise RowError(f"message {number} is empty")
-    last = max((at for at, (role, _) in enumerate(read) if role == "assistant"), default=None)
+    last = max((at for at, (role, _) in enumerate(turns) if role == "assistant"), default=None)
     if last is None:
         raise RowError("no message of the assistant, whose last one is the answer")
-    before = tuple(read[:last])
+    before = tuple(turns[:last])
     questions = [content for role, content in before if role == "user"]
     if not questions:
         raise RowError("no message of the user before the answer")
     question = questions[0]
     if len(before) > 1:
         question = "\n".join(f"{role.capitalize()}: {content}" for role, content in before)
-    return Row(question, answer_text=read[last][1], group=bare(questions[0]), messages=before)
+    return Row(question, answer_text=turns[last][1], group=bare(questions[0]), messages=before)
 
 
 def _value(row: Mapping[str, Any], name: str) -> Any:
@@ -215,17 +217,17 @@ def _value(row: Mapping[str, Any], name: str) -> Any:
     return value
 
 
+def _filled(text: str, what: str) -> str:
+    """The text without blanks at its ends."""
+    if not text.strip():
+        raise RowError(f"an empty {what}")
+    return text.strip()
+
+
 def _text(row: Mapping[str, Any], name: str) -> str:
     value = _value(row, name)
     if not isinstance(value, str):
         raise RowError(f"field {name} is not a text")
     if len(value) > LONGEST:
         raise RowError(f"field {name} has {len(value):,} characters, more than {LONGEST:,}")
-    return _whole(value, f"field {name}")
-
-
-def _whole(text: str, what: str) -> str:
-    """The text, if it can be written in UTF-8."""
-    if half := _SURROGATE.search(text):
-        raise RowError(f"{what} holds half a character (\\u{ord(half[0]):x})")
-    return text
+    return value

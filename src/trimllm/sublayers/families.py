@@ -17,7 +17,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from trimllm.base.errors import UserError
-from trimllm.base.rooms import named
+from trimllm.base.names import imported
 from trimllm.sublayers import modeling_trimllm
 from trimllm.sublayers.modeling_trimllm import FAMILIES, Family, trimmed
 
@@ -42,7 +42,7 @@ def register_named(name: str) -> str:
     """
     if ":" not in name:
         return name
-    family = named(name)
+    family = imported(name)
     if not isinstance(family, Family):
         raise UserError(f"{name!r} is no row of a model family (trimllm.sublayers.Family)")
     register(family)

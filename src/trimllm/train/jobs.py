@@ -15,9 +15,8 @@ from torch import nn
 
 from trimllm import checkpoint
 from trimllm.base import files
-from trimllm.base.names import STATE_EVERY
+from trimllm.base.names import STATE_EVERY, imported
 from trimllm.base.precision import compute_dtype
-from trimllm.base.rooms import named
 from trimllm.checkpoint import store
 from trimllm.data import read_documents
 from trimllm.scanning import from_record
@@ -125,7 +124,7 @@ def run(job: TrainJob, folder: Path) -> tuple[nn.Module, Any, dict[str, Any]]:
         inputs["held_back"] = read_documents(job.held_back)
     if job.teacher:
         inputs["teacher"] = Teacher.load(job.teacher)
-    recipe = named(job.recipe)
+    recipe = imported(job.recipe)
     if "state" in inspect.signature(recipe).parameters:
         inputs["state"] = RunState(folder, lambda: _identity(job), job.save_every)
     inputs["initial"] = from_record(files.read_json(job.scan)["scan"]) if job.scan else None

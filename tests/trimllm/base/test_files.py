@@ -1,4 +1,4 @@
-"""Atomic files: modes, manifests of others, and a file system that refuses to rename."""
+"""Atomic files: modes, manifests of others, and file systems that refuse to rename."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from mounts import Mounts, mounts
+from mounts import mounts
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
@@ -18,48 +18,39 @@ WRITE = "import sys; from trimllm.base import files; files.write_json(sys.argv[1
 PUBLISH = "import sys; from trimllm.base import files; files.publish(*sys.argv[1:])"
 
 
-def refused(room: Mounts, code: str, *paths: Path) -> str:
-    """Last line of a program that has met an error."""
-    words = [*room.prefix, sys.executable, "-c", code, *map(str, paths)]
-    path = {"PYTHONPATH": str(Path(files.__file__).parents[2])}
-    run = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **path})
-    assert run.returncode == 1, run.stderr
-    return run.stderr.splitlines()[-1]
-
-
 def checkpoint(folder: Path, name: str) -> Path:
-    path = folder / name
-    path.mkdir()
-    files.write_json(path / "config.json", {"is": name})
-    files.write_manifest(path)
-    return path
+    files.write_json(folder / name / "config.json", {"is": name})
+    files.write_manifest(folder / name)
+    return folder / name
 
 
-def test_a_file_that_cannot_be_renamed_onto_keeps_its_content(tmp_path: Path) -> None:
-    path, other = tmp_path / "a.json", tmp_path / "other"
-    other.touch()
-    files.write_json(path, {"is": "old"})
-    with mounts() as room:
-        room.mount("--bind", path, path)
-        assert "Device or resource busy" in refused(room, WRITE, path)
-    assert files.read_json(path) == {"is": "old"}
-    assert sorted(tmp_path.iterdir()) == [path, other]
-
-
-@pytest.mark.parametrize("stuck", ["new", "old"])
-def test_a_checkpoint_that_cannot_be_replaced_stays(tmp_path: Path, stuck: str) -> None:
-    """Whether the old one cannot be moved away or, that done, the new one not moved there."""
-    old, new = checkpoint(tmp_path, "old"), checkpoint(tmp_path, "new")
+@pytest.mark.parametrize("code, stuck", [(WRITE, "file"), (PUBLISH, "new"), (PUBLISH, "old")])
+def test_what_cannot_be_replaced_stays(tmp_path: Path, code: str, stuck: str) -> None:
+    """A file; and a checkpoint, whether the old one cannot be moved away or, after that, the new
+    one not moved there. A mount point cannot be renamed."""
+    old, new, file = (tmp_path / name for name in ("old", "new", "file"))
+    checkpoint(tmp_path, "old"), checkpoint(tmp_path, "new")
+    files.write_json(file, {"is": "file"})
     with mounts() as room:
         room.mount("--bind", tmp_path / stuck, tmp_path / stuck)
-        assert "Device or resource busy" in refused(room, PUBLISH, new, old)
+        words = [
+            *room.prefix,
+            sys.executable,
+            "-c",
+            code,
+            *([file] if code == WRITE else [new, old]),
+        ]
+        path = {"PYTHONPATH": str(Path(files.__file__).parents[2])}
+        run = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **path})
+        assert "Device or resource busy" in run.stderr.splitlines()[-1]
     for path in (old, new):
-        files.verify_manifest(path)
+        assert files.verify_manifest(path)
         assert files.read_json(path / "config.json") == {"is": path.name}
-    assert sorted(tmp_path.iterdir()) == [new, old]
+    assert files.read_json(file) == {"is": "file"}
+    assert sorted(tmp_path.iterdir()) == [file, new, old]
 
 
-def test_an_old_checkpoint_outlives_renames_that_fail_both_ways(
+def test_an_old_checkpoint_survives_renames_that_fail_both_ways(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = checkpoint(tmp_path, "old"), checkpoint(tmp_path, "new")
@@ -76,12 +67,7 @@ def test_an_old_checkpoint_outlives_renames_that_fail_both_ways(
             files.publish(new, old)
     assert not old.exists()
     files.remove_leftovers(old)
-    files.verify_manifest(old)
-    assert sorted(tmp_path.iterdir()) == [new, old]
-
-
-def test_it_is_replaced_where_nothing_refuses(tmp_path: Path) -> None:
-    old, new = checkpoint(tmp_path, "old"), checkpoint(tmp_path, "new")
+    assert files.verify_manifest(old) and sorted(tmp_path.iterdir()) == [new, old]
     files.publish(new, old)
     assert files.read_json(old / "config.json") == {"is": "new"}
     assert list(tmp_path.iterdir()) == [old]
@@ -109,10 +95,11 @@ def test_a_manifest_of_another_program_is_one_line(tmp_path: Path, content: obje
         files.verify_manifest(tmp_path)
 
 
-def test_a_line_that_is_not_json_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"a": 1}\n\n{"a": }\n')
-    with pytest.raises(UserError, match=r"a\.jsonl, line 3 is not JSON"):
-        files.read_jsonl(tmp_path / "a.jsonl")
-    for name, words in (("b.json", "does not exist"), ("a.jsonl", "is not JSON")):
-        with pytest.raises(UserError, match=words):
-            files.read_json(tmp_path / name)
+@pytest.mark.parametrize(
+    "content, reason", [(None, "not exist"), (b"{", "JSON"), (b"\xff", "JSON")]
+)
+def test_what_is_not_json_is_one_line(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    if content:
+        (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UserError, match=rf"a\.json .*{reason}"):
+        files.read_json(tmp_path / "a.json")

@@ -1,20 +1,31 @@
+"""Sources: the rows of files, data sets and tasks, and every fault with file and line."""
+
 from __future__ import annotations
 
+import csv
+import io
 import json
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from wheels import lines, question_rows
 
 from trimllm.base.errors import UserError
-from trimllm.data import Document
-from trimllm.data.hub import _task_manager
+from trimllm.data import Document, sources
+from trimllm.data.hub import task_manager
 from trimllm.data.rows import RowError
 from trimllm.data.sources import read_source
 
 ROWS = question_rows(4)
+
+
+def read(folder, name, content):
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_source({"file": str(folder / name)}).rows
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "json", "parquet"])
@@ -26,39 +37,79 @@ def test_local_files(tmp_path, kind, monkeypatch):
         path.write_text(lines(ROWS) if kind == "jsonl" else json.dumps({"data": ROWS}))
     monkeypatch.setenv("SOME_FOLDER", str(tmp_path))
     rows = read_source({"file": f"${{SOME_FOLDER}}/rows.{kind}", "lines": [3, 0]}).rows
-    where = (":4", ":1") if kind == "jsonl" else (", row 4", ", row 1")
-    assert rows == [
-        (f"{path.name}{place}", ROWS[n]) for place, n in zip(where, (3, 0), strict=True)
-    ]
+    places = (":4", ":1") if kind == "jsonl" else (", row 4", ", row 1")
+    assert rows == [(f"{path.name}{place}", ROWS[n]) for place, n in zip(places, (3, 0))]  # noqa: B905
     with pytest.raises(UserError, match=rf"there is no line 9 in rows\.{kind}, which has 4"):
         read_source({"file": str(path), "lines": [9]})
 
 
-def test_a_broken_line_is_a_row_that_does_not_parse(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text(lines([ROWS[0], '{"question": ', "", ROWS[1]]))
-    rows = read_source({"file": str(path)}).rows
-    assert [where for where, _ in rows] == ["rows.jsonl:1", "rows.jsonl:2", "rows.jsonl:4"]
-    assert isinstance(rows[1][1], RowError)
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_rows_of_a_csv_by_the_names_of_its_header(tmp_path, delimiter):
+    text = 'q,a\n"one, or\n""two""?",1\n\nthree?,3\n'.replace(",", delimiter)
+    assert read(tmp_path, "rows.csv", "\ufeff" + text) == [
+        ("rows.csv:2", {"q": f'one{delimiter} or\n"two"?', "a": "1"}),
+        ("rows.csv:5", {"q": "three?", "a": "3"}),
+    ]
 
 
-def test_what_is_no_file_of_rows(tmp_path, monkeypatch):
-    for name, text, reason in [
+TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\n\0"), min_size=1)
+
+
+@given(table=st.lists(st.tuples(TEXTS, TEXTS), max_size=5), delimiter=st.sampled_from(",;\t"))
+def test_a_written_csv_is_read_back(table, delimiter):
+    stream = io.StringIO()
+    csv.writer(stream, delimiter=delimiter).writerows([("q", "a"), *table])
+    rows = sources._csv_rows(stream.getvalue(), "x")
+    assert [tuple(row.values()) for _, row in rows] == table
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("rows.csv", "", "rows.csv: empty; the first line of a CSV names its columns"),
+        ("rows.csv", "q,q\n1,2\n", "rows.csv:1: the header needs a name for each column, each"),
+        ("rows.csv", "q,\n1,2\n", "rows.csv:1: the header needs a name for each column, each"),
+        ("rows.csv", 'q,a\n1,2\n3,"4\n5,6\n', "rows.csv:3: not a row of a CSV .unexpected end"),
         ("rows.txt", "a,b", "is not .jsonl, .json, .csv, .tsv or .parquet"),
         ("rows.json", "{", "is not readable"),
         ("rows.json", '{"rows": 3}', "neither a list"),
         ("rows.parquet", "no", "is not readable"),
-    ]:
-        (tmp_path / name).write_text(text)
-        with pytest.raises(UserError, match=reason):
-            read_source({"file": str(tmp_path / name)})
+        *(
+            (
+                name,
+                '{"q":\n1}\n{"q": "caf\xe9"}\n'.encode("latin-1"),
+                f"^{name}:3: not UTF-8.*; save",
+            )
+            for name in ("rows.jsonl", "rows.csv", "rows.json")
+        ),
+    ],
+)
+def test_what_is_no_file_of_rows(tmp_path, name, content, reason):
+    with pytest.raises(UserError, match=reason):
+        read(tmp_path, name, content)
+
+
+def test_what_is_no_source(monkeypatch):
     with pytest.raises(UserError, match="does not exist"):
-        read_source({"file": str(tmp_path / "nowhere.jsonl")})
+        read_source({"file": "nowhere.jsonl"})
     with pytest.raises(UserError, match="needs the environment variable SOME_FOLDER"):
         read_source({"file": "${SOME_FOLDER}/a.jsonl"})
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     with pytest.raises(UserError, match="hub data set nobody/nothing train cannot be read"):
         read_source({"hub": "nobody/nothing", "split": "train"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "places", "fault"),
+    [
+        ("rows.jsonl", '{"q": 1}\n{"q": \n\n{"q": 2}\n', [1, 2, 4], "not JSON"),
+        ("rows.csv", "q,a\n1,2\n1,2,3\n1,2\n", [2, 3, 4], "3 fields, but the header names 2"),
+    ],
+)
+def test_a_broken_line_is_a_row_that_does_not_parse(tmp_path, name, text, places, fault):
+    rows = read(tmp_path, name, text)
+    assert [place for place, _ in rows] == [f"{name}:{number}" for number in places]
+    assert isinstance(rows[1][1], RowError) and str(rows[1][1]) == fault
 
 
 @pytest.mark.slow
@@ -83,8 +134,9 @@ def test_a_task_gives_the_prompts_of_the_evaluation(tmp_path, monkeypatch):
     source = {"task": "tiny_task", "include_path": str(tmp_path / "tasks")}
     documents = [document for _, document in read_source(source).rows]
     assert documents[0] == Document("Answer.\n\nQ: q 0?\nA:", (" yes 0", " no 0"), 0)
-    manager = _task_manager(include_path=source["include_path"])
-    known = manager.load(["tiny_task"])["tasks"]["tiny_task"]
+    known = task_manager(include_path=source["include_path"]).load(["tiny_task"])["tasks"][
+        "tiny_task"
+    ]
     known.build_all_requests(limit=None, rank=0, world_size=1)
     requests = [tuple(request.args) for request in known.instances]
     assert requests == [(d.prompt, choice) for d in documents for choice in d.choices]

@@ -118,7 +118,7 @@ def text(path: Path, content: bytes) -> Path:
 BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     "encoding": (
         lambda f: text(f / "my.jsonl", '{"question": "caf\xe9"}\n'.encode("latin-1")),
-        r"my.jsonl:1: not UTF-8 \(byte 0xe9 in column 18\); save the file in the encoding UTF-8",
+        "my.jsonl:1: not UTF-8; save the file in the encoding UTF-8",
     ),
     "mixed": (
         lambda f: write(f / "my.jsonl", sums(50) + labels(50)),
@@ -143,8 +143,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "half characters": (
         lambda f: write(f / "my.jsonl", changed(question="caf\ud800")),
-        r"100 of 100 rows do not parse; the first is my.jsonl:1: field question holds half a "
-        r"character \(\\ud800\)",
+        "100 of 100 rows do not parse; the first is my.jsonl:1: half a character",
     ),
     "empty answers": (
         lambda f: write(f / "my.jsonl", changed(2, answer="")),
@@ -153,10 +152,6 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     "empty labels": (
         lambda f: write(f / "my.jsonl", [r | {"label": " "} for r in labels()]),
         "my.jsonl:1: an empty label",
-    ),
-    "a long line": (
-        lambda f: write(f / "my.jsonl", [*sums(2), {"question": "x" * 50_000_000}, *sums(2)]),
-        "my.jsonl:3: a line of more than 8 MiB; give one row a line",
     ),
     "a list": (
         lambda f: text(f / "my.jsonl", json.dumps(sums(3), indent=1).encode()),

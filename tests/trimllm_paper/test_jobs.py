@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import pytest
 from configurations import ROOT, configuration
 
 from trimllm.base.errors import UserError
-from trimllm.base.files import write_jsonl
 from trimllm.data import read_documents
 from trimllm.data.prepare import prepare
 from trimllm.train.batching import documents_of_epoch
@@ -230,7 +230,7 @@ def test_a_compressor_proves_itself_on_documents_of_no_other_use(tmp_path: Path)
     folder = Path(asked.outputs[0]).parent
     # Rows of our own, so that nothing has to be fetched.
     rows = ({"q": f"Which is number {n}?", "c": [f"{n}", "none"], "a": 0} for n in range(300))
-    write_jsonl(tmp_path / "rows.jsonl", rows)
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     named = {"question": "q", "choices": "c", "answer": "a"}
     one = {"from": [{"file": str(tmp_path / "rows.jsonl")}], "fields": named}
     spec = {"label": "rows", "licence": "ours", "train": "s", "sets": {"s": one}}

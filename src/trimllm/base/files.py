@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +54,23 @@ def write_json(path: str | Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file; `UserError` when it is missing or not JSON."""
+def _parsed(path: str | Path, parse: Callable[[str], Any]) -> Any:
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; run the step that writes it") from None
     except ValueError as error:  # not UTF-8, or not JSON
         raise UserError(f"{path} is not JSON ({error}); delete it and run again") from None
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; `UserError` when it is missing or not JSON."""
+    return _parsed(path, json.loads)
+
+
+def read_jsonl(path: str | Path) -> list[Any]:
+    """Read JSON lines; `UserError` as for `read_json`."""
+    return _parsed(path, lambda text: [json.loads(one) for one in text.split("\n") if one.strip()])
 
 
 @contextlib.contextmanager

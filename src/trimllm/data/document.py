@@ -115,17 +115,12 @@ def all_free(documents: Sequence[Document], what: str) -> bool:
 
 def read_documents(path: str | Path) -> list[Document]:
     """Read documents from JSON lines; `UserError` names a line that holds none."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except (FileNotFoundError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); run the step that writes it") from None
     documents = []
-    for number, line in enumerate(lines, start=1):
+    for number, row in enumerate(files.read_jsonl(path), start=1):
         try:
-            if line.strip():
-                documents.append(Document.from_dict(json.loads(line)))
-        except ValueError as error:  # not JSON, or no document
-            raise UserError(f"{path}, line {number}: {error}; write the file again") from None
+            documents.append(Document.from_dict(row))
+        except ValueError as error:
+            raise UserError(f"{path}, document {number}: {error}; write the file again") from None
     if not documents:
         raise UserError(f"{path} holds no documents; write the file again")
     return documents

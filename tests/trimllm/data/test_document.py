@@ -23,7 +23,7 @@ def test_documents_are_read_as_they_were_written_and_what_is_none_is_named(tmp_p
     write_documents(path, documents)
     assert read_documents(path) == documents
     path.write_text('{"prompt": "p", "choices": ["a"], "answer": 0}\n{"prompt": "p"}\n')
-    with pytest.raises(UserError, match=r"d\.jsonl, line 2: .*choices"):
+    with pytest.raises(UserError, match=r"d\.jsonl, document 2: .*choices"):
         read_documents(path)
 
 

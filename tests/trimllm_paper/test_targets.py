@@ -93,7 +93,7 @@ def test_the_constraint_on_kept_checkpoints_looks_ahead() -> None:
         for model in ("llama-7b", "llama-13b"):
             for recipe in told.epochs(model, name):
                 kept = bool(pattern.match(f"{model}/sciq/{recipe}/manifest.json"))
-                left = 100 * (1 - recipe.dropped / told.units(model))
+                left = 100 * (1 - recipe.dropped / told.config.models[model].units)
                 near = [abs(left - percent) for percent in told.config.trim.kept_percent]
-                assert kept == (min(near) < 100 / told.units(model)), (model, recipe)
+                assert kept == (min(near) < 100 / told.config.models[model].units), (model, recipe)
     assert not pattern.match("llama-7b/sciq/trim_both_r0.5/drop_32/manifest.json")

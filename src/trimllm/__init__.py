@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trimllm.scanning import scan
     from trimllm.sublayers import Unit, drop, units
     from trimllm.train import Teacher, TrainSettings
-    from trimllm.trimming import ScanSettings, trim
+    from trimllm.trimming import Resume, ScanSettings, trim
 
 # A scan multiplies matrices of thousands of shapes, and oneDNN and PyTorch's bridge to it each keep
 # the last 1024 of them: 600 MB, whatever the row budget. Both read these variables once, at the
@@ -33,6 +33,7 @@ for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
 
 _MODULES = {
     "Document": "data",
+    "Resume": "trimming",
     "ScanSettings": "trimming",
     "Teacher": "train",
     "TrainSettings": "train",

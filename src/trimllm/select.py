@@ -15,36 +15,35 @@ from trimllm.sublayers import Unit
 Criterion = Callable[[Scan, Unit], tuple[float, ...]]
 """A sort key: the unit with the lowest one is dropped first, of equals the one that comes first in
 the model. Its sum over the units of a block, number by number, is the block's importance."""
+DELTA = 1e-3
+"""delta of Eq. 3."""
 
 
-def importance(accuracy: float, delta: float = 1e-3) -> float:
-    """Eq. 3: s_i of a unit without which `accuracy` % are answered right; 0 for 100%."""
-    return (100 - accuracy) / ((1 + delta**2) + (1 + delta) * accuracy)
+def by_accuracy(scan: Scan, unit: Unit) -> float:
+    """Eq. 3: s_i of the accuracy a_i (%) without unit i; 0 for 100%."""
+    accuracy = scan.sublayers[unit].accuracy
+    return (100 - accuracy) / ((1 + DELTA**2) + (1 + DELTA) * accuracy)
 
 
-def norm_importance(norm: float, smallest: float) -> float:
-    """Eq. 4: s_i of a unit of activation norm `norm`; 100 for the smallest norm of all units."""
+def by_norm(scan: Scan, unit: Unit) -> float:
+    """Eq. 4: s_i of the activation norm of unit i; 100 for the smallest norm of all units."""
+    norm, smallest = scan.sublayers[unit].norm, min(one.norm for one in scan.sublayers.values())
     return 100 * smallest / norm if norm else math.inf
 
 
-def _by_accuracy(scan: Scan, unit: Unit) -> float:
-    return importance(scan.sublayers[unit].accuracy)
-
-
-def _by_norm(scan: Scan, unit: Unit) -> float:
-    return norm_importance(
-        scan.sublayers[unit].norm, min(one.norm for one in scan.sublayers.values())
-    )
+def by_likelihood(scan: Scan, unit: Unit) -> float:
+    """Ours: minus the likelihood of the right choice, or reference answer, without the unit."""
+    return -scan.sublayers[unit].likelihood
 
 
 _CRITERIA: dict[str, Criterion] = {
-    "calibration": lambda scan, unit: (_by_accuracy(scan, unit),),
-    "activation_norm": lambda scan, unit: (_by_norm(scan, unit),),
-    "both": lambda scan, unit: (_by_accuracy(scan, unit), _by_norm(scan, unit)),
-    # Ours: the likelihood of the right choice, or of the reference answer, without the unit.
-    "likelihood": lambda scan, unit: (-scan.sublayers[unit].likelihood,),
-    ANSWER_CRITERION: lambda scan, unit: (-scan.sublayers[unit].likelihood,),
+    "calibration": lambda scan, unit: (by_accuracy(scan, unit),),
+    "activation_norm": lambda scan, unit: (by_norm(scan, unit),),
+    "both": lambda scan, unit: (by_accuracy(scan, unit), by_norm(scan, unit)),
+    "likelihood": lambda scan, unit: (by_likelihood(scan, unit),),
+    ANSWER_CRITERION: lambda scan, unit: (by_likelihood(scan, unit),),
 }
+_BUILT_IN = frozenset(_CRITERIA)
 
 
 def register(name: str, criterion: Criterion) -> None:
@@ -65,17 +64,14 @@ def criterion(name: str, free: bool) -> Criterion:
     if not callable(key):
         known = ", ".join(_CRITERIA)
         raise UserError(f"criterion {name!r} is none of {known}, and no package.module:name of one")
-    for_free, for_choices = name in FREE_CRITERIA, name != ANSWER_CRITERION
-    if name in _BUILT_IN and not (for_free if free else for_choices):
+    fits = name in FREE_CRITERIA if free else name != ANSWER_CRITERION
+    if name in _BUILT_IN and not fits:
         needs, have = ("choices", "free answers") if free else ("free answers", "choices")
         raise UserError(
             f"criterion {name!r} needs calibration documents with {needs}, and these have {have}; "
             f"use {ANSWER_CRITERION if free else 'likelihood'}"
         )
     return key
-
-
-_BUILT_IN = frozenset(_CRITERIA)
 
 
 @dataclass(frozen=True)
@@ -99,28 +95,23 @@ class Selection:
     margin: float | None = None
 
 
-def ranking(scan: Scan, name: str) -> list[Unit]:
-    """Units by a criterion, the one to drop first at the head."""
-    key = criterion(name, scan.free)
-    return sorted(scan.scored, key=lambda unit: key(scan, unit))  # stable, and units are in order
-
-
 def choose(scan: Scan, name: str, count: int) -> Selection:
     """The `count` units to drop after a scan, by a criterion."""
-    ranked = ranking(scan, name)
+    key = criterion(name, scan.free)
+    scores = {unit: key(scan, unit) for unit in scan.scored}
+    ranked = sorted(scores, key=scores.__getitem__)  # stable, and units are in order
     if not 0 < count < len(ranked):
         raise UserError(
             f"cannot drop {count} of {len(ranked)} units; drop at least one and keep at least one"
         )
-    first = {unit: criterion(name, scan.free)(scan, unit)[0] for unit in ranked}
-    last = first[ranked[count - 1]]
-    tied = [unit.kind for unit in ranked if first[unit] == last]
+    last = scores[ranked[count - 1]][0]
+    tied = [unit.kind for unit in ranked if scores[unit][0] == last]
     return Selection(
         dropped=tuple(ranked[:count]),
         ties=len(tied),
         ties_attention=tied.count("attention"),
         ties_mlp=tied.count("mlp"),
-        margin=first[ranked[count]] - last,
+        margin=scores[ranked[count]][0] - last,
     )
 
 
@@ -130,15 +121,15 @@ def choose_by_rule(rule: str, present: Sequence[Unit], count: int, seed: int = 0
     `count` is in units, so it has to be even.
     """
     blocks = sorted({unit.block for unit in present})
-    wanted, odd = divmod(count, 2)
-    if odd or not 0 < wanted < len(blocks):
+    number, odd = divmod(count, 2)
+    if odd or not 0 < number < len(blocks):
         raise UserError(
             f"rule {rule!r} drops whole blocks of {len(blocks)}: {count} units are no such number"
         )
     chosen = {
-        "random": random.Random(seed).sample(blocks, wanted),
-        "top": blocks[-wanted:],
-        "bottom": blocks[:wanted],
+        "random": random.Random(seed).sample(blocks, number),
+        "top": blocks[-number:],
+        "bottom": blocks[:number],
     }
     if rule not in chosen:
         raise UserError(f"rule {rule!r} is none of {', '.join(chosen)}")
@@ -160,14 +151,11 @@ def trainable_blocks(
     if not 0 < ratio <= 1:
         raise UserError(f"sparse update ratio {ratio} is not in (0, 1]")
     key = criterion(name, scan.free)
-    keys: dict[int, list[tuple[float, ...]]] = {}
+    scores: dict[int, list[tuple[float, ...]]] = {}
     for unit in scan.scored:
-        keys.setdefault(unit.block, []).append(key(scan, unit))
-    total = {block: tuple(map(sum, zip(*each, strict=True))) for block, each in keys.items()}
-    ranked = sorted(
-        (block for block in sorted(keys) if among is None or block in among),
-        key=lambda block: total[block],
-        reverse=True,  # as stable as in the other direction
-    )
+        scores.setdefault(unit.block, []).append(key(scan, unit))
+    total = {block: tuple(map(sum, zip(*each, strict=True))) for block, each in scores.items()}
+    blocks = [block for block in sorted(total) if among is None or block in among]
+    ranked = sorted(blocks, key=total.__getitem__, reverse=True)  # as stable as the other way
     # 0.1 * 30 is a little more than 3 in floating point
-    return sorted(ranked[: math.ceil(round(ratio * len(keys), 9))])
+    return sorted(ranked[: math.ceil(round(ratio * len(total), 9))])

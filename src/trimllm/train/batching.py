@@ -84,13 +84,25 @@ def batches_of(
     return batches
 
 
+def parts_of(batch: Sequence[Any], tokens: int) -> Iterator[Sequence[Any]]:
+    """A batch in parts that hold at most so many tokens when padded, or one text alone."""
+    first, longest = 0, 0
+    for at, text in enumerate(batch):
+        longest = max(longest, len(text))
+        if at > first and (at + 1 - first) * longest > tokens:
+            yield batch[first:at]
+            first, longest = at, len(text)
+    if first < len(batch):
+        yield batch[first:]
+
+
 class Tensors(NamedTuple):
     """A batch padded on the right, each (rows, tokens); the answer's last token is left out.
 
     Attributes:
         ids, mask: mask is 1 for real tokens.
         labels: the answer's token where one is predicted, else IGNORED.
-        taught: (rows, tokens, width) a teacher's last hidden states, 0 where they are not kept.
+        taught: (rows, tokens, width) a teacher's last hidden states.
     """
 
     ids: Tensor
@@ -103,9 +115,9 @@ def tensors_of(
     batch: Sequence[Example],
     padding: int,
     device: torch.device | str,
-    taught: Callable[[Example], Tensor] | None = None,
+    states_of: Callable[[Example], Tensor] | None = None,
 ) -> Tensors:
-    """Pad a batch; `taught` gives a teacher's states of an example, of its last tokens or all."""
+    """Pad a batch; `states_of` gives a teacher's hidden states (tokens, width) of an example."""
     rows = []
     for example in batch:
         ids = torch.tensor(example.prompt + example.answer)
@@ -114,11 +126,9 @@ def tensors_of(
         rows.append((ids[:-1], torch.ones_like(labels), labels))
     parts = zip(zip(*rows, strict=True), (padding, 0, IGNORED), strict=True)
     tensors = Tensors(*(pad_sequence(list(p), True, value).to(device) for p, value in parts))
-    if taught is None:
+    if states_of is None:
         return tensors
-    states = [(example, taught(example)) for example in batch]
-    padded = [F.pad(kept, (0, 0, len(example) - 1 - len(kept), 0)) for example, kept in states]
-    return tensors._replace(taught=pad_sequence(padded, True).to(device))
+    return tensors._replace(taught=pad_sequence([*map(states_of, batch)], True).to(device))
 
 
 def answer_losses(
@@ -159,15 +169,3 @@ def answer_losses(
         mean = (error * counted).sum(-1) / counted.sum(-1).clamp_min(1)
         rows = rows + hidden * mean * answered.sum(-1)
     return rows
-
-
-def parts_of(batch: Sequence[Any], tokens: int) -> Iterator[Sequence[Any]]:
-    """A batch in parts that hold at most so many tokens when padded, or one text alone."""
-    first, longest = 0, 0
-    for at, text in enumerate(batch):
-        longest = max(longest, len(text))
-        if at > first and (at + 1 - first) * longest > tokens:
-            yield batch[first:at]
-            first, longest = at, len(text)
-    if first < len(batch):
-        yield batch[first:]

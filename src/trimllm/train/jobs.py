@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import shutil
 from collections.abc import Callable
@@ -11,34 +10,41 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from trimllm import checkpoint
 from trimllm.base import files
-from trimllm.base.names import STATE_EVERY, imported
+from trimllm.base.errors import UserError
+from trimllm.base.names import PAPER_CRITERION, STATE_EVERY
 from trimllm.base.precision import compute_dtype
 from trimllm.checkpoint import store
 from trimllm.data import read_documents
 from trimllm.scanning import from_record
+from trimllm.select import choose_by_rule, trainable_blocks
+from trimllm.sublayers import drop, units
+from trimllm.train import parallel
+from trimllm.train.fine_tune import fine_tune, train_passes
+from trimllm.train.model import size_of
+from trimllm.train.processes import world
 from trimllm.train.settings import TrainSettings
-from trimllm.train.state import RunState
+from trimllm.train.state import State
 from trimllm.train.teacher import Teacher
-from trimllm.train.trainer import Torchrun, Trainer
 
 
 @dataclass(frozen=True)
 class TrainJob:
     """What to train, on what, and by how many processes."""
 
-    # A function as `package.module:name`: "trimllm.train:fine_tune", "trimllm.trimming:trim_epoch".
-    # It takes model, tokenizer, and by name train, settings, initial, trainer; returns a record.
-    recipe: str
     checkpoint: str  # directory of the model to start from
     train: str  # file of documents
     settings: dict[str, Any]  # of `TrainSettings`
-    arguments: dict[str, Any] = field(default_factory=dict)  # further ones of the recipe
-    calibration: str | None = None  # file of documents, where the recipe scans
-    scan: str | None = None  # JSON file of an initial scan, if there is one
+    # Of `fine_tune`; or in place of `trainable` a share `ratio` of blocks, by `criterion` from the
+    # scan; and by `rule` (Sajjad et al. 2023) go `dropped` units before training, or those named
+    # by `units`. Of an epoch of a chain: see `trimllm.trimming.make_epoch`.
+    arguments: dict[str, Any] = field(default_factory=dict)
+    calibration: str | None = None  # file of documents, where the job scans
+    scan: str | None = None  # JSON file of a scan of the model, all its units left
     held_back: str | None = None  # file of documents to score
     teacher: str | None = None  # file of a `Teacher`
     storage_dtype: str = "bfloat16"  # of the weights that are written
@@ -47,7 +53,6 @@ class TrainJob:
     device: str = "cpu"  # or "cuda"
     trust_remote_code: bool = False  # run code that lies beside the weights (in one process only)
     processes: int = 1  # that train together, each with a GPU of its own if the device is "cuda"
-    batches: int = 1  # of an optimizer step that several processes run as one
     threads: int = 1  # of each
     offload: bool = False  # weights, gradients, moments in host memory (several processes only)
     weights_on: str = "device"  # where weights wait during a scan: "device", "host" or "disk"
@@ -55,6 +60,30 @@ class TrainJob:
     gradient_checkpointing: bool = False
     code: str = ""  # hash of the code: a state that other code left is not gone on from
     save_every: float = STATE_EVERY  # seconds between two states inside a pass
+
+    def load(self) -> tuple[nn.Module, Any]:
+        """Model and tokenizer in this process; on another place than the device a streamed one."""
+        torch.set_num_threads(self.threads)
+        product = compute_dtype(TrainSettings(**self.settings).dtype, self.device)
+        if self.weights_on != "device":
+            return checkpoint.load_streamed(
+                self.checkpoint, dtype=product, device=self.device, place=self.weights_on
+            )
+        return checkpoint.load(
+            self.checkpoint,
+            # Beside adapters the model's own weights need not be finer than they are used.
+            dtype=product if self.arguments.get("lora") else "float32",
+            device=self.device,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+    def identity(self) -> str:
+        """Hash of what the job trains, on what: of the contents of its files."""
+        manifest = Path(self.checkpoint, files.MANIFEST)
+        read = [self.train, self.calibration, self.scan, self.held_back, self.teacher]
+        read.append(str(manifest if manifest.is_file() else manifest.with_name("config.json")))
+        hashes = [files.sha256_of(path) for path in read if path]
+        return files.content_hash(json.dumps([asdict(self), hashes], sort_keys=True))
 
 
 def make_checkpoint(
@@ -64,16 +93,18 @@ def make_checkpoint(
     record_name: str,
     provenance: Callable[[], dict[str, Any]],
     seal: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    loaded: tuple[nn.Module, Any] | None = None,
 ) -> dict[str, Any]:
-    """Do a training job and write its checkpoint atomically.
+    """Fine-tune as a job says and write its checkpoint atomically.
 
     Args:
-        record_name: file stem of the recipe's record beside the weights.
+        record_name: file stem of the training's record beside the weights.
         provenance: called when the work is done, for manifest.json.
-        seal: makes of the recipe's record what is written.
+        seal: makes of the training's record what is written.
+        loaded: the job's model and tokenizer, where this process has them.
 
     Returns:
-        The recipe's record, sealed: most checkpoints of a chain go, and their records stay.
+        The record, sealed: most checkpoints of a chain go, and their records stay.
 
     Raises:
         UserError: what the user can mend, whichever process met it.
@@ -81,75 +112,77 @@ def make_checkpoint(
     """
     # Not among what is removed as left over by a killed writer.
     folder = Path(directory).with_name(f".passes-{Path(directory).name}")
-    with files.scratch(directory) as temporary:
-        model, tokenizer, record = run(job, folder)
-        checkpoint.materialize(
-            model, torch.float32 if job.exact else getattr(torch, job.storage_dtype)
-        )
+    with files.scratch(directory) as output:
+        if job.processes == 1:
+            model, tokenizer = loaded or job.load()
+            options, facts = _prepare(job, model, folder)
+            record = fine_tune(model, tokenizer, **options) | facts
+            store.write(model, tokenizer, output, dtype=job.storage_dtype, exact=job.exact)
+        else:
+            store.check_directory(job.checkpoint, verify=True)
+            content = {"job": asdict(job), "output": str(output), "folder": str(folder)}
+            files.write_json(folder / "job.json", content)
+            parallel.launch(folder / "job.json", job.processes)
+            record = files.read_json(folder / "record.json")
         record = seal(record)
-        store.write(model, tokenizer, temporary, dtype=job.storage_dtype, exact=job.exact)
-        store.complete(temporary, directory, {record_name: record}, provenance())
+        store.complete(output, directory, {record_name: record}, provenance())
     shutil.rmtree(folder, ignore_errors=True)
     return record
 
 
-def run(job: TrainJob, folder: Path) -> tuple[nn.Module, Any, dict[str, Any]]:
-    """Load a job's model and do its recipe; returns (model, tokenizer, the recipe's record).
-
-    Args:
-        folder: of the state of a training, and of files that several processes exchange.
-    """
+def train_share(path: Path) -> None:
+    """Do this process's share of a job that `make_checkpoint` wrote; the first process writes the
+    checkpoint and its record."""
+    content = files.read_json(path)
+    job, folder = TrainJob(**content["job"]), Path(content["folder"])
     torch.set_num_threads(job.threads)
-    settings, device = TrainSettings(**job.settings), torch.device(job.device)
-    product = compute_dtype(settings.dtype, device)
-    if job.processes == 1 and job.weights_on == "device":
-        # Beside adapters the model's own weights need not be finer than they are used.
-        model, tokenizer = checkpoint.load(
-            job.checkpoint,
-            dtype=product if job.arguments.get("lora") else "float32",
-            device=device,
-            trust_remote_code=job.trust_remote_code,
-        )
-    else:
-        model, tokenizer = checkpoint.load_streamed(
-            job.checkpoint, dtype=product, device=device, place=job.weights_on
-        )
-    trainer = _trainer(job, folder / "processes")
-    if job.gradient_checkpointing and job.processes == 1:
+    device = parallel.join(job.device)
+    model = parallel.empty(job.checkpoint, device)
+    tokenizer = checkpoint.load_tokenizer(job.checkpoint)
+    options, facts = _prepare(job, model, folder)
+    if options.pop("lora", None):
+        raise UserError("LoRA trains in one process; leave out processes or LoRA")
+    place = {"checkpoint": job.checkpoint, "device": device, "offload": job.offload}
+    with parallel.sharded(model, options["trainable"], options["settings"], **place) as placed:
+        record = train_passes(placed, tokenizer, **options)
+        whole = placed.whole("cpu", torch.float32)
+    if whole is not None:
+        output = Path(content["output"])
+        store.write(whole, tokenizer, output, dtype=job.storage_dtype, exact=job.exact)
+        facts["processes"] = {"count": world()[1], "offload": job.offload}
+        files.write_json(folder / "record.json", record | size_of(whole) | facts)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _prepare(
+    job: TrainJob, model: nn.Module, folder: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Drop what goes before training, in place.
+
+    Returns the arguments of `fine_tune`, and what its record lacks.
+    """
+    options, settings = dict(job.arguments), TrainSettings(**job.settings)
+    rule, count = options.pop("rule", None), options.pop("dropped", 0)
+    ratio, criterion = options.pop("ratio", None), options.pop("criterion", PAPER_CRITERION)
+    facts: dict[str, Any] = {"ratio": ratio}
+    gone = options.pop("units", [])
+    if rule:
+        gone = choose_by_rule(rule, units(model), count, settings.seed).dropped
+        facts |= {"rule": rule, "units_dropped": [list(unit) for unit in gone]}
+    if gone:
+        drop(model, gone)
+    if job.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    inputs: dict[str, Any] = {"train": read_documents(job.train), "settings": settings}
-    if job.calibration:
-        inputs["calibration"] = read_documents(job.calibration)
+    blocks = options.pop("trainable", None)
+    if ratio is not None and blocks is None:
+        initial = from_record(files.read_json(job.scan)["scan"])
+        blocks = trainable_blocks(initial, criterion, ratio, {u.block for u in units(model)})
+    state = State(folder, job.identity(), job.save_every)
+    options |= {"settings": settings, "trainable": blocks, "state": state}
+    options["train"] = read_documents(job.train)
     if job.held_back:
-        inputs["held_back"] = read_documents(job.held_back)
+        options["held_back"] = read_documents(job.held_back)
     if job.teacher:
-        inputs["teacher"] = Teacher.load(job.teacher)
-    recipe = imported(job.recipe)
-    if "state" in inspect.signature(recipe).parameters:
-        inputs["state"] = RunState(folder, lambda: _identity(job), job.save_every)
-    inputs["initial"] = from_record(files.read_json(job.scan)["scan"]) if job.scan else None
-    record = recipe(model, tokenizer, trainer=trainer, **inputs, **job.arguments)
-    if isinstance(trainer, Torchrun) and trainer.facts:
-        record["processes"] = trainer.facts
-    return model, tokenizer, record
-
-
-def _trainer(job: TrainJob, folder: Path) -> Trainer:
-    if job.processes == 1:
-        return Trainer(lean=True)
-    names = ("device", "threads", "batches", "offload", "gradient_checkpointing")
-    options = {name: getattr(job, name) for name in names}
-    shutil.rmtree(folder, ignore_errors=True)
-    return Torchrun(
-        processes=job.processes, checkpoint=job.checkpoint, folder=folder, options=options
-    )
-
-
-def _identity(job: TrainJob) -> str:
-    """Hash of what a job trains, on what: of the contents of its files."""
-    source = Path(job.checkpoint)
-    manifest = source / files.MANIFEST
-    read: list[str | Path | None] = [manifest if manifest.is_file() else source / "config.json"]
-    read += [job.train, job.calibration, job.scan, job.held_back, job.teacher]
-    hashes = [files.sha256_of(path) for path in read if path]
-    return files.content_hash(json.dumps([asdict(job), hashes], sort_keys=True))
+        options["teacher"] = Teacher.load(job.teacher)
+    return options, facts

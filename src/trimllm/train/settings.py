@@ -32,18 +32,14 @@ class TrainSettings:
     hidden: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise UserError(f"schedule {self.schedule!r} is none of {', '.join(SCHEDULES)}")
-        if self.optimizer not in OPTIMIZERS:
-            raise UserError(f"optimizer {self.optimizer!r} is none of {', '.join(OPTIMIZERS)}")
-        for name, least in (("batch_size", 1), ("gradient_accumulation", 1), ("hidden", 0)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} = {getattr(self, name)} is less than {least}")
-        for name in ("learning_rate", "clip"):
+        for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in known:
+                raise UserError(f"{name} {getattr(self, name)!r} is none of {', '.join(known)}")
+        for name in ("learning_rate", "clip", "batch_size", "gradient_accumulation"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} = {getattr(self, name)} is not above 0")
-        if not 0 <= self.kl <= 1:
-            raise UserError(f"kl = {self.kl} is not a share from 0 to 1")
+        if not (0 <= self.kl <= 1 and self.hidden >= 0):
+            raise UserError(f"kl = {self.kl} is not in [0, 1], or hidden = {self.hidden} below 0")
 
     @property
     def needs_teacher(self) -> bool:

@@ -7,7 +7,7 @@ however often it is trained on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,38 +30,16 @@ BATCH = 32
 """Documents that run at once."""
 
 
-class _File(Mapping[str, Tensor]):
-    """Tensors of a safetensors file, each read when it is needed."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = safe_open(path, "pt")
-        self._names = frozenset(self._file.keys())
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._file.get_tensor(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
 class Teacher:
     """Last hidden states of a model, by content hash of the document.
 
     Args:
-        states: (tokens, width) each: of the tokens that an answer token is predicted at, or of all
-            tokens but the answer's last.
-
-    Attributes:
-        path: the file that the states are in, if there is one.
+        states: (tokens, width) each, of all tokens but the answer's last: a mapping, or an open
+            safetensors file.
     """
 
-    def __init__(self, states: Mapping[str, Tensor], path: Path | None = None) -> None:
-        self.states, self.path = states, path
+    def __init__(self, states: Mapping[str, Tensor] | safe_open) -> None:
+        self.states, self.hashes = states, frozenset(states.keys())
 
     @classmethod
     @torch.inference_mode()
@@ -72,32 +50,21 @@ class Teacher:
         documents: Sequence[Document],
         *,
         dtype: str = "auto",
-        every_token: bool = False,
         label: str | None = None,
     ) -> Teacher:
-        """Run a model over documents.
-
-        Args:
-            dtype: type of matrix products and of the states (see `TrainSettings`).
-            every_token: keep the states of all tokens, which `TrainSettings.hidden` needs.
-        """
+        """Run a model over documents, in `dtype` (see `TrainSettings`)."""
         device = device_of(model)
         product = compute_dtype(dtype, device)
         materialize(model, product)
         model = model if model.dtype == product else rounded_copy(model, product)
         examples = examples_of(tokenizer, documents, max_positions(model))
-        order = sorted(range(len(examples)), key=lambda at: (len(examples[at]), at))
         progress = progress_bar(len(documents), "documents", label)
         states: dict[str, Tensor] = {}
-        for part in chunked(order, BATCH):
-            batch = tensors_of(
-                [examples[at] for at in part], model.config.pad_token_id or 0, device
-            )
+        for part in chunked(sorted(examples, key=len), BATCH):
+            batch = tensors_of(part, model.config.pad_token_id or 0, device)
             output = model.base_model(batch.ids, attention_mask=batch.mask, use_cache=False)
-            for row, at in zip(output.last_hidden_state.cpu(), part, strict=True):
-                whole = row[: len(examples[at]) - 1]
-                kept = whole if every_token else whole[-len(examples[at].answer) :]
-                states[documents[at].hash] = kept.clone()
+            for row, example in zip(output.last_hidden_state.cpu(), part, strict=True):
+                states[example.document.hash] = row[: len(example) - 1].clone()
             progress.update(len(part))
         progress.close()
         return cls(states)
@@ -109,35 +76,27 @@ class Teacher:
     @classmethod
     def load(cls, path: str | Path) -> Teacher:
         """Open what `save` wrote; a document's states are read when it is trained on."""
-        return cls(_File(Path(path)), Path(path))
+        return cls(safe_open(path, "pt"))
 
-    def states_of(self, example: Example, width: int, every_token: bool) -> Tensor:
-        """(tokens, width) of an example: of its answer's tokens, or of all but the last.
+    def states_of(self, example: Example, width: int) -> Tensor:
+        """(tokens, width) of all tokens of an example but the last.
 
         Args:
             width: of the student's hidden states.
-            every_token: whether all are needed.
 
         Raises:
-            UserError: the teacher has not run the document, kept too few tokens, or is of another
-                width.
+            UserError: the teacher has not run the document, or is another kind of model.
         """
-        prompt = example.document.prompt[:60]
-        states = self.states.get(example.document.hash)
-        if states is None:
-            raise UserError(f"the teacher has not run the document {prompt!r}")
+        document = example.document
+        if document.hash not in self.hashes:
+            raise UserError(f"the teacher has not run the document {document.prompt[:60]!r}")
+        lazy = isinstance(self.states, safe_open)
+        states = self.states.get_tensor(document.hash) if lazy else self.states[document.hash]
         if states.shape[1] != width:
             raise UserError(
                 f"the teacher's hidden states have {states.shape[1]} numbers, the model's {width}: "
                 "a teacher needs the same embeddings and head"
             )
-        if len(states) == len(example) - 1:
-            return states
-        if every_token:
-            raise UserError(
-                "settings.hidden compares every token, and the teacher kept those of answers; use "
-                "Teacher.of(..., every_token=True)"
-            )
-        if len(states) != len(example.answer):
-            raise UserError(f"the teacher tokenized the document {prompt!r} in another way")
+        if len(states) != len(example) - 1:
+            raise UserError(f"the teacher tokenized {document.prompt[:60]!r} in another way")
         return states

@@ -1,14 +1,13 @@
-"""Train passes as one of several processes: `ranks.py RANK SIZE PORT JOB.json...`."""
+"""Do training jobs as one of several processes: `ranks.py RANK SIZE PORT JOB.json...`."""
 
 import os
 import sys
+from pathlib import Path
 
-from trimllm.base import files
-from trimllm.train.__main__ import train_part
-from trimllm.train.trainer import PassJob
+from trimllm.train.jobs import train_share
 
 rank, size, port, *jobs = sys.argv[1:]
 os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
 for number, job in enumerate(jobs):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(int(port) + number)}
-    train_part(PassJob(**files.read_json(job)))
+    train_share(Path(job))

@@ -22,7 +22,6 @@ from trimllm.score import score
 from trimllm.sublayers import unit_layers
 from trimllm.train import (
     HeldBackScore,
-    Lora,
     Teacher,
     TrainJob,
     TrainSettings,
@@ -30,7 +29,7 @@ from trimllm.train import (
     make_checkpoint,
 )
 from trimllm.train.batching import batches_of, documents_of_epoch, examples_of
-from trimllm.train.lora import adapt, adapters
+from trimllm.train.model import adapt, adapters
 
 documents = partial(random_documents, longest=7)
 LORA, PASSES, BATCH, PEAK = {"rank": 4, "alpha": 12}, 2, 3, 5e-3
@@ -131,7 +130,7 @@ def test_what_is_merged_says_what_the_adapters_said(family: str) -> None:
         ],
     )
     names, kinds = list(model.state_dict()), [type(module) for module in model.modules()]
-    adapted = adapt(model, Lora(**LORA), seed=5)
+    adapted = adapt(model, 5, **LORA)
     assert torch.equal(logits_of(model, some_ids()), before)
     assert len(adapters(model)) == 2 * len(set(linear))
     with torch.no_grad():
@@ -188,7 +187,6 @@ def job_of(folder: Path, dtype: str, **changed: Any) -> TrainJob:
         write_documents(folder / "held_back.jsonl", documents(8, 9))
     settings = {"learning_rate": PEAK, "batch_size": 4, "schedule": "epoch", "dtype": dtype}
     told = {
-        "recipe": "trimllm.train:fine_tune",
         "checkpoint": str(base),
         "train": str(folder / "train.jsonl"),
         "held_back": str(folder / "held_back.jsonl"),

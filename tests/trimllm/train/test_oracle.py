@@ -11,6 +11,7 @@ from models import random_documents, tiny, word_tokenizer
 from torch import nn
 
 from trimllm.train import Teacher, TrainSettings, loop, train_pass
+from trimllm.train import model as training
 from trimllm.train.batching import batches_of, examples_of, tensors_of
 
 documents = partial(random_documents, longest=7)
@@ -160,9 +161,7 @@ def test_learning_from_a_teacher_is_the_plain_loop(kl: float, hidden: float) -> 
     taught = tiny("llama")
     train_pass(taught, word_tokenizer(), documents(11), settings_of(learning_rate=1e-2))
     settings = settings_of(kl=kl, hidden=hidden)
-    kept = Teacher.of(
-        taught, word_tokenizer(), documents(11), dtype="float32", every_token=hidden > 0
-    )
+    kept = Teacher.of(taught, word_tokenizer(), documents(11), dtype="float32")
     expected = plain(settings, BLOCKS, taught)
     assert apart(ours(settings, BLOCKS, kept), expected) < CLOSE
     # ... and the teacher does make a difference.
@@ -182,7 +181,7 @@ def test_a_batch_in_parts_is_the_batch(tokens: int, monkeypatch: pytest.MonkeyPa
     train_pass(taught, word_tokenizer(), documents(11), settings_of(learning_rate=1e-2))
     monkeypatch.setattr(loop, "TOKENS_AT_ONCE", tokens)
     monkeypatch.setattr(loop, "tensors_of", counted)
-    how = {"dtype": "float32", "every_token": True}
+    how = {"dtype": "float32"}
     kept = Teacher.of(taught, word_tokenizer(), documents(11), **how)
     expected = plain(settings, None, taught)
     assert apart(ours(settings, None, kept), expected) < CLOSE
@@ -194,7 +193,7 @@ def decay(parameters: Any, **options: Any) -> torch.optim.Optimizer:
     return ADAMW(parameters, **options | {"weight_decay": 1.0})
 
 
-ADAMW, TENSORS, TRAINABLE = torch.optim.AdamW, loop.tensors_of, loop.set_trainable
+ADAMW, TENSORS, TRAINABLE = torch.optim.AdamW, loop.tensors_of, training.set_trainable
 
 
 class CarriedOver:
@@ -249,8 +248,8 @@ MUTANTS = {
     "another optimizer": (torch.optim, "AdamW", lambda p, **_: torch.optim.RMSprop(p, lr=PEAK)),
     "loss over the prompt": (loop, "tensors_of", on_the_prompt),
     "label shifted": (loop, "tensors_of", one_too_early),
-    "a frozen block trained": (loop, "set_trainable", one_block_more),
-    "the wrong blocks trained": (loop, "set_trainable", next_block),
+    "a frozen block trained": (training, "set_trainable", one_block_more),
+    "the wrong blocks trained": (training, "set_trainable", next_block),
 }
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from models import random_documents, tiny, word_tokenizer
 
 from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.data.document import read_documents, write_documents
 from trimllm.train import Teacher, TrainJob, TrainSettings, make_checkpoint, state
-from trimllm.train.state import PassState, RunState
+from trimllm.train.state import State
 
 # The third pass of five is the best one of some, the first of others. Each has three steps.
 SETTINGS = {"learning_rate": 1e-2, "batch_size": 4, "dtype": "float32", "seed": 3}
@@ -39,7 +40,6 @@ def job(tmp_path: Path) -> TrainJob:
     write_documents(tmp_path / "train.jsonl", random_documents(12, longest=7))
     write_documents(tmp_path / "held_back.jsonl", random_documents(9, 5, longest=7))
     return TrainJob(
-        recipe="trimllm.train:fine_tune",
         checkpoint=str(tmp_path / "base"),
         train=str(tmp_path / "train.jsonl"),
         held_back=str(tmp_path / "held_back.jsonl"),
@@ -52,15 +52,13 @@ def job(tmp_path: Path) -> TrainJob:
 
 def made(job: TrainJob, target: Path) -> tuple[bytes, dict[str, Any]]:
     """Weights and record, without what a clock says."""
-    record = make_checkpoint(job, target, record_name="training", provenance=dict)
-    assert not folder(target).exists()
+    record = make_checkpoint(
+        job, target, record_name="training", provenance=dict, seal=lambda one: one | {"model": "x"}
+    )
+    assert files.verify_manifest(target) and files.read_json(target / "training.json") == record
+    assert record["model"] == "x" and not target.with_name(f".passes-{target.name}").exists()
     passes = [one | {"seconds": 0} for one in record["passes"]]
-    told = {name: record[name] for name in ("held_back", "kept_pass", "trainable_blocks")}
-    return (target / "model.safetensors").read_bytes(), told | {"passes": passes}
-
-
-def folder(target: Path) -> Path:
-    return target.with_name(f".passes-{target.name}")
+    return (target / "model.safetensors").read_bytes(), record | {"passes": passes}
 
 
 def killed_before(step: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -84,8 +82,8 @@ def variant(job: TrainJob, kind: str, tmp_path: Path) -> TrainJob:
     if kind == "taught":
         teacher = Teacher.of(tiny("llama", 1), word_tokenizer(), read_documents(job.train))
         teacher.save(tmp_path / "teacher.safetensors")
-        told = {"teacher": str(tmp_path / "teacher.safetensors")}
-        return replace(job, settings=SETTINGS | {"kl": 0.5}, **told)
+        file = str(tmp_path / "teacher.safetensors")
+        return replace(job, settings=SETTINGS | {"kl": 0.5}, teacher=file)
     if kind == "in 8 bits":
         pytest.importorskip("bitsandbytes")
         wide = tiny("llama", mlp_width=256)  # matrices of 4096 weights have moments in 8 bits
@@ -94,28 +92,22 @@ def variant(job: TrainJob, kind: str, tmp_path: Path) -> TrainJob:
     return job
 
 
-@pytest.mark.parametrize("inside", [False, True], ids=["after passes", "inside"])
-@pytest.mark.parametrize("cut", [2, 10])
 @pytest.mark.parametrize("kind", KINDS)
 def test_going_on_gives_the_bytes_of_a_run_that_was_not_cut(
-    kind: str,
-    cut: int,
-    inside: bool,
-    job: TrainJob,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    kind: str, job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Killed inside the first pass and inside a later one, with a state of each step or of each
+    pass alone."""
     job = variant(job, kind, tmp_path)
     uncut = made(job, tmp_path / "uncut")
-    if inside:
-        monkeypatch.setattr(state, "STEPS", 1)
-    begun = killed_before(cut, monkeypatch)
-    with pytest.raises(Killed):
-        made(job, tmp_path / "cut")
-    assert not (tmp_path / "cut").exists()
-    assert made(job, tmp_path / "cut") == uncut
-    again = cut if inside else cut - cut % 3
-    assert begun == [*range(cut + 1), *range(again, 15)]  # no step twice, or no pass
+    for cut, every in ((2, 0), (2, 60), (10, 0), (10, 60)):
+        with monkeypatch.context() as patched:
+            begun = killed_before(cut, patched)
+            with pytest.raises(Killed):
+                made(replace(job, save_every=every), tmp_path / "cut")
+            assert made(replace(job, save_every=every), tmp_path / "cut") == uncut
+        again = cut - cut % 3 if every else cut
+        assert begun == [*range(cut + 1), *range(again, 15)]  # no step twice, or no pass
 
 
 @pytest.mark.parametrize(
@@ -125,7 +117,6 @@ def test_a_state_of_another_job_is_not_gone_on_from(
     other: dict[str, Any], job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed where the first one was, it leaves its own state, and not the other's weights."""
-    monkeypatch.setattr(state, "STEPS", 1)
     if "train" in other:  # the same job on other documents
         write_documents(tmp_path / "others.jsonl", random_documents(12, 8, longest=7))
         other = {"train": str(tmp_path / "others.jsonl")}
@@ -150,15 +141,12 @@ def test_a_state_that_takes_long_to_keep_is_kept_rarely(
         kept.append(now)
         now += 100
 
-    monkeypatch.setattr(state, "STEPS", 1)
     monkeypatch.setattr(state.time, "monotonic", lambda: now)
-    monkeypatch.setattr(state, "_state", lambda *_: {})
     monkeypatch.setattr(state, "_write", slowly)
-    tmp_path.joinpath("x").mkdir()
-    one = PassState(tmp_path / "x", "job", every=600, last=0)
+    one = State(tmp_path, "job", every=600)
     while now < 6000:
         now += 10
-        one.save({}, None, [(1.0, 1)], now)
+        one.save_step({}, torch.optim.SGD([torch.ones(1)]), [(1.0, 1)], now)
     assert kept == [600, 2700, 4800]  # each 20 x 100 seconds after the one before has ended
 
 
@@ -174,12 +162,15 @@ def test_a_full_disk_loses_the_state_and_not_the_training(
     assert "warning: the state of training is not kept" in capsys.readouterr().err
 
 
-def test_a_pass_whose_weights_were_written_in_part_is_written_again(tmp_path: Path) -> None:
-    weights = tiny("llama").state_dict()
-    (tmp_path / "pass-0.0000.safetensors").write_bytes(b"cut")
-    one = RunState(tmp_path, lambda: "job")
-    one.keep({}, {0: weights})
-    found = RunState(tmp_path, lambda: "job").read()
-    assert found is not None and found[1][0].keys() == weights.keys()
-    assert files.read_json(tmp_path / "passes.json")["weights"] == [0]
-    assert RunState(tmp_path, lambda: "other").read() is None
+def test_a_state_without_the_weights_of_its_best_pass_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the disk was full after that pass, and has room now."""
+    trained, one = dict(tiny("llama").named_parameters()), State(tmp_path, "job")
+    one.save_pass(trained, passes=[{}], kept=0)
+    (tmp_path / "pass-0-0.0000.safetensors").unlink()
+    one.save_pass(trained, passes=[{}, {}], kept=0)
+    assert len(State(tmp_path, "job").done["passes"]) == 1
+    one.save_pass(trained, passes=[{}, {}], kept=1)
+    assert len(State(tmp_path, "job").done["passes"]) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"state.json", "pass-1-0.0000.safetensors"}

@@ -1,0 +1,169 @@
+"""The model while it trains: which parameters learn, in which types it lies, and adapters."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trimllm.base import kernels
+from trimllm.base.errors import UserError
+from trimllm.base.precision import compute_dtype
+from trimllm.checkpoint import materialize
+from trimllm.sublayers import device_of, original_units, unit_layers, unit_parameters, units
+from trimllm.train.batching import answer_losses
+from trimllm.train.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A model whose trainable parameters are marked, as a pass needs it.
+
+    Attributes:
+        loss_of: `answer_losses` of the model.
+        device, dtype: where it runs, and the type of matrix products.
+        whole: gives an ordinary model of these weights on a device, in a type, to score or save;
+            None in all but the first of several processes.
+    """
+
+    model: nn.Module
+    loss_of: Callable[..., Tensor]
+    device: torch.device
+    dtype: torch.dtype
+    whole: Callable[[torch.device | str, torch.dtype], nn.Module | None]
+
+    @property
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The trainable parameters by name."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+
+def set_trainable(
+    model: nn.Module, blocks: Iterable[int] | None, embeddings: bool = False
+) -> list[nn.Parameter]:
+    """Let only the units of the given original blocks learn (None: of all blocks).
+
+    Of a model with adapters only these learn. Returns the trainable parameters.
+    """
+    model.requires_grad_(False)
+    of_units = unit_parameters(model)
+    chosen = adapters(model) or [
+        p for unit, ps in of_units.items() if blocks is None or unit.block in blocks for p in ps
+    ]
+    if embeddings:
+        inside = {id(p) for parameters in of_units.values() for p in parameters}
+        chosen += [p for p in model.parameters() if id(p) not in inside]
+    for parameter in chosen:
+        parameter.requires_grad_(True)
+    return chosen
+
+
+def learns(model: nn.Module, blocks: Iterable[int] | None, settings: TrainSettings) -> bool:
+    """Whether a pass would train anything: all units of the trained blocks may be dropped."""
+    if settings.train_embeddings or blocks is None:
+        return True
+    if {unit.block for unit in units(model)} & {*blocks}:
+        return True
+    print(
+        "warning: every unit of the trained blocks is dropped, so nothing is trained any more; a "
+        "larger update ratio trains more blocks",
+        file=sys.stderr,
+    )
+    return False
+
+
+@contextlib.contextmanager
+def placed(
+    model: nn.Module, blocks: Iterable[int] | None, settings: TrainSettings
+) -> Iterator[Placed]:
+    """A model of this process as it is trained; afterwards in evaluation mode, nothing learns.
+
+    Parameters are float32, but the frozen matrices of units lie in the type of matrix products.
+    Afterwards all of a float32 model is float32, what was frozen bit by bit as before.
+
+    Args:
+        blocks: original blocks to train; None trains all.
+    """
+    device, streamed = device_of(model), any(p.is_meta for p in model.parameters())
+    dtype = compute_dtype(settings.dtype, device)
+    set_trainable(model, blocks, settings.train_embeddings)
+    matrices = {id(p) for _, m in unit_linears(model) for p in m.parameters()}
+
+    def type_of(parameter: nn.Parameter) -> torch.dtype:
+        resting = id(parameter) in matrices and not parameter.requires_grad
+        return dtype if resting else torch.float32
+
+    rounded: list[tuple[nn.Parameter, Tensor]] = []
+    if streamed:
+        materialize(model, type_of)
+    else:
+        for parameter in model.parameters():
+            before, parameter.data = parameter.data, parameter.data.to(type_of(parameter))
+            if not torch.equal(parameter.data.to(before.dtype), before):
+                rounded.append((parameter, before))
+    head = model.get_output_embeddings()
+    if dtype != torch.float32 and not any(p.requires_grad for p in head.parameters()):
+        # A copy, so that autocast does not round the largest matrix at every step.
+        head = copy.deepcopy(head, {}).to(dtype)
+    try:
+        loss_of = partial(answer_losses, model, head=head)
+        yield Placed(model, loss_of, device, dtype, lambda *_: model)
+    finally:
+        for parameter, before in rounded:
+            parameter.data = before
+        # What was read for training, or lies beside adapters, may be larger than the device.
+        if not (streamed or adapters(model)):
+            model.float()
+        model.eval().requires_grad_(False)
+
+
+def unit_linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
+    """The linear layers inside the units, by name."""
+    inside = {id(module) for _, layer in unit_layers(model) for module in layer.modules()}
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and id(module) in inside
+    ]
+
+
+def size_of(model: nn.Module) -> dict[str, int]:
+    """Units and parameters that a model has left, for its record."""
+    left = units(model)
+    return {
+        "units_left": len(left),
+        "units_total": original_units(model),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "attention_left": sum(unit.kind == "attention" for unit in left),
+        "mlp_left": sum(unit.kind == "mlp" for unit in left),
+    }
+
+
+def adapt(model: nn.Module, seed: int, rank: int = 16, alpha: float = 32) -> Any:
+    """Put adapters beside all matrices W of the units, in place; returns what merges them (peft).
+
+    W x becomes W x + alpha / rank B A x (Hu et al. 2022, section 4.1). A (rank, in) is drawn with
+    the seed, B (out, rank) is 0: they add nothing yet.
+    """
+    kernels.prepare()  # peft imports gptqmodel where that is installed
+    try:
+        from peft import LoraConfig, LoraModel
+    except ImportError:
+        raise UserError("LoRA needs package peft; run `make setup`") from None
+    names = [name for name, _ in unit_linears(model)]
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LoraModel(model, config, "lora")
+
+
+def adapters(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters of a model's adapters."""
+    return [parameter for name, parameter in model.named_parameters() if ".lora_" in name]

@@ -52,7 +52,7 @@ def main() -> None:
         files.write_text(documents, "\n".join(lines) + "\n")
         settings: dict[str, Any] = {"learning_rate": 1e-6, "batch_size": args.size}
         told = {"epochs": 1 + args.passes, "least": 1}
-        job = partial(TrainJob, "trimllm.train:fine_tune", args.model, str(documents), settings)
+        job = partial(TrainJob, args.model, str(documents), settings)
         for way, (jobs, threads, processes) in WAYS.items():
             one = job(arguments=told, threads=threads, processes=processes)
             with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:

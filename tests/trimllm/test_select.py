@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 from trimllm.base.errors import UserError
 from trimllm.base.names import ANSWER_CRITERION, CRITERIA, FREE_CRITERIA
 from trimllm.scanning import Scan, Scores
-from trimllm.select import (
-    choose,
-    choose_by_rule,
-    importance,
-    norm_importance,
-    ranking,
-    trainable_blocks,
-)
+from trimllm.select import by_accuracy, by_norm, choose, choose_by_rule, trainable_blocks
 from trimllm.sublayers import Unit
 
 BLOCKS = 6
@@ -46,12 +39,13 @@ scans = st.builds(
 
 
 def test_scores_follow_the_equations_of_the_paper() -> None:
-    assert importance(100) == 0 and importance(0) == pytest.approx(100 / (1 + 1e-6))
-    assert importance(50) == pytest.approx(50 / (1 + 1e-6 + 1.001 * 50))
-    values = [importance(a) for a in range(101)]
-    assert values == sorted(values, reverse=True)
-    assert norm_importance(2.0, 2.0) == 100 and norm_importance(8.0, 2.0) == 25
-    assert math.isinf(norm_importance(0.0, 0.0))
+    scan = a_scan([20, 0, 10, *[5] * 9], [2.0, 8.0, 0.0, *[4.0] * 9])
+    assert by_accuracy(scan, ALL[0]) == 0
+    assert by_accuracy(scan, ALL[1]) == pytest.approx(100 / (1 + 1e-6))
+    assert by_accuracy(scan, ALL[2]) == pytest.approx(50 / (1 + 1e-6 + 1.001 * 50))
+    assert math.isinf(by_norm(scan, ALL[2]))
+    scan = a_scan([1] * 12, [2.0, 8.0, *[4.0] * 10])
+    assert by_norm(scan, ALL[0]) == 100 and by_norm(scan, ALL[1]) == 25
 
 
 # Nothing but the norm tells these apart.
@@ -67,10 +61,8 @@ def test_the_lowest_score_is_dropped_most_accurate_first(
         "both": lambda u: (-scan.sublayers[u].accuracy, -scan.sublayers[u].norm),
         "likelihood": lambda u: -scan.sublayers[u].likelihood,
     }
-    expected = sorted(ALL, key=keys[criterion])
-    assert ranking(scan, criterion) == expected
     selection = choose(scan, criterion, count)
-    assert list(selection.dropped) == expected[:count]
+    assert list(selection.dropped) == sorted(ALL, key=keys[criterion])[:count]
     assert selection.ties == selection.ties_attention + selection.ties_mlp >= 1
     assert selection.margin >= 0
     assert (selection.margin == 0) <= (selection.ties > 1 or criterion == "likelihood")
@@ -83,7 +75,7 @@ def test_free_answers_are_ranked_by_their_likelihood() -> None:
         for unit, likelihood in zip(ALL, likely, strict=True)
     }
     scan = Scan(20, scores, free=True)
-    assert ranking(scan, ANSWER_CRITERION)[:3] == [ALL[1], ALL[0], ALL[2]]
+    assert choose(scan, ANSWER_CRITERION, 3).dropped == (ALL[1], ALL[0], ALL[2])
     assert choose(scan, ANSWER_CRITERION, 2).margin == pytest.approx(1.0)
     assert choose(scan, "activation_norm", 1).dropped == (ALL[5],)
     # The first block is missed least, and the second next.
@@ -93,6 +85,8 @@ def test_free_answers_are_ranked_by_their_likelihood() -> None:
             choose(scan, name, 1)
     with pytest.raises(UserError, match="with free answers, and these have choices; use likelih"):
         trainable_blocks(a_scan([1] * 12, [1.0] * 12), ANSWER_CRITERION, 0.5)
+    with pytest.raises(UserError, match="'mood' is none of"):
+        choose(scan, "mood", 1)
 
 
 def test_ties_and_margin_of_a_known_scan() -> None:
@@ -103,7 +97,8 @@ def test_ties_and_margin_of_a_known_scan() -> None:
     # Units that are clearly better than the last one chosen do not tie with it.
     assert choose(scan, "both", 4).ties == 1
     assert choose(scan, "calibration", 1).dropped == (ALL[0],)
-    assert choose(scan, "both", 3).margin == pytest.approx(importance(85) - importance(90))
+    apart = by_accuracy(scan, ALL[2]) - by_accuracy(scan, ALL[1])
+    assert choose(scan, "both", 3).margin == pytest.approx(apart) and apart > 0
     assert choose(scan, "activation_norm", 1).margin == pytest.approx(100 / 2 - 100 / 9)
 
 
@@ -113,10 +108,7 @@ def test_exactly_the_most_important_blocks_are_trainable(
 ) -> None:
     chosen = trainable_blocks(scan, criterion, ratio)
     assert len({*chosen}) == math.ceil(round(ratio * BLOCKS, 9)) and chosen == sorted(chosen)
-    total = {
-        block: sum(importance(scan.sublayers[u].accuracy) for u in ALL if u.block == block)
-        for block in range(BLOCKS)
-    }
+    total = [sum(by_accuracy(scan, u) for u in ALL if u.block == b) for b in range(BLOCKS)]
     left_out = [total[b] for b in range(BLOCKS) if b not in chosen]
     if criterion in ("calibration", "both") and left_out:
         assert min(total[b] for b in chosen) >= max(left_out)
@@ -137,12 +129,9 @@ def test_ties_between_blocks_go_to_the_smaller_norm_then_the_lower_index() -> No
     scan = a_scan([10] * 12, [1.0] * 6 + [0.5, 0.5] + [1.0] * 4)
     assert trainable_blocks(scan, "both", 1 / 6) == [3]
     assert trainable_blocks(scan, "both", 0.5) == [0, 1, 3]
-
-
-@pytest.mark.parametrize("ratio", [0, -0.5, 1.01])
-def test_a_ratio_out_of_range_is_refused(ratio: float) -> None:
-    with pytest.raises(UserError, match="not in"):
-        trainable_blocks(a_scan([1] * 12, [1.0] * 12), "both", ratio)
+    for ratio in (0, -0.5, 1.01):
+        with pytest.raises(UserError, match="not in"):
+            trainable_blocks(scan, "both", ratio)
 
 
 def test_rules_drop_whole_blocks() -> None:
@@ -156,5 +145,3 @@ def test_rules_drop_whole_blocks() -> None:
             choose_by_rule("top", ALL, count)
     with pytest.raises(UserError, match="none of random, top, bottom"):
         choose_by_rule("middle", ALL, 6)
-    with pytest.raises(UserError, match="'mood' is none of"):
-        ranking(a_scan([1] * 12, [1.0] * 12), "mood")

@@ -20,19 +20,14 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.precision import round_weights_
 from trimllm.data.document import write_documents
-from trimllm.scanning import scan
+from trimllm.scanning import scan, to_record
 from trimllm.sublayers import Unit, drop, unit_parameters, units
-from trimllm.train import (
-    NO_PASS,
-    HeldBackScore,
-    TrainJob,
-    TrainSettings,
-    fine_tune,
-)
+from trimllm.train import NO_PASS, HeldBackScore, TrainJob, TrainSettings, fine_tune
 from trimllm.trimming import Resume, ScanSettings, make_epoch
 
 SETTINGS = TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32", seed=3)
 CHAIN = {"step": 2, "until": 6, "criterion": "both", "ratio": 0.8}
+DROPS = (0, 2, 4, 6)
 
 documents = partial(random_documents, longest=7)
 
@@ -43,33 +38,12 @@ def trim(model: torch.nn.Module, **options: Any) -> Any:
 
 
 def without_times(record: dict) -> dict:
-    """A record but for what differs from run to run."""
+    """A record but for what differs from run to run, and the score that jobs alone have."""
     found = copy.deepcopy(record)
     for part in (found, found["scan"], found["training"]):
         part.pop("seconds")
+    found.pop("held_back", None)
     return found
-
-
-def as_jobs(root: Path, settings: TrainSettings, stored: str, **more: Any) -> list[dict]:
-    """The records of the chain as the pipeline has it, a job an epoch; `more` of its arguments."""
-    records: list[dict] = []
-    for epoch in range(4):
-        target = root / f"drop_{2 * epoch:02}"
-        arguments = {**CHAIN, "start": epoch, "documents": 6, "scans": {}, **more}
-        if records:
-            arguments["trainable"] = records[0]["trainable_blocks"]
-        job = TrainJob(
-            checkpoint=str(root / f"drop_{2 * epoch - 2:02}" if epoch else root / "base"),
-            train=str(root / "train.jsonl"),
-            calibration=str(root / "calibration.jsonl"),
-            settings=settings.__dict__,
-            arguments=arguments,
-            storage_dtype=stored.removeprefix("exact "),
-            exact=stored.startswith("exact "),
-        )
-        made = make_epoch(job, target, record_name="epoch", provenance=dict)
-        records.append(without_times(made))
-    return records
 
 
 @pytest.fixture
@@ -77,7 +51,29 @@ def base(tmp_path: Path) -> Path:
     checkpoint.save(tiny("llama"), word_tokenizer(), tmp_path / "base")
     write_documents(tmp_path / "train.jsonl", documents(12))
     write_documents(tmp_path / "calibration.jsonl", documents(6, 9))
+    write_documents(tmp_path / "held_back.jsonl", documents(7, 11))
     return tmp_path
+
+
+def as_jobs(root: Path, settings: TrainSettings, exact: bool = True, **more: Any) -> list[dict]:
+    """The records of the chain as the pipeline has it, a job an epoch; `more` of its arguments."""
+    records: list[dict] = []
+    for epoch, dropped in enumerate(DROPS):
+        arguments = {**CHAIN, "start": epoch, "documents": 6, "scans": {}, **more}
+        if records:
+            arguments["trainable"] = records[0]["trainable_blocks"]
+        job = TrainJob(
+            checkpoint=str(root / f"drop_{dropped - 2:02}" if epoch else root / "base"),
+            train=str(root / "train.jsonl"),
+            calibration=str(root / "calibration.jsonl"),
+            held_back=str(root / "held_back.jsonl"),
+            settings=asdict(settings),
+            arguments=arguments,
+            exact=exact,
+        )
+        target = root / f"drop_{dropped:02}"
+        records.append(make_epoch(job, target, record_name="epoch", provenance=dict))
+    return records
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -86,7 +82,7 @@ def test_an_epoch_a_job_and_the_whole_chain_in_one_call_give_the_same_bytes(
 ) -> None:
     """Frozen weights that bfloat16 would round keep their bytes in both."""
     settings = replace(SETTINGS, dtype=dtype)
-    records = as_jobs(base, settings, "exact bfloat16", scans={"documents": 4})
+    records = as_jobs(base, settings, scans={"documents": 4})
     model, tokenizer = trimllm.load(base / "base")
     calls = trimllm.trim(
         model,
@@ -106,26 +102,28 @@ def test_an_epoch_a_job_and_the_whole_chain_in_one_call_give_the_same_bytes(
         expected = files.verify_manifest(base / f"drop_{2 * epoch.number:02}")["files"]
         assert expected.pop("epoch.json")
         assert files.verify_manifest(path)["files"] == expected
-        assert without_times(epoch.record()) == record
+        assert without_times(epoch.record()) == without_times(record)
         assert epoch.dropped == 2 * epoch.number and epoch.loss == record["training"]["loss"]
+        score = HeldBackScore.of(model, tokenizer, documents(7, 11), dtype)
+        assert record["held_back"] == asdict(score)
 
 
-def test_same_seed_same_bytes_whatever_weights_are_stored_in(base: Path) -> None:
-    records = as_jobs(base, SETTINGS, "bfloat16")
-    expected = [files.verify_manifest(base / f"drop_{d:02}")["files"] for d in (0, 2, 4, 6)]
-    again = as_jobs(base, SETTINGS, "bfloat16")
+def test_same_seed_same_bytes_where_weights_are_rounded_between_epochs(base: Path) -> None:
+    runs = []
+    for _ in range(2):
+        records = [without_times(one) for one in as_jobs(base, SETTINGS, exact=False)]
+        runs.append((records, [files.verify_manifest(base / f"drop_{d:02}") for d in DROPS]))
+    (records, one), (again, other) = runs
     assert again == records and [len(record["units_dropped"]) for record in again] == [0, 2, 2, 2]
     assert records[-1]["units_left"] == 4 and {record["epochs"] for record in records} == {4}
-    for drops, made in zip((0, 2, 4, 6), expected, strict=True):
-        found = files.verify_manifest(base / f"drop_{drops:02}")["files"]
-        assert found["model.safetensors"] == made["model.safetensors"]
+    for mine, yours in zip(one, other, strict=True):
+        assert mine["files"]["model.safetensors"] == yours["files"]["model.safetensors"]
 
 
 def test_frozen_weights_have_the_bytes_of_the_start_at_the_end_of_a_chain(base: Path) -> None:
-    start = tiny("llama")
-    round_weights_(start, torch.bfloat16)
+    start = round_weights_(tiny("llama"), torch.bfloat16)
     checkpoint.save(start, word_tokenizer(), base / "base", dtype="bfloat16")
-    records = as_jobs(base, SETTINGS, "exact bfloat16", ratio=0.4)
+    records = as_jobs(base, SETTINGS, ratio=0.4)
     trained, seen = set(records[0]["trainable_blocks"]), set()
     assert 0 < len(trained) < 5
     stored = load_file(base / "drop_06/model.safetensors")
@@ -146,26 +144,28 @@ def test_frozen_weights_have_the_bytes_of_the_start_at_the_end_of_a_chain(base: 
 
 def test_calibration_documents_are_drawn_anew_for_every_scan() -> None:
     def hashes(resample: bool = True, **options: Any) -> list[str]:
-        given = {"calibration": documents(9, 9), "ratio": 1.0} | options
+        given = {"calibration": documents(9, 9), "ratio": 1.0, "documents": 0} | options
         chain = trim(tiny("llama"), scans=ScanSettings(4, resample), **given)
-        return [epoch.record()["scan"]["documents_sha256"] for epoch in chain]
+        return [epoch.scan.documents_sha256 for epoch in chain]
 
     found = hashes()
     assert len(set(found)) == 4 and found == hashes()
-    assert len(set(hashes(resample=False))) == 1 and hashes(resample=False)[0] == found[0]
-    other = replace(SETTINGS, seed=4)
-    assert not set(found) & set(hashes(settings=other))
+    assert set(hashes(resample=False)) == {found[0]}
+    assert not set(found) & set(hashes(settings=replace(SETTINGS, seed=4)))
     # No fewer than there are.
     assert len(set(hashes(calibration=documents(4, 9)))) == 1
 
 
-def test_without_training_units_go_and_weights_stay() -> None:
+def test_without_training_units_go_and_weights_stay(base: Path) -> None:
     model, before = tiny("llama"), tiny("llama")
-    epochs = list(trim(model, documents=0, until=4))
-    assert [epoch.loss for epoch in epochs] == [None] * 3
-    assert epochs[-1].record()["training"]["steps"] == 0 and epochs[-1].dropped == 4
+    epochs = list(trim(model, documents=0))
+    assert [epoch.loss for epoch in epochs] == [None] * 4
+    assert epochs[-1].record()["training"]["steps"] == 0 and epochs[-1].dropped == 6
     left = drop(before, [unit for epoch in epochs for unit in epoch.selection.dropped])
     assert all(value.equal(model.state_dict()[name]) for name, value in left.state_dict().items())
+    records = as_jobs(base, SETTINGS, documents=0)
+    assert records[-1]["training"]["steps"] == 0 and records[-1]["held_back"]["documents"] == 7
+    assert [r["units_dropped"] for r in records] == [e.record()["units_dropped"] for e in epochs]
 
 
 def test_a_chain_whose_trained_blocks_are_gone_goes_on_untrained(
@@ -173,8 +173,8 @@ def test_a_chain_whose_trained_blocks_are_gone_goes_on_untrained(
 ) -> None:
     """By sparse update the blocks are chosen once; all their units may be dropped in the end."""
     first = [epoch.selection.dropped for epoch in trim(tiny("llama"), documents=0, until=8)]
-    blocks = {unit.block for dropped in first for unit in dropped}
-    gone = [b for b in blocks if sum(u.block == b for dropped in first for u in dropped) == 2][0]
+    blocks = [unit.block for dropped in first for unit in dropped]
+    gone = next(block for block in blocks if blocks.count(block) == 2)
     model = tiny("llama")
     # (So little that the same units go.)
     hardly = replace(SETTINGS, learning_rate=1e-12)
@@ -183,24 +183,12 @@ def test_a_chain_whose_trained_blocks_are_gone_goes_on_untrained(
         assert (epoch.training is NO_PASS) == (gone not in left)
         assert ("nothing is trained any more" in capsys.readouterr().err) == (gone not in left)
     assert gone not in left and epoch.record()["training"]["trainable_parameters"] == 0
-    # Nor does it settle.
+    # Nor does fine-tuning change anything.
     before = copy.deepcopy(model.state_dict())
-    record = fine_tune(
-        model,
-        word_tokenizer(),
-        train=documents(11),
-        settings=SETTINGS,
-        epochs=2,
-        trainable=[gone],
-        held_back=documents(7, 11),
-    )
+    given = {"train": documents(11), "settings": SETTINGS, "held_back": documents(7, 11)}
+    record = fine_tune(model, word_tokenizer(), epochs=2, trainable=[gone], **given)
     assert record["passes"] == [] and record["kept_pass"] is None
     assert all(value.equal(model.state_dict()[name]) for name, value in before.items())
-
-
-def test_a_chain_tells_what_held_back_documents_say() -> None:
-    model, held_back = tiny("llama"), documents(7, 11)
-    assert held_back
 
 
 def test_an_epoch_drops_what_its_scan_says_and_keeps_the_trainable_blocks() -> None:
@@ -216,19 +204,25 @@ def test_an_epoch_drops_what_its_scan_says_and_keeps_the_trainable_blocks() -> N
     assert next(chain, None) is None
 
 
-def test_a_scan_made_before_is_taken_instead_of_a_new_one() -> None:
-    results = []
-    for given in (False, True):
-        model = tiny("llama")
-        initial = None
-        if given:
-            initial = scan(model, word_tokenizer(), documents(6, 9))
-        chain = trim(model, resume=Resume(scan=initial))
-        first, second = (without_times(next(chain).record()) for _ in range(2))
-        assert first["scan"] != second["scan"]
-        results.append((first, second, model.state_dict()))
-    assert results[0][:2] == results[1][:2]
-    assert all(value.equal(results[1][2][name]) for name, value in results[0][2].items())
+def test_a_scan_made_before_takes_the_place_of_the_first(base: Path) -> None:
+    initial = scan(tiny("llama"), word_tokenizer(), documents(6, 9))
+    chains = [trim(tiny("llama"), resume=Resume(scan=given)) for given in (None, initial)]
+    pairs = [[without_times(next(chain).record()) for _ in range(2)] for chain in chains]
+    assert pairs[0] == pairs[1] and pairs[0][0]["scan"] != pairs[0][1]["scan"]
+    files.write_json(base / "scan.json", {"scan": to_record(initial)})
+    job = TrainJob(
+        checkpoint=str(base / "base"),
+        train=str(base / "train.jsonl"),
+        calibration=str(base / "train.jsonl"),  # on which the scan would differ
+        scan=str(base / "scan.json"),
+        settings=asdict(SETTINGS),
+        arguments={**CHAIN, "start": 0, "scans": {}},
+    )
+    record = make_epoch(job, base / "to", record_name="epoch", provenance=dict)
+    assert without_times(record) == pairs[0][0]
+    past = replace(job, arguments={**CHAIN, "start": 1, "until": 1, "step": 2, "scans": {}})
+    with pytest.raises(UserError, match="there is no epoch 1: the chain ends before"):
+        make_epoch(past, base / "to", record_name="epoch", provenance=dict)
 
 
 @pytest.mark.parametrize(
@@ -241,10 +235,10 @@ def test_a_scan_made_before_is_taken_instead_of_a_new_one() -> None:
         (1, 0.8, [0, 1, 2]),
     ],
 )
-def test_a_chain_ends_where_it_was_asked_to_in_whole_steps(
+def test_a_chain_ends_at_the_nearest_whole_step(
     step: int, until: float, dropped: list[int]
 ) -> None:
-    chain = trim(tiny("llama"), step=step, until=until, ratio=1.0)
+    chain = trim(tiny("llama"), step=step, until=until, documents=0)
     assert [epoch.dropped for epoch in chain] == dropped
 
 
@@ -257,17 +251,13 @@ def test_a_chain_that_would_leave_nothing_is_refused_before_it_begins(
         next(trim(tiny("llama"), step=step, until=until))
 
 
-def test_a_model_that_lacks_units_already_is_trimmed_further() -> None:
-    model = drop(tiny("llama"), [Unit(1, "mlp")])
-    assert [epoch.dropped for epoch in trim(model, until=5, ratio=1.0)] == [1, 3, 5]
-
-
 def test_a_chain_goes_on_only_where_it_was_left() -> None:
+    model = drop(tiny("llama"), [Unit(1, "mlp")])  # trimmed before the chain begins
+    assert [epoch.dropped for epoch in trim(model, until=5, documents=0)] == [1, 3, 5]
     with pytest.raises(UserError, match="epoch 3 .* 2 units an epoch .* lacks 0"):
         next(trim(tiny("llama"), resume=Resume(3)))
     with pytest.raises(UserError, match="'mood' is none of"):
         next(trim(tiny("llama"), criterion="mood"))
-    model = drop(tiny("llama"), [Unit(1, "mlp"), Unit(2, "mlp")])
 
 
 TOY = """
@@ -296,18 +286,13 @@ def test_a_criterion_of_ones_own_trims_by_its_name(
 
 def test_free_answers_are_trimmed_by_their_likelihood() -> None:
     free = {"train": documents(12, choices=1), "calibration": documents(6, 9, choices=1)}
-    model, held_back = tiny("llama"), documents(5, 3, choices=1)
-    epochs = list(trim(model, criterion="answer_likelihood", **free))
+    epochs = list(trim(tiny("llama"), criterion="answer_likelihood", **free))
     assert [epoch.dropped for epoch in epochs] == [0, 2, 4, 6]
     for epoch in epochs[1:]:
         ranked = sorted(epoch.scan.scored, key=lambda u: -epoch.scan.sublayers[u].likelihood)
         assert list(epoch.selection.dropped) == ranked[:2]
-
-
-def test_a_criterion_of_other_documents_is_refused_before_the_scan() -> None:
-    free = {"calibration": documents(6, 9, choices=1)}
+    # A model that cannot be scanned: a criterion of other documents is refused before that.
     for criterion in ("both", "calibration", "likelihood"):
-        # A model that cannot be scanned: nothing comes to that.
         with pytest.raises(UserError, match="needs calibration documents with choices, and these"):
             next(trim(torch.nn.Linear(1, 1), criterion=criterion, **free))
     with pytest.raises(UserError, match="with free answers, and these have choices; use likeli"):

@@ -6,6 +6,7 @@ from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
     from trimllm.train import TrainJob, make_checkpoint
+    from trimllm.trimming import make_epoch
     from trimllm_paper import records
     from trimllm_paper.recipe import place_of
 
@@ -19,7 +20,6 @@ with Job(snakemake) as job:
         records.ScanFile.read(scan)
     hashes, seed = job.data_hashes(), params["settings"]["seed"]
     work = TrainJob(
-        recipe=params["recipe"],
         checkpoint=str(Path(inputs.manifest).parent),
         train=job.training_file(),
         calibration=inputs.get("calibration"),
@@ -30,7 +30,6 @@ with Job(snakemake) as job:
         settings=params["settings"],
         arguments=arguments,
         processes=processes,
-        batches=snakemake.resources.batches,
         threads=max(1, snakemake.threads // processes),
         offload=compute["offload"],
         weights_on=compute["weights_on"],
@@ -39,10 +38,12 @@ with Job(snakemake) as job:
         **params["loading"],
     )
     place = place_of(snakemake.output.record)
-    kind = records.Epoch if place.kind == "epoch" else records.Training
+    make, kind = make_checkpoint, records.Training
+    if place.kind == "epoch":
+        make, kind = make_epoch, records.Epoch
     told = {"model": place.model, "domain": place.domain, "recipe": str(place.recipe)}
     told["seed"] = seed
-    make_checkpoint(
+    make(
         work,
         Path(snakemake.output.manifest).parent,
         record_name=place.kind,

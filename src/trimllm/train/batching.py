@@ -102,7 +102,7 @@ class Tensors(NamedTuple):
     Attributes:
         ids, mask: mask is 1 for real tokens.
         labels: the answer's token where one is predicted, else IGNORED.
-        taught: (rows, tokens, width) a teacher's last hidden states.
+        taught: (rows, tokens, width) a teacher's last hidden states, 0 where they are not kept.
     """
 
     ids: Tensor
@@ -117,7 +117,8 @@ def tensors_of(
     device: torch.device | str,
     states_of: Callable[[Example], Tensor] | None = None,
 ) -> Tensors:
-    """Pad a batch; `states_of` gives a teacher's hidden states (tokens, width) of an example."""
+    """Pad a batch; `states_of` gives a teacher's states of an example, of its last tokens or all of
+    them."""
     rows = []
     for example in batch:
         ids = torch.tensor(example.prompt + example.answer)
@@ -128,7 +129,9 @@ def tensors_of(
     tensors = Tensors(*(pad_sequence(list(p), True, value).to(device) for p, value in parts))
     if states_of is None:
         return tensors
-    return tensors._replace(taught=pad_sequence([*map(states_of, batch)], True).to(device))
+    states = [(example, states_of(example)) for example in batch]
+    padded = [F.pad(kept, (0, 0, len(example) - 1 - len(kept), 0)) for example, kept in states]
+    return tensors._replace(taught=pad_sequence(padded, True).to(device))
 
 
 def answer_losses(

@@ -177,7 +177,7 @@ def _states_of(
     if teacher is None or settings.train_embeddings:
         raise UserError("`kl` and `hidden` need a teacher and `train_embeddings=False`")
     width = model.get_output_embeddings().weight.shape[1]
-    return partial(teacher.states_of, width=width)
+    return partial(teacher.states_of, width=width, every_token=settings.hidden > 0)
 
 
 def _optimizer(parameters: list[nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:

@@ -34,8 +34,8 @@ class Teacher:
     """Last hidden states of a model, by content hash of the document.
 
     Args:
-        states: (tokens, width) each, of all tokens but the answer's last: a mapping, or an open
-            safetensors file.
+        states: (tokens, width) each, of all tokens but the answer's last, or only of those that an
+            answer token is predicted at: a mapping, or an open safetensors file.
     """
 
     def __init__(self, states: Mapping[str, Tensor] | safe_open) -> None:
@@ -50,9 +50,15 @@ class Teacher:
         documents: Sequence[Document],
         *,
         dtype: str = "auto",
+        every_token: bool = False,
         label: str | None = None,
     ) -> Teacher:
-        """Run a model over documents, in `dtype` (see `TrainSettings`)."""
+        """Run a model over documents.
+
+        Args:
+            dtype: type of matrix products and of the states (see `TrainSettings`).
+            every_token: keep the states of all tokens, which `TrainSettings.hidden` needs.
+        """
         device = device_of(model)
         product = compute_dtype(dtype, device)
         materialize(model, product)
@@ -64,7 +70,9 @@ class Teacher:
             batch = tensors_of(part, model.config.pad_token_id or 0, device)
             output = model.base_model(batch.ids, attention_mask=batch.mask, use_cache=False)
             for row, example in zip(output.last_hidden_state.cpu(), part, strict=True):
-                states[example.document.hash] = row[: len(example) - 1].clone()
+                last = len(example) - 1
+                first = 0 if every_token else last - len(example.answer)
+                states[example.document.hash] = row[first:last].clone()
             progress.update(len(part))
         progress.close()
         return cls(states)
@@ -78,14 +86,16 @@ class Teacher:
         """Open what `save` wrote; a document's states are read when it is trained on."""
         return cls(safe_open(path, "pt"))
 
-    def states_of(self, example: Example, width: int) -> Tensor:
-        """(tokens, width) of all tokens of an example but the last.
+    def states_of(self, example: Example, width: int, every_token: bool) -> Tensor:
+        """(tokens, width) of an example: of its answer's tokens, or of all but the last.
 
         Args:
             width: of the student's hidden states.
+            every_token: whether all are needed.
 
         Raises:
-            UserError: the teacher has not run the document, or is another kind of model.
+            UserError: the teacher has not run the document, kept too few tokens, or is another kind
+                of model.
         """
         document = example.document
         if document.hash not in self.hashes:
@@ -97,6 +107,11 @@ class Teacher:
                 f"the teacher's hidden states have {states.shape[1]} numbers, the model's {width}: "
                 "a teacher needs the same embeddings and head"
             )
-        if len(states) != len(example) - 1:
+        if len(states) not in (len(example) - 1, len(example.answer)):
             raise UserError(f"the teacher tokenized {document.prompt[:60]!r} in another way")
+        if every_token and len(states) < len(example) - 1:
+            raise UserError(
+                "settings.hidden compares every token, and the teacher kept those of answers; use "
+                "Teacher.of(..., every_token=True)"
+            )
         return states

@@ -116,13 +116,15 @@ def of(docs: list[Any], seed: int = 1, **options: Any) -> Teacher:
 
 def test_a_teacher_that_does_not_fit_is_refused() -> None:
     tokenizer, docs = word_tokenizer(), documents(4)
-    taught = replace(SETTINGS, kl=0.5)
+    taught, every = replace(SETTINGS, kl=0.5), replace(SETTINGS, hidden=1.0)
     narrow = Teacher({d.hash: torch.ones(1, 7) for d in docs})
     cut = Teacher({d.hash: torch.ones(40, 32) for d in docs})
     for teacher, settings, problem in (
         (of(documents(4, 5)), taught, "has not run the document"),
         (None, taught, "`kl` and `hidden` need a teacher"),
         (of(docs), replace(taught, train_embeddings=True), "need a teacher and `train_embedd"),
+        # Padded states of the prompt would be trained to.
+        (of(docs), every, "kept those of answers; use Teacher.of.*every_token=True"),
         (narrow, taught, "have 7 numbers, the model's 32: a teacher needs the same embeddings"),
         (cut, taught, "tokenized .* in another way"),
     ):
@@ -140,9 +142,10 @@ def test_a_teacher_keeps_states_in_the_given_type_in_memory_or_in_a_file(tmp_pat
         assert (one.dtype, other.dtype) == (torch.float32, torch.bfloat16)
         assert other.float().allclose(one, atol=0.3) and not other.float().equal(one)
     exact.save(tmp_path / "x.safetensors")
-    models = [tiny("llama", 1) for _ in range(2)]
+    every = Teacher.of(model, tokenizer, docs, dtype="float32", every_token=True)
+    models = [tiny("llama", 1) for _ in range(3)]
     for model, teacher in zip(
-        models, (exact, Teacher.load(tmp_path / "x.safetensors")), strict=True
+        models, (exact, Teacher.load(tmp_path / "x.safetensors"), every), strict=True
     ):
-        train_pass(model, tokenizer, docs, replace(SETTINGS, kl=0.5, hidden=1.0), teacher=teacher)
-    assert same_weights(*models)
+        train_pass(model, tokenizer, docs, replace(SETTINGS, kl=0.5), teacher=teacher)
+    assert same_weights(*models[:2]) and same_weights(*models[1:])

@@ -173,8 +173,8 @@ def test_matrices_are_frozen_until_they_are_merged(unmerged: dict[str, torch.Ten
     [{"trainable": [1]}, {"settings": replace(SETTINGS, train_embeddings=True)}],
     ids=["blocks", "embeddings"],
 )
-def test_what_lora_does_not_go_with_is_told(wrong: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="LoRA trains adapters in all blocks, in one process"):
+def test_what_lora_does_not_go_with_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="LoRA trains adapters in all blocks, and no embeddings"):
         tuned(**wrong)
 
 
@@ -242,7 +242,7 @@ def test_a_job_leaves_an_ordinary_checkpoint(dtype: str, tmp_path: Path) -> None
             assert value.equal(taught.states[name])
 
 
-def test_a_lean_job_holds_frozen_matrices_in_16_bits_alone(
+def test_frozen_matrices_lie_in_16_bits_while_others_train(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the passes of a chain's blocks, and of adapters: what is stored is the same."""

@@ -161,7 +161,9 @@ def test_learning_from_a_teacher_is_the_plain_loop(kl: float, hidden: float) -> 
     taught = tiny("llama")
     train_pass(taught, word_tokenizer(), documents(11), settings_of(learning_rate=1e-2))
     settings = settings_of(kl=kl, hidden=hidden)
-    kept = Teacher.of(taught, word_tokenizer(), documents(11), dtype="float32")
+    kept = Teacher.of(
+        taught, word_tokenizer(), documents(11), dtype="float32", every_token=hidden > 0
+    )
     expected = plain(settings, BLOCKS, taught)
     assert apart(ours(settings, BLOCKS, kept), expected) < CLOSE
     # ... and the teacher does make a difference.
@@ -181,8 +183,7 @@ def test_a_batch_in_parts_is_the_batch(tokens: int, monkeypatch: pytest.MonkeyPa
     train_pass(taught, word_tokenizer(), documents(11), settings_of(learning_rate=1e-2))
     monkeypatch.setattr(loop, "TOKENS_AT_ONCE", tokens)
     monkeypatch.setattr(loop, "tensors_of", counted)
-    how = {"dtype": "float32"}
-    kept = Teacher.of(taught, word_tokenizer(), documents(11), **how)
+    kept = Teacher.of(taught, word_tokenizer(), documents(11), dtype="float32", every_token=True)
     expected = plain(settings, None, taught)
     assert apart(ours(settings, None, kept), expected) < CLOSE
     assert sum(counts) == PASSES * 11

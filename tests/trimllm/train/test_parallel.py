@@ -81,7 +81,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_documents(root / "train.jsonl", documents(11))
     write_documents(root / "more.jsonl", documents(60))
     write_documents(root / "held_back.jsonl", documents(7, 9))
-    teacher = Teacher.of(tiny("llama", 1), tokenizer, documents(11))
+    teacher = Teacher.of(tiny("llama", 1), tokenizer, documents(11), every_token=True)
     teacher.save(root / "teacher.safetensors")
     for name in CASES:
         (root / f"two-{name}").mkdir()

@@ -14,8 +14,7 @@ trim_ours/drop_42 400     58.25          18
 >>> epochs.set_index("dropped").loss.round(2).head(3).to_dict()
 {0: 3.26, 6: 3.94, 12: 4.67}
 
-A value that does not exist is None: no criterion of `full_ft`, no speedup's interval of the full
-model itself. `results` is the folder that a row comes from, `source` its file.
+A missing value is None: the criterion of `full_ft`, a speedup's interval of the full model itself.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ import pandas as pd
 from trimllm.base.errors import UserError
 from trimllm.base.files import MANIFEST
 from trimllm.throughput.machine import slug
-from trimllm.throughput.result import predicted, summary
+from trimllm.throughput.result import predicted
 from trimllm_paper import kept_runs
 from trimllm_paper.engine_records import Engines
 from trimllm_paper.integrity.provenance import recorded
@@ -39,7 +38,13 @@ from trimllm_paper.recipe import Recipe, place_of
 from trimllm_paper.records import Epoch, Evaluation, OfRecipe, Throughput, Training
 
 Files = Iterable[str | Path]
+Row = dict[str, Any]
 RECIPE = "recipe base name criterion ratio step dropped compressor seed"
+SPEEDS = (
+    "units_kept units_total kept_percent speedup speedup_low speedup_high decode decode_low "
+    "decode_high prefill prefill_low prefill_high bytes_percent unit_bytes_percent share_decode "
+    "share_prefill in_turn content"
+)
 COLUMNS = {
     "evaluations": f"results model domain tested task {RECIPE} n right accuracy scores documents "
     "chance answer_loss exact_match token_f1 rouge_l perplexity units_kept units_total "
@@ -49,46 +54,32 @@ COLUMNS = {
     "held_back_documents machine",
     "trainings": f"results model domain {RECIPE} epoch seconds tokens documents loss held_back "
     "kept machine",
-    "timings": f"results hardware model {RECIPE} units_kept units_total kept_percent speedup "
-    "speedup_low speedup_high decode decode_low decode_high prefill prefill_low prefill_high "
-    "compiled compiled_low compiled_high compiled_speedup compiled_speedup_low "
-    "compiled_speedup_high bytes_percent unit_bytes_percent mem share_decode share_prefill "
-    "share_of_copy share_of_matrix in_turn peak_megabytes content",
+    "timings": f"results hardware model {RECIPE} {SPEEDS} compiled compiled_low compiled_high "
+    "compiled_speedup compiled_speedup_low compiled_speedup_high mem share_of_copy "
+    "share_of_matrix peak_megabytes",
     "engines": "results hardware model engine format batch recipe base name dropped seed "
-    "compressor units_kept units_total kept_percent speedup speedup_low speedup_high decode "
-    "decode_low decode_high prefill prefill_low prefill_high prefill_speedup prefill_speedup_low "
-    "prefill_speedup_high bytes_percent unit_bytes_percent weights_megabytes share_decode "
-    "share_prefill parity how in_turn content",
+    f"compressor {SPEEDS} prefill_speedup prefill_speedup_low prefill_speedup_high "
+    "weights_megabytes parity how",
 }
-"""Columns of each frame, after which come `provenance` and `source`. Accuracies and shares are in
-percent, speeds in tokens/s, `_low` and `_high` the 95% interval over rounds (None: one round),
-`unit_bytes_percent` without embeddings and head, `mem` what the paper calls so (units kept; bytes
-of what is compressed), `share_decode`
-and `share_prefill` of the speedup that sizes predict, `share_of_copy` of a plain copy's bandwidth
-and `share_of_matrix` of the rate of a large product (None where nobody measured it), `in_turn`
-whether ratios are of rounds in which the model and the full one took turns,
-`compiled` speed by torch.compile and `compiled_speedup` over the full model's, compiled as well;
-`answer_loss` in nats a token; `exact_match`, `token_f1`, `rouge_l` in percent and `perplexity` of
-free answers alone; `scores` what each document counts, 1 a right and 0 a wrong answer or the F1 of
-a free one's words, `accuracy` their mean, `right` how many are right; `documents` of an evaluation
-is a hash that is equal where answers can be paired, `units_dropped` (block, kind) of an epoch,
-`dropped` the units gone until then, `held_back` the accuracy on documents held back from training
-after an epoch or a pass (None where nobody asked), `held_back_documents` how many, `kept`
-whether a pass's weights are the checkpoint's, `machine` what trained, as "2 a100" or
-"cpu-amd-epyc", `content` all that was recorded. Of an engine `how` is version, precision, kernel
-and threads in words, `parity` the mean difference from transformers in nats."""
-SAME = (
-    "hardware",
-    "model",
-    "domain",
-    "recipe",
-    "task",
-    "seed",
-    "epoch",
-    "format",
-    "batch",
-)
-"""What two rows of a frame may not agree in, as far as it has these columns."""
+"""Columns of each frame, after which come `provenance` and `source` (the file).
+
+Units: accuracies, shares and `_percent` in percent, speeds in tokens/s, losses in nats a token.
+
+- evaluations: `scores` of each document (1 right, 0 wrong, or the F1 of a free answer), `accuracy`
+  their mean, `right` how many are right; `documents` is a hash, equal where answers can be paired.
+- epochs: `units_dropped` pairs of block and kind, `dropped` how many are gone so far; `held_back`
+  the accuracy on held-back documents after the epoch (or the pass of a training); `machine` what
+  trained, as "2 a100" or "cpu-amd-epyc".
+- trainings: `kept` whether the pass's weights are the checkpoint's.
+- timings, engines: `_low`, `_high` the 95% interval over rounds (None: one round);
+  `unit_bytes_percent` without embeddings and head; `share_decode`, `share_prefill` of the speedup
+  that sizes predict; `in_turn` whether model and full model took turns; `compiled` by
+  torch.compile; `mem` the paper's figure (sublayers kept; bytes, if compressed); `share_of_copy`,
+  `share_of_matrix` of the rates of a copy and of a large product; `parity` the mean difference from
+  transformers; `how` version, precision, device, threads and kernel; `content` the whole record.
+"""
+SAME = ("hardware", "model", "domain", "recipe", "task", "seed", "epoch", "format", "batch")
+"""No two rows of a frame agree in all of these, as far as it has these columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,10 +133,8 @@ class Frame:
     @cached_property
     def by_recipe(self) -> dict[tuple[str, str, str], list[Any]]:
         """(model, domain, recipe) -> its evaluations as named tuples, in order of their files."""
-        found: dict[tuple[str, str, str], list[Any]] = {}
-        for row in rows(self.evaluations):
-            found.setdefault((row.model, row.domain, row.recipe), []).append(row)
-        return found
+        groups = self.evaluations.groupby(["model", "domain", "recipe"], sort=False)
+        return {key: rows(group) for key, group in groups}
 
 
 def frame(results: str | Path = "results", replicates: Sequence[str | Path] = ()) -> Frame:
@@ -156,26 +145,26 @@ def frame(results: str | Path = "results", replicates: Sequence[str | Path] = ()
 
     Raises `UserError` as `Frame.of` does, and for a folder that does not exist.
     """
-    roots = [Path(folder) for folder in (results, *replicates)]
-    for folder in roots:
+    folders = [results, *replicates]
+    for folder in folders:
         if not kept_runs.is_folder(folder):
             raise UserError(f"{folder} does not exist; run the workflow or name another folder")
 
-    def found(pattern: str, within: Sequence[Path] = roots) -> list[Path]:
+    def found(pattern: str, within: Sequence[str | Path] = folders) -> list[Path]:
         return [path for folder in within for path in kept_runs.glob(folder, pattern)]
 
     return Frame.of(
         evaluations=found("eval/**/*.json"),
         epochs=found("models/**/epoch.json"),
         trainings=found("models/**/training.json"),
-        throughput=found("throughput/**/*.json", roots[:1]),
-        engines=found("engines/**/*.json", roots[:1]),
+        throughput=found("throughput/**/*.json", [results]),
+        engines=found("engines/**/*.json", [results]),
     )
 
 
-def where(table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
-    """The rows whose columns have these values; None finds what has none."""
-    for column, value in wanted.items():
+def where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """The rows whose columns have these values; None selects rows without one."""
+    for column, value in values.items():
         table = table[table[column].isna() if value is None else table[column] == value]
     return table
 
@@ -185,19 +174,20 @@ def rows(table: pd.DataFrame) -> list[Any]:
     return list(table.itertuples(index=False, name="Row"))
 
 
-Row = dict[str, Any]
+# ---- rows of each kind of record -----------------------------------------------------------------
 
 
 def _table(name: str, files: Files, rows_of: Callable[[Path], list[Row]]) -> pd.DataFrame:
-    found = [
+    content = [
         row | {"results": place_of(path).results, "source": path.as_posix()}
         for path in sorted(map(Path, files))
         for row in rows_of(path)
     ]
     columns = {}
     for column in [*COLUMNS[name].split(), "provenance", "source"]:
-        values = [row[column] for row in found]
-        plain = bool(found) and all(isinstance(value, int | float | str) for value in values)
+        values = [row.get(column) for row in content]
+        # An object column keeps None, which pandas would turn into NaN.
+        plain = bool(content) and all(isinstance(value, int | float | str) for value in values)
         columns[column] = pd.Series(values, dtype=None if plain else object)
     table = pd.DataFrame(columns)
     same = table[table.duplicated(key := [k for k in SAME if k in columns], keep=False)]
@@ -208,116 +198,118 @@ def _table(name: str, files: Files, rows_of: Callable[[Path], list[Row]]) -> pd.
 
 
 def _facts(record: OfRecipe, path: Path) -> Row:
-    """All fields of a record, and what its recipe says.
-
-    With provenance in full where a checkpoint's manifest was kept beside its record.
-    """
+    """All fields of a record, what its recipe says, and its provenance: in full where the manifest
+    of the checkpoint lies beside it."""
     recipe = record.parsed
-    own = {"base": recipe.base, "name": recipe.name, "dropped": recipe.dropped}
-    known = recorded(path.with_name(MANIFEST)) | record.provenance
-    return record.model_dump() | own | {"compressor": recipe.compressor, "provenance": known}
+    parts = {key: getattr(recipe, key) for key in ("base", "name", "dropped", "compressor")}
+    provenance = recorded(path.with_name(MANIFEST)) | record.provenance
+    return record.model_dump(mode="json") | parts | {"provenance": provenance}
 
 
-def _sizes(row: Row, own: Row, full: Row) -> Row:
-    """Sizes in percent of the full model's."""
-    percent = {f"{key}_percent": 100 * own[key] / full[key] for key in own}
-    return row | percent | {"kept_percent": 100 * row["units_kept"] / row["units_total"]}
+def _kept_percent(row: Row) -> float:
+    return 100 * row["units_kept"] / row["units_total"]
 
 
 def _evaluation(path: Path) -> list[Row]:
     row = _facts(Evaluation.read(path), path)
-    free, right = row.get("answers") or {}, row.pop("correct")
+    free, right = row.get("answers") or {}, row["correct"]
     scores = free["by_document"]["token_f1"] if free else right
     row |= {"right": sum(right), "accuracy": 100 * sum(scores) / row["n"], "scores": tuple(scores)}
-    row |= {"documents": row["document_hashes_sha256"]}
-    row |= {"answer_loss": row.get("answer_loss")}
-    row |= {name: free.get(name) for name in ("exact_match", "token_f1", "rouge_l", "perplexity")}
-    return [_sizes(row, {"bytes": row["bytes"]}, {"bytes": row["bytes_full"]})]
+    row |= {"documents": row["document_hashes_sha256"], "kept_percent": _kept_percent(row)}
+    row |= {"bytes_percent": 100 * row["bytes"] / row["bytes_full"]}
+    return [
+        row | {key: free.get(key) for key in ("exact_match", "token_f1", "rouge_l", "perplexity")}
+    ]
 
 
-def _machine(row: Row) -> Row:
+def _machine(row: Row) -> str:
     """What trained: so many GPUs of a kind, or a processor."""
-    told, many = row["provenance"].get("hardware") or {}, row["processes"] or {"count": 1}
-    if gpu := told.get("gpu"):
-        return {"machine": f"{many['count']} {slug(gpu, 'cuda')}"}
-    return {"machine": slug(told.get("cpu") or "", "cpu")}
+    hardware = row["provenance"].get("hardware") or {}
+    if gpu := hardware.get("gpu"):
+        return f"{(row['processes'] or {'count': 1})['count']} {slug(gpu, 'cuda')}"
+    return slug(hardware.get("cpu") or "", "cpu")
 
 
 def _passes(path: Path) -> list[Row]:
-    row = _facts(record := Training.read(path), path)
-    row |= _machine(row)
-    answered: list[float | None] = [one.accuracy for one in record.held_back]
-    answered = answered or [None] * len(record.passes)
+    row = _facts(Training.read(path), path)
+    held_back = [score["accuracy"] for score in row["held_back"]] or [None] * len(row["passes"])
+    row["machine"] = _machine(row)
     return [
-        row | one | {"epoch": number, "held_back": held_back, "kept": number == record.kept_pass}
-        for number, (one, held_back) in enumerate(zip(row["passes"], answered, strict=True))
+        row | one | {"epoch": number, "held_back": score, "kept": number == row["kept_pass"]}
+        for number, (one, score) in enumerate(zip(row["passes"], held_back, strict=True))
     ]
 
 
 def _epoch(path: Path) -> list[Row]:
-    row = _facts(record := Epoch.read(path), path)
-    lists = {key: tuple(row[key]) for key in ("units_dropped", "trainable_blocks")}
-    seconds = {f"seconds_{part}": value for part, value in row["seconds"].items()}
-    told = record.held_back
-    answered = {"held_back": told and told.accuracy}
-    answered |= {"held_back_documents": told and told.documents}
-    return [row | row["training"] | lists | seconds | answered | _machine(row)]
+    row = _facts(Epoch.read(path), path)
+    held_back = row["held_back"] or {}
+    return [
+        row
+        | row["training"]
+        | {f"seconds_{part}": value for part, value in row["seconds"].items()}
+        | {
+            "units_dropped": tuple(map(tuple, row["units_dropped"])),
+            "trainable_blocks": tuple(row["trainable_blocks"]),
+            "held_back": held_back.get("accuracy"),
+            "held_back_documents": held_back.get("documents"),
+            "machine": _machine(row),
+        }
+    ]
+
+
+def _interval(name: str, rounds: Row | None) -> Row:
+    """Median and 95% interval of rounds."""
+    rounds = rounds or {"median": 1.0}  # of the full model over itself
+    return {
+        name: rounds["median"],
+        f"{name}_low": rounds.get("low"),
+        f"{name}_high": rounds.get("high"),
+    }
+
+
+def _speeds(content: Row) -> Row:
+    """Speeds and sizes of a measurement, and which share of the predicted speedup was reached."""
+    row = {"content": content, "kept_percent": _kept_percent(content)}
+    for key in ("decode", "prefill"):
+        row |= _interval(key, content[f"{key}_tokens_per_second"])
+    for key in ("speedup", "prefill_speedup"):
+        row |= _interval(key, content.get(key))
+    own, full = content["bytes"], content.get("baseline", content)["bytes"]
+    row["bytes_percent"] = 100 * own["total"] / full["total"]
+    row["unit_bytes_percent"] = 100 * own["units"] / full["units"]
+    shares = predicted(content)
+    for part, name in (("decode", "speedup"), ("prefill", "prefill_speedup")):
+        share = shares.get(f"share_of_predicted_{name}")
+        row[f"share_{part}"] = None if share is None else 100 * share
+    return row
 
 
 def _timing(path: Path) -> list[Row]:
     record = Throughput.read(path)
     row, content = _facts(record, path), record.model_dump(mode="json")
-    row = _speeds(row, content) | _compiled(content.get("compiled") or {})
+    row |= _speeds(content)
+    # Nothing where it was not compiled, or could not be.
+    compiled = content.get("compiled") or {}
+    decode = compiled.get("decode_tokens_per_second")
+    row |= _interval("compiled", decode or {"median": None})
+    row |= _interval("compiled_speedup", compiled.get("speedup") if decode else {"median": None})
     row["mem"] = row["bytes_percent" if row["compressor"] else "kept_percent"]
     row["share_of_copy"] *= 100
     row["share_of_matrix"] = 100 * row["share_of_matrix"] if "share_of_matrix" in row else None
     row["in_turn"] = "baseline" not in content or content.get("interleaved", True)
-    return [row | {"peak_megabytes": row["peak_memory_bytes"] / 1e6, "content": content}]
-
-
-def _interval(name: str, value: Row | None) -> Row:
-    """Median and 95% interval of rounds; records of before have the rounds alone."""
-    value = value or {"median": 1.0}  # of the full model over itself
-    ends = value if "low" in value else summary(value["samples"]) if "samples" in value else {}
-    return {name: value["median"], f"{name}_low": ends.get("low"), f"{name}_high": ends.get("high")}
-
-
-def _compiled(content: Row) -> Row:
-    """Speed of a pair that was compiled; nothing where it was not, or could not be."""
-    decode = content.get("decode_tokens_per_second")
-    speedup = content.get("speedup") if decode else {"median": None}
-    return _interval("compiled", decode or {"median": None}) | _interval(
-        "compiled_speedup", speedup
-    )
-
-
-def _speeds(row: Row, content: Row) -> Row:
-    """Speeds and sizes of a measurement, and what these predict."""
-    for key in ("decode", "prefill"):
-        row |= _interval(key, content[f"{key}_tokens_per_second"])
-    for key in ("speedup", "prefill_speedup"):
-        row |= _interval(key, content.get(key))
-    own, full = (
-        {"bytes": b["total"], "unit_bytes": b["units"]}
-        for b in (row["bytes"], content.get("baseline", content)["bytes"])
-    )
-    row, expected = _sizes(row, own, full), predicted(content)
-    for part, name in (("decode", "speedup"), ("prefill", "prefill_speedup")):
-        share = expected.get(f"share_of_predicted_{name}")
-        row[f"share_{part}"] = None if share is None else 100 * share
-    return row
+    return [row | {"peak_megabytes": row["peak_memory_bytes"] / 1e6}]
 
 
 def _in_engine(path: Path) -> list[Row]:
-    content = Engines.read(path).model_dump(mode="json")
-    measured, found = content.pop("measured"), []
-    for one in measured:
-        made, threads = Recipe.parse(one["recipe"]), f"{content['threads']} threads"
-        told = [one["version"], one["precision"], content["device"], threads, one["kernel"]]
-        row = content | one | {"base": made.base, "name": made.name, "dropped": made.dropped}
-        row = _speeds(row | {"compressor": None}, one)
-        row |= {"weights_megabytes": one["bytes"]["total"] / 1e6, "content": content | one}
-        row |= {"how": ", ".join(told), "in_turn": True}
+    engine = Engines.read(path).model_dump(mode="json")
+    found = []
+    for one in engine.pop("measured"):
+        recipe, content = Recipe.parse(one["recipe"]), engine | one
+        row = content | _speeds(content) | {"in_turn": True, "compressor": None}
+        row |= {key: getattr(recipe, key) for key in ("base", "name", "dropped")}
+        row["weights_megabytes"] = one["bytes"]["total"] / 1e6
         row["parity"] = (one["proof"] or {}).get("mean_difference")
+        facts = [one["version"], one["precision"], engine["device"]]
+        row["how"] = ", ".join([*facts, f"{engine['threads']} threads", one["kernel"]])
         found.append(row)
     return found

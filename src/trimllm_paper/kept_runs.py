@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base import files
+from trimllm.base.errors import UserError
 
 CONFIG, RECORDS = "config.yaml", "records.jsonl"
 Record = dict[str, Any]
@@ -37,7 +38,15 @@ def records_of(folder: str | Path) -> Mapping[str, Record]:
 
 @lru_cache(maxsize=16)
 def _read(file: Path, modified: int) -> Mapping[str, Record]:
-    return {row.pop("path"): row for row in files.read_jsonl(file)}
+    records = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            record = json.loads(line)
+            records[record.pop("path")] = record
+        except (ValueError, KeyError, TypeError, AttributeError):
+            problem = f"line {number} is no record; restore it (git checkout)"
+            raise UserError(f"{file}, {problem}") from None
+    return records
 
 
 def _packed(path: str | Path) -> tuple[Mapping[str, Record], str]:

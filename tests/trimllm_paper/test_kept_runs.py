@@ -22,7 +22,7 @@ MADE_BY = {"reference": ["config"], "reference_ablation": ["config", "overlays/a
 """Kept folder -> the files of config/ that it was made by, each on top of those before it. The
 others are made again by their own config.yaml."""
 RECORDS = {
-    "eval/m/d/full_ft/t.json": {"content": {"acc": 0.1 + 0.2, "label": "½"}},
+    "eval/m/d/full_ft/t.json": {"content": {"label": "½", "acc": 0.1 + 0.2}},
     "seed_1/eval/m/d/full_ft/t.json": {"content": {"acc": 1}},
     "domains/d.yaml": {"text": "label: ½\n"},
 }
@@ -41,6 +41,8 @@ def test_a_kept_run_unpacks_to_the_files_that_it_keeps(kept: Path, tmp_path: Pat
     assert (results / "domains/d.yaml").read_text() == "label: mine\n"
     for name in [*RECORDS][:2]:
         path, there = results / name, kept / name
+        files.write_json(tmp_path / "written.json", RECORDS[name]["content"])
+        assert path.read_bytes() == (tmp_path / "written.json").read_bytes()
         assert files.read_json(path) == kept_runs.read_json(there) == RECORDS[name]["content"]
         assert files.sha256_of(path) == kept_runs.sha256_of(there)
         assert kept_runs.read_text(there) == path.read_text(encoding="utf-8")
@@ -69,6 +71,14 @@ def test_a_file_of_that_name_alone_is_no_kept_run(tmp_path: Path) -> None:
     assert not kept_runs.is_kept(tmp_path)
     assert kept_runs.glob(tmp_path / "results", "eval/**/*.json") == []
     assert not kept_runs.is_file(tmp_path / "results/eval/t.json")
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "{}"])
+def test_a_line_that_is_no_record_is_one_line(kept: Path, line: str) -> None:
+    with (kept / "records.jsonl").open("a") as stream:
+        stream.write(f"{line}\n")
+    with pytest.raises(UserError, match=r"records\.jsonl, line 4 is no record; restore it"):
+        kept_runs.read_json(kept / "eval/m/d/full_ft/t.json")
 
 
 @pytest.mark.parametrize("file", ["records.jsonl", "config.yaml"])

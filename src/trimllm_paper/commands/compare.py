@@ -162,7 +162,8 @@ def run(folder: Path, kept: Path, show: str = DIFFERENT, configfiles: Sequence[P
     print(f"{len(found)} cells in both: " + ", ".join(f"{n} {word}" for word, n in counts.items()))
     unequal = len(found) - counts[EQUAL]
     print(f"By chance about {CHANCE * unequal:.0f} of {unequal} unequal cells would be different.")
-    print("\n".join(other_drops(one, other)) or "Chains of both runs drop the same sublayers.")
+    for line in other_drops(one, other):
+        print(line)
     for place, alone in ((folder, mine.keys() - theirs), (own, theirs.keys() - mine)):
         if alone:
             print(f"In {place} alone: {len(alone)} cells, such as {'/'.join(min(alone))}")

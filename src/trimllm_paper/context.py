@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from trimllm.base.names import PAPER_CRITERIA, PAPER_CRITERION
-from trimllm.engines.formats import COMPRESSED, FORMATS
+from trimllm.throughput.formats import COMPRESSED, FORMATS
 from trimllm_paper.recipe import keys_of, variant_name
 
 STAND_IN_FOR = "llama-7b"

@@ -1,4 +1,4 @@
-"""What a measurement in an engine holds (`trimllm.engines`); else as `records`."""
+"""What a measurement in an engine holds (`trimllm.throughput`); else as `records`."""
 
 from __future__ import annotations
 

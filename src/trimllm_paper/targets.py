@@ -16,8 +16,8 @@ from typing import Any
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.base.names import RULE_KEPT
-from trimllm.engines.formats import installed
 from trimllm.exporting.formats import require_engine
+from trimllm.throughput.formats import installed
 from trimllm_paper import kept_runs, layout
 from trimllm_paper.choices import Choice
 from trimllm_paper.context import Context

@@ -19,7 +19,7 @@ SOURCE = Path(trimllm.__file__).parents[1]
 # From the lowest to the highest.
 LIBRARY = (
     *("base", "sublayers", "checkpoint", "data", "score", "scanning", "select", "train"),
-    *("trimming", "compress", "evaluate", "throughput", "exporting", "engines", "auto"),
+    *("trimming", "compress", "evaluate", "exporting", "throughput", "auto"),
 )
 PIPELINE_ONLY = {"snakemake", "pandas", "yaml", "pydantic", "trimllm_paper"}
 

@@ -1,6 +1,7 @@
 """Time full and trimmed models in one engine; one JSON."""
 
 import sys
+from itertools import groupby
 from pathlib import Path
 
 from trimllm_paper.job import Job
@@ -9,10 +10,12 @@ with Job(snakemake) as job:
     from trimllm.base import files
     from trimllm.checkpoint import load_tokenizer
     from trimllm.data import read_documents
-    from trimllm.engines.session import Model, Setting, measure, prompts
     from trimllm.score import texts_of
     from trimllm.throughput import machine
+    from trimllm.throughput.formats import FORMATS, LLAMA, TRANSFORMERS
     from trimllm.throughput.result import Protocol
+    from trimllm.throughput.session import measure, prompts_of
+    from trimllm.throughput.subject import Subject
     from trimllm_paper import shapes
     from trimllm_paper.engine_records import Engines
     from trimllm_paper.recipe import FULL_FT
@@ -25,27 +28,50 @@ with Job(snakemake) as job:
         files.verify_manifest(Path(manifest).parent)
     recipes = list(dict.fromkeys(recipe for recipe, _ in params["models"]))
     dense = dict(zip(recipes, (Path(m).parent for m in job.inputs["checkpoints"]), strict=True))
-    models = []
+    options = {
+        "dtype": params["dtype"],
+        "device": loading["device"],
+        "threads": params["threads"] or snakemake.threads,
+        "trust_remote_code": loading["trust_remote_code"],
+    }
+    if params["dtype"] == "auto":
+        options["dtype"] = machine.fast_dtype(loading["device"])
+    subjects = []
     for (recipe, format), manifest in zip(params["models"], job.inputs["loaded"], strict=True):
         folder, proof = Path(manifest).parent, None
-        if (folder / "export.json").is_file():
+        checkpoint, export = dense[recipe], next(folder.glob("*.gguf"), folder)
+        if FORMATS[format] == TRANSFORMERS:
+            checkpoint = folder  # compressed, or the dense one itself
+        else:
             proof = Export.read(folder / "export.json").proof
-        path = next(folder.glob("*.gguf"), folder)
-        models.append(Model(recipe, format, str(path), str(dense[recipe]), proof))
-    trusted = loading["trust_remote_code"]
-    tokenizer = load_tokenizer(dense[FULL_FT], trust_remote_code=trusted)
+        facts = {"recipe": recipe, "format": format, "proof": proof}
+        place = {"checkpoint": str(checkpoint), "export": str(export), "format": format}
+        subjects.append(Subject(**place, **options, facts=facts))
+    tokenizer = load_tokenizer(dense[FULL_FT], trust_remote_code=options["trust_remote_code"])
     texts = map("".join, texts_of(tokenizer, read_documents(snakemake.input.held_back)))
-    protocol, dtype, device = Protocol(**params["protocol"]), params["dtype"], loading["device"]
-    setting = Setting(
-        prompts(tokenizer, texts, max(protocol.batches), protocol.prompt),
-        protocol,
-        threads=params["threads"] or snakemake.threads,
-        device=device,
-        dtype=machine.fast_dtype(device) if dtype == "auto" else dtype,
-        trust_remote_code=trusted,
-    )
-    found = measure(models, setting, say=lambda text: print(text, file=sys.stderr))
-    hashes = {str(manifest): files.sha256_of(manifest) for manifest in manifests}
-    facts = {key: params[key] for key in ("domain", "label", "seed")}
-    provenance = job.provenance(manifests=hashes, seed=params["seed"])
-    Engines(**wildcards | found | facts, provenance=provenance).write(snakemake.output[0])
+    protocol = Protocol(**params["protocol"])
+    prompts = prompts_of(tokenizer, texts, max(protocol.batches), protocol.prompt)
+    sessions = [
+        measure(list(group), protocol, prompts, say=lambda text: print(text, file=sys.stderr))
+        for _, group in groupby(subjects, key=lambda subject: subject.format)
+    ]
+    rates = ("copy_bytes_per_second", "matrix_operations_per_second")
+    Engines(
+        **wildcards,
+        measured=[
+            row | {key: session[key] for key in rates}
+            for session in sessions
+            for row in session["measured"]
+        ],
+        **{key: sessions[0][key] for key in ("interleaved", "protocol")},
+        machine={
+            "before": sessions[0]["machine"]["before"],
+            "after": sessions[-1]["machine"]["after"],
+        },
+        threads=options["threads"],
+        device="cpu" if wildcards["engine"] == LLAMA else options["device"],
+        **{key: params[key] for key in ("domain", "label", "seed")},
+        provenance=job.provenance(
+            manifests={str(one): files.sha256_of(one) for one in manifests}, seed=params["seed"]
+        ),
+    ).write(snakemake.output[0])

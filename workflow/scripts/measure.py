@@ -42,7 +42,8 @@ with Job(snakemake) as job:
         )
 
     def measured(**changes):
-        subjects = [replace(one, **changes) for one in dict.fromkeys((full, subject))]
+        subjects = [full] if subject == full else [full, subject]
+        subjects = [replace(one, **changes) for one in subjects]
         protocol = Protocol(**params["protocol"])
         found = measure(subjects, protocol, say=lambda text: print(text, file=sys.stderr))
         return found | found.pop("measured")[-1]

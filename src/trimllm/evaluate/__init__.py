@@ -1,7 +1,5 @@
-"""Evaluation by lm-evaluation-harness; importing this room registers its model `trimllm`."""
+"""Evaluation by lm-evaluation-harness."""
 
-from trimllm.evaluate.harness import evaluate
-from trimllm.evaluate.model import TrimLM
-from trimllm.evaluate.tasks import task_of_documents
+from trimllm.evaluate.run import evaluate
 
-__all__ = ["TrimLM", "evaluate", "task_of_documents"]
+__all__ = ["evaluate"]

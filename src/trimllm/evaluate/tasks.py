@@ -1,9 +1,8 @@
-"""lm-eval tasks over documents, with choices or with free answers; all text is taken as it is.
+"""lm-eval tasks over documents, and how free answers are compared with the reference answers.
 
-Free answers are generated greedily and compared with the reference answer, each comparison 0 to 1:
-lm-eval's `exact_match` (letter case and punctuation aside), SQuAD's F1 of the words that both have,
-and ROUGE-L, the F1 of the longest common subsequence of words. The words of ROUGE are those of
-`rouge_score`: Latin letters and digits.
+Metrics of free answers, each 0 to 1: lm-eval's `exact_match` (ignoring case and punctuation),
+SQuAD's F1 of common words, and ROUGE-L, the F1 of the longest common subsequence of words. ROUGE's
+words are those of `rouge_score`: Latin letters and digits.
 """
 
 from __future__ import annotations
@@ -12,77 +11,69 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-import datasets
+from datasets import Dataset
+from lm_eval.api.metrics import exact_match_hf_evaluate
+from transformers.data.metrics.squad_metrics import compute_f1
 
 from trimllm.data import Document
 
 METRICS = ("exact_match", "token_f1", "rouge_l")
-"""Of free answers."""
 
 
-def _task_of(
-    name: str, rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]
+def task_of(
+    name: str, documents: Sequence[Document], max_tokens: int | None = None
 ) -> dict[str, Any]:
-    """A task whose rows hold the `prompt` as it is."""
-    return {
+    """An lm-eval task over documents as a tokenizer's chat template renders them.
+
+    Args:
+        max_tokens: of generated answers; None for documents with choices.
+    """
+    rows = [{"prompt": d.prompt, "choices": [*d.choices], "answer": d.answer} for d in documents]
+    metrics = ("acc",) if max_tokens is None else METRICS
+    task = {
         "task": name,
-        "custom_dataset": lambda **_: {"test": datasets.Dataset.from_list([*rows])},
+        "custom_dataset": lambda **_: {"test": Dataset.from_list(rows)},
         "test_split": "test",
+        "num_fewshot": 0,
         "doc_to_text": "{{prompt}}",
-        # What follows the prompt brings its own leading space.
-        "target_delimiter": "",
+        "target_delimiter": "",  # what follows the prompt brings its own leading space
         "metric_list": [
             {"metric": metric, "aggregation": "mean", "higher_is_better": True}
             for metric in metrics
         ],
         "metadata": {"version": 1},
     }
-
-
-def task_of_documents(name: str, documents: Sequence[Document]) -> dict[str, Any]:
-    """An lm-eval task over documents with choices."""
-    rows = [
-        {"prompt": one.prompt, "choices": list(one.choices), "answer": one.answer}
-        for one in documents
-    ]
-    more = {"output_type": "multiple_choice", "doc_to_choice": "choices", "doc_to_target": "answer"}
-    return _task_of(name, rows, ["acc"]) | more
-
-
-def task_of_answers(name: str, documents: Sequence[Document], most: int) -> dict[str, Any]:
-    """An lm-eval task over documents with free answers.
-
-    Generation ends with EOS, after `most` tokens, and where no reference answer goes on: at a line
-    break if none has one, at an empty line if none has that.
-
-    Args:
-        documents: as the model's chat template renders them, if it does.
-    """
-    rows = [{"prompt": one.prompt, "reference": one.choices[0]} for one in documents]
-    answers = [row["reference"].strip() for row in rows]
-    until = [end for end in ("\n", "\n\n") if not any(end in answer for answer in answers)]
+    if max_tokens is None:
+        choices = {"doc_to_choice": "choices", "doc_to_target": "answer"}
+        return task | choices | {"output_type": "multiple_choice"}
 
     def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-        return compared(results[0], doc["reference"])
+        return compare(results[0], doc["choices"][0])
 
-    return _task_of(name, rows, METRICS) | {
+    until = ends_of(documents)
+    return task | {
         "output_type": "generate_until",
-        "doc_to_target": "{{reference}}",
-        # The first is enough: an empty line begins with a line break.
-        "generation_kwargs": {"until": until[:1], "max_gen_toks": most, "do_sample": False},
+        "doc_to_target": "{{choices[0]}}",
+        "generation_kwargs": {"until": until, "max_gen_toks": max_tokens, "do_sample": False},
         "process_results": process_results,
     }
 
 
-def compared(answer: str, reference: str) -> dict[str, float]:
-    """`METRICS` of a generated answer."""
-    from lm_eval.api.metrics import exact_match_hf_evaluate
-    from transformers.data.metrics.squad_metrics import compute_f1
+def ends_of(documents: Sequence[Document]) -> list[str]:
+    """The text that ends a generated answer, beside EOS: a line break if no reference answer has
+    one, else an empty line if none has that, else nothing."""
+    answers = [document.choices[0].strip() for document in documents]
+    return [end for end in ("\n", "\n\n") if not any(end in text for text in answers)][:1]
 
+
+def compare(answer: str, reference: str) -> dict[str, float]:
+    """`METRICS` of a generated answer."""
     answer, reference = answer.strip(), reference.strip()
-    same = exact_match_hf_evaluate([answer], [reference], ignore_case=True, ignore_punctuation=True)
+    exact = exact_match_hf_evaluate(
+        [answer], [reference], ignore_case=True, ignore_punctuation=True
+    )
     return {
-        "exact_match": float(same["exact_match"]),
+        "exact_match": float(exact["exact_match"]),
         "token_f1": float(compute_f1(reference, answer)),
         "rouge_l": float(_rouge().score(reference, answer)["rougeL"].fmeasure),
     }
@@ -90,6 +81,6 @@ def compared(answer: str, reference: str) -> dict[str, float]:
 
 @cache
 def _rouge() -> Any:
-    from rouge_score.rouge_scorer import RougeScorer  # brings all of nltk with it
+    from rouge_score.rouge_scorer import RougeScorer  # imports all of nltk
 
     return RougeScorer(["rougeL"])

@@ -14,18 +14,15 @@ TYPES = ("f32", "f16", "bf16", "q8_0", "q6_k", "q4_k", "q4_0")
 DEFAULT_TYPE = "f16"
 QUANTIZED = ("q8_0", "q6_k", "q4_k", "q4_0")
 VARIANTS = (*(f"gguf_{kind}" for kind in TYPES), "vllm", "padded")
-"""Names of formats with their types, as in paths: GGUF for llama.cpp, a checkpoint for vLLM, and a
-stock model of full size for every other engine."""
+"""Formats with their types, as in paths: GGUF for llama.cpp, a checkpoint for vLLM, and a stock
+model of full size for every other engine."""
 LLAMA_CPP = "xllamacpp"
 """Wheel that holds llama.cpp."""
 
 
 def split_variant(variant: str) -> tuple[str, str]:
-    """Format and type ("" for none) of a name of `VARIANTS`: ("gguf", "q8_0").
-
-    Raises:
-        UserError: there is no such format.
-    """
+    """Format and type ("" for none) of a name of `VARIANTS`: ("gguf", "q8_0"); `UserError` for
+    other names."""
     if variant not in VARIANTS:
         raise UserError(f"no export format {variant!r} (there are: {', '.join(VARIANTS)})")
     name, _, kind = variant.partition("_")

@@ -1,22 +1,20 @@
 """Proof of an export: its engine and transformers must agree.
 
-Each answers the same question in a process of its own (`workers`): tokens of held-back texts,
+Each answers the same question in a process of its own (`engines`): tokens of held-back texts,
 log-probabilities at some positions of them, and 64 tokens of greedy generation with a cache.
 """
 
 from __future__ import annotations
 
 import math
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trimllm.base import workers
+from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.compress.proof import HeldBack, scored_rows
-from trimllm.exporting.formats import vllm_python
+from trimllm.exporting.engines import LLAMA, MIN_CACHE_BYTES, VLLM, start
 
 Record = dict[str, Any]
 
@@ -82,25 +80,17 @@ def make_question(tokenizer: Any, held_back: Sequence[HeldBack], longest: int) -
     }
 
 
-def vllm_environment(workspace: str | Path, threads: int) -> dict[str, str]:
-    """Environment variables of vLLM, which writes into `workspace` alone."""
-    return workers.environment(threads, isolated=True) | {
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # its errors are then those of our child
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_LEVEL": "ERROR",
-        "VLLM_CACHE_ROOT": f"{workspace}/vllm",
-        "VLLM_CONFIG_ROOT": f"{workspace}/vllm",
-        "HF_MODULES_CACHE": f"{workspace}/modules",
-    }
-
-
 def ask(
-    engine: str, path: str | Path, question: Record, threads: int = 1, quantized: str = ""
+    engine: str,
+    path: str | Path,
+    question: Record,
+    threads: int = 1,
+    quantized: str = "",
 ) -> list[Record]:
-    """Answers of "transformers", "llama_cpp" or "vllm" about a checkpoint or GGUF file.
+    """Answers of an engine about a checkpoint or GGUF file, from a process of its own.
 
     Args:
+        engine: "transformers", "llama_cpp" or "vllm".
         quantized: type of GGUF file; transformers gives a second answer with weights quantized so.
 
     Returns:
@@ -109,17 +99,23 @@ def ask(
         of each text; `greedy`: generated tokens, an engine may stop at an end of text; `gaps` (of
         transformers): by generated token its logit minus the next one's; `engine`: versions.
     """
-    job = {"path": str(path), "question": question, "threads": threads}
-    job |= {"quantized": quantized} if quantized else {}
-    python, variables = sys.executable, workers.environment(threads)
-    script = Path(__file__).parent / "workers" / f"{engine}_worker.py"
-    with tempfile.TemporaryDirectory() as workspace:
-        if engine == "vllm":
-            python, variables = str(vllm_python()), vllm_environment(workspace, threads)
-        try:
-            return workers.run_worker(script, job, name=engine, python=python, variables=variables)
-        except (RuntimeError, UserError) as error:
-            raise UserError(f"the export does not run and was not kept: {error}") from error
+    job: Record = {}
+    if engine == LLAMA:
+        job = {"context": question["longest"] + 8, "exact": True}
+    elif engine == VLLM:
+        config, tokens = files.read_json(Path(path) / "config.json"), question["longest"] + 1
+        # Keys and values in float32, twice: vLLM assigns whole blocks. Shared heads take less.
+        cache = 2 * 2 * 4 * config["num_hidden_layers"] * config["hidden_size"] * tokens
+        job = {"context": tokens, "cache_bytes": max(MIN_CACHE_BYTES, cache), "top": REQUESTED}
+    try:
+        with start(engine, path, threads, **job) as worker:
+            answers = [worker.ask("answer", question)]
+            if quantized:
+                worker.ask("quantize", quantized)
+                answers.append(worker.ask("answer", question))
+            return answers
+    except (RuntimeError, UserError) as error:
+        raise UserError(f"the export does not run and was not kept: {error}") from error
 
 
 def mean_loss(answer: Record) -> float:

@@ -1,7 +1,6 @@
-"""Speed and memory of checkpoints and of shapes with random weights, timed in turn.
+"""Speed and memory of models, timed in turn: by a bare loop, and in engines as people run them.
 
 Decoding one token at batch 1 reads every weight once, so its time is bound by (weight bytes + KV
-cache bytes) / memory bandwidth. Beside tokens/s stand the bytes that a token reads and the rates of
-a plain copy and of a large matrix product in the same rounds. `sizes`, `build` and `workers` import
-torch; everything else is light, for a workflow is planned with it.
+cache bytes) / memory bandwidth. `formats`, `machine`, `shapes`, `subject` and `result` import no
+torch: a workflow is planned with them.
 """

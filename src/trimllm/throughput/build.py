@@ -20,22 +20,21 @@ from trimllm.base.errors import UserError
 from trimllm.checkpoint import load
 from trimllm.checkpoint.stock import unwritten
 from trimllm.sublayers.modeling_trimllm import TrimLlamaConfig, decoder_of, packed_blocks
-from trimllm.throughput.shapes import shape
+from trimllm.throughput.shapes import SHAPES
 from trimllm.throughput.subject import INT4, Subject
 
 SCALE = 0.02
 """Largest weight of the random layers: small enough that nothing overflows."""
 POOL = 4_194_301
 """Random numbers of which all random weights are cut; prime, so that no two rows are alike."""
-POSITIONS = 4096
+Layer = Callable[[nn.Linear], nn.Module]
 
 
 def build(subject: Subject) -> nn.Module:
     """The model in evaluation mode on its device. Raises `UserError` for what cannot be made."""
-    subject.check()
     if subject.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device cuda: this machine has no usable GPU; say device: cpu")
-    if subject.checkpoint is None:
+    if subject.shape:
         return random_model(subject)
     model, _ = load(
         subject.checkpoint,
@@ -53,7 +52,7 @@ def build(subject: Subject) -> nn.Module:
 
 def random_config(name: str, units: Any = None) -> Any:
     """transformers' configuration of a shape, of which only `units` are left (None: all)."""
-    sizes: dict[str, Any] = shape(name) | {"max_position_embeddings": POSITIONS}
+    sizes = SHAPES[name] | {"max_position_embeddings": 4096}
     if units is None:
         return LlamaConfig(**sizes)
     original = sizes.pop("num_hidden_layers")
@@ -65,50 +64,46 @@ def random_config(name: str, units: Any = None) -> Any:
     )
 
 
+@torch.no_grad()
 def random_model(subject: Subject) -> nn.Module:
     """A shape with random weights, trimmed and compressed as the subject says."""
     device, compressor = torch.device(subject.device), subject.compressor
     config = random_config(subject.shape or "", subject.units)
-    # In host memory that is reserved and never written, which costs nothing: only what stays is
-    # ever on the device.
+    # Host memory that is reserved and never written costs nothing.
     model = unwritten(config, getattr(torch, subject.dtype)).eval().requires_grad_(False)
     if compressor == "sparsegpt_2_4":
-        fill(model, device)  # its mask goes over values
+        fill(model, device)  # zeros are set among values
         replace(
-            model, lambda linear: sparse(mask(linear)) if device.type == "cuda" else mask(linear)
+            model, lambda linear: sparse(mask(linear)) if subject.device == "cuda" else mask(linear)
         )
-    elif compressor is not None:
+        return model.to(device)
+    if compressor is not None:
         layer_of = _int8 if compressor == "llm_int8" else _int4(subject)
         replace(model, partial(layer_of, device=device))
     if compressor in INT4:
         from gptqmodel.utils.model import hf_gptqmodel_post_init
 
         hf_gptqmodel_post_init(model, use_act_order=False)
-    if compressor != "sparsegpt_2_4":
-        fill(model, device)
+    fill(model, device)
     return model.to(device)
 
 
-@torch.no_grad()
 def fill(model: nn.Module, device: torch.device) -> None:
-    """Give a model random matrices and norms of ones on a device; what a compressor's layers hold
-    stays."""
+    """Give a model random matrices and norms of ones on a device. Compressed layers stay."""
     dtype = model.get_input_embeddings().weight.dtype
     pool = torch.empty(POOL, dtype=dtype, device=device).uniform_(-SCALE, SCALE)
     for parameter in model.parameters():
         if parameter.dtype != dtype or type(parameter.data) is not Tensor:
             continue
-        parameter.data = torch.empty_like(parameter.data, device=device)
-        if parameter.dim() == 1:
-            parameter.fill_(1)
-            continue
-        for part in parameter.view(-1).split(POOL):
-            part.copy_(pool[: len(part)])
+        parameter.data = torch.ones_like(parameter.data, device=device)
+        if parameter.dim() > 1:
+            for part in parameter.view(-1).split(POOL):
+                part.copy_(pool[: len(part)])
 
 
-def replace(model: nn.Module, layer_of: Callable[[nn.Linear], nn.Module]) -> None:
-    """Put another layer in the place of each linear one of the sublayers; embeddings and head stay,
-    as all compressors leave them."""
+def replace(model: nn.Module, layer_of: Layer) -> None:
+    """Replace each linear layer of the sublayers; embeddings and head stay, as all compressors
+    leave them."""
     for parent in list(decoder_of(model).layers.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
@@ -144,20 +139,18 @@ def _int4(subject: Subject) -> Callable[..., nn.Module]:
             f"no int4 kernel for {subject.compressor} on {subject.device} ({_first_line(error)}); "
             "leave it out here"
         ) from error
-    return partial(_random_int4, partial(layer_class, **sizes, register_buffers=True))
 
+    def layer(linear: nn.Linear, device: torch.device) -> nn.Module:
+        features = {"in_features": linear.in_features, "out_features": linear.out_features}
+        made = layer_class(**sizes, **features, bias=linear.bias is not None, register_buffers=True)
+        for name, buffer in made.named_buffers():
+            if name in ("qweight", "qzeros"):
+                buffer.random_(-(2**31), 2**31 - 1)
+            elif name == "scales":
+                buffer.uniform_(0, SCALE / 8)
+        return made.to(device).requires_grad_(False).eval()
 
-def _random_int4(
-    layer_class: Callable[..., nn.Module], linear: nn.Linear, device: torch.device
-) -> nn.Module:
-    sizes = {"in_features": linear.in_features, "out_features": linear.out_features}
-    layer = layer_class(**sizes, bias=linear.bias is not None)
-    for name, buffer in layer.named_buffers():
-        if name in ("qweight", "qzeros"):
-            buffer.random_(-(2**31), 2**31 - 1)
-        elif name == "scales":
-            buffer.uniform_(0, SCALE / 8)
-    return layer.to(device).requires_grad_(False).eval()
+    return layer
 
 
 def _int8(linear: nn.Linear, device: torch.device) -> nn.Module:
@@ -178,7 +171,6 @@ def is_2_4(weight: Tensor) -> bool:
     return bool((weight.reshape(-1, 4) != 0).sum(-1).max() <= 2)
 
 
-@torch.no_grad()
 def mask(linear: nn.Linear) -> nn.Linear:
     """Zero the first two of every four inputs, in place. A CPU has no kernel that skips zeros."""
     linear.weight.view(linear.out_features, -1, 4)[..., :2] = 0

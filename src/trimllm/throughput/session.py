@@ -2,158 +2,172 @@
 
 Other work on a machine comes and goes over minutes. Every round asks every model once, every other
 round in reversed order, so that all see the same of it; a speedup is the median of the rounds' own
-ratios.
+ratios. Ratios are within a format: the gain by trimming does not depend on how fast engines are.
 """
 
 from __future__ import annotations
 
+import random
 import re
 import statistics
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
 from trimllm.base.errors import UserError
 from trimllm.base.workers import Worker, environment
+from trimllm.exporting import engines
 from trimllm.throughput import machine
-from trimllm.throughput.result import Protocol, Rates, Run, figures
+from trimllm.throughput.formats import FORMATS, LLAMA, TRANSFORMERS, VLLM
+from trimllm.throughput.result import Protocol, Run, figures
+from trimllm.throughput.sizes import sizes
 from trimllm.throughput.subject import Subject
 
 WORKERS = Path(__file__).parent / "workers"
 OUT_OF_MEMORY = re.compile(
     "out of memory|not enough memory|can't allocate memory|MemoryError|Free memory on device", re.I
 )
+GPU_SHARE = 0.9
+"""Of a GPU's memory, what the models of a session may take together; vLLM's own default for one."""
+Prompts = Sequence[Sequence[int]]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A process of a session.
+def prompts_of(tokenizer: Any, texts: Iterable[str], count: int, length: int) -> list[list[int]]:
+    """So many stretches of token ids out of texts, end to end and over again if they are few.
 
-    Attributes:
-        name: for messages.
-        script, job, python, variables: as of `Worker`. The script's `time(batch)` returns seconds
-            of a prompt (`prefill`) and of the tokens after its next one (`decode`), and what else
-            is a fact once they have run.
-        facts: of the model, those that the worker does not know.
+    Raises `UserError` for texts without a token.
     """
-
-    name: str
-    script: Path
-    job: Mapping[str, Any]
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    python: str = sys.executable
-    variables: Mapping[str, str] | None = None
-
-
-def entry(subject: Subject, prompts: int | Sequence[Sequence[int]], generate: int) -> Entry:
-    """A subject as a bare loop over one prompt of so many random tokens decodes it, or as
-    transformers' `generate` does with prompts of token ids."""
-    job = {"subject": asdict(subject), "prompts": prompts, "generate": generate}
-    script, variables = WORKERS / "decode.py", environment(subject.threads)
-    return Entry(str(subject), script, job, variables=variables)
+    ids = [token for text in texts for token in tokenizer(text).input_ids]
+    if not ids:
+        raise UserError("the held-back texts hold no token; give longer texts")
+    ids *= -(-count * length // len(ids))
+    return [ids[i * length : (i + 1) * length] for i in range(count)]
 
 
 def measure(
     subjects: Sequence[Subject],
-    protocol: Protocol | None = None,
+    protocol: Protocol,
+    prompts: Prompts | None = None,
     *,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Time one model, or several, the first of which the others are compared with.
+    """Time models of one format in turn; the first is the baseline of the others.
 
     Args:
+        prompts: token ids of so many texts as the largest batch has, all of `protocol.prompt`
+            tokens, that engines run as they come; None times a bare loop over `forward`.
         say: called with a line on every round.
 
     Returns:
-        As `timed`, where the figures of each model are joined by `random_weights`.
-
-    Raises:
-        UserError: a subject that cannot be made here, or too little memory.
-    """
-    protocol = protocol or Protocol()
-    for one in subjects:
-        one.check()
-    entries = [entry(one, protocol.prompt, protocol.generate) for one in subjects]
-    first = subjects[0]
-    found = timed(
-        entries, protocol, device=first.device, dtype=first.dtype, threads=first.threads, say=say
-    )
-    for row, subject in zip(found["measured"], [*subjects] * len(protocol.batches), strict=True):
-        row["random_weights"] = subject.shape is not None
-    return found
-
-
-def timed(
-    entries: Sequence[Entry],
-    protocol: Protocol,
-    *,
-    device: str,
-    dtype: str,
-    threads: int,
-    say: Callable[[str], None] = lambda text: None,
-) -> dict[str, Any]:
-    """Time entries in turn; the first is the baseline of the others.
-
-    Args:
-        device, dtype, threads: of the machine's own rates.
-
-    Returns:
-        `measured`, `result.figures` by batch size and entry; `copy_bytes_per_second` and
+        `measured`, `result.figures` by batch size and subject; `copy_bytes_per_second` and
         `matrix_operations_per_second`, medians of `copy_samples` and `matrix_samples` (one a
         round); `protocol`; `machine`, its state before and after; `interleaved`, whether there was
         anything to take turns with.
 
     Raises:
-        UserError: a model cannot be run, or too little memory for all of them.
+        UserError: a model cannot be run here, or too little memory for all of them.
     """
-    before, rates = machine.state(device), Rates()
-    measured = []
-    with _one_line(len(entries), device), ExitStack() as stack:
-        workers = [stack.enter_context(_start(one)) for one in entries]
-        job = {"device": device, "dtype": dtype, "threads": threads}
+    first, generate = subjects[0], protocol.generate
+    device = "cpu" if FORMATS[first.format] == LLAMA else first.device  # by its wheel
+    texts = prompts or _random_prompts(protocol)
+    before, copy, matrix, measured = machine.state(device), [], [], []
+    with _one_line(len(subjects), device), ExitStack() as stack:
+        share = GPU_SHARE / len(subjects)
+        workers = [
+            stack.enter_context(start(one, protocol, prompts is None, share)) for one in subjects
+        ]
+        known = [_known(one, protocol.prompt) for one in subjects]
+        job = {"device": device, "dtype": first.dtype, "threads": first.threads}
+        variables = environment(first.threads)
         yardstick = stack.enter_context(
-            Worker(WORKERS / "rates.py", job, name="rates", variables=environment(threads))
+            Worker(WORKERS / "rates.py", job, name="rates", variables=variables)
         )
         for batch in protocol.batches:
             runs = [
-                Run({**one.facts, **worker.facts, "batch": batch})
-                for one, worker in zip(entries, workers, strict=True)
+                Run({**facts, **worker.facts, "batch": batch})
+                for facts, worker in zip(known, workers, strict=True)
             ]
             for number in range(1 + protocol.repeats):
                 for at in range(len(runs))[:: -1 if number % 2 else 1]:
-                    _round(runs[at], workers[at].ask("time", batch), counts=number > 0)
+                    reply = workers[at].ask("time", texts[:batch], generate)
+                    _add(runs[at], reply, counts=number > 0)
                 if number:
-                    rates.copy.append(yardstick.ask("copy"))
-                    rates.matrix.append(yardstick.ask("matrix"))
-                    each = (batch * protocol.generate / run.decode[-1] for run in runs)
-                    shown = ", ".join(f"{rate:.2f}" for rate in each)
-                    say(f"batch {batch}, round {number} of {protocol.repeats}: {shown} tokens/s")
-            full = runs[0]
+                    copy.append(yardstick.ask("copy"))
+                    matrix.append(yardstick.ask("matrix"))
+                    rates = ", ".join(f"{batch * generate / run.decode[-1]:.2f}" for run in runs)
+                    place = f"{first.format}, batch {batch}, round {number} of {protocol.repeats}"
+                    say(f"{place}: {rates} tokens/s")
+            medians = statistics.median(copy), statistics.median(matrix)
             for run in runs:
-                baseline = None if run is full else full
-                measured.append(figures(protocol, batch, run, baseline, rates))
+                full = None if run is runs[0] else runs[0]
+                measured.append(figures(protocol, batch, run, full, medians))
     return {
         "measured": measured,
-        "copy_bytes_per_second": statistics.median(rates.copy),
-        "matrix_operations_per_second": statistics.median(rates.matrix),
-        "copy_samples": rates.copy,
-        "matrix_samples": rates.matrix,
+        "copy_bytes_per_second": statistics.median(copy),
+        "matrix_operations_per_second": statistics.median(matrix),
+        "copy_samples": copy,
+        "matrix_samples": matrix,
         "protocol": asdict(protocol),
         "machine": {"before": before, "after": machine.state(device)},
-        "interleaved": len(entries) > 1,
+        "interleaved": len(subjects) > 1,
     }
 
 
-def _start(entry: Entry) -> Worker:
-    return Worker(
-        entry.script, entry.job, name=entry.name, python=entry.python, variables=entry.variables
-    )
+def start(
+    subject: Subject, protocol: Protocol, loop: bool, share: float
+) -> AbstractContextManager[Worker]:
+    """A process that runs a model, with this share of a GPU's memory."""
+    engine, threads = FORMATS[subject.format], subject.threads
+    if engine == TRANSFORMERS:
+        job = {"subject": asdict(subject), "prompt": protocol.prompt, "loop": loop}
+        script, variables = WORKERS / "decode.py", environment(threads)
+        return Worker(script, job, name=str(subject), variables=variables)
+    job = {"context": protocol.prompt + protocol.generate + 8, "parallel": max(protocol.batches)}
+    if engine == VLLM:
+        per_token = _known(subject, protocol.prompt)["kv_bytes_per_token"]
+        # Twice what the texts take: vLLM assigns whole blocks.
+        cache = 2 * per_token * job["parallel"] * job["context"]
+        job["cache_bytes"] = max(engines.MIN_CACHE_BYTES, cache)
+        job |= {"device": subject.device, "dtype": subject.dtype, "share": share}
+    return engines.start(engine, subject.export or "", threads, str(subject), **job)
 
 
-def _round(run: Run, reply: dict[str, Any], *, counts: bool) -> None:
+def _known(subject: Subject, prompt: int) -> dict[str, Any]:
+    """Facts of a subject; in llama.cpp and vLLM its sizes, by the checkpoint's configuration and
+    the tensors of the GGUF file. No weights are loaded."""
+    facts = {"random_weights": subject.shape is not None, **subject.facts}
+    engine = FORMATS[subject.format]
+    if engine == TRANSFORMERS:
+        return facts  # its process reads the rest off the model
+    config = AutoConfig.from_pretrained(subject.checkpoint, local_files_only=True)
+    dtype = "float16" if engine == LLAMA else subject.dtype  # of llama.cpp's cache
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+    model.tie_weights()
+    facts |= sizes(model, prompt)
+    if engine == LLAMA:
+        from gguf import GGUFReader
+
+        # What stands in for missing sublayers counts among these.
+        facts["bytes"] = dict.fromkeys(facts["bytes"], 0)
+        parts = {"token_embd.weight": "embeddings", "output.weight": "head"}
+        for tensor in GGUFReader(subject.export or "").tensors:
+            facts["bytes"][parts.get(tensor.name, "units")] += int(tensor.n_bytes)
+        facts["precision"] = subject.format.removeprefix("gguf_")
+    return facts
+
+
+def _random_prompts(protocol: Protocol) -> list[list[int]]:
+    """Token ids that every vocabulary has."""
+    return [random.Random(0).choices(range(3, 100), k=protocol.prompt)] * max(protocol.batches)
+
+
+def _add(run: Run, reply: dict[str, Any], *, counts: bool) -> None:
     seconds = reply.pop("prefill"), reply.pop("decode")
     run.facts |= reply
     if counts:
@@ -172,6 +186,4 @@ def _one_line(count: int, device: str) -> Iterator[None]:
                 f"not enough memory ({device}) to time {count} models in turn ({error}); end other "
                 "programs, or time fewer or smaller models"
             ) from error
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"cannot be timed: {error}") from error
+        raise UserError(str(error)) from error

@@ -1,18 +1,16 @@
-"""Shapes of models that can be timed without a download, and which of their units are left.
+"""Shapes of models that can be timed without a download, and which of their sublayers are left.
 
 Throughput depends on shapes only. How fast a trimmed model is depends on what was dropped: at the
 1B shape an MLP holds 3.7 times the weights of an attention. Where no training has chosen, a pattern
 does, and is always named with its result:
 
-- a number: the share of attention units among the dropped ones, spread evenly over the blocks
-  (0.5 is half attention and half MLP);
-- a `Chain`: units go in the order of a real chain, its blocks stretched or shrunk to the shape's
-  number of blocks.
+- a number: the share of attention among the dropped sublayers, spread evenly over the blocks;
+- a `Chain`: sublayers go in the order of a real chain, its blocks stretched or shrunk to the
+  shape's number of blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,35 +35,18 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 """Keyword arguments of `transformers.LlamaConfig`, by the name of the shape."""
 Place = tuple[int, str]
-"""Block and kind ("attention" or "mlp") of a unit."""
+"""Block and kind ("attention" or "mlp") of a sublayer."""
 KINDS = ("attention", "mlp")
 
 
-def shape(name: str) -> dict[str, Any]:
-    """Sizes of a shape; `UserError` for a name that is none."""
-    if name not in SHAPES:
-        raise UserError(f"shape {name!r} is unknown (there are: {', '.join(SHAPES)})")
-    return dict(SHAPES[name])
-
-
-def inside_and_outside(name: str, units: Iterable[Place] | None = None) -> tuple[int, int]:
-    """Parameters of a shape's units (those named, or all), and of embeddings, head, final norm.
-
-    A unit's norm counts with it, a tied head once.
-    """
-    sizes = shape(name)
+def parameters(name: str) -> int:
+    """Parameters of a shape. A tied head counts once."""
+    sizes = SHAPES[name]
     width, inner = sizes["hidden_size"], sizes["intermediate_size"]
     keys = width * sizes["num_key_value_heads"] // sizes["num_attention_heads"]
-    each = {"attention": 2 * width * (width + keys) + width, "mlp": 3 * width * inner + width}
-    everything = ((block, kind) for block in range(sizes["num_hidden_layers"]) for kind in KINDS)
-    inside = sum(each[kind] for _, kind in (everything if units is None else units))
+    block = 2 * width * (width + keys) + 3 * width * inner + 2 * width
     tables = 1 if sizes["tie_word_embeddings"] else 2
-    return inside, width * (tables * sizes["vocab_size"] + 1)
-
-
-def parameters(name: str) -> int:
-    """Parameters of a whole shape."""
-    return sum(inside_and_outside(name))
+    return sizes["num_hidden_layers"] * block + width * (tables * sizes["vocab_size"] + 1)
 
 
 @dataclass(frozen=True)
@@ -74,7 +55,7 @@ class Chain:
 
     Attributes:
         blocks: of the chain's model.
-        order: its units in the order in which they went.
+        order: its sublayers in the order in which they went.
     """
 
     blocks: int
@@ -83,23 +64,23 @@ class Chain:
     def scaled(self, blocks: int) -> list[Place]:
         """The order on a model of another depth.
 
-        Block b of the model stands for block ⌊b · chain blocks / blocks⌋ of the chain; a unit goes
-        when its unit of the chain went.
+        Block b of the model stands for block ⌊b · chain blocks / blocks⌋ of the chain; a sublayer
+        goes when the one that it stands for went.
         """
-        rank = {unit: number for number, unit in enumerate(self.order)}
+        rank = {place: number for number, place in enumerate(self.order)}
         going = [
             (rank[stands_for], (block, kind))
             for block in range(blocks)
             for kind in KINDS
             if (stands_for := (block * self.blocks // blocks, kind)) in rank
         ]
-        return [unit for _, unit in sorted(going)]
+        return [place for _, place in sorted(going)]
 
 
 def kept_units(blocks: int, kept_percent: float, pattern: float | Chain) -> list[Place]:
-    """Units that are left of a model of `blocks` blocks, in the order of the data.
+    """Sublayers that are left of a model of `blocks` blocks, in the order of the data.
 
-    Raises `UserError` for a pattern that cannot drop so many units.
+    Raises `UserError` for a pattern that cannot drop so many.
     """
     drops = drops_for(kept_percent, 2 * blocks)
     if drops is None:
@@ -112,14 +93,12 @@ def kept_units(blocks: int, kept_percent: float, pattern: float | Chain) -> list
                 f"{kept_percent:g}% needs {drops}; name a longer chain or a larger kept fraction"
             )
     else:
-        gone = spread(blocks, drops, float(pattern))
+        gone = spread(blocks, drops, pattern)
     return [(b, kind) for b in range(blocks) for kind in KINDS if (b, kind) not in gone]
 
 
 def spread(blocks: int, drops: int, attention_share: float) -> list[Place]:
-    """Drop so many units, evenly over the blocks, so large a share of them attention."""
-    if not 0 <= attention_share <= 1:
-        raise UserError(f"share of attention units {attention_share:g} is not between 0 and 1")
+    """Drop so many sublayers, evenly over the blocks, so large a share of them attention."""
     attention = max(min(round(drops * attention_share), blocks), drops - blocks)
     return [
         ((2 * i + 1) * blocks // (2 * count), kind)

@@ -1,14 +1,14 @@
-"""What is timed: a checkpoint, or a shape with random weights; and how it runs."""
+"""What is timed: a checkpoint, an export of one, or a shape with random weights."""
 
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm.throughput.shapes import Chain, kept_units, shape
+from trimllm.throughput.shapes import SHAPES, Chain, kept_units
 
 PACKAGES = {
     "awq_int4": "gptqmodel",
@@ -19,12 +19,11 @@ PACKAGES = {
 """Compressors that change how fast a layer of a given shape is, and what has their kernels.
 LLM-Pruner changes the shape itself: its checkpoints are timed."""
 INT4 = ("awq_int4", "gptq_int4")
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One model to time.
+    """One model to time, and how it runs.
 
     Attributes:
         checkpoint: a directory; or, with random weights,
@@ -34,11 +33,14 @@ class Subject:
         group_size: of int4, input features that share a scale.
         symmetric: of gptq_int4, without zero codes of its own, as auto-gptq makes it: another
             kernel on a GPU.
-        dtype: of the weights and of the products, one of `DTYPES`.
+        format: one of `formats.FORMATS`.
+        export: GGUF file of a `gguf_*` format, folder of a "vllm" export.
+        dtype: of the weights and of the products: "float32", "bfloat16" or "float16".
         device: "cpu" or "cuda".
-        threads: of torch, on a CPU.
+        threads: on a CPU.
         mode: "eager", or "compiled": `torch.compile` with CUDA graphs where there is a GPU.
         trust_remote_code: with a checkpoint, run code that lies beside the weights.
+        facts: recorded with its figures.
     """
 
     checkpoint: str | None = None
@@ -47,47 +49,41 @@ class Subject:
     compressor: str | None = None
     group_size: int = 128
     symmetric: bool = False
+    format: str = "transformers"
+    export: str | None = None
     dtype: str = "bfloat16"
     device: str = "cpu"
     threads: int = 1
     mode: str = "eager"
     trust_remote_code: bool = False
-
-    def __post_init__(self) -> None:
-        if self.units is not None:  # lists after a way through JSON
-            object.__setattr__(self, "units", tuple((block, kind) for block, kind in self.units))
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         name = self.checkpoint or f"shape {self.shape}"
-        return f"{name} + {self.compressor}" if self.compressor else name
+        return f"{name} + {self.compressor}" if self.compressor else f"{name} as {self.format}"
 
     def check(self) -> None:
-        """Raise `UserError` for what cannot be timed, before anything heavy is imported."""
-        if (self.checkpoint is None) == (self.shape is None):
-            raise UserError("name a checkpoint or a shape, and not both")
-        if self.dtype not in DTYPES:
-            raise UserError(f"dtype {self.dtype!r} is none of {', '.join(DTYPES)}")
-        if self.checkpoint is not None:
-            if not (Path(self.checkpoint) / "config.json").is_file():
-                raise UserError(f"{self.checkpoint} is no checkpoint: it has no config.json")
+        """Raise `UserError` for a compressor that a shape cannot be timed with here, before
+        anything heavy is imported."""
+        if not self.compressor:
             return
-        sizes = shape(self.shape or "")
-        if self.compressor not in (None, *PACKAGES):
+        package = PACKAGES.get(self.compressor)
+        if package is None:
             raise UserError(
                 f"compressor {self.compressor!r} cannot be timed on random weights "
                 f"(there are: {', '.join(PACKAGES)}); time a compressed checkpoint instead"
             )
-        package = PACKAGES.get(self.compressor or "", "torch")
         if importlib.util.find_spec(package) is None:
             raise UserError(
                 f"{self.compressor} runs on kernels of {package}, which is not installed; install "
                 f"it or leave {self.compressor} out"
             )
         for name in ("hidden_size", "intermediate_size"):
-            if self.compressor in INT4 and sizes[name] % self.group_size:
+            size = SHAPES[self.shape or ""][name]
+            if self.compressor in INT4 and size % self.group_size:
                 raise UserError(
-                    f"group size {self.group_size} does not divide {self.shape}'s {name} "
-                    f"{sizes[name]}; use 64 or 32"
+                    f"group size {self.group_size} does not divide {self.shape}'s {name} {size}; "
+                    "use 64 or 32"
                 )
 
 
@@ -100,12 +96,9 @@ def shape_subject(
 ) -> Subject:
     """A shape with random weights, of which a pattern (None: all) keeps a share of the sublayers.
 
-    Args:
-        options: further attributes of `Subject`.
-
-    Raises `UserError` for an unknown shape and for a pattern that cannot drop so many.
+    Raises `UserError` for a pattern that cannot drop so many. `options`: further attributes.
     """
-    left = None
+    units = None
     if pattern is not None:
-        left = tuple(kept_units(shape(name)["num_hidden_layers"], kept_percent, pattern))
-    return Subject(shape=name, units=left, compressor=compressor, **options)
+        units = tuple(kept_units(SHAPES[name]["num_hidden_layers"], kept_percent, pattern))
+    return Subject(shape=name, units=units, compressor=compressor, **options)

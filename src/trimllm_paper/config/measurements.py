@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 from trimllm.base.names import RULES
 from trimllm.compress.methods import METHODS as COMPRESSORS
 from trimllm.compress.methods import default_engine
-from trimllm.engines.formats import FORMATS
 from trimllm.exporting.formats import VARIANTS
+from trimllm.throughput.formats import FORMATS
 from trimllm.throughput.shapes import SHAPES
 from trimllm_paper.config import parts
 from trimllm_paper.config.parts import GONE, Among, Count, Name, Percent, Section, Some, Unique, key

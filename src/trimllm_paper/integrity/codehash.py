@@ -33,7 +33,10 @@ MODEL = (
 )
 SCORING = (*MODEL, "trimllm/score/*.py")
 COMPRESS = ("trimllm/compress/*.py",)
-TIMING = (*MODEL, "trimllm/throughput/**/*.py", *_globs("shapes.py"))
+TIMING = (
+    *(*MODEL, "trimllm/throughput/**/*.py", *_globs("shapes.py")),
+    *(f"trimllm/exporting/{name}.py" for name in ("__init__", "formats", "engines")),
+)
 EXPORTS = (*SCORING, *COMPRESS, "trimllm/exporting/**/*.py", *_globs(script="export"))
 RECORDS = _globs("records.py", "engine_records.py", "kept_runs.py", "frames.py")
 TABLES = (
@@ -56,7 +59,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "compress": (*SCORING, "trimllm/compress/**/*.py", *_globs(script="compress")),
     "evaluate": (*SCORING, "trimllm/evaluate/*.py", *_globs(script="evaluate")),
     "export": (*EXPORTS, *_globs("own/__init__.py", "own/card.py", "own/choice.py")),
-    "engines": (*EXPORTS, *TIMING, "trimllm/engines/**/*.py", *_globs(script="engines")),
+    "engines": (*EXPORTS, *TIMING, *_globs(script="engines")),
     "throughput": (*TIMING, *SCORING, *COMPRESS, *_globs(script="measure")),
     "answers": (
         *(*SCORING, "trimllm/evaluate/*.py"),

@@ -43,7 +43,7 @@ def candidates(
 
     Raises `UserError` for a model that cannot be had in the format.
     """
-    from trimllm.exporting.writers import expected_bytes  # needs torch
+    from trimllm.exporting.run import expected_bytes  # needs torch
 
     states = {str(epoch.parsed.settled): epoch for epoch in map(Epoch.read, epochs)}
     speeds = tokens_per_second(map(Throughput.read, timings))

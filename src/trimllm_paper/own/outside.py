@@ -84,10 +84,9 @@ def written(
     model: nn.Module, tokenizer: Any, documents: Sequence[Document]
 ) -> list[dict[str, Any]]:
     """What the model writes, ended as an evaluation ends it."""
-    from trimllm.evaluate.tasks import compared, task_of_answers  # brings lm-eval with it
+    from trimllm.evaluate.tasks import compare, ends_of  # imports lm-eval
 
-    asked = [rendered(tokenizer, document) for document in documents]
-    ends = task_of_answers("", asked, LONGEST)["generation_kwargs"]["until"]
+    ends = ends_of([rendered(tokenizer, document) for document in documents])
     found = []
     for document in documents:
         prompt, (reference,) = encode_document(tokenizer, document)
@@ -104,7 +103,7 @@ def written(
         for stop in ends:
             text = text.partition(stop)[0]
         right = document.choices[0].strip()
-        said = compared(text, right)
+        said = compare(text, right)
         found.append(
             {
                 **{"prompt": document.prompt, "message": message(tokenizer, document)},

@@ -1,14 +1,12 @@
-"""lm-eval through the packed scorer says what lm-eval's own HFLM says."""
+"""Accuracies are those of lm-eval's own HFLM on the same documents."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from lm_eval.api.instance import Instance
-from lm_eval.api.registry import get_model
+from datasets import Dataset
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
@@ -16,89 +14,70 @@ from models import FAMILIES, random_documents, tiny, word_tokenizer
 
 from trimllm import checkpoint
 from trimllm.base.errors import UserError
-from trimllm.data import write_documents
-from trimllm.evaluate import TrimLM, evaluate, task_of_documents
+from trimllm.data import Document, write_documents
+from trimllm.evaluate import evaluate
 from trimllm.score.encode import encode_pair
 from trimllm.sublayers import Unit, drop
 
-documents = partial(random_documents, seed=8, longest=7)
+DOCUMENTS = random_documents(20, seed=8, longest=7)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_answers_are_those_of_the_harness(family: str) -> None:
-    model = drop(tiny(family), [Unit(1, "attention"), Unit(4, "mlp")])
-    requests = [
-        Instance("loglikelihood", {}, (document.prompt, choice), 0)
-        for document in documents(9)
-        for choice in document.choices
-    ]
-    requests.append(Instance("loglikelihood", {}, ("", "w5 w6"), 0))
-    theirs = HFLM(pretrained=model, tokenizer=word_tokenizer(), batch_size=1)
-    ours = TrimLM(model, tokenizer=word_tokenizer(), token_budget=30)
-    expected = theirs.loglikelihood(requests, disable_tqdm=True)
-    for (value, greedy), (reference, is_greedy) in zip(
-        ours.loglikelihood(requests, disable_tqdm=True), expected, strict=True
-    ):
-        assert value == pytest.approx(reference, abs=1e-4)
-        assert greedy == is_greedy
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_streamed_model_is_evaluated_to_the_same_answers(family: str, tmp_path: Path) -> None:
-    write_documents(tmp_path / "docs.jsonl", documents(20))
-    path = checkpoint.save(drop(tiny(family), [Unit(1, "mlp")]), word_tokenizer(), tmp_path / "m")
-    models = checkpoint.load(path)[0], checkpoint.load_streamed(path)[0]
-    tasks = {"mine": tmp_path / "docs.jsonl"}
-    whole, streamed = (evaluate(m, word_tokenizer(), tasks, batch_tokens=50) for m in models)
-    assert streamed == whole
-    assert checkpoint.stream_of(models[1]) is not None
-
-
-def test_accuracy_counts_and_hashes(tmp_path: Path) -> None:
-    docs = documents(20)
-    write_documents(tmp_path / "docs.jsonl", docs)
-    model, tokenizer = tiny("llama"), word_tokenizer()
-    found = evaluate(model, tokenizer, {"mine": tmp_path / "docs.jsonl"}, batch_tokens=50)["mine"]
-    harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4)
-    theirs = simple_evaluate(
-        harness,
-        tasks=[task_of_documents("mine", docs)],
+def by_lm_eval(model: torch.nn.Module, documents: list[Document]) -> list[dict]:
+    """The samples of a multiple-choice task of lm-eval, in order."""
+    rows = [{"prompt": d.prompt, "choices": [*d.choices], "answer": d.answer} for d in documents]
+    task = {
+        **{"task": "mine", "test_split": "test", "output_type": "multiple_choice"},
+        "custom_dataset": lambda **_: {"test": Dataset.from_list(rows)},
+        **{"doc_to_text": "{{prompt}}", "doc_to_choice": "choices", "doc_to_target": "answer"},
+        "target_delimiter": "",  # choices bring their own space
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    }
+    results = simple_evaluate(
+        HFLM(pretrained=model, tokenizer=word_tokenizer(), batch_size=1),
+        tasks=[task],
         task_manager=TaskManager(include_defaults=False),
         bootstrap_iters=0,
     )
-    assert found["acc"] == pytest.approx(100 * theirs["results"]["mine"]["acc,none"])
-    assert found["n"] == 20 == len(found["correct"])
-    assert found["acc"] == pytest.approx(5 * sum(found["correct"]))
+    return sorted(results["samples"]["mine"], key=lambda sample: sample["doc_id"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_answers_are_those_of_lm_eval(family: str, tmp_path: Path) -> None:
+    model = drop(tiny(family), [Unit(1, "attention"), Unit(4, "mlp")])
+    write_documents(tmp_path / "docs.jsonl", DOCUMENTS)
+    tasks = {"mine": tmp_path / "docs.jsonl"}
+    found = evaluate(model, word_tokenizer(), tasks, batch_tokens=50)["mine"]
+    samples = by_lm_eval(model, DOCUMENTS)
+    assert found["correct"] == [sample["acc"] for sample in samples]
+    assert found["n"] == 20 and found["acc"] == pytest.approx(5 * sum(found["correct"]))
     assert found["chance"] == pytest.approx(100 / 3)
-    low, high = found["ci95"]
-    assert low <= found["acc"] <= high
-    right = [encode_pair(tokenizer, one.prompt, one.choices[one.answer]) for one in docs]
-    with torch.no_grad():
-        nats = [
-            torch.nn.functional.cross_entropy(
-                model(torch.tensor([[*head, *tail]])).logits[0, len(head) - 1 : -1],
-                torch.tensor(tail),
-                reduction="sum",
-            ).item()
-            for head, tail in right
-        ]
-    assert found["answer_loss"] == pytest.approx(
-        sum(nats) / sum(len(t) for _, t in right), abs=1e-4
-    )
-    first = evaluate(model, tokenizer, {"mine": tmp_path / "docs.jsonl"}, limit=7)["mine"]
-    assert first["correct"] == found["correct"][:7]
-    assert first["document_hashes_sha256"] != found["document_hashes_sha256"]
+    assert found["ci95"][0] <= found["acc"] <= found["ci95"][1]
+    # lm-eval reports no loss, but the likelihood of every choice.
+    nats = -sum(sample["filtered_resps"][sample["target"]][0] for sample in samples)
+    answers = [encode_pair(word_tokenizer(), d.prompt, d.choices[d.answer])[1] for d in DOCUMENTS]
+    assert found["answer_loss"] == pytest.approx(nats / sum(map(len, answers)), abs=1e-4)
 
 
-def test_the_model_class_is_registered_and_loads_a_directory(tmp_path: Path) -> None:
-    assert get_model("trimllm") is TrimLM
-    path = checkpoint.save(drop(tiny("opt"), [Unit(0, "mlp")]), word_tokenizer(), tmp_path / "m")
-    loaded = TrimLM(str(path))
-    in_memory = TrimLM(drop(tiny("opt"), [Unit(0, "mlp")]), tokenizer=word_tokenizer())
-    request = [Instance("loglikelihood", {}, ("w1 w2", " w3"), 0)]
-    assert loaded.loglikelihood(request) == in_memory.loglikelihood(request)
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_a_streamed_model_gives_the_same_result(family: str, tmp_path: Path) -> None:
+    path = checkpoint.save(drop(tiny(family), [Unit(1, "mlp")]), word_tokenizer(), tmp_path / "m")
+    models = checkpoint.load(path)[0], checkpoint.load_streamed(path)[0]
+    tasks = {"mine": tmp_path / "docs.jsonl"}
+    write_documents(tasks["mine"], DOCUMENTS)
+    whole, streamed = (evaluate(m, word_tokenizer(), tasks, batch_tokens=50) for m in models)
+    assert streamed == whole and checkpoint.stream_of(models[1]) is not None
+    write_documents(tasks["mine"], DOCUMENTS[:7])
+    first = evaluate(models[0], word_tokenizer(), tasks)["mine"]
+    assert first["correct"] == whole["mine"]["correct"][:7]
+    assert first["document_hashes_sha256"] != whole["mine"]["document_hashes_sha256"]
 
 
-def test_an_unknown_task_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no_such_task"):
-        evaluate(tiny("llama"), word_tokenizer(), {"a": "no_such_task"})
+def test_tasks_that_cannot_be_evaluated(tmp_path: Path) -> None:
+    write_documents(tmp_path / "x.jsonl", [*DOCUMENTS[:2], *random_documents(1, choices=1)])
+    tasks = {"mine": tmp_path / "x.jsonl"}
+    with pytest.raises(UserError, match="task mine: 1 of 3 documents have a free answer"):
+        evaluate(tiny("llama"), word_tokenizer(), tasks)
+    write_documents(tmp_path / "x.jsonl", random_documents(2, choices=1))
+    path = checkpoint.save(tiny("llama"), word_tokenizer(), tmp_path / "m")
+    with pytest.raises(UserError, match="set compute.weights_on: device"):
+        evaluate(checkpoint.load_streamed(path)[0], word_tokenizer(), tasks)

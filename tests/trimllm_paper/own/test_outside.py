@@ -12,7 +12,7 @@ from models import random_documents, tiny
 
 from trimllm.data import Document, write_documents
 from trimllm.evaluate import evaluate
-from trimllm.evaluate.tasks import compared
+from trimllm.evaluate.tasks import compare
 from trimllm.score import score
 from trimllm.score.encode import encode_document
 from trimllm_paper.own import outside
@@ -65,7 +65,7 @@ def test_free_answers_are_written_as_an_evaluation_writes_them(
     assert longest < outside.LONGEST
     assert [one["right"] for one in found] == [f"It is {i}." for i in range(4)]
     for one in found:
-        assert one["f1"] == pytest.approx(compared(one["said"], one["right"])["token_f1"])
+        assert one["f1"] == pytest.approx(compare(one["said"], one["right"])["token_f1"])
         assert "\n" not in one["said"]
     assert len(tested["free"]["answers"]["by_document"]["token_f1"]) == 4
     # How it is asked: as a chat only where the model has a template.

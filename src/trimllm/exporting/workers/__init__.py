@@ -1,1 +1,1 @@
-"""Programs that run an engine and know nothing of trimllm."""
+"""Engines in processes of their own: each answers an export's proof and is timed."""

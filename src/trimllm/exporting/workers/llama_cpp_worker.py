@@ -1,13 +1,11 @@
-"""llama.cpp's answer to the question of an export's proof (see `trimllm.exporting.proof`).
-
-The cache is float32 and attention the plain one: a cache in 16 bits alone moves log-probabilities
-by 0.02 to 0.04 nats. llama.cpp ends a process that it cannot serve.
-"""
+"""llama.cpp, by its server in the wheel xllamacpp. It ends a process that it cannot serve."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
+import time
 import urllib.request
 from importlib.metadata import version
 from typing import Any
@@ -15,24 +13,20 @@ from typing import Any
 import xllamacpp
 
 
-class LlamaCpp:
-    """A llama.cpp server in this process, for `parallel` texts of `context` tokens each.
+class Worker:
+    """A server for `parallel` texts of `context` tokens each (see `trimllm.exporting.engines`).
 
     Args:
-        exact: with a float32 cache and the plain attention, else with llama.cpp's own choice.
+        path: a GGUF file.
+        exact: use a float32 cache and plain attention. A 16-bit cache alone moves log-probabilities
+            by 0.02 to 0.04 nats.
     """
 
     def __init__(
-        self,
-        model: str,
-        context: int,
-        threads: int,
-        *,
-        exact: bool,
-        parallel: int = 1,
+        self, path: str, threads: int, context: int, parallel: int = 1, exact: bool = False
     ) -> None:
         params = xllamacpp.CommonParams()
-        params.model.path = model
+        params.model.path = path
         params.n_ctx, params.n_parallel, params.n_gpu_layers = context * parallel, parallel, 0
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
         params.warmup, params.verbosity, params.fit_params = False, 0, False
@@ -41,9 +35,59 @@ class LlamaCpp:
             params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
             params.flash_attn_type = plain
         self.server = xllamacpp.Server(params)
-        self.letter = self.post("/tokenize", {"content": "a"})["tokens"][-1]
+        installed = version("xllamacpp")
+        self.facts = {
+            "version": f"xllamacpp {installed}",
+            "versions": {"xllamacpp": installed},
+            # What it was built with and can use: "CPU : SSE3 = 1 | AVX = 1 | REPACK = 1 |".
+            "kernel": " ".join(re.findall(r"(\w+) = 1", xllamacpp.get_system_info())),
+        }
 
-    def post(self, path: str, content: dict[str, Any]) -> dict[str, Any]:
+    def time(self, prompts: list[list[int]], generate: int) -> dict[str, float]:
+        """Seconds of prompts, and of what follows: their last tokens are computed again for it."""
+        start = time.perf_counter()
+        self._complete(prompts, 1, ignore_eos=True, cache_prompt=False)
+        first = time.perf_counter()
+        self._complete(prompts, generate, ignore_eos=True)
+        return {"prefill": first - start, "decode": time.perf_counter() - first}
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Answer to the question of a proof (see `trimllm.exporting.proof`)."""
+        # The server reports log-probabilities with a token that it can show: not the end of a text
+        # or half a letter. A bias chooses one; it leaves the log-probabilities as they are.
+        letter = self._post("/tokenize", {"content": "a"})["tokens"][-1]
+
+        def likeliest(ids: list[int], top: int) -> dict[int, float]:
+            bias = {"logit_bias": [[letter, 1e6]], "n_probs": top}
+            found = self._complete([ids], 1, **bias)["completion_probabilities"][0]["top_logprobs"]
+            values = ((one["id"], one["logprob"]) for one in found)
+            return {token: math.nan if value is None else value for token, value in values}
+
+        answer: dict[str, Any] = {"likeliest": [], "targets": []}
+        for ids, positions in question["rows"]:
+            for position in positions:
+                before, target = ids[:position], ids[position]
+                top = likeliest(before, question["top"])
+                answer["likeliest"].append(top)
+                every = top if target in top else likeliest(before, 1 << 20)
+                answer["targets"].append(every[target])
+        options = {"add_special": True, "parse_special": True}
+        return answer | {
+            "tokens": [
+                self._post("/tokenize", {"content": text, **options})["tokens"]
+                for text in question["texts"]
+            ],
+            "greedy": self._complete([question["prompt"]], question["greedy"])["tokens"],
+            "engine": {"name": "llama.cpp", **self.facts["versions"]},
+        }
+
+    def _complete(self, prompts: list[list[int]], tokens: int, **options: Any) -> Any:
+        """Greedy completion of one prompt, or a list of those of several."""
+        content = {"n_predict": tokens, "temperature": -1.0, "cache_prompt": True}
+        content |= {"prompt": prompts if len(prompts) > 1 else prompts[0], "return_tokens": True}
+        return self._post("/completion", content | options)
+
+    def _post(self, path: str, content: dict[str, Any]) -> Any:
         """A reply of the server."""
         request = urllib.request.Request(
             self.server.listening_address + path,
@@ -52,44 +96,3 @@ class LlamaCpp:
         )
         with urllib.request.urlopen(request, timeout=3600) as reply:
             return json.load(reply)
-
-    def complete(self, ids: list[int], tokens: int, **options: Any) -> dict[str, Any]:
-        """Greedy completion of token ids; of several lists, a list of them."""
-        content = {"prompt": ids, "n_predict": tokens, "temperature": -1.0, "cache_prompt": True}
-        return self.post("/completion", content | {"return_tokens": True} | options)
-
-    def likeliest(self, ids: list[int], top: int) -> dict[int, float]:
-        """Log-probabilities of the `top` likeliest tokens after `ids`."""
-        # The server reports them with a token that it can show: not the end of a text or half a
-        # letter. A bias chooses one; it leaves these log-probabilities as they are.
-        reply = self.complete(ids, 1, n_probs=top, logit_bias=[[self.letter, 1e6]])
-        position = reply["completion_probabilities"][0]
-        values = [(one["id"], one["logprob"]) for one in position["top_logprobs"]]
-        return {token: math.nan if value is None else value for token, value in values}
-
-
-class Worker:
-    """Its facts are the answer about a GGUF file."""
-
-    def __init__(self, path: str, question: dict[str, Any], threads: int) -> None:
-        engine = LlamaCpp(path, question["longest"] + 8, threads, exact=True)
-        likeliest, targets = [], []
-        for ids, positions in question["rows"]:
-            for position in positions:
-                before, target = ids[:position], ids[position]
-                top = engine.likeliest(before, question["top"])
-                every = top if target in top else engine.likeliest(before, 1 << 20)
-                likeliest.append(top)
-                targets.append(every[target])
-        options = {"add_special": True, "parse_special": True}
-        answer = {
-            "likeliest": likeliest,
-            "targets": targets,
-            "tokens": [
-                engine.post("/tokenize", {"content": text, **options})["tokens"]
-                for text in question["texts"]
-            ],
-            "greedy": engine.complete(question["prompt"], question["greedy"])["tokens"],
-            "engine": {"name": "llama.cpp", "xllamacpp": version("xllamacpp")},
-        }
-        self.facts = [answer]

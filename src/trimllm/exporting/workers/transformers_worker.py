@@ -1,5 +1,4 @@
-"""transformers' answers to the question of an export's proof (see `trimllm.exporting.proof`): the
-reference of engines, in float32 on the CPU."""
+"""transformers in float32 on the CPU: the reference of an export's proof."""
 
 from __future__ import annotations
 
@@ -16,17 +15,20 @@ from trimllm.exporting.gguf_file import entries, packed, type_of
 
 
 class Worker:
-    """Its facts are the answers about a checkpoint: with its weights, and with those that a GGUF
-    file of type `quantized` holds."""
+    """A checkpoint (see `trimllm.exporting.engines`)."""
 
-    def __init__(
-        self, path: str, question: dict[str, Any], threads: int, quantized: str = ""
-    ) -> None:
-        model, tokenizer = load(path, verify=False)
-        self.facts = [answer(model, tokenizer, question)]
-        if quantized:
-            quantize_(model, quantized)
-            self.facts.append(answer(model, tokenizer, question))
+    def __init__(self, path: str, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.model, self.tokenizer = load(path, verify=False)
+        self.facts = {"version": f"transformers {__version__}"}
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Answer to the question of a proof (see `trimllm.exporting.proof`)."""
+        return answer(self.model, self.tokenizer, question)
+
+    def quantize(self, kind: str) -> None:
+        """Round the weights as a GGUF file of a type does."""
+        quantize_(self.model, kind)
 
 
 @torch.no_grad()
@@ -37,12 +39,12 @@ def answer(model: nn.Module, tokenizer: Any, question: dict[str, Any]) -> dict[s
         scored, ids = torch.tensor(positions), torch.tensor(ids)
         logits = model(ids[None], use_cache=False).logits[0, scored - 1]
         values = logits.float().log_softmax(-1)
-        top = values.topk(min(question["top"], values.shape[-1]))
+        top = values.topk(question["top"])
         for tokens, best in zip(top.indices.tolist(), top.values.tolist(), strict=True):
             likeliest.append(dict(zip(map(str, tokens), best, strict=True)))
         targets += values.gather(1, ids[scored][:, None])[:, 0].tolist()
     prompt = torch.tensor([question["prompt"]])
-    made = model.generate(
+    generated = model.generate(
         prompt,
         attention_mask=torch.ones_like(prompt),
         max_new_tokens=question["greedy"],
@@ -52,12 +54,12 @@ def answer(model: nn.Module, tokenizer: Any, question: dict[str, Any]) -> dict[s
         return_dict_in_generate=True,
         output_logits=True,
     )
-    best = torch.cat(made.logits).float().topk(2).values
+    best = torch.cat(generated.logits).float().topk(2).values
     return {
         "likeliest": likeliest,
         "targets": targets,
         "tokens": [tokenizer(text).input_ids for text in question["texts"]],
-        "greedy": made.sequences[0, prompt.shape[1] :].tolist(),
+        "greedy": generated.sequences[0, prompt.shape[1] :].tolist(),
         "gaps": (best[:, 0] - best[:, 1]).tolist(),
         "engine": {
             "name": "transformers",
@@ -69,7 +71,7 @@ def answer(model: nn.Module, tokenizer: Any, question: dict[str, Any]) -> dict[s
 
 @torch.no_grad()
 def quantize_(model: nn.Module, kind: str) -> None:
-    """Give a model the weights that its GGUF file of a kind holds, in place."""
+    """Give a model the weights that its GGUF file of a type holds, in place."""
     state = dict(model.named_parameters())
     for entry in entries(model):
         if entry.source is not None:

@@ -1,10 +1,9 @@
-"""vLLM's answer to the question of an export's proof (see `trimllm.exporting.proof`): the
-checkpoint's own modeling file in the Transformers backend, in float32, without trimllm."""
+"""vLLM by its Transformers backend, in an environment of its own (envs/README.md) without trimllm:
+one process, the modeling code that lies beside the weights."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import time
 from typing import Any
 
 import torch
@@ -13,52 +12,86 @@ from vllm import LLM, SamplingParams, __version__
 
 
 class Worker:
-    """Its facts are the answer about a checkpoint."""
+    """An engine for `parallel` texts of `context` tokens each (see `trimllm.exporting.engines`).
 
-    def __init__(self, path: str, question: dict[str, Any], threads: int) -> None:
+    Args:
+        path: a checkpoint directory.
+        cache_bytes: size of the KV cache; beside it and the weights nothing is reserved.
+        share: of a GPU's memory. vLLM does not start where less of it is free.
+        top: maximal number of log-probabilities of a position.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        threads: int,
+        context: int,
+        cache_bytes: int,
+        parallel: int = 1,
+        device: str = "cpu",
+        dtype: str = "float32",
+        share: float = 0.9,
+        top: int = 1,
+    ) -> None:
         torch.set_num_threads(threads)
-        config = json.loads(Path(path, "config.json").read_text(encoding="utf-8"))
-        top, tokens = min(question["top"], config["vocab_size"]), question["longest"] + 1
-        # Keys and values in float32, twice: vLLM assigns whole blocks. Shared heads take less.
-        cache = 2 * 2 * 4 * config["num_hidden_layers"] * config["hidden_size"] * tokens
-        engine = LLM(
+        if device == "cuda" and not torch.cuda.is_available():
+            raise SystemExit(
+                f"vLLM {__version__} with torch {torch.__version__} has no usable GPU; its speed "
+                "on the CPU is not the GPU's: install vLLM for CUDA, or leave vllm out"
+            )
+        eager = device == "cpu"  # a compiler may be missing there
+        self.engine = LLM(
             model=path,
-            model_impl="transformers",
+            model_impl="transformers",  # of the full model as of a trimmed one
             trust_remote_code=True,
-            dtype="float32",
-            enforce_eager=True,
-            enable_prefix_caching=False,
+            dtype=dtype,
+            enable_prefix_caching=False,  # every round computes its prompt
             generation_config="vllm",  # no sampling option of the checkpoint applies
+            enforce_eager=eager,
             max_logprobs=top,
-            max_model_len=tokens,
-            max_num_seqs=1,
-            kv_cache_memory_bytes=max(1 << 28, cache),
+            max_model_len=context,
+            max_num_seqs=parallel,
+            kv_cache_memory_bytes=cache_bytes,
             disable_log_stats=True,
+            **({} if eager else {"gpu_memory_utilization": share}),
         )
+        self.facts = {
+            "version": f"vllm {__version__}",
+            "versions": {"vllm": __version__, "torch": torch.__version__},
+            "kernel": f"Transformers backend, {'eager' if eager else 'compiled'}",
+            "precision": dtype,
+        }
 
-        def generate(ids: list[int], **options: Any) -> Any:
-            params = SamplingParams(temperature=0.0, ignore_eos=True, detokenize=False, **options)
-            return engine.generate([{"prompt_token_ids": ids}], params, use_tqdm=False)[0]
+    def time(self, prompts: list[list[int]], generate: int) -> dict[str, float]:
+        """Seconds of prompts, and of what follows: what more takes than the first token alone."""
+        start = time.perf_counter()
+        self._generate(prompts, max_tokens=1)
+        first = time.perf_counter()
+        self._generate(prompts, max_tokens=1 + generate)
+        prefill = first - start
+        return {"prefill": prefill, "decode": time.perf_counter() - first - prefill}
 
-        likeliest, targets = [], []
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Answer to the question of a proof (see `trimllm.exporting.proof`)."""
+        answer: dict[str, Any] = {"likeliest": [], "targets": []}
         for ids, positions in question["rows"]:
             # By position: the likeliest tokens, and the one that is there.
-            found = generate(ids, max_tokens=1, prompt_logprobs=top).prompt_logprobs
+            options = {"max_tokens": 1, "prompt_logprobs": question["top"]}
+            found = self._generate([ids], **options)[0].prompt_logprobs
             for position in positions:
-                likeliest.append({token: one.logprob for token, one in found[position].items()})
-                targets.append(found[position][ids[position]].logprob)
-        tokenizer = engine.get_tokenizer()
-        greedy = generate(question["prompt"], max_tokens=question["greedy"])
-        answer = {
-            "likeliest": likeliest,
-            "targets": targets,
+                values = {token: one.logprob for token, one in found[position].items()}
+                answer["likeliest"].append(values)
+                answer["targets"].append(values[ids[position]])
+        tokenizer = self.engine.get_tokenizer()
+        greedy = self._generate([question["prompt"]], max_tokens=question["greedy"])[0]
+        versions = {**self.facts["versions"], "transformers": transformers.__version__}
+        return answer | {
             "tokens": [tokenizer(text).input_ids for text in question["texts"]],
             "greedy": list(greedy.outputs[0].token_ids),
-            "engine": {
-                "name": "vLLM",
-                "vllm": __version__,
-                "transformers": transformers.__version__,
-                "torch": torch.__version__,
-            },
+            "engine": {"name": "vLLM", **versions},
         }
-        self.facts = [answer]
+
+    def _generate(self, prompts: list[list[int]], **options: Any) -> Any:
+        params = SamplingParams(temperature=0.0, ignore_eos=True, detokenize=False, **options)
+        inputs = [{"prompt_token_ids": ids} for ids in prompts]
+        return self.engine.generate(inputs, params, use_tqdm=False)

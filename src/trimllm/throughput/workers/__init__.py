@@ -1,2 +1,1 @@
-"""Scripts that run in a process of their own (`trimllm.base.workers`): a model, or the machine's
-rates."""
+"""Scripts that run in processes of their own: a model in transformers, and the machine's rates."""

@@ -11,8 +11,7 @@ from typing import Any
 import yaml
 from snakemake.utils import update_config
 
-from trimllm_paper.config.errors import ConfigError
-from trimllm_paper.config.load import COMMAND_LINE, PROJECT, read_yaml
+from trimllm_paper.config.load import COMMAND_LINE, PROJECT, ConfigError, read_yaml
 
 DEFAULT = PROJECT / "config" / "config.yaml"
 """The configuration that the Snakefile takes by itself."""

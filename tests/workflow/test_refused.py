@@ -91,14 +91,6 @@ def test_a_missing_model_directory(refused: Refused, local_model: Path) -> None:
     assert f'{local_model}: models.{MODEL}.source.directory = "model": no checkpoint' in line
 
 
-def test_another_model_than_stated(refused: Refused, local_model: Path) -> None:
-    folder = local_model.parent / "model"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
-    line = refused(configfile=local_model)
-    assert "family = \"llama\": model/config.json has model_type 'gpt2'" in line
-
-
 def prepare(refused: Refused, tmp_path: Path) -> str:
     return refused(
         "results/data/sums/report.json",

@@ -1,8 +1,14 @@
 """The configuration: `load` reads and checks one; `Config` has the meaning of every key."""
 
 from trimllm_paper.config.domain import Domain
-from trimllm_paper.config.errors import MISSING, ConfigError
-from trimllm_paper.config.load import load, read_domain, read_yaml, source_of
+from trimllm_paper.config.load import (
+    MISSING,
+    ConfigError,
+    load,
+    read_domain,
+    read_yaml,
+    source_of,
+)
 from trimllm_paper.config.models import Config
 
 __all__ = [

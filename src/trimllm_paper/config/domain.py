@@ -226,25 +226,15 @@ class Domain(Section):
 
 def _set_problems(path: list[Any], one: DocumentSet, kind: str) -> Iterator[Problem]:
     """What is wrong with a set, whose construction is of a kind."""
-    classes = sorted((one.construction.labels or {}).values())
-    at_kind = [*path, "construct", "kind"]
-    if kind == "label" and classes and (one.construction.choices or 0) > len(classes):
-        yield [*path, "construct", "choices"], f"more than there are labels ({len(classes)})"
-    for index, source in enumerate(one.sources):
-        place, fields = [*path, "from", index], source.named or one.named
+    for source in one.sources:
+        fields = source.named or one.named
         if isinstance(source, TaskRows):
             if kind != "own":
-                yield at_kind, "a task has its own choices: leave it out"
+                yield [*path, "construct", "kind"], "a task has its own choices: leave it out"
         elif (source.format or one.format) == "messages":
             if kind != "free":
-                yield at_kind, "format: messages needs construct.kind: free"
+                yield [*path, "construct", "kind"], "format: messages needs construct.kind: free"
         elif fields is None:
             yield [*path, "fields"], "missing (or format: messages)"
         elif kind == "free" and fields.answer is None:
             yield [*path, "fields", "answer"], "missing: construct.kind is free"
-        elif kind == "label" and fields.label is None and source.label is None:
-            yield [*place, "label"], "missing, and so is fields.label: a row needs a class"
-        elif kind == "label" and classes and source.label not in (None, *classes):
-            yield [*place, "label"], f"no value of construct.labels ({', '.join(classes)})"
-        if source.lines and isinstance(getattr(source, "member", ""), list):
-            yield [*place, "lines"], "is for a single member"

@@ -6,6 +6,8 @@ workflow imports this while it is parsed, so it loads nothing heavy.
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -15,19 +17,69 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 import trimllm_paper
+from trimllm.base.errors import UserError
 from trimllm_paper import kept_runs
 from trimllm_paper.config import check
 from trimllm_paper.config.domain import Domain, Problem
-from trimllm_paper.config.errors import MISSING, ConfigError, first_mistake, value_at
 from trimllm_paper.config.models import Config
-from trimllm_paper.config.parts import Section
+from trimllm_paper.config.parts import UNKNOWN, Section
 
 PROJECT = Path(trimllm_paper.__file__).parents[2]
 COMMAND_LINE = "command line (--config)"
 S = TypeVar("S", bound=Section)
 Files = Sequence[str | Path]
+Mistake = tuple[list[Any], Any, str]
+"""Path and value of a key, and what is wrong with it."""
+
+
+MISSING = object()
+"""Stands for the value of a key that is not there."""
+MESSAGES = {
+    "missing": "missing",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+}
+"""Plainer texts than pydantic's, by its type of error."""
+
+
+class ConfigError(UserError):
+    """A mistake in the configuration: one line with file, key, value and problem."""
+
+    def __init__(self, where: str, path: Sequence[Any], value: Any, problem: str) -> None:
+        key = ".".join(map(str, path))
+        shown = "" if value is MISSING else f" = {json.dumps(value, default=str)[:120]}"
+        super().__init__(f"{where}: {key}{shown}: {problem}" if key else f"{where}: {problem}")
+
+
+def value_at(document: Any, path: Sequence[Any]) -> Any:
+    """The value at a path in nested mappings and lists, or `MISSING`."""
+    try:
+        return functools.reduce(lambda inside, step: inside[step], path, document)
+    except (KeyError, IndexError, TypeError):
+        return MISSING
+
+
+def first_mistake(error: ValidationError, document: Any) -> Mistake:
+    """The mistake to show of those that pydantic finds in a document: an unknown key, since it
+    leaves another one missing; else the deepest, since unions report each member that fails."""
+    errors = error.errors(include_url=False)
+    found = [(one["type"] != UNKNOWN, _mistake(one, document)) for one in errors]
+    return min(found, key=lambda one: (one[0], -len(one[1][0])))[1]
+
+
+def _mistake(error: ErrorDetails, document: Any) -> Mistake:
+    steps, context = error["loc"], error.get("ctx", {})
+    path: list[Any] = []
+    for step in steps:  # members of unions are steps of pydantic's, but no keys
+        if value_at(document, [*path, step]) is not MISSING:
+            path.append(step)
+    path += steps[-1:] if error["type"] == "missing" else context.get("path", ())
+    value = path.pop() if steps[-1:] == ("[key]",) else value_at(document, path)
+    message = re.sub(r"^\w+ should", "must", error["msg"])
+    return path, value, MESSAGES.get(error["type"], message)
 
 
 def read_yaml(path: str | Path) -> Any:

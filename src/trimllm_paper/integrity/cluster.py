@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trimllm_paper import gpus
-from trimllm_paper.config.errors import ConfigError
-from trimllm_paper.config.load import COMMAND_LINE
+from trimllm_paper.config.load import COMMAND_LINE, ConfigError
 from trimllm_paper.integrity import locks
 
 

@@ -66,11 +66,6 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
         (one(FILE, format="chat"), "format = \"chat\": must be 'fields' or"),
         (one(FILE | {"sha256": "0"}), 'from.0.sha256 = "0": was retired; remove it'),
         (one(TASK, construct={"kind": "free"}), "a task has its own choices: leave it out"),
-        (
-            one({"wheel": "w", "member": ["a", "b"], "lines": [1]}),
-            "from.0.lines = [1]: is for a single member",
-        ),
-        (one(FILE, construct={"kind": "label"}), "from.0.label: missing, and so is fields.label"),
         (one(FILE, construct={"kind": "free"}), "fields.answer: missing: construct.kind is free"),
         (
             one(FILE, format="messages", construct={"kind": "own"}),

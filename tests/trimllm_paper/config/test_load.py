@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
@@ -203,27 +202,13 @@ def test_free_answers_need_whole_models_and_a_criterion_for_them() -> None:
         changed(**free, compute={"weights_on": "disk"})
 
 
-@pytest.mark.parametrize(
-    "family, stored, words",
-    [
-        ("llama", None, 'source.directory = "{}": no checkpoint: config.json is missing'),
-        ("llama", {"model_type": "gpt2"}, "\"llama\": {}/config.json has model_type 'gpt2'"),
-        ("llama", {"model_type": "llama", "num_hidden_layers": 12}, "blocks = 30: {}/config.json"),
-        ("mistral", {"model_type": "trimllm_mistral", "num_hidden_layers": 30}, ""),
-        ("mine.toy:row", {"model_type": "toy"}, ""),
-    ],
-)
-def test_a_model_directory(family: str, stored: Any, words: str, tmp_path: Path) -> None:
+def test_a_model_directory_must_hold_a_checkpoint(tmp_path: Path) -> None:
     raw = read_yaml(SMOKE)
-    raw["models"][MODEL] |= {"family": family, "source": {"directory": str(tmp_path)}}
-    if stored:
-        (tmp_path / "config.json").write_text(json.dumps(stored))
-    if not words:
-        assert load(raw, [SMOKE]).models[MODEL].family == family
-        return
-    with pytest.raises(ConfigError) as refused:
+    raw["models"][MODEL] |= {"family": "mine.toy:row", "source": {"directory": str(tmp_path)}}
+    with pytest.raises(ConfigError, match="source.directory = .*: no checkpoint"):
         load(raw, [SMOKE])
-    assert words.format(tmp_path) in str(refused.value)
+    (tmp_path / "config.json").touch()
+    assert load(raw, [SMOKE]).models[MODEL].family == "mine.toy:row"
 
 
 def test_folders_of_the_working_directory_come_first(

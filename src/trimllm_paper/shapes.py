@@ -15,8 +15,6 @@ from trimllm_paper.records import Epoch
 
 RANDOM = "random-"
 """Start of a shape's name in paths: `random-llama-1b` has no weights worth the name."""
-SYMMETRIC = ("auto-gptq",)
-"""Engines of GPTQ whose checkpoints have no zero codes of their own."""
 LABELS = {
     "llama-7b": "LLaMA-7B shape",
     "llama-1b": "LLaMA-1B shape",
@@ -73,8 +71,7 @@ def refuse_untimed(jobs: Iterable[tuple[str, Mapping[str, str]]], section: Any) 
     for rule, told in jobs:
         if rule == "measure" and told["model"].startswith(RANDOM):
             name, recipe = told["model"].removeprefix(RANDOM), Recipe.parse(told["recipe"])
-            size = {"group_size": section.group_size}
-            subject_of(name, recipe, section.patterns, **size).check()
+            subject_of(name, recipe, section.patterns, group_size=section.group_size)
 
 
 def check_machine(hardware: str, device: str) -> None:

@@ -304,14 +304,3 @@ def test_blocks_are_chosen_by_what_the_calibration_documents_allow() -> None:
         by_rule = jobs.of(training.drop_at_once, **place, by="bottom", drop="30")
         for job in (jobs.of(training.sparse_ft, **place), by_rule):
             assert job.params["arguments"]["criterion"] == criterion
-
-
-def test_gptq_rows_are_timed_symmetric_where_their_checkpoints_are() -> None:
-    rows = "full+gptq_int4", "full+awq_int4", "full"
-    symmetric = {}
-    for engine in ("gptqmodel", "auto-gptq"):
-        jobs = Jobs(smoke(compress={"engines": {"gptq_int4": engine}}))
-        told = {"hardware": "here", "model": "random-llama-tiny"}
-        found = [jobs.of(measuring.measure, **told, recipe=row).params["subject"] for row in rows]
-        symmetric[engine] = [one.get("symmetric", False) for one in found]
-    assert symmetric == {"gptqmodel": [False] * 3, "auto-gptq": [True, False, False]}

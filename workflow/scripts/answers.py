@@ -3,7 +3,6 @@
 from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
-    from trimllm.base.precision import compute_dtype, round_weights_
     from trimllm.data import read_documents
     from trimllm_paper.choices import Answers
     from trimllm_paper.own import outside
@@ -11,9 +10,8 @@ with Job(snakemake) as job:
     params = job.params
     hashes = job.data_hashes()
     model, tokenizer = job.load(params["dtype"])
-    round_weights_(model, compute_dtype(params["dtype"], params["loading"]["device"]))
     documents = read_documents(snakemake.input.held_back)[: outside.SHOWN]
     found = outside.answers(model, tokenizer, documents)
     provenance = job.provenance(data_hashes=hashes, seed=params["seed"])
-    told = {"domain": params["domain"], "seed": params["seed"], **params["chain"]}
-    Answers(**job.wildcards, **told, **found, provenance=provenance).write(snakemake.output[0])
+    place = {"domain": params["domain"], "seed": params["seed"], **params["chain"]}
+    Answers(**job.wildcards, **place, **found, provenance=provenance).write(snakemake.output[0])

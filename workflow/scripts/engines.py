@@ -1,6 +1,5 @@
 """Time full and trimmed models in one engine; one JSON."""
 
-import sys
 from itertools import groupby
 from pathlib import Path
 
@@ -52,7 +51,7 @@ with Job(snakemake) as job:
     protocol = Protocol(**params["protocol"])
     prompts = prompts_of(tokenizer, texts, max(protocol.batches), protocol.prompt)
     sessions = [
-        measure(list(group), protocol, prompts, say=lambda text: print(text, file=sys.stderr))
+        measure(list(group), protocol, prompts)
         for _, group in groupby(subjects, key=lambda subject: subject.format)
     ]
     rates = ("copy_bytes_per_second", "matrix_operations_per_second")

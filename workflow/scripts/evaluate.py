@@ -19,7 +19,6 @@ with Job(snakemake) as job:
         dict(zip(params["tasks"], job.inputs["tests"], strict=True)),
         batch_tokens=params["batch_tokens"],
         **params["generated"],
-        dtype=params["dtype"],
     )
     common = {
         **job.wildcards,

@@ -1,6 +1,5 @@
 """Time one model beside the full one; one JSON."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,8 +44,8 @@ with Job(snakemake) as job:
         subjects = [full] if subject == full else [full, subject]
         subjects = [replace(one, **changes) for one in subjects]
         protocol = Protocol(**params["protocol"])
-        found = measure(subjects, protocol, say=lambda text: print(text, file=sys.stderr))
-        return found | found.pop("measured")[-1]
+        session = measure(subjects, protocol)
+        return session | session.pop("measured")[-1]
 
     content = measured()
     if params["compiled"]:

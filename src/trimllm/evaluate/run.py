@@ -15,17 +15,14 @@ from lm_eval.tasks import TaskManager
 from scipy.stats import binomtest
 from torch import nn
 
-from trimllm.base import kernels
 from trimllm.base.errors import UserError
 from trimllm.base.files import content_hash
-from trimllm.base.precision import compute_dtype, round_weights_
 from trimllm.checkpoint import stream_of
 from trimllm.data import Document, all_free, read_documents
 from trimllm.evaluate.model import TrimLM
 from trimllm.evaluate.tasks import METRICS, task_of
 from trimllm.score import rendered, score
 from trimllm.score.encode import encode_pair
-from trimllm.sublayers import device_of
 
 
 def evaluate(
@@ -35,16 +32,13 @@ def evaluate(
     *,
     batch_tokens: int = 2048,
     answer_tokens: int = 128,
-    dtype: str = "float32",
 ) -> dict[str, dict[str, Any]]:
-    """Evaluate a model on tasks.
+    """Evaluate a model, in its own type, on tasks.
 
     Args:
         tasks: by name, a file of documents as JSON lines.
         batch_tokens: packed tokens that run at once; bounds memory.
         answer_tokens: maximal tokens of a generated answer; fewer where all references are shorter.
-        dtype: type that the model is cast to and runs in: "float32", "bfloat16", or "auto",
-            bfloat16 where the processor is fast at it. Packed formats keep their kernels' type.
 
     Returns:
         By name: task, n, acc (%), stderr (%), ci95 (Wilson, %), chance (%: mean of one over the
@@ -62,8 +56,6 @@ def evaluate(
         UserError: a task whose documents are of both kinds; free answers of a streamed model.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    if not kernels.is_quantized(model):
-        round_weights_(model, compute_dtype(dtype, device_of(model)))
     harness, results = TrimLM(model, tokenizer, batch_tokens), {}
     for name, path in tasks.items():
         documents = read_documents(path)

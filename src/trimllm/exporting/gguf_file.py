@@ -91,32 +91,32 @@ def entries(model: nn.Module) -> list[Entry]:
     config, width = model.config, head_width(model.config)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.DECI, config.num_hidden_layers)
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-    found = []
+    tensors = []
     for source, parameter in model.named_parameters():  # a tied head is not among them
         name = names.get_name(source, try_suffixes=(".weight", ".bias"))
-        turned = heads.get(source.split(".")[-2])
-        found.append(Entry(name, tuple(parameter.shape), source, turned))
+        tensors.append(Entry(name, parameter.shape, source, heads.get(source.split(".")[-2])))
     for block, kind in missing_units(model):
-        found += _stand_in(config, block, kind)
+        tensors += _zeros(config, block, kind)
     if config.rope_parameters["rope_type"] != "default":  # divisors of the frequencies
         scaled = decoder_of(model).rotary_emb.inv_freq.float()
         powers = torch.arange(0, width, 2, device=scaled.device) / width
         factors = config.rope_parameters["rope_theta"] ** -powers / scaled
-        found.append(Entry("rope_freqs.weight", tuple(factors.shape), value=factors))
-    return found
+        tensors.append(Entry("rope_freqs.weight", factors.shape, value=factors))
+    return tensors
 
 
-def _stand_in(config: Any, block: int, kind: str) -> Iterator[Entry]:
+def _zeros(config: Any, block: int, kind: str) -> Iterator[Entry]:
     """Zero tensors in place of a missing sublayer, where `deci` needs them."""
-    if kind == "attention" and block:
+    width = config.hidden_size
+    if kind == "mlp":
+        into, out, inner = ("ffn_gate", "ffn_up"), "ffn_down", ZERO_CHANNELS
+    elif block == 0:
+        into, out, inner = ("attn_q", "attn_k", "attn_v"), "attn_output", head_width(config)
+    else:
         return
-    parts = {"attention": "norm q k v output", "mlp": "norm gate up down"}[kind].split()
-    short, inner = ("attn", head_width(config)) if kind == "attention" else ("ffn", ZERO_CHANNELS)
-    shapes: dict[str, tuple[int, ...]] = {"norm": (config.hidden_size,)}
-    shapes |= dict.fromkeys(("output", "down"), (config.hidden_size, inner))
-    for part in parts:
-        shape = shapes.get(part, (inner, config.hidden_size))
-        yield Entry(f"blk.{block}.{short}_{part}.weight", shape)
+    yield Entry(f"blk.{block}.{out.partition('_')[0]}_norm.weight", (width,))
+    yield from (Entry(f"blk.{block}.{name}.weight", (inner, width)) for name in into)
+    yield Entry(f"blk.{block}.{out}.weight", (width, inner))
 
 
 def type_of(entry: Entry, kind: str) -> Type:
@@ -181,16 +181,13 @@ def write(
     kind: str,
     name: str | None,
     license: str | None = None,
-) -> dict[str, int]:
-    """Write a GGUF file.
+) -> int:
+    """Write a GGUF file; bytes of its tensors.
 
     Args:
         source: the model's checkpoint, for the files of its tokenizer.
         kind: type of the matrices, of `formats.TYPES`.
         name, license: of the model.
-
-    Returns:
-        Bytes of its tensors: `total`, and of `stand_ins` for missing sublayers.
 
     Raises:
         UserError: llama.cpp does not compute what this model does, or lacks its tokenizer.
@@ -214,20 +211,19 @@ def write(
             writer.write_tensor_data(packed(entry, state, kind))
             progress.update()
     writer.close()
-    zero = (bytes_of(entry, kind) for entry in tensors if entry.source is entry.value is None)
-    return {"total": sum(bytes_of(entry, kind) for entry in tensors), "stand_ins": sum(zero)}
+    return sum(bytes_of(entry, kind) for entry in tensors)
 
 
 def _add_model(writer: gguf.GGUFWriter, model: nn.Module, kind: str) -> None:
-    config, missing, blocks = model.config, missing_units(model), model.config.num_hidden_layers
-    present = [(block, "attention") not in missing for block in range(blocks)]
+    config, missing, width = model.config, missing_units(model), head_width(model.config)
+    blocks = range(config.num_hidden_layers)
+    present = [(block, "attention") not in missing for block in blocks]
     heads = [config.num_attention_heads * one for one in present]
     kv_heads = [config.num_key_value_heads * one for one in present]
     heads[0], kv_heads[0] = heads[0] or 1, kv_heads[0] or 1
-    channels = [config.intermediate_size] * blocks
-    for block, sublayer in missing:
-        if sublayer == "mlp":
-            channels[block] = ZERO_CHANNELS
+    channels = [
+        ZERO_CHANNELS if (block, "mlp") in missing else config.intermediate_size for block in blocks
+    ]
     file_type = {"f32": "ALL_F32", "q4_k": "MOSTLY_Q4_K_S"}.get(kind, f"MOSTLY_{kind.upper()}")
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_file_type(gguf.LlamaFileType[file_type])
@@ -235,13 +231,13 @@ def _add_model(writer: gguf.GGUFWriter, model: nn.Module, kind: str) -> None:
     writer.add_vocab_size(config.vocab_size)
     writer.add_context_length(context_of(config))
     writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(blocks)
+    writer.add_block_count(len(blocks))
     writer.add_feed_forward_length(channels)
     writer.add_head_count(heads)
     writer.add_head_count_kv(kv_heads)
-    writer.add_key_length(head_width(config))
-    writer.add_value_length(head_width(config))
-    writer.add_rope_dimension_count(head_width(config))
+    writer.add_key_length(width)
+    writer.add_value_length(width)
+    writer.add_rope_dimension_count(width)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
 

@@ -1,6 +1,6 @@
 """Proof of an export: its engine and transformers must agree.
 
-Each answers the same question in a process of its own (`engines`): tokens of held-back texts,
+Both answer the same question, the engine in a fresh process: tokens of held-back texts,
 log-probabilities at some positions of them, and 64 tokens of greedy generation with a cache.
 """
 
@@ -80,23 +80,16 @@ def make_question(tokenizer: Any, held_back: Sequence[HeldBack], longest: int) -
     }
 
 
-def ask(
-    engine: str,
-    path: str | Path,
-    question: Record,
-    threads: int = 1,
-    quantized: str = "",
-) -> list[Record]:
-    """Answers of an engine about a checkpoint or GGUF file, from a process of its own.
+def ask(engine: str, path: str | Path, question: Record, threads: int = 1) -> Record:
+    """Answer of an engine about a checkpoint or GGUF file, from a process of its own.
 
     Args:
         engine: "transformers", "llama_cpp" or "vllm".
-        quantized: type of GGUF file; transformers gives a second answer with weights quantized so.
 
     Returns:
-        Answers: `likeliest`: by scored position the likeliest tokens' log-probabilities (nats), by
-        token id as text; `targets`: by scored position that of the token that is there; `tokens`
-        of each text; `greedy`: generated tokens, an engine may stop at an end of text; `gaps` (of
+        `likeliest`: by scored position the likeliest tokens' log-probabilities (nats), by token id
+        as text; `targets`: by scored position that of the token that is there; `tokens` of each
+        text; `greedy`: generated tokens, an engine may stop at an end of text; `gaps` (of
         transformers): by generated token its logit minus the next one's; `engine`: versions.
     """
     job: Record = {}
@@ -109,11 +102,7 @@ def ask(
         job = {"context": tokens, "cache_bytes": max(MIN_CACHE_BYTES, cache), "top": REQUESTED}
     try:
         with start(engine, path, threads, **job) as worker:
-            answers = [worker.ask("answer", question)]
-            if quantized:
-                worker.ask("quantize", quantized)
-                answers.append(worker.ask("answer", question))
-            return answers
+            return worker.ask("answer", question)
     except (RuntimeError, UserError) as error:
         raise UserError(f"the export does not run and was not kept: {error}") from error
 

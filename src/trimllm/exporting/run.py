@@ -23,6 +23,7 @@ from trimllm.exporting import gguf_file, proof
 from trimllm.exporting.engines import LLAMA, TRANSFORMERS, VLLM
 from trimllm.exporting.formats import DEFAULT_TYPE, QUANTIZED, require_engine, split_variant
 from trimllm.exporting.proof import Record
+from trimllm.exporting.reference import answer, quantize_
 
 ENGINES = {"gguf": LLAMA, "vllm": VLLM, "padded": TRANSFORMERS}
 MAX_TEXT_TOKENS = 512
@@ -124,11 +125,11 @@ def _write(
     name, kind = split_variant(variant)
     if name == "gguf":
         file = folder / f"model-{kind.upper()}.gguf"  # the hub reads the type off the name
-        sizes = gguf_file.write(model, tokenizer, source, file, kind, facts.name, facts.license)
+        size = gguf_file.write(model, tokenizer, source, file, kind, facts.name, facts.license)
         shutil.copyfile(source / "config.json", folder / "config.json")  # for the hub
         options = " --jinja" if tokenizer.chat_template else ""
         context = min(4096, gguf_file.context_of(model.config))
-        return sizes, file, GGUF.format(file=file.name, context=context, options=options)
+        return {"total": size}, file, GGUF.format(file=file.name, context=context, options=options)
     if name == "padded":
         store.write(to_stock(model), tokenizer, folder)
         return store.bytes_by_part(folder), folder, PADDED
@@ -148,23 +149,32 @@ def _verify(
 ) -> Record:
     """Record of the proof of an export; `UserError` if it is broken."""
     name, kind = split_variant(variant)
-    quantized = kind if kind in QUANTIZED else ""
-    engine = proof.ask(ENGINES[name], written, question, threads)[0]
-    reference, *rounded = proof.ask(TRANSFORMERS, source, question, threads, quantized)
+    engine = proof.ask(ENGINES[name], written, question, threads)
+    reference, rounded = _references(source, question, kind)
     losses = None
-    if quantized and untrimmed is not None:
-        full = proof.ask(TRANSFORMERS, untrimmed, question, threads, quantized)
-        losses = proof.mean_loss(full[0]), proof.mean_loss(full[1])
+    if rounded and untrimmed is not None:
+        losses = tuple(map(proof.mean_loss, _references(untrimmed, question, kind)))
     record = proof.judge(
         kind or name,
         engine,
         reference,
         texts=question["texts"],
         ends=ends,
-        quantized=rounded[0] if rounded else None,
+        quantized=rounded,
         untrimmed=losses,
     )
     return record | {"engine": engine["engine"], "reference": reference["engine"]}
+
+
+def _references(path: str | Path, question: Record, kind: str) -> tuple[Record, Record | None]:
+    """transformers' answers about a checkpoint: with its weights, and with those that a GGUF file
+    of a quantized type holds."""
+    model, tokenizer = load(path, verify=False)
+    first = answer(model, tokenizer, question)
+    if kind not in QUANTIZED:
+        return first, None
+    quantize_(model, kind)
+    return first, answer(model, tokenizer, question)
 
 
 def _cost(variant: str, record: Record) -> str:

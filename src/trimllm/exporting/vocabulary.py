@@ -46,7 +46,7 @@ def vocabulary(tokenizer: Any, size: int) -> dict[str, Any]:
     pre = _split(content)
     pieces = pre == "default"
     tokens, types = _tokens(tokenizer, pieces, size)
-    found = {
+    values = {
         "tokenizer_model": "llama" if pieces else "gpt2",
         "tokenizer_pre": pre,
         "token_list": tokens,
@@ -56,37 +56,26 @@ def vocabulary(tokenizer: Any, size: int) -> dict[str, Any]:
     if pieces:  # the sooner two of them are merged, the higher the score of their union
         merged = ["".join(pair) for pair in model["merges"]]
         rank = {piece: number for number, piece in reversed(list(enumerate(merged)))}
-        found["token_scores"] = [-float(rank.get(token, len(merged))) for token in tokens]
-    return found
+        values["token_scores"] = [-float(rank.get(token, len(merged))) for token in tokens]
+    return values
 
 
 def _split(content: dict[str, Any]) -> str:
     """llama.cpp's name of the way in which tokenizer.json splits text; `UserError` for others."""
-    steps = _steps(content["pre_tokenizer"], "pretokenizers")
+    part = content["pre_tokenizer"] or {"type": "Sequence", "pretokenizers": []}
+    steps = part["pretokenizers"] if part["type"] == "Sequence" else [part]
     kinds = [step["type"] for step in steps]
     if content["model"].get("byte_fallback") and set(kinds) <= {"Metaspace"}:
         return "default"  # SentencePiece's
-    normalizers = {step["type"] for step in _steps(content["normalizer"], "normalizers")}
-    if changes := normalizers - {"NFC"}:
-        kinds = sorted(changes)
-        raise UserError(f"llama.cpp does not normalize text as this tokenizer does ({kinds[0]})")
     values = [next((step[key] for key in SETTINGS if key in step), None) for step in steps]
     values = [one.get("Regex") if isinstance(one, dict) else one for one in values]
     way: Any = tuple(zip(kinds, values, strict=True))
-    name = SPLITS.get(way)
-    if name is None or any(step.get("add_prefix_space") for step in steps):
+    if way not in SPLITS:
         raise UserError(
             f"llama.cpp's name of this tokenizer's way to split text ({' and '.join(kinds)}) is "
             "not known; add it to trimllm.exporting.vocabulary"
         )
-    return name
-
-
-def _steps(part: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
-    """Steps of a part of tokenizer.json, one or many."""
-    if part is None:
-        return []
-    return part[name] if part["type"] == "Sequence" else [part]
+    return SPLITS[way]
 
 
 def _tokens(tokenizer: Any, pieces: bool, size: int) -> tuple[list[str], list[int]]:

@@ -21,13 +21,10 @@ from trimllm.checkpoint import load
 from trimllm.checkpoint.stock import unwritten
 from trimllm.sublayers.modeling_trimllm import TrimLlamaConfig, decoder_of, packed_blocks
 from trimllm.throughput.shapes import SHAPES
-from trimllm.throughput.subject import INT4, Subject
+from trimllm.throughput.subject import Subject
 
 SCALE = 0.02
 """Largest weight of the random layers: small enough that nothing overflows."""
-POOL = 4_194_301
-"""Random numbers of which all random weights are cut; prime, so that no two rows are alike."""
-Layer = Callable[[nn.Linear], nn.Module]
 
 
 def build(subject: Subject) -> nn.Module:
@@ -44,9 +41,7 @@ def build(subject: Subject) -> nn.Module:
         verify=False,  # whoever starts the session has done it
     )
     if subject.device == "cuda" and torch.cuda.get_device_capability() >= (8, 0):
-        for layer in decoder_of(model).layers.modules():
-            if type(layer) is nn.Linear and is_2_4(layer.weight):
-                sparse(layer)
+        replace(model, lambda linear: sparse(linear) if is_2_4(linear.weight) else linear)
     return model
 
 
@@ -69,39 +64,24 @@ def random_model(subject: Subject) -> nn.Module:
     """A shape with random weights, trimmed and compressed as the subject says."""
     device, compressor = torch.device(subject.device), subject.compressor
     config = random_config(subject.shape or "", subject.units)
-    # Host memory that is reserved and never written costs nothing.
+    # Host memory that is reserved and never written costs nothing: compressed layers replace it.
     model = unwritten(config, getattr(torch, subject.dtype)).eval().requires_grad_(False)
-    if compressor == "sparsegpt_2_4":
-        fill(model, device)  # zeros are set among values
-        replace(
-            model, lambda linear: sparse(mask(linear)) if subject.device == "cuda" else mask(linear)
-        )
-        return model.to(device)
-    if compressor is not None:
-        layer_of = _int8 if compressor == "llm_int8" else _int4(subject)
-        replace(model, partial(layer_of, device=device))
-    if compressor in INT4:
+    if compressor == "llm_int8":
+        replace(model, partial(_int8, device=device))
+    elif compressor in ("awq_int4", "gptq_int4"):
+        replace(model, _int4(subject))
         from gptqmodel.utils.model import hf_gptqmodel_post_init
 
         hf_gptqmodel_post_init(model, use_act_order=False)
-    fill(model, device)
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = torch.empty_like(parameter, device=device).uniform_(-SCALE, SCALE)
+    if compressor == "sparsegpt_2_4":
+        replace(model, _random_2_4)
     return model.to(device)
 
 
-def fill(model: nn.Module, device: torch.device) -> None:
-    """Give a model random matrices and norms of ones on a device. Compressed layers stay."""
-    dtype = model.get_input_embeddings().weight.dtype
-    pool = torch.empty(POOL, dtype=dtype, device=device).uniform_(-SCALE, SCALE)
-    for parameter in model.parameters():
-        if parameter.dtype != dtype or type(parameter.data) is not Tensor:
-            continue
-        parameter.data = torch.ones_like(parameter.data, device=device)
-        if parameter.dim() > 1:
-            for part in parameter.view(-1).split(POOL):
-                part.copy_(pool[: len(part)])
-
-
-def replace(model: nn.Module, layer_of: Layer) -> None:
+def replace(model: nn.Module, layer_of: Callable[[nn.Linear], nn.Module]) -> None:
     """Replace each linear layer of the sublayers; embeddings and head stay, as all compressors
     leave them."""
     for parent in list(decoder_of(model).layers.modules()):
@@ -110,9 +90,9 @@ def replace(model: nn.Module, layer_of: Layer) -> None:
                 setattr(parent, name, layer_of(child))
 
 
-def _int4(subject: Subject) -> Callable[..., nn.Module]:
-    """Layers of the class that transformers takes for our GPTQ or AWQ checkpoints on this device:
-    symmetric or not as those that accuracy is measured with. `UserError` where there is none.
+def _int4(subject: Subject) -> Callable[[nn.Linear], nn.Module]:
+    """Layers of the class that transformers takes for our GPTQ or AWQ checkpoints on this device.
+    `UserError` where there is none.
 
     On a CPU that is a wrapper of torch's own int4 product, which needs no compiler.
     """
@@ -122,11 +102,10 @@ def _int4(subject: Subject) -> Callable[..., nn.Module]:
 
     gptq = subject.compressor == "gptq_int4"
     method = METHOD.GPTQ if gptq else METHOD.AWQ
-    sizes = {"bits": 4, "group_size": subject.group_size, "sym": subject.symmetric and gptq}
-    sizes["desc_act"] = False
+    options = {"bits": 4, "group_size": subject.group_size, "sym": False, "desc_act": False}
     try:
         layer_class = hf_select_quant_linear_v2(
-            **sizes,
+            **options,
             format="gptq" if gptq else "gemm",
             backend=kernels.four_bit_backend(method.value, subject.device),
             device_map={"": subject.device},
@@ -140,15 +119,16 @@ def _int4(subject: Subject) -> Callable[..., nn.Module]:
             "leave it out here"
         ) from error
 
-    def layer(linear: nn.Linear, device: torch.device) -> nn.Module:
+    def layer(linear: nn.Linear) -> nn.Module:
         features = {"in_features": linear.in_features, "out_features": linear.out_features}
-        made = layer_class(**sizes, **features, bias=linear.bias is not None, register_buffers=True)
-        for name, buffer in made.named_buffers():
+        bias = linear.bias is not None
+        packed = layer_class(**options, **features, bias=bias, register_buffers=True)
+        for name, buffer in packed.named_buffers():
             if name in ("qweight", "qzeros"):
                 buffer.random_(-(2**31), 2**31 - 1)
             elif name == "scales":
                 buffer.uniform_(0, SCALE / 8)
-        return made.to(device).requires_grad_(False).eval()
+        return packed.to(subject.device).requires_grad_(False).eval()
 
     return layer
 
@@ -171,10 +151,10 @@ def is_2_4(weight: Tensor) -> bool:
     return bool((weight.reshape(-1, 4) != 0).sum(-1).max() <= 2)
 
 
-def mask(linear: nn.Linear) -> nn.Linear:
-    """Zero the first two of every four inputs, in place. A CPU has no kernel that skips zeros."""
+def _random_2_4(linear: nn.Linear) -> nn.Linear:
+    """Zero the first two of every four inputs. A CPU has no kernel that skips zeros."""
     linear.weight.view(linear.out_features, -1, 4)[..., :2] = 0
-    return linear
+    return sparse(linear) if linear.weight.device.type == "cuda" else linear
 
 
 def sparse(linear: nn.Linear) -> nn.Linear:

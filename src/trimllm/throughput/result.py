@@ -44,18 +44,16 @@ class Run:
 def summary(samples: Sequence[float]) -> dict[str, Any]:
     """Median and quartiles of positive samples, the samples, and (of two or more) `low` and `high`,
     the 95% interval of their typical value: Student's t on their logarithms."""
-    several = samples if len(samples) > 1 else [samples[0]] * 2
-    q1, median, q3 = statistics.quantiles(several, n=4, method="inclusive")
-    found: dict[str, Any] = {"median": median, "q1": q1, "q3": q3, "samples": list(samples)}
-    if len(samples) > 1:
-        from scipy.special import stdtrit  # planning imports this module, and no scipy
+    if len(samples) == 1:
+        return {**dict.fromkeys(("median", "q1", "q3"), samples[0]), "samples": list(samples)}
+    from scipy.special import stdtrit  # planning imports this module, and no scipy
 
-        logs = [math.log(sample) for sample in samples]
-        t = float(stdtrit(len(logs) - 1, (1 + LEVEL) / 2))
-        half = t * statistics.stdev(logs) / math.sqrt(len(logs))
-        middle = statistics.fmean(logs)
-        found |= {"low": math.exp(middle - half), "high": math.exp(middle + half)}
-    return found
+    q1, median, q3 = statistics.quantiles(samples, n=4, method="inclusive")
+    logs = [math.log(sample) for sample in samples]
+    middle, t = statistics.fmean(logs), float(stdtrit(len(logs) - 1, (1 + LEVEL) / 2))
+    half = t * statistics.stdev(logs) / math.sqrt(len(logs))
+    interval = {"low": math.exp(middle - half), "high": math.exp(middle + half)}
+    return {"median": median, "q1": q1, "q3": q3, "samples": list(samples), **interval}
 
 
 def figures(
@@ -76,7 +74,7 @@ def figures(
         the weights once and every text's cache; `achieved_bytes_per_second`; with `rates` the
         shares that decoding reaches of the copy (`share_of_copy`) and the prompt of the product
         (`share_of_matrix`). With `full`: `baseline` (its figures), `speedup`, `prefill_speedup`,
-        `bandwidth_ratio`, and what `predicted` says.
+        `bandwidth_ratio`, and those of `predicted`.
     """
     sizes = run.facts["bytes"]
     # Tokens in the cache when a generated token is computed, itself included; the mean.
@@ -86,7 +84,7 @@ def figures(
     decode = summary([batch * protocol.generate / seconds for seconds in run.decode])
     prefill = summary([batch * protocol.prompt / seconds for seconds in run.prefill])
     achieved = read * decode["median"] / batch
-    found = run.facts | {
+    content = run.facts | {
         "decode_tokens_per_second": decode,
         "prefill_tokens_per_second": prefill,
         "bytes": sizes | {"total": sum(sizes.values())},
@@ -95,20 +93,15 @@ def figures(
     }
     if rates is not None:
         operations = run.facts["prefill_operations"] * prefill["median"] / protocol.prompt
-        found |= {
-            "share_of_copy": achieved / rates[0],
-            "share_of_matrix": operations / rates[1],
-        }
-    if full is None:
-        return found
-    baseline = figures(protocol, batch, full, rates=rates)
-    found |= {
-        "baseline": baseline,
-        "speedup": _gain(full.decode, run.decode),
-        "prefill_speedup": _gain(full.prefill, run.prefill),
-        "bandwidth_ratio": achieved / baseline["achieved_bytes_per_second"],
-    }
-    return found | predicted(found)
+        content["share_of_copy"] = achieved / rates[0]
+        content["share_of_matrix"] = operations / rates[1]
+    if full is not None:
+        baseline = figures(protocol, batch, full, rates=rates)
+        content["baseline"] = baseline
+        content["speedup"] = _gain(full.decode, run.decode)
+        content["prefill_speedup"] = _gain(full.prefill, run.prefill)
+        content["bandwidth_ratio"] = achieved / baseline["achieved_bytes_per_second"]
+    return content | predicted(content)
 
 
 def _gain(full: Sequence[float], own: Sequence[float]) -> dict[str, Any]:
@@ -118,10 +111,10 @@ def _gain(full: Sequence[float], own: Sequence[float]) -> dict[str, Any]:
 def predicted(content: Mapping[str, Any]) -> dict[str, float]:
     """`predicted_speedup` and `predicted_prefill_speedup` of a recorded measurement, and the shares
     of them that were reached; without those whose figures are not recorded."""
-    found, full = {}, content.get("baseline", {})
+    predictions, full = {}, content.get("baseline", {})
     for speedup, figure in PREDICTIONS.items():
         if speedup in content and figure in content and figure in full:
             ratio = full[figure] / content[figure]
-            found[f"predicted_{speedup}"] = ratio
-            found[f"share_of_predicted_{speedup}"] = content[speedup]["median"] / ratio
-    return found
+            predictions[f"predicted_{speedup}"] = ratio
+            predictions[f"share_of_predicted_{speedup}"] = content[speedup]["median"] / ratio
+    return predictions

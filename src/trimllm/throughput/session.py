@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 import re
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -24,11 +25,12 @@ from trimllm.base.workers import Worker, environment
 from trimllm.exporting import engines
 from trimllm.throughput import machine
 from trimllm.throughput.formats import FORMATS, LLAMA, TRANSFORMERS, VLLM
+from trimllm.throughput.rates import copy_rate, matrix_rate
 from trimllm.throughput.result import Protocol, Run, figures
 from trimllm.throughput.sizes import sizes
 from trimllm.throughput.subject import Subject
 
-WORKERS = Path(__file__).parent / "workers"
+WORKER = Path(__file__).with_name("decode_worker.py")
 OUT_OF_MEMORY = re.compile(
     "out of memory|not enough memory|can't allocate memory|MemoryError|Free memory on device", re.I
 )
@@ -50,18 +52,13 @@ def prompts_of(tokenizer: Any, texts: Iterable[str], count: int, length: int) ->
 
 
 def measure(
-    subjects: Sequence[Subject],
-    protocol: Protocol,
-    prompts: Prompts | None = None,
-    *,
-    say: Callable[[str], None] = lambda text: None,
+    subjects: Sequence[Subject], protocol: Protocol, prompts: Prompts | None = None
 ) -> dict[str, Any]:
     """Time models of one format in turn; the first is the baseline of the others.
 
     Args:
         prompts: token ids of so many texts as the largest batch has, all of `protocol.prompt`
             tokens, that engines run as they come; None times a bare loop over `forward`.
-        say: called with a line on every round.
 
     Returns:
         `measured`, `result.figures` by batch size and subject; `copy_bytes_per_second` and
@@ -72,36 +69,32 @@ def measure(
     Raises:
         UserError: a model cannot be run here, or too little memory for all of them.
     """
-    first, generate = subjects[0], protocol.generate
+    first, share = subjects[0], GPU_SHARE / len(subjects)
     device = "cpu" if FORMATS[first.format] == LLAMA else first.device  # by its wheel
-    texts = prompts or _random_prompts(protocol)
+    torch.set_num_threads(first.threads)
+    # Token ids that every vocabulary has.
+    drawn = [random.Random(0).choices(range(3, 100), k=protocol.prompt)] * max(protocol.batches)
     before, copy, matrix, measured = machine.state(device), [], [], []
     with _one_line(len(subjects), device), ExitStack() as stack:
-        share = GPU_SHARE / len(subjects)
         workers = [
-            stack.enter_context(start(one, protocol, prompts is None, share)) for one in subjects
+            stack.enter_context(start(one, protocol, loop=prompts is None, share=share))
+            for one in subjects
         ]
-        known = [_known(one, protocol.prompt) for one in subjects]
-        job = {"device": device, "dtype": first.dtype, "threads": first.threads}
-        variables = environment(first.threads)
-        yardstick = stack.enter_context(
-            Worker(WORKERS / "rates.py", job, name="rates", variables=variables)
-        )
+        facts = [
+            _facts(one, protocol.prompt) | worker.facts
+            for one, worker in zip(subjects, workers, strict=True)
+        ]
         for batch in protocol.batches:
-            runs = [
-                Run({**facts, **worker.facts, "batch": batch})
-                for facts, worker in zip(known, workers, strict=True)
-            ]
+            runs = [Run({**known, "batch": batch}) for known in facts]
             for number in range(1 + protocol.repeats):
                 for at in range(len(runs))[:: -1 if number % 2 else 1]:
-                    reply = workers[at].ask("time", texts[:batch], generate)
+                    texts = (prompts or drawn)[:batch]
+                    reply = workers[at].ask("time", texts, protocol.generate)
                     _add(runs[at], reply, counts=number > 0)
                 if number:
-                    copy.append(yardstick.ask("copy"))
-                    matrix.append(yardstick.ask("matrix"))
-                    rates = ", ".join(f"{batch * generate / run.decode[-1]:.2f}" for run in runs)
-                    place = f"{first.format}, batch {batch}, round {number} of {protocol.repeats}"
-                    say(f"{place}: {rates} tokens/s")
+                    copy.append(copy_rate(device))
+                    matrix.append(matrix_rate(device, first.dtype))
+                    _report(first.format, batch, number, protocol, runs)
             medians = statistics.median(copy), statistics.median(matrix)
             for run in runs:
                 full = None if run is runs[0] else runs[0]
@@ -119,17 +112,17 @@ def measure(
 
 
 def start(
-    subject: Subject, protocol: Protocol, loop: bool, share: float
+    subject: Subject, protocol: Protocol, *, loop: bool, share: float
 ) -> AbstractContextManager[Worker]:
     """A process that runs a model, with this share of a GPU's memory."""
     engine, threads = FORMATS[subject.format], subject.threads
     if engine == TRANSFORMERS:
         job = {"subject": asdict(subject), "prompt": protocol.prompt, "loop": loop}
-        script, variables = WORKERS / "decode.py", environment(threads)
-        return Worker(script, job, name=str(subject), variables=variables)
+        variables = environment(threads)
+        return Worker(WORKER, job, name=str(subject), variables=variables)
     job = {"context": protocol.prompt + protocol.generate + 8, "parallel": max(protocol.batches)}
     if engine == VLLM:
-        per_token = _known(subject, protocol.prompt)["kv_bytes_per_token"]
+        per_token = _facts(subject, protocol.prompt)["kv_bytes_per_token"]
         # Twice what the texts take: vLLM assigns whole blocks.
         cache = 2 * per_token * job["parallel"] * job["context"]
         job["cache_bytes"] = max(engines.MIN_CACHE_BYTES, cache)
@@ -137,7 +130,7 @@ def start(
     return engines.start(engine, subject.export or "", threads, str(subject), **job)
 
 
-def _known(subject: Subject, prompt: int) -> dict[str, Any]:
+def _facts(subject: Subject, prompt: int) -> dict[str, Any]:
     """Facts of a subject; in llama.cpp and vLLM its sizes, by the checkpoint's configuration and
     the tensors of the GGUF file. No weights are loaded."""
     facts = {"random_weights": subject.shape is not None, **subject.facts}
@@ -162,17 +155,18 @@ def _known(subject: Subject, prompt: int) -> dict[str, Any]:
     return facts
 
 
-def _random_prompts(protocol: Protocol) -> list[list[int]]:
-    """Token ids that every vocabulary has."""
-    return [random.Random(0).choices(range(3, 100), k=protocol.prompt)] * max(protocol.batches)
-
-
 def _add(run: Run, reply: dict[str, Any], *, counts: bool) -> None:
     seconds = reply.pop("prefill"), reply.pop("decode")
     run.facts |= reply
     if counts:
         run.prefill.append(seconds[0])
         run.decode.append(seconds[1])
+
+
+def _report(format: str, batch: int, number: int, protocol: Protocol, runs: list[Run]) -> None:
+    rates = ", ".join(f"{batch * protocol.generate / run.decode[-1]:.2f}" for run in runs)
+    place = f"{format}, batch {batch}, round {number} of {protocol.repeats}"
+    print(f"{place}: {rates} tokens/s", file=sys.stderr, flush=True)
 
 
 @contextmanager

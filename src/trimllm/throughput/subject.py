@@ -16,9 +16,8 @@ PACKAGES = {
     "sparsegpt_2_4": "torch",
     "llm_int8": "bitsandbytes",
 }
-"""Compressors that change how fast a layer of a given shape is, and what has their kernels.
+"""Compressors that change how fast a layer of a given shape is -> what has their kernels.
 LLM-Pruner changes the shape itself: its checkpoints are timed."""
-INT4 = ("awq_int4", "gptq_int4")
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,6 @@ class Subject:
         units: with a shape, the sublayers that are left as (block, kind); None keeps all.
         compressor: with a shape, one of `PACKAGES` or None. A checkpoint brings its own.
         group_size: of int4, input features that share a scale.
-        symmetric: of gptq_int4, without zero codes of its own, as auto-gptq makes it: another
-            kernel on a GPU.
         format: one of `formats.FORMATS`.
         export: GGUF file of a `gguf_*` format, folder of a "vllm" export.
         dtype: of the weights and of the products: "float32", "bfloat16" or "float16".
@@ -48,7 +45,6 @@ class Subject:
     units: tuple[tuple[int, str], ...] | None = None
     compressor: str | None = None
     group_size: int = 128
-    symmetric: bool = False
     format: str = "transformers"
     export: str | None = None
     dtype: str = "bfloat16"
@@ -62,30 +58,6 @@ class Subject:
         name = self.checkpoint or f"shape {self.shape}"
         return f"{name} + {self.compressor}" if self.compressor else f"{name} as {self.format}"
 
-    def check(self) -> None:
-        """Raise `UserError` for a compressor that a shape cannot be timed with here, before
-        anything heavy is imported."""
-        if not self.compressor:
-            return
-        package = PACKAGES.get(self.compressor)
-        if package is None:
-            raise UserError(
-                f"compressor {self.compressor!r} cannot be timed on random weights "
-                f"(there are: {', '.join(PACKAGES)}); time a compressed checkpoint instead"
-            )
-        if importlib.util.find_spec(package) is None:
-            raise UserError(
-                f"{self.compressor} runs on kernels of {package}, which is not installed; install "
-                f"it or leave {self.compressor} out"
-            )
-        for name in ("hidden_size", "intermediate_size"):
-            size = SHAPES[self.shape or ""][name]
-            if self.compressor in INT4 and size % self.group_size:
-                raise UserError(
-                    f"group size {self.group_size} does not divide {self.shape}'s {name} {size}; "
-                    "use 64 or 32"
-                )
-
 
 def shape_subject(
     name: str,
@@ -96,9 +68,35 @@ def shape_subject(
 ) -> Subject:
     """A shape with random weights, of which a pattern (None: all) keeps a share of the sublayers.
 
-    Raises `UserError` for a pattern that cannot drop so many. `options`: further attributes.
+    Args:
+        options: further attributes of `Subject`.
+
+    Raises:
+        UserError: a pattern that cannot drop so many, or a compressor without kernels here.
     """
     units = None
     if pattern is not None:
         units = tuple(kept_units(SHAPES[name]["num_hidden_layers"], kept_percent, pattern))
-    return Subject(shape=name, units=units, compressor=compressor, **options)
+    subject = Subject(shape=name, units=units, compressor=compressor, **options)
+    if compressor:
+        _require_kernels(name, compressor, subject.group_size)
+    return subject
+
+
+def _require_kernels(shape: str, compressor: str, group_size: int) -> None:
+    if compressor not in PACKAGES:
+        raise UserError(
+            f"compressor {compressor!r} cannot be timed on random weights (there are: "
+            f"{', '.join(PACKAGES)}); time a compressed checkpoint instead"
+        )
+    if importlib.util.find_spec(PACKAGES[compressor]) is None:
+        raise UserError(
+            f"{compressor} runs on kernels of {PACKAGES[compressor]}, which is not installed; "
+            f"install it or leave {compressor} out"
+        )
+    for name in ("hidden_size", "intermediate_size"):
+        if "int4" in compressor and SHAPES[shape][name] % group_size:
+            raise UserError(
+                f"group size {group_size} does not divide {shape}'s {name} {SHAPES[shape][name]}; "
+                "use 64 or 32"
+            )

@@ -13,7 +13,7 @@ from trimllm.throughput.formats import COMPRESSED, FORMATS, LLAMA, TRANSFORMERS,
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, Recipe
-from trimllm_paper.shapes import RANDOM, SYMMETRIC, pattern_units
+from trimllm_paper.shapes import RANDOM, pattern_units
 
 
 def compress(jobs: Jobs, model: str, domain: str, dense: str, compressor: str) -> Job:
@@ -156,9 +156,6 @@ def _shape_throughput(jobs: Jobs, hardware: str, model: str, recipe: Recipe) -> 
     params = _timing(jobs, model)
     params["shape"] = model.removeprefix(RANDOM)
     params["patterns"] = {} if pattern is None else {name: pattern}
-    # GPTQ's kernel on a GPU has no zero points: time what accuracy is measured of.
-    if getattr(jobs.config.compress.engines, recipe.compressor or "", None) in SYMMETRIC:
-        params["subject"]["symmetric"] = True
     if isinstance(pattern, str):  # a chain of a kept run: what it dropped counts
         params["order"] = [list(unit) for unit in pattern_units(pattern).order]
     return Job([jobs.paths.throughput(hardware, model, recipe)], {}, params)

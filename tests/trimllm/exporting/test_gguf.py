@@ -27,7 +27,7 @@ from trimllm.base.errors import UserError
 from trimllm.checkpoint import load_tokenizer
 from trimllm.exporting import gguf_file, proof
 from trimllm.exporting.gguf_file import Entry
-from trimllm.exporting.workers.transformers_worker import answer, quantize_
+from trimllm.exporting.reference import answer, quantize_
 
 pytestmark = needs_llama_cpp
 LLAMA_3 = {
@@ -49,7 +49,7 @@ def verified(
     longest = min(100, gguf_file.context_of(model.config))
     question = proof.make_question(tokenizer, proof.TEXTS[:3], longest)
     engine, reference = (
-        proof.ask("llama_cpp", file, question)[0],
+        proof.ask("llama_cpp", file, question),
         answer(model, tokenizer, question),
     )
     options = {"texts": question["texts"], "ends": range(4)}

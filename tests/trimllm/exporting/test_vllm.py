@@ -10,7 +10,7 @@ from models import tiny
 
 from trimllm.checkpoint import load_tokenizer
 from trimllm.exporting import proof
-from trimllm.exporting.workers.transformers_worker import answer
+from trimllm.exporting.reference import answer
 from trimllm.sublayers import drop
 
 
@@ -38,7 +38,7 @@ def test_vllm_computes_what_transformers_does(tmp_path: Path, family: str, dropp
     path = saved(model, tmp_path / "checkpoint")
     tokenizer = load_tokenizer(path)
     question = proof.make_question(tokenizer, proof.TEXTS[:3], 100)
-    reference, (engine,) = answer(model, tokenizer, question), proof.ask("vllm", path, question)
+    reference, engine = answer(model, tokenizer, question), proof.ask("vllm", path, question)
     found = proof.judge("vllm", engine, reference, texts=question["texts"], ends=[])
     assert found["largest_difference"] < 1e-4 and found["places"] == 18
     assert len(engine["greedy"]) == 64 and engine["engine"]["name"] == "vLLM"

@@ -8,7 +8,7 @@ import pytest
 from exports import SPECIAL, byte_tokenizer, piece_tokenizer
 from gguf import TokenType
 from models import word_tokenizer
-from tokenizers import Regex, normalizers, pre_tokenizers
+from tokenizers import Regex, pre_tokenizers
 
 from trimllm.base.errors import UserError
 from trimllm.exporting.vocabulary import LLAMA_3, QWEN2, vocabulary
@@ -58,19 +58,12 @@ def test_pieces_have_scores_in_the_order_of_their_merges() -> None:
     assert kinds["<0x0A>"] == TokenType.BYTE
 
 
-def lowercased():
-    tokenizer = byte_tokenizer()
-    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
-    return tokenizer
-
-
 @pytest.mark.parametrize(
     "tokenizer, size, why",
     [
         (word_tokenizer, 340, "it has BPE"),
         (lambda: byte_tokenizer(split(r"\w+")), 340, "is not known; add it to"),
         (lambda: byte_tokenizer(pre_tokenizers.Whitespace()), 340, "Whitespace. is not known"),
-        (lowercased, 340, "does not normalize text as this tokenizer does .Lowercase"),
         (byte_tokenizer, 100, "tokens, the model 100"),
     ],
 )

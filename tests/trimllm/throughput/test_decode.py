@@ -12,9 +12,9 @@ from models import some_ids, tiny, word_tokenizer
 
 from trimllm.checkpoint import save
 from trimllm.sublayers import Unit, drop
+from trimllm.throughput.decode_worker import Loop, Worker, forget_peak, peak_bytes
+from trimllm.throughput.rates import rate
 from trimllm.throughput.subject import Subject
-from trimllm.throughput.workers.decode import Loop, Worker, forget_peak, peak_bytes
-from trimllm.throughput.workers.rates import Worker as Rates
 
 CPU = torch.device("cpu")
 ATTENTIONS = [Unit(block, "attention") for block in range(5)]
@@ -86,4 +86,4 @@ def test_peak_memory_counts_what_is_held_from_here_on() -> None:
 def test_rates_are_work_over_the_best_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 4.0, 10.0, 12.0, 20.0, 28.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
-    assert Rates("cpu", "float32", 1).rate(6.0, lambda: None, repeats=3) == 3.0
+    assert rate(6.0, lambda: None, repeats=3) == 3.0

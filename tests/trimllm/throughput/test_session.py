@@ -48,25 +48,14 @@ class Worker:
         decode = self.seconds.pop(0)
         return {"prefill": decode / 2, "decode": decode, "peak_memory_bytes": int(decode)}
 """
-RATES = """
-class Worker:
-    def __init__(self, device, dtype, threads):
-        self.facts, self.copies = {}, [100.0, 10.0, 1.0] * 2
-
-    def copy(self):
-        return self.copies.pop(0)
-
-    def matrix(self):
-        return 1000.0
-"""
 
 
 def run(folder: Path, batches: tuple[int, ...] = (1,), fault: str = "") -> dict[str, Any]:
     """A session of two models whose seconds are known."""
     (folder / "model.py").write_text(MODEL)
-    (folder / "rates.py").write_text(RATES)
+    copies = iter([100.0, 10.0, 1.0] * 2)
 
-    def start(subject: Subject, *ignored: Any) -> Worker:
+    def start(subject: Subject, *ignored: Any, **options: Any) -> Worker:
         name = subject.checkpoint
         job = {"name": name, "log": str(folder / "log"), "seconds": ROUNDS[name] * len(batches)}
         job |= {"fault": fault if name == "trimmed" else ""}
@@ -74,7 +63,8 @@ def run(folder: Path, batches: tuple[int, ...] = (1,), fault: str = "") -> dict[
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "start", start)
-        patch.setattr(session, "WORKERS", folder)
+        patch.setattr(session, "copy_rate", lambda device: next(copies))
+        patch.setattr(session, "matrix_rate", lambda *ignored: 1000.0)
         facts = {name: FACTS[name] | {"kv_bytes_per_token": 2} for name in ROUNDS}
         subjects = [Subject(checkpoint=name, facts=facts[name]) for name in ROUNDS]
         return measure(subjects, Protocol(16, 4, 3, batches))
@@ -158,16 +148,15 @@ def test_a_process_that_fails_is_one_line(tmp_path: Path, fault: str, words: str
     assert "\n" not in str(error.value)
 
 
-def test_shapes_are_timed_for_real() -> None:
+def test_shapes_are_timed_for_real(capsys: pytest.CaptureFixture[str]) -> None:
     half, full = shape_subject("llama-tiny", 0.5, 50), Subject(shape="llama-tiny")
-    lines: list[str] = []
-    found = measure([full, half], Protocol(prompt=16, generate=4, repeats=1), say=lines.append)
+    found = measure([full, half], Protocol(prompt=16, generate=4, repeats=1))
     one, other = found["measured"]
     assert (one["units_kept"], other["units_kept"], other["units_total"]) == (8, 4, 8)
     assert other["bytes"]["units"] * 2 == one["bytes"]["units"]
     assert len(other["speedup"]["samples"]) == 1 and other["random_weights"]
     assert one["peak_memory_bytes"] > one["bytes"]["total"] and one["share_of_matrix"] > 0
-    assert len(lines) == 1 and "round 1 of 1" in lines[0]
+    assert "transformers, batch 1, round 1 of 1: " in capsys.readouterr().err
     assert 1e8 < found["copy_bytes_per_second"] < 1e13
     json.dumps(found, allow_nan=False)
 

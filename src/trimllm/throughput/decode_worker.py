@@ -17,10 +17,9 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, StaticCache, StoppingCriteriaList, __version__
 
-from trimllm.base.machine import hardware, peak_rss_bytes, versions
-from trimllm.sublayers import units
+from trimllm.base.machine import peak_rss_bytes, versions
 from trimllm.throughput.build import build
-from trimllm.throughput.sizes import is_packed, linears, sizes
+from trimllm.throughput.sizes import linears, sizes
 from trimllm.throughput.subject import Subject
 
 
@@ -34,12 +33,21 @@ class Worker:
     """
 
     def __init__(self, subject: dict[str, Any], prompt: int, loop: bool) -> None:
-        self.subject = Subject(**subject)
-        torch.set_num_threads(self.subject.threads)
-        self.model = build(self.subject)
+        made = Subject(**subject)
+        torch.set_num_threads(made.threads)
+        self.model = build(made)
         self.device = self.model.get_input_embeddings().weight.device
-        self.facts = facts(self.subject, self.model, prompt)
-        self.decode = Loop(self.model, self.subject.mode) if loop else self._generate
+        layers = sorted(set(map(_kind, linears(self.model))))  # the kernels of a compressed model
+        self.facts = sizes(self.model, prompt) | {
+            "layers": layers,
+            "kernel": ", ".join([self.model.config._attn_implementation, *layers]),
+            "precision": str(self.model.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "version": f"transformers {__version__}",
+            "versions": versions("gptqmodel", "bitsandbytes"),
+            **{name: getattr(made, name) for name in ("dtype", "device", "mode")},
+        }
+        self.decode = Loop(self.model, made.mode) if loop else self._generate
         forget_peak(self.device)
 
     def time(self, prompts: list[list[int]], generate: int) -> dict[str, Any]:
@@ -53,9 +61,8 @@ class Worker:
 
         note()
         self.decode(ids, generate, note)
-        peak = peak_bytes(self.device)
         seconds = {"prefill": times[1] - times[0], "decode": times[-1] - times[1]}
-        return seconds | {"peak_memory_bytes": peak}
+        return seconds | {"peak_memory_bytes": peak_bytes(self.device)}
 
     @torch.inference_mode()
     def _generate(self, ids: Tensor, generate: int, note: Callable[[], None]) -> Tensor:
@@ -75,23 +82,18 @@ class Worker:
 
 
 class Loop:
-    """Greedy decoding by a bare loop over `forward`.
-
-    Args:
-        mode: "eager" or "compiled".
-    """
+    """Greedy decoding by a bare loop over `forward`, "eager" or "compiled"."""
 
     def __init__(self, model: nn.Module, mode: str = "eager") -> None:
-        self.model, self.compiled = model, mode == "compiled"
+        self.model, self.step, self.static = model, model.forward, None
         # The last position is a slice of (1, tokens, width), whose strides make torch copy the
         # head's whole weight before it multiplies: 40% of the time of SmolLM2-135M's prompt.
         model.get_output_embeddings().register_forward_pre_hook(
             lambda head, inputs: inputs[0].clone(memory_format=torch.contiguous_format)
         )
-        self.step: Callable[..., Any] = model.forward
+        self.compiled = mode == "compiled"
         if self.compiled:
             self.step = torch.compile(model.forward, mode="reduce-overhead", dynamic=False)
-        self.static: Any = None
 
     @torch.inference_mode()
     def __call__(self, ids: Tensor, generate: int, note: Callable[[], None]) -> Tensor:
@@ -99,15 +101,12 @@ class Loop:
         and after the last."""
         cache = self._empty_cache(ids.shape[1] + generate)
         options = {"past_key_values": cache, "use_cache": cache is not None}
-
-        def following(step: Callable[..., Any], ids: Tensor, **more: Any) -> Tensor:
-            return step(ids, **options, **more).logits[:, -1:].argmax(-1)
-
-        tokens = [following(self.model, ids, logits_to_keep=1)]
+        logits = self.model(ids, logits_to_keep=1, **options).logits
+        tokens = [logits[:, -1:].argmax(-1)]
         note()
         for _ in range(generate):
             torch.compiler.cudagraph_mark_step_begin()
-            tokens.append(following(self.step, tokens[-1]))
+            tokens.append(self.step(tokens[-1], **options).logits[:, -1:].argmax(-1))
         note()
         return torch.cat(tokens, 1)
 
@@ -123,29 +122,10 @@ class Loop:
         return self.static
 
 
-def facts(subject: Subject, model: nn.Module, prompt: int) -> dict[str, Any]:
-    """Sizes, kernels and versions of a model.
-
-    `layers` are the kinds of the sublayers' linear layers: the kernel of a compressed model.
-    """
-    layers = sorted(set(map(_kind, linears(model))))
-    return sizes(model, prompt) | {
-        "units": [list(unit) for unit in units(model)],
-        "layers": layers,
-        "kernel": ", ".join([model.config._attn_implementation, *layers]),
-        "precision": str(model.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "timed_on": hardware(),
-        "version": f"transformers {__version__}",
-        "versions": versions("gptqmodel", "bitsandbytes"),
-        **{name: getattr(subject, name) for name in ("dtype", "device", "mode")},
-    }
-
-
 def _kind(layer: Any) -> str:
     """Class of a linear layer, and of its weights where they are packed."""
-    packed = type(layer) is nn.Linear and is_packed(layer.weight)
-    return f"Linear of {type(layer.weight.data).__name__}" if packed else type(layer).__name__
+    name, weights = type(layer).__name__, type(getattr(layer, "weight", None)).__name__
+    return f"Linear of {weights}" if name == "Linear" and "Sparse" in weights else name
 
 
 def forget_peak(device: torch.device) -> None:

@@ -1,1 +1,0 @@
-"""Scripts that run in processes of their own: a model in transformers, and the machine's rates."""

@@ -120,7 +120,10 @@ def main() -> None:
     stored = sum(p.nbytes for p in rounded.parameters())
     some = documents[: args.count // 4]
     found = scan(rounded, tokenizer, some)
-    tell("scan", Work(found.operations, stored, found.seconds, found.tokens))
+    tell(
+        "scan",
+        Work(counted(lambda: scan(rounded, tokenizer, some)), stored, found.seconds, found.tokens),
+    )
     seconds = median_seconds(lambda: score(rounded, tokenizer, documents))
     tell("evaluation", Work(counted(lambda: score(rounded, tokenizer, documents)), stored, seconds,
                             found.tokens * len(documents) // len(some)))  # fmt: skip

@@ -37,7 +37,6 @@ def one(args: object) -> None:
                 "documents": len(documents),
                 "tokens": found.tokens,
                 "seconds": found.seconds,
-                "tflop": found.operations / 1e12,
                 "chosen": str(choose(found, "both", 1).dropped[0]),
                 "model_rss_mb": before / 1e6,
                 "peak_rss_mb": peak_rss_bytes() / 1e6,

@@ -24,8 +24,8 @@ from transformers.utils import logging
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import card
-from trimllm.sublayers import adapter_of, family_of, supported_families
-from trimllm.sublayers.families import auto_map, modeling_file
+from trimllm.sublayers import adapter_of, family_of
+from trimllm.sublayers.families import FAMILIES, auto_map, modeling_file
 
 # Never split: one declared output per checkpoint, whatever its size.
 ONE_FILE = "1000000GB"
@@ -70,8 +70,8 @@ def check_directory(
         files.verify_manifest(path)
     config = files.read_json(path / "config.json")
     family = family_of(config.get("model_type", "unknown"))
-    if family not in supported_families() and not any_family:
-        known = ", ".join(supported_families())
+    if family not in FAMILIES and not any_family:
+        known = ", ".join(FAMILIES)
         raise UserError(f"{path}: model family {family!r} has no adapter (there are: {known})")
     return path, config
 

@@ -1,9 +1,9 @@
-"""Sensitivity of every unit from one pass over the layers (paper, Eq. 3 and 4).
+"""Sensitivity of every sublayer from one pass over the layers (paper, Eq. 3 and 4).
 
-A scan asks what happens if unit i is dropped, for every i. Instead of N forward passes it carries
-all candidates as extra streams: at unit j run the undropped stream and one stream for every
-candidate i < j, so that each unit's weights are used once, in large matrix products, and the cost
-is N^2 / 2 unit applications instead of N^2. The result is that of dropping each unit in turn.
+A scan asks what happens if sublayer i is dropped, for every i. Instead of N forward passes it
+carries the candidates as extra streams: sublayer j runs on the undropped stream and on one stream
+for every candidate i < j. Each weight is used once, in large matrix products, and the cost is
+N^2 / 2 sublayer applications instead of N^2. The result is that of dropping each in turn.
 """
 
 from __future__ import annotations
@@ -24,17 +24,10 @@ from trimllm.scanning.record import Scan, Scores
 from trimllm.score import Row, batches, max_positions, row_of
 from trimllm.score.forward import Sublayers, answer_scores, run_through
 from trimllm.score.rows import Batch
-from trimllm.sublayers import (
-    Unit,
-    adapter_of,
-    device_of,
-    unit_layers,
-    unit_parameters,
-    units,
-)
+from trimllm.sublayers import Unit, device_of, unit_layers, units
 
-# Streams x tokens that run at once: what is fastest on a CPU, 32768 by a tenth over 8192 in 16 bits
-# (fewer small products) and 8192 by a twentieth in float32 (caches).
+# Streams x tokens at once, fastest on a CPU: in 16 bits 32768 beats 8192 by a tenth (fewer small
+# products), in float32 8192 beats 32768 by a twentieth (caches).
 ROW_BUDGET_16_BITS, ROW_BUDGET = 32768, 8192
 
 
@@ -48,17 +41,17 @@ def scan(
     dtype: str | None = None,
     label: str | None = None,
 ) -> Scan:
-    """Accuracy and likelihood without each candidate, and every unit's activation norm.
+    """Accuracy and likelihood without each candidate, and every sublayer's activation norm.
 
     Args:
         documents: calibration documents, all with choices or all with free answers.
-        candidates: units to score; None scores every unit that the model has left.
+        candidates: sublayers to score; None scores all that the model has left.
         row_budget: streams x tokens that run at once; bounds memory, whatever the number of
-            documents; None takes ROW_BUDGET, or ROW_BUDGET_16_BITS. A document that exceeds it by
-            itself is scanned in groups of candidates.
-        dtype: type of matrix products (see `compute_dtype`), on a rounded copy of the model where
-            that is another; None takes the weights as they are.
-        label: write progress to standard error under this name.
+            documents. A document that exceeds it by itself is scanned in groups of candidates.
+            None takes ROW_BUDGET or ROW_BUDGET_16_BITS.
+        dtype: type of matrix products (see `compute_dtype`), on a rounded copy of the model if
+            that differs from its own; None takes the weights as they are.
+        label: show progress on standard error under this name.
 
     Raises:
         UserError: no documents, some with choices and some with free answers, or a candidate that
@@ -66,10 +59,10 @@ def scan(
     """
     if not documents:
         raise UserError("a scan needs calibration documents, and there are none")
-    all_free(documents, "calibration")  # raises where they are mixed
+    free = all_free(documents, "calibration")
     present = units(model)
     if unknown := sorted(set(candidates or ()) - set(present)):
-        raise UserError(f"cannot scan without unit {unknown[0]}: the model does not have it")
+        raise UserError(f"cannot scan without sublayer {unknown[0]}: the model does not have it")
     start = time.perf_counter()
     computed = compute_dtype(dtype, device_of(model)) if dtype else model.dtype
     if model.dtype != computed:
@@ -84,20 +77,30 @@ def scan(
         run.add(batch)
         progress.update(len(batch.rows))
     progress.close()
-    result = _result(run, rows, [document.answer for document in documents])
-    result.documents_sha256 = content_hash("\n".join(document.hash for document in documents))
-    result.seconds = time.perf_counter() - start
-    return result
+    *scores, baseline = _scores(run.sums, rows, [document.answer for document in documents])
+    norms = (run.norms / run.rows).tolist()
+    return Scan(
+        documents=len(rows),
+        sublayers={
+            unit: Scores(*scores[n] if n in chosen else (None, None), norms[n])
+            for n, unit in enumerate(present)
+        },
+        baseline=Scores(*baseline),
+        free=free,
+        documents_sha256=content_hash("\n".join(document.hash for document in documents)),
+        seconds=time.perf_counter() - start,
+        tokens=sum(row.length for row in rows),
+    )
 
 
 class _Run:
-    """What a scan has added up over the batches so far.
+    """Sums over the batches so far.
 
     Attributes:
         sums: (sublayers + 1, choices) log-likelihood of every choice of all documents without each
             candidate, and last with nothing dropped.
-        norms: (sublayers,) of updates to the residual stream, summed over rows.
-        counts: (2,) rows, and operations of matrix products.
+        norms: (sublayers,) of outputs, summed over rows.
+        rows: number of rows.
     """
 
     def __init__(
@@ -106,23 +109,22 @@ class _Run:
         self.model, self.candidates, self.row_budget = model, candidates, row_budget
         self.layers, self.head = unit_layers(model), model.get_output_embeddings()
         self.sums = torch.zeros(len(self.layers) + 1, choices, dtype=torch.double)
-        self.norms = torch.zeros(len(self.layers), dtype=torch.double)
-        self.counts = torch.zeros(2, dtype=torch.double)
-        self.weights = [
-            sum(p.numel() for p in parameters if p.dim() == 2)
-            for parameters in unit_parameters(model).values()
-        ]
+        self.norms, self.rows = torch.zeros(len(self.layers), dtype=torch.double), 0
 
     @torch.inference_mode()
     def add(self, batch: Batch) -> None:
-        """Run all candidates on a batch, in as many groups as the row budget asks for."""
+        """Run all candidates on a batch, in as many groups as the row budget requires."""
         size = max(1, self.row_budget // batch.tokens - 1)
         for first in range(0, max(1, len(self.candidates)), size):
             self._add_group(batch, self.candidates[first : first + size], first == 0)
-        self.counts[0] += len(batch.rows)
+        self.rows += len(batch.rows)
 
     def _add_group(self, batch: Batch, group: list[int], measure: bool) -> None:
-        """Run the undropped stream, and a stream for each candidate of a group from it on."""
+        """Run the undropped stream, and for each candidate of a group a stream without it.
+
+        Args:
+            measure: count norms and the undropped stream, once a batch.
+        """
 
         def run(hidden: Tensor, sublayers: Sublayers) -> Tensor:
             streams = hidden.new_empty(len(group) + 1, *hidden.shape)
@@ -130,7 +132,6 @@ class _Run:
             for number, (unit, layer) in enumerate(self.layers):
                 before = streams[0].clone()
                 sublayers.add_(layer, unit.kind, streams[:running])
-                self.counts[1] += running * self._operations(number, unit, layer, batch)
                 if measure:
                     self.norms[number] += _norms(batch, streams[0] - before).double().cpu()
                 if number in group:
@@ -138,55 +139,35 @@ class _Run:
                     running += 1
             return streams
 
-        hidden = run_through(self.model, batch, run)
-        self.counts[1] += 2 * self.head.weight.numel() * hidden.shape[:2].numel()
-        found, _ = answer_scores(self.head, batch, hidden)
-        where = torch.tensor([len(self.layers), *group])
-        skip = 0 if measure else 1  # the undropped stream counts once
-        sums = self.sums.new_zeros(len(where), self.sums.shape[1])
-        sums.index_add_(1, batch.choice.cpu(), found.double().cpu())
-        self.sums[where[skip:]] += sums[skip:]
-
-    def _operations(self, number: int, unit: Unit, layer: nn.Module, batch: Batch) -> int:
-        """Operations of a sublayer's matrix products on one stream."""
-        operations = 2 * self.weights[number] * batch.tokens
-        if unit.kind == "attention":
-            width = adapter_of(self.model).output_projection(layer, unit.kind).in_features
-            operations += 4 * batch.tokens * batch.ids.shape[1] * width
-        return operations
+        scores, _ = answer_scores(self.head, batch, run_through(self.model, batch, run))
+        targets = torch.tensor([len(self.layers), *group])
+        sums = self.sums.new_zeros(len(targets), self.sums.shape[1])
+        sums.index_add_(1, batch.choice.cpu(), scores.double().cpu())
+        skip = 0 if measure else 1
+        self.sums[targets[skip:]] += sums[skip:]
 
 
-def _norms(batch: Batch, update: Tensor) -> Tensor:
-    """Frobenius norm of an update (rows, length, width) in each row, summed over the rows."""
-    squares = update.float().square().sum(-1) * (batch.segments >= 0)
+def _norms(batch: Batch, output: Tensor) -> Tensor:
+    """Frobenius norm of an output (rows, length, width) in each row, summed over the rows."""
+    squares = output.float().square().sum(-1) * (batch.segments >= 0)
     return squares.sum(-1).sqrt().sum(dtype=torch.double)
 
 
-def _result(run: _Run, rows: Sequence[Row], answers: Sequence[int]) -> Scan:
-    """Right answers and likelihoods by the log-likelihoods of all choices."""
+def _scores(
+    sums: Tensor, rows: Sequence[Row], answers: Sequence[int]
+) -> list[tuple[float | None, float]]:
+    """(accuracy in %, likelihood) of each row of log-likelihoods (streams, choices): `Scores`."""
+    correct = torch.zeros(len(sums), dtype=torch.long)
+    right = torch.zeros(len(sums), dtype=torch.double)
+    free = len(rows[0].choices) == 1
     counts = [len(row.choices) for row in rows]
-    correct = torch.zeros(len(run.sums), dtype=torch.long)
-    right = torch.zeros(len(run.sums), dtype=torch.double)
-    for row, answer, choices in zip(rows, answers, run.sums.split(counts, dim=1), strict=True):
-        if len(row.choices) == 1:
+    for row, answer, choices in zip(rows, answers, sums.split(counts, dim=1), strict=True):
+        if free:
             right += choices[:, 0] / len(row.choices[0])
-            continue
-        # argmax takes the first of equals, as lm-eval does
-        correct += choices.argmax(-1) == answer
-        right += choices.log_softmax(-1)[:, answer]
-    norms, free = run.norms / run.counts[0], counts[0] == 1
-    scores = [
-        Scores(None if free else 100 * int(c) / len(rows), float(r) / len(rows), norm)
-        for c, r, norm in zip(correct, right, [*norms.tolist(), None], strict=True)
+        else:
+            correct += choices.argmax(-1) == answer  # the first of equals, as in lm-eval
+            right += choices.log_softmax(-1)[:, answer]
+    return [
+        (None if free else 100 * int(count) / len(rows), float(total) / len(rows))
+        for count, total in zip(correct, right, strict=True)
     ]
-    return Scan(
-        documents=len(rows),
-        sublayers={
-            unit: scores[n] if n in run.candidates else Scores(norm=scores[n].norm)
-            for n, (unit, _) in enumerate(run.layers)
-        },
-        baseline=scores[-1],
-        free=free,
-        tokens=sum(row.length for row in rows),
-        operations=int(run.counts[1]),
-    )

@@ -1,4 +1,4 @@
-"""What a scan returns: one record a sublayer. As a JSON object, and back."""
+"""The result of a scan: one record a sublayer. As a JSON object, and back."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from trimllm.sublayers import Unit
 
 @dataclass(frozen=True)
 class Scores:
-    """Of a sublayer, or with nothing dropped.
+    """Scores without a sublayer, or with nothing dropped.
 
     Attributes:
-        accuracy: % of the documents answered right without it (a_i of Eq. 3); None where answers
-            are free, or it was no candidate.
-        likelihood: at most 0, without it. Of choices the mean over documents of the log-softmax
-            over the choices' summed log-likelihoods at the right one; of free answers the mean over
-            documents of the mean log-likelihood of the answer's tokens, its end among them (nats).
-        norm: mean over documents of the Frobenius norm of what it adds to the residual stream, over
-            the tokens of the packed row (Eq. 4); None with nothing dropped.
+        accuracy: % of the documents answered right (a_i of Eq. 3); None for free answers, and for a
+            sublayer that is no candidate.
+        likelihood: at most 0. With choices the mean over documents of the log-softmax over the
+            choices' summed log-likelihoods at the right one; with free answers the mean over
+            documents of the mean log-likelihood of the answer's tokens, its end included (nats).
+        norm: mean over documents of the Frobenius norm of the sublayer's output, over the tokens of
+            the packed row (Eq. 4); None with nothing dropped.
     """
 
     # float | None each; Any spares criteria an assertion for every value.
@@ -30,7 +30,7 @@ class Scores:
 
 @dataclass
 class Scan:
-    """Scores of every sublayer, in the order of the model."""
+    """Scores of every sublayer, in forward order."""
 
     documents: int  # number of calibration documents
     sublayers: dict[Unit, Scores]
@@ -39,7 +39,6 @@ class Scan:
     documents_sha256: str = ""  # of the documents' hashes, in order
     seconds: float = 0.0  # wall-clock time
     tokens: int = 0  # packed tokens of all documents
-    operations: int = 0  # floating-point operations of all matrix products
 
     @property
     def scored(self) -> list[Unit]:
@@ -66,28 +65,26 @@ def to_record(scan: Scan) -> dict[str, Any]:
         "baseline_accuracy": scan.baseline.accuracy,
         "baseline_likelihood": None if scan.free else likelihood,
         "baseline_answer_likelihood": likelihood if scan.free else None,
-        "operations": scan.operations,
         "seconds": scan.seconds,
         "units": table,
     }
 
 
 def from_record(record: dict[str, Any]) -> Scan:
-    """The scan that a record was made of."""
+    """The scan of a record."""
     free = record.get("baseline_answer_likelihood") is not None
-    prefix = "answer_" if free else ""
+    likelihood = "answer_likelihood" if free else "likelihood"
     return Scan(
         documents=record["documents"],
         documents_sha256=record.get("documents_sha256", ""),
         sublayers={
             Unit(row["block"], row["kind"]): Scores(
-                row.get("accuracy"), row.get(f"{prefix}likelihood"), row["norm"]
+                row.get("accuracy"), row.get(likelihood), row["norm"]
             )
             for row in record["units"]
         },
-        baseline=Scores(record["baseline_accuracy"], record[f"baseline_{prefix}likelihood"]),
+        baseline=Scores(record["baseline_accuracy"], record[f"baseline_{likelihood}"]),
         free=free,
         seconds=record["seconds"],
         tokens=record["tokens"],
-        operations=record["operations"],
     )

@@ -1,9 +1,8 @@
 """Text to tokens, exactly as lm-evaluation-harness does it for causal models.
 
-A score depends on where the tokens of a choice begin. Everything in this library that scores or
-trains goes through `encode_document`, so that training sees what evaluation measures. Chat
-templates are applied here and not when documents are prepared: one file of documents serves models
-of several templates, and only here the tokenizer is known.
+A score depends on where the tokens of a choice begin. All scoring and training goes through
+`encode_document`, so training sees what evaluation measures. Chat templates are applied here and
+not when documents are prepared, because only here the tokenizer is known.
 """
 
 from __future__ import annotations
@@ -46,9 +45,9 @@ def encode_pair(tokenizer: Any, prompt: str, choice: str) -> tuple[list[int], li
 
 
 def rendered(tokenizer: Any, document: Document) -> Document:
-    """A document as the tokenizer's chat template writes it, where both have something to say.
+    """A document with messages as the tokenizer's chat template renders them, if it has one.
 
-    What stands before a choice is then what the template writes between its prompt and an answer.
+    Choices then begin with what the template writes between its prompt and an answer.
 
     Raises:
         UserError: the template refuses the messages.
@@ -58,23 +57,23 @@ def rendered(tokenizer: Any, document: Document) -> Document:
     messages = [{"role": role, "content": content} for role, content in document.messages]
     choices = [choice.strip() for choice in document.choices]
     answered = [*messages, {"role": "assistant", "content": choices[0]}]
-    write = partial(tokenizer.apply_chat_template, tokenize=False)
+    render = partial(tokenizer.apply_chat_template, tokenize=False)
     try:
-        prompt, whole = write(messages, add_generation_prompt=True), write(answered)
+        prompt, whole = render(messages, add_generation_prompt=True), render(answered)
     except TemplateError as error:
         raise UserError(
             f"the model's chat template refuses the document {document.prompt[:60]!r} ({error}); "
             "set `chat_template: false`, or leave such documents out"
         ) from None
-    before, found, _ = whole.removeprefix(prompt).partition(choices[0])
-    lead = before if found and whole.startswith(prompt) else ""
+    before, answer, _ = whole.removeprefix(prompt).partition(choices[0])
+    lead = before if answer and whole.startswith(prompt) else ""
     return Document(prompt, tuple(lead + choice for choice in choices), document.answer)
 
 
 def texts_of(tokenizer: Any, documents: Iterable[Document]) -> list[tuple[str, str]]:
-    """Prompts and right answers as texts, for who encodes them elsewhere."""
-    asked = [rendered(tokenizer, document) for document in documents]
-    return [(document.prompt, document.choices[document.answer]) for document in asked]
+    """Rendered prompts and right answers, as texts."""
+    shown = [rendered(tokenizer, document) for document in documents]
+    return [(document.prompt, document.choices[document.answer]) for document in shown]
 
 
 def encode_document(
@@ -82,14 +81,14 @@ def encode_document(
 ) -> tuple[list[int], list[list[int]]]:
     """Tokens of a document's prompt and of its choices (of some, by index).
 
-    A free answer ends with the EOS token: a model that does not learn where to end writes on.
+    A free answer ends with the EOS token, so that training teaches where to stop.
 
     Raises:
         UserError: a choice has no token of its own.
     """
     document = rendered(tokenizer, document)
-    wanted = range(len(document.choices)) if choices is None else choices
-    pairs = [encode_pair(tokenizer, document.prompt, document.choices[index]) for index in wanted]
+    indices = range(len(document.choices)) if choices is None else choices
+    pairs = [encode_pair(tokenizer, document.prompt, document.choices[index]) for index in indices]
     if not all(tokens for _, tokens in pairs):
         raise UserError(f"a choice of the document {document.prompt[:60]!r} has no tokens")
     end = tokenizer.eos_token_id

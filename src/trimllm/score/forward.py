@@ -1,7 +1,7 @@
-"""A model's own forward pass with something else in the place of its decoder layers.
+"""A model's own forward pass with other code in the place of its decoder layers.
 
-Embeddings, positions, final norm and head are the stock model's, so that nothing here knows how a
-family computes them; its sublayers run one at a time, on any number of residual streams.
+Embeddings, positions, final norm and head are the stock model's, so nothing here depends on how a
+family computes them; sublayers run one at a time, on any number of residual streams.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from trimllm.score.rows import Batch
 from trimllm.sublayers.families import adapter_of, window_of
 from trimllm.sublayers.modeling_trimllm import decoder_of, update
 
-# Tokens that go through a sublayer at once on a CPU: its activations then stay in the cache.
+# Tokens that run through a sublayer at once on a CPU: its activations then stay in the cache.
 CPU_TOKENS = 1024
-# Rows of logits that are held at once.
+# Rows of logits in memory at once.
 LOGIT_ROWS = 256
 
 
@@ -30,30 +30,23 @@ class Sublayers:
         self.mask = batch.mask(window_of(model.config), model.dtype)
 
     def add_(self, layer: nn.Module, kind: str, streams: Tensor) -> None:
-        """Add what a sublayer returns to residual streams (streams, rows, length, width)."""
+        """Add a sublayer's output to residual streams (streams, rows, length, width) in place."""
         rows = streams.flatten(0, 1)
-        length, size = rows.shape[1], len(rows)
+        size = len(rows)
         if rows.device.type == "cpu":
-            size = max(1, CPU_TOKENS // length)
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            part += update(layer, self.parts[kind], part, **self._given(kind, start, len(part)))
-
-    def _given(self, kind: str, start: int, count: int) -> dict[str, Any]:
-        """What an attention needs besides the streams, for `count` rows from `start` on."""
-        if kind != "attention":
-            return {}
-        # Of whatever stream, the rows are those of the batch.
-        row = torch.arange(start, start + count, device=self.mask.device) % len(self.mask)
-        given: dict[str, Any] = {"attention_mask": self.mask[row]}
-        if self.rotary is not None:
-            given["position_embeddings"] = tuple(table[row] for table in self.rotary)
-        return given
+            size = max(1, CPU_TOKENS // rows.shape[1])
+        for part, start in zip(rows.split(size), range(0, len(rows), size), strict=True):
+            context: dict[str, Any] = {}
+            if kind == "attention":
+                # In every stream the rows are those of the batch.
+                row = torch.arange(start, start + len(part), device=rows.device) % len(self.mask)
+                context["attention_mask"] = self.mask[row]
+                if self.rotary is not None:
+                    context["position_embeddings"] = tuple(table[row] for table in self.rotary)
+            part += update(layer, self.parts[kind], part, **context)
 
 
-class _Stand(nn.Module):
-    """Stands in the place of all decoder layers, for one call."""
-
+class _InPlaceOfLayers(nn.Module):
     def __init__(self, through: Callable[..., Tensor]) -> None:
         super().__init__()
         self.through = through
@@ -65,7 +58,7 @@ class _Stand(nn.Module):
 def run_through(
     model: nn.Module, batch: Batch, run: Callable[[Tensor, Sublayers], Tensor]
 ) -> Tensor:
-    """(streams, answer places, width) what the head is given.
+    """The head's input (streams, answer places, width).
 
     Args:
         run: takes the residual stream before the first sublayer (rows, length, width) and the
@@ -79,7 +72,7 @@ def run_through(
         streams = run(hidden, Sublayers(model, batch, rotary))
         return streams.flatten(1, 2)[:, batch.places]
 
-    decoder.layers = nn.ModuleList([_Stand(through)])
+    decoder.layers = nn.ModuleList([_InPlaceOfLayers(through)])
     try:
         return model.base_model(
             batch.ids,
@@ -94,17 +87,17 @@ def run_through(
 def answer_scores(
     head: nn.Module, batch: Batch, hidden: Tensor, greedy: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Log-likelihood of every scored token, by the head's input at the answer places.
+    """Log-likelihood of every scored token from the head's input at the answer places.
 
-    The logits of the tokens that count are taken in float32 whatever the model's type, since
-    choices often differ by less than a step of bfloat16.
+    The logits of scored tokens are computed in float32 whatever the model's type: choices often
+    differ by less than a step of bfloat16.
 
     Args:
         hidden: (streams, answer places, width).
-        greedy: also tell whether each token is the most likely one.
+        greedy: also return whether each token is the most likely one.
 
     Returns:
-        (streams, scored tokens) float32, and the same shape of booleans or None
+        (streams, scored tokens) float32, and booleans of the same shape or None.
     """
     normalizers, best = [], []
     for rows in hidden.flatten(0, 1).split(LOGIT_ROWS):
@@ -113,10 +106,10 @@ def answer_scores(
         if greedy:
             best.append(logits.argmax(-1))
     weight = head.weight[batch.targets].float()
-    found = torch.stack([(stream[batch.at].float() * weight).sum(-1) for stream in hidden])
+    scores = torch.stack([(stream[batch.at].float() * weight).sum(-1) for stream in hidden])
     if head.bias is not None:
-        found += head.bias[batch.targets].float()
-    found -= torch.cat(normalizers).view(len(hidden), -1)[:, batch.at]
+        scores += head.bias[batch.targets].float()
+    scores -= torch.cat(normalizers).view(len(hidden), -1)[:, batch.at]
     if not greedy:
-        return found, None
-    return found, torch.cat(best).view(len(hidden), -1)[:, batch.at] == batch.targets
+        return scores, None
+    return scores, torch.cat(best).view(len(hidden), -1)[:, batch.at] == batch.targets

@@ -1,9 +1,8 @@
 """Multiple-choice questions as rows: the prompt once, its choices side by side.
 
 Every choice sees the prompt and itself only, and its positions restart after the prompt, so a row
-gives each choice the log-likelihood that a row of its own would give. A choice's last token
-predicts nothing and is left out, and the first tokens of all choices are predicted at one place,
-the prompt's last token.
+gives each choice the log-likelihood of a row of its own. A choice's last token predicts nothing and
+is left out; the first tokens of all choices are predicted at one place, the prompt's last token.
 """
 
 from __future__ import annotations
@@ -38,12 +37,9 @@ class Row:
 
 
 def fit(prompt: Sequence[int], choice: Sequence[int], room: int | None) -> Sequence[int]:
-    """The end of a prompt that fits before a choice into `room` positions, as lm-eval cuts it.
+    """The end of a prompt that fits before a choice into `room` positions, cut as lm-eval does.
 
-    The choice's last token needs no position. Scan, training and evaluation all cut by this rule.
-
-    Raises:
-        UserError: the choice itself does not fit.
+    The choice's last token needs no position. Raises `UserError` if the choice itself does not fit.
     """
     if room is None or len(prompt) + len(choice) - 1 <= room:
         return prompt
@@ -60,15 +56,14 @@ class Batch:
     """Rows padded on the right to one length.
 
     Attributes:
-        rows: number of the row, in the list that they came from, of each row here; a row whose
-            choices need prompts of different lengths stands here once a choice.
-        ids, positions: (rows, length), 0 where a row is padded.
-        segments: (rows, length) 0 for the prompt, c + 1 for choice c, -1 where padded.
-        places: (answer places,) tokens, counted through all rows, where the head is needed.
+        rows: index in the list of rows, of each row here; a row that is cut (see `fit`) is here
+            once a choice.
+        ids, positions: (rows, length), 0 at padding.
+        segments: (rows, length) 0 for the prompt, c + 1 for choice c, -1 for padding.
+        places: (answer places,) tokens, counted through all rows, that need the head.
         targets: (scored tokens,) the tokens whose probability counts.
-        at: (scored tokens,) which answer place predicts each of them.
-        choice: (scored tokens,) which choice, counted through all choices of the list, each
-            belongs to.
+        at: (scored tokens,) which answer place predicts each.
+        choice: (scored tokens,) which choice, counted through the whole list, each belongs to.
     """
 
     rows: list[int]
@@ -86,9 +81,9 @@ class Batch:
         return self.ids.numel()
 
     def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
-        """(rows, 1, length, length) to add to attention scores: 0 where a token looks, else -inf.
+        """(rows, 1, length, length), added to attention scores: 0 where a token looks, else -inf.
 
-        What is padded looks at the prompt, since a softmax over nothing is no number.
+        Padding sees the prompt, since a softmax over nothing is not a number.
         """
         mine, other = self.segments[:, :, None], self.segments[:, None, :]
         order = torch.arange(self.ids.shape[1], device=self.ids.device)
@@ -102,14 +97,14 @@ class Batch:
 
 
 def _pieces(rows: Sequence[Row], room: int | None) -> Iterator[tuple[int, int, Row]]:
-    """(number, first choice, row) of each row that runs: one row, or one a choice where cut."""
+    """(index, first choice, row) of each row that runs; a row that is cut runs once a choice."""
     first = 0
-    for number, row in enumerate(rows):
+    for index, row in enumerate(rows):
         if room is None or row.extent <= room:
-            yield number, first, row
+            yield index, first, row
         else:
-            for index, choice in enumerate(row.choices, first):
-                yield number, index, Row(tuple(fit(row.prompt, choice, room)), (choice,))
+            for number, choice in enumerate(row.choices, first):
+                yield index, number, Row(tuple(fit(row.prompt, choice, room)), (choice,))
         first += len(row.choices)
 
 
@@ -119,25 +114,24 @@ def _batch(pieces: Sequence[tuple[int, int, Row]], device: torch.device | str) -
     places: list[int] = []
     scored: list[tuple[int, int, int]] = []  # target, at, choice
     for number, (_, first, row) in enumerate(pieces):
-        width, start, begin = len(row.prompt), number * length, len(places)
+        width, start, prompt_end = len(row.prompt), number * length, len(places)
         tokens, order, segment = list(row.prompt), list(range(width)), [0] * width
         places.append(start + width - 1)
         for index, choice in enumerate(row.choices):
-            at = [begin, *range(len(places), len(places) + len(choice) - 1)]
-            scored += [
-                (token, place, first + index) for token, place in zip(choice, at, strict=True)
-            ]
-            places += range(start + len(tokens), start + len(tokens) + len(choice) - 1)
+            rest = len(choice) - 1
+            at = [prompt_end, *range(len(places), len(places) + rest)]
+            scored += zip(choice, at, [first + index] * len(choice), strict=True)
+            places += range(start + len(tokens), start + len(tokens) + rest)
             tokens += choice[:-1]
-            order += range(width, width + len(choice) - 1)
-            segment += [index + 1] * (len(choice) - 1)
+            order += range(width, width + rest)
+            segment += [index + 1] * rest
         padding = length - len(tokens)
         ids.append(tokens + [0] * padding)
         positions.append(order + [0] * padding)
         segments.append(segment + [-1] * padding)
     columns = (ids, positions, segments, places, *zip(*scored, strict=True))
     tensors = (torch.tensor(column, device=device) for column in columns)
-    return Batch([number for number, _, _ in pieces], *tensors)
+    return Batch([index for index, _, _ in pieces], *tensors)
 
 
 def batches(
@@ -145,10 +139,10 @@ def batches(
 ) -> Iterator[Batch]:
     """Cut rows, sorted by length, into batches of at most `token_budget` tokens (or one row).
 
-    The longest row of a batch is at most an eighth longer than its shortest: little is padding.
+    A batch's longest row is at most an eighth longer than its shortest, so there is little padding.
 
     Args:
-        room: positions that the model has; longer prompts lose their left end (see `fit`).
+        room: positions of the model; longer prompts lose their left end (see `fit`).
     """
     pieces: list[tuple[int, int, Row]] = []
     longest = 0

@@ -18,12 +18,12 @@ from trimllm.sublayers import device_of, unit_layers
 
 @dataclass(frozen=True)
 class Scored:
-    """What the model says of one document.
+    """Scores of one document.
 
     Attributes:
         log_likelihoods: summed log-likelihood of each choice's tokens, natural logarithm.
-        tokens: number of tokens of each choice.
         greedy: whether each choice is what greedy decoding would write.
+        tokens: number of tokens of each choice.
     """
 
     log_likelihoods: tuple[float, ...]
@@ -56,7 +56,7 @@ def score_rows(model: nn.Module, rows: Sequence[Row], *, token_budget: int = 204
     """
     layers, head = unit_layers(model), model.get_output_embeddings()
     counts = [len(row.choices) for row in rows]
-    sums, wrong = torch.zeros(2, sum(counts), device=device_of(model))
+    sums, misses = torch.zeros(2, sum(counts), device=device_of(model))
 
     def run(hidden: Tensor, sublayers: Sublayers) -> Tensor:
         streams = hidden[None].clone()
@@ -65,14 +65,14 @@ def score_rows(model: nn.Module, rows: Sequence[Row], *, token_budget: int = 204
         return streams
 
     for batch in batches(rows, token_budget, max_positions(model), sums.device):
-        found, greedy = answer_scores(head, batch, run_through(model, batch, run), greedy=True)
-        sums.index_add_(0, batch.choice, found[0])
-        assert greedy is not None  # it was asked for
-        wrong.index_add_(0, batch.choice, (~greedy[0]).float())
-    parts = (tensor.cpu().split(counts) for tensor in (sums, wrong == 0))
+        scores, greedy = answer_scores(head, batch, run_through(model, batch, run), greedy=True)
+        sums.index_add_(0, batch.choice, scores[0])
+        assert greedy is not None  # as `greedy=True`
+        misses.index_add_(0, batch.choice, (~greedy[0]).float())
+    parts = (tensor.cpu().split(counts) for tensor in (sums, misses == 0))
     return [
-        Scored(tuple(of_row.tolist()), tuple(greedy.tolist()), tuple(map(len, row.choices)))
-        for row, of_row, greedy in zip(rows, *parts, strict=True)
+        Scored(tuple(scores.tolist()), tuple(greedy.tolist()), tuple(map(len, row.choices)))
+        for row, scores, greedy in zip(rows, *parts, strict=True)
     ]
 
 

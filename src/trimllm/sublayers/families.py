@@ -1,10 +1,10 @@
-"""Which families of models can be trimmed: the rows of `modeling_trimllm.FAMILIES`, and one's own.
+"""Model families that can be trimmed: the rows of `modeling_trimllm.FAMILIES`, and one's own.
 
     from trimllm.sublayers import Family, register
     register(Family("toy", "Toy", module="my_package.modeling_toy"))
 
-A family needs a row and no code if it normalizes before its sublayers, as nearly all do, and its
-layers are of one type. `tests/trimllm/sublayers` holds the contract of all families.
+A row is enough if the family normalizes before its sublayers and its layers are all of one type.
+`tests/trimllm/sublayers` holds the contract of all families.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BUILT_IN = tuple(FAMILIES)
 
 
 def register(family: Family) -> None:
-    """Let a family be trimmed; transformers' auto classes learn of its trimmed models."""
+    """Let a family be trimmed, and register its trimmed models with transformers' auto classes."""
     FAMILIES[family.name] = family
     classes = trimmed(family)
     config: Any = classes["AutoConfig"]
@@ -35,7 +35,7 @@ def register(family: Family) -> None:
 
 
 def register_named(name: str) -> str:
-    """The family that a name stands for: `package.module:row` is imported and registered.
+    """The family of a name; `package.module:row` is imported and registered.
 
     Raises:
         UserError: there is no such row.
@@ -50,7 +50,7 @@ def register_named(name: str) -> str:
 
 
 def auto_map(family: Family) -> dict[str, str]:
-    """Which class of the modeling file each of transformers' auto classes loads."""
+    """`auto_map` of a trimmed checkpoint's config.json."""
     return {auto: f"modeling_trimllm.{cls.__name__}" for auto, cls in trimmed(family).items()}
 
 
@@ -61,19 +61,14 @@ def modeling_file(family: Family) -> str:
 
 
 def family_of(model_type: str) -> str:
-    """The stock model type behind a possibly trimmed one: "trimllm_llama" is "llama"."""
+    """The stock model type of a possibly trimmed one: "trimllm_llama" is "llama"."""
     return model_type.removeprefix("trimllm_")
 
 
-def supported_families() -> tuple[str, ...]:
-    """Model types that can be trimmed."""
-    return tuple(FAMILIES)
-
-
 def adapter_of(model: nn.Module) -> Family:
-    """The row of a model's family; `UserError` when there is none or its layers are not alike."""
+    """The row of a model's family; `UserError` if there is none or its layers differ in type."""
     config: Any = model.config
-    name, place = family_of(config.model_type), config._name_or_path or "this model"
+    name, path = family_of(config.model_type), config._name_or_path or "this model"
     if name not in FAMILIES:
         raise UserError(
             f"model family {name!r} cannot be trimmed (there are: {', '.join(FAMILIES)}); register "
@@ -81,29 +76,29 @@ def adapter_of(model: nn.Module) -> Family:
         )
     if not getattr(config, "do_layer_norm_before", True):
         raise UserError(
-            f"{place} normalizes after its sublayers (do_layer_norm_before: false) and cannot be "
+            f"{path} normalizes after its sublayers (do_layer_norm_before: false) and cannot be "
             "trimmed; use another OPT size"
         )
-    # A cache takes the type of its n-th layer from the n-th block, a trimmed model's n-th
-    # attention may stand elsewhere.
+    # A cache takes the type of its n-th layer from the n-th block, and a trimmed model's n-th
+    # attention may be in another block.
     types = set(getattr(config, "layer_types", None) or ())
     if len(types) > 1:
         raise UserError(
-            f"{place} mixes {' and '.join(sorted(types))} layers, which a trimmed model's KV cache "
+            f"{path} mixes {' and '.join(sorted(types))} layers, which a trimmed model's KV cache "
             "cannot; set use_sliding_window: false"
         )
     return FAMILIES[name]
 
 
 def window_of(config: Any) -> int | None:
-    """Tokens that an attention looks back at, itself included; None: all."""
+    """Tokens that an attention sees, its own included; None: all."""
     if types := getattr(config, "layer_types", None):
         return config.sliding_window if set(types) == {"sliding_attention"} else None
     return getattr(config, "sliding_window", None)
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Device of the model's embeddings, where ids have to go."""
+    """Device of the model's embeddings, where ids have to be."""
     return model.get_input_embeddings().weight.device
 
 

@@ -1,15 +1,14 @@
-"""Trimmed causal language models: stock transformers models of which some sublayers are gone.
+"""Trimmed causal language models: stock transformers models without some of their sublayers.
 
-A sublayer is an attention or an MLP with its own norm and its residual connection. In a trimmed
-model a surviving attention that is followed by a surviving MLP forms one block, whatever blocks
-they came from; an unpaired sublayer stands in a block of its own. Where a sublayer is missing the
-residual stream passes unchanged, so the model computes exactly what the full model computes with
-the output projections of the dropped sublayers set to zero.
+A sublayer is an attention or an MLP with its norm and its residual connection. In a trimmed model
+a kept attention that is followed by a kept MLP forms one block, whatever blocks they came from; an
+unpaired sublayer has a block of its own. The model computes exactly what the full model computes
+with the output projections of the dropped sublayers set to zero.
 
-This file needs torch and transformers only, and imports the model's own family when a class is
-asked for. It is written beside the weights of every trimmed checkpoint, so that
-`AutoModelForCausalLM.from_pretrained(path, trust_remote_code=True)` works on a machine that does
-not have trimllm installed, and stock vLLM serves it with its flag `--trust-remote-code`.
+This file needs torch and transformers only, and imports the model's own family on demand. It is
+written beside the weights of every trimmed checkpoint, so that
+`AutoModelForCausalLM.from_pretrained(path, trust_remote_code=True)` works without trimllm, and
+stock vLLM serves the checkpoint with its flag `--trust-remote-code`.
 """
 
 import copy
@@ -21,18 +20,18 @@ from torch import nn
 
 
 class Family(NamedTuple):
-    """Where the sublayers of a model family are.
+    """Names in the code of a model family.
 
-    A sublayer is a chain of submodules of a decoder layer: each is given what the one before
-    returned, and the result of the last is added to the residual stream. The chain of an attention
-    holds `self_attn`, which is also given masks and positions.
+    A sublayer is a chain of submodules of a decoder layer: each takes what the one before returned,
+    and the result of the last is added to the residual stream. `self_attn` also takes masks and
+    positions.
     """
 
     name: str  # `model_type` of its configuration
     prefix: str  # of its class names: Llama in LlamaForCausalLM
     attention: tuple[str, ...] = ("input_layernorm", "self_attn")
     mlp: tuple[str, ...] = ("post_attention_layernorm", "mlp")
-    # The linear layer that writes the sublayer's result: zeroing it is dropping the sublayer.
+    # The linear layer whose output is the sublayer's: zeroing it is dropping the sublayer.
     attention_output: str = "self_attn.o_proj"
     mlp_output: str = "mlp.down_proj"
     per_block: tuple[str, ...] = ()  # lists of the configuration with one entry a block
@@ -40,11 +39,11 @@ class Family(NamedTuple):
 
     @property
     def parts(self):
-        """By kind, the chain of submodules that make up the sublayer."""
+        """The chain of submodules of a sublayer, by kind."""
         return {"attention": self.attention, "mlp": self.mlp}
 
     def output_projection(self, layer, kind):
-        """The linear layer that writes the result of the sublayer of `kind` in a decoder layer."""
+        """The output projection of the sublayer of `kind` in a decoder layer."""
         return layer.get_submodule(getattr(self, f"{kind}_output"))
 
 
@@ -77,8 +76,7 @@ FAMILIES = {
 def update(layer, chain, hidden_states, **kwargs):
     """What a sublayer of a decoder layer adds to the residual stream (..., tokens, width).
 
-    Args:
-        kwargs: what the attention is given besides: mask, rotary embeddings, cache.
+    `kwargs` are the attention's: mask, rotary embeddings, cache.
     """
     for name in chain:
         module = getattr(layer, name)
@@ -86,15 +84,15 @@ def update(layer, chain, hidden_states, **kwargs):
             hidden_states = module(hidden_states=hidden_states, **kwargs)[0]
         else:
             hidden_states = module(hidden_states)
-    # OPT drops out of every update by a probability that it keeps in the layer.
+    # OPT's dropout is no module of the chain.
     dropout = getattr(layer, "dropout", 0.0)
     return nn.functional.dropout(hidden_states, p=dropout, training=layer.training)
 
 
 def packed_blocks(units):
-    """Group surviving sublayers, in order, into blocks: [{"attention": 0, "mlp": 3}, ...].
+    """Group kept sublayers, in order, into blocks by kind: [{"attention": 0, "mlp": 3}, ...].
 
-    The values are the original blocks that they come from; a missing kind is absent.
+    The values are original block numbers; a missing kind is absent.
     """
     blocks = []
     for block, kind in units:
@@ -125,11 +123,11 @@ class TrimBaseModel:
     """Mixin over a stock base model: removes what `config.units` does not name."""
 
     def __init__(self, config, *args, **kwargs):
-        blocks, theirs = packed_blocks(config.units), None
+        blocks, vllm_config = packed_blocks(config.units), None
         # vLLM makes one attention, with its cache, for each of the first `num_hidden_layers`
-        # indices: its config has to count attentions, while the model's own counts blocks.
+        # indices: its config has to count attentions, the model's own counts blocks.
         if (getattr(config, "_attn_implementation", None) or "").startswith("vllm"):
-            theirs, config = config, copy.copy(config)
+            vllm_config, config = config, copy.copy(config)
             config.num_hidden_layers = len(blocks)
         super().__init__(config, *args, **kwargs)
         for layer, block in zip(decoder_of(self).layers, blocks, strict=True):
@@ -138,8 +136,8 @@ class TrimBaseModel:
                     for name in names:
                         setattr(layer, name, None)
         self.adopt_layers()
-        if theirs is not None:
-            theirs.num_hidden_layers = self.caches
+        if vllm_config is not None:
+            vllm_config.num_hidden_layers = self.caches
             if self.caches != len(blocks):
                 decoder_of(self).layers.__class__ = WholeModuleList
 
@@ -154,7 +152,7 @@ class TrimBaseModel:
 
 
 class WholeModuleList(nn.ModuleList):
-    """Layers that no pipeline may share out: vLLM would count them as it counts attentions."""
+    """Layers that cannot be split among pipeline stages: vLLM would count them as attentions."""
 
     def __setitem__(self, index, module):
         raise ValueError("trimmed models run in one pipeline stage; use tensor parallelism instead")
@@ -164,23 +162,15 @@ class TrimModel(TrimBaseModel):
     """Mixin over a stock causal language model."""
 
     def generate(self, *args, **kwargs):
-        # Without any attention no cache ever grows, and a cache's length is all that a model
-        # knows of its position: generate from the whole sequence instead.
+        # Without attention no cache grows, and positions follow from the cache's length.
         if self.caches == 0:
             kwargs["use_cache"] = False
         return super().generate(*args, **kwargs)
 
-    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
-        # transformers makes a cache for each block. Those that no attention fills stay empty, and
-        # an empty one cannot be cut, as a draft's is (`assistant_model`).
-        super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
-        if model_kwargs.get("past_key_values") is not None:
-            del model_kwargs["past_key_values"].layers[self.caches :]
-
 
 @cache
 def trimmed(family):
-    """The trimmed classes of a family by the auto class that loads each: see `__getattr__`."""
+    """The trimmed classes of a family, by the auto class that loads each."""
     module = family.module or f"transformers.models.{family.name}.modeling_{family.name}"
     stock = importlib.import_module(module)
 
@@ -209,7 +199,7 @@ def trimmed(family):
 
 
 def __getattr__(name):
-    """`TrimLlamaForCausalLM`, say: what `auto_map` of a checkpoint names, made when asked for."""
+    """Make the classes that `auto_map` names (`TrimLlamaForCausalLM`) on demand."""
     for family in FAMILIES.values():
         if name in (f"Trim{family.prefix}{end}" for end in ("Config", "Model", "ForCausalLM")):
             return next(cls for cls in trimmed(family).values() if cls.__name__ == name)

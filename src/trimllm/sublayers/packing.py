@@ -1,4 +1,4 @@
-"""Find, drop and pack the units of a model in memory."""
+"""List, drop and pack the sublayers of a model in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KINDS = ("attention", "mlp")
 
 
 class Unit(NamedTuple):
-    """An attention or MLP sublayer, named by its position in the original model."""
+    """An attention or MLP sublayer, named by its block in the original model."""
 
     block: int
     kind: str
@@ -25,7 +25,7 @@ class Unit(NamedTuple):
 
 
 def units(model: nn.Module) -> list[Unit]:
-    """The units that a model still has, in the order of the data, by original position."""
+    """The sublayers that a model has left, in forward order."""
     adapter_of(model)
     kept = getattr(model.config, "units", None)
     if kept is not None:
@@ -34,13 +34,13 @@ def units(model: nn.Module) -> list[Unit]:
 
 
 def original_units(model: nn.Module) -> int:
-    """N, the number of units of the full model that this one comes from."""
+    """Number of sublayers of the full model that this one was trimmed from."""
     blocks = getattr(model.config, "original_num_hidden_layers", None)
     return 2 * (blocks or model.config.num_hidden_layers)
 
 
 def unit_layers(model: nn.Module) -> list[tuple[Unit, nn.Module]]:
-    """Every unit with the decoder layer that holds it, in the order of the data."""
+    """Every sublayer with the decoder layer that holds it, in forward order."""
     layers = decoder_of(model).layers
     return [
         (Unit(source, kind), layer)
@@ -50,7 +50,7 @@ def unit_layers(model: nn.Module) -> list[tuple[Unit, nn.Module]]:
 
 
 def unit_parameters(model: nn.Module) -> dict[Unit, list[nn.Parameter]]:
-    """The parameters of every unit: its norm and its weights."""
+    """The parameters of every sublayer, its norm included."""
     parts = adapter_of(model).parts
     return {
         unit: [p for name in parts[unit.kind] for p in layer.get_submodule(name).parameters()]
@@ -59,51 +59,53 @@ def unit_parameters(model: nn.Module) -> dict[Unit, list[nn.Parameter]]:
 
 
 def drop(model: nn.Module, dropped: Iterable[Unit]) -> nn.Module:
-    """Remove units in place; the residual stream passes where they stood. Returns the model.
+    """Remove sublayers in place, so that the residual stream passes unchanged; returns the model.
 
-    The result computes exactly what the model with the units' output projections set to zero
-    computes; `generate` works with and without cache. Raises `UserError` for a unit that the
-    model does not have and when nothing would be left.
+    The result computes exactly what the model computes with the sublayers' output projections set
+    to zero; `generate` works with and without cache.
+
+    Raises:
+        UserError: the model does not have one of them, or nothing would be left.
     """
     present = units(model)
     gone = {Unit(*unit) for unit in dropped}
     if missing := sorted(gone - set(present)):
-        raise UserError(f"cannot drop unit {missing[0]}: the model does not have it (any more)")
+        raise UserError(f"cannot drop sublayer {missing[0]}: the model does not have it")
     kept = [unit for unit in present if unit not in gone]
     if not kept:
-        raise UserError(f"cannot drop all {len(present)} units of a model; keep at least one")
+        raise UserError(f"cannot drop all {len(present)} sublayers of a model; keep at least one")
 
-    adapter, layers = adapter_of(model), dict(unit_layers(model))
+    family, layers = adapter_of(model), dict(unit_layers(model))
     decoder, config = decoder_of(model), model.config
-    pieces = {
-        unit: {name: layers[unit].get_submodule(name) for name in adapter.parts[unit.kind]}
+    modules = {
+        unit: {name: layers[unit].get_submodule(name) for name in family.parts[unit.kind]}
         for unit in kept
     }
     blocks = packed_blocks(kept)
-    # An attention and the MLP of its own block are neighbours, so whichever of the two a packed
-    # block takes its shell from, no other packed block wants the same one.
+    # A packed block reuses the decoder layer of its first sublayer. No two reuse the same one: an
+    # attention and the MLP of its own block are neighbours, so they are packed together.
     first = [next(iter(block.items())) for block in blocks]
-    shells = [layers[Unit(source, kind)] for kind, source in first]
+    reused = [layers[Unit(source, kind)] for kind, source in first]
     numbers = {id(layer): number for number, layer in enumerate(decoder.layers)}
-    for name in ("layer_types", *adapter.per_block):
+    for name in ("layer_types", *family.per_block):
         if entries := getattr(config, name, None):
-            setattr(config, name, [entries[numbers[id(shell)]] for shell in shells])
-    for shell, block in zip(shells, blocks, strict=True):
+            setattr(config, name, [entries[numbers[id(layer)]] for layer in reused])
+    for layer, block in zip(reused, blocks, strict=True):
         for kind in KINDS:
-            found = pieces.get(Unit(block.get(kind, -1), kind), {})
-            for name in adapter.parts[kind]:
-                setattr(shell, name, found.get(name))
+            parts = modules.get(Unit(block.get(kind, -1), kind), {})
+            for name in family.parts[kind]:
+                setattr(layer, name, parts.get(name))
 
-    _trim_config(config, adapter, kept, len(shells))
-    decoder.layers = nn.ModuleList(shells)
+    _trim_config(config, family, kept, len(blocks))
+    decoder.layers = nn.ModuleList(reused)
     if not hasattr(model, "adopt_layers"):
-        model.__class__ = trimmed(adapter)["AutoModelForCausalLM"]
+        model.__class__ = trimmed(family)["AutoModelForCausalLM"]
     model.adopt_layers()
     return model
 
 
 def _trim_config(config: Any, family: Family, kept: list[Unit], blocks: int) -> None:
-    """Turn a stock config into the trimmed one in place: every submodule shares the object."""
+    """Turn a stock config into a trimmed one in place: every submodule shares the object."""
     if getattr(config, "units", None) is None:
         original = config.num_hidden_layers
         config.__class__ = trimmed(family)["AutoConfig"]

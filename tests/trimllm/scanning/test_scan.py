@@ -1,21 +1,21 @@
-"""The one-pass scan finds what dropping each sublayer in turn finds."""
+"""The one-pass scan equals dropping each sublayer in turn."""
 
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from models import FAMILIES, random_documents, tiny, word_tokenizer, zero
-from torch.utils.flop_counter import FlopCounterMode
 
 import trimllm
 from trimllm.base.errors import UserError
 from trimllm.base.precision import rounded_copy
 from trimllm.data import Document
-from trimllm.scanning import Scores, scan
+from trimllm.scanning import Scores, from_record, scan, to_record
 from trimllm.scanning.sample import sample_of
 from trimllm.score import forward
 from trimllm.select import choose
@@ -53,32 +53,31 @@ def by_transformers(model: torch.nn.Module, documents: list[Document]) -> float:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("row_budget", [1, 150, None])
-def test_scan_is_exhaustive_dropping(
-    family: str, row_budget: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same accuracies as by HFLM, the same sublayer dropped; of choices and of free answers."""
+def test_scan_is_exhaustive_dropping(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same accuracies as by HFLM, the same sublayer dropped; of choices and of free answers,
+    in one batch or many, with all candidates at once or in groups."""
     monkeypatch.setattr(forward, "CPU_TOKENS", 64)
     documents, free = random_documents(9), random_documents(5, seed=1, choices=1)
     model = drop(tiny(family), GONE)
-    found = scan(model, TOKENIZER, documents, row_budget=row_budget)
-    answers = scan(model, TOKENIZER, free, row_budget=row_budget)
-    assert found.scored == answers.scored == units(model) and answers.free and not found.free
-    exhaustive = {}
-    for unit in [None, *found.scored]:
-        oracle = zero(tiny(family), [*GONE, *([unit] if unit else [])])
-        exhaustive[unit] = by_hflm(oracle, documents)
-        one, answer = (each.sublayers[unit] if unit else each.baseline for each in (found, answers))
-        assert one.accuracy == exhaustive[unit].accuracy and answer.accuracy is None
-        assert one.likelihood == pytest.approx(exhaustive[unit].likelihood, abs=1e-4)
-        assert answer.likelihood == pytest.approx(by_transformers(oracle, free), abs=1e-4)
-    del exhaustive[None]
-    best = max(exhaustive, key=lambda unit: exhaustive[unit].accuracy)
-    assert choose(found, "calibration", 1).dropped == (best,)
+    oracle = {}
+    for unit in [None, *units(model)]:
+        zeroed = zero(tiny(family), [*GONE, *([unit] if unit else [])])
+        oracle[unit] = by_hflm(zeroed, documents), by_transformers(zeroed, free)
+    best = max(units(model), key=lambda unit: oracle[unit][0].accuracy)
+    for row_budget in (1, 150, None):
+        result = scan(model, TOKENIZER, documents, row_budget=row_budget)
+        answers = scan(model, TOKENIZER, free, row_budget=row_budget)
+        assert result.scored == answers.scored == units(model) and answers.free and not result.free
+        for unit, (expected, likelihood) in oracle.items():
+            one, answer = (r.sublayers[unit] if unit else r.baseline for r in (result, answers))
+            assert one.accuracy == expected.accuracy and answer.accuracy is None
+            assert one.likelihood == pytest.approx(expected.likelihood, abs=1e-4)
+            assert answer.likelihood == pytest.approx(likelihood, abs=1e-4)
+        assert choose(result, "calibration", 1).dropped == (best,)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_norms_are_what_the_sublayers_add_to_the_stream(family: str) -> None:
+def test_norms_are_those_of_what_the_sublayers_add_to_the_stream(family: str) -> None:
     """Against hooks on the stock model, with one-token choices, where rows are plain prompts."""
     model = tiny(family)
     documents = [Document(d.prompt, (" w1", " w2"), 0) for d in random_documents(4)]
@@ -94,9 +93,9 @@ def test_norms_are_what_the_sublayers_add_to_the_stream(family: str) -> None:
     with torch.no_grad():
         for document in documents:
             model(torch.tensor([TOKENIZER.encode(document.prompt)]))
-    found = scan(tiny(family), TOKENIZER, documents)
+    result = scan(tiny(family), TOKENIZER, documents)
     for unit, value in expected.items():
-        assert found.sublayers[unit].norm == pytest.approx(value, rel=1e-4)
+        assert result.sublayers[unit].norm == pytest.approx(value, rel=1e-4)
 
 
 @pytest.mark.parametrize("row_budget", [1, 8192])
@@ -104,45 +103,55 @@ def test_a_scan_of_some_candidates_has_their_scores_and_all_norms(row_budget: in
     model, documents = tiny("llama"), random_documents(9)
     some = [Unit(1, "mlp"), Unit(3, "attention"), Unit(4, "mlp")]
     every = scan(model, TOKENIZER, documents)
-    found = scan(model, TOKENIZER, documents, candidates=some, row_budget=row_budget)
-    assert found.scored == some and found.baseline.accuracy == every.baseline.accuracy
-    for unit, one in found.sublayers.items():
+    result = scan(model, TOKENIZER, documents, candidates=some, row_budget=row_budget)
+    assert result.scored == some and result.baseline.accuracy == every.baseline.accuracy
+    for unit, one in result.sublayers.items():
         assert one.norm == pytest.approx(every.sublayers[unit].norm, rel=1e-4)
     for unit in some:
-        assert found.sublayers[unit].accuracy == every.sublayers[unit].accuracy
+        assert result.sublayers[unit].accuracy == every.sublayers[unit].accuracy
         likelihood = every.sublayers[unit].likelihood
-        assert found.sublayers[unit].likelihood == pytest.approx(likelihood, abs=1e-5)
+        assert result.sublayers[unit].likelihood == pytest.approx(likelihood, abs=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("row_budget", [60, 4000])
-def test_operations_are_those_that_run(family: str, row_budget: int) -> None:
-    model, documents = tiny(family), random_documents(8)
-    model.set_attn_implementation("eager")  # torch does not count fused attention on a CPU
-    with FlopCounterMode(display=False) as counter:
-        found = scan(model, TOKENIZER, documents, row_budget=row_budget)
-    # Rotary angles, and OPT's projection of embeddings, are not counted by us.
-    assert found.operations == pytest.approx(counter.get_total_flops(), rel=0.02)
+@pytest.mark.parametrize("choices, candidates", [(3, None), (3, [Unit(1, "mlp")]), (1, None)])
+def test_a_record_gives_the_scan_back(choices: int, candidates: list[Unit] | None) -> None:
+    documents = random_documents(4, choices=choices)
+    result = scan(tiny("llama"), TOKENIZER, documents, candidates=candidates)
+    record = json.loads(json.dumps(to_record(result)))
+    assert from_record(record) == result
+    # the names of kept results
+    scores = {"answer_likelihood"} if choices == 1 else {"correct", "accuracy", "likelihood"}
+    assert record["units"][3].keys() == {"block", "kind", "norm", *scores}
+    first = set() if candidates else scores
+    assert record["units"][0].keys() == {"block", "kind", "norm", *first}
 
 
-def test_what_a_scan_refuses() -> None:
-    model, documents = tiny("llama"), random_documents(2)
-    with pytest.raises(UserError, match="there are none"):
-        trimllm.scan(model, TOKENIZER, [])
-    with pytest.raises(UserError, match=r"cannot scan without unit 9\.mlp"):
-        scan(model, TOKENIZER, documents, candidates=[Unit(9, "mlp")])
-    with pytest.raises(UserError, match="calibration: 3 of 5 documents have a free answer"):
-        scan(model, TOKENIZER, [*documents, *random_documents(3, choices=1)])
+@pytest.mark.parametrize(
+    ("documents", "candidates", "reason"),
+    [
+        ([], None, "there are none"),
+        (random_documents(2), [Unit(9, "mlp")], r"cannot scan without sublayer 9\.mlp"),
+        (
+            [*random_documents(2), *random_documents(3, choices=1)],
+            None,
+            "calibration: 3 of 5 documents have a free answer",
+        ),
+    ],
+)
+def test_what_a_scan_refuses(documents, candidates, reason) -> None:
+    with pytest.raises(UserError, match=reason):
+        trimllm.scan(tiny("llama"), TOKENIZER, documents, candidates=candidates)
 
 
-def test_a_scan_runs_in_the_type_that_is_asked_for() -> None:
+def test_a_scan_runs_in_the_given_type() -> None:
     model, documents = tiny("llama"), random_documents(9)
     half, double = rounded_copy(model, torch.bfloat16), copy.deepcopy(model).double()
-    found = [
+    likelihoods = [
         scan(one, TOKENIZER, documents, dtype=dtype).baseline.likelihood
         for one, dtype in ((model, "bfloat16"), (half, None), (model, None), (double, None))
     ]
-    assert found[0] == found[1] != found[2] == pytest.approx(found[3], abs=1e-5)
+    assert likelihoods[0] == likelihoods[1] != likelihoods[2]
+    assert likelihoods[2] == pytest.approx(likelihoods[3], abs=1e-5)
     assert model.dtype == torch.float32
 
 

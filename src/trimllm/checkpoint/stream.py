@@ -1,17 +1,17 @@
-"""A model larger than its device: weights of decoder layers are there only while they are used.
+"""A model larger than its device: weights of decoder layers are loaded only while they are used.
 
 Embeddings, final norm and head stay on the device. The modules of the layers are on torch's meta
-device; hooks of accelerate bring their weights from the checkpoint's safetensors, or from host
+device; hooks of accelerate read their weights from the checkpoint's safetensors, or from host
 memory, before a module runs and drop them after it. The bits are those of an ordinary model. A
 larger row budget (or token budget) reads less often, a smaller one needs less memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from accelerate import init_empty_weights
@@ -23,20 +23,18 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from trimllm.base import kernels
 from trimllm.base.errors import UserError
 from trimllm.checkpoint.store import check_directory, load_tokenizer
+from trimllm.sublayers import device_of
 from trimllm.sublayers.modeling_trimllm import decoder_of
 
-PLACES = ("device", "host", "disk")
-# In which type a parameter is read.
 TypeOf = Callable[[nn.Parameter], torch.dtype]
 
 
 class WeightFile:
-    """The weights of a checkpoint directory by name, each read when it is needed."""
+    """The weights of a checkpoint directory, read by name."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.file_of: dict[str, Any] = {}
-        self.overlaid: dict[str, Tensor] = {}
         for file in sorted(self.path.glob("*.safetensors")):
             try:
                 store = safe_open(file, "pt")
@@ -46,32 +44,28 @@ class WeightFile:
         if not self.file_of:
             raise UserError(f"{self.path} has no *.safetensors file to stream weights from")
 
-    def overlay(self, tensors: Mapping[str, Tensor]) -> None:
-        """Read these from now on in place of the file's."""
-        self.overlaid |= tensors
-
     def read(self, name: str, dtype: torch.dtype) -> Tensor:
         """A weight in host memory of its own. `UserError` if the checkpoint does not have it."""
-        if name in self.overlaid:
-            return self.overlaid[name].to(dtype, copy=True)
         if name not in self.file_of:
             raise UserError(f"{self.path}: the weights lack {name}")
-        # A copy even in the same type: the file's memory is not aligned as torch's own is, and
-        # matrix products of unaligned memory need not have the same bits.
+        # A copy even in the same type: the file's memory is not aligned as torch's is, and matrix
+        # products of unaligned memory need not have the same bits.
         return self.file_of[name].get_tensor(name).to(dtype, copy=True)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> WeightFile:
+        raise UserError("a streamed model cannot be copied; load it in the type it is to run in")
 
-class _Bring(ModelHook):
-    """Has a module's weights stand in the place of its empty parameters while it runs."""
 
-    def __init__(self, stream: Stream, name: str) -> None:
-        self.stream, self.name = stream, name
+class _WeightsWhileRunning(ModelHook):
+    """Replaces a module's empty parameters by its weights while it runs."""
+
+    def __init__(self, read: Callable[[str], Tensor]) -> None:
+        self.read = read
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         self.empty = {leaf: p for leaf, p in module._parameters.items() if p is not None}
-        for leaf in self.empty:
-            weight = self.stream[f"{self.name}.{leaf}"].to(self.stream.device)
-            module._parameters[leaf] = nn.Parameter(weight, requires_grad=False)
+        for leaf, old in self.empty.items():
+            module._parameters[leaf] = nn.Parameter(self.read(old.stored_as), requires_grad=False)
         return args, kwargs
 
     def post_forward(self, module: nn.Module, output: Any) -> Any:
@@ -79,114 +73,57 @@ class _Bring(ModelHook):
         return output
 
 
-class Stream:
-    """The weights of a streamed model by name, as its hooks take them.
-
-    Args:
-        model: every parameter on the meta device (`skeleton`).
-        dtype, device: of the weights when they are used.
-        place: where weights wait while their module does not run: on "disk", in "host" memory, or
-            on the "device"; there they are kept once they were read.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        weights: WeightFile,
-        dtype: torch.dtype,
-        device: torch.device | str,
-        place: str,
-    ) -> None:
-        if place not in PLACES:
-            raise UserError(f"weights cannot wait on {place!r}; choose among {', '.join(PLACES)}")
-        self.model, self.weights, self.dtype = model, weights, dtype
-        self.device, self.place = torch.device(device), place
-        self.held: dict[str, Tensor] = {}
-        # Dropping sublayers moves modules from layer to layer; each keeps its name in the file.
-        self._name_of = WeakKeyDictionary((module, name) for name, module in model.named_modules())
-        for module in decoder_of(model).layers.modules():
-            if module._parameters:
-                add_hook_to_module(module, _Bring(self, self._name_of[module]))
-        decoder_of(model).weight_stream = self
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name in self.held:
-            return self.held[name]
-        tensor = self.weights.read(name, self.dtype)
-        if self.place != "disk":
-            self.held[name] = tensor = tensor.to(self.device if self.place == "device" else "cpu")
-        return tensor
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Stream:
-        raise UserError("a streamed model cannot be copied; load it in the type it is to run in")
-
-    def release(self) -> None:
-        """Forget the weights that are kept on the host or the device."""
-        self.held.clear()
-
-    def fill(
-        self, make: Callable[[str, nn.Parameter], nn.Parameter], *, units: bool = True
-    ) -> None:
-        """Put make(name in the file, old parameter) in every parameter's place; ties stay ties.
-
-        Args:
-            units: also for the parameters of layers, which are streamed no more; else only for
-                those that are always there.
-        """
-        if units:
-            remove_hook_from_module(self.model, recurse=True)
-        in_layers = {id(p) for p in decoder_of(self.model).layers.parameters()}
-        made: dict[int, nn.Parameter] = {}
-        for module in self.model.modules():
-            for leaf, old in module._parameters.items():
-                if old is not None and (units or id(old) not in in_layers):
-                    if id(old) not in made:
-                        made[id(old)] = make(f"{self._name_of[module]}.{leaf}", old)
-                    module._parameters[leaf] = made[id(old)]
-
-    def reader(self, dtype: torch.dtype | TypeOf) -> Callable[[str, nn.Parameter], nn.Parameter]:
-        """What `fill` puts in the places of parameters to have an ordinary model."""
-
-        def read(name: str, old: nn.Parameter) -> nn.Parameter:
-            own = dtype if isinstance(dtype, torch.dtype) else dtype(old)
-            tensor = self.weights.read(name, own).to(self.device)
-            return nn.Parameter(tensor, requires_grad=old.requires_grad)
-
-        return read
-
-
 def skeleton(config: Any, dtype: torch.dtype, device: torch.device | str = "cpu") -> nn.Module:
-    """A causal language model without weights: parameters on the meta device, buffers real."""
+    """A causal language model without weights: parameters on the meta device, buffers real.
+
+    Each parameter has its name in the checkpoint as attribute `stored_as`: dropping sublayers moves
+    modules to other layers.
+    """
     with init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     model.tie_weights()
     for module in model.modules():
         for name, buffer in module._buffers.items():
             module._buffers[name] = None if buffer is None else buffer.to(device)
+    for name, parameter in model.named_parameters():
+        parameter.stored_as = name
     return model.eval().requires_grad_(False)
 
 
-def stream_of(model: nn.Module) -> Stream | None:
-    """The stream of a streamed model; None for an ordinary one."""
-    return getattr(decoder_of(model), "weight_stream", None)
+def _fill(
+    model: nn.Module, parameters: Iterable[nn.Parameter], read: Callable[[nn.Parameter], Tensor]
+) -> None:
+    """Replace parameters by their weights; ties stay ties."""
+    filled = {}
+    for old in parameters:
+        filled[id(old)] = nn.Parameter(read(old), requires_grad=old.requires_grad)
+        filled[id(old)].stored_as = old.stored_as
+    for module in model.modules():
+        for leaf, old in module._parameters.items():
+            module._parameters[leaf] = filled.get(id(old), old)
 
 
-def release(model: nn.Module) -> None:
-    """Forget the weights that a streamed model keeps; nothing for an ordinary one."""
-    if (stream := stream_of(model)) is not None:
-        stream.release()
+def stream_of(model: nn.Module) -> WeightFile | None:
+    """The weights of a streamed model; None for an ordinary one."""
+    return getattr(decoder_of(model), "weight_file", None)
 
 
 def materialize(model: nn.Module, dtype: torch.dtype | TypeOf) -> nn.Module:
     """Make a streamed model an ordinary one, in place: every weight is read and stays.
 
     Args:
-        dtype: of all weights, or what tells it of each parameter.
+        dtype: of all weights, or a function of the parameter.
     """
-    if (stream := stream_of(model)) is not None:
-        stream.release()
-        stream.fill(stream.reader(dtype))
-        del decoder_of(model).weight_stream
+    if (weights := stream_of(model)) is not None:
+        device = device_of(model)
+
+        def read(old: nn.Parameter) -> Tensor:
+            kind = dtype if isinstance(dtype, torch.dtype) else dtype(old)
+            return weights.read(old.stored_as, kind).to(device)
+
+        remove_hook_from_module(model, recurse=True)
+        _fill(model, [*model.parameters()], read)
+        del decoder_of(model).weight_file
     return model
 
 
@@ -200,13 +137,12 @@ def load_streamed(
 ) -> tuple[nn.Module, Any]:
     """Load a checkpoint, plain or trimmed, whose layers' weights are read when they are used.
 
-    It scans and scores like any other model, but does not train; `materialize` makes it an ordinary
-    one.
+    It scans and scores like any other model, but does not train; see `materialize`.
 
     Args:
         path, verify: as for `load`.
         dtype, device: type of the weights when they are used, and where.
-        place: see `Stream`.
+        place: where the layers' weights are otherwise: on "disk", or in "host" memory once read.
 
     Returns:
         (model in evaluation mode, tokenizer)
@@ -217,10 +153,21 @@ def load_streamed(
     path, stored = check_directory(path, verify=verify)
     if method := kernels.method_of(stored):
         raise UserError(f"{path} is compressed by {method}; only plain weights are streamed")
-    config = AutoConfig.from_pretrained(path, local_files_only=True)
-    model = skeleton(config, dtype, device)
+    model = skeleton(AutoConfig.from_pretrained(path, local_files_only=True), dtype, device)
     if (path / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(path, local_files_only=True)
-    stream = Stream(model, WeightFile(path), dtype, device, place)
-    stream.fill(stream.reader(dtype), units=False)
+    weights = decoder_of(model).weight_file = WeightFile(path)
+
+    def read(name: str) -> Tensor:
+        return weights.read(name, dtype)
+
+    read = cache(read) if place == "host" else read
+    layers = decoder_of(model).layers
+    for module in layers.modules():
+        if module._parameters:
+            hook = _WeightsWhileRunning(lambda name: read(name).to(device))
+            add_hook_to_module(module, hook)
+    streamed = {id(p) for p in layers.parameters()}
+    resident = [p for p in model.parameters() if id(p) not in streamed]
+    _fill(model, resident, lambda old: read(old.stored_as).to(device))
     return model, load_tokenizer(path)

@@ -1,19 +1,17 @@
 """What tables, figures and claims show: all that they take from the configuration.
 
-Rules hand it to their scripts as plain data (`model_dump(mode="json")`), of which Snakemake sees
+Rules pass it to their scripts as plain data (`model_dump(mode="json")`), so that Snakemake sees
 what changed; `Context(**plain)` makes it again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from operator import attrgetter
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from trimllm.base.names import PAPER_CRITERIA, PAPER_CRITERION
+from trimllm.base.names import PAPER_CRITERION
 from trimllm.throughput.formats import COMPRESSED, FORMATS
 from trimllm_paper.recipe import keys_of, variant_name
 
@@ -24,17 +22,15 @@ OPT = "opt"
 TIMED_DOMAIN = "sciq"
 """The domain whose training the paper times."""
 CROSS_KEPT = 40
-"""Percent of the units that the paper's specialized models keep."""
+"""Percent of the sublayers that the paper's specialized models keep."""
 FULL, BY_LORA = "Full-FT", "LoRA-FT"
-"""What full fine-tuning is called, and adapters that were trained in its place."""
-
-
+"""Labels of full fine-tuning, and of adapters trained in its place."""
 Names = Annotated[tuple[str, ...], BeforeValidator(tuple)]
 """Names; of a mapping its keys."""
 
 
 class Plain(BaseModel):
-    """Plain data; an unknown key is a mistake."""
+    """Plain data; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,7 +46,7 @@ class Model(Plain):
 
 
 class Domain(Plain):
-    """A column; `stand_in` says what its documents really are, where they are not the paper's."""
+    """A domain; `stand_in` says what its documents are, if they are not the paper's."""
 
     name: str
     label: str
@@ -59,8 +55,7 @@ class Domain(Plain):
 
 
 class Shown(Plain):
-    """A recipe: its name in paths, criterion, sparse-update ratio, units dropped an epoch, and the
-    rest of its keys as one text."""
+    """A recipe; `rest`: its other keys as JSON."""
 
     name: str
     criterion: str
@@ -70,24 +65,18 @@ class Shown(Plain):
 
     @property
     def keys(self) -> dict[str, str]:
-        """All keys with their values as JSON writes them; one in another as `teacher.kl`."""
+        """All keys with their values as JSON; nested ones as `teacher.kl`."""
         plain = {"criterion": self.criterion, "ratio": self.ratio, "step": self.step}
         every = keys_of(plain | json.loads(self.rest or "{}"))
         return {key: json.dumps(value).strip('"') for key, value in every}
 
 
-def told(path: str, default: Any = ()) -> Any:
-    """A key of tables alone, and where the configuration tells it."""
-    return Field(default, json_schema_extra={"path": path})
-
-
 class Context(Plain):
-    """What is shown; figures and claims are of one model and take the first six alone.
+    """What is shown; figures and claims are of one model and need the first six fields alone.
 
-    `lora`: adapters stand in for full fine-tuning (`named`); `domains` are trained on, `tested`
-    only tested on; `chains` are the names of the recipes that are run, the main one first;
-    `table_models` to `near` belong to Tables 3 to 6 and 9 (no model or domain: all); `shapes` to
-    `engine_batches` say what is timed.
+    `lora`: adapters stand in for full fine-tuning; `domains` are trained on, `tested` only tested
+    on; `chains`: the recipes that are run, the main one first; `table_models` to `near` belong to
+    Tables 3 to 6 and 9 (no model or domain: all), `shapes` to `engine_batches` to throughput.
     """
 
     models: tuple[Model, ...] = ()
@@ -97,74 +86,78 @@ class Context(Plain):
     criteria: tuple[str, ...] = ()
     lora: bool = False
     tested: tuple[Domain, ...] = ()
-    kept_percent: tuple[float, ...] = told("trim.kept_percent", (50, 40, 30))
-    compressors: tuple[str, ...] = told("compress.methods")
-    table_models: tuple[str, ...] = told("tables.models")
-    table_domains: tuple[str, ...] = told("tables.domains")
-    rules: tuple[str, ...] = told("tables.rules")
-    ratios: tuple[float, ...] = told("tables.ratios")
-    smallest_percent: float | None = told("tables.smallest_percent", None)
-    cross_percent: float | None = told("tables.cross_percent", None)
-    near: dict[str, str] = told("tables.near", {})
-    shapes: tuple[str, ...] = told("throughput.shapes")
-    patterns: Names = told("throughput.patterns")
-    timed_percent: tuple[float, ...] = told("throughput.kept_percent")
-    timed_compressors: tuple[str, ...] = told("throughput.compressors")
-    composed: tuple[str, ...] = told("throughput.composed")
-    checkpoints: bool = told("throughput.checkpoints", True)
-    engine_formats: tuple[str, ...] = told("engines.formats")
-    engine_percent: tuple[float, ...] = told("engines.kept_percent")
-    engine_batches: tuple[int, ...] = told("engines.batches")
-    seed: int | None = told("seed", None)
+    kept_percent: tuple[float, ...] = (50, 40, 30)
+    compressors: tuple[str, ...] = ()
+    table_models: tuple[str, ...] = ()
+    table_domains: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    ratios: tuple[float, ...] = ()
+    smallest_percent: float | None = None
+    cross_percent: float | None = None
+    near: dict[str, str] = {}
+    shapes: tuple[str, ...] = ()
+    patterns: Names = ()
+    timed_percent: tuple[float, ...] = ()
+    timed_compressors: tuple[str, ...] = ()
+    composed: tuple[str, ...] = ()
+    checkpoints: bool = True
+    engine_formats: tuple[str, ...] = ()
+    engine_percent: tuple[float, ...] = ()
+    engine_batches: tuple[int, ...] = ()
+    seed: int | None = None
 
     @classmethod
     def of(cls, config: Any, model: str | None = None) -> Context:
-        """What a configuration (`config.Config`) has to be shown, in the figures of one `model`."""
+        """What a configuration (`config.Config`) shows; with `model` in the figures of one."""
 
-        def shown(kind: Any, entries: dict[str, Any]) -> list[Any]:
-            told_as = {key: key for key in kind.model_fields.keys() - {"name"}}
-            told_as |= {"tasks": "tests"} if kind is Domain else {}
+        def shown(kind: type[Plain], entries: dict[str, Any], **renamed: str) -> list[Any]:
+            fields = {key: renamed.get(key, key) for key in kind.model_fields.keys() - {"name"}}
             return [
-                kind(name=name, **{key: getattr(one, own) for key, own in told_as.items()})
+                kind(name=name, **{key: getattr(one, own) for key, own in fields.items()})
                 for name, one in entries.items()
             ]
 
+        models = {model: config.models[model]} if model else config.models
         names = config.trim.recipes if model else config.recipes
-        found: dict[str, Any] = {
-            "models": shown(Model, {model: config.models[model]} if model else config.models),
-            "domains": shown(Domain, config.domain_specs),
-            "recipes": {r.name: r for r in shown(Shown, {n: config.recipes[n] for n in names})},
+        recipes = shown(Shown, {name: config.recipes[name] for name in names})
+        common = {
+            "models": shown(Model, models),
+            "domains": shown(Domain, config.domain_specs, tasks="tests"),
+            "recipes": {recipe.name: recipe for recipe in recipes},
             "chains": config.trim.recipes,
-            "criteria": [] if model else [*config.tables.criteria],
             "lora": config.finetune.lora is not None,
         }
-        if not model:
-            found["tested"] = shown(Domain, config.near_specs)
-            for name, field in cls.model_fields.items():
-                if isinstance(field.json_schema_extra, dict):
-                    found[name] = attrgetter(str(field.json_schema_extra["path"]))(config)
-        return cls(**{key: value for key, value in found.items() if value is not None})
+        if model:
+            return cls(**common)
+        tables, timed, engines = config.tables, config.throughput, config.engines
+        return cls(
+            **common,
+            criteria=[*tables.criteria],
+            tested=shown(Domain, config.near_specs, tasks="tests"),
+            kept_percent=config.trim.kept_percent,
+            compressors=config.compress.methods,
+            table_models=tables.models or (),
+            table_domains=tables.domains or (),
+            rules=tables.rules,
+            ratios=tables.ratios,
+            smallest_percent=tables.smallest_percent,
+            cross_percent=tables.cross_percent,
+            near=tables.near,
+            shapes=timed.shapes,
+            patterns=timed.patterns,
+            timed_percent=timed.kept_percent,
+            timed_compressors=timed.compressors,
+            composed=timed.composed,
+            checkpoints=timed.checkpoints,
+            engine_formats=engines.formats,
+            engine_percent=engines.kept_percent or (),
+            engine_batches=engines.batches,
+            seed=config.seed,
+        )
 
-    @property
-    def main(self) -> Shown:
-        """The chain that stands for the paper's; others differ from it by criterion or ratio."""
-        return self.recipes[self.chains[0]]
-
-    @property
-    def switched(self) -> str:
-        """What every other chain's recipe has in place of the main one's, in words."""
-        own, told = self.main.keys.items(), []
-        for name in self.chains[1:]:
-            keys = [f"{k}: {v}" for k, v in self.recipes[name].keys.items() if (k, v) not in own]
-            told.append(f"{name} {', '.join(keys) or 'nothing'}")
-        return "; ".join(told)
-
-    @property
-    def rates(self) -> str:
-        """Learning rates that recipes have of their own, as the end of a sentence."""
-        keys = {name: self.recipes[name].keys.get("learning_rate", "null") for name in self.chains}
-        own = [f"{name} {rate}" for name, rate in keys.items() if rate != "null"]
-        return f"; learning rates of their own: {', '.join(own)}" if own else ""
+    def named(self, text: str) -> str:
+        """A text on what was measured; adapters in place of full fine-tuning have their label."""
+        return text.replace(FULL, BY_LORA) if self.lora else text
 
     # ---- figures and claims --------------------------------------------------------------------
 
@@ -175,7 +168,7 @@ class Context(Plain):
 
     @property
     def beside(self) -> str:
-        """Key of the paper's model that the model is, or is shown beside."""
+        """Key of the paper's model that it is, or is shown beside."""
         return self.model.published or STAND_IN_FOR
 
     @property
@@ -184,11 +177,48 @@ class Context(Plain):
         stand_ins = self.lora or any(one.stand_in for one in self.domains)
         return bool(self.model.published) and not stand_ins
 
-    def named(self, text: str) -> str:
-        """Words on what was measured: adapters that stand in for full fine-tuning are called so."""
-        return text.replace(FULL, BY_LORA) if self.lora else text
-
     # ---- tables --------------------------------------------------------------------------------
+
+    @property
+    def main(self) -> Shown:
+        """The recipe from which derived chains differ by criterion or ratio."""
+        return self.recipes[self.chains[0]]
+
+    @property
+    def paper_chain(self) -> tuple[str, ...]:
+        """The first recipe by the paper's criterion, if there is one."""
+        return tuple(c for c in self.chains if self.recipes[c].criterion == PAPER_CRITERION)[:1]
+
+    @property
+    def other_chains(self) -> tuple[str, ...]:
+        """All other recipes."""
+        return tuple(c for c in self.chains if c not in self.paper_chain)
+
+    @property
+    def switched(self) -> str:
+        """The keys in which every other recipe differs from the main one, with their values."""
+        own, found = self.main.keys.items(), []
+        for name in self.chains[1:]:
+            keys = [f"{k}: {v}" for k, v in self.recipes[name].keys.items() if (k, v) not in own]
+            found.append(f"{name} {', '.join(keys) or 'nothing'}")
+        return "; ".join(found)
+
+    @property
+    def cross_kept(self) -> float:
+        """Percent of the sublayers that models keep which are tested on other domains."""
+        usual = CROSS_KEPT if CROSS_KEPT in self.kept_percent else min(self.kept_percent, default=0)
+        return self.cross_percent or usual
+
+    @property
+    def timed_kept(self) -> list[float]:
+        """Kept fractions of Table 1, the largest first."""
+        return sorted({*self.kept_percent, *self.timed_percent}, reverse=True)
+
+    @property
+    def made_formats(self) -> list[str]:
+        """Formats of engines that a run of this configuration makes."""
+        made = {*FORMATS} - ({*COMPRESSED} - {*self.compressors})
+        return [name for name in self.engine_formats if name in made]
 
     @property
     def timed(self) -> Domain:
@@ -215,30 +245,3 @@ class Context(Plain):
         if which == "compared" and self.table_domains:
             return tuple(every[name] for name in self.table_domains)
         return self.domains
-
-    def lists(self) -> dict[str, Sequence[Any]]:
-        """Words that stand for several values in loops of the layout."""
-        paper = [c for c in self.chains if self.recipes[c].criterion == PAPER_CRITERION][:1]
-        cross = CROSS_KEPT if CROSS_KEPT in self.kept_percent else min(self.kept_percent, default=0)
-        made = {*FORMATS} - ({*COMPRESSED} - {*self.compressors})
-        formats = [one for one in self.engine_formats if one in made]
-        timed = sorted({*self.kept_percent, *self.timed_percent}, reverse=True)
-        return {
-            "kept_percent": self.kept_percent,
-            "first_kept": self.kept_percent[:1],
-            "cross_percent": [self.cross_percent or cross],
-            "timed_percent": timed,
-            "first_timed": timed[:1],
-            "paper_chain": paper,
-            "other_chains": [c for c in self.chains if c not in paper],
-            "chains": self.chains,
-            "chains_and_patterns": [*self.chains, *self.patterns],
-            "paper_criteria": [c for c in self.criteria if c in PAPER_CRITERIA],
-            "our_criteria": [c for c in self.criteria if c not in PAPER_CRITERIA],
-            "ratios": sorted(self.ratios, reverse=True),
-            "composed": self.composed,
-            "main_chain": self.chains[:1],
-            "engine_formats": formats,
-            "engine_percent": self.engine_percent or self.kept_percent,
-            "engine_batches": self.engine_batches,
-        }

@@ -191,6 +191,18 @@ def nearest(frame: Frame, model: str, domain: str, name: str, kept_percent: floa
     return None if found.empty else found.recipe.iloc[0]
 
 
+def held_back_shares(frame: Frame, model: str, domain: str, name: str) -> dict[int, float]:
+    """Sublayers dropped -> held-back accuracy of a chain's state over Full-FT's, means over seeds;
+    empty if it was not recorded. A state is what an epoch ends with, before annealing."""
+    place = {"model": model, "domain": domain}
+    states = where(frame.epochs, **place, name=name)
+    full = where(frame.trainings, **place, recipe=FULL_FT, kept=True)
+    if states.held_back.isna().any() or full.held_back.isna().any() or not full.held_back.sum():
+        return {}
+    shares = states.groupby("dropped").held_back.mean() / full.held_back.mean()
+    return {dropped: float(share) for dropped, share in shares.items()}
+
+
 # ---- throughput ----------------------------------------------------------------------------------
 
 Ratio = tuple[float, float, float]

@@ -43,28 +43,29 @@ class Kept:
 
     def __init__(self, run: str, table: str, model: str = SMOLLM2) -> None:
         cells = pd.read_csv(Path("results", run, "tables", f"{table}.csv"))
-        self.cells = cells[cells["model"] == model].set_index(["row", "column"])
+        self.cells = cells[cells["block"] == model].set_index(["row", "column"])
 
     def value(self, row: str, column: str) -> float:
         """A cell's number; NaN where it was not run."""
-        return float(self.cells["measured"].get((row, column), float("nan")))
+        return float(self.cells["value"].get((row, column), float("nan")))
 
     def text(self, row: str, column: str, digits: int = 1) -> str:
         """A cell with its 95% interval."""
         if pd.isna(value := self.value(row, column)):
             return "–"
-        low, high = (self.cells.at[(row, column), key] for key in ("ci95_low", "ci95_high"))
-        interval = "" if pd.isna(low) else f" ({low:.{digits}f} to {high:.{digits}f})"
+        low, high = (self.cells.at[(row, column), key] for key in ("low", "high"))
+        shown = not pd.isna(low) and column not in SIZES  # of sizes they are not an interval
+        interval = f" ({low:.{digits}f} to {high:.{digits}f})" if shown else ""
         return f"{value:.{digits}f}{interval}"
 
     def printed(self, row: str, column: str) -> str:
         """The paper's number for a cell."""
-        return f"{self.cells.at[(row, column), 'published']:.1f}"
+        return f"{float(self.cells.at[(row, column), 'printed']):.1f}"
 
     def markdown(self, columns: Mapping[str, str], digits: int = 1) -> str:
         """Every row that has a number in the first column."""
         first = self.cells.xs(next(iter(columns)), level="column")
-        first = first[first["measured"].notna()]
+        first = first[first["value"].notna()]
         labels = first["row_label"].str.cat(first["section"].fillna(""), sep=", ").str.strip(", ")
         rows = [
             [label, *(self.text(str(row), column, digits) for column in columns)]

@@ -1,7 +1,7 @@
 """The numbers that the paper publishes, by table, block, row and column.
 
-They lie in `published.yaml` beside this file and are facts about the paper (arXiv 2412.11242,
-ACL 2025), never results of this project.
+They stand in `published.yaml` and are facts about the paper (arXiv 2412.11242, ACL 2025), never
+results of this project.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CONTENT: dict[str, Any] = yaml.safe_load(
     Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")
 )
 LABELS: dict[str, str] = _CONTENT["labels"]
-"""Names of the paper's models as it prints them."""
+"""The paper's models as it prints them."""
 UNITS: dict[str, int] = _CONTENT["units"]
 """Their attention and MLP sublayers."""
 DOMAINS: dict[str, str] = _CONTENT["domains"]
@@ -33,10 +33,7 @@ NEAR = {"medmcqa": "pubmedqa", "lexglue": "legalbench"}
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """One table of the paper. `blocks` maps a block (a model, a GPU, an r) to its rows.
-
-    A table without blocks has the single block "".
-    """
+    """A table of the paper: block (a model, a GPU, an r; "" if there is one) -> row -> values."""
 
     name: str
     columns: tuple[str, ...]
@@ -47,7 +44,7 @@ class PublishedTable:
         return tuple(self.blocks.get(block, {}))
 
     def value(self, row: str, column: str, block: str = "") -> Value:
-        """The published value, or None where the paper has no such cell.
+        """The published value, or None where the paper has no such row.
 
         Raises `KeyError` for a column that the table does not have.
         """
@@ -71,7 +68,7 @@ def bound_percent(value: float | str) -> float: ...
 
 def bound_percent(value: Value) -> float | None:
     """The number in a printed size: ">=50%" -> 50.0, "100%" -> 100.0; numbers pass through."""
-    if value is None or isinstance(value, int | float):
+    if not isinstance(value, str):
         return value
     match = re.fullmatch(r"(?:>=|>)?\s*(\d+(?:\.\d+)?)%", value)
     if not match:
@@ -81,19 +78,15 @@ def bound_percent(value: Value) -> float | None:
 
 def display(value: Value, digits: int = 1) -> str:
     """A published value as text; a missing one is a dash."""
-    if value is None:
-        return "–"
     if isinstance(value, str):
         return value.replace(">=", "≥")
-    return f"{value:.{digits}f}"
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 @cache
 def table(name: str) -> PublishedTable:
-    """A table of the paper by its key, `table1` to `table9`. Raises `KeyError` for another."""
-    if name not in tables():
-        raise KeyError(f"{name} is no table of the paper")
-    content = dict(_CONTENT[name])
+    """A table by its key, `table1` to `table9`; an empty one for any other key."""
+    content = dict(_CONTENT.get(name, {"columns": []}))
     columns = tuple(map(str, content.pop("columns")))
     one = any(isinstance(entry, list) for entry in content.values())
     return PublishedTable(name, columns, {"": content} if one else content)
@@ -117,8 +110,7 @@ def accuracies(block: str, domain: str, column: str = "") -> dict[str, float]:
 
 
 def contradictions(*, claim: str = "", table: str = "") -> tuple[dict[str, Any], ...]:
-    """Numbers of the paper that cannot both be right: all, or those that speak against a claim or
-    of which a number stands in a table."""
+    """Numbers of the paper that cannot both be right: all, or those about a claim or in a table."""
     return tuple(
         one
         for one in _CONTENT["contradictions"]

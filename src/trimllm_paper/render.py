@@ -1,207 +1,136 @@
-"""A table of the paper, any of them, and its three forms: CSV, Markdown, LaTeX.
+"""A filled table as CSV, Markdown and LaTeX.
 
-A block belongs to one model. Its measured numbers and the published ones never share a line: each
-recipe has a line of ours and, under it, a line that names the paper and the paper's model. CSV is
-the complete form, one line a cell with everything known about it; the others show the same lines
-(`lines_of`).
+Measured and published numbers never share a line: each row has a line of ours and, below, a line of
+the paper's that names its model. The CSV is the complete form, one line a cell.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from jinja2 import Environment
 
 from trimllm.base.files import write_text
 from trimllm_paper import verdict
-from trimllm_paper.layout import Column
-from trimllm_paper.published import Value, bound_percent, display
+from trimllm_paper.published import display
+from trimllm_paper.tables import Column
 
 DAGGER = "†"
-LATEX_PAGE = Path(__file__).with_name("table.tex.jinja")
+LEGEND = (
+    "In brackets: 95% interval (of accuracies over documents and seeds, of speeds over rounds); of "
+    "sizes the smallest and largest; ±: standard deviation over seeds. Verdict: "
+    + "; ".join(f"{mark} {name}" for name, mark in verdict.MARKS.items())
+    + "; no mark: nothing to compare with. The rules are in src/trimllm_paper/verdict.py, the "
+    f"reason for each cell in the CSV. {DAGGER} measured on stand-in data."
+)
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One cell: what was measured, what the paper prints, and what the one says of the other.
+class Rendered:
+    """A filled table.
 
-    `verdict` is None where the paper publishes nothing to compare with; `spread` the smallest and
-    largest, or the quartiles, of what `measured` stands for; `deviation` that over seeds, where it
-    is a mean of several, shown where there is no interval; `sources` the files behind it; `details`
-    more columns of the CSV.
+    Attributes:
+        cells: the long frame: block, block_label, published_as, is_paper, row, row_label, section,
+            column, value, low, high, deviation, n, printed, verdict, why, sources, details.
+        header, notes: lines above and below.
+        stand_ins: column of accuracy -> what its documents are, if not the paper's.
     """
-
-    measured: float | None = None
-    published: Value = None
-    verdict: str | None = None
-    n: int | None = None
-    ci95: tuple[float, float] | None = None
-    spread: tuple[float, float] | None = None
-    deviation: float | None = None
-    why: str = ""
-    sources: tuple[str, ...] = ()
-    details: Mapping[str, str | float | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Line:
-    """The cells of one recipe, by column. A `section` is printed as a line when it changes."""
-
-    key: str
-    label: str
-    cells: Mapping[str, Cell]
-    section: str | None = None
-
-
-@dataclass(frozen=True)
-class Block:
-    """The lines of one model; `published_as` names the paper's, which it is if `is_paper`."""
-
-    key: str
-    label: str
-    rows: tuple[Line, ...] = ()
-    published_as: str | None = None
-    is_paper: bool = False
-
-    @property
-    def measured(self) -> bool:
-        """Whether anything in the block was measured."""
-        return any(c.measured is not None for row in self.rows for c in row.cells.values())
-
-    @property
-    def heading(self) -> str:
-        """What the block is, in words."""
-        if not self.measured:
-            return f"{self.label}: the paper's numbers, nothing measured here"
-        if self.is_paper or not self.published_as:
-            return f"{self.label}: measured"
-        return f"{self.label}: measured, a stand-in for {self.published_as}"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A whole table: `header` says above it what it stands on, `notes` below how it was made."""
 
     key: str
     title: str
-    columns: tuple[Column, ...]
-    blocks: tuple[Block, ...]
-    header: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    brackets: str = "95% interval over documents and seeds"
+    columns: Sequence[Column]
+    cells: pd.DataFrame
+    header: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    stand_ins: Mapping[str, str | None] | None = None
 
-    def cell(self, block: str, row: str, column: str) -> Cell:
-        """One cell by its keys. Raises `KeyError` where there is none."""
-        lines = {(b.key, line.key): line for b in self.blocks for line in b.rows}
-        return lines[block, row].cells[column]
+    def cell(self, block: str, row: str, column: str) -> Any:
+        """A cell as a named tuple of plain values. Raises `KeyError` where there is none."""
+        cells = self.cells
+        found = cells[(cells.block == block) & (cells.row == row) & (cells.column == column)]
+        if found.empty:
+            raise KeyError((block, row, column))
+        plain = found.astype(object).where(found.notna(), None)
+        return next(plain.itertuples(index=False, name="Cell"))
 
     @property
-    def legend(self) -> str:
-        """What the marks mean, and what stands in brackets."""
-        marks = "; ".join(f"{mark} {name}" for name, mark in verdict.MARKS.items())
-        return (
-            f"Value ({self.brackets}) and verdict: {marks}; no mark: the paper has no such number, "
-            "or it was asked for. The rules are in verdict.py of src/trimllm_paper, the reason for "
-            f"each cell in the CSV. {DAGGER} measured on stand-in data."
-        )
+    def heads(self) -> list[str]:
+        """Heads of all columns."""
+        daggers = self.stand_ins or {}
+        labels = (c.label + (DAGGER if daggers.get(c.key) else "") for c in self.columns)
+        return ["Recipe", *labels]
 
 
-def to_csv(table: Table) -> str:
-    """One line per cell, numbers unrounded, empty where a value does not exist."""
-    lines = [
-        {
-            "model": block.key,
-            "model_label": block.label,
-            "published_model": block.published_as,
-            "row": row.key,
-            "row_label": row.label,
-            "section": row.section,
-            "column": column.key,
-            "measured": cell.measured,
-            "n": cell.n,
-            **dict(zip(("ci95_low", "ci95_high"), cell.ci95 or (None, None), strict=True)),
-            **dict(zip(("spread_low", "spread_high"), cell.spread or (None, None), strict=True)),
-            "deviation": cell.deviation,
-            "published": bound_percent(cell.published),
-            "published_as_printed": cell.published if isinstance(cell.published, str) else None,
-            "verdict": cell.verdict,
-            "why": cell.why,
-            "stand_in": column.stand_in if cell.measured is not None else None,
-            **cell.details,
-            "sources": ";".join(cell.sources),
-        }
-        for block in table.blocks
-        for row in block.rows
-        for column in table.columns
-        for cell in [row.cells[column.key]]
-    ]
-    names = dict.fromkeys(name for line in lines for name in line if name != "sources")
-    frame = pd.DataFrame(lines, columns=[*names, "sources"], dtype=object)
-    return frame.to_csv(index=False, lineterminator="\n")
+def to_csv(table: Rendered) -> str:
+    """The long frame, numbers unrounded, empty where a value does not exist."""
+    plain = table.cells.drop(columns=["details", "sources", "is_paper"])
+    details = pd.DataFrame(list(table.cells.details), index=plain.index, dtype=object)
+    plain = plain.join(details).assign(sources=table.cells.sources.map(";".join))
+    plain["n"] = plain.n.astype("Int64")
+    return plain.to_csv(index=False, lineterminator="\n")
 
 
-def _measured(cell: Cell, column: Column) -> str:
-    """A measured cell in words: `78.0 (71.8–83.2) ~`, or `not run`."""
-    if cell.measured is None:
-        return verdict.NOT_RUN if cell.verdict == verdict.NOT_RUN else "–"
-    sign, to = ("+", " to ") if column.minus else ("", "–")
-    text = f"{cell.measured:{sign}.{column.digits}f}{column.unit}"
-    low, high = cell.ci95 or cell.spread or (None, None)
-    if cell.deviation is not None and not cell.ci95:
-        text += f" ± {cell.deviation:.{column.digits}f}"
-    elif cell.ci95 or (
-        low is not None and (f"{low:.1f}" != f"{high:.1f}" or column.interval_digits)
-    ):
-        digits = column.interval_digits
-        digits = min(1, column.digits) if digits is None else digits
-        text += f" ({low:{sign}.{digits}f}{to}{high:{sign}.{digits}f})"
-    return f"{text} {verdict.MARKS.get(cell.verdict or '', '')}".rstrip()
+def _measured(cell: Any, column: Column) -> str:
+    """A measured cell in words: `78.0 (71.8–83.2) ~`, `not run` or `none`."""
+    if pd.isna(cell.value):
+        return cell.verdict if cell.verdict in (verdict.NOT_RUN, verdict.NONE) else "–"
+    sign, to = ("+", " to ") if column.shows == "difference" else ("", "–")
+    form = f"{sign}.{column.digits}f"
+    text, low, high = (f"{number:{form}}" for number in (cell.value, cell.low, cell.high))
+    text += column.unit
+    if not pd.isna(cell.deviation) and pd.isna(cell.low):
+        text += f" ± {cell.deviation:{form}}"
+    elif low != high:
+        text += f" ({low}{to}{high})"
+    return f"{text} {verdict.MARKS.get(cell.verdict, '')}".rstrip()
 
 
-def lines_of(table: Table) -> Iterator[tuple[str, str, list[str]]]:
-    """The lines that Markdown and LaTeX share, in order: kind, label, texts of the cells.
+def lines_of(table: Rendered) -> Iterator[tuple[str, str, list[str]]]:
+    """Lines that Markdown and LaTeX share: kind, label, texts of the cells.
 
     A line is a `block`'s or a `section`'s heading, what was `measured`, or what the `paper` prints.
     """
-    for block in table.blocks:
-        yield "block", block.heading, []
+    for _, block in table.cells.groupby("block", sort=False):
+        first, measured = block.iloc[0], block.value.notna().any()
+        told = "measured"
+        if not measured:
+            told = "the paper's numbers, nothing measured here"
+        elif first.published_as and not first.is_paper:
+            told = f"measured, a stand-in for {first.published_as}"
+        yield "block", f"{first.block_label}: {told}", []
         section = None
-        for row in block.rows:
-            cells = [(row.cells[column.key], column) for column in table.columns]
-            if row.section and row.section != section:
-                yield "section", row.section, []
-            section = row.section
-            if block.measured:
-                yield "measured", row.label, [_measured(*cell) for cell in cells]
-            if block.published_as and any(cell.published is not None for cell, _ in cells):
-                label = f"paper, {block.published_as}" if block.measured else row.label
-                yield "paper", label, [display(c.published, column.digits) for c, column in cells]
+        for _, row in block.groupby("row", sort=False):
+            first, cells = row.iloc[0], list(zip(row.itertuples(), table.columns, strict=True))
+            if first.section and first.section != section:
+                yield "section", first.section, []
+            section = first.section
+            if measured:
+                yield "measured", first.row_label, [_measured(*cell) for cell in cells]
+            if first.published_as and row.printed.notna().any():
+                label = f"paper, {first.published_as}" if measured else first.row_label
+                yield "paper", label, [display(cell.printed, c.digits) for cell, c in cells]
 
 
-def _heads(columns: Sequence[Column]) -> list[str]:
-    return [column.label + (DAGGER if column.stand_in else "") for column in columns]
-
-
-def to_markdown(table: Table) -> str:
+def to_markdown(table: Rendered) -> str:
     """GitHub Markdown, padded so that it reads as plain text too."""
     fonts = {"block": "**{}**", "section": "*{}*", "paper": "*{}*", "measured": "{}"}
-    grid = [["Recipe", *map(_escape_markdown, _heads(table.columns))]]
+    grid = [list(map(_escape_markdown, table.heads))]
     for kind, head, cells in lines_of(table):
         label, *texts = (fonts[kind].format(_escape_markdown(text)) for text in (head, *cells))
         texts = texts or [""] * len(table.columns)
         grid.append([f"&nbsp; {label}" if kind == "paper" else label, *texts])
-    # Headings are long and have the line for themselves: they do not widen the first column.
+    # Headings have a line for themselves: they do not widen the first column.
     lines = [row for row in grid if any(row[1:])]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     grid.insert(1, ["-" * width for width in widths])
     padded = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in grid]
     above, below = (
         "\n".join(f"- {_escape_markdown(line)}" for line in lines)
-        for lines in (table.header, (table.legend, *table.notes))
+        for lines in (table.header, (LEGEND, *table.notes))
     )
     parts = [f"# {_escape_markdown(table.title)}", above, "\n".join(padded), below]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -221,7 +150,7 @@ LATEX = {
     "–": "--",
     **{"~": r"$\sim$", "<": r"$<$", ">": r"$>$", "|": r"$|$", "≥": r"$\geq$", "±": r"$\pm$"},
     **{"×": r"$\times$", "→": r"$\to$", "·": r"$\cdot$", "δ": r"$\delta$", "²": r"$^2$"},
-    **{"≁": r"$\not\sim$", "↓": r"$\downarrow$"},
+    **{"≁": r"$\not\sim$", "↓": r"$\downarrow$", "−": "$-$"},
     **{"†": r"$^\dagger$", "✓": r"$\surd$", "✗": r"$\times$"},
     **{"[": "{[}", "]": "{]}"},  # a line that starts with [ would be read as an option of \\
 }
@@ -232,21 +161,39 @@ def escape_latex(text: str) -> str:
     return "".join(LATEX.get(char, char) for char in " ".join(text.split()))
 
 
-def to_latex(table: Table) -> str:
+def to_latex(table: Rendered) -> str:
     """A `table*` with booktabs rules; needs `\\usepackage{booktabs}`."""
-    page = Environment("<%", "%>", "<<", ">>", trim_blocks=True, keep_trailing_newline=True)
-    page.filters["tex"] = escape_latex
+    many = len(table.heads)
+    body = []
+    for kind, head, cells in lines_of(table):
+        label, *texts = map(escape_latex, (head, *cells))
+        if kind in ("block", "section"):
+            rule, font = {"block": ("midrule", "textbf")}.get(kind, ("addlinespace", "emph"))
+            body.append(rf"\{rule} \multicolumn{{{many}}}{{l}}{{\{font}{{{label}}}}} \\")
+        elif kind == "paper":
+            printed = (rf"\emph{{{text}}}" for text in texts)
+            body.append(" & ".join([rf"\quad\emph{{{label}}}", *printed]) + r" \\")
+        else:
+            body.append(" & ".join([label, *texts]) + r" \\")
     caption, notes = (
-        " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in texts)
-        for texts in ((f"{table.title}.", *table.header), (table.legend, *table.notes))
+        escape_latex(" ".join(f"{text.rstrip('.')}." for text in texts))
+        for texts in ((table.title, *table.header), (LEGEND, *table.notes))
     )
-    lines, heads = lines_of(table), ["Recipe", *_heads(table.columns)]
-    template = page.from_string(LATEX_PAGE.read_text(encoding="utf-8"))
-    shown = {"caption": caption, "notes": notes, "heads": heads, "lines": lines}
-    return template.render(key=table.key, **shown)
+    return "\n".join(
+        [
+            r"% \usepackage{booktabs}",
+            *(r"\begin{table*}", r"\centering\footnotesize", rf"\caption{{{caption}}}"),
+            *(rf"\label{{tab:{table.key}}}", rf"\begin{{tabular}}{{{'l' * many}}}", r"\toprule"),
+            " & ".join(map(escape_latex, table.heads)) + r" \\",
+            *body,
+            *(r"\bottomrule", r"\end{tabular}"),
+            rf"\par\smallskip\parbox{{\textwidth}}{{\scriptsize {notes}}}",
+            "\\end{table*}\n",
+        ]
+    )
 
 
-def render(table: Table, stem: str | Path) -> None:
+def render(table: Rendered, stem: str | Path) -> None:
     """Write stem.csv, stem.md and stem.tex, each atomically."""
     forms = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
     texts = {suffix: form(table) for suffix, form in forms.items()}

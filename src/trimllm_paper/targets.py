@@ -18,7 +18,8 @@ from trimllm.base.kept import drops_for
 from trimllm.base.names import RULE_KEPT
 from trimllm.exporting.formats import require_engine
 from trimllm.throughput.formats import installed
-from trimllm_paper import kept_runs, layout
+from trimllm_paper import kept_runs
+from trimllm_paper import tables as specifications
 from trimllm_paper.choices import Choice
 from trimllm_paper.context import Context
 from trimllm_paper.figures import FIGURES
@@ -27,6 +28,7 @@ from trimllm_paper.jobs.measuring import engine_formats
 from trimllm_paper.own.choice import nearest_trimmed
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, place_of
 from trimllm_paper.shapes import RANDOM
+from trimllm_paper.table_inputs import needed, needed_timings
 
 
 class Targets:
@@ -54,19 +56,31 @@ class Targets:
         return [Recipe.trimmed(name, drops, units) for drops in range(0, last + 1, step)]
 
     def chains(
-        self, models: Iterable[str], domains: Iterable[str], names: Iterable[str]
+        self,
+        models: Iterable[str],
+        domains: Iterable[str],
+        names: Iterable[str],
+        percent: float | None = None,
     ) -> list[str]:
-        """Records of every epoch of chains."""
-        places = itertools.product(models, domains, names)
-        return [self.paths.epoch(m, d, one) for m, d, n in places for one in self.epochs(m, n)]
+        """Records of every epoch of chains, as far as `percent` of the sublayers (None: all)."""
+        return [
+            self.paths.epoch(model, domain, recipe)
+            for model, domain, name in itertools.product(models, domains, names)
+            for recipe in self.epochs(model, name, percent)
+        ]
 
     def main_chains(self) -> list[str]:
         """Records of the main tables' chains."""
         return self.chains(self.main_models, self.config.domain_specs, self.config.trim.recipes)
 
-    def trainings(self, models: Iterable[str], domains: Iterable[str]) -> list[str]:
+    def trainings(
+        self,
+        models: Iterable[str],
+        domains: Iterable[str],
+        recipes: Iterable[str] = (FULL_FT, SPARSE_FT),
+    ) -> list[str]:
         """Records of full and sparse fine-tuning."""
-        places = itertools.product(models, domains, (FULL_FT, SPARSE_FT))
+        places = itertools.product(models, domains, recipes)
         return [self.paths.training(*place) for place in places]
 
     def answers(self, tables: Iterable[str]) -> list[str]:
@@ -74,7 +88,7 @@ class Targets:
         return [
             self.paths.evaluation(model, trained, recipe, task)
             for table in tables
-            for model, trained, recipe, tested in layout.needed(table, self.tables)
+            for model, trained, recipe, tested in needed(table, self.tables)
             for task in self.config.tested[tested].tests
         ]
 
@@ -96,7 +110,7 @@ class Targets:
         """Measurements of throughput: this machine's, and those copied here from others."""
         mine = (
             self.paths.throughput(self.hardware, model, recipe)
-            for model, recipe in layout.needed_timings(self.tables)
+            for model, recipe in needed_timings(self.tables)
         )
         there = kept_runs.glob(Path(self.paths.results, "throughput"), "**/*.json")
         others = (f for f in there if place_of(f).hardware != self.hardware)
@@ -140,27 +154,33 @@ class Targets:
 
     def table(self, name: str) -> dict[str, list[str]]:
         """Results that a table shows, by kind."""
-        form = layout.read(name)
-        if form.blocks == "engines":
+        spec = specifications.table(name, self.tables)
+        if spec.blocks == "engine":
             return {"engines": self.in_engines()}
-        columns, found = layout.columns_of(form, self.tables), dict[str, list[str]]()
-        if any(column.epochs for column in columns):
-            found |= self._times(form)
-        if form.blocks != "machines" and not all(column.epochs for column in columns):
+        timed = any(column.shows == "minutes" for column in spec.columns)
+        found: dict[str, list[str]] = {}
+        if timed or any(row.smallest for row in spec.rows):
+            found = self._trained(spec, timed=timed)
+        if spec.blocks != "machine" and not timed:
             found["evaluations"] = self.answers([name])
         found = {kind: self._present(self._of_all_seeds(files)) for kind, files in found.items()}
-        timed = form.blocks in ("machines", "both")
-        return found | ({"throughput": self.timings()} if timed else {})
+        measured = spec.blocks in ("machine", "both")
+        return found | ({"throughput": self.timings()} if measured else {})
 
-    def _times(self, form: layout.Layout) -> dict[str, list[str]]:
-        """What columns of time are made from: trainings, and the chains that rows name."""
-        rows, domain = layout.rows_of(form, self.tables), [self.tables.timed.name]
-        models = [model.name for model in layout.models_of(form, self.tables)]
-        named = dict.fromkeys(name for row in rows for name in row.names)
-        chains = [name for name in named if name in self.jobs.chains]
+    def _trained(self, spec: specifications.Table, *, timed: bool) -> dict[str, list[str]]:
+        """Records of training: all that is timed, or what chooses the smallest checkpoint."""
+        models = [model.name for model in spec.models]
+        rows = [row for row in spec.rows if timed or row.smallest]
+        names = dict.fromkeys(n for row in rows for n in row.names if n in self.jobs.chains)
+        if timed:
+            domains = [self.tables.timed.name]
+            trainings = self.trainings(models, domains)
+            return {"trainings": trainings, "epochs": self.chains(models, domains, names)}
+        domains = [domain.name for domain in self.tables.trained("compared")]
+        percent = self.config.tables.smallest_percent or RULE_KEPT
         return {
-            "trainings": self.trainings(models, domain),
-            "epochs": self.chains(models, domain, chains),
+            "trainings": self.trainings(models, domains, [FULL_FT]),
+            "epochs": self.chains(models, domains, names, percent),
         }
 
     def figure(self, figure: str, model: str) -> dict[str, list[str]]:
@@ -256,7 +276,7 @@ class Targets:
 
     def all_checkpoints(self) -> list[str]:
         """Every checkpoint that Tables 2 and 8 evaluate, and the records of their chains."""
-        rows = [*layout.needed("table2", self.tables), *layout.needed("table8", self.tables)]
+        rows = [*needed("table2", self.tables), *needed("table8", self.tables)]
         manifests = [self.paths.manifest(*place) for *place, _ in rows]
         return list(dict.fromkeys([*manifests, *self.main_chains()]))
 

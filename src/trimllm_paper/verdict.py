@@ -1,61 +1,42 @@
-"""Verdicts: what a measured cell says about the paper's cell. Computed, never written by hand.
+"""Verdicts: what a measured cell says about the paper's cell, by fixed rules.
 
-A cell is *own* when the paper's own model was measured on the column's own data set (and, of speed,
-on the paper's hardware); everything else is a stand-in. Words:
+A cell is *own* if it measures the paper's model on the paper's data, and for speed the paper's
+shape on the paper's GPU. Everything else is a stand-in. All intervals are 95%.
 
-`reproduced`, `not reproduced` (own cells only)
-    the published number p lies in the 95% interval of the measured one, or within `TOLERANCE`
-    points of it, and the interval is no wider than `WIDEST` points; or p lies outside of both.
-    Where p lies inside of a wider interval, a handful of documents agrees with everything:
-    `undecided`.
-`seen on the stand-in`, `not seen on the stand-in`, `undecided`
-    the number does not stand for the paper's; asked is whether what the paper reports of the cell,
-    relative to the baselines, holds here:
-    - *gain*: the difference to the pretrained model has the paper's sign. Asked only where the
-      paper's own difference is at least `PAPER_MARGIN` points, about what its test sets resolve.
-      The pretrained row, which has no such difference, is judged by the gain of Full-FT.
-    - *keeps*: of Full-FT's accuracy as large a share is left as in the paper, but never more is
-      asked than `KEEPS` (the paper's own criterion C_a of Algorithm 1). Not asked of the pretrained
-      and the Full-FT row.
-    - *loses*: Full-FT is better, where it is in the paper, by a share of more than 1 - `KEEPS`.
-    Each is a difference with its interval of 95%: it holds if the interval lies on its side of 0,
-    fails if it lies on the other, and is undecided if it holds both answers. One that fails is
-    enough for `not seen`, one that is undecided for `undecided`.
-`collapsed`
-    the model is no better than blind guessing (its interval reaches down to chance) although
-    Full-FT is, and the interval ends below half of what that has above chance: most of what it
-    should preserve is lost, whatever the paper's number, on its own model as on others. An interval
-    that is wide because seeds differ says no such thing. Not said of the baselines and of tests
-    that a model was not specialized for. What a model loses there is no sign of specialization if
-    it has lost its own domain, too (it has collapsed, or surely answers less than the untrained
-    one), and leaves the cell `undecided`.
-`not run`
-    the cell, or a cell that it has to be compared with, was not measured.
+Own cells are `reproduced` if the published number lies in the interval or within `TOLERANCE`
+points, else `not reproduced`; an interval wider than `WIDEST` points that holds it decides nothing.
 
-A cell for which the paper publishes nothing, or shows no difference, has no verdict.
+Stand-ins are asked for the relations that the paper reports, each a difference with its interval:
 
-Throughput: own is the paper's model shape on the paper's GPU, and then `reproduced` a median within
-`SPEED_TOLERANCE` of the paper's (software of other years is faster or slower by more). Elsewhere
-`seen`: faster than the full model, or slower, as in the paper, by the whole of the quartiles; asked
-only where the paper's ratio is `RATIO_MARGIN` away from 1; quartiles that hold 1 decide nothing.
+gain    the difference to the pretrained model has the paper's sign. Asked if the paper's own
+        difference is at least `PAPER_MARGIN`, about what its test sets resolve.
+keeps   the share of Full-FT's accuracy is as large as the paper's, but at most `KEEPS` (criterion
+        C_a of Algorithm 1) is asked for. Not asked of Pretrained and Full-FT.
+loses   Full-FT is better, if in the paper it is, by a share of more than 1 - `KEEPS`.
 
-Time of training depends on the machine, and nobody has the paper's: shares of Full-FT's time agree
-within `SHARE_SLACK` points, and Full-FT itself where the others take less, by the whole of their
-intervals over runs (a t interval over seeds); one run has none, and is `undecided`.
+One relation that fails makes `not seen`, one that the interval leaves open `undecided`, all that
+hold `seen`. A row that is its own yardstick has no verdict: Pretrained's gain over itself,
+Full-FT's share of its own time. Nor has the size of a compressed stand-in, which depends on how
+large its embeddings are.
 
-A size is judged where it is found: of what is compressed, and of the smallest checkpoint above a
-bar. That Full-FT has all units, and TrimLLM (50%) half of them, was asked for.
+`collapsed`: the interval reaches down to chance, that of Full-FT does not, and it ends below half
+of what Full-FT has above chance. `none`: no trimmed checkpoint keeps enough. `not run`: the cell,
+or what it has to be compared with, was not measured. No verdict: the paper has nothing to compare.
+
+Speed: an own median is `reproduced` within `SPEED_TOLERANCE`; a stand-in must be faster, or slower,
+than the full model as in the paper, if the paper's ratio is at least `RATIO_MARGIN` away from 1.
+Training time: shares of Full-FT's time agree within `SHARE_SLACK` points.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 
 from trimllm_paper.context import Domain
-from trimllm_paper.derive import Accuracy, accuracy
+from trimllm_paper.derive import Accuracy, Ratio, accuracy
 from trimllm_paper.frames import Frame
 from trimllm_paper.intervals import mean_interval
 from trimllm_paper.published import Value, bound_percent
@@ -68,6 +49,7 @@ NOT_SEEN = "not seen on the stand-in"
 UNDECIDED = "undecided"
 COLLAPSED = "collapsed"
 NOT_RUN = "not run"
+NONE = "none"
 MARKS = {
     **{REPRODUCED: "✓", NOT_REPRODUCED: "✗", SEEN: "~", NOT_SEEN: "≁"},
     **{UNDECIDED: "?", COLLAPSED: "↓"},
@@ -76,7 +58,7 @@ MARKS = {
 TOLERANCE = 1.0
 """Points; fine-tuning under another seed moves a number about as far."""
 WIDEST = 10.0
-"""Points; widest 95% interval that can reproduce a number (about 400 documents at 50%)."""
+"""Points; widest interval that can reproduce a number (about 400 documents at 50%)."""
 PAPER_MARGIN = 2.0
 """Points; about the 95% interval of a difference on the paper's test sets of 700 to 4,200."""
 KEEPS = 0.9
@@ -90,13 +72,14 @@ RATIO_MARGIN = 0.05
 SHARE_SLACK = 10.0
 """Points of Full-FT's time by which a share may differ from the paper's and agree."""
 
+Verdict = tuple[str | None, str]
+"""A verdict, None where the paper has nothing to compare with; and the reason."""
+
 
 @dataclass(frozen=True)
 class Relation:
-    """A statement of the paper and whether ours shows it.
-
-    `holds` None: the interval holds both answers, or, where `missing`, it could not be compared.
-    """
+    """A relation that the paper reports; `holds` None: the interval leaves it open, or, if
+    `missing`, it could not be compared."""
 
     holds: bool | None
     text: str
@@ -104,24 +87,34 @@ class Relation:
 
 
 def above(low: float, high: float, bar: float = 0.0) -> bool | None:
-    """Whether a number lies above a bar, by its interval; None where that holds both answers."""
+    """Whether a number lies above a bar, by its interval; None if that holds both answers."""
     if low > bar:
         return True
     return False if high < bar else None
 
 
 def all_of(answers: Iterable[bool | None]) -> bool | None:
-    """Whether all hold: one that fails refutes, one that is open leaves it open; none: open."""
+    """Whether all hold: False if one fails, else None if one is open or there is none."""
     found = list(answers)
     if False in found:
         return False
     return None if None in found or not found else True
 
 
+def word(holds: bool | None, *, own: bool = False) -> str:
+    """The verdict on what holds, fails, or is open."""
+    if holds is None:
+        return UNDECIDED
+    return (REPRODUCED if holds else NOT_REPRODUCED) if own else (SEEN if holds else NOT_SEEN)
+
+
+# ---- accuracy ------------------------------------------------------------------------------------
+
+
 def gain(
     measured: Accuracy, base: Accuracy | None, published: float, published_base: float
 ) -> Relation | None:
-    """The relation to the pretrained model; None where the paper itself shows no difference."""
+    """The relation to the pretrained model; None if the paper itself shows no difference."""
     theirs = published - published_base
     if abs(theirs) < PAPER_MARGIN:
         return None
@@ -135,20 +128,19 @@ def gain(
 def keeps(
     measured: Accuracy, full: Accuracy | None, published: float, published_full: float
 ) -> list[Relation]:
-    """The relation to full fine-tuning: what is kept of its accuracy, and what is lost."""
-    if full is None or full.percent == 0:
-        text = "Full-FT has no right answer" if full else "Full-FT was not run"
-        return [Relation(None, text, missing=True)]
-    if full.at_chance:
+    """The relations to Full-FT: what is kept of its accuracy, and what is lost."""
+    if full is None:
+        return [Relation(None, "Full-FT was not run", missing=True)]
+    if full.at_chance or not full.percent:
         return [Relation(None, "Full-FT is at chance: there is nothing to keep")]
     theirs = published / published_full
     bar, whole = min(KEEPS, theirs), measured.minus(full)
     over = measured.minus(full, bar)
-    told = (
-        f"keeps {100 * measured.percent / full.percent:.0f}% of Full-FT, paper "
-        f"{100 * theirs:.0f}%; over {100 * bar:.0f}% of it {over}"
+    text = (
+        f"keeps {measured.share_of(full):.0f}% of Full-FT, paper {100 * theirs:.0f}%; over "
+        f"{100 * bar:.0f}% of it {over}"
     )
-    found = [Relation(above(over.low, over.high), told)]
+    found = [Relation(above(over.low, over.high), text)]
     if theirs <= KEEPS:
         text = f"over Full-FT {whole}, paper {published - published_full:+.1f}"
         found.append(Relation(above(-whole.high, -whole.low), text))
@@ -164,40 +156,25 @@ def relations(
 ) -> list[Relation]:
     """What the paper reports about a row of its main tables, relative to the baselines.
 
-    `ours` and `theirs` are the pretrained model and Full-FT, measured (None: not run) and printed.
+    `ours` and `theirs` are Pretrained and Full-FT, measured (None: not run) and printed.
     """
-    (base, full), (their_base, their_full) = ours, theirs
-    if row == "pretrained":
-        if full is None:
-            return [Relation(None, "Full-FT was not run", missing=True)]
-        of_full = gain(full, measured, their_full, published)
-        return [Relation(of_full.holds, f"Full-FT {of_full.text}")] if of_full else []
-    found = [gain(measured, base, published, their_base)]
-    if row != "full_ft":
-        found += keeps(measured, full, published, their_full)
+    if row == PRETRAINED:
+        return []
+    found = [gain(measured, ours[0], published, theirs[0])]
+    found += keeps(measured, ours[1], published, theirs[1]) if row != FULL_FT else []
     return [relation for relation in found if relation is not None]
 
 
-Verdict = tuple[str | None, str]
-"""A verdict, None where the paper has nothing to compare with; and why, in words."""
-
-
-def word(holds: bool | None, *, own: bool = False) -> str:
-    """The verdict on what holds, does not hold, or is undecided."""
-    if holds is None:
-        return UNDECIDED
-    return (REPRODUCED if holds else NOT_REPRODUCED) if own else (SEEN if holds else NOT_SEEN)
-
-
 def collapsed(measured: Accuracy, full: Accuracy) -> bool:
-    """Whether a model is at chance, and lost most of what Full-FT has above it for sure."""
+    """Whether a model is at chance, and has surely lost most of what Full-FT has above it."""
     if measured.chance is None or not measured.at_chance or full.at_chance:
         return False
     return measured.ci95[1] < (measured.chance + full.percent) / 2
 
 
 def lost_at_home(found: Accuracy, frame: Frame, domains: Iterable[Domain]) -> bool:
-    """Whether a model, known by its answers to another test, has lost the domain it is of."""
+    """Whether a model, known by its answers to another test, has lost its own domain: it has
+    collapsed there, or surely answers less than the pretrained model."""
     of = found.tasks[0]
     for domain in domains:
         if domain.name == of.domain:
@@ -208,57 +185,48 @@ def lost_at_home(found: Accuracy, frame: Frame, domains: Iterable[Domain]) -> bo
     return False
 
 
-def of_a_lost(relation: Relation) -> Relation:
-    """What another domain's test shows of a model that has lost its own."""
-    lost = "it has lost its own domain: what it loses elsewhere is no sign of specialization"
-    return replace(relation, holds=None, text=f"{lost}; {relation.text}")
-
-
 def judge(
-    measured: Accuracy | None,
+    measured: Accuracy,
     published: Value,
     shape: Sequence[Relation],
     *,
     own: bool,
     preserves: Accuracy | None = None,
 ) -> Verdict:
-    """Verdict of an accuracy cell. The rules are in the module's docstring.
-
-    `preserves` is Full-FT where the cell's model should have kept what that has learned.
-    """
-    if measured is None or published is None:
-        return (NOT_RUN if measured is None else None), ""
-    value = bound_percent(published)
-    low, high = measured.ci95
+    """Verdict of an accuracy; `preserves`: Full-FT if the model should keep what that learned."""
+    if published is None:
+        return None, ""
+    value, (low, high) = bound_percent(published), measured.ci95
     inside = low <= value <= high or abs(measured.percent - value) <= TOLERANCE
     reasons = [relation.text for relation in shape]
-    told = f"paper {value:.1f} {'agrees' if inside else 'does not agree'}"
+    agrees = f"paper {value:.1f} {'agrees' if inside else 'does not agree'}"
     if preserves is not None and collapsed(measured, preserves):
-        lost = f"at chance ({low:.1f} to {high:.1f}, by lot {measured.chance:.1f})"
-        return COLLAPSED, "; ".join([lost, *([told] if own else []), *reasons])
+        lost = f"at chance ({low:.1f} to {high:.1f}, by guessing {measured.chance:.1f})"
+        return COLLAPSED, "; ".join([lost, *([agrees] if own else []), *reasons])
     if own:
         wide = inside and high - low > WIDEST
         wider = f"interval of {high - low:.1f} points is too wide to reproduce a number"
-        why = "; ".join([wider if wide else told, *reasons])
+        why = "; ".join([wider if wide else agrees, *reasons])
         return word(None if wide else inside, own=True), why
     if not shape:
         return None, "the paper shows no relation to compare"
-    failed = any(relation.holds is False for relation in shape)
-    if not failed and any(relation.missing for relation in shape):
+    holds = all_of(relation.holds for relation in shape)
+    if holds is not False and any(relation.missing for relation in shape):
         return NOT_RUN, "; ".join(reasons)
-    return word(all_of(relation.holds for relation in shape)), "; ".join(reasons)
+    return word(holds), "; ".join(reasons)
 
 
-def judge_size(
-    measured: float | None, published: Value, *, own: bool, part: bool = False
-) -> Verdict:
+# ---- size, speed, time ---------------------------------------------------------------------------
+
+
+def judge_size(measured: float, published: Value, *, own: bool, part: bool = False) -> Verdict:
     """Verdict of a size in percent against the paper's printed bound, as in ">=50%".
 
-    A size agrees from one point below the bound to `SIZE_SLACK` points above it. The largest of a
-    `part` of the domains may be larger in all, and decides nothing unless it lies above that.
+    A size agrees from a point below the bound to `SIZE_SLACK` above. The largest of a `part` of the
+    domains may be larger in all of them: it decides nothing unless it lies above that.
     """
-    if measured is None or published is None:
-        return (NOT_RUN if measured is None else None), ""
+    if published is None:
+        return None, ""
     bound = bound_percent(published)
     why = f"{measured:.1f}% against {published}"
     if part and measured <= bound + SIZE_SLACK:
@@ -266,12 +234,9 @@ def judge_size(
     return word(bound - 1 <= measured <= bound + SIZE_SLACK, own=own), why
 
 
-def judge_speed(measured: float | None, published: Value, *, own: bool) -> Verdict:
-    """Verdict of a number in tokens/s or of a ratio, against the paper's own.
-
-    No verdict for what is not own: tokens/s of another machine say nothing of the paper's.
-    """
-    if measured is None or published is None or not own:
+def judge_speed(measured: float | None, published: Value) -> Verdict:
+    """Verdict of the paper's model on the paper's GPU: tokens/s, or a ratio."""
+    if measured is None or published is None:
         return (NOT_RUN if measured is None else None), ""
     value = bound_percent(published)
     away = measured / value - 1
@@ -279,45 +244,24 @@ def judge_speed(measured: float | None, published: Value, *, own: bool) -> Verdi
     return word(abs(away) <= SPEED_TOLERANCE, own=True), why
 
 
-def judge_relation(ratio: float, spread: tuple[float, float] | None, published: Value) -> Verdict:
-    """Verdict on a stand-in: is it faster or slower, as the paper's ratio says?
-
-    `spread` are its quartiles; without any nothing is decided.
-    """
+def judge_ratio(ratio: Ratio, published: Value) -> Verdict:
+    """Verdict on a stand-in: is it faster or slower, as the paper's ratio says?"""
     if published is None:
         return None, ""
-    value, (low, high) = bound_percent(published), spread or (-math.inf, math.inf)
-    around = f"({low:.2f} to {high:.2f})" if spread else "(no quartiles)"
-    why = f"{ratio:.2f} {around} times as fast, paper {value:.2f} times"
+    value, (ours, low, high) = bound_percent(published), ratio
+    around = "(one round: no interval)" if math.isnan(low) else f"({low:.2f} to {high:.2f})"
+    why = f"{ours:.2f} {around} times as fast, paper {value:.2f} times"
     if abs(value - 1) < RATIO_MARGIN:
         return None, f"{why}: no difference in the paper"
     return word(above(low, high, 1) if value > 1 else above(-high, -low, -1)), why
 
 
 def judge_share(shares: Sequence[float], published: float) -> Verdict:
-    """Verdict of a share of Full-FT's time, in percent, by run; none: it was not run."""
+    """Verdict of a share of Full-FT's time, in percent, by seed."""
     if not shares:
         return NOT_RUN, "Full-FT was not run"
     low, high = mean_interval(shares)
-    told = f"{_mean(shares, 0)}% of Full-FT, paper {published:.0f}%"
+    around = f"{low:.0f} to {high:.0f}" if len(shares) > 1 else "one run: no interval"
+    why = f"{fmean(shares):.0f} ({around})% of Full-FT, paper {published:.0f}%"
     ends = published - SHARE_SLACK, published + SHARE_SLACK
-    return word(all_of([above(low, high, ends[0]), above(-high, -low, -ends[1])])), told
-
-
-def judge_longest(measured: Sequence[float], others: Sequence[Sequence[float]]) -> Verdict:
-    """Whether Full-FT takes longer than what the paper found to be shorter; minutes, by run."""
-    if not others or not all(others):
-        return NOT_RUN, "what it is compared with was not run"
-    if any(len(other) != len(measured) for other in others):
-        return UNDECIDED, "runs that cannot be paired"
-    longer = [[a - b for a, b in zip(measured, other, strict=True)] for other in others]
-    told = ", ".join(_mean(one) for one in longer)
-    holds = all_of(above(*mean_interval(one)) for one in longer)
-    return word(holds), f"{told} min longer than Sparse-FT and TrimLLM"
-
-
-def _mean(runs: Sequence[float], digits: int = 1) -> str:
-    """A mean over runs with its interval, which one run does not have."""
-    low, high = mean_interval(runs)
-    around = f"{low:.{digits}f} to {high:.{digits}f}" if len(runs) > 1 else "one run: no interval"
-    return f"{fmean(runs):.{digits}f} ({around})"
+    return word(all_of([above(low, high, ends[0]), above(-high, -low, -ends[1])])), why

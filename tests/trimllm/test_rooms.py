@@ -70,7 +70,7 @@ def run(code: str) -> str:
     [
         ("trimllm", "torch transformers numpy pandas scipy datasets"),
         ("trimllm_paper.job", "numpy pandas scipy torch"),
-        ("trimllm_paper.claims, trimllm_paper.figures", "torch"),
+        ("trimllm_paper.cells, trimllm_paper.claims, trimllm_paper.figures", "torch"),
     ],
 )
 def test_imports_load_nothing_that_they_do_not_need(modules: str, without: str) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from evaluation_files import CHAINS
 
-from trimllm_paper import grid
+from trimllm_paper import cells
+from trimllm_paper.context import Context
 from trimllm_paper.frames import Frame
-from trimllm_paper.layout import Context
-from trimllm_paper.render import Table
+from trimllm_paper.render import Rendered
 
 TINY = {"name": "tiny", "label": "Tiny-135M", "published": None, "units": 60}
 COLUMNS = {
@@ -55,7 +55,18 @@ def build(
     epochs: Iterable[Path] = (),
     engines: Iterable[Path] = (),
     **changes: Any,
-) -> Table:
+) -> Rendered:
     """A table from files; `changes` are of the context."""
     frame = Frame.of(evaluations, epochs, trainings, throughput, engines)
-    return grid.build(table, frame, context(**changes))
+    return cells.build(table, frame, context(**changes))
+
+
+def blocks(table: Rendered) -> list[str]:
+    """Keys of its blocks."""
+    return [*table.cells.block.unique()]
+
+
+def rows(table: Rendered, block: str = "tiny") -> dict[str, str]:
+    """Labels of a block's rows, by key."""
+    found = table.cells[table.cells.block == block]
+    return dict(zip(found.row, found.row_label, strict=True))

@@ -12,13 +12,13 @@ from context_files import context as shown
 from evaluation_files import Evaluations
 from matplotlib.figure import Figure
 from paper_results import PaperResults
-from table_building import TINY, build, column
+from table_building import TINY, build, column, rows
 
 from trimllm_paper import claims
 from trimllm_paper.claims import report
 from trimllm_paper.figures import figure4
 from trimllm_paper.frames import Frame
-from trimllm_paper.render import Table, to_csv, to_latex, to_markdown
+from trimllm_paper.render import Rendered, to_csv, to_latex, to_markdown
 from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED
 
 OWN = [TINY | {"label": "LLaMA-7B", "published": "llama-7b"}]
@@ -27,7 +27,7 @@ HALF = "trim_paper/drop_04"
 """Of the eight units of `plain_chain`."""
 
 
-def table2(evaluations: Evaluations, **changes: Any) -> Table:
+def table2(evaluations: Evaluations, **changes: Any) -> Rendered:
     evaluations.add_domain("sciq")
     return build("table2", evaluations.paths, domains=[column("sciq")], **changes)
 
@@ -38,10 +38,9 @@ def test_rows_reasons_and_notes_name_it_and_the_papers_lines_do_not(
     passes = [write_training(tmp_path, r, 1.0, kept_pass=1) for r in ("full_ft", HALF)]
     chain = write_chain(tmp_path, plain_chain())
     found = table2(evaluations, lora=True, trainings=passes, epochs=chain)
-    ours, paper = found.blocks
-    labels = {row.key: row.label for row in ours.rows}
+    labels = rows(found)
     assert labels["full_ft"] == "LoRA-FT" and "Full-FT" not in labels.values()
-    assert {row.key: row.label for row in paper.rows}["full_ft"] == "Full-FT" and paper.is_paper
+    assert rows(found, "llama-13b")["full_ft"] == "Full-FT"
     assert "keeps 93% of LoRA-FT, paper 99%" in found.cell("tiny", "trimllm_50", "sciq").why
     (told,) = (line for line in found.header if "LoRA-FT" in line)
     assert told.startswith("Stand-in for full fine-tuning: LoRA-FT, adapters beside frozen")
@@ -49,7 +48,7 @@ def test_rows_reasons_and_notes_name_it_and_the_papers_lines_do_not(
         assert "LoRA-FT" in form(found)
     # The other name stands where the paper's own numbers do.
     own = [text for text in found.notes if not text.startswith("In the paper itself: ")]
-    words = [*(cell.why for row in ours.rows for cell in row.cells.values()), *own]
+    words = [*found.cells[found.cells.block == "tiny"].why, *own]
     assert len(words) > 50 and not [text for text in words if "Full-FT" in text]
 
 
@@ -57,8 +56,8 @@ def test_on_the_papers_own_model_no_verdict_is_one_on_full_fine_tuning(
     evaluations: Evaluations,
 ) -> None:
     def verdicts(**changes: Any) -> set[str | None]:
-        (block, *_) = table2(evaluations, models=OWN, **changes).blocks
-        return {cell.verdict for row in block.rows for cell in row.cells.values()}
+        cells = table2(evaluations, models=OWN, **changes).cells
+        return {*cells[cells.block == "tiny"].verdict}
 
     own = {REPRODUCED, NOT_REPRODUCED}
     assert own & verdicts()
@@ -71,13 +70,11 @@ def test_its_time_is_compared_with_nothing(tmp_path: Path) -> None:
     found = build(
         "table9", trainings=trainings, epochs=write_chain(tmp_path, plain_chain()), lora=True
     )
-    names = [one.label for one in found.columns if one.share]
+    names = [one.label for one in found.columns if one.shows == "share"]
     assert names == ["of LoRA-FT (the paper's of Full-FT)"] * 3
-    for row in found.blocks[0].rows:
-        for cell in row.cells.values():
-            assert cell.verdict in (None, NOT_RUN), row.key
+    assert {*found.cells.verdict} == {None, NOT_RUN}
     cell = found.cell("tiny", "sparse_ft", "share_2")
-    assert cell.measured == pytest.approx(100) and "no full fine-tuning" in cell.why
+    assert cell.value == pytest.approx(100) and "no full fine-tuning" in cell.why
 
 
 def test_claims_are_judged_on_a_stand_in(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from types import SimpleNamespace
 from typing import Any
@@ -23,8 +24,7 @@ from trimllm_paper.verdict import (
     all_of,
     gain,
     judge,
-    judge_longest,
-    judge_relation,
+    judge_ratio,
     judge_share,
     judge_size,
     judge_speed,
@@ -71,7 +71,8 @@ CHANCE = {"pretrained": 26.0, "full_ft": 27.0, "trimllm_50": 26.5}
 @pytest.mark.parametrize(
     ("row", "ours", "theirs", "how", "expected"),
     [
-        *((row, OURS, PAPER, {"n": 4000}, SEEN) for row in OURS),
+        *((row, OURS, PAPER, {"n": 4000}, SEEN) for row in (*OURS,)[1:]),
+        ("pretrained", OURS, PAPER, {}, None),  # it is its own yardstick
         # 82% of Full-FT; of 45.8 of 54.6, 84%, to have lost much, too, is not enough.
         ("trimllm_50", OURS | {"trimllm_50": 64.0}, PAPER, {}, NOT_SEEN),
         ("trimllm_30", OURS | {"trimllm_30": 58.0}, PAPER, {}, NOT_SEEN),
@@ -81,11 +82,10 @@ CHANCE = {"pretrained": 26.0, "full_ft": 27.0, "trimllm_50": 26.5}
         ("full_ft", CROSS, PAPER, {"n": 50}, UNDECIDED),
         ("full_ft", CROSS, PAPER, {"n": 5000}, NOT_SEEN),
         # Nor does a column at chance.
-        *((row, CHANCE, PAPER, {}, UNDECIDED) for row in CHANCE),
+        *((row, CHANCE, PAPER, {}, UNDECIDED) for row in (*CHANCE,)[1:]),
         # Without its baselines there is nothing to compare with.
         ("trimllm_50", OURS | {"full_ft": None}, PAPER, {}, NOT_RUN),
         ("full_ft", OURS | {"pretrained": None}, PAPER, {}, NOT_RUN),
-        ("pretrained", OURS | {"full_ft": None}, PAPER, {}, NOT_RUN),
         # A difference that the paper cannot resolve is not asked for.
         ("trimllm_40", TRIMMED, SMALL, {}, SEEN),
         ("full_ft", TRIMMED, SMALL | {"full_ft": 78.0}, {}, None),
@@ -152,8 +152,8 @@ def test_a_handful_of_documents_reproduces_nothing() -> None:
 @given(st.floats(0, 100), st.floats(0, 100), st.floats(0, 100), st.integers(20, 5000))
 def test_a_stand_in_is_never_reproduced(base: float, full: float, trim: float, n: int) -> None:
     ours = {"pretrained": base, "full_ft": full, "trimllm_50": trim}
-    for row in ours:
-        allowed = {SEEN, NOT_SEEN, UNDECIDED, COLLAPSED, NOT_RUN}
+    for row in ("full_ft", "trimllm_50"):
+        allowed = {SEEN, NOT_SEEN, UNDECIDED, COLLAPSED}
         assert verdict(row, ours, PAPER, n=n) in allowed
 
 
@@ -170,8 +170,7 @@ def test_an_interval_on_either_side_of_a_bar() -> None:
     assert above(1, 2, 1) is None and above(1, 2, 2) is None
 
 
-def test_nothing_published_or_nothing_measured() -> None:
-    assert judge(None, 50.0, [], own=True) == (NOT_RUN, "")
+def test_nothing_published_has_no_verdict() -> None:
     assert judge(accuracy(50), None, [], own=True) == (None, "")
 
 
@@ -183,46 +182,44 @@ def test_nothing_published_or_nothing_measured() -> None:
         (59.0, False, SEEN),
         (48.0, True, NOT_REPRODUCED),
         (68.0, True, NOT_REPRODUCED),
-        (None, True, NOT_RUN),
     ],
 )
-def test_sizes(measured: float | None, own: bool, expected: str) -> None:
+def test_sizes(measured: float, own: bool, expected: str) -> None:
     assert judge_size(measured, ">=50%", own=own)[0] == expected
 
 
 @pytest.mark.parametrize(
-    "measured, printed, own, verdict",
+    "measured, printed, verdict",
     [
-        (None, 42.3, True, "not run"),
-        (42.3, None, True, None),
-        (10.0, 42.3, False, None),
-        (42.3 * 1.14, 42.3, True, "reproduced"),
-        (42.3 * 0.86, 42.3, True, "reproduced"),
-        (42.3 * 1.2, 42.3, True, "not reproduced"),
-        (20.0, 42.3, True, "not reproduced"),
+        (None, 42.3, NOT_RUN),
+        (42.3, None, None),
+        (42.3 * 1.14, 42.3, REPRODUCED),
+        (42.3 * 0.86, 42.3, REPRODUCED),
+        (42.3 * 1.2, 42.3, NOT_REPRODUCED),
+        (20.0, 42.3, NOT_REPRODUCED),
     ],
 )
-def test_own_speeds(measured: float | None, printed: float, own: bool, verdict: str) -> None:
-    assert judge_speed(measured, printed, own=own)[0] == verdict
+def test_own_speeds(measured: float | None, printed: float | None, verdict: str | None) -> None:
+    assert judge_speed(measured, printed)[0] == verdict
 
 
 @pytest.mark.parametrize(
-    "ratio, spread, printed, verdict",
+    "ratio, printed, verdict",
     [
-        (2.0, (1.9, 2.1), 2.44, "seen on the stand-in"),
-        (1.1, (0.9, 1.2), 2.44, "undecided"),  # the quartiles hold 1
-        (0.9, (0.8, 0.95), 2.44, "not seen on the stand-in"),
-        (1.3, (1.2, 1.4), 0.7, "not seen on the stand-in"),
-        (0.6, (0.5, 0.7), 0.7, "seen on the stand-in"),
-        (2.0, None, 1.75, "undecided"),  # nobody knows how far the next one lies
-        (2.0, (1.9, 2.1), 1.03, None),  # the paper shows no difference
-        (2.0, (1.9, 2.1), None, None),
+        ((2.0, 1.9, 2.1), 2.44, SEEN),
+        ((1.1, 0.9, 1.2), 2.44, UNDECIDED),  # the interval holds 1
+        ((0.9, 0.8, 0.95), 2.44, NOT_SEEN),
+        ((1.3, 1.2, 1.4), 0.7, NOT_SEEN),
+        ((0.6, 0.5, 0.7), 0.7, SEEN),
+        ((2.0, math.nan, math.nan), 1.75, UNDECIDED),  # one round has no interval
+        ((2.0, 1.9, 2.1), 1.03, None),  # the paper shows no difference
+        ((2.0, 1.9, 2.1), None, None),
     ],
 )
 def test_speedups_of_stand_ins(
-    ratio: float, spread: tuple[float, float] | None, printed: float | None, verdict: str | None
+    ratio: tuple[float, float, float], printed: float | None, verdict: str | None
 ) -> None:
-    assert judge_relation(ratio, spread, printed)[0] == verdict
+    assert judge_ratio(ratio, printed)[0] == verdict
 
 
 def test_shares_of_time() -> None:
@@ -232,9 +229,3 @@ def test_shares_of_time() -> None:
         assert judge_share(runs, 40)[0] == expected
         assert judge_share(runs[:1], 40)[0] == UNDECIDED
     assert judge_share([30, 40, 50], 40)[0] == UNDECIDED
-    assert judge_longest([20, 21], [[12.0, 12.5], [8.0, 8.5]])[0] == SEEN
-    assert judge_longest([20, 21], [[12.0, 12.5], [22.0, 23.1]])[0] == NOT_SEEN
-    assert judge_longest([20, 21], [[12.0, 12.5], [19.0, 22.0]])[0] == UNDECIDED
-    assert judge_longest([20], [[12.0], [8.0]])[0] == UNDECIDED
-    assert judge_longest([20, 21], [[12.0, 12.5], [8.0]])[0] == UNDECIDED
-    assert judge_longest([20], [[12.0], []])[0] == judge_longest([20], [])[0] == NOT_RUN

@@ -1,6 +1,6 @@
-# The paper's tables. What each is made from, and its rows and columns, is in trimllm_paper/layout.yaml.
+# The paper's tables. Their rows and columns are in trimllm_paper/tables.py.
 
-from trimllm_paper import layout
+from trimllm_paper.tables import TABLES
 
 
 rule render_table:
@@ -13,7 +13,7 @@ rule render_table:
     log:
         log("{table}"),
     wildcard_constraints:
-        table=one_of(layout.tables()),
+        table=one_of(TABLES),
     localrule: True
     threads: 1
     resources:
@@ -29,69 +29,12 @@ rule render_table:
         "../scripts/table.py"
 
 
-rule table1:
-    input:
-        PATHS.table("table1"),
-    localrule: True
+# table1 to table9, table_engines, table_a1
+for key in TABLES:
 
-
-rule table2:
-    input:
-        PATHS.table("table2"),
-    localrule: True
-
-
-rule table3:
-    input:
-        PATHS.table("table3"),
-    localrule: True
-
-
-rule table4:
-    input:
-        PATHS.table("table4"),
-    localrule: True
-
-
-rule table5:
-    input:
-        PATHS.table("table5"),
-    localrule: True
-
-
-rule table6:
-    input:
-        PATHS.table("table6"),
-    localrule: True
-
-
-rule table7:
-    input:
-        PATHS.table("table7"),
-    localrule: True
-
-
-rule table8:
-    input:
-        PATHS.table("table8"),
-    localrule: True
-
-
-rule table9:
-    input:
-        PATHS.table("table9"),
-    localrule: True
-
-
-# Not among `tables`: it asks for exports, and for engines that are not installed everywhere.
-rule table_engines:
-    input:
-        PATHS.table("table_engines"),
-    localrule: True
-
-
-# Not among `tables`: it has a configuration of its own, config/overlays/ablation.yaml.
-rule table_a1:
-    input:
-        PATHS.table("table_a1"),
-    localrule: True
+    rule:
+        name:
+            key
+        input:
+            PATHS.table(key),
+        localrule: True

@@ -40,9 +40,8 @@ TIMING = (
 EXPORTS = (*SCORING, *COMPRESS, "trimllm/exporting/**/*.py", *_globs(script="export"))
 RECORDS = _globs("records.py", "engine_records.py", "kept_runs.py", "frames.py")
 TABLES = (
-    *(*RECORDS, *_globs("published.*", "context.py", "layout.*", "grid.py", "cells.py")),
-    *_globs("derive.py", "verdict.py", "intervals.py", "details.py", "render.py", "notes.py"),
-    *_globs("table.tex.jinja", "timed.py", "tier.py", script="table"),
+    *(*RECORDS, *_globs("published.*", "context.py", "tables.py", "cells.py", "table_notes.py")),
+    *_globs("derive.py", "verdict.py", "intervals.py", "render.py", "tier.py", script="table"),
 )
 FIGURES = (*TABLES, *_globs("figures/*", script="figure"))
 STAGES: dict[str, tuple[str, ...]] = {

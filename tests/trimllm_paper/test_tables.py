@@ -6,7 +6,7 @@ import pytest
 from table_building import TINY, build, column, context
 
 from trimllm.base.errors import UserError
-from trimllm_paper import layout
+from trimllm_paper import table_inputs
 
 
 def test_a_table_that_does_not_exist() -> None:
@@ -15,11 +15,11 @@ def test_a_table_that_does_not_exist() -> None:
 
 
 def recipes(table: str, **changes: object) -> set[str]:
-    return {recipe for _, _, recipe, _ in layout.needed(table, context(**changes))}
+    return {recipe for _, _, recipe, _ in table_inputs.needed(table, context(**changes))}
 
 
 def test_what_the_main_table_is_made_from() -> None:
-    needed = layout.needed("table2", context())
+    needed = table_inputs.needed("table2", context())
     assert len(needed) == len(set(needed)) == 5 * (3 + 4 + 2 * 3)
     assert all(trained == tested for _, trained, _, tested in needed)
     assert {recipe for _, _, recipe, _ in needed} == {
@@ -57,25 +57,25 @@ def test_criteria_and_ratios_need_every_checkpoint_of_their_chains() -> None:
 def test_domains_and_models_that_are_compared() -> None:
     models = [TINY, TINY | {"name": "other"}, TINY | {"name": "opt", "family": "opt"}]
     more = {"models": models, "table_models": ["other"], "table_domains": ["lexglue"]}
-    needed = layout.needed("table3", context(**more))
+    needed = table_inputs.needed("table3", context(**more))
     assert {(model, trained) for model, trained, _, _ in needed} == {("other", "lexglue")}
-    main = {model for model, *_ in layout.needed("table2", context(**more))}
+    main = {model for model, *_ in table_inputs.needed("table2", context(**more))}
     assert main == {"tiny", "other"}
-    needed = layout.needed("table8", context(**more))
+    needed = table_inputs.needed("table8", context(**more))
     assert {(m, d) for m, d, _, _ in needed} == {
         ("opt", domain) for domain in ("sciq", "medmcqa", "lexglue")
     }
-    assert layout.needed("table8", context()) == []
+    assert table_inputs.needed("table8", context()) == []
 
 
 def test_specialized_models_are_tested_on_other_domains() -> None:
-    needed = layout.needed("table5", context(chains=["paper"]))
+    needed = table_inputs.needed("table5", context(chains=["paper"]))
     assert len(needed) == 5 + 5 * 5 + 5  # Full-FT on its own domain alone
     assert ("tiny", "sciq", "full_ft", "sciq") in needed
     assert ("tiny", "sciq", "full_ft", "piqa") not in needed
     assert ("tiny", "sciq", "trim_paper/drop_36", "piqa") in needed
     near = {"near": {"medmcqa": "pubmedqa"}, "tested": [column("pubmedqa")]}
-    needed = layout.needed("table4", context(chains=["paper"], **near))
+    needed = table_inputs.needed("table4", context(chains=["paper"], **near))
     assert sorted(needed) == [
         ("tiny", "medmcqa", "full_ft", "medmcqa"),
         ("tiny", "medmcqa", "pretrained", "medmcqa"),
@@ -83,13 +83,13 @@ def test_specialized_models_are_tested_on_other_domains() -> None:
         ("tiny", "medmcqa", "trim_paper/drop_36", "pubmedqa"),
         ("tiny", "pubmedqa", "pretrained", "pubmedqa"),
     ]
-    assert layout.needed("table4", context()) == []
+    assert table_inputs.needed("table4", context()) == []
     assert "trim_paper/drop_30" in recipes("table5", cross_percent=50)
     assert "trim_paper/drop_42" in recipes("table5", kept_percent=[50, 30])
 
 
 def test_what_is_timed() -> None:
-    found = layout.needed_timings(context())
+    found = table_inputs.needed_timings(context())
     assert len(found) == len(set(found))
     assert {recipe for name, recipe in found if name == "tiny"} == {
         "full_ft",
@@ -103,5 +103,5 @@ def test_what_is_timed() -> None:
         *(f"trim_{name}/keep_{kept}" for name in ("half", "chain") for kept in (50, 40)),
         *("trim_half/keep_50+sparsegpt_2_4", "trim_half/keep_50+awq_int4"),
     }
-    shapes = layout.needed_timings(context(checkpoints=False))
+    shapes = table_inputs.needed_timings(context(checkpoints=False))
     assert {name for name, _ in shapes} == {"random-llama-1b"}

@@ -1,0 +1,91 @@
+"""What tables are made from: evaluations and measurements of throughput, by recipe.
+
+The workflow is planned with this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from trimllm.base.kept import drops_for
+from trimllm.base.names import RULE_KEPT, RULES
+from trimllm_paper.context import Context, Model
+from trimllm_paper.recipe import FULL_FT, Recipe
+from trimllm_paper.tables import Row, Table, table
+
+
+def needed(key: str, context: Context) -> list[tuple[str, str, str, str]]:
+    """Evaluations of a table of accuracy: (model, domain trained on, recipe, domain tested on)."""
+    spec = table(key, context)
+    shown = [c.key for c in spec.columns if c.shows == "accuracy" and c.domain and c.domain.tasks]
+    ours = context.near if key == "table4" else [domain.name for domain in context.domains]
+    found = [
+        (model.name, row.trained or tested, recipe, tested)
+        for model in spec.models
+        for tested in shown
+        for row in (*spec.rows, *spec.also)
+        if row.evaluate and (not row.trained or row.trained in ours)
+        for recipe in _recipes(row, model, spec, context)
+    ]
+    # Full-FT says, with the pretrained model, whether a specialized one has lost its own domain.
+    home = [domain for domain in spec.trained if domain in ours and domain in shown]
+    found += [(model.name, d, FULL_FT, d) for model in spec.models for d in home]
+    return list(dict.fromkeys(found))
+
+
+def _recipes(row: Row, model: Model, spec: Table, context: Context) -> list[str]:
+    """Recipes that a row is made from, of those that a run of this configuration makes."""
+    compressor = row.compressor or (Recipe.parse(row.recipe).compressor if row.recipe else None)
+    made = set(context.compressors)
+    if spec.blocks != "model":
+        made &= set(context.timed_compressors)
+        made &= set(context.composed if row.names else made)
+    if compressor and compressor not in made:
+        return []
+    if row.recipe:
+        return [row.recipe]
+    name, drops = next(iter(row.names), ""), list[int]()
+    if name in RULES:
+        # An odd number of blocks has no half.
+        drops = [model.units // 2] if name in context.rules and model.units % 4 == 0 else []
+    elif row.smallest:
+        drops = smallest_drops(model, context)
+    elif name in context.chains and (row.trained or row.kept in context.kept_percent):
+        drops = _drops(model, context.recipes[name].step, [row.kept])
+    found = [Recipe.trimmed(name, dropped, model.units) for dropped in drops]
+    return [str(recipe.compressed(compressor)) for recipe in found]
+
+
+def smallest_drops(model: Model, context: Context) -> list[int]:
+    """Drops of all checkpoints among which the smallest above the bar is looked for."""
+    step = context.main.step
+    last = max(_drops(model, step, context.kept_percent), default=0)
+    ends = [last, *filter(None, _drops(model, step, [context.smallest_percent or RULE_KEPT]))]
+    return [*range(0, min(ends) + 1, step)]
+
+
+def _drops(model: Model, step: int, kept_percent: Iterable[float]) -> list[int]:
+    """Drops of a chain that stand for kept fractions, as far as it has such."""
+    found = (drops_for(percent, model.units, step) for percent in kept_percent)
+    return [dropped for dropped in found if dropped is not None]
+
+
+def needed_timings(context: Context) -> list[tuple[str, str]]:
+    """Measurements of throughput on a machine: (model or `random-SHAPE`, recipe)."""
+    made = [c for c in context.timed_compressors if c in context.compressors]
+    found: list[tuple[str, Recipe]] = []
+    for model in context.models if context.checkpoints else ():
+        kept = [
+            Recipe.trimmed(name, dropped, model.units)
+            for name in context.chains
+            for dropped in _drops(model, context.recipes[name].step, context.kept_percent)
+        ]
+        full = [Recipe(FULL_FT, compressor=c) for c in (None, *made)]
+        composed = [kept[0].compressed(c) for c in made if c in context.composed]
+        found += [(model.name, recipe) for recipe in (*full, *kept, *composed)]
+    for shape in context.shapes:
+        trims = [Recipe.shape(p, kept) for p in context.patterns for kept in context.timed_percent]
+        full = [Recipe.shape().compressed(c) for c in (None, *context.timed_compressors)]
+        composed = [trim.compressed(c) for trim in trims[:1] for c in context.composed]
+        found += [(f"random-{shape}", recipe) for recipe in (*full, *trims, *composed)]
+    return [(name, str(recipe)) for name, recipe in found]

@@ -64,7 +64,7 @@ def test_table_engines_of_a_tiny_model(tmp_path: Path, project: dict[str, Any]) 
         assert names == [(recipe, format, batch) for batch in (1, 2) for recipe in recipes]
     assert found.measured[0].proof["largest_difference"] < 0.05
     rows = list(csv.DictReader((tmp_path / "results/tables/table_engines.csv").open()))
-    shown = {(r["row"], r["column"]): r["measured"] for r in rows}
+    shown = {(r["row"], r["column"]): r["value"] for r in rows}
     assert float(shown["gguf_f16_2_trimllm_60", "share_decode"]) > 0
     again = snakemake(tmp_path, "table_engines", **project)
     assert "Nothing to be done" in again.stdout + again.stderr

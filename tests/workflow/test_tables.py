@@ -111,11 +111,11 @@ def test_tables_hold_what_was_measured(made: Path) -> None:
     ]:
         found = cells(made, table)[row, column]
         source = json.loads((made / found["sources"]).read_text())
-        assert float(found["measured"]) == pytest.approx(source["acc"]), (table, row)
+        assert float(found["value"]) == pytest.approx(source["acc"]), (table, row)
         assert found["stand_in"] and source["provenance"]["config_hash"]
     assert cells(made, "table3")["random_50", "lexglue"]["verdict"] == "not run"
     minutes = cells(made, "table9")
-    assert float(minutes["full_ft", "minutes_2"]["measured"]) > 0
+    assert float(minutes["full_ft", "minutes_2"]["value"]) > 0
     assert minutes["trimllm", "minutes_8"]["verdict"] == "not run"
     assert {row["verdict"] for row in cells(made, "table8").values()} <= {"", "not run"}
 

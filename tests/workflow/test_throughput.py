@@ -34,9 +34,9 @@ def test_table1_of_a_shape_and_of_another_machine(tmp_path: Path) -> None:
     assert found["provenance"]["config_hash"] and found["pattern"].startswith("half: 50%")
     rows = list(csv.DictReader((tmp_path / "results/tables/table1.csv").open(encoding="utf-8")))
     speeds = {
-        (row["model"], row["row"]): float(row["measured"])
+        (row["block"], row["row"]): float(row["value"])
         for row in rows
-        if row["column"] == "throughput" and row["measured"]
+        if row["column"] == "throughput" and row["value"]
     }
     rate = found["decode_tokens_per_second"]["median"]
     assert speeds[f"{here}/random-llama-tiny", "trimllm_50"] == rate

@@ -15,7 +15,7 @@ from torch import nn
 from trimllm.base.precision import has_bfloat16
 from trimllm.checkpoint.stock import strip
 from trimllm.compress import int4
-from trimllm.compress.job import Compressed, CompressJob, linear_names, one_shot
+from trimllm.compress.job import Compressed, CompressJob, linear_names
 
 # Points of the grid for alpha; the paper's 20 take twice the time.
 GRID = 10
@@ -24,19 +24,16 @@ yardstick_ = int4.yardstick_
 
 
 def compress(job: CompressJob) -> Compressed:
-    """Compress with the job's engine."""
-    return job.by_worker() if job.engine == "autoawq" else _llmcompressor(job)
-
-
-def _llmcompressor(job: CompressJob) -> Compressed:
+    """Compress by llmcompressor, or by autoawq in its own environment."""
+    if job.engine == "autoawq":
+        return job.by_worker()
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
     from llmcompressor.modifiers.quantization import QuantizationModifier
     from llmcompressor.modifiers.transform.awq import AWQModifier
 
     stock, missing = job.stock()
     linears, others = linear_names(stock, missing)
-    size = job.settings.group_size
-    untouched = linear_names(stock)[1]
+    size, untouched = job.settings.group_size, linear_names(stock)[1]
     args = QuantizationArgs(num_bits=4, symmetric=False, strategy="group", group_size=size)
     scheme = QuantizationScheme(targets=["Linear"], weights=args)
     recipe = [
@@ -47,20 +44,13 @@ def _llmcompressor(job: CompressJob) -> Compressed:
     fast = job.settings.device == "cpu" and has_bfloat16()
     # The search changes weights in place: a cache would hand it the first ones each time.
     with torch.autocast("cpu", torch.bfloat16, enabled=fast, cache_enabled=False):
-        tensors = strip(one_shot(stock, job, recipe), missing)
+        tensors = strip(job.one_shot(stock, recipe), missing)
     for name in linears:
-        for key in ("weight_scale", "weight_zero_point"):
-            del tensors[f"{name}.{key}"]
+        del tensors[f"{name}.weight_scale"], tensors[f"{name}.weight_zero_point"]
         packed = int4.pack_awq(tensors.pop(f"{name}.weight"), size)
         tensors |= {f"{name}.{key}": part for key, part in packed.items()}
-    quantization = {
-        "quant_method": "awq",
-        "bits": 4,
-        "group_size": size,
-        "zero_point": True,
-        "version": "gemm",
-        "modules_to_not_convert": untouched,
-    }
+    quantization = {"quant_method": "awq", "bits": 4, "group_size": size, "zero_point": True}
+    quantization |= {"version": "gemm", "modules_to_not_convert": untouched}
     return Compressed(tensors, {"quantization_config": quantization})
 
 

@@ -48,9 +48,11 @@ class Worker:
     ) -> None:
         start = time.perf_counter()
         torch.manual_seed(seed)
-        model = load_dense(Path(dense), device)
+        config = json.loads(Path(dense, "config.json").read_text())
+        model = load_dense(dense, config, device)
         quantize = autoawq if engine == "autoawq" else auto_gptq
-        write(Path(dense), Path(output), *quantize(model, rows, group_size, device))
+        model, config["quantization_config"] = quantize(model, rows, group_size, device)
+        write(Path(dense), Path(output), model, config)
         self.facts = {
             "engine": engine,
             "versions": {name: version(name) for name in (engine, "torch", "transformers")},
@@ -59,12 +61,21 @@ class Worker:
         }
 
 
-def load_dense(dense: Path, device: str) -> Any:
-    """The dense model on the CPU: float32, or float16 for a GPU, as both engines expect."""
-    config = older_config(json.loads((dense / "config.json").read_text()))
+def load_dense(dense: str, config: dict[str, Any], device: str) -> Any:
+    """The dense model on the CPU: float32, or float16 for a GPU, as both engines expect.
+
+    The config is given in the keys of transformers 4: the rotary base inside `rope_parameters`
+    would silently be replaced by 10000.
+    """
+    older, rope = dict(config), dict(config.get("rope_parameters") or {})
+    if "rope_theta" in rope:
+        older["rope_theta"] = rope.pop("rope_theta")
+    if rope.get("rope_type", "default") != "default":
+        older["rope_scaling"] = rope
+    older.pop("dtype", None)
     model = AutoModelForCausalLM.from_pretrained(
         dense,
-        config=AutoConfig.for_model(config.pop("model_type"), **config),
+        config=AutoConfig.for_model(older.pop("model_type"), **older),
         torch_dtype=torch.float32 if device == "cpu" else torch.float16,
         local_files_only=True,
         use_safetensors=True,
@@ -73,28 +84,7 @@ def load_dense(dense: Path, device: str) -> Any:
     return model.eval()
 
 
-def older_config(config: dict[str, Any]) -> dict[str, Any]:
-    """config.json in the keys of transformers 4: rope_theta, rope_scaling, torch_dtype.
-
-    The rotary base inside `rope_parameters` would silently be replaced by 10000.
-    """
-    rope = config.pop("rope_parameters", None) or {}
-    if "rope_theta" in rope:
-        config["rope_theta"] = rope.pop("rope_theta")
-    if rope.get("rope_type", "default") != "default":
-        config["rope_scaling"] = rope
-    if "dtype" in config:
-        config["torch_dtype"] = config.pop("dtype")
-    return config
-
-
-def class_of(engine: str, families: dict[str, Any], model: Any) -> Any:
-    """The engine's class for the model's family."""
-    family = model.config.model_type
-    return families.get(family) or sys.exit(f"{engine} knows no {family}; use another engine")
-
-
-def write(dense: Path, output: Path, model: Any, quantization: dict[str, Any]) -> None:
+def write(dense: Path, output: Path, model: Any, config: dict[str, Any]) -> None:
     """Write the quantized weights beside the dense checkpoint's own config.
 
     The engines' own writers store an older config, and one of them a zero bias for every layer.
@@ -108,9 +98,13 @@ def write(dense: Path, output: Path, model: Any, quantization: dict[str, Any]) -
         elif name.endswith((".qweight", ".qzeros", ".scales", ".g_idx")):
             state[name] = tensor.contiguous()
     save_file(state, output / "model.safetensors", metadata={"format": "pt"})
-    config = json.loads((dense / "config.json").read_text())
-    config["quantization_config"] = quantization
     (output / "config.json").write_text(json.dumps(config))
+
+
+def family_of(engine: str, families: dict[str, Any], model: Any) -> Any:
+    """The engine's class for the model's family."""
+    family = model.config.model_type
+    return families.get(family) or sys.exit(f"{engine} knows no {family}; use another engine")
 
 
 def auto_gptq(model: Any, rows: list[list[int]], size: int, device: str) -> tuple[Any, Any]:
@@ -127,7 +121,7 @@ def auto_gptq(model: Any, rows: list[list[int]], size: int, device: str) -> tupl
             module.CUDA_0 = torch.device("cpu")
     config: dict[str, Any] = {"bits": 4, "group_size": size, "damp_percent": DAMPING}
     config |= {"desc_act": False, "sym": True}
-    family = class_of("auto-gptq", GPTQ_CAUSAL_LM_MODEL_MAP, model)
+    family = family_of("auto-gptq", GPTQ_CAUSAL_LM_MODEL_MAP, model)
     wrapped = family(model, False, BaseQuantizeConfig(**config))
     tokens = torch.tensor(rows)
     wrapped.quantize([{"input_ids": r, "attention_mask": torch.ones_like(r)} for r in tokens])
@@ -161,7 +155,7 @@ def autoawq(model: Any, rows: list[list[int]], size: int, device: str) -> tuple[
             finally:
                 del module.state_dict
 
-    family = class_of("autoawq", AWQ_CAUSAL_LM_MODEL_MAP, model)
+    family = family_of("autoawq", AWQ_CAUSAL_LM_MODEL_MAP, model)
     config: dict[str, Any] = {"zero_point": True}
     family(model, model.config.model_type, False, model.config, None, None).quantize(
         tokenizer=None,

@@ -18,11 +18,9 @@ yardstick_ = int4.yardstick_
 
 
 def compress(job: CompressJob) -> Compressed:
-    """Compress with the job's engine."""
-    return job.by_worker() if job.engine == "auto-gptq" else _gptqmodel(job)
-
-
-def _gptqmodel(job: CompressJob) -> Compressed:
+    """Compress by gptqmodel, or by auto-gptq in its own environment."""
+    if job.engine == "auto-gptq":
+        return job.by_worker()
     # Packing in Python takes a second; the extension would have to be compiled here.
     os.environ.setdefault("GPTQMODEL_DISABLE_PACK_EXT", "1")
     kernels.prepare()
@@ -39,8 +37,8 @@ def _gptqmodel(job: CompressJob) -> Compressed:
         dynamic={rf"-:^{name.replace('.', r'[.]')}([.]|$)": {} for name in missing} or None,
     )
     engine = GPTQModel.load(str(job.write(stock)), config, dtype=torch.float32)
-    engine.quantize(job.rows(), batch_size=1)
-    output = job.workspace / "output"
-    engine.save(str(output))
+    rows = [{"input_ids": r, "attention_mask": torch.ones_like(r)} for r in job.rows()[:, None]]
+    engine.quantize(rows, batch_size=1)
+    engine.save(str(output := job.workspace / "output"))
     engine.model.to("meta")
     return read_output(output, missing)

@@ -43,19 +43,17 @@ class CompressJob:
     settings: CompressSettings
     workspace: Path  # an empty folder for intermediate files
 
-    def rows(self) -> list[dict[str, Tensor]]:
-        """The texts end to end, cut into rows of one length, (1, at most `max_tokens`), with masks.
+    def rows(self) -> Tensor:
+        """The texts end to end, cut into rows of one length, (rows, at most `max_tokens`).
 
         Statistics of linear layers' inputs need no whole texts, and engines want equal lengths.
         Fewer tokens than there are rows are lost. `UserError` if there are no tokens.
         """
-        longest = self.settings.max_tokens
         ids = torch.tensor([i for text in self.texts for i in self.tokenizer(text).input_ids])
         if not len(ids):
             raise UserError("the calibration texts hold no tokens; give real texts")
-        count = -(-len(ids) // longest)
-        rows = ids[: len(ids) // count * count].view(count, 1, -1)
-        return [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in rows]
+        count = -(-len(ids) // self.settings.max_tokens)
+        return ids[: len(ids) // count * count].view(count, -1)
 
     def stock(self) -> tuple[nn.Module, list[str]]:
         """The model as a stock one of the same weights, and the modules that it lacks."""
@@ -74,7 +72,7 @@ class CompressJob:
         """The stock model compressed by an engine in an environment of its own."""
         stock, missing = self.stock()
         (output := self.workspace / "output").mkdir()
-        folder, settings = EXTERNAL[self.engine], self.settings
+        settings = self.settings
         variables = environment(settings.threads, isolated=True)
         if settings.device == "cpu":  # the engines take a GPU wherever they see one
             variables["CUDA_VISIBLE_DEVICES"] = ""
@@ -83,15 +81,50 @@ class CompressJob:
             {
                 "engine": self.engine,
                 "dense": str(self.write(stock)),
-                "rows": [row["input_ids"][0].tolist() for row in self.rows()],
+                "rows": self.rows().tolist(),
                 "output": str(output),
                 **{name: getattr(settings, name) for name in ("group_size", "device", "seed")},
             },
             name=self.engine,
-            python=settings.python or python_of(folder, "envs"),
+            python=settings.python or python_of(EXTERNAL[self.engine], "envs"),
             variables=variables,
         )
         return read_output(output, missing, {"engine_run": report})
+
+    def one_shot(self, stock: nn.Module, recipe: list[Any]) -> dict[str, Tensor]:
+        """Run a recipe of llmcompressor on a stock model; returns its tensors, the model is empty.
+
+        The model stays on the host; the block at work visits the job's device.
+        """
+        from compressed_tensors.offload import remove_dispatch
+        from compressed_tensors.utils import patch_attr
+        from llmcompressor import active_session, oneshot
+        from llmcompressor.pipelines.cache import IntermediatesCache
+        from llmcompressor.pipelines.sequential import pipeline
+        from loguru import logger
+
+        logger.disable("llmcompressor")
+        device = torch.device(self.settings.device)
+        rows = [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in self.rows()]
+        with ExitStack() as stack:
+            # It has no argument for the device: it takes the first GPU wherever there is one.
+            stack.enter_context(patch_attr(pipeline, "get_main_device", lambda: device))
+            if device.type == "cpu":  # pinned memory is a GPU's; without one torch raises
+                stack.enter_context(patch_attr(IntermediatesCache, "pin_memory", lambda *_: None))
+            stack.callback(lambda: active_session().reset())  # it would keep the model
+            oneshot(
+                model=stock,
+                processor=self.tokenizer,
+                dataset=torch.utils.data.DataLoader(rows, batch_size=1),
+                recipe=recipe,
+                num_calibration_samples=len(rows),
+                pipeline="sequential",
+            )
+        remove_dispatch(stock)
+        tensors = stock.state_dict()
+        # torch.fx, which llmcompressor traces blocks with, never lets go of a traced model.
+        stock.to("meta")
+        return tensors
 
 
 def linear_names(model: nn.Module, missing: Sequence[str] = ()) -> tuple[list[str], list[str]]:
@@ -112,42 +145,6 @@ def change_linears_(model: nn.Module, change: Callable[[Tensor], Tensor]) -> Non
     for name in linear_names(model)[0]:
         weight = model.get_submodule(name).weight
         weight.copy_(change(weight.float()))
-
-
-def one_shot(stock: nn.Module, job: CompressJob, recipe: list[Any]) -> dict[str, Tensor]:
-    """Run a recipe of llmcompressor on a stock model; returns its tensors, the model is empty.
-
-    The model stays on the host; the block at work visits the job's device.
-    """
-    from compressed_tensors.offload import remove_dispatch
-    from compressed_tensors.utils import patch_attr
-    from llmcompressor import active_session, oneshot
-    from llmcompressor.pipelines.cache import IntermediatesCache
-    from llmcompressor.pipelines.sequential import pipeline
-    from loguru import logger
-
-    logger.disable("llmcompressor")
-    device = torch.device(job.settings.device)
-    with ExitStack() as stack:
-        # It has no argument for the device: it takes the first GPU wherever there is one.
-        stack.enter_context(patch_attr(pipeline, "get_main_device", lambda: device))
-        if device.type == "cpu":  # pinned memory is a GPU's; without one torch raises
-            stack.enter_context(patch_attr(IntermediatesCache, "pin_memory", lambda *_: None))
-        stack.callback(lambda: active_session().reset())  # it would keep the model
-        rows = [{name: tensor[0] for name, tensor in row.items()} for row in job.rows()]
-        oneshot(
-            model=stock,
-            processor=job.tokenizer,
-            dataset=torch.utils.data.DataLoader(rows, batch_size=1),
-            recipe=recipe,
-            num_calibration_samples=len(rows),
-            pipeline="sequential",
-        )
-    remove_dispatch(stock)
-    tensors = stock.state_dict()
-    # torch.fx, which llmcompressor traces blocks with, never lets go of a traced model.
-    stock.to("meta")
-    return tensors
 
 
 def read_output(

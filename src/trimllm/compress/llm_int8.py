@@ -25,12 +25,11 @@ from trimllm.compress.methods import CompressSettings
 def compress(job: CompressJob) -> Compressed:
     """Compress by bitsandbytes."""
     untouched = linear_names(job.model)[1]
+    config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=untouched)
     with store.no_progress_bars():
         model = AutoModelForCausalLM.from_pretrained(
             job.write(job.model),
-            quantization_config=BitsAndBytesConfig(
-                load_in_8bit=True, llm_int8_skip_modules=untouched
-            ),
+            quantization_config=config,
             dtype=torch.float32,
             device_map={"": job.settings.device},
             local_files_only=True,

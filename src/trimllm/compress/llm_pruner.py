@@ -9,8 +9,8 @@ channels, since a stock configuration has one number for all: `plan` chooses bot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -24,13 +24,12 @@ from trimllm.sublayers import unit_layers, unit_parameters
 
 # MLP widths are multiples of this where the model is wide enough: kernels are fastest there.
 WIDTH_STEP = 8
-# By kind, the layers whose rows (outputs) and whose columns (inputs) belong to structures.
-ROWS = {"attention": ("q_proj", "k_proj", "v_proj"), "mlp": ("gate_proj", "up_proj", "fc1")}
-COLUMNS = {"attention": ("o_proj", "out_proj"), "mlp": ("down_proj", "fc2")}
-
-
-# A linear layer, the dimension of its weight that is cut (0: rows, 1: columns), and which structure
-# every row or column belongs to.
+# The layers whose rows (outputs, dimension 0) or columns (inputs, 1) belong to structures, by kind.
+CUT = {
+    "attention": {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "out_proj": 1},
+    "mlp": {"gate_proj": 0, "up_proj": 0, "fc1": 0, "down_proj": 1, "fc2": 1},
+}
+# A linear layer, the dimension of its weight that is cut, and the structure of each row or column.
 Side = tuple[nn.Linear, int, Tensor]
 
 
@@ -57,29 +56,26 @@ def plan(model: nn.Module, kept: float) -> Plan:
     Raises:
         UserError: nothing is left for the MLPs, or a linear layer that has no rule here.
     """
-    known = {name for kind in (*ROWS.values(), *COLUMNS.values()) for name in kind}
     for name in linear_names(model)[0]:
-        if name.rpartition(".")[2] not in known:
+        if not any(name.endswith(tuple(f".{layer}" for layer in cut)) for cut in CUT.values()):
             raise UserError(f"llm_pruner cannot prune the layer {name}; leave this compressor out")
     sizes = {"attention": 0, "mlp": 0}
     for unit, parameters in unit_parameters(model).items():
         sizes[unit.kind] += sum(p.numel() for p in parameters)
-    every, width = sizes_of(model.config)
+    heads, width = sizes_of(model.config)
     # OPT's configuration ties the number of heads to the hidden width.
-    fixed = hasattr(model.config, "ffn_dim")
-    heads = every if fixed else min(every, max(1, int(kept * every + 0.999)))
-    attention, total = sizes["attention"] * heads / every, sum(sizes.values())
+    left = heads if hasattr(model.config, "ffn_dim") else math.ceil(round(kept * heads, 3))
+    attention, total = sizes["attention"] * left / heads, sum(sizes.values())
     channels = width
     if sizes["mlp"]:
-        channels = int(width * (kept * total - attention) / sizes["mlp"])
+        channels = min(width, int(width * (kept * total - attention) / sizes["mlp"]))
         channels -= channels % WIDTH_STEP if channels >= 4 * WIDTH_STEP else 0
     if channels < 1:
         raise UserError(
-            f"llm_pruner: {100 * kept:g}% of the parameters leave no MLP channel beside {heads} of "
-            f"{every} heads (OPT cannot lose heads); raise `kept` or leave this compressor out"
+            f"llm_pruner: {100 * kept:g}% of the parameters leave no MLP channel beside {left} of "
+            f"{heads} heads (OPT cannot lose heads); raise `kept` or leave this compressor out"
         )
-    channels = min(channels, width)
-    return Plan(heads, channels, (attention + sizes["mlp"] * channels / width) / total)
+    return Plan(left, channels, (attention + sizes["mlp"] * channels / width) / total)
 
 
 def sides_of(config: Any, layer: nn.Module, kind: str) -> list[Side]:
@@ -90,24 +86,17 @@ def sides_of(config: Any, layer: nn.Module, kind: str) -> list[Side]:
     else:
         single = torch.arange(heads).repeat_interleave(layer.self_attn.head_dim)
         query = single.view(heads, -1).repeat(1, config.num_attention_heads // heads).flatten()
-    sides: list[Any] = []
-    for name, module in layer.named_modules():
-        last = name.rpartition(".")[2]
-        if last in ROWS[kind]:
-            sides.append((module, 0, single if last in ("k_proj", "v_proj") else query))
-        elif last in COLUMNS[kind]:
-            sides.append((module, 1, query))
-    return sides
-
-
-def count_of(sides: Sequence[Side]) -> int:
-    """Number of structures."""
-    return int(sides[0][2].max()) + 1
+    linears = [(name.rpartition(".")[2], module) for name, module in layer.named_modules()]
+    return [
+        (module, CUT[kind][name], single if name in ("k_proj", "v_proj") else query)
+        for name, module in linears
+        if name in CUT[kind] and isinstance(module, nn.Linear)
+    ]
 
 
 def taylor(sides: Sequence[Side]) -> Tensor:
     """Importance of every structure of a sublayer: the sum of |w dL/dw| over its weights."""
-    score = torch.zeros(count_of(sides))
+    score = torch.zeros(int(sides[0][2].max()) + 1)
     for linear, dim, owner in sides:
         change = (linear.weight * linear.weight.grad).detach().abs()
         score.index_add_(0, owner, change.sum(1 - dim, dtype=torch.float32).cpu())
@@ -118,10 +107,10 @@ def taylor(sides: Sequence[Side]) -> Tensor:
 def cut(model: nn.Module, kept: Plan, importance: Callable[[Sequence[Side]], Tensor]) -> None:
     """Remove the least important structures of every sublayer, in place, and adapt the config."""
     for unit, layer in unit_layers(model):
-        keep = kept.heads if unit.kind == "attention" else kept.channels
         sides = sides_of(model.config, layer, unit.kind)
         score = importance(sides)
         stays = torch.zeros(len(score), dtype=torch.bool)
+        keep = kept.heads if unit.kind == "attention" else kept.channels
         stays[score.argsort(stable=True)[len(score) - keep :]] = True
         for linear, dim, owner in sides:
             index = stays[owner].nonzero().flatten().to(linear.weight.device)
@@ -145,20 +134,8 @@ def config_changes(config: Any, kept: Plan) -> dict[str, int]:
     }
 
 
-def gradients(model: nn.Module, rows: Sequence[Tensor]) -> None:
-    """Leave dL/dw, L the sum of the rows' mean losses, in the weights of the sublayers."""
-    model.requires_grad_(False)
-    for parameters in unit_parameters(model).values():
-        for parameter in parameters:
-            parameter.requires_grad_()
-    for row in rows:
-        row = row.to(model.device)
-        with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
-            model(row, labels=row, use_cache=False).loss.backward()
-
-
 def compress(job: CompressJob) -> Compressed:
-    """Cut the model of the job, in place.
+    """Cut the model of the job, in place, by the gradients of the rows' mean losses.
 
     On a GPU in 16 bits: weights and gradients of LLaMA-13B take 52 GB.
     """
@@ -166,7 +143,13 @@ def compress(job: CompressJob) -> Compressed:
     changes = config_changes(model.config, kept)
     if job.settings.device != "cpu":
         round_weights_(model, torch.bfloat16).to(job.settings.device)
-    gradients(model, [row["input_ids"] for row in job.rows()])
+    model.requires_grad_(False)
+    for parameters in unit_parameters(model).values():
+        for parameter in parameters:
+            parameter.requires_grad_()
+    for row in job.rows()[:, None].to(model.device):
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
+            model(row, labels=row, use_cache=False).loss.backward()
     cut(model, kept, taylor)
     facts = {"kept_of_units_percent": 100 * kept.share, "kept": changes}
     return Compressed(model.state_dict(), changes, facts)
@@ -174,5 +157,9 @@ def compress(job: CompressJob) -> Compressed:
 
 def yardstick_(model: nn.Module, settings: CompressSettings) -> None:
     """Cut structures drawn at random to the same widths, in place."""
-    chance = partial(torch.rand, generator=torch.Generator().manual_seed(settings.seed))
-    cut(model, plan(model, settings.kept), lambda sides: chance(count_of(sides)))
+    chance = torch.Generator().manual_seed(settings.seed)
+    cut(
+        model,
+        plan(model, settings.kept),
+        lambda sides: torch.rand(int(sides[0][2].max()) + 1, generator=chance),
+    )

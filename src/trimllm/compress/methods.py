@@ -18,27 +18,20 @@ class CompressSettings:
     seed: int = 0
     threads: int = 1  # of an external engine, and of the process that checks the result
     device: str = "cpu"  # or "cuda"
-    python: Path | None = None  # interpreter of an external engine
+    python: Path | None = None  # interpreter of an external engine; None looks in `.envs`
 
 
 @dataclass(frozen=True)
 class Method:
-    """What planning must know of a compressor.
+    """What is known of a compressor without running it."""
 
-    Attributes:
-        engines: engine -> packages that it needs here; the first one is the default.
-        settings: keys of `CompressSettings` that the result depends on.
-        yardstick: the plainest way to the same size, which the result is compared with.
-        margin: nats a token by which held-back answers may be worse than the yardstick's. A
-            corrupt checkpoint is worse by nats.
-        calibrated: whether it reads calibration texts.
-    """
-
-    engines: dict[str, tuple[str, ...]]
-    settings: tuple[str, ...]
-    yardstick: str
+    engines: dict[str, tuple[str, ...]]  # with the packages that each needs; the first is default
+    settings: tuple[str, ...]  # keys of `CompressSettings` that the result depends on
+    yardstick: str  # the plainest way to the same size, which the result is compared with
+    # Nats a token by which held-back answers may be worse than the yardstick's; a corrupt
+    # checkpoint is worse by nats.
     margin: float
-    calibrated: bool = True
+    calibrated: bool = True  # whether it reads calibration texts
 
 
 INT4, INT8 = "round to nearest, int4", "round to nearest, int8"
@@ -72,7 +65,7 @@ def default_engine(method: str) -> str:
     return next(iter(METHODS[method].engines))
 
 
-def missing_package(method: str, engine: str | None = None) -> str | None:
+def missing_package(method: str, engine: str) -> str | None:
     """A package that an engine needs and that is not installed, or None."""
-    needed = METHODS[method].engines[engine or default_engine(method)]
+    needed = METHODS[method].engines[engine]
     return next((name for name in needed if importlib.util.find_spec(name) is None), None)

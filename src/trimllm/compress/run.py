@@ -17,104 +17,13 @@ import torch
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype
-from trimllm.base.workers import python_of
 from trimllm.checkpoint import store
 from trimllm.compress.job import CompressJob
-from trimllm.compress.methods import (
-    EXTERNAL,
-    METHODS,
-    CompressSettings,
-    default_engine,
-    missing_package,
-)
-from trimllm.compress.proof import (
-    HeldBack,
-    ScoredRow,
-    fresh_loss,
-    judge,
-    mean_loss,
-    scored_rows,
-)
+from trimllm.compress.methods import EXTERNAL, METHODS, CompressSettings, default_engine
+from trimllm.compress.proof import HeldBack, ScoredRow, fresh_loss, judge, mean_loss, scored_rows
 
-# What the int4 kernels of PyTorch on a CPU and those of GPUs both take.
-GROUP_SIZES = (32, 64, 128)
 RECORD = "compression"
-
 Record = dict[str, Any]
-
-
-def module_of(method: str) -> Any:
-    """The file of a compressor: `compress(job)` and `yardstick_(model, settings)`."""
-    return importlib.import_module(f"trimllm.compress.{method}")
-
-
-def check(
-    method: str,
-    source: str | Path,
-    texts: int,
-    *,
-    engine: str | None = None,
-    settings: CompressSettings | None = None,
-) -> str:
-    """Everything that can be known before work starts; returns the engine.
-
-    Args:
-        texts: number of calibration texts.
-
-    Raises:
-        UserError: one line for the first obstacle.
-    """
-    settings = settings or CompressSettings()
-    if method not in METHODS:
-        raise UserError(f"no compressor {method!r} (there are: {', '.join(METHODS)})")
-    entry, engine = METHODS[method], engine or default_engine(method)
-    if engine not in entry.engines:
-        engines = ", ".join(entry.engines)
-        raise UserError(f"{method} has no engine {engine!r} (there are: {engines})")
-    if package := missing_package(method, engine):
-        raise UserError(
-            f"{method} by {engine}: package {package} is not installed; run `make setup`"
-        )
-    if engine in EXTERNAL and not settings.python:
-        python_of(EXTERNAL[engine], "envs")
-    if settings.device.split(":")[0] not in ("cpu", "cuda"):
-        raise UserError(f"no device {settings.device!r}; use cpu or cuda")
-    if settings.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"{method}: device cuda, but torch sees no GPU; use device cpu")
-    if method.endswith("_int4") and (lacking := kernels.four_bit_lacks(settings.device)):
-        raise UserError(f"{method}: its kernels need {lacking}; install that, or leave it out")
-    if entry.calibrated and texts < settings.min_texts:
-        raise UserError(
-            f"{method} needs at least {settings.min_texts} calibration texts and got {texts}; "
-            "give the domain more training documents, or raise compress.calibration_documents"
-        )
-    _, config = store.check_directory(source, verify=False)
-    if (Path(source) / f"{RECORD}.json").is_file() or "quantization_config" in config:
-        raise UserError(
-            f"{source} is compressed already; compress the checkpoint that it was made from"
-        )
-    if "group_size" in entry.settings:
-        _check_group_size(method, config, settings.group_size)
-    return engine
-
-
-def _check_group_size(method: str, config: dict[str, Any], group_size: int) -> None:
-    if group_size not in GROUP_SIZES:
-        sizes = ", ".join(map(str, GROUP_SIZES))
-        raise UserError(f"{method}: group_size {group_size} has no kernel; use one of {sizes}")
-    hidden, heads = config["hidden_size"], config["num_attention_heads"]
-    widths = {
-        "hidden_size": hidden,
-        "attention width": heads * (config.get("head_dim") or hidden // heads),
-        "MLP width": config.get("intermediate_size") or config["ffn_dim"],
-    }
-    for name, width in widths.items():
-        if width % group_size:
-            fits = [size for size in GROUP_SIZES if not any(w % size for w in widths.values())]
-            raise UserError(
-                f"{method}: group_size {group_size} does not divide the {name} {width}; use one of "
-                f"{fits or 'the other compressors'}"
-            )
 
 
 def compress(
@@ -125,8 +34,8 @@ def compress(
     output: str | Path,
     *,
     engine: str | None = None,
-    settings: CompressSettings | None = None,
-    provenance: Callable[[], dict[str, Any]] | None = None,
+    settings: CompressSettings = CompressSettings(),  # noqa: B008  # it is frozen
+    provenance: Callable[[], dict[str, Any]] = dict,
     record: Callable[[Record], Record] = dict,
 ) -> Record:
     """Compress a checkpoint; the result appears whole and checked, or not at all.
@@ -147,21 +56,14 @@ def compress(
         bytes, seconds.
 
     Raises:
-        UserError: see `check`; or the compressed checkpoint is worse than its margin allows.
+        UserError: what cannot be compressed so; or the compressed checkpoint is worse than its
+            margin allows.
     """
-    settings = settings or CompressSettings()
-    engine = check(method, source, len(texts), engine=engine, settings=settings)
-    if not held_back:
-        raise UserError(
-            f"{method} needs held-back texts to check its result; give the domain more training "
-            "documents"
-        )
-    if common := set(texts) & {"".join(one) for one in held_back}:
-        raise UserError(f"{len(common)} held-back texts are calibration texts too; use others")
-    entry, module = METHODS[method], module_of(method)
-    seconds: dict[str, float] = {}
-    longest = files.read_json(Path(source) / "config.json")["max_position_embeddings"]
-    settings = replace(settings, max_tokens=min(settings.max_tokens, longest))
+    config = _check(method, source, texts, held_back, settings)
+    entry, module = METHODS[method], importlib.import_module(f"trimllm.compress.{method}")
+    engine = engine or default_engine(method)
+    longest = min(settings.max_tokens, config["max_position_embeddings"])
+    settings, seconds = replace(settings, max_tokens=longest), dict[str, float]()
     with files.scratch(output) as temporary, files.scratch(output) as workspace:
         with _timed(seconds, "yardstick"):
             loss, rows = _dense_losses(module, source, held_back, settings)
@@ -195,9 +97,52 @@ def compress(
             "held_back_texts": len(held_back),
             **compressed.facts,
         }
-        origin = provenance() if provenance else None
-        store.complete(temporary, output, {RECORD: record(result)}, origin)
+        store.complete(temporary, output, {RECORD: record(result)}, provenance())
     return result
+
+
+def _check(
+    method: str,
+    source: str | Path,
+    texts: Sequence[str],
+    held_back: Sequence[HeldBack],
+    settings: CompressSettings,
+) -> dict[str, Any]:
+    """The config of a checkpoint. Raises `UserError` for what can be known before work starts."""
+    if method not in METHODS:
+        raise UserError(f"no compressor {method!r} (there are: {', '.join(METHODS)})")
+    _, config = store.check_directory(source, verify=False)
+    if (Path(source) / f"{RECORD}.json").is_file() or "quantization_config" in config:
+        raise UserError(
+            f"{source} is compressed already; compress the checkpoint that it was made from"
+        )
+    if method.endswith("_int4") and (lacking := kernels.four_bit_lacks(settings.device)):
+        raise UserError(f"{method}: its kernels need {lacking}; install that, or leave it out")
+    if METHODS[method].calibrated and len(texts) < settings.min_texts:
+        raise UserError(
+            f"{method} needs at least {settings.min_texts} calibration texts and got {len(texts)}; "
+            "give the domain more training documents, or raise compress.calibration_documents"
+        )
+    if not held_back:
+        raise UserError(
+            f"{method} needs held-back texts to check its result; give the domain more training "
+            "documents"
+        )
+    if common := set(texts) & {"".join(one) for one in held_back}:
+        raise UserError(f"{len(common)} held-back texts are calibration texts too; use others")
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    widths = {
+        "hidden_size": hidden,
+        "attention width": heads * (config.get("head_dim") or hidden // heads),
+        "MLP width": config.get("intermediate_size") or config["ffn_dim"],
+    }
+    for name, width in widths.items():
+        if "group_size" in METHODS[method].settings and width % settings.group_size:
+            raise UserError(
+                f"{method}: group_size {settings.group_size} does not divide the {name} {width}; "
+                "use 32, 64 or 128, whichever divides all widths, or another compressor"
+            )
+    return config
 
 
 def _free(device: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trimllm.checkpoint.stock import strip
-from trimllm.compress.job import Compressed, CompressJob, change_linears_, linear_names, one_shot
+from trimllm.compress.job import Compressed, CompressJob, change_linears_, linear_names
 from trimllm.compress.methods import CompressSettings
 
 
@@ -23,9 +23,8 @@ def compress(job: CompressJob) -> Compressed:
     # be pruned, and with it the embeddings that it is tied to.
     targets = linear_names(stock, missing)[0]
     modifier = SparseGPTModifier(sparsity=0.5, mask_structure="2:4", targets=targets)
-    return Compressed(
-        strip(one_shot(stock, job, [modifier]), missing), facts={"zero_percent": 50.0}
-    )
+    tensors = strip(job.one_shot(stock, [modifier]), missing)
+    return Compressed(tensors, facts={"zero_percent": 50.0})
 
 
 def two_of_four(weight: Tensor) -> Tensor:

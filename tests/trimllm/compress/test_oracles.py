@@ -58,8 +58,8 @@ def test_sparsegpt_prunes_by_the_inputs_of_a_layer(family: str, tmp_path: Path) 
     attention = unit_layers(model.double())[0][1].self_attn
     seen: list[Tensor] = []
     attention.q_proj.register_forward_hook(lambda _, args, __: seen.append(args[0]))
-    for row in job.rows():
-        model(row["input_ids"])
+    for row in job.rows()[:, None]:
+        model(row)
     inputs = torch.cat(seen, 1)[0].detach()
     tensors = sparsegpt_2_4.compress(job).tensors
     names = {id(module): name for name, module in model.named_modules()}
@@ -118,8 +118,8 @@ def test_llm_pruner_removes_the_structures_that_matter_least(
     silenced = drop(silenced, dropped) if dropped else silenced
     job = job_of(silenced, tmp_path)
     model, kept = job.model, llm_pruner.plan(silenced, 0.5)
-    for row in job.rows():
-        silenced(row["input_ids"], labels=row["input_ids"]).loss.backward()
+    for row in job.rows()[:, None]:
+        silenced(row, labels=row).loss.backward()
     for unit, layer in unit_layers(silenced):
         scores = sorted(plain_scores(silenced, layer, unit.kind), key=lambda pair: pair[0])
         keep = kept.heads if unit.kind == "attention" else kept.channels

@@ -46,7 +46,7 @@ class Engines(Record):
     PLACED = ("hardware", "model", "engine")
     hardware: str
     engine: str
-    label: str
+    label: str | None = ABSENT  # in kept records
     domain: str
     seed: int
     threads: int

@@ -322,7 +322,7 @@ class Throughput(OfRecipe):
     model_config = ConfigDict(extra="allow")
     PLACED = ("hardware", "model", "recipe")
     hardware: str
-    label: str
+    label: str | None = ABSENT  # in kept records
     domain: str | None = None  # of a checkpoint
     compressor: str | None = None
     pattern: str | None = None  # of a shape, in words

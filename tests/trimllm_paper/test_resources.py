@@ -41,8 +41,8 @@ def test_a_target_is_no_job() -> None:
 def test_the_fewest_gpus_that_hold_a_training(gpu: str, full_ft: int, trim: int) -> None:
     """LLaMA-7B: 27 GB of float32 weights, 81 GB of gradients and moments where all is trained."""
     of = Resources(with_compute(configuration("paper"), gpu=gpu))
-    assert of.way("full_ft", TRIM).processes == full_ft
-    assert of.way("trim", TRIM).processes == trim
+    assert of.split("full_ft", TRIM).processes == full_ft
+    assert of.split("trim", TRIM).processes == trim
     for task in ("full_ft", "trim"):
         assert of.memory(task, TRIM).gpu <= 0.95 * gpus.KINDS[gpu].gib * GIB
 
@@ -51,7 +51,7 @@ def test_configured_processes_count() -> None:
     config = with_compute(
         configuration("paper"), processes={"trim": 4}, gradient_checkpointing=True
     )
-    assert Resources(config).way("trim", TRIM)[::2] == (4, True)
+    assert Resources(config).split("trim", TRIM) == (4, True)
 
 
 @pytest.mark.parametrize("overlay", ["", "overlays/one_gpu_3b", "overlays/one_gpu_7b"])
@@ -62,7 +62,7 @@ def test_a_gpu_of_24_gb_holds_its_configuration(overlay: str) -> None:
     wildcards = {"model": model, "domain": "sciq", "name": "ours", "drop": "02"}
     tasks = {*resources.TASKS.values(), "evaluate"} - {"measure", "fetch", "compress"}
     assert all(Resources(config).memory(task, wildcards).gpu < room for task in tasks)
-    assert all(Resources(config).way(task, wildcards).processes == 1 for task in tasks)
+    assert all(Resources(config).split(task, wildcards).processes == 1 for task in tasks)
     if config.finetune.lora:
         plain = Resources(with_finetune(config, lora=None))
         assert plain.memory("full_ft", wildcards).gpu > room

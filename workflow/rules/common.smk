@@ -94,8 +94,8 @@ def reserved(task):
     GPUs, how a training is shared, expected seconds. A job starts its processes itself: one task on
     one node, where Slurm's plugin would start a task for each GPU."""
 
-    def way(field):
-        return lambda wildcards: int(getattr(RESOURCES.way(task, wildcards), field))
+    def split(field):
+        return lambda wildcards: int(getattr(RESOURCES.split(task, wildcards), field))
 
     return {
         "mem_mb": lambda wildcards, attempt: RESOURCES.mem_mb(task, wildcards, attempt),
@@ -103,16 +103,15 @@ def reserved(task):
         "formula": lambda wildcards: math.ceil(RESOURCES.formula(task, wildcards)),
         "nodes": 1,
         "tasks_per_gpu": 0,
-        "processes": way("processes"),
-        "batches": way("batches"),
-        "recompute": way("recompute"),
-        "gpu": way("processes") if JOBS.device == "cuda" and task != "fetch" else 0,
+        "processes": split("processes"),
+        "recompute": split("recompute"),
+        "gpu": split("processes") if JOBS.device == "cuda" and task != "fetch" else 0,
     }
 
 
 def threads(task):
     """Threads of all processes of a job."""
-    return lambda wildcards: CONFIG.compute.threads * RESOURCES.way(task, wildcards).processes
+    return lambda wildcards: CONFIG.compute.threads * RESOURCES.split(task, wildcards).processes
 
 
 def log(kind, *parts):

@@ -69,7 +69,7 @@ with Job(snakemake) as job:
         },
         threads=options["threads"],
         device="cpu" if wildcards["engine"] == LLAMA else options["device"],
-        **{key: params[key] for key in ("domain", "label", "seed")},
+        **{key: params[key] for key in ("domain", "seed")},
         provenance=job.provenance(
             manifests={str(one): files.sha256_of(one) for one in manifests}, seed=params["seed"]
         ),

@@ -22,11 +22,10 @@ with Job(snakemake) as job:
     options["threads"] = options["threads"] or snakemake.threads
     if options["dtype"] == "auto":
         options["dtype"] = machine.fast_dtype(options["device"])
-    facts, hashes = {"label": params["label"], "domain": params["domain"]}, {}
+    facts, hashes = {"domain": params["domain"]}, {}
     if shape := params["shape"]:
         full = shapes.subject_of(shape, Recipe.shape(), {}, **options)
         subject = shapes.subject_of(shape, recipe, params["patterns"], **options)
-        facts["label"] = shapes.LABELS[shape]
         if recipe.is_trimmed:
             facts["pattern"] = shapes.in_words(recipe.name, params["patterns"][recipe.name])
     else:

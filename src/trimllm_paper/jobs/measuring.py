@@ -143,7 +143,6 @@ def measure(jobs: Jobs, hardware: str, model: str, recipe: str) -> Job:
     params = _timing(jobs, model) | {
         "chain": jobs.chain_of(recipe),
         "domain": domain,
-        "label": jobs.config.models[model].label,
         "loading": jobs.loading(model),
     }
     files = jobs.checkpoint(model, domain, recipe) | jobs.untrimmed(model, domain)
@@ -181,7 +180,6 @@ def _timing(jobs: Jobs, model: str) -> dict[str, Any]:
         "shape": None,
         "patterns": {},
         "domain": None,
-        "label": None,
         "loading": None,
         "seed": jobs.config.seed,
         "code": jobs.code("throughput", model),
@@ -224,7 +222,6 @@ def engines(jobs: Jobs, hardware: str, model: str, engine: str) -> Job:
     params = {
         "models": [(str(recipe), format) for recipe, format in timed],
         "domain": domain,
-        "label": jobs.config.models[model].label,
         "protocol": {
             key: getattr(section, key) for key in ("prompt", "generate", "repeats", "batches")
         },

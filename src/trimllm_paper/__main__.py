@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     reference.add_argument("reference", type=Path, help="folder that keeps them")
     reference.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="what the run changed")
     reference.add_argument("--add", action="store_true", help="keep what is kept already, too")
-    unpack = command("unpack", "write the records of a kept run as files, so that it can go on")
+    unpack = command("unpack", "write the records of a kept run as the files that they were")
     unpack.add_argument("reference", type=Path, help="folder of the kept run")
     unpack.add_argument("results", type=Path, help="folder of results; files there stay")
     for one in (plan, seeds, compare, reference):

@@ -1,4 +1,8 @@
-"""Write the records of a kept run as the files that they were, so that the run can go on."""
+"""Write the records of a kept run as the files that they were, byte by byte.
+
+Weights and documents are not kept: a run goes on in a folder of its own, whose results
+`trimllm reference --add` adds to the kept ones.
+"""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from trimllm_paper.commands import check_gpu
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_all_checks_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check_gpu.run("cpu", tmp_path) == 0
     *lines, last = capsys.readouterr().out.splitlines()

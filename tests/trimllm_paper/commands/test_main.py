@@ -43,7 +43,7 @@ def test_a_mistake_is_one_line(
 
 
 def test_who_reads_on_no_longer_is_no_error() -> None:
-    command = [sys.executable, "-m", "trimllm_paper", "verify", "results"]
+    command = [sys.executable, "-m", "trimllm_paper", "verify", "results/reference_answers"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, **pipes) as run:
         run.stdout.close()

@@ -153,9 +153,12 @@ def test_a_result_of_another_place_is_named(results: Path) -> None:
 def test_a_kept_record_is_what_its_checkpoint_had(tmp_path: Path) -> None:
     """Kept anew with another record: the manifest of the checkpoint, kept too, knows better."""
     folder = tmp_path / "reference"
-    records = copy.deepcopy(dict(kept_runs.records_of(KEPT)))
-    content = records[TRAINING]["content"]
+    records = copy.deepcopy(dict(kept_runs.records_of(KEPT.with_name("reference_qwen"))))
+    training, manifest = (
+        f"models/qwen2.5-coder-0.5b/sciq/full_ft/{name}.json" for name in ("training", "manifest")
+    )
+    content = records[training]["content"]
     content["passes"][0]["seconds"] *= 0.5
-    kept_runs.write(folder, records | {TRAINING: {"content": sealed(content)}}, "")
+    kept_runs.write(folder, records | {training: {"content": sealed(content)}}, "")
     _, (line,) = checks.verify(folder)
-    assert TRAINING in line and line.endswith(f"is not what {folder / CHECKPOINT} says")
+    assert training in line and line.endswith(f"is not what {folder / manifest} says")

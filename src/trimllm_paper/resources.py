@@ -26,7 +26,7 @@ from trimllm.throughput.machine import fast_dtype
 from trimllm.throughput.shapes import parameters
 from trimllm_paper.data_records import DataReport
 from trimllm_paper.gpus import kind_of, uses_gpu
-from trimllm_paper.recipe import Paths, Recipe, chains, taught
+from trimllm_paper.recipe import Paths, Recipe, by_every_token, chains, taught
 from trimllm_paper.shapes import RANDOM
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -201,7 +201,10 @@ class Resources:
         return max(held + passing, forward if task == "trim" else 0.0)
 
     def _teacher_states(self, model: Any) -> float:
-        """Bytes of a teacher's hidden states of the largest domain's documents."""
+        """Bytes of a teacher's hidden states of the largest domain's documents; at answer tokens
+        alone they are few."""
+        if not by_every_token(self.config):
+            return 0.0
         limit = taught(self.config, model.units) or math.inf
         sizes = [self.config.tested[domain].expected for domain in self.config.domains]
         tokens = max(min(limit, one.train or TRAIN) * _tokens(one, trained=True) for one in sizes)

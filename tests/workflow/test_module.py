@@ -79,7 +79,7 @@ def test_a_workflow_read_from_a_git_host_plans_the_same_jobs(tmp_path: Path) -> 
 
 def test_a_mistake_in_the_configuration_is_one_line(tmp_path: Path) -> None:
     line = complaint(planned(tmp_path, "mine", evaluate={"documents": 0}))
-    assert "evaluate.documents = 0: must be at least 1" in line
+    assert "evaluate.documents = 0: must be greater than or equal to 1" in line
 
 
 def test_results_of_another_configuration_are_refused(tmp_path: Path) -> None:

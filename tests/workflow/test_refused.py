@@ -34,6 +34,12 @@ def test_value(refused: Refused, config: dict[str, object], words: str) -> None:
     assert not [word for word in words.split() if word not in line], line
 
 
+def test_a_value_of_the_default_names_its_file(refused: Refused) -> None:
+    """And not the copy of it that Snakemake reads."""
+    line = refused(configfile=None, recipes=json.dumps({"paper": {"step": "7"}}))
+    assert f"{ROOT}/config/config.yaml: trim.kept_percent.0 = 50: not reachable" in line
+
+
 def test_a_model_that_does_not_fit(refused: Refused) -> None:
     line = refused(models=json.dumps({MODEL: {"parameters": "13000000000"}}))
     assert f"models.{MODEL}.parameters = 13000000000: " in line and "MiB" in line

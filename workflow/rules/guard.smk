@@ -9,16 +9,21 @@ from pathlib import Path
 from snakemake.io import IOFile
 
 from trimllm.base.errors import UserError
-from trimllm_paper import interrupts, plan, resources, shapes
+from trimllm_paper import interrupts, invocation, plan, resources, shapes
 from trimllm_paper.integrity import cluster, lineage
+
+DEFAULT_CONFIG = workflow.source_path("../../config/config.yaml")  # a copy in Snakemake's cache
 
 # A file given by --configfile stands alone: nothing of the default is mixed into it.
 if not workflow.overwrite_configfiles:
 
-    configfile: workflow.source_path("../../config/config.yaml")
+    configfile: DEFAULT_CONFIG
 
 
-CONFIG_FILES = [Path(file) for file in workflow.configfiles]
+CONFIG_FILES = [
+    invocation.DEFAULT if Path(file) == Path(DEFAULT_CONFIG) else Path(file)
+    for file in workflow.configfiles
+]
 IS_MAIN = workflow.is_main_process
 CORES = workflow.resource_settings.cores  # None where jobs are only submitted
 USES_CONDA = "conda" in map(str, workflow.deployment_settings.deployment_method)

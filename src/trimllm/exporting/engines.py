@@ -19,7 +19,6 @@ from trimllm.exporting.formats import vllm_python
 
 WORKERS = Path(__file__).parent / "workers"
 LLAMA, VLLM, TRANSFORMERS = "llama_cpp", "vllm", "transformers"
-MIN_CACHE_BYTES = 1 << 28
 
 
 @contextmanager

@@ -11,7 +11,7 @@ Its other limits were determined by trial:
 from __future__ import annotations
 
 import ctypes
-import importlib.util
+import importlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -161,15 +161,12 @@ def packed(entry: Entry, state: Mapping[str, Tensor], kind: str) -> np.ndarray:
 def quantize(content: np.ndarray, kind: Type) -> np.ndarray:
     """Rows of float32 (rows, width) as bytes (rows, bytes) of a quantized type, by llama.cpp: the
     `gguf` package cannot write K-quants."""
-    spec = importlib.util.find_spec(f"{LLAMA_CPP}.{LLAMA_CPP}")
-    library = ctypes.CDLL(spec.origin if spec else None)
-    if (function := getattr(library, "ggml_quantize_chunk", None)) is None:
-        raise UserError(f"this build of {LLAMA_CPP} has no quantizer; export gguf_f16")
+    library = ctypes.CDLL(importlib.import_module(f"{LLAMA_CPP}.{LLAMA_CPP}").__file__)
     content = np.ascontiguousarray(content)
     stored = np.empty(gguf.quant_shape_to_byte_shape(content.shape, kind), dtype=np.uint8)
     data = (ctypes.c_void_p(array.ctypes.data) for array in (content, stored))
     start_rows_width = map(ctypes.c_int64, (0, *content.shape))
-    function(int(kind), *data, *start_rows_width, None)
+    library.ggml_quantize_chunk(int(kind), *data, *start_rows_width, None)
     return stored
 
 
@@ -181,8 +178,8 @@ def write(
     kind: str,
     name: str | None,
     license: str | None = None,
-) -> int:
-    """Write a GGUF file; bytes of its tensors.
+) -> None:
+    """Write a GGUF file.
 
     Args:
         source: the model's checkpoint, for the files of its tokenizer.
@@ -211,7 +208,6 @@ def write(
             writer.write_tensor_data(packed(entry, state, kind))
             progress.update()
     writer.close()
-    return sum(bytes_of(entry, kind) for entry in tensors)
 
 
 def _add_model(writer: gguf.GGUFWriter, model: nn.Module, kind: str) -> None:

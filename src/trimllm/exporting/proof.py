@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.compress.proof import HeldBack, scored_rows
-from trimllm.exporting.engines import LLAMA, MIN_CACHE_BYTES, VLLM, start
+from trimllm.exporting.engines import LLAMA, VLLM, start
 
 Record = dict[str, Any]
 
@@ -92,14 +91,8 @@ def ask(engine: str, path: str | Path, question: Record, threads: int = 1) -> Re
         text; `greedy`: generated tokens, an engine may stop at an end of text; `gaps` (of
         transformers): by generated token its logit minus the next one's; `engine`: versions.
     """
-    job: Record = {}
-    if engine == LLAMA:
-        job = {"context": question["longest"] + 8, "exact": True}
-    elif engine == VLLM:
-        config, tokens = files.read_json(Path(path) / "config.json"), question["longest"] + 1
-        # Keys and values in float32, twice: vLLM assigns whole blocks. Shared heads take less.
-        cache = 2 * 2 * 4 * config["num_hidden_layers"] * config["hidden_size"] * tokens
-        job = {"context": tokens, "cache_bytes": max(MIN_CACHE_BYTES, cache), "top": REQUESTED}
+    job: Record = {"context": question["longest"] + 8}
+    job |= {LLAMA: {"exact": True}, VLLM: {"top": REQUESTED}}.get(engine, {})
     try:
         with start(engine, path, threads, **job) as worker:
             return worker.ask("answer", question)
@@ -142,30 +135,29 @@ def first_difference(engine: Record, reference: Record, ends: Sequence[int]) -> 
 
 def judge(
     variant: str,
-    engine: Record,
-    reference: Record,
-    *,
+    answers: Sequence[Record],
     texts: Sequence[str],
     ends: Sequence[int],
-    quantized: Record | None = None,
-    untrimmed: tuple[float, float] | None = None,
+    untrimmed: Sequence[float] | None = None,
 ) -> Record:
     """Record of a proof.
 
     Args:
         variant: "f16", "q4_0", ..., "vllm" or "padded".
-        engine, reference: answers of the engine and of transformers about the checkpoint.
+        answers: of the engine and of transformers about the checkpoint, and for a quantized file of
+            transformers with the weights quantized as in the file.
         texts: of the question.
         ends: tokens that end a text.
-        quantized: transformers' answer with the weights quantized as in the file.
         untrimmed: loss of the untrimmed model, and with its weights quantized likewise.
 
     Raises:
         UserError: the answers differ by more than the format's margin.
     """
-    apart = differences(engine, quantized or reference)
+    engine, reference, *quantized = answers
+    compared = quantized[0] if quantized else reference
+    apart = differences(engine, compared)
     largest, mean = max(apart), math.fsum(apart) / len(apart)
-    parts_at = first_difference(engine, quantized or reference, ends)
+    parts_at = first_difference(engine, compared, ends)
     loss = {"checkpoint": mean_loss(reference), "engine": mean_loss(engine)}
     record = {
         "places": len(apart),
@@ -174,13 +166,15 @@ def judge(
         "loss": loss,
         "greedy_tokens": len(engine["greedy"]),
         "greedy_differs_at": parts_at,
+        "engine": engine["engine"],
+        "reference": reference["engine"],
     }
     why = None
     tokens = zip(texts, engine["tokens"], reference["tokens"], strict=True)
     if split := [text for text, theirs, ours in tokens if theirs != ours]:
         why = f"the engine splits {split[0][:60]!r} into other tokens"
-    elif quantized is not None:
-        loss["rounded"] = mean_loss(quantized)
+    elif quantized:
+        loss["rounded"] = mean_loss(compared)
         record["growth_allowed"], why = _growth(variant, loss, untrimmed)
     elif not (largest <= (limit := LIMITS[variant])[0] and mean <= limit[1]):  # a NaN fails
         why = (
@@ -195,21 +189,22 @@ def judge(
 
 
 def _growth(
-    variant: str, loss: dict[str, float], untrimmed: tuple[float, float] | None
+    variant: str, loss: dict[str, float], untrimmed: Sequence[float] | None
 ) -> tuple[float | None, str | None]:
     """Growth of the loss that is allowed by the untrimmed model's, and why a file is refused."""
-    margin, allowed = GROWTH[variant], None
+    margin = GROWTH[variant]
     if not abs(loss["engine"] - loss["rounded"]) <= margin + SHARE * loss["rounded"]:
         return None, (
             f"its loss in the engine is {loss['engine']:.3f}, that of the same weights in "
             f"transformers {loss['rounded']:.3f}"
         )
-    if untrimmed is not None:
-        loss["untrimmed"], loss["untrimmed_rounded"] = untrimmed
-        allowed = max(0.0, untrimmed[1] - untrimmed[0]) + margin
-        if not (growth := loss["engine"] - loss["checkpoint"]) <= allowed:
-            return allowed, (
-                f"quantization raises its loss by {growth:.3f} nats a token, {allowed:.3f} is "
-                f"allowed (the untrimmed model's growth and {margin:g}); choose a wider type"
-            )
-    return allowed, None
+    if untrimmed is None:
+        return None, None
+    loss["untrimmed"], loss["untrimmed_rounded"] = untrimmed
+    allowed = max(0.0, untrimmed[1] - untrimmed[0]) + margin
+    if (growth := loss["engine"] - loss["checkpoint"]) <= allowed:
+        return allowed, None
+    return allowed, (
+        f"quantization raises its loss by {growth:.3f} nats a token, {allowed:.3f} is allowed "
+        f"(the untrimmed model's growth and {margin:g}); choose a wider type"
+    )

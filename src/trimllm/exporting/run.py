@@ -35,11 +35,10 @@ Stock llama.cpp reads it (architecture `deci`), and programs built on it:
 
 Or with the wheel `xllamacpp`: `trimllm serve {file}`.
 """
-VLLM_TRIMMED = """\
+VLLM_TEXT = """\
 Stock vLLM serves it by its Transformers backend, in one pipeline stage. The modeling file beside
 the weights is code, which vLLM runs only with this option: `vllm serve PATH --trust-remote-code`.
 """
-VLLM_STOCK = "Stock vLLM serves it: `vllm serve PATH`.\n"
 PADDED = """\
 A stock model of full size, which needs no code of its own: dropped sublayers are present and add
 nothing. It saves neither memory nor time. `AutoModelForCausalLM.from_pretrained("PATH")` loads it.
@@ -66,8 +65,7 @@ def export(
         output: folder of the export; None puts it beside the checkpoint, as `PATH-FORMAT`.
         texts: held-back texts, or pairs of prompt and answer, to compare the engine with
             transformers on; none takes `proof.TEXTS`.
-        untrimmed: the full model: quantization may cost the export what it costs there. Without
-            it, record and card say that nothing was compared.
+        untrimmed: the full model: quantization may cost the export what it costs there.
         facts: content of the model card that the checkpoint does not have.
         threads: of the processes that verify.
         provenance: called at the end; its result goes into manifest.json.
@@ -82,31 +80,39 @@ def export(
     """
     variant = f"gguf_{DEFAULT_TYPE}" if format == "gguf" else format
     require_engine(variant)
+    name, kind = split_variant(variant)
     source, config = store.check_directory(path, verify=True)
     if kernels.method_of(config):
         raise UserError(f"{source} is compressed; export the checkpoint that it was made from")
     final = Path(output) if output else Path(f"{source.absolute()}-{variant}")
-    facts, texts = facts or Facts(), texts or proof.TEXTS
+    facts, texts, start = facts or Facts(), texts or proof.TEXTS, time.perf_counter()
     facts = replace(facts, name=facts.name or source.name)
-    start = time.perf_counter()
     with files.scratch(final) as folder:
         model, tokenizer = load(source, dtype="auto", verify=False)
-        sizes, written, loading = _write(model, tokenizer, source, folder, variant, facts)
-        context = gguf_file.context_of(model.config)
-        if not variant.startswith("gguf"):
-            context = model.config.max_position_embeddings
+        context = model.config.max_position_embeddings
+        if name == "gguf":
+            context = gguf_file.context_of(model.config)
+            written, loading = _write_gguf(model, tokenizer, source, folder, kind, facts)
+        else:
+            written, loading = folder, VLLM_TEXT if name == "vllm" else PADDED
+            store.write(model if name == "vllm" else to_stock(model), tokenizer, folder)
         del model  # the reference needs its memory
         question = proof.make_question(tokenizer, texts, min(MAX_TEXT_TOKENS, context))
         ends = [*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder]
-        evidence = _verify(variant, written, source, untrimmed, question, ends, threads)
-        if "rounded" in evidence["loss"]:
-            facts = replace(facts, measured=[*facts.measured, _cost(variant, evidence)])
-        library = "gguf" if variant.startswith("gguf") else "transformers"
-        card.write(folder, facts, loading, library)
+        answers = (
+            proof.ask(ENGINES[name], written, question, threads),
+            *_references(source, question, kind),
+        )
+        losses = None
+        if untrimmed is not None and kind in QUANTIZED:
+            losses = [proof.mean_loss(one) for one in _references(untrimmed, question, kind)]
+        evidence = proof.judge(kind or name, answers, question["texts"], ends, losses)
+        card.write(folder, facts, loading, "gguf" if name == "gguf" else "transformers")
         weights = [one for one in folder.iterdir() if one.suffix in (".gguf", ".safetensors")]
+        size = sum(one.stat().st_size for one in weights)
         content = {
             "format": variant,
-            "bytes": sizes | {"file": sum(one.stat().st_size for one in weights)},
+            "bytes": {"file": size, **({} if name == "gguf" else store.bytes_by_part(folder))},
             "bytes_checkpoint": store.bytes_by_part(source),
             "context": context,
             "held_back_texts": len(texts),
@@ -117,75 +123,27 @@ def export(
     return final
 
 
-def _write(
-    model: nn.Module, tokenizer: Any, source: Path, folder: Path, variant: str, facts: Facts
-) -> tuple[dict[str, int], Path, str]:
-    """Write a model in a format: bytes by part, what the engine loads, and how to load it
-    (Markdown)."""
-    name, kind = split_variant(variant)
-    if name == "gguf":
-        file = folder / f"model-{kind.upper()}.gguf"  # the hub reads the type off the name
-        size = gguf_file.write(model, tokenizer, source, file, kind, facts.name, facts.license)
-        shutil.copyfile(source / "config.json", folder / "config.json")  # for the hub
-        options = " --jinja" if tokenizer.chat_template else ""
-        context = min(4096, gguf_file.context_of(model.config))
-        return {"total": size}, file, GGUF.format(file=file.name, context=context, options=options)
-    if name == "padded":
-        store.write(to_stock(model), tokenizer, folder)
-        return store.bytes_by_part(folder), folder, PADDED
-    store.write(model, tokenizer, folder)
-    trimmed = getattr(model.config, "units", None) is not None
-    return store.bytes_by_part(folder), folder, VLLM_TRIMMED if trimmed else VLLM_STOCK
+def _write_gguf(
+    model: nn.Module, tokenizer: Any, source: Path, folder: Path, kind: str, facts: Facts
+) -> tuple[Path, str]:
+    """Write a GGUF file, with config.json for the hub: the file, and how to load it (Markdown)."""
+    file = folder / f"model-{kind.upper()}.gguf"  # the hub reads the type off the name
+    gguf_file.write(model, tokenizer, source, file, kind, facts.name, facts.license)
+    shutil.copyfile(source / "config.json", folder / "config.json")
+    context = min(4096, gguf_file.context_of(model.config))
+    options = " --jinja" if tokenizer.chat_template else ""
+    return file, GGUF.format(file=file.name, context=context, options=options)
 
 
-def _verify(
-    variant: str,
-    written: Path,
-    source: Path,
-    untrimmed: str | Path | None,
-    question: Record,
-    ends: Sequence[int],
-    threads: int,
-) -> Record:
-    """Record of the proof of an export; `UserError` if it is broken."""
-    name, kind = split_variant(variant)
-    engine = proof.ask(ENGINES[name], written, question, threads)
-    reference, rounded = _references(source, question, kind)
-    losses = None
-    if rounded and untrimmed is not None:
-        losses = tuple(map(proof.mean_loss, _references(untrimmed, question, kind)))
-    record = proof.judge(
-        kind or name,
-        engine,
-        reference,
-        texts=question["texts"],
-        ends=ends,
-        quantized=rounded,
-        untrimmed=losses,
-    )
-    return record | {"engine": engine["engine"], "reference": reference["engine"]}
-
-
-def _references(path: str | Path, question: Record, kind: str) -> tuple[Record, Record | None]:
-    """transformers' answers about a checkpoint: with its weights, and with those that a GGUF file
-    of a quantized type holds."""
+def _references(path: str | Path, question: Record, kind: str) -> list[Record]:
+    """transformers' answers about a checkpoint: with its weights, and for a quantized type of GGUF
+    file with those that the file holds."""
     model, tokenizer = load(path, verify=False)
-    first = answer(model, tokenizer, question)
-    if kind not in QUANTIZED:
-        return first, None
-    quantize_(model, kind)
-    return first, answer(model, tokenizer, question)
-
-
-def _cost(variant: str, record: Record) -> str:
-    """Cost of quantization, a line of the card."""
-    loss, full = record["loss"], "the untrimmed model was not compared"
-    if record["growth_allowed"] is not None:
-        full = f"untrimmed {loss['untrimmed_rounded']:.3f} and {loss['untrimmed']:.3f}"
-    return (
-        f"Loss on held-back texts, nats a token: {loss['engine']:.3f} as {variant}, "
-        f"{loss['checkpoint']:.3f} before quantization; {full}"
-    )
+    answers = [answer(model, tokenizer, question)]
+    if kind in QUANTIZED:
+        quantize_(model, kind)
+        answers.append(answer(model, tokenizer, question))
+    return answers
 
 
 def expected_bytes(path: str | Path, variant: str) -> int:

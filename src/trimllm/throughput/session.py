@@ -8,7 +8,6 @@ ratios. Ratios are within a format: the gain by trimming does not depend on how 
 from __future__ import annotations
 
 import random
-import re
 import statistics
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,9 +30,6 @@ from trimllm.throughput.sizes import sizes
 from trimllm.throughput.subject import Subject
 
 WORKER = Path(__file__).with_name("decode_worker.py")
-OUT_OF_MEMORY = re.compile(
-    "out of memory|not enough memory|can't allocate memory|MemoryError|Free memory on device", re.I
-)
 GPU_SHARE = 0.9
 """Of a GPU's memory, what the models of a session may take together; vLLM's own default for one."""
 Prompts = Sequence[Sequence[int]]
@@ -75,7 +71,7 @@ def measure(
     # Token ids that every vocabulary has.
     drawn = [random.Random(0).choices(range(3, 100), k=protocol.prompt)] * max(protocol.batches)
     before, copy, matrix, measured = machine.state(device), [], [], []
-    with _one_line(len(subjects), device), ExitStack() as stack:
+    with _one_line(), ExitStack() as stack:
         workers = [
             stack.enter_context(start(one, protocol, loop=prompts is None, share=share))
             for one in subjects
@@ -122,10 +118,6 @@ def start(
         return Worker(WORKER, job, name=str(subject), variables=variables)
     job = {"context": protocol.prompt + protocol.generate + 8, "parallel": max(protocol.batches)}
     if engine == VLLM:
-        per_token = _facts(subject, protocol.prompt)["kv_bytes_per_token"]
-        # Twice what the texts take: vLLM assigns whole blocks.
-        cache = 2 * per_token * job["parallel"] * job["context"]
-        job["cache_bytes"] = max(engines.MIN_CACHE_BYTES, cache)
         job |= {"device": subject.device, "dtype": subject.dtype, "share": share}
     return engines.start(engine, subject.export or "", threads, str(subject), **job)
 
@@ -170,14 +162,10 @@ def _report(format: str, batch: int, number: int, protocol: Protocol, runs: list
 
 
 @contextmanager
-def _one_line(count: int, device: str) -> Iterator[None]:
-    """Make a worker's failure a `UserError` that says what to do where memory ran out."""
+def _one_line() -> Iterator[None]:
+    """Make a worker's failure a `UserError`."""
     try:
         yield
     except (UserError, RuntimeError) as error:
-        if OUT_OF_MEMORY.search(str(error)):
-            raise UserError(
-                f"not enough memory ({device}) to time {count} models in turn ({error}); end other "
-                "programs, or time fewer or smaller models"
-            ) from error
-        raise UserError(str(error)) from error
+        hint = "; end other programs, or time fewer or smaller models"
+        raise UserError(f"{error}{hint if 'memory' in str(error).lower() else ''}") from error

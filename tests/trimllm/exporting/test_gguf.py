@@ -48,15 +48,11 @@ def verified(
     gguf_file.write(model, tokenizer, path, file, kind, "tiny")
     longest = min(100, gguf_file.context_of(model.config))
     question = proof.make_question(tokenizer, proof.TEXTS[:3], longest)
-    engine, reference = (
-        proof.ask("llama_cpp", file, question),
-        answer(model, tokenizer, question),
-    )
-    options = {"texts": question["texts"], "ends": range(4)}
+    answers = [proof.ask("llama_cpp", file, question), answer(model, tokenizer, question)]
     if kind in proof.GROWTH:
         quantize_(model, kind)
-        options |= {"quantized": answer(model, tokenizer, question), "untrimmed": (5.0, 5.0)}
-    return proof.judge(kind, engine, reference, **options)
+        answers.append(answer(model, tokenizer, question))
+    return proof.judge(kind, answers, question["texts"], range(4), (5.0, 5.0))
 
 
 @pytest.mark.parametrize(

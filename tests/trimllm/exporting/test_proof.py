@@ -16,13 +16,13 @@ REFERENCE = {
     "tokens": [[1, 2], [4]],
     "greedy": [7, 8, 9],
     "gaps": [1.0, 1e-4, 2.0],
+    "engine": {},
 }
 
 
 def decide(variant: str = "f32", quantized=None, untrimmed=None, **changed):
-    options = {"texts": ["a text", "another"], "ends": [0]}
-    options |= {"quantized": quantized, "untrimmed": untrimmed}
-    return judge(variant, REFERENCE | changed, REFERENCE, **options)
+    answers = [REFERENCE | changed, REFERENCE, *([quantized] if quantized else [])]
+    return judge(variant, answers, ["a text", "another"], [0], untrimmed)
 
 
 def first(*values: float):

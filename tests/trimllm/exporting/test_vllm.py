@@ -38,7 +38,8 @@ def test_vllm_computes_what_transformers_does(tmp_path: Path, family: str, dropp
     path = saved(model, tmp_path / "checkpoint")
     tokenizer = load_tokenizer(path)
     question = proof.make_question(tokenizer, proof.TEXTS[:3], 100)
-    reference, engine = answer(model, tokenizer, question), proof.ask("vllm", path, question)
-    found = proof.judge("vllm", engine, reference, texts=question["texts"], ends=[])
+    engine = proof.ask("vllm", path, question)
+    answers = [engine, answer(model, tokenizer, question)]
+    found = proof.judge("vllm", answers, question["texts"], [])
     assert found["largest_difference"] < 1e-4 and found["places"] == 18
     assert len(engine["greedy"]) == 64 and engine["engine"]["name"] == "vLLM"

@@ -113,9 +113,3 @@ def test_kernels_that_are_not_there(
     with pytest.raises(UserError, match=words) as error:
         shape_subject(shape, 0.5, 50, compressor)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
-def test_a_gpu_that_is_not_there() -> None:
-    with pytest.raises(UserError, match="no usable GPU"):
-        build(replace(TINY, device="cuda"))

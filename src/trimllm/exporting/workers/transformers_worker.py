@@ -13,7 +13,7 @@ from trimllm.exporting import reference
 class Worker:
     """A checkpoint (see `trimllm.exporting.engines`)."""
 
-    def __init__(self, path: str, threads: int) -> None:
+    def __init__(self, path: str, threads: int, context: int) -> None:
         torch.set_num_threads(threads)
         self.model, self.tokenizer = load(path, verify=False)
         self.facts: dict[str, Any] = {}

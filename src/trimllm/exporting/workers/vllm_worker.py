@@ -3,7 +3,9 @@ one process, the modeling code that lies beside the weights."""
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +18,6 @@ class Worker:
 
     Args:
         path: a checkpoint directory.
-        cache_bytes: size of the KV cache; beside it and the weights nothing is reserved.
         share: of a GPU's memory. vLLM does not start where less of it is free.
         top: maximal number of log-probabilities of a position.
     """
@@ -26,7 +27,6 @@ class Worker:
         path: str,
         threads: int,
         context: int,
-        cache_bytes: int,
         parallel: int = 1,
         device: str = "cpu",
         dtype: str = "float32",
@@ -34,11 +34,10 @@ class Worker:
         top: int = 1,
     ) -> None:
         torch.set_num_threads(threads)
-        if device == "cuda" and not torch.cuda.is_available():
-            raise SystemExit(
-                f"vLLM {__version__} with torch {torch.__version__} has no usable GPU; its speed "
-                "on the CPU is not the GPU's: install vLLM for CUDA, or leave vllm out"
-            )
+        config = json.loads(Path(path, "config.json").read_text(encoding="utf-8"))
+        # Keys and values of all texts, twice: vLLM assigns whole blocks. Shared heads take less.
+        tokens = config["num_hidden_layers"] * context * parallel
+        cache = 4 * getattr(torch, dtype).itemsize * config["hidden_size"] * tokens
         eager = device == "cpu"  # a compiler may be missing there
         self.engine = LLM(
             model=path,
@@ -51,7 +50,7 @@ class Worker:
             max_logprobs=top,
             max_model_len=context,
             max_num_seqs=parallel,
-            kv_cache_memory_bytes=cache_bytes,
+            kv_cache_memory_bytes=max(1 << 28, cache),
             disable_log_stats=True,
             **({} if eager else {"gpu_memory_utilization": share}),
         )

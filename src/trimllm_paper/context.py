@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from trimllm.base.names import PAPER_CRITERION
-from trimllm.throughput.formats import COMPRESSED, FORMATS
+from trimllm.exporting.formats import COMPRESSED, FORMATS
 from trimllm_paper.recipe import keys_of, variant_name
 
 STAND_IN_FOR = "llama-7b"

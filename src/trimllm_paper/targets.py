@@ -16,8 +16,7 @@ from typing import Any
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.base.names import RULE_KEPT
-from trimllm.exporting.formats import require_engine
-from trimllm.throughput.formats import installed
+from trimllm.exporting.formats import installed, require_engine
 from trimllm_paper import kept_runs
 from trimllm_paper import tables as specifications
 from trimllm_paper.choices import Choice

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trimllm.throughput.formats import FORMATS
+from trimllm.exporting.formats import FORMATS
 from trimllm.throughput.result import Protocol, Run, figures
 from trimllm_paper.engine_records import Engines
 from trimllm_paper.recipe import FULL_FT, Paths, Recipe

@@ -1,7 +1,7 @@
 # Full and trimmed models in transformers, llama.cpp and vLLM, as people run them. A measurement takes
 # every core, and is made on this machine only (see throughput.smk).
 
-from trimllm.throughput.formats import ENGINES
+from trimllm.exporting.formats import ENGINES
 
 
 rule engines:

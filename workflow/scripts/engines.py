@@ -11,7 +11,7 @@ with Job(snakemake) as job:
     from trimllm.data import read_documents
     from trimllm.score import texts_of
     from trimllm.throughput import machine
-    from trimllm.throughput.formats import FORMATS, LLAMA, TRANSFORMERS
+    from trimllm.exporting.formats import FORMATS, LLAMA, TRANSFORMERS
     from trimllm.throughput.result import Protocol
     from trimllm.throughput.session import measure, prompts_of
     from trimllm.throughput.subject import Subject

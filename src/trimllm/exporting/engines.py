@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base import workers
-from trimllm.exporting.formats import vllm_python
+from trimllm.exporting.formats import VLLM, vllm_python
 
 WORKERS = Path(__file__).parent / "workers"
-LLAMA, VLLM, TRANSFORMERS = "llama_cpp", "vllm", "transformers"
 
 
 @contextmanager

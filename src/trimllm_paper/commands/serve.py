@@ -14,7 +14,7 @@ from pathlib import Path
 
 from trimllm.base.errors import UserError
 from trimllm.base.machine import usable_cores
-from trimllm.exporting.formats import require_llama_cpp
+from trimllm.exporting.formats import LLAMA, require
 from trimllm_paper.choices import Choice
 from trimllm_paper.recipe import Paths
 
@@ -40,7 +40,7 @@ def gguf_file(model: Path) -> Path:
 def run(model: Path, host: str, port: int, threads: int | None, context: int) -> int:
     """Serve until Ctrl-C."""
     file = gguf_file(model)
-    require_llama_cpp()
+    require(LLAMA)
     import xllamacpp
 
     params = xllamacpp.CommonParams()

@@ -12,8 +12,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, Tag, model_validator
 from trimllm.base.names import CRITERIA, FAMILIES, OPTIMIZERS, RULES, SCHEDULES
 from trimllm.compress.methods import METHODS as COMPRESSORS
 from trimllm.compress.methods import default_engine
-from trimllm.exporting.formats import VARIANTS
-from trimllm.throughput.formats import FORMATS
+from trimllm.exporting.formats import FORMATS, VARIANTS
 from trimllm.throughput.shapes import SHAPES
 from trimllm_paper import gpus, recipe
 from trimllm_paper.config.domain import Domain

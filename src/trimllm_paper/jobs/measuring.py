@@ -8,8 +8,16 @@ from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.base.names import GGUF_FAMILIES
 from trimllm.compress.methods import EXTERNAL, METHODS
-from trimllm.exporting.formats import QUANTIZED, require_engine, split_variant
-from trimllm.throughput.formats import COMPRESSED, FORMATS, LLAMA, TRANSFORMERS, require
+from trimllm.exporting.formats import (
+    COMPRESSED,
+    FORMATS,
+    LLAMA,
+    QUANTIZED,
+    TRANSFORMERS,
+    require,
+    require_engine,
+    split_variant,
+)
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, Recipe

@@ -14,10 +14,10 @@ from trimllm.base.errors import UserError
 from trimllm.base.workers import Worker
 from trimllm.checkpoint import load
 from trimllm.exporting import gguf_file
+from trimllm.exporting.formats import VLLM, installed, require
 from trimllm.exporting.proof import TEXTS
 from trimllm.sublayers import Unit
 from trimllm.throughput import session
-from trimllm.throughput.formats import VLLM, installed, require
 from trimllm.throughput.result import Protocol, predicted, summary
 from trimllm.throughput.session import measure, prompts_of
 from trimllm.throughput.subject import Subject, shape_subject

@@ -15,12 +15,6 @@ from trimllm_paper.records import Epoch
 
 RANDOM = "random-"
 """Start of a shape's name in paths: `random-llama-1b` has no weights worth the name."""
-LABELS = {
-    "llama-7b": "LLaMA-7B shape",
-    "llama-1b": "LLaMA-1B shape",
-    "smollm2-135m": "SmolLM2-135M shape",
-    "llama-tiny": "tiny shape",
-}
 
 
 def pattern_units(folder: str | Path) -> Chain:

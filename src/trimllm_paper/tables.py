@@ -13,10 +13,9 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-from trimllm.throughput.formats import FORMATS
-
 from trimllm.base.errors import UserError
 from trimllm.base.names import PAPER_CRITERIA, RULES
+from trimllm.exporting.formats import FORMATS
 from trimllm_paper import published
 from trimllm_paper.context import FULL, Context, Domain, Model
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT

@@ -9,9 +9,9 @@ with Job(snakemake) as job:
     from trimllm.base import files
     from trimllm.checkpoint import load_tokenizer
     from trimllm.data import read_documents
+    from trimllm.exporting.formats import FORMATS, LLAMA, TRANSFORMERS
     from trimllm.score import texts_of
     from trimllm.throughput import machine
-    from trimllm.exporting.formats import FORMATS, LLAMA, TRANSFORMERS
     from trimllm.throughput.result import Protocol
     from trimllm.throughput.session import measure, prompts_of
     from trimllm.throughput.subject import Subject

@@ -91,6 +91,16 @@ def test_results_of_another_configuration_are_refused(tmp_path: Path, domain: di
         assert f"{REPORT} was made by another configuration or code" in line
     assert snakemake(tmp_path, REPORT, seed=1, **domain).returncode == 0
     assert (tmp_path / REPORT).read_bytes() == before
+    # Accepted as it is, it says so, and nothing is left to do.
+    assert snakemake(tmp_path, REPORT, "--touch", seed=2, **domain).returncode == 0
+    accepted = files.read_json(tmp_path / REPORT)
+    assert len(accepted["provenance"]["accepted"]) == 1
+    run = snakemake(tmp_path, REPORT, "-n", seed=2, **domain)
+    assert run.returncode == 0 and "Nothing to be done" in run.stdout + run.stderr
+    assert {**accepted, "provenance": 0} == {**json.loads(before), "provenance": 0}
+    (tmp_path / REPORT).write_bytes(before)
+    shutil.rmtree(tmp_path / ".snakemake")
+    assert snakemake(tmp_path, REPORT, seed=1, **domain).returncode == 0
     # Snakemake's own notes are enough to make it anew.
     assert snakemake(tmp_path, REPORT, "--force", seed=2, **domain).returncode == 0
     assert (tmp_path / REPORT).read_bytes() != before

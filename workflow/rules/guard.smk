@@ -49,11 +49,16 @@ def is_forced(rule, job):
     return settings.forceall or by_rule or not named.isdisjoint(job.outputs)
 
 
+ACCEPT = "; `snakemake --touch` with the same target accepts all that lies there as it is"
+
+
 def refuse_foreign(rule, job):
     """Results that lie there must be this run's own, those of other seeds its like."""
     if IS_MAIN and not is_forced(rule, job):
+        if workflow.touch:  # `--touch`: the user accepts what lies there
+            lineage.accept(job)
         if problem := lineage.foreign(job, is_remade):
-            refuse(f"{problem[0]} {problem[1]}; delete it (or move it away) and run again")
+            refuse(f"{problem[0]} {problem[1]}; delete it (or move it away) and run again{ACCEPT}")
         if problem := REPLICATES.foreign(job):
             remedy = "take its folder out of `replicates`, or make it again by `make seeds`"
             refuse(f"{problem[0]} {problem[1]}; {remedy}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,14 @@ def outermost_manifests(folder: Path) -> list[Path]:
 def verify_folder(folder: Path) -> None:
     """Every file of a folder is in its manifest, as the manifest says.
 
-    Tables beside kept results are rendered from them again, and are no results.
+    Tables beside kept results are rendered from them again, and are no results; a manifest beside
+    the manifest is an earlier one (`lineage.accept`).
     """
     named = files.verify_manifest(folder)["files"]
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        rendered = name.startswith("tables/") or name == files.MANIFEST
-        if path.is_file() and name not in named and not rendered:
+        beside = name.startswith("tables/") or fnmatch(name, "manifest*.json")
+        if path.is_file() and name not in named and not beside:
             raise UserError(f"{path} is not in the manifest of {folder}; remove it")
 
 

@@ -19,6 +19,7 @@ from trimllm.base import files
 from trimllm_paper import kept_runs
 from trimllm_paper.data_records import DataReport
 from trimllm_paper.integrity.provenance import config_hash, recorded
+from trimllm_paper.records import SEAL, sealed
 
 ANOTHER = "was made by another configuration or code"
 Problem = tuple[str, str]
@@ -69,6 +70,43 @@ def foreign(job: Job, remade: Callable[[str, str], bool]) -> Problem | None:
 
     ready = filter(stays, filter(os.path.isfile, job.outputs))
     return _first_foreign(ready, job.input_files, job.config_hash)
+
+
+def accept(job: Job) -> None:
+    """Make the outputs of a job that lie there this run's own, whatever made them.
+
+    Each then carries the hash of this run's parameters, and under `accepted` those before. A
+    changed manifest is kept beside the new one, for results that name it (`is_manifest_of`).
+    """
+    # A manifest first: its copy must be the one that results name.
+    for path in sorted(map(Path, job.outputs), key=lambda path: path.name != files.MANIFEST):
+        made = recorded(path) if path.suffix == ".json" else {}
+        if made.get("config_hash", job.config_hash) == job.config_hash:
+            continue
+        if path.name == files.MANIFEST:
+            copy = path.with_stem(f"{path.stem}-{files.sha256_of(path)[:8]}")
+            files.write_text(copy, path.read_text(encoding="utf-8"))
+        before = [*made.get("accepted", ()), made["config_hash"]]
+        made = made | {"config_hash": job.config_hash, "accepted": before}
+        _rewrite(path, {"provenance": made})
+        manifest = path.with_name(files.MANIFEST)
+        named = recorded_files(manifest)
+        if path.name in named:
+            entry = {"sha256": files.sha256_of(path), "bytes": path.stat().st_size}
+            _rewrite(manifest, {"files": named | {path.name: entry}})
+
+
+def _rewrite(path: Path, changes: Mapping[str, Any]) -> None:
+    """Change keys of a result; it stays as old as it was."""
+    content, times = files.read_json(path), path.stat()
+    content |= changes
+    files.write_json(path, sealed(content) if SEAL in content else content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def recorded_files(manifest: Path) -> dict[str, Any]:
+    """What a manifest says of its files; nothing where there is none."""
+    return dict(files.read_json(manifest)["files"]) if manifest.is_file() else {}
 
 
 def with_seed(settings: Any, seed: int) -> Any:

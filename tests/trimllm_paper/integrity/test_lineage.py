@@ -10,9 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trimllm.base import files
-from trimllm_paper.integrity import lineage
+from trimllm.base.errors import UserError
+from trimllm_paper.integrity import checks, lineage
 from trimllm_paper.integrity.lineage import Job, Replicates
 from trimllm_paper.integrity.provenance import config_hash
+from trimllm_paper.records import SEAL, sealed
 
 
 def never(path: str, wanted: str) -> bool:
@@ -178,3 +180,33 @@ def test_settings_of_another_seed_are_those_that_its_run_has(
 ) -> None:
     found = lineage.with_seed(under(one, content), other)
     assert config_hash(found) == config_hash(under(other, content))
+
+
+def test_accepted_results_carry_both_hashes_and_are_verified(tmp_path: Path) -> None:
+    """A checkpoint with its record, made by other code, and an evaluation that names it."""
+    folder = tmp_path / "m/full_ft"
+    old, new = ({"code": name} for name in ("old", "new"))
+    made = {"provenance": {"config_hash": config_hash(old)}}
+    files.write_json(folder / "training.json", sealed({"loss": 1, **made}))
+    files.write_text(folder / "model.safetensors", "weights")
+    files.write_manifest(folder, made["provenance"])
+    outputs = [str(folder / name) for name in ("training.json", "manifest.json")]
+    named = {"provenance": {**made["provenance"], "manifest_sha256": files.sha256_of(outputs[1])}}
+    files.write_json(tmp_path / "eval.json", sealed({"acc": 1, **named}))
+    times = [os.stat(path).st_mtime_ns for path in outputs]
+    evaluation = Job([str(tmp_path / "eval.json")], {"manifest": outputs[1]}, new)
+    jobs = [Job(outputs, {}, new), evaluation]
+    assert [why(job) for job in jobs] == [lineage.ANOTHER] * 2
+    for _ in range(2):  # accepting again changes nothing
+        for job in jobs:
+            lineage.accept(job)
+        assert [why(job) for job in jobs] == ["", ""]
+        assert [os.stat(path).st_mtime_ns for path in outputs] == times
+    checks.verify_folder(folder)
+    for path in (*outputs, *evaluation.outputs):
+        content = files.read_json(path)
+        assert content["provenance"]["accepted"] == [config_hash(old)]
+        assert SEAL not in content or sealed(content) == content
+    files.write_json(folder / "config.json", {})
+    with pytest.raises(UserError, match="is not in the manifest"):
+        checks.verify_folder(folder)

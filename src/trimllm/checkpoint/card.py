@@ -22,14 +22,15 @@ CARD = """---
 # {{ name }}
 
 A {{ config.num_hidden_layers }}-block {{ family }} model, made
-{%- if config.units %} by [TrimLLM](https://arxiv.org/abs/2412.11242){% endif %} from {{ base }}.
+{%- if picture %} by [TrimLLM](https://arxiv.org/abs/2412.11242){% endif %} from {{ base }}.
 {%- if facts.how %} Recipe: `{{ facts.how }}`.{% endif %}
 {%- if facts.data %} Data: {{ facts.data }}.{% endif %}
 {%- if facts.license %} Licence of the base model: {{ facts.license }}.{% endif %}
-{% if config.units %}
+{% if picture %}
 ## Sublayers
 
-{{ config.units | length }} of {{ 2 * blocks }} attention and MLP sublayers are left (`#`).
+{{ config.units | length }} of {{ 2 * config.original_num_hidden_layers }} attention and MLP \
+sublayers are left (`#`).
 Where one was dropped (`.`) the residual stream passes unchanged.
 
 ```
@@ -63,14 +64,14 @@ ENGINES = """- **transformers** without `trimllm` (its code lies beside the weig
 
 @dataclass(frozen=True)
 class Facts:
-    """What a checkpoint itself does not say.
+    """Content of a card that the checkpoint does not have.
 
     Attributes:
         name: of the model; None takes its family's.
-        base_model: the hub's name of what it was made from.
-        base_label: the same in words, where the hub has none.
+        base_model: the hub's name of the base model.
+        base_label: the base model in words, if the hub does not have it.
         license: the hub's name of the base model's licence.
-        data: what it was trained on, in words, and under which licence.
+        data: training data in words, and its licence.
         how: the recipe.
         measured: further lines: accuracy, speed.
     """
@@ -85,19 +86,18 @@ class Facts:
 
 
 def strip(config: dict[str, Any]) -> str | None:
-    """The sublayers of a trimmed model as a picture in text, a column a block of the full model;
-    None for a model that has all."""
+    """The sublayers of a trimmed model as text, one column a block; None for a full model."""
     if not (kept := config.get("units")):
         return None
-    blocks, there = range(config["original_num_hidden_layers"]), set(map(tuple, kept))
+    blocks, left = range(config["original_num_hidden_layers"]), set(map(tuple, kept))
     lines = [f"{'block':<10}{''.join(f'{block:<10}' for block in blocks[::10])}".rstrip()]
     for kind, label in (("attention", "attention"), ("mlp", "MLP")):
-        lines.append(f"{label:<10}{''.join('.#'[(block, kind) in there] for block in blocks)}")
+        lines.append(f"{label:<10}{''.join('.#'[(block, kind) in left] for block in blocks)}")
     return "\n".join(lines)
 
 
 def loading(config: dict[str, Any]) -> str:
-    """How a checkpoint is loaded by each engine, Markdown."""
+    """How each engine loads a checkpoint, Markdown."""
     if method := method_of(config):
         return LOADING + COMPRESSED.format(method)
     if config.get("units") is None:
@@ -107,16 +107,13 @@ def loading(config: dict[str, Any]) -> str:
 
 
 def write(
-    directory: str | Path,
-    facts: Facts,
-    how_to_load: str | None = None,
-    library: str = "transformers",
+    directory: str | Path, facts: Facts, how: str | None = None, library: str = "transformers"
 ) -> None:
     """Write the card of a checkpoint into its folder.
 
     Args:
-        how_to_load: Markdown; None takes `loading`.
-        library: the hub's name of what loads it.
+        how: how to load it, Markdown; None takes `loading`.
+        library: the hub's name of the library that loads it.
     """
     config = files.read_json(Path(directory) / "config.json")
     family = family_of(config["model_type"])
@@ -130,11 +127,10 @@ def write(
     card = ModelCard.from_template(
         data,
         template_str=CARD,
-        # Not the folder's name: equal models have equal bytes, wherever they lie.
+        # Not the folder's name: equal models have equal bytes, whatever their folder.
         name=facts.name or f"{'Trimmed' if config.get('units') else 'Fine-tuned'} {family}",
         base=facts.base_model or facts.base_label or "another model",
-        blocks=config.get("original_num_hidden_layers"),
         **{"config": config, "family": family, "facts": facts, "picture": strip(config)},
-        loading=how_to_load or loading(config),
+        loading=how or loading(config),
     )
     files.write_text(Path(directory) / FILE, str(card).rstrip() + "\n")

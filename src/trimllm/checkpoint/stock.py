@@ -1,8 +1,7 @@
-"""A trimmed model as a stock one, and back.
+"""A trimmed model as a stock one, and back, since compressors know whole models only.
 
-Compressors know whole models only. `to_stock` stands a module of the stock class in the place of
-every missing unit, its output projection zero, so that the residual stream passes it unchanged and
-the model computes exactly the same. `strip` removes those units' tensors again, by name: blocks
+In `to_stock` every missing sublayer is a stock module with a zero output projection, so the model
+computes exactly the same. `strip` removes the tensors of these sublayers again, by name: blocks
 keep their numbers, so it serves every format that keeps the names of modules.
 """
 
@@ -22,13 +21,13 @@ from trimllm.sublayers.packing import KINDS, units
 
 
 def missing_units(model: nn.Module) -> list[tuple[int, str]]:
-    """(block of the packed model, kind) of every unit that it lacks."""
+    """(block of the packed model, kind) of every sublayer that its blocks lack."""
     blocks = enumerate(packed_blocks(units(model)))
     return [(number, kind) for number, block in blocks for kind in KINDS if kind not in block]
 
 
 def missing_modules(model: nn.Module) -> list[str]:
-    """Names of the modules that a packed model lacks, `model.layers.3.self_attn` say."""
+    """Names of the modules that a packed model lacks, such as `model.layers.3.self_attn`."""
     prefix, parts = layers_prefix(model), adapter_of(model).parts
     missing = missing_units(model)
     return [f"{prefix}.{number}.{part}" for number, kind in missing for part in parts[kind]]
@@ -41,7 +40,7 @@ def layers_prefix(model: nn.Module) -> str:
 
 
 def stock_config(config: Any) -> Any:
-    """The stock configuration of a possibly trimmed one: as many blocks, all of them whole."""
+    """The stock configuration with as many blocks, all of them whole."""
     content: dict[str, Any] = config.to_dict()
     kind: Any = type(config)
     if content.pop("units", None) is not None:
@@ -52,22 +51,21 @@ def stock_config(config: Any) -> Any:
 
 
 def unwritten(config: Any, dtype: torch.dtype) -> nn.Module:
-    """A model whose weights are memory that nobody has written: for one that gets all of them."""
+    """A model with uninitialized weights, all of which the caller will write."""
     with no_init_weights():
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    model.tie_weights()  # which goes with the initialization that was left out
+    model.tie_weights()  # part of the initialization that was left out
     return model
 
 
 @torch.no_grad()
 def to_stock(model: nn.Module, seed: int = 0) -> nn.Module:
-    """A stock model that computes what `model` does, with the very weights of `model`: no copy.
+    """A stock model that computes what `model` does and shares its weights.
 
-    What stands in for a missing unit is random (its inputs are real, so every statistic of a
-    compressor is finite) up to its output projection, which is zero.
+    Missing sublayers are random (their inputs are real, so a compressor's statistics are finite) up
+    to their output projections, which are zero.
     """
     stock = unwritten(stock_config(model.config), model.dtype).to(model.device)
-    # A copy would be 52 GB of LLaMA-13B.
     stock.load_state_dict(model.state_dict(), strict=False, assign=True)
     stock.tie_weights()
     with torch.random.fork_rng():
@@ -75,14 +73,14 @@ def to_stock(model: nn.Module, seed: int = 0) -> nn.Module:
         for name in missing_modules(model):
             stock.get_submodule(name).apply(stock._init_weights)
     stock.generation_config = model.generation_config
-    layers = decoder_of(stock).layers
+    layers, family = decoder_of(stock).layers, adapter_of(model)
     for number, kind in missing_units(model):
-        for parameter in adapter_of(model).output_projection(layers[number], kind).parameters():
+        for parameter in family.output_projection(layers[number], kind).parameters():
             parameter.zero_()
     return stock.eval()
 
 
 def strip(tensors: Mapping[str, Tensor], missing: Sequence[str]) -> dict[str, Tensor]:
-    """The tensors of surviving modules."""
-    gone = tuple(f"{name}." for name in missing)
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(gone)}
+    """The tensors outside of missing modules."""
+    prefixes = tuple(f"{name}." for name in missing)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(prefixes)}

@@ -1,8 +1,8 @@
-"""Checkpoints: one directory of safetensors, config and tokenizer, with a manifest.
+"""Checkpoints: a directory of safetensors, config and tokenizer, with a model card and a manifest.
 
-A trimmed checkpoint holds only surviving weights. `import trimllm.auto` registers its classes, so
-that `AutoModelForCausalLM.from_pretrained(path)` loads it; a copy of the modeling file lies
-beside the weights for whoever passes `trust_remote_code=True` without having trimllm.
+A trimmed checkpoint holds only the weights that are left. After `import trimllm.auto`,
+`AutoModelForCausalLM.from_pretrained(path)` loads it; without trimllm, `trust_remote_code=True`
+runs the modeling file beside the weights.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from trimllm.sublayers.families import FAMILIES, auto_map, modeling_file
 
 # Never split: one declared output per checkpoint, whatever its size.
 ONE_FILE = "1000000GB"
-# Starts of names of files that a changed checkpoint shares with its source. What describes the
-# source itself, manifest and records, is not among them.
-TAKEN_OVER = (
+# Starts of names of files that `write_tensors` copies. Manifest, card and records are not among
+# them: they describe the source itself.
+COPIED = (
     *("tokenizer", "special_tokens", "added_tokens", "chat_template", "vocab", "merges"),
     *("generation_config", "modeling_"),
 )
@@ -59,9 +59,10 @@ def load_tokenizer(path: str | Path, *, trust_remote_code: bool = False) -> Any:
 def check_directory(
     path: str | Path, *, verify: bool, any_family: bool = False
 ) -> tuple[Path, dict[str, Any]]:
-    """(directory, config) of a checkpoint, of a family with an adapter unless `any_family`.
+    """(directory, config) of a checkpoint.
 
-    Raises `UserError` if it is none, or (with `verify`) a file is not what the manifest says.
+    Raises `UserError` if it is none, if its family cannot be trimmed (unless `any_family`), or if a
+    file differs from the manifest (with `verify`).
     """
     path = Path(path)
     if not (path / "config.json").is_file():
@@ -71,8 +72,9 @@ def check_directory(
     config = files.read_json(path / "config.json")
     family = family_of(config.get("model_type", "unknown"))
     if family not in FAMILIES and not any_family:
-        known = ", ".join(FAMILIES)
-        raise UserError(f"{path}: model family {family!r} has no adapter (there are: {known})")
+        raise UserError(
+            f"{path}: model family {family!r} cannot be trimmed (there are: {', '.join(FAMILIES)})"
+        )
     return path, config
 
 
@@ -84,53 +86,49 @@ def load(
     trust_remote_code: bool = False,
     verify: bool = True,
 ) -> tuple[nn.Module, Any]:
-    """Load any checkpoint: plain, trimmed, compressed, or both.
+    """Load a checkpoint directory: plain, trimmed, compressed, or both.
 
     Args:
-        path: a checkpoint directory.
-        dtype: type of the weights in memory; "auto" takes the stored one. Four-bit weights come in
-            the type that their kernels compute in, whatever is asked.
-        device: where the weights go.
+        dtype: type of the weights in memory; "auto" takes the stored one. Four-bit weights always
+            have the type that their kernels compute in.
         trust_remote_code: run modeling code that lies in the checkpoint (never for trimmed
-            checkpoints of trimllm, whose classes are registered).
-        verify: check every file against manifest.json, where there is one.
+            checkpoints, whose classes are registered).
+        verify: check every file against manifest.json, if there is one.
 
     Returns:
         (model in evaluation mode, tokenizer)
 
     Raises:
-        UserError: no such directory, a file that its manifest does not confirm, a family without
-            an adapter, or weights that do not fit the config.
+        UserError: no such directory, a file that differs from the manifest, a family that cannot be
+            trimmed, or weights that do not fit the config.
     """
     path, config = check_directory(path, verify=verify, any_family=trust_remote_code)
-    quantized, how = kernels.method_of(config), {}
-    if quantized:
+    place, method, options = str(device), kernels.method_of(config), {}
+    if method:
         kernels.prepare()
-    if quantized in kernels.FOUR_BIT:
-        dtype = kernels.four_bit_dtype(str(device))
-        if (backend := kernels.four_bit_backend(quantized, str(device))) != "auto":
-            stored = AutoConfig.from_pretrained(path, local_files_only=True)
-            stored.quantization_config |= {"backend": backend}
-            how["config"] = stored
+    if method in kernels.FOUR_BIT:
+        dtype = kernels.four_bit_dtype(place)
+        if (backend := kernels.four_bit_backend(method, place)) != "auto":
+            options["config"] = AutoConfig.from_pretrained(path, local_files_only=True)
+            options["config"].quantization_config |= {"backend": backend}
     try:
         with no_progress_bars():
             model, report = AutoModelForCausalLM.from_pretrained(
                 path,
                 dtype=dtype,
-                device_map={"": str(device)} if quantized or str(device) != "cpu" else None,
+                device_map={"": place} if method or place != "cpu" else None,
                 local_files_only=True,
                 trust_remote_code=trust_remote_code,
-                # Never pickles, whatever lies there.
-                use_safetensors=True,
+                use_safetensors=True,  # never pickles
                 output_loading_info=True,
-                **how,
+                **options,
             )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise UserError(f"{path} cannot be loaded: {error}") from error
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if names := report.get(problem):
-            said = problem.replace("_", " ")
-            raise UserError(f"{path}: weights with {said}: {sorted(names)[:3]}")
+            kind = problem.replace("_", " ")
+            raise UserError(f"{path}: weights with {kind}: {sorted(names)[:3]}")
     return model.eval(), load_tokenizer(path, trust_remote_code=trust_remote_code)
 
 
@@ -142,12 +140,9 @@ def save(
     dtype: str | torch.dtype | None = None,
     record: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a checkpoint: whole under its name, or not at all.
+    """Write a checkpoint, plain or trimmed, atomically; an older one is replaced at the end.
 
     Args:
-        model: plain or trimmed model.
-        tokenizer: its tokenizer.
-        directory: where it goes; an older checkpoint there is replaced at the last moment.
         dtype: type of the stored weights ("bfloat16"); None keeps the model's own.
         record: JSON documents to store beside the weights, by file stem.
     """
@@ -163,11 +158,11 @@ def complete(
     record: dict[str, Any] | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> None:
-    """Give written weights their records, their manifest and at last their name (see `save`).
+    """Add records, card and manifest to written weights, and rename them to their final name.
 
     Args:
-        provenance: what goes into manifest.json beside the hashes; its `card`, facts of the model
-            card (`card.Facts`).
+        record: see `save`.
+        provenance: goes into manifest.json; its `card` holds facts of the card (`card.Facts`).
     """
     for stem, content in (record or {}).items():
         files.write_json(temporary / f"{stem}.json", content)
@@ -191,8 +186,8 @@ def write(
 
     Args:
         dtype: see `save`.
-        exact: a tensor that `dtype` would round keeps its own type. What was never trained is as
-            short as before, and reading it as float32 gives every weight bit by bit.
+        exact: a tensor that `dtype` would round keeps its own type: reading it as float32 gives
+            every weight bit by bit, and what was never trained is as short as before.
 
     Raises:
         UserError: the model was loaded from packed weights, whose codes a cast would destroy.
@@ -203,10 +198,10 @@ def write(
             f"packed weights ({method}) cannot be saved again; copy the checkpoint that the model "
             "was loaded from"
         )
-    stored_as = getattr(torch, dtype) if isinstance(dtype, str) else dtype or model.dtype
+    kind = getattr(torch, dtype) if isinstance(dtype, str) else dtype or model.dtype
 
     def stored(tensor: Tensor) -> Tensor:
-        rounded = tensor.to(stored_as)
+        rounded = tensor.to(kind)
         return tensor if exact and not torch.equal(rounded.to(tensor.dtype), tensor) else rounded
 
     state = {name: stored(tensor) for name, tensor in model.state_dict().items()}
@@ -214,25 +209,24 @@ def write(
         # save_pretrained recognizes tied weights by their shared memory, which a cast undoes.
         for name in list(model._tied_weights_keys or {}):
             state.pop(name, None)
-    trimmed = getattr(model.config, "units", None) is not None
-    if trimmed:
-        model.config.auto_map = auto_map(adapter_of(model))
+    if getattr(model.config, "units", None) is not None:
+        family = adapter_of(model)
+        model.config.auto_map = auto_map(family)
+        (directory / "modeling_trimllm.py").write_text(modeling_file(family), encoding="utf-8")
     with no_progress_bars():
         model.save_pretrained(directory, state_dict=state, max_shard_size=ONE_FILE)
-    # save_pretrained notes the type of the model in memory, not of what it was given to store.
-    config = files.read_json(directory / "config.json")
-    config["dtype"] = str(stored_as).removeprefix("torch.")
-    files.write_json(directory / "config.json", config)
     tokenizer.save_pretrained(directory)
-    # How it was read, with a network or without, is no part of a tokenizer.
-    settings = files.read_json(directory / "tokenizer_config.json")
-    for key in ("is_local", "local_files_only"):
-        settings.pop(key, None)
-    files.write_json(directory / "tokenizer_config.json", settings)
-    if trimmed:
-        (directory / "modeling_trimllm.py").write_text(
-            modeling_file(adapter_of(model)), encoding="utf-8"
-        )
+    # save_pretrained notes the type of the model in memory.
+    _change(directory / "config.json", dtype=str(kind).removeprefix("torch."))
+    # How a tokenizer was read, with a network or without, is no part of it.
+    _change(directory / "tokenizer_config.json", is_local=None, local_files_only=None)
+
+
+def _change(path: Path, **values: Any) -> None:
+    """Change keys of a JSON object; None removes one."""
+    content = {**files.read_json(path), **values}
+    gone = [key for key, value in values.items() if value is None]
+    files.write_json(path, {key: value for key, value in content.items() if key not in gone})
 
 
 def write_tensors(
@@ -241,30 +235,30 @@ def write_tensors(
     """Write changed tensors of a checkpoint into an existing directory, the rest as in `source`.
 
     Args:
-        source: the checkpoint whose config, tokenizer and modeling file are taken over.
-        tensors: all tensors of the new one, a tied head or not. Weights and biases that are float32
-            are stored in the type of `source`; what belongs to a packed format (scales, codes) as
-            it is.
+        source: the checkpoint whose config, tokenizer and modeling file are copied.
+        tensors: all tensors of the new one, with or without a tied head. float32 weights and biases
+            are stored in the type of `source`; parts of a packed format (scales, codes) as they
+            are.
         changes: keys of the config that differ.
     """
     config = files.read_json(Path(source) / "config.json")
-    stored_as = getattr(torch, config.get("dtype") or "float32")
+    kind = getattr(torch, config.get("dtype") or "float32")
     tied = AutoConfig.from_pretrained(source, local_files_only=True).tie_word_embeddings
     stored = {}
     for name, tensor in tensors.items():
         if tied and name == "lm_head.weight":
             continue  # stored once, as the embeddings
         wide = tensor.dtype == torch.float32 and name.endswith((".weight", ".bias"))
-        stored[name] = tensor.detach().to("cpu", stored_as if wide else None).contiguous()
+        stored[name] = tensor.detach().to("cpu", kind if wide else None).contiguous()
     save_file(stored, directory / "model.safetensors", metadata={"format": "pt"})
     files.write_json(directory / "config.json", config | changes)
     for path in Path(source).iterdir():
-        if path.name.startswith(TAKEN_OVER):
+        if path.name.startswith(COPIED):
             shutil.copyfile(path, directory / path.name)
 
 
 def bytes_by_part(path: str | Path) -> dict[str, int]:
-    """Bytes of a checkpoint's tensors: all, and the embeddings and head among them."""
+    """Bytes of a checkpoint's tensors: "total", and of these "embeddings" (with the head)."""
     parts = {"total": 0, "embeddings": 0}
     for file in Path(path).glob("*.safetensors"):
         # Eight bytes of length, then JSON: names and places of the tensors.

@@ -1,20 +1,21 @@
-"""Shapes with random weights in the pipeline: names, patterns from kept chains, whose machine."""
+"""Shapes with random weights in the pipeline: recipes, patterns from kept chains, kernels."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from trimllm.base.errors import UserError
 from trimllm.throughput import machine
-from trimllm.throughput.shapes import Chain
-from trimllm.throughput.subject import Subject, shape_subject
+from trimllm.throughput.shapes import SHAPES, Chain, kept_units
+from trimllm.throughput.subject import KERNELS, Subject
 from trimllm_paper.recipe import Recipe, epoch_records
 from trimllm_paper.records import Epoch
 
 RANDOM = "random-"
-"""Start of a shape's name in paths: `random-llama-1b` has no weights worth the name."""
+"""Start of a shape's name in paths, such as `random-llama-1b`."""
 
 
 def pattern_units(folder: str | Path) -> Chain:
@@ -28,8 +29,8 @@ def pattern_units(folder: str | Path) -> Chain:
     epochs = [Epoch.read(path) for path in epoch_records(folder)]
     epochs.sort(key=lambda epoch: epoch.parsed.dropped)
     order = [unit for epoch in epochs for unit in epoch.units_dropped]
-    if not order or len(set(order)) != len(order):
-        raise UserError(f"{folder} holds no chain: state_*/epoch.json of one that drops units once")
+    if not order:
+        raise UserError(f"{folder} holds no chain: state_*/epoch.json of one that drops sublayers")
     return Chain(epochs[0].units_total // 2, tuple(order))
 
 
@@ -41,35 +42,53 @@ def in_words(name: str, pattern: float | str) -> str:
 
 
 def subject_of(
-    name: str, recipe: Recipe, patterns: Mapping[str, float | str], **how: Any
+    shape: str, recipe: Recipe, patterns: Mapping[str, float | str], **options: Any
 ) -> Subject:
-    """The subject of a shape's recipe; `how` is passed on to it.
+    """The subject of a shape's recipe, with further attributes of `Subject`.
 
-    Raises `UserError` for a recipe of another kind and for a pattern that is none.
+    Raises `UserError` for a recipe of another kind and for a pattern that cannot drop so many.
     """
-    keep = recipe.keep if recipe.is_trimmed else None
-    if (recipe.base, keep) != ("full", None) and (not keep or recipe.name not in patterns):
-        raise UserError(f"{recipe}: no recipe of a shape (patterns: {', '.join(patterns)})")
-    pattern = patterns.get(recipe.name or "")
-    chain = pattern_units(pattern) if isinstance(pattern, str) else pattern
-    return shape_subject(name, chain, float(keep or 100), recipe.compressor, **how)
+    pattern, units = patterns.get(recipe.name or ""), None
+    trimmed = recipe.is_trimmed and recipe.keep and pattern is not None
+    if not (trimmed or recipe.base == "full") or recipe.compressor not in (None, *KERNELS):
+        raise UserError(
+            f"{recipe}: no recipe of a shape (patterns: {', '.join(patterns)}; compressors: "
+            f"{', '.join(KERNELS)})"
+        )
+    if trimmed:
+        dropped = pattern_units(pattern) if isinstance(pattern, str) else pattern
+        units = tuple(kept_units(SHAPES[shape]["num_hidden_layers"], float(recipe.keep), dropped))
+    return Subject(shape=shape, units=units, compressor=recipe.compressor, **options)
 
 
 def refuse_untimed(jobs: Iterable[tuple[str, Mapping[str, str]]], section: Any) -> None:
-    """Raise `UserError` if a shape of this run lacks its kernel.
+    """Raise `UserError` if a shape of this run cannot be timed with its compressor.
 
     Args:
         jobs: rule and wildcards of each job that is about to run.
         section: `throughput` of the configuration.
     """
-    for rule, told in jobs:
-        if rule == "measure" and told["model"].startswith(RANDOM):
-            name, recipe = told["model"].removeprefix(RANDOM), Recipe.parse(told["recipe"])
-            subject_of(name, recipe, section.patterns, group_size=section.group_size)
+    for rule, wildcards in jobs:
+        if rule != "measure" or not wildcards["model"].startswith(RANDOM):
+            continue
+        shape, recipe = wildcards["model"].removeprefix(RANDOM), Recipe.parse(wildcards["recipe"])
+        compressor = subject_of(shape, recipe, section.patterns).compressor
+        package = KERNELS.get(compressor or "", "torch")
+        if importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"{compressor} runs on kernels of {package}, which is not installed; install it or "
+                f"leave {compressor} out"
+            )
+        for name in ("hidden_size", "intermediate_size"):
+            if package == "gptqmodel" and SHAPES[shape][name] % section.group_size:
+                raise UserError(
+                    f"group size {section.group_size} does not divide {shape}'s {name} "
+                    f"{SHAPES[shape][name]}; use 64 or 32"
+                )
 
 
 def check_machine(hardware: str, device: str) -> None:
-    """Raise `UserError` where a measurement of `hardware` was asked for on another machine."""
+    """Raise `UserError` where a measurement of `hardware` was requested on another machine."""
     here = machine.this_machine(device)
     if here != hardware:
         raise UserError(

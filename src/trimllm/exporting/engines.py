@@ -1,8 +1,8 @@
 """Engines that run exports, each in a process of its own with a script of `workers`.
 
-A script's `Worker` has `facts` (version, versions, kernel), `answer(question)` for the proof of an
-export, and (llama.cpp and vLLM) `time(prompts, generate)`: seconds of prompts and of the tokens
-that follow.
+A script's `Worker` has `answer(question)` for the proof of an export, and in llama.cpp and vLLM
+`facts` (version, versions, kernel) and `time(prompts, generate)`: seconds of prompts and of the
+tokens that follow.
 """
 
 from __future__ import annotations
@@ -31,9 +31,6 @@ def start(
         path: a GGUF file for llama.cpp, else a checkpoint directory.
         name: in messages; by default the engine's.
         job: further arguments of its `Worker`.
-
-    Raises:
-        UserError: the engine refuses the model.
     """
     python, variables = sys.executable, workers.environment(threads)
     with tempfile.TemporaryDirectory() as workspace:

@@ -176,15 +176,13 @@ def write(
     source: str | Path,
     file: Path,
     kind: str,
-    name: str | None,
+    name: str,
     license: str | None = None,
 ) -> None:
-    """Write a GGUF file.
+    """Write a GGUF file with matrices of a type of `formats.TYPES`.
 
     Args:
         source: the model's checkpoint, for the files of its tokenizer.
-        kind: type of the matrices, of `formats.TYPES`.
-        name, license: of the model.
 
     Raises:
         UserError: llama.cpp does not compute what this model does, or lacks its tokenizer.
@@ -194,7 +192,7 @@ def write(
     writer.add_name(name)
     if license:
         writer.add_license(license)
-    _add_model(writer, model, kind)
+    _add_model(writer, model)
     _add_tokenizer(writer, tokenizer, source, model.config.vocab_size)
     tensors, state = entries(model), dict(model.named_parameters())
     for entry in tensors:
@@ -210,21 +208,16 @@ def write(
     writer.close()
 
 
-def _add_model(writer: gguf.GGUFWriter, model: nn.Module, kind: str) -> None:
+def _add_model(writer: gguf.GGUFWriter, model: nn.Module) -> None:
     config, missing, width = model.config, missing_units(model), head_width(model.config)
     blocks = range(config.num_hidden_layers)
-    present = [(block, "attention") not in missing for block in blocks]
-    heads = [config.num_attention_heads * one for one in present]
-    kv_heads = [config.num_key_value_heads * one for one in present]
+    heads, kv_heads = (
+        [0 if (block, "attention") in missing else count for block in blocks]
+        for count in (config.num_attention_heads, config.num_key_value_heads)
+    )
     heads[0], kv_heads[0] = heads[0] or 1, kv_heads[0] or 1
-    channels = [
-        ZERO_CHANNELS if (block, "mlp") in missing else config.intermediate_size for block in blocks
-    ]
-    file_type = {"f32": "ALL_F32", "q4_k": "MOSTLY_Q4_K_S"}.get(kind, f"MOSTLY_{kind.upper()}")
-    writer.add_type(gguf.GGUFType.MODEL)
-    writer.add_file_type(gguf.LlamaFileType[file_type])
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    writer.add_vocab_size(config.vocab_size)
+    inner = config.intermediate_size
+    channels = [ZERO_CHANNELS if (block, "mlp") in missing else inner for block in blocks]
     writer.add_context_length(context_of(config))
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(len(blocks))

@@ -18,14 +18,11 @@ from trimllm.exporting.formats import LLAMA, VLLM
 
 Record = dict[str, Any]
 
-TOP = 5
-"""Likeliest tokens of a position that are compared."""
-REQUESTED = 64
-"""Log-probabilities that an engine reports for a position; the compared ones must be among them."""
-POSITIONS = 6
-"""Positions of a text at which log-probabilities are compared."""
-GREEDY = 64
-"""Tokens of greedy generation."""
+TOP, REQUESTED = 5, 64
+"""Likeliest tokens of a position that are compared, and log-probabilities that an engine reports,
+among which they must be."""
+POSITIONS, GREEDY = 6, 64
+"""Positions of a text at which log-probabilities are compared; tokens of greedy generation."""
 TIE = 1e-3
 """Logits that are closer are tied."""
 EXACT = ("f32", "vllm", "padded")

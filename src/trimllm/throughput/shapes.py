@@ -34,8 +34,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     )
 }
 """Keyword arguments of `transformers.LlamaConfig`, by the name of the shape."""
-Place = tuple[int, str]
-"""Block and kind ("attention" or "mlp") of a sublayer."""
+Place = tuple[int, str]  # block and kind of a sublayer
 KINDS = ("attention", "mlp")
 
 
@@ -51,22 +50,14 @@ def parameters(name: str) -> int:
 
 @dataclass(frozen=True)
 class Chain:
-    """What a real chain dropped.
-
-    Attributes:
-        blocks: of the chain's model.
-        order: its sublayers in the order in which they went.
-    """
+    """What a real chain dropped: blocks of its model, and sublayers in order."""
 
     blocks: int
     order: tuple[Place, ...]
 
     def scaled(self, blocks: int) -> list[Place]:
-        """The order on a model of another depth.
-
-        Block b of the model stands for block ⌊b · chain blocks / blocks⌋ of the chain; a sublayer
-        goes when the one that it stands for went.
-        """
+        """The order on a model of another depth, whose block b stands for block
+        ⌊b · chain blocks / blocks⌋ of the chain."""
         rank = {place: number for number, place in enumerate(self.order)}
         going = [
             (rank[stands_for], (block, kind))

@@ -25,7 +25,7 @@ from trimllm.base.errors import UserError
 from trimllm.throughput.machine import this_machine
 from trimllm.throughput.result import Protocol
 from trimllm.throughput.session import measure
-from trimllm.throughput.subject import shape_subject
+from trimllm.throughput.subject import Subject
 from trimllm_paper import driver, gpus
 from trimllm_paper.resources import FILLED, GIB, OVERHEAD, REACHED, READ
 
@@ -92,7 +92,7 @@ def trimming(device: str, kind: gpus.Kind) -> Measured:
 
 def int4(device: str, kind: gpus.Kind) -> Measured:
     """Tokens a second of a small shape with four-bit weights; its kernels need only work."""
-    subject = shape_subject("llama-tiny", 0.5, 100, "gptq_int4", device=device, group_size=32)
+    subject = Subject(shape="llama-tiny", compressor="gptq_int4", device=device, group_size=32)
     found = measure([subject], Protocol(prompt=24, generate=8, repeats=2))["measured"][0]
     return float(found["decode_tokens_per_second"]["median"]), 0.0, 0.0
 

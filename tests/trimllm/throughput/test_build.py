@@ -11,24 +11,23 @@ import torch
 from models import some_ids, tiny, word_tokenizer
 from torch.utils.flop_counter import FlopCounterMode
 
-from trimllm.base.errors import UserError
 from trimllm.checkpoint import save
 from trimllm.sublayers import units
 from trimllm.throughput import build as builder
 from trimllm.throughput.build import build, is_2_4, random_model, sparse
 from trimllm.throughput.sizes import sizes
-from trimllm.throughput.subject import PACKAGES, Subject, shape_subject
+from trimllm.throughput.subject import KERNELS, Subject
 
 LEFT = ((0, "attention"), (1, "mlp"), (2, "mlp"), (3, "attention"))
 TINY = Subject(shape="llama-tiny", dtype="bfloat16", group_size=64)
-KERNELS = [
+COMPRESSORS = [
     pytest.param(
         name,
         marks=pytest.mark.skipif(
             importlib.util.find_spec(package) is None, reason=f"{package} is not installed"
         ),
     )
-    for name, package in PACKAGES.items()
+    for name, package in KERNELS.items()
 ]
 
 
@@ -59,7 +58,7 @@ def test_a_random_model_has_the_sublayers_and_the_sizes(left: tuple | None) -> N
     assert found["prefill_operations"] == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("compressor", KERNELS)
+@pytest.mark.parametrize("compressor", COMPRESSORS)
 def test_compressed_models_run_and_weigh_less(compressor: str) -> None:
     full = sizes(random_model(replace(TINY, units=LEFT)), 48)
     model = build(replace(TINY, units=LEFT, compressor=compressor))
@@ -95,21 +94,3 @@ def test_a_checkpoint_is_loaded_as_it_is(tmp_path: Path) -> None:
     save(model, word_tokenizer(), tmp_path / "model")
     loaded = build(Subject(checkpoint=str(tmp_path / "model"), dtype="float32"))
     torch.testing.assert_close(loaded(some_ids()).logits, model(some_ids()).logits)
-
-
-@pytest.mark.parametrize(
-    "shape, compressor, words",
-    [
-        ("llama-tiny", "llm_pruner", "'llm_pruner' cannot be timed on random weights"),
-        ("smollm2-135m", "awq_int4", "128 does not divide .* 576"),
-        ("llama-tiny", "gptq_int4", "gptq_int4 runs on kernels of gptqmodel"),
-    ],
-)
-def test_kernels_that_are_not_there(
-    monkeypatch: pytest.MonkeyPatch, shape: str, compressor: str, words: str
-) -> None:
-    found = None if compressor == "gptq_int4" else "a package"
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: found)
-    with pytest.raises(UserError, match=words) as error:
-        shape_subject(shape, 0.5, 50, compressor)
-    assert "\n" not in str(error.value)

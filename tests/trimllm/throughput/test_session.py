@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from trimllm.sublayers import Unit
 from trimllm.throughput import session
 from trimllm.throughput.result import Protocol, predicted, summary
 from trimllm.throughput.session import measure, prompts_of
-from trimllm.throughput.subject import Subject, shape_subject
+from trimllm.throughput.shapes import kept_units
+from trimllm.throughput.subject import Subject
 
 ROUNDS = {"full": [9.0, 4.0, 8.0, 2.0], "trimmed": [9.0, 2.0, 2.0, 2.0]}
 """Seconds of decoding, the round that does not count first."""
@@ -149,7 +151,8 @@ def test_a_process_that_fails_is_one_line(tmp_path: Path, fault: str, words: str
 
 
 def test_shapes_are_timed_for_real(capsys: pytest.CaptureFixture[str]) -> None:
-    half, full = shape_subject("llama-tiny", 0.5, 50), Subject(shape="llama-tiny")
+    full = Subject(shape="llama-tiny")
+    half = replace(full, units=tuple(kept_units(4, 50, 0.5)))
     found = measure([full, half], Protocol(prompt=16, generate=4, repeats=1))
     one, other = found["measured"]
     assert (one["units_kept"], other["units_kept"], other["units_total"]) == (8, 4, 8)

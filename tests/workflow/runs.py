@@ -7,34 +7,17 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from wheels import DOWNLOADS
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "config" / "smoke.yaml"
 MODEL = "results/models/smollm2-135m"
 RUN = "trim_paper"
-# A small domain of local files.
-ROWS = [{"q": f"What is {i} and one?", "c": [str(i + 1), str(i + 2)], "a": 0} for i in range(200)]
-DOMAIN = """
-label: sums
-licence: none
-sets:
-  train: &set
-    from: [{file: train.jsonl}]
-    fields: {question: q, choices: c, answer: a}
-  calibration:
-    <<: *set
-    from: [{file: calibration.jsonl}]
-  test:
-    <<: *set
-    from: [{file: test.jsonl}]
-train: train
-calibration: calibration
-tests:
-  sums: {set: test}
-"""
 
 
 def _network_cutter() -> list[str]:
@@ -50,8 +33,8 @@ CUT = _network_cutter()
 def command(
     directory: Path, *arguments: str, configfile: Path | None = SMOKE, **config: object
 ) -> list[str]:
-    """Command line of a run in `directory`; wheels come from the project's downloads/."""
-    settings = {"results": "results", "downloads": str(ROOT / "downloads"), **config}
+    """Command line of a run in `directory`."""
+    settings = {"results": "results", "downloads": str(DOWNLOADS), **config}
     words = [sys.executable, "-m", "snakemake", *arguments]
     words += [] if "--profile" in arguments else ["--cores", "2"]
     words += ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(directory)]
@@ -72,13 +55,25 @@ def snakemake(
     extra: Mapping[str, str] | None = None,
     **options: object,
 ) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake to its end. `prefix` is a command that runs it, `extra` joins the
-    environment."""
+    """Run Snakemake to its end. `prefix`: a command that runs it; `extra`: more environment."""
     words, env = [*prefix, *command(directory, *arguments, **options)], environment()
     env |= dict(extra or {})
     return subprocess.run(
         words, capture_output=True, text=True, env=env, cwd=directory, timeout=900
     )
+
+
+def made(directory: Path, *targets: str, **options: object) -> str:
+    """What a run that succeeds prints."""
+    run = snakemake(directory, *targets, **options)
+    assert run.returncode == 0, run.stderr[-4000:]
+    return run.stdout + run.stderr
+
+
+def planned(directory: Path, *targets: str, **options: object) -> dict[str, int]:
+    """Rule -> number of jobs of a dry run."""
+    text = made(directory, "-n", *targets, **options)
+    return counts(text) if "Job stats:" in text else {}
 
 
 def complaint(run: subprocess.CompletedProcess[str]) -> str:
@@ -87,6 +82,37 @@ def complaint(run: subprocess.CompletedProcess[str]) -> str:
     (line,) = [line for line in run.stderr.splitlines() if "error: " in line]
     assert "Traceback" not in run.stderr
     return line
+
+
+@contextmanager
+def beginning(
+    directory: Path, *targets: str, **options: object
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A run at work and what it prints to; all of its processes are killed at the end."""
+    log = directory / "run.log"
+    with log.open("w") as stream:
+        run = subprocess.Popen(
+            command(directory, *targets, **options),
+            cwd=directory,
+            env=environment(),
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    try:
+        yield run, log
+    finally:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+
+
+def wait_for(condition: Callable[[], object], seconds: float, log: Path) -> None:
+    """Wait until `condition()` holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, log.read_text()[-4000:]
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -113,18 +139,3 @@ def listing(directory: Path) -> dict[str, float]:
         for path in directory.rglob("*")
         if path.is_file() and ".snakemake" not in path.parts
     }
-
-
-def lint() -> set[str]:
-    """Titles of what `snakemake --lint` complains of."""
-    words = [sys.executable, "-m", "snakemake", "--lint"]
-    run = subprocess.run(words, capture_output=True, text=True, env=environment(), cwd=ROOT)
-    assert "Lints for" in run.stderr or run.returncode == 0, run.stderr
-    return {line[6:] for line in run.stderr.splitlines() if line.startswith("    * ")}
-
-
-def tells_the_end(lines: Sequence[str]) -> bool:
-    """Whether two lines are the last ones of a run of one job. What is said of jobs comes out of a
-    thread, so the last words may overtake it."""
-    done, last = sorted(lines, key=lambda line: line.startswith("Done"))
-    return "1 of 1 jobs done" in done and last.startswith("Done: 1 jobs in 0 min")

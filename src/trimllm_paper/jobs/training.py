@@ -9,6 +9,7 @@ from trimllm.base.names import ANSWER_CRITERION
 from trimllm_paper.config.domain import read_by
 from trimllm_paper.config.models import RecipeEntry
 from trimllm_paper.integrity.lineage import Job
+from trimllm_paper.integrity.provenance import folder_content
 from trimllm_paper.jobs import Files, Jobs
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, by_every_token, taught
 
@@ -33,8 +34,10 @@ def fetch_model(jobs: Jobs, model: str) -> Job:
     """A pretrained checkpoint, and what it must agree with."""
     keys = {"source", "storage_dtype", "trust_remote_code", "family", "blocks", "parameters"}
     entry = jobs.config.models[model]
+    folder = getattr(entry.source, "directory", None)
     params = {
         "model": entry.model_dump(include=keys, exclude_none=True),
+        "content": folder_content(folder) if folder else None,
         "wheels": _wheels(jobs, entry.wheels),
         "code": jobs.code("fetch_model", model),
     }

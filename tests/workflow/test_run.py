@@ -1,0 +1,294 @@
+"""One run of every kind of job: what it leaves, what reruns what, what a kill changes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from runs import ROOT, at_a_halt, beginning, complaint, made, planned, snakemake, wait_for
+
+from trimllm.base import files
+from trimllm_paper import records
+from trimllm_paper.__main__ import main
+from trimllm_paper.config import load, read_yaml
+from trimllm_paper.jobs import Jobs, training
+
+pytestmark = pytest.mark.slow
+CONFIG = {"configfile": Path("config.yaml")}
+MODELS, EVAL = "results/models/tiny/sums", "results/eval/tiny/sums"
+TABLE2 = {"render_table": 1, "table2": 1}
+EVALUATED = 1 + 2 + 4 + 1 + 1  # pretrained, Full-FT and Sparse-FT, two of each chain, int8, by rule
+
+
+def weights(directory: Path, recipe: str) -> str:
+    manifest = files.read_json(directory / MODELS / recipe / "manifest.json")
+    return manifest["files"]["model.safetensors"]["sha256"]
+
+
+# ---- what is there -------------------------------------------------------------------------------
+
+
+def test_tables_hold_what_was_measured(finished: Path) -> None:
+    tables = finished / "results/tables"
+    assert {path.stem for path in tables.glob("*.md")} == {f"table{n}" for n in range(1, 10)}
+    assert {path.suffix for path in tables.glob("table2.*")} == {".csv", ".md", ".tex"}
+    found = {r.stem: records.Evaluation.read(r) for r in [*(finished / EVAL).rglob("*.json")]}
+    assert found
+    for path in (finished / EVAL).rglob("*.json"):
+        one = records.Evaluation.read(path)
+        assert one.n == len(one.correct) == 8 and one.acc == 100 * sum(one.correct) / 8
+        assert one.units_kept == 12 - int(path.parent.name[5:] if "drop_" in str(path) else 0)
+        assert one.provenance["data_hashes"] and one.provenance["config_hash"]
+    with (tables / "table2.csv").open(encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["row"] == "full_ft"]
+    full_ft = records.Evaluation.read(finished / EVAL / "full_ft/sums.json")
+    shown = [row.get("value", row.get("measured")) for row in rows if row["column"] == "sums"]
+    assert float(shown[0]) == pytest.approx(full_ft.acc)
+
+
+def test_figures_and_claims_are_there(finished: Path) -> None:
+    figures = finished / "paper_figures"
+    assert len(list(figures.glob("figure[1-4]_tiny.png"))) == 4
+    assert (figures / "claims.md").read_text().startswith("# ")
+
+
+def test_only_evaluated_checkpoints_keep_their_weights(finished: Path) -> None:
+    for chain in ("trim_paper", "trim_ours"):
+        folder = finished / MODELS / chain
+        kept = {path.parent.name for path in folder.rglob("model.safetensors")}
+        assert kept == {"drop_06"}
+        assert {path.parent.name for path in folder.rglob("epoch.json")} == {"state_00", "state_06"}
+
+
+def test_records_hold_every_epoch(finished: Path) -> None:
+    paths = sorted((finished / MODELS / "trim_paper").rglob("epoch.json"))
+    epochs = [records.Epoch.read(path) for path in paths]
+    assert [(one.epoch, one.units_left) for one in epochs] == [(0, 12), (1, 6)]
+    assert len({tuple(unit) for unit in epochs[1].units_dropped}) == 6
+    # ceil(6 / 4) blocks, chosen once.
+    assert {tuple(one.trainable_blocks) for one in epochs} == {tuple(epochs[0].trainable_blocks)}
+    assert len(epochs[0].trainable_blocks) == 2
+
+
+def test_a_shape_is_timed_beside_the_full_one(finished: Path) -> None:
+    folder = next((finished / "results/throughput").glob("*/random-llama-tiny"))
+    one = records.Throughput.read(folder / "trim_half/keep_50.json")
+    assert (one.units_kept, one.baseline.units_kept) == (4, 8)
+    assert one.pattern.startswith("half: 50%") and (folder / "full.json").is_file()
+
+
+def test_everything_is_verified(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(finished / "results")]) == 0, capsys.readouterr().err
+    assert "none failed" in capsys.readouterr().out
+
+
+# ---- what reruns what ----------------------------------------------------------------------------
+
+
+def replanned(directory: Path, *targets: str, **changes: Any) -> dict[str, int]:
+    """Jobs that a run with changed keys would have."""
+    options = {"configfile": directory / "config.yaml"}
+    options |= {key: json.dumps(value) for key, value in changes.items()}
+    return planned(directory, *(targets or ("table2",)), "--nolock", **options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, {}),
+        ({"compute": {"device": "cpu", "threads": 2, "processes": 2}}, {}),
+        ({"evaluate": {"documents": 8, "batch_tokens": 1024}}, {"evaluate_sums": 6} | TABLE2),
+        # A longer chain has the same epochs.
+        (
+            {"trim": {"kept_percent": [50, 0.01]}},
+            {"trim_epoch": 2, "settle_kept": 2, "evaluate_sums": 2} | TABLE2,
+        ),
+        (
+            {"models": {"tiny": {"learning_rate": 1e-4}}},
+            {"full_ft": 1, "sparse_ft": 1, "trim_epoch": 4, "settle_kept": 2, "teach": 1}
+            | {"compress": 1, "evaluate_sums": 5}
+            | TABLE2,
+        ),
+    ],
+    ids=["nothing", "compute", "batch_tokens", "longer chain", "learning rate"],
+)
+def test_a_change_reruns_what_it_touches(
+    finished: Path, changes: dict[str, Any], expected: dict[str, int]
+) -> None:
+    assert replanned(finished, **changes) == expected
+
+
+def test_files_that_change_rerun_what_is_made_of_them(copy: Path) -> None:
+    """Own data that was edited, an evaluation that was lost, and another model in its folder."""
+    lost = copy / EVAL / "trim_ours/drop_06/sums.json"
+    lost.unlink()
+    assert replanned(copy, "evaluations") == {"evaluate_sums": 1, "evaluations": 1}
+    with (copy / "sums.jsonl").open("a") as stream:
+        stream.write('{"q": "What is 500 and one?", "c": ["501", "502"], "a": 0}\n')
+    jobs = replanned(copy)
+    assert jobs["prepare_sums"] == jobs["full_ft"] == 1 and "fetch_model" not in jobs
+    with (copy / "source/model.safetensors").open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        stream.write(b"\xff")
+    assert replanned(copy)["fetch_model"] == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "jobs"),
+    [
+        ("src/trimllm/select.py", {"trim_epoch": 4, "evaluate_sums": 5}),
+        ("workflow/scripts/evaluate.py", {"evaluate_sums": 6}),
+        ("README.md", {}),
+    ],
+)
+def test_a_changed_line_of_code_reruns_its_jobs(
+    copy: Path, tmp_path: Path, file: str, jobs: dict[str, int]
+) -> None:
+    code = tmp_path / "code"
+    for name in ("src", "workflow", "config"):
+        shutil.copytree(ROOT / name, code / name, ignore=shutil.ignore_patterns("*.pyc"))
+    for name in ("Snakefile", "README.md"):
+        shutil.copy(ROOT / name, code)
+    with (code / file).open("a") as stream:
+        stream.write("\nADDED = 1\n")
+    words = ("-n", "table2", "--nolock", "--snakefile", str(code / "Snakefile"))
+    text = made(
+        copy, *words, configfile=copy / "config.yaml", extra={"PYTHONPATH": f"{code / 'src'}"}
+    )
+    found = counted(text)
+    assert {rule: found.get(rule, 0) for rule in ("trim_epoch", "evaluate_sums")} == {
+        "trim_epoch": 0,
+        "evaluate_sums": 0,
+    } | jobs
+
+
+def counted(text: str) -> dict[str, int]:
+    from runs import counts
+
+    return counts(text) if "Job stats:" in text else {}
+
+
+# ---- kills and signals ---------------------------------------------------------------------------
+
+
+def begun(copy: Path, *parts: str) -> dict[str, Any]:
+    """Remove results, so that a run makes them again; its options."""
+    for part in parts:
+        shutil.rmtree(copy / part)
+    return {"configfile": copy / "config.yaml"}
+
+
+def test_a_killed_and_resumed_chain_has_the_same_bytes(copy: Path, finished: Path) -> None:
+    """Everything is killed during an epoch; README's command goes on after `--unlock`."""
+    options = begun(copy, f"{MODELS}/trim_paper", f"{EVAL}/trim_paper")
+    chain, target = copy / MODELS / "trim_paper", f"{MODELS}/trim_paper/drop_06/manifest.json"
+    with beginning(copy, target, **options) as (run, log):
+        wait_for(lambda: "to 06 units dropped" in log.read_text() or run.poll(), 300, log)
+        wait_for(lambda: [*(copy / "results/.at_work").glob("*")], 60, log)
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    assert not (chain / "state_06/manifest.json").exists()
+    locked = complaint(snakemake(copy, target, **options))
+    assert "snakemake --unlock" in locked
+    made(copy, "--unlock", **options)
+    resumed = made(copy, target, **options)
+    assert "to 00 units dropped" not in resumed and "to 06 units dropped" in resumed
+    assert weights(copy, "trim_paper/drop_06") == weights(finished, "trim_paper/drop_06")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_waits_and_the_second_ends_jobs(copy: Path, number: int) -> None:
+    """To Snakemake alone; either way the same command goes on."""
+    options = begun(copy, f"{MODELS}/sparse_ft", f"{EVAL}/sparse_ft")
+    target = f"{EVAL}/sparse_ft/sums.json"
+    with beginning(copy, target, **options) as (run, log):
+        locks = copy / "results/.at_work"
+        wait_for(lambda: [*locks.glob("*")] and [*locks.glob("*")][0].read_text(), 300, log)
+        job = json.loads([*locks.glob("*")][0].read_text())["pid"]
+        with at_a_halt(job):
+            run.send_signal(number)
+            wait_for(lambda: "Stopping: no further job starts" in log.read_text(), 60, log)
+            if number == signal.SIGINT:
+                run.send_signal(number)
+        assert run.wait(300) == 1
+    is_done = (copy / MODELS / "sparse_ft/manifest.json").exists()
+    assert is_done == (number == signal.SIGTERM) and not (copy / target).exists()
+    assert "Stopped after" in log.read_text()
+    made(copy, target, **options)
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+
+def test_a_changed_checkpoint_is_refused(copy: Path) -> None:
+    with (copy / MODELS / "full_ft/model.safetensors").open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        stream.write(b"\xff")
+    target = copy / EVAL / "full_ft/sums.json"
+    target.unlink()
+    line = complaint(snakemake(copy, "evaluations", configfile=copy / "config.yaml"))
+    assert "model.safetensors was changed" in line and not target.exists()
+
+
+def test_an_edited_scan_chooses_no_blocks(copy: Path) -> None:
+    """Its scores the other way round: training would take other blocks, and nothing would tell."""
+    scan = copy / "results/scans/tiny/sums.json"
+    content = files.read_json(scan)
+    rows = content["scan"]["units"]
+    turned = [row | {"block": rows[-1]["block"] - row["block"]} for row in rows]
+    files.write_json(scan, content | {"scan": content["scan"] | {"units": turned}})
+    options = begun(copy, f"{MODELS}/sparse_ft")
+    line = complaint(snakemake(copy, f"{MODELS}/sparse_ft/training.json", **options))
+    assert "results/scans/tiny/sums.json was changed" in line
+
+
+def test_results_of_another_configuration_are_refused(copy: Path) -> None:
+    """Where Snakemake has no notes on them; other rules are forced over them."""
+    shutil.rmtree(copy / ".snakemake")
+    options = {"configfile": copy / "config.yaml", "finetune": json.dumps({"epochs": 2})}
+    line = complaint(snakemake(copy, "-n", "table2", **options))
+    assert f"{MODELS}/full_ft/manifest.json was made by another configuration or code" in line
+    text = made(copy, "-n", f"{MODELS}/full_ft/training.json", "-R", "full_ft", **options)
+    assert "fine-tune tiny" in text
+
+
+@pytest.mark.parametrize("changes", [{}, {"finetune": {"epochs": 2}}])
+def test_other_seeds_are_pooled_where_only_the_seed_differs(
+    copy: Path, changes: dict[str, Any]
+) -> None:
+    options = {key: json.dumps(value) for key, value in changes.items()}
+    options |= {"seed": "1", "results": "other", "replicates": json.dumps(["results"])}
+    run = snakemake(copy, "-n", "table9", configfile=copy / "config.yaml", **options)
+    assert bool(run.returncode) == bool(changes), run.stderr
+    if changes:
+        assert "than this run's with only the seed changed; take its folder" in complaint(run)
+
+
+def test_two_processes_and_weights_on_disk_train_the_same(copy: Path, finished: Path) -> None:
+    options = begun(copy, f"{MODELS}/sparse_ft", f"{EVAL}/sparse_ft")
+    compute = json.dumps({"device": "cpu", "processes": 2, "weights_on": "disk"})
+    text = made(copy, f"{MODELS}/sparse_ft/manifest.json", compute=compute, **options)
+    assert "Done: 1 jobs" in text
+    found, alone = (
+        records.Training.read(root / MODELS / "sparse_ft/training.json")
+        for root in (copy, finished)
+    )
+    assert found.processes["count"] == 2 and alone.processes is None
+    assert found.trainable_blocks == alone.trainable_blocks
+    for one, other in zip(found.passes, alone.passes, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=0.02)
+
+
+def test_a_chain_in_one_call_has_the_bytes_of_its_jobs(finished: Path) -> None:
+    config = load(yaml.safe_load((finished / "config.yaml").read_text()), [])
+    job = Jobs(config).of(training.trim_epoch, model="tiny", domain="sums", name="paper", drop="06")
+    made_by = files.read_json(finished / MODELS / "trim_paper/state_06/epoch.json")
+    assert made_by["provenance"]["config_hash"] == job.config_hash
+    assert read_yaml(finished / "config.yaml")["recipes"]["paper"]["step"] == 6

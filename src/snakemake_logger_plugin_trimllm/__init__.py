@@ -115,7 +115,7 @@ class LogHandler(LogHandlerBase):
         elif left is None:
             words = f"{spent / 60:.0f} min so far"
         else:  # other work on the machine, and jobs unlike those that were measured
-            words = f"{0.8 * left / 60:.0f} to {1.5 * left / 60:.0f} min left at this speed"
+            words = f"{0.8 * left / 60:.0f} to {1.5 * left / 60 + 1:.0f} min left at this speed"
         return f"{time.strftime('%H:%M:%S')} {self.done} of {self.total} jobs done, {words}"
 
     def _failed(self, fields: dict[str, Any]) -> str:
@@ -150,7 +150,7 @@ def refusal(message: str) -> str:
             "`snakemake --unlock` and the same command again"
         )
     if "Write-protected output files" in message:
-        path = message.partition("affected files:")[2].split()[0]
+        path = message.rpartition("affected files:")[2].split()[0]
         return f"error: {path} may not be written; make its folder writable and run again"
     if lines[1:] and re.match(r"\w+Error: \[Errno \d+\] ", lines[-1]):
         if "/.cache" in lines[-1]:

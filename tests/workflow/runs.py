@@ -86,11 +86,11 @@ def complaint(run: subprocess.CompletedProcess[str]) -> str:
 
 @contextmanager
 def beginning(
-    directory: Path, *targets: str, **options: object
+    directory: Path, *targets: str, log: str = "run.log", **options: object
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """A run at work and what it prints to; all of its processes are killed at the end."""
-    log = directory / "run.log"
-    with log.open("w") as stream:
+    """A run at work and the file it prints to; all of its processes are killed at the end."""
+    path = directory / log
+    with path.open("w") as stream:
         run = subprocess.Popen(
             command(directory, *targets, **options),
             cwd=directory,
@@ -100,7 +100,7 @@ def beginning(
             start_new_session=True,
         )
     try:
-        yield run, log
+        yield run, path
     finally:
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)

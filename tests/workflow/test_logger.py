@@ -48,7 +48,7 @@ def test_a_line_a_job_and_the_time_left(say: Say) -> None:
     say(LogEvent.JOB_FINISHED, job_id=1)
     # A minute for a job of one of eleven minutes: ten are left, more or less.
     lines = say(LogEvent.PROGRESS, done=1, total=2)
-    assert lines[1:] == ["1 of 2 jobs done, 8 to 15 min left at this speed"]
+    assert lines[1:] == ["1 of 2 jobs done, 8 to 16 min left at this speed"]
     say(None, "a warning", levelno=logging.WARNING)
     assert say(None, "Nothing to be done (all files present).")[2:] == [
         "a warning",

@@ -11,25 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from runs import ROOT, at_a_halt, beginning, complaint, made, planned, snakemake, wait_for
+from runs import ROOT, at_a_halt, beginning, complaint, counts, made, planned, snakemake, wait_for
 
 from trimllm.base import files
 from trimllm_paper import records
 from trimllm_paper.__main__ import main
-from trimllm_paper.config import load, read_yaml
-from trimllm_paper.jobs import Jobs, training
 
 pytestmark = pytest.mark.slow
-CONFIG = {"configfile": Path("config.yaml")}
 MODELS, EVAL = "results/models/tiny/sums", "results/eval/tiny/sums"
 TABLE2 = {"render_table": 1, "table2": 1}
-EVALUATED = 1 + 2 + 4 + 1 + 1  # pretrained, Full-FT and Sparse-FT, two of each chain, int8, by rule
 
 
 def weights(directory: Path, recipe: str) -> str:
     manifest = files.read_json(directory / MODELS / recipe / "manifest.json")
     return manifest["files"]["model.safetensors"]["sha256"]
+
+
+def change_last_byte(path: Path) -> None:
+    """Change a file, which keeps its size and its time."""
+    times = path.stat()
+    with path.open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        stream.write(b"\xff")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 # ---- what is there -------------------------------------------------------------------------------
@@ -105,11 +109,6 @@ def replanned(directory: Path, *targets: str, **changes: Any) -> dict[str, int]:
         ({}, {}),
         ({"compute": {"device": "cpu", "threads": 2, "processes": 2}}, {}),
         ({"evaluate": {"documents": 8, "batch_tokens": 1024}}, {"evaluate_sums": 6} | TABLE2),
-        # A longer chain has the same epochs.
-        (
-            {"trim": {"kept_percent": [50, 0.01]}},
-            {"trim_epoch": 2, "settle_kept": 2, "evaluate_sums": 2} | TABLE2,
-        ),
         (
             {"models": {"tiny": {"learning_rate": 1e-4}}},
             {"full_ft": 1, "sparse_ft": 1, "trim_epoch": 4, "settle_kept": 2, "teach": 1}
@@ -117,7 +116,7 @@ def replanned(directory: Path, *targets: str, **changes: Any) -> dict[str, int]:
             | TABLE2,
         ),
     ],
-    ids=["nothing", "compute", "batch_tokens", "longer chain", "learning rate"],
+    ids=["nothing", "compute", "batch_tokens", "learning rate"],
 )
 def test_a_change_reruns_what_it_touches(
     finished: Path, changes: dict[str, Any], expected: dict[str, int]
@@ -134,9 +133,7 @@ def test_files_that_change_rerun_what_is_made_of_them(copy: Path) -> None:
         stream.write('{"q": "What is 500 and one?", "c": ["501", "502"], "a": 0}\n')
     jobs = replanned(copy)
     assert jobs["prepare_sums"] == jobs["full_ft"] == 1 and "fetch_model" not in jobs
-    with (copy / "source/model.safetensors").open("r+b") as stream:
-        stream.seek(-1, os.SEEK_END)
-        stream.write(b"\xff")
+    change_last_byte(copy / "source/model.safetensors")
     assert replanned(copy)["fetch_model"] == 1
 
 
@@ -162,17 +159,11 @@ def test_a_changed_line_of_code_reruns_its_jobs(
     text = made(
         copy, *words, configfile=copy / "config.yaml", extra={"PYTHONPATH": f"{code / 'src'}"}
     )
-    found = counted(text)
+    found = counts(text) if "Job stats:" in text else {}
     assert {rule: found.get(rule, 0) for rule in ("trim_epoch", "evaluate_sums")} == {
         "trim_epoch": 0,
         "evaluate_sums": 0,
     } | jobs
-
-
-def counted(text: str) -> dict[str, int]:
-    from runs import counts
-
-    return counts(text) if "Job stats:" in text else {}
 
 
 # ---- kills and signals ---------------------------------------------------------------------------
@@ -228,9 +219,7 @@ def test_the_first_signal_waits_and_the_second_ends_jobs(copy: Path, number: int
 
 
 def test_a_changed_checkpoint_is_refused(copy: Path) -> None:
-    with (copy / MODELS / "full_ft/model.safetensors").open("r+b") as stream:
-        stream.seek(-1, os.SEEK_END)
-        stream.write(b"\xff")
+    change_last_byte(copy / MODELS / "full_ft/model.safetensors")
     target = copy / EVAL / "full_ft/sums.json"
     target.unlink()
     line = complaint(snakemake(copy, "evaluations", configfile=copy / "config.yaml"))
@@ -284,11 +273,3 @@ def test_two_processes_and_weights_on_disk_train_the_same(copy: Path, finished: 
     assert found.trainable_blocks == alone.trainable_blocks
     for one, other in zip(found.passes, alone.passes, strict=True):
         assert one.loss == pytest.approx(other.loss, rel=0.02)
-
-
-def test_a_chain_in_one_call_has_the_bytes_of_its_jobs(finished: Path) -> None:
-    config = load(yaml.safe_load((finished / "config.yaml").read_text()), [])
-    job = Jobs(config).of(training.trim_epoch, model="tiny", domain="sums", name="paper", drop="06")
-    made_by = files.read_json(finished / MODELS / "trim_paper/state_06/epoch.json")
-    assert made_by["provenance"]["config_hash"] == job.config_hash
-    assert read_yaml(finished / "config.yaml")["recipes"]["paper"]["step"] == 6

@@ -138,6 +138,16 @@ def or_refuse(files):
     return found
 
 
+def of_chosen(kind):
+    """Input function: files of the checkpoint that is chosen, once it is."""
+
+    def files(wildcards):
+        choice = Choice.read(checkpoints.choose.get(**wildcards).output[0])
+        return TARGETS.own_chosen(wildcards.model, choice)[kind]
+
+    return files
+
+
 def own_pages():
     """The choice and the report of every model of a run on one's own data."""
     for model in CONFIG.models if CONFIG.own else ():

@@ -2,16 +2,6 @@
 # of the configuration; `trimllm start` writes one.
 
 
-def of_chosen(kind):
-    """Input function: files of the checkpoint that is chosen, once it is."""
-
-    def files(wildcards):
-        choice = Choice.read(checkpoints.choose.get(**wildcards).output[0])
-        return TARGETS.own_chosen(wildcards.model, choice)[kind]
-
-    return files
-
-
 rule answers:
     input:
         unpack(inputs(measuring.answers)),

@@ -40,7 +40,7 @@ def compress(jobs: Jobs, model: str, domain: str, dense: str, compressor: str) -
     files = jobs.checkpoint(model, domain, dense)
     files |= jobs.documents(domain, "train", "held_back")
     if engine in EXTERNAL:
-        files["engine"] = jobs.engine_file(EXTERNAL[engine])
+        files["engine"] = engine_file(jobs, EXTERNAL[engine])
     place = model, domain, Recipe.parse(dense).compressed(compressor)
     return Job([jobs.paths.manifest(*place), jobs.paths.compression(*place)], files, params)
 

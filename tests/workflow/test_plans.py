@@ -1,0 +1,155 @@
+"""What configurations would run, what is refused before that, and that planning is light."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from runs import ROOT, SMOKE, complaint, counts, environment, planned, snakemake
+
+CONFIGS = {
+    # Five domains, two chains to 42 of 60 sublayers, six an epoch, and epoch 0; three of each kept.
+    "config.yaml": {"fetch_model": 1, "full_ft": 5, "trim_epoch": 5 * 2 * 8, "settle_kept": 30}
+    | {"teach": 5, "compress": 5 * 4, "evaluate_sciq": 7 + 2 * 3},
+    # 44 of 64 and 56 of 80 sublayers, two an epoch, by two criteria.
+    "paper.yaml": {"fetch_model": 2, "trim_epoch": 5 * 2 * (23 + 29), "settle_kept": 60},
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_the_configurations_would_run(tmp_path: Path, name: str) -> None:
+    jobs = planned(tmp_path, "table2", configfile=ROOT / "config" / name)
+    assert jobs.items() >= CONFIGS[name].items()
+
+
+def test_every_target_can_be_planned(tmp_path: Path) -> None:
+    jobs = planned(tmp_path, "all", "data", "exports", "evaluations", "throughput", "checkpoints")
+    assert jobs["export"] == 2 and jobs["prepare_sciq"] == jobs["claims"] == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "config", "message"),
+    [
+        ("table2", {"trim": {"recipse": ["ours"]}}, "(--config): trim.recipse"),
+        (
+            "results/models/smollm2-135m/sciq/trim_paper/drop_60/manifest.json",
+            {},
+            "trim.kept_percent: chains of smollm2-135m with 15 drops an epoch end at 45",
+        ),
+        ("table1", {"throughput": {"compressors": ["awq_int4"]}}, "group size 128 does not divide"),
+        ("table2", {"models": {"smollm2-135m": {"parameters": 13_000_000_000}}}, " MiB"),
+        ("own", {}, "the configuration has no section `own`"),
+    ],
+    ids=["unknown key", "past the end", "shape without a kernel", "too large", "own"],
+)
+def test_mistakes_are_one_line(
+    tmp_path: Path, target: str, config: dict[str, object], message: str
+) -> None:
+    """Before anything runs; tests/trimllm_paper/config has every mistake in a configuration."""
+    if "throughput" in config:
+        config = {"throughput": {"shapes": ["smollm2-135m"], "composed": []} | config["throughput"]}
+    changes = {key: json.dumps(value) for key, value in config.items()}
+    assert message in complaint(snakemake(tmp_path, target, **changes))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and "results" in path.parts]
+
+
+OUTER = """
+configfile: "outer.yaml"
+
+rule mine:
+    output: "mine.txt"
+    shell: "touch {{output}}"
+
+module trimllm:
+    snakefile: {snakefile!r}
+    config: config["trimllm"]
+
+use rule * from trimllm as trimllm_*
+"""
+
+
+def test_another_workflow_uses_this_one_as_a_module(tmp_path: Path) -> None:
+    """The same jobs under its names, and the same refusals."""
+
+    def dry_run(**changes: object) -> subprocess.CompletedProcess[str]:
+        config = yaml.safe_load(SMOKE.read_text()) | {"results": "results"} | changes
+        (tmp_path / "outer.yaml").write_text(yaml.safe_dump({"trimllm": config}))
+        text = OUTER.format(snakefile=str(ROOT / "workflow/Snakefile"))
+        (tmp_path / "Snakefile").write_text(text)
+        words = [sys.executable, "-m", "snakemake", "-n", "trimllm_table2", "--cores", "2"]
+        return subprocess.run(
+            words, capture_output=True, text=True, cwd=tmp_path, env=environment()
+        )
+
+    run = dry_run()
+    assert run.returncode == 0, run.stderr
+    jobs = counts(run.stdout + run.stderr)
+    assert jobs["trimllm_trim_epoch"] == 4 and jobs["trimllm_evaluate_sciq"] == 7
+    line = complaint(dry_run(evaluate={"documents": 0}))
+    assert "evaluate.documents = 0: " in line
+
+
+# Python runs a module of this name when it starts, in processes that these start, too.
+AT_EXIT = """
+import atexit, json, os, sys
+from pathlib import Path
+
+def tell():
+    file = Path(os.environ["LOADED"], f"{os.getpid()}.json")
+    file.write_text(json.dumps([name for name in sys.modules if "." not in name]))
+
+atexit.register(tell)
+"""
+
+
+def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
+    """Snakemake's plugin for Slurm loads pandas by itself."""
+    (tmp_path / "sitecustomize.py").write_text(AT_EXIT)
+    for name in ("loaded", "work"):
+        (tmp_path / name).mkdir()
+    words = ["-m", "trimllm_paper", "plan", "table2"]
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LOADED": str(tmp_path / "loaded")}
+    env["PYTHONPATH"] = f"{tmp_path}:{ROOT / 'src'}"
+    run = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, cwd=tmp_path / "work", env=env
+    )
+    assert run.returncode == 0, run.stderr
+    loaded = [set(json.loads(file.read_text())) for file in (tmp_path / "loaded").glob("*.json")]
+    assert len(loaded) > 1 and any("snakemake" in one for one in loaded)
+    assert not {"torch", "transformers", "scipy", "matplotlib"} & set().union(*loaded)
+
+
+def python_that(folder: Path, answers: str) -> str:
+    """A program that answers as an environment's Python would."""
+    program = folder / "own-python"
+    program.write_text(f"#!{sys.executable}\nprint({answers!r})\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+def test_an_engine_with_an_environment_is_found_before_training(tmp_path: Path) -> None:
+    compress = json.dumps({"methods": ["awq_int4"], "engines": {"awq_int4": "autoawq"}})
+    file, program = "results/engines/autoawq.txt", python_that(tmp_path, "0.2.9")
+    options = {"compress": compress, "extra": {"TRIMLLM_AUTOAWQ_PYTHON": program}}
+    run = snakemake(tmp_path, file, "--notemp", **options)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / file).read_text() == f"{program}\n"
+    (tmp_path / file).unlink()
+    options["extra"] = {"TRIMLLM_AUTOAWQ_PYTHON": "/nowhere/python"}
+    assert snakemake(tmp_path, "table2", **options).returncode != 0
+    log = (tmp_path / "logs/engine_environment/autoawq.log").read_text()
+    assert log.count("error: ") == 1 and "/nowhere/python" in log and "Traceback" not in log
+    assert not list(tmp_path.glob("results/models/*/sciq"))
+
+
+def test_lint() -> None:
+    """The main environment is made by `make setup`: rules need no conda environment."""
+    words = [sys.executable, "-m", "snakemake", "--lint"]
+    run = subprocess.run(words, capture_output=True, text=True, env=environment(), cwd=ROOT)
+    assert "Lints for" in run.stderr or run.returncode == 0, run.stderr
+    found = {line[6:] for line in run.stderr.splitlines() if line.startswith("    * ")}
+    assert found <= {"Specify a conda environment or container for each rule.:"}

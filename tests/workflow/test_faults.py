@@ -74,6 +74,20 @@ def test_a_job_that_outlives_its_run_is_not_doubled(project: Path) -> None:
     assert (project / REPORT).stat().st_mtime_ns == time
 
 
+def test_results_of_another_configuration_are_accepted_by_name(project: Path) -> None:
+    """Refused where Snakemake has no notes; after `--touch` they say what made them."""
+    made(project, REPORT, seed=1, **CONFIG)
+    before = files.read_json(project / REPORT)
+    shutil.rmtree(project / ".snakemake")
+    line = complaint(snakemake(project, REPORT, seed=2, **CONFIG))
+    assert f"{REPORT} was made by another configuration or code; delete it" in line
+    made(project, REPORT, "--touch", seed=2, **CONFIG)
+    accepted = files.read_json(project / REPORT)
+    assert accepted["provenance"]["accepted"] == [before["provenance"]["config_hash"]]
+    assert accepted | {"provenance": 0} == before | {"provenance": 0}
+    assert "Nothing to be done" in made(project, REPORT, seed=2, **CONFIG)
+
+
 def test_no_space_and_a_quota(project: Path) -> None:
     """Room is made, and the same command goes on."""
     (project / "refusing").mkdir()

@@ -6,12 +6,9 @@ Tables, figures and claims take their numbers from here and from the frames, nev
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
-from operator import add
 from statistics import fmean, stdev
 from typing import Any
 
@@ -242,23 +239,6 @@ def over(timing: Any, other: Any) -> Ratio:
 
 
 @dataclass(frozen=True)
-class DropCounts:
-    """Dropped sublayers by kind (attention, mlp).
-
-    `clear`: chosen by the first score alone; `tied`: chosen among equals by the tie-break;
-    `even`: what `tied` would be on average if it were drawn from the equals at random.
-    """
-
-    clear: dict[str, int]
-    tied: dict[str, int]
-    even: dict[str, float]
-
-    def total(self, kind: str) -> int:
-        """Dropped sublayers of a kind, ties included."""
-        return self.clear[kind] + self.tied[kind]
-
-
-@dataclass(frozen=True)
 class Chain:
     """One chain under one seed; `epochs` are rows of `Frame.epochs`, epoch 0 first.
 
@@ -286,29 +266,20 @@ class Chain:
         """Whether it dropped half of the sublayers, as far as whole epochs go."""
         return bool(self.epochs[-1].dropped + self.step > self.units_total // 2)
 
-    def until(self, at_most: int | None) -> list[Any]:
-        """Its epochs up to `at_most` drops; None: all."""
-        return [one for one in self.epochs if at_most is None or one.dropped <= at_most]
-
     def dropped(self, at_most: int | None = None) -> list[tuple[int, str]]:
         """(block, kind) of the sublayers dropped, in order, of whole epochs up to `at_most`."""
-        return [unit for epoch in self.until(at_most) for unit in epoch.units_dropped]
+        return [unit for one in self._until(at_most) for unit in one.units_dropped]
 
-    def counts(self, at_most: int | None = None) -> DropCounts:
-        """Dropped sublayers by kind, and which of them only a tie-break chose.
+    def tied(self, at_most: int | None = None) -> list[tuple[int, str]]:
+        """Those that only a tie-break chose: a candidate with an equal first score stayed."""
+        found = []
+        for epoch in self._until(at_most):
+            equals, dropped = _equals(epoch), {*epoch.units_dropped}
+            found += [unit for unit in epoch.units_dropped if unit in equals and equals - dropped]
+        return found
 
-        Candidates that equal the last one dropped are a tie if some of them stayed.
-        """
-        clear, tied = Counter(dict.fromkeys(KINDS, 0)), Counter(dict.fromkeys(KINDS, 0))
-        even = dict.fromkeys(KINDS, 0.0)
-        for epoch in self.until(at_most):
-            equals = _equals(epoch)
-            broken = equals & {*epoch.units_dropped} if equals - {*epoch.units_dropped} else set()
-            for unit in epoch.units_dropped:
-                (tied if unit in broken else clear)[unit[1]] += 1
-            for _, kind in equals:
-                even[kind] += len(broken) / len(equals)
-        return DropCounts(clear, tied, even)
+    def _until(self, at_most: int | None) -> list[Any]:
+        return [one for one in self.epochs if at_most is None or one.dropped <= at_most]
 
 
 def _equals(epoch: Any) -> set[tuple[int, str]]:
@@ -316,8 +287,7 @@ def _equals(epoch: Any) -> set[tuple[int, str]]:
     criterion of one's own, whose score is not recorded."""
     if not epoch.units_dropped or ":" in epoch.criterion:
         return set()
-    keys = {"activation_norm": "norm", "likelihood": "likelihood"}
-    keys[ANSWER_CRITERION] = ANSWER_CRITERION
+    keys = {"activation_norm": "norm"} | {one: one for one in ("likelihood", ANSWER_CRITERION)}
     key = keys.get(epoch.criterion, "correct")
     scores = {(u["block"], u["kind"]): u[key] for u in epoch.scan["units"] if key in u}
     return {unit for unit, score in scores.items() if score == scores.get(epoch.units_dropped[-1])}
@@ -395,48 +365,3 @@ def shares_of_full_ft(
     full = minutes(frame, model, domain, FULL_FT, epochs)
     own = minutes(frame, model, domain, what, epochs, part)
     return [100 * own[results] / full[results] for results in own if results in full]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Cost of a chain in epochs of full fine-tuning over as many tokens, after each epoch.
-
-    `sparse_factor`: sparse over full fine-tuning, by seconds a token. `factor`: the whole chain
-    over as many epochs of full fine-tuning, scans left out. `machine`: on which all of it ran,
-    of several all of them.
-    """
-
-    dropped_percent: tuple[float, ...]
-    training: tuple[float, ...]
-    with_scans: tuple[float, ...]
-    sparse_factor: float | None
-    factor: float
-    machine: str
-
-
-def cost(frame: Frame, chain: Chain) -> Cost | None:
-    """A chain's cost from wall clocks; None without full fine-tuning in its domain and folder,
-    and for a chain that trains nothing.
-
-    A pass over T tokens costs its seconds over (T x seconds a token of full fine-tuning), so that
-    epochs of different length compare. The scan of an epoch is put on the same scale.
-    """
-    place = {"results": chain.results, "model": chain.model, "domain": chain.domain}
-    passes = where(frame.trainings, **place)
-    full, sparse = (where(passes, recipe=recipe) for recipe in ("full_ft", "sparse_ft"))
-    if full.empty or not sum(epoch.tokens for epoch in chain.epochs):
-        return None
-    unit = sum(full.seconds) / sum(full.tokens)
-    train, tokens = sum(e.seconds_train for e in chain.epochs), sum(e.tokens for e in chain.epochs)
-    # An epoch that had nothing left to train counts as long as the others.
-    usual = tokens / sum(1 for epoch in chain.epochs if epoch.tokens)
-    trained = list(accumulate(e.seconds_train / ((e.tokens or usual) * unit) for e in chain.epochs))
-    scans = accumulate(e.seconds_scan / ((e.tokens or usual) * unit) for e in chain.epochs)
-    return Cost(
-        tuple(100 * epoch.dropped / chain.units_total for epoch in chain.epochs),
-        tuple(trained),
-        tuple(map(add, trained, scans)),
-        None if sparse.empty else sum(sparse.seconds) / sum(sparse.tokens) / unit,
-        train / tokens / unit,
-        ", ".join(sorted({*full.machine, *sparse.machine, *(e.machine for e in chain.epochs)})),
-    )

@@ -215,10 +215,3 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
         return -math.inf, math.inf
     mean, half = fmean(values), student(len(values) - 1) * math.sqrt(variance(values) / len(values))
     return mean - half, mean + half
-
-
-def sign_test(first: int, second: int) -> float:
-    """Two-sided p-value of a split into two counts if both are equally likely."""
-    from scipy.stats import binomtest  # slow to import
-
-    return float(binomtest(first, first + second).pvalue) if first + second else 1.0

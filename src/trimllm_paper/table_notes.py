@@ -51,7 +51,7 @@ def header(
             yield f"Stand-in data, column {column.label}: {stand_in}"
     provenances = [*frame.trainings.provenance, *frame.epochs.provenance]
     trained = dict.fromkeys(filter(None, map(_machine, provenances)))
-    if any(c.shows == "minutes" for c in columns) and len(trained) > 1:
+    if any(c.shows == "time" for c in columns) and len(trained) > 1:
         yield f"Warning: times come from several machines: {'; '.join(trained)}"
 
 
@@ -76,7 +76,7 @@ def notes(
     measured = [(frame.evaluations, "evaluations")] if accuracies else []
     timings = frame.engines if spec.blocks == "engine" else frame.timings
     measured += [(timings, "timings (first seed)")] if spec.blocks != "model" else []
-    if any(column.shows == "minutes" for column in columns):
+    if any(column.shows == "time" for column in columns):
         parts = [table for table in (frame.trainings, frame.epochs) if len(table)]
         measured += [(pd.concat(parts) if parts else frame.epochs, "passes and epochs")]
     found = [_source(table, what) for table, what in measured if len(table)]

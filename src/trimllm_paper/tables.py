@@ -38,8 +38,8 @@ class Column:
 
     Attributes:
         shows: `accuracy` or `difference` (to the first chain) on `domain`; `size` or `speed`: the
-            figure `of` an accuracy or a measurement of throughput; `minutes`, `share` (of Full-FT)
-            or `scans` (likewise): the time `of` so many epochs.
+            figure `of` an accuracy or a measurement of throughput; `time` of training `epochs`:
+            `of` minutes, share (of Full-FT's) or scans (likewise).
         printed: the paper's column, if not `key`; its numbers stand `times` so many, divided by
             that of row `over`, or dividing that of row `under`.
     """
@@ -51,6 +51,7 @@ class Column:
     digits: int = 1
     unit: str = ""
     domain: Domain | None = None
+    epochs: int = 0
     printed: str = ""
     times: float = 1
     over: str = ""
@@ -197,7 +198,8 @@ def _models(key: str, context: Context, which: str) -> tuple[Model, ...]:
 
 def table1(context: Context) -> Table:
     """Decoding throughput, on every machine that timed it."""
-    names, kept = (*context.chains, *context.patterns), context.timed_kept
+    names = (*context.chains, *context.patterns)
+    kept = sorted({*context.timed_kept, REFERENCE_KEPT}, reverse=True)
     keys = {"sparsegpt": "sparsegpt_2_4"} | {n: n for n in ("llm_int8", "gptq_int4", "awq_int4")}
     trim_over = Column("trim_over", "TrimLLM over it", "speed", "trim_over", 2, "×")
     columns = (
@@ -443,11 +445,13 @@ def _cross(context: Context, key: str, which: str, on: str, trained: tuple[str, 
 def table9(context: Context) -> Table:
     """Training time."""
     columns = []
-    for n in ("2", "4", "8"):
-        time = Column(f"minutes_{n}", f"{n} epochs", "minutes", n, 1, " min", printed=n, times=60)
-        share = Column(f"share_{n}", f"of {FULL}", "share", n, 0, "%", printed=n, times=100)
-        scans = Column(f"scans_{n}", f"scans, of {FULL}", "scans", n, 0, "%")
-        columns += [time, replace(share, over="full_ft"), scans]
+    for epochs in (2, 4, 8):
+        time = Column(f"minutes_{epochs}", f"{epochs} epochs", "time", "minutes", unit=" min")
+        time = replace(time, epochs=epochs, printed=str(epochs), times=60)
+        share = Column(f"share_{epochs}", f"of {FULL}", "time", "share", 0, "%", epochs=epochs)
+        scans = replace(share, key=f"scans_{epochs}", label=f"scans, of {FULL}", of="scans")
+        share = replace(share, printed=str(epochs), times=100, over="full_ft")
+        columns += [time, share, scans]
     rows = [*TUNED[1:], Row("trimllm", "TrimLLM, Both", names=context.paper_chain)]
     for name in context.other_chains:
         criterion = context.recipes[name].criterion

@@ -156,7 +156,7 @@ class Targets:
         spec = specifications.table(name, self.tables)
         if spec.blocks == "engine":
             return {"engines": self.in_engines()}
-        timed = any(column.shows == "minutes" for column in spec.columns)
+        timed = any(column.shows == "time" for column in spec.columns)
         found: dict[str, list[str]] = {}
         if timed or any(row.smallest for row in spec.rows):
             found = self._trained(spec, timed=timed)

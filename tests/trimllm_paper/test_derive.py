@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trimllm_paper import derive
 from trimllm_paper.derive import Chain, accuracy, chains, nearest
 from trimllm_paper.frames import Frame
-from trimllm_paper.intervals import wilson
+from trimllm_paper.intervals import Spread, accuracy_interval, wilson
 
 
 def only_chain(paths: list[Path]) -> Chain:
@@ -57,6 +57,34 @@ def test_seeds_are_pooled_where_each_has_every_task(tmp_path: Path) -> None:
     # 200 documents under three seeds, whose spread of 10 points is most of the interval: t = 4.3.
     assert (alone.n, alone.documents, alone.same) == (600, 200, True)
     assert alone.percent - alone.ci95[0] == pytest.approx(4.303 * 10 / 3**0.5, abs=1)
+
+
+def test_seed_variance_is_pooled_over_the_checkpoints_of_a_recipe(tmp_path: Path) -> None:
+    """Two checkpoints of three seeds give four degrees of freedom; a cell of one seed has them."""
+    paths = []
+    for seed, (first, second) in enumerate(((60, 50), (62, 58), (64, 54))):
+        one = Evaluations(tmp_path / str(seed))
+        one.add("trim_paper/drop_30", first, seed=seed)
+        one.add("trim_paper/drop_36", second, seed=seed, domain="piqa")
+        one.add("pretrained", 50, seed=seed)
+        one.add("full_ft", 70 if seed else 71, seed=seed)
+        paths += one.paths
+    paths.append(Evaluations(tmp_path / "0").add("trim_paper/drop_42", 55, seed=0))
+    frame = Frame.of(paths)
+    variances = derive.seed_variances(frame)
+    assert variances["tiny", "paper"] == pytest.approx(((4 + 16) / 2 / 1e4, 4))
+    assert variances["tiny", "pretrained"] == (0, 2)
+    cell, base, full, single = (
+        accuracy(frame, "tiny", "sciq", recipe)
+        for recipe in ("trim_paper/drop_30", "pretrained", "full_ft", "trim_paper/drop_42")
+    )
+    # t of four degrees of freedom is 2.776; documents are added in squares.
+    for found, seeds in ((cell, 3), (single, 1)):
+        documents = found.percent - accuracy_interval(found.answers, spread=Spread(0, 4))[0]
+        half = math.hypot(documents, 2.776 * (10 / seeds) ** 0.5)
+        assert found.percent - found.ci95[0] == pytest.approx(half, abs=0.01)
+    # Of a difference both variances count; one that is zero has no degrees of freedom.
+    assert cell.minus(base).dof == 4 and cell.minus(full).dof == full.minus(base).dof == 2
 
 
 def test_seeds_with_documents_of_their_own_are_not_paired_by_document(tmp_path: Path) -> None:
@@ -124,9 +152,6 @@ def test_a_kept_fraction_finds_its_checkpoint(evaluations: Evaluations) -> None:
     assert recipe(50, "ours") is None
 
 
-# ---- throughput
-
-
 # ---- chains
 
 
@@ -134,35 +159,20 @@ def test_a_tie_is_one_where_equals_stayed(tmp_path: Path) -> None:
     """One unit is clearly best; the second is one of four equals, three of them attention."""
     scores = every_unit(mlp0=9, attention1=7, attention2=7, attention3=7, mlp3=7)
     paths = write_chain(tmp_path, [epoch(0, [(0, "mlp"), (3, "mlp")], scores)])
-    counts = only_chain(paths).counts()
-    assert counts.clear == {"attention": 0, "mlp": 1}
-    assert counts.tied == {"attention": 0, "mlp": 1}
-    assert counts.even == {"attention": 0.75, "mlp": 0.25}
-    assert counts.total("mlp") == 2
+    chain = only_chain(paths)
+    assert chain.dropped() == [(0, "mlp"), (3, "mlp")] and chain.tied() == [(3, "mlp")]
+    everything = [(block, kind) for block in range(4) for kind in ("attention", "mlp")]
+    equal = only_chain(write_chain(tmp_path / "all", [epoch(0, everything[:7], every_unit())]))
+    assert equal.tied() == everything[:7]  # one of eight equals stayed
 
 
 def test_by_another_criterion_other_scores_tie(tmp_path: Path) -> None:
     """Equal accuracies, unequal norms: no tie for the norm. Units without a score are none."""
-    scores = every_unit()
-    one = epoch(0, [(3, "mlp")], scores, criterion="activation_norm")
+    one = epoch(0, [(3, "mlp")], every_unit(), criterion="activation_norm")
     for unit in one["scan"]["units"]:
         unit["norm"] += unit["kind"] == "mlp"
     del one["scan"]["units"][0]["norm"]
-    counts = only_chain(write_chain(tmp_path, [one], name="activation_norm_r0.25")).counts()
-    assert counts.clear["mlp"] == 1 and counts.tied["mlp"] == 0
-
-
-@given(st.lists(st.integers(0, 10), min_size=8, max_size=8), st.integers(1, 7))
-def test_every_drop_is_counted_once(tmp_path_factory, correct: list[int], drops: int) -> None:
-    scores = dict(zip(every_unit(), correct, strict=True))
-    best = sorted(scores, key=lambda unit: -scores[unit])[:drops]
-    paths = write_chain(tmp_path_factory.mktemp("chain"), [epoch(0, best, scores)])
-    counts = only_chain(paths).counts()
-    assert counts.total("attention") + counts.total("mlp") == drops
-    assert sum(counts.even.values()) == pytest.approx(sum(counts.tied.values()))
-    # Drawn by lot or not, a tie has no part in what is strictly better than the last one dropped.
-    bar = scores[best[-1]]
-    assert sum(counts.clear.values()) >= sum(scores[unit] > bar for unit in best)
+    assert not only_chain(write_chain(tmp_path, [one], name="activation_norm_r0.25")).tied()
 
 
 # ---- costs
@@ -178,40 +188,29 @@ def test_cost_is_what_a_simulated_run_trains(units: int, step: int, data: st.Dat
     assert derive.progressive(units, epochs * step, step) == pytest.approx(trained / units)
 
 
-def test_measured_cost(tmp_path: Path) -> None:
+def test_training_time_is_a_share_of_full_fine_tuning(tmp_path: Path) -> None:
     """Full: 0.04 s a token, sparse 0.03; the chain's epochs 0.02 each, their scans half of that."""
     epochs = write_chain(tmp_path, plain_chain())
-    sparse = write_training(tmp_path, "sparse_ft", 3.0)
-    full = write_training(tmp_path, "full_ft", 4.0)
-    results = Frame.of(epochs=epochs, trainings=[full, sparse])
-    found = derive.cost(results, chains(results)[0])
-    assert found.dropped_percent == (0, 25, 50)
-    assert found.training == pytest.approx((0.5, 1.0, 1.5))
-    assert found.with_scans == pytest.approx((0.75, 1.5, 2.25))
-    assert (found.sparse_factor, found.factor) == pytest.approx((0.75, 0.5))
-    without = Frame.of(epochs=epochs, trainings=[full])
-    assert derive.cost(without, chains(without)[0]).sparse_factor is None
+    trainings = [write_training(tmp_path, *one) for one in (("sparse_ft", 3.0), ("full_ft", 4.0))]
+    # Full fine-tuning of another domain, or of another seed's folder, is no measure of it.
+    trainings.append(write_training(tmp_path, "full_ft", 9.0, domain="piqa"))
+    trainings.append(write_training(tmp_path / "z", "full_ft", 9.0, seed=1))
+    place = (Frame.of(epochs=epochs, trainings=trainings), "tiny", "sciq")
+    assert derive.shares_of_full_ft(*place, "paper", 3) == pytest.approx([50])
+    assert derive.shares_of_full_ft(*place, "paper", 3, "scan") == pytest.approx([25])
+    assert derive.shares_of_full_ft(*place, "sparse_ft", 8) == pytest.approx([75])
+    assert derive.shares_of_full_ft(*place, "paper", 4) == []  # a chain is not extended
+    without = (Frame.of(epochs=epochs), "tiny", "sciq")
+    assert derive.shares_of_full_ft(*without, "paper", 3) == []
 
 
-def test_an_epoch_with_nothing_left_to_train_costs_its_scan(tmp_path: Path) -> None:
+def test_an_epoch_with_nothing_left_to_train_takes_no_time(tmp_path: Path) -> None:
     """As where all units of the blocks that are trained were dropped."""
-    epochs = write_chain(tmp_path, plain_chain())
-    results = Frame.of(epochs=epochs, trainings=[write_training(tmp_path, "full_ft", 4.0)])
-    chain = chains(results)[0]
-    last = chain.epochs[-1]._replace(tokens=0, seconds_train=0.0)
-    found = derive.cost(results, replace(chain, epochs=(*chain.epochs[:-1], last)))
-    assert found.training == pytest.approx((0.5, 1.0, 1.0))
-    assert found.with_scans == pytest.approx((0.75, 1.5, 1.75))
-
-
-def test_a_domain_without_full_fine_tuning_has_no_cost(tmp_path: Path) -> None:
-    """Full fine-tuning of another domain, or of another seed's folder, is no measure of it."""
-    results = Frame.of(
-        epochs=write_chain(tmp_path / "a", plain_chain()),
-        trainings=[
-            write_training(tmp_path / "a", "sparse_ft", 3.0),
-            write_training(tmp_path / "a", "full_ft", 3.0, domain="piqa"),
-            write_training(tmp_path / "b", "full_ft", 3.0),
-        ],
-    )
-    assert derive.cost(results, chains(results)[0]) is None
+    epochs = plain_chain()
+    epochs[-1]["training"] |= {"tokens": 0, "seconds": 0.0}
+    epochs[-1]["seconds"] |= {"train": 0.0}
+    paths = write_chain(tmp_path, epochs)
+    frame = Frame.of(epochs=paths, trainings=[write_training(tmp_path, "full_ft", 4.0)])
+    place = (frame, "tiny", "sciq")
+    assert derive.shares_of_full_ft(*place, "paper", 3) == pytest.approx([100 * 1.0 / 3])
+    assert derive.shares_of_full_ft(*place, "paper", 3, "scan") == pytest.approx([25])

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from trimllm_paper.intervals import (
+    Spread,
     accuracy_interval,
     mean_interval,
     paired_difference,
-    sign_test,
     unpaired_difference,
     wilson,
 )
@@ -88,12 +88,15 @@ def test_right_and_wrong_answers_of_one_seed_have_wilsons_interval(count: tuple[
     assert accuracy_interval([answered(*count)]) == pytest.approx(wilson(*count), abs=1e-9)
 
 
-@given(st.integers(0, 300), st.integers(0, 300))
-def test_the_sign_test_is_the_exact_binomial_one(first: int, second: int) -> None:
-    if first + second:
-        expected = stats.binomtest(first, first + second).pvalue
-        assert sign_test(first, second) == pytest.approx(expected, rel=1e-9)
-    assert sign_test(first, first) == 1.0
+@given(pairs)
+def test_the_p_value_is_below_a_twentieth_where_the_interval_excludes_zero(
+    answers: list[tuple[int, int]],
+) -> None:
+    first, second = ([pair[i] for pair in answers] for i in (0, 1))
+    for spread in (None, Spread(1e-4, 3)):
+        found = paired_difference([first], [second], spread=spread)
+        assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
+        assert found.dof == (3 if spread else math.inf)
 
 
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=30))

@@ -70,7 +70,7 @@ def test_its_time_is_compared_with_nothing(tmp_path: Path) -> None:
     found = build(
         "table9", trainings=trainings, epochs=write_chain(tmp_path, plain_chain()), lora=True
     )
-    names = [one.label for one in found.columns if one.shows == "share"]
+    names = [one.label for one in found.columns if one.of == "share"]
     assert names == ["of LoRA-FT (the paper's of Full-FT)"] * 3
     assert {*found.cells.verdict} == {None, NOT_RUN}
     cell = found.cell("tiny", "sparse_ft", "share_2")

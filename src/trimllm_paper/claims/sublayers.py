@@ -17,7 +17,7 @@ from trimllm_paper.claims.evidence import (
     compare_mean,
     joined,
 )
-from trimllm_paper.derive import KINDS, Chain
+from trimllm_paper.derive import Chain
 from trimllm_paper.published import NEAR
 from trimllm_paper.recipe import PRETRAINED
 from trimllm_paper.verdict import PAPER_MARGIN, lost_at_home
@@ -29,13 +29,12 @@ Tested = dict[str, dict[str, set[str]]]
 def mlp_more_than_attention(evidence: Evidence) -> Finding:
     """Kinds of the sublayers dropped until half are gone; chains are the unit."""
     chains, missing = evidence.halved()
-    counts = [chain.counts(chain.units_total // 2) for chain in chains]
-    shares = [100 * one.total("mlp") / sum(map(one.total, KINDS)) for one in counts]
+    kinds = [[kind for _, kind in chain.dropped(chain.blocks)] for chain in chains]
+    shares = [100 * one.count("mlp") / len(one) for one in kinds]
     if not shares:
         return Finding(missing=missing)
     found = compare_mean("MLPs", shares, "% of the dropped sublayers", "chains", least=50)
-    tied = sum(one.tied[kind] for one in counts for kind in KINDS)
-    dropped = sum(one.total(kind) for one in counts for kind in KINDS)
+    tied, dropped = sum(len(c.tied(c.blocks)) for c in chains), sum(map(len, kinds))
     note = f"The tie-break decided {tied} of {dropped} drops."
     return Finding([found], missing, evidence.context.own, pooled=True, note=note)
 

@@ -40,8 +40,9 @@ TIMING = (
 EXPORTS = (*SCORING, *COMPRESS, "trimllm/exporting/**/*.py", *_globs(script="export"))
 RECORDS = _globs("records.py", "engine_records.py", "kept_runs.py", "frames.py")
 TABLES = (
-    *(*RECORDS, *_globs("published.*", "context.py", "tables.py", "cells.py", "table_notes.py")),
-    *_globs("derive.py", "verdict.py", "intervals.py", "render.py", "tier.py", script="table"),
+    *(*RECORDS, *_globs("published.*", "context.py", "tables.py", "blocks.py", "cells.py")),
+    *_globs("derive.py", "verdict.py", "intervals.py", "table_notes.py", "render.py"),
+    *_globs("tier.py", script="table"),
 )
 FIGURES = (*TABLES, *_globs("figures/*", script="figure"))
 STAGES: dict[str, tuple[str, ...]] = {

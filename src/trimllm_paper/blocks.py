@@ -1,0 +1,88 @@
+"""Blocks of a table: our models or machines, then the paper's whose numbers stand alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from trimllm_paper import published
+from trimllm_paper.context import Model
+from trimllm_paper.frames import where
+from trimllm_paper.tables import Table
+
+
+@dataclass(frozen=True)
+class Block:
+    """A model, on a machine where it was timed.
+
+    Attributes:
+        published_as, compared: the paper's block beside it, in words, and its key.
+        is_paper: whether it is the paper's model (and machine).
+        name, model: the model's name in paths ("": the paper's numbers alone), and its entry.
+        own_speed: whether it is the paper's shape on the paper's GPU.
+    """
+
+    key: str
+    label: str
+    published_as: str | None
+    is_paper: bool
+    compared: str
+    name: str = ""
+    model: Model | None = None
+    hardware: str | None = None
+    own_speed: bool = False
+
+
+def blocks_of(spec: Table, timings: pd.DataFrame) -> list[Block]:
+    """All blocks in order."""
+    found = [*(_models(spec) if spec.blocks == "model" else _machines(spec, timings))]
+    shown = {one.published_as for one in found if one.is_paper or spec.blocks == "model"}
+    compared = published.LABELS[spec.compared]
+    labels = published.LABELS | {gpu: f"{compared}, {gpu}" for gpu in spec.gpus.values()}
+    alone = [key for key in spec.paper.blocks if key in labels and labels[key] not in shown]
+    return found + [Block(key, labels[key], labels[key], True, key) for key in alone]
+
+
+def own_models(spec: Table) -> list[str]:
+    """The paper's models in a table."""
+    return [key for key in spec.paper.blocks if key in published.LABELS] or [spec.compared]
+
+
+def _models(spec: Table) -> Iterator[Block]:
+    """A block for each model; a stand-in is set beside the model that the table names."""
+    for model in spec.models:
+        own = model.published in own_models(spec)
+        compared = str(model.published) if own else spec.compared
+        named = published.LABELS[compared] if spec.paper.blocks else None
+        yield Block(model.name, model.label, named, own, compared, model.name, model)
+
+
+def _machines(spec: Table, timings: pd.DataFrame) -> Iterator[Block]:
+    """A block for each machine and model; of `both` the configured models come first, also those
+    that were not timed."""
+    timed = sorted(set(zip(timings.hardware, timings.model, strict=True)))
+    models = {model.name: model for model in spec.models}
+    groups: list[tuple[str | None, str]] = [*timed]
+    if spec.blocks == "both":
+        untimed = [(None, name) for name in models if name not in {m for _, m in timed}]
+        groups = [(h, name) for name in models for h, model in timed if model == name]
+        groups += [*untimed, *((h, model) for h, model in timed if model not in models)]
+    for hardware, name in groups:
+        model = models.get(name)
+        shape = spec.compared in (model and model.published, name.removeprefix("random-"))
+        own_speed = shape and hardware in spec.gpus
+        gpu = spec.gpus[str(hardware)] if own_speed else next(iter(spec.gpus.values()), "")
+        found = where(timings, hardware=hardware, model=name).content
+        content = found.iloc[0] if len(found) else {}
+        label = model.label if model else content.get("label") or name
+        label += ", random weights" if content.get("random_weights") else ""
+        parts = [label, hardware or "not timed", content.get("dtype")]
+        yield Block(
+            f"{hardware or '-'}/{name}",
+            ", ".join(filter(None, parts)),
+            f"{published.LABELS[spec.compared]}, {gpu}" if gpu else None,
+            own_speed or (shape and hardware is None),
+            *(gpu, name, model, hardware, own_speed),
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,8 @@ from trimllm.train import (
     Teacher,
     TrainJob,
     TrainSettings,
-    learns,
     make_checkpoint,
+    set_trainable,
     size_of,
     train_pass,
 )
@@ -123,7 +122,7 @@ def trim(
         if number:
             drop(model, selection.dropped)
         training = NO_PASS
-        if documents != 0 and learns(model, trainable, settings):
+        if documents != 0:
             training = train_pass(
                 model,
                 tokenizer,
@@ -232,23 +231,22 @@ def make_epoch(
     )
     if (epoch := next(chain, None)) is None:
         raise UserError(f"there is no epoch {number}: the chain ends before")
-    record = epoch.record() | {"held_back": None}
     training = {"trainable": epoch.trainable, "epochs": epoch.epochs, "documents": documents}
-    training["passes"] = (number, number + 1)
-    if documents == 0 or not learns(model, epoch.trainable, settings):
-        job, training["passes"] = replace(job, processes=1), (0, 0)
-        if job.held_back:
-            held_back = read_documents(job.held_back)
-            score = HeldBackScore.of(model, tokenizer, held_back, settings.dtype)
-            record["held_back"] = asdict(score)
+    training["passes"] = (number, number if documents == 0 else number + 1)
+    if documents == 0 or not set_trainable(model, epoch.trainable, settings.train_embeddings):
+        job = replace(job, processes=1)  # nothing is trained
     if job.processes > 1:  # they read the checkpoint themselves
         training["units"] = epoch.selection.dropped
         del chain, model
 
     def complete(trained: dict[str, Any]) -> dict[str, Any]:
-        for passed, score in zip_longest(trained["passes"], trained["held_back"]):
-            record.update(training=passed, held_back=score)
-            record["seconds"]["train"] = passed["seconds"]
+        passed = [*trained["passes"], asdict(NO_PASS)][0]
+        score = (trained["held_back"] or [None])[0]
+        if not trained["passes"] and job.held_back:
+            held_back = read_documents(job.held_back)
+            score = asdict(HeldBackScore.of(model, tokenizer, held_back, settings.dtype))
+        record = epoch.record() | {"training": passed, "held_back": score}
+        record["seconds"]["train"] = passed["seconds"]
         return seal(record | {key: trained[key] for key in ("processes",) if key in trained})
 
     return make_checkpoint(

@@ -1,6 +1,6 @@
-"""One of the processes that do a training job together: `torchrun -m trimllm.train JOB.json`.
+"""A process of a training job: `torchrun -m trimllm.train JOB.json PARENT`.
 
-A second argument is the id of its parent process: it ends when that ends.
+It ends when the process PARENT ends, in whatever way.
 """
 
 import os
@@ -14,20 +14,15 @@ from trimllm.base.errors import UserError
 from trimllm.train.jobs import train_share
 
 
-def end_with(parent: int) -> None:
-    """End this process when its parent has ended, in whatever way."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 if __name__ == "__main__":
     path = Path(sys.argv[1])
-    end_with(int(sys.argv[2]) if len(sys.argv) > 2 else os.getppid())
+    threading.Thread(target=watch, args=[int(sys.argv[2])], daemon=True).start()
     try:
         train_share(path)
     except UserError as error:

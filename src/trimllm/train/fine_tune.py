@@ -18,9 +18,9 @@ from trimllm.score import score
 from trimllm.sublayers import device_of
 from trimllm.train.batching import documents_of_epoch
 from trimllm.train.loop import run_pass
-from trimllm.train.model import Placed, adapt, learns, placed, size_of
-from trimllm.train.processes import from_first
-from trimllm.train.settings import TrainSettings
+from trimllm.train.model import Placed, adapt, placed, size_of
+from trimllm.train.processes import gathered
+from trimllm.train.settings import NO_PASS, TrainSettings
 from trimllm.train.state import State, put_back, weights_of
 from trimllm.train.teacher import Teacher
 
@@ -139,8 +139,6 @@ def train_passes(
         pass was kept (from 0).
     """
     numbers = range(epochs) if passes is None else range(*passes)
-    if numbers and not learns(placed.model, trainable, settings):
-        numbers = range(0)
     least = least or (math.ceil(len(train) / documents) if documents else 1)
     done = state.done if state else {}
     records, scores, kept = done.get("passes", []), done.get("held_back", []), done.get("kept")
@@ -149,7 +147,10 @@ def train_passes(
         chosen = documents_of_epoch(train, number, documents, settings.seed)
         more = {"epoch": number, "epochs": epochs, "teacher": teacher, "state": state}
         more["label"] = f"epoch {number + 1}/{epochs}"
-        records.append(asdict(run_pass(placed, tokenizer, chosen, settings, **more)))
+        trained = run_pass(placed, tokenizer, chosen, settings, **more)
+        if trained == NO_PASS:
+            break
+        records.append(asdict(trained))
         at = kept = len(records) - 1
         if held_back:
             scores.append(_score(placed, tokenizer, held_back, settings.dtype))
@@ -181,4 +182,4 @@ def _score(
     """Score of held-back documents, by the first process, for all."""
     model = placed.whole(placed.device, placed.dtype)
     score = None if model is None else HeldBackScore.of(model, tokenizer, documents, dtype)
-    return from_first(score and asdict(score))
+    return gathered(score and asdict(score))[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -23,7 +24,7 @@ from trimllm.score.scorer import max_positions
 from trimllm.train.batching import Example, batches_of, examples_of, parts_of, tensors_of
 from trimllm.train.model import Placed, placed
 from trimllm.train.processes import world
-from trimllm.train.settings import PassRecord, TrainSettings
+from trimllm.train.settings import NO_PASS, PassRecord, TrainSettings
 from trimllm.train.state import Losses, State
 from trimllm.train.teacher import Teacher
 
@@ -45,10 +46,7 @@ def train_pass(
 
     Args:
         blocks: original blocks to train; None trains all.
-        options: `epoch`, `epochs`, `label` and `teacher` of `run_pass`.
-
-    Raises:
-        UserError: as `run_pass`, or nothing is left to train.
+        options: `epoch`, `epochs`, `label` and `teacher` of `run_pass`, which also tells of errors.
     """
     with placed(model, blocks, settings) as prepared:
         return run_pass(prepared, tokenizer, documents, settings, **options)
@@ -69,7 +67,8 @@ def run_pass(
     """The training loop. Several processes that share a model call it with the same arguments.
 
     The optimizer starts anew every pass; the learning rate follows the settings' schedule. The same
-    seed, documents and number of threads give the same bytes.
+    seed, documents and number of threads give the same bytes. Where all trainable blocks are
+    dropped it trains nothing, and a warning says so.
 
     Args:
         epoch: number of the pass, for the learning rate and the order of documents.
@@ -86,12 +85,21 @@ def run_pass(
         raise UserError(f"epoch {epoch} of 0 to {epochs - 1}: the learning rate ends before")
     start, model, trained = time.perf_counter(), placed.model, placed.trained
     if not trained:
-        raise UserError("none of the trainable blocks has a unit left; raise the update ratio")
+        print(
+            "warning: every unit of the trained blocks is dropped, so nothing is trained any more; "
+            "a larger update ratio trains more blocks",
+            file=sys.stderr,
+        )
+        return NO_PASS
     optimizer = _optimizer([*trained.values()], settings)
     examples = examples_of(tokenizer, documents, max_positions(model))
     batches = batches_of(examples, settings.batch_size, settings.seed, epoch)
     steps = list(chunked(batches, settings.gradient_accumulation))
-    states_of = _states_of(teacher, model, settings)
+    if settings.needs_teacher and (teacher is None or settings.train_embeddings):
+        raise UserError("`kl` and `hidden` need a teacher and `train_embeddings=False`")
+    width = model.get_output_embeddings().weight.shape[1]
+    taught = teacher if settings.needs_teacher else None
+    states_of = partial(taught.states_of, width, settings.hidden > 0) if taught else None
     progress = progress_bar(len(documents), "documents", label, shown=world()[0] == 0)
     model.train()
     with _conditions(placed, settings.seed * 1000 + epoch, max(map(len, examples), default=0)):
@@ -168,30 +176,14 @@ def _parts(
             yield part, 1.0
 
 
-def _states_of(
-    teacher: Teacher | None, model: nn.Module, settings: TrainSettings
-) -> Callable[[Example], Tensor] | None:
-    """The teacher's states of an example; None where the loss needs none."""
-    if not settings.needs_teacher:
-        return None
-    if teacher is None or settings.train_embeddings:
-        raise UserError("`kl` and `hidden` need a teacher and `train_embeddings=False`")
-    width = model.get_output_embeddings().weight.shape[1]
-    return partial(teacher.states_of, width=width, every_token=settings.hidden > 0)
-
-
 def _optimizer(parameters: list[nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
     """The settings' optimizer; the loop sets its rate before each step."""
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, weight_decay=settings.weight_decay, fused=True)
     if world()[1] > 1:
         raise UserError(f"optimizer {settings.optimizer} trains in one process; use adamw")
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError:
-        raise UserError(
-            f"optimizer {settings.optimizer} needs package bitsandbytes; run `make setup`"
-        ) from None
+    from bitsandbytes.optim import AdamW8bit
+
     return AdamW8bit(parameters, weight_decay=settings.weight_decay)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from trimllm.base import kernels
-from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype
 from trimllm.checkpoint import materialize
 from trimllm.sublayers import device_of, original_units, unit_layers, unit_parameters, units
@@ -24,19 +22,14 @@ from trimllm.train.settings import TrainSettings
 
 @dataclass(frozen=True)
 class Placed:
-    """A model whose trainable parameters are marked, as a pass needs it.
-
-    Attributes:
-        loss_of: `answer_losses` of the model.
-        device, dtype: where it runs, and the type of matrix products.
-        whole: gives an ordinary model of these weights on a device, in a type, to score or save;
-            None in all but the first of several processes.
-    """
+    """A model whose trainable parameters are marked, as a pass needs it."""
 
     model: nn.Module
-    loss_of: Callable[..., Tensor]
-    device: torch.device
-    dtype: torch.dtype
+    loss_of: Callable[..., Tensor]  # `answer_losses` of the model
+    device: torch.device  # where it runs
+    dtype: torch.dtype  # of matrix products
+    # Gives an ordinary model of these weights on a device, in a type, to score or save; None in all
+    # but the first of several processes.
     whole: Callable[[torch.device | str, torch.dtype], nn.Module | None]
 
     @property
@@ -63,20 +56,6 @@ def set_trainable(
     for parameter in chosen:
         parameter.requires_grad_(True)
     return chosen
-
-
-def learns(model: nn.Module, blocks: Iterable[int] | None, settings: TrainSettings) -> bool:
-    """Whether a pass would train anything: all units of the trained blocks may be dropped."""
-    if settings.train_embeddings or blocks is None:
-        return True
-    if {unit.block for unit in units(model)} & {*blocks}:
-        return True
-    print(
-        "warning: every unit of the trained blocks is dropped, so nothing is trained any more; a "
-        "larger update ratio trains more blocks",
-        file=sys.stderr,
-    )
-    return False
 
 
 @contextlib.contextmanager
@@ -153,10 +132,8 @@ def adapt(model: nn.Module, seed: int, rank: int = 16, alpha: float = 32) -> Any
     the seed, B (out, rank) is 0: they add nothing yet.
     """
     kernels.prepare()  # peft imports gptqmodel where that is installed
-    try:
-        from peft import LoraConfig, LoraModel
-    except ImportError:
-        raise UserError("LoRA needs package peft; run `make setup`") from None
+    from peft import LoraConfig, LoraModel
+
     names = [name for name, _ in unit_linears(model)]
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names)
     with torch.random.fork_rng(devices=[]):

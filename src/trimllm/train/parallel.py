@@ -12,10 +12,10 @@ which autocast would round them, everything else in float32.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,6 @@ from trimllm.train.batching import Tensors, answer_losses
 from trimllm.train.model import Placed, set_trainable
 from trimllm.train.processes import world
 from trimllm.train.settings import TrainSettings
-
-PATIENCE = datetime.timedelta(hours=1)
-"""Longest wait for another process: reading a large model from a slow disk takes minutes."""
 
 
 def launch(job: Path, count: int) -> None:
@@ -82,23 +79,15 @@ def launch(job: Path, count: int) -> None:
 
 
 def join(device: str) -> torch.device:
-    """Join the processes that torchrun started; returns this one's device.
-
-    Raises:
-        UserError: there are fewer GPUs than processes.
-    """
+    """Join the processes that torchrun started; returns this one's device."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    if device == "cpu":
-        dist.init_process_group("gloo", timeout=PATIENCE)
-        return torch.device("cpu")
-    count, seen = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
-    if seen < count:
-        raise UserError(
-            f"compute.processes = {count}, but this job sees {seen} GPUs; ask for as many "
-            "processes as there are GPUs"
-        )
-    torch.cuda.set_device(own := torch.device("cuda", int(os.environ["LOCAL_RANK"])))
-    dist.init_process_group("cpu:gloo,cuda:nccl", timeout=PATIENCE)
+    own = torch.device("cpu")
+    if device != "cpu":
+        own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(own)
+    backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
+    # The longest wait for another process: reading a large model from a slow disk takes minutes.
+    dist.init_process_group(backend, timeout=timedelta(hours=1))
     return own
 
 

@@ -19,17 +19,9 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def from_first(value: Any) -> Any:
-    """The first process's value; all processes call this together."""
-    values = [value]
-    if dist.is_initialized():
-        dist.broadcast_object_list(values)
-    return values[0]
-
-
-def all_agree(value: bool) -> bool:
-    """Whether a value is true in all processes, which call this together."""
+def gathered(value: Any) -> list[Any]:
+    """Every process's value, by rank; all processes call this together."""
     values = [value] * world()[1]
     if dist.is_initialized():
         dist.all_gather_object(values, value)
-    return all(values)
+    return values

@@ -22,14 +22,12 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from trimllm.base import files
-from trimllm.base.names import STATE_EVERY
-from trimllm.train.processes import all_agree, from_first, local, world
+from trimllm.train.processes import gathered, local, world
 
 FILE = "state.json"
-MAX_OVERHEAD = 0.05
-"""Share of the time that saving inside a pass may take."""
+MAX_OVERHEAD = 0.05  # share of the time that saving inside a pass may take
+# Bytes of a file, so that what lies on a GPU is never in the host's memory as a whole.
 PIECE = 1 << 30
-"""Bytes of a file, so that what lies on a GPU is never in the host's memory as a whole."""
 
 Trained = Mapping[str, nn.Parameter]
 Losses = list[tuple[float, int]]
@@ -44,10 +42,10 @@ class State:
         every: seconds between two states inside a pass.
 
     Attributes:
-        done: what has been done: "passes", one record each, and what else `save_pass` was given.
+        done: "passes", one record each, and what else `save_pass` was given.
     """
 
-    def __init__(self, folder: Path, identity: str, every: float = STATE_EVERY) -> None:
+    def __init__(self, folder: Path, identity: str, every: float) -> None:
         self.folder, self.identity, self.every = folder, identity, every
         done = files.read_json(folder / FILE) if (folder / FILE).is_file() else {}
         self.done: dict[str, Any] = done if done.get("identity") == identity else {}
@@ -59,8 +57,8 @@ class State:
         return {key: value for path in parts for key, value in load_file(path).items()}
 
     def restore(self, trained: Trained, optimizer: torch.optim.Optimizer) -> tuple[Losses, float]:
-        """Put weights, moments and random states back; returns losses and seconds of the steps of
-        the pass that were done. It does so once: the next pass goes on from what is in memory."""
+        """Put weights, moments and random states back, once; returns losses and seconds of the
+        steps of the pass that were done."""
         stem, losses = self.done.pop("current", None), self.done.pop("losses", [])
         tensors = self.tensors(stem) if stem else {}
         put_back(trained, tensors)
@@ -83,7 +81,7 @@ class State:
         """Save the state inside a pass if the last one is long ago."""
         begun = time.monotonic()
         wait = self.every and max(self.every, self.seconds / MAX_OVERHEAD)
-        if not from_first(begun - self.saved >= wait):
+        if not gathered(begun - self.saved >= wait)[0]:
             return
         stem = f"step-{len(self.done.get('passes', []))}-{len(losses)}"
         done = self.done | {"losses": losses, "seconds": seconds, "current": stem}
@@ -102,10 +100,10 @@ class State:
         rank, kept = world()[0], done.get("kept")
         current, best = f"{done['current']}-{rank}", f"pass-{kept}-{rank}"
         written = _tried(lambda: _write(self.folder / current, tensors))
-        if not all_agree(written and (kept is None or any(self.folder.glob(f"{best}.*")))):
+        if not all(gathered(written and (kept is None or any(self.folder.glob(f"{best}.*"))))):
             return
         content = done | {"identity": self.identity}
-        if all_agree(rank > 0 or _tried(lambda: files.write_json(self.folder / FILE, content))):
+        if all(gathered(rank or _tried(lambda: files.write_json(self.folder / FILE, content)))):
             for path in self.folder.glob(f"*-{rank}.*"):
                 if path.name.partition(".")[0] not in (current, best):
                     path.unlink()
@@ -151,10 +149,11 @@ def _write(stem: Path, tensors: dict[str, Tensor]) -> None:
     size = {"get_len": lambda item: item[1].nbytes, "strict": False}
     for number, piece in enumerate(constrained_batches(tensors.items(), PIECE, **size)):
         path = Path(f"{stem}.{number:04}.safetensors")
-        apart, seen = dict[str, Tensor](), set[int]()
-        for key, value in piece:
-            # The format refuses shared memory: an 8-bit optimizer's tables are one for all weights.
-            apart[key] = value.clone() if value.data_ptr() in seen else value.contiguous()
-            seen.add(value.data_ptr())
+        # The format refuses shared memory: an 8-bit optimizer's tables are one for all weights.
+        whole, shared = dict(piece), {value.data_ptr(): key for key, value in piece}
+        apart = {
+            key: value.contiguous() if shared[value.data_ptr()] == key else value.clone()
+            for key, value in whole.items()
+        }
         save_file(apart, path.with_suffix(".tmp"))
         os.replace(path.with_suffix(".tmp"), path)

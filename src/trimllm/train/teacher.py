@@ -86,7 +86,7 @@ class Teacher:
         """Open what `save` wrote; a document's states are read when it is trained on."""
         return cls(safe_open(path, "pt"))
 
-    def states_of(self, example: Example, width: int, every_token: bool) -> Tensor:
+    def states_of(self, width: int, every_token: bool, example: Example) -> Tensor:
         """(tokens, width) of an example: of its answer's tokens, or of all but the last.
 
         Args:

@@ -166,11 +166,11 @@ def test_a_state_without_the_weights_of_its_best_pass_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where the disk was full after that pass, and has room now."""
-    trained, one = dict(tiny("llama").named_parameters()), State(tmp_path, "job")
+    trained, one = dict(tiny("llama").named_parameters()), State(tmp_path, "job", 0)
     one.save_pass(trained, passes=[{}], kept=0)
     (tmp_path / "pass-0-0.0000.safetensors").unlink()
     one.save_pass(trained, passes=[{}, {}], kept=0)
-    assert len(State(tmp_path, "job").done["passes"]) == 1
+    assert len(State(tmp_path, "job", 0).done["passes"]) == 1
     one.save_pass(trained, passes=[{}, {}], kept=1)
-    assert len(State(tmp_path, "job").done["passes"]) == 2
+    assert len(State(tmp_path, "job", 0).done["passes"]) == 2
     assert {path.name for path in tmp_path.iterdir()} == {"state.json", "pass-1-0.0000.safetensors"}

@@ -134,7 +134,7 @@ def config_changes(config: Any, kept: Plan) -> dict[str, int]:
     }
 
 
-def compress(job: CompressJob) -> Compressed:
+def llm_pruner(job: CompressJob) -> Compressed:
     """Cut the model of the job, in place, by the gradients of the rows' mean losses.
 
     On a GPU in 16 bits: weights and gradients of LLaMA-13B take 52 GB.
@@ -155,8 +155,8 @@ def compress(job: CompressJob) -> Compressed:
     return Compressed(model.state_dict(), changes, facts)
 
 
-def yardstick_(model: nn.Module, settings: CompressSettings) -> None:
-    """Cut structures drawn at random to the same widths, in place."""
+def at_random_(model: nn.Module, settings: CompressSettings) -> None:
+    """The yardstick: cut structures drawn at random to the same widths, in place."""
     chance = torch.Generator().manual_seed(settings.seed)
     cut(
         model,

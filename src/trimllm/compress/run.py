@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import importlib.metadata
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,17 +12,38 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype
 from trimllm.checkpoint import store
-from trimllm.compress.job import CompressJob
+from trimllm.compress import engines
+from trimllm.compress.job import Compressed, CompressJob, change_linears_
+from trimllm.compress.llm_pruner import at_random_, llm_pruner
 from trimllm.compress.methods import EXTERNAL, METHODS, CompressSettings, default_engine
 from trimllm.compress.proof import HeldBack, ScoredRow, fresh_loss, judge, mean_loss, scored_rows
+from trimllm.compress.rounding import int4_to_nearest, int8_to_nearest, two_of_four
 
 RECORD = "compression"
 Record = dict[str, Any]
+
+
+Yardstick = Callable[[nn.Module, CompressSettings], None]
+
+
+def _int4_(model: nn.Module, settings: CompressSettings) -> None:
+    change_linears_(model, lambda weight: int4_to_nearest(weight, settings.group_size))
+
+
+COMPRESSORS: dict[str, tuple[Callable[[CompressJob], Compressed], Yardstick]] = {
+    "awq_int4": (engines.awq_int4, _int4_),
+    "gptq_int4": (engines.gptq_int4, _int4_),
+    "sparsegpt_2_4": (engines.sparsegpt_2_4, lambda model, _: change_linears_(model, two_of_four)),
+    "llm_int8": (engines.llm_int8, lambda model, _: change_linears_(model, int8_to_nearest)),
+    "llm_pruner": (llm_pruner, at_random_),
+}
+"""By name, what compresses, and the yardstick, which changes a model in place by the settings."""
 
 
 def compress(
@@ -60,19 +80,19 @@ def compress(
             margin allows.
     """
     config = _check(method, source, texts, held_back, settings)
-    entry, module = METHODS[method], importlib.import_module(f"trimllm.compress.{method}")
+    entry, (compressor, yardstick_) = METHODS[method], COMPRESSORS[method]
     engine = engine or default_engine(method)
     longest = min(settings.max_tokens, config["max_position_embeddings"])
     settings, seconds = replace(settings, max_tokens=longest), dict[str, float]()
     with files.scratch(output) as temporary, files.scratch(output) as workspace:
         with _timed(seconds, "yardstick"):
-            loss, rows = _dense_losses(module, source, held_back, settings)
+            loss, rows = _dense_losses(yardstick_, source, held_back, settings)
         _free(settings.device)
         with _timed(seconds, "compress"):
             # On the host: engines bring a block at a time to the device.
             model, tokenizer = store.load(source, dtype="float32")
             job = CompressJob(model, tokenizer, texts, engine, settings, workspace)
-            compressed = module.compress(job)
+            compressed = compressor(job)
         model.to("meta")  # engines keep frames that refer to it
         store.write_tensors(source, compressed.tensors, compressed.config, temporary)
         compressed.tensors.clear()
@@ -161,7 +181,10 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def _dense_losses(
-    module: Any, source: str | Path, held_back: Sequence[HeldBack], settings: CompressSettings
+    yardstick_: Yardstick,
+    source: str | Path,
+    held_back: Sequence[HeldBack],
+    settings: CompressSettings,
 ) -> tuple[dict[str, float], list[ScoredRow]]:
     """Losses of the dense model and of the yardstick, and the rows that they are measured on.
 
@@ -173,6 +196,6 @@ def _dense_losses(
     rows = scored_rows(tokenizer, held_back, settings.max_tokens)
     losses = {"dense": mean_loss(model, rows)}
     with torch.no_grad():
-        module.yardstick_(model, settings)
+        yardstick_(model, settings)
     losses["yardstick"] = mean_loss(model, rows)
     return losses, rows

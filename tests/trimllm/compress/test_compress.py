@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.workers import python_of
 from trimllm.checkpoint import store
-from trimllm.compress import llm_int8, proof, run
+from trimllm.compress import engines, proof, run
 from trimllm.compress.job import Compressed, CompressJob
 from trimllm.compress.methods import EXTERNAL, METHODS, CompressSettings, default_engine
 from trimllm.compress.run import compress
@@ -185,9 +184,9 @@ def test_what_survived_is_stored_and_computes(
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     loaded, tokenizer = trimllm.load(checkpoint.save(model, word_tokenizer(), tmp_path / "dense"))
     (tmp_path / "work").mkdir()
-    engine, module = default_engine(method), import_module(f"trimllm.compress.{method}")
+    engine, (compressor, yardstick_) = default_engine(method), run.COMPRESSORS[method]
     job = CompressJob(loaded, tokenizer, TEXTS, engine, SETTINGS, tmp_path / "work")
-    result = module.compress(job)
+    result = compressor(job)
     (output := tmp_path / "output").mkdir()
     store.write_tensors(tmp_path / "dense", result.tensors, result.config, output)
 
@@ -210,7 +209,7 @@ def test_what_survived_is_stored_and_computes(
     assert units(compressed) == units(model)
     ids = some_ids(2, 24)
     expected, values = logits_of(model, ids), logits_of(compressed, ids).float()
-    module.yardstick_(plain := copy.deepcopy(model), SETTINGS)
+    yardstick_(plain := copy.deepcopy(model), SETTINGS)
     assert (values - expected).norm() < 2 * (logits_of(plain, ids) - expected).norm()
     start, options = ids[:1, :5], {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
     options["attention_mask"] = torch.ones_like(start)
@@ -224,12 +223,12 @@ def test_a_broken_checkpoint_is_refused_and_removed(
 ) -> None:
     """Scales that went wrong, as quantizers were seen to make them; by the process that checks."""
 
-    def corrupted(job: CompressJob, original: Callable = llm_int8.compress) -> Compressed:
-        result = original(job)
+    def corrupted(job: CompressJob) -> Compressed:
+        result = engines.llm_int8(job)
         result.tensors["model.norm.weight"] = -result.tensors["model.norm.weight"]
         return result
 
-    monkeypatch.setattr(llm_int8, "compress", corrupted)
+    monkeypatch.setitem(run.COMPRESSORS, "llm_int8", (corrupted, run.COMPRESSORS["llm_int8"][1]))
     with pytest.raises(UserError, match="llm_int8: loss .* is worse than round to nearest"):
         compress("llm_int8", dense, TEXTS, HELD_BACK, tmp_path / "out", settings=SETTINGS)
     assert list(tmp_path.iterdir()) == []

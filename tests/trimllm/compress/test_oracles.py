@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import trimllm
 from trimllm import checkpoint
 from trimllm.base.errors import UserError
-from trimllm.compress import llm_pruner, sparsegpt_2_4
+from trimllm.compress import engines, llm_pruner
 from trimllm.compress.job import CompressJob
 from trimllm.compress.methods import CompressSettings
 from trimllm.sublayers import Unit, drop, unit_layers, unit_parameters, units
@@ -61,7 +61,7 @@ def test_sparsegpt_prunes_by_the_inputs_of_a_layer(family: str, tmp_path: Path) 
     for row in job.rows()[:, None]:
         model(row)
     inputs = torch.cat(seen, 1)[0].detach()
-    tensors = sparsegpt_2_4.compress(job).tensors
+    tensors = engines.sparsegpt_2_4(job).tensors
     names = {id(module): name for name, module in model.named_modules()}
     for layer in (attention.q_proj, attention.k_proj, attention.v_proj):
         expected = pruned(layer.weight.detach(), inputs).float()
@@ -75,7 +75,7 @@ def test_llmcompressor_runs_on_the_device_of_the_job(
     """And not on the first GPU because there is one."""
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
-    tensors = sparsegpt_2_4.compress(job_of(tiny("llama"), tmp_path)).tensors
+    tensors = engines.sparsegpt_2_4(job_of(tiny("llama"), tmp_path)).tensors
     assert {tensor.device.type for tensor in tensors.values()} == {"cpu"}
 
 
@@ -128,7 +128,7 @@ def test_llm_pruner_removes_the_structures_that_matter_least(
         for _, columns in scores[: len(scores) - keep]:
             outer.weight.data[:, columns] = 0
     before = sum(p.numel() for ps in unit_parameters(model).values() for p in ps)
-    result = llm_pruner.compress(job)
+    result = llm_pruner.llm_pruner(job)
     after = sum(p.numel() for ps in unit_parameters(model).values() for p in ps)
     assert units(model) == units(silenced)
     torch.testing.assert_close(

@@ -1,16 +1,14 @@
-"""Four-bit weights: round to nearest, and the packed format that AWQ's kernels read.
+"""The yardsticks of weights (round to nearest, 2:4 by magnitude), and AWQ's packed format.
 
-A row of `group_size` weights w shares a scale s and a zero code z, both from its range extended to
-hold 0: s = (max - min) / 15, z = round(-min / s); code = round(w / s) + z, weight = s (code - z).
+Four bits: a row of `group_size` weights w shares a scale s and a zero code z, both from its range
+extended to hold 0: s = (max - min) / 15, z = round(-min / s); code = round(w / s) + z, and the
+weight is s (code - z). Weights are (out, in), scales and zeros (out, groups).
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-
-from trimllm.compress.job import change_linears_
-from trimllm.compress.methods import CompressSettings
+from torch import Tensor
 
 MAX_CODE = 15
 # Position in a 32-bit word, from the lowest bits: the order of AWQ's GEMM kernels.
@@ -18,7 +16,7 @@ AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
 
 def ranges(weight: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
-    """Scales and zero codes, both (out, groups), of a weight (out, in)."""
+    """Scales and zero codes of a weight."""
     grouped = weight.float().unflatten(1, (-1, group_size))
     low, high = grouped.amin(2).clamp(max=0), grouped.amax(2).clamp(min=0)
     scales = ((high - low) / MAX_CODE).clamp(min=1e-8)
@@ -26,31 +24,39 @@ def ranges(weight: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
 
 
 def codes_of(weight: Tensor, scales: Tensor, zeros: Tensor) -> Tensor:
-    """Codes 0 to 15, (out, in), nearest to a weight (out, in)."""
+    """Codes 0 to 15, (out, in), nearest to a weight."""
     grouped = weight.float().unflatten(1, (scales.shape[1], -1))
     codes = (grouped / scales[..., None]).round() + zeros[..., None]
     return codes.clamp(0, MAX_CODE).flatten(1)
 
 
 def decoded(codes: Tensor, scales: Tensor, zeros: Tensor) -> Tensor:
-    """Weights (out, in) in float32 that codes stand for."""
+    """The weight in float32 that codes stand for."""
     grouped = codes.unflatten(1, (scales.shape[1], -1))
     return ((grouped - zeros[..., None]) * scales[..., None]).flatten(1)
 
 
-def round_to_nearest(weight: Tensor, group_size: int) -> Tensor:
-    """The weight (out, in) as plain rounding would store it, in float32."""
+def int4_to_nearest(weight: Tensor, group_size: int) -> Tensor:
+    """A weight as plain rounding would store it in four bits, in float32."""
     scales, zeros = ranges(weight, group_size)
     return decoded(codes_of(weight, scales, zeros), scales, zeros)
 
 
-def yardstick_(model: nn.Module, settings: CompressSettings) -> None:
-    """Round the linear layers to nearest in groups, in place."""
-    change_linears_(model, lambda weight: round_to_nearest(weight, settings.group_size))
+def int8_to_nearest(weight: Tensor) -> Tensor:
+    """A weight in 255 steps, the largest of a row at 127."""
+    scale = weight.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+    return (weight / scale).round() * scale
+
+
+def two_of_four(weight: Tensor) -> Tensor:
+    """A weight, the two smaller of every four neighbours in a row set to zero."""
+    grouped = weight.unflatten(1, (-1, 4))
+    kept = grouped.abs().topk(2, dim=2).indices
+    return torch.zeros_like(grouped).scatter(2, kept, grouped.gather(2, kept)).flatten(1)
 
 
 def pack_awq(weight: Tensor, group_size: int) -> dict[str, Tensor]:
-    """AWQ's GEMM format of a weight (out, in), rounded to nearest.
+    """AWQ's GEMM format of a weight, rounded to nearest.
 
     Returns:
         qweight (in, out / 8) and qzeros (groups, out / 8), int32; scales (groups, out), float16.

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimllm.base import kernels
-from trimllm.compress import int4
-from trimllm.compress.llm_int8 import int8_to_nearest
-from trimllm.compress.sparsegpt_2_4 import two_of_four
+from trimllm.compress import rounding
+from trimllm.compress.rounding import int8_to_nearest, two_of_four
 
 
 def random_weight(rows: int, columns: int, seed: int, shift: float = 0.0) -> torch.Tensor:
@@ -29,16 +28,16 @@ def test_packing_is_rounding_to_nearest(seed: int, group: int, shift: float, pow
     """To half a step and the rounding of the zero code and of float16 scales."""
     weight = random_weight(16, 64, seed, shift) * 10**power
     weight[3] = 0
-    packed = int4.pack_awq(weight, group)
+    packed = rounding.pack_awq(weight, group)
     scales = packed["scales"].t().float()
-    decoded = int4.decoded(unpacked(packed["qweight"]), scales, unpacked(packed["qzeros"]))
-    step = int4.ranges(weight, group)[0][..., None]
-    for rounded in (decoded, int4.round_to_nearest(weight, group)):
+    decoded = rounding.decoded(unpacked(packed["qweight"]), scales, unpacked(packed["qzeros"]))
+    step = rounding.ranges(weight, group)[0][..., None]
+    for rounded in (decoded, rounding.int4_to_nearest(weight, group)):
         error = (rounded - weight).abs().unflatten(1, (-1, group))
         assert (error <= step * 1.02 + 2**-20).all()
         assert not rounded[3].any()
-    again = int4.round_to_nearest(int4.round_to_nearest(weight, group), group)
-    torch.testing.assert_close(again, int4.round_to_nearest(weight, group))
+    again = rounding.int4_to_nearest(rounding.int4_to_nearest(weight, group), group)
+    torch.testing.assert_close(again, rounding.int4_to_nearest(weight, group))
 
 
 def test_the_kernel_multiplies_with_what_was_packed() -> None:
@@ -48,10 +47,10 @@ def test_the_kernel_multiplies_with_what_was_packed() -> None:
     weight, x = random_weight(64, 128, 3), random_weight(3, 128, 4).half()
     options = {"bits": 4, "group_size": 32, "sym": False, "desc_act": False, "bias": False}
     layer = AwqTorchLinear(**options, in_features=128, out_features=64, register_buffers=True)
-    for name, tensor in int4.pack_awq(weight, 32).items():
+    for name, tensor in rounding.pack_awq(weight, 32).items():
         setattr(layer, name, tensor)
     layer.post_init()
-    expected = x.float() @ int4.round_to_nearest(weight, 32).t()
+    expected = x.float() @ rounding.int4_to_nearest(weight, 32).t()
     torch.testing.assert_close(layer.eval()(x).float(), expected, rtol=2e-2, atol=2e-1)
 
 
@@ -69,4 +68,4 @@ def test_yardsticks() -> None:
 @pytest.mark.parametrize("group", [24, 48])
 def test_groups_that_do_not_fit_are_an_error(group: int) -> None:
     with pytest.raises(RuntimeError):
-        int4.ranges(torch.zeros(4, 64), group)
+        rounding.ranges(torch.zeros(4, 64), group)

@@ -153,7 +153,7 @@ VISIBLE = """
     wide, scrolled: document.documentElement.scrollWidth};
 })()
 """
-SECTIONS = ("compared", "units", "table", "answers", "serve", "cost")
+SECTIONS = ("choice", "confirmed", "serve", "table", "answers", "cost")
 
 
 def check_report(page: Page, width: int, documents: int = 20) -> None:
@@ -165,6 +165,9 @@ def check_report(page: Page, width: int, documents: int = 20) -> None:
     assert found["count"] > 5 * documents and not found["hidden"]
     for section in SECTIONS:
         assert page.run(f"document.getElementById('{section}').innerText.length") > 20, section
+    # A decision needs no scrolling on a screen.
+    last = "document.getElementById('serve').getBoundingClientRect().bottom"
+    assert width < 1000 or page.run(last) <= page.run("window.innerHeight")
     # text of the charts is large enough to be read
     smallest = "Math.min(...[...document.querySelectorAll('svg')].map(s => s.clientWidth))"
     assert page.run(smallest) >= 250

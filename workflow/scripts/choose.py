@@ -1,4 +1,4 @@
-"""Choose a checkpoint by what was asked, and say which; one JSON."""
+"""Choose a checkpoint by the wishes, and say which; one JSON."""
 
 from trimllm_paper.job import Job
 
@@ -10,13 +10,13 @@ with Job(snakemake) as job:
     found = choice.candidates(
         inputs["trainings"], inputs["epochs"], inputs["timings"], params["format"]
     )
-    told = choice.told(found, params["wanted"])
+    decision = choice.decide(found, params["wanted"])
     keys = ("domain", "hardware", "format", "wanted")
     Choice(
         **job.wildcards,
         **{key: params[key] for key in keys},
         candidates=found,
-        **told,
+        **decision,
         provenance=job.provenance(seed=params["seed"]),
     ).write(snakemake.output[0])
-    job.output.tell(told["told"])
+    job.output.tell(decision["told"])

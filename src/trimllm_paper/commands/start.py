@@ -27,10 +27,11 @@ from trimllm_paper.config import load, read_yaml
 from trimllm_paper.config.load import PROJECT
 from trimllm_paper.own import look, plan, wishes
 from trimllm_paper.own import model as models
+from trimllm_paper.own.look import DataFile
 from trimllm_paper.plan import pending
 
 TEMPLATE = Path(look.__file__).with_name("own.yaml.jinja")
-TAKEN = ("own", "base")
+RESERVED = ("own", "base")
 """Names that mean something else in paths or beside the file."""
 SET, TESTS = "own", "tests"
 KINDS = {"choices": "questions with choices", "labels": "labelled texts"}
@@ -47,107 +48,103 @@ def run(
     output: Path,
     force: bool,
 ) -> int:
-    """Look, write, say what would run."""
+    """Look at data and model, write the configuration, print what would run."""
     wanted = wishes.wanted(want) or {"above_percent": 95}
-    found = [look.look(one) for one in (file, test) if one]
-    if len({str(one.kind) for one in found}) > 1:
-        raise UserError(f"{file} has {found[0].kind}, {test} has {found[1].kind}; both must agree")
-    for one, parts in zip(found, plan.needs(tests_apart=test is not None), strict=True):
-        plan.enough(one.documents, one.rows, one.path, parts)
+    data = [look.look(one) for one in (file, test) if one]
+    check(data)
     name = re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("-._") or "data"
-    name = f"{name}-data" if name in TAKEN or f"{name}.yaml" == output.name else name
+    name = f"{name}-data" if name in RESERVED or f"{name}.yaml" == output.name else name
     targets = [output, output.with_name(f"{name}.yaml")]
     if not force and (there := [str(one) for one in targets if one.exists()]):
         raise UserError(f"{', '.join(there)} exists; --force writes it anew, --output elsewhere")
-    told = models.look(model)
-    format = format or ("gguf_q8_0" if told.family in GGUF_FAMILIES else "padded")
+    found = models.look(model)
+    format = format or ("gguf_q8_0" if found.family in GGUF_FAMILIES else "padded")
     require_engine(format)
     if split_variant(format)[0] == "gguf":
-        models.check_vocabulary(told)
-    spec = specification(name, found)
-    leaking(found)
-    prepared, _ = trial(spec, {"test": 12, "held_back": 4, "calibration": 8})
-    count = prepared["sets"][SET]["documents"]
-    sizes = plan.sizes(count if test is None else round(count / (1 - plan.TESTED)), told.blocks)
+        models.check_vocabulary(found)
+    spec = specification(name, data)
+    report, _ = prepare(spec, {"test": 12, "held_back": 4, "calibration": 8})
+    count = report["sets"][SET]["documents"]
+    sizes = plan.sizes(count if test is None else round(count / (1 - plan.TESTED)), found.blocks)
     limits = {"test": sizes.tests, "held_back": sizes.held_back, "calibration": sizes.pool}
-    prepared, documents = trial(spec, limits)
-    splits = {key: one["documents"] for key, one in prepared["splits"].items()}
-    packed, trained = lengths(told.folder, documents)
+    report, documents = prepare(spec, limits)
+    splits = {key: one["documents"] for key, one in report["splits"].items()}
+    packed, trained = lengths(found.folder, documents)
     spec["expected"] = {
         "train": splits["train"],
         "test": splits[f"tests/{name}"],
         "tokens": round(fmean(packed)),
         "trained": round(fmean(trained)),
     }
-    lines = told_of_data(found, prepared, trained, name)
-    for line in [*lines, told_of_model(told)]:
-        print(line)
+    size = f"{2 * found.blocks} sublayers, {found.parameters / 1e6:,.0f}M parameters"
+    lines = data_lines(data, report, trained, name)
+    lines.append(f"{found.label}: {found.family}, {found.blocks} blocks, {size}")
+    print("\n".join(lines))
     snakefile = "" if Path("Snakefile").is_file() else f"--snakefile {PROJECT / 'Snakefile'} "
     command = f"snakemake --cores all {snakefile}own --configfile {output}"
-    free = found[0].kind.free
+    free = data[0].kind.free
     facts = {
         "criterion": ANSWER_CRITERION if free else "likelihood",
-        # Of free answers nobody has measured what hidden states teach.
+        # What hidden states teach of free answers was not measured.
         "hidden": 0 if free else 64,
-        **{"model": told, "sizes": sizes, "wanted": wanted, "format": format, "domain": name},
+        **{"model": found, "sizes": sizes, "wanted": wanted, "format": format, "domain": name},
         **{"data": file.name, "train": splits["train"], "command": command, "report": lines},
         **{"results": f"results/{name}", "batch": min(16, max(1, splits["train"] // 4))},
     }
-    texts, planned = written(facts, spec, output, minutes)
+    texts, planned = render(facts, spec, output, minutes)
     for target, text in zip(targets, texts, strict=True):
         target.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(target, text)
     if planned.minutes > minutes:
         print(f"note: the smallest budget takes longer than {minutes:g} minutes")
-    print(f"written: {targets[0]} and {targets[1]}")
     spent = ", ".join(f"{part} {time:.0f}" for part, time in planned.parts.items())
+    print(f"written: {targets[0]} and {targets[1]}")
     print(
         f"would run: {planned.jobs} jobs, about {planned.minutes:.0f} min, up to "
-        f"{planned.mib / 1024:.1f} GiB of memory, {planned.gigabytes} GB on disk"
+        f"{planned.mib / 1024:.1f} GiB of memory, {planned.gigabytes:.1f} GB on disk"
     )
     print(f"  minutes of work, two jobs side by side: {spent}")
     print(f"next: {command}")
     return 0
 
 
-def specification(name: str, found: Sequence[look.Found]) -> dict[str, Any]:
-    """A domain's YAML that reads the files: one that is split, or one to train on and one of
-    tests."""
+def check(data: Sequence[DataFile]) -> None:
+    """Raise `UserError` for files of two kinds, too few documents, or a file of tests that holds
+    more than a few questions that are trained on; a few are left out of training."""
+    first, *tests = data
+    alone = not tests
+    plan.check_enough(first.documents, first.rows, first.path, only_tests=False, tests=alone)
+    for other in tests:
+        plan.check_enough(other.documents, other.rows, other.path, only_tests=True, tests=True)
+        if str(first.kind) != str(other.kind):
+            both = f"{first.path} has {first.kind}, {other.path} has {other.kind}"
+            raise UserError(f"{both}; both must agree")
+        train, asked = look.questions(first), look.questions(other)
+        shared = [question for question in train if question in asked]
+        if len(shared) > MAX_FAILED * len(train):
+            example = f"{train[shared[0]]} is {asked[shared[0]]}"
+            raise UserError(
+                f"{len(shared)} of the {len(train)} questions of {first.path} are in "
+                f"{other.path} too ({example}); take them out of one of the files"
+            )
+
+
+def specification(name: str, data: Sequence[DataFile]) -> dict[str, Any]:
+    """A domain's YAML that reads one file, which is split, or one to train on and one of tests."""
     sets = {
-        key: {"from": [dict(one.source)], **found[0].spec}
-        for key, one in zip((SET, TESTS), found, strict=False)
+        key: {"from": [dict(one.source)], **data[0].spec}
+        for key, one in zip((SET, TESTS), data, strict=False)
     }
-    tested = TESTS if TESTS in sets else SET
-    return {
-        "label": found[0].path.name,
-        "licence": "your own",
-        "train": SET,
-        "sets": sets,
-        "tests": {name: {"set": tested}},
-    }
+    tests = {name: {"set": TESTS if TESTS in sets else SET}}
+    head = {"label": data[0].path.name, "licence": "your own", "train": SET}
+    return {**head, "sets": sets, "tests": tests}
 
 
-def leaking(found: Sequence[look.Found]) -> None:
-    """Raise `UserError` where a file of tests holds more than a few questions that are trained on;
-    a few are left out of training."""
-    if len(found) < 2:
-        return
-    train, tests = (look.questions(one) for one in found)
-    shared = [question for question in train if question in tests]
-    if len(shared) > MAX_FAILED * len(train):
-        first = f"{train[shared[0]]} is {tests[shared[0]]}"
-        raise UserError(
-            f"{len(shared)} of the {len(train)} questions of {found[0].path} are in "
-            f"{found[1].path} too ({first}); take them out of one of the files"
-        )
-
-
-def trial(
+def prepare(
     spec: Mapping[str, Any], limits: Mapping[str, int]
 ) -> tuple[dict[str, Any], list[Document]]:
-    """The report of preparing the documents as a run will, in a folder that goes again, and those
-    to train on."""
-    from trimllm.data.prepare import TRAIN, prepare  # brings `datasets` and lm-eval with it
+    """The report of preparing the documents as a run will, and those to train on."""
+    from trimllm.data.prepare import TRAIN, prepare  # brings `datasets` with it
 
     with tempfile.TemporaryDirectory() as folder:
         report = prepare(spec, folder, seed=0, limits=limits)
@@ -169,58 +166,43 @@ def lengths(folder: Path, documents: Sequence[Document]) -> tuple[list[int], lis
     return packed, trained
 
 
-def told_of_data(
-    found: Sequence[look.Found], prepared: Mapping[str, Any], trained: Sequence[int], name: str
+def data_lines(
+    data: Sequence[DataFile], report: Mapping[str, Any], trained: Sequence[int], name: str
 ) -> list[str]:
-    """What was found, in lines."""
+    """What the files hold, in lines."""
     lines = []
-    for one, report in zip(found, prepared["sets"].values(), strict=True):
-        what = KINDS[one.kind.name]
-        lines.append(f"{one.path}: {one.rows:,} {what} (fields {one.kind})")
+    for one, prepared in zip(data, report["sets"].values(), strict=True):
+        lines.append(f"{one.path}: {one.rows:,} {KINDS[one.kind.name]} (fields {one.kind})")
         if one.failed:
             lines.append(f"  left out: {len(one.failed)} rows, the first {one.failed[0]}")
-        if count := report["duplicates_removed"]:
+        if count := prepared["duplicates_removed"]:
             lines.append(f"  duplicates: {count}, left out")
-    if total := sum(found[0].answers.values()):
-        lines.append(balance(found[0], total))
-    words = prepared["tests"][name].get("bag_of_words")
-    if words is not None:
-        lines.append(f"  by its words alone (a bag of words) a test is answered: {words:.0f}%")
+    answers = sorted(data[0].answers.items(), key=lambda one: (-one[1], one[0]))
+    if total := sum(data[0].answers.values()):
+        shares = ", ".join(f"{key[:20]} {count / total:.0%}" for key, count in answers[:8])
+        what = "labels" if data[0].kind.name == "labels" else "right answers by place"
+        lines.append(f"  {what}: {shares}{', ...' if len(answers) > 8 else ''}")
+    if (words := report["tests"][name].get("bag_of_words")) is not None:
+        lines.append(f"  a bag of words answers {words:.0f}% of the tests")
+    mean, longest = fmean(trained), max(trained)
+    lines.append(f"  tokens with the right answer: {mean:.0f} on average, at most {longest}")
+    splits = {key: one["documents"] for key, one in report["splits"].items()}
     lines.append(
-        f"  lengths: {fmean(trained):.0f} tokens on average with the right answer, {max(trained)} "
-        "the longest"
-    )
-    splits = {key: one["documents"] for key, one in prepared["splits"].items()}
-    lines.append(
-        f"  splits: {splits['train']} to train, {splits['calibration']} to choose units by, "
+        f"  splits: {splits['train']} to train, {splits['calibration']} to choose sublayers by, "
         f"{splits['held_back']} held back to choose a model by, {splits[f'tests/{name}']} to test; "
         "no question is in two of them"
     )
-    if leaked := prepared["train_documents_removed_as_test_documents"]:
+    if leaked := report["train_documents_removed_as_test_documents"]:
         lines.append(f"  leaks: {leaked} documents to train on are tests too, left out")
     return lines
 
 
-def balance(found: look.Found, total: int) -> str:
-    """How often each label, or each place, is right."""
-    answers = [*found.answers.items()]
-    shares = ", ".join(f"{key[:20]} {count / total:.0%}" for key, count in answers[:8])
-    what = "labels" if found.kind.name == "labels" else "right answers by place"
-    return f"  {what}: {shares}{', ...' if len(answers) > 8 else ''}"
-
-
-def told_of_model(model: models.Model) -> str:
-    """The model in a line."""
-    size = f"{model.parameters / 1e6:,.0f}M parameters"
-    return f"{model.label}: {model.family}, {model.blocks} blocks, {2 * model.blocks} units, {size}"
-
-
-def written(
+def render(
     facts: Mapping[str, Any], spec: Mapping[str, Any], output: Path, minutes: float
 ) -> tuple[list[str], plan.Plan]:
     """Texts of the configuration and of the domain, with the budget that fits, and its plan.
 
-    They are tried from a folder that goes again: what is refused leaves nothing.
+    They are tried from a temporary folder: what is refused leaves nothing.
     """
     head = f"# How {facts['data']} is read; the project's config/README.md explains every key.\n"
     domain = head + yaml.safe_dump(dict(spec), sort_keys=False, allow_unicode=True)
@@ -237,8 +219,7 @@ def written(
         Path(temporary, f"{facts['domain']}.yaml").write_text(domain, encoding="utf-8")
         trial.write_text(text(facts["train"], trial.parent), encoding="utf-8")
         jobs = pending(["own"], [trial], [])
-        config = load(read_yaml(trial), [trial])
-        found = plan.fitted(jobs, config, facts["train"], minutes)
+        found = plan.fitted(jobs, load(read_yaml(trial), [trial]), facts["train"], minutes)
     return [text(found.documents, output.parent), domain], found
 
 

@@ -10,6 +10,8 @@ from trimllm_paper.own.choice import tokens_per_second
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, place_of
 from trimllm_paper.records import Evaluation, Throughput
 
+NAMES = {FULL_FT: "fully fine-tuned", PRETRAINED: "before fine-tuning"}
+
 
 def measured(files: Sequence[str | Path], recipe: str) -> list[str]:
     """Lines of the card.
@@ -19,21 +21,16 @@ def measured(files: Sequence[str | Path], recipe: str) -> list[str]:
             chosen model, and measurements of speed.
         recipe: the chosen one.
     """
-    answers: dict[str, Answers] = {}
-    tests: dict[str, dict[str, Evaluation]] = {}
-    timings: list[Throughput] = []
+    kinds: dict[str, list[str | Path]] = {}
     for file in files:
-        kind = place_of(file).kind
-        if kind == "throughput":
-            timings.append(Throughput.read(file))
-        elif kind == "answers":
-            said = Answers.read(file)
-            answers[said.recipe] = said
-        else:
-            tested = Evaluation.read(file)
-            tests.setdefault(tested.task, {})[tested.recipe] = tested
-    names = {FULL_FT: "fully fine-tuned", PRETRAINED: "before fine-tuning"}
-    others = {other: name for other, name in names.items() if other != recipe}
+        kinds.setdefault(place_of(file).kind, []).append(file)
+    answers = {one.recipe: one for one in map(Answers.read, kinds.pop("answers"))}
+    timings = [Throughput.read(file) for file in kinds.pop("throughput", ())]
+    tests: dict[str, dict[str, Evaluation]] = {}
+    for each in kinds.values():
+        for one in map(Evaluation.read, each):
+            tests.setdefault(one.task, {})[one.recipe] = one
+    others = {other: name for other, name in NAMES.items() if other != recipe}
     lines = []
     for task, found in tests.items():
         own = found[recipe]
@@ -45,16 +42,12 @@ def measured(files: Sequence[str | Path], recipe: str) -> list[str]:
         lines.append(line)
     if timings and recipe in (speeds := tokens_per_second(timings)):
         full = "" if recipe == FULL_FT else f" (fully fine-tuned {speeds[FULL_FT]:.0f})"
-        where = timings[0].hardware
-        lines.append(
-            f"Speed: {speeds[recipe]:.0f} tokens/s{full}, one text at a time in PyTorch on {where}"
-        )
+        where = f"one text at a time in PyTorch on {timings[0].hardware}"
+        lines.append(f"Speed: {speeds[recipe]:.0f} tokens/s{full}, {where}")
     beside = ", ".join(f"{name} {answers[o].perplexity:.1f}" for o, name in others.items())
     value = answers[recipe].perplexity
-    lines.append(
-        f"Outside of its domain: perplexity {value:.1f} on neutral English text ({beside})"
-    )
-    return lines
+    told = f"Outside of its domain: perplexity {value:.1f} on neutral English text ({beside})"
+    return [*lines, told]
 
 
 def _percent(tested: Evaluation) -> float:

@@ -1,10 +1,9 @@
-"""Which checkpoint is taken: by what was asked, and held-back documents alone.
+"""Which checkpoint is taken: by the wishes, and held-back documents alone.
 
-Asked for may be a share of full fine-tuning's accuracy, a size and a speed, one or several. Of the
-candidates that meet all of it the smallest is taken where an accuracy is asked for, else the most
-accurate one. Where none meets it, the one that misses by least, in shares of what was asked.
-
-Test documents are never looked at: what they say of the chosen one is no maximum over several.
+Wished for may be a share of full fine-tuning's accuracy, a size and a speed, one or several. Of the
+candidates that meet all the smallest is taken where an accuracy is wished for, else the most
+accurate one; where none does, the one that misses by least, in shares of what was wished for. Test
+documents are never looked at: what they say of the chosen one is no maximum over several.
 """
 
 from __future__ import annotations
@@ -21,22 +20,24 @@ from trimllm_paper.recipe import FULL_FT
 from trimllm_paper.records import Epoch, Throughput, Training
 
 ABOVE, SIZE, SPEED = "above_percent", "megabytes", "tokens_per_second"
+WORDS = {
+    ABOVE: "smallest above {:g}% of full fine-tuning",
+    SIZE: "at most {:g} MB",
+    SPEED: "at least {:g} tokens/s",
+}
 MB = 1e6
 ROUNDING = 1e-9
 """A share by which nothing is missed: numbers are not exact."""
 
 
 def candidates(
-    trainings: Sequence[str],
-    epochs: Sequence[str],
-    timings: Sequence[str],
-    format: str,
+    trainings: Sequence[str], epochs: Sequence[str], timings: Sequence[str], format: str
 ) -> list[Candidate]:
     """What is known of every checkpoint, in the order of `trainings`.
 
     Args:
         trainings: records of the checkpoints, each beside its weights.
-        epochs: records of the epochs that trimmed ones were settled from; where nothing was
+        epochs: records of the epochs that trimmed ones were annealed from; where nothing was
             trained after it, held-back documents speak of that state.
         timings: of every trimmed checkpoint beside the fully fine-tuned one.
         format: of the export whose size counts.
@@ -56,14 +57,12 @@ def candidates(
             score = record.held_back[record.kept_pass or 0]
         if score is None:
             raise UserError(f"{path}: no held-back document speaks of it; delete it and run again")
-        accuracy = score.accuracy
-        if accuracy is None:  # of free answers none is right: how likely a token of them is
-            accuracy = 100 * math.exp(score.likelihood)
+        free = score.accuracy is None  # of free answers none is right: how likely a token is
         found.append(
             Candidate(
                 recipe=record.recipe,
-                free=score.accuracy is None,
-                accuracy=accuracy,
+                free=free,
+                accuracy=100 * math.exp(score.likelihood) if free else score.accuracy,
                 likelihood=score.likelihood,
                 documents=score.documents,
                 bytes=expected_bytes(Path(path).parent, format),
@@ -75,39 +74,34 @@ def candidates(
 
 
 def tokens_per_second(timings: Iterable[Throughput]) -> dict[str, float]:
-    """Decoding speed by recipe, as the full model's over all measurements, times the speedup.
+    """Decoding speed by recipe: the full model's, median over all measurements, times the speedup.
 
-    A machine is not as fast at all times, but each was timed in turn with the full model: so what
-    else ran meanwhile moves none of them against the others.
+    A machine is not as fast at all times, but each was timed in turn with the full model.
     """
-    speedups, full = {}, []
-    for one in timings:
-        if one.baseline and one.speedup:
-            speedups[one.recipe] = one.speedup.median
-            # further figures of a baseline are kept as they are
-            full.append(one.baseline.model_dump()["decode_tokens_per_second"]["median"])
+    timed = [one for one in timings if one.baseline and one.speedup]
+    speedups = {one.recipe: one.speedup.median for one in timed}
+    full = [one.baseline.model_dump()["decode_tokens_per_second"]["median"] for one in timed]
     speed = median(full)
     return {FULL_FT: speed} | {recipe: speed * speedup for recipe, speedup in speedups.items()}
 
 
 def missed(one: Candidate, full: Candidate, wanted: Mapping[str, float]) -> dict[str, float]:
-    """What a candidate does not meet, and by which share of what was asked (above 0)."""
-    asked = {key: float(value) for key, value in wanted.items()}
+    """What a candidate does not meet, and by which share of what was wished for (above 0)."""
     shares = {}
-    if ABOVE in asked:
-        least = asked[ABOVE] / 100 * full.accuracy
-        shares[ABOVE] = 1 - one.accuracy / least if least else 0.0
-    if SIZE in asked:
-        shares[SIZE] = one.bytes / (asked[SIZE] * MB) - 1
-    if SPEED in asked:
-        shares[SPEED] = 1 - one.tokens_per_second / asked[SPEED]
+    for key, value in wanted.items():
+        least = value / 100 * full.accuracy
+        shares[key] = {
+            ABOVE: 1 - one.accuracy / least if least else 0.0,
+            SIZE: one.bytes / (value * MB) - 1,
+            SPEED: 1 - one.tokens_per_second / value,
+        }[key]
     return {key: share for key, share in shares.items() if share > ROUNDING}
 
 
 def choose(
     found: Sequence[Candidate], wanted: Mapping[str, float]
 ) -> tuple[Candidate, dict[str, float]]:
-    """The candidate that is taken, and what of the wanted it misses (nothing: all is met).
+    """The candidate that is taken, and what of the wishes it misses (nothing: all are met).
 
     Args:
         found: full fine-tuning first.
@@ -125,22 +119,16 @@ def choose(
 def nearest_trimmed(
     found: Sequence[Candidate], one: Candidate, wanted: Mapping[str, float]
 ) -> Candidate | None:
-    """Where the full model is taken, since no trimmed one meets the wish: the one that misses it by
-    least. None where a trimmed one is taken."""
+    """Where the full model is taken: the trimmed one that misses the wishes by least."""
     trimmed = [each for each in found if each.recipe != FULL_FT]
     if one.recipe != FULL_FT or not trimmed:
         return None
     return min(trimmed, key=lambda each: sum(missed(each, found[0], wanted).values()))
 
 
-def asked_in_words(wanted: Mapping[str, float]) -> str:
-    """What was asked: "smallest above 95% of full fine-tuning, at most 200 MB"."""
-    words = {
-        ABOVE: "smallest above {:g}% of full fine-tuning",
-        SIZE: "at most {:g} MB",
-        SPEED: "at least {:g} tokens/s",
-    }
-    told = [words[key].format(value) for key, value in wanted.items()]
+def wishes_in_words(wanted: Mapping[str, float]) -> str:
+    """The wishes: "smallest above 95% of full fine-tuning, at most 200 MB"."""
+    told = [WORDS[key].format(value) for key, value in wanted.items()]
     return ", ".join(told if ABOVE in wanted else ["most accurate", *told])
 
 
@@ -150,25 +138,25 @@ def measure(one: Candidate) -> str:
 
 
 def facts_in_words(one: Candidate, full: Candidate) -> str:
-    """What was found of a candidate: accuracy against full fine-tuning's, size, speed."""
+    """Accuracy of a candidate against full fine-tuning's, size, speed."""
     share = f"full fine-tuning has no {measure(one)} to compare with"
     if full.accuracy:
         share = f"{100 * one.accuracy / full.accuracy:.0f}% of full fine-tuning's {measure(one)}"
     return f"{share}, {one.bytes / MB:.0f} MB, {one.tokens_per_second:.0f} tokens/s"
 
 
-def told(found: Sequence[Candidate], wanted: Mapping[str, float]) -> dict[str, Any]:
+def decide(found: Sequence[Candidate], wanted: Mapping[str, float]) -> dict[str, Any]:
     """The choice, as its record has it: recipe, what is missed, and one line of both."""
     one, lacking = choose(found, wanted)
     facts = (
         f"{one.recipe} ({facts_in_words(one, found[0])}, by {one.documents} held-back documents)"
     )
-    line = f"asked: {asked_in_words(wanted)}; chosen: {facts}"
+    told = f"chosen: {facts}"
     if lacking:
         names = {ABOVE: measure(one), SIZE: "size", SPEED: "speed"}
         short = ", ".join(f"{names[key]} by {share:.0%}" for key, share in lacking.items())
-        line = f"asked: {asked_in_words(wanted)}; no checkpoint meets it, nearest: {facts}; "
-        line += f"it misses {short}"
+        told = f"no checkpoint meets it, nearest: {facts}; it misses {short}"
     if near := nearest_trimmed(found, one, wanted):
-        line += f"; nearest trimmed: {near.recipe} ({facts_in_words(near, found[0])})"
+        told += f"; nearest trimmed: {near.recipe} ({facts_in_words(near, found[0])})"
+    line = f"asked: {wishes_in_words(wanted)}; {told}"
     return {"recipe": one.recipe, "missed": lacking, "told": line}

@@ -6,19 +6,22 @@ Of a model on the hub only its configuration and tokenizer are fetched.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
+from trimllm.base.names import FAMILIES
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+FETCHED = ["config.json", "*token*", "vocab*", "merges.txt", "spiece.model"]
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 SMALL = 3e8
 """Parameters of a model that wants ten times the authors' learning rate, at most: by five times as
-much Qwen2.5-Coder-0.5B ends below where it began (config/qwen.yaml)."""
+much Qwen2.5-Coder-0.5B ends below where it began."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,18 @@ def look(name: str) -> Model:
     compressed already, or of a family that cannot be trimmed.
     """
     folder, license, base = Path(name).expanduser(), None, None
+    source = {"directory": name}
     if folder.is_dir():
-        source = {"directory": name}
-        _check_whole(folder)
+        if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+            gguf = " (a GGUF file is no checkpoint)" if any(folder.glob("*.gguf")) else ""
+            raise UserError(f"{folder} holds no weights: no safetensors file{gguf}")
     elif folder.exists() or not HUB_ID.fullmatch(name):
         raise UserError(f"{name}: no such folder, and no OWNER/NAME of the hub")
     else:
-        folder, revision, license = _of_hub(name)
+        folder, revision, license = _fetch(name)
         source, base = {"hub": name, "revision": revision}, name
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{name} holds no model: it has no config.json")
     config = files.read_json(folder / "config.json")
     family = _family(name, config)
     _check_tokenizer(name, folder)
@@ -68,60 +75,47 @@ def look(name: str) -> Model:
     return Model(slug, label, family, blocks, parameters, source, base, license, folder)
 
 
-def _check_whole(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        gguf = " (a GGUF file is no checkpoint)" if any(folder.glob("*.gguf")) else ""
-        raise UserError(f"{folder} holds no model: it has no config.json{gguf}")
-    if not any(file for pattern in WEIGHTS for file in folder.glob(pattern)):
-        raise UserError(f"{folder} holds no weights: no safetensors file")
-
-
-def _of_hub(name: str) -> tuple[Path, str, str | None]:
-    """Folder with configuration and tokenizer of a hub model, its commit and its licence."""
+@contextmanager
+def of_hub(absent: str) -> Iterator[None]:
+    """Turn the errors of the hub's client into one line, which `absent` opens where something is
+    not there, or cannot be asked for."""
     import httpx
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
-    wanted = ["config.json", "*token*", "vocab*", "merges.txt", "spiece.model"]
     try:
-        info = HfApi().model_info(name)
-        if info.gated:
-            HfApi().auth_check(name)
-        folder = snapshot_download(name, revision=info.sha, allow_patterns=wanted)
+        yield
     except GatedRepoError:
+        name = absent.partition(":")[0]
         raise UserError(
             f"{name} is gated: accept its terms at https://huggingface.co/{name} and log in "
             "(hf auth login)"
         ) from None
-    except RepositoryNotFoundError:
-        raise UserError(
-            f"{name}: the hub has no such model, or it is private (hf auth login); nor is it a "
-            "folder here"
-        ) from None
     except (OSError, ValueError, HfHubHTTPError, httpx.HTTPError) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise UserError(
-            f"{name}: the hub cannot be asked ({reason}); a folder with the model does as well"
-        ) from None
-    card = info.card_data.to_dict() if info.card_data else {}
-    license = card.get("license")
+        raise UserError(f"{absent}, or it cannot be asked ({reason})") from None
+
+
+def _fetch(name: str) -> tuple[Path, str, str | None]:
+    """Folder with configuration and tokenizer of a hub model, its commit and its licence."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    with of_hub(f"{name}: the hub has no such model, it is private (hf auth login)"):
+        info = HfApi().model_info(name)
+        if info.gated:
+            HfApi().auth_check(name)
+        folder = snapshot_download(name, revision=info.sha, allow_patterns=FETCHED)
+    license = (info.card_data.to_dict() if info.card_data else {}).get("license")
     known = isinstance(license, str) and re.fullmatch("[a-z0-9][a-z0-9.-]*", license)
-    if not (Path(folder) / "config.json").is_file():
-        raise UserError(f"{name} holds no model: it has no config.json")
     return Path(folder), str(info.sha), license if known else None
 
 
 def _family(name: str, config: dict[str, Any]) -> str:
-    from trimllm.base.names import FAMILIES
-
     kind = str(config.get("model_type"))
     if kind.startswith("trimllm_"):
         raise UserError(f"{name} is trimmed already; start from the model that it was made from")
     if kind not in FAMILIES:
-        raise UserError(
-            f"{name}: models of family {kind!r} cannot be trimmed (those of {', '.join(FAMILIES)} "
-            "can)"
-        )
+        known = ", ".join(FAMILIES)
+        raise UserError(f"{name}: family {kind!r} cannot be trimmed (those of {known} can)")
     if config.get("quantization_config"):
         raise UserError(f"{name} is compressed; start from the model that it was made from")
     return kind
@@ -134,7 +128,7 @@ def _check_tokenizer(name: str, folder: Path) -> None:
         if not any((folder / file).is_file() for file in TOKENIZERS):
             raise ValueError("no tokenizer.json")
         load_tokenizer(folder)
-    except Exception as error:  # transformers raises many kinds; all mean that there is none
+    except Exception as error:  # transformers raises many kinds
         reason = str(error).strip().split("\n")[0]
         raise UserError(
             f"{name} has no tokenizer that can be read ({reason}); save it beside the model: "

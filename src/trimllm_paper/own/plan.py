@@ -1,10 +1,8 @@
 """Sizes of a run on one's own data: splits by how many documents there are, and a budget of
-training that fits the time and this machine, by the pipeline's own plan.
-"""
+training that fits the time and this machine, by the pipeline's own plan."""
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,22 +14,29 @@ from trimllm.base.machine import memory_bytes, usable_cores
 from trimllm_paper import plan
 from trimllm_paper.plan import Job
 
-FEWEST = 60
+FEWEST = 100
 """Documents that can be split into training, calibration, held-back and test ones."""
-TESTED, HELD_BACK, POOL, SCANNED = 0.15, 0.10, 0.25, 32
+TESTED, HELD_BACK, POOL, SCANNED = 0.15, 0.15, 0.25, 32
 """Shares of the documents that are tests, at most 400; of the rest, at most, held back (200) and to
-choose units by (192); and how many of these a scan takes."""
+choose sublayers by (192); and how many of these a scan takes."""
 KEPT = (95, 90, 80, 70, 60, 50)
-"""Percent of the units of the checkpoints that one is chosen among."""
+"""Percent of the sublayers of the checkpoints that one is chosen among."""
 EPOCHS = 10
 """Epochs of a chain, about; the first drops nothing."""
 LEVELS = (4096, 2048, 1024, 640, 512, 384, 256, 192, 128, 96, 64)
 """Documents a pass of fine-tuning; a pass between drops takes half of them."""
+PARTS = {
+    "full_ft": "full fine-tuning",
+    "trim": "trimming",
+    "settle": "annealing the checkpoints",
+    "evaluate": "testing them",
+    "measure": "measuring their speed",
+}
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Documents of every split, and units dropped."""
+    """Documents of every split, and sublayers dropped."""
 
     tests: int
     held_back: int
@@ -44,41 +49,28 @@ class Sizes:
 
 def sizes(documents: int, blocks: int) -> Sizes:
     """Sizes by how many documents there are and how many blocks the model has."""
-    tests = max(12, min(400, round(TESTED * documents)))
+    tests = min(400, round(TESTED * documents))
     rest, units = documents - tests, 2 * blocks
     held_back, pool = min(200, int(HELD_BACK * rest)), min(192, int(POOL * rest))
     step = max(1, round(units * (1 - min(KEPT) / 100) / EPOCHS))
     drops = {max(1, round(units * (1 - kept / 100) / step)) * step for kept in KEPT}
-    kept = tuple(_percent(units - gone, units) for gone in sorted(drops) if gone < units)
-    # Half of the cores each: an epoch and the settling of a checkpoint go side by side.
+    kept = tuple(round(100 * (1 - gone / units), 2) for gone in sorted(drops) if gone < units)
+    # Half of the cores each: an epoch and the annealing of a checkpoint run side by side.
     threads = max(1, usable_cores() // 2)
-    return Sizes(tests, max(4, held_back), max(8, pool), min(SCANNED, pool), step, kept, threads)
-
-
-def _percent(kept: int, units: int) -> float:
-    exact = 100 * kept / units
-    return int(exact) if exact.is_integer() else round(exact, 2)
+    return Sizes(tests, held_back, pool, min(SCANNED, pool), step, kept, threads)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What would run."""
+    """What would run: documents a pass, jobs, minutes in all and by part, MiB of memory, GB on
+    disk."""
 
     documents: int
     jobs: int
     minutes: float
     mib: int
-    gigabytes: str
+    gigabytes: float
     parts: Mapping[str, float]
-
-
-PARTS = {
-    "full_ft": "full fine-tuning",
-    "trim": "trimming",
-    "settle": "settling the checkpoints",
-    "evaluate": "testing them",
-    "measure": "measuring their speed",
-}
 
 
 def fitted(jobs: Sequence[Job], config: Any, documents: int, minutes: float) -> Plan:
@@ -86,26 +78,13 @@ def fitted(jobs: Sequence[Job], config: Any, documents: int, minutes: float) -> 
 
     Args:
         jobs: that would run; how many documents a pass takes changes none of them.
-        config: of these jobs.
         documents: to train on.
     """
     levels = [level for level in LEVELS if level < 2 * documents] or [LEVELS[-1]]
-    plans = (planned(jobs, config, min(level, documents)) for level in levels)
-    found = None
-    for found in plans:
+    for level in levels:
+        found = planned(jobs, config, min(level, documents))
         if found.minutes <= minutes:
             break
-    return found  # type: ignore[return-value]  # there is a level
-
-
-def with_budget(config: Any, documents: int) -> Any:
-    """A configuration whose passes take so many documents, those between drops half as many."""
-    changed = {
-        "finetune": config.finetune.model_copy(update={"documents": documents}),
-        "trim": config.trim.model_copy(update={"documents": between(documents)}),
-    }
-    found = config.model_copy(update=changed)
-    found._domains, found._near = config._domains, config._near
     return found
 
 
@@ -116,46 +95,42 @@ def between(documents: int) -> int:
 
 def planned(jobs: Sequence[Job], config: Any, documents: int) -> Plan:
     """What a budget takes. Raises `UserError` where a job does not fit this machine."""
-    config = with_budget(config, documents)
-    if problem := plan.refusal(jobs, config, here=True):
-        raise UserError(problem[2])
-    run = plan.Plan(jobs, config)
-    at_once = 1 if run.resources.gpu else max(1, (os.cpu_count() or 1) // config.compute.threads)
-    memory = sorted((run.resources.mem_mb(*one) for one in run.work), reverse=True)
-    parts = {
-        name: sum(s for (task, _), s in zip(run.work, run.seconds, strict=True) if task == one) / 60
-        for one, name in PARTS.items()
+    changed = {
+        "finetune": config.finetune.model_copy(update={"documents": documents}),
+        "trim": config.trim.model_copy(update={"documents": between(documents)}),
     }
-    return Plan(
-        documents,
-        len(jobs) + 1,
-        math.ceil((run.wall_seconds(min(at_once, 2)) / 60 + parts[PARTS["measure"]]) * 10) / 10,
-        min(sum(memory[:2]), memory_bytes() >> 20),
-        f"{run.disk_bytes(2) / 1e9:.1f}",
-        parts,
-    )
+    budget = config.model_copy(update=changed)
+    budget._domains, budget._near = config._domains, config._near
+    if problem := plan.refusal(jobs, budget, here=True):
+        raise UserError(problem[2])
+    run = plan.Plan(jobs, budget)
+    at_once = 1 if run.resources.gpu else max(1, (os.cpu_count() or 1) // budget.compute.threads)
+    memory = sorted((run.resources.mem_mb(*one) for one in run.work), reverse=True)
+    parts = dict.fromkeys(PARTS.values(), 0.0)
+    for (task, _), seconds in zip(run.work, run.seconds, strict=True):
+        if task in PARTS:
+            parts[PARTS[task]] += seconds / 60
+    minutes = run.wall_seconds(min(at_once, 2)) / 60 + parts[PARTS["measure"]]
+    mib = min(sum(memory[:2]), memory_bytes() >> 20)
+    return Plan(documents, len(jobs) + 1, minutes, mib, run.disk_bytes(2) / 1e9, parts)
 
 
-def needs(tests_apart: bool) -> list[dict[str, int]]:
-    """How many documents the file needs, by what for, and then a file of tests, if there is one."""
-    least = sizes(FEWEST, blocks=1)
-    tests = {"to test": least.tests}
-    rest = {"held back to choose a model by": least.held_back, "to choose units by": least.pool}
-    parts = rest if tests_apart else tests | rest
-    whole = parts | {"to train": FEWEST - sum(parts.values())}
-    return [whole, tests] if tests_apart else [whole]
-
-
-def enough(documents: int, rows: int, path: Path, parts: Mapping[str, int]) -> None:
+def check_enough(documents: int, rows: int, path: Path, *, only_tests: bool, tests: bool) -> None:
     """Raise `UserError` for too few documents, which says how many are needed and what for.
 
     Args:
         documents: that differ, of so many rows of a file.
-        parts: as `needs` has them.
+        only_tests: whether the file has tests alone; `tests`: whether it has tests, too.
     """
-    if documents < (least := sum(parts.values())):
+    least = sizes(FEWEST, blocks=1)
+    parts = {"to test": least.tests} if tests else {}
+    if not only_tests:
+        parts |= {"held back to choose a model by": least.held_back}
+        parts |= {"to choose sublayers by": least.pool}
+        parts["to train"] = FEWEST - least.tests - least.held_back - least.pool
+    if documents < (needed := sum(parts.values())):
         told = ", ".join(f"{count} {purpose}" for purpose, count in parts.items())
         raise UserError(
-            f"{path}: {documents} different documents in {rows} rows are too few; {least} are "
+            f"{path}: {documents} different documents in {rows} rows are too few; {needed} are "
             f"needed: {told}"
         )

@@ -1,88 +1,116 @@
 """The report of a run on one's own data: a page that opens offline, on a phone as well.
 
-What was asked and what was chosen, how the others compare, which units went, what full and trimmed
-model answer, how to serve it, and what it cost, in time and outside of the data.
+The first screen holds what a decision needs: what was wished for, which model was chosen, whether
+its tests confirm it, size, speed, and how to serve it. Beneath: all other models, answers side by
+side, what it cost in time and outside of the data.
 """
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper import derive
 from trimllm_paper.choices import Answers, Choice
 from trimllm_paper.data_records import DataReport
-from trimllm_paper.frames import Frame, rows, where
+from trimllm_paper.derive import Accuracy
+from trimllm_paper.figures import style
+from trimllm_paper.frames import Frame, rows
 from trimllm_paper.integrity.provenance import recorded
-from trimllm_paper.own import charts
+from trimllm_paper.intervals import wilson
 from trimllm_paper.own.choice import (
     ABOVE,
     MB,
     SIZE,
-    SPEED,
-    asked_in_words,
     facts_in_words,
     measure,
     nearest_trimmed,
+    wishes_in_words,
 )
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, Recipe, place_of
-from trimllm_paper.records import Evaluation, Export
+from trimllm_paper.records import Export
 
 PAGE = Path(__file__).with_name("report.html.jinja")
 NAMES = {PRETRAINED: "before fine-tuning", FULL_FT: "full fine-tuning"}
+FEW = 100
+"""Held-back documents; by fewer a choice between checkpoints is little more than a guess."""
 Inputs = Mapping[str, Sequence[str]]
 
 
-def write(path: str | Path, inputs: Inputs, how: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class Row:
+    """A model of the page: sublayers left and their share (%), size, speed, accuracy on held-back
+    documents and on tests, perplexity of other text. None: not known, or not asked."""
+
+    recipe: str
+    name: str
+    units: int
+    share: float
+    megabytes: float
+    speed: float
+    held_back: float | None
+    tested: Accuracy
+    perplexity: float | None
+
+
+def write(path: str | Path, inputs: Inputs, context: Mapping[str, Any]) -> None:
     """Write the page.
 
     Args:
         inputs: files by kind: `choice`, `evaluations`, `epochs`, `trainings`, `throughput`, `data`,
             `answers` of the pretrained, the full and the chosen model (and of the nearest trimmed
             one, where the full one is chosen), `export`.
-        how: `model` and `data`, what they are called; `tasks`; `stand_in`.
+        context: `model` and `data`, what they are called; `tasks`; `stand_in`.
     """
     page = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     ).from_string(PAGE.read_text(encoding="utf-8"))
-    files.write_text(path, page.render(**content(inputs, how)))
+    files.write_text(path, page.render(**content(inputs, context)))
 
 
-def content(inputs: Inputs, how: Mapping[str, Any]) -> dict[str, Any]:
+def content(inputs: Inputs, context: Mapping[str, Any]) -> dict[str, Any]:
     """All that the page shows. Raises `UserError` for a file that is not what it should be."""
     choice = Choice.read(inputs["choice"][0])
     names = ("evaluations", "epochs", "trainings", "throughput")
     frame = Frame.of(**{name: inputs[name] for name in names})
     answers = {one.recipe: one for one in map(Answers.read, inputs["answers"])}
     export, data = Export.read(inputs["export"][0]), DataReport.read(inputs["data"][0])
-    tested = [Evaluation.read(file) for file in inputs["evaluations"]]
-    table = recipes(choice, scores(tested, frame, choice, how["tasks"]), answers, export)
-    shown = {one["recipe"]: one for one in table}
+    table = recipes(choice, frame, context["tasks"], answers, export)
+    shown = {one.recipe: one for one in table}
+    full, plain, chosen = shown[FULL_FT], shown[PRETRAINED], shown[choice.recipe]
     near = nearest_trimmed(choice.candidates, choice.chosen, choice.wanted)
-    full, trimmed = answers[FULL_FT], answers[near.recipe if near else choice.recipe]
+    beside = answers[near.recipe if near else choice.recipe]
     return {
-        **how,
+        **context,
         "choice": choice,
-        "asked": asked_in_words(choice.wanted),
-        "full": shown[FULL_FT],
-        "chosen": shown[choice.recipe],
-        "nothing_learned": nothing_learned(shown[FULL_FT], shown[PRETRAINED]),
+        "wishes": wishes_in_words(choice.wanted),
+        "full": full,
+        "plain": plain,
+        "chosen": chosen,
+        "confirmed": confirmation(choice, chosen.tested, full.tested),
+        "held_back_interval": held_back_interval(choice),
+        "few": choice.chosen.documents < FEW,
+        "learned": learned(full.tested, plain.tested),
         "table": table,
-        **drawn(choice, table, frame),
+        "chart": chart(choice, table),
         "beside": "nearest trimmed model" if near else "chosen model",
-        "documents": list(zip(full.documents, trimmed.documents, strict=True)),
+        "documents": list(zip(answers[FULL_FT].documents, beside.documents, strict=True)),
         "free": choice.chosen.free,
         "measure": "F1" if choice.chosen.free else "accuracy",
         "held_back": measure(choice.chosen),
         "near": near and f"{name_of(near.recipe)}: {facts_in_words(near, choice.candidates[0])}",
         "perplexities": [(name_of(r), one.perplexity) for r, one in answers.items()],
-        "neutral_tokens": trimmed.tokens,
+        "neutral_tokens": beside.tokens,
         "splits": {name: one.documents for name, one in data.splits.items()},
         "serve": serving(Path(inputs["export"][0])),
         "format": export.format,
@@ -94,115 +122,111 @@ def content(inputs: Inputs, how: Mapping[str, Any]) -> dict[str, Any]:
 def name_of(recipe: str) -> str:
     """What the report calls a checkpoint."""
     parsed = Recipe.parse(recipe)
-    chain = f"trimmed, {parsed.dropped} units gone ({parsed.name})"
-    return NAMES.get(recipe) or (chain if parsed.is_trimmed else recipe)
-
-
-Score = dict[str, Any]
-
-
-def scores(
-    tested: Sequence[Evaluation], frame: Frame, choice: Choice, tasks: Sequence[str]
-) -> dict[str, Score]:
-    """Accuracy of every recipe on the test documents, in percent, with its interval of 95%; of free
-    answers the F1 of words, with that of its mean, and the perplexity of the right answers."""
-    found = {}
-    for recipe in dict.fromkeys(one.recipe for one in tested):
-        whole = derive.accuracy(frame, choice.model, choice.domain, recipe, tasks)
-        if whole is None:
-            raise UserError(f"{recipe} was not evaluated on every test of {choice.domain}")
-        score = {"accuracy": whole.percent, "low": whole.ci95[0], "high": whole.ci95[1]}
-        written = [one.answers for one in tested if one.recipe == recipe and one.answers]
-        if choice.chosen.free:
-            each = [100 * value for one in written for value in one.by_document["token_f1"]]
-            mean, away = fmean(each), 1.96 * stdev(each) / len(each) ** 0.5
-            score = {
-                "accuracy": mean,
-                "low": max(0.0, mean - away),
-                "high": min(100.0, mean + away),
-                "of_answers": fmean(one.perplexity for one in written),
-            }
-        found[recipe] = score | {"n": whole.n, "chance": whole.chance}
-    return found
+    trimmed = f"trimmed, {parsed.dropped} sublayers dropped"
+    return NAMES.get(recipe) or (trimmed if parsed.is_trimmed else recipe)
 
 
 def recipes(
-    choice: Choice, tested: Mapping[str, Score], answers: Mapping[str, Answers], export: Export
-) -> list[dict[str, Any]]:
-    """A row for every checkpoint: sizes, speeds, accuracies; the pretrained one first."""
+    choice: Choice,
+    frame: Frame,
+    tasks: Sequence[str],
+    answers: Mapping[str, Answers],
+    export: Export,
+) -> list[Row]:
+    """A row for every checkpoint, the pretrained one first."""
     known = {one.recipe: one for one in choice.candidates}
     full = known[FULL_FT]
     found = []
     for recipe in (PRETRAINED, *known):
-        one = known.get(recipe)
-        size = export.bytes["file"] if recipe == choice.recipe else (one or full).bytes
+        tested = derive.accuracy(frame, choice.model, choice.domain, recipe, tasks)
+        if tested is None:
+            raise UserError(f"{recipe} was not evaluated on every test of {choice.domain}")
+        one = known.get(recipe, full)
+        exported = recipe == choice.recipe
         found.append(
-            {
-                "recipe": recipe,
-                "name": name_of(recipe),
-                "chain": Recipe.parse(recipe).name,
-                "chosen": recipe == choice.recipe,
-                "units": (one or full).units_kept,
-                "share": 100 * (one or full).units_kept / full.units_kept,
-                "megabytes": size / MB,
-                "speed": (one or full).tokens_per_second,
-                "held_back": one and one.accuracy,
-                **tested[recipe],
-                "perplexity": answers[recipe].perplexity if recipe in answers else None,
-            }
+            Row(
+                recipe,
+                name_of(recipe),
+                one.units_kept,
+                100 * one.units_kept / full.units_kept,
+                (export.bytes["file"] if exported else one.bytes) / MB,
+                one.tokens_per_second,
+                None if recipe == PRETRAINED else one.accuracy,
+                tested,
+                answers[recipe].perplexity if recipe in answers else None,
+            )
         )
     return found
 
 
-def nothing_learned(full: Score, plain: Score) -> str:
-    """What says that full fine-tuning is no better than the model before it; nothing where it is.
-    Of free answers how likely the right ones are, by which models are chosen."""
-    if "of_answers" in full:
-        now, before = full["of_answers"], plain["of_answers"]
-        better = now < before
+def confirmation(choice: Choice, chosen: Accuracy, full: Accuracy) -> tuple[str, str]:
+    """Whether tests confirm the wish for accuracy ("yes", "no" or "open", "" without such a wish),
+    and what they say of it in words."""
+    share = chosen.percent / full.percent if full.percent else 0.0
+    told = f"{share:.0%} of full fine-tuning's {full.percent:.1f}%"
+    if ABOVE not in choice.wanted or choice.recipe == FULL_FT:
+        return "", told
+    over = chosen.minus(full, choice.wanted[ABOVE] / 100)
+    answer = "yes" if over.low > 0 else "no" if over.high < 0 else "open"
+    bar = f"{choice.wanted[ABOVE]:g}% of it"
+    return (
+        answer,
+        f"{told}; {over.points:+.1f} points over {bar} ({over.low:+.1f} to {over.high:+.1f})",
+    )
+
+
+def held_back_interval(choice: Choice) -> tuple[float, float] | None:
+    """95% interval of the chosen model's accuracy on held-back documents; None of free answers."""
+    one = choice.chosen
+    return None if one.free else wilson(one.accuracy * one.documents / 100, one.documents)
+
+
+def learned(full: Accuracy, plain: Accuracy) -> str:
+    """Why full fine-tuning is no better than the model before it; "" where it is better. Of free
+    answers perplexity tells, by which models are chosen."""
+    if full.free:
+        now, before = full.free["perplexity"], plain.free["perplexity"]
         told = f"perplexity of the right answers {now:.1f}, before {before:.1f}"
-    else:
-        now, before = full["accuracy"], plain["accuracy"]
-        better = now > before
-        told = f"accuracy {now:.1f}%, before {before:.1f}%"
-    return "" if better else told
+        return "" if now < before else told
+    told = f"accuracy {full.percent:.1f}%, before {plain.percent:.1f}%"
+    return "" if full.percent > plain.percent else told
 
 
-def drawn(choice: Choice, table: Sequence[Mapping[str, Any]], frame: Frame) -> dict[str, str]:
-    """The three charts."""
-    full = next(one for one in table if one["recipe"] == FULL_FT)
-    asked = choice.wanted
-    # Free answers are chosen by another measure than is drawn.
-    shown = ABOVE in asked and not choice.chosen.free
-    least = asked[ABOVE] / 100 * full["accuracy"] if shown else None
-    label = "F1 of words on test documents (%)" if choice.chosen.free else charts.ACCURACY
-
-    def points(key: str) -> list[charts.Point]:
-        keys = ("recipe", "chain", "low", "high", "chosen")
-        return [
-            charts.Point(x=one[key], percent=one["accuracy"], **{k: one[k] for k in keys})
-            for one in table
-        ]
-
-    parsed = Recipe.parse(choice.recipe)
-    chain = parsed.name or next(iter(frame.epochs.name), None)
-    epochs = rows(where(frame.epochs, name=chain).sort_values("dropped"))
-    dropped = [(*unit, e.dropped) for e in epochs for unit in e.units_dropped]
-    steps = [e.dropped for e in epochs if e.dropped]
-    return {
-        "by_size": charts.accuracy(
-            points("megabytes"), "size (MB)", label, salt="size", least=least, limit=asked.get(SIZE)
-        ),
-        "by_speed": charts.accuracy(
-            points("speed"),
-            "speed (tokens/s)",
-            label,
-            salt="speed",
-            least=least,
-            limit=asked.get(SPEED),
-        ),
-        "strip": charts.strip(dropped, epochs[0].units_total // 2, parsed.dropped, steps),
-    }
+def chart(choice: Choice, table: Sequence[Row]) -> str:
+    """Accuracy on tests against size as SVG, narrow, so that a phone shows it."""
+    wish = {"color": "#D55E00", "linestyle": "--", "linewidth": 1}
+    looks = {PRETRAINED: {"color": "#666666", "marker": "^"}, FULL_FT: style.FULL_FT}
+    trimmed = style.CRITERIA["likelihood"] | {"label": "trimmed"}
+    groups = [([one for one in table if one.recipe not in NAMES], trimmed)]
+    groups += [
+        ([one for one in table if one.recipe == name], looks[name] | {"label": label})
+        for name, label in NAMES.items()
+    ]
+    with rc_context(style.SETTINGS):
+        drawn = Figure(figsize=(4.6, 3.0), layout="constrained")
+        ax = drawn.subplots()
+        for each, look in groups:
+            place = [one.megabytes for one in each], [one.tested.percent for one in each]
+            ax.errorbar(*place, style.errors([one.tested for one in each]), **look)
+        chosen = next(one for one in table if one.recipe == choice.recipe)
+        ring = {"s": 170, "facecolors": "none", "edgecolors": "#0072B2", "linewidths": 2}
+        ax.scatter([chosen.megabytes], [chosen.tested.percent], label="chosen", zorder=5, **ring)
+        if ABOVE in choice.wanted and not choice.chosen.free:  # free answers: another measure
+            full = next(one for one in table if one.recipe == FULL_FT)
+            ax.axhline(choice.wanted[ABOVE] / 100 * full.tested.percent, label="wish", **wish)
+        if SIZE in choice.wanted:
+            ax.axvline(choice.wanted[SIZE], **wish)
+        ax.set_xlabel("size (MB)")
+        measured = "F1 of words" if choice.chosen.free else "accuracy"
+        ax.set_ylabel(f"{measured} on test documents (%)")
+        drawn.legend(loc="outside lower center", ncols=3, fontsize=7, markerscale=0.6)
+        out = io.StringIO()
+        drawn.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    svg = re.sub(r"<metadata>.*?</metadata>", "", out.getvalue(), flags=re.DOTALL)
+    # The page gives the width, the view box the height.
+    svg = re.sub(r'<svg ([^>]*?)width="[^"]*" ?', r"<svg \1", svg[svg.index("<svg") :], count=1)
+    svg = re.sub(r'<svg ([^>]*?)height="[^"]*" ?', r"<svg \1", svg, count=1)
+    return svg.replace("<svg ", '<svg role="img" aria-label="accuracy against size" ', 1)
 
 
 def serving(record: Path) -> dict[str, str]:
@@ -210,12 +234,11 @@ def serving(record: Path) -> dict[str, str]:
     folder = record.parent
     if gguf := next(iter(sorted(folder.glob("*.gguf"))), None):
         return {
-            "With this project": f"trimllm serve {place_of(record).results}",
+            "Serve it with this project": f"trimllm serve {place_of(record).results}",
             "With llama.cpp": f"llama-server -m {gguf}",
         }
-    trust, flags = "", ""
-    if any(folder.glob("modeling_*.py")):  # a trimmed model with its own code
-        trust, flags = ", trust_remote_code=True", " --trust-remote-code"
+    own_code = any(folder.glob("modeling_*.py"))
+    trust, flags = (", trust_remote_code=True", " --trust-remote-code") if own_code else ("", "")
     return {
         "With transformers": f'AutoModelForCausalLM.from_pretrained("{folder}"{trust})',
         "With vLLM": f"vllm serve {folder}{flags}",
@@ -224,17 +247,17 @@ def serving(record: Path) -> dict[str, str]:
 
 def spent(frame: Frame, measured: Iterable[str]) -> list[tuple[str, float]]:
     """Minutes by what they were spent on. Jobs ran side by side: the sum is more than passed."""
-    every = rows(frame.trainings)
+    epochs, full = frame.epochs, frame.trainings.recipe == FULL_FT
     parts = {
-        "full fine-tuning": sum(one.seconds for one in every if one.recipe == FULL_FT),
-        "choosing units": sum(one.seconds_scan for one in rows(frame.epochs)),
-        "training between drops": sum(one.seconds_train for one in rows(frame.epochs)),
-        "settling checkpoints": sum(one.seconds for one in every if one.recipe != FULL_FT),
+        "full fine-tuning": frame.trainings[full].seconds.sum(),
+        "choosing sublayers": epochs.seconds_scan.sum(),
+        "training between drops": epochs.seconds_train.sum(),
+        "annealing checkpoints": frame.trainings[~full].seconds.sum(),
         "testing": _wall(frame.evaluations.provenance),
         "measuring speed": _wall(frame.timings.provenance),
         "export and its proof, answers": _wall(map(recorded, measured)),
     }
-    return [(name, seconds / 60) for name, seconds in parts.items()]
+    return [(name, float(seconds) / 60) for name, seconds in parts.items()]
 
 
 def _wall(provenances: Iterable[Mapping[str, Any]]) -> float:
@@ -245,6 +268,6 @@ def _wall(provenances: Iterable[Mapping[str, Any]]) -> float:
 
 def machine(frame: Frame) -> str:
     """The machine that speed was measured on, in words."""
-    told = frame.timings.provenance.iloc[0].get("hardware", {})
+    told = rows(frame.timings)[0].provenance.get("hardware", {})
     memory = told.get("memory_bytes", 0) / 2**30
     return f"{told.get('gpu') or told.get('cpu')}, {told.get('cores')} cores, {memory:.0f} GiB"

@@ -29,9 +29,9 @@ def wanted(texts: Sequence[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in (part for text in texts for part in re.split(r"[,;] +|,$| and ", text)):
         text = " ".join(part.split())
-        fits = {key: re.fullmatch(form, text, re.I) for key, form in FORMS.items()}
-        key, match = next(((k, m) for k, m in fits.items() if m), (None, None))
-        if key is None or match is None:
+        fits = ((key, re.fullmatch(form, text, re.I)) for key, form in FORMS.items())
+        key, match = next(((key, match) for key, match in fits if match), ("", None))
+        if match is None:
             raise UserError(f"{text!r} is no wish; say {EXAMPLES}, one of these or several")
         number = float(match["number"].replace(",", "."))
         if key == "megabytes" and match["unit"][0] in "gG":

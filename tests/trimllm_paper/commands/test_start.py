@@ -56,35 +56,34 @@ def write(name: str, rows: list[dict[str, Any]]) -> None:
     Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-@pytest.mark.parametrize("count", [10, 30, 59])
-def test_too_few_rows_are_told_how_many_are_needed_and_why(start: Start, count: int) -> None:
-    write("few.jsonl", sums(count) + sums(count)[:5])
+def test_too_few_rows_are_told_how_many_are_needed_and_why(start: Start) -> None:
+    write("few.jsonl", sums(99) + sums(99)[:5])
     status, _, lines = start("few.jsonl")
     assert status == 1 and [path.name for path in Path().iterdir()] == ["few.jsonl"]
     assert lines == [
-        f"error: few.jsonl: {count} different documents in {count + 5} rows are too few; 60 are "
-        "needed: 12 to test, 4 held back to choose a model by, 12 to choose units by, 32 to train"
+        "error: few.jsonl: 99 different documents in 104 rows are too few; 100 are needed: 15 to "
+        "test, 12 held back to choose a model by, 21 to choose sublayers by, 52 to train"
     ]
-    write("enough.jsonl", sums(60))
-    status, _, lines = start("enough.jsonl", "--test", "few.jsonl" if count < 12 else "none.jsonl")
+    write("tests.jsonl", sums(10))
+    status, _, lines = start("few.jsonl", "--test", "tests.jsonl")
     assert status == 1 and len(lines) == 1
-    told = "10 different documents in 15 rows are too few; 12 are needed: 12 to test"
-    assert (told if count < 12 else "none.jsonl does not exist") in lines[0]
+    told = "tests.jsonl: 10 different documents in 10 rows are too few; 15 are needed: 15 to test"
+    assert told in lines[0]
 
 
 def test_a_table_of_parquet_names_rows(start: Start) -> None:
-    rows = [*sums(80), {"question": "x", "choices": ["one", "two"], "answer": 7}]
+    rows = [*sums(110), {"question": "x", "choices": ["one", "two"], "answer": 7}]
     parquet.write_table(pyarrow.Table.from_pylist(rows), "my.parquet")
     status, said, _ = start("my.parquet")
-    assert status == 0 and "81 questions with choices" in said
-    assert "left out: 1 rows, the first my.parquet, row 81: answer 7 of 2 choices" in said
+    assert status == 0 and "111 questions with choices" in said
+    assert "left out: 1 rows, the first my.parquet, row 111: answer 7 of 2 choices" in said
 
 
 def test_a_domain_says_what_a_scan_and_what_training_reads(start: Start) -> None:
     """A scan's row holds every answer behind the prompt, training's the right one alone."""
     rows = [
-        {"question": f"Number {i:02}?", "choices": [f"is {i % 9}", "not that"], "answer": 0}
-        for i in range(80)
+        {"question": f"Number {i:03}?", "choices": [f"is {i % 9}", "not that"], "answer": 0}
+        for i in range(110)
     ]
     write("my.jsonl", rows)
     assert start("my.jsonl")[0] == 0
@@ -103,12 +102,12 @@ def test_a_data_set_of_the_hub_is_pinned(start: Start, monkeypatch: pytest.Monke
 
     def loaded(name: str, config: str | None, *, split: str, revision: str) -> list[dict[str, Any]]:
         asked.append((name, split, revision))
-        return sums(80)
+        return sums(110)
 
     monkeypatch.setattr(hub.datasets, "load_dataset", loaded)
     monkeypatch.setattr(HfApi, "dataset_info", lambda self, name: SimpleNamespace(sha=commit))
     status, said, _ = start("owner/sums:test")
-    assert status == 0 and "owner/sums:test: 80 questions with choices" in said
+    assert status == 0 and "owner/sums:test: 110 questions with choices" in said
     assert {*asked} == {("owner/sums", "test", commit)}
     (how,) = yaml.safe_load(Path("sums-test.yaml").read_text())["sets"].values()
     assert how["from"] == [{"hub": "owner/sums", "revision": commit, "split": "test"}]

@@ -10,21 +10,14 @@ from hypothesis import strategies as st
 from timing_files import TimingFiles
 
 from trimllm_paper.choices import Candidate
-from trimllm_paper.own.choice import choose, missed, tokens_per_second, told
+from trimllm_paper.own.choice import choose, decide, missed, tokens_per_second
 from trimllm_paper.records import Throughput
 
 
 def candidate(recipe: str, accuracy: float, megabytes: float, speed: float) -> Candidate:
-    return Candidate(
-        recipe=recipe,
-        free=False,
-        accuracy=accuracy,
-        likelihood=-1.0,
-        documents=85,
-        bytes=int(megabytes * 1e6),
-        tokens_per_second=speed,
-        units_kept=60,
-    )
+    facts = {"free": False, "likelihood": -1.0, "documents": 85, "units_kept": 60}
+    measured = {"bytes": int(megabytes * 1e6), "tokens_per_second": speed}
+    return Candidate(recipe=recipe, accuracy=accuracy, **facts, **measured)
 
 
 FULL = candidate("full_ft", 80.0, 200, 20.0)
@@ -39,28 +32,29 @@ wishes = st.dictionaries(
 )
 
 
-def test_the_smallest_above_a_share_of_full_fine_tuning() -> None:
-    assert choose(ALL, {"above_percent": 95}) == (SMALL, {})
-    assert choose(ALL, {"above_percent": 97}) == (FULL, {})
-    assert choose(ALL, {"above_percent": 70}) == (TINY, {})
-
-
-def test_the_most_accurate_where_no_accuracy_is_asked_for() -> None:
-    assert choose(ALL, {"megabytes": 160}) == (SMALL, {})
-    assert choose(ALL, {"tokens_per_second": 40}) == (TINY, {})
-    assert choose(ALL, {"megabytes": 300}) == (FULL, {})
+@pytest.mark.parametrize(
+    "wanted, taken",
+    [
+        # The smallest above a share of full fine-tuning.
+        *[({"above_percent": 95}, SMALL), ({"above_percent": 97}, FULL)],
+        ({"above_percent": 70}, TINY),
+        # The most accurate, where no accuracy is wished for.
+        *[({"megabytes": 160}, SMALL), ({"tokens_per_second": 40}, TINY)],
+        ({"megabytes": 300}, FULL),
+    ],
+)
+def test_what_is_taken(wanted: dict[str, float], taken: Candidate) -> None:
+    assert choose(ALL, wanted) == (taken, {})
 
 
 def test_what_cannot_be_met_is_said_with_the_nearest() -> None:
     wanted = {"above_percent": 95, "megabytes": 140}
     one, lacking = choose(ALL, wanted)
     assert one == SMALL and set(lacking) == {"megabytes"}
-    line = told(ALL, wanted)["told"]
+    line = decide(ALL, wanted)["told"]
     assert "no checkpoint meets it, nearest: trim_ours/drop_12" in line and "size by 7%" in line
-    assert "\n" not in line
-    full = told(ALL, {"above_percent": 97})["told"]
+    full = decide(ALL, {"above_percent": 97})["told"]
     assert "chosen: full_ft" in full and "; nearest trimmed: trim_ours/drop_12 (96% of" in full
-    assert "chosen: trim_ours/drop_12 (96% of full" in told(ALL, {"above_percent": 95})["told"]
 
 
 @given(some, wishes)
@@ -70,12 +64,11 @@ def test_it_is_what_a_search_finds(values: list[tuple[float, ...]], wanted: dict
     assert lacking == missed(one, found[0], wanted)
 
     def meets(c: Candidate) -> bool:
-        return all(
-            (
-                c.accuracy >= (1 - 1e-9) * wanted.get("above_percent", 0) / 100 * found[0].accuracy,
-                c.bytes <= (1 + 1e-9) * wanted.get("megabytes", 1e9) * 1e6,
-                c.tokens_per_second >= (1 - 1e-9) * wanted.get("tokens_per_second", 0),
-            )
+        least = wanted.get("above_percent", 0) / 100 * found[0].accuracy
+        return (
+            c.accuracy >= (1 - 1e-9) * least
+            and c.bytes <= (1 + 1e-9) * wanted.get("megabytes", 1e9) * 1e6
+            and c.tokens_per_second >= (1 - 1e-9) * wanted.get("tokens_per_second", 0)
         )
 
     met = [c for c in found if meets(c)]

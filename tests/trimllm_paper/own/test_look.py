@@ -103,7 +103,7 @@ def test_what_is_found_is_a_set_of_a_domain(tmp_path: Path, rows: list[Row]) -> 
 
 def test_a_few_broken_rows_are_named_and_left_out(tmp_path: Path) -> None:
     found = look.look(write(tmp_path / "my.jsonl", [*sums(), {"question": "x"}]))
-    assert found.rows == 101 and found.failed == ("my.jsonl:101: an empty answer",)
+    assert found.rows == 101 and found.failed == ["my.jsonl:101: no field choices"]
 
 
 def changed(every: int = 1, **fields: Any) -> list[Row]:
@@ -147,7 +147,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "empty answers": (
         lambda f: write(f / "my.jsonl", changed(2, answer="")),
-        "50 of 100 rows do not parse; the first is my.jsonl:1: an empty answer",
+        "50 of 100 rows do not parse; the first is my.jsonl:1: the answer is none of the choices",
     ),
     "empty labels": (
         lambda f: write(f / "my.jsonl", [r | {"label": " "} for r in labels()]),

@@ -36,7 +36,7 @@ def keys(recipe: str) -> dict[str, Any]:
 
 
 def made(
-    root: Path, missed: dict[str, float] | None = None, chosen: str = CHAIN[0]
+    root: Path, chosen: str = CHAIN[0], tests: int = 200, free: bool = False
 ) -> dict[str, list[str]]:
     """Records of a small run, by kind."""
     paths, place = Paths(str(root)), ("tiny", "sciq")
@@ -48,6 +48,7 @@ def made(
             {"prompt": f"Question: {i} < {i + 1}?\nAnswer:", "right": "yes"}
             | {"said": "no" if recipe != "full_ft" and i % 3 == 0 else "yes"}
             | {"correct": recipe == "full_ft" or i % 3 != 0}
+            | ({"message": f"What is {i}?", "f1": 0.8} if free else {})
             for i in range(20)
         ]
         told = {"model": "tiny", "recipe": recipe, "domain": "sciq", "seed": 0, **keys(recipe)}
@@ -57,7 +58,7 @@ def made(
     candidates = [
         {
             "recipe": recipe,
-            "free": False,
+            "free": free,
             "accuracy": float(ACCURACY[recipe] + 1),
             "likelihood": -0.5,
         }
@@ -70,7 +71,7 @@ def made(
     Choice(
         **{"model": "tiny", "domain": "sciq", "hardware": "box", "format": "gguf_q8_0"},
         **{"wanted": wanted, "candidates": candidates, "recipe": chosen},
-        **{"missed": missed or {}, "told": "one line", "provenance": provenance},
+        **{"missed": {}, "told": "one line", "provenance": provenance},
     ).write(choice)
     export = Path(paths.export(*place, chosen, "gguf_q8_0"))
     Export(
@@ -85,7 +86,12 @@ def made(
     files.write_json(data, {"domain": "SciQ", "files": {}, "splits": splits})
     found = {
         "choice": [choice],
-        "evaluations": [evaluations.add(recipe, acc) for recipe, acc in ACCURACY.items()],
+        "evaluations": [
+            evaluations.add_free(recipe, 0, acc, 1.0)
+            if free
+            else evaluations.add(recipe, acc, n=tests)
+            for recipe, acc in ACCURACY.items()
+        ],
         "epochs": write_chain(root, plain_chain()),
         "trainings": [write_training(root, recipe, 30.0) for recipe in TRAINED],
         "throughput": [timing(root, recipe, SPEED[recipe]) for recipe in TRAINED],
@@ -98,18 +104,33 @@ def made(
 
 def test_it_says_what_the_records_say(tmp_path: Path) -> None:
     found = report.content(made(tmp_path), HOW)
-    shown = {row["recipe"]: row for row in found["table"]}
-    assert {r: row["accuracy"] for r, row in shown.items()} == ACCURACY
-    assert shown["pretrained"]["held_back"] is None and shown["full_ft"]["held_back"] == 81
-    assert [r for r, row in shown.items() if row["chosen"]] == [CHAIN[0]]
-    # of the chosen one the file that lies there, of others what was expected
-    assert shown[CHAIN[0]]["megabytes"] == 119 and shown[CHAIN[1]]["megabytes"] == 98
-    assert shown["pretrained"]["speed"] == shown["full_ft"]["speed"] == 20
-    assert {r: row["perplexity"] for r, row in shown.items()} == PERPLEXITY | {CHAIN[1]: None}
+    shown = {row.recipe: row for row in found["table"]}
+    assert {r: row.tested.percent for r, row in shown.items()} == ACCURACY
+    assert shown["pretrained"].held_back is None and shown["full_ft"].held_back == 81
+    # Of the chosen one the file that lies there, of others what was expected.
+    assert shown[CHAIN[0]].megabytes == 119 and shown[CHAIN[1]].megabytes == 98
+    assert shown["pretrained"].speed == shown["full_ft"].speed == 20
+    assert {r: row.perplexity for r, row in shown.items()} == PERPLEXITY | {CHAIN[1]: None}
     assert [chosen.correct for _, chosen in found["documents"]] == [i % 3 != 0 for i in range(20)]
     assert all(full.correct for full, _ in found["documents"])
     assert dict(found["spent"])["full fine-tuning"] == 1  # two passes of 30 s
-    assert found["serve"]["With this project"] == f"trimllm serve {tmp_path}"
+    assert found["serve"]["Serve it with this project"] == f"trimllm serve {tmp_path}"
+
+
+@pytest.mark.parametrize("accuracy, told", [(79.5, "yes"), (77, "open"), (50, "no")])
+def test_tests_confirm_the_wish_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accuracy: float, told: str
+) -> None:
+    """The wish is 95% of 80; held-back documents, fewer than a hundred, chose."""
+    monkeypatch.setitem(ACCURACY, CHAIN[0], accuracy)
+    found = report.content(made(tmp_path, tests=2000), HOW)
+    answer, words = found["confirmed"]
+    low, high = map(float, re.findall(r"\(([-+.0-9]+) to ([-+.0-9]+)\)", words)[0])
+    assert answer == told and found["few"]
+    assert {"yes": low > 0, "open": low <= 0 <= high, "no": high < 0}[told]
+    assert f"{accuracy / 80:.0%} of full fine-tuning's 80.0%" in words
+    low, high = found["held_back_interval"]
+    assert low < ACCURACY[CHAIN[0]] + 1 < high
 
 
 def test_the_page_names_no_table_of_the_paper(tmp_path: Path) -> None:
@@ -126,7 +147,19 @@ def test_the_page_names_no_table_of_the_paper(tmp_path: Path) -> None:
     assert (tmp_path / "again.html").read_text(encoding="utf-8") == page
 
 
-@pytest.mark.parametrize("before, warned", [(50, False), (79, False), (80, True), (81, True)])
+def test_free_answers_are_shown_by_their_words(tmp_path: Path) -> None:
+    """They are chosen by how likely right tokens are, and tested by F1."""
+    inputs = made(tmp_path, free=True)
+    found = report.content(inputs, HOW)
+    assert {row.recipe: row.tested.percent for row in found["table"]} == pytest.approx(ACCURACY)
+    assert found["held_back_interval"] is None and found["measure"] == "F1"
+    report.write(tmp_path / "r.html", inputs, HOW)
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "their perplexity" in page and "probability of a right token" in page
+    assert "F1 80%" in page and "by a message:</p>\n<pre>What is 0?" in page
+
+
+@pytest.mark.parametrize("before, warned", [(79, False), (80, True)])
 def test_fine_tuning_that_taught_nothing_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, warned: bool
 ) -> None:

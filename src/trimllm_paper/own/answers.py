@@ -1,14 +1,14 @@
-"""What a checkpoint says of a few held-back documents, and how well it still knows other text.
+"""What a checkpoint answers to a few held-back documents, and how well it still knows other text.
 
 The other text is `neutral.txt`: plain English of everyday things, a paragraph a subject, written
-for this. It is at hand without a network, nobody's domain, and, unlike a famous text, no model has
-learned it by heart: what specializing costs shows as perplexity.
+for this. It needs no network, is nobody's domain, and, unlike a famous text, no model has learned
+it by heart: what specializing costs shows as perplexity.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ SHOWN = 20
 TEXT = Path(__file__).with_name("neutral.txt")
 
 
-def paragraphs() -> list[Document]:
+def neutral_documents() -> list[Document]:
     """The neutral text, a document a paragraph: its first sentence is given, the rest is scored."""
     found = []
     for text in TEXT.read_text(encoding="utf-8").strip().split("\n\n"):
@@ -39,7 +39,7 @@ def paragraphs() -> list[Document]:
 
 def perplexity(model: nn.Module, tokenizer: Any) -> tuple[float, int]:
     """Perplexity of the neutral text, e to the mean loss of a token, and its tokens."""
-    documents = paragraphs()
+    documents = neutral_documents()
     nats = -sum(one.log_likelihoods[0] for one in score(model, tokenizer, documents))
     tokens = sum(len(row_of(tokenizer, one).choices[0]) for one in documents)
     return math.exp(min(nats / tokens, 700.0)), tokens
@@ -53,10 +53,19 @@ def answers(model: nn.Module, tokenizer: Any, documents: Sequence[Document]) -> 
         model: rounded as it is evaluated.
         documents: with choices or with free answers, all of a kind.
     """
-    said = written if all_free(documents, "held back") else chosen
-    found, tokens = perplexity(model, tokenizer)
-    shown = said(model, tokenizer, documents)
-    return {"documents": shown, "perplexity": found, "tokens": tokens}
+    free = all_free(documents, "held back")
+    given = _written(model, tokenizer, documents) if free else _chosen(model, tokenizer, documents)
+    found = [
+        {
+            "prompt": document.prompt,
+            "message": message(tokenizer, document),
+            "right": document.choices[document.answer].strip(),
+            **answer,
+        }
+        for document, answer in zip(documents, given, strict=True)
+    ]
+    value, tokens = perplexity(model, tokenizer)
+    return {"documents": found, "perplexity": value, "tokens": tokens}
 
 
 def message(tokenizer: Any, document: Document) -> str | None:
@@ -64,51 +73,36 @@ def message(tokenizer: Any, document: Document) -> str | None:
     return document.messages[-1][1] if document.messages and tokenizer.chat_template else None
 
 
-def chosen(model: nn.Module, tokenizer: Any, documents: Sequence[Document]) -> list[dict[str, Any]]:
-    """What the model takes of choices."""
-    best = [one.best for one in score(model, tokenizer, documents)]
-    return [
-        {
-            "prompt": document.prompt,
-            "message": message(tokenizer, document),
-            "right": document.choices[document.answer].strip(),
-            "said": document.choices[picked].strip(),
-            "correct": picked == document.answer,
-        }
-        for document, picked in zip(documents, best, strict=True)
-    ]
+def _chosen(
+    model: nn.Module, tokenizer: Any, documents: Sequence[Document]
+) -> Iterator[dict[str, Any]]:
+    """The choice that the model takes of each document."""
+    for document, one in zip(documents, score(model, tokenizer, documents), strict=True):
+        said = document.choices[one.best].strip()
+        yield {"said": said, "correct": one.best == document.answer}
 
 
 @torch.inference_mode()
-def written(
+def _written(
     model: nn.Module, tokenizer: Any, documents: Sequence[Document]
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """What the model writes, ended as an evaluation ends it."""
     from trimllm.evaluate.tasks import compare, ends_of  # imports lm-eval
 
     ends = ends_of([rendered(tokenizer, document) for document in documents])
-    found = []
     for document in documents:
         prompt, (reference,) = encode_document(tokenizer, document)
         ids = torch.tensor([prompt], device=device_of(model))
-        most, end = min(LONGEST, 2 * len(reference)), tokenizer.eos_token_id
         made = model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
-            max_new_tokens=most,
+            max_new_tokens=min(LONGEST, 2 * len(reference)),
             do_sample=False,
-            pad_token_id=end,
+            pad_token_id=tokenizer.eos_token_id,
         )
         text = tokenizer.decode(made[0, len(prompt) :], skip_special_tokens=True)
         for stop in ends:
             text = text.partition(stop)[0]
-        right = document.choices[0].strip()
-        said = compare(text, right)
-        found.append(
-            {
-                **{"prompt": document.prompt, "message": message(tokenizer, document)},
-                **{"right": right, "said": text.strip()},
-                **{"correct": said["exact_match"] == 1, "f1": said["token_f1"]},
-            }
-        )
-    return found
+        scores = compare(text, document.choices[0].strip())
+        correct, f1 = scores["exact_match"] == 1, scores["token_f1"]
+        yield {"said": text.strip(), "correct": correct, "f1": f1}

@@ -15,7 +15,7 @@ from trimllm.evaluate import evaluate
 from trimllm.evaluate.tasks import compare
 from trimllm.score import score
 from trimllm.score.encode import encode_document
-from trimllm_paper.own import outside
+from trimllm_paper.own import answers
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def model() -> torch.nn.Module:
 def test_perplexity_is_that_of_transformers(model: torch.nn.Module) -> None:
     tokenizer = byte_tokenizer()
     nats, tokens = 0.0, 0
-    for document in outside.paragraphs():
+    for document in answers.neutral_documents():
         head = len(tokenizer(document.prompt).input_ids)
         ids = torch.tensor([tokenizer(document.prompt + document.choices[0]).input_ids])
         labels = ids.clone()
@@ -35,14 +35,14 @@ def test_perplexity_is_that_of_transformers(model: torch.nn.Module) -> None:
             loss = model(ids, labels=labels).loss
         nats += float(loss) * (ids.shape[1] - head)
         tokens += ids.shape[1] - head
-    found, counted = outside.perplexity(model, tokenizer)
+    found, counted = answers.perplexity(model, tokenizer)
     assert counted == tokens
     assert found == pytest.approx(math.exp(nats / tokens), rel=1e-4)
 
 
 def test_answers_are_those_of_the_scorer(model: torch.nn.Module) -> None:
     tokenizer, documents = byte_tokenizer(), random_documents(5)
-    found = outside.answers(model, tokenizer, documents)
+    found = answers.answers(model, tokenizer, documents)
     best = [one.best for one in score(model, tokenizer, documents)]
     for document, picked, one in zip(documents, best, found["documents"], strict=True):
         assert one["said"] == document.choices[picked].strip()
@@ -59,10 +59,10 @@ def test_free_answers_are_written_as_an_evaluation_writes_them(
         for i in range(4)
     ]
     write_documents(tmp_path / "free.jsonl", documents)
-    found = outside.answers(model, tokenizer, documents)["documents"]
+    found = answers.answers(model, tokenizer, documents)["documents"]
     tested = evaluate(model, tokenizer, {"free": tmp_path / "free.jsonl"}, answer_tokens=96)
     longest = max(len(encode_document(tokenizer, d)[1][0]) for d in documents)
-    assert longest < outside.LONGEST
+    assert longest < answers.LONGEST
     assert [one["right"] for one in found] == [f"It is {i}." for i in range(4)]
     for one in found:
         assert one["f1"] == pytest.approx(compare(one["said"], one["right"])["token_f1"])
@@ -71,4 +71,4 @@ def test_free_answers_are_written_as_an_evaluation_writes_them(
     # How it is asked: as a chat only where the model has a template.
     assert [one["message"] for one in found] == [f"What is {i}?" for i in range(4)]
     tokenizer.chat_template = None
-    assert outside.message(tokenizer, documents[0]) is None
+    assert answers.message(tokenizer, documents[0]) is None

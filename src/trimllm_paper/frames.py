@@ -32,10 +32,9 @@ from trimllm.base.files import MANIFEST
 from trimllm.throughput.machine import slug
 from trimllm.throughput.result import predicted
 from trimllm_paper import kept_runs
-from trimllm_paper.engine_records import Engines
 from trimllm_paper.integrity.provenance import recorded
 from trimllm_paper.recipe import Recipe, place_of
-from trimllm_paper.records import Epoch, Evaluation, OfRecipe, Throughput, Training
+from trimllm_paper.records import Engines, Epoch, Evaluation, OfRecipe, Throughput, Training
 
 Files = Iterable[str | Path]
 Row = dict[str, Any]

@@ -18,9 +18,9 @@ from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
 from trimllm.base.names import ADAPTERS
 from trimllm_paper import driver, gpus
-from trimllm_paper.data_records import DataReport
 from trimllm_paper.integrity import checks, locks
 from trimllm_paper.integrity.provenance import Run, recorded
+from trimllm_paper.records import DataReport
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (

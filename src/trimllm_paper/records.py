@@ -1,16 +1,14 @@
 """What a result file holds: one class for each kind, which alone reads and writes it.
 
 A file holds the fields of its class, `schema` (the version of these classes) and `content_sha256`
-(its seal). A writer makes a record of what it knows and what the library returned, and writes it:
-
-    Evaluation(**what_it_is, **result, provenance=job.provenance()).write(path)
+(its seal).
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
@@ -69,10 +67,7 @@ class Record(Part):
         if sealed(content)[SEAL] != content.get(SEAL):
             raise UserError(f"{path} was changed after it was written; {REMEDY}")
         fields = {key: value for key, value in content.items() if key not in (SEAL, VERSION)}
-        try:
-            record = cls.model_validate(fields)
-        except ValidationError as error:
-            raise UserError(f"{path}: {problem_of(error)}; {REMEDY}") from None
+        record = _validated(cls, fields, path)
         record._check_place(path)
         return record
 
@@ -248,26 +243,20 @@ class Training(Trained):
     lora: dict[str, float] | None = ABSENT  # rank and alpha of adapters that stood in for it
 
 
-class Compression(OfRecipe):
+class Compression(OfRecipe, Open):
     """Proof of a compressed checkpoint (`trimllm.compress`), with its engine's own facts."""
 
-    model_config = ConfigDict(extra="allow")
     domain: str
     method: str
     engine: str
-    engine_version: str | None
     loss: dict[Literal["dense", "compressed", "yardstick"], float]  # nats a token, held-back texts
     yardstick: str
     margin: float  # by which the loss may exceed the yardstick's
-    group_size: int | None
     bytes: dict[str, int]  # of the weights by part, after and before
     bytes_dense: dict[str, int]
-    seconds: dict[str, float]
-    calibration_texts: int
-    held_back_texts: int
 
 
-class Export(OfRecipe):
+class Export(OfRecipe, Open):
     """Proof of an export (`trimllm.export`): what an engine says of it, against transformers."""
 
     PLACED = ("model", "domain", "recipe", "format")
@@ -275,10 +264,7 @@ class Export(OfRecipe):
     format: str  # "gguf_q8_0", "padded", ...
     bytes: dict[str, int]  # of tensors, in all and by part; files that hold them, and as expected
     bytes_checkpoint: dict[str, int]
-    context: int  # longest text, tokens
-    held_back_texts: int
     proof: dict[str, Any]  # `trimllm.exporting.proof.judge`
-    seconds: float
 
 
 class ScanFile(Record):
@@ -313,20 +299,9 @@ class Baseline(Open):
     bytes: Sizes
 
 
-class Throughput(OfRecipe):
-    """A measurement of `trimllm.throughput`; it is open-ended, further fields are kept.
+class Timed(Open):
+    """A model timed in turn with the full one; without a baseline, it is the full one itself."""
 
-    Without a baseline and a speedup over it, it is the full model itself.
-    """
-
-    model_config = ConfigDict(extra="allow")
-    PLACED = ("hardware", "model", "recipe")
-    hardware: str
-    label: str | None = ABSENT  # in kept records
-    domain: str | None = None  # of a checkpoint
-    compressor: str | None = None
-    pattern: str | None = None  # of a shape, in words
-    random_weights: bool  # whether it is a shape
     decode_tokens_per_second: Quartiles
     prefill_tokens_per_second: Quartiles
     baseline: Baseline | None = ABSENT
@@ -334,23 +309,94 @@ class Throughput(OfRecipe):
     bytes: Sizes
     units_kept: int
     units_total: int
-    share_of_copy: float
-    achieved_bytes_per_second: float
-    peak_memory_bytes: int
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _has_speedup(self) -> Self:
         if (self.baseline is None) != (self.speedup is None):
             raise ValueError("lacks one of `baseline` and `speedup`")
         return self
 
 
-def problem_of(error: ValidationError) -> str:
-    """The first thing that is wrong with a file, in words."""
-    first = error.errors(include_url=False)[0]
-    name = ".".join(map(str, first["loc"]))
-    wrong = f"`{name}` is {first['input']!r:.60}: {first['msg'][:1].lower()}{first['msg'][1:]}"
-    known = {"missing": f"lacks `{name}`"}
-    known["extra_forbidden"] = f"holds `{name}`, which no such file has"
-    known["value_error"] = str(first.get("ctx", {}).get("error"))
-    return known.get(first["type"], wrong)
+class Throughput(OfRecipe, Timed):
+    """A measurement of `trimllm.throughput`."""
+
+    PLACED = ("hardware", "model", "recipe")
+    hardware: str
+    domain: str | None = None  # of a checkpoint
+    compressor: str | None = None
+    pattern: str | None = None  # of a shape, in words
+    random_weights: bool  # whether it is a shape
+    share_of_copy: float
+    achieved_bytes_per_second: float
+    peak_memory_bytes: int
+
+
+class InEngine(Timed):
+    """A model in a format of an engine and a batch size."""
+
+    recipe: str
+    format: str
+    batch: int
+    version: str  # of the engine, in words
+    versions: dict[str, str | None]
+    kernel: str
+    precision: str
+    proof: dict[str, Any] | None  # of an export: against transformers
+    prefill_speedup: Quartiles | None = ABSENT
+
+
+class Engines(Record):
+    """Full and trimmed models in one engine, timed in turn."""
+
+    PLACED = ("hardware", "model", "engine")
+    hardware: str
+    engine: str
+    domain: str
+    seed: int
+    threads: int
+    device: str
+    protocol: dict[str, Any]
+    interleaved: bool
+    machine: dict[str, Any]
+    measured: list[InEngine]
+
+
+class Split(Open):
+    """Documents of a split."""
+
+    documents: int
+
+
+class DataReport(Open):
+    """A prepared domain's report, which the library writes (`trimllm.data.prepare`), unsealed:
+    results carry the hashes of the files that it names."""
+
+    domain: str
+    files: dict[str, str]  # sha256 of every file, by its path beside the report
+    splits: dict[str, Split]  # train, calibration, held_back, tests/TASK
+    licence: str | None = None
+    stand_in: str | None = None
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Raises `UserError` for a file that is missing, or is no such report."""
+        return _validated(cls, read_json(path), path)
+
+
+P = TypeVar("P", bound=Part)
+
+
+def _validated(kind: type[P], content: Any, path: str | Path) -> P:
+    """Content as a record. Raises `UserError` for the first field that is wrong, in one line."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    name, message = ".".join(map(str, first["loc"])), first["msg"][:1].lower() + first["msg"][1:]
+    known = {
+        "missing": f"lacks `{name}`",
+        "extra_forbidden": f"holds `{name}`, which no such file has",
+        "value_error": str(first.get("ctx", {}).get("error")),
+    }
+    problem = known.get(first["type"], f"`{name}` is {first['input']!r:.60}: {message}")
+    raise UserError(f"{path}: {problem}; {REMEDY}")

@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 from trimllm.base.machine import memory_bytes
 from trimllm.throughput.machine import fast_dtype
 from trimllm.throughput.shapes import parameters
-from trimllm_paper.data_records import DataReport
 from trimllm_paper.gpus import kind_of, uses_gpu
 from trimllm_paper.recipe import Paths, Recipe, by_every_token, chains, taught
+from trimllm_paper.records import DataReport
 from trimllm_paper.shapes import RANDOM
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -320,7 +320,8 @@ class Resources:
         """Training documents of a domain: counted, or as its file expects."""
         report = Paths(self.config.results).data(domain or "")
         if os.path.isfile(report):
-            return DataReport.read(report).trained
+            train = DataReport.read(report).splits.get("train")
+            return train.documents if train else None
         expected = getattr(self.config.tested.get(domain), "expected", None)
         return getattr(expected, "train", None)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from trimllm.exporting.formats import FORMATS
 from trimllm.throughput.result import Protocol, Run, figures
-from trimllm_paper.engine_records import Engines
 from trimllm_paper.recipe import FULL_FT, Paths, Recipe
+from trimllm_paper.records import Engines
 
 UNITS = 60
 ROUNDS = (0.98, 1.0, 1.02)
@@ -57,7 +57,7 @@ def write_engine(
                 measured.append(figures(protocol, batch, one, full))
     engine = FORMATS[next(iter(rates))]
     content = {
-        **{"hardware": hardware, "model": model, "engine": engine, "label": "Tiny"},
+        **{"hardware": hardware, "model": model, "engine": engine},
         **{"domain": "sciq", "seed": 0, "threads": 2, "device": "cpu", "interleaved": True},
         "protocol": {"prompt": 24, "generate": 8, "repeats": 3, "batches": list(batches)},
         "machine": {"before": {"load_average": [0.5, 0, 0]}},

@@ -15,7 +15,7 @@ from timing_files import TimingFiles
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.throughput.result import summary
-from trimllm_paper.engine_records import Engines
+from trimllm_paper.records import Engines
 from trimllm_paper.render import Rendered, to_markdown
 
 MINE = "cpu-mine/random-llama-1b"

@@ -67,7 +67,6 @@ class TimingFiles:
             "machine": {"before": {"load_average": [0.5, 0, 0]}},
             "timed_on": {"cpu": "A & B_Processor", "cores": 2, "threads": 2},
             "random_weights": model.startswith("random-"),
-            "label": "LLaMA-1B shape" if model.startswith("random-") else model,
             "provenance": {"git_commit": "0123456789abcdef" * 2, "seed": 0},
         }
         if full is not None:

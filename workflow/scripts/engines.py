@@ -16,9 +16,8 @@ with Job(snakemake) as job:
     from trimllm.throughput.session import measure, prompts_of
     from trimllm.throughput.subject import Subject
     from trimllm_paper import shapes
-    from trimllm_paper.engine_records import Engines
     from trimllm_paper.recipe import FULL_FT
-    from trimllm_paper.records import Export
+    from trimllm_paper.records import Engines, Export
 
     params, wildcards, loading = job.params, job.wildcards, job.params["loading"]
     shapes.check_machine(wildcards["hardware"], loading["device"])

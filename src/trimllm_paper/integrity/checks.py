@@ -16,8 +16,7 @@ from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper import choices, engine_records, kept_runs, records
-from trimllm_paper.data_records import DataReport
+from trimllm_paper import choices, kept_runs, records
 from trimllm_paper.integrity import lineage
 from trimllm_paper.recipe import ROOMS, Paths, place_of
 
@@ -28,7 +27,7 @@ KINDS: dict[str, Any] = {
 }
 KINDS |= {"training": records.Training, "compression": records.Compression}
 KINDS |= {"throughput": records.Throughput, "export": records.Export}
-KINDS |= {"engines": engine_records.Engines}
+KINDS |= {"engines": records.Engines}
 KINDS |= {"choice": choices.Choice, "answers": choices.Answers}
 """Kind of a result's place -> the class that reads it."""
 NAMED = ("models", "export")
@@ -67,7 +66,7 @@ def verify_folder(folder: Path) -> None:
 
 def verified_data(report: Path) -> dict[str, str]:
     """sha256 of every file of a prepared domain, by its name; each is what the report says."""
-    expected = DataReport.read(report).files
+    expected = records.DataReport.read(report).files
     for name, sha256 in expected.items():
         path = report.parent / name
         if not path.is_file() or files.sha256_of(path) != sha256:
@@ -77,7 +76,7 @@ def verified_data(report: Path) -> dict[str, str]:
 
 def verify_data(report: Path) -> None:
     """Prepared documents are what their report says. A reference keeps reports without them."""
-    if any((report.parent / name).exists() for name in DataReport.read(report).files):
+    if any((report.parent / name).exists() for name in records.DataReport.read(report).files):
         verified_data(report)
 
 
@@ -108,7 +107,10 @@ def verify_result(path: Path) -> None:
     if kept_runs.is_file(manifest) and not lineage.is_manifest_of(noted, manifest):
         raise UserError(f"{path} was made from another checkpoint than {manifest.parent}")
     report = Path(results.data(record.tested))
-    if kept_runs.is_file(report) and made.get("data_hashes") != DataReport.read(report).files:
+    if (
+        kept_runs.is_file(report)
+        and made.get("data_hashes") != records.DataReport.read(report).files
+    ):
         raise UserError(f"{path} was made from other documents than {report.parent}")
 
 

@@ -38,7 +38,7 @@ TIMING = (
     *(f"trimllm/exporting/{name}.py" for name in ("__init__", "formats", "engines")),
 )
 EXPORTS = (*SCORING, *COMPRESS, "trimllm/exporting/**/*.py", *_globs(script="export"))
-RECORDS = _globs("records.py", "engine_records.py", "kept_runs.py", "frames.py")
+RECORDS = _globs("records.py", "kept_runs.py", "frames.py")
 TABLES = (
     *(*RECORDS, *_globs("published.*", "context.py", "tables.py", "blocks.py", "cells.py")),
     *_globs("derive.py", "verdict.py", "intervals.py", "table_notes.py", "render.py"),

@@ -17,9 +17,8 @@ from typing import Any
 
 from trimllm.base import files
 from trimllm_paper import kept_runs
-from trimllm_paper.data_records import DataReport
 from trimllm_paper.integrity.provenance import config_hash, recorded
-from trimllm_paper.records import SEAL, sealed
+from trimllm_paper.records import SEAL, DataReport, sealed
 
 ANOTHER = "was made by another configuration or code"
 Problem = tuple[str, str]

@@ -22,7 +22,6 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper import derive
 from trimllm_paper.choices import Answers, Choice
-from trimllm_paper.data_records import DataReport
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.figures import style
 from trimllm_paper.frames import Frame, rows
@@ -38,7 +37,7 @@ from trimllm_paper.own.choice import (
     wishes_in_words,
 )
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, Recipe, place_of
-from trimllm_paper.records import Export
+from trimllm_paper.records import DataReport, Export
 
 PAGE = Path(__file__).with_name("report.html.jinja")
 NAMES = {PRETRAINED: "before fine-tuning", FULL_FT: "full fine-tuning"}

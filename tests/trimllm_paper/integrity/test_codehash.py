@@ -22,10 +22,8 @@ INFRASTRUCTURE = (
     *(
         "fetch/wheels",
         "records",
-        "engine_records",
         "choices",
         "recipe",
-        "data_records",
         "integrity",
     ),
     *("config", "driver", "plan", "resources", "frames"),

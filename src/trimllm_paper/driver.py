@@ -13,12 +13,12 @@ from trimllm.base.machine import gpus
 NEEDS = {13: (580, (7, 5)), 12: (525, (5, 0))}
 """By CUDA's major version, the oldest driver and the least compute capability that torch's builds
 serve. Sources: NVIDIA's CUDA Compatibility, table "Minor Version Compatibility"; torch/cuda."""
+INDEX = "https://download.pytorch.org/whl"
 
 
 def unusable() -> str | None:
     """Why torch cannot use this machine's GPUs, and the remedy, in one line; None if it can, if the
     GPUs are hidden, or if nothing is known."""
-    spec = importlib.util.find_spec("torch")
     try:
         run = subprocess.run(["nvidia-smi"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
@@ -28,33 +28,31 @@ def unusable() -> str | None:
         return f"nvidia-smi fails ({words}); repair the driver or set device: cpu"
     # Drivers before 495 do not know the capability and refuse the query.
     cards = gpus("driver_version", "name", "compute_cap") or gpus("driver_version", "name")
+    spec = importlib.util.find_spec("torch")
     if not cards or spec is None or spec.origin is None:
         return None
     torch = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
-    version, cuda, driver = torch["__version__"], torch["cuda"], cards[0]["driver_version"]
-    index, release = "https://download.pytorch.org/whl", version.partition("+")[0]
+    version, cuda = torch["__version__"], torch["cuda"]
+    release = version.partition("+")[0]
+    names = {f"{card['name']} (compute capability {card.get('compute_cap')})" for card in cards}
+    here = f"this machine has driver {cards[0]['driver_version']} and {', '.join(sorted(names))}"
     if cuda is None:
         return (
-            f"torch {version} is built without CUDA, and this machine has {cards[0]['name']} "
-            f"(driver {driver}); `pip install torch=={release} --index-url {index}/cu130` or set "
-            "device: cpu"
+            f"torch {version} is built without CUDA; {here}; `pip install torch=={release} "
+            f"--index-url {INDEX}/cu130` or set device: cpu"
         )
     major = int(cuda.partition(".")[0])
     oldest, least = NEEDS.get(major, (0, (0, 0)))
     # Newer than the driver where NVIDIA's forward compatibility package is installed.
     known = re.search(r"CUDA (?:UMD )?Version:\s*(\d+)", run.stdout)
     too_old = known is not None and int(known[1]) < major
-    capability = {card["name"]: card.get("compute_cap", "").split(".") for card in cards}
-    unserved = [
-        f"{name} (compute capability {'.'.join(numbers)})"
-        for name, numbers in capability.items()
-        if all(map(str.isdigit, numbers)) and tuple(map(int, numbers)) < least
-    ]
-    if not too_old and not unserved:
+    numbers = [card.get("compute_cap", "").split(".") for card in cards]
+    if not too_old and all(
+        tuple(map(int, n)) >= least for n in numbers if all(map(str.isdigit, n))
+    ):
         return None
-    other = f"`pip install torch=={release}+cu126 --index-url {index}/cu126` (driver 525, V100)"
     return (
-        f"torch {version} needs driver {oldest} and compute capability {least[0]}.{least[1]}; this "
-        f"machine has driver {driver} and {', '.join(unserved or capability)}; "
-        + (f"update the driver or {other}" if major > 12 else "update the driver or the GPU")
+        f"torch {version} needs driver {oldest} and compute capability {least[0]}.{least[1]}; "
+        f"{here}; update the driver, or `pip install torch=={release}+cu126 --index-url "
+        f"{INDEX}/cu126` (driver 525, V100)"
     )

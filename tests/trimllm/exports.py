@@ -23,7 +23,6 @@ from trimllm.exporting.proof import TEXTS
 from trimllm.sublayers import Unit, drop
 
 BLOCKS = 5
-FAMILIES = ("llama", "mistral", "qwen2")
 DROPPED = {
     "nothing": [],
     "first attention": [Unit(0, "attention")],

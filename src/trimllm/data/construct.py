@@ -21,7 +21,6 @@ PROMPT = "Question: {question}\nAnswer:"
 WITH_CONTEXT = "{context}\n" + PROMPT
 CONVERSATION = "{question}\nAssistant:"
 """Prompt of a conversation of several messages, for a model without a chat template."""
-CHOICE = " {choice}"
 MOST_CLASSES = 100
 KINDS = ("own", "free", "label")
 Construction = Callable[[Sequence[Row], Mapping[str, Any], random.Random], list[Row | str]]
@@ -142,7 +141,7 @@ def _item(row: Row, spec: Mapping[str, Any], rng: random.Random) -> Item:
         texts, answer, stratum = _labels(row, rules, rng)
     elif answer is None or len(texts) < 2:
         raise RowError("no choices")
-    choices = tuple(spec.get("choice", CHOICE).format(choice=text) for text in texts)
+    choices = tuple(f" {text}" for text in texts)
     if len(prompt) + sum(map(len, choices)) > (spec.get("max_characters") or math.inf):
         raise RowError("too long")
     chat = spec.get("chat_template")

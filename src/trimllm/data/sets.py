@@ -90,8 +90,6 @@ def read_set(name: str, spec: Mapping[str, Any], constructions: Mapping[str, Con
         left_out = Counter(item for item in results if isinstance(item, str))
         items = deduplicate([item for item in results if isinstance(item, Item)])
         duplicates = len(results) - len(items) - left_out.total() + left_out.pop(REPEATED, 0)
-        if spec.get("balance") and items:
-            items = balance(items, rng, spec.get("per_class"))
         classes = {item.stratum for item in items}
         labels = rules.get("labels", ())
         if missing := [label for index, label in enumerate(labels) if index not in classes]:
@@ -155,14 +153,6 @@ def shuffled(rows: Sequence[Row | Document], rng: random.Random) -> list[Row | D
 def deduplicate(items: Sequence[Item]) -> list[Item]:
     """The first document of each content."""
     return [same[0] for same in _grouped(items, Item.content)]
-
-
-def balance(items: Sequence[Item], rng: random.Random, most: int | None = None) -> list[Item]:
-    """Equally many documents of every class: as many as of the rarest, at most `most`."""
-    classes = _grouped(items, lambda item: item.stratum)
-    size = min(*map(len, classes), most or len(items))
-    kept = {id(item) for members in classes for item in rng.sample(members, size)}
-    return [item for item in items if id(item) in kept]
 
 
 def in_order(items: Sequence[Item]) -> list[list[Item]]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr, Tag
 
-from trimllm.data.construct import CHOICE, kind_of
+from trimllm.data.construct import kind_of
 from trimllm_paper.config.parts import GONE, Commit, Count, Section, by_key, key, wrong
 
 Names = str | Annotated[list[str], Field(min_length=1)]
@@ -43,7 +43,6 @@ def _template(*names: str) -> AfterValidator:
 
 
 Prompt = Annotated[str, _template("question", "context", "answer")]
-ChoiceText = Annotated[str, _template("choice")]
 
 
 class Fields(Section):
@@ -107,28 +106,26 @@ class Cleaning(Section):
 
 
 class Construct(Section):
+    RETIRED: ClassVar = {"noun": GONE}
     kind: Kind | None = key(
         "Row's own choices, its class, a free answer, or choices among others' answers or endings.",
         None,
     )
     labels: Labels | None = key("For `label`: choice and class; null: all classes.", None)
-    noun: str = key("For `label`: word for a class above the choices.", "subject")
     choices: int | None = key("Number of choices; null: 4, or all labels.", None, ge=2)
     texts: Cleaning = key("Limits and clean-up of answers.", Cleaning())
 
 
 class DocumentSet(Section):
+    RETIRED: ClassVar = dict.fromkeys(("balance", "per_class", "choice"), GONE)
     sources: list[Source] = key("Has wheel, file, hub or task.", alias="from", min_length=1)
     format: Format = key("messages: conversations; the last message is the answer.", "fields")
     named: Fields | None = key("Which field of a row means what.", None, alias="fields")
     construction: Construct = key("How a row becomes a document.", Construct(), alias="construct")
     question: Cleaning = key("Limits and clean-up of the question.", Cleaning())
     prompt: Prompt | None = key("With {question} and {context}; null: the usual one.", None)
-    choice: ChoiceText = key("Text of a choice; its leading space is scored.", CHOICE)
     chat_template: bool | None = key("Use the model's; null: for `messages` only.", None)
     max_characters: Count | None = key("Longer documents are left out.", None)
-    balance: bool = key("Keep equally many documents of each class.", False)
-    per_class: Count | None = key("Most documents of a class, when balanced.", None)
 
 
 class SetTest(Section):

@@ -260,7 +260,7 @@ def _spec(kind: Kind, rows: Sequence[Row]) -> dict[str, Any]:
         return kind.parsing | {"prompt": WITH_CONTEXT if "context" in kind.fields else PROMPT}
     labels = sorted({one.label for one in rows})
     construct: dict[str, Any] = {"kind": "label", "labels": {name: name for name in labels}}
-    construct |= {"noun": "label"} | ({"choices": OFFERED} if len(labels) > MOST_LABELS else {})
+    construct |= {"choices": OFFERED} if len(labels) > MOST_LABELS else {}
     spec = kind.parsing | {"construct": construct, "prompt": "{question}\nLabel:"}
     if max(len(one.question) for one in rows) > 4000:
         spec["question"] = {"first_characters": 4000}

@@ -80,7 +80,10 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
             one(FILE, prompt="{option}"),
             'sets.piqa.prompt = "{option}": there is no {option} (there',
         ),
-        (one(FILE, choice=" {choice"), "sets.piqa.choice = \" {choice\": expected '}' before end"),
+        (
+            one(FILE, prompt=" {context"),
+            "sets.piqa.prompt = \" {context\": expected '}' before end",
+        ),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )

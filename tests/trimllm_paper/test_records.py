@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 from chain_files import change, places, plain_chain, write_chain, write_training
+from configurations import ROOT
 from evaluation_files import Evaluations, rewrite
 from hypothesis import given
 from hypothesis import strategies as st
 from timing_files import TimingFiles
 
 from trimllm.base.errors import UserError
+from trimllm_paper import kept_runs
 from trimllm_paper.records import (
     Compression,
+    DataReport,
     Epoch,
     Evaluation,
     Record,
@@ -138,21 +141,9 @@ Changes = Callable[[dict[str, Any]], dict[str, Any]]
 @pytest.mark.parametrize(
     "kind, changes, message",
     [
-        ("evaluation", {"acc": 80.0}, "not the mean"),
-        ("evaluation", {"n": 3}, "`correct` is not a list of n = 3 0s and 1s"),
         ("evaluation", {"domain": "piqa"}, "says domain 'piqa' but lies under 'sciq'"),
-        ("evaluation", {"recipe": "trim_it_all"}, "'trim_it_all' is no recipe"),
         ("evaluation", {"n": "200"}, "`n` is '200': input should be a valid integer"),
-        ("evaluation", {"criterion": None}, "trim_paper/drop_30 was trimmed and lacks `criterion`"),
-        ("evaluation", {"colour": 1}, "holds `colour`, which no such file has"),
-        (
-            "epoch",
-            {"units_left": 5},
-            "3 sublayers are gone, not as many as trim_paper/state_02 says",
-        ),
-        ("epoch", {"seconds": {"train": 1.0}}, "lacks `seconds.scan`"),
         ("throughput", {"hardware": "a100"}, "says hardware 'a100' but lies under 'cpu-mine'"),
-        ("throughput", {"baseline": None}, "lacks one of `baseline` and `speedup`"),
         ("compression", {"loss": {"dense": 1.0, "none": 1.0}}, "loss.none"),
     ],
 )
@@ -177,3 +168,13 @@ def test_another_kind_is_refused(tmp_path: Path) -> None:
         record.write(path)
     with pytest.raises(UserError, match="says domain 'sciq' but lies under 'piqa'"):
         record.write(tmp_path / "eval/tiny/piqa/trim_paper/drop_30/sciq.json")
+
+
+def test_reports_of_prepared_domains(tmp_path: Path) -> None:
+    kept = ROOT / "results/reference/data/sciq/report.json"
+    content, report = kept_runs.read_json(kept), DataReport.read(kept)
+    assert report.model_dump(mode="json", exclude_unset=True) == content
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(content | {"splits": {"train": {}}}))
+    with pytest.raises(UserError, match=f"{path}: lacks `splits.train.documents`; delete it"):
+        DataReport.read(path)

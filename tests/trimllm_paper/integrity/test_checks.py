@@ -104,7 +104,6 @@ def test_nothing_is_wrong_with_an_untouched_run(untouched: Path) -> None:
         # Numbers that agree with each other and are not what was measured.
         (EVALUATION, edit(n=2, correct=[1, 1], acc=100.0), "was changed after it was written"),
         (EVALUATION, edit(provenance={}), "was changed after it was written"),
-        (EVALUATION, resealed(n=3), "is not a list of n = 3"),
         (EVALUATION, resealed(task="other"), f"says task 'other' but lies under '{TASK}'"),
         (EVALUATION, resealed(provenance={"seed": 0}), "was made from another checkpoint"),
         (EVALUATION, Path.unlink, ""),
@@ -115,11 +114,6 @@ def test_nothing_is_wrong_with_an_untouched_run(untouched: Path) -> None:
         (TIMED, edit(label="another"), "was changed after it was written"),
         (EPOCH, edit(units_dropped=[]), "was changed after it was written"),
         (EPOCH, unseal, "was changed after it was written"),
-        (
-            EPOCH,
-            resealed(units_left=2),
-            "sublayers are gone, not as many as trim_paper/state_06 says",
-        ),
         (EPOCH, lambda path: path.with_name("training.json").write_text("[]"), "no JSON object"),
         (EPOCH, lambda path: path.write_text("{}"), "made by another version"),
         (EPOCH, Path.unlink, ""),

@@ -10,7 +10,7 @@ import pandas as pd
 from trimllm_paper import published
 from trimllm_paper.context import Model
 from trimllm_paper.frames import where
-from trimllm_paper.tables import Table
+from trimllm_paper.specification import Table
 
 
 @dataclass(frozen=True)

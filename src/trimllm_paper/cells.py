@@ -14,8 +14,6 @@ from typing import Any
 
 import pandas as pd
 
-from trimllm.throughput.result import predicted
-from trimllm_paper import context as labels
 from trimllm_paper import derive, published, table_notes, verdict
 from trimllm_paper.blocks import Block, blocks_of, own_models
 from trimllm_paper.context import Context
@@ -24,7 +22,8 @@ from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.published import Value
 from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, Recipe
 from trimllm_paper.render import Rendered
-from trimllm_paper.tables import REFERENCE_KEPT, Column, Row, Table, table
+from trimllm_paper.specification import Column, Row, Table
+from trimllm_paper.tables import REFERENCE_KEPT, table
 from trimllm_paper.verdict import KEEPS, NONE, NOT_RUN, Relation
 
 APART = "not timed in turn"
@@ -70,7 +69,7 @@ class _Builder:
         self.spec, self.frame, self.context = spec, frame, context
         self.timings = frame.engines if spec.blocks == "engine" else frame.timings
         self.domains = [c for c in spec.columns if c.shows == "accuracy"]
-        self.stand_ins = {c.key: self._stand_in(c) for c in self.domains}
+        self.stand_ins = {c.key: table_notes.stand_in(c, frame) for c in self.domains}
         self.chosen_by: set[str] = set()
 
     def build(self) -> Rendered:
@@ -78,7 +77,8 @@ class _Builder:
         cells = pd.DataFrame([*self._cells()], dtype=object)
         cells = cells.astype(dict.fromkeys(("value", "low", "high", "deviation"), float))
         known = cells[cells.value.notna() | cells.printed.notna()].column.unique()
-        columns = [self._named(c) for c in spec.columns if c.shows != "speed" or c.key in known]
+        shown = [c for c in spec.columns if c.shows != "speed" or c.key in known]
+        columns = [table_notes.named(c, spec, self.frame, self.context) for c in shown]
         cells = cells[cells.column.isin([c.key for c in columns])]
         cells["stand_in"] = cells.column.map(self.stand_ins).where(cells.value.notna())
         by = " and ".join(sorted(self.chosen_by)) or "by held-back documents"
@@ -87,29 +87,6 @@ class _Builder:
         header = [*map(named, spec.header)]
         header += table_notes.header(spec, self.frame, self.context, columns, self.stand_ins)
         return Rendered(spec.key, spec.title, columns, cells, header, notes, self.stand_ins)
-
-    def _named(self, column: Column) -> Column:
-        """A column with the label of what was measured."""
-        label = self.context.named(column.label)
-        if label != column.label:
-            label += f" (the paper's of {labels.FULL})"
-        if column.shows == "accuracy" and self._evaluations(column).token_f1.notna().any():
-            label += " (F1)"
-        if column.shows == "speed" and self.spec.blocks == "both":
-            timed = {one.content.get("domain") for one in rows(self.timings) if one.base == "trim"}
-            names = {domain.name: domain.label for domain in self.context.domains}
-            if of := [names.get(name, name) for name in sorted(filter(None, timed))]:
-                label += f", checkpoint of {' or '.join(of)}"
-        return replace(column, label=label)
-
-    def _evaluations(self, column: Column) -> pd.DataFrame:
-        tasks = column.domain.tasks if column.domain else ()
-        return self.frame.evaluations[self.frame.evaluations.task.isin(tasks)]
-
-    def _stand_in(self, column: Column) -> str | None:
-        """What the documents of a column are, if not the paper's: by their records, or domain."""
-        recorded = dict.fromkeys(self._evaluations(column).stand_in)
-        return "; ".join(filter(None, recorded)) or (column.domain and column.domain.stand_in)
 
     # ---- lines ---------------------------------------------------------------------------------
 
@@ -353,9 +330,7 @@ class _Builder:
             result, why = verdict.judge_size(value, printed, own=True)
         elif figure.startswith("compiled"):
             why = (timing.content.get("compiled") or {}).get("error", "")
-        details = _recorded(timing) if figure == "decode" and value is not None else {}
-        facts = {"verdict": result, "why": why, "sources": (timing.source,), "details": details}
-        return Cell(value, low, high, **facts)
+        return Cell(value, low, high, verdict=result, why=why, sources=(timing.source,))
 
     def _trim_over(self, line: Line, printed: Value) -> Cell | None:
         """How many times as fast as the full, or compressed, model of this row TrimLLM is, both
@@ -420,8 +395,6 @@ def _details(found: Accuracy, base: Accuracy | None, full: Accuracy | None) -> d
         "seeds": ";".join(map(str, found.by_seed)),
         "by_seed": ";".join(f"{one:.2f}" for one in found.by_seed.values()),
         "code": ";".join(dict.fromkeys(one[:12] for one in commits if one)),
-        "kept_percent": found.kept_percent,
-        "weight_bytes": round(1e6 * found.megabytes),
         "chance": found.chance,
         "share_of_full_ft": full and found.share_of(full),
         "share_above_chance": full and found.share_of(full, found.chance),
@@ -433,15 +406,3 @@ def _details(found: Accuracy, base: Accuracy | None, full: Accuracy | None) -> d
             gap = found.minus(other)
             details |= {name: gap.points, f"{name}_low": gap.low, f"{name}_high": gap.high}
     return details
-
-
-def _recorded(timing: Any) -> dict[str, Any]:
-    """Further columns of the CSV: how a model was timed, and what its sizes predict."""
-    content, names = timing.content, ("threads", "linear_kernel", "precision", "kernel")
-    return {
-        "recipe": timing.recipe,
-        "layers": "+".join(content.get("layers", [])),
-        **{name: content[name] for name in names if name in content},
-        **{f"bytes_{part}": size for part, size in content["bytes"].items()},
-        **predicted(content),
-    }

@@ -7,9 +7,10 @@ what changed; `Context(**plain)` makes it again.
 from __future__ import annotations
 
 import json
+from operator import attrgetter
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from trimllm.base.names import PAPER_CRITERION
 from trimllm.exporting.formats import COMPRESSED, FORMATS
@@ -71,6 +72,11 @@ class Shown(Plain):
         return {key: json.dumps(value).strip('"') for key, value in every}
 
 
+def _key(path: str, default: Any = ()) -> Any:
+    """A field of tables alone: where the configuration has it, and its default."""
+    return Field(default, json_schema_extra={"path": path})
+
+
 class Context(Plain):
     """What is shown; figures and claims are of one model and need the first six fields alone.
 
@@ -86,25 +92,25 @@ class Context(Plain):
     criteria: tuple[str, ...] = ()
     lora: bool = False
     tested: tuple[Domain, ...] = ()
-    kept_percent: tuple[float, ...] = (50, 40, 30)
-    compressors: tuple[str, ...] = ()
-    table_models: tuple[str, ...] = ()
-    table_domains: tuple[str, ...] = ()
-    rules: tuple[str, ...] = ()
-    ratios: tuple[float, ...] = ()
-    smallest_percent: float | None = None
-    cross_percent: float | None = None
-    near: dict[str, str] = {}
-    shapes: tuple[str, ...] = ()
-    patterns: Names = ()
-    timed_percent: tuple[float, ...] = ()
-    timed_compressors: tuple[str, ...] = ()
-    composed: tuple[str, ...] = ()
-    checkpoints: bool = True
-    engine_formats: tuple[str, ...] = ()
-    engine_percent: tuple[float, ...] = ()
-    engine_batches: tuple[int, ...] = ()
-    seed: int | None = None
+    kept_percent: tuple[float, ...] = _key("trim.kept_percent", (50, 40, 30))
+    compressors: tuple[str, ...] = _key("compress.methods")
+    table_models: tuple[str, ...] = _key("tables.models")
+    table_domains: tuple[str, ...] = _key("tables.domains")
+    rules: tuple[str, ...] = _key("tables.rules")
+    ratios: tuple[float, ...] = _key("tables.ratios")
+    smallest_percent: float | None = _key("tables.smallest_percent", None)
+    cross_percent: float | None = _key("tables.cross_percent", None)
+    near: dict[str, str] = _key("tables.near", {})
+    shapes: tuple[str, ...] = _key("throughput.shapes")
+    patterns: Names = _key("throughput.patterns")
+    timed_percent: tuple[float, ...] = _key("throughput.kept_percent")
+    timed_compressors: tuple[str, ...] = _key("throughput.compressors")
+    composed: tuple[str, ...] = _key("throughput.composed")
+    checkpoints: bool = _key("throughput.checkpoints", True)
+    engine_formats: tuple[str, ...] = _key("engines.formats")
+    engine_percent: tuple[float, ...] = _key("engines.kept_percent")
+    engine_batches: tuple[int, ...] = _key("engines.batches")
+    seed: int | None = _key("seed", None)
 
     @classmethod
     def of(cls, config: Any, model: str | None = None) -> Context:
@@ -117,43 +123,22 @@ class Context(Plain):
                 for name, one in entries.items()
             ]
 
-        models = {model: config.models[model]} if model else config.models
         names = config.trim.recipes if model else config.recipes
         recipes = shown(Shown, {name: config.recipes[name] for name in names})
-        common = {
-            "models": shown(Model, models),
+        found: dict[str, Any] = {
+            "models": shown(Model, {model: config.models[model]} if model else config.models),
             "domains": shown(Domain, config.domain_specs, tasks="tests"),
             "recipes": {recipe.name: recipe for recipe in recipes},
             "chains": config.trim.recipes,
             "lora": config.finetune.lora is not None,
         }
-        if model:
-            return cls(**common)
-        tables, timed, engines = config.tables, config.throughput, config.engines
-        return cls(
-            **common,
-            criteria=[*tables.criteria],
-            tested=shown(Domain, config.near_specs, tasks="tests"),
-            kept_percent=config.trim.kept_percent,
-            compressors=config.compress.methods,
-            table_models=tables.models or (),
-            table_domains=tables.domains or (),
-            rules=tables.rules,
-            ratios=tables.ratios,
-            smallest_percent=tables.smallest_percent,
-            cross_percent=tables.cross_percent,
-            near=tables.near,
-            shapes=timed.shapes,
-            patterns=timed.patterns,
-            timed_percent=timed.kept_percent,
-            timed_compressors=timed.compressors,
-            composed=timed.composed,
-            checkpoints=timed.checkpoints,
-            engine_formats=engines.formats,
-            engine_percent=engines.kept_percent or (),
-            engine_batches=engines.batches,
-            seed=config.seed,
-        )
+        if not model:
+            found |= {"criteria": [*config.tables.criteria]}
+            found |= {"tested": shown(Domain, config.near_specs, tasks="tests")}
+            for name, field in cls.model_fields.items():
+                if isinstance(field.json_schema_extra, dict):
+                    found[name] = attrgetter(str(field.json_schema_extra["path"]))(config)
+        return cls(**{name: value for name, value in found.items() if value is not None})
 
     def named(self, text: str) -> str:
         """A text on what was measured; adapters in place of full fine-tuning have their label."""

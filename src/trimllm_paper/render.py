@@ -17,7 +17,7 @@ import pandas as pd
 from trimllm.base.files import write_text
 from trimllm_paper import verdict
 from trimllm_paper.published import display
-from trimllm_paper.tables import Column
+from trimllm_paper.specification import Column
 
 DAGGER = "†"
 LEGEND = (

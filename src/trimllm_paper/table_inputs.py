@@ -11,7 +11,8 @@ from trimllm.base.kept import drops_for
 from trimllm.base.names import RULE_KEPT, RULES
 from trimllm_paper.context import Context, Model
 from trimllm_paper.recipe import FULL_FT, Recipe
-from trimllm_paper.tables import Row, Table, table
+from trimllm_paper.specification import Row, Table
+from trimllm_paper.tables import table
 
 
 def needed(key: str, context: Context) -> list[tuple[str, str, str, str]]:

@@ -1,4 +1,4 @@
-"""Lines above and below a table: stand-ins, test documents, seeds, machines, sources.
+"""Words of a table: heads of columns, the lines above it (stand-ins) and below (documents, seeds).
 
 What concerns single cells (commits, losses, seeds) stands in the CSV.
 """
@@ -6,6 +6,7 @@ What concerns single cells (commits, losses, seeds) stands in the CSV.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -13,8 +14,35 @@ import pandas as pd
 from trimllm_paper import published
 from trimllm_paper.context import BY_LORA, FULL, Context
 from trimllm_paper.frames import Frame
-from trimllm_paper.tables import Column, Table
+from trimllm_paper.specification import Column, Table
 from trimllm_paper.tier import tier_note
+
+
+def named(column: Column, spec: Table, frame: Frame, context: Context) -> Column:
+    """A column with the label of what was measured."""
+    label = context.named(column.label)
+    if label != column.label:
+        label += f" (the paper's of {FULL})"
+    if column.shows == "accuracy" and _evaluations(column, frame).token_f1.notna().any():
+        label += " (F1)"
+    if column.shows == "speed" and spec.blocks == "both":
+        trimmed = frame.timings[frame.timings.base == "trim"].content
+        timed = {content["domain"] for content in trimmed if content.get("domain")}
+        labels = {domain.name: domain.label for domain in context.domains}
+        if names := [labels.get(name, name) for name in sorted(timed)]:
+            label += f", checkpoint of {' or '.join(names)}"
+    return replace(column, label=label)
+
+
+def _evaluations(column: Column, frame: Frame) -> pd.DataFrame:
+    tasks = column.domain.tasks if column.domain else ()
+    return frame.evaluations[frame.evaluations.task.isin(tasks)]
+
+
+def stand_in(column: Column, frame: Frame) -> str | None:
+    """What the documents of a column are, if not the paper's: by their records, or its domain."""
+    recorded = dict.fromkeys(_evaluations(column, frame).stand_in)
+    return "; ".join(filter(None, recorded)) or (column.domain and column.domain.stand_in)
 
 
 def header(
@@ -47,8 +75,8 @@ def header(
             f"the end. No verdict is one on {FULL}, which the paper's lines show"
         )
     for column in columns:
-        if stand_in := stand_ins.get(column.key):
-            yield f"Stand-in data, column {column.label}: {stand_in}"
+        if documents := stand_ins.get(column.key):
+            yield f"Stand-in data, column {column.label}: {documents}"
     provenances = [*frame.trainings.provenance, *frame.epochs.provenance]
     trained = dict.fromkeys(filter(None, map(_machine, provenances)))
     if any(c.shows == "time" for c in columns) and len(trained) > 1:

@@ -1,15 +1,14 @@
 """All tables as data: columns, rows and notes.
 
-`table(key, context)` gives a table's specification for a configuration; `cells.py` fills it and
-`render.py` writes it; `table_inputs.py` says what has to be evaluated for it.
+`table(key, context)` gives a table's specification for a configuration; `cells.py` fills it,
+`render.py` writes it, `table_inputs.py` says what has to be evaluated for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -19,6 +18,7 @@ from trimllm.exporting.formats import FORMATS
 from trimllm_paper import published
 from trimllm_paper.context import FULL, Context, Domain, Model
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT
+from trimllm_paper.specification import Column, Row, Table
 
 CRITERIA = {
     **{"calibration": "Calibration scan", "activation_norm": "Activation norm"},
@@ -30,94 +30,6 @@ COMPRESSORS = {
 }
 REFERENCE_KEPT = 40
 """Percent of the sublayers that the paper's TrimLLM keeps in Table 1."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column.
-
-    Attributes:
-        shows: `accuracy` or `difference` (to the first chain) on `domain`; `size` or `speed`: the
-            figure `of` an accuracy or a measurement of throughput; `time` of training `epochs`:
-            `of` minutes, share (of Full-FT's) or scans (likewise).
-        printed: the paper's column, if not `key`; its numbers stand `times` so many, divided by
-            that of row `over`, or dividing that of row `under`.
-    """
-
-    key: str
-    label: str
-    shows: str = "accuracy"
-    of: str = ""
-    digits: int = 1
-    unit: str = ""
-    domain: Domain | None = None
-    epochs: int = 0
-    printed: str = ""
-    times: float = 1
-    over: str = ""
-    under: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row: one recipe.
-
-    Attributes:
-        recipe: a fixed one; else of the `names` (chains, patterns, rules) the first measured, at
-            `kept` percent of the sublayers, or the `smallest` above the bar; with `compressor`.
-        trained: the domain that it was trained on, if not the column's.
-        paper: its row of the paper's table, if not `key` (BLOCK/ROW in Table 6).
-        evaluate: whether the row is evaluated; else it shows what other rows evaluate.
-    """
-
-    key: str
-    label: str
-    recipe: str = ""
-    names: tuple[str, ...] = ()
-    kept: float = 0
-    smallest: bool = False
-    compressor: str | None = None
-    trained: str = ""
-    section: str = ""
-    paper: str = ""
-    format: str = ""
-    batch: int = 1
-    evaluate: bool = True
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table.
-
-    Attributes:
-        blocks: one a `model`; one a `machine` and model that was timed; one a model and machine,
-            also where it was not timed (`both`); or one a model and machine timed in an `engine`.
-        also: rows that are evaluated for a figure or a verdict and not shown.
-        compared: the paper's model that stand-ins are shown beside.
-        baselines: the paper's table with its Pretrained and Full-FT, if not this one.
-        trained: domains that its models are specialized on, where columns are other ones.
-        gpus: machine -> block of the paper's table; stand-ins are shown beside the first.
-    """
-
-    key: str
-    title: str
-    models: tuple[Model, ...]
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...] = ()
-    header: tuple[str, ...] = ()
-    blocks: str = "model"
-    also: tuple[Row, ...] = ()
-    compared: str = "llama-7b"
-    baselines: str = ""
-    trained: tuple[str, ...] = ()
-    gpus: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def paper(self) -> published.PublishedTable:
-        """The paper's numbers; none for a table that the paper does not have."""
-        return published.table(self.key)
-
 
 # ---- what several tables have --------------------------------------------------------------------
 
@@ -477,26 +389,18 @@ def table9(context: Context) -> Table:
     )
 
 
-INT8 = ("sparsegpt_2_4", "llm_int8")
-TABLES = {
+FEW = ("sparsegpt_2_4", "llm_int8")
+MOST = ("llm_pruner", *FEW, "awq_int4")
+FIVE = published.table("table5").columns
+TABLES: dict[str, Callable[[Context], Table]] = {
     "table1": table1,
-    "table2": partial(
-        _specialized,
-        key="table2",
-        family="main",
-        compressors=("llm_pruner", *INT8, "awq_int4"),
-        kept=(50, 40, 30),
-    ),
+    "table2": lambda one: _specialized(one, "table2", "main", MOST, (50, 40, 30)),
     "table3": table3,
-    "table4": partial(
-        _cross, key="table4", which="near", on="near", trained=("medmcqa", "lexglue")
-    ),
-    "table5": partial(
-        _cross, key="table5", which="all", on="other", trained=published.table("table5").columns
-    ),
+    "table4": lambda one: _cross(one, "table4", "near", "near", ("medmcqa", "lexglue")),
+    "table5": lambda one: _cross(one, "table5", "all", "other", FIVE),
     "table6": table6,
     "table7": table7,
-    "table8": partial(_specialized, key="table8", family="opt", compressors=INT8, kept=(50, 40)),
+    "table8": lambda one: _specialized(one, "table8", "opt", FEW, (50, 40)),
     "table9": table9,
     "table_engines": table_engines,
     "table_a1": table_a1,

@@ -18,7 +18,6 @@ from trimllm.base.kept import drops_for
 from trimllm.base.names import RULE_KEPT
 from trimllm.exporting.formats import installed, require_engine
 from trimllm_paper import kept_runs
-from trimllm_paper import tables as specifications
 from trimllm_paper.choices import Choice
 from trimllm_paper.context import Context
 from trimllm_paper.figures import FIGURES
@@ -27,7 +26,9 @@ from trimllm_paper.jobs.measuring import engine_formats
 from trimllm_paper.own.choice import nearest_trimmed
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, place_of
 from trimllm_paper.shapes import RANDOM
+from trimllm_paper.specification import Table
 from trimllm_paper.table_inputs import needed, needed_timings
+from trimllm_paper.tables import table
 
 
 class Targets:
@@ -153,7 +154,7 @@ class Targets:
 
     def table(self, name: str) -> dict[str, list[str]]:
         """Results that a table shows, by kind."""
-        spec = specifications.table(name, self.tables)
+        spec = table(name, self.tables)
         if spec.blocks == "engine":
             return {"engines": self.in_engines()}
         timed = any(column.shows == "time" for column in spec.columns)
@@ -166,7 +167,7 @@ class Targets:
         measured = spec.blocks in ("machine", "both")
         return found | ({"throughput": self.timings()} if measured else {})
 
-    def _trained(self, spec: specifications.Table, *, timed: bool) -> dict[str, list[str]]:
+    def _trained(self, spec: Table, *, timed: bool) -> dict[str, list[str]]:
         """Records of training: all that is timed, or what chooses the smallest checkpoint."""
         models = [model.name for model in spec.models]
         rows = [row for row in spec.rows if timed or row.smallest]

@@ -55,22 +55,14 @@ MARKS = {
     **{UNDECIDED: "?", COLLAPSED: "↓"},
 }
 
-TOLERANCE = 1.0
-"""Points; fine-tuning under another seed moves a number about as far."""
-WIDEST = 10.0
-"""Points; widest interval that can reproduce a number (about 400 documents at 50%)."""
-PAPER_MARGIN = 2.0
-"""Points; about the 95% interval of a difference on the paper's test sets of 700 to 4,200."""
-KEEPS = 0.9
-"""Share of Full-FT's accuracy that counts as no loss in the paper."""
-SIZE_SLACK = 10.0
-"""Points above the printed bound on the size that still agree with it."""
-SPEED_TOLERANCE = 0.15
-"""Share of the published number by which an own measurement may differ."""
-RATIO_MARGIN = 0.05
-"""Ratios nearer to 1 than this are no statement: the paper gives no intervals."""
-SHARE_SLACK = 10.0
-"""Points of Full-FT's time by which a share may differ from the paper's and agree."""
+TOLERANCE = 1.0  # points; fine-tuning under another seed moves a number about as far
+WIDEST = 10.0  # points; widest interval that can reproduce a number (400 documents at 50%)
+PAPER_MARGIN = 2.0  # points; 95% interval of a difference on the paper's 700 to 4,200 documents
+KEEPS = 0.9  # share of Full-FT's accuracy that counts as no loss in the paper
+SIZE_SLACK = 10.0  # points above the printed bound on the size that still agree with it
+SPEED_TOLERANCE = 0.15  # share of the published number by which an own measurement may differ
+RATIO_MARGIN = 0.05  # ratios nearer to 1 are no statement: the paper gives no intervals
+SHARE_SLACK = 10.0  # points of Full-FT's time by which a share may differ and agree
 
 Verdict = tuple[str | None, str]
 """A verdict, None where the paper has nothing to compare with; and the reason."""

@@ -22,7 +22,7 @@ from trimllm_paper.render import (
     to_latex,
     to_markdown,
 )
-from trimllm_paper.tables import Column
+from trimllm_paper.specification import Column
 
 NASTY = r"a & b | 100% $x_1$ #2 {c} ~ ^ \d <e> *f* `g` [h] — é"
 BLANK: dict[str, Any] = {

@@ -40,9 +40,9 @@ TIMING = (
 EXPORTS = (*SCORING, *COMPRESS, "trimllm/exporting/**/*.py", *_globs(script="export"))
 RECORDS = _globs("records.py", "kept_runs.py", "frames.py")
 TABLES = (
-    *(*RECORDS, *_globs("published.*", "context.py", "tables.py", "blocks.py", "cells.py")),
-    *_globs("derive.py", "verdict.py", "intervals.py", "table_notes.py", "render.py"),
-    *_globs("tier.py", script="table"),
+    *(*RECORDS, *_globs("published.*", "context.py", "tables.py", "specification.py")),
+    *_globs("blocks.py", "cells.py", "derive.py", "verdict.py", "intervals.py", "render.py"),
+    *_globs("table_notes.py", "tier.py", script="table"),
 )
 FIGURES = (*TABLES, *_globs("figures/*", script="figure"))
 STAGES: dict[str, tuple[str, ...]] = {

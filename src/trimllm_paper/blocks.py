@@ -12,6 +12,9 @@ from trimllm_paper.context import Model
 from trimllm_paper.frames import where
 from trimllm_paper.specification import Table
 
+RANDOM = "random-"
+"""Start of a shape's name in paths."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -71,13 +74,15 @@ def _machines(spec: Table, timings: pd.DataFrame) -> Iterator[Block]:
         groups += [*untimed, *((h, model) for h, model in timed if model not in models)]
     for hardware, name in groups:
         model = models.get(name)
-        shape = spec.compared in (model and model.published, name.removeprefix("random-"))
+        shape = spec.compared in (model and model.published, name.removeprefix(RANDOM))
         own_speed = shape and hardware in spec.gpus
         gpu = spec.gpus[str(hardware)] if own_speed else next(iter(spec.gpus.values()), "")
         found = where(timings, hardware=hardware, model=name).content
         content = found.iloc[0] if len(found) else {}
-        label = model.label if model else content.get("label") or name
-        label += ", random weights" if content.get("random_weights") else ""
+        label = model.label if model else name
+        if name.startswith(RANDOM):
+            of = name.removeprefix(RANDOM)
+            label = f"{published.LABELS.get(of, of)} shape, random weights"
         parts = [label, hardware or "not timed", content.get("dtype")]
         yield Block(
             f"{hardware or '-'}/{name}",

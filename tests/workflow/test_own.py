@@ -132,7 +132,7 @@ def test_the_choice_saw_no_test_document(own: Path) -> None:
 def test_the_card_tells_of_other_text(own: Path) -> None:
     card = next((own / "results/sums/export").rglob("README.md")).read_text()
     path = own / f"results/sums/chosen/model/{TRIMMED}/answers.json"
-    assert f"perplexity {Answers.read(path).perplexity:.1f} on neutral English text" in card
+    assert f"on neutral English text: {Answers.read(path).perplexity:.1f} (" in card
     assert " tokens/s (fully fine-tuned " in card
 
 

@@ -93,26 +93,21 @@ def compression_8x(evidence: Evidence) -> Finding:
 
 
 def every_engine(evidence: Evidence) -> Finding:
-    """What trimming gains in each engine, in percent of what the bytes that it saves predict.
-
-    Of the paper's model what was measured on its GPUs counts, if anything was.
-    """
+    """What trimming gains in each engine, in percent of what the bytes that it saves predict."""
     table = where(evidence.frame.engines, model=evidence.model, batch=1)
     trimmed = where(table, base="trim", name=evidence.context.main.name)
-    gpus = {*CONSUMER, *A100}
-    own = bool(evidence.context.model.published) and not gpus.isdisjoint(trimmed.hardware)
-    if own:
-        trimmed = trimmed[trimmed.hardware.isin(gpus)]
     found, engines = [], dict[str, set[str]]()
     for (hardware, format), group in trimmed.groupby(["hardware", "format"], sort=False):
         for row in rows(derive.near(group, 50))[:1]:
             engines.setdefault(hardware, set()).add(row.engine)
             percent, low, high = (row.share_decode / row.speedup * x for x in speedup(row))
-            name, dof = f"{hardware}/{format}", _rounds(row) - 1
             unit, basis = "% of the predicted speedup", f"{_rounds(row)} rounds"
-            bar = {"least": OF_PREDICTED, "dof": dof}
+            bar = {"least": OF_PREDICTED, "dof": _rounds(row) - 1}
+            name = f"{hardware}/{format}"
             found.append(compare(name, percent, (low, high), unit, basis, **bar))
-    machines = gpus if own else set(engines)
+    # Of the paper's model, on its GPUs: all of them are asked for, and no others count.
+    own = bool(evidence.context.model.published) and {*engines} <= {*CONSUMER, *A100}
+    machines = {*CONSUMER, *A100} if own else {*engines}
     few = [one for one in sorted(machines) if len(engines.get(one, ())) < ENGINES]
     missing = f"{ENGINES} engines{' on ' if few else ''}{', '.join(few)}"
     return Finding(found, missing if few or not found else "", own)

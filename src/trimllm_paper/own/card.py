@@ -21,33 +21,32 @@ def measured(files: Sequence[str | Path], recipe: str) -> list[str]:
             chosen model, and measurements of speed.
         recipe: the chosen one.
     """
-    kinds: dict[str, list[str | Path]] = {}
-    for file in files:
-        kinds.setdefault(place_of(file).kind, []).append(file)
-    answers = {one.recipe: one for one in map(Answers.read, kinds.pop("answers"))}
-    timings = [Throughput.read(file) for file in kinds.pop("throughput", ())]
-    tests: dict[str, dict[str, Evaluation]] = {}
-    for each in kinds.values():
-        for one in map(Evaluation.read, each):
-            tests.setdefault(one.task, {})[one.recipe] = one
-    others = {other: name for other, name in NAMES.items() if other != recipe}
+    kinds = [(place_of(file).kind, file) for file in files]
+    answers = [Answers.read(file) for kind, file in kinds if kind == "answers"]
+    timings = [Throughput.read(file) for kind, file in kinds if kind == "throughput"]
+    tested = [Evaluation.read(file) for kind, file in kinds if kind == "evaluation"]
     lines = []
-    for task, found in tests.items():
-        own = found[recipe]
-        beside = ", ".join(f"{name} {_percent(found[o]):.1f}%" for o, name in others.items())
+    for own in (one for one in tested if one.recipe == recipe):
+        of_task = {one.recipe: _percent(one) for one in tested if one.task == own.task}
         what = "F1 of words" if own.answers else "Accuracy"
-        line = f"{what} on {own.n} test documents of {task}: {_percent(own):.1f}% ({beside})"
+        told = f"{what} on {own.n} test documents of {own.task}: {_beside(of_task, recipe, '%')}"
         if own.answers:
-            line += f"; perplexity of the right answers {own.answers.perplexity:.1f}"
-        lines.append(line)
+            told += f"; perplexity of the right answers {own.answers.perplexity:.1f}"
+        lines.append(told)
     if timings and recipe in (speeds := tokens_per_second(timings)):
-        full = "" if recipe == FULL_FT else f" (fully fine-tuned {speeds[FULL_FT]:.0f})"
+        compared = {key: speeds[key] for key in (recipe, FULL_FT)}
         where = f"one text at a time in PyTorch on {timings[0].hardware}"
-        lines.append(f"Speed: {speeds[recipe]:.0f} tokens/s{full}, {where}")
-    beside = ", ".join(f"{name} {answers[o].perplexity:.1f}" for o, name in others.items())
-    value = answers[recipe].perplexity
-    told = f"Outside of its domain: perplexity {value:.1f} on neutral English text ({beside})"
-    return [*lines, told]
+        lines.append(f"Speed: {_beside(compared, recipe, ' tokens/s')}, {where}")
+    other = {one.recipe: one.perplexity for one in answers}
+    lines.append(f"Perplexity on neutral English text: {_beside(other, recipe)}")
+    return lines
+
+
+def _beside(values: dict[str, float], recipe: str, unit: str = "") -> str:
+    """A recipe's value, and in brackets those of the full models."""
+    names = {one: name for one, name in NAMES.items() if one in values and one != recipe}
+    others = [f"{name} {values[one]:.1f}{unit}" for one, name in names.items()]
+    return f"{values[recipe]:.1f}{unit}" + (f" ({', '.join(others)})" if others else "")
 
 
 def _percent(tested: Evaluation) -> float:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 from matplotlib import rc_context
@@ -21,7 +20,7 @@ from matplotlib.figure import Figure
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper import derive
-from trimllm_paper.choices import Answers, Choice
+from trimllm_paper.choices import Answers, Candidate, Choice
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.figures import style
 from trimllm_paper.frames import Frame, rows
@@ -46,18 +45,13 @@ FEW = 100
 Inputs = Mapping[str, Sequence[str]]
 
 
-@dataclass(frozen=True)
-class Row:
-    """A model of the page: sublayers left and their share (%), size, speed, accuracy on held-back
-    documents and on tests, perplexity of other text. None: not known, or not asked."""
+class Row(NamedTuple):
+    """A model of the page; the pretrained one has the size and speed of the full one."""
 
     recipe: str
     name: str
-    units: int
-    share: float
+    candidate: Candidate
     megabytes: float
-    speed: float
-    held_back: float | None
     tested: Accuracy
     perplexity: float | None
 
@@ -86,7 +80,7 @@ def content(inputs: Inputs, context: Mapping[str, Any]) -> dict[str, Any]:
     export, data = Export.read(inputs["export"][0]), DataReport.read(inputs["data"][0])
     table = recipes(choice, frame, context["tasks"], answers, export)
     shown = {one.recipe: one for one in table}
-    full, plain, chosen = shown[FULL_FT], shown[PRETRAINED], shown[choice.recipe]
+    full, chosen = shown[FULL_FT], shown[choice.recipe]
     near = nearest_trimmed(choice.candidates, choice.chosen, choice.wanted)
     beside = answers[near.recipe if near else choice.recipe]
     return {
@@ -94,12 +88,11 @@ def content(inputs: Inputs, context: Mapping[str, Any]) -> dict[str, Any]:
         "choice": choice,
         "wishes": wishes_in_words(choice.wanted),
         "full": full,
-        "plain": plain,
         "chosen": chosen,
         "confirmed": confirmation(choice, chosen.tested, full.tested),
         "held_back_interval": held_back_interval(choice),
         "few": choice.chosen.documents < FEW,
-        "learned": learned(full.tested, plain.tested),
+        "learned": learned(full.tested, shown[PRETRAINED].tested),
         "table": table,
         "chart": chart(choice, table),
         "beside": "nearest trimmed model" if near else "chosen model",
@@ -134,27 +127,15 @@ def recipes(
 ) -> list[Row]:
     """A row for every checkpoint, the pretrained one first."""
     known = {one.recipe: one for one in choice.candidates}
-    full = known[FULL_FT]
     found = []
     for recipe in (PRETRAINED, *known):
         tested = derive.accuracy(frame, choice.model, choice.domain, recipe, tasks)
         if tested is None:
             raise UserError(f"{recipe} was not evaluated on every test of {choice.domain}")
-        one = known.get(recipe, full)
-        exported = recipe == choice.recipe
-        found.append(
-            Row(
-                recipe,
-                name_of(recipe),
-                one.units_kept,
-                100 * one.units_kept / full.units_kept,
-                (export.bytes["file"] if exported else one.bytes) / MB,
-                one.tokens_per_second,
-                None if recipe == PRETRAINED else one.accuracy,
-                tested,
-                answers[recipe].perplexity if recipe in answers else None,
-            )
-        )
+        one = known.get(recipe, known[FULL_FT])
+        size = export.bytes["file"] if recipe == choice.recipe else one.bytes
+        other = answers[recipe].perplexity if recipe in answers else None
+        found.append(Row(recipe, name_of(recipe), one, size / MB, tested, other))
     return found
 
 

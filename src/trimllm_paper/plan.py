@@ -161,7 +161,7 @@ def _cluster_problems(work: Work, resources: Resources) -> Iterator[Refusal]:
     for task, wildcards in work:
         minutes = SLOW_START + resources.seconds(task, wildcards) / 60
         domain = wildcards.get("domain")
-        is_counted = domain is None or resources.training_documents(domain) is not None
+        is_counted = domain is None or resources.counts(domain).train is not None
         if limit and is_counted and minutes > SAFE * limit:
             problem = (
                 f"{task} of {wildcards['model']} on {domain} is expected to take {minutes:.0f} "

@@ -25,7 +25,7 @@ from trimllm.base.machine import memory_bytes
 from trimllm.throughput.machine import fast_dtype
 from trimllm.throughput.shapes import parameters
 from trimllm_paper.gpus import kind_of, uses_gpu
-from trimllm_paper.recipe import Paths, Recipe, by_every_token, chains, taught
+from trimllm_paper.recipe import Paths, Recipe, chains, taught
 from trimllm_paper.records import DataReport
 from trimllm_paper.shapes import RANDOM
 
@@ -64,6 +64,16 @@ class Split(NamedTuple):
 
     processes: int = 1
     recompute: bool = False  # blocks in the backward pass, so that less of them is kept
+
+
+class Counts(NamedTuple):
+    """Documents of a domain, and tokens of each."""
+
+    train: int | None
+    tests: int = TEST
+    tokens: int = TOKENS  # with all its choices
+    trained: int = TOKENS  # with the right one alone
+    free: bool = False  # whether tests have free answers
 
 
 class Memory(NamedTuple):
@@ -159,8 +169,6 @@ class Resources:
             return Memory(2 * (BASE / 2 + 1.2 * 2 * self._size(wildcards["model"])))
         model, compute = self.config.models[wildcards["model"]], self.config.compute
         host = float(BASE * split.processes)
-        if task == "teach":
-            host += self._teacher_states(model)
         if task == "compress":
             host += 3 * WEIGHT * model.parameters
         device = 0.0 if task == "fetch" else self._device_bytes(task, wildcards, split)
@@ -199,16 +207,6 @@ class Resources:
             held = 0.0 if config.compute.offload else held / split.processes
             passing += 10 * block + WEIGHT * outside
         return max(held + passing, forward if task == "trim" else 0.0)
-
-    def _teacher_states(self, model: Any) -> float:
-        """Bytes of a teacher's hidden states of the largest domain's documents; at answer tokens
-        alone they are few."""
-        if not by_every_token(self.config):
-            return 0.0
-        limit = taught(self.config, model.units) or math.inf
-        sizes = [self.config.tested[domain].expected for domain in self.config.domains]
-        tokens = max(min(limit, one.train or TRAIN) * _tokens(one, trained=True) for one in sizes)
-        return tokens * shape(model)[0] * (2 if self.in_16 else 4)
 
     # ---- time -----------------------------------------------------------------------------------
 
@@ -259,47 +257,37 @@ class Resources:
         rate, bandwidth = self._rates(config.compute.threads)
         rate *= split.processes * (SHARED if split.processes > 1 else 1)
         token = stored / (4 if model.storage_dtype == "float32" else 2) * 2 / rate  # forward
-        domain = config.tested.get(wildcards.get("tested") or wildcards.get("domain"))
-        document = token * _tokens(getattr(domain, "expected", None))  # with all its choices
+        data = self.counts(wildcards.get("tested") or wildcards.get("domain"))
+        document, known = token * data.tokens, data.train or TRAIN
         if task in ("scan", "trim"):
             spent += config.trim.calibration_documents * document * kept * model.blocks
         if task in TRAINING:
-            passes, documents = self._training(task, wildcards)
-            lesson = token * _tokens(getattr(domain, "expected", None), trained=True)
+            passes, documents = self._training(task, wildcards, known)
             operations = 2 + self._trained_share(task, wildcards) + split.recompute
-            spent += passes * documents * lesson * operations + stored / DISK
+            spent += passes * documents * token * data.trained * operations + stored / DISK
             steps = passes * documents / config.finetune.batch_size
             spent += steps * TRAFFIC * model.parameters * kept / bandwidth / split.processes
             spent += passes * config.finetune.held_back_documents * document
         if task == "teach":
-            known = self.training_documents(wildcards["domain"]) or TRAIN
             spent += min(taught(config, model.units) or known, known) * document
         if task == "compress":
             texts = 2 * config.compress.held_back_documents
             spent += model.parameters * COMPRESS + 2 * START + texts * document
         if task == "evaluate":
-            spent += self._testing(domain, document, token)
+            generated = 3 * config.evaluate.answer_tokens if data.free else 0  # memory-bound
+            spent += data.tests * (document + generated * token)
         return spent
 
-    def _training(self, task: str, wildcards: Wildcards) -> tuple[int, int]:
-        """Passes of a training, and documents of each. Fine-tuning goes on until every document
-        was seen, and as long as held-back documents let it: `patience` passes are assumed."""
+    def _training(self, task: str, wildcards: Wildcards, known: int) -> tuple[int, int]:
+        """Passes of a training, and documents of each. Fine-tuning sees every document, and goes on
+        as long as held-back documents let it: `patience` passes are assumed."""
         finetune = self.config.finetune
         entry = self.chains.get(wildcards.get("name") or "", self.config.main)
-        known = self.training_documents(wildcards.get("domain")) or TRAIN
         if task == "trim":
             return int(entry.train), min(self.config.trim.documents or known, known)
         documents = min(finetune.documents or known, known)
         enough = math.ceil(known / documents) + finetune.patience
         return entry.settle if task == "settle" else min(enough, finetune.epochs), documents
-
-    def _testing(self, domain: Any, document: float, token: float) -> float:
-        """Seconds of evaluating a checkpoint on the tests of a domain."""
-        evaluate, expected = self.config.evaluate, getattr(domain, "expected", None)
-        whole = getattr(expected, "test", None) or TEST
-        documents = min((len(domain.tests) if domain else 1) * (evaluate.documents or whole), whole)
-        free = domain is not None and domain.tested_freely  # generated 32 at once, read each time
-        return documents * (document + free * 3 * evaluate.answer_tokens * token)
 
     def _measuring(self, name: str) -> float:
         """Seconds of timing a model beside the full one."""
@@ -316,17 +304,15 @@ class Resources:
             return REACHED * self.kind.rate, READ * self.kind.bandwidth
         return threads * CORE[self.in_16], threads * CORE_MEMORY
 
-    def training_documents(self, domain: str | None) -> int | None:
-        """Training documents of a domain: counted, or as its file expects."""
-        report = Paths(self.config.results).data(domain or "")
-        if os.path.isfile(report):
-            train = DataReport.read(report).splits.get("train")
-            return train.documents if train else None
-        expected = getattr(self.config.tested.get(domain), "expected", None)
-        return getattr(expected, "train", None)
-
-
-def _tokens(expected: Any, trained: bool = False) -> int:
-    """Tokens of a document with all its choices, or with the right one alone."""
-    whole = getattr(expected, "tokens", None) or TOKENS
-    return (getattr(expected, "trained", None) or whole) if trained else whole
+    def counts(self, domain: str | None) -> Counts:
+        """Documents and tokens of a domain: as counted, or else as its file expects."""
+        spec = self.config.tested.get(domain)
+        if spec is None:
+            return Counts(None)
+        train, expected = spec.expected.train, spec.expected
+        report = Paths(self.config.results).data(spec.name)
+        if os.path.isfile(report) and (split := DataReport.read(report).splits.get("train")):
+            train = split.documents
+        tokens, whole = expected.tokens or TOKENS, expected.test or TEST
+        tests = min(len(spec.tests) * (self.config.evaluate.documents or whole), whole)
+        return Counts(train, tests, tokens, expected.trained or tokens, spec.tested_freely)

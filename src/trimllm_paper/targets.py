@@ -30,6 +30,8 @@ from trimllm_paper.specification import Table
 from trimllm_paper.table_inputs import needed, needed_timings
 from trimllm_paper.tables import table
 
+Names = Iterable[str]
+
 
 class Targets:
     """Files of a configuration's run.
@@ -45,6 +47,9 @@ class Targets:
         self.hardware, self.kept = hardware, kept
         self.tables = Context.of(self.config)
         self.main_models = [model.name for model in self.tables.select("main")]
+        # Domains of Tables 3 and 6, and the percent of sublayers kept where their chains end.
+        self.compared = [domain.name for domain in self.tables.trained("compared")]
+        self.smallest = self.config.tables.smallest_percent or RULE_KEPT
 
     # ---- files of a kind -----------------------------------------------------------------------
 
@@ -56,11 +61,7 @@ class Targets:
         return [Recipe.trimmed(name, drops, units) for drops in range(0, last + 1, step)]
 
     def chains(
-        self,
-        models: Iterable[str],
-        domains: Iterable[str],
-        names: Iterable[str],
-        percent: float | None = None,
+        self, models: Names, domains: Names, names: Names, percent: float | None = None
     ) -> list[str]:
         """Records of every epoch of chains, as far as `percent` of the sublayers (None: all)."""
         return [
@@ -74,16 +75,12 @@ class Targets:
         return self.chains(self.main_models, self.config.domain_specs, self.config.trim.recipes)
 
     def trainings(
-        self,
-        models: Iterable[str],
-        domains: Iterable[str],
-        recipes: Iterable[str] = (FULL_FT, SPARSE_FT),
+        self, models: Names, domains: Names, recipes: Names = (FULL_FT, SPARSE_FT)
     ) -> list[str]:
         """Records of full and sparse fine-tuning."""
-        places = itertools.product(models, domains, recipes)
-        return [self.paths.training(*place) for place in places]
+        return [self.paths.training(*one) for one in itertools.product(models, domains, recipes)]
 
-    def answers(self, tables: Iterable[str]) -> list[str]:
+    def answers(self, tables: Names) -> list[str]:
         """Evaluations that tables are made from, of this run."""
         return [
             self.paths.evaluation(model, trained, recipe, task)
@@ -95,14 +92,13 @@ class Targets:
     def accuracies(self, model: str) -> list[str]:
         """Evaluations of a model by sublayers dropped: those of tables, and of every epoch of the
         domains that Tables 3 and 6 compare."""
-        percent = self.config.tables.smallest_percent or RULE_KEPT
-        compared = model in [one.name for one in self.tables.select("compared")]
+        is_compared = model in [one.name for one in self.tables.select("compared")]
         epochs = [
-            self.paths.evaluation(model, domain.name, recipe, task)
-            for domain in (self.tables.trained("compared") if compared else ())
+            self.paths.evaluation(model, domain, recipe, task)
+            for domain in (self.compared if is_compared else ())
             for chain in self.config.trim.recipes
-            for recipe in self.epochs(model, chain, percent)
-            for task in self.config.tested[domain.name].tests
+            for recipe in self.epochs(model, chain, self.smallest)
+            for task in self.config.tested[domain].tests
         ]
         return [*self.answers(["table2", "table7"]), *epochs]
 
@@ -128,11 +124,11 @@ class Targets:
         there = kept_runs.glob(Path(self.paths.results, "engines"), "*/*/*.json")
         return list(dict.fromkeys([*mine, *map(str, there)]))
 
-    def _present(self, files: Iterable[str]) -> list[str]:
+    def _present(self, files: Names) -> list[str]:
         """Files, each once; of a kept run those that were kept."""
         return [f for f in dict.fromkeys(files) if not self.kept or kept_runs.is_file(f)]
 
-    def _of_all_seeds(self, files: Iterable[str]) -> list[str]:
+    def _of_all_seeds(self, files: Names) -> list[str]:
         """The same files of the runs under other seeds, too."""
         own, folders = list(files), [*map(os.path.normpath, self.config.replicates)]
         start = f"{self.paths.results}/"
@@ -176,12 +172,8 @@ class Targets:
             domains = [self.tables.timed.name]
             trainings = self.trainings(models, domains)
             return {"trainings": trainings, "epochs": self.chains(models, domains, names)}
-        domains = [domain.name for domain in self.tables.trained("compared")]
-        percent = self.config.tables.smallest_percent or RULE_KEPT
-        return {
-            "trainings": self.trainings(models, domains, [FULL_FT]),
-            "epochs": self.chains(models, domains, names, percent),
-        }
+        epochs = self.chains(models, self.compared, names, self.smallest)
+        return {"trainings": self.trainings(models, self.compared, [FULL_FT]), "epochs": epochs}
 
     def figure(self, figure: str, model: str) -> dict[str, list[str]]:
         """Results that a figure of a model shows, of all seeds; speed is of one."""
@@ -261,14 +253,10 @@ class Targets:
         own = self.paths.results == "results" or self.kept
         return "paper_figures" if own else f"{self.paths.results}/figures"
 
-    def figures_named(self, *names: str) -> list[str]:
-        """Figures of the paper, of every model."""
-        places = itertools.product(names, self.main_models)
+    def figures(self, *names: str) -> list[str]:
+        """Figures of the paper (none named: all), of every model."""
+        places = itertools.product(names or FIGURES, self.main_models)
         return [f"{self.figures_folder}/{name}_{model}.png" for name, model in places]
-
-    def all_figures(self) -> list[str]:
-        """Every figure."""
-        return self.figures_named(*FIGURES)
 
     def all_data(self) -> list[str]:
         """Every prepared domain."""

@@ -12,38 +12,38 @@ rule all:
     input:
         rules.tables.input,
         [PATHS.table(f"table{number}") for number in (1, 7)],
-        TARGETS.all_figures(),
+        TARGETS.figures(),
         rules.claims.output,
     localrule: True
 
 
 rule figures:
     input:
-        TARGETS.all_figures(),
+        TARGETS.figures(),
     localrule: True
 
 
 rule figure1:
     input:
-        TARGETS.figures_named("figure1"),
+        TARGETS.figures("figure1"),
     localrule: True
 
 
 rule figure2:
     input:
-        TARGETS.figures_named("figure2"),
+        TARGETS.figures("figure2"),
     localrule: True
 
 
 rule figure3:
     input:
-        TARGETS.figures_named("figure3"),
+        TARGETS.figures("figure3"),
     localrule: True
 
 
 rule figure4:
     input:
-        TARGETS.figures_named("figure4"),
+        TARGETS.figures("figure4"),
     localrule: True
 
 

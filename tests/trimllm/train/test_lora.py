@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,17 +18,9 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.data.document import write_documents
 from trimllm.score import score
-from trimllm.sublayers import unit_layers
-from trimllm.train import (
-    HeldBackScore,
-    Teacher,
-    TrainJob,
-    TrainSettings,
-    fine_tune,
-    make_checkpoint,
-)
+from trimllm.train import HeldBackScore, TrainJob, TrainSettings, fine_tune, make_checkpoint
 from trimllm.train.batching import batches_of, documents_of_epoch, examples_of
-from trimllm.train.model import adapt, adapters
+from trimllm.train.model import adapt, adapters, unit_linears
 
 documents = partial(random_documents, longest=7)
 LORA, PASSES, BATCH, PEAK = {"rank": 4, "alpha": 12}, 2, 3, 5e-3
@@ -41,8 +32,8 @@ CLOSE = 0.02
 MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def tuned(family: str = "llama", **options: Any) -> tuple[nn.Module, dict[str, Any]]:
-    model = tiny(family)
+def tuned(**options: Any) -> tuple[nn.Module, dict[str, Any]]:
+    model = tiny("llama")
     given = {"train": documents(11), "settings": SETTINGS, "epochs": PASSES, "lora": LORA}
     return model, fine_tune(model, word_tokenizer(), **given | options)
 
@@ -83,56 +74,52 @@ def apart(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float(differences[int(0.995 * (len(differences) - 1))]) / PEAK
 
 
-@pytest.fixture
-def unmerged(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
-    """All weights, by name, as they are when adapters are about to be merged."""
-    found: dict[str, torch.Tensor] = {}
+def test_adapters_are_those_of_the_plain_loop_and_matrices_are_frozen_until_they_are_merged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unmerged: dict[str, torch.Tensor] = {}
     merged = LoraModel.merge_and_unload
 
     def kept(self: LoraModel) -> nn.Module:
-        found.update({name: p.detach().clone() for name, p in self.model.named_parameters()})
+        unmerged.update({name: p.detach().clone() for name, p in self.model.named_parameters()})
         return merged(self)
 
     monkeypatch.setattr(LoraModel, "merge_and_unload", kept)
-    return found
-
-
-def test_adapters_are_those_of_the_plain_loop(unmerged: dict[str, torch.Tensor]) -> None:
-    model, _ = tuned()
-    found = {
+    model, record = tuned()
+    before = tiny("llama").state_dict()
+    for name, value in unmerged.items():
+        assert ".lora_" in name or value.equal(before[name.replace(".base_layer", "")]), name
+    adapted = {
         name.partition("model.layers")[2].replace(".lora.", ".default."): value
         for name, value in unmerged.items()
         if ".lora_" in name
     }
-    expected, merged = plain()
-    assert found.keys() == expected.keys()
-    before = tiny("llama").state_dict()
+    monkeypatch.undo()
+    expected, whole = plain()
+    assert adapted.keys() == expected.keys()
     assert len(expected) == 2 * len(MATRICES) * model.config.num_hidden_layers
     for name, value in expected.items():
-        assert apart(found[name], value) < CLOSE, name
+        assert apart(adapted[name], value) < CLOSE, name
         assert ".lora_A" in name or apart(torch.zeros_like(value), value) > 1, name
-    for name, value in merged.state_dict().items():
-        matrix = name.split(".")[-2] in MATRICES
+    sizes = 0
+    for name, value in whole.state_dict().items():
+        matrix, found = name.split(".")[-2] in MATRICES, model.state_dict()[name]
         assert (apart(before[name], value) > 0.5) == matrix, name
-        assert apart(model.state_dict()[name], value) < CLOSE, name
+        assert apart(found, value) < CLOSE and found.equal(before[name]) != matrix, name
+        sizes += sum(value.shape) if matrix else 0
+    assert record["passes"][0]["trainable_parameters"] == LORA["rank"] * sizes
+    assert record["parameters"] == sum(p.numel() for p in tiny("llama").parameters())
+    assert record["lora"] == LORA and record["trainable_blocks"] is None
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_what_is_merged_says_what_the_adapters_said(family: str) -> None:
     model = tiny(family)
-    before, linear = (
-        logits_of(model, some_ids()),
-        [
-            id(module.weight)
-            for _, layer in unit_layers(model)
-            for module in layer.modules()
-            if isinstance(module, nn.Linear)
-        ],
-    )
+    before, linears = logits_of(model, some_ids()), len(unit_linears(model))
     names, kinds = list(model.state_dict()), [type(module) for module in model.modules()]
     adapted = adapt(model, 5, **LORA)
     assert torch.equal(logits_of(model, some_ids()), before)
-    assert len(adapters(model)) == 2 * len(set(linear))
+    assert len(adapters(model)) == 2 * linears
     with torch.no_grad():
         for parameter in adapters(model):
             parameter.add_(torch.randn(parameter.shape), alpha=0.05)
@@ -147,103 +134,57 @@ def test_what_is_merged_says_what_the_adapters_said(family: str) -> None:
         assert one == pytest.approx(other, abs=1e-4)
     # ... and nothing is left of them.
     assert list(model.state_dict()) == names and [type(m) for m in model.modules()] == kinds
-    assert not adapters(model)
-
-
-def test_weights_beside_the_matrices_keep_their_bytes() -> None:
-    model, record = tuned(epochs=1)
-    before = tiny("llama").state_dict()
-    changed = {n for n, value in model.state_dict().items() if not value.equal(before[n])}
-    assert changed == {n for n in before if n.split(".")[-2] in MATRICES}
-    sizes = [sum(value.shape) for name, value in before.items() if name in changed]
-    assert record["passes"][0]["trainable_parameters"] == LORA["rank"] * sum(sizes)
-    assert record["parameters"] == sum(p.numel() for p in tiny("llama").parameters())
-    assert record["lora"] == LORA and record["trainable_blocks"] is None
-
-
-def test_matrices_are_frozen_until_they_are_merged(unmerged: dict[str, torch.Tensor]) -> None:
-    tuned()
-    resting = {name.replace(".base_layer", ""): value for name, value in unmerged.items()}
-    for name, value in tiny("llama").named_parameters():
-        assert value.equal(resting[name]), name
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"trainable": [1]}, {"settings": replace(SETTINGS, train_embeddings=True)}],
-    ids=["blocks", "embeddings"],
+    "wrong", [{"trainable": [1]}, {"settings": replace(SETTINGS, train_embeddings=True)}]
 )
 def test_what_lora_does_not_go_with_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="LoRA trains adapters in all blocks, and no embeddings"):
         tuned(**wrong)
 
 
-def job_of(folder: Path, dtype: str, **changed: Any) -> TrainJob:
-    """Full fine-tuning by adapters of a model that is stored in bfloat16."""
-    base = folder / "base"
-    if not base.exists():
-        checkpoint.save(tiny("llama"), word_tokenizer(), base, dtype="bfloat16")
-        write_documents(folder / "train.jsonl", documents(12))
-        write_documents(folder / "held_back.jsonl", documents(8, 9))
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    checkpoint.save(tiny("llama"), word_tokenizer(), tmp_path / "base", dtype="bfloat16")
+    write_documents(tmp_path / "train.jsonl", documents(12))
+    write_documents(tmp_path / "held_back.jsonl", documents(8, 9))
+    return tmp_path
+
+
+def made(folder: Path, name: str, dtype: str = "bfloat16", **changed: Any) -> str:
+    """Hash of the weights that a job makes of a model that is stored in bfloat16."""
     settings = {"learning_rate": PEAK, "batch_size": 4, "schedule": "epoch", "dtype": dtype}
-    told = {
-        "checkpoint": str(base),
+    given = {
+        "checkpoint": str(folder / "base"),
         "train": str(folder / "train.jsonl"),
         "held_back": str(folder / "held_back.jsonl"),
         "settings": settings,
         "arguments": {"epochs": 2, "patience": 2, "lora": LORA},
     }
-    return TrainJob(**told | changed)
-
-
-def made(job: TrainJob, folder: Path) -> str:
-    make_checkpoint(job, folder, record_name="training", provenance=dict)
-    files.verify_manifest(folder)
-    return files.sha256_of(folder / "model.safetensors")
+    job = TrainJob(**given | changed)
+    make_checkpoint(job, folder / name, record_name="training", provenance=dict)
+    return files.sha256_of(folder / name / "model.safetensors")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_job_leaves_an_ordinary_checkpoint(dtype: str, tmp_path: Path) -> None:
-    """The same bytes after it was cut short and begun anew, wherever weights wait, whatever is
-    computed twice."""
-    job = job_of(tmp_path, dtype)
-    target = tmp_path / "full_ft"
-
-    def cut() -> dict[str, Any]:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        make_checkpoint(job, target, record_name="training", provenance=cut)
-    assert not target.exists()
-    first = made(job, target)
-    others = {
-        "again": {},
-        "streamed": {"weights_on": "disk"},
-        "twice": {"gradient_checkpointing": True},
-    }
-    for name, changed in others.items():
-        assert made(job_of(tmp_path, dtype, **changed), tmp_path / name) == first, name
-    record = files.read_json(target / "training.json")
-    assert record["lora"] == LORA and math.isfinite(record["passes"][0]["loss"])
-    model, tokenizer = checkpoint.load(target, dtype="auto")
-    assert model.dtype == torch.bfloat16
-    base, _ = checkpoint.load(tmp_path / "base", dtype="auto")
-    assert model.state_dict().keys() == base.state_dict().keys()
-    for name, value in base.state_dict().items():
-        changed = not value.equal(model.state_dict()[name])
-        assert changed == (name.split(".")[-2] in MATRICES), name
-    assert model.config.to_dict() == base.config.to_dict() | {"_name_or_path": str(target)}
-    taught = Teacher.of(model, tokenizer, documents(2), dtype=dtype)
-    streamed, _ = checkpoint.load_streamed(target, dtype=torch.float32)
-    if dtype == "float32":
-        for name, value in Teacher.of(
-            streamed, tokenizer, documents(2), dtype=dtype
-        ).states.items():
-            assert value.equal(taught.states[name])
+def test_a_job_leaves_an_ordinary_checkpoint(base: Path, dtype: str) -> None:
+    """The same bytes wherever weights wait, whatever is computed twice."""
+    first = made(base, "full_ft", dtype)
+    assert made(base, "streamed", dtype, weights_on="disk") == first
+    assert made(base, "twice", dtype, gradient_checkpointing=True) == first
+    assert files.read_json(base / "full_ft/training.json")["lora"] == LORA
+    model, before = (
+        checkpoint.load(base / name, dtype="auto")[0].state_dict() for name in ("full_ft", "base")
+    )
+    assert model.keys() == before.keys()
+    for name, value in before.items():
+        assert value.equal(model[name]) != (name.split(".")[-2] in MATRICES), name
+        assert model[name].dtype == torch.bfloat16
 
 
 def test_frozen_matrices_lie_in_16_bits_while_others_train(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the passes of a chain's blocks, and of adapters: what is stored is the same."""
     seen: list[dict[str, torch.dtype]] = []
@@ -254,17 +195,14 @@ def test_frozen_matrices_lie_in_16_bits_while_others_train(
         return of(cls, model, *rest)
 
     monkeypatch.setattr(HeldBackScore, "of", classmethod(looked))
-    made(job_of(tmp_path, "bfloat16"), tmp_path / "lora")
+    made(base, "lora")
     arguments = {"epochs": 2, "patience": 2, "trainable": [1]}
-    for place in ("device", "disk"):
-        made(job_of(tmp_path, "bfloat16", arguments=arguments, weights_on=place), tmp_path / place)
-    assert len(seen) == 6
-    for types in seen[:2]:
-        for name, kind in types.items():
-            assert (kind == torch.bfloat16) == (".base_layer." in name), name
-    for types in seen[2:]:
+    one, other = (
+        made(base, place, arguments=arguments, weights_on=place) for place in ("device", "disk")
+    )
+    assert one == other and len(seen) == 6
+    for number, types in enumerate(seen):
         for name, kind in types.items():
             frozen = name.split(".")[-2] in MATRICES and ".layers.1." not in name
-            assert (kind == torch.bfloat16) == frozen, name
-    one, other = (files.sha256_of(tmp_path / p / "model.safetensors") for p in ("device", "disk"))
-    assert one == other
+            short = frozen if number > 1 else ".base_layer." in name
+            assert (kind == torch.bfloat16) == short, name

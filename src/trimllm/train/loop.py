@@ -117,7 +117,6 @@ def run_pass(
             if state and number + 1 < len(steps):
                 seconds = before + time.perf_counter() - start
                 state.save_step(trained, optimizer, losses, seconds)
-    progress.set_postfix_str(f"loss {_mean(losses):.3f}", refresh=False)
     progress.close()
     model.eval()
     return PassRecord(
@@ -161,8 +160,7 @@ def _parts(
     """The rows of an optimizer step that this process runs, in parts, and the factor of their loss.
 
     Of several processes each runs every size-th row, at most a batch at once; the factor undoes the
-    mean that FSDP takes over them. A process without a row runs one that does not count: all must
-    take part.
+    mean that FSDP takes. Without a row it runs one that does not count: all must take part.
     """
     rank, size = world()
     if size > 1:
@@ -189,10 +187,7 @@ def _optimizer(parameters: list[nn.Parameter], settings: TrainSettings) -> torch
 
 @contextlib.contextmanager
 def _conditions(placed: Placed, seed: int, longest: int) -> Iterator[None]:
-    """Deterministic algorithms, a seed, and the attention that is fastest for so many tokens.
-
-    Dropout, where a model has it, differs between passes and between processes.
-    """
+    """Deterministic algorithms, a seed, and the attention that is fastest for so many tokens."""
     model, setting = placed.model, torch.utils.deterministic
     attention, filled = model.config._attn_implementation, setting.fill_uninitialized_memory
     before = torch.are_deterministic_algorithms_enabled()
@@ -201,7 +196,7 @@ def _conditions(placed: Placed, seed: int, longest: int) -> Iterator[None]:
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     try:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(seed + 10**15 * world()[0])
+            torch.manual_seed(seed + 10**15 * world()[0])  # dropout differs between processes
             if (placed.device.type, placed.dtype) == ("cpu", torch.bfloat16) and longest <= SHORT:
                 model.set_attn_implementation("eager")
             yield

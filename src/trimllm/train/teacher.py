@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 from more_itertools import chunked
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from trimllm.base.errors import UserError
@@ -35,11 +34,11 @@ class Teacher:
 
     Args:
         states: (tokens, width) each, of all tokens but the answer's last, or only of those that an
-            answer token is predicted at: a mapping, or an open safetensors file.
+            answer token is predicted at.
     """
 
-    def __init__(self, states: Mapping[str, Tensor] | safe_open) -> None:
-        self.states, self.hashes = states, frozenset(states.keys())
+    def __init__(self, states: Mapping[str, Tensor]) -> None:
+        self.states = states
 
     @classmethod
     @torch.inference_mode()
@@ -83,8 +82,8 @@ class Teacher:
 
     @classmethod
     def load(cls, path: str | Path) -> Teacher:
-        """Open what `save` wrote; a document's states are read when it is trained on."""
-        return cls(safe_open(path, "pt"))
+        """Map what `save` wrote into memory; a document's states are read when they are used."""
+        return cls(load_file(path))
 
     def states_of(self, width: int, every_token: bool, example: Example) -> Tensor:
         """(tokens, width) of an example: of its answer's tokens, or of all but the last.
@@ -97,19 +96,16 @@ class Teacher:
             UserError: the teacher has not run the document, kept too few tokens, or is another kind
                 of model.
         """
-        document = example.document
-        if document.hash not in self.hashes:
-            raise UserError(f"the teacher has not run the document {document.prompt[:60]!r}")
-        lazy = isinstance(self.states, safe_open)
-        states = self.states.get_tensor(document.hash) if lazy else self.states[document.hash]
-        if states.shape[1] != width:
+        name, tokens = repr(example.document.prompt[:60]), len(example) - 1
+        states = self.states.get(example.document.hash)
+        if states is None:
+            raise UserError(f"the teacher has not run the document {name}")
+        if tuple(states.shape) not in ((tokens, width), (len(example.answer), width)):
             raise UserError(
-                f"the teacher's hidden states have {states.shape[1]} numbers, the model's {width}: "
-                "a teacher needs the same embeddings and head"
+                f"the teacher's states of the document {name} are {tuple(states.shape)}, not "
+                f"{(tokens, width)}: a teacher needs the same tokenizer, embeddings and head"
             )
-        if len(states) not in (len(example) - 1, len(example.answer)):
-            raise UserError(f"the teacher tokenized {document.prompt[:60]!r} in another way")
-        if every_token and len(states) < len(example) - 1:
+        if every_token and len(states) < tokens:
             raise UserError(
                 "settings.hidden compares every token, and the teacher kept those of answers; use "
                 "Teacher.of(..., every_token=True)"

@@ -125,8 +125,8 @@ def test_a_teacher_that_does_not_fit_is_refused() -> None:
         (of(docs), replace(taught, train_embeddings=True), "need a teacher and `train_embedd"),
         # Padded states of the prompt would be trained to.
         (of(docs), every, "kept those of answers; use Teacher.of.*every_token=True"),
-        (narrow, taught, "have 7 numbers, the model's 32: a teacher needs the same embeddings"),
-        (cut, taught, "tokenized .* in another way"),
+        (narrow, taught, r"are \(1, 7\), not .*, 32\): a teacher needs the same"),
+        (cut, taught, r"are \(40, 32\), not .*a teacher needs the same tokenizer"),
     ):
         with pytest.raises(UserError, match=problem):
             train_pass(tiny("llama"), tokenizer, docs, settings, teacher=teacher)

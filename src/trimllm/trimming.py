@@ -1,4 +1,16 @@
-"""Algorithm 1 of the paper, progressive layer dropping: scan, choose, drop, train, again."""
+"""Algorithm 1 of the paper, progressive layer dropping: scan, choose, drop, train, again.
+
+>>> from trimllm import TrainSettings, save, trim
+>>> settings = TrainSettings(learning_rate=1e-3, dtype="float32")
+>>> for epoch in trim(model, tokenizer, train=documents, calibration=others,
+...                   step=2, until=0.4, settings=settings):
+...     print(epoch.number, len(epoch.selection.dropped), epoch.dropped)
+0 0 0
+1 2 2
+2 2 4
+3 2 6
+>>> path = save(model, tokenizer, "trimmed")
+"""
 
 from __future__ import annotations
 
@@ -70,23 +82,9 @@ def trim(
 ) -> Iterator[Epoch]:
     """Trim a model in place, epoch by epoch (section 3.2), while one iterates.
 
-    Epoch 0 drops nothing: it scans, chooses the blocks that are trained for the whole run
-    (section 3.4), and trains. Every later one scans (Eq. 3 and 4), drops the `step` sublayers that
-    are missed least (section 3.3) and trains one pass. Once all sublayers of the trained blocks are
-    dropped, nothing is trained any more, and a warning says so. Whoever iterates may stop at any
-    epoch, save the model in float32, and go on from there with `resume`: the bytes are those of a
-    chain in one piece.
-
-    >>> from trimllm import TrainSettings, save, trim
-    >>> settings = TrainSettings(learning_rate=1e-3, dtype="float32")
-    >>> for epoch in trim(model, tokenizer, train=documents, calibration=others,
-    ...                   step=2, until=0.4, settings=settings):
-    ...     print(epoch.number, len(epoch.selection.dropped), epoch.dropped)
-    0 0 0
-    1 2 2
-    2 2 4
-    3 2 6
-    >>> path = save(model, tokenizer, "trimmed")
+    Epoch 0 drops nothing: it scans, chooses the blocks that are trained for the whole run, and
+    trains. Whoever iterates may stop at any epoch, save the model in float32, and go on from there
+    with `resume`: the bytes are those of a chain in one piece.
 
     Args:
         train: documents to train on.
@@ -95,7 +93,7 @@ def trim(
             The chain ends at the nearest end of an epoch.
         step: sublayers dropped an epoch.
         criterion: what to drop by; a name of `trimllm.select`, or `package.module:name`.
-        ratio: share r of the blocks to train.
+        ratio: share r of the blocks to train (section 3.4).
         documents: training documents an epoch; None takes all, 0 trains nothing.
         teacher: needed with `kl` or `hidden` in the settings.
 
@@ -104,50 +102,46 @@ def trim(
             `resume` says, no documents, a loss that is not a number.
     """
     select.criterion(criterion, all_free(calibration, "calibration"))
-    epochs = _epochs(model, step, until, resume.epoch)
-    given, trainable = resume.scan, resume.trainable
+    epochs, trainable = _epochs(model, step, until, resume.epoch), resume.trainable
     for number in range(resume.epoch, epochs):
-        draw = number if scans.resample else 0
-        scores = given or scan(
-            model,
-            tokenizer,
-            sample_of(calibration, scans.documents, settings.seed, draw),
-            dtype=settings.dtype,
-            label=f"scan before epoch {number}",
-            row_budget=scans.row_budget,
-        )
-        if trainable is None:
-            trainable = trainable_blocks(scores, criterion, ratio)
-        selection = choose(scores, criterion, step) if number else Selection()
+        given = resume.scan if number == resume.epoch else None
+        scores = given or _scan(model, tokenizer, calibration, number, settings, scans)
+        trainable = trainable or trainable_blocks(scores, criterion, ratio)
+        selection = Selection()
         if number:
+            selection = choose(scores, criterion, step)
             drop(model, selection.dropped)
         training = NO_PASS
         if documents != 0:
-            training = train_pass(
-                model,
-                tokenizer,
-                documents_of_epoch(train, number, documents, settings.seed),
-                settings,
-                blocks=trainable,
-                epoch=number,
-                epochs=epochs,
-                label=f"epoch {number}/{epochs - 1}",
-                teacher=teacher,
-            )
+            chosen = documents_of_epoch(train, number, documents, settings.seed)
+            options = {"epoch": number, "epochs": epochs, "teacher": teacher, "blocks": trainable}
+            options["label"] = f"epoch {number}/{epochs - 1}"
+            training = train_pass(model, tokenizer, chosen, settings, **options)
+        spent = {"scan": 0.0 if given else scores.seconds, "train": training.seconds}
+        size = size_of(model)
         yield Epoch(
-            number=number,
-            epochs=epochs,
-            criterion=criterion,
-            ratio=ratio,
-            trainable=list(trainable),
-            selection=selection,
-            scan=scores,
-            training=training,
-            seconds={"scan": 0.0 if given else scores.seconds, "train": training.seconds},
-            settings=settings,
-            size=size_of(model),
+            number, epochs, [*trainable], selection, scores, training, spent, settings, size
         )
-        given = None
+
+
+def _scan(
+    model: nn.Module,
+    tokenizer: Any,
+    calibration: Sequence[Document],
+    number: int,
+    settings: TrainSettings,
+    scans: ScanSettings,
+) -> Scan:
+    """The scan before an epoch (Eq. 3 and 4), on documents of its own."""
+    draw = number if scans.resample else 0
+    return scan(
+        model,
+        tokenizer,
+        sample_of(calibration, scans.documents, settings.seed, draw),
+        dtype=settings.dtype,
+        label=f"scan before epoch {number}",
+        row_budget=scans.row_budget,
+    )
 
 
 @dataclass(frozen=True)
@@ -156,8 +150,6 @@ class Epoch:
 
     number: int  # from 0
     epochs: int  # of the whole chain
-    criterion: str
-    ratio: float
     trainable: list[int]  # original blocks that are trained
     selection: Selection  # the units dropped in this epoch, ties and margin
     scan: Scan = field(repr=False)  # by which they were chosen
@@ -182,8 +174,6 @@ class Epoch:
         return {
             "epoch": self.number,
             "epochs": self.epochs,
-            "criterion": self.criterion,
-            "ratio": self.ratio,
             "trainable_blocks": self.trainable,
             "units_dropped": [list(unit) for unit in selection.pop("dropped")],
             **selection,
@@ -205,13 +195,9 @@ def make_epoch(
     """One epoch of a chain from files to a checkpoint: it scans and drops in this process, and
     trains as `trimllm.train.make_checkpoint`, whose arguments it takes.
 
-    Args:
-        job: its arguments are `start`, the number of the epoch, `trainable` of `Resume`, `scans`,
-            fields of `ScanSettings`, and `until`, `step`, `criterion`, `ratio`, `documents` of
-            `trim`.
-
-    Returns:
-        The record of the epoch, with the score of held-back documents, sealed.
+    The job's arguments are `start`, the number of the epoch, `trainable` of `Resume`, `scans`,
+    fields of `ScanSettings`, and `until`, `step`, `criterion`, `ratio`, `documents` of `trim`.
+    Returns the record of the epoch, with the score of held-back documents, sealed.
     """
     arguments, settings = dict(job.arguments), TrainSettings(**job.settings)
     number, documents = arguments.pop("start"), arguments.pop("documents", None)

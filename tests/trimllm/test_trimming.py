@@ -308,6 +308,6 @@ def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         "others": documents(12, 9),
     }
     parser, runner = doctest.DocTestParser(), doctest.DocTestRunner()
-    runner.run(parser.get_doctest(trimllm.trimming.trim.__doc__, given, "trim", None, 0))
+    runner.run(parser.get_doctest(trimllm.trimming.__doc__, given, "trim", None, 0))
     assert runner.summarize() == doctest.TestResults(failed=0, attempted=4)
     assert len(trimllm.units(trimllm.load("trimmed")[0])) == 4

@@ -61,23 +61,14 @@ def compress(
     """Compress a checkpoint; the result appears whole and checked, or not at all.
 
     Args:
-        method: one of `METHODS`.
+        method, engine: of `METHODS`; engine None takes the default.
         source: a dense checkpoint, plain or trimmed.
-        texts: calibration texts.
-        held_back: what the loss is compared on, none of it among `texts`: texts, or pairs of a
-            prompt and an answer, of which the answer counts.
-        output: where the compressed checkpoint goes.
-        engine: None takes the method's default.
+        texts, held_back: to calibrate by, and what the loss is compared on.
         provenance: called at the end for what manifest.json holds beside the hashes.
-        record: makes compression.json of what is returned.
-
-    Returns:
-        Method, engine and its version, losses (nats a token: dense, compressed, yardstick), margin,
-        bytes, seconds.
+        record: makes compression.json of what is returned: losses (nats a token), bytes, seconds.
 
     Raises:
-        UserError: what cannot be compressed so; or the compressed checkpoint is worse than its
-            margin allows.
+        UserError: what cannot be compressed so, or has become worse than its margin allows.
     """
     config = _check(method, source, texts, held_back, settings)
     entry, (compressor, yardstick_) = METHODS[method], COMPRESSORS[method]
@@ -113,8 +104,7 @@ def compress(
             "bytes_dense": store.bytes_by_part(source),
             "seconds": seconds,
             "seed": settings.seed,
-            "calibration_texts": len(texts),
-            "held_back_texts": len(held_back),
+            **{"calibration_texts": len(texts), "held_back_texts": len(held_back)},
             **compressed.facts,
         }
         store.complete(temporary, output, {RECORD: record(result)}, provenance())

@@ -73,15 +73,30 @@ def fine_tune(
     lora: dict[str, Any] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Fine-tune in place: all blocks, or given ones, or with LoRA all by adapters.
+    """Fine-tune in place, and keep the pass that answers the `held_back` documents best.
+
+    Without these it is the last. Training ends after `patience` passes in a row that were not
+    better than the best one before.
 
     Args:
         trainable: original blocks to train; None trains all.
-        lora: `rank` and `alpha` of adapters, which are merged into the model at the end.
-        options: `train`, `epochs` and other arguments of `train_passes`.
+        lora: `rank` and `alpha` of adapters, which train in place of all blocks and are merged into
+            the model at the end.
+        options:
+            train: documents to train on.
+            epochs: number of passes, which the schedule goes by.
+            documents: how many of them a pass takes; None takes all.
+            held_back: documents to score after each pass.
+            patience: 1, if not given.
+            least: first pass that may be kept, from 1: a model that has seen a part of its
+                documents is no yardstick; None waits until every document was seen once.
+            passes: the first one to train and the one after the last; None trains all `epochs`.
+            teacher: needed with `kl` or `hidden` in the settings.
+            state: where the state is kept, and from where it goes on.
 
     Returns:
-        The record of `train_passes`; where no unit of the blocks is left, of no pass.
+        A record for JSON: one entry a pass, the held-back documents' scores after each, which pass
+        was kept (from 0); the size of the model.
 
     Raises:
         UserError: as `train_pass`, or for settings that LoRA does not allow.
@@ -118,28 +133,9 @@ def train_passes(
     teacher: Teacher | None = None,
     state: State | None = None,
 ) -> dict[str, Any]:
-    """Train passes and keep the one that answers the `held_back` documents best.
-
-    Without these it is the last. Training ends after `patience` passes in a row that were not
-    better than the best one before.
-
-    Args:
-        trainable: the blocks that are trained.
-        train: documents to train on.
-        epochs: number of passes, which the schedule goes by.
-        documents: how many of them a pass takes; None takes all.
-        least: first pass that may be kept, from 1: a model that has seen a part of its documents is
-            no yardstick; None waits until every document was seen once.
-        passes: the first one to train and the one after the last; None trains all `epochs`.
-        teacher: needed with `kl` or `hidden` in the settings.
-        state: where the state is kept, and from where it goes on.
-
-    Returns:
-        A record for JSON: one entry a pass, the held-back documents' scores after each, and which
-        pass was kept (from 0).
-    """
+    """Train passes of a placed model; the arguments of `fine_tune`, whose record it returns."""
     numbers = range(epochs) if passes is None else range(*passes)
-    least = least or (math.ceil(len(train) / documents) if documents else 1)
+    least = min(least or (math.ceil(len(train) / documents) if documents else 1), len(numbers))
     done = state.done if state else {}
     records, scores, kept = done.get("passes", []), done.get("held_back", []), done.get("kept")
     best = state.tensors(f"pass-{kept}") if state and held_back else {}
@@ -155,8 +151,7 @@ def train_passes(
         if held_back:
             scores.append(_score(placed, tokenizer, held_back, settings.dtype))
             curve = [HeldBackScore(**score) for score in scores]
-            counted = range(min(least - 1, len(numbers) - 1, at), at + 1)
-            kept = max(counted, key=lambda one: (curve[one], -one))
+            kept = max(range(min(least - 1, at), at + 1), key=lambda one: (curve[one], -one))
         if at - kept >= patience or at == len(numbers) - 1:
             break
         if held_back and kept == at:

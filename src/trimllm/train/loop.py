@@ -7,14 +7,14 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from more_itertools import chunked
-from torch import Tensor, nn
+from torch import nn
 
 from trimllm.base.errors import UserError
 from trimllm.base.names import TOKENS_AT_ONCE
@@ -31,6 +31,12 @@ from trimllm.train.teacher import Teacher
 SHORT = 128
 """Tokens up to which fused attention is slower: on a CPU in bfloat16 its backward pass calls a
 product for every head, a seventh of a training step."""
+
+
+NOTHING_LEFT = (
+    "warning: every unit of the trained blocks is dropped, so nothing is trained any more; "
+    "a larger update ratio trains more blocks"
+)
 
 
 def train_pass(
@@ -64,81 +70,69 @@ def run_pass(
     teacher: Teacher | None = None,
     state: State | None = None,
 ) -> PassRecord:
-    """The training loop. Several processes that share a model call it with the same arguments.
+    """Train one pass; several processes that share a model call this with the same arguments.
 
-    The optimizer starts anew every pass; the learning rate follows the settings' schedule. The same
-    seed, documents and number of threads give the same bytes. Where all trainable blocks are
-    dropped it trains nothing, and a warning says so.
+    The optimizer starts anew every pass. The same seed, documents and number of threads give the
+    same bytes. Where all trainable blocks are dropped nothing is trained, and a warning says so.
 
     Args:
-        epoch: number of the pass, for the learning rate and the order of documents.
-        epochs: number of passes.
-        label: of the progress bar.
+        epoch, epochs: number of the pass and of passes, for the learning rate and the order.
         teacher: needed with `kl` or `hidden` in the settings.
         state: where the state inside the pass is kept, and from where it goes on.
 
     Raises:
-        UserError: an epoch past the last, a teacher that is missing, of another width or has not
-            run a document, or a loss that is not a number.
+        UserError: an epoch past the last, an unfit teacher, or a loss that is not a number.
     """
     if not 0 <= epoch < epochs:
         raise UserError(f"epoch {epoch} of 0 to {epochs - 1}: the learning rate ends before")
-    start, model, trained = time.perf_counter(), placed.model, placed.trained
-    if not trained:
-        print(
-            "warning: every unit of the trained blocks is dropped, so nothing is trained any more; "
-            "a larger update ratio trains more blocks",
-            file=sys.stderr,
-        )
-        return NO_PASS
-    optimizer = _optimizer([*trained.values()], settings)
-    examples = examples_of(tokenizer, documents, max_positions(model))
-    batches = batches_of(examples, settings.batch_size, settings.seed, epoch)
-    steps = list(chunked(batches, settings.gradient_accumulation))
     if settings.needs_teacher and (teacher is None or settings.train_embeddings):
         raise UserError("`kl` and `hidden` need a teacher and `train_embeddings=False`")
-    width = model.get_output_embeddings().weight.shape[1]
-    taught = teacher if settings.needs_teacher else None
-    states_of = partial(taught.states_of, width, settings.hidden > 0) if taught else None
+    if not (trained := placed.trained):
+        print(NOTHING_LEFT, file=sys.stderr)
+        return NO_PASS
+    start, optimizer = time.perf_counter(), _optimizer([*trained.values()], settings)
+    examples = examples_of(tokenizer, documents, max_positions(placed.model))
+    batches = batches_of(examples, settings.batch_size, settings.seed, epoch)
+    steps = list(chunked(batches, settings.gradient_accumulation))
     progress = progress_bar(len(documents), "documents", label, shown=world()[0] == 0)
-    model.train()
+    placed.model.train()
     with _conditions(placed, settings.seed * 1000 + epoch, max(map(len, examples), default=0)):
         losses, before = state.restore(trained, optimizer) if state else (Losses(), 0.0)
         progress.update(sum(len(batch) for step in steps[: len(losses)] for batch in step))
         for number, step in enumerate(steps[len(losses) :], len(losses)):
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate(epoch, epochs, number / len(steps))
-            losses.append(_backward(placed, settings, states_of, step))
+            losses.append(_backward(placed, settings, teacher, step))
             nn.utils.clip_grad_norm_(trained.values(), settings.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             progress.set_postfix_str(f"loss {_mean(losses[-1:]):.3f}", refresh=False)
             progress.update(sum(map(len, step)))
+            seconds = before + time.perf_counter() - start
             if state and number + 1 < len(steps):
-                seconds = before + time.perf_counter() - start
                 state.save_step(trained, optimizer, losses, seconds)
     progress.close()
-    model.eval()
+    placed.model.eval()
     return PassRecord(
         loss=_mean(losses),
         loss_last_quarter=_mean(losses[-max(1, len(losses) // 4) :]),
         steps=len(steps),
         documents=len(documents),
         tokens=sum(len(example) - 1 for example in examples),
-        seconds=before + time.perf_counter() - start,
+        seconds=seconds,
         trainable_parameters=sum(p.numel() for p in trained.values()),
     )
 
 
 def _backward(
-    placed: Placed,
-    settings: TrainSettings,
-    states_of: Callable[[Example], Tensor] | None,
-    step: list[list[Example]],
+    placed: Placed, settings: TrainSettings, teacher: Teacher | None, step: list[list[Example]]
 ) -> tuple[float, int]:
     """Add the gradients of an optimizer step; returns its summed loss and its answer tokens."""
-    device, dtype = placed.device, placed.dtype
-    padding = placed.model.config.pad_token_id or 0
+    model, device, dtype = placed.model, placed.device, placed.dtype
+    states_of, padding = None, model.config.pad_token_id or 0
+    if teacher is not None and settings.needs_teacher:
+        width = model.get_output_embeddings().weight.shape[1]
+        states_of = partial(teacher.states_of, width, settings.hidden > 0)
     tokens = sum(len(example.answer) for batch in step for example in batch)
     total = torch.zeros((), dtype=torch.double)
     for rows, factor in _parts(step, settings.batch_size, device):

@@ -23,6 +23,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from scipy.stats import binom
 
 from trimllm.base.errors import UserError
@@ -147,15 +148,9 @@ def run(folder: Path, kept: Path, show: str = DIFFERENT, configfiles: Sequence[P
     if not keys:
         raise UserError(f"{folder} and {own} hold no evaluation of the same model, recipe and task")
     found = [compared(key, mine[key], theirs[key]) for key in keys]
-    for cell in found:
-        if show in ("all", cell["verdict"]):
-            documents = "paired" if cell["paired"] else "other documents"
-            print(
-                "{verdict:12}  {one:5.1f} {other:5.1f}  {points:+5.1f} ({low:+.1f} to {high:+.1f}, "
-                "n = {n}, {documents})  {model}/{domain}/{recipe} on {task}".format(
-                    **cell, documents=documents
-                )
-            )
+    shown = pd.DataFrame([cell for cell in found if show in ("all", cell["verdict"])])
+    if len(shown):
+        print(shown.round(1).to_string(index=False))
     counts = {
         word: sum(cell["verdict"] == word for cell in found) for word in (EQUAL, NOISE, DIFFERENT)
     }

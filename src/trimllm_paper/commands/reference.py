@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -78,7 +77,7 @@ def collect(
     results: Path,
     reference: Path,
     config: dict[str, Any],
-    domains: Mapping[str, str] = MappingProxyType({}),
+    domains: Mapping[str, str],
     add: bool = False,
 ) -> int:
     """Keep a run; what `reference` holds is replaced at the end. Returns the number of records.

@@ -54,7 +54,7 @@ def names(kept: Path) -> set[str]:
 def test_what_is_kept(results: Path, config: dict[str, Any]) -> None:
     # Collecting again does not collect what was kept before.
     for _ in range(2):
-        assert reference.collect(results, results / "reference", config) == 5
+        assert reference.collect(results, results / "reference", config, {}) == 5
     assert names(results / "reference") == KEPT
     assert kept_runs.is_kept(results / "reference") and not kept_runs.is_kept(results)
 
@@ -63,17 +63,17 @@ def test_a_long_run_is_kept_as_its_parts_end(
     results: Path, tmp_path: Path, config: dict[str, Any]
 ) -> None:
     kept, more = tmp_path / "kept", "eval/m/e/full_ft/t.json"
-    reference.collect(results, kept, config)
+    reference.collect(results, kept, config, {})
     for content in ({"another": "domain"}, {"computed": "again"}):
         later = write(tmp_path / "later", more, content=content)
-        assert reference.collect(later, kept, config, add=True) == 6
+        assert reference.collect(later, kept, config, {}, add=True) == 6
         assert names(kept) == {*KEPT, more}
         assert kept_runs.read_json(kept / more) == content
     # A key that came later was what its default is.
     earlier = yaml.safe_load((kept / "config.yaml").read_text())
     del earlier["engines"]
     kept_runs.write(kept, kept_runs.records_of(kept), yaml.safe_dump(earlier))
-    assert reference.collect(later, kept, config, add=True) == 6
+    assert reference.collect(later, kept, config, {}, add=True) == 6
     # Parts of two configurations, or of two kinds of documents, are no run.
     reference.collect(later, kept, config, {"domains/e.yaml": "label: one"}, add=True)
     with pytest.raises(UserError, match=r"of another configuration \(domains/e\.yaml\); leave"):
@@ -85,12 +85,12 @@ def test_a_long_run_is_kept_as_its_parts_end(
     assert "tokens: 7" in kept_runs.read_text(kept / "domains/e.yaml")
     rounded = config | {"compute": config["compute"] | {"dtype": "float32"}}
     with pytest.raises(UserError, match=r"compute\.dtype: auto there, float32 here"):
-        reference.collect(later, kept, rounded, add=True)
+        reference.collect(later, kept, rounded, {}, add=True)
     changed = config | {"seed": 4, "finetune": config["finetune"] | {"clip": 2.5}}
     with pytest.raises(UserError, match=r"finetune\.clip: 1\.0 there, 2\.5 here") as error:
-        reference.collect(later, kept, changed, add=True)
+        reference.collect(later, kept, changed, {}, add=True)
     assert "seed: 3 there, 4 here" in str(error.value) and "epochs" not in str(error.value)
-    assert reference.collect(later, kept, config | {"seed": 4}) == 1
+    assert reference.collect(later, kept, config | {"seed": 4}, {}) == 1
 
 
 def test_a_new_epoch_replaces_the_manifest_of_the_one_before(
@@ -99,9 +99,9 @@ def test_a_new_epoch_replaces_the_manifest_of_the_one_before(
     """The last epoch of a chain keeps its weights; in a longer one it does not."""
     kept = tmp_path / "kept"
     write(results, f"{CHAIN}/state_06/manifest.json", f"{CHAIN}/state_03/epoch.json")
-    reference.collect(results, kept, config)
+    reference.collect(results, kept, config, {})
     later = write(tmp_path / "later", *(f"{CHAIN}/state_{n}/epoch.json" for n in ("06", "09")))
-    reference.collect(later, kept, config, add=True)
+    reference.collect(later, kept, config, {}, add=True)
     assert names(kept) == {*KEPT, *(f"{CHAIN}/state_{n}/epoch.json" for n in ("03", "09"))}
 
 
@@ -118,11 +118,11 @@ def test_results_of_other_seeds_are_kept_and_named(
     write(results, *seeds, "seed_2/throughput/box/m/full_ft.json")
     write(results, "seed_3/data/d/report.json", "seed_x/eval/m/d/full_ft/t.json")
     kept = tmp_path / "kept"
-    reference.collect(results, kept, config)
+    reference.collect(results, kept, config, {})
     assert names(kept) == KEPT | seeds
     # A part under other seeds adds to them.
     later = write(tmp_path / "later", "eval/m/e/full_ft/t.json", "seed_1/eval/m/e/full_ft/t.json")
-    assert reference.collect(later, kept, config, add=True) == 5 + 4 + 2
+    assert reference.collect(later, kept, config, {}, add=True) == 5 + 4 + 2
     replicates = yaml.safe_load((kept / "config.yaml").read_text())["replicates"]
     assert replicates == [f"{kept}/seed_{seed}" for seed in (1, 2, 10)]
 
@@ -138,7 +138,7 @@ def test_parts_that_made_the_same_checkpoint_are_both_right(
         named = {"model.safetensors": weights, "training.json": number}
         write(results, name, content={"files": named, "provenance": {}})
         hashes.append(files.sha256_of(results / name))
-        reference.collect(results, kept, config, add=True)
+        reference.collect(results, kept, config, {}, add=True)
         checks.verify_reference(kept)
         known = {one for one in (*hashes, "0" * 64) if lineage.is_manifest_of(one, kept / name)}
         assert known == ({hashes[2]} if weights == "b" else set(hashes))
@@ -146,8 +146,8 @@ def test_parts_that_made_the_same_checkpoint_are_both_right(
 
 def test_an_empty_run_leaves_what_was_kept(results: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
-    reference.collect(results, kept, {})
+    reference.collect(results, kept, {}, {})
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no results"):
-        reference.collect(tmp_path / "empty", kept, {})
+        reference.collect(tmp_path / "empty", kept, {}, {})
     assert names(kept) == KEPT and not list(tmp_path.glob(".kept*"))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimllm.base.errors import UserError
-from trimllm_paper.recipe import ANY, DENSE, Paths, Recipe, place_of, variant_name
+from trimllm_paper.recipe import ANY, DENSE, Paths, Place, Recipe, place_of, variant_name
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,9}(\.[0-9]{1,3})?", fullmatch=True)
 COMPRESSORS = st.none() | st.sampled_from(["awq_int4", "gptq_int4", "sparsegpt_2_4"])
@@ -31,36 +31,19 @@ def test_a_recipe_is_its_text(recipe: Recipe, compressor: str | None) -> None:
 
 @given(RECIPES, COMPRESSORS)
 def test_a_path_says_what_it_was_made_of(recipe: Recipe, compressor: str | None) -> None:
-    made, paths = recipe.compressed(compressor), Paths("some/results")
-    task = place_of(paths.evaluation("m", "d", made, "t"))
-    assert (task.kind, task.results, task.model, task.domain) == (
-        "evaluation",
-        "some/results",
-        "m",
-        "d",
-    )
-    assert task.recipe == made and task.task == "t"
-    speed = place_of(paths.throughput("cpu", "random-m", made))
-    assert (speed.kind, speed.hardware, speed.model, speed.recipe) == (
-        *("throughput", "cpu", "random-m"),
-        made,
-    )
-    for kind in ("manifest", "training", "epoch", "compression"):
-        found = place_of(getattr(paths, kind)("m", "d", made))
-        of_state = kind == "epoch" and made.drop is not None
-        assert (found.kind, found.recipe) == (kind, made.state if of_state else made)
-    export = place_of(paths.export("m", "d", made, "gguf_q8_0"))
-    assert (export.kind, export.recipe, export.format) == ("export", made, "gguf_q8_0")
-    assert (export.model, export.domain, export.results) == ("m", "d", "some/results")
-    taught = place_of(paths.teacher("m", "d"))
-    assert (taught.kind, taught.model, taught.domain, taught.recipe) == ("teacher", "m", "d", None)
-    said = place_of(paths.answers("m", made))
-    assert (said.kind, said.model, said.recipe, said.results) == (
-        *("answers", "m", made),
-        "some/results",
-    )
-    choice = place_of(paths.chosen("m"))
-    assert (choice.kind, choice.model, choice.recipe) == ("choice", "m", None)
+    recipe, paths = recipe.compressed(compressor), Paths("some/results")
+    facts = {"model": "m", "domain": "d", "task": "t", "hardware": "h", "engine": "e"}
+    facts |= {"recipe": recipe, "format": "gguf_q8_0"}
+    kinds = ("evaluation", "scan", "throughput", "engines", "export", "training", "compression")
+    for kind in (*kinds, "epoch", "manifest", "teacher", "answers"):
+        of_kind = {name: facts[name] for name in vars(Paths)[kind].names if name in facts}
+        place = place_of(getattr(paths, kind)(**of_kind))
+        if kind == "epoch" and recipe.drop is not None:
+            of_kind["recipe"] = recipe.state
+        if str(recipe) == "pretrained" and "/models/" in getattr(paths, kind)(**of_kind):
+            of_kind["domain"] = "base"
+        assert place == Place(kind, "some/results", **of_kind)
+    assert place_of(paths.chosen("m")) == Place("choice", "some/results", "m")
 
 
 @pytest.mark.parametrize(

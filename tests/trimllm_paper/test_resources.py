@@ -25,9 +25,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_finetune(config: Config, **changes: Any) -> Config:
-    changed = config.model_copy(update={"finetune": config.finetune.model_copy(update=changes)})
-    changed._domains, changed._near = config._domains, config._near
-    return changed
+    return config.model_copy(update={"finetune": config.finetune.model_copy(update=changes)})
 
 
 def test_a_target_is_no_job() -> None:
@@ -80,8 +78,6 @@ def test_memory_grows_with_attempts_and_trained_parameters() -> None:
 def test_earlier_jobs_correct_the_formula_and_not_the_work(tmp_path: Path) -> None:
     """Twice as slow as expected on 256 documents: twice as slow on all, which are more."""
     config = configuration("config").model_copy(update={"results": str(tmp_path)})
-    default = configuration("config")
-    config._domains, config._near = default._domains, default._near
     formula = Resources(config).formula("settle", TRIM_SMALL)
     file = tmp_path / "benchmarks/settle/smollm2-135m/sciq.tsv"
     file.parent.mkdir(parents=True)

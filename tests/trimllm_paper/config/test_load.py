@@ -153,9 +153,7 @@ def test_the_file_is_named(changes: dict[str, Any], words: str, tmp_path: Path) 
 def test_a_default_is_named_as_such() -> None:
     raw = merged(SMOKE, {"recipes": {"paper": {"step": 7}}})
     del raw["trim"]["kept_percent"]
-    with pytest.raises(
-        ConfigError, match=r"yaml \(by default\): trim.kept_percent.0 = 50: not"
-    ):
+    with pytest.raises(ConfigError, match=r"yaml \(by default\): trim.kept_percent.0 = 50: not"):
         load(raw, [SMOKE])
 
 

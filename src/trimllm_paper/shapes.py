@@ -49,15 +49,15 @@ def subject_of(
     Raises `UserError` for a recipe of another kind and for a pattern that cannot drop so many.
     """
     pattern, units = patterns.get(recipe.name or ""), None
-    trimmed = recipe.is_trimmed and recipe.keep and pattern is not None
-    if not (trimmed or recipe.base == "full") or recipe.compressor not in (None, *KERNELS):
+    keep = recipe.keep if recipe.is_trimmed and pattern is not None else None
+    if not (keep or recipe.base == "full") or recipe.compressor not in (None, *KERNELS):
         raise UserError(
             f"{recipe}: no recipe of a shape (patterns: {', '.join(patterns)}; compressors: "
             f"{', '.join(KERNELS)})"
         )
-    if trimmed:
+    if keep and pattern is not None:
         dropped = pattern_units(pattern) if isinstance(pattern, str) else pattern
-        units = tuple(kept_units(SHAPES[shape]["num_hidden_layers"], float(recipe.keep), dropped))
+        units = tuple(kept_units(SHAPES[shape]["num_hidden_layers"], float(keep), dropped))
     return Subject(shape=shape, units=units, compressor=recipe.compressor, **options)
 
 

@@ -1,4 +1,4 @@
-"""Write one checkpoint as an engine reads it, and prove it there on the domain's documents."""
+"""Export one checkpoint, verified on the domain's documents."""
 
 from pathlib import Path
 
@@ -12,29 +12,26 @@ with Job(snakemake) as job:
     from trimllm.score import texts_of
     from trimllm_paper.records import Export
 
-    params, told = job.params, job.wildcards
-    hashes, seed = job.data_hashes(), params["seed"]
+    params, wildcards, full = job.params, dict(job.wildcards), snakemake.input.get("full")
+    hashes, seed, format = job.data_hashes(), params["seed"], wildcards.pop("format")
     folder, trusted = Path(snakemake.input.manifest).parent, params["loading"]["trust_remote_code"]
     tokenizer = load_tokenizer(folder, trust_remote_code=trusted)
     documents = read_documents(snakemake.input.calibration)[: params["documents"]]
-    place = {key: told[key] for key in ("model", "domain", "recipe")} | {"seed": seed}
-    full = snakemake.input.get("full")
-    card = params["card"]
-    if told_of := job.inputs.get("measured"):
-        from trimllm_paper.own import card as own_card
+    card = {**job.card(), **params["card"], "how": wildcards["recipe"]}
+    if records := job.inputs.get("measured"):
+        from trimllm_paper.own.card import measured
 
-        told_of = [*told_of, *job.inputs.get("timings", ())]
-        card = card | {"measured": own_card.measured(told_of, told["recipe"])}
+        records = [*records, *job.inputs.get("timings", ())]
+        card["measured"] = measured(records, wildcards["recipe"])
+    facts = {**wildcards, **params["chain"], "seed": seed, "provenance": job.stamp}
     export(
         folder,
-        told["format"],
+        format,
         Path(snakemake.output.manifest).parent,
         texts_of(tokenizer, documents),
         untrimmed=Path(full).parent if full else None,
-        facts=Facts(**job.card() | card, how=told["recipe"]),
+        facts=Facts(**card),
         threads=snakemake.threads,
-        record=lambda found: Export(
-            **place, **params["chain"], **found, provenance=job.stamp
-        ).content(),
+        record=lambda content: Export(**facts, **content).content(),
         provenance=lambda: job.provenance(data_hashes=hashes, seed=seed),
     )

@@ -107,16 +107,15 @@ def entries(model: nn.Module) -> list[Entry]:
 
 def _zeros(config: Any, block: int, kind: str) -> Iterator[Entry]:
     """Zero tensors in place of a missing sublayer, where `deci` needs them."""
-    width = config.hidden_size
-    if kind == "mlp":
-        into, out, inner = ("ffn_gate", "ffn_up"), "ffn_down", ZERO_CHANNELS
-    elif block == 0:
-        into, out, inner = ("attn_q", "attn_k", "attn_v"), "attn_output", head_width(config)
-    else:
+    if kind == "attention" and block:
         return
-    yield Entry(f"blk.{block}.{out.partition('_')[0]}_norm.weight", (width,))
-    yield from (Entry(f"blk.{block}.{name}.weight", (inner, width)) for name in into)
-    yield Entry(f"blk.{block}.{out}.weight", (width, inner))
+    width, names, inner = config.hidden_size, "ffn_norm ffn_gate ffn_up ffn_down", ZERO_CHANNELS
+    if kind == "attention":
+        names, inner = "attn_norm attn_q attn_k attn_v attn_output", head_width(config)
+    norm, *into, out = (f"blk.{block}.{name}.weight" for name in names.split())
+    yield Entry(norm, (width,))
+    yield from (Entry(name, (inner, width)) for name in into)
+    yield Entry(out, (width, inner))
 
 
 def type_of(entry: Entry, kind: str) -> Type:

@@ -89,8 +89,8 @@ def ask(engine: str, path: str | Path, question: Record, threads: int = 1) -> Re
         text; `greedy`: generated tokens, an engine may stop at an end of text; `gaps` (of
         transformers): by generated token its logit minus the next one's; `engine`: versions.
     """
-    job: Record = {"context": question["longest"] + 8}
-    job |= {LLAMA: {"exact": True}, VLLM: {"top": REQUESTED}}.get(engine, {})
+    options: dict[str, Record] = {LLAMA: {"exact": True}, VLLM: {"top": REQUESTED}}
+    job = {"context": question["longest"] + 8, **options.get(engine, {})}
     try:
         with start(engine, path, threads, **job) as worker:
             return worker.ask("answer", question)
@@ -108,12 +108,12 @@ def differences(engine: Record, reference: Record) -> list[float]:
 
     It is infinite for a token that the engine does not report, and where a value is NaN.
     """
-    found = []
+    largest = []
     for theirs, ours in zip(engine["likeliest"], reference["likeliest"], strict=True):
         top = sorted(ours, key=ours.__getitem__, reverse=True)[:TOP]
         apart = [abs(theirs.get(token, -math.inf) - ours[token]) for token in top]
-        found.append(math.inf if any(map(math.isnan, apart)) else max(apart))
-    return found
+        largest.append(math.inf if any(map(math.isnan, apart)) else max(apart))
+    return largest
 
 
 def first_difference(engine: Record, reference: Record, ends: Sequence[int]) -> int | None:

@@ -133,7 +133,7 @@ def _write_gguf(
 ) -> tuple[Path, str]:
     """Write a GGUF file, with config.json for the hub: the file, and how to load it (Markdown)."""
     file = folder / f"model-{kind.upper()}.gguf"  # the hub reads the type off the name
-    gguf_file.write(model, tokenizer, source, file, kind, facts.name, facts.license)
+    gguf_file.write(model, tokenizer, source, file, kind, facts.name or "", facts.license)
     shutil.copyfile(source / "config.json", folder / "config.json")
     context = min(4096, gguf_file.context_of(model.config))
     options = " --jinja" if tokenizer.chat_template else ""

@@ -31,7 +31,7 @@ def build(subject: Subject) -> nn.Module:
     if subject.shape:
         return random_model(subject)
     model, _ = load(
-        subject.checkpoint,
+        subject.checkpoint or "",
         dtype=subject.dtype,
         device=subject.device,
         trust_remote_code=subject.trust_remote_code,

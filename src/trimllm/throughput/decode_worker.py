@@ -33,9 +33,9 @@ class Worker:
     """
 
     def __init__(self, subject: dict[str, Any], prompt: int, loop: bool) -> None:
-        made = Subject(**subject)
-        torch.set_num_threads(made.threads)
-        self.model = build(made)
+        timed = Subject(**subject)
+        torch.set_num_threads(timed.threads)
+        self.model = build(timed)
         self.device = self.model.get_input_embeddings().weight.device
         layers = sorted(set(map(_kind, linears(self.model))))  # the kernels of a compressed model
         self.facts = sizes(self.model, prompt) | {
@@ -45,9 +45,9 @@ class Worker:
             "threads": torch.get_num_threads(),
             "version": f"transformers {__version__}",
             "versions": versions("gptqmodel", "bitsandbytes"),
-            **{name: getattr(made, name) for name in ("dtype", "device", "mode")},
+            **{name: getattr(timed, name) for name in ("dtype", "device", "mode")},
         }
-        self.decode = Loop(self.model, made.mode) if loop else self._generate
+        self.decode = Loop(self.model, timed.mode) if loop else self._generate
         forget_peak(self.device)
 
     def time(self, prompts: list[list[int]], generate: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Write a checkpoint as an engine reads it: `trimllm export CHECKPOINT --format gguf_q8_0`.
+"""Export a checkpoint for an engine: `trimllm export CHECKPOINT --format gguf_q8_0`.
 
-It is verified in that engine before it is saved; the last line tells how to serve it.
+It is verified in that engine before it is saved; the last line is the command that serves it.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from trimllm.base.errors import UserError
 def run(
     checkpoint: Path, format: str, output: Path | None, untrimmed: Path | None, texts: Path | None
 ) -> int:
-    """Export, and say where and how to serve it."""
-    held_back = texts.read_text(encoding="utf-8").splitlines() if texts else []
-    if texts and not any(map(str.strip, held_back)):
+    """Export; print where it is and how to serve it."""
+    lines = texts.read_text(encoding="utf-8").splitlines() if texts else []
+    held_back = [line for line in lines if line.strip()]
+    if texts and not held_back:
         raise UserError(f"{texts} holds no text; one a line is needed")
     import trimllm  # needs torch
 
-    made = trimllm.export(
-        checkpoint, format, output, [one for one in held_back if one.strip()], untrimmed=untrimmed
-    )
-    print(f"{made}: verified; README.md and export.json tell of it", file=sys.stderr)
-    gguf = next(made.glob("*.gguf"), None)
-    print(f"llama-server -m {gguf}    # or: trimllm serve {made}" if gguf else made)
+    folder = trimllm.export(checkpoint, format, output, held_back, untrimmed=untrimmed)
+    print(f"{folder}: verified; see README.md and export.json", file=sys.stderr)
+    gguf = next(folder.glob("*.gguf"), None)
+    print(f"llama-server -m {gguf}    # or: trimllm serve {folder}" if gguf else folder)
     return 0

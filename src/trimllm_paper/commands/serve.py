@@ -29,12 +29,12 @@ def gguf_file(model: Path) -> Path:
         one = Choice.read(file)
         place = one.model, one.domain, one.recipe, one.format
         model = Path(Paths(str(model)).export(*place)).parent
-    found = sorted(model.glob("*.gguf")) if model.is_dir() else [model]
-    if len(found) != 1 or not found[0].is_file() or found[0].suffix != ".gguf":
+    files = sorted(model.glob("*.gguf")) if model.is_dir() else [model]
+    if len(files) != 1 or not files[0].is_file() or files[0].suffix != ".gguf":
         raise UserError(
             f"{model} is no GGUF file and no folder with one; `trimllm export CHECKPOINT` makes one"
         )
-    return found[0]
+    return files[0]
 
 
 def run(model: Path, host: str, port: int, threads: int | None, context: int) -> int:

@@ -36,7 +36,7 @@ class Worker:
             params.flash_attn_type = plain
         self.server = xllamacpp.Server(params)
         installed = version("xllamacpp")
-        self.facts = {
+        self.facts: dict[str, Any] = {
             "version": f"xllamacpp {installed}",
             "versions": {"xllamacpp": installed},
             # What it was built with and can use: "CPU : SSE3 = 1 | AVX = 1 | REPACK = 1 |".
@@ -59,8 +59,8 @@ class Worker:
 
         def likeliest(ids: list[int], top: int) -> dict[int, float]:
             bias = {"logit_bias": [[letter, 1e6]], "n_probs": top}
-            found = self._complete([ids], 1, **bias)["completion_probabilities"][0]["top_logprobs"]
-            values = ((one["id"], one["logprob"]) for one in found)
+            position = self._complete([ids], 1, **bias)["completion_probabilities"][0]
+            values = ((one["id"], one["logprob"]) for one in position["top_logprobs"])
             return {token: math.nan if value is None else value for token, value in values}
 
         answer: dict[str, Any] = {"likeliest": [], "targets": []}
@@ -83,7 +83,7 @@ class Worker:
 
     def _complete(self, prompts: list[list[int]], tokens: int, **options: Any) -> Any:
         """Greedy completion of one prompt, or a list of those of several."""
-        content = {"n_predict": tokens, "temperature": -1.0, "cache_prompt": True}
+        content: dict[str, Any] = {"n_predict": tokens, "temperature": -1.0, "cache_prompt": True}
         content |= {"prompt": prompts if len(prompts) > 1 else prompts[0], "return_tokens": True}
         return self._post("/completion", content | options)
 

@@ -54,7 +54,7 @@ class Worker:
             disable_log_stats=True,
             **({} if eager else {"gpu_memory_utilization": share}),
         )
-        self.facts = {
+        self.facts: dict[str, Any] = {
             "version": f"vllm {__version__}",
             "versions": {"vllm": __version__, "torch": torch.__version__},
             "kernel": f"Transformers backend, {'eager' if eager else 'compiled'}",
@@ -76,9 +76,9 @@ class Worker:
         for ids, positions in question["rows"]:
             # By position: the likeliest tokens, and the one that is there.
             options = {"max_tokens": 1, "prompt_logprobs": question["top"]}
-            found = self._generate([ids], **options)[0].prompt_logprobs
+            by_position = self._generate([ids], **options)[0].prompt_logprobs
             for position in positions:
-                values = {token: one.logprob for token, one in found[position].items()}
+                values = {token: one.logprob for token, one in by_position[position].items()}
                 answer["likeliest"].append(values)
                 answer["targets"].append(values[ids[position]])
         tokenizer = self.engine.get_tokenizer()

@@ -19,8 +19,8 @@ A missing value is None: the criterion of `full_ft`, a speedup's interval of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,8 @@ SPEEDS = (
 COLUMNS = {
     "evaluations": f"results model domain tested task {RECIPE} n right accuracy scores documents "
     "chance answer_loss exact_match token_f1 rouge_l perplexity units_kept units_total "
-    "kept_percent bytes bytes_full bytes_percent stand_in",
-    "epochs": f"results model domain {RECIPE} epoch units_dropped units_total trainable_blocks "
+    "kept_percent bytes bytes_percent stand_in",
+    "epochs": f"results model domain {RECIPE} epoch units_dropped units_total "
     "ties margin scan seconds_scan seconds_train tokens documents loss held_back "
     "held_back_documents machine",
     "trainings": f"results model domain {RECIPE} epoch seconds tokens documents loss held_back "
@@ -97,7 +97,7 @@ class Frame:
     epochs: pd.DataFrame
     trainings: pd.DataFrame
     timings: pd.DataFrame
-    engines: pd.DataFrame = field(default_factory=lambda: _table("engines", (), _in_engine))
+    engines: pd.DataFrame
 
     @classmethod
     def of(
@@ -176,7 +176,7 @@ def rows(table: pd.DataFrame) -> list[Any]:
 # ---- rows of each kind of record -----------------------------------------------------------------
 
 
-def _table(name: str, files: Files, rows_of: Callable[[Path], list[Row]]) -> pd.DataFrame:
+def _table(name: str, files: Files, rows_of: Callable[[Path], Iterator[Row]]) -> pd.DataFrame:
     content = [
         row | {"results": place_of(path).results, "source": path.as_posix()}
         for path in sorted(map(Path, files))
@@ -209,16 +209,14 @@ def _kept_percent(row: Row) -> float:
     return 100 * row["units_kept"] / row["units_total"]
 
 
-def _evaluation(path: Path) -> list[Row]:
+def _evaluation(path: Path) -> Iterator[Row]:
     row = _facts(Evaluation.read(path), path)
     free, right = row.get("answers") or {}, row["correct"]
     scores = free["by_document"]["token_f1"] if free else right
     row |= {"right": sum(right), "accuracy": 100 * sum(scores) / row["n"], "scores": tuple(scores)}
     row |= {"documents": row["document_hashes_sha256"], "kept_percent": _kept_percent(row)}
     row |= {"bytes_percent": 100 * row["bytes"] / row["bytes_full"]}
-    return [
-        row | {key: free.get(key) for key in ("exact_match", "token_f1", "rouge_l", "perplexity")}
-    ]
+    yield row | {key: free.get(key) for key in ("exact_match", "token_f1", "rouge_l", "perplexity")}
 
 
 def _machine(row: Row) -> str:
@@ -229,41 +227,29 @@ def _machine(row: Row) -> str:
     return slug(hardware.get("cpu") or "", "cpu")
 
 
-def _passes(path: Path) -> list[Row]:
+def _passes(path: Path) -> Iterator[Row]:
     row = _facts(Training.read(path), path)
     held_back = [score["accuracy"] for score in row["held_back"]] or [None] * len(row["passes"])
-    row["machine"] = _machine(row)
-    return [
-        row | one | {"epoch": number, "held_back": score, "kept": number == row["kept_pass"]}
-        for number, (one, score) in enumerate(zip(row["passes"], held_back, strict=True))
-    ]
+    for number, (one, score) in enumerate(zip(row["passes"], held_back, strict=True)):
+        kept = {"held_back": score, "kept": number == row["kept_pass"]}
+        yield row | one | kept | {"epoch": number, "machine": _machine(row)}
 
 
-def _epoch(path: Path) -> list[Row]:
+def _epoch(path: Path) -> Iterator[Row]:
     row = _facts(Epoch.read(path), path)
     held_back = row["held_back"] or {}
-    return [
-        row
-        | row["training"]
-        | {f"seconds_{part}": value for part, value in row["seconds"].items()}
-        | {
-            "units_dropped": tuple(map(tuple, row["units_dropped"])),
-            "trainable_blocks": tuple(row["trainable_blocks"]),
-            "held_back": held_back.get("accuracy"),
-            "held_back_documents": held_back.get("documents"),
-            "machine": _machine(row),
-        }
-    ]
+    row |= row["training"] | {f"seconds_{part}": time for part, time in row["seconds"].items()}
+    row["units_dropped"] = tuple(map(tuple, row["units_dropped"]))
+    row["held_back"] = held_back.get("accuracy")
+    row["held_back_documents"] = held_back.get("documents")
+    yield row | {"machine": _machine(row)}
 
 
 def _interval(name: str, rounds: Row | None) -> Row:
     """Median and 95% interval of rounds."""
     rounds = rounds or {"median": 1.0}  # of the full model over itself
-    return {
-        name: rounds["median"],
-        f"{name}_low": rounds.get("low"),
-        f"{name}_high": rounds.get("high"),
-    }
+    ends = {f"{name}_{end}": rounds.get(end) for end in ("low", "high")}
+    return {name: rounds["median"], **ends}
 
 
 def _speeds(content: Row) -> Row:
@@ -283,7 +269,7 @@ def _speeds(content: Row) -> Row:
     return row
 
 
-def _timing(path: Path) -> list[Row]:
+def _timing(path: Path) -> Iterator[Row]:
     record = Throughput.read(path)
     row, content = _facts(record, path), record.model_dump(mode="json")
     row |= _speeds(content)
@@ -296,12 +282,11 @@ def _timing(path: Path) -> list[Row]:
     row["share_of_copy"] *= 100
     row["share_of_matrix"] = 100 * row["share_of_matrix"] if "share_of_matrix" in row else None
     row["in_turn"] = "baseline" not in content or content.get("interleaved", True)
-    return [row | {"peak_megabytes": row["peak_memory_bytes"] / 1e6}]
+    yield row | {"peak_megabytes": row["peak_memory_bytes"] / 1e6}
 
 
-def _in_engine(path: Path) -> list[Row]:
+def _in_engine(path: Path) -> Iterator[Row]:
     engine = Engines.read(path).model_dump(mode="json")
-    found = []
     for one in engine.pop("measured"):
         recipe, content = Recipe.parse(one["recipe"]), engine | one
         row = content | _speeds(content) | {"in_turn": True, "compressor": None}
@@ -310,5 +295,4 @@ def _in_engine(path: Path) -> list[Row]:
         row["parity"] = (one["proof"] or {}).get("mean_difference")
         facts = [one["version"], one["precision"], engine["device"]]
         row["how"] = ", ".join([*facts, f"{engine['threads']} threads", one["kernel"]])
-        found.append(row)
-    return found
+        yield row

@@ -114,8 +114,8 @@ def trim(
         training = NO_PASS
         if documents != 0:
             chosen = documents_of_epoch(train, number, documents, settings.seed)
-            options = {"epoch": number, "epochs": epochs, "teacher": teacher, "blocks": trainable}
-            options["label"] = f"epoch {number}/{epochs - 1}"
+            options: dict[str, Any] = {"epoch": number, "epochs": epochs, "teacher": teacher}
+            options |= {"blocks": trainable, "label": f"epoch {number}/{epochs - 1}"}
             training = train_pass(model, tokenizer, chosen, settings, **options)
         spent = {"scan": 0.0 if given else scores.seconds, "train": training.seconds}
         size = size_of(model)

@@ -13,7 +13,6 @@ class CompressSettings:
 
     group_size: int = 64  # weights that share a scale in the four-bit formats
     max_tokens: int = 512  # of a row of calibration texts
-    min_texts: int = 8  # fewer calibration texts are refused
     kept: float = 0.5  # share of the sublayers' parameters that structured pruning keeps
     seed: int = 0
     threads: int = 1  # of an external engine, and of the process that checks the result

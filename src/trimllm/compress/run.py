@@ -26,6 +26,7 @@ from trimllm.compress.proof import HeldBack, ScoredRow, fresh_loss, judge, mean_
 from trimllm.compress.rounding import int4_to_nearest, int8_to_nearest, two_of_four
 
 RECORD = "compression"
+MIN_TEXTS = 8
 Record = dict[str, Any]
 
 
@@ -58,7 +59,8 @@ def compress(
     provenance: Callable[[], dict[str, Any]] = dict,
     record: Callable[[Record], Record] = dict,
 ) -> Record:
-    """Compress a checkpoint; the result appears whole and checked, or not at all.
+    """Compress a checkpoint; the result appears whole and checked, or not at all: `UserError` for
+    what cannot be compressed so, or has become worse than its margin allows.
 
     Args:
         method, engine: of `METHODS`; engine None takes the default.
@@ -66,9 +68,6 @@ def compress(
         texts, held_back: to calibrate by, and what the loss is compared on.
         provenance: called at the end for what manifest.json holds beside the hashes.
         record: makes compression.json of what is returned: losses (nats a token), bytes, seconds.
-
-    Raises:
-        UserError: what cannot be compressed so, or has become worse than its margin allows.
     """
     config = _check(method, source, texts, held_back, settings)
     entry, (compressor, yardstick_) = METHODS[method], COMPRESSORS[method]
@@ -102,8 +101,7 @@ def compress(
             "group_size": settings.group_size if "group_size" in entry.settings else None,
             "bytes": store.bytes_by_part(temporary),
             "bytes_dense": store.bytes_by_part(source),
-            "seconds": seconds,
-            "seed": settings.seed,
+            **{"seconds": seconds, "seed": settings.seed},
             **{"calibration_texts": len(texts), "held_back_texts": len(held_back)},
             **compressed.facts,
         }
@@ -128,9 +126,9 @@ def _check(
         )
     if method.endswith("_int4") and (lacking := kernels.four_bit_lacks(settings.device)):
         raise UserError(f"{method}: its kernels need {lacking}; install that, or leave it out")
-    if METHODS[method].calibrated and len(texts) < settings.min_texts:
+    if METHODS[method].calibrated and len(texts) < MIN_TEXTS:
         raise UserError(
-            f"{method} needs at least {settings.min_texts} calibration texts and got {len(texts)}; "
+            f"{method} needs at least {MIN_TEXTS} calibration texts and got {len(texts)}; "
             "give the domain more training documents, or raise compress.calibration_documents"
         )
     if not held_back:

@@ -141,8 +141,8 @@ def train_passes(
     best = state.tensors(f"pass-{kept}") if state and held_back else {}
     for number in numbers[len(records) :]:
         chosen = documents_of_epoch(train, number, documents, settings.seed)
-        more = {"epoch": number, "epochs": epochs, "teacher": teacher, "state": state}
-        more["label"] = f"epoch {number + 1}/{epochs}"
+        more: dict[str, Any] = {"epochs": epochs, "teacher": teacher, "state": state}
+        more |= {"epoch": number, "label": f"epoch {number + 1}/{epochs}"}
         trained = run_pass(placed, tokenizer, chosen, settings, **more)
         if trained == NO_PASS:
             break

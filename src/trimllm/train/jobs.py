@@ -176,7 +176,7 @@ def _prepare(
         model.gradient_checkpointing_enable({"use_reentrant": False})
     blocks = options.pop("trainable", None)
     if ratio is not None and blocks is None:
-        initial = from_record(files.read_json(job.scan)["scan"])
+        initial = from_record(files.read_json(job.scan or "")["scan"])
         blocks = trainable_blocks(initial, criterion, ratio, {u.block for u in units(model)})
     state = State(folder, job.identity(), job.save_every)
     options |= {"settings": settings, "trainable": blocks, "state": state}

@@ -52,7 +52,10 @@ def train_pass(
 
     Args:
         blocks: original blocks to train; None trains all.
-        options: `epoch`, `epochs`, `label` and `teacher` of `run_pass`, which also tells of errors.
+        options: `epoch`, `epochs`, `label` and `teacher` of `run_pass`.
+
+    Raises:
+        UserError: an epoch past the last, an unfit teacher, or a loss that is not a number.
     """
     with placed(model, blocks, settings) as prepared:
         return run_pass(prepared, tokenizer, documents, settings, **options)
@@ -77,11 +80,7 @@ def run_pass(
 
     Args:
         epoch, epochs: number of the pass and of passes, for the learning rate and the order.
-        teacher: needed with `kl` or `hidden` in the settings.
         state: where the state inside the pass is kept, and from where it goes on.
-
-    Raises:
-        UserError: an epoch past the last, an unfit teacher, or a loss that is not a number.
     """
     if not 0 <= epoch < epochs:
         raise UserError(f"epoch {epoch} of 0 to {epochs - 1}: the learning rate ends before")
@@ -158,13 +157,13 @@ def _parts(
     """
     rank, size = world()
     if size > 1:
-        for part in chunked(itertools.chain(*step), batch_size * size):
-            rows = part[rank::size]
-            yield (rows, float(size)) if rows else (part[:1], 0.0)
+        for batch in chunked(itertools.chain(*step), batch_size * size):
+            rows = batch[rank::size]
+            yield (rows, float(size)) if rows else (batch[:1], 0.0)
         return
-    for batch in step:
+    for whole in step:
         # What is kept for the backward pass is that of a part. (A GPU's plan counts the whole.)
-        for part in parts_of(batch, TOKENS_AT_ONCE) if device.type == "cpu" else [batch]:
+        for part in parts_of(whole, TOKENS_AT_ONCE) if device.type == "cpu" else [whole]:
             yield part, 1.0
 
 

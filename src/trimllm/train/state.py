@@ -146,7 +146,7 @@ def _moment(value: Tensor, parameter: nn.Parameter) -> Any:
 def _write(stem: Path, tensors: dict[str, Tensor]) -> None:
     """Write tensors as safetensors files STEM.0000, ..., each atomically."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    size = {"get_len": lambda item: item[1].nbytes, "strict": False}
+    size: dict[str, Any] = {"get_len": lambda item: item[1].nbytes, "strict": False}
     for number, piece in enumerate(constrained_batches(tensors.items(), PIECE, **size)):
         path = Path(f"{stem}.{number:04}.safetensors")
         # The format refuses shared memory: an 8-bit optimizer's tables are one for all weights.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from models import FAMILIES, logits_of, random_documents, tiny, word_tokenizer
 
 from trimllm import checkpoint
@@ -37,6 +41,7 @@ from trimllm.train.batching import (
     batches_of,
     documents_of_epoch,
     examples_of,
+    parts_of,
     tensors_of,
 )
 
@@ -100,10 +105,10 @@ def test_bfloat16_trains_float32_weights_and_gives_frozen_ones_back() -> None:
     weight = "model.layers.4.mlp.down_proj.weight"
     # steps far below a bfloat16's resolution of these weights are kept
     assert 0 < (model.state_dict()[weight] - before[weight]).abs().max() < 1e-5
-    given = (model, word_tokenizer(), documents(8), replace(settings, learning_rate=float("inf")))
+    diverging = replace(settings, learning_rate=float("inf"))
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(UserError, match="not a number"):
-        train_pass(*given, blocks=[4])
+        train_pass(model, word_tokenizer(), documents(8), diverging, blocks=[4])
     assert all(".layers.4." in name for name in changed(before, model))
     with pytest.raises(UserError, match="int8"):
         compute_dtype("int8")
@@ -140,8 +145,8 @@ def test_no_two_passes_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "_conditions", conditions)
     for place in range(9):
         settings = replace(SETTINGS, seed=place // 3)
-        given = (tiny("llama"), word_tokenizer(), documents(4), settings)
-        train_pass(*given, epoch=place % 3, epochs=3)
+        model = tiny("llama")
+        train_pass(model, word_tokenizer(), documents(4), settings, epoch=place % 3, epochs=3)
     assert len({*seeds}) == 9 == len(seeds)
 
 
@@ -215,3 +220,16 @@ def test_settings_out_of_range_are_refused() -> None:
         TrainSettings(optimizer="sgd")
     with pytest.raises(UserError, match="'cosine' is none of chain, epoch, constant"):
         TrainSettings(schedule="cosine")
+
+
+@given(st.lists(st.integers(1, 40), max_size=12), st.integers(1, 120))
+def test_a_part_holds_as_many_texts_as_fit(lengths: list[int], tokens: int) -> None:
+    batch = ["a" * length for length in lengths]
+    parts = [*parts_of(batch, tokens)]
+    assert [one for part in parts for one in part] == batch and all(parts)
+
+    def padded(part: Sequence[str]) -> int:
+        return len(part) * max(map(len, part))
+
+    assert all(padded(part) <= tokens or len(part) == 1 for part in parts)
+    assert all(padded([*a, b[0]]) > tokens for a, b in pairwise(parts))

@@ -140,10 +140,8 @@ def test_the_card_tells_of_other_text(own: Path) -> None:
 def test_a_browser_shows_the_report(own: Path, width: int, height: int) -> None:
     report = json.loads((own / "results/sums/data/sums/report.json").read_text())
     shown = min(20, report["splits"]["held_back"]["documents"])
-    with browser.opened() as page:
-        page.resize(width, height)
-        page.open(own / "results/sums/chosen/model/report.html")
-        browser.check_report(page, width, shown)
+    page = own / "results/sums/chosen/model/report.html"
+    browser.check_report(page, width, height, shown)
 
 
 def test_what_was_made_is_verified_and_chosen_again_by_another_wish(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,20 +180,7 @@ def test_the_card_says_what_it_cost_outside(tmp_path: Path) -> None:
     ]
 
 
-# ---- in a browser --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def page() -> Iterator[browser.Page]:
-    with browser.opened() as found:
-        yield found
-
-
 @pytest.mark.parametrize("width, height", [(1280, 900), (320, 568)])
-def test_a_browser_shows_everything(
-    tmp_path: Path, page: browser.Page, width: int, height: int
-) -> None:
+def test_a_browser_shows_everything(tmp_path: Path, width: int, height: int) -> None:
     report.write(tmp_path / "report.html", made(tmp_path), HOW)
-    page.resize(width, height)
-    page.open(tmp_path / "report.html")
-    browser.check_report(page, width)
+    browser.check_report(tmp_path / "report.html", width, height)

@@ -86,8 +86,10 @@ def compression_8x(evidence: Evidence) -> Finding:
         return Finding(missing="throughput of TrimLLM with AWQ")
     shown, own = _of_paper(evidence, found, A100)
     sizes = {place: 100 / one.bytes_percent for place, one in shown.items()}
-    bar = {"least": 8 - 0.5}
-    smaller = [compare(p, size, (size, size), "times smaller", **bar) for p, size in sizes.items()]
+    smaller = [
+        compare(place, size, (size, size), "times smaller", least=8 - 0.5)
+        for place, size in sizes.items()
+    ]
     faster = [_faster(p, (p, speedup(one), one), 4.5 - 0.05) for p, one in shown.items()]
     return Finding([*smaller, *faster], own=own)
 

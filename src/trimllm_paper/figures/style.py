@@ -38,7 +38,7 @@ CRITERIA = _looks(
     ("likelihood", "TrimLLM, our recipe", "#D55E00", "D", (0, (4, 1))),
 )
 """Criterion -> look of the recipes that use it."""
-OTHERS = [
+OTHERS: list[Look] = [
     {"color": "#CC79A7", "marker": "p", "linestyle": (0, (3, 2))},
     {"color": "#56B4E9", "marker": "d", "linestyle": (0, (5, 1, 1, 1))},
     {"color": "#333333", "marker": ">", "linestyle": (0, (1, 1))},

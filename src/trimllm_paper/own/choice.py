@@ -57,12 +57,14 @@ def candidates(
             score = record.held_back[record.kept_pass or 0]
         if score is None:
             raise UserError(f"{path}: no held-back document speaks of it; delete it and run again")
-        free = score.accuracy is None  # of free answers none is right: how likely a token is
+        accuracy = score.accuracy
+        if accuracy is None:  # of free answers none is right: how likely a token of them is
+            accuracy = 100 * math.exp(score.likelihood)
         found.append(
             Candidate(
                 recipe=record.recipe,
-                free=free,
-                accuracy=100 * math.exp(score.likelihood) if free else score.accuracy,
+                free=score.accuracy is None,
+                accuracy=accuracy,
                 likelihood=score.likelihood,
                 documents=score.documents,
                 bytes=expected_bytes(Path(path).parent, format),
@@ -78,9 +80,11 @@ def tokens_per_second(timings: Iterable[Throughput]) -> dict[str, float]:
 
     A machine is not as fast at all times, but each was timed in turn with the full model.
     """
-    timed = [one for one in timings if one.baseline and one.speedup]
-    speedups = {one.recipe: one.speedup.median for one in timed}
-    full = [one.baseline.model_dump()["decode_tokens_per_second"]["median"] for one in timed]
+    speedups, full = {}, []
+    for one in timings:
+        if one.baseline and one.speedup:
+            speedups[one.recipe] = one.speedup.median
+            full.append(one.baseline.model_dump()["decode_tokens_per_second"]["median"])
     speed = median(full)
     return {FULL_FT: speed} | {recipe: speed * speedup for recipe, speedup in speedups.items()}
 

@@ -165,7 +165,7 @@ def learned(full: Accuracy, plain: Accuracy) -> str:
     """Why full fine-tuning is no better than the model before it; "" where it is better. Of free
     answers perplexity tells, by which models are chosen."""
     if full.free:
-        now, before = full.free["perplexity"], plain.free["perplexity"]
+        now, before = (one.free["perplexity"] or 0.0 for one in (full, plain))
         told = f"perplexity of the right answers {now:.1f}, before {before:.1f}"
         return "" if now < before else told
     told = f"accuracy {full.percent:.1f}%, before {plain.percent:.1f}%"

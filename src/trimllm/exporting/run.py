@@ -29,7 +29,7 @@ from trimllm.exporting.formats import (
     split_variant,
 )
 from trimllm.exporting.proof import Record
-from trimllm.exporting.reference import answer, quantize_
+from trimllm.exporting.workers.transformers_worker import answer, quantize_
 
 MAX_TEXT_TOKENS = 512
 """Tokens of a held-back text that are compared."""

@@ -33,7 +33,7 @@ def matrix_rate(device: str, dtype: str) -> float:
 
 def rate(amount: float, work: Callable[[], Any], repeats: int = 5) -> float:
     """Amount of work over the least seconds that it took, a GPU's included."""
-    finish = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    finish = torch.cuda.synchronize if torch.cuda.is_initialized() else lambda: None
     times = []
     for _ in range(repeats):
         finish()

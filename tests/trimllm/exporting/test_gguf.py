@@ -27,7 +27,7 @@ from trimllm.base.errors import UserError
 from trimllm.checkpoint import load_tokenizer
 from trimllm.exporting import gguf_file, proof
 from trimllm.exporting.gguf_file import Entry
-from trimllm.exporting.reference import answer, quantize_
+from trimllm.exporting.workers.transformers_worker import answer, quantize_
 
 pytestmark = needs_llama_cpp
 LLAMA_3 = {

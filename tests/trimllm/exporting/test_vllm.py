@@ -10,7 +10,7 @@ from models import tiny
 
 from trimllm.checkpoint import load_tokenizer
 from trimllm.exporting import proof
-from trimllm.exporting.reference import answer
+from trimllm.exporting.workers.transformers_worker import answer
 from trimllm.sublayers import drop
 
 

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -87,8 +86,7 @@ def scratch(final: str | Path) -> Iterator[Path]:
 def publish(temporary: str | Path, final: str | Path) -> None:
     """Rename a finished directory to its final name, replacing an older one.
 
-    If the file system refuses (`OSError`), the older directory gets its name back, if need be by
-    the next `remove_leftovers`.
+    If that fails, the older one gets its name back, at the latest by `remove_leftovers`.
     """
     old = _beside(Path(final), "old")
     if replaced := Path(final).exists():
@@ -102,18 +100,11 @@ def publish(temporary: str | Path, final: str | Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def remove_leftovers(final: str | Path, older: float | None = None) -> None:
-    """Remove what killed writers of `final` left beside it; restore a directory they moved away.
-
-    Args:
-        older: keep what changed in the last `older` seconds; None, if nobody can be writing now,
-            keeps nothing.
-    """
+def remove_leftovers(final: str | Path) -> None:
+    """Remove what killed writers of `final` left beside it; restore a directory they moved away."""
     final = Path(final)
     for path in final.parent.glob(f".{glob.escape(final.name)}.*"):
         with contextlib.suppress(FileNotFoundError):  # another process removes it
-            if older is not None and time.time() - path.lstat().st_mtime <= older:
-                continue
             if path.name.startswith(f".{final.name}.old-") and not final.exists():
                 path.rename(final)
             elif path.is_dir() and not path.is_symlink():
@@ -138,8 +129,7 @@ def write_manifest(directory: str | Path, provenance: dict[str, Any] | None = No
 def verify_manifest(directory: str | Path) -> dict[str, Any]:
     """Check every file that a directory's manifest names; return the manifest.
 
-    Raises:
-        UserError: a file is missing or changed, or another program wrote the manifest.
+    Raises `UserError` if a file is missing or changed, or another program wrote the manifest.
     """
     manifest = read_json(path := Path(directory, MANIFEST))
     try:

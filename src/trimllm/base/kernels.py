@@ -31,11 +31,8 @@ def _compiles_cuda() -> bool:
 
 
 def four_bit_backend(method: str, device: str) -> str:
-    """gptqmodel's backend for packed weights of `method` ("awq", "gptq").
-
-    "auto" on a CPU, and on a GPU if the fastest kernels (Marlin, Machete), which gptqmodel
-    compiles when it loads weights, can be compiled; else Triton's, which brings its own compiler.
-    """
+    """gptqmodel's backend for packed weights of `method` ("awq", "gptq"): "auto", but Triton's on a
+    GPU if its fastest kernels (Marlin, Machete), compiled at load, cannot be compiled."""
     return TRITON[method] if device.startswith("cuda") and not _compiles_cuda() else "auto"
 
 

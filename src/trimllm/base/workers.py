@@ -23,11 +23,8 @@ SERVE = Path(__file__).with_name("serve.py")
 
 
 def environment(threads: int, *, isolated: bool = False) -> dict[str, str]:
-    """Environment variables of a worker: offline, with `threads` threads.
-
-    Args:
-        isolated: for a Python with packages of its own: none of ours are on its path.
-    """
+    """Environment variables of a worker: offline, with `threads` threads; `isolated` for a Python
+    with packages of its own."""
     variables = dict(os.environ)
     if isolated:
         for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"):
@@ -74,7 +71,6 @@ class Worker:
         script: defines `Worker` (see `serve.py`).
         job: keyword arguments of the script's `Worker`, JSON.
         name: for error messages.
-        python: interpreter; ours by default.
         variables: environment variables (see `environment`).
 
     Attributes:

@@ -59,11 +59,8 @@ def load_tokenizer(path: str | Path, *, trust_remote_code: bool = False) -> Any:
 def check_directory(
     path: str | Path, *, verify: bool, any_family: bool = False
 ) -> tuple[Path, dict[str, Any]]:
-    """(directory, config) of a checkpoint.
-
-    Raises `UserError` if it is none, if its family cannot be trimmed (unless `any_family`), or if a
-    file differs from the manifest (with `verify`).
-    """
+    """(directory, config) of a checkpoint. `UserError` if it is none, if its family cannot be
+    trimmed (unless `any_family`), or if a file differs from the manifest (with `verify`)."""
     path = Path(path)
     if not (path / "config.json").is_file():
         raise UserError(f"{path} is no checkpoint: it has no config.json")
@@ -235,10 +232,8 @@ def write_tensors(
     """Write changed tensors of a checkpoint into an existing directory, the rest as in `source`.
 
     Args:
-        source: the checkpoint whose config, tokenizer and modeling file are copied.
         tensors: all tensors of the new one, with or without a tied head. float32 weights and biases
-            are stored in the type of `source`; parts of a packed format (scales, codes) as they
-            are.
+            are stored in the type of `source`; parts of a packed format (scales, codes) as given.
         changes: keys of the config that differ.
     """
     config = files.read_json(Path(source) / "config.json")

@@ -74,13 +74,9 @@ def labels_of(rows: Sequence[Row]) -> dict[str, str]:
 def tidy(text: str, rules: Mapping[str, Any]) -> str:
     """Remove marks of its source, which could give the right choice away, from a text.
 
-    Args:
-        rules: `tidy` (single spaces, capital first letter, no blank or punctuation at the end),
-            `without` (words of texts that are left out), `min_characters`, `max_characters`
-            (others are left out), `first_characters` (cut between words).
-
-    Raises:
-        RowError: the text is left out.
+    `rules`: `tidy` (single spaces, capital first letter, no blank or punctuation at the end), and
+    `first_characters` (cut between words). `RowError` leaves a text out: `without` (words),
+    `min_characters`, `max_characters`.
     """
     if rules.get("tidy"):
         text = re.sub(r"\s+", " ", text).strip()

@@ -137,12 +137,9 @@ def _split(
 def _without_tests(
     train: Pool, calibration: Pool, tested: Sequence[Item], tests: Sequence[Pool]
 ) -> list[list[Item]]:
-    """Groups of the training set that hold no test document.
+    """Groups of the training set that hold no test document; one set for both is split instead.
 
-    A set that also holds tests shares no group with them: it is split instead.
-
-    Raises:
-        UserError: a calibration document is a test document, or many training documents are.
+    Raises `UserError` if a calibration document is a test document, or many training documents are.
     """
     # With free answers or drawn wrong choices the same prompt is the same question.
     items = [*tested, *train.items, *calibration.items]
@@ -179,8 +176,7 @@ def _divide(
 
     Args:
         train: groups without test documents.
-        calibration: groups of a set of its own, from which documents are held back as well; None
-            takes a part of `train`.
+        calibration: groups to calibrate on and hold back; None takes a part of `train`.
         tested: groups of the tests.
     """
     source, shares = (train, SHARES) if calibration is None else (calibration, OWN_SHARES)
@@ -194,11 +190,8 @@ def _divide(
 
 
 def _rotated(groups: Sequence[list[Item]], seed: int, used: set[str]) -> list[list[Item]]:
-    """The groups that are left, starting elsewhere for each seed.
-
-    Neighbours stay neighbours: wrong choices may come from rows nearby, and every stretch holds the
-    classes in equal shares.
-    """
+    """The groups that are left, starting elsewhere for each seed. Neighbours stay neighbours: wrong
+    choices may come from rows nearby, and every stretch holds the classes in equal shares."""
     left = [group for group in groups if group[0].group not in used]
     start = int((seed - DATA_SEED) * GOLDEN % 1 * len(left))
     return left[start:] + left[:start]

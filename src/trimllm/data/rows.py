@@ -60,14 +60,8 @@ class Row:
 
 
 def parse_row(row: Any, spec: Mapping[str, Any]) -> Row:
-    """Parse a row (a JSON object, or the row of a table) as a domain's YAML says.
-
-    Args:
-        spec: `format` ("fields" or "messages"), `fields`, and `label` if all rows have the same.
-
-    Raises:
-        RowError: the row does not hold what it should.
-    """
+    """Parse a row (a JSON object, or the row of a table) as a domain's YAML says, by its `format`,
+    `fields` and `label`. `RowError` if the row does not hold what it should."""
     if not isinstance(row, Mapping):
         raise RowError("not an object")
     if spec.get("format") == "messages":
@@ -119,11 +113,8 @@ def _parse_choices(
 
 
 def lettered(text: str) -> tuple[str, ...]:
-    """The lettered options of a text.
-
-    Only letters that follow each other from A (or a) on start an option, so an option that itself
-    holds a line such as "I. first" stays whole.
-    """
+    """The lettered options of a text. Only letters that follow each other from A (or a) on start an
+    option, so one that holds a line such as "I. first" stays whole."""
     starts: list[re.Match[str]] = []
     for match in _LETTERED.finditer(text):
         if _place(match[1]) == len(starts):
@@ -142,15 +133,8 @@ def _place(letter: str) -> int:
 
 
 def _answer_index(value: Any, choices: Sequence[str], reading: str | None) -> int:
-    """Index of the right choice.
-
-    Args:
-        value: an index (from 0), a letter, a lettered line or the text of a choice.
-        reading: "index", "letter" or "text"; None takes the one that fits.
-
-    Raises:
-        RowError: no reading fits, or two of them mean different choices.
-    """
+    """Index of the right choice, whose `value` is an index (from 0), a letter, a lettered line or
+    its text. `reading` ("index", "letter", "text") says which; None takes the one that fits."""
     if not isinstance(value, str | int):
         raise RowError("the answer is neither a number nor a text")
     text, texts = str(value).strip(), [choice.strip().lower() for choice in choices]
@@ -181,11 +165,8 @@ def _answer_index(value: Any, choices: Sequence[str], reading: str | None) -> in
 
 
 def _parse_messages(row: Mapping[str, Any]) -> Row:
-    """A conversation until the last message of the assistant, which is the answer.
-
-    Rows that begin with the same question of the user may be one conversation, cut at several
-    places, so they form one group. In plain text each message follows its role.
-    """
+    """A conversation until the last message of the assistant, which is the answer. Rows with the
+    same first question may be one conversation, cut at several places, so they form one group."""
     messages = _value(row, "messages")
     if not isinstance(messages, list | tuple):
         raise RowError("field messages is not a list")

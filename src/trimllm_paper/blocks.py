@@ -40,12 +40,12 @@ class Block:
 
 def blocks_of(spec: Table, timings: pd.DataFrame) -> list[Block]:
     """All blocks in order."""
-    found = [*(_models(spec) if spec.blocks == "model" else _machines(spec, timings))]
-    shown = {one.published_as for one in found if one.is_paper or spec.blocks == "model"}
+    ours = [*(_models(spec) if spec.blocks == "model" else _machines(spec, timings))]
+    shown = {one.published_as for one in ours if one.is_paper or spec.blocks == "model"}
     compared = published.LABELS[spec.compared]
     labels = published.LABELS | {gpu: f"{compared}, {gpu}" for gpu in spec.gpus.values()}
     alone = [key for key in spec.paper.blocks if key in labels and labels[key] not in shown]
-    return found + [Block(key, labels[key], labels[key], True, key) for key in alone]
+    return ours + [Block(key, labels[key], labels[key], True, key) for key in alone]
 
 
 def own_models(spec: Table) -> list[str]:
@@ -77,8 +77,8 @@ def _machines(spec: Table, timings: pd.DataFrame) -> Iterator[Block]:
         shape = spec.compared in (model and model.published, name.removeprefix(RANDOM))
         own_speed = shape and hardware in spec.gpus
         gpu = spec.gpus[str(hardware)] if own_speed else next(iter(spec.gpus.values()), "")
-        found = where(timings, hardware=hardware, model=name).content
-        content = found.iloc[0] if len(found) else {}
+        contents = where(timings, hardware=hardware, model=name).content
+        content = contents.iloc[0] if len(contents) else {}
         label = model.label if model else name
         if name.startswith(RANDOM):
             of = name.removeprefix(RANDOM)

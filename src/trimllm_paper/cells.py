@@ -96,12 +96,12 @@ class _Builder:
         for block in blocks_of(self.spec, self.timings):
             others: list[tuple[Row, Any]] = []
             for row in self.spec.rows:
-                name, *more = found = self._timings_of(block, row) or {"": None}
-                yield from self._line(block, row, found[name])
+                name, *more = timings = self._timings_of(block, row) or {"": None}
+                yield from self._line(block, row, timings[name])
                 for other in more if self.spec.blocks == "machine" else ():
-                    section = f"trimmed by {found[other].content.get('pattern') or other}"
-                    changes = {"key": f"{row.key}_{other}", "section": section, "paper": ""}
-                    others.append((replace(row, **changes), found[other]))
+                    section = f"trimmed by {timings[other].content.get('pattern') or other}"
+                    shown = replace(row, key=f"{row.key}_{other}", section=section, paper="")
+                    others.append((shown, timings[other]))
             for row, timing in sorted(others, key=lambda one: one[0].section):
                 yield from self._line(block, row, timing)
 
@@ -120,9 +120,10 @@ class _Builder:
             marks += ["zeros stored"] if timing.compressor == "sparsegpt_2_4" and dense else []
             label = ": ".join(filter(None, [label, ", ".join(marks)]))
         named = self.context.named if block.name else str
-        found = {"table": self.spec.key, "block": block.key, "block_label": block.label}
-        found |= {"published_as": block.published_as, "is_paper": block.is_paper}
-        found |= {"row": row.key, "row_label": named(label), "section": named(section) or None}
+        entry: dict[str, Any] = {"table": self.spec.key, "block": block.key}
+        entry |= {"block_label": block.label, "published_as": block.published_as}
+        entry |= {"is_paper": block.is_paper, "row": row.key, "row_label": named(label)}
+        entry |= {"section": named(section) or None}
         for column in self.spec.columns:
             cell = None
             if block.name:
@@ -130,7 +131,7 @@ class _Builder:
             cell = cell or Cell(verdict=NOT_RUN)
             if column.shows != "accuracy" or block.model or not block.name:
                 cell = replace(cell, printed=printed[column.key])
-            yield found | {"column": column.key} | asdict(cell)
+            yield entry | {"column": column.key} | asdict(cell)
 
     def _printed(
         self, block: Block, row: Row, column: Column, paper: published.PublishedTable | None = None
@@ -164,12 +165,13 @@ class _Builder:
         place = (self.frame, block.name, row.trained or column.domain.name)
         for name in row.names:
             if row.smallest:
-                found = self._smallest(block, column, name)
+                checkpoint = self._smallest(block, column, name)
             else:
-                found = derive.nearest(*place, name, row.kept)
-            if found:
-                dense = found == NONE or not row.compressor
-                return found if dense else str(Recipe.parse(found).compressed(row.compressor))
+                checkpoint = derive.nearest(*place, name, row.kept)
+            if checkpoint and (checkpoint == NONE or not row.compressor):
+                return checkpoint
+            if checkpoint:
+                return str(Recipe.parse(checkpoint).compressed(row.compressor))
         return None
 
     def _find(self, block: Block, recipe: str | None, column: Column, trained: str = "") -> Any:
@@ -205,48 +207,47 @@ class _Builder:
             return Cell()  # random weights answer nothing
         if recipe == NONE:
             return Cell(verdict=NONE, why=f"none keeps more than {100 * KEEPS:.0f}% of Full-FT")
-        found = self._find(block, recipe, column, row.trained)
-        if found is None:
+        accuracy = self._find(block, recipe, column, row.trained)
+        if accuracy is None:
             return None
         base, full = (self._find(block, one, column) for one in (PRETRAINED, FULL_FT))
         shape: list[Relation] = []
         if printed is not None and self.spec.trained:
-            shape = self._specialized(line, column, found, base, float(printed))
+            shape = self._specialized(line, column, accuracy, base, float(printed))
         elif printed is not None:
             paper = published.table(self.spec.baselines or self.spec.key)
             theirs = [
                 float(str(self._printed(block, Row(one, one), column, paper)))
                 for one in (PRETRAINED, FULL_FT)
             ]
-            shape = verdict.relations(row.key, found, float(printed), (base, full), theirs)
+            shape = verdict.relations(row.key, accuracy, float(printed), (base, full), theirs)
         own = self._own(block) and not self.stand_ins[column.key]
         # A model that was specialized on another domain is not asked to know this one.
         at_home = row.trained in ("", column.key) and row.key not in (PRETRAINED, FULL_FT)
         preserves = full if at_home else None
-        result, why = verdict.judge(found, printed, shape, own=own, preserves=preserves)
+        result, why = verdict.judge(accuracy, printed, shape, own=own, preserves=preserves)
         return Cell(
-            found.percent,
-            *found.ci95,
-            found.deviation,
-            found.documents,
+            *(accuracy.percent, accuracy.ci95[0], accuracy.ci95[1]),
+            deviation=accuracy.deviation,
+            n=accuracy.documents,
             verdict=result,
             why=self.context.named(why),
-            sources=found.sources,
-            details=_details(found, base, full),
+            sources=accuracy.sources,
+            details=_details(accuracy, base, full),
         )
 
     def _specialized(
-        self, line: Line, column: Column, found: Accuracy, base: Any, printed: float
+        self, line: Line, column: Column, accuracy: Accuracy, base: Any, printed: float
     ) -> list[Relation]:
         """The relation to the pretrained model; what a model loses elsewhere is no specialization
         if it has lost its own domain, too."""
         if line.row.recipe == PRETRAINED:
             return []
         before = float(str(self._printed(line.block, Row(PRETRAINED, ""), column)))
-        shown = verdict.gain(found, base, printed, before)
+        shown = verdict.gain(accuracy, base, printed, before)
         elsewhere = printed < before and line.row.trained != column.key
         fallen = shown and shown.holds and elsewhere
-        if shown and fallen and verdict.lost_at_home(found, self.frame, self.context.domains):
+        if shown and fallen and verdict.lost_at_home(accuracy, self.frame, self.context.domains):
             lost = "it has lost its own domain: what it loses elsewhere is no specialization"
             return [Relation(None, f"{lost}; {shown.text}")]
         return [shown] if shown else []
@@ -256,13 +257,13 @@ class _Builder:
         first = Row("", "", names=self.context.chains[:1], kept=line.row.kept)
         if line.row.names in ((), first.names):
             return Cell()
-        found, other = (
+        own, other = (
             self._find(line.block, self._recipe(line.block, one, column), column)
             for one in (line.row, first)
         )
-        if found is None or other is None:
+        if own is None or other is None:
             return None
-        gap, sources = found.minus(other), (*found.sources, *other.sources)
+        gap, sources = own.minus(other), (*own.sources, *other.sources)
         return Cell(gap.points, gap.low, gap.high, sources=sources)
 
     def _size(self, line: Line, column: Column, printed: Value) -> Cell | None:
@@ -272,18 +273,18 @@ class _Builder:
         if NONE in line.recipes.values():
             return Cell(verdict=NONE)
         every = (self._find(block, line.recipes[c.key], c, row.trained) for c in self.domains)
-        if not (found := [one for one in every if one]):
+        if not (accuracies := [one for one in every if one]):
             return None
-        compressed, size = found[0].tasks[0].compressor, column.of
+        compressed, size = accuracies[0].tasks[0].compressor, column.of
         if size == "final":  # the paper counts sublayers, and of compressed models the bytes
             size = "bytes_percent" if compressed else "kept_percent"
-        values = [getattr(accuracy, size) for accuracy in found]
+        values = [getattr(accuracy, size) for accuracy in accuracies]
         smallest = row.smallest and size == "kept_percent"
-        value, part = (max if smallest else fmean)(values), len(found) < len(self.domains)
+        value, part = (max if smallest else fmean)(values), len(accuracies) < len(self.domains)
         result, why, own = None, "", self._own(block)
         if row.smallest or (compressed and own):
             result, why = verdict.judge_size(value, printed, own=own, part=smallest and part)
-        sources = tuple(source for accuracy in found for source in accuracy.sources)
+        sources = tuple(source for accuracy in accuracies for source in accuracy.sources)
         return Cell(value, min(values), max(values), verdict=result, why=why, sources=sources)
 
     # ---- speed and time ------------------------------------------------------------------------
@@ -292,10 +293,10 @@ class _Builder:
         """Measurements for a row: of the full model, or by chain or pattern, the row's first."""
         place = {"hardware": block.hardware, "model": block.name}
         if row.format:
-            found = where(self.frame.engines, **place, format=row.format, batch=row.batch)
+            measured = where(self.frame.engines, **place, format=row.format, batch=row.batch)
             if row.recipe:
-                return dict(zip([""], rows(where(found, recipe=row.recipe)), strict=False))
-            near = derive.near(found[found.name.isin(row.names)], row.kept)
+                return dict(zip([""], rows(where(measured, recipe=row.recipe)), strict=False))
+            near = derive.near(measured[measured.name.isin(row.names)], row.kept)
             return dict(zip([""], rows(near), strict=False))
         if row.recipe:
             compressor = Recipe.parse(row.recipe).compressor
@@ -338,9 +339,9 @@ class _Builder:
         if line.timing.base not in (FULL, FULL_FT):
             return Cell()
         reference = next(row for row in self.spec.rows if row.kept == REFERENCE_KEPT)
-        if not (found := self._timings_of(line.block, reference)):
+        if not (timings := self._timings_of(line.block, reference)):
             return None
-        trimmed = next(iter(found.values()))
+        trimmed = next(iter(timings.values()))
         ratio = derive.over(trimmed, line.timing)
         if not (trimmed.in_turn and line.timing.in_turn):
             result, why = None, APART
@@ -372,37 +373,37 @@ class _Builder:
         values = minutes if column.of == "minutes" else shares
         runs = derive.epoch_times(*place)
         measured = runs.groupby("results", sort=False).size()
-        told = f"{min(epochs, measured.iloc[0])} epochs measured"
-        told += "" if measured.iloc[0] >= epochs else f", their mean times {epochs}"
+        note = f"{min(epochs, measured.iloc[0])} epochs measured"
+        note += "" if measured.iloc[0] >= epochs else f", their mean times {epochs}"
         return Cell(
             fmean(values) if values else None,
             deviation=stdev(values) if len(values) > 1 else None,
             n=int(measured.clip(upper=epochs).sum()),
             verdict=result if values else NOT_RUN,
-            why="; ".join(filter(None, [why, told])),
+            why="; ".join(filter(None, [why, note])),
             sources=tuple(dict.fromkeys(runs.source)),
         )
 
 
-def _details(found: Accuracy, base: Accuracy | None, full: Accuracy | None) -> dict[str, Any]:
+def _details(accuracy: Accuracy, base: Accuracy | None, full: Accuracy | None) -> dict[str, Any]:
     """Further columns of the CSV: the checkpoint, its code and seeds, and how it compares."""
-    first = found.tasks[0]
-    commits = (str((task.provenance or {}).get("git_commit") or "") for task in found.tasks)
+    first = accuracy.tasks[0]
+    commits = (str((task.provenance or {}).get("git_commit") or "") for task in accuracy.tasks)
     details: dict[str, Any] = {
         "recipe": first.recipe,
         "trained_on": first.domain,
-        "tasks": ";".join(dict.fromkeys(task.task for task in found.tasks)),
-        "seeds": ";".join(map(str, found.by_seed)),
-        "by_seed": ";".join(f"{one:.2f}" for one in found.by_seed.values()),
+        "tasks": ";".join(dict.fromkeys(task.task for task in accuracy.tasks)),
+        "seeds": ";".join(map(str, accuracy.by_seed)),
+        "by_seed": ";".join(f"{one:.2f}" for one in accuracy.by_seed.values()),
         "code": ";".join(dict.fromkeys(one[:12] for one in commits if one)),
-        "chance": found.chance,
-        "share_of_full_ft": full and found.share_of(full),
-        "share_above_chance": full and found.share_of(full, found.chance),
-        "answer_loss": found.answer_loss,
-        **found.free,
+        "chance": accuracy.chance,
+        "share_of_full_ft": full and accuracy.share_of(full),
+        "share_above_chance": full and accuracy.share_of(full, accuracy.chance),
+        "answer_loss": accuracy.answer_loss,
+        **accuracy.free,
     }
     for name, other in {"minus_pretrained": base, "minus_full_ft": full}.items():
-        if other and other.tasks != found.tasks:
-            gap = found.minus(other)
+        if other and other.tasks != accuracy.tasks:
+            gap = accuracy.minus(other)
             details |= {name: gap.points, f"{name}_low": gap.low, f"{name}_high": gap.high}
     return details

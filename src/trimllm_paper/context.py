@@ -116,7 +116,7 @@ class Context(Plain):
     def of(cls, config: Any, model: str | None = None) -> Context:
         """What a configuration (`config.Config`) shows; with `model` in the figures of one."""
 
-        def shown(kind: type[Plain], entries: dict[str, Any], **renamed: str) -> list[Any]:
+        def shown(kind: Any, entries: dict[str, Any], **renamed: str) -> list[Any]:
             fields = {key: renamed.get(key, key) for key in kind.model_fields.keys() - {"name"}}
             return [
                 kind(name=name, **{key: getattr(one, own) for key, own in fields.items()})
@@ -182,11 +182,11 @@ class Context(Plain):
     @property
     def switched(self) -> str:
         """The keys in which every other recipe differs from the main one, with their values."""
-        own, found = self.main.keys.items(), []
+        own, differences = self.main.keys.items(), []
         for name in self.chains[1:]:
             keys = [f"{k}: {v}" for k, v in self.recipes[name].keys.items() if (k, v) not in own]
-            found.append(f"{name} {', '.join(keys) or 'nothing'}")
-        return "; ".join(found)
+            differences.append(f"{name} {', '.join(keys) or 'nothing'}")
+        return "; ".join(differences)
 
     @property
     def cross_kept(self) -> float:
@@ -202,14 +202,14 @@ class Context(Plain):
     @property
     def made_formats(self) -> list[str]:
         """Formats of engines that a run of this configuration makes."""
-        made = {*FORMATS} - ({*COMPRESSED} - {*self.compressors})
-        return [name for name in self.engine_formats if name in made]
+        available = {*FORMATS} - ({*COMPRESSED} - {*self.compressors})
+        return [name for name in self.engine_formats if name in available]
 
     @property
     def timed(self) -> Domain:
         """The domain whose training is timed: the paper's, or the first one."""
-        found = self.trained("compared")
-        return next((domain for domain in found if domain.name == TIMED_DOMAIN), found[0])
+        domains = self.trained("compared")
+        return next((domain for domain in domains if domain.name == TIMED_DOMAIN), domains[0])
 
     def variant(self, criterion: str, ratio: float) -> str:
         """Name of the chain that differs from the main one by criterion or ratio."""

@@ -139,10 +139,11 @@ def accuracy(
     frame: Frame, model: str, domain: str, recipe: str, tasks: Sequence[str] | None = None
 ) -> Accuracy | None:
     """A recipe's accuracy over all seeds that have every task, or None; `tasks` None: all tasks."""
-    found = {(row.task, row.seed): row for row in frame.by_recipe.get((model, domain, recipe), ())}
-    names = sorted({task for task, _ in found}) if tasks is None else tasks
-    seeds = sorted({s for _, s in found if all((task, s) in found for task in names)})
-    column = [found[task, seed] for seed in seeds for task in names]
+    every = frame.by_recipe.get((model, domain, recipe), ())
+    cells = {(row.task, row.seed): row for row in every}
+    names = sorted({task for task, _ in cells}) if tasks is None else tasks
+    seeds = sorted({seed for _, seed in cells if all((task, seed) in cells for task in names)})
+    column = [cells[task, seed] for seed in seeds for task in names]
     if not column:
         return None
     spread = seed_variances(frame).get((model, column[0].name or column[0].base))
@@ -162,9 +163,9 @@ def checkpoints(
     With `compressor` the checkpoints that were compressed by it.
     """
     chain = {"model": model, "domain": domain, "name": name, "compressor": compressor}
-    found = where(frame.evaluations, **chain).sort_values("dropped").drop_duplicates("recipe")
+    recipes = where(frame.evaluations, **chain).sort_values("dropped").drop_duplicates("recipe")
     columns = [
-        (one.dropped, accuracy(frame, model, domain, one.recipe, tasks)) for one in rows(found)
+        (one.dropped, accuracy(frame, model, domain, one.recipe, tasks)) for one in rows(recipes)
     ]
     return [(dropped, column) for dropped, column in columns if column]
 
@@ -176,16 +177,16 @@ def near(table: pd.DataFrame, kept_percent: float) -> pd.DataFrame:
     are 25.6, so 26), of two equally near ones the larger comes first.
     """
     away = (table.kept_percent - kept_percent).abs()
-    found = table.assign(away=away)[away < 100 / table.units_total - 1e-9]
-    order = found.sort_values(["away", "kept_percent", "recipe"], ascending=[True, False, True])
+    close = table.assign(away=away)[away < 100 / table.units_total - 1e-9]
+    order = close.sort_values(["away", "kept_percent", "recipe"], ascending=[True, False, True])
     return order.drop(columns="away")
 
 
 def nearest(frame: Frame, model: str, domain: str, name: str, kept_percent: float) -> str | None:
     """Recipe of a chain's evaluated checkpoint that stands for a kept fraction, or None."""
     chain = {"model": model, "domain": domain, "name": name, "compressor": None}
-    found = near(where(frame.evaluations, **chain).drop_duplicates("recipe"), kept_percent)
-    return None if found.empty else found.recipe.iloc[0]
+    close = near(where(frame.evaluations, **chain).drop_duplicates("recipe"), kept_percent)
+    return None if close.empty else close.recipe.iloc[0]
 
 
 def held_back_shares(frame: Frame, model: str, domain: str, name: str) -> dict[int, float]:
@@ -272,11 +273,11 @@ class Chain:
 
     def tied(self, at_most: int | None = None) -> list[tuple[int, str]]:
         """Those that only a tie-break chose: a candidate with an equal first score stayed."""
-        found = []
+        units = []
         for epoch in self._until(at_most):
             equals, dropped = _equals(epoch), {*epoch.units_dropped}
-            found += [unit for unit in epoch.units_dropped if unit in equals and equals - dropped]
-        return found
+            units += [unit for unit in epoch.units_dropped if unit in equals and equals - dropped]
+        return units
 
     def _until(self, at_most: int | None) -> list[Any]:
         return [one for one in self.epochs if at_most is None or one.dropped <= at_most]
@@ -345,17 +346,17 @@ def minutes(
     epochs is left out, or, of fine-tuning, extended by its mean.
     """
     full = epoch_times(frame, model, domain, FULL_FT)
-    found = {}
+    times = {}
     for results, run in epoch_times(frame, model, domain, what).groupby("results", sort=False):
         seconds = run[f"seconds_{part}"]
         if part == "train" and len(full):
             reference = where(full, results=full.results.iloc[0]).tokens.mean()
             seconds = (seconds / run.tokens * reference).where(run.tokens > 0, 0.0)
         if len(run) >= epochs:
-            found[results] = float(seconds.iloc[:epochs].sum()) / 60
+            times[results] = float(seconds.iloc[:epochs].sum()) / 60
         elif run.extends.all():
-            found[results] = epochs * float(seconds.mean()) / 60
-    return found
+            times[results] = epochs * float(seconds.mean()) / 60
+    return times
 
 
 def shares_of_full_ft(

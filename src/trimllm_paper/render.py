@@ -51,10 +51,10 @@ class Rendered:
     def cell(self, block: str, row: str, column: str) -> Any:
         """A cell as a named tuple of plain values. Raises `KeyError` where there is none."""
         cells = self.cells
-        found = cells[(cells.block == block) & (cells.row == row) & (cells.column == column)]
-        if found.empty:
+        matching = cells[(cells.block == block) & (cells.row == row) & (cells.column == column)]
+        if matching.empty:
             raise KeyError((block, row, column))
-        plain = found.astype(object).where(found.notna(), None)
+        plain = matching.astype(object).where(matching.notna(), None)
         return next(plain.itertuples(index=False, name="Cell"))
 
     @property
@@ -96,12 +96,12 @@ def lines_of(table: Rendered) -> Iterator[tuple[str, str, list[str]]]:
     """
     for _, block in table.cells.groupby("block", sort=False):
         first, measured = block.iloc[0], block.value.notna().any()
-        told = "measured"
+        heading = "measured"
         if not measured:
-            told = "the paper's numbers, nothing measured here"
+            heading = "the paper's numbers, nothing measured here"
         elif first.published_as and not first.is_paper:
-            told = f"measured, a stand-in for {first.published_as}"
-        yield "block", f"{first.block_label}: {told}", []
+            heading = f"measured, a stand-in for {first.published_as}"
+        yield "block", f"{first.block_label}: {heading}", []
         section = None
         for _, row in block.groupby("row", sort=False):
             first, cells = row.iloc[0], list(zip(row.itertuples(), table.columns, strict=True))

@@ -20,7 +20,7 @@ def needed(key: str, context: Context) -> list[tuple[str, str, str, str]]:
     spec = table(key, context)
     shown = [c.key for c in spec.columns if c.shows == "accuracy" and c.domain and c.domain.tasks]
     ours = context.near if key == "table4" else [domain.name for domain in context.domains]
-    found = [
+    evaluations = [
         (model.name, row.trained or tested, recipe, tested)
         for model in spec.models
         for tested in shown
@@ -30,18 +30,18 @@ def needed(key: str, context: Context) -> list[tuple[str, str, str, str]]:
     ]
     # Full-FT says, with the pretrained model, whether a specialized one has lost its own domain.
     home = [domain for domain in spec.trained if domain in ours and domain in shown]
-    found += [(model.name, d, FULL_FT, d) for model in spec.models for d in home]
-    return list(dict.fromkeys(found))
+    evaluations += [(model.name, d, FULL_FT, d) for model in spec.models for d in home]
+    return list(dict.fromkeys(evaluations))
 
 
 def _recipes(row: Row, model: Model, spec: Table, context: Context) -> list[str]:
-    """Recipes that a row is made from, of those that a run of this configuration makes."""
+    """Recipes of a row, as far as a run of this configuration makes them."""
     compressor = row.compressor or (Recipe.parse(row.recipe).compressor if row.recipe else None)
-    made = set(context.compressors)
+    available = set(context.compressors)
     if spec.blocks != "model":
-        made &= set(context.timed_compressors)
-        made &= set(context.composed if row.names else made)
-    if compressor and compressor not in made:
+        available &= set(context.timed_compressors)
+        available &= set(context.composed if row.names else available)
+    if compressor and compressor not in available:
         return []
     if row.recipe:
         return [row.recipe]
@@ -53,8 +53,8 @@ def _recipes(row: Row, model: Model, spec: Table, context: Context) -> list[str]
         drops = smallest_drops(model, context)
     elif name in context.chains and (row.trained or row.kept in context.kept_percent):
         drops = _drops(model, context.recipes[name].step, [row.kept])
-    found = [Recipe.trimmed(name, dropped, model.units) for dropped in drops]
-    return [str(recipe.compressed(compressor)) for recipe in found]
+    recipes = [Recipe.trimmed(name, dropped, model.units) for dropped in drops]
+    return [str(recipe.compressed(compressor)) for recipe in recipes]
 
 
 def smallest_drops(model: Model, context: Context) -> list[int]:
@@ -67,14 +67,14 @@ def smallest_drops(model: Model, context: Context) -> list[int]:
 
 def _drops(model: Model, step: int, kept_percent: Iterable[float]) -> list[int]:
     """Drops of a chain that stand for kept fractions, as far as it has such."""
-    found = (drops_for(percent, model.units, step) for percent in kept_percent)
-    return [dropped for dropped in found if dropped is not None]
+    drops = (drops_for(percent, model.units, step) for percent in kept_percent)
+    return [dropped for dropped in drops if dropped is not None]
 
 
 def needed_timings(context: Context) -> list[tuple[str, str]]:
     """Measurements of throughput on a machine: (model or `random-SHAPE`, recipe)."""
     made = [c for c in context.timed_compressors if c in context.compressors]
-    found: list[tuple[str, Recipe]] = []
+    timings: list[tuple[str, Recipe]] = []
     for model in context.models if context.checkpoints else ():
         kept = [
             Recipe.trimmed(name, dropped, model.units)
@@ -83,10 +83,10 @@ def needed_timings(context: Context) -> list[tuple[str, str]]:
         ]
         full = [Recipe(FULL_FT, compressor=c) for c in (None, *made)]
         composed = [kept[0].compressed(c) for c in made if c in context.composed]
-        found += [(model.name, recipe) for recipe in (*full, *kept, *composed)]
+        timings += [(model.name, recipe) for recipe in (*full, *kept, *composed)]
     for shape in context.shapes:
         trims = [Recipe.shape(p, kept) for p in context.patterns for kept in context.timed_percent]
         full = [Recipe.shape().compressed(c) for c in (None, *context.timed_compressors)]
         composed = [trim.compressed(c) for trim in trims[:1] for c in context.composed]
-        found += [(f"random-{shape}", recipe) for recipe in (*full, *trims, *composed)]
-    return [(name, str(recipe)) for name, recipe in found]
+        timings += [(f"random-{shape}", recipe) for recipe in (*full, *trims, *composed)]
+    return [(name, str(recipe)) for name, recipe in timings]

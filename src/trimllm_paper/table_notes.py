@@ -42,7 +42,8 @@ def _evaluations(column: Column, frame: Frame) -> pd.DataFrame:
 def stand_in(column: Column, frame: Frame) -> str | None:
     """What the documents of a column are, if not the paper's: by their records, or its domain."""
     recorded = dict.fromkeys(_evaluations(column, frame).stand_in)
-    return "; ".join(filter(None, recorded)) or (column.domain and column.domain.stand_in)
+    known = column.domain.stand_in if column.domain else None
+    return "; ".join(filter(None, recorded)) or known
 
 
 def header(
@@ -92,34 +93,35 @@ def notes(
     accuracies = [column for column in columns if column.shows == "accuracy"]
     if documents := list(filter(None, (_documents(column, cells) for column in accuracies))):
         seeds = frame.evaluations.groupby(["model", "domain", "task", "recipe"]).seed.nunique()
-        told = "One seed: intervals cover the test documents alone (Wilson)."
+        seeds_note = "One seed: intervals cover the test documents alone (Wilson)."
         if (most := frame.evaluations.seed.nunique()) > 1:
-            told = (
+            seeds_note = (
                 f"Means of {most} seeds; intervals cover documents and seeds, whose variance is "
                 "pooled over the cells of a recipe."
             )
             if seeds.min() < most:
-                told += f" Some cells have {seeds.min()} (column `seeds` of the CSV)."
-        yield f"Test documents: {', '.join(documents)}. {told}"
+                seeds_note += f" Some cells have {seeds.min()} (column `seeds` of the CSV)."
+        yield f"Test documents: {', '.join(documents)}. {seeds_note}"
     measured = [(frame.evaluations, "evaluations")] if accuracies else []
     timings = frame.engines if spec.blocks == "engine" else frame.timings
     measured += [(timings, "timings (first seed)")] if spec.blocks != "model" else []
     if any(column.shows == "time" for column in columns):
         parts = [table for table in (frame.trainings, frame.epochs) if len(table)]
         measured += [(pd.concat(parts) if parts else frame.epochs, "passes and epochs")]
-    found = [_source(table, what) for table, what in measured if len(table)]
-    yield f"{'; '.join(found)}. Commits are in the CSV." if found else "Nothing is measured yet."
+    sources = [_source(table, what) for table, what in measured if len(table)]
+    text = f"{'; '.join(sources)}. Commits are in the CSV."
+    yield text if sources else "Nothing is measured yet."
 
 
 def _documents(column: Column, cells: pd.DataFrame) -> str:
     """Test documents and chance level of a column of accuracy; "" if nothing was measured."""
-    found = cells[(cells.column == column.key) & cells.n.notna()]
-    if found.empty:
+    measured = cells[(cells.column == column.key) & cells.n.notna()]
+    if measured.empty:
         return ""
-    sizes = dict.fromkeys((int(found.n.min()), int(found.n.max())))
-    chance = sorted({one["chance"] for one in found.details if one["chance"] is not None})
+    sizes = dict.fromkeys((int(measured.n.min()), int(measured.n.max())))
+    chance = sorted({one["chance"] for one in measured.details if one["chance"] is not None})
     words = f"chance {' or '.join(f'{level:.1f}%' for level in chance)}" if chance else ""
-    if any("token_f1" in one for one in found.details):
+    if any("token_f1" in one for one in measured.details):
         words = "free answers, F1 of words"
     return f"{column.label} {' to '.join(map(str, sizes))}" + (f" ({words})" if words else "")
 

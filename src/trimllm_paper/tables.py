@@ -161,9 +161,9 @@ def table_engines(context: Context) -> Table:
     for name, batch in product(context.made_formats, context.engine_batches):
         section = f"{FORMATS[name]}, {name}, batch {batch}"
         kept = context.engine_percent or context.kept_percent
-        found = [Row("full", FULL, FULL_FT), *(_trimllm(context.chains[:1], k) for k in kept)]
-        where = {"format": name, "batch": batch, "section": section}
-        rows += [replace(row, key=f"{name}_{batch}_{row.key}", **where) for row in found]
+        of_format = [Row("full", FULL, FULL_FT), *(_trimllm(context.chains[:1], k) for k in kept)]
+        where: dict[str, Any] = {"format": name, "batch": batch, "section": section}
+        rows += [replace(row, key=f"{name}_{batch}_{row.key}", **where) for row in of_format]
     notes = (
         f"{ABOUT_SPEED} Both by the same engine, format and batch size. {ABOUT_PREDICTED} From "
         "transformers: mean difference of log-probabilities when the export was verified.",
@@ -272,13 +272,13 @@ def table_a1(context: Context) -> Table:
 
 def _by_criterion(context: Context, ratio: float, section: str = "") -> list[Row]:
     """The smallest checkpoint above the bar by each criterion; the paper's criteria come first."""
-    found = []
+    rows = []
     for criterion in sorted(context.criteria, key=lambda one: one not in PAPER_CRITERIA):
         ours = "" if criterion in PAPER_CRITERIA else OURS
         where = "; ".join(filter(None, [section, ours]))
         label, names = CRITERIA.get(criterion, criterion), (context.variant(criterion, ratio),)
-        found.append(Row(criterion, label, names=names, smallest=True, section=where))
-    return found
+        rows.append(Row(criterion, label, names=names, smallest=True, section=where))
+    return rows
 
 
 def table3(context: Context) -> Table:
@@ -286,7 +286,7 @@ def table3(context: Context) -> Table:
     ratio = context.main.ratio
     criteria = _by_criterion(context, ratio)
     section = "ours: every criterion at 50% of the sublayers, as the rules"
-    half = {"kept": 50, "smallest": False, "evaluate": False, "section": section}
+    half: dict[str, Any] = {"kept": 50, "smallest": False, "evaluate": False, "section": section}
     rows = (
         *(*TUNED, *(row for row in criteria if not row.section)),
         *(Row(f"{r}_50", f"{r.capitalize()} 50%", names=(r,), kept=50) for r in RULES),
@@ -310,8 +310,8 @@ def table6(context: Context) -> Table:
     for ratio in sorted(context.ratios, reverse=True):
         fraction = str(Fraction(ratio).limit_denominator(1000))
         block = "r_" + fraction.replace("/", "_")
-        found = _by_criterion(context, ratio, f"r = {fraction}")
-        rows += [replace(row, key=f"{block}/{row.key}") for row in found]
+        of_ratio = _by_criterion(context, ratio, f"r = {fraction}")
+        rows += [replace(row, key=f"{block}/{row.key}") for row in of_ratio]
     columns = (*_domains("table6", context.trained("compared"), "published"), *SIZES[:2])
     return Table(
         "table6",
@@ -333,9 +333,8 @@ def _cross(context: Context, key: str, which: str, on: str, trained: tuple[str, 
         section = f"ours: recipe {name}, criterion {criterion} ({whose})"
         groups.append((f"_{name}", section, (name,)))
     for (end, section, names), domain in product(groups, trained):
-        label, place = f"{published.DOMAINS[domain]}-specialized", {"kept": kept, "trained": domain}
-        key_of_row = f"{domain}_specialized{end}"
-        rows.append(Row(key_of_row, label, names=names, section=section, **place))
+        label, key_of_row = f"{published.DOMAINS[domain]}-specialized", f"{domain}_specialized{end}"
+        rows.append(Row(key_of_row, label, names=names, kept=kept, trained=domain, section=section))
     note = (
         "A row was trained, calibrated and trimmed on one domain; a column is what it was tested "
         "on. Verdicts compare the sign of the difference to the pretrained model with the paper's. "

@@ -87,10 +87,10 @@ def above(low: float, high: float, bar: float = 0.0) -> bool | None:
 
 def all_of(answers: Iterable[bool | None]) -> bool | None:
     """Whether all hold: False if one fails, else None if one is open or there is none."""
-    found = list(answers)
-    if False in found:
+    every = list(answers)
+    if False in every:
         return False
-    return None if None in found or not found else True
+    return None if None in every or not every else True
 
 
 def word(holds: bool | None, *, own: bool = False) -> str:
@@ -132,11 +132,11 @@ def keeps(
         f"keeps {measured.share_of(full):.0f}% of Full-FT, paper {100 * theirs:.0f}%; over "
         f"{100 * bar:.0f}% of it {over}"
     )
-    found = [Relation(above(over.low, over.high), text)]
+    reported = [Relation(above(over.low, over.high), text)]
     if theirs <= KEEPS:
         text = f"over Full-FT {whole}, paper {published - published_full:+.1f}"
-        found.append(Relation(above(-whole.high, -whole.low), text))
-    return found
+        reported.append(Relation(above(-whole.high, -whole.low), text))
+    return reported
 
 
 def relations(
@@ -152,9 +152,9 @@ def relations(
     """
     if row == PRETRAINED:
         return []
-    found = [gain(measured, ours[0], published, theirs[0])]
-    found += keeps(measured, ours[1], published, theirs[1]) if row != FULL_FT else []
-    return [relation for relation in found if relation is not None]
+    reported = [gain(measured, ours[0], published, theirs[0])]
+    reported += keeps(measured, ours[1], published, theirs[1]) if row != FULL_FT else []
+    return [relation for relation in reported if relation is not None]
 
 
 def collapsed(measured: Accuracy, full: Accuracy) -> bool:
@@ -164,10 +164,10 @@ def collapsed(measured: Accuracy, full: Accuracy) -> bool:
     return measured.ci95[1] < (measured.chance + full.percent) / 2
 
 
-def lost_at_home(found: Accuracy, frame: Frame, domains: Iterable[Domain]) -> bool:
+def lost_at_home(elsewhere: Accuracy, frame: Frame, domains: Iterable[Domain]) -> bool:
     """Whether a model, known by its answers to another test, has lost its own domain: it has
     collapsed there, or surely answers less than the pretrained model."""
-    of = found.tasks[0]
+    of = elsewhere.tasks[0]
     for domain in domains:
         if domain.name == of.domain:
             recipes, place = (of.recipe, FULL_FT, PRETRAINED), (frame, of.model, domain.name)

@@ -233,7 +233,7 @@ class _Builder:
             verdict=result,
             why=self.context.named(why),
             sources=accuracy.sources,
-            details=_details(accuracy, base, full),
+            details=accuracy.facts(base, full),
         )
 
     def _specialized(
@@ -292,21 +292,22 @@ class _Builder:
     def _timings_of(self, block: Block, row: Row) -> dict[str, Any]:
         """Measurements for a row: of the full model, or by chain or pattern, the row's first."""
         place = {"hardware": block.hardware, "model": block.name}
+        if not (row.format or row.recipe):
+            if not row.kept or block.hardware is None:
+                return {}
+            trimmed = (self.frame, block.hardware, block.name, row.kept, row.compressor)
+            timed = derive.trimmed_timings(*trimmed)
+            return {name: timed[name] for name in (*row.names, *timed) if name in timed}
+        measured = where(self.timings, **place)
         if row.format:
-            measured = where(self.frame.engines, **place, format=row.format, batch=row.batch)
-            if row.recipe:
-                return dict(zip([""], rows(where(measured, recipe=row.recipe)), strict=False))
-            near = derive.near(measured[measured.name.isin(row.names)], row.kept)
-            return dict(zip([""], rows(near), strict=False))
+            measured = where(measured, format=row.format, batch=row.batch)
         if row.recipe:
-            compressor = Recipe.parse(row.recipe).compressor
-            full = where(self.frame.timings, **place, compressor=compressor)
-            return dict(zip([""], rows(full[full.base.isin([FULL, FULL_FT])]), strict=False))
-        if not row.kept or block.hardware is None:
-            return {}
-        trimmed = (self.frame, block.hardware, block.name, row.kept, row.compressor)
-        timed = derive.trimmed_timings(*trimmed)
-        return {name: timed[name] for name in (*row.names, *timed) if name in timed}
+            measured = where(measured, compressor=Recipe.parse(row.recipe).compressor)
+            measured = measured[measured.base.isin([FULL, FULL_FT])]
+        else:
+            measured = derive.near(measured[measured.name.isin(row.names)], row.kept)
+        first = rows(measured)[:1]
+        return {"": first[0]} if first else {}
 
     def _speed(self, line: Line, column: Column, printed: Value) -> Cell | None:
         """A figure of a measurement of throughput."""
@@ -383,27 +384,3 @@ class _Builder:
             why="; ".join(filter(None, [why, note])),
             sources=tuple(dict.fromkeys(runs.source)),
         )
-
-
-def _details(accuracy: Accuracy, base: Accuracy | None, full: Accuracy | None) -> dict[str, Any]:
-    """Further columns of the CSV: the checkpoint, its code and seeds, and how it compares."""
-    first = accuracy.tasks[0]
-    commits = (str((task.provenance or {}).get("git_commit") or "") for task in accuracy.tasks)
-    details: dict[str, Any] = {
-        "recipe": first.recipe,
-        "trained_on": first.domain,
-        "tasks": ";".join(dict.fromkeys(task.task for task in accuracy.tasks)),
-        "seeds": ";".join(map(str, accuracy.by_seed)),
-        "by_seed": ";".join(f"{one:.2f}" for one in accuracy.by_seed.values()),
-        "code": ";".join(dict.fromkeys(one[:12] for one in commits if one)),
-        "chance": accuracy.chance,
-        "share_of_full_ft": full and accuracy.share_of(full),
-        "share_above_chance": full and accuracy.share_of(full, accuracy.chance),
-        "answer_loss": accuracy.answer_loss,
-        **accuracy.free,
-    }
-    for name, other in {"minus_pretrained": base, "minus_full_ft": full}.items():
-        if other and other.tasks != accuracy.tasks:
-            gap = accuracy.minus(other)
-            details |= {name: gap.points, f"{name}_low": gap.low, f"{name}_high": gap.high}
-    return details

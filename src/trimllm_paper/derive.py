@@ -114,6 +114,29 @@ class Accuracy:
             spread = Spread(parts[0].variance + share**2 * parts[1].variance, dof)
         return paired_difference(mine, theirs, share, same=same, spread=spread)
 
+    def facts(self, base: Accuracy | None, full: Accuracy | None) -> dict[str, Any]:
+        """Recipe, tasks, seeds, code, chance, and how it compares with Pretrained and Full-FT."""
+        first = self.tasks[0]
+        commits = (str((task.provenance or {}).get("git_commit") or "") for task in self.tasks)
+        facts: dict[str, Any] = {
+            "recipe": first.recipe,
+            "trained_on": first.domain,
+            "tasks": ";".join(dict.fromkeys(task.task for task in self.tasks)),
+            "seeds": ";".join(map(str, self.by_seed)),
+            "by_seed": ";".join(f"{one:.2f}" for one in self.by_seed.values()),
+            "code": ";".join(dict.fromkeys(one[:12] for one in commits if one)),
+            "chance": self.chance,
+            "share_of_full_ft": full and self.share_of(full),
+            "share_above_chance": full and self.share_of(full, self.chance),
+            "answer_loss": self.answer_loss,
+            **self.free,
+        }
+        for name, other in {"minus_pretrained": base, "minus_full_ft": full}.items():
+            if other and other.tasks != self.tasks:
+                gap = self.minus(other)
+                facts |= {name: gap.points, f"{name}_low": gap.low, f"{name}_high": gap.high}
+        return facts
+
 
 @lru_cache(maxsize=8)
 def seed_variances(frame: Frame) -> dict[tuple[str, str], Spread]:

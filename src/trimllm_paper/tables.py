@@ -49,19 +49,14 @@ ABOUT_SIZES = (
     "share of bytes. True bytes are the weights in percent of the pretrained model's. Both are "
     "means over domains (smallest to largest), whose checkpoints drop different sublayers."
 )
-SPEEDS = (
-    Column("throughput", "decode (tokens/s)", "speed", "decode", 2),
-    Column("speedup", "over full", "speed", "speedup", 2, "×", printed="throughput"),
-    Column("share_decode", "of predicted", "speed", "share_decode", 0, "%"),
-    Column("share_prefill", "prefill, of predicted", "speed", "share_prefill", 0, "%"),
-    Column("mem", "Mem", "speed", "mem", 0, "%"),
-    Column("unit_bytes", "sublayer bytes", "speed", "unit_bytes_percent", 1, "%"),
-    Column("prefill", "prefill (tokens/s)", "speed", "prefill", 0),
-)
-DECODE, OVER_FULL, OF_DECODE, OF_PREFILL, MEM, UNIT_BYTES, PREFILL = SPEEDS
-ABOUT_SPEED = (
-    "Over full: median over rounds of the full model's time over the row's, measured in turn."
-)
+DECODE = Column("throughput", "decode (tokens/s)", "speed", "decode", 2)
+OVER_FULL = Column("speedup", "over full", "speed", "speedup", 2, "×", printed="throughput")
+OF_DECODE = Column("share_decode", "of predicted", "speed", "share_decode", 0, "%")
+OF_PREFILL = Column("share_prefill", "prefill, of predicted", "speed", "share_prefill", 0, "%")
+MEM = Column("mem", "Mem", "speed", "mem", 0, "%")
+UNIT_BYTES = Column("unit_bytes", "sublayer bytes", "speed", "unit_bytes_percent", 1, "%")
+PREFILL = Column("prefill", "prefill (tokens/s)", "speed", "prefill", 0)
+ABOUT_SPEED = "Over full: median over rounds of full model's over row's time, measured in turn."
 ABOUT_PREDICTED = (
     "Of predicted: over full, in percent of what the bytes read by a step, or the operations of a "
     "prompt, predict."
@@ -103,9 +98,6 @@ def _models(key: str, context: Context, which: str) -> tuple[Model, ...]:
     known = [block for block in published.table(key).blocks if block in published.LABELS]
     models = context.select(which)
     return tuple(m for m in models if not known or m.published in (None, *known))
-
-
-# ---- throughput ----------------------------------------------------------------------------------
 
 
 def table1(context: Context) -> Table:
@@ -213,9 +205,6 @@ def table7(context: Context) -> Table:
         ),
         gpus={"a100": "A100"},
     )
-
-
-# ---- accuracy ------------------------------------------------------------------------------------
 
 
 def _specialized(
@@ -348,9 +337,6 @@ def _cross(context: Context, key: str, which: str, on: str, trained: tuple[str, 
         *(tuple(rows), (note,)),
         trained=trained,
     )
-
-
-# ---- training time -------------------------------------------------------------------------------
 
 
 def table9(context: Context) -> Table:

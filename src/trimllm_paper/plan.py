@@ -15,16 +15,9 @@ from trimllm.base import kernels
 from trimllm.base.errors import UserError
 from trimllm.base.machine import memory_bytes
 from trimllm_paper import driver, gpus, invocation
-from trimllm_paper.config import MISSING
-from trimllm_paper.resources import (
-    GIB,
-    MIB,
-    SLOW_START,
-    TRAINING,
-    Resources,
-    stored_bytes,
-    task_of,
-)
+from trimllm_paper.config.load import MISSING
+from trimllm_paper.resources import GIB, MIB, SLOW_START, TRAINING, Resources, task_of
+from trimllm_paper.resources import stored_bytes as stored
 
 PLAN = "TRIMLLM_PLAN"
 """Environment variable: a file to which the logger of a dry run writes a JSON line for each job."""
@@ -121,7 +114,7 @@ class Plan:
         stay, passing = 0.0, 0.0
         for task, job in self.jobs:
             if task in (*TRAINING, "fetch", "compress"):
-                size = stored_bytes(self.config.models[job.wildcards["model"]])
+                size = stored(self.config.models[job.wildcards["model"]])
                 stay += size if job.rule in STAY else 0.0
                 passing = max(passing, 2 * size if task in TRAINING else size)
         return stay + 2 * parallel * passing

@@ -12,7 +12,6 @@ from trimllm.base import names
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.compress.methods import missing_package
-from trimllm.throughput.shapes import SHAPES, kept_units
 from trimllm_paper import kept_runs, recipe
 from trimllm_paper.config.domain import Problem
 from trimllm_paper.config.models import Config, DirectorySource, HubSource, Model
@@ -120,18 +119,11 @@ def _throughput(config: Config) -> Iterator[Problem]:
     yield from _absent(path, config.engines.kept_percent, kept, "trim.kept_percent")
     for name, pattern in section.patterns.items():
         try:
-            dropped = pattern_units(pattern) if isinstance(pattern, str) else pattern
+            if isinstance(pattern, str):
+                pattern_units(pattern)
         except UserError as error:
             problem = f"{error}, neither in the working directory nor in the project"
             yield ["throughput", "patterns", name], problem
-            continue
-        for shape in section.shapes:
-            for index, percent in enumerate(section.kept_percent):
-                try:
-                    kept_units(SHAPES[shape]["num_hidden_layers"], percent, dropped)
-                except UserError as error:
-                    problem = f"{error} (pattern {name})"
-                    yield ["throughput", "kept_percent", index], problem
 
 
 def _source(path: list[Any], model: Model, config: Config) -> Iterator[Problem]:

@@ -33,15 +33,9 @@ S = TypeVar("S", bound=Section)
 Files = Sequence[str | Path]
 Mistake = tuple[list[Any], Any, str]
 """Path and value of a key, and what is wrong with it."""
-
-
 MISSING = object()
 """Stands for the value of a key that is not there."""
-MESSAGES = {
-    "missing": "missing",
-    "dict_type": "must be a mapping",
-    "model_type": "must be a mapping",
-}
+MESSAGES = {"missing": "missing"} | dict.fromkeys(("dict_type", "model_type"), "must be a mapping")
 """Plainer texts than pydantic's, by its type of error."""
 
 
@@ -66,8 +60,8 @@ def first_mistake(error: ValidationError, document: Any) -> Mistake:
     """The mistake to show of those that pydantic finds in a document: an unknown key, since it
     leaves another one missing; else the deepest, since unions report each member that fails."""
     errors = error.errors(include_url=False)
-    found = [(one["type"] != UNKNOWN, _mistake(one, document)) for one in errors]
-    return min(found, key=lambda one: (one[0], -len(one[1][0])))[1]
+    mistakes = [(one["type"] != UNKNOWN, _mistake(one, document)) for one in errors]
+    return min(mistakes, key=lambda one: (one[0], -len(one[1][0])))[1]
 
 
 def _mistake(error: ErrorDetails, document: Any) -> Mistake:
@@ -122,7 +116,7 @@ def load(raw: dict[str, Any], files: Files) -> Config:
         value = value_at(raw, path)
         where = source_of(path, value, files)
         if value is MISSING:
-            where = f"{files[-1]} (by default)"
+            where = f"{[COMMAND_LINE, *files][-1]} (by default)"
             value = value_at(config.model_dump(mode="json"), path)
         raise ConfigError(where, path, value, problem)
     return config

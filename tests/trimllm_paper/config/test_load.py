@@ -103,7 +103,6 @@ throughput: {generate: "600"} | generate = "600": must be less than throughput.t
 throughput: {domain: piqa} | throughput.domain = "piqa": not among `domains` (there are: sciq)
 throughput: {patterns: {x: nowhere}} | throughput.patterns.x = "nowhere": nowhere holds no chain
 throughput: {patterns: {x: "1.5"}} | throughput.patterns.x = "1.5": must be
-throughput: {kept_percent: [1]} | throughput.kept_percent.0 = 1: 1% of 8
 throughput: {composed: [llm_int8]} | throughput.composed = ["llm_int8"]: llm_int8 is not among
 engines: {kept_percent: [40]} | engines.kept_percent.0 = 40: not among trim.kept_percent
 compress: {engines: {awq_int4: x}} | awq_int4 = "x": must be 'llmcompressor' or 'autoawq'

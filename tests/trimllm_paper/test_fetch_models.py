@@ -68,12 +68,12 @@ def assert_same(target: Path, state: dict[str, torch.Tensor]) -> None:
 
 
 def test_a_folder_and_the_mirror(tmp_path: Path, target: Path) -> None:
-    source, model = tmp_path / "mirror/owner--name", tiny("llama")
+    source, model = tmp_path / "mirror/owner/name", tiny("llama")
     model.save_pretrained(source)
     word_tokenizer().save_pretrained(source)
     rounded = {name: weight.bfloat16() for name, weight in model.state_dict().items()}
     origin = fetch({"directory": str(source)}, target, storage_dtype="bfloat16")
-    assert origin["directory"] == "owner--name"
+    assert origin["directory"] == "name"
     assert_same(target, rounded)
     stored, original = (AutoTokenizer.from_pretrained(folder) for folder in (target, source))
     assert stored(models.PROBE).input_ids == original(models.PROBE).input_ids

@@ -2,7 +2,7 @@
 
     python -m trimllm_paper check-gpu
 
-Allocates memory, times a matrix product and a copy against what plans assume, trains a tiny model
+Allocates memory, times a matrix product against what plans assume, trains a tiny model
 with the losses of a CPU, and runs int4 kernels. Prints a line for each, writes
 results/check_gpu/HARDWARE.json, and ends with status 1 if one fails.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from trimllm.throughput.result import Protocol
 from trimllm.throughput.session import measure
 from trimllm.throughput.subject import Subject
 from trimllm_paper import driver, gpus
-from trimllm_paper.resources import FILLED, GIB, OVERHEAD, REACHED, READ
+from trimllm_paper.resources import FILLED, GIB, OVERHEAD, REACHED
 
 WORDS = [f"word{number}" for number in range(40)]
 Measured = tuple[float, float, float]
@@ -44,28 +43,14 @@ def product(device: str, kind: gpus.Kind) -> Measured:
     """16-bit operations a second of a matrix product, against what plans assume."""
     size = 8192 if device == "cuda" else 512
     a = torch.randn(size, size, device=device, dtype=torch.bfloat16)
-    seconds = fastest(device, lambda: a @ a)
-    return 2 * size**3 / seconds, REACHED * kind.rate, 0.5 if device == "cuda" else 0
-
-
-def copy(device: str, kind: gpus.Kind) -> Measured:
-    """Bytes a second of a copy, read and written, against what plans assume."""
-    a = torch.empty(GIB if device == "cuda" else GIB // 64, dtype=torch.uint8, device=device)
-    b = torch.empty_like(a)
-    seconds = fastest(device, lambda: b.copy_(a))
-    return 2 * len(a) / seconds, READ * kind.bandwidth, 0.5 if device == "cuda" else 0
-
-
-def fastest(device: str, work: Callable[[], object], repeats: int = 5) -> float:
-    """Seconds of the fastest of several runs."""
     times = []
-    for _ in range(repeats):
+    for _ in range(5):
         start = time.perf_counter()
-        work()
+        a @ a
         if device == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
-    return min(times)
+    return 2 * size**3 / min(times), REACHED * kind.rate, 0.5 if device == "cuda" else 0
 
 
 def trimming(device: str, kind: gpus.Kind) -> Measured:
@@ -98,7 +83,7 @@ def int4(device: str, kind: gpus.Kind) -> Measured:
 
 
 CHECKS = {"memory (GiB)": memory, "matrix product (operations/s)": product}
-CHECKS |= {"copy (bytes/s)": copy, "trimming (loss)": trimming, "int4 (tokens/s)": int4}
+CHECKS |= {"trimming (loss)": trimming, "int4 (tokens/s)": int4}
 
 
 def run(device: str | None, results: Path) -> int:

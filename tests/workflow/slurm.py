@@ -11,18 +11,16 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-from runs import ROOT, command, environment
+from runs import ROOT, wait_for
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "scontrol")
-NODES = ("n1", "n2")
-ALIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING")
+NODES, MEMORY_MB = ("n1", "n2"), 6000
 # The project's profile, and how a fast one-host cluster without accounting differs from a real one.
 PROFILE = [
     *("--profile", str(ROOT / "workflow/profiles/slurm")),
@@ -54,9 +52,7 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _write_configuration(
-    folder: Path, memory_mb: int, cpus: int, gpus: Sequence[int], limit: int
-) -> None:
+def _write_configuration(folder: Path) -> None:
     host = socket.gethostname().split(".")[0]
     control, *ports = _free_ports(1 + len(NODES))
     lines = f"""
@@ -87,22 +83,14 @@ MinJobAge=3600
 FirstJobId={secrets.randbelow(60_000_000) + 1}
 ReturnToService=2
 MpiDefault=none
-GresTypes=gpu
 SlurmdParameters=config_overrides
 KillWait=5
-PartitionName=all Nodes={",".join(NODES)} Default=YES MaxTime={limit}
+PartitionName=all Nodes={",".join(NODES)} Default=YES MaxTime=600
 """
-    gres = ""
-    for node, port, count in zip(NODES, ports, gpus, strict=True):
-        lines += f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} "
-        lines += f"RealMemory={memory_mb} {f'Gres=gpu:{count}' if count else ''}\n"
-        for number in range(count):
-            # A GPU to be counted, not to be used: a copy of /dev/null.
-            os.mknod(folder / f"{node}.nvidia{number}", 0o20666, os.makedev(1, 3))
-            file = f"{folder}/{node}.nvidia{number}"
-            gres += f"NodeName={node} Name=gpu File={file} AutoDetect=off\n"
+    for node, port in zip(NODES, ports, strict=True):
+        lines += f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 "
+        lines += f"RealMemory={MEMORY_MB}\n"
     (folder / "slurm.conf").write_text(lines)
-    (folder / "gres.conf").write_text(gres)
     (folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
     # Snakemake's job step plugin drops SLURM_CONF for the srun that it starts.
     (folder / "bin").mkdir()
@@ -129,49 +117,29 @@ def _start_munge(folder: Path) -> None:
 
 
 @contextmanager
-def clients(memory_mb: int, **how: Any) -> Iterator[dict[str, str]]:
-    """Clients' environment of a Slurm (see `cluster`) for tests, which are skipped where none can
-    be started, if that may be."""
+def cluster() -> Iterator[dict[str, str]]:
+    """Clients' environment of a Slurm; the test is skipped where none can be started."""
     if reason := missing():
-        assert "TRIMLLM_NEEDS_SLURM" not in os.environ, reason
         pytest.skip(reason)
-    with (
-        tempfile.TemporaryDirectory(prefix="slurm-") as folder,
-        cluster(Path(folder, "state"), memory_mb, **how) as found,
-    ):
-        yield found
-
-
-@contextmanager
-def cluster(
-    folder: Path, memory_mb: int, *, cpus: int = 1, gpus: Sequence[int] = (1, 0), limit: int = 600
-) -> Iterator[dict[str, str]]:
-    """Start a Slurm whose state lies in `folder`; yields its clients' environment.
-
-    Args:
-        folder: an empty folder, short enough in name for a socket.
-        memory_mb: memory of each of the two nodes.
-        cpus: processors that each says it has.
-        gpus: of each node.
-        limit: longest time that a job may ask for, minutes.
-    """
-    (folder / "state").mkdir(parents=True)
-    folder.chmod(0o755)
-    _write_configuration(folder, memory_mb, cpus, gpus, limit)
-    config = str(folder / "slurm.conf")
-    client = {"SLURM_CONF": config, "PATH": f"{folder / 'bin'}:{_path()}"}
-    environment = {**os.environ, **client}
-    try:
-        _start_munge(folder)
-        subprocess.run(["slurmctld", "-f", config], check=True, env=environment)
-        for node in NODES:
-            subprocess.run(["slurmd", "-N", node, "-f", config], check=True, env=environment)
-        _wait_until_idle(environment)
-        yield client
-    finally:
-        if (folder / "slurmctld.pid").exists():
-            subprocess.run(["scancel", "--me", "--full"], env=environment)
-        _stop([*folder.glob("slurm*.pid"), folder / "munge" / "pid"])
+    with tempfile.TemporaryDirectory(prefix="slurm-") as room:
+        folder = Path(room, "state")  # short enough in name for a socket
+        (folder / "state").mkdir(parents=True)
+        folder.chmod(0o755)
+        _write_configuration(folder)
+        config = str(folder / "slurm.conf")
+        client = {"SLURM_CONF": config, "PATH": f"{folder / 'bin'}:{_path()}"}
+        environment = {**os.environ, **client}
+        try:
+            _start_munge(folder)
+            subprocess.run(["slurmctld", "-f", config], check=True, env=environment)
+            for node in NODES:
+                subprocess.run(["slurmd", "-N", node, "-f", config], check=True, env=environment)
+            _wait_until_idle(environment)
+            yield client
+        finally:
+            if (folder / "slurmctld.pid").exists():
+                subprocess.run(["scancel", "--me", "--full"], env=environment)
+            _stop([*folder.glob("slurm*.pid"), folder / "munge" / "pid"])
 
 
 def _stop(pid_files: list[Path]) -> None:
@@ -200,12 +168,10 @@ def _wait_until_idle(environment: dict[str, str]) -> None:
 
 def jobs(client: dict[str, str]) -> list[dict[str, str]]:
     """All jobs of the cluster in order, also those that have ended."""
-    form = "%i|%T|%k|%m|%b|%C|%l|%r|%N"
-    command = ["squeue", "--states=all", "--noheader", f"--format={form}"]
-    run = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, **client}
-    )
-    names = ("id", "state", "comment", "memory", "gres", "cpus", "limit", "why", "node")
+    form = "%i|%T|%k|%l|%N"
+    words = ["squeue", "--states=all", "--noheader", f"--format={form}"]
+    run = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **client})
+    names = ("id", "state", "comment", "limit", "node")
     rows = [dict(zip(names, line.split("|"), strict=True)) for line in run.stdout.splitlines()]
     return sorted(rows, key=lambda row: int(row["id"]))
 
@@ -233,7 +199,11 @@ def lose_node(client: Mapping[str, str], node: str, job: str) -> None:
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             told = process.environ().get("SLURM_JOB_ID") == job
-            if told or process.name().startswith("slurmstepd") and f"[{job}." in cmdline(process):
+            if (
+                told
+                or process.name().startswith("slurmstepd")
+                and f"[{job}." in " ".join(process.cmdline())
+            ):
                 running.append(process)
     daemon = Path(client["SLURM_CONF"]).with_name(f"slurmd.{node}.pid")
     for process in (psutil.Process(int(daemon.read_text())), *running):
@@ -255,38 +225,3 @@ def let_begin(client: dict[str, str], job: str, log: Path) -> None:
 def cmdline(process: psutil.Process) -> str:
     """A process's command line as one text."""
     return " ".join(process.cmdline())
-
-
-def alive(client: dict[str, str]) -> list[str]:
-    """Numbers of the jobs that have not ended."""
-    return [job["id"] for job in jobs(client) if job["state"] in ALIVE]
-
-
-def wait_for(condition: Callable[[], object], seconds: float, log: Path) -> None:
-    """Wait until `condition()` holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, log.read_text()[-4000:]
-        time.sleep(0.5)
-
-
-@contextmanager
-def at_work(
-    directory: Path, log: Path, *words: str, extra: Mapping[str, str], **options: object
-) -> Iterator[subprocess.Popen[bytes]]:
-    """The workflow runs beside the test; killed at the end, if it has not ended by itself."""
-    with log.open("w") as stream:
-        master = subprocess.Popen(
-            command(directory, *words, **options),
-            cwd=directory,
-            env=environment() | extra,
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,
-        )
-    try:
-        yield master
-    finally:
-        if master.poll() is None:
-            os.killpg(master.pid, signal.SIGKILL)
-        master.wait()

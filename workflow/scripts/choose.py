@@ -1,4 +1,4 @@
-"""Choose a checkpoint by the wishes, and say which; one JSON."""
+"""Choose the checkpoint that is exported, by what the section `own` wants; one JSON."""
 
 from trimllm_paper.job import Job
 
@@ -7,16 +7,14 @@ with Job(snakemake) as job:
     from trimllm_paper.own import choice
 
     params, inputs = job.params, job.inputs
-    found = choice.candidates(
-        inputs["trainings"], inputs["epochs"], inputs["timings"], params["format"]
-    )
-    decision = choice.decide(found, params["wanted"])
-    keys = ("domain", "hardware", "format", "wanted")
+    records = inputs["trainings"], inputs["epochs"], inputs["timings"]
+    candidates = choice.candidates(*records, params["format"])
+    chosen = choice.decide(candidates, params["wanted"])
     Choice(
         **job.wildcards,
-        **{key: params[key] for key in keys},
-        candidates=found,
-        **decision,
-        provenance=job.provenance(seed=params["seed"]),
+        **{key: params[key] for key in ("domain", "hardware", "format", "wanted")},
+        **chosen,
+        candidates=candidates,
+        provenance=job.provenance(),
     ).write(snakemake.output[0])
-    job.output.tell(decision["told"])
+    job.output.tell(chosen["told"])

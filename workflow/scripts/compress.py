@@ -1,4 +1,4 @@
-"""Compress one checkpoint, calibrated on training documents and proven on documents held back."""
+"""Compress a checkpoint, calibrated on training documents, verified on held-back ones."""
 
 from pathlib import Path
 
@@ -9,23 +9,15 @@ with Job(snakemake) as job:
     from trimllm.compress.methods import CompressSettings
     from trimllm.compress.proof import answered
     from trimllm.compress.run import compress
-    from trimllm.data import read_documents
-    from trimllm_paper.recipe import place_of
     from trimllm_paper.records import Compression
 
-    params, told = job.params, job.wildcards
-    hashes = job.data_hashes()
-    folder, trusted = Path(snakemake.input.manifest).parent, params["loading"]["trust_remote_code"]
-    tokenizer = load_tokenizer(folder, trust_remote_code=trusted)
-    train, others = (read_documents(snakemake.input[kind]) for kind in ("train", "held_back"))
-    calibration = answered(tokenizer, train, params["calibration"])
-    held_back = answered(tokenizer, others, params["held_back"])
-    engine_file = snakemake.input.get("engine")
-    place = {"model": told["model"], "domain": told["domain"]}
-    place["recipe"] = str(place_of(snakemake.output.record).recipe)
+    params, engine_file = job.params, snakemake.input.get("engine")
+    tokenizer = load_tokenizer(job.checkpoint, trust_remote_code=job.trusted)
+    calibration = answered(tokenizer, job.documents("train"), params["calibration"])
+    held_back = answered(tokenizer, job.documents("held_back"), params["held_back"])
     compress(
-        told["compressor"],
-        folder,
+        job.wildcards["compressor"],
+        job.checkpoint,
         ["".join(pair) for pair in calibration],
         held_back,
         Path(snakemake.output.manifest).parent,
@@ -36,8 +28,6 @@ with Job(snakemake) as job:
             device=params["loading"]["device"],
             python=Path(Path(engine_file).read_text().strip()) if engine_file else None,
         ),
-        record=lambda result: Compression(
-            **place, **params["chain"], **result, provenance=job.stamp
-        ).content(),
-        provenance=lambda: job.provenance(data_hashes=hashes, seed=params["settings"]["seed"]),
+        record=lambda result: Compression(**job.facts | result).content(),
+        provenance=job.provenance,
     )

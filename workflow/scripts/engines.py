@@ -8,7 +8,6 @@ from trimllm_paper.job import Job
 with Job(snakemake) as job:
     from trimllm.base import files
     from trimllm.checkpoint import load_tokenizer
-    from trimllm.data import read_documents
     from trimllm.exporting.formats import FORMATS, LLAMA, TRANSFORMERS
     from trimllm.score import texts_of
     from trimllm.throughput import machine
@@ -30,7 +29,7 @@ with Job(snakemake) as job:
         "dtype": params["dtype"],
         "device": loading["device"],
         "threads": params["threads"] or snakemake.threads,
-        "trust_remote_code": loading["trust_remote_code"],
+        "trust_remote_code": job.trusted,
     }
     if params["dtype"] == "auto":
         options["dtype"] = machine.fast_dtype(loading["device"])
@@ -45,8 +44,8 @@ with Job(snakemake) as job:
         facts = {"recipe": recipe, "format": format, "proof": proof}
         place = {"checkpoint": str(checkpoint), "export": str(export), "format": format}
         subjects.append(Subject(**place, **options, facts=facts))
-    tokenizer = load_tokenizer(dense[FULL_FT], trust_remote_code=options["trust_remote_code"])
-    texts = map("".join, texts_of(tokenizer, read_documents(snakemake.input.held_back)))
+    tokenizer = load_tokenizer(dense[FULL_FT], trust_remote_code=job.trusted)
+    texts = map("".join, texts_of(tokenizer, job.documents("held_back")))
     protocol = Protocol(**params["protocol"])
     prompts = prompts_of(tokenizer, texts, max(protocol.batches), protocol.prompt)
     sessions = [
@@ -69,7 +68,5 @@ with Job(snakemake) as job:
         threads=options["threads"],
         device="cpu" if wildcards["engine"] == LLAMA else options["device"],
         **{key: params[key] for key in ("domain", "seed")},
-        provenance=job.provenance(
-            manifests={str(one): files.sha256_of(one) for one in manifests}, seed=params["seed"]
-        ),
+        provenance=job.provenance(manifests={str(one): files.sha256_of(one) for one in manifests}),
     ).write(snakemake.output[0])

@@ -1,4 +1,4 @@
-"""Evaluate one checkpoint on all test tasks of a domain, its own or another; one JSON a task."""
+"""Evaluate a checkpoint on all test tasks of a domain, its own or another; one JSON a task."""
 
 from pathlib import Path
 
@@ -10,28 +10,21 @@ with Job(snakemake) as job:
     from trimllm.evaluate import evaluate
     from trimllm_paper.records import Evaluation
 
-    params, folder = job.params, Path(snakemake.input.manifest).parent
-    hashes = job.data_hashes()
+    params = job.params
     model, tokenizer = job.load(params["dtype"])
+    tests = dict(zip(params["tasks"], job.inputs["tests"], strict=True))
     results = evaluate(
-        model,
-        tokenizer,
-        dict(zip(params["tasks"], job.inputs["tests"], strict=True)),
-        batch_tokens=params["batch_tokens"],
-        **params["generated"],
+        model, tokenizer, tests, batch_tokens=params["batch_tokens"], **params["generated"]
     )
     common = {
         **job.wildcards,
         **params["chain"],
-        "seed": params["seed"],
-        "tested": params["tested"],
-        "checkpoint": folder.as_posix(),
-        "bytes": weight_bytes(folder),
+        **{key: params[key] for key in ("tested", "stand_in", "units_total", "seed")},
+        "checkpoint": job.checkpoint.as_posix(),
+        "bytes": weight_bytes(job.checkpoint),
         "bytes_full": weight_bytes(Path(snakemake.input.base).parent),
         "units_kept": len(trimllm.units(model)),
-        "units_total": params["units_total"],
-        "stand_in": params["stand_in"],
-        "provenance": job.provenance(data_hashes=hashes, seed=params["seed"]),
+        "provenance": job.provenance(),
     }
     for task, path in zip(params["tasks"], snakemake.output, strict=True):
         Evaluation(**common, **results[task]).write(path)

@@ -22,8 +22,8 @@ with Job(snakemake) as job:
     options["threads"] = options["threads"] or snakemake.threads
     if options["dtype"] == "auto":
         options["dtype"] = machine.fast_dtype(options["device"])
-    facts, hashes = {"domain": params["domain"]}, {}
-    if shape := params["shape"]:
+    facts, hashes = {"domain": params.get("domain")}, {}
+    if shape := params.get("shape"):
         full = shapes.subject_of(shape, Recipe.shape(), {}, **options)
         subject = shapes.subject_of(shape, recipe, params["patterns"], **options)
         if recipe.is_trimmed:
@@ -33,9 +33,8 @@ with Job(snakemake) as job:
         for manifest in manifests:
             files.verify_manifest(Path(manifest).parent)
             hashes[str(manifest)] = files.sha256_of(manifest)
-        trust = params["loading"]["trust_remote_code"]
         full, subject = (
-            Subject(checkpoint=str(Path(manifest).parent), trust_remote_code=trust, **options)
+            Subject(checkpoint=str(Path(manifest).parent), trust_remote_code=job.trusted, **options)
             for manifest in manifests
         )
 
@@ -57,7 +56,7 @@ with Job(snakemake) as job:
         **params["chain"],
         **facts,
         **content,
-        seed=params["seed"],
+        seed=job.seed,
         compressor=recipe.compressor,
-        provenance=job.provenance(manifests=hashes, seed=params["seed"]),
+        provenance=job.provenance(manifests=hashes),
     ).write(snakemake.output[0])

@@ -1,4 +1,4 @@
-"""Train from one checkpoint to the next: fine-tuning, a dropping at once, an epoch of a chain."""
+"""Train from a checkpoint to the next: fine-tuning, a dropping by rule, an epoch of a chain."""
 
 from pathlib import Path
 
@@ -8,19 +8,17 @@ with Job(snakemake) as job:
     from trimllm.train import TrainJob, make_checkpoint
     from trimllm.trimming import make_epoch
     from trimllm_paper import records
-    from trimllm_paper.recipe import place_of
 
     params, compute, inputs = job.params, job.compute, snakemake.input
     processes = snakemake.resources.processes
     arguments = dict(params["arguments"])
     if epoch := inputs.get("epoch"):
-        # Epoch 0 chooses the blocks that are trained; all later ones, and settling, train the same.
+        # Epoch 0 chooses the blocks that are trained; later epochs and annealing train the same.
         arguments["trainable"] = records.Epoch.read(epoch).trainable_blocks
-    if scan := inputs.get("scan"):  # the library, which knows of no seals, chooses blocks by it
-        records.ScanFile.read(scan)
-    hashes, seed = job.data_hashes(), params["settings"]["seed"]
+    if scan := inputs.get("scan"):
+        records.ScanFile.read(scan)  # refuses an edited scan: the library knows no seals
     work = TrainJob(
-        checkpoint=str(Path(inputs.manifest).parent),
+        checkpoint=str(job.checkpoint),
         train=job.training_file(),
         calibration=inputs.get("calibration"),
         scan=inputs.get("scan"),
@@ -37,16 +35,12 @@ with Job(snakemake) as job:
         code=job.run.code_hash,
         **params["loading"],
     )
-    place = place_of(snakemake.output.record)
-    make, kind = make_checkpoint, records.Training
-    if place.kind == "epoch":
-        make, kind = make_epoch, records.Epoch
-    told = {"model": place.model, "domain": place.domain, "recipe": str(place.recipe)}
-    told["seed"] = seed
+    is_epoch = Path(snakemake.output.record).name == "epoch.json"
+    make, kind = (make_epoch, records.Epoch) if is_epoch else (make_checkpoint, records.Training)
     make(
         work,
         Path(snakemake.output.manifest).parent,
-        record_name=place.kind,
-        seal=lambda found: kind(**told | params["chain"] | found, provenance=job.stamp).content(),
-        provenance=lambda: job.provenance(data_hashes=hashes, seed=seed),
+        record_name=Path(snakemake.output.record).stem,
+        seal=lambda result: kind(**job.facts | result | {"seed": job.seed}).content(),
+        provenance=job.provenance,
     )

@@ -21,14 +21,11 @@ from trimllm_paper.integrity import lineage
 from trimllm_paper.recipe import ROOMS, Paths, place_of
 
 KINDS: dict[str, Any] = {
-    "evaluation": records.Evaluation,
-    "scan": records.ScanFile,
-    "epoch": records.Epoch,
+    **{"evaluation": records.Evaluation, "scan": records.ScanFile, "epoch": records.Epoch},
+    **{"training": records.Training, "compression": records.Compression},
+    **{"throughput": records.Throughput, "export": records.Export},
+    **{"engines": records.Engines, "choice": choices.Choice, "answers": choices.Answers},
 }
-KINDS |= {"training": records.Training, "compression": records.Compression}
-KINDS |= {"throughput": records.Throughput, "export": records.Export}
-KINDS |= {"engines": records.Engines}
-KINDS |= {"choice": choices.Choice, "answers": choices.Answers}
 """Kind of a result's place -> the class that reads it."""
 NAMED = ("models", "export")
 """Rooms with other files than results, which are told by their names."""

@@ -20,55 +20,47 @@ from trimllm.base.errors import UserError
 SOURCE = Path(__file__).parents[2]
 
 
-def _globs(*names: str, script: str = "") -> tuple[str, ...]:
-    """Globs of files in the pipeline's package, and of a stage's script."""
-    scripts = (f"../workflow/scripts/{script}.py",) if script else ()
-    return (*(f"trimllm_paper/{name}" for name in names), *scripts)
-
-
-BASE = ("trimllm/base/*.py",)
+P, SCRIPTS = "trimllm_paper", "../workflow/scripts"
+BASE = "trimllm/base/*.py"
 MODEL = (
-    *(*BASE, "trimllm/sublayers/**/*.py", "trimllm/checkpoint/*.py", "trimllm/data/__init__.py"),
-    *("trimllm/data/document.py", "trimllm/train/batching.py", *_globs("job.py", "gpus.py")),
+    f"{BASE} trimllm/sublayers/**/*.py trimllm/checkpoint/*.py trimllm/data/__init__.py "
+    f"trimllm/data/document.py trimllm/train/batching.py {P}/job.py {P}/gpus.py"
 )
-SCORING = (*MODEL, "trimllm/score/*.py")
-COMPRESS = ("trimllm/compress/*.py",)
+SCORING = f"{MODEL} trimllm/score/*.py"
+COMPRESS = "trimllm/compress/*.py"
 TIMING = (
-    *(*MODEL, "trimllm/throughput/**/*.py", *_globs("shapes.py")),
-    *(f"trimllm/exporting/{name}.py" for name in ("__init__", "formats", "engines")),
+    f"{MODEL} trimllm/throughput/**/*.py {P}/shapes.py trimllm/exporting/__init__.py "
+    "trimllm/exporting/formats.py trimllm/exporting/engines.py"
 )
-EXPORTS = (*SCORING, *COMPRESS, "trimllm/exporting/**/*.py", *_globs(script="export"))
-RECORDS = _globs("records.py", "kept_runs.py", "frames.py")
+EXPORTS = f"{SCORING} {COMPRESS} trimllm/exporting/**/*.py {SCRIPTS}/export.py"
+RECORDS = f"{P}/records.py {P}/kept_runs.py {P}/frames.py"
 TABLES = (
-    *(*RECORDS, *_globs("published.*", "context.py", "tables.py", "specification.py")),
-    *_globs("blocks.py", "cells.py", "derive.py", "verdict.py", "intervals.py", "render.py"),
-    *_globs("table_notes.py", "tier.py", script="table"),
+    f"{RECORDS} {P}/published.* {P}/context.py {P}/tables.py {P}/specification.py {P}/blocks.py "
+    f"{P}/cells.py {P}/derive.py {P}/verdict.py {P}/intervals.py {P}/render.py {P}/table_notes.py "
+    f"{P}/tier.py {SCRIPTS}/table.py"
 )
-FIGURES = (*TABLES, *_globs("figures/*", script="figure"))
-STAGES: dict[str, tuple[str, ...]] = {
-    "fetch_model": (*SCORING, *COMPRESS, *_globs("fetch/*.py", script="fetch_model")),
+FIGURES = f"{TABLES} {P}/figures/* {SCRIPTS}/figure.py"
+STAGES = {
+    "fetch_model": f"{SCORING} {COMPRESS} {P}/fetch/*.py {SCRIPTS}/fetch_model.py",
     "prepare": (
-        *(*BASE, "trimllm/data/*.py"),
-        *_globs("standins.py", "fetch/__init__.py", "fetch/wheels.py", script="prepare_domain"),
+        f"{BASE} trimllm/data/*.py {P}/standins.py {P}/fetch/__init__.py {P}/fetch/wheels.py "
+        f"{SCRIPTS}/prepare_domain.py"
     ),
-    "scan": (*SCORING, "trimllm/scanning/*.py", *_globs(script="scan")),
+    "scan": f"{SCORING} trimllm/scanning/*.py {SCRIPTS}/scan.py",
     "train": (
-        *(*SCORING, "trimllm/scanning/*.py", "trimllm/select.py", "trimllm/train/*.py"),
-        *("trimllm/trimming.py", *_globs(script="train"), *_globs(script="teach")),
+        f"{SCORING} trimllm/scanning/*.py trimllm/select.py trimllm/train/*.py "
+        f"trimllm/trimming.py {SCRIPTS}/train.py {SCRIPTS}/teach.py"
     ),
-    "compress": (*SCORING, "trimllm/compress/**/*.py", *_globs(script="compress")),
-    "evaluate": (*SCORING, "trimllm/evaluate/*.py", *_globs(script="evaluate")),
-    "export": (*EXPORTS, *_globs("own/__init__.py", "own/card.py", "own/choice.py")),
-    "engines": (*EXPORTS, *TIMING, *_globs(script="engines")),
-    "throughput": (*TIMING, *SCORING, *COMPRESS, *_globs(script="measure")),
-    "answers": (
-        *(*SCORING, "trimllm/evaluate/*.py"),
-        *_globs("own/*", script="answers"),
-    ),
-    "choose": (*RECORDS, *_globs("own/choice.py", "choices.py", script="choose")),
-    "own_report": (*FIGURES, *_globs("own/*", "choices.py", script="own_report")),
+    "compress": f"{SCORING} trimllm/compress/**/*.py {SCRIPTS}/compress.py",
+    "evaluate": f"{SCORING} trimllm/evaluate/*.py {SCRIPTS}/evaluate.py",
+    "export": f"{EXPORTS} {P}/own/__init__.py {P}/own/card.py {P}/own/choice.py",
+    "engines": f"{EXPORTS} {TIMING} {SCRIPTS}/engines.py",
+    "throughput": f"{TIMING} {SCORING} {COMPRESS} {SCRIPTS}/measure.py",
+    "answers": f"{SCORING} trimllm/evaluate/*.py {P}/own/* {SCRIPTS}/answers.py",
+    "choose": f"{RECORDS} {P}/own/choice.py {P}/choices.py {SCRIPTS}/choose.py",
+    "own_report": f"{FIGURES} {P}/own/* {P}/choices.py {SCRIPTS}/own_report.py",
     "table": TABLES,
-    "claims": (*TABLES, *_globs("claims/*", script="claims")),
+    "claims": f"{TABLES} {P}/claims/* {SCRIPTS}/claims.py",
     "figure": FIGURES,
 }
 """Stage -> globs of its files, below `src`."""
@@ -92,7 +84,7 @@ def code_hash(stage: str, *own: str, source: Path = SOURCE) -> str:
 
 def files_of(stage: str, source: Path = SOURCE) -> list[Path]:
     """The files of a stage, in order."""
-    found = {path.resolve() for glob in STAGES[stage] for path in source.glob(glob)}
+    found = {path.resolve() for glob in STAGES[stage].split() for path in source.glob(glob)}
     return sorted(path for path in found if path.is_file() and path.suffix != ".pyc")
 
 

@@ -61,12 +61,7 @@ def export(jobs: Jobs, model: str, domain: str, recipe: str, format: str) -> Job
     params = {
         "chain": jobs.chain_of(recipe),
         "documents": jobs.config.export.documents,
-        "card": {
-            "name": f"{entry.label}, {jobs.config.tested[domain].label}, {recipe}",
-            "base_model": entry.base_model or getattr(entry.source, "hub", None),
-            "base_label": entry.label,
-            "license": entry.license,
-        },
+        "name": f"{entry.label}, {jobs.config.tested[domain].label}, {recipe}",
         "seed": jobs.config.seed,
         "loading": jobs.loading(model),
         "code": jobs.code("export", model),
@@ -169,7 +164,7 @@ def _shape_throughput(jobs: Jobs, hardware: str, model: str, recipe: Recipe) -> 
 
 
 def _timing(jobs: Jobs, model: str) -> dict[str, Any]:
-    """Parameters of a measurement of speed, of a shape where no others take their place."""
+    """Parameters of every measurement of speed."""
     section = jobs.config.throughput
     return {
         "chain": {},
@@ -185,10 +180,6 @@ def _timing(jobs: Jobs, model: str) -> dict[str, Any]:
             "repeats": section.repeats,
         },
         "compiled": section.compiled,
-        "shape": None,
-        "patterns": {},
-        "domain": None,
-        "loading": None,
         "seed": jobs.config.seed,
         "code": jobs.code("throughput", model),
     }

@@ -132,7 +132,9 @@ def is_infrastructure(path: Path) -> bool:
 
 
 def test_every_declared_file_exists() -> None:
-    assert [one for globs in STAGES.values() for one in globs if not [*SOURCE.glob(one)]] == []
+    assert [
+        one for globs in STAGES.values() for one in globs.split() if not [*SOURCE.glob(one)]
+    ] == []
 
 
 @pytest.mark.parametrize("stage", MODEL_STAGES)

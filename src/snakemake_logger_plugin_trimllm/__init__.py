@@ -143,7 +143,7 @@ class LogHandler(LogHandlerBase):
 
 def refusal(message: str) -> str:
     """Snakemake's error; one line where the system refused something or a lock is left."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()] or [""]
+    lines = [line.strip() for line in message.splitlines() if line.strip(" ^~")] or [""]
     if "cannot be locked" in message:
         return (
             "error: another run is at work in this folder, or one was killed; where none is, "
@@ -155,7 +155,8 @@ def refusal(message: str) -> str:
     if lines[1:] and re.match(r"\w+Error: \[Errno \d+\] ", lines[-1]):
         if "/.cache" in lines[-1]:
             lines.append("(set XDG_CACHE_HOME to a folder where Snakemake may write)")
-        return f"error: {' '.join(line for line in lines[-2:] if not line.startswith('File'))}"
+        is_trace = lines[0].startswith("Traceback")
+        return f"error: {' '.join(lines[-1:] if is_trace else [lines[0], *lines[-1:]])}"
     if lines[1:] and lines[0].startswith("Traceback"):
         remedy = "run the same command again; if it fails again, report it with .snakemake/log"
         return f"error: {lines[-1]} (unexpected: {remedy})"

@@ -46,26 +46,21 @@ table2: $(STAMP)  ## download, fine-tune, trim, evaluate, show Table 2
 
 figures: $(STAMP)  ## figures, claims and tables from the kept results, without a model
 	$(BIN)/snakemake --cores '$(CORES)' all --forceall --configfile '$(KEPT)/config.yaml'
-	$(BIN)/snakemake --cores '$(CORES)' readme --forceall --configfile '$(KEPT)_real/config.yaml'
+	$(BIN)/snakemake --cores '$(CORES)' readme --forceall --configfile results/reference_real/config.yaml
 
 report: figures  ## the same, and report.html: everything in one page
 	$(BIN)/snakemake --cores '$(CORES)' all --report report.html --configfile '$(KEPT)/config.yaml'
 
-# llama.cpp, in which exports are verified.
-.venv/.llama-cpp: $(STAMP)
-	$(BIN)/python -m pip install --quiet --only-binary :all: xllamacpp==2026.10.11549
-	@touch '$@'
-
-start: .venv/.llama-cpp  ## read FILE (your data) and MODEL, write own.yaml
+start: $(STAMP)  ## read FILE (your data) and MODEL, write own.yaml
 	$(if $(and $(FILE),$(MODEL)),,$(error make start FILE=my.jsonl MODEL=FOLDER))
-	$(BIN)/trimllm start '$(FILE)' --model '$(MODEL)' --output '$(OWN)' $(if $(WANT),--want $(WANT)) \
+	$(BIN)/trimllm start '$(FILE)' --model '$(MODEL)' --output '$(OWN)' $(if $(WANT),--want '$(WANT)') \
 		$(if $(TEST),--test '$(TEST)') $(if $(FORMAT),--format '$(FORMAT)') $(MINUTES:%=--minutes '%')
 
-own: .venv/.llama-cpp  ## what own.yaml says: trim, choose, export, report
+own: $(STAMP)  ## what own.yaml says: trim, choose, export, report
 	$(if $(wildcard $(OWN)),,$(error no $(OWN): make start FILE=my.jsonl MODEL=FOLDER))
 	$(BIN)/snakemake --cores '$(CORES)' own --configfile '$(OWN)'
 
-serve: .venv/.llama-cpp  ## serve the chosen model of own.yaml
+serve: $(STAMP)  ## serve the chosen model of own.yaml
 	$(BIN)/trimllm serve "$$($(BIN)/python -c \
 		'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["results"])' '$(OWN)')"
 

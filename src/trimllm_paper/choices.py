@@ -25,7 +25,7 @@ class Answer(Part):
 
 class Answers(OfRecipe):
     """What a checkpoint of a run on one's own data says of a few held-back documents, and how well
-    it still knows other text (`trimllm_paper.own.outside`)."""
+    it still knows other text (`trimllm_paper.own.answers`)."""
 
     PLACED = ("model", "recipe")
     domain: str

@@ -177,10 +177,9 @@ def _memory_problems(work: Work, resources: Resources, here: bool) -> Iterator[R
     for task, wildcards in work:
         name, need = wildcards["model"], resources.memory(task, wildcards)
         processes, job = resources.split(task, wildcards).processes, f"{task} of {name}"
-        host = need.host / 2 if task == "measure" else need.host  # or one model after the other
-        if here and host > have and not (task == "measure" and resources.gpu):
+        if here and need.host > have and not (task == "measure" and resources.gpu):
             problem = (
-                f"{job} needs about {host / MIB:,.0f} MiB of memory, this machine has "
+                f"{job} needs about {need.host / MIB:,.0f} MiB of memory, this machine has "
                 f"{have / MIB:,.0f} MiB; choose a target without it, or run where there is more"
             )
             if name in models:

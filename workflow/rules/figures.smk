@@ -9,7 +9,7 @@ README_FIGURE = f"{TARGETS.figures_folder}/readme_{{domain}}"
 
 rule draw_figure:
     input:
-        unpack(lambda wildcards: TARGETS.inputs(TARGETS.figure(**wildcards))),
+        unpack(or_refuse(lambda wildcards: TARGETS.inputs(TARGETS.figure(**wildcards)))),
     output:
         pdf=f"{FIGURE}.pdf",
         png=report(

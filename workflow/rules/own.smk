@@ -45,10 +45,10 @@ checkpoint choose:
 
 rule own_report:
     input:
-        unpack(lambda wildcards: TARGETS.own_report(wildcards.model)),
+        unpack(or_refuse(lambda wildcards: TARGETS.own_report(wildcards.model))),
         choice=PATHS.chosen("{model}"),
-        answers=of_chosen("answers"),
-        export=of_chosen("export"),
+        answers=or_refuse(of_chosen("answers")),
+        export=or_refuse(of_chosen("export")),
     output:
         PATHS.chosen("{model}", "report.html"),
     log:

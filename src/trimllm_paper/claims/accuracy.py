@@ -93,6 +93,8 @@ def _goes_further(
                 continue
             end = min(max(one), max(other)) + 1e-9
             one, other = ({d: x for d, x in each.items() if d <= end} for each in (one, other))
+            if not one or not other:
+                continue
             reached = _furthest(one), _furthest(other)
             if any(reached):  # where nothing can be dropped, none is better
                 ps = _p_further(one, other, strictly), _p_further(other, one, not strictly)

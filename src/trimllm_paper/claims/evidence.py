@@ -64,7 +64,7 @@ def compare(
     ps = []
     for away, end in zip((value - bar, bar - value), interval, strict=True):
         half = abs(end - value)
-        if away <= 0 or math.isinf(half):
+        if away <= 0 or dof < 1 or not math.isfinite(half):  # one round or one seed alone
             ps.append(1.0)
         else:
             ps.append(float(stdtr(dof, -stdtrit(dof, 1 - ALPHA) * away / half)) if half else 0.0)

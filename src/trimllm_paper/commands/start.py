@@ -31,8 +31,8 @@ from trimllm_paper.own.look import DataFile
 from trimllm_paper.plan import pending
 
 TEMPLATE = Path(look.__file__).with_name("own.yaml.jinja")
-RESERVED = ("own", "base")
-"""Names that mean something else in paths or beside the file."""
+RESERVED = re.compile(r"own|base|reference.*")
+"""Names that mean something else in paths, beside the file or below `results/`."""
 SET, TESTS = "own", "tests"
 KINDS = {"choices": "questions with choices", "labels": "labelled texts"}
 KINDS |= {"free": "questions with free answers", "messages": "conversations"}
@@ -53,7 +53,7 @@ def run(
     data = [look.look(one) for one in (file, test) if one]
     check(data)
     name = re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("-._") or "data"
-    name = f"{name}-data" if name in RESERVED or f"{name}.yaml" == output.name else name
+    name = f"{name}-data" if RESERVED.fullmatch(name) or f"{name}.yaml" == output.name else name
     targets = [output, output.with_name(f"{name}.yaml")]
     if not force and (there := [str(one) for one in targets if one.exists()]):
         raise UserError(f"{', '.join(there)} exists; --force writes it anew, --output elsewhere")

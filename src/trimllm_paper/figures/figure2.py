@@ -102,10 +102,10 @@ def by_memory(frame: Frame, context: Context, domain: Domain) -> list[Point]:
 
 def by_latency(frame: Frame, context: Context, domain: Domain, timed: DataFrame) -> list[Point]:
     """Points of a domain that were timed on a machine."""
-    times = {
-        one.recipe: (1000 / one.decode, 1000 / one.decode_high, 1000 / one.decode_low)
-        for one in timed.itertuples()
-    }
+    times = {}
+    for one in timed.itertuples():
+        fastest, slowest = one.decode_high or one.decode, one.decode_low or one.decode  # one round
+        times[one.recipe] = (1000 / one.decode, 1000 / fastest, 1000 / slowest)
     return [
         Point(group, cost, one.percent, (low, high), one.ci95)
         for group, one in evaluated(frame, context, domain)

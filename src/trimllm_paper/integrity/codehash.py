@@ -37,7 +37,8 @@ RECORDS = f"{P}/records.py {P}/kept_runs.py {P}/frames.py"
 TABLES = (
     f"{RECORDS} {P}/published.* {P}/context.py {P}/tables.py {P}/specification.py {P}/blocks.py "
     f"{P}/cells.py {P}/derive.py {P}/verdict.py {P}/intervals.py {P}/render.py {P}/table_notes.py "
-    f"{P}/tier.py {SCRIPTS}/table.py"
+    f"{P}/tier.py {P}/recipe.py "
+    f"trimllm/base/kept.py trimllm/throughput/result.py {SCRIPTS}/table.py"
 )
 FIGURES = f"{TABLES} {P}/figures/* {SCRIPTS}/figure.py"
 STAGES = {
@@ -57,7 +58,8 @@ STAGES = {
     "engines": f"{EXPORTS} {TIMING} {SCRIPTS}/engines.py",
     "throughput": f"{TIMING} {SCORING} {COMPRESS} {SCRIPTS}/measure.py",
     "answers": f"{SCORING} trimllm/evaluate/*.py {P}/own/* {SCRIPTS}/answers.py",
-    "choose": f"{RECORDS} {P}/own/choice.py {P}/choices.py {SCRIPTS}/choose.py",
+    "choose": f"{RECORDS} {P}/own/choice.py {P}/choices.py trimllm/exporting/run.py "
+    f"{SCRIPTS}/choose.py",
     "own_report": f"{FIGURES} {P}/own/* {P}/choices.py {SCRIPTS}/own_report.py",
     "table": TABLES,
     "claims": f"{TABLES} {P}/claims/* {SCRIPTS}/claims.py",

@@ -62,6 +62,7 @@ def export(jobs: Jobs, model: str, domain: str, recipe: str, format: str) -> Job
         "chain": jobs.chain_of(recipe),
         "documents": jobs.config.export.documents,
         "name": f"{entry.label}, {jobs.config.tested[domain].label}, {recipe}",
+        "card": [entry.base_model, entry.license],
         "seed": jobs.config.seed,
         "loading": jobs.loading(model),
         "code": jobs.code("export", model),

@@ -14,11 +14,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from trimllm import select
@@ -203,6 +205,8 @@ def make_epoch(
     number, documents = arguments.pop("start"), arguments.pop("documents", None)
     scans, trainable = arguments.pop("scans"), arguments.pop("trainable", None)
     initial = from_record(files.read_json(job.scan)["scan"]) if job.scan else None
+    if documents == 0:
+        job = replace(job, processes=1)
     model, tokenizer = job.load()
     chain = trim(
         model,
@@ -219,11 +223,16 @@ def make_epoch(
         raise UserError(f"there is no epoch {number}: the chain ends before")
     training = {"trainable": epoch.trainable, "epochs": epoch.epochs, "documents": documents}
     training["passes"] = (number, number if documents == 0 else number + 1)
-    if documents == 0 or not set_trainable(model, epoch.trainable, settings.train_embeddings):
-        job = replace(job, processes=1)  # nothing is trained
-    if job.processes > 1:  # they read the checkpoint themselves
-        training["units"] = epoch.selection.dropped
+    trains = set_trainable(model, epoch.trainable, settings.train_embeddings)
+    if job.processes > 1:
         del chain, model
+        gc.collect()
+        torch.cuda.empty_cache()  # the processes need this GPU's memory
+        if trains:  # they read the checkpoint themselves
+            training["units"] = epoch.selection.dropped
+        else:
+            job = replace(job, processes=1)
+            model = drop(job.load()[0], epoch.selection.dropped)
 
     def complete(trained: dict[str, Any]) -> dict[str, Any]:
         passed = [*trained["passes"], asdict(NO_PASS)][0]

@@ -120,10 +120,11 @@ def test_a_read_only_results_folder(project: Path) -> None:
 
 def test_a_clock_ten_minutes_off(copy: Path) -> None:
     """Documents come from a machine that is ahead, the model from one that is behind."""
+    scan, options = "results/scans/tiny/sums.json", {"configfile": copy / "config.yaml"}
+    made_at = (copy / scan).stat().st_mtime
     for part, seconds in (("results/data", 600), ("results/models", -600), ("source", -1200)):
         for path in (copy / part).rglob("*"):
-            os.utime(path, (path.stat().st_atime + seconds, path.stat().st_mtime + seconds))
-    scan, options = "results/scans/tiny/sums.json", {"configfile": copy / "config.yaml"}
+            os.utime(path, (made_at + seconds, made_at + seconds))
     assert "1 of 1 jobs done" in made(copy, scan, **options)
     assert "Nothing to be done" in made(copy, scan, **options)
 

@@ -83,6 +83,16 @@ def scratch(final: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def refuse_other(final: str | Path) -> None:
+    """Raise `UserError` where a checkpoint would replace a file, or a folder that holds none."""
+    final = Path(final)
+    if not final.exists():
+        return
+    held = {path.name for path in final.iterdir()} if final.is_dir() else {final.name}
+    if held and held.isdisjoint({MANIFEST, "config.json"}):
+        raise UserError(f"{final} exists and is no checkpoint; choose another name")
+
+
 def publish(temporary: str | Path, final: str | Path) -> None:
     """Rename a finished directory to its final name, replacing an older one.
 

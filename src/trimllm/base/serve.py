@@ -15,7 +15,6 @@ import os
 import runpy
 import sys
 import traceback
-from pathlib import Path
 from typing import Any
 
 
@@ -29,7 +28,6 @@ def main(script: str) -> None:
 
     try:
         job = json.loads(sys.stdin.readline())
-        sys.path.insert(0, str(Path(script).parent))  # for modules that scripts share
         worker = runpy.run_path(script)["Worker"](**job)
         reply("value", worker.facts)
         for line in sys.stdin:

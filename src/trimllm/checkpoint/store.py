@@ -142,7 +142,11 @@ def save(
     Args:
         dtype: type of the stored weights ("bfloat16"); None keeps the model's own.
         record: JSON documents to store beside the weights, by file stem.
+
+    Raises:
+        UserError: something else than a checkpoint has that name.
     """
+    files.refuse_other(directory)
     with files.scratch(directory) as temporary:
         write(model, tokenizer, temporary, dtype=dtype)
         complete(temporary, directory, record)

@@ -21,7 +21,13 @@ from trimllm.checkpoint import store
 from trimllm.compress import engines
 from trimllm.compress.job import Compressed, CompressJob, change_linears_
 from trimllm.compress.llm_pruner import at_random_, llm_pruner
-from trimllm.compress.methods import EXTERNAL, METHODS, CompressSettings, default_engine
+from trimllm.compress.methods import (
+    EXTERNAL,
+    METHODS,
+    CompressSettings,
+    default_engine,
+    missing_package,
+)
 from trimllm.compress.proof import HeldBack, ScoredRow, fresh_loss, judge, mean_loss, scored_rows
 from trimllm.compress.rounding import int4_to_nearest, int8_to_nearest, two_of_four
 
@@ -69,7 +75,7 @@ def compress(
         provenance: called at the end for what manifest.json holds beside the hashes.
         record: makes compression.json of what is returned: losses (nats a token), bytes, seconds.
     """
-    config = _check(method, source, texts, held_back, settings)
+    config = _check(method, engine, source, texts, held_back, settings)
     entry, (compressor, yardstick_) = METHODS[method], COMPRESSORS[method]
     engine = engine or default_engine(method)
     longest = min(settings.max_tokens, config["max_position_embeddings"])
@@ -111,6 +117,7 @@ def compress(
 
 def _check(
     method: str,
+    engine: str | None,
     source: str | Path,
     texts: Sequence[str],
     held_back: Sequence[HeldBack],
@@ -119,6 +126,11 @@ def _check(
     """The config of a checkpoint. Raises `UserError` for what can be known before work starts."""
     if method not in METHODS:
         raise UserError(f"no compressor {method!r} (there are: {', '.join(METHODS)})")
+    engines_ = METHODS[method].engines
+    if engine not in (None, *engines_):
+        raise UserError(f"{method} has no engine {engine!r} (there are: {', '.join(engines_)})")
+    if missing := missing_package(method, engine or default_engine(method)):
+        raise UserError(f"{missing} is not installed: pip install 'trimllm[compress]'")
     _, config = store.check_directory(source, verify=False)
     if (Path(source) / f"{RECORD}.json").is_file() or "quantization_config" in config:
         raise UserError(

@@ -62,13 +62,12 @@ class Entry:
 
 def check(config: Any, path: str | Path) -> None:
     """Raise `UserError` if `deci` does not compute what a model with this configuration does."""
-    family, rope = family_of(config.model_type), config.rope_parameters["rope_type"]
-    why = None
+    family, why = family_of(config.model_type), None
     if family not in GGUF_FAMILIES:
         why = f"runs no trimmed {family} (it runs {', '.join(GGUF_FAMILIES)})"
     elif config.hidden_act != "silu":
         why = f"computes silu, this model {config.hidden_act}"
-    elif rope not in ROPE_TYPES:
+    elif (rope := config.rope_parameters["rope_type"]) not in ROPE_TYPES:
         why = f"supports positions scaled by {', '.join(ROPE_TYPES)}, not by {rope}"
     if why:
         raise UserError(f"{path}: llama.cpp {why}; export it as padded")

@@ -159,8 +159,9 @@ def judge(
     loss = {"checkpoint": mean_loss(reference), "engine": mean_loss(engine)}
     record = {
         "places": len(apart),
-        "largest_difference": largest,
-        "mean_difference": mean,
+        # None: the engine did not report a token that the reference finds likely.
+        "largest_difference": largest if math.isfinite(largest) else None,
+        "mean_difference": mean if math.isfinite(mean) else None,
         "loss": loss,
         "greedy_tokens": len(engine["greedy"]),
         "greedy_differs_at": parts_at,

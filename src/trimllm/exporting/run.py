@@ -14,12 +14,12 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from trimllm.base import files, kernels
-from trimllm.base.errors import UserError
+from trimllm.base.errors import UserError, required
 from trimllm.checkpoint import card, load, store
 from trimllm.checkpoint.card import Facts
 from trimllm.checkpoint.stock import stock_config, to_stock
 from trimllm.compress.proof import HeldBack
-from trimllm.exporting import gguf_file, proof
+from trimllm.exporting import proof
 from trimllm.exporting.formats import (
     DEFAULT_TYPE,
     FORMATS,
@@ -92,11 +92,12 @@ def export(
     final = Path(output) if output else Path(f"{source.absolute()}-{variant}")
     facts, texts, start = facts or Facts(), texts or proof.TEXTS, time.perf_counter()
     facts = replace(facts, name=facts.name or source.name)
+    files.refuse_other(final)
     with files.scratch(final) as folder:
         model, tokenizer = load(source, dtype="auto", verify=False)
         context = model.config.max_position_embeddings
         if name == "gguf":
-            context = gguf_file.context_of(model.config)
+            context = _gguf().context_of(model.config)
             written, loading = _write_gguf(model, tokenizer, source, folder, kind, facts)
         else:
             written, loading = folder, VLLM_TEXT if name == "vllm" else PADDED
@@ -128,14 +129,21 @@ def export(
     return final
 
 
+def _gguf() -> Any:
+    """The module that writes GGUF files, which needs the extra `export`."""
+    with required("export"):
+        from trimllm.exporting import gguf_file
+    return gguf_file
+
+
 def _write_gguf(
     model: nn.Module, tokenizer: Any, source: Path, folder: Path, kind: str, facts: Facts
 ) -> tuple[Path, str]:
     """Write a GGUF file, with config.json for the hub: the file, and how to load it (Markdown)."""
     file = folder / f"model-{kind.upper()}.gguf"  # the hub reads the type off the name
-    gguf_file.write(model, tokenizer, source, file, kind, facts.name or "", facts.license)
+    _gguf().write(model, tokenizer, source, file, kind, facts.name or "", facts.license)
     shutil.copyfile(source / "config.json", folder / "config.json")
-    context = min(4096, gguf_file.context_of(model.config))
+    context = min(4096, _gguf().context_of(model.config))
     options = " --jinja" if tokenizer.chat_template else ""
     return file, GGUF.format(file=file.name, context=context, options=options)
 
@@ -172,6 +180,7 @@ def expected_bytes(path: str | Path, variant: str) -> int:
     model.tie_weights()
     if name != "gguf":
         return sum(one.numel() * one.element_size() for one in model.parameters())
+    gguf_file = _gguf()
     gguf_file.check(config, directory)
     vocabulary = directory / "tokenizer.json"
     tensors = sum(gguf_file.bytes_of(entry, kind) for entry in gguf_file.entries(model))

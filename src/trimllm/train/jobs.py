@@ -71,8 +71,8 @@ class TrainJob:
             )
         return checkpoint.load(
             self.checkpoint,
-            # Beside adapters the model's own weights need not be finer than they are used.
-            dtype=product if self.arguments.get("lora") else "float32",
+            # Weights that this process does not train need not be finer than they are used.
+            dtype=product if self.arguments.get("lora") or self.processes > 1 else "float32",
             device=self.device,
             trust_remote_code=self.trust_remote_code,
         )

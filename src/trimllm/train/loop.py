@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import sys
 import time
@@ -16,7 +15,7 @@ import torch.distributed as dist
 from more_itertools import chunked
 from torch import nn
 
-from trimllm.base.errors import UserError
+from trimllm.base.errors import UserError, required
 from trimllm.base.names import TOKENS_AT_ONCE
 from trimllm.base.progress import progress_bar
 from trimllm.data import Document
@@ -134,7 +133,7 @@ def _backward(
         states_of = partial(teacher.states_of, width, settings.hidden > 0)
     tokens = sum(len(example.answer) for batch in step for example in batch)
     total = torch.zeros((), dtype=torch.double)
-    for rows, factor in _parts(step, settings.batch_size, device):
+    for rows, factor in _parts(step, device):
         tensors = tensors_of(rows, padding, device, states_of)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             loss = placed.loss_of(tensors, kl=settings.kl, hidden=settings.hidden).sum()
@@ -148,16 +147,16 @@ def _backward(
 
 
 def _parts(
-    step: list[list[Example]], batch_size: int, device: torch.device
+    step: list[list[Example]], device: torch.device
 ) -> Iterator[tuple[Sequence[Example], float]]:
     """The rows of an optimizer step that this process runs, in parts, and the factor of their loss.
 
-    Of several processes each runs every size-th row, at most a batch at once; the factor undoes the
-    mean that FSDP takes. Without a row it runs one that does not count: all must take part.
+    Several processes share the rows of each batch; the factor undoes the mean that FSDP takes.
+    Without a row a process runs one that does not count: all must take part.
     """
     rank, size = world()
     if size > 1:
-        for batch in chunked(itertools.chain(*step), batch_size * size):
+        for batch in step:
             rows = batch[rank::size]
             yield (rows, float(size)) if rows else (batch[:1], 0.0)
         return
@@ -173,7 +172,8 @@ def _optimizer(parameters: list[nn.Parameter], settings: TrainSettings) -> torch
         return torch.optim.AdamW(parameters, weight_decay=settings.weight_decay, fused=True)
     if world()[1] > 1:
         raise UserError(f"optimizer {settings.optimizer} trains in one process; use adamw")
-    from bitsandbytes.optim import AdamW8bit
+    with required("compress"):
+        from bitsandbytes.optim import AdamW8bit
 
     return AdamW8bit(parameters, weight_decay=settings.weight_decay)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trimllm.base import kernels
+from trimllm.base.errors import required
 from trimllm.base.precision import compute_dtype
 from trimllm.checkpoint import materialize
 from trimllm.sublayers import device_of, original_units, unit_layers, unit_parameters, units
@@ -132,7 +133,8 @@ def adapt(model: nn.Module, seed: int, rank: int = 16, alpha: float = 32) -> Any
     the seed, B (out, rank) is 0: they add nothing yet.
     """
     kernels.prepare()  # peft imports gptqmodel where that is installed
-    from peft import LoraConfig, LoraModel
+    with required("evaluate"):
+        from peft import LoraConfig, LoraModel
 
     names = [name for name, _ in unit_linears(model)]
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names)

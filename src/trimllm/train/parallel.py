@@ -83,6 +83,9 @@ def join(device: str) -> torch.device:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     own = torch.device("cpu")
     if device != "cpu":
+        count, seen = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+        if seen < count:
+            raise UserError(f"compute.processes = {count}, but this job sees {seen} GPUs")
         own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(own)
     backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"

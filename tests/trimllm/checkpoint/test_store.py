@@ -111,6 +111,15 @@ def test_equal_models_have_equal_bytes(saved: dict, tmp_path: Path) -> None:
     assert hashes[0] == hashes[1] == hashes[2] and "modeling_trimllm.py" in hashes[0]
 
 
+def test_what_is_no_checkpoint_is_not_replaced(tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    for taken in (tmp_path, notes):
+        with pytest.raises(UserError, match="exists and is no checkpoint; choose another name"):
+            checkpoint.save(tiny("llama"), word_tokenizer(), taken)
+    assert notes.read_text() == "mine" and [*tmp_path.iterdir()] == [notes]
+
+
 def test_a_changed_shortened_or_missing_file_is_noticed(tmp_path: Path) -> None:
     path = checkpoint.save(tiny("llama"), word_tokenizer(), tmp_path / "model")
     assert len({file.stat().st_mode for file in path.iterdir()}) == 1  # the umask's

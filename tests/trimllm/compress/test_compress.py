@@ -145,6 +145,8 @@ def test_a_checkpoint_is_small_and_computes_what_its_yardstick_does(
     assert record["bytes"]["embeddings"] == record["bytes_dense"]["embeddings"]
     smaller = 1.001 if method == "sparsegpt_2_4" else 0.8
     assert record["bytes"]["total"] <= smaller * record["bytes_dense"]["total"]
+    with pytest.raises(UserError, match=f"{method} has no engine 'none' .there are: "):
+        compress(method, dense, TEXTS, HELD_BACK, tmp_path / "again", engine="none")
     with pytest.raises(UserError, match="compressed already"):
         compress("llm_pruner", out, TEXTS, HELD_BACK, tmp_path / "again")
     if "quantization_config" in files.read_json(out / "config.json"):

@@ -157,7 +157,7 @@ def test_narrow_rows_and_embeddings_get_the_types_of_llama_cpp(name, shape, kind
 )
 def test_what_llama_cpp_cannot_compute_is_refused(family: str, changed, why: str) -> None:
     config = CONFIGS[family]()
-    config.update({"rope_parameters": {"rope_type": "default"}} | changed)
+    config.update(changed)
     with pytest.raises(UserError, match=why):
         gguf_file.check(config, "model")
 

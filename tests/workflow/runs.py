@@ -38,7 +38,7 @@ def command(
     words = [sys.executable, "-m", "snakemake", *arguments]
     words += [] if "--profile" in arguments else ["--cores", "2"]
     words += ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(directory)]
-    words += ["--configfile", str(configfile)] if configfile else []
+    words += ["--configfile", str(directory / configfile)] if configfile else []
     return [*words, "--config", *(f"{key}={value}" for key, value in settings.items())]
 
 

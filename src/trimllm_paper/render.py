@@ -162,7 +162,7 @@ def escape_latex(text: str) -> str:
 
 
 def to_latex(table: Rendered) -> str:
-    """A `table*` with booktabs rules; needs `\\usepackage{booktabs}`."""
+    """A `table*` that fits the page; needs `\\usepackage{booktabs,adjustbox}`."""
     many = len(table.heads)
     body = []
     for kind, head, cells in lines_of(table):
@@ -177,16 +177,18 @@ def to_latex(table: Rendered) -> str:
             body.append(" & ".join([label, *texts]) + r" \\")
     caption, notes = (
         escape_latex(" ".join(f"{text.rstrip('.')}." for text in texts))
-        for texts in ((table.title, *table.header), (LEGEND, *table.notes))
+        for texts in ((table.title,), (*table.header, LEGEND, *table.notes))
     )
     return "\n".join(
         [
-            r"% \usepackage{booktabs}",
+            r"% \usepackage{booktabs,adjustbox}",
             *(r"\begin{table*}", r"\centering\footnotesize", rf"\caption{{{caption}}}"),
-            *(rf"\label{{tab:{table.key}}}", rf"\begin{{tabular}}{{{'l' * many}}}", r"\toprule"),
+            rf"\label{{tab:{table.key}}}",
+            r"\begin{adjustbox}{max width=\textwidth, max totalheight=0.75\textheight}",
+            *(rf"\begin{{tabular}}{{{'l' * many}}}", r"\toprule"),
             " & ".join(map(escape_latex, table.heads)) + r" \\",
             *body,
-            *(r"\bottomrule", r"\end{tabular}"),
+            *(r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}"),
             rf"\par\smallskip\parbox{{\textwidth}}{{\scriptsize {notes}}}",
             "\\end{table*}\n",
         ]

@@ -95,8 +95,8 @@ def test_latex_is_balanced_and_every_line_has_all_columns() -> None:
     text = to_latex(small_table(NASTY))
     bare = re.sub(r"\\[{}\\&]", lambda m: "" if m[0] != r"\\" else r"\\", text)
     assert bare.count("{") == bare.count("}")
-    assert re.findall(r"\\begin\{([^}]*)\}", text) == ["table*", "tabular"]
-    assert re.findall(r"\\end\{([^}]*)\}", text) == ["tabular", "table*"]
+    assert re.findall(r"\\begin\{([^}]*)\}", text) == ["table*", "adjustbox", "tabular"]
+    assert re.findall(r"\\end\{([^}]*)\}", text) == ["tabular", "adjustbox", "table*"]
     body = text.split(r"\toprule")[1].split(r"\bottomrule")[0]
     for line in body.strip().splitlines():
         if line.endswith(r"\\") and "multicolumn" not in line:

@@ -18,12 +18,12 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     points = figure2.by_memory(frame, context, domain)
     plain = derive.accuracy(frame, context.model.name, domain.name, PRETRAINED, domain.tasks)
     notes = [*style.notes(context, rows.source, rows.seed), "Bars: 95% over documents and seeds."]
-    heading = f"{context.model.label}, {style.title(domain)}: accuracy against bytes"
+    heading = f"{context.model.label}, {domain.label}: accuracy against bytes"
     with style.figure(stem, heading, (5.6, 3.8), (1, 1), notes, legend=3) as axes:
         ax = axes[0][0]
         figure2.panel(ax, points, figure2.all_looks(context))
         if plain:
-            level = style.LEVELS["pretrained"] | {"label": "before fine-tuning"}
+            level = style.LEVELS["pretrained"] | {"label": "pretrained"}
             ax.axhline(plain.percent, **level)
         ax.set_xlabel("bytes kept (% of the full model)")
         ax.set_ylabel("accuracy (%)")

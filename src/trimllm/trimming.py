@@ -14,19 +14,18 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from trimllm import select
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.kept import epochs_for
+from trimllm.base.machine import free_memory
 from trimllm.base.names import PAPER_CRITERION
 from trimllm.data import Document, all_free, read_documents
 from trimllm.scanning import Scan, from_record, scan, to_record
@@ -223,11 +222,10 @@ def make_epoch(
         raise UserError(f"there is no epoch {number}: the chain ends before")
     training = {"trainable": epoch.trainable, "epochs": epoch.epochs, "documents": documents}
     training["passes"] = (number, number if documents == 0 else number + 1)
-    trains = set_trainable(model, epoch.trainable, settings.train_embeddings)
+    trains = bool(set_trainable(model, epoch.trainable, settings.train_embeddings))
     if job.processes > 1:
         del chain, model
-        gc.collect()
-        torch.cuda.empty_cache()  # the processes need this GPU's memory
+        free_memory(job.device)  # the processes need it
         if trains:  # they read the checkpoint themselves
             training["units"] = epoch.selection.dropped
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gc
 import importlib.metadata
 import os
 import platform
@@ -90,3 +91,12 @@ def peak_rss_bytes() -> int:
     """Largest resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def free_memory(device: str) -> None:
+    """Release unreferenced memory, the device's too: another process needs it."""
+    import torch  # this module is for planning, too
+
+    gc.collect()
+    if torch.device(device).type == "cuda":
+        torch.cuda.empty_cache()

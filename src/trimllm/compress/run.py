@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.metadata
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from torch import nn
 
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
+from trimllm.base.machine import free_memory
 from trimllm.base.precision import compute_dtype
 from trimllm.checkpoint import store
 from trimllm.compress import engines
@@ -83,7 +83,7 @@ def compress(
     with files.scratch(output) as temporary, files.scratch(output) as workspace:
         with _timed(seconds, "yardstick"):
             loss, rows = _dense_losses(yardstick_, source, held_back, settings)
-        _free(settings.device)
+        free_memory(settings.device)
         with _timed(seconds, "compress"):
             # On the host: engines bring a block at a time to the device.
             model, tokenizer = store.load(source, dtype="float32")
@@ -92,7 +92,7 @@ def compress(
         model.to("meta")  # engines keep frames that refer to it
         store.write_tensors(source, compressed.tensors, compressed.config, temporary)
         compressed.tensors.clear()
-        _free(settings.device)  # the reload, in a process of its own, needs the memory
+        free_memory(settings.device)  # the reload, in a process of its own, needs the memory
         with _timed(seconds, "proof"):
             loss["compressed"] = fresh_loss(temporary, rows, settings.device, settings.threads)
             judge(loss["compressed"], loss["yardstick"], entry.margin, method, entry.yardstick)
@@ -163,13 +163,6 @@ def _check(
                 "use 32, 64 or 128, whichever divides all widths, or another compressor"
             )
     return config
-
-
-def _free(device: str) -> None:
-    """Release unreferenced memory, the device's too: another process needs it."""
-    gc.collect()
-    if torch.device(device).type == "cuda":
-        torch.cuda.empty_cache()
 
 
 @contextmanager

@@ -104,15 +104,8 @@ def export(
             store.write(model if name == "vllm" else to_stock(model), tokenizer, folder)
         del model  # the reference needs its memory
         question = proof.make_question(tokenizer, texts, min(MAX_TEXT_TOKENS, context))
-        ends = [*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder]
-        answers = (
-            proof.ask(FORMATS.get(variant, TRANSFORMERS), written, question, threads),
-            *_references(source, question, kind),
-        )
-        losses = None
-        if untrimmed is not None and kind in QUANTIZED:
-            losses = [proof.mean_loss(one) for one in _references(untrimmed, question, kind)]
-        evidence = proof.judge(kind or name, answers, question["texts"], ends, losses)
+        engine = proof.ask(FORMATS.get(variant, TRANSFORMERS), written, question, threads)
+        evidence = _judge(variant, engine, question, tokenizer, source, untrimmed)
         card.write(folder, facts, loading, "gguf" if name == "gguf" else "transformers")
         weights = [one for one in folder.iterdir() if one.suffix in (".gguf", ".safetensors")]
         size = sum(one.stat().st_size for one in weights)
@@ -127,6 +120,24 @@ def export(
         }
         store.complete(folder, final, {"export": record(content)}, provenance())
     return final
+
+
+def _judge(
+    variant: str,
+    engine: Record,
+    question: Record,
+    tokenizer: Any,
+    source: Path,
+    untrimmed: str | Path | None,
+) -> Record:
+    """Compare an engine's answers with those of transformers (`proof.judge`)."""
+    name, kind = split_variant(variant)
+    ends = [*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder]
+    answers = (engine, *_references(source, question, kind))
+    losses = None
+    if untrimmed is not None and kind in QUANTIZED:
+        losses = [proof.mean_loss(one) for one in _references(untrimmed, question, kind)]
+    return proof.judge(kind or name, answers, question["texts"], ends, losses)
 
 
 def _gguf() -> Any:

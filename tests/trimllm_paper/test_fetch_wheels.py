@@ -43,16 +43,20 @@ def fetch(sha256: str, folder: Path, mirror: Path | None = None, **changed: str)
     return fetch_wheels({name: spec}, folder, mirror)[name]
 
 
-def test_a_wheel_of_a_mirror_is_copied_once(wheel: tuple[Path, str], tmp_path: Path) -> None:
-    source, sha256 = wheel
-    path = fetch(sha256, tmp_path / "downloads", source.parent)
-    assert path.name == FILE and path.read_bytes() == source.read_bytes()
+@pytest.mark.parametrize("folder", ["downloads", "{}/downloads"])
+def test_a_wheel_of_a_mirror_is_copied_once(
+    wheel: tuple[Path, str], tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (source, sha256), downloads = wheel, Path(folder.format(tmp_path))
+    path = fetch(sha256, downloads, source.parent)
+    assert path == downloads / FILE and path.read_bytes() == source.read_bytes()
     source.unlink()
-    assert fetch(sha256.upper(), tmp_path / "downloads", source.parent) == path
-    assert os.listdir(tmp_path / "downloads") == [FILE]
+    assert fetch(sha256.upper(), downloads, source.parent) == path
+    assert os.listdir(downloads) == [FILE]
     path.write_bytes(b"half")
     with pytest.raises(UserError, match="it is corrupt: delete it and run again"):
-        fetch(sha256, tmp_path / "downloads", source.parent)
+        fetch(sha256, downloads, source.parent)
 
 
 @pytest.mark.parametrize(

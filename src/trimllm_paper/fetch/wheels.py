@@ -38,13 +38,14 @@ def fetch_wheels(
     paths, folder = {}, Path(directory)
     for name, wheel in wheels.items():
         version, sha256 = wheel["version"], wheel["sha256"]
-        if not wheel_path(name, version, folder):
+        path = wheel_path(name, version, folder)
+        if path is None:
             what = f"{name}-{version}"
             with locks.exclusive(folder / locks.FOLDER / what, what=f"fetching {what}"):
-                if not wheel_path(name, version, folder):
-                    _fetch(name, version, sha256, folder, mirror)
-        paths[name] = folder / (wheel_path(name, version, folder) or "")
-        check_sha256(paths[name], sha256, "it is corrupt: delete it and run again")
+                path = wheel_path(name, version, folder)
+                path = path or _fetch(name, version, sha256, folder, mirror)
+        check_sha256(path, sha256, "it is corrupt: delete it and run again")
+        paths[name] = path
     return paths
 
 
@@ -62,7 +63,7 @@ def check_sha256(path: Path, sha256: str, remedy: str) -> None:
 
 def _fetch(
     name: str, version: str, sha256: str, directory: Path, mirror: str | Path | None
-) -> None:
+) -> Path:
     """Fetch one wheel; it gets its published name once it is whole and checked."""
     unfinished = directory / f"{name}-{version}"
     files.remove_leftovers(unfinished)
@@ -79,7 +80,7 @@ def _fetch(
         if not wheel_path(name, version, temporary):
             problem = f"its wheel is {path.name}; write name and version as this does"
             raise UserError(f"configuration: wheels.{name}: {problem}")
-        path.replace(directory / path.name)
+        return path.replace(directory / path.name)
 
 
 def _download(name: str, version: str, directory: Path) -> Path:

@@ -184,7 +184,7 @@ def test_a_killed_and_resumed_chain_has_the_same_bytes(copy: Path, finished: Pat
     options = begun(copy, f"{MODELS}/trim_paper", f"{EVAL}/trim_paper")
     chain, target = copy / MODELS / "trim_paper", f"{MODELS}/trim_paper/drop_06/manifest.json"
     with beginning(copy, target, **options) as (run, log):
-        wait_for(lambda: "to 06 units dropped" in log.read_text() or run.poll(), 300, log)
+        wait_for(lambda: "06 sublayers dropped" in log.read_text() or run.poll(), 300, log)
         wait_for(lambda: [*(copy / "results/.at_work").glob("*")], 60, log)
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
@@ -193,7 +193,7 @@ def test_a_killed_and_resumed_chain_has_the_same_bytes(copy: Path, finished: Pat
     assert "snakemake --unlock" in locked
     made(copy, "--unlock", **options)
     resumed = made(copy, target, **options)
-    assert "to 00 units dropped" not in resumed and "to 06 units dropped" in resumed
+    assert "00 sublayers dropped" not in resumed and "06 sublayers dropped" in resumed
     assert weights(copy, "trim_paper/drop_06") == weights(finished, "trim_paper/drop_06")
 
 

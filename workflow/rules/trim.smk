@@ -22,7 +22,7 @@ rule trim_epoch:
     params:
         **depends(training.trim_epoch),
     message:
-        "trim {wildcards.model} on {wildcards.domain} by {wildcards.name}: to {wildcards.drop} units dropped"
+        "trim {wildcards.model} on {wildcards.domain} by {wildcards.name}: {wildcards.drop} sublayers dropped"
     script:
         "../scripts/train.py"
 
@@ -44,7 +44,7 @@ rule settle:
     params:
         **depends(training.settle),
     message:
-        "settle {wildcards.model} on {wildcards.domain} by {wildcards.name} with {wildcards.drop} units dropped"
+        "anneal {wildcards.model} on {wildcards.domain} by {wildcards.name}: {wildcards.drop} sublayers dropped"
     script:
         "../scripts/train.py"
 

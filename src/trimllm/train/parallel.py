@@ -101,8 +101,6 @@ def empty(checkpoint: str | Path, device: torch.device) -> nn.Module:
     model = skeleton(config, torch.float32, device)
     if Path(checkpoint, "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(checkpoint)
-    for name, parameter in model.named_parameters():
-        parameter.stored_as = name
     return model
 
 

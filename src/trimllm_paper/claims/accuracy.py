@@ -29,16 +29,16 @@ Checkpoints = Mapping[float, Comparison]
 def no_loss_50(evidence: Evidence) -> Finding:
     """The paper's own criterion C_a in every domain, at both ends of 50 to 60% compression."""
     domains = evidence.context.domains
-    found, missing = [], [evidence.lacking([one.name for one in domains], "the models")]
+    comparisons, missing = [], [evidence.lacking([one.name for one in domains], "the models")]
     for domain in domains:
         full = evidence.accuracy(domain, FULL_FT)
         for kept in COMPRESSED:
             trimmed, name = evidence.trimmed(domain, kept), f"{domain.name} at {kept}%"
             if full and full.percent and trimmed:
-                found.append(keeps_90(name, trimmed, full))
+                comparisons.append(keeps_90(name, trimmed, full))
             else:
                 missing.append(name)
-    return Finding(found, joined(missing), evidence.context.own)
+    return Finding(comparisons, joined(missing), evidence.context.own)
 
 
 def layers_dropped(evidence: Evidence) -> Finding:
@@ -47,7 +47,7 @@ def layers_dropped(evidence: Evidence) -> Finding:
     It goes so far if a checkpoint there or beyond is above the bar, and does not if all of them and
     the last one before are below.
     """
-    found, missing = [], []
+    comparisons, missing = [], []
     domains = {one.name: one for one in evidence.context.domains}
     for name, share in LAYERS.items():
         every = evidence.keeps(domains[name], evidence.chain()) if name in domains else {}
@@ -57,11 +57,11 @@ def layers_dropped(evidence: Evidence) -> Finding:
         p_fails = max((one.p_fails for one in (*before, *beyond)), default=1.0)
         if before:
             unit, basis = "% dropped above 90% of Full-FT", before[0].basis
-            told = f"{name}, {share:g}% or more"
-            found.append(Comparison(told, _furthest(every), unit, p_holds, p_fails, basis))
+            label = f"{name}, {share:g}% or more"
+            comparisons.append(Comparison(label, _furthest(every), unit, p_holds, p_fails, basis))
         if not beyond:
             missing.append(f"{name} with {share:g}% dropped")
-    return Finding(found, joined(missing), evidence.context.own)
+    return Finding(comparisons, joined(missing), evidence.context.own)
 
 
 def both_best(evidence: Evidence) -> Finding:
@@ -83,7 +83,7 @@ def _goes_further(
 ) -> Finding:
     """Whether the first chain of each pair drops as much above 90% of Full-FT as the other, or
     strictly more, in every domain where both were run, as far as the shorter one goes."""
-    found, missing, domains = [], dict[str, None](), set[str]()
+    comparisons, missing, domains = [], dict[str, None](), set[str]()
     for pair in pairs:
         names = [f"{criterion} r={ratio:g}" for criterion, ratio in pair]
         missing |= dict.fromkeys(names)
@@ -100,11 +100,11 @@ def _goes_further(
                 ps = _p_further(one, other, strictly), _p_further(other, one, not strictly)
                 name, more = f"{domain.name}: {' over '.join(names)}", reached[0] - reached[1]
                 basis, unit = next(iter(one.values())).basis, "points of sublayers more dropped"
-                found.append(Comparison(name, more, unit, *ps, basis))
+                comparisons.append(Comparison(name, more, unit, *ps, basis))
             domains.add(domain.name)
             missing = {name: None for name in missing if name not in names}
     own = evidence.context.own and domains >= {*PAPER_DOMAINS}
-    return Finding(found, ", ".join(missing), own)
+    return Finding(comparisons, ", ".join(missing), own)
 
 
 def _furthest(checkpoints: Checkpoints) -> float:

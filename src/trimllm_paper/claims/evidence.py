@@ -104,16 +104,18 @@ def keeps_90(name: str, trimmed: Accuracy, full: Accuracy) -> Comparison:
     return compare_difference(name, over, unit, trimmed.documents, least=0)
 
 
-def holm(found: Sequence[Comparison]) -> list[bool | None]:
+def holm(comparisons: Sequence[Comparison]) -> list[bool | None]:
     """Whether each of several comparisons holds, fails, or is undecided.
 
     A claim holds if all of them do, which needs no correction; one that fails refutes it, so
     failures are corrected for their number. Source: S. Holm, "A simple sequentially rejective
     multiple test procedure", Scand. J. Statist. 6 (1979).
     """
-    answers = [True if one.p_holds < ALPHA else None for one in found]
-    for rank, index in enumerate(sorted(range(len(found)), key=lambda i: found[i].p_fails)):
-        if found[index].p_fails >= ALPHA / (len(found) - rank):
+    answers = [True if one.p_holds < ALPHA else None for one in comparisons]
+    for rank, index in enumerate(
+        sorted(range(len(comparisons)), key=lambda i: comparisons[i].p_fails)
+    ):
+        if comparisons[index].p_fails >= ALPHA / (len(comparisons) - rank):
             break
         answers[index] = False
     return answers
@@ -139,8 +141,8 @@ class Finding:
     @property
     def holds(self) -> bool | None:
         """Whether all comparisons hold and nothing is missing; None where that is open."""
-        found = all_of(holm(self.comparisons))
-        return None if self.missing and (found is not False or self.pooled) else found
+        answer = all_of(holm(self.comparisons))
+        return None if self.missing and (answer is not False or self.pooled) else answer
 
 
 @dataclass(frozen=True)
@@ -163,9 +165,9 @@ class Evidence:
         configured = [one.name for one in self.context.domains]
         return list(PAPER_DOMAINS) if self.context.own else configured
 
-    def lacking(self, found: Container[str], what: str) -> str:
+    def lacking(self, present: Container[str], what: str) -> str:
         """What is missing in which of these domains; "" for nothing."""
-        names = ", ".join(name for name in self.asked if name not in found)
+        names = ", ".join(name for name in self.asked if name not in present)
         return f"{what} in {names}" if names else ""
 
     def chain(self, criterion: str = "", ratio: float | None = None) -> str:

@@ -47,7 +47,7 @@ to its comparisons below; claims.csv has them as data, src/trimllm_paper/claims 
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim of published.yaml, what its check found by which recipe, and the verdict.
+    """A claim of published.yaml, the finding of its check for a recipe, and the verdict.
 
     `recipe` is "paper", or "ours" where the check was made of our recipe's chains.
     """
@@ -60,22 +60,22 @@ class Judged:
 
 def judge(evidence: Evidence, claim: dict[str, Any]) -> Judged:
     """Judge a claim. Raises `KeyError` for one without a check."""
-    found = CHECKS[claim["id"]](evidence)
-    not_run = found.missing and found.holds is None
+    finding = CHECKS[claim["id"]](evidence)
+    not_run = finding.missing and finding.holds is None
     recipe = "ours" if evidence.criterion == OURS else "paper"
-    told = NOT_RUN if not_run else word(found.holds, own=found.own)
-    return Judged(claim, recipe, found, told)
+    verdict = NOT_RUN if not_run else word(finding.holds, own=finding.own)
+    return Judged(claim, recipe, finding, verdict)
 
 
 def judge_all(frame: Frame, context: Context) -> list[Judged]:
     """All claims in the paper's order; after those on a recipe the same of ours, if it was run."""
-    found, evidence = [], Evidence(frame, context)
+    judged, evidence = [], Evidence(frame, context)
     for claim in published.claims():
-        found.append(judge(evidence, claim))
+        judged.append(judge(evidence, claim))
         if claim.get("of_recipes"):
             ours = judge(replace(evidence, criterion=OURS), claim)
-            found += [ours] if ours.finding.comparisons else []
-    return found
+            judged += [ours] if ours.finding.comparisons else []
+    return judged
 
 
 def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
@@ -90,9 +90,9 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
     marks = ", ".join(f"{mark} {name}" for name, mark in MARKS.items())
     page, table = [HEAD.format(tier=tier_note(sources), marks=marks)], []
     for context in contexts:
-        found = judge_all(frame, context)
-        page += [context.named(line) for line in _page(context, found)]
-        for one in found:
+        judged = judge_all(frame, context)
+        page += [context.named(line) for line in _page(context, judged)]
+        for one in judged:
             head = {"model": context.model.name, "claim": one.claim["id"], "recipe": one.recipe}
             head |= {"verdict": one.verdict, "missing": one.finding.missing}
             each = zip(one.finding.comparisons, holm(one.finding.comparisons), strict=True)
@@ -101,16 +101,16 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
     write_text(f"{stem}.csv", DataFrame(table).to_csv(index=False, float_format="%.6g"))
 
 
-def _page(context: Context, found: Sequence[Judged]) -> list[str]:
+def _page(context: Context, judged: Sequence[Judged]) -> list[str]:
     """A row for each claim of a model, and beneath the table a section for each."""
-    counts = Counter(one.verdict for one in found if one.recipe == "paper")
-    told = ", ".join(f"{counts[name]} {name}" for name in MARKS if counts[name])
+    counts = Counter(one.verdict for one in judged if one.recipe == "paper")
+    totals = ", ".join(f"{counts[name]} {name}" for name in MARKS if counts[name])
     stand_ins = ["the model"] if not context.model.published else []
     stand_ins += [one.name for one in context.domains if one.stand_in]
     stand_ins += ["adapters for full fine-tuning"] if context.lora else []
     rows = ["| claim of the paper | verdict | measured |", "|---|---|---|"]
     sections = []
-    for one in found:
+    for one in judged:
         heading = f"{one.claim['id']} {context.model.name}"
         if one.recipe == "paper":
             link = f"[{one.claim['text']}](#{heading.replace(' ', '-').replace('.', '')})"
@@ -122,36 +122,36 @@ def _page(context: Context, found: Sequence[Judged]) -> list[str]:
             sections += [f"In the paper itself: {each['text']}\n" for each in against]
         sections += _section(one)
     stand_in = f"Stand-ins: {', '.join(stand_ins)}.\n" if stand_ins else ""
-    return [f"## {context.model.label}: {told}\n", stand_in, *rows, "", *sections]
+    return [f"## {context.model.label}: {totals}\n", stand_in, *rows, "", *sections]
 
 
-def number(found: Finding) -> str:
+def number(finding: Finding) -> str:
     """The comparisons in a few words: their range by unit, and how many hold and fail."""
-    answers, parts = holm(found.comparisons), []
-    for _, group in groupby(found.comparisons, key=lambda one: one.unit):
+    answers, parts = holm(finding.comparisons), []
+    for _, group in groupby(finding.comparisons, key=lambda one: one.unit):
         each = sorted(group, key=lambda one: one.value)
         ends = dict.fromkeys(f"{one.value:.3g}" for one in (each[0], each[-1]))
         parts.append(each[0].with_unit(" to ".join(ends)))
     if len(answers) > 1:
         parts.append(f"{answers.count(True)} of {len(answers)} hold, {answers.count(False)} fail")
-    return "; ".join(parts) or f"missing: {found.missing}"
+    return "; ".join(parts) or f"missing: {finding.missing}"
 
 
 def _section(one: Judged) -> list[str]:
-    """What was found by a recipe, as a sentence and a table of comparisons."""
-    found = one.finding
-    missing = f"Not run: {found.missing}." if found.missing else ""
+    """The finding for a recipe, as a sentence and a table of comparisons."""
+    finding = one.finding
+    missing = f"Not run: {finding.missing}." if finding.missing else ""
     recipe = "the paper's recipe" if one.recipe == "paper" else "our recipe"
-    told = f"With {recipe} {MARKS[one.verdict]} {one.verdict}. {missing} {found.note}"
-    lines = [" ".join(told.split()), ""]
-    if found.comparisons:
+    summary = f"With {recipe} {MARKS[one.verdict]} {one.verdict}. {missing} {finding.note}"
+    lines = [" ".join(summary.split()), ""]
+    if finding.comparisons:
         lines += ["| comparison | measured | holds | of |", "|---|---|---|---|"]
-    for x, holds in zip(found.comparisons, holm(found.comparisons), strict=True):
+    for x, holds in zip(finding.comparisons, holm(finding.comparisons), strict=True):
         interval = "" if x.low is None or x.low == x.high else f" ({x.low:.2f} to {x.high:.2f})"
         answer = {True: "yes", False: "no", None: "?"}[holds]
         measured = x.with_unit(f"{x.value:.2f}") + interval
         lines.append(f"| {x.name} | {measured} | {answer} | {x.basis} |")
-    return [*lines, ""] if found.comparisons else lines
+    return [*lines, ""] if finding.comparisons else lines
 
 
 def write_contradictions(path: str | Path) -> None:

@@ -40,14 +40,14 @@ Timed = tuple[str, Ratio, Any]
 
 def speedup_consumer(evidence: Evidence) -> Finding:
     """TrimLLM as in Table 1, at 40%, over every compressor, on consumer hardware."""
-    found: dict[str, list[Timed]] = {}
+    by_place: dict[str, list[Timed]] = {}
     for place, timings in _places(evidence).items():
         full = rows(timings[timings.base.isin([FULL, FULL_FT]) & timings.compressor.notna()])
         if full and (trimmed := _trimmed(timings, evidence, 40)):
-            found[place] = [(one.compressor, over(trimmed, one), trimmed) for one in full]
-    if not found:
+            by_place[place] = [(one.compressor, over(trimmed, one), trimmed) for one in full]
+    if not by_place:
         return Finding(missing="throughput of TrimLLM and of a compressor on one machine")
-    shown, own = _of_paper(evidence, found, CONSUMER)
+    shown, own = _of_paper(evidence, by_place, CONSUMER)
     missing, comparisons = [], []
     for place, each in shown.items():
         lacking = ", ".join({*BASELINES} - {name for name, *_ in each})
@@ -60,14 +60,14 @@ def speedup_consumer(evidence: Evidence) -> Finding:
 
 def speedup_a100(evidence: Evidence) -> Finding:
     """The fastest TrimLLM, compressed or not, over the full model; the paper: 132.0 / 42.3."""
-    found = {
+    by_place = {
         place: [(f"{one.recipe} on {place}", speedup(one), one) for one in trimmed]
         for place, timings in _places(evidence).items()
         if (trimmed := rows(where(timings, base="trim")))
     }
-    if not found:
+    if not by_place:
         return Finding(missing="throughput of TrimLLM")
-    shown, own = _of_paper(evidence, found, A100)
+    shown, own = _of_paper(evidence, by_place, A100)
     fastest = _largest(shown)
     return Finding([_faster(fastest[0], fastest, 3.1 - 0.05)], own=own)
 
@@ -77,14 +77,14 @@ def compression_8x(evidence: Evidence) -> Finding:
 
     The paper's 8 is 1 / 12.5%, half of the sublayers at a quarter of the bits.
     """
-    found = {
+    by_place = {
         place: one
         for place, timings in _places(evidence).items()
         if (one := _trimmed(timings, evidence, 50, "awq_int4"))
     }
-    if not found:
+    if not by_place:
         return Finding(missing="throughput of TrimLLM with AWQ")
-    shown, own = _of_paper(evidence, found, A100)
+    shown, own = _of_paper(evidence, by_place, A100)
     sizes = {place: 100 / one.bytes_percent for place, one in shown.items()}
     smaller = [
         compare(place, size, (size, size), "times smaller", least=8 - 0.5)
@@ -98,7 +98,7 @@ def every_engine(evidence: Evidence) -> Finding:
     """What trimming gains in each engine, in percent of what the bytes that it saves predict."""
     table = where(evidence.frame.engines, model=evidence.model, batch=1)
     trimmed = where(table, base="trim", name=evidence.context.main.name)
-    found, engines = [], dict[str, set[str]]()
+    comparisons, engines = [], dict[str, set[str]]()
     for (hardware, format), group in trimmed.groupby(["hardware", "format"], sort=False):
         for row in rows(derive.near(group, 50))[:1]:
             engines.setdefault(hardware, set()).add(row.engine)
@@ -106,27 +106,27 @@ def every_engine(evidence: Evidence) -> Finding:
             unit, basis = "% of the predicted speedup", f"{_rounds(row)} rounds"
             bar = {"least": OF_PREDICTED, "dof": _rounds(row) - 1}
             name = f"{hardware}/{format}"
-            found.append(compare(name, percent, (low, high), unit, basis, **bar))
+            comparisons.append(compare(name, percent, (low, high), unit, basis, **bar))
     # Of the paper's model, on its GPUs: all of them are asked for, and no others count.
     own = bool(evidence.context.model.published) and {*engines} <= {*CONSUMER, *A100}
     machines = {*CONSUMER, *A100} if own else {*engines}
     few = [one for one in sorted(machines) if len(engines.get(one, ())) < ENGINES]
     missing = f"{ENGINES} engines{' on ' if few else ''}{', '.join(few)}"
-    return Finding(found, missing if few or not found else "", own)
+    return Finding(comparisons, missing if few or not comparisons else "", own)
 
 
 def training_time(evidence: Evidence) -> Finding:
     """Time of sparse fine-tuning and of the chain over full fine-tuning's, as in Table 9."""
     shares, missing, own = _shares_of_full_ft(evidence)
     unit = "of Full-FT's time"
-    found = [
+    comparisons = [
         compare_mean(name, [one[name] for one in shares.values()], unit, "domains", most=most)
         for name, most in (("Sparse-FT", 0.6 + 0.05), ("TrimLLM", 0.4 + 0.05))
         if shares
     ]
     each = (f"{d} {one['Sparse-FT']:.2f} and {one['TrimLLM']:.2f}" for d, one in shares.items())
     note = f"By domain, scans left out: {', '.join(each)}." if shares else ""
-    return Finding(found, missing, own, pooled=True, note=note)
+    return Finding(comparisons, missing, own, pooled=True, note=note)
 
 
 def two_per_epoch(evidence: Evidence) -> Finding:
@@ -134,14 +134,14 @@ def two_per_epoch(evidence: Evidence) -> Finding:
     full = progressive(PAPER_UNITS, PAPER_UNITS // 2, 2)
     shares, missing, own = _shares_of_full_ft(evidence)
     epochs = [full * one["Sparse-FT"] for one in shares.values()]
-    found = [
+    comparisons = [
         compare_mean(name, epochs, "epochs of Full-FT", "domains", **bar)
         for name, bar in (("5 - 1 at least", {"least": 4}), ("5 + 1 at most", {"most": 6}))
         if epochs
     ]
     note = f"With the paper's factor of {SPARSE_FACTOR} Eq. 6 gives {SPARSE_FACTOR * full:.2f}; "
     note += f"5 epochs would need a factor of {5 / full:.2f}."
-    return Finding(found, missing, own, pooled=True, note=note)
+    return Finding(comparisons, missing, own, pooled=True, note=note)
 
 
 # ---- timings -------------------------------------------------------------------------------------
@@ -158,25 +158,25 @@ def _places(evidence: Evidence) -> dict[str, DataFrame]:
 
 
 def _of_paper(
-    evidence: Evidence, found: dict[str, Any], machines: Sequence[str]
+    evidence: Evidence, by_place: dict[str, Any], machines: Sequence[str]
 ) -> tuple[dict[str, Any], bool]:
-    """What was found of the paper's model on all of the paper's machines, else everything; and
+    """Measurements of the paper's model if all of the paper's machines have them, else all; and
     whether it is the former."""
     known = {f"{RANDOM}{STAND_IN_FOR}"}
     if evidence.context.model.published == STAND_IN_FOR:
         known.add(evidence.model)
-    places = {place: place.split("/") for place in found}
-    named = {p: found[p] for p, (where, m) in places.items() if where in machines and m in known}
+    places = {place: place.split("/") for place in by_place}
+    named = {p: by_place[p] for p, (where, m) in places.items() if where in machines and m in known}
     own = {places[place][0] for place in named} == {*machines}
-    return (named, True) if own else (found, False)
+    return (named, True) if own else (by_place, False)
 
 
 def _trimmed(
     timings: DataFrame, evidence: Evidence, kept: float, compressor: str | None = None
 ) -> Any:
     """TrimLLM at a kept fraction: of the main recipe, else of the first pattern."""
-    found = rows(derive.near(where(timings, base="trim", compressor=compressor), kept).sort_index())
-    named = {row.name: row for row in found}
+    near = rows(derive.near(where(timings, base="trim", compressor=compressor), kept).sort_index())
+    named = {row.name: row for row in near}
     first = (evidence.context.main.name, *evidence.context.patterns, *named)
     return next((named[name] for name in first if name in named), None)
 
@@ -200,7 +200,7 @@ def _shares_of_full_ft(evidence: Evidence) -> tuple[dict[str, dict[str, float]],
     """Domain -> time of Sparse-FT and of the chain over Full-FT's, seconds a token, mean over
     seeds, as Table 9 has them; what is missing; whether all was trained on the paper's machine.
     """
-    found, context = dict[str, dict[str, float]](), evidence.context
+    shares, context = dict[str, dict[str, float]](), evidence.context
     chains = derive.chains(evidence.frame, model=evidence.model, name=evidence.chain())
     epochs = min([EPOCHS, *(len(chain.epochs) for chain in chains)])
     for domain in () if context.lora else context.domains:  # adapters are no full fine-tuning
@@ -208,8 +208,8 @@ def _shares_of_full_ft(evidence: Evidence) -> tuple[dict[str, dict[str, float]],
         names = {"Sparse-FT": SPARSE_FT, "TrimLLM": evidence.chain()}
         each = {key: derive.shares_of_full_ft(*place, what, epochs) for key, what in names.items()}
         if all(each.values()):
-            found[domain.name] = {key: fmean(runs) / 100 for key, runs in each.items()}
-    missing = evidence.lacking(found, "full and sparse fine-tuning and the chain")
+            shares[domain.name] = {key: fmean(runs) / 100 for key, runs in each.items()}
+    missing = evidence.lacking(shares, "full and sparse fine-tuning and the chain")
     tables = (evidence.frame.trainings, evidence.frame.epochs)
     machines = {name for one in tables for name in where(one, model=evidence.model).machine}
-    return found, missing, context.own and machines == {TRAINED_ON}
+    return shares, missing, context.own and machines == {TRAINED_ON}

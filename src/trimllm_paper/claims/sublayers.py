@@ -33,10 +33,10 @@ def mlp_more_than_attention(evidence: Evidence) -> Finding:
     shares = [100 * one.count("mlp") / len(one) for one in kinds]
     if not shares:
         return Finding(missing=missing)
-    found = compare_mean("MLPs", shares, "% of the dropped sublayers", "chains", least=50)
+    comparison = compare_mean("MLPs", shares, "% of the dropped sublayers", "chains", least=50)
     tied, dropped = sum(len(c.tied(c.blocks)) for c in chains), sum(map(len, kinds))
     note = f"The tie-break decided {tied} of {dropped} drops."
-    return Finding([found], missing, evidence.context.own, pooled=True, note=note)
+    return Finding([comparison], missing, evidence.context.own, pooled=True, note=note)
 
 
 def specialization(evidence: Evidence) -> Finding:
@@ -74,7 +74,7 @@ def _patterns(chains: Sequence[Chain]) -> list[Comparison]:
 
 def _cross(evidence: Evidence) -> tuple[list[Comparison], Tested]:
     """Accuracy at 40% less the pretrained model's on tasks of other domains; and all such tasks."""
-    found, done = [], Tested()
+    comparisons, done = [], Tested()
     frame, model, domains = evidence.frame, evidence.model, evidence.context.domains
     trimmed = {domain: evidence.trimmed(domain, 40) for domain in domains}
     for domain, own in trimmed.items():
@@ -94,18 +94,18 @@ def _cross(evidence: Evidence) -> tuple[list[Comparison], Tested]:
             one = compare_difference(name, after.minus(before), unit, after.documents, **bar)
             if not near and lost_at_home(after, frame, domains):
                 one = replace(one, name=f"{name} (has lost its own domain)", p_holds=1.0)
-            found.append(one)
-    return sorted(found, key=lambda one: one.unit), done
+            comparisons.append(one)
+    return sorted(comparisons, key=lambda one: one.unit), done
 
 
 def _untested(evidence: Evidence, done: Tested) -> list[str]:
     """By model, what of Tables 4 and 5 it was not tested on, or not on all of its tasks."""
     known = [name for name in evidence.asked if name in PAPER_DOMAINS]
     tasks = {one.name: {*one.tasks} for one in evidence.context.domains}
-    found = []
+    missing = []
     for name in known:
         tested = done.get(name, {})
         others = [x for x in (*known, NEAR.get(name)) if x and x != name]
         lacking = [x for x in others if x not in tested or not tested[x] >= tasks.get(x, set())]
-        found += [f"{name} on {', '.join(lacking)}"] if lacking else []
-    return found
+        missing += [f"{name} on {', '.join(lacking)}"] if lacking else []
+    return missing

@@ -56,14 +56,14 @@ def cells(results: Frame) -> dict[Key, Accuracy]:
 
 def compared(key: Key, one: Accuracy, other: Accuracy) -> dict[str, Any]:
     """A cell of both runs: percent in each, and the difference in points with its interval."""
-    found = one.minus(other)
-    verdict = NOISE if found.low <= 0 <= found.high else DIFFERENT
+    difference = one.minus(other)
+    verdict = NOISE if difference.low <= 0 <= difference.high else DIFFERENT
     losses = [accuracy.answer_loss or 0.0 for accuracy in (one, other)]
     alike = one.megabytes == other.megabytes and abs(losses[0] - losses[1]) <= SAME_LOSS
-    if found.paired and one.answers == other.answers and alike:
+    if difference.paired and one.answers == other.answers and alike:
         verdict = EQUAL
     cell = dict(zip(KEY, key, strict=True)) | {"one": one.percent, "other": other.percent}
-    cell |= {name: getattr(found, name) for name in ("points", "low", "high", "paired")}
+    cell |= {name: getattr(difference, name) for name in ("points", "low", "high", "paired")}
     return cell | {"n": one.documents, "verdict": verdict}
 
 
@@ -147,15 +147,19 @@ def run(folder: Path, kept: Path, show: str = DIFFERENT, configfiles: Sequence[P
     keys = [key for key in mine if key in theirs]
     if not keys:
         raise UserError(f"{folder} and {own} hold no evaluation of the same model, recipe and task")
-    found = [compared(key, mine[key], theirs[key]) for key in keys]
-    shown = pd.DataFrame([cell for cell in found if show in ("all", cell["verdict"])])
+    compared_cells = [compared(key, mine[key], theirs[key]) for key in keys]
+    shown = pd.DataFrame([cell for cell in compared_cells if show in ("all", cell["verdict"])])
     if len(shown):
         print(shown.round(1).to_string(index=False))
     counts = {
-        word: sum(cell["verdict"] == word for cell in found) for word in (EQUAL, NOISE, DIFFERENT)
+        word: sum(cell["verdict"] == word for cell in compared_cells)
+        for word in (EQUAL, NOISE, DIFFERENT)
     }
-    print(f"{len(found)} cells in both: " + ", ".join(f"{n} {word}" for word, n in counts.items()))
-    unequal = len(found) - counts[EQUAL]
+    print(
+        f"{len(compared_cells)} cells in both: "
+        + ", ".join(f"{n} {word}" for word, n in counts.items())
+    )
+    unequal = len(compared_cells) - counts[EQUAL]
     print(f"By chance about {CHANCE * unequal:.0f} of {unequal} unequal cells would be different.")
     for line in other_drops(one, other):
         print(line)
@@ -173,7 +177,7 @@ def run(folder: Path, kept: Path, show: str = DIFFERENT, configfiles: Sequence[P
         sides = [settings(folder, configfiles, seeds[0]), settings(kept, configfiles, seeds[1])]
         print("Keys of the configuration (first | second):")
         print("\n".join(f"    {line}" for line in other_keys(*sides)))
-    print(json.dumps({"counts": counts, "cells": found}))
+    print(json.dumps({"counts": counts, "cells": compared_cells}))
     return int(
         counts[DIFFERENT] > 0 and binom.sf(counts[DIFFERENT] - 1, unequal, CHANCE) < CHANCE + 1e-9
     )

@@ -49,9 +49,9 @@ def _measured(ax: Any, frame: Frame, context: Context, domain: Domain) -> None:
             levels["chance"] = full.chance
     _levels(ax, levels, context)
     for name, look in style.looks(context.recipes).items():
-        found = [one for _, one in derive.checkpoints(*place, name, domain.tasks)]
-        dropped = [100 - one.kept_percent for one in found]
-        ax.errorbar(dropped, [one.percent for one in found], style.errors(found), **look)
+        points = [one for _, one in derive.checkpoints(*place, name, domain.tasks)]
+        dropped = [100 - one.kept_percent for one in points]
+        ax.errorbar(dropped, [one.percent for one in points], style.errors(points), **look)
     ax.set_title(style.title(domain))
 
 

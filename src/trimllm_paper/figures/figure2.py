@@ -83,13 +83,13 @@ def evaluated(frame: Frame, context: Context, domain: Domain) -> list[tuple[str,
     place, compressors = (frame, context.model.name, domain.name), style.COMPRESSORS
     names = {FULL_FT: FULL_FT} | {one: str(Recipe(FULL_FT, compressor=one)) for one in compressors}
     single = {name: derive.accuracy(*place, recipe, domain.tasks) for name, recipe in names.items()}
-    found = [(name, one) for name, one in single.items() if one]
+    points = [(name, one) for name, one in single.items() if one]
     for name in context.recipes:
         for compressor in (None, *compressors):
             group = f"{name}+{compressor}" if compressor else name
             chain = derive.checkpoints(*place, name, domain.tasks, compressor)
-            found += [(group, accuracy) for _, accuracy in chain]
-    return found
+            points += [(group, accuracy) for _, accuracy in chain]
+    return points
 
 
 def by_memory(frame: Frame, context: Context, domain: Domain) -> list[Point]:
@@ -116,11 +116,11 @@ def by_latency(frame: Frame, context: Context, domain: Domain, timed: DataFrame)
 
 def pareto(points: Sequence[Point]) -> list[Point]:
     """Points that no other one beats: nothing is cheaper and at least as accurate. By cost."""
-    found: list[Point] = []
+    frontier: list[Point] = []
     for one in sorted(points, key=lambda one: (one.cost, -one.percent)):
-        if not found or one.percent > found[-1].percent:
-            found.append(one)
-    return found
+        if not frontier or one.percent > frontier[-1].percent:
+            frontier.append(one)
+    return frontier
 
 
 def panel(ax: Any, points: Sequence[Point], looks: Mapping[str, style.Look]) -> None:
@@ -173,9 +173,9 @@ def paper_latency() -> list[Point]:
 
 def _paper_points(percents: Mapping[str, float], costs: Mapping[str, float]) -> list[Point]:
     """Points of the paper's rows; of TrimLLM these are `trimllm[_KEPT]`, `trimllm_COMPRESSOR`."""
-    found = []
+    points = []
     for row in (row for row in costs if row not in ("pretrained", "sparse_ft")):
         group = re.sub(r"trimllm(_\d+)?$", PAPER_CRITERION, row)
         group = group.replace("trimllm_", f"{PAPER_CRITERION}+")
-        found.append(Point(group, costs[row], percents[row]))
-    return found
+        points.append(Point(group, costs[row], percents[row]))
+    return points

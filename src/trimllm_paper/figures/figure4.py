@@ -65,7 +65,7 @@ Costs = dict[tuple[str, str], dict[float, list[float]]]
 def measured(frame: Frame, context: Context) -> Costs:
     """Cost in epochs of Full-FT until each drop: epochs times their share of Full-FT's time, as in
     Table 9. None where adapters stand in for it."""
-    found: Costs = {}
+    costs: Costs = {}
     chains = [] if context.lora else derive.chains(frame, model=context.model.name)
     for chain in {(one.domain, one.name): one for one in chains}.values():
         place = (frame, chain.model, chain.domain, chain.name)
@@ -76,9 +76,9 @@ def measured(frame: Frame, context: Context) -> Costs:
             train, scan = (number / 100 * fmean(part) for part in parts)
             dropped = 100 * epoch.dropped / chain.units_total
             for part, cost in (("training", train), ("with scans", train + scan)):
-                each = found.setdefault((chain.name, part), {})
+                each = costs.setdefault((chain.name, part), {})
                 each.setdefault(dropped, []).append(cost)
-    return found
+    return costs
 
 
 def _equation(ax: Any, label: str, step: int, factor: float, look: style.Look) -> None:

@@ -1,6 +1,6 @@
 """One look for all figures: legible in grey, for colour-blind eyes, at the width of README.
 
-Colours are Okabe and Ito's. Nothing is told by colour alone: criteria and compressors differ in
+Colours are Okabe and Ito's. No information is in colour alone: criteria and compressors differ in
 marker and line too.
 """
 
@@ -76,15 +76,15 @@ SETTINGS = {
 def looks(recipes: Mapping[str, Shown]) -> dict[str, Look]:
     """Recipe -> its look, by its criterion; a further one by the same criterion has its name
     beside it and another look."""
-    found: dict[str, Look] = {}
+    result: dict[str, Look] = {}
     seen: set[str] = set()
     for place, (name, one) in enumerate(recipes.items()):
         look = CRITERIA.get(one.criterion, {"label": f"TrimLLM, {one.criterion}"})
         if one.criterion in seen:
             look = {"label": f"{look['label']}: {name}"}
-        found[name] = OTHERS[place % len(OTHERS)] | look
+        result[name] = OTHERS[place % len(OTHERS)] | look
         seen.add(one.criterion)
-    return found
+    return result
 
 
 @contextmanager
@@ -143,9 +143,9 @@ def title(domain: Domain) -> str:
 def notes(context: Context, sources: Iterable[str], seeds: Iterable[int | None]) -> list[str]:
     """Where numbers come from, under which seeds, and what stands in for the paper's."""
     known = sorted({int(seed) for seed in seeds if seed is not None and seed == seed})
-    told = [f"{tier_note(sources)}."]
-    told += [f"Seeds: {', '.join(map(str, known))}."] if known else []
-    told += [f"{context.named('Full-FT')}: adapters in its place."] if context.lora else []
+    lines = [f"{tier_note(sources)}."]
+    lines += [f"Seeds: {', '.join(map(str, known))}."] if known else []
+    lines += [f"{context.named('Full-FT')}: adapters in its place."] if context.lora else []
     stand_ins = [one.stand_in for one in context.domains if one.stand_in]
-    told += [f"† {stand_ins[0] if len(stand_ins) == 1 else 'stand-in data'}."] if stand_ins else []
-    return told
+    lines += [f"† {stand_ins[0] if len(stand_ins) == 1 else 'stand-in data'}."] if stand_ins else []
+    return lines

@@ -160,13 +160,15 @@ def seed_of(folder: str) -> int | None:
     return next((seed for seed in seeds if seed is not None), None)
 
 
-def _first_foreign(outputs: Iterable[str], inputs: Sequence[str], wanted: str) -> Problem | None:
+def _first_foreign(
+    outputs: Iterable[str], inputs: Sequence[str], config_hash: str
+) -> Problem | None:
     """The first output that carries another hash, checkpoint or data than lie there."""
     for path in outputs:
         made = recorded(path) if path.endswith(".json") else {}
         if "config_hash" not in made:
             continue
-        if made["config_hash"] != wanted:
+        if made["config_hash"] != config_hash:
             return path, ANOTHER
         if problem := _other_input(made, inputs):
             return path, problem

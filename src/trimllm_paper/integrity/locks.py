@@ -83,9 +83,9 @@ def _holder(path: Path) -> str:
 
 def holders(folder: str | Path) -> list[str]:
     """Who holds a lock of a folder now; nobody where nothing can be locked."""
-    found = []
+    result = []
     for path in sorted(Path(folder).glob("*")):
         with suppress(OSError), path.open("r+", encoding="utf-8") as stream:
             if not lock_descriptor(stream.fileno(), blocking=False):
-                found.append(_holder(path))
-    return found
+                result.append(_holder(path))
+    return result

@@ -33,8 +33,8 @@ def recorded(path: str | Path) -> dict[str, Any]:
         content = kept_runs.read_json(path)
     except (OSError, UserError):
         return {}
-    found = content.get("provenance") if isinstance(content, dict) else None
-    return found if isinstance(found, dict) else {}
+    provenance = content.get("provenance") if isinstance(content, dict) else None
+    return provenance if isinstance(provenance, dict) else {}
 
 
 def folder_content(folder: str | Path) -> dict[str, list[Any]]:

@@ -13,7 +13,6 @@ from trimllm_paper.integrity.provenance import folder_content
 from trimllm_paper.jobs import Files, Jobs
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, by_every_token, taught
 
-FINE_TUNE, TRIM_EPOCH = "trimllm.train:fine_tune", "trimllm.trimming:trim_epoch"
 BLOCK_CRITERION = "both"
 """Chooses the blocks that Sparse-FT and droppings by rule train, unless answers are free."""
 OPTIMIZATION = (
@@ -75,7 +74,6 @@ def scan(jobs: Jobs, model: str, domain: str) -> Job:
 def _training(
     jobs: Jobs,
     place: Place,
-    recipe: str,
     arguments: dict[str, Any],
     files: Files,
     entry: RecipeEntry | None = None,
@@ -85,8 +83,7 @@ def _training(
     """A training.
 
     Args:
-        recipe: `package.module:name` of the library's function.
-        arguments: of that function.
+        arguments: of `trimllm.train.make_checkpoint` or `trimllm.trimming.make_epoch`.
         entry: the chain it belongs to, whose teacher it learns from.
         rate: peak learning rate, where it is not the model's.
     """
@@ -97,7 +94,6 @@ def _training(
     if teacher:
         files["teacher"] = jobs.paths.teacher(model, domain)
     params = {
-        "recipe": recipe,
         "arguments": arguments,
         "chain": jobs.chain_of(made),
         "settings": {
@@ -113,7 +109,7 @@ def _training(
         "pool": entry.pool if entry else None,
         "code": jobs.code("train", model, arguments.get("criterion", "")),
     }
-    record = jobs.paths.epoch if recipe == TRIM_EPOCH else jobs.paths.training
+    record = jobs.paths.epoch if made.stage == "state" else jobs.paths.training
     return Job([jobs.paths.manifest(*place), record(*place)], files, params)
 
 
@@ -137,7 +133,7 @@ def full_ft(jobs: Jobs, model: str, domain: str) -> Job:
         rate = lora.pop("learning_rate")
         arguments["lora"] = lora
     place = (model, domain, Recipe(FULL_FT))
-    return _training(jobs, place, FINE_TUNE, arguments, jobs.pretrained(model), rate=rate)
+    return _training(jobs, place, arguments, jobs.pretrained(model), rate=rate)
 
 
 def sparse_ft(jobs: Jobs, model: str, domain: str) -> Job:
@@ -145,7 +141,7 @@ def sparse_ft(jobs: Jobs, model: str, domain: str) -> Job:
     criterion = _block_criterion(jobs, domain)
     arguments = _passes(jobs, ratio=jobs.config.main.ratio, criterion=criterion)
     files = jobs.pretrained(model) | {"scan": jobs.paths.scan(model, domain)}
-    return _training(jobs, (model, domain, Recipe(SPARSE_FT)), FINE_TUNE, arguments, files)
+    return _training(jobs, (model, domain, Recipe(SPARSE_FT)), arguments, files)
 
 
 def drop_at_once(jobs: Jobs, model: str, domain: str, by: str, drop: str) -> Job:
@@ -162,7 +158,7 @@ def drop_at_once(jobs: Jobs, model: str, domain: str, by: str, drop: str) -> Job
     }
     files = jobs.pretrained(model) | {"scan": jobs.paths.scan(model, domain)}
     place = (model, domain, Recipe("trim", by, drop))
-    return _training(jobs, place, FINE_TUNE, arguments, files, rate=main.learning_rate)
+    return _training(jobs, place, arguments, files, rate=main.learning_rate)
 
 
 def teach(jobs: Jobs, model: str, domain: str) -> Job:
@@ -206,7 +202,7 @@ def trim_epoch(jobs: Jobs, model: str, domain: str, name: str, drop: str) -> Job
         files = jobs.checkpoint(model, domain, entry.start)
     files |= jobs.documents(domain, "calibration")
     place, rate = (model, domain, Recipe("trim", name, drop).state), entry.learning_rate
-    return _training(jobs, place, TRIM_EPOCH, arguments, files, entry, entry.schedule, rate)
+    return _training(jobs, place, arguments, files, entry, entry.schedule, rate)
 
 
 def settle(jobs: Jobs, model: str, domain: str, name: str, drop: str) -> Job:
@@ -218,7 +214,7 @@ def settle(jobs: Jobs, model: str, domain: str, name: str, drop: str) -> Job:
     # A state was trained before: annealing may stop after one pass.
     arguments = _passes(jobs, epochs=entry.settle, least=1, ratio=entry.ratio)
     place, rate = (model, domain, recipe), entry.learning_rate
-    return _training(jobs, place, FINE_TUNE, arguments, files, entry, rate=rate)
+    return _training(jobs, place, arguments, files, entry, rate=rate)
 
 
 def _require_epoch(jobs: Jobs, model: str, name: str, drop: str) -> None:

@@ -29,12 +29,12 @@ TEXT = Path(__file__).with_name("neutral.txt")
 
 def neutral_documents() -> list[Document]:
     """The neutral text, a document a paragraph: its first sentence is given, the rest is scored."""
-    found = []
+    documents = []
     for text in TEXT.read_text(encoding="utf-8").strip().split("\n\n"):
         first, _, rest = text.replace("\n", " ").partition(". ")
         # Beside a second choice it is no free answer, whose end would be scored as well.
-        found.append(Document(f"{first}.", (f" {rest}", " End."), 0))
-    return found
+        documents.append(Document(f"{first}.", (f" {rest}", " End."), 0))
+    return documents
 
 
 def perplexity(model: nn.Module, tokenizer: Any) -> tuple[float, int]:

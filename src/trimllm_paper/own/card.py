@@ -29,10 +29,10 @@ def measured(files: Sequence[str | Path], recipe: str) -> list[str]:
     for own in (one for one in tested if one.recipe == recipe):
         of_task = {one.recipe: _percent(one) for one in tested if one.task == own.task}
         what = "F1 of words" if own.answers else "Accuracy"
-        told = f"{what} on {own.n} test documents of {own.task}: {_beside(of_task, recipe, '%')}"
+        line = f"{what} on {own.n} test documents of {own.task}: {_beside(of_task, recipe, '%')}"
         if own.answers:
-            told += f"; perplexity of the right answers {own.answers.perplexity:.1f}"
-        lines.append(told)
+            line += f"; perplexity of the right answers {own.answers.perplexity:.1f}"
+        lines.append(line)
     if timings and recipe in (speeds := tokens_per_second(timings)):
         compared = {key: speeds[key] for key in (recipe, FULL_FT)}
         where = f"one text at a time in PyTorch on {timings[0].hardware}"

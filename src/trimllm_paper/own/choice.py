@@ -48,7 +48,7 @@ def candidates(
 
     states = {str(epoch.parsed.settled): epoch for epoch in map(Epoch.read, epochs)}
     speeds = tokens_per_second(map(Throughput.read, timings))
-    found = []
+    result = []
     for path in trainings:
         record = Training.read(path)
         state = states.get(record.recipe)
@@ -60,7 +60,7 @@ def candidates(
         accuracy = score.accuracy
         if accuracy is None:  # of free answers none is right: how likely a token of them is
             accuracy = 100 * math.exp(score.likelihood)
-        found.append(
+        result.append(
             Candidate(
                 recipe=record.recipe,
                 free=score.accuracy is None,
@@ -72,7 +72,7 @@ def candidates(
                 units_kept=record.units_left,
             )
         )
-    return found
+    return result
 
 
 def tokens_per_second(timings: Iterable[Throughput]) -> dict[str, float]:
@@ -103,15 +103,15 @@ def missed(one: Candidate, full: Candidate, wanted: Mapping[str, float]) -> dict
 
 
 def choose(
-    found: Sequence[Candidate], wanted: Mapping[str, float]
+    candidates: Sequence[Candidate], wanted: Mapping[str, float]
 ) -> tuple[Candidate, dict[str, float]]:
     """The candidate that is taken, and what of the wishes it misses (nothing: all are met).
 
     Args:
-        found: full fine-tuning first.
+        candidates: full fine-tuning first.
         wanted: keys `above_percent`, `megabytes`, `tokens_per_second`; one or more.
     """
-    misses = [(one, missed(one, found[0], wanted)) for one in found]
+    misses = [(one, missed(one, candidates[0], wanted)) for one in candidates]
     met = [one for one, lacking in misses if not lacking]
     if not met:
         return min(misses, key=lambda each: (sum(each[1].values()), each[0].bytes))
@@ -121,19 +121,19 @@ def choose(
 
 
 def nearest_trimmed(
-    found: Sequence[Candidate], one: Candidate, wanted: Mapping[str, float]
+    candidates: Sequence[Candidate], one: Candidate, wanted: Mapping[str, float]
 ) -> Candidate | None:
     """Where the full model is taken: the trimmed one that misses the wishes by least."""
-    trimmed = [each for each in found if each.recipe != FULL_FT]
+    trimmed = [each for each in candidates if each.recipe != FULL_FT]
     if one.recipe != FULL_FT or not trimmed:
         return None
-    return min(trimmed, key=lambda each: sum(missed(each, found[0], wanted).values()))
+    return min(trimmed, key=lambda each: sum(missed(each, candidates[0], wanted).values()))
 
 
 def wishes_in_words(wanted: Mapping[str, float]) -> str:
     """The wishes: "smallest above 95% of full fine-tuning, at most 200 MB"."""
-    told = [WORDS[key].format(value) for key, value in wanted.items()]
-    return ", ".join(told if ABOVE in wanted else ["most accurate", *told])
+    words = [WORDS[key].format(value) for key, value in wanted.items()]
+    return ", ".join(words if ABOVE in wanted else ["most accurate", *words])
 
 
 def measure(one: Candidate) -> str:
@@ -149,18 +149,17 @@ def facts_in_words(one: Candidate, full: Candidate) -> str:
     return f"{share}, {one.bytes / MB:.0f} MB, {one.tokens_per_second:.0f} tokens/s"
 
 
-def decide(found: Sequence[Candidate], wanted: Mapping[str, float]) -> dict[str, Any]:
+def decide(candidates: Sequence[Candidate], wanted: Mapping[str, float]) -> dict[str, Any]:
     """The choice, as its record has it: recipe, what is missed, and one line of both."""
-    one, lacking = choose(found, wanted)
-    facts = (
-        f"{one.recipe} ({facts_in_words(one, found[0])}, by {one.documents} held-back documents)"
-    )
-    told = f"chosen: {facts}"
+    one, lacking = choose(candidates, wanted)
+    words = facts_in_words(one, candidates[0])
+    facts = f"{one.recipe} ({words}, by {one.documents} held-back documents)"
+    result = f"chosen: {facts}"
     if lacking:
         names = {ABOVE: measure(one), SIZE: "size", SPEED: "speed"}
         short = ", ".join(f"{names[key]} by {share:.0%}" for key, share in lacking.items())
-        told = f"no checkpoint meets it, nearest: {facts}; it misses {short}"
-    if near := nearest_trimmed(found, one, wanted):
-        told += f"; nearest trimmed: {near.recipe} ({facts_in_words(near, found[0])})"
-    line = f"asked: {wishes_in_words(wanted)}; {told}"
+        result = f"no checkpoint meets it, nearest: {facts}; it misses {short}"
+    if near := nearest_trimmed(candidates, one, wanted):
+        result += f"; nearest trimmed: {near.recipe} ({facts_in_words(near, candidates[0])})"
+    line = f"asked: {wishes_in_words(wanted)}; {result}"
     return {"recipe": one.recipe, "missed": lacking, "told": line}

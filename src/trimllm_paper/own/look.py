@@ -122,12 +122,12 @@ def look(path: Path) -> DataFile:
     return DataFile(path, source, kind, len(rows), failed, answers, documents, spec)
 
 
-def questions(found: DataFile) -> dict[str, str]:
+def questions(data: DataFile) -> dict[str, str]:
     """Every question (or text) of a file, as `bare` has it, and where it stands."""
     places: dict[str, str] = {}
-    for place, row in read(found.source):
+    for place, row in read(data.source):
         with contextlib.suppress(RowError):
-            one = parse_row(row, found.kind.parsing)
+            one = parse_row(row, data.kind.parsing)
             places.setdefault(one.group or _content(one)[0], place)
     return places
 
@@ -182,10 +182,10 @@ def kind_of_all(path: Path, rows: Sequence[Place]) -> Kind:
                 kinds.append((place, kind))
     if not kinds:
         place, row = next(((p, r) for p, r in rows if isinstance(r, Mapping)), rows[0])
-        told = f"fields {', '.join(row)}" if isinstance(row, Mapping) else f"{row!r:.80}"
+        content = f"fields {', '.join(row)}" if isinstance(row, Mapping) else f"{row!r:.80}"
         raise UserError(
-            f"{path}: {place} has {told}: neither question and answer (with choices or without), "
-            "nor text and label, nor messages"
+            f"{path}: {place} has {content}: neither question and answer (with choices or "
+            "without), nor text and label, nor messages"
         )
     most = Counter(str(kind) for _, kind in kinds).most_common(1)[0][0]
     first = next(one for one in kinds if str(one[1]) == most)
@@ -203,32 +203,32 @@ def kind_of(row: Mapping[str, Any]) -> Kind | None:
     if _named(row, ("messages",), list | tuple):
         return Kind("messages", {})
     question, context = _named(row, QUESTION, str), _named(row, CONTEXT, str)
-    asked = {"question": question} | ({"context": context} if context else {})
+    fields = {"question": question} | ({"context": context} if context else {})
     if question:
         listed, options = _named(row, CHOICES, list | dict | str), _options(row)
         answer = _named(row, ANSWER, int | str)
         if listed and answer:
-            return Kind("choices", asked | {"choices": listed, "answer": answer})
+            return Kind("choices", fields | {"choices": listed, "answer": answer})
         other = _named(row, [name for name in ANSWER if name not in options], int | str)
         if options and other:
-            return Kind("choices", asked | {"choices": options, "answer": other})
+            return Kind("choices", fields | {"choices": options, "answer": other})
         wrong, right = [name for name in row if WRONG.fullmatch(name)], _named(row, RIGHT, str)
         if wrong and right:  # as in SciQ: the right one in a field of its own
-            return Kind("choices", asked | {"choices": [right, *wrong], "answer": 0})
+            return Kind("choices", fields | {"choices": [right, *wrong], "answer": 0})
     text, label = _named(row, TEXT, str), _named(row, LABEL, str | int)
     if text and label and label != text:
         return Kind("labels", {"question": text, "label": label})
     reply = _named(row, REPLY, str)
     if question and reply and reply != question:
-        return Kind("free", asked | {"answer": reply})
+        return Kind("free", fields | {"answer": reply})
     return None
 
 
 def _named(row: Mapping[str, Any], names: Iterable[str], kind: Any) -> str | None:
     """The field with the first of some names, letter case apart, whose value is of a type."""
     lower = {str(name).lower(): name for name in row}
-    found = (lower[name] for name in names if name in lower)
-    return next((name for name in found if isinstance(row[name], kind)), None)
+    present = (lower[name] for name in names if name in lower)
+    return next((name for name in present if isinstance(row[name], kind)), None)
 
 
 def _options(row: Mapping[str, Any]) -> list[str]:
@@ -237,8 +237,8 @@ def _options(row: Mapping[str, Any]) -> list[str]:
     for name in row:
         if (match := OPTION.fullmatch(str(name))) and isinstance(row[name], str):
             groups.setdefault(f"{match[1]}{match[2].isdigit()}".lower(), []).append(name)
-    found = max(groups.values(), key=len, default=[])
-    return sorted(found, key=str.lower) if len(found) > 1 else []
+    group = max(groups.values(), key=len, default=[])
+    return sorted(group, key=str.lower) if len(group) > 1 else []
 
 
 def _hint(kind: Kind, rows: Sequence[Place], first: str) -> str:

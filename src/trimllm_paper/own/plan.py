@@ -82,10 +82,10 @@ def fitted(jobs: Sequence[Job], config: Any, documents: int, minutes: float) -> 
     """
     levels = [level for level in LEVELS if level < 2 * documents] or [LEVELS[-1]]
     for level in levels:
-        found = planned(jobs, config, min(level, documents))
-        if found.minutes <= minutes:
+        plan = planned(jobs, config, min(level, documents))
+        if plan.minutes <= minutes:
             break
-    return found
+    return plan
 
 
 def between(documents: int) -> int:
@@ -129,8 +129,8 @@ def check_enough(documents: int, rows: int, path: Path, *, only_tests: bool, tes
         parts |= {"to choose sublayers by": least.pool}
         parts["to train"] = FEWEST - least.tests - least.held_back - least.pool
     if documents < (needed := sum(parts.values())):
-        told = ", ".join(f"{count} {purpose}" for purpose, count in parts.items())
+        needs = ", ".join(f"{count} {purpose}" for purpose, count in parts.items())
         raise UserError(
             f"{path}: {documents} different documents in {rows} rows are too few; {needed} are "
-            f"needed: {told}"
+            f"needed: {needs}"
         )

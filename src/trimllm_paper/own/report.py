@@ -127,7 +127,7 @@ def recipes(
 ) -> list[Row]:
     """A row for every checkpoint, the pretrained one first."""
     known = {one.recipe: one for one in choice.candidates}
-    found = []
+    table = []
     for recipe in (PRETRAINED, *known):
         tested = derive.accuracy(frame, choice.model, choice.domain, recipe, tasks)
         if tested is None:
@@ -135,23 +135,23 @@ def recipes(
         one = known.get(recipe, known[FULL_FT])
         size = export.bytes["file"] if recipe == choice.recipe else one.bytes
         other = answers[recipe].perplexity if recipe in answers else None
-        found.append(Row(recipe, name_of(recipe), one, size / MB, tested, other))
-    return found
+        table.append(Row(recipe, name_of(recipe), one, size / MB, tested, other))
+    return table
 
 
 def confirmation(choice: Choice, chosen: Accuracy, full: Accuracy) -> tuple[str, str]:
     """Whether tests confirm the wish for accuracy ("yes", "no" or "open", "" without such a wish),
     and what they say of it in words."""
     share = chosen.percent / full.percent if full.percent else 0.0
-    told = f"{share:.0%} of full fine-tuning's {full.percent:.1f}%"
+    share_text = f"{share:.0%} of full fine-tuning's {full.percent:.1f}%"
     if ABOVE not in choice.wanted or choice.recipe == FULL_FT:
-        return "", told
+        return "", share_text
     over = chosen.minus(full, choice.wanted[ABOVE] / 100)
     answer = "yes" if over.low > 0 else "no" if over.high < 0 else "open"
     bar = f"{choice.wanted[ABOVE]:g}% of it"
     return (
         answer,
-        f"{told}; {over.points:+.1f} points over {bar} ({over.low:+.1f} to {over.high:+.1f})",
+        f"{share_text}; {over.points:+.1f} points over {bar} ({over.low:+.1f} to {over.high:+.1f})",
     )
 
 
@@ -166,10 +166,10 @@ def learned(full: Accuracy, plain: Accuracy) -> str:
     answers perplexity tells, by which models are chosen."""
     if full.free:
         now, before = (one.free["perplexity"] or 0.0 for one in (full, plain))
-        told = f"perplexity of the right answers {now:.1f}, before {before:.1f}"
-        return "" if now < before else told
-    told = f"accuracy {full.percent:.1f}%, before {plain.percent:.1f}%"
-    return "" if full.percent > plain.percent else told
+        comparison = f"perplexity of the right answers {now:.1f}, before {before:.1f}"
+        return "" if now < before else comparison
+    comparison = f"accuracy {full.percent:.1f}%, before {plain.percent:.1f}%"
+    return "" if full.percent > plain.percent else comparison
 
 
 def chart(choice: Choice, table: Sequence[Row]) -> str:
@@ -242,12 +242,13 @@ def spent(frame: Frame, measured: Iterable[str]) -> list[tuple[str, float]]:
 
 def _wall(provenances: Iterable[Mapping[str, Any]]) -> float:
     """Seconds of jobs; one that left several files counts once."""
-    found = {(p.get("started"), p.get("rule"), p.get("manifest_sha256")): p for p in provenances}
-    return sum(one.get("wall_seconds", 0.0) for one in found.values())
+    runs = {(p.get("started"), p.get("rule"), p.get("manifest_sha256")): p for p in provenances}
+    return sum(one.get("wall_seconds", 0.0) for one in runs.values())
 
 
 def machine(frame: Frame) -> str:
     """The machine that speed was measured on, in words."""
-    told = rows(frame.timings)[0].provenance.get("hardware", {})
-    memory = told.get("memory_bytes", 0) / 2**30
-    return f"{told.get('gpu') or told.get('cpu')}, {told.get('cores')} cores, {memory:.0f} GiB"
+    hardware = rows(frame.timings)[0].provenance.get("hardware", {})
+    processor = hardware.get("gpu") or hardware.get("cpu")
+    memory = hardware.get("memory_bytes", 0) / 2**30
+    return f"{processor}, {hardware.get('cores')} cores, {memory:.0f} GiB"

@@ -26,7 +26,7 @@ def wanted(texts: Sequence[str]) -> dict[str, float]:
 
     Raises `UserError` for words that are none, and for two wishes of one kind.
     """
-    found: dict[str, float] = {}
+    wishes: dict[str, float] = {}
     for part in (part for text in texts for part in re.split(r"[,;] +|,$| and ", text)):
         text = " ".join(part.split())
         fits = ((key, re.fullmatch(form, text, re.I)) for key, form in FORMS.items())
@@ -36,9 +36,9 @@ def wanted(texts: Sequence[str]) -> dict[str, float]:
         number = float(match["number"].replace(",", "."))
         if key == "megabytes" and match["unit"][0] in "gG":
             number *= 1000
-        if key in found:
+        if key in wishes:
             raise UserError(f"{text!r} is the second wish of its kind ({key})")
         if not number or (key == "above_percent" and number > 100):
             raise UserError(f"{text!r}: {number:g} is nothing to ask for")
-        found[key] = int(number) if number.is_integer() else number
-    return found
+        wishes[key] = int(number) if number.is_integer() else number
+    return wishes

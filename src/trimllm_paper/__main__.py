@@ -77,8 +77,6 @@ def parser() -> argparse.ArgumentParser:
     gpu = command("check-gpu", "does this GPU do what the plan expects; a few minutes")
     gpu.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda; cpu tries it out")
     gpu.add_argument("--results", type=Path, default=Path("results"), help="folder of results")
-    engine = command("engine", "print the Python of an engine with an environment of its own")
-    engine.add_argument("engine", help="autoawq or auto-gptq")
     export = command("export", "write a checkpoint as an engine reads it, verified in that engine")
     export.add_argument("checkpoint", type=Path, help="a checkpoint's folder, plain or trimmed")
     export.add_argument(

@@ -123,29 +123,6 @@ def test_planning_imports_nothing_heavy(tmp_path: Path) -> None:
     assert not {"torch", "transformers", "scipy", "matplotlib"} & set().union(*loaded)
 
 
-def python_that(folder: Path, answers: str) -> str:
-    """A program that answers as an environment's Python would."""
-    program = folder / "own-python"
-    program.write_text(f"#!{sys.executable}\nprint({answers!r})\n")
-    program.chmod(0o755)
-    return str(program)
-
-
-def test_an_engine_with_an_environment_is_found_before_training(tmp_path: Path) -> None:
-    compress = json.dumps({"methods": ["awq_int4"], "engines": {"awq_int4": "autoawq"}})
-    file, program = "results/engines/autoawq.txt", python_that(tmp_path, "0.2.9")
-    options = {"compress": compress, "extra": {"TRIMLLM_AUTOAWQ_PYTHON": program}}
-    run = snakemake(tmp_path, file, "--notemp", **options)
-    assert run.returncode == 0, run.stderr
-    assert (tmp_path / file).read_text() == f"{program}\n"
-    (tmp_path / file).unlink()
-    options["extra"] = {"TRIMLLM_AUTOAWQ_PYTHON": "/nowhere/python"}
-    assert snakemake(tmp_path, "table2", **options).returncode != 0
-    log = (tmp_path / "logs/engine_environment/autoawq.log").read_text()
-    assert log.count("error: ") == 1 and "/nowhere/python" in log and "Traceback" not in log
-    assert not list(tmp_path.glob("results/models/*/sciq"))
-
-
 def test_lint() -> None:
     """The main environment is made by `make setup`: rules need no conda environment."""
     words = [sys.executable, "-m", "snakemake", "--lint"]

@@ -26,7 +26,6 @@ CONFIG_FILES = [
 ]
 IS_MAIN = workflow.is_main_process
 CORES = workflow.resource_settings.cores  # None where jobs are only submitted
-USES_CONDA = "conda" in map(str, workflow.deployment_settings.deployment_method)
 
 
 def refuse(problem):

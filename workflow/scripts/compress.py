@@ -11,7 +11,7 @@ with Job(snakemake) as job:
     from trimllm.compress.run import compress
     from trimllm_paper.records import Compression
 
-    params, engine_file = job.params, snakemake.input.get("engine")
+    params = job.params
     tokenizer = load_tokenizer(job.checkpoint, trust_remote_code=job.trusted)
     calibration = answered(tokenizer, job.documents("train"), params["calibration"])
     held_back = answered(tokenizer, job.documents("held_back"), params["held_back"])
@@ -26,7 +26,6 @@ with Job(snakemake) as job:
             **params["settings"],
             threads=snakemake.threads,
             device=params["loading"]["device"],
-            python=Path(Path(engine_file).read_text().strip()) if engine_file else None,
         ),
         record=lambda result: Compression(**job.facts | result).content(),
         provenance=job.provenance,

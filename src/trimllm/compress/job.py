@@ -86,7 +86,7 @@ class CompressJob:
                 **{name: getattr(settings, name) for name in ("group_size", "device", "seed")},
             },
             name=self.engine,
-            python=settings.python or python_of(EXTERNAL[self.engine], "envs"),
+            python=python_of(EXTERNAL[self.engine], "envs"),
             variables=variables,
         )
         return read_output(output, missing, {"engine_run": report})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
+
+from trimllm.base.errors import UserError
+from trimllm.base.workers import python_of
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,6 @@ class CompressSettings:
     seed: int = 0
     threads: int = 1  # of an external engine, and of the process that checks the result
     device: str = "cpu"  # or "cuda"
-    python: Path | None = None  # interpreter of an external engine; None looks in `.envs`
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Method:
     calibrated: bool = True  # whether it reads calibration texts
 
 
-INT4, INT8 = "round to nearest, int4", "round to nearest, int8"
+INT4 = "round to nearest, int4"
 FOUR_BIT = ("group_size", "max_tokens")
 METHODS = {
     # AWQ and GPTQ can lose a little on texts that they have not seen; and weights that had four
@@ -51,7 +52,7 @@ METHODS = {
     ),
     # It rounds inputs too, its yardstick weights alone: 0.05 nats after FinanceQA's Full-FT.
     "llm_int8": Method(
-        {"bitsandbytes": ("bitsandbytes",)}, ("max_tokens",), INT8, 0.25, calibrated=False
+        {"bitsandbytes": ("bitsandbytes",)}, ("max_tokens",), "round to nearest, int8", 0.25, False
     ),
     "llm_pruner": Method({"torch": ("torch",)}, ("max_tokens", "kept"), "random structures", 0.0),
 }
@@ -64,7 +65,10 @@ def default_engine(method: str) -> str:
     return next(iter(METHODS[method].engines))
 
 
-def missing_package(method: str, engine: str) -> str | None:
-    """A package that an engine needs and that is not installed, or None."""
-    needed = METHODS[method].engines[engine]
-    return next((name for name in needed if importlib.util.find_spec(name) is None), None)
+def require(method: str, engine: str) -> None:
+    """Raise `UserError` where an engine is not installed."""
+    for name in METHODS[method].engines[engine]:
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"{method} needs the package {name}: pip install 'trimllm[compress]'")
+    if engine in EXTERNAL:
+        python_of(EXTERNAL[engine], "envs")

@@ -26,7 +26,7 @@ from trimllm.compress.methods import (
     METHODS,
     CompressSettings,
     default_engine,
-    missing_package,
+    require,
 )
 from trimllm.compress.proof import HeldBack, ScoredRow, fresh_loss, judge, mean_loss, scored_rows
 from trimllm.compress.rounding import int4_to_nearest, int8_to_nearest, two_of_four
@@ -129,8 +129,7 @@ def _check(
     engines_ = METHODS[method].engines
     if engine not in (None, *engines_):
         raise UserError(f"{method} has no engine {engine!r} (there are: {', '.join(engines_)})")
-    if missing := missing_package(method, engine or default_engine(method)):
-        raise UserError(f"{missing} is not installed: pip install 'trimllm[compress]'")
+    require(method, engine or default_engine(method))
     _, config = store.check_directory(source, verify=False)
     if (Path(source) / f"{RECORD}.json").is_file() or "quantization_config" in config:
         raise UserError(

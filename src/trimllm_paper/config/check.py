@@ -11,7 +11,7 @@ from typing import Any
 from trimllm.base import names
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
-from trimllm.compress.methods import missing_package
+from trimllm.compress.methods import require
 from trimllm_paper import kept_runs, recipe
 from trimllm_paper.config.domain import Problem
 from trimllm_paper.config.models import Config, DirectorySource, HubSource, Model
@@ -26,9 +26,10 @@ def problems(config: Config) -> Iterator[Problem]:
         if not kept_runs.is_folder(folder):
             yield ["replicates", index], "no such folder; run that seed first"
     for index, method in enumerate(config.compress.methods):
-        if package := missing_package(method, config.compress.engine(method)):
-            problem = f"needs package {package}, which is not installed; run `make setup`"
-            yield ["compress", "methods", index], problem
+        try:
+            require(method, config.compress.engine(method))
+        except UserError as error:
+            yield ["compress", "methods", index], str(error)
     yield from _own(config)
     yield from _recipes(config)
     yield from _compute(config)

@@ -7,7 +7,7 @@ from typing import Any
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 from trimllm.base.names import GGUF_FAMILIES
-from trimllm.compress.methods import EXTERNAL, METHODS
+from trimllm.compress.methods import METHODS
 from trimllm.exporting.formats import (
     COMPRESSED,
     FORMATS,
@@ -39,15 +39,8 @@ def compress(jobs: Jobs, model: str, domain: str, dense: str, compressor: str) -
     }
     files = jobs.checkpoint(model, domain, dense)
     files |= jobs.documents(domain, "train", "held_back")
-    if engine in EXTERNAL:
-        files["engine"] = engine_file(jobs, EXTERNAL[engine])
     place = model, domain, Recipe.parse(dense).compressed(compressor)
     return Job([jobs.paths.manifest(*place), jobs.paths.compression(*place)], files, params)
-
-
-def engine_file(jobs: Jobs, environment: str) -> str:
-    """File with the path of the Python of an engine that has its own environment."""
-    return f"{jobs.paths.results}/engines/{environment}.txt"
 
 
 def export(jobs: Jobs, model: str, domain: str, recipe: str, format: str) -> Job:

@@ -297,26 +297,11 @@ def test_the_loss_is_that_of_the_answers() -> None:
     assert proof.answered(tokenizer, documents, 2) == [(f"question {n}", " yes") for n in (3, 1)]
 
 
-@pytest.mark.parametrize("name", EXTERNAL.values())
-def test_the_conda_file_of_an_engine_has_the_pins_of_its_lock(name: str) -> None:
-    lines = (ROOT / f"envs/{name}/requirements.lock").read_text().splitlines()
-    locked = [line for line in lines if not line.startswith("#")]
-    conda = (ROOT / f"envs/{name}.yaml").read_text().splitlines()
-    assert [line.split("- ")[1] for line in conda if "==" in line] == locked
-    engine = (ROOT / f"envs/{name}/engine.lock").read_text().split()[-1]
-    assert engine in (ROOT / f"envs/{name}.post-deploy.sh").read_text().split()
-
-
 def test_an_environment_that_does_not_work_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def job(settings: CompressSettings, folder: str) -> CompressJob:
-        (tmp_path / folder).mkdir()
-        given = (tiny("llama", mlp_width=64), word_tokenizer(), TEXTS, "autoawq", settings)
-        return CompressJob(*given, tmp_path / folder)
-
-    monkeypatch.setenv("TRIMLLM_AUTOAWQ_PYTHON", "/nowhere/python")
-    with pytest.raises(UserError, match="/nowhere/python is not an executable Python"):
-        job(SETTINGS, "none").by_worker()
-    with pytest.raises(RuntimeError, match="autoawq: ModuleNotFoundError.*'awq'"):  # ours has none
-        job(replace(SETTINGS, python=Path(sys.executable)), "ours").by_worker()
+    monkeypatch.setenv("TRIMLLM_AUTOAWQ_PYTHON", sys.executable)  # ours has no autoawq
+    model = tiny("llama", mlp_width=64)
+    job = CompressJob(model, word_tokenizer(), TEXTS, "autoawq", SETTINGS, tmp_path)
+    with pytest.raises(RuntimeError, match="autoawq: ModuleNotFoundError.*'awq'"):
+        job.by_worker()

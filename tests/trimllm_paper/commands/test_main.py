@@ -11,7 +11,6 @@ from configurations import ROOT
 
 from trimllm_paper import invocation
 from trimllm_paper.__main__ import main
-from trimllm_paper.commands import engine
 from trimllm_paper.config import ConfigError
 
 
@@ -29,7 +28,6 @@ from trimllm_paper.config import ConfigError
         (["export", "no/such/folder", "--format", "padded"], "is no checkpoint: it has no config"),
         (["compare", "no/such/folder"], "no/such/folder does not exist"),
         (["unpack", "config", "there"], "config holds no kept run"),
-        (["engine", "autocook"], "there is no external engine 'autocook'"),
         (["reference", "results", "kept", "trim={documents: 0}"], "trim.documents = 0"),
     ],
 )
@@ -61,16 +59,3 @@ def test_changes_are_merged_as_snakemake_merges_them(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not valid YAML"):
         file.write_text("a: [")
         invocation.configuration([file])
-
-
-def test_an_engine_needs_nothing_but_the_standard_library(tmp_path: Path) -> None:
-    """Rules run it by its path, in environments that have none of our libraries."""
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\n")
-    python.chmod(0o755)
-    variable = "TRIMLLM_AUTOAWQ_PYTHON"
-    words = [sys.executable, "-I", "-S", str(Path(engine.__file__)), "autoawq"]
-    run = subprocess.run(words, capture_output=True, text=True, env={variable: str(python)})
-    assert (run.returncode, run.stdout) == (0, f"{python}\n"), run.stderr
-    run = subprocess.run(words, capture_output=True, text=True, env={variable: "/no/python"})
-    assert run.returncode == 1 and run.stderr.startswith("error: ") and run.stderr.count("\n") == 1

@@ -132,6 +132,12 @@ def test_a_value_of_the_command_line_is_refused(case: str) -> None:
     assert line.startswith("command line (--config): ") and words in line and "\n" not in line
 
 
+def test_an_engine_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIMLLM_AUTOAWQ_PYTHON", "/nowhere")
+    with pytest.raises(ConfigError, match=r"compress.methods.0 = .*/nowhere is not an executable"):
+        changed(compress={"methods": ["awq_int4"], "engines": {"awq_int4": "autoawq"}})
+
+
 @pytest.mark.parametrize(
     "changes, words",
     [

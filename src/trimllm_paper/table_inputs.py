@@ -19,7 +19,7 @@ def needed(key: str, context: Context) -> list[tuple[str, str, str, str]]:
     """Evaluations of a table of accuracy: (model, domain trained on, recipe, domain tested on)."""
     spec = table(key, context)
     shown = [c.key for c in spec.columns if c.shows == "accuracy" and c.domain and c.domain.tasks]
-    ours = context.near if key == "table4" else [domain.name for domain in context.domains]
+    ours = context.tables.near if key == "table4" else [domain.name for domain in context.domains]
     evaluations = [
         (model.name, row.trained or tested, recipe, tested)
         for model in spec.models
@@ -37,10 +37,10 @@ def needed(key: str, context: Context) -> list[tuple[str, str, str, str]]:
 def _recipes(row: Row, model: Model, spec: Table, context: Context) -> list[str]:
     """Recipes of a row, as far as a run of this configuration makes them."""
     compressor = row.compressor or (Recipe.parse(row.recipe).compressor if row.recipe else None)
-    available = set(context.compressors)
+    available = set(context.compress.methods)
     if spec.blocks != "model":
-        available &= set(context.timed_compressors)
-        available &= set(context.composed if row.names else available)
+        available &= set(context.throughput.compressors)
+        available &= set(context.throughput.composed if row.names else available)
     if compressor and compressor not in available:
         return []
     if row.recipe:
@@ -48,10 +48,10 @@ def _recipes(row: Row, model: Model, spec: Table, context: Context) -> list[str]
     name, drops = next(iter(row.names), ""), list[int]()
     if name in RULES:
         # An odd number of blocks has no half.
-        drops = [model.units // 2] if name in context.rules and model.units % 4 == 0 else []
+        drops = [model.units // 2] if name in context.tables.rules and model.units % 4 == 0 else []
     elif row.smallest:
         drops = smallest_drops(model, context)
-    elif name in context.chains and (row.trained or row.kept in context.kept_percent):
+    elif name in context.chains and (row.trained or row.kept in context.trim.kept_percent):
         drops = _drops(model, context.recipes[name].step, [row.kept])
     recipes = [Recipe.trimmed(name, dropped, model.units) for dropped in drops]
     return [str(recipe.compressed(compressor)) for recipe in recipes]
@@ -60,8 +60,11 @@ def _recipes(row: Row, model: Model, spec: Table, context: Context) -> list[str]
 def smallest_drops(model: Model, context: Context) -> list[int]:
     """Drops of all checkpoints among which the smallest above the bar is looked for."""
     step = context.main.step
-    last = max(_drops(model, step, context.kept_percent), default=0)
-    ends = [last, *filter(None, _drops(model, step, [context.smallest_percent or RULE_KEPT]))]
+    last = max(_drops(model, step, context.trim.kept_percent), default=0)
+    ends = [
+        last,
+        *filter(None, _drops(model, step, [context.tables.smallest_percent or RULE_KEPT])),
+    ]
     return [*range(0, min(ends) + 1, step)]
 
 
@@ -73,20 +76,24 @@ def _drops(model: Model, step: int, kept_percent: Iterable[float]) -> list[int]:
 
 def needed_timings(context: Context) -> list[tuple[str, str]]:
     """Measurements of throughput on a machine: (model or `random-SHAPE`, recipe)."""
-    made = [c for c in context.timed_compressors if c in context.compressors]
+    made = [c for c in context.throughput.compressors if c in context.compress.methods]
     timings: list[tuple[str, Recipe]] = []
-    for model in context.models if context.checkpoints else ():
+    for model in context.models if context.throughput.checkpoints else ():
         kept = [
             Recipe.trimmed(name, dropped, model.units)
             for name in context.chains
-            for dropped in _drops(model, context.recipes[name].step, context.kept_percent)
+            for dropped in _drops(model, context.recipes[name].step, context.trim.kept_percent)
         ]
         full = [Recipe(FULL_FT, compressor=c) for c in (None, *made)]
-        composed = [kept[0].compressed(c) for c in made if c in context.composed]
+        composed = [kept[0].compressed(c) for c in made if c in context.throughput.composed]
         timings += [(model.name, recipe) for recipe in (*full, *kept, *composed)]
-    for shape in context.shapes:
-        trims = [Recipe.shape(p, kept) for p in context.patterns for kept in context.timed_percent]
-        full = [Recipe.shape().compressed(c) for c in (None, *context.timed_compressors)]
-        composed = [trim.compressed(c) for trim in trims[:1] for c in context.composed]
+    for shape in context.throughput.shapes:
+        trims = [
+            Recipe.shape(p, kept)
+            for p in context.patterns
+            for kept in context.throughput.kept_percent
+        ]
+        full = [Recipe.shape().compressed(c) for c in (None, *context.throughput.compressors)]
+        composed = [trim.compressed(c) for trim in trims[:1] for c in context.throughput.composed]
         timings += [(f"random-{shape}", recipe) for recipe in (*full, *trims, *composed)]
     return [(name, str(recipe)) for name, recipe in timings]

@@ -103,7 +103,9 @@ def _models(key: str, context: Context, which: str) -> tuple[Model, ...]:
 def table1(context: Context) -> Table:
     """Decoding throughput, on every machine that timed it."""
     names = (*context.chains, *context.patterns)
-    kept = sorted({*context.timed_kept, REFERENCE_KEPT}, reverse=True)
+    kept = sorted(
+        {*context.trim.kept_percent, *context.throughput.kept_percent, REFERENCE_KEPT}, reverse=True
+    )
     keys = {"sparsegpt": "sparsegpt_2_4"} | {n: n for n in ("llm_int8", "gptq_int4", "awq_int4")}
     trim_over = Column("trim_over", "TrimLLM over it", "speed", "trim_over", 2, "×")
     columns = (
@@ -121,7 +123,7 @@ def table1(context: Context) -> Table:
         Row("fp16", "16-bit", "full"),
         *(Row(key, COMPRESSORS[name], f"full+{name}") for key, name in keys.items()),
         *(_trimllm(names, k, paper="trimllm" if k == REFERENCE_KEPT else "") for k in kept),
-        *(_trimllm(names, k, compressor=c) for k in kept[:1] for c in context.composed),
+        *(_trimllm(names, k, compressor=c) for k in kept[:1] for c in context.throughput.composed),
     )
     notes = (
         f"{ABOUT_SPEED} {ABOUT_PREDICTED} TrimLLM over it: TrimLLM ({REFERENCE_KEPT}%) over the "
@@ -150,9 +152,9 @@ def table_engines(context: Context) -> Table:
         Column("weights", "weights (MB)", "speed", "weights_megabytes"),
     )
     rows = []
-    for name, batch in product(context.made_formats, context.engine_batches):
+    for name, batch in product(context.made_formats, context.engines.batches):
         section = f"{FORMATS[name]}, {name}, batch {batch}"
-        kept = context.engine_percent or context.kept_percent
+        kept = context.engines.kept_percent or context.trim.kept_percent
         of_format = [Row("full", FULL, FULL_FT), *(_trimllm(context.chains[:1], k) for k in kept)]
         where: dict[str, Any] = {"format": name, "batch": batch, "section": section}
         rows += [replace(row, key=f"{name}_{batch}_{row.key}", **where) for row in of_format]
@@ -173,7 +175,7 @@ def table_engines(context: Context) -> Table:
 
 def table7(context: Context) -> Table:
     """Accuracy and throughput of compression on top of trimming."""
-    names, kept = (*context.chains, *context.patterns), next(iter(context.kept_percent), 0.0)
+    names, kept = (*context.chains, *context.patterns), next(iter(context.trim.kept_percent), 0.0)
     trimmed, over_it = Row("trimllm", "TrimLLM", names=names, kept=kept), "trimllm_{}"
     compressors = ("sparsegpt_2_4", "awq_int4", "gptq_int4")
     composed = (
@@ -191,7 +193,7 @@ def table7(context: Context) -> Table:
         "Final Mem: share of sublayers kept, or of all bytes for compressed models. Sublayer "
         "bytes: in percent of the full model's, without embeddings and head.",
     )
-    drawn = product(context.chains, context.kept_percent)  # in Figure 2
+    drawn = product(context.chains, context.trim.kept_percent)  # in Figure 2
     return Table(
         "table7",
         "Table 7: compression on top of TrimLLM, ours and the paper's",
@@ -214,12 +216,12 @@ def _specialized(
     models = _models(key, context, family)
     rows = [*TUNED, *_compressed(*compressors)]
     rows += [
-        _trimllm(context.paper_chain, k) for k in dict.fromkeys((*kept, *context.kept_percent))
+        _trimllm(context.paper_chain, k) for k in dict.fromkeys((*kept, *context.trim.kept_percent))
     ]
-    for name, k in product(context.other_chains, context.kept_percent):
+    for name, k in product(context.other_chains, context.trim.kept_percent):
         section = f"{OURS}: recipe {name}, criterion {context.recipes[name].criterion}"
         rows.append(_trimllm([name], k, f"_{name}", section=section))
-    more = [c for c in COMPRESSORS if c in context.compressors and c not in compressors]
+    more = [c for c in COMPRESSORS if c in context.compress.methods and c not in compressors]
     rows += _compressed(*more, section=f"{OURS}: compressors that its table does not have")
     # Without a model the table is the paper's alone, on its own data.
     domains = context.domains if models or key == "table2" else ()
@@ -245,7 +247,7 @@ def table_a1(context: Context) -> Table:
         replace(one, key=f"{one.key}_minus", label=f"{one.label} − {first}", shows="difference")
         for one in domains
     )
-    chains = product(context.chains, context.kept_percent)
+    chains = product(context.chains, context.trim.kept_percent)
     rows = (Row(f"{n}_{k:g}", f"{n} ({k:g}%)", names=(n,), kept=k) for n, k in chains)
     notes = (
         f"Keys in which another recipe differs from {first}: {context.switched}.",
@@ -262,7 +264,7 @@ def table_a1(context: Context) -> Table:
 def _by_criterion(context: Context, ratio: float, section: str = "") -> list[Row]:
     """The smallest checkpoint above the bar by each criterion; the paper's criteria come first."""
     rows = []
-    for criterion in sorted(context.criteria, key=lambda one: one not in PAPER_CRITERIA):
+    for criterion in sorted(context.tables.criteria, key=lambda one: one not in PAPER_CRITERIA):
         ours = "" if criterion in PAPER_CRITERIA else OURS
         where = "; ".join(filter(None, [section, ours]))
         label, names = CRITERIA.get(criterion, criterion), (context.variant(criterion, ratio),)
@@ -296,7 +298,7 @@ def table3(context: Context) -> Table:
 def table6(context: Context) -> Table:
     """Criteria by sparse update ratio."""
     rows = []
-    for ratio in sorted(context.ratios, reverse=True):
+    for ratio in sorted(context.tables.ratios, reverse=True):
         fraction = str(Fraction(ratio).limit_denominator(1000))
         block = "r_" + fraction.replace("/", "_")
         of_ratio = _by_criterion(context, ratio, f"r = {fraction}")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from evaluation_files import Evaluations
 from paper_results import PaperResults
-from timing_files import TimingFiles
+from result_files import Evaluations, TimingFiles
 
 
 @pytest.fixture

@@ -10,10 +10,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from chain_files import TWO_A100, epoch, every_unit, write_chain, write_training
-from context_files import context
-from evaluation_files import Evaluations, rewrite
-from timing_files import TimingFiles
+from result_files import (
+    TINY,
+    TWO_A100,
+    Evaluations,
+    TimingFiles,
+    context,
+    epoch,
+    every_unit,
+    rewrite,
+    write_chain,
+    write_training,
+)
 
 from trimllm.base.files import read_json
 from trimllm_paper import published
@@ -65,8 +73,8 @@ class PaperResults:
 
     @staticmethod
     def context(*domains: str, own: bool = True) -> Context:
-        found = context(*(domains or DOMAINS), published="llama-7b" if own else None)
-        return found.model_copy(update={"compressors": tuple(COMPRESSORS.values())})
+        model = TINY | {"published": "llama-7b" if own else None}
+        return context(*(domains or DOMAINS), models=[model], patterns=[])
 
     def answers(
         self, domain: str, recipe: str, percent: float, task: str = "", **more: Any

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from chain_files import epoch, every_unit, write_chain, write_training
-from evaluation_files import CHAINS, Evaluations, rewrite
-from table_building import TINY, blocks, build, column, rows
+from result_files import (
+    CHAINS,
+    TINY,
+    Evaluations,
+    blocks,
+    build,
+    column,
+    epoch,
+    every_unit,
+    rewrite,
+    rows,
+    write_chain,
+    write_training,
+)
 
 from trimllm_paper import published
 from trimllm_paper.frames import Frame
@@ -95,7 +105,7 @@ def test_an_opt_model_stands_in_table_8(
     evaluations.add("pretrained", 84.9, n=1000)
     evaluations.add("trim_paper/drop_36", 85, kept=24, n=1000)
     model = TINY | {"label": "OPT", "published": own, "family": "opt"}
-    table = build("table8", evaluations.paths, models=[model], kept_percent=[50, 40])
+    table = build("table8", evaluations.paths, models=[model], trim={"kept_percent": [50, 40]})
     cell = table.cell("tiny", "pretrained", "sciq")
     assert (cell.value, cell.printed, cell.verdict) == (84.9, 84.9, verdict)
     assert table.cell("tiny", "trimllm_40", "sciq").value == 85
@@ -147,16 +157,15 @@ def test_compressors_that_the_papers_table_lacks_are_rows_set_apart(
 ) -> None:
     evaluations.add("full_ft+gptq_int4", 71, weight_bytes=90_000_000)
     assert "gptq_int4" not in rows(build("table2", evaluations.paths))
-    found = build("table2", evaluations.paths, compressors=["gptq_int4"])
+    found = build("table2", evaluations.paths, compress={"methods": ["gptq_int4"]})
     cell = found.cell("tiny", "gptq_int4", "sciq")
     assert "ours, not the paper's" in cell.section and cell.printed is cell.verdict is None
     assert cell.value == 71 and "gptq_int4" not in rows(found, "llama-13b")
 
 
 def test_a_chain_is_set_against_the_first_by_the_seeds_that_both_have(tmp_path: Path) -> None:
-    rest = {"settle": 2, "train": True, "teacher": {"kl": 0.7, "hidden": 64}}
-    ours = CHAINS["ours"] | {"name": "ours", "rest": json.dumps(rest)}
-    untaught = ours | {"name": "untaught", "rest": json.dumps(rest | {"teacher": None})}
+    ours = CHAINS["ours"] | {"teacher": {"kl": 0.7, "hidden": 64}}
+    untaught = ours | {"teacher": None}
     paths = []
     for seed in (0, 1, 2):
         one = Evaluations(tmp_path / f"seed_{seed}")
@@ -165,8 +174,9 @@ def test_a_chain_is_set_against_the_first_by_the_seeds_that_both_have(tmp_path: 
         if seed < 2:  # the third seed of it was not run
             one.add("trim_untaught/drop_30", 50 - 2 * seed, kept=30, seed=seed)
         paths += one.paths
-    told = {"recipes": {"ours": ours, "untaught": untaught}, "chains": ["ours", "untaught"]}
-    found = build("table_a1", paths, **told, kept_percent=[50], domains=[column("sciq")])
+    recipes = {"ours": ours, "untaught": untaught}
+    changes = {"recipes": recipes, "chains": [*recipes], "trim": {"kept_percent": [50]}}
+    found = build("table_a1", paths, domains=[column("sciq")], **changes)
     cell = found.cell("tiny", "untaught_50", "sciq_minus")
     assert cell.value == pytest.approx((50 + 48) / 2 - (60 + 61) / 2)
     runs = Frame.of(paths).evaluations.query("seed < 2").sort_values("seed")
@@ -267,7 +277,7 @@ def test_where_no_trimmed_checkpoint_keeps_enough_it_says_none(chains: Evaluatio
 
 def test_table_6_takes_each_row_from_the_chain_of_its_ratio(chains: Evaluations) -> None:
     chain(chains, "both_r1", [79, 78, 77, 76, 75, 74])
-    table = build("table6", chains.paths, ratios=[0.125, 0.25, 1])
+    table = build("table6", chains.paths, tables={"ratios": [0.125, 0.25, 1]})
     assert table.cell("tiny", "r_1/both", "sciq").value == 74
     assert table.cell("tiny", "r_1/both", "final_mem").value == 50
     assert table.cell("tiny", "r_1_4/both", "sciq").value == 73
@@ -298,7 +308,7 @@ CROSS = {
 def near4(evaluations: Evaluations) -> Rendered:
     """Table 4; every test has another name than its domain."""
     trained, tested = ([column(n, f"{n}_test") for n in names] for names in (NEAR, NEAR.values()))
-    return build("table4", evaluations.paths, domains=trained, tested=tested, near=NEAR)
+    return build("table4", evaluations.paths, domains=trained, tested=tested, tables={"near": NEAR})
 
 
 @pytest.fixture

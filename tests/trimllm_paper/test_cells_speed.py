@@ -6,13 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chain_files import epoch, every_unit, write_chain, write_training
-from engine_files import write_engine
-from evaluation_files import Evaluations, rewrite
-from table_building import COLUMNS, blocks, build, rows
-from timing_files import TimingFiles
+from result_files import (
+    COLUMNS,
+    Evaluations,
+    TimingFiles,
+    blocks,
+    build,
+    epoch,
+    every_unit,
+    rows,
+    write_chain,
+    write_engine,
+    write_training,
+)
 
-from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.throughput.result import summary
 from trimllm_paper.records import Engines
@@ -23,7 +30,7 @@ SEEN, NOT_SEEN = "seen on the stand-in", "not seen on the stand-in"
 
 
 def table1(timings: TimingFiles) -> Rendered:
-    return build("table1", throughput=timings.paths, models=[], kept_percent=[50])
+    return build("table1", timings=timings.paths, models=[], trim={"kept_percent": [50]})
 
 
 # ---- Table 1
@@ -127,7 +134,7 @@ def test_accuracy_and_throughput_stand_in_one_row_and_name_the_timed_checkpoint(
     timings.add(chain, 19, kept=30, share=0.5, **where)
     timings.add(f"{chain}+awq_int4", 34, kept=30, share=0.13, **where)
     timings.add_machine()
-    table = build("table7", evaluations.paths, throughput=timings.paths)
+    table = build("table7", evaluations.paths, timings=timings.paths)
     names = ("sciq", "speedup", "mem", "unit_bytes")
     cells = {name: table.cell(block, "trimllm_awq_int4", name) for name in names}
     assert (cells["sciq"].value, cells["sciq"].printed) == (66, 91.5)
@@ -159,7 +166,8 @@ def test_engines_show_what_was_measured_and_what_was_not(tmp_path: Path) -> None
         write_engine(tmp_path, {"gguf_q8_0": {50: 1.6, 30: 2.2}}, batches=batches),
     ]
     formats = ["transformers", "awq_int4", "gptq_int4", "gguf_q8_0", "vllm"]
-    table = build("table_engines", engines=paths, engine_formats=formats, engine_batches=batches)
+    engines = {"formats": formats, "batches": batches}
+    table = build("table_engines", in_engines=paths, engines=engines)
     # 60 units of 40 kB and 0.6 MB beside: half of them are 1.8 of 3 MB.
     for name, gain in (("transformers", 1.4), ("gguf_q8_0", 1.6)):
         for batch in batches:
@@ -195,11 +203,7 @@ def training(
     root: Path, recipe: str, seconds: list[float], tokens: int = 100, **changes: Any
 ) -> Path:
     """A record of fine-tuning with so many seconds a pass; a chain's epoch has 100 tokens."""
-    path = write_training(root, recipe, 1.0, passes=len(seconds))
-    passes = files.read_json(path)["passes"]
-    each = zip(passes, seconds, strict=True)
-    rewrite(path, passes=[one | {"seconds": s, "tokens": tokens} for one, s in each], **changes)
-    return path
+    return write_training(root, recipe, *seconds, tokens=tokens, **changes)
 
 
 def chain(root: Path, train: list[float], scan: list[float], seed: int = 0) -> list[Path]:

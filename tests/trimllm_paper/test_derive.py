@@ -6,10 +6,9 @@ import math
 from pathlib import Path
 
 import pytest
-from chain_files import epoch, every_unit, plain_chain, write_chain, write_training
-from evaluation_files import Evaluations
 from hypothesis import given
 from hypothesis import strategies as st
+from result_files import Evaluations, epoch, every_unit, plain_chain, write_chain, write_training
 
 from trimllm_paper import derive
 from trimllm_paper.derive import Chain, accuracy, chains, nearest

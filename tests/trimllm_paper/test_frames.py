@@ -6,9 +6,7 @@ import doctest
 from pathlib import Path
 
 import pytest
-from chain_files import plain_chain, write_chain
-from evaluation_files import Evaluations, rewrite
-from timing_files import TimingFiles
+from result_files import Evaluations, TimingFiles, plain_chain, rewrite, write_chain
 
 from trimllm.base.errors import UserError
 from trimllm_paper import frames as room

@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chain_files import plain_chain, write_chain, write_training
-from context_files import context as shown
-from evaluation_files import Evaluations
 from matplotlib.figure import Figure
 from paper_results import PaperResults
-from table_building import TINY, build, column, rows
+from result_files import (
+    TINY,
+    Evaluations,
+    build,
+    column,
+    context,
+    plain_chain,
+    rows,
+    write_chain,
+    write_training,
+)
 
 from trimllm_paper import claims
 from trimllm_paper.claims import report
@@ -104,9 +111,8 @@ def test_figures_name_it(
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
     for lora in (False, True):
-        context = shown("sciq").model_copy(update={"lora": lora})
         draw = import_module(f"trimllm_paper.figures.{name}").draw
-        draw(Frame.of(evaluations.paths), context, tmp_path / name)
+        draw(Frame.of(evaluations.paths), context("sciq", lora=lora), tmp_path / name)
     plain, named = (
         {text.get_text() for text in one.legends[0].get_texts()} for one in (drawn[0], drawn[-1])
     )
@@ -117,5 +123,4 @@ def test_costs_in_epochs_of_full_fine_tuning_need_it(tmp_path: Path) -> None:
     trainings = [write_training(tmp_path, one, 1.0) for one in ("full_ft", "sparse_ft")]
     frame = Frame.of((), write_chain(tmp_path, plain_chain()), trainings)
     for lora, measured in ((False, True), (True, False)):
-        context = shown("sciq").model_copy(update={"lora": lora})
-        assert bool(figure4.measured(frame, context)) == measured
+        assert bool(figure4.measured(frame, context("sciq", lora=lora))) == measured

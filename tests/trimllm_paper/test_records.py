@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chain_files import change, places, plain_chain, write_chain, write_training
 from configurations import ROOT
-from evaluation_files import Evaluations, rewrite
 from hypothesis import given
 from hypothesis import strategies as st
-from timing_files import TimingFiles
+from result_files import (
+    Evaluations,
+    TimingFiles,
+    change,
+    places,
+    plain_chain,
+    rewrite,
+    write_chain,
+    write_training,
+)
 
 from trimllm.base.errors import UserError
 from trimllm_paper import kept_runs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from table_building import TINY, build, column, context
+from result_files import TINY, build, column, context
 
 from trimllm.base.errors import UserError
 from trimllm_paper import table_inputs
@@ -28,7 +28,8 @@ def test_what_the_main_table_is_made_from() -> None:
         *(f"trim_{name}/drop_{drop}" for name in ("paper", "ours") for drop in (30, 36, 42)),
     }
     # What a configuration does not run is a row, but no work.
-    few = recipes("table2", chains=["paper"], kept_percent=[50], compressors=["gptq_int4"])
+    changes = {"trim": {"kept_percent": [50]}, "compress": {"methods": ["gptq_int4"]}}
+    few = recipes("table2", chains=["paper"], **changes)
     assert few == {"pretrained", "full_ft", "sparse_ft", "full_ft+gptq_int4", "trim_paper/drop_30"}
 
 
@@ -40,13 +41,14 @@ def test_criteria_and_ratios_need_every_checkpoint_of_their_chains() -> None:
         *(f"trim_{name}/{drop}" for name in names for drop in chain),
         *(f"trim_{rule}/drop_30" for rule in ("random", "top", "bottom")),
     }
-    few = {"criteria": ["both", "likelihood"], "rules": ["top"], "smallest_percent": 60}
+    few = {"tables": {"criteria": ["both", "likelihood"], "rules": ["top"], "smallest_percent": 60}}
     chain = chain[:5]
     assert recipes("table3", **few) == {
         *("pretrained", "full_ft", "sparse_ft", "trim_top/drop_30"),
         *(f"trim_{name}/{drop}" for name in ("paper", "ours") for drop in chain),
     }
-    found = recipes("table6", criteria=["both"], ratios=[0.5, 0.25], smallest_percent=90)
+    changes = {"criteria": ["both"], "ratios": [0.5, 0.25], "smallest_percent": 90}
+    found = recipes("table6", tables=changes)
     names = ("both_r0.5", "paper")
     steps = ("drop_00", "drop_06")
     assert found == {"pretrained", "full_ft", *(f"trim_{n}/{s}" for n in names for s in steps)}
@@ -56,7 +58,7 @@ def test_criteria_and_ratios_need_every_checkpoint_of_their_chains() -> None:
 
 def test_domains_and_models_that_are_compared() -> None:
     models = [TINY, TINY | {"name": "other"}, TINY | {"name": "opt", "family": "opt"}]
-    more = {"models": models, "table_models": ["other"], "table_domains": ["lexglue"]}
+    more = {"models": models, "tables": {"models": ["other"], "domains": ["lexglue"]}}
     needed = table_inputs.needed("table3", context(**more))
     assert {(model, trained) for model, trained, _, _ in needed} == {("other", "lexglue")}
     main = {model for model, *_ in table_inputs.needed("table2", context(**more))}
@@ -74,7 +76,7 @@ def test_specialized_models_are_tested_on_other_domains() -> None:
     assert ("tiny", "sciq", "full_ft", "sciq") in needed
     assert ("tiny", "sciq", "full_ft", "piqa") not in needed
     assert ("tiny", "sciq", "trim_paper/drop_36", "piqa") in needed
-    near = {"near": {"medmcqa": "pubmedqa"}, "tested": [column("pubmedqa")]}
+    near = {"tables": {"near": {"medmcqa": "pubmedqa"}}, "tested": [column("pubmedqa")]}
     needed = table_inputs.needed("table4", context(chains=["paper"], **near))
     assert sorted(needed) == [
         ("tiny", "medmcqa", "full_ft", "medmcqa"),
@@ -84,8 +86,8 @@ def test_specialized_models_are_tested_on_other_domains() -> None:
         ("tiny", "pubmedqa", "pretrained", "pubmedqa"),
     ]
     assert table_inputs.needed("table4", context()) == []
-    assert "trim_paper/drop_30" in recipes("table5", cross_percent=50)
-    assert "trim_paper/drop_42" in recipes("table5", kept_percent=[50, 30])
+    assert "trim_paper/drop_30" in recipes("table5", tables={"cross_percent": 50})
+    assert "trim_paper/drop_42" in recipes("table5", trim={"kept_percent": [50, 30]})
 
 
 def test_what_is_timed() -> None:
@@ -103,5 +105,6 @@ def test_what_is_timed() -> None:
         *(f"trim_{name}/keep_{kept}" for name in ("half", "chain") for kept in (50, 40)),
         *("trim_half/keep_50+sparsegpt_2_4", "trim_half/keep_50+awq_int4"),
     }
-    shapes = table_inputs.needed_timings(context(checkpoints=False))
+    alone = {"shapes": ["llama-1b"], "checkpoints": False}
+    shapes = table_inputs.needed_timings(context(throughput=alone))
     assert {name for name, _ in shapes} == {"random-llama-1b"}

@@ -97,7 +97,7 @@ def compression_8x(evidence: Evidence) -> Finding:
 def every_engine(evidence: Evidence) -> Finding:
     """What trimming gains in each engine, in percent of what the bytes that it saves predict."""
     table = where(evidence.frame.engines, model=evidence.model, batch=1)
-    trimmed = where(table, base="trim", name=evidence.context.main.name)
+    trimmed = where(table, base="trim", name=evidence.context.chains[0])
     comparisons, engines = [], dict[str, set[str]]()
     for (hardware, format), group in trimmed.groupby(["hardware", "format"], sort=False):
         for row in rows(derive.near(group, 50))[:1]:
@@ -177,7 +177,7 @@ def _trimmed(
     """TrimLLM at a kept fraction: of the main recipe, else of the first pattern."""
     near = rows(derive.near(where(timings, base="trim", compressor=compressor), kept).sort_index())
     named = {row.name: row for row in near}
-    first = (evidence.context.main.name, *evidence.context.patterns, *named)
+    first = (evidence.context.chains[0], *evidence.context.patterns, *named)
     return next((named[name] for name in first if name in named), None)
 
 

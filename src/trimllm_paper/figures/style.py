@@ -16,7 +16,8 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from trimllm_paper.context import Context, Domain, Shown
+from trimllm_paper.config.models import RecipeEntry
+from trimllm_paper.context import Context, Domain
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.tier import tier_note
 
@@ -73,7 +74,7 @@ SETTINGS = {
 }
 
 
-def looks(recipes: Mapping[str, Shown]) -> dict[str, Look]:
+def looks(recipes: Mapping[str, RecipeEntry]) -> dict[str, Look]:
     """Recipe -> its look, by its criterion; a further one by the same criterion has its name
     beside it and another look."""
     result: dict[str, Look] = {}

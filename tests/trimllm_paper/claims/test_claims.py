@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from context_files import context
 from paper_results import PaperResults
+from result_files import context
 
 from trimllm_paper import claims, published
 from trimllm_paper.claims import report

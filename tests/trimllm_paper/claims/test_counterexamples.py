@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from chain_files import epoch, every_unit, write_chain
-from evaluation_files import rewrite
 from paper_results import DOMAINS, PaperResults, judged, number
+from result_files import epoch, every_unit, rewrite, write_chain
 
 from trimllm.base.files import read_json
 from trimllm_paper.published import NEAR

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from engine_files import write_engine
 from paper_results import DOMAINS, UNITS, PaperResults, judged, resize
+from result_files import write_engine
 
 from trimllm_paper import derive
 from trimllm_paper.claims.evidence import Evidence

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from evaluation_files import Evaluations
+from result_files import Evaluations
 
 from trimllm_paper import invocation
 from trimllm_paper.__main__ import main

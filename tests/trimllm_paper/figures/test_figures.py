@@ -7,20 +7,26 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from chain_files import plain_chain, write_chain, write_training
-from context_files import context
-from evaluation_files import Evaluations
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
-from timing_files import timing
+from result_files import (
+    Evaluations,
+    column,
+    context,
+    plain_chain,
+    timing,
+    write_chain,
+    write_training,
+)
 
 from trimllm_paper import derive
 from trimllm_paper.figures import FIGURES, figure3, figure4
 from trimllm_paper.figures.figure2 import Point, by_latency, by_memory, pareto
 from trimllm_paper.frames import Frame
 
-CONTEXT = context("sciq", "notinpaper", stand_in={"sciq": "other questions"})
+COLUMNS = [column("sciq", stand_in="other questions"), column("notinpaper")]
+CONTEXT = context(domains=COLUMNS)
 NAMES = (*FIGURES, "readme")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from timing_files import TimingFiles
+from result_files import TimingFiles
 
 from trimllm_paper.choices import Candidate
 from trimllm_paper.own.choice import choose, decide, missed, tokens_per_second

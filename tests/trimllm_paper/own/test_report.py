@@ -8,9 +8,7 @@ from typing import Any
 
 import browser
 import pytest
-from chain_files import plain_chain, write_chain, write_training
-from evaluation_files import Evaluations
-from timing_files import timing
+from result_files import Evaluations, plain_chain, timing, write_chain, write_training
 
 from trimllm.base import files
 from trimllm_paper.choices import Answers, Choice

@@ -6,17 +6,15 @@ assume the paper's A100.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from filelock import FileLock, Timeout
+from typing import IO, Any, NamedTuple
 
 from trimllm.base import machine
 from trimllm.base.errors import UserError
@@ -45,8 +43,7 @@ KINDS = {
 ASSUMED = "A100-SXM4-80GB"
 LOCKS = Path(tempfile.gettempdir(), f"trimllm-gpus-{os.getuid()}")
 """Folder of the locks of GPUs that local jobs have."""
-DIFFERENT = {"mig", "grid", "laptop", "ti", "super", "nvl"}
-"""Words in the name of a GPU that is a part or a variant of a kind."""
+_claimed: list[IO[str]] = []  # open, and so locked, as long as this process lives
 
 
 def kind_named(name: str, gib: float) -> str | None:
@@ -55,16 +52,11 @@ def kind_named(name: str, gib: float) -> str | None:
     >>> kind_named("NVIDIA A100 80GB PCIe", 80), kind_named("NVIDIA RTX A1000", 8)
     ('A100-PCIe-80GB', None)
     """
-    words = set(re.findall(r"[a-z0-9]+", name.lower()))
-    if words & DIFFERENT:
-        return None
-    form = "sxm" if any(word.startswith(("sxm", "hbm")) for word in words) else "pcie"
     for known, kind in KINDS.items():
-        *family, _ = known.lower().split("-")
-        model = {word for word in family if not word.startswith(("sxm", "pcie"))}
-        forms = [word for word in family if word.startswith(("sxm", "pcie"))]
-        alike = model <= words and abs(gib / kind.gib - 1) < 0.1
-        if alike and all(one.startswith(form) for one in forms):
+        family = re.split("-(?:SXM|PCIe|[0-9]+GB)", known)[0].replace("-", " ")
+        same_form = "SXM" not in known or "PCI" not in name
+        is_near = abs(gib / kind.gib - 1) < 0.1
+        if re.search(rf"\b{family}\b(?! Ti)", name) and same_form and is_near and "MIG" not in name:
             return known
     return None
 
@@ -106,40 +98,58 @@ def visible() -> list[str]:
     return [name.strip() for name in named.split(",") if name.strip()]
 
 
-@contextmanager
-def claim(count: int, folder: Path, wait: float = 1.0) -> Iterator[list[str]]:
+def take(count: int) -> None:
+    """Take `count` GPUs for this process, and check that torch can use them.
+
+    Raises:
+        UserError: this machine has fewer, or torch cannot use them.
+    """
+    submitted = any(name in os.environ for name in ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID"))
+    if not submitted and visible():  # a cluster gives its jobs their GPUs
+        claim(count)
+    require_torch()
+
+
+def require_torch() -> None:
+    """Raise `UserError` if torch cannot compute on the GPU: its driver, its kind, torch's build."""
+    import torch  # planning reads this module
+
+    try:
+        torch.zeros(1, device="cuda") + 1
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"torch {torch.__version__} cannot use this machine's GPU ({reason}); install another "
+            "build of torch (docs/reproduce.md) or set compute.device to cpu"
+        ) from None
+
+
+def claim(count: int, folder: Path = LOCKS, wait: float = 1.0) -> list[str]:
     """Take `count` GPUs of this machine that no other job has, as CUDA_VISIBLE_DEVICES.
 
     Snakemake counts the GPUs of local jobs and does not say which: a locked file in `folder` marks
-    each that is taken, and the end of its holder, whatever ends it, frees it.
-
-    Raises:
-        UserError: this machine has fewer.
+    each that is taken. The end of this process, whatever ends it, frees them.
     """
     names = visible()
     if count > len(names):
         raise UserError(f"this job needs {count} GPUs, and {len(names)} are visible here")
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {name: folder / f"gpu-{name}.lock" for name in names}
-    locks = {name: FileLock(path, fallback_to_soft=False) for name, path in paths.items()}
-    try:
-        while len(mine := _take(locks, count)) < count:
-            for lock in locks.values():
-                lock.release()
-            time.sleep(wait)
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
-        yield mine
-    finally:
-        for lock in locks.values():
-            lock.release()
+    streams = {name: (folder / f"gpu-{name}.lock").open("w") for name in names}
+    while len(mine := _lock(streams, count)) < count:
+        for name in mine:
+            fcntl.flock(streams[name], fcntl.LOCK_UN)
+        time.sleep(wait)
+    _claimed.extend(streams.values())
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+    return mine
 
 
-def _take(locks: dict[str, FileLock], count: int) -> list[str]:
-    """Acquire the first `count` free locks, or as many as there are."""
+def _lock(streams: dict[str, IO[str]], count: int) -> list[str]:
+    """Lock the first `count` free files, or as many as there are."""
     mine: list[str] = []
-    for name, lock in locks.items():
-        if len(mine) < count:
-            with suppress(Timeout):
-                lock.acquire(blocking=False)
+    for name, stream in streams.items():
+        with suppress(BlockingIOError):
+            if len(mine) < count:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 mine.append(name)
     return mine

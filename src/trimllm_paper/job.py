@@ -9,21 +9,21 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
 from trimllm.base.names import ADAPTERS
-from trimllm_paper import driver, gpus
-from trimllm_paper.integrity import checks, locks
-from trimllm_paper.integrity.provenance import Run, recorded
+from trimllm_paper import gpus
+from trimllm_paper.integrity import checks, provenance
 from trimllm_paper.recipe import place_of
 from trimllm_paper.records import DataReport
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SPACE = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 REFUSED = (
     *(errno.ESTALE, errno.EBUSY, errno.EIO, errno.EROFS),
     *(errno.EXDEV, errno.EACCES, errno.EPERM),
@@ -32,12 +32,9 @@ REFUSED = (
 
 def file_system_error(error: BaseException) -> str | None:
     """What a file system refused and what to do about it; None for any other error."""
-    # safetensors and PyTorch pass on the system's message without its number.
-    number = error.errno if isinstance(error, OSError) else None
-    message = str(error) if number is None else os.strerror(number)
-    if any(os.strerror(one) in message for one in NO_SPACE):
+    if any(reason in str(error) for reason in NO_SPACE):  # safetensors passes on the text alone
         return f"no space left ({error}); make room and run again"
-    if number in REFUSED and getattr(error, "filename", None) is not None:
+    if isinstance(error, OSError) and error.errno in REFUSED and error.filename is not None:
         return f"the file system refused it ({error}); repair that and run again"
     return None
 
@@ -57,50 +54,35 @@ def set_environment(threads: int, online: bool, models: Mapping[str, Any]) -> No
     os.environ[ADAPTERS] = " ".join(sorted(name for name in families if ":" in name))
 
 
-class Output:
-    """A job's standard output and error: its log. `tell` writes to the terminal, too.
+def reuse_freed_memory() -> None:
+    """Let glibc reuse what a training step frees: zeroing fresh pages costs a tenth of a step."""
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mmap_threshold, trim_threshold, top_pad = -3, -1, -2
+        for option, mib in ((mmap_threshold, 32), (trim_threshold, 1024), (top_pad, 64)):
+            mallopt(option, mib << 20)
 
-    The process's own streams are replaced, so that the log also has what libraries, their threads
-    and child processes write past Python.
+
+def redirect_output(log: Path) -> TextIO:
+    """Send standard output and error to a log, also those of libraries and child processes.
+
+    Returns the terminal.
     """
-
-    def __init__(self, log: Path, mark: str) -> None:
-        self.mark = mark
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        self.terminal = os.fdopen(os.dup(2), "w", encoding="utf-8", buffering=1)
-        self.log = log.open("w", encoding="utf-8", buffering=1)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    terminal = os.fdopen(os.dup(2), "w", encoding="utf-8", buffering=1)
+    with log.open("w", encoding="utf-8") as stream:
         for number in (1, 2):
-            os.dup2(self.log.fileno(), number)
-
-    def write(self, text: str) -> int:
-        self.log.write(text)
-        self.log.flush()
-        return len(text)
-
-    def tell(self, text: str) -> None:
-        """Write a line to the terminal and to the log, if there is space for it."""
-        self.terminal.write(f"[{self.mark}] {text}\n")
-        with suppress(OSError):
-            self.write(f"{text}\n")
-
-    def flush(self) -> None:
-        self.log.flush()
-
-    def isatty(self) -> bool:
-        return False
-
-    def fileno(self) -> int:
-        return self.log.fileno()
+            os.dup2(stream.fileno(), number)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", buffering=1, closefd=False))
+    return terminal
 
 
 class Job:
-    """Environment, log, locks and one-line errors of a job.
+    """Environment, log, GPUs and one-line errors of a job.
 
     Enter it before anything heavy is imported: it sets the number of threads and closes the
     network. A `UserError` ends the job with its one line; any other exception with its traceback
-    in the log. A job holds the lock of its outputs, so that no two jobs write one output, whoever
-    started them: one that had to wait and finds its work done ends at once.
+    in the log.
 
     Args:
         snakemake: the object that Snakemake gives to a script.
@@ -108,7 +90,6 @@ class Job:
 
     Attributes:
         params: what the job depends on beside its inputs (`lineage.Job.params`).
-        wildcards: of its rule, by name.
         inputs: lists of files by name, also where there is one.
         data_hashes: sha256 of every file of the prepared domain that it reads, each verified.
     """
@@ -123,69 +104,50 @@ class Job:
             for name, value in snakemake.input.items()
         }
         self.data_hashes: dict[str, str] = {}
-        self._held = ExitStack()
 
     def __enter__(self) -> Job:
         snakemake = self.snakemake
+        self.started = datetime.now(UTC)
         set_environment(snakemake.threads, self.online, snakemake.config["models"])
-        _reuse_freed_memory()
+        reuse_freed_memory()
         gc.set_threshold(70_000)  # imports make many objects and no garbage
-        log = Path(str(snakemake.log[0]))
-        log.parent.mkdir(parents=True, exist_ok=True)
-        words = [snakemake.rule.removesuffix("_kept"), *map(str, snakemake.wildcards)]
-        self.output = sys.stderr = sys.stdout = Output(log, " ".join(words))
+        self.terminal = redirect_output(Path(str(snakemake.log[0])))
         try:
             if snakemake.resources.get("gpu") and self.compute["device"] != "cpu":
-                self._take_gpus(snakemake.resources["gpu"])
-            self._lock_outputs(" ".join(words))
-            if report := self.snakemake.input.get("report"):
+                gpus.take(snakemake.resources["gpu"])
+            outputs = [Path(path) for path in snakemake.output]
+            for path in {path.parent for path in outputs} | set(outputs):
+                files.remove_leftovers(path)
+            if report := snakemake.input.get("report"):
                 self.data_hashes = checks.verified_data(Path(report))
-            self.run = Run(self.params.get("code", ""))
-        except BaseException as error:
-            self.__exit__(type(error), error, error.__traceback__)
-            raise
+        except Exception as error:
+            self._fail(error)
         return self
-
-    def _take_gpus(self, count: int) -> None:
-        """Check the driver of this machine, and take GPUs that no other local job has."""
-        if problem := driver.unusable():
-            raise UserError(problem)
-        submitted = any(name in os.environ for name in ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID"))
-        if not submitted and gpus.visible():  # a cluster gives its jobs their GPUs
-            self._held.enter_context(gpus.claim(count, gpus.LOCKS))
-
-    def _lock_outputs(self, what: str) -> None:
-        """Wait until nobody else writes the outputs; end if they were made meanwhile."""
-        outputs = [Path(path) for path in self.snakemake.output]
-        lock = Path(self.snakemake.config["results"], locks.FOLDER)
-        lock /= files.content_hash(str(outputs[0].resolve()))[:32]
-        waited = self._held.enter_context(
-            locks.exclusive(lock, what=what, output=str(outputs[0]), tell=self.output.tell)
-        )
-        if waited and all(path.is_file() for path in outputs):
-            made = {recorded(p).get("config_hash") for p in outputs if p.suffix == ".json"}
-            if self.snakemake.params.get("config_hash") in made:
-                self.output.tell("made by another job meanwhile; it is kept")
-                sys.exit(0)
-        for path in {path.parent for path in outputs} | set(outputs):
-            files.remove_leftovers(path)
-        _touch_future_inputs(self.snakemake.input, lock.parents[1], lock.stat().st_mtime)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         gc.freeze()  # the interpreter need not look for garbage when it ends
-        self._held.__exit__(kind, error, trace)
-        if not isinstance(error, Exception):
-            return
+        if isinstance(error, Exception):
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """End the job with one line on the terminal."""
         problem = str(error) if isinstance(error, UserError) else file_system_error(error)
         if problem is None:
-            traceback.print_exception(error, file=sys.stderr)
+            traceback.print_exception(error)
             first = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             problem = (
                 f"{first} (unexpected: run the same command again; if it fails again, report it "
                 f"with {self.snakemake.log[0]})"
             )
-        self.output.tell(f"error: {problem}")
+        self.tell(f"error: {problem}")
         sys.exit(1)
+
+    def tell(self, text: str) -> None:
+        """Write a line to the terminal and to the log, if there is space for it."""
+        rule = self.snakemake.rule.removesuffix("_kept")
+        self.terminal.write(f"[{' '.join([rule, *self.wildcards.values()])}] {text}\n")
+        with suppress(OSError):
+            print(text, file=sys.stderr)
 
     @property
     def stamp(self) -> dict[str, str]:
@@ -194,7 +156,6 @@ class Job:
 
     @property
     def seed(self) -> int | None:
-        """Seed of the job's random numbers."""
         return self.params.get("seed", self.params.get("settings", {}).get("seed"))
 
     @property
@@ -208,6 +169,11 @@ class Job:
         return bool(self.params["loading"]["trust_remote_code"])
 
     @property
+    def compute(self) -> Mapping[str, Any]:
+        """Where jobs run. It changes results by rounding only, and so is no parameter."""
+        return self.snakemake.config["compute"]
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What a record beside a checkpoint says of its place and its chain."""
         place = place_of(self.snakemake.output.record)
@@ -215,7 +181,6 @@ class Job:
         return named | self.params["chain"] | {"provenance": self.stamp}
 
     def documents(self, name: str) -> list[Any]:
-        """Documents of an input."""
         from trimllm.data import read_documents
 
         return read_documents(self.snakemake.input[name])
@@ -231,24 +196,19 @@ class Job:
             known["data_hashes"] = self.data_hashes
         if self.seed is not None:
             known["seed"] = self.seed
-        return self.run.record(**known, **extra)
+        return provenance.record(self.started, self.params.get("code", ""), **known, **extra)
 
     def card(self) -> dict[str, Any]:
         """Model and data as model cards name them. It changes no result."""
         model = self.snakemake.config["models"].get(self.wildcards["model"], {})
         hub = model.get("base_model") or (model.get("source") or {}).get("hub")
-        facts = {"base_model": hub, "base_label": model.get("label")}
-        facts["license"] = model.get("license")
+        named = {"base_label": model.get("label"), "license": model.get("license")}
+        facts = {"base_model": hub, **named}
         if path := self.snakemake.input.get("report"):
             report = DataReport.read(path)
             licence = f" ({report.licence})" if report.licence else ""
             facts["data"] = f"{report.stand_in or report.domain}{licence}"
         return facts
-
-    @property
-    def compute(self) -> Mapping[str, Any]:
-        """Where jobs run. It changes results by rounding only, and so is no parameter."""
-        return self.snakemake.config["compute"]
 
     def load(self, dtype: str) -> tuple[Any, Any]:
         """Model and tokenizer of the job's checkpoint, verified; streamed if configured.
@@ -276,26 +236,8 @@ class Job:
         from trimllm.train.batching import documents_of_epoch
 
         documents = self.documents("train")
-        folder = self._held.enter_context(tempfile.TemporaryDirectory(prefix="trimllm-"))
+        self._pool = tempfile.TemporaryDirectory(prefix="trimllm-")  # until the job ends
         count = min(self.params["pool"], len(documents))
         drawn = documents_of_epoch(documents, 0, count, self.seed or 0)
-        write_documents(own := Path(folder, "train.jsonl"), drawn)
+        write_documents(own := Path(self._pool.name, "train.jsonl"), drawn)
         return str(own)
-
-
-def _touch_future_inputs(inputs: Iterable[str], results: Path, now: float) -> None:
-    """Clock skew: Snakemake refuses outputs that are older than inputs. `now` is by the clock of
-    the file system."""
-    for path in map(Path, inputs):
-        if path.stat().st_mtime > now and path.resolve().is_relative_to(results.resolve()):
-            os.utime(path)
-
-
-def _reuse_freed_memory() -> None:
-    """Let glibc reuse what a training step frees: zeroing fresh pages costs a tenth of a step."""
-    top_pad, trim_threshold, mmap_threshold = -2, -1, -3
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(mmap_threshold, 32 << 20)
-        libc.mallopt(trim_threshold, 1 << 30)
-        libc.mallopt(top_pad, 64 << 20)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from trimllm.base import kernels
 from trimllm.base.errors import UserError
 from trimllm.base.machine import memory_bytes
-from trimllm_paper import driver, gpus, invocation
+from trimllm_paper import gpus, invocation
 from trimllm_paper.config.load import MISSING
 from trimllm_paper.resources import GIB, MIB, SLOW_START, TRAINING, Resources, task_of
 from trimllm_paper.resources import stored_bytes as stored
@@ -138,8 +138,6 @@ def _machine_problems(work: Work, resources: Resources) -> Iterator[Refusal]:
     if not (work and resources.gpu):
         return
     key: list[Any] = ["compute", "device"]
-    if problem := driver.unusable():
-        yield key, config.compute.device, problem
     if not (gpus.here() or gpus.gpus_present()):
         yield key, config.compute.device, "this machine has no GPU (nvidia-smi names none)"
     recipes = [f"{w.get('recipe', '')}+{w.get('compressor', '')}" for _, w in work]

@@ -8,9 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -75,25 +73,19 @@ def test_another_wheel_is_refused(
     assert os.listdir(tmp_path / "new") == []
 
 
-def test_jobs_that_read_one_wheel_download_it_once(
+def test_a_wheel_is_downloaded_once(
     wheel: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, sha256 = wheel
-    downloads, both = [], threading.Barrier(2)
+    downloads = []
 
     def pip(command: list[str], **how: object) -> subprocess.CompletedProcess:
         downloads.append(command)
-        time.sleep(0.3)
         shutil.copy(source, command[command.index("--dest") + 1])
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    def job(_: int) -> Path:
-        both.wait()
-        return fetch(sha256, tmp_path / "downloads")
-
     monkeypatch.setattr(subprocess, "run", pip)
-    with ThreadPoolExecutor(2) as pool:
-        assert {path.name for path in pool.map(job, range(2))} == {FILE}
+    assert fetch(sha256, tmp_path / "downloads") == fetch(sha256, tmp_path / "downloads")
     assert len(downloads) == 1 and os.listdir(tmp_path / "downloads") == [FILE]
     with pytest.raises(UserError, match=rf"wheels\.some-data: its wheel is {FILE}; write name and"):
         fetch(sha256, tmp_path / "downloads", version="1")
@@ -164,7 +156,7 @@ def test_a_killed_fetch_leaves_no_half_wheel(wheel: tuple[Path, str], tmp_path: 
         process.wait()
     assert os.listdir(downloads) and not list(downloads.glob("*.whl"))
     assert fetch(sha256, downloads, source.parent).read_bytes() == source.read_bytes()
-    assert [path for path in os.listdir(downloads) if path != ".at_work"] == [FILE]
+    assert os.listdir(downloads) == [FILE]
 
 
 def test_members_of_wheels_become_files(tmp_path: Path) -> None:

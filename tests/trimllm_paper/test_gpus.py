@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -13,12 +14,11 @@ from trimllm.base.errors import UserError
 from trimllm_paper import gpus
 
 CLAIM = """
-import sys, time
+import sys
 from pathlib import Path
 from trimllm_paper.gpus import claim
-with claim(int(sys.argv[2]), Path(sys.argv[1]), wait=0.05) as mine:
-    print(",".join(mine), flush=True)
-    sys.stdin.read()
+print(",".join(claim(int(sys.argv[2]), Path(sys.argv[1]), wait=0.05)), flush=True)
+sys.stdin.read()
 """
 
 
@@ -42,34 +42,35 @@ def test_kinds_are_told_apart(name: str, gib: float, kind: str | None) -> None:
 def start(folder: Path, count: int = 1) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", CLAIM, str(folder), str(count)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    return subprocess.Popen(command, text=True, **pipes)
+    env = os.environ | {"CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    return subprocess.Popen(command, text=True, env=env, **pipes)
 
 
-def test_jobs_at_once_get_different_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four jobs on four faked devices; a fifth waits until one of them ends, however it ends."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+def test_jobs_at_once_get_different_gpus(tmp_path: Path) -> None:
+    """Four jobs on four faked devices; one for two of them waits until two have ended."""
     jobs = [start(tmp_path) for _ in range(4)]
     try:
         mine = [job.stdout.readline().strip() for job in jobs]
         assert sorted(mine) == ["0", "1", "2", "3"]
-        fifth = start(tmp_path)
-        jobs.append(fifth)
-        time.sleep(0.3)
-        assert fifth.poll() is None
+        jobs.append(start(tmp_path, 2))
         jobs[2].kill()
-        assert fifth.stdout.readline().strip() == mine[2]
+        time.sleep(0.5)
+        assert jobs[4].poll() is None
+        jobs[3].kill()
+        assert jobs[4].stdout.readline().strip() == ",".join(sorted(mine[2:]))
     finally:
         for job in jobs:
             job.kill()
             job.communicate()
 
 
-def test_a_job_gets_as_many_gpus_as_it_shares(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
-    with gpus.claim(2, tmp_path) as mine:
-        assert mine == ["4", "5"] and gpus.visible() == mine
-    message = "needs 4 GPUs, and 2 are visible"
-    with pytest.raises(UserError, match=message), gpus.claim(4, tmp_path):
-        pass
+def test_more_gpus_than_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    with pytest.raises(UserError, match="needs 4 GPUs, and 2 are visible"):
+        gpus.claim(4, tmp_path)
+
+
+@pytest.mark.skipif(gpus.gpus_present() > 0, reason="this machine has a GPU")
+def test_a_gpu_that_torch_cannot_use_is_one_line() -> None:
+    with pytest.raises(UserError, match="torch .* cannot use this machine's GPU \\(.+\\); install"):
+        gpus.require_torch()

@@ -70,7 +70,10 @@ def test_a_pool_is_the_first_documents_of_the_order(tmp_path: Path) -> None:
     [
         ("pass", None),
         ("raise UserError('what is wrong')", "error: what is wrong"),
-        ("raise OSError(28, 'No space', 'a')", "error: no space left ([Errno 28] No space: 'a');"),
+        (
+            "open('/dev/full', 'wb', 0).write(b'a')",
+            "error: no space left ([Errno 28] No space left",
+        ),
         ("raise ValueError('shape\\nmismatch')", "error: ValueError: shape (unexpected: run"),
     ],
 )
@@ -86,13 +89,13 @@ def test_the_log_gets_everything_and_the_terminal_one_line(
     assert ("Traceback" in log) == ("ValueError" in end)
     if shown:
         (line,) = done.stderr.splitlines()
-        assert line.startswith(f"[trim model] {shown}") and log.endswith(f"{line[13:]}\n")
+        assert line.startswith(f"[trim llama] {shown}") and log.endswith(f"{line[13:]}\n")
 
 
 @pytest.mark.parametrize(
     ("error", "shown"),
     [
-        (OSError(errno.EDQUOT, "over quota"), "no space left"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "no space left"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "no space left"),
         (OSError(errno.ESTALE, "Stale file handle", "a", None, "b"), "the file system refused it"),
         (PermissionError(errno.EACCES, "Permission denied", "a"), "the file system refused it"),

@@ -107,7 +107,6 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_gpu_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     paper, job = configuration("paper"), Job("full_ft", TRIM)
     monkeypatch.setattr(plan, "memory_bytes", lambda: 900 * GIB)
-    monkeypatch.setattr(plan.driver, "unusable", lambda: None)
     monkeypatch.setattr(plan.kernels, "four_bit_lacks", lambda device: "nvcc")
     assert "no GPU" in refused(paper, job)
     monkeypatch.setattr(gpus, "here", lambda: (("NVIDIA A100-SXM4-80GB", 80.0),))

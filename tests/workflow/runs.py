@@ -9,9 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from wheels import DOWNLOADS
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +118,21 @@ def wait_for(condition: Callable[[], object], seconds: float, log: Path) -> None
     while not condition():
         assert time.monotonic() < end, log.read_text()[-4000:]
         time.sleep(0.05)
+
+
+def job_of(run: subprocess.Popen[bytes], script: str, log: Path) -> psutil.Process:
+    """The process of a run's job that executes a script, once it has begun."""
+
+    def found() -> psutil.Process | None:
+        for process in psutil.Process(run.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                program, *words = process.cmdline() or [""]
+                if "python" in program and script in " ".join(words):
+                    return process
+        return None
+
+    wait_for(found, 300, log)
+    return found()
 
 
 @contextmanager

@@ -7,14 +7,13 @@ import os
 import re
 import shutil
 import signal
-import time
 from pathlib import Path
 
+import psutil
 from mounts import mounts
-from runs import at_a_halt, beginning, complaint, made, snakemake, wait_for
+from runs import at_a_halt, beginning, complaint, job_of, made, snakemake
 
 from trimllm.base import files
-from trimllm_paper.integrity import locks
 
 REPORT = "results/data/sums/report.json"
 CONFIG = {"configfile": "config.yaml"}
@@ -33,46 +32,32 @@ def assert_prepared(folder: Path) -> None:
     root = (folder / REPORT).parent
     found = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
     assert found == {"report.json", *report["files"]}
-    assert not (folder / "results/.at_work").exists()
 
 
-def lock_holder(results: Path, log: Path) -> int:
-    """Process of the first job that holds a lock."""
-    room = results / locks.FOLDER
-    wait_for(lambda: [path for path in room.glob("*") if path.read_text()], 60, log)
-    return json.loads(next(room.glob("*")).read_text())["pid"]
-
-
-def test_a_second_run_is_refused_and_its_jobs_wait(project: Path) -> None:
-    """By Snakemake's lock; without it by the job's, also where Snakemake is told not to look."""
+def test_a_second_run_is_refused(project: Path) -> None:
+    """By Snakemake's lock."""
     with beginning(project, REPORT, **CONFIG) as (first, log):
-        job = lock_holder(project / "results", log)
-        os.kill(job, signal.SIGSTOP)
-        line = complaint(snakemake(project, REPORT, **CONFIG))
-        assert "another run is at work in this folder" in line
-        line = complaint(snakemake(project, REPORT, "--nolock", **CONFIG))
-        assert "left jobs at work here: prepare_sums (process " in line
-        words = (REPORT, "--nolock", "--no-hooks")
-        with beginning(project, *words, log="third.log", **CONFIG) as (third, said):
-            wait_for(lambda: "waiting for prepare_sums" in said.read_text(), 60, said)
-            os.kill(job, signal.SIGCONT)
-            assert (first.wait(60), third.wait(60)) == (0, 0)
-            assert "made by another job meanwhile; it is kept" in said.read_text()
+        job = job_of(first, "prepare_domain.py", log)
+        with at_a_halt(job.pid):
+            line = complaint(snakemake(project, REPORT, **CONFIG))
+            assert "another run is at work in this folder" in line
+        assert first.wait(60) == 0
     assert_prepared(project)
 
 
-def test_a_job_that_outlives_its_run_is_not_doubled(project: Path) -> None:
-    """Only Snakemake is killed; its job blocks a second run, and its result is kept."""
+def test_a_job_that_outlives_its_run_writes_the_same(project: Path) -> None:
+    """Only Snakemake is killed; a second run does not disturb its job, nor the job its result."""
     with beginning(project, REPORT, **CONFIG) as (run, log):
-        with at_a_halt(lock_holder(project / "results", log)):
+        job = job_of(run, "prepare_domain.py", log)
+        with at_a_halt(job.pid):
             run.send_signal(signal.SIGKILL)
             run.wait()
             made(project, "--unlock", **CONFIG)
-            assert "prepare_sums" in complaint(snakemake(project, REPORT, **CONFIG))
-        wait_for(lambda: not locks.holders(project / "results/.at_work"), 60, log)
-    time = (project / REPORT).stat().st_mtime_ns
-    assert "Nothing to be done" in made(project, REPORT, **CONFIG)
-    assert (project / REPORT).stat().st_mtime_ns == time
+            made(project, REPORT, **CONFIG)
+            before = (project / REPORT).read_bytes()
+        psutil.wait_procs([job], timeout=60)
+    assert (project / REPORT).read_bytes() == before
+    assert_prepared(project)
 
 
 def test_results_of_another_configuration_are_accepted_by_name(project: Path) -> None:
@@ -117,18 +102,6 @@ def test_a_read_only_results_folder(project: Path) -> None:
         line = complaint(snakemake(project, REPORT, "--force", prefix=room.prefix, **CONFIG))
         assert re.match(r"error: results/data/sums/\S+ may not be written; make its", line)
     assert_prepared(project)
-
-
-def test_a_clock_ten_minutes_off(copy: Path) -> None:
-    """Documents come from a machine that is ahead, the model from one that is behind."""
-    scan, options = "results/scans/tiny/sums.json", {"configfile": copy / "config.yaml"}
-    (copy / scan).unlink()
-    now = time.time()
-    for part, seconds in (("results/data", 600), ("results/models", -600), ("source", -1200)):
-        for path in (copy / part).rglob("*"):
-            os.utime(path, (now + seconds, now + seconds))
-    assert "1 of 1 jobs done" in made(copy, scan, **options)
-    assert "Nothing to be done" in made(copy, scan, **options)
 
 
 def test_the_locale_c_and_hostile_labels(project: Path) -> None:

@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import ROOT, at_a_halt, beginning, complaint, counts, made, planned, snakemake, wait_for
+from runs import (
+    ROOT,
+    at_a_halt,
+    beginning,
+    complaint,
+    counts,
+    job_of,
+    made,
+    planned,
+    snakemake,
+    wait_for,
+)
 
 from trimllm.base import files
 from trimllm_paper import records
@@ -185,7 +196,7 @@ def test_a_killed_and_resumed_chain_has_the_same_bytes(copy: Path, finished: Pat
     chain, target = copy / MODELS / "trim_paper", f"{MODELS}/trim_paper/drop_06/manifest.json"
     with beginning(copy, target, **options) as (run, log):
         wait_for(lambda: "06 sublayers dropped" in log.read_text() or run.poll(), 300, log)
-        wait_for(lambda: [*(copy / "results/.at_work").glob("*")], 60, log)
+        job_of(run, "train.py", log)
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
     assert not (chain / "state_06/manifest.json").exists()
@@ -203,10 +214,7 @@ def test_the_first_signal_waits_and_the_second_ends_jobs(copy: Path, number: int
     options = begun(copy, f"{MODELS}/sparse_ft", f"{EVAL}/sparse_ft")
     target = f"{EVAL}/sparse_ft/sums.json"
     with beginning(copy, target, **options) as (run, log):
-        locks = copy / "results/.at_work"
-        wait_for(lambda: [*locks.glob("*")] and [*locks.glob("*")][0].read_text(), 300, log)
-        job = json.loads([*locks.glob("*")][0].read_text())["pid"]
-        with at_a_halt(job):
+        with at_a_halt(job_of(run, "train.py", log).pid):
             run.send_signal(number)
             wait_for(lambda: "Stopping: no further job starts" in log.read_text(), 60, log)
             if number == signal.SIGINT:

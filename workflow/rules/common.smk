@@ -30,9 +30,6 @@ config.update(CONFIG.model_dump(mode="json"))
 JOBS, RESOURCES = Jobs(CONFIG), resources.Resources(CONFIG)
 HARDWARE = CONFIG.throughput.hardware or this_machine(JOBS.device)
 TARGETS, PATHS = Targets(JOBS, HARDWARE, kept=KEPT), JOBS.paths
-REPLICATES = lineage.Replicates(PATHS.results, CONFIG.seed, CONFIG.replicates)
-if problem := REPLICATES.clash():
-    refuse(f"{problem[0]} {problem[1]}; take its folder out of `replicates`")
 if IS_MAIN and not workflow.local_exec:
     if problem := cluster.unfit_for_cluster(CONFIG.compute, workflow.config_settings.config_args):
         refuse(problem)

@@ -48,26 +48,20 @@ def is_forced(rule, job):
     return settings.forceall or by_rule or not named.isdisjoint(job.outputs)
 
 
-ACCEPT = "; `snakemake --touch` with the same target accepts all that lies there as it is"
-
-
 def refuse_foreign(rule, job):
     """Results that lie there must be this run's own, those of other seeds its like."""
     if IS_MAIN and not is_forced(rule, job):
         if workflow.touch:  # `--touch`: the user accepts what lies there
             lineage.accept(job)
         if problem := lineage.foreign(job, is_remade):
-            refuse(f"{problem[0]} {problem[1]}; delete it (or move it away) and run again{ACCEPT}")
-        if problem := REPLICATES.foreign(job):
+            remedy = "delete it (or move it away) and run again; `snakemake --touch` with the same"
+            refuse(f"{problem}; {remedy} target accepts all that lies there as it is")
+        if problem := lineage.foreign_replicate(job, PATHS.results, CONFIG.replicates):
             remedy = "take its folder out of `replicates`, or make it again by `make seeds`"
-            refuse(f"{problem[0]} {problem[1]}; {remedy}")
+            refuse(f"{problem}; {remedy}")
 
 
 onstart:
-    if left := cluster.at_work(CONFIG.results):
-        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-        remedy = "wait until they have ended, or end them, and run again"
-        refuse(f"an earlier run left jobs at work here: {'; '.join(left[:3])}{more}; {remedy}")
     needed = [(job.rule.name, dict(job.wildcards_dict)) for job in workflow.dag.needrun_jobs()]
     try:
         jobs = [plan.Job(*one) for one in needed]

@@ -17,4 +17,4 @@ with Job(snakemake) as job:
         candidates=candidates,
         provenance=job.provenance(),
     ).write(snakemake.output[0])
-    job.output.tell(chosen["told"])
+    job.tell(chosen["told"])

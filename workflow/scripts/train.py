@@ -32,7 +32,7 @@ with Job(snakemake) as job:
         offload=compute["offload"],
         weights_on=compute["weights_on"],
         gradient_checkpointing=bool(snakemake.resources.recompute),
-        code=job.run.code_hash,
+        code=params["code"],
         **params["loading"],
     )
     is_epoch = Path(snakemake.output.record).name == "epoch.json"

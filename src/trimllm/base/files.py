@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import shutil
+import socket
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 from trimllm.base.errors import UserError
 
 MANIFEST = "manifest.json"
+DAY = 86400  # seconds
 
 
 def sha256_of(path: str | Path) -> str:
@@ -30,9 +33,25 @@ def content_hash(text: str) -> str:
 
 
 def _beside(final: Path, kind: str = "tmp") -> Path:
-    """A new hidden name beside `final`, on the same file system."""
+    """A new hidden name beside `final`, on the same file system, with host and process."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    return final.with_name(f".{final.name}.{kind}-{uuid.uuid4().hex}")
+    writer = f"{os.getpid()}@{socket.gethostname()}@{uuid.uuid4().hex}"
+    return final.with_name(f".{final.name}.{kind}-{writer}")
+
+
+def _is_written(path: Path) -> bool:
+    """Whether another process may still write under a name of `_beside`: it lives on this host, or
+    it began on another host less than a day ago."""
+    try:
+        start, host, _ = path.name.rsplit("@", 2)
+        pid, age = int(start.rpartition("-")[2]), time.time() - path.stat().st_mtime
+        if host == socket.gethostname():
+            os.kill(pid, 0)
+    except (ValueError, FileNotFoundError, ProcessLookupError):
+        return False
+    except PermissionError:  # another user's process
+        pass
+    return age < DAY and pid != os.getpid()
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -114,6 +133,8 @@ def remove_leftovers(final: str | Path) -> None:
     """Remove what killed writers of `final` left beside it; restore a directory they moved away."""
     final = Path(final)
     for path in final.parent.glob(f".{glob.escape(final.name)}.*"):
+        if _is_written(path):
+            continue
         with contextlib.suppress(FileNotFoundError):  # another process removes it
             if path.name.startswith(f".{final.name}.old-") and not final.exists():
                 path.rename(final)

@@ -25,7 +25,7 @@ from trimllm.throughput.machine import this_machine
 from trimllm.throughput.result import Protocol
 from trimllm.throughput.session import measure
 from trimllm.throughput.subject import Subject
-from trimllm_paper import driver, gpus
+from trimllm_paper import gpus
 from trimllm_paper.resources import FILLED, GIB, OVERHEAD, REACHED
 
 WORDS = [f"word{number}" for number in range(40)]
@@ -89,10 +89,10 @@ CHECKS |= {"trimming (loss)": trimming, "int4 (tokens/s)": int4}
 def run(device: str | None, results: Path) -> int:
     """Run all checks; 1 if one fails. On a CPU no rate is judged."""
     device = device or "cuda"
-    if device == "cuda" and (problem := driver.unusable()):
-        raise UserError(problem)
     if device == "cuda" and not gpus.here():
         raise UserError("this machine has no GPU; --device cpu tries the checks out")
+    if device == "cuda":
+        gpus.require_torch()
     name, gib = gpus.here()[0] if device == "cuda" else ("CPU", 0.0)
     kind = gpus.KINDS.get(gpus.kind_named(name, gib) or "", gpus.KINDS[gpus.ASSUMED])
     content: dict[str, Any] = {"gpu": name, "gib": gib, "checks": {}}

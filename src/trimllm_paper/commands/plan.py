@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from trimllm_paper import driver, gpus, invocation
+from trimllm_paper import gpus, invocation
 from trimllm_paper.config import load
 from trimllm_paper.plan import Plan, pending
 from trimllm_paper.resources import GIB
@@ -67,5 +67,3 @@ def print_gpus(plan: Plan) -> None:
                 f"  {task:10} {model:16} x {split.processes}: {need.gpu / GIB:5.1f} GiB each, "
                 f"host {need.host / GIB:.0f} GiB{recomputed}"
             )
-    if problem := driver.unusable():  # jobs may run elsewhere
-        print(f"Not on this machine as it is: {problem}")

@@ -17,13 +17,12 @@ from typing import IO, Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper.integrity import locks
 
 
 def fetch_wheels(
     wheels: Mapping[str, Mapping[str, str]], directory: str | Path, mirror: str | Path | None = None
 ) -> dict[str, Path]:
-    """Put wheels into a folder where they are missing, each fetched by one process alone.
+    """Put wheels into a folder where they are missing.
 
     Args:
         wheels: version and sha256 of each, by the package's name.
@@ -40,10 +39,7 @@ def fetch_wheels(
         version, sha256 = wheel["version"], wheel["sha256"]
         path = wheel_path(name, version, folder)
         if path is None:
-            what = f"{name}-{version}"
-            with locks.exclusive(folder / locks.FOLDER / what, what=f"fetching {what}"):
-                path = wheel_path(name, version, folder)
-                path = path or _fetch(name, version, sha256, folder, mirror)
+            path = _fetch(name, version, sha256, folder, mirror)
         check_sha256(path, sha256, "it is corrupt: delete it and run again")
         paths[name] = path
     return paths

@@ -1,10 +1,4 @@
-"""Results against what they say of themselves, and against what they were made from.
-
-Checked are every file that a manifest names and none besides (checkpoints, kept results); prepared
-documents against their report; every result file against its class (`trimllm_paper.records`: seal,
-fields, path) and the manifests around it; evaluations against the checkpoint and the documents that
-they were made from.
-"""
+"""`make verify`: results against their seals, the manifests around them, and their inputs."""
 
 from __future__ import annotations
 
@@ -27,8 +21,6 @@ KINDS: dict[str, Any] = {
     **{"engines": records.Engines, "choice": choices.Choice, "answers": choices.Answers},
 }
 """Kind of a result's place -> the class that reads it."""
-NAMED = ("models", "export")
-"""Rooms with other files than results, which are told by their names."""
 
 
 def verify_reference(folder: str | Path) -> None:
@@ -72,17 +64,19 @@ def verified_data(report: Path) -> dict[str, str]:
 
 
 def verify_data(report: Path) -> None:
-    """Prepared documents are what their report says. A reference keeps reports without them."""
+    """Prepared documents are what their report says. A kept run has reports without them."""
     if any((report.parent / name).exists() for name in records.DataReport.read(report).files):
         verified_data(report)
 
 
 def result_files(folder: Path) -> list[Path]:
-    """Result files, at any depth."""
-    found = [
-        (room, path) for room in ROOMS for path in kept_runs.glob(folder, f"**/{room}/**/*.json")
+    """Result files, at any depth. Folders of models and exports have other files, too."""
+    return [
+        path
+        for room in ROOMS
+        for path in kept_runs.glob(folder, f"**/{room}/**/*.json")
+        if room not in ("models", "export") or path.stem in KINDS
     ]
-    return [path for room, path in found if room not in NAMED or path.stem in KINDS]
 
 
 def verify_result(path: Path) -> None:
@@ -90,25 +84,18 @@ def verify_result(path: Path) -> None:
     from the checkpoint and the documents that lie there now."""
     place = place_of(path)
     record = KINDS[place.kind].read(path)
-    for folder in path.parents:
-        if kept_runs.is_file(folder / files.MANIFEST):
-            named = kept_runs.read_json(folder / files.MANIFEST)["files"]
-            entry = named.get(path.relative_to(folder).as_posix())
+    for manifest in (folder / files.MANIFEST for folder in path.parents):
+        if kept_runs.is_file(manifest):
+            named = kept_runs.read_json(manifest)["files"]
+            entry = named.get(path.relative_to(manifest.parent).as_posix())
             if entry and entry["sha256"] != kept_runs.sha256_of(path):
-                raise UserError(f"{path} is not what {folder / files.MANIFEST} says")
-    if not isinstance(record, records.Evaluation):
-        return
-    results, made = Paths(place.results), record.provenance
-    manifest = Path(results.manifest(record.model, record.domain, record.recipe))
-    noted = made.get("manifest_sha256")
-    if kept_runs.is_file(manifest) and not lineage.is_manifest_of(noted, manifest):
-        raise UserError(f"{path} was made from another checkpoint than {manifest.parent}")
-    report = Path(results.data(record.tested))
-    if (
-        kept_runs.is_file(report)
-        and made.get("data_hashes") != records.DataReport.read(report).files
-    ):
-        raise UserError(f"{path} was made from other documents than {report.parent}")
+                raise UserError(f"{path} is not what {manifest} says")
+    if place.kind == "evaluation":
+        results = Paths(place.results)
+        manifest = results.manifest(record.model, record.domain, record.recipe)
+        made = {"manifest_sha256": "none", "data_hashes": "none"} | record.provenance
+        if problem := lineage.other_input(made, [manifest, results.data(record.tested)]):
+            raise UserError(f"{path} {problem}")
 
 
 CHECKS: dict[str, tuple[Callable[[Path], list[Path]], Callable[[Path], None]]] = {
@@ -122,8 +109,7 @@ def verify(folder: Path) -> tuple[Counter[str], list[str]]:
     """How much of each kind was checked, and a line for each that failed."""
     counts: Counter[str] = Counter()
     problems = []
-    kept = [path.parent for path in folder.glob(f"**/{kept_runs.RECORDS}")]
-    folders = [folder, *(one for one in kept if kept_runs.is_kept(one) and one != folder)]
+    folders = {folder, *(path.parent for path in folder.glob(f"**/{kept_runs.RECORDS}"))}
     for kind, (find, check) in CHECKS.items():
         for path in sorted({path for one in folders for path in find(one)}):
             counts[kind] += 1

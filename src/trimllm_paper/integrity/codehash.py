@@ -1,8 +1,7 @@
 """What reruns a job besides its inputs and parameters: a hash of the source of its stage.
 
-`STAGES` declares the files of each stage as globs below the project's `src`. Hashed is what Python
-makes of them: docstrings, comments and layout change nothing. A test compares what is declared with
-what is imported.
+`STAGES` declares the source of each stage. Hashed is what Python makes of it: docstrings, comments
+and layout change nothing. A test compares what is declared with what is imported.
 """
 
 from __future__ import annotations
@@ -18,28 +17,17 @@ import yaml
 from trimllm.base.errors import UserError
 
 SOURCE = Path(__file__).parents[2]
-
-
 P, SCRIPTS = "trimllm_paper", "../workflow/scripts"
 BASE = "trimllm/base/*.py"
 MODEL = (
-    f"{BASE} trimllm/sublayers/**/*.py trimllm/checkpoint/*.py trimllm/data/__init__.py "
+    f"{BASE} trimllm/sublayers/*.py trimllm/checkpoint/*.py trimllm/data/__init__.py "
     f"trimllm/data/document.py trimllm/train/batching.py {P}/job.py {P}/gpus.py"
 )
 SCORING = f"{MODEL} trimllm/score/*.py"
-COMPRESS = "trimllm/compress/*.py"
-TIMING = (
-    f"{MODEL} trimllm/throughput/**/*.py {P}/shapes.py trimllm/exporting/__init__.py "
-    "trimllm/exporting/formats.py trimllm/exporting/engines.py"
-)
+COMPRESS, EVALUATE = "trimllm/compress/*.py", "trimllm/evaluate/*.py"
+TIMING = f"{MODEL} trimllm/throughput/*.py {P}/shapes.py trimllm/exporting/*.py"
 EXPORTS = f"{SCORING} {COMPRESS} trimllm/exporting/**/*.py {SCRIPTS}/export.py"
-RECORDS = f"{P}/records.py {P}/kept_runs.py {P}/frames.py"
-TABLES = (
-    f"{RECORDS} {P}/published.* {P}/context.py {P}/tables.py {P}/specification.py {P}/blocks.py "
-    f"{P}/cells.py {P}/derive.py {P}/verdict.py {P}/intervals.py {P}/render.py {P}/table_notes.py "
-    f"{P}/tier.py {P}/recipe.py "
-    f"trimllm/base/kept.py trimllm/throughput/result.py {SCRIPTS}/table.py"
-)
+TABLES = f"{P}/*.py {P}/published.yaml trimllm/base/*.py {SCRIPTS}/table.py"
 FIGURES = f"{TABLES} {P}/figures/* {SCRIPTS}/figure.py"
 STAGES = {
     "fetch_model": f"{SCORING} {COMPRESS} {P}/fetch/*.py {SCRIPTS}/fetch_model.py",
@@ -52,15 +40,14 @@ STAGES = {
         f"{SCORING} trimllm/scanning/*.py trimllm/select.py trimllm/train/*.py "
         f"trimllm/trimming.py {SCRIPTS}/train.py {SCRIPTS}/teach.py"
     ),
-    "compress": f"{SCORING} trimllm/compress/**/*.py {SCRIPTS}/compress.py",
-    "evaluate": f"{SCORING} trimllm/evaluate/*.py {SCRIPTS}/evaluate.py",
+    "compress": f"{SCORING} {COMPRESS} {SCRIPTS}/compress.py",
+    "evaluate": f"{SCORING} {EVALUATE} {SCRIPTS}/evaluate.py",
     "export": f"{EXPORTS} {P}/own/__init__.py {P}/own/card.py {P}/own/choice.py",
     "engines": f"{EXPORTS} {TIMING} {SCRIPTS}/engines.py",
     "throughput": f"{TIMING} {SCORING} {COMPRESS} {SCRIPTS}/measure.py",
-    "answers": f"{SCORING} trimllm/evaluate/*.py {P}/own/* {SCRIPTS}/answers.py",
-    "choose": f"{RECORDS} {P}/own/choice.py {P}/choices.py trimllm/exporting/run.py "
-    f"{SCRIPTS}/choose.py",
-    "own_report": f"{FIGURES} {P}/own/* {P}/choices.py {SCRIPTS}/own_report.py",
+    "answers": f"{SCORING} {EVALUATE} {P}/own/* {SCRIPTS}/answers.py",
+    "choose": f"{P}/*.py {P}/own/choice.py trimllm/exporting/run.py {SCRIPTS}/choose.py",
+    "own_report": f"{FIGURES} {P}/own/* {SCRIPTS}/own_report.py",
     "table": TABLES,
     "claims": f"{TABLES} {P}/claims/* {SCRIPTS}/claims.py",
     "figure": FIGURES,
@@ -92,13 +79,12 @@ def files_of(stage: str, source: Path = SOURCE) -> list[Path]:
 
 def _own_files(name: str) -> list[Path]:
     """Files of the package (or the module) of `package.module:name`, without importing it."""
-    package = find_spec(name.partition(":")[0].partition(".")[0])
-    folders = package and package.submodule_search_locations
-    files = sorted(Path(next(iter(folders))).rglob("*.py")) if folders else []
-    if package and package.origin and package.origin.endswith(".py") and not files:
-        files = [Path(package.origin)]
-    module = name.partition(":")[0].replace(".", "/")
-    if not any(path.with_suffix("").as_posix().endswith(module) for path in files):
+    module = name.partition(":")[0]
+    package = find_spec(module.partition(".")[0])
+    folders = getattr(package, "submodule_search_locations", None)
+    origin = Path(getattr(package, "origin", None) or "")
+    files = sorted(Path(folders[0]).rglob("*.py")) if folders else [origin]
+    if not any(f"{module.replace('.', '/')}.py" in path.as_posix() for path in files):
         raise UserError(f"{name!r} names no module that can be imported (PYTHONPATH)")
     return files
 
@@ -106,15 +92,15 @@ def _own_files(name: str) -> list[Path]:
 @cache
 def _content(path: Path) -> str:
     """A file's meaning: a syntax tree without docstrings, YAML's content, or the text."""
-    if path.suffix == ".py":
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(body := getattr(node, "body", None), list):
-                body[:] = [one for one in body if not _is_text(one)] or [ast.Pass()]
-        return ast.dump(tree)
     if path.suffix == ".yaml":
         return repr(yaml.safe_load(path.read_text(encoding="utf-8")))
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    if path.suffix != ".py":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            body[:] = [one for one in body if not _is_text(one)] or [ast.Pass()]
+    return ast.dump(tree)
 
 
 def _is_text(node: ast.stmt) -> bool:

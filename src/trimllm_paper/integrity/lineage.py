@@ -3,11 +3,12 @@
 Snakemake compares times, inputs and parameters with its notes in `.snakemake/`. It has no notes on
 a result that was copied here or made by a run that was killed, so every result carries the hash of
 its job's parameters, and it is compared while the DAG is built. Results under other seeds, which
-tables pool with this run's, must be what this run would make under their seed.
+tables pool with this run's, must have the hash that this run would give them under their seed.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +20,6 @@ from trimllm.base import files
 from trimllm_paper import kept_runs
 from trimllm_paper.integrity.provenance import config_hash, recorded
 from trimllm_paper.records import SEAL, DataReport, sealed
-
-ANOTHER = "was made by another configuration or code"
-Problem = tuple[str, str]
-"""A file, and why this run would not have made it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,24 +48,64 @@ class Job:
         return config_hash(self.params)
 
 
-def foreign(job: Job, remade: Callable[[str, str], bool]) -> Problem | None:
-    """The first output of a job that lies there and that this run would not have made.
+def foreign(job: Job, remade: Callable[[str, str], bool]) -> str | None:
+    """The first output of a job that lies there and that this run would not have made, and why.
 
-    Passed over is what Snakemake makes anew by itself: an output older than an input, or one that
-    it noted other parameters of.
+    Skipped is what Snakemake makes anew by itself: an output older than an input, or one that it
+    noted other parameters of.
 
     Args:
         remade: (output, hash of the parameters) -> whether it noted others.
     """
+    times = [os.stat(one).st_mtime for one in job.input_files if os.path.isfile(one)]
+    for path in filter(os.path.isfile, job.outputs):
+        made = recorded(path) if path.endswith(".json") else {}
+        is_older = os.stat(path).st_mtime < max(times, default=0.0)
+        if "config_hash" not in made or is_older or remade(path, job.config_hash):
+            continue
+        if made["config_hash"] != job.config_hash:
+            return f"{path} was made by another configuration or code"
+        if problem := other_input(made, job.input_files):
+            return f"{path} {problem}"
+    return None
 
-    def stays(path: str) -> bool:
-        made = os.stat(path).st_mtime
-        inputs = filter(os.path.isfile, job.input_files)
-        older = any(os.stat(one).st_mtime > made for one in inputs)
-        return not older and not remade(path, job.config_hash)
 
-    ready = filter(stays, filter(os.path.isfile, job.outputs))
-    return _first_foreign(ready, job.input_files, job.config_hash)
+def other_input(made: Mapping[str, Any], inputs: Iterable[str | Path]) -> str | None:
+    """What a result was made from, by its provenance, that is not what lies there now."""
+    paths = list(map(Path, inputs))
+    # The first checkpoint among the inputs is the one that was read. A state is gone by now.
+    manifest = next((path for path in paths if path.name == files.MANIFEST), None)
+    noted = made.get("manifest_sha256")
+    if manifest and noted and kept_runs.is_file(manifest) and not is_manifest_of(noted, manifest):
+        return f"was made from another checkpoint than {manifest.parent}"
+    report = next((path for path in paths if path.name == "report.json"), None)
+    hashes = made.get("data_hashes")
+    is_known = report and hashes and kept_runs.is_file(report)
+    if report and is_known and hashes != DataReport.read(report).files:
+        return f"was made from other documents than {report.parent}"
+    return None
+
+
+def is_manifest_of(sha256: str, manifest: Path) -> bool:
+    """Whether a checkpoint's manifest has this SHA-256, or one kept beside it that names the same
+    model: an accepted one's, or of a long run's parts (`reference --add`)."""
+    beside = kept_runs.glob(manifest.parent, f"{manifest.stem}-*{manifest.suffix}")
+    own = model_of(kept_runs.read_json(manifest))
+    return any(
+        sha256 == kept_runs.sha256_of(one) and own == model_of(kept_runs.read_json(one))
+        for one in (manifest, *beside)
+    )
+
+
+def model_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint's manifest says of its files, without card, records of how it was made and
+    tokenizer_config.json, which may name the network."""
+    records = ("training.json", "epoch.json", "compression.json")
+    other = ("README.md", "tokenizer_config.json", *records)
+    return {name: entry for name, entry in manifest["files"].items() if name not in other}
+
+
+# ---- acceptance ----------------------------------------------------------------------------------
 
 
 def accept(job: Job) -> None:
@@ -89,7 +126,7 @@ def accept(job: Job) -> None:
         made = made | {"config_hash": job.config_hash, "accepted": before}
         _rewrite(path, {"provenance": made})
         manifest = path.with_name(files.MANIFEST)
-        named = recorded_files(manifest)
+        named = files.read_json(manifest)["files"] if manifest.is_file() else {}
         if path.name in named:
             entry = {"sha256": files.sha256_of(path), "bytes": path.stat().st_size}
             _rewrite(manifest, {"files": named | {path.name: entry}})
@@ -103,54 +140,20 @@ def _rewrite(path: Path, changes: Mapping[str, Any]) -> None:
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def recorded_files(manifest: Path) -> dict[str, Any]:
-    """What a manifest says of its files; nothing where there is none."""
-    return dict(files.read_json(manifest)["files"]) if manifest.is_file() else {}
+# ---- results of other seeds ----------------------------------------------------------------------
 
 
-def with_seed(settings: Any, seed: int) -> Any:
-    """Settings with every value named `seed` replaced, at any depth."""
-    if isinstance(settings, Mapping):
-        return {k: seed if k == "seed" else with_seed(v, seed) for k, v in settings.items()}
-    if isinstance(settings, list | tuple):
-        return [with_seed(value, seed) for value in settings]
-    return settings
-
-
-class Replicates:
-    """Folders with the same results under other seeds, one a folder.
-
-    Args:
-        results, seed: folder and seed of the run itself.
-        folders: the others.
-    """
-
-    def __init__(self, results: str, seed: int, folders: Sequence[str]) -> None:
-        self.results, self.folders = results, list(map(os.path.normpath, folders))
-        self.seeds: dict[int, str] = {seed: results}
-
-    def clash(self) -> Problem | None:
-        """Two folders with results of one seed."""
-        for folder in self.folders:
-            seed = seed_of(folder)
-            if seed is not None and self.seeds.setdefault(seed, folder) != folder:
-                return folder, f"holds results of seed {seed}, and so does {self.seeds[seed]}"
-        return None
-
-    def foreign(self, job: Job) -> Problem | None:
-        """The first counterpart of a job's outputs that this run would not make so."""
-        for folder in self.folders:
-            if (seed := seed_of(folder)) is None:
-                continue
-            outputs, inputs = (self._in(folder, paths) for paths in (job.outputs, job.input_files))
-            if problem := _first_foreign(outputs, inputs, config_hash(with_seed(job.params, seed))):
-                than = " than this run's with only the seed changed"
-                return problem[0], problem[1] + (than if problem[1] == ANOTHER else "")
-        return None
-
-    def _in(self, folder: str, paths: Iterable[str]) -> list[str]:
-        own = [path for path in map(Path, paths) if path.is_relative_to(self.results)]
-        return [str(folder / path.relative_to(self.results)) for path in own]
+def foreign_replicate(job: Job, results: str, folders: Sequence[str]) -> str | None:
+    """The first counterpart of a job's outputs in results of another seed that has another hash
+    than this run would give it under that seed."""
+    for folder in folders:
+        expected = config_hash(with_seed(job.params, seed_of(folder)))
+        for path in job.outputs:
+            other = Path(folder, os.path.relpath(path, results))
+            if recorded(other).get("config_hash", expected) != expected:
+                than = "than this run's with only the seed changed"
+                return f"{other} was made by another configuration or code {than}"
+    return None
 
 
 @cache
@@ -160,50 +163,9 @@ def seed_of(folder: str) -> int | None:
     return next((seed for seed in seeds if seed is not None), None)
 
 
-def _first_foreign(
-    outputs: Iterable[str], inputs: Sequence[str], config_hash: str
-) -> Problem | None:
-    """The first output that carries another hash, checkpoint or data than lie there."""
-    for path in outputs:
-        made = recorded(path) if path.endswith(".json") else {}
-        if "config_hash" not in made:
-            continue
-        if made["config_hash"] != config_hash:
-            return path, ANOTHER
-        if problem := _other_input(made, inputs):
-            return path, problem
-    return None
-
-
-def is_manifest_of(sha256: str | None, manifest: Path) -> bool:
-    """Whether a checkpoint's manifest has this SHA-256, or one kept beside it that names the same
-    model: of a long run's parts, each made its own, with the same bytes (`reference --add`)."""
-    if sha256 == kept_runs.sha256_of(manifest):
-        return True
-    others = kept_runs.glob(manifest.parent, f"{manifest.stem}-*{manifest.suffix}")
-    own = model_of(kept_runs.read_json(manifest))
-    same = [one for one in others if sha256 == kept_runs.sha256_of(one)]
-    return any(model_of(kept_runs.read_json(one)) == own for one in same)
-
-
-def model_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint's manifest says of its files, without card, records of how it was made and
-    tokenizer_config.json, which may name the network."""
-    records = ("training.json", "epoch.json", "compression.json")
-    other = ("README.md", "tokenizer_config.json", *records)
-    return {name: entry for name, entry in manifest["files"].items() if name not in other}
-
-
-def _other_input(made: Mapping[str, Any], inputs: Iterable[str]) -> str | None:
-    """What a result was made from that is not what lies there now."""
-    paths = list(map(Path, inputs))
-    # The first checkpoint among the inputs is the one that was read. A state is gone by now.
-    manifest = next((path for path in paths if path.name == files.MANIFEST), None)
-    noted = made.get("manifest_sha256")
-    if manifest and noted and manifest.is_file() and not is_manifest_of(noted, manifest):
-        return f"was made from another checkpoint than {manifest.parent}"
-    report = next((path for path in paths if path.name == "report.json"), None)
-    hashes = made.get("data_hashes")
-    if report and hashes and report.is_file() and hashes != DataReport.read(report).files:
-        return f"was made from other documents than {report.parent}"
-    return None
+def with_seed(params: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
+    """Parameters with every value named `seed` replaced, at any depth."""
+    return json.loads(
+        json.dumps(dict(params), default=str),
+        object_hook=lambda one: one | {"seed": seed} if "seed" in one else one,
+    )

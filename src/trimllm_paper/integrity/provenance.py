@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +28,9 @@ def config_hash(settings: Mapping[str, Any]) -> str:
 def recorded(path: str | Path) -> dict[str, Any]:
     """The provenance that a JSON result or a manifest carries; empty where it has none."""
     try:
-        content = kept_runs.read_json(path)
-    except (OSError, UserError):
+        return dict(kept_runs.read_json(path)["provenance"])
+    except (OSError, UserError, KeyError, TypeError, ValueError):
         return {}
-    provenance = content.get("provenance") if isinstance(content, dict) else None
-    return provenance if isinstance(provenance, dict) else {}
 
 
 def folder_content(folder: str | Path) -> dict[str, list[Any]]:
@@ -50,45 +46,29 @@ def folder_content(folder: str | Path) -> dict[str, list[Any]]:
     return content
 
 
-@cache
 def git_commit() -> str | None:
     """Commit of this checkout, with "-dirty" after changes to its code; None outside of git."""
-
-    def git(*words: str) -> str:
-        command = ["git", *words]
-        run = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=True
-        )
-        return run.stdout.strip()
-
+    head = ["git", "rev-parse", "HEAD"]
+    changes = ["git", "status", "--porcelain", "-uno", "--", *(f":/{name}" for name in CODE)]
     try:
-        commit = git("rev-parse", "HEAD")
-        changes = git("status", "--porcelain", "-uno", "--", *(f":/{name}" for name in CODE))
+        commit, changed = (
+            subprocess.run(one, cwd=ROOT, capture_output=True, text=True, timeout=20, check=True)
+            for one in (head, changes)
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit + ("-dirty" if changes else "")
+    return commit.stdout.strip() + ("-dirty" if changed.stdout else "")
 
 
-class Run:
-    """A piece of work that begins now.
-
-    >>> sorted(Run("0" * 64).record(seed=0))[:3]
-    ['code_hash', 'git_commit', 'hardware']
-    """
-
-    def __init__(self, code_hash: str) -> None:
-        self.code_hash, self.started = code_hash, datetime.now(UTC)
-        self._start = time.perf_counter()
-
-    def record(self, **extra: Any) -> dict[str, Any]:
-        """Provenance of the work so far, with what else the caller knows."""
-        return {
-            "started": self.started.isoformat(timespec="seconds"),
-            "wall_seconds": round(time.perf_counter() - self._start, 3),
-            "peak_rss_bytes": peak_rss_bytes(),
-            "hardware": hardware(),
-            "versions": versions(),
-            "git_commit": git_commit(),
-            "code_hash": self.code_hash,
-            **extra,
-        }
+def record(started: datetime, code_hash: str, **extra: Any) -> dict[str, Any]:
+    """Provenance of work that began at `started` (UTC), with what else the caller knows."""
+    return {
+        "started": started.isoformat(timespec="seconds"),
+        "wall_seconds": round((datetime.now(UTC) - started).total_seconds(), 3),
+        "peak_rss_bytes": peak_rss_bytes(),
+        "hardware": hardware(),
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "code_hash": code_hash,
+        **extra,
+    }

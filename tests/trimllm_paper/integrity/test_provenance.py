@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from trimllm.base import files
 from trimllm_paper.integrity import provenance
 
 
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout with a package and a figure, whose commit is asked for."""
+@pytest.mark.parametrize(
+    "changed, mark",
+    [(None, ""), ("paper_figures/f.png", ""), ("src/trimllm/a.py", "-dirty")],
+)
+def test_only_changed_code_marks_a_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str | None, mark: str
+) -> None:
     for name in ("src/trimllm/a.py", "workflow/b.smk", "paper_figures/f.png", "Snakefile"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,34 +26,13 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for words in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "first"]):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    "changed, dirty",
-    [
-        (None, False),
-        ("paper_figures/f.png", False),
-        ("src/trimllm/a.py", True),
-        ("Snakefile", True),
-    ],
-)
-def test_only_changed_code_marks_a_commit(checkout: Path, changed: str | None, dirty: bool) -> None:
     if changed:
-        (checkout / changed).write_text("two")
-    head = ["git", "rev-parse", "HEAD"]
-    commit = subprocess.run(head, cwd=checkout, capture_output=True, text=True).stdout.strip()
-    found = provenance.git_commit.__wrapped__()
-    assert found == commit + ("-dirty" if dirty else "") and len(commit) == 40
+        (tmp_path / changed).write_text("two")
+    head = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=tmp_path, text=True)
+    assert provenance.git_commit() == head.strip() + mark
 
 
-def test_a_record_tells_code_machine_and_what_the_caller_knows(tmp_path: Path) -> None:
-    told = provenance.Run("c0de").record(seed=3)
-    assert told["code_hash"] == "c0de" and told["seed"] == 3 and told["peak_rss_bytes"] > 0
-    assert 0 <= told["wall_seconds"] < 60
-    path = tmp_path / "a.json"
-    files.write_json(path, {"provenance": told})
-    assert provenance.recorded(path) == told
-    assert provenance.recorded(tmp_path / "none.json") == {}
-    path.write_text("[1]")
-    assert provenance.recorded(path) == {}
+def test_a_record_holds_code_machine_and_what_the_caller_knows() -> None:
+    record = provenance.record(datetime.now(UTC), "c0de", seed=3)
+    assert record["code_hash"] == "c0de" and record["seed"] == 3 and record["peak_rss_bytes"] > 0
+    assert 0 <= record["wall_seconds"] < 60

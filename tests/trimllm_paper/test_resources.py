@@ -52,10 +52,13 @@ def test_configured_processes_count() -> None:
     assert Resources(config).split("trim", TRIM) == (4, True)
 
 
-@pytest.mark.parametrize("overlay", ["", "overlays/one_gpu_3b", "overlays/one_gpu_7b"])
-def test_a_gpu_of_24_gb_holds_its_configuration(overlay: str) -> None:
+OVERLAYS = ("overlays/one_gpu_3b", "overlays/one_gpu_7b")
+
+
+@pytest.mark.parametrize("overlays", [(), OVERLAYS[:1], OVERLAYS])
+def test_a_gpu_of_24_gb_holds_its_configuration(overlays: tuple[str, ...]) -> None:
     """Every job on one GPU; from 3B on full fine-tuning does not fit without LoRA."""
-    config = configuration("one_gpu", *([overlay] if overlay else []))
+    config = configuration("one_gpu", *overlays)
     (model,), room = config.models, 0.95 * 24 * GIB
     wildcards = {"model": model, "domain": "sciq", "name": "ours", "drop": "02"}
     tasks = {*resources.TASKS.values(), "evaluate"} - {"measure", "fetch", "compress"}

@@ -21,62 +21,53 @@ README = PROJECT / "config" / "README.md"
 KINDS: dict[str, type[Section]] = {"config": Config, "domain": Domain}
 TITLES = {"config": "Keys of a configuration", "domain": "Keys of a domain's file"}
 TYPES = {"string": "text", "boolean": "true or false", "array": "list", "object": "mapping"}
-TYPES |= {"integer": "number", "number": "number", "null": "null"}
+TYPES |= {"integer": "number", "number": "number"}
+STEPS: dict[Any, str] = {dict: ".NAME", list: ".N"}
+"""What stands in a path for keys of a mapping, and for places in a list."""
 
 
-def keys(
-    kind: type[Section], path: str = "", described: dict[type[Section], str] | None = None
-) -> Iterator[tuple[str, str]]:
-    """Path of a section (`recipes.NAME`) and a line for each of its keys, then those of sections
-    inside. A section that stands in several places is described in the first."""
-    described = {} if described is None else described
-    if described.setdefault(kind, path) != path:
-        return
-    nodes = kind.model_json_schema()["properties"]
-    inside: list[tuple[type[Section], str]] = []
-    for name, field in kind.model_fields.items():
-        key, sections = field.alias or name, [*_sections(field.annotation)]
-        node, inside = nodes[key], inside + [(one, f"{path}.{key}{at}") for one, at in sections]
-        is_shown = not field.is_required() and (field.default is None or not sections)
-        value = f": {json.dumps(node['default'])}".replace('"', "") if is_shown else ""
-        is_clear = sections or (is_shown and field.default is not None and "enum" not in node)
-        form = "" if is_clear else f" ({_type(node)})"
-        yield path.lstrip("."), f"- `{key}{value}`{form} {field.description}"
-    for section, at in inside:
-        yield from keys(section, at, described)
-
-
-def _sections(annotation: Any, path: str = "") -> Iterator[tuple[type[Section], str]]:
-    """The sections in a key's type; NAME stands for keys of a mapping, N for places in a list."""
+def sections(annotation: Any, path: str) -> Iterator[tuple[str, type[Section]]]:
+    """Path and class of the sections in a type, and of the sections inside of these."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        yield annotation, path
-    steps: dict[Any, str] = {dict: ".NAME", list: ".N"}
-    step = steps.get(get_origin(annotation), "")
+        yield path, annotation
+        for name, field in annotation.model_fields.items():
+            yield from sections(field.annotation, f"{path}.{field.alias or name}")
     for inside in get_args(annotation):
-        yield from _sections(inside, path + step)
+        yield from sections(inside, path + STEPS.get(get_origin(annotation), ""))
+
+
+def keys(kind: type[Section]) -> Iterator[str]:
+    """A line for each key of a section."""
+    nodes = kind.model_json_schema()["properties"]
+    for name, field in kind.model_fields.items():
+        key = field.alias or name
+        node, is_section = nodes[key], any(sections(field.annotation, ""))
+        is_shown = not field.is_required() and (field.default is None or not is_section)
+        value = f": {json.dumps(node['default'])}".replace('"', "") if is_shown else ""
+        is_clear = is_section or (is_shown and field.default is not None and "enum" not in node)
+        yield f"- `{key}{value}`{'' if is_clear else f' ({_type(node)})'} {field.description}"
 
 
 def _type(node: dict[str, Any]) -> str:
     """A JSON schema in words."""
-    if names := node.get("enum"):
-        return ", ".join(names)
     if "anyOf" in node:
-        members = dict.fromkeys(_type(one) for one in node["anyOf"])
-        return " or ".join(name for name in members if name != "null")
-    return TYPES[node.get("type", "object")]
+        kinds = (_type(one) for one in node["anyOf"] if one.get("type") != "null")
+        return " or ".join(dict.fromkeys(kinds))
+    return ", ".join(node.get("enum", ())) or TYPES[node.get("type", "object")]
 
 
 def readme() -> str:
-    """config/README.md: its own text, then a list of keys for each section."""
+    """config/README.md: its own text, then a list of keys for each section. A section that stands
+    in several places is described in the first."""
     text = README.read_text(encoding="utf-8").partition(MARK)[0] + MARK
     for name, kind in KINDS.items():
         text += f"\n## {TITLES[name]}\n"
-        sections: dict[str, dict[str, None]] = {}
-        for section, line in keys(kind):
-            sections.setdefault(section, {})[line] = None
-        for section, lines in sections.items():
-            head = f"\n### `{section}`\n" if section else ""
-            text += f"{head}\n" + "\n".join(lines) + "\n"
+        paths = {one: path for path, one in reversed([*sections(kind, "")])}
+        lines: dict[str, list[str]] = {}
+        for one, path in reversed(paths.items()):
+            lines[path] = list(dict.fromkeys([*lines.get(path, ()), *keys(one)]))
+        for path, shown in lines.items():
+            text += (f"\n### `{path[1:]}`\n" if path else "") + "\n" + "\n".join(shown) + "\n"
     return text
 
 

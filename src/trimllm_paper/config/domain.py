@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr, Tag
 
 from trimllm.data.construct import kind_of
-from trimllm_paper.config.parts import GONE, Commit, Count, Section, by_key, key, wrong
+from trimllm_paper.config.parts import Commit, Count, Section, by_key, key, listed
 
 Names = str | Annotated[list[str], Field(min_length=1)]
 Choices = (
@@ -26,23 +26,14 @@ Problem = tuple[list[Any], str]
 """Path of a key, and what is wrong with its value."""
 
 
-def _template(*names: str) -> AfterValidator:
+def _template(text: str) -> str:
     """Accept a text that has no other names in braces."""
-
-    def check(text: str) -> str:
-        try:
-            text.format(**dict.fromkeys(names, ""))
-        except KeyError as error:
-            known = ", ".join(f"{{{name}}}" for name in names)
-            raise wrong([], f"there is no {{{error.args[0]}}} (there are: {known})") from None
-        except (ValueError, IndexError) as error:
-            raise wrong([], str(error)) from None
-        return text
-
-    return AfterValidator(check)
-
-
-Prompt = Annotated[str, _template("question", "context", "answer")]
+    try:
+        text.format(question="", context="", answer="")
+    except KeyError as error:
+        known = "{question}, {context} and {answer}"
+        raise ValueError(f"there is no {{{error.args[0]}}} (there are: {known})") from None
+    return text
 
 
 class Fields(Section):
@@ -55,7 +46,6 @@ class Fields(Section):
 
 
 class Rows(Section):
-    RETIRED: ClassVar = dict.fromkeys(("sha256", "version"), GONE)
     lines: list[Line] | None = key("Numbers of the lines to keep, from 0; null: all.", None)
     label: str | None = key("Class of every row, for `kind: label`.", None)
     format: Format | None = key("Where it differs from that of the set.", None)
@@ -106,7 +96,6 @@ class Cleaning(Section):
 
 
 class Construct(Section):
-    RETIRED: ClassVar = {"noun": GONE}
     kind: Kind | None = key(
         "own: the row's choices; label: its class; answer, continuation: other rows'.",
         None,
@@ -117,13 +106,14 @@ class Construct(Section):
 
 
 class DocumentSet(Section):
-    RETIRED: ClassVar = dict.fromkeys(("balance", "per_class", "choice"), GONE)
     sources: list[Source] = key("Has wheel, file, hub or task.", alias="from", min_length=1)
     format: Format = key("messages: conversations; the last message is the answer.", "fields")
     named: Fields | None = key("Which field of a row means what.", None, alias="fields")
     construction: Construct = key("How a row becomes a document.", Construct(), alias="construct")
     question: Cleaning = key("Limits and clean-up of the question.", Cleaning())
-    prompt: Prompt | None = key("With {question} and {context}; null: the usual one.", None)
+    prompt: Annotated[str, AfterValidator(_template)] | None = key(
+        "With {question} and {context}; null: the usual one.", None
+    )
     chat_template: bool | None = key("Use the model's; null: for `messages` only.", None)
     max_characters: Count | None = key("Longer documents are left out.", None)
 
@@ -179,19 +169,19 @@ class Domain(Section):
         """The file's content, as `trimllm.data.prepare` takes it."""
         return self._raw
 
-    def free(self, name: str) -> bool:
+    def free(self, name: str | None) -> bool:
         """Whether there is a set of this name, and its documents have free answers."""
         return name in self.sets and kind_of(self.raw["sets"][name]) == "free"
 
     @property
     def calibrated_freely(self) -> bool:
         """Whether scans see free answers: none of them is right or wrong, only likely."""
-        return self.free(self.calibration or self.train or "")
+        return self.free(self.calibration or self.train)
 
     @property
     def tested_freely(self) -> bool:
         """Whether a test has free answers, which evaluations generate."""
-        return any(self.free(getattr(test, "set", "")) for test in self.tests.values())
+        return any(self.free(getattr(test, "set", None)) for test in self.tests.values())
 
     def _sources(self, name: str) -> list[str]:
         """What the sources of all sets have under a key, each once."""
@@ -209,29 +199,23 @@ class Domain(Section):
         return [os.path.expanduser(os.path.expandvars(file)) for file in self._sources("file")]
 
     def problems(self) -> Iterator[Problem]:
-        """Sets that do not exist; fields and classes that do not fit the construction."""
-        used: list[Any] = [([name], getattr(self, name)) for name in ("train", "calibration")]
-        used += [
-            (["tests", task, "set"], getattr(t, "set", None)) for task, t in self.tests.items()
-        ]
+        """Sets that do not exist; fields that do not fit the construction."""
+        used = [(["train"], self.train), (["calibration"], self.calibration)]
+        used += [(["tests", t, "set"], getattr(one, "set", None)) for t, one in self.tests.items()]
         for path, name in used:
             if name not in (None, *self.sets):
-                yield path, f"no set of this domain (there are: {', '.join(sorted(self.sets))})"
+                yield path, f"no set of this domain ({listed(self.sets)})"
         for name, one in self.sets.items():
-            yield from _set_problems(["sets", name], one, kind_of(self.raw["sets"][name]))
-
-
-def _set_problems(path: list[Any], one: DocumentSet, kind: str) -> Iterator[Problem]:
-    """What is wrong with a set, whose construction is of a kind."""
-    for source in one.sources:
-        fields = source.named or one.named
-        if isinstance(source, TaskRows):
-            if kind != "own":
-                yield [*path, "construct", "kind"], "a task has its own choices: leave it out"
-        elif (source.format or one.format) == "messages":
-            if kind != "free":
-                yield [*path, "construct", "kind"], "format: messages needs construct.kind: free"
-        elif fields is None:
-            yield [*path, "fields"], "missing (or format: messages)"
-        elif kind == "free" and fields.answer is None:
-            yield [*path, "fields", "answer"], "missing: construct.kind is free"
+            kind, path = kind_of(self.raw["sets"][name]), ["sets", name]
+            for source in one.sources:
+                fields = source.named or one.named
+                if isinstance(source, TaskRows):
+                    if kind != "own":
+                        yield [*path, "construct", "kind"], "a task has its own choices"
+                elif (source.format or one.format) == "messages":
+                    if kind != "free":
+                        yield [*path, "construct", "kind"], "format: messages needs kind: free"
+                elif fields is None:
+                    yield [*path, "fields"], "missing (or format: messages)"
+                elif kind == "free" and fields.answer is None:
+                    yield [*path, "fields", "answer"], "missing: construct.kind is free"

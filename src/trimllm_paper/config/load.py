@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 import trimllm_paper
 from trimllm.base.errors import UserError
@@ -25,14 +24,12 @@ from trimllm_paper import kept_runs
 from trimllm_paper.config import check
 from trimllm_paper.config.domain import Domain, Problem
 from trimllm_paper.config.models import Config
-from trimllm_paper.config.parts import UNKNOWN, Section
+from trimllm_paper.config.parts import UNKNOWN, Section, listed
 
 PROJECT = Path(trimllm_paper.__file__).parents[2]
 COMMAND_LINE = "command line (--config)"
 S = TypeVar("S", bound=Section)
 Files = Sequence[str | Path]
-Mistake = tuple[list[Any], Any, str]
-"""Path and value of a key, and what is wrong with it."""
 MISSING = object()
 """Stands for the value of a key that is not there."""
 MESSAGES = {"missing": "missing"} | dict.fromkeys(("dict_type", "model_type"), "must be a mapping")
@@ -56,24 +53,34 @@ def value_at(document: Any, path: Sequence[Any]) -> Any:
         return MISSING
 
 
-def first_mistake(error: ValidationError, document: Any) -> Mistake:
-    """The mistake to show of those that pydantic finds in a document: an unknown key, since it
-    leaves another one missing; else the deepest, since unions report each member that fails."""
-    errors = error.errors(include_url=False)
-    mistakes = [(one["type"] != UNKNOWN, _mistake(one, document)) for one in errors]
-    return min(mistakes, key=lambda one: (one[0], -len(one[1][0])))[1]
-
-
-def _mistake(error: ErrorDetails, document: Any) -> Mistake:
-    steps, context = error["loc"], error.get("ctx", {})
-    path: list[Any] = []
+def validated(kind: type[S], document: Any, files: Files) -> S:
+    """A document as a model; the first mistake in it is raised as `ConfigError`."""
+    try:
+        return kind.model_validate(document)
+    except ValidationError as failed:
+        errors = failed.errors(include_url=False)
+    # An unknown key, since it leaves another one missing; else the deepest: a union reports each
+    # member that fails.
+    error = min(errors, key=lambda one: (one["type"] != UNKNOWN, -len(one["loc"])))
+    steps, path = error["loc"], list[Any]()
     for step in steps:  # members of unions are steps of pydantic's, but no keys
         if value_at(document, [*path, step]) is not MISSING:
             path.append(step)
-    path += steps[-1:] if error["type"] == "missing" else context.get("path", ())
+    path += steps[-1:] if error["type"] == "missing" else error.get("ctx", {}).get("path", ())
     value = path.pop() if steps[-1:] == ("[key]",) else value_at(document, path)
-    message = re.sub(r"^\w+ should", "must", error["msg"])
-    return path, value, MESSAGES.get(error["type"], message)
+    message = re.sub(r"^\w+ should", "must", error["msg"].removeprefix("Value error, "))
+    problem = MESSAGES.get(error["type"], message)
+    raise ConfigError(source_of(path, value, files), path, value, problem)
+
+
+def source_of(path: Sequence[Any], value: Any, files: Files) -> str:
+    """The last file that has a value, or a key, at a path; else the command line."""
+    for file in reversed(files):
+        there = value_at(read_yaml(file), path)
+        is_key = isinstance(there, dict) and isinstance(value, str) and value in there
+        if there == value or is_key:
+            return str(file)
+    return COMMAND_LINE
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -99,13 +106,11 @@ def load(raw: dict[str, Any], files: Files) -> Config:
         files: the files that it was read from, later ones override; named in errors.
 
     Returns:
-        All defaults filled in; `domain_specs`, `near_specs` and `tested` hold the domain files.
+        All defaults filled in; `domain_specs` and `tested` hold the domain files.
 
     Raises:
         ConfigError: the first mistake, in one line.
     """
-    for file in files:
-        read_yaml(file)
     config = validated(Config, raw, files)
     patterns = config.throughput.patterns
     for key, pattern in patterns.items():
@@ -122,25 +127,6 @@ def load(raw: dict[str, Any], files: Files) -> Config:
     return config
 
 
-def validated(kind: type[S], document: Any, files: Files) -> S:
-    """A document as a model; the first mistake in it is raised as `ConfigError`."""
-    try:
-        return kind.model_validate(document)
-    except ValidationError as error:
-        path, value, problem = first_mistake(error, document)
-        raise ConfigError(source_of(path, value, files), path, value, problem) from None
-
-
-def source_of(path: Sequence[Any], value: Any, files: Files) -> str:
-    """The last file that has a value, or a key, at a path; else the command line."""
-    for file in reversed(files):
-        there = value_at(read_yaml(file), path)
-        is_key = isinstance(there, dict) and isinstance(value, str) and value in there
-        if there == value or is_key:
-            return str(file)
-    return COMMAND_LINE
-
-
 def read_domain(path: Path) -> Domain:
     """Read and check a domain's file. Raises `ConfigError` for the first mistake in it."""
     raw = read_yaml(path)
@@ -155,7 +141,6 @@ def _read_domains(config: Config) -> Iterator[Problem]:
     """Read the domain files that a configuration names; problems of these names and files."""
     folders = [root / config.domains_folder for root in (Path(), PROJECT)]
     files = {file.stem: file for one in reversed(folders) for file in kept_runs.glob(one, "*.yaml")}
-    places = " or ".join(dict.fromkeys(map(str, folders)))
     near, of_tables = config.tables.near, config.tables.domains or []
     named: list[tuple[list[Any], str]]
     named = [(["domains", index], name) for index, name in enumerate(config.domains)]
@@ -163,8 +148,8 @@ def _read_domains(config: Config) -> Iterator[Problem]:
     named += [(["tables", "near", of], name) for of, name in near.items()]
     for key, name in named:
         if name not in files:
-            known = check.listed(files)
-            yield key, f"unknown domain; no {name}.yaml in {places} ({known})"
+            places = " or ".join(dict.fromkeys(map(str, folders)))
+            yield key, f"unknown domain; no {name}.yaml in {places} ({listed(files)})"
     for of in near:
         if of not in files:
             yield ["tables", "near", of], f"{of} is not among `domains`"
@@ -177,25 +162,23 @@ def _read_domains(config: Config) -> Iterator[Problem]:
     for key, name in named:
         if name not in (*config.domains, *near.values()) or name in config.tested:
             continue
-        domain = read_domain(files[name])
-        (config.domain_specs if name in config.domains else config.near_specs)[name] = domain
-        yield from _domain_problems(key, domain, config)
+        config.tested[name] = domain = read_domain(files[name])
+        if domain.train is None and key[0] == "domains":
+            yield key, "has no training set; it can stand under tables.near only"
+        yield from ((key, problem) for problem in _missing_data(domain, config))
         for task in domain.tests:
             if owner.setdefault(task, name) != name:
                 yield key, f"its test {task} is also one of {owner[task]}; rename one of them"
 
 
-def _domain_problems(key: list[Any], domain: Domain, config: Config) -> Iterator[Problem]:
-    """What a domain lacks in this configuration."""
-    if domain.train is None and key[0] == "domains":
-        yield key, "has no training set; it can stand under tables.near only"
+def _missing_data(domain: Domain, config: Config) -> Iterator[str]:
+    """Files and wheels that a domain is read from and that are not there."""
     # Kept results need no documents: their hashes are enough.
     for file in () if kept_runs.is_kept(config.results) else domain.files:
         if not os.path.isfile(file):
             unset = re.search(r"\$\{?(\w+)", file)
             why = f": {unset[1]} is not set in the environment" if unset else ""
-            yield key, f"reads file {file}, which does not exist{why}"
+            yield f"reads file {file}, which does not exist{why}"
     for wheel in domain.wheels:
         if wheel not in config.wheels:
-            problem = f"reads wheel {wheel!r}, which is not among `wheels`"
-            yield key, f"{problem} ({check.listed(config.wheels)})"
+            yield f"reads wheel {wheel!r}, not among `wheels` ({listed(config.wheels)})"

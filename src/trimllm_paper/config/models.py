@@ -5,9 +5,9 @@ config/README.md is generated from these classes by `python -m trimllm_paper.con
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr, Tag, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, Tag
 
 from trimllm.base.names import CRITERIA, FAMILIES, OPTIMIZERS, RULES, SCHEDULES
 from trimllm.compress.methods import METHODS as COMPRESSORS
@@ -17,48 +17,38 @@ from trimllm.throughput.shapes import SHAPES
 from trimllm_paper import gpus, recipe
 from trimllm_paper.config import parts
 from trimllm_paper.config.domain import Domain
-from trimllm_paper.config.parts import GONE, Among, Count, Name, Percent, Section, Some, Text, key
+from trimllm_paper.config.parts import Among, Count, Name, Percent, Section, Some, Text, key
 
-Family = Annotated[str, parts.known_or_own(FAMILIES, "row")]
-Pickle = Annotated[str, Field(pattern=r"^pytorch_model[A-Za-z0-9._-]*\.bin$")]
-Member = Annotated[str, Field(pattern="^[A-Za-z0-9_][A-Za-z0-9_./-]*$")]
-_HUB, _WORD = "[A-Za-z0-9][A-Za-z0-9._-]*", "[A-Za-z0-9_.]+"
-HubId = Annotated[str, Field(pattern=f"^{_HUB}(/{_HUB})?$")]
-Dtype = Literal["float32", "bfloat16", "float16"]
-License = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9.-]*$")]
-Version = Annotated[str, Field(pattern=r"^[0-9][A-Za-z0-9._+!-]*$")]
-WheelTag = Annotated[str, Field(pattern=f"^{_WORD}-{_WORD}-{_WORD}$")]
+Pickles = dict[Annotated[str, Field(pattern=r"^pytorch_model[A-Za-z0-9._-]*\.bin$")], parts.Sha256]
 PICKLES = "SHA-256 by file of weights that exist as pickles only; required with `mirror`."
-Minutes = Annotated[int, Field(ge=30)]
-RecipeName = Annotated[str, Field(pattern=f"^{recipe.NAME}$")]
+HUB = "[A-Za-z0-9][A-Za-z0-9._-]*"
+HubId = Annotated[str, Field(pattern=f"^{HUB}(/{HUB})?$")]
+Dtype = Literal["float32", "bfloat16", "float16"]
+Family = Annotated[str, parts.known_or_own(FAMILIES, "row")]
 Schedule = Annotated[str, Among(SCHEDULES)]
 Optimizer = Annotated[str, Among(OPTIMIZERS)]
+Rule = Annotated[str, Among(RULES)]
+Shape = Annotated[str, Among(SHAPES)]
+Awq = Annotated[str, Among(COMPRESSORS["awq_int4"].engines)]
+Gptq = Annotated[str, Among(COMPRESSORS["gptq_int4"].engines)]
 Trained = Literal["full_ft", "sparse_ft", "trim"]
 Method = Annotated[str, Among(COMPRESSORS)]
 Kernel = Annotated[str, Among([name for name in COMPRESSORS if name != "llm_pruner"])]
 """A compressor with a kernel of its own."""
 Format = Annotated[str, Among(FORMATS)]
 Variant = Annotated[str, Among(VARIANTS)]
-Shape = Annotated[str, Among(SHAPES)]
-Rule = Annotated[str, Among(RULES)]
-Awq = Annotated[str, Among(COMPRESSORS["awq_int4"].engines)]
-Gptq = Annotated[str, Among(COMPRESSORS["gptq_int4"].engines)]
-Tokens = Annotated[int, Field(ge=1, le=4096)]
-Hardware = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]
 PatternName = Annotated[str, Field(pattern="^[a-z][a-z0-9]*$")]
-PAPERS: list[str] = ["llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4"]
-"""The compressors of the paper's Table 2."""
 
 
 def _group_size(size: int) -> int:
     if size not in (32, 64, 128):
-        raise parts.wrong([], "must be 32, 64 or 128")
+        raise ValueError("must be 32, 64 or 128")
     return size
 
 
 def _folder(text: str) -> str:
     if not text.strip(".0123456789"):
-        raise parts.wrong([], "must be a folder, or a share from 0 to 1")
+        raise ValueError("must be a folder, or a share from 0 to 1")
     return text
 
 
@@ -71,7 +61,10 @@ Pattern = Annotated[
 
 class Part(Section):
     wheel: Name = key("An entry of `wheels`.")
-    member: Member = key("Path of the GGUF file, or of a part of it, in the wheel.")
+    member: str = key(
+        "Path of the GGUF file, or of a part of it, in the wheel.",
+        pattern="^[A-Za-z0-9_][A-Za-z0-9_./-]*$",
+    )
 
 
 class WheelSource(Part):
@@ -85,13 +78,13 @@ class PartsSource(Section):
 
 class HubSource(Section):
     hub: HubId = key("Hub model, OWNER/NAME.")
-    revision: parts.Commit | None = key("Hub commit; nothing runs while it is null.")
-    sha256: dict[Pickle, parts.Sha256] = key(PICKLES, {})
+    revision: parts.Commit = key("Hub commit, 40 digits.")
+    sha256: Pickles = key(PICKLES, {})
 
 
 class DirectorySource(Section):
     directory: Text = key("Folder of a checkpoint, relative to the working directory.")
-    sha256: dict[Pickle, parts.Sha256] = key(PICKLES, {})
+    sha256: Pickles = key(PICKLES, {})
 
 
 Source = Annotated[
@@ -113,7 +106,7 @@ class Model(Section):
     storage_dtype: Dtype = key("Type of the weights in checkpoints.", "bfloat16")
     learning_rate: parts.Rate = key("Peak learning rate; small models need more.", 2.0e-5)
     base_model: HubId | None = key("Hub id for model cards; null: that of `source`.", None)
-    license: License | None = key("License for model cards, such as apache-2.0.", None)
+    license: Name | None = key("License for model cards, such as apache-2.0.", None)
     trust_remote_code: bool = key("Run code that is stored with the weights.", False)
 
     @property
@@ -130,19 +123,25 @@ class Model(Section):
 
 
 class Wheel(Section):
-    version: Version = key("Version, in quotes.")
+    version: str = key("Version, in quotes.", pattern=r"^[0-9][A-Za-z0-9._+!-]*$")
     sha256: parts.Sha256 = key("SHA-256 of the wheel.")
-    tag: WheelTag = key("Compatibility tag in the wheel's file name.", "py3-none-any")
+    tag: str = key(
+        "Compatibility tag in the wheel's file name.",
+        "py3-none-any",
+        pattern="^[A-Za-z0-9_.]+(-[A-Za-z0-9_.]+){2}$",
+    )
 
 
 class Engines(Section):
-    RETIRED: ClassVar = dict.fromkeys(("llm_int8", "llm_pruner", "sparsegpt_2_4"), GONE)
     awq_int4: Awq = key("autoawq has an environment of its own (`make envs`).", "llmcompressor")
     gptq_int4: Gptq = key("auto-gptq has an environment of its own.", "gptqmodel")
 
 
 class Compress(Section):
-    methods: parts.Unique[Method] = key("Compressors of full_ft, one row of Table 2 each.", PAPERS)
+    methods: parts.Unique[Method] = key(
+        "Compressors of full_ft, one row of Table 2 each.",
+        ["llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4"],
+    )
     engines: Engines = key("Which implementation compresses.", Engines())
     group_size: GroupSize = key("Weights a scale in int4: 32, 64, 128; divides the widths.", 128)
     kept: parts.Share = key("Share of the sublayers' parameters that llm_pruner keeps.", 0.5)
@@ -156,7 +155,6 @@ class Compress(Section):
 
 
 class Tables(Section):
-    RETIRED: ClassVar = {"layouts": GONE}
     models: parts.Unique[Name] | None = key("Models of Tables 3 to 6 and 9; null: all.", None)
     domains: parts.Unique[Name] | None = key("Domains of Tables 3 and 6; null: all.", None)
     criteria: Some[parts.Criterion] = key(
@@ -176,7 +174,6 @@ class Evaluate(Section):
 
 
 class ThroughputSection(Section):
-    RETIRED: ClassVar = {"prefills": "was replaced by throughput.repeats"}
     checkpoints: bool = key("Time checkpoints of `models`; false: shapes, without training.", True)
     shapes: parts.Unique[Shape] = key("Architectures that are timed with random weights.", [])
     kept_percent: Some[Percent] = key("Percent of sublayers that trimmed shapes keep.", [50, 40])
@@ -194,24 +191,15 @@ class ThroughputSection(Section):
     tokens: int = key("Prompt and generated tokens together.", 512, ge=2, le=4096)
     generate: Count = key("Tokens generated in a round.", 32)
     repeats: Count = key("Timed rounds, after one for warm-up.", 6)
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = key("Type of weights.", "auto")
+    dtype: Literal["auto", Dtype] = key("Type of weights.", "auto")
     threads: Count | None = key("Threads on a CPU; null: all of `--cores`.", None)
     compiled: bool = key("Also time everything with torch.compile.", False)
-    hardware: Hardware | None = key("Name of the measuring machine; null: this one.", None)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        for name in self.composed:
-            if name not in self.compressors:
-                raise parts.wrong(["composed"], f"{name} is not among `throughput.compressors`")
-        if self.generate >= self.tokens:
-            problem = f"must be less than throughput.tokens = {self.tokens}"
-            raise parts.wrong(["generate"], problem)
-        return self
+    hardware: str | None = key(
+        "Name of the measuring machine; null: this one.", None, pattern="^[a-z0-9][a-z0-9-]*$"
+    )
 
 
 class EnginesSection(Section):
-    RETIRED: ClassVar = {"drafts": GONE}
     formats: Some[Format] = key(
         "Formats that are measured, as far as their engines are installed.",
         ["transformers", "llm_int8", "awq_int4", "gguf_f16", "gguf_q8_0", "gguf_q4_0", "vllm"],
@@ -219,7 +207,7 @@ class EnginesSection(Section):
     kept_percent: Some[Percent] | None = key("Of `trim.kept_percent`; null: all.", None)
     least_percent: dict[Format, Percent] = key("Smallest kept percent by format.", {})
     batches: Some[Count] = key("Batch sizes.", [1, 8])
-    prompt: Tokens = key("Tokens of a prompt.", 256)
+    prompt: Count = key("Tokens of a prompt.", 256, le=4096)
     generate: Count = key("Tokens generated in a round.", 32)
     repeats: Count = key("Timed rounds, after one for warm-up.", 6)
 
@@ -235,7 +223,6 @@ class TeacherEntry(Section):
 
 
 class RecipeEntry(Section):
-    RETIRED: ClassVar = {"fold": GONE}
     criterion: parts.Criterion = key(f"{', '.join(CRITERIA)}, or `package.module:name`.")
     ratio: parts.Share = key("Sparse update ratio r: share of the blocks that are trained.", 0.25)
     step: Count = key("Sublayers dropped an epoch.", 2)
@@ -274,21 +261,8 @@ class Finetune(Section):
     train_embeddings: bool = key("Train embeddings, head and final norm in chains.", False)
     lora: LoraEntry | None = key("LoRA in place of full fine-tuning; null: none.", None)
 
-    @model_validator(mode="after")
-    def _adapters(self) -> Self:
-        if self.lora and self.train_embeddings:
-            problem = "finetune.lora trains adapters only; remove one of the two keys"
-            raise parts.wrong(["train_embeddings"], problem)
-        return self
-
 
 class Trim(Section):
-    RETIRED: ClassVar = {
-        "criteria": "was replaced by trim.recipes (entries of `recipes`)",
-        "drops_per_epoch": "was replaced by recipes.NAME.step",
-        "eliminate": GONE,
-        "ratio": "was replaced by recipes.NAME.ratio",
-    }
     recipes: Some[str] = key("Recipes that are run; tables vary the first.", ["paper"])
     kept_percent: Some[Percent] = key("Percents that evaluated checkpoints keep.", [50, 40, 30])
     documents: Count | None = key("Training documents of an epoch; null: all.", None)
@@ -296,13 +270,6 @@ class Trim(Section):
     calibration_pool: Count = key("Documents for scans, at most a quarter of all.", 192)
     row_budget: int | None = key("Tokens of a scan's batch; null: by the dtype.", None, ge=64)
     keep_checkpoints: bool = key("Keep the weights of every epoch.", False)
-
-    @model_validator(mode="after")
-    def _pool(self) -> Self:
-        if self.calibration_pool < self.calibration_documents:
-            least = f"trim.calibration_documents = {self.calibration_documents}"
-            raise parts.wrong(["calibration_pool"], f"must be at least {least}")
-        return self
 
 
 class Own(Section):
@@ -321,8 +288,6 @@ class Own(Section):
 
 
 class Compute(Section):
-    RETIRED: ClassVar = {"forkserver": GONE}
-
     dtype: Literal["auto", "float32", "bfloat16"] = key("Type of matrix products.", "auto")
     device: Literal["auto", "cpu", "cuda"] = key("auto: the GPU where there is one.", "auto")
     threads: Count = key("Threads of one process.", 1)
@@ -335,13 +300,12 @@ class Compute(Section):
     )
     gradient_checkpointing: bool | None = key("Recompute blocks; null: as memory needs.", None)
     gpu: Annotated[str, Among(gpus.KINDS)] | None = key("Kind of GPU; null: this one.", None)
-    longest_minutes: Minutes | None = key("Longer jobs are refused (partition's limit).", None)
+    longest_minutes: int | None = key("Longer jobs are refused (partition's limit).", None, ge=30)
 
 
 class Config(Section):
     """Configuration of the TrimLLM workflow."""
 
-    RETIRED: ClassVar = {"benchmark": "was replaced by throughput", "compat": GONE}
     results: Text = key("Folder of all results.", "results")
     downloads: Text = key("Folder of downloads; runs may share it.", "downloads")
     mirror: str | None = key("Folder of wheels and hub models: nothing is downloaded.", None)
@@ -349,12 +313,9 @@ class Config(Section):
     models: parts.Entries[Name, Model] = key("Models to trim; null leaves one out.")
     wheels: dict[Name, Wheel] = key("Python wheels to read from; never installed.", {})
     domains: Some[Name] = key("Domains to specialize on: files of `domains_folder`.")
-    recipes: parts.Entries[RecipeName, RecipeEntry] = key(
+    recipes: parts.Entries[Annotated[str, Field(pattern=f"^{recipe.NAME}$")], RecipeEntry] = key(
         "Ways to trim, by their names in paths; `trim.recipes` are run.",
-        {
-            "paper": RecipeEntry(criterion="both"),
-            "ours": RecipeEntry(criterion="likelihood"),
-        },
+        {"paper": RecipeEntry(criterion="both"), "ours": RecipeEntry(criterion="likelihood")},
     )
     finetune: Finetune = key("Fine-tuning; batch and optimizer also of chains.", Finetune())
     trim: Trim = key("Trimming.", Trim())
@@ -372,22 +333,21 @@ class Config(Section):
     seed: int = key("Seed of all that is drawn, except tests.", 0, ge=0, le=2**32 - 1)
 
     _domains: dict[str, Domain] = PrivateAttr(default_factory=dict)
-    _near: dict[str, Domain] = PrivateAttr(default_factory=dict)
+
+    @property
+    def tested(self) -> dict[str, Domain]:
+        """Domains that models are tested on; the first are those of `domains`."""
+        return self._domains
 
     @property
     def domain_specs(self) -> dict[str, Domain]:
         """Domains that models are specialized on, in the order of `domains`."""
-        return self._domains
+        return {name: one for name, one in self._domains.items() if name in self.domains}
 
     @property
     def near_specs(self) -> dict[str, Domain]:
-        """Domains that are tested on only."""
-        return self._near
-
-    @property
-    def tested(self) -> dict[str, Domain]:
-        """All domains that models are tested on."""
-        return self._domains | self._near
+        """Domains that models are tested on only."""
+        return {name: one for name, one in self._domains.items() if name not in self.domains}
 
     @property
     def main(self) -> RecipeEntry:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -24,9 +24,17 @@ from trimllm.base.names import CRITERIA
 
 K = TypeVar("K")
 T = TypeVar("T")
-UNKNOWN, WRONG = "unknown_key", "wrong_value"
-"""Types of the errors of `Section`."""
-GONE = "was retired; remove it"
+UNKNOWN = "unknown_key"
+REPLACED = {
+    "Config.benchmark": "throughput",
+    "ThroughputSection.prefills": "throughput.repeats",
+    "Trim.criteria": "trim.recipes (entries of `recipes`)",
+    "Trim.drops_per_epoch": "recipes.NAME.step",
+    "Trim.ratio": "recipes.NAME.ratio",
+}
+"""Section and key of earlier versions: the key that took its place."""
+RETIRED = ("fold", "eliminate", "compat", "layouts", "drafts", "forkserver", "noun", "balance")
+"""Keys of earlier versions that nothing took the place of."""
 
 
 class Section(BaseModel):
@@ -37,8 +45,6 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    RETIRED: ClassVar[dict[str, str]] = {}
-    """Keys of earlier versions: what to do about each."""
 
     @model_validator(mode="before")
     @classmethod
@@ -48,23 +54,25 @@ class Section(BaseModel):
             return values
         known = [field.alias or name for name, field in cls.model_fields.items()]
         for name in values:
-            if name in cls.RETIRED:
-                raise wrong([name], cls.RETIRED[name], UNKNOWN)
             if name not in known:
-                close = difflib.get_close_matches(str(name), known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-                raise wrong([name], f"unknown key; {hint}", UNKNOWN)
+                context = {"problem": cls._unknown(str(name), known), "path": [name]}
+                raise PydanticCustomError(UNKNOWN, "{problem}", context)
         return {name: None if value == "null" else value for name, value in values.items()}
+
+    @classmethod
+    def _unknown(cls, name: str, known: list[str]) -> str:
+        if successor := REPLACED.get(f"{cls.__name__}.{name}"):
+            return f"was replaced by {successor}"
+        if name in RETIRED:
+            return "was retired; remove it"
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        return f"unknown key; {hint}"
 
 
 def key(meaning: str, default: Any = ..., **limits: Any) -> Any:
     """A key of a section, which is required without a default."""
     return Field(default, description=meaning, **limits)
-
-
-def wrong(path: Sequence[Any], problem: str, type: Any = WRONG) -> PydanticCustomError:
-    """An error for validators: what is wrong with the value at a path inside of a section."""
-    return PydanticCustomError(type, "{problem}", {"problem": problem, "path": list(path)})
 
 
 def by_key(*keys: str) -> Discriminator:
@@ -76,7 +84,7 @@ def by_key(*keys: str) -> Discriminator:
         return f"<{present[0]}>" if len(present) == 1 else None
 
     problem = f"must be a mapping with exactly one of {', '.join(keys)}"
-    return Discriminator(tag, custom_error_type=WRONG, custom_error_message=problem)
+    return Discriminator(tag, custom_error_type="wrong_keys", custom_error_message=problem)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,15 +102,20 @@ def known_or_own(names: Collection[str], own: str) -> AfterValidator:
 
     def check(name: str) -> str:
         if name not in names and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
-            raise wrong([], f"must be one of {', '.join(names)}, or package.module:{own}")
+            raise ValueError(f"must be one of {', '.join(names)}, or package.module:{own}")
         return name
 
     return AfterValidator(check)
 
 
+def listed(known: Iterable[Any]) -> str:
+    """The names that exist, for a message."""
+    return f"there are: {', '.join(sorted(map(str, known))) or 'none'}"
+
+
 def _unique(values: list[T]) -> list[T]:
     if any(value in values[:index] for index, value in enumerate(values)):
-        raise wrong([], "has an entry twice")
+        raise ValueError("has an entry twice")
     return values
 
 

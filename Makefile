@@ -53,7 +53,7 @@ report: figures  ## the same, and report.html: everything in one page
 
 start: $(STAMP)  ## read FILE (your data) and MODEL, write own.yaml
 	$(if $(and $(FILE),$(MODEL)),,$(error make start FILE=my.jsonl MODEL=FOLDER))
-	$(BIN)/trimllm start '$(FILE)' --model '$(MODEL)' --output '$(OWN)' $(if $(WANT),--want '$(WANT)') \
+	$(BIN)/trimllm start '$(FILE)' --model '$(MODEL)' --output '$(OWN)' $(if $(WANT),--want $(WANT)) \
 		$(if $(TEST),--test '$(TEST)') $(if $(FORMAT),--format '$(FORMAT)') $(MINUTES:%=--minutes '%')
 
 own: $(STAMP)  ## what own.yaml says: trim, choose, export, report

@@ -29,10 +29,8 @@ def parser() -> argparse.ArgumentParser:
     questions = "questions: .jsonl, .json, .csv or .parquet, or OWNER/NAME[:SPLIT] of the hub"
     start.add_argument("file", type=Path, help=questions)
     start.add_argument("--model", required=True, help="a checkpoint's folder, or OWNER/NAME")
-    wishes = '"smallest above 95%%" (the default), "at most 200 MB", "at least 30 tokens/s"'
-    start.add_argument(
-        "--want", nargs="+", default=[], metavar="WISH", help=f"{wishes}; one or several"
-    )
+    wishes = "above_percent=95 (default), megabytes=200, tokens_per_second=30; one or several"
+    start.add_argument("--want", nargs="+", default=[], metavar="KEY=NUMBER", help=wishes)
     start.add_argument("--test", type=Path, help="test questions, likewise; default: some of FILE")
     default = "of the export; default: gguf_q8_0 where llama.cpp can"
     start.add_argument("--format", choices=VARIANTS, help=default)

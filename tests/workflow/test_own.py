@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "sums.jsonl").write_text("\n".join(lines))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert start("sums.jsonl", "--want", "smallest above 10%") == 0
+        assert start("sums.jsonl", "--want", "above_percent=10") == 0
     return folder
 
 

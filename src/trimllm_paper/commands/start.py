@@ -1,8 +1,7 @@
-"""Begin with a file of your own: `trimllm start my.jsonl --model MODEL`.
+"""Write the configuration for one's own data: `trimllm start my.jsonl --model MODEL`.
 
-Looks at the data and the model, writes a commented configuration with splits, sizes and a budget
-that fits this machine (own.yaml), and how the data are read (MY.yaml) beside it; prints what will
-run, for how long, on how much memory. Nothing is trained.
+Inspects data and model, writes own.yaml (splits, sizes, a budget that fits this machine) and
+MY.yaml (how the data are read), and prints what would run, for how long, on how much memory.
 """
 
 from __future__ import annotations
@@ -19,20 +18,22 @@ from jinja2 import Environment, StrictUndefined
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.base.names import ANSWER_CRITERION, GGUF_FAMILIES
-from trimllm.data import Document, read_documents
+from trimllm.base.names import GGUF_FAMILIES
+from trimllm.data import read_documents
 from trimllm.data.rows import MAX_FAILED
 from trimllm.exporting.formats import require_engine, split_variant
 from trimllm_paper.config import load, read_yaml
 from trimllm_paper.config.load import PROJECT
-from trimllm_paper.own import look, plan, wishes
+from trimllm_paper.config.models import Own
+from trimllm_paper.own import look, plan
 from trimllm_paper.own import model as models
+from trimllm_paper.own.choice import WORDS
 from trimllm_paper.own.look import DataFile
 from trimllm_paper.plan import pending
 
 TEMPLATE = Path(look.__file__).with_name("own.yaml.jinja")
 RESERVED = re.compile(r"own|base|reference.*")
-"""Names that mean something else in paths, beside the file or below `results/`."""
+"""Names that mean something else below `results/`."""
 SET, TESTS = "own", "tests"
 KINDS = {"choices": "questions with choices", "labels": "labelled texts"}
 KINDS |= {"free": "questions with free answers", "messages": "conversations"}
@@ -48,8 +49,8 @@ def run(
     output: Path,
     force: bool,
 ) -> int:
-    """Look at data and model, write the configuration, print what would run."""
-    wanted = wishes.wanted(want) or {"above_percent": 95}
+    """Inspect data and model, write the configuration, print what would run."""
+    wanted = requirements(want)
     data = [look.look(one) for one in (file, test) if one]
     check(data)
     name = re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("-._") or "data"
@@ -62,34 +63,24 @@ def run(
     require_engine(format)
     if split_variant(format)[0] == "gguf":
         models.check_vocabulary(found)
-    spec = specification(name, data)
-    report, _ = prepare(spec, {"test": 12, "held_back": 4, "calibration": 8})
-    count = report["sets"][SET]["documents"]
+    spec, count = specification(name, data), data[0].documents
     sizes = plan.sizes(count if test is None else round(count / (1 - plan.TESTED)), found.blocks)
-    limits = {"test": sizes.tests, "held_back": sizes.held_back, "calibration": sizes.pool}
-    report, documents = prepare(spec, limits)
+    report, lengths = prepare(spec, sizes, found.folder)
     splits = {key: one["documents"] for key, one in report["splits"].items()}
-    packed, trained = lengths(found.folder, documents)
     spec["expected"] = {
-        "train": splits["train"],
-        "test": splits[f"tests/{name}"],
-        "tokens": round(fmean(packed)),
-        "trained": round(fmean(trained)),
+        **{"train": splits["train"], "test": splits[f"tests/{name}"]},
+        **{key: round(fmean(tokens)) for key, tokens in lengths.items()},
     }
     size = f"{2 * found.blocks} sublayers, {found.parameters / 1e6:,.0f}M parameters"
-    lines = data_lines(data, report, trained, name)
+    lines = data_lines(data, report, lengths["trained"], name)
     lines.append(f"{found.label}: {found.family}, {found.blocks} blocks, {size}")
     print("\n".join(lines))
     snakefile = "" if Path("Snakefile").is_file() else f"--snakefile {PROJECT / 'Snakefile'} "
     command = f"snakemake --cores all {snakefile}own --configfile {output}"
-    free = data[0].kind.free
     facts = {
-        "criterion": ANSWER_CRITERION if free else "likelihood",
-        # What hidden states teach of free answers was not measured.
-        "hidden": 0 if free else 64,
         **{"model": found, "sizes": sizes, "wanted": wanted, "format": format, "domain": name},
         **{"data": file.name, "train": splits["train"], "command": command, "report": lines},
-        **{"results": f"results/{name}", "batch": min(16, max(1, splits["train"] // 4))},
+        **{"free": data[0].kind.free, "results": f"results/{name}"},
     }
     texts, planned = render(facts, spec, output, minutes)
     for target, text in zip(targets, texts, strict=True):
@@ -98,31 +89,39 @@ def run(
     if planned.minutes > minutes:
         print(f"note: the smallest budget takes longer than {minutes:g} minutes")
     spent = ", ".join(f"{part} {time:.0f}" for part, time in planned.parts.items())
-    print(f"written: {targets[0]} and {targets[1]}")
     print(
+        f"written: {targets[0]} and {targets[1]}\n"
         f"would run: {planned.jobs} jobs, about {planned.minutes:.0f} min, up to "
-        f"{planned.mib / 1024:.1f} GiB of memory, {planned.gigabytes:.1f} GB on disk"
+        f"{planned.mib / 1024:.1f} GiB of memory, {planned.gigabytes:.1f} GB on disk\n"
+        f"  minutes of work, two jobs side by side: {spent}\nnext: {command}"
     )
-    print(f"  minutes of work, two jobs side by side: {spent}")
-    print(f"next: {command}")
     return 0
 
 
+def requirements(want: Sequence[str]) -> dict[str, float]:
+    """The section `own` by texts KEY=NUMBER. Raises `UserError` for another key or number."""
+    try:
+        pairs = {key: float(number) for key, _, number in (one.partition("=") for one in want)}
+        return Own(**pairs).wanted
+    except ValueError:  # pydantic's is one, too
+        keys = ", ".join(f"{key}=NUMBER" for key in WORDS)
+        raise UserError(f"--want {' '.join(want)}: give one or several of {keys}") from None
+
+
 def check(data: Sequence[DataFile]) -> None:
-    """Raise `UserError` for files of two kinds, too few documents, or a file of tests that holds
-    more than a few questions that are trained on; a few are left out of training."""
+    """Raise `UserError` for files of two kinds, too few documents, or a file of tests that shares
+    more than a few questions with the other; a few are left out of training."""
     first, *tests = data
-    alone = not tests
-    plan.check_enough(first.documents, first.rows, first.path, only_tests=False, tests=alone)
+    plan.check_enough(first.documents, first.path, train=True, test=not tests)
     for other in tests:
-        plan.check_enough(other.documents, other.rows, other.path, only_tests=True, tests=True)
+        plan.check_enough(other.documents, other.path, train=False, test=True)
         if str(first.kind) != str(other.kind):
             both = f"{first.path} has {first.kind}, {other.path} has {other.kind}"
             raise UserError(f"{both}; both must agree")
-        train, asked = look.questions(first), look.questions(other)
-        shared = [question for question in train if question in asked]
+        train, tested = look.questions(first), look.questions(other)
+        shared = [question for question in train if question in tested]
         if len(shared) > MAX_FAILED * len(train):
-            example = f"{train[shared[0]]} is {asked[shared[0]]}"
+            example = f"{train[shared[0]]} is {tested[shared[0]]}"
             raise UserError(
                 f"{len(shared)} of the {len(train)} questions of {first.path} are in "
                 f"{other.path} too ({example}); take them out of one of the files"
@@ -141,35 +140,32 @@ def specification(name: str, data: Sequence[DataFile]) -> dict[str, Any]:
 
 
 def prepare(
-    spec: Mapping[str, Any], limits: Mapping[str, int]
-) -> tuple[dict[str, Any], list[Document]]:
-    """The report of preparing the documents as a run will, and those to train on."""
-    from trimllm.data.prepare import TRAIN, prepare  # brings `datasets` with it
+    spec: Mapping[str, Any], sizes: plan.Sizes, tokenizer_folder: Path
+) -> tuple[dict[str, Any], dict[str, list[int]]]:
+    """The report of preparing the documents, and tokens of some to train on: "tokens" with all
+    answers, as a scan packs them, "trained" with the right one."""
+    from trimllm.checkpoint.store import load_tokenizer
+    from trimllm.data.prepare import TRAIN, prepare
+    from trimllm.score.encode import encode_document
 
+    limits = {"test": sizes.tests, "held_back": sizes.held_back, "calibration": sizes.pool}
     with tempfile.TemporaryDirectory() as folder:
         report = prepare(spec, folder, seed=0, limits=limits)
-        return report, read_documents(Path(folder, f"{TRAIN}.jsonl"))
-
-
-def lengths(folder: Path, documents: Sequence[Document]) -> tuple[list[int], list[int]]:
-    """Tokens of some documents by the model's tokenizer: with all answers as a scan packs them, and
-    with the right one as training does."""
-    from trimllm.checkpoint.store import load_tokenizer
-    from trimllm.score.encode import encode_document
-    from trimllm.score.rows import Row
-
-    tokenizer, packed, trained = load_tokenizer(folder), [], []
+        documents = read_documents(Path(folder, f"{TRAIN}.jsonl"))
+    tokenizer = load_tokenizer(tokenizer_folder)
+    lengths: dict[str, list[int]] = {"tokens": [], "trained": []}
     for one in documents[:500]:
         prompt, answers = encode_document(tokenizer, one)
-        packed.append(Row(tuple(prompt), tuple(map(tuple, answers))).length)
-        trained.append(len(prompt) + len(answers[one.answer]) - 1)
-    return packed, trained
+        # The last token of an answer is predicted and not read.
+        lengths["tokens"].append(len(prompt) + sum(len(answer) - 1 for answer in answers))
+        lengths["trained"].append(len(prompt) + len(answers[one.answer]) - 1)
+    return report, lengths
 
 
 def data_lines(
     data: Sequence[DataFile], report: Mapping[str, Any], trained: Sequence[int], name: str
 ) -> list[str]:
-    """What the files hold, in lines."""
+    """A summary of the files."""
     lines = []
     for one, prepared in zip(data, report["sets"].values(), strict=True):
         lines.append(f"{one.path}: {one.rows:,} {KINDS[one.kind.name]} (fields {one.kind})")

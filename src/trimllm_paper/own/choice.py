@@ -1,9 +1,9 @@
-"""Which checkpoint is taken: by the wishes, and held-back documents alone.
+"""Choose a checkpoint by the user's requirements, on held-back documents alone.
 
-Wished for may be a share of full fine-tuning's accuracy, a size and a speed, one or several. Of the
-candidates that meet all the smallest is taken where an accuracy is wished for, else the most
-accurate one; where none does, the one that misses by least, in shares of what was wished for. Test
-documents are never looked at: what they say of the chosen one is no maximum over several.
+Requirements are a share of full fine-tuning's accuracy, a size and a speed, one or several. Of the
+candidates that meet all, the smallest is chosen if an accuracy is required, else the most accurate;
+if none does, the one that misses by the smallest sum of relative shortfalls. Tests play no part, so
+the chosen checkpoint's test accuracy is no maximum over several.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ WORDS = {
 }
 MB = 1e6
 ROUNDING = 1e-9
-"""A share by which nothing is missed: numbers are not exact."""
+"""Shortfalls below this share are rounding."""
 
 
 def candidates(
     trainings: Sequence[str], epochs: Sequence[str], timings: Sequence[str], format: str
 ) -> list[Candidate]:
-    """What is known of every checkpoint, in the order of `trainings`.
+    """Accuracy, size and speed of every checkpoint, in the order of `trainings`.
 
     Args:
         trainings: records of the checkpoints, each beside its weights.
-        epochs: records of the epochs that trimmed ones were annealed from; where nothing was
-            trained after it, held-back documents speak of that state.
+        epochs: records of the epochs that trimmed ones were annealed from; their held-back scores
+            count where annealing has none.
         timings: of every trimmed checkpoint beside the fully fine-tuned one.
         format: of the export whose size counts.
 
-    Raises `UserError` for a model that cannot be had in the format.
+    Raises `UserError` for a model that has no export in the format.
     """
     from trimllm.exporting.run import expected_bytes  # needs torch
 
@@ -56,9 +56,9 @@ def candidates(
         if record.held_back:
             score = record.held_back[record.kept_pass or 0]
         if score is None:
-            raise UserError(f"{path}: no held-back document speaks of it; delete it and run again")
+            raise UserError(f"{path} has no held-back score; delete it and run again")
         accuracy = score.accuracy
-        if accuracy is None:  # of free answers none is right: how likely a token of them is
+        if accuracy is None:  # free answers: probability of a right token
             accuracy = 100 * math.exp(score.likelihood)
         result.append(
             Candidate(
@@ -76,10 +76,8 @@ def candidates(
 
 
 def tokens_per_second(timings: Iterable[Throughput]) -> dict[str, float]:
-    """Decoding speed by recipe: the full model's, median over all measurements, times the speedup.
-
-    A machine is not as fast at all times, but each was timed in turn with the full model.
-    """
+    """Decoding speed by recipe: the full model's median over all measurements, times the speedup,
+    which was measured in turn with the full model."""
     speedups, full = {}, []
     for one in timings:
         if one.baseline and one.speedup:
@@ -90,22 +88,20 @@ def tokens_per_second(timings: Iterable[Throughput]) -> dict[str, float]:
 
 
 def missed(one: Candidate, full: Candidate, wanted: Mapping[str, float]) -> dict[str, float]:
-    """What a candidate does not meet, and by which share of what was wished for (above 0)."""
-    shares = {}
-    for key, value in wanted.items():
-        least = value / 100 * full.accuracy
-        shares[key] = {
-            ABOVE: 1 - one.accuracy / least if least else 0.0,
-            SIZE: one.bytes / (value * MB) - 1,
-            SPEED: 1 - one.tokens_per_second / value,
-        }[key]
-    return {key: share for key, share in shares.items() if share > ROUNDING}
+    """Requirements that a candidate does not meet, and the relative shortfall of each (above 0)."""
+    least = wanted.get(ABOVE, 0) / 100 * full.accuracy
+    shares = {
+        ABOVE: 1 - one.accuracy / least if least else 0.0,
+        SIZE: one.bytes / (wanted.get(SIZE, math.inf) * MB) - 1,
+        SPEED: 1 - one.tokens_per_second / wanted.get(SPEED, one.tokens_per_second),
+    }
+    return {key: shares[key] for key in wanted if shares[key] > ROUNDING}
 
 
 def choose(
     candidates: Sequence[Candidate], wanted: Mapping[str, float]
 ) -> tuple[Candidate, dict[str, float]]:
-    """The candidate that is taken, and what of the wishes it misses (nothing: all are met).
+    """The chosen candidate, and what it misses of the requirements.
 
     Args:
         candidates: full fine-tuning first.
@@ -123,34 +119,33 @@ def choose(
 def nearest_trimmed(
     candidates: Sequence[Candidate], one: Candidate, wanted: Mapping[str, float]
 ) -> Candidate | None:
-    """Where the full model is taken: the trimmed one that misses the wishes by least."""
+    """If the full model was chosen: the trimmed one that misses the requirements by least."""
     trimmed = [each for each in candidates if each.recipe != FULL_FT]
     if one.recipe != FULL_FT or not trimmed:
         return None
     return min(trimmed, key=lambda each: sum(missed(each, candidates[0], wanted).values()))
 
 
-def wishes_in_words(wanted: Mapping[str, float]) -> str:
-    """The wishes: "smallest above 95% of full fine-tuning, at most 200 MB"."""
+def in_words(wanted: Mapping[str, float]) -> str:
+    """Such as "smallest above 95% of full fine-tuning, at most 200 MB"."""
     words = [WORDS[key].format(value) for key, value in wanted.items()]
     return ", ".join(words if ABOVE in wanted else ["most accurate", *words])
 
 
 def measure(one: Candidate) -> str:
-    """What held-back documents are compared by."""
+    """Name of the held-back metric."""
     return "probability of a right token" if one.free else "accuracy"
 
 
 def facts_in_words(one: Candidate, full: Candidate) -> str:
     """Accuracy of a candidate against full fine-tuning's, size, speed."""
-    share = f"full fine-tuning has no {measure(one)} to compare with"
-    if full.accuracy:
-        share = f"{100 * one.accuracy / full.accuracy:.0f}% of full fine-tuning's {measure(one)}"
-    return f"{share}, {one.bytes / MB:.0f} MB, {one.tokens_per_second:.0f} tokens/s"
+    share = f"{100 * one.accuracy / full.accuracy:.0f}%" if full.accuracy else "(none right)"
+    accuracy = f"{share} of full fine-tuning's {measure(one)}"
+    return f"{accuracy}, {one.bytes / MB:.0f} MB, {one.tokens_per_second:.0f} tokens/s"
 
 
 def decide(candidates: Sequence[Candidate], wanted: Mapping[str, float]) -> dict[str, Any]:
-    """The choice, as its record has it: recipe, what is missed, and one line of both."""
+    """Fields of `choices.Choice`: recipe, what is missed, and both in one line."""
     one, lacking = choose(candidates, wanted)
     words = facts_in_words(one, candidates[0])
     facts = f"{one.recipe} ({words}, by {one.documents} held-back documents)"
@@ -161,5 +156,5 @@ def decide(candidates: Sequence[Candidate], wanted: Mapping[str, float]) -> dict
         result = f"no checkpoint meets it, nearest: {facts}; it misses {short}"
     if near := nearest_trimmed(candidates, one, wanted):
         result += f"; nearest trimmed: {near.recipe} ({facts_in_words(near, candidates[0])})"
-    line = f"asked: {wishes_in_words(wanted)}; {result}"
+    line = f"asked: {in_words(wanted)}; {result}"
     return {"recipe": one.recipe, "missed": lacking, "told": line}

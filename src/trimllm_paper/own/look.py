@@ -1,6 +1,6 @@
-"""A look at a file of documents before anything is made of it: which kind, which fields, sound?
+"""Inspect a file of documents before a run: which kind of rows, which fields, what is wrong.
 
-What is wrong is one line that names the file, the line in it and what to do.
+Every problem is one line that names the file, the line in it and what to do.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ Place = tuple[str, Any]
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file holds: "choices" (questions with choices), "labels" (texts with a label), "free"
-    (questions with free answers) or "messages" (conversations, whose last message is the answer);
-    and the fields as a domain's YAML names them, none of conversations."""
+    """Kind of rows: "choices" (questions with choices), "labels" (texts with a label), "free"
+    (questions with free answers) or "messages" (conversations), and the fields by their names in a
+    domain's YAML."""
 
     name: str
     fields: Mapping[str, Any]
 
     def __str__(self) -> str:
-        each = (value if isinstance(value, list) else [value] for value in self.fields.values())
-        return ", ".join(str(name) for names in each for name in names) or self.name
+        values = (value if isinstance(value, list) else [value] for value in self.fields.values())
+        return ", ".join(str(name) for names in values for name in names) or self.name
 
     @property
     def parsing(self) -> dict[str, Any]:
-        """How `trimllm.data.rows` parses a row of it."""
+        """Options of `trimllm.data.rows.parse_row`."""
         return {"fields": dict(self.fields)} if self.fields else {"format": "messages"}
 
     @property
@@ -69,10 +69,10 @@ class DataFile:
 
     Attributes:
         source: as a domain's YAML names it.
-        rows: rows in all, and `failed`, those that do not parse, in words.
+        rows: number of rows; `failed`: a line for each that does not parse.
         answers: how often each label, or each place among the choices, is right.
-        documents: rows that parse and differ.
-        spec: a set of a domain's YAML that reads it, `from` apart.
+        documents: number of different rows.
+        spec: the set of a domain's YAML that reads it, without `from`.
     """
 
     path: Path
@@ -86,13 +86,13 @@ class DataFile:
 
 
 def look(path: Path) -> DataFile:
-    """Read a file, tell its kind and check every row.
+    """Read a file, find its kind and check every row.
 
     Args:
-        path: of a file, or OWNER/NAME or OWNER/NAME:SPLIT of a data set of the hub.
+        path: a file, or OWNER/NAME or OWNER/NAME:SPLIT of a data set of the hub.
 
-    Raises `UserError`: it cannot be read, is of no kind or of several, more than 5% of its rows do
-    not parse, or every row has the same answer.
+    Raises `UserError`: it cannot be read, has no kind or several, more than 5% of its rows do not
+    parse, or every row has the same answer.
     """
     source = source_of(path)
     rows = read(source)
@@ -106,24 +106,22 @@ def look(path: Path) -> DataFile:
         except RowError as reason:
             failed.append(f"{place}: {reason}")
     if len(failed) > MAX_FAILED * len(rows):
-        few = f"{len(failed)} of {len(rows)} rows do not parse; the first is {failed[0]}"
-        raise UserError(few + _hint(kind, rows, failed[0]))
+        hint = "; answers count from 0" if " choices" in failed[0] else ""
+        raise UserError(
+            f"{len(failed)} of {len(rows)} rows do not parse; the first is {failed[0]}{hint}"
+        )
     labels = kind.name == "labels"
     right = Counter(one.label if labels else one.answer_text for one in parsed)
     if len(right) < 2:
-        what = "label" if labels else "right answer"
-        raise UserError(
-            f"{path}: all {len(parsed)} rows have the {what} {next(iter(right))[:80]!r}; there is "
-            "nothing to tell apart"
-        )
+        answer = f"{'label' if labels else 'right answer'} {next(iter(right))[:80]!r}"
+        raise UserError(f"{path}: all {len(parsed)} rows have the {answer}; nothing can be learned")
     answers = right if labels else Counter(str(one.answer) for one in parsed if one.choices)
     documents = len({_content(one) for one in parsed})
-    spec = _spec(kind, parsed)
-    return DataFile(path, source, kind, len(rows), failed, answers, documents, spec)
+    return DataFile(path, source, kind, len(rows), failed, answers, documents, _spec(kind, parsed))
 
 
 def questions(data: DataFile) -> dict[str, str]:
-    """Every question (or text) of a file, as `bare` has it, and where it stands."""
+    """Every question (or text) of a file, normalised by `bare`, and its place."""
     places: dict[str, str] = {}
     for place, row in read(data.source):
         with contextlib.suppress(RowError):
@@ -133,14 +131,14 @@ def questions(data: DataFile) -> dict[str, str]:
 
 
 def _content(row: Row) -> tuple[str, ...]:
-    """What makes two rows one document."""
+    """Equal for two rows that are one document."""
     answers = sorted(map(bare, row.choices or [row.answer_text]))
     return bare(f"{row.context} {row.question}"), *answers
 
 
 def source_of(path: Path) -> dict[str, str]:
-    """What reads a file, or a data set of the hub at its present commit (its split `train`, where
-    none is named)."""
+    """The source of a file, or of a data set of the hub at its present commit (split `train` unless
+    one is named)."""
     name, _, split = str(path).partition(":")
     if path.exists() or path.suffix in SUFFIXES or not HUB_ID.fullmatch(name):
         return {"file": str(path)}
@@ -156,11 +154,9 @@ def read(source: Mapping[str, str]) -> list[Place]:
     Raises `UserError` for a source that cannot be read or is empty.
     """
     path = Path(source.get("file", ""))
-    if path.suffix == ".jsonl" and path.is_file():
-        with path.open("rb") as stream:
-            if stream.read(1) == b"[":
-                name = path.with_suffix(".json").name
-                raise UserError(f"{path} is one JSON list, not a document a line; call it {name}")
+    if path.suffix == ".jsonl" and path.is_file() and path.open("rb").read(1) == b"[":
+        name = path.with_suffix(".json").name
+        raise UserError(f"{path} is one JSON list, not a document a line; rename it {name}")
     if not (rows := read_source(source).rows):
         raise UserError(f"{source.get('file') or source['hub']} is empty")
     return rows
@@ -171,25 +167,18 @@ def read(source: Mapping[str, str]) -> list[Place]:
 
 def kind_of_all(path: Path, rows: Sequence[Place]) -> Kind:
     """The kind of the rows of a file. Raises `UserError` for none, and for several."""
-    known: dict[tuple[str, ...], Kind | None] = {}
-    kinds: list[tuple[str, Kind]] = []
-    for place, row in rows:
-        if isinstance(row, Mapping):
-            keys = tuple(row)
-            if keys not in known:
-                known[keys] = kind_of(row)
-            if kind := known[keys]:
-                kinds.append((place, kind))
-    if not kinds:
+    kinds = [(place, kind_of(row)) for place, row in rows if isinstance(row, Mapping)]
+    known = [(place, kind) for place, kind in kinds if kind]
+    if not known:
         place, row = next(((p, r) for p, r in rows if isinstance(r, Mapping)), rows[0])
         content = f"fields {', '.join(row)}" if isinstance(row, Mapping) else f"{row!r:.80}"
         raise UserError(
             f"{path}: {place} has {content}: neither question and answer (with choices or "
             "without), nor text and label, nor messages"
         )
-    most = Counter(str(kind) for _, kind in kinds).most_common(1)[0][0]
-    first = next(one for one in kinds if str(one[1]) == most)
-    others = [one for one in kinds if str(one[1]) != most]
+    most = Counter(str(kind) for _, kind in known).most_common(1)[0][0]
+    first = next(one for one in known if str(one[1]) == most)
+    others = [one for one in known if str(one[1]) != most]
     if len(others) > MAX_FAILED * len(rows):
         raise UserError(
             f"{path} mixes kinds of rows: {first[0]} has {most}, {others[0][0]} has {others[0][1]} "
@@ -199,12 +188,12 @@ def kind_of_all(path: Path, rows: Sequence[Place]) -> Kind:
 
 
 def kind_of(row: Mapping[str, Any]) -> Kind | None:
-    """The kind of one row, by the names and values of its fields; None for none that is known."""
+    """The kind of a row, by the names and types of its fields; None if unknown."""
     if _named(row, ("messages",), list | tuple):
         return Kind("messages", {})
     question, context = _named(row, QUESTION, str), _named(row, CONTEXT, str)
-    fields = {"question": question} | ({"context": context} if context else {})
     if question:
+        fields = {"question": question} | ({"context": context} if context else {})
         listed, options = _named(row, CHOICES, list | dict | str), _options(row)
         answer = _named(row, ANSWER, int | str)
         if listed and answer:
@@ -213,19 +202,18 @@ def kind_of(row: Mapping[str, Any]) -> Kind | None:
         if options and other:
             return Kind("choices", fields | {"choices": options, "answer": other})
         wrong, right = [name for name in row if WRONG.fullmatch(name)], _named(row, RIGHT, str)
-        if wrong and right:  # as in SciQ: the right one in a field of its own
+        if wrong and right:  # SciQ: the right choice in a field of its own
             return Kind("choices", fields | {"choices": [right, *wrong], "answer": 0})
+        if (reply := _named(row, REPLY, str)) and reply != question:
+            return Kind("free", fields | {"answer": reply})
     text, label = _named(row, TEXT, str), _named(row, LABEL, str | int)
     if text and label and label != text:
         return Kind("labels", {"question": text, "label": label})
-    reply = _named(row, REPLY, str)
-    if question and reply and reply != question:
-        return Kind("free", fields | {"answer": reply})
     return None
 
 
 def _named(row: Mapping[str, Any], names: Iterable[str], kind: Any) -> str | None:
-    """The field with the first of some names, letter case apart, whose value is of a type."""
+    """The field with the first of some names, ignoring case, whose value is of a type."""
     lower = {str(name).lower(): name for name in row}
     present = (lower[name] for name in names if name in lower)
     return next((name for name in present if isinstance(row[name], kind)), None)
@@ -241,19 +229,9 @@ def _options(row: Mapping[str, Any]) -> list[str]:
     return sorted(group, key=str.lower) if len(group) > 1 else []
 
 
-def _hint(kind: Kind, rows: Sequence[Place], first: str) -> str:
-    answer = kind.fields.get("answer")
-    if " choices" not in first or not isinstance(answer, str):
-        return ""
-    values = [row.get(answer) for _, row in rows if isinstance(row, Mapping)]
-    numbers = [value for value in values if type(value) is int]
-    from_1 = numbers and min(numbers) == 1
-    return "; answers count from 0" + (", these seem to count from 1" if from_1 else "")
-
-
 def _spec(kind: Kind, rows: Sequence[Row]) -> dict[str, Any]:
-    """A set of a domain's YAML that reads rows of a kind."""
-    if kind.free:  # asked as in a chat where the model has a template; conversations always are
+    """The set of a domain's YAML that reads rows of a kind."""
+    if kind.free:  # conversations always use the model's chat template
         chat = {"chat_template": True} if kind.name == "free" else {}
         return kind.parsing | {"construct": {"kind": "free"}} | chat
     if kind.name == "choices":

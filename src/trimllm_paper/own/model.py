@@ -1,6 +1,6 @@
-"""A look at a model, in a folder or on the hub: can it be trimmed, and how large is it?
+"""Inspect a model, in a folder or on the hub: can it be trimmed, and how large is it?
 
-Of a model on the hub only its configuration and tokenizer are fetched.
+Of a model on the hub only configuration and tokenizer are fetched.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.names import FAMILIES
 
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 FETCHED = ["config.json", "*token*", "vocab*", "merges.txt", "spiece.model"]
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 SMALL = 3e8
-"""Parameters of a model that wants ten times the authors' learning rate, at most: by five times as
-much Qwen2.5-Coder-0.5B ends below where it began."""
+"""Parameters up to which ten times the authors' learning rate is best; by five times as much
+Qwen2.5-Coder-0.5B ends below where it began."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """What the configuration says of a model, and where its tokenizer lies."""
+    """A model as the configuration describes it, and the folder with its tokenizer."""
 
     name: str
     label: str
@@ -40,12 +39,12 @@ class Model:
 
     @property
     def learning_rate(self) -> float:
-        """Peak: the smallest models need more."""
+        """Peak."""
         return 2.0e-4 if self.parameters <= SMALL else 2.0e-5
 
 
 def look(name: str) -> Model:
-    """Look at a model.
+    """Inspect a model.
 
     Args:
         name: a folder, or OWNER/NAME on the hub.
@@ -66,10 +65,16 @@ def look(name: str) -> Model:
         source, base = {"hub": name, "revision": revision}, name
     if not (folder / "config.json").is_file():
         raise UserError(f"{name} holds no model: it has no config.json")
-    config = files.read_json(folder / "config.json")
-    family = _family(name, config)
-    _check_tokenizer(name, folder)
-    blocks, parameters = _size(name, folder)
+    family = _family(name, files.read_json(folder / "config.json"))
+    with _readable(
+        f"{name} has no tokenizer that can be read",
+        "; save it beside the model: tokenizer.save_pretrained(FOLDER)",
+    ):
+        from trimllm.checkpoint.store import load_tokenizer
+
+        load_tokenizer(folder)
+    with _readable(f"{name} cannot be built from its config.json"):
+        blocks, parameters = _size(folder)
     slug = re.sub(r"[^a-z0-9._-]+", "-", Path(name).name.lower()).strip("-._") or "model"
     label = Path(name).name or slug
     return Model(slug, label, family, blocks, parameters, source, base, license, folder)
@@ -77,8 +82,7 @@ def look(name: str) -> Model:
 
 @contextmanager
 def of_hub(absent: str) -> Iterator[None]:
-    """Turn the errors of the hub's client into one line, which `absent` opens where something is
-    not there, or cannot be asked for."""
+    """Turn the errors of the hub's client into one line; `absent` says what is not there."""
     import httpx
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
@@ -91,8 +95,20 @@ def of_hub(absent: str) -> Iterator[None]:
             "(hf auth login)"
         ) from None
     except (OSError, ValueError, HfHubHTTPError, httpx.HTTPError) as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise UserError(f"{absent}, or it cannot be asked ({reason})") from None
+        raise UserError(f"{absent}, or it cannot be reached ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def _readable(problem: str, remedy: str = "") -> Iterator[None]:
+    """Turn whatever transformers raises into one line."""
+    try:
+        yield
+    except Exception as error:
+        raise UserError(f"{problem} ({_first_line(error)}){remedy}") from None
 
 
 def _fetch(name: str) -> tuple[Path, str, str | None]:
@@ -121,21 +137,6 @@ def _family(name: str, config: dict[str, Any]) -> str:
     return kind
 
 
-def _check_tokenizer(name: str, folder: Path) -> None:
-    from trimllm.checkpoint.store import load_tokenizer
-
-    try:
-        if not any((folder / file).is_file() for file in TOKENIZERS):
-            raise ValueError("no tokenizer.json")
-        load_tokenizer(folder)
-    except Exception as error:  # transformers raises many kinds
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(
-            f"{name} has no tokenizer that can be read ({reason}); save it beside the model: "
-            "tokenizer.save_pretrained(FOLDER)"
-        ) from None
-
-
 def check_vocabulary(model: Model) -> None:
     """Raise `UserError` for a tokenizer that a GGUF file cannot hold."""
     from trimllm.checkpoint.store import load_tokenizer
@@ -148,17 +149,13 @@ def check_vocabulary(model: Model) -> None:
         raise UserError(f"{model.label}: {error}; take --format padded") from None
 
 
-def _size(name: str, folder: Path) -> tuple[int, int]:
-    """Blocks and parameters, tied ones once, of the configuration alone."""
+def _size(folder: Path) -> tuple[int, int]:
+    """Blocks and parameters (tied ones once) by the configuration alone."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"{name} cannot be made of its config.json ({reason})") from None
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
     model.tie_weights()
     return config.num_hidden_layers, sum(one.numel() for one in model.parameters())

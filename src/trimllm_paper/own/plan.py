@@ -1,5 +1,5 @@
-"""Sizes of a run on one's own data: splits by how many documents there are, and a budget of
-training that fits the time and this machine, by the pipeline's own plan."""
+"""Sizes of a run on one's own data: splits by the number of documents, and a training budget that
+fits the time and this machine, by the pipeline's own plan."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from trimllm_paper.plan import Job
 FEWEST = 100
 """Documents that can be split into training, calibration, held-back and test ones."""
 TESTED, HELD_BACK, POOL, SCANNED = 0.15, 0.15, 0.25, 32
-"""Shares of the documents that are tests, at most 400; of the rest, at most, held back (200) and to
-choose sublayers by (192); and how many of these a scan takes."""
+"""Shares of the documents that are tests (at most 400), and of the rest that are held back (at most
+200) and a calibration pool (192); documents of a scan."""
 KEPT = (95, 90, 80, 70, 60, 50)
 """Percent of the sublayers of the checkpoints that one is chosen among."""
 EPOCHS = 10
@@ -48,7 +48,7 @@ class Sizes:
 
 
 def sizes(documents: int, blocks: int) -> Sizes:
-    """Sizes by how many documents there are and how many blocks the model has."""
+    """Sizes by the number of documents and the model's blocks."""
     tests = min(400, round(TESTED * documents))
     rest, units = documents - tests, 2 * blocks
     held_back, pool = min(200, int(HELD_BACK * rest)), min(192, int(POOL * rest))
@@ -60,10 +60,27 @@ def sizes(documents: int, blocks: int) -> Sizes:
     return Sizes(tests, held_back, pool, min(SCANNED, pool), step, kept, threads)
 
 
+def check_enough(documents: int, path: Path, *, train: bool, test: bool) -> None:
+    """Raise `UserError` for too few different documents.
+
+    Args:
+        train, test: whether the file is trained on, and whether tests are taken from it.
+    """
+    least = sizes(FEWEST, blocks=1)
+    training = FEWEST - least.tests - least.held_back - least.pool
+    parts = {"to test": least.tests} if test else {}
+    if train:
+        parts |= {"held back to choose a model by": least.held_back}
+        parts |= {"to choose sublayers by": least.pool, "to train": training}
+    if documents < (needed := sum(parts.values())):
+        needs = ", ".join(f"{count} {purpose}" for purpose, count in parts.items())
+        problem = f"{documents} different documents are too few; {needed} are needed: {needs}"
+        raise UserError(f"{path}: {problem}")
+
+
 @dataclass(frozen=True)
 class Plan:
-    """What would run: documents a pass, jobs, minutes in all and by part, MiB of memory, GB on
-    disk."""
+    """Documents a pass, jobs, minutes in all and by part, MiB of memory, GB on disk."""
 
     documents: int
     jobs: int
@@ -74,10 +91,10 @@ class Plan:
 
 
 def fitted(jobs: Sequence[Job], config: Any, documents: int, minutes: float) -> Plan:
-    """The largest budget whose run takes no longer than so many minutes, or else the smallest.
+    """The largest budget whose run takes at most so many minutes, or else the smallest.
 
     Args:
-        jobs: that would run; how many documents a pass takes changes none of them.
+        jobs: that would run; they are the same for every budget.
         documents: to train on.
     """
     levels = [level for level in LEVELS if level < 2 * documents] or [LEVELS[-1]]
@@ -94,7 +111,7 @@ def between(documents: int) -> int:
 
 
 def planned(jobs: Sequence[Job], config: Any, documents: int) -> Plan:
-    """What a budget takes. Raises `UserError` where a job does not fit this machine."""
+    """The plan of a budget. Raises `UserError` for a job that does not fit this machine."""
     changed = {
         "finetune": config.finetune.model_copy(update={"documents": documents}),
         "trim": config.trim.model_copy(update={"documents": between(documents)}),
@@ -113,24 +130,3 @@ def planned(jobs: Sequence[Job], config: Any, documents: int) -> Plan:
     minutes = run.wall_seconds(min(at_once, 2)) / 60 + parts[PARTS["measure"]]
     mib = min(sum(memory[:2]), memory_bytes() >> 20)
     return Plan(documents, len(jobs) + 1, minutes, mib, run.disk_bytes(2) / 1e9, parts)
-
-
-def check_enough(documents: int, rows: int, path: Path, *, only_tests: bool, tests: bool) -> None:
-    """Raise `UserError` for too few documents, which says how many are needed and what for.
-
-    Args:
-        documents: that differ, of so many rows of a file.
-        only_tests: whether the file has tests alone; `tests`: whether it has tests, too.
-    """
-    least = sizes(FEWEST, blocks=1)
-    parts = {"to test": least.tests} if tests else {}
-    if not only_tests:
-        parts |= {"held back to choose a model by": least.held_back}
-        parts |= {"to choose sublayers by": least.pool}
-        parts["to train"] = FEWEST - least.tests - least.held_back - least.pool
-    if documents < (needed := sum(parts.values())):
-        needs = ", ".join(f"{count} {purpose}" for purpose, count in parts.items())
-        raise UserError(
-            f"{path}: {documents} different documents in {rows} rows are too few; {needed} are "
-            f"needed: {needs}"
-        )

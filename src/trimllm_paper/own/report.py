@@ -1,14 +1,12 @@
-"""The report of a run on one's own data: a page that opens offline, on a phone as well.
+"""The report of a run on one's own data: an HTML page that opens offline.
 
-The first screen holds what a decision needs: what was wished for, which model was chosen, whether
-its tests confirm it, size, speed, and how to serve it. Beneath: all other models, answers side by
-side, what it cost in time and outside of the data.
+The first screen holds what a decision needs: requirements, chosen model, whether its tests confirm
+it, size, speed, how to serve it. Below: all models, answers side by side, time, general perplexity.
 """
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,9 +29,9 @@ from trimllm_paper.own.choice import (
     MB,
     SIZE,
     facts_in_words,
+    in_words,
     measure,
     nearest_trimmed,
-    wishes_in_words,
 )
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, Recipe, place_of
 from trimllm_paper.records import DataReport, Export
@@ -41,12 +39,12 @@ from trimllm_paper.records import DataReport, Export
 PAGE = Path(__file__).with_name("report.html.jinja")
 NAMES = {PRETRAINED: "before fine-tuning", FULL_FT: "full fine-tuning"}
 FEW = 100
-"""Held-back documents; by fewer a choice between checkpoints is little more than a guess."""
+"""Held-back documents below which the choice is little more than a guess."""
 Inputs = Mapping[str, Sequence[str]]
 
 
 class Row(NamedTuple):
-    """A model of the page; the pretrained one has the size and speed of the full one."""
+    """A row of the table; the pretrained model has the size and speed of the full one."""
 
     recipe: str
     name: str
@@ -63,7 +61,7 @@ def write(path: str | Path, inputs: Inputs, context: Mapping[str, Any]) -> None:
         inputs: files by kind: `choice`, `evaluations`, `epochs`, `trainings`, `throughput`, `data`,
             `answers` of the pretrained, the full and the chosen model (and of the nearest trimmed
             one, where the full one is chosen), `export`.
-        context: `model` and `data`, what they are called; `tasks`; `stand_in`.
+        context: labels of `model` and `data`; `tasks`; `stand_in`.
     """
     page = Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
@@ -72,7 +70,7 @@ def write(path: str | Path, inputs: Inputs, context: Mapping[str, Any]) -> None:
 
 
 def content(inputs: Inputs, context: Mapping[str, Any]) -> dict[str, Any]:
-    """All that the page shows. Raises `UserError` for a file that is not what it should be."""
+    """Variables of the page's template. Raises `UserError` for a damaged record."""
     choice = Choice.read(inputs["choice"][0])
     names = ("evaluations", "epochs", "trainings", "throughput")
     frame = Frame.of(**{name: inputs[name] for name in names})
@@ -86,7 +84,7 @@ def content(inputs: Inputs, context: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **context,
         "choice": choice,
-        "wishes": wishes_in_words(choice.wanted),
+        "wishes": in_words(choice.wanted),
         "full": full,
         "chosen": chosen,
         "confirmed": confirmation(choice, chosen.tested, full.tested),
@@ -140,8 +138,8 @@ def recipes(
 
 
 def confirmation(choice: Choice, chosen: Accuracy, full: Accuracy) -> tuple[str, str]:
-    """Whether tests confirm the wish for accuracy ("yes", "no" or "open", "" without such a wish),
-    and what they say of it in words."""
+    """Whether tests confirm the required accuracy ("yes", "no", "open"; "" if none is required),
+    and the comparison in words."""
     share = chosen.percent / full.percent if full.percent else 0.0
     share_text = f"{share:.0%} of full fine-tuning's {full.percent:.1f}%"
     if ABOVE not in choice.wanted or choice.recipe == FULL_FT:
@@ -162,8 +160,7 @@ def held_back_interval(choice: Choice) -> tuple[float, float] | None:
 
 
 def learned(full: Accuracy, plain: Accuracy) -> str:
-    """Why full fine-tuning is no better than the model before it; "" where it is better. Of free
-    answers perplexity tells, by which models are chosen."""
+    """If full fine-tuning is no better than the pretrained model: both values; else ""."""
     if full.free:
         now, before = (one.free["perplexity"] or 0.0 for one in (full, plain))
         comparison = f"perplexity of the right answers {now:.1f}, before {before:.1f}"
@@ -173,44 +170,39 @@ def learned(full: Accuracy, plain: Accuracy) -> str:
 
 
 def chart(choice: Choice, table: Sequence[Row]) -> str:
-    """Accuracy on tests against size as SVG, narrow, so that a phone shows it."""
+    """Accuracy on tests against size, as SVG."""
     wish = {"color": "#D55E00", "linestyle": "--", "linewidth": 1}
-    looks = {PRETRAINED: {"color": "#666666", "marker": "^"}, FULL_FT: style.FULL_FT}
     trimmed = style.CRITERIA["likelihood"] | {"label": "trimmed"}
-    groups = [([one for one in table if one.recipe not in NAMES], trimmed)]
-    groups += [
-        ([one for one in table if one.recipe == name], looks[name] | {"label": label})
-        for name, label in NAMES.items()
-    ]
+    before = {"color": "#666666", "marker": "^", "label": NAMES[PRETRAINED]}
+    looks = {PRETRAINED: before, FULL_FT: style.FULL_FT | {"label": NAMES[FULL_FT]}}
     with rc_context(style.SETTINGS):
         drawn = Figure(figsize=(4.6, 3.0), layout="constrained")
         ax = drawn.subplots()
-        for each, look in groups:
-            place = [one.megabytes for one in each], [one.tested.percent for one in each]
-            ax.errorbar(*place, style.errors([one.tested for one in each]), **look)
+        for look in (trimmed, *looks.values()):
+            group = [one for one in table if looks.get(one.recipe, trimmed) is look]
+            place = [one.megabytes for one in group], [one.tested.percent for one in group]
+            ax.errorbar(*place, style.errors([one.tested for one in group]), **look)
         chosen = next(one for one in table if one.recipe == choice.recipe)
         ring = {"s": 170, "facecolors": "none", "edgecolors": "#0072B2", "linewidths": 2}
         ax.scatter([chosen.megabytes], [chosen.tested.percent], label="chosen", zorder=5, **ring)
-        if ABOVE in choice.wanted and not choice.chosen.free:  # free answers: another measure
+        if ABOVE in choice.wanted and not choice.chosen.free:  # free answers: another metric
             full = next(one for one in table if one.recipe == FULL_FT)
-            ax.axhline(choice.wanted[ABOVE] / 100 * full.tested.percent, label="wish", **wish)
+            ax.axhline(choice.wanted[ABOVE] / 100 * full.tested.percent, label="required", **wish)
         if SIZE in choice.wanted:
             ax.axvline(choice.wanted[SIZE], **wish)
-        ax.set_xlabel("size (MB)")
-        measured = "F1 of words" if choice.chosen.free else "accuracy"
-        ax.set_ylabel(f"{measured} on test documents (%)")
+        metric = "F1 of words" if choice.chosen.free else "accuracy"
+        ax.set(xlabel="size (MB)", ylabel=f"{metric} on test documents (%)")
         drawn.legend(loc="outside lower center", ncols=3, fontsize=7, markerscale=0.6)
         out = io.StringIO()
         drawn.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    svg = re.sub(r"<metadata>.*?</metadata>", "", out.getvalue(), flags=re.DOTALL)
-    # The page gives the width, the view box the height.
-    svg = re.sub(r'<svg ([^>]*?)width="[^"]*" ?', r"<svg \1", svg[svg.index("<svg") :], count=1)
-    svg = re.sub(r'<svg ([^>]*?)height="[^"]*" ?', r"<svg \1", svg, count=1)
-    return svg.replace("<svg ", '<svg role="img" aria-label="accuracy against size" ', 1)
+    svg = out.getvalue()
+    return svg[svg.index("<svg") :].replace(
+        "<svg ", '<svg role="img" aria-label="accuracy against size" ', 1
+    )
 
 
 def serving(record: Path) -> dict[str, str]:
-    """Commands that serve an export, of which this is the record, by what they are for."""
+    """Purpose -> command that serves the export with this record."""
     folder = record.parent
     if gguf := next(iter(sorted(folder.glob("*.gguf"))), None):
         return {
@@ -226,7 +218,7 @@ def serving(record: Path) -> dict[str, str]:
 
 
 def spent(frame: Frame, measured: Iterable[str]) -> list[tuple[str, float]]:
-    """Minutes by what they were spent on. Jobs ran side by side: the sum is more than passed."""
+    """Minutes of work by stage. Jobs ran side by side: the sum exceeds the elapsed time."""
     epochs, full = frame.epochs, frame.trainings.recipe == FULL_FT
     parts = {
         "full fine-tuning": frame.trainings[full].seconds.sum(),

@@ -61,13 +61,13 @@ def test_too_few_rows_are_told_how_many_are_needed_and_why(start: Start) -> None
     status, _, lines = start("few.jsonl")
     assert status == 1 and [path.name for path in Path().iterdir()] == ["few.jsonl"]
     assert lines == [
-        "error: few.jsonl: 99 different documents in 104 rows are too few; 100 are needed: 15 to "
-        "test, 12 held back to choose a model by, 21 to choose sublayers by, 52 to train"
+        "error: few.jsonl: 99 different documents are too few; 100 are needed: 15 to test, 12 held "
+        "back to choose a model by, 21 to choose sublayers by, 52 to train"
     ]
     write("tests.jsonl", sums(10))
     status, _, lines = start("few.jsonl", "--test", "tests.jsonl")
     assert status == 1 and len(lines) == 1
-    told = "tests.jsonl: 10 different documents in 10 rows are too few; 15 are needed: 15 to test"
+    told = "tests.jsonl: 10 different documents are too few; 15 are needed: 15 to test"
     assert told in lines[0]
 
 
@@ -117,3 +117,10 @@ def test_a_data_set_that_is_nowhere_is_one_line(start: Start) -> None:
     status, _, lines = start("owner/nothing")
     assert status == 1 and len(lines) == 1
     assert "owner/nothing does not exist here, and the hub has no such data set" in lines[0]
+
+
+@pytest.mark.parametrize("want", ["smallest", "above_percent=120", "megabytes=x", "speed=3"])
+def test_another_requirement_is_refused(start: Start, want: str) -> None:
+    write("my.jsonl", sums(110))
+    status, _, (line,) = start("my.jsonl", "--want", want)
+    assert status == 1 and "give one or several of above_percent=NUMBER, megabytes=" in line

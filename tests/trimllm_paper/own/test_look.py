@@ -129,13 +129,9 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
         "100 of 100 rows do not parse; the first is my.jsonl:1: answer 2 of 2 choices; answers "
         "count from 0",
     ),
-    "answers from 1": (
-        lambda f: write(f / "my.jsonl", [r | {"answer": r["answer"] + 1} for r in sums()]),
-        "seem to count from 1",
-    ),
     "one class": (
         lambda f: write(f / "my.jsonl", [r | {"label": "odd"} for r in labels()]),
-        "all 100 rows have the label 'odd'; there is nothing to tell apart",
+        "all 100 rows have the label 'odd'; nothing can be learned",
     ),
     "one answer": (
         lambda f: write(f / "my.jsonl", changed(choices=["yes", "no"], answer=0)),
@@ -155,7 +151,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "a list": (
         lambda f: text(f / "my.jsonl", json.dumps(sums(3), indent=1).encode()),
-        "is one JSON list, not a document a line; call it my.json",
+        "is one JSON list, not a document a line; rename it my.json",
     ),
     "neither": (
         lambda f: write(f / "my.jsonl", [{"prompt": "x", "n": 1}] * 100),

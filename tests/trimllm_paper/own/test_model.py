@@ -71,7 +71,7 @@ def test_what_cannot_be_trimmed_is_one_line(
     [
         (GatedRepoError, "a/b is gated: accept its terms at https://huggingface.co/a/b"),
         (RepositoryNotFoundError, "a/b: the hub has no such model, it is private"),
-        (None, "a/b: the hub has no such model, .* or it cannot be asked .No network"),
+        (None, "a/b: the hub has no such model, .* or it cannot be reached .No network"),
     ],
 )
 def test_what_the_hub_does_not_give_is_one_line(

@@ -15,7 +15,7 @@ import torch
 import trimllm
 from trimllm.base.machine import hardware, versions
 from trimllm.data import Document, read_documents
-from trimllm.score import row_of
+from trimllm.score import encode_document
 
 MODEL = "results/models/smollm2-135m/base/pretrained"
 DOCUMENTS = "results/data/sciq/train.jsonl"
@@ -40,7 +40,7 @@ def arguments(description: str, **more: dict[str, Any]) -> argparse.Namespace:
 def questions(path: str, tokenizer: Any, count: int, tokens: int) -> list[Document]:
     """`count` four-choice documents whose packed rows have `tokens` tokens in all, or nearly."""
     documents = [d for d in read_documents(path) if len(d.choices) == 4]
-    lengths = {id(d): row_of(tokenizer, d).length for d in documents}
+    lengths = {id(d): encode_document(tokenizer, d).length for d in documents}
     chosen = sorted(documents, key=lambda d: abs(lengths[id(d)] - tokens / count))[:count]
     return sorted(chosen, key=lambda d: d.hash)
 

@@ -1,9 +1,9 @@
 """Sensitivity of every sublayer from one pass over the layers (paper, Eq. 3 and 4).
 
-A scan asks what happens if sublayer i is dropped, for every i. Instead of N forward passes it
-carries the candidates as extra streams: sublayer j runs on the undropped stream and on one stream
-for every candidate i < j. Each weight is used once, in large matrix products, and the cost is
-N^2 / 2 sublayer applications instead of N^2. The result is that of dropping each in turn.
+Instead of N forward passes, one for each dropped sublayer, a scan carries the candidates as extra
+streams: sublayer j runs on the undropped stream and on one stream for every candidate i < j. Each
+weight is used once, in large matrix products, and the cost is N^2 / 2 sublayer applications instead
+of N^2. The result is that of dropping each in turn.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from trimllm.base.precision import compute_dtype, rounded_copy
 from trimllm.base.progress import progress_bar
 from trimllm.data import Document, all_free
 from trimllm.scanning.record import Scan, Scores
-from trimllm.score import Row, batches, max_positions, row_of
-from trimllm.score.forward import Sublayers, answer_scores, run_through
-from trimllm.score.rows import Batch
-from trimllm.sublayers import Unit, device_of, unit_layers, units
+from trimllm.score import Row, batches, encode_document, max_positions
+from trimllm.score.forward import answer_scores, answer_states
+from trimllm.sublayers import Unit, device_of, units
 
 # Streams x tokens at once, fastest on a CPU: in 16 bits 32768 beats 8192 by a tenth (fewer small
 # products), in float32 8192 beats 32768 by a twentieth (caches).
@@ -69,17 +68,10 @@ def scan(
     if model.dtype != computed:
         model = rounded_copy(model, computed)
     row_budget = row_budget or (ROW_BUDGET_16_BITS if computed.itemsize == 2 else ROW_BUDGET)
-    rows = [row_of(tokenizer, document) for document in documents]
+    rows = [encode_document(tokenizer, document) for document in documents]
     chosen = [n for n, unit in enumerate(present) if candidates is None or unit in candidates]
-    run = _Run(model, chosen, sum(len(row.choices) for row in rows), row_budget)
-    progress = progress_bar(len(documents), "documents", label)
-    tokens = max(1, row_budget // (len(present) + 1))
-    for batch in batches(rows, tokens, max_positions(model), device_of(model)):
-        run.add(batch)
-        progress.update(len(batch.rows))
-    progress.close()
-    *scores, baseline = _scores(run.sums, rows, [document.answer for document in documents])
-    norms = (run.norms / run.rows).tolist()
+    sums, norms = _sums(model, rows, chosen, row_budget, label)
+    *scores, baseline = _scores(sums, rows, [document.answer for document in documents])
     return Scan(
         documents=len(rows),
         sublayers={
@@ -94,64 +86,30 @@ def scan(
     )
 
 
-class _Run:
-    """Sums over the batches so far.
-
-    Attributes:
-        sums: (sublayers + 1, choices) log-likelihood of every choice of all documents without each
-            candidate, and last with nothing dropped.
-        norms: (sublayers,) of outputs, summed over rows.
-        rows: number of rows.
-    """
-
-    def __init__(
-        self, model: nn.Module, candidates: list[int], choices: int, row_budget: int
-    ) -> None:
-        self.model, self.candidates, self.row_budget = model, candidates, row_budget
-        self.layers, self.head = unit_layers(model), model.get_output_embeddings()
-        self.sums = torch.zeros(len(self.layers) + 1, choices, dtype=torch.double)
-        self.norms, self.rows = torch.zeros(len(self.layers), dtype=torch.double), 0
-
-    @torch.inference_mode()
-    def add(self, batch: Batch) -> None:
-        """Run all candidates on a batch, in as many groups as the row budget requires."""
-        size = max(1, self.row_budget // batch.tokens - 1)
-        for first in range(0, max(1, len(self.candidates)), size):
-            self._add_group(batch, self.candidates[first : first + size], first == 0)
-        self.rows += len(batch.rows)
-
-    def _add_group(self, batch: Batch, group: list[int], measure: bool) -> None:
-        """Run the undropped stream, and for each candidate of a group a stream without it.
-
-        Args:
-            measure: count norms and the undropped stream, once a batch.
-        """
-
-        def run(hidden: Tensor, sublayers: Sublayers) -> Tensor:
-            streams = hidden.new_empty(len(group) + 1, *hidden.shape)
-            streams[0], running = hidden, 1
-            for number, (unit, layer) in enumerate(self.layers):
-                before = streams[0].clone()
-                sublayers.add_(layer, unit.kind, streams[:running])
-                if measure:
-                    self.norms[number] += _norms(batch, streams[0] - before).double().cpu()
-                if number in group:
-                    streams[running] = before
-                    running += 1
-            return streams
-
-        scores, _ = answer_scores(self.head, batch, run_through(self.model, batch, run))
-        targets = torch.tensor([len(self.layers), *group])
-        sums = self.sums.new_zeros(len(targets), self.sums.shape[1])
-        sums.index_add_(1, batch.choice.cpu(), scores.double().cpu())
-        skip = 0 if measure else 1
-        self.sums[targets[skip:]] += sums[skip:]
-
-
-def _norms(batch: Batch, output: Tensor) -> Tensor:
-    """Frobenius norm of an output (rows, length, width) in each row, summed over the rows."""
-    squares = output.float().square().sum(-1) * (batch.segments >= 0)
-    return squares.sum(-1).sqrt().sum(dtype=torch.double)
+@torch.inference_mode()
+def _sums(
+    model: nn.Module, rows: Sequence[Row], candidates: list[int], row_budget: int, label: str | None
+) -> tuple[Tensor, list[float]]:
+    """Log-likelihoods (sublayers + 1, choices of all rows) without each candidate, and last with
+    nothing dropped; and the mean norm of each sublayer's output."""
+    number, head = len(units(model)), model.get_output_embeddings()
+    sums = torch.zeros(number + 1, sum(len(row.choices) for row in rows), dtype=torch.double)
+    norms, ran = torch.zeros(number, dtype=torch.double), 0
+    with progress_bar(len(rows), "documents", label) as progress:
+        tokens = max(1, row_budget // (number + 1))
+        for batch in batches(rows, tokens, max_positions(model), device_of(model)):
+            choice, size = batch.choice.cpu(), max(1, row_budget // batch.tokens - 1)
+            for first in range(0, max(1, len(candidates)), size):
+                group = candidates[first : first + size]
+                states = answer_states(model, batch, group, None if first else norms)
+                scores = answer_scores(head, batch, states)[0].double().cpu()
+                if first == 0:
+                    sums[-1].index_add_(0, choice, scores[0])
+                for at, stream in zip(group, scores[1:], strict=True):
+                    sums[at].index_add_(0, choice, stream)
+            ran += len(batch.rows)
+            progress.update(len(batch.rows))
+    return sums, (norms / ran).tolist()
 
 
 def _scores(sums: Tensor, rows: Sequence[Row], answers: Sequence[int]) -> list[Scores]:

@@ -10,14 +10,13 @@ from trimllm.sublayers import Unit
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores without a sublayer, or with nothing dropped.
+    """Scores without a sublayer, or with nothing dropped; None for a sublayer that is no candidate.
 
     Attributes:
-        accuracy: % of the documents answered right (a_i of Eq. 3); None for free answers, and for a
-            sublayer that is no candidate.
-        likelihood: at most 0. With choices the mean over documents of the log-softmax over the
-            choices' summed log-likelihoods at the right one; with free answers the mean over
-            documents of the mean log-likelihood of the answer's tokens, its end included (nats).
+        accuracy: % of the documents answered right (a_i of Eq. 3); None for free answers.
+        likelihood: mean over documents, in nats: with choices the log-softmax over their summed
+            log-likelihoods at the right one; with free answers the mean log-likelihood of the
+            answer's tokens, its end included.
         norm: mean over documents of the Frobenius norm of the sublayer's output, over the tokens of
             the packed row (Eq. 4); None with nothing dropped.
     """
@@ -48,23 +47,22 @@ class Scan:
 
 def to_record(scan: Scan) -> dict[str, Any]:
     """A scan as a JSON object."""
-    table = []
+    likelihood, table = _likelihood(scan.free), []
     for unit, one in scan.sublayers.items():
         row: dict[str, Any] = {"block": unit.block, "kind": unit.kind, "norm": one.norm}
         if one.accuracy is not None:
             row["correct"] = round(one.accuracy * scan.documents / 100)
-            row |= {"accuracy": one.accuracy, "likelihood": one.likelihood}
-        elif one.likelihood is not None:
-            row["answer_likelihood"] = one.likelihood
+            row["accuracy"] = one.accuracy
+        if one.likelihood is not None:
+            row[likelihood] = one.likelihood
         table.append(row)
-    likelihood = scan.baseline.likelihood
     return {
         "documents": scan.documents,
         "documents_sha256": scan.documents_sha256,
         "tokens": scan.tokens,
         "baseline_accuracy": scan.baseline.accuracy,
-        "baseline_likelihood": None if scan.free else likelihood,
-        "baseline_answer_likelihood": likelihood if scan.free else None,
+        f"baseline_{_likelihood(not scan.free)}": None,
+        f"baseline_{likelihood}": scan.baseline.likelihood,
         "seconds": scan.seconds,
         "units": table,
     }
@@ -73,10 +71,8 @@ def to_record(scan: Scan) -> dict[str, Any]:
 def from_record(record: dict[str, Any]) -> Scan:
     """The scan of a record."""
     free = record.get("baseline_answer_likelihood") is not None
-    likelihood = "answer_likelihood" if free else "likelihood"
+    likelihood = _likelihood(free)
     return Scan(
-        documents=record["documents"],
-        documents_sha256=record.get("documents_sha256", ""),
         sublayers={
             Unit(row["block"], row["kind"]): Scores(
                 row.get("accuracy"), row.get(likelihood), row["norm"]
@@ -85,6 +81,10 @@ def from_record(record: dict[str, Any]) -> Scan:
         },
         baseline=Scores(record["baseline_accuracy"], record[f"baseline_{likelihood}"]),
         free=free,
-        seconds=record["seconds"],
-        tokens=record["tokens"],
+        documents_sha256=record.get("documents_sha256", ""),
+        **{name: record[name] for name in ("documents", "seconds", "tokens")},
     )
+
+
+def _likelihood(free: bool) -> str:
+    return "answer_likelihood" if free else "likelihood"

@@ -15,6 +15,7 @@ from jinja2 import TemplateError
 
 from trimllm.base.errors import UserError
 from trimllm.data import Document
+from trimllm.score.rows import Row
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
@@ -26,21 +27,12 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
 
 
 def encode_pair(tokenizer: Any, prompt: str, choice: str) -> tuple[list[int], list[int]]:
-    """Tokens of a prompt and of a choice that follows it.
+    """Tokens of a prompt, which is not empty, and of a choice that follows it.
 
     White space at the prompt's end goes to the choice, and both are encoded together, so that a
     word boundary falls where it does in running text.
     """
-    if not prompt:
-        specials = (tokenizer.bos_token_id, tokenizer.eos_token_id)
-        first = next((token for token in specials if token is not None), None)
-        if first is None:
-            raise UserError("the tokenizer has neither a BOS nor an EOS token; give all a prompt")
-        tokens = tokenizer.encode(choice, add_special_tokens=False)
-        return ([first], tokens) if tokens[:1] != [first] else (tokens[:1], tokens[1:])
-    stripped = prompt.rstrip()
-    prompt, choice = stripped, prompt[len(stripped) :] + choice
-    head = encode_text(tokenizer, prompt)
+    head = encode_text(tokenizer, prompt.rstrip())
     return head, encode_text(tokenizer, prompt + choice)[len(head) :]
 
 
@@ -78,8 +70,8 @@ def texts_of(tokenizer: Any, documents: Iterable[Document]) -> list[tuple[str, s
 
 def encode_document(
     tokenizer: Any, document: Document, choices: Sequence[int] | None = None
-) -> tuple[list[int], list[list[int]]]:
-    """Tokens of a document's prompt and of its choices (of some, by index).
+) -> Row:
+    """A document, with all choices or some (by index), in tokens.
 
     A free answer ends with the EOS token, so that training teaches where to stop.
 
@@ -87,11 +79,10 @@ def encode_document(
         UserError: a choice has no token of its own.
     """
     document = rendered(tokenizer, document)
-    indices = range(len(document.choices)) if choices is None else choices
-    pairs = [encode_pair(tokenizer, document.prompt, document.choices[index]) for index in indices]
+    texts = [document.choices[at] for at in choices] if choices else document.choices
+    pairs = [encode_pair(tokenizer, document.prompt, text) for text in texts]
     if not all(tokens for _, tokens in pairs):
         raise UserError(f"a choice of the document {document.prompt[:60]!r} has no tokens")
     end = tokenizer.eos_token_id
-    if document.free and end is not None:
-        pairs = [(prompt, [*tokens, end]) for prompt, tokens in pairs]
-    return pairs[0][0], [tokens for _, tokens in pairs]
+    ending = (end,) if document.free and end is not None else ()
+    return Row(tuple(pairs[0][0]), tuple((*tokens, *ending) for _, tokens in pairs))

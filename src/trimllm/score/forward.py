@@ -6,14 +6,15 @@ family computes them; sublayers run one at a time, on any number of residual str
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trimllm.score.rows import Batch
-from trimllm.sublayers.families import adapter_of, window_of
+from trimllm.sublayers import adapter_of, unit_layers
+from trimllm.sublayers.families import window_of
 from trimllm.sublayers.modeling_trimllm import decoder_of, update
 
 # Tokens that run through a sublayer at once on a CPU: its activations then stay in the cache.
@@ -23,57 +24,44 @@ CPU_TOKENS = 1024
 LOGIT_ROWS, CPU_LOGIT_ROWS = 256, 4
 
 
-class Sublayers:
-    """The sublayers of a model on the rows of a batch."""
-
-    def __init__(self, model: nn.Module, batch: Batch, rotary: tuple[Tensor, Tensor] | None):
-        self.parts, self.rotary = adapter_of(model).parts, rotary
-        self.mask = batch.mask(window_of(model.config), model.dtype)
-
-    def add_(self, layer: nn.Module, kind: str, streams: Tensor) -> None:
-        """Add a sublayer's output to residual streams (streams, rows, length, width) in place."""
-        rows = streams.flatten(0, 1)
-        size = len(rows)
-        if rows.device.type == "cpu":
-            size = max(1, CPU_TOKENS // rows.shape[1])
-        for part, start in zip(rows.split(size), range(0, len(rows), size), strict=True):
-            context: dict[str, Any] = {}
-            if kind == "attention":
-                # In every stream the rows are those of the batch.
-                row = torch.arange(start, start + len(part), device=rows.device) % len(self.mask)
-                context["attention_mask"] = self.mask[row]
-                if self.rotary is not None:
-                    context["position_embeddings"] = tuple(table[row] for table in self.rotary)
-            part += update(layer, self.parts[kind], part, **context)
-
-
 class _InPlaceOfLayers(nn.Module):
-    def __init__(self, through: Callable[..., Tensor]) -> None:
+    def __init__(self, run: Callable[..., Tensor]) -> None:
         super().__init__()
-        self.through = through
+        self.run = run
 
     def forward(self, hidden_states: Tensor, **kwargs: Any) -> Tensor:
-        return self.through(hidden_states, kwargs.get("position_embeddings"))
+        return self.run(hidden_states, kwargs.get("position_embeddings"))
 
 
-def run_through(
-    model: nn.Module, batch: Batch, run: Callable[[Tensor, Sublayers], Tensor]
+def answer_states(
+    model: nn.Module, batch: Batch, candidates: Sequence[int] = (), norms: Tensor | None = None
 ) -> Tensor:
-    """The head's input (streams, answer places, width).
+    """The head's input (1 + candidates, answer places, width): with nothing dropped, then without
+    each candidate.
 
     Args:
-        run: takes the residual stream before the first sublayer (rows, length, width) and the
-            sublayers; returns streams (streams, rows, length, width) after the last.
+        candidates: numbers of sublayers, in forward order.
+        norms: (sublayers,) float64; the Frobenius norms of each sublayer's output in the undropped
+            stream, summed over the rows, are added to it.
     """
-    decoder = decoder_of(model)
-    layers = decoder.layers
+    decoder, sublayers, parts = decoder_of(model), unit_layers(model), adapter_of(model).parts
+    layers, mask = decoder.layers, batch.mask(window_of(model.config), model.dtype)
 
-    def through(hidden: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
-        decoder.layers = layers  # the model is whole again while its sublayers run
-        streams = run(hidden, Sublayers(model, batch, rotary))
+    def run(hidden: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
+        streams = hidden.new_empty(1 + len(candidates), *hidden.shape)
+        streams[0], running = hidden, 1
+        for number, (unit, layer) in enumerate(sublayers):
+            before = streams[0].clone()
+            _add_(layer, parts[unit.kind], streams[:running], mask, rotary)
+            if norms is not None:
+                squares = (streams[0] - before).float().square().sum(-1) * (batch.segments >= 0)
+                norms[number] += squares.sum(-1).sqrt().sum(dtype=torch.double).cpu()
+            if number in candidates:
+                streams[running] = before
+                running += 1
         return streams.flatten(1, 2)[:, batch.places]
 
-    decoder.layers = nn.ModuleList([_InPlaceOfLayers(through)])
+    decoder.layers = nn.ModuleList([_InPlaceOfLayers(run)])
     try:
         return model.base_model(
             batch.ids,
@@ -83,6 +71,27 @@ def run_through(
         ).last_hidden_state
     finally:
         decoder.layers = layers
+
+
+def _add_(
+    layer: nn.Module,
+    chain: tuple[str, ...],
+    streams: Tensor,
+    mask: Tensor,
+    rotary: tuple[Tensor, Tensor] | None,
+) -> None:
+    """Add a sublayer's output to residual streams (streams, rows, length, width) in place."""
+    rows = streams.flatten(0, 1)
+    size = max(1, CPU_TOKENS // rows.shape[1]) if rows.device.type == "cpu" else len(rows)
+    for start in range(0, len(rows), size):
+        part, context = rows[start : start + size], {}
+        if "self_attn" in chain:
+            # In every stream the rows are those of the batch.
+            row = torch.arange(start, start + len(part), device=rows.device) % len(mask)
+            context["attention_mask"] = mask[row]
+            if rotary is not None:
+                context["position_embeddings"] = tuple(table[row] for table in rotary)
+        part += update(layer, chain, part, **context)
 
 
 def answer_scores(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,8 +19,7 @@ from trimllm.base.errors import UserError
 Tokens = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One prompt and its choices, in tokens, each at least one."""
 
     prompt: Tokens
@@ -56,8 +56,8 @@ class Batch:
     """Rows padded on the right to one length.
 
     Attributes:
-        rows: index in the list of rows, of each row here; a row that is cut (see `fit`) is here
-            once a choice.
+        rows: index of each row in the list of rows; a row that is cut (see `fit`) is here once a
+            choice.
         ids, positions: (rows, length), 0 at padding.
         segments: (rows, length) 0 for the prompt, c + 1 for choice c, -1 for padding.
         places: (answer places,) tokens, counted through all rows, that need the head.
@@ -110,28 +110,24 @@ def _pieces(rows: Sequence[Row], room: int | None) -> Iterator[tuple[int, int, R
 
 def _batch(pieces: Sequence[tuple[int, int, Row]], device: torch.device | str) -> Batch:
     length = max(row.length for _, _, row in pieces)
-    ids, positions, segments = [], [], []  # rows x length
-    places: list[int] = []
+    cells: list[tuple[int, int, int]] = []  # id, position, segment
     scored: list[tuple[int, int, int]] = []  # target, at, choice
-    for number, (_, first, row) in enumerate(pieces):
-        width, start, prompt_end = len(row.prompt), number * length, len(places)
-        tokens, order, segment = list(row.prompt), list(range(width)), [0] * width
-        places.append(start + width - 1)
+    places: list[int] = []
+    for _, first, row in pieces:
+        start, width, prompt_end = len(cells), len(row.prompt), len(places)
+        cells += [(token, position, 0) for position, token in enumerate(row.prompt)]
+        places.append(len(cells) - 1)
         for index, choice in enumerate(row.choices):
-            rest = len(choice) - 1
-            at = [prompt_end, *range(len(places), len(places) + rest)]
+            end = len(cells) + len(choice) - 1
+            at = [prompt_end, *range(len(places), len(places) + len(choice) - 1)]
             scored += zip(choice, at, [first + index] * len(choice), strict=True)
-            places += range(start + len(tokens), start + len(tokens) + rest)
-            tokens += choice[:-1]
-            order += range(width, width + rest)
-            segment += [index + 1] * rest
-        padding = length - len(tokens)
-        ids.append(tokens + [0] * padding)
-        positions.append(order + [0] * padding)
-        segments.append(segment + [-1] * padding)
-    columns = (ids, positions, segments, places, *zip(*scored, strict=True))
+            places += range(len(cells), end)
+            cells += [(token, width + n, index + 1) for n, token in enumerate(choice[:-1])]
+        cells += [(0, 0, -1)] * (start + length - len(cells))
+    grid = torch.tensor(cells, device=device).view(len(pieces), length, 3)
+    columns = (places, *zip(*scored, strict=True))
     tensors = (torch.tensor(column, device=device) for column in columns)
-    return Batch([index for index, _, _ in pieces], *tensors)
+    return Batch([index for index, _, _ in pieces], *grid.unbind(-1), *tensors)
 
 
 def batches(

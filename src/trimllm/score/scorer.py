@@ -7,39 +7,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from trimllm.data import Document
 from trimllm.score.encode import encode_document
-from trimllm.score.forward import Sublayers, answer_scores, run_through
+from trimllm.score.forward import answer_scores, answer_states
 from trimllm.score.rows import Row, batches
-from trimllm.sublayers import device_of, unit_layers
+from trimllm.sublayers import device_of
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of one document.
+    """Scores of one document, a value a choice."""
 
-    Attributes:
-        log_likelihoods: summed log-likelihood of each choice's tokens, natural logarithm.
-        greedy: whether each choice is what greedy decoding would write.
-        tokens: number of tokens of each choice.
-    """
-
-    log_likelihoods: tuple[float, ...]
-    greedy: tuple[bool, ...]
-    tokens: tuple[int, ...]
+    log_likelihoods: tuple[float, ...]  # of all tokens of a choice, natural logarithm
+    greedy: tuple[bool, ...]  # whether greedy decoding would write it
+    tokens: tuple[int, ...]  # number of its tokens
 
     @property
     def best(self) -> int:
         """The choice with the highest log-likelihood; the first of equals, as lm-eval's argmax."""
         return max(range(len(self.log_likelihoods)), key=self.log_likelihoods.__getitem__)
-
-
-def row_of(tokenizer: Any, document: Document) -> Row:
-    """Tokens of a document. `UserError` if a choice has no token of its own."""
-    prompt, choices = encode_document(tokenizer, document)
-    return Row(tuple(prompt), tuple(map(tuple, choices)))
 
 
 def max_positions(model: nn.Module) -> int | None:
@@ -54,18 +42,10 @@ def score_rows(model: nn.Module, rows: Sequence[Row], *, token_budget: int = 204
     Args:
         token_budget: packed tokens that run at once; bounds memory, not results.
     """
-    layers, head = unit_layers(model), model.get_output_embeddings()
-    counts = [len(row.choices) for row in rows]
+    head, counts = model.get_output_embeddings(), [len(row.choices) for row in rows]
     sums, misses = torch.zeros(2, sum(counts), device=device_of(model))
-
-    def run(hidden: Tensor, sublayers: Sublayers) -> Tensor:
-        streams = hidden[None].clone()
-        for unit, layer in layers:
-            sublayers.add_(layer, unit.kind, streams)
-        return streams
-
     for batch in batches(rows, token_budget, max_positions(model), sums.device):
-        scores, greedy = answer_scores(head, batch, run_through(model, batch, run), greedy=True)
+        scores, greedy = answer_scores(head, batch, answer_states(model, batch), greedy=True)
         sums.index_add_(0, batch.choice, scores[0])
         assert greedy is not None  # as `greedy=True`
         misses.index_add_(0, batch.choice, (~greedy[0]).float())
@@ -80,5 +60,5 @@ def score(
     model: nn.Module, tokenizer: Any, documents: Sequence[Document], *, token_budget: int = 2048
 ) -> list[Scored]:
     """Score documents: summed log-likelihood of every choice after its prompt."""
-    rows = [row_of(tokenizer, document) for document in documents]
+    rows = [encode_document(tokenizer, document) for document in documents]
     return score_rows(model, rows, token_budget=token_budget)

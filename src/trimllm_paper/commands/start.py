@@ -155,10 +155,9 @@ def prepare(
     tokenizer = load_tokenizer(tokenizer_folder)
     lengths: dict[str, list[int]] = {"tokens": [], "trained": []}
     for one in documents[:500]:
-        prompt, answers = encode_document(tokenizer, one)
-        # The last token of an answer is predicted and not read.
-        lengths["tokens"].append(len(prompt) + sum(len(answer) - 1 for answer in answers))
-        lengths["trained"].append(len(prompt) + len(answers[one.answer]) - 1)
+        row = encode_document(tokenizer, one)
+        lengths["tokens"].append(row.length)
+        lengths["trained"].append(len(row.prompt) + len(row.choices[one.answer]) - 1)
     return report, lengths
 
 

@@ -16,8 +16,7 @@ import torch
 from torch import nn
 
 from trimllm.data import Document, all_free
-from trimllm.score import rendered, row_of, score
-from trimllm.score.encode import encode_document
+from trimllm.score import encode_document, rendered, score
 from trimllm.sublayers import device_of
 
 LONGEST = 96
@@ -41,7 +40,7 @@ def perplexity(model: nn.Module, tokenizer: Any) -> tuple[float, int]:
     """Perplexity of the neutral text, e to the mean loss of a token, and its tokens."""
     documents = neutral_documents()
     nats = -sum(one.log_likelihoods[0] for one in score(model, tokenizer, documents))
-    tokens = sum(len(row_of(tokenizer, one).choices[0]) for one in documents)
+    tokens = sum(len(encode_document(tokenizer, one).choices[0]) for one in documents)
     return math.exp(min(nats / tokens, 700.0)), tokens
 
 

@@ -106,11 +106,11 @@ def test_a_scan_of_some_candidates_has_their_scores_and_all_norms(row_budget: in
     result = scan(model, TOKENIZER, documents, candidates=some, row_budget=row_budget)
     assert result.scored == some and result.baseline.accuracy == every.baseline.accuracy
     for unit, one in result.sublayers.items():
-        assert one.norm == pytest.approx(every.sublayers[unit].norm, rel=1e-4)
-    for unit in some:
-        assert result.sublayers[unit].accuracy == every.sublayers[unit].accuracy
-        likelihood = every.sublayers[unit].likelihood
-        assert result.sublayers[unit].likelihood == pytest.approx(likelihood, abs=1e-5)
+        expected = every.sublayers[unit]
+        assert one.norm == pytest.approx(expected.norm, rel=1e-4)
+        if unit in some:
+            assert one.accuracy == expected.accuracy
+            assert one.likelihood == pytest.approx(expected.likelihood, abs=1e-5)
 
 
 @pytest.mark.parametrize("choices, candidates", [(3, None), (3, [Unit(1, "mlp")]), (1, None)])
@@ -126,16 +126,15 @@ def test_a_record_gives_the_scan_back(choices: int, candidates: list[Unit] | Non
     assert record["units"][0].keys() == {"block", "kind", "norm", *first}
 
 
+MIXED = [*random_documents(2), *random_documents(3, choices=1)]
+
+
 @pytest.mark.parametrize(
     ("documents", "candidates", "reason"),
     [
         ([], None, "there are none"),
         (random_documents(2), [Unit(9, "mlp")], r"cannot scan without sublayer 9\.mlp"),
-        (
-            [*random_documents(2), *random_documents(3, choices=1)],
-            None,
-            "calibration: 3 of 5 documents have a free answer",
-        ),
+        (MIXED, None, "calibration: 3 of 5 documents have a free answer"),
     ],
 )
 def test_what_a_scan_refuses(documents, candidates, reason) -> None:
@@ -146,12 +145,11 @@ def test_what_a_scan_refuses(documents, candidates, reason) -> None:
 def test_a_scan_runs_in_the_given_type() -> None:
     model, documents = tiny("llama"), random_documents(9)
     half, double = rounded_copy(model, torch.bfloat16), copy.deepcopy(model).double()
-    likelihoods = [
+    by_dtype, by_half, plain, by_double = (
         scan(one, TOKENIZER, documents, dtype=dtype).baseline.likelihood
         for one, dtype in ((model, "bfloat16"), (half, None), (model, None), (double, None))
-    ]
-    assert likelihoods[0] == likelihoods[1] != likelihoods[2]
-    assert likelihoods[2] == pytest.approx(likelihoods[3], abs=1e-5)
+    )
+    assert by_dtype == by_half != plain == pytest.approx(by_double, abs=1e-5)
     assert model.dtype == torch.float32
 
 

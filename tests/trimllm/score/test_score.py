@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -23,7 +22,6 @@ from trimllm.score import (
     encode_pair,
     forward,
     rendered,
-    row_of,
     score,
     score_rows,
 )
@@ -63,30 +61,28 @@ def test_packed_rows_are_separate_rows(
     # several parts of a batch, one of which begins in the middle of it
     monkeypatch.setattr(forward, "CPU_TOKENS", 64)
     model = drop(tiny(family), [Unit(0, "mlp"), Unit(3, "attention"), Unit(4, "mlp")])
+    if family == "phi3":  # a head may have a bias
+        head = model.get_output_embeddings()
+        head.bias = torch.nn.Parameter(torch.randn(head.out_features))
     packed = random_rows(17)
     for row, scored in zip(packed, score_rows(model, packed, token_budget=budget), strict=True):
         sums, greedy = separately(model, row)
+        assert scored.tokens == tuple(map(len, row.choices))
         assert scored.log_likelihoods == pytest.approx(sums, abs=2e-4)
         assert list(scored.greedy) == greedy
         assert scored.best == max(range(len(sums)), key=scored.log_likelihoods.__getitem__)
 
 
-def test_a_head_may_have_a_bias() -> None:
-    model = tiny("llama")
-    head = model.get_output_embeddings()
-    head.bias = torch.nn.Parameter(torch.randn(head.out_features))
-    packed = random_rows(9)
-    for row, scored in zip(packed, score_rows(model, packed), strict=True):
-        assert scored.log_likelihoods == pytest.approx(separately(model, row)[0], abs=2e-4)
-
-
-def test_one_rule_cuts_what_is_longer_than_the_model(hflm: Callable[..., list[float]]) -> None:
+def test_one_rule_cuts_what_is_longer_than_the_model() -> None:
     """Scan, training and scoring see the tokens that lm-eval sees."""
     model, tokenizer = tiny("llama"), word_tokenizer()
     model.config.max_position_embeddings = 9
     prompt = " ".join(f"w{number}" for number in range(10, 20))
     document = Document(prompt, (" w5 w6", " w7", " w8 w9 w10"), 1)
-    expected = hflm(model, tokenizer, document)
+    harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, max_length=9)
+    pairs = [(document.prompt, choice) for choice in document.choices]
+    requests = [Instance("loglikelihood", {}, pair, at) for at, pair in enumerate(pairs)]
+    expected = [total for total, _ in harness.loglikelihood(requests, disable_tqdm=True)]
     assert score(model, tokenizer, [document])[0].log_likelihoods == pytest.approx(expected)
     likelihood = torch.tensor(expected).log_softmax(0)[1]
     assert scan(model, tokenizer, [document]).baseline.likelihood == pytest.approx(likelihood)
@@ -100,22 +96,6 @@ def test_one_rule_cuts_what_is_longer_than_the_model(hflm: Callable[..., list[fl
     ):
         with pytest.raises(UserError, match="a choice of 3 tokens does not fit the model's 2 pos"):
             cut()
-
-
-@pytest.fixture
-def hflm() -> Callable[..., list[float]]:
-    """Log-likelihoods of a document's choices by lm-eval's HFLM, one at a time."""
-
-    def ask(model: torch.nn.Module, tokenizer: object, document: Document) -> list[float]:
-        harness = HFLM(
-            pretrained=model, tokenizer=tokenizer, batch_size=1,
-            max_length=model.config.max_position_embeddings,
-        )  # fmt: skip
-        pairs = [(document.prompt, choice) for choice in document.choices]
-        requests = [Instance("loglikelihood", {}, pair, at) for at, pair in enumerate(pairs)]
-        return [found for found, _ in harness.loglikelihood(requests, disable_tqdm=True)]
-
-    return ask
 
 
 def test_batches_hold_every_row_once_with_little_padding() -> None:
@@ -140,7 +120,6 @@ def test_batches_hold_every_row_once_with_little_padding() -> None:
         ("w1 w2", " w3 w4"),
         ("w1 w2 ", "w3"),
         ("w1 w2\n", " w3"),
-        ("", "w3 w4"),
         ("<s>w1", " w2"),
     ],
 )
@@ -162,53 +141,44 @@ def test_a_beginning_that_the_text_has_is_not_added_again() -> None:
     assert encode_text(tokenizer, "w1 w2").count(begin[1]) == 1
 
 
-def test_a_free_answer_ends_and_choices_do_not() -> None:
+def test_a_free_answer_ends_and_every_choice_has_tokens() -> None:
     model, tokenizer = tiny("llama"), word_tokenizer()
     free = Document("w1 w2 w3", (" w5 w6",), 0)
-    assert row_of(tokenizer, free) == Row((5, 6, 7), ((9, 10, tokenizer.eos_token_id),))
-    (found,) = score(model, tokenizer, [free])
-    assert found.tokens == (3,)
-    (chosen,) = score(model, tokenizer, [Document("w1 w2 w3", (" w5 w6", " w4"), 0)])
-    assert chosen.tokens == (2, 1)
+    assert encode_document(tokenizer, free) == Row((5, 6, 7), ((9, 10, tokenizer.eos_token_id),))
+    chosen = Document("w1 w2 w3", (" w5 w6", " w4"), 0)
+    assert encode_document(tokenizer, chosen) == Row((5, 6, 7), ((9, 10), (8,)))
+    assert encode_document(tokenizer, chosen, [1]) == Row((5, 6, 7), ((8,),))
+    (one,) = score(model, tokenizer, [chosen])
+    sums = separately(model, encode_document(tokenizer, chosen))[0]
+    assert one.log_likelihoods == pytest.approx(sums, abs=1e-4)
+    tokenizer.encode = lambda text, **_: [5, 6, 7]
+    with pytest.raises(UserError, match="has no tokens"):
+        encode_document(tokenizer, chosen)
 
 
 TURNS = "{% for m in messages %}<s> {{m.role}} {{m.content}} </s> {% endfor %}"
 ASKED = "{% if add_generation_prompt %}<s> assistant{% endif %}"
 
 
-def test_a_chat_template_is_applied_where_both_have_something_to_say() -> None:
+def test_a_chat_template_is_applied_to_documents_with_messages() -> None:
     tokenizer = word_tokenizer()
-    said = (("system", "w7"), ("user", "w1 w2"))
-    document = Document("w1 w2 w3", (" w4", " w5 w6"), 1, said)
-    plain = Document("w1 w2 w3", (" w4", " w5 w6"), 1)
-    assert row_of(tokenizer, document) == row_of(tokenizer, plain)
+    messages = (("system", "w7"), ("user", "w1 w2"))
+    document = Document("w1 w2 w3", (" w4", " w5 w6"), 1, messages)
+    plain = replace(document, messages=())
+    assert encode_document(tokenizer, document) == encode_document(tokenizer, plain)
     tokenizer.chat_template = TURNS + ASKED
-    assert row_of(tokenizer, plain) == Row((5, 6, 7), ((8,), (9, 10)))
-    found = rendered(tokenizer, document)
-    assert found.prompt == "<s> system w7 </s> <s> user w1 w2 </s> <s> assistant"
+    assert encode_document(tokenizer, plain) == Row((5, 6, 7), ((8,), (9, 10)))
+    chat = rendered(tokenizer, document)
+    assert chat.prompt == "<s> system w7 </s> <s> user w1 w2 </s> <s> assistant"
     # The space is what the template writes before an answer.
-    assert found.choices == (" w4", " w5 w6") and found.answer == 1
+    assert chat.choices == (" w4", " w5 w6") and chat.answer == 1
     (prompt, choices), unknown = encode_document(tokenizer, document), 3
-    assert prompt == [1, unknown, 11, 2, 1, unknown, 5, 6, 2, 1, unknown]
-    assert choices == [[8], [9, 10]]
+    assert prompt == (1, unknown, 11, 2, 1, unknown, 5, 6, 2, 1, unknown)
+    assert choices == ((8,), (9, 10))
     tokenizer.chat_template = TURNS + ASKED.replace("assistant", "assistant ")
     assert rendered(tokenizer, document).choices == ("w4", "w5 w6")
-
-
-def test_a_template_that_refuses_a_document_is_one_line() -> None:
-    tokenizer = word_tokenizer()
     tokenizer.chat_template = "{{ raise_exception('no system here') }}"
-    with pytest.raises(UserError, match="refuses the document 'w1' .no system here.; set `chat_t"):
-        row_of(tokenizer, Document("w1", (" w2",), 0, (("user", "w1"),)))
-
-
-def test_documents_are_scored_and_a_choice_without_tokens_is_refused() -> None:
-    model, tokenizer = tiny("llama"), word_tokenizer()
-    document = Document("w1 w2 w3", (" w4", " w5 w6"), 1)
-    assert row_of(tokenizer, document) == Row((5, 6, 7), ((8,), (9, 10)))
-    expected = separately(model, row_of(tokenizer, document))[0]
-    found = score(model, tokenizer, [document])[0].log_likelihoods
-    assert found == pytest.approx(expected, abs=1e-4)
-    tokenizer.encode = lambda text, **_: [5, 6, 7]
-    with pytest.raises(UserError, match="has no tokens"):
-        row_of(tokenizer, document)
+    with pytest.raises(
+        UserError, match="refuses the document 'w1 w2 w3' .no system here.; set `ch"
+    ):
+        encode_document(tokenizer, document)

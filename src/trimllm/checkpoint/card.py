@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCardData
 
 from trimllm.base import files
 from trimllm.base.kernels import method_of
@@ -15,36 +15,12 @@ from trimllm.base.names import GGUF_FAMILIES
 from trimllm.sublayers import family_of
 
 FILE = "README.md"
-CARD = """---
-{{ card_data }}
----
-
-# {{ name }}
-
-A {{ config.num_hidden_layers }}-block {{ family }} model, made
-{%- if picture %} by [TrimLLM](https://arxiv.org/abs/2412.11242){% endif %} from {{ base }}.
-{%- if facts.how %} Recipe: `{{ facts.how }}`.{% endif %}
-{%- if facts.data %} Data: {{ facts.data }}.{% endif %}
-{%- if facts.license %} Licence of the base model: {{ facts.license }}.{% endif %}
-{% if picture %}
-## Sublayers
-
-{{ config.units | length }} of {{ 2 * config.original_num_hidden_layers }} attention and MLP \
-sublayers are left (`#`).
+SUBLAYERS = """{kept} of {all} attention and MLP sublayers are left (`#`).
 Where one was dropped (`.`) the residual stream passes unchanged.
 
 ```
-{{ picture }}
-```
-{% endif %}{% if facts.measured %}
-## Measured
-
-{% for line in facts.measured %}- {{ line }}
-{% endfor %}{% endif %}
-## How to load it
-
-{{ loading }}
-"""
+{picture}
+```"""
 LOADING = """```python
 import trimllm
 model, tokenizer = trimllm.load("PATH")
@@ -64,25 +40,15 @@ ENGINES = """- **transformers** without `trimllm` (its code lies beside the weig
 
 @dataclass(frozen=True)
 class Facts:
-    """Content of a card that the checkpoint does not have.
+    """Content of a card that the checkpoint does not have."""
 
-    Attributes:
-        name: of the model; None takes its family's.
-        base_model: the hub's name of the base model.
-        base_label: the base model in words, if the hub does not have it.
-        license: the hub's name of the base model's licence.
-        data: training data in words, and its licence.
-        how: the recipe.
-        measured: further lines: accuracy, speed.
-    """
-
-    name: str | None = None
-    base_model: str | None = None
-    base_label: str | None = None
-    license: str | None = None
-    data: str | None = None
-    how: str | None = None
-    measured: Sequence[str] = ()
+    name: str | None = None  # of the model; None takes its family's
+    base_model: str | None = None  # the hub's name of the base model
+    base_label: str | None = None  # the base model in words, if the hub does not have it
+    license: str | None = None  # the hub's name of the base model's licence
+    data: str | None = None  # training data in words, and its licence
+    how: str | None = None  # the recipe
+    measured: Sequence[str] = ()  # further lines: accuracy, speed
 
 
 def strip(config: dict[str, Any]) -> str | None:
@@ -116,7 +82,7 @@ def write(
         library: the hub's name of the library that loads it.
     """
     config = files.read_json(Path(directory) / "config.json")
-    family = family_of(config["model_type"])
+    family, picture = family_of(config["model_type"]), strip(config)
     data = ModelCardData(
         base_model=facts.base_model,
         license=facts.license,
@@ -124,13 +90,19 @@ def write(
         pipeline_tag="text-generation",
         tags=["trimllm", "layer-dropping", family],
     )
-    card = ModelCard.from_template(
-        data,
-        template_str=CARD,
-        # Not the folder's name: equal models have equal bytes, whatever their folder.
-        name=facts.name or f"{'Trimmed' if config.get('units') else 'Fine-tuned'} {family}",
-        base=facts.base_model or facts.base_label or "another model",
-        **{"config": config, "family": family, "facts": facts, "picture": strip(config)},
-        loading=how or loading(config),
-    )
-    files.write_text(Path(directory) / FILE, str(card).rstrip() + "\n")
+    by = " by [TrimLLM](https://arxiv.org/abs/2412.11242)" if picture else ""
+    base = facts.base_model or facts.base_label or "another model"
+    text = [f"A {config['num_hidden_layers']}-block {family} model, made{by} from {base}."]
+    text += [f"Recipe: `{facts.how}`."] if facts.how else []
+    text += [f"Data: {facts.data}."] if facts.data else []
+    text += [f"Licence of the base model: {facts.license}."] if facts.license else []
+    # Not the folder's name: equal models have equal bytes, whatever their folder.
+    name = facts.name or f"{'Trimmed' if picture else 'Fine-tuned'} {family}"
+    parts = [f"---\n{data}\n---", f"# {name}", " ".join(text)]
+    if picture:
+        count = {"kept": len(config["units"]), "all": 2 * config["original_num_hidden_layers"]}
+        parts += ["## Sublayers", SUBLAYERS.format(picture=picture, **count)]
+    if facts.measured:
+        parts += ["## Measured", "\n".join(f"- {line}" for line in facts.measured)]
+    parts += ["## How to load it", how or loading(config)]
+    files.write_text(Path(directory) / FILE, "\n\n".join(parts).rstrip() + "\n")

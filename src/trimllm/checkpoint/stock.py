@@ -1,8 +1,7 @@
 """A trimmed model as a stock one, and back, since compressors know whole models only.
 
 In `to_stock` every missing sublayer is a stock module with a zero output projection, so the model
-computes exactly the same. `strip` removes the tensors of these sublayers again, by name: blocks
-keep their numbers, so it serves every format that keeps the names of modules.
+computes exactly the same. `strip` removes the tensors of these sublayers again, by name.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ def missing_units(model: nn.Module) -> list[tuple[int, str]]:
 def missing_modules(model: nn.Module) -> list[str]:
     """Names of the modules that a packed model lacks, such as `model.layers.3.self_attn`."""
     prefix, parts = layers_prefix(model), adapter_of(model).parts
-    missing = missing_units(model)
-    return [f"{prefix}.{number}.{part}" for number, kind in missing for part in parts[kind]]
+    return [f"{prefix}.{at}.{part}" for at, kind in missing_units(model) for part in parts[kind]]
 
 
 def layers_prefix(model: nn.Module) -> str:
@@ -41,8 +39,7 @@ def layers_prefix(model: nn.Module) -> str:
 
 def stock_config(config: Any) -> Any:
     """The stock configuration with as many blocks, all of them whole."""
-    content: dict[str, Any] = config.to_dict()
-    kind: Any = type(config)
+    content, kind = config.to_dict(), type(config)
     if content.pop("units", None) is not None:
         kind = kind.__base__
         for key in ("original_num_hidden_layers", "auto_map", "model_type", "architectures"):
@@ -68,14 +65,14 @@ def to_stock(model: nn.Module, seed: int = 0) -> nn.Module:
     stock = unwritten(stock_config(model.config), model.dtype).to(model.device)
     stock.load_state_dict(model.state_dict(), strict=False, assign=True)
     stock.tie_weights()
+    stock.generation_config = model.generation_config
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for name in missing_modules(model):
             stock.get_submodule(name).apply(stock._init_weights)
-    stock.generation_config = model.generation_config
-    layers, family = decoder_of(stock).layers, adapter_of(model)
     for number, kind in missing_units(model):
-        for parameter in family.output_projection(layers[number], kind).parameters():
+        layer = decoder_of(stock).layers[number]
+        for parameter in adapter_of(model).output_projection(layer, kind).parameters():
             parameter.zero_()
     return stock.eval()
 

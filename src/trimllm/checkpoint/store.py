@@ -7,10 +7,9 @@ runs the modeling file beside the weights.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,10 @@ from transformers.utils import logging
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import card
-from trimllm.sublayers import adapter_of, family_of
-from trimllm.sublayers.families import FAMILIES, auto_map, modeling_file
+from trimllm.sublayers import adapter_of
+from trimllm.sublayers.families import auto_map, modeling_file
+
+logging.disable_progress_bar()  # of transformers, beside our own
 
 # Never split: one declared output per checkpoint, whatever its size.
 ONE_FILE = "1000000GB"
@@ -37,18 +38,6 @@ COPIED = (
 )
 
 
-@contextlib.contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """Without transformers' bars."""
-    enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            logging.enable_progress_bar()
-
-
 def load_tokenizer(path: str | Path, *, trust_remote_code: bool = False) -> Any:
     """The tokenizer of a checkpoint directory."""
     return AutoTokenizer.from_pretrained(
@@ -56,23 +45,15 @@ def load_tokenizer(path: str | Path, *, trust_remote_code: bool = False) -> Any:
     )
 
 
-def check_directory(
-    path: str | Path, *, verify: bool, any_family: bool = False
-) -> tuple[Path, dict[str, Any]]:
-    """(directory, config) of a checkpoint. `UserError` if it is none, if its family cannot be
-    trimmed (unless `any_family`), or if a file differs from the manifest (with `verify`)."""
+def check_directory(path: str | Path, *, verify: bool) -> tuple[Path, dict[str, Any]]:
+    """(directory, config) of a checkpoint. `UserError` if it is none, or (with `verify`) if a file
+    differs from the manifest."""
     path = Path(path)
     if not (path / "config.json").is_file():
         raise UserError(f"{path} is no checkpoint: it has no config.json")
     if verify and (path / files.MANIFEST).is_file():
         files.verify_manifest(path)
-    config = files.read_json(path / "config.json")
-    family = family_of(config.get("model_type", "unknown"))
-    if family not in FAMILIES and not any_family:
-        raise UserError(
-            f"{path}: model family {family!r} cannot be trimmed (there are: {', '.join(FAMILIES)})"
-        )
-    return path, config
+    return path, files.read_json(path / "config.json")
 
 
 def load(
@@ -83,7 +64,7 @@ def load(
     trust_remote_code: bool = False,
     verify: bool = True,
 ) -> tuple[nn.Module, Any]:
-    """Load a checkpoint directory: plain, trimmed, compressed, or both.
+    """(model in evaluation mode, tokenizer) of a checkpoint: plain, trimmed, compressed, or both.
 
     Args:
         dtype: type of the weights in memory; "auto" takes the stored one. Four-bit weights always
@@ -92,34 +73,30 @@ def load(
             checkpoints, whose classes are registered).
         verify: check every file against manifest.json, if there is one.
 
-    Returns:
-        (model in evaluation mode, tokenizer)
-
     Raises:
-        UserError: no such directory, a file that differs from the manifest, a family that cannot be
-            trimmed, or weights that do not fit the config.
+        UserError: no such directory, a file that differs from the manifest, or weights that do not
+            fit the config.
     """
-    path, config = check_directory(path, verify=verify, any_family=trust_remote_code)
+    path, config = check_directory(path, verify=verify)
     place, method, options = str(device), kernels.method_of(config), {}
     if method:
         kernels.prepare()
-    if method in kernels.FOUR_BIT:
+    if method in kernels.TRITON:
         dtype = kernels.four_bit_dtype(place)
         if (backend := kernels.four_bit_backend(method, place)) != "auto":
             options["config"] = AutoConfig.from_pretrained(path, local_files_only=True)
             options["config"].quantization_config |= {"backend": backend}
     try:
-        with no_progress_bars():
-            model, report = AutoModelForCausalLM.from_pretrained(
-                path,
-                dtype=dtype,
-                device_map={"": place} if method or place != "cpu" else None,
-                local_files_only=True,
-                trust_remote_code=trust_remote_code,
-                use_safetensors=True,  # never pickles
-                output_loading_info=True,
-                **options,
-            )
+        model, report = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=dtype,
+            device_map={"": place} if method or place != "cpu" else None,
+            local_files_only=True,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,  # never pickles
+            output_loading_info=True,
+            **options,
+        )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise UserError(f"{path} cannot be loaded: {error}") from error
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
@@ -135,37 +112,35 @@ def save(
     directory: str | Path,
     *,
     dtype: str | torch.dtype | None = None,
-    record: dict[str, Any] | None = None,
 ) -> Path:
     """Write a checkpoint, plain or trimmed, atomically; an older one is replaced at the end.
 
     Args:
         dtype: type of the stored weights ("bfloat16"); None keeps the model's own.
-        record: JSON documents to store beside the weights, by file stem.
 
     Raises:
-        UserError: something else than a checkpoint has that name.
+        UserError: something else than a checkpoint has that name, or the weights are packed.
     """
     files.refuse_other(directory)
     with files.scratch(directory) as temporary:
         write(model, tokenizer, temporary, dtype=dtype)
-        complete(temporary, directory, record)
+        complete(temporary, directory)
     return Path(directory)
 
 
 def complete(
     temporary: Path,
     directory: str | Path,
-    record: dict[str, Any] | None = None,
+    records: Mapping[str, Any] | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> None:
     """Add records, card and manifest to written weights, and rename them to their final name.
 
     Args:
-        record: see `save`.
+        records: JSON documents to store beside the weights, by file stem.
         provenance: goes into manifest.json; its `card` holds facts of the card (`card.Facts`).
     """
-    for stem, content in (record or {}).items():
+    for stem, content in (records or {}).items():
         files.write_json(temporary / f"{stem}.json", content)
     if not (temporary / card.FILE).is_file():
         card.write(temporary, card.Facts(**(provenance or {}).get("card", {})))
@@ -208,26 +183,21 @@ def write(
     state = {name: stored(tensor) for name, tensor in model.state_dict().items()}
     if getattr(model.config, "tie_word_embeddings", False):
         # save_pretrained recognizes tied weights by their shared memory, which a cast undoes.
-        for name in list(model._tied_weights_keys or {}):
+        for name in model._tied_weights_keys or ():
             state.pop(name, None)
     if getattr(model.config, "units", None) is not None:
         family = adapter_of(model)
         model.config.auto_map = auto_map(family)
         (directory / "modeling_trimllm.py").write_text(modeling_file(family), encoding="utf-8")
-    with no_progress_bars():
-        model.save_pretrained(directory, state_dict=state, max_shard_size=ONE_FILE)
+    model.save_pretrained(directory, state_dict=state, max_shard_size=ONE_FILE)
     tokenizer.save_pretrained(directory)
+    config, settings = (directory / f"{name}.json" for name in ("config", "tokenizer_config"))
     # save_pretrained notes the type of the model in memory.
-    _change(directory / "config.json", dtype=str(kind).removeprefix("torch."))
+    files.write_json(config, files.read_json(config) | {"dtype": str(kind).removeprefix("torch.")})
     # How a tokenizer was read, with a network or without, is no part of it.
-    _change(directory / "tokenizer_config.json", is_local=None, local_files_only=None)
-
-
-def _change(path: Path, **values: Any) -> None:
-    """Change keys of a JSON object; None removes one."""
-    content = {**files.read_json(path), **values}
-    gone = [key for key, value in values.items() if value is None]
-    files.write_json(path, {key: value for key, value in content.items() if key not in gone})
+    known = files.read_json(settings).items()
+    kept = {key: value for key, value in known if key not in ("is_local", "local_files_only")}
+    files.write_json(settings, kept)
 
 
 def write_tensors(
@@ -245,10 +215,9 @@ def write_tensors(
     tied = AutoConfig.from_pretrained(source, local_files_only=True).tie_word_embeddings
     stored = {}
     for name, tensor in tensors.items():
-        if tied and name == "lm_head.weight":
-            continue  # stored once, as the embeddings
         wide = tensor.dtype == torch.float32 and name.endswith((".weight", ".bias"))
-        stored[name] = tensor.detach().to("cpu", kind if wide else None).contiguous()
+        if not (tied and name == "lm_head.weight"):  # stored once, as the embeddings
+            stored[name] = tensor.detach().to("cpu", kind if wide else None).contiguous()
     save_file(stored, directory / "model.safetensors", metadata={"format": "pt"})
     files.write_json(directory / "config.json", config | changes)
     for path in Path(source).iterdir():

@@ -1,7 +1,7 @@
 """A model larger than its device: weights of decoder layers are loaded only while they are used.
 
 Embeddings, final norm and head stay on the device. The modules of the layers are on torch's meta
-device; hooks of accelerate read their weights from the checkpoint's safetensors, or from host
+device; hooks read their weights from the checkpoint's safetensors, or from host
 memory, before a module runs and drop them after it. The bits are those of an ordinary model. A
 larger row budget (or token budget) reads less often, a smaller one needs less memory.
 """
@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
@@ -26,23 +25,19 @@ from trimllm.checkpoint.store import check_directory, load_tokenizer
 from trimllm.sublayers import device_of
 from trimllm.sublayers.modeling_trimllm import decoder_of
 
-TypeOf = Callable[[nn.Parameter], torch.dtype]
-
 
 class WeightFile:
     """The weights of a checkpoint directory, read by name."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.file_of: dict[str, Any] = {}
+        self.path, self.file_of = Path(path), dict[str, Any]()
+        self.hooks: list[Any] = []  # of a streamed model
         for file in sorted(self.path.glob("*.safetensors")):
             try:
                 store = safe_open(file, "pt")
             except (OSError, SafetensorError) as error:
                 raise UserError(f"{file} cannot be read: {error}") from error
             self.file_of |= dict.fromkeys(store.keys(), store)
-        if not self.file_of:
-            raise UserError(f"{self.path} has no *.safetensors file to stream weights from")
 
     def read(self, name: str, dtype: torch.dtype) -> Tensor:
         """A weight in host memory of its own. `UserError` if the checkpoint does not have it."""
@@ -52,25 +47,19 @@ class WeightFile:
         # products of unaligned memory need not have the same bits.
         return self.file_of[name].get_tensor(name).to(dtype, copy=True)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> WeightFile:
-        raise UserError("a streamed model cannot be copied; load it in the type it is to run in")
 
+def _load_while_running(module: nn.Module, read: Callable[[nn.Parameter], Tensor]) -> list[Any]:
+    """Hooks that replace a module's empty parameters by its weights while it runs."""
+    empty = {leaf: p for leaf, p in module._parameters.items() if p is not None}
 
-class _WeightsWhileRunning(ModelHook):
-    """Replaces a module's empty parameters by its weights while it runs."""
+    def fill(module: nn.Module, *_: Any) -> None:
+        for leaf, old in empty.items():
+            module._parameters[leaf] = nn.Parameter(read(old), requires_grad=False)
 
-    def __init__(self, read: Callable[[str], Tensor]) -> None:
-        self.read = read
+    def clear(module: nn.Module, *_: Any) -> None:
+        module._parameters.update(empty)
 
-    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        self.empty = {leaf: p for leaf, p in module._parameters.items() if p is not None}
-        for leaf, old in self.empty.items():
-            module._parameters[leaf] = nn.Parameter(self.read(old.stored_as), requires_grad=False)
-        return args, kwargs
-
-    def post_forward(self, module: nn.Module, output: Any) -> Any:
-        module._parameters.update(self.empty)
-        return output
+    return [module.register_forward_pre_hook(fill), module.register_forward_hook(clear)]
 
 
 def skeleton(config: Any, dtype: torch.dtype, device: torch.device | str = "cpu") -> nn.Module:
@@ -108,7 +97,9 @@ def stream_of(model: nn.Module) -> WeightFile | None:
     return getattr(decoder_of(model), "weight_file", None)
 
 
-def materialize(model: nn.Module, dtype: torch.dtype | TypeOf) -> nn.Module:
+def materialize(
+    model: nn.Module, dtype: torch.dtype | Callable[[nn.Parameter], torch.dtype]
+) -> nn.Module:
     """Make a streamed model an ordinary one, in place: every weight is read and stays.
 
     Args:
@@ -121,7 +112,8 @@ def materialize(model: nn.Module, dtype: torch.dtype | TypeOf) -> nn.Module:
             kind = dtype if isinstance(dtype, torch.dtype) else dtype(old)
             return weights.read(old.stored_as, kind).to(device)
 
-        remove_hook_from_module(model, recurse=True)
+        for hook in weights.hooks:
+            hook.remove()
         _fill(model, [*model.parameters()], read)
         del decoder_of(model).weight_file
     return model
@@ -135,20 +127,13 @@ def load_streamed(
     place: str = "disk",
     verify: bool = True,
 ) -> tuple[nn.Module, Any]:
-    """Load a checkpoint, plain or trimmed, whose layers' weights are read when they are used.
+    """As `load`, for a checkpoint, plain or trimmed, whose layers' weights are read when used.
 
-    It scans and scores like any other model, but does not train; see `materialize`.
+    The model scans and scores like any other, but does not train; see `materialize`.
 
     Args:
-        path, verify: as for `load`.
         dtype, device: type of the weights when they are used, and where.
         place: where the layers' weights are otherwise: on "disk", or in "host" memory once read.
-
-    Returns:
-        (model in evaluation mode, tokenizer)
-
-    Raises:
-        UserError: as for `load`; also for weights that are not safetensors.
     """
     path, stored = check_directory(path, verify=verify)
     if method := kernels.method_of(stored):
@@ -158,16 +143,14 @@ def load_streamed(
         model.generation_config = GenerationConfig.from_pretrained(path, local_files_only=True)
     weights = decoder_of(model).weight_file = WeightFile(path)
 
-    def read(name: str) -> Tensor:
-        return weights.read(name, dtype)
+    from_file = cache(weights.read) if place == "host" else weights.read
 
-    read = cache(read) if place == "host" else read
+    def read(parameter: nn.Parameter) -> Tensor:
+        return from_file(parameter.stored_as, dtype).to(device)
+
     layers = decoder_of(model).layers
     for module in layers.modules():
-        if module._parameters:
-            hook = _WeightsWhileRunning(lambda name: read(name).to(device))
-            add_hook_to_module(module, hook)
+        weights.hooks += _load_while_running(module, read)
     streamed = {id(p) for p in layers.parameters()}
-    resident = [p for p in model.parameters() if id(p) not in streamed]
-    _fill(model, resident, lambda old: read(old.stored_as).to(device))
+    _fill(model, [p for p in model.parameters() if id(p) not in streamed], read)
     return model, load_tokenizer(path)

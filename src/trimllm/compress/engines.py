@@ -11,7 +11,6 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from trimllm.base import kernels
 from trimllm.base.precision import has_bfloat16
-from trimllm.checkpoint import store
 from trimllm.checkpoint.stock import strip
 from trimllm.compress.job import Compressed, CompressJob, linear_names, read_output
 from trimllm.compress.rounding import pack_awq
@@ -127,14 +126,13 @@ def llm_int8(job: CompressJob) -> Compressed:
     """
     untouched = linear_names(job.model)[1]
     config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=untouched)
-    with store.no_progress_bars():
-        model = AutoModelForCausalLM.from_pretrained(
-            job.write(job.model),
-            quantization_config=config,
-            dtype=torch.float32,
-            device_map={"": job.settings.device},
-            local_files_only=True,
-        )
+    model = AutoModelForCausalLM.from_pretrained(
+        job.write(job.model),
+        quantization_config=config,
+        dtype=torch.float32,
+        device_map={"": job.settings.device},
+        local_files_only=True,
+    )
     # The engine rounds a layer when it first moves or runs.
     model(torch.ones(1, 2, dtype=torch.long, device=model.device))
     model.save_pretrained(job.workspace / "output")

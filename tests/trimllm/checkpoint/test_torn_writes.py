@@ -114,8 +114,6 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, limit: int) -> No
     before = files.verify_manifest(path)
     with pytest.raises((OSError, SafetensorError)), small_files(limit):
         checkpoint.save(tiny("llama", seed=2), word_tokenizer(), path)
-    with pytest.raises(TypeError):  # nor does a record that is not JSON
-        checkpoint.save(tiny("opt"), word_tokenizer(), path, record={"epoch": object()})
     assert files.verify_manifest(path) == before and [*tmp_path.iterdir()] == [path]
 
 

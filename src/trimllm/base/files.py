@@ -11,7 +11,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ def content_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _beside(final: Path, kind: str = "tmp") -> Path:
+def _beside(final: str | Path, kind: str = "tmp") -> Path:
     """A new hidden name beside `final`, on the same file system, with host and process."""
+    final = Path(final)
     final.parent.mkdir(parents=True, exist_ok=True)
     writer = f"{os.getpid()}@{socket.gethostname()}@{uuid.uuid4().hex}"
     return final.with_name(f".{final.name}.{kind}-{writer}")
@@ -56,7 +57,7 @@ def _is_written(path: Path) -> bool:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file atomically."""
-    temporary = _beside(Path(path))
+    temporary = _beside(path)
     try:
         with temporary.open("x", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
@@ -72,29 +73,23 @@ def write_json(path: str | Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def _parsed(path: str | Path, parse: Callable[[str], Any]) -> Any:
+def read_json(path: str | Path, *, lines: bool = False) -> Any:
+    """Content of a JSON file, or (`lines`) of each line; `UserError` if missing or no JSON."""
     try:
-        return parse(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        return (
+            [*map(json.loads, filter(str.strip, text.split("\n")))] if lines else json.loads(text)
+        )
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; run the step that writes it") from None
     except ValueError as error:  # not UTF-8, or not JSON
         raise UserError(f"{path} is not JSON ({error}); delete it and run again") from None
 
 
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file; `UserError` when it is missing or not JSON."""
-    return _parsed(path, json.loads)
-
-
-def read_jsonl(path: str | Path) -> list[Any]:
-    """Read JSON lines; `UserError` as for `read_json`."""
-    return _parsed(path, lambda text: [json.loads(one) for one in text.split("\n") if one.strip()])
-
-
 @contextlib.contextmanager
 def scratch(final: str | Path) -> Iterator[Path]:
     """A new directory beside `final`, to be published as it; removed at the end of the block."""
-    temporary = _beside(Path(final))
+    temporary = _beside(final)
     temporary.mkdir()
     try:
         yield temporary
@@ -105,10 +100,8 @@ def scratch(final: str | Path) -> Iterator[Path]:
 def refuse_other(final: str | Path) -> None:
     """Raise `UserError` where a checkpoint would replace a file, or a folder that holds none."""
     final = Path(final)
-    if not final.exists():
-        return
-    held = {path.name for path in final.iterdir()} if final.is_dir() else {final.name}
-    if held and held.isdisjoint({MANIFEST, "config.json"}):
+    names = {path.name for path in final.iterdir()} if final.is_dir() else {final.name}
+    if final.exists() and names and names.isdisjoint({MANIFEST, "config.json"}):
         raise UserError(f"{final} exists and is no checkpoint; choose another name")
 
 
@@ -117,7 +110,7 @@ def publish(temporary: str | Path, final: str | Path) -> None:
 
     If that fails, the older one gets its name back, at the latest by `remove_leftovers`.
     """
-    old = _beside(Path(final), "old")
+    old = _beside(final, "old")
     if replaced := Path(final).exists():
         os.replace(final, old)
     try:
@@ -146,15 +139,12 @@ def remove_leftovers(final: str | Path) -> None:
 
 def write_manifest(directory: str | Path, provenance: dict[str, Any] | None = None) -> None:
     """Write manifest.json, the last file of a directory: sha256 and bytes of every other file."""
-    entries = {
-        path.relative_to(directory).as_posix(): {
-            "sha256": sha256_of(path),
-            "bytes": path.stat().st_size,
-        }
-        for path in sorted(Path(directory).rglob("*"))
-        if path.is_file() and path != Path(directory, MANIFEST)
-    }
-    write_json(Path(directory, MANIFEST), {"files": entries, "provenance": provenance or {}})
+    manifest, entries = Path(directory, MANIFEST), {}
+    for path in Path(directory).rglob("*"):
+        if path.is_file() and path != manifest:
+            name, size = path.relative_to(directory).as_posix(), path.stat().st_size
+            entries[name] = {"sha256": sha256_of(path), "bytes": size}
+    write_json(manifest, {"files": entries, "provenance": provenance or {}})
 
 
 def verify_manifest(directory: str | Path) -> dict[str, Any]:
@@ -168,9 +158,8 @@ def verify_manifest(directory: str | Path) -> dict[str, Any]:
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is not a manifest of trimllm; remove it") from None
     for name, sha256 in hashes.items():
-        file, remedy = Path(directory, name), f"delete {directory} and run again"
-        if not file.is_file():
-            raise UserError(f"{file} is missing although the manifest names it; {remedy}")
-        if sha256_of(file) != sha256:
-            raise UserError(f"{file} was changed after it was written (sha256); {remedy}")
+        file = Path(directory, name)
+        if not file.is_file() or sha256_of(file) != sha256:
+            fault = "was changed after it was written (sha256)" if file.is_file() else "is missing"
+            raise UserError(f"{file} {fault}; delete {directory} and run again")
     return manifest

@@ -116,7 +116,7 @@ def all_free(documents: Sequence[Document], what: str) -> bool:
 def read_documents(path: str | Path) -> list[Document]:
     """Read documents from JSON lines; `UserError` names a line that holds none."""
     documents = []
-    for number, row in enumerate(files.read_jsonl(path), start=1):
+    for number, row in enumerate(files.read_json(path, lines=True), start=1):
         try:
             documents.append(Document.from_dict(row))
         except ValueError as error:

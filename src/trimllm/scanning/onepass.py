@@ -96,7 +96,7 @@ def _sums(
     sums = torch.zeros(number + 1, sum(len(row.choices) for row in rows), dtype=torch.double)
     norms, ran = torch.zeros(number, dtype=torch.double), 0
     with progress_bar(len(rows), "documents", label) as progress:
-        tokens = max(1, row_budget // (number + 1))
+        tokens = max(1, row_budget // (len(candidates) + 1))
         for batch in batches(rows, tokens, max_positions(model), device_of(model)):
             choice, size = batch.choice.cpu(), max(1, row_budget // batch.tokens - 1)
             for first in range(0, max(1, len(candidates)), size):

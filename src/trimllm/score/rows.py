@@ -108,7 +108,8 @@ def _pieces(rows: Sequence[Row], room: int | None) -> Iterator[tuple[int, int, R
         first += len(row.choices)
 
 
-def _batch(pieces: Sequence[tuple[int, int, Row]], device: torch.device | str) -> Batch:
+def batch_of(pieces: Sequence[tuple[int, int, Row]], device: torch.device | str) -> Batch:
+    """Rows as tensors. A piece: the row's index, the index of its first choice, the row."""
     length = max(row.length for _, _, row in pieces)
     cells: list[tuple[int, int, int]] = []  # id, position, segment
     scored: list[tuple[int, int, int]] = []  # target, at, choice
@@ -145,9 +146,9 @@ def batches(
     for piece in sorted(_pieces(rows, room), key=lambda piece: piece[2].length):
         length = piece[2].length
         if pieces and ((len(pieces) + 1) * length > token_budget or length > longest):
-            yield _batch(pieces, device)
+            yield batch_of(pieces, device)
             pieces = []
         longest = longest if pieces else length + length // 8
         pieces.append(piece)
     if pieces:
-        yield _batch(pieces, device)
+        yield batch_of(pieces, device)

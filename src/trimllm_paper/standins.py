@@ -19,10 +19,9 @@ from html import unescape
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm.data.construct import Construction, parts_of, tidy
+from trimllm.data.construct import REPEATED, Construction, parts_of, tidy
 from trimllm.data.document import bare
 from trimllm.data.rows import Row, RowError
-from trimllm.data.sets import REPEATED
 
 CHOICES = 4
 NEAR = 100

@@ -108,5 +108,3 @@ def test_the_default_domains_hold_what_they_promise(name: str, tmp_path: Path) -
     documents = read_documents(tmp_path / "tests" / f"{test}.jsonl")
     choices, answers = len(documents[0].choices), Counter(one.answer for one in documents)
     assert max(answers.values()) <= (1 / choices + 0.1) * 400
-    # What words alone give away must leave room above chance.
-    assert report["tests"][test]["bag_of_words"] <= 100 / choices + 15

@@ -1,7 +1,7 @@
-"""Constructions: how a row becomes a document.
+"""Sets of a domain: rows become documents, grouped by question and put in order.
 
-`own` takes the data set's own question and choices, `free` its own question and free answer,
-`label` its own text and class. Others, which take choices from other rows, are `Construction`s.
+`construct.kind` of a set: `own` takes the data set's own question and choices, `free` its own
+question and free answer, `label` its own text and class. Others are `Construction`s.
 """
 
 from __future__ import annotations
@@ -9,20 +9,26 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+
+from more_itertools import map_reduce, unique_everseen
 
 from trimllm.base.errors import UserError
 from trimllm.data.document import Document, bare, normalised
-from trimllm.data.rows import Row, RowError
+from trimllm.data.rows import MAX_FAILED, Row, RowError, parse_row
+from trimllm.data.sources import read_source
 
 PROMPT = "Question: {question}\nAnswer:"
 WITH_CONTEXT = "{context}\n" + PROMPT
 CONVERSATION = "{question}\nAssistant:"
 """Prompt of a conversation of several messages, for a model without a chat template."""
-MOST_CLASSES = 100
-KINDS = ("own", "free", "label")
+EXAMPLES = 3
+"""Rows that an error or a report names."""
+REPEATED = "asked before"
+"""Why a `Construction` leaves out a row with the prompt of another: it is a duplicate."""
 Construction = Callable[[Sequence[Row], Mapping[str, Any], random.Random], list[Row | str]]
 """(rows in drawn order, set of the domain's YAML, generator) -> each row with its choices, or in
 words why it is left out."""
@@ -48,9 +54,94 @@ class Item:
     def content(self, by_prompt: bool = False) -> str:
         """Equal for items that are the same document: prompt and, unless drawn, choices; or the
         prompt alone."""
-        document, by_prompt = self.document, by_prompt or self.drawn
-        choices = () if by_prompt else sorted(map(normalised, document.choices))
-        return "\0".join((bare(document.prompt), *choices))
+        compared = () if by_prompt or self.drawn else self.document.choices
+        return "\0".join((bare(self.document.prompt), *sorted(map(normalised, compared))))
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """All documents of one set, grouped and in the order in which splits take them."""
+
+    name: str
+    groups: list[list[Item]]
+    report: dict[str, Any]
+
+    @property
+    def items(self) -> list[Item]:
+        """All documents."""
+        return [item for group in self.groups for item in group]
+
+
+def read_task(spec: Mapping[str, Any]) -> Pool:
+    """The documents of an lm-eval task in their own order, as `--limit` takes them."""
+    rows, report = _read_rows({"from": [spec]})
+    items = (Item(row, bare(row.prompt)) for row in rows if isinstance(row, Document))
+    groups = [[item] for item in unique_everseen(items, Item.content)]
+    return Pool(f"lm-eval {spec['task']}", groups, report | {"documents": len(groups)})
+
+
+def read_set(name: str, spec: Mapping[str, Any], constructions: Mapping[str, Construction]) -> Pool:
+    """The documents of a set of the domain's YAML; `constructions`: others than the library's."""
+    rows, report = _read_rows(spec)
+    rules = {**spec.get("construct", {}), "kind": kind_of(spec)}
+    if rules["kind"] == "label" and not rules.get("labels"):
+        labels = sorted({row.label for row in rows if isinstance(row, Row)})
+        rules["labels"] = dict(zip(labels, labels, strict=True))
+    spec, rng = {**spec, "construct": rules}, random.Random(f"0:{name}")
+    by_question = map_reduce(
+        rows, lambda row: bare(row.prompt if isinstance(row, Document) else row.question)
+    )
+    groups = list(by_question.values())
+    rng.shuffle(groups)
+    ordered: list[Any] = [row for group in groups for row in group]
+    if apply := constructions.get(rules["kind"]):
+        ordered = apply(ordered, spec, rng)
+    items, left_out = construct(ordered, spec, rng)
+    unique = list(unique_everseen(items, Item.content))
+    report["documents"] = len(unique)
+    report["duplicates_removed"] = len(items) - len(unique) + left_out.pop(REPEATED, 0)
+    report["rows_left_out"] = dict(left_out)
+    classes = {item.stratum for item in unique}
+    if missing := [one for at, one in enumerate(rules.get("labels", ())) if at not in classes]:
+        raise UserError(f"no document has the class {', '.join(missing)}; see labels")
+    return Pool(name, in_order(unique), report)
+
+
+def _read_rows(spec: Mapping[str, Any]) -> tuple[list[Row | Document], dict[str, Any]]:
+    """The rows of a set that parse, and the report on all of them."""
+    rows: list[Row | Document] = []
+    failures: list[str] = []
+    hashes: dict[str, str] = {}
+    for source in spec["from"]:
+        content = read_source(source)
+        hashes |= content.sha256
+        for where, row in content.rows:
+            try:
+                if not isinstance(row, Document):
+                    row = replace(parse_row(row, {**spec, **source}), where=where)
+                rows.append(row)
+            except RowError as reason:
+                failures.append(f"{where} ({reason})")
+    total = len(rows) + len(failures)
+    if len(failures) > MAX_FAILED * total or not total:
+        raise UserError(
+            f"{len(failures)} of {total} rows do not parse, more than {MAX_FAILED:.0%} "
+            f"({'; '.join(failures[:EXAMPLES]) or 'there are none'})"
+        )
+    report = {"sources": hashes, "rows_read": total, "rows_failed": len(failures)}
+    return rows, report | {"rows_failed_examples": failures[:EXAMPLES]}
+
+
+def in_order(items: Iterable[Item]) -> list[list[Item]]:
+    """Groups in the order of their first items, mixed so that every prefix holds the classes in
+    equal shares: the j-th of n groups of a class goes to the place (j + 1/2) / n of the whole."""
+    groups = map_reduce(items, lambda item: item.group).values()
+    placed = [
+        ((number + 0.5) / len(members), group)
+        for members in map_reduce(groups, lambda group: group[0].stratum).values()
+        for number, group in enumerate(members)
+    ]
+    return [group for _, group in sorted(placed, key=lambda entry: entry[0])]
 
 
 def kind_of(spec: Mapping[str, Any]) -> str:
@@ -58,17 +149,6 @@ def kind_of(spec: Mapping[str, Any]) -> str:
     formats = {one.get("format", spec.get("format")) for one in spec.get("from", ())}
     kind = spec.get("construct", {}).get("kind")
     return kind or ("free" if "messages" in formats else "own")
-
-
-def labels_of(rows: Sequence[Row]) -> dict[str, str]:
-    """The classes of rows, in order, each shown by its own name."""
-    labels = {row.label: row.label for row in sorted(rows, key=lambda row: row.label)}
-    if not 2 <= len(labels) <= MOST_CLASSES:
-        raise UserError(
-            f"{len(labels)} different labels in {len(rows)} rows; 2 to {MOST_CLASSES} classes are "
-            "needed; take `construct: {kind: free}` for answers that differ"
-        )
-    return labels
 
 
 def tidy(text: str, rules: Mapping[str, Any]) -> str:
@@ -104,38 +184,48 @@ def parts_of(row: Row, spec: Mapping[str, Any]) -> dict[str, str]:
 
 
 def construct(
-    rows: Sequence[Row | Document | str], spec: Mapping[str, Any], rng: random.Random
-) -> list[Item | str]:
-    """Make a document of every row, or say in words why it is left out.
+    rows: Iterable[Row | Document | str], spec: Mapping[str, Any], rng: random.Random
+) -> tuple[list[Item], Counter[str]]:
+    """The documents of rows, and how many rows are left out for each reason.
 
     Args:
-        rows: parsed rows; finished documents, and reasons to leave a row out, stay.
+        rows: parsed rows, finished documents, and reasons to leave a row out.
         spec: a set of the domain's YAML, with the kind in `construct`.
         rng: draws labels if not all are offered.
     """
-    items: list[Item | str] = []
+    items, left_out = [], Counter[str]()
     for row in rows:
-        if isinstance(row, Document):
-            items.append(Item(row, bare(row.prompt)))
-            continue
         try:
-            items.append(row if isinstance(row, str) else _item(row, spec, rng))
+            if isinstance(row, str):
+                raise RowError(row)
+            items.append(_item(row, spec, rng))
         except ValueError as reason:  # a `RowError`, or no valid document
-            items.append(str(reason))
-    return items
+            left_out[str(reason)] += 1
+    return items, left_out
 
 
-def _item(row: Row, spec: Mapping[str, Any], rng: random.Random) -> Item:
-    parts, rules, stratum = parts_of(row, spec), spec["construct"], None
-    prompt, answer = parts["prompt"], row.answer
-    texts: Sequence[str] = row.choices
+def _item(row: Row | Document, spec: Mapping[str, Any], rng: random.Random) -> Item:
+    if isinstance(row, Document):
+        return Item(row, bare(row.prompt))
+    parts, rules = parts_of(row, spec), spec["construct"]
+    prompt, texts, answer = parts["prompt"], row.choices, row.answer
+    stratum, drawn = None, row.drawn
     if rules["kind"] == "free":
         if not row.answer_text:
             raise RowError("no answer")
         texts, answer = (tidy(row.answer_text, rules.get("texts", {})),), 0
     elif rules["kind"] == "label":
-        texts, answer, stratum = _labels(row, rules, rng)
-    elif answer is None or len(texts) < 2:
+        values = [str(value) for value in rules["labels"].values()]
+        if row.label not in values:
+            raise RowError("another class")
+        texts, stratum, drawn = tuple(rules["labels"]), values.index(row.label), False
+        right = texts[stratum]
+        if count := rules.get("choices"):  # so many of the labels
+            offered = [right, *rng.sample(sorted({*texts} - {right}), count - 1)]
+            rng.shuffle(offered)
+            texts, drawn = tuple(offered), True
+        answer = texts.index(right)
+    if answer is None or len(texts) < 2 and rules["kind"] != "free":
         raise RowError("no choices")
     choices = tuple(f" {text}" for text in texts)
     if len(prompt) + sum(map(len, choices)) > (spec.get("max_characters") or math.inf):
@@ -146,23 +236,4 @@ def _item(row: Row, spec: Mapping[str, Any], rng: random.Random) -> Item:
         template = "{context}\n{question}" if row.context else "{question}"
         messages = (("user", (spec.get("prompt") or template).format(**parts)),)
     group = row.group or bare(f"{row.context} {parts['question']}")
-    drawn = row.drawn or bool(rules["kind"] == "label" and rules.get("choices"))
     return Item(Document(prompt, choices, answer, messages), group, stratum, row.where, drawn)
-
-
-def _labels(
-    row: Row, rules: Mapping[str, Any], rng: random.Random
-) -> tuple[Sequence[str], int, int]:
-    """The labels that are offered, the index of the right one, and its index among all."""
-    labels, values = list(rules["labels"]), [str(value) for value in rules["labels"].values()]
-    if row.label not in values:
-        raise RowError("another class")
-    stratum = values.index(row.label)
-    if not rules.get("choices"):
-        return labels, stratum, stratum
-    right, others = labels[stratum], sorted({*labels} - {labels[stratum]})
-    if len(others) < rules["choices"] - 1:
-        raise RowError("too few other labels")
-    offered = [right, *rng.sample(others, rules["choices"] - 1)]
-    rng.shuffle(offered)
-    return offered, offered.index(right), stratum

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
@@ -70,9 +69,7 @@ class Document:
         object.__setattr__(self, "messages", tuple((role, text) for role, text in self.messages))
         texts = (self.prompt, *self.choices)
         if not self.choices or not all(isinstance(text, str) and text.strip() for text in texts):
-            raise ValueError(
-                "a document needs a prompt and at least one choice, none of them empty"
-            )
+            raise ValueError("a document needs a prompt and choices, none of them empty")
         if type(self.answer) is not int or not 0 <= self.answer < len(self.choices):
             raise ValueError(f"answer {self.answer!r} is no index of {len(self.choices)} choices")
 
@@ -86,20 +83,6 @@ class Document:
         """SHA-256 of the content; layout, letter case and the order of choices do not matter."""
         parts = [normalised(self.prompt), *sorted(map(normalised, self.choices))]
         return files.content_hash("\0".join(parts))
-
-    def as_dict(self) -> dict[str, Any]:
-        """The document as a JSON object."""
-        plain = {"prompt": self.prompt, "choices": list(self.choices), "answer": self.answer}
-        return plain | ({"messages": self.messages} if self.messages else {})
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Document:
-        """The inverse of `as_dict`; `ValueError` for any other object."""
-        try:
-            messages = content.get("messages", ())
-            return cls(content["prompt"], content["choices"], content["answer"], messages)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"no prompt, choices or answer ({error})") from None
 
 
 def all_free(documents: Sequence[Document], what: str) -> bool:
@@ -118,9 +101,10 @@ def read_documents(path: str | Path) -> list[Document]:
     documents = []
     for number, row in enumerate(files.read_json(path, lines=True), start=1):
         try:
-            documents.append(Document.from_dict(row))
-        except ValueError as error:
-            raise UserError(f"{path}, document {number}: {error}; write the file again") from None
+            values = (row["prompt"], row["choices"], row["answer"], row.get("messages", ()))
+            documents.append(Document(*values))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}, document {number}: {error!r}; write the file again") from None
     if not documents:
         raise UserError(f"{path} holds no documents; write the file again")
     return documents
@@ -128,5 +112,9 @@ def read_documents(path: str | Path) -> list[Document]:
 
 def write_documents(path: str | Path, documents: Iterable[Document]) -> None:
     """Write documents as JSON lines, atomically."""
-    lines = [json.dumps(document.as_dict(), sort_keys=True) + "\n" for document in documents]
+    lines = []
+    for one in documents:
+        content = {"prompt": one.prompt, "choices": one.choices, "answer": one.answer}
+        content |= {"messages": one.messages} if one.messages else {}
+        lines.append(json.dumps(content, sort_keys=True) + "\n")
     files.write_text(path, "".join(lines))

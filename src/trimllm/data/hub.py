@@ -15,6 +15,7 @@ from trimllm.data.rows import RowError
 from trimllm.data.sources import Read, numbered
 
 SPLITS = {"train": "training_docs", "validation": "validation_docs", "test": "test_docs"}
+task_manager = cache(TaskManager)  # lm-eval's index of tasks takes seconds to build
 
 
 def read_set(source: Mapping[str, Any]) -> Read:
@@ -24,15 +25,13 @@ def read_set(source: Mapping[str, Any]) -> Read:
     try:
         rows = datasets.load_dataset(name, source.get("name"), split=split, revision=revision)
     except Exception as error:  # `datasets` raises many kinds
-        raise UserError(f"hub data set {title} cannot be read: {_reason(error)}") from error
+        raise _unreadable(f"hub data set {title}", error) from error
     return Read(numbered(rows, title), {title: f"revision {revision or 'not pinned'}"})
 
 
-def _reason(error: Exception) -> str:
-    return str(error).split("\n")[0] or type(error).__name__
-
-
-task_manager = cache(TaskManager)  # lm-eval's index of tasks takes seconds to build
+def _unreadable(title: str, error: Exception) -> UserError:
+    reason = str(error).split("\n")[0] or type(error).__name__
+    return UserError(f"{title} cannot be read: {reason}")
 
 
 def read_task(source: Mapping[str, Any]) -> Read:
@@ -42,34 +41,31 @@ def read_task(source: Mapping[str, Any]) -> Read:
     single multiple-choice task.
     """
     name, split = source["task"], source.get("split", "test")
-    manager = task_manager(include_path=source.get("include_path"))
+    title, manager = f"lm-eval task {name}", task_manager(include_path=source.get("include_path"))
     if name not in manager.all_tasks:
         raise UserError(f"lm-eval has no task {name!r}")
     try:
         task = manager.load([name])["tasks"].get(name)
-        docs = getattr(task, SPLITS[split])() if task is not None else None
+        docs = getattr(task, SPLITS[split])() if task else None
     except Exception as error:  # its data set is not there, for one of many reasons
-        raise UserError(f"lm-eval task {name} cannot be read: {_reason(error)}") from error
+        raise _unreadable(title, error) from error
     if task is None or task.OUTPUT_TYPE != "multiple_choice" or task.multiple_input:
-        raise UserError(f"lm-eval task {name} is not a single multiple-choice task")
+        raise UserError(f"{title} is not a single multiple-choice task")
     if docs is None and split == "test":  # lm-eval then reports on validation
         docs = task.validation_docs()
     if docs is None:
-        raise UserError(f"lm-eval task {name} has no {split} documents")
+        raise UserError(f"{title} has no {split} documents")
     rows = numbered((_task_document(task, doc) for doc in docs), name)
     return Read(rows, {f"lm-eval {name}": f"{task.config.dataset_path}, version {task.VERSION}"})
 
 
 def _task_document(task: Any, doc: Any) -> Document | RowError:
-    """What lm-eval asks (`Task.construct_requests`, zero-shot) and takes as right."""
+    """lm-eval's zero-shot prompt and choices (`Task.construct_requests`), and the right answer."""
+    prompt = task.fewshot_context(doc, num_fewshot=0, gen_prefix=task.doc_to_prefix(doc))
+    choices, answer = list(task.doc_to_choice(doc)), task.doc_to_target(doc)
+    texts = tuple(f"{task.config.target_delimiter}{choice}" for choice in choices)
     try:
-        prompt = task.fewshot_context(doc, num_fewshot=0, gen_prefix=task.doc_to_prefix(doc))
-        choices, gold = list(task.doc_to_choice(doc)), task.doc_to_target(doc)
-        if isinstance(gold, str):
-            gold = choices.index(gold)
-        if not isinstance(gold, int):
-            raise ValueError("more than one right answer")
-        delimiter = task.config.target_delimiter
-        return Document(prompt, tuple(f"{delimiter}{choice}" for choice in choices), int(gold))
-    except ValueError as error:
+        index = choices.index(answer) if isinstance(answer, str) else int(answer)
+        return Document(prompt, texts, index)
+    except (TypeError, ValueError) as error:  # more than one right answer, for example
         return RowError(str(error))

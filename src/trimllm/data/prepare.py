@@ -15,11 +15,9 @@ from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.data import bag_of_words
-from trimllm.data.construct import Construction, Item
+from trimllm.data.construct import EXAMPLES, Construction, Item, Pool, read_set, read_task
 from trimllm.data.document import all_free, write_documents
 from trimllm.data.rows import MAX_FAILED
-from trimllm.data.sets import DATA_SEED, EXAMPLES, Pool, read_set, read_task, within
 
 TRAIN, HELD_BACK, CALIBRATION = "train", "held_back", "calibration"
 SHARES = {HELD_BACK: 0.1, CALIBRATION: 0.25}
@@ -50,38 +48,33 @@ def prepare(
 
     Args:
         spec: the domain as its YAML declares it, valid by its schema.
-        seed: which documents that are neither tests nor held back are calibrated on, and the order
-            of the others, which are trained on.
+        seed: divides the documents that are neither tests nor held back.
         limits: most documents for "test" (None: all), "held_back" and "calibration" (at most
             `SHARES`). Training takes all that are left.
         constructions: others than the library's, by `construct.kind`.
-        provenance: goes into the report as it is.
 
     Returns:
-        The report: rows read, left out and why, sizes, hashes, and the accuracy of a bag of words
-        on each test, in %.
+        The report: rows read, left out and why; sizes and hashes of the files.
 
     Raises:
         UserError: a source is missing or corrupt, more than 5% of its rows do not parse, a
             calibration document is a test document, or too few documents are left. Nothing is
             written then.
     """
-    name, directory = spec.get("label") or "unnamed", Path(directory)
-    with within(f"domain {name}"):
-        splits, report = _split(spec, constructions or {}, seed, limits)
+    splits, report = _split(spec, constructions or {}, seed, limits)
     documents = {split: [item.document for item in items] for split, items in splits.items()}
-    if TRAIN in splits:
-        for task, test in report["tests"].items():
-            tests = documents[f"tests/{task}"]
-            test["bag_of_words"] = bag_of_words.accuracy(documents[TRAIN], tests)
+    for split, part in documents.items():
+        if split != TRAIN:  # free answers may be trained on whatever the tests are
+            all_free(part, split)
     hashes = {}
     for split, part in documents.items():
-        write_documents(directory / f"{split}.jsonl", part)
-        hashes[f"{split}.jsonl"] = files.sha256_of(directory / f"{split}.jsonl")
-    report |= {"domain": name, "seed": seed, "limits": dict(limits), "files": hashes}
+        path = Path(directory, f"{split}.jsonl")
+        write_documents(path, part)
+        hashes[f"{split}.jsonl"] = files.sha256_of(path)
+    report |= {"domain": spec["label"], "seed": seed, "limits": dict(limits), "files": hashes}
     report |= {"stand_in": spec.get("stand_in"), "licence": spec.get("licence")}
     report |= {"provenance": dict(provenance)} if provenance else {}
-    files.write_json(directory / "report.json", report)
+    files.write_json(Path(directory, "report.json"), report)
     return report
 
 
@@ -92,46 +85,55 @@ def _split(
     pools: dict[str, Pool] = {}
 
     def pool(name: str) -> Pool:
-        if name not in spec["sets"]:
-            known = ", ".join(sorted(spec["sets"]))
-            raise UserError(f"no set {name!r} of this domain (there are: {known})")
-        if name not in pools:
-            pools[name] = read_set(name, spec["sets"][name], constructions)
+        try:
+            if name not in pools:
+                pools[name] = read_set(name, spec["sets"][name], constructions)
+        except UserError as error:
+            raise UserError(f"sets.{name}: {error}") from error
         return pools[name]
 
     train = pool(spec["train"]) if spec.get("train") else None
     calibration = pool(spec["calibration"]) if train and spec.get("calibration") else train
     splits: Splits = {}
     tests: dict[str, Pool] = {}
+    used: set[str] = set()
     for task, test in spec["tests"].items():
-        one = pool(test["set"]) if "set" in test else read_task(test)
-        one = pools.setdefault(one.name, one)
-        sizes = [n for n in (limits.get("test"), test.get("documents")) if n is not None]
-        earlier = [f"tests/{name}" for name, other in tests.items() if other is one]
-        used = {item.group for name in earlier for item in splits[name]}
+        one = tests[task] = pool(test["set"]) if "set" in test else read_task(test)
+        pools.setdefault(one.name, one)
+        sizes = [size for size in (limits.get("test"), test.get("documents")) if size]
         items = splits[f"tests/{task}"] = _take(one.groups, min(sizes, default=None), used)
-        one.check(f"tests/{task}", len(items), min([*sizes, FEWEST_TESTED]))
-        tests[task] = one
+        _check(one, f"tests/{task}", items, min([*sizes, FEWEST_TESTED]))
+        used |= {item.group for item in items}
     removed = 0
     if train and calibration:
         tested = [item for items in splits.values() for item in items]
         clean = _without_tests(train, calibration, tested, [*tests.values()])
         removed = len(train.items) - sum(map(len, clean))
-        own = None if calibration is train else calibration.groups
-        parts = _divide(clean, own, {item.group for item in tested}, seed, limits)
+        source = clean if calibration is train else calibration.groups
+        shares = SHARES if calibration is train else OWN_SHARES
+        parts = _divide(clean, source, shares, used, seed, limits)
         for name, fewest in FEWEST.items():
-            source = train if name == TRAIN else calibration
-            source.check(name, len(parts[name]), _limited(limits, name, fewest))
+            one = train if name == TRAIN else calibration
+            _check(one, name, parts[name], _limited(limits, name, fewest))
         splits = parts | splits
-    for name, items in splits.items():
-        if name != TRAIN:  # free answers may be trained on whatever the tests are
-            all_free([item.document for item in items], name)
     return splits, {
         "sets": {name: one.report for name, one in pools.items()},
         "splits": {name: {"documents": len(items)} for name, items in splits.items()},
         "tests": {task: {"set": one.name} for task, one in tests.items()},
         "train_documents_removed_as_test_documents": removed,
     }
+
+
+def _check(pool: Pool, split: str, items: Sequence[Item], needed: int) -> None:
+    """Raise `UserError` if a split that was taken from a set is too small."""
+    if len(items) < needed:
+        reasons = pool.report.get("rows_left_out", {}).items()
+        left_out = "".join(f", {number} left out as {reason}" for reason, number in reasons)
+        raise UserError(
+            f"set {pool.name}: {len(pool.items)} documents (of {pool.report['rows_read']} rows in "
+            f"{', '.join(pool.report['sources'])}{left_out}) are too few: {len(items)} are left "
+            f"for {split}, which needs {needed}; give more rows, or test on less (`documents`)"
+        )
 
 
 def _without_tests(
@@ -145,41 +147,33 @@ def _without_tests(
     items = [*tested, *train.items, *calibration.items]
     by_prompt = any(item.drawn or item.document.free for item in items)
     known = {item.content(by_prompt): item for item in tested}
-
-    def leaks(pool: Pool, split: str, share: float, remedy: str) -> list[Item]:
-        items = [] if pool in tests else pool.items
-        leaked = [item for item in items if item.content(by_prompt) in known]
-        if len(leaked) > share * len(items):
-            pairs = [(one.where, known[one.content(by_prompt)].where) for one in leaked[:EXAMPLES]]
-            named = ", ".join(f"{here} is {there}" for here, there in pairs if here and there)
+    leaked: list[Item] = []
+    for pool, split, share, remedy in (
+        (calibration, CALIBRATION, 0.0, "calibrate on training or validation data"),
+        (train, TRAIN, MAX_FAILED, "take them out of one of the two"),
+    ):
+        if pool in tests or (split == CALIBRATION and pool is train):
+            continue
+        leaked = [item for item in pool.items if item.content(by_prompt) in known]
+        if len(leaked) > share * len(pool.items):
+            pairs = ((one.where, known[one.content(by_prompt)].where) for one in leaked[:EXAMPLES])
             raise UserError(
-                f"{split}: {len(leaked)} of the {len(items)} documents of set {pool.name} are test "
-                f"documents ({named}); {remedy}"
+                f"{split}: {len(leaked)} of the {len(pool.items)} documents of set {pool.name} are "
+                f"test documents ({', '.join(map(' is '.join, pairs))}); {remedy}"
             )
-        return leaked
-
-    if calibration is not train:
-        leaks(calibration, CALIBRATION, 0, "calibrate on training or validation data")
-    leaked = leaks(train, TRAIN, MAX_FAILED, "take them out of one of the two")
     groups = {item.group for item in leaked}
     return [group for group in train.groups if group[0].group not in groups]
 
 
 def _divide(
     train: Sequence[list[Item]],
-    calibration: Sequence[list[Item]] | None,
+    source: Sequence[list[Item]],
+    shares: Mapping[str, float],
     tested: set[str],
     seed: int,
     limits: Limits,
 ) -> Splits:
-    """Documents to train on, to calibrate on and held back.
-
-    Args:
-        train: groups without test documents.
-        calibration: groups to calibrate on and hold back; None takes a part of `train`.
-        tested: groups of the tests.
-    """
-    source, shares = (train, SHARES) if calibration is None else (calibration, OWN_SHARES)
+    """Documents to train on, out of `train`; to calibrate on and held back, out of `source`."""
     free = sum(len(group) for group in source if group[0].group not in tested)
     size = {n: _limited(limits, n, max(FEWEST[n], int(shares[n] * free))) for n in shares}
     held_back = _take(source, size[HELD_BACK], tested)
@@ -193,7 +187,7 @@ def _rotated(groups: Sequence[list[Item]], seed: int, used: set[str]) -> list[li
     """The groups that are left, starting elsewhere for each seed. Neighbours stay neighbours: wrong
     choices may come from rows nearby, and every stretch holds the classes in equal shares."""
     left = [group for group in groups if group[0].group not in used]
-    start = int((seed - DATA_SEED) * GOLDEN % 1 * len(left))
+    start = int(seed * GOLDEN % 1 * len(left))
     return left[start:] + left[:start]
 
 

@@ -17,8 +17,6 @@ from trimllm.data.document import bare
 
 MAX_FAILED = 0.05
 """Share of rows that may fail to parse, or of training documents that may be test documents."""
-LONGEST = 1_000_000
-"""Characters of a text. A longer one comes from a file that lost its line breaks."""
 ROLES = ("system", "user", "assistant")
 _LETTERED = re.compile(r"^[ \t]*\(?([A-Za-z])[.:)][ \t]+", re.MULTILINE)
 
@@ -32,7 +30,6 @@ class Row:
     """A parsed row.
 
     Attributes:
-        choices: empty if the data set has none.
         answer_text: the right choice, or the free answer.
         group: equal for rows that must stay in one split; empty: the question.
         messages: (role, content) of a conversation before the answer.
@@ -52,16 +49,16 @@ class Row:
     drawn: bool = False
 
     def __post_init__(self) -> None:
-        try:
-            texts = (self.question, *self.choices, self.answer_text, self.context, self.label)
-            "".join(texts).encode()
-        except UnicodeEncodeError as error:  # JSON can spell it ("\ud800"), UTF-8 cannot
-            raise RowError(f"half a character ({error.object[error.start]!a})") from None
+        texts = (self.question, *self.choices, self.answer_text, self.context, self.label)
+        if re.search("[\ud800-\udfff]", "".join(texts)):
+            raise RowError("half a character")  # JSON can spell it ("\ud800"), UTF-8 cannot
 
 
 def parse_row(row: Any, spec: Mapping[str, Any]) -> Row:
     """Parse a row (a JSON object, or the row of a table) as a domain's YAML says, by its `format`,
-    `fields` and `label`. `RowError` if the row does not hold what it should."""
+    `fields` and `label`. `RowError` if the row does not hold what it should, or is one."""
+    if isinstance(row, RowError):
+        raise row
     if not isinstance(row, Mapping):
         raise RowError("not an object")
     if spec.get("format") == "messages":
@@ -103,9 +100,9 @@ def _parse_choices(
     answer = fields.get("answer")
     if isinstance(answer, int | None):  # the index itself: the right choice is always in one place
         return texts, answer
-    value = _value(row, answer)
-    if str(value) in (known := [str(label) for label in labels]):
-        return texts, known.index(str(value))
+    value, labels = _value(row, answer), [str(label) for label in labels]
+    if str(value) in labels:
+        return texts, labels.index(str(value))
     reading = fields.get("answer_is")
     if not reading and type(value) is int and all(isinstance(choice, str) for choice in choices):
         reading = "index"  # where choices are numbers, a number may be a text
@@ -117,84 +114,76 @@ def lettered(text: str) -> tuple[str, ...]:
     option, so one that holds a line such as "I. first" stays whole."""
     starts: list[re.Match[str]] = []
     for match in _LETTERED.finditer(text):
-        if _place(match[1]) == len(starts):
+        if ord(match[1].lower()) - ord("a") == len(starts):
             starts.append(match)
     ends = [*(match.start() for match in starts[1:]), len(text)]
     options = tuple(text[one.end() : end].strip() for one, end in zip(starts, ends, strict=False))
-    if len(options) < 2:
-        raise RowError("no lettered options")
-    if not all(options):
-        raise RowError("an empty option")
+    if len(options) < 2 or not all(options):
+        raise RowError("an empty option" if len(options) > 1 else "no lettered options")
     return options
-
-
-def _place(letter: str) -> int:
-    return ord(letter.lower()) - ord("a")
 
 
 def _answer_index(value: Any, choices: Sequence[str], reading: str | None) -> int:
     """Index of the right choice, whose `value` is an index (from 0), a letter, a lettered line or
     its text. `reading` ("index", "letter", "text") says which; None takes the one that fits."""
-    if not isinstance(value, str | int):
-        raise RowError("the answer is neither a number nor a text")
-    text, texts = str(value).strip(), [choice.strip().lower() for choice in choices]
+    text, texts = str(value).strip().lower(), [choice.lower() for choice in choices]
     readings = {}
-    if texts.count(text.lower()) == 1:
-        readings["text"] = texts.index(text.lower())
-    if re.fullmatch(r"\d+", text):
+    if texts.count(text) == 1:
+        readings["text"] = texts.index(text)
+    if text.isdecimal():
         readings["index"] = int(text)
-    elif re.fullmatch(r"\(?[A-Za-z][.:)]?", text):
-        readings["letter"] = _place(text.strip("(.:)"))
-    elif not readings and (match := _LETTERED.match(text)):
-        place = readings["letter"] = _place(match[1])
-        if place < len(texts) and texts[place] != text[match.end() :].strip().lower():
-            raise RowError("the answer's letter and text name different choices")
+    elif match := re.fullmatch(r"\(?([a-z])(?:[.:)](?:[ \t]+(.+))?)?", text, re.DOTALL):
+        letter = ord(match[1]) - ord("a")
+        if match[2] in (None, *texts[letter : letter + 1]):
+            readings["letter"] = letter
     readings = {name: index for name, index in readings.items() if reading in (None, name)}
     if not readings:
         raise RowError("the answer is none of the choices")
-    inside = {name: index for name, index in readings.items() if index < len(choices)}
+    inside = {index for index in readings.values() if index < len(choices)}
     if not inside:
         raise RowError(f"answer {max(readings.values())} of {len(choices)} choices")
-    if len({*inside.values()}) > 1:
-        text, other = inside
+    if len(inside) > 1:
         raise RowError(
-            f"the answer is the {text} of one choice and the {other} of another; set "
+            f"the answer is the {' of one choice and the '.join(readings)} of another; set "
             "fields.answer_is to the one that counts"
         )
-    return next(iter(inside.values()))
+    return inside.pop()
 
 
 def _parse_messages(row: Mapping[str, Any]) -> Row:
     """A conversation until the last message of the assistant, which is the answer. Rows with the
     same first question may be one conversation, cut at several places, so they form one group."""
-    messages = _value(row, "messages")
+    messages, turns = _value(row, "messages"), []
     if not isinstance(messages, list | tuple):
         raise RowError("field messages is not a list")
-    turns = []
     for number, message in enumerate(messages, start=1):
         if not isinstance(message, Mapping) or message.get("role") not in ROLES:
             raise RowError(f"message {number} has no role of {', '.join(ROLES)}")
-        turns.append((message["role"], _text(message, "content").strip()))
-        if not turns[-1][1]:
-            raise RowError(f"message {number} is empty")
-    last = max((at for at, (role, _) in enumerate(turns) if role == "assistant"), default=None)
-    if last is None:
-        raise RowError("no message of the assistant, whose last one is the answer")
-    before = tuple(turns[:last])
+        content = _filled(_text(message, "content"), f"message {number}")
+        turns.append((message["role"], content))
+    while turns and turns[-1][0] != "assistant":
+        turns.pop()
+    before = tuple(turns[:-1])
     questions = [content for role, content in before if role == "user"]
     if not questions:
-        raise RowError("no message of the user before the answer")
+        raise RowError("no message of the user that the assistant answers")
     question = questions[0]
     if len(before) > 1:
         question = "\n".join(f"{role.capitalize()}: {content}" for role, content in before)
-    return Row(question, answer_text=turns[last][1], group=bare(questions[0]), messages=before)
+    return Row(question, answer_text=turns[-1][1], group=bare(questions[0]), messages=before)
 
 
 def _value(row: Mapping[str, Any], name: str) -> Any:
     value = row.get(name)
     if value is None:
-        hint = " (but messages: format: messages?)" if "messages" in row else ""
-        raise RowError(f"no field {name}{hint}")
+        raise RowError(f"no field {name}")
+    return value
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    value = _value(row, name)
+    if not isinstance(value, str):
+        raise RowError(f"field {name} is not a text")
     return value
 
 
@@ -203,12 +192,3 @@ def _filled(text: str, what: str) -> str:
     if not text.strip():
         raise RowError(f"an empty {what}")
     return text.strip()
-
-
-def _text(row: Mapping[str, Any], name: str) -> str:
-    value = _value(row, name)
-    if not isinstance(value, str):
-        raise RowError(f"field {name} is not a text")
-    if len(value) > LONGEST:
-        raise RowError(f"field {name} has {len(value):,} characters, more than {LONGEST:,}")
-    return value

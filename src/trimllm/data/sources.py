@@ -17,17 +17,17 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.data.rows import LONGEST, RowError
+from trimllm.data.rows import RowError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
-DELIMITERS = ",;\t"
-"""Delimiters of a CSV: the one that its header has most of."""
+LONGEST = 1_000_000
+"""Characters of a CSV's field. A longer one lacks the quote at its end."""
 Numbered = list[tuple[str, Any]]
 """(place, row): a JSON object, a finished document, or the `RowError` of a broken line."""
 
@@ -42,11 +42,23 @@ class Read(NamedTuple):
 
 def read_source(source: Mapping[str, Any]) -> Read:
     """Read a source of a domain's YAML; `UserError` if it is missing or not readable."""
-    if "file" in source:
-        return _read_file(_expand(source["file"]), source.get("lines"))
-    from trimllm.data import hub  # imports lm-eval and `datasets`
+    if "file" not in source:
+        from trimllm.data import hub  # imports lm-eval and `datasets`
 
-    return hub.read_set(source) if "hub" in source else hub.read_task(source)
+        return hub.read_set(source) if "hub" in source else hub.read_task(source)
+    path = Path(os.path.expandvars(source["file"])).expanduser()
+    if unset := re.search(r"\$\{(\w+)\}", str(path)):
+        raise UserError(f"{path} needs the environment variable {unset[1]}, which is not set")
+    if not path.is_file():
+        raise UserError(f"file {path} does not exist")
+    rows = _rows_of(path)
+    if (lines := source.get("lines")) is not None:
+        if max(lines, default=0) >= len(rows):
+            raise UserError(f"there is no line {max(lines)} in {path.name}, which has {len(rows)}")
+        rows = [rows[number] for number in lines]
+    rows = [(place, row) for place, row in rows if row is not None]
+    # Splits of several data sets often have the same name; the folder tells them apart.
+    return Read(rows, {f"{path.absolute().parent.name}/{path.name}": files.sha256_of(path)})
 
 
 def numbered(rows: Iterable[Any], name: str, mark: str = ", row ") -> Numbered:
@@ -54,30 +66,8 @@ def numbered(rows: Iterable[Any], name: str, mark: str = ", row ") -> Numbered:
     return [(f"{name}{mark}{number}", row) for number, row in enumerate(rows, start=1)]
 
 
-def _expand(path: str) -> Path:
-    """Replace `${VARIABLE}` by the environment's; `UserError` if it is not set."""
-    for name in re.findall(r"\$\{(\w+)\}", path):
-        if not os.environ.get(name):
-            raise UserError(f"{path} needs the environment variable {name}, which is not set")
-    return Path(os.path.expandvars(path)).expanduser()
-
-
-def _read_file(path: Path, lines: Sequence[int] | None) -> Read:
-    if not path.is_file():
-        raise UserError(f"file {path} does not exist")
-    rows = _rows_of(path)
-    if lines is not None:
-        if outside := [number for number in lines if not 0 <= number < len(rows)]:
-            raise UserError(f"there is no line {outside[0]} in {path.name}, which has {len(rows)}")
-        rows = [rows[number] for number in lines]
-    if path.suffix == ".jsonl":
-        rows = [(place, _parsed(line)) for place, line in rows if line.strip()]
-    # Splits of several data sets often have the same name; the folder tells them apart.
-    return Read(rows, {f"{path.absolute().parent.name}/{path.name}": files.sha256_of(path)})
-
-
 def _rows_of(path: Path) -> Numbered:
-    """All rows of a file; JSON lines unparsed."""
+    """All rows of a file; None for blank lines, which count."""
     kind, name = path.suffix, path.name
     if kind not in SUFFIXES:
         raise UserError(f"file {path} is not {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
@@ -86,12 +76,17 @@ def _rows_of(path: Path) -> Numbered:
             import pyarrow.parquet  # slow to import
 
             return numbered(pyarrow.parquet.read_table(path).to_pylist(), name)
-        text = _decoded(path)
+        text = path.read_bytes().decode("utf-8-sig")
         if kind == ".jsonl":
-            return numbered(text.removesuffix("\n").split("\n"), name, ":")
+            lines = text.removesuffix("\n").split("\n")
+            return numbered(map(_parsed, lines), name, ":")
         if kind != ".json":
             return _csv_rows(text, name)
         content = json.loads(text)
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        fault = f"{name}:{line}: not UTF-8; save the file in the encoding UTF-8"
+        raise UserError(fault) from None
     except ValueError as error:
         raise UserError(f"file {path} is not readable ({error})") from None
     rows = content.get("data") if isinstance(content, dict) else content
@@ -100,53 +95,36 @@ def _rows_of(path: Path) -> Numbered:
     return numbered(rows, name)
 
 
-def _decoded(path: Path) -> str:
-    """The text of a UTF-8 file, without a byte order mark."""
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{path.name}:{line}: not UTF-8; save the file in the encoding UTF-8"
-        ) from None
-
-
 def _parsed(line: str) -> Any:
-    """The content of a JSON line, or a `RowError`."""
+    """The content of a JSON line: None if it is blank, a `RowError` if it is not JSON."""
     try:
-        return json.loads(line)
+        return json.loads(line) if line.strip() else None
     except (json.JSONDecodeError, RecursionError):
         return RowError("not JSON")
 
 
 def _csv_rows(text: str, name: str) -> Numbered:
-    """Rows of a CSV as mappings of texts by the header's names, each with the place of its first
-    line.
+    """Rows of a CSV as mappings of texts by the header's names, each with its last line. The
+    delimiter is the one of , ; and tab that the header has most of.
 
-    Raises:
-        UserError: no header, a name twice in it, or unbalanced quotes.
+    Raises `UserError`: no header, a name twice in it, or unbalanced quotes.
     """
-    header = text.partition("\n")[0]
     csv.field_size_limit(LONGEST)
-    delimiter = max(DELIMITERS, key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: Numbered = []
-    names: list[str] = []
-    place = f"{name}:1"
+    end = 0
     try:
-        for values in reader:
-            if not names:
-                names = [value.strip() for value in values]
-                if not all(names) or len({*names}) < len(names):
-                    raise UserError(f"{place}: the header needs a name for each column, each once")
-            elif len(values) != len(names) and values:
-                fault = f"{len(values)} fields, but the header names {len(names)}"
-                rows.append((place, RowError(fault)))
-            elif values:
-                rows.append((place, dict(zip(names, values, strict=True))))
-            place = f"{name}:{reader.line_num + 1}"
+        names = reader.fieldnames = [field.strip() for field in reader.fieldnames or ()]
+        if not all(names) or not 0 < len(names) == len({*names}):
+            raise UserError(f"{name}:1: the header needs a name for each column, each once")
+        end = reader.line_num
+        for row in reader:
+            end = reader.line_num
+            if None in row or None in row.values():
+                row = RowError(f"not the {len(names)} fields that the header names")
+            rows.append((f"{name}:{end}", row))
     except csv.Error as error:
-        raise UserError(f"{place}: not a row of a CSV ({error}); look for a quote there") from None
-    if not names:
-        raise UserError(f"{name}: empty; the first line of a CSV names its columns")
+        fault = f"{name}:{end + 1}: not a row of a CSV ({error}); look for a quote there"
+        raise UserError(fault) from None
     return rows

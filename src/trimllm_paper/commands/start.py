@@ -177,8 +177,6 @@ def data_lines(
         shares = ", ".join(f"{key[:20]} {count / total:.0%}" for key, count in answers[:8])
         what = "labels" if data[0].kind.name == "labels" else "right answers by place"
         lines.append(f"  {what}: {shares}{', ...' if len(answers) > 8 else ''}")
-    if (words := report["tests"][name].get("bag_of_words")) is not None:
-        lines.append(f"  a bag of words answers {words:.0f}% of the tests")
     mean, longest = fmean(trained), max(trained)
     lines.append(f"  tokens with the right answer: {mean:.0f} on average, at most {longest}")
     splits = {key: one["documents"] for key, one in report["splits"].items()}

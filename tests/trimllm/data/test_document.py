@@ -22,9 +22,10 @@ def test_documents_are_read_as_they_were_written_and_what_is_none_is_named(tmp_p
     path = tmp_path / "d.jsonl"
     write_documents(path, documents)
     assert read_documents(path) == documents
-    path.write_text('{"prompt": "p", "choices": ["a"], "answer": 0}\n{"prompt": "p"}\n')
-    with pytest.raises(UserError, match=r"d\.jsonl, document 2: .*choices"):
-        read_documents(path)
+    for row in ('{"prompt": "p"}', "3", '{"prompt": "p", "choices": "a", "answer": 0}'):
+        path.write_text(f'{{"prompt": "p", "choices": ["a"], "answer": 0}}\n{row}\n')
+        with pytest.raises(UserError, match=r"d\.jsonl, document 2: .*; write the file again"):
+            read_documents(path)
 
 
 @pytest.mark.parametrize(

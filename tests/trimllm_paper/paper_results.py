@@ -24,12 +24,12 @@ from result_files import (
 )
 
 from trimllm.base.files import read_json
-from trimllm_paper import published
-from trimllm_paper.claims import report
+from trimllm_paper import claims, published
 from trimllm_paper.claims.evidence import Evidence
 from trimllm_paper.context import Context
 from trimllm_paper.frames import Frame
 from trimllm_paper.recipe import Recipe
+from trimllm_paper.verdict import NOT_RUN
 
 CHANCE = {"piqa": 50.0, "pubmedqa": 100 / 3}
 """Percent that guessing gets in columns whose tests do not have four choices."""
@@ -175,11 +175,23 @@ class PaperResults:
 
 def judged(
     results: PaperResults, claim: str, *domains: str, own: bool = True, criterion: str = "both"
-) -> report.Judged:
+) -> claims.Judged:
     """A claim on what was written."""
     (sentence,) = (one for one in published.claims() if one["id"] == claim)
     evidence = Evidence(results.frame, results.context(*domains, own=own), criterion)
-    return report.judge(evidence, sentence)
+    return claims.Judged(sentence, claims.check(evidence, claim))
+
+
+def verdict(results: PaperResults, claim: str, *domains: str, **more: Any) -> str:
+    """The verdict on it."""
+    return judged(results, claim, *domains, **more).verdict
+
+
+def missing(results: PaperResults, claim: str, *domains: str) -> str:
+    """What a claim lacks that cannot be judged."""
+    one = judged(results, claim, *domains)
+    assert one.verdict == NOT_RUN
+    return "; ".join(one.finding.missing)
 
 
 def resize(path: Path, share: float) -> None:

@@ -22,7 +22,6 @@ from result_files import (
 )
 
 from trimllm_paper import claims
-from trimllm_paper.claims import report
 from trimllm_paper.figures import figure4
 from trimllm_paper.frames import Frame
 from trimllm_paper.render import Rendered, to_csv, to_latex, to_markdown
@@ -89,7 +88,7 @@ def test_claims_are_judged_on_a_stand_in(tmp_path: Path) -> None:
     plain = results.context()
     lora = plain.model_copy(update={"lora": True})
     before, found = (
-        {one.claim["id"]: one.verdict for one in report.judge_all(results.frame, context)}
+        {one.claim["id"]: one.verdict for one in claims.judge_all(results.frame, context)}
         for context in (plain, lora)
     )
     assert before["layers_dropped"] == REPRODUCED

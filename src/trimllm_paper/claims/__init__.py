@@ -1,10 +1,138 @@
 """The paper's headline sentences, each checked on measurements.
 
 A claim has its sentence and its check in words in `published.yaml`, and one function of the same
-name in `accuracy`, `speed` or `sublayers`, which returns comparisons with p-values (`evidence`).
-`report` turns these into a verdict, into claims.md and claims.csv.
+name in `accuracy` or `speed`, which returns comparisons with p-values (`evidence`). Its verdict is
+computed from them:
+
+`reproduced`, `not reproduced`: on the paper's own model, data and hardware the claim holds, or not;
+`seen on the stand-in`, `not seen on the stand-in`: elsewhere it holds, or not;
+`undecided`: the intervals contain both answers;
+`not run`: a number that it needs was not measured, and no other refutes it.
 """
 
-from trimllm_paper.claims.report import write, write_contradictions
+from __future__ import annotations
 
-__all__ = ["write", "write_contradictions"]
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from pandas import DataFrame
+
+from trimllm.base.files import write_text
+from trimllm_paper import published, verdict
+from trimllm_paper.claims import accuracy, speed
+from trimllm_paper.claims.evidence import Evidence, Finding, holm
+from trimllm_paper.context import Context
+from trimllm_paper.frames import Frame
+from trimllm_paper.tier import tier_note
+from trimllm_paper.verdict import COLLAPSED, NOT_RUN, word
+
+OURS = "likelihood"
+"""Criterion of our recipe, for which claims on a recipe are judged too."""
+MARKS = {name: mark for name, mark in verdict.MARKS.items() if name != COLLAPSED} | {NOT_RUN: "–"}
+HEAD = """# The paper's claims, checked
+
+{tier}. Verdicts: {marks}. They are computed from intervals of 95% over documents and seeds, over \
+domains, chains or rounds; failures among several comparisons are corrected by Holm's procedure. \
+[claims.csv](claims.csv) has every comparison with its interval, src/trimllm_paper/claims the \
+checks, [contradictions.md](contradictions.md) what in the paper contradicts the paper.
+"""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim of published.yaml with the finding of its check: of the paper's recipe, or of ours
+    by the same check."""
+
+    claim: dict[str, Any]
+    finding: Finding
+    recipe: str = "paper"
+
+    @property
+    def verdict(self) -> str:
+        """One of `MARKS`."""
+        holds = self.finding.holds
+        not_run = self.finding.missing and holds is None
+        return NOT_RUN if not_run else word(holds, own=self.finding.own)
+
+
+def check(evidence: Evidence, claim: str) -> Finding:
+    """Check a claim by its `id`. Raises `AttributeError` for one without a function."""
+    return getattr(accuracy if hasattr(accuracy, claim) else speed, claim)(evidence)
+
+
+def judge_all(frame: Frame, context: Context) -> list[Judged]:
+    """All claims in the paper's order; after those on a recipe the same of ours, if it was run."""
+    judged, evidence = [], Evidence(frame, context)
+    for claim in published.claims():
+        judged.append(Judged(claim, check(evidence, claim["id"])))
+        if claim.get("of_recipes"):
+            ours = check(replace(evidence, criterion=OURS), claim["id"])
+            judged += [Judged(claim, ours, "ours")] if ours.comparisons else []
+    return judged
+
+
+def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
+    """STEM.md, and STEM.csv with every comparison.
+
+    Args:
+        frame: timings are of one run, everything else may be of several seeds.
+        contexts: one a model.
+    """
+    tables = (frame.evaluations, frame.epochs, frame.trainings, frame.timings, frame.engines)
+    sources = [source for one in tables for source in dict.fromkeys(one.source)]
+    marks = ", ".join(f"{mark} {name}" for name, mark in MARKS.items())
+    page, table = [HEAD.format(tier=tier_note(sources), marks=marks)], []
+    for context in contexts:
+        judged = judge_all(frame, context)
+        page += [context.named(line) for line in _page(context, judged)]
+        for one in judged:
+            head = {"model": context.model.name, "claim": one.claim["id"], "recipe": one.recipe}
+            head |= {"verdict": one.verdict, "missing": "; ".join(one.finding.missing)}
+            each = zip(one.finding.comparisons, holm(one.finding.comparisons), strict=True)
+            table += [head | asdict(x) | {"holds": holds} for x, holds in each] or [head]
+    write_text(f"{stem}.md", "\n".join([*page, ""]))
+    write_text(f"{stem}.csv", DataFrame(table).to_csv(index=False, float_format="%.6g"))
+
+
+def _page(context: Context, judged: Sequence[Judged]) -> list[str]:
+    """A row for each claim of a model."""
+    counts = Counter(one.verdict for one in judged if one.recipe == "paper")
+    totals = ", ".join(f"{counts[name]} {name}" for name in MARKS if counts[name])
+    stand_ins = ["the model"] if not context.model.published else []
+    stand_ins += [one.name for one in context.domains if one.stand_in]
+    stand_ins += ["adapters for full fine-tuning"] if context.lora else []
+    lines = [f"## {context.model.label}: {totals}\n"]
+    lines += [f"Stand-ins: {', '.join(stand_ins)}.\n"] if stand_ins else []
+    lines += ["| claim of the paper | check | recipe | verdict | measured |", "|---" * 5 + "|"]
+    for one in judged:
+        text, check = f"{one.claim['text']} ({', '.join(one.claim['from'])})", one.claim["check"]
+        cells = [text, check] if one.recipe == "paper" else ["", ""]
+        cells += [one.recipe, f"{MARKS[one.verdict]} {one.verdict}", _measured(one.finding)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _measured(finding: Finding) -> str:
+    """Range of the comparisons by unit, how many hold and fail, and what is missing."""
+    answers, parts = holm(finding.comparisons), []
+    for unit, group in groupby(finding.comparisons, key=lambda one: one.unit):
+        values = sorted(one.value for one in group)
+        ends = dict.fromkeys(f"{value:.3g}" for value in (values[0], values[-1]))
+        parts.append(f"{' to '.join(ends)} {unit}".replace(" %", "%"))
+    if len(answers) > 1:
+        parts.append(f"{answers.count(True)} of {len(answers)} hold, {answers.count(False)} fail")
+    parts += [f"not run: {', '.join(finding.missing)}"] if finding.missing else []
+    return "; ".join(parts)
+
+
+def write_contradictions(path: str | Path) -> None:
+    """The page of what in the paper contradicts the paper."""
+    lines = ["# What in the paper contradicts the paper", ""]
+    for one in published.contradictions():
+        places = ", ".join(f"{value:g} in {place}" for place, value in one["numbers"].items())
+        lines.append(f"- {one['text']} ({places or 'sections 3.4 and A.5'})")
+    write_text(path, "\n".join([*lines, ""]))

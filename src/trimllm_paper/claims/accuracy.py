@@ -1,44 +1,49 @@
-"""Claims on what trimmed models still answer."""
+"""Claims on what trimmed models answer, and on which sublayers are dropped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations, product
+from statistics import fmean
 
 from trimllm.base.names import PAPER_CRITERIA, PAPER_CRITERION
+from trimllm_paper import derive
 from trimllm_paper.claims.evidence import (
     PAPER_DOMAINS,
     Comparison,
+    Estimate,
     Evidence,
     Finding,
-    joined,
+    compare,
     keeps_90,
 )
-from trimllm_paper.recipe import FULL_FT
+from trimllm_paper.derive import Chain
+from trimllm_paper.published import NEAR
+from trimllm_paper.recipe import FULL_FT, PRETRAINED
+from trimllm_paper.verdict import PAPER_MARGIN, lost_at_home
 
 COMPRESSED = (50, 40)
 """Percent of the sublayers kept at a compression of 50 to 60%."""
 LAYERS = {"sciq": 100 * 20 / 32, "medmcqa": 100 * 16 / 32}
 """Domain -> percent of the decoder layers that the paper removes."""
 RATIOS = (1.0, 0.5, 0.25, 0.125)
-Key = tuple[str, float]
-"""Criterion and ratio of a chain."""
 Checkpoints = Mapping[float, Comparison]
 """Percent of the sublayers dropped -> accuracy against 90% of Full-FT's."""
 
 
 def no_loss_50(evidence: Evidence) -> Finding:
     """The paper's own criterion C_a in every domain, at both ends of 50 to 60% compression."""
-    domains = evidence.context.domains
-    comparisons, missing = [], [evidence.lacking([one.name for one in domains], "the models")]
-    for domain in domains:
-        full = evidence.accuracy(domain, FULL_FT)
-        for kept in COMPRESSED:
-            trimmed, name = evidence.trimmed(domain, kept), f"{domain.name} at {kept}%"
-            if full and full.percent and trimmed:
-                comparisons.append(keeps_90(name, trimmed, full))
-            else:
-                missing.append(name)
-    return Finding(comparisons, joined(missing), evidence.context.own)
+    domains, comparisons = evidence.context.domains, []
+    missing = evidence.lacking([one.name for one in domains], "the models")
+    for domain, kept in product(domains, COMPRESSED):
+        full, trimmed = evidence.accuracy(domain, FULL_FT), evidence.trimmed(domain, kept)
+        name = f"{domain.name} at {kept}%"
+        if full and trimmed:
+            comparisons.append(keeps_90(name, trimmed, full))
+        else:
+            missing.append(name)
+    return Finding(comparisons, missing, evidence.context.own)
 
 
 def layers_dropped(evidence: Evidence) -> Finding:
@@ -56,12 +61,12 @@ def layers_dropped(evidence: Evidence) -> Finding:
         p_holds = min((one.p_holds for one in beyond), default=1.0)
         p_fails = max((one.p_fails for one in (*before, *beyond)), default=1.0)
         if before:
-            unit, basis = "% dropped above 90% of Full-FT", before[0].basis
-            label = f"{name}, {share:g}% or more"
-            comparisons.append(Comparison(label, _furthest(every), unit, p_holds, p_fails, basis))
+            unit, label = "% dropped above 90% of Full-FT", f"{name}, {share:g}% or more"
+            ps = (p_holds, p_fails)
+            comparisons.append(Comparison(label, _furthest(every), unit, *ps, before[0].basis))
         if not beyond:
             missing.append(f"{name} with {share:g}% dropped")
-    return Finding(comparisons, joined(missing), evidence.context.own)
+    return Finding(comparisons, missing, evidence.context.own)
 
 
 def both_best(evidence: Evidence) -> Finding:
@@ -79,20 +84,18 @@ def r_quarter_best(evidence: Evidence) -> Finding:
 
 
 def _goes_further(
-    evidence: Evidence, pairs: Iterable[tuple[Key, Key]], *, strictly: bool
+    evidence: Evidence, pairs: Sequence[tuple[tuple[str, float], ...]], *, strictly: bool
 ) -> Finding:
-    """Whether the first chain of each pair drops as much above 90% of Full-FT as the other, or
-    strictly more, in every domain where both were run, as far as the shorter one goes."""
+    """Whether the first chain (criterion, ratio) of each pair drops as much above 90% of Full-FT as
+    the second, or strictly more, in every domain that has both, as far as the shorter one goes."""
     comparisons, missing, domains = [], dict[str, None](), set[str]()
     for pair in pairs:
         names = [f"{criterion} r={ratio:g}" for criterion, ratio in pair]
         missing |= dict.fromkeys(names)
         for domain in evidence.context.domains:
-            one, other = (evidence.keeps(domain, evidence.chain(*key)) for key in pair)
-            if not one or not other:
-                continue
-            end = min(max(one), max(other)) + 1e-9
-            one, other = ({d: x for d, x in each.items() if d <= end} for each in (one, other))
+            chains = [evidence.keeps(domain, evidence.chain(*key)) for key in pair]
+            end = min(max(chain, default=0.0) for chain in chains) + 1e-9
+            one, other = ({d: x for d, x in chain.items() if d <= end} for chain in chains)
             if not one or not other:
                 continue
             reached = _furthest(one), _furthest(other)
@@ -104,7 +107,7 @@ def _goes_further(
             domains.add(domain.name)
             missing = {name: None for name in missing if name not in names}
     own = evidence.context.own and domains >= {*PAPER_DOMAINS}
-    return Finding(comparisons, ", ".join(missing), own)
+    return Finding(comparisons, [*missing], own)
 
 
 def _furthest(checkpoints: Checkpoints) -> float:
@@ -124,3 +127,82 @@ def _p_further(one: Checkpoints, other: Checkpoints, strictly: bool) -> float:
         max(p, *(x.p_fails for d, x in other.items() if d > at or strictly and d == at), 0.0)
         for at, p in passes.items()
     )
+
+
+def mlp_more_than_attention(evidence: Evidence) -> Finding:
+    """Kinds of the sublayers dropped until half are gone; chains are the unit."""
+    chains, missing = evidence.halved()
+    if not chains:
+        return Finding(missing=missing)
+    kinds = [[kind for _, kind in chain.dropped(chain.blocks)] for chain in chains]
+    share = Estimate.mean([100 * one.count("mlp") / len(one) for one in kinds], "chains")
+    comparison = compare("MLPs", share, "% of the dropped sublayers", 50)
+    return Finding([comparison], missing, evidence.context.own, pooled=True)
+
+
+def specialization(evidence: Evidence) -> Finding:
+    """Patterns differ between domains by more than between seeds; accuracy falls on unrelated
+    domains and not on near ones.
+
+    A pretrained model at chance has nothing to lose, and the fall of a model that has lost its own
+    domain, too, is no sign of specialization. Not to fall is to fall by less than the paper's own
+    test sets resolve.
+    """
+    chains, missing = evidence.halved()
+    patterns, (cross, untested) = _patterns(chains), _cross(evidence)
+    missing += [] if patterns else ["the chains under a second seed"]
+    return Finding([*patterns, *cross], missing + untested, evidence.context.own)
+
+
+def _patterns(chains: Sequence[Chain]) -> list[Comparison]:
+    """How much more two seeds of a domain agree than two domains do, by their share of common drops
+    (Jaccard); a value a domain. Without a second seed and domain there is nothing to compare."""
+    sets: dict[str, list[set[tuple[int, str]]]] = {}
+    for chain in chains:
+        sets.setdefault(chain.domain, []).append({*chain.dropped(chain.units_total // 2)})
+    gains = []
+    for domain, own in sets.items():
+        others = [one for name, each in sets.items() if name != domain for one in each]
+        if others and len(own) > 1:
+            seeds = fmean(len(a & b) / len(a | b) for a, b in combinations(own, 2))
+            domains = fmean(len(a & b) / len(a | b) for a, b in product(own, others))
+            gains.append(100 * (seeds - domains))
+    if not gains:
+        return []
+    # Just above 0: no difference at all refutes the claim.
+    gain, unit = Estimate.mean(gains, "domains"), "points more overlap between seeds"
+    return [compare("patterns", gain, unit, 1e-9)]
+
+
+def _cross(evidence: Evidence) -> tuple[list[Comparison], list[str]]:
+    """Accuracy at 40% less the pretrained model's on tasks of other domains; and by domain of the
+    model, what of Tables 4 and 5 it was not tested on, or not on all of its tasks."""
+    frame, model, domains = evidence.frame, evidence.model, evidence.context.domains
+    tasks = {one.name: {*one.tasks} for one in domains if one.name in PAPER_DOMAINS}
+    comparisons, missing = [], []
+    for domain in domains:
+        own = evidence.trimmed(domain, 40)
+        recipe = own.tasks[0].recipe if own else ""
+        evaluated = frame.by_recipe.get((model, domain.name, recipe), ())
+        done: dict[str, set[str]] = {}
+        for task, tested in dict.fromkeys((row.task, row.tested) for row in evaluated):
+            before = derive.accuracy(frame, model, tested, PRETRAINED, [task])
+            after = derive.accuracy(frame, model, domain.name, recipe, [task])
+            if task in domain.tasks or before is None or after is None:
+                continue
+            done.setdefault(tested, set()).add(task)
+            near = NEAR.get(domain.name) == tested
+            if not near and before.at_chance:
+                continue
+            fall = Estimate.difference(after.minus(before), after.documents)
+            unit = f"points on {'near' if near else 'unrelated'} domains"
+            bar, name = -PAPER_MARGIN if near else 0.0, f"{domain.name} on {task}"
+            one = compare(name, fall, unit, bar, at_most=not near)
+            if not near and lost_at_home(after, frame, domains):
+                one = replace(one, name=f"{name} (has lost its own domain)", p_holds=1.0)
+            comparisons.append(one)
+        others = [x for x in (*tasks, NEAR.get(domain.name)) if x and x != domain.name]
+        lacking = [x for x in others if not done.get(x) or not done[x] >= tasks.get(x, set())]
+        if lacking and domain.name in tasks:
+            missing.append(f"{domain.name} on {', '.join(lacking)}")
+    return sorted(comparisons, key=lambda one: one.unit), missing

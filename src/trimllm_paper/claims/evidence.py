@@ -1,10 +1,12 @@
-"""What the check of a claim is given, and the comparisons that it returns."""
+"""What the check of a claim reads, and the comparisons that it returns."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, NamedTuple
 
 from scipy.special import stdtr, stdtrit
 
@@ -20,15 +22,41 @@ from trimllm_paper.verdict import KEEPS, all_of
 PAPER_DOMAINS = tuple(c for c in published.table("table2").columns if c in published.DOMAINS)
 ALPHA = 0.025
 """One-sided level of a comparison: that of a two-sided interval of 95%."""
-NORMAL = math.inf
-"""Degrees of freedom of an interval by the normal distribution."""
+
+
+class Estimate(NamedTuple):
+    """A number with its 95% interval by Student's t; `basis`: of how many documents, rounds or
+    chains it is."""
+
+    value: float
+    low: float
+    high: float
+    basis: str = ""
+    dof: float = math.inf
+
+    @classmethod
+    def mean(cls, values: Sequence[float], of: str) -> Estimate:
+        """A mean over domains or chains; one value has no interval."""
+        count = len(values)
+        return cls(fmean(values), *mean_interval(values), f"{count} {of}", count - 1)
+
+    @classmethod
+    def difference(cls, one: Difference, documents: int) -> Estimate:
+        """A difference of accuracies."""
+        basis = f"{documents} documents, {one.seeds} seed{'s' if one.seeds > 1 else ''}"
+        return cls(one.points, one.low, one.high, basis, one.dof)
+
+    @classmethod
+    def rounds(cls, ratio: Sequence[float], timing: Any) -> Estimate:
+        """A ratio of speeds, as `derive.speedup` gives it."""
+        rounds = int(timing.content["protocol"]["repeats"])
+        return cls(*ratio, f"{rounds} rounds", rounds - 1)
 
 
 @dataclass(frozen=True)
 class Comparison:
     """A number against a bar. `p_holds` and `p_fails` are one-sided p-values: a small one says that
-    the number is on the claim's side of the bar, or on the other. `basis` says of how many
-    documents, rounds or chains the number is."""
+    the number is on the claim's side of the bar, or on the other."""
 
     name: str
     value: float
@@ -39,82 +67,41 @@ class Comparison:
     low: float | None = None
     high: float | None = None
 
-    def with_unit(self, number: str) -> str:
-        """A number of this kind with its unit."""
-        return f"{number}{self.unit}" if self.unit.startswith("%") else f"{number} {self.unit}"
-
 
 def compare(
-    name: str,
-    value: float,
-    interval: tuple[float, float],
-    unit: str,
-    basis: str = "",
-    *,
-    least: float | None = None,
-    most: float | None = None,
-    dof: float = NORMAL,
+    name: str, one: Estimate, unit: str, bar: float, *, at_most: bool = False
 ) -> Comparison:
-    """Compare a number, by its 95% interval, with the least or else the most that a claim allows.
-
-    p is that of Student's t with `dof` degrees of freedom, as the interval is taken to be.
-    """
-    sign, bar = (-1.0, most) if least is None else (1.0, least)
-    assert bar is not None
-    ps = []
-    for away, end in zip((value - bar, bar - value), interval, strict=True):
-        half = abs(end - value)
-        if away <= 0 or dof < 1 or not math.isfinite(half):  # one round or one seed alone
-            ps.append(1.0)
-        else:
-            ps.append(float(stdtr(dof, -stdtrit(dof, 1 - ALPHA) * away / half)) if half else 0.0)
-    low, high = (None if math.isinf(end) else end for end in interval)
-    p_holds, p_fails = ps[:: int(sign)]
-    return Comparison(name, value, unit, p_holds, p_fails, basis, low, high)
+    """Compare a number with the least (or `at_most` the largest) value that a claim allows."""
+    above = _p(one.value - bar, one.value - one.low, one.dof)
+    below = _p(bar - one.value, one.high - one.value, one.dof)
+    p_holds, p_fails = (below, above) if at_most else (above, below)
+    ends = [end if math.isfinite(end) else None for end in (one.low, one.high)]
+    return Comparison(name, one.value, unit, p_holds, p_fails, one.basis, *ends)
 
 
-def compare_mean(
-    name: str, values: Sequence[float], unit: str, counted: str, **bar: float
-) -> Comparison:
-    """Compare a mean over domains or chains; one value alone decides nothing."""
-    mean, count = sum(values) / len(values), len(values)
-    ends = mean_interval(values)
-    return compare(name, mean, ends, unit, f"{count} {counted}", dof=max(1, count - 1), **bar)
-
-
-def compare_difference(
-    name: str, one: Difference, unit: str, documents: int, **bar: float
-) -> Comparison:
-    """Compare a difference of accuracies."""
-    basis = f"{documents} documents, {one.seeds} seed{'s' if one.seeds > 1 else ''}"
-    return compare(
-        name,
-        one.points,
-        (one.low, one.high),
-        unit,
-        basis,
-        dof=one.dof,
-        **bar,
-    )
+def _p(distance: float, half: float, dof: float) -> float:
+    """One-sided p of a distance from the bar, by how far the interval reaches towards the bar."""
+    if distance <= 0 or not math.isfinite(half):  # one round or one seed has no interval
+        return 1.0
+    return float(stdtr(dof, -stdtrit(dof, 1 - ALPHA) * distance / abs(half))) if half else 0.0
 
 
 def keeps_90(name: str, trimmed: Accuracy, full: Accuracy) -> Comparison:
     """Whether a model keeps more than 90% of Full-FT's accuracy, the paper's criterion C_a."""
-    over, unit = trimmed.minus(full, KEEPS), "points over 90% of Full-FT"
-    return compare_difference(name, over, unit, trimmed.documents, least=0)
+    over = Estimate.difference(trimmed.minus(full, KEEPS), trimmed.documents)
+    return compare(name, over, "points over 90% of Full-FT", 0)
 
 
 def holm(comparisons: Sequence[Comparison]) -> list[bool | None]:
     """Whether each of several comparisons holds, fails, or is undecided.
 
-    A claim holds if all of them do, which needs no correction; one that fails refutes it, so
-    failures are corrected for their number. Source: S. Holm, "A simple sequentially rejective
-    multiple test procedure", Scand. J. Statist. 6 (1979).
+    A claim holds if all of them do, which needs no correction; one failure refutes it, so failures
+    are corrected for their number. Source: S. Holm, "A simple sequentially rejective multiple test
+    procedure", Scand. J. Statist. 6 (1979).
     """
     answers = [True if one.p_holds < ALPHA else None for one in comparisons]
-    for rank, index in enumerate(
-        sorted(range(len(comparisons)), key=lambda i: comparisons[i].p_fails)
-    ):
+    by_p = sorted(range(len(comparisons)), key=lambda i: comparisons[i].p_fails)
+    for rank, index in enumerate(by_p):
         if comparisons[index].p_fails >= ALPHA / (len(comparisons) - rank):
             break
         answers[index] = False
@@ -123,20 +110,14 @@ def holm(comparisons: Sequence[Comparison]) -> list[bool | None]:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
-
-    Attributes:
-        missing: what was not measured and is needed for the claim to hold; "" for nothing.
-        own: whether everything measured is the paper's own model, data and hardware.
-        pooled: comparisons are of means, which what is missing could turn: it then refutes nothing.
-        note: a sentence beneath the comparisons.
-    """
+    """The result of a check. `missing` was needed and not measured; `own`: all that was measured is
+    the paper's own model, data and hardware; `pooled`: the comparisons are of means, which what is
+    missing could turn, so that they refute nothing without it."""
 
     comparisons: Sequence[Comparison] = ()
-    missing: str = ""
+    missing: Sequence[str] = ()
     own: bool = False
     pooled: bool = False
-    note: str = ""
 
     @property
     def holds(self) -> bool | None:
@@ -147,7 +128,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was measured of one model; `criterion` says whose chains are asked about."""
+    """The results of one model; `criterion` says whose chains are judged."""
 
     frame: Frame
     context: Context
@@ -158,24 +139,20 @@ class Evidence:
         """The model's name in paths."""
         return self.context.model.name
 
-    @property
-    def asked(self) -> list[str]:
-        """Domains of a claim on every domain: of the paper's own model and data all of the paper's,
-        of a stand-in those of its configuration."""
-        configured = [one.name for one in self.context.domains]
-        return list(PAPER_DOMAINS) if self.context.own else configured
-
-    def lacking(self, present: Container[str], what: str) -> str:
-        """What is missing in which of these domains; "" for nothing."""
-        names = ", ".join(name for name in self.asked if name not in present)
-        return f"{what} in {names}" if names else ""
+    def lacking(self, present: Container[str], what: str) -> list[str]:
+        """What is missing in which domains: of the paper's for its own model and data, of the
+        configured ones for a stand-in."""
+        own = self.context.own
+        needed = PAPER_DOMAINS if own else [one.name for one in self.context.domains]
+        names = ", ".join(name for name in needed if name not in present)
+        return [f"{what} in {names}"] if names else []
 
     def chain(self, criterion: str = "", ratio: float | None = None) -> str:
         """Name of a chain by criterion and ratio; without a ratio the configured recipe's."""
-        criterion = criterion or self.criterion
-        shown = [name for name, one in self.context.recipes.items() if one.criterion == criterion]
-        if shown and ratio is None:
-            return shown[0]
+        criterion, recipes = criterion or self.criterion, self.context.recipes
+        configured = [name for name, one in recipes.items() if one.criterion == criterion]
+        if configured and ratio is None:
+            return configured[0]
         return self.context.variant(criterion, ratio or self.context.main.ratio)
 
     def accuracy(self, domain: Domain, recipe: str | None) -> Accuracy | None:
@@ -191,17 +168,12 @@ class Evidence:
     def keeps(self, domain: Domain, name: str) -> dict[float, Comparison]:
         """Percent of the sublayers dropped -> accuracy against 90% of Full-FT's, of a chain's
         checkpoints; empty where the chain or Full-FT was not evaluated."""
-        full = self.accuracy(domain, FULL_FT)
-        found = derive.checkpoints(self.frame, self.model, domain.name, name, domain.tasks)
-        return {100 - one.kept_percent: keeps_90("", one, full) for _, one in found if full}
+        full, place = self.accuracy(domain, FULL_FT), (self.frame, self.model, domain.name)
+        checkpoints = derive.checkpoints(*place, name, domain.tasks)
+        return {100 - one.kept_percent: keeps_90("", one, full) for _, one in checkpoints if full}
 
-    def halved(self) -> tuple[list[Chain], str]:
-        """Chains of all domains and seeds that dropped half of the sublayers; domains without."""
+    def halved(self) -> tuple[list[Chain], list[str]]:
+        """Chains of all domains and seeds that dropped half of the sublayers; what is missing."""
         every = derive.chains(self.frame, model=self.model, name=self.chain())
-        found = [chain for chain in every if chain.halved]
-        return found, self.lacking({one.domain for one in found}, "the chain to half")
-
-
-def joined(parts: Iterable[str]) -> str:
-    """What is not empty, as one text."""
-    return "; ".join(part for part in parts if part)
+        chains = [chain for chain in every if chain.halved]
+        return chains, self.lacking({one.domain for one in chains}, "the chain to half")

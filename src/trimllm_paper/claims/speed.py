@@ -13,16 +13,9 @@ from typing import Any
 from pandas import DataFrame
 
 from trimllm_paper import derive
-from trimllm_paper.claims.evidence import (
-    Comparison,
-    Evidence,
-    Finding,
-    compare,
-    compare_mean,
-    joined,
-)
+from trimllm_paper.claims.evidence import Comparison, Estimate, Evidence, Finding, compare
 from trimllm_paper.context import STAND_IN_FOR
-from trimllm_paper.derive import PAPER_UNITS, SPARSE_FACTOR, Ratio, over, progressive, speedup
+from trimllm_paper.derive import PAPER_UNITS, Ratio, over, progressive, speedup
 from trimllm_paper.frames import rows, where
 from trimllm_paper.recipe import FULL, FULL_FT, SPARSE_FT
 from trimllm_paper.shapes import RANDOM
@@ -34,42 +27,41 @@ ENGINES, OF_PREDICTED = 2, 90
 """Fewest engines, and percent of the predicted speedup that is enough."""
 EPOCHS, TRAINED_ON = 8, "2 a100"
 """Epochs of the last column of Table 9, and its machine as `Frame.trainings` names it."""
-Timed = tuple[str, Ratio, Any]
-"""Name of what was timed, how many times as fast it is, and the measurement."""
 
 
 def speedup_consumer(evidence: Evidence) -> Finding:
     """TrimLLM as in Table 1, at 40%, over every compressor, on consumer hardware."""
-    by_place: dict[str, list[Timed]] = {}
-    for place, timings in _places(evidence).items():
-        full = rows(timings[timings.base.isin([FULL, FULL_FT]) & timings.compressor.notna()])
-        if full and (trimmed := _trimmed(timings, evidence, 40)):
-            by_place[place] = [(one.compressor, over(trimmed, one), trimmed) for one in full]
-    if not by_place:
-        return Finding(missing="throughput of TrimLLM and of a compressor on one machine")
-    shown, own = _of_paper(evidence, by_place, CONSUMER)
-    missing, comparisons = [], []
-    for place, each in shown.items():
-        lacking = ", ".join({*BASELINES} - {name for name, *_ in each})
-        missing += [f"{lacking} on {place}"] if lacking else []
-        comparisons += [_faster(f"{place}: over {one[0]}", one, 2.1 - 0.05) for one in each]
+    timings, own = _timings(evidence, CONSUMER)
+    ratios = [
+        (place, one.compressor, over(trimmed, one), trimmed)
+        for place, timed in timings.groupby("place")
+        if (trimmed := _trimmed(timed, evidence, 40))
+        for one in rows(timed[timed.base.isin([FULL, FULL_FT]) & timed.compressor.notna()])
+    ]
+    if not ratios:
+        return Finding(missing=["throughput of TrimLLM and of a compressor on one machine"])
+    comparisons = [
+        _faster(f"{place}: over {other}", *one, 2.1 - 0.05) for place, other, *one in ratios
+    ]
+    measured = {(place, compressor) for place, compressor, *_ in ratios}
+    places = dict.fromkeys(timings.place if own else [place for place, *_ in ratios])
+    pairs = [(place, one) for place in places for one in BASELINES]
+    missing = [f"{one} on {place}" for place, one in pairs if (place, one) not in measured]
     if not missing:  # the largest may be one that was not measured
-        comparisons.append(_faster("the largest", _largest(shown), 5.7 - 0.05))
-    return Finding(comparisons, joined(missing), own)
+        largest = max(ratios, key=lambda one: one[2])
+        comparisons.append(_faster("the largest", *largest[2:], 5.7 - 0.05))
+    return Finding(comparisons, missing, own)
 
 
 def speedup_a100(evidence: Evidence) -> Finding:
     """The fastest TrimLLM, compressed or not, over the full model; the paper: 132.0 / 42.3."""
-    by_place = {
-        place: [(f"{one.recipe} on {place}", speedup(one), one) for one in trimmed]
-        for place, timings in _places(evidence).items()
-        if (trimmed := rows(where(timings, base="trim")))
-    }
-    if not by_place:
-        return Finding(missing="throughput of TrimLLM")
-    shown, own = _of_paper(evidence, by_place, A100)
-    fastest = _largest(shown)
-    return Finding([_faster(fastest[0], fastest, 3.1 - 0.05)], own=own)
+    timings, own = _timings(evidence, A100)
+    trimmed = rows(where(timings, base="trim").sort_values("speedup"))
+    if not trimmed:
+        return Finding(missing=["throughput of TrimLLM"])
+    one = trimmed[-1]
+    comparison = _faster(f"{one.recipe} on {one.place}", speedup(one), one, 3.1 - 0.05)
+    return Finding([comparison], own=own)
 
 
 def compression_8x(evidence: Evidence) -> Finding:
@@ -77,21 +69,16 @@ def compression_8x(evidence: Evidence) -> Finding:
 
     The paper's 8 is 1 / 12.5%, half of the sublayers at a quarter of the bits.
     """
-    by_place = {
-        place: one
-        for place, timings in _places(evidence).items()
-        if (one := _trimmed(timings, evidence, 50, "awq_int4"))
-    }
-    if not by_place:
-        return Finding(missing="throughput of TrimLLM with AWQ")
-    shown, own = _of_paper(evidence, by_place, A100)
-    sizes = {place: 100 / one.bytes_percent for place, one in shown.items()}
+    timings, own = _timings(evidence, A100)
+    chosen = [_trimmed(each, evidence, 50, "awq_int4") for _, each in timings.groupby("place")]
+    trimmed = [one for one in chosen if one]
     smaller = [
-        compare(place, size, (size, size), "times smaller", least=8 - 0.5)
-        for place, size in sizes.items()
+        compare(one.place, Estimate(*[100 / one.bytes_percent] * 3), "times smaller", 8 - 0.5)
+        for one in trimmed
     ]
-    faster = [_faster(p, (p, speedup(one), one), 4.5 - 0.05) for p, one in shown.items()]
-    return Finding([*smaller, *faster], own=own)
+    faster = [_faster(one.place, speedup(one), one, 4.5 - 0.05) for one in trimmed]
+    missing = [] if trimmed else ["throughput of TrimLLM with AWQ"]
+    return Finding([*smaller, *faster], missing, own)
 
 
 def every_engine(evidence: Evidence) -> Finding:
@@ -102,73 +89,56 @@ def every_engine(evidence: Evidence) -> Finding:
     for (hardware, format), group in trimmed.groupby(["hardware", "format"], sort=False):
         for row in rows(derive.near(group, 50))[:1]:
             engines.setdefault(hardware, set()).add(row.engine)
-            percent, low, high = (row.share_decode / row.speedup * x for x in speedup(row))
-            unit, basis = "% of the predicted speedup", f"{_rounds(row)} rounds"
-            bar = {"least": OF_PREDICTED, "dof": _rounds(row) - 1}
-            name = f"{hardware}/{format}"
-            comparisons.append(compare(name, percent, (low, high), unit, basis, **bar))
-    # Of the paper's model, on its GPUs: all of them are asked for, and no others count.
+            share = [row.share_decode / row.speedup * x for x in speedup(row)]
+            name, unit = f"{hardware}/{format}", "% of the predicted speedup"
+            comparisons.append(compare(name, Estimate.rounds(share, row), unit, OF_PREDICTED))
+    # Of the paper's model on its GPUs: all of them are needed, and no others count.
     own = bool(evidence.context.model.published) and {*engines} <= {*CONSUMER, *A100}
     machines = {*CONSUMER, *A100} if own else {*engines}
     few = [one for one in sorted(machines) if len(engines.get(one, ())) < ENGINES]
-    missing = f"{ENGINES} engines{' on ' if few else ''}{', '.join(few)}"
-    return Finding(comparisons, missing if few or not comparisons else "", own)
+    missing = [f"{ENGINES} engines{' on ' if few else ''}{', '.join(few)}"]
+    return Finding(comparisons, missing if few or not comparisons else [], own)
 
 
 def training_time(evidence: Evidence) -> Finding:
     """Time of sparse fine-tuning and of the chain over full fine-tuning's, as in Table 9."""
     shares, missing, own = _shares_of_full_ft(evidence)
-    unit = "of Full-FT's time"
-    comparisons = [
-        compare_mean(name, [one[name] for one in shares.values()], unit, "domains", most=most)
-        for name, most in (("Sparse-FT", 0.6 + 0.05), ("TrimLLM", 0.4 + 0.05))
-        if shares
-    ]
-    each = (f"{d} {one['Sparse-FT']:.2f} and {one['TrimLLM']:.2f}" for d, one in shares.items())
-    note = f"By domain, scans left out: {', '.join(each)}." if shares else ""
-    return Finding(comparisons, missing, own, pooled=True, note=note)
+    comparisons = []
+    for name, bar in (("Sparse-FT", 0.6 + 0.05), ("TrimLLM", 0.4 + 0.05)):
+        if values := [share[name] for share in shares.values()]:
+            mean, unit = Estimate.mean(values, "domains"), "of Full-FT's time"
+            comparisons.append(compare(name, mean, unit, bar, at_most=True))
+    return Finding(comparisons, missing, own, pooled=True)
 
 
 def two_per_epoch(evidence: Evidence) -> Finding:
     """The paper's Eq. 6 for N = 64 and n_d = 32, with the measured factor of a sparse update."""
-    full = progressive(PAPER_UNITS, PAPER_UNITS // 2, 2)
     shares, missing, own = _shares_of_full_ft(evidence)
-    epochs = [full * one["Sparse-FT"] for one in shares.values()]
-    comparisons = [
-        compare_mean(name, epochs, "epochs of Full-FT", "domains", **bar)
-        for name, bar in (("5 - 1 at least", {"least": 4}), ("5 + 1 at most", {"most": 6}))
-        if epochs
-    ]
-    note = f"With the paper's factor of {SPARSE_FACTOR} Eq. 6 gives {SPARSE_FACTOR * full:.2f}; "
-    note += f"5 epochs would need a factor of {5 / full:.2f}."
-    return Finding(comparisons, missing, own, pooled=True, note=note)
+    if not shares:
+        return Finding(missing=missing)
+    full, unit = progressive(PAPER_UNITS, PAPER_UNITS // 2, 2), "epochs of Full-FT"
+    epochs = Estimate.mean([full * share["Sparse-FT"] for share in shares.values()], "domains")
+    least = compare("5 - 1 at least", epochs, unit, 4)
+    most = compare("5 + 1 at most", epochs, unit, 6, at_most=True)
+    return Finding([least, most], missing, own, pooled=True)
 
 
 # ---- timings -------------------------------------------------------------------------------------
 
 
-def _places(evidence: Evidence) -> dict[str, DataFrame]:
-    """HARDWARE/MODEL -> measurements in turn, of this model and of shapes with random weights."""
-    in_turn = where(evidence.frame.timings, in_turn=True)
-    return {
-        f"{hardware}/{model}": timings
-        for (hardware, model), timings in in_turn.groupby(["hardware", "model"])
-        if model == evidence.model or timings.content.iloc[0]["random_weights"]
-    }
-
-
-def _of_paper(
-    evidence: Evidence, by_place: dict[str, Any], machines: Sequence[str]
-) -> tuple[dict[str, Any], bool]:
-    """Measurements of the paper's model if all of the paper's machines have them, else all; and
-    whether it is the former."""
-    known = {f"{RANDOM}{STAND_IN_FOR}"}
+def _timings(evidence: Evidence, machines: Sequence[str]) -> tuple[DataFrame, bool]:
+    """Measurements in turn, with their `place` HARDWARE/MODEL: of the paper's model if all of the
+    paper's machines have some, else of this model and of shapes with random weights; and whether
+    they are the paper's."""
+    timings = where(evidence.frame.timings, in_turn=True)
+    timings = timings.assign(place=timings.hardware + "/" + timings.model)
+    shapes, paper = timings.model.str.startswith(RANDOM), [f"{RANDOM}{STAND_IN_FOR}"]
     if evidence.context.model.published == STAND_IN_FOR:
-        known.add(evidence.model)
-    places = {place: place.split("/") for place in by_place}
-    named = {p: by_place[p] for p, (where, m) in places.items() if where in machines and m in known}
-    own = {places[place][0] for place in named} == {*machines}
-    return (named, True) if own else (by_place, False)
+        paper.append(evidence.model)
+    own = timings[timings.hardware.isin(machines) & timings.model.isin(paper)]
+    if {*own.hardware} == {*machines}:
+        return own, True
+    return timings[shapes | (timings.model == evidence.model)], False
 
 
 def _trimmed(
@@ -181,35 +151,24 @@ def _trimmed(
     return next((named[name] for name in first if name in named), None)
 
 
-def _rounds(row: Any) -> int:
-    return int(row.content["protocol"]["repeats"])
+def _faster(name: str, ratio: Ratio, timing: Any, bar: float) -> Comparison:
+    return compare(name, Estimate.rounds(ratio, timing), "times as fast", bar)
 
 
-def _faster(name: str, one: Timed, least: float) -> Comparison:
-    _, (ratio, *ends), row = one
-    rounds, unit = _rounds(row), "times as fast"
-    basis, bar = f"{rounds} rounds", {"least": least, "dof": rounds - 1}
-    return compare(name, ratio, (ends[0], ends[1]), unit, basis, **bar)
-
-
-def _largest(shown: dict[str, list[Timed]]) -> Timed:
-    return max((one for each in shown.values() for one in each), key=lambda one: one[1])
-
-
-def _shares_of_full_ft(evidence: Evidence) -> tuple[dict[str, dict[str, float]], str, bool]:
+def _shares_of_full_ft(evidence: Evidence) -> tuple[dict[str, dict[str, float]], list[str], bool]:
     """Domain -> time of Sparse-FT and of the chain over Full-FT's, seconds a token, mean over
-    seeds, as Table 9 has them; what is missing; whether all was trained on the paper's machine.
-    """
-    shares, context = dict[str, dict[str, float]](), evidence.context
-    chains = derive.chains(evidence.frame, model=evidence.model, name=evidence.chain())
+    seeds, as in Table 9; what is missing; whether all was trained on the paper's machine."""
+    context, frame, model = evidence.context, evidence.frame, evidence.model
+    what = {"Sparse-FT": SPARSE_FT, "TrimLLM": evidence.chain()}
+    chains = derive.chains(frame, model=model, name=evidence.chain())
     epochs = min([EPOCHS, *(len(chain.epochs) for chain in chains)])
+    shares = {}
     for domain in () if context.lora else context.domains:  # adapters are no full fine-tuning
-        place = (evidence.frame, evidence.model, domain.name)
-        names = {"Sparse-FT": SPARSE_FT, "TrimLLM": evidence.chain()}
-        each = {key: derive.shares_of_full_ft(*place, what, epochs) for key, what in names.items()}
-        if all(each.values()):
-            shares[domain.name] = {key: fmean(runs) / 100 for key, runs in each.items()}
+        place = (frame, model, domain.name)
+        runs = {key: derive.shares_of_full_ft(*place, one, epochs) for key, one in what.items()}
+        if all(runs.values()):
+            shares[domain.name] = {key: fmean(each) / 100 for key, each in runs.items()}
     missing = evidence.lacking(shares, "full and sparse fine-tuning and the chain")
-    tables = (evidence.frame.trainings, evidence.frame.epochs)
-    machines = {name for one in tables for name in where(one, model=evidence.model).machine}
+    trained = [where(one, model=model) for one in (frame.trainings, frame.epochs)]
+    machines = {machine for one in trained for machine in one.machine}
     return shares, missing, context.own and machines == {TRAINED_ON}

@@ -50,8 +50,9 @@ def _measured(ax: Any, frame: Frame, context: Context, domain: Domain) -> None:
     _levels(ax, levels, context)
     for name, look in style.looks(context.recipes).items():
         points = [one for _, one in derive.checkpoints(*place, name, domain.tasks)]
-        dropped = [100 - one.kept_percent for one in points]
-        ax.errorbar(dropped, [one.percent for one in points], style.errors(points), **look)
+        percents = [one.percent for one in points]
+        bars = style.errors(percents, [one.ci95 for one in points])
+        ax.errorbar([100 - one.kept_percent for one in points], percents, bars, **look)
     ax.set_title(style.title(domain))
 
 
@@ -62,9 +63,9 @@ def _published(ax: Any, beside: str, domain: Domain) -> None:
         style.replace_axes(ax, "not in the paper")
         return
     _levels(ax, rows | {"keeps": KEEPS * rows["full_ft"]})
-    kept = [kept for kept in (50, 40, 30) if f"trimllm_{kept}" in rows]
-    percents = [rows[f"trimllm_{one}"] for one in kept]
-    ax.plot([100 - one for one in kept], percents, **style.CRITERIA[PAPER_CRITERION])
+    percents = {100 - kept: rows.get(f"trimllm_{kept}") for kept in (50, 40, 30)}
+    shown = {dropped: one for dropped, one in percents.items() if one is not None}
+    ax.plot([*shown], [*shown.values()], **style.CRITERIA[PAPER_CRITERION])
 
 
 def _levels(ax: Any, levels: Mapping[str, float], context: Context | None = None) -> None:

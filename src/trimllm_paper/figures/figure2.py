@@ -10,26 +10,23 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pandas import DataFrame
 
 from trimllm.base.names import PAPER_CRITERION
 from trimllm_paper import derive, published
 from trimllm_paper.context import Context, Domain
-from trimllm_paper.derive import Accuracy
 from trimllm_paper.figures import style
-from trimllm_paper.frames import Frame, where
+from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.recipe import FULL_FT, Recipe
 
 COLUMNS = 4
 PAPER_DOMAIN = "sciq"
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """A checkpoint: its group (`full_ft`, a recipe, a compressor, `RECIPE+COMPRESSOR`), its cost
     and accuracy (%), and their 95% intervals where these are known."""
 
@@ -42,22 +39,21 @@ class Point:
 
 def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw accuracy (%) against bytes (%) and ms a token; STEM.pdf and STEM.png."""
-    domains, beside = context.domains, context.beside
+    domains, beside = {one.name: one for one in context.domains}, context.beside
     timings = where(frame.timings, model=context.model.name)
     panels = [
-        (style.title(domain), "bytes (% of full)", by_memory(frame, context, domain))
-        for domain in domains
+        (style.title(domain), "bytes (% of full)", points_of(frame, context, domain))
+        for domain in domains.values()
     ]
     for hardware, timed in timings.groupby("hardware"):
-        timed_in = timed.iloc[0].content.get("domain")
-        domain = next((one for one in domains if one.name == timed_in), domains[0])
-        points = by_latency(frame, context, domain, timed)
+        domain = domains.get(timed.iloc[0].content.get("domain"), context.domains[0])
+        points = points_of(frame, context, domain, timed)
         panels.append((f"{style.title(domain)}, {hardware}", "latency (ms a token)", points))
-    label = published.LABELS[beside]
-    panels.append((f"paper: {label}, SciQ", "size (% as printed)", paper_memory(beside)))
-    panels.append(("paper: LLaMA-7B, SciQ, A100", "latency (ms a token)", paper_latency()))
-    rows = where(frame.evaluations, model=context.model.name)
-    notes = style.notes(context, [*rows.source, *timings.source], rows.seed)
+    sizes, speeds = paper_points(beside)
+    panels.append((f"paper: {published.LABELS[beside]}, SciQ", "size (% as printed)", sizes))
+    panels.append(("paper: LLaMA-7B, SciQ, A100", "latency (ms a token)", speeds))
+    evaluations = where(frame.evaluations, model=context.model.name)
+    notes = style.notes(context, [*evaluations.source, *timings.source], evaluations.seed)
     notes += ["Grey staircase: nothing is cheaper and at least as accurate. Bars: 95% intervals."]
     notes += ["Hollow: trimmed, then compressed. The paper's sizes count sublayers and bits."]
     notes += [] if len(timings) else ["Latency was not run (snakemake throughput)."]
@@ -66,7 +62,7 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     height = math.ceil(len(panels) / columns)
     size, shape = (style.WIDTH * columns / COLUMNS, 0.9 + 1.8 * height), (height, columns)
     with style.figure(stem, heading, size, shape, notes, legend=4, sharey=True) as axes:
-        ours, paper = all_looks(context), all_looks(context.model_copy(update={"lora": False}))
+        ours, paper = looks_of(context), looks_of(context.model_copy(update={"lora": False}))
         for ax, (name, cost, points) in zip(axes.flat, panels, strict=False):
             panel(ax, points, paper if name.startswith("paper") else ours)
             ax.set_title(name)
@@ -78,40 +74,33 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
         axes[0][0].set_ylim(0, 100)
 
 
-def evaluated(frame: Frame, context: Context, domain: Domain) -> list[tuple[str, Accuracy]]:
-    """(group, accuracy) of everything that was evaluated in a domain."""
-    place, compressors = (frame, context.model.name, domain.name), style.COMPRESSORS
-    names = {FULL_FT: FULL_FT} | {one: str(Recipe(FULL_FT, compressor=one)) for one in compressors}
-    single = {name: derive.accuracy(*place, recipe, domain.tasks) for name, recipe in names.items()}
-    points = [(name, one) for name, one in single.items() if one]
-    for name in context.recipes:
-        for compressor in (None, *compressors):
-            group = f"{name}+{compressor}" if compressor else name
+def points_of(
+    frame: Frame, context: Context, domain: Domain, timed: DataFrame | None = None
+) -> list[Point]:
+    """Everything evaluated in a domain by its bytes (%); or what was `timed` by ms a token."""
+    place, points = (frame, context.model.name, domain.name), []
+    for compressor in (None, *style.COMPRESSORS):
+        full = str(Recipe(FULL_FT, compressor=compressor))
+        columns = {compressor or FULL_FT: [derive.accuracy(*place, full, domain.tasks)]}
+        for name in context.recipes:
             chain = derive.checkpoints(*place, name, domain.tasks, compressor)
-            points += [(group, accuracy) for _, accuracy in chain]
-    return points
-
-
-def by_memory(frame: Frame, context: Context, domain: Domain) -> list[Point]:
-    """All points of a domain by their bytes."""
+            group = f"{name}+{compressor}" if compressor else name
+            columns[group] = [accuracy for _, accuracy in chain]
+        points += [(group, one) for group, each in columns.items() for one in each if one]
+    if timed is None:
+        return [Point(group, x.bytes_percent, x.percent, None, x.ci95) for group, x in points]
+    times = {one.recipe: one for one in rows(timed)}
+    found = [(group, x, times.get(x.tasks[0].recipe)) for group, x in points]
     return [
-        Point(group, one.bytes_percent, one.percent, None, one.ci95)
-        for group, one in evaluated(frame, context, domain)
+        Point(group, 1000 / time.decode, x.percent, _milliseconds(time), x.ci95)
+        for group, x, time in found
+        if time
     ]
 
 
-def by_latency(frame: Frame, context: Context, domain: Domain, timed: DataFrame) -> list[Point]:
-    """Points of a domain that were timed on a machine."""
-    times = {}
-    for one in timed.itertuples():
-        fastest, slowest = one.decode_high or one.decode, one.decode_low or one.decode  # one round
-        times[one.recipe] = (1000 / one.decode, 1000 / fastest, 1000 / slowest)
-    return [
-        Point(group, cost, one.percent, (low, high), one.ci95)
-        for group, one in evaluated(frame, context, domain)
-        for cost, low, high in [times.get(one.tasks[0].recipe, (None, 0, 0))]
-        if cost is not None
-    ]
+def _milliseconds(time: Any) -> tuple[float, float]:
+    """Interval of the ms a token; of one round the value itself."""
+    return 1000 / (time.decode_high or time.decode), 1000 / (time.decode_low or time.decode)
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:
@@ -133,19 +122,15 @@ def panel(ax: Any, points: Sequence[Point], looks: Mapping[str, style.Look]) -> 
     for one in sorted(points, key=lambda one: one.cost):
         groups.setdefault(one.group, []).append(one)
     for group, mine in groups.items():
-        bars = [_bars([(one.percent, one.percents) for one in mine])]
-        bars.append(_bars([(one.cost, one.costs) for one in mine]))
-        place = [one.cost for one in mine], [one.percent for one in mine]
-        ax.errorbar(*place, *bars, **looks[group])
+        costs, percents = [one.cost for one in mine], [one.percent for one in mine]
+        bars = style.errors(percents, [one.percents for one in mine])
+        ax.errorbar(
+            costs, percents, bars, style.errors(costs, [x.costs for x in mine]), **looks[group]
+        )
     ax.set_xlim(left=0)
 
 
-def _bars(values: Sequence[tuple[float, tuple[float, float] | None]]) -> list[list[float]] | None:
-    ends = [(value - one[0], one[1] - value) for value, one in values if one]
-    return [list(side) for side in zip(*ends, strict=True)] if len(ends) == len(values) else None
-
-
-def all_looks(context: Context) -> dict[str, style.Look]:
+def looks_of(context: Context) -> dict[str, style.Look]:
     """Group -> look; what was trimmed and compressed has the compressor's marker, hollow."""
     chains = {PAPER_CRITERION: style.CRITERIA[PAPER_CRITERION]} | style.looks(context.recipes)
     hollow = {
@@ -158,24 +143,20 @@ def all_looks(context: Context) -> dict[str, style.Look]:
     return {FULL_FT: full} | style.COMPRESSORS | chains | hollow
 
 
-def paper_memory(block: str) -> list[Point]:
-    """The paper's accuracies on SciQ against its printed sizes, in % of the full model."""
-    sizes = published.accuracies(block, PAPER_DOMAIN, "final_mem")
-    return _paper_points(published.accuracies(block, PAPER_DOMAIN), sizes)
-
-
-def paper_latency() -> list[Point]:
-    """The paper's accuracies on SciQ against 1000 / its tokens/s, LLaMA-7B on an A100."""
-    table = published.table("table7")
-    costs = {row: 1000 / table.number(row, "throughput") for row in table.rows()}
-    return _paper_points({row: table.number(row, PAPER_DOMAIN) for row in table.rows()}, costs)
-
-
-def _paper_points(percents: Mapping[str, float], costs: Mapping[str, float]) -> list[Point]:
-    """Points of the paper's rows; of TrimLLM these are `trimllm[_KEPT]`, `trimllm_COMPRESSOR`."""
-    points = []
-    for row in (row for row in costs if row not in ("pretrained", "sparse_ft")):
-        group = re.sub(r"trimllm(_\d+)?$", PAPER_CRITERION, row)
-        group = group.replace("trimllm_", f"{PAPER_CRITERION}+")
-        points.append(Point(group, costs[row], percents[row]))
-    return points
+def paper_points(block: str) -> tuple[list[Point], list[Point]]:
+    """The paper's accuracies on SciQ: of a model against its printed sizes (% of the full model),
+    and of LLaMA-7B on an A100 against 1000 / its tokens/s."""
+    sizes, table = published.accuracies(block, PAPER_DOMAIN, "final_mem"), published.table("table7")
+    times = {row: 1000 / table.number(row, "throughput") for row in table.rows()}
+    timed = {row: table.number(row, PAPER_DOMAIN) for row in table.rows()}
+    points: list[list[Point]] = []
+    for costs, percents in ((sizes, published.accuracies(block, PAPER_DOMAIN)), (times, timed)):
+        groups = {  # rows of TrimLLM are `trimllm[_KEPT]` and `trimllm_COMPRESSOR`
+            row: re.sub(r"trimllm(_\d+)?$", PAPER_CRITERION, row).replace(
+                "trimllm_", f"{PAPER_CRITERION}+"
+            )
+            for row in costs
+            if row not in ("pretrained", "sparse_ft")
+        }
+        points.append([Point(group, costs[row], percents[row]) for row, group in groups.items()])
+    return points[0], points[1]

@@ -15,13 +15,13 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw accuracy (%) on the first domain against bytes (%); STEM.pdf and STEM.png."""
     domain = context.domains[0]
     rows = where(frame.evaluations, model=context.model.name, domain=domain.name)
-    points = figure2.by_memory(frame, context, domain)
+    points = figure2.points_of(frame, context, domain)
     plain = derive.accuracy(frame, context.model.name, domain.name, PRETRAINED, domain.tasks)
     notes = [*style.notes(context, rows.source, rows.seed), "Bars: 95% over documents and seeds."]
     heading = f"{context.model.label}, {domain.label}: accuracy against bytes"
     with style.figure(stem, heading, (5.6, 3.8), (1, 1), notes, legend=3) as axes:
         ax = axes[0][0]
-        figure2.panel(ax, points, figure2.all_looks(context))
+        figure2.panel(ax, points, figure2.looks_of(context))
         if plain:
             level = style.LEVELS["pretrained"] | {"label": "pretrained"}
             ax.axhline(plain.percent, **level)

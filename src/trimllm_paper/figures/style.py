@@ -12,17 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from trimllm_paper.config.models import RecipeEntry
 from trimllm_paper.context import Context, Domain
-from trimllm_paper.derive import Accuracy
 from trimllm_paper.tier import tier_note
 
 Look = dict[str, Any]
-"""What matplotlib takes: label, color, marker, linestyle, linewidth."""
+"""Keywords of matplotlib: label, color, marker, linestyle, linewidth."""
 WIDTH = 8.5
 """Inches of a figure with several panels in a row."""
 
@@ -98,8 +98,7 @@ def figure(
     legend: int = 3,
     **layout: Any,
 ) -> Iterator[Any]:
-    """Axes (rows x columns) of a figure of so many inches; writes STEM.pdf and STEM.png when it is
-    left without an error.
+    """Axes (rows x columns) of a figure of `size` inches; writes STEM.pdf and STEM.png at the end.
 
     Args:
         notes: sentences beneath the figure: where the numbers come from, what is missing.
@@ -109,8 +108,7 @@ def figure(
     with rc_context(SETTINGS):
         drawn = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(drawn)
-        axes = drawn.subplots(*shape, squeeze=False, **layout)
-        yield axes
+        yield drawn.subplots(*shape, squeeze=False, **layout)
         named: dict[str, Any] = {}
         for ax in drawn.axes:
             handles, names = ax.get_legend_handles_labels()
@@ -130,10 +128,9 @@ def replace_axes(ax: Any, text: str) -> None:
     ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, color="#555555")
 
 
-def errors(points: Sequence[Accuracy]) -> list[list[float]]:
-    """Distances to the 95% intervals' ends, as `errorbar` takes them."""
-    low = [one.percent - one.ci95[0] for one in points]
-    return [low, [one.ci95[1] - one.percent for one in points]]
+def errors(values: Sequence[float], intervals: Sequence[tuple[float, float] | None]) -> Any:
+    """Distances to the intervals' ends, as `errorbar` takes them; None without intervals."""
+    return None if None in intervals else abs(np.array(intervals).reshape(-1, 2).T - values)
 
 
 def title(domain: Domain) -> str:
@@ -141,10 +138,9 @@ def title(domain: Domain) -> str:
     return f"{domain.label}{'†' if domain.stand_in else ''}"
 
 
-def notes(context: Context, sources: Iterable[str], seeds: Iterable[int | None]) -> list[str]:
+def notes(context: Context, sources: Iterable[str], seeds: Iterable[int]) -> list[str]:
     """Where numbers come from, under which seeds, and what stands in for the paper's."""
-    known = sorted({int(seed) for seed in seeds if seed is not None and seed == seed})
-    lines = [f"{tier_note(sources)}."]
+    lines, known = [f"{tier_note(sources)}."], sorted({*seeds})
     lines += [f"Seeds: {', '.join(map(str, known))}."] if known else []
     lines += [f"{context.named('Full-FT')}: adapters in its place."] if context.lora else []
     stand_ins = [one.stand_in for one in context.domains if one.stand_in]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from paper_results import PaperResults
 from result_files import context
 
 from trimllm_paper import claims, published
-from trimllm_paper.claims import report
 from trimllm_paper.frames import Frame
 from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, REPRODUCED
 
@@ -19,54 +17,52 @@ CONTRADICTED = {"no_loss_50": ("47.5", "54.6"), "two_per_epoch": ("7.35", "5 epo
 """Check that the paper's own numbers fail -> the two numbers that contradict each other."""
 NO_NUMBER = {"every_engine", "mlp_more_than_attention", "specialization"}
 """Checks that the paper prints no number for: a second engine, and the patterns of Figure 3."""
+CLAIMS = {one["id"]: one for one in published.claims()}
 
 
 @pytest.fixture(scope="module")
-def paper(tmp_path_factory: pytest.TempPathFactory) -> PaperResults:
-    return PaperResults(tmp_path_factory.mktemp("paper")).all()
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """claims.md and claims.csv of the paper's own tables."""
+    folder = tmp_path_factory.mktemp("paper")
+    results = PaperResults(folder).all()
+    claims.write(results.frame, [results.context()], folder / "claims")
+    return folder
 
 
 @pytest.fixture(scope="module")
-def on_paper(paper: PaperResults) -> dict[str, report.Judged]:
-    return {one.claim["id"]: one for one in report.judge_all(paper.frame, paper.context())}
+def table(written: Path) -> list[dict[str, str]]:
+    with (written / "claims.csv").open(encoding="utf-8") as stream:
+        return [line for line in csv.DictReader(stream) if line["recipe"] == "paper"]
 
 
-@pytest.mark.parametrize("claim", sorted(one["id"] for one in published.claims()))
+@pytest.mark.parametrize("claim", sorted(CLAIMS))
 def test_the_papers_own_numbers_pass_or_contradict_it(
-    claim: str, on_paper: dict[str, report.Judged]
+    claim: str, table: list[dict[str, str]]
 ) -> None:
-    one = on_paper[claim]
+    (verdict,) = {line["verdict"] for line in table if line["claim"] == claim}
     if claim in CONTRADICTED:
-        assert one.verdict == NOT_REPRODUCED, one.finding
+        assert verdict == NOT_REPRODUCED
         (told,) = published.contradictions(claim=claim)
         assert all(number in told["text"] for number in CONTRADICTED[claim])
-    elif claim in NO_NUMBER:
-        assert one.verdict == NOT_RUN and one.finding.missing
     else:
-        assert one.verdict == REPRODUCED, one.finding
+        assert verdict == (NOT_RUN if claim in NO_NUMBER else REPRODUCED)
 
 
-def test_printed_parts_of_specialization_pass(on_paper: dict[str, report.Judged]) -> None:
+def test_printed_parts_of_specialization_pass(table: list[dict[str, str]]) -> None:
     """The rise of the model of LexGLUE on PubMedQA starts below chance, and is left out."""
-    found = on_paper["specialization"].finding
-    assert "second seed" in found.missing and found.comparisons
-    assert all(one.p_holds < 0.025 for one in found.comparisons)
-    near = {one.name for one in found.comparisons if one.unit.endswith("near domains")}
+    lines = [line for line in table if line["claim"] == "specialization"]
+    assert "second seed" in lines[0]["missing"]
+    assert all(float(line["p_holds"]) < 0.025 for line in lines)
+    near = {line["name"] for line in lines if line["unit"].endswith("near domains")}
     assert near == {"lexglue on legalbench", "medmcqa on pubmedqa"}
 
 
-def test_the_page_has_a_short_row_and_a_section_for_each_claim(
-    paper: PaperResults, tmp_path: Path
-) -> None:
-    claims.write(paper.frame, [paper.context()], tmp_path / "claims")
-    page = (tmp_path / "claims.md").read_text(encoding="utf-8")
-    rows = [line for line in page.splitlines() if line.startswith("| [")]
-    assert len(rows) == len(published.claims()) and max(map(len, rows)) <= 300
-    links = re.findall(r"\]\(#([^)]+)\)", page)
-    headings = re.findall(r"^### (.+)$", page, re.MULTILINE)
-    assert links == [one.replace(" ", "-") for one in headings]
-    table = list(csv.DictReader((tmp_path / "claims.csv").open(encoding="utf-8")))
-    assert {line["claim"] for line in table} == {one["id"] for one in published.claims()}
+def test_the_page_has_a_row_for_each_claim(written: Path, table: list[dict[str, str]]) -> None:
+    page = (written / "claims.md").read_text(encoding="utf-8")
+    for claim, one in CLAIMS.items():
+        (row,) = [line for line in page.splitlines() if one["text"] in line]
+        (verdict,) = {line["verdict"] for line in table if line["claim"] == claim}
+        assert verdict in row and one["check"] in row and row.count(" | ") == 4
     fastest = next(line for line in table if line["claim"] == "speedup_a100")
     assert float(fastest["value"]) == pytest.approx(188.7 / 42.3, abs=1e-4)
     assert fastest["holds"] == "True" and fastest["basis"] == "3 rounds"

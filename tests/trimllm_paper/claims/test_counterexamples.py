@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from paper_results import DOMAINS, PaperResults, judged, number
+from paper_results import DOMAINS, PaperResults, judged, missing, number, verdict
 from result_files import epoch, every_unit, rewrite, write_chain
 
 from trimllm.base.files import read_json
 from trimllm_paper.published import NEAR
-from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, NOT_SEEN, REPRODUCED, SEEN, UNDECIDED
+from trimllm_paper.verdict import NOT_REPRODUCED, NOT_SEEN, REPRODUCED, SEEN, UNDECIDED
 
-
-def verdict(results: PaperResults, claim: str, *domains: str, **more: object) -> str:
-    return judged(results, claim, *domains, **more).verdict
+SCIQ = number("table3", "full_ft", "sciq")
+Units = list[tuple[int, str]]
 
 
 @pytest.fixture
@@ -24,6 +23,13 @@ def lossless(results: PaperResults) -> PaperResults:
     for domain in DOMAINS:
         for kept in (50, 40):
             results.trimmed(domain, "paper", kept, number("table3", "full_ft", domain))
+    return results
+
+
+@pytest.fixture
+def table6(results: PaperResults) -> PaperResults:
+    results.table2()
+    results.table6()
     return results
 
 
@@ -39,16 +45,15 @@ def test_a_loss_in_any_domain_at_either_end_fails(
 
 
 def test_no_loss_in_four_domains_is_not_none_in_five(lossless: PaperResults) -> None:
-    one = judged(lossless, "no_loss_50", *DOMAINS[:4])
-    assert one.verdict == NOT_RUN and "financeqa" in one.finding.missing
+    assert "financeqa" in missing(lossless, "no_loss_50", *DOMAINS[:4])
     lossless.trimmed("medmcqa", "paper", 40, 20)  # one that fails refutes, whatever is missing
     assert verdict(lossless, "no_loss_50", *DOMAINS[:4]) == NOT_REPRODUCED
 
 
 def test_a_few_documents_leave_a_loss_undecided(lossless: PaperResults) -> None:
+    lossless.answers("medmcqa", "full_ft", 55, n=100)
     for kept in (50, 40):
         lossless.trimmed("medmcqa", "paper", kept, 50, n=100)
-    lossless.answers("medmcqa", "full_ft", 55, n=100)
     assert verdict(lossless, "no_loss_50") == UNDECIDED
 
 
@@ -72,65 +77,51 @@ def test_fewer_layers_than_the_paper_fail(
     for kept, accuracy in accuracies.items():
         results.trimmed(domain, "paper", kept, accuracy)
     assert verdict(results, "layers_dropped") == expected
-
-
-def test_layers_of_one_domain_alone_are_not_the_claim(results: PaperResults) -> None:
-    results.table2()
     results.evaluations.paths = [p for p in results.evaluations.paths if "medmcqa" not in p.parts]
-    one = judged(results, "layers_dropped")
-    assert one.verdict == NOT_RUN and one.finding.missing == "medmcqa with 50% dropped"
+    if expected == REPRODUCED:  # in one domain
+        assert missing(results, "layers_dropped") == "medmcqa with 50% dropped"
 
 
 @pytest.mark.parametrize("chain", ["calibration_r1", "activation_norm_r0.5", "calibration_r0.125"])
 def test_one_criterion_that_goes_further_at_one_r_fails_both(
-    results: PaperResults, chain: str
+    table6: PaperResults, chain: str
 ) -> None:
-    results.table2()
-    results.table6()
-    results.trimmed("sciq", chain, 30, number("table3", "full_ft", "sciq"))
-    assert verdict(results, "both_best") == NOT_REPRODUCED
+    table6.trimmed("sciq", chain, 30, SCIQ)
+    assert verdict(table6, "both_best") == NOT_REPRODUCED
 
 
 @pytest.mark.parametrize("percents", [None, (100, 50, 50)])
 def test_a_ratio_as_good_as_a_quarter_fails_it(
-    results: PaperResults, percents: Sequence[int] | None
+    table6: PaperResults, percents: Sequence[int] | None
 ) -> None:
     """One that goes further; one that goes exactly as far."""
-    results.table2()
-    results.table6()
-    full = number("table3", "full_ft", "sciq")
     for name in ("paper", "both_r0.125"):
         for kept, percent in zip((50, 40, 30), percents or (), strict=False):
-            results.trimmed("sciq", name, kept, full * percent / 100)
+            table6.trimmed("sciq", name, kept, SCIQ * percent / 100)
     if not percents:
-        results.trimmed("sciq", "both_r0.125", 30, full)
-    assert verdict(results, "r_quarter_best") == NOT_REPRODUCED
+        table6.trimmed("sciq", "both_r0.125", 30, SCIQ)
+    assert verdict(table6, "r_quarter_best") == NOT_REPRODUCED
 
 
-def test_where_nothing_can_be_dropped_no_criterion_is_best(results: PaperResults) -> None:
-    results.table2()
-    results.table6()
-    for path in [p for p in results.evaluations.paths if "trim_" in str(p)]:
+def test_where_nothing_can_be_dropped_no_criterion_is_best(table6: PaperResults) -> None:
+    for path in [p for p in table6.evaluations.paths if "trim_" in str(p)]:
         n = read_json(path)["n"]
         rewrite(path, correct=[1] * (n // 5) + [0] * (n - n // 5), acc=20.0)
-    one = judged(results, "both_best")
+    one = judged(table6, "both_best")
     assert one.verdict == UNDECIDED and not one.finding.comparisons
 
 
-def test_the_criteria_are_not_best_at_r_that_were_not_run(results: PaperResults) -> None:
-    results.table2()
-    results.table6()
-    paths = results.evaluations.paths
-    results.evaluations.paths = [p for p in paths if "r0.125" not in str(p)]
+def test_the_criteria_are_not_best_at_r_that_were_not_run(table6: PaperResults) -> None:
+    paths = table6.evaluations.paths
+    table6.evaluations.paths = [p for p in paths if "r0.125" not in str(p)]
     for claim in ("both_best", "r_quarter_best"):
-        one = judged(results, claim)
-        assert one.verdict == NOT_RUN and "r=0.125" in one.finding.missing
+        assert "r=0.125" in missing(table6, claim)
     # In one domain it is not the paper's claim, on whatever model.
-    results.evaluations.paths = [p for p in paths if "sciq" in p.parts]
-    assert verdict(results, "both_best", "sciq") == SEEN
+    table6.evaluations.paths = [p for p in paths if "sciq" in p.parts]
+    assert verdict(table6, "both_best", "sciq") == SEEN
 
 
-def write_chains(results: PaperResults, *seeds: dict[str, list[tuple[int, str]]]) -> None:
+def write_chains(results: PaperResults, *seeds: dict[str, Units]) -> None:
     """Chains that drop these sublayers of 24 in an epoch, by domain; of several seeds."""
     results.epochs = []
     for seed, dropped in enumerate(seeds):
@@ -141,10 +132,10 @@ def write_chains(results: PaperResults, *seeds: dict[str, list[tuple[int, str]]]
             results.epochs += write_chain(root, epochs, domain=domain, seed=seed)
 
 
-def kinds(mlps: int, dropped: int = 12) -> list[tuple[int, str]]:
+def kinds(mlps: int, dropped: int = 12) -> Units:
     """So many MLPs, and attentions for the rest."""
-    units = [(block, "mlp") for block in range(mlps)]
-    return units + [(block, "attention") for block in range(dropped - mlps)]
+    attentions = [(block, "attention") for block in range(dropped - mlps)]
+    return [(block, "mlp") for block in range(mlps)] + attentions
 
 
 @pytest.mark.parametrize(
@@ -164,23 +155,14 @@ def test_chains_and_not_sublayers_are_the_unit_of_the_claim_on_kinds(
     (share,) = one.finding.comparisons
     assert one.verdict == expected and share.basis == "5 chains"
     assert share.value == pytest.approx(100 * sum(mlps) / 60)
-    write_chains(results, *[dict.fromkeys(DOMAINS, kinds(9))] * 3)
-    assert judged(results, "mlp_more_than_attention").finding.comparisons[0].basis == "15 chains"
-
-
-@pytest.mark.parametrize("mlps", [9, 3])
-def test_kinds_in_four_domains_or_of_a_chain_that_stopped_early_say_nothing(
-    results: PaperResults, mlps: int
-) -> None:
-    """They neither hold nor refute: the claim is on all domains together."""
-    four = dict.fromkeys(DOMAINS[:4], kinds(mlps))
+    # Four domains, or a chain that stopped early, neither hold nor refute.
+    four = {domain: kinds(n) for domain, n in zip(DOMAINS[:4], mlps, strict=False)}
     for chains in (four, four | {"financeqa": kinds(4, 4)}):
         write_chains(results, chains)
-        one = judged(results, "mlp_more_than_attention")
-        assert one.verdict == NOT_RUN and "half in financeqa" in one.finding.missing
+        assert "half in financeqa" in missing(results, "mlp_more_than_attention")
 
 
-def patterns(shift: int, by_seed: int = 0) -> list[dict[str, list[tuple[int, str]]]]:
+def patterns(shift: int, by_seed: int = 0) -> list[dict[str, Units]]:
     """Chains of two seeds; each domain drops sublayers `shift` further, each seed `by_seed`."""
     units = [*every_unit(blocks=12)] * 2
     starts = {domain: shift * place for place, domain in enumerate(DOMAINS)}
@@ -200,7 +182,6 @@ def test_each_part_of_specialization_fails_it_alone(special: PaperResults) -> No
     special.trimmed("piqa", "paper", 40, 95, task="sciq")  # unrelated, and better for it
     assert verdict(special, "specialization") == NOT_REPRODUCED
     special.trimmed("piqa", "paper", 40, 81.1, task="sciq")
-    assert verdict(special, "specialization") == REPRODUCED
     special.trimmed("lexglue", "paper", 40, 20, task="legalbench")  # near, and lost
     assert verdict(special, "specialization") == NOT_REPRODUCED
 
@@ -213,9 +194,8 @@ def test_patterns_differ_if_domains_differ_by_more_than_seeds(
 ) -> None:
     write_chains(special, *patterns(shift, by_seed))
     assert verdict(special, "specialization") == expected
-    write_chains(special, *patterns(shift)[:1])  # of one seed nobody knows
-    one = judged(special, "specialization")
-    assert one.verdict == NOT_RUN and "second seed" in one.finding.missing
+    write_chains(special, *patterns(shift)[:1])
+    assert "second seed" in missing(special, "specialization")
 
 
 def test_a_fall_of_a_model_that_knows_nothing_shows_no_specialization(
@@ -235,16 +215,13 @@ def test_a_fall_of_a_model_that_knows_nothing_shows_no_specialization(
 def test_specialization_on_a_part_of_its_pairs_or_patterns_is_open(special: PaperResults) -> None:
     paths = special.evaluations.paths
     special.evaluations.paths = [p for p in paths if p.name != "legalbench.json"]
-    one = judged(special, "specialization")
-    assert one.verdict == NOT_RUN and "lexglue on legalbench" in one.finding.missing
+    assert "lexglue on legalbench" in missing(special, "specialization")
     special.evaluations.paths = [
         p
         for p in paths
         if p.stem in (*p.parts, *NEAR.values()) or ("medmcqa" in p.parts and p.stem == "sciq")
     ]
-    one = judged(special, "specialization")
-    assert one.verdict == NOT_RUN and "medmcqa on piqa, lexglue, financeqa" in one.finding.missing
+    assert "medmcqa on piqa, lexglue, financeqa" in missing(special, "specialization")
     special.evaluations.paths = paths
     write_chains(special, *({d: one[d] for d in DOMAINS[:2]} for one in patterns(2)))
-    one = judged(special, "specialization")
-    assert one.verdict == NOT_RUN and "half in medmcqa, lexglue, financeqa" in one.finding.missing
+    assert "half in medmcqa, lexglue, financeqa" in missing(special, "specialization")

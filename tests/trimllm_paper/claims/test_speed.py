@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from paper_results import DOMAINS, UNITS, PaperResults, judged, resize
+from paper_results import DOMAINS, UNITS, PaperResults, judged, missing, resize, verdict
 from result_files import write_engine
 
 from trimllm_paper import derive
@@ -14,11 +14,6 @@ from trimllm_paper.claims.speed import speedup_consumer
 from trimllm_paper.verdict import NOT_REPRODUCED, NOT_RUN, NOT_SEEN, REPRODUCED, SEEN, UNDECIDED
 
 FULL = {"v100": 16.6, "rtx3090": 13.4, "a100": 42.3}
-GPUS = ("a100", "rtx3090", "v100")
-
-
-def verdict(results: PaperResults, claim: str, **more: Any) -> str:
-    return judged(results, claim, **more).verdict
 
 
 def speeds(results: PaperResults, row: str, rate: float, gpu: str = "v100", **more: Any) -> None:
@@ -43,6 +38,9 @@ def test_a_compressor_of_another_speed_on_consumer_hardware(
     results.speed()
     speeds(results, row, rate, **more)
     assert verdict(results, "speedup_consumer") == expected
+    results.timings.paths = [p for p in results.timings.paths if p.stem != row]
+    if expected == REPRODUCED:
+        assert row.removeprefix("full+") in missing(results, "speedup_consumer")
 
 
 def test_a_faster_pattern_than_table_1s_is_not_what_is_claimed(results: PaperResults) -> None:
@@ -55,32 +53,20 @@ def test_a_faster_pattern_than_table_1s_is_not_what_is_claimed(results: PaperRes
     assert max(one.value for one in found) == pytest.approx(34.9 / 6.1)
 
 
-@pytest.mark.parametrize("gone", ["full+sparsegpt_2_4.json", "full+awq_int4.json"])
-def test_a_compressor_that_was_not_measured_leaves_the_claim_open(
-    results: PaperResults, gone: str
-) -> None:
+@pytest.mark.parametrize("gone, own", [("rtx3090", False), ("rtx3090/random-llama-7b/trim", True)])
+def test_one_of_two_machines_is_not_the_papers(results: PaperResults, gone: str, own: bool) -> None:
+    """Nor where TrimLLM was not timed on one of them."""
     results.speed()
-    results.timings.paths = [p for p in results.timings.paths if p.name != gone]
-    one = judged(results, "speedup_consumer")
-    assert one.verdict == NOT_RUN and gone[5:-5] in one.finding.missing
-
-
-def test_one_of_two_machines_is_not_the_papers(results: PaperResults) -> None:
-    results.speed()
-    results.timings.paths = [p for p in results.timings.paths if "rtx3090" not in p.parts]
-    assert not judged(results, "speedup_consumer").finding.own
+    results.timings.paths = [p for p in results.timings.paths if gone not in p.as_posix()]
+    finding = judged(results, "speedup_consumer").finding
+    assert finding.own is own and bool(finding.missing) is own
 
 
 def test_what_was_not_timed_in_turn_is_no_evidence(results: PaperResults) -> None:
     for interleaved, expected in ((False, NOT_RUN), (True, REPRODUCED)):
         speeds(results, "trim_half/keep_40", 150, "a100", interleaved=interleaved)
         assert verdict(results, "speedup_a100") == expected
-
-
-def test_nothing_as_fast_fails_the_claim_on_the_a100(results: PaperResults) -> None:
-    results.speed()
-    for compressor in ("sparsegpt_2_4", "awq_int4"):
-        speeds(results, f"trim_half/keep_50+{compressor}", 42.3 * 3.0, "a100", kept=30)
+    speeds(results, "trim_half/keep_40", 42.3 * 3.0, "a100")
     assert verdict(results, "speedup_a100") == NOT_REPRODUCED
 
 
@@ -93,15 +79,20 @@ def test_smaller_alone_or_faster_alone_fails(
     assert verdict(results, "compression_8x") == NOT_REPRODUCED
 
 
-def engines(results: PaperResults, gpu: str, transformers: float, llama: float | None) -> None:
-    """Two engines on a GPU, by what trimming gains there; without the second, one."""
-    where: dict[str, Any] = {"hardware": gpu}
-    rates = {"transformers": {50: transformers, 30: 1.0}, "llm_int8": {50: 1.66}}
-    paths = [write_engine(results.root, rates, **where)]
-    if llama:
-        rates = {"gguf_f16": {50: 1.66}, "gguf_q4_0": {50: llama}}
-        paths.append(write_engine(results.root, rates, **where))
-    results.engines = [*dict.fromkeys([*results.engines, *paths])]
+def engines(
+    results: PaperResults, transformers: float, llama: float | None, *machines: str
+) -> None:
+    """Two engines on GPUs, by what trimming gains there; without the second, one."""
+    for name in machines or FULL:
+        rates: dict[str, Any] = {
+            "transformers": {50: transformers, 30: 1.0},
+            "llm_int8": {50: 1.66},
+        }
+        paths = [write_engine(results.root, rates, hardware=name)]
+        if llama:
+            rates = {"gguf_f16": {50: 1.66}, "gguf_q4_0": {50: llama}}
+            paths.append(write_engine(results.root, rates, hardware=name))
+        results.engines = [*dict.fromkeys([*results.engines, *paths])]
 
 
 # Half of the sublayers are 1.8 of 3 MB: bytes predict 1.67 times.
@@ -119,19 +110,16 @@ def engines(results: PaperResults, gpu: str, transformers: float, llama: float |
 def test_a_speedup_must_be_had_in_every_engine(
     results: PaperResults, transformers: float, llama: float | None, expected: str
 ) -> None:
-    for gpu in GPUS:
-        engines(results, gpu, transformers, llama)
+    engines(results, transformers, llama)
     assert verdict(results, "every_engine") == expected
 
 
 def test_engines_on_other_machines_than_the_papers(results: PaperResults) -> None:
-    for gpu in GPUS[1:]:
-        engines(results, gpu, 1.6, 1.7)
-    one = judged(results, "every_engine")
-    assert one.verdict == NOT_RUN and "2 engines on a100" in one.finding.missing
-    engines(results, GPUS[0], 1.6, 1.7)
+    engines(results, 1.6, 1.7, "v100", "rtx3090")
+    assert missing(results, "every_engine") == "2 engines on a100"
+    engines(results, 1.6, 1.7, "a100")
     assert verdict(results, "every_engine") == REPRODUCED
-    engines(results, "cpu-mine", 1.0, 1.0)  # on every machine, this one too
+    engines(results, 1.0, 1.0, "cpu-mine")  # on every machine, this one too
     assert verdict(results, "every_engine") == NOT_SEEN
 
 
@@ -156,8 +144,7 @@ def test_slower_training_fails_the_claim_on_time(
 )
 def test_five_epochs_need_their_factor(results: PaperResults, sparse: float, expected: str) -> None:
     results.trained(full_ft=10, sparse_ft=10 * sparse)
-    one = judged(results, "two_per_epoch")
-    assert one.verdict == expected and "need a factor of 0.41" in one.finding.note
+    assert verdict(results, "two_per_epoch") == expected
 
 
 @pytest.mark.parametrize("claim", ["training_time", "two_per_epoch"])
@@ -167,8 +154,7 @@ def test_times_of_a_part_of_the_domains_or_of_another_machine(
     for sparse in (0.41, 0.9):  # neither holds nor refutes
         results.trainings, results.epochs = [], []
         results.trained(*DOMAINS[:4], full_ft=10, sparse_ft=10 * sparse)
-        one = judged(results, claim)
-        assert one.verdict == NOT_RUN and "the chain in financeqa" in one.finding.missing
+        assert "the chain in financeqa" in missing(results, claim)
     one = judged(results, claim, "sciq", own=False)
     assert one.verdict == UNDECIDED and one.finding.comparisons[0].low is None  # one domain
     results.trainings, results.epochs = [], []

@@ -22,7 +22,7 @@ from result_files import (
 
 from trimllm_paper import derive
 from trimllm_paper.figures import FIGURES, figure3, figure4
-from trimllm_paper.figures.figure2 import Point, by_latency, by_memory, pareto
+from trimllm_paper.figures.figure2 import Point, pareto, points_of
 from trimllm_paper.frames import Frame
 
 COLUMNS = [column("sciq", stand_in="other questions"), column("notinpaper")]
@@ -84,13 +84,13 @@ def test_the_frontier_is_what_nothing_beats(pairs: list[tuple[int, int]]) -> Non
 
 def test_points_by_memory_and_by_latency(frame: Frame) -> None:
     domain = CONTEXT.domains[0]
-    points = by_memory(frame, CONTEXT, domain)
+    points = points_of(frame, CONTEXT, domain)
     groups = [one.group for one in points]
     assert groups.count("paper") == groups.count("ours") == 3
     assert {"full_ft", "awq_int4", "paper+awq_int4"} <= {*groups} and len(points) == 9
     (awq,) = (one for one in points if one.group == "awq_int4")
     assert awq.cost == pytest.approx(100 * 80 / 269) and awq.percents[0] < awq.percent
-    timed = by_latency(frame, CONTEXT, domain, frame.timings)
+    timed = points_of(frame, CONTEXT, domain, frame.timings)
     assert {one.group: one.cost for one in timed} == {"full_ft": 50.0, "paper+awq_int4": 20.0}
     assert all(one.costs[0] < one.cost < one.costs[1] for one in timed)
 

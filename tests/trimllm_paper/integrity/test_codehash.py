@@ -53,7 +53,7 @@ ADDED = "import annotations\nUSED = 1"
         ("trimllm/select.py", {"train"}),
         ("trimllm/compress/run.py", {"fetch_model", "compress", "export", "engines", "throughput"}),
         ("../workflow/scripts/evaluate.py", {"evaluate"}),
-        ("trimllm_paper/claims/report.py", {"claims"}),
+        ("trimllm_paper/claims/speed.py", {"claims"}),
         ("trimllm_paper/plan.py", {"table", "claims", "figure", "choose", "own_report"}),
     ],
 )

@@ -7,6 +7,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import time
@@ -14,6 +15,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from trimllm.base.errors import UserError
 
@@ -43,16 +46,11 @@ def _beside(final: str | Path, kind: str = "tmp") -> Path:
 def _is_written(path: Path) -> bool:
     """Whether another process may still write under a name of `_beside`: it lives on this host, or
     it began on another host less than a day ago."""
-    try:
-        start, host, _ = path.name.rsplit("@", 2)
-        pid, age = int(start.rpartition("-")[2]), time.time() - path.stat().st_mtime
-        if host == socket.gethostname():
-            os.kill(pid, 0)
-    except (ValueError, FileNotFoundError, ProcessLookupError):
+    if (writer := re.search(r"-(\d+)@(.+)@", path.name)) is None:
         return False
-    except PermissionError:  # another user's process
-        pass
-    return age < DAY and pid != os.getpid()
+    if writer[2] != socket.gethostname():
+        return time.time() - path.stat().st_mtime < DAY
+    return int(writer[1]) != os.getpid() and psutil.pid_exists(int(writer[1]))
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -77,9 +75,9 @@ def read_json(path: str | Path, *, lines: bool = False) -> Any:
     """Content of a JSON file, or (`lines`) of each line; `UserError` if missing or no JSON."""
     try:
         text = Path(path).read_text(encoding="utf-8")
-        return (
-            [*map(json.loads, filter(str.strip, text.split("\n")))] if lines else json.loads(text)
-        )
+        if lines:
+            return [json.loads(line) for line in text.split("\n") if line.strip()]
+        return json.loads(text)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; run the step that writes it") from None
     except ValueError as error:  # not UTF-8, or not JSON
@@ -126,12 +124,12 @@ def remove_leftovers(final: str | Path) -> None:
     """Remove what killed writers of `final` left beside it; restore a directory they moved away."""
     final = Path(final)
     for path in final.parent.glob(f".{glob.escape(final.name)}.*"):
-        if _is_written(path):
-            continue
         with contextlib.suppress(FileNotFoundError):  # another process removes it
+            if _is_written(path):
+                continue
             if path.name.startswith(f".{final.name}.old-") and not final.exists():
                 path.rename(final)
-            elif path.is_dir() and not path.is_symlink():
+            elif path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink()

@@ -9,11 +9,11 @@ import re
 import shutil
 import sys
 from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
-FOUR_BIT = ("awq", "gptq")
 TRITON = {"awq": "gemm_triton", "gptq": "triton"}
 """gptqmodel's int4 GPU kernels that need no CUDA compiler, by format."""
 
@@ -25,8 +25,8 @@ def four_bit_dtype(device: str) -> str:
 
 def _compiles_cuda() -> bool:
     """Whether nvcc and ninja are installed."""
-    homes = (os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH"))
-    nvcc = shutil.which("nvcc") or any(Path(home, "bin/nvcc").is_file() for home in homes if home)
+    homes = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if name in os.environ]
+    nvcc = shutil.which("nvcc") or any(Path(home, "bin/nvcc").is_file() for home in homes)
     return bool(nvcc and (shutil.which("ninja") or importlib.util.find_spec("ninja")))
 
 
@@ -38,13 +38,13 @@ def four_bit_backend(method: str, device: str) -> str:
 
 def four_bit_lacks(device: str) -> str | None:
     """What this machine lacks to run int4 kernels, in words; None if nothing."""
-    if not device.startswith("cuda") or _compiles_cuda():
+    if four_bit_backend("gptq", device) == "auto":
         return None
     if importlib.util.find_spec("triton") is None:
         return "CUDA's compiler (nvcc and ninja) or the package triton"
     # Triton compiles its launchers with the system's C compiler.
-    compilers = (os.environ.get("CC"), "cc", "gcc", "clang")
-    return None if any(map(shutil.which, filter(None, compilers))) else "a C compiler (cc, gcc)"
+    compilers = (os.environ.get("CC", "cc"), "cc", "gcc", "clang")
+    return None if any(map(shutil.which, compilers)) else "a C compiler (cc, gcc)"
 
 
 def method_of(config: dict[str, Any]) -> str | None:
@@ -64,7 +64,6 @@ def prepare() -> None:
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     if "pcre" not in sys.modules and importlib.util.find_spec("pcre") is None:
         # gptqmodel imports PyPcre, which has no wheels; `re` serves its patterns.
-        stand_in = sys.modules["pcre"] = ModuleType("pcre")
-        stand_in.__spec__ = ModuleSpec("pcre", None)
+        stand_in = sys.modules["pcre"] = module_from_spec(ModuleSpec("pcre", None))
         flags = SimpleNamespace(CASELESS=re.I, MULTILINE=re.M)
         vars(stand_in).update({name: getattr(re, name) for name in re.__all__}, Flag=flags)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import gc
 import importlib.metadata
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -33,18 +33,15 @@ def versions(*more: str) -> dict[str, str]:
 
 def cpu_name() -> str:
     """Name of the processor."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    cpu = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.+)", cpu.read_text()) if cpu.is_file() else []
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def usable_cores() -> int:
     """Cores that this process may use; all where the system does not say (macOS)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def memory_bytes() -> int:
@@ -63,22 +60,20 @@ def gpus(*fields: str) -> list[dict[str, str]]:
         run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    rows = csv.reader(run.stdout.splitlines(), skipinitialspace=True)
-    found = [dict(zip(query, row, strict=True)) for row in rows if len(row) == len(query)]
-    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        names = tuple(name.strip() for name in visible.split(",") if name.strip())
-        found = [one for one in found if one["index"] in names or one["uuid"].startswith(names)]
-    return [{field: one[field] for field in fields} for one in found]
+    cards = [dict(zip(query, line.split(", "), strict=True)) for line in run.stdout.splitlines()]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = tuple(re.findall(r"[^\s,]+", visible or ""))
+    return [
+        {field: card[field] for field in fields}
+        for card in cards
+        if visible is None or card["index"] in names or card["uuid"].startswith(names)
+    ]
 
 
 def hardware() -> dict[str, Any]:
     """Processor, usable cores, memory; threads and GPU if this process has imported torch."""
-    facts: dict[str, Any] = {
-        "cpu": cpu_name(),
-        "cores": usable_cores(),
-        "memory_bytes": memory_bytes(),
-        "gpu": None,
-    }
+    facts: dict[str, Any] = {"cpu": cpu_name(), "cores": usable_cores()}
+    facts |= {"memory_bytes": memory_bytes(), "gpu": None}
     if torch := sys.modules.get("torch"):
         facts["threads"] = torch.get_num_threads()
         facts["vector_units"] = torch.backends.cpu.get_cpu_capability()
@@ -89,8 +84,8 @@ def hardware() -> dict[str, Any]:
 
 def peak_rss_bytes() -> int:
     """Largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def free_memory(device: str) -> None:

@@ -21,11 +21,11 @@ def has_bfloat16(device: torch.device | str = "cpu") -> bool:
 
 def compute_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:
     """The type that "auto", "float32" or "bfloat16" means on a device."""
-    if name == "auto":
-        return torch.bfloat16 if has_bfloat16(device) else torch.float32
-    if name not in ("float32", "bfloat16"):
-        raise UserError(f"dtype {name!r} is none of auto, float32, bfloat16")
-    return getattr(torch, name)
+    fast = torch.bfloat16 if has_bfloat16(device) else torch.float32
+    types = {"auto": fast, "float32": torch.float32, "bfloat16": torch.bfloat16}
+    if name not in types:
+        raise UserError(f"dtype {name!r} is none of {', '.join(types)}")
+    return types[name]
 
 
 def round_weights_(model: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -2,10 +2,8 @@
 
 The script defines `Worker`. The first line of standard input holds its keyword arguments (a JSON
 object), and its attribute `facts` is the first reply. Each further line is a JSON list: a method's
-name and arguments. A reply is one line: `{"value": ...}`, `{"error": ...}` for a user's mistake
-(`SystemExit` with a text, `UserError`), or `{"crash": ...}`; after the last two the process ends.
-
-Only the standard library is needed: the script may run in an environment without trimllm.
+name and arguments. A reply is one line: `{"value": ...}`, or `{"error": ...}` before the process
+ends. The script may run in an environment without trimllm: only the standard library is needed.
 """
 
 from __future__ import annotations
@@ -27,18 +25,16 @@ def main(script: str) -> None:
         print(json.dumps({kind: content}), file=replies, flush=True)
 
     try:
-        job = json.loads(sys.stdin.readline())
-        worker = runpy.run_path(script)["Worker"](**job)
+        worker = runpy.run_path(script)["Worker"](**json.loads(sys.stdin.readline()))
         reply("value", worker.facts)
         for line in sys.stdin:
             command, *arguments = json.loads(line)
             reply("value", getattr(worker, command)(*arguments))
     except (Exception, SystemExit) as error:
-        if type(error).__name__ in ("UserError", "SystemExit"):
-            reply("error", str(error))
-        else:
+        is_users = type(error).__name__ in ("UserError", "SystemExit")
+        if not is_users:
             traceback.print_exc()
-            reply("crash", repr(error))
+        reply("error", str(error) if is_users else repr(error))
         sys.exit(1)
 
 

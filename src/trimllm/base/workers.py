@@ -1,9 +1,7 @@
 """Worker processes: a script that runs in a process, or in a Python environment, of its own.
 
->>> with Worker("worker.py", {"path": "model"}, name="timing") as worker:  # doctest: +SKIP
-...     worker.facts, worker.ask("decode", 8)
-
-`serve.py` runs the script and says what it must define.
+with Worker("worker.py", {"path": "model"}, name="timing") as worker:
+    print(worker.facts, worker.ask("decode", 8))
 """
 
 from __future__ import annotations
@@ -25,10 +23,9 @@ SERVE = Path(__file__).with_name("serve.py")
 def environment(threads: int, *, isolated: bool = False) -> dict[str, str]:
     """Environment variables of a worker: offline, with `threads` threads; `isolated` for a Python
     with packages of its own."""
-    variables = dict(os.environ)
+    others = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")
+    variables = {key: text for key, text in os.environ.items() if not isolated or key not in others}
     if isolated:
-        for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"):
-            variables.pop(name, None)
         variables["PYTHONNOUSERSITE"] = "1"
     else:
         paths = [str(Path(__file__).parents[2]), variables.get("PYTHONPATH")]
@@ -44,11 +41,8 @@ def environment(threads: int, *, isolated: bool = False) -> dict[str, str]:
 
 
 def python_of(folder: str, target: str) -> Path:
-    """Python of the environment `.envs/FOLDER`, or the one that TRIMLLM_FOLDER_PYTHON names.
-
-    `.envs` is searched in the working directory, then in the project's folder. Raises `UserError`,
-    which names `make TARGET`, if there is none.
-    """
+    """Python of the environment `.envs/FOLDER` of the working directory or the project's folder, or
+    the one that TRIMLLM_FOLDER_PYTHON names; `UserError`, with `make TARGET`, if there is none."""
     variable = f"TRIMLLM_{folder.upper()}_PYTHON"
     if path := os.environ.get(variable):
         if not os.access(path, os.X_OK) or Path(path).is_dir():
@@ -68,17 +62,17 @@ class Worker:
     """A running worker; leaving the `with` block ends it. Its output goes to standard error.
 
     Args:
-        script: defines `Worker` (see `serve.py`).
+        script: see `serve.py`.
         job: keyword arguments of the script's `Worker`, JSON.
         name: for error messages.
-        variables: environment variables (see `environment`).
+        variables: see `environment`.
 
     Attributes:
         facts: the first reply.
 
     Raises:
-        UserError: the script reports a user's mistake, or the process was killed.
-        RuntimeError: the script failed otherwise; its traceback is on standard error.
+        UserError: the script failed (a traceback is on standard error, except for a user's
+            mistake), or the process was killed.
     """
 
     def __init__(
@@ -91,31 +85,23 @@ class Worker:
         variables: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
+        command = [python, "-P", "-W", "ignore", SERVE, script]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        options: Any = {"env": variables or environment(1), "text": True, "errors": "replace"}
         try:
-            self.process: Any = subprocess.Popen(
-                [python, "-P", "-W", "ignore", SERVE, script],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=variables or environment(1),
-                text=True,
-                errors="replace",
-            )
+            self.process: Any = subprocess.Popen(command, **pipes, **options)
         except OSError as error:
             raise UserError(f"{name} cannot be started: {error}") from error
         try:
             self.facts = self._request(job)
         except BaseException:
-            self.close()
+            self.__exit__()
             raise
 
     def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the process, whatever it is doing."""
         self.process.kill()
         self.process.communicate()
 
@@ -125,15 +111,12 @@ class Worker:
 
     def _request(self, content: Any) -> Any:
         with suppress(BrokenPipeError):  # the reply says why the process ended
-            self.process.stdin.write(json.dumps(content) + "\n")
-            self.process.stdin.flush()
+            print(json.dumps(content), file=self.process.stdin, flush=True)
         reply = json.loads(self.process.stdout.readline() or "{}")
         if "value" in reply:
             return reply["value"]
         if "error" in reply:
             raise UserError(f"{self.name}: {reply['error']}")
-        if "crash" in reply:
-            raise RuntimeError(f"{self.name}: {reply['crash']}")
         code = self.process.wait()
         reason = f"exit status {code}" if code >= 0 else f"signal {-code}"
         hint = "; not enough memory?" if code == -9 else ""

@@ -94,7 +94,7 @@ def ask(engine: str, path: str | Path, question: Record, threads: int = 1) -> Re
     try:
         with start(engine, path, threads, **job) as worker:
             return worker.ask("answer", question)
-    except (RuntimeError, UserError) as error:
+    except UserError as error:
         raise UserError(f"the export does not run and was not kept: {error}") from error
 
 

@@ -4,7 +4,6 @@
     register(Family("toy", "Toy", module="my_package.modeling_toy"))
 
 A row is enough if the family normalizes before its sublayers and its layers are all of one type.
-`tests/trimllm/sublayers` holds the contract of all families.
 """
 
 from __future__ import annotations
@@ -35,11 +34,7 @@ def register(family: Family) -> None:
 
 
 def register_named(name: str) -> str:
-    """The family of a name; `package.module:row` is imported and registered.
-
-    Raises:
-        UserError: there is no such row.
-    """
+    """The family of a name; `package.module:row` is imported and registered."""
     if ":" not in name:
         return name
     family = imported(name)
@@ -69,6 +64,7 @@ def adapter_of(model: nn.Module) -> Family:
     """The row of a model's family; `UserError` if there is none or its layers differ in type."""
     config: Any = model.config
     name, path = family_of(config.model_type), config._name_or_path or "this model"
+    types = sorted(set(getattr(config, "layer_types", None) or ()))
     if name not in FAMILIES:
         raise UserError(
             f"model family {name!r} cannot be trimmed (there are: {', '.join(FAMILIES)}); register "
@@ -81,11 +77,10 @@ def adapter_of(model: nn.Module) -> Family:
         )
     # A cache takes the type of its n-th layer from the n-th block, and a trimmed model's n-th
     # attention may be in another block.
-    types = set(getattr(config, "layer_types", None) or ())
     if len(types) > 1:
         raise UserError(
-            f"{path} mixes {' and '.join(sorted(types))} layers, which a trimmed model's KV cache "
-            "cannot; set use_sliding_window: false"
+            f"{path} mixes {' and '.join(types)} layers, which a trimmed model's KV cache cannot; "
+            "set use_sliding_window: false"
         )
     return FAMILIES[name]
 

@@ -23,8 +23,7 @@ class Family(NamedTuple):
     """Names in the code of a model family.
 
     A sublayer is a chain of submodules of a decoder layer: each takes what the one before returned,
-    and the result of the last is added to the residual stream. `self_attn` also takes masks and
-    positions.
+    and the result of the last is added to the residual stream.
     """
 
     name: str  # `model_type` of its configuration
@@ -126,15 +125,14 @@ class TrimBaseModel:
         blocks, vllm_config = packed_blocks(config.units), None
         # vLLM makes one attention, with its cache, for each of the first `num_hidden_layers`
         # indices: its config has to count attentions, the model's own counts blocks.
-        if (getattr(config, "_attn_implementation", None) or "").startswith("vllm"):
+        if (config._attn_implementation or "").startswith("vllm"):
             vllm_config, config = config, copy.copy(config)
             config.num_hidden_layers = len(blocks)
         super().__init__(config, *args, **kwargs)
         for layer, block in zip(decoder_of(self).layers, blocks, strict=True):
             for kind, names in self.layer_class.family.parts.items():
-                if kind not in block:
-                    for name in names:
-                        setattr(layer, name, None)
+                for name in names if kind not in block else ():
+                    setattr(layer, name, None)
         self.adopt_layers()
         if vllm_config is not None:
             vllm_config.num_hidden_layers = self.caches
@@ -186,11 +184,7 @@ def trimmed(family):
 
     Config.__name__ = Config.__qualname__ = f"Trim{family.prefix}Config"
     layer = make("DecoderLayer", (TrimLayer,), family=family)
-    common = {
-        "config_class": Config,
-        "layer_class": layer,
-        "_no_split_modules": [layer.__name__],
-    }
+    common = {"config_class": Config, "layer_class": layer, "_no_split_modules": [layer.__name__]}
     return {
         "AutoConfig": Config,
         "AutoModel": make("Model", (TrimBaseModel,), **common),
@@ -201,6 +195,8 @@ def trimmed(family):
 def __getattr__(name):
     """Make the classes that `auto_map` names (`TrimLlamaForCausalLM`) on demand."""
     for family in FAMILIES.values():
-        if name in (f"Trim{family.prefix}{end}" for end in ("Config", "Model", "ForCausalLM")):
-            return next(cls for cls in trimmed(family).values() if cls.__name__ == name)
+        if name.startswith(f"Trim{family.prefix}"):
+            for cls in trimmed(family).values():
+                if cls.__name__ == name:
+                    return cls
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ from torch import nn
 
 from trimllm.base.errors import UserError
 from trimllm.sublayers.families import adapter_of
-from trimllm.sublayers.modeling_trimllm import Family, decoder_of, packed_blocks, trimmed
+from trimllm.sublayers.modeling_trimllm import decoder_of, packed_blocks, trimmed
 
 KINDS = ("attention", "mlp")
 
@@ -61,8 +61,7 @@ def unit_parameters(model: nn.Module) -> dict[Unit, list[nn.Parameter]]:
 def drop(model: nn.Module, dropped: Iterable[Unit]) -> nn.Module:
     """Remove sublayers in place, so that the residual stream passes unchanged; returns the model.
 
-    The result computes exactly what the model computes with the sublayers' output projections set
-    to zero; `generate` works with and without cache.
+    The result computes exactly what the model computes with their output projections set to zero.
 
     Raises:
         UserError: the model does not have one of them, or nothing would be left.
@@ -75,40 +74,30 @@ def drop(model: nn.Module, dropped: Iterable[Unit]) -> nn.Module:
     if not kept:
         raise UserError(f"cannot drop all {len(present)} sublayers of a model; keep at least one")
 
-    family, layers = adapter_of(model), dict(unit_layers(model))
+    family, layers, blocks = adapter_of(model), dict(unit_layers(model)), packed_blocks(kept)
     decoder, config = decoder_of(model), model.config
     modules = {
         unit: {name: layers[unit].get_submodule(name) for name in family.parts[unit.kind]}
         for unit in kept
     }
-    blocks = packed_blocks(kept)
     # A packed block reuses the decoder layer of its first sublayer. No two reuse the same one: an
     # attention and the MLP of its own block are neighbours, so they are packed together.
     first = [next(iter(block.items())) for block in blocks]
     reused = [layers[Unit(source, kind)] for kind, source in first]
-    numbers = {id(layer): number for number, layer in enumerate(decoder.layers)}
+    places = [[*decoder.layers].index(layer) for layer in reused]
+    for layer, block in zip(reused, blocks, strict=True):
+        for kind, names in family.parts.items():
+            parts = modules.get(Unit(block.get(kind, -1), kind), {})
+            for name in names:
+                setattr(layer, name, parts.get(name))
+    decoder.layers = nn.ModuleList(reused)
+    if not hasattr(model, "adopt_layers"):  # a stock model; every submodule shares its config
+        classes: Any = trimmed(family)
+        model.__class__, config.__class__ = classes["AutoModelForCausalLM"], classes["AutoConfig"]
+        config.original_num_hidden_layers = config.num_hidden_layers
     for name in ("layer_types", *family.per_block):
         if entries := getattr(config, name, None):
-            setattr(config, name, [entries[numbers[id(layer)]] for layer in reused])
-    for layer, block in zip(reused, blocks, strict=True):
-        for kind in KINDS:
-            parts = modules.get(Unit(block.get(kind, -1), kind), {})
-            for name in family.parts[kind]:
-                setattr(layer, name, parts.get(name))
-
-    _trim_config(config, family, kept, len(blocks))
-    decoder.layers = nn.ModuleList(reused)
-    if not hasattr(model, "adopt_layers"):
-        model.__class__ = trimmed(family)["AutoModelForCausalLM"]
+            setattr(config, name, [entries[place] for place in places])
+    config.units, config.num_hidden_layers = [[*unit] for unit in kept], len(blocks)
     model.adopt_layers()
     return model
-
-
-def _trim_config(config: Any, family: Family, kept: list[Unit], blocks: int) -> None:
-    """Turn a stock config into a trimmed one in place: every submodule shares the object."""
-    if getattr(config, "units", None) is None:
-        original = config.num_hidden_layers
-        config.__class__ = trimmed(family)["AutoConfig"]
-        config.original_num_hidden_layers = original
-    config.units = [[unit.block, unit.kind] for unit in kept]
-    config.num_hidden_layers = blocks

@@ -303,5 +303,5 @@ def test_an_environment_that_does_not_work_is_named(
     monkeypatch.setenv("TRIMLLM_AUTOAWQ_PYTHON", sys.executable)  # ours has no autoawq
     model = tiny("llama", mlp_width=64)
     job = CompressJob(model, word_tokenizer(), TEXTS, "autoawq", SETTINGS, tmp_path)
-    with pytest.raises(RuntimeError, match="autoawq: ModuleNotFoundError.*'awq'"):
+    with pytest.raises(UserError, match="autoawq: ModuleNotFoundError.*'awq'"):
         job.by_worker()

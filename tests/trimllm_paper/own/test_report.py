@@ -1,14 +1,20 @@
-"""The report: what it says is what records say, and a browser shows all of it, on a phone too."""
+"""The report says what the records say."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
-import browser
 import pytest
-from result_files import Evaluations, plain_chain, timing, write_chain, write_training
+from result_files import (
+    PROVENANCE,
+    Evaluations,
+    chain_keys,
+    plain_chain,
+    timing,
+    write_chain,
+    write_training,
+)
 
 from trimllm.base import files
 from trimllm_paper.choices import Answers, Choice
@@ -27,80 +33,59 @@ HOW = {"model": "Tiny <1>", "data": "my.jsonl", "stand_in": None, "tasks": ["sci
 PAPER = ("Table 1", "Table 2", "LLaMA-7B", "published", "paper's", "stand-in", "SciQ")
 
 
-def keys(recipe: str) -> dict[str, Any]:
-    trimmed = {"criterion": "both", "ratio": 0.25, "step": 2}
-    return trimmed if Recipe.parse(recipe).is_trimmed else {}
-
-
-def made(
+def write_records(
     root: Path, chosen: str = CHAIN[0], tests: int = 200, free: bool = False
 ) -> dict[str, list[str]]:
     """Records of a small run, by kind."""
-    paths, place = Paths(str(root)), ("tiny", "sciq")
-    evaluations, provenance = Evaluations(root), {"config_hash": "c0ffee"}
-    answers = []
-    for recipe, value in PERPLEXITY.items():
-        answers.append(Path(paths.answers("tiny", recipe)))
+    paths, evaluations = Paths(str(root)), Evaluations(root)
+    common = {"model": "tiny", "domain": "sciq", "provenance": PROVENANCE}
+    answers = [Path(paths.answers("tiny", recipe)) for recipe in PERPLEXITY]
+    for path, (recipe, value) in zip(answers, PERPLEXITY.items(), strict=True):
+        right = [recipe == "full_ft" or i % 3 != 0 for i in range(20)]
         documents = [
-            {"prompt": f"Question: {i} < {i + 1}?\nAnswer:", "right": "yes"}
-            | {"said": "no" if recipe != "full_ft" and i % 3 == 0 else "yes"}
-            | {"correct": recipe == "full_ft" or i % 3 != 0}
+            {"prompt": f"Question: {i} < {i + 1}?\nAnswer:", "right": "yes", "correct": correct}
+            | {"said": "yes" if correct else "no"}
             | ({"message": f"What is {i}?", "f1": 0.8} if free else {})
-            for i in range(20)
+            for i, correct in enumerate(right)
         ]
-        told = {"model": "tiny", "recipe": recipe, "domain": "sciq", "seed": 0, **keys(recipe)}
-        Answers(
-            **told, documents=documents, perplexity=value, tokens=600, provenance=provenance
-        ).write(answers[-1])
+        about = common | chain_keys(recipe) | {"recipe": recipe, "seed": 0}
+        Answers(**about, documents=documents, perplexity=value, tokens=600).write(path)
     candidates = [
-        {
-            "recipe": recipe,
-            "free": free,
-            "accuracy": float(ACCURACY[recipe] + 1),
-            "likelihood": -0.5,
-        }
-        | {"documents": 85, "bytes": SIZE[recipe] * 10**6, "tokens_per_second": SPEED[recipe]}
-        | {"units_kept": 8 - Recipe.parse(recipe).dropped}
+        {"recipe": recipe, "free": free, "accuracy": float(ACCURACY[recipe] + 1)}
+        | {"likelihood": -0.5, "documents": 85, "bytes": SIZE[recipe] * 10**6}
+        | {"tokens_per_second": SPEED[recipe], "units_kept": 8 - Recipe.parse(recipe).dropped}
         for recipe in TRAINED
     ]
     choice = Path(paths.chosen("tiny"))
     wanted = {"above_percent": 95.0, "megabytes": 130.0}
-    Choice(
-        **{"model": "tiny", "domain": "sciq", "hardware": "box", "format": "gguf_q8_0"},
-        **{"wanted": wanted, "candidates": candidates, "recipe": chosen},
-        **{"missed": {}, "told": "one line", "provenance": provenance},
-    ).write(choice)
-    export = Path(paths.export(*place, chosen, "gguf_q8_0"))
-    Export(
-        **{"model": "tiny", "domain": "sciq", "recipe": chosen, "seed": 0, **keys(chosen)},
-        **{"format": "gguf_q8_0", "bytes": {"total": 5, "file": 119_000_000}},
-        **{"bytes_checkpoint": {"total": 3}, "context": 99, "held_back_texts": 2},
-        **{"proof": {"places": 9}, "seconds": 1.5, "provenance": provenance},
-    ).write(export)
+    about = common | {"hardware": "box", "format": "gguf_q8_0", "recipe": chosen}
+    about |= {"missed": {}, "told": "one line"}
+    Choice(**about, wanted=wanted, candidates=candidates).write(choice)
+    export = Path(paths.export("tiny", "sciq", chosen, "gguf_q8_0"))
+    about = common | chain_keys(chosen) | {"recipe": chosen, "seed": 0, "format": "gguf_q8_0"}
+    sizes = {"total": 5, "file": 119_000_000}
+    Export(**about, bytes=sizes, proof={"places": 9}, seconds=1.5).write(export)
     (export.parent / "model-Q8_0.gguf").touch()
     data = Path(paths.data("sciq"))
     splits = {"train": {"documents": 573}, "tests/sciq": {"documents": 200}}
     files.write_json(data, {"domain": "SciQ", "files": {}, "splits": splits})
-    found = {
-        "choice": [choice],
-        "evaluations": [
+    for recipe, acc in ACCURACY.items():
+        if free:
             evaluations.add_free(recipe, 0, acc, 1.0)
-            if free
-            else evaluations.add(recipe, acc, n=tests)
-            for recipe, acc in ACCURACY.items()
-        ],
+        else:
+            evaluations.add(recipe, acc, n=tests)
+    found = {
+        **{"choice": [choice], "data": [data], "answers": answers, "export": [export]},
+        "evaluations": evaluations.paths,
         "epochs": write_chain(root, plain_chain()),
         "trainings": [write_training(root, recipe, 30.0) for recipe in TRAINED],
         "throughput": [timing(root, recipe, SPEED[recipe]) for recipe in TRAINED],
-        "data": [data],
-        "answers": answers,
-        "export": [export],
     }
     return {kind: [str(file) for file in each] for kind, each in found.items()}
 
 
 def test_it_says_what_the_records_say(tmp_path: Path) -> None:
-    found = report.content(made(tmp_path), HOW)
+    found = report.content(write_records(tmp_path), HOW)
     shown = {row.recipe: row for row in found["table"]}
     assert {r: row.tested.percent for r, row in shown.items()} == ACCURACY
     assert shown["full_ft"].candidate.accuracy == 81
@@ -120,7 +105,7 @@ def test_tests_confirm_the_wish_or_not(
 ) -> None:
     """The wish is 95% of 80; held-back documents, fewer than a hundred, chose."""
     monkeypatch.setitem(ACCURACY, CHAIN[0], accuracy)
-    found = report.content(made(tmp_path, tests=2000), HOW)
+    found = report.content(write_records(tmp_path, tests=2000), HOW)
     answer, words = found["confirmed"]
     low, high = map(float, re.findall(r"\(([-+.0-9]+) to ([-+.0-9]+)\)", words)[0])
     assert answer == told and found["few"]
@@ -131,7 +116,7 @@ def test_tests_confirm_the_wish_or_not(
 
 
 def test_the_page_names_no_table_of_the_paper(tmp_path: Path) -> None:
-    inputs = made(tmp_path)
+    inputs = write_records(tmp_path)
     report.write(tmp_path / "report.html", inputs, HOW | {"tasks": ["sciq"]})
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     text = re.sub(r"<svg.*?</svg>|<style.*?</style>", "", page, flags=re.DOTALL)
@@ -140,13 +125,11 @@ def test_the_page_names_no_table_of_the_paper(tmp_path: Path) -> None:
     assert "smallest above 95% of full fine-tuning, at most 130 MB" in page
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
-    report.write(tmp_path / "again.html", inputs, HOW)
-    assert (tmp_path / "again.html").read_text(encoding="utf-8") == page
 
 
 def test_free_answers_are_shown_by_their_words(tmp_path: Path) -> None:
     """They are chosen by how likely right tokens are, and tested by F1."""
-    inputs = made(tmp_path, free=True)
+    inputs = write_records(tmp_path, free=True)
     found = report.content(inputs, HOW)
     assert {row.recipe: row.tested.percent for row in found["table"]} == pytest.approx(ACCURACY)
     assert found["held_back_interval"] is None and found["measure"] == "F1"
@@ -161,14 +144,14 @@ def test_fine_tuning_that_taught_nothing_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, warned: bool
 ) -> None:
     monkeypatch.setitem(ACCURACY, "pretrained", before)
-    report.write(tmp_path / "r.html", made(tmp_path), HOW)
+    report.write(tmp_path / "r.html", write_records(tmp_path), HOW)
     text = " ".join((tmp_path / "r.html").read_text(encoding="utf-8").split())
     said = f"no better than the model before it</b> (accuracy 80.0%, before {before}.0%)"
     assert (said in text) == warned
 
 
 def test_the_card_says_what_it_cost_outside(tmp_path: Path) -> None:
-    inputs = made(tmp_path)
+    inputs = write_records(tmp_path)
     evaluations = [one for one in inputs["evaluations"] if CHAIN[1] not in one]
     lines = card.measured([*inputs["answers"], *evaluations], CHAIN[0])
     assert lines == [
@@ -176,9 +159,3 @@ def test_the_card_says_what_it_cost_outside(tmp_path: Path) -> None:
         "50.0%)",
         "Perplexity on neutral English text: 47.5 (fully fine-tuned 33.2, before fine-tuning 21.5)",
     ]
-
-
-@pytest.mark.parametrize("width, height", [(1280, 900), (320, 568)])
-def test_a_browser_shows_everything(tmp_path: Path, width: int, height: int) -> None:
-    report.write(tmp_path / "report.html", made(tmp_path), HOW)
-    browser.check_report(tmp_path / "report.html", width, height)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base import files
-from trimllm.base.errors import UserError
 
 CONFIG, RECORDS = "config.yaml", "records.jsonl"
 Record = dict[str, Any]
@@ -38,15 +37,7 @@ def records_of(folder: str | Path) -> Mapping[str, Record]:
 
 @lru_cache(maxsize=16)
 def _read(file: Path, modified: int) -> Mapping[str, Record]:
-    records = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            record = json.loads(line)
-            records[record.pop("path")] = record
-        except (ValueError, KeyError, TypeError, AttributeError):
-            problem = f"line {number} is no record; restore it (git checkout)"
-            raise UserError(f"{file}, {problem}") from None
-    return records
+    return {record.pop("path"): record for record in files.read_json(file, lines=True)}
 
 
 def _packed(path: str | Path) -> tuple[Mapping[str, Record], str]:
@@ -74,19 +65,12 @@ def is_folder(path: str | Path) -> bool:
 
 
 def glob(folder: str | Path, pattern: str) -> list[Path]:
-    """Files of a folder that match a pattern, sorted.
-
-    Hidden files are left out: they are being written, or their writer was killed.
-    """
+    """Files of a folder that match a pattern, sorted; hidden (unfinished) files are left out."""
     folder = Path(folder)
     names = {path.relative_to(folder).as_posix() for path in folder.glob(pattern)}
     records, prefix = _packed(folder / "*")
-    prefix, pattern = prefix.removesuffix("*"), pattern.replace("**/", "*")
-    names |= {
-        name.removeprefix(prefix)
-        for name in records
-        if name.startswith(prefix) and fnmatch(name.removeprefix(prefix), pattern)
-    }
+    start, packed = len(prefix) - 1, prefix[:-1] + pattern.replace("**/", "*")
+    names |= {name[start:] for name in records if fnmatch(name, packed)}
     shown = [name for name in names if not any(part[0] == "." for part in name.split("/"))]
     return [folder / name for name in sorted(shown)]
 
@@ -117,25 +101,19 @@ def text_of(record: Record) -> str:
 
 
 def write(folder: Path, records: Mapping[str, Record], config: str) -> None:
-    """Write a kept run in place of what `folder` holds; it appears whole.
-
-    Args:
-        config: text of its configuration.
-    """
-    rows = ({"path": name, **records[name]} for name in sorted(records))
+    """Write a kept run with a configuration (YAML) atomically, in place of what `folder` holds."""
+    rows = [{"path": name, **records[name]} for name in sorted(records)]
     with files.scratch(folder) as temporary:
         files.write_text(temporary / CONFIG, config)
-        lines = (json.dumps(row, allow_nan=False) for row in rows)
-        files.write_text(temporary / RECORDS, "".join(f"{line}\n" for line in lines))
+        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+        files.write_text(temporary / RECORDS, lines)
         files.write_manifest(temporary)
         files.publish(temporary, folder)
 
 
 def unpack(folder: str | Path, results: Path) -> int:
-    """Write the files of a kept run below `results`, byte by byte as they were; returns a count.
-
-    A file that is there already stays.
-    """
+    """Write the files of a kept run below `results`, byte by byte as they were, except those that
+    exist; returns their number."""
     records = records_of(folder)
     missing = [name for name in records if not (results / name).exists()]
     for name in missing:

@@ -72,19 +72,9 @@ def test_a_file_of_that_name_alone_is_no_kept_run(tmp_path: Path) -> None:
     assert not kept_runs.is_file(tmp_path / "results/eval/t.json")
 
 
-@pytest.mark.parametrize("line", ["{", "[]", "{}"])
-def test_a_line_that_is_no_record_is_one_line(kept: Path, line: str) -> None:
-    with (kept / "records.jsonl").open("a") as stream:
-        stream.write(f"{line}\n")
-    with pytest.raises(UserError, match=r"records\.jsonl, line 4 is no record; restore it"):
-        kept_runs.read_json(kept / "eval/m/d/full_ft/t.json")
-
-
-@pytest.mark.parametrize("file", ["records.jsonl", "config.yaml"])
-def test_a_changed_kept_run_is_refused(kept: Path, file: str) -> None:
-    checks.verify_reference(kept)
-    (kept / file).write_text((kept / file).read_text().replace("seed", "seal"))
-    with pytest.raises(UserError, match=rf"{file} was changed .* run `make reference`"):
+def test_a_changed_kept_run_is_refused(kept: Path) -> None:
+    (kept / "config.yaml").write_text("seed: 1")
+    with pytest.raises(UserError, match=r"config.yaml was changed .* run `make reference`"):
         checks.verify_reference(kept)
 
 

@@ -10,6 +10,7 @@ other seeds (`trimllm_paper.commands.seeds`) lie in folders seed_S, which the co
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,9 +25,9 @@ from trimllm_paper.config.load import PROJECT, load, read_yaml, validated
 from trimllm_paper.config.models import Config
 from trimllm_paper.integrity import checks
 from trimllm_paper.kept_runs import Record
-from trimllm_paper.recipe import is_of_seed, keys_of, seed_folders
+from trimllm_paper.recipe import keys_of, seed_folders
 
-DOMAINS, REPLICATES = "domains", "replicates"
+DOMAINS = "domains"
 POOLED = (
     *("eval/**/*.json", "scans/**/*.json", "data/*/report.json"),
     *("models/**/epoch.json", "models/**/manifest.json"),
@@ -34,12 +35,14 @@ POOLED = (
 )
 SMALL = (*POOLED, "throughput/**/*.json", "engines/**/*.json")
 """What is kept of the first seed; of the others it is `POOLED`."""
+NOT_RESULTS = ("replicates", "compute.", "throughput.repeats", "engines.repeats")
+"""Keys that do not change a configuration's results, except `compute.dtype`."""
 
 
 def configuration(
-    changes: list[str], reference: Path, configfiles: Sequence[Path] = ()
+    changes: Sequence[str], reference: Path, configfiles: Sequence[Path] = ()
 ) -> dict[str, Any]:
-    """Configuration files, each on top of those before it, with `key=value` changes, resolved.
+    """Configuration of a kept run: files, each on top of those before it, and KEY=VALUE changes.
 
     Raises `UserError` for a value that the workflow refuses.
     """
@@ -49,14 +52,13 @@ def configuration(
 
 
 def domain_files(
-    config: dict[str, Any], changes: Sequence[str] = (), configfiles: Sequence[Path] = ()
+    config: Mapping[str, Any], changes: Sequence[str] = (), configfiles: Sequence[Path] = ()
 ) -> dict[str, str]:
     """Text of the domain files of a configuration, by their path in the kept run."""
     folder = invocation.configuration(configfiles, changes).get("domains_folder", "config/domains")
-    names = [*config["domains"], *config["tables"]["near"].values()]
     return {
         f"{DOMAINS}/{name}.yaml": (PROJECT / folder / f"{name}.yaml").read_text(encoding="utf-8")
-        for name in dict.fromkeys(names)
+        for name in (*config["domains"], *config["tables"]["near"].values())
     }
 
 
@@ -80,79 +82,69 @@ def collect(
     domains: Mapping[str, str],
     add: bool = False,
 ) -> int:
-    """Keep a run; what `reference` holds is replaced at the end. Returns the number of records.
+    """Keep a run with its domain files (texts by path); returns the number of records.
 
-    Args:
-        domains: texts of the domain files, by path.
-        add: keep what is there already, if it is of the same configuration and domains.
+    With `add` what `reference` holds already stays, if it is of the same configuration and domains.
     """
     if not (records := small(results)):
         raise UserError(f"{results} holds no results; run `snakemake --cores all all` first")
     if add and kept_runs.is_kept(reference):
         checks.verify_reference(reference)
         records = _added(records, reference, config, domains)
-    seeds = {PurePosixPath(name).parts[0] for name in records if "/eval/" in name}
-    numbers = sorted(int(name.removeprefix("seed_")) for name in filter(is_of_seed, seeds))
-    replicates = [(reference / f"seed_{number}").as_posix() for number in numbers]
+    evaluated = filter(None, (re.match(r"seed_(\d+)/eval/", name) for name in records))
+    seeds = {int(match[1]) for match in evaluated}
+    replicates = [(reference / f"seed_{seed}").as_posix() for seed in sorted(seeds)]
     text = "# Configuration of the run whose small results are kept here.\n"
-    text += yaml.safe_dump(portable(config | {REPLICATES: replicates}), sort_keys=False)
-    texts = {name: {"text": domain} for name, domain in domains.items()}
-    kept_runs.write(reference, records | texts, text)
+    text += yaml.safe_dump(portable(config | {"replicates": replicates}), sort_keys=False)
+    kept_runs.write(reference, records | {k: {"text": v} for k, v in domains.items()}, text)
     return len(records)
 
 
 def _added(
     records: Mapping[str, Record],
     reference: Path,
-    config: Mapping[str, Any],
+    config: dict[str, Any],
     domains: Mapping[str, str],
 ) -> dict[str, Record]:
     """Records of a part of a run, with those that were kept of the parts before it.
 
     Raises `UserError` if these are of another configuration or of other documents.
     """
-    before = kept_runs.records_of(reference)
-    there, here = made_by(resolved(reference / kept_runs.CONFIG)), made_by(portable(dict(config)))
+    kept = kept_runs.records_of(reference)
+    there, here = made_by(resolved(reference / kept_runs.CONFIG)), made_by(portable(config))
     other = [
         f"{key}: {there.get(key)} there, {here.get(key)} here"
         for key in {**there, **here}
         if there.get(key) != here.get(key)
     ]
-    other += [name for name in domains if name in before and not _read_alike(before, domains, name)]
+    for name in sorted(domains.keys() & kept.keys()):
+        documents = [read_by(yaml.safe_load(x)) for x in (kept[name]["text"], domains[name])]
+        other += [name] if documents[0] != documents[1] else []
     if other:
         raise UserError(
             f"{reference} keeps results of another configuration ({', '.join(other[:4])}); "
             "leave out --add to replace them"
         )
-    # A manifest beside the record of an epoch that was computed again is of the epoch before.
-    found = {
-        name: record
-        for name, record in before.items()
-        if PurePosixPath(name).with_name("epoch.json").as_posix() not in records
-        and PurePosixPath(name).parts[0] != DOMAINS
-    }
-    # Evaluations of the parts before name the manifest of their own checkpoint.
-    for name in found.keys() & records.keys():
-        path, old, new = PurePosixPath(name), found[name], records[name]
-        if path.name == files.MANIFEST and old != new:
-            sha256 = files.content_hash(kept_runs.text_of(old))
-            found[path.with_stem(f"{path.stem}-{sha256[:8]}").as_posix()] = old
-    return {**found, **records}
+    merged = dict(records)
+    for name, record in kept.items():
+        path = PurePosixPath(name)
+        # A manifest beside the record of an epoch that was computed again is of the epoch before.
+        if path.parts[0] == DOMAINS or path.with_name("epoch.json").as_posix() in records:
+            continue
+        # Evaluations of the parts before name the manifest of their own checkpoint.
+        if path.name == files.MANIFEST and records.get(name, record) != record:
+            sha256 = files.content_hash(kept_runs.text_of(record))
+            name = path.with_stem(f"{path.stem}-{sha256[:8]}").as_posix()
+        merged.setdefault(name, record)
+    return merged
 
 
 def made_by(config: Mapping[str, Any]) -> dict[str, Any]:
     """Key and value of all that changes a configuration's results: not the other seeds, how jobs
     are run (but for their type), how many rounds are timed, nor recipes that are not run."""
     recipes = {name: config["recipes"][name] for name in config["trim"]["recipes"]}
-    keys = keys_of({**config, "recipes": recipes, REPLICATES: []})
-    left_out = "compute.", "throughput.repeats", "engines.repeats"
-    return {k: value for k, value in keys if k == "compute.dtype" or not k.startswith(left_out)}
-
-
-def _read_alike(records: Mapping[str, Record], domains: Mapping[str, str], name: str) -> bool:
-    """Whether a kept domain file and one of now make the same documents."""
-    before, now = (read_by(yaml.safe_load(text)) for text in (records[name]["text"], domains[name]))
-    return before == now
+    keys = keys_of({**config, "recipes": recipes})
+    return {k: v for k, v in keys if k == "compute.dtype" or not k.startswith(NOT_RESULTS)}
 
 
 def resolved(path: Path) -> dict[str, Any]:
@@ -161,7 +153,7 @@ def resolved(path: Path) -> dict[str, Any]:
 
 
 def portable(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with files of the project by their place in it, wherever a clone lies."""
+    """A configuration with paths of the project's files relative to it."""
     return yaml.safe_load(yaml.safe_dump(config, sort_keys=False).replace(f"{PROJECT}/", ""))
 
 

@@ -3,7 +3,7 @@
     python -m trimllm_paper seeds table6 --seeds 0 1 2
 
 The first seed's results lie in the configuration's `results`, those of seed S in its folder seed_S.
-A seed decides the calibration documents, the order of documents and the training; tests are the
+A seed decides the calibration documents, the order of documents and the training; the tests are the
 same under all seeds, so that answers are paired by document. The last run renders the target from
 all of them (key `replicates`).
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from trimllm.base.errors import UserError
@@ -24,39 +23,25 @@ FIRST_SEED = ("table1", "throughput", "table_engines", "report")
 """First part of the names of targets and files that show the first seed alone."""
 
 
-def commands(
-    target: str, seeds: Sequence[int], configfiles: Sequence[Path], cores: str, rest: Sequence[str]
-) -> list[list[str]]:
-    """The Snakemake runs, in order: every other seed, then the first one with all the others.
-
-    Args:
-        rest: further arguments of Snakemake's.
-    """
-    results = invocation.configuration(configfiles).get("results", "results")
-    first, *others = dict.fromkeys(seeds)
-    folders = [seed_folder(results, seed).as_posix() for seed in others]
-    changes = [
-        {"seed": seed, "results": folder} for seed, folder in zip(others, folders, strict=True)
-    ]
-    changes.append({"seed": first, "replicates": folders})
-    values = ([f"{key}={json.dumps(value)}" for key, value in one.items()] for one in changes)
-    return [
-        invocation.snakemake([target], configfiles, one, "--cores", cores, *rest) for one in values
-    ]
-
-
 def run(target: str, seeds: list[int], configfiles: list[Path], cores: str, rest: list[str]) -> int:
-    """Run them; the first one that fails ends all."""
+    """Run Snakemake (`rest`: its further arguments) under every other seed, then under the first
+    one with all the others; the first failure ends it."""
     if Path(target).name.startswith(FIRST_SEED):
         raise UserError(
             f"{target} shows one seed alone, so that training others would change nothing in it; "
             "ask for one of table2 to table9, tables, figures or all, or for one seed: "
             f"snakemake {target} --config seed={seeds[0]}"
         )
-    runs = commands(target, seeds, configfiles, cores, rest)
+    results = invocation.configuration(configfiles).get("results", "results")
+    first, *others = dict.fromkeys(seeds)
+    folders = {seed: seed_folder(results, seed).as_posix() for seed in others}
+    runs = [{"seed": seed, "results": folder} for seed, folder in folders.items()]
+    runs.append({"seed": first, "replicates": [*folders.values()]})
     note = "tables, claims and figures pool the seeds; throughput is of seed"
-    print(f"note: {note} {seeds[0]} alone", file=sys.stderr)
-    for command in runs:
+    print(f"note: {note} {first} alone", file=sys.stderr)
+    for one in runs:
+        changes = [f"{key}={json.dumps(value)}" for key, value in one.items()]
+        command = invocation.snakemake([target], configfiles, changes, "--cores", cores, *rest)
         if code := subprocess.run(command).returncode:
             return code
     return 0

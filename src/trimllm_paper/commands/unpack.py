@@ -13,7 +13,7 @@ from trimllm_paper import kept_runs
 
 
 def run(reference: Path, results: Path) -> int:
-    """Unpack, and print how many files were written; those that are there already stay."""
+    """Unpack, and print how many files were written; existing files stay."""
     if not kept_runs.is_kept(reference):
         raise UserError(f"{reference} holds no kept run ({kept_runs.RECORDS}, manifest.json)")
     print(f"{kept_runs.unpack(reference, results)} files in {results}")

@@ -1,5 +1,4 @@
-"""Check every result of a folder: `python -m trimllm_paper verify results`. What is checked, and
-against what, `trimllm_paper.integrity.checks` says. One line for each that fails."""
+"""Check every result of a folder (`trimllm_paper.integrity.checks`): `trimllm verify results`."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from trimllm_paper.integrity import checks
 
 
 def run(folder: Path) -> int:
-    """Check, and say how much."""
+    """Print a line for each result that fails, and how many of each kind were checked."""
     if not folder.is_dir():
         raise UserError(f"{folder} does not exist")
     counts, problems = checks.verify(folder)

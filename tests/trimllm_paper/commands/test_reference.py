@@ -14,7 +14,6 @@ from trimllm_paper import kept_runs
 from trimllm_paper.commands import reference
 from trimllm_paper.integrity import checks, lineage
 
-CHANGES = ['trim={"recipes": ["paper", "ours"]}', "seed=3"]
 CHAIN = "models/m/d/trim_paper"
 KEPT = {
     "eval/m/d/full_ft/t.json",
@@ -24,6 +23,8 @@ KEPT = {
     "models/m/d/full_ft/manifest.json",
 }
 """What is kept of the run below."""
+MORE = "eval/m/e/full_ft/t.json"
+"""What a later part of the run adds."""
 
 
 @pytest.fixture
@@ -37,7 +38,14 @@ def results(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def config() -> dict[str, Any]:
-    return reference.configuration(CHANGES, Path("results/reference"))
+    changes = ['trim={"recipes": ["paper", "ours"]}', "seed=3"]
+    return reference.configuration(changes, Path("results/reference"))
+
+
+@pytest.fixture
+def kept(results: Path, tmp_path: Path, config: dict[str, Any]) -> Path:
+    reference.collect(results, tmp_path / "kept", config, {"domains/e.yaml": "label: one"})
+    return tmp_path / "kept"
 
 
 def write(results: Path, *names: str, content: object = None) -> Path:
@@ -48,7 +56,7 @@ def write(results: Path, *names: str, content: object = None) -> Path:
 
 def names(kept: Path) -> set[str]:
     checks.verify_reference(kept)
-    return {*kept_runs.records_of(kept)}
+    return {name for name in kept_runs.records_of(kept) if not name.startswith("domains/")}
 
 
 def test_what_is_kept(results: Path, config: dict[str, Any]) -> None:
@@ -60,37 +68,39 @@ def test_what_is_kept(results: Path, config: dict[str, Any]) -> None:
 
 
 def test_a_long_run_is_kept_as_its_parts_end(
-    results: Path, tmp_path: Path, config: dict[str, Any]
+    kept: Path, tmp_path: Path, config: dict[str, Any]
 ) -> None:
-    kept, more = tmp_path / "kept", "eval/m/e/full_ft/t.json"
-    reference.collect(results, kept, config, {})
     for content in ({"another": "domain"}, {"computed": "again"}):
-        later = write(tmp_path / "later", more, content=content)
+        later = write(tmp_path / "later", MORE, content=content)
         assert reference.collect(later, kept, config, {}, add=True) == 6
-        assert names(kept) == {*KEPT, more}
-        assert kept_runs.read_json(kept / more) == content
+        assert names(kept) == {*KEPT, MORE} and kept_runs.read_json(kept / MORE) == content
     # A key that came later was what its default is.
     earlier = yaml.safe_load((kept / "config.yaml").read_text())
     del earlier["engines"]
     kept_runs.write(kept, kept_runs.records_of(kept), yaml.safe_dump(earlier))
-    assert reference.collect(later, kept, config, {}, add=True) == 6
-    # Parts of two configurations, or of two kinds of documents, are no run.
-    reference.collect(later, kept, config, {"domains/e.yaml": "label: one"}, add=True)
-    with pytest.raises(UserError, match=r"of another configuration \(domains/e\.yaml\); leave"):
-        reference.collect(later, kept, config, {"domains/e.yaml": "label: other"}, add=True)
     # Neither what is expected of documents nor how jobs are run changes them.
     domain = {"domains/e.yaml": "# why\nlabel: one\nexpected: {tokens: 7}"}
     elsewhere = config | {"compute": config["compute"] | {"threads": 7}}
     reference.collect(later, kept, elsewhere, domain, add=True)
     assert "tokens: 7" in kept_runs.read_text(kept / "domains/e.yaml")
-    rounded = config | {"compute": config["compute"] | {"dtype": "float32"}}
-    with pytest.raises(UserError, match=r"compute\.dtype: auto there, float32 here"):
-        reference.collect(later, kept, rounded, {}, add=True)
-    changed = config | {"seed": 4, "finetune": config["finetune"] | {"clip": 2.5}}
-    with pytest.raises(UserError, match=r"finetune\.clip: 1\.0 there, 2\.5 here") as error:
-        reference.collect(later, kept, changed, {}, add=True)
-    assert "seed: 3 there, 4 here" in str(error.value) and "epochs" not in str(error.value)
     assert reference.collect(later, kept, config | {"seed": 4}, {}) == 1
+
+
+def test_parts_of_two_configurations_or_kinds_of_documents_are_no_run(
+    kept: Path, tmp_path: Path, config: dict[str, Any]
+) -> None:
+    later = write(tmp_path / "later", MORE)
+    changed = config | {"seed": 4, "finetune": config["finetune"] | {"clip": 2.5}}
+    rounded = config | {"compute": config["compute"] | {"dtype": "float32"}}
+    for other, domain, messages in (
+        (config, "label: other", [r"of another configuration \(domains/e\.yaml\); leave"]),
+        (rounded, "label: one", [r"compute\.dtype: auto there, float32 here"]),
+        (changed, "label: one", [r"finetune\.clip: 1\.0 there, 2\.5 here", "seed: 3 there, 4"]),
+    ):
+        for message in messages:
+            with pytest.raises(UserError, match=message):
+                reference.collect(later, kept, other, {"domains/e.yaml": domain}, add=True)
+    assert names(kept) == KEPT
 
 
 def test_a_new_epoch_replaces_the_manifest_of_the_one_before(
@@ -111,7 +121,6 @@ def test_results_of_other_seeds_are_kept_and_named(
     # Of throughput and engines the first seed is shown alone.
     seeds = {
         "seed_2/eval/m/d/full_ft/t.json",
-        "seed_2/data/d/report.json",
         f"seed_2/{CHAIN}/state_06/epoch.json",
         "seed_10/eval/m/d/full_ft/t.json",
     }
@@ -121,8 +130,8 @@ def test_results_of_other_seeds_are_kept_and_named(
     reference.collect(results, kept, config, {})
     assert names(kept) == KEPT | seeds
     # A part under other seeds adds to them.
-    later = write(tmp_path / "later", "eval/m/e/full_ft/t.json", "seed_1/eval/m/e/full_ft/t.json")
-    assert reference.collect(later, kept, config, {}, add=True) == 5 + 4 + 2
+    later = write(tmp_path / "later", MORE, f"seed_1/{MORE}")
+    assert reference.collect(later, kept, config, {}, add=True) == 5 + 3 + 2
     replicates = yaml.safe_load((kept / "config.yaml").read_text())["replicates"]
     assert replicates == [f"{kept}/seed_{seed}" for seed in (1, 2, 10)]
 
@@ -144,9 +153,7 @@ def test_parts_that_made_the_same_checkpoint_are_both_right(
         assert known == ({hashes[2]} if weights == "b" else set(hashes))
 
 
-def test_an_empty_run_leaves_what_was_kept(results: Path, tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    reference.collect(results, kept, {}, {})
+def test_an_empty_run_leaves_what_was_kept(kept: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no results"):
         reference.collect(tmp_path / "empty", kept, {}, {})

@@ -30,7 +30,7 @@ import pandas as pd
 from trimllm.base.errors import UserError
 from trimllm.base.files import MANIFEST
 from trimllm.throughput.machine import slug
-from trimllm.throughput.result import predicted
+from trimllm.throughput.result import share_of_predicted
 from trimllm_paper import kept_runs
 from trimllm_paper.integrity.provenance import recorded
 from trimllm_paper.recipe import Recipe, place_of
@@ -262,9 +262,8 @@ def _speeds(content: Row) -> Row:
     own, full = content["bytes"], content.get("baseline", content)["bytes"]
     row["bytes_percent"] = 100 * own["total"] / full["total"]
     row["unit_bytes_percent"] = 100 * own["units"] / full["units"]
-    shares = predicted(content)
     for part, name in (("decode", "speedup"), ("prefill", "prefill_speedup")):
-        share = shares.get(f"share_of_predicted_{name}")
+        share = share_of_predicted(content, name)
         row[f"share_{part}"] = None if share is None else 100 * share
     return row
 

@@ -61,10 +61,6 @@ with Job(snakemake) as job:
             for row in session["measured"]
         ],
         **{key: sessions[0][key] for key in ("interleaved", "protocol")},
-        machine={
-            "before": sessions[0]["machine"]["before"],
-            "after": sessions[-1]["machine"]["after"],
-        },
         threads=options["threads"],
         device="cpu" if wildcards["engine"] == LLAMA else options["device"],
         **{key: params[key] for key in ("domain", "seed")},

@@ -1,4 +1,4 @@
-"""The model that is timed: a checkpoint as it is, or a shape with random weights.
+"""The model that is timed, a checkpoint as it is or a shape with random weights; and its sizes.
 
 Speed depends on kernel and shape, not on values: random codes and scales run on the very kernels
 that a compressor's checkpoints run on.
@@ -18,6 +18,7 @@ from transformers import LlamaConfig
 from trimllm.base import kernels
 from trimllm.checkpoint import load
 from trimllm.checkpoint.stock import unwritten
+from trimllm.sublayers import original_units, units
 from trimllm.sublayers.modeling_trimllm import TrimLlamaConfig, decoder_of, packed_blocks
 from trimllm.throughput.shapes import SHAPES
 from trimllm.throughput.subject import Subject
@@ -29,15 +30,13 @@ SCALE = 0.02
 def build(subject: Subject) -> nn.Module:
     """The model in evaluation mode on its device."""
     if subject.shape:
-        return random_model(subject)
-    model, _ = load(
-        subject.checkpoint or "",
-        dtype=subject.dtype,
-        device=subject.device,
-        trust_remote_code=subject.trust_remote_code,
-        verify=False,  # whoever starts the session has done it
-    )
-    # Tensor cores skip zeros since compute capability 8.0.
+        model = random_model(subject)
+    else:
+        place = {"dtype": subject.dtype, "device": subject.device}
+        # Whoever starts the session has verified the files.
+        options = {"trust_remote_code": subject.trust_remote_code, "verify": False}
+        model, _ = load(subject.checkpoint or "", **place, **options)
+    # Tensor cores skip zeros since compute capability 8.0; a CPU has no kernel that does.
     if subject.device == "cuda" and torch.cuda.get_device_capability() >= (8, 0):
         replace(model, lambda linear: sparse(linear) if is_2_4(linear.weight) else linear)
     return model
@@ -45,16 +44,12 @@ def build(subject: Subject) -> nn.Module:
 
 def random_config(name: str, units: Any = None) -> Any:
     """transformers' configuration of a shape, of which only `units` are left (None: all)."""
-    sizes = SHAPES[name] | {"max_position_embeddings": 4096}
+    shape = SHAPES[name] | {"max_position_embeddings": 4096}
     if units is None:
-        return LlamaConfig(**sizes)
-    original = sizes.pop("num_hidden_layers")
-    return TrimLlamaConfig(
-        **sizes,
-        num_hidden_layers=len(packed_blocks(units)),
-        original_num_hidden_layers=original,
-        units=[list(unit) for unit in units],
-    )
+        return LlamaConfig(**shape)
+    shape["original_num_hidden_layers"] = shape["num_hidden_layers"]
+    shape["num_hidden_layers"] = len(packed_blocks(units))
+    return TrimLlamaConfig(**shape, units=[list(unit) for unit in units])
 
 
 @torch.no_grad()
@@ -75,7 +70,8 @@ def random_model(subject: Subject) -> nn.Module:
         if parameter.is_floating_point():
             parameter.data = torch.empty_like(parameter, device=device).uniform_(-SCALE, SCALE)
     if compressor == "sparsegpt_2_4":
-        replace(model, _random_2_4)
+        for linear in linears(model):
+            linear.weight.view(linear.out_features, -1, 4)[..., :2] = 0
     return model.to(device)
 
 
@@ -135,15 +131,7 @@ def _int8(linear: nn.Linear, device: torch.device) -> nn.Module:
 
 def is_2_4(weight: Tensor) -> bool:
     """Whether at most two of every four weights along the inputs (out, in) are not zero."""
-    if weight.shape[-1] % 4:
-        return False
-    return bool((weight.reshape(-1, 4) != 0).sum(-1).max() <= 2)
-
-
-def _random_2_4(linear: nn.Linear) -> nn.Linear:
-    """Zero the first two of every four inputs. A CPU has no kernel that skips zeros."""
-    linear.weight.view(linear.out_features, -1, 4)[..., :2] = 0
-    return sparse(linear) if linear.weight.device.type == "cuda" else linear
+    return not weight.shape[-1] % 4 and bool((weight.reshape(-1, 4) != 0).sum(-1).max() <= 2)
 
 
 def sparse(linear: nn.Linear) -> nn.Linear:
@@ -151,3 +139,51 @@ def sparse(linear: nn.Linear) -> nn.Linear:
     weight: Any = to_sparse_semi_structured(linear.weight)
     linear.weight = nn.Parameter(weight, requires_grad=False)
     return linear
+
+
+def sizes(model: nn.Module, prompt: int) -> dict[str, Any]:
+    """Sizes, to be read before the first forward pass, in which some int4 kernels repack weights.
+
+    Args:
+        prompt: tokens.
+
+    Returns:
+        `units_kept` and `units_total`; `bytes` of the stored weights: `units`, input `embeddings`
+        and `head` (0 where it is tied); `kv_bytes_per_token` that a token adds to the cache;
+        `prefill_operations`, multiplications and additions of the matrix products of a prompt.
+    """
+    config, kept, layers = model.config, units(model), decoder_of(model).layers
+    embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    tensors = dict([*layers.named_parameters(), *layers.named_buffers()])
+    stored = [tensors[name] for name in layers.state_dict() if name in tensors]
+    heads = config.num_attention_heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    head_width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    channels = head_width * sum(unit.kind == "attention" for unit in kept)
+    # Each weight of the sublayers takes two operations a token, each weight of the head two in all,
+    # and the t-th token's attention 4 · t · channels a head. A compressed weight counts like a
+    # dense one.
+    inside = sum(layer.in_features * layer.out_features for layer in linears(model))
+    attention = 4 * heads * channels * prompt * (prompt + 1) // 2
+    return {
+        "units_kept": len(kept),
+        "units_total": original_units(model),
+        "bytes": {
+            "units": sum(map(_bytes, stored)),
+            "embeddings": _bytes(embeddings),
+            "head": 0 if head is embeddings else _bytes(head),
+        },
+        "kv_bytes_per_token": 2 * kv_heads * channels * model.dtype.itemsize,
+        "prefill_operations": 2 * prompt * inside + attention + 2 * head.numel(),
+    }
+
+
+def linears(model: nn.Module) -> list[Any]:
+    """The sublayers' linear layers, compressed ones among them."""
+    return [m for m in decoder_of(model).layers.modules() if hasattr(m, "in_features")]
+
+
+def _bytes(weight: Any) -> int:
+    # Weights that are packed for sparse tensor cores consist of two tensors.
+    parts = [getattr(weight, "packed", None), getattr(weight, "meta", None)]
+    return sum(part.nbytes for part in parts if part is not None) or int(weight.nbytes)

@@ -6,11 +6,8 @@ compiled, a static one, so that CUDA graphs can replay it.
 
 from __future__ import annotations
 
-import contextlib
-import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +15,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, StaticCache, StoppingCriteriaList, __version__
 
 from trimllm.base.machine import peak_rss_bytes, versions
-from trimllm.throughput.build import build
-from trimllm.throughput.sizes import linears, sizes
+from trimllm.throughput.build import build, linears, sizes
 from trimllm.throughput.subject import Subject
 
 
@@ -48,21 +44,25 @@ class Worker:
             **{name: getattr(timed, name) for name in ("dtype", "device", "mode")},
         }
         self.decode = Loop(self.model, timed.mode) if loop else self._generate
-        forget_peak(self.device)
+        if self.device.type == "cuda":  # packing weights takes more than running them
+            torch.cuda.reset_peak_memory_stats(self.device)
 
     def time(self, prompts: list[list[int]], generate: int) -> dict[str, Any]:
-        """Seconds of the prompts and of what follows, and the largest memory so far."""
+        """Seconds of the prompts and of what follows, and the largest memory so far: on a CPU that
+        of the process, loading included."""
         ids, times = torch.tensor(prompts, device=self.device), list[float]()
+        cuda = self.device.type == "cuda"
 
         def note() -> None:
-            if self.device.type == "cuda":
+            if cuda:
                 torch.cuda.synchronize(self.device)
             times.append(time.perf_counter())
 
         note()
         self.decode(ids, generate, note)
+        peak = torch.cuda.max_memory_allocated(self.device) if cuda else peak_rss_bytes()
         seconds = {"prefill": times[1] - times[0], "decode": times[-1] - times[1]}
-        return seconds | {"peak_memory_bytes": peak_bytes(self.device)}
+        return seconds | {"peak_memory_bytes": peak}
 
     @torch.inference_mode()
     def _generate(self, ids: Tensor, generate: int, note: Callable[[], None]) -> Tensor:
@@ -126,21 +126,3 @@ def _kind(layer: Any) -> str:
     """Class of a linear layer, and of its weights where they are packed."""
     name, weights = type(layer).__name__, type(getattr(layer, "weight", None)).__name__
     return f"Linear of {weights}" if name == "Linear" and "Sparse" in weights else name
-
-
-def forget_peak(device: torch.device) -> None:
-    """Let `peak_bytes` begin here; where a CPU's system refuses, it begins with the process."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_bytes(device: torch.device) -> int:
-    """Largest memory since `forget_peak`: of the device on a GPU, resident memory on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    peak = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.is_file() else None
-    return int(peak[1]) * 1024 if peak else peak_rss_bytes()

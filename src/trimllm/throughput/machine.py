@@ -1,22 +1,17 @@
-"""The name of a machine in paths and tables, and its state, which can move a timing."""
+"""The name of a machine in paths and tables, and the type that models are served in on it."""
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
-from typing import Any
 
-import psutil
-
-from trimllm.base import machine as provenance
+from trimllm.base.machine import cpu_name, gpus
 
 IGNORED = {
     "cuda": r"\b(nvidia|tesla|geforce|sxm\d*|pcie|hbm\d\w*|\d+gb)\b",
     "cpu": r"\(r\)|\(tm\)|\bprocessor\b|\bcpu\b|@.*",
 }
 """What names of one machine differ in: brand, form factor, memory, clock."""
-STATE = ("driver_version", "clocks.sm", "clocks.mem", "temperature.gpu", "power.limit")
 
 
 def slug(name: str, device: str) -> str:
@@ -31,11 +26,9 @@ def slug(name: str, device: str) -> str:
 
 
 def this_machine(device: str) -> str:
-    """Slug of the machine that this runs on."""
-    if device == "cpu":
-        return slug(provenance.cpu_name(), device)
-    gpus = provenance.gpus("name")
-    return slug(gpus[0]["name"] if gpus else "", device)
+    """Slug of the machine that this runs on; of several GPUs the first visible one."""
+    names = [cpu_name()] if device == "cpu" else [one["name"] for one in gpus("name")]
+    return slug(names[0] if names else "", device)
 
 
 def fast_dtype(device: str) -> str:
@@ -46,13 +39,3 @@ def fast_dtype(device: str) -> str:
     cpu = Path("/proc/cpuinfo")
     flags = cpu.read_text() if cpu.is_file() else ""
     return "bfloat16" if re.search("avx512_bf16|amx_bf16", flags) else "float32"
-
-
-def state(device: str) -> dict[str, Any]:
-    """Load, clock and GPU at this moment, as far as the machine reports them."""
-    state: dict[str, Any] = {"load_average": [round(value, 2) for value in os.getloadavg()]}
-    if clock := psutil.cpu_freq():
-        state["cpu_mhz"] = round(clock.current)
-    if device == "cuda" and (gpus := provenance.gpus(*STATE)):
-        state["gpu"] = gpus[0]
-    return state

@@ -17,14 +17,8 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Protocol:
-    """How often and on how many tokens.
-
-    Attributes:
-        prompt: tokens of a prompt.
-        generate: tokens decoded after the prompt's next one.
-        repeats: rounds, after one that does not count.
-        batches: numbers of texts at once.
-    """
+    """Tokens of a prompt, tokens decoded after the prompt's next one, rounds (after one that does
+    not count), and numbers of texts at once."""
 
     prompt: int = 480
     generate: int = 32
@@ -40,20 +34,27 @@ class Run:
     prefill: list[float] = field(default_factory=list)
     decode: list[float] = field(default_factory=list)
 
+    def add(self, reply: dict[str, Any], counts: bool) -> None:
+        """Take a round's reply: its `prefill` and `decode` if the round counts, and facts."""
+        prefill, decode = reply.pop("prefill"), reply.pop("decode")
+        self.facts |= reply
+        if counts:
+            self.prefill.append(prefill)
+            self.decode.append(decode)
+
 
 def summary(samples: Sequence[float]) -> dict[str, Any]:
-    """Median and quartiles of positive samples, the samples, and (of two or more) `low` and `high`,
-    the 95% interval of their typical value: Student's t on their logarithms."""
-    if len(samples) == 1:
-        return {**dict.fromkeys(("median", "q1", "q3"), samples[0]), "samples": list(samples)}
-    from scipy.special import stdtrit  # planning imports this module, and no scipy
+    """Median of positive samples, the samples, and (of two or more) `low` and `high`, the 95%
+    interval of their typical value: Student's t on their logarithms."""
+    content = {"median": statistics.median(samples), "samples": list(samples)}
+    if len(samples) > 1:
+        from scipy.special import stdtrit  # planning imports this module, and no scipy
 
-    q1, median, q3 = statistics.quantiles(samples, n=4, method="inclusive")
-    logs = [math.log(sample) for sample in samples]
-    middle, t = statistics.fmean(logs), float(stdtrit(len(logs) - 1, (1 + LEVEL) / 2))
-    half = t * statistics.stdev(logs) / math.sqrt(len(logs))
-    interval = {"low": math.exp(middle - half), "high": math.exp(middle + half)}
-    return {"median": median, "q1": q1, "q3": q3, "samples": list(samples), **interval}
+        logs = [math.log(sample) for sample in samples]
+        middle, t = statistics.fmean(logs), float(stdtrit(len(logs) - 1, (1 + LEVEL) / 2))
+        half = t * statistics.stdev(logs) / math.sqrt(len(logs))
+        content |= {"low": math.exp(middle - half), "high": math.exp(middle + half)}
+    return content
 
 
 def figures(
@@ -73,8 +74,7 @@ def figures(
         batch together); `bytes` with their `total`; `read_bytes_per_token` of a step, which reads
         the weights once and every text's cache; `achieved_bytes_per_second`; with `rates` the
         shares that decoding reaches of the copy (`share_of_copy`) and the prompt of the product
-        (`share_of_matrix`). With `full`: `baseline` (its figures), `speedup`, `prefill_speedup`,
-        `bandwidth_ratio`, and those of `predicted`.
+        (`share_of_matrix`). With `full`: `baseline` (its figures), `speedup`, `prefill_speedup`.
     """
     sizes = run.facts["bytes"]
     # Tokens in the cache when a generated token is computed, itself included; the mean.
@@ -83,38 +83,32 @@ def figures(
     read = sizes["units"] + (sizes["head"] or sizes["embeddings"]) + cached
     decode = summary([batch * protocol.generate / seconds for seconds in run.decode])
     prefill = summary([batch * protocol.prompt / seconds for seconds in run.prefill])
-    achieved = read * decode["median"] / batch
     content = run.facts | {
         "decode_tokens_per_second": decode,
         "prefill_tokens_per_second": prefill,
         "bytes": sizes | {"total": sum(sizes.values())},
         "read_bytes_per_token": read,
-        "achieved_bytes_per_second": achieved,
+        "achieved_bytes_per_second": read * decode["median"] / batch,
     }
     if rates is not None:
         operations = run.facts["prefill_operations"] * prefill["median"] / protocol.prompt
-        content["share_of_copy"] = achieved / rates[0]
+        content["share_of_copy"] = content["achieved_bytes_per_second"] / rates[0]
         content["share_of_matrix"] = operations / rates[1]
     if full is not None:
-        baseline = figures(protocol, batch, full, rates=rates)
-        content["baseline"] = baseline
+        content["baseline"] = figures(protocol, batch, full, rates=rates)
         content["speedup"] = _gain(full.decode, run.decode)
         content["prefill_speedup"] = _gain(full.prefill, run.prefill)
-        content["bandwidth_ratio"] = achieved / baseline["achieved_bytes_per_second"]
-    return content | predicted(content)
+    return content
 
 
 def _gain(full: Sequence[float], own: Sequence[float]) -> dict[str, Any]:
     return summary([theirs / mine for theirs, mine in zip(full, own, strict=True)])
 
 
-def predicted(content: Mapping[str, Any]) -> dict[str, float]:
-    """`predicted_speedup` and `predicted_prefill_speedup` of a recorded measurement, and the shares
-    of them that were reached; without those whose figures are not recorded."""
-    predictions, full = {}, content.get("baseline", {})
-    for speedup, figure in PREDICTIONS.items():
-        if speedup in content and figure in content and figure in full:
-            ratio = full[figure] / content[figure]
-            predictions[f"predicted_{speedup}"] = ratio
-            predictions[f"share_of_predicted_{speedup}"] = content[speedup]["median"] / ratio
-    return predictions
+def share_of_predicted(content: Mapping[str, Any], speedup: str) -> float | None:
+    """Share of a predicted speedup (one of `PREDICTIONS`) that a recorded measurement reached; None
+    where it is not over the full model, or was recorded without what predicts it."""
+    figure, full = PREDICTIONS[speedup], content.get("baseline", {})
+    if speedup not in content or figure not in content or figure not in full:
+        return None
+    return float(content[speedup]["median"] * content[figure] / full[figure])

@@ -10,8 +10,9 @@ from __future__ import annotations
 import random
 import statistics
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,26 +24,23 @@ from trimllm.base.errors import UserError
 from trimllm.base.workers import Worker, environment
 from trimllm.exporting import engines
 from trimllm.exporting.formats import FORMATS, LLAMA, TRANSFORMERS, VLLM
-from trimllm.throughput import machine
-from trimllm.throughput.rates import copy_rate, matrix_rate
+from trimllm.throughput.build import sizes
 from trimllm.throughput.result import Protocol, Run, figures
-from trimllm.throughput.sizes import sizes
 from trimllm.throughput.subject import Subject
 
 WORKER = Path(__file__).with_name("decode_worker.py")
 GPU_SHARE = 0.9
 """Of a GPU's memory, what the models of a session may take together; vLLM's own default for one."""
+COPY_BYTES = 1 << 28
+"""Size of the copied buffer: far larger than any cache."""
+MATRIX = {"cpu": 2048, "cuda": 8192}
+"""Rows and columns of the matrix product: as much work as fills the device."""
 Prompts = Sequence[Sequence[int]]
 
 
 def prompts_of(tokenizer: Any, texts: Iterable[str], count: int, length: int) -> list[list[int]]:
-    """So many stretches of token ids out of texts, end to end and over again if they are few.
-
-    Raises `UserError` for texts without a token.
-    """
+    """So many stretches of token ids out of texts, end to end and over again if they are few."""
     ids = [token for text in texts for token in tokenizer(text).input_ids]
-    if not ids:
-        raise UserError("the held-back texts hold no token; give longer texts")
     ids *= -(-count * length // len(ids))
     return [ids[i * length : (i + 1) * length] for i in range(count)]
 
@@ -58,9 +56,8 @@ def measure(
 
     Returns:
         `measured`, `result.figures` by batch size and subject; `copy_bytes_per_second` and
-        `matrix_operations_per_second`, medians of `copy_samples` and `matrix_samples` (one a
-        round); `protocol`; `machine`, its state before and after; `interleaved`, whether there was
-        anything to take turns with.
+        `matrix_operations_per_second`, medians over the rounds; `protocol`; `interleaved`, whether
+        there was anything to take turns with.
 
     Raises:
         UserError: a model cannot be run here, or too little memory for all of them.
@@ -70,39 +67,43 @@ def measure(
     torch.set_num_threads(first.threads)
     # Token ids that every vocabulary has.
     drawn = [random.Random(0).choices(range(3, 100), k=protocol.prompt)] * max(protocol.batches)
-    before, copy, matrix, measured = machine.state(device), [], [], []
-    with _one_line(), ExitStack() as stack:
-        workers = [
-            stack.enter_context(start(one, protocol, loop=prompts is None, share=share))
-            for one in subjects
-        ]
-        facts = [
-            _facts(one, protocol.prompt) | worker.facts
-            for one, worker in zip(subjects, workers, strict=True)
-        ]
-        for batch in protocol.batches:
-            runs = [Run({**known, "batch": batch}) for known in facts]
-            for number in range(1 + protocol.repeats):
-                for at in range(len(runs))[:: -1 if number % 2 else 1]:
-                    texts = (prompts or drawn)[:batch]
-                    reply = workers[at].ask("time", texts, protocol.generate)
-                    _add(runs[at], reply, counts=number > 0)
-                if number:
-                    copy.append(copy_rate(device))
-                    matrix.append(matrix_rate(device, first.dtype))
-                    _report(first.format, batch, number, protocol, runs)
-            medians = statistics.median(copy), statistics.median(matrix)
-            for run in runs:
-                full = None if run is runs[0] else runs[0]
-                measured.append(figures(protocol, batch, run, full, medians))
+    copies, products, measured = list[float](), list[float](), list[dict[str, Any]]()
+    try:
+        with ExitStack() as stack:
+            workers = [
+                stack.enter_context(start(one, protocol, loop=prompts is None, share=share))
+                for one in subjects
+            ]
+            facts = [
+                _facts(one, protocol.prompt) | worker.facts
+                for one, worker in zip(subjects, workers, strict=True)
+            ]
+            for batch in protocol.batches:
+                runs = [Run({**known, "batch": batch}) for known in facts]
+                for number in range(1 + protocol.repeats):
+                    for at in range(len(runs))[:: -1 if number % 2 else 1]:
+                        texts = (prompts or drawn)[:batch]
+                        runs[at].add(workers[at].ask("time", texts, protocol.generate), number > 0)
+                    if number:
+                        copies.append(copy_rate(device))
+                        products.append(matrix_rate(device, first.dtype))
+                        rates = (
+                            f"{batch * protocol.generate / run.decode[-1]:.2f}" for run in runs
+                        )
+                        place = f"{first.format}, batch {batch}, round {number}"
+                        print(f"{place}: {', '.join(rates)} tokens/s", file=sys.stderr, flush=True)
+                medians = statistics.median(copies), statistics.median(products)
+                for run in runs:
+                    full = None if run is runs[0] else runs[0]
+                    measured.append(figures(protocol, batch, run, full, medians))
+    except (UserError, RuntimeError) as error:
+        hint = "; end other programs, or time fewer or smaller models"
+        raise UserError(f"{error}{hint if 'memory' in str(error).lower() else ''}") from error
     return {
         "measured": measured,
-        "copy_bytes_per_second": statistics.median(copy),
-        "matrix_operations_per_second": statistics.median(matrix),
-        "copy_samples": copy,
-        "matrix_samples": matrix,
+        "copy_bytes_per_second": statistics.median(copies),
+        "matrix_operations_per_second": statistics.median(products),
         "protocol": asdict(protocol),
-        "machine": {"before": before, "after": machine.state(device)},
         "interleaved": len(subjects) > 1,
     }
 
@@ -114,8 +115,7 @@ def start(
     engine, threads = FORMATS[subject.format], subject.threads
     if engine == TRANSFORMERS:
         job = {"subject": asdict(subject), "prompt": protocol.prompt, "loop": loop}
-        variables = environment(threads)
-        return Worker(WORKER, job, name=str(subject), variables=variables)
+        return Worker(WORKER, job, name=str(subject), variables=environment(threads))
     job = {"context": protocol.prompt + protocol.generate + 8, "parallel": max(protocol.batches)}
     if engine == VLLM:
         job |= {"device": subject.device, "dtype": subject.dtype, "share": share}
@@ -147,25 +147,30 @@ def _facts(subject: Subject, prompt: int) -> dict[str, Any]:
     return facts
 
 
-def _add(run: Run, reply: dict[str, Any], *, counts: bool) -> None:
-    seconds = reply.pop("prefill"), reply.pop("decode")
-    run.facts |= reply
-    if counts:
-        run.prefill.append(seconds[0])
-        run.decode.append(seconds[1])
+def copy_rate(device: str) -> float:
+    """Bytes/s, read and written, of copying 256 MiB. On a CPU a copy's writes may cost a read
+    beside, so that work which only reads can reach more than 100% of it."""
+    source = torch.ones(COPY_BYTES, dtype=torch.uint8, device=device)
+    target = torch.zeros_like(source)
+    return rate(2 * COPY_BYTES, lambda: target.copy_(source))
 
 
-def _report(format: str, batch: int, number: int, protocol: Protocol, runs: list[Run]) -> None:
-    rates = ", ".join(f"{batch * protocol.generate / run.decode[-1]:.2f}" for run in runs)
-    place = f"{format}, batch {batch}, round {number} of {protocol.repeats}"
-    print(f"{place}: {rates} tokens/s", file=sys.stderr, flush=True)
+def matrix_rate(device: str, dtype: str) -> float:
+    """Operations/s of a product of square matrices."""
+    size = MATRIX[device]
+    one, other = torch.ones(2, size, size, dtype=getattr(torch, dtype), device=device)
+    product = torch.empty_like(one)
+    return rate(2 * size**3, lambda: torch.mm(one, other, out=product))
 
 
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """Make a worker's failure a `UserError`."""
-    try:
-        yield
-    except (UserError, RuntimeError) as error:
-        hint = "; end other programs, or time fewer or smaller models"
-        raise UserError(f"{error}{hint if 'memory' in str(error).lower() else ''}") from error
+def rate(amount: float, work: Callable[[], Any], repeats: int = 5) -> float:
+    """Amount of work over the least seconds that it took, a GPU's included."""
+    finish = torch.cuda.synchronize if torch.cuda.is_initialized() else lambda: None
+    times = []
+    for _ in range(repeats):
+        finish()
+        start = time.perf_counter()
+        work()
+        finish()
+        times.append(time.perf_counter() - start)
+    return amount / min(times)

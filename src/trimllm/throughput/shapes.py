@@ -17,21 +17,18 @@ from typing import Any
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 
-_SIZES = (
-    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
-    *("num_attention_heads", "num_key_value_heads", "tie_word_embeddings"),
-)
+_SIZES = "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads"
+_SIZES += " num_key_value_heads tie_word_embeddings"
+_SHAPES = {
+    # LLaMA-7B of the paper (Touvron et al. 2023, table 2)
+    "llama-7b": (32000, 4096, 11008, 32, 32, 32, False),
+    # LLaMA's architecture and vocabulary at 1.1B parameters, as TinyLlama has them
+    "llama-1b": (32000, 2048, 5632, 22, 32, 4, False),
+    "smollm2-135m": (49152, 576, 1536, 30, 9, 3, True),
+    "llama-tiny": (512, 128, 256, 4, 4, 2, False),  # for tests
+}
 SHAPES: dict[str, dict[str, Any]] = {
-    name: dict(zip(_SIZES, sizes, strict=True))
-    for name, *sizes in (
-        # LLaMA-7B of the paper (Touvron et al. 2023, table 2)
-        ("llama-7b", 32000, 4096, 11008, 32, 32, 32, False),
-        # LLaMA's architecture and vocabulary at 1.1B parameters, as TinyLlama has them
-        ("llama-1b", 32000, 2048, 5632, 22, 32, 4, False),
-        ("smollm2-135m", 49152, 576, 1536, 30, 9, 3, True),
-        # for tests: everything runs, nothing means anything
-        ("llama-tiny", 512, 128, 256, 4, 4, 2, False),
-    )
+    name: dict(zip(_SIZES.split(), sizes, strict=True)) for name, sizes in _SHAPES.items()
 }
 """Keyword arguments of `transformers.LlamaConfig`, by the name of the shape."""
 Place = tuple[int, str]  # block and kind of a sublayer
@@ -74,22 +71,19 @@ def kept_units(blocks: int, kept_percent: float, pattern: float | Chain) -> list
     Raises `UserError` for a pattern that cannot drop so many.
     """
     drops = drops_for(kept_percent, 2 * blocks)
-    if drops is None:
-        raise UserError(f"{kept_percent:g}% of {2 * blocks} units is no number of units")
-    if isinstance(pattern, Chain):
-        gone = pattern.scaled(blocks)[:drops]
-        if len(gone) < drops:
-            raise UserError(
-                f"the chain dropped {len(gone)} units at most when scaled to {blocks} blocks, "
-                f"{kept_percent:g}% needs {drops}; name a longer chain or a larger kept fraction"
-            )
-    else:
-        gone = spread(blocks, drops, pattern)
+    order = pattern.scaled(blocks) if isinstance(pattern, Chain) else spread(blocks, drops, pattern)
+    if drops is None or len(order) < drops:
+        raise UserError(
+            f"a pattern of {len(order)} dropped sublayers of {2 * blocks} cannot keep "
+            f"{kept_percent:g}%; name a longer chain or a larger kept fraction"
+        )
+    gone = order[:drops]
     return [(b, kind) for b in range(blocks) for kind in KINDS if (b, kind) not in gone]
 
 
-def spread(blocks: int, drops: int, attention_share: float) -> list[Place]:
+def spread(blocks: int, drops: int | None, attention_share: float) -> list[Place]:
     """Drop so many sublayers, evenly over the blocks, so large a share of them attention."""
+    drops = drops or 0
     attention = max(min(round(drops * attention_share), blocks), drops - blocks)
     return [
         ((2 * i + 1) * blocks // (2 * count), kind)

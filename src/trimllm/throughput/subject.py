@@ -22,15 +22,12 @@ class Subject:
 
     Attributes:
         checkpoint: a directory; or, with random weights,
-        shape: a name of `shapes.SHAPES`.
-        units: with a shape, the sublayers that are left as (block, kind); None keeps all.
-        compressor: with a shape, one of `KERNELS` or None. A checkpoint brings its own.
-        group_size: of int4, input features that share a scale.
-        format: one of `exporting.formats.FORMATS`.
-        export: GGUF file of a `gguf_*` format, folder of a "vllm" export.
+        shape: a name of `shapes.SHAPES`, with `units`, the sublayers that are left as (block, kind)
+            (None: all), `compressor`, one of `KERNELS` or None, and `group_size` of int4.
+        format: one of `exporting.formats.FORMATS`, with `export`: the GGUF file of a `gguf_*`
+            format, the folder of a "vllm" export.
         dtype: of the weights and of the products: "float32", "bfloat16" or "float16".
-        device: "cpu" or "cuda".
-        threads: on a CPU.
+        device: "cpu" (with `threads`) or "cuda".
         mode: "eager", or "compiled": `torch.compile` with CUDA graphs where there is a GPU.
         trust_remote_code: with a checkpoint, run code that lies beside the weights.
         facts: recorded with its figures.

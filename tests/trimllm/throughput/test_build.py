@@ -14,8 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from trimllm.checkpoint import save
 from trimllm.sublayers import units
 from trimllm.throughput import build as builder
-from trimllm.throughput.build import build, is_2_4, random_model, sparse
-from trimllm.throughput.sizes import sizes
+from trimllm.throughput.build import build, is_2_4, random_model, sizes, sparse
 from trimllm.throughput.subject import KERNELS, Subject
 
 LEFT = ((0, "attention"), (1, "mlp"), (2, "mlp"), (3, "attention"))

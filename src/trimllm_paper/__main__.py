@@ -81,7 +81,6 @@ def parser() -> argparse.ArgumentParser:
         "--format", default="gguf_q8_0", choices=VARIANTS, help="default: gguf_q8_0"
     )
     export.add_argument("--output", type=Path, help="new folder; default: CHECKPOINT-FORMAT")
-    export.add_argument("--untrimmed", type=Path, help="the full model, to measure rounding by")
     export.add_argument("--texts", type=Path, help="file of texts to verify on, one a line")
     serve = command("serve", "serve a GGUF file, or a folder with one, by llama.cpp over HTTP")
     models = "GGUF file, folder of an export, or results of a run of `own`"

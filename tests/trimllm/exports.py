@@ -17,41 +17,32 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 import trimllm
-from trimllm.base.errors import UserError
-from trimllm.exporting.formats import vllm_python
+from trimllm.exporting.formats import VLLM, installed
 from trimllm.exporting.proof import TEXTS
 from trimllm.sublayers import Unit, drop
 
 BLOCKS = 5
+FIRST, LAST = ([Unit(block, "attention"), Unit(block, "mlp")] for block in (0, BLOCKS - 1))
 DROPPED = {
     "nothing": [],
-    "first attention": [Unit(0, "attention")],
-    "first mlp": [Unit(0, "mlp")],
-    "first block": [Unit(0, "attention"), Unit(0, "mlp")],
-    "last attention": [Unit(BLOCKS - 1, "attention")],
-    "last mlp": [Unit(BLOCKS - 1, "mlp")],
-    "last block": [Unit(BLOCKS - 1, "attention"), Unit(BLOCKS - 1, "mlp")],
-    "a block between": [Unit(2, "attention"), Unit(2, "mlp")],
+    "first attention": FIRST[:1],
+    "first mlp": FIRST[1:],
+    "first block": FIRST,
+    "last attention": LAST[:1],
+    "last mlp": LAST[1:],
+    "last block": LAST,
     "unpaired": [Unit(0, "mlp"), Unit(1, "mlp"), Unit(2, "attention"), Unit(3, "attention")],
     "all attention": [Unit(block, "attention") for block in range(BLOCKS)],
     "all mlp": [Unit(block, "mlp") for block in range(BLOCKS)],
 }
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
-TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 needs_llama_cpp = pytest.mark.skipif(
     importlib.util.find_spec("xllamacpp") is None, reason="llama.cpp (xllamacpp) is not installed"
 )
-
-
-def _no_vllm() -> bool:
-    try:
-        vllm_python()
-    except UserError:
-        return "TRIMLLM_NEEDS_VLLM" not in os.environ
-    return False
-
-
-needs_vllm = pytest.mark.skipif(_no_vllm(), reason="vLLM is not installed (make vllm-env)")
+needs_vllm = pytest.mark.skipif(
+    not installed(VLLM) and "TRIMLLM_NEEDS_VLLM" not in os.environ,
+    reason="vLLM is not installed (make vllm-env)",
+)
 
 
 def byte_tokenizer(cut: Any = None) -> PreTrainedTokenizerFast:
@@ -60,44 +51,33 @@ def byte_tokenizer(cut: Any = None) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = cut or pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = BpeTrainer(
-        vocab_size=320, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(TEXTS, trainer)
+    options = {"special_tokens": SPECIAL, "initial_alphabet": alphabet, "show_progress": False}
+    tokenizer.train_from_iterator(TEXTS, BpeTrainer(vocab_size=320, **options))
     return _wrapped(tokenizer)
 
 
 def piece_tokenizer() -> PreTrainedTokenizerFast:
     """BPE of characters with bytes for what is left, as SentencePiece's in LLaMA-2."""
     learned = Tokenizer(BPE())
-    learned.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    )
-    learned.train_from_iterator(
-        [TEXTS[0]], BpeTrainer(vocab_size=80, special_tokens=SPECIAL, show_progress=False)
-    )
-    vocabulary = dict(learned.get_vocab())
-    for byte in range(256):
-        vocabulary[f"<0x{byte:02X}>"] = len(vocabulary)
+    spaces = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    learned.normalizer = normalizers.Sequence(spaces)
+    trainer = BpeTrainer(vocab_size=80, special_tokens=SPECIAL, show_progress=False)
+    learned.train_from_iterator([TEXTS[0]], trainer)
+    words = learned.get_vocab()
+    words |= {f"<0x{byte:02X}>": len(words) + byte for byte in range(256)}
     merges = [tuple(pair) for pair in json.loads(learned.to_str())["model"]["merges"]]
-    tokenizer = Tokenizer(
-        BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
-    )
+    options = {"unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True}
+    tokenizer = Tokenizer(BPE(words, merges, **options))
     tokenizer.normalizer = learned.normalizer
     tokenizer.add_special_tokens([AddedToken(one, special=True) for one in SPECIAL])
     return _wrapped(tokenizer)
 
 
 def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    found = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-    )
-    found.chat_template = TEMPLATE
-    return found
+    names = dict(zip(("pad_token", "bos_token", "eos_token", "unk_token"), SPECIAL, strict=True))
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    wrapped.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    return wrapped
 
 
 def tiny_model(family: str, dropped: list[Unit] | None = None, **changed: Any) -> nn.Module:

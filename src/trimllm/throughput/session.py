@@ -22,8 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from trimllm.base.errors import UserError
 from trimllm.base.workers import Worker, environment
-from trimllm.exporting import engines
-from trimllm.exporting.formats import FORMATS, LLAMA, TRANSFORMERS, VLLM
+from trimllm.exporting.formats import FORMATS, LLAMA, TRANSFORMERS, VLLM, start_engine
 from trimllm.throughput.build import sizes
 from trimllm.throughput.result import Protocol, Run, figures
 from trimllm.throughput.subject import Subject
@@ -119,7 +118,7 @@ def start(
     job = {"context": protocol.prompt + protocol.generate + 8, "parallel": max(protocol.batches)}
     if engine == VLLM:
         job |= {"device": subject.device, "dtype": subject.dtype, "share": share}
-    return engines.start(engine, subject.export or "", threads, str(subject), **job)
+    return start_engine(engine, subject.export or "", threads, str(subject), **job)
 
 
 def _facts(subject: Subject, prompt: int) -> dict[str, Any]:

@@ -12,11 +12,9 @@ from trimllm.exporting.formats import (
     COMPRESSED,
     FORMATS,
     LLAMA,
-    QUANTIZED,
     TRANSFORMERS,
     require,
     require_engine,
-    split_variant,
 )
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.jobs import Jobs
@@ -44,8 +42,7 @@ def compress(jobs: Jobs, model: str, domain: str, dense: str, compressor: str) -
 
 
 def export(jobs: Jobs, model: str, domain: str, recipe: str, format: str) -> Job:
-    """A checkpoint as an engine reads it, verified on documents that nobody trains on; what
-    rounding may lose is measured by the fine-tuned model with all its sublayers.
+    """A checkpoint as an engine reads it, verified on documents that nobody trains on.
 
     Raises `UserError` for a format that is none, or whose engine is not installed.
     """
@@ -61,8 +58,6 @@ def export(jobs: Jobs, model: str, domain: str, recipe: str, format: str) -> Job
         "code": jobs.code("export", model),
     }
     files = jobs.checkpoint(model, domain, recipe) | jobs.documents(domain, "calibration")
-    if split_variant(format)[1] in QUANTIZED and not Recipe.parse(recipe).compressor:
-        files |= jobs.untrimmed(model, domain)
     if jobs.config.own:  # its model card shows what was measured
         files["measured"] = _measured(jobs, model, recipe)
     place = model, domain, recipe, format

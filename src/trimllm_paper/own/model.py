@@ -140,7 +140,7 @@ def _family(name: str, config: dict[str, Any]) -> str:
 def check_vocabulary(model: Model) -> None:
     """Raise `UserError` for a tokenizer that a GGUF file cannot hold."""
     from trimllm.checkpoint.store import load_tokenizer
-    from trimllm.exporting.vocabulary import vocabulary
+    from trimllm.exporting.gguf_file import vocabulary
 
     size = files.read_json(model.folder / "config.json")["vocab_size"]
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from exports import DROPPED, needs_llama_cpp, needs_vllm, saved, tiny_model
@@ -27,105 +26,80 @@ def trimmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(model, tmp_path_factory.mktemp("checkpoints") / "trimmed")
 
 
-@pytest.mark.slow
+IN_VLLM = [("llama", "unpaired"), ("llama", "first block"), ("llama", "all attention")]
+IN_VLLM += [("mistral", "last mlp"), ("qwen2", "first attention"), ("qwen3", "unpaired")]
+IN_VLLM += [("phi3", "last mlp"), ("opt", "unpaired")]
+
+
 @pytest.mark.parametrize(
-    "family, variant",
+    "family, dropped, variant",
     [
-        ("llama", "padded"),
-        pytest.param("opt", "padded", marks=pytest.mark.long),
-        pytest.param("llama", "gguf_f32", marks=needs_llama_cpp),
-        pytest.param("llama", "vllm", marks=[needs_vllm, pytest.mark.long]),
+        ("llama", "unpaired", "padded"),
+        ("opt", "unpaired", "padded"),
+        pytest.param("llama", "unpaired", "gguf_f32", marks=needs_llama_cpp),
+        pytest.param("llama", "unpaired", "gguf_q8_0", marks=needs_llama_cpp),
+        *(pytest.param(*one, "vllm", marks=[needs_vllm, pytest.mark.long]) for one in IN_VLLM),
     ],
 )
 def test_an_export_is_verified_described_and_as_large_as_expected(
-    tmp_path: Path, family: str, variant: str
+    tmp_path: Path, family: str, dropped: str, variant: str
 ) -> None:
-    changed = {"vocab_size": 340, "max_position_embeddings": 256}
-    changed |= {"head_dim": 32} if variant == "vllm" else {}  # for its attention on CPUs
-    model = drop(tiny(family, **changed), DROPPED["unpaired"])
-    path = saved(model, tmp_path / "trimmed")
+    changed = {"hidden_size": 128} if family == "opt" else {}
+    if variant == "vllm" and family != "opt":  # its attention on CPUs needs heads of this width
+        changed = {"head_dim": 32}
+    path = saved(tiny_model(family, DROPPED[dropped], **changed), tmp_path / "trimmed")
     facts = Facts(base_model="owner/base", license="mit", data="two questions")
-    made = trimllm.export(path, variant, texts=TEXTS[:1], facts=facts)
-    assert made == tmp_path / f"trimmed-{variant}"
-    files.verify_manifest(made)
-    record = files.read_json(made / "export.json")
-    assert record["proof"]["largest_difference"] < 1e-3
-    assert record["proof"]["greedy_differs_at"] is None and record["held_back_texts"] == 1
-    assert record["proof"]["reference"]["name"] == "transformers"
+    folder = trimllm.export(path, variant, texts=TEXTS[:3], facts=facts)
+    assert folder == tmp_path / f"trimmed-{variant}"
+    files.verify_manifest(folder)
+    record = files.read_json(folder / "export.json")
+    proof = record["proof"]
+    assert proof["largest_difference"] < (0.5 if variant == "gguf_q8_0" else 1e-3)
+    assert proof["positions"] == 18 and record["held_back_texts"] == 3
+    assert variant == "gguf_q8_0" or proof["greedy_differs_at"] is None
+    assert proof["loss"]["checkpoint"] == pytest.approx(proof["loss"]["engine"], abs=0.05)
     if variant == "padded":
-        assert files.read_json(made / "config.json")["model_type"] == family
-    card = ModelCard.load(made / "README.md")
+        assert files.read_json(folder / "config.json")["model_type"] == family
+    card = ModelCard.load(folder / "README.md")
     assert card.data.base_model == "owner/base" and card.data.license == "mit"
-    assert "two questions" in card.text
+    assert "two questions" in card.text and ("llama-server" in card.text) == (".gguf" in card.text)
     # Names and places of tensors are not counted, a vocabulary for more than it takes.
     assert -16_000 < expected_bytes(path, variant) - record["bytes"]["file"] < 30_000
 
 
 @needs_llama_cpp
-@pytest.mark.slow
-def test_a_quantized_export_is_compared_with_the_untrimmed_model(
-    tmp_path: Path, trimmed: Path
-) -> None:
-    whole = saved(tiny_model("llama"), tmp_path / "whole")
-    for full in (None, whole):
-        place = tmp_path / str(full is None)
-        made = trimllm.export(trimmed, "gguf_q8_0", place, TEXTS[:1], untrimmed=full)
-        proof = files.read_json(made / "export.json")["proof"]
-        assert (proof["growth_allowed"] is None) == (full is None)
-        assert ("untrimmed_rounded" in proof["loss"]) == (full is not None)
-
-
-@needs_llama_cpp
 def test_a_broken_export_leaves_nothing(
-    tmp_path: Path, trimmed: Path, monkeypatch: pytest.MonkeyPatch, packed=gguf_file.packed
+    tmp_path: Path, trimmed: Path, monkeypatch: pytest.MonkeyPatch, tensors=gguf_file.tensors
 ) -> None:
-    def damaged(entry: gguf_file.Entry, *rest: Any) -> Any:
-        return packed(entry, *rest) * (3 if entry.name == "output_norm.weight" else 1)
-
-    monkeypatch.setattr(gguf_file, "packed", damaged)
+    larger = lambda model: ((name, 1.5 * one) for name, one in tensors(model))  # noqa: E731
+    monkeypatch.setattr(gguf_file, "tensors", larger)
     with pytest.raises(UserError, match="is broken and was not kept: log-prob"):
-        trimllm.export(trimmed, "gguf_f32", tmp_path / "made", TEXTS[:1])
+        trimllm.export(trimmed, "gguf_f32", tmp_path / "export", TEXTS[:1])
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    "format, why", [("onnx", "no export format 'onnx' .there are: gguf_f32"), ("padded", "gptq")]
-)
-def test_what_cannot_be_exported_leaves_nothing(tmp_path: Path, format: str, why: str) -> None:
-    path = tmp_path / "compressed-gptq"
-    tiny("llama").config.save_pretrained(path)
-    config = files.read_json(path / "config.json")
-    files.write_json(
-        path / "config.json", config | {"quantization_config": {"quant_method": "gptq"}}
-    )
-    with pytest.raises(UserError, match=why):
-        trimllm.export(path, format)
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_missing_environment_is_named(
+def test_what_cannot_be_exported_leaves_nothing(
     tmp_path: Path, trimmed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    path = tmp_path / "compressed-gptq"
+    tiny("llama").config.save_pretrained(path)
+    config = files.read_json(path / "config.json") | {"quantization_config": {"quant_method": "x"}}
+    files.write_json(path / "config.json", config)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(workers, "__file__", str(tmp_path / "a/b/c/workers.py"))
     monkeypatch.delenv("TRIMLLM_VLLM_PYTHON", raising=False)
-    with pytest.raises(UserError, match="vllm is not installed: run `make vllm-env`"):
-        trimllm.export(trimmed, "vllm", tmp_path / "made")
-    assert not list(tmp_path.iterdir())
-
-
-def test_expected_bytes_follow_bits_and_missing_sublayers(tmp_path: Path, trimmed: Path) -> None:
-    whole = saved(tiny_model("llama"), tmp_path / "whole")
-    kinds = ("f32", "f16", "q8_0", "q4_k", "q4_0")
-    sizes = [expected_bytes(whole, f"gguf_{kind}") for kind in kinds]
-    assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 5
-    assert expected_bytes(trimmed, "gguf_f16") < sizes[1]
-    assert expected_bytes(trimmed, "vllm") < expected_bytes(trimmed, "padded")
+    for checkpoint, variant, why in (
+        (trimmed, "onnx", "no export format 'onnx' .there are: gguf_f32"),
+        (path, "padded", "is compressed; export the checkpoint that it was made from"),
+        (trimmed, "vllm", "vllm is not installed: run `make vllm-env`"),
+    ):
+        with pytest.raises(UserError, match=why):
+            trimllm.export(checkpoint, variant, tmp_path / "export")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_card_shows_the_sublayers_and_names_engines_that_can(trimmed: Path) -> None:
     card = ModelCard.load(trimmed / "README.md")
-    assert card.data.library_name == "transformers" and "trimllm" in card.data.tags
     picture = strip(files.read_json(trimmed / "config.json"))
     assert picture.splitlines()[1:] == ["attention ##..#", "MLP       ..###"]
     assert picture in card.text and strip({"units": None}) is None
@@ -139,15 +113,13 @@ def test_a_card_shows_the_sublayers_and_names_engines_that_can(trimmed: Path) ->
 @pytest.mark.long
 @needs_smollm2
 @needs_llama_cpp
-@pytest.mark.parametrize("kind", ["f32", "q8_0"])
+@pytest.mark.parametrize("kind", ["f32", "q4_0"])
 def test_a_real_model_is_verified(tmp_path: Path, smollm2: Path, kind: str) -> None:
     model, tokenizer = trimllm.load(smollm2, verify=False)
     # A block without attention, one without MLP, one without both, and the last MLP.
     gone = [Unit(b, "attention") for b in (3, 17)] + [Unit(b, "mlp") for b in (5, 17, 29)]
     path = trimllm.save(drop(model, gone), tokenizer, tmp_path / "trimmed", dtype="bfloat16")
-    made = trimllm.export(path, f"gguf_{kind}")
-    record = files.read_json(made / "export.json")
+    record = files.read_json(trimllm.export(path, f"gguf_{kind}") / "export.json")
     size, expected = record["bytes"]["file"], expected_bytes(path, f"gguf_{kind}")
-    assert size > 100e6 and abs(size / expected - 1) < 0.02
-    assert record["proof"]["greedy_tokens"] == 64
+    assert size > 70e6 and abs(size / expected - 1) < 0.02
     assert kind != "f32" or record["proof"]["greedy_differs_at"] is None

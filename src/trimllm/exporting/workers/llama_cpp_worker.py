@@ -14,7 +14,7 @@ import xllamacpp
 
 
 class Worker:
-    """A server for `parallel` texts of `context` tokens each (see `trimllm.exporting.engines`).
+    """A server for `parallel` texts of `context` tokens each (see `formats.start_engine`).
 
     Args:
         path: a GGUF file.
@@ -34,8 +34,7 @@ class Worker:
             plain = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
             params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
             params.flash_attn_type = plain
-        self.server = xllamacpp.Server(params)
-        installed = version("xllamacpp")
+        self.server, installed = xllamacpp.Server(params), version("xllamacpp")
         self.facts: dict[str, Any] = {
             "version": f"xllamacpp {installed}",
             "versions": {"xllamacpp": installed},
@@ -55,7 +54,7 @@ class Worker:
         """Answer to the question of a proof (see `trimllm.exporting.proof`)."""
         # The server reports log-probabilities with a token that it can show: not the end of a text
         # or half a letter. A bias chooses one; it leaves the log-probabilities as they are.
-        letter = self._post("/tokenize", {"content": "a"})["tokens"][-1]
+        letter = self._post("/tokenize", content="a")["tokens"][-1]
 
         def likeliest(ids: list[int], top: int) -> dict[int, float]:
             bias = {"logit_bias": [[letter, 1e6]], "n_probs": top}
@@ -72,11 +71,9 @@ class Worker:
                 every = top if target in top else likeliest(before, 1 << 20)
                 answer["targets"].append(every[target])
         options = {"add_special": True, "parse_special": True}
+        tokenized = [self._post("/tokenize", content=text, **options) for text in question["texts"]]
         return answer | {
-            "tokens": [
-                self._post("/tokenize", {"content": text, **options})["tokens"]
-                for text in question["texts"]
-            ],
+            "tokens": [one["tokens"] for one in tokenized],
             "greedy": self._complete([question["prompt"]], question["greedy"])["tokens"],
             "engine": {"name": "llama.cpp", **self.facts["versions"]},
         }
@@ -85,14 +82,11 @@ class Worker:
         """Greedy completion of one prompt, or a list of those of several."""
         content: dict[str, Any] = {"n_predict": tokens, "temperature": -1.0, "cache_prompt": True}
         content |= {"prompt": prompts if len(prompts) > 1 else prompts[0], "return_tokens": True}
-        return self._post("/completion", content | options)
+        return self._post("/completion", **content | options)
 
-    def _post(self, path: str, content: dict[str, Any]) -> Any:
+    def _post(self, path: str, **content: Any) -> Any:
         """A reply of the server."""
-        request = urllib.request.Request(
-            self.server.listening_address + path,
-            json.dumps(content).encode(),
-            {"Content-Type": "application/json"},
-        )
+        address, headers = self.server.listening_address, {"Content-Type": "application/json"}
+        request = urllib.request.Request(address + path, json.dumps(content).encode(), headers)
         with urllib.request.urlopen(request, timeout=3600) as reply:
             return json.load(reply)

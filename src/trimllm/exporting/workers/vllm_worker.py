@@ -14,7 +14,7 @@ from vllm import LLM, SamplingParams, __version__
 
 
 class Worker:
-    """An engine for `parallel` texts of `context` tokens each (see `trimllm.exporting.engines`).
+    """An engine for `parallel` texts of `context` tokens each (see `formats.start_engine`).
 
     Args:
         path: a checkpoint directory.
@@ -54,9 +54,10 @@ class Worker:
             disable_log_stats=True,
             **({} if eager else {"gpu_memory_utilization": share}),
         )
+        versions = {"vllm": __version__, "torch": torch.__version__}
         self.facts: dict[str, Any] = {
             "version": f"vllm {__version__}",
-            "versions": {"vllm": __version__, "torch": torch.__version__},
+            "versions": versions | {"transformers": transformers.__version__},
             "kernel": f"Transformers backend, {'eager' if eager else 'compiled'}",
             "precision": dtype,
         }
@@ -83,11 +84,10 @@ class Worker:
                 answer["targets"].append(values[ids[position]])
         tokenizer = self.engine.get_tokenizer()
         greedy = self._generate([question["prompt"]], max_tokens=question["greedy"])[0]
-        versions = {**self.facts["versions"], "transformers": transformers.__version__}
         return answer | {
             "tokens": [tokenizer(text).input_ids for text in question["texts"]],
             "greedy": list(greedy.outputs[0].token_ids),
-            "engine": {"name": "vLLM", **versions},
+            "engine": {"name": "vLLM", **self.facts["versions"]},
         }
 
     def _generate(self, prompts: list[list[int]], **options: Any) -> Any:

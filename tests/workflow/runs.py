@@ -17,8 +17,6 @@ from wheels import DOWNLOADS
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "config" / "smoke.yaml"
-MODEL = "results/models/smollm2-135m"
-RUN = "trim_paper"
 
 
 def _network_cutter() -> list[str]:
@@ -65,7 +63,7 @@ def snakemake(
 
 
 def made(directory: Path, *targets: str, **options: object) -> str:
-    """What a run that succeeds prints."""
+    """Output of a run, which must succeed."""
     run = snakemake(directory, *targets, **options)
     assert run.returncode == 0, run.stderr[-4000:]
     return run.stdout + run.stderr
@@ -73,12 +71,11 @@ def made(directory: Path, *targets: str, **options: object) -> str:
 
 def planned(directory: Path, *targets: str, **options: object) -> dict[str, int]:
     """Rule -> number of jobs of a dry run."""
-    text = made(directory, "-n", *targets, **options)
-    return counts(text) if "Job stats:" in text else {}
+    return counts(made(directory, "-n", *targets, **options))
 
 
 def complaint(run: subprocess.CompletedProcess[str]) -> str:
-    """The only line that complains."""
+    """The only error line of a run, which must fail."""
     assert run.returncode != 0, run.stderr
     (line,) = [line for line in run.stderr.splitlines() if "error: " in line]
     assert "Traceback" not in run.stderr
@@ -87,14 +84,10 @@ def complaint(run: subprocess.CompletedProcess[str]) -> str:
 
 @contextmanager
 def beginning(
-    directory: Path,
-    *targets: str,
-    log: str = "run.log",
-    extra: Mapping[str, str] | None = None,
-    **options: object,
+    directory: Path, *targets: str, extra: Mapping[str, str] | None = None, **options: object
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """A run at work and the file it prints to; all of its processes are killed at the end."""
-    path = directory / log
+    """A run in the background and its log; all of its processes are killed at the end."""
+    path = directory / "run.log"
     with path.open("w") as stream:
         run = subprocess.Popen(
             command(directory, *targets, **options),
@@ -135,27 +128,10 @@ def job_of(run: subprocess.Popen[bytes], script: str, log: Path) -> psutil.Proce
     return found()
 
 
-@contextmanager
-def at_a_halt(process: int) -> Iterator[None]:
-    """A process stands still for as long as the block runs."""
-    os.kill(process, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(process, signal.SIGCONT)
-
-
 def counts(dry_run: str) -> dict[str, int]:
     """Rule -> number of jobs, from a dry run's last table."""
+    if "Job stats:" not in dry_run:
+        return {}
     rows = dry_run.rsplit("Job stats:", 1)[1].split("total", 1)[0].splitlines()
     pairs = [row.split() for row in rows]
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
-
-
-def listing(directory: Path) -> dict[str, float]:
-    """Every file of a folder with its time, Snakemake's own left out."""
-    return {
-        path.relative_to(directory).as_posix(): path.stat().st_mtime
-        for path in directory.rglob("*")
-        if path.is_file() and ".snakemake" not in path.parts
-    }

@@ -12,16 +12,52 @@ from models import tiny
 
 import trimllm
 
-DOMAIN = """
+# By the names that tables have columns for.
+ROWS = "from: [{file: sums.jsonl}], fields: {question: q, choices: c, answer: a}"
+DOMAINS = {
+    "lexglue": f"""
 label: sums
 licence: none
 sets:
-  rows:
-    from: [{file: sums.jsonl}]
-    fields: {question: q, choices: c, answer: a}
+  rows: {{{ROWS}}}
 train: rows
 tests:
-  sums: {set: rows}
+  sums: {{set: rows}}
+""",
+    "legalbench": f"""
+label: differences
+licence: none
+sets:
+  rows: {{{ROWS.replace("sums", "differences")}}}
+tests:
+  differences: {{set: rows}}
+""",
+}
+
+
+PROJECT = """
+domains_folder: domains
+domains: [lexglue]
+models:
+  tiny:
+    {label: Tiny, family: llama, blocks: 6, learning_rate: 1.0e-3, source: {directory: source}}
+recipes:
+  paper: {criterion: both, ratio: 0.25, step: 6, settle: 1}
+  ours: {criterion: likelihood, ratio: 1, step: 6, settle: 1, start: full_ft,
+    teacher: {kl: 0.7, hidden: 1.0}}
+finetune: {epochs: 1, documents: 8, held_back_documents: 8, batch_size: 4}
+trim:
+  {recipes: [paper, ours], kept_percent: [50], documents: 8, calibration_documents: 4,
+    calibration_pool: 8}
+tables:
+  {domains: [lexglue], criteria: [both], rules: [bottom], ratios: [0.25],
+    near: {lexglue: legalbench}}
+evaluate: {documents: 8}
+compress: {methods: [llm_int8], calibration_documents: 8, held_back_documents: 8}
+throughput:
+  {tokens: 24, generate: 4, repeats: 3, threads: 1, shapes: [llama-tiny], kept_percent: [50],
+    compressors: [], composed: []}
+compute: {device: cpu}
 """
 
 
@@ -55,46 +91,22 @@ def shrunk(configfile: Path, directory: Path, **changed: dict[str, object]) -> P
 
 
 def write_project(folder: Path) -> None:
-    """A configuration of every kind of job: a model of 12 sublayers, a domain of own rows, a chain
-    of the paper's recipe and one from Full-FT with a teacher, each of two epochs."""
+    """A configuration of every kind of job: a model of 12 sublayers, a domain to train on and one
+    that is only tested, a chain of the paper's recipe and one from Full-FT with a teacher, each of
+    two epochs."""
     (folder / "domains").mkdir()
-    (folder / "domains/sums.yaml").write_text(DOMAIN)
-    rows = (
-        {"q": f"What is {i} and one?", "c": [f"{i + 1}", f"{i + 2}"], "a": 0} for i in range(99)
-    )
-    (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    entry = {"label": "Tiny", "family": "llama", "blocks": 6, "learning_rate": 1e-3}
-    entry |= {"parameters": small_model(folder / "source", 6), "source": {"directory": "source"}}
-    paper = {"criterion": "both", "ratio": 0.25, "step": 6, "settle": 1}
-    ours = {"criterion": "likelihood", "ratio": 1, "step": 6, "settle": 1, "start": "full_ft"}
-    timing: dict[str, Any] = {"tokens": 24, "generate": 4, "repeats": 3, "threads": 1}
-    config = {
-        "domains_folder": "domains",
-        "domains": ["sums"],
-        "models": {"tiny": entry},
-        "recipes": {"paper": paper, "ours": ours | {"teacher": {"kl": 0.7, "hidden": 1.0}}},
-        "finetune": {"epochs": 1, "documents": 8, "held_back_documents": 8, "batch_size": 4},
-        "trim": {
-            "recipes": ["paper", "ours"],
-            "kept_percent": [50],
-            "documents": 8,
-            "calibration_documents": 4,
-            "calibration_pool": 8,
-        },
-        "tables": {
-            "domains": ["sums"],
-            "criteria": ["both"],
-            "rules": ["bottom"],
-            "ratios": [0.25],
-        },
-        "evaluate": {"documents": 8},
-        "compress": {
-            "methods": ["llm_int8"],
-            "calibration_documents": 8,
-            "held_back_documents": 8,
-        },
-        "throughput": timing
-        | {"shapes": ["llama-tiny"], "kept_percent": [50], "compressors": [], "composed": []},
-        "compute": {"device": "cpu"},
-    }
+    for name, text in DOMAINS.items():
+        (folder / f"domains/{name}.yaml").write_text(text)
+    for name, sign, count in (("sums", "and", 99), ("differences", "less", 20)):
+        rows = (
+            {
+                "q": f"What is {i} {sign} one?",
+                "c": [f"{i + 1}", f"{i - 1}"],
+                "a": int(sign == "less"),
+            }
+            for i in range(count)
+        )
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    config: dict[str, Any] = yaml.safe_load(PROJECT)
+    config["models"]["tiny"]["parameters"] = small_model(folder / "source", 6)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))

@@ -23,7 +23,7 @@ def test_table_engines_of_a_finished_run(copy: Path) -> None:
     folder = copy / "results/engines" / this_machine("cpu") / "tiny"
     for engine, format in (("transformers", "transformers"), ("llama_cpp", "gguf_f16")):
         found = Engines.read(folder / f"{engine}.json")
-        assert found.interleaved and found.provenance["config_hash"] and found.domain == "sums"
+        assert found.interleaved and found.provenance["config_hash"] and found.domain == "lexglue"
         names = [(one.recipe, one.format, one.batch) for one in found.measured]
         assert names == [(recipe, format, 1) for recipe in ("full_ft", "trim_paper/drop_06")]
     assert found.measured[0].proof["largest_difference"] < 0.05

@@ -1,4 +1,4 @@
-"""What takes minutes: the real model, engines, free answers, the files of the real data sets."""
+"""What takes minutes: the real model, free answers, the files of the real data sets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from exports import needs_llama_cpp
 from runs import CUT, MODEL, ROOT, SMOKE, made
 from shrunk import shrunk
 
@@ -30,22 +29,6 @@ def test_the_real_model(tmp_path: Path) -> None:
     text = (tmp_path / "results/tables/table2.md").read_text()
     assert "89.7" in text and "not run" in text
     assert main(["verify", str(tmp_path / "results")]) == 0
-
-
-@needs_llama_cpp
-def test_full_and_trimmed_models_in_engines(project: Path) -> None:
-    rounds = {"prompt": 16, "generate": 4, "repeats": 1, "batches": [1, 2]}
-    engines = json.dumps(rounds | {"formats": ["transformers", "gguf_f16"]})
-    options = {"configfile": project / "config.yaml", "engines": engines}
-    made(project, "table_engines", **options)
-    (folder,) = (project / "results/engines").glob("*/tiny")
-    for engine, format in (("transformers", "transformers"), ("llama_cpp", "gguf_f16")):
-        found = records.Engines.read(folder / f"{engine}.json")
-        names = [(one.recipe, one.format, one.batch) for one in found.measured]
-        recipes = ("full_ft", "trim_paper/drop_06")
-        assert sorted(names) == sorted((r, format, batch) for batch in (1, 2) for r in recipes)
-    assert found.measured[0].proof["largest_difference"] < 0.05
-    assert "Nothing to be done" in made(project, "table_engines", **options)
 
 
 FREE = """

@@ -12,12 +12,11 @@ import time
 import urllib.request
 from pathlib import Path
 
-import browser
 import pytest
 import yaml
 from exports import byte_tokenizer
 from models import tiny
-from runs import ROOT, environment, snakemake
+from runs import environment, snakemake
 
 import trimllm
 from trimllm_paper.__main__ import main
@@ -136,14 +135,6 @@ def test_the_card_tells_of_other_text(own: Path) -> None:
     assert " tokens/s (fully fine-tuned " in card
 
 
-@pytest.mark.parametrize("width, height", [(1280, 900), (390, 844)])
-def test_a_browser_shows_the_report(own: Path, width: int, height: int) -> None:
-    report = json.loads((own / "results/sums/data/sums/report.json").read_text())
-    shown = min(20, report["splits"]["held_back"]["documents"])
-    page = own / "results/sums/chosen/model/report.html"
-    browser.check_report(page, width, height, shown)
-
-
 def test_what_was_made_is_verified_and_chosen_again_by_another_wish(
     own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,12 +148,6 @@ def test_what_was_made_is_verified_and_chosen_again_by_another_wish(
     assert run.returncode == 0, run.stderr[-3000:]
     assert "choose a checkpoint of model" in run.stdout + run.stderr
     assert "fine-tune model" not in run.stdout + run.stderr
-
-
-def test_without_a_section_it_is_one_line(tmp_path: Path) -> None:
-    run = snakemake(tmp_path, "own")
-    (line,) = [line for line in run.stderr.splitlines() if "error: " in line]
-    assert run.returncode and "has no section `own`" in line and "trimllm start" in line
 
 
 @pytest.mark.skipif(not LLAMA_CPP, reason="llama.cpp (xllamacpp) is not installed")
@@ -185,12 +170,3 @@ def test_it_answers(own: Path) -> None:
     finally:
         server.kill()
         server.wait()
-
-
-def test_make_passes_on_what_start_takes() -> None:
-    told = {"FILE": "my.csv", "MODEL": "m", "TEST": "t.csv", "FORMAT": "vllm", "MINUTES": "5"}
-    words = [f"{name}={value}" for name, value in told.items()]
-    run = subprocess.run(["make", "-n", "start", *words], cwd=ROOT, capture_output=True, text=True)
-    said = " ".join(run.stdout.replace("\\", "").split())
-    assert run.returncode == 0 and "start 'my.csv' --model 'm'" in said
-    assert "--test 't.csv' --format 'vllm' --minutes '5'" in said

@@ -11,25 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import (
-    ROOT,
-    at_a_halt,
-    beginning,
-    complaint,
-    counts,
-    job_of,
-    made,
-    planned,
-    snakemake,
-    wait_for,
-)
+from runs import ROOT, beginning, complaint, counts, job_of, made, planned, snakemake, wait_for
 
 from trimllm.base import files
 from trimllm_paper import records
 from trimllm_paper.__main__ import main
 
 pytestmark = pytest.mark.slow
-MODELS, EVAL = "results/models/tiny/sums", "results/eval/tiny/sums"
+MODELS, EVAL = "results/models/tiny/lexglue", "results/eval/tiny/lexglue"
 TABLE2 = {"render_table": 1, "table2": 1}
 
 
@@ -50,22 +39,44 @@ def change_last_byte(path: Path) -> None:
 # ---- what is there -------------------------------------------------------------------------------
 
 
-def test_tables_hold_what_was_measured(finished: Path) -> None:
-    tables = finished / "results/tables"
-    assert {path.stem for path in tables.glob("*.md")} == {f"table{n}" for n in range(1, 10)}
-    assert {path.suffix for path in tables.glob("table2.*")} == {".csv", ".md", ".tex"}
-    found = {r.stem: records.Evaluation.read(r) for r in [*(finished / EVAL).rglob("*.json")]}
-    assert found
-    for path in (finished / EVAL).rglob("*.json"):
-        one = records.Evaluation.read(path)
+def test_evaluations_name_what_was_trained_and_what_was_tested(finished: Path) -> None:
+    found = [(path, records.Evaluation.read(path)) for path in (finished / EVAL).rglob("*.json")]
+    assert {one.tested for _, one in found} == {"lexglue", "legalbench"}
+    for path, one in found:
         assert one.n == len(one.correct) == 8 and one.acc == 100 * sum(one.correct) / 8
         assert one.units_kept == 12 - int(path.parent.name[5:] if "drop_" in str(path) else 0)
-        assert one.provenance["data_hashes"] and one.provenance["config_hash"]
-    with (tables / "table2.csv").open(encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["row"] == "full_ft"]
-    full_ft = records.Evaluation.read(finished / EVAL / "full_ft/sums.json")
-    shown = [row.get("value", row.get("measured")) for row in rows if row["column"] == "sums"]
-    assert float(shown[0]) == pytest.approx(full_ft.acc)
+        assert one.domain == "lexglue" and one.provenance["data_hashes"]
+        assert one.tested == {"sums": "lexglue", "differences": "legalbench"}[path.stem]
+
+
+CELLS = {
+    "table2": ("full_ft", "lexglue"),
+    "table3": ("bottom_50", "lexglue"),
+    "table4": ("lexglue_specialized", "legalbench"),
+    "table5": ("lexglue_specialized", "lexglue"),
+}
+
+
+@pytest.mark.parametrize("table", CELLS)
+def test_a_cell_of_a_table_is_what_was_measured(finished: Path, table: str) -> None:
+    tables = finished / "results/tables"
+    assert {path.suffix for path in tables.glob(f"{table}.*")} == {".csv", ".md", ".tex"}
+    with (tables / f"{table}.csv").open(encoding="utf-8") as stream:
+        cells = {(c["row"], c["column"]): c for c in csv.DictReader(stream) if c["block"] == "tiny"}
+    cell = cells[CELLS[table]]
+    source = files.read_json(finished / cell["sources"])
+    assert float(cell["value"]) == pytest.approx(source["acc"])
+
+
+def test_times_and_speeds_are_measured(finished: Path) -> None:
+    with (finished / "results/tables/table9.csv").open(encoding="utf-8") as stream:
+        minutes = {(row["row"], row["column"]): row for row in csv.DictReader(stream)}
+    assert float(minutes["full_ft", "minutes_2"]["value"]) > 0
+    assert minutes["trimllm", "minutes_8"]["verdict"] == "not run"
+    folder = next((finished / "results/throughput").glob("*/random-llama-tiny"))
+    one = records.Throughput.read(folder / "trim_half/keep_50.json")
+    assert (one.units_kept, one.baseline.units_kept) == (4, 8)
+    assert one.pattern.startswith("half: 50%") and (folder / "full.json").is_file()
 
 
 def test_figures_and_claims_are_there(finished: Path) -> None:
@@ -92,11 +103,13 @@ def test_records_hold_every_epoch(finished: Path) -> None:
     assert len(epochs[0].trainable_blocks) == 2
 
 
-def test_a_shape_is_timed_beside_the_full_one(finished: Path) -> None:
-    folder = next((finished / "results/throughput").glob("*/random-llama-tiny"))
-    one = records.Throughput.read(folder / "trim_half/keep_50.json")
-    assert (one.units_kept, one.baseline.units_kept) == (4, 8)
-    assert one.pattern.startswith("half: 50%") and (folder / "full.json").is_file()
+def test_a_dropping_by_rule_is_trained_as_long_as_a_chain(finished: Path) -> None:
+    folder = finished / MODELS / "trim_bottom/drop_06"
+    record = records.Training.read(folder / "training.json")
+    assert record.units_dropped == [(b, k) for b in range(3) for k in ("attention", "mlp")]
+    assert len(record.passes) == 2 and len(record.trainable_blocks) == 2
+    assert min(record.trainable_blocks) >= 3
+    assert not (folder / "model.safetensors").exists()  # its weights were needed once
 
 
 def test_everything_is_verified(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,17 +130,16 @@ def replanned(directory: Path, *targets: str, **changes: Any) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, {}),
         ({"compute": {"device": "cpu", "threads": 2, "processes": 2}}, {}),
-        ({"evaluate": {"documents": 8, "batch_tokens": 1024}}, {"evaluate_sums": 6} | TABLE2),
+        ({"evaluate": {"documents": 8, "batch_tokens": 1024}}, {"evaluate_lexglue": 6} | TABLE2),
         (
             {"models": {"tiny": {"learning_rate": 1e-4}}},
             {"full_ft": 1, "sparse_ft": 1, "trim_epoch": 4, "settle_kept": 2, "teach": 1}
-            | {"compress": 1, "evaluate_sums": 5}
+            | {"compress": 1, "evaluate_lexglue": 5}
             | TABLE2,
         ),
     ],
-    ids=["nothing", "compute", "batch_tokens", "learning rate"],
+    ids=["compute", "batch_tokens", "learning rate"],
 )
 def test_a_change_reruns_what_it_touches(
     finished: Path, changes: dict[str, Any], expected: dict[str, int]
@@ -139,25 +151,24 @@ def test_files_that_change_rerun_what_is_made_of_them(copy: Path) -> None:
     """Own data that was edited, an evaluation that was lost, and another model in its folder."""
     lost = copy / EVAL / "trim_ours/drop_06/sums.json"
     lost.unlink()
-    assert replanned(copy, "evaluations") == {"evaluate_sums": 1, "evaluations": 1}
+    assert replanned(copy, "evaluations") == {"evaluate_lexglue": 1, "evaluations": 1}
     with (copy / "sums.jsonl").open("a") as stream:
         stream.write('{"q": "What is 500 and one?", "c": ["501", "502"], "a": 0}\n')
-    jobs = replanned(copy)
-    assert jobs["prepare_sums"] == jobs["full_ft"] == 1 and "fetch_model" not in jobs
     change_last_byte(copy / "source/model.safetensors")
-    assert replanned(copy)["fetch_model"] == 1
+    jobs = replanned(copy)
+    assert jobs["prepare_lexglue"] == jobs["full_ft"] == jobs["fetch_model"] == 1
 
 
 @pytest.mark.parametrize(
     ("file", "jobs"),
     [
-        ("src/trimllm/select.py", {"trim_epoch": 4, "evaluate_sums": 5}),
-        ("workflow/scripts/evaluate.py", {"evaluate_sums": 6}),
+        ("src/trimllm/select.py", {"trim_epoch": 4, "evaluate_lexglue": 5}),
+        ("workflow/scripts/evaluate.py", {"evaluate_lexglue": 6}),
         ("README.md", {}),
     ],
 )
 def test_a_changed_line_of_code_reruns_its_jobs(
-    copy: Path, tmp_path: Path, file: str, jobs: dict[str, int]
+    finished: Path, tmp_path: Path, file: str, jobs: dict[str, int]
 ) -> None:
     """And no others, however new the files of the code are."""
     code = tmp_path / "code"
@@ -170,14 +181,10 @@ def test_a_changed_line_of_code_reruns_its_jobs(
     for script in (code / "workflow").rglob("*.*"):  # as in a fresh clone
         script.touch()
     words = ("-n", "table2", "--nolock", "--snakefile", str(code / "Snakefile"))
-    text = made(
-        copy, *words, configfile=copy / "config.yaml", extra={"PYTHONPATH": f"{code / 'src'}"}
-    )
-    found = counts(text) if "Job stats:" in text else {}
-    assert {rule: found.get(rule, 0) for rule in ("trim_epoch", "evaluate_sums")} == {
-        "trim_epoch": 0,
-        "evaluate_sums": 0,
-    } | jobs
+    path = {"PYTHONPATH": f"{code / 'src'}"}
+    found = counts(made(finished, *words, configfile=finished / "config.yaml", extra=path))
+    rules = ("trim_epoch", "evaluate_lexglue")
+    assert {rule: found[rule] for rule in rules if rule in found} == jobs
 
 
 # ---- kills and signals ---------------------------------------------------------------------------
@@ -195,7 +202,7 @@ def test_a_killed_and_resumed_chain_has_the_same_bytes(copy: Path, finished: Pat
     options = begun(copy, f"{MODELS}/trim_paper", f"{EVAL}/trim_paper")
     chain, target = copy / MODELS / "trim_paper", f"{MODELS}/trim_paper/drop_06/manifest.json"
     with beginning(copy, target, **options) as (run, log):
-        wait_for(lambda: "06 sublayers dropped" in log.read_text() or run.poll(), 300, log)
+        wait_for(lambda: (chain / "state_00/manifest.json").exists() or run.poll(), 300, log)
         job_of(run, "train.py", log)
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
@@ -214,61 +221,71 @@ def test_the_first_signal_waits_and_the_second_ends_jobs(copy: Path, number: int
     options = begun(copy, f"{MODELS}/sparse_ft", f"{EVAL}/sparse_ft")
     target = f"{EVAL}/sparse_ft/sums.json"
     with beginning(copy, target, **options) as (run, log):
-        with at_a_halt(job_of(run, "train.py", log).pid):
+        job = job_of(run, "train.py", log)
+        job.suspend()
+        run.send_signal(number)
+        wait_for(lambda: "Stopping: no further job starts" in log.read_text(), 60, log)
+        if number == signal.SIGINT:
             run.send_signal(number)
-            wait_for(lambda: "Stopping: no further job starts" in log.read_text(), 60, log)
-            if number == signal.SIGINT:
-                run.send_signal(number)
+        job.resume()
         assert run.wait(300) == 1
     is_done = (copy / MODELS / "sparse_ft/manifest.json").exists()
     assert is_done == (number == signal.SIGTERM) and not (copy / target).exists()
     assert "Stopped after" in log.read_text()
-    made(copy, target, **options)
+    if number == signal.SIGINT:
+        made(copy, target, **options)
 
 
 # ---- what is refused -----------------------------------------------------------------------------
 
 
-def test_a_changed_checkpoint_is_refused(copy: Path) -> None:
+def test_changed_checkpoints_and_scans_are_refused(copy: Path) -> None:
+    """Of the scan the scores are turned round: training would take other blocks."""
     change_last_byte(copy / MODELS / "full_ft/model.safetensors")
-    target = copy / EVAL / "full_ft/sums.json"
-    target.unlink()
-    line = complaint(snakemake(copy, "evaluations", configfile=copy / "config.yaml"))
-    assert "model.safetensors was changed" in line and not target.exists()
-
-
-def test_an_edited_scan_chooses_no_blocks(copy: Path) -> None:
-    """Its scores the other way round: training would take other blocks, and nothing would tell."""
-    scan = copy / "results/scans/tiny/sums.json"
+    scan, target = copy / "results/scans/tiny/lexglue.json", copy / EVAL / "full_ft/sums.json"
     content = files.read_json(scan)
     rows = content["scan"]["units"]
     turned = [row | {"block": rows[-1]["block"] - row["block"]} for row in rows]
     files.write_json(scan, content | {"scan": content["scan"] | {"units": turned}})
+    target.unlink()
     options = begun(copy, f"{MODELS}/sparse_ft")
-    line = complaint(snakemake(copy, f"{MODELS}/sparse_ft/training.json", **options))
-    assert "results/scans/tiny/sums.json was changed" in line
+    training = f"{MODELS}/sparse_ft/training.json"
+    run = snakemake(copy, "evaluations", training, "--keep-going", **options)
+    lines = [line for line in run.stderr.splitlines() if "error: " in line]
+    assert run.returncode and "Traceback" not in run.stderr
+    assert any("model.safetensors was changed" in line for line in lines)
+    assert any("results/scans/tiny/lexglue.json was changed" in line for line in lines)
+    assert not target.exists() and not (copy / training).exists()
 
 
-def test_results_of_another_configuration_are_refused(copy: Path) -> None:
-    """Where Snakemake has no notes on them; other rules are forced over them."""
+def test_results_of_another_configuration_are_refused_or_accepted(copy: Path) -> None:
+    """Where Snakemake has no notes on them; other rules are forced over them, and after `--touch`
+    each says what made it."""
     shutil.rmtree(copy / ".snakemake")
     options = {"configfile": copy / "config.yaml", "finetune": json.dumps({"epochs": 2})}
     line = complaint(snakemake(copy, "-n", "table2", **options))
     assert f"{MODELS}/full_ft/manifest.json was made by another configuration or code" in line
-    text = made(copy, "-n", f"{MODELS}/full_ft/training.json", "-R", "full_ft", **options)
-    assert "fine-tune tiny" in text
+    target = f"{MODELS}/full_ft/training.json"
+    assert "fine-tune tiny" in made(copy, "-n", target, "-R", "full_ft", **options)
+    before = files.read_json(copy / target)
+    made(copy, target, "--touch", **options)
+    accepted = files.read_json(copy / target)
+    assert accepted["provenance"]["accepted"] == [before["provenance"]["config_hash"]]
+    assert accepted["passes"] == before["passes"]
+    assert "Nothing to be done" in made(copy, target, **options)
 
 
 @pytest.mark.parametrize("changes", [{}, {"finetune": {"epochs": 2}}])
 def test_other_seeds_are_pooled_where_only_the_seed_differs(
-    copy: Path, changes: dict[str, Any]
+    finished: Path, changes: dict[str, Any]
 ) -> None:
     options = {key: json.dumps(value) for key, value in changes.items()}
     options |= {"seed": "1", "results": "other", "replicates": json.dumps(["results"])}
-    run = snakemake(copy, "-n", "table9", configfile=copy / "config.yaml", **options)
+    options["configfile"] = finished / "config.yaml"
+    run = snakemake(finished, "-n", "table9", "--nolock", **options)
     assert bool(run.returncode) == bool(changes), run.stderr
     if changes:
-        assert "than this run's with only the seed changed; take its folder" in complaint(run)
+        assert "with only the seed changed; take its folder" in complaint(run)
 
 
 def test_two_processes_and_weights_on_disk_train_the_same(copy: Path, finished: Path) -> None:

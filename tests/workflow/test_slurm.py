@@ -12,7 +12,7 @@ from runs import beginning, environment, made, wait_for
 from trimllm_paper import records
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
-SCAN = "results/scans/tiny/sums.json"
+SCAN = "results/scans/tiny/lexglue.json"
 # Python runs a module of this name first: a scan under Slurm notes its job, and waits to be let go.
 HALTING = """
 import os, pathlib, sys, time

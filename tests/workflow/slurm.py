@@ -19,7 +19,7 @@ import psutil
 import pytest
 from runs import ROOT, wait_for
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "scontrol")
+PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "scontrol")
 NODES, MEMORY_MB = ("n1", "n2"), 6000
 # The project's profile, and how a fast one-host cluster without accounting differs from a real one.
 PROFILE = [
@@ -60,9 +60,8 @@ ClusterName=toy
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
-CredType=cred/munge
+AuthType=auth/none
+CredType=cred/none
 StateSaveLocation={folder}/state
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.%n.pid
@@ -105,24 +104,13 @@ PartitionName=all Nodes={",".join(NODES)} Default=YES MaxTime=600
         asking.chmod(0o755)
 
 
-def _start_munge(folder: Path) -> None:
-    (folder / "munge").mkdir(mode=0o700)
-    key = folder / "munge" / "key"
-    key.write_bytes(secrets.token_bytes(1024))
-    key.chmod(0o400)
-    options = {"key-file": key, "socket": folder / "munge.socket"}
-    options |= {f"{name}-file": folder / "munge" / name for name in ("pid", "log", "seed")}
-    words = [f"--{name}={value}" for name, value in options.items()]
-    subprocess.run(["munged", *words, "--force"], check=True, env={"PATH": _path()})
-
-
 @contextmanager
 def cluster() -> Iterator[dict[str, str]]:
     """Clients' environment of a Slurm; the test is skipped where none can be started."""
     if reason := missing():
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="slurm-") as room:
-        folder = Path(room, "state")  # short enough in name for a socket
+        folder = Path(room, "state")
         (folder / "state").mkdir(parents=True)
         folder.chmod(0o755)
         _write_configuration(folder)
@@ -130,7 +118,6 @@ def cluster() -> Iterator[dict[str, str]]:
         client = {"SLURM_CONF": config, "PATH": f"{folder / 'bin'}:{_path()}"}
         environment = {**os.environ, **client}
         try:
-            _start_munge(folder)
             subprocess.run(["slurmctld", "-f", config], check=True, env=environment)
             for node in NODES:
                 subprocess.run(["slurmd", "-N", node, "-f", config], check=True, env=environment)
@@ -139,7 +126,7 @@ def cluster() -> Iterator[dict[str, str]]:
         finally:
             if (folder / "slurmctld.pid").exists():
                 subprocess.run(["scancel", "--me", "--full"], env=environment)
-            _stop([*folder.glob("slurm*.pid"), folder / "munge" / "pid"])
+            _stop([*folder.glob("slurm*.pid")])
 
 
 def _stop(pid_files: list[Path]) -> None:
@@ -220,8 +207,3 @@ def let_begin(client: dict[str, str], job: str, log: Path) -> None:
     )
     words = ["scontrol", "update", f"JobId={job}", "StartTime=now"]
     subprocess.run(words, check=True, env={**os.environ, **client})
-
-
-def cmdline(process: psutil.Process) -> str:
-    """A process's command line as one text."""
-    return " ".join(process.cmdline())

@@ -22,10 +22,11 @@ from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.published import Value
 from trimllm_paper.recipe import FULL, FULL_FT, PRETRAINED, Recipe
 from trimllm_paper.render import Rendered
-from trimllm_paper.specification import Column, Row, Table
-from trimllm_paper.tables import REFERENCE_KEPT, table
+from trimllm_paper.specification import REFERENCE_KEPT, Column, Row, Table
+from trimllm_paper.tables import TABLES
 from trimllm_paper.verdict import KEEPS, NONE, NOT_RUN, Relation
 
+BASELINES = (PRETRAINED, FULL_FT)
 APART = "not timed in turn"
 """Memory did not hold both models; such a row has no verdict."""
 
@@ -48,23 +49,23 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a block with its measurement of throughput, and its recipe by domain."""
+    """A row of a block: its measurement of throughput, its recipes and the paper's numbers."""
 
     block: Block
     row: Row
     timing: Any
     recipes: dict[str, str | None]
+    printed: dict[str, Value]
 
 
 def build(key: str, frame: Frame, context: Context) -> Rendered:
-    """A table; `frame` holds the results that it shows, and no others.
-
-    Raises `UserError` for an unknown table.
-    """
-    return _Builder(table(key, context), frame, context).build()
+    """A table; `frame` holds the results that it shows, and no others."""
+    return _Builder(TABLES[key](context), frame, context).build()
 
 
 class _Builder:
+    """One method a kind of column: its cell in a line, or None for what was not run."""
+
     def __init__(self, spec: Table, frame: Frame, context: Context) -> None:
         self.spec, self.frame, self.context = spec, frame, context
         self.timings = frame.engines if spec.blocks == "engine" else frame.timings
@@ -73,19 +74,19 @@ class _Builder:
         self.chosen_by: set[str] = set()
 
     def build(self) -> Rendered:
-        spec, named = self.spec, self.context.named
+        spec, frame, context = self.spec, self.frame, self.context
         cells = pd.DataFrame([*self._cells()], dtype=object)
         cells = cells.astype(dict.fromkeys(("value", "low", "high", "deviation"), float))
         known = cells[cells.value.notna() | cells.printed.notna()].column.unique()
         shown = [c for c in spec.columns if c.shows != "speed" or c.key in known]
-        columns = [table_notes.named(c, spec, self.frame, self.context) for c in shown]
+        columns = [table_notes.named(c, spec, frame, context) for c in shown]
         cells = cells[cells.column.isin([c.key for c in columns])]
         cells["stand_in"] = cells.column.map(self.stand_ins).where(cells.value.notna())
         by = " and ".join(sorted(self.chosen_by)) or "by held-back documents"
-        notes = [named(note.replace("{by}", by)) for note in spec.notes]
-        notes += table_notes.notes(spec, self.frame, cells, columns)
-        header = [*map(named, spec.header)]
-        header += table_notes.header(spec, self.frame, self.context, columns, self.stand_ins)
+        notes = [context.named(note.replace("{by}", by)) for note in spec.notes]
+        notes += table_notes.notes(spec, frame, cells, columns)
+        header = [*map(context.named, spec.header)]
+        header += table_notes.header(spec, frame, context, columns, self.stand_ins)
         return Rendered(spec.key, spec.title, columns, cells, header, notes, self.stand_ins)
 
     # ---- lines ---------------------------------------------------------------------------------
@@ -111,7 +112,7 @@ class _Builder:
         if not block.name and not any(value is not None for value in printed.values()):
             return
         recipes = {c.key: self._recipe(block, row, c) for c in self.domains}
-        line, label, section = Line(block, row, timing, recipes), row.label, row.section
+        line, label, section = Line(block, row, timing, recipes, printed), row.label, row.section
         if row.format and timing is not None:
             section += f": {timing.how}"
         elif timing is not None:
@@ -120,35 +121,34 @@ class _Builder:
             marks += ["zeros stored"] if timing.compressor == "sparsegpt_2_4" and dense else []
             label = ": ".join(filter(None, [label, ", ".join(marks)]))
         named = self.context.named if block.name else str
-        entry: dict[str, Any] = {"table": self.spec.key, "block": block.key}
-        entry |= {"block_label": block.label, "published_as": block.published_as}
-        entry |= {"is_paper": block.is_paper, "row": row.key, "row_label": named(label)}
-        entry |= {"section": named(section) or None}
+        entry = {"table": self.spec.key, "block": block.key, "block_label": block.label}
+        entry |= {"published_as": block.published_as, "is_paper": block.is_paper, "row": row.key}
+        entry |= {"row_label": named(label), "section": named(section) or None}
         for column in self.spec.columns:
-            cell = None
-            if block.name:
-                cell = getattr(self, f"_{column.shows}")(line, column, printed[column.key])
+            cell = getattr(self, f"_{column.shows}")(line, column) if block.name else None
             cell = cell or Cell(verdict=NOT_RUN)
             if column.shows != "accuracy" or block.model or not block.name:
                 cell = replace(cell, printed=printed[column.key])
             yield entry | {"column": column.key} | asdict(cell)
 
-    def _printed(
-        self, block: Block, row: Row, column: Column, paper: published.PublishedTable | None = None
-    ) -> Value:
+    def _printed(self, block: Block, row: Row, column: Column, table: str = "") -> Value:
         """The paper's number, or what follows from its numbers; None where it has none."""
-        paper, name = paper or self.spec.paper, column.printed or column.key
+        paper, name = published.table(table or self.spec.key), column.printed or column.key
         of_row, _, key = (row.paper or row.key).rpartition("/")
         if name not in paper.columns or column.under == key:
             return None
-        where_ = next((b for b in (of_row, block.compared) if b in paper.blocks), "")
-        value = paper.value(key, name, where_)
+        place = next((b for b in (of_row, block.compared) if b in paper.blocks), "")
+        value = paper.value(key, name, place)
         if value is None or isinstance(value, str):
             return value
         if column.under:
-            return paper.number(column.under, name, where_) / value
-        over = paper.number(column.over, name, where_) if column.over else 1
+            return paper.number(column.under, name, place) / value
+        over = paper.number(column.over, name, place) if column.over else 1
         return column.times * value / over
+
+    def _baseline(self, block: Block, recipe: str, column: Column) -> float:
+        """The paper's number for Pretrained or Full-FT."""
+        return float(str(self._printed(block, Row(recipe, ""), column, self.spec.baselines)))
 
     def _own(self, block: Block) -> bool:
         """Whether it is the paper's model, fully fine-tuned."""
@@ -162,21 +162,23 @@ class _Builder:
         has no checkpoint that keeps enough."""
         if row.recipe or block.model is None or column.domain is None:
             return row.recipe or None
-        place = (self.frame, block.name, row.trained or column.domain.name)
         for name in row.names:
+            place = (self.frame, block.name, row.trained or column.domain.name, name)
             if row.smallest:
                 checkpoint = self._smallest(block, column, name)
             else:
-                checkpoint = derive.nearest(*place, name, row.kept)
-            if checkpoint and (checkpoint == NONE or not row.compressor):
-                return checkpoint
-            if checkpoint:
+                checkpoint = derive.nearest(*place, row.kept)
+            if checkpoint and row.compressor and checkpoint != NONE:
                 return str(Recipe.parse(checkpoint).compressed(row.compressor))
+            if checkpoint:
+                return checkpoint
         return None
 
-    def _find(self, block: Block, recipe: str | None, column: Column, trained: str = "") -> Any:
-        """Accuracy of a recipe on the tests of a column (None: not run), trained on its domain or
-        another."""
+    def _find(
+        self, block: Block, recipe: str | None, column: Column, trained: str = ""
+    ) -> Accuracy | None:
+        """Accuracy of a recipe, trained on a column's domain or another, on the column's tests;
+        None where it was not run."""
         if recipe in (None, NONE) or block.model is None or column.domain is None:
             return None
         place = (self.frame, block.name, trained or column.domain.name)
@@ -188,10 +190,9 @@ class _Builder:
         full = self._find(block, FULL_FT, column)
         if full is None or column.domain is None:
             return None
-        place = (self.frame, block.name, column.domain.name)
-        chain = dict(derive.checkpoints(*place, name, column.domain.tasks))
-        shares = derive.held_back_shares(*place, name)
-        by = "by held-back documents, before annealing"
+        place = (self.frame, block.name, column.domain.name, name)
+        chain = dict(derive.checkpoints(*place, column.domain.tasks))
+        shares, by = derive.held_back_shares(*place), "by held-back documents, before annealing"
         if not shares.keys() >= chain.keys():
             by = "and judged by the same test documents"
             shares = {n: one.percent / max(full.percent, 1e-9) for n, one in chain.items()}
@@ -201,35 +202,29 @@ class _Builder:
             return chain[max(enough)].tasks[0].recipe
         return NONE if 0 in chain else None
 
-    def _accuracy(self, line: Line, column: Column, printed: Value) -> Cell | None:
+    def _accuracy(self, line: Line, column: Column) -> Cell | None:
         block, row, recipe = line.block, line.row, line.recipes[column.key]
         if block.model is None:
             return Cell()  # random weights answer nothing
         if recipe == NONE:
             return Cell(verdict=NONE, why=f"none keeps more than {100 * KEEPS:.0f}% of Full-FT")
-        accuracy = self._find(block, recipe, column, row.trained)
+        accuracy, printed = self._find(block, recipe, column, row.trained), line.printed[column.key]
         if accuracy is None:
             return None
-        base, full = (self._find(block, one, column) for one in (PRETRAINED, FULL_FT))
+        base, full = (self._find(block, one, column) for one in BASELINES)
         shape: list[Relation] = []
         if printed is not None and self.spec.trained:
-            shape = self._specialized(line, column, accuracy, base, float(printed))
+            shape = self._specialized(line, column, accuracy, base)
         elif printed is not None:
-            paper = published.table(self.spec.baselines or self.spec.key)
-            theirs = [
-                float(str(self._printed(block, Row(one, one), column, paper)))
-                for one in (PRETRAINED, FULL_FT)
-            ]
+            theirs = [self._baseline(block, one, column) for one in BASELINES]
             shape = verdict.relations(row.key, accuracy, float(printed), (base, full), theirs)
         own = self._own(block) and not self.stand_ins[column.key]
         # A model that was specialized on another domain is not asked to know this one.
-        at_home = row.trained in ("", column.key) and row.key not in (PRETRAINED, FULL_FT)
+        at_home = row.trained in ("", column.key) and row.key not in BASELINES
         preserves = full if at_home else None
         result, why = verdict.judge(accuracy, printed, shape, own=own, preserves=preserves)
         return Cell(
-            *(accuracy.percent, accuracy.ci95[0], accuracy.ci95[1]),
-            deviation=accuracy.deviation,
-            n=accuracy.documents,
+            *(accuracy.percent, *accuracy.ci95, accuracy.deviation, accuracy.documents),
             verdict=result,
             why=self.context.named(why),
             sources=accuracy.sources,
@@ -237,53 +232,51 @@ class _Builder:
         )
 
     def _specialized(
-        self, line: Line, column: Column, accuracy: Accuracy, base: Any, printed: float
+        self, line: Line, column: Column, accuracy: Accuracy, base: Accuracy | None
     ) -> list[Relation]:
         """The relation to the pretrained model; what a model loses elsewhere is no specialization
         if it has lost its own domain, too."""
         if line.row.recipe == PRETRAINED:
             return []
-        before = float(str(self._printed(line.block, Row(PRETRAINED, ""), column)))
-        shown = verdict.gain(accuracy, base, printed, before)
-        elsewhere = printed < before and line.row.trained != column.key
-        fallen = shown and shown.holds and elsewhere
-        if shown and fallen and verdict.lost_at_home(accuracy, self.frame, self.context.domains):
+        printed = float(str(line.printed[column.key]))
+        before = self._baseline(line.block, PRETRAINED, column)
+        gained = verdict.gain(accuracy, base, printed, before)
+        fallen = printed < before and line.row.trained != column.key and gained and gained[0].holds
+        if fallen and verdict.lost_at_home(accuracy, self.frame, self.context.domains):
             lost = "it has lost its own domain: what it loses elsewhere is no specialization"
-            return [Relation(None, f"{lost}; {shown.text}")]
-        return [shown] if shown else []
+            return [Relation(None, f"{lost}; {gained[0].text}")]
+        return gained
 
-    def _difference(self, line: Line, column: Column, _: Value) -> Cell | None:
+    def _difference(self, line: Line, column: Column) -> Cell | None:
         """Points over the first chain at the same kept fraction."""
         first = Row("", "", names=self.context.chains[:1], kept=line.row.kept)
         if line.row.names in ((), first.names):
             return Cell()
-        own, other = (
-            self._find(line.block, self._recipe(line.block, one, column), column)
-            for one in (line.row, first)
-        )
+        pair = (self._recipe(line.block, row, column) for row in (line.row, first))
+        own, other = (self._find(line.block, recipe, column) for recipe in pair)
         if own is None or other is None:
             return None
         gap, sources = own.minus(other), (*own.sources, *other.sources)
         return Cell(gap.points, gap.low, gap.high, sources=sources)
 
-    def _size(self, line: Line, column: Column, printed: Value) -> Cell | None:
+    def _size(self, line: Line, column: Column) -> Cell | None:
         """Mean, smallest and largest over domains. Judged if it was not asked for: the smallest
         above a bar (the largest over domains), and of compressed models the paper's own."""
-        row, block = line.row, line.block
+        row, block, size = line.row, line.block, column.of
         if NONE in line.recipes.values():
             return Cell(verdict=NONE)
         every = (self._find(block, line.recipes[c.key], c, row.trained) for c in self.domains)
         if not (accuracies := [one for one in every if one]):
             return None
-        compressed, size = accuracies[0].tasks[0].compressor, column.of
+        compressed, own = accuracies[0].tasks[0].compressor, self._own(block)
         if size == "final":  # the paper counts sublayers, and of compressed models the bytes
             size = "bytes_percent" if compressed else "kept_percent"
         values = [getattr(accuracy, size) for accuracy in accuracies]
         smallest = row.smallest and size == "kept_percent"
-        value, part = (max if smallest else fmean)(values), len(accuracies) < len(self.domains)
-        result, why, own = None, "", self._own(block)
+        value, result, why = (max if smallest else fmean)(values), None, ""
         if row.smallest or (compressed and own):
-            result, why = verdict.judge_size(value, printed, own=own, part=smallest and part)
+            part = smallest and len(accuracies) < len(self.domains)
+            result, why = verdict.judge_size(value, line.printed[column.key], own=own, part=part)
         sources = tuple(source for accuracy in accuracies for source in accuracy.sources)
         return Cell(value, min(values), max(values), verdict=result, why=why, sources=sources)
 
@@ -291,14 +284,13 @@ class _Builder:
 
     def _timings_of(self, block: Block, row: Row) -> dict[str, Any]:
         """Measurements for a row: of the full model, or by chain or pattern, the row's first."""
-        place = {"hardware": block.hardware, "model": block.name}
         if not (row.format or row.recipe):
             if not row.kept or block.hardware is None:
                 return {}
-            trimmed = (self.frame, block.hardware, block.name, row.kept, row.compressor)
-            timed = derive.trimmed_timings(*trimmed)
+            place = (self.frame, block.hardware, block.name)
+            timed = derive.trimmed_timings(*place, row.kept, row.compressor)
             return {name: timed[name] for name in (*row.names, *timed) if name in timed}
-        measured = where(self.timings, **place)
+        measured = where(self.timings, hardware=block.hardware, model=block.name)
         if row.format:
             measured = where(measured, format=row.format, batch=row.batch)
         if row.recipe:
@@ -306,12 +298,11 @@ class _Builder:
             measured = measured[measured.base.isin([FULL, FULL_FT])]
         else:
             measured = derive.near(measured[measured.name.isin(row.names)], row.kept)
-        first = rows(measured)[:1]
-        return {"": first[0]} if first else {}
+        return dict(zip([""], rows(measured[:1]), strict=False))
 
-    def _speed(self, line: Line, column: Column, printed: Value) -> Cell | None:
+    def _speed(self, line: Line, column: Column) -> Cell | None:
         """A figure of a measurement of throughput."""
-        timing, figure, block = line.timing, column.of, line.block
+        timing, figure, printed = line.timing, column.of, line.printed[column.key]
         if timing is None:
             return None
         if figure == "trim_over":
@@ -322,13 +313,12 @@ class _Builder:
         if figure in ("decode", "speedup"):
             if not timing.in_turn:
                 why = APART
-            elif block.own_speed:
+            elif line.block.own_speed:
                 result, why = verdict.judge_speed(value, printed)
             elif "baseline" in timing.content:
-                speedups = [c for c in self.spec.columns if c.of == "speedup"]
-                of_paper = self._printed(block, line.row, speedups[0])
+                of_paper = line.printed["speedup"]
                 result, why = verdict.judge_ratio(derive.speedup(timing), of_paper)
-        elif figure == "mem" and timing.compressor and block.own_speed:
+        elif figure == "mem" and timing.compressor and line.block.own_speed:
             result, why = verdict.judge_size(value, printed, own=True)
         elif figure.startswith("compiled"):
             why = (timing.content.get("compiled") or {}).get("error", "")
@@ -337,23 +327,21 @@ class _Builder:
     def _trim_over(self, line: Line, printed: Value) -> Cell | None:
         """How many times as fast as the full, or compressed, model of this row TrimLLM is, both
         measured against the full model."""
-        if line.timing.base not in (FULL, FULL_FT):
+        timing = line.timing
+        if timing.base not in (FULL, FULL_FT):
             return Cell()
         reference = next(row for row in self.spec.rows if row.kept == REFERENCE_KEPT)
-        if not (timings := self._timings_of(line.block, reference)):
+        trimmed = next(iter(self._timings_of(line.block, reference).values()), None)
+        if trimmed is None:
             return None
-        trimmed = next(iter(timings.values()))
-        ratio = derive.over(trimmed, line.timing)
-        if not (trimmed.in_turn and line.timing.in_turn):
-            result, why = None, APART
-        elif line.block.own_speed:
-            result, why = verdict.judge_speed(ratio[0], printed)
-        else:
+        ratio, result, why = derive.over(trimmed, timing), None, APART
+        if trimmed.in_turn and timing.in_turn:
             result, why = verdict.judge_ratio(ratio, printed)
-        sources = (trimmed.source, line.timing.source)
-        return Cell(*ratio, verdict=result, why=why, sources=sources)
+            if line.block.own_speed:
+                result, why = verdict.judge_speed(ratio[0], printed)
+        return Cell(*ratio, verdict=result, why=why, sources=(trimmed.source, timing.source))
 
-    def _time(self, line: Line, column: Column, printed: Value) -> Cell | None:
+    def _time(self, line: Line, column: Column) -> Cell | None:
         """Minutes of training, or training or scans in percent of Full-FT's training."""
         epochs, part = column.epochs, "scan" if column.of == "scans" else "train"
         what = next(filter(None, (line.row.recipe, *line.row.names)), "")
@@ -364,13 +352,11 @@ class _Builder:
         if part == "scan" and not any(minutes):
             return Cell()  # fine-tuning scans nothing
         shares = derive.shares_of_full_ft(*place, epochs, part)
-        result, why = None, ""
+        printed, result, why = line.printed[column.key], None, ""
         if printed is not None and self.context.lora:
             result, why = NOT_RUN, "LoRA-FT is no full fine-tuning, whose time the paper reports"
         elif printed is not None and what != FULL_FT:
-            share = next(c for c in self.spec.columns if (c.of, c.epochs) == ("share", epochs))
-            of_paper = self._printed(line.block, line.row, share)
-            result, why = verdict.judge_share(shares, float(str(of_paper)))
+            result, why = verdict.judge_share(shares, float(str(line.printed[f"share_{epochs}"])))
         values = minutes if column.of == "minutes" else shares
         runs = derive.epoch_times(*place)
         measured = runs.groupby("results", sort=False).size()

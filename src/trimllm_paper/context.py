@@ -6,13 +6,11 @@ what changed; `Context.model_validate(plain)` makes it again.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from trimllm.base.names import PAPER_CRITERION
-from trimllm.exporting.formats import COMPRESSED, FORMATS
 from trimllm_paper.config.models import (
     Compress,
     Config,
@@ -22,7 +20,7 @@ from trimllm_paper.config.models import (
     ThroughputSection,
     Trim,
 )
-from trimllm_paper.recipe import keys_of, variant_name
+from trimllm_paper.recipe import variant_name
 
 STAND_IN_FOR = "llama-7b"
 """The paper's model that a stand-in is shown beside."""
@@ -30,8 +28,6 @@ OPT = "opt"
 """Family of models that have a table of their own; all others stand in the main tables."""
 TIMED_DOMAIN = "sciq"
 """The domain whose training the paper times."""
-CROSS_KEPT = 40
-"""Percent of the sublayers that the paper's specialized models keep."""
 FULL, BY_LORA = "Full-FT", "LoRA-FT"
 """Labels of full fine-tuning, and of adapters trained in its place."""
 
@@ -145,29 +141,6 @@ class Context(Plain):
     def other_chains(self) -> tuple[str, ...]:
         """All other recipes."""
         return tuple(c for c in self.chains if c not in self.paper_chain)
-
-    @property
-    def switched(self) -> str:
-        """The keys in which every other recipe differs from the main one, with their values."""
-        dumps = {name: self.recipes[name].model_dump(mode="json") for name in self.chains}
-        (_, main), *others = ((name, dict(keys_of(entry))) for name, entry in dumps.items())
-        parts = []
-        for name, keys in others:
-            own = [f"{k}: {json.dumps(v)}" for k, v in keys.items() if (k, v) not in main.items()]
-            parts.append(f"{name} {', '.join(own) or 'nothing'}".replace('"', ""))
-        return "; ".join(parts)
-
-    @property
-    def cross_kept(self) -> float:
-        """Percent of the sublayers that models keep which are tested on other domains."""
-        kept = self.trim.kept_percent
-        return self.tables.cross_percent or (CROSS_KEPT if CROSS_KEPT in kept else min(kept))
-
-    @property
-    def made_formats(self) -> list[str]:
-        """Formats of engines that a run of this configuration makes."""
-        available = {*FORMATS} - ({*COMPRESSED} - {*self.compress.methods})
-        return [name for name in self.engines.formats if name in available]
 
     @property
     def timed(self) -> Domain:

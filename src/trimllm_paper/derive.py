@@ -45,8 +45,8 @@ class Accuracy:
         answers, asked: by seed, the scores, and which documents of which tasks they are of.
         same, documents: whether all seeds answered the same documents; how many documents.
         by_seed, deviation: accuracy of each seed; their standard deviation (None: one seed).
-        chance: accuracy of guessing, None if unknown; `at_chance`: whether the interval reaches it.
-        answer_loss: nats a token of the right answers, None if not recorded.
+        chance, answer_loss: accuracy of guessing, nats a token of right answers (None: unknown).
+        at_chance: whether the interval reaches chance.
         free: of free answers, their exact match, F1, ROUGE-L (%) and perplexity.
         bytes_percent, megabytes, kept_percent: size of the checkpoint, mean over seeds.
     """
@@ -92,11 +92,8 @@ class Accuracy:
         return 100 * (self.percent - above) / (full.percent - above)
 
     def minus(self, other: Accuracy, share: float = 1.0) -> Difference:
-        """Own minus `share` times other accuracy.
-
-        Paired over the seeds under which both answered the same documents, if there are any, or if
-        both answered the same documents under as many other seeds; else unpaired.
-        """
+        """Own minus `share` times other accuracy: paired over the seeds under which both answered
+        the same documents, or all seeds if both answered them under as many; else unpaired."""
         shared = sorted(s for s, asked in self.asked.items() if other.asked.get(s) == asked)
         mine, theirs, same = self.answers, other.answers, self.same
         if shared:
@@ -343,30 +340,25 @@ def progressive(units: int, dropped: int, step: int) -> float:
 
 
 def epoch_times(frame: Frame, model: str, domain: str, what: str) -> pd.DataFrame:
-    """Epochs of fine-tuning (`what`: its recipe) or of a chain (`what`: its name), of every seed.
+    """Epochs of fine-tuning (`what`: its recipe) or of a chain (`what`: its name), of every seed,
+    with their `seconds_train` and `seconds_scan`.
 
-    Columns: results, seconds_train, seconds_scan, tokens, source, extends. Fine-tuning `extends`: a
-    further pass would take the mean time; a chain's epochs get shorter.
+    Fine-tuning `extends`: a further pass would take the mean time; a chain's epochs get shorter.
     """
-    place = {"model": model, "domain": domain}
-    tuned = where(frame.trainings, **place, recipe=what).rename(
-        columns={"seconds": "seconds_train"}
-    )
-    tuned = tuned.assign(seconds_scan=0.0, extends=True)
-    trimmed = where(frame.epochs, **place, name=what).assign(extends=False)
-    return (trimmed if tuned.empty else tuned)[
-        ["results", "seconds_train", "seconds_scan", "tokens", "source", "extends"]
-    ]
+    tuned = where(frame.trainings, model=model, domain=domain, recipe=what)
+    if tuned.empty:
+        return where(frame.epochs, model=model, domain=domain, name=what).assign(extends=False)
+    return tuned.assign(seconds_train=tuned.seconds, seconds_scan=0.0, extends=True)
 
 
 def minutes(
     frame: Frame, model: str, domain: str, what: str, epochs: int, part: str = "train"
 ) -> dict[str, float]:
-    """Results folder (one a seed) -> minutes of the first `epochs` epochs.
+    """Results folder (one a seed) -> minutes of the first `epochs` epochs, or of their scans.
 
     Training takes seconds a token times the mean tokens of a pass of Full-FT, so that epochs of
-    different length compare; `part` "scan": the scans between them, as they were. A run of fewer
-    epochs is left out, or, of fine-tuning, extended by its mean.
+    different length compare. A run of fewer epochs is left out, or, of fine-tuning, extended by
+    its mean.
     """
     full = epoch_times(frame, model, domain, FULL_FT)
     times = {}

@@ -69,7 +69,7 @@ Units: accuracies, shares and `_percent` in percent, speeds in tokens/s, losses 
 - epochs: `units_dropped` pairs of block and kind, `dropped` how many are gone so far; `held_back`
   the accuracy on held-back documents after the epoch (or the pass of a training); `machine` what
   trained, as "2 a100" or "cpu-amd-epyc".
-- trainings: `kept` whether the pass's weights are the checkpoint's.
+- trainings: a row a pass; `kept` whether its weights are the checkpoint's.
 - timings, engines: `_low`, `_high` the 95% interval over rounds (None: one round);
   `unit_bytes_percent` without embeddings and head; `share_decode`, `share_prefill` of the speedup
   that sizes predict; `in_turn` whether model and full model took turns; `compiled` by
@@ -83,15 +83,8 @@ SAME = ("hardware", "model", "domain", "recipe", "task", "seed", "epoch", "forma
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Results. See `COLUMNS` for what each frame holds.
-
-    Attributes:
-        evaluations: a row an evaluation.
-        epochs: a row an epoch of a chain.
-        trainings: a row a pass of full or sparse fine-tuning, or after a dropping at once.
-        timings: a row a measurement of throughput.
-        engines: a row a model in an engine's format and a batch size.
-    """
+    """Results: a row an evaluation, an epoch of a chain, a pass of other training, a measurement of
+    throughput, and a model in an engine's format and batch size. See `COLUMNS`."""
 
     evaluations: pd.DataFrame
     epochs: pd.DataFrame
@@ -113,21 +106,21 @@ class Frame:
         Raises `UserError` for a file that is not what it should be (see `records`), for two that
         measured the same, and for a chain that lacks an epoch.
         """
-        found = cls(
-            _table("evaluations", evaluations, _evaluation),
-            _table("epochs", epochs, _epoch),
-            _table("trainings", trainings, _passes),
-            _table("timings", throughput, _timing),
-            _table("engines", engines, _in_engine),
-        )
-        for _, chain in found.epochs.groupby(["results", "model", "domain", "name"]):
+        chains = _table("epochs", epochs, _epoch)
+        for _, chain in chains.groupby(["results", "model", "domain", "name"]):
             one_chain = len(chain[["criterion", "ratio", "step"]].drop_duplicates()) == 1
             if not one_chain or list(chain.epoch) != list(range(len(chain))):
                 raise UserError(
                     f"{Path(chain.source.iloc[0]).parents[1]}: its epochs are not 0, 1, 2, ... of "
                     "one chain; delete it and run the chain again"
                 )
-        return found
+        return cls(
+            _table("evaluations", evaluations, _evaluation),
+            chains,
+            _table("trainings", trainings, _passes),
+            _table("timings", throughput, _timing),
+            _table("engines", engines, _in_engine),
+        )
 
     @cached_property
     def by_recipe(self) -> dict[tuple[str, str, str], list[Any]]:
@@ -149,15 +142,15 @@ def frame(results: str | Path = "results", replicates: Sequence[str | Path] = ()
         if not kept_runs.is_folder(folder):
             raise UserError(f"{folder} does not exist; run the workflow or name another folder")
 
-    def found(pattern: str, within: Sequence[str | Path] = folders) -> list[Path]:
+    def files(pattern: str, within: Sequence[str | Path] = folders) -> list[Path]:
         return [path for folder in within for path in kept_runs.glob(folder, pattern)]
 
     return Frame.of(
-        evaluations=found("eval/**/*.json"),
-        epochs=found("models/**/epoch.json"),
-        trainings=found("models/**/training.json"),
-        throughput=found("throughput/**/*.json", [results]),
-        engines=found("engines/**/*.json", [results]),
+        evaluations=files("eval/**/*.json"),
+        epochs=files("models/**/epoch.json"),
+        trainings=files("models/**/training.json"),
+        throughput=files("throughput/**/*.json", [results]),
+        engines=files("engines/**/*.json", [results]),
     )
 
 
@@ -171,6 +164,19 @@ def where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
 def rows(table: pd.DataFrame) -> list[Any]:
     """Rows as named tuples of plain Python values."""
     return list(table.itertuples(index=False, name="Row"))
+
+
+def tier_note(paths: Files) -> str:
+    """Whether the numbers of some files were measured here or kept from an earlier run."""
+    folders = {folder for path in paths for folder in list(Path(path).parents)[:-1]}
+    kept = sorted(filter(kept_runs.is_kept, folders))
+    measured = any(not any(one in Path(path).parents for one in kept) for path in paths)
+    if kept and measured:
+        return "Mixed: some numbers measured here, some kept results"
+    if kept:
+        names = ", ".join("/".join(folder.parts[-2:]) for folder in kept)
+        return f"Reference: kept results of an earlier run ({names}), not measured here"
+    return "Measured here" if measured else "Nothing measured"
 
 
 # ---- rows of each kind of record -----------------------------------------------------------------
@@ -199,24 +205,27 @@ def _table(name: str, files: Files, rows_of: Callable[[Path], Iterator[Row]]) ->
 def _facts(record: OfRecipe, path: Path) -> Row:
     """All fields of a record, what its recipe says, and its provenance: in full where the manifest
     of the checkpoint lies beside it."""
-    recipe = record.parsed
-    parts = {key: getattr(recipe, key) for key in ("base", "name", "dropped", "compressor")}
     provenance = recorded(path.with_name(MANIFEST)) | record.provenance
-    return record.model_dump(mode="json") | parts | {"provenance": provenance}
+    return record.model_dump(mode="json") | _parts(record.recipe) | {"provenance": provenance}
 
 
-def _kept_percent(row: Row) -> float:
-    return 100 * row["units_kept"] / row["units_total"]
+def _parts(recipe: str) -> Row:
+    parsed = Recipe.parse(recipe)
+    return {key: getattr(parsed, key) for key in ("base", "name", "dropped", "compressor")}
 
 
 def _evaluation(path: Path) -> Iterator[Row]:
     row = _facts(Evaluation.read(path), path)
     free, right = row.get("answers") or {}, row["correct"]
     scores = free["by_document"]["token_f1"] if free else right
-    row |= {"right": sum(right), "accuracy": 100 * sum(scores) / row["n"], "scores": tuple(scores)}
-    row |= {"documents": row["document_hashes_sha256"], "kept_percent": _kept_percent(row)}
-    row |= {"bytes_percent": 100 * row["bytes"] / row["bytes_full"]}
-    yield row | {key: free.get(key) for key in ("exact_match", "token_f1", "rouge_l", "perplexity")}
+    yield {
+        **row,
+        **{"right": sum(right), "accuracy": 100 * sum(scores) / row["n"], "scores": tuple(scores)},
+        "documents": row["document_hashes_sha256"],
+        "kept_percent": 100 * row["units_kept"] / row["units_total"],
+        "bytes_percent": 100 * row["bytes"] / row["bytes_full"],
+        **{key: free.get(key) for key in ("exact_match", "token_f1", "rouge_l", "perplexity")},
+    }
 
 
 def _machine(row: Row) -> str:
@@ -238,11 +247,15 @@ def _passes(path: Path) -> Iterator[Row]:
 def _epoch(path: Path) -> Iterator[Row]:
     row = _facts(Epoch.read(path), path)
     held_back = row["held_back"] or {}
-    row |= row["training"] | {f"seconds_{part}": time for part, time in row["seconds"].items()}
-    row["units_dropped"] = tuple(map(tuple, row["units_dropped"]))
-    row["held_back"] = held_back.get("accuracy")
-    row["held_back_documents"] = held_back.get("documents")
-    yield row | {"machine": _machine(row)}
+    yield {
+        **row,
+        **row["training"],
+        **{f"seconds_{part}": time for part, time in row["seconds"].items()},
+        "units_dropped": tuple(map(tuple, row["units_dropped"])),
+        "held_back": held_back.get("accuracy"),
+        "held_back_documents": held_back.get("documents"),
+        "machine": _machine(row),
+    }
 
 
 def _interval(name: str, rounds: Row | None) -> Row:
@@ -254,14 +267,17 @@ def _interval(name: str, rounds: Row | None) -> Row:
 
 def _speeds(content: Row) -> Row:
     """Speeds and sizes of a measurement, and which share of the predicted speedup was reached."""
-    row = {"content": content, "kept_percent": _kept_percent(content)}
+    own, full = content["bytes"], content.get("baseline", content)["bytes"]
+    row = {
+        "content": content,
+        "kept_percent": 100 * content["units_kept"] / content["units_total"],
+        "bytes_percent": 100 * own["total"] / full["total"],
+        "unit_bytes_percent": 100 * own["units"] / full["units"],
+    }
     for key in ("decode", "prefill"):
         row |= _interval(key, content[f"{key}_tokens_per_second"])
     for key in ("speedup", "prefill_speedup"):
         row |= _interval(key, content.get(key))
-    own, full = content["bytes"], content.get("baseline", content)["bytes"]
-    row["bytes_percent"] = 100 * own["total"] / full["total"]
-    row["unit_bytes_percent"] = 100 * own["units"] / full["units"]
     for part, name in (("decode", "speedup"), ("prefill", "prefill_speedup")):
         share = share_of_predicted(content, name)
         row[f"share_{part}"] = None if share is None else 100 * share
@@ -270,8 +286,8 @@ def _speeds(content: Row) -> Row:
 
 def _timing(path: Path) -> Iterator[Row]:
     record = Throughput.read(path)
-    row, content = _facts(record, path), record.model_dump(mode="json")
-    row |= _speeds(content)
+    content = record.model_dump(mode="json")
+    row = _facts(record, path) | _speeds(content)
     # Nothing where it was not compiled, or could not be.
     compiled = content.get("compiled") or {}
     decode = compiled.get("decode_tokens_per_second")
@@ -287,11 +303,14 @@ def _timing(path: Path) -> Iterator[Row]:
 def _in_engine(path: Path) -> Iterator[Row]:
     engine = Engines.read(path).model_dump(mode="json")
     for one in engine.pop("measured"):
-        recipe, content = Recipe.parse(one["recipe"]), engine | one
-        row = content | _speeds(content) | {"in_turn": True, "compressor": None}
-        row |= {key: getattr(recipe, key) for key in ("base", "name", "dropped")}
-        row["weights_megabytes"] = one["bytes"]["total"] / 1e6
-        row["parity"] = (one["proof"] or {}).get("mean_difference")
+        content = engine | one
         facts = [one["version"], one["precision"], engine["device"]]
-        row["how"] = ", ".join([*facts, f"{engine['threads']} threads", one["kernel"]])
-        yield row
+        yield {
+            **content,
+            **_speeds(content),
+            **_parts(one["recipe"]),
+            **{"in_turn": True, "compressor": None},
+            "weights_megabytes": one["bytes"]["total"] / 1e6,
+            "parity": (one["proof"] or {}).get("mean_difference"),
+            "how": ", ".join([*facts, f"{engine['threads']} threads", one["kernel"]]),
+        }

@@ -11,7 +11,7 @@ variance of several cells (`derive.seed_variances`), which brings t to about 2. 
 pooled variance, the interval covers documents alone. Seeds with different documents have A in B.
 
 Sources: adding squared half-widths, Newcombe (1998), method 10; one quantile for each component,
-Graybill and Wang, JASA 75 (1980). `tests/trimllm_paper/test_coverage.py` simulates the coverage.
+Graybill and Wang, JASA 75 (1980). `tests/trimllm_paper/test_intervals.py` simulates the coverage.
 
 Accuracies and differences are in percent, answers and variances are fractions.
 """
@@ -47,13 +47,10 @@ class Spread(NamedTuple):
 
 
 def wilson(correct: float, n: float) -> tuple[float, float]:
-    """Wilson's 95% score interval of a proportion, in percent.
+    """Wilson's 95% score interval of a proportion, in percent; JASA 22 (1927).
 
     Counts may be fractional (effective sample sizes), which scipy's `proportion_ci` refuses.
-    Source: Wilson, JASA 22 (1927). Raises `ValueError` for a count outside 0..n or n = 0.
     """
-    if not n > 0 or not 0 <= correct <= n:
-        raise ValueError(f"{correct} of {n} documents are no proportion")
     p, scale = correct / n, 1 + Z95**2 / n
     centre = (p + Z95**2 / (2 * n)) / scale
     half = Z95 * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n)) / scale
@@ -92,11 +89,7 @@ def accuracy_interval(
     Args:
         same: whether all seeds answered the same documents in the same order.
         spread: pooled variance between seeds; not used where documents differ.
-
-    Raises `ValueError` for no answers, or lists of different lengths if `same`.
     """
-    if not answers or not all(map(len, answers)):
-        raise ValueError("no documents have no proportion")
     right, total = sum(map(sum, answers)), sum(map(len, answers))
     p = right / total
     between, dof = _between_seeds(answers, spread if same else None)
@@ -105,13 +98,12 @@ def accuracy_interval(
         values = np.array(answers, dtype=float)
         n = values.shape[1]
         a = float(values.mean(0).var()) / n - _residual(values)
+    low = high = 100 * p
     if right in (0, total):
         low, high = wilson(p * n, n)
     elif a > 0:
         n = p * (1 - p) / a
         low, high = wilson(p * n, n)
-    else:
-        low = high = 100 * p
     seeds = 100 * student(dof) * math.sqrt(between)
     low, high = (math.hypot(end - 100 * p, seeds) for end in (low, high))
     return max(0.0, 100 * p - low), min(100.0, 100 * p + high)
@@ -155,18 +147,10 @@ def paired_difference(
 
     The documents' part is Wald's interval of the mean over seeds, after adding half a document to
     each of the four outcomes of a pair (Agresti and Min, Statist. Med. 24 (2005)). Scores that are
-    shares have no four outcomes: nothing is added and the quantile is Student's.
-
-    Args:
-        same: whether all seeds answered the same documents.
-        spread: pooled variance of the difference between seeds; not used where documents differ.
-
-    Raises `ValueError` if the lists differ in length or are empty.
+    shares have no four outcomes: nothing is added and the quantile is Student's. `same` and
+    `spread` as in `accuracy_interval`.
     """
-    sizes = [len(one) for one in first], [len(one) for one in second]
-    if sizes[0] != sizes[1] or not sizes[0] or not all(sizes[0]):
-        raise ValueError(f"{sizes[0]} and {sizes[1]} answers cannot be paired")
-    pairs = list(zip(first, second, strict=True))
+    pairs = zip(first, second, strict=True)
     values = [np.asarray(a, dtype=float) - share * np.asarray(b, dtype=float) for a, b in pairs]
     one_list = same or len(values) == 1
     differences = np.mean(values, axis=0) if one_list else np.concatenate(values)
@@ -180,9 +164,8 @@ def paired_difference(
         documents = differences.var(ddof=1) / n if n > 1 else 1.0  # one document says nothing
     # Where documents differ between seeds, their variance is part of that between seeds.
     documents = max(0.0, documents - _residual(np.array(values))) if one_list else 0.0
-    between, dof = _between_seeds(
-        [one.tolist() for one in values], spread if one_list and same else None
-    )
+    pooled = spread if one_list and same else None
+    between, dof = _between_seeds([one.tolist() for one in values], pooled)
     half = math.sqrt(quantile**2 * documents + student(dof) ** 2 * between)
     return Difference(
         points=100 * fmean(float(one.mean()) for one in values),
@@ -199,8 +182,7 @@ def unpaired_difference(
 ) -> Difference:
     """First minus `share` times second accuracy, each given with its interval's ends, in percent.
 
-    The distances from each accuracy to its ends are added in squares: Newcombe, Statist. Med. 17
-    (1998), method 10.
+    Distances to the ends are added in squares: Newcombe, Statist. Med. 17 (1998), method 10.
     """
     (p, p_low, p_high), (q, q_low, q_high) = first, second
     points = p - share * q

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import yaml
 
@@ -44,12 +44,7 @@ class PublishedTable:
         return tuple(self.blocks.get(block, {}))
 
     def value(self, row: str, column: str, block: str = "") -> Value:
-        """The published value, or None where the paper has no such row.
-
-        Raises `KeyError` for a column that the table does not have.
-        """
-        if column not in self.columns:
-            raise KeyError(f"{self.name} has no column {column}")
+        """The published value, or None where the paper has no such row."""
         values = self.blocks.get(block, {}).get(row)
         return None if values is None else values[self.columns.index(column)]
 
@@ -58,22 +53,9 @@ class PublishedTable:
         return float(str(self.value(row, column, block)))
 
 
-@overload
-def bound_percent(value: None) -> None: ...
-
-
-@overload
-def bound_percent(value: float | str) -> float: ...
-
-
-def bound_percent(value: Value) -> float | None:
+def bound_percent(value: float | str) -> float:
     """The number in a printed size: ">=50%" -> 50.0, "100%" -> 100.0; numbers pass through."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"(?:>=|>)?\s*(\d+(?:\.\d+)?)%", value)
-    if not match:
-        raise ValueError(f"{value!r} is not a size as the paper prints it")
-    return float(match[1])
+    return float(re.sub("[>=% ]", "", value)) if isinstance(value, str) else value
 
 
 def display(value: Value, digits: int = 1) -> str:
@@ -90,11 +72,6 @@ def table(name: str) -> PublishedTable:
     columns = tuple(map(str, content.pop("columns")))
     one = any(isinstance(entry, list) for entry in content.values())
     return PublishedTable(name, columns, {"": content} if one else content)
-
-
-def tables() -> tuple[str, ...]:
-    """Keys of all tables."""
-    return tuple(key for key in _CONTENT if key.startswith("table"))
 
 
 def accuracies(block: str, domain: str, column: str = "") -> dict[str, float]:

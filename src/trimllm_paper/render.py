@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ LEGEND = (
     + "; no mark: nothing to compare with. The rules are in src/trimllm_paper/verdict.py, the "
     f"reason for each cell in the CSV. {DAGGER} measured on stand-in data."
 )
+Line = tuple[str, str, list[str]]
+"""Kind, label and cells of a line: a `block`'s or a `section`'s heading (no cells), what was
+`measured`, or what the `paper` prints."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Rendered:
     cells: pd.DataFrame
     header: Sequence[str] = ()
     notes: Sequence[str] = ()
-    stand_ins: Mapping[str, str | None] | None = None
+    stand_ins: Mapping[str, str | None] = field(default_factory=dict)
 
     def cell(self, block: str, row: str, column: str) -> Any:
         """A cell as a named tuple of plain values. Raises `KeyError` where there is none."""
@@ -60,18 +63,31 @@ class Rendered:
     @property
     def heads(self) -> list[str]:
         """Heads of all columns."""
-        daggers = self.stand_ins or {}
-        labels = (c.label + (DAGGER if daggers.get(c.key) else "") for c in self.columns)
-        return ["Recipe", *labels]
+        daggers = (DAGGER if self.stand_ins.get(c.key) else "" for c in self.columns)
+        return ["Recipe", *(c.label + mark for c, mark in zip(self.columns, daggers, strict=True))]
 
-
-def to_csv(table: Rendered) -> str:
-    """The long frame, numbers unrounded, empty where a value does not exist."""
-    plain = table.cells.drop(columns=["details", "sources", "is_paper"])
-    details = pd.DataFrame(list(table.cells.details), index=plain.index, dtype=object)
-    plain = plain.join(details).assign(sources=table.cells.sources.map(";".join))
-    plain["n"] = plain.n.astype("Int64")
-    return plain.to_csv(index=False, lineterminator="\n")
+    @property
+    def lines(self) -> Iterator[Line]:
+        """What Markdown and LaTeX show below the heads."""
+        for _, block in self.cells.groupby("block", sort=False):
+            first, measured = block.iloc[0], block.value.notna().any()
+            heading = "measured"
+            if not measured:
+                heading = "the paper's numbers, nothing measured here"
+            elif first.published_as and not first.is_paper:
+                heading = f"measured, a stand-in for {first.published_as}"
+            yield "block", f"{first.block_label}: {heading}", []
+            section = None
+            for _, row in block.groupby("row", sort=False):
+                first, cells = row.iloc[0], list(zip(row.itertuples(), self.columns, strict=True))
+                if first.section and first.section != section:
+                    yield "section", first.section, []
+                section = first.section
+                if measured:
+                    yield "measured", first.row_label, [_measured(*cell) for cell in cells]
+                if first.published_as and row.printed.notna().any():
+                    label = f"paper, {first.published_as}" if measured else first.row_label
+                    yield "paper", label, [display(cell.printed, c.digits) for cell, c in cells]
 
 
 def _measured(cell: Any, column: Column) -> str:
@@ -89,37 +105,20 @@ def _measured(cell: Any, column: Column) -> str:
     return f"{text} {verdict.MARKS.get(cell.verdict, '')}".rstrip()
 
 
-def lines_of(table: Rendered) -> Iterator[tuple[str, str, list[str]]]:
-    """Lines that Markdown and LaTeX share: kind, label, texts of the cells.
-
-    A line is a `block`'s or a `section`'s heading, what was `measured`, or what the `paper` prints.
-    """
-    for _, block in table.cells.groupby("block", sort=False):
-        first, measured = block.iloc[0], block.value.notna().any()
-        heading = "measured"
-        if not measured:
-            heading = "the paper's numbers, nothing measured here"
-        elif first.published_as and not first.is_paper:
-            heading = f"measured, a stand-in for {first.published_as}"
-        yield "block", f"{first.block_label}: {heading}", []
-        section = None
-        for _, row in block.groupby("row", sort=False):
-            first, cells = row.iloc[0], list(zip(row.itertuples(), table.columns, strict=True))
-            if first.section and first.section != section:
-                yield "section", first.section, []
-            section = first.section
-            if measured:
-                yield "measured", first.row_label, [_measured(*cell) for cell in cells]
-            if first.published_as and row.printed.notna().any():
-                label = f"paper, {first.published_as}" if measured else first.row_label
-                yield "paper", label, [display(cell.printed, c.digits) for cell, c in cells]
+def to_csv(table: Rendered) -> str:
+    """The long frame, numbers unrounded, empty where a value does not exist."""
+    plain = table.cells.drop(columns=["details", "sources", "is_paper"])
+    details = pd.DataFrame(list(table.cells.details), index=plain.index, dtype=object)
+    plain = plain.join(details).assign(sources=table.cells.sources.map(";".join))
+    plain["n"] = plain.n.astype("Int64")
+    return plain.to_csv(index=False, lineterminator="\n")
 
 
 def to_markdown(table: Rendered) -> str:
     """GitHub Markdown, padded so that it reads as plain text too."""
     fonts = {"block": "**{}**", "section": "*{}*", "paper": "*{}*", "measured": "{}"}
     grid = [list(map(_escape_markdown, table.heads))]
-    for kind, head, cells in lines_of(table):
+    for kind, head, cells in table.lines:
         label, *texts = (fonts[kind].format(_escape_markdown(text)) for text in (head, *cells))
         texts = texts or [""] * len(table.columns)
         grid.append([f"&nbsp; {label}" if kind == "paper" else label, *texts])
@@ -143,17 +142,33 @@ def _escape_markdown(text: str) -> str:
 
 
 LATEX = {
-    "\\": r"\textbackslash{}",
+    **{"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", '"': r"''", "–": "--"},
     **{char: f"\\{char}" for char in "{}$&%#_"},
-    "^": r"\textasciicircum{}",
-    '"': r"''",
-    "–": "--",
     **{"~": r"$\sim$", "<": r"$<$", ">": r"$>$", "|": r"$|$", "≥": r"$\geq$", "±": r"$\pm$"},
     **{"×": r"$\times$", "→": r"$\to$", "·": r"$\cdot$", "δ": r"$\delta$", "²": r"$^2$"},
     **{"≁": r"$\not\sim$", "↓": r"$\downarrow$", "−": "$-$"},
     **{"†": r"$^\dagger$", "✓": r"$\surd$", "✗": r"$\times$"},
     **{"[": "{[}", "]": "{]}"},  # a line that starts with [ would be read as an option of \\
 }
+LATEX_LINES = {
+    "block": r"\midrule \multicolumn{%d}{l}{\textbf{%s}}",
+    "section": r"\addlinespace \multicolumn{%d}{l}{\emph{%s}}",
+}
+LATEX_TABLE = r"""% \usepackage{booktabs,adjustbox}
+\begin{table*}
+\centering\footnotesize
+\caption{<caption>}
+\label{tab:<key>}
+\begin{adjustbox}{max width=\textwidth, max totalheight=0.75\textheight}
+\begin{tabular}{<columns>}
+\toprule
+<body>
+\bottomrule
+\end{tabular}
+\end{adjustbox}
+\par\smallskip\parbox{\textwidth}{\scriptsize <notes>}
+\end{table*}
+"""
 
 
 def escape_latex(text: str) -> str:
@@ -163,36 +178,23 @@ def escape_latex(text: str) -> str:
 
 def to_latex(table: Rendered) -> str:
     """A `table*` that fits the page; needs `\\usepackage{booktabs,adjustbox}`."""
-    many = len(table.heads)
-    body = []
-    for kind, head, cells in lines_of(table):
+    many, body = len(table.heads), [" & ".join(map(escape_latex, table.heads))]
+    for kind, head, cells in table.lines:
         label, *texts = map(escape_latex, (head, *cells))
-        if kind in ("block", "section"):
-            rule, font = {"block": ("midrule", "textbf")}.get(kind, ("addlinespace", "emph"))
-            body.append(rf"\{rule} \multicolumn{{{many}}}{{l}}{{\{font}{{{label}}}}} \\")
+        if kind in LATEX_LINES:
+            body.append(LATEX_LINES[kind] % (many, label))
         elif kind == "paper":
-            printed = (rf"\emph{{{text}}}" for text in texts)
-            body.append(" & ".join([rf"\quad\emph{{{label}}}", *printed]) + r" \\")
+            emphasized = (rf"\emph{{{text}}}" for text in (label, *texts))
+            body.append(r"\quad" + " & ".join(emphasized))
         else:
-            body.append(" & ".join([label, *texts]) + r" \\")
-    caption, notes = (
-        escape_latex(" ".join(f"{text.rstrip('.')}." for text in texts))
-        for texts in ((table.title,), (*table.header, LEGEND, *table.notes))
-    )
-    return "\n".join(
-        [
-            r"% \usepackage{booktabs,adjustbox}",
-            *(r"\begin{table*}", r"\centering\footnotesize", rf"\caption{{{caption}}}"),
-            rf"\label{{tab:{table.key}}}",
-            r"\begin{adjustbox}{max width=\textwidth, max totalheight=0.75\textheight}",
-            *(rf"\begin{{tabular}}{{{'l' * many}}}", r"\toprule"),
-            " & ".join(map(escape_latex, table.heads)) + r" \\",
-            *body,
-            *(r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}"),
-            rf"\par\smallskip\parbox{{\textwidth}}{{\scriptsize {notes}}}",
-            "\\end{table*}\n",
-        ]
-    )
+            body.append(" & ".join([label, *texts]))
+    notes = (f"{text.rstrip('.')}." for text in (*table.header, LEGEND, *table.notes))
+    parts = {
+        "<caption>": escape_latex(f"{table.title.rstrip('.')}."),
+        **{"<key>": table.key, "<columns>": "l" * many, "<notes>": escape_latex(" ".join(notes))},
+        "<body>": "\n".join(rf"{line} \\" for line in body),
+    }
+    return re.sub("|".join(parts), lambda part: parts[part[0]], LATEX_TABLE)
 
 
 def render(table: Rendered, stem: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""What a table is made of: columns, rows, and the table itself (`tables.py` has all of them)."""
+"""What a table is made of, and rows, columns and notes that several tables of `tables.py` have."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from trimllm_paper import published
-from trimllm_paper.context import Domain, Model
+from trimllm_paper.context import FULL, Domain, Model
+from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column.
+    """A column that `shows` accuracy or difference (to the first chain) on `domain`; size or speed:
+    the figure `of` an accuracy or a timing; time of training `epochs`, `of` minutes, share (of
+    Full-FT's) or scans (likewise).
 
-    Attributes:
-        shows: `accuracy` or `difference` (to the first chain) on `domain`; `size` or `speed`: the
-            figure `of` an accuracy or a measurement of throughput; `time` of training `epochs`:
-            `of` minutes, share (of Full-FT's) or scans (likewise).
-        printed: the paper's column, if not `key`; its numbers stand `times` so many, divided by
-            that of row `over`, or dividing that of row `under`.
+    `printed` is the paper's column, if not `key`. Its numbers are multiplied by `times` and divided
+    by that of row `over`, or they divide that of row `under`.
     """
 
     key: str
@@ -37,14 +36,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: one recipe.
+    """A row: a fixed `recipe`, or of the `names` (chains, patterns, rules) the first measured, at
+    `kept` percent of the sublayers, or the `smallest` above the bar; with `compressor`.
 
-    Attributes:
-        recipe: a fixed one; else of the `names` (chains, patterns, rules) the first measured, at
-            `kept` percent of the sublayers, or the `smallest` above the bar; with `compressor`.
-        trained: the domain that it was trained on, if not the column's.
-        paper: its row of the paper's table, if not `key` (BLOCK/ROW in Table 6).
-        evaluate: whether the row is evaluated; else it shows what other rows evaluate.
+    `trained` is its domain, if not the column's; `paper` its row of the paper's table, if not `key`
+    (BLOCK/ROW in Table 6). Without `evaluate` it shows what other rows evaluate.
     """
 
     key: str
@@ -94,3 +90,52 @@ class Table:
     def paper(self) -> published.PublishedTable:
         """The paper's numbers; none for a table that the paper does not have."""
         return published.table(self.key)
+
+
+# ---- what several tables have --------------------------------------------------------------------
+
+CRITERIA = {
+    **{"calibration": "Calibration scan", "activation_norm": "Activation norm"},
+    **{"both": "Both", "likelihood": "Likelihood"},
+}
+COMPRESSORS = {
+    **{"llm_pruner": "LLM-Pruner", "sparsegpt_2_4": "SparseGPT (2:4)", "llm_int8": "LLM.int8()"},
+    **{"gptq_int4": "GPTQ-int4", "awq_int4": "AWQ-int4"},
+}
+REFERENCE_KEPT = CROSS_KEPT = 40
+"""Percent of the sublayers that the paper's TrimLLM keeps in Table 1, and in Tables 4 and 5."""
+
+OURS = "ours, not the paper's"
+TUNED = (
+    Row("pretrained", "Pretrained", PRETRAINED),
+    Row("full_ft", FULL, FULL_FT),
+    Row("sparse_ft", "Sparse-FT", SPARSE_FT),
+)
+SIZES = (
+    Column("final_mem", "Final Mem", "size", "final", 0, "%"),
+    Column("true_bytes", "true bytes", "size", "bytes_percent", 0, "%"),
+    Column("megabytes", "true MB", "size", "megabytes"),
+)
+ABOUT_SIZES = (
+    "Final Mem is the share of sublayers kept, as the paper counts, and of compressed models the "
+    "share of bytes. True bytes are the weights in percent of the pretrained model's. Both are "
+    "means over domains (smallest to largest), whose checkpoints drop different sublayers."
+)
+DECODE = Column("throughput", "decode (tokens/s)", "speed", "decode", 2)
+OVER_FULL = Column("speedup", "over full", "speed", "speedup", 2, "×", printed="throughput")
+OF_DECODE = Column("share_decode", "of predicted", "speed", "share_decode", 0, "%")
+OF_PREFILL = Column("share_prefill", "prefill, of predicted", "speed", "share_prefill", 0, "%")
+MEM = Column("mem", "Mem", "speed", "mem", 0, "%")
+UNIT_BYTES = Column("unit_bytes", "sublayer bytes", "speed", "unit_bytes_percent", 1, "%")
+PREFILL = Column("prefill", "prefill (tokens/s)", "speed", "prefill", 0)
+ABOUT_SPEED = "Over full: median over rounds of full model's over row's time, measured in turn."
+ABOUT_PREDICTED = (
+    "Of predicted: over full, in percent of what the bytes read by a step, or the operations of a "
+    "prompt, predict."
+)
+SMALLEST = (
+    "Accuracy and Final Mem of a criterion are those of the chain's smallest checkpoint that keeps "
+    "more than 90% of Full-FT's accuracy (Algorithm 1, C_a), chosen {by}. None: no trimmed "
+    "checkpoint does. Of several domains Final Mem is that of the one that compresses least."
+)
+"""`cells.py` says by which documents."""

@@ -12,12 +12,12 @@ from trimllm.base.names import RULE_KEPT, RULES
 from trimllm_paper.context import Context, Model
 from trimllm_paper.recipe import FULL_FT, Recipe
 from trimllm_paper.specification import Row, Table
-from trimllm_paper.tables import table
+from trimllm_paper.tables import TABLES
 
 
 def needed(key: str, context: Context) -> list[tuple[str, str, str, str]]:
     """Evaluations of a table of accuracy: (model, domain trained on, recipe, domain tested on)."""
-    spec = table(key, context)
+    spec = TABLES[key](context)
     shown = [c.key for c in spec.columns if c.shows == "accuracy" and c.domain and c.domain.tasks]
     ours = context.tables.near if key == "table4" else [domain.name for domain in context.domains]
     evaluations = [
@@ -39,8 +39,8 @@ def _recipes(row: Row, model: Model, spec: Table, context: Context) -> list[str]
     compressor = row.compressor or (Recipe.parse(row.recipe).compressor if row.recipe else None)
     available = set(context.compress.methods)
     if spec.blocks != "model":
-        available &= set(context.throughput.compressors)
-        available &= set(context.throughput.composed if row.names else available)
+        timed = context.throughput
+        available &= {*timed.composed} if row.names else {*timed.compressors}
     if compressor and compressor not in available:
         return []
     if row.recipe:
@@ -50,22 +50,15 @@ def _recipes(row: Row, model: Model, spec: Table, context: Context) -> list[str]
         # An odd number of blocks has no half.
         drops = [model.units // 2] if name in context.tables.rules and model.units % 4 == 0 else []
     elif row.smallest:
-        drops = smallest_drops(model, context)
+        # All checkpoints among which the smallest above the bar is looked for.
+        step, end = context.main.step, context.tables.smallest_percent or RULE_KEPT
+        last = max(_drops(model, step, context.trim.kept_percent), default=0)
+        last = min(last, *filter(None, _drops(model, step, [end])), last)
+        drops = [*range(0, last + 1, step)]
     elif name in context.chains and (row.trained or row.kept in context.trim.kept_percent):
         drops = _drops(model, context.recipes[name].step, [row.kept])
     recipes = [Recipe.trimmed(name, dropped, model.units) for dropped in drops]
     return [str(recipe.compressed(compressor)) for recipe in recipes]
-
-
-def smallest_drops(model: Model, context: Context) -> list[int]:
-    """Drops of all checkpoints among which the smallest above the bar is looked for."""
-    step = context.main.step
-    last = max(_drops(model, step, context.trim.kept_percent), default=0)
-    ends = [
-        last,
-        *filter(None, _drops(model, step, [context.tables.smallest_percent or RULE_KEPT])),
-    ]
-    return [*range(0, min(ends) + 1, step)]
 
 
 def _drops(model: Model, step: int, kept_percent: Iterable[float]) -> list[int]:
@@ -76,24 +69,21 @@ def _drops(model: Model, step: int, kept_percent: Iterable[float]) -> list[int]:
 
 def needed_timings(context: Context) -> list[tuple[str, str]]:
     """Measurements of throughput on a machine: (model or `random-SHAPE`, recipe)."""
-    made = [c for c in context.throughput.compressors if c in context.compress.methods]
+    timed = context.throughput
+    made = [c for c in timed.compressors if c in context.compress.methods]
     timings: list[tuple[str, Recipe]] = []
-    for model in context.models if context.throughput.checkpoints else ():
+    for model in context.models if timed.checkpoints else ():
         kept = [
             Recipe.trimmed(name, dropped, model.units)
             for name in context.chains
             for dropped in _drops(model, context.recipes[name].step, context.trim.kept_percent)
         ]
         full = [Recipe(FULL_FT, compressor=c) for c in (None, *made)]
-        composed = [kept[0].compressed(c) for c in made if c in context.throughput.composed]
+        composed = [kept[0].compressed(c) for c in made if c in timed.composed]
         timings += [(model.name, recipe) for recipe in (*full, *kept, *composed)]
-    for shape in context.throughput.shapes:
-        trims = [
-            Recipe.shape(p, kept)
-            for p in context.patterns
-            for kept in context.throughput.kept_percent
-        ]
-        full = [Recipe.shape().compressed(c) for c in (None, *context.throughput.compressors)]
-        composed = [trim.compressed(c) for trim in trims[:1] for c in context.throughput.composed]
+    for shape in timed.shapes:
+        trims = [Recipe.shape(p, kept) for p in context.patterns for kept in timed.kept_percent]
+        full = [Recipe.shape().compressed(c) for c in (None, *timed.compressors)]
+        composed = [trim.compressed(c) for trim in trims[:1] for c in timed.composed]
         timings += [(f"random-{shape}", recipe) for recipe in (*full, *trims, *composed)]
     return [(name, str(recipe)) for name, recipe in timings]

@@ -13,9 +13,8 @@ import pandas as pd
 
 from trimllm_paper import published
 from trimllm_paper.context import BY_LORA, FULL, Context
-from trimllm_paper.frames import Frame
+from trimllm_paper.frames import Frame, tier_note
 from trimllm_paper.specification import Column, Table
-from trimllm_paper.tier import tier_note
 
 
 def named(column: Column, spec: Table, frame: Frame, context: Context) -> Column:
@@ -42,8 +41,7 @@ def _evaluations(column: Column, frame: Frame) -> pd.DataFrame:
 def stand_in(column: Column, frame: Frame) -> str | None:
     """What the documents of a column are, if not the paper's: by their records, or its domain."""
     recorded = dict.fromkeys(_evaluations(column, frame).stand_in)
-    known = column.domain.stand_in if column.domain else None
-    return "; ".join(filter(None, recorded)) or known
+    return "; ".join(filter(None, recorded)) or (column.domain and column.domain.stand_in)
 
 
 def header(
@@ -54,22 +52,22 @@ def header(
     stand_ins: Mapping[str, str | None],
 ) -> Iterator[str]:
     """What the measured numbers stand on."""
-    compared = published.LABELS[spec.compared]
     timings = frame.engines if spec.blocks == "engine" else frame.timings
     if spec.blocks in ("machine", "engine"):
-        protocols = (content.get("protocol") for content in timings.content)
-        keys = ("prompt", "generate", "repeats")
-        for one in sorted({tuple(found[key] for key in keys) for found in protocols if found}):
+        protocols = [content["protocol"] for content in timings.content]
+        for prompt, generate, repeats in sorted(
+            {(one["prompt"], one["generate"], one["repeats"]) for one in protocols}
+        ):
             yield (
-                "Ours: {} prompt and {} generated tokens; median of {} rounds in fresh processes, "
-                "each in turn with the full model".format(*one)
+                f"Ours: {prompt} prompt and {generate} generated tokens; median of {repeats} "
+                "rounds in fresh processes, each in turn with the full model"
             )
         strangers = ", ".join(sorted({*timings.hardware} - {*spec.gpus}))
         for gpu in [*spec.gpus.values()][:1] if strangers else ():
             yield f"{strangers}: not the paper's hardware; set beside the paper's {gpu}"
     models = ", ".join(model.label for model in spec.models if not model.published)
     if models and any(column.shows == "accuracy" for column in columns):
-        yield f"Stand-in model: {models} in place of {compared}"
+        yield f"Stand-in model: {models} in place of {published.LABELS[spec.compared]}"
     if context.lora and spec.blocks != "machine":
         yield (
             f"Stand-in for full fine-tuning: {BY_LORA}, adapters beside frozen weights, merged at "
@@ -78,8 +76,7 @@ def header(
     for column in columns:
         if documents := stand_ins.get(column.key):
             yield f"Stand-in data, column {column.label}: {documents}"
-    provenances = [*frame.trainings.provenance, *frame.epochs.provenance]
-    trained = dict.fromkeys(filter(None, map(_machine, provenances)))
+    trained = _machines([*frame.trainings.provenance, *frame.epochs.provenance])
     if any(c.shows == "time" for c in columns) and len(trained) > 1:
         yield f"Warning: times come from several machines: {'; '.join(trained)}"
 
@@ -102,13 +99,21 @@ def notes(
             if seeds.min() < most:
                 seeds_note += f" Some cells have {seeds.min()} (column `seeds` of the CSV)."
         yield f"Test documents: {', '.join(documents)}. {seeds_note}"
-    measured = [(frame.evaluations, "evaluations")] if accuracies else []
     timings = frame.engines if spec.blocks == "engine" else frame.timings
-    measured += [(timings, "timings (first seed)")] if spec.blocks != "model" else []
-    if any(column.shows == "time" for column in columns):
-        parts = [table for table in (frame.trainings, frame.epochs) if len(table)]
-        measured += [(pd.concat(parts) if parts else frame.epochs, "passes and epochs")]
-    sources = [_source(table, what) for table, what in measured if len(table)]
+    measured = {
+        "evaluations": [frame.evaluations] if accuracies else [],
+        "timings (first seed)": [timings] if spec.blocks != "model" else [],
+        "passes and epochs": [frame.trainings, frame.epochs]
+        if any(column.shows == "time" for column in columns)
+        else [],
+    }
+    sources = []
+    for what, tables in measured.items():
+        if count := sum(map(len, tables)):
+            machines = ", ".join(_machines([p for one in tables for p in one.provenance]))
+            on = f" on {machines}" if machines else ""
+            origin = tier_note([source for one in tables for source in one.source])
+            sources.append(f"{origin}: {count} {what}{on}")
     text = f"{'; '.join(sources)}. Commits are in the CSV."
     yield text if sources else "Nothing is measured yet."
 
@@ -126,15 +131,12 @@ def _documents(column: Column, cells: pd.DataFrame) -> str:
     return f"{column.label} {' to '.join(map(str, sizes))}" + (f" ({words})" if words else "")
 
 
-def _source(table: pd.DataFrame, what: str) -> str:
-    """How many measurements, of which run, on which machines."""
-    machines = dict.fromkeys(filter(None, map(_machine, table.provenance)))
-    on = f" on {', '.join(machines)}" if machines else ""
-    return f"{tier_note(table.source)}: {len(table)} {what}{on}"
-
-
-def _machine(provenance: Mapping[str, Any]) -> str:
-    hardware = provenance.get("hardware") or {}
-    name = hardware.get("gpu") or hardware.get("cpu") or ""
-    cores = hardware.get("threads") or hardware.get("cores")
-    return f"{name}, {cores} cores" if name and cores and not hardware.get("gpu") else str(name)
+def _machines(provenances: Sequence[Mapping[str, Any]]) -> list[str]:
+    """GPUs, or processors with their cores, each once."""
+    names = []
+    for provenance in provenances:
+        hardware = provenance.get("hardware") or {}
+        name = str(hardware.get("gpu") or hardware.get("cpu") or "")
+        cores = hardware.get("threads") or hardware.get("cores")
+        names.append(f"{name}, {cores} cores" if cores and not hardware.get("gpu") else name)
+    return list(dict.fromkeys(filter(None, names)))

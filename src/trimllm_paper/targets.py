@@ -28,7 +28,7 @@ from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, place_o
 from trimllm_paper.shapes import RANDOM
 from trimllm_paper.specification import Table
 from trimllm_paper.table_inputs import needed, needed_timings
-from trimllm_paper.tables import table
+from trimllm_paper.tables import TABLES
 
 Names = Iterable[str]
 
@@ -150,7 +150,7 @@ class Targets:
 
     def table(self, name: str) -> dict[str, list[str]]:
         """Results that a table shows, by kind."""
-        spec = table(name, self.tables)
+        spec = TABLES[name](self.tables)
         if spec.blocks == "engine":
             return {"engines": self.in_engines()}
         timed = any(column.shows == "time" for column in spec.columns)

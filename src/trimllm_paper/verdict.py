@@ -5,23 +5,19 @@ shape on the paper's GPU. Everything else is a stand-in. All intervals are 95%.
 
 Own cells are `reproduced` if the published number lies in the interval or within `TOLERANCE`
 points, else `not reproduced`; an interval wider than `WIDEST` points that holds it decides nothing.
+Stand-ins are judged by the relations that the paper reports, each a difference with its interval:
 
-Stand-ins are asked for the relations that the paper reports, each a difference with its interval:
-
-gain    the difference to the pretrained model has the paper's sign. Asked if the paper's own
-        difference is at least `PAPER_MARGIN`, about what its test sets resolve.
-keeps   the share of Full-FT's accuracy is as large as the paper's, but at most `KEEPS` (criterion
-        C_a of Algorithm 1) is asked for. Not asked of Pretrained and Full-FT.
+gain    the difference to the pretrained model has the paper's sign, if the paper's own difference
+        is at least `PAPER_MARGIN`, about what its test sets resolve.
+keeps   the share of Full-FT's accuracy is at least the paper's, or `KEEPS` (criterion C_a of
+        Algorithm 1) if that is less. Not for Pretrained and Full-FT.
 loses   Full-FT is better, if in the paper it is, by a share of more than 1 - `KEEPS`.
 
 One relation that fails makes `not seen`, one that the interval leaves open `undecided`, all that
-hold `seen`. A row that is its own yardstick has no verdict: Pretrained's gain over itself,
-Full-FT's share of its own time. Nor has the size of a compressed stand-in, which depends on how
-large its embeddings are.
-
-`collapsed`: the interval reaches down to chance, that of Full-FT does not, and it ends below half
-of what Full-FT has above chance. `none`: no trimmed checkpoint keeps enough. `not run`: the cell,
-or what it has to be compared with, was not measured. No verdict: the paper has nothing to compare.
+hold `seen`. No verdict: the paper has nothing to compare, or the row is its own yardstick. `not
+run`: the cell, or what it is compared with, was not measured. `none`: no trimmed checkpoint keeps
+enough. `collapsed`: the interval reaches chance, that of Full-FT does not, and it ends below half
+of what Full-FT has above chance.
 
 Speed: an own median is `reproduced` within `SPEED_TOLERANCE`; a stand-in must be faster, or slower,
 than the full model as in the paper, if the paper's ratio is at least `RATIO_MARGIN` away from 1.
@@ -42,14 +38,9 @@ from trimllm_paper.intervals import mean_interval
 from trimllm_paper.published import Value, bound_percent
 from trimllm_paper.recipe import FULL_FT, PRETRAINED
 
-REPRODUCED = "reproduced"
-NOT_REPRODUCED = "not reproduced"
-SEEN = "seen on the stand-in"
-NOT_SEEN = "not seen on the stand-in"
-UNDECIDED = "undecided"
-COLLAPSED = "collapsed"
-NOT_RUN = "not run"
-NONE = "none"
+REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
+SEEN, NOT_SEEN = "seen on the stand-in", "not seen on the stand-in"
+UNDECIDED, COLLAPSED, NOT_RUN, NONE = "undecided", "collapsed", "not run", "none"
 MARKS = {
     **{REPRODUCED: "✓", NOT_REPRODUCED: "✗", SEEN: "~", NOT_SEEN: "≁"},
     **{UNDECIDED: "?", COLLAPSED: "↓"},
@@ -105,16 +96,16 @@ def word(holds: bool | None, *, own: bool = False) -> str:
 
 def gain(
     measured: Accuracy, base: Accuracy | None, published: float, published_base: float
-) -> Relation | None:
-    """The relation to the pretrained model; None if the paper itself shows no difference."""
+) -> list[Relation]:
+    """The relation to the pretrained model; none if the paper itself shows no difference."""
     theirs = published - published_base
     if abs(theirs) < PAPER_MARGIN:
-        return None
+        return []
     if base is None:
-        return Relation(None, "the pretrained model was not run", missing=True)
+        return [Relation(None, "the pretrained model was not run", missing=True)]
     ours = measured.minus(base)
     ends = (ours.low, ours.high) if theirs > 0 else (-ours.high, -ours.low)
-    return Relation(above(*ends), f"over pretrained {ours}, paper {theirs:+.1f}")
+    return [Relation(above(*ends), f"over pretrained {ours}, paper {theirs:+.1f}")]
 
 
 def keeps(
@@ -125,14 +116,11 @@ def keeps(
         return [Relation(None, "Full-FT was not run", missing=True)]
     if full.at_chance or not full.percent:
         return [Relation(None, "Full-FT is at chance: there is nothing to keep")]
-    theirs = published / published_full
-    bar, whole = min(KEEPS, theirs), measured.minus(full)
-    over = measured.minus(full, bar)
-    text = (
-        f"keeps {measured.share_of(full):.0f}% of Full-FT, paper {100 * theirs:.0f}%; over "
-        f"{100 * bar:.0f}% of it {over}"
-    )
-    reported = [Relation(above(over.low, over.high), text)]
+    theirs, whole = published / published_full, measured.minus(full)
+    bar = min(KEEPS, theirs)
+    over, share = measured.minus(full, bar), measured.share_of(full)
+    text = f"keeps {share:.0f}% of Full-FT, paper {100 * theirs:.0f}%; over {100 * bar:.0f}% of it"
+    reported = [Relation(above(over.low, over.high), f"{text} {over}")]
     if theirs <= KEEPS:
         text = f"over Full-FT {whole}, paper {published - published_full:+.1f}"
         reported.append(Relation(above(-whole.high, -whole.low), text))
@@ -152,9 +140,8 @@ def relations(
     """
     if row == PRETRAINED:
         return []
-    reported = [gain(measured, ours[0], published, theirs[0])]
-    reported += keeps(measured, ours[1], published, theirs[1]) if row != FULL_FT else []
-    return [relation for relation in reported if relation is not None]
+    gained = gain(measured, ours[0], published, theirs[0])
+    return gained + (keeps(measured, ours[1], published, theirs[1]) if row != FULL_FT else [])
 
 
 def collapsed(measured: Accuracy, full: Accuracy) -> bool:
@@ -190,22 +177,20 @@ def judge(
         return None, ""
     value, (low, high) = bound_percent(published), measured.ci95
     inside = low <= value <= high or abs(measured.percent - value) <= TOLERANCE
-    reasons = [relation.text for relation in shape]
+    reasons = "; ".join(["", *(relation.text for relation in shape)])
     agrees = f"paper {value:.1f} {'agrees' if inside else 'does not agree'}"
     if preserves is not None and collapsed(measured, preserves):
         lost = f"at chance ({low:.1f} to {high:.1f}, by guessing {measured.chance:.1f})"
-        return COLLAPSED, "; ".join([lost, *([agrees] if own else []), *reasons])
+        return COLLAPSED, lost + (f"; {agrees}" if own else "") + reasons
     if own:
         wide = inside and high - low > WIDEST
         wider = f"interval of {high - low:.1f} points is too wide to reproduce a number"
-        why = "; ".join([wider if wide else agrees, *reasons])
-        return word(None if wide else inside, own=True), why
+        return word(None if wide else inside, own=True), (wider if wide else agrees) + reasons
     if not shape:
         return None, "the paper shows no relation to compare"
     holds = all_of(relation.holds for relation in shape)
-    if holds is not False and any(relation.missing for relation in shape):
-        return NOT_RUN, "; ".join(reasons)
-    return word(holds), "; ".join(reasons)
+    missing = holds is not False and any(relation.missing for relation in shape)
+    return NOT_RUN if missing else word(holds), reasons.removeprefix("; ")
 
 
 # ---- size, speed, time ---------------------------------------------------------------------------
@@ -219,17 +204,16 @@ def judge_size(measured: float, published: Value, *, own: bool, part: bool = Fal
     """
     if published is None:
         return None, ""
-    bound = bound_percent(published)
-    why = f"{measured:.1f}% against {published}"
+    bound, why = bound_percent(published), f"{measured:.1f}% against {published}"
     if part and measured <= bound + SIZE_SLACK:
         return UNDECIDED, f"{why}, of a part of the domains"
     return word(bound - 1 <= measured <= bound + SIZE_SLACK, own=own), why
 
 
-def judge_speed(measured: float | None, published: Value) -> Verdict:
+def judge_speed(measured: float, published: Value) -> Verdict:
     """Verdict of the paper's model on the paper's GPU: tokens/s, or a ratio."""
-    if measured is None or published is None:
-        return (NOT_RUN if measured is None else None), ""
+    if published is None:
+        return None, ""
     value = bound_percent(published)
     away = measured / value - 1
     why = f"{measured:.2f} is {100 * away:+.0f}% from the paper's {value:.2f}"

@@ -11,7 +11,7 @@ from result_files import Evaluations, TimingFiles, plain_chain, rewrite, write_c
 from trimllm.base.errors import UserError
 from trimllm_paper import frames as room
 from trimllm_paper import kept_runs
-from trimllm_paper.frames import COLUMNS, Frame, frame, rows, where
+from trimllm_paper.frames import COLUMNS, Frame, frame, rows, tier_note, where
 from trimllm_paper.recipe import seed_folders
 
 ROOT = Path(__file__).parents[2]
@@ -80,3 +80,16 @@ def test_a_chain_with_a_gap_or_of_two_is_refused(tmp_path: Path) -> None:
     rewrite(paths[2], criterion="likelihood")
     with pytest.raises(UserError, match="of one chain"):
         Frame.of(epochs=paths)
+
+
+def test_a_note_says_what_was_measured_here(tmp_path: Path) -> None:
+    kept, mine = tmp_path / "results/kept_real", tmp_path / "results"
+    kept_runs.write(kept, {"scans/m/d.json": {"content": {}}}, "seed: 0\n")
+    of_kept = [kept / "scans/m/d.json", kept / "seed_1/eval/m/d/full_ft/t.json"]
+    of_mine = [mine / "scans/m/d.json"]
+    assert tier_note([*of_kept]) == (
+        "Reference: kept results of an earlier run (results/kept_real), not measured here"
+    )
+    assert tier_note(of_mine) == "Measured here"
+    assert tier_note([*of_kept, *of_mine]).startswith("Mixed")
+    assert tier_note([]) == "Nothing measured"

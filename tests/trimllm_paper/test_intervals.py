@@ -1,10 +1,16 @@
-"""Intervals against published values, closed forms, and their own definitions."""
+"""Intervals against published values, closed forms, and simulations of what they cover.
+
+Simulated answers come from a logistic model with an effect of each document and of each seed; the
+truth is the expected accuracy of another document under another seed. A trained model's seeds
+differ by 2 to 10 points (an effect of 0.1 to 0.4), its documents differ in hardness (1 to 4).
+"""
 
 from __future__ import annotations
 
 import math
-from statistics import fmean, stdev
+from statistics import fmean, stdev, variance
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,25 +26,19 @@ from trimllm_paper.intervals import (
 )
 
 counts = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
-
-
-def answered(right: int, n: int) -> list[int]:
-    return [1] * right + [0] * (n - right)
-
-
 pairs = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=200)
+shares = st.lists(st.tuples(st.floats(0.1, 0.9), st.floats(0, 1)), min_size=2, max_size=50)
 
 
 @given(counts)
-def test_wilson_of_whole_counts_is_scipys(count: tuple[int, int]) -> None:
-    found = stats.binomtest(*count).proportion_ci(method="wilson")
-    assert wilson(*count) == pytest.approx((100 * found.low, 100 * found.high), abs=1e-9)
-
-
-@pytest.mark.parametrize(("correct", "n"), [(0, 0), (-1, 5), (6, 5)])
-def test_wilson_refuses_what_is_no_proportion(correct: int, n: int) -> None:
-    with pytest.raises(ValueError):
-        wilson(correct, n)
+def test_right_and_wrong_answers_of_one_seed_have_scipys_wilson_interval(
+    count: tuple[int, int],
+) -> None:
+    right, n = count
+    ends = stats.binomtest(right, n).proportion_ci(method="wilson")
+    expected = pytest.approx((100 * ends.low, 100 * ends.high), abs=1e-9)
+    assert wilson(right, n) == expected
+    assert accuracy_interval([[1] * right + [0] * (n - right)]) == expected
 
 
 def test_unpaired_difference_equals_the_value_in_newcombe() -> None:
@@ -49,17 +49,19 @@ def test_unpaired_difference_equals_the_value_in_newcombe() -> None:
 
 
 @given(pairs)
-def test_paired_difference_is_antisymmetric_and_ordered(answers: list[tuple[int, int]]) -> None:
+def test_paired_difference_is_antisymmetric_and_its_p_value_fits_its_interval(
+    answers: list[tuple[int, int]],
+) -> None:
     first, second = ([pair[i] for pair in answers] for i in (0, 1))
-    forth, back = paired_difference([first], [second]), paired_difference([second], [first])
-    assert forth.points == pytest.approx(100 * (sum(first) - sum(second)) / len(answers))
-    assert -100 <= forth.low <= forth.high <= 100
-    assert (back.points, back.low, back.high) == pytest.approx(
-        (-forth.points, -forth.high, -forth.low)
-    )
-
-
-shares = st.lists(st.tuples(st.floats(0.1, 0.9), st.floats(0, 1)), min_size=2, max_size=50)
+    for spread in (None, Spread(1e-4, 3)):
+        forth = paired_difference([first], [second], spread=spread)
+        back = paired_difference([second], [first], spread=spread)
+        assert forth.points == pytest.approx(100 * (sum(first) - sum(second)) / len(answers))
+        assert -100 <= forth.low <= forth.high <= 100
+        ends = (-forth.points, -forth.high, -forth.low)
+        assert (back.points, back.low, back.high) == pytest.approx(ends)
+        assert (forth.p < 0.05) == (forth.low > 0 or forth.high < 0)
+        assert forth.dof == (3 if spread else math.inf)
 
 
 @given(shares)
@@ -73,7 +75,7 @@ def test_answers_that_count_a_share_have_the_paired_interval_of_students_t(
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=50).filter(lambda v: 0.01 < fmean(v) < 0.99))
-def test_shares_are_an_accuracy_whose_interval_is_no_wider_than_of_right_and_wrong_answers(
+def test_shares_have_an_interval_no_wider_than_right_and_wrong_answers(
     answers: list[float],
 ) -> None:
     n, right = len(answers), sum(answers)
@@ -83,25 +85,104 @@ def test_shares_are_an_accuracy_whose_interval_is_no_wider_than_of_right_and_wro
     assert widest[0] - 1e-6 <= low and high <= widest[1] + 1e-6
 
 
-@given(counts)
-def test_right_and_wrong_answers_of_one_seed_have_wilsons_interval(count: tuple[int, int]) -> None:
-    assert accuracy_interval([answered(*count)]) == pytest.approx(wilson(*count), abs=1e-9)
-
-
-@given(pairs)
-def test_the_p_value_is_below_a_twentieth_where_the_interval_excludes_zero(
-    answers: list[tuple[int, int]],
-) -> None:
-    first, second = ([pair[i] for pair in answers] for i in (0, 1))
-    for spread in (None, Spread(1e-4, 3)):
-        found = paired_difference([first], [second], spread=spread)
-        assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
-        assert found.dof == (3 if spread else math.inf)
-
-
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=30))
 def test_a_mean_has_the_interval_of_students_t(values: list[float]) -> None:
-    scale = stdev(values) / math.sqrt(len(values))
-    half = stats.t.ppf(0.975, len(values) - 1) * scale
+    half = stats.t.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
     expected = fmean(values) - half, fmean(values) + half
     assert mean_interval(values) == pytest.approx(expected, abs=1e-9)
+
+
+# ---- what they cover
+
+DRAWS, ENOUGH = 500, 0.93
+
+
+def expected(rng: np.random.Generator, mean: float, deviation: float) -> float:
+    logit = mean + rng.normal(0, deviation, 1_000_000)
+    return float((1 / (1 + np.exp(-logit))).mean())
+
+
+def drawn(rng: np.random.Generator, logit: np.ndarray) -> list[list[int]]:
+    """Answers by seed."""
+    return (rng.random(logit.shape) < 1 / (1 + np.exp(-logit))).astype(int).tolist()
+
+
+def of_seeds(
+    rng: np.random.Generator, mean: float, documents: np.ndarray, seed: float, seeds: int
+) -> list[list[int]]:
+    """Answers by seed to documents whose effects are given."""
+    return drawn(rng, mean + documents[None, :] + rng.normal(0, seed, (seeds, 1)))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("documents", [1.0, 2.0, 4.0])
+@pytest.mark.parametrize("seed, width", [(0.0, 15), (0.2, 19), (0.4, 29)])
+def test_accuracies_are_covered_and_how_wide_that_is(
+    documents: float, seed: float, width: float
+) -> None:
+    """Three seeds of 160 documents: 8 points to either side if seeds do nothing, 14 if they do."""
+    rng = np.random.default_rng(1)
+    truth = 100 * expected(rng, 1.0, math.hypot(documents, seed))
+    answers = [of_seeds(rng, 1.0, rng.normal(0, documents, 160), seed, 3) for _ in range(DRAWS)]
+    found = np.array([accuracy_interval(one) for one in answers])
+    assert np.mean((found[:, 0] <= truth) & (truth <= found[:, 1])) >= ENOUGH
+    if documents == 2.0:
+        assert np.mean(found[:, 1] - found[:, 0]) == pytest.approx(width, abs=4)
+
+
+@pytest.mark.parametrize("seed", [0.0, 0.2, 0.4])
+def test_pooled_seeds_are_covered_by_narrower_intervals(seed: float) -> None:
+    """Ten cells of a recipe, three seeds each: t of 20 degrees of freedom in place of two."""
+    rng = np.random.default_rng(2)
+    truth = 100 * expected(rng, 1.0, math.hypot(2.0, seed))
+    hits, alone, pooled = [], [], []
+    for _ in range(DRAWS // 10):
+        cells = [of_seeds(rng, 1.0, rng.normal(0, 2.0, 400), seed, 3) for _ in range(10)]
+        spread = Spread(fmean(variance(map(fmean, cell)) for cell in cells), 20)
+        for cell in cells:
+            low, high = accuracy_interval(cell, spread=spread)
+            hits.append(low <= truth <= high)
+            pooled.append(high - low)
+            alone.append(np.ptp(accuracy_interval(cell)))
+    assert np.mean(hits) >= ENOUGH
+    assert np.mean(pooled) < np.mean(alone)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", [1.0, 0.9])
+@pytest.mark.parametrize("seeds, seed", [(1, 0.0), (3, 0.0), (3, 0.2), (3, 0.4)])
+def test_paired_differences_are_covered(seeds: int, seed: float, part: float) -> None:
+    """Two models on the same documents, whose seeds go their own ways."""
+    rng = np.random.default_rng(3)
+    spread = math.hypot(2.0, seed)
+    truth = 100 * (expected(rng, 0.5, spread) - part * expected(rng, 1.5, spread))
+    hits = []
+    for _ in range(DRAWS):
+        documents = rng.normal(0, 2.0, 160)
+        first, second = (of_seeds(rng, mean, documents, seed, seeds) for mean in (0.5, 1.5))
+        found = paired_difference(first, second, part)
+        hits.append(found.low <= truth <= found.high)
+    assert np.mean(hits) >= ENOUGH
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("gap, covered", [(0.5, 0.94), (1.1, 0.82)])
+def test_seeds_of_two_kinds_are_covered_less(gap: float, covered: float) -> None:
+    """A third of the chains, say those that drop an MLP of massive activations early, is worse by
+    7 or 15 points: of three seeds all are of one kind in a third of all runs, and no interval knows
+    of the other. LIMITS.md says so."""
+    rng = np.random.default_rng(8)
+    groups = [expected(rng, mean, 2.0) for mean in (-0.5, -0.5 - gap)]
+    truth, hits = 100 * (2 * groups[0] + groups[1]) / 3, []
+    for _ in range(2 * DRAWS):
+        documents = rng.normal(0, 2.0, 400)
+        logit = documents[None, :] - 0.5 - gap * (rng.random((3, 1)) < 1 / 3)
+        low, high = accuracy_interval(drawn(rng, logit))
+        hits.append(low <= truth <= high)
+    assert np.mean(hits) == pytest.approx(covered, abs=0.02)
+
+
+def test_answers_that_are_all_right_keep_an_interval() -> None:
+    assert accuracy_interval([[1] * 50] * 3) == wilson(50, 50)
+    found = unpaired_difference((100.0, *wilson(50, 50)), (0.0, *wilson(0, 40)))
+    assert found.points == 100 and 85 < found.low < 100

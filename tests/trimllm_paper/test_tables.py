@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-from result_files import TINY, build, column, context
+from result_files import TINY, column, context
 
-from trimllm.base.errors import UserError
 from trimllm_paper import table_inputs
-
-
-def test_a_table_that_does_not_exist() -> None:
-    with pytest.raises(UserError, match="table10 is no table; there are table1"):
-        build("table10")
 
 
 def recipes(table: str, **changes: object) -> set[str]:

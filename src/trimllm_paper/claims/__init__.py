@@ -26,8 +26,7 @@ from trimllm_paper import published, verdict
 from trimllm_paper.claims import accuracy, speed
 from trimllm_paper.claims.evidence import Evidence, Finding, holm
 from trimllm_paper.context import Context
-from trimllm_paper.frames import Frame
-from trimllm_paper.tier import tier_note
+from trimllm_paper.frames import Frame, tier_note
 from trimllm_paper.verdict import COLLAPSED, NOT_RUN, word
 
 OURS = "likelihood"

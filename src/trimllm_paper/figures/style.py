@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from trimllm_paper.config.models import RecipeEntry
 from trimllm_paper.context import Context, Domain
-from trimllm_paper.tier import tier_note
+from trimllm_paper.frames import tier_note
 
 Look = dict[str, Any]
 """Keywords of matplotlib: label, color, marker, linestyle, linewidth."""

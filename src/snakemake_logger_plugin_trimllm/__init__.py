@@ -19,18 +19,19 @@ from typing import Any, TextIO
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from trimllm_paper.plan import PLAN, Pace
+from trimllm_paper.plan import PLAN, SECONDS
 
-TAIL = 15
-"""Lines of a failed job's log that are shown."""
-SILENT, LOOK = 100.0, 5.0
-"""Seconds without a line after which a run says how far it is, and between two looks at that."""
-KEPT, SUBMITTED = "Nothing to be done", "has been submitted with"
-"""In Snakemake's messages that are shown."""
+TAIL = 15  # lines of a failed job's log that are shown
+SILENT, LOOK = 100.0, 5.0  # seconds: without a line; between looks at that
+# In Snakemake's messages that are shown.
+SHOWN = ("Nothing to be done", "has been submitted with")
 
 
 class LogHandler(LogHandlerBase):
     """One line for one event, on standard error."""
+
+    writes_to_stream = True
+    writes_to_file = has_filter = has_formatter = needs_rulegraph = False
 
     def __post_init__(self) -> None:
         self.started = self.spoke = time.monotonic()
@@ -39,7 +40,8 @@ class LogHandler(LogHandlerBase):
         self.running: set[int] = set()
         self.finished: set[int] = set()
         self.closed = threading.Event()
-        if not self._is_plain:
+        self.is_plain = self.common_settings.dryrun or self.common_settings.verbose
+        if not self.is_plain:
             threading.Thread(target=self._break_silence, daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -49,38 +51,36 @@ class LogHandler(LogHandlerBase):
             job = {"rule": fields["rule_name"], "wildcards": dict(fields["wildcards"])}
             with open(plan, "a", encoding="utf-8") as lines:
                 lines.write(json.dumps(job) + "\n")
-        if text := self.format(record) if self._is_plain else self._text(record, fields):
+        if text := self.format(record) if self.is_plain else self._text(record, fields):
             self._print(text)
 
     def close(self) -> None:
         self.closed.set()
         super().close()
 
-    def _print(self, text: str) -> None:
-        self.spoke = time.monotonic()
-        self.stream.write(f"{text}\n")
-        self.stream.flush()
-
-    def _break_silence(self) -> None:
-        while not self.closed.wait(LOOK):
-            if self.running and time.monotonic() - self.spoke > SILENT:
-                jobs = "; ".join(self.messages[job] for job in sorted(self.running)[:3])
-                self._print(f"{self._progress()}; at work: {jobs}")
-
-    @property
-    def _is_plain(self) -> bool:
-        """Whether Snakemake's own messages are printed."""
-        return self.common_settings.dryrun or self.common_settings.verbose
-
     @property
     def stream(self) -> TextIO:
         """Where a run prints."""
         return sys.stdout if self.common_settings.stdout else sys.stderr
 
+    def _print(self, text: str) -> None:
+        self.spoke = time.monotonic()
+        print(text, file=self.stream, flush=True)
+
+    def _break_silence(self) -> None:
+        while not self.closed.wait(LOOK):
+            if self.running and time.monotonic() - self.spoke > SILENT:
+                jobs = "; ".join(self.messages[job] for job in sorted(self.running)[:3])
+                self._print(f"{self._progress()}; running: {jobs}")
+
     def _text(self, record: logging.LogRecord, fields: dict[str, Any]) -> str | None:
         event, message = fields.get("event"), record.getMessage().strip()
         if event == LogEvent.JOB_INFO:
-            return self._starting(fields["jobid"], fields.get("rule_msg"), fields["rule_name"])
+            job, text = fields["jobid"], fields.get("rule_msg")
+            self.messages[job] = text or fields["rule_name"]
+            if text:  # targets that only name others have none
+                self.running.add(job)
+                return f"{time.strftime('%H:%M:%S')} {text}"
         if event == LogEvent.JOB_FINISHED:
             self.finished.add(fields["job_id"])
             self.running.discard(fields["job_id"])
@@ -92,30 +92,25 @@ class LogHandler(LogHandlerBase):
             self.running.discard(fields["jobid"])
             return self._failed(fields)
         if event == LogEvent.ERROR:  # that a job's process failed is shown with its log
-            return None if "CalledProcessError" in message else refusal(message)
+            return None if "CalledProcessError" in message else one_line(message)
         if event == LogEvent.RUN_INFO:
             self.total = fields["stats"]["total"]
         if event == LogEvent.GROUP_ERROR:
             return self.format(record)
-        shown = record.levelno >= logging.WARNING or KEPT in message or SUBMITTED in message
-        return message if event is None and shown else None
-
-    def _starting(self, job: int, message: str | None, rule: str) -> str | None:
-        """What a job does; nothing for targets that only name others."""
-        self.messages[job] = message or rule
-        if message:
-            self.running.add(job)
-        return f"{time.strftime('%H:%M:%S')} {message}" if message else None
+        is_shown = record.levelno >= logging.WARNING or any(part in message for part in SHOWN)
+        return message if event is None and is_shown else None
 
     def _progress(self) -> str:
         spent = time.monotonic() - self.started
-        left = Pace.left(self.finished, spent)
+        whole = sum(SECONDS.values())
         if 0 < self.done == self.total:
             words = f"in {spent / 60:.0f} min"
-        elif left is None:
+        elif done := sum(SECONDS.get(job, 0.0) for job in self.finished):
+            left = spent * (whole - done) / done / 60
+            # Other work on the machine, and jobs unlike those that were measured.
+            words = f"{0.8 * left:.0f} to {1.5 * left + 1:.0f} min left at this speed"
+        else:
             words = f"{spent / 60:.0f} min so far"
-        else:  # other work on the machine, and jobs unlike those that were measured
-            words = f"{0.8 * left / 60:.0f} to {1.5 * left / 60 + 1:.0f} min left at this speed"
         return f"{time.strftime('%H:%M:%S')} {self.done} of {self.total} jobs done, {words}"
 
     def _failed(self, fields: dict[str, Any]) -> str:
@@ -124,40 +119,31 @@ class LogHandler(LogHandlerBase):
         why = str(fields.get("rule_msg") or "").strip().partition("\n")[0]
         name = self.messages.get(fields["jobid"], fields["rule_name"])
         lines = [f"failed: {name}" + (f" ({why})" if why else "")]
-        remote = "external_jobid" in (fields.get("aux") or {})
         for log in (Path(log.split(" ", 1)[0]) for log in fields.get("log") or ()):
             lines.append(f"  log: {log}")
             tail = log.read_text(errors="replace").splitlines()[-TAIL:] if log.is_file() else []
-            explained = bool(tail) and tail[-1].startswith("error: ")
-            if remote or not explained:
+            is_explained = bool(tail) and tail[-1].startswith("error: ")
+            if why or not is_explained:  # on another machine it printed nothing here
                 lines += [f"    | {line[:400]}" for line in tail]
-            if not explained and not why:
-                lines.append(
-                    "  Killed, perhaps for lack of memory: `make plan` shows what it needs."
-                )
-        return "\n".join(lines)
-
-    writes_to_stream = True
-    writes_to_file = has_filter = has_formatter = needs_rulegraph = False
+            if not why and not is_explained:
+                lines.append("  Killed, perhaps for lack of memory: see `make plan`.")
+        return "\n".join([*lines, "The same command goes on from here."])
 
 
-def refusal(message: str) -> str:
+def one_line(message: str) -> str:
     """Snakemake's error; one line where the system refused something or a lock is left."""
     lines = [line.strip() for line in message.splitlines() if line.strip(" ^~")] or [""]
     if "cannot be locked" in message:
         return (
-            "error: another run is at work in this folder, or one was killed; where none is, "
+            "error: another run uses this folder, or one was killed; where none runs, "
             "`snakemake --unlock` and the same command again"
         )
     if "Write-protected output files" in message:
         path = message.rpartition("affected files:")[2].split()[0]
         return f"error: {path} may not be written; make its folder writable and run again"
-    if lines[1:] and re.match(r"\w+Error: \[Errno \d+\] ", lines[-1]):
-        if "/.cache" in lines[-1]:
-            lines.append("(set XDG_CACHE_HOME to a folder where Snakemake may write)")
-        is_trace = lines[0].startswith("Traceback")
-        return f"error: {' '.join(lines[-1:] if is_trace else [lines[0], *lines[-1:]])}"
-    if lines[1:] and lines[0].startswith("Traceback"):
+    if lines[0].startswith("Traceback"):
         remedy = "run the same command again; if it fails again, report it with .snakemake/log"
-        return f"error: {lines[-1]} (unexpected: {remedy})"
+        return f"error: {lines[-1]} ({remedy})"
+    if lines[1:] and re.match(r"\w+Error: \[Errno \d+\] ", lines[-1]):
+        return f"error: {lines[0]} {lines[-1]}"
     return message

@@ -7,15 +7,14 @@ import os
 import subprocess
 import tempfile
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trimllm.base import kernels
 from trimllm.base.errors import UserError
 from trimllm.base.machine import memory_bytes
-from trimllm_paper import gpus, invocation
-from trimllm_paper.config.load import MISSING
+from trimllm_paper import gpus, invocation, shapes
+from trimllm_paper.integrity import cluster
 from trimllm_paper.resources import GIB, MIB, SLOW_START, TRAINING, Resources, task_of
 from trimllm_paper.resources import stored_bytes as stored
 
@@ -25,11 +24,8 @@ STAY = ("fetch_model", "full_ft", "sparse_ft", "settle_kept")
 """Rules whose checkpoints stay."""
 SAFE = 0.75
 """Share of a cluster's longest time that a job may be expected to take."""
-
-Refusal = tuple[list[Any], Any, str]
-"""Key of the configuration, its value, the problem."""
-Work = list[tuple[str, Mapping[str, str]]]
-"""Task and wildcards of jobs."""
+SECONDS: dict[int, float] = {}
+"""Expected seconds of each job of this process's run, by its number: for the time left."""
 
 
 class Job(NamedTuple):
@@ -37,19 +33,6 @@ class Job(NamedTuple):
 
     rule: str
     wildcards: Mapping[str, str]
-
-
-class Pace:
-    """Time left of a run, by the seconds that its jobs are expected to take."""
-
-    seconds: dict[int, float] = {}  # of each job of this process's run, by its number
-
-    @classmethod
-    def left(cls, finished: Collection[int], spent: float) -> float | None:
-        """Seconds that remain after `spent` seconds; None before a job has finished."""
-        whole = sum(cls.seconds.values())
-        done = sum(cls.seconds.get(job, 0.0) for job in finished)
-        return spent * (whole - done) / done if done else None
 
 
 def pending(
@@ -65,10 +48,9 @@ def pending(
         variables = os.environ | {PLAN: jobs.name}
         run = subprocess.run(command, capture_output=True, text=True, env=variables)
         if run.returncode:
-            lines = f"{run.stderr}\n{run.stdout}".splitlines()
+            lines = [line for line in f"{run.stderr}\n{run.stdout}".splitlines() if line.strip()]
             reasons = [line for line in lines if line.startswith("error: ")]
-            last = (reasons or [line for line in lines if line.strip()])[-1]
-            raise UserError(last.removeprefix("error: "))
+            raise UserError((reasons or lines)[-1].removeprefix("error: "))
         return [Job(**json.loads(line)) for line in jobs]
 
 
@@ -76,20 +58,16 @@ class Plan:
     """Jobs under a configuration: hours, wall-clock time, disk."""
 
     def __init__(self, jobs: Iterable[Job], config: Any) -> None:
-        self.config, self.resources = config, Resources(config)
-        self.jobs = [(task_of(job.rule), job) for job in jobs]
-        self.work = [(task, job.wildcards) for task, job in self.jobs if task]
+        self.config, self.resources, self.jobs = config, Resources(config), list(jobs)
+        tasks = ((task_of(job.rule), job.wildcards) for job in self.jobs)
+        self.work = [(task, wildcards) for task, wildcards in tasks if task]
         # `measure` is given the whole machine; a plan counts one core or GPU.
         threads = 1 if self.resources.gpu else config.compute.threads
         self.seconds = [self.resources.seconds(*one) for one in self.work]
         self.units = [self.resources.split(*one).processes * threads for one in self.work]
 
-    def hours(self) -> float:
-        """Core-hours or GPU-hours."""
-        return sum(self.hours_by("task").values())
-
     def hours_by(self, key: str) -> dict[str, float]:
-        """The same by model ("model") or by task ("task")."""
+        """Core-hours or GPU-hours by model ("model") or by task ("task")."""
         hours: dict[str, float] = defaultdict(float)
         for (task, wildcards), s, n in zip(self.work, self.seconds, self.units, strict=True):
             hours[task if key == "task" else wildcards[key]] += s * n / 3600
@@ -107,90 +85,66 @@ class Plan:
         before = sum(longest[task] for task in ("fetch", "full_ft", "teach", "settle", "evaluate"))
         if self.resources.gpu:
             parallel = max(parallel, *self.units, 1)
-        return max(self.hours() * 3600 / parallel, max(chains.values(), default=0.0) + before)
+        hours = sum(self.hours_by("task").values())
+        return max(hours * 3600 / parallel, max(chains.values(), default=0.0) + before)
 
     def disk_bytes(self, parallel: int) -> float:
         """Bytes of checkpoints that stay, and of the largest that pass while jobs run."""
         stay, passing = 0.0, 0.0
-        for task, job in self.jobs:
+        for job in self.jobs:
+            task = task_of(job.rule)
             if task in (*TRAINING, "fetch", "compress"):
                 size = stored(self.config.models[job.wildcards["model"]])
                 stay += size if job.rule in STAY else 0.0
                 passing = max(passing, 2 * size if task in TRAINING else size)
         return stay + 2 * parallel * passing
 
+    def problems(self, here: bool) -> Iterator[str]:
+        """Why jobs cannot run: too little memory, too few GPUs, a time limit.
 
-def refusal(jobs: Iterable[Job], config: Any, here: bool) -> Refusal | None:
-    """Why jobs cannot run: the first problem, or None.
+        Args:
+            here: jobs run on this machine, whose memory and GPUs must do; else on a cluster.
+        """
+        have, limit = memory_bytes(), self.config.compute.longest_minutes
+        cards = gpus.here() if here else ()
+        gib = min((gib for _, gib in cards), default=self.resources.kind.gib)
+        for (task, wildcards), seconds in zip(self.work, self.seconds, strict=True):
+            need = self.resources.memory(task, wildcards)
+            count = self.resources.split(task, wildcards).processes
+            job = f"{task} of {wildcards['model']}"
+            if here and need.host > have:
+                yield (
+                    f"{job} needs about {need.host / MIB:,.0f} MiB of memory, this machine has "
+                    f"{have / MIB:,.0f} MiB; choose a target without it, or run where there is more"
+                )
+            if here and need.gpu and count > (len(cards) or gpus.gpus_present()):
+                yield f"compute.processes: {job} needs {count} GPUs, this machine has {len(cards)}"
+            if need.gpu > gib * GIB:
+                yield (
+                    f"compute.processes: {job} takes about {need.gpu / GIB:.0f} GiB on each GPU of "
+                    f"{gib:.0f} GiB; `make plan` shows what fits (processes, offload, weights_on)"
+                )
+            minutes = SLOW_START + seconds / 60
+            if not here and limit and minutes > SAFE * limit:
+                yield (
+                    f"compute.longest_minutes: {job} is expected to take {minutes:.0f} minutes, "
+                    f"more than {SAFE:.0%} of {limit}; use more processes or a longer partition"
+                )
 
-    Args:
-        here: jobs run on this machine, whose memory and GPUs must do; else on a cluster.
+
+def prepare(workflow: Any, config: Any) -> None:
+    """When Snakemake's run starts: refuse what cannot end well, and note the seconds of its jobs.
+
+    Raises:
+        UserError: the first problem.
     """
-    resources = Resources(config)
-    work = [(task, job.wildcards) for job in jobs if (task := task_of(job.rule))]
-    problems = _machine_problems(work, resources) if here else _cluster_problems(work, resources)
-    return next(problems, None) or next(_memory_problems(work, resources, here), None)
-
-
-def _machine_problems(work: Work, resources: Resources) -> Iterator[Refusal]:
-    """What this machine lacks: a GPU that torch can use, kernels."""
-    config = resources.config
-    if not (work and resources.gpu):
-        return
-    key: list[Any] = ["compute", "device"]
-    if not (gpus.here() or gpus.gpus_present()):
-        yield key, config.compute.device, "this machine has no GPU (nvidia-smi names none)"
-    recipes = [f"{w.get('recipe', '')}+{w.get('compressor', '')}" for _, w in work]
-    if any("_int4" in one for one in recipes) and (lacking := kernels.four_bit_lacks("cuda")):
-        problem = f"int4 weights need {lacking} on a GPU; install it or leave them out"
-        yield ["compress", "methods"], config.compress.methods, problem
-
-
-def _cluster_problems(work: Work, resources: Resources) -> Iterator[Refusal]:
-    """Jobs longer than the partition allows; measurements whose machine has no name."""
-    config, limit = resources.config, resources.config.compute.longest_minutes
-    for task, wildcards in work:
-        minutes = SLOW_START + resources.seconds(task, wildcards) / 60
-        domain = wildcards.get("domain")
-        is_counted = domain is None or resources.counts(domain).train is not None
-        if limit and is_counted and minutes > SAFE * limit:
-            problem = (
-                f"{task} of {wildcards['model']} on {domain} is expected to take {minutes:.0f} "
-                f"minutes, more than {SAFE:.0%} of these; use more processes, fewer documents or a "
-                "longer partition"
-            )
-            yield ["compute", "longest_minutes"], limit, problem
-    for key in ("hardware", "threads"):
-        measured = any(task == "measure" for task, _ in work)
-        if measured and getattr(config.throughput, key) is None:
-            problem = "name the machine that measures: this one only submits"
-            yield ["throughput", key], MISSING, problem
-
-
-def _memory_problems(work: Work, resources: Resources, here: bool) -> Iterator[Refusal]:
-    """Jobs that fit neither the machine's memory nor its GPUs."""
-    compute, models = resources.config.compute, resources.config.models
-    cards, have = gpus.here() if here else (), memory_bytes()
-    gib = min((gib for _, gib in cards), default=resources.kind.gib)
-    for task, wildcards in work:
-        name, need = wildcards["model"], resources.memory(task, wildcards)
-        processes, job = resources.split(task, wildcards).processes, f"{task} of {name}"
-        if here and need.host > have and not (task == "measure" and resources.gpu):
-            problem = (
-                f"{job} needs about {need.host / MIB:,.0f} MiB of memory, this machine has "
-                f"{have / MIB:,.0f} MiB; choose a target without it, or run where there is more"
-            )
-            if name in models:
-                yield ["models", name, "parameters"], models[name].parameters, problem
-            else:
-                yield ["throughput", "shapes"], resources.config.throughput.shapes, problem
-        key: list[Any] = ["compute", "processes"]
-        if need.gpu and cards and processes > len(cards):
-            problem = f"{job} is shared by {processes} GPUs, this machine has {len(cards)}"
-            yield key, compute.processes, problem
-        if need.gpu > gib * GIB:
-            problem = (
-                f"{job} takes about {need.gpu / GIB:.0f} GiB on each GPU, which have {gib:.0f}; "
-                "`make plan` shows what fits (processes, offload, weights_on)"
-            )
-            yield key, compute.processes, problem
+    if not workflow.local_exec:
+        words = workflow.config_settings.config_args or ()
+        cluster.prepare(config.compute, words, workflow.executor_plugin.name)
+    needed = list(workflow.dag.needrun_jobs())
+    plan = Plan([Job(job.rule.name, job.wildcards_dict) for job in needed], config)
+    shapes.refuse_untimed(plan.jobs, config.throughput)
+    for problem in plan.problems(here=workflow.local_exec):
+        raise UserError(problem)
+    numbers = [job.jobid for job in needed if task_of(job.rule.name)]
+    SECONDS.update(zip(numbers, plan.seconds, strict=True))

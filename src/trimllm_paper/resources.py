@@ -5,8 +5,7 @@
     seconds  = a start + operations over the device's rate; earlier jobs of the task on the model
                correct it by the factor that they took longer
 
-Constants were measured on CPUs; GPUs follow from data sheets. Expect a factor of two on other
-machines until earlier jobs correct it.
+Constants were measured on CPUs; GPUs follow from data sheets.
 """
 
 from __future__ import annotations
@@ -30,10 +29,12 @@ from trimllm_paper.records import DataReport
 from trimllm_paper.shapes import RANDOM
 
 MIB, GIB = 1 << 20, 1 << 30
-TASKS = {name: name for name in ("scan", "full_ft", "sparse_ft", "teach", "settle", "compress")}
-TASKS |= {"export": "evaluate", "answers": "evaluate", "settle_kept": "settle"}
-TASKS |= {"measure": "measure", "engines": "measure", "fetch_model": "fetch", "trim_epoch": "trim"}
-TASKS |= {"drop_at_once": "sparse_ft"}
+TASKS = {
+    **{name: name for name in ("scan", "full_ft", "sparse_ft", "teach", "settle", "compress")},
+    **{name: name for name in ("measure", "export", "answers")},
+    **{"fetch_model": "fetch", "trim_epoch": "trim", "drop_at_once": "sparse_ft"},
+    **{"settle_kept": "settle", "engines": "measure"},
+}
 """Rule -> what its jobs do with a model."""
 TRAINING = ("full_ft", "sparse_ft", "trim", "settle")
 
@@ -44,8 +45,8 @@ WEIGHT, STATE = 4, {"adamw": 12, "adamw_8bit": 6}  # a float32 parameter; its gr
 KEPT = {True: 80, False: 120}  # of a block and token, for its backward pass, in 16 and 32 bits
 RECOMPUTED, BUFFERS = 4, 40  # of a recomputed block and token; of a token of a forward pass
 LONGEST, ROW_BUDGET, AT_ONCE = 512, 32768, 2048  # tokens: document, a scan's batch, a CPU's batch
-# Sizes before documents are counted.
-TOKENS, TRAIN, TEST, VOCABULARY = 200, 10_000, 5_000, 50_000
+# Sizes before documents are counted; documents of an export's proof or of answers.
+TOKENS, TRAIN, TEST, VOCABULARY, SHOWN = 200, 10_000, 5_000, 50_000, 20
 
 # Operations or bytes a second.
 CORE, CORE_MEMORY = {True: 3.3e11, False: 7e10}, 2e10  # of a core, in 16 and 32 bits
@@ -60,16 +61,16 @@ Wildcards = Mapping[str, Any]
 
 
 class Split(NamedTuple):
-    """How a training is shared."""
+    """How a training is shared; `recompute`: blocks run again in the backward pass."""
 
     processes: int = 1
-    recompute: bool = False  # blocks in the backward pass, so that less of them is kept
+    recompute: bool = False
 
 
 class Counts(NamedTuple):
     """Documents of a domain, and tokens of each."""
 
-    train: int | None
+    train: int = TRAIN
     tests: int = TEST
     tokens: int = TOKENS  # with all its choices
     trained: int = TOKENS  # with the right one alone
@@ -118,7 +119,6 @@ class Resources:
         self.config, self.gpu, self.chains = config, uses_gpu(config), chains(config)
         self.kind = kind_of(config)[1]
         self.in_16 = self.gpu or cores_have_16_bits(config.compute.dtype)
-        self._splits: dict[tuple[Any, ...], Split] = {}
 
     def _trained_share(self, task: str, wildcards: Wildcards) -> float:
         """Share of the parameters inside of the blocks that a training changes."""
@@ -132,15 +132,6 @@ class Resources:
         """The fewest processes that hold a training, unless the configuration has a number."""
         if task not in TRAINING:
             return Split()
-        key = task, wildcards["model"], wildcards.get("name")
-        if key not in self._splits:
-            splits = self._possible_splits(task)
-            room = self.kind.gib * GIB * FILLED
-            fits = (one for one in splits if self._memory(task, wildcards, one).gpu <= room)
-            self._splits[key] = next(fits, splits[-1])
-        return self._splits[key]
-
-    def _possible_splits(self, task: str) -> list[Split]:
         finetune, compute = self.config.finetune, self.config.compute
         count, recompute = compute.processes, compute.gradient_checkpointing
         if isinstance(count, dict):
@@ -148,36 +139,37 @@ class Resources:
         alone = finetune.optimizer == "adamw_8bit" or (task == "full_ft" and finetune.lora)
         counts = [1, 2, 4, 8] if self.gpu and not alone else [1]
         counts = [count] if count else [one for one in counts if one <= finetune.batch_size]
-        either = [False, True] if self.gpu else [False]
-        return [Split(n, r) for n in counts for r in (either if recompute is None else [recompute])]
-
-    def memory(self, task: str, wildcards: Wildcards) -> Memory:
-        """Memory of a job."""
-        return self._memory(task, wildcards, self.split(task, wildcards))
+        either = [False, True] if recompute is None and self.gpu else [bool(recompute)]
+        splits = [Split(n, r) for n in counts for r in either]
+        room = self.kind.gib * GIB * FILLED
+        fits = (one for one in splits if self.memory(task, wildcards, one).gpu <= room)
+        return next(fits, splits[-1])
 
     def mem_mb(self, task: str, wildcards: Wildcards, attempt: int = 1) -> int:
         """MiB that a job reserves; half as much more after each attempt that was killed."""
         need = math.ceil(self.memory(task, wildcards).host * (1 + 0.5 * (attempt - 1)) / MIB)
         return min(need, memory_bytes() // MIB) if task == "measure" else need
 
-    def _size(self, name: str) -> float:
-        shape = name.removeprefix(RANDOM)
-        return parameters(shape) if shape != name else self.config.models[name].parameters
-
-    def _memory(self, task: str, wildcards: Wildcards, split: Split) -> Memory:
+    def memory(self, task: str, wildcards: Wildcards, split: Split | None = None) -> Memory:
+        """Memory of a job, shared as it will be or as `split` says."""
         if task == "measure":  # the timed and the full model, in 16 bits
-            return Memory(2 * (BASE / 2 + 1.2 * 2 * self._size(wildcards["model"])))
-        model, compute = self.config.models[wildcards["model"]], self.config.compute
-        host = float(BASE * split.processes)
-        if task == "compress":
-            host += 3 * WEIGHT * model.parameters
+            return Memory(BASE + 4.8 * self._parameters(wildcards["model"]))
+        split = split or self.split(task, wildcards)
+        processes, compute = split.processes, self.config.compute
+        model = self.config.models[wildcards["model"]]
+        host = BASE * processes + 3 * WEIGHT * model.parameters * (task == "compress")
         device = 0.0 if task == "fetch" else self._device_bytes(task, wildcards, split)
         if not self.gpu:
-            return Memory(host + device * split.processes + stored_bytes(model))
-        on_disk = compute.weights_on == "disk" and split.processes == 1 and task != "compress"
+            return Memory(host + device * processes + stored_bytes(model))
+        on_disk = compute.weights_on == "disk" and processes == 1 and task != "compress"
         state = STATE[self.config.finetune.optimizer] if compute.offload else 0
         host += (0.25 if on_disk else 1.0) * (WEIGHT + state) * model.parameters
         return Memory(host, device and device + OVERHEAD)
+
+    def _parameters(self, name: str) -> float:
+        if name.startswith(RANDOM):
+            return parameters(name.removeprefix(RANDOM))
+        return self.config.models[name].parameters
 
     def _device_bytes(self, task: str, wildcards: Wildcards, split: Split) -> float:
         """Bytes on the device of each process while a job works."""
@@ -187,9 +179,8 @@ class Resources:
             return 4 * model.parameters + BUFFERS * width * 8 * config.compress.max_tokens
         weight = 2 if self.in_16 else WEIGHT
         tokens = config.evaluate.batch_tokens if task == "evaluate" else config.trim.row_budget
-        resident = model.parameters
-        if config.compute.weights_on != "device" and task not in ("full_ft", "teach"):
-            resident = outside + 2 * block
+        is_streamed = config.compute.weights_on != "device" and task not in ("full_ft", "teach")
+        resident = outside + 2 * block if is_streamed else model.parameters
         # A chain's float32 weights lie beside those that scan.
         beside = WEIGHT if task == "trim" and split.processes == 1 else 0
         forward = (weight + beside) * resident + BUFFERS * width * (tokens or ROW_BUDGET)
@@ -244,39 +235,42 @@ class Resources:
         A token costs 2 operations a parameter forward, 2 back through activations and 2 for each
         trained parameter; a scan of N sublayers costs N/2 forward passes.
         """
+        config, model = self.config, self.config.models.get(wildcards["model"])
         if task == "measure":
             return self._measuring(wildcards["model"])
-        config, model = self.config, self.config.models[wildcards["model"]]
         recipe = Recipe.parse(wildcards["recipe"]) if wildcards.get("recipe") else None
         kept = 1 - int(wildcards.get("drop") or (recipe.dropped if recipe else 0)) / model.units
         stored = stored_bytes(model, kept)
-        spent = (GPU_START if self.gpu else START) + stored / DISK
+        seconds = (GPU_START if self.gpu else START) + stored / DISK
         if task == "fetch":
-            return spent + stored / (DISK if hasattr(model.source, "directory") else DOWNLOAD)
+            return seconds + stored / (DISK if hasattr(model.source, "directory") else DOWNLOAD)
         split = self.split(task, wildcards)
         rate, bandwidth = self._rates(config.compute.threads)
         rate *= split.processes * (SHARED if split.processes > 1 else 1)
         token = stored / (4 if model.storage_dtype == "float32" else 2) * 2 / rate  # forward
-        data = self.counts(wildcards.get("tested") or wildcards.get("domain"))
-        document, known = token * data.tokens, data.train or TRAIN
+        data = self.counts(wildcards.get("domain"))
+        read = 0.0  # documents in forward passes
         if task in ("scan", "trim"):
-            spent += config.trim.calibration_documents * document * kept * model.blocks
+            read += config.trim.calibration_documents * kept * model.blocks
         if task in TRAINING:
-            passes, documents = self._training(task, wildcards, known)
+            passes, documents = self._training(task, wildcards, data.train)
             operations = 2 + self._trained_share(task, wildcards) + split.recompute
-            spent += passes * documents * token * data.trained * operations + stored / DISK
             steps = passes * documents / config.finetune.batch_size
-            spent += steps * TRAFFIC * model.parameters * kept / bandwidth / split.processes
-            spent += passes * config.finetune.held_back_documents * document
+            seconds += passes * documents * token * data.trained * operations + stored / DISK
+            seconds += steps * TRAFFIC * model.parameters * kept / bandwidth / split.processes
+            read += passes * config.finetune.held_back_documents
         if task == "teach":
-            spent += min(taught(config, model.units) or known, known) * document
+            read += min(taught(config, model.units) or data.train, data.train)
         if task == "compress":
-            texts = 2 * config.compress.held_back_documents
-            spent += model.parameters * COMPRESS + 2 * START + texts * document
-        if task == "evaluate":
-            generated = 3 * config.evaluate.answer_tokens if data.free else 0  # memory-bound
-            spent += data.tests * (document + generated * token)
-        return spent
+            seconds += model.parameters * COMPRESS + 2 * START
+            read += 2 * config.compress.held_back_documents
+        if task in ("evaluate", "answers", "export"):
+            tests = data.tests if task == "evaluate" else SHOWN
+            is_free = task == "answers" or (task == "evaluate" and data.free)
+            # Generating is memory-bound.
+            seconds += tests * 3 * config.evaluate.answer_tokens * token * is_free
+            read += tests
+        return seconds + read * token * data.tokens
 
     def _training(self, task: str, wildcards: Wildcards, known: int) -> tuple[int, int]:
         """Passes of a training, and documents of each. Fine-tuning sees every document, and goes on
@@ -292,7 +286,7 @@ class Resources:
     def _measuring(self, name: str) -> float:
         """Seconds of timing a model beside the full one."""
         section = self.config.throughput
-        twice = 4 * self._size(name)
+        twice = 4 * self._parameters(name)
         rate, bandwidth = self._rates(section.threads or os.cpu_count() or 1)
         tokens = (section.repeats + 1) * section.generate
         prompts = (section.repeats + 1) * (section.tokens - section.generate)
@@ -308,11 +302,11 @@ class Resources:
         """Documents and tokens of a domain: as counted, or else as its file expects."""
         spec = self.config.tested.get(domain)
         if spec is None:
-            return Counts(None)
-        train, expected = spec.expected.train, spec.expected
+            return Counts()
+        expected, tests = spec.expected, spec.expected.test or TEST
+        tokens, train = expected.tokens or TOKENS, expected.train or TRAIN
         report = Paths(self.config.results).data(spec.name)
         if os.path.isfile(report) and (split := DataReport.read(report).splits.get("train")):
             train = split.documents
-        tokens, whole = expected.tokens or TOKENS, expected.test or TEST
-        tests = min(len(spec.tests) * (self.config.evaluate.documents or whole), whole)
+        tests = min(len(spec.tests) * (self.config.evaluate.documents or tests), tests)
         return Counts(train, tests, tokens, expected.trained or tokens, spec.tested_freely)

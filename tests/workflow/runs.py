@@ -117,6 +117,7 @@ def job_of(run: subprocess.Popen[bytes], script: str, log: Path) -> psutil.Proce
     """The process of a run's job that executes a script, once it has begun."""
 
     def found() -> psutil.Process | None:
+        assert run.poll() is None, log.read_text()[-4000:]
         for process in psutil.Process(run.pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 program, *words = process.cmdline() or [""]

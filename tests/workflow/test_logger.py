@@ -13,7 +13,6 @@ import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
 import snakemake_logger_plugin_trimllm as plugin
-from trimllm_paper.plan import Pace
 
 Say = Callable[..., list[str]]
 
@@ -24,7 +23,7 @@ def say(monkeypatch: pytest.MonkeyPatch) -> Say:
     stream = io.StringIO()
     monkeypatch.setattr(plugin.LogHandler, "stream", stream)
     monkeypatch.setattr(plugin, "LOOK", 0.05)
-    monkeypatch.setattr(Pace, "seconds", {1: 60.0, 2: 600.0})
+    monkeypatch.setattr(plugin, "SECONDS", {1: 60.0, 2: 600.0})
     handler = plugin.LogHandler(SimpleNamespace(stdout=False, dryrun=False, verbose=False), None)
     handler.started -= 60
 
@@ -56,14 +55,14 @@ def test_a_line_a_job_and_the_time_left(say: Say) -> None:
     ]
 
 
-def test_a_silent_run_says_what_is_at_work(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_run_says_what_is_running(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin, "SILENT", 0.0)
     start(say, 1)
     end = time.monotonic() + 60
     while len(lines := say(None)) < 2:
         assert time.monotonic() < end
         time.sleep(0.05)
-    assert lines[1] == "0 of 0 jobs done, 1 min so far; at work: train 1"
+    assert lines[1] == "0 of 0 jobs done, 1 min so far; running: train 1"
 
 
 def test_a_failed_job_shows_the_end_of_its_log(say: Say, tmp_path: Path) -> None:
@@ -74,13 +73,14 @@ def test_a_failed_job_shows_the_end_of_its_log(say: Say, tmp_path: Path) -> None
     failed = {"jobid": 1, "rule_name": "train", "log": [f"{log} (check log file(s))"]}
     lines = say(LogEvent.JOB_ERROR, **failed)[1:]
     assert lines[:2] == ["failed: train 1", f"  log: {log}"]
-    assert lines[2:-1] == [f"    | line {number}" for number in range(35, 50)]
-    assert "Killed, perhaps for lack of memory" in lines[-1]
+    assert lines[2:-2] == [f"    | line {number}" for number in range(35, 50)]
+    assert "Killed, perhaps for lack of memory" in lines[-2]
+    assert lines[-1] == "The same command goes on from here."
     log.write_text("line\nerror: what is wrong\n")
-    assert say(LogEvent.JOB_ERROR, **failed)[-2:] == ["failed: train 1", f"  log: {log}"]
+    assert say(LogEvent.JOB_ERROR, **failed)[-3:-1] == ["failed: train 1", f"  log: {log}"]
     # On another machine it printed nothing here.
-    remote = say(LogEvent.JOB_ERROR, aux={"external_jobid": "7"}, rule_msg="TIMEOUT\nx", **failed)
-    assert remote[-4:] == [
+    remote = say(LogEvent.JOB_ERROR, rule_msg="TIMEOUT\nx", **failed)
+    assert remote[-5:-1] == [
         *("failed: train 1 (TIMEOUT)", f"  log: {log}", "    | line", "    | error: what is wrong")
     ]
 
@@ -94,7 +94,7 @@ def test_a_failed_job_shows_the_end_of_its_log(say: Say, tmp_path: Path) -> None
         ),
         (
             "Traceback (most recent call last):\n  File 'x'\nKeyError: 'a'",
-            "error: KeyError: 'a' (u",
+            "error: KeyError: 'a' (run",
         ),
         (
             "MissingInputException in rule a:\nmissing b",
@@ -107,5 +107,5 @@ def test_a_failed_job_shows_the_end_of_its_log(say: Say, tmp_path: Path) -> None
     ],
 )
 def test_errors_of_snakemake_are_one_line(message: str, shown: str) -> None:
-    refusal = plugin.refusal(message)
-    assert shown in refusal and ("\n" not in refusal or refusal == message)
+    line = plugin.one_line(message)
+    assert shown in line and ("\n" not in line or line == message)

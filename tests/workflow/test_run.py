@@ -231,7 +231,6 @@ def test_the_first_signal_waits_and_the_second_ends_jobs(copy: Path, number: int
         assert run.wait(300) == 1
     is_done = (copy / MODELS / "sparse_ft/manifest.json").exists()
     assert is_done == (number == signal.SIGTERM) and not (copy / target).exists()
-    assert "Stopped after" in log.read_text()
     if number == signal.SIGINT:
         made(copy, target, **options)
 
@@ -292,7 +291,7 @@ def test_two_processes_and_weights_on_disk_train_the_same(copy: Path, finished: 
     options = begun(copy, f"{MODELS}/sparse_ft", f"{EVAL}/sparse_ft")
     compute = json.dumps({"device": "cpu", "processes": 2, "weights_on": "disk"})
     text = made(copy, f"{MODELS}/sparse_ft/manifest.json", compute=compute, **options)
-    assert "Done: 1 jobs" in text
+    assert "1 of 1 jobs done" in text
     found, alone = (
         records.Training.read(root / MODELS / "sparse_ft/training.json")
         for root in (copy, finished)

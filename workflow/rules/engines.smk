@@ -15,7 +15,7 @@ rule engines:
         engine=one_of(ENGINES),
     # After everything that others wait for.
     priority: -10
-    threads: CORES or CONFIG.throughput.threads
+    threads: ALL_CORES
     resources:
         **reserved("measure"),
     params:

@@ -21,7 +21,7 @@ rule export:
         format=one_of(VARIANTS),
     threads: CONFIG.compute.threads
     resources:
-        **reserved("evaluate"),
+        **reserved("export"),
     params:
         **depends(measuring.export),
     message:

@@ -1,6 +1,8 @@
 # A model for one's own data: measure, choose, export, report. What is wanted of it is the section `own`
 # of the configuration; `trimllm start` writes one.
 
+from trimllm_paper.choices import Choice
+
 
 rule answers:
     input:
@@ -13,7 +15,7 @@ rule answers:
         PATHS.job_times("answers", "{model}", "{recipe}")
     threads: CONFIG.compute.threads
     resources:
-        **reserved("evaluate"),
+        **reserved("answers"),
     params:
         **depends(measuring.answers),
     message:
@@ -43,12 +45,22 @@ checkpoint choose:
         "../scripts/choose.py"
 
 
+def of_chosen(kind):
+    """Input function: files of the checkpoint that is chosen, once it is."""
+
+    def files(wildcards):
+        choice = Choice.read(checkpoints.choose.get(**wildcards).output[0])
+        return TARGETS.own_chosen(wildcards.model, choice)[kind]
+
+    return or_refuse(files)
+
+
 rule own_report:
     input:
         unpack(or_refuse(lambda wildcards: TARGETS.own_report(wildcards.model))),
         choice=PATHS.chosen("{model}"),
-        answers=or_refuse(of_chosen("answers")),
-        export=or_refuse(of_chosen("export")),
+        answers=of_chosen("answers"),
+        export=of_chosen("export"),
     output:
         PATHS.chosen("{model}", "report.html"),
     log:

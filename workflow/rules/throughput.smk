@@ -14,7 +14,7 @@ rule measure:
         model=one_of(TARGETS.timed_models),
     # After everything that others wait for.
     priority: -10
-    threads: CORES or CONFIG.throughput.threads
+    threads: ALL_CORES
     resources:
         **reserved("measure"),
     params:

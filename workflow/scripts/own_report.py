@@ -5,4 +5,5 @@ from trimllm_paper.job import Job
 with Job(snakemake) as job:
     from trimllm_paper.own import report
 
-    report.write(snakemake.output[0], job.inputs, job.params)
+    report.write(page := snakemake.output[0], job.inputs, job.params)
+    job.tell(f"report: {page}; serve it: trimllm serve {snakemake.config['results']}")

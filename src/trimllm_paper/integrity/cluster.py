@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
+from trimllm.base.errors import UserError
 
-def unfit_for_cluster(compute: Any, config_args: Sequence[str] | None) -> str | None:
-    """What a run that submits its jobs may not have in its configuration.
+
+def prepare(compute: Any, config_args: Iterable[str], executor: str) -> None:
+    """Raise `UserError` for what a run that submits its jobs may not have in its configuration.
 
     Args:
         compute: section of the configuration.
@@ -18,13 +20,14 @@ def unfit_for_cluster(compute: Any, config_args: Sequence[str] | None) -> str | 
     """
     here = "this machine submits jobs and does not run them"
     if compute.device == "auto":
-        return f"configuration: compute.device = auto: {here}; name cpu or cuda"
+        raise UserError(f"compute.device = auto: {here}; name cpu or cuda")
     if compute.device == "cuda" and compute.gpu is None and not isinstance(compute.processes, int):
-        return f"configuration: compute.gpu: {here}; name the nodes' GPUs, or compute.processes"
-    for word in config_args or ():
+        raise UserError(f"compute.gpu: {here}; name the nodes' GPUs, or compute.processes")
+    for word in config_args:
         if repr(word) != f"'{word}'":
-            return f"--config {word}: a quote or backslash; write it to a configuration file"
-    return None
+            raise UserError(f"--config {word}: a quote or backslash; write it to a file")
+    if executor == "slurm":
+        keep_unanswered_jobs()
 
 
 def keep_unanswered_jobs() -> None:

@@ -17,9 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from trimllm.base import files
+from trimllm.base.errors import UserError
 from trimllm_paper import kept_runs
 from trimllm_paper.integrity.provenance import config_hash, recorded
 from trimllm_paper.records import SEAL, DataReport, sealed
+
+REMEDY = (
+    "delete it (or move it away) and run again; `snakemake --touch` with the same target accepts "
+    "all that lies there as it is"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +54,13 @@ class Job:
         return config_hash(self.params)
 
 
+def check(job: Job, config: Any, remade: Callable[[str, str], bool]) -> None:
+    """Raise `UserError` for outputs that this run would not have made, or not under their seed."""
+    problem = foreign(job, remade)
+    if problem := problem or foreign_replicate(job, config.results, config.replicates):
+        raise UserError(problem)
+
+
 def foreign(job: Job, remade: Callable[[str, str], bool]) -> str | None:
     """The first output of a job that lies there and that this run would not have made, and why.
 
@@ -64,9 +77,9 @@ def foreign(job: Job, remade: Callable[[str, str], bool]) -> str | None:
         if "config_hash" not in made or is_older or remade(path, job.config_hash):
             continue
         if made["config_hash"] != job.config_hash:
-            return f"{path} was made by another configuration or code"
+            return f"{path} was made by another configuration or code; {REMEDY}"
         if problem := other_input(made, job.input_files):
-            return f"{path} {problem}"
+            return f"{path} {problem}; {REMEDY}"
     return None
 
 
@@ -151,8 +164,11 @@ def foreign_replicate(job: Job, results: str, folders: Sequence[str]) -> str | N
         for path in job.outputs:
             other = Path(folder, os.path.relpath(path, results))
             if recorded(other).get("config_hash", expected) != expected:
-                than = "than this run's with only the seed changed"
-                return f"{other} was made by another configuration or code {than}"
+                return (
+                    f"{other} was made by another configuration or code than this run's with only "
+                    "the seed changed; take its folder out of `replicates`, or make it again by "
+                    "`make seeds`"
+                )
     return None
 
 

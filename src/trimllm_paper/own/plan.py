@@ -117,10 +117,10 @@ def planned(jobs: Sequence[Job], config: Any, documents: int) -> Plan:
         "trim": config.trim.model_copy(update={"documents": between(documents)}),
     }
     budget = config.model_copy(update=changed)
-    budget._domains, budget._near = config._domains, config._near
-    if problem := plan.refusal(jobs, budget, here=True):
-        raise UserError(problem[2])
+    budget._domains = config._domains
     run = plan.Plan(jobs, budget)
+    for problem in run.problems(here=True):
+        raise UserError(problem)
     at_once = 1 if run.resources.gpu else max(1, (os.cpu_count() or 1) // budget.compute.threads)
     memory = sorted((run.resources.mem_mb(*one) for one in run.work), reverse=True)
     parts = dict.fromkeys(PARTS.values(), 0.0)

@@ -8,8 +8,17 @@ from typing import Any
 
 import pytest
 
+from trimllm.base.errors import UserError
 from trimllm_paper.config.models import Compute
-from trimllm_paper.integrity.cluster import unfit_for_cluster
+from trimllm_paper.integrity import cluster
+
+
+def problem_of(words: list[str], **compute: Any) -> str:
+    try:
+        cluster.prepare(Compute(**compute), words, "none")
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize(
@@ -21,7 +30,7 @@ from trimllm_paper.integrity.cluster import unfit_for_cluster
     ],
 )
 def test_no_word_of_the_command_line_runs_on_a_node(tmp_path: Path, word: str, safe: bool) -> None:
-    assert (unfit_for_cluster(Compute(device="cpu"), [word]) is None) == safe
+    assert (problem_of([word], device="cpu") == "") == safe
     # What Snakemake makes of it in the command line of a job.
     shell = subprocess.run(
         ["sh", "-c", f"printf '%s' {word!r}"], cwd=tmp_path, capture_output=True, text=True
@@ -42,5 +51,5 @@ def test_no_word_of_the_command_line_runs_on_a_node(tmp_path: Path, word: str, s
 def test_what_the_submitting_machine_cannot_know(
     compute: dict[str, Any], problem: str | None
 ) -> None:
-    line = unfit_for_cluster(Compute(**compute), [])
-    assert line is None if problem is None else problem in str(line)
+    line = problem_of([], **compute)
+    assert (problem or "") in line and bool(problem) == bool(line)

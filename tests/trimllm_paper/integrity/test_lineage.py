@@ -53,7 +53,7 @@ def job(tmp_path: Path) -> Job:
 def why(job: Job) -> str:
     """Why its output is not its own."""
     problem = lineage.foreign(job, never) or ""
-    return problem.removeprefix(f"{job.outputs[0]} ")
+    return problem.removeprefix(f"{job.outputs[0]} ").partition(";")[0]
 
 
 def rewrite(path: Path, content: object) -> None:

@@ -17,7 +17,7 @@ from trimllm_paper import kept_runs
 from trimllm_paper.__main__ import main
 from trimllm_paper.integrity import checks
 from trimllm_paper.recipe import Paths, place_of
-from trimllm_paper.records import SEAL, sealed
+from trimllm_paper.records import sealed
 
 KEPT = ROOT / "results/reference"
 (TASK,) = kept_runs.read_json(KEPT / "data/sciq/report.json")["tests"]
@@ -26,6 +26,7 @@ CHECKPOINT = "models/smollm2-135m/sciq/full_ft/manifest.json"
 TRAINING = "models/smollm2-135m/sciq/full_ft/training.json"
 EPOCH = "models/smollm2-135m/sciq/trim_paper/state_06/epoch.json"
 SCAN = "scans/smollm2-135m/sciq.json"
+REPORT = "data/sciq/report.json"
 TIMED = "throughput/cpu-amd-epyc/smollm2-135m/full_ft.json"
 
 
@@ -71,26 +72,17 @@ def results(untouched: Path, tmp_path: Path) -> Path:
 
 
 def edit(**changes: object) -> Callable[[Path], None]:
-    def change(path: Path) -> None:
-        content = json.loads(path.read_text())
-        path.write_text(json.dumps(content | changes))
-
-    return change
+    """Numbers that were changed by hand."""
+    return lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def resealed(**changes: object) -> Callable[[Path], None]:
     """Another result, whole in itself."""
-
-    def change(path: Path) -> None:
-        files.write_json(path, sealed(files.read_json(path) | changes))
-
-    return change
+    return lambda path: files.write_json(path, sealed(files.read_json(path) | changes))
 
 
-def unseal(path: Path) -> None:
-    content = files.read_json(path)
-    del content[SEAL]
-    files.write_json(path, content)
+def beside(name: str, text: str) -> Callable[[Path], None]:
+    return lambda path: path.with_name(name).write_text(text)
 
 
 def test_nothing_is_wrong_with_an_untouched_run(untouched: Path) -> None:
@@ -103,30 +95,20 @@ def test_nothing_is_wrong_with_an_untouched_run(untouched: Path) -> None:
     [
         # Numbers that agree with each other and are not what was measured.
         (EVALUATION, edit(n=2, correct=[1, 1], acc=100.0), "was changed after it was written"),
-        (EVALUATION, edit(provenance={}), "was changed after it was written"),
         (EVALUATION, resealed(task="other"), f"says task 'other' but lies under '{TASK}'"),
         (EVALUATION, resealed(provenance={"seed": 0}), "was made from another checkpoint"),
         (EVALUATION, Path.unlink, ""),
         (EVALUATION, lambda path: path.write_text("{"), "is not JSON"),
-        (EVALUATION, unseal, "was changed after it was written"),
-        (SCAN, edit(scan={}), "was changed after it was written"),
-        (SCAN, unseal, "was changed after it was written"),
+        (SCAN, edit(content_sha256=None), "was changed after it was written"),
         (TIMED, edit(label="another"), "was changed after it was written"),
-        (EPOCH, edit(units_dropped=[]), "was changed after it was written"),
-        (EPOCH, unseal, "was changed after it was written"),
-        (EPOCH, lambda path: path.with_name("training.json").write_text("[]"), "no JSON object"),
+        (EPOCH, beside("training.json", "[]"), "no JSON object"),
         (EPOCH, lambda path: path.write_text("{}"), "made by another version"),
-        (EPOCH, Path.unlink, ""),
         (TRAINING, resealed(units_left=2), "full_ft/manifest.json says"),
         (CHECKPOINT, edit(provenance={}), "was made from another checkpoint"),
         (CHECKPOINT, edit(files={"a": {"bytes": 1, "sha256": ""}}), "is missing although"),
-        (CHECKPOINT, lambda path: path.with_name("pickle.bin").touch(), "is not in the manifest"),
-        ("data/sciq/report.json", edit(files={"train.jsonl": ""}), "was made from other documents"),
-        (
-            "data/sciq/report.json",
-            lambda path: path.with_name("train.jsonl").touch(),
-            "is not what",
-        ),
+        (CHECKPOINT, beside("pickle.bin", ""), "is not in the manifest"),
+        (REPORT, edit(files={"train.jsonl": ""}), "was made from other documents"),
+        (REPORT, beside("train.jsonl", ""), "is not what"),
     ],
 )
 def test_what_is_wrong_is_named(
@@ -136,12 +118,6 @@ def test_what_is_wrong_is_named(
     _, problems = checks.verify(results)
     assert bool(problems) == bool(words), problems
     assert words in "\n".join(problems) and all("\n" not in line for line in problems)
-
-
-def test_a_result_of_another_place_is_named(results: Path) -> None:
-    shutil.copyfile(results / EVALUATION, results / EVALUATION.replace("full_ft", "sparse_ft"))
-    _, (problem,) = checks.verify(results)
-    assert "says recipe 'full_ft' but lies under" in problem
 
 
 def test_a_kept_record_is_what_its_checkpoint_had(tmp_path: Path) -> None:

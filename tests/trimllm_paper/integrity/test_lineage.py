@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
@@ -105,36 +103,10 @@ def test_a_replicate_differs_by_its_seed_alone(job: Job, tmp_path: Path) -> None
     assert problem.startswith(f"{tmp_path}/other/eval/a.json {ANOTHER} than this run's")
 
 
-KEYS = st.sampled_from(["a", "b", "seeds", "reseed"])
-SEED = object()
-"""Where the settings have the seed."""
-SETTINGS = st.recursive(
-    st.integers() | st.text(max_size=3) | st.none() | st.booleans(),
-    lambda inner: st.builds(
-        lambda content, seeded: content | ({"seed": SEED} if seeded else {}),
-        st.dictionaries(KEYS, inner | st.lists(inner, max_size=2), max_size=3),
-        st.booleans(),
-    ),
-    max_leaves=12,
-)
-
-
-def under(seed: int, settings: object) -> object:
-    """Settings of a run under a seed."""
-    if settings is SEED:
-        return seed
-    if isinstance(settings, dict):
-        return {key: under(seed, value) for key, value in settings.items()}
-    return [under(seed, one) for one in settings] if isinstance(settings, list) else settings
-
-
-@settings(suppress_health_check=[HealthCheck.too_slow])
-@given(st.dictionaries(KEYS, SETTINGS), st.integers(), st.integers())
-def test_settings_of_another_seed_are_those_that_its_run_has(
-    content: dict, one: int, other: int
-) -> None:
-    found = lineage.with_seed(under(one, content), other)
-    assert config_hash(found) == config_hash(under(other, content))
+def test_a_seed_is_replaced_at_any_depth() -> None:
+    params = {"seed": 0, "seeds": 0, "a": [{"seed": 0, "b": 1}, "seed"], "c": {"d": {"seed": 0}}}
+    expected = {"seed": 3, "seeds": 0, "a": [{"seed": 3, "b": 1}, "seed"], "c": {"d": {"seed": 3}}}
+    assert config_hash(lineage.with_seed(params, 3)) == config_hash(expected)
 
 
 def test_accepted_results_carry_both_hashes_and_are_verified(tmp_path: Path) -> None:

@@ -99,11 +99,7 @@ def visible() -> list[str]:
 
 
 def take(count: int) -> None:
-    """Take `count` GPUs for this process, and check that torch can use them.
-
-    Raises:
-        UserError: this machine has fewer, or torch cannot use them.
-    """
+    """Take GPUs for this process; `UserError` where there are fewer or torch cannot use them."""
     submitted = any(name in os.environ for name in ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID"))
     if not submitted and visible():  # a cluster gives its jobs their GPUs
         claim(count)
@@ -125,10 +121,10 @@ def require_torch() -> None:
 
 
 def claim(count: int, folder: Path = LOCKS, wait: float = 1.0) -> list[str]:
-    """Take `count` GPUs of this machine that no other job has, as CUDA_VISIBLE_DEVICES.
+    """Take GPUs of this machine that no other job has, as CUDA_VISIBLE_DEVICES.
 
-    Snakemake counts the GPUs of local jobs and does not say which: a locked file in `folder` marks
-    each that is taken. The end of this process, whatever ends it, frees them.
+    Snakemake counts the GPUs of local jobs and does not say which: a locked file marks each that is
+    taken, until this process ends.
     """
     names = visible()
     if count > len(names):

@@ -17,23 +17,22 @@ def wait_once(local: bool) -> None:
         local: jobs are child processes; else jobs of a cluster, which Snakemake's plugin cancels.
     """
     graceful: Any = signal.getsignal(signal.SIGTERM)  # of Snakemake: starts no further job
-    signals: list[int] = []
+    message = (
+        "Stopping: no further job starts, those listed above run to their end; again (Ctrl-C or "
+        "SIGTERM) ends them"
+    )
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        signals.append(number)
-        if len(signals) == 1:
-            print(
-                "Stopping: no further job starts, those listed above run to their end; again "
-                "(Ctrl-C or SIGTERM) ends them",
-                file=sys.stderr,
-                flush=True,
-            )
-            graceful(number, frame)
-        elif local:
-            for process in psutil.Process().children(recursive=True):
-                process.terminate()
-        else:
+    def first(number: int, frame: FrameType | None) -> None:
+        for one in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(one, second)
+        print(message, file=sys.stderr, flush=True)
+        graceful(number, frame)
+
+    def second(number: int, frame: FrameType | None) -> None:
+        if not local:
             raise KeyboardInterrupt
+        for process in psutil.Process().children(recursive=True):
+            process.terminate()
 
     for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, handle)
+        signal.signal(one, first)

@@ -18,14 +18,11 @@ from trimllm_paper.integrity import cluster
 from trimllm_paper.resources import GIB, MIB, SLOW_START, TRAINING, Resources, task_of
 from trimllm_paper.resources import stored_bytes as stored
 
+# Environment variable: a file to which the logger of a dry run writes a JSON line for each job.
 PLAN = "TRIMLLM_PLAN"
-"""Environment variable: a file to which the logger of a dry run writes a JSON line for each job."""
-STAY = ("fetch_model", "full_ft", "sparse_ft", "settle_kept")
-"""Rules whose checkpoints stay."""
-SAFE = 0.75
-"""Share of a cluster's longest time that a job may be expected to take."""
-SECONDS: dict[int, float] = {}
-"""Expected seconds of each job of this process's run, by its number: for the time left."""
+STAY = ("fetch_model", "full_ft", "sparse_ft", "settle_kept")  # rules whose checkpoints stay
+SAFE = 0.75  # share of a cluster's longest time that a job may be expected to take
+SECONDS: dict[int, float] = {}  # expected, of each job of this process's run, by its number
 
 
 class Job(NamedTuple):
@@ -38,11 +35,7 @@ class Job(NamedTuple):
 def pending(
     targets: Sequence[str], configfiles: Sequence[Path], changes: Sequence[str]
 ) -> list[Job]:
-    """Jobs that Snakemake would run for targets now, each once.
-
-    Raises:
-        UserError: Snakemake refuses; its last line.
-    """
+    """Jobs that Snakemake would run for targets now; `UserError` where it refuses."""
     command = invocation.snakemake(targets, configfiles, changes, "--dry-run", "--cores", "1")
     with tempfile.NamedTemporaryFile("r", encoding="utf-8") as jobs:
         variables = os.environ | {PLAN: jobs.name}
@@ -111,33 +104,24 @@ class Plan:
         for (task, wildcards), seconds in zip(self.work, self.seconds, strict=True):
             need = self.resources.memory(task, wildcards)
             count = self.resources.split(task, wildcards).processes
-            job = f"{task} of {wildcards['model']}"
+            job, minutes = f"{task} of {wildcards['model']}", SLOW_START + seconds / 60
             if here and need.host > have:
-                yield (
-                    f"{job} needs about {need.host / MIB:,.0f} MiB of memory, this machine has "
-                    f"{have / MIB:,.0f} MiB; choose a target without it, or run where there is more"
+                mib = (
+                    f"{need.host / MIB:,.0f} MiB of memory, this machine has {have / MIB:,.0f} MiB"
                 )
+                yield f"{job} needs about {mib}; run a target without it, or where there is more"
             if here and need.gpu and count > (len(cards) or gpus.gpus_present()):
                 yield f"compute.processes: {job} needs {count} GPUs, this machine has {len(cards)}"
             if need.gpu > gib * GIB:
-                yield (
-                    f"compute.processes: {job} takes about {need.gpu / GIB:.0f} GiB on each GPU of "
-                    f"{gib:.0f} GiB; `make plan` shows what fits (processes, offload, weights_on)"
-                )
-            minutes = SLOW_START + seconds / 60
+                each = f"{need.gpu / GIB:.0f} GiB on each GPU of {gib:.0f} GiB"
+                yield f"compute.processes: {job} takes about {each}; see `make plan` for what fits"
             if not here and limit and minutes > SAFE * limit:
-                yield (
-                    f"compute.longest_minutes: {job} is expected to take {minutes:.0f} minutes, "
-                    f"more than {SAFE:.0%} of {limit}; use more processes or a longer partition"
-                )
+                more = f"{minutes:.0f} minutes, more than {SAFE:.0%} of {limit}"
+                yield f"compute.longest_minutes: {job} is expected to take {more}"
 
 
 def prepare(workflow: Any, config: Any) -> None:
-    """When Snakemake's run starts: refuse what cannot end well, and note the seconds of its jobs.
-
-    Raises:
-        UserError: the first problem.
-    """
+    """When Snakemake starts: raise `UserError` for a run that must fail; note its jobs' seconds."""
     if not workflow.local_exec:
         words = workflow.config_settings.config_args or ()
         cluster.prepare(config.compute, words, workflow.executor_plugin.name)

@@ -16,11 +16,10 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Mapping
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trimllm.base.machine import memory_bytes
 from trimllm.throughput.machine import fast_dtype
 from trimllm.throughput.shapes import parameters
 from trimllm_paper.gpus import kind_of, uses_gpu
@@ -67,21 +66,21 @@ class Split(NamedTuple):
     recompute: bool = False
 
 
-class Counts(NamedTuple):
-    """Documents of a domain, and tokens of each."""
-
-    train: int = TRAIN
-    tests: int = TEST
-    tokens: int = TOKENS  # with all its choices
-    trained: int = TOKENS  # with the right one alone
-    free: bool = False  # whether tests have free answers
-
-
 class Memory(NamedTuple):
     """Bytes: of the host, on each GPU."""
 
     host: float
     gpu: float = 0.0
+
+
+class Counts(NamedTuple):
+    """Documents of a domain; tokens of each, with all choices and with the right one alone."""
+
+    train: int = TRAIN
+    tests: int = TEST
+    tokens: int = TOKENS
+    trained: int = TOKENS
+    is_free: bool = False  # whether tests have free answers
 
 
 def task_of(rule: str) -> str | None:
@@ -90,10 +89,8 @@ def task_of(rule: str) -> str | None:
 
 
 def shape(model: Any) -> tuple[float, float, float]:
-    """Width, parameters of a block, parameters outside of the blocks, from a model's size.
-
-    A block has 12 width^2 weights, as in LLaMA; outside are two matrices of a vocabulary.
-    """
+    """Width, parameters of a block (12 width^2, as in LLaMA) and outside of the blocks (two
+    matrices of a vocabulary), from a model's size."""
     blocks, tables = 12 * model.blocks, 2 * VOCABULARY
     width = (math.sqrt(tables**2 + 4 * blocks * model.parameters) - tables) / 2 / blocks
     return width, 12 * width**2, tables * width
@@ -106,27 +103,20 @@ def stored_bytes(model: Any, kept: float = 1.0) -> float:
     return left * (4 if model.storage_dtype == "float32" else 2)
 
 
-@cache
-def cores_have_16_bits(dtype: str) -> bool:
-    """Whether jobs of the configuration's `dtype` run in bfloat16 on this machine's cores."""
-    return dtype != "float32" and fast_dtype("cpu") == "bfloat16"
-
-
 class Resources:
     """What the jobs of a configuration need, by task and wildcards."""
 
     def __init__(self, config: Any) -> None:
         self.config, self.gpu, self.chains = config, uses_gpu(config), chains(config)
         self.kind = kind_of(config)[1]
-        self.in_16 = self.gpu or cores_have_16_bits(config.compute.dtype)
+        cores_have_16_bits = config.compute.dtype != "float32" and fast_dtype("cpu") == "bfloat16"
+        self.in_16 = self.gpu or cores_have_16_bits
 
     def _trained_share(self, task: str, wildcards: Wildcards) -> float:
         """Share of the parameters inside of the blocks that a training changes."""
         if task != "full_ft":
             return float(self.chains.get(wildcards.get("name") or "", self.config.main).ratio)
         return 0.01 if self.config.finetune.lora else 1.0
-
-    # ---- memory and GPUs ------------------------------------------------------------------------
 
     def split(self, task: str, wildcards: Wildcards) -> Split:
         """The fewest processes that hold a training, unless the configuration has a number."""
@@ -147,8 +137,7 @@ class Resources:
 
     def mem_mb(self, task: str, wildcards: Wildcards, attempt: int = 1) -> int:
         """MiB that a job reserves; half as much more after each attempt that was killed."""
-        need = math.ceil(self.memory(task, wildcards).host * (1 + 0.5 * (attempt - 1)) / MIB)
-        return min(need, memory_bytes() // MIB) if task == "measure" else need
+        return math.ceil(self.memory(task, wildcards).host * (1 + 0.5 * (attempt - 1)) / MIB)
 
     def memory(self, task: str, wildcards: Wildcards, split: Split | None = None) -> Memory:
         """Memory of a job, shared as it will be or as `split` says."""
@@ -199,8 +188,6 @@ class Resources:
             passing += 10 * block + WEIGHT * outside
         return max(held + passing, forward if task == "trim" else 0.0)
 
-    # ---- time -----------------------------------------------------------------------------------
-
     def runtime(self, task: str, wildcards: Wildcards, attempt: int = 1) -> int:
         """Time limit, minutes; half as much more after each attempt that was killed."""
         minutes = SLOW_START + MARGIN * self.seconds(task, wildcards) / 60
@@ -214,11 +201,8 @@ class Resources:
 
     @cached_property
     def earlier(self) -> dict[tuple[str, str], float]:
-        """(task, model) -> seconds of finished jobs over what the formula had given for them.
-
-        Snakemake's extended benchmark files hold both, the latter as the resource `formula`, in
-        Python's notation.
-        """
+        """(task, model) -> seconds of finished jobs over those of the formula: Snakemake's extended
+        benchmark files hold both, the latter as the resource `formula`, in Python's notation."""
         sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
         for path in Path(self.config.results, "benchmarks").rglob("*.tsv"):
             for row in csv.DictReader(path.read_text("utf-8").splitlines(), delimiter="\t"):
@@ -230,14 +214,11 @@ class Resources:
         return {key: seconds / formula for key, (seconds, formula) in sums.items()}
 
     def formula(self, task: str, wildcards: Wildcards) -> float:
-        """Seconds of a job by the formula alone.
-
-        A token costs 2 operations a parameter forward, 2 back through activations and 2 for each
-        trained parameter; a scan of N sublayers costs N/2 forward passes.
-        """
-        config, model = self.config, self.config.models.get(wildcards["model"])
+        """Seconds of a job by the formula alone: a token costs 2 operations a parameter forward, 2
+        back and 2 for each trained parameter; a scan of N sublayers costs N/2 forward passes."""
         if task == "measure":
             return self._measuring(wildcards["model"])
+        config, model = self.config, self.config.models[wildcards["model"]]
         recipe = Recipe.parse(wildcards["recipe"]) if wildcards.get("recipe") else None
         kept = 1 - int(wildcards.get("drop") or (recipe.dropped if recipe else 0)) / model.units
         stored = stored_bytes(model, kept)
@@ -266,15 +247,15 @@ class Resources:
             read += 2 * config.compress.held_back_documents
         if task in ("evaluate", "answers", "export"):
             tests = data.tests if task == "evaluate" else SHOWN
-            is_free = task == "answers" or (task == "evaluate" and data.free)
+            is_free = task == "answers" or (task == "evaluate" and data.is_free)
             # Generating is memory-bound.
             seconds += tests * 3 * config.evaluate.answer_tokens * token * is_free
             read += tests
         return seconds + read * token * data.tokens
 
     def _training(self, task: str, wildcards: Wildcards, known: int) -> tuple[int, int]:
-        """Passes of a training, and documents of each. Fine-tuning sees every document, and goes on
-        as long as held-back documents let it: `patience` passes are assumed."""
+        """Passes of a training, and documents of each. Fine-tuning sees every document, and then
+        goes on for `patience` passes."""
         finetune = self.config.finetune
         entry = self.chains.get(wildcards.get("name") or "", self.config.main)
         if task == "trim":

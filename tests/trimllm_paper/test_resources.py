@@ -21,7 +21,7 @@ TRIM_SMALL = {"model": "smollm2-135m", "domain": "sciq", "name": "ours", "drop":
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """No GPU of this machine plays a part; cores have 16 bits."""
     monkeypatch.setattr(gpus, "here", lambda: ())
-    monkeypatch.setattr(resources, "cores_have_16_bits", lambda dtype: dtype != "float32")
+    monkeypatch.setattr(resources, "fast_dtype", lambda device: "bfloat16")
 
 
 def with_finetune(config: Config, **changes: Any) -> Config:

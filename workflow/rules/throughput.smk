@@ -1,6 +1,8 @@
-# Throughput and memory. A measurement takes every core, so that no other job runs beside it, and is
-# made on this machine only: files of other machines are copied into <results>/throughput/ and appear
-# in the tables.
+# Speed and memory, of checkpoints and shapes in PyTorch, and of full and trimmed models in the engines
+# that people run them in. A measurement takes every core, after everything that others wait for, and
+# is made on this machine only: files of other machines are copied into <results>/throughput/.
+
+from trimllm.exporting.formats import ENGINES
 
 
 rule measure:
@@ -12,7 +14,6 @@ rule measure:
         log("throughput", "{hardware}", "{model}", "{recipe}"),
     wildcard_constraints:
         model=one_of(TARGETS.timed_models),
-    # After everything that others wait for.
     priority: -10
     threads: ALL_CORES
     resources:
@@ -23,3 +24,24 @@ rule measure:
         "time {wildcards.recipe} of {wildcards.model} beside the full model"
     script:
         "../scripts/measure.py"
+
+
+rule engines:
+    input:
+        unpack(inputs(measuring.engines)),
+    output:
+        PATHS.engines("{hardware}", "{model}", "{engine}"),
+    log:
+        log("engines", "{hardware}", "{model}", "{engine}"),
+    wildcard_constraints:
+        engine=one_of(ENGINES),
+    priority: -10
+    threads: ALL_CORES
+    resources:
+        **reserved("measure"),
+    params:
+        **depends(measuring.engines),
+    message:
+        "time full and trimmed {wildcards.model} in {wildcards.engine}"
+    script:
+        "../scripts/engines.py"

@@ -2,9 +2,7 @@
 
     python -m trimllm_paper check-gpu
 
-Allocates memory, times a matrix product against what plans assume, trains a tiny model
-with the losses of a CPU, and runs int4 kernels. Prints a line for each, writes
-results/check_gpu/HARDWARE.json, and ends with status 1 if one fails.
+Writes results/check_gpu/HARDWARE.json, and ends with status 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -64,13 +62,13 @@ def trimming(device: str, kind: gpus.Kind) -> Measured:
         trimllm.Document(f"word{i % 9} word{i % 7} :", (" word8", " word9"), i % 2)
         for i in range(24)
     ]
-    how: dict[str, Any] = {"train": documents, "calibration": documents[:8], "ratio": 1.0}
-    how["settings"] = trimllm.TrainSettings(learning_rate=1e-3, dtype="float32")
+    settings = trimllm.TrainSettings(learning_rate=1e-3, dtype="float32")
+    how: dict[str, Any] = {"ratio": 1.0, "settings": settings, "step": 2, "until": 2}
     losses = []
     for place in (device, "cpu"):
         torch.manual_seed(0)
         model = LlamaForCausalLM(LlamaConfig(vocab_size=len(WORDS), **sizes, **heads)).to(place)
-        *_, last = trimllm.trim(model, tokenizer, step=2, until=2, **how)
+        *_, last = trimllm.trim(model, tokenizer, train=documents, calibration=documents[:8], **how)
         losses.append(float(last.loss or 0.0))
     return losses[0], losses[1], 0.99
 
@@ -78,35 +76,35 @@ def trimming(device: str, kind: gpus.Kind) -> Measured:
 def int4(device: str, kind: gpus.Kind) -> Measured:
     """Tokens a second of a small shape with four-bit weights; its kernels need only work."""
     subject = Subject(shape="llama-tiny", compressor="gptq_int4", device=device, group_size=32)
-    found = measure([subject], Protocol(prompt=24, generate=8, repeats=2))["measured"][0]
-    return float(found["decode_tokens_per_second"]["median"]), 0.0, 0.0
+    session = measure([subject], Protocol(prompt=24, generate=8, repeats=2))
+    return float(session["measured"][0]["decode_tokens_per_second"]["median"]), 0.0, 0.0
 
 
 CHECKS = {"memory (GiB)": memory, "matrix product (operations/s)": product}
 CHECKS |= {"trimming (loss)": trimming, "int4 (tokens/s)": int4}
 
 
-def run(device: str | None, results: Path) -> int:
+def run(device: str, results: Path) -> int:
     """Run all checks; 1 if one fails. On a CPU no rate is judged."""
-    device = device or "cuda"
-    if device == "cuda" and not gpus.here():
-        raise UserError("this machine has no GPU; --device cpu tries the checks out")
+    name, gib = "CPU", 0.0
     if device == "cuda":
+        if not gpus.here():
+            raise UserError("this machine has no GPU; --device cpu tries the checks out")
         gpus.require_torch()
-    name, gib = gpus.here()[0] if device == "cuda" else ("CPU", 0.0)
-    kind = gpus.KINDS.get(gpus.kind_named(name, gib) or "", gpus.KINDS[gpus.ASSUMED])
+        name, gib = gpus.here()[0]
+    kind = gpus.KINDS[gpus.kind_named(name, gib) or gpus.ASSUMED]
     content: dict[str, Any] = {"gpu": name, "gib": gib, "checks": {}}
     for check, work in CHECKS.items():
         try:
             value, expected, least = work(device, kind._replace(gib=gib or kind.gib))
-            found: dict[str, Any] = {"value": value, "expected": expected}
-            found["holds"] = value >= least * expected
+            result: dict[str, Any] = {"value": value, "expected": expected}
+            result["holds"] = value >= least * expected
             line = f"{value:.4g}, expected {expected:.4g}"
         except Exception as error:
             line = str(error).strip().partition("\n")[0]
-            found = {"error": line, "holds": False}
-        content["checks"][check] = found
-        print(f"{'ok' if found['holds'] else 'FAILED':7} {check}: {line}")
+            result = {"error": line, "holds": False}
+        content["checks"][check] = result
+        print(f"{'ok' if result['holds'] else 'FAILED':7} {check}: {line}")
     target = results / "check_gpu" / f"{this_machine(device)}.json"
     files.write_json(target, content)
     print(json.dumps({"file": str(target)}))

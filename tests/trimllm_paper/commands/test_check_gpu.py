@@ -34,4 +34,4 @@ def test_a_check_that_fails_is_named(
 def test_without_a_gpu_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check_gpu.gpus, "here", lambda: ())
     with pytest.raises(UserError, match="no GPU"):
-        check_gpu.run(None, tmp_path)
+        check_gpu.run("cuda", tmp_path)

@@ -29,7 +29,7 @@ def test_table2_is_planned_as_it_took(
 ) -> None:
     """`make table2` took 85 core-minutes; LLaMA-7B's Table 2 was planned at 166 A100-hours."""
     monkeypatch.setattr(gpus, "here", lambda: ())
-    monkeypatch.setattr(resources, "cores_have_16_bits", lambda dtype: True)
+    monkeypatch.setattr(resources, "fast_dtype", lambda device: "bfloat16")
     changes = [f"results={tmp_path}/results"]
     file = ROOT / f"config/{configuration}.yaml"
     assert plan.run(["table2"], [file], changes, parallel=4, price=1.0) == 0

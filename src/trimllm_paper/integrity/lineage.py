@@ -1,9 +1,7 @@
 """Refusal of foreign results: each must come from this configuration, model, data and code.
 
-Snakemake compares times, inputs and parameters with its notes in `.snakemake/`. It has no notes on
-a result that was copied here or made by a run that was killed, so every result carries the hash of
-its job's parameters, and it is compared while the DAG is built. Results under other seeds, which
-tables pool with this run's, must have the hash that this run would give them under their seed.
+Snakemake has no notes on a result that was copied here or made by a run that was killed, so every
+result carries the hash of its job's parameters, which is compared while the DAG is built.
 """
 
 from __future__ import annotations
@@ -15,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
+
+from more_itertools import collapse
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
@@ -30,23 +30,16 @@ REMEDY = (
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A job of the workflow.
+    """A job of the workflow."""
 
-    Attributes:
-        outputs: its files that carry the hash of its parameters.
-        inputs: what it reads, a file or several by name.
-        params: what its result depends on beside its inputs, as plain data.
-    """
-
-    outputs: Sequence[str]
+    outputs: Sequence[str]  # its files that carry the hash of its parameters
     inputs: Mapping[str, str | list[str]]
-    params: Mapping[str, Any]
+    params: Mapping[str, Any]  # what its result depends on beside its inputs, as plain data
 
     @property
     def input_files(self) -> list[str]:
         """All that it reads."""
-        named = self.inputs.values()
-        return [file for one in named for file in ([one] if isinstance(one, str) else one)]
+        return [*collapse(self.inputs.values())]
 
     @cached_property
     def config_hash(self) -> str:
@@ -62,13 +55,11 @@ def check(job: Job, config: Any, remade: Callable[[str, str], bool]) -> None:
 
 
 def foreign(job: Job, remade: Callable[[str, str], bool]) -> str | None:
-    """The first output of a job that lies there and that this run would not have made, and why.
-
-    Skipped is what Snakemake makes anew by itself: an output older than an input, or one that it
-    noted other parameters of.
+    """The first output that lies there and that this run would not have made, and why; but what
+    Snakemake makes anew by itself: an output older than an input, or noted with other parameters.
 
     Args:
-        remade: (output, hash of the parameters) -> whether it noted others.
+        remade: (output, hash of the parameters) -> whether Snakemake noted others.
     """
     times = [os.stat(one).st_mtime for one in job.input_files if os.path.isfile(one)]
     for path in filter(os.path.isfile, job.outputs):
@@ -92,10 +83,10 @@ def other_input(made: Mapping[str, Any], inputs: Iterable[str | Path]) -> str | 
     if manifest and noted and kept_runs.is_file(manifest) and not is_manifest_of(noted, manifest):
         return f"was made from another checkpoint than {manifest.parent}"
     report = next((path for path in paths if path.name == "report.json"), None)
-    hashes = made.get("data_hashes")
-    is_known = report and hashes and kept_runs.is_file(report)
-    if report and is_known and hashes != DataReport.read(report).files:
-        return f"was made from other documents than {report.parent}"
+    if report and kept_runs.is_file(report):
+        files_now = DataReport.read(report).files
+        if made.get("data_hashes", files_now) != files_now:
+            return f"was made from other documents than {report.parent}"
     return None
 
 
@@ -111,22 +102,16 @@ def is_manifest_of(sha256: str, manifest: Path) -> bool:
 
 
 def model_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint's manifest says of its files, without card, records of how it was made and
-    tokenizer_config.json, which may name the network."""
+    """What a manifest says of its files, but the card and how the model was made."""
     records = ("training.json", "epoch.json", "compression.json")
-    other = ("README.md", "tokenizer_config.json", *records)
+    other = ("README.md", "tokenizer_config.json", *records)  # the tokenizer's may name the network
     return {name: entry for name, entry in manifest["files"].items() if name not in other}
 
 
-# ---- acceptance ----------------------------------------------------------------------------------
-
-
 def accept(job: Job) -> None:
-    """Make the outputs of a job that lie there this run's own, whatever made them.
-
-    Each then carries the hash of this run's parameters, and under `accepted` those before. A
-    changed manifest is kept beside the new one, for results that name it (`is_manifest_of`).
-    """
+    """Make the outputs of a job that lie there this run's own: each carries the hash of this run's
+    parameters, and under `accepted` those before. A changed manifest is kept beside the new one,
+    for results that name it (`is_manifest_of`)."""
     # A manifest first: its copy must be the one that results name.
     for path in sorted(map(Path, job.outputs), key=lambda path: path.name != files.MANIFEST):
         made = recorded(path) if path.suffix == ".json" else {}
@@ -153,9 +138,6 @@ def _rewrite(path: Path, changes: Mapping[str, Any]) -> None:
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-# ---- results of other seeds ----------------------------------------------------------------------
-
-
 def foreign_replicate(job: Job, results: str, folders: Sequence[str]) -> str | None:
     """The first counterpart of a job's outputs in results of another seed that has another hash
     than this run would give it under that seed."""
@@ -164,11 +146,9 @@ def foreign_replicate(job: Job, results: str, folders: Sequence[str]) -> str | N
         for path in job.outputs:
             other = Path(folder, os.path.relpath(path, results))
             if recorded(other).get("config_hash", expected) != expected:
-                return (
-                    f"{other} was made by another configuration or code than this run's with only "
-                    "the seed changed; take its folder out of `replicates`, or make it again by "
-                    "`make seeds`"
-                )
+                than = "than this run's with only the seed changed"
+                remedy = "take its folder out of `replicates`, or make it again by `make seeds`"
+                return f"{other} was made by another configuration or code {than}; {remedy}"
     return None
 
 

@@ -15,8 +15,7 @@ from trimllm.base.machine import hardware, peak_rss_bytes, versions
 from trimllm_paper import kept_runs
 
 ROOT = Path(__file__).parents[3]
-CODE = ("Snakefile", "config", "src", "workflow")
-"""What of a checkout marks a commit as changed: figures and kept results do not."""
+CODE = (":/Snakefile", ":/config", ":/src", ":/workflow")  # what marks a commit as changed
 
 
 def config_hash(settings: Mapping[str, Any]) -> str:
@@ -49,7 +48,7 @@ def folder_content(folder: str | Path) -> dict[str, list[Any]]:
 def git_commit() -> str | None:
     """Commit of this checkout, with "-dirty" after changes to its code; None outside of git."""
     head = ["git", "rev-parse", "HEAD"]
-    changes = ["git", "status", "--porcelain", "-uno", "--", *(f":/{name}" for name in CODE)]
+    changes = ["git", "status", "--porcelain", "-uno", "--", *CODE]
     try:
         commit, changed = (
             subprocess.run(one, cwd=ROOT, capture_output=True, text=True, timeout=20, check=True)

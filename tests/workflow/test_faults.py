@@ -57,7 +57,7 @@ def test_a_second_run_is_refused_and_a_job_that_outlives_its_run_does_no_harm(
         job = job_of(run, "prepare_domain.py", log)
         job.suspend()
         line = complaint(snakemake(project, REPORT, **CONFIG))
-        assert "another run is at work in this folder" in line
+        assert "another run uses this folder" in line
         run.send_signal(signal.SIGKILL)
         run.wait()
         made(project, "--unlock", **CONFIG)

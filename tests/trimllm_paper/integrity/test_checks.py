@@ -105,7 +105,7 @@ def test_nothing_is_wrong_with_an_untouched_run(untouched: Path) -> None:
         (EPOCH, lambda path: path.write_text("{}"), "made by another version"),
         (TRAINING, resealed(units_left=2), "full_ft/manifest.json says"),
         (CHECKPOINT, edit(provenance={}), "was made from another checkpoint"),
-        (CHECKPOINT, edit(files={"a": {"bytes": 1, "sha256": ""}}), "is missing although"),
+        (CHECKPOINT, edit(files={"a": {"bytes": 1, "sha256": ""}}), "/a is missing; "),
         (CHECKPOINT, beside("pickle.bin", ""), "is not in the manifest"),
         (REPORT, edit(files={"train.jsonl": ""}), "was made from other documents"),
         (REPORT, beside("train.jsonl", ""), "is not what"),

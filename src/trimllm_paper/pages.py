@@ -8,7 +8,8 @@ A block stands between `<!-- block: NAME -->` and `<!-- end -->`; NAME is a key 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -24,8 +25,15 @@ DOMAINS = {
     "lexglue": "LexGLUE†",
     "financeqa": "FinanceQA†",
 }
-OURS = "ours, not the paper's"
+OURS, OURS_50, OURS_30 = "ours, not the paper's", "trimllm_50_ours", "trimllm_30_ours"
+COMPOSED = "TrimLLM, 50%, the paper's recipe, and AWQ"
 SIZES = {"true_bytes": "bytes (%)"}
+ANSWERS = {"disflqa": "Disfl-QA, F1 (%)", "fiqa_answers": "FiQA, F1 (%)", **SIZES}
+LARGER = {"sciq": "SciQ†", "lexglue": "LexGLUE†", **SIZES}
+ABLATION = {
+    **{"sciq": "SciQ†", "sciq_minus": "difference"},
+    **{"lexglue": "LexGLUE†", "lexglue_minus": "difference"},
+}
 RATES = {
     "throughput": "decoding (tokens/s)",
     "speedup": "× full model",
@@ -37,6 +45,16 @@ IN_ENGINES = {
     "speedup": "× full model",
     "prefill_speedup": "prompt, × full model",
 }
+RECIPES = {
+    "Pretrained": "pretrained",
+    "Full-FT": "full_ft",
+    "AWQ, int4": "awq_int4",
+    "LLM-Pruner, half of the sublayers' parameters": "llm_pruner",
+    "TrimLLM, 50% of the sublayers, the paper's recipe": "trimllm_50",
+    "TrimLLM, 50%, our recipe": OURS_50,
+    "TrimLLM, 30%, our recipe": OURS_30,
+}
+"""Rows of README's first table."""
 
 
 class Kept:
@@ -59,47 +77,38 @@ class Kept:
         interval = f" ({low:.{digits}f} to {high:.{digits}f})" if shown else ""
         return f"{value:.{digits}f}{interval}"
 
-    def printed(self, row: str, column: str) -> str:
-        """The paper's number for a cell."""
-        return f"{float(self.cells.at[(row, column), 'printed']):.1f}"
 
-    def markdown(self, columns: Mapping[str, str], digits: int = 1) -> str:
-        """Every row that has a number in the first column."""
-        first = self.cells.xs(next(iter(columns)), level="column")
-        first = first[first["value"].notna()]
-        sections = first["section"].fillna("").str.partition(":")[0].replace(OURS, "our recipe")
-        labels = first["row_label"].str.cat(sections, sep=", ").str.strip(", ")
-        rows = [
-            [label, *(self.text(str(row), column, digits) for column in columns)]
-            for row, label in labels.items()
-        ]
-        return _markdown(["", *columns.values()], rows)
-
-
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _table(
+    run: str, table: str, columns: Mapping[str, str], model: str = SMOLLM2, digits: int = 1
+) -> str:
+    """Some columns of a kept table: every row that has a number in the first one."""
+    kept = Kept(run, table, model)
+    first = kept.cells.xs(next(iter(columns)), level="column")
+    first = first[first["value"].notna()]
+    sections = first["section"].fillna("").str.partition(":")[0].replace(OURS, "our recipe")
+    labels = first["row_label"].str.cat(sections, sep=", ").str.strip(", ")
+    rows = [
+        [label, *(kept.text(str(row), c, digits) for c in columns)] for row, label in labels.items()
+    ]
+    return _markdown(["", *columns.values()], rows)
 
 
 def _results() -> str:
     """SciQ itself, then the default's five domains, beside the paper's numbers."""
     real, default = Kept("reference_real", "table2"), Kept("reference", "table2")
-    recipes = {
-        "Pretrained": "pretrained",
-        "Full-FT": "full_ft",
-        "AWQ, int4": "awq_int4",
-        "LLM-Pruner, half of the sublayers' parameters": "llm_pruner",
-        "TrimLLM, 50% of the sublayers, the paper's recipe": "trimllm_50",
-        "TrimLLM, 50%, our recipe": "trimllm_50_ours",
-        "TrimLLM, 30%, our recipe": "trimllm_30_ours",
-    }
     rows = [
         [label, real.text(row, "sciq"), *(default.text(row, domain) for domain in DOMAINS)]
-        for label, row in recipes.items()
+        for label, row in RECIPES.items()
     ]
+    printed = pd.to_numeric(default.cells["printed"], errors="coerce")
     paper = {
-        domain: f"{default.printed('full_ft', domain)} / {default.printed('trimllm_50', domain)}"
-        for domain in DOMAINS
+        d: " / ".join(f"{printed[row, d]:.1f}" for row in ("full_ft", "trimllm_50"))
+        for d in DOMAINS
     }
     rows.append(["*The paper, LLaMA-7B: Full-FT / 50%*", paper["sciq"], *paper.values()])
     return _markdown(["", "SciQ itself", *DOMAINS.values()], rows)
@@ -107,82 +116,38 @@ def _results() -> str:
 
 def _trade() -> str:
     """Bytes, accuracy and speed of quantizing, trimming, and both."""
-    accuracy = Kept("reference", "table2")
+    accuracy, both = Kept("reference", "table2"), Kept("reference", "table7", TIMED)
     small, large = Kept("reference", "table1", TIMED), Kept("reference", "table1", SHAPE)
-    both, prompt = Kept("reference", "table7", TIMED), small.value("fp16", "prefill")
-
-    def row(label: str, sizes: Kept, size: tuple[str, str], timed: str, shape: str) -> list[str]:
-        return [
-            label,
-            sizes.text(*size, 0),
-            sizes.text(size[0], "sciq"),
-            small.text(timed, "speedup", 2),
-            f"{small.value(timed, 'prefill') / prompt:.2f}",
-            large.text(shape, "speedup", 2),
-        ]
-
-    rows = [
-        row("AWQ, int4", accuracy, ("awq_int4", "true_bytes"), "awq_int4", "awq_int4"),
-        *(
-            row(
-                f"TrimLLM, {kept}%, our recipe",
-                accuracy,
-                (f"trimllm_{kept}_ours", "true_bytes"),
-                f"trimllm_{kept}_ours",
-                f"trimllm_{kept}",
-            )
-            for kept in (50, 30)
-        ),
-        row(
-            "TrimLLM, 50%, the paper's recipe, and AWQ",
-            both,
-            ("trimllm_awq_int4", "mem"),
-            "trimllm_50_awq_int4",
-            "trimllm_50_awq_int4",
-        ),
+    composed = "trimllm_50_awq_int4"
+    subjects = [  # label, table and row of accuracy, column of bytes, rows of both timings
+        ("AWQ, int4", accuracy, "awq_int4", "true_bytes", "awq_int4", "awq_int4"),
+        ("TrimLLM, 50%, our recipe", accuracy, OURS_50, "true_bytes", OURS_50, "trimllm_50"),
+        ("TrimLLM, 30%, our recipe", accuracy, OURS_30, "true_bytes", OURS_30, "trimllm_30"),
+        (COMPOSED, both, "trimllm_awq_int4", "mem", composed, composed),
     ]
+    rows = []
+    for label, sizes, row, column, timed, shape in subjects:
+        prompt = small.value(timed, "prefill") / small.value("fp16", "prefill")
+        decoding = small.text(timed, "speedup", 2), f"{prompt:.2f}", large.text(shape, "speedup", 2)
+        rows.append([label, sizes.text(row, column, 0), sizes.text(row, "sciq"), *decoding])
     header = ["", "bytes (%)", "accuracy (%)", "decoding, ×", "prompt, ×", "decoding at 1B, ×"]
     return _markdown(header, rows)
-
-
-def _answers() -> str:
-    columns = {"disflqa": "Disfl-QA, F1 (%)", "fiqa_answers": "FiQA, F1 (%)", **SIZES}
-    return Kept("reference_answers", "table2").markdown(columns)
-
-
-def _ablation() -> str:
-    return Kept("reference_ablation", "table_a1").markdown(
-        {
-            "sciq": "SciQ†",
-            "sciq_minus": "difference",
-            "lexglue": "LexGLUE†",
-            "lexglue_minus": "difference",
-        }
-    )
-
-
-def _accuracies(run: str, domains: Mapping[str, str], model: str = SMOLLM2) -> Callable[[], str]:
-    return lambda: Kept(run, "table2", model).markdown({**domains, **SIZES})
-
-
-def _engines() -> str:
-    return Kept("reference_timings", "table_engines", f"cpu-intel-xeon/{SMOLLM2}").markdown(
-        IN_ENGINES, 2
-    )
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "results": _results,
     "trade": _trade,
-    "default": _accuracies("reference", DOMAINS),
-    "real": _accuracies("reference_real", {"sciq": "SciQ itself"}),
-    "larger": _accuracies("reference_larger", {"sciq": "SciQ†", "lexglue": "LexGLUE†"}),
-    "qwen": _accuracies("reference_qwen", {"sciq": "SciQ†"}, QWEN),
-    "answers": _answers,
-    "ablation": _ablation,
-    "speed": lambda: Kept("reference", "table1", TIMED).markdown(RATES, 2),
-    "shape": lambda: Kept("reference", "table1", SHAPE).markdown(RATES, 2),
-    "engines": _engines,
+    "default": partial(_table, "reference", "table2", DOMAINS | SIZES),
+    "real": partial(_table, "reference_real", "table2", {"sciq": "SciQ itself", **SIZES}),
+    "larger": partial(_table, "reference_larger", "table2", LARGER),
+    "qwen": partial(_table, "reference_qwen", "table2", {"sciq": "SciQ†", **SIZES}, QWEN),
+    "answers": partial(_table, "reference_answers", "table2", ANSWERS),
+    "ablation": partial(_table, "reference_ablation", "table_a1", ABLATION),
+    "speed": partial(_table, "reference", "table1", RATES, TIMED, 2),
+    "shape": partial(_table, "reference", "table1", RATES, SHAPE, 2),
+    "engines": partial(
+        _table, "reference_timings", "table_engines", IN_ENGINES, f"cpu-intel-xeon/{SMOLLM2}", 2
+    ),
 }
 
 

@@ -37,7 +37,7 @@ def pattern_units(folder: str | Path) -> Chain:
 def in_words(name: str, pattern: float | str) -> str:
     """A pattern of the configuration in words."""
     if isinstance(pattern, int | float):
-        return f"{name}: {100 * pattern:.0f}% of the dropped units are attention, spread evenly"
+        return f"{name}: {100 * pattern:.0f}% of the dropped sublayers are attention, spread evenly"
     return f"{name}: the order of the chain {Path(pattern).parent.name}/{Path(pattern).name}"
 
 
@@ -49,15 +49,14 @@ def subject_of(
     Raises `UserError` for a recipe of another kind and for a pattern that cannot drop so many.
     """
     pattern, units = patterns.get(recipe.name or ""), None
-    keep = recipe.keep if recipe.is_trimmed and pattern is not None else None
-    if not (keep or recipe.base == "full") or recipe.compressor not in (None, *KERNELS):
+    if recipe.is_trimmed and recipe.keep and pattern is not None:
+        dropped = pattern_units(pattern) if isinstance(pattern, str) else pattern
+        units = tuple(kept_units(SHAPES[shape]["num_hidden_layers"], float(recipe.keep), dropped))
+    if not (units or recipe.base == "full") or recipe.compressor not in (None, *KERNELS):
         raise UserError(
             f"{recipe}: no recipe of a shape (patterns: {', '.join(patterns)}; compressors: "
             f"{', '.join(KERNELS)})"
         )
-    if keep and pattern is not None:
-        dropped = pattern_units(pattern) if isinstance(pattern, str) else pattern
-        units = tuple(kept_units(SHAPES[shape]["num_hidden_layers"], float(keep), dropped))
     return Subject(shape=shape, units=units, compressor=recipe.compressor, **options)
 
 
@@ -79,12 +78,6 @@ def refuse_untimed(jobs: Iterable[tuple[str, Mapping[str, str]]], section: Any) 
                 f"{compressor} runs on kernels of {package}, which is not installed; install it or "
                 f"leave {compressor} out"
             )
-        for name in ("hidden_size", "intermediate_size"):
-            if package == "gptqmodel" and SHAPES[shape][name] % section.group_size:
-                raise UserError(
-                    f"group size {section.group_size} does not divide {shape}'s {name} "
-                    f"{SHAPES[shape][name]}; use 64 or 32"
-                )
 
 
 def check_machine(hardware: str, device: str) -> None:

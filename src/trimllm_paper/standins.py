@@ -18,7 +18,6 @@ from dataclasses import replace
 from html import unescape
 from typing import Any
 
-from trimllm.base.errors import UserError
 from trimllm.data.construct import REPEATED, Construction, parts_of, tidy
 from trimllm.data.document import bare
 from trimllm.data.rows import Row, RowError
@@ -41,22 +40,16 @@ def answers(rows: Sequence[Row], spec: Mapping[str, Any], rng: random.Random) ->
 
     A prompt stands once, as its first row answers it: no wrong choice is another right answer.
     """
-    texts = spec["construct"].get("texts", {})
     count = spec["construct"].get("choices") or CHOICES
     results: list[Row | str] = []
     seen: set[str] = set()
     for row in rows:
         try:
-            results.append(_once(row, spec, texts, seen))
+            results.append(_once(row, spec, seen))
         except RowError as reason:
             results.append(str(reason))
     offered = [row.answer_text for row in results if isinstance(row, Row)]
     bared = [bare(text) for text in offered]
-    if (different := len({*bared})) < count:
-        raise UserError(
-            f"{different} different texts are too few for {count} choices (of rows of one prompt "
-            "only the first counts)"
-        )
     place = 0
     for number, one in enumerate(results):
         if isinstance(one, str):
@@ -65,14 +58,20 @@ def answers(rows: Sequence[Row], spec: Mapping[str, Any], rng: random.Random) ->
         near = dict(zip(bared[around], offered[around], strict=True))
         near.pop(bared[place], None)
         place += 1
-        results[number] = _offered(one, sorted(near.values()), count, rng)
+        if len(near) < count - 1:
+            results[number] = "too few other texts"
+            continue
+        choices = [one.answer_text, *rng.sample(sorted(near.values()), count - 1)]
+        rng.shuffle(choices)
+        right = choices.index(one.answer_text)
+        results[number] = replace(one, choices=tuple(choices), answer=right, drawn=True)
     return results
 
 
-def _once(row: Row, spec: Mapping[str, Any], texts: Mapping[str, Any], seen: set[str]) -> Row:
+def _once(row: Row, spec: Mapping[str, Any], seen: set[str]) -> Row:
     """A row with the text that is to be chosen; `RowError` where it is left out."""
     try:
-        text = tidy(row.answer_text, texts)
+        text = tidy(row.answer_text, spec["construct"].get("texts", {}))
     except RowError:
         raise RowError("no text to choose") from None
     prompt = parts_of(row, spec)["prompt"]
@@ -82,14 +81,6 @@ def _once(row: Row, spec: Mapping[str, Any], texts: Mapping[str, Any], seen: set
         raise RowError(REPEATED)
     seen.add(content)
     return replace(row, answer_text=text)
-
-
-def _offered(row: Row, others: Sequence[str], count: int, rng: random.Random) -> Row | str:
-    if len(others) < count - 1:
-        return "too few other texts"
-    choices = [row.answer_text, *rng.sample(others, count - 1)]
-    rng.shuffle(choices)
-    return replace(row, choices=tuple(choices), answer=choices.index(row.answer_text), drawn=True)
 
 
 def continuations(

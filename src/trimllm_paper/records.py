@@ -104,7 +104,7 @@ class OfRecipe(Record):
 
 
 class FreeAnswers(Part):
-    """How near generated answers are to the references (`trimllm.evaluate.tasks`)."""
+    """How near generated answers are to the references (`trimllm.evaluate.run`)."""
 
     exact_match: float  # percent, and so the next two: means over documents
     token_f1: float

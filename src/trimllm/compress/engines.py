@@ -3,20 +3,160 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from trimllm.base import kernels
+from trimllm.base import files, kernels
+from trimllm.base.errors import UserError
 from trimllm.base.precision import has_bfloat16
-from trimllm.checkpoint.stock import strip
-from trimllm.compress.job import Compressed, CompressJob, linear_names, read_output
+from trimllm.base.workers import environment, python_of, run_worker
+from trimllm.checkpoint import store
+from trimllm.checkpoint.stock import layers_prefix, missing_modules, strip, to_stock
+from trimllm.compress.methods import EXTERNAL, CompressSettings
 from trimllm.compress.rounding import pack_awq
 
 # Points of the grid for alpha of AWQ; the paper's 20 take twice the time.
 GRID = 10
+
+
+@dataclass
+class Compressed:
+    """Tensors of a checkpoint by name, surviving sublayers only, and changed keys of its config."""
+
+    tensors: dict[str, Tensor]
+    config: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)  # for the record
+
+
+@dataclass
+class CompressJob:
+    """A dense model in float32 on the host, plain or trimmed, and what to calibrate it with.
+
+    A compressor may change the model; its weights exist once.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    texts: Sequence[str]
+    engine: str
+    settings: CompressSettings
+    workspace: Path  # an empty folder for intermediate files
+
+    def rows(self) -> Tensor:
+        """The texts end to end, cut into rows of one length, (rows, at most `max_tokens`).
+
+        Statistics of linear layers' inputs need no whole texts, and engines want equal lengths.
+        Fewer tokens than there are rows are lost. `UserError` if there are no tokens.
+        """
+        ids = torch.tensor([i for text in self.texts for i in self.tokenizer(text).input_ids])
+        if not len(ids):
+            raise UserError("the calibration texts hold no tokens; give real texts")
+        count = -(-len(ids) // self.settings.max_tokens)
+        return ids[: len(ids) // count * count].view(count, -1)
+
+    def batches(self) -> list[dict[str, Tensor]]:
+        """The rows, one a batch, as llmcompressor and gptqmodel read them."""
+        return [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in self.rows()]
+
+    def stock(self) -> tuple[nn.Module, list[str]]:
+        """The model as a stock one of the same weights, and the modules that it lacks."""
+        return to_stock(self.model, self.settings.seed), missing_modules(self.model)
+
+    def write(self, model: nn.Module) -> Path:
+        """Write a model for an engine that reads checkpoints, and free its weights."""
+        (dense := self.workspace / "dense").mkdir()
+        store.write(model, self.tokenizer, dense)
+        model.to("meta")
+        self.model.to("meta")
+        return dense
+
+
+def linear_names(model: nn.Module, missing: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Names of the linear layers that compressors change, and of all others.
+
+    The former are those in decoder layers, except what `missing` names.
+    """
+    prefix, gone = layers_prefix(model) + ".", tuple(f"{name}." for name in missing)
+    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    # OPT's MLP is two layers, each missing under its own name.
+    changed = [n for n in linears if n.startswith(prefix) and not f"{n}.".startswith(gone)]
+    return changed, [name for name in linears if name not in changed]
+
+
+def read_output(folder: Path, missing: Sequence[str]) -> Compressed:
+    """Surviving tensors and quantization config of a stock checkpoint that an engine wrote."""
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors |= load_file(path)
+    config = files.read_json(folder / "config.json")["quantization_config"]
+    # Skipped modules do not matter once they are gone, nor do folders of this run.
+    config.pop("dynamic", None)
+    config.get("meta", {}).pop("offload_to_disk_path", None)
+    return Compressed(strip(tensors, missing), {"quantization_config": config})
+
+
+def external(job: CompressJob) -> Compressed:
+    """The stock model quantized by an engine in an environment of its own."""
+    (stock, missing), settings = job.stock(), job.settings
+    (output := job.workspace / "output").mkdir()
+    variables = environment(settings.threads, isolated=True)
+    if settings.device == "cpu":  # the engines take a GPU wherever they see one
+        variables["CUDA_VISIBLE_DEVICES"] = ""
+    engine_job = {"engine": job.engine, "dense": str(job.write(stock)), "output": str(output)}
+    engine_job |= {"rows": job.rows().tolist(), "group_size": settings.group_size}
+    version = run_worker(
+        Path(__file__).with_name("external_worker.py"),
+        engine_job | {"device": settings.device, "seed": settings.seed},
+        name=job.engine,
+        python=python_of(EXTERNAL[job.engine], "envs"),
+        variables=variables,
+    )
+    compressed = read_output(output, missing)
+    compressed.facts["engine_version"] = version
+    return compressed
+
+
+def one_shot(job: CompressJob, stock: nn.Module, recipe: list[Any]) -> dict[str, Tensor]:
+    """Run a recipe of llmcompressor on a stock model; returns its tensors, the model is empty.
+
+    The model stays on the host; the block at work visits the job's device.
+    """
+    from compressed_tensors.offload import remove_dispatch
+    from compressed_tensors.utils import patch_attr
+    from llmcompressor import active_session, oneshot
+    from llmcompressor.pipelines.cache import IntermediatesCache
+    from llmcompressor.pipelines.sequential import pipeline
+    from loguru import logger
+
+    logger.disable("llmcompressor")
+    device, rows = torch.device(job.settings.device), job.batches()
+    with ExitStack() as stack:
+        # It has no argument for the device: it takes the first GPU wherever there is one.
+        stack.enter_context(patch_attr(pipeline, "get_main_device", lambda: device))
+        if device.type == "cpu":  # pinned memory is a GPU's; without one torch raises
+            stack.enter_context(patch_attr(IntermediatesCache, "pin_memory", lambda *_: None))
+        stack.callback(lambda: active_session().reset())  # it would keep the model
+        oneshot(
+            model=stock,
+            processor=job.tokenizer,
+            dataset=torch.utils.data.DataLoader(rows, batch_size=1),
+            recipe=recipe,
+            num_calibration_samples=len(rows),
+            pipeline="sequential",
+        )
+    remove_dispatch(stock)
+    tensors = stock.state_dict()
+    # torch.fx, which llmcompressor traces blocks with, never lets go of a traced model.
+    stock.to("meta")
+    return tensors
 
 
 def awq_int4(job: CompressJob) -> Compressed:
@@ -26,8 +166,8 @@ def awq_int4(job: CompressJob) -> Compressed:
     before them is scaled down: s = a^alpha, alpha from a grid, smallest error of the block's
     output. Stored in AWQ's GEMM format, whichever engine made it, so that int4 kernels read it.
     """
-    if job.engine == "autoawq":
-        return job.by_worker()
+    if job.engine in EXTERNAL:
+        return external(job)
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
     from llmcompressor.modifiers.quantization import QuantizationModifier
     from llmcompressor.modifiers.transform.awq import AWQModifier
@@ -45,7 +185,7 @@ def awq_int4(job: CompressJob) -> Compressed:
     fast = job.settings.device == "cpu" and has_bfloat16()
     # The search changes weights in place: a cache would hand it the first ones each time.
     with torch.autocast("cpu", torch.bfloat16, enabled=fast, cache_enabled=False):
-        tensors = strip(job.one_shot(stock, recipe), missing)
+        tensors = strip(one_shot(job, stock, recipe), missing)
     for name in linears:
         del tensors[f"{name}.weight_scale"], tensors[f"{name}.weight_zero_point"]
         packed = pack_awq(tensors.pop(f"{name}.weight"), size)
@@ -75,8 +215,8 @@ def gptq_int4(job: CompressJob) -> Compressed:
     Weights are rounded column by column; the error of each is made up for in the columns that
     follow, by the inverse Hessian H = 2 X X^T of the layer's inputs.
     """
-    if job.engine == "auto-gptq":
-        return job.by_worker()
+    if job.engine in EXTERNAL:
+        return external(job)
     # Packing in Python takes a second; the extension would have to be compiled here.
     os.environ.setdefault("GPTQMODEL_DISABLE_PACK_EXT", "1")
     kernels.prepare()
@@ -93,8 +233,7 @@ def gptq_int4(job: CompressJob) -> Compressed:
         dynamic={rf"-:^{name.replace('.', r'[.]')}([.]|$)": {} for name in missing} or None,
     )
     engine = GPTQModel.load(str(job.write(stock)), config, dtype=torch.float32)
-    rows = [{"input_ids": r, "attention_mask": torch.ones_like(r)} for r in job.rows()[:, None]]
-    engine.quantize(rows, batch_size=1)
+    engine.quantize([{k: v[None] for k, v in row.items()} for row in job.batches()], batch_size=1)
     engine.save(str(output := job.workspace / "output"))
     engine.model.to("meta")
     return read_output(output, missing)
@@ -113,8 +252,7 @@ def sparsegpt_2_4(job: CompressJob) -> Compressed:
     # be pruned, and with it the embeddings that it is tied to.
     targets = linear_names(stock, missing)[0]
     modifier = SparseGPTModifier(sparsity=0.5, mask_structure="2:4", targets=targets)
-    tensors = strip(job.one_shot(stock, [modifier]), missing)
-    return Compressed(tensors, facts={"zero_percent": 50.0})
+    return Compressed(strip(one_shot(job, stock, [modifier]), missing))
 
 
 @torch.no_grad()
@@ -125,10 +263,9 @@ def llm_int8(job: CompressJob) -> Compressed:
     engine replaces linear layers one by one, so it takes trimmed models as they are.
     """
     untouched = linear_names(job.model)[1]
-    config = BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=untouched)
     model = AutoModelForCausalLM.from_pretrained(
         job.write(job.model),
-        quantization_config=config,
+        quantization_config=BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=untouched),
         dtype=torch.float32,
         device_map={"": job.settings.device},
         local_files_only=True,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,17 +22,11 @@ DAMPING = 0.1
 
 
 class Worker:
-    """Quantizes a stock checkpoint to int4.
+    """Quantizes a stock checkpoint in float32 to int4; `facts` is the engine's version.
 
     Args:
-        engine: "autoawq" or "auto-gptq".
-        dense: folder of a stock checkpoint in float32.
         rows: calibration tokens, lists of ids of one length.
         output: an empty folder for the quantized weights and their config.json.
-        device: "cpu" or "cuda".
-
-    Attributes:
-        facts: engine, versions, seconds, calibration tokens.
     """
 
     def __init__(
@@ -46,19 +39,24 @@ class Worker:
         device: str,
         seed: int,
     ) -> None:
-        start = time.perf_counter()
         torch.manual_seed(seed)
         config = json.loads(Path(dense, "config.json").read_text())
         model = load_dense(dense, config, device)
         quantize = autoawq if engine == "autoawq" else auto_gptq
         model, config["quantization_config"] = quantize(model, rows, group_size, device)
-        write(Path(dense), Path(output), model, config)
-        self.facts = {
-            "engine": engine,
-            "versions": {name: version(name) for name in (engine, "torch", "transformers")},
-            "seconds": round(time.perf_counter() - start, 3),
-            "tokens": sum(map(len, rows)),
-        }
+        # The engines' own writers store an older config, and one of them a zero bias for every
+        # layer.
+        with safe_open(Path(dense, "model.safetensors"), "pt") as weights:
+            names = set(weights.keys())
+        state = {}
+        for name, tensor in model.state_dict().items():
+            if name in names:
+                state[name] = tensor.float().contiguous().clone()
+            elif name.endswith((".qweight", ".qzeros", ".scales", ".g_idx")):
+                state[name] = tensor.contiguous()
+        save_file(state, Path(output, "model.safetensors"), metadata={"format": "pt"})
+        Path(output, "config.json").write_text(json.dumps(config))
+        self.facts = version(engine)
 
 
 def load_dense(dense: str, config: dict[str, Any], device: str) -> Any:
@@ -84,24 +82,7 @@ def load_dense(dense: str, config: dict[str, Any], device: str) -> Any:
     return model.eval()
 
 
-def write(dense: Path, output: Path, model: Any, config: dict[str, Any]) -> None:
-    """Write the quantized weights beside the dense checkpoint's own config.
-
-    The engines' own writers store an older config, and one of them a zero bias for every layer.
-    """
-    with safe_open(dense / "model.safetensors", "pt") as weights:
-        names = set(weights.keys())
-    state = {}
-    for name, tensor in model.state_dict().items():
-        if name in names:
-            state[name] = tensor.float().contiguous().clone()
-        elif name.endswith((".qweight", ".qzeros", ".scales", ".g_idx")):
-            state[name] = tensor.contiguous()
-    save_file(state, output / "model.safetensors", metadata={"format": "pt"})
-    (output / "config.json").write_text(json.dumps(config))
-
-
-def family_of(engine: str, families: dict[str, Any], model: Any) -> Any:
+def wrapper_of(engine: str, families: dict[str, Any], model: Any) -> Any:
     """The engine's class for the model's family."""
     family = model.config.model_type
     return families.get(family) or sys.exit(f"{engine} knows no {family}; use another engine")
@@ -121,12 +102,12 @@ def auto_gptq(model: Any, rows: list[list[int]], size: int, device: str) -> tupl
             module.CUDA_0 = torch.device("cpu")
     config: dict[str, Any] = {"bits": 4, "group_size": size, "damp_percent": DAMPING}
     config |= {"desc_act": False, "sym": True}
-    family = family_of("auto-gptq", GPTQ_CAUSAL_LM_MODEL_MAP, model)
+    family = wrapper_of("auto-gptq", GPTQ_CAUSAL_LM_MODEL_MAP, model)
     wrapped = family(model, False, BaseQuantizeConfig(**config))
     tokens = torch.tensor(rows)
     wrapped.quantize([{"input_ids": r, "attention_mask": torch.ones_like(r)} for r in tokens])
-    config |= {"true_sequential": True, "checkpoint_format": "gptq"}
-    return wrapped.model, config | {"quant_method": "gptq"}
+    config |= {"true_sequential": True, "checkpoint_format": "gptq", "quant_method": "gptq"}
+    return wrapped.model, config
 
 
 def autoawq(model: Any, rows: list[list[int]], size: int, device: str) -> tuple[Any, Any]:
@@ -135,16 +116,6 @@ def autoawq(model: Any, rows: list[list[int]], size: int, device: str) -> tuple[
     from awq.quantize.quantizer import AwqQuantizer
 
     class Quantizer(AwqQuantizer):
-        """autoawq's quantizer with its faults outside of one GPU type mended."""
-
-        def init_quant(self, *args: Any, **kwargs: Any) -> Any:
-            modules, module_kwargs, inputs = super().init_quant(*args, **kwargs)
-            # It computes rotary embeddings unless some are there; OPT has none, and its layers
-            # never receive what they do not take.
-            if not hasattr(self.model.model, "rotary_emb"):
-                module_kwargs["position_embeddings"] = ()
-            return modules, module_kwargs, inputs
-
         def _compute_best_scale(self, x: Any, w: Any, mean: Any, module: Any, *rest: Any) -> Any:
             # It backs the weights up by `.cpu()`, which on a CPU copies nothing: the trials of the
             # search would pile up in the live weights (loss 9.5 instead of 2.9).
@@ -155,8 +126,8 @@ def autoawq(model: Any, rows: list[list[int]], size: int, device: str) -> tuple[
             finally:
                 del module.state_dict
 
-    family = family_of("autoawq", AWQ_CAUSAL_LM_MODEL_MAP, model)
     config: dict[str, Any] = {"zero_point": True}
+    family = wrapper_of("autoawq", AWQ_CAUSAL_LM_MODEL_MAP, model)
     family(model, model.config.model_type, False, model.config, None, None).quantize(
         tokenizer=None,
         quant_config=config | {"q_group_size": size, "w_bit": 4, "version": "GEMM"},

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trimllm.base.errors import UserError
 from trimllm.base.precision import has_bfloat16, round_weights_
-from trimllm.compress.job import Compressed, CompressJob, linear_names
+from trimllm.compress.engines import Compressed, CompressJob, linear_names
 from trimllm.compress.methods import CompressSettings
 from trimllm.sublayers import unit_layers, unit_parameters
 
@@ -29,26 +29,26 @@ CUT = {
     "attention": {"q_proj": 0, "k_proj": 0, "v_proj": 0, "o_proj": 1, "out_proj": 1},
     "mlp": {"gate_proj": 0, "up_proj": 0, "fc1": 0, "down_proj": 1, "fc2": 1},
 }
-# A linear layer, the dimension of its weight that is cut, and the structure of each row or column.
 Side = tuple[nn.Linear, int, Tensor]
+"""A linear layer, the dimension of its weight that is cut, the structure of each row or column."""
 
 
-class Plan(NamedTuple):
-    """What every sublayer keeps."""
-
-    heads: int  # key/value heads of an attention
-    channels: int  # of an MLP
-    share: float  # of the sublayers' parameters, norms included
-
-
-def sizes_of(config: Any) -> tuple[int, int]:
+def sizes_of(config: Any) -> dict[str, int]:
     """Key/value heads of an attention and channels of an MLP, in a stock configuration."""
     if hasattr(config, "ffn_dim"):
-        return config.num_attention_heads, config.ffn_dim
-    return config.num_key_value_heads, config.intermediate_size
+        return {"attention": config.num_attention_heads, "mlp": config.ffn_dim}
+    return {"attention": config.num_key_value_heads, "mlp": config.intermediate_size}
 
 
-def plan(model: nn.Module, kept: float) -> Plan:
+def parameters_by_kind(model: nn.Module) -> dict[str, int]:
+    """Parameters of the attentions and of the MLPs, norms included."""
+    counts = {"attention": 0, "mlp": 0}
+    for unit, parameters in unit_parameters(model).items():
+        counts[unit.kind] += sum(p.numel() for p in parameters)
+    return counts
+
+
+def plan(model: nn.Module, kept: float) -> dict[str, int]:
     """Heads and channels that keep the share `kept` of the sublayers' parameters most nearly.
 
     Of the heads the share itself, rounded up, and MLP channels from what is left.
@@ -57,41 +57,36 @@ def plan(model: nn.Module, kept: float) -> Plan:
         UserError: nothing is left for the MLPs, or a linear layer that has no rule here.
     """
     for name in linear_names(model)[0]:
-        if not any(name.endswith(tuple(f".{layer}" for layer in cut)) for cut in CUT.values()):
+        if name.rpartition(".")[2] not in CUT["attention"] | CUT["mlp"]:
             raise UserError(f"llm_pruner cannot prune the layer {name}; leave this compressor out")
-    sizes = {"attention": 0, "mlp": 0}
-    for unit, parameters in unit_parameters(model).items():
-        sizes[unit.kind] += sum(p.numel() for p in parameters)
-    heads, width = sizes_of(model.config)
+    counts, sizes = parameters_by_kind(model), sizes_of(model.config)
+    heads, channels = sizes["attention"], sizes["mlp"]
     # OPT's configuration ties the number of heads to the hidden width.
     left = heads if hasattr(model.config, "ffn_dim") else math.ceil(round(kept * heads, 3))
-    attention, total = sizes["attention"] * left / heads, sum(sizes.values())
-    channels = width
-    if sizes["mlp"]:
-        channels = min(width, int(width * (kept * total - attention) / sizes["mlp"]))
+    if counts["mlp"]:
+        attention, total = counts["attention"] * left / heads, sum(counts.values())
+        channels = min(channels, int(channels * (kept * total - attention) / counts["mlp"]))
         channels -= channels % WIDTH_STEP if channels >= 4 * WIDTH_STEP else 0
     if channels < 1:
         raise UserError(
             f"llm_pruner: {100 * kept:g}% of the parameters leave no MLP channel beside {left} of "
             f"{heads} heads (OPT cannot lose heads); raise `kept` or leave this compressor out"
         )
-    return Plan(left, channels, (attention + sizes["mlp"] * channels / width) / total)
+    return {"attention": left, "mlp": channels}
 
 
 def sides_of(config: Any, layer: nn.Module, kind: str) -> list[Side]:
     """The linear layers of a sublayer with their structures."""
-    heads, channels = sizes_of(config)
+    heads, channels = sizes_of(config).values()
     if kind == "mlp":
         query = single = torch.arange(channels)
     else:
         single = torch.arange(heads).repeat_interleave(layer.self_attn.head_dim)
         query = single.view(heads, -1).repeat(1, config.num_attention_heads // heads).flatten()
-    linears = [(name.rpartition(".")[2], module) for name, module in layer.named_modules()]
-    return [
-        (module, CUT[kind][name], single if name in ("k_proj", "v_proj") else query)
-        for name, module in linears
-        if name in CUT[kind] and isinstance(module, nn.Linear)
-    ]
+    owners = {"k_proj": single, "v_proj": single}
+    parts = ((name.rpartition(".")[2], module) for name, module in layer.named_modules())
+    cuts = CUT[kind]
+    return [(one, cuts[name], owners.get(name, query)) for name, one in parts if name in cuts]
 
 
 def taylor(sides: Sequence[Side]) -> Tensor:
@@ -104,34 +99,36 @@ def taylor(sides: Sequence[Side]) -> Tensor:
 
 
 @torch.no_grad()
-def cut(model: nn.Module, kept: Plan, importance: Callable[[Sequence[Side]], Tensor]) -> None:
-    """Remove the least important structures of every sublayer, in place, and adapt the config."""
+def cut(
+    model: nn.Module, kept: dict[str, int], importance: Callable[[Sequence[Side]], Tensor]
+) -> dict[str, int]:
+    """Remove the least important structures of every sublayer, in place.
+
+    Returns the keys of the configuration that have changed.
+    """
     for unit, layer in unit_layers(model):
         sides = sides_of(model.config, layer, unit.kind)
-        score = importance(sides)
-        stays = torch.zeros(len(score), dtype=torch.bool)
-        keep = kept.heads if unit.kind == "attention" else kept.channels
-        stays[score.argsort(stable=True)[len(score) - keep :]] = True
+        stays = importance(sides).argsort(stable=True, descending=True)[: kept[unit.kind]]
         for linear, dim, owner in sides:
-            index = stays[owner].nonzero().flatten().to(linear.weight.device)
+            index = torch.isin(owner, stays).nonzero().flatten().to(linear.weight.device)
             linear.weight = nn.Parameter(linear.weight.index_select(dim, index))
             if dim == 0 and linear.bias is not None:
                 linear.bias = nn.Parameter(linear.bias[index])
             linear.out_features, linear.in_features = linear.weight.shape
-    model.config.update(config_changes(model.config, kept))
-
-
-def config_changes(config: Any, kept: Plan) -> dict[str, int]:
-    """Keys of the stock configuration that describe the pruned model."""
+    config = model.config
     if hasattr(config, "ffn_dim"):
-        return {"ffn_dim": kept.channels}
-    head_dim = getattr(config, "head_dim", None)
-    return {
-        "head_dim": head_dim or config.hidden_size // config.num_attention_heads,
-        "num_attention_heads": kept.heads * (config.num_attention_heads // sizes_of(config)[0]),
-        "num_key_value_heads": kept.heads,
-        "intermediate_size": kept.channels,
-    }
+        changes = {"ffn_dim": kept["mlp"]}
+    else:
+        width = getattr(config, "head_dim", None)
+        queries = config.num_attention_heads // config.num_key_value_heads
+        changes = {
+            "head_dim": width or config.hidden_size // config.num_attention_heads,
+            "num_attention_heads": kept["attention"] * queries,
+            "num_key_value_heads": kept["attention"],
+            "intermediate_size": kept["mlp"],
+        }
+    config.update(changes)
+    return changes
 
 
 def llm_pruner(job: CompressJob) -> Compressed:
@@ -140,7 +137,7 @@ def llm_pruner(job: CompressJob) -> Compressed:
     On a GPU in 16 bits: weights and gradients of LLaMA-13B take 52 GB.
     """
     model, kept = job.model, plan(job.model, job.settings.kept)
-    changes = config_changes(model.config, kept)
+    before = sum(parameters_by_kind(model).values())
     if job.settings.device != "cpu":
         round_weights_(model, torch.bfloat16).to(job.settings.device)
     model.requires_grad_(False)
@@ -150,16 +147,14 @@ def llm_pruner(job: CompressJob) -> Compressed:
     for row in job.rows()[:, None].to(model.device):
         with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
             model(row, labels=row, use_cache=False).loss.backward()
-    cut(model, kept, taylor)
-    facts = {"kept_of_units_percent": 100 * kept.share, "kept": changes}
+    changes = cut(model, kept, taylor)
+    share = sum(parameters_by_kind(model).values()) / before
+    facts = {"kept_of_units_percent": 100 * share, "kept": changes}
     return Compressed(model.state_dict(), changes, facts)
 
 
 def at_random_(model: nn.Module, settings: CompressSettings) -> None:
     """The yardstick: cut structures drawn at random to the same widths, in place."""
     chance = torch.Generator().manual_seed(settings.seed)
-    cut(
-        model,
-        plan(model, settings.kept),
-        lambda sides: torch.rand(int(sides[0][2].max()) + 1, generator=chance),
-    )
+    kept = plan(model, settings.kept)
+    cut(model, kept, lambda sides: torch.rand(int(sides[0][2].max()) + 1, generator=chance))

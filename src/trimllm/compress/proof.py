@@ -24,10 +24,8 @@ from trimllm.checkpoint import load
 from trimllm.data import Document
 from trimllm.score.encode import encode_pair, texts_of
 
-# A text, or a prompt and the answer to it.
-HeldBack = str | tuple[str, str]
-# Token ids, and the place of the first one that is scored.
-ScoredRow = tuple[Sequence[int], int]
+HeldBack = str | tuple[str, str]  # a text, or a prompt and the answer to it
+ScoredRow = tuple[list[int], int]  # token ids, and the place of the first one that is scored
 
 
 def answered(tokenizer: Any, documents: Iterable[Document], at_most: int) -> list[tuple[str, str]]:
@@ -44,25 +42,21 @@ def scored_rows(tokenizer: Any, held_back: Sequence[HeldBack], max_tokens: int) 
     rows: list[ScoredRow] = []
     for one in held_back:
         if isinstance(one, str):
-            ids, first = tokenizer(one).input_ids, 1
+            prompt, rest = [], tokenizer(one).input_ids
         else:
-            prompt, answer = encode_pair(tokenizer, *one)
-            ids, first = [*prompt, *answer], len(prompt)
-        cut = max(0, len(ids) - max_tokens)
-        rows.append((list(ids[cut:]), max(1, first - cut)))
+            prompt, rest = encode_pair(tokenizer, *one)
+        cut = max(0, len(prompt) + len(rest) - max_tokens)
+        rows.append(([*prompt, *rest][cut:], max(1, len(prompt) - cut)))
     return rows
 
 
 @torch.no_grad()
 def mean_loss(model: nn.Module, rows: Sequence[ScoredRow]) -> float:
-    """Mean cross-entropy of the scored tokens, in nats a token; `UserError` if there are none.
-
-    By the model's own forward pass, as whoever loads the checkpoint runs it.
-    """
+    """Mean cross-entropy of the scored tokens, in nats a token, by the model's own forward pass."""
     total, tokens = 0.0, 0
     for ids, first in rows:
         if len(ids) > first:
-            row = torch.tensor([list(ids)], device=model.get_input_embeddings().weight.device)
+            row = torch.tensor([ids], device=model.get_input_embeddings().weight.device)
             answer = row[0, first:]
             logits = model(row, logits_to_keep=len(answer) + 1, use_cache=False).logits[0, :-1]
             total += F.cross_entropy(logits.float(), answer, reduction="sum").item()
@@ -79,8 +73,7 @@ class Worker:
         # Packed weights come with kernels that have a type of their own.
         packed = method_of(files.read_json(Path(checkpoint) / "config.json"))
         dtype = "float32" if packed else compute_dtype("auto", device)
-        model, _ = load(checkpoint, dtype=dtype, device=device, verify=False)
-        self.facts = mean_loss(model, rows)
+        self.facts = mean_loss(load(checkpoint, dtype=dtype, device=device, verify=False)[0], rows)
 
 
 def fresh_loss(checkpoint: Path, rows: Sequence[ScoredRow], device: str, threads: int) -> float:
@@ -91,8 +84,7 @@ def fresh_loss(checkpoint: Path, rows: Sequence[ScoredRow], device: str, threads
 
 def judge(loss: float, yardstick: float, margin: float, what: str, name: str) -> None:
     """Raise `UserError` unless `loss` is at most `yardstick` + `margin`, all in nats a token."""
-    # Written so that a loss that is no number fails.
-    if not loss <= yardstick + margin:
+    if not loss <= yardstick + margin:  # also for a loss that is no number
         raise UserError(
             f"{what}: loss {loss:.3f} on held-back texts is worse than {name}'s {yardstick:.3f} "
             f"by more than {margin:g}: the compressed checkpoint is broken and was not kept; give "

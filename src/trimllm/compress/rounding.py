@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from trimllm.base.errors import UserError
+
 MAX_CODE = 15
 # Position in a 32-bit word, from the lowest bits: the order of AWQ's GEMM kernels.
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
@@ -17,6 +19,11 @@ AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
 def ranges(weight: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
     """Scales and zero codes of a weight."""
+    if weight.shape[1] % group_size:
+        raise UserError(
+            f"group size {group_size} does not divide a layer's {weight.shape[1]} inputs; use 32, "
+            "64 or 128, whichever divides all widths, or another compressor"
+        )
     grouped = weight.float().unflatten(1, (-1, group_size))
     low, high = grouped.amin(2).clamp(max=0), grouped.amax(2).clamp(min=0)
     scales = ((high - low) / MAX_CODE).clamp(min=1e-8)
@@ -24,22 +31,17 @@ def ranges(weight: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
 
 
 def codes_of(weight: Tensor, scales: Tensor, zeros: Tensor) -> Tensor:
-    """Codes 0 to 15, (out, in), nearest to a weight."""
+    """Codes 0 to 15, (out, groups, in a group), nearest to a weight."""
     grouped = weight.float().unflatten(1, (scales.shape[1], -1))
     codes = (grouped / scales[..., None]).round() + zeros[..., None]
-    return codes.clamp(0, MAX_CODE).flatten(1)
-
-
-def decoded(codes: Tensor, scales: Tensor, zeros: Tensor) -> Tensor:
-    """The weight in float32 that codes stand for."""
-    grouped = codes.unflatten(1, (scales.shape[1], -1))
-    return ((grouped - zeros[..., None]) * scales[..., None]).flatten(1)
+    return codes.clamp(0, MAX_CODE)
 
 
 def int4_to_nearest(weight: Tensor, group_size: int) -> Tensor:
     """A weight as plain rounding would store it in four bits, in float32."""
     scales, zeros = ranges(weight, group_size)
-    return decoded(codes_of(weight, scales, zeros), scales, zeros)
+    codes = codes_of(weight, scales, zeros)
+    return ((codes - zeros[..., None]) * scales[..., None]).flatten(1)
 
 
 def int8_to_nearest(weight: Tensor) -> Tensor:
@@ -64,7 +66,7 @@ def pack_awq(weight: Tensor, group_size: int) -> dict[str, Tensor]:
     scales, zeros = ranges(weight, group_size)
     scales = scales.half()
     # Codes for the scales that are stored; one that vanishes in float16 has zeros only.
-    codes = codes_of(weight, scales.float().clamp(min=1e-8), zeros)
+    codes = codes_of(weight, scales.float().clamp(min=1e-8), zeros).flatten(1)
     words = {"qweight": _words(codes.t()), "qzeros": _words(zeros.t())}
     return words | {"scales": scales.t().contiguous()}
 

@@ -1,5 +1,3 @@
 """Evaluation by lm-evaluation-harness."""
 
 from trimllm.evaluate.run import evaluate
-
-__all__ = ["evaluate"]

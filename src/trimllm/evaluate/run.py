@@ -1,4 +1,9 @@
-"""Evaluation by lm-evaluation-harness on files of documents."""
+"""Evaluation by lm-evaluation-harness on files of documents.
+
+Metrics of free answers, each 0 to 1: lm-eval's `exact_match` (ignoring case and punctuation),
+SQuAD's F1 of common words, and ROUGE-L, the F1 of the longest common subsequence of words. ROUGE's
+words are those of `rouge_score`: Latin letters and digits.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +11,61 @@ import contextlib
 import io
 import logging
 import math
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import lm_eval
+from datasets import Dataset
+from lm_eval.api.metrics import exact_match_hf_evaluate
+from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from scipy.stats import binomtest
 from torch import nn
+from transformers.data.metrics.squad_metrics import compute_f1
 
 from trimllm.base.errors import UserError
 from trimllm.base.files import content_hash
 from trimllm.checkpoint import stream_of
 from trimllm.data import Document, all_free, read_documents
-from trimllm.evaluate.model import TrimLM
-from trimllm.evaluate.tasks import METRICS, task_of
-from trimllm.score import rendered, score
+from trimllm.score import Row, rendered, score, score_rows
 from trimllm.score.encode import encode_pair
+
+METRICS = ("exact_match", "token_f1", "rouge_l")
+ANSWERS_AT_ONCE = 8
+"""Free answers that are generated at once: on a CPU more give little, and their keys and values
+must fit beside the weights of a 7B model."""
+
+
+class TrimLM(HFLM):
+    """HFLM whose requests that share a prompt run as one row (see `trimllm.score`).
+
+    `token_budget` tokens are scored at once; it bounds memory, and changes results by rounding.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any, token_budget: int = 2048) -> None:
+        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=ANSWERS_AT_ONCE)
+        self.token_budget = token_budget
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[Any], disable_tqdm: bool = False, override_bs: int | None = None
+    ) -> list[tuple[float, bool]]:
+        by_prompt: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for number, (_, prompt, _) in enumerate(requests):  # texts, tokens of prompt and choice
+            by_prompt[tuple(prompt)].append(number)
+        rows = [
+            Row(prompt, tuple(tuple(requests[number][2]) for number in numbers))
+            for prompt, numbers in by_prompt.items()
+        ]
+        scored = score_rows(self.model, rows, token_budget=self.token_budget)
+        answers = {
+            number: answer
+            for numbers, one in zip(by_prompt.values(), scored, strict=True)
+            for number, *answer in zip(numbers, one.log_likelihoods, one.greedy, strict=True)
+        }
+        return [tuple(answers[number]) for number in range(len(requests))]
 
 
 def evaluate(
@@ -41,16 +84,14 @@ def evaluate(
         answer_tokens: maximal tokens of a generated answer; fewer where all references are shorter.
 
     Returns:
-        By name: task, n, acc (%), stderr (%), ci95 (Wilson, %), chance (%: mean of one over the
-        number of choices), answer_loss (nats a token of the right answers: it shows a model that
-        has lost its language), correct (0 or 1 a document, in order), document_hashes_sha256 (of
-        the documents' hashes, in order: equal where results can be paired), source,
-        lm_eval_version.
+        By name: n, acc (%), stderr (%), ci95 (Wilson, %), chance (%: mean of one over the number of
+        choices), answer_loss (nats a token of the right answers: it shows a model that has lost its
+        language), correct (0 or 1 a document, in order), document_hashes_sha256 (equal where
+        results can be paired).
 
-        For free answers `acc` and `correct` are the exact matches, `chance` is None, and `answers`
-        holds exact_match, token_f1, rouge_l (%; see `trimllm.evaluate.tasks`), perplexity (of the
-        reference answers by token, e to the answer_loss) and by_document: token_f1 and rouge_l of
-        each document in order, 0 to 1.
+        For free answers `correct` are the exact matches, `chance` is None, and `answers` holds the
+        means of `METRICS` (%), perplexity (of the reference answers by token) and by_document
+        (token_f1 and rouge_l of each document in order, 0 to 1).
 
     Raises:
         UserError: a task whose documents are of both kinds; free answers of a streamed model.
@@ -59,15 +100,17 @@ def evaluate(
     harness, results = TrimLM(model, tokenizer, batch_tokens), {}
     for name, path in tasks.items():
         documents = read_documents(path)
-        if not all_free(documents, f"task {name}"):
-            measured = _chosen(harness, name, documents)
-        elif stream_of(model) is None:
-            measured = _written(harness, name, documents, answer_tokens)
-        else:
+        free = all_free(documents, f"task {name}")
+        if free and stream_of(model) is not None:
             raise UserError(
                 f"task {name}: free answers are generated, which takes the whole model in memory; "
                 "set compute.weights_on: device"
             )
+        shown = [rendered(tokenizer, one) for one in documents]
+        if free:
+            measured = _free_answers(harness, name, documents, shown, answer_tokens)
+        else:
+            measured = _choices(harness, name, shown)
         n, right = len(documents), sum(measured["correct"])
         interval = binomtest(right, n).proportion_ci(method="wilson")
         results[name] = {
@@ -84,23 +127,21 @@ def evaluate(
     return results
 
 
-def _chosen(harness: TrimLM, name: str, documents: list[Document]) -> dict[str, Any]:
+def _choices(harness: TrimLM, name: str, shown: list[Document]) -> dict[str, Any]:
     """Answers by the choice with the highest summed log-likelihood."""
-    shown = [rendered(harness.tokenizer, one) for one in documents]
-    nats, tokens = 0.0, 0  # of the right answers, all documents' together
     samples = _samples(harness, task_of(name, shown))
-    for one, sample in zip(shown, samples, strict=True):
-        nats -= float(sample["filtered_resps"][one.answer][0])
-        tokens += len(encode_pair(harness.tokenizer, one.prompt, one.choices[one.answer])[1])
+    pairs = [(one, sample["filtered_resps"]) for one, sample in zip(shown, samples, strict=True)]
+    right = [(one.prompt, one.choices[one.answer]) for one in shown]
+    tokens = sum(len(encode_pair(harness.tokenizer, *pair)[1]) for pair in right)
     return {
         "correct": [int(sample["acc"]) for sample in samples],
-        "chance": 100 * sum(1 / len(one.choices) for one in documents) / len(documents),
-        "answer_loss": nats / max(1, tokens),
+        "chance": 100 * sum(1 / len(one.choices) for one in shown) / len(shown),
+        "answer_loss": -sum(float(scores[one.answer][0]) for one, scores in pairs) / max(1, tokens),
     }
 
 
-def _written(
-    harness: TrimLM, name: str, documents: list[Document], max_tokens: int
+def _free_answers(
+    harness: TrimLM, name: str, documents: list[Document], shown: list[Document], max_tokens: int
 ) -> dict[str, Any]:
     """Generated answers, and the likelihood of the reference answers."""
     scored = score(harness.model, harness.tokenizer, documents, token_budget=harness.token_budget)
@@ -108,7 +149,6 @@ def _written(
     loss = -sum(one.log_likelihoods[0] for one in scored) / sum(tokens)
     # Half of the positions are left to the prompt.
     max_tokens = min(max_tokens, max(tokens), max(1, harness.max_length // 2))
-    shown = [rendered(harness.tokenizer, one) for one in documents]
     samples = _samples(harness, task_of(name, shown, max_tokens))
     each = {metric: [float(sample[metric]) for sample in samples] for metric in METRICS}
     means = {metric: 100 * sum(values) / len(values) for metric, values in each.items()}
@@ -127,3 +167,66 @@ def _samples(harness: TrimLM, task: dict[str, Any]) -> list[dict[str, Any]]:
         loaded = TaskManager(include_defaults=False).load([task])
         results = lm_eval.evaluate(harness, loaded, bootstrap_iters=0, log_samples=True)
     return sorted(results["samples"][task["task"]], key=lambda sample: sample["doc_id"])
+
+
+def task_of(
+    name: str, documents: Sequence[Document], max_tokens: int | None = None
+) -> dict[str, Any]:
+    """An lm-eval task over documents as a tokenizer's chat template renders them.
+
+    Args:
+        max_tokens: of generated answers; None for documents with choices.
+    """
+    rows = [{"prompt": d.prompt, "choices": [*d.choices], "answer": d.answer} for d in documents]
+    mean = {"aggregation": "mean", "higher_is_better": True}
+    metrics = ("acc",) if max_tokens is None else METRICS
+    task = {
+        "task": name,
+        "custom_dataset": lambda **_: {"test": Dataset.from_list(rows)},
+        "test_split": "test",
+        "num_fewshot": 0,
+        "doc_to_text": "{{prompt}}",
+        "target_delimiter": "",  # what follows the prompt brings its own leading space
+        "metric_list": [{"metric": metric, **mean} for metric in metrics],
+        "metadata": {"version": 1},
+    }
+    if max_tokens is None:
+        choices = {"doc_to_choice": "choices", "doc_to_target": "answer"}
+        return task | choices | {"output_type": "multiple_choice"}
+
+    def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
+        return compare(results[0], doc["choices"][0])
+
+    generation = {"until": ends_of(documents), "max_gen_toks": max_tokens, "do_sample": False}
+    return task | {
+        "output_type": "generate_until",
+        "doc_to_target": "{{choices[0]}}",
+        "generation_kwargs": generation,
+        "process_results": process_results,
+    }
+
+
+def ends_of(documents: Sequence[Document]) -> list[str]:
+    """The text that ends a generated answer, beside EOS: a line break if no reference answer has
+    one, else an empty line if none has that, else nothing."""
+    answers = [document.choices[0].strip() for document in documents]
+    return [end for end in ("\n", "\n\n") if not any(end in text for text in answers)][:1]
+
+
+def compare(answer: str, reference: str) -> dict[str, float]:
+    """`METRICS` of a generated answer."""
+    answer, reference = answer.strip(), reference.strip()
+    ignored = {"ignore_case": True, "ignore_punctuation": True}
+    exact = exact_match_hf_evaluate([answer], [reference], **ignored)["exact_match"]
+    return {
+        "exact_match": float(exact),
+        "token_f1": float(compute_f1(reference, answer)),
+        "rouge_l": float(_rouge().score(reference, answer)["rougeL"].fmeasure),
+    }
+
+
+@cache
+def _rouge() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer  # imports all of nltk
+
+    return RougeScorer(["rougeL"])

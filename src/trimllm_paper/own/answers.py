@@ -86,7 +86,7 @@ def _written(
     model: nn.Module, tokenizer: Any, documents: Sequence[Document]
 ) -> Iterator[dict[str, Any]]:
     """What the model writes, ended as an evaluation ends it."""
-    from trimllm.evaluate.tasks import compare, ends_of  # imports lm-eval
+    from trimllm.evaluate.run import compare, ends_of  # imports lm-eval
 
     ends = ends_of([rendered(tokenizer, document) for document in documents])
     for document in documents:

@@ -13,7 +13,7 @@ import trimllm
 from trimllm import checkpoint
 from trimllm.base.errors import UserError
 from trimllm.compress import engines, llm_pruner
-from trimllm.compress.job import CompressJob
+from trimllm.compress.engines import CompressJob
 from trimllm.compress.methods import CompressSettings
 from trimllm.sublayers import Unit, drop, unit_layers, unit_parameters, units
 
@@ -122,7 +122,7 @@ def test_llm_pruner_removes_the_structures_that_matter_least(
         silenced(row, labels=row).loss.backward()
     for unit, layer in unit_layers(silenced):
         scores = sorted(plain_scores(silenced, layer, unit.kind), key=lambda pair: pair[0])
-        keep = kept.heads if unit.kind == "attention" else kept.channels
+        keep = kept[unit.kind]
         names = ("o_proj", "out_proj") if unit.kind == "attention" else ("down_proj", "fc2")
         outer = next(m for n, m in layer.named_modules() if n.endswith(names))
         for _, columns in scores[: len(scores) - keep]:
@@ -134,8 +134,8 @@ def test_llm_pruner_removes_the_structures_that_matter_least(
     torch.testing.assert_close(
         logits_of(model, some_ids()), logits_of(silenced, some_ids()), rtol=1e-4, atol=1e-4
     )
-    # Norms and biases of the hidden width are not cut.
-    assert after / before == pytest.approx(kept.share, abs=0.03) and 0.4 < after / before < 0.55
+    assert result.facts["kept_of_units_percent"] == pytest.approx(100 * after / before)
+    assert 0.4 < after / before < 0.55
     assert {name: getattr(model.config, name) for name in result.config} == result.config
 
 

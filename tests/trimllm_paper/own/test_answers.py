@@ -12,7 +12,7 @@ from models import random_documents, tiny
 
 from trimllm.data import Document, write_documents
 from trimllm.evaluate import evaluate
-from trimllm.evaluate.tasks import compare
+from trimllm.evaluate.run import compare
 from trimllm.score import score
 from trimllm.score.encode import encode_document
 from trimllm_paper.own import answers

@@ -38,7 +38,8 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
                 for kind, offset in zip(KINDS, (-0.2, 0.2), strict=True):
                     places = [part + 0.5 + offset for part in range(PARTS)]
                     ax.bar(places, by_depth(chains, kind), width=0.4, **style.KINDS[kind])
-                counts = [fmean(_count(one, kind) for one in chains) for kind in KINDS]
+                gone = [[kind for _, kind in one.dropped(one.blocks)] for one in chains]
+                counts = [fmean(each.count(kind) for each in gone) for kind in KINDS]
                 ax.set_title(f"{style.title(domain)} ({counts[0]:.0f} + {counts[1]:.0f})")
                 ax.set_xticks([0, PARTS / 2, PARTS], ["first", "middle", "last"])
         for ax in axes[-1]:
@@ -56,7 +57,3 @@ def by_depth(chains: Sequence[Chain], kind: str) -> list[float]:
         100 * fmean(len(each & {*part}) / len(part) for each in gone) if part else 0.0
         for part in parts
     ]
-
-
-def _count(chain: Chain, kind: str) -> int:
-    return sum(one == kind for _, one in chain.dropped(chain.blocks))

@@ -33,21 +33,13 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     heading = "Cost of training until a share of the sublayers is dropped"
     with style.figure(stem, heading, (style.WIDTH, 3.4), (1, 2), notes, sharex=True) as axes:
         left, right = axes[0]
-        for label, step, factor, look in EQUATIONS:
-            _equation(left, label, step, factor, look)
-        five = {"color": "#D55E00", "linestyle": ":"}
-        left.axhline(FULL_EPOCHS, **five)
-        left.annotate("the paper: about 5 at 50%", (99, FULL_EPOCHS - 1.6), ha="right", fontsize=7)
-        half = SPARSE_FACTOR * progressive(PAPER_UNITS, PAPER_UNITS // 2, 2)
-        left.plot([50], [half], marker="o", color="#009E73", linestyle="")
-        left.annotate(f"{half:.2f}", (50, half + 0.8), ha="right", fontsize=7)
-        left.set_title(f"the paper's formulas, N = {PAPER_UNITS}")
-        left.set_ylabel("cost (epochs of full fine-tuning)")
+        _formulas(left)
         costs = measured(frame, context)
         for name, look in style.looks(context.recipes).items():
             for part, own in (("training", {}), ("with scans", {"fillstyle": "none"})):
-                label = f"{look['label'].removeprefix('TrimLLM, ')}, {part}"
-                _ours(right, costs.get((name, part), {}), label, look | own)
+                if by_domain := costs.get((name, part)):
+                    label = f"{look['label'].removeprefix('TrimLLM, ')}, {part}"
+                    _measured(right, by_domain, label, look | own)
         if costs:
             right.set_title(f"measured, {context.model.label}")
         else:
@@ -56,6 +48,31 @@ def draw(frame: Frame, context: Context, stem: str | Path) -> None:
             ax.set_xlabel("sublayers dropped (%)")
             ax.set_xlim(0, 135)
             ax.set_xticks(range(0, 101, 20))
+
+
+def _formulas(ax: Any) -> None:
+    """The paper's equations, its figure of about 5 epochs, and what Eq. 6 gives there."""
+    for label, step, factor, look in EQUATIONS:
+        drops = range(0, PAPER_UNITS, step)
+        costs = [factor * progressive(PAPER_UNITS, dropped, step) for dropped in drops]
+        ax.plot([100 * dropped / PAPER_UNITS for dropped in drops], costs, **look)
+        ax.annotate(f" {label}", (99, costs[-1]), va="center", fontsize=7, color=look["color"])
+    ax.axhline(FULL_EPOCHS, color="#D55E00", linestyle=":")
+    ax.annotate("the paper: about 5 at 50%", (99, FULL_EPOCHS - 1.6), ha="right", fontsize=7)
+    half = SPARSE_FACTOR * progressive(PAPER_UNITS, PAPER_UNITS // 2, 2)
+    ax.plot([50], [half], marker="o", color="#009E73", linestyle="")
+    ax.annotate(f"{half:.2f}", (50, half + 0.8), ha="right", fontsize=7)
+    ax.set_title(f"the paper's formulas, N = {PAPER_UNITS}")
+    ax.set_ylabel("cost (epochs of full fine-tuning)")
+
+
+def _measured(ax: Any, costs: dict[float, list[float]], label: str, look: style.Look) -> None:
+    """Mean over the domains as a line with the range as bars, named at its end."""
+    means = [fmean(each) for each in costs.values()]
+    bars = style.errors(means, [(min(each), max(each)) for each in costs.values()])
+    ax.errorbar([*costs], means, bars, **look | {"label": None})
+    end = (max(costs) + 2, means[-1])
+    ax.annotate(label, end, va="center", fontsize=7, color=look["color"])
 
 
 Costs = dict[tuple[str, str], dict[float, list[float]]]
@@ -79,22 +96,3 @@ def measured(frame: Frame, context: Context) -> Costs:
                 each = costs.setdefault((chain.name, part), {})
                 each.setdefault(dropped, []).append(cost)
     return costs
-
-
-def _equation(ax: Any, label: str, step: int, factor: float, look: style.Look) -> None:
-    drops = range(0, PAPER_UNITS, step)
-    costs = [factor * progressive(PAPER_UNITS, dropped, step) for dropped in drops]
-    ax.plot([100 * dropped / PAPER_UNITS for dropped in drops], costs, **look)
-    ax.annotate(f" {label}", (99, costs[-1]), va="center", fontsize=7, color=look["color"])
-
-
-def _ours(ax: Any, costs: dict[float, list[float]], label: str, look: style.Look) -> None:
-    """Mean over the domains as a line with the range as bars, named at its end."""
-    if not costs:
-        return
-    means = [fmean(each) for each in costs.values()]
-    bars = [m - min(each) for m, each in zip(means, costs.values(), strict=True)]
-    tops = [max(each) - m for m, each in zip(means, costs.values(), strict=True)]
-    ax.errorbar([*costs], means, [bars, tops], **look | {"label": None})
-    end = (max(costs) + 2, means[-1])
-    ax.annotate(label, end, va="center", fontsize=7, color=look["color"])

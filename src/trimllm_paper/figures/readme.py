@@ -13,19 +13,14 @@ from trimllm_paper.recipe import PRETRAINED
 
 def draw(frame: Frame, context: Context, stem: str | Path) -> None:
     """Draw accuracy (%) on the first domain against bytes (%); STEM.pdf and STEM.png."""
-    domain = context.domains[0]
+    domain, place = context.domains[0], (frame, context.model.name, context.domains[0].name)
     rows = where(frame.evaluations, model=context.model.name, domain=domain.name)
-    points = figure2.points_of(frame, context, domain)
-    plain = derive.accuracy(frame, context.model.name, domain.name, PRETRAINED, domain.tasks)
     notes = [*style.notes(context, rows.source, rows.seed), "Bars: 95% over documents and seeds."]
     heading = f"{context.model.label}, {domain.label}: accuracy against bytes"
     with style.figure(stem, heading, (5.6, 3.8), (1, 1), notes, legend=3) as axes:
-        ax = axes[0][0]
+        ax, points = axes[0][0], figure2.points_of(frame, context, domain)
         figure2.panel(ax, points, figure2.looks_of(context))
-        if plain:
-            level = style.LEVELS["pretrained"] | {"label": "pretrained"}
-            ax.axhline(plain.percent, **level)
-        ax.set_xlabel("bytes kept (% of the full model)")
-        ax.set_ylabel("accuracy (%)")
-        ax.set_ylim(20, 100)
-        ax.set_xlim(0, 105)
+        if plain := derive.accuracy(*place, PRETRAINED, domain.tasks):
+            ax.axhline(plain.percent, **style.LEVELS["pretrained"])
+        ax.set(xlabel="bytes kept (% of the full model)", ylabel="accuracy (%)")
+        ax.set(xlim=(0, 105), ylim=(20, 100))

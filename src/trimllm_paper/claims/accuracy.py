@@ -53,17 +53,19 @@ def layers_dropped(evidence: Evidence) -> Finding:
     the last one before are below.
     """
     comparisons, missing = [], []
-    domains = {one.name: one for one in evidence.context.domains}
+    domains, unit = (
+        {one.name: one for one in evidence.context.domains},
+        "% dropped above 90% of Full-FT",
+    )
     for name, share in LAYERS.items():
         every = evidence.keeps(domains[name], evidence.chain()) if name in domains else {}
-        beyond = [one for dropped, one in every.items() if dropped >= share - 1e-9]
-        before = [one for dropped, one in sorted(every.items()) if dropped <= share + 1e-9][-1:]
-        p_holds = min((one.p_holds for one in beyond), default=1.0)
-        p_fails = max((one.p_fails for one in (*before, *beyond)), default=1.0)
-        if before:
-            unit, label = "% dropped above 90% of Full-FT", f"{name}, {share:g}% or more"
-            ps = (p_holds, p_fails)
-            comparisons.append(Comparison(label, _furthest(every), unit, *ps, before[0].basis))
+        last = max((dropped for dropped in every if dropped <= share + 1e-9), default=None)
+        beyond = [one.p_holds for dropped, one in every.items() if dropped >= share - 1e-9]
+        if last is not None:
+            p_fails = max(one.p_fails for dropped, one in every.items() if dropped >= last)
+            ps, basis = (min(beyond, default=1.0), p_fails), every[last].basis
+            label = f"{name}, {share:g}% or more"
+            comparisons.append(Comparison(label, _furthest(every), unit, *ps, basis))
         if not beyond:
             missing.append(f"{name} with {share:g}% dropped")
     return Finding(comparisons, missing, evidence.context.own)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,11 @@ from trimllm.base.kept import epochs_for
 from trimllm_paper import kept_runs
 
 PRETRAINED, FULL_FT, SPARSE_FT, FULL = "pretrained", "full_ft", "sparse_ft", "full"
-NAME = r"[a-z][a-z0-9_]*(?:\.[0-9]+)?"
-"""Names of `recipes`, derived ones included; a regular expression, as the next four."""
-COMPRESSOR = r"[a-z][a-z0-9_]*"
+# Regular expressions of names and recipes.
+NAME, COMPRESSOR = r"[a-z][a-z0-9_]*(?:\.[0-9]+)?", r"[a-z][a-z0-9_]*"
 _TRIMMED = rf"trim_{NAME}/(?:(?:drop|state)_[0-9][0-9]+|keep_[0-9.]+)"
 DENSE = rf"(?:{PRETRAINED}|{FULL_FT}|{SPARSE_FT}|{FULL}|{_TRIMMED})"
 ANY = rf"{DENSE}(?:\+{COMPRESSOR})?"
-_PARTS = re.compile(
-    rf"(?P<base>{PRETRAINED}|{FULL_FT}|{SPARSE_FT}|{FULL}|trim_(?P<name>{NAME})/"
-    r"(?:(?P<stage>drop|state)_(?P<drop>[0-9][0-9]+)|keep_(?P<keep>[0-9.]+)))"
-    rf"(?:\+(?P<compressor>{COMPRESSOR}))?"
-)
 # Recipes with wildcards in braces, for rules.
 EPOCH, STATE = "trim_{name}/drop_{drop}", "trim_{name}/state_{drop}"
 AT_ONCE, COMPRESSED = "trim_{by}/drop_{drop}", "{dense}+{compressor}"
@@ -63,13 +57,16 @@ class Recipe:
     @classmethod
     def parse(cls, text: str) -> Recipe:
         """A recipe from its text. Raises `UserError` for what is none."""
-        match = _PARTS.fullmatch(text)
-        if not match:
+        if not re.fullmatch(ANY, text):
             example = "such as full_ft or trim_paper/drop_30+awq_int4"
             raise UserError(f"{text!r} is no recipe, {example}")
-        parts = match.groupdict()
-        parts |= {"stage": parts["stage"] or "drop"} | ({"base": "trim"} if parts["name"] else {})
-        return cls(**parts)
+        dense, _, compressor = text.partition("+")
+        base, _, end = dense.partition("/")
+        if not end:
+            return cls(base, compressor=compressor or None)
+        stage, _, number = end.partition("_")
+        sizes = {"keep": number} if stage == "keep" else {"drop": number, "stage": stage}
+        return cls("trim", base.removeprefix("trim_"), compressor=compressor or None, **sizes)
 
     @classmethod
     def trimmed(cls, name: str, dropped: int, units: int) -> Recipe:
@@ -84,7 +81,7 @@ class Recipe:
 
     def __str__(self) -> str:
         text = self.base
-        if self.base == "trim":
+        if self.is_trimmed:
             stage = f"keep_{self.keep}" if self.drop is None else f"{self.stage}_{self.drop}"
             text = f"trim_{self.name}/{stage}"
         return f"{text}+{self.compressor}" if self.compressor else text
@@ -94,19 +91,9 @@ class Recipe:
         return replace(self, compressor=compressor)
 
     @property
-    def dense(self) -> Recipe:
-        """The same without its compressor."""
-        return self.compressed(None)
-
-    @property
     def state(self) -> Recipe:
         """What the chain goes on from after as many drops."""
         return replace(self, stage="state")
-
-    @property
-    def settled(self) -> Recipe:
-        """What is evaluated after as many drops as a state has."""
-        return replace(self, stage="drop")
 
     @property
     def is_trimmed(self) -> bool:
@@ -154,11 +141,6 @@ def end_of(config: Any, entry: Any, units: int) -> int:
     return epochs_for(units * (1 - fewest / 100), entry.step) * entry.step
 
 
-def by_every_token(config: Any) -> bool:
-    """Whether some recipe learns from a teacher's states of all tokens of a document."""
-    return any(entry.teacher and entry.teacher.hidden > 0 for entry in config.recipes.values())
-
-
 def taught(config: Any, units: int) -> int | None:
     """Number of documents, in order, that chains with a teacher reach at most; None: all."""
     most = 1
@@ -197,6 +179,9 @@ class Form:
     def __init__(self, form: str, /, **defaults: str) -> None:
         self.form, self.defaults = form, defaults
         self.names = re.findall(r"\{(\w+)\}", form)
+        groups = {name: rf"(?P<{name}>[^/]+)" for name in self.names}
+        groups |= {"recipe": f"(?P<recipe>{ANY})"} | defaults
+        self.pattern = re.compile("(?P<results>.*)/" + form.replace(".", r"\.").format_map(groups))
 
     def __get__(self, paths: Paths, _: Any = None) -> Callable[..., str]:
         return partial(self.path, paths.results)
@@ -211,13 +196,6 @@ class Form:
             parts["recipe"] = recipe.replace("/drop_", "/state_")
         return f"{results}/{self.form.format_map(parts)}"
 
-    @cached_property
-    def pattern(self) -> re.Pattern[str]:
-        """A regular expression with a group for each name, and `results`."""
-        groups = {name: rf"(?P<{name}>[^/]+)" for name in self.names}
-        groups |= {"recipe": f"(?P<recipe>{ANY})"} | self.defaults
-        return re.compile("(?P<results>.*)/" + self.form.replace(".", r"\.").format_map(groups))
-
 
 @dataclass(frozen=True)
 class Paths:
@@ -225,7 +203,6 @@ class Paths:
 
     results: str = "<results>"
 
-    model = Form(_CHECKPOINT)
     manifest = Form(f"{_CHECKPOINT}/manifest.json")
     weights = Form(f"{_CHECKPOINT}/model.safetensors")
     training = Form(f"{_CHECKPOINT}/training.json")
@@ -248,6 +225,8 @@ class Paths:
         return f"{self.results}/benchmarks/{'/'.join([rule, *parts])}.tsv"
 
 
+RESULTS = ("evaluation", "scan", "throughput", "engines", "export", "epoch", "training")
+RESULTS += ("compression", "manifest", "teacher", "chosen", "answers")
 ROOMS = ("eval", "scans", "throughput", "engines", "teachers", "models", "export", "chosen")
 """Folders of results."""
 
@@ -269,8 +248,7 @@ class Place:
 
 def place_of(path: str | Path) -> Place:
     """Read the path of a result file. Raises `UserError` for a path of another form."""
-    kinds = ("evaluation", "scan", "throughput", "engines", "export", "epoch", "training")
-    for kind in (*kinds, "compression", "manifest", "teacher", "chosen", "answers"):
+    for kind in RESULTS:
         if match := vars(Paths)[kind].pattern.fullmatch(Path(path).as_posix()):
             parts: dict[str, Any] = match.groupdict()
             if "recipe" in parts:
@@ -279,25 +257,13 @@ def place_of(path: str | Path) -> Place:
     raise UserError(f"{path} is no path of a result ({', '.join(ROOMS)})")
 
 
-def epoch_records(folder: str | Path) -> list[str]:
-    """Records of the epochs in a chain's folder."""
-    return list(map(str, kept_runs.glob(folder, "state_*/epoch.json")))
-
-
-def seed_folder(results: str | Path, seed: int) -> Path:
-    """Where the results of a further seed lie, beside those of the first."""
-    return Path(results, f"seed_{seed}")
-
-
 def is_of_seed(folder: str | Path) -> bool:
     """Whether a folder has the name of results of a further seed."""
     return re.fullmatch(r"seed_[0-9]+", Path(folder).name) is not None
 
 
 def seed_folders(results: str | Path) -> list[Path]:
-    """Folders of further seeds that hold evaluations, by seed."""
+    """Folders `seed_N` of further seeds that hold evaluations, by seed."""
     files = kept_runs.glob(results, "seed_*/eval/**/*.json")
-    names = {file.relative_to(results).parts[0] for file in files}
-    return [
-        seed_folder(results, seed) for seed in sorted(int(n[5:]) for n in names if is_of_seed(n))
-    ]
+    folders = {Path(results, file.relative_to(results).parts[0]) for file in files}
+    return sorted(filter(is_of_seed, folders), key=lambda one: int(one.name[5:]))

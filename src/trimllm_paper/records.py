@@ -99,13 +99,10 @@ class OfRecipe(Record):
 
     @property
     def parsed(self) -> Recipe:
-        """The recipe."""
         return Recipe.parse(self.recipe)
 
 
-class FreeAnswers(Part):
-    """How near generated answers are to the references (`trimllm.evaluate.run`)."""
-
+class FreeAnswers(Part):  # against the references: `trimllm.evaluate.run`
     exact_match: float  # percent, and so the next two: means over documents
     token_f1: float
     rouge_l: float
@@ -145,17 +142,13 @@ class Pass(Part):
     trainable_parameters: int
 
 
-class HeldBackScore(Part):
-    """What a model makes of documents that are neither trained nor reported on."""
-
+class HeldBackScore(Part):  # on documents that are neither trained nor reported on
     accuracy: float | None  # percent; None of free answers
     likelihood: float  # nats, mean log-probability of the right choice, or of a free answer's token
     documents: int
 
 
 class Trained(OfRecipe):
-    """What records of training share."""
-
     domain: str
     settings: dict[str, Any]  # `trimllm.train.TrainSettings`
     parameters: int
@@ -216,23 +209,17 @@ class ScanFile(Record):
 
 
 class Quartiles(Part):
-    """Median and 95% interval of rounds."""
-
-    median: float
+    median: float  # of rounds, and the ends of its 95% interval
     low: float | None = ABSENT
     high: float | None = ABSENT
 
 
-class Sizes(Part):
-    """Bytes of weights, by part and in all."""
-
+class Sizes(Part):  # in bytes
     units: int
     total: int
 
 
-class Baseline(Part):
-    """The full model, measured in turn with another."""
-
+class Baseline(Part):  # the full model, measured in turn with another
     bytes: Sizes
 
 
@@ -287,8 +274,6 @@ class Engines(Record):
 
 
 class Split(Part):
-    """Documents of a split."""
-
     documents: int
 
 
@@ -306,6 +291,59 @@ class DataReport(Part):
     def read(cls, path: str | Path) -> Self:
         """Raises `UserError` for a file that is missing, or is no such report."""
         return _validated(cls, read_json(path), path)
+
+
+class Answer(Part):
+    """A held-back document of one's own data, and what a checkpoint answers."""
+
+    prompt: str
+    message: str | None = None  # what is asked in its place, where it is asked as a chat
+    right: str  # the answer that is right, of free ones the reference
+    said: str  # the choice that it takes, or what it writes
+    correct: bool  # of free answers: equal up to letter case and punctuation
+    f1: float | None = None  # of the words of free answers, 0 to 1
+
+
+class Answers(OfRecipe):
+    """What a checkpoint answers to a few held-back documents of one's own data, and how well it
+    still knows other text (`trimllm_paper.own.answers`)."""
+
+    PLACED = ("model", "recipe")
+    domain: str
+    documents: list[Answer]
+    perplexity: float  # of the neutral text, and its tokens
+    tokens: int
+
+
+class Candidate(Part):
+    """A checkpoint that may be chosen, by what is known of it without any test document."""
+
+    recipe: str
+    free: bool  # whether answers are free text
+    accuracy: float  # percent of held-back documents; of free answers the next, in percent
+    likelihood: float  # as in HeldBackScore; e to it is the probability of a right token, or choice
+    documents: int
+    bytes: int  # of the export, as far as it is known before
+    tokens_per_second: float  # median
+    units_kept: int
+
+
+class Choice(Record):
+    """Which checkpoint was chosen, of which, and why (`trimllm_paper.own.choice`)."""
+
+    PLACED = ("model",)
+    domain: str
+    hardware: str  # where speed was measured
+    format: str  # of the export
+    wanted: dict[str, float]
+    candidates: list[Candidate]  # full_ft first
+    recipe: str
+    missed: dict[str, float]  # what was wanted and is not met -> by which share; empty: all is met
+    told: str  # in one line
+
+    @property
+    def chosen(self) -> Candidate:
+        return next(one for one in self.candidates if one.recipe == self.recipe)
 
 
 P = TypeVar("P", bound=Part)

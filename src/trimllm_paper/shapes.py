@@ -11,7 +11,8 @@ from trimllm.base.errors import UserError
 from trimllm.throughput import machine
 from trimllm.throughput.shapes import SHAPES, Chain, kept_units
 from trimllm.throughput.subject import KERNELS, Subject
-from trimllm_paper.recipe import Recipe, epoch_records
+from trimllm_paper import kept_runs
+from trimllm_paper.recipe import Recipe
 from trimllm_paper.records import Epoch
 
 RANDOM = "random-"
@@ -26,7 +27,7 @@ def pattern_units(folder: str | Path) -> Chain:
 
     Raises `UserError` where there is no such chain.
     """
-    epochs = [Epoch.read(path) for path in epoch_records(folder)]
+    epochs = [Epoch.read(path) for path in kept_runs.glob(folder, "state_*/epoch.json")]
     epochs.sort(key=lambda epoch: epoch.parsed.dropped)
     order = [unit for epoch in epochs for unit in epoch.units_dropped]
     if not order:

@@ -18,13 +18,13 @@ from trimllm.base.kept import drops_for
 from trimllm.base.names import RULE_KEPT
 from trimllm.exporting.formats import installed, require_engine
 from trimllm_paper import kept_runs
-from trimllm_paper.choices import Choice
 from trimllm_paper.context import Context
 from trimllm_paper.figures import FIGURES
 from trimllm_paper.jobs import Jobs
 from trimllm_paper.jobs.measuring import engine_formats
 from trimllm_paper.own.choice import nearest_trimmed
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, place_of
+from trimllm_paper.records import Choice
 from trimllm_paper.shapes import RANDOM
 from trimllm_paper.specification import Table
 from trimllm_paper.table_inputs import needed, needed_timings

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from trimllm.base.errors import UserError
-from trimllm_paper.choices import Answers, Choice
 from trimllm_paper.integrity import checks
 from trimllm_paper.recipe import Paths
+from trimllm_paper.records import Answers, Choice
 
 PROVENANCE = {"config_hash": "c0ffee"}
 CANDIDATE: dict[str, Any] = {
@@ -44,11 +44,6 @@ def test_what_is_written_is_read_and_verified(tmp_path: Path) -> None:
     assert set(checks.result_files(tmp_path)) == {choice, answers}
     counts, problems = checks.verify(tmp_path)
     assert counts["results"] == 2 and not problems
-
-
-def test_nothing_is_chosen_that_was_no_candidate() -> None:
-    with pytest.raises(ValueError, match="none of the candidates"):
-        Choice(**CHOICE | {"recipe": "pretrained"})
 
 
 def test_a_record_lies_where_it_belongs(tmp_path: Path) -> None:

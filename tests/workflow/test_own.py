@@ -20,8 +20,7 @@ from runs import environment, snakemake
 
 import trimllm
 from trimllm_paper.__main__ import main
-from trimllm_paper.choices import Answers, Choice
-from trimllm_paper.records import Evaluation
+from trimllm_paper.records import Answers, Choice, Evaluation
 
 pytestmark = pytest.mark.slow
 LLAMA_CPP = importlib.util.find_spec("xllamacpp") is not None

@@ -1,7 +1,7 @@
 # A model for one's own data: measure, choose, export, report. What is wanted of it is the section `own`
 # of the configuration; `trimllm start` writes one.
 
-from trimllm_paper.choices import Choice
+from trimllm_paper.records import Choice
 
 
 rule answers:

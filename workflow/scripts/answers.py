@@ -3,8 +3,8 @@
 from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
-    from trimllm_paper.choices import Answers
     from trimllm_paper.own import answers
+    from trimllm_paper.records import Answers
 
     params = job.params
     model, tokenizer = job.load(params["dtype"])

@@ -3,8 +3,8 @@
 from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
-    from trimllm_paper.choices import Choice
     from trimllm_paper.own import choice
+    from trimllm_paper.records import Choice
 
     params, inputs = job.params, job.inputs
     records = inputs["trainings"], inputs["epochs"], inputs["timings"]

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from trimllm.base.errors import UserError
 from trimllm_paper import invocation
-from trimllm_paper.recipe import seed_folder
 
 FIRST_SEED = ("table1", "throughput", "table_engines", "report")
 """First part of the names of targets and files that show the first seed alone."""
@@ -34,7 +33,7 @@ def run(target: str, seeds: list[int], configfiles: list[Path], cores: str, rest
         )
     results = invocation.configuration(configfiles).get("results", "results")
     first, *others = dict.fromkeys(seeds)
-    folders = {seed: seed_folder(results, seed).as_posix() for seed in others}
+    folders = {seed: (Path(results) / f"seed_{seed}").as_posix() for seed in others}
     runs = [{"seed": seed, "results": folder} for seed, folder in folders.items()]
     runs.append({"seed": first, "replicates": [*folders.values()]})
     note = "tables, claims and figures pool the seeds; throughput is of seed"

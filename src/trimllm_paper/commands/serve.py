@@ -15,8 +15,8 @@ from pathlib import Path
 from trimllm.base.errors import UserError
 from trimllm.base.machine import usable_cores
 from trimllm.exporting.formats import LLAMA, require
-from trimllm_paper.choices import Choice
 from trimllm_paper.recipe import Paths
+from trimllm_paper.records import Choice
 
 
 def gguf_file(model: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm_paper import choices, kept_runs, records
+from trimllm_paper import kept_runs, records
 from trimllm_paper.integrity import lineage
 from trimllm_paper.recipe import ROOMS, Paths, place_of
 
@@ -18,7 +18,7 @@ KINDS: dict[str, Any] = {
     **{"evaluation": records.Evaluation, "scan": records.ScanFile, "epoch": records.Epoch},
     **{"training": records.Training, "compression": records.Compression},
     **{"throughput": records.Throughput, "export": records.Export},
-    **{"engines": records.Engines, "choice": choices.Choice, "answers": choices.Answers},
+    **{"engines": records.Engines, "choice": records.Choice, "answers": records.Answers},
 }
 """Kind of a result's place -> the class that reads it."""
 

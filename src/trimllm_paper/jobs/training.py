@@ -11,7 +11,7 @@ from trimllm_paper.config.models import RecipeEntry
 from trimllm_paper.integrity.lineage import Job
 from trimllm_paper.integrity.provenance import folder_content
 from trimllm_paper.jobs import Files, Jobs
-from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, by_every_token, taught
+from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, taught
 
 BLOCK_CRITERION = "both"
 """Chooses the blocks that Sparse-FT and droppings by rule train, unless answers are free."""
@@ -163,8 +163,9 @@ def drop_at_once(jobs: Jobs, model: str, domain: str, by: str, drop: str) -> Job
 
 def teach(jobs: Jobs, model: str, domain: str) -> Job:
     """What the fully fine-tuned model predicts on the training documents of the chains."""
+    recipes = jobs.config.recipes.values()
     params = {
-        "every_token": by_every_token(jobs.config),
+        "every_token": any(one.teacher and one.teacher.hidden > 0 for one in recipes),
         "documents": taught(jobs.config, jobs.config.models[model].units),
         **jobs.forward("train", model),
     }

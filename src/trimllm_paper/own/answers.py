@@ -45,7 +45,7 @@ def perplexity(model: nn.Module, tokenizer: Any) -> tuple[float, int]:
 
 
 def answers(model: nn.Module, tokenizer: Any, documents: Sequence[Document]) -> dict[str, Any]:
-    """Fields of `choices.Answers`: which choice the model takes of each document, or what it writes
+    """Fields of `records.Answers`: which choice the model takes of each document, or what it writes
     (greedily), and perplexity.
 
     Args:

@@ -15,9 +15,8 @@ from statistics import median
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm_paper.choices import Candidate
 from trimllm_paper.recipe import FULL_FT
-from trimllm_paper.records import Epoch, Throughput, Training
+from trimllm_paper.records import Candidate, Epoch, Throughput, Training
 
 ABOVE, SIZE, SPEED = "above_percent", "megabytes", "tokens_per_second"
 WORDS = {
@@ -46,7 +45,7 @@ def candidates(
     """
     from trimllm.exporting.run import expected_bytes  # needs torch
 
-    states = {str(epoch.parsed.settled): epoch for epoch in map(Epoch.read, epochs)}
+    states = {epoch.recipe.replace("/state_", "/drop_"): epoch for epoch in map(Epoch.read, epochs)}
     speeds = tokens_per_second(map(Throughput.read, timings))
     result = []
     for path in trainings:

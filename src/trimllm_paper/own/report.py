@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm_paper import derive
-from trimllm_paper.choices import Answers, Candidate, Choice
 from trimllm_paper.derive import Accuracy
 from trimllm_paper.figures import style
 from trimllm_paper.frames import Frame, rows
@@ -34,7 +33,7 @@ from trimllm_paper.own.choice import (
     nearest_trimmed,
 )
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, Recipe, place_of
-from trimllm_paper.records import DataReport, Export
+from trimllm_paper.records import Answers, Candidate, Choice, DataReport, Export
 
 PAGE = Path(__file__).with_name("report.html.jinja")
 NAMES = {PRETRAINED: "before fine-tuning", FULL_FT: "full fine-tuning"}

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from result_files import TimingFiles
 
-from trimllm_paper.choices import Candidate
 from trimllm_paper.own.choice import choose, decide, missed, tokens_per_second
-from trimllm_paper.records import Throughput
+from trimllm_paper.records import Candidate, Throughput
 
 
 def candidate(recipe: str, accuracy: float, megabytes: float, speed: float) -> Candidate:

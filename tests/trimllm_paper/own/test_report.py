@@ -17,10 +17,9 @@ from result_files import (
 )
 
 from trimllm.base import files
-from trimllm_paper.choices import Answers, Choice
 from trimllm_paper.own import card, report
 from trimllm_paper.recipe import Paths, Recipe
-from trimllm_paper.records import Export
+from trimllm_paper.records import Answers, Choice, Export
 
 CHAIN = ("trim_paper/drop_02", "trim_paper/drop_04")
 TRAINED = ("full_ft", *CHAIN)

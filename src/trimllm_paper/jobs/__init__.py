@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import cache
 from typing import Any
 
 from trimllm.base.kept import drops_for
 from trimllm.base.names import RULES
-from trimllm_paper.config.models import Config, RecipeEntry
+from trimllm_paper.config.models import Config
 from trimllm_paper.gpus import uses_gpu
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
@@ -25,23 +25,25 @@ Files = dict[str, Any]
 
 
 class Jobs:
-    """A configuration, and what its kinds of jobs share."""
+    """A configuration, and what its kinds of jobs share.
+
+    Attributes:
+        chains: every chain that a target may need, by name.
+        own_domain: the only domain of a run on one's own data.
+        timed_domain: the domain whose checkpoints are timed.
+        of: (kind, wildcards) -> its job.
+    """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.paths = Paths(os.path.normpath(config.results))
         self.device = "cuda" if uses_gpu(config) else "cpu"
-        self.of: Callable[..., Job] = lru_cache(maxsize=None)(self._of)
-
-    def _of(self, kind: Callable[..., Job], **wildcards: str) -> Job:
-        return kind(self, **wildcards)
+        self.chains = chains(config)
+        self.own_domain = config.domains[0]
+        self.timed_domain = config.throughput.domain or config.domains[0]
+        self.of: Callable[..., Job] = cache(lambda kind, **wildcards: kind(self, **wildcards))
 
     # ---- chains and recipes --------------------------------------------------------------------
-
-    @cached_property
-    def chains(self) -> dict[str, RecipeEntry]:
-        """Every chain that a target may need, by name."""
-        return chains(self.config)
 
     def end(self, model: str, name: str) -> int:
         """Drops of a whole chain: the fewest sublayers that are kept anywhere."""
@@ -65,26 +67,12 @@ class Jobs:
         entry = self.chains.get(recipe.name or "")
         return {key: getattr(entry, key, None) for key in ("criterion", "ratio", "step")}
 
-    @property
-    def own_domain(self) -> str:
-        """The only domain of a run on one's own data."""
-        return self.config.domains[0]
-
-    @property
-    def timed_domain(self) -> str:
-        """The domain whose checkpoints are timed."""
-        return self.config.throughput.domain or self.config.domains[0]
-
     # ---- inputs --------------------------------------------------------------------------------
 
-    def checkpoint(self, model: str, domain: str, recipe: Recipe | str) -> Files:
+    def checkpoint(self, model: str, domain: str, recipe: Recipe | str = PRETRAINED) -> Files:
         """Files of a checkpoint that is read."""
         place = model, domain, recipe
         return {"manifest": self.paths.manifest(*place), "weights": self.paths.weights(*place)}
-
-    def pretrained(self, model: str) -> Files:
-        """Those of the pretrained one."""
-        return self.checkpoint(model, "base", PRETRAINED)
 
     def untrimmed(self, model: str, domain: str) -> Files:
         """Those of the fully fine-tuned one, beside another checkpoint."""
@@ -98,8 +86,8 @@ class Jobs:
 
     def documents(self, domain: str, *names: str) -> Files:
         """Some of these, and the report with the hash of each."""
-        found = self.splits(domain)
-        return {name: found[name] for name in names} | {"report": self.paths.data(domain)}
+        splits = self.splits(domain)
+        return {name: splits[name] for name in names} | {"report": self.paths.data(domain)}
 
     def tests(self, domain: str) -> list[str]:
         """Test documents of a domain, one file a task."""
@@ -115,9 +103,8 @@ class Jobs:
 
     def loading(self, model: str) -> dict[str, Any]:
         """How checkpoints of a model are read and stored."""
-        entry = self.config.models[model]
-        keys = ("storage_dtype", "trust_remote_code")
-        return {"device": self.device, **{key: getattr(entry, key) for key in keys}}
+        keys = {"storage_dtype", "trust_remote_code"}
+        return {"device": self.device, **self.config.models[model].model_dump(include=keys)}
 
     def forward(self, stage: str, model: str) -> dict[str, Any]:
         """Parameters of every job that runs a model without training it."""

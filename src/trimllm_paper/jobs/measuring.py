@@ -24,19 +24,18 @@ from trimllm_paper.shapes import RANDOM, pattern_units
 
 def compress(jobs: Jobs, model: str, domain: str, dense: str, compressor: str) -> Job:
     """A compressed checkpoint, proven on documents of no other use."""
-    config, engine = jobs.config.compress, jobs.config.compress.engine(compressor)
-    keys = METHODS[compressor].settings
+    config = jobs.config.compress
+    settings = config.model_dump(include={*METHODS[compressor].settings})
     params = {
-        "engine": engine,
+        "engine": config.engine(compressor),
         "chain": jobs.chain_of(dense),
         "calibration": config.calibration_documents,
         "held_back": config.held_back_documents,
-        "settings": {key: getattr(config, key) for key in keys} | {"seed": jobs.config.seed},
+        "settings": settings | {"seed": jobs.config.seed},
         "loading": jobs.loading(model),
         "code": jobs.code("compress", model),
     }
-    files = jobs.checkpoint(model, domain, dense)
-    files |= jobs.documents(domain, "train", "held_back")
+    files = jobs.checkpoint(model, domain, dense) | jobs.documents(domain, "train", "held_back")
     place = model, domain, Recipe.parse(dense).compressed(compressor)
     return Job([jobs.paths.manifest(*place), jobs.paths.compression(*place)], files, params)
 
@@ -59,27 +58,21 @@ def export(jobs: Jobs, model: str, domain: str, recipe: str, format: str) -> Job
     }
     files = jobs.checkpoint(model, domain, recipe) | jobs.documents(domain, "calibration")
     if jobs.config.own:  # its model card shows what was measured
-        files["measured"] = _measured(jobs, model, recipe)
+        compared = dict.fromkeys([PRETRAINED, FULL_FT, recipe])
+        tests = jobs.config.tested[domain].tests
+        files["measured"] = [jobs.paths.answers(model, one) for one in compared] + [
+            jobs.paths.evaluation(model, domain, one, task) for one in compared for task in tests
+        ]
     place = model, domain, recipe, format
-    made = [jobs.paths.export(*place, "manifest.json"), jobs.paths.export(*place)]
-    return Job(made, files, params)
-
-
-def _measured(jobs: Jobs, model: str, recipe: str) -> list[str]:
-    """Answers and evaluations of a chosen checkpoint and of the full models."""
-    compared = dict.fromkeys([PRETRAINED, FULL_FT, recipe])
-    tests, place = jobs.config.tested[jobs.own_domain].tests, (model, jobs.own_domain)
-    return [jobs.paths.answers(model, one) for one in compared] + [
-        jobs.paths.evaluation(*place, one, task) for one in compared for task in tests
-    ]
+    outputs = [jobs.paths.export(*place, "manifest.json"), jobs.paths.export(*place)]
+    return Job(outputs, files, params)
 
 
 def answers(jobs: Jobs, model: str, recipe: str) -> Job:
     """What a checkpoint answers to a few held-back documents, and its loss on other text."""
     domain = jobs.own_domain
-    chain = {"chain": jobs.chain_of(recipe), "domain": domain}
     files = jobs.checkpoint(model, domain, recipe) | jobs.documents(domain, "held_back")
-    params = chain | jobs.forward("answers", model)
+    params = {"chain": jobs.chain_of(recipe), "domain": domain, **jobs.forward("answers", model)}
     return Job([jobs.paths.answers(model, recipe)], files, params)
 
 
@@ -123,55 +116,35 @@ def evaluate(jobs: Jobs, model: str, domain: str, recipe: str, tested: str) -> J
         "report": jobs.paths.data(tested),
         "tests": jobs.tests(tested),
     }
-    made = [jobs.paths.evaluation(model, domain, recipe, task) for task in spec.tests]
-    return Job(made, files, params)
+    outputs = [jobs.paths.evaluation(model, domain, recipe, task) for task in spec.tests]
+    return Job(outputs, files, params)
 
 
 def measure(jobs: Jobs, hardware: str, model: str, recipe: str) -> Job:
     """Speed of a checkpoint beside the full one, or of a shape with random weights."""
-    if model.startswith(RANDOM):
-        return _shape_throughput(jobs, hardware, model, Recipe.parse(recipe))
-    domain = jobs.timed_domain
-    params = _timing(jobs, model) | {
-        "chain": jobs.chain_of(recipe),
-        "domain": domain,
-        "loading": jobs.loading(model),
-    }
-    files = jobs.checkpoint(model, domain, recipe) | jobs.untrimmed(model, domain)
-    return Job([jobs.paths.throughput(hardware, model, recipe)], files, params)
-
-
-def _shape_throughput(jobs: Jobs, hardware: str, model: str, recipe: Recipe) -> Job:
-    name = recipe.name or ""
-    pattern = jobs.config.throughput.patterns.get(name)
-    params = _timing(jobs, model)
-    params["shape"] = model.removeprefix(RANDOM)
-    params["patterns"] = {} if pattern is None else {name: pattern}
-    if isinstance(pattern, str):  # a chain of a kept run: what it dropped counts
-        params["order"] = [list(unit) for unit in pattern_units(pattern).order]
-    return Job([jobs.paths.throughput(hardware, model, recipe)], {}, params)
-
-
-def _timing(jobs: Jobs, model: str) -> dict[str, Any]:
-    """Parameters of every measurement of speed."""
-    section = jobs.config.throughput
-    return {
+    section, domain = jobs.config.throughput, jobs.timed_domain
+    params: dict[str, Any] = {
         "chain": {},
-        "subject": {
-            "dtype": section.dtype,
-            "device": jobs.device,
-            "threads": section.threads,
-            "group_size": section.group_size,
-        },
-        "protocol": {
-            "prompt": section.tokens - section.generate,
-            "generate": section.generate,
-            "repeats": section.repeats,
-        },
+        "subject": section.model_dump(include={"dtype", "threads", "group_size"})
+        | {"device": jobs.device},
+        "protocol": section.model_dump(include={"generate", "repeats"})
+        | {"prompt": section.tokens - section.generate},
         "compiled": section.compiled,
         "seed": jobs.config.seed,
         "code": jobs.code("throughput", model),
     }
+    if model.startswith(RANDOM):
+        name = Recipe.parse(recipe).name
+        params["shape"] = model.removeprefix(RANDOM)
+        params["patterns"] = {name: section.patterns[name]} if name in section.patterns else {}
+        for pattern in params["patterns"].values():
+            if isinstance(pattern, str):  # a chain of a kept run: what it dropped counts
+                params["order"] = [list(unit) for unit in pattern_units(pattern).order]
+        files = {}
+    else:
+        params |= {"chain": jobs.chain_of(recipe), "domain": domain, "loading": jobs.loading(model)}
+        files = jobs.checkpoint(model, domain, recipe) | jobs.untrimmed(model, domain)
+    return Job([jobs.paths.throughput(hardware, model, recipe)], files, params)
 
 
 def engine_formats(jobs: Jobs, model: str) -> dict[str, list[str]]:
@@ -185,14 +158,13 @@ def engine_formats(jobs: Jobs, model: str) -> dict[str, list[str]]:
     return formats
 
 
-def engine_recipes(jobs: Jobs, model: str, format: str) -> list[Recipe]:
+def _engine_recipes(jobs: Jobs, model: str, format: str) -> list[Recipe]:
     """Full-FT and the main chain's checkpoints that are timed beside it in a format."""
-    trim, units = jobs.config.trim, jobs.config.models[model].units
-    name = trim.recipes[0]
-    kept = jobs.config.engines.kept_percent or trim.kept_percent
-    least = jobs.config.engines.least_percent.get(format, 0)
-    drops = [drops_for(one, units, jobs.chains[name].step) or 0 for one in kept if one >= least]
-    return [Recipe(FULL_FT), *(Recipe.trimmed(name, one, units) for one in drops)]
+    engines, trim, units = jobs.config.engines, jobs.config.trim, jobs.config.models[model].units
+    least = engines.least_percent.get(format, 0)
+    kept = [one for one in engines.kept_percent or trim.kept_percent if one >= least]
+    drops = [drops_for(one, units, jobs.config.main.step) or 0 for one in kept]
+    return [Recipe(FULL_FT), *(Recipe.trimmed(trim.recipes[0], one, units) for one in drops)]
 
 
 def engines(jobs: Jobs, hardware: str, model: str, engine: str) -> Job:
@@ -206,13 +178,11 @@ def engines(jobs: Jobs, hardware: str, model: str, engine: str) -> Job:
     formats = engine_formats(jobs, model).get(engine, [])
     if not formats:
         raise UserError(f"none of engines.formats is {model} in {engine}")
-    timed = [(recipe, one) for one in formats for recipe in engine_recipes(jobs, model, one)]
+    timed = [(recipe, one) for one in formats for recipe in _engine_recipes(jobs, model, one)]
     params = {
         "models": [(str(recipe), format) for recipe, format in timed],
         "domain": domain,
-        "protocol": {
-            key: getattr(section, key) for key in ("prompt", "generate", "repeats", "batches")
-        },
+        "protocol": section.model_dump(include={"prompt", "generate", "repeats", "batches"}),
         "threads": jobs.config.throughput.threads,
         **jobs.forward("engines", model),
         "dtype": jobs.config.throughput.dtype,
@@ -230,7 +200,8 @@ def engines(jobs: Jobs, hardware: str, model: str, engine: str) -> Job:
 def _loaded(jobs: Jobs, model: str, recipe: Recipe, format: str) -> str:
     """The last file of what an engine loads."""
     place = model, jobs.timed_domain
-    if format in COMPRESSED or format == TRANSFORMERS:
-        compressor = format if format in COMPRESSED else None
-        return jobs.paths.manifest(*place, recipe.compressed(compressor))
+    if format == TRANSFORMERS:
+        return jobs.paths.manifest(*place, recipe)
+    if format in COMPRESSED:
+        return jobs.paths.manifest(*place, recipe.compressed(format))
     return jobs.paths.export(*place, recipe, format, "manifest.json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trimllm.base.errors import UserError
-from trimllm.base.names import ANSWER_CRITERION
+from trimllm.base.names import ANSWER_CRITERION, PAPER_CRITERION
 from trimllm_paper.config.domain import read_by
 from trimllm_paper.config.models import RecipeEntry
 from trimllm_paper.integrity.lineage import Job
@@ -13,16 +13,11 @@ from trimllm_paper.integrity.provenance import folder_content
 from trimllm_paper.jobs import Files, Jobs
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, taught
 
-BLOCK_CRITERION = "both"
-"""Chooses the blocks that Sparse-FT and droppings by rule train, unless answers are free."""
-OPTIMIZATION = (
-    *("batch_size", "gradient_accumulation", "optimizer", "weight_decay", "clip"),
-    "train_embeddings",
-)
+OPTIMIZATION = {"batch_size", "gradient_accumulation", "optimizer", "weight_decay", "clip"}
+OPTIMIZATION |= {"train_embeddings"}
 """Keys of `finetune` that every training shares."""
-
-Place = tuple[str, str, Recipe]
-"""Model, domain, recipe."""
+PASSES = {"epochs", "documents", "patience"}
+"""Keys of `finetune` that say how long fine-tuning goes on."""
 
 
 def _wheels(jobs: Jobs, names: list[str]) -> dict[str, Any]:
@@ -40,7 +35,7 @@ def fetch_model(jobs: Jobs, model: str) -> Job:
         "wheels": _wheels(jobs, entry.wheels),
         "code": jobs.code("fetch_model", model),
     }
-    return Job([jobs.paths.manifest(model, "base", PRETRAINED)], {}, params)
+    return Job([jobs.checkpoint(model, "base")["manifest"]], {}, params)
 
 
 def prepare(jobs: Jobs, domain: str) -> Job:
@@ -67,13 +62,13 @@ def scan(jobs: Jobs, model: str, domain: str) -> Job:
         "row_budget": jobs.config.trim.row_budget,
         **jobs.forward("scan", model),
     }
-    files = jobs.pretrained(model) | jobs.documents(domain, "calibration")
+    files = jobs.checkpoint(model, "base") | jobs.documents(domain, "calibration")
     return Job([jobs.paths.scan(model, domain)], files, params)
 
 
 def _training(
     jobs: Jobs,
-    place: Place,
+    place: tuple[str, str, Recipe],
     arguments: dict[str, Any],
     files: Files,
     entry: RecipeEntry | None = None,
@@ -83,11 +78,12 @@ def _training(
     """A training.
 
     Args:
+        place: model, domain and recipe of what is trained.
         arguments: of `trimllm.train.make_checkpoint` or `trimllm.trimming.make_epoch`.
         entry: the chain it belongs to, whose teacher it learns from.
         rate: peak learning rate, where it is not the model's.
     """
-    model, domain, made = place
+    model, domain, recipe = place
     config = jobs.config
     files = files | jobs.documents(domain, "train", "held_back")
     teacher = entry.teacher if entry else None
@@ -95,53 +91,53 @@ def _training(
         files["teacher"] = jobs.paths.teacher(model, domain)
     params = {
         "arguments": arguments,
-        "chain": jobs.chain_of(made),
+        "chain": jobs.chain_of(recipe),
         "settings": {
             "learning_rate": rate or config.models[model].learning_rate,
-            **{key: getattr(config.finetune, key) for key in OPTIMIZATION},
+            **config.finetune.model_dump(include=OPTIMIZATION),
             **(teacher.model_dump() if teacher else {}),
             "schedule": schedule,
             "seed": config.seed,
             "dtype": config.compute.dtype,
         },
         "loading": jobs.loading(model),
-        "exact": made.stage == "state" and entry is not None and entry.state == "float32",
+        "exact": recipe.stage == "state" and entry is not None and entry.state == "float32",
         "pool": entry.pool if entry else None,
         "code": jobs.code("train", model, arguments.get("criterion", "")),
     }
-    record = jobs.paths.epoch if made.stage == "state" else jobs.paths.training
+    record = jobs.paths.epoch if recipe.stage == "state" else jobs.paths.training
     return Job([jobs.paths.manifest(*place), record(*place)], files, params)
 
 
-def _passes(jobs: Jobs, **other: Any) -> dict[str, Any]:
-    """How long fine-tuning goes on: the same for all that a table compares, but `other`."""
-    keys = ("epochs", "documents", "patience")
-    return {key: getattr(jobs.config.finetune, key) for key in keys} | other
-
-
 def _block_criterion(jobs: Jobs, domain: str) -> str:
+    """Chooses the blocks that Sparse-FT and droppings by rule train."""
     free = jobs.config.domain_specs[domain].calibrated_freely
-    return ANSWER_CRITERION if free else BLOCK_CRITERION
+    return ANSWER_CRITERION if free else PAPER_CRITERION
+
+
+def _scanned(jobs: Jobs, model: str, domain: str) -> Files:
+    """The pretrained model and its scan."""
+    return jobs.checkpoint(model, "base") | {"scan": jobs.paths.scan(model, domain)}
 
 
 def full_ft(jobs: Jobs, model: str, domain: str) -> Job:
     """Full fine-tuning, or LoRA in its place, with a learning rate of its own."""
-    arguments = _passes(jobs, ratio=None, criterion=_block_criterion(jobs, domain))
-    rate = None
-    if jobs.config.finetune.lora:
-        lora = jobs.config.finetune.lora.model_dump()
-        rate = lora.pop("learning_rate")
-        arguments["lora"] = lora
+    finetune = jobs.config.finetune
+    arguments = finetune.model_dump(include=PASSES)
+    arguments |= {"ratio": None, "criterion": _block_criterion(jobs, domain)}
+    if finetune.lora:
+        arguments["lora"] = finetune.lora.model_dump(exclude={"learning_rate"})
+    rate = finetune.lora.learning_rate if finetune.lora else None
     place = (model, domain, Recipe(FULL_FT))
-    return _training(jobs, place, arguments, jobs.pretrained(model), rate=rate)
+    return _training(jobs, place, arguments, jobs.checkpoint(model, "base"), rate=rate)
 
 
 def sparse_ft(jobs: Jobs, model: str, domain: str) -> Job:
     """Sparse fine-tuning: the scan chooses the blocks, documents and order are Full-FT's."""
-    criterion = _block_criterion(jobs, domain)
-    arguments = _passes(jobs, ratio=jobs.config.main.ratio, criterion=criterion)
-    files = jobs.pretrained(model) | {"scan": jobs.paths.scan(model, domain)}
-    return _training(jobs, (model, domain, Recipe(SPARSE_FT)), arguments, files)
+    arguments = jobs.config.finetune.model_dump(include=PASSES)
+    arguments |= {"ratio": jobs.config.main.ratio, "criterion": _block_criterion(jobs, domain)}
+    place = (model, domain, Recipe(SPARSE_FT))
+    return _training(jobs, place, arguments, _scanned(jobs, model, domain))
 
 
 def drop_at_once(jobs: Jobs, model: str, domain: str, by: str, drop: str) -> Job:
@@ -156,8 +152,7 @@ def drop_at_once(jobs: Jobs, model: str, domain: str, by: str, drop: str) -> Job
         "ratio": main.ratio,
         "criterion": _block_criterion(jobs, domain),
     }
-    files = jobs.pretrained(model) | {"scan": jobs.paths.scan(model, domain)}
-    place = (model, domain, Recipe("trim", by, drop))
+    place, files = (model, domain, Recipe("trim", by, drop)), _scanned(jobs, model, domain)
     return _training(jobs, place, arguments, files, rate=main.learning_rate)
 
 
@@ -175,9 +170,8 @@ def teach(jobs: Jobs, model: str, domain: str) -> Job:
 
 def trim_epoch(jobs: Jobs, model: str, domain: str, name: str, drop: str) -> Job:
     """An epoch of a chain: from the state before, and its record, to the next state."""
-    _require_epoch(jobs, model, name, drop)
-    entry, trim = jobs.chains[name], jobs.config.trim
-    dropped, step = int(drop), entry.step
+    entry, recipe = _epoch(jobs, model, name, drop)
+    trim, step, dropped = jobs.config.trim, entry.step, recipe.dropped
     # Only the decay over the whole chain depends on where the chain ends.
     until = jobs.end(model, name) if entry.schedule == "chain" else max(dropped, step)
     arguments = {
@@ -198,34 +192,36 @@ def trim_epoch(jobs: Jobs, model: str, domain: str, name: str, drop: str) -> Job
         files = jobs.checkpoint(model, domain, before.state)
         files["epoch"] = jobs.paths.epoch(model, domain, before)
     elif entry.start == PRETRAINED:
-        files = jobs.pretrained(model) | {"scan": jobs.paths.scan(model, domain)}
+        files = _scanned(jobs, model, domain)
     else:
         files = jobs.checkpoint(model, domain, entry.start)
     files |= jobs.documents(domain, "calibration")
-    place, rate = (model, domain, Recipe("trim", name, drop).state), entry.learning_rate
+    place, rate = (model, domain, recipe.state), entry.learning_rate
     return _training(jobs, place, arguments, files, entry, entry.schedule, rate)
 
 
 def settle(jobs: Jobs, model: str, domain: str, name: str, drop: str) -> Job:
     """A checkpoint of a chain that is evaluated: its state, annealed and rounded once."""
-    _require_epoch(jobs, model, name, drop)
-    entry, recipe = jobs.chains[name], Recipe("trim", name, drop)
+    entry, recipe = _epoch(jobs, model, name, drop)
     files = jobs.checkpoint(model, domain, recipe.state)
     files["epoch"] = jobs.paths.epoch(model, domain, recipe)
     # A state was trained before: annealing may stop after one pass.
-    arguments = _passes(jobs, epochs=entry.settle, least=1, ratio=entry.ratio)
+    arguments = jobs.config.finetune.model_dump(include=PASSES)
+    arguments |= {"epochs": entry.settle, "least": 1, "ratio": entry.ratio}
     place, rate = (model, domain, recipe), entry.learning_rate
     return _training(jobs, place, arguments, files, entry, rate=rate)
 
 
-def _require_epoch(jobs: Jobs, model: str, name: str, drop: str) -> None:
-    """Raise `UserError` if no epoch of a chain ends at so many drops."""
-    step, end = jobs.chains[name].step, jobs.end(model, name)
-    units = jobs.config.models[model].units
+def _epoch(jobs: Jobs, model: str, name: str, drop: str) -> tuple[RecipeEntry, Recipe]:
+    """A chain and its checkpoint; `UserError` if none of its epochs ends at so many drops."""
+    entry, end, units = jobs.chains[name], jobs.end(model, name), jobs.config.models[model].units
     if int(drop) > end:
         raise UserError(
-            f"trim.kept_percent: chains of {model} with {step} drops an epoch end at {end}, "
+            f"trim.kept_percent: chains of {model} with {entry.step} drops an epoch end at {end}, "
             f"before drop_{drop}; keep fewer sublayers there"
         )
-    if Recipe.trimmed(name, int(drop) // step * step, units).drop != drop:
-        raise UserError(f"drop_{drop} is no epoch of chain {name}, which drops {step} an epoch")
+    recipe = Recipe.trimmed(name, int(drop), units)
+    if recipe.drop != drop or recipe.dropped % entry.step:
+        each = f"which drops {entry.step} an epoch"
+        raise UserError(f"drop_{drop} is no epoch of chain {name}, {each}")
+    return entry, recipe

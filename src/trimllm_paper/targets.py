@@ -6,10 +6,10 @@ depends on within a configuration.
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,12 @@ from trimllm_paper.jobs.measuring import engine_formats
 from trimllm_paper.own.choice import nearest_trimmed
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, SPARSE_FT, Recipe, place_of
 from trimllm_paper.records import Choice
-from trimllm_paper.shapes import RANDOM
-from trimllm_paper.specification import Table
 from trimllm_paper.table_inputs import needed, needed_timings
 from trimllm_paper.tables import TABLES
 
 Names = Iterable[str]
+Files = dict[str, list[str]]
+"""Kind of result -> its files."""
 
 
 class Targets:
@@ -50,6 +50,9 @@ class Targets:
         # Domains of Tables 3 and 6, and the percent of sublayers kept where their chains end.
         self.compared = [domain.name for domain in self.tables.trained("compared")]
         self.smallest = self.config.tables.smallest_percent or RULE_KEPT
+        # Trial runs with results of their own do not draw over the project's figures.
+        is_main = self.paths.results == "results" or kept
+        self.figures_folder = "paper_figures" if is_main else f"{self.paths.results}/figures"
 
     # ---- files of a kind -----------------------------------------------------------------------
 
@@ -66,7 +69,7 @@ class Targets:
         """Records of every epoch of chains, as far as `percent` of the sublayers (None: all)."""
         return [
             self.paths.epoch(model, domain, recipe)
-            for model, domain, name in itertools.product(models, domains, names)
+            for model, domain, name in product(models, domains, names)
             for recipe in self.epochs(model, name, percent)
         ]
 
@@ -78,7 +81,7 @@ class Targets:
         self, models: Names, domains: Names, recipes: Names = (FULL_FT, SPARSE_FT)
     ) -> list[str]:
         """Records of full and sparse fine-tuning."""
-        return [self.paths.training(*one) for one in itertools.product(models, domains, recipes)]
+        return [self.paths.training(*place) for place in product(models, domains, recipes)]
 
     def answers(self, tables: Names) -> list[str]:
         """Evaluations that tables are made from, of this run."""
@@ -93,24 +96,21 @@ class Targets:
         """Evaluations of a model by sublayers dropped: those of tables, and of every epoch of the
         domains that Tables 3 and 6 compare."""
         is_compared = model in [one.name for one in self.tables.select("compared")]
-        epochs = [
+        return self.answers(["table2", "table7"]) + [
             self.paths.evaluation(model, domain, recipe, task)
             for domain in (self.compared if is_compared else ())
             for chain in self.config.trim.recipes
             for recipe in self.epochs(model, chain, self.smallest)
             for task in self.config.tested[domain].tests
         ]
-        return [*self.answers(["table2", "table7"]), *epochs]
 
     def timings(self) -> list[str]:
         """Measurements of throughput: this machine's, and those copied here from others."""
-        mine = (
-            self.paths.throughput(self.hardware, model, recipe)
-            for model, recipe in needed_timings(self.tables)
-        )
+        recipes = needed_timings(self.tables)
+        mine = (self.paths.throughput(self.hardware, *one) for one in recipes)
         there = kept_runs.glob(Path(self.paths.results, "throughput"), "**/*.json")
-        others = (f for f in there if place_of(f).hardware != self.hardware)
-        return [*self._present(mine), *map(str, others)]
+        others = (str(f) for f in there if place_of(f).hardware != self.hardware)
+        return [*self._present(mine), *others]
 
     def in_engines(self, *, measured: bool = False) -> list[str]:
         """Measurements in engines: this machine's in those that are installed, and all that lie
@@ -128,69 +128,64 @@ class Targets:
         """Files, each once; of a kept run those that were kept."""
         return [f for f in dict.fromkeys(files) if not self.kept or kept_runs.is_file(f)]
 
-    def _of_all_seeds(self, files: Names) -> list[str]:
-        """The same files of the runs under other seeds, too."""
-        own, folders = list(files), [*map(os.path.normpath, self.config.replicates)]
-        start = f"{self.paths.results}/"
-        return own + [f"{folder}/{f.removeprefix(start)}" for folder in folders for f in own]
+    def _pooled(self, files: Files, part: str = "") -> Files:
+        """The same files of all seeds, as far as their paths have a part."""
+        start, seeds = f"{self.paths.results}/", map(os.path.normpath, self.config.replicates)
+        folders = [self.paths.results, *seeds]
+        return {
+            kind: self._present(
+                f"{folder}/{f.removeprefix(start)}" for folder in folders for f in own if part in f
+            )
+            for kind, own in files.items()
+        }
 
     # ---- inputs of tables, figures, claims -----------------------------------------------------
 
-    def context(self) -> dict[str, Any]:
-        """What tables show of the configuration, as plain data for a rule's parameters."""
-        return self.tables.model_dump(mode="json")
+    def context(self, model: str | None = None) -> dict[str, Any]:
+        """What is shown of the configuration, in tables or of one model in figures and claims, as
+        plain data for a rule's parameters."""
+        return (Context.of(self.config, model) if model else self.tables).model_dump(mode="json")
 
-    def figure_context(self, model: str) -> dict[str, Any]:
-        """What figures and claims show of a model, as plain data."""
-        return Context.of(self.config, model).model_dump(mode="json")
-
-    def inputs(self, files: dict[str, list[str]]) -> dict[str, list[str]]:
+    def inputs(self, files: Files) -> Files:
         """Inputs of what shows some results: their files, of a kept run the one that holds all."""
         return {"records": [f"{self.paths.results}/{kept_runs.RECORDS}"]} if self.kept else files
 
-    def table(self, name: str) -> dict[str, list[str]]:
-        """Results that a table shows, by kind."""
+    def table(self, name: str) -> Files:
+        """Results that a table shows, of all seeds; speed is of one."""
         spec = TABLES[name](self.tables)
         if spec.blocks == "engine":
             return {"engines": self.in_engines()}
-        timed = any(column.shows == "time" for column in spec.columns)
-        found: dict[str, list[str]] = {}
-        if timed or any(row.smallest for row in spec.rows):
-            found = self._trained(spec, timed=timed)
-        if spec.blocks != "machine" and not timed:
-            found["evaluations"] = self.answers([name])
-        found = {kind: self._present(self._of_all_seeds(files)) for kind, files in found.items()}
-        measured = spec.blocks in ("machine", "both")
-        return found | ({"throughput": self.timings()} if measured else {})
-
-    def _trained(self, spec: Table, *, timed: bool) -> dict[str, list[str]]:
-        """Records of training: all that is timed, or what chooses the smallest checkpoint."""
         models = [model.name for model in spec.models]
+        timed = any(column.shows == "time" for column in spec.columns)
+        # Of records of training all are timed, or some choose the smallest checkpoint.
         rows = [row for row in spec.rows if timed or row.smallest]
         names = dict.fromkeys(n for row in rows for n in row.names if n in self.jobs.chains)
+        files: Files = {}
         if timed:
             domains = [self.tables.timed.name]
-            trainings = self.trainings(models, domains)
-            return {"trainings": trainings, "epochs": self.chains(models, domains, names)}
-        epochs = self.chains(models, self.compared, names, self.smallest)
-        return {"trainings": self.trainings(models, self.compared, [FULL_FT]), "epochs": epochs}
+            files["trainings"] = self.trainings(models, domains)
+            files["epochs"] = self.chains(models, domains, names)
+        elif rows:
+            files["trainings"] = self.trainings(models, self.compared, [FULL_FT])
+            files["epochs"] = self.chains(models, self.compared, names, self.smallest)
+        if spec.blocks != "machine" and not timed:
+            files["evaluations"] = self.answers([name])
+        measured = spec.blocks in ("machine", "both")
+        return self._pooled(files) | ({"throughput": self.timings()} if measured else {})
 
-    def figure(self, figure: str, model: str) -> dict[str, list[str]]:
+    def figure(self, figure: str, model: str) -> Files:
         """Results that a figure of a model shows, of all seeds; speed is of one."""
-        files: dict[str, list[str]] = {}
+        files: Files = {}
         if figure in ("figure1", "figure2", "readme"):
             files["evaluations"] = self.accuracies(model)
         if figure in ("figure3", "figure4"):
             files["epochs"] = self.main_chains()
         if figure == "figure4":
             files["trainings"] = self.trainings(self.main_models, self.config.domain_specs)
-        pooled = {
-            kind: self._present(f for f in self._of_all_seeds(every) if f"/{model}/" in f)
-            for kind, every in files.items()
-        }
-        return pooled | ({"throughput": self.timings()} if figure == "figure2" else {})
+        timings = {"throughput": self.timings()} if figure == "figure2" else {}
+        return self._pooled(files, f"/{model}/") | timings
 
-    def claims(self) -> dict[str, list[str]]:
+    def claims(self) -> Files:
         """Results that claims judge: all that tables and figures show; of all seeds but for speed.
 
         Engines are measured for `table_engines` alone: a claim takes what there is.
@@ -199,9 +194,9 @@ class Targets:
         answers += self.answers(["table3", "table6", "table4", "table5"])
         trainings = self.trainings(self.main_models, self.config.domain_specs)
         files = {"evaluations": answers, "epochs": self.main_chains(), "trainings": trainings}
-        pooled = {kind: self._present(self._of_all_seeds(one)) for kind, one in files.items()}
         engines = self.in_engines(measured=True)
-        return pooled | {"throughput": self.timings()} | ({"engines": engines} if engines else {})
+        speed = {"throughput": self.timings()} | ({"engines": engines} if engines else {})
+        return self._pooled(files) | speed
 
     # ---- one's own data ------------------------------------------------------------------------
 
@@ -216,11 +211,11 @@ class Targets:
         require_engine(self.config.own.export)
         return [self.paths.chosen(model, "report.html") for model in self.config.models]
 
-    def own_report(self, model: str) -> dict[str, list[str]]:
+    def own_report(self, model: str) -> Files:
         """What a report is made from, whatever is chosen."""
         domain, kept = self.jobs.own_domain, self.jobs.kept_recipes(model)
         recipes: list[Recipe | str] = [PRETRAINED, FULL_FT, *kept]
-        tests = itertools.product(recipes, self.config.tested[domain].tests)
+        tests = product(recipes, self.config.tested[domain].tests)
         return {
             "evaluations": [self.paths.evaluation(model, domain, *one) for one in tests],
             "epochs": self.chains([model], [domain], self.config.trim.recipes),
@@ -229,15 +224,14 @@ class Targets:
             "data": [self.paths.data(domain)],
         }
 
-    def own_chosen(self, model: str, choice: Choice) -> dict[str, list[str]]:
+    def own_chosen(self, model: str, choice: Choice) -> Files:
         """Answers of the chosen checkpoint and of those beside it, and its export. Beside a full
         model stands the nearest trimmed one."""
         near = nearest_trimmed(choice.candidates, choice.chosen, choice.wanted)
-        beside = [near.recipe] if near else []
-        compared = dict.fromkeys([PRETRAINED, FULL_FT, choice.recipe, *beside])
-        place = model, self.jobs.own_domain, choice.recipe
-        export = self.paths.export(*place, self.config.own.export if self.config.own else "")
-        return {"answers": [self.paths.answers(model, one) for one in compared], "export": [export]}
+        compared = [PRETRAINED, FULL_FT, choice.recipe, *([near.recipe] if near else [])]
+        answers = [self.paths.answers(model, one) for one in dict.fromkeys(compared)]
+        place = model, self.jobs.own_domain, choice.recipe, choice.format
+        return {"answers": answers, "export": [self.paths.export(*place)]}
 
     def own_context(self, model: str) -> dict[str, Any]:
         """What a report takes from the configuration, as plain data."""
@@ -247,20 +241,10 @@ class Targets:
 
     # ---- targets and constraints ---------------------------------------------------------------
 
-    @property
-    def figures_folder(self) -> str:
-        """Trial runs with results of their own do not draw over the project's figures."""
-        own = self.paths.results == "results" or self.kept
-        return "paper_figures" if own else f"{self.paths.results}/figures"
-
     def figures(self, *names: str) -> list[str]:
         """Figures of the paper (none named: all), of every model."""
-        places = itertools.product(names or FIGURES, self.main_models)
+        places = product(names or FIGURES, self.main_models)
         return [f"{self.figures_folder}/{name}_{model}.png" for name, model in places]
-
-    def all_data(self) -> list[str]:
-        """Every prepared domain."""
-        return [self.paths.data(domain) for domain in self.config.domain_specs]
 
     def all_checkpoints(self) -> list[str]:
         """Every checkpoint that Tables 2 and 8 evaluate, and the records of their chains."""
@@ -287,9 +271,3 @@ class Targets:
             for model in self.config.models
             if (kept := self.jobs.kept_recipes(model))
         )
-
-    @property
-    def timed_models(self) -> list[str]:
-        """What is timed: models and shapes, by their names in paths."""
-        shapes = [f"{RANDOM}{shape}" for shape in self.config.throughput.shapes]
-        return [*self.config.models, *shapes]

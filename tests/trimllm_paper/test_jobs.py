@@ -57,7 +57,7 @@ def smoke(**changes: dict[str, Any]) -> Config:
 def hashes(config: Config) -> dict[str, str]:
     """What a job of every kind depends on beside its inputs, as a hash."""
     jobs = Jobs(config)
-    return {name: jobs.of(kind, **told).config_hash for name, (kind, told) in EVERY.items()}
+    return {name: jobs.of(kind, **place).config_hash for name, (kind, place) in EVERY.items()}
 
 
 @pytest.mark.parametrize(
@@ -156,11 +156,14 @@ def test_a_chain_goes_from_epoch_to_epoch() -> None:
     assert settled.outputs == [f"{folder}/drop_15/{name}.json" for name in ("manifest", "training")]
     assert settled.params["arguments"]["epochs"] == 1 and not settled.params["exact"]
     assert first.params["exact"] and second.params["exact"]
+    for drop, words in (("99", "end at 45, before drop_99"), ("16", "no epoch of chain paper")):
+        with pytest.raises(UserError, match=words):
+            jobs.of(training.settle, **CHAIN, name="paper", drop=drop)
 
 
 def test_a_chain_may_start_from_full_fine_tuning_and_learn_from_it() -> None:
     entry = {"criterion": "likelihood", "step": 15, "start": "full_ft", "teacher": {"hidden": 1.0}}
-    jobs = Jobs(smoke(recipes={"mine": entry | {"learning_rate": 0.01}}))
+    jobs = Jobs(smoke(recipes={"mine": entry}))
     first = jobs.of(training.trim_epoch, **CHAIN, name="mine", drop="00")
     assert first.inputs["manifest"].endswith("sciq/full_ft/manifest.json")
     assert "scan" not in first.inputs and first.inputs["teacher"].endswith("sciq.safetensors")
@@ -168,69 +171,59 @@ def test_a_chain_may_start_from_full_fine_tuning_and_learn_from_it() -> None:
     assert (settings["kl"], settings["hidden"], settings["schedule"]) == (0.7, 1.0, "constant")
     assert jobs.of(training.settle, **CHAIN, name="mine", drop="15").params["settings"]["kl"] == 0.7
     assert jobs.of(training.teach, **CHAIN).params["every_token"]
-    others = (
-        jobs.of(training.full_ft, **CHAIN),
-        jobs.of(training.trim_epoch, **CHAIN, name="paper", drop="00"),
+    others = (training.full_ft, {}), (training.trim_epoch, {"name": "paper", "drop": "00"})
+    assert not any("kl" in jobs.of(one, **CHAIN, **of).params["settings"] for one, of in others)
+
+
+def test_the_main_recipes_rate_is_that_of_all_that_stands_for_it_and_of_nothing_else() -> None:
+    jobs = Jobs(
+        smoke(
+            recipes={"paper": PAPER | {"learning_rate": 0.01}},
+            finetune={"lora": {"learning_rate": 0.003}},
+            tables={"criteria": ["likelihood"], "ratios": [0.5]},
+        )
     )
-    assert not any("kl" in one.params["settings"] for one in others)
-    # Neither what it starts from nor another chain takes its rate.
-    model = jobs.config.models[MODEL].learning_rate
-    assert settings["learning_rate"] == 0.01 != model
-    assert {one.params["settings"]["learning_rate"] for one in others} == {model}
 
+    def rate(kind: Any, **place: str) -> float:
+        return float(jobs.of(kind, **CHAIN, **place).params["settings"]["learning_rate"])
 
-def test_a_rate_of_the_main_recipe_is_that_of_all_that_stands_for_it_and_of_nothing_else() -> None:
-    raw = read_yaml(ROOT / "config/smoke.yaml")
-    raw["recipes"] = {"paper": PAPER | {"learning_rate": 0.01}}
-    raw["finetune"] = raw["finetune"] | {"lora": {"learning_rate": 0.003}}
-    raw["tables"] = raw.get("tables", {}) | {"criteria": ["likelihood"], "ratios": [0.5]}
-    jobs = Jobs(load(raw, [ROOT / "config/smoke.yaml"]))
-
-    def rate(kind: Any, **told: str) -> float:
-        return float(jobs.of(kind, **CHAIN, **told).params["settings"]["learning_rate"])
-
-    chains = ("paper", "likelihood_r0.5")
-    assert {rate(training.trim_epoch, name=name, drop="15") for name in chains} == {0.01}
-    assert {rate(training.settle, name=name, drop="15") for name in chains} == {0.01}
+    for kind in (training.trim_epoch, training.settle):
+        assert {rate(kind, name=n, drop="15") for n in ("paper", "likelihood_r0.5")} == {0.01}
     assert rate(training.drop_at_once, by="bottom", drop="30") == 0.01
-    assert rate(training.sparse_ft) == jobs.config.models[MODEL].learning_rate
-    assert rate(training.full_ft) == 0.003
+    others = training.sparse_ft, training.full_ft
+    assert [rate(one) for one in others] == [jobs.config.models[MODEL].learning_rate, 0.003]
 
 
 @pytest.mark.parametrize("settle", [0, 1, 7])
 @pytest.mark.parametrize("train", [True, False])
-def test_a_teacher_is_asked_of_all_that_its_pupils_learn_and_of_no_more(
-    settle: int, train: bool
-) -> None:
-    """By the order in which epochs and settling passes draw."""
-    entry = PAPER | {"step": 15, "settle": settle, "train": train, "teacher": {}}
+def test_a_teacher_covers_all_that_its_pupils_learn_and_no_more(settle: int, train: bool) -> None:
+    """By the order in which epochs and annealing passes draw."""
+    entry = PAPER | {"settle": settle, "train": train, "teacher": {}}
     jobs = Jobs(smoke(recipes={"mine": entry}, trim={"documents": 9}, finetune={"documents": 11}))
     pool = [str(i) for i in range(200)]
+    teacher = jobs.of(training.teach, **CHAIN).params
 
-    def drawn(number: int, how: dict[str, Any], count: int | None) -> set[str]:
-        seed = how["settings"]["seed"] if "settings" in how else how["seed"]
-        return set(documents_of_epoch(pool, number, count, seed))
+    def drawn(number: int, count: int | None) -> set[str]:
+        return set(documents_of_epoch(pool, number, count, teacher["seed"]))
 
     learned = set()
     for drop in ("00", "15", "30", "45"):
-        told = jobs.of(training.trim_epoch, **CHAIN, name="mine", drop=drop).params
-        number, count = (told["arguments"][key] for key in ("start", "documents"))
-        learned |= drawn(number, told, count)
-        if drop != "00":
-            told = jobs.of(training.settle, **CHAIN, name="mine", drop=drop).params
-            for number in range(told["arguments"]["epochs"]):
-                learned |= drawn(number, told, told["arguments"]["documents"])
-    told = jobs.of(training.teach, **CHAIN).params
-    # Where nobody learns it says something of one: a file of nothing is none.
-    assert drawn(0, told, told["documents"]) == (learned or drawn(0, told, 1))
+        place = CHAIN | {"name": "mine", "drop": drop}
+        epoch = jobs.of(training.trim_epoch, **place).params["arguments"]
+        learned |= drawn(epoch["start"], epoch["documents"])
+        passes = jobs.of(training.settle, **place).params["arguments"]
+        for number in range(passes["epochs"]):
+            learned |= drawn(number, passes["documents"])
+    # Where nobody learns it covers one document: an empty file is no teacher.
+    assert drawn(0, teacher["documents"]) == (learned or drawn(0, 1))
 
 
 def test_a_compressor_proves_itself_on_documents_of_no_other_use(tmp_path: Path) -> None:
     """Neither trained, calibrated nor reported on, by content."""
     config = smoke(compress={}).model_copy(update={"results": str(tmp_path)})
     jobs = Jobs(config)
-    asked = jobs.of(training.prepare, domain="sciq")
-    folder = Path(asked.outputs[0]).parent
+    job = jobs.of(training.prepare, domain="sciq")
+    folder = Path(job.outputs[0]).parent
     # Rows of our own, so that nothing has to be fetched.
     rows = ({"q": f"Which is number {n}?", "c": [f"{n}", "none"], "a": 0} for n in range(300))
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -238,9 +231,9 @@ def test_a_compressor_proves_itself_on_documents_of_no_other_use(tmp_path: Path)
     one = {"from": [{"file": str(tmp_path / "rows.jsonl")}], "fields": named}
     spec = {"label": "rows", "licence": "ours", "train": "s", "sets": {"s": one}}
     spec |= {"tests": {TASK: {"set": "s"}}}
-    prepare(spec, folder, seed=0, limits=asked.params["limits"])
-    kind, told = EVERY["compression"]
-    read = jobs.of(kind, **told).inputs
+    prepare(spec, folder, seed=0, limits=job.params["limits"])
+    kind, place = EVERY["compression"]
+    read = jobs.of(kind, **place).inputs
     splits = {
         path.relative_to(folder).as_posix(): {one.hash for one in read_documents(path)}
         for path in folder.rglob("*.jsonl")
@@ -252,15 +245,12 @@ def test_a_compressor_proves_itself_on_documents_of_no_other_use(tmp_path: Path)
 
 
 def test_an_export_whose_engine_is_missing_is_not_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = CHAIN | {"recipe": "trim_paper/drop_30", "format": "vllm"}
     monkeypatch.setenv("TRIMLLM_VLLM_PYTHON", "/nowhere/python")
-    told = {"model": MODEL, "domain": "sciq", "recipe": "trim_paper/drop_30"}
     with pytest.raises(UserError, match="/nowhere/python is not an executable Python"):
-        Jobs(configuration("config")).of(measuring.export, **told, format="vllm")
+        Jobs(configuration("config")).of(measuring.export, **place)
     monkeypatch.setenv("TRIMLLM_VLLM_PYTHON", sys.executable)
-    assert (
-        "full"
-        not in Jobs(configuration("config")).of(measuring.export, **told, format="vllm").inputs
-    )
+    assert "full" not in Jobs(configuration("config")).of(measuring.export, **place).inputs
 
 
 def test_a_format_is_measured_down_to_its_least_percent() -> None:
@@ -280,30 +270,24 @@ def test_a_format_is_measured_down_to_its_least_percent() -> None:
 
 def test_an_engine_reads_what_it_runs() -> None:
     jobs = Jobs(smoke(engines={"kept_percent": [50], "formats": ["gptq_int4", "awq_int4", "vllm"]}))
-    told = {"hardware": "here", "model": MODEL}
-    # Of the compressors one is made.
-    assert measuring.engine_formats(jobs, MODEL) == {
-        "transformers": ["gptq_int4"],
-        "vllm": ["vllm"],
-    }
-    one = jobs.of(measuring.engines, **told, engine="transformers")
+    place = {"hardware": "here", "model": MODEL}
+    formats = measuring.engine_formats(jobs, MODEL)
+    assert formats == {"transformers": ["gptq_int4"], "vllm": ["vllm"]}, "AWQ is not made"
+    one = jobs.of(measuring.engines, **place, engine="transformers")
     recipes, folder = ("full_ft", "trim_paper/drop_30"), "results/smoke/models/smollm2-135m/sciq"
     assert one.params["models"] == [(recipe, "gptq_int4") for recipe in recipes]
     for kind, made in (("checkpoints", ""), ("loaded", "+gptq_int4")):
         assert one.inputs[kind] == [f"{folder}/{recipe}{made}/manifest.json" for recipe in recipes]
     with pytest.raises(UserError, match="none of engines.formats is smollm2-135m in llama_cpp"):
-        jobs.of(measuring.engines, **told, engine="llama_cpp")
+        jobs.of(measuring.engines, **place, engine="llama_cpp")
 
 
 def test_blocks_are_chosen_by_what_the_calibration_documents_allow() -> None:
     raw = read_yaml(ROOT / "config/smoke.yaml") | {"domains": ["disflqa"]}
     raw["recipes"] = {"paper": PAPER | {"criterion": "answer_likelihood"}}
-    free = Jobs(load(raw, []))
-    told = {"model": MODEL, "domain": "disflqa"}
-    for jobs, place, criterion in (
-        (free, told, "answer_likelihood"),
-        (Jobs(smoke()), CHAIN, "both"),
-    ):
+    free = Jobs(load(raw, [])), "disflqa", "answer_likelihood"
+    for jobs, domain, criterion in (free, (Jobs(smoke()), "sciq", "both")):
+        place = {"model": MODEL, "domain": domain}
         by_rule = jobs.of(training.drop_at_once, **place, by="bottom", drop="30")
         for job in (jobs.of(training.sparse_ft, **place), by_rule):
             assert job.params["arguments"]["criterion"] == criterion

@@ -22,46 +22,53 @@ from result_files import (
 )
 
 from trimllm.base.errors import UserError
-from trimllm_paper import kept_runs
-from trimllm_paper.records import (
-    Compression,
-    DataReport,
-    Epoch,
-    Evaluation,
-    Record,
-    ScanFile,
-    Throughput,
-    Training,
-)
+from trimllm_paper import kept_runs, records
+from trimllm_paper.recipe import Paths
+from trimllm_paper.records import DataReport, Evaluation, Record
 
 Case = tuple[type[Record], Path]
-COMPRESSION: dict[str, Any] = {
-    **{"model": "tiny", "domain": "sciq", "recipe": "trim_paper/drop_30+awq_int4", "seed": 0},
-    **{"method": "awq_int4", "loss": {"dense": 1.0, "compressed": 1.1}, "provenance": {}},
-    **{"of_the_engine": {"packages": ["one"]}},
+OF_TINY: dict[str, Any] = {"model": "tiny", "domain": "sciq", "provenance": {}}
+CANDIDATE: dict[str, Any] = {
+    **{"recipe": "full_ft", "free": False, "accuracy": 80.0, "likelihood": -0.5, "documents": 85},
+    **{"bytes": 10, "tokens_per_second": 20.0, "units_kept": 60},
+}
+# Name of a class: its fields, beside those above.
+PLAIN: dict[str, dict[str, Any]] = {
+    "Compression": {
+        **{"recipe": "trim_paper/drop_30+awq_int4", "seed": 0, "method": "awq_int4"},
+        **{"loss": {"dense": 1.0, "compressed": 1.1}, "of_the_engine": {"packages": ["one"]}},
+    },
+    "ScanFile": {"scan": {"units": []}},
+    "Answers": {
+        "documents": [{"prompt": "q?", "right": "a", "said": "b", "correct": False}],
+        **{"recipe": "full_ft", "seed": 0, "perplexity": 20.5, "tokens": 600},
+    },
+    "Choice": {
+        **{"hardware": "box", "format": "padded", "wanted": {"above_percent": 95.0}},
+        **{"candidates": [CANDIDATE], "recipe": "full_ft", "missed": {}, "told": "one line"},
+    },
 }
 
 
 def case(kind: str, root: Path) -> Case:
     """A file of a kind, as its writer writes it."""
-    if kind == "evaluation":
-        return Evaluation, Evaluations(root).add("trim_paper/drop_30", 75, kept=30)
-    if kind == "epoch":
-        return Epoch, write_chain(root, plain_chain())[1]
-    if kind == "training":
-        return Training, write_training(root, "full_ft", 4.0)
-    if kind == "throughput":
-        return Throughput, TimingFiles(root).add("trim_half/keep_50", 20, kept=22)
-    if kind == "compression":
-        path = root / "models/tiny/sciq/trim_paper/drop_30+awq_int4/compression.json"
-        Compression(**COMPRESSION).write(path)
-        return Compression, path
-    path = root / "scans/tiny/sciq.json"
-    ScanFile(model="tiny", domain="sciq", scan={"units": []}, provenance={}).write(path)
-    return ScanFile, path
+    cls, paths = getattr(records, kind), Paths(str(root))
+    if kind == "Evaluation":
+        return cls, Evaluations(root).add("trim_paper/drop_30", 75, kept=30)
+    if kind == "Epoch":
+        return cls, write_chain(root, plain_chain())[1]
+    if kind == "Training":
+        return cls, write_training(root, "full_ft", 4.0)
+    if kind == "Throughput":
+        return cls, TimingFiles(root).add("trim_half/keep_50", 20, kept=22)
+    record, name = cls(**OF_TINY | PLAIN[kind]), kind.removesuffix("File").lower()
+    place = {key: getattr(record, key) for key in cls.PLACED}
+    path = Path(getattr(paths, "chosen" if name == "choice" else name)(**place))
+    record.write(path)
+    return cls, path
 
 
-KINDS = ("evaluation", "epoch", "training", "throughput", "compression", "scan")
+KINDS = ("Evaluation", "Epoch", "Training", "Throughput", *PLAIN)
 
 
 @pytest.fixture(params=KINDS)
@@ -69,7 +76,7 @@ def written(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     return case(request.param, tmp_path)
 
 
-def test_what_is_written_is_read(written: Case, tmp_path: Path) -> None:
+def test_what_is_written_is_read(written: Case) -> None:
     kind, path = written
     record = kind.read(path)
     before = path.read_bytes()
@@ -87,15 +94,13 @@ def test_what_is_written_is_read(written: Case, tmp_path: Path) -> None:
         ("[]", "no JSON object; delete it and run again"),
         ('{"schema": 2}', r"made by another version \(schema 2, not 1\)"),
         ('{"schema": 1, "model": "m"}', "was changed after it was written"),
+        (None, "does not exist"),
     ],
 )
-def test_what_is_no_record_is_refused(tmp_path: Path, text: str, words: str) -> None:
-    kind, path = case("scan", tmp_path)
-    path.write_text(text)
+def test_what_is_no_record_is_refused(tmp_path: Path, text: str | None, words: str) -> None:
+    kind, path = case("ScanFile", tmp_path)
+    path.write_text(text) if text else path.unlink()
     with pytest.raises(UserError, match=words):
-        kind.read(path)
-    path.unlink()
-    with pytest.raises(UserError, match="does not exist"):
         kind.read(path)
 
 
@@ -116,9 +121,8 @@ def test_no_value_can_be_changed_unnoticed(tmp_path_factory, kind: str, data: An
 
 def test_each_missing_field_is_named(written: Case) -> None:
     kind, path = written
-    needed = [name for name, field in kind.model_fields.items() if field.is_required()]
     content = path.read_text()
-    for name in needed:
+    for name in [name for name, field in kind.model_fields.items() if field.is_required()]:
         path.write_text(content)
         rewrite(path, **{name: None})
         with pytest.raises(UserError) as refused:
@@ -140,10 +144,10 @@ def test_a_moved_file_is_refused(written: Case) -> None:
 @pytest.mark.parametrize(
     "kind, changes, message",
     [
-        ("evaluation", {"domain": "piqa"}, "says domain 'piqa' but lies under 'sciq'"),
-        ("evaluation", {"n": "200"}, "`n` is '200': input should be a valid integer"),
-        ("throughput", {"hardware": "a100"}, "says hardware 'a100' but lies under 'cpu-mine'"),
-        ("compression", {"loss": {"dense": 1.0, "none": 1.0}}, "loss.none"),
+        ("Evaluation", {"domain": "piqa"}, "says domain 'piqa' but lies under 'sciq'"),
+        ("Evaluation", {"n": "200"}, "`n` is '200': input should be a valid integer"),
+        ("Throughput", {"hardware": "a100"}, "says hardware 'a100' but lies under 'cpu-mine'"),
+        ("Compression", {"loss": {"dense": 1.0, "none": 1.0}}, "loss.none"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(
@@ -157,16 +161,13 @@ def test_a_file_that_contradicts_itself_is_refused(
     assert "\n" not in str(refused.value) and "run again" in str(refused.value)
 
 
-def test_another_kind_is_refused(tmp_path: Path) -> None:
-    """Neither read as, nor written where, something else belongs."""
-    _, path = case("scan", tmp_path)
+def test_another_kind_is_neither_read_nor_written(tmp_path: Path) -> None:
+    _, path = case("ScanFile", tmp_path)
     with pytest.raises(UserError, match="lacks"):
         Evaluation.read(path)
-    record = Evaluation.read(case("evaluation", tmp_path)[1])
+    record = Evaluation.read(case("Evaluation", tmp_path)[1])
     with pytest.raises(UserError, match="another kind of result, not of evaluation"):
         record.write(path)
-    with pytest.raises(UserError, match="says domain 'sciq' but lies under 'piqa'"):
-        record.write(tmp_path / "eval/tiny/piqa/trim_paper/drop_30/sciq.json")
 
 
 def test_reports_of_prepared_domains(tmp_path: Path) -> None:

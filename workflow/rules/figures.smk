@@ -28,7 +28,7 @@ rule draw_figure:
         mem_mb=1000,
         runtime=10,
     params:
-        context=lambda wildcards: TARGETS.figure_context(wildcards.model),
+        context=lambda wildcards: TARGETS.context(wildcards.model),
         files=lambda wildcards: TARGETS.figure(**wildcards),
         code=lambda wildcards: code_hash("figure"),
     message:
@@ -47,7 +47,7 @@ use rule draw_figure as draw_readme with:
     log:
         log("readme", "{domain}"),
     params:
-        context=lambda wildcards: TARGETS.figure_context(TARGETS.main_models[0]),
+        context=lambda wildcards: TARGETS.context(TARGETS.main_models[0]),
         files=lambda wildcards: TARGETS.figure("readme", TARGETS.main_models[0]),
     message:
         "draw the plot of README"
@@ -77,7 +77,7 @@ rule claims:
         runtime=10,
     params:
         files=TARGETS.claims(),
-        contexts=[TARGETS.figure_context(model) for model in TARGETS.main_models],
+        contexts=[TARGETS.context(model) for model in TARGETS.main_models],
         code=lambda wildcards: code_hash("claims"),
     message:
         "check the claims of the paper"

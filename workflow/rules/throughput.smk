@@ -13,7 +13,7 @@ rule measure:
     log:
         log("throughput", "{hardware}", "{model}", "{recipe}"),
     wildcard_constraints:
-        model=one_of(TARGETS.timed_models),
+        model=one_of([*CONFIG.models, *(f"{RANDOM}{shape}" for shape in CONFIG.throughput.shapes)]),
     priority: -10
     threads: ALL_CORES
     resources:

@@ -179,8 +179,9 @@ def chart(choice: Choice, table: Sequence[Row]) -> str:
         ax = drawn.subplots()
         for look in (trimmed, *looks.values()):
             group = [one for one in table if looks.get(one.recipe, trimmed) is look]
-            place = [one.megabytes for one in group], [one.tested.percent for one in group]
-            ax.errorbar(*place, style.errors([one.tested for one in group]), **look)
+            size, percent = [one.megabytes for one in group], [one.tested.percent for one in group]
+            bars = style.errors(percent, [one.tested.ci95 for one in group])
+            ax.errorbar(size, percent, bars, **look)
         chosen = next(one for one in table if one.recipe == choice.recipe)
         ring = {"s": 170, "facecolors": "none", "edgecolors": "#0072B2", "linewidths": 2}
         ax.scatter([chosen.megabytes], [chosen.tested.percent], label="chosen", zorder=5, **ring)

@@ -18,24 +18,17 @@ RANDOM = "random-"
 
 @dataclass(frozen=True)
 class Block:
-    """A model, on a machine where it was timed.
-
-    Attributes:
-        published_as, compared: the paper's block beside it, in words, and its key.
-        is_paper: whether it is the paper's model (and machine).
-        name, model: the model's name in paths ("": the paper's numbers alone), and its entry.
-        own_speed: whether it is the paper's shape on the paper's GPU.
-    """
+    """A model, on a machine where it was timed."""
 
     key: str
     label: str
-    published_as: str | None
-    is_paper: bool
+    published_as: str | None  # the paper's block beside it, in words; its key is `compared`
+    is_paper: bool  # whether it is the paper's model (and machine)
     compared: str
-    name: str = ""
+    name: str = ""  # of the model in paths; "" for the paper's numbers alone
     model: Model | None = None
     hardware: str | None = None
-    own_speed: bool = False
+    own_speed: bool = False  # whether it is the paper's shape on the paper's GPU
 
 
 def blocks_of(spec: Table, timings: pd.DataFrame) -> list[Block]:
@@ -73,17 +66,16 @@ def _machines(spec: Table, timings: pd.DataFrame) -> Iterator[Block]:
         groups = [(h, name) for name in models for h, model in timed if model == name]
         groups += [*untimed, *((h, model) for h, model in timed if model not in models)]
     for hardware, name in groups:
-        model = models.get(name)
-        shape = spec.compared in (model and model.published, name.removeprefix(RANDOM))
+        model, of = models.get(name), name.removeprefix(RANDOM)
+        shape = spec.compared in (model and model.published, of)
         own_speed = shape and hardware in spec.gpus
         gpu = spec.gpus[str(hardware)] if own_speed else next(iter(spec.gpus.values()), "")
-        contents = where(timings, hardware=hardware, model=name).content
-        content = contents.iloc[0] if len(contents) else {}
         label = model.label if model else name
-        if name.startswith(RANDOM):
-            of = name.removeprefix(RANDOM)
+        if name != of:
             label = f"{published.LABELS.get(of, of)} shape, random weights"
-        parts = [label, hardware or "not timed", content.get("dtype")]
+        contents = where(timings, hardware=hardware, model=name).content
+        dtypes = [content.get("dtype") for content in contents[:1]]
+        parts = [label, hardware or "not timed", *dtypes]
         yield Block(
             f"{hardware or '-'}/{name}",
             ", ".join(filter(None, parts)),

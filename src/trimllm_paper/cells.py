@@ -121,8 +121,9 @@ class _Builder:
             marks += ["zeros stored"] if timing.compressor == "sparsegpt_2_4" and dense else []
             label = ": ".join(filter(None, [label, ", ".join(marks)]))
         named = self.context.named if block.name else str
-        entry = {"table": self.spec.key, "block": block.key, "block_label": block.label}
-        entry |= {"published_as": block.published_as, "is_paper": block.is_paper, "row": row.key}
+        entry: dict[str, Any] = {"table": self.spec.key, "block": block.key}
+        entry |= {"block_label": block.label, "published_as": block.published_as}
+        entry |= {"is_paper": block.is_paper, "row": row.key}
         entry |= {"row_label": named(label), "section": named(section) or None}
         for column in self.spec.columns:
             cell = getattr(self, f"_{column.shows}")(line, column) if block.name else None

@@ -94,7 +94,8 @@ class Context(Plain):
             if model in (None, name)
         ]
         chains = config.trim.recipes
-        shown = {"models": models, "chains": chains, "lora": config.finetune.lora is not None}
+        lora = config.finetune.lora is not None
+        shown: dict[str, Any] = {"models": models, "chains": chains, "lora": lora}
         shown |= {"domains": domains(config.domain_specs), "recipes": config.recipes}
         if model:
             return cls(**shown | {"recipes": {name: config.recipes[name] for name in chains}})

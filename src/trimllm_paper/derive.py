@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 
-from trimllm.base.names import ANSWER_CRITERION
 from trimllm_paper import published
 from trimllm_paper.frames import Frame, rows, where
 from trimllm_paper.intervals import (
@@ -239,8 +238,8 @@ def speedup(timing: Any) -> Ratio:
     """Of a measurement, over the full model."""
     if timing.base in (FULL, FULL_FT) and not timing.compressor:
         return 1.0, 1.0, 1.0
-    ends = (math.nan if end is None else end for end in (timing.speedup_low, timing.speedup_high))
-    low, high = ends
+    ends = (timing.speedup_low, timing.speedup_high)
+    low, high = (math.nan if end is None else end for end in ends)
     return timing.speedup, low, high
 
 
@@ -261,11 +260,8 @@ def over(timing: Any, other: Any) -> Ratio:
 
 @dataclass(frozen=True)
 class Chain:
-    """One chain under one seed; `epochs` are rows of `Frame.epochs`, epoch 0 first.
-
-    What all epochs share is an attribute of the chain: results, model, domain, name, criterion,
-    ratio, step, seed, units_total.
-    """
+    """One chain under one seed; `epochs` are rows of `Frame.epochs`, epoch 0 first. What all epochs
+    share (results, model, domain, name, step, seed, units_total, ...) is an attribute of it."""
 
     epochs: tuple[Any, ...]
 
@@ -289,29 +285,8 @@ class Chain:
 
     def dropped(self, at_most: int | None = None) -> list[tuple[int, str]]:
         """(block, kind) of the sublayers dropped, in order, of whole epochs up to `at_most`."""
-        return [unit for one in self._until(at_most) for unit in one.units_dropped]
-
-    def tied(self, at_most: int | None = None) -> list[tuple[int, str]]:
-        """Those that only a tie-break chose: a candidate with an equal first score stayed."""
-        units = []
-        for epoch in self._until(at_most):
-            equals, dropped = _equals(epoch), {*epoch.units_dropped}
-            units += [unit for unit in epoch.units_dropped if unit in equals and equals - dropped]
-        return units
-
-    def _until(self, at_most: int | None) -> list[Any]:
-        return [one for one in self.epochs if at_most is None or one.dropped <= at_most]
-
-
-def _equals(epoch: Any) -> set[tuple[int, str]]:
-    """Candidates whose first score is that of the last sublayer dropped in an epoch; none for a
-    criterion of one's own, whose score is not recorded."""
-    if not epoch.units_dropped or ":" in epoch.criterion:
-        return set()
-    keys = {"activation_norm": "norm"} | {one: one for one in ("likelihood", ANSWER_CRITERION)}
-    key = keys.get(epoch.criterion, "correct")
-    scores = {(u["block"], u["kind"]): u[key] for u in epoch.scan["units"] if key in u}
-    return {unit for unit, score in scores.items() if score == scores.get(epoch.units_dropped[-1])}
+        until = (one for one in self.epochs if at_most is None or one.dropped <= at_most)
+        return [unit for one in until for unit in one.units_dropped]
 
 
 def chains(frame: Frame, **columns: Any) -> list[Chain]:
@@ -327,15 +302,12 @@ def chains(frame: Frame, **columns: Any) -> list[Chain]:
 def progressive(units: int, dropped: int, step: int) -> float:
     """Epochs of full fine-tuning that cost as much as dropping `dropped` of N = `units` sublayers.
 
-    An epoch trains what is left; `step` = d sublayers are dropped after each:
+    An epoch trains what is left; `step` = d sublayers are dropped after each (section A.5):
 
         cost(n_d) = sum_{i=0}^{n_d/d - 1} (N - d i) / N        Eq. 5: d = 1, Eq. 6: d = 2
 
     For N = 64, n_d = 32 Eq. 6 gives 12.25 epochs, times the paper's 0.6 for a sparse update 7.35.
-    Source: the paper, section A.5. Raises `ValueError` if epochs do not add up to `dropped`.
     """
-    if dropped % step or not 0 <= dropped < units:
-        raise ValueError(f"{dropped} of {units} sublayers cannot go {step} at a time")
     return sum(units - step * epoch for epoch in range(dropped // step)) / units
 
 

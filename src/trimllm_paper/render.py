@@ -53,12 +53,9 @@ class Rendered:
 
     def cell(self, block: str, row: str, column: str) -> Any:
         """A cell as a named tuple of plain values. Raises `KeyError` where there is none."""
-        cells = self.cells
-        matching = cells[(cells.block == block) & (cells.row == row) & (cells.column == column)]
-        if matching.empty:
-            raise KeyError((block, row, column))
-        plain = matching.astype(object).where(matching.notna(), None)
-        return next(plain.itertuples(index=False, name="Cell"))
+        cells = self.cells.astype(object).where(self.cells.notna(), None)
+        plain = cells.set_index(["block", "row", "column"]).loc[(block, row, column)]
+        return next(plain.to_frame().T.itertuples(index=False, name="Cell"))
 
     @property
     def heads(self) -> list[str]:

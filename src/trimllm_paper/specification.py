@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trimllm_paper import published
 from trimllm_paper.context import FULL, Domain, Model
@@ -60,16 +60,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
-
-    Attributes:
-        blocks: one a `model`; one a `machine` and model that was timed; one a model and machine,
-            also where it was not timed (`both`); or one a model and machine timed in an `engine`.
-        also: rows that are evaluated for a figure or a verdict and not shown.
-        compared: the paper's model that stand-ins are shown beside.
-        baselines: the paper's table with its Pretrained and Full-FT, if not this one.
-        trained: domains that its models are specialized on, where columns are other ones.
-        gpus: machine -> block of the paper's table; stand-ins are shown beside the first.
+    """A table. `blocks`: one a `model`; one a `machine` and model that was timed; one a model and
+    machine, also where it was not timed (`both`); or one a model and machine timed in an `engine`.
     """
 
     key: str
@@ -80,11 +72,11 @@ class Table:
     notes: tuple[str, ...] = ()
     header: tuple[str, ...] = ()
     blocks: str = "model"
-    also: tuple[Row, ...] = ()
-    compared: str = "llama-7b"
-    baselines: str = ""
-    trained: tuple[str, ...] = ()
-    gpus: Mapping[str, str] = field(default_factory=dict)
+    also: tuple[Row, ...] = ()  # evaluated for a figure or a verdict and not shown
+    compared: str = "llama-7b"  # the paper's model that stand-ins are shown beside
+    baselines: str = ""  # the paper's table with its Pretrained and Full-FT, if not this one
+    trained: tuple[str, ...] = ()  # domains of its models, where columns are other ones
+    gpus: Mapping[str, str] = field(default_factory=dict)  # machine -> block of the paper's table
 
     @property
     def paper(self) -> published.PublishedTable:
@@ -121,13 +113,33 @@ ABOUT_SIZES = (
     "share of bytes. True bytes are the weights in percent of the pretrained model's. Both are "
     "means over domains (smallest to largest), whose checkpoints drop different sublayers."
 )
-DECODE = Column("throughput", "decode (tokens/s)", "speed", "decode", 2)
-OVER_FULL = Column("speedup", "over full", "speed", "speedup", 2, "×", printed="throughput")
-OF_DECODE = Column("share_decode", "of predicted", "speed", "share_decode", 0, "%")
-OF_PREFILL = Column("share_prefill", "prefill, of predicted", "speed", "share_prefill", 0, "%")
-MEM = Column("mem", "Mem", "speed", "mem", 0, "%")
-UNIT_BYTES = Column("unit_bytes", "sublayer bytes", "speed", "unit_bytes_percent", 1, "%")
-PREFILL = Column("prefill", "prefill (tokens/s)", "speed", "prefill", 0)
+_SPEEDS = (
+    Column("throughput", "decode (tokens/s)", "speed", "decode", 2),
+    Column("decode", "decode (tokens/s)", "speed", "decode", 1),
+    Column("speedup", "over full", "speed", "speedup", 2, "×", printed="throughput"),
+    Column("compiled", "compiled (tokens/s)", "speed", "compiled", 2),
+    Column("compiled_speedup", "compiled, over full", "speed", "compiled_speedup", 2, "×"),
+    Column("share_decode", "of predicted", "speed", "share_decode", 0, "%"),
+    Column("share_prefill", "prefill, of predicted", "speed", "share_prefill", 0, "%"),
+    Column("mem", "Mem", "speed", "mem", 0, "%"),
+    Column("unit_bytes", "sublayer bytes", "speed", "unit_bytes_percent", 1, "%"),
+    Column("share", "of copy bandwidth", "speed", "share_of_copy", 0, "%"),
+    Column("prefill", "prefill (tokens/s)", "speed", "prefill", 0),
+    Column("prefill_speedup", "prefill, over full", "speed", "prefill_speedup", 2, "×"),
+    Column("share_of_matrix", "prefill, of matrix rate", "speed", "share_of_matrix", 0, "%"),
+    Column("peak", "peak memory (MB)", "speed", "peak_megabytes", 0),
+    Column("parity", "from transformers (nats)", "speed", "parity", 3),
+    Column("weights", "weights (MB)", "speed", "weights_megabytes"),
+)
+
+
+def speeds(keys: str, over: str = "") -> tuple[Column, ...]:
+    """Columns of throughput; `over` is the full model's row in the paper's table."""
+    columns = {column.key: column for column in _SPEEDS}
+    columns["speedup"] = replace(columns["speedup"], over=over)
+    return tuple(columns[key] for key in keys.split())
+
+
 ABOUT_SPEED = "Over full: median over rounds of full model's over row's time, measured in turn."
 ABOUT_PREDICTED = (
     "Of predicted: over full, in percent of what the bytes read by a step, or the operations of a "

@@ -41,7 +41,8 @@ def _evaluations(column: Column, frame: Frame) -> pd.DataFrame:
 def stand_in(column: Column, frame: Frame) -> str | None:
     """What the documents of a column are, if not the paper's: by their records, or its domain."""
     recorded = dict.fromkeys(_evaluations(column, frame).stand_in)
-    return "; ".join(filter(None, recorded)) or (column.domain and column.domain.stand_in)
+    known = column.domain.stand_in if column.domain else None
+    return "; ".join(filter(None, recorded)) or known
 
 
 def header(

@@ -25,21 +25,15 @@ from trimllm_paper.specification import (
     COMPRESSORS,
     CRITERIA,
     CROSS_KEPT,
-    DECODE,
-    MEM,
-    OF_DECODE,
-    OF_PREFILL,
     OURS,
-    OVER_FULL,
-    PREFILL,
     REFERENCE_KEPT,
     SIZES,
     SMALLEST,
     TUNED,
-    UNIT_BYTES,
     Column,
     Row,
     Table,
+    speeds,
 )
 
 
@@ -90,17 +84,10 @@ def table1(context: Context) -> Table:
         "Table 1: decoding throughput at batch 1, ours and the paper's",
         context.select("main"),
         columns=(
-            *(DECODE, replace(OVER_FULL, over="fp16")),
-            Column("compiled", "compiled (tokens/s)", "speed", "compiled", 2),
-            Column("compiled_speedup", "compiled, over full", "speed", "compiled_speedup", 2, "×"),
-            *(OF_DECODE, OF_PREFILL, replace(trim_over, printed="throughput", under="trimllm")),
-            *(MEM, UNIT_BYTES),
-            Column("share", "of copy bandwidth", "speed", "share_of_copy", 0, "%"),
-            PREFILL,
-            Column(
-                "share_of_matrix", "prefill, of matrix rate", "speed", "share_of_matrix", 0, "%"
-            ),
-            Column("peak", "peak memory (MB)", "speed", "peak_megabytes", 0),
+            *speeds("throughput speedup compiled compiled_speedup", over="fp16"),
+            *speeds("share_decode share_prefill"),
+            replace(trim_over, printed="throughput", under="trimllm"),
+            *speeds("mem unit_bytes share prefill share_of_matrix peak"),
         ),
         rows=(
             Row("fp16", "16-bit", "full"),
@@ -137,12 +124,8 @@ def table_engines(context: Context) -> Table:
         "table_engines",
         "Table E: full and trimmed models in transformers, llama.cpp and vLLM",
         context.select("main"),
-        columns=(
-            *(replace(DECODE, key="decode", digits=1), OVER_FULL, OF_DECODE, PREFILL),
-            Column("prefill_speedup", "prefill, over full", "speed", "prefill_speedup", 2, "×"),
-            OF_PREFILL,
-            Column("parity", "from transformers (nats)", "speed", "parity", 3),
-            Column("weights", "weights (MB)", "speed", "weights_megabytes"),
+        columns=speeds(
+            "decode speedup share_decode prefill prefill_speedup share_prefill parity weights"
         ),
         rows=tuple(rows),
         notes=(
@@ -166,14 +149,15 @@ def table7(context: Context) -> Table:
         for c in compressors
     )
     in_figure_2 = product(context.chains, context.trim.kept_percent)
+    mem, unit_bytes = speeds("mem unit_bytes")
     return Table(
         "table7",
         "Table 7: compression on top of TrimLLM, ours and the paper's",
         _models("table7", context, "main"),
         columns=(
             *_domains("table7", context.domains, "shared"),
-            *(DECODE, replace(OVER_FULL, over="full_ft")),
-            *(replace(MEM, label="Final Mem", printed="final_mem"), UNIT_BYTES),
+            *speeds("throughput speedup", over="full_ft"),
+            *(replace(mem, label="Final Mem", printed="final_mem"), unit_bytes),
         ),
         rows=(*TUNED, *_compressed(*compressors), trimmed, *composed),
         notes=(

@@ -17,7 +17,6 @@ from result_files import (
     TimingFiles,
     context,
     epoch,
-    every_unit,
     rewrite,
     write_chain,
     write_training,
@@ -169,7 +168,7 @@ class PaperResults:
             for recipe, seconds in (("full_ft", full_ft), ("sparse_ft", sparse_ft)):
                 path = write_training(self.root, recipe, seconds, domain=domain, **on)
                 self.trainings.append(path)
-            none = [epoch(0, [], every_unit(), seconds=trimllm) | on]
+            none = [epoch(0, [], seconds=trimllm) | on]
             self.epochs += write_chain(self.root, none, domain=domain)
 
 

@@ -13,9 +13,9 @@ from result_files import (
     build,
     column,
     epoch,
-    every_unit,
     rewrite,
     rows,
+    sublayers,
     write_chain,
     write_training,
 )
@@ -26,11 +26,24 @@ from trimllm_paper.intervals import Spread, paired_difference
 from trimllm_paper.render import Rendered, to_csv, to_markdown
 
 PAPER = published.table("table2")
+HALF = "trim_paper/drop_30"
 SEEN, NOT_SEEN, UNDECIDED = "seen on the stand-in", "not seen on the stand-in", "undecided"
 PAPER_ROWS = [
     *("pretrained", "full_ft", "sparse_ft", "llm_pruner", "sparsegpt_2_4", "llm_int8", "awq_int4"),
     *("trimllm_50", "trimllm_40", "trimllm_30"),
 ]
+
+
+def seeds(root: Path, *runs: dict[str, float]) -> list[Path]:
+    """Evaluations of several seeds: recipe -> accuracy; trimmed ones keep half."""
+    paths = []
+    for seed, run in enumerate(runs):
+        one = Evaluations(root / f"seed_{seed}")
+        for recipe, accuracy in run.items():
+            one.add(recipe, accuracy, seed=seed, kept=30 if "trim_" in recipe else 60)
+        paths += one.paths
+    return paths
+
 
 # ---- Tables 2, 8 and A1
 
@@ -98,16 +111,13 @@ def test_the_papers_model_on_stand_in_data_reproduces_nothing(evaluations: Evalu
     assert (size.verdict, round(size.value)) == (None, 33)
 
 
-@pytest.mark.parametrize("own, verdict", [("opt-1.3b", "reproduced"), (None, None)])
-def test_an_opt_model_stands_in_table_8(
-    evaluations: Evaluations, own: str | None, verdict: str | None
-) -> None:
+def test_an_opt_model_stands_in_table_8(evaluations: Evaluations) -> None:
     evaluations.add("pretrained", 84.9, n=1000)
     evaluations.add("trim_paper/drop_36", 85, kept=24, n=1000)
-    model = TINY | {"label": "OPT", "published": own, "family": "opt"}
-    table = build("table8", evaluations.paths, models=[model], trim={"kept_percent": [50, 40]})
+    model = TINY | {"label": "OPT", "published": "opt-1.3b", "family": "opt"}
+    table = build("table8", evaluations.paths, models=[model])
     cell = table.cell("tiny", "pretrained", "sciq")
-    assert (cell.value, cell.printed, cell.verdict) == (84.9, 84.9, verdict)
+    assert (cell.value, cell.printed, cell.verdict) == (84.9, 84.9, "reproduced")
     assert table.cell("tiny", "trimllm_40", "sciq").value == 85
     assert {*published.table("table8").rows("opt-1.3b")} <= {*rows(table)}
     other = build("table8", evaluations.paths)
@@ -115,19 +125,12 @@ def test_an_opt_model_stands_in_table_8(
 
 
 def test_two_seeds_show_their_mean_and_deviation(tmp_path: Path) -> None:
-    paths = []
-    for seed, accuracy, weight in ((0, 70, 80), (1, 76, 90)):
-        one = Evaluations(tmp_path / f"seed_{seed}")
-        for recipe, kept in (("pretrained", 60), ("full_ft", 60), ("trim_paper/drop_30", 30)):
-            one.add(recipe, accuracy, seed=seed, kept=kept, weight_bytes=weight * 1_000_000)
-        if seed == 0:
-            one.add("sparse_ft", 70)
-        paths += one.paths
-    found = build("table2", paths)
+    recipes = ("pretrained", "full_ft", HALF)
+    first, second = (dict.fromkeys(recipes, one) for one in (70, 76))
+    found = build("table2", seeds(tmp_path, first | {"sparse_ft": 70}, second))
     cell = found.cell("tiny", "trimllm_50", "sciq")
     assert (cell.value, cell.n, cell.deviation) == (73.0, 200, pytest.approx(18**0.5))
     assert cell.details["seeds"] == "0;1" and cell.details["by_seed"] == "70.00;76.00"
-    assert found.cell("tiny", "trimllm_50", "megabytes").value == pytest.approx(85)
     assert found.cell("tiny", "sparse_ft", "sciq").deviation is None
     # Two seeds of one cell six points apart: t = 12.7, so that the interval says nearly nothing.
     text = to_markdown(found)
@@ -142,12 +145,7 @@ def test_an_interval_that_seeds_made_wide_is_no_collapse(
     tmp_path: Path, percents: tuple[int, ...], verdict: str
 ) -> None:
     """Both reach down to chance; in the first case half of Full-FT's gain may be left."""
-    paths = []
-    for seed, percent in enumerate(percents):
-        one = Evaluations(tmp_path / f"seed_{seed}")
-        one.add("full_ft", 78, seed=seed)
-        one.add("trim_paper/drop_30", percent, seed=seed, kept=30)
-        paths += one.paths
+    paths = seeds(tmp_path, *({"full_ft": 78, HALF: percent} for percent in percents))
     cell = build("table2", paths).cell("tiny", "trimllm_50", "sciq")
     assert cell.low < 25 and cell.verdict == verdict
 
@@ -165,28 +163,20 @@ def test_compressors_that_the_papers_table_lacks_are_rows_set_apart(
 
 def test_a_chain_is_set_against_the_first_by_the_seeds_that_both_have(tmp_path: Path) -> None:
     ours = CHAINS["ours"] | {"teacher": {"kl": 0.7, "hidden": 64}}
-    untaught = ours | {"teacher": None}
-    paths = []
-    for seed in (0, 1, 2):
-        one = Evaluations(tmp_path / f"seed_{seed}")
-        one.add("full_ft", 80, seed=seed)
-        one.add("trim_ours/drop_30", 60 + seed, kept=30, seed=seed)
-        if seed < 2:  # the third seed of it was not run
-            one.add("trim_untaught/drop_30", 50 - 2 * seed, kept=30, seed=seed)
-        paths += one.paths
-    recipes = {"ours": ours, "untaught": untaught}
-    changes = {"recipes": recipes, "chains": [*recipes], "trim": {"kept_percent": [50]}}
-    found = build("table_a1", paths, domains=[column("sciq")], **changes)
+    recipes = {"ours": ours, "untaught": ours | {"teacher": None}}
+    both = ("trim_ours/drop_30", "trim_untaught/drop_30")
+    runs = [{"full_ft": 80, both[0]: 60 + s, both[1]: 50 - 2 * s} for s in range(3)]
+    del runs[2][both[1]]  # it was not run under the third seed
+    paths, kept = seeds(tmp_path, *runs), {"kept_percent": [50]}
+    sciq, chains = [column("sciq")], [*recipes]
+    found = build("table_a1", paths, domains=sciq, recipes=recipes, chains=chains, trim=kept)
     cell = found.cell("tiny", "untaught_50", "sciq_minus")
     assert cell.value == pytest.approx((50 + 48) / 2 - (60 + 61) / 2)
-    runs = Frame.of(paths).evaluations.query("seed < 2").sort_values("seed")
-    mine, theirs = (
-        [*runs[runs.recipe == f"trim_{name}/drop_30"].scores] for name in ("untaught", "ours")
-    )
+    shared = Frame.of(paths).evaluations.query("seed < 2").sort_values("seed")
+    theirs, mine = ([*shared[shared.recipe == recipe].scores] for recipe in both)
     # Variances between seeds: 2 points² (one degree of freedom) and 1 point² (two).
     expected = paired_difference(mine, theirs, spread=Spread(3e-4, 1))
     assert (cell.low, cell.high) == pytest.approx((expected.low, expected.high))
-    assert found.cell("tiny", "untaught_50", "sciq").value == pytest.approx(49)
     first = found.cell("tiny", "ours_50", "sciq_minus")
     assert (first.value, first.verdict) == (None, None)
     assert "untaught teacher: null" in " ".join(found.notes)
@@ -234,11 +224,11 @@ def test_the_row_of_a_criterion_is_the_smallest_checkpoint_that_keeps_enough(
 def test_it_is_chosen_by_held_back_documents(chains: Evaluations, tmp_path: Path) -> None:
     """Two states keep more than 90% of Full-FT's 80% there; by the tests it would be the fifth."""
     held_back = {"documents": 64, "likelihood": -1.0}
-    units = [(block, kind) for block in range(30) for kind in ("attention", "mlp")]
+    units = sublayers(30)
     records = []
     for number, accuracy in enumerate((80, 76, 70, 71, 71, 40)):
         gone = units[6 * number - 6 : 6 * number] if number else []
-        one = epoch(number, gone, every_unit(blocks=30), blocks=30)
+        one = epoch(number, gone, blocks=30)
         records.append(one | {"held_back": held_back | {"accuracy": accuracy}})
     epochs = write_chain(tmp_path, records, step=6)
     training = write_training(tmp_path, "full_ft", 1.0, kept_pass=1)

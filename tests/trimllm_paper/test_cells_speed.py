@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from result_files import (
@@ -13,16 +12,14 @@ from result_files import (
     blocks,
     build,
     epoch,
-    every_unit,
     rows,
+    sublayers,
     write_chain,
     write_engine,
     write_training,
 )
 
-from trimllm.base.errors import UserError
 from trimllm.throughput.result import summary
-from trimllm_paper.records import Engines
 from trimllm_paper.render import Rendered, to_markdown
 
 MINE = "cpu-mine/random-llama-1b"
@@ -105,12 +102,10 @@ def test_compiled_speeds_have_columns_where_they_were_measured(timings: TimingFi
 
 def test_what_was_not_timed_in_turn_has_no_verdict(timings: TimingFiles) -> None:
     timings.add_machine()
-    speeds = ("throughput", "speedup", "trim_over")
-    assert all(table1(timings).cell(MINE, "awq_int4", name).verdict for name in speeds[:2])
     timings.add("full+awq_int4", 23, share=0.26, interleaved=False)
     timings.add("full", 10, full=None, interleaved=False)  # alone it is in turn with nobody
     found = table1(timings)
-    for name in speeds:
+    for name in ("throughput", "speedup", "trim_over"):
         cell = found.cell(MINE, "awq_int4", name)
         assert cell.verdict is None and cell.value and "not timed in turn" in cell.why
     assert found.cell(MINE, "gptq_int4", "speedup").verdict == SEEN
@@ -185,41 +180,24 @@ def test_engines_show_what_was_measured_and_what_was_not(tmp_path: Path) -> None
     assert not any("gptq_int4" in row for row in rows(table, block))  # no run makes it
 
 
-def test_a_record_of_an_engine_lies_where_it_belongs(tmp_path: Path) -> None:
-    path = write_engine(tmp_path, {"transformers": {50: 1.4}})
-    assert Engines.read(path).engine == "transformers"
-    elsewhere = tmp_path / "engines/cpu-mine/tiny/vllm.json"
-    path.rename(elsewhere)
-    with pytest.raises(UserError, match="says engine 'transformers' but lies under 'vllm'"):
-        Engines.read(elsewhere)
-
-
 # ---- Table 9
 
 TRAIN, SCAN = [300, 240, 200, 160, 120, 100, 80, 60], [0, 60, 50, 40, 30, 20, 10, 5]
 
 
-def training(
-    root: Path, recipe: str, seconds: list[float], tokens: int = 100, **changes: Any
-) -> Path:
-    """A record of fine-tuning with so many seconds a pass; a chain's epoch has 100 tokens."""
-    return write_training(root, recipe, *seconds, tokens=tokens, **changes)
-
-
 def chain(root: Path, train: list[float], scan: list[float], seed: int = 0) -> list[Path]:
     """Records of a chain's epochs; each but the first drops a unit of sixty."""
-    units = [(block, kind) for block in range(30) for kind in ("attention", "mlp")]
-    gone = [[], *([unit] for unit in units[1 : len(train)])]
+    gone = [[], *([unit] for unit in sublayers(30)[1 : len(train)])]
     epochs = [
-        epoch(n, drops, every_unit(blocks=30), blocks=30, seconds=t, scan_seconds=s)
+        epoch(n, drops, blocks=30, seconds=t, scan_seconds=s)
         for n, (drops, t, s) in enumerate(zip(gone, train, scan, strict=True))
     ]
     return write_chain(root, epochs, step=1, seed=seed)
 
 
 def test_minutes_are_sums_of_epochs_without_their_scans(tmp_path: Path) -> None:
-    trainings = [training(tmp_path, "full_ft", [600, 600])]
-    trainings.append(training(tmp_path, "sparse_ft", [360] * 8))
+    trainings = [write_training(tmp_path, "full_ft", 600, 600)]
+    trainings.append(write_training(tmp_path, "sparse_ft", *[360] * 8))
     table = build("table9", trainings=trainings, epochs=chain(tmp_path, TRAIN, SCAN))
     expected = {
         **{("full_ft", "minutes_2"): 20, ("sparse_ft", "minutes_4"): 24},
@@ -242,7 +220,7 @@ def test_verdicts_compare_shares_of_full_fine_tuning(tmp_path: Path) -> None:
     for seed, slower in ((1, 1.0), (2, 1.01), (3, 1.02)):
         place = tmp_path / str(seed)
         for recipe, seconds in (("full_ft", 600), ("sparse_ft", 356 * slower)):
-            trainings.append(training(place, recipe, [seconds * slower] * 2, seed=seed))
+            trainings.append(write_training(place, recipe, seconds * slower, seed=seed))
         epochs += chain(place, [slower * one for one in TRAIN], SCAN, seed)
     table = build("table9", trainings=trainings, epochs=epochs)
     share = table.cell("tiny", "sparse_ft", "share_2")
@@ -260,7 +238,7 @@ def test_verdicts_compare_shares_of_full_fine_tuning(tmp_path: Path) -> None:
 
 
 def test_a_chain_is_not_extrapolated(tmp_path: Path) -> None:
-    trainings = [training(tmp_path, "full_ft", [600])]
+    trainings = [write_training(tmp_path, "full_ft", 600)]
     table = build("table9", trainings=trainings, epochs=chain(tmp_path, [100, 80, 60], [0, 5, 5]))
     for column in ("minutes_4", "scans_4"):
         assert table.cell("tiny", "trimllm", column).verdict == "not run"
@@ -269,8 +247,8 @@ def test_a_chain_is_not_extrapolated(tmp_path: Path) -> None:
 
 
 def test_epochs_have_as_many_tokens_as_those_of_full_fine_tuning(tmp_path: Path) -> None:
-    trainings = [training(tmp_path, "full_ft", [600], tokens=200)]
-    trainings.append(training(tmp_path, "sparse_ft", [90], tokens=50))
+    trainings = [write_training(tmp_path, "full_ft", 600, tokens=200)]
+    trainings.append(write_training(tmp_path, "sparse_ft", 90, tokens=50))
     table = build("table9", trainings=trainings, epochs=chain(tmp_path, [150, 150], [0, 60]))
     assert table.cell("tiny", "trimllm", "minutes_2").value == pytest.approx(10)
     assert table.cell("tiny", "sparse_ft", "share_2").value == pytest.approx(60)

@@ -8,18 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from result_files import Evaluations, epoch, every_unit, plain_chain, write_chain, write_training
+from result_files import Evaluations, plain_chain, write_chain, write_training
 
 from trimllm_paper import derive
-from trimllm_paper.derive import Chain, accuracy, chains, nearest
+from trimllm_paper.derive import accuracy, nearest
 from trimllm_paper.frames import Frame
 from trimllm_paper.intervals import Spread, accuracy_interval, wilson
-
-
-def only_chain(paths: list[Path]) -> Chain:
-    (found,) = chains(Frame.of(epochs=paths))
-    return found
-
 
 # ---- accuracies
 
@@ -149,29 +143,6 @@ def test_a_kept_fraction_finds_its_checkpoint(evaluations: Evaluations) -> None:
     assert recipe(30) is None  # one step away: another checkpoint, not this one
     assert recipe(50, "both_r0.5") == "trim_both_r0.5/drop_30"
     assert recipe(50, "ours") is None
-
-
-# ---- chains
-
-
-def test_a_tie_is_one_where_equals_stayed(tmp_path: Path) -> None:
-    """One unit is clearly best; the second is one of four equals, three of them attention."""
-    scores = every_unit(mlp0=9, attention1=7, attention2=7, attention3=7, mlp3=7)
-    paths = write_chain(tmp_path, [epoch(0, [(0, "mlp"), (3, "mlp")], scores)])
-    chain = only_chain(paths)
-    assert chain.dropped() == [(0, "mlp"), (3, "mlp")] and chain.tied() == [(3, "mlp")]
-    everything = [(block, kind) for block in range(4) for kind in ("attention", "mlp")]
-    equal = only_chain(write_chain(tmp_path / "all", [epoch(0, everything[:7], every_unit())]))
-    assert equal.tied() == everything[:7]  # one of eight equals stayed
-
-
-def test_by_another_criterion_other_scores_tie(tmp_path: Path) -> None:
-    """Equal accuracies, unequal norms: no tie for the norm. Units without a score are none."""
-    one = epoch(0, [(3, "mlp")], every_unit(), criterion="activation_norm")
-    for unit in one["scan"]["units"]:
-        unit["norm"] += unit["kind"] == "mlp"
-    del one["scan"]["units"][0]["norm"]
-    assert not only_chain(write_chain(tmp_path, [one], name="activation_norm_r0.25")).tied()
 
 
 # ---- costs

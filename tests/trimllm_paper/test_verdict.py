@@ -45,15 +45,19 @@ def accuracy(percent: float, n: int = 1000, chance: float | None = None) -> Accu
 
 
 def verdict(
-    row: str, ours: dict[str, float | None], theirs: dict[str, float], **how: Any
+    row: str,
+    ours: dict[str, float | None],
+    theirs: dict[str, float],
+    *,
+    n: int = 1000,
+    chance: float | None = 25.0,
+    own: bool = False,
 ) -> str | None:
     """Verdict of a row, given measured and published accuracies by row."""
-    n, chance = how.get("n", 1000), how.get("chance", 25.0)
     found = {k: None if value is None else accuracy(value, n, chance) for k, value in ours.items()}
     baselines = ([of["pretrained"], of["full_ft"]] for of in (found, theirs))
     shape = relations(row, found[row], theirs[row], *baselines)
     preserves = None if row in ("pretrained", "full_ft") else found["full_ft"]
-    own = bool(how.get("own"))
     return judge(found[row], theirs[row], shape, own=own, preserves=preserves)[0]
 
 
@@ -170,61 +174,30 @@ def test_an_interval_on_either_side_of_a_bar() -> None:
     assert above(1, 2, 1) is None and above(1, 2, 2) is None
 
 
-def test_nothing_published_has_no_verdict() -> None:
-    assert judge(accuracy(50), None, [], own=True) == (None, "")
-
-
 @pytest.mark.parametrize(
-    ("measured", "own", "expected"),
+    ("verdict", "expected"),
     [
-        (50.0, True, REPRODUCED),
-        (50.0, False, SEEN),
-        (59.0, False, SEEN),
-        (48.0, True, NOT_REPRODUCED),
-        (68.0, True, NOT_REPRODUCED),
+        *((judge_size(one, ">=50%", own=True), REPRODUCED) for one in (49.0, 50.0, 60.0)),
+        *((judge_size(one, ">=50%", own=True), NOT_REPRODUCED) for one in (48.0, 68.0)),
+        (judge_size(59.0, ">=50%", own=False), SEEN),
+        *((judge_speed(42.3 * one, 42.3), REPRODUCED) for one in (0.86, 1.14)),
+        *((judge_speed(42.3 * one, 42.3), NOT_REPRODUCED) for one in (0.5, 1.2)),
+        (judge_speed(42.3, None), None),
+        (judge_ratio((2.0, 1.9, 2.1), 2.44), SEEN),
+        (judge_ratio((1.1, 0.9, 1.2), 2.44), UNDECIDED),  # the interval holds 1
+        (judge_ratio((0.9, 0.8, 0.95), 2.44), NOT_SEEN),
+        (judge_ratio((1.3, 1.2, 1.4), 0.7), NOT_SEEN),
+        (judge_ratio((0.6, 0.5, 0.7), 0.7), SEEN),
+        (judge_ratio((2.0, math.nan, math.nan), 1.75), UNDECIDED),  # one round has no interval
+        (judge_ratio((2.0, 1.9, 2.1), 1.03), None),  # the paper shows no difference
+        (judge_ratio((2.0, 1.9, 2.1), None), None),
+        (judge_share([], 40), NOT_RUN),
+        *((judge_share([one - 0.1, one, one + 0.1], 40), SEEN) for one in (48.5, 31.5)),
+        *((judge_share([one - 0.1, one, one + 0.1], 40), NOT_SEEN) for one in (52, 28)),
+        *((judge_share(one, 40), UNDECIDED) for one in ([48.5], [52], [30, 40, 50])),
     ],
 )
-def test_sizes(measured: float, own: bool, expected: str) -> None:
-    assert judge_size(measured, ">=50%", own=own)[0] == expected
-
-
-@pytest.mark.parametrize(
-    "measured, printed, verdict",
-    [
-        (42.3, None, None),
-        (42.3 * 1.14, 42.3, REPRODUCED),
-        (42.3 * 0.86, 42.3, REPRODUCED),
-        (42.3 * 1.2, 42.3, NOT_REPRODUCED),
-        (20.0, 42.3, NOT_REPRODUCED),
-    ],
-)
-def test_own_speeds(measured: float, printed: float | None, verdict: str | None) -> None:
-    assert judge_speed(measured, printed)[0] == verdict
-
-
-@pytest.mark.parametrize(
-    "ratio, printed, verdict",
-    [
-        ((2.0, 1.9, 2.1), 2.44, SEEN),
-        ((1.1, 0.9, 1.2), 2.44, UNDECIDED),  # the interval holds 1
-        ((0.9, 0.8, 0.95), 2.44, NOT_SEEN),
-        ((1.3, 1.2, 1.4), 0.7, NOT_SEEN),
-        ((0.6, 0.5, 0.7), 0.7, SEEN),
-        ((2.0, math.nan, math.nan), 1.75, UNDECIDED),  # one round has no interval
-        ((2.0, 1.9, 2.1), 1.03, None),  # the paper shows no difference
-        ((2.0, 1.9, 2.1), None, None),
-    ],
-)
-def test_speedups_of_stand_ins(
-    ratio: tuple[float, float, float], printed: float | None, verdict: str | None
+def test_sizes_speedups_of_stand_ins_and_shares_of_time(
+    verdict: tuple[str | None, str], expected: str | None
 ) -> None:
-    assert judge_ratio(ratio, printed)[0] == verdict
-
-
-def test_shares_of_time() -> None:
-    assert judge_share([], 40)[0] == NOT_RUN
-    for share, expected in ((48.5, SEEN), (31.5, SEEN), (52, NOT_SEEN), (28, NOT_SEEN)):
-        runs = [share - 0.1, share, share + 0.1]
-        assert judge_share(runs, 40)[0] == expected
-        assert judge_share(runs[:1], 40)[0] == UNDECIDED
-    assert judge_share([30, 40, 50], 40)[0] == UNDECIDED
+    assert verdict[0] == expected

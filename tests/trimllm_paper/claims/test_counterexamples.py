@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 from paper_results import DOMAINS, PaperResults, judged, missing, number, verdict
-from result_files import epoch, every_unit, rewrite, write_chain
+from result_files import epoch, rewrite, sublayers, write_chain
 
 from trimllm.base.files import read_json
 from trimllm_paper.published import NEAR
@@ -126,8 +126,7 @@ def write_chains(results: PaperResults, *seeds: dict[str, Units]) -> None:
     results.epochs = []
     for seed, dropped in enumerate(seeds):
         for domain, units in dropped.items():
-            scores = dict.fromkeys(every_unit(blocks=12), 5) | dict.fromkeys(units, 9)
-            epochs = [epoch(0, [], scores, blocks=12), epoch(1, units, scores, blocks=12)]
+            epochs = [epoch(0, [], blocks=12), epoch(1, units, blocks=12)]
             root = results.root / f"seed_{seed}"
             results.epochs += write_chain(root, epochs, domain=domain, seed=seed)
 
@@ -164,7 +163,7 @@ def test_chains_and_not_sublayers_are_the_unit_of_the_claim_on_kinds(
 
 def patterns(shift: int, by_seed: int = 0) -> list[dict[str, Units]]:
     """Chains of two seeds; each domain drops sublayers `shift` further, each seed `by_seed`."""
-    units = [*every_unit(blocks=12)] * 2
+    units = sublayers(12) * 2
     starts = {domain: shift * place for place, domain in enumerate(DOMAINS)}
     return [{d: units[s + by_seed * n :][:12] for d, s in starts.items()} for n in range(2)]
 

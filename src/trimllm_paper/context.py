@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from trimllm.base.names import PAPER_CRITERION
 from trimllm_paper.config.models import (
@@ -32,13 +32,7 @@ FULL, BY_LORA = "Full-FT", "LoRA-FT"
 """Labels of full fine-tuning, and of adapters trained in its place."""
 
 
-class Plain(BaseModel):
-    """Plain data; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Model(Plain):
+class Model(BaseModel, frozen=True):
     """A model; `published` is its key among the paper's numbers, None for a stand-in."""
 
     name: str
@@ -48,7 +42,7 @@ class Model(Plain):
     units: int = 0
 
 
-class Domain(Plain):
+class Domain(BaseModel, frozen=True):
     """A domain; `stand_in` says what its documents are, if they are not the paper's."""
 
     name: str
@@ -57,7 +51,7 @@ class Domain(Plain):
     stand_in: str | None = None
 
 
-class Context(Plain):
+class Context(BaseModel, frozen=True, extra="forbid"):
     """What is shown, with the sections of the configuration that tables need.
 
     `lora`: adapters stand in for full fine-tuning; `domains` are trained on, `tested` only tested
@@ -154,11 +148,10 @@ class Context(Plain):
         return variant_name(self.recipes, self.main, criterion, ratio)
 
     def select(self, which: str) -> tuple[Model, ...]:
-        """Models: `main` ones, the `compared` ones of Tables 3 to 6 and 9, or a family."""
+        """Models: `main` ones, the `compared` ones of Tables 3 to 6 and 9, or those of `opt`."""
         if which == "compared" and self.tables.models:
             return tuple(m for name in self.tables.models for m in self.models if m.name == name)
-        main = which in ("main", "compared")
-        return tuple(m for m in self.models if (m.family != OPT if main else m.family == which))
+        return tuple(m for m in self.models if (m.family == OPT) == (which == OPT))
 
     def trained(self, which: str) -> tuple[Domain, ...]:
         """Domains: `all`, the `compared` ones, or those with a `near` one and these."""

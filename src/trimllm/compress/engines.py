@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Compressed:
     tensors: dict[str, Tensor]
     config: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)  # for the record
+    engine_version: str | None = None  # of an external engine
 
 
 @dataclass
@@ -51,11 +52,8 @@ class CompressJob:
     workspace: Path  # an empty folder for intermediate files
 
     def rows(self) -> Tensor:
-        """The texts end to end, cut into rows of one length, (rows, at most `max_tokens`).
-
-        Statistics of linear layers' inputs need no whole texts, and engines want equal lengths.
-        Fewer tokens than there are rows are lost. `UserError` if there are no tokens.
-        """
+        """The texts end to end, cut into rows of one length, (rows, at most `max_tokens`): engines
+        want equal lengths. Fewer tokens than there are rows are lost."""
         ids = torch.tensor([i for text in self.texts for i in self.tokenizer(text).input_ids])
         if not len(ids):
             raise UserError("the calibration texts hold no tokens; give real texts")
@@ -80,10 +78,8 @@ class CompressJob:
 
 
 def linear_names(model: nn.Module, missing: Sequence[str] = ()) -> tuple[list[str], list[str]]:
-    """Names of the linear layers that compressors change, and of all others.
-
-    The former are those in decoder layers, except what `missing` names.
-    """
+    """Names of the linear layers that compressors change (those in decoder layers, except what
+    `missing` names), and of all others."""
     prefix, gone = layers_prefix(model) + ".", tuple(f"{name}." for name in missing)
     linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     # OPT's MLP is two layers, each missing under its own name.
@@ -119,9 +115,7 @@ def external(job: CompressJob) -> Compressed:
         python=python_of(EXTERNAL[job.engine], "envs"),
         variables=variables,
     )
-    compressed = read_output(output, missing)
-    compressed.facts["engine_version"] = version
-    return compressed
+    return replace(read_output(output, missing), engine_version=version)
 
 
 def one_shot(job: CompressJob, stock: nn.Module, recipe: list[Any]) -> dict[str, Tensor]:

@@ -31,28 +31,24 @@ class Method:
     # Nats a token by which held-back answers may be worse than the yardstick's; a corrupt
     # checkpoint is worse by nats.
     margin: float
-    calibrated: bool = True  # whether it reads calibration texts
 
 
-INT4 = "round to nearest, int4"
-FOUR_BIT = ("group_size", "max_tokens")
+INT4 = (("group_size", "max_tokens"), "round to nearest, int4", 0.25)
 METHODS = {
     # AWQ and GPTQ can lose a little on texts that they have not seen; and weights that had four
     # bits before, as the embedded default's, lie on a grid that plain rounding mostly keeps.
     "awq_int4": Method(
-        {"llmcompressor": ("llmcompressor", "gptqmodel"), "autoawq": ("gptqmodel",)},
-        *(FOUR_BIT, INT4, 0.25),
+        {"llmcompressor": ("llmcompressor", "gptqmodel"), "autoawq": ("gptqmodel",)}, *INT4
     ),
     "gptq_int4": Method(
-        {"gptqmodel": ("gptqmodel", "optimum"), "auto-gptq": ("gptqmodel", "optimum")},
-        *(FOUR_BIT, INT4, 0.25),
+        {"gptqmodel": ("gptqmodel", "optimum"), "auto-gptq": ("gptqmodel", "optimum")}, *INT4
     ),
     "sparsegpt_2_4": Method(
         {"llmcompressor": ("llmcompressor",)}, ("max_tokens",), "magnitude, 2:4", 0.0
     ),
     # It rounds inputs too, its yardstick weights alone: 0.05 nats after FinanceQA's Full-FT.
     "llm_int8": Method(
-        {"bitsandbytes": ("bitsandbytes",)}, ("max_tokens",), "round to nearest, int8", 0.25, False
+        {"bitsandbytes": ("bitsandbytes",)}, ("max_tokens",), "round to nearest, int8", 0.25
     ),
     "llm_pruner": Method({"torch": ("torch",)}, ("max_tokens", "kept"), "random structures", 0.0),
 }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,11 @@ from trimllm.checkpoint import store
 from trimllm.compress import engines
 from trimllm.compress.engines import Compressed, CompressJob, linear_names
 from trimllm.compress.llm_pruner import at_random_, llm_pruner
-from trimllm.compress.methods import (
-    EXTERNAL,
-    METHODS,
-    CompressSettings,
-    default_engine,
-    require,
-)
+from trimllm.compress.methods import METHODS, CompressSettings, default_engine, require
 from trimllm.compress.proof import HeldBack, fresh_loss, judge, mean_loss, scored_rows
 from trimllm.compress.rounding import int4_to_nearest, int8_to_nearest, two_of_four
 
 RECORD = "compression"
-MIN_TEXTS = 8
 Record = dict[str, Any]
 Yardstick = Callable[[nn.Module, CompressSettings], None]
 
@@ -107,7 +100,7 @@ def compress(
         result = {
             "method": method,
             "engine": engine,
-            "engine_version": None if engine in EXTERNAL else importlib.metadata.version(engine),
+            "engine_version": compressed.engine_version or version(engine),
             "loss": loss,
             "yardstick": entry.yardstick,
             "margin": entry.margin,
@@ -145,12 +138,6 @@ def _check(
         )
     if method.endswith("_int4") and (lacking := kernels.four_bit_lacks(settings.device)):
         raise UserError(f"{method}: its kernels need {lacking}; install that, or leave it out")
-    few = METHODS[method].calibrated and len(texts) < MIN_TEXTS
-    if few or not held_back:
-        raise UserError(
-            f"{method} needs at least {MIN_TEXTS} calibration texts and one held-back text, and "
-            f"got {len(texts)} and {len(held_back)}; give the domain more training documents"
-        )
     if common := set(texts) & {"".join(one) for one in held_back}:
         raise UserError(f"{len(common)} held-back texts are calibration texts too; use others")
     return config

@@ -58,8 +58,8 @@ def require(engine: str, device: str = "cpu") -> None:
 
 def require_engine(variant: str) -> None:
     """Raise `UserError` if the engine that verifies an export format is not installed."""
-    split_variant(variant)
-    require(FORMATS.get(variant, TRANSFORMERS))
+    if split_variant(variant)[0] != "padded":
+        require(FORMATS[variant])
 
 
 def installed(engine: str, device: str = "cpu") -> bool:

@@ -150,13 +150,8 @@ def write(
     name: str,
     license: str | None = None,
 ) -> None:
-    """Write a GGUF file with matrices of a type of `formats.TYPES`.
-
-    Args:
-        source: the model's checkpoint, for the files of its tokenizer.
-
-    Raises:
-        UserError: llama.cpp does not compute what this model does, or lacks its tokenizer.
+    """Write a GGUF file with matrices of a type of `formats.TYPES`; `source` is the checkpoint, for
+    the files of its tokenizer. `UserError` for a model or tokenizer that llama.cpp does not know.
     """
     check(model.config, source)
     words = vocabulary(tokenizer, model.config.vocab_size)
@@ -209,10 +204,7 @@ def _model_keys(model: nn.Module) -> dict[str, Any]:
 
 def vocabulary(tokenizer: Any, size: int) -> dict[str, Any]:
     """Values for `GGUFWriter.add_KEY` that describe a tokenizer, for embeddings of `size` rows;
-    `gguf.SpecialVocab` adds merges and special tokens.
-
-    Raises `UserError` if llama.cpp has no code for such a tokenizer.
-    """
+    `gguf.SpecialVocab` adds merges and special tokens. `UserError` for one that llama.cpp lacks."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     content = json.loads(backend.to_str()) if backend is not None else {"model": {}}
     model = content["model"]

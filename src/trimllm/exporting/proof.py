@@ -60,9 +60,6 @@ def make_question(tokenizer: Any, held_back: Sequence[HeldBack], longest: int) -
         `rows`: pairs of token ids and the positions whose tokens are scored; `texts` to tokenize;
         `prompt`: token ids that generation continues, and by how many, `greedy`; `top`: number of
         log-probabilities to report of a position; `longest`.
-
-    Raises:
-        UserError: the texts have nothing to score.
     """
     rows = []
     for ids, first in scored_rows(tokenizer, held_back, longest):

@@ -62,8 +62,7 @@ def export(
         The folder: the model, its card, export.json, manifest.json.
 
     Raises:
-        UserError: the engine is not installed, cannot run this model, or does not compute what
-            transformers does. Nothing is saved then.
+        UserError: the engine is not installed, cannot run this model, or computes something else.
     """
     variant = "gguf_f16" if format == "gguf" else format
     require_engine(variant)
@@ -113,16 +112,10 @@ def export(
 
 
 def expected_bytes(path: str | Path, variant: str) -> int:
-    """Bytes of the files that hold an exported checkpoint's weights, by its configuration.
+    """Bytes of the files that hold the weights of a dense checkpoint's export as `variant`, by its
+    configuration. The vocabulary of a GGUF file counts as tokenizer.json, which is larger.
 
-    Tensors are exact; the vocabulary of a GGUF file counts as tokenizer.json, which is larger.
-
-    Args:
-        path: a dense checkpoint, plain or trimmed.
-        variant: one of `VARIANTS`.
-
-    Raises:
-        UserError: the model cannot be exported in this format.
+    Raises `UserError` for a model that cannot be exported in this format.
     """
     name, kind = split_variant(variant)
     directory, _ = store.check_directory(path, verify=False)

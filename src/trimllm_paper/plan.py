@@ -15,12 +15,12 @@ from trimllm.base.errors import UserError
 from trimllm.base.machine import memory_bytes
 from trimllm_paper import gpus, invocation, shapes
 from trimllm_paper.integrity import cluster
-from trimllm_paper.resources import GIB, MIB, SLOW_START, TRAINING, Resources, task_of
-from trimllm_paper.resources import stored_bytes as stored
+from trimllm_paper.resources import GIB, MIB, SLOW_START, TRAINING, Resources, stored_bytes, task_of
 
 # Environment variable: a file to which the logger of a dry run writes a JSON line for each job.
 PLAN = "TRIMLLM_PLAN"
 STAY = ("fetch_model", "full_ft", "sparse_ft", "settle_kept")  # rules whose checkpoints stay
+COPIES = {**dict.fromkeys(TRAINING, 2), "fetch": 1, "compress": 1}  # while a job runs
 SAFE = 0.75  # share of a cluster's longest time that a job may be expected to take
 SECONDS: dict[int, float] = {}  # expected, of each job of this process's run, by its number
 
@@ -38,10 +38,10 @@ def pending(
     """Jobs that Snakemake would run for targets now; `UserError` where it refuses."""
     command = invocation.snakemake(targets, configfiles, changes, "--dry-run", "--cores", "1")
     with tempfile.NamedTemporaryFile("r", encoding="utf-8") as jobs:
-        variables = os.environ | {PLAN: jobs.name}
-        run = subprocess.run(command, capture_output=True, text=True, env=variables)
+        env = os.environ | {PLAN: jobs.name}
+        run = subprocess.run(command, capture_output=True, text=True, env=env)
         if run.returncode:
-            lines = [line for line in f"{run.stderr}\n{run.stdout}".splitlines() if line.strip()]
+            lines = f"{run.stderr}\n{run.stdout}".strip().splitlines()
             reasons = [line for line in lines if line.startswith("error: ")]
             raise UserError((reasons or lines)[-1].removeprefix("error: "))
         return [Job(**json.loads(line)) for line in jobs]
@@ -67,8 +67,7 @@ class Plan:
         return dict(hours)
 
     def wall_seconds(self, parallel: int) -> float:
-        """Seconds of `parallel` cores or GPUs at once: no less than the longest chain of epochs,
-        with what comes before it and one evaluation."""
+        """Seconds on `parallel` cores or GPUs; at least the longest chain and what it needs."""
         chains: dict[tuple[str, ...], float] = defaultdict(float)
         longest: dict[str, float] = defaultdict(float)
         for (task, wildcards), seconds in zip(self.work, self.seconds, strict=True):
@@ -83,21 +82,13 @@ class Plan:
 
     def disk_bytes(self, parallel: int) -> float:
         """Bytes of checkpoints that stay, and of the largest that pass while jobs run."""
-        stay, passing = 0.0, 0.0
-        for job in self.jobs:
-            task = task_of(job.rule)
-            if task in (*TRAINING, "fetch", "compress"):
-                size = stored(self.config.models[job.wildcards["model"]])
-                stay += size if job.rule in STAY else 0.0
-                passing = max(passing, 2 * size if task in TRAINING else size)
-        return stay + 2 * parallel * passing
+        sizes = {name: stored_bytes(model) for name, model in self.config.models.items()}
+        stay = sum(sizes[job.wildcards["model"]] for job in self.jobs if job.rule in STAY)
+        passing = (sizes[w["model"]] * COPIES[task] for task, w in self.work if task in COPIES)
+        return stay + 2 * parallel * max(passing, default=0.0)
 
     def problems(self, here: bool) -> Iterator[str]:
-        """Why jobs cannot run: too little memory, too few GPUs, a time limit.
-
-        Args:
-            here: jobs run on this machine, whose memory and GPUs must do; else on a cluster.
-        """
+        """Why jobs cannot run, on this machine (`here`) or a cluster: memory, GPUs, time limit."""
         have, limit = memory_bytes(), self.config.compute.longest_minutes
         cards = gpus.here() if here else ()
         gib = min((gib for _, gib in cards), default=self.resources.kind.gib)

@@ -1,11 +1,7 @@
 """What a job needs, from the size of its model: memory, GPUs, seconds.
 
-    memory   = base + bytes a parameter by task + activations, times the attempt
-    GPUs     = the fewest of 1, 2, 4, 8 that hold it
-    seconds  = a start + operations over the device's rate; earlier jobs of the task on the model
-               correct it by the factor that they took longer
-
-Constants were measured on CPUs; GPUs follow from data sheets.
+Seconds are a start and operations over the device's rate; earlier jobs of the task on the model
+correct them. Constants were measured on CPUs; GPUs follow from data sheets.
 """
 
 from __future__ import annotations
@@ -38,8 +34,7 @@ TASKS = {
 TRAINING = ("full_ft", "sparse_ft", "trim", "settle")
 
 # Memory. Of a token: multiples of the model's width, in bytes.
-BASE, OVERHEAD = 1600 * MIB, 2 * GIB  # a process with its libraries; a GPU's context
-FILLED = 0.95  # share of a GPU that may be filled
+BASE, OVERHEAD, FILLED = 1600 * MIB, 2 * GIB, 0.95  # a process; a GPU's context, share to be filled
 WEIGHT, STATE = 4, {"adamw": 12, "adamw_8bit": 6}  # a float32 parameter; its gradient and moments
 KEPT = {True: 80, False: 120}  # of a block and token, for its backward pass, in 16 and 32 bits
 RECOMPUTED, BUFFERS = 4, 40  # of a recomputed block and token; of a token of a forward pass
@@ -50,10 +45,8 @@ TOKENS, TRAIN, TEST, VOCABULARY, SHOWN = 200, 10_000, 5_000, 50_000, 20
 # Operations or bytes a second.
 CORE, CORE_MEMORY = {True: 3.3e11, False: 7e10}, 2e10  # of a core, in 16 and 32 bits
 REACHED, READ, SHARED = 0.40, 0.75, 0.80  # share of a GPU's peak, bandwidth; of several GPUs' peak
-DISK, DOWNLOAD = 8e8, 2e7  # with SHA-256; out of a wheel as well
-TRAFFIC = 20  # bytes a parameter that a training step reads and writes
-# Seconds.
-START, GPU_START, COMPRESS = 4.0, 25.0, 1.5e-7  # imports; on a cluster's node; a parameter
+DISK, DOWNLOAD, TRAFFIC = 8e8, 2e7, 20  # with SHA-256; from a wheel; bytes a parameter and step
+START, GPU_START, COMPRESS = 4.0, 25.0, 1.5e-7  # seconds: imports; on a node; a parameter
 MARGIN, SLOW_START = 4, 10  # a time limit: times the expected minutes, and minutes besides
 
 Wildcards = Mapping[str, Any]
@@ -71,16 +64,6 @@ class Memory(NamedTuple):
 
     host: float
     gpu: float = 0.0
-
-
-class Counts(NamedTuple):
-    """Documents of a domain; tokens of each, with all choices and with the right one alone."""
-
-    train: int = TRAIN
-    tests: int = TEST
-    tokens: int = TOKENS
-    trained: int = TOKENS
-    is_free: bool = False  # whether tests have free answers
 
 
 def task_of(rule: str) -> str | None:
@@ -113,7 +96,7 @@ class Resources:
         self.in_16 = self.gpu or cores_have_16_bits
 
     def _trained_share(self, task: str, wildcards: Wildcards) -> float:
-        """Share of the parameters inside of the blocks that a training changes."""
+        """Share of the blocks' parameters that a training changes."""
         if task != "full_ft":
             return float(self.chains.get(wildcards.get("name") or "", self.config.main).ratio)
         return 0.01 if self.config.finetune.lora else 1.0
@@ -229,29 +212,29 @@ class Resources:
         rate, bandwidth = self._rates(config.compute.threads)
         rate *= split.processes * (SHARED if split.processes > 1 else 1)
         token = stored / (4 if model.storage_dtype == "float32" else 2) * 2 / rate  # forward
-        data = self.counts(wildcards.get("domain"))
+        train, tests, whole, trained, is_free = self._counts(wildcards.get("domain"))
         read = 0.0  # documents in forward passes
         if task in ("scan", "trim"):
             read += config.trim.calibration_documents * kept * model.blocks
         if task in TRAINING:
-            passes, documents = self._training(task, wildcards, data.train)
+            passes, documents = self._training(task, wildcards, train)
             operations = 2 + self._trained_share(task, wildcards) + split.recompute
             steps = passes * documents / config.finetune.batch_size
-            seconds += passes * documents * token * data.trained * operations + stored / DISK
+            seconds += passes * documents * token * trained * operations + stored / DISK
             seconds += steps * TRAFFIC * model.parameters * kept / bandwidth / split.processes
             read += passes * config.finetune.held_back_documents
         if task == "teach":
-            read += min(taught(config, model.units) or data.train, data.train)
+            read += min(taught(config, model.units) or train, train)
         if task == "compress":
             seconds += model.parameters * COMPRESS + 2 * START
             read += 2 * config.compress.held_back_documents
         if task in ("evaluate", "answers", "export"):
-            tests = data.tests if task == "evaluate" else SHOWN
-            is_free = task == "answers" or (task == "evaluate" and data.is_free)
+            count = tests if task == "evaluate" else SHOWN
+            generates = task == "answers" or (task == "evaluate" and is_free)
             # Generating is memory-bound.
-            seconds += tests * 3 * config.evaluate.answer_tokens * token * is_free
-            read += tests
-        return seconds + read * token * data.tokens
+            seconds += count * 3 * config.evaluate.answer_tokens * token * generates
+            read += count
+        return seconds + read * token * whole
 
     def _training(self, task: str, wildcards: Wildcards, known: int) -> tuple[int, int]:
         """Passes of a training, and documents of each. Fine-tuning sees every document, and then
@@ -269,9 +252,8 @@ class Resources:
         section = self.config.throughput
         twice = 4 * self._parameters(name)
         rate, bandwidth = self._rates(section.threads or os.cpu_count() or 1)
-        tokens = (section.repeats + 1) * section.generate
-        prompts = (section.repeats + 1) * (section.tokens - section.generate)
-        return 2 * START + twice * (1 / DISK + tokens / bandwidth + prompts / rate)
+        one = section.generate / bandwidth + (section.tokens - section.generate) / rate
+        return 2 * START + twice * (1 / DISK + (section.repeats + 1) * one)
 
     def _rates(self, threads: int) -> tuple[float, float]:
         """Operations and bytes of memory a second that a process reaches."""
@@ -279,15 +261,16 @@ class Resources:
             return REACHED * self.kind.rate, READ * self.kind.bandwidth
         return threads * CORE[self.in_16], threads * CORE_MEMORY
 
-    def counts(self, domain: str | None) -> Counts:
-        """Documents and tokens of a domain: as counted, or else as its file expects."""
+    def _counts(self, domain: str | None) -> tuple[int, int, int, int, bool]:
+        """Of a domain, as counted or else as its file expects: training and test documents, tokens
+        of each with all choices and with the right one alone, whether tests have free answers."""
         spec = self.config.tested.get(domain)
         if spec is None:
-            return Counts()
+            return TRAIN, TEST, TOKENS, TOKENS, False
         expected, tests = spec.expected, spec.expected.test or TEST
         tokens, train = expected.tokens or TOKENS, expected.train or TRAIN
         report = Paths(self.config.results).data(spec.name)
         if os.path.isfile(report) and (split := DataReport.read(report).splits.get("train")):
             train = split.documents
         tests = min(len(spec.tests) * (self.config.evaluate.documents or tests), tests)
-        return Counts(train, tests, tokens, expected.trained or tokens, spec.tested_freely)
+        return train, tests, tokens, expected.trained or tokens, spec.tested_freely

@@ -36,7 +36,6 @@ config.update(CONFIG.model_dump(mode="json"))
 JOBS, RESOURCES = Jobs(CONFIG), resources.Resources(CONFIG)
 HARDWARE = CONFIG.throughput.hardware or this_machine(JOBS.device)
 TARGETS, PATHS = Targets(JOBS, HARDWARE, kept=KEPT), JOBS.paths
-# A measurement of speed takes every core.
 ALL_CORES = workflow.resource_settings.cores or CONFIG.throughput.threads or 1
 if (
     workflow.is_main_process and workflow.resource_settings.nodes is None

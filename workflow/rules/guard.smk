@@ -7,6 +7,7 @@ from snakemake.io import IOFile
 
 from trimllm_paper import interrupts, invocation, plan
 from trimllm_paper.integrity import lineage
+from trimllm_paper.records import Choice
 
 DEFAULT_CONFIG = workflow.source_path("../../config/config.yaml")  # a copy in Snakemake's cache
 if not workflow.overwrite_configfiles:  # a file given by --configfile stands alone
@@ -35,6 +36,12 @@ def refuse_foreign(rule, job):
         if workflow.touch:
             lineage.accept(job)
         lineage.check(job, CONFIG, is_remade)
+
+
+def of_chosen(kind):
+    """Input function: files of the checkpoint that is chosen, once it is."""
+    choice = lambda wildcards: Choice.read(checkpoints.choose.get(**wildcards).output[0])
+    return or_refuse(lambda wildcards: TARGETS.own_chosen(wildcards.model, choice(wildcards))[kind])
 
 
 onstart:

@@ -1,8 +1,6 @@
 # A model for one's own data: measure, choose, export, report. What is wanted of it is the section `own`
 # of the configuration; `trimllm start` writes one.
 
-from trimllm_paper.records import Choice
-
 
 rule answers:
     input:
@@ -43,16 +41,6 @@ checkpoint choose:
         "choose a checkpoint of {wildcards.model}"
     script:
         "../scripts/choose.py"
-
-
-def of_chosen(kind):
-    """Input function: files of the checkpoint that is chosen, once it is."""
-
-    def files(wildcards):
-        choice = Choice.read(checkpoints.choose.get(**wildcards).output[0])
-        return TARGETS.own_chosen(wildcards.model, choice)[kind]
-
-    return or_refuse(files)
 
 
 rule own_report:

@@ -31,8 +31,8 @@ def refuse_foreign(rule, job):
     """Results that lie there must be this run's own, unless they are made anew or accepted."""
     settings = workflow.dag_settings
     forced = {*settings.forcerun, *(settings.targets if settings.forcetargets else ())}
-    by_rule = settings.forceall or any(name.startswith(rule) for name in forced)
-    if workflow.is_main_process and not by_rule and forced.isdisjoint(job.outputs):
+    is_forced = settings.forceall or any(name.startswith(rule) for name in forced)
+    if workflow.is_main_process and not is_forced and forced.isdisjoint(job.outputs):
         if workflow.touch:
             lineage.accept(job)
         lineage.check(job, CONFIG, is_remade)

@@ -25,7 +25,7 @@ MODEL = (
 )
 SCORING = f"{MODEL} trimllm/score/*.py"
 COMPRESS, EVALUATE = "trimllm/compress/*.py", "trimllm/evaluate/*.py"
-TIMING = f"{MODEL} trimllm/throughput/*.py {P}/shapes.py trimllm/exporting/*.py"
+TIMING = f"{MODEL} trimllm/throughput/*.py {P}/shapes.py {P}/kept_runs.py trimllm/exporting/*.py"
 EXPORTS = f"{SCORING} {COMPRESS} trimllm/exporting/**/*.py {SCRIPTS}/export.py"
 TABLES = f"{P}/*.py {P}/published.yaml trimllm/base/*.py {SCRIPTS}/table.py"
 FIGURES = f"{TABLES} {P}/figures/* {SCRIPTS}/figure.py"

@@ -225,8 +225,9 @@ class Paths:
         return f"{self.results}/benchmarks/{'/'.join([rule, *parts])}.tsv"
 
 
-RESULTS = ("evaluation", "scan", "throughput", "engines", "export", "epoch", "training")
-RESULTS += ("compression", "manifest", "teacher", "chosen", "answers")
+RESULTS = ["evaluation", "scan", "throughput", "engines", "export", "epoch", "training"]
+RESULTS += ["compression", "manifest", "teacher", "chosen", "answers"]
+"""Kinds of files that a path is read as."""
 ROOMS = ("eval", "scans", "throughput", "engines", "teachers", "models", "export", "chosen")
 """Folders of results."""
 

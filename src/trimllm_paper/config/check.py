@@ -146,8 +146,8 @@ def _models(config: Config) -> Iterator[Problem]:
                     yield ["trim", "kept_percent", index], problem
         if tables.smallest_percent and name in (tables.models or config.models):
             step = config.main.step
-            chain = max(drops_for(kept, units, step) or 0 for kept in trim.kept_percent)
+            last = max(drops_for(kept, units, step) or 0 for kept in trim.kept_percent)
             reached = drops_for(tables.smallest_percent, units, step)
-            if reached is None or reached > chain:
-                drops = f"its chain drops {step} sublayers an epoch, {chain} in all"
+            if reached is None or reached > last:
+                drops = f"its chain drops {step} sublayers an epoch, {last} in all"
                 yield ["tables", "smallest_percent"], f"no checkpoint of {name}: {drops}"

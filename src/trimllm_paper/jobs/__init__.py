@@ -18,7 +18,7 @@ from trimllm_paper.config.models import Config
 from trimllm_paper.gpus import uses_gpu
 from trimllm_paper.integrity.codehash import code_hash
 from trimllm_paper.integrity.lineage import Job
-from trimllm_paper.recipe import FULL_FT, PRETRAINED, Paths, Recipe, chains, end_of
+from trimllm_paper.recipe import PRETRAINED, Paths, Recipe, chains, end_of
 
 Files = dict[str, Any]
 """Name of an input -> its file or files."""
@@ -73,11 +73,6 @@ class Jobs:
         """Files of a checkpoint that is read."""
         place = model, domain, recipe
         return {"manifest": self.paths.manifest(*place), "weights": self.paths.weights(*place)}
-
-    def untrimmed(self, model: str, domain: str) -> Files:
-        """Those of the fully fine-tuned one, beside another checkpoint."""
-        full = self.checkpoint(model, domain, FULL_FT)
-        return {"full": full["manifest"], "full_weights": full["weights"]}
 
     def splits(self, domain: str) -> dict[str, str]:
         """Training, calibration and held-back documents; none of a domain that is only tested."""

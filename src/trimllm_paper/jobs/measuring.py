@@ -143,7 +143,9 @@ def measure(jobs: Jobs, hardware: str, model: str, recipe: str) -> Job:
         files = {}
     else:
         params |= {"chain": jobs.chain_of(recipe), "domain": domain, "loading": jobs.loading(model)}
-        files = jobs.checkpoint(model, domain, recipe) | jobs.untrimmed(model, domain)
+        full = jobs.checkpoint(model, domain, FULL_FT)
+        files = jobs.checkpoint(model, domain, recipe)
+        files |= {"full": full["manifest"], "full_weights": full["weights"]}
     return Job([jobs.paths.throughput(hardware, model, recipe)], files, params)
 
 

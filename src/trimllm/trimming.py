@@ -1,16 +1,4 @@
-"""Algorithm 1 of the paper, progressive layer dropping: scan, choose, drop, train, again.
-
->>> from trimllm import TrainSettings, save, trim
->>> settings = TrainSettings(learning_rate=1e-3, dtype="float32")
->>> for epoch in trim(model, tokenizer, train=documents, calibration=others,
-...                   step=2, until=0.4, settings=settings):
-...     print(epoch.number, len(epoch.selection.dropped), epoch.dropped)
-0 0 0
-1 2 2
-2 2 4
-3 2 6
->>> path = save(model, tokenizer, "trimmed")
-"""
+"""Algorithm 1 of the paper, progressive layer dropping: scan, choose, drop, train, again."""
 
 from __future__ import annotations
 
@@ -34,13 +22,11 @@ from trimllm.select import Selection, choose, trainable_blocks
 from trimllm.sublayers import drop, original_units, units
 from trimllm.train import (
     NO_PASS,
-    HeldBackScore,
     PassRecord,
     Teacher,
     TrainJob,
     TrainSettings,
     make_checkpoint,
-    set_trainable,
     size_of,
     train_pass,
 )
@@ -58,7 +44,7 @@ class ScanSettings:
 
 @dataclass(frozen=True)
 class Resume:
-    """Where a chain goes on."""
+    """Where a chain resumes."""
 
     epoch: int = 0  # number of the first epoch; the model is as the one before left it
     trainable: Sequence[int] | None = None  # the blocks that epoch 0 chose; None chooses them
@@ -84,8 +70,8 @@ def trim(
     """Trim a model in place, epoch by epoch (section 3.2), while one iterates.
 
     Epoch 0 drops nothing: it scans, chooses the blocks that are trained for the whole run, and
-    trains. Whoever iterates may stop at any epoch, save the model in float32, and go on from there
-    with `resume`: the bytes are those of a chain in one piece.
+    trains. One may stop at any epoch, save the model in float32, and go on from there with
+    `resume`: the bytes are those of a chain in one piece.
 
     Args:
         train: documents to train on.
@@ -105,8 +91,15 @@ def trim(
     select.criterion(criterion, all_free(calibration, "calibration"))
     epochs, trainable = _epochs(model, step, until, resume.epoch), resume.trainable
     for number in range(resume.epoch, epochs):
-        given = resume.scan if number == resume.epoch else None
-        scores = given or _scan(model, tokenizer, calibration, number, settings, scans)
+        scores = resume.scan if number == resume.epoch else None
+        scan_seconds = 0.0
+        if scores is None:
+            draw = number if scans.resample else 0
+            sample = sample_of(calibration, scans.documents, settings.seed, draw)
+            options: dict[str, Any] = {"dtype": settings.dtype, "row_budget": scans.row_budget}
+            options["label"] = f"scan before epoch {number}"
+            scores = scan(model, tokenizer, sample, **options)
+            scan_seconds = scores.seconds
         trainable = trainable or trainable_blocks(scores, criterion, ratio)
         selection = Selection()
         if number:
@@ -115,34 +108,11 @@ def trim(
         training = NO_PASS
         if documents != 0:
             chosen = documents_of_epoch(train, number, documents, settings.seed)
-            options: dict[str, Any] = {"epoch": number, "epochs": epochs, "teacher": teacher}
-            options |= {"blocks": trainable, "label": f"epoch {number}/{epochs - 1}"}
+            options = {"epoch": number, "epochs": epochs, "teacher": teacher, "blocks": trainable}
+            options["label"] = f"epoch {number}/{epochs - 1}"
             training = train_pass(model, tokenizer, chosen, settings, **options)
-        spent = {"scan": 0.0 if given else scores.seconds, "train": training.seconds}
-        size = size_of(model)
-        yield Epoch(
-            number, epochs, [*trainable], selection, scores, training, spent, settings, size
-        )
-
-
-def _scan(
-    model: nn.Module,
-    tokenizer: Any,
-    calibration: Sequence[Document],
-    number: int,
-    settings: TrainSettings,
-    scans: ScanSettings,
-) -> Scan:
-    """The scan before an epoch (Eq. 3 and 4), on documents of its own."""
-    draw = number if scans.resample else 0
-    return scan(
-        model,
-        tokenizer,
-        sample_of(calibration, scans.documents, settings.seed, draw),
-        dtype=settings.dtype,
-        label=f"scan before epoch {number}",
-        row_budget=scans.row_budget,
-    )
+        facts = (scores, scan_seconds, training, settings, size_of(model))
+        yield Epoch(number, epochs, [*trainable], selection, *facts)
 
 
 @dataclass(frozen=True)
@@ -152,16 +122,16 @@ class Epoch:
     number: int  # from 0
     epochs: int  # of the whole chain
     trainable: list[int]  # original blocks that are trained
-    selection: Selection  # the units dropped in this epoch, ties and margin
+    selection: Selection  # the sublayers dropped in this epoch, ties and margin
     scan: Scan = field(repr=False)  # by which they were chosen
+    scan_seconds: float  # 0 where the scan was given
     training: PassRecord  # loss, steps, tokens of the pass that followed
-    seconds: dict[str, float]  # of "scan" and "train"
     settings: TrainSettings = field(repr=False)
-    size: dict[str, int]  # units and parameters left
+    size: dict[str, int]  # sublayers and parameters left
 
     @property
     def dropped(self) -> int:
-        """Units of the full model that are gone so far."""
+        """Sublayers of the full model that are gone so far."""
         return self.size["units_total"] - self.size["units_left"]
 
     @property
@@ -180,7 +150,7 @@ class Epoch:
             **selection,
             "scan": to_record(self.scan),
             "training": asdict(self.training),
-            "seconds": self.seconds,
+            "seconds": {"scan": self.scan_seconds, "train": self.training.seconds},
             "settings": asdict(self.settings),
             **self.size,
         }
@@ -202,53 +172,31 @@ def make_epoch(
     """
     arguments, settings = dict(job.arguments), TrainSettings(**job.settings)
     number, documents = arguments.pop("start"), arguments.pop("documents", None)
-    scans, trainable = arguments.pop("scans"), arguments.pop("trainable", None)
     initial = from_record(files.read_json(job.scan)["scan"]) if job.scan else None
-    if documents == 0:
-        job = replace(job, processes=1)
+    resume = Resume(number, arguments.pop("trainable", None), initial)
+    scans = ScanSettings(**arguments.pop("scans"))
     model, tokenizer = job.load()
-    chain = trim(
-        model,
-        tokenizer,
-        train=(),
-        calibration=read_documents(job.calibration or ""),
-        documents=0,
-        settings=settings,
-        scans=ScanSettings(**scans),
-        resume=Resume(number, trainable, initial),
-        **arguments,
-    )
-    if (epoch := next(chain, None)) is None:
-        raise UserError(f"there is no epoch {number}: the chain ends before")
+    calibration = read_documents(job.calibration or "")
+    untrained = {"train": (), "calibration": calibration, "documents": 0, "settings": settings}
+    epoch = next(trim(model, tokenizer, scans=scans, resume=resume, **untrained, **arguments))
+    passes = (number, number if documents == 0 else number + 1)
     training = {"trainable": epoch.trainable, "epochs": epoch.epochs, "documents": documents}
-    training["passes"] = (number, number if documents == 0 else number + 1)
-    trains = bool(set_trainable(model, epoch.trainable, settings.train_embeddings))
-    if job.processes > 1:
-        del chain, model
-        free_memory(job.device)  # the processes need it
-        if trains:  # they read the checkpoint themselves
-            training["units"] = epoch.selection.dropped
-        else:
-            job = replace(job, processes=1)
-            model = drop(job.load()[0], epoch.selection.dropped)
+    loaded: tuple[nn.Module, Any] | None = (model, tokenizer)
+    if job.processes > 1:  # they read the checkpoint, and need the memory
+        training["units"] = epoch.selection.dropped
+        del model
+        loaded = None
+        free_memory(job.device)
 
     def complete(trained: dict[str, Any]) -> dict[str, Any]:
         passed = [*trained["passes"], asdict(NO_PASS)][0]
-        score = (trained["held_back"] or [None])[0]
-        if not trained["passes"] and job.held_back:
-            held_back = read_documents(job.held_back)
-            score = asdict(HeldBackScore.of(model, tokenizer, held_back, settings.dtype))
-        record = epoch.record() | {"training": passed, "held_back": score}
+        record = epoch.record() | {key: trained[key] for key in ("processes",) if key in trained}
+        record |= {"training": passed, "held_back": [*trained["held_back"], None][0]}
         record["seconds"]["train"] = passed["seconds"]
-        return seal(record | {key: trained[key] for key in ("processes",) if key in trained})
+        return seal(record)
 
-    return make_checkpoint(
-        replace(job, arguments=training, calibration=None, scan=None),
-        directory,
-        seal=complete,
-        loaded=(model, tokenizer) if job.processes == 1 else None,
-        **options,
-    )
+    job = replace(job, arguments=training | {"passes": passes}, calibration=None, scan=None)
+    return make_checkpoint(job, directory, seal=complete, loaded=loaded, **options)
 
 
 def _epochs(model: nn.Module, step: int, until: float, start: int) -> int:
@@ -257,16 +205,15 @@ def _epochs(model: nn.Module, step: int, until: float, start: int) -> int:
     gone = total - len(units(model))
     # What was gone before the chain began: a model may be trimmed already.
     before = gone - step * max(0, start - 1)
-    if step < 1 or start < 0 or before < 0:
+    if step < 1 or before < 0:
         raise UserError(
-            f"epoch {start} of a chain that drops {step} units an epoch cannot follow on a model "
-            f"that lacks {gone}"
+            f"epoch {start} of a chain that drops {step} sublayers an epoch cannot follow on a "
+            f"model that lacks {gone}"
         )
     drops = epochs_for((until if until >= 1 else total * (1 - until)) - before, step)
     if until <= 0 or before + step * drops >= total:
-        most = before + step * ((total - before - 1) // step)
         raise UserError(
-            f"until = {until}: {step} units at a time, it drops {before + step * drops} of {total} "
-            f"units; units to drop are {max(step, most)} at most, as a share to keep it is above 0"
+            f"until = {until}: {step} sublayers at a time, it drops {before + step * drops} of "
+            f"{total}; keep at least one"
         )
     return 1 + drops

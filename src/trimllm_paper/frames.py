@@ -239,7 +239,8 @@ def _machine(row: Row) -> str:
 def _passes(path: Path) -> Iterator[Row]:
     row = _facts(Training.read(path), path)
     held_back = [score["accuracy"] for score in row["held_back"]] or [None] * len(row["passes"])
-    for number, (one, score) in enumerate(zip(row["passes"], held_back, strict=True)):
+    # One score and no pass where all trained blocks are dropped.
+    for number, (one, score) in enumerate(zip(row["passes"], held_back, strict=False)):
         kept = {"held_back": score, "kept": number == row["kept_pass"]}
         yield row | one | kept | {"epoch": number, "machine": _machine(row)}
 

@@ -176,7 +176,7 @@ class Training(Trained):
 
     trainable_blocks: list[int] | None  # None: all
     passes: list[Pass]
-    held_back: list[HeldBackScore] = []  # after each pass
+    held_back: list[HeldBackScore] = []  # after each pass; one without a pass
     kept_pass: int | None = None  # whose weights these are, from 0
     units_dropped: Units | None = None  # at once
     lora: dict[str, float] | None = ABSENT  # rank and alpha of adapters that stood in for it

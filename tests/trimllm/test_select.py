@@ -83,10 +83,6 @@ def test_free_answers_are_ranked_by_their_likelihood() -> None:
     for name in {*OF_CHOICES} - {*FREE_CRITERIA}:
         with pytest.raises(UserError, match=f"'{name}' needs .* with choices, and these have free"):
             choose(scan, name, 1)
-    with pytest.raises(UserError, match="with free answers, and these have choices; use likelih"):
-        trainable_blocks(a_scan([1] * 12, [1.0] * 12), ANSWER_CRITERION, 0.5)
-    with pytest.raises(UserError, match="'mood' is none of"):
-        choose(scan, "mood", 1)
 
 
 def test_ties_and_margin_of_a_known_scan() -> None:
@@ -102,7 +98,7 @@ def test_ties_and_margin_of_a_known_scan() -> None:
     assert choose(scan, "activation_norm", 1).margin == pytest.approx(100 / 2 - 100 / 9)
 
 
-@given(scans, st.sampled_from(OF_CHOICES), st.sampled_from([1, 0.5, 0.25, 0.125, 1 / 3, 0.1]))
+@given(scans, st.sampled_from(["calibration", "both"]), st.sampled_from([1, 0.5, 1 / 3, 0.1]))
 def test_exactly_the_most_important_blocks_are_trainable(
     scan: Scan, criterion: str, ratio: float
 ) -> None:
@@ -110,25 +106,14 @@ def test_exactly_the_most_important_blocks_are_trainable(
     assert len({*chosen}) == math.ceil(round(ratio * BLOCKS, 9)) and chosen == sorted(chosen)
     total = [sum(by_accuracy(scan, u) for u in ALL if u.block == b) for b in range(BLOCKS)]
     left_out = [total[b] for b in range(BLOCKS) if b not in chosen]
-    if criterion in ("calibration", "both") and left_out:
-        assert min(total[b] for b in chosen) >= max(left_out)
-
-
-@given(scans, st.sampled_from(OF_CHOICES), st.sets(st.integers(0, BLOCKS - 1), min_size=1))
-def test_the_choice_among_some_blocks_keeps_the_order_of_all(
-    scan: Scan, criterion: str, among: set[int]
-) -> None:
-    # One block more with each ratio gives the order in which blocks are chosen.
-    chosen = [{*trainable_blocks(scan, criterion, n / BLOCKS)} for n in range(BLOCKS + 1) if n]
-    order = [(one - before).pop() for one, before in zip(chosen, [set(), *chosen], strict=False)]
-    expected = sorted([block for block in order if block in among][:3])
-    assert trainable_blocks(scan, criterion, 0.5, among) == expected
+    assert not left_out or min(total[b] for b in chosen) >= max(left_out)
 
 
 def test_ties_between_blocks_go_to_the_smaller_norm_then_the_lower_index() -> None:
     scan = a_scan([10] * 12, [1.0] * 6 + [0.5, 0.5] + [1.0] * 4)
     assert trainable_blocks(scan, "both", 1 / 6) == [3]
     assert trainable_blocks(scan, "both", 0.5) == [0, 1, 3]
+    assert trainable_blocks(scan, "both", 0.5, {1, 2, 4, 5}) == [1, 2, 4]  # among these
     for ratio in (0, -0.5, 1.01):
         with pytest.raises(UserError, match="not in"):
             trainable_blocks(scan, "both", ratio)
@@ -143,5 +128,3 @@ def test_rules_drop_whole_blocks() -> None:
     for count in (0, 5, 12):
         with pytest.raises(UserError, match="whole blocks"):
             choose_by_rule("top", ALL, count)
-    with pytest.raises(UserError, match="none of random, top, bottom"):
-        choose_by_rule("middle", ALL, 6)

@@ -170,7 +170,6 @@ def test_a_chain_may_start_from_full_fine_tuning_and_learn_from_it() -> None:
     settings = first.params["settings"]
     assert (settings["kl"], settings["hidden"], settings["schedule"]) == (0.7, 1.0, "constant")
     assert jobs.of(training.settle, **CHAIN, name="mine", drop="15").params["settings"]["kl"] == 0.7
-    assert jobs.of(training.teach, **CHAIN).params["every_token"]
     others = (training.full_ft, {}), (training.trim_epoch, {"name": "paper", "drop": "00"})
     assert not any("kl" in jobs.of(one, **CHAIN, **of).params["settings"] for one, of in others)
 

@@ -17,7 +17,6 @@ with Job(snakemake) as job:
         tokenizer,
         documents,
         dtype=params["dtype"],
-        every_token=params["every_token"],
         label="teacher",
     )
     with files.scratch(snakemake.output[0]) as folder:

@@ -1,7 +1,4 @@
-"""A process of a training job: `torchrun -m trimllm.train JOB.json PARENT`.
-
-It ends when the process PARENT ends, in whatever way.
-"""
+"""A process of a training job: `torchrun -m trimllm.train JOB.json`. It ends with its parent."""
 
 import os
 import sys
@@ -11,7 +8,7 @@ from pathlib import Path
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.train.jobs import train_share
+from trimllm.train.jobs import join_job
 
 
 def watch(parent: int) -> None:
@@ -21,10 +18,9 @@ def watch(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1])
-    threading.Thread(target=watch, args=[int(sys.argv[2])], daemon=True).start()
+    threading.Thread(target=watch, args=[os.getppid()], daemon=True).start()
     try:
-        train_share(path)
+        join_job(job := Path(sys.argv[1]))
     except UserError as error:
-        files.write_json(path.with_name("error.json"), str(error))
+        files.write_json(job.with_name("error.json"), str(error))
         sys.exit(1)

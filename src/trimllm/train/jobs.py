@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from torch import nn
 
 from trimllm import checkpoint
 from trimllm.base import files
-from trimllm.base.errors import UserError
 from trimllm.base.names import PAPER_CRITERION, STATE_EVERY
 from trimllm.base.precision import compute_dtype
 from trimllm.checkpoint import store
@@ -23,10 +23,9 @@ from trimllm.data import read_documents
 from trimllm.scanning import from_record
 from trimllm.select import choose_by_rule, trainable_blocks
 from trimllm.sublayers import drop, units
-from trimllm.train import parallel
-from trimllm.train.fine_tune import fine_tune, train_passes
-from trimllm.train.model import size_of
-from trimllm.train.processes import world
+from trimllm.train import parallel, processes
+from trimllm.train.fine_tune import fine_tune
+from trimllm.train.model import placed
 from trimllm.train.settings import TrainSettings
 from trimllm.train.state import State
 from trimllm.train.teacher import Teacher
@@ -40,42 +39,37 @@ class TrainJob:
     train: str  # file of documents
     settings: dict[str, Any]  # of `TrainSettings`
     # Of `fine_tune`; or in place of `trainable` a share `ratio` of blocks, by `criterion` from the
-    # scan; and by `rule` (Sajjad et al. 2023) go `dropped` units before training, or those named
-    # by `units`. Of an epoch of a chain: see `trimllm.trimming.make_epoch`.
+    # scan; before training go `dropped` sublayers by `rule` (Sajjad et al. 2023), or those named by
+    # `units`. Of an epoch of a chain: see `trimllm.trimming.make_epoch`.
     arguments: dict[str, Any] = field(default_factory=dict)
     calibration: str | None = None  # file of documents, where the job scans
-    scan: str | None = None  # JSON file of a scan of the model, all its units left
+    scan: str | None = None  # JSON file of a scan of the model, all its sublayers left
     held_back: str | None = None  # file of documents to score
     teacher: str | None = None  # file of a `Teacher`
     storage_dtype: str = "bfloat16"  # of the weights that are written
-    # Whether weights that `storage_dtype` would round stay float32: a state to go on from.
-    exact: bool = False
+    exact: bool = False  # weights that `storage_dtype` would round stay float32, to resume from
     device: str = "cpu"  # or "cuda"
     trust_remote_code: bool = False  # run code that lies beside the weights (in one process only)
     processes: int = 1  # that train together, each with a GPU of its own if the device is "cuda"
     threads: int = 1  # of each
     offload: bool = False  # weights, gradients, moments in host memory (several processes only)
     weights_on: str = "device"  # where weights wait during a scan: "device", "host" or "disk"
-    # Compute what happens inside of a block again in the backward pass, in place of keeping it.
-    gradient_checkpointing: bool = False
-    code: str = ""  # hash of the code: a state that other code left is not gone on from
+    gradient_checkpointing: bool = False  # compute activations again in the backward pass
+    code: str = ""  # hash of the code: a state that other code left is not resumed
     save_every: float = STATE_EVERY  # seconds between two states inside a pass
 
     def load(self) -> tuple[nn.Module, Any]:
-        """Model and tokenizer in this process; on another place than the device a streamed one."""
+        """Model and tokenizer in this process."""
         torch.set_num_threads(self.threads)
         product = compute_dtype(TrainSettings(**self.settings).dtype, self.device)
+        place: dict[str, Any] = {"device": self.device, "dtype": product}
         if self.weights_on != "device":
-            return checkpoint.load_streamed(
-                self.checkpoint, dtype=product, device=self.device, place=self.weights_on
-            )
-        return checkpoint.load(
-            self.checkpoint,
-            # Weights that this process does not train need not be finer than they are used.
-            dtype=product if self.arguments.get("lora") or self.processes > 1 else "float32",
-            device=self.device,
-            trust_remote_code=self.trust_remote_code,
-        )
+            return checkpoint.load_streamed(self.checkpoint, place=self.weights_on, **place)
+        # Weights that this process does not train need not be finer than they are used.
+        if self.processes == 1 and not self.arguments.get("lora"):
+            place["dtype"] = torch.float32
+        trusted = self.trust_remote_code
+        return checkpoint.load(self.checkpoint, trust_remote_code=trusted, **place)
 
     def identity(self) -> str:
         """Hash of what the job trains, on what: of the contents of its files."""
@@ -95,16 +89,13 @@ def make_checkpoint(
     seal: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     loaded: tuple[nn.Module, Any] | None = None,
 ) -> dict[str, Any]:
-    """Fine-tune as a job says and write its checkpoint atomically.
+    """Fine-tune as a job says and write its checkpoint atomically; returns the sealed record.
 
     Args:
         record_name: file stem of the training's record beside the weights.
         provenance: called when the work is done, for manifest.json.
         seal: makes of the training's record what is written.
         loaded: the job's model and tokenizer, where this process has them.
-
-    Returns:
-        The record, sealed: most checkpoints of a chain go, and their records stay.
 
     Raises:
         UserError: what the user can mend, whichever process met it.
@@ -114,72 +105,64 @@ def make_checkpoint(
     folder = Path(directory).with_name(f".passes-{Path(directory).name}")
     with files.scratch(directory) as output:
         if job.processes == 1:
-            model, tokenizer = loaded or job.load()
-            options, facts = _prepare(job, model, folder)
-            record = fine_tune(model, tokenizer, **options) | facts
-            store.write(model, tokenizer, output, dtype=job.storage_dtype, exact=job.exact)
+            train_share(job, folder, output, loaded)
         else:
-            store.check_directory(job.checkpoint, verify=True)
-            content = {"job": asdict(job), "output": str(output), "folder": str(folder)}
+            content = {"job": asdict(job), "folder": str(folder), "output": str(output)}
             files.write_json(folder / "job.json", content)
-            parallel.launch(folder / "job.json", job.processes)
-            record = files.read_json(folder / "record.json")
-        record = seal(record)
+            processes.launch(folder / "job.json", job.processes)
+        record = seal(files.read_json(folder / "record.json"))
         store.complete(output, directory, {record_name: record}, provenance())
     shutil.rmtree(folder, ignore_errors=True)
     return record
 
 
-def train_share(path: Path) -> None:
-    """Do this process's share of a job that `make_checkpoint` wrote; the first process writes the
-    checkpoint and its record."""
+def join_job(path: Path) -> None:
+    """Do this process's share of a job that `make_checkpoint` wrote."""
     content = files.read_json(path)
-    job, folder = TrainJob(**content["job"]), Path(content["folder"])
-    torch.set_num_threads(job.threads)
-    device = parallel.join(job.device)
-    model = parallel.empty(job.checkpoint, device)
-    tokenizer = checkpoint.load_tokenizer(job.checkpoint)
-    options, facts = _prepare(job, model, folder)
-    if options.pop("lora", None):
-        raise UserError("LoRA trains in one process; leave out processes or LoRA")
-    place = {"checkpoint": job.checkpoint, "device": device, "offload": job.offload}
-    with parallel.sharded(model, options["trainable"], options["settings"], **place) as placed:
-        record = train_passes(placed, tokenizer, **options)
-        whole = placed.whole("cpu", torch.float32)
-    if whole is not None:
-        output = Path(content["output"])
-        store.write(whole, tokenizer, output, dtype=job.storage_dtype, exact=job.exact)
-        facts["processes"] = {"count": world()[1], "offload": job.offload}
-        files.write_json(folder / "record.json", record | size_of(whole) | facts)
+    job = TrainJob(**content["job"])
+    processes.join(job.device)
+    train_share(job, Path(content["folder"]), Path(content["output"]))
     dist.barrier()
     dist.destroy_process_group()
 
 
-def _prepare(
-    job: TrainJob, model: nn.Module, folder: Path
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Drop what goes before training, in place.
+def train_share(
+    job: TrainJob, folder: Path, output: Path, loaded: tuple[nn.Module, Any] | None = None
+) -> None:
+    """Train, with the other processes of the job; the first one writes the model into `output`, the
+    record into `folder`, where the state is."""
+    several = job.processes > 1
+    # Of a shared model each process reads its part.
+    model, tokenizer = loaded or (replace(job, weights_on="disk") if several else job).load()
+    place = partial(parallel.sharded, offload=job.offload) if several else placed
+    options, facts = _prepare(job, model)
+    state = State(folder, job.identity(), job.save_every)
+    record = fine_tune(model, tokenizer, place=place, state=state, **options) | facts
+    if several:
+        record["processes"] = {"count": job.processes, "offload": job.offload}
+    if (whole := parallel.whole(model, "cpu", torch.float32)) is not None:
+        store.write(whole, tokenizer, output, dtype=job.storage_dtype, exact=job.exact)
+        files.write_json(folder / "record.json", record)
 
-    Returns the arguments of `fine_tune`, and what its record lacks.
-    """
-    options, settings = dict(job.arguments), TrainSettings(**job.settings)
-    rule, count = options.pop("rule", None), options.pop("dropped", 0)
+
+def _prepare(job: TrainJob, model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Drop what goes before training, in place; returns the arguments of `fine_tune`, and what its
+    record lacks."""
+    options = job.arguments | {"settings": TrainSettings(**job.settings)}
     ratio, criterion = options.pop("ratio", None), options.pop("criterion", PAPER_CRITERION)
-    facts: dict[str, Any] = {"ratio": ratio}
-    gone = options.pop("units", [])
-    if rule:
-        gone = choose_by_rule(rule, units(model), count, settings.seed).dropped
+    gone, facts = options.pop("units", []), {"ratio": ratio}
+    if rule := options.pop("rule", None):
+        count, seed = options.pop("dropped"), options["settings"].seed
+        gone = choose_by_rule(rule, units(model), count, seed).dropped
         facts |= {"rule": rule, "units_dropped": [list(unit) for unit in gone]}
     if gone:
         drop(model, gone)
     if job.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    blocks = options.pop("trainable", None)
-    if ratio is not None and blocks is None:
+    if ratio is not None and options.get("trainable") is None:
         initial = from_record(files.read_json(job.scan or "")["scan"])
-        blocks = trainable_blocks(initial, criterion, ratio, {u.block for u in units(model)})
-    state = State(folder, job.identity(), job.save_every)
-    options |= {"settings": settings, "trainable": blocks, "state": state}
+        left = {unit.block for unit in units(model)}
+        options["trainable"] = trainable_blocks(initial, criterion, ratio, left)
     options["train"] = read_documents(job.train)
     if job.held_back:
         options["held_back"] = read_documents(job.held_back)

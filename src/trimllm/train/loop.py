@@ -7,7 +7,6 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from trimllm.base.names import TOKENS_AT_ONCE
 from trimllm.base.progress import progress_bar
 from trimllm.data import Document
 from trimllm.score.scorer import max_positions
-from trimllm.train.batching import Example, batches_of, examples_of, parts_of, tensors_of
+from trimllm.train.batching import Example, batches_of, examples_of, packed, parts_of
 from trimllm.train.model import Placed, placed
 from trimllm.train.processes import world
 from trimllm.train.settings import NO_PASS, PassRecord, TrainSettings
@@ -30,11 +29,9 @@ from trimllm.train.teacher import Teacher
 SHORT = 128
 """Tokens up to which fused attention is slower: on a CPU in bfloat16 its backward pass calls a
 product for every head, a seventh of a training step."""
-
-
 NOTHING_LEFT = (
-    "warning: every unit of the trained blocks is dropped, so nothing is trained any more; "
-    "a larger update ratio trains more blocks"
+    "warning: every sublayer of the trained blocks is dropped, so nothing is trained any more; a "
+    "larger update ratio trains more blocks"
 )
 
 
@@ -47,21 +44,14 @@ def train_pass(
     blocks: Iterable[int] | None = None,
     **options: Any,
 ) -> PassRecord:
-    """Train one pass over documents in place; the model comes back in evaluation mode and float32.
-
-    Args:
-        blocks: original blocks to train; None trains all.
-        options: `epoch`, `epochs`, `label` and `teacher` of `run_pass`.
-
-    Raises:
-        UserError: an epoch past the last, an unfit teacher, or a loss that is not a number.
-    """
-    with placed(model, blocks, settings) as prepared:
-        return run_pass(prepared, tokenizer, documents, settings, **options)
+    """Train one pass in place, with `options` of `run_pass`; the model comes back in evaluation
+    mode and float32. Of the original `blocks` None trains all."""
+    with placed(model, blocks, settings) as ready:
+        return run_pass(ready, tokenizer, documents, settings, **options)
 
 
 def run_pass(
-    placed: Placed,
+    ready: Placed,
     tokenizer: Any,
     documents: Sequence[Document],
     settings: TrainSettings,
@@ -79,64 +69,66 @@ def run_pass(
 
     Args:
         epoch, epochs: number of the pass and of passes, for the learning rate and the order.
-        state: where the state inside the pass is kept, and from where it goes on.
+        state: where the state inside the pass is saved, and from where it resumes.
+
+    Raises:
+        UserError: an epoch past the last, an unfit teacher, or a loss that is not a number.
     """
     if not 0 <= epoch < epochs:
         raise UserError(f"epoch {epoch} of 0 to {epochs - 1}: the learning rate ends before")
     if settings.needs_teacher and (teacher is None or settings.train_embeddings):
         raise UserError("`kl` and `hidden` need a teacher and `train_embeddings=False`")
-    if not (trained := placed.trained):
+    if not (trained := ready.trained):
         print(NOTHING_LEFT, file=sys.stderr)
         return NO_PASS
     start, optimizer = time.perf_counter(), _optimizer([*trained.values()], settings)
-    examples = examples_of(tokenizer, documents, max_positions(placed.model))
+    examples = examples_of(tokenizer, documents, max_positions(ready.model))
     batches = batches_of(examples, settings.batch_size, settings.seed, epoch)
     steps = list(chunked(batches, settings.gradient_accumulation))
     progress = progress_bar(len(documents), "documents", label, shown=world()[0] == 0)
-    placed.model.train()
-    with _conditions(placed, settings.seed * 1000 + epoch, max(map(len, examples), default=0)):
+    ready.model.train()
+    with _conditions(ready, settings.seed * 1000 + epoch, max(one.length for one in examples)):
         losses, before = state.restore(trained, optimizer) if state else (Losses(), 0.0)
         progress.update(sum(len(batch) for step in steps[: len(losses)] for batch in step))
         for number, step in enumerate(steps[len(losses) :], len(losses)):
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate(epoch, epochs, number / len(steps))
-            losses.append(_backward(placed, settings, teacher, step))
+            losses.append(_backward(ready, settings, teacher, step))
             nn.utils.clip_grad_norm_(trained.values(), settings.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             progress.set_postfix_str(f"loss {_mean(losses[-1:]):.3f}", refresh=False)
             progress.update(sum(map(len, step)))
             seconds = before + time.perf_counter() - start
-            if state and number + 1 < len(steps):
-                state.save_step(trained, optimizer, losses, seconds)
+            if state and number + 1 < len(steps) and state.due():
+                state.save(trained, optimizer, losses=losses, seconds=seconds)
     progress.close()
-    placed.model.eval()
+    ready.model.eval()
     return PassRecord(
         loss=_mean(losses),
         loss_last_quarter=_mean(losses[-max(1, len(losses) // 4) :]),
         steps=len(steps),
         documents=len(documents),
-        tokens=sum(len(example) - 1 for example in examples),
+        tokens=sum(example.length for example in examples),
         seconds=seconds,
         trainable_parameters=sum(p.numel() for p in trained.values()),
     )
 
 
 def _backward(
-    placed: Placed, settings: TrainSettings, teacher: Teacher | None, step: list[list[Example]]
+    ready: Placed, settings: TrainSettings, teacher: Teacher | None, step: list[list[Example]]
 ) -> tuple[float, int]:
     """Add the gradients of an optimizer step; returns its summed loss and its answer tokens."""
-    model, device, dtype = placed.model, placed.device, placed.dtype
-    states_of, padding = None, model.config.pad_token_id or 0
-    if teacher is not None and settings.needs_teacher:
-        width = model.get_output_embeddings().weight.shape[1]
-        states_of = partial(teacher.states_of, width, settings.hidden > 0)
+    width = ready.model.get_output_embeddings().weight.shape[1]
     tokens = sum(len(example.answer) for batch in step for example in batch)
     total = torch.zeros((), dtype=torch.double)
-    for rows, factor in _parts(step, device):
-        tensors = tensors_of(rows, padding, device, states_of)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = placed.loss_of(tensors, kl=settings.kl, hidden=settings.hidden).sum()
+    for rows, factor in _parts(step):
+        taught = None
+        if teacher is not None and settings.needs_teacher:
+            taught = teacher.states_of(rows, width).to(ready.device)
+        batch = packed(rows, ready.device)
+        with torch.autocast(ready.device.type, ready.dtype, ready.dtype != torch.float32):
+            loss = ready.loss_of(batch, taught, kl=settings.kl, hidden=settings.hidden)
         (loss * factor / tokens).backward()
         total += loss.item() if factor else 0.0
     if dist.is_initialized():
@@ -146,32 +138,25 @@ def _backward(
     return total.item(), tokens
 
 
-def _parts(
-    step: list[list[Example]], device: torch.device
-) -> Iterator[tuple[Sequence[Example], float]]:
+def _parts(step: list[list[Example]]) -> Iterator[tuple[Sequence[Example], float]]:
     """The rows of an optimizer step that this process runs, in parts, and the factor of their loss.
 
     Several processes share the rows of each batch; the factor undoes the mean that FSDP takes.
     Without a row a process runs one that does not count: all must take part.
     """
     rank, size = world()
-    if size > 1:
-        for batch in step:
+    for batch in step:
+        if size > 1:
             rows = batch[rank::size]
             yield (rows, float(size)) if rows else (batch[:1], 0.0)
-        return
-    for whole in step:
-        # What is kept for the backward pass is that of a part. (A GPU's plan counts the whole.)
-        for part in parts_of(whole, TOKENS_AT_ONCE) if device.type == "cpu" else [whole]:
-            yield part, 1.0
+        else:  # what is kept for the backward pass is that of a part
+            yield from ((part, 1.0) for part in parts_of(batch, TOKENS_AT_ONCE))
 
 
 def _optimizer(parameters: list[nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
     """The settings' optimizer; the loop sets its rate before each step."""
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, weight_decay=settings.weight_decay, fused=True)
-    if world()[1] > 1:
-        raise UserError(f"optimizer {settings.optimizer} trains in one process; use adamw")
     with required("compress"):
         from bitsandbytes.optim import AdamW8bit
 
@@ -179,9 +164,9 @@ def _optimizer(parameters: list[nn.Parameter], settings: TrainSettings) -> torch
 
 
 @contextlib.contextmanager
-def _conditions(placed: Placed, seed: int, longest: int) -> Iterator[None]:
+def _conditions(ready: Placed, seed: int, longest: int) -> Iterator[None]:
     """Deterministic algorithms, a seed, and the attention that is fastest for so many tokens."""
-    model, setting = placed.model, torch.utils.deterministic
+    model, setting = ready.model, torch.utils.deterministic
     attention, filled = model.config._attn_implementation, setting.fill_uninitialized_memory
     before = torch.are_deterministic_algorithms_enabled()
     # Nothing here reads memory that it has not written, and filling it takes a tenth of the time.
@@ -190,7 +175,7 @@ def _conditions(placed: Placed, seed: int, longest: int) -> Iterator[None]:
     try:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(seed + 10**15 * world()[0])  # dropout differs between processes
-            if (placed.device.type, placed.dtype) == ("cpu", torch.bfloat16) and longest <= SHORT:
+            if (ready.device.type, ready.dtype) == ("cpu", torch.bfloat16) and longest <= SHORT:
                 model.set_attn_implementation("eager")
             yield
     finally:

@@ -17,7 +17,7 @@ from trimllm.base.errors import required
 from trimllm.base.precision import compute_dtype
 from trimllm.checkpoint import materialize
 from trimllm.sublayers import device_of, original_units, unit_layers, unit_parameters, units
-from trimllm.train.batching import answer_losses
+from trimllm.train.batching import answer_loss
 from trimllm.train.settings import TrainSettings
 
 
@@ -26,12 +26,9 @@ class Placed:
     """A model whose trainable parameters are marked, as a pass needs it."""
 
     model: nn.Module
-    loss_of: Callable[..., Tensor]  # `answer_losses` of the model
+    loss_of: Callable[..., Tensor]  # `answer_loss` of the model
     device: torch.device  # where it runs
     dtype: torch.dtype  # of matrix products
-    # Gives an ordinary model of these weights on a device, in a type, to score or save; None in all
-    # but the first of several processes.
-    whole: Callable[[torch.device | str, torch.dtype], nn.Module | None]
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:
@@ -61,7 +58,10 @@ def set_trainable(
 
 @contextlib.contextmanager
 def placed(
-    model: nn.Module, blocks: Iterable[int] | None, settings: TrainSettings
+    model: nn.Module,
+    blocks: Iterable[int] | None,
+    settings: TrainSettings,
+    lora: dict[str, Any] | None = None,
 ) -> Iterator[Placed]:
     """A model of this process as it is trained; afterwards in evaluation mode, nothing learns.
 
@@ -70,9 +70,12 @@ def placed(
 
     Args:
         blocks: original blocks to train; None trains all.
+        lora: arguments of `adapt`; the adapters are merged afterwards.
     """
-    device, streamed = device_of(model), any(p.is_meta for p in model.parameters())
+    device = device_of(model)
     dtype = compute_dtype(settings.dtype, device)
+    adapted = adapt(materialize(model, dtype), settings.seed, **lora) if lora else None
+    streamed = any(p.is_meta for p in model.parameters())
     set_trainable(model, blocks, settings.train_embeddings)
     matrices = {id(p) for _, m in unit_linears(model) for p in m.parameters()}
 
@@ -93,15 +96,16 @@ def placed(
         # A copy, so that autocast does not round the largest matrix at every step.
         head = copy.deepcopy(head, {}).to(dtype)
     try:
-        loss_of = partial(answer_losses, model, head=head)
-        yield Placed(model, loss_of, device, dtype, lambda *_: model)
+        yield Placed(model, partial(answer_loss, model, head=head), device, dtype)
     finally:
         for parameter, before in rounded:
             parameter.data = before
         # What was read for training, or lies beside adapters, may be larger than the device.
-        if not (streamed or adapters(model)):
+        if not (streamed or adapted):
             model.float()
         model.eval().requires_grad_(False)
+        if adapted:
+            adapted.merge_and_unload()
 
 
 def unit_linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:

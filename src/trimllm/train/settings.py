@@ -16,9 +16,7 @@ class TrainSettings:
     schedule: str = "chain"  # where the rate reaches zero, one of `SCHEDULES`
     batch_size: int = 8  # documents
     gradient_accumulation: int = 1  # batches an optimizer step
-    # "adamw", or "adamw_8bit": moments in 8 bits by bitsandbytes, 6 bytes a trained parameter
-    # less, in one process.
-    optimizer: str = "adamw"
+    optimizer: str = "adamw"  # or "adamw_8bit": moments in 8 bits by bitsandbytes, in one process
     weight_decay: float = 0.0
     clip: float = 1.0  # largest norm of the gradient
     train_embeddings: bool = False  # also embeddings, head and final norm
@@ -35,11 +33,6 @@ class TrainSettings:
         for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS)):
             if getattr(self, name) not in known:
                 raise UserError(f"{name} {getattr(self, name)!r} is none of {', '.join(known)}")
-        for name in ("learning_rate", "clip", "batch_size", "gradient_accumulation"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{name} = {getattr(self, name)} is not above 0")
-        if not (0 <= self.kl <= 1 and self.hidden >= 0):
-            raise UserError(f"kl = {self.kl} is not in [0, 1], or hidden = {self.hidden} below 0")
 
     @property
     def needs_teacher(self) -> bool:
@@ -58,14 +51,14 @@ class PassRecord:
 
     # Mean over the answers' tokens of what is minimized, nats: cross entropy, with a teacher its
     # part too. None without documents.
-    loss: float | None
-    loss_last_quarter: float | None  # the same over the last quarter of the steps
-    steps: int
-    documents: int
-    tokens: int  # without padding
-    seconds: float  # wall-clock time
-    trainable_parameters: int
+    loss: float | None = None
+    loss_last_quarter: float | None = None  # the same over the last quarter of the steps
+    steps: int = 0
+    documents: int = 0
+    tokens: int = 0  # without padding
+    seconds: float = 0  # wall-clock time
+    trainable_parameters: int = 0
 
 
-NO_PASS = PassRecord(None, None, steps=0, documents=0, tokens=0, seconds=0, trainable_parameters=0)
+NO_PASS = PassRecord()
 """The record where nothing is trained."""

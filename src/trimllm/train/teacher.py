@@ -15,6 +15,7 @@ import torch
 from more_itertools import chunked
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from trimllm.base.errors import UserError
 from trimllm.base.precision import compute_dtype, rounded_copy
@@ -23,7 +24,7 @@ from trimllm.checkpoint import materialize
 from trimllm.data import Document
 from trimllm.score.scorer import max_positions
 from trimllm.sublayers import device_of
-from trimllm.train.batching import Example, examples_of, tensors_of
+from trimllm.train.batching import Example, examples_of, packed
 
 BATCH = 32
 """Documents that run at once."""
@@ -33,8 +34,7 @@ class Teacher:
     """Last hidden states of a model, by content hash of the document.
 
     Args:
-        states: (tokens, width) each, of all tokens but the answer's last, or only of those that an
-            answer token is predicted at.
+        states: (tokens, width) each, of all tokens but the answer's last.
     """
 
     def __init__(self, states: Mapping[str, Tensor]) -> None:
@@ -49,29 +49,25 @@ class Teacher:
         documents: Sequence[Document],
         *,
         dtype: str = "auto",
-        every_token: bool = False,
         label: str | None = None,
     ) -> Teacher:
         """Run a model over documents.
 
         Args:
             dtype: type of matrix products and of the states (see `TrainSettings`).
-            every_token: keep the states of all tokens, which `TrainSettings.hidden` needs.
         """
-        device = device_of(model)
-        product = compute_dtype(dtype, device)
+        product = compute_dtype(dtype, device_of(model))
         materialize(model, product)
         model = model if model.dtype == product else rounded_copy(model, product)
         examples = examples_of(tokenizer, documents, max_positions(model))
         progress = progress_bar(len(documents), "documents", label)
         states: dict[str, Tensor] = {}
-        for part in chunked(sorted(examples, key=len), BATCH):
-            batch = tensors_of(part, model.config.pad_token_id or 0, device)
-            output = model.base_model(batch.ids, attention_mask=batch.mask, use_cache=False)
+        for part in chunked(sorted(examples, key=lambda example: example.length), BATCH):
+            batch = packed(part, device_of(model))
+            mask = (batch.segments >= 0).long()
+            output = model.base_model(batch.ids, attention_mask=mask, use_cache=False)
             for row, example in zip(output.last_hidden_state.cpu(), part, strict=True):
-                last = len(example) - 1
-                first = 0 if every_token else last - len(example.answer)
-                states[example.document.hash] = row[first:last].clone()
+                states[example.document.hash] = row[: example.length].clone()
             progress.update(len(part))
         progress.close()
         return cls(states)
@@ -85,29 +81,16 @@ class Teacher:
         """Map what `save` wrote into memory; a document's states are read when they are used."""
         return cls(load_file(path))
 
-    def states_of(self, width: int, every_token: bool, example: Example) -> Tensor:
-        """(tokens, width) of an example: of its answer's tokens, or of all but the last.
-
-        Args:
-            width: of the student's hidden states.
-            every_token: whether all are needed.
-
-        Raises:
-            UserError: the teacher has not run the document, kept too few tokens, or is another kind
-                of model.
-        """
-        name, tokens = repr(example.document.prompt[:60]), len(example) - 1
-        states = self.states.get(example.document.hash)
-        if states is None:
-            raise UserError(f"the teacher has not run the document {name}")
-        if tuple(states.shape) not in ((tokens, width), (len(example.answer), width)):
-            raise UserError(
-                f"the teacher's states of the document {name} are {tuple(states.shape)}, not "
-                f"{(tokens, width)}: a teacher needs the same tokenizer, embeddings and head"
-            )
-        if every_token and len(states) < tokens:
-            raise UserError(
-                "settings.hidden compares every token, and the teacher kept those of answers; use "
-                "Teacher.of(..., every_token=True)"
-            )
-        return states
+    def states_of(self, batch: Sequence[Example], width: int) -> Tensor:
+        """(rows, length, width) of a batch, 0 at padding."""
+        rows = []
+        for example in batch:
+            states = self.states.get(example.document.hash)
+            if states is None or states.shape != (example.length, width):
+                raise UserError(
+                    f"the teacher has no states {(example.length, width)} of the document "
+                    f"{example.document.prompt[:60]!r}; run it over all training documents, with "
+                    "the same tokenizer and head"
+                )
+            rows.append(states)
+        return pad_sequence(rows, batch_first=True)

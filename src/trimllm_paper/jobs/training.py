@@ -158,9 +158,7 @@ def drop_at_once(jobs: Jobs, model: str, domain: str, by: str, drop: str) -> Job
 
 def teach(jobs: Jobs, model: str, domain: str) -> Job:
     """What the fully fine-tuned model predicts on the training documents of the chains."""
-    recipes = jobs.config.recipes.values()
     params = {
-        "every_token": any(one.teacher and one.teacher.hidden > 0 for one in recipes),
         "documents": taught(jobs.config, jobs.config.models[model].units),
         **jobs.forward("train", model),
     }

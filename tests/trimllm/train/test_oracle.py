@@ -2,63 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from models import random_documents, tiny, word_tokenizer
+from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from trimllm.train import Teacher, TrainSettings, loop, train_pass
+from trimllm.train import Teacher, TrainSettings, fine_tune, loop, train_pass
 from trimllm.train import model as training
-from trimllm.train.batching import batches_of, examples_of, tensors_of
+from trimllm.train.batching import batches_of, documents_of_epoch, examples_of, packed
 
 documents = partial(random_documents, longest=7)
 PASSES, BATCH, PEAK, CLIP = 2, 3, 2e-3, 0.9
 BLOCKS = [1, 3]
+LORA = {"rank": 4, "alpha": 12}
+MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 SETTINGS = TrainSettings(learning_rate=PEAK, batch_size=BATCH, clip=CLIP, dtype="float32", seed=3)
 # Weights of our training and of the oracle's differ by so much at most, times the peak rate: a step
 # of AdamW moves a weight by up to the rate, rounding by far less.
 CLOSE = 0.02
 
 
-def settings_of(**changed: Any) -> TrainSettings:
-    return TrainSettings(**SETTINGS.__dict__ | changed)
-
-
 def ours(
-    settings: TrainSettings,
-    blocks: list[int] | None,
-    teacher: Teacher | None = None,
-    mlp_width: int | None = None,
+    settings: TrainSettings, blocks: list[int] | None, width: int | None = None, **options: Any
 ) -> dict:
-    model = tiny("llama", mlp_width=mlp_width)
-    for epoch in range(PASSES):
-        train_pass(
-            *(model, word_tokenizer(), documents(11), settings),
-            **{"blocks": blocks, "epoch": epoch, "epochs": PASSES, "teacher": teacher},
-        )
+    model = tiny("llama", mlp_width=width)
+    given = {"train": documents(11), "settings": settings, "epochs": PASSES, "trainable": blocks}
+    fine_tune(model, word_tokenizer(), **given, **options)
     return dict(model.named_parameters())
 
 
 def plain(
-    settings: TrainSettings, blocks: list[int] | None, teacher: nn.Module | None = None
+    settings: TrainSettings,
+    blocks: list[int] | None,
+    teacher: nn.Module | None = None,
+    adapted: nn.Module | None = None,
 ) -> dict:
     """The same by a loop that shares nothing with ours but the order of documents.
 
-    Every document is a row of its own and all its logits are computed, AdamW is written out.
+    Every document is a row of its own and all its logits are computed, AdamW is written out. Of an
+    `adapted` model the adapters are trained.
     """
-    model, tokenizer = tiny("llama"), word_tokenizer()
+    model, tokenizer = adapted or tiny("llama"), word_tokenizer()
     head, steps = model.get_output_embeddings(), settings.gradient_accumulation
     trained = {
         name: p
         for name, p in model.named_parameters()
-        if ".layers." in name and (blocks is None or int(name.split(".")[2]) in blocks)
+        if (p.requires_grad if adapted else ".layers." in name)
+        and (blocks is None or int(name.split(".")[2]) in blocks)
     }
     for epoch in range(PASSES):
         moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in trained.items()}
-        batches = batches_of(examples_of(tokenizer, documents(11)), BATCH, 3, epoch)
+        order = documents_of_epoch(documents(11), epoch, None, 3)
+        batches = batches_of(examples_of(tokenizer, order), BATCH, 3, epoch)
         groups = [batches[at : at + steps] for at in range(0, len(batches), steps)]
         for number, group in enumerate(groups):
             done = number / len(groups)
@@ -75,11 +75,11 @@ def plain(
                 loss = -log[range(len(example.answer)), list(example.answer)].sum()
                 if teacher is not None:
                     with torch.no_grad():
-                        told = teacher(ids, output_hidden_states=True)
-                        right = head(told.hidden_states[-1][0, at]).log_softmax(-1)
+                        target = teacher(ids, output_hidden_states=True).hidden_states[-1][0]
+                        right = head(target[at]).log_softmax(-1)
                     divergence = (right.exp() * (right - log)).sum()
                     loss = (1 - settings.kl) * loss + settings.kl * divergence
-                    mine, other = output.hidden_states[-1][0, 1:-1], told.hidden_states[-1][0, 1:-1]
+                    mine, other = output.hidden_states[-1][0, 1:-1], target[1:-1]
                     error = ((mine - other) ** 2).sum(-1) / (other**2).sum(-1)
                     loss = loss + settings.hidden * len(example.answer) * error.mean()
                 total = total + loss / answer_tokens
@@ -111,22 +111,20 @@ def apart(found: dict, expected: dict) -> float:
 
 
 @pytest.mark.parametrize("schedule", ["chain", "epoch", "constant"])
-@pytest.mark.parametrize("blocks", [None, BLOCKS])
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize(("blocks", "accumulation"), [(None, 1), (BLOCKS, 2)])
 def test_training_is_the_plain_loop(
     schedule: str, blocks: list[int] | None, accumulation: int
 ) -> None:
-    settings = settings_of(schedule=schedule, gradient_accumulation=accumulation)
+    settings = replace(SETTINGS, schedule=schedule, gradient_accumulation=accumulation)
     expected = plain(settings, blocks)
-    start = dict(tiny("llama").named_parameters())
-    assert apart(start, expected) > 1
+    assert apart(dict(tiny("llama").named_parameters()), expected) > 1
     assert apart(ours(settings, blocks), expected) < CLOSE
 
 
 def test_the_losses_of_a_pass_are_those_of_its_answers() -> None:
     """Of all steps and of the last quarter of them, by token; with a rate that changes nothing."""
     model, tokenizer, docs = tiny("llama"), word_tokenizer(), documents(31)
-    found = train_pass(model, tokenizer, docs, settings_of(learning_rate=1e-12))
+    record = train_pass(model, tokenizer, docs, replace(SETTINGS, learning_rate=1e-12))
     losses = []  # of each answer token, by step
     for batch in batches_of(examples_of(tokenizer, docs), BATCH, SETTINGS.seed, 0):
         losses.append([])
@@ -135,17 +133,18 @@ def test_the_losses_of_a_pass_are_those_of_its_answers() -> None:
                 logits = model(torch.tensor([example.prompt + example.answer])).logits[0]
             log = logits[len(example.prompt) - 1 : -1].log_softmax(-1)
             losses[-1] += (-log[range(len(example.answer)), list(example.answer)]).tolist()
-    assert len(losses) == 11 and found.steps == 11 and found.documents == 31
-    for told, steps in ((found.loss, losses), (found.loss_last_quarter, losses[-2:])):
+    assert len(losses) == 11 == record.steps and record.documents == 31
+    for loss, steps in ((record.loss, losses), (record.loss_last_quarter, losses[-2:])):
         every = [one for step in steps for one in step]
-        assert told == pytest.approx(sum(every) / len(every), rel=1e-4)
+        assert loss == pytest.approx(sum(every) / len(every), rel=1e-4)
 
 
 def test_moments_in_eight_bits_train_nearly_alike() -> None:
     """Only tensors of 4,096 weights and more have them."""
     pytest.importorskip("bitsandbytes")
     in_32, in_8 = (
-        ours(settings_of(optimizer=name), BLOCKS, mlp_width=256) for name in ("adamw", "adamw_8bit")
+        ours(replace(SETTINGS, optimizer=name), BLOCKS, width=256)
+        for name in ("adamw", "adamw_8bit")
     )
     start = dict(tiny("llama", mlp_width=256).named_parameters())
     for name, value in in_32.items():
@@ -156,45 +155,54 @@ def test_moments_in_eight_bits_train_nearly_alike() -> None:
             assert off < CLOSE if value.numel() < 4096 or not trained else CLOSE < off < moved / 4
 
 
-@pytest.mark.parametrize(("kl", "hidden"), [(0.7, 0.0), (1.0, 0.0), (0.3, 4.0)])
-def test_learning_from_a_teacher_is_the_plain_loop(kl: float, hidden: float) -> None:
-    taught = tiny("llama")
-    train_pass(taught, word_tokenizer(), documents(11), settings_of(learning_rate=1e-2))
-    settings = settings_of(kl=kl, hidden=hidden)
-    kept = Teacher.of(
-        taught, word_tokenizer(), documents(11), dtype="float32", every_token=hidden > 0
-    )
-    expected = plain(settings, BLOCKS, taught)
-    assert apart(ours(settings, BLOCKS, kept), expected) < CLOSE
-    # ... and the teacher does make a difference.
-    assert apart(ours(settings_of(), BLOCKS), expected) > 10 * CLOSE
+@pytest.mark.parametrize(
+    ("kl", "hidden", "tokens"),
+    [(0.7, 0.0, 2048), (0.0, 4.0, 2048), (0.3, 4.0, 1), (0.3, 4.0, 15)],
+)
+def test_learning_from_a_teacher_is_the_plain_loop(
+    kl: float, hidden: float, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch in one part, of every document alone, or of as many as fit."""
+    sizes: list[int] = []
 
+    def counted(part: Any, device: Any) -> Any:
+        sizes.append(len(part))
+        return packed(part, device)
 
-@pytest.mark.parametrize("tokens", [1, 18])
-def test_a_batch_in_parts_is_the_batch(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every document alone, or as many as fit, with all parts of a loss."""
-    counts: list[int] = []
-
-    def counted(part: Any, *more: Any) -> Any:
-        counts.append(len(part))
-        return tensors_of(part, *more)
-
-    taught, settings = tiny("llama"), settings_of(kl=0.3, hidden=4.0)
-    train_pass(taught, word_tokenizer(), documents(11), settings_of(learning_rate=1e-2))
     monkeypatch.setattr(loop, "TOKENS_AT_ONCE", tokens)
-    monkeypatch.setattr(loop, "tensors_of", counted)
-    kept = Teacher.of(taught, word_tokenizer(), documents(11), dtype="float32", every_token=True)
-    expected = plain(settings, None, taught)
-    assert apart(ours(settings, None, kept), expected) < CLOSE
-    assert sum(counts) == PASSES * 11
-    assert set(counts) == {1} if tokens == 1 else len(set(counts)) > 1 and max(counts) < BATCH + 1
+    monkeypatch.setattr(loop, "packed", counted)
+    taught = tiny("llama")
+    train_pass(taught, word_tokenizer(), documents(11), replace(SETTINGS, learning_rate=1e-2))
+    teacher = Teacher.of(taught, word_tokenizer(), documents(11), dtype="float32")
+    sizes.clear()
+    settings = replace(SETTINGS, kl=kl, hidden=hidden)
+    expected = plain(settings, BLOCKS, taught)
+    assert apart(ours(settings, BLOCKS, teacher=teacher), expected) < CLOSE
+    assert sum(sizes) == PASSES * 11 and (len(sizes) > PASSES * 4) == (tokens < 2048)
+    # ... and the teacher does make a difference.
+    assert apart(ours(SETTINGS, BLOCKS), expected) > 10 * CLOSE
+
+
+def test_adapters_train_as_by_peft_and_the_plain_loop_and_are_merged() -> None:
+    found, before = ours(SETTINGS, None, lora=LORA), dict(tiny("llama").named_parameters())
+    config = LoraConfig(r=4, lora_alpha=12, target_modules=list(MATRICES))
+    torch.manual_seed(SETTINGS.seed)
+    adapted = get_peft_model(tiny("llama"), config)
+    plain(SETTINGS, None, adapted=adapted)
+    expected = dict(adapted.merge_and_unload().named_parameters())
+    assert found.keys() == expected.keys() == before.keys()
+    assert apart(found, expected) < CLOSE
+    for name, value in before.items():
+        matrix = name.split(".")[-2] in MATRICES
+        assert value.equal(found[name]) != matrix, name
+        assert (apart({name: value}, {name: expected[name]}) > 0.2) == matrix, name
 
 
 def decay(parameters: Any, **options: Any) -> torch.optim.Optimizer:
     return ADAMW(parameters, **options | {"weight_decay": 1.0})
 
 
-ADAMW, TENSORS, TRAINABLE = torch.optim.AdamW, loop.tensors_of, training.set_trainable
+ADAMW, TRAINABLE = torch.optim.AdamW, training.set_trainable
 
 
 class CarriedOver:
@@ -211,26 +219,16 @@ class CarriedOver:
         return optimizer
 
 
-def on_the_prompt(*args: Any) -> Any:
-    found = TENSORS(*args)
-    ids, mask = found.ids, found.mask.bool()
-    labels = torch.where(mask, torch.roll(ids, -1, 1), found.labels)
-    return found._replace(labels=torch.where(found.labels >= 0, found.labels, labels))
+def on_the_prompt(examples: Any, device: Any) -> Any:
+    whole = [
+        one._replace(prompt=one.prompt[:1], answer=one.prompt[1:] + one.answer) for one in examples
+    ]
+    return packed(whole, device)
 
 
-def one_too_early(*args: Any) -> Any:
-    found = TENSORS(*args)
-    labels = torch.roll(found.labels, -1, 1)
-    labels[:, -1] = -100
-    return found._replace(labels=torch.where(found.mask.bool(), labels, -100))
-
-
-def one_block_more(model: nn.Module, blocks: Any, embeddings: bool = False) -> list[nn.Parameter]:
-    return TRAINABLE(model, None if blocks is None else [*blocks, 4], embeddings)
-
-
-def next_block(model: nn.Module, blocks: Any, embeddings: bool = False) -> list[nn.Parameter]:
-    return TRAINABLE(model, None if blocks is None else [b + 1 for b in blocks], embeddings)
+def one_too_early(examples: Any, device: Any) -> Any:
+    batch = packed(examples, device)
+    return replace(batch, places=batch.places - 1)
 
 
 MUTANTS = {
@@ -247,10 +245,18 @@ MUTANTS = {
     "weight decay": (torch.optim, "AdamW", decay),
     "moments carried over": (torch.optim, "AdamW", CarriedOver()),
     "another optimizer": (torch.optim, "AdamW", lambda p, **_: torch.optim.RMSprop(p, lr=PEAK)),
-    "loss over the prompt": (loop, "tensors_of", on_the_prompt),
-    "label shifted": (loop, "tensors_of", one_too_early),
-    "a frozen block trained": (training, "set_trainable", one_block_more),
-    "the wrong blocks trained": (training, "set_trainable", next_block),
+    "loss over the prompt": (loop, "packed", on_the_prompt),
+    "label shifted": (loop, "packed", one_too_early),
+    "a frozen block trained": (
+        training,
+        "set_trainable",
+        lambda model, blocks, embeddings: TRAINABLE(model, [*blocks, 4], embeddings),
+    ),
+    "the wrong blocks trained": (
+        training,
+        "set_trainable",
+        lambda model, blocks, embeddings: TRAINABLE(model, [b + 1 for b in blocks], embeddings),
+    ),
 }
 
 
@@ -260,10 +266,3 @@ def test_a_wrong_training_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch)
     expected = plain(SETTINGS, BLOCKS)
     monkeypatch.setattr(where, what, instead)
     assert apart(ours(SETTINGS, BLOCKS), expected) > 5 * CLOSE
-
-
-def test_frozen_weights_keep_their_bytes() -> None:
-    before, after = dict(tiny("llama").named_parameters()), ours(SETTINGS, BLOCKS)
-    for name, value in before.items():
-        frozen = ".layers." not in name or int(name.split(".")[2]) not in BLOCKS
-        assert value.equal(after[name]) == frozen

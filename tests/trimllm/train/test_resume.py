@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from models import random_documents, tiny, word_tokenizer
 
 from trimllm import checkpoint
 from trimllm.base import files
 from trimllm.data.document import read_documents, write_documents
-from trimllm.train import Teacher, TrainJob, TrainSettings, make_checkpoint, state
-from trimllm.train.state import State
+from trimllm.train import Teacher, TrainJob, TrainSettings, make_checkpoint
 
 # The third pass of five is the best one of some, the first of others. Each has three steps.
 SETTINGS = {"learning_rate": 1e-2, "batch_size": 4, "dtype": "float32", "seed": 3}
@@ -22,7 +20,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "full": {},
     "sparse": {"trainable": [1, 3]},
     "lora": {"lora": {"rank": 2, "alpha": 4}},
-    "not judged": {},
+    "without held back": {},
     "taught": {},
     "in 8 bits": {},
 }
@@ -77,7 +75,7 @@ def killed_before(step: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def variant(job: TrainJob, kind: str, tmp_path: Path) -> TrainJob:
     job = replace(job, arguments=job.arguments | KINDS[kind])
-    if kind == "not judged":
+    if kind == "without held back":
         return replace(job, held_back=None)
     if kind == "taught":
         teacher = Teacher.of(tiny("llama", 1), word_tokenizer(), read_documents(job.train))
@@ -129,48 +127,3 @@ def test_a_state_of_another_job_is_not_gone_on_from(
                 made(one, tmp_path / "to")
             assert begun == [0, 1, 2, 3, 4]
     assert made(changed, tmp_path / "to") == uncut
-
-
-def test_a_state_that_takes_long_to_keep_is_kept_rarely(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now, kept = 0.0, []
-
-    def slowly(*_: Any) -> None:
-        nonlocal now
-        kept.append(now)
-        now += 100
-
-    monkeypatch.setattr(state.time, "monotonic", lambda: now)
-    monkeypatch.setattr(state, "_write", slowly)
-    one = State(tmp_path, "job", every=600)
-    while now < 6000:
-        now += 10
-        one.save_step({}, torch.optim.SGD([torch.ones(1)]), [(1.0, 1)], now)
-    assert kept == [600, 2700, 4800]  # each 20 x 100 seconds after the one before has ended
-
-
-def test_a_full_disk_loses_the_state_and_not_the_training(
-    job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    uncut = made(job, tmp_path / "uncut")
-    monkeypatch.setattr(state, "_write", full)
-    assert made(job, tmp_path / "to") == uncut
-    assert "warning: the state of training is not kept" in capsys.readouterr().err
-
-
-def test_a_state_without_the_weights_of_its_best_pass_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As where the disk was full after that pass, and has room now."""
-    trained, one = dict(tiny("llama").named_parameters()), State(tmp_path, "job", 0)
-    one.save_pass(trained, passes=[{}], kept=0)
-    (tmp_path / "pass-0-0.0000.safetensors").unlink()
-    one.save_pass(trained, passes=[{}, {}], kept=0)
-    assert len(State(tmp_path, "job", 0).done["passes"]) == 1
-    one.save_pass(trained, passes=[{}, {}], kept=1)
-    assert len(State(tmp_path, "job", 0).done["passes"]) == 2
-    assert {path.name for path in tmp_path.iterdir()} == {"state.json", "pass-1-0.0000.safetensors"}

@@ -13,26 +13,26 @@ from trimllm.scanning import Scan
 from trimllm.sublayers import Unit
 
 Criterion = Callable[[Scan, Unit], tuple[float, ...]]
-"""A sort key: the unit with the lowest one is dropped first, of equals the one that comes first in
-the model. Its sum over the units of a block, number by number, is the block's importance."""
+"""A sort key: the sublayer with the lowest one is dropped first, of equals the first in the model.
+Its sum over the sublayers of a block, number by number, is the block's importance."""
 DELTA = 1e-3
 """delta of Eq. 3."""
 
 
 def by_accuracy(scan: Scan, unit: Unit) -> float:
-    """Eq. 3: s_i of the accuracy a_i (%) without unit i; 0 for 100%."""
+    """Eq. 3: s_i of the accuracy a_i (%) without sublayer i; 0 for 100%."""
     accuracy = scan.sublayers[unit].accuracy
     return (100 - accuracy) / ((1 + DELTA**2) + (1 + DELTA) * accuracy)
 
 
 def by_norm(scan: Scan, unit: Unit) -> float:
-    """Eq. 4: s_i of the activation norm of unit i; 100 for the smallest norm of all units."""
+    """Eq. 4: s_i of the activation norm of sublayer i; 100 for the smallest norm of all."""
     norm, smallest = scan.sublayers[unit].norm, min(one.norm for one in scan.sublayers.values())
     return 100 * smallest / norm if norm else math.inf
 
 
 def by_likelihood(scan: Scan, unit: Unit) -> float:
-    """Ours: minus the likelihood of the right choice, or reference answer, without the unit."""
+    """Ours: minus the likelihood of the right choice, or reference answer, without sublayer i."""
     return -scan.sublayers[unit].likelihood
 
 
@@ -76,33 +76,23 @@ def criterion(name: str, free: bool) -> Criterion:
 
 @dataclass(frozen=True)
 class Selection:
-    """Units to drop and how clear the choice was.
+    """Sublayers to drop, and how clear the choice was: None after a rule, and without a drop."""
 
-    Attributes:
-        dropped: units, the first choice first.
-        ties: candidates whose first number equals that of the last unit dropped, itself included.
-        ties_attention, ties_mlp: the same by kind.
-        margin: by how much the first number of the best unit kept is above that of the last unit
-            dropped.
-
-    Ties and margin are None after a rule, and where nothing is dropped.
-    """
-
-    dropped: tuple[Unit, ...] = ()
-    ties: int | None = None
-    ties_attention: int | None = None
+    dropped: tuple[Unit, ...] = ()  # the first choice first
+    ties: int | None = None  # candidates whose first number is that of the last sublayer dropped
+    ties_attention: int | None = None  # of these
     ties_mlp: int | None = None
-    margin: float | None = None
+    margin: float | None = None  # first number of the best sublayer kept, minus that of the last
 
 
 def choose(scan: Scan, name: str, count: int) -> Selection:
-    """The `count` units to drop after a scan, by a criterion."""
+    """The `count` sublayers to drop after a scan, by a criterion."""
     key = criterion(name, scan.free)
     scores = {unit: key(scan, unit) for unit in scan.scored}
-    ranked = sorted(scores, key=scores.__getitem__)  # stable, and units are in order
+    ranked = sorted(scores, key=scores.__getitem__)  # stable, and sublayers are in order
     if not 0 < count < len(ranked):
         raise UserError(
-            f"cannot drop {count} of {len(ranked)} units; drop at least one and keep at least one"
+            f"cannot drop {count} of {len(ranked)} sublayers; drop and keep at least one"
         )
     last = scores[ranked[count - 1]][0]
     tied = [unit.kind for unit in ranked if scores[unit][0] == last]
@@ -116,23 +106,17 @@ def choose(scan: Scan, name: str, count: int) -> Selection:
 
 
 def choose_by_rule(rule: str, present: Sequence[Unit], count: int, seed: int = 0) -> Selection:
-    """Whole blocks by a rule of Sajjad et al. (2023): random, top (last) or bottom (first).
-
-    `count` is in units, so it has to be even.
-    """
+    """Whole blocks of `count` sublayers by a rule of Sajjad et al. (2023): random, top (the last)
+    or bottom."""
     blocks = sorted({unit.block for unit in present})
     number, odd = divmod(count, 2)
     if odd or not 0 < number < len(blocks):
-        raise UserError(
-            f"rule {rule!r} drops whole blocks of {len(blocks)}: {count} units are no such number"
-        )
+        raise UserError(f"rule {rule!r} drops whole blocks of {len(blocks)}: not {count} sublayers")
     chosen = {
         "random": random.Random(seed).sample(blocks, number),
         "top": blocks[-number:],
         "bottom": blocks[:number],
     }
-    if rule not in chosen:
-        raise UserError(f"rule {rule!r} is none of {', '.join(chosen)}")
     return Selection(tuple(unit for unit in present if unit.block in chosen[rule]))
 
 
@@ -141,12 +125,8 @@ def trainable_blocks(
 ) -> list[int]:
     """The ceil(r L) most important blocks, which a sparse update trains (section 3.4).
 
-    A block's importance is the sum of its units'; of equals the lower index is trained. Needs a
-    scan of all units of the full model: L counts all scanned blocks; `among` limits the choice to
-    some, as after a dropping by rule.
-
-    Raises:
-        UserError: a ratio outside (0, 1], or a criterion for other documents.
+    A block's importance is the sum of its sublayers'; of equals the lower index is trained. L
+    counts all scanned blocks; `among` limits the choice, as after a dropping by rule.
     """
     if not 0 < ratio <= 1:
         raise UserError(f"sparse update ratio {ratio} is not in (0, 1]")

@@ -164,11 +164,10 @@ def make_epoch(
     **options: Any,
 ) -> dict[str, Any]:
     """One epoch of a chain from files to a checkpoint: it scans and drops in this process, and
-    trains as `trimllm.train.make_checkpoint`, whose arguments it takes.
+    trains as `make_checkpoint`, whose arguments it takes; returns the epoch's sealed record.
 
     The job's arguments are `start`, the number of the epoch, `trainable` of `Resume`, `scans`,
     fields of `ScanSettings`, and `until`, `step`, `criterion`, `ratio`, `documents` of `trim`.
-    Returns the record of the epoch, with the score of held-back documents, sealed.
     """
     arguments, settings = dict(job.arguments), TrainSettings(**job.settings)
     number, documents = arguments.pop("start"), arguments.pop("documents", None)

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trimllm.base.errors import UserError
-from trimllm.base.names import ANSWER_CRITERION, CRITERIA, FREE_CRITERIA
+from trimllm.base.names import ANSWER_CRITERION, CRITERIA
 from trimllm.scanning import Scan, Scores
 from trimllm.select import by_accuracy, by_norm, choose, choose_by_rule, trainable_blocks
 from trimllm.sublayers import Unit
@@ -80,9 +80,6 @@ def test_free_answers_are_ranked_by_their_likelihood() -> None:
     assert choose(scan, "activation_norm", 1).dropped == (ALL[5],)
     # The first block is missed least, and the second next.
     assert trainable_blocks(scan, ANSWER_CRITERION, 4 / 6) == [2, 3, 4, 5]
-    for name in {*OF_CHOICES} - {*FREE_CRITERIA}:
-        with pytest.raises(UserError, match=f"'{name}' needs .* with choices, and these have free"):
-            choose(scan, name, 1)
 
 
 def test_ties_and_margin_of_a_known_scan() -> None:

@@ -179,17 +179,25 @@ def test_a_chain_whose_trained_blocks_are_gone_goes_on_untrained(
     assert all(value.equal(model.state_dict()[name]) for name, value in before.items())
 
 
-def test_an_epoch_drops_what_its_scan_says_and_keeps_the_trainable_blocks() -> None:
-    model = tiny("llama")
-    chain = trim(model, criterion="likelihood", ratio=0.25, step=3, until=3)
-    first = next(chain).record()
-    assert len(units(model)) == 10 and first["margin"] is None and first["ties"] is None
-    second = next(chain).record()
-    ranked = sorted(second["scan"]["units"], key=lambda row: -row["likelihood"])
-    assert second["units_dropped"] == [[row["block"], row["kind"]] for row in ranked[:3]]
-    assert second["trainable_blocks"] == first["trainable_blocks"]
-    assert len(units(model)) == 7 == second["units_left"]
-    assert next(chain, None) is None
+@pytest.mark.parametrize(("criterion", "choices"), [("likelihood", 3), ("answer_likelihood", 1)])
+def test_an_epoch_drops_what_its_scan_says_and_keeps_the_trainable_blocks(
+    criterion: str, choices: int
+) -> None:
+    given = {
+        "train": documents(9, choices=choices),
+        "calibration": documents(6, 9, choices=choices),
+    }
+    first, second = trim(tiny("llama"), criterion=criterion, ratio=0.25, step=3, until=3, **given)
+    assert first.selection.margin is None and first.selection.ties is None and first.dropped == 0
+    ranked = sorted(second.scan.scored, key=lambda u: -second.scan.sublayers[u].likelihood)
+    assert list(second.selection.dropped) == ranked[:3] and second.dropped == 3
+    assert second.trainable == first.trainable
+    # A model that cannot be scanned: a criterion for other documents is refused before that.
+    other = "both" if choices == 1 else "answer_likelihood"
+    with pytest.raises(
+        UserError, match=f"'{other}' needs calibration documents with .*, and these"
+    ):
+        next(trim(torch.nn.Linear(1, 1), criterion=other, **given))
 
 
 def test_a_scan_made_before_takes_the_place_of_the_first(base: Path) -> None:
@@ -260,18 +268,3 @@ def test_a_criterion_of_ones_own_trims_by_its_name(
     for name in ("toy_criterion:early", "toy_criterion:earlier", "nowhere:late"):
         with pytest.raises(UserError, match=name):
             next(trim(tiny("llama"), criterion=name))
-
-
-def test_free_answers_are_trimmed_by_their_likelihood() -> None:
-    free = {"train": documents(12, choices=1), "calibration": documents(6, 9, choices=1)}
-    epochs = list(trim(tiny("llama"), criterion="answer_likelihood", **free))
-    assert [epoch.dropped for epoch in epochs] == [0, 2, 4, 6]
-    for epoch in epochs[1:]:
-        ranked = sorted(epoch.scan.scored, key=lambda u: -epoch.scan.sublayers[u].likelihood)
-        assert list(epoch.selection.dropped) == ranked[:2]
-    # A model that cannot be scanned: a criterion of other documents is refused before that.
-    for criterion in ("both", "calibration", "likelihood"):
-        with pytest.raises(UserError, match="needs calibration documents with choices, and these"):
-            next(trim(torch.nn.Linear(1, 1), criterion=criterion, **free))
-    with pytest.raises(UserError, match="with free answers, and these have choices; use likeli"):
-        next(trim(torch.nn.Linear(1, 1), criterion="answer_likelihood"))

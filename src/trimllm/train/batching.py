@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -48,23 +47,18 @@ def examples_of(
 def documents_of_epoch(
     documents: Sequence[Document], epoch: int, count: int | None, seed: int
 ) -> list[Document]:
-    """The next `count` documents of a shuffled order that never stops; None takes all once.
-
-    The order goes through all documents before it repeats one, so that small epochs see different
-    documents.
-    """
+    """The next `count` documents (None: all) of a shuffled order that goes through all documents
+    before it repeats one, so that small epochs see different documents."""
     if not documents:
         raise UserError("there are no training documents")
     count = len(documents) if count is None else count
     first, offset = divmod(epoch * count, len(documents))
-
-    def order() -> Iterator[Document]:
-        for lap in itertools.count(first):
-            shuffled = list(documents)
-            random.Random(f"{seed} lap {lap}").shuffle(shuffled)
-            yield from shuffled
-
-    return list(itertools.islice(order(), offset, offset + count))
+    order: list[Document] = []
+    while len(order) < offset + count:
+        lap = list(documents)
+        random.Random(f"{seed} lap {first + len(order) // len(lap)}").shuffle(lap)
+        order += lap
+    return order[offset : offset + count]
 
 
 def batches_of(

@@ -73,9 +73,8 @@ class TrainJob:
 
     def identity(self) -> str:
         """Hash of what the job trains, on what: of the contents of its files."""
-        manifest = Path(self.checkpoint, files.MANIFEST)
         read = [self.train, self.calibration, self.scan, self.held_back, self.teacher]
-        read.append(str(manifest if manifest.is_file() else manifest.with_name("config.json")))
+        read += sorted(map(str, Path(self.checkpoint).glob("*.json")))  # the manifest has hashes
         hashes = [files.sha256_of(path) for path in read if path]
         return files.content_hash(json.dumps([asdict(self), hashes], sort_keys=True))
 
@@ -96,10 +95,6 @@ def make_checkpoint(
         provenance: called when the work is done, for manifest.json.
         seal: makes of the training's record what is written.
         loaded: the job's model and tokenizer, where this process has them.
-
-    Raises:
-        UserError: what the user can mend, whichever process met it.
-        RuntimeError: a process failed in another way; its traceback was printed.
     """
     # Not among what is removed as left over by a killed writer.
     folder = Path(directory).with_name(f".passes-{Path(directory).name}")

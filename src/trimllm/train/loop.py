@@ -29,10 +29,7 @@ from trimllm.train.teacher import Teacher
 SHORT = 128
 """Tokens up to which fused attention is slower: on a CPU in bfloat16 its backward pass calls a
 product for every head, a seventh of a training step."""
-NOTHING_LEFT = (
-    "warning: every sublayer of the trained blocks is dropped, so nothing is trained any more; a "
-    "larger update ratio trains more blocks"
-)
+NOTHING_LEFT = "every sublayer of the trained blocks is dropped, so nothing is trained any more"
 
 
 def train_pass(
@@ -70,16 +67,13 @@ def run_pass(
     Args:
         epoch, epochs: number of the pass and of passes, for the learning rate and the order.
         state: where the state inside the pass is saved, and from where it resumes.
-
-    Raises:
-        UserError: an epoch past the last, an unfit teacher, or a loss that is not a number.
     """
     if not 0 <= epoch < epochs:
         raise UserError(f"epoch {epoch} of 0 to {epochs - 1}: the learning rate ends before")
     if settings.needs_teacher and (teacher is None or settings.train_embeddings):
         raise UserError("`kl` and `hidden` need a teacher and `train_embeddings=False`")
     if not (trained := ready.trained):
-        print(NOTHING_LEFT, file=sys.stderr)
+        print(f"warning: {NOTHING_LEFT}; a larger ratio trains more blocks", file=sys.stderr)
         return NO_PASS
     start, optimizer = time.perf_counter(), _optimizer([*trained.values()], settings)
     examples = examples_of(tokenizer, documents, max_positions(ready.model))
@@ -166,11 +160,10 @@ def _optimizer(parameters: list[nn.Parameter], settings: TrainSettings) -> torch
 @contextlib.contextmanager
 def _conditions(ready: Placed, seed: int, longest: int) -> Iterator[None]:
     """Deterministic algorithms, a seed, and the attention that is fastest for so many tokens."""
-    model, setting = ready.model, torch.utils.deterministic
-    attention, filled = model.config._attn_implementation, setting.fill_uninitialized_memory
+    model, attention = ready.model, ready.model.config._attn_implementation
     before = torch.are_deterministic_algorithms_enabled()
     # Nothing here reads memory that it has not written, and filling it takes a tenth of the time.
-    setting.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
     try:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
@@ -181,7 +174,6 @@ def _conditions(ready: Placed, seed: int, longest: int) -> Iterator[None]:
     finally:
         model.set_attn_implementation(attention)
         torch.use_deterministic_algorithms(before)
-        setting.fill_uninitialized_memory = filled
 
 
 def _mean(losses: Losses) -> float:

@@ -39,10 +39,8 @@ class Placed:
 def set_trainable(
     model: nn.Module, blocks: Iterable[int] | None, embeddings: bool = False
 ) -> list[nn.Parameter]:
-    """Let only the units of the given original blocks learn (None: of all blocks).
-
-    Of a model with adapters only these learn. Returns the trainable parameters.
-    """
+    """Let only the sublayers of the given original blocks learn (None: of all blocks), or the
+    adapters of a model that has some; returns the trainable parameters."""
     model.requires_grad_(False)
     of_units = unit_parameters(model)
     chosen = adapters(model) or [
@@ -65,12 +63,9 @@ def placed(
 ) -> Iterator[Placed]:
     """A model of this process as it is trained; afterwards in evaluation mode, nothing learns.
 
-    Parameters are float32, but the frozen matrices of units lie in the type of matrix products.
-    Afterwards all of a float32 model is float32, what was frozen bit by bit as before.
-
-    Args:
-        blocks: original blocks to train; None trains all.
-        lora: arguments of `adapt`; the adapters are merged afterwards.
+    Parameters are float32, but the frozen matrices of sublayers lie in the type of matrix products.
+    Afterwards all of a float32 model is float32, what was frozen bit by bit as before; adapters
+    (`lora`: arguments of `adapt`) are merged.
     """
     device = device_of(model)
     dtype = compute_dtype(settings.dtype, device)
@@ -109,7 +104,7 @@ def placed(
 
 
 def unit_linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
-    """The linear layers inside the units, by name."""
+    """The linear layers inside the sublayers, by name."""
     inside = {id(module) for _, layer in unit_layers(model) for module in layer.modules()}
     return [
         (name, module)
@@ -131,7 +126,7 @@ def size_of(model: nn.Module) -> dict[str, int]:
 
 
 def adapt(model: nn.Module, seed: int, rank: int = 16, alpha: float = 32) -> Any:
-    """Put adapters beside all matrices W of the units, in place; returns what merges them (peft).
+    """Put adapters beside all matrices W of the sublayers, in place; returns what merges them.
 
     W x becomes W x + alpha / rank B A x (Hu et al. 2022, section 4.1). A (rank, in) is drawn with
     the seed, B (out, rank) is 0: they add nothing yet.

@@ -22,22 +22,14 @@ from trimllm.base.errors import UserError
 
 def launch(job: Path, count: int) -> None:
     """Run `python -m trimllm.train JOB` in `count` processes by torchrun's agent, which ends all
-    when one fails.
-
-    Raises:
-        UserError: in one line, what a process raised.
-        RuntimeError: a process failed in another way; its traceback was printed.
-    """
+    when one fails; its `UserError` is raised here."""
     error_file = job.with_name("error.json")
     error_file.unlink(missing_ok=True)
     config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=count,
+        *(1, 1, count),  # nodes, and processes of each
         rdzv_backend="c10d",
-        # All processes are on this machine: nothing needs to find the name of its network.
         rdzv_endpoint="127.0.0.1:0",
-        local_addr="127.0.0.1",
+        local_addr="127.0.0.1",  # nothing needs to find the name of this machine's network
         max_restarts=0,
         signals_to_handle="SIGTERM",  # an interrupt stays Python's own
         logs_specs=DefaultLogsSpecs(log_dir=str(job.with_name("logs"))),
@@ -48,9 +40,9 @@ def launch(job: Path, count: int) -> None:
         if error_file.is_file():
             raise UserError(files.read_json(error_file)) from None
         rank, failure = error.get_first_failure()
-        hint = " (killed; was there enough memory?)" if failure.exitcode == -9 else ""
         raise RuntimeError(
-            f"training process {rank} of {count} ended with status {failure.exitcode}{hint}"
+            f"training process {rank} of {count} ended with status {failure.exitcode} (-9: killed, "
+            "often for lack of memory); its output is above"
         ) from None
 
 

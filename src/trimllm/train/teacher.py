@@ -1,8 +1,7 @@
 """A teacher for healing: the last hidden states of another model with the same embeddings and head.
 
-States are kept, not logits: where embeddings, head and final norm are frozen, student and teacher
-share their head, so that the states hold both, in a fortieth of the bytes. A document is run once,
-however often it is trained on.
+Student and teacher share the head where it is frozen, so that the states give the logits, too, in a
+fortieth of the bytes. A document is run once, however often it is trained on.
 """
 
 from __future__ import annotations
@@ -31,11 +30,8 @@ BATCH = 32
 
 
 class Teacher:
-    """Last hidden states of a model, by content hash of the document.
-
-    Args:
-        states: (tokens, width) each, of all tokens but the answer's last.
-    """
+    """Last hidden states of a model, by content hash of the document: (tokens, width) each, of all
+    tokens but the answer's last."""
 
     def __init__(self, states: Mapping[str, Tensor]) -> None:
         self.states = states
@@ -51,11 +47,7 @@ class Teacher:
         dtype: str = "auto",
         label: str | None = None,
     ) -> Teacher:
-        """Run a model over documents.
-
-        Args:
-            dtype: type of matrix products and of the states (see `TrainSettings`).
-        """
+        """Run a model over documents; `dtype` is that of matrix products and of the states."""
         product = compute_dtype(dtype, device_of(model))
         materialize(model, product)
         model = model if model.dtype == product else rounded_copy(model, product)

@@ -175,9 +175,9 @@ def make_epoch(
     resume = Resume(number, arguments.pop("trainable", None), initial)
     scans = ScanSettings(**arguments.pop("scans"))
     model, tokenizer = job.load()
-    calibration = read_documents(job.calibration or "")
-    untrained = {"train": (), "calibration": calibration, "documents": 0, "settings": settings}
-    epoch = next(trim(model, tokenizer, scans=scans, resume=resume, **untrained, **arguments))
+    arguments |= {"scans": scans, "resume": resume, "settings": settings}
+    arguments |= {"train": (), "documents": 0, "calibration": read_documents(job.calibration or "")}
+    epoch = next(trim(model, tokenizer, **arguments))
     passes = (number, number if documents == 0 else number + 1)
     training = {"trainable": epoch.trainable, "epochs": epoch.epochs, "documents": documents}
     loaded: tuple[nn.Module, Any] | None = (model, tokenizer)

@@ -55,7 +55,8 @@ def sharded(
         offload: keep shares, gradients and moments in host memory while they are not used.
     """
     set_trainable(model, blocks, settings.train_embeddings)
-    device, weights = device_of(model), stream_of(model)
+    device = device_of(model)
+    weights: Any = stream_of(model)
     dtype = compute_dtype(settings.dtype, device)
     for hook in weights.hooks:
         hook.remove()
@@ -106,8 +107,9 @@ def whole(model: nn.Module, device: torch.device | str, dtype: torch.dtype) -> n
     if rank > 0:
         return None
     state = {}
+    weights: Any = stream_of(model)
     for name, stored in model.stored_as.items():  # what is frozen may have been rounded here
-        tensor = trained[name] if name in trained else stream_of(model).read(stored, dtype)
+        tensor = trained[name] if name in trained else weights.read(stored, dtype)
         state[name] = tensor.to(device, dtype)
     ordinary = skeleton(model.config, dtype, device)
     ordinary.load_state_dict(state, strict=False, assign=True)

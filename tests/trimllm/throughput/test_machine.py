@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from drivers import card, nvidia_smi
 
 from trimllm.base.precision import has_bfloat16
 from trimllm.throughput import machine
@@ -36,7 +35,9 @@ def test_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.fast_dtype("cuda") == "float16"
     assert (machine.fast_dtype("cpu") == "bfloat16") == has_bfloat16("cpu")
     # The GPU is the first visible one.
-    nvidia_smi(tmp_path, card("Tesla V100-SXM2-16GB"), card("NVIDIA A100-SXM4-80GB"))
+    cards = "0, GPU-0, Tesla V100-SXM2-16GB\n1, GPU-1, NVIDIA A100-SXM4-80GB"
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho '{cards}'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert machine.this_machine("cuda") == "a100"

@@ -6,13 +6,10 @@ import copy
 import math
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from models import FAMILIES, logits_of, random_documents, tiny, word_tokenizer
 
 from trimllm import checkpoint
@@ -38,7 +35,6 @@ from trimllm.train.batching import (
     documents_of_epoch,
     examples_of,
     packed,
-    parts_of,
 )
 
 SETTINGS = TrainSettings(learning_rate=1e-3, batch_size=4, dtype="float32", seed=3)
@@ -143,20 +139,6 @@ def test_settings_out_of_range_are_refused() -> None:
             TrainSettings(**{name: "sgd"})
 
 
-@pytest.mark.parametrize("longest", [3, 5, 30])
-def test_what_is_too_long_loses_its_left_end_and_keeps_a_token_of_the_prompt(longest: int) -> None:
-    """A model of `longest` positions reads all tokens but the last, which it predicts."""
-    whole = examples_of(word_tokenizer(), documents(40))
-    cut = examples_of(word_tokenizer(), documents(40), longest)
-    assert any(one.length > 7 for one in whole)
-    for before, after in zip(whole, cut, strict=True):
-        assert after.answer == before.answer and after.prompt
-        assert after.length == min(before.length, longest)
-        assert before.prompt[-len(after.prompt) :] == after.prompt
-    with pytest.raises(UserError, match="a choice of 3 tokens does not fit"):
-        examples_of(word_tokenizer(), documents(40), 2)
-
-
 def test_batches_hold_every_example_once_and_little_padding() -> None:
     examples = examples_of(word_tokenizer(), documents(WINDOW * 8))
     batches = batches_of(examples, 4, seed=0, epoch=1)
@@ -164,19 +146,6 @@ def test_batches_hold_every_example_once_and_little_padding() -> None:
     padded = sum(max(e.length for e in batch) * len(batch) for batch in batches)
     assert padded < 1.15 * sum(e.length for e in examples)
     assert batches != batches_of(examples, 4, seed=0, epoch=2)
-
-
-@given(st.lists(st.integers(1, 40), max_size=12), st.integers(1, 120))
-def test_a_part_holds_as_many_rows_as_fit(lengths: list[int], tokens: int) -> None:
-    batch = [Example((at,), (0,) * length, None) for at, length in enumerate(lengths)]
-    parts = [*parts_of(batch, tokens)]
-    assert [one for part in parts for one in part] == batch and all(parts)
-
-    def padded(part: list[Example]) -> int:
-        return len(part) * max(one.length for one in part)
-
-    assert all(padded(part) <= tokens or len(part) == 1 for part in parts)
-    assert all(padded([*a, b[0]]) > tokens for a, b in pairwise(parts))
 
 
 @pytest.mark.parametrize("rule, left", [("bottom", [2, 3, 4]), ("top", [0, 1, 2])])

@@ -186,8 +186,9 @@ def test_learning_from_a_teacher_is_the_plain_loop(
 def test_adapters_train_as_by_peft_and_the_plain_loop_and_are_merged() -> None:
     found, before = ours(SETTINGS, None, lora=LORA), dict(tiny("llama").named_parameters())
     config = LoraConfig(r=4, lora_alpha=12, target_modules=list(MATRICES))
+    base = tiny("llama")
     torch.manual_seed(SETTINGS.seed)
-    adapted = get_peft_model(tiny("llama"), config)
+    adapted = get_peft_model(base, config)
     plain(SETTINGS, None, adapted=adapted)
     expected = dict(adapted.merge_and_unload().named_parameters())
     assert found.keys() == expected.keys() == before.keys()

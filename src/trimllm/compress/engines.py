@@ -106,7 +106,11 @@ def external(job: CompressJob) -> Compressed:
     variables = environment(settings.threads, isolated=True)
     if settings.device == "cpu":  # the engines take a GPU wherever they see one
         variables["CUDA_VISIBLE_DEVICES"] = ""
-    engine_job = {"engine": job.engine, "dense": str(job.write(stock)), "output": str(output)}
+    engine_job: dict[str, Any] = {
+        "engine": job.engine,
+        "dense": str(job.write(stock)),
+        "output": str(output),
+    }
     engine_job |= {"rows": job.rows().tolist(), "group_size": settings.group_size}
     version = run_worker(
         Path(__file__).with_name("external_worker.py"),

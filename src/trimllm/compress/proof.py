@@ -42,7 +42,7 @@ def scored_rows(tokenizer: Any, held_back: Sequence[HeldBack], max_tokens: int) 
     rows: list[ScoredRow] = []
     for one in held_back:
         if isinstance(one, str):
-            prompt, rest = [], tokenizer(one).input_ids
+            prompt, rest = list[int](), tokenizer(one).input_ids
         else:
             prompt, rest = encode_pair(tokenizer, *one)
         cut = max(0, len(prompt) + len(rest) - max_tokens)

@@ -44,7 +44,7 @@ QWEN2 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 LLAMA_3 = QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
-SPLITS = {
+SPLITS: dict[tuple[Any, ...], str] = {
     (("ByteLevel", True),): "gpt-2",
     (("Digits", True), ("ByteLevel", True)): "smollm",
     (("Split", QWEN2), ("ByteLevel", False)): "qwen2",
@@ -84,11 +84,11 @@ def tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             content = halves.transpose(1, 2).reshape(content.shape)
         yield names[source], content
     for block, kind in missing_units(model):
-        into, out, inner = ("ffn_gate", "ffn_up"), "ffn_down", ZERO_CHANNELS
+        into, out, inner = ["ffn_gate", "ffn_up"], "ffn_down", ZERO_CHANNELS
         if kind == "attention" and block:
             continue
         if kind == "attention":
-            into, out, inner = ("attn_q", "attn_k", "attn_v"), "attn_output", width
+            into, out, inner = ["attn_q", "attn_k", "attn_v"], "attn_output", width
         yield f"blk.{block}.{out.split('_')[0]}_norm.weight", torch.zeros(config.hidden_size)
         for name in into:
             yield f"blk.{block}.{name}.weight", torch.zeros(inner, config.hidden_size)

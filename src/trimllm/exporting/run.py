@@ -72,13 +72,14 @@ def export(
         raise UserError(f"{source} is compressed; export the checkpoint that it was made from")
     final = Path(output) if output else Path(f"{source.absolute()}-{variant}")
     facts, texts, start = facts or Facts(), texts or proof.TEXTS, time.perf_counter()
-    facts = replace(facts, name=facts.name or source.name)
+    title = facts.name or source.name
+    facts = replace(facts, name=title)
     files.refuse_other(final)
     with files.scratch(final) as folder:
         model, tokenizer = load(source, verify=False)
         gguf = folder / f"model-{kind.upper()}.gguf"  # the hub reads the type off the name
         if name == "gguf":
-            gguf_file.write(model, tokenizer, source, gguf, kind, facts.name, facts.license)
+            gguf_file.write(model, tokenizer, source, gguf, kind, title, facts.license)
             shutil.copyfile(source / "config.json", folder / "config.json")
             card.write(folder, facts, LOADING.format(gguf.name), "gguf")
         else:

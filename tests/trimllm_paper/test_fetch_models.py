@@ -159,11 +159,7 @@ def test_a_pickle_with_an_unknown_or_another_hash_is_not_opened(
 
 @pytest.mark.parametrize("safe", [False, True])
 def test_the_pinned_revision_of_the_hub_gives_the_hashes(
-    opt: tuple[Path, Any],
-    tmp_path: Path,
-    target: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    safe: bool,
+    opt: tuple[Path, Any], tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch, safe: bool
 ) -> None:
     """As the hub's client returns them; of weights in both forms the pickles are not fetched."""
     folder, state = opt

@@ -121,10 +121,10 @@ def _csv_rows(text: str, name: str) -> Numbered:
         end = reader.line_num
         for row in reader:
             end = reader.line_num
-            if None in row or None in row.values():
-                row = RowError(f"not the {len(names)} fields that the header names")
-            rows.append((f"{name}:{end}", row))
+            broken = None in row or None in row.values()
+            fault = RowError(f"not the {len(names)} fields that the header names")
+            rows.append((f"{name}:{end}", fault if broken else row))
     except csv.Error as error:
-        fault = f"{name}:{end + 1}: not a row of a CSV ({error}); look for a quote there"
-        raise UserError(fault) from None
+        place = f"{name}:{end + 1}"
+        raise UserError(f"{place}: not a row of a CSV ({error}); look for a quote there") from None
     return rows

@@ -32,10 +32,13 @@ def build(subject: Subject) -> nn.Module:
     if subject.shape:
         model = random_model(subject)
     else:
-        place = {"dtype": subject.dtype, "device": subject.device}
-        # Whoever starts the session has verified the files.
-        options = {"trust_remote_code": subject.trust_remote_code, "verify": False}
-        model, _ = load(subject.checkpoint or "", **place, **options)
+        model, _ = load(
+            subject.checkpoint or "",
+            dtype=subject.dtype,
+            device=subject.device,
+            trust_remote_code=subject.trust_remote_code,
+            verify=False,  # whoever starts the session has done it
+        )
     # Tensor cores skip zeros since compute capability 8.0; a CPU has no kernel that does.
     if subject.device == "cuda" and torch.cuda.get_device_capability() >= (8, 0):
         replace(model, lambda linear: sparse(linear) if is_2_4(linear.weight) else linear)

@@ -11,6 +11,7 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -140,7 +141,7 @@ def claim(count: int, folder: Path = LOCKS, wait: float = 1.0) -> list[str]:
     return mine
 
 
-def _lock(streams: dict[str, IO[str]], count: int) -> list[str]:
+def _lock(streams: Mapping[str, IO[str]], count: int) -> list[str]:
     """Lock the first `count` free files, or as many as there are."""
     mine: list[str] = []
     for name, stream in streams.items():

@@ -50,7 +50,7 @@ class Estimate(NamedTuple):
     def rounds(cls, ratio: Sequence[float], timing: Any) -> Estimate:
         """A ratio of speeds, as `derive.speedup` gives it."""
         rounds = int(timing.content["protocol"]["repeats"])
-        return cls(*ratio, f"{rounds} rounds", rounds - 1)
+        return cls(ratio[0], ratio[1], ratio[2], f"{rounds} rounds", rounds - 1)
 
 
 @dataclass(frozen=True)

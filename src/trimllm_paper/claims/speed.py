@@ -41,15 +41,16 @@ def speedup_consumer(evidence: Evidence) -> Finding:
     if not ratios:
         return Finding(missing=["throughput of TrimLLM and of a compressor on one machine"])
     comparisons = [
-        _faster(f"{place}: over {other}", *one, 2.1 - 0.05) for place, other, *one in ratios
+        _faster(f"{place}: over {other}", ratio, row, 2.1 - 0.05)
+        for place, other, ratio, row in ratios
     ]
     measured = {(place, compressor) for place, compressor, *_ in ratios}
     places = dict.fromkeys(timings.place if own else [place for place, *_ in ratios])
     pairs = [(place, one) for place in places for one in BASELINES]
     missing = [f"{one} on {place}" for place, one in pairs if (place, one) not in measured]
     if not missing:  # the largest may be one that was not measured
-        largest = max(ratios, key=lambda one: one[2])
-        comparisons.append(_faster("the largest", *largest[2:], 5.7 - 0.05))
+        _, _, ratio, row = max(ratios, key=lambda one: one[2])
+        comparisons.append(_faster("the largest", ratio, row, 5.7 - 0.05))
     return Finding(comparisons, missing, own)
 
 

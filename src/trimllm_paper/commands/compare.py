@@ -138,8 +138,8 @@ def run(folder: Path, kept: Path, show: str = DIFFERENT, configfiles: Sequence[P
     if hows[0].get("config_hash") != hows[1].get("config_hash"):
         seeds = [int(run.evaluations.seed.iloc[0]) for run in (mine, theirs)]
         first = settings(folder, configfiles, seeds[0])
-        keys = differences(first, settings(kept, configfiles, seeds[1]))
-        lines += ["Keys of the configuration (first | second):", *keys]
+        other_keys = differences(first, settings(kept, configfiles, seeds[1]))
+        lines += ["Keys of the configuration (first | second):", *other_keys]
     print("\n".join(lines))
     print(json.dumps({"counts": counts, "cells": cells}))
     chance = binom.sf(counts[DIFFERENT] - 1, unequal, CHANCE)

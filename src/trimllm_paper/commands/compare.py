@@ -73,10 +73,10 @@ def other_drops(one: Frame, other: Frame) -> Iterator[str]:
             yield f"Chain {'/'.join(key)}: other sublayers after the first {same}"
 
 
-def facts(run: Frame) -> dict[str, str]:
-    """Facts of provenance of a run's evaluations, flat, with all values of each."""
+def facts(evaluations: pd.DataFrame) -> dict[str, str]:
+    """Facts of provenance of some evaluations, flat, with all values of each."""
     values: dict[str, set[str]] = {}
-    for provenance in run.evaluations.provenance:
+    for provenance in evaluations.provenance:
         for key, value in keys_of({fact: provenance.get(fact) for fact in FACTS}):
             values.setdefault(key, set()).add(str(value)[:12])
     return {key: ", ".join(sorted(each)) for key, each in values.items()}
@@ -130,7 +130,7 @@ def run(folder: Path, kept: Path, show: str = DIFFERENT, configfiles: Sequence[P
     for place, keys in ((folder, groups[0].keys() - both), (other, groups[1].keys() - both)):
         if keys:
             print(f"In {place} alone: {len(keys)} cells, such as {'/'.join(min(keys))}")
-    hows = facts(mine), facts(theirs)
+    hows = [facts(pd.concat([run[key] for key in both])) for run in groups]
     lines = differences(*hows)
     lines.insert(
         0, f"Made {'differently (first | second):' if lines else 'alike, as far as recorded.'}"

@@ -16,8 +16,7 @@ from trimllm.base.kept import epochs_for
 from trimllm.base.machine import free_memory
 from trimllm.base.names import PAPER_CRITERION
 from trimllm.data import Document, all_free, read_documents
-from trimllm.scanning import Scan, from_record, scan, to_record
-from trimllm.scanning.sample import sample_of
+from trimllm.scanning import Scan, from_record, sample_of, scan, to_record
 from trimllm.select import Selection, choose, trainable_blocks
 from trimllm.sublayers import drop, original_units, units
 from trimllm.train import (

@@ -3,8 +3,7 @@
 from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
-    from trimllm.scanning import scan, to_record
-    from trimllm.scanning.sample import sample_of
+    from trimllm.scanning import sample_of, scan, to_record
     from trimllm_paper.records import ScanFile
 
     params = job.params

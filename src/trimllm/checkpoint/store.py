@@ -23,15 +23,14 @@ from transformers.utils import logging
 from trimllm.base import files, kernels
 from trimllm.base.errors import UserError
 from trimllm.checkpoint import card
-from trimllm.sublayers import adapter_of
-from trimllm.sublayers.families import auto_map, modeling_file
+from trimllm.sublayers.families import write_code
 
 logging.disable_progress_bar()  # of transformers, beside our own
 
 # Never split: one declared output per checkpoint, whatever its size.
 ONE_FILE = "1000000GB"
-# Starts of names of files that `write_tensors` copies. Manifest, card and records are not among
-# them: they describe the source itself.
+# Starts of names of files that `write_tensors` copies: not manifest, card and records, which
+# describe the source itself.
 COPIED = (
     *("tokenizer", "special_tokens", "added_tokens", "chat_template", "vocab", "merges"),
     *("generation_config", "modeling_"),
@@ -186,9 +185,7 @@ def write(
         for name in model._tied_weights_keys or ():
             state.pop(name, None)
     if getattr(model.config, "units", None) is not None:
-        family = adapter_of(model)
-        model.config.auto_map = auto_map(family)
-        (directory / "modeling_trimllm.py").write_text(modeling_file(family), encoding="utf-8")
+        write_code(model, directory)
     model.save_pretrained(directory, state_dict=state, max_shard_size=ONE_FILE)
     tokenizer.save_pretrained(directory)
     config, settings = (directory / f"{name}.json" for name in ("config", "tokenizer_config"))
@@ -203,12 +200,11 @@ def write(
 def write_tensors(
     source: str | Path, tensors: Mapping[str, Tensor], changes: dict[str, Any], directory: Path
 ) -> None:
-    """Write changed tensors of a checkpoint into an existing directory, the rest as in `source`.
+    """Write a checkpoint into an existing directory: all its tensors, changed keys of the config,
+    and the rest as in `source`.
 
-    Args:
-        tensors: all tensors of the new one, with or without a tied head. float32 weights and biases
-            are stored in the type of `source`; parts of a packed format (scales, codes) as given.
-        changes: keys of the config that differ.
+    float32 weights and biases are stored in the type of `source`, parts of a packed format (scales,
+    codes) as given.
     """
     config = files.read_json(Path(source) / "config.json")
     kind = getattr(torch, config.get("dtype") or "float32")

@@ -125,7 +125,6 @@ def load_streamed(
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
     place: str = "disk",
-    verify: bool = True,
 ) -> tuple[nn.Module, Any]:
     """As `load`, for a checkpoint, plain or trimmed, whose layers' weights are read when used.
 
@@ -135,7 +134,7 @@ def load_streamed(
         dtype, device: type of the weights when they are used, and where.
         place: where the layers' weights are otherwise: on "disk", or in "host" memory once read.
     """
-    path, stored = check_directory(path, verify=verify)
+    path, stored = check_directory(path, verify=True)
     if method := kernels.method_of(stored):
         raise UserError(f"{path} is compressed by {method}; only plain weights are streamed")
     model = skeleton(AutoConfig.from_pretrained(path, local_files_only=True), dtype, device)

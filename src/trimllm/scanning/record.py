@@ -1,11 +1,24 @@
-"""The result of a scan: one record a sublayer. As a JSON object, and back."""
+"""What a scan reads, and its result: one record a sublayer. As a JSON object, and back."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trimllm.data import Document
 from trimllm.sublayers import Unit
+
+
+def sample_of(
+    documents: Sequence[Document], count: int | None, seed: int, number: int
+) -> list[Document]:
+    """The calibration documents of scan `number` of a run: `count` drawn from a pool, anew for
+    every scan (section 3.3). None takes all, as does a pool that has no more."""
+    if count is None or count >= len(documents):
+        return list(documents)
+    return random.Random(f"{seed} scan {number}").sample(list(documents), count)
 
 
 @dataclass(frozen=True)

@@ -62,13 +62,9 @@ def answer_states(
         return streams.flatten(1, 2)[:, batch.places]
 
     decoder.layers = nn.ModuleList([_InPlaceOfLayers(run)])
+    inputs = {"position_ids": batch.positions, "attention_mask": mask, "use_cache": False}
     try:
-        return model.base_model(
-            batch.ids,
-            position_ids=batch.positions,
-            attention_mask=batch.mask(None, model.dtype),
-            use_cache=False,
-        ).last_hidden_state
+        return model.base_model(batch.ids, **inputs).last_hidden_state
     finally:
         decoder.layers = layers
 
@@ -97,17 +93,11 @@ def _add_(
 def answer_scores(
     head: nn.Module, batch: Batch, hidden: Tensor, greedy: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Log-likelihood of every scored token from the head's input at the answer places.
+    """Log-likelihoods (streams, scored tokens) from the head's input (streams, answer places,
+    width), and with `greedy` whether each token is the most likely one.
 
     The logits of scored tokens are computed in float32 whatever the model's type: choices often
     differ by less than a step of bfloat16.
-
-    Args:
-        hidden: (streams, answer places, width).
-        greedy: also return whether each token is the most likely one.
-
-    Returns:
-        (streams, scored tokens) float32, and booleans of the same shape or None.
     """
     normalizers, best = [], []
     size = CPU_LOGIT_ROWS if hidden.device.type == "cpu" else LOGIT_ROWS

@@ -20,7 +20,7 @@ Tokens = tuple[int, ...]
 
 
 class Row(NamedTuple):
-    """One prompt and its choices, in tokens, each at least one."""
+    """One prompt and its choices, in tokens, at least one each."""
 
     prompt: Tokens
     choices: tuple[Tokens, ...]
@@ -56,8 +56,7 @@ class Batch:
     """Rows padded on the right to one length.
 
     Attributes:
-        rows: index of each row in the list of rows; a row that is cut (see `fit`) is here once a
-            choice.
+        rows: index in the list of rows of each; one that is cut (see `fit`) is here once a choice.
         ids, positions: (rows, length), 0 at padding.
         segments: (rows, length) 0 for the prompt, c + 1 for choice c, -1 for padding.
         places: (answer places,) tokens, counted through all rows, that need the head.
@@ -125,10 +124,10 @@ def batch_of(pieces: Sequence[tuple[int, int, Row]], device: torch.device | str)
             places += range(len(cells), end)
             cells += [(token, width + n, index + 1) for n, token in enumerate(choice[:-1])]
         cells += [(0, 0, -1)] * (start + length - len(cells))
-    grid = torch.tensor(cells, device=device).view(len(pieces), length, 3)
+    grid = torch.tensor(cells, device=device).T.reshape(3, len(pieces), length)
     columns = (places, *zip(*scored, strict=True))
     tensors = (torch.tensor(column, device=device) for column in columns)
-    return Batch([index for index, _, _ in pieces], *grid.unbind(-1), *tensors)
+    return Batch([index for index, _, _ in pieces], *grid, *tensors)
 
 
 def batches(

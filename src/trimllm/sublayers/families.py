@@ -44,15 +44,15 @@ def register_named(name: str) -> str:
     return family.name
 
 
-def auto_map(family: Family) -> dict[str, str]:
-    """`auto_map` of a trimmed checkpoint's config.json."""
-    return {auto: f"modeling_trimllm.{cls.__name__}" for auto, cls in trimmed(family).items()}
-
-
-def modeling_file(family: Family) -> str:
-    """Text of modeling_trimllm.py for a checkpoint of a family."""
+def write_code(model: nn.Module, directory: Path) -> None:
+    """Write the modeling file of a trimmed model, and name its classes in the config."""
+    family = adapter_of(model)
+    names = {auto: f"modeling_trimllm.{cls.__name__}" for auto, cls in trimmed(family).items()}
+    model.config.auto_map = names
     text = Path(modeling_trimllm.__file__).read_text(encoding="utf-8")
-    return text if family.name in _BUILT_IN else f"{text}\nFAMILIES[{family.name!r}] = {family}\n"
+    if family.name not in _BUILT_IN:
+        text += f"\nFAMILIES[{family.name!r}] = {family}\n"
+    (directory / "modeling_trimllm.py").write_text(text, encoding="utf-8")
 
 
 def family_of(model_type: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,9 +40,8 @@ def script(tmp_path: Path) -> Path:
 
 
 def test_a_worker_replies_and_ends_with_its_block(script: Path) -> None:
-    with Worker(
-        script, {"start": 1}, name="sum", variables=environment(3, isolated=True)
-    ) as worker:
+    variables = environment(3, isolated=True)
+    with Worker(script, {"start": 1}, name="sum", variables=variables) as worker:
         assert [worker.ask("add", 2), worker.ask("add", 3)] == [3, 6]
         pid = worker.facts["pid"]
         assert pid != os.getpid() and not worker.facts["path"]
@@ -58,17 +58,10 @@ def test_a_worker_replies_and_ends_with_its_block(script: Path) -> None:
         (1, "fail", "sum: ZeroDivisionError"),
     ],
 )
-def test_what_goes_wrong_is_one_line(script, start, command, message) -> None:
-    with (
-        pytest.raises(UserError, match=message),
-        Worker(script, {"start": start}, name="sum") as worker,
-    ):
-        worker.ask(command)
-
-
-def test_an_interpreter_that_does_not_exist(script: Path) -> None:
-    with pytest.raises(UserError, match="sum cannot be started"):
-        run_worker(script, {"start": 0}, name="sum", python=script.parent / "none")
+def test_what_goes_wrong_is_one_line(script: Path, start: Any, command: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):  # noqa: SIM117
+        with Worker(script, {"start": start}, name="sum") as worker:
+            worker.ask(command)
 
 
 def test_the_python_of_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,3 +77,5 @@ def test_the_python_of_an_environment(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("TRIMLLM_TOY_PYTHON", str(tmp_path))
     with pytest.raises(UserError, match="is not an executable Python"):
         python_of("toy", "envs")
+    with pytest.raises(UserError, match="sum cannot be started"):
+        run_worker("none.py", {}, name="sum", python=tmp_path / "none")

@@ -15,8 +15,7 @@ import trimllm
 from trimllm.base.errors import UserError
 from trimllm.base.precision import rounded_copy
 from trimllm.data import Document
-from trimllm.scanning import Scores, from_record, scan, to_record
-from trimllm.scanning.sample import sample_of
+from trimllm.scanning import Scores, from_record, sample_of, scan, to_record
 from trimllm.score import forward
 from trimllm.select import choose
 from trimllm.sublayers import Unit, drop, unit_layers, units

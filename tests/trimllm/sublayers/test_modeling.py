@@ -1,25 +1,24 @@
-"""The modeling file: its registered classes, vLLM's count of attentions, one's own family.
+"""The modeling file: vLLM's count of attentions, one's own family.
 
 `checkpoint/test_store.py` loads it in fresh processes, with and without trimllm.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from models import FAMILIES, saved_families, some_ids, tiny
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from models import FAMILIES, some_ids, tiny
+from transformers import AutoModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.sublayers import Unit, drop, modeling_trimllm, register_named
 from trimllm.sublayers.modeling_trimllm import decoder_of
@@ -28,47 +27,25 @@ from trimllm.sublayers.modeling_trimllm import decoder_of
 DROPPED = [Unit(0, "mlp"), Unit(1, "mlp"), Unit(2, "attention"), Unit(3, "attention")]
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return saved_families(tmp_path_factory.mktemp("saved"), DROPPED)
-
-
 @pytest.mark.parametrize("family", FAMILIES)
-def test_it_loads_by_its_registered_classes(saved: dict[str, Path], family: str) -> None:
-    names = files.read_json(saved[family] / "config.json")["auto_map"]
-    expected = drop(tiny(family), DROPPED)
-    for auto, whole in ((AutoModel, expected.model), (AutoModelForCausalLM, expected)):
-        model = auto.from_pretrained(saved[family]).eval()
-        assert names[auto.__name__] == f"modeling_trimllm.{type(model).__name__}"
-        with torch.no_grad():
-            assert torch.equal(model(some_ids())[0], whole(some_ids())[0])
-
-
-@pytest.fixture
-def vllm_attention() -> Iterator[None]:
-    """The name by which vLLM has a model call its attention, for one that runs here."""
-    ALL_ATTENTION_FUNCTIONS.register("vllm", sdpa_attention_forward)
-    ALL_MASK_ATTENTION_FUNCTIONS.register("vllm", sdpa_mask)
-    yield
-    del ALL_ATTENTION_FUNCTIONS._global_mapping["vllm"]
-    del ALL_MASK_ATTENTION_FUNCTIONS._global_mapping["vllm"]
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_vllm_counts_attentions(saved: dict[str, Path], family: str, vllm_attention: None) -> None:
-    config = AutoConfig.from_pretrained(saved[family])
+def test_vllm_counts_attentions(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The name by which vLLM has a model call its attention, for one that runs here.
+    attentions, masks = ALL_ATTENTION_FUNCTIONS, ALL_MASK_ATTENTION_FUNCTIONS
+    monkeypatch.setitem(attentions._global_mapping, "vllm", sdpa_attention_forward)
+    monkeypatch.setitem(masks._global_mapping, "vllm", sdpa_mask)
+    expected = drop(tiny(family), DROPPED).model
+    config = copy.deepcopy(expected.config)
     assert config.num_hidden_layers == 4
     config._attn_implementation = "vllm"
     for _ in range(2):  # as vLLM builds it: once to look at, once to keep
         model = AutoModel.from_config(config, dtype=torch.float32).eval()
         assert config.num_hidden_layers == 3
-    layers, expected = decoder_of(model).layers, drop(tiny(family), DROPPED).model
+    layers = decoder_of(model).layers
     numbers = [layer.self_attn.layer_idx for layer in layers if layer.self_attn is not None]
     assert len(layers) == 4 and numbers == [0, 1, 2]
     model.load_state_dict(expected.state_dict())
     with torch.no_grad():
-        found, whole = (one(some_ids(), use_cache=False)[0] for one in (model, expected))
-    torch.testing.assert_close(found, whole)
+        torch.testing.assert_close(*(m(some_ids(), use_cache=False)[0] for m in (model, expected)))
     with pytest.raises(ValueError, match="one pipeline stage"):
         layers[3] = torch.nn.Identity()
 

@@ -40,12 +40,12 @@ def listed() -> Iterator[Mutant]:
     """The mutants of mutants.yaml. Raises `ValueError` for one whose text is not there once."""
     for group in yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8")):
         text = (ROOT / "src" / group["module"]).read_text("utf-8")
-        for one in group["changes"]:
-            if (count := text.count(one["old"])) != 1:
-                raise ValueError(f"{group['module']} has {one['old']!r} {count} times")
-            changed = text.replace(one["old"], one["new"])
-            change = f"{group['module']}: {one['old']!r} -> {one['new']!r}"
-            yield Mutant(group["module"], changed, (group["tests"], one["named"]), change)
+        for named, old, new in group["changes"]:
+            if (count := text.count(old)) != 1:
+                raise ValueError(f"{group['module']} has {old!r} {count} times")
+            change = f"{group['module']}: {old!r} -> {new!r}"
+            changed = text.replace(old, new)
+            yield Mutant(group["module"], changed, (group["tests"], named), change)
 
 
 def passes(tests: tuple[str, str], mutant: Mutant | None = None) -> bool:

@@ -66,15 +66,13 @@ def trim(
     teacher: Teacher | None = None,
     resume: Resume = Resume(),  # noqa: B008
 ) -> Iterator[Epoch]:
-    """Trim a model in place, epoch by epoch (section 3.2), while one iterates.
+    """Trim a model in place (Algorithm 1, section 3.2); each iteration runs an epoch.
 
-    Epoch 0 drops nothing: it scans, chooses the blocks that are trained for the whole run, and
-    trains. One may stop at any epoch, save the model in float32, and go on from there with
-    `resume`: the bytes are those of a chain in one piece.
+    Epoch 0 drops nothing: it scans, chooses the blocks to train for the whole run, and trains. A
+    chain saved in float32 after any epoch goes on with `resume`, to the same bytes.
 
     Args:
-        train: documents to train on.
-        calibration: others, the pool that scans draw from.
+        train, calibration: documents to train on; others, which scans draw from.
         until: sublayers to drop in all; below 1 the share of the full model's sublayers to keep.
             The chain ends at the nearest end of an epoch.
         step: sublayers dropped an epoch.

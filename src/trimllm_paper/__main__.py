@@ -7,7 +7,7 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trimllm.base.errors import UserError
@@ -35,14 +35,34 @@ def parser() -> argparse.ArgumentParser:
     questions = "questions: .jsonl, .json, .csv or .parquet, or OWNER/NAME[:SPLIT] of the hub"
     start.add_argument("file", type=Path, help=questions)
     start.add_argument("--model", required=True, help="a checkpoint's folder, or OWNER/NAME")
-    wishes = '"smallest above 95%%" (the default), "at most 200 MB", "at least 30 tokens/s"'
-    start.add_argument("--want", nargs="+", default=[], help=f"{wishes}; one or several")
+    wishes = "above_percent=95 (default), megabytes=200, tokens_per_second=30; one or several"
+    start.add_argument("--want", nargs="+", default=[], metavar="KEY=NUMBER", help=wishes)
     start.add_argument("--test", type=Path, help="test questions, likewise; default: some of FILE")
     default = "of the export; default: gguf_q8_0 where llama.cpp can"
     start.add_argument("--format", choices=VARIANTS, help=default)
     start.add_argument("--minutes", type=float, default=15, help="budget; default: 15")
     start.add_argument("--output", type=Path, default=Path("own.yaml"), help="default: own.yaml")
     start.add_argument("--force", action="store_true", help="write over what is there")
+    gpu = command("check-gpu", "does this GPU do what the plan expects; a few minutes")
+    gpu.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: to try it out")
+    gpu.add_argument("--results", type=Path, default=Path("results"), help="folder of results")
+    export = command("export", "write a checkpoint as an engine reads it, verified in that engine")
+    export.add_argument("checkpoint", type=Path, help="a checkpoint's folder, plain or trimmed")
+    export.add_argument("--format", default="gguf_q8_0", choices=VARIANTS)
+    export.add_argument("--output", type=Path, help="new folder; default: CHECKPOINT-FORMAT")
+    export.add_argument("--texts", type=Path, help="file of texts to verify on, one a line")
+    serve = command("serve", "serve a GGUF file, or a folder with one, by llama.cpp over HTTP")
+    models = "GGUF file, folder of an export, or results of a run of `own`"
+    serve.add_argument("model", type=Path, help=models)
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8080)
+    serve.add_argument("--threads", type=int, help="default: every core")
+    serve.add_argument("--context", type=int, default=2048, help="tokens; default: 2048")
+    _add_commands_on_results(command)
+    return whole
+
+
+def _add_commands_on_results(command: Callable[..., argparse.ArgumentParser]) -> None:
     cost = "what targets would take: jobs, hours, disk and wall-clock time"
     plan = command("plan", cost, configured=True)
     plan.add_argument("targets", nargs="*", default=["all"])
@@ -71,22 +91,6 @@ def parser() -> argparse.ArgumentParser:
     unpack = command("unpack", "write the records of a kept run as the files that they were")
     unpack.add_argument("reference", type=Path, help="folder of the kept run")
     unpack.add_argument("results", type=Path, help="folder of results; files there stay")
-    gpu = command("check-gpu", "does this GPU do what the plan expects; a few minutes")
-    gpu.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: to try it out")
-    gpu.add_argument("--results", type=Path, default=Path("results"), help="folder of results")
-    export = command("export", "write a checkpoint as an engine reads it, verified in that engine")
-    export.add_argument("checkpoint", type=Path, help="a checkpoint's folder, plain or trimmed")
-    export.add_argument("--format", default="gguf_q8_0", choices=VARIANTS)
-    export.add_argument("--output", type=Path, help="new folder; default: CHECKPOINT-FORMAT")
-    export.add_argument("--texts", type=Path, help="file of texts to verify on, one a line")
-    serve = command("serve", "serve a GGUF file, or a folder with one, by llama.cpp over HTTP")
-    models = "GGUF file, folder of an export, or results of a run of `own`"
-    serve.add_argument("model", type=Path, help=models)
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8080)
-    serve.add_argument("--threads", type=int, help="default: every core")
-    serve.add_argument("--context", type=int, default=2048, help="tokens; default: 2048")
-    return whole
 
 
 def main(words: Sequence[str] | None = None) -> int:

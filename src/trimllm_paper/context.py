@@ -91,12 +91,12 @@ class Context(BaseModel, frozen=True, extra="forbid"):
         lora = config.finetune.lora is not None
         shown: dict[str, Any] = {"models": models, "chains": chains, "lora": lora}
         shown |= {"domains": domains(config.domain_specs), "recipes": config.recipes}
+        shown |= {"patterns": [*config.throughput.patterns]}
         if model:
             return cls(**shown | {"recipes": {name: config.recipes[name] for name in chains}})
         sections = ("trim", "compress", "tables", "throughput", "engines")
         shown |= {name: getattr(config, name) for name in sections}
-        shown |= {"tested": domains(config.near_specs), "patterns": [*config.throughput.patterns]}
-        return cls(**shown)
+        return cls(**shown, tested=domains(config.near_specs))
 
     def named(self, text: str) -> str:
         """A text on what was measured; adapters in place of full fine-tuning have their label."""

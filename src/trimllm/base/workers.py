@@ -86,10 +86,10 @@ class Worker:
     ) -> None:
         self.name = name
         command = [python, "-P", "-W", "ignore", SERVE, script]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         options: Any = {"env": variables or environment(1), "text": True, "errors": "replace"}
+        options |= {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         try:
-            self.process: Any = subprocess.Popen(command, **pipes, **options)
+            self.process: Any = subprocess.Popen(command, **options)
         except OSError as error:
             raise UserError(f"{name} cannot be started: {error}") from error
         try:

@@ -39,7 +39,8 @@ def layers_prefix(model: nn.Module) -> str:
 
 def stock_config(config: Any) -> Any:
     """The stock configuration with as many blocks, all of them whole."""
-    content, kind = config.to_dict(), type(config)
+    content: dict[str, Any] = config.to_dict()
+    kind: Any = type(config)
     if content.pop("units", None) is not None:
         kind = kind.__base__
         for key in ("original_num_hidden_layers", "auto_map", "model_type", "architectures"):

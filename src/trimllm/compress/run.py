@@ -63,8 +63,7 @@ def compress(
     provenance: Callable[[], dict[str, Any]] = dict,
     record: Callable[[Record], Record] = dict,
 ) -> Record:
-    """Compress a checkpoint; the result appears whole and checked, or not at all: `UserError` for
-    what cannot be compressed so, or has become worse than its margin allows.
+    """Compress a checkpoint; its loss is checked before it is saved. Raises `UserError`.
 
     Args:
         method, engine: of `METHODS`; engine None takes the default.
@@ -101,14 +100,11 @@ def compress(
             "method": method,
             "engine": engine,
             "engine_version": compressed.engine_version or version(engine),
-            "loss": loss,
-            "yardstick": entry.yardstick,
-            "margin": entry.margin,
+            **{"loss": loss, "yardstick": entry.yardstick, "margin": entry.margin},
             "settings": {name: getattr(settings, name) for name in entry.settings},
-            "seed": settings.seed,
+            **{"seed": settings.seed, "seconds": round(time.perf_counter() - start, 2)},
             "bytes": store.bytes_by_part(temporary),
             "bytes_dense": store.bytes_by_part(source),
-            "seconds": round(time.perf_counter() - start, 2),
             **{"calibration_texts": len(texts), "held_back_texts": len(held_back)},
             **compressed.facts,
         }

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -48,21 +49,16 @@ def export(
     """Write a checkpoint for an engine, and verify it in that engine before it is saved.
 
     Args:
-        path: a dense checkpoint directory, plain or trimmed.
+        path: a dense checkpoint.
         format: "gguf" (llama.cpp; 16 bits) or with a type, "gguf_q8_0"; "vllm"; "padded".
         output: folder of the export; None puts it beside the checkpoint, as `PATH-FORMAT`.
         texts: held-back texts, or pairs of prompt and answer, to compare the engine with
             transformers on; none takes `proof.TEXTS`.
         facts: content of the model card that the checkpoint does not have.
-        threads: of the process that verifies.
         provenance: called at the end; its result goes into manifest.json.
         record: makes export.json of format, proof, bytes and seconds.
 
-    Returns:
-        The folder: the model, its card, export.json, manifest.json.
-
-    Raises:
-        UserError: the engine is not installed, cannot run this model, or computes something else.
+    Returns the folder. Raises `UserError` if the engine is not installed or disagrees.
     """
     variant = "gguf_f16" if format == "gguf" else format
     require_engine(variant)
@@ -72,21 +68,11 @@ def export(
         raise UserError(f"{source} is compressed; export the checkpoint that it was made from")
     final = Path(output) if output else Path(f"{source.absolute()}-{variant}")
     facts, texts, start = facts or Facts(), texts or proof.TEXTS, time.perf_counter()
-    title = facts.name or source.name
-    facts = replace(facts, name=title)
+    facts = replace(facts, name=facts.name or source.name)
     files.refuse_other(final)
     with files.scratch(final) as folder:
         model, tokenizer = load(source, verify=False)
-        gguf = folder / f"model-{kind.upper()}.gguf"  # the hub reads the type off the name
-        if name == "gguf":
-            gguf_file.write(model, tokenizer, source, gguf, kind, title, facts.license)
-            shutil.copyfile(source / "config.json", folder / "config.json")
-            card.write(folder, facts, LOADING.format(gguf.name), "gguf")
-        else:
-            stored = to_stock(model) if name == "padded" else model
-            store.write(stored, tokenizer, folder, dtype=config.get("dtype"))
-            card.write(folder, facts)
-            del stored
+        written = _write(model, tokenizer, source, folder, variant, facts)
         context = gguf_file.context_of(model.config)
         question = proof.make_question(tokenizer, texts, min(MAX_TEXT_TOKENS, context - 8))
         references = [proof.answer(model, tokenizer, question)]
@@ -97,19 +83,37 @@ def export(
         if name == "padded":
             engine = proof.answer(*load(folder, verify=False), question)
         else:
-            engine = proof.ask(FORMATS[variant], gguf if kind else folder, question, threads)
+            engine = proof.ask(FORMATS[variant], written, question, threads)
         evidence = proof.judge(kind or name, engine, references, question["texts"])
         weights = [one for one in folder.iterdir() if one.suffix in (".gguf", ".safetensors")]
         content = {
             "format": variant,
             "bytes": {"file": sum(one.stat().st_size for one in weights)},
             "bytes_checkpoint": store.bytes_by_part(source),
-            "held_back_texts": len(texts),
-            "proof": evidence,
+            **{"held_back_texts": len(texts), "proof": evidence},
             "seconds": round(time.perf_counter() - start, 2),
         }
         store.complete(folder, final, {"export": record(content)}, provenance())
     return final
+
+
+def _write(
+    model: Any, tokenizer: Any, source: Path, folder: Path, variant: str, facts: Facts
+) -> Path:
+    """Write the model with its card; what the engine loads."""
+    name, kind = split_variant(variant)
+    if name == "gguf":
+        gguf = folder / f"model-{kind.upper()}.gguf"  # the hub reads the type off the name
+        gguf_file.write(model, tokenizer, source, gguf, kind, str(facts.name), facts.license)
+        shutil.copyfile(source / "config.json", folder / "config.json")
+        card.write(folder, facts, LOADING.format(gguf.name), "gguf")
+        return gguf
+    stored = to_stock(model) if name == "padded" else model
+    store.write(
+        stored, tokenizer, folder, dtype=files.read_json(source / "config.json").get("dtype")
+    )
+    card.write(folder, facts)
+    return folder
 
 
 def expected_bytes(path: str | Path, variant: str) -> int:

@@ -54,9 +54,8 @@ def measure(
             tokens, that engines run as they come; None times a bare loop over `forward`.
 
     Returns:
-        `measured`, `result.figures` by batch size and subject; `copy_bytes_per_second` and
-        `matrix_operations_per_second`, medians over the rounds; `protocol`; `interleaved`, whether
-        there was anything to take turns with.
+        `measured`, `result.figures` by batch size and subject; medians over the rounds of the
+        machine's rates; `protocol`; `interleaved`, whether several models took turns.
 
     Raises:
         UserError: a model cannot be run here, or too little memory for all of them.

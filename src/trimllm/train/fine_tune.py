@@ -40,22 +40,17 @@ def fine_tune(
     state: State | None = None,
     place: Callable[..., Any] = placed,
 ) -> dict[str, Any]:
-    """Fine-tune in place; returns a record of its passes for JSON.
-
-    With `held_back` documents the weights are those of the pass (`kept_pass`, from 0) that answers
-    them best, and training ends after `patience` passes in a row that were not better.
+    """Fine-tune in place; returns a record for JSON. With `held_back` documents the best pass by
+    them is kept (`kept_pass`, from 0), and `patience` passes without a better one end it.
 
     Args:
         epochs, documents: passes that the schedule goes by, and documents of each (None: all).
-        trainable: original blocks to train; None trains all.
-        lora: `rank` and `alpha` of adapters, which train in place of all blocks and are merged.
-        least: first pass that may be kept, from 1: a model that has seen a part of its documents is
-            no yardstick; None waits until every document was seen once.
-        passes: the first one to train and the one after the last; None trains all `epochs`.
-        state: where the state is saved, and from where it resumes.
-        place: `placed`, or how several processes share the model.
+        trainable: blocks to train; None: all. lora: `rank` and `alpha` of adapters in their place.
+        least: first pass that may be kept, from 1; None: once every document was seen.
+        passes: first one to train and the one after the last; None: all `epochs`.
+        state: where it is saved and resumed from. place: how processes share the model.
     """
-    numbers = range(epochs) if passes is None else range(*passes)
+    numbers = range(*passes or (epochs,))
     least = min(least or (math.ceil(len(train) / documents) if documents else 1), len(numbers))
     done = state.done if state else {}
     records, scores, kept = done.get("passes", []), done.get("held_back", []), done.get("kept")
@@ -63,8 +58,8 @@ def fine_tune(
     with place(model, trainable, settings, lora) as ready:
         for number in numbers[len(records) :]:
             chosen = documents_of_epoch(train, number, documents, settings.seed)
-            more: dict[str, Any] = {"epochs": epochs, "teacher": teacher, "state": state}
-            more |= {"epoch": number, "label": f"epoch {number + 1}/{epochs}"}
+            more: dict[str, Any] = {"epoch": number, "epochs": epochs, "teacher": teacher}
+            more |= {"state": state, "label": f"epoch {number + 1}/{epochs}"}
             trained = run_pass(ready, tokenizer, chosen, settings, **more)
             if trained == NO_PASS:
                 break
@@ -76,17 +71,16 @@ def fine_tune(
             if at - kept >= patience or at == len(numbers) - 1:
                 break
             if held_back and kept == at:
-                weights = weights_of(ready.trained)
-                best = {name: weight.to("cpu", copy=True) for name, weight in weights.items()}
+                best = {n: w.to("cpu", copy=True) for n, w in weights_of(ready.trained).items()}
             if state:
                 state.save(ready.trained, passes=records, held_back=scores, kept=kept)
         if kept is not None and kept != len(records) - 1:
             put_back(ready.trained, best)
         if held_back and not records:  # nothing is left to train
             scores = [_score(ready, tokenizer, held_back, settings.dtype)]
+    blocks = None if trainable is None else list(trainable)
     record = {"epochs": epochs, "settings": asdict(settings), "passes": records, "kept_pass": kept}
-    record["trainable_blocks"] = None if trainable is None else list(trainable)
-    record |= {"held_back": scores} | size_of(model)
+    record |= {"trainable_blocks": blocks, "held_back": scores} | size_of(model)
     return record | ({"lora": lora} if lora else {})
 
 

@@ -102,7 +102,7 @@ def requirements(want: Sequence[str]) -> dict[str, float]:
     """The section `own` by texts KEY=NUMBER. Raises `UserError` for another key or number."""
     try:
         pairs = {key: float(number) for key, _, number in (one.partition("=") for one in want)}
-        return Own(**pairs).wanted
+        return Own.model_validate(pairs).wanted
     except ValueError:  # pydantic's is one, too
         keys = ", ".join(f"{key}=NUMBER" for key in WORDS)
         raise UserError(f"--want {' '.join(want)}: give one or several of {keys}") from None

@@ -92,9 +92,9 @@ def verify_result(path: Path) -> None:
                 raise UserError(f"{path} is not what {manifest} says")
     if place.kind == "evaluation":
         results = Paths(place.results)
-        manifest = results.manifest(record.model, record.domain, record.recipe)
+        read = results.manifest(record.model, record.domain, record.recipe)
         made = {"manifest_sha256": "none", "data_hashes": "none"} | record.provenance
-        if problem := lineage.other_input(made, [manifest, results.data(record.tested)]):
+        if problem := lineage.other_input(made, [read, results.data(record.tested)]):
             raise UserError(f"{path} {problem}")
 
 

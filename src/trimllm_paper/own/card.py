@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from trimllm_paper.own.choice import tokens_per_second
 from trimllm_paper.recipe import FULL_FT, PRETRAINED, place_of
 from trimllm_paper.records import Answers, Evaluation, Throughput
 
-KINDS = {"answers": Answers, "throughput": Throughput, "evaluation": Evaluation}
+KINDS: dict[str, Any] = {"answers": Answers, "throughput": Throughput, "evaluation": Evaluation}
 NAMES = {FULL_FT: "fully fine-tuned", PRETRAINED: "before fine-tuning"}
 
 

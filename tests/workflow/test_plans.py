@@ -66,18 +66,15 @@ def test_every_target_can_be_planned(tmp_path: Path) -> None:
             {},
             "trim.kept_percent: chains of smollm2-135m with 15 drops an epoch end at 45",
         ),
-        ("table1", {"throughput": {"compressors": ["awq_int4"]}}, "group size 128 does not divide"),
         ("table2", {"models": {"smollm2-135m": {"parameters": 13_000_000_000}}}, " MiB"),
         ("own", {}, "the configuration has no section `own`"),
     ],
-    ids=["unknown key", "past the end", "shape without a kernel", "too large", "own"],
+    ids=["unknown key", "past the end", "too large", "own"],
 )
 def test_mistakes_are_one_line(
     tmp_path: Path, target: str, config: dict[str, object], message: str
 ) -> None:
     """Before anything runs; tests/trimllm_paper/config has every mistake in a configuration."""
-    if "throughput" in config:
-        config = {"throughput": {"shapes": ["smollm2-135m"], "composed": []} | config["throughput"]}
     changes = {key: json.dumps(value) for key, value in config.items()}
     assert message in complaint(snakemake(tmp_path, target, **changes))
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and "results" in path.parts]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from runs import CUT, MODEL, ROOT, SMOKE, made
+from runs import CUT, ROOT, SMOKE, made
 from shrunk import shrunk
 
 import trimllm_paper
@@ -17,6 +17,7 @@ from trimllm_paper import records
 from trimllm_paper.__main__ import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
+MODEL = "results/models/smollm2-135m"
 
 
 def test_the_real_model(tmp_path: Path) -> None:

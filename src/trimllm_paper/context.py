@@ -96,7 +96,7 @@ class Context(BaseModel, frozen=True, extra="forbid"):
             return cls(**shown | {"recipes": {name: config.recipes[name] for name in chains}})
         sections = ("trim", "compress", "tables", "throughput", "engines")
         shown |= {name: getattr(config, name) for name in sections}
-        return cls(**shown, tested=domains(config.near_specs))
+        return cls(**shown | {"tested": domains(config.near_specs)})
 
     def named(self, text: str) -> str:
         """A text on what was measured; adapters in place of full fine-tuning have their label."""

@@ -93,6 +93,8 @@ def write(frame: Frame, contexts: Sequence[Context], stem: str | Path) -> None:
             head |= {"verdict": one.verdict, "missing": "; ".join(one.finding.missing)}
             each = zip(one.finding.comparisons, holm(one.finding.comparisons), strict=True)
             table += [head | asdict(x) | {"holds": holds} for x, holds in each] or [head]
+    page += ["## How each claim is checked\n"]
+    page += [f"- {claim['text']}: {claim['check']}" for claim in published.claims()]
     write_text(f"{stem}.md", "\n".join([*page, ""]))
     write_text(f"{stem}.csv", DataFrame(table).to_csv(index=False, float_format="%.6g"))
 
@@ -106,11 +108,11 @@ def _page(context: Context, judged: Sequence[Judged]) -> list[str]:
     stand_ins += ["adapters for full fine-tuning"] if context.lora else []
     lines = [f"## {context.model.label}: {totals}\n"]
     lines += [f"Stand-ins: {', '.join(stand_ins)}.\n"] if stand_ins else []
-    lines += ["| claim of the paper | check | recipe | verdict | measured |", "|---" * 5 + "|"]
+    lines += ["| claim of the paper | recipe | verdict | measured |", "|---" * 4 + "|"]
     for one in judged:
-        text, check = f"{one.claim['text']} ({', '.join(one.claim['from'])})", one.claim["check"]
-        cells = [text, check] if one.recipe == "paper" else ["", ""]
-        cells += [one.recipe, f"{MARKS[one.verdict]} {one.verdict}", _measured(one.finding)]
+        text = f"{one.claim['text']} ({', '.join(one.claim['from'])})"
+        cells = [text if one.recipe == "paper" else "", one.recipe]
+        cells += [f"{MARKS[one.verdict]} {one.verdict}", _measured(one.finding)]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 

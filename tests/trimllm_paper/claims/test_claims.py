@@ -60,9 +60,10 @@ def test_printed_parts_of_specialization_pass(table: list[dict[str, str]]) -> No
 def test_the_page_has_a_row_for_each_claim(written: Path, table: list[dict[str, str]]) -> None:
     page = (written / "claims.md").read_text(encoding="utf-8")
     for claim, one in CLAIMS.items():
-        (row,) = [line for line in page.splitlines() if one["text"] in line]
+        row, how = [line for line in page.splitlines() if one["text"] in line]
         (verdict,) = {line["verdict"] for line in table if line["claim"] == claim}
-        assert verdict in row and one["check"] in row and row.count(" | ") == 4
+        assert verdict in row and row.count(" | ") == 3
+        assert how.endswith(one["check"])
     fastest = next(line for line in table if line["claim"] == "speedup_a100")
     assert float(fastest["value"]) == pytest.approx(188.7 / 42.3, abs=1e-4)
     assert fastest["holds"] == "True" and fastest["basis"] == "3 rounds"

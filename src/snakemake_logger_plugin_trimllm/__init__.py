@@ -106,7 +106,7 @@ class LogHandler(LogHandlerBase):
         if 0 < self.done == self.total:
             words = f"in {spent / 60:.0f} min"
         elif done := sum(SECONDS.get(job, 0.0) for job in self.finished):
-            left = spent * (whole - done) / done / 60
+            left = spent * max(0.0, whole - done) / done / 60
             # Other work on the machine, and jobs unlike those that were measured.
             words = f"{0.8 * left:.0f} to {1.5 * left + 1:.0f} min left at this speed"
         else:

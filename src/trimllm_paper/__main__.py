@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         parents = [files] if configured else []
         return commands.add_parser(name, help=does, description=does, parents=parents)
 
-    start = command("start", "begin with a file of your own: look at it, write own.yaml")
+    start = command("start", "inspect your data and model, and write own.yaml")
     start.epilog = (
         "Then: snakemake --cores all own --configfile own.yaml, and trimllm serve results/MY."
     )

@@ -41,7 +41,7 @@ class Accuracy:
     Attributes:
         tasks: rows of `Frame.evaluations`, seed after seed; `sources`: their files.
         n, percent, ci95: answers, accuracy (of free answers, F1 of words), its 95% interval.
-        answers, asked: by seed, the scores, and which documents of which tasks they are of.
+        answers, questions: by seed, the scores, and the tasks and documents they are of.
         same, documents: whether all seeds answered the same documents; how many documents.
         by_seed, deviation: accuracy of each seed; their standard deviation (None: one seed).
         chance, answer_loss: accuracy of guessing, nats a token of right answers (None: unknown).
@@ -57,10 +57,10 @@ class Accuracy:
         for task in tasks:
             seeds.setdefault(task.seed, []).append(task)
         self.answers = [[score for task in own for score in task.scores] for own in seeds.values()]
-        self.asked = {
+        self.questions = {
             seed: tuple((t.task, t.documents, t.n) for t in own) for seed, own in seeds.items()
         }
-        self.same = len({*self.asked.values()}) == 1
+        self.same = len({*self.questions.values()}) == 1
         self.n = sum(map(len, self.answers))
         self.documents = len(self.answers[0]) if self.same else self.n
         self.percent = 100 * sum(map(sum, self.answers)) / self.n
@@ -93,13 +93,13 @@ class Accuracy:
     def minus(self, other: Accuracy, share: float = 1.0) -> Difference:
         """Own minus `share` times other accuracy: paired over the seeds under which both answered
         the same documents, or all seeds if both answered them under as many; else unpaired."""
-        shared = sorted(s for s, asked in self.asked.items() if other.asked.get(s) == asked)
+        shared = sorted(s for s, one in self.questions.items() if other.questions.get(s) == one)
         mine, theirs, same = self.answers, other.answers, self.same
         if shared:
-            both = [dict(zip(one.asked, one.answers, strict=True)) for one in (self, other)]
+            both = [dict(zip(one.questions, one.answers, strict=True)) for one in (self, other)]
             mine, theirs = ([answers[seed] for seed in shared] for answers in both)
-            same = len({self.asked[seed] for seed in shared}) == 1
-        elif [*self.asked.values()] != [*other.asked.values()]:
+            same = len({self.questions[seed] for seed in shared}) == 1
+        elif [*self.questions.values()] != [*other.questions.values()]:
             own, second = ((one.percent, *one.ci95) for one in (self, other))
             return unpaired_difference(own, second, share)
         spread = None

@@ -297,9 +297,9 @@ class Answer(Part):
     """A held-back document of one's own data, and what a checkpoint answers."""
 
     prompt: str
-    message: str | None = None  # what is asked in its place, where it is asked as a chat
+    message: str | None = None  # in its place, of a chat
     right: str  # the answer that is right, of free ones the reference
-    said: str  # the choice that it takes, or what it writes
+    answer: str  # the choice that it takes, or what it writes
     correct: bool  # of free answers: equal up to letter case and punctuation
     f1: float | None = None  # of the words of free answers, 0 to 1
 
@@ -335,11 +335,11 @@ class Choice(Record):
     domain: str
     hardware: str  # where speed was measured
     format: str  # of the export
-    wanted: dict[str, float]
+    required: dict[str, float]
     candidates: list[Candidate]  # full_ft first
     recipe: str
-    missed: dict[str, float]  # what was wanted and is not met -> by which share; empty: all is met
-    told: str  # in one line
+    missed: dict[str, float]  # requirement that is not met -> by which share
+    summary: str  # in one line
 
     @property
     def chosen(self) -> Candidate:

@@ -53,7 +53,7 @@ def _recipes(row: Row, model: Model, spec: Table, context: Context) -> list[str]
         # All checkpoints among which the smallest above the bar is looked for.
         step, end = context.main.step, context.tables.smallest_percent or RULE_KEPT
         last = max(_drops(model, step, context.trim.kept_percent), default=0)
-        last = min(last, *filter(None, _drops(model, step, [end])), last)
+        last = min([last, *filter(None, _drops(model, step, [end]))])
         drops = [*range(0, last + 1, step)]
     elif name in context.chains and (row.trained or row.kept in context.trim.kept_percent):
         drops = _drops(model, context.recipes[name].step, [row.kept])

@@ -227,7 +227,7 @@ class Targets:
     def own_chosen(self, model: str, choice: Choice) -> Files:
         """Answers of the chosen checkpoint and of those beside it, and its export. Beside a full
         model stands the nearest trimmed one."""
-        near = nearest_trimmed(choice.candidates, choice.chosen, choice.wanted)
+        near = nearest_trimmed(choice.candidates, choice.chosen, choice.required)
         compared = [PRETRAINED, FULL_FT, choice.recipe, *([near.recipe] if near else [])]
         answers = [self.paths.answers(model, one) for one in dict.fromkeys(compared)]
         place = model, self.jobs.own_domain, choice.recipe, choice.format

@@ -40,12 +40,12 @@ PLAIN: dict[str, dict[str, Any]] = {
     },
     "ScanFile": {"scan": {"units": []}},
     "Answers": {
-        "documents": [{"prompt": "q?", "right": "a", "said": "b", "correct": False}],
+        "documents": [{"prompt": "q?", "right": "a", "answer": "b", "correct": False}],
         **{"recipe": "full_ft", "seed": 0, "perplexity": 20.5, "tokens": 600},
     },
     "Choice": {
-        **{"hardware": "box", "format": "padded", "wanted": {"above_percent": 95.0}},
-        **{"candidates": [CANDIDATE], "recipe": "full_ft", "missed": {}, "told": "one line"},
+        **{"hardware": "box", "format": "padded", "required": {"above_percent": 95.0}},
+        **{"candidates": [CANDIDATE], "recipe": "full_ft", "missed": {}, "summary": "one line"},
     },
 }
 

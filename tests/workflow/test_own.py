@@ -62,7 +62,7 @@ def own(folder: Path) -> Path:
     (folder / "short.yaml").write_text(yaml.safe_dump(config))
     run = snakemake(folder, "own", configfile=folder / "short.yaml", results="results/sums")
     assert run.returncode == 0, run.stderr[-4000:]
-    said = [line for line in run.stderr.splitlines() if "asked:" in line or "report:" in line]
+    said = [line for line in run.stderr.splitlines() if "required:" in line or "report:" in line]
     assert len(said) == 2 and "smallest above 10% of full fine-tuning; chosen: " in said[0]
     assert "results/sums/chosen/model/report.html; serve it: trimllm serve results/sums" in said[1]
     return folder

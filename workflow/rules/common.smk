@@ -37,9 +37,8 @@ JOBS, RESOURCES = Jobs(CONFIG), resources.Resources(CONFIG)
 HARDWARE = CONFIG.throughput.hardware or this_machine(JOBS.device)
 TARGETS, PATHS = Targets(JOBS, HARDWARE, kept=KEPT), JOBS.paths
 ALL_CORES = workflow.resource_settings.cores or CONFIG.throughput.threads or 1
-if (
-    workflow.is_main_process and workflow.resource_settings.nodes is None
-):  # local jobs share this machine
+IS_LOCAL = workflow.resource_settings.nodes is None
+if IS_LOCAL and workflow.is_main_process:  # its jobs share this machine
     for name, amount in (("mem_mb", machine.memory_bytes() >> 20), ("gpu", len(gpus.visible()))):
         if name not in workflow.global_resources:
             workflow.register_resource(name, amount)

@@ -58,7 +58,7 @@ use rule full_ft as drop_at_once with:
     params:
         **depends(training.drop_at_once),
     message:
-        "drop {wildcards.drop} units of {wildcards.model} at once ({wildcards.by}), fine-tune on {wildcards.domain}"
+        "drop {wildcards.drop} sublayers of {wildcards.model} at once ({wildcards.by}), fine-tune on {wildcards.domain}"
 
 
 # What recipes with a teacher learn from, beside the answers: once a document.
@@ -78,6 +78,6 @@ rule teach:
     params:
         **depends(training.teach),
     message:
-        "what fine-tuned {wildcards.model} says of the training documents of {wildcards.domain}"
+        "run fine-tuned {wildcards.model} as a teacher over the training documents of {wildcards.domain}"
     script:
         "../scripts/teach.py"

@@ -1,4 +1,4 @@
-# A model for one's own data: measure, choose, export, report. What is wanted of it is the section `own`
+# A model for one's own data: measure, choose, export, report. Its requirements are the section `own`
 # of the configuration; `trimllm start` writes one.
 
 
@@ -17,7 +17,7 @@ rule answers:
     params:
         **depends(measuring.answers),
     message:
-        "what {wildcards.recipe} of {wildcards.model} says of held-back documents and of other text"
+        "answer held-back documents and score neutral text by {wildcards.recipe} of {wildcards.model}"
     script:
         "../scripts/answers.py"
 

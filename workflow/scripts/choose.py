@@ -9,12 +9,12 @@ with Job(snakemake) as job:
     params, inputs = job.params, job.inputs
     records = inputs["trainings"], inputs["epochs"], inputs["timings"]
     candidates = choice.candidates(*records, params["format"])
-    chosen = choice.decide(candidates, params["wanted"])
+    chosen = choice.decide(candidates, params["required"])
     Choice(
         **job.wildcards,
-        **{key: params[key] for key in ("domain", "hardware", "format", "wanted")},
+        **{key: params[key] for key in ("domain", "hardware", "format", "required")},
         **chosen,
         candidates=candidates,
         provenance=job.provenance(),
     ).write(snakemake.output[0])
-    job.tell(chosen["told"])
+    job.tell(chosen["summary"])

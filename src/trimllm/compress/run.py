@@ -29,7 +29,7 @@ Record = dict[str, Any]
 Yardstick = Callable[[nn.Module, CompressSettings], None]
 
 
-def _weights_(change: Callable[[Tensor, int], Tensor]) -> Yardstick:
+def _rounding(change: Callable[[Tensor, int], Tensor]) -> Yardstick:
     """Replaces the (out, in) weight of every linear layer that compressors change, in place."""
 
     @torch.no_grad()
@@ -42,10 +42,10 @@ def _weights_(change: Callable[[Tensor, int], Tensor]) -> Yardstick:
 
 
 COMPRESSORS: dict[str, tuple[Callable[[CompressJob], Compressed], Yardstick]] = {
-    "awq_int4": (engines.awq_int4, _weights_(int4_to_nearest)),
-    "gptq_int4": (engines.gptq_int4, _weights_(int4_to_nearest)),
-    "sparsegpt_2_4": (engines.sparsegpt_2_4, _weights_(lambda weight, _: two_of_four(weight))),
-    "llm_int8": (engines.llm_int8, _weights_(lambda weight, _: int8_to_nearest(weight))),
+    "awq_int4": (engines.awq_int4, _rounding(int4_to_nearest)),
+    "gptq_int4": (engines.gptq_int4, _rounding(int4_to_nearest)),
+    "sparsegpt_2_4": (engines.sparsegpt_2_4, _rounding(lambda weight, _: two_of_four(weight))),
+    "llm_int8": (engines.llm_int8, _rounding(lambda weight, _: int8_to_nearest(weight))),
     "llm_pruner": (llm_pruner, at_random_),
 }
 """By name, what compresses, and the yardstick, which changes a model in place by the settings."""

@@ -17,8 +17,10 @@ from typing import Any
 from trimllm.base.errors import UserError
 from trimllm.base.kept import drops_for
 
-_SIZES = "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads"
-_SIZES += " num_key_value_heads tie_word_embeddings"
+_SIZES = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
+    *("num_attention_heads", "num_key_value_heads", "tie_word_embeddings"),
+)
 _SHAPES = {
     # LLaMA-7B of the paper (Touvron et al. 2023, table 2)
     "llama-7b": (32000, 4096, 11008, 32, 32, 32, False),
@@ -28,7 +30,7 @@ _SHAPES = {
     "llama-tiny": (512, 128, 256, 4, 4, 2, False),  # for tests
 }
 SHAPES: dict[str, dict[str, Any]] = {
-    name: dict(zip(_SIZES.split(), sizes, strict=True)) for name, sizes in _SHAPES.items()
+    name: dict(zip(_SIZES, sizes, strict=True)) for name, sizes in _SHAPES.items()
 }
 """Keyword arguments of `transformers.LlamaConfig`, by the name of the shape."""
 Place = tuple[int, str]  # block and kind of a sublayer

@@ -50,7 +50,7 @@ def fine_tune(
         passes: first one to train and the one after the last; None: all `epochs`.
         state: where it is saved and resumed from. place: how processes share the model.
     """
-    numbers = range(*passes or (epochs,))
+    numbers = range(epochs) if passes is None else range(*passes)
     least = min(least or (math.ceil(len(train) / documents) if documents else 1), len(numbers))
     done = state.done if state else {}
     records, scores, kept = done.get("passes", []), done.get("held_back", []), done.get("kept")

@@ -53,10 +53,8 @@ def layers_dropped(evidence: Evidence) -> Finding:
     the last one before are below.
     """
     comparisons, missing = [], []
-    domains, unit = (
-        {one.name: one for one in evidence.context.domains},
-        "% dropped above 90% of Full-FT",
-    )
+    domains = {one.name: one for one in evidence.context.domains}
+    unit = "% dropped above 90% of Full-FT"
     for name, share in LAYERS.items():
         every = evidence.keeps(domains[name], evidence.chain()) if name in domains else {}
         last = max((dropped for dropped in every if dropped <= share + 1e-9), default=None)

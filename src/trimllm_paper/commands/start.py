@@ -50,7 +50,7 @@ def run(
     force: bool,
 ) -> int:
     """Inspect data and model, write the configuration, print what would run."""
-    wanted = requirements(want)
+    required = requirements(want)
     data = [look.look(one) for one in (file, test) if one]
     check(data)
     name = re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("-._") or "data"
@@ -58,27 +58,27 @@ def run(
     targets = [output, output.with_name(f"{name}.yaml")]
     if not force and (there := [str(one) for one in targets if one.exists()]):
         raise UserError(f"{', '.join(there)} exists; --force writes it anew, --output elsewhere")
-    found = models.look(model)
-    format = format or ("gguf_q8_0" if found.family in GGUF_FAMILIES else "padded")
+    base = models.look(model)
+    format = format or ("gguf_q8_0" if base.family in GGUF_FAMILIES else "padded")
     require_engine(format)
     if split_variant(format)[0] == "gguf":
-        models.check_vocabulary(found)
+        models.check_vocabulary(base)
     spec, count = specification(name, data), data[0].documents
-    sizes = plan.sizes(count if test is None else round(count / (1 - plan.TESTED)), found.blocks)
-    report, lengths = prepare(spec, sizes, found.folder)
+    sizes = plan.sizes(count if test is None else round(count / (1 - plan.TESTED)), base.blocks)
+    report, lengths = prepare(spec, sizes, base.folder)
     splits = {key: one["documents"] for key, one in report["splits"].items()}
     spec["expected"] = {
         **{"train": splits["train"], "test": splits[f"tests/{name}"]},
         **{key: round(fmean(tokens)) for key, tokens in lengths.items()},
     }
-    size = f"{2 * found.blocks} sublayers, {found.parameters / 1e6:,.0f}M parameters"
+    size = f"{2 * base.blocks} sublayers, {base.parameters / 1e6:,.0f}M parameters"
     lines = data_lines(data, report, lengths["trained"], name)
-    lines.append(f"{found.label}: {found.family}, {found.blocks} blocks, {size}")
+    lines.append(f"{base.label}: {base.family}, {base.blocks} blocks, {size}")
     print("\n".join(lines))
     snakefile = "" if Path("Snakefile").is_file() else f"--snakefile {PROJECT / 'Snakefile'} "
     command = f"snakemake --cores all {snakefile}own --configfile {output}"
     facts = {
-        **{"model": found, "sizes": sizes, "wanted": wanted, "format": format, "domain": name},
+        **{"model": base, "sizes": sizes, "required": required, "format": format, "domain": name},
         **{"data": file.name, "train": splits["train"], "command": command, "report": lines},
         **{"free": data[0].kind.free, "results": f"results/{name}"},
     }
@@ -102,7 +102,7 @@ def requirements(want: Sequence[str]) -> dict[str, float]:
     """The section `own` by texts KEY=NUMBER. Raises `UserError` for another key or number."""
     try:
         pairs = {key: float(number) for key, _, number in (one.partition("=") for one in want)}
-        return Own.model_validate(pairs).wanted
+        return Own.model_validate(pairs).required
     except ValueError:  # pydantic's is one, too
         keys = ", ".join(f"{key}=NUMBER" for key in WORDS)
         raise UserError(f"--want {' '.join(want)}: give one or several of {keys}") from None
@@ -212,8 +212,8 @@ def render(
         Path(temporary, f"{facts['domain']}.yaml").write_text(domain, encoding="utf-8")
         trial.write_text(text(facts["train"], trial.parent), encoding="utf-8")
         jobs = pending(["own"], [trial], [])
-        found = plan.fitted(jobs, load(read_yaml(trial), [trial]), facts["train"], minutes)
-    return [text(found.documents, output.parent), domain], found
+        fitted = plan.fitted(jobs, load(read_yaml(trial), [trial]), facts["train"], minutes)
+    return [text(fitted.documents, output.parent), domain], fitted
 
 
 def _inline(value: Any) -> str:

@@ -281,7 +281,7 @@ class Own(Section):
     export: Variant = key("Format of the chosen checkpoint.", "gguf_q8_0")
 
     @property
-    def wanted(self) -> dict[str, float]:
+    def required(self) -> dict[str, float]:
         """The requirements by key; 95% of full fine-tuning if none is set."""
         given = self.model_dump(exclude={"export"}, exclude_none=True)
         return {name: float(value) for name, value in (given or {"above_percent": 95}).items()}

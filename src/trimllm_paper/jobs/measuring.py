@@ -84,7 +84,7 @@ def choose(jobs: Jobs, hardware: str, model: str) -> Job:
         "domain": domain,
         "hardware": hardware,
         "format": own.export if own else None,
-        "wanted": own.wanted if own else None,
+        "required": own.required if own else None,
         "seed": jobs.config.seed,
         "code": jobs.code("choose"),
     }

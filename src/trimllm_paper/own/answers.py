@@ -54,7 +54,7 @@ def answers(model: nn.Module, tokenizer: Any, documents: Sequence[Document]) -> 
     """
     free = all_free(documents, "held back")
     given = _written(model, tokenizer, documents) if free else _chosen(model, tokenizer, documents)
-    found = [
+    rows = [
         {
             "prompt": document.prompt,
             "message": message(tokenizer, document),
@@ -64,11 +64,11 @@ def answers(model: nn.Module, tokenizer: Any, documents: Sequence[Document]) -> 
         for document, answer in zip(documents, given, strict=True)
     ]
     value, tokens = perplexity(model, tokenizer)
-    return {"documents": found, "perplexity": value, "tokens": tokens}
+    return {"documents": rows, "perplexity": value, "tokens": tokens}
 
 
 def message(tokenizer: Any, document: Document) -> str | None:
-    """What is asked last, where a document is asked as a chat."""
+    """The last message of a document that is a chat, if the tokenizer has a chat template."""
     return document.messages[-1][1] if document.messages and tokenizer.chat_template else None
 
 
@@ -77,8 +77,8 @@ def _chosen(
 ) -> Iterator[dict[str, Any]]:
     """The choice that the model takes of each document."""
     for document, one in zip(documents, score(model, tokenizer, documents), strict=True):
-        said = document.choices[one.best].strip()
-        yield {"said": said, "correct": one.best == document.answer}
+        answer = document.choices[one.best].strip()
+        yield {"answer": answer, "correct": one.best == document.answer}
 
 
 @torch.inference_mode()
@@ -104,4 +104,4 @@ def _written(
             text = text.partition(stop)[0]
         scores = compare(text, document.choices[0].strip())
         correct, f1 = scores["exact_match"] == 1, scores["token_f1"]
-        yield {"said": text.strip(), "correct": correct, "f1": f1}
+        yield {"answer": text.strip(), "correct": correct, "f1": f1}

@@ -86,49 +86,49 @@ def tokens_per_second(timings: Iterable[Throughput]) -> dict[str, float]:
     return {FULL_FT: speed} | {recipe: speed * speedup for recipe, speedup in speedups.items()}
 
 
-def missed(one: Candidate, full: Candidate, wanted: Mapping[str, float]) -> dict[str, float]:
+def missed(one: Candidate, full: Candidate, required: Mapping[str, float]) -> dict[str, float]:
     """Requirements that a candidate does not meet, and the relative shortfall of each (above 0)."""
-    least = wanted.get(ABOVE, 0) / 100 * full.accuracy
+    least = required.get(ABOVE, 0) / 100 * full.accuracy
     shares = {
         ABOVE: 1 - one.accuracy / least if least else 0.0,
-        SIZE: one.bytes / (wanted.get(SIZE, math.inf) * MB) - 1,
-        SPEED: 1 - one.tokens_per_second / wanted.get(SPEED, one.tokens_per_second),
+        SIZE: one.bytes / (required.get(SIZE, math.inf) * MB) - 1,
+        SPEED: 1 - one.tokens_per_second / required.get(SPEED, one.tokens_per_second),
     }
-    return {key: shares[key] for key in wanted if shares[key] > ROUNDING}
+    return {key: shares[key] for key in required if shares[key] > ROUNDING}
 
 
 def choose(
-    candidates: Sequence[Candidate], wanted: Mapping[str, float]
+    candidates: Sequence[Candidate], required: Mapping[str, float]
 ) -> tuple[Candidate, dict[str, float]]:
     """The chosen candidate, and what it misses of the requirements.
 
     Args:
         candidates: full fine-tuning first.
-        wanted: keys `above_percent`, `megabytes`, `tokens_per_second`; one or more.
+        required: keys `above_percent`, `megabytes`, `tokens_per_second`; one or more.
     """
-    misses = [(one, missed(one, candidates[0], wanted)) for one in candidates]
+    misses = [(one, missed(one, candidates[0], required)) for one in candidates]
     met = [one for one, lacking in misses if not lacking]
     if not met:
         return min(misses, key=lambda each: (sum(each[1].values()), each[0].bytes))
-    if ABOVE in wanted:
+    if ABOVE in required:
         return min(met, key=lambda one: (one.bytes, -one.likelihood)), {}
     return max(met, key=lambda one: (one.accuracy, one.likelihood, -one.bytes)), {}
 
 
 def nearest_trimmed(
-    candidates: Sequence[Candidate], one: Candidate, wanted: Mapping[str, float]
+    candidates: Sequence[Candidate], one: Candidate, required: Mapping[str, float]
 ) -> Candidate | None:
     """If the full model was chosen: the trimmed one that misses the requirements by least."""
     trimmed = [each for each in candidates if each.recipe != FULL_FT]
     if one.recipe != FULL_FT or not trimmed:
         return None
-    return min(trimmed, key=lambda each: sum(missed(each, candidates[0], wanted).values()))
+    return min(trimmed, key=lambda each: sum(missed(each, candidates[0], required).values()))
 
 
-def in_words(wanted: Mapping[str, float]) -> str:
+def in_words(required: Mapping[str, float]) -> str:
     """Such as "smallest above 95% of full fine-tuning, at most 200 MB"."""
-    words = [WORDS[key].format(value) for key, value in wanted.items()]
-    return ", ".join(words if ABOVE in wanted else ["most accurate", *words])
+    words = [WORDS[key].format(value) for key, value in required.items()]
+    return ", ".join(words if ABOVE in required else ["most accurate", *words])
 
 
 def measure(one: Candidate) -> str:
@@ -143,9 +143,9 @@ def facts_in_words(one: Candidate, full: Candidate) -> str:
     return f"{accuracy}, {one.bytes / MB:.0f} MB, {one.tokens_per_second:.0f} tokens/s"
 
 
-def decide(candidates: Sequence[Candidate], wanted: Mapping[str, float]) -> dict[str, Any]:
-    """Fields of `choices.Choice`: recipe, what is missed, and both in one line."""
-    one, lacking = choose(candidates, wanted)
+def decide(candidates: Sequence[Candidate], required: Mapping[str, float]) -> dict[str, Any]:
+    """Fields of `records.Choice`: recipe, what is missed, and both in one line."""
+    one, lacking = choose(candidates, required)
     words = facts_in_words(one, candidates[0])
     facts = f"{one.recipe} ({words}, by {one.documents} held-back documents)"
     result = f"chosen: {facts}"
@@ -153,7 +153,7 @@ def decide(candidates: Sequence[Candidate], wanted: Mapping[str, float]) -> dict
         names = {ABOVE: measure(one), SIZE: "size", SPEED: "speed"}
         short = ", ".join(f"{names[key]} by {share:.0%}" for key, share in lacking.items())
         result = f"no checkpoint meets it, nearest: {facts}; it misses {short}"
-    if near := nearest_trimmed(candidates, one, wanted):
+    if near := nearest_trimmed(candidates, one, required):
         result += f"; nearest trimmed: {near.recipe} ({facts_in_words(near, candidates[0])})"
-    line = f"asked: {in_words(wanted)}; {result}"
-    return {"recipe": one.recipe, "missed": lacking, "told": line}
+    line = f"required: {in_words(required)}; {result}"
+    return {"recipe": one.recipe, "missed": lacking, "summary": line}

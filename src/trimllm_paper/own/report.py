@@ -78,12 +78,12 @@ def content(inputs: Inputs, context: Mapping[str, Any]) -> dict[str, Any]:
     table = recipes(choice, frame, context["tasks"], answers, export)
     shown = {one.recipe: one for one in table}
     full, chosen = shown[FULL_FT], shown[choice.recipe]
-    near = nearest_trimmed(choice.candidates, choice.chosen, choice.wanted)
+    near = nearest_trimmed(choice.candidates, choice.chosen, choice.required)
     beside = answers[near.recipe if near else choice.recipe]
     return {
         **context,
         "choice": choice,
-        "wishes": in_words(choice.wanted),
+        "wishes": in_words(choice.required),
         "full": full,
         "chosen": chosen,
         "confirmed": confirmation(choice, chosen.tested, full.tested),
@@ -141,11 +141,11 @@ def confirmation(choice: Choice, chosen: Accuracy, full: Accuracy) -> tuple[str,
     and the comparison in words."""
     share = chosen.percent / full.percent if full.percent else 0.0
     share_text = f"{share:.0%} of full fine-tuning's {full.percent:.1f}%"
-    if ABOVE not in choice.wanted or choice.recipe == FULL_FT:
+    if ABOVE not in choice.required or choice.recipe == FULL_FT:
         return "", share_text
-    over = chosen.minus(full, choice.wanted[ABOVE] / 100)
+    over = chosen.minus(full, choice.required[ABOVE] / 100)
     answer = "yes" if over.low > 0 else "no" if over.high < 0 else "open"
-    bar = f"{choice.wanted[ABOVE]:g}% of it"
+    bar = f"{choice.required[ABOVE]:g}% of it"
     return (
         answer,
         f"{share_text}; {over.points:+.1f} points over {bar} ({over.low:+.1f} to {over.high:+.1f})",
@@ -185,11 +185,11 @@ def chart(choice: Choice, table: Sequence[Row]) -> str:
         chosen = next(one for one in table if one.recipe == choice.recipe)
         ring = {"s": 170, "facecolors": "none", "edgecolors": "#0072B2", "linewidths": 2}
         ax.scatter([chosen.megabytes], [chosen.tested.percent], label="chosen", zorder=5, **ring)
-        if ABOVE in choice.wanted and not choice.chosen.free:  # free answers: another metric
+        if ABOVE in choice.required and not choice.chosen.free:  # free answers: another metric
             full = next(one for one in table if one.recipe == FULL_FT)
-            ax.axhline(choice.wanted[ABOVE] / 100 * full.tested.percent, label="required", **wish)
-        if SIZE in choice.wanted:
-            ax.axvline(choice.wanted[SIZE], **wish)
+            ax.axhline(choice.required[ABOVE] / 100 * full.tested.percent, label="required", **wish)
+        if SIZE in choice.required:
+            ax.axvline(choice.required[SIZE], **wish)
         metric = "F1 of words" if choice.chosen.free else "accuracy"
         ax.set(xlabel="size (MB)", ylabel=f"{metric} on test documents (%)")
         drawn.legend(loc="outside lower center", ncols=3, fontsize=7, markerscale=0.6)

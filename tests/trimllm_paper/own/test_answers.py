@@ -45,7 +45,7 @@ def test_answers_are_those_of_the_scorer(model: torch.nn.Module) -> None:
     found = answers.answers(model, tokenizer, documents)
     best = [one.best for one in score(model, tokenizer, documents)]
     for document, picked, one in zip(documents, best, found["documents"], strict=True):
-        assert one["said"] == document.choices[picked].strip()
+        assert one["answer"] == document.choices[picked].strip()
         assert one["right"] == document.choices[document.answer].strip()
         assert one["correct"] == (picked == document.answer)
 
@@ -65,8 +65,8 @@ def test_free_answers_are_written_as_an_evaluation_writes_them(
     assert longest < answers.LONGEST
     assert [one["right"] for one in found] == [f"It is {i}." for i in range(4)]
     for one in found:
-        assert one["f1"] == pytest.approx(compare(one["said"], one["right"])["token_f1"])
-        assert "\n" not in one["said"]
+        assert one["f1"] == pytest.approx(compare(one["answer"], one["right"])["token_f1"])
+        assert "\n" not in one["answer"]
     assert len(tested["free"]["answers"]["by_document"]["token_f1"]) == 4
     # How it is asked: as a chat only where the model has a template.
     assert [one["message"] for one in found] == [f"What is {i}?" for i in range(4)]

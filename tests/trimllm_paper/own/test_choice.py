@@ -32,7 +32,7 @@ wishes = st.dictionaries(
 
 
 @pytest.mark.parametrize(
-    "wanted, taken",
+    "required, taken",
     [
         # The smallest above a share of full fine-tuning.
         *[({"above_percent": 95}, SMALL), ({"above_percent": 97}, FULL)],
@@ -42,42 +42,42 @@ wishes = st.dictionaries(
         ({"megabytes": 300}, FULL),
     ],
 )
-def test_what_is_taken(wanted: dict[str, float], taken: Candidate) -> None:
-    assert choose(ALL, wanted) == (taken, {})
+def test_what_is_taken(required: dict[str, float], taken: Candidate) -> None:
+    assert choose(ALL, required) == (taken, {})
 
 
 def test_what_cannot_be_met_is_said_with_the_nearest() -> None:
-    wanted = {"above_percent": 95, "megabytes": 140}
-    one, lacking = choose(ALL, wanted)
+    required = {"above_percent": 95, "megabytes": 140}
+    one, lacking = choose(ALL, required)
     assert one == SMALL and set(lacking) == {"megabytes"}
-    line = decide(ALL, wanted)["told"]
+    line = decide(ALL, required)["summary"]
     assert "no checkpoint meets it, nearest: trim_ours/drop_12" in line and "size by 7%" in line
-    full = decide(ALL, {"above_percent": 97})["told"]
+    full = decide(ALL, {"above_percent": 97})["summary"]
     assert "chosen: full_ft" in full and "; nearest trimmed: trim_ours/drop_12 (96% of" in full
 
 
 @given(some, wishes)
-def test_it_is_what_a_search_finds(values: list[tuple[float, ...]], wanted: dict) -> None:
+def test_it_is_what_a_search_finds(values: list[tuple[float, ...]], required: dict) -> None:
     found = [candidate(f"c{number}", *each) for number, each in enumerate(values)]
-    one, lacking = choose(found, wanted)
-    assert lacking == missed(one, found[0], wanted)
+    one, lacking = choose(found, required)
+    assert lacking == missed(one, found[0], required)
 
     def meets(c: Candidate) -> bool:
-        least = wanted.get("above_percent", 0) / 100 * found[0].accuracy
+        least = required.get("above_percent", 0) / 100 * found[0].accuracy
         return (
             c.accuracy >= (1 - 1e-9) * least
-            and c.bytes <= (1 + 1e-9) * wanted.get("megabytes", 1e9) * 1e6
-            and c.tokens_per_second >= (1 - 1e-9) * wanted.get("tokens_per_second", 0)
+            and c.bytes <= (1 + 1e-9) * required.get("megabytes", 1e9) * 1e6
+            and c.tokens_per_second >= (1 - 1e-9) * required.get("tokens_per_second", 0)
         )
 
     met = [c for c in found if meets(c)]
     assert bool(met) == (not lacking)
-    if met and "above_percent" in wanted:
+    if met and "above_percent" in required:
         assert one.bytes == min(c.bytes for c in met)
     elif met:
         assert one.accuracy == max(c.accuracy for c in met)
     else:
-        nearest = min(sum(missed(c, found[0], wanted).values()) for c in found)
+        nearest = min(sum(missed(c, found[0], required).values()) for c in found)
         assert sum(lacking.values()) == nearest
 
 

@@ -43,7 +43,7 @@ def write_records(
         right = [recipe == "full_ft" or i % 3 != 0 for i in range(20)]
         documents = [
             {"prompt": f"Question: {i} < {i + 1}?\nAnswer:", "right": "yes", "correct": correct}
-            | {"said": "yes" if correct else "no"}
+            | {"answer": "yes" if correct else "no"}
             | ({"message": f"What is {i}?", "f1": 0.8} if free else {})
             for i, correct in enumerate(right)
         ]
@@ -56,10 +56,10 @@ def write_records(
         for recipe in TRAINED
     ]
     choice = Path(paths.chosen("tiny"))
-    wanted = {"above_percent": 95.0, "megabytes": 130.0}
+    required = {"above_percent": 95.0, "megabytes": 130.0}
     about = common | {"hardware": "box", "format": "gguf_q8_0", "recipe": chosen}
-    about |= {"missed": {}, "told": "one line"}
-    Choice(**about, wanted=wanted, candidates=candidates).write(choice)
+    about |= {"missed": {}, "summary": "one line"}
+    Choice(**about, required=required, candidates=candidates).write(choice)
     export = Path(paths.export("tiny", "sciq", chosen, "gguf_q8_0"))
     about = common | chain_keys(chosen) | {"recipe": chosen, "seed": 0, "format": "gguf_q8_0"}
     sizes = {"total": 5, "file": 119_000_000}

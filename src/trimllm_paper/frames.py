@@ -29,7 +29,7 @@ import pandas as pd
 
 from trimllm.base.errors import UserError
 from trimllm.base.files import MANIFEST
-from trimllm.throughput.machine import slug
+from trimllm.base.machine import slug
 from trimllm.throughput.result import share_of_predicted
 from trimllm_paper import kept_runs
 from trimllm_paper.integrity.provenance import recorded

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trimllm.throughput.machine import fast_dtype
+from trimllm.base.machine import fast_dtype
 from trimllm.throughput.shapes import parameters
 from trimllm_paper.gpus import kind_of, uses_gpu
 from trimllm_paper.recipe import Paths, Recipe, chains, taught

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from trimllm.base import machine
 from trimllm.base.errors import UserError
-from trimllm.throughput import machine
 from trimllm.throughput.shapes import SHAPES, Chain, kept_units
 from trimllm.throughput.subject import KERNELS, Subject
 from trimllm_paper import kept_runs

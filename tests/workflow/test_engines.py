@@ -10,7 +10,7 @@ import pytest
 from exports import needs_llama_cpp
 from runs import made
 
-from trimllm.throughput.machine import this_machine
+from trimllm.base.machine import this_machine
 from trimllm_paper.records import Engines
 
 pytestmark = [pytest.mark.slow, needs_llama_cpp]

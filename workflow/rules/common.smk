@@ -6,7 +6,7 @@ import re
 from trimllm.base import machine
 from trimllm.base.errors import UserError
 from trimllm.base.names import RULES
-from trimllm.throughput.machine import this_machine
+from trimllm.base.machine import this_machine
 from trimllm_paper import config as configuration, gpus, kept_runs, resources
 from trimllm_paper.jobs import Jobs, measuring, training
 from trimllm_paper.integrity import checks

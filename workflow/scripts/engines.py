@@ -6,11 +6,10 @@ from pathlib import Path
 from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
-    from trimllm.base import files
+    from trimllm.base import files, machine
     from trimllm.checkpoint import load_tokenizer
     from trimllm.exporting.formats import FORMATS, LLAMA, TRANSFORMERS
     from trimllm.score import texts_of
-    from trimllm.throughput import machine
     from trimllm.throughput.result import Protocol
     from trimllm.throughput.session import measure, prompts_of
     from trimllm.throughput.subject import Subject

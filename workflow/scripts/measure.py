@@ -6,9 +6,8 @@ from pathlib import Path
 from trimllm_paper.job import Job
 
 with Job(snakemake) as job:
-    from trimllm.base import files
+    from trimllm.base import files, machine
     from trimllm.base.errors import UserError
-    from trimllm.throughput import machine
     from trimllm.throughput.result import Protocol
     from trimllm.throughput.session import measure
     from trimllm.throughput.subject import Subject

@@ -7,21 +7,15 @@ import glob
 import hashlib
 import json
 import os
-import re
 import shutil
-import socket
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from trimllm.base.errors import UserError
 
 MANIFEST = "manifest.json"
-DAY = 86400  # seconds
 
 
 def sha256_of(path: str | Path) -> str:
@@ -36,21 +30,10 @@ def content_hash(text: str) -> str:
 
 
 def _beside(final: str | Path, kind: str = "tmp") -> Path:
-    """A new hidden name beside `final`, on the same file system, with host and process."""
+    """A new hidden name beside `final`, on the same file system."""
     final = Path(final)
     final.parent.mkdir(parents=True, exist_ok=True)
-    writer = f"{os.getpid()}@{socket.gethostname()}@{uuid.uuid4().hex}"
-    return final.with_name(f".{final.name}.{kind}-{writer}")
-
-
-def _is_written(path: Path) -> bool:
-    """Whether another process may still write under a name of `_beside`: it lives on this host, or
-    it began on another host less than a day ago."""
-    if (writer := re.search(r"-(\d+)@(.+)@", path.name)) is None:
-        return False
-    if writer[2] != socket.gethostname():
-        return time.time() - path.stat().st_mtime < DAY
-    return int(writer[1]) != os.getpid() and psutil.pid_exists(int(writer[1]))
+    return final.with_name(f".{final.name}.{kind}-{uuid.uuid4().hex}")
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -121,18 +104,18 @@ def publish(temporary: str | Path, final: str | Path) -> None:
 
 
 def remove_leftovers(final: str | Path) -> None:
-    """Remove what killed writers of `final` left beside it; restore a directory they moved away."""
+    """Remove what killed writers of `final` left beside it; restore a directory they moved away.
+
+    Only the next writer may call it: another one that is still at work would lose its files.
+    """
     final = Path(final)
     for path in final.parent.glob(f".{glob.escape(final.name)}.*"):
-        with contextlib.suppress(FileNotFoundError):  # another process removes it
-            if _is_written(path):
-                continue
-            if path.name.startswith(f".{final.name}.old-") and not final.exists():
-                path.rename(final)
-            elif path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink()
+        if path.name.startswith(f".{final.name}.old-") and not final.exists():
+            path.rename(final)
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_manifest(directory: str | Path, provenance: dict[str, Any] | None = None) -> None:

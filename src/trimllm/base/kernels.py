@@ -8,10 +8,8 @@ import os
 import re
 import shutil
 import sys
-from importlib.machinery import ModuleSpec
-from importlib.util import module_from_spec
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 TRITON = {"awq": "gemm_triton", "gptq": "triton"}
@@ -36,17 +34,6 @@ def four_bit_backend(method: str, device: str) -> str:
     return TRITON[method] if device.startswith("cuda") and not _compiles_cuda() else "auto"
 
 
-def four_bit_lacks(device: str) -> str | None:
-    """What this machine lacks to run int4 kernels, in words; None if nothing."""
-    if four_bit_backend("gptq", device) == "auto":
-        return None
-    if importlib.util.find_spec("triton") is None:
-        return "CUDA's compiler (nvcc and ninja) or the package triton"
-    # Triton compiles its launchers with the system's C compiler.
-    compilers = (os.environ.get("CC", "cc"), "cc", "gcc", "clang")
-    return None if any(map(shutil.which, compilers)) else "a C compiler (cc, gcc)"
-
-
 def method_of(config: dict[str, Any]) -> str | None:
     """quant_method of a checkpoint's config.json; None for dense weights."""
     return (config.get("quantization_config") or {}).get("quant_method")
@@ -62,8 +49,8 @@ def prepare() -> None:
     os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")  # its thread pool refuses a single worker
     os.environ.setdefault("LOGBAR_LEVEL", "ERROR")  # no banner, no log of every step
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
-    if "pcre" not in sys.modules and importlib.util.find_spec("pcre") is None:
+    if importlib.util.find_spec("pcre") is None:
         # gptqmodel imports PyPcre, which has no wheels; `re` serves its patterns.
-        stand_in = sys.modules["pcre"] = module_from_spec(ModuleSpec("pcre", None))
+        stand_in = sys.modules["pcre"] = ModuleType("pcre")
         flags = SimpleNamespace(CASELESS=re.I, MULTILINE=re.M)
-        vars(stand_in).update({name: getattr(re, name) for name in re.__all__}, Flag=flags)
+        vars(stand_in).update(vars(re), Flag=flags)

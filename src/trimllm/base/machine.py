@@ -1,4 +1,4 @@
-"""The machine that a number is measured on: processor, memory, libraries."""
+"""The machine that a number is measured on: names, processor, memory, libraries."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ import psutil
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "datasets", "lm_eval", "numpy")
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # a container's limit, which psutil ignores
+CPU_INFO = Path("/proc/cpuinfo")  # of Linux
+IGNORED = {
+    "cuda": r"\b(nvidia|tesla|geforce|sxm\d*|pcie|hbm\d\w*|\d+gb)\b",
+    "cpu": r"\(r\)|\(tm\)|\bprocessor\b|\bcpu\b|@.*",
+}
+"""What names of one machine differ in: brand, form factor, memory, clock."""
 
 
 @cache
@@ -31,11 +37,45 @@ def versions(*more: str) -> dict[str, str]:
     return result
 
 
+def _cpu_info() -> str:
+    return CPU_INFO.read_text() if CPU_INFO.is_file() else ""
+
+
 def cpu_name() -> str:
     """Name of the processor."""
-    cpu = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.+)", cpu.read_text()) if cpu.is_file() else []
+    names = re.findall(r"model name\s*: (.+)", _cpu_info())
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor has units for matrix products in bfloat16. Any AVX512 processor runs
+    these products, but without the units slower than in float32."""
+    return re.search("avx512_bf16|amx_bf16", _cpu_info()) is not None
+
+
+def fast_dtype(device: str) -> str:
+    """The type that models are served in: float16 on a GPU, as in the paper; on a CPU bfloat16
+    where the processor computes in it, else float32."""
+    if device == "cuda":
+        return "float16"
+    return "bfloat16" if cpu_has_bfloat16() else "float32"
+
+
+def slug(name: str, device: str) -> str:
+    """A machine's name in paths: `h100`, `a100`, `cpu-amd-epyc`.
+
+    >>> slug("NVIDIA A100-SXM4-80GB", "cuda"), slug("AMD EPYC 7763 64-Core Processor", "cpu")
+    ('a100', 'cpu-amd-epyc-7763-64-core')
+    """
+    name = re.sub(r"rtx (\d)", r"rtx\1", name.lower())
+    words = re.findall(r"[a-z0-9]+", re.sub(IGNORED[device], " ", name))
+    return "-".join([*(["cpu"] if device == "cpu" else []), *(words or ["unnamed"])])
+
+
+def this_machine(device: str) -> str:
+    """Slug of the machine that this runs on; of several GPUs the first visible one."""
+    names = [cpu_name()] if device == "cpu" else [one["name"] for one in gpus("name")]
+    return slug(names[0] if names else "", device)
 
 
 def usable_cores() -> int:

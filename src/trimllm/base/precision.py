@@ -8,15 +8,14 @@ import torch
 from torch import nn
 
 from trimllm.base.errors import UserError
+from trimllm.base.machine import cpu_has_bfloat16
 
 
 def has_bfloat16(device: torch.device | str = "cpu") -> bool:
     """Whether the device computes matrix products in bfloat16 without emulation."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Any AVX512 processor runs the kernels, but without these units slower than in float32.
-    units = torch.cpu.get_capabilities()
-    return bool(units.get("avx512_bf16") or units.get("amx_bf16"))
+    return cpu_has_bfloat16()
 
 
 def compute_dtype(name: str, device: torch.device | str = "cpu") -> torch.dtype:

@@ -35,7 +35,7 @@ def main(script: str) -> None:
         if not is_users:
             traceback.print_exc()
         reply("error", str(error) if is_users else repr(error))
-        sys.exit(1)
+        os._exit(1)  # whatever threads the script has left
 
 
 if __name__ == "__main__":

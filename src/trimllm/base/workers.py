@@ -23,16 +23,17 @@ SERVE = Path(__file__).with_name("serve.py")
 def environment(threads: int, *, isolated: bool = False) -> dict[str, str]:
     """Environment variables of a worker: offline, with `threads` threads; `isolated` for a Python
     with packages of its own."""
-    others = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")
-    variables = {key: text for key, text in os.environ.items() if not isolated or key not in others}
+    variables = dict(os.environ)
     if isolated:
+        for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"):
+            variables.pop(name, None)
         variables["PYTHONNOUSERSITE"] = "1"
     else:
         paths = [str(Path(__file__).parents[2]), variables.get("PYTHONPATH")]
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    threads_of = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    for library in ("OMP", "MKL", "OPENBLAS"):
+        variables[f"{library}_NUM_THREADS"] = str(threads)
     return variables | {
-        **dict.fromkeys(threads_of, str(threads)),
         "HF_HUB_OFFLINE": "1",
         "PYTHONIOENCODING": "utf-8",
         "TOKENIZERS_PARALLELISM": "false",
@@ -49,10 +50,9 @@ def python_of(folder: str, target: str) -> Path:
             raise UserError(f"{variable} = {path} is not an executable Python")
         return Path(path).absolute()
     for root in (Path.cwd(), Path(__file__).resolve().parents[3]):
-        python = root / ".envs" / folder / "bin/python"
-        # `.complete` is written last: an environment without it is incomplete.
-        if os.access(python, os.X_OK) and (root / ".envs" / folder / ".complete").is_file():
-            return python
+        # Written last: an environment without it is incomplete.
+        if (root / ".envs" / folder / ".complete").is_file():
+            return root / ".envs" / folder / "bin/python"
     raise UserError(
         f"{folder} is not installed: run `make {target}` in the project's folder, or set {variable}"
     )
@@ -85,18 +85,15 @@ class Worker:
         variables: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
-        command = [python, "-P", "-W", "ignore", SERVE, script]
-        options: Any = {"env": variables or environment(1), "text": True, "errors": "replace"}
-        options |= {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        try:
-            self.process: Any = subprocess.Popen(command, **options)
-        except OSError as error:
-            raise UserError(f"{name} cannot be started: {error}") from error
-        try:
-            self.facts = self._request(job)
-        except BaseException:
-            self.__exit__()
-            raise
+        self.process: Any = subprocess.Popen(
+            [python, "-P", "-W", "ignore", SERVE, script],
+            env=variables or environment(1),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        self.facts = self._request(job)
 
     def __enter__(self) -> Worker:
         return self
@@ -115,9 +112,9 @@ class Worker:
         reply = json.loads(self.process.stdout.readline() or "{}")
         if "value" in reply:
             return reply["value"]
+        code = self.process.wait()
         if "error" in reply:
             raise UserError(f"{self.name}: {reply['error']}")
-        code = self.process.wait()
         reason = f"exit status {code}" if code >= 0 else f"signal {-code}"
         hint = "; not enough memory?" if code == -9 else ""
         raise UserError(f"{self.name} ended ({reason}{hint}); its output is above")

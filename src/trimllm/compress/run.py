@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trimllm.base import files, kernels
+from trimllm.base import files
 from trimllm.base.errors import UserError
 from trimllm.base.machine import free_memory
 from trimllm.base.precision import compute_dtype
@@ -132,8 +132,6 @@ def _check(
         raise UserError(
             f"{source} is compressed already; compress the checkpoint that it was made from"
         )
-    if method.endswith("_int4") and (lacking := kernels.four_bit_lacks(settings.device)):
-        raise UserError(f"{method}: its kernels need {lacking}; install that, or leave it out")
     if common := set(texts) & {"".join(one) for one in held_back}:
         raise UserError(f"{len(common)} held-back texts are calibration texts too; use others")
     return config

@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 import trimllm
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.throughput.machine import this_machine
+from trimllm.base.machine import this_machine
 from trimllm.throughput.result import Protocol
 from trimllm.throughput.session import measure
 from trimllm.throughput.subject import Subject

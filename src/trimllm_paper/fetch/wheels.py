@@ -60,7 +60,6 @@ def _fetch(
 ) -> Path:
     """Fetch one wheel; it gets its published name once it is whole and checked."""
     unfinished, index = directory / f"{name}-{version}", mirror or "the package index"
-    files.remove_leftovers(unfinished)
     with files.scratch(unfinished) as temporary:
         if mirror is None:
             _download(name, version, temporary)

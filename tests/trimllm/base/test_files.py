@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -65,20 +64,6 @@ def test_an_old_checkpoint_survives_renames_that_fail_both_ways(
     assert files.verify_manifest(old) and {*old.parent.iterdir()} == {*made.values()}
     files.publish(new, old)
     assert files.read_json(old / "config.json") == {"is": "new"} and not new.exists()
-
-
-def test_what_others_write_stays_while_they_live(tmp_path: Path) -> None:
-    """A process of this host, or of another one for a day."""
-    with subprocess.Popen(["sleep", "60"]) as other:
-        hosts = (socket.gethostname(), "elsewhere")
-        here, there = (tmp_path / f".a.tmp-{other.pid}@{host}@0" for host in hosts)
-        here.touch(), there.touch()
-        files.remove_leftovers(tmp_path / "a")
-        assert {*tmp_path.iterdir()} == {here, there}
-        other.kill()
-    os.utime(there, (1, 1))
-    files.remove_leftovers(tmp_path / "a")
-    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("mask, file, folder", [(0o077, 0o600, 0o700), (0o002, 0o664, 0o775)])

@@ -1,4 +1,4 @@
-"""Facts about the machine."""
+"""Names of machines, and facts about this one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from trimllm.base import machine
 
@@ -21,3 +22,34 @@ def test_facts_and_a_container_has_the_memory_of_its_limit(
     assert facts["cpu"] and facts["cores"] >= 1
     assert "torch" in machine.versions() and "no_such_package" not in machine.versions("no_such")
     assert 1 << 20 < machine.peak_rss_bytes() < 1 << 40
+
+
+@pytest.mark.parametrize(
+    "name, device, slug",
+    [
+        ("NVIDIA A100-SXM4-80GB", "cuda", "a100"),
+        ("NVIDIA H100 80GB HBM3", "cuda", "h100"),
+        ("NVIDIA GeForce RTX 3090 Ti", "cuda", "rtx3090-ti"),
+        ("NVIDIA RTX A1000 Laptop GPU", "cuda", "rtx-a1000-laptop-gpu"),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "cuda", "a100-mig-1g"),
+        ("AMD EPYC 7763 64-Core Processor", "cpu", "cpu-amd-epyc-7763-64-core"),
+        ("Intel(R) Xeon(R) CPU E5-2680 v4 @ 2.40GHz", "cpu", "cpu-intel-xeon-e5-2680-v4"),
+        ("", "cpu", "cpu-unnamed"),
+    ],
+)
+def test_slug(name: str, device: str, slug: str) -> None:
+    assert machine.slug(name, device) == slug
+
+
+def test_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.this_machine("cpu").startswith("cpu-")
+    units = torch.cpu.get_capabilities()
+    has_units = any(units.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    assert machine.cpu_has_bfloat16() == has_units
+    # The GPU is the first visible one.
+    cards = "0, GPU-0, Tesla V100-SXM2-16GB\n1, GPU-1, NVIDIA A100-SXM4-80GB"
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho '{cards}'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert machine.this_machine("cuda") == "a100"

@@ -7,13 +7,20 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+
+import regex
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
 
 _HYPHEN = re.compile(r"(?<=[^\W\d_])[-‐-—](?=[^\W\d_])")
+_EDGES = regex.compile(  # marks around words
+    r"(?<!\S)[\p{Ps}\p{Pi}\p{Pf}\"'¿¡]+"  # not of .5, -5 or !x
+    r"|(?<=\S)(?:[\p{Pe}\p{Pi}\p{Pf}\"'.,:;?…、。！，：；？]|(?<!\d)!)+(?!\S)"  # not of 3!
+    r"|[\s_:–—-]+$",  # nor of 5 - 3
+    regex.MULTILINE,
+)
 
 
 def normalised(text: str) -> str:
@@ -21,27 +28,12 @@ def normalised(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip().lower()
 
 
-@cache
-def _edges() -> re.Pattern[str]:
-    """Marks around words. Compiled on first use: most processes only read documents."""
-    kinds = {mark: unicodedata.category(mark) for mark in map(chr, range(0x10000))}
-    opening, closing = (
-        re.escape("".join(mark for mark, kind in kinds.items() if kind in some))
-        for some in (("Ps", "Pi", "Pf"), ("Pe", "Pi", "Pf"))
-    )
-    return re.compile(
-        rf"(?<!\S)[{opening}\"'¿¡]+"  # not of .5, -5 or !x
-        rf"|(?<=\S)(?:[{closing}\"'.,:;?…、。！，：；？]|(?<!\d)!)+(?!\S)"  # not of 3!
-        r"|[\s_:–—-]+$",  # nor of 5 - 3
-        re.MULTILINE,
-    )
-
-
 def bare(text: str) -> str:
     """Lower case, single spaces, without brackets, quotes and stops around words and dashes at the
     ends of lines: sources end the same question with a colon here and a dash there."""
     plain = unicodedata.normalize("NFC", text).casefold().replace("’", "'")
-    plain = _edges().sub(" ", _HYPHEN.sub(" ", plain))
+    plain = re.sub(r"[^\S\n]+", " ", plain)
+    plain = _EDGES.sub(" ", _HYPHEN.sub(" ", plain))
     return " ".join(plain.split()) or normalised(text)
 
 

@@ -10,8 +10,8 @@ import datasets
 from lm_eval.tasks import TaskManager
 
 from trimllm.base.errors import UserError
-from trimllm.data.document import Document
-from trimllm.data.rows import RowError
+from trimllm.data.document import Document, bare
+from trimllm.data.rows import Row, RowError
 from trimllm.data.sources import Read, numbered
 
 SPLITS = {"train": "training_docs", "validation": "validation_docs", "test": "test_docs"}
@@ -55,17 +55,17 @@ def read_task(source: Mapping[str, Any]) -> Read:
         docs = task.validation_docs()
     if docs is None:
         raise UserError(f"{title} has no {split} documents")
-    rows = numbered((_task_document(task, doc) for doc in docs), name)
+    rows = numbered((_task_row(task, doc) for doc in docs), name)
     return Read(rows, {f"lm-eval {name}": f"{task.config.dataset_path}, version {task.VERSION}"})
 
 
-def _task_document(task: Any, doc: Any) -> Document | RowError:
+def _task_row(task: Any, doc: Any) -> Row | RowError:
     """lm-eval's zero-shot prompt and choices (`Task.construct_requests`), and the right answer."""
     prompt = task.fewshot_context(doc, num_fewshot=0, gen_prefix=task.doc_to_prefix(doc))
     choices, answer = list(task.doc_to_choice(doc)), task.doc_to_target(doc)
     texts = tuple(f"{task.config.target_delimiter}{choice}" for choice in choices)
     try:
         index = choices.index(answer) if isinstance(answer, str) else int(answer)
-        return Document(prompt, texts, index)
+        return Row(prompt, group=bare(prompt), document=Document(prompt, texts, index))
     except (TypeError, ValueError) as error:  # more than one right answer, for example
         return RowError(str(error))

@@ -9,15 +9,16 @@ paired by document. What is left is divided by the seed of the run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from trimllm.base import files
 from trimllm.base.errors import UserError
-from trimllm.data.construct import EXAMPLES, Construction, Item, Pool, read_set, read_task
+from trimllm.data.construct import EXAMPLES, Construction, Groups, Pool, read_set
 from trimllm.data.document import all_free, write_documents
-from trimllm.data.rows import MAX_FAILED
+from trimllm.data.rows import MAX_FAILED, Row
 
 TRAIN, HELD_BACK, CALIBRATION = "train", "held_back", "calibration"
 SHARES = {HELD_BACK: 0.1, CALIBRATION: 0.25}
@@ -30,7 +31,7 @@ FEWEST_TESTED = 4
 GOLDEN = (5**0.5 - 1) / 2
 """Its multiples, modulo 1, lie far apart, however many there are."""
 Limits = Mapping[str, int | None]
-Splits = dict[str, list[Item]]
+Splits = dict[str, list[Row]]
 
 
 def prepare(
@@ -61,8 +62,8 @@ def prepare(
             calibration document is a test document, or too few documents are left. Nothing is
             written then.
     """
-    splits, report = _split(spec, constructions or {}, seed, limits)
-    documents = {split: [item.document for item in items] for split, items in splits.items()}
+    splits, report = _split(spec, constructions, seed, limits)
+    documents = {split: [row.document for row in rows] for split, rows in splits.items()}
     for split, part in documents.items():
         if split != TRAIN:  # free answers may be trained on whatever the tests are
             all_free(part, split)
@@ -79,15 +80,21 @@ def prepare(
 
 
 def _split(
-    spec: Mapping[str, Any], constructions: Mapping[str, Construction], seed: int, limits: Limits
+    spec: Mapping[str, Any],
+    constructions: Mapping[str, Construction] | None,
+    seed: int,
+    limits: Limits,
 ) -> tuple[Splits, dict[str, Any]]:
-    """Items by split, and the report on them."""
+    """Rows by split, and the report on them."""
     pools: dict[str, Pool] = {}
+    most = {name: limits.get(name) or sys.maxsize for name in ("test", *FEWEST)}
 
-    def pool(name: str) -> Pool:
+    def pool(name: str, task: Mapping[str, Any] | None = None) -> Pool:
         try:
             if name not in pools:
-                pools[name] = read_set(name, spec["sets"][name], constructions)
+                declared = {"from": [task]} if task else spec["sets"][name]
+                # A task's documents stay in their order, as lm-eval's `--limit` takes them.
+                pools[name] = read_set(name, declared, constructions, shuffled=not task)
         except UserError as error:
             raise UserError(f"sets.{name}: {error}") from error
         return pools[name]
@@ -98,108 +105,102 @@ def _split(
     tests: dict[str, Pool] = {}
     used: set[str] = set()
     for task, test in spec["tests"].items():
-        one = tests[task] = pool(test["set"]) if "set" in test else read_task(test)
-        pools.setdefault(one.name, one)
-        sizes = [size for size in (limits.get("test"), test.get("documents")) if size]
-        items = splits[f"tests/{task}"] = _take(one.groups, min(sizes, default=None), used)
-        _check(one, f"tests/{task}", items, min([*sizes, FEWEST_TESTED]))
-        used |= {item.group for item in items}
+        one = pool(test["set"]) if "set" in test else pool(f"lm-eval {test['task']}", test)
+        tests[task] = one
+        size = min(most["test"], test.get("documents") or sys.maxsize)
+        rows = splits[f"tests/{task}"] = _take(one.groups, size, used)
+        _check(one, f"tests/{task}", rows, min(size, FEWEST_TESTED))
+        used |= {row.group for row in rows}
     removed = 0
     if train and calibration:
-        tested = [item for items in splits.values() for item in items]
+        tested = [row for rows in splits.values() for row in rows]
         clean = _without_tests(train, calibration, tested, [*tests.values()])
-        removed = len(train.items) - sum(map(len, clean))
-        source = clean if calibration is train else calibration.groups
-        shares = SHARES if calibration is train else OWN_SHARES
-        parts = _divide(clean, source, shares, used, seed, limits)
+        removed = len(train.rows) - sum(map(len, clean.values()))
+        own = calibration.groups if calibration is not train else None
+        parts = _divide(clean, own, used, seed, most)
         for name, fewest in FEWEST.items():
             one = train if name == TRAIN else calibration
-            _check(one, name, parts[name], _limited(limits, name, fewest))
+            _check(one, name, parts[name], min(fewest, most[name]))
         splits = parts | splits
     return splits, {
         "sets": {name: one.report for name, one in pools.items()},
-        "splits": {name: {"documents": len(items)} for name, items in splits.items()},
+        "splits": {name: {"documents": len(rows)} for name, rows in splits.items()},
         "tests": {task: {"set": one.name} for task, one in tests.items()},
         "train_documents_removed_as_test_documents": removed,
     }
 
 
-def _check(pool: Pool, split: str, items: Sequence[Item], needed: int) -> None:
+def _check(pool: Pool, split: str, rows: Sequence[Row], needed: int) -> None:
     """Raise `UserError` if a split that was taken from a set is too small."""
-    if len(items) < needed:
-        reasons = pool.report.get("rows_left_out", {}).items()
+    if len(rows) < needed:
+        reasons = pool.report["rows_left_out"].items()
         left_out = "".join(f", {number} left out as {reason}" for reason, number in reasons)
         raise UserError(
-            f"set {pool.name}: {len(pool.items)} documents (of {pool.report['rows_read']} rows in "
-            f"{', '.join(pool.report['sources'])}{left_out}) are too few: {len(items)} are left "
+            f"set {pool.name}: {len(pool.rows)} documents (of {pool.report['rows_read']} rows in "
+            f"{', '.join(pool.report['sources'])}{left_out}) are too few: {len(rows)} are left "
             f"for {split}, which needs {needed}; give more rows, or test on less (`documents`)"
         )
 
 
 def _without_tests(
-    train: Pool, calibration: Pool, tested: Sequence[Item], tests: Sequence[Pool]
-) -> list[list[Item]]:
+    train: Pool, calibration: Pool, tested: Sequence[Row], tests: Sequence[Pool]
+) -> Groups:
     """Groups of the training set that hold no test document; one set for both is split instead.
 
     Raises `UserError` if a calibration document is a test document, or many training documents are.
     """
     # With free answers or drawn wrong choices the same prompt is the same question.
-    items = [*tested, *train.items, *calibration.items]
-    by_prompt = any(item.drawn or item.document.free for item in items)
-    known = {item.content(by_prompt): item for item in tested}
-    leaked: list[Item] = []
-    for pool, split, share, remedy in (
-        (calibration, CALIBRATION, 0.0, "calibrate on training or validation data"),
-        (train, TRAIN, MAX_FAILED, "take them out of one of the two"),
-    ):
-        if pool in tests or (split == CALIBRATION and pool is train):
-            continue
-        leaked = [item for item in pool.items if item.content(by_prompt) in known]
-        if len(leaked) > share * len(pool.items):
-            pairs = ((one.where, known[one.content(by_prompt)].where) for one in leaked[:EXAMPLES])
+    rows = [*tested, *train.rows, *calibration.rows]
+    by_prompt = any(row.drawn or row.document.free for row in rows)
+    known = {row.content(by_prompt): row for row in tested}
+
+    def leaked(pool: Pool, split: str, share: float, remedy: str) -> list[Row]:
+        leaks = [row for row in pool.rows if row.content(by_prompt) in known]
+        if len(leaks) > share * len(pool.rows):
+            pairs = ((one.where, known[one.content(by_prompt)].where) for one in leaks[:EXAMPLES])
             raise UserError(
-                f"{split}: {len(leaked)} of the {len(pool.items)} documents of set {pool.name} are "
+                f"{split}: {len(leaks)} of the {len(pool.rows)} documents of set {pool.name} are "
                 f"test documents ({', '.join(map(' is '.join, pairs))}); {remedy}"
             )
-    groups = {item.group for item in leaked}
-    return [group for group in train.groups if group[0].group not in groups]
+        return leaks
+
+    if calibration not in (train, *tests):
+        leaked(calibration, CALIBRATION, 0.0, "calibrate on training or validation data")
+    if train in tests:
+        return train.groups
+    leaks = leaked(train, TRAIN, MAX_FAILED, "take them out of one of the two")
+    gone = {row.group for row in leaks}
+    return {name: group for name, group in train.groups.items() if name not in gone}
 
 
 def _divide(
-    train: Sequence[list[Item]],
-    source: Sequence[list[Item]],
-    shares: Mapping[str, float],
-    tested: set[str],
-    seed: int,
-    limits: Limits,
+    train: Groups, own: Groups | None, tested: set[str], seed: int, most: Mapping[str, int]
 ) -> Splits:
-    """Documents to train on, out of `train`; to calibrate on and held back, out of `source`."""
-    free = sum(len(group) for group in source if group[0].group not in tested)
-    size = {n: _limited(limits, n, max(FEWEST[n], int(shares[n] * free))) for n in shares}
+    """Documents to train on, out of `train`; to calibrate on and held back, out of a calibration
+    set of its own, or of `train`."""
+    source, shares = (train, SHARES) if own is None else (own, OWN_SHARES)
+    free = sum(len(group) for name, group in source.items() if name not in tested)
+    size = {n: min(most[n], max(FEWEST[n], int(shares[n] * free))) for n in shares}
     held_back = _take(source, size[HELD_BACK], tested)
-    used = tested | {item.group for item in held_back}
-    calibrated = _take(_rotated(source, seed, used), size[CALIBRATION], set())
-    trained = _take(_rotated(train, seed, used), None, {item.group for item in calibrated})
+    used = tested | {row.group for row in held_back}
+    calibrated = _take(_rotated(source, seed, used), size[CALIBRATION])
+    used_too = {row.group for row in calibrated}
+    trained = _take(_rotated(train, seed, used), sys.maxsize, used_too)
     return {TRAIN: trained, HELD_BACK: held_back, CALIBRATION: calibrated}
 
 
-def _rotated(groups: Sequence[list[Item]], seed: int, used: set[str]) -> list[list[Item]]:
+def _rotated(groups: Groups, seed: int, used: set[str]) -> Groups:
     """The groups that are left, starting elsewhere for each seed. Neighbours stay neighbours: wrong
     choices may come from rows nearby, and every stretch holds the classes in equal shares."""
-    left = [group for group in groups if group[0].group not in used]
+    left = [name for name in groups if name not in used]
     start = int(seed * GOLDEN % 1 * len(left))
-    return left[start:] + left[:start]
+    return {name: groups[name] for name in left[start:] + left[:start]}
 
 
-def _take(groups: Sequence[list[Item]], size: int | None, used: set[str]) -> list[Item]:
-    """The first groups that fit into `size` documents (None: all), without those used."""
-    items: list[Item] = []
-    for group in groups:
-        if group[0].group not in used and (size is None or len(items) + len(group) <= size):
-            items += group
-    return items
-
-
-def _limited(limits: Limits, name: str, size: int) -> int:
-    limit = limits.get(name)
-    return size if limit is None else min(limit, size)
+def _take(groups: Groups, size: int, used: Container[str] = ()) -> list[Row]:
+    """The first groups that fit into `size` documents, without those used."""
+    rows: list[Row] = []
+    for name, group in groups.items():
+        if name not in used and len(rows) + len(group) <= size:
+            rows += group
+    return rows

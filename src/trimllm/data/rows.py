@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trimllm.data.document import bare
+from trimllm.data.document import bare, normalised
 
 MAX_FAILED = 0.05
 """Share of rows that may fail to parse, or of training documents that may be test documents."""
@@ -27,31 +27,31 @@ class RowError(ValueError):
 
 @dataclass(frozen=True)
 class Row:
-    """A parsed row.
-
-    Attributes:
-        answer_text: the right choice, or the free answer.
-        group: equal for rows that must stay in one split; empty: the question.
-        messages: (role, content) of a conversation before the answer.
-        where: file and line.
-        drawn: whether wrong choices were drawn from other rows and are no part of the question.
-    """
+    """A parsed row, to which `construct` adds the document."""
 
     question: str
     choices: tuple[str, ...] = ()
     answer: int | None = None
-    answer_text: str = ""
+    answer_text: str = ""  # the right choice, or the free answer
     context: str = ""
     label: str = ""
-    group: str = ""
-    messages: tuple[tuple[str, str], ...] = ()
-    where: str = ""
-    drawn: bool = False
+    group: str = ""  # equal for rows that must stay in one split; empty: the question
+    messages: tuple[tuple[str, str], ...] = ()  # (role, content) before the answer
+    where: str = ""  # file and line
+    drawn: bool = False  # whether wrong choices were drawn and are no part of the question
+    stratum: int | None = None  # the class, if splits must hold all classes in equal shares
+    document: Any = None  # `Document`
 
     def __post_init__(self) -> None:
         texts = (self.question, *self.choices, self.answer_text, self.context, self.label)
         if re.search("[\ud800-\udfff]", "".join(texts)):
             raise RowError("half a character")  # JSON can spell it ("\ud800"), UTF-8 cannot
+
+    def content(self, by_prompt: bool = False) -> str:
+        """Equal for rows whose documents are the same: prompt and, unless drawn, choices; or the
+        prompt alone."""
+        compared = () if by_prompt or self.drawn else self.document.choices
+        return "\0".join((bare(self.document.prompt), *sorted(map(normalised, compared))))
 
 
 def parse_row(row: Any, spec: Mapping[str, Any]) -> Row:
@@ -59,6 +59,8 @@ def parse_row(row: Any, spec: Mapping[str, Any]) -> Row:
     `fields` and `label`. `RowError` if the row does not hold what it should, or is one."""
     if isinstance(row, RowError):
         raise row
+    if isinstance(row, Row):  # a task's, with its document
+        return row
     if not isinstance(row, Mapping):
         raise RowError("not an object")
     if spec.get("format") == "messages":

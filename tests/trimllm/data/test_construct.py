@@ -7,7 +7,7 @@ import random
 import pytest
 
 from trimllm.data import Document
-from trimllm.data.construct import Item, construct, in_order, kind_of, tidy
+from trimllm.data.construct import construct, in_order, kind_of, tidy
 from trimllm.data.rows import Row, RowError
 
 
@@ -38,7 +38,7 @@ def test_a_free_answer_is_the_only_choice():
     items, left_out = make(rows, rules=rules)
     document = Document("c\nQuestion: q\nAnswer:", (" answer 0",), 0)
     assert [item.document for item in items] == [document]
-    assert left_out == {"too long": 1, "no answer": 1}
+    assert left_out == {"too long": 1, "too short": 1}
 
 
 def test_messages_for_a_chat_template():
@@ -54,9 +54,9 @@ def test_conversations_have_free_answers():
     assert kind_of({"from": [{"format": "messages"}]}) == "free"
     messages = (("system", "s"), ("user", "q"))
     row = Row("System: s\nUser: q", answer_text="a", group="q", messages=messages)
-    ((item,), _) = make([row], "free")
-    assert item.document == Document("System: s\nUser: q\nAssistant:", (" a",), 0, messages)
-    assert item.group == "q"
+    ((made,), _) = make([row], "free")
+    assert made.document == Document("System: s\nUser: q\nAssistant:", (" a",), 0, messages)
+    assert made.group == "q"
     assert documents([row], "free", chat_template=False)[0].messages == ()
 
 
@@ -80,32 +80,26 @@ def test_which_items_are_the_same_document():
 
 
 def test_every_stretch_holds_the_classes_in_equal_shares():
-    documents = [Document(f"{i}", (" x", " y"), 0) for i in range(90)]
-    groups = in_order(Item(one, one.prompt, i < 30) for i, one in enumerate(documents))
+    groups = in_order(Row("", group=f"{i}", stratum=int(i < 30)) for i in range(90))
+    strata = [group[0].stratum for group in groups.values()]
     for size in range(3, 91, 3):
-        assert abs(sum(group[0].stratum for group in groups[:size]) - size / 3) <= 1
+        assert abs(sum(strata[:size]) - size / 3) <= 1
 
 
 @pytest.mark.parametrize(
-    ("raw", "clean"),
+    ("raw", "rules", "clean"),
     [
-        ("the  demand\nfor ____ :", "The demand for"),
-        ("a sentence that is cut between words", "A sentence that is"),
-        ("unbrokenandlongerthantwentycharacters", "Unbrokenandlongertha"),
+        ("the  demand\nfor ____ :", {"tidy": True}, "The demand for"),
+        ("a sentence that is cut between words", {"first_characters": 20}, "a sentence that is"),
+        ("unbrokenandlongerthantwentycharacters", {"first_characters": 5}, "unbro"),
+        ("x" * 30, {"max_characters": 20, "first_characters": 10}, RowError("too long")),
+        ("x", {"min_characters": 2}, RowError("too short")),
+        ("Not so", {"without": ["not"]}, RowError("with a word that is left out")),
     ],
 )
-def test_tidy(raw, clean):
-    assert tidy(raw, {"tidy": True, "first_characters": 20}) == clean
-
-
-@pytest.mark.parametrize(
-    ("text", "rules", "reason"),
-    [
-        ("x" * 30, {"max_characters": 20, "first_characters": 10}, "too long"),
-        ("x", {"min_characters": 2}, "too short"),
-        ("Not so", {"without": ["not"]}, "with a word that is left out"),
-    ],
-)
-def test_texts_that_are_left_out(text, rules, reason):
-    with pytest.raises(RowError, match=reason):
-        tidy(text, rules)
+def test_tidy(raw, rules, clean):
+    if isinstance(clean, str):
+        assert tidy(raw, rules) == clean
+    else:
+        with pytest.raises(RowError, match=str(clean)):
+            tidy(raw, rules)

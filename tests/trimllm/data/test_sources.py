@@ -125,7 +125,7 @@ def test_a_task_gives_the_prompts_of_the_evaluation(tmp_path, monkeypatch):
     }
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(task))
     source = {"task": "tiny_task", "include_path": str(tmp_path)}
-    documents = [document for _, document in read_source(source).rows]
+    documents = [row.document for _, row in read_source(source).rows]
     assert documents[0] == Document("Answer.\n\nQ: q 0?\nA:", (" yes 0", " no 0"), 0)
     known = task_manager(include_path=str(tmp_path)).load(["tiny_task"])["tasks"]["tiny_task"]
     known.build_all_requests(limit=None, rank=0, world_size=1)
